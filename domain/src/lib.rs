@@ -1,1 +1,33 @@
-//! Placeholder.
+//! The rules of Holdfast, and nothing else: no IO, no clock, no randomness. Time and ids arrive in commands.
+//!
+//! ```text
+//!  a drop   scheduled ──starts_at──▶ live ──ends_at──▶ ended          a hold   placed ──▶ purchased
+//!               │                     │ ▲                                         ├─────▶ released
+//!               │          none left  ▼ │ units freed                             └─────▶ expired, at expires_at
+//!               └──▶ cancelled ◀── sold out
+//! ```
+//!
+//! Read [`drop`] for the state and its invariant, [`decide`] for every rule, [`event`] for what is stored. A caller does
+//! `decide`, records the events, and `evolve`s; if the record fails, `revert`s.
+
+pub mod command;
+mod cqrs;
+pub mod decide;
+pub mod drop;
+pub mod event;
+pub mod private;
+pub mod refusal;
+pub mod stock;
+pub mod terms;
+#[cfg(feature = "testing")]
+pub mod testing;
+pub mod values;
+
+pub use command::DropCommand;
+pub use decide::{Decision, Subject};
+pub use drop::DropAggregate;
+pub use event::DropEvent;
+pub use refusal::Refusal;
+
+/// What the log files every drop's stream under.
+pub const AGGREGATE_TYPE: &str = "Drop";

@@ -1,0 +1,407 @@
+//! Decisions: history and a command in, events or a [`Refusal`] out. Pure: same history, same command, same answer,
+//! on every machine and in every replay.
+//!
+//! Promise: `decide` changes nothing, and what it returns can be applied.
+//! Limit: time comes from the command. The caller records due expiries first; a hold that is over but not yet recorded so
+//! still counts as held here, and is refused all the same when somebody wants to buy it.
+
+use crate::command::{
+    AdjustStock, CancelDrop, ConfirmPurchase, DropCommand, ExpireHold, PlaceHold, ReleaseHold,
+    RescheduleDrop, ScheduleDrop,
+};
+use crate::drop::{DropAggregate, Hold, HoldStatus};
+use crate::event::{
+    DropCancelled, DropEvent, DropRescheduled, DropScheduled, HoldExpired, HoldPlaced,
+    HoldReleased, PurchaseConfirmed, ReleaseCause, StockAdjusted,
+};
+use crate::refusal::{Limit, Refusal};
+use crate::terms::DropTerms;
+use crate::values::{AdjustmentId, HoldId, Pseudonym, StockCount, Timestamp};
+
+/// What a command came to: the events to record, none if history already holds the answer, and what they are about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// To be recorded, in this order.
+    pub events: Vec<DropEvent>,
+    /// What the caller asked for.
+    pub subject: Subject,
+}
+
+/// What an accepted command is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// The drop itself.
+    Drop,
+    /// A hold, placed, released or expired.
+    Hold(HoldId),
+    /// The purchase of this hold.
+    Purchase(HoldId),
+    /// An adjustment of stock.
+    Adjustment(AdjustmentId),
+}
+
+impl Decision {
+    fn new(subject: Subject, events: Vec<DropEvent>) -> Self {
+        Self { events, subject }
+    }
+
+    fn one(subject: Subject, event: DropEvent) -> Self {
+        Self::new(subject, vec![event])
+    }
+
+    /// Whether this is the answer to a request that history already knows.
+    #[must_use]
+    pub fn is_replay(&self) -> bool {
+        self.events.is_empty()
+    }
+}
+
+/// What one buyer may still do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowance {
+    /// Units that they could ask for in one hold, stock permitting.
+    pub units: u32,
+    /// When the throttle lets them place their next hold; none: at once.
+    pub next_hold_at: Option<Timestamp>,
+}
+
+impl DropAggregate {
+    /// Decides `command` against this history.
+    ///
+    /// # Errors
+    /// A [`Refusal`]; nothing is to be recorded then.
+    pub fn decide(&self, command: &DropCommand) -> Result<Decision, Refusal> {
+        match command {
+            DropCommand::ScheduleDrop(command) => self.schedule(command),
+            DropCommand::RescheduleDrop(command) => self.reschedule(command),
+            DropCommand::CancelDrop(command) => self.cancel(command),
+            DropCommand::AdjustStock(command) => self.adjust_stock(command),
+            DropCommand::PlaceHold(command) => self.place_hold(command),
+            DropCommand::ReleaseHold(command) => self.release_hold(command),
+            DropCommand::ConfirmPurchase(command) => self.confirm_purchase(command),
+            DropCommand::ExpireHold(command) => self.expire_hold(command),
+        }
+    }
+
+    fn schedule(&self, command: &ScheduleDrop) -> Result<Decision, Refusal> {
+        if let Some(origin) = self.origin() {
+            if command.key.is_none() || command.key != origin.key {
+                return Err(Refusal::AlreadyScheduled);
+            }
+            let same = self.first_terms() == Some(&command.terms)
+                && origin.total == command.total_stock.get();
+            return same
+                .then(|| Decision::new(Subject::Drop, vec![]))
+                .ok_or(Refusal::IdempotencyKeyReused);
+        }
+        check_schedule(&command.terms)?;
+        Ok(Decision::one(
+            Subject::Drop,
+            DropEvent::DropScheduled(DropScheduled {
+                key: command.key,
+                terms: command.terms.clone(),
+                total_stock: command.total_stock,
+                scheduled_at: command.at,
+            }),
+        ))
+    }
+
+    fn reschedule(&self, command: &RescheduleDrop) -> Result<Decision, Refusal> {
+        let terms = self.existing_terms()?;
+        let current = self.terms_version();
+        if command
+            .expected_version
+            .is_some_and(|expected| expected != current)
+        {
+            return Err(Refusal::StaleVersion { current });
+        }
+        self.refuse_if_cancelled()?;
+        let edited = command.patch.clone().apply(terms);
+        if edited == *terms {
+            return Ok(Decision::new(Subject::Drop, vec![]));
+        }
+        check_schedule(&edited)?;
+        Ok(Decision::one(
+            Subject::Drop,
+            DropEvent::DropRescheduled(DropRescheduled {
+                terms: edited,
+                rescheduled_at: command.at,
+            }),
+        ))
+    }
+
+    fn cancel(&self, command: &CancelDrop) -> Result<Decision, Refusal> {
+        self.existing_terms()?;
+        if self.cancelled_at().is_some() {
+            return Ok(Decision::new(Subject::Drop, vec![]));
+        }
+        let cancelled = DropEvent::DropCancelled(DropCancelled {
+            cancelled_at: command.at,
+        });
+        let released = self
+            .holds()
+            .iter()
+            .filter(|hold| hold.status == HoldStatus::Held)
+            .map(|hold| self.release(hold, command.at, ReleaseCause::DropCancelled));
+        Ok(Decision::new(
+            Subject::Drop,
+            std::iter::once(cancelled).chain(released).collect(),
+        ))
+    }
+
+    fn adjust_stock(&self, command: &AdjustStock) -> Result<Decision, Refusal> {
+        self.existing_terms()?;
+        if let Some(key) = command.key.filter(|&key| self.knows_key(key)) {
+            return match self.adjustment_by_key(key) {
+                Some(made) if made.delta == command.delta && made.reason == command.reason => {
+                    Ok(Decision::new(Subject::Adjustment(made.id), vec![]))
+                }
+                Some(_) | None => Err(Refusal::IdempotencyKeyReused),
+            };
+        }
+        self.refuse_if_cancelled()?;
+        let mut stock = self.stock();
+        if stock.available.checked_add_signed(command.delta).is_none() {
+            let available = stock.available;
+            return Err(Refusal::InsufficientStock {
+                delta: command.delta,
+                available,
+            });
+        }
+        let total = stock.total.saturating_add_signed(command.delta);
+        if total > StockCount::MAX {
+            return Err(Refusal::TooMuchStock {
+                max: StockCount::MAX,
+            });
+        }
+        stock.adjust(command.delta);
+        Ok(Decision::one(
+            Subject::Adjustment(command.adjustment_id),
+            DropEvent::StockAdjusted(StockAdjusted {
+                adjustment_id: command.adjustment_id,
+                key: command.key,
+                delta: command.delta,
+                reason: command.reason.clone(),
+                stock,
+                adjusted_at: command.at,
+            }),
+        ))
+    }
+
+    fn place_hold(&self, command: &PlaceHold) -> Result<Decision, Refusal> {
+        let terms = self.existing_terms()?;
+        if let Some(key) = command.key.filter(|&key| self.knows_key(key)) {
+            // The caller chose the key, so this is a retry, and history already holds the answer.
+            return match self.hold_by_key(key) {
+                Some(hold)
+                    if self.buyer_of(hold) == command.buyer
+                        && hold.quantity == command.quantity =>
+                {
+                    Ok(Decision::new(Subject::Hold(hold.id), vec![]))
+                }
+                Some(_) | None => Err(Refusal::IdempotencyKeyReused),
+            };
+        }
+        self.refuse_outside_sale(command.at)?;
+        self.refuse_above_limits(command)?;
+        self.refuse_if_throttled(command.buyer, command.at)?;
+        let (requested, available) = (command.quantity.get(), self.stock().available);
+        if available < requested {
+            return Err(Refusal::SoldOut {
+                requested,
+                available,
+            });
+        }
+        Ok(Decision::one(
+            Subject::Hold(command.hold_id),
+            DropEvent::HoldPlaced(HoldPlaced {
+                hold_id: command.hold_id,
+                key: command.key,
+                buyer: command.buyer,
+                quantity: command.quantity,
+                placed_at: command.at,
+                expires_at: command.at.plus_seconds(terms.hold_seconds.get()),
+                commitment: command.commitment,
+            }),
+        ))
+    }
+
+    fn release_hold(&self, command: &ReleaseHold) -> Result<Decision, Refusal> {
+        let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
+        let subject = Subject::Hold(hold.id);
+        match hold.status {
+            HoldStatus::Purchased => Err(Refusal::HoldPurchased {
+                purchased_at: hold.resolved_at,
+            }),
+            HoldStatus::Expired => Err(Refusal::HoldExpired {
+                expired_at: hold.expires_at,
+            }),
+            HoldStatus::Released => Ok(Decision::new(subject, vec![])),
+            HoldStatus::Held if command.at >= hold.expires_at => Err(Refusal::HoldExpired {
+                expired_at: hold.expires_at,
+            }),
+            HoldStatus::Held => Ok(Decision::one(
+                subject,
+                self.release(hold, command.at, ReleaseCause::Buyer),
+            )),
+        }
+    }
+
+    fn confirm_purchase(&self, command: &ConfirmPurchase) -> Result<Decision, Refusal> {
+        let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
+        let subject = Subject::Purchase(hold.id);
+        match hold.status {
+            HoldStatus::Purchased => Ok(Decision::new(subject, vec![])),
+            HoldStatus::Expired => Err(Refusal::HoldExpired {
+                expired_at: hold.expires_at,
+            }),
+            HoldStatus::Released => Err(Refusal::HoldReleased {
+                released_at: hold.resolved_at,
+            }),
+            HoldStatus::Held if command.at >= hold.expires_at => Err(Refusal::HoldExpired {
+                expired_at: hold.expires_at,
+            }),
+            HoldStatus::Held => Ok(Decision::one(
+                subject,
+                DropEvent::PurchaseConfirmed(PurchaseConfirmed {
+                    purchase_id: command.purchase_id,
+                    hold_id: hold.id,
+                    buyer: self.buyer_of(hold),
+                    quantity: hold.quantity,
+                    total: self.terms_of(hold).price.times(hold.quantity),
+                    purchased_at: command.at,
+                    commitment: command.commitment,
+                }),
+            )),
+        }
+    }
+
+    fn expire_hold(&self, command: &ExpireHold) -> Result<Decision, Refusal> {
+        let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
+        let subject = Subject::Hold(hold.id);
+        let is_due = hold.status == HoldStatus::Held && command.at >= hold.expires_at;
+        if !is_due {
+            return Ok(Decision::new(subject, vec![]));
+        }
+        Ok(Decision::one(
+            subject,
+            DropEvent::HoldExpired(HoldExpired {
+                hold_id: hold.id,
+                buyer: self.buyer_of(hold),
+                quantity: hold.quantity,
+                expired_at: hold.expires_at,
+            }),
+        ))
+    }
+
+    fn release(&self, hold: &Hold, at: Timestamp, cause: ReleaseCause) -> DropEvent {
+        DropEvent::HoldReleased(HoldReleased {
+            hold_id: hold.id,
+            buyer: self.buyer_of(hold),
+            quantity: hold.quantity,
+            released_at: at,
+            cause,
+        })
+    }
+
+    fn existing_terms(&self) -> Result<&DropTerms, Refusal> {
+        self.terms().ok_or(Refusal::DropNotFound)
+    }
+
+    fn refuse_if_cancelled(&self) -> Result<(), Refusal> {
+        match self.cancelled_at() {
+            Some(ended_at) => Err(Refusal::Ended {
+                ended_at,
+                cancelled: true,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse_outside_sale(&self, at: Timestamp) -> Result<(), Refusal> {
+        self.refuse_if_cancelled()?;
+        let terms = self.existing_terms()?;
+        if at < terms.starts_at {
+            return Err(Refusal::NotLive {
+                starts_at: terms.starts_at,
+            });
+        }
+        match terms.ends_at {
+            Some(ended_at) if at >= ended_at => Err(Refusal::Ended {
+                ended_at,
+                cancelled: false,
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn refuse_above_limits(&self, command: &PlaceHold) -> Result<(), Refusal> {
+        let terms = self.existing_terms()?;
+        let allowance = self.units_allowed(command.buyer, terms);
+        let requested = command.quantity.get();
+        if requested > terms.max_per_hold.get() {
+            let max = terms.max_per_hold.get();
+            return Err(Refusal::LimitReached {
+                limit: Limit::PerHold,
+                max,
+                allowance,
+            });
+        }
+        match terms.max_per_buyer {
+            Some(max) if requested > allowance => Err(Refusal::LimitReached {
+                limit: Limit::PerBuyer,
+                max: max.get(),
+                allowance,
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn refuse_if_throttled(&self, buyer: Pseudonym, at: Timestamp) -> Result<(), Refusal> {
+        match self.next_hold_at(buyer, at) {
+            Some(retry_at) => Err(Refusal::Throttled { retry_at }),
+            None => Ok(()),
+        }
+    }
+
+    /// What `buyer` may still do at `at`; none when the drop was never scheduled.
+    #[must_use]
+    pub fn allowance(&self, buyer: Pseudonym, at: Timestamp) -> Option<Allowance> {
+        let terms = self.terms()?;
+        Some(Allowance {
+            units: self.units_allowed(buyer, terms),
+            next_hold_at: self.next_hold_at(buyer, at),
+        })
+    }
+
+    fn units_allowed(&self, buyer: Pseudonym, terms: &DropTerms) -> u32 {
+        let taken = self
+            .buyer(buyer)
+            .map_or(0, |buyer| buyer.held + buyer.purchased);
+        let per_buyer = terms
+            .max_per_buyer
+            .map_or(u32::MAX, |max| max.get().saturating_sub(taken));
+        per_buyer.min(terms.max_per_hold.get())
+    }
+
+    /// An exact sliding window: the buyer's n-th newest hold must have left it before another may be placed.
+    fn next_hold_at(&self, buyer: Pseudonym, at: Timestamp) -> Option<Timestamp> {
+        let throttle = self.terms()?.throttle?;
+        let nth_newest = throttle.holds.get() as usize - 1;
+        let blocking = self.holds_of(buyer).nth(nth_newest)?;
+        let retry_at = blocking
+            .placed_at
+            .plus_seconds(throttle.window_seconds.get());
+        (retry_at > at).then_some(retry_at)
+    }
+}
+
+fn check_schedule(terms: &DropTerms) -> Result<(), Refusal> {
+    if terms.ends_after_start() {
+        Ok(())
+    } else {
+        Err(Refusal::EndsBeforeStart {
+            starts_at: terms.starts_at,
+        })
+    }
+}

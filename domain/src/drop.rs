@@ -1,0 +1,546 @@
+//! `DropAggregate`: all that one decision about a drop must see, rebuilt from its events alone.
+//!
+//! Promise: `available + held + sold == total` after every event, and a hold is resolved at most once; both are
+//! asserted where they are made. `decide` (in [`crate::decide`]) may refuse; [`DropAggregate::evolve`] may not, for the
+//! past cannot be declined: an event that history can never contain panics.
+//! Limit: the aggregate knows every hold it ever had; one hold costs about 150 bytes.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{
+    DropCancelled, DropEvent, DropRescheduled, DropScheduled, HoldPlaced, HoldReleased,
+    PurchaseConfirmed, StockAdjusted,
+};
+use crate::stock::Stock;
+use crate::terms::DropTerms;
+use crate::values::{
+    AdjustmentId, HoldId, KeyDigest, Pseudonym, Quantity, Reason, Sequence, Timestamp,
+};
+
+/// How far a hold has come. Only `Held` may change, and only once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HoldStatus {
+    /// Units are set aside.
+    Held,
+    /// It was paid for.
+    Purchased,
+    /// It ran out.
+    Expired,
+    /// It was given up.
+    Released,
+}
+
+/// One hold of a drop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// Its id.
+    pub id: HoldId,
+    /// The idempotency key it was placed with.
+    pub key: Option<KeyDigest>,
+    /// Units set aside.
+    pub quantity: Quantity,
+    /// When it was placed.
+    pub placed_at: Timestamp,
+    /// The first instant at which it is over.
+    pub expires_at: Timestamp,
+    /// How far it has come.
+    pub status: HoldStatus,
+    /// When it was resolved; meaningless while `Held`.
+    pub resolved_at: Timestamp,
+    /// Index of the buyer in the aggregate.
+    buyer: u32,
+    /// Index of the terms in force when it was placed: they set its price.
+    terms: u32,
+    /// Index of the same buyer's hold before this one: the buyer's history, newest first.
+    previous: Option<u32>,
+}
+
+/// What one buyer has in a drop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Buyer {
+    /// Who, as the log knows them.
+    pub id: Pseudonym,
+    /// Units in unresolved holds.
+    pub held: u32,
+    /// Units paid for.
+    pub purchased: u32,
+    last_hold: Option<u32>,
+}
+
+/// A stock adjustment that was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adjustment {
+    /// Its id.
+    pub id: AdjustmentId,
+    /// The idempotency key it was made with.
+    pub key: Option<KeyDigest>,
+    /// Units added, or taken away when negative.
+    pub delta: i32,
+    /// Why.
+    pub reason: Reason,
+    /// Where the units were right after.
+    pub stock: Stock,
+}
+
+/// How and when a drop came to be: what a repeated request to schedule it is compared with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The idempotency key it was scheduled with.
+    pub key: Option<KeyDigest>,
+    /// Units offered at first.
+    pub total: u32,
+    /// When it was scheduled.
+    pub scheduled_at: Timestamp,
+}
+
+/// What an index of the aggregate found under an idempotency key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Keyed {
+    Hold(u32),
+    Adjustment(u32),
+}
+
+/// The state of one drop. `Default` is a drop that was never scheduled.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "StoredAggregate")]
+pub struct DropAggregate {
+    sequence: Sequence,
+    origin: Option<Origin>,
+    /// Every version of the terms; the last is in force.
+    terms: Vec<DropTerms>,
+    cancelled_at: Option<Timestamp>,
+    stock: Stock,
+    holds: Vec<Hold>,
+    buyers: Vec<Buyer>,
+    adjustments: Vec<Adjustment>,
+    #[serde(skip)]
+    hold_index: HashMap<HoldId, u32>,
+    #[serde(skip)]
+    buyer_index: HashMap<Pseudonym, u32>,
+    #[serde(skip)]
+    key_index: HashMap<KeyDigest, Keyed>,
+}
+
+impl PartialEq for DropAggregate {
+    fn eq(&self, other: &Self) -> bool {
+        self.sequence == other.sequence
+            && self.origin == other.origin
+            && self.terms == other.terms
+            && self.cancelled_at == other.cancelled_at
+            && self.stock == other.stock
+            && self.holds == other.holds
+            && self.buyers == other.buyers
+            && self.adjustments == other.adjustments
+            && self.hold_index == other.hold_index
+            && self.buyer_index == other.buyer_index
+            && self.key_index == other.key_index
+    }
+}
+
+/// What is stored of an aggregate: the indexes are rebuilt.
+#[derive(Deserialize)]
+struct StoredAggregate {
+    sequence: Sequence,
+    origin: Option<Origin>,
+    terms: Vec<DropTerms>,
+    cancelled_at: Option<Timestamp>,
+    stock: Stock,
+    holds: Vec<Hold>,
+    buyers: Vec<Buyer>,
+    adjustments: Vec<Adjustment>,
+}
+
+impl From<StoredAggregate> for DropAggregate {
+    fn from(stored: StoredAggregate) -> Self {
+        let mut aggregate = Self {
+            sequence: stored.sequence,
+            origin: stored.origin,
+            terms: stored.terms,
+            cancelled_at: stored.cancelled_at,
+            stock: stored.stock,
+            holds: stored.holds,
+            buyers: stored.buyers,
+            adjustments: stored.adjustments,
+            ..Self::default()
+        };
+        for (index, hold) in (0..).zip(&aggregate.holds) {
+            aggregate.hold_index.insert(hold.id, index);
+            if let Some(key) = hold.key {
+                aggregate.key_index.insert(key, Keyed::Hold(index));
+            }
+        }
+        for (index, buyer) in (0..).zip(&aggregate.buyers) {
+            aggregate.buyer_index.insert(buyer.id, index);
+        }
+        for (index, adjustment) in (0..).zip(&aggregate.adjustments) {
+            if let Some(key) = adjustment.key {
+                aggregate.key_index.insert(key, Keyed::Adjustment(index));
+            }
+        }
+        aggregate
+    }
+}
+
+impl DropAggregate {
+    /// The sequence of the last event applied; 0: never scheduled.
+    #[must_use]
+    pub const fn sequence(&self) -> Sequence {
+        self.sequence
+    }
+
+    /// How the drop came to be; none: it was never scheduled.
+    #[must_use]
+    pub const fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
+    }
+
+    /// The terms in force; none: never scheduled.
+    #[must_use]
+    pub fn terms(&self) -> Option<&DropTerms> {
+        self.terms.last()
+    }
+
+    /// The terms that the drop was scheduled with.
+    #[must_use]
+    pub fn first_terms(&self) -> Option<&DropTerms> {
+        self.terms.first()
+    }
+
+    /// How often the terms were set: 1 after scheduling, one more for each edit and for cancelling.
+    #[must_use]
+    pub fn terms_version(&self) -> u32 {
+        index_of(self.terms.len()) + u32::from(self.cancelled_at.is_some())
+    }
+
+    /// When the drop was called off, if it was.
+    #[must_use]
+    pub const fn cancelled_at(&self) -> Option<Timestamp> {
+        self.cancelled_at
+    }
+
+    /// Where the units are, counting a hold until its expiry is recorded.
+    #[must_use]
+    pub const fn stock(&self) -> Stock {
+        self.stock
+    }
+
+    /// The hold with this id.
+    #[must_use]
+    pub fn hold(&self, hold_id: HoldId) -> Option<&Hold> {
+        self.hold_index
+            .get(&hold_id)
+            .map(|&index| self.hold_at(index))
+    }
+
+    /// Every hold, in the order in which they were placed.
+    #[must_use]
+    pub fn holds(&self) -> &[Hold] {
+        &self.holds
+    }
+
+    /// The hold that was placed with this key.
+    #[must_use]
+    pub fn hold_by_key(&self, key: KeyDigest) -> Option<&Hold> {
+        match self.key_index.get(&key) {
+            Some(Keyed::Hold(index)) => Some(self.hold_at(*index)),
+            Some(Keyed::Adjustment(_)) | None => None,
+        }
+    }
+
+    /// The adjustment that was made with this key.
+    #[must_use]
+    pub fn adjustment_by_key(&self, key: KeyDigest) -> Option<&Adjustment> {
+        match self.key_index.get(&key) {
+            Some(Keyed::Adjustment(index)) => self.adjustments.get(*index as usize),
+            Some(Keyed::Hold(_)) | None => None,
+        }
+    }
+
+    /// Whether `key` was used for anything in this drop.
+    #[must_use]
+    pub fn knows_key(&self, key: KeyDigest) -> bool {
+        self.key_index.contains_key(&key)
+    }
+
+    /// What this buyer has here; none: they never held anything.
+    #[must_use]
+    pub fn buyer(&self, buyer: Pseudonym) -> Option<&Buyer> {
+        self.buyer_index
+            .get(&buyer)
+            .map(|&index| self.buyer_at(index))
+    }
+
+    /// Whose hold it is.
+    #[must_use]
+    pub fn buyer_of(&self, hold: &Hold) -> Pseudonym {
+        self.buyer_at(hold.buyer).id
+    }
+
+    /// The terms in force when the hold was placed.
+    #[must_use]
+    pub fn terms_of(&self, hold: &Hold) -> &DropTerms {
+        &self.terms[hold.terms as usize]
+    }
+
+    /// A buyer's holds, newest first.
+    pub fn holds_of(&self, buyer: Pseudonym) -> impl Iterator<Item = &Hold> {
+        let newest = self.buyer(buyer).and_then(|buyer| buyer.last_hold);
+        std::iter::successors(newest.map(|index| self.hold_at(index)), |hold| {
+            hold.previous.map(|index| self.hold_at(index))
+        })
+    }
+
+    /// Applies one recorded event. The next event of the stream, and no other.
+    ///
+    /// # Panics
+    /// When history cannot contain the event: it would oversell, resolve a hold twice, or name what is not there.
+    pub fn evolve(&mut self, event: &DropEvent) {
+        match event {
+            DropEvent::DropScheduled(event) => self.scheduled(event),
+            DropEvent::DropRescheduled(event) => self.rescheduled(event),
+            DropEvent::DropCancelled(event) => self.cancelled(event),
+            DropEvent::HoldPlaced(event) => self.placed(event),
+            DropEvent::HoldExpired(event) => self.expired(event.hold_id, event.expired_at),
+            DropEvent::HoldReleased(event) => self.released(event),
+            DropEvent::PurchaseConfirmed(event) => self.purchased(event),
+            DropEvent::StockAdjusted(event) => self.adjusted(event),
+        }
+        self.sequence = self.sequence.next();
+    }
+
+    fn scheduled(&mut self, event: &DropScheduled) {
+        assert!(self.origin.is_none(), "a drop was scheduled twice");
+        let total = event.total_stock.get();
+        self.origin = Some(Origin {
+            key: event.key,
+            total,
+            scheduled_at: event.scheduled_at,
+        });
+        self.terms.push(event.terms.clone());
+        self.stock = Stock::new(total);
+    }
+
+    fn rescheduled(&mut self, event: &DropRescheduled) {
+        assert!(
+            self.origin.is_some(),
+            "a drop was rescheduled before it was scheduled"
+        );
+        assert!(
+            self.cancelled_at.is_none(),
+            "a cancelled drop was rescheduled"
+        );
+        self.terms.push(event.terms.clone());
+    }
+
+    fn cancelled(&mut self, event: &DropCancelled) {
+        assert!(
+            self.origin.is_some(),
+            "a drop was cancelled before it was scheduled"
+        );
+        assert!(self.cancelled_at.is_none(), "a drop was cancelled twice");
+        self.cancelled_at = Some(event.cancelled_at);
+    }
+
+    fn placed(&mut self, event: &HoldPlaced) {
+        assert!(
+            self.origin.is_some(),
+            "a hold was placed before its drop was scheduled"
+        );
+        self.stock.hold(event.quantity.get());
+        let index = index_of(self.holds.len());
+        let buyer = self.meet(event.buyer);
+        let held = &mut self.buyers[buyer as usize];
+        held.held += event.quantity.get();
+        let previous = held.last_hold.replace(index);
+        assert!(
+            self.hold_index.insert(event.hold_id, index).is_none(),
+            "a hold was placed twice"
+        );
+        self.index_key(event.key, Keyed::Hold(index));
+        self.holds.push(Hold {
+            id: event.hold_id,
+            key: event.key,
+            quantity: event.quantity,
+            placed_at: event.placed_at,
+            expires_at: event.expires_at,
+            status: HoldStatus::Held,
+            resolved_at: Timestamp::default(),
+            buyer,
+            terms: index_of(self.terms.len()) - 1,
+            previous,
+        });
+    }
+
+    fn expired(&mut self, hold_id: HoldId, at: Timestamp) {
+        let hold = self.resolve(hold_id, HoldStatus::Expired, at);
+        let (buyer, quantity) = (hold.buyer, hold.quantity.get());
+        assert!(at >= hold.expires_at, "a hold expired early");
+        self.stock.free(quantity);
+        self.buyers[buyer as usize].held -= quantity;
+    }
+
+    fn released(&mut self, event: &HoldReleased) {
+        let hold = self.resolve(event.hold_id, HoldStatus::Released, event.released_at);
+        let (buyer, quantity) = (hold.buyer, hold.quantity.get());
+        self.stock.free(quantity);
+        self.buyers[buyer as usize].held -= quantity;
+    }
+
+    fn purchased(&mut self, event: &PurchaseConfirmed) {
+        let hold = self.resolve(event.hold_id, HoldStatus::Purchased, event.purchased_at);
+        let (buyer, quantity) = (hold.buyer, hold.quantity.get());
+        assert!(
+            event.purchased_at < hold.expires_at,
+            "a hold was purchased after it expired"
+        );
+        self.stock.sell(quantity);
+        let buyer = &mut self.buyers[buyer as usize];
+        buyer.held -= quantity;
+        buyer.purchased += quantity;
+    }
+
+    fn adjusted(&mut self, event: &StockAdjusted) {
+        self.stock.adjust(event.delta);
+        let index = index_of(self.adjustments.len());
+        self.index_key(event.key, Keyed::Adjustment(index));
+        self.adjustments.push(Adjustment {
+            id: event.adjustment_id,
+            key: event.key,
+            delta: event.delta,
+            reason: event.reason.clone(),
+            stock: self.stock,
+        });
+    }
+
+    fn resolve(&mut self, hold_id: HoldId, status: HoldStatus, at: Timestamp) -> &Hold {
+        let index = self.hold_index[&hold_id];
+        let hold = &mut self.holds[index as usize];
+        assert!(
+            hold.status == HoldStatus::Held,
+            "hold {hold_id} was resolved twice"
+        );
+        hold.status = status;
+        hold.resolved_at = at;
+        hold
+    }
+
+    fn meet(&mut self, buyer: Pseudonym) -> u32 {
+        let next = index_of(self.buyers.len());
+        let index = *self.buyer_index.entry(buyer).or_insert(next);
+        if index == next {
+            self.buyers.push(Buyer {
+                id: buyer,
+                held: 0,
+                purchased: 0,
+                last_hold: None,
+            });
+        }
+        index
+    }
+
+    fn index_key(&mut self, key: Option<KeyDigest>, keyed: Keyed) {
+        if let Some(key) = key {
+            assert!(
+                self.key_index.insert(key, keyed).is_none(),
+                "a key was used twice"
+            );
+        }
+    }
+
+    fn hold_at(&self, index: u32) -> &Hold {
+        &self.holds[index as usize]
+    }
+
+    fn buyer_at(&self, index: u32) -> &Buyer {
+        &self.buyers[index as usize]
+    }
+}
+
+/// Taking back: the exact inverse of [`DropAggregate::evolve`], for events that turned out not to be in the log.
+impl DropAggregate {
+    /// Takes back the event that was applied last, which must be this one.
+    ///
+    /// The engine decides ahead of the commit; when the log moved on without it, it takes its guesses back, newest
+    /// first. Cheaper than a copy of the aggregate, whose size has no bound.
+    ///
+    /// # Panics
+    /// When `event` is not the last one applied.
+    pub fn revert(&mut self, event: &DropEvent) {
+        match event {
+            DropEvent::DropScheduled(_) => {
+                *self = Self {
+                    sequence: self.sequence,
+                    ..Self::default()
+                }
+            }
+            DropEvent::DropRescheduled(_) => {
+                self.terms.pop();
+            }
+            DropEvent::DropCancelled(_) => self.cancelled_at = None,
+            DropEvent::HoldPlaced(event) => self.unplace(event),
+            DropEvent::HoldExpired(event) => self.unfree(event.hold_id),
+            DropEvent::HoldReleased(event) => self.unfree(event.hold_id),
+            DropEvent::PurchaseConfirmed(event) => self.unpurchase(event),
+            DropEvent::StockAdjusted(event) => self.unadjust(event),
+        }
+        self.sequence = Sequence(self.sequence.0 - 1);
+    }
+
+    fn unplace(&mut self, event: &HoldPlaced) {
+        let hold = self.holds.pop().expect("a hold to take back");
+        assert!(
+            hold.id == event.hold_id,
+            "holds are taken back newest first"
+        );
+        self.hold_index.remove(&hold.id);
+        if let Some(key) = hold.key {
+            self.key_index.remove(&key);
+        }
+        self.stock.free(hold.quantity.get());
+        let buyer = &mut self.buyers[hold.buyer as usize];
+        buyer.held -= hold.quantity.get();
+        buyer.last_hold = hold.previous;
+        if hold.previous.is_none() {
+            self.buyer_index.remove(&event.buyer);
+            self.buyers.pop();
+        }
+    }
+
+    fn unfree(&mut self, hold_id: HoldId) {
+        let (buyer, quantity) = self.unresolve(hold_id);
+        self.stock.hold(quantity);
+        self.buyers[buyer as usize].held += quantity;
+    }
+
+    fn unpurchase(&mut self, event: &PurchaseConfirmed) {
+        let (buyer, quantity) = self.unresolve(event.hold_id);
+        self.stock.unsell(quantity);
+        let buyer = &mut self.buyers[buyer as usize];
+        buyer.held += quantity;
+        buyer.purchased -= quantity;
+    }
+
+    fn unadjust(&mut self, event: &StockAdjusted) {
+        self.stock.adjust(-event.delta);
+        self.adjustments.pop();
+        if let Some(key) = event.key {
+            self.key_index.remove(&key);
+        }
+    }
+
+    fn unresolve(&mut self, hold_id: HoldId) -> (u32, u32) {
+        let index = self.hold_index[&hold_id];
+        let hold = &mut self.holds[index as usize];
+        assert!(hold.status != HoldStatus::Held, "nothing to take back");
+        hold.status = HoldStatus::Held;
+        hold.resolved_at = Timestamp::default();
+        (hold.buyer, hold.quantity.get())
+    }
+}
+
+fn index_of(length: usize) -> u32 {
+    u32::try_from(length).expect("fewer than four billion entries in one drop")
+}

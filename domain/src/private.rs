@@ -1,0 +1,116 @@
+//! Personal data, and the commitment that lets the log vouch for it without containing it.
+//!
+//! Promise: nothing that the hash chain covers can be turned back into what stands here once it is erased,
+//! because the commitment is salted and the salt is erased with it.
+//! Limit: while `private` exists, whoever reads the database can read it.
+//!
+//! The commitment is SHA-256 over `holdfast.private.v1`, the 16 bytes of the salt, and then for each field that
+//! is present, in the order of the struct: the field's name and its text, each preceded by its length in bytes as
+//! a big-endian 64-bit number. No two different contents share an encoding.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::values::{BuyerId, Commitment, DisplayName, PaymentReference, Salt};
+
+/// What stands in the `private` column of the event that introduced it; erased by setting the column to NULL.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Private {
+    /// Random; keeps a guess at the fields from being checked against the commitment.
+    pub salt: Salt,
+    /// What the shop calls the buyer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub buyer_id: Option<BuyerId>,
+    /// The name that the buyer agreed to show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<DisplayName>,
+    /// What the shop's payment system calls the payment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment_reference: Option<PaymentReference>,
+}
+
+impl Private {
+    /// Introduces a buyer.
+    #[must_use]
+    pub fn buyer(salt: Salt, buyer_id: BuyerId, display_name: Option<DisplayName>) -> Self {
+        Self {
+            salt,
+            buyer_id: Some(buyer_id),
+            display_name,
+            payment_reference: None,
+        }
+    }
+
+    /// Accompanies a purchase.
+    #[must_use]
+    pub fn payment(salt: Salt, payment_reference: PaymentReference) -> Self {
+        Self {
+            salt,
+            buyer_id: None,
+            display_name: None,
+            payment_reference: Some(payment_reference),
+        }
+    }
+
+    /// The commitment that the event's payload carries.
+    #[must_use]
+    pub fn commitment(&self) -> Commitment {
+        let fields = [
+            ("buyer_id", self.buyer_id.as_ref().map(BuyerId::as_str)),
+            (
+                "display_name",
+                self.display_name.as_ref().map(DisplayName::as_str),
+            ),
+            (
+                "payment_reference",
+                self.payment_reference
+                    .as_ref()
+                    .map(PaymentReference::as_str),
+            ),
+        ];
+        let mut hasher = Sha256::new()
+            .chain_update(b"holdfast.private.v1")
+            .chain_update(self.salt.0);
+        for (name, text) in fields {
+            let Some(text) = text else { continue };
+            for part in [name, text] {
+                hasher.update((part.len() as u64).to_be_bytes());
+                hasher.update(part.as_bytes());
+            }
+        }
+        Commitment(hasher.finalize().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn alice(salt: u8, display_name: Option<&str>) -> Private {
+        Private::buyer(
+            Salt([salt; 16]),
+            BuyerId::new("alice").unwrap(),
+            display_name.map(|name| DisplayName::new(name).unwrap()),
+        )
+    }
+
+    #[test]
+    fn a_commitment_depends_on_every_field_and_on_the_salt() {
+        let commitment = alice(1, Some("Al")).commitment();
+        assert_eq!(commitment, alice(1, Some("Al")).commitment());
+        assert_ne!(commitment, alice(2, Some("Al")).commitment());
+        assert_ne!(commitment, alice(1, None).commitment());
+        assert_ne!(commitment, alice(1, Some("A")).commitment());
+    }
+
+    #[test]
+    fn private_data_survives_a_round_trip_and_refuses_what_it_does_not_know() {
+        let json = serde_json::to_string(&alice(1, None)).unwrap();
+        assert_eq!(
+            serde_json::from_str::<Private>(&json).unwrap(),
+            alice(1, None)
+        );
+        assert!(serde_json::from_str::<Private>(r#"{"salt":"00","age":4}"#).is_err());
+    }
+}
