@@ -235,6 +235,12 @@ impl DropAggregate {
             .map(|&index| self.hold_at(index))
     }
 
+    /// Where the hold with this id stands in [`DropAggregate::holds`].
+    #[must_use]
+    pub fn hold_index(&self, hold_id: HoldId) -> Option<u32> {
+        self.hold_index.get(&hold_id).copied()
+    }
+
     /// Every hold, in the order in which they were placed.
     #[must_use]
     pub fn holds(&self) -> &[Hold] {

@@ -1,0 +1,95 @@
+//! The engine: one task that owns every drop and is the only code that decides.
+//!
+//! Promise: a caller is answered only when the outcome is in the log, acceptances and refusals alike; nobody else's events
+//! are missed; a hold's expiry is recorded when it is due, before anything else is decided.
+//! Limit: one node decides one request at a time. Throughput comes from batches: while one commits, the next is decided
+//! on top of it.
+//!
+//! ```text
+//!  requests ──▶ draft ──seal──▶ in flight ──committed──▶ followers, then answers
+//!                 ▲                 │
+//!                 │                 ├─ conflict: take everything back, follow the log, decide again (in turn)
+//!                 └─ deadlines      └─ unknown: append the same batch again until it is known
+//! ```
+
+mod deadlines;
+mod draft;
+mod handle;
+mod ports;
+mod request;
+mod state;
+mod task;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+pub use self::handle::{EngineHandle, Health};
+pub use self::ports::{Clock, Ids, Observer, RandomIds, SystemClock, VirtualClock};
+pub use self::request::{Answer, CommandError, NewTerms, Request};
+pub use self::task::{Engine, EngineError};
+use crate::error::LogError;
+use crate::log::EventLog;
+
+/// The engine's bounds.
+#[derive(Debug, Clone, Copy)]
+pub struct EngineConfig {
+    /// Requests that may wait; one more is refused at once.
+    pub queue: usize,
+    /// How long a caller waits for an outcome before it is told that it is not known yet.
+    pub patience: Duration,
+    /// How often the log is looked at for what other nodes appended, when there is nothing to append.
+    pub follow_every: Duration,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            queue: 16_384,
+            patience: Duration::from_secs(5),
+            follow_every: Duration::from_millis(100),
+        }
+    }
+}
+
+/// Reads the whole log, then returns the engine, to be run, and a handle to it.
+///
+/// `observer` is told of all that is read and, later, of all that is committed.
+///
+/// # Errors
+/// [`LogError`] when the log cannot be read.
+pub async fn load<L: EventLog, C: Clock, I: Ids, O: Observer>(
+    log: L,
+    clock: C,
+    ids: I,
+    observer: O,
+    config: EngineConfig,
+    stop: CancellationToken,
+) -> Result<(Engine<L, C, I, O>, EngineHandle), LogError> {
+    let (queue, requests) = mpsc::channel(config.queue);
+    let (health_sender, health) = watch::channel(Health::Live);
+    let nudge = Arc::new(tokio::sync::Notify::new());
+    let handle = EngineHandle {
+        queue,
+        health,
+        nudge: Arc::clone(&nudge),
+        patience: config.patience,
+    };
+    let mut engine = Engine::new(
+        log,
+        clock,
+        ids,
+        observer,
+        config,
+        task::Wires {
+            requests,
+            health: health_sender,
+            nudge,
+            stop,
+        },
+    );
+    engine.load().await?;
+    Ok((engine, handle))
+}

@@ -1,0 +1,78 @@
+//! The engine as its callers see it: hand in a request, wait for the answer, and be told at once when there is no point.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
+
+use super::request::{Answer, CommandError, Request};
+
+/// Whether the engine can record anything right now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// Yes.
+    Live,
+    /// The log cannot be reached; the engine keeps trying.
+    Away {
+        /// Why, for people.
+        reason: String,
+    },
+    /// The log holds what it never should, or refused what it never should; the engine has stopped.
+    Stopped {
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+pub(super) type Submission = (Request, oneshot::Sender<Result<Answer, CommandError>>);
+
+/// Hands requests to the engine. Clones share it.
+#[derive(Debug, Clone)]
+pub struct EngineHandle {
+    pub(super) queue: mpsc::Sender<Submission>,
+    pub(super) health: watch::Receiver<Health>,
+    pub(super) nudge: std::sync::Arc<tokio::sync::Notify>,
+    pub(super) patience: Duration,
+}
+
+impl EngineHandle {
+    /// Asks for `request`, and returns once its outcome is in the log.
+    ///
+    /// # Errors
+    /// [`CommandError`]: `Refused` by the rules; `Overloaded` and `Unavailable` at once, with nothing recorded;
+    /// `Undecided` after the engine's patience, when the log has not said.
+    pub async fn submit(&self, request: Request) -> Result<Answer, CommandError> {
+        if *self.health.borrow() != Health::Live {
+            return Err(CommandError::Unavailable);
+        }
+        let (reply, answer) = oneshot::channel();
+        self.queue
+            .try_send((request, reply))
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => CommandError::Overloaded,
+                mpsc::error::TrySendError::Closed(_) => CommandError::Unavailable,
+            })?;
+        match timeout(self.patience, answer).await {
+            Ok(Ok(answer)) => answer,
+            // An engine that stopped half way may have recorded it.
+            Ok(Err(_)) | Err(_) => Err(CommandError::Undecided),
+        }
+    }
+
+    /// Asks the engine to look at the log now, because somebody knows of a later position.
+    pub fn nudge(&self) {
+        self.nudge.notify_one();
+    }
+
+    /// Whether the engine can record anything right now.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.health.borrow().clone()
+    }
+
+    /// Requests that wait for the engine now.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+}

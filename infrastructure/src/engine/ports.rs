@@ -1,0 +1,145 @@
+//! What the engine is given from outside, so that a simulation can give it something else: time, ids, and followers.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::values::{Salt, Timestamp};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use uuid::{Builder, Uuid};
+
+use crate::feed::{Committed, Feed};
+
+/// Tells the time, and waits for it.
+pub trait Clock: Clone + Send + Sync + 'static {
+    /// Now.
+    fn now(&self) -> Timestamp;
+
+    /// Returns at `at` or a little later; at once when it has passed.
+    fn sleep_until(&self, at: Timestamp) -> impl Future<Output = ()> + Send;
+}
+
+/// The clock of the machine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        chrono::Utc::now().into()
+    }
+
+    async fn sleep_until(&self, at: Timestamp) {
+        // At most a second at a time: the wall clock may be set while we sleep.
+        while let Some(left) = left_until(self.now(), at) {
+            tokio::time::sleep(left.min(Duration::from_secs(1))).await;
+        }
+    }
+}
+
+/// A clock that follows the runtime's, which a test can pause and advance; a node's clock may be off by `skew`.
+#[derive(Debug, Clone, Copy)]
+pub struct VirtualClock {
+    epoch: Timestamp,
+    started: tokio::time::Instant,
+}
+
+impl VirtualClock {
+    /// A clock that reads `now` now.
+    #[must_use]
+    pub fn starting_at(now: Timestamp) -> Self {
+        Self {
+            epoch: now,
+            started: tokio::time::Instant::now(),
+        }
+    }
+
+    /// The same clock, off by `millis`.
+    #[must_use]
+    pub fn skewed(self, millis: i64) -> Self {
+        Self {
+            epoch: self.epoch.plus_millis(millis),
+            ..self
+        }
+    }
+}
+
+impl Clock for VirtualClock {
+    fn now(&self) -> Timestamp {
+        let elapsed = self.started.elapsed().as_millis();
+        self.epoch
+            .plus_millis(i64::try_from(elapsed).unwrap_or(i64::MAX))
+    }
+
+    async fn sleep_until(&self, at: Timestamp) {
+        while let Some(left) = left_until(self.now(), at) {
+            tokio::time::sleep(left).await;
+        }
+    }
+}
+
+fn left_until(now: Timestamp, at: Timestamp) -> Option<Duration> {
+    u64::try_from(at.millis() - now.millis())
+        .ok()
+        .filter(|&left| left > 0)
+        .map(Duration::from_millis)
+}
+
+/// Draws ids and salts. For the real engine they must be unguessable.
+pub trait Ids: Send + 'static {
+    /// Sixteen random bytes.
+    fn bytes(&mut self) -> [u8; 16];
+
+    /// A random UUID, version 4.
+    fn uuid(&mut self) -> Uuid {
+        Builder::from_random_bytes(self.bytes()).into_uuid()
+    }
+
+    /// A random salt.
+    fn salt(&mut self) -> Salt {
+        Salt(self.bytes())
+    }
+}
+
+/// Ids from a cryptographic generator, seeded by the operating system, or by a number for a simulation.
+#[derive(Debug, Clone)]
+pub struct RandomIds(StdRng);
+
+impl RandomIds {
+    /// Unguessable.
+    #[must_use]
+    pub fn from_os() -> Self {
+        Self(StdRng::from_os_rng())
+    }
+
+    /// The same ids for the same seed.
+    #[must_use]
+    pub fn from_seed(seed: u64) -> Self {
+        Self(StdRng::seed_from_u64(seed))
+    }
+}
+
+impl Ids for RandomIds {
+    fn bytes(&mut self) -> [u8; 16] {
+        self.0.random()
+    }
+}
+
+/// Is told of everything that was committed, in order, before the callers whose commands it was are answered.
+pub trait Observer: Send + 'static {
+    /// `committed` is in the log. Called on the engine's task: be quick.
+    fn committed(&mut self, committed: &Arc<Committed>);
+}
+
+impl Observer for Feed {
+    fn committed(&mut self, committed: &Arc<Committed>) {
+        self.publish(committed);
+    }
+}
+
+impl<A: Observer, B: Observer> Observer for (A, B) {
+    fn committed(&mut self, committed: &Arc<Committed>) {
+        self.0.committed(committed);
+        self.1.committed(committed);
+    }
+}

@@ -1,0 +1,227 @@
+//! Everything the engine decides from: each drop's aggregate, who its buyers are, and the indexes that find them.
+//!
+//! Promise: `apply` in log order gives the same state on every node; `revert` is its exact inverse, newest first, but for
+//! deadlines, which are hints (see [`super::deadlines`]).
+
+use std::collections::HashMap;
+
+use domain::drop::{Hold, HoldStatus};
+use domain::private::Private;
+use domain::values::{DisplayName, DropId, HoldId, KeyDigest, Pseudonym, Timestamp};
+use domain::{DropAggregate, DropEvent};
+
+use super::deadlines::Deadlines;
+
+/// Where a drop is in the engine's memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct DropSlot(u32);
+
+/// Where a hold is: its drop, and its place there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct HoldSlot {
+    drop: DropSlot,
+    hold: u32,
+}
+
+/// A buyer as one drop knows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KnownBuyer {
+    pub(super) pseudonym: Pseudonym,
+    pub(super) display_name: Option<DisplayName>,
+}
+
+/// One drop in memory.
+#[derive(Debug)]
+pub(super) struct DropState {
+    pub(super) id: DropId,
+    pub(super) aggregate: DropAggregate,
+    /// By [`domain::values::BuyerId::comparable`].
+    buyers: HashMap<Box<str>, KnownBuyer>,
+}
+
+impl DropState {
+    pub(super) fn buyer(&self, comparable: &str) -> Option<&KnownBuyer> {
+        self.buyers.get(comparable)
+    }
+}
+
+/// What `apply` changed beside the aggregate, so that `revert` can put it back.
+#[derive(Debug, Default)]
+pub(super) struct Undo {
+    /// The introduced buyer's key, and who stood under it before.
+    introduced: Option<(Box<str>, Option<KnownBuyer>)>,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    drops: Vec<DropState>,
+    slots: HashMap<DropId, DropSlot>,
+    /// Drops by the bytes that they share with their holds; nearly always one.
+    by_prefix: HashMap<[u8; 4], Vec<DropSlot>>,
+    /// Holds whose id does not carry their drop: a stock program placed them.
+    strays: HashMap<HoldId, DropSlot>,
+    schedule_keys: HashMap<KeyDigest, DropId>,
+    deadlines: Deadlines,
+}
+
+impl State {
+    pub(super) fn drop(&self, drop_id: DropId) -> Option<&DropState> {
+        self.slots.get(&drop_id).map(|&slot| self.at(slot))
+    }
+
+    /// The drop that was scheduled with this key.
+    pub(super) fn scheduled_with(&self, key: KeyDigest) -> Option<DropId> {
+        self.schedule_keys.get(&key).copied()
+    }
+
+    /// The drop that this hold is in.
+    pub(super) fn drop_of(&self, hold_id: HoldId) -> Option<&DropState> {
+        let mut candidates = self.by_prefix.get(&hold_id.prefix()).into_iter().flatten();
+        candidates
+            .find(|&&slot| self.at(slot).aggregate.hold(hold_id).is_some())
+            .or_else(|| self.strays.get(&hold_id))
+            .map(|&slot| self.at(slot))
+    }
+
+    /// When the next hold may be over.
+    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+        self.deadlines.next()
+    }
+
+    /// The next hold that is over at `now` and not recorded so, and its drop. Each is returned once.
+    pub(super) fn next_overdue(&mut self, now: Timestamp) -> Option<(DropId, HoldId)> {
+        while let Some(slot) = self.deadlines.pop_due(now) {
+            let drop = self.at(slot.drop);
+            let is_overdue =
+                |hold: &&Hold| hold.status == HoldStatus::Held && hold.expires_at <= now;
+            if let Some(hold) = drop
+                .aggregate
+                .holds()
+                .get(slot.hold as usize)
+                .filter(is_overdue)
+            {
+                return Some((drop.id, hold.id));
+            }
+        }
+        None
+    }
+
+    /// Applies the next event of a drop's stream.
+    pub(super) fn apply(
+        &mut self,
+        drop_id: DropId,
+        event: &DropEvent,
+        private: Option<&Private>,
+    ) -> Undo {
+        let slot = self.slot(drop_id);
+        let drop = &mut self.drops[slot.0 as usize];
+        drop.aggregate.evolve(event);
+        match event {
+            DropEvent::DropScheduled(event) => {
+                if let Some(key) = event.key {
+                    self.schedule_keys.insert(key, drop_id);
+                }
+                Undo::default()
+            }
+            DropEvent::HoldPlaced(event) => {
+                let introduced = private.and_then(|private| introduce(drop, event.buyer, private));
+                let hold = drop
+                    .aggregate
+                    .hold_index(event.hold_id)
+                    .expect("placed just now");
+                if event.hold_id.prefix() != drop_id.prefix() {
+                    self.strays.insert(event.hold_id, slot);
+                }
+                self.deadlines
+                    .push(event.expires_at, HoldSlot { drop: slot, hold });
+                Undo { introduced }
+            }
+            DropEvent::DropRescheduled(_)
+            | DropEvent::DropCancelled(_)
+            | DropEvent::HoldExpired(_)
+            | DropEvent::HoldReleased(_)
+            | DropEvent::PurchaseConfirmed(_)
+            | DropEvent::StockAdjusted(_) => Undo::default(),
+        }
+    }
+
+    /// Takes back the event that was applied last.
+    pub(super) fn revert(&mut self, drop_id: DropId, event: &DropEvent, undo: Undo) {
+        let slot = self.slot(drop_id);
+        let drop = &mut self.drops[slot.0 as usize];
+        drop.aggregate.revert(event);
+        match event {
+            DropEvent::DropScheduled(event) => {
+                if let Some(key) = event.key {
+                    self.schedule_keys.remove(&key);
+                }
+            }
+            DropEvent::HoldPlaced(event) => {
+                self.strays.remove(&event.hold_id);
+                if let Some((comparable, before)) = undo.introduced {
+                    put_back(drop, comparable, before);
+                }
+            }
+            DropEvent::HoldExpired(event) => self.watch_again(slot, event.hold_id),
+            DropEvent::HoldReleased(event) => self.watch_again(slot, event.hold_id),
+            DropEvent::PurchaseConfirmed(event) => self.watch_again(slot, event.hold_id),
+            DropEvent::DropRescheduled(_)
+            | DropEvent::DropCancelled(_)
+            | DropEvent::StockAdjusted(_) => {}
+        }
+    }
+
+    /// A hold is unresolved again, and its deadline may have been taken out meanwhile.
+    fn watch_again(&mut self, slot: DropSlot, hold_id: HoldId) {
+        let aggregate = &self.at(slot).aggregate;
+        if let Some((hold, at)) = aggregate.hold_index(hold_id).zip(aggregate.hold(hold_id)) {
+            let at = at.expires_at;
+            self.deadlines.push(at, HoldSlot { drop: slot, hold });
+        }
+    }
+
+    fn slot(&mut self, drop_id: DropId) -> DropSlot {
+        if let Some(&slot) = self.slots.get(&drop_id) {
+            return slot;
+        }
+        let slot =
+            DropSlot(u32::try_from(self.drops.len()).expect("fewer than four billion drops"));
+        self.drops.push(DropState {
+            id: drop_id,
+            aggregate: DropAggregate::default(),
+            buyers: HashMap::new(),
+        });
+        self.slots.insert(drop_id, slot);
+        self.by_prefix
+            .entry(drop_id.prefix())
+            .or_default()
+            .push(slot);
+        slot
+    }
+
+    fn at(&self, slot: DropSlot) -> &DropState {
+        &self.drops[slot.0 as usize]
+    }
+}
+
+fn introduce(
+    drop: &mut DropState,
+    pseudonym: Pseudonym,
+    private: &Private,
+) -> Option<(Box<str>, Option<KnownBuyer>)> {
+    let comparable = private.buyer_id.as_ref()?.comparable().into_boxed_str();
+    let known = KnownBuyer {
+        pseudonym,
+        display_name: private.display_name.clone(),
+    };
+    let before = drop.buyers.insert(comparable.clone(), known);
+    Some((comparable, before))
+}
+
+fn put_back(drop: &mut DropState, comparable: Box<str>, before: Option<KnownBuyer>) {
+    match before {
+        Some(known) => drop.buyers.insert(comparable, known),
+        None => drop.buyers.remove(&comparable),
+    };
+}

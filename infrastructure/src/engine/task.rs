@@ -1,0 +1,534 @@
+//! The engine's loop: what it does next, and what it does when the log says no, says nothing, or is gone.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::values::{Position, Timestamp};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::EngineConfig;
+use super::draft::{Draft, Entry};
+use super::handle::{Health, Submission};
+use super::ports::{Clock, Ids, Observer};
+use super::request::CommandError;
+use super::state::State;
+use crate::codec::decode;
+use crate::error::{AppendError, LogError};
+use crate::feed::Committed;
+use crate::log::{Batch, EventLog, Head, StoredEvent, Turn, append_surely, chain};
+
+/// A batch takes no more requests past this, nor past [`MOST_EVENTS`].
+const MOST_REQUESTS: usize = 1_024;
+/// One decision may exceed it: cancelling a drop releases every hold at once.
+const MOST_EVENTS: usize = 2_048;
+/// Events read at once while following.
+const READ_EVENTS: usize = 10_000;
+/// After a lost race, this many appends in a row are made in turn; if nobody else appended meanwhile, racing resumes.
+const QUIET_TURNS: u32 = 8;
+/// An unknown outcome is asked for this often before what waits behind it is refused.
+const PATIENT_ATTEMPTS: u32 = 2;
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why the engine stopped for good. The log is as it was; a person has to look.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The log holds what it never should.
+    #[error("the engine stopped")]
+    Log(#[source] LogError),
+    /// The log refused a batch that was decided on its own head.
+    #[error("the engine stopped: the log refuses what was decided")]
+    Rejected(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The ends of the channels that the engine's handle holds the other ends of.
+pub(super) struct Wires {
+    pub(super) requests: mpsc::Receiver<Submission>,
+    pub(super) health: watch::Sender<Health>,
+    pub(super) nudge: Arc<Notify>,
+    pub(super) stop: CancellationToken,
+}
+
+/// See [`super`]. Made by [`super::load`]; does nothing until [`Engine::run`].
+pub struct Engine<L, C, I, O> {
+    log: L,
+    clock: C,
+    ids: I,
+    observer: O,
+    config: EngineConfig,
+    wires: Wires,
+    state: State,
+    /// The head that everything answered so far rests on.
+    head: Head,
+    /// Requests that lost a race and wait to be decided again, oldest first.
+    backlog: VecDeque<Entry>,
+    draft: Draft,
+    in_flight: Option<InFlight>,
+    /// Appends left to be made in turn, because somebody else appends too.
+    turns: u32,
+}
+
+/// A draft on its way to the log. Without events it is only a question: is the head still what this was decided on?
+struct InFlight {
+    draft: Draft,
+    batch: Batch,
+    outcome: JoinHandle<Result<(), AppendError>>,
+}
+
+/// What the loop woke up for.
+enum Wake {
+    Landed(Result<(), AppendError>),
+    Deadline,
+    Request(Option<Submission>),
+    Look,
+    Stop,
+}
+
+impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
+    pub(super) fn new(
+        log: L,
+        clock: C,
+        ids: I,
+        observer: O,
+        config: EngineConfig,
+        wires: Wires,
+    ) -> Self {
+        Self {
+            log,
+            clock,
+            ids,
+            observer,
+            config,
+            wires,
+            state: State::default(),
+            head: Head::default(),
+            backlog: VecDeque::new(),
+            draft: Draft::default(),
+            in_flight: None,
+            turns: 0,
+        }
+    }
+
+    /// Reads what the log holds now.
+    pub(super) async fn load(&mut self) -> Result<(), LogError> {
+        let head = self.log.head().await?;
+        self.follow_to(head, Check::Nothing).await
+    }
+
+    /// Runs until asked to stop; then answers what waits, and returns.
+    ///
+    /// # Errors
+    /// [`EngineError`] when going on would do harm.
+    pub async fn run(mut self) -> Result<(), EngineError> {
+        let outcome = self.work().await;
+        if let Err(stopped) = &outcome {
+            error!(
+                error = stopped as &dyn std::error::Error,
+                "the engine stopped"
+            );
+            let reason = stopped.to_string();
+            self.wires.health.send_replace(Health::Stopped { reason });
+        }
+        outcome
+    }
+
+    async fn work(&mut self) -> Result<(), EngineError> {
+        loop {
+            match self.wake().await {
+                Wake::Landed(outcome) => {
+                    if let Some(InFlight { draft, batch, .. }) = self.in_flight.take() {
+                        self.settle(draft, batch, outcome).await?;
+                    }
+                }
+                Wake::Deadline => self.expire_due(self.now()),
+                Wake::Request(Some(submission)) => self.accept(submission),
+                Wake::Look => self.look().await?,
+                Wake::Stop => self.wires.requests.close(),
+                Wake::Request(None) if self.is_idle() => return Ok(()),
+                Wake::Request(None) => {}
+            }
+            self.send_off().await?;
+        }
+    }
+
+    async fn wake(&mut self) -> Wake {
+        let has_room = self.has_room();
+        let next_deadline = self.state.next_deadline();
+        let is_idle = self.is_idle();
+        let is_closed = self.wires.requests.is_closed();
+        tokio::select! {
+            biased;
+            landed = landed(&mut self.in_flight) => Wake::Landed(landed),
+            () = until(&self.clock, next_deadline), if has_room => Wake::Deadline,
+            request = self.wires.requests.recv(), if has_room && (!is_closed || is_idle || !self.wires.requests.is_empty()) => Wake::Request(request),
+            () = self.wires.nudge.notified(), if is_idle => Wake::Look,
+            () = sleep(self.config.follow_every), if is_idle => Wake::Look,
+            () = self.wires.stop.cancelled(), if !is_closed => Wake::Stop,
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.in_flight.is_none() && self.draft.is_empty() && self.backlog.is_empty()
+    }
+
+    fn has_room(&self) -> bool {
+        self.draft.requests() < MOST_REQUESTS && self.draft.events() < MOST_EVENTS
+    }
+
+    /// Now, never before what the log holds already.
+    fn now(&self) -> Timestamp {
+        self.clock.now().max(self.head.recorded_at)
+    }
+
+    fn accept(&mut self, (request, reply): Submission) {
+        let entry = Entry::new(request, reply, &mut self.ids);
+        self.backlog.push_back(entry);
+        while self.has_room() && self.backlog.len() < MOST_REQUESTS {
+            let Ok((request, reply)) = self.wires.requests.try_recv() else {
+                break;
+            };
+            self.backlog
+                .push_back(Entry::new(request, reply, &mut self.ids));
+        }
+        if self.turns == 0 {
+            self.decide_backlog();
+        }
+    }
+
+    /// Decides what waits, after what is overdue, as far as the draft has room.
+    fn decide_backlog(&mut self) {
+        while self.has_room() {
+            let now = self.now();
+            self.expire_due(now);
+            if !self.has_room() {
+                return;
+            }
+            let Some(entry) = self.backlog.pop_front() else {
+                return;
+            };
+            self.draft.decide(&mut self.state, entry, now);
+        }
+    }
+
+    /// Records every hold that is over at `now`, as far as the draft has room.
+    fn expire_due(&mut self, now: Timestamp) {
+        while self.has_room() {
+            let Some((drop_id, hold_id)) = self.state.next_overdue(now) else {
+                return;
+            };
+            self.draft.expire(&mut self.state, drop_id, hold_id, now);
+        }
+    }
+
+    /// Sends the draft to the log if nothing else is on its way there.
+    async fn send_off(&mut self) -> Result<(), EngineError> {
+        if self.in_flight.is_some() {
+            return Ok(());
+        }
+        if self.turns > 0 && !(self.backlog.is_empty() && self.draft.is_empty()) {
+            return self.take_turn().await;
+        }
+        self.decide_backlog();
+        if self.draft.is_empty() {
+            return Ok(());
+        }
+        let draft = std::mem::take(&mut self.draft);
+        let batch = draft.seal(self.head);
+        let outcome = tokio::spawn(append_or_confirm(self.log.clone(), batch.clone()));
+        self.in_flight = Some(InFlight {
+            draft,
+            batch,
+            outcome,
+        });
+        Ok(())
+    }
+
+    /// What becomes of a draft once the log has said what it says about its batch.
+    async fn settle(
+        &mut self,
+        draft: Draft,
+        batch: Batch,
+        outcome: Result<(), AppendError>,
+    ) -> Result<(), EngineError> {
+        match outcome {
+            Ok(()) => {
+                self.commit(draft, &batch);
+                Ok(())
+            }
+            Err(AppendError::Conflict) => {
+                self.lose_race(draft);
+                Ok(())
+            }
+            Err(AppendError::Unknown(cause)) => self.find_out(draft, batch, cause).await,
+            Err(AppendError::Rejected(cause)) => Err(EngineError::Rejected(cause)),
+        }
+    }
+
+    /// The draft is in the log: followers first, so that whoever is answered finds their own write.
+    fn commit(&mut self, draft: Draft, batch: &Batch) {
+        let answers = if draft.has_events() {
+            let (committed, answers) = draft.committed(batch);
+            self.head = committed.head;
+            self.observer.committed(&committed);
+            answers
+        } else {
+            draft.confirmed(self.head)
+        };
+        answers.give();
+    }
+
+    /// Somebody else appended first: nothing that was decided since stands.
+    fn lose_race(&mut self, lost: Draft) {
+        self.set_draft_aside();
+        self.wait_again(lost);
+        self.turns = QUIET_TURNS;
+    }
+
+    /// The log is contended: wait for the right to append, follow to the head, decide everything that waits, append.
+    async fn take_turn(&mut self) -> Result<(), EngineError> {
+        self.set_draft_aside();
+        let turn = match self.log.take_turn().await {
+            Ok(turn) => turn,
+            Err(error) => return self.be_away(error),
+        };
+        let head = turn.head();
+        self.turns = if head == self.head {
+            self.turns - 1
+        } else {
+            QUIET_TURNS
+        };
+        if let Err(error) = self.follow_to(head, Check::Chain).await {
+            turn.pass().await;
+            return self.be_away(error);
+        }
+        self.be_live();
+        self.decide_backlog();
+        let draft = std::mem::take(&mut self.draft);
+        if !draft.has_events() {
+            turn.pass().await;
+            draft.confirmed(self.head).give();
+            return Ok(());
+        }
+        let batch = draft.seal(head);
+        let outcome = turn.append(&batch).await;
+        self.settle(draft, batch, outcome).await
+    }
+
+    /// What was drafted before a turn is decided again in it, on what the log holds by then.
+    fn set_draft_aside(&mut self) {
+        let draft = std::mem::take(&mut self.draft);
+        self.wait_again(draft);
+    }
+
+    /// Takes a draft back, newest event first, and puts its requests before all that wait.
+    fn wait_again(&mut self, draft: Draft) {
+        let entries: Vec<Entry> = draft.take_back(&mut self.state).collect();
+        for entry in entries.into_iter().rev() {
+            self.backlog.push_front(entry);
+        }
+    }
+
+    /// Nobody knows whether `batch` landed: append the same batch again until the log says so.
+    async fn find_out(
+        &mut self,
+        draft: Draft,
+        batch: Batch,
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    ) -> Result<(), EngineError> {
+        warn!(
+            error = &*cause as &dyn std::error::Error,
+            "the outcome of an append is unknown; asking again"
+        );
+        let mut pause = FIRST_PAUSE;
+        for attempt in 1.. {
+            match append_or_confirm_surely(&self.log, &batch).await {
+                Ok(()) => {
+                    self.be_live();
+                    self.commit(draft, &batch);
+                    return Ok(());
+                }
+                Err(AppendError::Conflict) => {
+                    self.be_live();
+                    self.lose_race(draft);
+                    return Ok(());
+                }
+                Err(AppendError::Rejected(cause)) => return Err(EngineError::Rejected(cause)),
+                Err(AppendError::Unknown(cause)) if attempt >= PATIENT_ATTEMPTS => {
+                    self.refuse_waiting(&cause.to_string());
+                }
+                Err(AppendError::Unknown(_)) => {}
+            }
+            sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+        Ok(())
+    }
+
+    /// Looks whether somebody else appended, or whether the log is back.
+    async fn look(&mut self) -> Result<(), EngineError> {
+        let followed = match self.log.head().await {
+            Ok(head) if head == self.head => Ok(()),
+            Ok(head) => self.follow_to(head, Check::Chain).await,
+            Err(error) => Err(error),
+        };
+        match followed {
+            Ok(()) => {
+                self.be_live();
+                Ok(())
+            }
+            Err(error) => self.be_away(error),
+        }
+    }
+
+    /// Applies what the log holds after our head, up to `target`.
+    async fn follow_to(&mut self, target: Head, check: Check) -> Result<(), LogError> {
+        while self.head.position < target.position {
+            let missing =
+                usize::try_from(target.position.0 - self.head.position.0).unwrap_or(READ_EVENTS);
+            let tail = self
+                .log
+                .read(self.head.position, missing.min(READ_EVENTS))
+                .await?;
+            if tail.is_empty() {
+                return Err(broken(
+                    self.head.position.next(),
+                    "the head is further than the events",
+                ));
+            }
+            self.apply_tail(&tail, check)?;
+        }
+        if self.head == target {
+            Ok(())
+        } else {
+            Err(broken(
+                target.position,
+                "history has changed: it does not lead to the head",
+            ))
+        }
+    }
+
+    fn apply_tail(&mut self, tail: &[StoredEvent], check: Check) -> Result<(), LogError> {
+        let mut events = Vec::with_capacity(tail.len());
+        for stored in tail {
+            if check == Check::Chain && chain::link(&self.head.hash, stored) != stored.hash {
+                return Err(broken(
+                    stored.position,
+                    "its hash does not follow from the one before",
+                ));
+            }
+            if let Some(recorded) = decode(stored)? {
+                self.state
+                    .apply(recorded.drop_id, &recorded.event, recorded.private.as_ref());
+                events.push(recorded);
+            }
+            self.head = stored.head();
+        }
+        self.observer.committed(&Arc::new(Committed {
+            events,
+            head: self.head,
+        }));
+        Ok(())
+    }
+
+    /// The log is away and nothing is in flight: whatever waits was not recorded.
+    fn be_away(&mut self, error: LogError) -> Result<(), EngineError> {
+        match error {
+            LogError::Unavailable(cause) => {
+                self.refuse_waiting(&cause.to_string());
+                Ok(())
+            }
+            corrupt @ LogError::Corrupt { .. } => Err(EngineError::Log(corrupt)),
+        }
+    }
+
+    /// Refuses everything that is not in flight; what is drafted was decided on top of what may never be.
+    fn refuse_waiting(&mut self, reason: &str) {
+        if *self.wires.health.borrow() == Health::Live {
+            warn!(
+                reason,
+                "the event log cannot be reached: refusing what waits, and trying on"
+            );
+        }
+        self.wires.health.send_replace(Health::Away {
+            reason: reason.to_owned(),
+        });
+        self.set_draft_aside();
+        for entry in self.backlog.drain(..) {
+            entry.answer(Err(CommandError::Unavailable));
+        }
+        while let Ok((_, reply)) = self.wires.requests.try_recv() {
+            let _gone = reply.send(Err(CommandError::Unavailable));
+        }
+    }
+
+    fn be_live(&self) {
+        if *self.wires.health.borrow() != Health::Live {
+            info!("the event log is reachable again");
+            self.wires.health.send_replace(Health::Live);
+        }
+    }
+}
+
+/// How much of what is read back is recomputed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Check {
+    /// Nothing: a whole log is `audit verify`'s business.
+    Nothing,
+    /// Each hash.
+    Chain,
+}
+
+fn broken(position: Position, reason: &str) -> LogError {
+    LogError::Corrupt {
+        position,
+        reason: reason.to_owned(),
+    }
+}
+
+async fn landed(in_flight: &mut Option<InFlight>) -> Result<(), AppendError> {
+    let Some(in_flight) = in_flight else {
+        return std::future::pending().await;
+    };
+    (&mut in_flight.outcome)
+        .await
+        .unwrap_or_else(|stopped| Err(AppendError::Unknown(stopped.into())))
+}
+
+async fn until<C: Clock>(clock: &C, deadline: Option<Timestamp>) {
+    match deadline {
+        Some(at) => clock.sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Appends a batch; or, when it has no events, asks whether the head is still the one that it was decided on.
+///
+/// A refusal may rest on what another node has changed meanwhile, so it is confirmed before it is answered.
+async fn append_or_confirm<L: EventLog>(log: L, batch: Batch) -> Result<(), AppendError> {
+    if batch.events.is_empty() {
+        confirm(&log, batch.expected).await
+    } else {
+        log.append(&batch).await
+    }
+}
+
+async fn append_or_confirm_surely<L: EventLog>(log: &L, batch: &Batch) -> Result<(), AppendError> {
+    if batch.events.is_empty() {
+        confirm(log, batch.expected).await
+    } else {
+        append_surely(log, batch).await
+    }
+}
+
+async fn confirm<L: EventLog>(log: &L, expected: Head) -> Result<(), AppendError> {
+    match log.head().await {
+        Ok(head) if head == expected => Ok(()),
+        Ok(_) => Err(AppendError::Conflict),
+        Err(error) => Err(AppendError::Unknown(error.into())),
+    }
+}

@@ -1,0 +1,176 @@
+//! The promise of an event log: append at an expected head or not at all, and read from a position.
+//!
+//! Promise: positions are dense (1, 2, 3 …) and in commit order; an append lands whole or not at all, at the head that
+//! it expected; what has been read once never changes. A reader keeps one number, its position, and misses nothing.
+//! Limit: one log has one head, so appends are one after another. Throughput comes from batches.
+//!
+//! ```text
+//!   head 41 ──append(expected 41, [e42 e43])──▶ head 43
+//!   head 43 ──append(expected 41, [e42'])─────▶ Conflict: read the tail after 41, decide again
+//! ```
+
+pub mod chain;
+pub mod memory;
+pub mod postgres;
+
+use std::borrow::Cow;
+use std::future::Future;
+
+use domain::values::{Position, Sequence, Timestamp};
+use serde::Serialize;
+
+pub use self::chain::Hash;
+use crate::error::{AppendError, LogError};
+
+/// Where the log ends: its last position, what that commits to, and when it was recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Head {
+    /// The last position; 0 for an empty log.
+    pub position: Position,
+    /// The hash of the last event; zeroes for an empty log.
+    pub hash: Hash,
+    /// When the last event was recorded; the epoch for an empty log.
+    pub recorded_at: Timestamp,
+}
+
+/// One event exactly as it is stored: texts are kept byte for byte, for they are what was hashed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredEvent {
+    /// Place in the log.
+    pub position: Position,
+    /// When it was recorded. Never runs backwards along the log.
+    pub recorded_at: Timestamp,
+    /// The kind of stream.
+    pub aggregate_type: Cow<'static, str>,
+    /// The stream.
+    pub aggregate_id: String,
+    /// Place in the stream.
+    pub sequence: Sequence,
+    /// The kind of event.
+    pub event_type: Cow<'static, str>,
+    /// Version of the payload's schema.
+    pub event_version: Cow<'static, str>,
+    /// JSON.
+    pub payload: String,
+    /// JSON object.
+    pub metadata: Cow<'static, str>,
+    /// The chain up to here.
+    pub hash: Hash,
+    /// Personal data, JSON; outside the chain, absent once erased.
+    pub private: Option<String>,
+}
+
+/// Events to append together, with places and hashes that follow on from an expected head.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The head that it must find.
+    pub expected: Head,
+    /// At least one event.
+    pub events: Vec<StoredEvent>,
+}
+
+impl Batch {
+    /// Gives `events` their places, holds `recorded_at` to never running backwards, and chains them to `expected`.
+    #[must_use]
+    pub fn seal(expected: Head, mut events: Vec<StoredEvent>) -> Self {
+        let mut last = expected;
+        for event in &mut events {
+            event.position = last.position.next();
+            event.recorded_at = event.recorded_at.max(last.recorded_at);
+            event.hash = chain::link(&last.hash, event);
+            last = event.head();
+        }
+        Self { expected, events }
+    }
+
+    /// The head once this batch has landed.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.events.last().map_or(self.expected, StoredEvent::head)
+    }
+}
+
+impl StoredEvent {
+    /// The head of a log that ends here.
+    #[must_use]
+    pub const fn head(&self) -> Head {
+        Head {
+            position: self.position,
+            hash: self.hash,
+            recorded_at: self.recorded_at,
+        }
+    }
+}
+
+/// An append-only log. Clones share it.
+pub trait EventLog: Clone + Send + Sync + 'static {
+    /// The right to append next, see [`EventLog::take_turn`].
+    type Turn: Turn;
+
+    /// Where the log ends.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`].
+    fn head(&self) -> impl Future<Output = Result<Head, LogError>> + Send;
+
+    /// Up to `limit` events after `after`, in position order, without a gap. Empty at the head.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`], or [`LogError::Corrupt`] where a position is missing.
+    fn read(
+        &self,
+        after: Position,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<StoredEvent>, LogError>> + Send;
+
+    /// Appends a sealed batch whole, durably, if and only if the log's head is the one that the batch expects.
+    ///
+    /// # Errors
+    /// [`AppendError`]. After [`AppendError::Unknown`], [`append_surely`] finds out.
+    fn append(&self, batch: &Batch) -> impl Future<Output = Result<(), AppendError>> + Send;
+
+    /// Waits for the right to append next and keeps everybody else from appending until the turn is used or dropped.
+    ///
+    /// For a contended log: each node appends its whole backlog in turn, instead of racing and losing.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`].
+    fn take_turn(&self) -> impl Future<Output = Result<Self::Turn, LogError>> + Send;
+}
+
+/// The right to append next. Dropping it passes it on.
+pub trait Turn: Send {
+    /// The head, which nobody else can move during this turn.
+    fn head(&self) -> Head;
+
+    /// Appends a batch that was sealed on [`Turn::head`], and ends the turn.
+    ///
+    /// # Errors
+    /// [`AppendError`]; never `Conflict` while the turn lasted.
+    fn append(self, batch: &Batch) -> impl Future<Output = Result<(), AppendError>> + Send;
+
+    /// Passes the turn on without appending.
+    fn pass(self) -> impl Future<Output = ()> + Send;
+}
+
+/// Appends the same batch once more after an unknown outcome, and tells whether it is in the log now.
+///
+/// It lands, or it loses to itself: then the hash at its last position is its own.
+///
+/// # Errors
+/// [`AppendError::Conflict`] when somebody else's events stand there; [`AppendError::Unknown`] when the log is still away.
+pub async fn append_surely<L: EventLog>(log: &L, batch: &Batch) -> Result<(), AppendError> {
+    match log.append(batch).await {
+        Err(AppendError::Conflict) => {}
+        outcome => return outcome,
+    }
+    let before_last = Position(batch.head().position.0 - 1);
+    let found = log
+        .read(before_last, 1)
+        .await
+        .map_err(|error| AppendError::Unknown(error.into()))?;
+    match found.first() {
+        Some(event) if event.hash == batch.head().hash => Ok(()),
+        Some(_) | None => Err(AppendError::Conflict),
+    }
+}

@@ -1,0 +1,80 @@
+//! The hash chain: every event's hash commits to the event and to the hash before it.
+//!
+//! Promise: a head hash commits to every byte of history that the chain covers; two different histories have two
+//! different encodings. Limit: the chain tells that history changed, not who changed it.
+//!
+//! `hash(n)` is SHA-256 over these bytes, in this order (integers are 64-bit, signed, big-endian; a text is the length of
+//! its UTF-8 form in bytes as such an integer, and then that form):
+//!
+//! | bytes | meaning |
+//! |---|---|
+//! | `holdfast.event.v1` | 17 ASCII bytes that tell this encoding from any other |
+//! | `hash(n - 1)` | 32 bytes; zeroes before the first event |
+//! | position | integer |
+//! | `recorded_at` | integer, milliseconds since the Unix epoch |
+//! | `aggregate_type`, `aggregate_id` | texts |
+//! | sequence | integer |
+//! | `event_type`, `event_version`, payload, metadata | texts, as stored |
+//!
+//! The function `event_hash` in `migrations/0001_log.sql` computes the same in SQL.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+use sha2::{Digest, Sha256};
+
+use super::StoredEvent;
+
+/// A link of the chain: 32 bytes of SHA-256. In text, 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Hash(pub [u8; 32]);
+
+impl Hash {
+    /// From the bytes that the database stores.
+    ///
+    /// # Errors
+    /// When there are not 32 of them.
+    pub fn from_slice(bytes: &[u8]) -> Result<Self, std::array::TryFromSliceError> {
+        bytes.try_into().map(Self)
+    }
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Hash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// The hash of `event` after `previous`. `event.hash` is not looked at.
+#[must_use]
+pub fn link(previous: &Hash, event: &StoredEvent) -> Hash {
+    let mut hasher = Sha256::new_with_prefix(b"holdfast.event.v1");
+    hasher.update(previous.0);
+    hasher.update(event.position.0.to_be_bytes());
+    hasher.update(event.recorded_at.millis().to_be_bytes());
+    text(&mut hasher, &event.aggregate_type);
+    text(&mut hasher, &event.aggregate_id);
+    hasher.update(event.sequence.0.to_be_bytes());
+    text(&mut hasher, &event.event_type);
+    text(&mut hasher, &event.event_version);
+    text(&mut hasher, &event.payload);
+    text(&mut hasher, &event.metadata);
+    Hash(hasher.finalize().into())
+}
+
+fn text(hasher: &mut Sha256, text: &str) {
+    hasher.update((text.len() as u64).to_be_bytes());
+    hasher.update(text.as_bytes());
+}

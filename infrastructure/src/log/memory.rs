@@ -1,0 +1,273 @@
+//! The log in memory: the same promise as Postgres, on the clock of the runtime, with faults on purpose.
+//!
+//! Promise: deterministic. On a paused, single-threaded runtime the same seed gives the same run, faults included.
+//! Limit: nothing outlives the process.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use domain::values::Position;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::sleep;
+
+use super::{Batch, EventLog, Head, StoredEvent, Turn};
+use crate::error::{AppendError, LogError};
+
+/// How often, of a thousand calls, something goes wrong, and how long a call takes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Faults {
+    /// A call takes up to this long.
+    pub latency: Duration,
+    /// An append lands, but its caller never hears of it.
+    pub lost_answers: u32,
+    /// An append does not land, and its caller does not know.
+    pub lost_appends: u32,
+    /// An append lands late: its caller has given up on it and may have sent it again.
+    pub late_appends: u32,
+    /// A read finds nobody.
+    pub failed_reads: u32,
+    /// From time to time, every call fails for this long.
+    pub outage: Duration,
+    /// An outage starts.
+    pub outages: u32,
+}
+
+/// An [`EventLog`] in memory. Clones share it.
+#[derive(Debug, Clone)]
+pub struct MemoryLog {
+    events: Arc<Mutex<Vec<StoredEvent>>>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+    weather: Arc<Mutex<Weather>>,
+}
+
+#[derive(Debug)]
+struct Weather {
+    faults: Faults,
+    random: StdRng,
+    away_until: Option<tokio::time::Instant>,
+}
+
+/// What will happen to one append.
+enum Fate {
+    Lands,
+    LandsUnheard,
+    IsLost,
+    LandsLate(Duration),
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("injected fault: {0}")]
+struct Injected(&'static str);
+
+impl Default for MemoryLog {
+    fn default() -> Self {
+        Self::with_faults(Faults::default(), 0)
+    }
+}
+
+impl MemoryLog {
+    /// An empty log whose faults are drawn from `seed`.
+    #[must_use]
+    pub fn with_faults(faults: Faults, seed: u64) -> Self {
+        let weather = Weather {
+            faults,
+            random: StdRng::seed_from_u64(seed),
+            away_until: None,
+        };
+        Self {
+            events: Arc::default(),
+            turn: Arc::default(),
+            weather: Arc::new(Mutex::new(weather)),
+        }
+    }
+
+    /// Every event, as an auditor would read them, whatever the weather.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<StoredEvent> {
+        lock(&self.events).clone()
+    }
+
+    /// Nothing goes wrong from here on.
+    pub fn calm(&self) {
+        let mut weather = lock(&self.weather);
+        weather.faults = Faults {
+            latency: weather.faults.latency,
+            ..Faults::default()
+        };
+        weather.away_until = None;
+    }
+
+    /// Every call fails until [`MemoryLog::calm`].
+    pub fn take_away(&self) {
+        let far = tokio::time::Instant::now() + Duration::from_secs(86_400 * 365);
+        lock(&self.weather).away_until = Some(far);
+    }
+
+    /// Adds an event as a stock program would: at whatever the head is.
+    pub fn append_stock(&self, event: StoredEvent) {
+        let mut events = lock(&self.events);
+        let head = head_of(&events);
+        events.extend(Batch::seal(head, vec![event]).events);
+    }
+
+    async fn travel(&self) {
+        let latency = {
+            let mut weather = lock(&self.weather);
+            let most = u64::try_from(weather.faults.latency.as_micros()).unwrap_or(u64::MAX);
+            Duration::from_micros(weather.random.random_range(0..=most))
+        };
+        if !latency.is_zero() {
+            sleep(latency).await;
+        }
+    }
+
+    fn is_away(&self) -> bool {
+        let mut weather = lock(&self.weather);
+        let now = tokio::time::Instant::now();
+        let outages = weather.faults.outages;
+        if weather.happens(outages) {
+            weather.away_until = Some(now + weather.faults.outage);
+        }
+        weather.away_until.is_some_and(|until| now < until)
+    }
+
+    fn commit(&self, batch: &Batch) -> Result<(), AppendError> {
+        let mut events = lock(&self.events);
+        if head_of(&events) != batch.expected {
+            return Err(AppendError::Conflict);
+        }
+        events.extend(batch.events.iter().cloned());
+        Ok(())
+    }
+
+    async fn append_with_fate(&self, batch: &Batch) -> Result<(), AppendError> {
+        if self.is_away() {
+            return Err(AppendError::Unknown(Injected("away").into()));
+        }
+        let fate = lock(&self.weather).fate();
+        match fate {
+            Fate::Lands => self.commit(batch),
+            Fate::LandsUnheard => {
+                // A conflict is unheard as well.
+                let _unheard = self.commit(batch);
+                Err(AppendError::Unknown(Injected("the answer was lost").into()))
+            }
+            Fate::IsLost => Err(AppendError::Unknown(
+                Injected("the request was lost").into(),
+            )),
+            Fate::LandsLate(delay) => {
+                let (log, batch) = (self.clone(), batch.clone());
+                tokio::spawn(async move {
+                    sleep(delay).await;
+                    let _turn = log.turn.lock().await;
+                    let _unheard = log.commit(&batch);
+                });
+                Err(AppendError::Unknown(Injected("the request is late").into()))
+            }
+        }
+    }
+}
+
+impl Weather {
+    fn happens(&mut self, per_thousand: u32) -> bool {
+        per_thousand > 0 && self.random.random_ratio(per_thousand.min(1000), 1000)
+    }
+
+    fn fate(&mut self) -> Fate {
+        let faults = self.faults;
+        if self.happens(faults.lost_answers) {
+            Fate::LandsUnheard
+        } else if self.happens(faults.lost_appends) {
+            Fate::IsLost
+        } else if self.happens(faults.late_appends) {
+            Fate::LandsLate(Duration::from_millis(self.random.random_range(0..200)))
+        } else {
+            Fate::Lands
+        }
+    }
+}
+
+impl EventLog for MemoryLog {
+    type Turn = MemoryTurn;
+
+    async fn head(&self) -> Result<Head, LogError> {
+        self.travel().await;
+        self.refuse_if_unreadable()?;
+        Ok(head_of(&lock(&self.events)))
+    }
+
+    async fn read(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
+        self.travel().await;
+        self.refuse_if_unreadable()?;
+        let events = lock(&self.events);
+        let start = usize::try_from(after.0).unwrap_or(usize::MAX);
+        Ok(events.iter().skip(start).take(limit).cloned().collect())
+    }
+
+    async fn append(&self, batch: &Batch) -> Result<(), AppendError> {
+        self.travel().await;
+        let outcome = {
+            let _turn = self.turn.lock().await;
+            self.append_with_fate(batch).await
+        };
+        self.travel().await;
+        outcome
+    }
+
+    async fn take_turn(&self) -> Result<MemoryTurn, LogError> {
+        self.travel().await;
+        let guard = Arc::clone(&self.turn).lock_owned().await;
+        self.refuse_if_unreadable()?;
+        let head = head_of(&lock(&self.events));
+        Ok(MemoryTurn {
+            log: self.clone(),
+            head,
+            _guard: guard,
+        })
+    }
+}
+
+impl MemoryLog {
+    fn refuse_if_unreadable(&self) -> Result<(), LogError> {
+        let fails = {
+            let mut weather = lock(&self.weather);
+            let failed_reads = weather.faults.failed_reads;
+            weather.happens(failed_reads)
+        };
+        if fails || self.is_away() {
+            return Err(LogError::Unavailable(Injected("nobody answers").into()));
+        }
+        Ok(())
+    }
+}
+
+/// The right to append next to a [`MemoryLog`].
+#[derive(Debug)]
+pub struct MemoryTurn {
+    log: MemoryLog,
+    head: Head,
+    _guard: OwnedMutexGuard<()>,
+}
+
+impl Turn for MemoryTurn {
+    fn head(&self) -> Head {
+        self.head
+    }
+
+    async fn append(self, batch: &Batch) -> Result<(), AppendError> {
+        self.log.travel().await;
+        self.log.append_with_fate(batch).await
+    }
+
+    async fn pass(self) {}
+}
+
+fn head_of(events: &[StoredEvent]) -> Head {
+    events.last().map_or_else(Head::default, StoredEvent::head)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,351 @@
+//! The log in Postgres: an append is one statement in one round trip, on a connection of its own.
+//!
+//! Promise: what `append` acknowledged was committed with `synchronous_commit` on. Limit: durable means what the server's
+//! `fsync` setting makes of it; [`connect`] warns when that is off.
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use domain::values::{Position, Sequence};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
+use sqlx::{Connection, Executor, Row};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tracing::warn;
+
+use super::{Batch, EventLog, Hash, Head, StoredEvent, Turn};
+use crate::error::{AppendError, LogError};
+
+/// An append or a turn that takes longer than this is given up as unknown; the connection is replaced.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
+/// A turn whose holder stalls is taken away by the server after this.
+const STALLED_TURN_MS: &str = "2000";
+
+const APPEND: &str = "
+WITH head AS (
+    UPDATE log_head SET position = $3, hash = $4, recorded_at = $5
+     WHERE position = $1 AND hash = $2 RETURNING 1
+)
+INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+                    position, recorded_at, hash, private)
+SELECT e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload::json, e.metadata::json,
+       e.position, e.recorded_at, e.hash, e.private::json
+  FROM UNNEST($6::text[], $7::text[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::text[],
+              $13::bigint[], $14::timestamptz[], $15::bytea[], $16::text[])
+       AS e(aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+            position, recorded_at, hash, private)
+ WHERE EXISTS (SELECT 1 FROM head)";
+
+const READ: &str = "
+SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text AS payload,
+       metadata::text AS metadata, position, recorded_at, hash, private::text AS private
+  FROM events WHERE position > $1 ORDER BY position LIMIT $2";
+
+/// An [`EventLog`] in Postgres. Clones share its connections.
+#[derive(Debug, Clone)]
+pub struct PostgresLog {
+    readers: PgPool,
+    writer: Writer,
+}
+
+/// The one connection that appends: opened when needed, thrown away when in doubt.
+#[derive(Debug, Clone)]
+struct Writer {
+    options: PgConnectOptions,
+    connection: Arc<Mutex<Option<PgConnection>>>,
+}
+
+/// Opens a pool for reading and projecting, and brings the schema up to date.
+///
+/// # Errors
+/// [`sqlx::Error`] when the database cannot be reached or a migration does not apply.
+pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPool, sqlx::Error> {
+    let pool = PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(APPEND_TIMEOUT)
+        .connect_with(options)
+        .await?;
+    sqlx::migrate!("../migrations").run(&pool).await?;
+    let fsync: String = sqlx::query_scalar("SHOW fsync").fetch_one(&pool).await?;
+    if fsync != "on" {
+        warn!(
+            "this Postgres runs with fsync = {fsync}: an acknowledged hold may be lost in a power cut"
+        );
+    }
+    Ok(pool)
+}
+
+impl PostgresLog {
+    /// A log that reads through `readers` and appends on a connection of its own to the same database.
+    #[must_use]
+    pub fn new(readers: PgPool) -> Self {
+        let options = readers.connect_options().as_ref().clone().options([
+            ("synchronous_commit", "on"),
+            ("idle_in_transaction_session_timeout", STALLED_TURN_MS),
+        ]);
+        Self {
+            readers,
+            writer: Writer {
+                options,
+                connection: Arc::default(),
+            },
+        }
+    }
+
+    /// The pool that it reads through.
+    #[must_use]
+    pub const fn pool(&self) -> &PgPool {
+        &self.readers
+    }
+}
+
+impl EventLog for PostgresLog {
+    type Turn = PostgresTurn;
+
+    async fn head(&self) -> Result<Head, LogError> {
+        let row = sqlx::query("SELECT position, hash, recorded_at FROM log_head")
+            .fetch_one(&self.readers)
+            .await
+            .map_err(unavailable)?;
+        head_from(&row)
+    }
+
+    async fn read(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
+        let rows = sqlx::query(READ)
+            .bind(to_sql(after.0))
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(&self.readers)
+            .await
+            .map_err(unavailable)?;
+        let mut events = Vec::with_capacity(rows.len());
+        let mut expected = after.next();
+        for row in &rows {
+            let event = event_from(row).map_err(unavailable)?;
+            if event.position != expected {
+                let reason = format!("the next event found is at position {}", event.position);
+                return Err(LogError::Corrupt {
+                    position: expected,
+                    reason,
+                });
+            }
+            expected = expected.next();
+            events.push(event);
+        }
+        Ok(events)
+    }
+
+    async fn append(&self, batch: &Batch) -> Result<(), AppendError> {
+        let mut guard = self.writer.connection.lock().await;
+        // Taken out while in use: a call that is given up half way leaves no connection in an unknown state behind.
+        let mut connection = match guard.take() {
+            Some(connection) => connection,
+            None => in_time(self.writer.open()).await.map_err(append_error)?,
+        };
+        let outcome = in_time(insert(&mut connection, batch))
+            .await
+            .map_err(append_error);
+        if !matches!(outcome, Err(AppendError::Unknown(_))) {
+            *guard = Some(connection);
+        }
+        drop(guard);
+        landed(outcome?)
+    }
+
+    async fn take_turn(&self) -> Result<PostgresTurn, LogError> {
+        let mut guard = Arc::clone(&self.writer.connection).lock_owned().await;
+        let mut connection = match guard.take() {
+            Some(connection) => connection,
+            None => in_time(self.writer.open()).await.map_err(unavailable)?,
+        };
+        let row = in_time(lock_head(&mut connection))
+            .await
+            .map_err(unavailable)?;
+        Ok(PostgresTurn {
+            head: head_from(&row)?,
+            connection,
+            slot: guard,
+        })
+    }
+}
+
+/// The right to append next: an open transaction that holds the head's row lock. Dropped, its connection closes and the
+/// server rolls it back.
+#[derive(Debug)]
+pub struct PostgresTurn {
+    head: Head,
+    connection: PgConnection,
+    slot: OwnedMutexGuard<Option<PgConnection>>,
+}
+
+impl Turn for PostgresTurn {
+    fn head(&self) -> Head {
+        self.head
+    }
+
+    async fn append(mut self, batch: &Batch) -> Result<(), AppendError> {
+        let outcome = in_time(async {
+            let rows = insert(&mut self.connection, batch).await?;
+            self.connection.execute("COMMIT").await?;
+            Ok(rows)
+        })
+        .await
+        .map_err(append_error);
+        if outcome.is_ok() {
+            *self.slot = Some(self.connection);
+        }
+        landed(outcome?)
+    }
+
+    async fn pass(mut self) {
+        let rolled_back = in_time(async { self.connection.execute("ROLLBACK").await }).await;
+        if rolled_back.is_ok() {
+            *self.slot = Some(self.connection);
+        }
+    }
+}
+
+impl Writer {
+    async fn open(&self) -> Result<PgConnection, sqlx::Error> {
+        PgConnection::connect_with(&self.options).await
+    }
+}
+
+async fn lock_head(connection: &mut PgConnection) -> Result<PgRow, sqlx::Error> {
+    connection.execute("BEGIN").await?;
+    sqlx::query("SELECT position, hash, recorded_at FROM log_head FOR UPDATE")
+        .fetch_one(connection)
+        .await
+}
+
+async fn insert(connection: &mut PgConnection, batch: &Batch) -> Result<u64, sqlx::Error> {
+    let head = batch.head();
+    let events = &batch.events;
+    let column = |text: fn(&StoredEvent) -> &str| events.iter().map(text).collect::<Vec<_>>();
+    let done = sqlx::query(APPEND)
+        .bind(to_sql(batch.expected.position.0))
+        .bind(&batch.expected.hash.0[..])
+        .bind(to_sql(head.position.0))
+        .bind(&head.hash.0[..])
+        .bind(DateTime::<Utc>::from(head.recorded_at))
+        .bind(column(|event| &event.aggregate_type))
+        .bind(column(|event| &event.aggregate_id))
+        .bind(
+            events
+                .iter()
+                .map(|event| to_sql(event.sequence.0))
+                .collect::<Vec<_>>(),
+        )
+        .bind(column(|event| &event.event_type))
+        .bind(column(|event| &event.event_version))
+        .bind(column(|event| &event.payload))
+        .bind(column(|event| &event.metadata))
+        .bind(
+            events
+                .iter()
+                .map(|event| to_sql(event.position.0))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            events
+                .iter()
+                .map(|event| DateTime::<Utc>::from(event.recorded_at))
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            events
+                .iter()
+                .map(|event| &event.hash.0[..])
+                .collect::<Vec<_>>(),
+        )
+        .bind(
+            events
+                .iter()
+                .map(|event| event.private.as_deref())
+                .collect::<Vec<_>>(),
+        )
+        .execute(connection)
+        .await?;
+    Ok(done.rows_affected())
+}
+
+fn landed(rows: u64) -> Result<(), AppendError> {
+    if rows == 0 {
+        Err(AppendError::Conflict)
+    } else {
+        Ok(())
+    }
+}
+
+async fn in_time<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(APPEND_TIMEOUT, work)
+        .await
+        .unwrap_or_else(|_| {
+            let error = std::io::Error::new(
+                std::io::ErrorKind::TimedOut,
+                "Postgres did not answer in time",
+            );
+            Err(sqlx::Error::Io(error))
+        })
+}
+
+fn unavailable(error: sqlx::Error) -> LogError {
+    LogError::Unavailable(error.into())
+}
+
+/// Only what the server says about the data itself is final; everything else may have landed, or may land yet.
+fn append_error(error: sqlx::Error) -> AppendError {
+    let is_about_data = error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .is_some_and(|code| {
+            code.starts_with("22") || code.starts_with("23") || code.starts_with("42")
+        });
+    if is_about_data {
+        AppendError::Rejected(error.into())
+    } else {
+        AppendError::Unknown(error.into())
+    }
+}
+
+fn head_from(row: &PgRow) -> Result<Head, LogError> {
+    let read = || -> Result<Head, sqlx::Error> {
+        Ok(Head {
+            position: Position(from_sql(row.try_get("position")?)?),
+            hash: hash_from(row)?,
+            recorded_at: row.try_get::<DateTime<Utc>, _>("recorded_at")?.into(),
+        })
+    };
+    read().map_err(unavailable)
+}
+
+fn event_from(row: &PgRow) -> Result<StoredEvent, sqlx::Error> {
+    let owned = |name: &str| row.try_get::<String, _>(name).map(Cow::Owned);
+    Ok(StoredEvent {
+        position: Position(from_sql(row.try_get("position")?)?),
+        recorded_at: row.try_get::<DateTime<Utc>, _>("recorded_at")?.into(),
+        aggregate_type: owned("aggregate_type")?,
+        aggregate_id: row.try_get("aggregate_id")?,
+        sequence: Sequence(from_sql(row.try_get("sequence")?)?),
+        event_type: owned("event_type")?,
+        event_version: owned("event_version")?,
+        payload: row.try_get("payload")?,
+        metadata: owned("metadata")?,
+        hash: hash_from(row)?,
+        private: row.try_get("private")?,
+    })
+}
+
+fn hash_from(row: &PgRow) -> Result<Hash, sqlx::Error> {
+    Hash::from_slice(row.try_get("hash")?).map_err(|error| sqlx::Error::Decode(error.into()))
+}
+
+/// Positions and sequences are `bigint` in SQL; one that does not fit is 9 × 10^18 events away.
+fn to_sql(number: u64) -> i64 {
+    i64::try_from(number).expect("fewer than 2^63 events")
+}
+
+fn from_sql(number: i64) -> Result<u64, sqlx::Error> {
+    u64::try_from(number).map_err(|error| sqlx::Error::Decode(error.into()))
+}
