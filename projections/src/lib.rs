@@ -1,1 +1,15 @@
-//! Placeholder.
+//! The read models of Holdfast: pure folds over the log, kept in memory for hot reads and in tables for the rest.
+//!
+//! Read [`fold`] for what a projection is, one of the five for an example, [`runner`] for how tables follow the log, and
+//! [`views`] for what the API answers from.
+
+pub mod buyers;
+pub mod error;
+pub mod fold;
+pub mod holds;
+pub mod live_stock;
+pub mod runner;
+pub mod sales_timeline;
+pub mod table;
+pub mod top_purchasers;
+pub mod views;

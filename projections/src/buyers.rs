@@ -1,0 +1,61 @@
+//! Who a pseudonym is: the one projection of personal data, erased with the column that it is read from.
+
+use domain::DropEvent;
+use domain::values::{BuyerId, DisplayName};
+use serde::{Deserialize, Serialize};
+
+use crate::error::CannotApply;
+use crate::fold::{Fact, Fold};
+use crate::top_purchasers::BuyerKey;
+
+/// The projection `buyers`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Buyers;
+
+/// What the shop calls a buyer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BuyerRow {
+    /// What the shop calls them.
+    pub buyer_id: BuyerId,
+    /// The name that they agreed to show.
+    pub display_name: Option<DisplayName>,
+}
+
+impl Fold for Buyers {
+    const NAME: &'static str = "buyers";
+    const KEY_COLUMNS: &'static [&'static str] = &["drop_id", "buyer"];
+    const ROW_COLUMNS: &'static [&'static str] = &["buyer_id", "display_name"];
+    type Key = BuyerKey;
+    type Row = BuyerRow;
+
+    fn key(fact: Fact<'_>) -> Option<BuyerKey> {
+        fact.private?.buyer_id.as_ref()?;
+        match fact.event {
+            DropEvent::HoldPlaced(event) => Some(BuyerKey {
+                drop_id: fact.drop_id,
+                buyer: event.buyer,
+            }),
+            DropEvent::DropScheduled(_)
+            | DropEvent::DropRescheduled(_)
+            | DropEvent::DropCancelled(_)
+            | DropEvent::HoldExpired(_)
+            | DropEvent::HoldReleased(_)
+            | DropEvent::PurchaseConfirmed(_)
+            | DropEvent::StockAdjusted(_) => None,
+        }
+    }
+
+    fn apply(_: Option<BuyerRow>, fact: Fact<'_>) -> Result<BuyerRow, CannotApply> {
+        let private = fact
+            .private
+            .ok_or(CannotApply("the event introduces nobody"))?;
+        let buyer_id = private
+            .buyer_id
+            .clone()
+            .ok_or(CannotApply("the event introduces nobody"))?;
+        Ok(BuyerRow {
+            buyer_id,
+            display_name: private.display_name.clone(),
+        })
+    }
+}

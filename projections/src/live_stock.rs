@@ -1,0 +1,142 @@
+//! A drop as shoppers see it: its terms, and where its units are.
+
+use std::sync::Arc;
+
+use domain::DropEvent;
+use domain::stock::Stock;
+use domain::terms::DropTerms;
+use domain::values::{DropId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::error::CannotApply;
+use crate::fold::{Fact, Fold};
+
+/// The projection `live_stock`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct LiveStock;
+
+/// Names a drop's row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct DropKey {
+    /// The drop.
+    pub drop_id: DropId,
+}
+
+/// One drop.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LiveStockRow {
+    /// The terms in force.
+    pub terms: Arc<DropTerms>,
+    /// How often they were set, as [`domain::DropAggregate::terms_version`] counts.
+    pub terms_version: u32,
+    /// When the drop was scheduled.
+    pub scheduled_at: Timestamp,
+    /// When it was called off, if it was.
+    pub cancelled_at: Option<Timestamp>,
+    /// Where its units are.
+    #[serde(flatten)]
+    pub stock: Stock,
+    /// Units that came back by expiry, ever.
+    pub expired: u64,
+    /// Units that came back by release, ever.
+    pub released: u64,
+}
+
+impl Fold for LiveStock {
+    const NAME: &'static str = "live_stock";
+    const KEY_COLUMNS: &'static [&'static str] = &["drop_id"];
+    const ROW_COLUMNS: &'static [&'static str] = &[
+        "terms",
+        "terms_version",
+        "scheduled_at",
+        "cancelled_at",
+        "total",
+        "available",
+        "held",
+        "sold",
+        "expired",
+        "released",
+    ];
+    type Key = DropKey;
+    type Row = LiveStockRow;
+
+    fn key(fact: Fact<'_>) -> Option<DropKey> {
+        Some(DropKey {
+            drop_id: fact.drop_id,
+        })
+    }
+
+    fn apply(row: Option<LiveStockRow>, fact: Fact<'_>) -> Result<LiveStockRow, CannotApply> {
+        if let DropEvent::DropScheduled(event) = fact.event {
+            return match row {
+                Some(_) => Err(CannotApply("the drop was scheduled already")),
+                None => Ok(LiveStockRow {
+                    terms: Arc::new(event.terms.clone()),
+                    terms_version: 1,
+                    scheduled_at: event.scheduled_at,
+                    cancelled_at: None,
+                    stock: Stock::new(event.total_stock.get()),
+                    expired: 0,
+                    released: 0,
+                }),
+            };
+        }
+        let mut row = row.ok_or(CannotApply("the drop was never scheduled"))?;
+        change(&mut row, fact.event)?;
+        Ok(row)
+    }
+}
+
+/// Units are moved with arithmetic of its own, not [`Stock`]'s: a second opinion on the same claim.
+fn change(row: &mut LiveStockRow, event: &DropEvent) -> Result<(), CannotApply> {
+    let stock = &mut row.stock;
+    match event {
+        DropEvent::DropScheduled(_) => {}
+        DropEvent::DropRescheduled(event) => {
+            row.terms = Arc::new(event.terms.clone());
+            row.terms_version += 1;
+        }
+        DropEvent::DropCancelled(event) => {
+            row.cancelled_at = Some(event.cancelled_at);
+            row.terms_version += 1;
+        }
+        DropEvent::HoldPlaced(event) => {
+            let quantity = event.quantity.get();
+            stock.available = less(stock.available, quantity, "more units held than available")?;
+            stock.held += quantity;
+        }
+        DropEvent::HoldExpired(event) => {
+            let quantity = event.quantity.get();
+            stock.held = less(stock.held, quantity, "more units expired than held")?;
+            stock.available += quantity;
+            row.expired += u64::from(quantity);
+        }
+        DropEvent::HoldReleased(event) => {
+            let quantity = event.quantity.get();
+            stock.held = less(stock.held, quantity, "more units released than held")?;
+            stock.available += quantity;
+            row.released += u64::from(quantity);
+        }
+        DropEvent::PurchaseConfirmed(event) => {
+            let quantity = event.quantity.get();
+            stock.held = less(stock.held, quantity, "more units sold than held")?;
+            stock.sold += quantity;
+        }
+        DropEvent::StockAdjusted(event) => {
+            let too_few = CannotApply("more units taken away than available");
+            stock.total = stock
+                .total
+                .checked_add_signed(event.delta)
+                .ok_or(too_few.clone())?;
+            stock.available = stock
+                .available
+                .checked_add_signed(event.delta)
+                .ok_or(too_few)?;
+        }
+    }
+    Ok(())
+}
+
+fn less(units: u32, quantity: u32, otherwise: &'static str) -> Result<u32, CannotApply> {
+    units.checked_sub(quantity).ok_or(CannotApply(otherwise))
+}

@@ -1,0 +1,269 @@
+//! Runs one projection: reads events after its checkpoint, folds them, commits rows and checkpoint together.
+//!
+//! Promise: every event reaches the table exactly once, in order, through any crash. One process runs it at a time, for it
+//! holds the checkpoint's row while it works. An event that cannot be applied stops it at that position, loudly.
+//! Limit: rows trail the log; who must see their own write reads the views in memory.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use domain::values::Position;
+use infrastructure::error::LogError;
+use infrastructure::feed::{Committed, Feed};
+use infrastructure::log::EventLog;
+use sqlx::{PgConnection, PgPool};
+use tokio::sync::watch;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use crate::error::ProjectionError;
+use crate::fold::{Fold, Placed};
+use crate::table::{self, ByKey};
+
+/// Events folded in one transaction, about.
+const STEP_EVENTS: usize = 5_000;
+/// How soon to look again when another process runs this projection, or when the head moved unheard.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Where a projection stands.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Its checkpoint, as far as this process knows.
+    pub checkpoint: Position,
+    /// Why it stopped, if it did.
+    pub stopped: Option<String>,
+}
+
+/// Runs projections on a log.
+#[derive(Debug, Clone)]
+pub struct Runner<L> {
+    pool: PgPool,
+    log: L,
+    feed: Feed,
+}
+
+/// What one step came to.
+enum Step {
+    Advanced(Position),
+    AtHead(Position),
+    RunElsewhere,
+}
+
+/// When to take the next step.
+enum Next {
+    Now,
+    WhenWoken,
+    Later,
+    Never,
+}
+
+impl<L: EventLog> Runner<L> {
+    /// A runner that reads from `feed`, or from `log` where it is far behind.
+    #[must_use]
+    pub const fn new(pool: PgPool, log: L, feed: Feed) -> Self {
+        Self { pool, log, feed }
+    }
+
+    /// Runs `F` until `stop`, or until an event cannot be applied.
+    pub async fn run<F: Fold + Clone>(
+        self,
+        progress: watch::Sender<Progress>,
+        stop: CancellationToken,
+    ) {
+        let mut head = self.feed.watch();
+        while !stop.is_cancelled() {
+            let outcome = self.step::<F>().await;
+            match self.note::<F>(outcome, &progress).await {
+                Next::Now => {}
+                Next::Never => return,
+                Next::WhenWoken => tokio::select! {
+                    () = stop.cancelled() => {}
+                    _ = head.changed() => {}
+                    () = sleep(LOOK_AGAIN) => {}
+                },
+                Next::Later => tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = sleep(LOOK_AGAIN) => {}
+                },
+            }
+        }
+    }
+
+    /// Tells the world what a step came to, and decides when to take the next.
+    async fn note<F: Fold>(
+        &self,
+        outcome: Result<Step, ProjectionError>,
+        progress: &watch::Sender<Progress>,
+    ) -> Next {
+        match outcome {
+            Ok(Step::Advanced(checkpoint)) => {
+                progress.send_replace(Progress {
+                    checkpoint,
+                    stopped: None,
+                });
+                Next::Now
+            }
+            Ok(Step::AtHead(checkpoint)) => {
+                progress.send_replace(Progress {
+                    checkpoint,
+                    stopped: None,
+                });
+                Next::WhenWoken
+            }
+            Ok(Step::RunElsewhere) => Next::Later,
+            Err(stopped @ ProjectionError::Stopped { .. }) => {
+                error!(
+                    error = &stopped as &dyn std::error::Error,
+                    "{stopped}; its rows stay as they were before"
+                );
+                self.note_stop::<F>(&stopped).await;
+                progress.send_modify(|progress| progress.stopped = Some(stopped.to_string()));
+                Next::Never
+            }
+            Err(error) => {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "{error}; trying again"
+                );
+                Next::Later
+            }
+        }
+    }
+
+    async fn step<F: Fold + Clone>(&self) -> Result<Step, ProjectionError> {
+        let tables = |source| ProjectionError::Tables {
+            name: F::NAME,
+            source,
+        };
+        let mut transaction = self.pool.begin().await.map_err(tables)?;
+        let Some(checkpoint) = lock_checkpoint::<F>(&mut transaction)
+            .await
+            .map_err(tables)?
+        else {
+            return Ok(Step::RunElsewhere);
+        };
+        let batches = self
+            .feed
+            .after(&self.log, checkpoint, STEP_EVENTS)
+            .await
+            .map_err(unreadable::<F>)?;
+        let Some(last) = batches.last().map(|batch| batch.head.position) else {
+            return Ok(Step::AtHead(checkpoint));
+        };
+        let changed = fold::<F>(&mut transaction, &batches).await?;
+        let rows: Vec<&Placed<F>> = changed.values().collect();
+        if !rows.is_empty() {
+            table::save::<F>(&mut transaction, &rows)
+                .await
+                .map_err(tables)?;
+        }
+        move_checkpoint::<F>(&mut transaction, last)
+            .await
+            .map_err(tables)?;
+        transaction.commit().await.map_err(tables)?;
+        Ok(Step::Advanced(last))
+    }
+
+    async fn note_stop<F: Fold>(&self, stopped: &ProjectionError) {
+        let noted = sqlx::query(
+            "UPDATE projection_checkpoints SET stopped = $2, updated_at = now() WHERE name = $1",
+        )
+        .bind(F::NAME)
+        .bind(stopped.to_string())
+        .execute(&self.pool)
+        .await;
+        if let Err(error) = noted {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot note why {} stopped",
+                F::NAME
+            );
+        }
+    }
+}
+
+/// An event that cannot be read stops a projection like one that cannot be applied.
+fn unreadable<F: Fold>(error: LogError) -> ProjectionError {
+    match error {
+        LogError::Corrupt { position, reason } => ProjectionError::Stopped {
+            name: F::NAME,
+            position,
+            reason,
+        },
+        unavailable @ LogError::Unavailable(_) => ProjectionError::Log {
+            name: F::NAME,
+            source: unavailable,
+        },
+    }
+}
+
+/// The rows that `batches` change, as they are afterwards.
+async fn fold<F: Fold>(
+    connection: &mut PgConnection,
+    batches: &[std::sync::Arc<Committed>],
+) -> Result<ByKey<F>, ProjectionError> {
+    let events = || batches.iter().flat_map(|batch| &batch.events);
+    let mut keys: Vec<F::Key> = events().filter_map(|event| F::key(event.into())).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    if keys.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut rows = table::load::<F>(connection, &keys)
+        .await
+        .map_err(|source| ProjectionError::Tables {
+            name: F::NAME,
+            source,
+        })?;
+    for event in events() {
+        let Some(key) = F::key(event.into()) else {
+            continue;
+        };
+        let before = rows.remove(&key).map(|placed| placed.row);
+        let row = F::apply(before, event.into()).map_err(|reason| ProjectionError::Stopped {
+            name: F::NAME,
+            position: event.position,
+            reason: reason.to_string(),
+        })?;
+        rows.insert(
+            key,
+            Placed {
+                key,
+                row,
+                position: event.position,
+            },
+        );
+    }
+    Ok(rows)
+}
+
+async fn lock_checkpoint<F: Fold>(
+    connection: &mut PgConnection,
+) -> Result<Option<Position>, sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO projection_checkpoints (name, position) VALUES ($1, 0) ON CONFLICT DO NOTHING",
+    )
+    .bind(F::NAME)
+    .execute(&mut *connection)
+    .await?;
+    let position: Option<i64> = sqlx::query_scalar(
+        "SELECT position FROM projection_checkpoints WHERE name = $1 FOR UPDATE SKIP LOCKED",
+    )
+    .bind(F::NAME)
+    .fetch_optional(connection)
+    .await?;
+    Ok(position.map(|position| Position(position.unsigned_abs())))
+}
+
+async fn move_checkpoint<F: Fold>(
+    connection: &mut PgConnection,
+    position: Position,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE projection_checkpoints SET position = $2, stopped = NULL, updated_at = now() WHERE name = $1")
+        .bind(F::NAME)
+        .bind(i64::try_from(position.0).unwrap_or(i64::MAX))
+        .execute(connection)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! A projection's rows in its table: loaded by key, saved by key, all in one statement each.
+//!
+//! Rows cross as JSON, so that one piece of code serves every projection and a column is named once, in its row type.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use sqlx::PgConnection;
+
+use crate::fold::{Fold, Placed};
+
+/// Rows by key.
+pub type ByKey<F> = BTreeMap<<F as Fold>::Key, Placed<F>>;
+
+/// Loads the rows at `keys`; a key without a row is left out.
+///
+/// # Errors
+/// [`sqlx::Error`].
+pub async fn load<F: Fold>(
+    connection: &mut PgConnection,
+    keys: &[F::Key],
+) -> Result<ByKey<F>, sqlx::Error> {
+    let sql = format!(
+        "SELECT row_to_json(t)::text FROM {table} t \
+         JOIN json_populate_recordset(NULL::{table}, $1::json) k USING ({key})",
+        table = F::NAME,
+        key = F::KEY_COLUMNS.join(", "),
+    );
+    let found: Vec<String> = sqlx::query_scalar(&sql)
+        .bind(to_json(keys)?)
+        .fetch_all(connection)
+        .await?;
+    found
+        .iter()
+        .map(|text| parse::<F>(text).map(|placed| (placed.key, placed)))
+        .collect()
+}
+
+/// Inserts or replaces rows.
+///
+/// # Errors
+/// [`sqlx::Error`]; among others when a row breaks a `CHECK` of its table.
+pub async fn save<F: Fold>(
+    connection: &mut PgConnection,
+    rows: &[&Placed<F>],
+) -> Result<(), sqlx::Error> {
+    let columns = [F::KEY_COLUMNS, F::ROW_COLUMNS, &["position"]].concat();
+    let changed = [F::ROW_COLUMNS, &["position"]].concat();
+    let set: Vec<String> = changed
+        .iter()
+        .map(|column| format!("{column} = EXCLUDED.{column}"))
+        .collect();
+    let sql = format!(
+        "INSERT INTO {table} ({columns}) \
+         SELECT {columns} FROM json_populate_recordset(NULL::{table}, $1::json) \
+         ON CONFLICT ({key}) DO UPDATE SET {set}",
+        table = F::NAME,
+        columns = columns.join(", "),
+        key = F::KEY_COLUMNS.join(", "),
+        set = set.join(", "),
+    );
+    sqlx::query(&sql)
+        .bind(to_json(rows)?)
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
+/// Every row of a projection's table, in key order.
+///
+/// # Errors
+/// [`sqlx::Error`].
+pub async fn load_all<F: Fold>(connection: &mut PgConnection) -> Result<ByKey<F>, sqlx::Error> {
+    let sql = format!("SELECT row_to_json(t)::text FROM {} t", F::NAME);
+    let found: Vec<String> = sqlx::query_scalar(&sql).fetch_all(connection).await?;
+    found
+        .iter()
+        .map(|text| parse::<F>(text).map(|placed| (placed.key, placed)))
+        .collect()
+}
+
+fn to_json<T: Serialize + ?Sized>(value: &T) -> Result<String, sqlx::Error> {
+    serde_json::to_string(value).map_err(|error| sqlx::Error::Encode(error.into()))
+}
+
+fn parse<F: Fold>(text: &str) -> Result<Placed<F>, sqlx::Error> {
+    serde_json::from_str(text).map_err(|error| sqlx::Error::Decode(error.into()))
+}

@@ -1,0 +1,65 @@
+//! Who bought how much of a drop.
+
+use domain::DropEvent;
+use domain::values::{DropId, Pseudonym, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::error::CannotApply;
+use crate::fold::{Fact, Fold};
+
+/// The projection `top_purchasers`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TopPurchasers;
+
+/// Names a buyer's row within a drop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct BuyerKey {
+    /// The drop.
+    pub drop_id: DropId,
+    /// The buyer, as the log knows them.
+    pub buyer: Pseudonym,
+}
+
+/// What one buyer bought.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PurchaserRow {
+    /// Units, in all.
+    pub quantity: u64,
+    /// When they last bought.
+    pub last_purchased_at: Timestamp,
+}
+
+impl Fold for TopPurchasers {
+    const NAME: &'static str = "top_purchasers";
+    const KEY_COLUMNS: &'static [&'static str] = &["drop_id", "buyer"];
+    const ROW_COLUMNS: &'static [&'static str] = &["quantity", "last_purchased_at"];
+    type Key = BuyerKey;
+    type Row = PurchaserRow;
+
+    fn key(fact: Fact<'_>) -> Option<BuyerKey> {
+        match fact.event {
+            DropEvent::PurchaseConfirmed(event) => Some(BuyerKey {
+                drop_id: fact.drop_id,
+                buyer: event.buyer,
+            }),
+            DropEvent::DropScheduled(_)
+            | DropEvent::DropRescheduled(_)
+            | DropEvent::DropCancelled(_)
+            | DropEvent::HoldPlaced(_)
+            | DropEvent::HoldExpired(_)
+            | DropEvent::HoldReleased(_)
+            | DropEvent::StockAdjusted(_) => None,
+        }
+    }
+
+    fn apply(row: Option<PurchaserRow>, fact: Fact<'_>) -> Result<PurchaserRow, CannotApply> {
+        let DropEvent::PurchaseConfirmed(event) = fact.event else {
+            return Err(CannotApply("the event is no purchase"));
+        };
+        let bought = row.map_or(0, |row| row.quantity);
+        Ok(PurchaserRow {
+            quantity: bought + u64::from(event.quantity.get()),
+            last_purchased_at: event.purchased_at,
+        })
+    }
+}

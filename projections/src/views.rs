@@ -1,0 +1,276 @@
+//! The same folds in memory: what hot reads are answered from, without a database.
+//!
+//! Promise: whoever was answered by this process's engine finds their own write here; a reader that knows a later position
+//! can wait for it. Limit: everything is kept, so memory grows with the log (about 300 bytes a hold).
+
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+use domain::values::{DisplayName, DropId, HoldId, Position, Pseudonym, Timestamp};
+use infrastructure::codec::RecordedEvent;
+use infrastructure::engine::Observer;
+use infrastructure::feed::Committed;
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tracing::error;
+
+use crate::buyers::{BuyerRow, Buyers};
+use crate::error::CannotApply;
+use crate::fold::{Placed, Rows};
+use crate::holds::{HoldKey, HoldRow, Holds};
+use crate::live_stock::{DropKey, LiveStock, LiveStockRow};
+use crate::sales_timeline::{MinuteKey, Moved, SalesTimeline};
+use crate::top_purchasers::{BuyerKey, PurchaserRow, TopPurchasers};
+
+/// Every projection in memory. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Views {
+    rows: Arc<RwLock<Hot>>,
+    position: Arc<watch::Sender<Position>>,
+}
+
+#[derive(Debug, Default)]
+struct Hot {
+    drops: Rows<LiveStock>,
+    holds: Rows<Holds>,
+    purchasers: Rows<TopPurchasers>,
+    timeline: Rows<SalesTimeline>,
+    buyers: Rows<Buyers>,
+    rankings: HashMap<DropId, Ranking>,
+}
+
+/// A drop's purchasers in both orders that are asked for.
+#[derive(Debug, Default)]
+struct Ranking {
+    /// Most units last; of equals, who had them first comes last.
+    by_units: BTreeSet<(u64, std::cmp::Reverse<Timestamp>, Pseudonym)>,
+    /// Latest last.
+    by_time: BTreeSet<(Timestamp, Pseudonym)>,
+}
+
+/// How to order purchasers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PurchaserOrder {
+    /// Most units first.
+    Units,
+    /// Latest first.
+    Recent,
+}
+
+/// One purchaser of a drop.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Purchaser {
+    /// As the log knows them.
+    pub buyer: Pseudonym,
+    /// The name that they agreed to show.
+    pub display_name: Option<DisplayName>,
+    /// What they bought.
+    pub row: PurchaserRow,
+}
+
+/// One hold, and whose it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HoldView {
+    /// Its id.
+    pub hold_id: HoldId,
+    /// The hold.
+    pub row: HoldRow,
+    /// The position of its last event.
+    pub position: Position,
+    /// Whose; none once they were erased.
+    pub buyer: Option<BuyerRow>,
+}
+
+/// One drop.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DropView {
+    /// Its id.
+    pub drop_id: DropId,
+    /// The drop.
+    pub row: LiveStockRow,
+    /// The position of its last event.
+    pub position: Position,
+}
+
+impl Default for Views {
+    fn default() -> Self {
+        Self {
+            rows: Arc::default(),
+            position: Arc::new(watch::Sender::new(Position::default())),
+        }
+    }
+}
+
+impl Views {
+    /// The position up to which everything is applied.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        *self.position.borrow()
+    }
+
+    /// Waits until everything up to `position` is applied, but no longer than `patience`. Tells whether it is.
+    pub async fn reach(&self, position: Position, patience: Duration) -> bool {
+        let mut watched = self.position.subscribe();
+        timeout(patience, watched.wait_for(|applied| *applied >= position))
+            .await
+            .is_ok_and(|seen| seen.is_ok())
+    }
+
+    /// One drop.
+    #[must_use]
+    pub fn drop(&self, drop_id: DropId) -> Option<DropView> {
+        self.read().drops.get(&DropKey { drop_id }).map(drop_view)
+    }
+
+    /// Every drop, the newest first.
+    #[must_use]
+    pub fn drops(&self) -> Vec<DropView> {
+        let mut drops: Vec<DropView> = self.read().drops.0.values().map(drop_view).collect();
+        drops.sort_by_key(|drop| std::cmp::Reverse((drop.row.scheduled_at, drop.drop_id)));
+        drops
+    }
+
+    /// One hold.
+    #[must_use]
+    pub fn hold(&self, hold_id: HoldId) -> Option<HoldView> {
+        let hot = self.read();
+        let placed = hot.holds.get(&HoldKey { hold_id })?;
+        let key = BuyerKey {
+            drop_id: placed.row.drop_id,
+            buyer: placed.row.buyer,
+        };
+        Some(HoldView {
+            hold_id,
+            row: placed.row.clone(),
+            position: placed.position,
+            buyer: hot.buyers.get(&key).map(|placed| placed.row.clone()),
+        })
+    }
+
+    /// The first `limit` purchasers of a drop.
+    #[must_use]
+    pub fn purchasers(
+        &self,
+        drop_id: DropId,
+        order: PurchaserOrder,
+        limit: usize,
+    ) -> Vec<Purchaser> {
+        let hot = self.read();
+        let Some(ranking) = hot.rankings.get(&drop_id) else {
+            return vec![];
+        };
+        let buyers: Vec<Pseudonym> = match order {
+            PurchaserOrder::Units => ranking
+                .by_units
+                .iter()
+                .rev()
+                .take(limit)
+                .map(|&(_, _, buyer)| buyer)
+                .collect(),
+            PurchaserOrder::Recent => ranking
+                .by_time
+                .iter()
+                .rev()
+                .take(limit)
+                .map(|&(_, buyer)| buyer)
+                .collect(),
+        };
+        buyers
+            .into_iter()
+            .filter_map(|buyer| hot.purchaser(BuyerKey { drop_id, buyer }))
+            .collect()
+    }
+
+    /// What moved in each minute of a drop, or of all, from `from` on; oldest first, empty minutes left out.
+    #[must_use]
+    pub fn timeline(&self, drop_id: Option<DropId>, from: Timestamp) -> Vec<(MinuteKey, Moved)> {
+        let hot = self.read();
+        let wanted =
+            |key: &MinuteKey| key.minute >= from && drop_id.is_none_or(|id| id == key.drop_id);
+        let minutes = hot.timeline.0.values().filter(|placed| wanted(&placed.key));
+        minutes.map(|placed| (placed.key, placed.row)).collect()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Hot> {
+        self.rows.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Observer for Views {
+    fn committed(&mut self, committed: &Arc<Committed>) {
+        {
+            let mut hot = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+            for recorded in &committed.events {
+                if let Err(reason) = hot.apply(recorded) {
+                    // The aggregate applied it, so a fold is wrong: go on with the rest, and say so.
+                    error!(position = recorded.position.0, %reason, "a view in memory cannot apply an event");
+                }
+            }
+        }
+        self.position.send_replace(committed.head.position);
+    }
+}
+
+impl Hot {
+    fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), CannotApply> {
+        let position = recorded.position;
+        self.drops.apply(position, recorded.into())?;
+        self.holds.apply(position, recorded.into())?;
+        self.timeline.apply(position, recorded.into())?;
+        self.buyers.apply(position, recorded.into())?;
+        self.rank(recorded)
+    }
+
+    fn rank(&mut self, recorded: &RecordedEvent) -> Result<(), CannotApply> {
+        use crate::fold::Fold;
+        let Some(key) = TopPurchasers::key(recorded.into()) else {
+            return Ok(());
+        };
+        let before = self.purchasers.get(&key).map(|placed| placed.row.clone());
+        let after = self
+            .purchasers
+            .apply(recorded.position, recorded.into())?
+            .map(|placed| placed.row.clone());
+        let ranking = self.rankings.entry(key.drop_id).or_default();
+        if let Some(row) = before {
+            ranking.by_units.remove(&(
+                row.quantity,
+                std::cmp::Reverse(row.last_purchased_at),
+                key.buyer,
+            ));
+            ranking.by_time.remove(&(row.last_purchased_at, key.buyer));
+        }
+        if let Some(row) = after {
+            ranking.by_units.insert((
+                row.quantity,
+                std::cmp::Reverse(row.last_purchased_at),
+                key.buyer,
+            ));
+            ranking.by_time.insert((row.last_purchased_at, key.buyer));
+        }
+        Ok(())
+    }
+
+    fn purchaser(&self, key: BuyerKey) -> Option<Purchaser> {
+        let display_name = self
+            .buyers
+            .get(&key)
+            .and_then(|placed| placed.row.display_name.clone());
+        let row = self.purchasers.get(&key)?.row.clone();
+        Some(Purchaser {
+            buyer: key.buyer,
+            display_name,
+            row,
+        })
+    }
+}
+
+fn drop_view(placed: &Placed<LiveStock>) -> DropView {
+    DropView {
+        drop_id: placed.key.drop_id,
+        row: placed.row.clone(),
+        position: placed.position,
+    }
+}
