@@ -8,3 +8,6 @@ pub mod engine;
 pub mod error;
 pub mod feed;
 pub mod log;
+pub mod postgres_cluster;
+#[cfg(feature = "testing")]
+pub mod testing;
