@@ -1,1 +1,21 @@
-//! Placeholder.
+//! Holdfast's program: the command line, the HTTP API, the live stream and the pages. Thin: parse, call, render.
+//!
+//! Read [`router`] for every route, [`server`] for how the parts are wired and stopped, [`problem`] for every error.
+
+pub mod app;
+pub mod audit;
+pub mod auth;
+pub mod cli;
+pub mod config;
+pub mod database;
+mod drops;
+mod extract;
+mod health;
+mod holds;
+mod log;
+mod pages;
+pub mod problem;
+pub mod render;
+pub mod router;
+pub mod server;
+pub mod stream;

@@ -1,2 +1,7 @@
-//! The program.
-fn main() {}
+//! The program; see [`api::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    api::cli::main()
+}

@@ -8,7 +8,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
-use domain::values::{DisplayName, DropId, HoldId, Position, Pseudonym, Timestamp};
+use domain::DropEvent;
+use domain::event::StockAdjusted;
+use domain::values::{AdjustmentId, DisplayName, DropId, HoldId, Position, Pseudonym, Timestamp};
 use infrastructure::codec::RecordedEvent;
 use infrastructure::engine::Observer;
 use infrastructure::feed::Committed;
@@ -18,7 +20,7 @@ use tracing::error;
 
 use crate::buyers::{BuyerRow, Buyers};
 use crate::error::CannotApply;
-use crate::fold::{Placed, Rows};
+use crate::fold::{Fold, Placed, Rows};
 use crate::holds::{HoldKey, HoldRow, Holds};
 use crate::live_stock::{DropKey, LiveStock, LiveStockRow};
 use crate::sales_timeline::{MinuteKey, Moved, SalesTimeline};
@@ -39,6 +41,19 @@ struct Hot {
     timeline: Rows<SalesTimeline>,
     buyers: Rows<Buyers>,
     rankings: HashMap<DropId, Ranking>,
+    /// Few, and asked for by retries alone.
+    adjustments: HashMap<AdjustmentId, AdjustmentView>,
+}
+
+/// One stock adjustment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdjustmentView {
+    /// Its drop.
+    pub drop_id: DropId,
+    /// Its place in the log.
+    pub position: Position,
+    /// What was adjusted.
+    pub event: StockAdjusted,
 }
 
 /// A drop's purchasers in both orders that are asked for.
@@ -149,6 +164,12 @@ impl Views {
         })
     }
 
+    /// One stock adjustment.
+    #[must_use]
+    pub fn adjustment(&self, id: AdjustmentId) -> Option<AdjustmentView> {
+        self.read().adjustments.get(&id).cloned()
+    }
+
     /// The first `limit` purchasers of a drop.
     #[must_use]
     pub fn purchasers(
@@ -220,11 +241,22 @@ impl Hot {
         self.holds.apply(position, recorded.into())?;
         self.timeline.apply(position, recorded.into())?;
         self.buyers.apply(position, recorded.into())?;
+        self.keep_adjustment(recorded);
         self.rank(recorded)
     }
 
+    fn keep_adjustment(&mut self, recorded: &RecordedEvent) {
+        if let DropEvent::StockAdjusted(event) = &recorded.event {
+            let view = AdjustmentView {
+                drop_id: recorded.drop_id,
+                position: recorded.position,
+                event: event.clone(),
+            };
+            self.adjustments.insert(event.adjustment_id, view);
+        }
+    }
+
     fn rank(&mut self, recorded: &RecordedEvent) -> Result<(), CannotApply> {
-        use crate::fold::Fold;
         let Some(key) = TopPurchasers::key(recorded.into()) else {
             return Ok(());
         };

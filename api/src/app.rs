@@ -1,0 +1,62 @@
+//! The parts of a running server, as its handlers see them.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use domain::values::Timestamp;
+use infrastructure::engine::{Clock, EngineHandle, SystemClock};
+use infrastructure::log::postgres::PostgresLog;
+use jsonwebtoken::DecodingKey;
+use projections::runner::Progress;
+use projections::views::Views;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Keys;
+use crate::stream::StreamHub;
+
+/// Shared by every handler. Clones are the same server.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+/// See [`App`].
+pub struct Parts {
+    /// Decides and records.
+    pub engine: EngineHandle,
+    /// Answers hot reads.
+    pub views: Views,
+    /// Answers auditors.
+    pub log: PostgresLog,
+    /// Tells watchers.
+    pub hub: StreamHub,
+    /// Who may do what.
+    pub keys: Keys,
+    /// What buyers' tokens are signed with, if they need any.
+    pub buyer_secret: Option<DecodingKey>,
+    /// How far each projection's table is.
+    pub projections: Vec<(&'static str, watch::Receiver<Progress>)>,
+    /// Ends what would otherwise never end: live streams and exports.
+    pub stop: CancellationToken,
+}
+
+impl App {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// The server's time.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

@@ -1,0 +1,186 @@
+//! Who is calling, and what that allows.
+//!
+//! Keys come as `Authorization: Bearer KEY`. Without a buyer secret, a shop's back end is trusted to say who its buyers are;
+//! with one, a buyer's browser brings a token (HS256, `sub`: the buyer's id, `exp`) and acts for that buyer alone.
+
+use axum::extract::FromRequestParts;
+use axum::http::header;
+use axum::http::request::Parts;
+use domain::values::BuyerId;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde::Deserialize;
+
+use crate::app::App;
+use crate::problem::{Code, Problem};
+
+/// Proof that the caller has the admin key.
+#[derive(Debug, Clone, Copy)]
+pub struct Admin;
+
+/// Proof that the caller has the auditor key, or the admin key.
+#[derive(Debug, Clone, Copy)]
+pub struct Auditor;
+
+/// On whose behalf a buyer's route is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Caller {
+    /// Somebody who is believed about any buyer: an admin, or anyone when there is no buyer secret.
+    Trusted,
+    /// One buyer.
+    Buyer(BuyerId),
+}
+
+impl Caller {
+    /// Refuses to act for anybody but the caller.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn must_be(&self, buyer_id: &BuyerId) -> Result<(), Problem> {
+        match self {
+            Self::Trusted => Ok(()),
+            Self::Buyer(caller) if caller.comparable() == buyer_id.comparable() => Ok(()),
+            Self::Buyer(_) => Err(Problem::new(
+                Code::Forbidden,
+                "The token is another buyer's.",
+            )),
+        }
+    }
+
+    /// As [`Caller::must_be`], for what may belong to a buyer who was erased.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn must_own(&self, owner: Option<&BuyerId>) -> Result<(), Problem> {
+        match (self, owner) {
+            (Self::Trusted, _) => Ok(()),
+            (Self::Buyer(_), Some(owner)) => self.must_be(owner),
+            (Self::Buyer(_), None) => Err(Problem::new(
+                Code::Forbidden,
+                "The token is another buyer's.",
+            )),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    sub: String,
+}
+
+fn bearer(parts: &Parts) -> Option<&str> {
+    let value = parts.headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn unauthorized(detail: &str) -> Problem {
+    Problem::new(Code::Unauthorized, detail).header(header::WWW_AUTHENTICATE, "Bearer")
+}
+
+impl FromRequestParts<App> for Admin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let key =
+            bearer(parts).ok_or_else(|| unauthorized("Send the admin key as a bearer key."))?;
+        if app.keys.admin.matches(key) {
+            Ok(Self)
+        } else if app.keys.auditor.matches(key) {
+            Err(Problem::new(
+                Code::Forbidden,
+                "The auditor key may read the log, not this.",
+            ))
+        } else {
+            Err(unauthorized("The key is not known here."))
+        }
+    }
+}
+
+impl FromRequestParts<App> for Auditor {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let key =
+            bearer(parts).ok_or_else(|| unauthorized("Send the auditor key as a bearer key."))?;
+        if app.keys.auditor.matches(key) || app.keys.admin.matches(key) {
+            Ok(Self)
+        } else {
+            Err(unauthorized("The key is not known here."))
+        }
+    }
+}
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let Some(secret) = &app.buyer_secret else {
+            return Ok(Self::Trusted);
+        };
+        let token = bearer(parts)
+            .ok_or_else(|| unauthorized("Send the buyer's token as a bearer token."))?;
+        if app.keys.admin.matches(token) {
+            return Ok(Self::Trusted);
+        }
+        buyer_of(token, secret).map(Self::Buyer)
+    }
+}
+
+fn buyer_of(token: &str, secret: &DecodingKey) -> Result<BuyerId, Problem> {
+    let mut validation = Validation::new(Algorithm::HS256);
+    validation.set_required_spec_claims(&["exp", "sub"]);
+    validation.leeway = 0;
+    let claims = jsonwebtoken::decode::<Claims>(token, secret, &validation)
+        .map_err(|error| unauthorized(&format!("The buyer's token is not valid: {error}.")))?
+        .claims;
+    BuyerId::new(&claims.sub)
+        .map_err(|error| unauthorized(&format!("The sub of the buyer's token {error}.")))
+}
+
+#[cfg(test)]
+mod tests {
+    use jsonwebtoken::{EncodingKey, Header};
+    use serde_json::json;
+
+    use super::*;
+
+    fn token(claims: &serde_json::Value, secret: &str) -> String {
+        jsonwebtoken::encode(
+            &Header::default(),
+            claims,
+            &EncodingKey::from_secret(secret.as_bytes()),
+        )
+        .unwrap()
+    }
+
+    fn read(token: &str) -> Result<BuyerId, Problem> {
+        buyer_of(token, &DecodingKey::from_secret(b"shop"))
+    }
+
+    #[test]
+    fn a_token_of_the_shop_names_its_buyer_until_it_expires() {
+        let far = 4_000_000_000u64;
+        let good = token(&json!({"sub": "alice", "exp": far}), "shop");
+        assert_eq!(read(&good).unwrap().as_str(), "alice");
+        for bad in [
+            token(&json!({"sub": "alice", "exp": far}), "somebody else"),
+            token(&json!({"sub": "alice", "exp": 1_000_000}), "shop"),
+            token(&json!({"sub": "alice"}), "shop"),
+            token(&json!({"exp": far}), "shop"),
+            "not a token".to_owned(),
+        ] {
+            assert_eq!(read(&bad).unwrap_err().code(), Code::Unauthorized);
+        }
+    }
+
+    #[test]
+    fn a_buyer_acts_for_themselves_alone_whatever_the_case() {
+        let alice = BuyerId::new("alice").unwrap();
+        let caller = Caller::Buyer(BuyerId::new("ALICE").unwrap());
+        assert!(caller.must_be(&alice).is_ok());
+        assert!(caller.must_own(Some(&alice)).is_ok());
+        assert!(caller.must_be(&BuyerId::new("bob").unwrap()).is_err());
+        assert!(caller.must_own(None).is_err());
+        assert!(Caller::Trusted.must_own(None).is_ok());
+    }
+}

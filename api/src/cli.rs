@@ -1,0 +1,118 @@
+//! The command line: what may be said, and what the process exits with.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::audit::AuditArgs;
+use crate::config::{Settings, admin_key_file, auditor_key_file};
+use crate::server::{Server, ServerError};
+
+/// Sells limited stock under a stampede, and proves that it never sold a unit twice.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    serve: Settings,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the API and the pages (what happens without a command).
+    Serve(Settings),
+    /// Recompute and prove the event log.
+    Audit(AuditArgs),
+}
+
+/// Runs the program with the arguments of the process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    runtime.block_on(run(cli))
+}
+
+async fn run(cli: Cli) -> ExitCode {
+    match cli.command {
+        None => exit(serve(&cli.serve).await),
+        Some(Command::Serve(settings)) => exit(serve(&settings).await),
+        Some(Command::Audit(args)) => crate::audit::run(args).await,
+    }
+}
+
+fn exit<E: std::error::Error + 'static>(outcome: Result<(), E>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+/// One line that says what went wrong and why.
+pub(crate) fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    let line: Vec<String> = causes.map(ToString::to_string).collect();
+    eprintln!("holdfast: {}", line.join(": "));
+    ExitCode::FAILURE
+}
+
+async fn serve(settings: &Settings) -> Result<(), ServerError> {
+    let server = Server::start(settings).await?;
+    announce(settings, &server);
+    server.run(on_signal()).await
+}
+
+/// What a person needs to go on, on standard output; the first line is what programs wait for.
+pub(crate) fn announce(settings: &Settings, server: &Server) {
+    let data_dir = &settings.database.data_dir;
+    println!("listening on http://{}", server.address());
+    println!("log kept in {}", server.database());
+    if settings.keys.admin_key.is_none() {
+        println!("admin key in {}", admin_key_file(data_dir).display());
+    }
+    if settings.keys.auditor_key.is_none() {
+        println!("auditor key in {}", auditor_key_file(data_dir).display());
+    }
+}
+
+/// Is cancelled by the first Ctrl-C or SIGTERM; a second one ends the process at once.
+pub(crate) fn on_signal() -> CancellationToken {
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    tokio::spawn(async move {
+        wait_for_signal().await;
+        tracing::info!("stopping: answering who is in flight");
+        token.cancel();
+        wait_for_signal().await;
+        tracing::warn!("stopped at once");
+        std::process::exit(130);
+    });
+    stop
+}
+
+async fn wait_for_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}

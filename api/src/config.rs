@@ -1,0 +1,252 @@
+//! Every setting, each a flag and an environment variable, and the keys that are made when none are given.
+
+use std::fs;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use infrastructure::postgres_cluster::Source;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// Settings of a server.
+#[derive(Debug, Clone, Args)]
+pub struct Settings {
+    /// Address to listen on; port 0 picks a free one, which is printed.
+    #[arg(long, env = "HOLDFAST_LISTEN", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+
+    #[command(flatten)]
+    /// Where the log is.
+    pub database: DatabaseSettings,
+
+    #[command(flatten)]
+    /// Who may do what.
+    pub keys: KeySettings,
+
+    /// Secret that the shop signs buyers' tokens with (HS256); without it, the buyer_id of a request is believed.
+    #[arg(long, env = "HOLDFAST_BUYER_SECRET", hide_env_values = true)]
+    pub buyer_secret: Option<String>,
+
+    /// Requests that may wait for the engine; one more is answered 503 at once.
+    #[arg(long, env = "HOLDFAST_QUEUE", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub queue: u32,
+
+    /// Most watchers of the live stream; one more is answered 503.
+    #[arg(long, env = "HOLDFAST_MAX_WATCHERS", default_value_t = 20_000)]
+    pub max_watchers: usize,
+
+    /// Shortest time between two states of one drop on the live stream, in milliseconds.
+    #[arg(long, env = "HOLDFAST_STREAM_INTERVAL_MS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub stream_interval_ms: u32,
+}
+
+/// Where the log is.
+#[derive(Debug, Clone, Args)]
+pub struct DatabaseSettings {
+    /// PostgreSQL to use; without it, a private one in the data directory is started.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+
+    /// Private PostgreSQL and generated keys.
+    #[arg(long, env = "HOLDFAST_DATA_DIR", default_value = ".holdfast")]
+    pub data_dir: PathBuf,
+
+    /// Directory with the programs `postgres` and `initdb` for the private PostgreSQL.
+    #[arg(long, env = "PG_BIN_DIR")]
+    pub pg_bin_dir: Option<PathBuf>,
+
+    /// Where the private PostgreSQL may come from: auto, installed or bundled.
+    #[arg(long, env = "HOLDFAST_POSTGRES", default_value = "auto")]
+    pub postgres: Source,
+
+    /// Connections to PostgreSQL for reading and projecting; the engine has one more of its own.
+    #[arg(long, env = "HOLDFAST_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(6..=500))]
+    pub connections: u32,
+}
+
+/// The bearer keys.
+#[derive(Debug, Clone, Args)]
+pub struct KeySettings {
+    /// Bearer key of admins; made in the data directory when not given.
+    #[arg(long, env = "HOLDFAST_ADMIN_KEY", hide_env_values = true)]
+    pub admin_key: Option<String>,
+
+    /// Bearer key of auditors; made in the data directory when not given.
+    #[arg(long, env = "HOLDFAST_AUDITOR_KEY", hide_env_values = true)]
+    pub auditor_key: Option<String>,
+}
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Generated keys are for one machine.
+    #[error(
+        "listening on {listen}, which other machines can reach, needs --admin-key and --auditor-key"
+    )]
+    KeysRequired {
+        /// The address asked for.
+        listen: SocketAddr,
+    },
+    /// A key that anybody could guess, or that no header can carry.
+    #[error("{name} must have at least 16 visible ASCII characters")]
+    WeakKey {
+        /// Which one.
+        name: &'static str,
+    },
+    /// The data directory cannot be used.
+    #[error("cannot keep keys in {path}")]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// A secret, kept as its digest so that comparing takes the same time whatever was guessed.
+#[derive(Clone)]
+pub struct Key([u8; 32]);
+
+impl Key {
+    fn new(name: &'static str, text: &str) -> Result<Self, ConfigError> {
+        let is_usable = text.len() >= 16 && text.bytes().all(|byte| byte.is_ascii_graphic());
+        is_usable
+            .then(|| Self(digest(text)))
+            .ok_or(ConfigError::WeakKey { name })
+    }
+
+    /// Whether `guess` is this key.
+    #[must_use]
+    pub fn matches(&self, guess: &str) -> bool {
+        self.0.ct_eq(&digest(guess)).into()
+    }
+}
+
+fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text.as_bytes()).into()
+}
+
+/// Who may do what.
+#[derive(Clone)]
+pub struct Keys {
+    /// May do everything.
+    pub admin: Key,
+    /// May read the log.
+    pub auditor: Key,
+}
+
+impl Keys {
+    /// The keys that were given; for the rest, those in `data_dir`, made now if need be.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn load(
+        settings: &KeySettings,
+        data_dir: &Path,
+        listen: SocketAddr,
+    ) -> Result<Self, ConfigError> {
+        let given = settings.admin_key.is_some() && settings.auditor_key.is_some();
+        if !given && !listen.ip().is_loopback() {
+            return Err(ConfigError::KeysRequired { listen });
+        }
+        let admin = given_or_kept(settings.admin_key.as_deref(), &admin_key_file(data_dir))?;
+        let auditor = given_or_kept(settings.auditor_key.as_deref(), &auditor_key_file(data_dir))?;
+        Ok(Self {
+            admin: Key::new("the admin key", &admin)?,
+            auditor: Key::new("the auditor key", &auditor)?,
+        })
+    }
+}
+
+/// Where a generated admin key is kept.
+#[must_use]
+pub fn admin_key_file(data_dir: &Path) -> PathBuf {
+    data_dir.join("admin.key")
+}
+
+/// Where a generated auditor key is kept.
+#[must_use]
+pub fn auditor_key_file(data_dir: &Path) -> PathBuf {
+    data_dir.join("auditor.key")
+}
+
+fn given_or_kept(given: Option<&str>, file: &Path) -> Result<String, ConfigError> {
+    if let Some(given) = given {
+        return Ok(given.to_owned());
+    }
+    let failed = |source| ConfigError::KeyFile {
+        path: file.to_owned(),
+        source,
+    };
+    match fs::read_to_string(file) {
+        Ok(kept) => Ok(kept.trim().to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            make_key(file).map_err(failed)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn make_key(file: &Path) -> std::io::Result<String> {
+    if let Some(directory) = file.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    let key = hex::encode(rand::random::<[u8; 24]>());
+    // Readable by its owner only; never written over an existing one.
+    let mut options = fs::OpenOptions::new();
+    let mut kept = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file)?;
+    writeln!(kept, "{key}")?;
+    Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NONE: KeySettings = KeySettings {
+        admin_key: None,
+        auditor_key: None,
+    };
+
+    #[test]
+    fn generated_keys_are_kept_and_are_for_loopback_only() {
+        let directory =
+            std::env::temp_dir().join(format!("holdfast-keys-{}", uuid::Uuid::new_v4()));
+        let listen = "127.0.0.1:0".parse().unwrap();
+        let made = Keys::load(&NONE, &directory, listen).unwrap();
+        let kept = fs::read_to_string(admin_key_file(&directory)).unwrap();
+        assert!(made.admin.matches(kept.trim()));
+        assert!(!made.auditor.matches(kept.trim()));
+        assert!(
+            Keys::load(&NONE, &directory, listen)
+                .unwrap()
+                .admin
+                .matches(kept.trim())
+        );
+        let everywhere = "0.0.0.0:0".parse().unwrap();
+        assert!(matches!(
+            Keys::load(&NONE, &directory, everywhere),
+            Err(ConfigError::KeysRequired { .. })
+        ));
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_short_key_is_refused() {
+        assert!(Key::new("k", "short").is_err());
+        assert!(Key::new("k", "long enough, but with spaces").is_err());
+        assert!(
+            Key::new("k", "0123456789abcdef")
+                .unwrap()
+                .matches("0123456789abcdef")
+        );
+    }
+}

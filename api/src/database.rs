@@ -1,0 +1,92 @@
+//! The database of a server: the one that was named, or a private one in the data directory.
+
+use infrastructure::log::postgres::connect;
+use infrastructure::postgres_cluster::{ClusterConfig, ClusterError, PostgresCluster};
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+
+use crate::config::DatabaseSettings;
+
+/// Why there is no database.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// `DATABASE_URL` cannot be read.
+    #[error("DATABASE_URL is no PostgreSQL address: postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
+    Url(#[source] sqlx::Error),
+    /// It cannot be reached, or its schema cannot be brought up to date.
+    #[error("cannot use the database")]
+    Connect(#[source] sqlx::Error),
+    /// The private one cannot be started.
+    #[error("cannot start a private PostgreSQL")]
+    Private(#[source] ClusterError),
+}
+
+/// A database with the current schema.
+#[derive(Debug)]
+pub struct Database {
+    /// For reading and projecting.
+    pub pool: PgPool,
+    cluster: Option<PostgresCluster>,
+}
+
+impl Database {
+    /// Connects, after starting the private one if none was named, and migrates.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn open(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
+        let (options, cluster) = match &settings.database_url {
+            Some(url) => (
+                url.parse::<PgConnectOptions>()
+                    .map_err(DatabaseError::Url)?,
+                None,
+            ),
+            None => {
+                let cluster = start_private(settings).await?;
+                (cluster.connect_options(), Some(cluster))
+            }
+        };
+        let pool = connect(options, settings.connections)
+            .await
+            .map_err(DatabaseError::Connect)?;
+        Ok(Self { pool, cluster })
+    }
+
+    /// What it is, in words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match &self.cluster {
+            Some(cluster) => format!(
+                "a private {} in {}",
+                cluster.origin(),
+                cluster.home().display()
+            ),
+            None => "the PostgreSQL of DATABASE_URL".to_owned(),
+        }
+    }
+
+    /// Closes every connection, and stops the private PostgreSQL if there is one.
+    pub async fn close(self) {
+        self.pool.close().await;
+        if let Some(cluster) = self.cluster
+            && let Err(error) = cluster.stop().await
+        {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the private PostgreSQL did not stop cleanly"
+            );
+        }
+    }
+}
+
+async fn start_private(settings: &DatabaseSettings) -> Result<PostgresCluster, DatabaseError> {
+    let mut config = ClusterConfig::new(&settings.data_dir);
+    config.pg_bin_dir.clone_from(&settings.pg_bin_dir);
+    config.source = settings.postgres;
+    config.max_connections = u16::try_from(settings.connections)
+        .unwrap_or(u16::MAX)
+        .saturating_add(40);
+    PostgresCluster::start(config)
+        .await
+        .map_err(DatabaseError::Private)
+}

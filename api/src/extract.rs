@@ -1,0 +1,312 @@
+//! What handlers take from a request, each refused with a precise problem: bodies, ids, keys, queries.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use domain::values::{DropId, HoldId, KeyDigest, Position};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::app::App;
+use crate::problem::{Code, Problem};
+
+/// The largest body accepted, in bytes.
+pub const MAX_BODY: usize = 16 * 1024;
+
+/// How long a reader waits for a position.
+const FRESHNESS_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// A JSON body. Unknown fields are refused by the types themselves.
+#[derive(Debug)]
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let is_json = has_json_type(request.headers());
+        let bytes = read_body(request, app).await?;
+        if !is_json {
+            let detail = "Send the body with Content-Type: application/json.";
+            return Err(Problem::new(Code::UnsupportedMediaType, detail));
+        }
+        parse(&bytes).map(Self)
+    }
+}
+
+/// A JSON body that may be left out altogether.
+#[derive(Debug)]
+pub struct OptionalBody<T>(pub T);
+
+impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalBody<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let is_json = has_json_type(request.headers());
+        let bytes = read_body(request, app).await?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        if !is_json {
+            let detail = "Send the body with Content-Type: application/json.";
+            return Err(Problem::new(Code::UnsupportedMediaType, detail));
+        }
+        parse(&bytes).map(Self)
+    }
+}
+
+async fn read_body(request: Request, app: &App) -> Result<Bytes, Problem> {
+    Bytes::from_request(request, app)
+        .await
+        .map_err(|rejection| {
+            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                Problem::new(
+                    Code::BodyTooLarge,
+                    format!("A body has at most {MAX_BODY} bytes."),
+                )
+                .with("max_bytes", MAX_BODY)
+            } else {
+                Problem::new(
+                    Code::MalformedJson,
+                    "The body could not be read to its end.",
+                )
+            }
+        })
+}
+
+fn has_json_type(headers: &HeaderMap) -> bool {
+    let Some(value) = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+    else {
+        return false;
+    };
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("application/json")
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let pointer = pointer(error.path());
+        unreadable(error.inner(), pointer)
+    })?;
+    deserializer
+        .end()
+        .map_err(|error| unreadable(&error, String::new()))?;
+    Ok(value)
+}
+
+fn unreadable(error: &serde_json::Error, pointer: String) -> Problem {
+    match error.classify() {
+        serde_json::error::Category::Data => {
+            let detail = without_place(&error.to_string());
+            Problem::invalid(missing_field(pointer, &detail), detail)
+        }
+        serde_json::error::Category::Io
+        | serde_json::error::Category::Syntax
+        | serde_json::error::Category::Eof => {
+            Problem::new(Code::MalformedJson, format!("{error}."))
+                .with("line", error.line())
+                .with("column", error.column())
+        }
+    }
+}
+
+/// The path of a value as a JSON pointer (RFC 6901).
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let mut pointer = String::new();
+    for segment in path.iter() {
+        let part = match segment {
+            Segment::Seq { index } => index.to_string(),
+            Segment::Map { key } => key.replace('~', "~0").replace('/', "~1"),
+            Segment::Enum { .. } | Segment::Unknown => continue,
+        };
+        pointer.push('/');
+        pointer.push_str(&part);
+    }
+    pointer
+}
+
+/// A missing field is reported at its parent; it is the field that the caller looks for.
+fn missing_field(parent: String, detail: &str) -> String {
+    match detail
+        .strip_prefix("missing field `")
+        .and_then(|rest| rest.split('`').next())
+    {
+        Some(field) => format!("{parent}/{field}"),
+        None => parent,
+    }
+}
+
+fn without_place(message: &str) -> String {
+    message
+        .rsplit_once(" at line ")
+        .map_or(message, |(detail, _)| detail)
+        .to_owned()
+}
+
+/// Query parameters.
+#[derive(Debug)]
+pub struct Params<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequestParts<App> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        Query::try_from_uri(&parts.uri)
+            .map(|Query(params)| Self(params))
+            .map_err(|rejection| {
+                Problem::new(Code::InvalidQuery, format!("{}.", rejection.body_text()))
+            })
+    }
+}
+
+/// The drop that the path names. What is no UUID names no drop.
+#[derive(Debug, Clone, Copy)]
+pub struct DropPath(pub DropId);
+
+impl FromRequestParts<App> for DropPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let not_found = || Problem::new(Code::DropNotFound, "There is no drop with this id.");
+        let Path(id) = Path::<String>::from_request_parts(parts, app)
+            .await
+            .map_err(|_| not_found())?;
+        id.parse().map(Self).map_err(|_| not_found())
+    }
+}
+
+/// The hold that the path names. What is no UUID names no hold.
+#[derive(Debug, Clone, Copy)]
+pub struct HoldPath(pub HoldId);
+
+impl FromRequestParts<App> for HoldPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let not_found = || Problem::new(Code::HoldNotFound, "There is no hold with this id.");
+        let Path(id) = Path::<String>::from_request_parts(parts, app)
+            .await
+            .map_err(|_| not_found())?;
+        id.parse().map(Self).map_err(|_| not_found())
+    }
+}
+
+/// The caller's `Idempotency-Key`, not yet digested: its scope is the handler's to say.
+#[derive(Debug, Clone)]
+pub struct IdempotencyKey(header::HeaderValue);
+
+impl IdempotencyKey {
+    /// The key within `scope`.
+    ///
+    /// # Errors
+    /// 400 when it cannot be a key.
+    pub fn within(&self, scope: &[u8]) -> Result<KeyDigest, Problem> {
+        KeyDigest::new(scope, self.0.as_bytes()).map_err(|error| {
+            Problem::new(
+                Code::InvalidIdempotencyKey,
+                format!("The Idempotency-Key {error}."),
+            )
+        })
+    }
+}
+
+impl FromRequestParts<App> for IdempotencyKey {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        parts.headers.get("idempotency-key").cloned().map(Self).ok_or_else(|| {
+            let detail = "Send an Idempotency-Key of 1 to 255 visible ASCII characters; a retry sends the same one.";
+            Problem::new(Code::IdempotencyKeyRequired, detail)
+        })
+    }
+}
+
+/// Waits until the views are as fresh as `?at_least=POSITION` asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Fresh;
+
+#[derive(Deserialize)]
+struct AtLeast {
+    at_least: Option<Position>,
+}
+
+impl FromRequestParts<App> for Fresh {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        if parts.uri.query().is_none() {
+            return Ok(Self);
+        }
+        let Params(AtLeast { at_least }) = Params::from_request_parts(parts, app).await?;
+        let Some(position) = at_least else {
+            return Ok(Self);
+        };
+        if app.views.position() >= position {
+            return Ok(Self);
+        }
+        app.engine.nudge();
+        if app.views.reach(position, FRESHNESS_PATIENCE).await {
+            return Ok(Self);
+        }
+        let known = app.views.position();
+        Err(Problem::unavailable(format!(
+            "The log is known here up to position {known} only."
+        ))
+        .with("position", known.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::values::Quantity;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Order {
+        #[expect(dead_code, reason = "only read")]
+        quantity: Quantity,
+    }
+
+    fn problem(body: &str) -> Problem {
+        parse::<Order>(body.as_bytes()).unwrap_err()
+    }
+
+    fn text(problem: &Problem) -> String {
+        format!("{problem:?}")
+    }
+
+    #[test]
+    fn what_is_not_json_is_malformed() {
+        for body in ["", "{", "{\"quantity\":1}x", "\u{1}"] {
+            assert_eq!(problem(body).code(), Code::MalformedJson, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_valid_is_pointed_at() {
+        for body in [
+            r#"{"quantity":0}"#,
+            r#"{"quantity":-1}"#,
+            r#"{"quantity":1.5}"#,
+            r#"{"quantity":"2abc"}"#,
+            r#"{"quantity":99999999999999999999}"#,
+            r#"{"quantity":null}"#,
+            "{}",
+        ] {
+            let problem = problem(body);
+            assert_eq!(problem.code(), Code::InvalidValue, "{body}");
+            assert!(
+                text(&problem).contains("\"/quantity\""),
+                "{body}: {problem:?}"
+            );
+        }
+        assert!(text(&problem(r#"{"quantity":1,"color":"red"}"#)).contains("\"/color\""));
+    }
+}

@@ -1,0 +1,139 @@
+//! The routes of holds: place, read, release, purchase.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::values::{BuyerId, DisplayName, HoldId, PaymentReference, Quantity};
+use infrastructure::engine::Request;
+use projections::views::HoldView;
+use serde::Deserialize;
+
+use crate::app::App;
+use crate::auth::Caller;
+use crate::drops::{insert, replayed};
+use crate::extract::{Body, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody};
+use crate::problem::{Code, Problem};
+use crate::render::{HoldBody, PurchaseBody, conditional, etag_of};
+use domain::decide::Subject;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewHold {
+    buyer_id: BuyerId,
+    quantity: Option<Quantity>,
+    display_name: Option<DisplayName>,
+}
+
+/// `POST /v1/drops/{id}/holds`
+pub(crate) async fn place(
+    State(app): State<App>,
+    DropPath(drop_id): DropPath,
+    caller: Caller,
+    key: IdempotencyKey,
+    Body(new): Body<NewHold>,
+) -> Result<Response, Problem> {
+    caller.must_be(&new.buyer_id)?;
+    let key = Some(key.within(drop_id.0.as_bytes())?);
+    let one = || Quantity::new(1).map_err(|error| Problem::invalid("/quantity", error.to_string()));
+    let quantity = new.quantity.map_or_else(one, Ok)?;
+    let request = Request::PlaceHold {
+        drop_id,
+        key,
+        buyer_id: new.buyer_id,
+        display_name: new.display_name,
+        quantity,
+    };
+    let answer = app.engine.submit(request).await?;
+    let hold = find(&app, hold_of(answer.subject)?)?;
+    let location = format!("/v1/holds/{}", hold.hold_id);
+    let mut response = (StatusCode::CREATED, Json(HoldBody::new(hold, app.now()))).into_response();
+    insert(&mut response, header::LOCATION, &location);
+    Ok(replayed(response, &answer))
+}
+
+/// `GET /v1/holds/{id}`
+pub(crate) async fn read(
+    State(app): State<App>,
+    HoldPath(hold_id): HoldPath,
+    caller: Caller,
+    _: Fresh,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let hold = find(&app, hold_id)?;
+    caller.must_own(hold.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
+    let now = app.now();
+    let etag = etag_of(&(hold.position, now >= hold.row.expires_at));
+    Ok(conditional(&headers, &etag, HoldBody::new(hold, now)))
+}
+
+/// `DELETE /v1/holds/{id}`
+pub(crate) async fn release(
+    State(app): State<App>,
+    HoldPath(hold_id): HoldPath,
+    caller: Caller,
+) -> Result<Response, Problem> {
+    must_own(&app, &caller, hold_id)?;
+    let answer = app.engine.submit(Request::ReleaseHold { hold_id }).await?;
+    Ok(replayed(StatusCode::NO_CONTENT.into_response(), &answer))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Payment {
+    payment_reference: Option<PaymentReference>,
+}
+
+/// `POST /v1/holds/{id}/purchase`
+pub(crate) async fn purchase(
+    State(app): State<App>,
+    HoldPath(hold_id): HoldPath,
+    caller: Caller,
+    OptionalBody(payment): OptionalBody<Payment>,
+) -> Result<Response, Problem> {
+    must_own(&app, &caller, hold_id)?;
+    let request = Request::ConfirmPurchase {
+        hold_id,
+        payment_reference: payment.payment_reference,
+    };
+    let answer = app.engine.submit(request).await?;
+    let purchase = PurchaseBody::new(find(&app, hold_id)?).ok_or_else(|| {
+        Problem::internal(&std::io::Error::other(
+            "a purchase is missing from the views",
+        ))
+    })?;
+    let status = if answer.is_replay() {
+        StatusCode::OK
+    } else {
+        StatusCode::CREATED
+    };
+    Ok(replayed((status, Json(purchase)).into_response(), &answer))
+}
+
+/// Refuses another buyer's token. A hold that is not known here yet may be another node's: the engine will tell.
+fn must_own(app: &App, caller: &Caller, hold_id: HoldId) -> Result<(), Problem> {
+    match (caller, app.views.hold(hold_id)) {
+        (Caller::Trusted, _) => Ok(()),
+        (Caller::Buyer(_), Some(hold)) => {
+            caller.must_own(hold.buyer.as_ref().map(|buyer| &buyer.buyer_id))
+        }
+        (Caller::Buyer(_), None) => Err(no_such_hold()),
+    }
+}
+
+fn find(app: &App, hold_id: HoldId) -> Result<HoldView, Problem> {
+    app.views.hold(hold_id).ok_or_else(no_such_hold)
+}
+
+fn no_such_hold() -> Problem {
+    Problem::new(Code::HoldNotFound, "There is no hold with this id.")
+}
+
+fn hold_of(subject: Subject) -> Result<HoldId, Problem> {
+    match subject {
+        Subject::Hold(hold_id) | Subject::Purchase(hold_id) => Ok(hold_id),
+        Subject::Drop | Subject::Adjustment(_) => Err(Problem::internal(&std::io::Error::other(
+            "a hold was answered with something else",
+        ))),
+    }
+}

@@ -1,0 +1,175 @@
+//! The routes of the log, for auditors: everything, exactly as it is stored.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use bytes::{BufMut, Bytes, BytesMut};
+use domain::values::{Position, Sequence, Timestamp};
+use futures::stream::{self, Stream};
+use infrastructure::error::LogError;
+use infrastructure::log::{EventLog, Hash, Head, StoredEvent};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::app::App;
+use crate::auth::Auditor;
+use crate::extract::Params;
+use crate::problem::{Code, Problem};
+
+const MOST_LISTED: usize = 10_000;
+const USUALLY_LISTED: usize = 1_000;
+
+/// An `Event` of the contract. Payload and metadata are the stored text byte for byte, so that a reader can recompute the hash.
+#[derive(Debug, Serialize)]
+pub struct EventBody<'a> {
+    position: Position,
+    aggregate_type: &'a str,
+    aggregate_id: &'a str,
+    sequence: Sequence,
+    event_type: &'a str,
+    event_version: &'a str,
+    recorded_at: Timestamp,
+    payload: &'a RawValue,
+    metadata: &'a RawValue,
+    hash: Hash,
+}
+
+impl<'a> TryFrom<&'a StoredEvent> for EventBody<'a> {
+    type Error = LogError;
+
+    fn try_from(stored: &'a StoredEvent) -> Result<Self, LogError> {
+        let raw = |text: &'a str| {
+            serde_json::from_str(text).map_err(|error| LogError::Corrupt {
+                position: stored.position,
+                reason: format!("a stored text is not JSON: {error}"),
+            })
+        };
+        Ok(Self {
+            position: stored.position,
+            aggregate_type: &stored.aggregate_type,
+            aggregate_id: &stored.aggregate_id,
+            sequence: stored.sequence,
+            event_type: &stored.event_type,
+            event_version: &stored.event_version,
+            recorded_at: stored.recorded_at,
+            payload: raw(&stored.payload)?,
+            metadata: raw(&stored.metadata)?,
+            hash: stored.hash,
+        })
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct LogParams {
+    #[serde(default)]
+    after: Position,
+    limit: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct LogPage<'a> {
+    data: Vec<EventBody<'a>>,
+    has_more: bool,
+    head: Head,
+}
+
+/// `GET /v1/log`
+pub(crate) async fn list(
+    State(app): State<App>,
+    _: Auditor,
+    Params(LogParams { after, limit }): Params<LogParams>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if wants_ndjson(&headers) {
+        let body = Body::from_stream(lines(app, after, limit));
+        return Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response());
+    }
+    let limit = limit.unwrap_or(USUALLY_LISTED);
+    if !(1..=MOST_LISTED).contains(&limit) {
+        return Err(Problem::new(
+            Code::InvalidQuery,
+            format!("limit must be from 1 to {MOST_LISTED}."),
+        ));
+    }
+    let stored = app.log.read(after, limit).await.map_err(unreadable)?;
+    let head = app.log.head().await.map_err(unreadable)?;
+    let data = stored
+        .iter()
+        .map(EventBody::try_from)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(unreadable)?;
+    let has_more = stored.last().map_or(after, |event| event.position) < head.position;
+    Ok(Json(LogPage {
+        data,
+        has_more,
+        head,
+    })
+    .into_response())
+}
+
+/// `GET /v1/log/head`
+pub(crate) async fn head(State(app): State<App>, _: Auditor) -> Result<Json<Head>, Problem> {
+    app.log.head().await.map(Json).map_err(unreadable)
+}
+
+fn wants_ndjson(headers: &HeaderMap) -> bool {
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("application/x-ndjson"))
+}
+
+fn unreadable(error: LogError) -> Problem {
+    match error {
+        LogError::Unavailable(_) => Problem::unavailable("The event log cannot be reached."),
+        corrupt @ LogError::Corrupt { .. } => Problem::internal(&corrupt),
+    }
+}
+
+/// Where an export has come to.
+struct Export {
+    app: App,
+    after: Position,
+    left: usize,
+}
+
+/// Events as lines, a page at a time. A fault ends the stream with an error, so that a reader sees that it is cut off.
+fn lines(
+    app: App,
+    after: Position,
+    limit: Option<usize>,
+) -> impl Stream<Item = Result<Bytes, LogError>> {
+    let export = Export {
+        app,
+        after,
+        left: limit.unwrap_or(usize::MAX),
+    };
+    stream::try_unfold(export, |mut export| async move {
+        if export.left == 0 || export.app.stop.is_cancelled() {
+            return Ok(None);
+        }
+        let page = export
+            .app
+            .log
+            .read(export.after, export.left.min(USUALLY_LISTED))
+            .await?;
+        let Some(last) = page.last() else {
+            return Ok(None);
+        };
+        export.after = last.position;
+        export.left -= page.len();
+        Ok(Some((to_lines(&page)?, export)))
+    })
+}
+
+fn to_lines(page: &[StoredEvent]) -> Result<Bytes, LogError> {
+    let mut lines = BytesMut::new().writer();
+    for stored in page {
+        let written = serde_json::to_writer(&mut lines, &EventBody::try_from(stored)?);
+        written.map_err(|error| LogError::Unavailable(error.into()))?;
+        lines.get_mut().put_u8(b'\n');
+    }
+    Ok(lines.into_inner().freeze())
+}

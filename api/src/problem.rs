@@ -1,0 +1,327 @@
+//! The only place where an error becomes an HTTP status: RFC 9457 `application/problem+json`, for everything.
+//!
+//! Promise: every problem has a stable `code`, and the numbers that its reader can act on. A fault of ours tells no detail
+//! but an `instance` that finds the log line.
+
+use std::time::Duration;
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use domain::Refusal;
+use domain::refusal::Limit;
+use domain::values::Timestamp;
+use infrastructure::engine::CommandError;
+use problem_details::ProblemDetails;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+/// How soon to try again when the log is away or too many requests wait.
+pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $status:ident, $title:literal;)*) => {
+        /// Every kind of problem: its stable code, its status, and its title.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Code {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Code {
+            /// Every code, in the order of this table.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The stable name that programs compare.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// The HTTP status.
+            #[must_use]
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status,)* }
+            }
+
+            /// The same for every problem of this code.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$name => $title,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The body is not JSON.
+    MalformedJson = "malformed_json", BAD_REQUEST, "The body is not valid JSON";
+    /// A query parameter cannot be read.
+    InvalidQuery = "invalid_query", BAD_REQUEST, "A query parameter cannot be read";
+    /// No `Idempotency-Key`.
+    IdempotencyKeyRequired = "idempotency_key_required", BAD_REQUEST, "An Idempotency-Key header is required";
+    /// An `Idempotency-Key` that cannot be one.
+    InvalidIdempotencyKey = "invalid_idempotency_key", BAD_REQUEST, "The Idempotency-Key cannot be used";
+    /// No key or token.
+    Unauthorized = "unauthorized", UNAUTHORIZED, "A valid bearer key or token is required";
+    /// A key or token that allows less.
+    Forbidden = "forbidden", FORBIDDEN, "The key or token does not allow this";
+    /// No such path.
+    NotFound = "not_found", NOT_FOUND, "There is nothing at this path";
+    /// No such drop.
+    DropNotFound = "drop_not_found", NOT_FOUND, "There is no such drop";
+    /// No such hold.
+    HoldNotFound = "hold_not_found", NOT_FOUND, "There is no such hold";
+    /// The path has no such method.
+    MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The path has no such method";
+    /// Too few units.
+    SoldOut = "sold_out", CONFLICT, "Not enough units are available";
+    /// Over a buyer's limit.
+    LimitReached = "limit_reached", CONFLICT, "The limit is reached";
+    /// Too early.
+    NotLive = "not_live", CONFLICT, "The drop has not started";
+    /// Too late.
+    Ended = "ended", CONFLICT, "The drop is over";
+    /// Released too late.
+    HoldPurchased = "hold_purchased", CONFLICT, "The hold was purchased";
+    /// An adjustment below what is held and sold.
+    InsufficientStock = "insufficient_stock", CONFLICT, "Not enough units are available to take away";
+    /// Purchased or released too late.
+    HoldExpired = "hold_expired", GONE, "The hold has expired";
+    /// Purchased after release.
+    HoldReleased = "hold_released", GONE, "The hold was released";
+    /// Edited by somebody else meanwhile.
+    StaleVersion = "stale_version", PRECONDITION_FAILED, "The drop was edited meanwhile";
+    /// Over 16 KiB.
+    BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
+    /// Not JSON by its header.
+    UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body must be application/json";
+    /// A value outside its bounds.
+    InvalidValue = "invalid_value", UNPROCESSABLE_ENTITY, "A value is not valid";
+    /// The key was used for something else.
+    IdempotencyKeyReused = "idempotency_key_reused", UNPROCESSABLE_ENTITY,
+        "The Idempotency-Key was used for a different request";
+    /// No `If-Match`.
+    PreconditionRequired = "precondition_required", PRECONDITION_REQUIRED, "An If-Match header is required";
+    /// Too many holds lately.
+    Throttled = "throttled", TOO_MANY_REQUESTS, "Too many holds in a short time";
+    /// A fault of ours.
+    Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong on our side";
+    /// The log is away, or too many requests wait.
+    Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Not available right now";
+}
+
+/// A problem on its way to a caller.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    code: Code,
+    detail: String,
+    numbers: Map<String, Value>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    instance: Option<Uuid>,
+}
+
+impl Problem {
+    /// A problem with a sentence for people.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            code,
+            detail: detail.into(),
+            numbers: Map::new(),
+            headers: vec![],
+            instance: None,
+        }
+    }
+
+    /// The same with a member for programs.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.numbers.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// The same with a header.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: impl TryInto<HeaderValue>) -> Self {
+        if let Ok(value) = value.try_into() {
+            self.headers.push((name, value));
+        }
+        self
+    }
+
+    /// One value is not valid: where it stands (a JSON pointer) and what is wrong with it.
+    pub fn invalid(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        let (pointer, detail) = (pointer.into(), detail.into());
+        let place = if pointer.is_empty() {
+            "the body"
+        } else {
+            pointer.as_str()
+        };
+        Self::new(Code::InvalidValue, format!("{place}: {detail}"))
+            .with("errors", json!([{ "pointer": pointer, "detail": detail }]))
+    }
+
+    /// Try again in a while.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Self::new(Code::Unavailable, detail)
+            .with("retry_after", RETRY_AFTER.as_secs())
+            .header(header::RETRY_AFTER, RETRY_AFTER.as_secs().to_string())
+    }
+
+    /// A fault of ours: logged with its causes under an id, which is all that the caller is told.
+    pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        let instance = Uuid::new_v4();
+        tracing::error!(%instance, error, "a request failed: {error}");
+        Self {
+            instance: Some(instance),
+            ..Self::new(
+                Code::Internal,
+                "Please report the instance; it finds the cause in the server's log.",
+            )
+        }
+    }
+
+    /// Which kind of problem.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut members = self.numbers;
+        members.insert("code".to_owned(), self.code.name().into());
+        let mut details = ProblemDetails::from_status_code(self.code.status())
+            .with_title(self.code.title())
+            .with_detail(self.detail);
+        if let Ok(kind) = format!("/problems/{}", self.code.name()).parse::<Uri>() {
+            details = details.with_type(kind);
+        }
+        if let Some(Ok(instance)) = self
+            .instance
+            .map(|id| format!("/problems/instances/{id}").parse::<Uri>())
+        {
+            details = details.with_instance(instance);
+        }
+        let mut response = details.with_extensions(members).into_response();
+        response.headers_mut().extend(self.headers);
+        response
+    }
+}
+
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Self {
+        match error {
+            CommandError::Refused { refusal, at } => refused(&refusal, at),
+            CommandError::Overloaded => Self::unavailable(
+                "Too many requests are waiting. Nothing was recorded; send the same request again.",
+            ),
+            CommandError::Unavailable => Self::unavailable(
+                "The event log cannot be reached. Nothing was recorded; send the same request again.",
+            ),
+            CommandError::Undecided => Self::unavailable(
+                "The event log has not answered in time. Send the same request with the same key: it finds out whether it was recorded.",
+            ),
+        }
+    }
+}
+
+fn refused(refusal: &Refusal, at: Timestamp) -> Problem {
+    let problem = |code| Problem::new(code, sentence(refusal));
+    match *refusal {
+        Refusal::DropNotFound => problem(Code::DropNotFound),
+        Refusal::HoldNotFound => problem(Code::HoldNotFound),
+        Refusal::AlreadyScheduled | Refusal::IdempotencyKeyReused => {
+            problem(Code::IdempotencyKeyReused)
+        }
+        Refusal::SoldOut {
+            requested,
+            available,
+        } => problem(Code::SoldOut)
+            .with("requested", requested)
+            .with("available", available),
+        Refusal::LimitReached {
+            limit,
+            max,
+            allowance,
+        } => problem(Code::LimitReached)
+            .with("limit", max)
+            .with("allowance", allowance)
+            .with("limit_name", limit_name(limit)),
+        Refusal::Throttled { retry_at } => {
+            let millis = (retry_at.millis() - at.millis()).max(0);
+            let seconds = millis.div_euclid(1000) + i64::from(millis % 1000 > 0);
+            problem(Code::Throttled)
+                .with("retry_after", seconds)
+                .with("retry_at", retry_at.to_string())
+                .header(header::RETRY_AFTER, seconds.to_string())
+        }
+        Refusal::NotLive { starts_at } => {
+            problem(Code::NotLive).with("starts_at", starts_at.to_string())
+        }
+        Refusal::Ended {
+            ended_at,
+            cancelled,
+        } => problem(Code::Ended)
+            .with("ended_at", ended_at.to_string())
+            .with("cancelled", cancelled),
+        Refusal::HoldExpired { expired_at } => {
+            problem(Code::HoldExpired).with("expired_at", expired_at.to_string())
+        }
+        Refusal::HoldReleased { released_at } => {
+            problem(Code::HoldReleased).with("released_at", released_at.to_string())
+        }
+        Refusal::HoldPurchased { purchased_at } => {
+            problem(Code::HoldPurchased).with("purchased_at", purchased_at.to_string())
+        }
+        Refusal::InsufficientStock { delta, available } => problem(Code::InsufficientStock)
+            .with("delta", delta)
+            .with("available", available),
+        Refusal::TooMuchStock { .. } => Problem::invalid("/delta", refusal.to_string()),
+        Refusal::StaleVersion { current } => problem(Code::StaleVersion).with("version", current),
+        Refusal::EndsBeforeStart { .. } => Problem::invalid("/ends_at", refusal.to_string()),
+    }
+}
+
+fn limit_name(limit: Limit) -> &'static str {
+    match limit {
+        Limit::PerHold => "max_per_hold",
+        Limit::PerBuyer => "max_per_buyer",
+    }
+}
+
+/// A refusal as a sentence: capital first, full stop last.
+fn sentence(refusal: &Refusal) -> String {
+    let text = refusal.to_string();
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| {
+        format!("{}{}.", first.to_uppercase(), chars.as_str())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_distinct() {
+        let mut names: Vec<_> = Code::ALL.iter().map(|code| code.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Code::ALL.len());
+    }
+
+    #[test]
+    fn a_throttled_buyer_is_told_whole_seconds_rounded_up() {
+        let at = Timestamp::from_millis(10_000);
+        let refusal = Refusal::Throttled {
+            retry_at: Timestamp::from_millis(11_001),
+        };
+        let response = Problem::from(CommandError::Refused { refusal, at }).into_response();
+        assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "2");
+        assert_eq!(
+            response.headers()[header::CONTENT_TYPE],
+            "application/problem+json"
+        );
+    }
+}

@@ -1,0 +1,300 @@
+//! What resources look like on the wire.
+
+use axum::Json;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::drop::HoldStatus;
+use domain::stock::Stock;
+use domain::values::{
+    BuyerId, DropId, HoldId, Money, Position, Pseudonym, PurchaseId, Quantity, Throttle, Timestamp,
+};
+use projections::live_stock::LiveStockRow;
+use projections::views::{DropView, HoldView, Purchaser};
+use serde::Serialize;
+
+/// Where a drop is in its life, as the server's clock has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DropStatus {
+    /// Not started.
+    Scheduled,
+    /// Units can be held.
+    Live,
+    /// Live, with nothing available.
+    SoldOut,
+    /// Over.
+    Ended,
+    /// Called off.
+    Cancelled,
+}
+
+impl DropStatus {
+    /// The status of a drop at `now`.
+    #[must_use]
+    pub fn at(row: &LiveStockRow, now: Timestamp) -> Self {
+        if row.cancelled_at.is_some() {
+            Self::Cancelled
+        } else if row.terms.ends_at.is_some_and(|ends_at| now >= ends_at) {
+            Self::Ended
+        } else if now < row.terms.starts_at {
+            Self::Scheduled
+        } else if row.stock.available == 0 {
+            Self::SoldOut
+        } else {
+            Self::Live
+        }
+    }
+
+    /// Whether nothing can be held any more.
+    #[must_use]
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Ended | Self::Cancelled)
+    }
+}
+
+/// A `Drop` of the contract.
+#[derive(Debug, Serialize)]
+pub struct DropBody<'a> {
+    id: DropId,
+    name: &'a str,
+    description: Option<&'a str>,
+    image_url: Option<&'a str>,
+    price: Money,
+    status: DropStatus,
+    starts_at: Timestamp,
+    ends_at: Option<Timestamp>,
+    hold_seconds: u32,
+    max_per_hold: u32,
+    max_per_buyer: Option<u32>,
+    throttle: Option<Throttle>,
+    stock: Stock,
+    waitlist_length: u32,
+    position: Position,
+    created_at: Timestamp,
+    server_time: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_purchasers: Option<Vec<PurchaserBody>>,
+}
+
+impl<'a> DropBody<'a> {
+    /// The drop at `now`.
+    #[must_use]
+    pub fn new(drop: &'a DropView, now: Timestamp) -> Self {
+        let terms = &drop.row.terms;
+        Self {
+            id: drop.drop_id,
+            name: terms.name.as_str(),
+            description: terms
+                .description
+                .as_ref()
+                .map(domain::values::Description::as_str),
+            image_url: terms
+                .image_url
+                .as_ref()
+                .map(domain::values::ImageUrl::as_str),
+            price: terms.price,
+            status: DropStatus::at(&drop.row, now),
+            starts_at: terms.starts_at,
+            ends_at: terms.ends_at,
+            hold_seconds: terms.hold_seconds.get(),
+            max_per_hold: terms.max_per_hold.get(),
+            max_per_buyer: terms.max_per_buyer.map(domain::values::BuyerLimit::get),
+            throttle: terms.throttle,
+            stock: drop.row.stock,
+            waitlist_length: 0,
+            position: drop.position,
+            created_at: drop.row.scheduled_at,
+            server_time: now,
+            top_purchasers: None,
+        }
+    }
+
+    /// The same with its purchasers.
+    #[must_use]
+    pub fn with_purchasers(self, purchasers: Vec<PurchaserBody>) -> Self {
+        Self {
+            top_purchasers: Some(purchasers),
+            ..self
+        }
+    }
+}
+
+/// A drop's entity tag: the version of its terms, the position of its last event, and its status.
+///
+/// An edit's `If-Match` looks at the version alone, so that a drop whose stock moves can be edited.
+#[must_use]
+pub fn drop_etag(drop: &DropView, now: Timestamp) -> String {
+    let status = DropStatus::at(&drop.row, now);
+    format!(
+        "\"{}-{}-{status:?}\"",
+        drop.row.terms_version, drop.position
+    )
+}
+
+/// The version of the terms that a drop's entity tag stands for.
+#[must_use]
+pub fn version_in_etag(etag: &str) -> Option<u32> {
+    etag.trim()
+        .strip_prefix('"')?
+        .split('-')
+        .next()?
+        .parse()
+        .ok()
+}
+
+/// A `Hold` of the contract.
+#[derive(Debug, Serialize)]
+pub struct HoldBody {
+    id: HoldId,
+    drop_id: DropId,
+    /// Null once the buyer was erased.
+    buyer_id: Option<BuyerId>,
+    quantity: Quantity,
+    status: HoldStatus,
+    placed_at: Timestamp,
+    expires_at: Timestamp,
+    purchased_at: Option<Timestamp>,
+    position: Position,
+    server_time: Timestamp,
+}
+
+impl HoldBody {
+    /// The hold at `now`. One that is over is shown so, recorded or not.
+    #[must_use]
+    pub fn new(hold: HoldView, now: Timestamp) -> Self {
+        let row = hold.row;
+        let is_over = row.status == HoldStatus::Held && now >= row.expires_at;
+        Self {
+            id: hold.hold_id,
+            drop_id: row.drop_id,
+            buyer_id: hold.buyer.map(|buyer| buyer.buyer_id),
+            quantity: row.quantity,
+            status: if is_over {
+                HoldStatus::Expired
+            } else {
+                row.status
+            },
+            placed_at: row.placed_at,
+            expires_at: row.expires_at,
+            purchased_at: row
+                .resolved_at
+                .filter(|_| row.status == HoldStatus::Purchased),
+            position: hold.position,
+            server_time: now,
+        }
+    }
+}
+
+/// A `Purchase` of the contract.
+#[derive(Debug, Serialize)]
+pub struct PurchaseBody {
+    id: PurchaseId,
+    hold_id: HoldId,
+    drop_id: DropId,
+    /// Null once the buyer was erased.
+    buyer_id: Option<BuyerId>,
+    quantity: Quantity,
+    total: Money,
+    purchased_at: Timestamp,
+    position: Position,
+}
+
+impl PurchaseBody {
+    /// The purchase of a hold; none if it was not paid for.
+    #[must_use]
+    pub fn new(hold: HoldView) -> Option<Self> {
+        Some(Self {
+            id: hold.row.purchase_id?,
+            hold_id: hold.hold_id,
+            drop_id: hold.row.drop_id,
+            buyer_id: hold.buyer.map(|buyer| buyer.buyer_id),
+            quantity: hold.row.quantity,
+            total: hold.row.total?,
+            purchased_at: hold.row.resolved_at?,
+            position: hold.position,
+        })
+    }
+}
+
+/// A purchaser, as others may see them.
+#[derive(Debug, Serialize)]
+pub struct PurchaserBody {
+    /// The name that they agreed to show; otherwise a few digits of their pseudonym.
+    buyer: String,
+    quantity: u64,
+    last_purchased_at: Timestamp,
+}
+
+impl From<Purchaser> for PurchaserBody {
+    fn from(purchaser: Purchaser) -> Self {
+        let buyer = purchaser
+            .display_name
+            .map_or_else(|| masked(purchaser.buyer), |name| name.as_str().to_owned());
+        Self {
+            buyer,
+            quantity: purchaser.row.quantity,
+            last_purchased_at: purchaser.row.last_purchased_at,
+        }
+    }
+}
+
+fn masked(buyer: Pseudonym) -> String {
+    let digits = buyer.0.simple().to_string();
+    format!("Buyer {}", &digits[..6])
+}
+
+/// A list of the contract.
+#[derive(Debug, Serialize)]
+pub struct Page<T> {
+    /// What was asked for.
+    pub data: Vec<T>,
+    /// Whether there is more after it.
+    pub has_more: bool,
+}
+
+/// The resource with its entity tag, or 304 when the caller has it already.
+pub fn conditional(headers: &HeaderMap, etag: &str, body: impl Serialize) -> Response {
+    let tag = HeaderValue::from_str(etag).ok();
+    let known = headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok());
+    let is_known = known.is_some_and(|known| {
+        known
+            .split(',')
+            .map(str::trim)
+            .any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
+    });
+    let mut response = if is_known {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        Json(body).into_response()
+    };
+    if let Some(tag) = tag {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    response
+}
+
+/// An entity tag for what has no version of its own.
+#[must_use]
+pub fn etag_of(content: &impl std::hash::Hash) -> String {
+    use std::hash::{DefaultHasher, Hasher};
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    format!("\"{:016x}\"", hasher.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_etag_gives_back_the_version_of_the_terms() {
+        assert_eq!(version_in_etag("\"3-17-Live\""), Some(3));
+        assert_eq!(version_in_etag("\"x\""), None);
+        assert_eq!(version_in_etag("3-17"), None);
+    }
+}

@@ -1,0 +1,61 @@
+//! Every route on one screen.
+
+use std::any::Any;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::app::App;
+use crate::extract::MAX_BODY;
+use crate::problem::{Code, Problem};
+use crate::{drops, health, holds, log, pages, stream};
+
+/// The whole HTTP surface of `app`.
+pub fn router(app: App) -> Router {
+    Router::new()
+        .route("/v1/drops", post(drops::create).get(drops::list))
+        .route("/v1/drops/{id}", get(drops::read).patch(drops::edit))
+        .route("/v1/drops/{id}/cancel", post(drops::cancel))
+        .route("/v1/drops/{id}/stock-adjustments", post(drops::adjust))
+        .route("/v1/drops/{id}/purchasers", get(drops::purchasers))
+        .route("/v1/drops/{id}/holds", post(holds::place))
+        .route("/v1/holds/{id}", get(holds::read).delete(holds::release))
+        .route("/v1/holds/{id}/purchase", post(holds::purchase))
+        .route("/v1/stream", get(stream::watch))
+        .route("/v1/log", get(log::list))
+        .route("/v1/log/head", get(log::head))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .route("/", get(pages::storefront))
+        .route("/assets/{name}", get(pages::asset))
+        .route("/problems/{code}", get(pages::problem))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(CatchPanicLayer::custom(panicked))
+        .with_state(app)
+}
+
+async fn nothing_here() -> Problem {
+    Problem::new(Code::NotFound, "Nothing is at this path.")
+}
+
+async fn no_such_method() -> Problem {
+    Problem::new(
+        Code::MethodNotAllowed,
+        "The Allow header tells which methods this path has.",
+    )
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the layer's signature")]
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    let message = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without words");
+    Problem::internal(&std::io::Error::other(message.to_owned())).into_response()
+}

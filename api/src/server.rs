@@ -1,0 +1,239 @@
+//! A running server: its parts wired, started in order, and stopped in order.
+//!
+//! Promise: when [`Server::run`] returns after a stop, everybody in flight was answered, every stream was ended, and
+//! everything answered is in the log. Limit: whoever is not done [`GRACE`] after the stop is cut off.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use infrastructure::engine::{self, EngineConfig, EngineError, RandomIds, SystemClock};
+use infrastructure::error::LogError;
+use infrastructure::feed::Feed;
+use infrastructure::log::postgres::PostgresLog;
+use jsonwebtoken::DecodingKey;
+use projections::buyers::Buyers;
+use projections::fold::Fold;
+use projections::holds::Holds;
+use projections::live_stock::LiveStock;
+use projections::runner::{Progress, Runner};
+use projections::sales_timeline::SalesTimeline;
+use projections::top_purchasers::TopPurchasers;
+use projections::views::Views;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::app::{App, Parts};
+use crate::config::{ConfigError, Keys, Settings};
+use crate::database::{Database, DatabaseError};
+use crate::router::router;
+use crate::stream::StreamHub;
+
+/// How long a stopping server waits for those in flight.
+pub const GRACE: Duration = Duration::from_secs(10);
+
+/// Why a server did not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// There is no database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The log cannot be read.
+    #[error("cannot read the event log")]
+    Load(#[source] LogError),
+    /// The engine stopped to do no harm.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The engine's task ended by a panic: history that it cannot apply, or a defect.
+    #[error("the engine failed")]
+    Failed(#[source] tokio::task::JoinError),
+}
+
+/// A server that answers.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    database: Database,
+    /// Ends the HTTP side: no new connections, streams end.
+    closing: CancellationToken,
+    /// Ends the engine and the projections, after the HTTP side.
+    stopping: CancellationToken,
+    http: JoinHandle<()>,
+    engine: JoinHandle<Result<(), EngineError>>,
+    followers: JoinSet<()>,
+}
+
+impl Server {
+    /// Starts everything, and returns once requests are answered.
+    ///
+    /// # Errors
+    /// [`ServerError`]; nothing is left running then.
+    pub async fn start(settings: &Settings) -> Result<Self, ServerError> {
+        let address = settings.listen;
+        let keys = Keys::load(&settings.keys, &settings.database.data_dir, address)?;
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|source| ServerError::Listen { address, source })?;
+        let address = listener.local_addr().unwrap_or(address);
+        let database = Database::open(&settings.database).await?;
+        let log = PostgresLog::new(database.pool.clone());
+        let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
+
+        let (views, feed) = (Views::default(), Feed::default());
+        let hub = StreamHub::new(settings.max_watchers);
+        let observer = (feed.clone(), (views.clone(), hub.clone()));
+        let config = EngineConfig {
+            queue: settings.queue as usize,
+            ..EngineConfig::default()
+        };
+        let (engine, handle) = engine::load(
+            log.clone(),
+            SystemClock,
+            RandomIds::from_os(),
+            observer,
+            config,
+            stopping.clone(),
+        )
+        .await
+        .map_err(ServerError::Load)?;
+        info!(
+            position = views.position().0,
+            "read the event log up to position {}",
+            views.position()
+        );
+
+        let mut followers = JoinSet::new();
+        let runner = Runner::new(database.pool.clone(), log.clone(), feed);
+        let projections = run_projections(&runner, &mut followers, &stopping);
+        let interval = Duration::from_millis(u64::from(settings.stream_interval_ms));
+        followers.spawn(
+            hub.clone()
+                .publish(views.clone(), interval, stopping.clone()),
+        );
+
+        let buyer_secret = settings
+            .buyer_secret
+            .as_ref()
+            .map(|secret| DecodingKey::from_secret(secret.as_bytes()));
+        let app = App::new(Parts {
+            engine: handle,
+            views,
+            log,
+            hub,
+            keys,
+            buyer_secret,
+            projections,
+            stop: closing.clone(),
+        });
+        Ok(Self {
+            address,
+            database,
+            http: tokio::spawn(serve(listener, app, closing.clone())),
+            engine: tokio::spawn(engine.run()),
+            closing,
+            stopping,
+            followers,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it keeps its log in, in words.
+    #[must_use]
+    pub fn database(&self) -> String {
+        self.database.describe()
+    }
+
+    /// Runs until `stop`, then answers who is in flight and stops everything in order.
+    ///
+    /// # Errors
+    /// [`ServerError`] when the engine stopped by itself.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), ServerError> {
+        let failed = tokio::select! {
+            () = stop.cancelled() => None,
+            ended = &mut self.engine => Some(ended),
+        };
+        self.closing.cancel();
+        if timeout(GRACE, &mut self.http).await.is_err() {
+            warn!("some requests were not done in time and are cut off");
+            self.http.abort();
+        }
+        self.stopping.cancel();
+        let ended = match failed {
+            Some(ended) => Some(ended),
+            None => timeout(GRACE, &mut self.engine).await.ok(),
+        };
+        if timeout(GRACE, self.followers.join_all()).await.is_err() {
+            warn!(
+                "a projection was not done in time; it goes on from its checkpoint at the next start"
+            );
+        }
+        self.database.close().await;
+        match ended {
+            Some(Ok(outcome)) => Ok(outcome?),
+            Some(Err(panic)) => Err(ServerError::Failed(panic)),
+            None => {
+                warn!(
+                    "the event log did not answer in time; what was in flight is known at the next start"
+                );
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, app: App, closing: CancellationToken) {
+    let served =
+        axum::serve(listener, router(app)).with_graceful_shutdown(closing.cancelled_owned());
+    if let Err(error) = served.await {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "the HTTP server ended"
+        );
+    }
+}
+
+type Watched = Vec<(&'static str, watch::Receiver<Progress>)>;
+
+fn run_projections(
+    runner: &Runner<PostgresLog>,
+    followers: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> Watched {
+    vec![
+        run_projection::<LiveStock>(runner, followers, stop),
+        run_projection::<Holds>(runner, followers, stop),
+        run_projection::<TopPurchasers>(runner, followers, stop),
+        run_projection::<SalesTimeline>(runner, followers, stop),
+        run_projection::<Buyers>(runner, followers, stop),
+    ]
+}
+
+fn run_projection<F: Fold + Clone>(
+    runner: &Runner<PostgresLog>,
+    followers: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> (&'static str, watch::Receiver<Progress>) {
+    let (sender, progress) = watch::channel(Progress::default());
+    followers.spawn(runner.clone().run::<F>(sender, stop.clone()));
+    (F::NAME, progress)
+}
