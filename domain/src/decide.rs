@@ -151,13 +151,20 @@ impl DropAggregate {
 
     fn adjust_stock(&self, command: &AdjustStock) -> Result<Decision, Refusal> {
         self.existing_terms()?;
-        if let Some(key) = command.key.filter(|&key| self.knows_key(key)) {
-            return match self.adjustment_by_key(key) {
-                Some(made) if made.delta == command.delta && made.reason == command.reason => {
-                    Ok(Decision::new(Subject::Adjustment(made.id), vec![]))
-                }
-                Some(_) | None => Err(Refusal::IdempotencyKeyReused),
-            };
+        let earlier = match command.key.filter(|&key| self.knows_key(key)) {
+            Some(key) => Some(
+                self.adjustment_by_key(key)
+                    .ok_or(Refusal::IdempotencyKeyReused)?,
+            ),
+            None => self.adjustment(command.adjustment_id),
+        };
+        if let Some(made) = earlier {
+            let same = made.key == command.key
+                && made.delta == command.delta
+                && made.reason == command.reason;
+            return same
+                .then(|| Decision::new(Subject::Adjustment(made.id), vec![]))
+                .ok_or(Refusal::IdempotencyKeyReused);
         }
         self.refuse_if_cancelled()?;
         let mut stock = self.stock();
@@ -190,17 +197,19 @@ impl DropAggregate {
 
     fn place_hold(&self, command: &PlaceHold) -> Result<Decision, Refusal> {
         let terms = self.existing_terms()?;
-        if let Some(key) = command.key.filter(|&key| self.knows_key(key)) {
-            // The caller chose the key, so this is a retry, and history already holds the answer.
-            return match self.hold_by_key(key) {
-                Some(hold)
-                    if self.buyer_of(hold) == command.buyer
-                        && hold.quantity == command.quantity =>
-                {
-                    Ok(Decision::new(Subject::Hold(hold.id), vec![]))
-                }
-                Some(_) | None => Err(Refusal::IdempotencyKeyReused),
-            };
+        // The caller chose the key, so this is a retry, and history already holds the answer. An id works the same way:
+        // a hold that is there already is answered, never placed twice.
+        let earlier = match command.key.filter(|&key| self.knows_key(key)) {
+            Some(key) => Some(self.hold_by_key(key).ok_or(Refusal::IdempotencyKeyReused)?),
+            None => self.hold(command.hold_id),
+        };
+        if let Some(hold) = earlier {
+            let same = hold.key == command.key
+                && self.buyer_of(hold) == command.buyer
+                && hold.quantity == command.quantity;
+            return same
+                .then(|| Decision::new(Subject::Hold(hold.id), vec![]))
+                .ok_or(Refusal::IdempotencyKeyReused);
         }
         self.refuse_outside_sale(command.at)?;
         self.refuse_above_limits(command)?;

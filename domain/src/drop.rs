@@ -250,6 +250,12 @@ impl DropAggregate {
         }
     }
 
+    /// The adjustment with this id. A walk over all of them: a drop has few, and an admin waits for each.
+    #[must_use]
+    pub fn adjustment(&self, id: AdjustmentId) -> Option<&Adjustment> {
+        self.adjustments.iter().find(|made| made.id == id)
+    }
+
     /// The adjustment that was made with this key.
     #[must_use]
     pub fn adjustment_by_key(&self, key: KeyDigest) -> Option<&Adjustment> {

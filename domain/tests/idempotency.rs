@@ -213,6 +213,57 @@ fn a_key_of_a_hold_does_not_bring_back_an_adjustment_nor_the_other_way_round() {
     .then_refused(Refusal::IdempotencyKeyReused);
 }
 
+// ---- ids ----
+
+#[test]
+fn a_hold_asked_for_again_under_its_id_is_the_same_hold() {
+    given([
+        drop_opened(9),
+        hold_placed("h1", 2),
+        hold_placed("h2", 2).keyed("k"),
+    ])
+    .when(place_hold("h1", 2))
+    .then_replays(first_hold())
+    .when(place_hold("h2", 2).keyed("k"))
+    .then_replays(Subject::Hold(hold_id("h2")));
+}
+
+#[test]
+fn an_id_of_a_hold_is_not_given_to_another_whatever_became_of_the_first() {
+    let ends = [
+        None,
+        Some(hold_released("h1", 2)),
+        Some(hold_expired("h1", 2)),
+        Some(purchase_confirmed("h1", 2)),
+    ];
+    for end in ends {
+        let history = [drop_opened(9), hold_placed("h1", 2)];
+        for other in [
+            place_hold("h1", 1),
+            place_hold("h1", 2).by("bob"),
+            place_hold("h1", 2).keyed("k"),
+        ] {
+            given(history.clone().into_iter().chain(end.clone()))
+                .when(other)
+                .then_refused(Refusal::IdempotencyKeyReused);
+        }
+    }
+    given([drop_opened(9), hold_placed("h1", 2).keyed("k")])
+        .when(place_hold("h1", 2))
+        .then_refused(Refusal::IdempotencyKeyReused);
+}
+
+#[test]
+fn an_adjustment_asked_for_again_under_its_id_is_the_same_adjustment() {
+    given([drop_opened(1), stock_adjusted("a1", 5, stock(6, 0, 0))])
+        .when(adjust_stock("a1", 5))
+        .then_replays(Subject::Adjustment(adjustment_id("a1")))
+        .when(adjust_stock("a1", 6))
+        .then_refused(Refusal::IdempotencyKeyReused)
+        .when(adjust_stock("a1", 5).keyed("k"))
+        .then_refused(Refusal::IdempotencyKeyReused);
+}
+
 // ---- scheduling ----
 
 #[test]
