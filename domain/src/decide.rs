@@ -138,14 +138,18 @@ impl DropAggregate {
         let cancelled = DropEvent::DropCancelled(DropCancelled {
             cancelled_at: command.at,
         });
-        let released = self
+        let ended = self
             .holds()
             .iter()
             .filter(|hold| hold.status == HoldStatus::Held)
-            .map(|hold| self.release(hold, command.at, ReleaseCause::DropCancelled));
+            .map(|hold| match command.at >= hold.expires_at {
+                // Over at its deadline, recorded or not; cancelling does not lend it the time until now.
+                true => self.expire(hold),
+                false => self.release(hold, command.at, ReleaseCause::DropCancelled),
+            });
         Ok(Decision::new(
             Subject::Drop,
-            std::iter::once(cancelled).chain(released).collect(),
+            std::iter::once(cancelled).chain(ended).collect(),
         ))
     }
 
@@ -292,15 +296,16 @@ impl DropAggregate {
         if !is_due {
             return Ok(Decision::new(subject, vec![]));
         }
-        Ok(Decision::one(
-            subject,
-            DropEvent::HoldExpired(HoldExpired {
-                hold_id: hold.id,
-                buyer: self.buyer_of(hold),
-                quantity: hold.quantity,
-                expired_at: hold.expires_at,
-            }),
-        ))
+        Ok(Decision::one(subject, self.expire(hold)))
+    }
+
+    fn expire(&self, hold: &Hold) -> DropEvent {
+        DropEvent::HoldExpired(HoldExpired {
+            hold_id: hold.id,
+            buyer: self.buyer_of(hold),
+            quantity: hold.quantity,
+            expired_at: hold.expires_at,
+        })
     }
 
     fn release(&self, hold: &Hold, at: Timestamp, cause: ReleaseCause) -> DropEvent {

@@ -355,6 +355,10 @@ impl DropAggregate {
             self.origin.is_some(),
             "a hold was placed before its drop was scheduled"
         );
+        assert!(
+            self.cancelled_at.is_none(),
+            "a hold was placed in a cancelled drop"
+        );
         self.stock.hold(event.quantity.get());
         let index = index_of(self.holds.len());
         let buyer = self.meet(event.buyer);
@@ -391,6 +395,10 @@ impl DropAggregate {
     fn released(&mut self, event: &HoldReleased) {
         let hold = self.resolve(event.hold_id, HoldStatus::Released, event.released_at);
         let (buyer, quantity) = (hold.buyer, hold.quantity.get());
+        assert!(
+            event.released_at < hold.expires_at,
+            "a hold was released after it expired"
+        );
         self.stock.free(quantity);
         self.buyers[buyer as usize].held -= quantity;
     }
@@ -402,6 +410,10 @@ impl DropAggregate {
             event.purchased_at < hold.expires_at,
             "a hold was purchased after it expired"
         );
+        assert!(
+            self.cancelled_at.is_none(),
+            "a hold of a cancelled drop was purchased"
+        );
         self.stock.sell(quantity);
         let buyer = &mut self.buyers[buyer as usize];
         buyer.held -= quantity;
@@ -409,6 +421,14 @@ impl DropAggregate {
     }
 
     fn adjusted(&mut self, event: &StockAdjusted) {
+        assert!(
+            self.origin.is_some(),
+            "stock was adjusted before its drop was scheduled"
+        );
+        assert!(
+            self.cancelled_at.is_none(),
+            "the stock of a cancelled drop was adjusted"
+        );
         self.stock.adjust(event.delta);
         let index = index_of(self.adjustments.len());
         self.index_key(event.key, Keyed::Adjustment(index));

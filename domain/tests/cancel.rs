@@ -38,6 +38,31 @@ fn cancelling_releases_every_live_hold_in_the_order_of_placing_and_nothing_else(
 }
 
 #[test]
+fn a_hold_that_is_over_when_its_drop_is_cancelled_expires_and_is_not_released() {
+    let history = [
+        drop_opened(9),
+        hold_placed("over", 1),
+        hold_placed("live", 2).by("bob").at(millisecond(1)),
+    ];
+    let at = millisecond(59_999);
+    given(history.clone()).when(cancel_drop().at(at)).then([
+        drop_cancelled().at(at),
+        hold_called_off("over", 1).at(at),
+        hold_called_off("live", 2).by("bob").at(at),
+    ]);
+    let at = second(60);
+    given(history)
+        .when(cancel_drop().at(at))
+        .then([
+            drop_cancelled().at(at),
+            hold_expired("over", 1),
+            hold_called_off("live", 2).by("bob").at(at),
+        ])
+        .when(confirm_purchase("over").at(at))
+        .then_refused(Refusal::HoldExpired { expired_at: at });
+}
+
+#[test]
 fn a_drop_without_holds_is_cancelled_too() {
     given([drop_opened(1)])
         .when(cancel_drop().at(second(-5)))

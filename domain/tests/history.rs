@@ -29,6 +29,8 @@ impossible! {
         [drop_opened(1), drop_cancelled(), drop_cancelled()];
     nothing_is_ever_held_before_scheduling: "before its drop was scheduled",
         [hold_placed("h1", 1)];
+    stock_is_never_adjusted_before_scheduling: "adjusted before its drop was scheduled",
+        [stock_adjusted("a1", 1, stock(1, 0, 0))];
     more_is_never_held_than_there_is: "oversold",
         [drop_opened(1), hold_placed("h1", 2)];
     two_holds_never_share_an_id: "placed twice",
@@ -41,6 +43,14 @@ impossible! {
         [drop_opened(1), hold_placed("h1", 1), hold_expired("h1", 1).at(millisecond(59_999))];
     a_hold_is_never_bought_at_its_expiry: "purchased after it expired",
         [drop_opened(1), hold_placed("h1", 1), purchase_confirmed("h1", 1).at(second(60))];
+    a_hold_is_never_released_at_its_expiry: "released after it expired",
+        [drop_opened(1), hold_placed("h1", 1), hold_released("h1", 1).at(second(60))];
+    nothing_is_ever_held_after_cancelling: "placed in a cancelled drop",
+        [drop_opened(1), drop_cancelled(), hold_placed("h1", 1)];
+    nothing_is_ever_sold_after_cancelling: "a cancelled drop was purchased",
+        [drop_opened(1), hold_placed("h1", 1), drop_cancelled(), purchase_confirmed("h1", 1)];
+    stock_is_never_adjusted_after_cancelling: "a cancelled drop was adjusted",
+        [drop_opened(1), drop_cancelled(), stock_adjusted("a1", 1, stock(2, 0, 0))];
     a_hold_is_never_bought_twice: "resolved twice",
         [drop_opened(1), hold_placed("h1", 1), purchase_confirmed("h1", 1), purchase_confirmed("h1", 1)];
     a_hold_is_never_bought_after_it_was_released: "resolved twice",
