@@ -265,10 +265,11 @@ impl DropAggregate {
         }
     }
 
-    /// Whether `key` was used for anything in this drop.
+    /// Whether `key` was used for anything in this drop, scheduling it included.
     #[must_use]
     pub fn knows_key(&self, key: KeyDigest) -> bool {
-        self.key_index.contains_key(&key)
+        let scheduled_with = self.origin.as_ref().and_then(|origin| origin.key);
+        scheduled_with == Some(key) || self.key_index.contains_key(&key)
     }
 
     /// What this buyer has here; none: they never held anything.
@@ -469,10 +470,8 @@ impl DropAggregate {
 
     fn index_key(&mut self, key: Option<KeyDigest>, keyed: Keyed) {
         if let Some(key) = key {
-            assert!(
-                self.key_index.insert(key, keyed).is_none(),
-                "a key was used twice"
-            );
+            assert!(!self.knows_key(key), "a key was used twice");
+            self.key_index.insert(key, keyed);
         }
     }
 

@@ -39,6 +39,8 @@ impossible! {
         [drop_opened(2), hold_placed("h1", 1).keyed("k"), hold_placed("h2", 1).keyed("k")];
     a_hold_and_an_adjustment_never_share_a_key: "a key was used twice",
         [drop_opened(1), hold_placed("h1", 1).keyed("k"), stock_adjusted("a1", 1, stock(1, 1, 0)).keyed("k")];
+    a_hold_and_its_drop_never_share_a_key: "a key was used twice",
+        [drop_opened(1).keyed("k"), hold_placed("h1", 1).keyed("k")];
     a_hold_never_expires_early: "expired early",
         [drop_opened(1), hold_placed("h1", 1), hold_expired("h1", 1).at(millisecond(59_999))];
     a_hold_is_never_bought_at_its_expiry: "purchased after it expired",

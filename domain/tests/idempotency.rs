@@ -213,6 +213,17 @@ fn a_key_of_a_hold_does_not_bring_back_an_adjustment_nor_the_other_way_round() {
     .then_refused(Refusal::IdempotencyKeyReused);
 }
 
+#[test]
+fn the_key_that_a_drop_was_scheduled_with_is_used_up() {
+    given([drop_opened(5).keyed("k")])
+        .when(place_hold("h1", 1).keyed("k"))
+        .then_refused(Refusal::IdempotencyKeyReused)
+        .when(adjust_stock("a1", 1).keyed("k"))
+        .then_refused(Refusal::IdempotencyKeyReused)
+        .when(place_hold("h1", 1).keyed("l"))
+        .then([hold_placed("h1", 1).keyed("l")]);
+}
+
 // ---- ids ----
 
 #[test]
