@@ -88,8 +88,7 @@ impl DropAggregate {
             if command.key.is_none() || command.key != origin.key {
                 return Err(Refusal::AlreadyScheduled);
             }
-            let same = self.first_terms() == Some(&command.terms)
-                && origin.total == command.total_stock.get();
+            let same = self.begun_with(command) && origin.total == command.total_stock.get();
             return same
                 .then(|| Decision::new(Subject::Drop, vec![]))
                 .ok_or(Refusal::IdempotencyKeyReused);
@@ -104,6 +103,26 @@ impl DropAggregate {
                 scheduled_at: command.at,
             }),
         ))
+    }
+
+    /// Whether the drop was scheduled with the terms that `command` asks for.
+    ///
+    /// "Starting now" is the same wish a second later: the caller who names no start gets the time of the command, and
+    /// a retry must not be refused for coming later.
+    fn begun_with(&self, command: &ScheduleDrop) -> bool {
+        let (Some(first), Some(origin)) = (self.first_terms(), self.origin()) else {
+            return false;
+        };
+        let starting_now =
+            first.starts_at == origin.scheduled_at && command.terms.starts_at == command.at;
+        if !starting_now {
+            return *first == command.terms;
+        }
+        let terms = DropTerms {
+            starts_at: first.starts_at,
+            ..command.terms.clone()
+        };
+        *first == terms
     }
 
     fn reschedule(&self, command: &RescheduleDrop) -> Result<Decision, Refusal> {

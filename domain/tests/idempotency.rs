@@ -314,3 +314,32 @@ fn a_key_does_not_bring_back_another_drop() {
         .when(schedule_drop(terms(), 4).keyed("k"))
         .then_refused(Refusal::IdempotencyKeyReused);
 }
+
+#[test]
+fn a_drop_that_starts_at_once_is_the_same_drop_when_it_is_asked_for_again_later() {
+    let starting = |seconds| DropTerms {
+        starts_at: second(seconds),
+        ..terms()
+    };
+    let history = [drop_scheduled(starting(3), 5).keyed("k").at(second(3))];
+    given(history)
+        .when(schedule_drop(starting(9), 5).keyed("k").at(second(9)))
+        .then_replays(Subject::Drop)
+        .when(schedule_drop(starting(3), 5).keyed("k").at(second(9)))
+        .then_replays(Subject::Drop)
+        .when(schedule_drop(starting(10), 5).keyed("k").at(second(9)))
+        .then_refused(Refusal::IdempotencyKeyReused)
+        .when(schedule_drop(starting(9), 6).keyed("k").at(second(9)))
+        .then_refused(Refusal::IdempotencyKeyReused);
+}
+
+#[test]
+fn a_drop_that_starts_at_a_named_time_is_another_drop_than_one_that_starts_at_once() {
+    let starting = |seconds| DropTerms {
+        starts_at: second(seconds),
+        ..terms()
+    };
+    given([drop_scheduled(starting(5), 5).keyed("k").at(second(3))])
+        .when(schedule_drop(starting(9), 5).keyed("k").at(second(9)))
+        .then_refused(Refusal::IdempotencyKeyReused);
+}
