@@ -79,6 +79,17 @@ fn what_an_event_does_not_have_is_left_out_of_its_text() {
 }
 
 #[test]
+fn why_a_hold_was_released_is_stored_by_name() {
+    for (event, cause) in [
+        (hold_released("h1", 1), "buyer"),
+        (hold_called_off("h1", 1), "drop_cancelled"),
+    ] {
+        let stored = serde_json::to_value(&event).unwrap();
+        assert_eq!(stored["HoldReleased"]["cause"], cause);
+    }
+}
+
+#[test]
 fn a_stored_event_with_a_value_out_of_bounds_is_not_read() {
     let good = serde_json::to_string(&hold_placed("h1", 2)).unwrap();
     assert!(serde_json::from_str::<DropEvent>(&good).is_ok());
