@@ -6,7 +6,7 @@ use domain::command::{
 };
 use domain::terms::{DropTerms, TermsPatch};
 use domain::testing::*;
-use domain::values::{HoldId, KeyDigest, Quantity, Reason, Timestamp};
+use domain::values::{HoldId, KeyDigest, Quantity, Reason, StockCount, Timestamp};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -55,9 +55,10 @@ pub enum Delta {
 #[derive(Debug, Clone)]
 pub enum Ask {
     Schedule(Key, DropTerms, u32),
-    /// Scheduling as it was first asked for, but now.
+    /// Scheduling as it was first asked for, but now, and perhaps with more units.
     ScheduleAgain {
         starting_now: bool,
+        more: u32,
     },
     /// With a version this far from the present one.
     Reschedule(Option<i8>, TermsPatch),
@@ -149,7 +150,8 @@ fn ask_strategy() -> impl Strategy<Value = Ask> {
     let version = prop_oneof![3 => Just(None), 3 => Just(Some(0)), 1 => (-2..=2_i8).prop_map(Some)];
     prop_oneof![
         5 => schedule_strategy(),
-        6 => any::<bool>().prop_map(|starting_now| Ask::ScheduleAgain { starting_now }),
+        6 => (any::<bool>(), prop_oneof![3 => Just(0), 1 => Just(1_u32)])
+            .prop_map(|(starting_now, more)| Ask::ScheduleAgain { starting_now, more }),
         40 => (version, patch_strategy()).prop_map(|(version, patch)| Ask::Reschedule(version, patch)),
         1 => Just(Ask::Cancel),
         40 => (which(9, 1), key_strategy(), delta, any::<bool>())
@@ -227,7 +229,7 @@ impl Writer {
                 total_stock: stock_count(*total),
                 at,
             }),
-            Ask::ScheduleAgain { starting_now } => {
+            Ask::ScheduleAgain { starting_now, more } => {
                 let Some(begun) = model.begun() else {
                     return schedule_drop(terms(), 1).at(at);
                 };
@@ -238,7 +240,7 @@ impl Writer {
                 DropCommand::ScheduleDrop(ScheduleDrop {
                     key: begun.key,
                     terms,
-                    total_stock: begun.total_stock,
+                    total_stock: stock_count((begun.total_stock.get() + more).min(StockCount::MAX)),
                     at,
                 })
             }
