@@ -88,8 +88,7 @@ impl DropAggregate {
             if command.key.is_none() || command.key != origin.key {
                 return Err(Refusal::AlreadyScheduled);
             }
-            let same = self.first_terms() == Some(&command.terms)
-                && origin.total == command.total_stock.get();
+            let same = self.begun_with(command) && origin.total == command.total_stock.get();
             return same
                 .then(|| Decision::new(Subject::Drop, vec![]))
                 .ok_or(Refusal::IdempotencyKeyReused);
@@ -104,6 +103,26 @@ impl DropAggregate {
                 scheduled_at: command.at,
             }),
         ))
+    }
+
+    /// Whether the drop was scheduled with the terms that `command` asks for.
+    ///
+    /// "Starting now" is the same wish a second later: the caller who names no start gets the time of the command, and
+    /// a retry must not be refused for coming later.
+    fn begun_with(&self, command: &ScheduleDrop) -> bool {
+        let (Some(first), Some(origin)) = (self.first_terms(), self.origin()) else {
+            return false;
+        };
+        let starting_now =
+            first.starts_at == origin.scheduled_at && command.terms.starts_at == command.at;
+        if !starting_now {
+            return *first == command.terms;
+        }
+        let terms = DropTerms {
+            starts_at: first.starts_at,
+            ..command.terms.clone()
+        };
+        *first == terms
     }
 
     fn reschedule(&self, command: &RescheduleDrop) -> Result<Decision, Refusal> {
@@ -138,26 +157,37 @@ impl DropAggregate {
         let cancelled = DropEvent::DropCancelled(DropCancelled {
             cancelled_at: command.at,
         });
-        let released = self
+        let ended = self
             .holds()
             .iter()
             .filter(|hold| hold.status == HoldStatus::Held)
-            .map(|hold| self.release(hold, command.at, ReleaseCause::DropCancelled));
+            .map(|hold| match command.at >= hold.expires_at {
+                // Over at its deadline, recorded or not; cancelling does not lend it the time until now.
+                true => self.expire(hold),
+                false => self.release(hold, command.at, ReleaseCause::DropCancelled),
+            });
         Ok(Decision::new(
             Subject::Drop,
-            std::iter::once(cancelled).chain(released).collect(),
+            std::iter::once(cancelled).chain(ended).collect(),
         ))
     }
 
     fn adjust_stock(&self, command: &AdjustStock) -> Result<Decision, Refusal> {
         self.existing_terms()?;
-        if let Some(key) = command.key.filter(|&key| self.knows_key(key)) {
-            return match self.adjustment_by_key(key) {
-                Some(made) if made.delta == command.delta && made.reason == command.reason => {
-                    Ok(Decision::new(Subject::Adjustment(made.id), vec![]))
-                }
-                Some(_) | None => Err(Refusal::IdempotencyKeyReused),
-            };
+        let earlier = match command.key.filter(|&key| self.knows_key(key)) {
+            Some(key) => Some(
+                self.adjustment_by_key(key)
+                    .ok_or(Refusal::IdempotencyKeyReused)?,
+            ),
+            None => self.adjustment(command.adjustment_id),
+        };
+        if let Some(made) = earlier {
+            let same = made.key == command.key
+                && made.delta == command.delta
+                && made.reason == command.reason;
+            return same
+                .then(|| Decision::new(Subject::Adjustment(made.id), vec![]))
+                .ok_or(Refusal::IdempotencyKeyReused);
         }
         self.refuse_if_cancelled()?;
         let mut stock = self.stock();
@@ -190,17 +220,19 @@ impl DropAggregate {
 
     fn place_hold(&self, command: &PlaceHold) -> Result<Decision, Refusal> {
         let terms = self.existing_terms()?;
-        if let Some(key) = command.key.filter(|&key| self.knows_key(key)) {
-            // The caller chose the key, so this is a retry, and history already holds the answer.
-            return match self.hold_by_key(key) {
-                Some(hold)
-                    if self.buyer_of(hold) == command.buyer
-                        && hold.quantity == command.quantity =>
-                {
-                    Ok(Decision::new(Subject::Hold(hold.id), vec![]))
-                }
-                Some(_) | None => Err(Refusal::IdempotencyKeyReused),
-            };
+        // The caller chose the key, so this is a retry, and history already holds the answer. An id works the same way:
+        // a hold that is there already is answered, never placed twice.
+        let earlier = match command.key.filter(|&key| self.knows_key(key)) {
+            Some(key) => Some(self.hold_by_key(key).ok_or(Refusal::IdempotencyKeyReused)?),
+            None => self.hold(command.hold_id),
+        };
+        if let Some(hold) = earlier {
+            let same = hold.key == command.key
+                && self.buyer_of(hold) == command.buyer
+                && hold.quantity == command.quantity;
+            return same
+                .then(|| Decision::new(Subject::Hold(hold.id), vec![]))
+                .ok_or(Refusal::IdempotencyKeyReused);
         }
         self.refuse_outside_sale(command.at)?;
         self.refuse_above_limits(command)?;
@@ -283,15 +315,16 @@ impl DropAggregate {
         if !is_due {
             return Ok(Decision::new(subject, vec![]));
         }
-        Ok(Decision::one(
-            subject,
-            DropEvent::HoldExpired(HoldExpired {
-                hold_id: hold.id,
-                buyer: self.buyer_of(hold),
-                quantity: hold.quantity,
-                expired_at: hold.expires_at,
-            }),
-        ))
+        Ok(Decision::one(subject, self.expire(hold)))
+    }
+
+    fn expire(&self, hold: &Hold) -> DropEvent {
+        DropEvent::HoldExpired(HoldExpired {
+            hold_id: hold.id,
+            buyer: self.buyer_of(hold),
+            quantity: hold.quantity,
+            expired_at: hold.expires_at,
+        })
     }
 
     fn release(&self, hold: &Hold, at: Timestamp, cause: ReleaseCause) -> DropEvent {

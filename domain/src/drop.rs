@@ -256,6 +256,12 @@ impl DropAggregate {
         }
     }
 
+    /// The adjustment with this id. A walk over all of them: a drop has few, and an admin waits for each.
+    #[must_use]
+    pub fn adjustment(&self, id: AdjustmentId) -> Option<&Adjustment> {
+        self.adjustments.iter().find(|made| made.id == id)
+    }
+
     /// The adjustment that was made with this key.
     #[must_use]
     pub fn adjustment_by_key(&self, key: KeyDigest) -> Option<&Adjustment> {
@@ -265,10 +271,11 @@ impl DropAggregate {
         }
     }
 
-    /// Whether `key` was used for anything in this drop.
+    /// Whether `key` was used for anything in this drop, scheduling it included.
     #[must_use]
     pub fn knows_key(&self, key: KeyDigest) -> bool {
-        self.key_index.contains_key(&key)
+        let scheduled_with = self.origin.as_ref().and_then(|origin| origin.key);
+        scheduled_with == Some(key) || self.key_index.contains_key(&key)
     }
 
     /// What this buyer has here; none: they never held anything.
@@ -355,6 +362,10 @@ impl DropAggregate {
             self.origin.is_some(),
             "a hold was placed before its drop was scheduled"
         );
+        assert!(
+            self.cancelled_at.is_none(),
+            "a hold was placed in a cancelled drop"
+        );
         self.stock.hold(event.quantity.get());
         let index = index_of(self.holds.len());
         let buyer = self.meet(event.buyer);
@@ -391,6 +402,10 @@ impl DropAggregate {
     fn released(&mut self, event: &HoldReleased) {
         let hold = self.resolve(event.hold_id, HoldStatus::Released, event.released_at);
         let (buyer, quantity) = (hold.buyer, hold.quantity.get());
+        assert!(
+            event.released_at < hold.expires_at,
+            "a hold was released after it expired"
+        );
         self.stock.free(quantity);
         self.buyers[buyer as usize].held -= quantity;
     }
@@ -402,6 +417,10 @@ impl DropAggregate {
             event.purchased_at < hold.expires_at,
             "a hold was purchased after it expired"
         );
+        assert!(
+            self.cancelled_at.is_none(),
+            "a hold of a cancelled drop was purchased"
+        );
         self.stock.sell(quantity);
         let buyer = &mut self.buyers[buyer as usize];
         buyer.held -= quantity;
@@ -409,6 +428,14 @@ impl DropAggregate {
     }
 
     fn adjusted(&mut self, event: &StockAdjusted) {
+        assert!(
+            self.origin.is_some(),
+            "stock was adjusted before its drop was scheduled"
+        );
+        assert!(
+            self.cancelled_at.is_none(),
+            "the stock of a cancelled drop was adjusted"
+        );
         self.stock.adjust(event.delta);
         let index = index_of(self.adjustments.len());
         self.index_key(event.key, Keyed::Adjustment(index));
@@ -449,10 +476,8 @@ impl DropAggregate {
 
     fn index_key(&mut self, key: Option<KeyDigest>, keyed: Keyed) {
         if let Some(key) = key {
-            assert!(
-                self.key_index.insert(key, keyed).is_none(),
-                "a key was used twice"
-            );
+            assert!(!self.knows_key(key), "a key was used twice");
+            self.key_index.insert(key, keyed);
         }
     }
 

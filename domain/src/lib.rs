@@ -7,7 +7,7 @@
 //!               └──▶ cancelled ◀── sold out
 //! ```
 //!
-//! Read [`drop`] for the state and its invariant, [`decide`] for every rule, [`event`] for what is stored. A caller does
+//! Read [`mod@drop`] for the state and its invariant, [`decide`] for every rule, [`event`] for what is stored. A caller does
 //! `decide`, records the events, and `evolve`s; if the record fails, `revert`s.
 
 pub mod command;

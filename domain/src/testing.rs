@@ -1,1 +1,647 @@
+//! Given a history, when a command comes, then these events: the words that tests of decisions are written in.
+//!
+//! ```
+//! use domain::{Refusal, testing::*};
+//!
+//! given([drop_opened(2), hold_placed("h1", 2)])
+//!     .when(place_hold("h2", 1))
+//!     .then_refused(Refusal::SoldOut { requested: 1, available: 0 });
+//! ```
+//!
+//! Whatever a test does not say is a default: everything happens at [`T0`], to buyer `ann`, for 10 dollars a unit, and a
+//! hold lasts [`HOLD_SECONDS`]. [`Detail`] changes one of these: `place_hold("h2", 1).by("bob").at(second(5))`.
+//!
+//! Promise: names make ids, so that equal names are equal ids in every run. An accepted command is also taken back and
+//! checked against the state before it.
+//! Limit: a builder checks nothing about history; [`given`] panics when the aggregate would.
 
+use uuid::Uuid;
+
+use crate::command::{
+    AdjustStock, CancelDrop, ConfirmPurchase, DropCommand, ExpireHold, PlaceHold, ReleaseHold,
+    RescheduleDrop, ScheduleDrop,
+};
+use crate::decide::{Decision, Subject};
+use crate::drop::DropAggregate;
+use crate::event::{
+    DropCancelled, DropEvent, DropRescheduled, DropScheduled, HoldExpired, HoldPlaced,
+    HoldReleased, PurchaseConfirmed, ReleaseCause, StockAdjusted,
+};
+use crate::refusal::Refusal;
+use crate::stock::Stock;
+use crate::terms::{DropTerms, TermsPatch};
+use crate::values::{
+    AdjustmentId, BuyerLimit, Currency, DropId, DropName, HoldId, HoldSeconds, KeyDigest, Money,
+    Pseudonym, PurchaseId, Quantity, Reason, StockCount, Throttle, ThrottleHolds, ThrottleSeconds,
+    Timestamp,
+};
+
+/// When tests begin, in milliseconds since the Unix epoch: 2026-01-01T12:00:00.000Z.
+pub const T0: i64 = 1_767_268_800_000;
+
+/// How long a hold lasts under the default [`terms`], in seconds.
+pub const HOLD_SECONDS: u32 = 60;
+
+// ---- given, when, then ----
+
+/// A history; see [`given`].
+#[derive(Debug, Clone)]
+pub struct Given {
+    aggregate: DropAggregate,
+}
+
+/// What a command came to, waiting for its `then`.
+#[derive(Debug, Clone)]
+pub struct When {
+    before: DropAggregate,
+    outcome: Result<Decision, Refusal>,
+}
+
+/// A drop with this history, oldest event first.
+///
+/// # Panics
+/// When it is no history that a drop can have.
+#[track_caller]
+pub fn given(history: impl IntoIterator<Item = DropEvent>) -> Given {
+    let mut aggregate = DropAggregate::default();
+    for event in history {
+        aggregate.evolve(&event);
+    }
+    Given { aggregate }
+}
+
+impl Given {
+    /// Decides `command`.
+    #[must_use]
+    pub fn when(self, command: DropCommand) -> When {
+        let outcome = self.aggregate.decide(&command);
+        When {
+            before: self.aggregate,
+            outcome,
+        }
+    }
+
+    /// The state that this history made.
+    #[must_use]
+    pub fn aggregate(self) -> DropAggregate {
+        self.aggregate
+    }
+}
+
+impl When {
+    /// Expects exactly these events, and goes on with the history that they extend.
+    ///
+    /// # Panics
+    /// When the command came to anything else, or taking its events back does not lead back.
+    #[track_caller]
+    pub fn then(self, events: impl IntoIterator<Item = DropEvent>) -> Given {
+        let expected: Vec<DropEvent> = events.into_iter().collect();
+        let decision = match self.outcome {
+            Ok(decision) => decision,
+            Err(refusal) => panic!("expected {expected:#?}, but it was refused: {refusal}"),
+        };
+        assert_eq!(decision.events, expected, "other events than expected");
+        let mut aggregate = self.before.clone();
+        for event in &expected {
+            aggregate.evolve(event);
+        }
+        let mut taken_back = aggregate.clone();
+        for event in expected.iter().rev() {
+            taken_back.revert(event);
+        }
+        assert_eq!(
+            taken_back, self.before,
+            "taking the events back does not lead back"
+        );
+        Given { aggregate }
+    }
+
+    /// Expects a no, for this reason and with these numbers; history is as it was.
+    ///
+    /// # Panics
+    /// When the command was accepted, or refused for another reason.
+    #[track_caller]
+    pub fn then_refused(self, refusal: Refusal) -> Given {
+        assert_eq!(self.outcome, Err(refusal));
+        Given {
+            aggregate: self.before,
+        }
+    }
+
+    /// Expects a yes that records nothing, because history already holds the answer.
+    ///
+    /// # Panics
+    /// When the command was refused, or would record something, or is about something else.
+    #[track_caller]
+    pub fn then_replays(self, subject: Subject) -> Given {
+        let events = vec![];
+        assert_eq!(self.outcome, Ok(Decision { events, subject }));
+        Given {
+            aggregate: self.before,
+        }
+    }
+}
+
+// ---- values ----
+
+/// The instant `seconds` after [`T0`] (before, when negative).
+#[must_use]
+pub fn second(seconds: i64) -> Timestamp {
+    millisecond(seconds * 1000)
+}
+
+/// The instant `millis` milliseconds after [`T0`] (before, when negative).
+#[must_use]
+pub fn millisecond(millis: i64) -> Timestamp {
+    Timestamp::from_millis(T0 + millis)
+}
+
+/// A UUID that spells `name`, of at most 12 bytes, after four zeros: so every hold carries the prefix of every drop.
+#[track_caller]
+fn named(name: &str) -> Uuid {
+    let mut bytes = [0; 16];
+    let room = &mut bytes[4..];
+    assert!(name.len() <= room.len(), "{name:?} has more than 12 bytes");
+    room[..name.len()].copy_from_slice(name.as_bytes());
+    Uuid::from_bytes(bytes)
+}
+
+/// The drop of this name.
+#[must_use]
+#[track_caller]
+pub fn drop_id(name: &str) -> DropId {
+    DropId(named(name))
+}
+
+/// The hold of this name.
+#[must_use]
+#[track_caller]
+pub fn hold_id(name: &str) -> HoldId {
+    HoldId(named(name))
+}
+
+/// The purchase of this name.
+#[must_use]
+#[track_caller]
+pub fn purchase_id(name: &str) -> PurchaseId {
+    PurchaseId(named(name))
+}
+
+/// The adjustment of this name.
+#[must_use]
+#[track_caller]
+pub fn adjustment_id(name: &str) -> AdjustmentId {
+    AdjustmentId(named(name))
+}
+
+/// The buyer of this name, as the log knows them.
+#[must_use]
+#[track_caller]
+pub fn buyer(name: &str) -> Pseudonym {
+    Pseudonym(named(name))
+}
+
+/// The digest of an idempotency key.
+///
+/// # Panics
+/// When `name` is no valid key.
+#[must_use]
+#[track_caller]
+pub fn key(name: &str) -> KeyDigest {
+    KeyDigest::new(b"test", name.as_bytes()).expect("a valid key")
+}
+
+/// So many units.
+///
+/// # Panics
+/// When no hold can have that many.
+#[must_use]
+#[track_caller]
+pub fn quantity(units: u32) -> Quantity {
+    Quantity::new(units.into()).expect("a valid quantity")
+}
+
+/// So many units in all.
+///
+/// # Panics
+/// When no drop can have that many.
+#[must_use]
+#[track_caller]
+pub fn stock_count(units: u32) -> StockCount {
+    StockCount::new(units.into()).expect("a valid count of stock")
+}
+
+/// A limit of so many units for each buyer.
+///
+/// # Panics
+/// When no drop can have that limit.
+#[must_use]
+#[track_caller]
+pub fn buyer_limit(units: u32) -> BuyerLimit {
+    BuyerLimit::new(units.into()).expect("a valid limit")
+}
+
+/// A length of holds.
+///
+/// # Panics
+/// When no hold can last so long.
+#[must_use]
+#[track_caller]
+pub fn hold_seconds(seconds: u32) -> HoldSeconds {
+    HoldSeconds::new(seconds.into()).expect("a valid length of holds")
+}
+
+/// At most `holds` holds of one buyer in any `window_seconds`.
+///
+/// # Panics
+/// When no drop can have that throttle.
+#[must_use]
+#[track_caller]
+pub fn throttle(holds: u32, window_seconds: u32) -> Throttle {
+    Throttle {
+        holds: ThrottleHolds::new(holds.into()).expect("a valid number of holds"),
+        window_seconds: ThrottleSeconds::new(window_seconds.into()).expect("a valid window"),
+    }
+}
+
+/// So many cents.
+///
+/// # Panics
+/// When nothing can cost that much.
+#[must_use]
+#[track_caller]
+pub fn cents(amount: i64) -> Money {
+    let usd = Currency::new("USD").expect("a known currency");
+    Money::price(amount, usd).expect("a valid price")
+}
+
+/// Why stock was adjusted, unless a test says otherwise.
+#[must_use]
+pub fn reason() -> Reason {
+    Reason::new("counted again").expect("a valid reason")
+}
+
+/// So many units in each state.
+#[must_use]
+pub fn stock(available: u32, held: u32, sold: u32) -> Stock {
+    Stock {
+        total: available + held + sold,
+        available,
+        held,
+        sold,
+    }
+}
+
+/// Terms that allow everything: open from [`T0`] on, as many units as a hold can have, no limit and no throttle.
+#[must_use]
+pub fn terms() -> DropTerms {
+    DropTerms {
+        name: DropName::new("Lamp").expect("a valid name"),
+        description: None,
+        image_url: None,
+        price: cents(10_00),
+        starts_at: second(0),
+        ends_at: None,
+        hold_seconds: hold_seconds(HOLD_SECONDS),
+        max_per_hold: quantity(Quantity::MAX),
+        max_per_buyer: None,
+        throttle: None,
+    }
+}
+
+// ---- events ----
+
+/// `total` units are offered under the default [`terms`].
+#[must_use]
+#[track_caller]
+pub fn drop_opened(total: u32) -> DropEvent {
+    drop_scheduled(terms(), total)
+}
+
+/// `total` units are offered under these terms.
+#[must_use]
+#[track_caller]
+pub fn drop_scheduled(terms: DropTerms, total: u32) -> DropEvent {
+    DropEvent::DropScheduled(DropScheduled {
+        key: None,
+        terms,
+        total_stock: stock_count(total),
+        scheduled_at: second(0),
+    })
+}
+
+/// The terms are these from here on.
+#[must_use]
+pub fn drop_rescheduled(terms: DropTerms) -> DropEvent {
+    DropEvent::DropRescheduled(DropRescheduled {
+        terms,
+        rescheduled_at: second(0),
+    })
+}
+
+/// The drop was called off.
+#[must_use]
+pub fn drop_cancelled() -> DropEvent {
+    DropEvent::DropCancelled(DropCancelled {
+        cancelled_at: second(0),
+    })
+}
+
+/// Units were set aside, for [`HOLD_SECONDS`].
+#[must_use]
+#[track_caller]
+pub fn hold_placed(hold: &str, units: u32) -> DropEvent {
+    DropEvent::HoldPlaced(HoldPlaced {
+        hold_id: hold_id(hold),
+        key: None,
+        buyer: buyer("ann"),
+        quantity: quantity(units),
+        placed_at: second(0),
+        expires_at: second(HOLD_SECONDS.into()),
+        commitment: None,
+    })
+}
+
+/// A hold of the default length ran out.
+#[must_use]
+#[track_caller]
+pub fn hold_expired(hold: &str, units: u32) -> DropEvent {
+    DropEvent::HoldExpired(HoldExpired {
+        hold_id: hold_id(hold),
+        buyer: buyer("ann"),
+        quantity: quantity(units),
+        expired_at: second(HOLD_SECONDS.into()),
+    })
+}
+
+/// A hold was given up by its buyer.
+#[must_use]
+#[track_caller]
+pub fn hold_released(hold: &str, units: u32) -> DropEvent {
+    released(hold, units, ReleaseCause::Buyer)
+}
+
+/// A hold was released because its drop was cancelled.
+#[must_use]
+#[track_caller]
+pub fn hold_called_off(hold: &str, units: u32) -> DropEvent {
+    released(hold, units, ReleaseCause::DropCancelled)
+}
+
+#[track_caller]
+fn released(hold: &str, units: u32, cause: ReleaseCause) -> DropEvent {
+    DropEvent::HoldReleased(HoldReleased {
+        hold_id: hold_id(hold),
+        buyer: buyer("ann"),
+        quantity: quantity(units),
+        released_at: second(0),
+        cause,
+    })
+}
+
+/// A hold was paid for, at the default price; the purchase is named after the hold.
+#[must_use]
+#[track_caller]
+pub fn purchase_confirmed(hold: &str, units: u32) -> DropEvent {
+    DropEvent::PurchaseConfirmed(PurchaseConfirmed {
+        purchase_id: purchase_id(hold),
+        hold_id: hold_id(hold),
+        buyer: buyer("ann"),
+        quantity: quantity(units),
+        total: terms().price.times(quantity(units)),
+        purchased_at: second(0),
+        commitment: None,
+    })
+}
+
+/// Units were added or taken away, after which they were as in `stock`.
+#[must_use]
+#[track_caller]
+pub fn stock_adjusted(adjustment: &str, delta: i32, stock: Stock) -> DropEvent {
+    DropEvent::StockAdjusted(StockAdjusted {
+        adjustment_id: adjustment_id(adjustment),
+        key: None,
+        delta,
+        reason: reason(),
+        stock,
+        adjusted_at: second(0),
+    })
+}
+
+// ---- commands ----
+
+/// Offer `total` units under these terms.
+#[must_use]
+#[track_caller]
+pub fn schedule_drop(terms: DropTerms, total: u32) -> DropCommand {
+    DropCommand::ScheduleDrop(ScheduleDrop {
+        key: None,
+        terms,
+        total_stock: stock_count(total),
+        at: second(0),
+    })
+}
+
+/// Edit the terms, whatever their version.
+#[must_use]
+pub fn reschedule_drop(patch: TermsPatch) -> DropCommand {
+    reschedule(None, patch)
+}
+
+/// Edit the terms if they are at this version.
+#[must_use]
+pub fn reschedule_drop_at_version(version: u32, patch: TermsPatch) -> DropCommand {
+    reschedule(Some(version), patch)
+}
+
+fn reschedule(expected_version: Option<u32>, patch: TermsPatch) -> DropCommand {
+    DropCommand::RescheduleDrop(RescheduleDrop {
+        expected_version,
+        patch,
+        at: second(0),
+    })
+}
+
+/// Call the drop off.
+#[must_use]
+pub fn cancel_drop() -> DropCommand {
+    DropCommand::CancelDrop(CancelDrop { at: second(0) })
+}
+
+/// Add units, or take them away.
+#[must_use]
+#[track_caller]
+pub fn adjust_stock(adjustment: &str, delta: i32) -> DropCommand {
+    DropCommand::AdjustStock(AdjustStock {
+        adjustment_id: adjustment_id(adjustment),
+        key: None,
+        delta,
+        reason: reason(),
+        at: second(0),
+    })
+}
+
+/// Set units aside.
+#[must_use]
+#[track_caller]
+pub fn place_hold(hold: &str, units: u32) -> DropCommand {
+    DropCommand::PlaceHold(PlaceHold {
+        hold_id: hold_id(hold),
+        key: None,
+        buyer: buyer("ann"),
+        quantity: quantity(units),
+        commitment: None,
+        at: second(0),
+    })
+}
+
+/// Give a hold up.
+#[must_use]
+#[track_caller]
+pub fn release_hold(hold: &str) -> DropCommand {
+    DropCommand::ReleaseHold(ReleaseHold {
+        hold_id: hold_id(hold),
+        at: second(0),
+    })
+}
+
+/// Pay for a hold; the purchase is named after the hold.
+#[must_use]
+#[track_caller]
+pub fn confirm_purchase(hold: &str) -> DropCommand {
+    DropCommand::ConfirmPurchase(ConfirmPurchase {
+        purchase_id: purchase_id(hold),
+        hold_id: hold_id(hold),
+        commitment: None,
+        at: second(0),
+    })
+}
+
+/// Record that a hold is over.
+#[must_use]
+#[track_caller]
+pub fn expire_hold(hold: &str) -> DropCommand {
+    DropCommand::ExpireHold(ExpireHold {
+        hold_id: hold_id(hold),
+        at: second(0),
+    })
+}
+
+/// Changes one detail of a default event or command.
+pub trait Detail: Sized {
+    /// With this idempotency key.
+    ///
+    /// # Panics
+    /// When it carries none.
+    #[must_use]
+    #[track_caller]
+    fn keyed(self, name: &str) -> Self;
+
+    /// By, or for, this buyer.
+    ///
+    /// # Panics
+    /// When it names none.
+    #[must_use]
+    #[track_caller]
+    fn by(self, name: &str) -> Self;
+
+    /// At this time. A hold placed then expires [`HOLD_SECONDS`] later.
+    #[must_use]
+    fn at(self, at: Timestamp) -> Self;
+}
+
+impl Detail for DropEvent {
+    fn keyed(mut self, name: &str) -> Self {
+        let slot = match &mut self {
+            Self::DropScheduled(event) => &mut event.key,
+            Self::HoldPlaced(event) => &mut event.key,
+            Self::StockAdjusted(event) => &mut event.key,
+            Self::DropRescheduled(_)
+            | Self::DropCancelled(_)
+            | Self::HoldExpired(_)
+            | Self::HoldReleased(_)
+            | Self::PurchaseConfirmed(_) => panic!("{} has no key", self.event_type()),
+        };
+        *slot = Some(key(name));
+        self
+    }
+
+    fn by(mut self, name: &str) -> Self {
+        let slot = match &mut self {
+            Self::HoldPlaced(event) => &mut event.buyer,
+            Self::HoldExpired(event) => &mut event.buyer,
+            Self::HoldReleased(event) => &mut event.buyer,
+            Self::PurchaseConfirmed(event) => &mut event.buyer,
+            Self::DropScheduled(_)
+            | Self::DropRescheduled(_)
+            | Self::DropCancelled(_)
+            | Self::StockAdjusted(_) => panic!("{} has no buyer", self.event_type()),
+        };
+        *slot = buyer(name);
+        self
+    }
+
+    fn at(mut self, at: Timestamp) -> Self {
+        let slot = match &mut self {
+            Self::DropScheduled(event) => &mut event.scheduled_at,
+            Self::DropRescheduled(event) => &mut event.rescheduled_at,
+            Self::DropCancelled(event) => &mut event.cancelled_at,
+            Self::HoldPlaced(event) => {
+                event.expires_at = at.plus_seconds(HOLD_SECONDS);
+                &mut event.placed_at
+            }
+            Self::HoldExpired(event) => &mut event.expired_at,
+            Self::HoldReleased(event) => &mut event.released_at,
+            Self::PurchaseConfirmed(event) => &mut event.purchased_at,
+            Self::StockAdjusted(event) => &mut event.adjusted_at,
+        };
+        *slot = at;
+        self
+    }
+}
+
+impl Detail for DropCommand {
+    fn keyed(mut self, name: &str) -> Self {
+        let slot = match &mut self {
+            Self::ScheduleDrop(command) => &mut command.key,
+            Self::AdjustStock(command) => &mut command.key,
+            Self::PlaceHold(command) => &mut command.key,
+            Self::RescheduleDrop(_)
+            | Self::CancelDrop(_)
+            | Self::ReleaseHold(_)
+            | Self::ConfirmPurchase(_)
+            | Self::ExpireHold(_) => panic!("{self:?} has no key"),
+        };
+        *slot = Some(key(name));
+        self
+    }
+
+    fn by(mut self, name: &str) -> Self {
+        match &mut self {
+            Self::PlaceHold(command) => command.buyer = buyer(name),
+            Self::ScheduleDrop(_)
+            | Self::RescheduleDrop(_)
+            | Self::CancelDrop(_)
+            | Self::AdjustStock(_)
+            | Self::ReleaseHold(_)
+            | Self::ConfirmPurchase(_)
+            | Self::ExpireHold(_) => panic!("{self:?} has no buyer"),
+        }
+        self
+    }
+
+    fn at(mut self, at: Timestamp) -> Self {
+        let slot = match &mut self {
+            Self::ScheduleDrop(command) => &mut command.at,
+            Self::RescheduleDrop(command) => &mut command.at,
+            Self::CancelDrop(command) => &mut command.at,
+            Self::AdjustStock(command) => &mut command.at,
+            Self::PlaceHold(command) => &mut command.at,
+            Self::ReleaseHold(command) => &mut command.at,
+            Self::ConfirmPurchase(command) => &mut command.at,
+            Self::ExpireHold(command) => &mut command.at,
+        };
+        *slot = at;
+        self
+    }
+}

@@ -1,0 +1,383 @@
+//! Random requests, written so that they meet: few buyers, keys and ids that come back, times that fall on edges.
+
+use domain::DropCommand;
+use domain::command::{
+    AdjustStock, ConfirmPurchase, ExpireHold, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
+};
+use domain::terms::{DropTerms, TermsPatch};
+use domain::testing::*;
+use domain::values::{HoldId, KeyDigest, Quantity, Reason, StockCount, Timestamp};
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use crate::model::Model;
+
+/// A sale: how it is run, and what is asked of it.
+#[derive(Debug, Clone)]
+pub struct History {
+    /// Whether due expiries are recorded before each request, as the engine does.
+    pub prompt: bool,
+    pub asks: Vec<(Wait, Ask)>,
+}
+
+/// How time passes before a request.
+#[derive(Debug, Clone)]
+pub enum Wait {
+    No,
+    Millis(i64),
+    /// Until `offset` milliseconds from one of the next instants at which some answer changes.
+    Edge(Index, i64),
+}
+
+#[derive(Debug, Clone)]
+pub enum Key {
+    None,
+    New,
+    Old(Index),
+}
+
+#[derive(Debug, Clone)]
+pub enum Which {
+    New,
+    /// Counted from the newest.
+    Old(Index),
+}
+
+#[derive(Debug, Clone)]
+pub enum Delta {
+    By(i32),
+    /// So that this many are left available.
+    Leaving(i32),
+    /// So that the total is this far from the most that a drop can offer.
+    BelowMost(i32),
+}
+
+#[derive(Debug, Clone)]
+pub enum Ask {
+    Schedule(Key, DropTerms, u32),
+    /// Scheduling as it was first asked for, but now, and perhaps with more units.
+    ScheduleAgain {
+        starting_now: bool,
+        more: u32,
+    },
+    /// With a version this far from the present one.
+    Reschedule(Option<i8>, TermsPatch),
+    Cancel,
+    Adjust(Which, Key, Delta, bool),
+    Place(Which, Key, u8, Quantity),
+    Release(Which),
+    Buy(Which),
+    Expire(Which),
+    /// An earlier request once more, word by word, under a new id or the same.
+    Repeat(Index, bool),
+}
+
+fn key_strategy() -> impl Strategy<Value = Key> {
+    prop_oneof![
+        5 => Just(Key::None),
+        4 => Just(Key::New),
+        1 => any::<Index>().prop_map(Key::Old),
+    ]
+}
+
+fn which(new: u32, old: u32) -> impl Strategy<Value = Which> {
+    prop_oneof![
+        new => Just(Which::New),
+        old => any::<Index>().prop_map(Which::Old),
+    ]
+}
+
+fn units() -> impl Strategy<Value = Quantity> {
+    prop_oneof![9 => 1..=4_u32, 1 => 1..=1_000_u32].prop_map(quantity)
+}
+
+prop_compose! {
+    fn terms_strategy()(
+        starts in prop_oneof![Just(0), 0..5_000_i64],
+        lasts in proptest::option::weighted(0.4, prop_oneof![1 => -2..=2_i64, 3 => 60_000..600_000_i64]),
+        seconds in prop_oneof![1 => 1..=5_u32, 3 => 20..=120_u32],
+        per_hold in prop_oneof![1 => 1..=4_u32, 3 => Just(1_000)],
+        per_buyer in proptest::option::weighted(0.5, 1..=30_u32),
+        throttled in proptest::option::weighted(0.6, (1..=4_u32, 1..=60_u32)),
+        price in 0..=100_000_i64,
+    ) -> DropTerms {
+        DropTerms {
+            price: cents(price),
+            starts_at: millisecond(starts),
+            ends_at: lasts.map(|lasts| millisecond(starts + lasts)),
+            hold_seconds: hold_seconds(seconds),
+            max_per_hold: quantity(per_hold),
+            max_per_buyer: per_buyer.map(buyer_limit),
+            throttle: throttled.map(|(holds, window)| throttle(holds, window)),
+            ..terms()
+        }
+    }
+}
+
+/// Any subset of another drop's terms.
+fn patch_strategy() -> impl Strategy<Value = TermsPatch> {
+    (terms_strategy(), any::<u8>()).prop_map(|(terms, bits)| {
+        let chosen = |bit: u8| bits & (1 << bit) != 0;
+        TermsPatch {
+            price: chosen(0).then_some(terms.price),
+            starts_at: (chosen(1) && chosen(7)).then_some(terms.starts_at),
+            ends_at: chosen(2).then_some(terms.ends_at),
+            hold_seconds: chosen(3).then_some(terms.hold_seconds),
+            max_per_hold: chosen(4).then_some(terms.max_per_hold),
+            max_per_buyer: chosen(5).then_some(terms.max_per_buyer),
+            throttle: chosen(6).then_some(terms.throttle),
+            ..TermsPatch::default()
+        }
+    })
+}
+
+fn total() -> impl Strategy<Value = u32> {
+    prop_oneof![2 => 0..=12_u32, 4 => 10..=200_u32, 1 => 9_999_990..=10_000_000_u32]
+}
+
+fn schedule_strategy() -> impl Strategy<Value = Ask> {
+    (key_strategy(), terms_strategy(), total())
+        .prop_map(|(key, terms, total)| Ask::Schedule(key, terms, total))
+}
+
+fn ask_strategy() -> impl Strategy<Value = Ask> {
+    let delta = prop_oneof![
+        4 => (-10..=20_i32).prop_map(Delta::By),
+        2 => (-1..=1_i32).prop_map(Delta::Leaving),
+        2 => (-1..=1_i32).prop_map(Delta::BelowMost),
+        1 => any::<i32>().prop_map(Delta::By),
+    ];
+    let version = prop_oneof![3 => Just(None), 3 => Just(Some(0)), 1 => (-2..=2_i8).prop_map(Some)];
+    prop_oneof![
+        5 => schedule_strategy(),
+        6 => (any::<bool>(), prop_oneof![3 => Just(0), 1 => Just(1_u32)])
+            .prop_map(|(starting_now, more)| Ask::ScheduleAgain { starting_now, more }),
+        40 => (version, patch_strategy()).prop_map(|(version, patch)| Ask::Reschedule(version, patch)),
+        1 => Just(Ask::Cancel),
+        40 => (which(9, 1), key_strategy(), delta, any::<bool>())
+            .prop_map(|(id, key, delta, reason)| Ask::Adjust(id, key, delta, reason)),
+        300 => (which(19, 1), key_strategy(), 0..5_u8, units())
+            .prop_map(|(id, key, buyer, units)| Ask::Place(id, key, buyer, units)),
+        60 => which(1, 30).prop_map(Ask::Release),
+        120 => which(1, 30).prop_map(Ask::Buy),
+        50 => which(1, 30).prop_map(Ask::Expire),
+        60 => (any::<Index>(), any::<bool>()).prop_map(|(n, same_id)| Ask::Repeat(n, same_id)),
+    ]
+}
+
+fn wait_strategy() -> impl Strategy<Value = Wait> {
+    prop_oneof![
+        6 => Just(Wait::No),
+        1 => Just(Wait::Millis(1)),
+        3 => (0..1_000_i64).prop_map(Wait::Millis),
+        2 => (any::<Index>(), -1..=1_i64).prop_map(|(n, offset)| Wait::Edge(n, offset)),
+    ]
+}
+
+pub fn history_strategy() -> impl Strategy<Value = History> {
+    let first = prop_oneof![19 => schedule_strategy(), 1 => ask_strategy()];
+    let asks = proptest::collection::vec((wait_strategy(), ask_strategy()), 0..=300);
+    (any::<bool>(), first, asks).prop_map(|(prompt, first, mut asks)| {
+        asks.insert(0, (Wait::No, first));
+        History { prompt, asks }
+    })
+}
+
+/// Turns symbols into commands, in view of what has happened.
+#[derive(Debug, Default)]
+pub struct Writer {
+    asked: Vec<DropCommand>,
+    keys: Vec<KeyDigest>,
+    names: u32,
+}
+
+/// How far back an old hold may lie: most requests are about something recent.
+const RECENT: usize = 12;
+
+impl Writer {
+    /// Never earlier than `now`.
+    pub fn pass(&self, wait: &Wait, model: &Model, now: Timestamp) -> Timestamp {
+        match wait {
+            Wait::No => now,
+            Wait::Millis(millis) => now.plus_millis(*millis),
+            Wait::Edge(nth, offset) => {
+                let mut edges = edges(model);
+                edges.retain(|&edge| edge > now);
+                edges.sort();
+                edges.truncate(3);
+                let edge = if edges.is_empty() {
+                    now
+                } else {
+                    *nth.get(&edges)
+                };
+                edge.plus_millis(*offset).max(now)
+            }
+        }
+    }
+
+    pub fn write(&mut self, ask: &Ask, model: &Model, at: Timestamp) -> DropCommand {
+        let command = self.command(ask, model, at);
+        self.asked.push(command.clone());
+        command
+    }
+
+    fn command(&mut self, ask: &Ask, model: &Model, at: Timestamp) -> DropCommand {
+        match ask {
+            Ask::Schedule(key, terms, total) => DropCommand::ScheduleDrop(ScheduleDrop {
+                key: self.key(key),
+                terms: terms.clone(),
+                total_stock: stock_count(*total),
+                at,
+            }),
+            Ask::ScheduleAgain { starting_now, more } => {
+                let Some(begun) = model.begun() else {
+                    return schedule_drop(terms(), 1).at(at);
+                };
+                let mut terms = begun.terms.clone();
+                if *starting_now {
+                    terms.starts_at = at;
+                }
+                DropCommand::ScheduleDrop(ScheduleDrop {
+                    key: begun.key,
+                    terms,
+                    total_stock: stock_count((begun.total_stock.get() + more).min(StockCount::MAX)),
+                    at,
+                })
+            }
+            Ask::Reschedule(version, patch) => {
+                let current = i64::from(model.version());
+                let expected = version.map(|offset| current + i64::from(offset));
+                DropCommand::RescheduleDrop(RescheduleDrop {
+                    expected_version: expected.map(|n| u32::try_from(n).unwrap_or(0)),
+                    patch: patch.clone(),
+                    at,
+                })
+            }
+            Ask::Cancel => cancel_drop().at(at),
+            Ask::Adjust(which, key, delta, lost) => {
+                let delta = match delta {
+                    Delta::By(delta) => i64::from(*delta),
+                    Delta::Leaving(left) => i64::from(*left) - model.available(),
+                    Delta::BelowMost(missing) => 10_000_000 - i64::from(*missing) - model.total(),
+                };
+                let old = match which {
+                    Which::Old(nth) if !model.adjustments.is_empty() => {
+                        Some(nth.get(&model.adjustments).adjustment_id)
+                    }
+                    Which::Old(_) | Which::New => None,
+                };
+                DropCommand::AdjustStock(AdjustStock {
+                    adjustment_id: old.unwrap_or_else(|| adjustment_id(&self.name())),
+                    key: self.key(key),
+                    delta: i32::try_from(delta).unwrap_or(i32::MIN),
+                    reason: if *lost {
+                        Reason::new("lost").expect("a reason")
+                    } else {
+                        reason()
+                    },
+                    at,
+                })
+            }
+            Ask::Place(which, key, by, units) => DropCommand::PlaceHold(PlaceHold {
+                hold_id: self.hold(which, model),
+                key: self.key(key),
+                buyer: buyer(&format!("buyer {by}")),
+                quantity: *units,
+                commitment: None,
+                at,
+            }),
+            Ask::Release(which) => {
+                let hold_id = self.hold(which, model);
+                DropCommand::ReleaseHold(ReleaseHold { hold_id, at })
+            }
+            Ask::Buy(which) => DropCommand::ConfirmPurchase(ConfirmPurchase {
+                purchase_id: purchase_id(&self.name()),
+                hold_id: self.hold(which, model),
+                commitment: None,
+                at,
+            }),
+            Ask::Expire(which) => {
+                let hold_id = self.hold(which, model);
+                DropCommand::ExpireHold(ExpireHold { hold_id, at })
+            }
+            Ask::Repeat(nth, same_id) => self.repeat(*nth, *same_id, at),
+        }
+    }
+
+    fn repeat(&mut self, nth: Index, same_id: bool, at: Timestamp) -> DropCommand {
+        if self.asked.is_empty() {
+            return cancel_drop().at(at);
+        }
+        let mut again = nth.get(&self.asked).clone().at(at);
+        if !same_id {
+            let name = self.name();
+            match &mut again {
+                DropCommand::PlaceHold(command) => command.hold_id = hold_id(&name),
+                DropCommand::AdjustStock(command) => command.adjustment_id = adjustment_id(&name),
+                DropCommand::ConfirmPurchase(command) => command.purchase_id = purchase_id(&name),
+                DropCommand::ScheduleDrop(_)
+                | DropCommand::RescheduleDrop(_)
+                | DropCommand::CancelDrop(_)
+                | DropCommand::ReleaseHold(_)
+                | DropCommand::ExpireHold(_) => {}
+            }
+        }
+        again
+    }
+
+    fn name(&mut self) -> String {
+        self.names += 1;
+        self.names.to_string()
+    }
+
+    fn hold(&mut self, which: &Which, model: &Model) -> HoldId {
+        let recent = &model.holds[model.holds.len().saturating_sub(RECENT)..];
+        match which {
+            Which::Old(nth) if !recent.is_empty() => nth.get(recent).placed.hold_id,
+            Which::Old(_) | Which::New => hold_id(&self.name()),
+        }
+    }
+
+    fn key(&mut self, choice: &Key) -> Option<KeyDigest> {
+        match choice {
+            Key::None => None,
+            Key::Old(nth) if !self.keys.is_empty() => Some(*nth.get(&self.keys)),
+            Key::Old(_) | Key::New => {
+                let made = key(&self.name());
+                self.keys.push(made);
+                Some(made)
+            }
+        }
+    }
+}
+
+/// Every instant at which some answer changes.
+fn edges(model: &Model) -> Vec<Timestamp> {
+    let Some(terms) = model.terms() else {
+        return vec![];
+    };
+    let recent = model.holds.iter().rev().take(2 * RECENT);
+    let expiries = recent.clone().map(|hold| hold.placed.expires_at);
+    let windows = recent.filter_map(|hold| {
+        let window = terms.throttle?.window_seconds.get();
+        Some(hold.placed.placed_at.plus_seconds(window))
+    });
+    let sale = [Some(terms.starts_at), terms.ends_at];
+    let mut edges: Vec<_> = sale.into_iter().flatten().collect();
+    edges.extend(expiries.chain(windows));
+    edges
+}
+
+/// What is due at `now`, in the order of deadlines, as the engine asks for it.
+pub fn due(model: &Model, now: Timestamp) -> Vec<DropCommand> {
+    let mut due: Vec<_> = model
+        .holds
+        .iter()
+        .filter(|hold| hold.is_live() && hold.placed.expires_at <= now)
+        .map(|hold| (hold.placed.expires_at, hold.placed.hold_id))
+        .collect();
+    due.sort();
+    due.into_iter()
+        .map(|(_, hold_id)| DropCommand::ExpireHold(ExpireHold { hold_id, at: now }))
+        .collect()
+}

@@ -1,0 +1,235 @@
+//! Random sales against a naive second opinion: at least 100,000 commands a run, and a check after every event.
+//!
+//! For each command: `decide` says what [`model::Model`] predicts, says it twice, and says it to a stock `cqrs-es` program
+//! too. For each event: the list audits it (conservation, limits, window, keys, deadlines) and the aggregate agrees with
+//! the list. For each history: the stored text replays to the same state, a snapshot restores it, and taking the events
+//! back, newest first, passes through every earlier state.
+//!
+//! A failure prints its seed (`cc …`) and the shortest history found; put the line into `properties.regressions` beside
+//! this folder to run it first, and write the example as a plain test.
+
+mod histories;
+mod model;
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use cqrs_es::Aggregate;
+use cqrs_es::event_sink::EventSink;
+use domain::refusal::Limit;
+use domain::testing::second;
+use domain::values::Timestamp;
+use domain::{DropAggregate, DropCommand, DropEvent, Refusal};
+use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
+use tokio::runtime::{Builder, Runtime};
+
+use histories::{History, Writer, due, history_strategy};
+use model::Model;
+
+/// Histories a run. They have 150 commands on average, not counting the expiries in between.
+const HISTORIES: u32 = 800;
+
+#[test]
+fn every_history_comes_to_what_a_plain_list_says() {
+    let counts = Mutex::new(Counts::default());
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let config = Config {
+        cases: HISTORIES,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(
+            "tests/properties.regressions",
+        ))),
+        ..Config::default()
+    };
+    let result = TestRunner::new(config).run(&history_strategy(), |history| {
+        let counted = Sale::new(&runtime).run(&history);
+        counts.lock().unwrap().add(&counted);
+        Ok(())
+    });
+    if let Err(failure) = result {
+        panic!("{failure}");
+    }
+    let counts = counts.into_inner().unwrap();
+    println!("{counts:#?}");
+    counts.check();
+}
+
+/// One drop, run by the aggregate and by the model.
+struct Sale<'a> {
+    runtime: &'a Runtime,
+    drop: DropAggregate,
+    model: Model,
+    /// Every event as it is stored, and the state before it.
+    log: Vec<(String, DropAggregate)>,
+    now: Timestamp,
+    counts: Counts,
+}
+
+impl<'a> Sale<'a> {
+    fn new(runtime: &'a Runtime) -> Self {
+        Self {
+            runtime,
+            drop: DropAggregate::default(),
+            model: Model::default(),
+            log: vec![],
+            now: second(0),
+            counts: Counts::default(),
+        }
+    }
+
+    fn run(mut self, history: &History) -> Counts {
+        let mut writer = Writer::default();
+        for (wait, ask) in &history.asks {
+            self.now = writer.pass(wait, &self.model, self.now);
+            if history.prompt {
+                for command in due(&self.model, self.now) {
+                    self.execute(command);
+                }
+            }
+            let command = writer.write(ask, &self.model, self.now);
+            self.execute(command);
+        }
+        self.check_replay();
+        self.check_snapshot();
+        self.check_taking_back();
+        self.counts
+    }
+
+    fn execute(&mut self, command: DropCommand) {
+        let decided = self.drop.decide(&command);
+        assert_eq!(decided, self.drop.decide(&command), "decided two ways");
+        let predicted = self.model.predict(&command);
+        let came_to = decided.clone().map(|made| (made.events, made.subject));
+        assert_eq!(came_to, predicted, "after {command:#?}");
+        self.counts
+            .count(&decided.as_ref().map(|made| &made.events[..]));
+
+        let (through_cqrs, copy) = self.through_cqrs(command);
+        assert_eq!(through_cqrs, decided.clone().map(|made| made.events));
+        let recorded = through_cqrs.is_ok_and(|events| !events.is_empty());
+        for event in decided.into_iter().flat_map(|made| made.events) {
+            let text = serde_json::to_string(&event).expect("an event to write");
+            self.log.push((text, self.drop.clone()));
+            self.drop.evolve(&event);
+            self.model.record(&event);
+            self.model.compare(&self.drop, self.now);
+        }
+        assert_eq!(copy.sequence(), self.drop.sequence());
+        if recorded {
+            assert_eq!(copy, self.drop, "cqrs-es came to another state");
+        }
+    }
+
+    /// What a stock program gets: the events, and the state after them.
+    fn through_cqrs(
+        &self,
+        command: DropCommand,
+    ) -> (Result<Vec<DropEvent>, Refusal>, DropAggregate) {
+        let mut copy = self.drop.clone();
+        let sink = EventSink::default();
+        let handled = self.runtime.block_on(copy.handle(command, &(), &sink));
+        let events = self.runtime.block_on(sink.collect());
+        assert!(
+            handled.is_ok() || events.is_empty(),
+            "refused, yet recorded"
+        );
+        (handled.map(|()| events), copy)
+    }
+
+    fn check_replay(&self) {
+        let mut replayed = DropAggregate::default();
+        for (text, _) in &self.log {
+            let event: DropEvent = serde_json::from_str(text).expect("an event to read");
+            let again = serde_json::to_string(&event).expect("an event to write");
+            assert_eq!(again, *text, "stored text changed");
+            replayed.evolve(&event);
+        }
+        assert_eq!(replayed, self.drop);
+    }
+
+    fn check_snapshot(&self) {
+        let text = serde_json::to_string(&self.drop).expect("a snapshot to write");
+        let restored: DropAggregate = serde_json::from_str(&text).expect("a snapshot to read");
+        assert_eq!(restored, self.drop);
+    }
+
+    fn check_taking_back(&mut self) {
+        for (text, before) in self.log.iter().rev() {
+            let event = serde_json::from_str(text).expect("an event to read");
+            self.drop.revert(&event);
+            assert_eq!(self.drop, *before, "{text} was not taken back in full");
+        }
+        assert_eq!(self.drop, DropAggregate::default());
+    }
+}
+
+/// How often each thing happened: a property over nothing proves nothing.
+#[derive(Debug, Default)]
+struct Counts {
+    commands: u64,
+    replays: u64,
+    events: BTreeMap<&'static str, u64>,
+    refusals: BTreeMap<&'static str, u64>,
+}
+
+impl Counts {
+    fn count(&mut self, decided: &Result<&[DropEvent], &Refusal>) {
+        self.commands += 1;
+        match decided {
+            Ok([]) => self.replays += 1,
+            Ok(events) => {
+                for event in *events {
+                    *self.events.entry(event.event_type()).or_default() += 1;
+                }
+            }
+            Err(refusal) => *self.refusals.entry(reason_of(refusal)).or_default() += 1,
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.commands += other.commands;
+        self.replays += other.replays;
+        for (name, count) in &other.events {
+            *self.events.entry(name).or_default() += count;
+        }
+        for (name, count) in &other.refusals {
+            *self.refusals.entry(name).or_default() += count;
+        }
+    }
+
+    fn check(&self) {
+        assert!(self.commands >= 100_000, "too few commands");
+        assert!(self.replays >= 1_000, "too few replays");
+        assert_eq!(self.events.len(), 8, "an event never happened");
+        assert_eq!(self.refusals.len(), 18, "a refusal never happened");
+        for (name, &count) in self.events.iter().chain(&self.refusals) {
+            assert!(count >= 50, "{name} happened {count} times only");
+        }
+    }
+}
+
+fn reason_of(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::DropNotFound => "drop not found",
+        Refusal::HoldNotFound => "hold not found",
+        Refusal::AlreadyScheduled => "already scheduled",
+        Refusal::IdempotencyKeyReused => "key reused",
+        Refusal::SoldOut { .. } => "sold out",
+        Refusal::LimitReached { limit, .. } => match limit {
+            Limit::PerHold => "limit per hold",
+            Limit::PerBuyer => "limit per buyer",
+        },
+        Refusal::Throttled { .. } => "throttled",
+        Refusal::NotLive { .. } => "not live",
+        Refusal::Ended { cancelled, .. } => match cancelled {
+            true => "cancelled",
+            false => "ended",
+        },
+        Refusal::HoldExpired { .. } => "hold expired",
+        Refusal::HoldReleased { .. } => "hold released",
+        Refusal::HoldPurchased { .. } => "hold purchased",
+        Refusal::InsufficientStock { .. } => "insufficient stock",
+        Refusal::TooMuchStock { .. } => "too much stock",
+        Refusal::StaleVersion { .. } => "stale version",
+        Refusal::EndsBeforeStart { .. } => "ends before start",
+    }
+}

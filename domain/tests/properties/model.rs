@@ -1,0 +1,657 @@
+//! A naive second opinion: a plain list of what happened, from which every answer is recomputed from scratch.
+//!
+//! It shares the vocabulary of `domain` (commands, events, refusals) and none of its arithmetic, indexes or stock.
+//! [`Model::predict`] says what a command must come to; [`Model::record`] audits each event against the list alone.
+
+use domain::command::{AdjustStock, PlaceHold, RescheduleDrop, ScheduleDrop};
+use domain::drop::HoldStatus;
+use domain::event::{
+    DropCancelled, DropRescheduled, DropScheduled, HoldExpired, HoldPlaced, HoldReleased,
+    PurchaseConfirmed, ReleaseCause, StockAdjusted,
+};
+use domain::refusal::Limit;
+use domain::stock::Stock;
+use domain::terms::DropTerms;
+use domain::values::{HoldId, KeyDigest, Money, Pseudonym, Timestamp};
+use domain::{DropAggregate, DropCommand, DropEvent, Refusal, Subject};
+
+const MOST_UNITS: i64 = 10_000_000;
+
+/// How a hold ended, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Bought(Timestamp),
+    Released(Timestamp),
+    Expired(Timestamp),
+}
+
+#[derive(Debug)]
+pub struct Held {
+    pub placed: HoldPlaced,
+    price: Money,
+    end: Option<End>,
+}
+
+impl Held {
+    fn units(&self) -> i64 {
+        self.placed.quantity.get().into()
+    }
+
+    pub fn is_live(&self) -> bool {
+        self.end.is_none()
+    }
+
+    fn is_bought(&self) -> bool {
+        matches!(self.end, Some(End::Bought(_)))
+    }
+
+    fn is_over_at(&self, at: Timestamp) -> bool {
+        at.millis() >= self.placed.expires_at.millis()
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Model {
+    begun: Option<DropScheduled>,
+    /// Every version of the terms, the newest last.
+    terms: Vec<DropTerms>,
+    cancelled: Option<Timestamp>,
+    pub holds: Vec<Held>,
+    pub adjustments: Vec<StockAdjusted>,
+    events: u64,
+}
+
+pub type Predicted = Result<(Vec<DropEvent>, Subject), Refusal>;
+
+// ---- what the list says ----
+
+impl Model {
+    pub fn terms(&self) -> Option<&DropTerms> {
+        self.terms.last()
+    }
+
+    pub fn begun(&self) -> Option<&DropScheduled> {
+        self.begun.as_ref()
+    }
+
+    fn units_where(&self, which: impl Fn(&Held) -> bool) -> i64 {
+        let chosen = self.holds.iter().filter(|hold| which(hold));
+        chosen.map(Held::units).sum()
+    }
+
+    pub fn total(&self) -> i64 {
+        let first = self
+            .begun
+            .as_ref()
+            .map_or(0, |begun| begun.total_stock.get());
+        let adjusted: i64 = self
+            .adjustments
+            .iter()
+            .map(|made| i64::from(made.delta))
+            .sum();
+        i64::from(first) + adjusted
+    }
+
+    pub fn available(&self) -> i64 {
+        self.total() - self.units_where(Held::is_live) - self.units_where(Held::is_bought)
+    }
+
+    fn stock_after(&self, delta: i64) -> Stock {
+        let units = |count: i64| u32::try_from(count).expect("units are never negative");
+        Stock {
+            total: units(self.total() + delta),
+            available: units(self.available() + delta),
+            held: units(self.units_where(Held::is_live)),
+            sold: units(self.units_where(Held::is_bought)),
+        }
+    }
+
+    fn taken_by(&self, buyer: Pseudonym) -> i64 {
+        self.units_where(|hold| hold.placed.buyer == buyer && (hold.is_live() || hold.is_bought()))
+    }
+
+    fn allowance(&self, buyer: Pseudonym, terms: &DropTerms) -> i64 {
+        let in_one_hold = i64::from(terms.max_per_hold.get());
+        match terms.max_per_buyer {
+            None => in_one_hold,
+            Some(max) => (i64::from(max.get()) - self.taken_by(buyer)).clamp(0, in_one_hold),
+        }
+    }
+
+    /// How many of the buyer's holds a window that ends at `at` contains, its beginning excluded.
+    fn in_window(&self, buyer: Pseudonym, window_millis: i64, at: i64) -> usize {
+        let theirs = self.holds.iter().filter(|hold| hold.placed.buyer == buyer);
+        theirs
+            .filter(|hold| hold.placed.placed_at.millis() > at - window_millis)
+            .count()
+    }
+
+    /// The first instant, from `at` on, at which the throttle lets the buyer through; none: `at` itself.
+    fn let_through_at(
+        &self,
+        buyer: Pseudonym,
+        terms: &DropTerms,
+        at: Timestamp,
+    ) -> Option<Timestamp> {
+        let throttle = terms.throttle?;
+        let window = i64::from(throttle.window_seconds.get()) * 1000;
+        let open = |at: i64| self.in_window(buyer, window, at) < throttle.holds.get() as usize;
+        if open(at.millis()) {
+            return None;
+        }
+        // The answer can only change when a hold leaves the window.
+        let leaving = self
+            .holds
+            .iter()
+            .map(|hold| hold.placed.placed_at.millis() + window);
+        let first = leaving
+            .filter(|&leaves| leaves > at.millis() && open(leaves))
+            .min();
+        first.map(Timestamp::from_millis)
+    }
+
+    pub fn hold(&self, id: HoldId) -> Option<&Held> {
+        let mut same = self.holds.iter().filter(|hold| hold.placed.hold_id == id);
+        let found = same.next();
+        assert!(same.next().is_none(), "two holds have the id {id}");
+        found
+    }
+
+    fn key_is_known(&self, key: KeyDigest) -> bool {
+        let holds = self.holds.iter().filter_map(|hold| hold.placed.key);
+        let adjustments = self.adjustments.iter().filter_map(|made| made.key);
+        let begun = self.begun.iter().filter_map(|begun| begun.key);
+        let mut keys = holds.chain(adjustments).chain(begun);
+        keys.any(|known| known == key)
+    }
+}
+
+// ---- what a command must come to ----
+
+fn replay(subject: Subject) -> Predicted {
+    Ok((vec![], subject))
+}
+
+fn one(event: DropEvent, subject: Subject) -> Predicted {
+    Ok((vec![event], subject))
+}
+
+fn ends_too_early(terms: &DropTerms) -> Option<Refusal> {
+    let starts_at = terms.starts_at;
+    let too_early = terms.ends_at.is_some_and(|ends_at| ends_at <= starts_at);
+    too_early.then_some(Refusal::EndsBeforeStart { starts_at })
+}
+
+impl Model {
+    pub fn predict(&self, command: &DropCommand) -> Predicted {
+        match command {
+            DropCommand::ScheduleDrop(command) => self.schedule(command),
+            DropCommand::RescheduleDrop(command) => self.reschedule(command),
+            DropCommand::CancelDrop(command) => self.cancel(command.at),
+            DropCommand::AdjustStock(command) => self.adjust(command),
+            DropCommand::PlaceHold(command) => self.place(command),
+            DropCommand::ReleaseHold(command) => {
+                let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
+                match hold.end {
+                    Some(End::Bought(purchased_at)) => Err(Refusal::HoldPurchased { purchased_at }),
+                    Some(End::Released(_)) => replay(Subject::Hold(command.hold_id)),
+                    Some(End::Expired(expired_at)) => Err(Refusal::HoldExpired { expired_at }),
+                    None if hold.is_over_at(command.at) => Err(over(hold)),
+                    None => one(
+                        released(hold, command.at, ReleaseCause::Buyer),
+                        Subject::Hold(command.hold_id),
+                    ),
+                }
+            }
+            DropCommand::ConfirmPurchase(command) => {
+                let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
+                let subject = Subject::Purchase(command.hold_id);
+                match hold.end {
+                    Some(End::Bought(_)) => replay(subject),
+                    Some(End::Released(released_at)) => Err(Refusal::HoldReleased { released_at }),
+                    Some(End::Expired(expired_at)) => Err(Refusal::HoldExpired { expired_at }),
+                    None if hold.is_over_at(command.at) => Err(over(hold)),
+                    None => one(
+                        DropEvent::PurchaseConfirmed(PurchaseConfirmed {
+                            purchase_id: command.purchase_id,
+                            hold_id: command.hold_id,
+                            buyer: hold.placed.buyer,
+                            quantity: hold.placed.quantity,
+                            total: Money {
+                                amount: hold.price.amount * hold.units(),
+                                currency: hold.price.currency,
+                            },
+                            purchased_at: command.at,
+                            commitment: command.commitment,
+                        }),
+                        subject,
+                    ),
+                }
+            }
+            DropCommand::ExpireHold(command) => {
+                let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
+                let subject = Subject::Hold(command.hold_id);
+                if hold.is_live() && hold.is_over_at(command.at) {
+                    one(expired(hold), subject)
+                } else {
+                    replay(subject)
+                }
+            }
+        }
+    }
+
+    fn schedule(&self, command: &ScheduleDrop) -> Predicted {
+        if let Some(begun) = &self.begun {
+            if command.key.is_none() || begun.key.is_none() || command.key != begun.key {
+                return Err(Refusal::AlreadyScheduled);
+            }
+            let at_once = command.terms.starts_at == command.at
+                && begun.terms.starts_at == begun.scheduled_at;
+            let mut asked = command.terms.clone();
+            if at_once {
+                asked.starts_at = begun.terms.starts_at;
+            }
+            if asked == begun.terms && command.total_stock == begun.total_stock {
+                return replay(Subject::Drop);
+            }
+            return Err(Refusal::IdempotencyKeyReused);
+        }
+        if let Some(refusal) = ends_too_early(&command.terms) {
+            return Err(refusal);
+        }
+        one(
+            DropEvent::DropScheduled(DropScheduled {
+                key: command.key,
+                terms: command.terms.clone(),
+                total_stock: command.total_stock,
+                scheduled_at: command.at,
+            }),
+            Subject::Drop,
+        )
+    }
+
+    pub fn version(&self) -> u32 {
+        let versions = self.terms.len() + self.cancelled.iter().len();
+        u32::try_from(versions).expect("few versions")
+    }
+
+    fn reschedule(&self, command: &RescheduleDrop) -> Predicted {
+        let terms = self.terms().ok_or(Refusal::DropNotFound)?;
+        let current = self.version();
+        if ![None, Some(current)].contains(&command.expected_version) {
+            return Err(Refusal::StaleVersion { current });
+        }
+        self.not_cancelled()?;
+        let mut edited = terms.clone();
+        let patch = command.patch.clone();
+        if let Some(name) = patch.name {
+            edited.name = name;
+        }
+        if let Some(description) = patch.description {
+            edited.description = description;
+        }
+        if let Some(image_url) = patch.image_url {
+            edited.image_url = image_url;
+        }
+        if let Some(price) = patch.price {
+            edited.price = price;
+        }
+        if let Some(starts_at) = patch.starts_at {
+            edited.starts_at = starts_at;
+        }
+        if let Some(ends_at) = patch.ends_at {
+            edited.ends_at = ends_at;
+        }
+        if let Some(hold_seconds) = patch.hold_seconds {
+            edited.hold_seconds = hold_seconds;
+        }
+        if let Some(max_per_hold) = patch.max_per_hold {
+            edited.max_per_hold = max_per_hold;
+        }
+        if let Some(max_per_buyer) = patch.max_per_buyer {
+            edited.max_per_buyer = max_per_buyer;
+        }
+        if let Some(throttle) = patch.throttle {
+            edited.throttle = throttle;
+        }
+        if edited == *terms {
+            return replay(Subject::Drop);
+        }
+        if let Some(refusal) = ends_too_early(&edited) {
+            return Err(refusal);
+        }
+        one(
+            DropEvent::DropRescheduled(DropRescheduled {
+                terms: edited,
+                rescheduled_at: command.at,
+            }),
+            Subject::Drop,
+        )
+    }
+
+    fn cancel(&self, at: Timestamp) -> Predicted {
+        self.terms().ok_or(Refusal::DropNotFound)?;
+        if self.cancelled.is_some() {
+            return replay(Subject::Drop);
+        }
+        let mut events = vec![DropEvent::DropCancelled(DropCancelled { cancelled_at: at })];
+        for hold in self.holds.iter().filter(|hold| hold.is_live()) {
+            events.push(if hold.is_over_at(at) {
+                expired(hold)
+            } else {
+                released(hold, at, ReleaseCause::DropCancelled)
+            });
+        }
+        Ok((events, Subject::Drop))
+    }
+
+    fn not_cancelled(&self) -> Result<(), Refusal> {
+        self.cancelled.map_or(Ok(()), |ended_at| {
+            Err(Refusal::Ended {
+                ended_at,
+                cancelled: true,
+            })
+        })
+    }
+
+    fn adjust(&self, command: &AdjustStock) -> Predicted {
+        self.terms().ok_or(Refusal::DropNotFound)?;
+        let same_key = |made: &&StockAdjusted| made.key.is_some() && made.key == command.key;
+        let same_id = |made: &&StockAdjusted| made.adjustment_id == command.adjustment_id;
+        let alike = |made: &StockAdjusted| {
+            made.delta == command.delta && made.reason == command.reason && made.key == command.key
+        };
+        let known_key = command.key.is_some_and(|key| self.key_is_known(key));
+        let earlier = match self.adjustments.iter().find(same_key) {
+            None if known_key => return Err(Refusal::IdempotencyKeyReused),
+            None => self.adjustments.iter().find(same_id),
+            by_key => by_key,
+        };
+        if let Some(earlier) = earlier {
+            return if alike(earlier) {
+                replay(Subject::Adjustment(earlier.adjustment_id))
+            } else {
+                Err(Refusal::IdempotencyKeyReused)
+            };
+        }
+        self.not_cancelled()?;
+        let delta = i64::from(command.delta);
+        if self.available() + delta < 0 {
+            return Err(Refusal::InsufficientStock {
+                delta: command.delta,
+                available: self.stock_after(0).available,
+            });
+        }
+        if self.total() + delta > MOST_UNITS {
+            return Err(Refusal::TooMuchStock { max: 10_000_000 });
+        }
+        one(
+            DropEvent::StockAdjusted(StockAdjusted {
+                adjustment_id: command.adjustment_id,
+                key: command.key,
+                delta: command.delta,
+                reason: command.reason.clone(),
+                stock: self.stock_after(delta),
+                adjusted_at: command.at,
+            }),
+            Subject::Adjustment(command.adjustment_id),
+        )
+    }
+
+    fn place(&self, command: &PlaceHold) -> Predicted {
+        let terms = self.terms().ok_or(Refusal::DropNotFound)?;
+        let same_key = |hold: &&Held| hold.placed.key.is_some() && hold.placed.key == command.key;
+        let known_key = command.key.is_some_and(|key| self.key_is_known(key));
+        let earlier = match self.holds.iter().find(same_key) {
+            None if known_key => return Err(Refusal::IdempotencyKeyReused),
+            None => self.hold(command.hold_id),
+            by_key => by_key,
+        };
+        if let Some(Held { placed, .. }) = earlier {
+            let alike = (placed.key, placed.buyer, placed.quantity)
+                == (command.key, command.buyer, command.quantity);
+            return if alike {
+                replay(Subject::Hold(placed.hold_id))
+            } else {
+                Err(Refusal::IdempotencyKeyReused)
+            };
+        }
+        self.not_cancelled()?;
+        let starts_at = terms.starts_at;
+        if command.at < starts_at {
+            return Err(Refusal::NotLive { starts_at });
+        }
+        if let Some(ended_at) = terms.ends_at.filter(|&ends_at| ends_at <= command.at) {
+            return Err(Refusal::Ended {
+                ended_at,
+                cancelled: false,
+            });
+        }
+        let requested = command.quantity.get();
+        let allowance = self.allowance(command.buyer, terms);
+        let allowance = u32::try_from(allowance).expect("an allowance is never negative");
+        if requested > terms.max_per_hold.get() {
+            return Err(Refusal::LimitReached {
+                limit: Limit::PerHold,
+                max: terms.max_per_hold.get(),
+                allowance,
+            });
+        }
+        if let Some(max) = terms.max_per_buyer
+            && self.taken_by(command.buyer) + i64::from(requested) > i64::from(max.get())
+        {
+            return Err(Refusal::LimitReached {
+                limit: Limit::PerBuyer,
+                max: max.get(),
+                allowance,
+            });
+        }
+        if let Some(retry_at) = self.let_through_at(command.buyer, terms, command.at) {
+            return Err(Refusal::Throttled { retry_at });
+        }
+        if self.available() < i64::from(requested) {
+            return Err(Refusal::SoldOut {
+                requested,
+                available: self.stock_after(0).available,
+            });
+        }
+        let lasts = i64::from(terms.hold_seconds.get()) * 1000;
+        one(
+            DropEvent::HoldPlaced(HoldPlaced {
+                hold_id: command.hold_id,
+                key: command.key,
+                buyer: command.buyer,
+                quantity: command.quantity,
+                placed_at: command.at,
+                expires_at: Timestamp::from_millis(command.at.millis() + lasts),
+                commitment: command.commitment,
+            }),
+            Subject::Hold(command.hold_id),
+        )
+    }
+}
+
+fn over(hold: &Held) -> Refusal {
+    Refusal::HoldExpired {
+        expired_at: hold.placed.expires_at,
+    }
+}
+
+fn released(hold: &Held, at: Timestamp, cause: ReleaseCause) -> DropEvent {
+    DropEvent::HoldReleased(HoldReleased {
+        hold_id: hold.placed.hold_id,
+        buyer: hold.placed.buyer,
+        quantity: hold.placed.quantity,
+        released_at: at,
+        cause,
+    })
+}
+
+fn expired(hold: &Held) -> DropEvent {
+    DropEvent::HoldExpired(HoldExpired {
+        hold_id: hold.placed.hold_id,
+        buyer: hold.placed.buyer,
+        quantity: hold.placed.quantity,
+        expired_at: hold.placed.expires_at,
+    })
+}
+
+// ---- what an event must satisfy, whoever decided it ----
+
+impl Model {
+    /// Adds an event to the list, if the list allows it.
+    pub fn record(&mut self, event: &DropEvent) {
+        match event {
+            DropEvent::DropScheduled(event) => {
+                assert!(self.begun.is_none(), "scheduled twice");
+                self.terms.push(event.terms.clone());
+                self.begun = Some(event.clone());
+            }
+            DropEvent::DropRescheduled(event) => {
+                assert!(self.begun.is_some() && self.cancelled.is_none());
+                self.terms.push(event.terms.clone());
+            }
+            DropEvent::DropCancelled(event) => {
+                assert!(self.begun.is_some() && self.cancelled.is_none());
+                self.cancelled = Some(event.cancelled_at);
+            }
+            DropEvent::HoldPlaced(event) => self.record_hold(event),
+            DropEvent::HoldExpired(event) => {
+                let end = End::Expired(event.expired_at);
+                let placed = self.end(event.hold_id, end);
+                assert_eq!(event.expired_at, placed.expires_at);
+                assert_eq!(
+                    (event.buyer, event.quantity),
+                    (placed.buyer, placed.quantity)
+                );
+            }
+            DropEvent::HoldReleased(event) => {
+                let called_off = self.cancelled.is_some();
+                let placed = self.end(event.hold_id, End::Released(event.released_at));
+                assert!(event.released_at < placed.expires_at, "released when over");
+                assert_eq!(
+                    (event.buyer, event.quantity),
+                    (placed.buyer, placed.quantity)
+                );
+                assert_eq!(event.cause == ReleaseCause::DropCancelled, called_off);
+            }
+            DropEvent::PurchaseConfirmed(event) => {
+                assert!(self.cancelled.is_none(), "sold after cancelling");
+                let placed = self.end(event.hold_id, End::Bought(event.purchased_at));
+                assert!(event.purchased_at < placed.expires_at, "sold when over");
+                assert_eq!(
+                    (event.buyer, event.quantity),
+                    (placed.buyer, placed.quantity)
+                );
+            }
+            DropEvent::StockAdjusted(event) => {
+                assert!(self.cancelled.is_none(), "adjusted after cancelling");
+                self.claim_key(event.key);
+                self.adjustments.push(event.clone());
+                assert_eq!(event.stock, self.stock_after(0));
+            }
+        }
+        self.events += 1;
+        let stock = self.stock_after(0); // asserts that nothing is negative
+        assert_eq!(stock.available + stock.held + stock.sold, stock.total);
+        assert!(self.total() <= MOST_UNITS, "more than a drop can offer");
+    }
+
+    fn record_hold(&mut self, event: &HoldPlaced) {
+        let terms = self.terms().expect("terms to hold under").clone();
+        let (buyer, at) = (event.buyer, event.placed_at);
+        assert!(self.cancelled.is_none(), "held after cancelling");
+        assert!(at >= terms.starts_at, "held before the start");
+        assert!(terms.ends_at.is_none_or(|end| at < end), "held at the end");
+        assert!(event.quantity <= terms.max_per_hold, "too many in one hold");
+        assert!(self.hold(event.hold_id).is_none(), "the id names two holds");
+        self.claim_key(event.key);
+        self.holds.push(Held {
+            placed: event.clone(),
+            price: terms.price,
+            end: None,
+        });
+        if let Some(max) = terms.max_per_buyer {
+            assert!(
+                self.taken_by(buyer) <= i64::from(max.get()),
+                "too many for one buyer"
+            );
+        }
+        if let Some(throttle) = terms.throttle {
+            let window = i64::from(throttle.window_seconds.get()) * 1000;
+            let lately = self.in_window(buyer, window, at.millis());
+            assert!(lately <= throttle.holds.get() as usize, "too often");
+        }
+    }
+
+    fn claim_key(&self, key: Option<KeyDigest>) {
+        assert!(
+            !key.is_some_and(|key| self.key_is_known(key)),
+            "one key for two"
+        );
+    }
+
+    fn end(&mut self, id: HoldId, end: End) -> &HoldPlaced {
+        let mut all = self.holds.iter_mut();
+        let hold = all
+            .find(|hold| hold.placed.hold_id == id)
+            .expect("a hold to end");
+        assert_eq!(hold.end.replace(end), None, "hold {id} ended twice");
+        &hold.placed
+    }
+
+    /// Whether the aggregate came to the same as the list.
+    pub fn compare(&self, drop: &DropAggregate, at: Timestamp) {
+        assert_eq!(drop.stock(), self.stock_after(0));
+        assert_eq!(drop.sequence().0, self.events);
+        assert_eq!(drop.terms(), self.terms());
+        assert_eq!(drop.terms_version(), self.version());
+        assert_eq!(drop.cancelled_at(), self.cancelled);
+        assert_eq!(drop.holds().len(), self.holds.len());
+        for (theirs, ours) in drop.holds().iter().zip(&self.holds) {
+            assert_eq!(theirs.id, ours.placed.hold_id);
+            assert_eq!(drop.buyer_of(theirs), ours.placed.buyer);
+            let (status, resolved_at) = match ours.end {
+                None => (HoldStatus::Held, Timestamp::default()),
+                Some(End::Bought(at)) => (HoldStatus::Purchased, at),
+                Some(End::Released(at)) => (HoldStatus::Released, at),
+                Some(End::Expired(at)) => (HoldStatus::Expired, at),
+            };
+            assert_eq!((theirs.status, theirs.resolved_at), (status, resolved_at));
+        }
+        for buyer in self
+            .holds
+            .iter()
+            .rev()
+            .take(4)
+            .map(|hold| hold.placed.buyer)
+        {
+            self.compare_buyer(drop, buyer, at);
+        }
+    }
+
+    fn compare_buyer(&self, drop: &DropAggregate, buyer: Pseudonym, at: Timestamp) {
+        let theirs = drop.buyer(buyer).expect("a buyer who held something");
+        let held = self.units_where(|hold| hold.placed.buyer == buyer && hold.is_live());
+        assert_eq!(i64::from(theirs.held), held);
+        let taken = i64::from(theirs.held + theirs.purchased);
+        assert_eq!(taken, self.taken_by(buyer));
+        let terms = self.terms().expect("terms");
+        let allowance = drop.allowance(buyer, at).expect("an allowance");
+        assert_eq!(i64::from(allowance.units), self.allowance(buyer, terms));
+        assert_eq!(
+            allowance.next_hold_at,
+            self.let_through_at(buyer, terms, at)
+        );
+        let newest_first = self
+            .holds
+            .iter()
+            .rev()
+            .filter(|hold| hold.placed.buyer == buyer);
+        assert!(
+            drop.holds_of(buyer)
+                .map(|hold| hold.id)
+                .eq(newest_first.map(|hold| hold.placed.hold_id))
+        );
+    }
+}

@@ -1,0 +1,122 @@
+//! What a purchase costs: the price in force when its hold was placed, for each unit.
+
+use domain::terms::{DropTerms, TermsPatch};
+use domain::testing::*;
+use domain::values::{Money, Quantity};
+use domain::{DropEvent, Subject};
+
+fn costing(amount: i64) -> DropTerms {
+    DropTerms {
+        price: cents(amount),
+        ..terms()
+    }
+}
+
+fn bought_for(hold: &str, units: u32, amount: i64) -> DropEvent {
+    let mut event = purchase_confirmed(hold, units);
+    if let DropEvent::PurchaseConfirmed(purchase) = &mut event {
+        purchase.total.amount = amount;
+    }
+    event
+}
+
+#[test]
+fn a_purchase_costs_the_price_of_each_unit() {
+    given([drop_scheduled(costing(19_999), 3), hold_placed("h1", 3)])
+        .when(confirm_purchase("h1"))
+        .then([bought_for("h1", 3, 59_997)]);
+}
+
+#[test]
+fn a_hold_keeps_its_price_when_the_price_rises_and_a_later_hold_pays_the_new_one() {
+    let dearer = TermsPatch {
+        price: Some(cents(25_00)),
+        ..TermsPatch::default()
+    };
+    given([drop_opened(4), hold_placed("h1", 2)])
+        .when(reschedule_drop(dearer))
+        .then([drop_rescheduled(costing(25_00))])
+        .when(place_hold("h2", 2))
+        .then([hold_placed("h2", 2)])
+        .when(confirm_purchase("h1"))
+        .then([bought_for("h1", 2, 20_00)])
+        .when(confirm_purchase("h2"))
+        .then([bought_for("h2", 2, 50_00)]);
+}
+
+#[test]
+fn a_hold_keeps_its_price_through_several_changes() {
+    given([
+        drop_scheduled(costing(1), 3),
+        drop_rescheduled(costing(2)),
+        hold_placed("h1", 1),
+        drop_rescheduled(costing(3)),
+        drop_rescheduled(costing(4)),
+    ])
+    .when(confirm_purchase("h1"))
+    .then([bought_for("h1", 1, 2)]);
+}
+
+#[test]
+fn what_costs_nothing_is_sold_for_nothing() {
+    given([drop_scheduled(costing(0), 3), hold_placed("h1", 3)])
+        .when(confirm_purchase("h1"))
+        .then([bought_for("h1", 3, 0)]);
+}
+
+#[test]
+fn the_largest_purchase_at_the_highest_price_is_counted_exactly() {
+    given([
+        drop_scheduled(costing(Money::MAX_PRICE), 1_000),
+        hold_placed("h1", Quantity::MAX),
+    ])
+    .when(confirm_purchase("h1"))
+    .then([bought_for("h1", Quantity::MAX, 1_000_000_000_000_000)]);
+}
+
+#[test]
+fn a_purchase_asked_for_twice_is_made_once_whatever_id_the_second_would_have_had() {
+    let mut again = confirm_purchase("h1");
+    if let domain::DropCommand::ConfirmPurchase(again) = &mut again {
+        again.purchase_id = purchase_id("other");
+    }
+    given([drop_opened(1), hold_placed("h1", 1)])
+        .when(confirm_purchase("h1"))
+        .then([purchase_confirmed("h1", 1)])
+        .when(again)
+        .then_replays(Subject::Purchase(hold_id("h1")));
+}
+
+#[test]
+fn what_is_held_may_be_bought_after_the_sale_has_ended() {
+    let ending = DropTerms {
+        ends_at: Some(second(10)),
+        ..terms()
+    };
+    given([
+        drop_scheduled(ending, 1),
+        hold_placed("h1", 1).at(millisecond(9_999)),
+    ])
+    .when(confirm_purchase("h1").at(second(30)))
+    .then([purchase_confirmed("h1", 1).at(second(30))]);
+}
+
+#[test]
+fn lower_limits_do_not_take_away_what_is_held_already() {
+    let tight = DropTerms {
+        max_per_hold: quantity(1),
+        max_per_buyer: Some(buyer_limit(1)),
+        throttle: Some(throttle(1, 60)),
+        ..terms()
+    };
+    given([
+        drop_opened(5),
+        hold_placed("h1", 3),
+        hold_placed("h2", 2),
+        drop_rescheduled(tight),
+    ])
+    .when(confirm_purchase("h1"))
+    .then([purchase_confirmed("h1", 3)])
+    .when(confirm_purchase("h2"))
+    .then([purchase_confirmed("h2", 2)]);
+}

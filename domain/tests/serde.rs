@@ -1,0 +1,100 @@
+//! What is stored: the exact text of events, and snapshots that lose nothing.
+
+use domain::testing::*;
+use domain::{DropAggregate, DropEvent};
+
+#[track_caller]
+fn restored(drop: &DropAggregate) -> DropAggregate {
+    let text = serde_json::to_string(drop).expect("a snapshot to write");
+    serde_json::from_str(&text).expect("the same snapshot to read")
+}
+
+fn history() -> Vec<DropEvent> {
+    vec![
+        drop_opened(20).keyed("d"),
+        hold_placed("h1", 1).keyed("k1"),
+        hold_placed("h2", 2).by("bob").keyed("k2"),
+        hold_placed("h3", 3),
+        hold_placed("h4", 4).by("bob"),
+        purchase_confirmed("h1", 1),
+        hold_released("h2", 2).by("bob"),
+        stock_adjusted("a1", 5, stock(17, 7, 1)).keyed("k3"),
+        drop_rescheduled(terms()),
+        hold_expired("h3", 3),
+    ]
+}
+
+#[test]
+fn a_snapshot_brings_back_everything_keys_and_indexes_included() {
+    let mut drop = DropAggregate::default();
+    assert_eq!(restored(&drop), drop);
+    for event in history() {
+        drop.evolve(&event);
+        assert_eq!(restored(&drop), drop);
+    }
+    let drop = restored(&drop);
+    assert_eq!(drop.hold_by_key(key("k2")), drop.hold(hold_id("h2")));
+    assert_eq!(
+        drop.adjustment_by_key(key("k3")).unwrap().id,
+        adjustment_id("a1")
+    );
+    let bobs: Vec<_> = drop.holds_of(buyer("bob")).map(|hold| hold.id).collect();
+    assert_eq!(bobs, [hold_id("h4"), hold_id("h2")]);
+}
+
+#[test]
+fn history_goes_on_from_a_snapshot_as_it_would_have_without() {
+    let (mut unbroken, mut interrupted) = (DropAggregate::default(), DropAggregate::default());
+    for event in history() {
+        unbroken.evolve(&event);
+        interrupted = restored(&interrupted);
+        interrupted.evolve(&event);
+    }
+    assert_eq!(interrupted, unbroken);
+    for event in history().iter().rev() {
+        interrupted = restored(&interrupted);
+        interrupted.revert(event);
+    }
+    assert_eq!(interrupted, DropAggregate::default());
+}
+
+#[test]
+fn what_an_event_does_not_have_is_left_out_of_its_text() {
+    let id = |tail: &str| format!("00000000-{tail}");
+    let hold = id("6831-0000-0000-000000000000");
+    let ann = id("616e-6e00-0000-000000000000");
+    assert_eq!(
+        serde_json::to_string(&hold_placed("h1", 2)).unwrap(),
+        format!(r#"{{"HoldPlaced":{{"hold_id":"{hold}","buyer":"{ann}","quantity":2,"#,)
+            + r#""placed_at":"2026-01-01T12:00:00.000Z","expires_at":"2026-01-01T12:01:00.000Z"}}"#
+    );
+    assert_eq!(
+        serde_json::to_string(&drop_opened(3)).unwrap(),
+        concat!(
+            r#"{"DropScheduled":{"terms":{"name":"Lamp","price":{"amount":1000,"currency":"USD"},"#,
+            r#""starts_at":"2026-01-01T12:00:00.000Z","hold_seconds":60,"max_per_hold":1000},"#,
+            r#""total_stock":3,"scheduled_at":"2026-01-01T12:00:00.000Z"}}"#
+        )
+    );
+}
+
+#[test]
+fn why_a_hold_was_released_is_stored_by_name() {
+    for (event, cause) in [
+        (hold_released("h1", 1), "buyer"),
+        (hold_called_off("h1", 1), "drop_cancelled"),
+    ] {
+        let stored = serde_json::to_value(&event).unwrap();
+        assert_eq!(stored["HoldReleased"]["cause"], cause);
+    }
+}
+
+#[test]
+fn a_stored_event_with_a_value_out_of_bounds_is_not_read() {
+    let good = serde_json::to_string(&hold_placed("h1", 2)).unwrap();
+    assert!(serde_json::from_str::<DropEvent>(&good).is_ok());
+    for bad in [0, 1_001, -1] {
+        let text = good.replace("\"quantity\":2", &format!("\"quantity\":{bad}"));
+        assert!(serde_json::from_str::<DropEvent>(&text).is_err(), "{text}");
+    }
+}

@@ -1,0 +1,129 @@
+//! Adjusting what a drop offers: up to what a drop can have, down to what is held and sold.
+
+use domain::testing::*;
+use domain::{DropEvent, Refusal};
+
+/// 2 available, 3 held, 4 sold.
+fn two_available() -> [DropEvent; 4] {
+    [
+        drop_opened(9),
+        hold_placed("h1", 4),
+        purchase_confirmed("h1", 4),
+        hold_placed("h2", 3),
+    ]
+}
+
+fn too_few(delta: i32, available: u32) -> Refusal {
+    Refusal::InsufficientStock { delta, available }
+}
+
+#[test]
+fn all_that_is_available_can_be_taken_away_and_not_one_more() {
+    given(two_available())
+        .when(adjust_stock("a1", -3))
+        .then_refused(too_few(-3, 2))
+        .when(adjust_stock("a1", -2))
+        .then([stock_adjusted("a1", -2, stock(0, 3, 4))])
+        .when(adjust_stock("a2", -1))
+        .then_refused(too_few(-1, 0));
+}
+
+#[test]
+fn units_can_be_added_and_held() {
+    given([drop_opened(0)])
+        .when(adjust_stock("a1", 1))
+        .then([stock_adjusted("a1", 1, stock(1, 0, 0))])
+        .when(place_hold("h1", 1))
+        .then([hold_placed("h1", 1)]);
+}
+
+#[test]
+fn units_that_were_taken_away_cannot_be_held() {
+    given([drop_opened(5), stock_adjusted("a1", -4, stock(1, 0, 0))])
+        .when(place_hold("h1", 2))
+        .then_refused(Refusal::SoldOut {
+            requested: 2,
+            available: 1,
+        });
+}
+
+#[test]
+fn units_that_come_back_can_be_taken_away() {
+    given(two_available())
+        .when(release_hold("h2"))
+        .then([hold_released("h2", 3)])
+        .when(adjust_stock("a1", -5))
+        .then([stock_adjusted("a1", -5, stock(0, 0, 4))]);
+}
+
+#[test]
+fn a_drop_offers_ten_million_units_at_most() {
+    given([drop_opened(9_999_999)])
+        .when(adjust_stock("a1", 2))
+        .then_refused(Refusal::TooMuchStock { max: 10_000_000 })
+        .when(adjust_stock("a1", 1))
+        .then([stock_adjusted("a1", 1, stock(10_000_000, 0, 0))])
+        .when(adjust_stock("a2", 1))
+        .then_refused(Refusal::TooMuchStock { max: 10_000_000 });
+}
+
+#[test]
+fn sold_units_count_towards_the_ten_million() {
+    given([
+        drop_opened(10_000_000),
+        hold_placed("h1", 1),
+        purchase_confirmed("h1", 1),
+    ])
+    .when(adjust_stock("a1", 1))
+    .then_refused(Refusal::TooMuchStock { max: 10_000_000 });
+}
+
+#[test]
+fn the_largest_adjustments_that_can_be_written_are_refused() {
+    given([drop_opened(10_000_000)])
+        .when(adjust_stock("a1", i32::MAX))
+        .then_refused(Refusal::TooMuchStock { max: 10_000_000 })
+        .when(adjust_stock("a1", i32::MIN))
+        .then_refused(too_few(i32::MIN, 10_000_000));
+}
+
+#[test]
+fn all_units_of_the_largest_drop_can_be_taken_away() {
+    given([drop_opened(10_000_000)])
+        .when(adjust_stock("a1", -10_000_000))
+        .then([stock_adjusted("a1", -10_000_000, stock(0, 0, 0))]);
+}
+
+#[test]
+fn stock_can_be_adjusted_before_the_start_and_after_the_end() {
+    let terms = domain::terms::DropTerms {
+        starts_at: second(10),
+        ends_at: Some(second(20)),
+        ..terms()
+    };
+    for at in [second(9), second(20)] {
+        given([drop_scheduled(terms.clone(), 1)])
+            .when(adjust_stock("a1", 1).at(at))
+            .then([stock_adjusted("a1", 1, stock(2, 0, 0)).at(at)]);
+    }
+}
+
+#[test]
+fn stock_that_was_never_offered_cannot_be_adjusted() {
+    given([])
+        .when(adjust_stock("a1", 1))
+        .then_refused(Refusal::DropNotFound);
+}
+
+#[test]
+fn an_adjustment_remembers_where_the_units_were_right_after() {
+    let drop = given(two_available())
+        .when(adjust_stock("a1", 7).keyed("k"))
+        .then([stock_adjusted("a1", 7, stock(9, 3, 4)).keyed("k")])
+        .when(confirm_purchase("h2"))
+        .then([purchase_confirmed("h2", 3)])
+        .aggregate();
+    let made = drop.adjustment_by_key(key("k")).unwrap();
+    assert_eq!(made.stock, stock(9, 3, 4));
+    assert_eq!(drop.stock(), stock(9, 0, 7));
+}
