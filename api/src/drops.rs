@@ -118,7 +118,7 @@ pub(crate) async fn create(
         total_stock,
     };
     let answer = app.engine.submit(request).await?;
-    let mut response = (StatusCode::CREATED, drop_now(&app, answer.drop_id)?).into_response();
+    let mut response = drop_now(&app, StatusCode::CREATED, answer.drop_id)?;
     insert(
         &mut response,
         header::LOCATION,
@@ -286,7 +286,7 @@ pub(crate) async fn edit(
             patch,
         })
         .await?;
-    Ok(drop_now(&app, drop_id)?.into_response())
+    drop_now(&app, StatusCode::OK, drop_id)
 }
 
 /// The version that `If-Match` asks for: none for `*`.
@@ -310,7 +310,7 @@ pub(crate) async fn cancel(
     DropPath(drop_id): DropPath,
 ) -> Result<Response, Problem> {
     let answer = app.engine.submit(Request::CancelDrop { drop_id }).await?;
-    Ok(replayed(drop_now(&app, drop_id)?.into_response(), &answer))
+    Ok(replayed(drop_now(&app, StatusCode::OK, drop_id)?, &answer))
 }
 
 #[derive(Debug, Deserialize)]
@@ -451,11 +451,11 @@ fn find(app: &App, drop_id: DropId) -> Result<DropView, Problem> {
 }
 
 /// The drop as it is now, with its entity tag.
-fn drop_now(app: &App, drop_id: DropId) -> Result<impl IntoResponse + use<>, Problem> {
+fn drop_now(app: &App, status: StatusCode, drop_id: DropId) -> Result<Response, Problem> {
     let now = app.now();
     let drop = find(app, drop_id)?;
     let etag = [(header::ETAG, drop_etag(&drop, now))];
-    Ok((etag, Json(serde_json::json!(DropBody::new(&drop, now)))))
+    Ok((status, etag, Json(DropBody::new(&drop, now))).into_response())
 }
 
 /// Marks an answer that history already held.

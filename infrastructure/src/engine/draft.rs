@@ -292,7 +292,7 @@ fn decide(state: &State, entry: &Entry, at: Timestamp) -> Found {
             let drop_id = key
                 .and_then(|key| state.scheduled_with(key))
                 .unwrap_or(DropId(ids.subject));
-            let terms = starting(state, drop_id, terms, at);
+            let terms = starting(terms, at);
             let command = ScheduleDrop {
                 key: *key,
                 terms,
@@ -406,19 +406,17 @@ fn about(drop: &DropState, command: &DropCommand, private: Option<Private>) -> F
     Ok((drop.id, drop.aggregate.decide(command)?, private))
 }
 
-/// The terms with their start filled in: now, or, for a retry, whenever it was the first time.
-fn starting(
-    state: &State,
-    drop_id: DropId,
-    terms: &NewTerms,
-    at: Timestamp,
-) -> domain::terms::DropTerms {
-    let mut filled = terms.terms.clone();
-    if terms.starts_now {
-        let before = state.drop(drop_id).and_then(|drop| drop.aggregate.origin());
-        filled.starts_at = before.map_or(at, |origin| origin.scheduled_at);
+/// The terms with their start filled in: now. The drop itself knows a retry of such a request.
+fn starting(terms: &NewTerms, at: Timestamp) -> domain::terms::DropTerms {
+    let starts_at = if terms.starts_now {
+        at
+    } else {
+        terms.terms.starts_at
+    };
+    domain::terms::DropTerms {
+        starts_at,
+        ..terms.terms.clone()
     }
-    filled
 }
 
 /// The pseudonym that the drop knows this buyer by, and what introduces them if it does not, or knows another name.
