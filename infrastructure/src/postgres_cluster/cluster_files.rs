@@ -1,0 +1,137 @@
+//! The cluster on disk: what made it, and making a new one.
+//!
+//! Promise: a cluster exists whole or not at all. `initdb` works in a scratch directory that is renamed when it is done.
+//! Limit: a cluster belongs to its major version, and to the bundled build or to stock PostgreSQL, for life; moving it
+//! is `pg_dump`'s work.
+
+use std::path::Path;
+use std::{fmt, fs, io};
+
+use tracing::info;
+
+use super::error::ClusterError;
+use super::place::{Place, sync_dir};
+use super::programs::{Origin, leading_number};
+
+/// The user that owns everything in the cluster, and the name of the database.
+pub(super) const USER: &str = "holdfast";
+
+/// Beside the cluster, not inside it: root must not write where another account could have put a link.
+const MARK: &str = "postgres.made-by";
+const BUNDLED: &str = "bundled";
+const STOCK: &str = "stock";
+
+/// What made a cluster, and therefore what may open it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct MadeBy {
+    /// PostgreSQL's major version.
+    pub(super) major: u16,
+    /// Whether by the bundled build. Its patches may or may not show on disk; nobody promised that they do not.
+    pub(super) bundled: bool,
+}
+
+impl fmt::Display for MadeBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { major, bundled } = self;
+        write!(
+            f,
+            "{} PostgreSQL {major}",
+            if *bundled { BUNDLED } else { STOCK }
+        )
+    }
+}
+
+/// Tells what made the cluster at `place`; `None` if there is nothing yet.
+pub(super) fn made_by(place: &Place) -> Result<Option<MadeBy>, ClusterError> {
+    let cluster = place.cluster();
+    if is_absent(&cluster)? {
+        return Ok(None);
+    }
+    let wrong = |reason: String| ClusterError::NotACluster {
+        cluster: cluster.clone(),
+        reason,
+    };
+    let version = fs::read_to_string(cluster.join("PG_VERSION"))
+        .map_err(|e| wrong(format!("PG_VERSION: {e}")))?;
+    let major = leading_number(&version)
+        .ok_or_else(|| wrong(format!("PG_VERSION reads '{}'", version.trim())))?;
+    let bundled =
+        fs::read_to_string(place.home.join(MARK)).is_ok_and(|mark| mark.trim() == BUNDLED);
+    Ok(Some(MadeBy { major, bundled }))
+}
+
+fn is_absent(cluster: &Path) -> Result<bool, ClusterError> {
+    match fs::read_dir(cluster) {
+        Ok(mut entries) => Ok(entries.next().is_none()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(source) => Err(ClusterError::file("read", cluster)(source)),
+    }
+}
+
+/// Makes a new cluster at `place`.
+pub(super) fn create(place: &Place, origin: &Origin) -> Result<(), ClusterError> {
+    let cluster = place.cluster();
+    info!(
+        cluster = %cluster.display(), account = place.account.name(),
+        "creating a private PostgreSQL {} in {}, run by '{}'", origin.major, cluster.display(), place.account.name()
+    );
+    let scratch = place.home.join("postgres.initdb");
+    if scratch.exists() {
+        fs::remove_dir_all(&scratch).map_err(ClusterError::file("remove", &scratch))?;
+    }
+    place.account.create_private_dir(&scratch)?;
+    initdb(place, origin, &scratch)?;
+    write_mark(&place.home, origin)?;
+    fs::rename(&scratch, &cluster).map_err(ClusterError::file("create", &cluster))?;
+    sync_dir(&place.home)
+}
+
+fn initdb(place: &Place, origin: &Origin, scratch: &Path) -> Result<(), ClusterError> {
+    let program = origin.program("initdb");
+    let output = place
+        .account
+        .command(&program, scratch)
+        // The only way in is a socket in a directory that only the account can enter: trust trusts nobody else.
+        .args([
+            "--encoding=UTF8",
+            "--locale=C",
+            "--auth=trust",
+            "--username",
+            USER,
+            "--pgdata",
+        ])
+        .arg(scratch)
+        .output()
+        .map_err(|source| ClusterError::Run { program, source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    Err(ClusterError::Initdb {
+        cluster: place.cluster(),
+        output: last_lines(&said),
+    })
+}
+
+/// Before the cluster takes its name: a mark without a cluster is overwritten, a cluster without one would be misread.
+fn write_mark(home: &Path, origin: &Origin) -> Result<(), ClusterError> {
+    let path = home.join(MARK);
+    let mark = if origin.mark().bundled {
+        BUNDLED
+    } else {
+        STOCK
+    };
+    fs::write(&path, format!("{mark}\n"))
+        .and_then(|()| fs::File::open(&path)?.sync_all())
+        .map_err(ClusterError::file("write", path))
+}
+
+/// Enough to see the cause, not so much that it scrolls away.
+pub(super) fn last_lines(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(15)..].join("\n")
+}

@@ -1,0 +1,181 @@
+//! Where a data directory's cluster is, and whether the account that runs it can get there.
+//!
+//! Promise: the same data directory leads to the same cluster on every start, whoever starts it. Nothing is created
+//! elsewhere while a cluster exists: if it cannot be reached any more, that is an error and not an empty shop.
+//! Limit: below a directory that the account cannot enter (root's own home is one) a new cluster is placed in the
+//! refuge, by default `/var/lib/holdfast/<hash>`. The file `postgres-is-at` in the data directory says where.
+//!
+//! ```text
+//! <home>/                the data directory, or its place in the refuge
+//!   postgres/            the cluster (PGDATA): 0700, owned by the account
+//!   run/                 its socket: 0700, owned by the account (elsewhere if the path is too long)
+//!   runtime/<version>/   the bundled programs, if they are used: readable, not writable, for the account
+//!   postgres.log         what the server prints
+//!   postgres.lock        held by the owner
+//! ```
+
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use sha2::{Digest, Sha256};
+use tracing::warn;
+
+use super::account::Account;
+use super::error::ClusterError;
+
+/// A cluster's home directory and the account that runs it.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    /// The directory that holds everything of this cluster; absolute, without symbolic links.
+    pub(super) home: PathBuf,
+    /// Who runs PostgreSQL here.
+    pub(super) account: Account,
+}
+
+impl Place {
+    /// Finds the place of `data_dir`'s cluster, or makes one.
+    pub(super) fn find(data_dir: &Path, refuge: &Path) -> Result<Self, ClusterError> {
+        let data_dir = created(data_dir)?;
+        if data_dir.join("PG_VERSION").exists() {
+            return Err(ClusterError::ForeignCluster {
+                directory: data_dir,
+            });
+        }
+        match pointed_at(&data_dir)? {
+            Some(home) => Self::existing_or_new(home),
+            None if has_cluster(&data_dir) => Self::existing(data_dir),
+            None => Self::new_for(data_dir, refuge),
+        }
+    }
+
+    fn existing_or_new(home: PathBuf) -> Result<Self, ClusterError> {
+        if has_cluster(&home) {
+            return Self::existing(home);
+        }
+        Ok(Self {
+            home: created(&home)?,
+            account: Account::for_new_cluster()?,
+        })
+    }
+
+    fn existing(home: PathBuf) -> Result<Self, ClusterError> {
+        let account = Account::owning(&home.join("postgres"))?;
+        if account.can_enter(&home) {
+            Ok(Self { home, account })
+        } else {
+            Err(ClusterError::Unreachable {
+                directory: home,
+                account: account.name().to_owned(),
+            })
+        }
+    }
+
+    fn new_for(data_dir: PathBuf, refuge: &Path) -> Result<Self, ClusterError> {
+        let account = Account::for_new_cluster()?;
+        if account.can_enter(&data_dir) {
+            return Ok(Self {
+                home: data_dir,
+                account,
+            });
+        }
+        created(refuge)?;
+        let home = created(&refuge.join(short_hash(&data_dir)))?;
+        if !account.can_enter(&home) {
+            return Err(ClusterError::Unreachable {
+                directory: home,
+                account: account.name().to_owned(),
+            });
+        }
+        warn!(
+            data_dir = %data_dir.display(), home = %home.display(), account = account.name(),
+            "user '{}' cannot enter {}: the database is kept in {} instead",
+            account.name(), data_dir.display(), home.display()
+        );
+        write_pointer(&data_dir, &home)?;
+        Ok(Self { home, account })
+    }
+
+    /// PGDATA.
+    pub(super) fn cluster(&self) -> PathBuf {
+        self.home.join("postgres")
+    }
+
+    /// What the server prints.
+    pub(super) fn log(&self) -> PathBuf {
+        self.home.join("postgres.log")
+    }
+
+    /// A name for this cluster among all on the machine; the server carries it in its process titles.
+    pub(super) fn cluster_name(&self) -> String {
+        format!("holdfast-{}", short_hash(&self.home))
+    }
+}
+
+fn has_cluster(home: &Path) -> bool {
+    home.join("postgres").exists()
+}
+
+fn pointer(data_dir: &Path) -> PathBuf {
+    data_dir.join("postgres-is-at")
+}
+
+fn pointed_at(data_dir: &Path) -> Result<Option<PathBuf>, ClusterError> {
+    let path = pointer(data_dir);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(PathBuf::from(text.trim()))),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(ClusterError::file("read", path)(source)),
+    }
+}
+
+/// Written before the cluster is made: a pointer to nothing is filled, but a cluster without a pointer would be lost.
+fn write_pointer(data_dir: &Path, home: &Path) -> Result<(), ClusterError> {
+    let path = pointer(data_dir);
+    let scratch = data_dir.join("postgres-is-at.new");
+    fs::write(&scratch, format!("{}\n", home.display()))
+        .and_then(|()| fs::File::open(&scratch)?.sync_all())
+        .and_then(|()| fs::rename(&scratch, &path))
+        .map_err(ClusterError::file("write", &path))?;
+    sync_dir(data_dir)
+}
+
+/// Makes sure that `directory` exists and returns its one true name.
+///
+/// A directory made by root lets others pass through (0711) but not look: the account must reach what it owns inside.
+fn created(directory: &Path) -> Result<PathBuf, ClusterError> {
+    if !directory.exists() {
+        let mode = if nix::unistd::Uid::effective().is_root() {
+            0o711
+        } else {
+            0o700
+        };
+        fs::create_dir_all(directory)
+            .and_then(|()| fs::set_permissions(directory, fs::Permissions::from_mode(mode)))
+            .map_err(ClusterError::file("create", directory))?;
+    }
+    let true_name =
+        fs::canonicalize(directory).map_err(ClusterError::file("resolve", directory))?;
+    if true_name.is_dir() {
+        Ok(true_name)
+    } else {
+        Err(ClusterError::file("use", true_name)(
+            io::ErrorKind::NotADirectory.into(),
+        ))
+    }
+}
+
+/// Makes a rename inside `directory` durable.
+pub(super) fn sync_dir(directory: &Path) -> Result<(), ClusterError> {
+    fs::File::open(directory)
+        .and_then(|dir| dir.sync_all())
+        .map_err(ClusterError::file("sync", directory))
+}
+
+/// Names a path in 16 characters. A name, not a secret: collisions would need 2^32 data directories on one machine.
+pub(super) fn short_hash(path: &Path) -> String {
+    let mut hash = hex::encode(Sha256::digest(path.as_os_str().as_bytes()));
+    hash.truncate(16);
+    hash
+}

@@ -1,0 +1,381 @@
+//! Which PostgreSQL is run: one named by the caller, one installed on the machine, or the bundled one, in that order.
+//!
+//! Promise: the programs chosen have run once (`postgres --version`), as the account that will run them, and can open
+//! the cluster that is already there. A name given by the caller is used or refused, never silently passed over.
+//! Limit: looks where distributions put PostgreSQL, not everywhere; `PG_BIN_DIR` names any other place.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::{env, fmt, fs};
+
+use super::account::Account;
+use super::bundled;
+use super::cluster_files::MadeBy;
+use super::error::ClusterError;
+use super::place::Place;
+
+/// The oldest major version that is used: 13 brought the last function the schema may rely on (`gen_random_uuid`).
+pub const OLDEST_MAJOR: u16 = 13;
+
+/// Where the programs may come from; a setting.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Source {
+    /// `PG_BIN_DIR` if given, else an installed PostgreSQL, else the bundled one.
+    #[default]
+    Auto,
+    /// As `Auto`, but never the bundled one.
+    Installed,
+    /// Only the bundled one, whatever is installed or named.
+    Bundled,
+}
+
+impl FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "installed" => Ok(Self::Installed),
+            "bundled" => Ok(Self::Bundled),
+            other => Err(format!("'{other}' is not one of auto, installed, bundled")),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Installed => "installed",
+            Self::Bundled => "bundled",
+        })
+    }
+}
+
+/// How the programs were found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FoundBy {
+    /// Named by the caller (`PG_BIN_DIR`).
+    Configured,
+    /// Installed on this machine.
+    Installed,
+    /// Carried inside this program: a patched build, not stock PostgreSQL.
+    Bundled,
+}
+
+/// The programs that run a cluster, for a line in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// How they were found.
+    pub found_by: FoundBy,
+    /// The directory of `postgres` and `initdb`.
+    pub bin_dir: PathBuf,
+    /// The version as the server tells it: `15.18 (Debian 15.18-0+deb12u1)`.
+    pub version: String,
+    /// The major version: data directories belong to one.
+    pub major: u16,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let how = match self.found_by {
+            FoundBy::Configured => "named by PG_BIN_DIR",
+            FoundBy::Installed => "installed",
+            FoundBy::Bundled => "bundled, a patched build",
+        };
+        write!(
+            f,
+            "PostgreSQL {} ({how}, {})",
+            self.version,
+            self.bin_dir.display()
+        )
+    }
+}
+
+impl Origin {
+    /// Looks into `bin_dir` by running what is there; the error is the reason why it will not do.
+    pub(super) fn inspect(
+        bin_dir: &Path,
+        found_by: FoundBy,
+        account: &Account,
+    ) -> Result<Self, String> {
+        for program in ["postgres", "initdb"] {
+            if !bin_dir.join(program).is_file() {
+                return Err(format!("it has no '{program}'"));
+            }
+        }
+        let version = version_of(&bin_dir.join("postgres"), account)?;
+        let major =
+            leading_number(&version).ok_or_else(|| format!("its version reads '{version}'"))?;
+        if major < OLDEST_MAJOR {
+            return Err(format!(
+                "it is version {version}, older than {OLDEST_MAJOR}"
+            ));
+        }
+        Ok(Self {
+            found_by,
+            bin_dir: bin_dir.to_owned(),
+            version,
+            major,
+        })
+    }
+
+    pub(super) fn program(&self, name: &str) -> PathBuf {
+        self.bin_dir.join(name)
+    }
+
+    /// What a cluster made by these programs is marked with.
+    pub(super) fn mark(&self) -> MadeBy {
+        MadeBy {
+            major: self.major,
+            bundled: self.found_by == FoundBy::Bundled,
+        }
+    }
+}
+
+/// What the caller asked for.
+#[derive(Debug)]
+pub(super) struct Wanted<'a> {
+    pub(super) source: Source,
+    pub(super) pg_bin_dir: Option<&'a Path>,
+    /// The mark of the cluster that is already there, which the programs must match.
+    pub(super) existing: Option<MadeBy>,
+}
+
+/// Chooses the programs for `place`.
+pub(super) fn choose(wanted: &Wanted<'_>, place: &Place) -> Result<Origin, ClusterError> {
+    match (wanted.source, wanted.pg_bin_dir) {
+        (Source::Auto | Source::Installed, Some(directory)) => configured(wanted, directory, place),
+        (Source::Auto, None) => first_of(wanted, place, true, true),
+        (Source::Installed, None) => first_of(wanted, place, true, false),
+        (Source::Bundled, _) => first_of(wanted, place, false, true),
+    }
+}
+
+fn configured(
+    wanted: &Wanted<'_>,
+    directory: &Path,
+    place: &Place,
+) -> Result<Origin, ClusterError> {
+    Origin::inspect(directory, FoundBy::Configured, &place.account)
+        .and_then(|origin| wanted.fit(origin))
+        .map_err(|reason| ClusterError::ConfiguredPrograms {
+            directory: directory.to_owned(),
+            reason,
+        })
+}
+
+fn first_of(
+    wanted: &Wanted<'_>,
+    place: &Place,
+    installed: bool,
+    bundled: bool,
+) -> Result<Origin, ClusterError> {
+    let mut tried = Vec::new();
+    let bin_dirs = if installed {
+        installed_bin_dirs(&place.account)
+    } else {
+        Vec::new()
+    };
+    for bin_dir in bin_dirs {
+        match Origin::inspect(&bin_dir, FoundBy::Installed, &place.account)
+            .and_then(|found| wanted.fit(found))
+        {
+            Ok(origin) => return Ok(origin),
+            Err(reason) => tried.push(format!("{}: {reason}", bin_dir.display())),
+        }
+    }
+    if bundled {
+        match from_bundle(wanted, place)? {
+            Ok(origin) => return Ok(origin),
+            Err(reason) => tried.push(format!("bundled: {reason}")),
+        }
+    }
+    Err(wanted.nothing_found(place, tried))
+}
+
+/// The outer error is a fault (a full disk); the inner one a reason to pass it over.
+fn from_bundle(wanted: &Wanted<'_>, place: &Place) -> Result<Result<Origin, String>, ClusterError> {
+    // Not unpacked in vain for a cluster that stock PostgreSQL made.
+    if wanted.existing.is_some_and(|made_by| !made_by.bundled) {
+        return Ok(Err(
+            "a patched build, not used on a cluster that stock PostgreSQL made".to_owned(),
+        ));
+    }
+    // initdb hands its own path to a shell, inside double quotes.
+    if place
+        .home
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .any(|byte| b"\"$`\\".contains(byte))
+    {
+        return Ok(Err(
+            "its programs cannot run below a path with one of \" $ ` \\ in it".to_owned(),
+        ));
+    }
+    let Some(bin_dir) = bundled::unpacked(&place.home)? else {
+        return Ok(Err("this build carries none".to_owned()));
+    };
+    Ok(Origin::inspect(&bin_dir, FoundBy::Bundled, &place.account)
+        .and_then(|origin| wanted.fit(origin)))
+}
+
+impl Wanted<'_> {
+    fn fit(&self, origin: Origin) -> Result<Origin, String> {
+        match self.existing {
+            Some(existing) if existing != origin.mark() => Err(format!(
+                "it is {}, but the cluster was made by {existing}",
+                origin.mark()
+            )),
+            Some(_) | None => Ok(origin),
+        }
+    }
+
+    fn nothing_found(&self, place: &Place, tried: Vec<String>) -> ClusterError {
+        let source_allowed = self.source;
+        match self.existing {
+            Some(made_by) => ClusterError::OtherVersion {
+                cluster: place.cluster(),
+                cluster_made_by: made_by.to_string(),
+                source_allowed,
+                tried,
+            },
+            None => ClusterError::NoPrograms {
+                source_allowed,
+                tried,
+            },
+        }
+    }
+}
+
+fn version_of(postgres: &Path, account: &Account) -> Result<String, String> {
+    let output = account
+        .command(postgres, Path::new("/"))
+        .arg("--version")
+        .output();
+    let output = output.map_err(|e| {
+        format!(
+            "'{}' cannot run {}: {e}",
+            account.name(),
+            postgres.display()
+        )
+    })?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    match said.trim().strip_prefix("postgres (PostgreSQL) ") {
+        Some(version) => Ok(version.to_owned()),
+        None => Err(format!(
+            "'postgres --version' said '{}{}'",
+            said.trim(),
+            String::from_utf8_lossy(&output.stderr).trim()
+        )),
+    }
+}
+
+/// `15.18 (Debian …)`, `17beta1` and `16` all start with their major version.
+pub(super) fn leading_number(version: &str) -> Option<u16> {
+    let digits = version.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
+}
+
+/// Every directory of this machine that holds both programs, best first, each once.
+fn installed_bin_dirs(account: &Account) -> Vec<PathBuf> {
+    let mut seen = HashSet::new();
+    let places = pg_config_bin_dir(account)
+        .into_iter()
+        .chain(distribution_bin_dirs())
+        .chain(path_bin_dirs());
+    places
+        .filter(|dir| has_programs(dir) && seen.insert(true_name(dir)))
+        .collect()
+}
+
+/// `pg_config` also comes with the client library alone, so its answer is a candidate, not a finding.
+fn pg_config_bin_dir(account: &Account) -> Option<PathBuf> {
+    let output = account
+        .command("pg_config", Path::new("/"))
+        .arg("--bindir")
+        .output()
+        .ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| PathBuf::from(text.trim()))
+}
+
+fn distribution_bin_dirs() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    // Debian, Ubuntu; Red Hat; Alpine; Homebrew on Arm and Intel.
+    found.extend(versioned("/usr/lib/postgresql", "", "bin"));
+    found.extend(versioned("/usr", "pgsql-", "bin"));
+    found.extend(versioned("/usr/libexec", "postgresql", ""));
+    found.extend(versioned("/opt/homebrew/opt", "postgresql@", "bin"));
+    found.extend(versioned("/usr/local/opt", "postgresql@", "bin"));
+    found.push(PathBuf::from("/usr/local/pgsql/bin"));
+    found
+}
+
+/// Directories `<parent>/<prefix><version>/<suffix>`, newest version first.
+fn versioned(parent: &str, prefix: &str, suffix: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
+    let mut found: Vec<(u16, PathBuf)> = entries
+        .filter_map(|entry| {
+            let version = leading_number(entry.file_name().to_str()?.strip_prefix(prefix)?)?;
+            Some((version, entry.path().join(suffix)))
+        })
+        .collect();
+    found.sort_by(|a, b| b.cmp(a));
+    found.into_iter().map(|(_, path)| path).collect()
+}
+
+/// A link on the PATH stands for the directory it leads into, where the programs' siblings are.
+fn path_bin_dirs() -> Vec<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .filter(|dir| dir.join("postgres").is_file())
+        .map(|dir| {
+            match fs::canonicalize(dir.join("postgres"))
+                .ok()
+                .as_deref()
+                .and_then(Path::parent)
+            {
+                Some(target) if has_programs(target) => target.to_owned(),
+                Some(_) | None => dir,
+            }
+        })
+        .collect()
+}
+
+fn has_programs(bin_dir: &Path) -> bool {
+    ["postgres", "initdb"]
+        .iter()
+        .all(|program| bin_dir.join(program).is_file())
+}
+
+fn true_name(directory: &Path) -> PathBuf {
+    fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_read_in_every_way_that_postgres_tells_it() {
+        for (text, major) in [
+            ("15.18 (Debian 15.18-0+deb12u1)", 15),
+            ("17beta1", 17),
+            ("16\n", 16),
+        ] {
+            assert_eq!(leading_number(text), Some(major), "{text}");
+        }
+        assert_eq!(leading_number("devel"), None);
+    }
+
+    #[test]
+    fn a_source_reads_back_as_it_prints() {
+        for source in [Source::Auto, Source::Installed, Source::Bundled] {
+            assert_eq!(source.to_string().parse(), Ok(source));
+        }
+        assert!("sometimes".parse::<Source>().is_err());
+    }
+}

@@ -1,0 +1,90 @@
+//! The directory of the server's Unix socket: the only way in.
+//!
+//! Promise: only the account that runs the server (and root) can enter it, so `trust` authentication trusts nobody else.
+//! The same home has the same socket on every start.
+//! Limit: a socket path has about 108 bytes on Linux, 104 on macOS, so a long data directory gets a short one elsewhere.
+
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use super::account::Account;
+use super::error::ClusterError;
+use super::place::{Place, short_hash};
+
+/// The port is only part of the socket's name. Fixed, so that no `PGPORT` in anybody's environment moves it.
+pub(super) const PORT: u16 = 5432;
+/// The smaller of the usual limits, less the closing NUL.
+const LONGEST_PATH_BYTES: usize = 103;
+
+/// Finds or makes the socket directory of `place`.
+pub(super) fn directory(place: &Place) -> Result<PathBuf, ClusterError> {
+    let mut tried = Vec::new();
+    for candidate in candidates(place) {
+        match usable(&candidate, &place.account) {
+            Ok(()) => return Ok(candidate),
+            Err(reason) => tried.push(format!("{}: {reason}", candidate.display())),
+        }
+    }
+    Err(ClusterError::NoSocketDirectory { tried })
+}
+
+/// Beside the cluster; else a short name below the temporary directory (which `TMPDIR` may make long, or root's own).
+fn candidates(place: &Place) -> [PathBuf; 3] {
+    let short = format!(
+        "holdfast-{}-{}",
+        place.account.uid(),
+        short_hash(&place.home)
+    );
+    [
+        place.home.join("run"),
+        env::temp_dir().join(&short),
+        Path::new("/tmp").join(&short),
+    ]
+}
+
+fn usable(directory: &Path, account: &Account) -> Result<(), String> {
+    if socket(directory).as_os_str().as_bytes().len() > LONGEST_PATH_BYTES {
+        return Err("the path is too long for a socket".to_owned());
+    }
+    if fs::symlink_metadata(directory).is_err() {
+        account
+            .create_private_dir(directory)
+            .map_err(|e| with_cause(&e))?;
+    }
+    if !is_private(directory, account) {
+        return Err(format!(
+            "it is not a directory of '{}' with mode 0700",
+            account.name()
+        ));
+    }
+    if account.can_enter(directory) {
+        Ok(())
+    } else {
+        Err(format!("'{}' cannot enter it", account.name()))
+    }
+}
+
+/// The temporary directory is everybody's: a directory that somebody else put there first must not be used.
+fn is_private(directory: &Path, account: &Account) -> bool {
+    fs::symlink_metadata(directory).is_ok_and(|found| {
+        found.is_dir() && found.uid() == account.uid() && found.mode() & 0o777 == 0o700
+    })
+}
+
+fn with_cause(error: &dyn std::error::Error) -> String {
+    error
+        .source()
+        .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+}
+
+/// The socket itself.
+pub(super) fn socket(directory: &Path) -> PathBuf {
+    directory.join(format!(".s.PGSQL.{PORT}"))
+}
+
+/// The server's lock on the socket.
+pub(super) fn socket_lock(directory: &Path) -> PathBuf {
+    directory.join(format!(".s.PGSQL.{PORT}.lock"))
+}
