@@ -1,3 +1,5 @@
 //! Placeholder.
 
 pub mod postgres_cluster;
+#[cfg(feature = "testing")]
+pub mod testing;
