@@ -203,6 +203,18 @@ fn from_bundle(wanted: &Wanted<'_>, place: &Place) -> Result<Result<Origin, Stri
             "a patched build, not used on a cluster that stock PostgreSQL made".to_owned(),
         ));
     }
+    // initdb hands its own path to a shell, inside double quotes.
+    if place
+        .home
+        .as_os_str()
+        .as_encoded_bytes()
+        .iter()
+        .any(|byte| b"\"$`\\".contains(byte))
+    {
+        return Ok(Err(
+            "its programs cannot run below a path with one of \" $ ` \\ in it".to_owned(),
+        ));
+    }
     let Some(bin_dir) = bundled::unpacked(&place.home)? else {
         return Ok(Err("this build carries none".to_owned()));
     };
