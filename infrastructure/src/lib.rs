@@ -1,5 +1,13 @@
-//! Placeholder.
+//! Where what the domain decides is kept: the event log, the engine that appends to it, and a private Postgres.
+//!
+//! Read [`log`] for the promise that everything rests on, [`engine`] for who decides and when a caller is answered,
+//! [`feed`] for how the rest of the process follows.
 
+pub mod codec;
+pub mod engine;
+pub mod error;
+pub mod feed;
+pub mod log;
 pub mod postgres_cluster;
 #[cfg(feature = "testing")]
 pub mod testing;
