@@ -10,7 +10,7 @@ CREATE FUNCTION event_hash(
     SELECT sha256(
         convert_to('holdfast.event.v1', 'UTF8') || previous
         || int8send(at_position)
-        || int8send(floor(extract(epoch FROM at_time) * 1000)::bigint)
+        || int8send(round(extract(epoch FROM at_time) * 1000)::bigint)
         || int8send(octet_length(convert_to(in_type, 'UTF8'))) || convert_to(in_type, 'UTF8')
         || int8send(octet_length(convert_to(in_stream, 'UTF8'))) || convert_to(in_stream, 'UTF8')
         || int8send(at_sequence)
