@@ -65,7 +65,7 @@ pub async fn run(args: AuditArgs) -> ExitCode {
 }
 
 async fn verify(args: &VerifyArgs) -> Result<Result<Verifier, Violation>, AuditError> {
-    let database = Database::open(&args.database).await?;
+    let database = Database::open_existing(&args.database).await?;
     let log = PostgresLog::new(database.pool.clone());
     let outcome = verify_log(&log).await;
     database.close().await;

@@ -1,6 +1,8 @@
 //! The database of a server: the one that was named, or a private one in the data directory.
 
-use infrastructure::log::postgres::connect;
+use std::path::PathBuf;
+
+use infrastructure::log::postgres::{connect, connect_as_is};
 use infrastructure::postgres_cluster::{ClusterConfig, ClusterError, PostgresCluster};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
@@ -16,6 +18,9 @@ pub enum DatabaseError {
     /// It cannot be reached, or its schema cannot be brought up to date.
     #[error("cannot use the database")]
     Connect(#[source] sqlx::Error),
+    /// There is nothing to read.
+    #[error("there is no log in {0}: give --data-dir or --database-url")]
+    NoLog(PathBuf),
     /// The private one cannot be started.
     #[error("cannot start a private PostgreSQL")]
     Private(#[source] ClusterError),
@@ -52,6 +57,21 @@ impl Database {
         Ok(Self { pool, cluster })
     }
 
+    /// For who only reads: changes no schema, works beside a running server, and where there is nothing, makes nothing.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn open_existing(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
+        let (options, cluster) = match &settings.database_url {
+            Some(url) => (parse(url)?, None),
+            None => existing_private(settings).await?,
+        };
+        let pool = connect_as_is(options, settings.connections)
+            .await
+            .map_err(DatabaseError::Connect)?;
+        Ok(Self { pool, cluster })
+    }
+
     /// What it is, in words.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -79,14 +99,40 @@ impl Database {
     }
 }
 
+fn parse(url: &str) -> Result<PgConnectOptions, DatabaseError> {
+    url.parse().map_err(DatabaseError::Url)
+}
+
+/// The private cluster that is there: through its socket while a server runs on it, else started for us.
+async fn existing_private(
+    settings: &DatabaseSettings,
+) -> Result<(PgConnectOptions, Option<PostgresCluster>), DatabaseError> {
+    if !PostgresCluster::exists(&settings.data_dir).map_err(DatabaseError::Private)? {
+        return Err(DatabaseError::NoLog(settings.data_dir.clone()));
+    }
+    match start_private(settings).await {
+        Ok(cluster) => Ok((cluster.connect_options(), Some(cluster))),
+        Err(DatabaseError::Private(ClusterError::InUse { .. })) => {
+            let options =
+                PostgresCluster::shared(&private(settings)).map_err(DatabaseError::Private)?;
+            Ok((options, None))
+        }
+        Err(error) => Err(error),
+    }
+}
+
 async fn start_private(settings: &DatabaseSettings) -> Result<PostgresCluster, DatabaseError> {
+    PostgresCluster::start(private(settings))
+        .await
+        .map_err(DatabaseError::Private)
+}
+
+fn private(settings: &DatabaseSettings) -> ClusterConfig {
     let mut config = ClusterConfig::new(&settings.data_dir);
     config.pg_bin_dir.clone_from(&settings.pg_bin_dir);
     config.source = settings.postgres;
     config.max_connections = u16::try_from(settings.connections)
         .unwrap_or(u16::MAX)
         .saturating_add(40);
-    PostgresCluster::start(config)
-        .await
-        .map_err(DatabaseError::Private)
+    config
 }

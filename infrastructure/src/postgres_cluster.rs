@@ -157,6 +157,23 @@ impl PostgresCluster {
         })
     }
 
+    /// Whether `data_dir` has a cluster that a start would bring back. Creates nothing.
+    ///
+    /// # Errors
+    /// [`ClusterError`] when the directory cannot be read.
+    pub fn exists(data_dir: &Path) -> Result<bool, ClusterError> {
+        Place::has(data_dir)
+    }
+
+    /// How to reach the cluster of `config.data_dir` while another process runs it ([`ClusterError::InUse`]).
+    ///
+    /// # Errors
+    /// [`ClusterError`] when its socket cannot be found.
+    pub fn shared(config: &ClusterConfig) -> Result<PgConnectOptions, ClusterError> {
+        let place = Place::find(&config.data_dir, &config.refuge)?;
+        Ok(options_through(&sockets::directory(&place)?, DATABASE))
+    }
+
     /// In a cluster of its own a database needs no more care than a name.
     async fn create_database(&self) -> Result<(), ClusterError> {
         let failed = |source| ClusterError::Database {
@@ -209,14 +226,8 @@ impl PostgresCluster {
         self.options_for(DATABASE)
     }
 
-    /// Everything is said, because sqlx fills what is not from `PGPORT`, `PGSSLMODE` and their kin.
     fn options_for(&self, database: &str) -> PgConnectOptions {
-        PgConnectOptions::new_without_pgpass()
-            .socket(&self.socket_dir)
-            .port(sockets::PORT)
-            .username(USER)
-            .database(database)
-            .ssl_mode(PgSslMode::Disable)
+        options_through(&self.socket_dir, database)
     }
 
     /// The process id of the server; `None` in the moments in which it is being restarted.
@@ -251,6 +262,16 @@ impl PostgresCluster {
             .await
             .unwrap_or(Err(ClusterError::Abandoned))
     }
+}
+
+/// Everything is said, because sqlx fills what is not from `PGPORT`, `PGSSLMODE` and their kin.
+fn options_through(socket_dir: &Path, database: &str) -> PgConnectOptions {
+    PgConnectOptions::new_without_pgpass()
+        .socket(socket_dir)
+        .port(sockets::PORT)
+        .username(USER)
+        .database(database)
+        .ssl_mode(PgSslMode::Disable)
 }
 
 impl Running {

@@ -62,11 +62,7 @@ struct Writer {
 /// # Errors
 /// [`sqlx::Error`] when the database cannot be reached or a migration does not apply.
 pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPool, sqlx::Error> {
-    let pool = PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(APPEND_TIMEOUT)
-        .connect_with(options)
-        .await?;
+    let pool = connect_as_is(options, connections).await?;
     sqlx::migrate!("../migrations").run(&pool).await?;
     let fsync: String = sqlx::query_scalar("SHOW fsync").fetch_one(&pool).await?;
     if fsync != "on" {
@@ -75,6 +71,21 @@ pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPo
         );
     }
     Ok(pool)
+}
+
+/// Opens a pool for reading, and changes nothing.
+///
+/// # Errors
+/// [`sqlx::Error`] when the database cannot be reached.
+pub async fn connect_as_is(
+    options: PgConnectOptions,
+    connections: u32,
+) -> Result<PgPool, sqlx::Error> {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(APPEND_TIMEOUT)
+        .connect_with(options)
+        .await
 }
 
 impl PostgresLog {

@@ -50,6 +50,15 @@ impl Place {
         }
     }
 
+    /// Whether `data_dir` has a cluster. Creates nothing.
+    pub(super) fn has(data_dir: &Path) -> Result<bool, ClusterError> {
+        if !data_dir.is_dir() {
+            return Ok(false);
+        }
+        let home = pointed_at(data_dir)?;
+        Ok(has_cluster(home.as_deref().unwrap_or(data_dir)))
+    }
+
     fn existing_or_new(home: PathBuf) -> Result<Self, ClusterError> {
         if has_cluster(&home) {
             return Self::existing(home);
