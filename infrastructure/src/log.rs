@@ -65,7 +65,7 @@ pub struct StoredEvent {
 pub struct Batch {
     /// The head that it must find.
     pub expected: Head,
-    /// At least one event.
+    /// In order; none to ask only whether the head is the expected one.
     pub events: Vec<StoredEvent>,
 }
 
@@ -125,6 +125,8 @@ pub trait EventLog: Clone + Send + Sync + 'static {
 
     /// Appends a sealed batch whole, durably, if and only if the log's head is the one that the batch expects.
     ///
+    /// A batch without events appends nothing, and tells all the same whether the head is the expected one.
+    ///
     /// # Errors
     /// [`AppendError`]. After [`AppendError::Unknown`], [`append_surely`] finds out.
     fn append(&self, batch: &Batch) -> impl Future<Output = Result<(), AppendError>> + Send;
@@ -161,7 +163,7 @@ pub trait Turn: Send {
 /// [`AppendError::Conflict`] when somebody else's events stand there; [`AppendError::Unknown`] when the log is still away.
 pub async fn append_surely<L: EventLog>(log: &L, batch: &Batch) -> Result<(), AppendError> {
     match log.append(batch).await {
-        Err(AppendError::Conflict) => {}
+        Err(AppendError::Conflict) if !batch.events.is_empty() => {}
         outcome => return outcome,
     }
     let before_last = Position(batch.head().position.0 - 1);

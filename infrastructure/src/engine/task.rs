@@ -65,6 +65,8 @@ pub struct Engine<L, C, I, O> {
     state: State,
     /// The head that everything answered so far rests on.
     head: Head,
+    /// The latest time that anything was decided at.
+    latest: Timestamp,
     /// Requests that lost a race and wait to be decided again, oldest first.
     backlog: VecDeque<Entry>,
     draft: Draft,
@@ -74,6 +76,7 @@ pub struct Engine<L, C, I, O> {
 }
 
 /// A draft on its way to the log. Without events it is only a question: is the head still what this was decided on?
+/// A refusal may rest on what another node has changed meanwhile, so it is confirmed before it is answered.
 struct InFlight {
     draft: Draft,
     batch: Batch,
@@ -107,6 +110,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             wires,
             state: State::default(),
             head: Head::default(),
+            latest: Timestamp::default(),
             backlog: VecDeque::new(),
             draft: Draft::default(),
             in_flight: None,
@@ -145,7 +149,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                         self.settle(draft, batch, outcome).await?;
                     }
                 }
-                Wake::Deadline => self.expire_due(self.now()),
+                Wake::Deadline => {
+                    let now = self.now();
+                    self.expire_due(now);
+                }
                 Wake::Request(Some(submission)) => self.accept(submission),
                 Wake::Look => self.look().await?,
                 Wake::Stop => self.wires.requests.close(),
@@ -180,9 +187,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         self.draft.requests() < MOST_REQUESTS && self.draft.events() < MOST_EVENTS
     }
 
-    /// Now, never before what the log holds already.
-    fn now(&self) -> Timestamp {
-        self.clock.now().max(self.head.recorded_at)
+    /// Now; never before what the log holds already, nor before what was decided last, whatever the clock says.
+    fn now(&mut self) -> Timestamp {
+        self.latest = self.clock.now().max(self.head.recorded_at).max(self.latest);
+        self.latest
     }
 
     fn accept(&mut self, (request, reply): Submission) {
@@ -239,7 +247,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
         let draft = std::mem::take(&mut self.draft);
         let batch = draft.seal(self.head);
-        let outcome = tokio::spawn(append_or_confirm(self.log.clone(), batch.clone()));
+        let (log, sent) = (self.log.clone(), batch.clone());
+        let outcome = tokio::spawn(async move { log.append(&sent).await });
         self.in_flight = Some(InFlight {
             draft,
             batch,
@@ -346,7 +355,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         );
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
-            match append_or_confirm_surely(&self.log, &batch).await {
+            match append_surely(&self.log, &batch).await {
                 Ok(()) => {
                     self.be_live();
                     self.commit(draft, &batch);
@@ -503,32 +512,5 @@ async fn until<C: Clock>(clock: &C, deadline: Option<Timestamp>) {
     match deadline {
         Some(at) => clock.sleep_until(at).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Appends a batch; or, when it has no events, asks whether the head is still the one that it was decided on.
-///
-/// A refusal may rest on what another node has changed meanwhile, so it is confirmed before it is answered.
-async fn append_or_confirm<L: EventLog>(log: L, batch: Batch) -> Result<(), AppendError> {
-    if batch.events.is_empty() {
-        confirm(&log, batch.expected).await
-    } else {
-        log.append(&batch).await
-    }
-}
-
-async fn append_or_confirm_surely<L: EventLog>(log: &L, batch: &Batch) -> Result<(), AppendError> {
-    if batch.events.is_empty() {
-        confirm(log, batch.expected).await
-    } else {
-        append_surely(log, batch).await
-    }
-}
-
-async fn confirm<L: EventLog>(log: &L, expected: Head) -> Result<(), AppendError> {
-    match log.head().await {
-        Ok(head) if head == expected => Ok(()),
-        Ok(_) => Err(AppendError::Conflict),
-        Err(error) => Err(AppendError::Unknown(error.into())),
     }
 }

@@ -230,7 +230,16 @@ async fn lock_head(connection: &mut PgConnection) -> Result<PgRow, sqlx::Error> 
         .await
 }
 
+/// Rows inserted; for a batch without events, whether the head is the expected one: 1 or 0.
 async fn insert(connection: &mut PgConnection, batch: &Batch) -> Result<u64, sqlx::Error> {
+    if batch.events.is_empty() {
+        let found = sqlx::query("SELECT 1 FROM log_head WHERE position = $1 AND hash = $2")
+            .bind(to_sql(batch.expected.position.0))
+            .bind(&batch.expected.hash.0[..])
+            .fetch_optional(connection)
+            .await?;
+        return Ok(u64::from(found.is_some()));
+    }
     let head = batch.head();
     let events = &batch.events;
     let column = |text: fn(&StoredEvent) -> &str| events.iter().map(text).collect::<Vec<_>>();
