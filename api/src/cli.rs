@@ -7,7 +7,9 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::audit::AuditArgs;
+use crate::client::{LoadArgs, SeedArgs};
 use crate::config::{Settings, admin_key_file, auditor_key_file};
+use crate::demo::DemoArgs;
 use crate::server::{Server, ServerError};
 
 /// Sells limited stock under a stampede, and proves that it never sold a unit twice.
@@ -25,6 +27,12 @@ pub struct Cli {
 enum Command {
     /// Serve the API and the pages (what happens without a command).
     Serve(Settings),
+    /// Serve with sample drops and simulated shoppers, to look at and to try things on.
+    Demo(DemoArgs),
+    /// Create the sample drops on a running server.
+    Seed(SeedArgs),
+    /// Hold a stampede against a running server and give a verdict, counted from its log.
+    Load(LoadArgs),
     /// Recompute and prove the event log.
     Audit(AuditArgs),
 }
@@ -53,6 +61,9 @@ async fn run(cli: Cli) -> ExitCode {
     match cli.command {
         None => exit(serve(&cli.serve).await),
         Some(Command::Serve(settings)) => exit(serve(&settings).await),
+        Some(Command::Demo(args)) => exit(crate::demo::run(&args).await),
+        Some(Command::Seed(args)) => exit_with(crate::client::seed::run(args).await),
+        Some(Command::Load(args)) => exit_with(crate::client::load::run(args).await),
         Some(Command::Audit(args)) => crate::audit::run(args).await,
     }
 }
@@ -62,6 +73,10 @@ fn exit<E: std::error::Error + 'static>(outcome: Result<(), E>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),
     }
+}
+
+fn exit_with<E: std::error::Error + 'static>(outcome: Result<ExitCode, E>) -> ExitCode {
+    outcome.unwrap_or_else(|error| fail(&error))
 }
 
 /// One line that says what went wrong and why.

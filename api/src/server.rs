@@ -45,7 +45,7 @@ pub enum ServerError {
     #[error(transparent)]
     Database(#[from] DatabaseError),
     /// The address is taken, or not ours.
-    #[error("cannot listen on {address}")]
+    #[error("cannot listen on {address} (--listen chooses another; port 0 picks a free one)")]
     Listen {
         /// The address asked for.
         address: SocketAddr,
