@@ -14,12 +14,17 @@ pub mod access;
 pub mod address;
 pub mod calls;
 pub mod error;
+#[cfg(test)]
+mod fake_server;
+pub mod load;
 pub mod log_reader;
 pub mod pooled;
 pub mod socket;
+mod table;
 pub mod wire;
 
 pub use access::{AccessKey, ServerArgs};
 pub use address::ServerAddress;
 pub use error::{ClientError, Problem, one_line};
+pub use load::LoadArgs;
 pub use pooled::Client;
