@@ -1,0 +1,34 @@
+//! The client side: everything that speaks to a Holdfast server through its public contract and nothing else.
+//!
+//! ```text
+//!   seed ─────────┐                       ┌─ pooled: one client, shared sockets ──┐
+//!   shoppers ─────┼─▶ calls ─▶ wire::Call ┤                                       ├─▶ HTTP/1.1
+//!   load ─────────┘  (routes)             └─ socket: one buyer, one TCP socket ───┘
+//! ```
+//!
+//! Promise: no rule of the server is repeated here, and nothing here can reach around its HTTP interface; what `load`
+//! counts, it counts from the log that any auditor can read.
+//! Limit: plain HTTP only. TLS ends at the proxy in front of the server, and this side talks to the server itself.
+
+pub mod access;
+pub mod address;
+pub mod calls;
+pub mod error;
+#[cfg(test)]
+mod fake_server;
+pub mod load;
+pub mod log_reader;
+pub mod pooled;
+pub mod seed;
+pub mod shoppers;
+pub mod socket;
+mod table;
+pub mod wire;
+
+pub use access::{AccessKey, ServerArgs};
+pub use address::ServerAddress;
+pub use error::{ClientError, Problem, one_line};
+pub use load::LoadArgs;
+pub use pooled::Client;
+pub use seed::SeedArgs;
+pub use shoppers::{Pace, run_shoppers};

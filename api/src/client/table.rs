@@ -1,0 +1,71 @@
+//! Plain tables for a terminal or a file: labels to the left, numbers to the right.
+//!
+//! Promise: the same text everywhere, with no colour and no frame, so that it can be read by people and by `awk`.
+//! Limit: a width is counted in characters, which is wrong for wide scripts.
+
+/// Lays `rows` out in columns as wide as their widest cell. The columns that `right` names by index are set flush right.
+pub fn columns(rows: &[Vec<String>], right: &[usize]) -> String {
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let line = |row: &Vec<String>| {
+        let cells: Vec<String> = row
+            .iter()
+            .enumerate()
+            .map(|(column, cell)| pad(cell, width(column), right.contains(&column)))
+            .collect();
+        format!("  {}", cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn pad(cell: &str, width: usize, right: bool) -> String {
+    if right {
+        format!("{cell:>width$}")
+    } else {
+        format!("{cell:<width$}")
+    }
+}
+
+/// `number` with a comma after every three digits.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_three() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1_000, "1,000"),
+            (1_234_567, "1,234,567"),
+        ] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = vec![
+            vec!["sold".into(), "100".into()],
+            vec!["oversold".into(), "0".into()],
+        ];
+        assert_eq!(columns(&rows, &[1]), "  sold      100\n  oversold    0");
+    }
+}
