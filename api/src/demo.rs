@@ -51,7 +51,10 @@ pub async fn run(args: &DemoArgs) -> Result<(), DemoError> {
             explain(args, address, &drops);
             let shelves: Vec<DropId> = drops.iter().map(|drop| drop.id).collect();
             if args.shoppers_per_second > 0.0 {
-                let pace = Pace { arrivals_per_second: args.shoppers_per_second, ..Pace::default() };
+                let pace = Pace {
+                    arrivals_per_second: args.shoppers_per_second,
+                    ..Pace::default()
+                };
                 tokio::spawn(run_shoppers(client, shelves, pace, stop));
             }
         }
@@ -68,7 +71,10 @@ fn ended(served: Result<Result<(), ServerError>, tokio::task::JoinError>) -> Res
     Ok(served.map_err(ServerError::Failed)??)
 }
 
-async fn set_up(args: &DemoArgs, address: SocketAddr) -> Result<(Client, Vec<DropView>), ClientError> {
+async fn set_up(
+    args: &DemoArgs,
+    address: SocketAddr,
+) -> Result<(Client, Vec<DropView>), ClientError> {
     let key = match &args.settings.keys.admin_key {
         Some(key) => AccessKey::new(key)?,
         None => AccessKey::read(&admin_key_file(&args.settings.database.data_dir))?,
@@ -80,7 +86,11 @@ async fn set_up(args: &DemoArgs, address: SocketAddr) -> Result<(Client, Vec<Dro
 
 /// An address that listens everywhere is reached here.
 fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = if address.ip().is_unspecified() { IpAddr::V4(Ipv4Addr::LOCALHOST) } else { address.ip() };
+    let ip = if address.ip().is_unspecified() {
+        IpAddr::V4(Ipv4Addr::LOCALHOST)
+    } else {
+        address.ip()
+    };
     SocketAddr::new(ip, address.port())
 }
 
@@ -90,7 +100,9 @@ fn explain(args: &DemoArgs, address: SocketAddr, drops: &[DropView]) {
         Some(_) => "$HOLDFAST_ADMIN_KEY".to_owned(),
         None => format!("$(cat {})", key_file.display()),
     };
-    let drop_id = drops.first().map_or_else(String::new, |drop| drop.id.to_string());
+    let drop_id = drops
+        .first()
+        .map_or_else(String::new, |drop| drop.id.to_string());
     println!(
         "
 The shop:    http://{address}/
