@@ -113,10 +113,11 @@ Buy it:      curl -s -X POST http://{address}/v1/holds/HOLD_ID/purchase
 The log:     curl -s 'http://{address}/v1/log?limit=5' -H \"Authorization: Bearer {key}\"
 
 In another terminal, while this runs:
-             holdfast load  --url http://{address} --data-dir {data_dir}
-             holdfast audit verify --data-dir {data_dir}
+             {program} load --url http://{address} --data-dir {data_dir}
+             {program} audit verify --data-dir {data_dir}
 
 Ctrl-C stops it; the data stays in {data_dir}.",
+        program = std::env::args().next().unwrap_or_else(|| "holdfast".to_owned()),
         data_dir = args.settings.database.data_dir.display(),
     );
 }

@@ -1,6 +1,5 @@
 //! The routes of the log, for auditors: everything, exactly as it is stored.
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
@@ -17,6 +16,7 @@ use crate::app::App;
 use crate::auth::Auditor;
 use crate::extract::Params;
 use crate::problem::{Code, Problem};
+use crate::render::{conditional, etag_of};
 
 const MOST_LISTED: usize = 10_000;
 const USUALLY_LISTED: usize = 1_000;
@@ -101,17 +101,26 @@ pub(crate) async fn list(
         .collect::<Result<Vec<_>, _>>()
         .map_err(unreadable)?;
     let has_more = stored.last().map_or(after, |event| event.position) < head.position;
-    Ok(Json(LogPage {
-        data,
-        has_more,
-        head,
-    })
-    .into_response())
+    let etag = etag_of(&(after, limit, head.hash));
+    Ok(conditional(
+        &headers,
+        &etag,
+        LogPage {
+            data,
+            has_more,
+            head,
+        },
+    ))
 }
 
 /// `GET /v1/log/head`
-pub(crate) async fn head(State(app): State<App>, _: Auditor) -> Result<Json<Head>, Problem> {
-    app.log.head().await.map(Json).map_err(unreadable)
+pub(crate) async fn head(
+    State(app): State<App>,
+    _: Auditor,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let head = app.log.head().await.map_err(unreadable)?;
+    Ok(conditional(&headers, &format!("\"{}\"", head.hash), head))
 }
 
 fn wants_ndjson(headers: &HeaderMap) -> bool {

@@ -1,5 +1,8 @@
 //! Each fold on its own: what one event does to one row, and that a stock replay does the same.
-#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps, helpers included")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails where it unwraps, helpers included"
+)]
 
 use cqrs_es::{EventEnvelope, View};
 use domain::DropEvent;

@@ -1,5 +1,8 @@
 //! The runner on a real Postgres: exactly once, one at a time, and loud when an event cannot be applied.
-#![expect(clippy::unwrap_used, reason = "a test fails where it unwraps, helpers included")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails where it unwraps, helpers included"
+)]
 
 use std::sync::Arc;
 
