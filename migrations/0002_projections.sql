@@ -66,13 +66,3 @@ CREATE TABLE sales_timeline (
     PRIMARY KEY (drop_id, minute)
 );
 CREATE INDEX sales_timeline_by_minute ON sales_timeline (minute);
-
--- Who a pseudonym is, from the log's `private` column; erased with it.
-CREATE TABLE buyers (
-    drop_id      uuid   NOT NULL,
-    buyer        uuid   NOT NULL,
-    buyer_id     text   NOT NULL,
-    display_name text,
-    position     bigint NOT NULL,
-    PRIMARY KEY (drop_id, buyer)
-);

@@ -11,12 +11,11 @@ use infrastructure::error::LogError;
 use infrastructure::feed::Feed;
 use infrastructure::log::postgres::PostgresLog;
 use jsonwebtoken::DecodingKey;
-use projections::buyers::Buyers;
-use projections::fold::Fold;
 use projections::holds::Holds;
 use projections::live_stock::LiveStock;
 use projections::runner::{Progress, Runner};
 use projections::sales_timeline::SalesTimeline;
+use projections::table::Table;
 use projections::top_purchasers::TopPurchasers;
 use projections::views::Views;
 use tokio::net::TcpListener;
@@ -224,11 +223,10 @@ fn run_projections(
         run_projection::<Holds>(runner, followers, stop),
         run_projection::<TopPurchasers>(runner, followers, stop),
         run_projection::<SalesTimeline>(runner, followers, stop),
-        run_projection::<Buyers>(runner, followers, stop),
     ]
 }
 
-fn run_projection<F: Fold + Clone>(
+fn run_projection<F: Table + Clone>(
     runner: &Runner<PostgresLog>,
     followers: &mut JoinSet<()>,
     stop: &CancellationToken,

@@ -1,4 +1,5 @@
-//! Who a pseudonym is: the one projection of personal data, erased with the column that it is read from.
+//! Who a pseudonym is. In memory only: personal data stands in one place of the database, the log's `private` column, and
+//! is forgotten with it.
 
 use domain::DropEvent;
 use domain::values::{BuyerId, DisplayName};
@@ -8,7 +9,7 @@ use crate::error::CannotApply;
 use crate::fold::{Fact, Fold};
 use crate::top_purchasers::BuyerKey;
 
-/// The projection `buyers`.
+/// The projection of introductions; it has no table.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Buyers;
 
@@ -22,9 +23,6 @@ pub struct BuyerRow {
 }
 
 impl Fold for Buyers {
-    const NAME: &'static str = "buyers";
-    const KEY_COLUMNS: &'static [&'static str] = &["drop_id", "buyer"];
-    const ROW_COLUMNS: &'static [&'static str] = &["buyer_id", "display_name"];
     type Key = BuyerKey;
     type Row = BuyerRow;
 

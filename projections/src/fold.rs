@@ -38,14 +38,8 @@ impl<'a> From<&'a RecordedEvent> for Fact<'a> {
     }
 }
 
-/// One projection. Its table has the fields of `Key`, of `Row`, and `position`.
+/// One projection.
 pub trait Fold: Debug + Default + Send + Sync + 'static {
-    /// Its name, and its table's.
-    const NAME: &'static str;
-    /// The columns of `Key`, in order.
-    const KEY_COLUMNS: &'static [&'static str];
-    /// The columns of `Row`, in order.
-    const ROW_COLUMNS: &'static [&'static str];
     /// Names one row.
     type Key: Clone + Copy + Debug + Eq + Ord + Hash + Serialize + DeserializeOwned + Send + Sync;
     /// One row.

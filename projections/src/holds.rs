@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::CannotApply;
 use crate::fold::{Fact, Fold};
+use crate::table::Table;
 
 /// The projection `holds`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -43,19 +44,6 @@ pub struct HoldRow {
 }
 
 impl Fold for Holds {
-    const NAME: &'static str = "holds";
-    const KEY_COLUMNS: &'static [&'static str] = &["hold_id"];
-    const ROW_COLUMNS: &'static [&'static str] = &[
-        "drop_id",
-        "buyer",
-        "quantity",
-        "status",
-        "placed_at",
-        "expires_at",
-        "resolved_at",
-        "purchase_id",
-        "total",
-    ];
     type Key = HoldKey;
     type Row = HoldRow;
 
@@ -107,6 +95,26 @@ impl Fold for Holds {
             | DropEvent::DropCancelled(_)
             | DropEvent::StockAdjusted(_) => Err(CannotApply("the event is about no hold")),
         }
+    }
+}
+
+impl Table for Holds {
+    const NAME: &'static str = "holds";
+    const KEY_COLUMNS: &'static [&'static str] = &["hold_id"];
+    const ROW_COLUMNS: &'static [&'static str] = &[
+        "drop_id",
+        "buyer",
+        "quantity",
+        "status",
+        "placed_at",
+        "expires_at",
+        "resolved_at",
+        "purchase_id",
+        "total",
+    ];
+
+    fn starts(event: &DropEvent) -> bool {
+        matches!(event, DropEvent::HoldPlaced(_))
     }
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::CannotApply;
 use crate::fold::{Fact, Fold};
+use crate::table::Table;
 
 /// The projection `live_stock`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -43,20 +44,6 @@ pub struct LiveStockRow {
 }
 
 impl Fold for LiveStock {
-    const NAME: &'static str = "live_stock";
-    const KEY_COLUMNS: &'static [&'static str] = &["drop_id"];
-    const ROW_COLUMNS: &'static [&'static str] = &[
-        "terms",
-        "terms_version",
-        "scheduled_at",
-        "cancelled_at",
-        "total",
-        "available",
-        "held",
-        "sold",
-        "expired",
-        "released",
-    ];
     type Key = DropKey;
     type Row = LiveStockRow;
 
@@ -84,6 +71,27 @@ impl Fold for LiveStock {
         let mut row = row.ok_or(CannotApply("the drop was never scheduled"))?;
         change(&mut row, fact.event)?;
         Ok(row)
+    }
+}
+
+impl Table for LiveStock {
+    const NAME: &'static str = "live_stock";
+    const KEY_COLUMNS: &'static [&'static str] = &["drop_id"];
+    const ROW_COLUMNS: &'static [&'static str] = &[
+        "terms",
+        "terms_version",
+        "scheduled_at",
+        "cancelled_at",
+        "total",
+        "available",
+        "held",
+        "sold",
+        "expired",
+        "released",
+    ];
+
+    fn starts(event: &DropEvent) -> bool {
+        matches!(event, DropEvent::DropScheduled(_))
     }
 }
 

@@ -2,27 +2,30 @@
 //!
 //! Promise: every event reaches the table exactly once, in order, through any crash. One process runs it at a time, for it
 //! holds the checkpoint's row while it works. An event that cannot be applied stops it at that position, loudly.
-//! Limit: rows trail the log; who must see their own write reads the views in memory.
+//! Limit: rows trail the log by a step or two, some [`STEP_EVERY`]; who must see their own write reads the views in memory.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use domain::values::Position;
 use infrastructure::error::LogError;
 use infrastructure::feed::{Committed, Feed};
-use infrastructure::log::EventLog;
+use infrastructure::log::{EventLog, Head};
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::error::ProjectionError;
 use crate::fold::{Fold, Placed};
-use crate::table::{self, ByKey};
+use crate::table::{self, ByKey, Table};
 
 /// Events folded in one transaction, about.
 const STEP_EVENTS: usize = 5_000;
+/// The shortest time from one step to the next: a row that changes often is written once a step, not once a change.
+pub const STEP_EVERY: Duration = Duration::from_millis(40);
 /// How soon to look again when another process runs this projection, or when the head moved unheard.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
@@ -45,14 +48,22 @@ pub struct Runner<L> {
 
 /// What one step came to.
 enum Step {
+    /// To this position; there may be more.
     Advanced(Position),
     AtHead(Position),
     RunElsewhere,
 }
 
+/// The rows that the last step wrote, which the next one is likely to change again.
+#[derive(Debug, Default)]
+struct LastStep<F: Fold> {
+    checkpoint: Position,
+    rows: ByKey<F>,
+}
+
 /// When to take the next step.
 enum Next {
-    Now,
+    Soon,
     WhenWoken,
     Later,
     Never,
@@ -66,32 +77,38 @@ impl<L: EventLog> Runner<L> {
     }
 
     /// Runs `F` until `stop`, or until an event cannot be applied.
-    pub async fn run<F: Fold + Clone>(
+    pub async fn run<F: Table + Clone>(
         self,
         progress: watch::Sender<Progress>,
         stop: CancellationToken,
     ) {
         let mut head = self.feed.watch();
+        let mut last = LastStep::<F>::default();
         while !stop.is_cancelled() {
-            let outcome = self.step::<F>().await;
-            match self.note::<F>(outcome, &progress).await {
-                Next::Now => {}
-                Next::Never => return,
-                Next::WhenWoken => tokio::select! {
-                    () = stop.cancelled() => {}
-                    _ = head.changed() => {}
-                    () = sleep(LOOK_AGAIN) => {}
-                },
-                Next::Later => tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = sleep(LOOK_AGAIN) => {}
-                },
+            let next_step = Instant::now() + STEP_EVERY;
+            head.mark_unchanged();
+            let outcome = self.step(&mut last).await;
+            let next = self.note::<F>(outcome, &progress).await;
+            if matches!(next, Next::Never) {
+                return;
             }
+            let rest = async {
+                wait(next, &mut head).await;
+                if !self.is_far_behind(last.checkpoint) {
+                    sleep_until(next_step).await;
+                }
+            };
+            stop.run_until_cancelled(rest).await;
         }
     }
 
+    fn is_far_behind(&self, checkpoint: Position) -> bool {
+        let behind = self.feed.head().position.0.saturating_sub(checkpoint.0);
+        behind > STEP_EVENTS as u64
+    }
+
     /// Tells the world what a step came to, and decides when to take the next.
-    async fn note<F: Fold>(
+    async fn note<F: Table>(
         &self,
         outcome: Result<Step, ProjectionError>,
         progress: &watch::Sender<Progress>,
@@ -102,7 +119,7 @@ impl<L: EventLog> Runner<L> {
                     checkpoint,
                     stopped: None,
                 });
-                Next::Now
+                Next::Soon
             }
             Ok(Step::AtHead(checkpoint)) => {
                 progress.send_replace(Progress {
@@ -131,7 +148,10 @@ impl<L: EventLog> Runner<L> {
         }
     }
 
-    async fn step<F: Fold + Clone>(&self) -> Result<Step, ProjectionError> {
+    async fn step<F: Table + Clone>(
+        &self,
+        last: &mut LastStep<F>,
+    ) -> Result<Step, ProjectionError> {
         let tables = |source| ProjectionError::Tables {
             name: F::NAME,
             source,
@@ -148,24 +168,32 @@ impl<L: EventLog> Runner<L> {
             .after(&self.log, checkpoint, STEP_EVENTS)
             .await
             .map_err(unreadable::<F>)?;
-        let Some(last) = batches.last().map(|batch| batch.head.position) else {
+        let Some(reached) = batches.last().map(|batch| batch.head.position) else {
             return Ok(Step::AtHead(checkpoint));
         };
-        let changed = fold::<F>(&mut transaction, &batches).await?;
-        let rows: Vec<&Placed<F>> = changed.values().collect();
-        if !rows.is_empty() {
-            table::save::<F>(&mut transaction, &rows)
+        if last.checkpoint != checkpoint {
+            // Another process ran this projection meanwhile.
+            *last = LastStep::default();
+        }
+        let rows = fold::<F>(&mut transaction, &batches, &last.rows).await?;
+        let changed: Vec<&Placed<F>> = rows.values().collect();
+        if !changed.is_empty() {
+            table::save::<F>(&mut transaction, &changed)
                 .await
                 .map_err(tables)?;
         }
-        move_checkpoint::<F>(&mut transaction, last)
+        move_checkpoint::<F>(&mut transaction, reached)
             .await
             .map_err(tables)?;
         transaction.commit().await.map_err(tables)?;
-        Ok(Step::Advanced(last))
+        *last = LastStep {
+            checkpoint: reached,
+            rows,
+        };
+        Ok(Step::Advanced(reached))
     }
 
-    async fn note_stop<F: Fold>(&self, stopped: &ProjectionError) {
+    async fn note_stop<F: Table>(&self, stopped: &ProjectionError) {
         let noted = sqlx::query(
             "UPDATE projection_checkpoints SET stopped = $2, updated_at = now() WHERE name = $1",
         )
@@ -184,7 +212,7 @@ impl<L: EventLog> Runner<L> {
 }
 
 /// An event that cannot be read stops a projection like one that cannot be applied.
-fn unreadable<F: Fold>(error: LogError) -> ProjectionError {
+fn unreadable<F: Table>(error: LogError) -> ProjectionError {
     match error {
         LogError::Corrupt { position, reason } => ProjectionError::Stopped {
             name: F::NAME,
@@ -198,24 +226,51 @@ fn unreadable<F: Fold>(error: LogError) -> ProjectionError {
     }
 }
 
-/// The rows that `batches` change, as they are afterwards.
-async fn fold<F: Fold>(
+async fn wait(next: Next, head: &mut watch::Receiver<Head>) {
+    match next {
+        Next::Soon | Next::Never => {}
+        Next::Later => sleep(LOOK_AGAIN).await,
+        Next::WhenWoken => tokio::select! {
+            _ = head.changed() => {}
+            () = sleep(LOOK_AGAIN) => {}
+        },
+    }
+}
+
+/// The rows that `batches` change, as they are afterwards. Only what is neither in `known` nor started here is loaded.
+async fn fold<F: Table + Clone>(
     connection: &mut PgConnection,
-    batches: &[std::sync::Arc<Committed>],
+    batches: &[Arc<Committed>],
+    known: &ByKey<F>,
 ) -> Result<ByKey<F>, ProjectionError> {
     let events = || batches.iter().flat_map(|batch| &batch.events);
-    let mut keys: Vec<F::Key> = events().filter_map(|event| F::key(event.into())).collect();
-    keys.sort_unstable();
-    keys.dedup();
-    if keys.is_empty() {
-        return Ok(BTreeMap::new());
+    let mut rows = ByKey::<F>::new();
+    let mut missing = BTreeSet::new();
+    let mut met = BTreeSet::new();
+    for event in events() {
+        let Some(key) = F::key(event.into()) else {
+            continue;
+        };
+        if !met.insert(key) || F::starts(&event.event) {
+            continue;
+        }
+        match known.get(&key) {
+            Some(placed) => drop(rows.insert(key, placed.clone())),
+            None => drop(missing.insert(key)),
+        }
     }
-    let mut rows = table::load::<F>(connection, &keys)
-        .await
-        .map_err(|source| ProjectionError::Tables {
+    if !missing.is_empty() {
+        let missing: Vec<F::Key> = missing.into_iter().collect();
+        let tables = |source| ProjectionError::Tables {
             name: F::NAME,
             source,
-        })?;
+        };
+        rows.extend(
+            table::load::<F>(connection, &missing)
+                .await
+                .map_err(tables)?,
+        );
+    }
     for event in events() {
         let Some(key) = F::key(event.into()) else {
             continue;
@@ -238,7 +293,7 @@ async fn fold<F: Fold>(
     Ok(rows)
 }
 
-async fn lock_checkpoint<F: Fold>(
+async fn lock_checkpoint<F: Table>(
     connection: &mut PgConnection,
 ) -> Result<Option<Position>, sqlx::Error> {
     sqlx::query(
@@ -256,7 +311,7 @@ async fn lock_checkpoint<F: Fold>(
     Ok(position.map(|position| Position(position.unsigned_abs())))
 }
 
-async fn move_checkpoint<F: Fold>(
+async fn move_checkpoint<F: Table>(
     connection: &mut PgConnection,
     position: Position,
 ) -> Result<(), sqlx::Error> {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::CannotApply;
 use crate::fold::{Fact, Fold};
+use crate::table::Table;
 
 /// The projection `sales_timeline`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -34,9 +35,6 @@ pub struct Moved {
 }
 
 impl Fold for SalesTimeline {
-    const NAME: &'static str = "sales_timeline";
-    const KEY_COLUMNS: &'static [&'static str] = &["drop_id", "minute"];
-    const ROW_COLUMNS: &'static [&'static str] = &["held", "sold", "expired", "released"];
     type Key = MinuteKey;
     type Row = Moved;
 
@@ -71,4 +69,10 @@ impl Fold for SalesTimeline {
         }
         Ok(moved)
     }
+}
+
+impl Table for SalesTimeline {
+    const NAME: &'static str = "sales_timeline";
+    const KEY_COLUMNS: &'static [&'static str] = &["drop_id", "minute"];
+    const ROW_COLUMNS: &'static [&'static str] = &["held", "sold", "expired", "released"];
 }

@@ -4,10 +4,27 @@
 
 use std::collections::BTreeMap;
 
+use domain::DropEvent;
 use serde::Serialize;
 use sqlx::PgConnection;
 
 use crate::fold::{Fold, Placed};
+
+/// A projection that is kept in a table, whose columns are the fields of its key, of its row, and `position`.
+pub trait Table: Fold {
+    /// The projection's name, and its table's.
+    const NAME: &'static str;
+    /// The columns of the key, in order.
+    const KEY_COLUMNS: &'static [&'static str];
+    /// The columns of the row, in order.
+    const ROW_COLUMNS: &'static [&'static str];
+
+    /// Whether this event is the first of its row, so that there is no row to load. That there is none is the
+    /// aggregate's promise; `audit verify` checks it.
+    fn starts(_: &DropEvent) -> bool {
+        false
+    }
+}
 
 /// Rows by key.
 pub type ByKey<F> = BTreeMap<<F as Fold>::Key, Placed<F>>;
@@ -16,7 +33,7 @@ pub type ByKey<F> = BTreeMap<<F as Fold>::Key, Placed<F>>;
 ///
 /// # Errors
 /// [`sqlx::Error`].
-pub async fn load<F: Fold>(
+pub async fn load<F: Table>(
     connection: &mut PgConnection,
     keys: &[F::Key],
 ) -> Result<ByKey<F>, sqlx::Error> {
@@ -40,7 +57,7 @@ pub async fn load<F: Fold>(
 ///
 /// # Errors
 /// [`sqlx::Error`]; among others when a row breaks a `CHECK` of its table.
-pub async fn save<F: Fold>(
+pub async fn save<F: Table>(
     connection: &mut PgConnection,
     rows: &[&Placed<F>],
 ) -> Result<(), sqlx::Error> {
@@ -70,7 +87,7 @@ pub async fn save<F: Fold>(
 ///
 /// # Errors
 /// [`sqlx::Error`].
-pub async fn load_all<F: Fold>(connection: &mut PgConnection) -> Result<ByKey<F>, sqlx::Error> {
+pub async fn load_all<F: Table>(connection: &mut PgConnection) -> Result<ByKey<F>, sqlx::Error> {
     let sql = format!("SELECT row_to_json(t)::text FROM {} t", F::NAME);
     let found: Vec<String> = sqlx::query_scalar(&sql).fetch_all(connection).await?;
     found

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::CannotApply;
 use crate::fold::{Fact, Fold};
+use crate::table::Table;
 
 /// The projection `top_purchasers`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,9 +31,6 @@ pub struct PurchaserRow {
 }
 
 impl Fold for TopPurchasers {
-    const NAME: &'static str = "top_purchasers";
-    const KEY_COLUMNS: &'static [&'static str] = &["drop_id", "buyer"];
-    const ROW_COLUMNS: &'static [&'static str] = &["quantity", "last_purchased_at"];
     type Key = BuyerKey;
     type Row = PurchaserRow;
 
@@ -62,4 +60,10 @@ impl Fold for TopPurchasers {
             last_purchased_at: event.purchased_at,
         })
     }
+}
+
+impl Table for TopPurchasers {
+    const NAME: &'static str = "top_purchasers";
+    const KEY_COLUMNS: &'static [&'static str] = &["drop_id", "buyer"];
+    const ROW_COLUMNS: &'static [&'static str] = &["quantity", "last_purchased_at"];
 }

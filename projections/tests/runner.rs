@@ -19,7 +19,7 @@ use projections::holds::Holds;
 use projections::live_stock::LiveStock;
 use projections::runner::{Progress, Runner};
 use projections::sales_timeline::SalesTimeline;
-use projections::table::{ByKey, load_all};
+use projections::table::{ByKey, Table, load_all};
 use projections::top_purchasers::TopPurchasers;
 use sqlx::PgPool;
 use tokio::sync::watch;
@@ -70,7 +70,7 @@ impl World {
         }));
     }
 
-    fn run<F: Fold + Clone>(&self) -> (watch::Receiver<Progress>, CancellationToken) {
+    fn run<F: Table + Clone>(&self) -> (watch::Receiver<Progress>, CancellationToken) {
         let (sender, progress) = watch::channel(Progress::default());
         let stop = CancellationToken::new();
         let runner = Runner::new(self.pool.clone(), self.log.clone(), self.feed.clone());
@@ -78,7 +78,7 @@ impl World {
         (progress, stop)
     }
 
-    async fn run_to_head<F: Fold + Clone>(&self) {
+    async fn run_to_head<F: Table + Clone>(&self) {
         let (mut progress, stop) = self.run::<F>();
         let head = self.log.head().await.unwrap().position;
         progress
@@ -88,7 +88,7 @@ impl World {
         stop.cancel();
     }
 
-    async fn table<F: Fold>(&self) -> ByKey<F> {
+    async fn table<F: Table>(&self) -> ByKey<F> {
         load_all::<F>(&mut self.pool.acquire().await.unwrap())
             .await
             .unwrap()
