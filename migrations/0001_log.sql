@@ -31,7 +31,7 @@ CREATE TABLE events (
     payload        json                         NOT NULL,
     metadata       json                         NOT NULL,
     -- The place in the whole log: dense, in commit order, from 1.
-    position       bigint                       NOT NULL UNIQUE,
+    position       bigint CHECK (position > 0)  NOT NULL UNIQUE,
     recorded_at    timestamptz                  NOT NULL,
     hash           bytea                        NOT NULL,
     -- Personal data that the payload only commits to. Outside the chain, so that it can be erased.
@@ -54,12 +54,25 @@ VALUES (0, decode(repeat('00', 32), 'hex'), 'epoch');
 CREATE FUNCTION place_stock_event() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     head log_head%ROWTYPE;
+    last_sequence bigint;
 BEGIN
+    -- From here to its commit, everybody else waits for this program: it must not fall asleep meanwhile.
+    PERFORM set_config('idle_in_transaction_session_timeout', '2000', true);
     IF NEW.aggregate_type = 'Drop' THEN
         -- Raises for what is no UUID: such a stream could never be followed.
         NEW.aggregate_id := (NEW.aggregate_id::uuid)::text;
     END IF;
     SELECT * INTO STRICT head FROM log_head FOR UPDATE;
+    SELECT coalesce(max(sequence), 0) INTO last_sequence
+      FROM events WHERE aggregate_type = NEW.aggregate_type AND aggregate_id = NEW.aggregate_id;
+    IF NEW.sequence <> last_sequence + 1 THEN
+        -- What stock programs take for a conflict, and answer by reading again.
+        RAISE EXCEPTION 'stream % is at sequence %, so % cannot follow', NEW.aggregate_id, last_sequence, NEW.sequence
+            USING ERRCODE = 'unique_violation';
+    END IF;
+    -- Outer white space is no part of a JSON value, and would be lost on the way to an auditor.
+    NEW.payload := btrim(NEW.payload::text, E' \t\r\n')::json;
+    NEW.metadata := btrim(NEW.metadata::text, E' \t\r\n')::json;
     NEW.position := head.position + 1;
     NEW.recorded_at := greatest(date_trunc('milliseconds', clock_timestamp()), head.recorded_at);
     NEW.hash := event_hash(head.hash, NEW.position, NEW.recorded_at, NEW.aggregate_type, NEW.aggregate_id,
@@ -71,6 +84,20 @@ $$;
 
 CREATE TRIGGER place_stock_event BEFORE INSERT ON events
     FOR EACH ROW WHEN (NEW.position IS NULL) EXECUTE FUNCTION place_stock_event();
+
+-- No event stands beyond the head: one placed there by hand would stop every later append, and could not be removed.
+CREATE FUNCTION refuse_beyond_head() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT 1 FROM fresh JOIN log_head ON fresh.position > log_head.position) THEN
+        RAISE EXCEPTION 'an event must not stand beyond the head of the log: leave its position to the database'
+            USING ERRCODE = 'restrict_violation';
+    END IF;
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER refuse_beyond_head AFTER INSERT ON events
+    REFERENCING NEW TABLE AS fresh FOR EACH STATEMENT EXECUTE FUNCTION refuse_beyond_head();
 
 -- Append-only, by the database and not by habit. The one exception: personal data may be erased.
 CREATE FUNCTION refuse_rewriting() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -113,3 +140,19 @@ CREATE TRIGGER refuse_moving_back BEFORE UPDATE OR DELETE ON log_head
     FOR EACH ROW EXECUTE FUNCTION refuse_moving_back();
 CREATE TRIGGER refuse_truncating BEFORE TRUNCATE ON log_head
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_rewriting();
+
+-- These guard even where replication would switch ordinary triggers off.
+ALTER TABLE events ENABLE ALWAYS TRIGGER place_stock_event;
+ALTER TABLE events ENABLE ALWAYS TRIGGER refuse_beyond_head;
+ALTER TABLE events ENABLE ALWAYS TRIGGER refuse_rewriting;
+ALTER TABLE events ENABLE ALWAYS TRIGGER refuse_truncating;
+ALTER TABLE log_head ENABLE ALWAYS TRIGGER refuse_moving_back;
+ALTER TABLE log_head ENABLE ALWAYS TRIGGER refuse_truncating;
+
+-- Keeps idempotency keys from being guessed from their digests in the log. Outside the chain, and in no export.
+CREATE TABLE log_secret (
+    only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    secret   bytea   NOT NULL
+);
+INSERT INTO log_secret (secret)
+VALUES (sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text || gen_random_uuid()::text, 'UTF8')));

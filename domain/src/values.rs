@@ -84,11 +84,14 @@ impl FromStr for Timestamp {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        DateTime::parse_from_rfc3339(text)
-            .map(|at| at.with_timezone(&Utc).into())
-            .map_err(|_| {
-                InvalidValue::new("must be an RFC 3339 time, for example 2026-01-31T18:00:00.000Z")
-            })
+        let at = DateTime::parse_from_rfc3339(text).map_err(|_| {
+            InvalidValue::new("must be an RFC 3339 time, for example 2026-01-31T18:00:00.000Z")
+        })?;
+        if (0..=Self::MAX.0).contains(&at.timestamp_millis()) {
+            Ok(at.with_timezone(&Utc).into())
+        } else {
+            Err(InvalidValue::new("must be a time from 1970 to 9999"))
+        }
     }
 }
 
@@ -262,7 +265,7 @@ bounded_number!(
 );
 
 macro_rules! bounded_text {
-    ($(#[$doc:meta])* $name:ident, $min:literal ..= $max:literal, $control:expr) => {
+    ($(#[$doc:meta])* $name:ident, $min:literal ..= $max:literal, $rule:expr) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -277,7 +280,7 @@ macro_rules! bounded_text {
             /// # Errors
             /// [`InvalidValue`] names the bounds, or the kind of character that is not allowed.
             pub fn new(text: &str) -> Result<Self, InvalidValue> {
-                checked_text(text, $min, $max, $control).map(Self)
+                checked_text(text, $min, $max, $rule).map(Self)
             }
 
             /// The text itself.
@@ -302,66 +305,77 @@ macro_rules! bounded_text {
     };
 }
 
-fn no_control(c: char) -> bool {
-    !c.is_control()
+fn one_line(text: &str) -> Result<(), InvalidValue> {
+    no_control(text, |_| false)
 }
 
-fn lines_allowed(c: char) -> bool {
-    !c.is_control() || c == '\n' || c == '\t'
+fn many_lines(text: &str) -> Result<(), InvalidValue> {
+    no_control(text, |c| c == '\n' || c == '\t')
+}
+
+fn no_control(text: &str, except: fn(char) -> bool) -> Result<(), InvalidValue> {
+    if text.chars().any(|c| c.is_control() && !except(c)) {
+        return Err(InvalidValue::new("must not contain control characters"));
+    }
+    Ok(())
+}
+
+fn picture_address(text: &str) -> Result<(), InvalidValue> {
+    one_line(text)?;
+    let starts = ["https://", "http://", "/", "data:image/"];
+    if starts.iter().any(|start| text.starts_with(start)) {
+        return Ok(());
+    }
+    Err(InvalidValue::new(
+        "must be an http or https address, a path on this server, or a data:image/ URL",
+    ))
 }
 
 fn checked_text(
     text: &str,
     min: usize,
     max: usize,
-    allowed: fn(char) -> bool,
+    rule: fn(&str) -> Result<(), InvalidValue>,
 ) -> Result<Box<str>, InvalidValue> {
     let text = text.trim();
-    // Byte length bounds character count from above, so the usual short text is never counted twice.
-    let chars = if text.len() <= max {
-        text.len().min(max)
-    } else {
-        text.chars().count()
-    };
-    if chars < min || chars > max {
+    // Bytes are at least as many as characters, so the usual short text is not counted.
+    let fits = text.len() <= max || text.chars().count() <= max;
+    if text.len() < min || !fits {
         return Err(InvalidValue::new(format!(
             "must have {min} to {max} characters"
         )));
     }
-    if text.chars().all(allowed) {
-        Ok(text.into())
-    } else {
-        Err(InvalidValue::new("must not contain control characters"))
-    }
+    rule(text)?;
+    Ok(text.into())
 }
 
 bounded_text!(
     /// A drop's name, as shoppers read it.
-    DropName, 1..=200, no_control
+    DropName, 1..=200, one_line
 );
 bounded_text!(
     /// A drop's description; line breaks are kept.
-    Description, 0..=5_000, lines_allowed
+    Description, 0..=5_000, many_lines
 );
 bounded_text!(
     /// Where a drop's picture is: an absolute `http(s)` address, a path on this server, or a `data:` URL.
-    ImageUrl, 1..=2_048, no_control
+    ImageUrl, 1..=2_048, picture_address
 );
 bounded_text!(
     /// Why stock was adjusted.
-    Reason, 1..=500, no_control
+    Reason, 1..=500, one_line
 );
 bounded_text!(
     /// The name that a buyer agreed to show to others.
-    DisplayName, 1..=100, no_control
+    DisplayName, 1..=100, one_line
 );
 bounded_text!(
     /// What the shop's payment system calls a payment.
-    PaymentReference, 1..=200, no_control
+    PaymentReference, 1..=200, one_line
 );
 bounded_text!(
     /// What the shop calls a buyer. Two that differ only in case or outer white space are one buyer.
-    BuyerId, 1..=128, no_control
+    BuyerId, 1..=128, one_line
 );
 
 impl BuyerId {

@@ -82,6 +82,12 @@ pub fn decode(stored: &StoredEvent) -> Result<Option<RecordedEvent>, LogError> {
             event.event_type()
         )));
     }
+    if event.event_version() != stored.event_version {
+        let (kind, version) = (&stored.event_type, &stored.event_version);
+        return Err(corrupt(format!(
+            "version {version} of {kind} is not known here"
+        )));
+    }
     let private = stored
         .private
         .as_deref()

@@ -111,7 +111,7 @@ impl Feed {
         let mut events = 0;
         let batches = recent.batches.iter().skip(first).take_while(|batch| {
             let fits = events < limit;
-            events += batch.events.len().max(1);
+            events += weight(batch);
             fits
         });
         Some(batches.cloned().collect())
@@ -124,14 +124,19 @@ impl Feed {
 
 impl Recent {
     fn push(&mut self, committed: Arc<Committed>) {
-        self.events += committed.events.len();
+        self.events += weight(&committed);
         self.batches.push_back(committed);
         while self.events > RECENT_EVENTS {
             let Some(oldest) = self.batches.pop_front() else {
                 break;
             };
-            self.events -= oldest.events.len();
+            self.events -= weight(&oldest);
             self.start = oldest.head.position;
         }
     }
+}
+
+/// A batch of foreign events alone takes room as well.
+fn weight(committed: &Committed) -> usize {
+    committed.events.len().max(1)
 }

@@ -105,6 +105,17 @@ impl PostgresLog {
         }
     }
 
+    /// The random bytes that this log's idempotency keys are digested with.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`].
+    pub async fn secret(&self) -> Result<Vec<u8>, LogError> {
+        sqlx::query_scalar("SELECT secret FROM log_secret")
+            .fetch_one(&self.readers)
+            .await
+            .map_err(unavailable)
+    }
+
     /// The pool that it reads through.
     #[must_use]
     pub const fn pool(&self) -> &PgPool {
@@ -224,7 +235,10 @@ impl Writer {
 }
 
 async fn lock_head(connection: &mut PgConnection) -> Result<PgRow, sqlx::Error> {
-    connection.execute("BEGIN").await?;
+    // Whatever the database defaults to: the lock must see the head that the one before us committed.
+    connection
+        .execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+        .await?;
     sqlx::query("SELECT position, hash, recorded_at FROM log_head FOR UPDATE")
         .fetch_one(connection)
         .await
@@ -320,7 +334,9 @@ fn append_error(error: sqlx::Error) -> AppendError {
         .as_database_error()
         .and_then(|error| error.code())
         .is_some_and(|code| {
-            code.starts_with("22") || code.starts_with("23") || code.starts_with("42")
+            code.starts_with("22")
+                || code.starts_with("23")
+                || (code.starts_with("42") && code != "42P05")
         });
     if is_about_data {
         AppendError::Rejected(error.into())
