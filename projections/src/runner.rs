@@ -175,13 +175,17 @@ impl<L: EventLog> Runner<L> {
             // Another process ran this projection meanwhile.
             *last = LastStep::default();
         }
-        let rows = fold::<F>(&mut transaction, &batches, &last.rows).await?;
-        let changed: Vec<&Placed<F>> = rows.values().collect();
-        if !changed.is_empty() {
-            table::save::<F>(&mut transaction, &changed)
-                .await
-                .map_err(tables)?;
-        }
+        let Folded { rows, started } = fold::<F>(&mut transaction, &batches, &last.rows).await?;
+        let (new, changed): (Vec<_>, Vec<_>) = rows
+            .values()
+            .partition(|placed| started.contains(&placed.key));
+        let refused = |error| unwritable::<F>(checkpoint, error);
+        table::insert::<F>(&mut transaction, &new)
+            .await
+            .map_err(refused)?;
+        table::save::<F>(&mut transaction, &changed)
+            .await
+            .map_err(refused)?;
         move_checkpoint::<F>(&mut transaction, reached)
             .await
             .map_err(tables)?;
@@ -237,21 +241,48 @@ async fn wait(next: Next, head: &mut watch::Receiver<Head>) {
     }
 }
 
+/// A row that its table refuses stops a projection like an event that cannot be applied: somewhere after `checkpoint`.
+fn unwritable<F: Table>(checkpoint: Position, error: sqlx::Error) -> ProjectionError {
+    let database = error.as_database_error();
+    let code = database.and_then(|error| error.code());
+    let is_about_rows = code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"));
+    match database {
+        Some(said) if is_about_rows => ProjectionError::Stopped {
+            name: F::NAME,
+            position: checkpoint.next(),
+            reason: format!("the table refuses a row of this step: {said}"),
+        },
+        Some(_) | None => ProjectionError::Tables {
+            name: F::NAME,
+            source: error,
+        },
+    }
+}
+
+/// What a step comes to: rows as they are afterwards, and which of them it started.
+struct Folded<F: Fold> {
+    rows: ByKey<F>,
+    started: BTreeSet<F::Key>,
+}
+
 /// The rows that `batches` change, as they are afterwards. Only what is neither in `known` nor started here is loaded.
 async fn fold<F: Table + Clone>(
     connection: &mut PgConnection,
     batches: &[Arc<Committed>],
     known: &ByKey<F>,
-) -> Result<ByKey<F>, ProjectionError> {
+) -> Result<Folded<F>, ProjectionError> {
     let events = || batches.iter().flat_map(|batch| &batch.events);
     let mut rows = ByKey::<F>::new();
-    let mut missing = BTreeSet::new();
-    let mut met = BTreeSet::new();
+    let (mut met, mut missing, mut started) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for event in events() {
         let Some(key) = F::key(event.into()) else {
             continue;
         };
-        if !met.insert(key) || F::starts(&event.event) {
+        if !met.insert(key) {
+            continue;
+        }
+        if F::starts(&event.event) {
+            started.insert(key);
             continue;
         }
         match known.get(&key) {
@@ -290,7 +321,7 @@ async fn fold<F: Table + Clone>(
             },
         );
     }
-    Ok(rows)
+    Ok(Folded { rows, started })
 }
 
 async fn lock_checkpoint<F: Table>(

@@ -19,8 +19,7 @@ pub trait Table: Fold {
     /// The columns of the row, in order.
     const ROW_COLUMNS: &'static [&'static str];
 
-    /// Whether this event is the first of its row, so that there is no row to load. That there is none is the
-    /// aggregate's promise; `audit verify` checks it.
+    /// Whether this event is the first of its row: then none is loaded, and the table refuses it if there is one.
     fn starts(_: &DropEvent) -> bool {
         false
     }
@@ -53,6 +52,17 @@ pub async fn load<F: Table>(
         .collect()
 }
 
+/// Inserts rows at keys that have none.
+///
+/// # Errors
+/// [`sqlx::Error`]; among others when there is one, or when a row breaks a `CHECK` of its table.
+pub async fn insert<F: Table>(
+    connection: &mut PgConnection,
+    rows: &[&Placed<F>],
+) -> Result<(), sqlx::Error> {
+    write(connection, rows, "").await
+}
+
 /// Inserts or replaces rows.
 ///
 /// # Errors
@@ -61,20 +71,30 @@ pub async fn save<F: Table>(
     connection: &mut PgConnection,
     rows: &[&Placed<F>],
 ) -> Result<(), sqlx::Error> {
-    let columns = [F::KEY_COLUMNS, F::ROW_COLUMNS, &["position"]].concat();
     let changed = [F::ROW_COLUMNS, &["position"]].concat();
     let set: Vec<String> = changed
         .iter()
         .map(|column| format!("{column} = EXCLUDED.{column}"))
         .collect();
+    let key = F::KEY_COLUMNS.join(", ");
+    let or_replace = format!("ON CONFLICT ({key}) DO UPDATE SET {}", set.join(", "));
+    write(connection, rows, &or_replace).await
+}
+
+async fn write<F: Table>(
+    connection: &mut PgConnection,
+    rows: &[&Placed<F>],
+    on_conflict: &str,
+) -> Result<(), sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let columns = [F::KEY_COLUMNS, F::ROW_COLUMNS, &["position"]].concat();
     let sql = format!(
         "INSERT INTO {table} ({columns}) \
-         SELECT {columns} FROM json_populate_recordset(NULL::{table}, $1::json) \
-         ON CONFLICT ({key}) DO UPDATE SET {set}",
+         SELECT {columns} FROM json_populate_recordset(NULL::{table}, $1::json) {on_conflict}",
         table = F::NAME,
         columns = columns.join(", "),
-        key = F::KEY_COLUMNS.join(", "),
-        set = set.join(", "),
     );
     sqlx::query(&sql)
         .bind(to_json(rows)?)

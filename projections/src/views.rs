@@ -147,6 +147,14 @@ impl Views {
         drops
     }
 
+    /// The ids of the drops that `wanted` picks, without copying any.
+    #[must_use]
+    pub fn drops_where(&self, wanted: impl Fn(&LiveStockRow) -> bool) -> Vec<DropId> {
+        let hot = self.read();
+        let rows = hot.drops.0.values().filter(|placed| wanted(&placed.row));
+        rows.map(|placed| placed.key.drop_id).collect()
+    }
+
     /// One hold.
     #[must_use]
     pub fn hold(&self, hold_id: HoldId) -> Option<HoldView> {

@@ -228,3 +228,23 @@ async fn an_event_that_cannot_be_applied_stops_its_projection_there_and_no_other
     world.run_to_head::<Holds>().await;
     assert_eq!(world.table::<Holds>().await.len(), 2);
 }
+
+#[tokio::test]
+async fn a_row_that_its_table_refuses_stops_its_projection_loudly() {
+    let mut world = World::new().await;
+    world.record(&[drop_opened(5), hold_placed("h1", 1)]).await;
+    world.run_to_head::<Holds>().await;
+    // The same hold once more, as a program without our aggregate might write it.
+    world.record(&[hold_placed("h1", 1)]).await;
+    let (mut progress, _stop) = world.run::<Holds>();
+    let stopped = progress
+        .wait_for(|progress| progress.stopped.is_some())
+        .await
+        .unwrap()
+        .clone();
+    let reason = stopped.stopped.unwrap();
+    assert!(
+        reason.starts_with("projection holds stopped at position 3: the table refuses"),
+        "{reason}"
+    );
+}
