@@ -31,6 +31,8 @@ pub struct Parts {
     pub hub: StreamHub,
     /// Who may do what.
     pub keys: Keys,
+    /// Keeps idempotency keys from being guessed from their digests; the same for every process of this log.
+    pub key_secret: Vec<u8>,
     /// What buyers' tokens are signed with, if they need any.
     pub buyer_secret: Option<DecodingKey>,
     /// How far each projection's table is.
@@ -44,6 +46,12 @@ impl App {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
+    }
+
+    /// What an idempotency key of `resource` is digested with.
+    #[must_use]
+    pub fn key_scope(&self, resource: &[u8]) -> Vec<u8> {
+        [self.key_secret.as_slice(), resource].concat()
     }
 
     /// The server's time.

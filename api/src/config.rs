@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use infrastructure::postgres_cluster::Source;
+use jsonwebtoken::DecodingKey;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -96,6 +97,9 @@ pub enum ConfigError {
         /// Which one.
         name: &'static str,
     },
+    /// Whoever reads the log could sell from it.
+    #[error("the admin key and the auditor key must differ")]
+    SameKeys,
     /// The data directory cannot be used.
     #[error("cannot keep keys in {path}")]
     KeyFile {
@@ -105,6 +109,18 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
+}
+
+/// What buyers' tokens are signed with, if the shop signs any.
+///
+/// # Errors
+/// [`ConfigError::WeakKey`]: an empty or short secret would let anybody be any buyer.
+pub fn buyer_secret(settings: &Settings) -> Result<Option<DecodingKey>, ConfigError> {
+    let Some(secret) = &settings.buyer_secret else {
+        return Ok(None);
+    };
+    Key::new("HOLDFAST_BUYER_SECRET", secret)?;
+    Ok(Some(DecodingKey::from_secret(secret.as_bytes())))
 }
 
 /// A secret, kept as its digest so that comparing takes the same time whatever was guessed.
@@ -155,6 +171,9 @@ impl Keys {
         }
         let admin = given_or_kept(settings.admin_key.as_deref(), &admin_key_file(data_dir))?;
         let auditor = given_or_kept(settings.auditor_key.as_deref(), &auditor_key_file(data_dir))?;
+        if admin == auditor {
+            return Err(ConfigError::SameKeys);
+        }
         Ok(Self {
             admin: Key::new("the admin key", &admin)?,
             auditor: Key::new("the auditor key", &auditor)?,

@@ -110,7 +110,7 @@ pub(crate) async fn create(
     key: IdempotencyKey,
     Body(new): Body<NewDrop>,
 ) -> Result<Response, Problem> {
-    let key = Some(key.within(b"drops")?);
+    let key = Some(key.within(&app.key_scope(b"drops"))?);
     let (terms, total_stock) = new.into_terms()?;
     let request = Request::ScheduleDrop {
         key,
@@ -150,22 +150,10 @@ pub(crate) async fn list(
             .status
             .is_none_or(|status| status == DropStatus::at(&drop.row, now))
     };
-    let all: Vec<DropView> = app.views.drops().into_iter().filter(wanted).collect();
-    let start = match params.starting_after {
-        None => 0,
-        Some(id) => {
-            1 + all
-                .iter()
-                .position(|drop| drop.drop_id == id)
-                .ok_or_else(|| {
-                    Problem::new(
-                        Code::InvalidQuery,
-                        "starting_after names no drop of this list.",
-                    )
-                })?
-        }
-    };
-    let page = &all[start..all.len().min(start + limit)];
+    let rest = listed_after(app.views.drops(), params.starting_after)?;
+    let mut page: Vec<DropView> = rest.filter(wanted).take(limit + 1).collect();
+    let has_more = page.len() > limit;
+    page.truncate(limit);
     let tags: Vec<String> = page.iter().map(|drop| drop_etag(drop, now)).collect();
     let bodies = page.iter().map(|drop| {
         let body = DropBody::new(drop, now);
@@ -175,7 +163,6 @@ pub(crate) async fn list(
             body
         }
     });
-    let has_more = start + page.len() < all.len();
     let body = Page {
         data: bodies.collect(),
         has_more,
@@ -185,6 +172,22 @@ pub(crate) async fn list(
         &etag_of(&(tags, expand, has_more)),
         body,
     ))
+}
+
+/// The drops after the one that the page before ended with, whatever has become of that one since.
+fn listed_after(
+    drops: Vec<DropView>,
+    starting_after: Option<DropId>,
+) -> Result<impl Iterator<Item = DropView>, Problem> {
+    let start = match starting_after {
+        None => 0,
+        Some(id) => {
+            let place = drops.iter().position(|drop| drop.drop_id == id);
+            let unknown = || Problem::new(Code::InvalidQuery, "starting_after names no drop.");
+            place.ok_or_else(unknown)? + 1
+        }
+    };
+    Ok(drops.into_iter().skip(start))
 }
 
 fn expands_purchasers(expand: Option<&str>) -> Result<bool, Problem> {
@@ -228,16 +231,21 @@ pub(crate) async fn read(
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EditedDrop {
+    #[serde(default, deserialize_with = "present")]
     name: Option<DropName>,
     #[serde(default, deserialize_with = "present")]
     description: Option<Option<Description>>,
     #[serde(default, deserialize_with = "present")]
     image_url: Option<Option<ImageUrl>>,
+    #[serde(default, deserialize_with = "present")]
     price: Option<PriceBody>,
+    #[serde(default, deserialize_with = "present")]
     starts_at: Option<Timestamp>,
     #[serde(default, deserialize_with = "present")]
     ends_at: Option<Option<Timestamp>>,
+    #[serde(default, deserialize_with = "present")]
     hold_seconds: Option<HoldSeconds>,
+    #[serde(default, deserialize_with = "present")]
     max_per_hold: Option<Quantity>,
     #[serde(default, deserialize_with = "present")]
     max_per_buyer: Option<Option<BuyerLimit>>,
@@ -245,7 +253,7 @@ pub(crate) struct EditedDrop {
     throttle: Option<Option<ThrottleBody>>,
 }
 
-/// A field that is there: null removes, a value replaces. One that is not there leaves things as they are.
+/// A field that is there: null removes where that can be, a value replaces. One that is not there leaves things as they are.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
@@ -341,7 +349,7 @@ pub(crate) async fn adjust(
     if new.delta == 0 {
         return Err(Problem::invalid("/delta", "must not be zero"));
     }
-    let key = Some(key.within(drop_id.0.as_bytes())?);
+    let key = Some(key.within(&app.key_scope(drop_id.0.as_bytes()))?);
     let request = Request::AdjustStock {
         drop_id,
         key,

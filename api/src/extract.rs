@@ -1,5 +1,7 @@
 //! What handlers take from a request, each refused with a precise problem: bodies, ids, keys, queries.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
@@ -7,6 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use domain::values::{DropId, HoldId, KeyDigest, Position};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use crate::app::App;
 use crate::problem::{Code, Problem};
@@ -14,8 +17,11 @@ use crate::problem::{Code, Problem};
 /// The largest body accepted, in bytes.
 pub const MAX_BODY: usize = 16 * 1024;
 
+/// How long a body may take to arrive.
+const BODY_PATIENCE: Duration = Duration::from_secs(10);
+
 /// How long a reader waits for a position.
-const FRESHNESS_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+const FRESHNESS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A JSON body. Unknown fields are refused by the types themselves.
 #[derive(Debug)]
@@ -57,22 +63,22 @@ impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalBody<T> {
 }
 
 async fn read_body(request: Request, app: &App) -> Result<Bytes, Problem> {
-    Bytes::from_request(request, app)
-        .await
-        .map_err(|rejection| {
-            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                Problem::new(
-                    Code::BodyTooLarge,
-                    format!("A body has at most {MAX_BODY} bytes."),
-                )
-                .with("max_bytes", MAX_BODY)
-            } else {
-                Problem::new(
-                    Code::MalformedJson,
-                    "The body could not be read to its end.",
-                )
-            }
-        })
+    let body = timeout(BODY_PATIENCE, Bytes::from_request(request, app)).await;
+    let too_slow = |_| Problem::new(Code::RequestTimeout, "The body did not arrive in time.");
+    body.map_err(too_slow)?.map_err(|rejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            Problem::new(
+                Code::BodyTooLarge,
+                format!("A body has at most {MAX_BODY} bytes."),
+            )
+            .with("max_bytes", MAX_BODY)
+        } else {
+            Problem::new(
+                Code::MalformedJson,
+                "The body could not be read to its end.",
+            )
+        }
+    })
 }
 
 fn has_json_type(headers: &HeaderMap) -> bool {
@@ -87,6 +93,10 @@ fn has_json_type(headers: &HeaderMap) -> bool {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // An array of the right values would do for a struct, but nobody means it.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(Problem::invalid("", "must be a JSON object"));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let pointer = pointer(error.path());

@@ -34,7 +34,7 @@ pub(crate) async fn place(
     Body(new): Body<NewHold>,
 ) -> Result<Response, Problem> {
     caller.must_be(&new.buyer_id)?;
-    let key = Some(key.within(drop_id.0.as_bytes())?);
+    let key = Some(key.within(&app.key_scope(drop_id.0.as_bytes()))?);
     let one = || Quantity::new(1).map_err(|error| Problem::invalid("/quantity", error.to_string()));
     let quantity = new.quantity.map_or_else(one, Ok)?;
     let request = Request::PlaceHold {

@@ -82,6 +82,12 @@ pub(crate) async fn list(
     Params(LogParams { after, limit }): Params<LogParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    if i64::try_from(after.0).is_err() {
+        return Err(Problem::new(
+            Code::InvalidQuery,
+            "after must be a position.",
+        ));
+    }
     if wants_ndjson(&headers) {
         let body = Body::from_stream(lines(app, after, limit));
         return Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response());
@@ -93,8 +99,9 @@ pub(crate) async fn list(
             format!("limit must be from 1 to {MOST_LISTED}."),
         ));
     }
-    let stored = app.log.read(after, limit).await.map_err(unreadable)?;
+    // The head first: the page then holds at least what its entity tag stands for.
     let head = app.log.head().await.map_err(unreadable)?;
+    let stored = app.log.read(after, limit).await.map_err(unreadable)?;
     let data = stored
         .iter()
         .map(EventBody::try_from)
@@ -156,8 +163,11 @@ fn lines(
         left: limit.unwrap_or(usize::MAX),
     };
     stream::try_unfold(export, |mut export| async move {
-        if export.left == 0 || export.app.stop.is_cancelled() {
+        if export.left == 0 {
             return Ok(None);
+        }
+        if export.app.stop.is_cancelled() {
+            return Err(LogError::Unavailable("the server stops".into()));
         }
         let page = export
             .app

@@ -1,6 +1,7 @@
 //! The pages, and the explanations behind a problem's `type`. All of it is inside the binary; nothing is asked of others.
 
 use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use rust_embed::RustEmbed;
@@ -8,7 +9,7 @@ use rust_embed::RustEmbed;
 use crate::problem::{Code, Problem};
 
 /// What a page may load: only what this server sends, and pictures.
-const POLICY: &str = "default-src 'self'; img-src 'self' data: https:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'";
+const POLICY: &str = "default-src 'self'; img-src 'self' data: https: http:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'";
 
 #[derive(RustEmbed)]
 #[folder = "src/web"]
@@ -20,8 +21,8 @@ pub(crate) async fn storefront() -> Response {
 }
 
 /// `GET /assets/{name}`
-pub(crate) async fn asset(Path(name): Path<String>) -> Response {
-    file(&name)
+pub(crate) async fn asset(path: Result<Path<String>, PathRejection>) -> Response {
+    file(&path.map(|Path(name)| name).unwrap_or_default())
 }
 
 fn file(name: &str) -> Response {
@@ -46,7 +47,8 @@ fn file(name: &str) -> Response {
 }
 
 /// `GET /problems/{code}`: what a problem's `type` leads to.
-pub(crate) async fn problem(Path(name): Path<String>) -> Response {
+pub(crate) async fn problem(path: Result<Path<String>, PathRejection>) -> Response {
+    let name = path.map(|Path(name)| name).unwrap_or_default();
     let Some(code) = Code::ALL.iter().find(|code| code.name() == name) else {
         return Problem::new(Code::NotFound, "There is no problem of this name.").into_response();
     };

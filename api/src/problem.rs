@@ -72,6 +72,8 @@ codes! {
     HoldNotFound = "hold_not_found", NOT_FOUND, "There is no such hold";
     /// The path has no such method.
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The path has no such method";
+    /// The body came too slowly.
+    RequestTimeout = "request_timeout", REQUEST_TIMEOUT, "The request did not arrive in time";
     /// Too few units.
     SoldOut = "sold_out", CONFLICT, "Not enough units are available";
     /// Over a buyer's limit.

@@ -1,16 +1,18 @@
 //! A running server: its parts wired, started in order, and stopped in order.
 //!
 //! Promise: when [`Server::run`] returns after a stop, everybody in flight was answered, every stream was ended, and
-//! everything answered is in the log. Limit: whoever is not done [`GRACE`] after the stop is cut off.
+//! everything answered is in the log. Limit: each step of stopping takes at most [`GRACE`]; whoever is not done by then is
+//! cut off.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use axum::serve::ListenerExt;
 use infrastructure::engine::{self, EngineConfig, EngineError, RandomIds, SystemClock};
 use infrastructure::error::LogError;
 use infrastructure::feed::Feed;
 use infrastructure::log::postgres::PostgresLog;
-use jsonwebtoken::DecodingKey;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use projections::holds::Holds;
 use projections::live_stock::LiveStock;
 use projections::runner::{Progress, Runner};
@@ -18,21 +20,21 @@ use projections::sales_timeline::SalesTimeline;
 use projections::table::Table;
 use projections::top_purchasers::TopPurchasers;
 use projections::views::Views;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::app::{App, Parts};
-use crate::config::{ConfigError, Keys, Settings};
+use crate::config::{ConfigError, Keys, Settings, buyer_secret};
 use crate::database::{Database, DatabaseError};
 use crate::router::router;
 use crate::stream::StreamHub;
 
 /// How long a stopping server waits for those in flight.
-pub const GRACE: Duration = Duration::from_secs(10);
+pub const GRACE: Duration = Duration::from_secs(5);
 
 /// Why a server did not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -85,12 +87,13 @@ impl Server {
     pub async fn start(settings: &Settings) -> Result<Self, ServerError> {
         let address = settings.listen;
         let keys = Keys::load(&settings.keys, &settings.database.data_dir, address)?;
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|source| ServerError::Listen { address, source })?;
+        let buyer_secret = buyer_secret(settings)?;
+        allow_open_files();
+        let listener = listen(address).map_err(|source| ServerError::Listen { address, source })?;
         let address = listener.local_addr().unwrap_or(address);
         let database = Database::open(&settings.database).await?;
         let log = PostgresLog::new(database.pool.clone());
+        let key_secret = log.secret().await.map_err(ServerError::Load)?;
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
 
         let (views, feed) = (Views::default(), Feed::default());
@@ -125,16 +128,13 @@ impl Server {
                 .publish(views.clone(), interval, stopping.clone()),
         );
 
-        let buyer_secret = settings
-            .buyer_secret
-            .as_ref()
-            .map(|secret| DecodingKey::from_secret(secret.as_bytes()));
         let app = App::new(Parts {
             engine: handle,
             views,
             log,
             hub,
             keys,
+            key_secret,
             buyer_secret,
             projections,
             stop: closing.clone(),
@@ -167,40 +167,79 @@ impl Server {
     /// # Errors
     /// [`ServerError`] when the engine stopped by itself.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), ServerError> {
-        let failed = tokio::select! {
+        let ended = tokio::select! {
             () = stop.cancelled() => None,
             ended = &mut self.engine => Some(ended),
         };
-        self.closing.cancel();
-        if timeout(GRACE, &mut self.http).await.is_err() {
-            warn!("some requests were not done in time and are cut off");
-            self.http.abort();
-        }
+        self.stop_serving().await;
         self.stopping.cancel();
-        let ended = match failed {
+        let ended = match ended {
             Some(ended) => Some(ended),
-            None => timeout(GRACE, &mut self.engine).await.ok(),
+            None => self.stop_engine().await,
         };
         if timeout(GRACE, self.followers.join_all()).await.is_err() {
             warn!(
                 "a projection was not done in time; it goes on from its checkpoint at the next start"
             );
         }
-        self.database.close().await;
+        if timeout(GRACE, self.database.close()).await.is_err() {
+            warn!("the database did not let go in time");
+        }
         match ended {
             Some(Ok(outcome)) => Ok(outcome?),
             Some(Err(panic)) => Err(ServerError::Failed(panic)),
-            None => {
-                warn!(
-                    "the event log did not answer in time; what was in flight is known at the next start"
-                );
-                Ok(())
-            }
+            None => Ok(()),
         }
+    }
+
+    async fn stop_serving(&mut self) {
+        self.closing.cancel();
+        if timeout(GRACE, &mut self.http).await.is_err() {
+            warn!("some requests were not done in time and are cut off");
+            self.http.abort();
+        }
+    }
+
+    async fn stop_engine(&mut self) -> Option<Result<Result<(), EngineError>, JoinError>> {
+        let ended = timeout(GRACE, &mut self.engine).await.ok();
+        if ended.is_none() {
+            warn!(
+                "the event log did not answer in time; what was in flight is known at the next start"
+            );
+            self.engine.abort();
+        }
+        ended
+    }
+}
+
+/// Connections that may wait to be accepted: a stampede arrives all at once.
+const LISTEN_BACKLOG: u32 = 4_096;
+
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restart must not wait for the connections of the run before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(LISTEN_BACKLOG)
+}
+
+/// Every buyer and every watcher is an open file: as many as the system allows without asking.
+fn allow_open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        warn!(%error, "cannot raise the number of open files; connections are limited to fewer");
     }
 }
 
 async fn serve(listener: TcpListener, app: App, closing: CancellationToken) {
+    // A small answer must not wait for the one before to be acknowledged.
+    let listener = listener.tap_io(|connection| {
+        let _already_gone = connection.set_nodelay(true);
+    });
     let served =
         axum::serve(listener, router(app)).with_graceful_shutdown(closing.cancelled_owned());
     if let Err(error) = served.await {

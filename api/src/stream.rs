@@ -38,7 +38,7 @@ use crate::render::{DropBody, DropStatus};
 /// Frames that a watcher may lag behind before it is given the present state instead.
 const BACKLOG: usize = 256;
 /// The longest silence on a stream.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+const HEARTBEAT: Duration = Duration::from_secs(10);
 /// The longest time between two looks at the clock for drops that start or end.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
 
@@ -46,6 +46,8 @@ const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 struct Frame {
     drop_id: DropId,
+    /// Up to where the views had followed the log when this was written, or a little before.
+    position: Position,
     bytes: Bytes,
 }
 
@@ -101,10 +103,13 @@ impl StreamHub {
             self.mark_transitions(&views, last_look, now);
             last_look = now;
             for drop_id in std::mem::take(&mut *self.changed()) {
+                // Before the state, so that the state is at least as new as the id says.
+                let position = views.position();
                 if let Some(drop) = views.drop(drop_id) {
                     let frame = Frame {
                         drop_id,
-                        bytes: frame(&drop, views.position(), now),
+                        position,
+                        bytes: frame(&drop, position, now),
                     };
                     // An error means that nobody watches.
                     let _nobody = self.0.sender.try_broadcast(Arc::new(frame));
@@ -116,15 +121,8 @@ impl StreamHub {
 
     /// A drop that starts or ends changes without an event.
     fn mark_transitions(&self, views: &Views, last_look: Timestamp, now: Timestamp) {
-        let turned = |drop: &DropView| {
-            DropStatus::at(&drop.row, last_look) != DropStatus::at(&drop.row, now)
-        };
-        let turned: Vec<DropId> = views
-            .drops()
-            .iter()
-            .filter(|drop| turned(drop))
-            .map(|drop| drop.drop_id)
-            .collect();
+        let turned =
+            views.drops_where(|row| DropStatus::at(row, last_look) != DropStatus::at(row, now));
         self.changed().extend(turned);
     }
 
@@ -219,6 +217,8 @@ struct Watcher {
     app: App,
     watched: Option<HashSet<DropId>>,
     receiver: Receiver<Arc<Frame>>,
+    /// The position that the state sent last was read at. A frame from before it is old news.
+    since: Position,
     waiting: VecDeque<Bytes>,
     heartbeat: tokio::time::Interval,
     _seat: Seat,
@@ -236,6 +236,7 @@ fn events(
         app,
         watched,
         receiver,
+        since: Position::default(),
         waiting: VecDeque::new(),
         heartbeat,
         _seat: seat,
@@ -259,9 +260,9 @@ impl Watcher {
             tokio::select! {
                 () = self.app.stop.cancelled() => return None,
                 received = self.receiver.recv() => match received {
-                    Ok(frame) if self.watches(frame.drop_id) => return Some(frame.bytes.clone()),
+                    Ok(frame) if self.wants(&frame) => return Some(frame.bytes.clone()),
                     Ok(_) => {}
-                    Err(RecvError::Overflowed(_)) => self.send_present_state(),
+                    Err(RecvError::Overflowed(_)) => self.skip_to_now(),
                     Err(RecvError::Closed) => return None,
                 },
                 _ = self.heartbeat.tick() => return Some(Bytes::from_static(b": still here\n\n")),
@@ -269,15 +270,21 @@ impl Watcher {
         }
     }
 
-    fn watches(&self, drop_id: DropId) -> bool {
-        self.watched
-            .as_ref()
-            .is_none_or(|watched| watched.contains(&drop_id))
+    fn wants(&self, frame: &Frame) -> bool {
+        let is_watched = |watched: &HashSet<DropId>| watched.contains(&frame.drop_id);
+        frame.position >= self.since && self.watched.as_ref().is_none_or(is_watched)
+    }
+
+    /// Too slow for every change: forgets what waits, and goes on from the present state.
+    fn skip_to_now(&mut self) {
+        self.receiver = self.app.hub.0.sender.new_receiver();
+        self.send_present_state();
     }
 
     fn send_present_state(&mut self) {
         let now = self.app.now();
         let position = self.app.views.position();
+        self.since = position;
         let drops = match &self.watched {
             Some(watched) => watched
                 .iter()
