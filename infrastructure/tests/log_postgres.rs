@@ -480,3 +480,20 @@ async fn a_missing_position_is_corruption_and_named() {
     intrude(&pool, "DELETE FROM events WHERE position = 1").await;
     assert_corrupt_at(log.read(Position(0), 10).await, 1);
 }
+
+#[tokio::test]
+async fn a_row_that_cannot_be_an_event_is_corruption_and_named() {
+    let pool = fresh_database().await;
+    let log = log_of_two(&pool).await;
+    intrude(&pool, "UPDATE events SET hash = 'short' WHERE position = 2").await;
+    assert_corrupt_at(log.read(Position(0), 10).await, 2);
+    assert_eq!(log.read(Position(0), 1).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_head_that_cannot_be_one_is_corruption() {
+    let pool = fresh_database().await;
+    let log = log_of_two(&pool).await;
+    intrude(&pool, "UPDATE log_head SET hash = 'short'").await;
+    assert_corrupt_at(log.head().await, 2);
+}
