@@ -54,12 +54,23 @@ VALUES (0, decode(repeat('00', 32), 'hex'), 'epoch');
 CREATE FUNCTION place_stock_event() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     head log_head%ROWTYPE;
+    next_in_stream bigint;
 BEGIN
     IF NEW.aggregate_type = 'Drop' THEN
         -- Raises for what is no UUID: such a stream could never be followed.
         NEW.aggregate_id := (NEW.aggregate_id::uuid)::text;
     END IF;
     SELECT * INTO STRICT head FROM log_head FOR UPDATE;
+    IF NEW.aggregate_type = 'Drop' THEN
+        -- Under the head's lock, so nobody adds to the stream meanwhile. Sequences that are taken are left to the primary
+        -- key, whose unique_violation stock programs read as a conflict; a gap would stop every engine that follows.
+        SELECT coalesce(max(sequence), 0) + 1 INTO STRICT next_in_stream
+          FROM events WHERE aggregate_type = NEW.aggregate_type AND aggregate_id = NEW.aggregate_id;
+        IF NEW.sequence > next_in_stream OR NEW.sequence < 1 THEN
+            RAISE EXCEPTION 'the next event of this drop is %, not %', next_in_stream, NEW.sequence
+                USING ERRCODE = 'check_violation';
+        END IF;
+    END IF;
     NEW.position := head.position + 1;
     NEW.recorded_at := greatest(date_trunc('milliseconds', clock_timestamp()), head.recorded_at);
     NEW.hash := event_hash(head.hash, NEW.position, NEW.recorded_at, NEW.aggregate_type, NEW.aggregate_id,

@@ -497,3 +497,18 @@ async fn a_head_that_cannot_be_one_is_corruption() {
     intrude(&pool, "UPDATE log_head SET hash = 'short'").await;
     assert_corrupt_at(log.head().await, 2);
 }
+
+#[tokio::test]
+async fn a_stock_insert_that_leaves_a_gap_in_a_drop_is_turned_away() {
+    let pool = fresh_database().await;
+    let log = PostgresLog::new(pool.clone());
+    let id = Uuid::new_v4().to_string();
+    let mut stock = pool.acquire().await.unwrap();
+    for (sequence, is_next) in [(0, false), (2, false), (1, true), (3, false), (2, true)] {
+        let outcome = insert_as_stock(&mut stock, ("Drop", &id), sequence, "{}", "{}").await;
+        assert_eq!(outcome.is_ok(), is_next, "{sequence}: {outcome:?}");
+    }
+    let events = all(&log).await;
+    assert_eq!(events.len(), 2);
+    assert_is_chain(&events);
+}
