@@ -263,6 +263,28 @@ async fn after_a_restart_overdue_holds_expire_at_once_on_their_original_deadline
     assert_eq!(expired, [(due, restarted), (later, later)]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn two_engines_that_expire_the_same_hold_record_it_once_and_go_on() {
+    let log = Counted::new(MemoryLog::default());
+    let clock = VirtualClock::starting_at(new_year());
+    let (one, other) = (
+        Node::start(&log, clock, 1).await,
+        Node::start(&log, clock, 2).await,
+    );
+    let drop_id = one.scheduled(schedule("drop", 3, 1)).await;
+    let held = one.ask(hold(drop_id, "k", "ann", 1)).await.unwrap();
+    pass(500).await;
+    clock.sleep_until(held.at.plus_seconds(1)).await;
+    pass(500).await;
+    assert_eq!(
+        kinds(&log.log.snapshot()),
+        ["DropScheduled", "HoldPlaced", "HoldExpired"]
+    );
+    assert_eq!(one.feed.head(), other.feed.head());
+    one.ask(hold(drop_id, "k2", "ann", 1)).await.unwrap();
+    other.ask(hold(drop_id, "k3", "ann", 1)).await.unwrap();
+}
+
 // Lost races.
 
 #[tokio::test(start_paused = true)]
@@ -294,6 +316,28 @@ async fn what_was_decided_on_a_batch_that_failed_never_lands_on_its_own() {
         assert!(matches!(refusal(outcome), Refusal::Ended { .. }));
     }
     assert_eq!(shop.kinds(), ["DropScheduled", "DropCancelled"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_that_waited_behind_a_lost_race_is_answered() {
+    let shop = Shop::open(10_000, 600).await;
+    let turn = shop.log.take_turn().await.unwrap();
+    let first = shop.node.begin(shop.hold("first", 1)).await;
+    let mut asked = vec![];
+    // As many as one batch takes: with the first, one more than can be decided in one turn.
+    for n in 0..1_024 {
+        let (handle, request) = (shop.node.handle.clone(), shop.hold(&format!("k{n}"), 1));
+        asked.push(tokio::spawn(async move { handle.submit(request).await }));
+    }
+    settle().await;
+    shop.stock_adjusts(1);
+    drop(turn);
+    first.await.unwrap().unwrap();
+    for task in asked {
+        task.await.unwrap().unwrap();
+    }
+    let stock = aggregate(&shop.log.snapshot(), shop.drop_id).stock();
+    assert_eq!((stock.held, stock.total), (1_025, 10_001));
 }
 
 #[tokio::test(start_paused = true)]
@@ -733,6 +777,27 @@ async fn a_hold_is_found_by_its_id_after_a_restart() {
     assert_eq!(
         refusal(node.ask(purchase(unknown)).await),
         Refusal::HoldNotFound
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_that_a_stock_program_placed_under_an_id_of_its_own_is_found_and_expires() {
+    let log = MemoryLog::default();
+    let clock = VirtualClock::starting_at(new_year());
+    let node = Node::start(&log, clock, 1).await;
+    let drop_id = DropId(Uuid::from_u128(0xD << 120));
+    stock_program(&log, drop_id, &stock_schedule(9, 60, clock.now()));
+    for stray in 1..=3 {
+        stock_program(&log, drop_id, &stray_hold(stray, 77, 1, clock.now()));
+    }
+    let stray = |n| HoldId(Uuid::from_u128(n));
+    node.ask(purchase(stray(1))).await.unwrap();
+    let next = Node::start(&log, clock, 2).await;
+    next.ask(release(stray(2))).await.unwrap();
+    pass(61_000).await;
+    assert_eq!(
+        kinds(&log.snapshot())[4..],
+        ["PurchaseConfirmed", "HoldReleased", "HoldExpired"]
     );
 }
 

@@ -176,6 +176,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         self.in_flight.is_none() && self.draft.is_empty() && self.backlog.is_empty()
     }
 
+    fn is_live(&self) -> bool {
+        *self.wires.health.borrow() == Health::Live
+    }
+
     fn has_room(&self) -> bool {
         self.draft.requests() < MOST_REQUESTS && self.draft.events() < MOST_EVENTS
     }
@@ -225,13 +229,14 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
     }
 
-    /// Sends the draft to the log if nothing else is on its way there.
+    /// Sends what there is to the log if nothing else is on its way there.
     async fn send_off(&mut self) -> Result<(), EngineError> {
         if self.in_flight.is_some() {
             return Ok(());
         }
-        if self.turns > 0 && !(self.backlog.is_empty() && self.draft.is_empty()) {
-            return self.take_turn().await;
+        // Until nothing waits: one turn takes no more than one batch.
+        while self.turns > 0 && self.is_live() && self.has_work() {
+            self.take_turn().await?;
         }
         self.decide_backlog();
         if self.draft.is_empty() {
@@ -246,6 +251,12 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             outcome,
         });
         Ok(())
+    }
+
+    /// Whether anything waits to be decided or sent, expiries that are due among it.
+    fn has_work(&mut self) -> bool {
+        self.expire_due(self.now());
+        !(self.draft.is_empty() && self.backlog.is_empty())
     }
 
     /// What becomes of a draft once the log has said what it says about its batch.
