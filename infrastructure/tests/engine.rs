@@ -503,6 +503,27 @@ async fn patience_ends_in_undecided_and_the_same_key_finds_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_outage_over_a_deadline_in_a_contended_log_neither_spins_nor_loses_the_expiry() {
+    let log = Counted::new(MemoryLog::default());
+    let clock = VirtualClock::starting_at(new_year());
+    let node = Node::start(&log, clock, 1).await;
+    let drop_id = node.scheduled(schedule("drop", 9, 1)).await;
+    let turn = log.take_turn().await.unwrap();
+    let asked = node.begin(hold(drop_id, "k", "ann", 1)).await;
+    stock_program(&log.log, drop_id, &stock_adjust(1, clock.now()));
+    drop(turn);
+    let held = asked.await.unwrap().unwrap();
+    // From the lost race on, appends are made in turn; and now there is nobody to take a turn from.
+    log.log.take_away();
+    clock.sleep_until(held.at.plus_seconds(3)).await;
+    assert!(matches!(node.handle.health(), Health::Away { .. }));
+    log.log.calm();
+    pass(2_000).await;
+    assert_eq!(kinds(&log.log.snapshot())[3..], ["HoldExpired"]);
+    assert_eq!(node.handle.health(), Health::Live);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_nudge_makes_the_engine_look_at_once() {
     let shop = Shop::open(1, 60).await;
     settle().await;

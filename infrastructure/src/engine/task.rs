@@ -158,7 +158,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
 
     async fn wake(&mut self) -> Wake {
         let has_room = self.has_room();
-        let next_deadline = self.state.next_deadline();
+        // While the log is away nothing can be recorded: a deadline would only be met again and again.
+        let next_deadline = self.state.next_deadline().filter(|_| self.is_live());
         let is_idle = self.is_idle();
         let is_closed = self.wires.requests.is_closed();
         tokio::select! {
@@ -190,6 +191,11 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     }
 
     fn accept(&mut self, (request, reply): Submission) {
+        if !self.is_live() {
+            // It was handed in just before everybody could see that the log is away.
+            let _gone = reply.send(Err(CommandError::Unavailable));
+            return;
+        }
         let entry = Entry::new(request, reply, &mut self.ids);
         self.backlog.push_back(entry);
         while self.has_room() && self.backlog.len() < MOST_REQUESTS {
@@ -237,6 +243,9 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         // Until nothing waits: one turn takes no more than one batch.
         while self.turns > 0 && self.is_live() && self.has_work() {
             self.take_turn().await?;
+        }
+        if !self.is_live() {
+            return Ok(());
         }
         self.decide_backlog();
         if self.draft.is_empty() {
