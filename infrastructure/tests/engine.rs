@@ -524,6 +524,23 @@ async fn an_outage_over_a_deadline_in_a_contended_log_neither_spins_nor_loses_th
 }
 
 #[tokio::test(start_paused = true)]
+async fn deadlines_of_resolved_holds_do_not_keep_the_engine_from_following_the_log() {
+    let shop = Shop::open(100, 1).await;
+    for n in 0..40 {
+        let held = shop.node.held(shop.hold(&format!("k{n}"), 1)).await;
+        shop.node.ask(purchase(held)).await.unwrap();
+        pass(50).await;
+        // Every fifty milliseconds from the second second on, a deadline that means nothing comes up.
+        if n == 30 {
+            break;
+        }
+    }
+    shop.stock_adjusts(1);
+    pass(500).await;
+    assert_eq!(shop.node.feed.head(), shop.log.peek());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_nudge_makes_the_engine_look_at_once() {
     let shop = Shop::open(1, 60).await;
     settle().await;

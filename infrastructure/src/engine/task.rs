@@ -7,7 +7,7 @@ use std::time::Duration;
 use domain::values::{Position, Timestamp};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -71,6 +71,8 @@ pub struct Engine<L, C, I, O> {
     in_flight: Option<InFlight>,
     /// Appends left to be made in turn, because somebody else appends too.
     turns: u32,
+    /// When the log is looked at next, should nothing be appended before.
+    next_look: Instant,
 }
 
 /// A draft on its way to the log. Without events it is only a question: is the head still what this was decided on?
@@ -111,6 +113,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             draft: Draft::default(),
             in_flight: None,
             turns: 0,
+            next_look: Instant::now(),
         }
     }
 
@@ -168,7 +171,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             () = until(&self.clock, next_deadline), if has_room => Wake::Deadline,
             request = self.wires.requests.recv(), if has_room && (!is_closed || is_idle || !self.wires.requests.is_empty()) => Wake::Request(request),
             () = self.wires.nudge.notified(), if is_idle => Wake::Look,
-            () = sleep(self.config.follow_every), if is_idle => Wake::Look,
+            () = sleep_until(self.next_look), if is_idle => Wake::Look,
             () = self.wires.stop.cancelled(), if !is_closed => Wake::Stop,
         }
     }
@@ -299,7 +302,13 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         } else {
             draft.confirmed(self.head)
         };
+        self.know_head();
         answers.give();
+    }
+
+    /// The head that we know is the log's: there is no need to look for a while.
+    fn know_head(&mut self) {
+        self.next_look = Instant::now() + self.config.follow_every;
     }
 
     /// Somebody else appended first: nothing that was decided since stands.
@@ -396,6 +405,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             Ok(head) => self.follow_to(head, Check::Chain).await,
             Err(error) => Err(error),
         };
+        self.know_head();
         match followed {
             Ok(()) => {
                 self.be_live();
