@@ -285,6 +285,34 @@ async fn two_engines_that_expire_the_same_hold_record_it_once_and_go_on() {
     other.ask(hold(drop_id, "k3", "ann", 1)).await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_moves_no_decision_before_the_one_before_it() {
+    let log = MemoryLog::default();
+    let clock = SetClock::starting_at(new_year());
+    let node = Node::start(&log, clock.clone(), 1).await;
+    let drop_id = node.scheduled(schedule("drop", 5, 60)).await;
+    let turn = log.take_turn().await.unwrap();
+    let first = node.begin(hold(drop_id, "first", "ann", 1)).await;
+    clock.set(-30_000);
+    let second = node.begin(hold(drop_id, "second", "bob", 1)).await;
+    drop(turn);
+    let (first, second) = (
+        first.await.unwrap().unwrap(),
+        second.await.unwrap().unwrap(),
+    );
+    assert!(
+        second.at >= first.at,
+        "{} is before {}",
+        second.at,
+        first.at
+    );
+    for recorded in decoded(&log.snapshot()) {
+        if let DropEvent::HoldPlaced(event) = &recorded.event {
+            assert_eq!(event.placed_at, recorded.recorded_at);
+        }
+    }
+}
+
 // Lost races.
 
 #[tokio::test(start_paused = true)]

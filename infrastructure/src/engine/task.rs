@@ -71,6 +71,8 @@ pub struct Engine<L, C, I, O> {
     in_flight: Option<InFlight>,
     /// Appends left to be made in turn, because somebody else appends too.
     turns: u32,
+    /// The latest time that anything was decided at.
+    latest: Timestamp,
     /// When the log is looked at next, should nothing be appended before.
     next_look: Instant,
 }
@@ -113,6 +115,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             draft: Draft::default(),
             in_flight: None,
             turns: 0,
+            latest: Timestamp::default(),
             next_look: Instant::now(),
         }
     }
@@ -148,7 +151,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                         self.settle(draft, batch, outcome).await?;
                     }
                 }
-                Wake::Deadline => self.expire_due(self.now()),
+                Wake::Deadline => self.expire_due(),
                 Wake::Request(Some(submission)) => self.accept(submission),
                 Wake::Look => self.look().await?,
                 Wake::Stop => self.wires.requests.close(),
@@ -188,9 +191,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         self.draft.requests() < MOST_REQUESTS && self.draft.events() < MOST_EVENTS
     }
 
-    /// Now, never before what the log holds already.
-    fn now(&self) -> Timestamp {
-        self.clock.now().max(self.head.recorded_at)
+    /// Now; never before what the log holds already, nor, should the clock be set back, before an earlier decision.
+    fn now(&mut self) -> Timestamp {
+        self.latest = self.latest.max(self.clock.now()).max(self.head.recorded_at);
+        self.latest
     }
 
     fn accept(&mut self, (request, reply): Submission) {
@@ -216,20 +220,22 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     /// Decides what waits, after what is overdue, as far as the draft has room.
     fn decide_backlog(&mut self) {
         while self.has_room() {
-            let now = self.now();
-            self.expire_due(now);
+            self.expire_due();
             if !self.has_room() {
                 return;
             }
             let Some(entry) = self.backlog.pop_front() else {
                 return;
             };
+            // The instant up to which holds have just been expired.
+            let now = self.latest;
             self.draft.decide(&mut self.state, entry, now);
         }
     }
 
-    /// Records every hold that is over at `now`, as far as the draft has room.
-    fn expire_due(&mut self, now: Timestamp) {
+    /// Records every hold that is over by now, as far as the draft has room.
+    fn expire_due(&mut self) {
+        let now = self.now();
         while self.has_room() {
             let Some((drop_id, hold_id)) = self.state.next_overdue(now) else {
                 return;
@@ -267,7 +273,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
 
     /// Whether anything waits to be decided or sent, expiries that are due among it.
     fn has_work(&mut self) -> bool {
-        self.expire_due(self.now());
+        self.expire_due();
         !(self.draft.is_empty() && self.backlog.is_empty())
     }
 
