@@ -601,6 +601,40 @@ async fn stops_with(shop: Shop, corrupted: Position) {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_event_whose_hash_does_not_follow_stops_the_engine() {
+    let shop = Shop::open(9, 60).await;
+    shop.stock_adjusts(1);
+    shop.stock_adjusts(2);
+    shop.log.tamper(|events| events[2].payload.push(' '));
+    stops_with(shop, Position(3)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_history_that_changed_at_the_head_stops_the_engine() {
+    let shop = Shop::open(9, 60).await;
+    shop.log.tamper(|events| events[0].hash.0[0] ^= 1);
+    stops_with(shop, Position(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_history_that_grew_shorter_stops_the_engine() {
+    let shop = Shop::open(9, 60).await;
+    shop.node.ask(shop.hold("k0", 1)).await.unwrap();
+    shop.log.tamper(|events| drop(events.pop()));
+    stops_with(shop, Position(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_cannot_be_read_stops_the_engine() {
+    let shop = Shop::open(9, 60).await;
+    let mut unreadable = sample("", 2);
+    unreadable.aggregate_type = "Drop".into();
+    unreadable.aggregate_id = shop.drop_id.to_string();
+    shop.log.append_stock(unreadable);
+    stops_with(shop, Position(2)).await;
+}
+
 /// An event that no history of this drop can contain: it holds more than there is.
 fn oversold(shop: &Shop) -> StoredEvent {
     let history = shop.log.snapshot();
@@ -624,9 +658,49 @@ async fn events_of_other_streams_are_passed_over() {
 // Shutdown.
 
 #[tokio::test(start_paused = true)]
+async fn stopping_answers_what_is_in_flight_and_what_waits_and_takes_nothing_new() {
+    let shop = Shop::open(9, 60).await;
+    let turn = shop.log.take_turn().await.unwrap();
+    let asked = [
+        shop.node.begin(shop.hold("in-flight", 1)).await,
+        shop.node.begin(shop.hold("drafted", 1)).await,
+        shop.node.begin(shop.hold("drafted-too", 1)).await,
+    ];
+    shop.node.ask_to_stop();
+    settle().await;
+    let late = shop.node.ask(shop.hold("late", 1)).await.unwrap_err();
+    assert_eq!(late, CommandError::Unavailable);
+    drop(turn);
+    for task in asked {
+        task.await.unwrap().unwrap();
+    }
+    let handle = shop.node.handle.clone();
+    shop.node.stopped().await.unwrap();
+    assert!(matches!(handle.health(), Health::Stopped { .. }));
+    assert_eq!(shop.log.snapshot().len(), 1 + 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_engine_at_rest_stops_when_asked() {
     let shop = Shop::open(9, 60).await;
     shop.node.stop().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crashed_engine_leaves_its_callers_undecided_and_its_handle_stopped() {
+    let shop = Shop::open(9, 60).await;
+    let turn = shop.log.take_turn().await.unwrap();
+    let asked = shop.node.begin(shop.hold("k", 1)).await;
+    let handle = shop.node.handle.clone();
+    shop.node.crash().await;
+    assert_eq!(asked.await.unwrap().unwrap_err(), CommandError::Undecided);
+    assert!(matches!(handle.health(), Health::Stopped { .. }));
+    drop(turn);
+    // What it had sent lands all the same; the next engine finds it.
+    settle().await;
+    let next = Node::start(&shop.log, shop.clock, 2).await;
+    let again = next.ask(hold(shop.drop_id, "k", "k", 1)).await.unwrap();
+    assert!(again.is_replay());
 }
 
 // Buyers.

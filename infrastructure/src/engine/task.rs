@@ -137,7 +137,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 error = stopped as &dyn std::error::Error,
                 "the engine stopped"
             );
-            let reason = stopped.to_string();
+            let reason = with_causes(stopped);
             self.wires.health.send_replace(Health::Stopped { reason });
         }
         outcome
@@ -510,6 +510,20 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     }
 }
 
+impl<L, C, I, O> Drop for Engine<L, C, I, O> {
+    /// However the engine ends, by being asked to, by a panic, or with its runtime: nobody should believe that it is live.
+    fn drop(&mut self) {
+        self.wires.health.send_if_modified(|health| {
+            let is_news = !matches!(health, Health::Stopped { .. });
+            if is_news {
+                let reason = "the engine has ended".to_owned();
+                *health = Health::Stopped { reason };
+            }
+            is_news
+        });
+    }
+}
+
 /// How much of what is read back is recomputed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Check {
@@ -524,6 +538,12 @@ fn broken(position: Position, reason: &str) -> LogError {
         position,
         reason: reason.to_owned(),
     }
+}
+
+/// An error and what caused it, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }
 
 async fn landed(in_flight: &mut Option<InFlight>) -> Result<(), AppendError> {
