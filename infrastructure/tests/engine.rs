@@ -647,6 +647,37 @@ fn oversold(shop: &Shop) -> StoredEvent {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_event_that_history_cannot_contain_stops_the_engine() {
+    let shop = Shop::open(9, 60).await;
+    shop.log.append_stock(oversold(&shop));
+    stops_with(shop, Position(2)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_history_cannot_contain_is_named_when_the_log_is_loaded() {
+    let shop = Shop::open(9, 60).await;
+    shop.log.append_stock(oversold(&shop));
+    let loaded = Node::load(&shop.log, shop.clock, 2, EngineConfig::default()).await;
+    match loaded.map(|_| ()) {
+        Err(LogError::Corrupt { position, .. }) => assert_eq!(position, Position(2)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_in_a_stream_stops_the_engine() {
+    let shop = Shop::open(9, 60).await;
+    let history = shop.log.snapshot();
+    let more = aggregate(&history, shop.drop_id)
+        .decide(&stock_adjust(1, shop.clock.now()))
+        .unwrap();
+    let mut event = stock_event(&history, shop.drop_id, &more.events[0]);
+    event.sequence = event.sequence.next();
+    shop.log.append_stock(event);
+    stops_with(shop, Position(2)).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn events_of_other_streams_are_passed_over() {
     let shop = Shop::open(9, 60).await;
     shop.log.append_stock(sample("somebody else's", 1));

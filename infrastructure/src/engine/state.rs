@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use domain::drop::{Hold, HoldStatus};
 use domain::private::Private;
-use domain::values::{DisplayName, DropId, HoldId, KeyDigest, Pseudonym, Timestamp};
+use domain::values::{DisplayName, DropId, HoldId, KeyDigest, Pseudonym, Sequence, Timestamp};
 use domain::{DropAggregate, DropEvent};
 
 use super::deadlines::Deadlines;
@@ -68,6 +68,13 @@ pub(super) struct State {
 impl State {
     pub(super) fn drop(&self, drop_id: DropId) -> Option<&DropState> {
         self.slots.get(&drop_id).map(|&slot| self.at(slot))
+    }
+
+    /// The place of the next event in a drop's stream.
+    pub(super) fn next_sequence(&self, drop_id: DropId) -> Sequence {
+        self.drop(drop_id)
+            .map_or(Sequence::default(), |drop| drop.aggregate.sequence())
+            .next()
     }
 
     /// The drop that was scheduled with this key.

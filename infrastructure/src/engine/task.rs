@@ -1,6 +1,8 @@
 //! The engine's loop: what it does next, and what it does when the log says no, says nothing, or is gone.
 
+use std::any::Any;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ use super::handle::{Health, Submission};
 use super::ports::{Clock, Ids, Observer};
 use super::request::CommandError;
 use super::state::State;
-use crate::codec::decode;
+use crate::codec::{RecordedEvent, decode};
 use crate::error::{AppendError, LogError};
 use crate::feed::Committed;
 use crate::log::{Batch, EventLog, Head, StoredEvent, Turn, append_surely, chain};
@@ -458,8 +460,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 ));
             }
             if let Some(recorded) = decode(stored)? {
-                self.state
-                    .apply(recorded.drop_id, &recorded.event, recorded.private.as_ref());
+                self.apply(&recorded)?;
                 events.push(recorded);
             }
             self.head = stored.head();
@@ -469,6 +470,27 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             head: self.head,
         }));
         Ok(())
+    }
+
+    /// Applies what somebody recorded, unless history can never contain it.
+    fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), LogError> {
+        let RecordedEvent {
+            position,
+            drop_id,
+            sequence,
+            ..
+        } = *recorded;
+        let next = self.state.next_sequence(drop_id);
+        if sequence != next {
+            let reason = format!("the next event of drop {drop_id} is {next}, not {sequence}");
+            return Err(broken(position, &reason));
+        }
+        let state = &mut self.state;
+        let applied = catch_unwind(AssertUnwindSafe(|| {
+            state.apply(drop_id, &recorded.event, recorded.private.as_ref());
+        }));
+        // What was half applied is of no use to anybody: whoever gets this error stops.
+        applied.map_err(|claim| broken(position, claim_of(&*claim)))
     }
 
     /// The log is away and nothing is in flight: whatever waits was not recorded.
@@ -538,6 +560,15 @@ fn broken(position: Position, reason: &str) -> LogError {
         position,
         reason: reason.to_owned(),
     }
+}
+
+/// What `evolve` asserted in vain.
+fn claim_of(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("history cannot contain it")
 }
 
 /// An error and what caused it, in one line.
