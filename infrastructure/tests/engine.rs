@@ -718,6 +718,19 @@ async fn an_engine_at_rest_stops_when_asked() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_engine_stops_when_asked_though_the_log_is_away() {
+    let shop = Shop::open(9, 60).await;
+    shop.log.take_away();
+    let asked = shop.node.begin(shop.hold("k", 1)).await;
+    let ended = shop.node.stop().await;
+    assert!(
+        matches!(ended, Err(EngineError::LeftUnknown(_))),
+        "{ended:?}"
+    );
+    assert_eq!(asked.await.unwrap().unwrap_err(), CommandError::Undecided);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_crashed_engine_leaves_its_callers_undecided_and_its_handle_stopped() {
     let shop = Shop::open(9, 60).await;
     let turn = shop.log.take_turn().await.unwrap();

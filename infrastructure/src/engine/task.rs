@@ -34,6 +34,8 @@ const READ_EVENTS: usize = 10_000;
 const QUIET_TURNS: u32 = 8;
 /// An unknown outcome is asked for this often before what waits behind it is refused.
 const PATIENT_ATTEMPTS: u32 = 2;
+/// Once asked to stop, an unknown outcome is asked for up to this often, which takes about a third of a second.
+const LAST_ATTEMPTS: u32 = 6;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -46,6 +48,9 @@ pub enum EngineError {
     /// The log refused a batch that was decided on its own head.
     #[error("the engine stopped: the log refuses what was decided")]
     Rejected(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Asked to stop while the log was away in the middle of an append: whether that landed is for the next engine to see.
+    #[error("the engine stopped before it knew whether its last batch is in the log")]
+    LeftUnknown(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// The ends of the channels that the engine's handle holds the other ends of.
@@ -174,15 +179,19 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             biased;
             landed = landed(&mut self.in_flight) => Wake::Landed(landed),
             () = until(&self.clock, next_deadline), if has_room => Wake::Deadline,
+            () = self.wires.stop.cancelled(), if !is_closed => Wake::Stop,
             request = self.wires.requests.recv(), if has_room && (!is_closed || is_idle || !self.wires.requests.is_empty()) => Wake::Request(request),
             () = self.wires.nudge.notified(), if is_idle => Wake::Look,
             () = sleep_until(self.next_look), if is_idle => Wake::Look,
-            () = self.wires.stop.cancelled(), if !is_closed => Wake::Stop,
         }
     }
 
     fn is_idle(&self) -> bool {
         self.in_flight.is_none() && self.draft.is_empty() && self.backlog.is_empty()
+    }
+
+    fn must_stop(&self) -> bool {
+        self.wires.stop.is_cancelled()
     }
 
     fn is_live(&self) -> bool {
@@ -395,12 +404,21 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                     return Ok(());
                 }
                 Err(AppendError::Rejected(cause)) => return Err(EngineError::Rejected(cause)),
+                Err(AppendError::Unknown(cause))
+                    if attempt >= LAST_ATTEMPTS && self.must_stop() =>
+                {
+                    return Err(EngineError::LeftUnknown(cause));
+                }
                 Err(AppendError::Unknown(cause)) if attempt >= PATIENT_ATTEMPTS => {
                     self.refuse_waiting(&cause.to_string());
                 }
                 Err(AppendError::Unknown(_)) => {}
             }
-            sleep(pause).await;
+            tokio::select! {
+                biased;
+                () = self.wires.stop.cancelled(), if attempt >= LAST_ATTEMPTS => {}
+                () = sleep(pause) => {}
+            }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         Ok(())
