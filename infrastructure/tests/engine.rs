@@ -947,6 +947,25 @@ async fn the_same_key_in_one_batch_is_one_hold() {
     assert_eq!(shop.log.snapshot().len(), 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_first_drop_scheduled_with_a_key_is_the_one_that_a_retry_gets() {
+    let shop = Shop::open(9, 600).await;
+    let second = DropId(Uuid::from_u128(5));
+    let first = decoded(&shop.log.snapshot()).remove(0).event;
+    let copy = encode(
+        second,
+        domain::values::Sequence(1),
+        Timestamp::default(),
+        &first,
+        None,
+    );
+    shop.log.append_stock(copy);
+    for node in [&shop.node, &shop.another_node(2).await] {
+        let again = node.ask(schedule("drop", 9, 600)).await.unwrap();
+        assert!(again.is_replay() && again.drop_id == shop.drop_id);
+    }
+}
+
 // Finding holds.
 
 #[tokio::test(start_paused = true)]

@@ -77,7 +77,7 @@ impl State {
             .next()
     }
 
-    /// The drop that was scheduled with this key.
+    /// The drop that was scheduled with this key; the first, should a stock program have used it again.
     pub(super) fn scheduled_with(&self, key: KeyDigest) -> Option<DropId> {
         self.schedule_keys.get(&key).copied()
     }
@@ -127,7 +127,7 @@ impl State {
         match event {
             DropEvent::DropScheduled(event) => {
                 if let Some(key) = event.key {
-                    self.schedule_keys.insert(key, drop_id);
+                    self.schedule_keys.entry(key).or_insert(drop_id);
                 }
                 Undo::default()
             }
