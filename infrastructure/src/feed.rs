@@ -37,7 +37,7 @@ struct Recent {
     /// The position before the first batch kept.
     start: Position,
     batches: VecDeque<Arc<Committed>>,
-    events: usize,
+    weight: usize,
 }
 
 impl Feed {
@@ -111,7 +111,7 @@ impl Feed {
         let mut events = 0;
         let batches = recent.batches.iter().skip(first).take_while(|batch| {
             let fits = events < limit;
-            events += weight(batch);
+            events += batch.weight();
             fits
         });
         Some(batches.cloned().collect())
@@ -122,21 +122,67 @@ impl Feed {
     }
 }
 
+impl Committed {
+    /// Its share of what is kept. One of foreign streams only has no events, but it must not be kept for ever either.
+    fn weight(&self) -> usize {
+        self.events.len().max(1)
+    }
+}
+
 impl Recent {
     fn push(&mut self, committed: Arc<Committed>) {
-        self.events += weight(&committed);
+        self.weight += committed.weight();
         self.batches.push_back(committed);
-        while self.events > RECENT_EVENTS {
+        while self.weight > RECENT_EVENTS {
             let Some(oldest) = self.batches.pop_front() else {
                 break;
             };
-            self.events -= weight(&oldest);
+            self.weight -= oldest.weight();
             self.start = oldest.head.position;
         }
     }
 }
 
-/// A batch of foreign events alone takes room as well.
-fn weight(committed: &Committed) -> usize {
-    committed.events.len().max(1)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn empty_until(position: u64) -> Arc<Committed> {
+        let head = Head {
+            position: Position(position),
+            ..Head::default()
+        };
+        Arc::new(Committed {
+            events: vec![],
+            head,
+        })
+    }
+
+    #[test]
+    fn batches_without_events_do_not_pile_up_for_ever() {
+        let mut recent = Recent::default();
+        let most = RECENT_EVENTS as u64;
+        for position in 1..=most + 10 {
+            recent.push(empty_until(position));
+        }
+        assert_eq!(recent.batches.len(), RECENT_EVENTS);
+        assert_eq!(recent.start, Position(10));
+    }
+
+    #[test]
+    fn a_follower_at_the_head_is_told_nothing_and_one_before_it_whole_batches() {
+        let feed = Feed::default();
+        for position in [2, 5, 9] {
+            feed.publish(&empty_until(position));
+        }
+        let heads = |after: u64, limit: usize| {
+            let batches = feed.recent_after(Position(after), limit)?;
+            Some(batches.iter().map(|batch| batch.head.position.0).collect())
+        };
+        assert_eq!(heads(9, 10), Some(vec![]));
+        assert_eq!(heads(2, 10), Some(vec![5, 9]));
+        assert_eq!(heads(0, 1), Some(vec![2]));
+        let inside: Option<Vec<u64>> = heads(3, 10);
+        assert_eq!(inside, None, "inside a batch: the log has to be read");
+    }
 }

@@ -157,7 +157,8 @@ pub trait Turn: Send {
 
 /// Appends the same batch once more after an unknown outcome, and tells whether it is in the log now.
 ///
-/// It lands, or it loses to itself: then the hash at its last position is its own.
+/// It lands, or it loses to itself: then the hash at its last position is its own. A batch of another node that says the
+/// same to the byte (the same hold expired or released, at the same millisecond, on the same head) counts as this one.
 ///
 /// # Errors
 /// [`AppendError::Conflict`] when somebody else's events stand there; [`AppendError::Unknown`] when the log is still away.

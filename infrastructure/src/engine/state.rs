@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use domain::drop::{Hold, HoldStatus};
 use domain::private::Private;
-use domain::values::{DisplayName, DropId, HoldId, KeyDigest, Pseudonym, Timestamp};
+use domain::values::{DisplayName, DropId, HoldId, KeyDigest, Pseudonym, Sequence, Timestamp};
 use domain::{DropAggregate, DropEvent};
 
 use super::deadlines::Deadlines;
@@ -70,7 +70,14 @@ impl State {
         self.slots.get(&drop_id).map(|&slot| self.at(slot))
     }
 
-    /// The drop that was scheduled with this key.
+    /// The place of the next event in a drop's stream.
+    pub(super) fn next_sequence(&self, drop_id: DropId) -> Sequence {
+        self.drop(drop_id)
+            .map_or(Sequence::default(), |drop| drop.aggregate.sequence())
+            .next()
+    }
+
+    /// The drop that was scheduled with this key; the first, should a stock program have used it again.
     pub(super) fn scheduled_with(&self, key: KeyDigest) -> Option<DropId> {
         self.schedule_keys.get(&key).copied()
     }
@@ -120,7 +127,7 @@ impl State {
         match event {
             DropEvent::DropScheduled(event) => {
                 if let Some(key) = event.key {
-                    self.schedule_keys.insert(key, drop_id);
+                    self.schedule_keys.entry(key).or_insert(drop_id);
                 }
                 Undo::default()
             }

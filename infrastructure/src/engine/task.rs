@@ -1,13 +1,15 @@
 //! The engine's loop: what it does next, and what it does when the log says no, says nothing, or is gone.
 
+use std::any::Any;
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::values::{Position, Timestamp};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -17,7 +19,7 @@ use super::handle::{Health, Submission};
 use super::ports::{Clock, Ids, Observer};
 use super::request::CommandError;
 use super::state::State;
-use crate::codec::decode;
+use crate::codec::{RecordedEvent, decode};
 use crate::error::{AppendError, LogError};
 use crate::feed::Committed;
 use crate::log::{Batch, EventLog, Head, StoredEvent, Turn, append_surely, chain};
@@ -32,6 +34,8 @@ const READ_EVENTS: usize = 10_000;
 const QUIET_TURNS: u32 = 8;
 /// An unknown outcome is asked for this often before what waits behind it is refused.
 const PATIENT_ATTEMPTS: u32 = 2;
+/// Once asked to stop, an unknown outcome is asked for up to this often, which takes about a third of a second.
+const LAST_ATTEMPTS: u32 = 6;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -44,6 +48,9 @@ pub enum EngineError {
     /// The log refused a batch that was decided on its own head.
     #[error("the engine stopped: the log refuses what was decided")]
     Rejected(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Asked to stop while the log was away in the middle of an append: whether that landed is for the next engine to see.
+    #[error("the engine stopped before it knew whether its last batch is in the log")]
+    LeftUnknown(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// The ends of the channels that the engine's handle holds the other ends of.
@@ -65,14 +72,16 @@ pub struct Engine<L, C, I, O> {
     state: State,
     /// The head that everything answered so far rests on.
     head: Head,
-    /// The latest time that anything was decided at.
-    latest: Timestamp,
     /// Requests that lost a race and wait to be decided again, oldest first.
     backlog: VecDeque<Entry>,
     draft: Draft,
     in_flight: Option<InFlight>,
     /// Appends left to be made in turn, because somebody else appends too.
     turns: u32,
+    /// The latest time that anything was decided at.
+    latest: Timestamp,
+    /// When the log is looked at next, should nothing be appended before.
+    next_look: Instant,
 }
 
 /// A draft on its way to the log. Without events it is only a question: is the head still what this was decided on?
@@ -110,11 +119,12 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             wires,
             state: State::default(),
             head: Head::default(),
-            latest: Timestamp::default(),
             backlog: VecDeque::new(),
             draft: Draft::default(),
             in_flight: None,
             turns: 0,
+            latest: Timestamp::default(),
+            next_look: Instant::now(),
         }
     }
 
@@ -135,7 +145,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 error = stopped as &dyn std::error::Error,
                 "the engine stopped"
             );
-            let reason = stopped.to_string();
+            let reason = with_causes(stopped);
             self.wires.health.send_replace(Health::Stopped { reason });
         }
         outcome
@@ -149,10 +159,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                         self.settle(draft, batch, outcome).await?;
                     }
                 }
-                Wake::Deadline => {
-                    let now = self.now();
-                    self.expire_due(now);
-                }
+                Wake::Deadline => self.expire_due(),
                 Wake::Request(Some(submission)) => self.accept(submission),
                 Wake::Look => self.look().await?,
                 Wake::Stop => self.wires.requests.close(),
@@ -165,17 +172,18 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
 
     async fn wake(&mut self) -> Wake {
         let has_room = self.has_room();
-        let next_deadline = self.state.next_deadline();
+        // While the log is away nothing can be recorded: a deadline would only be met again and again.
+        let next_deadline = self.state.next_deadline().filter(|_| self.is_live());
         let is_idle = self.is_idle();
         let is_closed = self.wires.requests.is_closed();
         tokio::select! {
             biased;
             landed = landed(&mut self.in_flight) => Wake::Landed(landed),
             () = until(&self.clock, next_deadline), if has_room => Wake::Deadline,
+            () = self.wires.stop.cancelled(), if !is_closed => Wake::Stop,
             request = self.wires.requests.recv(), if has_room && (!is_closed || is_idle || !self.wires.requests.is_empty()) => Wake::Request(request),
             () = self.wires.nudge.notified(), if is_idle => Wake::Look,
-            () = sleep(self.config.follow_every), if is_idle => Wake::Look,
-            () = self.wires.stop.cancelled(), if !is_closed => Wake::Stop,
+            () = sleep_until(self.next_look), if is_idle => Wake::Look,
         }
     }
 
@@ -183,17 +191,30 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         self.in_flight.is_none() && self.draft.is_empty() && self.backlog.is_empty()
     }
 
+    fn must_stop(&self) -> bool {
+        self.wires.stop.is_cancelled()
+    }
+
+    fn is_live(&self) -> bool {
+        *self.wires.health.borrow() == Health::Live
+    }
+
     fn has_room(&self) -> bool {
         self.draft.requests() < MOST_REQUESTS && self.draft.events() < MOST_EVENTS
     }
 
-    /// Now; never before what the log holds already, nor before what was decided last, whatever the clock says.
+    /// Now; never before what the log holds already, nor, should the clock be set back, before an earlier decision.
     fn now(&mut self) -> Timestamp {
-        self.latest = self.clock.now().max(self.head.recorded_at).max(self.latest);
+        self.latest = self.latest.max(self.clock.now()).max(self.head.recorded_at);
         self.latest
     }
 
     fn accept(&mut self, (request, reply): Submission) {
+        if !self.is_live() {
+            // It was handed in just before everybody could see that the log is away.
+            let _gone = reply.send(Err(CommandError::Unavailable));
+            return;
+        }
         let entry = Entry::new(request, reply, &mut self.ids);
         self.backlog.push_back(entry);
         while self.has_room() && self.backlog.len() < MOST_REQUESTS {
@@ -211,20 +232,22 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     /// Decides what waits, after what is overdue, as far as the draft has room.
     fn decide_backlog(&mut self) {
         while self.has_room() {
-            let now = self.now();
-            self.expire_due(now);
+            self.expire_due();
             if !self.has_room() {
                 return;
             }
             let Some(entry) = self.backlog.pop_front() else {
                 return;
             };
+            // The instant up to which holds have just been expired.
+            let now = self.latest;
             self.draft.decide(&mut self.state, entry, now);
         }
     }
 
-    /// Records every hold that is over at `now`, as far as the draft has room.
-    fn expire_due(&mut self, now: Timestamp) {
+    /// Records every hold that is over by now, as far as the draft has room.
+    fn expire_due(&mut self) {
+        let now = self.now();
         while self.has_room() {
             let Some((drop_id, hold_id)) = self.state.next_overdue(now) else {
                 return;
@@ -233,13 +256,17 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
     }
 
-    /// Sends the draft to the log if nothing else is on its way there.
+    /// Sends what there is to the log if nothing else is on its way there.
     async fn send_off(&mut self) -> Result<(), EngineError> {
         if self.in_flight.is_some() {
             return Ok(());
         }
-        if self.turns > 0 && !(self.backlog.is_empty() && self.draft.is_empty()) {
-            return self.take_turn().await;
+        // Until nothing waits: one turn takes no more than one batch.
+        while self.turns > 0 && self.is_live() && self.has_work() {
+            self.take_turn().await?;
+        }
+        if !self.is_live() {
+            return Ok(());
         }
         self.decide_backlog();
         if self.draft.is_empty() {
@@ -255,6 +282,12 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             outcome,
         });
         Ok(())
+    }
+
+    /// Whether anything waits to be decided or sent, expiries that are due among it.
+    fn has_work(&mut self) -> bool {
+        self.expire_due();
+        !(self.draft.is_empty() && self.backlog.is_empty())
     }
 
     /// What becomes of a draft once the log has said what it says about its batch.
@@ -288,7 +321,13 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         } else {
             draft.confirmed(self.head)
         };
+        self.know_head();
         answers.give();
+    }
+
+    /// The head that we know is the log's: there is no need to look for a while.
+    fn know_head(&mut self) {
+        self.next_look = Instant::now() + self.config.follow_every;
     }
 
     /// Somebody else appended first: nothing that was decided since stands.
@@ -367,12 +406,21 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                     return Ok(());
                 }
                 Err(AppendError::Rejected(cause)) => return Err(EngineError::Rejected(cause)),
+                Err(AppendError::Unknown(cause))
+                    if attempt >= LAST_ATTEMPTS && self.must_stop() =>
+                {
+                    return Err(EngineError::LeftUnknown(cause));
+                }
                 Err(AppendError::Unknown(cause)) if attempt >= PATIENT_ATTEMPTS => {
                     self.refuse_waiting(&cause.to_string());
                 }
                 Err(AppendError::Unknown(_)) => {}
             }
-            sleep(pause).await;
+            tokio::select! {
+                biased;
+                () = self.wires.stop.cancelled(), if attempt >= LAST_ATTEMPTS => {}
+                () = sleep(pause) => {}
+            }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
         Ok(())
@@ -385,6 +433,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             Ok(head) => self.follow_to(head, Check::Chain).await,
             Err(error) => Err(error),
         };
+        self.know_head();
         match followed {
             Ok(()) => {
                 self.be_live();
@@ -431,8 +480,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 ));
             }
             if let Some(recorded) = decode(stored)? {
-                self.state
-                    .apply(recorded.drop_id, &recorded.event, recorded.private.as_ref());
+                self.apply(&recorded)?;
                 events.push(recorded);
             }
             self.head = stored.head();
@@ -442,6 +490,27 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             head: self.head,
         }));
         Ok(())
+    }
+
+    /// Applies what somebody recorded, unless history can never contain it.
+    fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), LogError> {
+        let RecordedEvent {
+            position,
+            drop_id,
+            sequence,
+            ..
+        } = *recorded;
+        let next = self.state.next_sequence(drop_id);
+        if sequence != next {
+            let reason = format!("the next event of drop {drop_id} is {next}, not {sequence}");
+            return Err(broken(position, &reason));
+        }
+        let state = &mut self.state;
+        let applied = catch_unwind(AssertUnwindSafe(|| {
+            state.apply(drop_id, &recorded.event, recorded.private.as_ref());
+        }));
+        // What was half applied is of no use to anybody: whoever gets this error stops.
+        applied.map_err(|claim| broken(position, claim_of(&*claim)))
     }
 
     /// The log is away and nothing is in flight: whatever waits was not recorded.
@@ -483,6 +552,20 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     }
 }
 
+impl<L, C, I, O> Drop for Engine<L, C, I, O> {
+    /// However the engine ends, by being asked to, by a panic, or with its runtime: nobody should believe that it is live.
+    fn drop(&mut self) {
+        self.wires.health.send_if_modified(|health| {
+            let is_news = !matches!(health, Health::Stopped { .. });
+            if is_news {
+                let reason = "the engine has ended".to_owned();
+                *health = Health::Stopped { reason };
+            }
+            is_news
+        });
+    }
+}
+
 /// How much of what is read back is recomputed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Check {
@@ -497,6 +580,21 @@ fn broken(position: Position, reason: &str) -> LogError {
         position,
         reason: reason.to_owned(),
     }
+}
+
+/// What `evolve` asserted in vain.
+fn claim_of(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("history cannot contain it")
+}
+
+/// An error and what caused it, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }
 
 async fn landed(in_flight: &mut Option<InFlight>) -> Result<(), AppendError> {

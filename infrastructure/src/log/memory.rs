@@ -99,6 +99,22 @@ impl MemoryLog {
         weather.away_until = None;
     }
 
+    /// From here on, this is what goes wrong.
+    pub fn set_faults(&self, faults: Faults) {
+        lock(&self.weather).faults = faults;
+    }
+
+    /// Where the log ends, whatever the weather.
+    #[must_use]
+    pub fn peek(&self) -> Head {
+        head_of(&lock(&self.events))
+    }
+
+    /// Rewrites history, as nobody may: an intruder, or a restored backup.
+    pub fn tamper(&self, change: impl FnOnce(&mut Vec<StoredEvent>)) {
+        change(&mut lock(&self.events));
+    }
+
     /// Every call fails until [`MemoryLog::calm`].
     pub fn take_away(&self) {
         let far = tokio::time::Instant::now() + Duration::from_secs(86_400 * 365);

@@ -18,7 +18,8 @@ use tracing::warn;
 use super::{Batch, EventLog, Hash, Head, StoredEvent, Turn};
 use crate::error::{AppendError, LogError};
 
-/// An append or a turn that takes longer than this is given up as unknown; the connection is replaced.
+/// A call that takes longer than this is given up: an append or a turn as unknown, on a new connection next time; a read
+/// as unavailable, so that a server that went silent counts as away and nobody waits for it.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// A turn whose holder stalls is taken away by the server after this.
 const STALLED_TURN_MS: &str = "2000";
@@ -128,23 +129,20 @@ impl EventLog for PostgresLog {
 
     async fn head(&self) -> Result<Head, LogError> {
         let row = sqlx::query("SELECT position, hash, recorded_at FROM log_head")
-            .fetch_one(&self.readers)
-            .await
-            .map_err(unavailable)?;
-        head_from(&row)
+            .fetch_one(&self.readers);
+        head_from(&in_time(row).await.map_err(unavailable)?)
     }
 
     async fn read(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
         let rows = sqlx::query(READ)
             .bind(to_sql(after.0))
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-            .fetch_all(&self.readers)
-            .await
-            .map_err(unavailable)?;
+            .fetch_all(&self.readers);
+        let rows = in_time(rows).await.map_err(unavailable)?;
         let mut events = Vec::with_capacity(rows.len());
         let mut expected = after.next();
         for row in &rows {
-            let event = event_from(row).map_err(unavailable)?;
+            let event = event_from(row).map_err(|error| corrupt(expected, &error))?;
             if event.position != expected {
                 let reason = format!("the next event found is at position {}", event.position);
                 return Err(LogError::Corrupt {
@@ -324,6 +322,14 @@ async fn in_time<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Resul
         })
 }
 
+/// The row arrived, but holds what no row of the log can.
+fn corrupt(position: Position, error: &sqlx::Error) -> LogError {
+    LogError::Corrupt {
+        position,
+        reason: error.to_string(),
+    }
+}
+
 fn unavailable(error: sqlx::Error) -> LogError {
     LogError::Unavailable(error.into())
 }
@@ -353,7 +359,8 @@ fn head_from(row: &PgRow) -> Result<Head, LogError> {
             recorded_at: row.try_get::<DateTime<Utc>, _>("recorded_at")?.into(),
         })
     };
-    read().map_err(unavailable)
+    let position = row.try_get("position").unwrap_or_default();
+    read().map_err(|error| corrupt(Position(from_sql(position).unwrap_or_default()), &error))
 }
 
 fn event_from(row: &PgRow) -> Result<StoredEvent, sqlx::Error> {

@@ -1,0 +1,514 @@
+//! What only the log in Postgres promises: the database itself refuses to rewrite history, a stock program's plain
+//! INSERT becomes part of the chain, and a connection that dies leaves no doubt behind.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod support;
+
+use domain::values::Position;
+use infrastructure::error::{AppendError, LogError};
+use infrastructure::log::postgres::PostgresLog;
+use infrastructure::log::{Batch, EventLog, Head, Turn, append_surely};
+use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::{Acquire, Connection, Executor};
+use support::build::{all, assert_is_chain, one, sample};
+use support::database::fresh_database;
+use uuid::Uuid;
+
+const STOCK_INSERT: &str = "
+INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+VALUES ($1, $2, $3, 'Sampled', '1.0', $4::json, $5::json)";
+
+/// What `postgres-es` does to store an event: seven columns, and nothing of positions or hashes.
+async fn insert_as_stock(
+    connection: &mut PgConnection,
+    aggregate: (&str, &str),
+    sequence: i64,
+    payload: &str,
+    metadata: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query(STOCK_INSERT)
+        .bind(aggregate.0)
+        .bind(aggregate.1)
+        .bind(sequence)
+        .bind(payload)
+        .bind(metadata)
+        .execute(connection)
+        .await
+        .map(|_| ())
+}
+
+/// A log with two events, the first with private data.
+async fn log_of_two(pool: &PgPool) -> PostgresLog {
+    let log = PostgresLog::new(pool.clone());
+    let mut introduced = sample("a", 1);
+    introduced.private = Some(r#"{"name":"Zoë"}"#.to_owned());
+    let batch = Batch::seal(Head::default(), vec![introduced, sample("a", 2)]);
+    log.append(&batch).await.unwrap();
+    log
+}
+
+#[track_caller]
+fn assert_refused(outcome: Result<sqlx::postgres::PgQueryResult, sqlx::Error>, sql: &str) {
+    let code = outcome
+        .expect_err(sql)
+        .as_database_error()
+        .and_then(|error| error.code().map(|code| code.to_string()));
+    assert_eq!(code.as_deref(), Some("23001"), "{sql}");
+}
+
+#[tokio::test]
+async fn the_database_refuses_to_rewrite_history() {
+    let pool = fresh_database().await;
+    let log = log_of_two(&pool).await;
+    let before = all(&log).await;
+    for sql in [
+        "UPDATE events SET payload = '{}'",
+        "UPDATE events SET payload = '{\"a\":1}' WHERE position = 1",
+        "UPDATE events SET recorded_at = now()",
+        "UPDATE events SET hash = decode(repeat('00', 32), 'hex')",
+        "UPDATE events SET position = position + 10",
+        "UPDATE events SET sequence = 9 WHERE position = 2",
+        "UPDATE events SET aggregate_id = 'b'",
+        "UPDATE events SET metadata = '{ }', private = NULL",
+        "DELETE FROM events",
+        "DELETE FROM events WHERE position = 2",
+        "TRUNCATE events",
+        "TRUNCATE events, log_head CASCADE",
+    ] {
+        assert_refused(pool.execute(sql).await, sql);
+    }
+    assert_eq!(all(&log).await, before);
+}
+
+#[tokio::test]
+async fn the_database_refuses_to_move_the_head_back() {
+    let pool = fresh_database().await;
+    let log = log_of_two(&pool).await;
+    let before = log.head().await.unwrap();
+    for sql in [
+        "UPDATE log_head SET position = position - 1",
+        "UPDATE log_head SET hash = decode(repeat('00', 32), 'hex')",
+        "UPDATE log_head SET position = position + 1, recorded_at = recorded_at - interval '1 second'",
+        "DELETE FROM log_head",
+        "TRUNCATE log_head",
+    ] {
+        assert_refused(pool.execute(sql).await, sql);
+    }
+    assert_eq!(log.head().await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn there_is_one_head() {
+    let pool = fresh_database().await;
+    let second =
+        "INSERT INTO log_head (only_row, position, hash, recorded_at) VALUES (false, 0, '', now())";
+    assert!(pool.execute(second).await.is_err());
+    let same = "INSERT INTO log_head (position, hash, recorded_at) VALUES (0, '', now())";
+    assert!(pool.execute(same).await.is_err());
+}
+
+#[tokio::test]
+async fn private_data_may_be_erased_and_never_changed() {
+    let pool = fresh_database().await;
+    let log = log_of_two(&pool).await;
+    for sql in [
+        r#"UPDATE events SET private = '{"name":"Zoe"}' WHERE position = 1"#,
+        r#"UPDATE events SET private = '{"name":"Zoë"}' WHERE position = 2"#,
+    ] {
+        assert_refused(pool.execute(sql).await, sql);
+    }
+    let erase = "UPDATE events SET private = NULL";
+    assert_eq!(pool.execute(erase).await.unwrap().rows_affected(), 2);
+    let events = all(&log).await;
+    assert!(events.iter().all(|event| event.private.is_none()));
+    assert_is_chain(&events);
+}
+
+#[tokio::test]
+async fn a_stock_insert_gets_the_place_the_time_and_the_hash_that_rust_computes() {
+    let pool = fresh_database().await;
+    let log = log_of_two(&pool).await;
+    let mut stock = pool.acquire().await.unwrap();
+    for (sequence, payload) in (1..).zip([
+        r#"{ "b" : 1,   "a":2 }"#,
+        "{\n\t\"line\": \"break\"\r\n}",
+        r#"{"unicode":"Zoë 猫 🛒","escaped":"\u00eb\ud83d\uded2"}"#,
+        r#"{"quote":"\"","slash":"\/","back":"\\","nul":"\u0000","twice":1,"twice":2}"#,
+        r#"  "only a text"  "#,
+        "1.00",
+        "[]",
+    ]) {
+        insert_as_stock(
+            &mut stock,
+            ("Sample", "straße 🛒"),
+            sequence,
+            payload,
+            r#"{"by": "Ü"}"#,
+        )
+        .await
+        .unwrap();
+    }
+    let events = all(&log).await;
+    assert_eq!(events.len(), 9);
+    assert_is_chain(&events);
+    assert_eq!(log.head().await.unwrap(), events[8].head());
+    log.append(&one(events[8].head(), "a", 3)).await.unwrap();
+    assert_is_chain(&all(&log).await);
+}
+
+#[tokio::test]
+async fn a_stock_drop_is_filed_under_the_canonical_form_of_its_id() {
+    let pool = fresh_database().await;
+    let log = PostgresLog::new(pool.clone());
+    let id = Uuid::new_v4();
+    let mut stock = pool.acquire().await.unwrap();
+    let shouted = id.to_string().to_uppercase();
+    insert_as_stock(&mut stock, ("Drop", &shouted), 1, "{}", "{}")
+        .await
+        .unwrap();
+    assert_eq!(all(&log).await[0].aggregate_id, id.to_string());
+    assert_is_chain(&all(&log).await);
+}
+
+#[tokio::test]
+async fn a_drop_whose_id_is_no_uuid_is_turned_away() {
+    let pool = fresh_database().await;
+    let log = log_of_two(&pool).await;
+    let mut stock = pool.acquire().await.unwrap();
+    let outcome = insert_as_stock(&mut stock, ("Drop", "sneaker"), 1, "{}", "{}").await;
+    assert!(outcome.is_err());
+    assert_eq!(all(&log).await.len(), 2);
+    log.append(&one(log.head().await.unwrap(), "a", 3))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_stock_insert_that_is_rolled_back_leaves_no_gap() {
+    let pool = fresh_database().await;
+    let log = log_of_two(&pool).await;
+    let mut stock = pool.acquire().await.unwrap();
+    let mut transaction = stock.begin().await.unwrap();
+    insert_as_stock(&mut transaction, ("Sample", "b"), 1, "{}", "{}")
+        .await
+        .unwrap();
+    transaction.rollback().await.unwrap();
+    insert_as_stock(&mut stock, ("Sample", "b"), 1, "{}", "{}")
+        .await
+        .unwrap();
+    let events = all(&log).await;
+    assert_eq!(events.len(), 3);
+    assert_is_chain(&events);
+}
+
+#[tokio::test]
+async fn a_stock_insert_that_lost_its_stream_is_a_conflict_and_leaves_no_gap() {
+    let pool = fresh_database().await;
+    let log = log_of_two(&pool).await;
+    let mut stock = pool.acquire().await.unwrap();
+    let error = insert_as_stock(&mut stock, ("Sample", "a"), 2, "{}", "{}")
+        .await
+        .unwrap_err();
+    let code = error
+        .as_database_error()
+        .and_then(|error| error.code().map(|code| code.to_string()));
+    assert_eq!(
+        code.as_deref(),
+        Some("23505"),
+        "what postgres-es takes for a conflict"
+    );
+    log.append(&one(log.head().await.unwrap(), "a", 3))
+        .await
+        .unwrap();
+    assert_is_chain(&all(&log).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn stock_inserts_beside_batch_writers_make_one_dense_chain() {
+    let pool = fresh_database().await;
+    let stock: Vec<_> = (0..4)
+        .map(|n| tokio::spawn(insert_many(pool.clone(), format!("stock-{n}"), 40)))
+        .collect();
+    let writers: Vec<_> = (0..2)
+        .map(|n| {
+            let log = PostgresLog::new(pool.clone());
+            tokio::spawn(append_many(log, format!("batch-{n}"), 20))
+        })
+        .collect();
+    for task in stock.into_iter().chain(writers) {
+        task.await.unwrap();
+    }
+    let events = all(&PostgresLog::new(pool)).await;
+    assert_is_chain(&events);
+    assert_eq!(events.len(), 4 * 40 + 2 * 20 * 3);
+    for stream in ["stock-0", "stock-3", "batch-0", "batch-1"] {
+        let of_stream = events.iter().filter(|event| event.aggregate_id == stream);
+        let sequences: Vec<u64> = of_stream.map(|event| event.sequence.0).collect();
+        let dense: Vec<u64> = (1..).take(sequences.len()).collect();
+        assert_eq!(sequences, dense, "{stream}");
+    }
+}
+
+async fn insert_many(pool: PgPool, stream: String, count: i64) {
+    let mut connection = pool.acquire().await.unwrap();
+    for sequence in 1..=count {
+        insert_as_stock(&mut connection, ("Sample", &stream), sequence, "{}", "{}")
+            .await
+            .unwrap();
+    }
+}
+
+/// Half by racing and half in turn.
+async fn append_many(log: PostgresLog, stream: String, batches: u64) {
+    for n in 0..batches {
+        let events = |n: u64| (1..=3).map(|k| sample(&stream, 3 * n + k)).collect();
+        if n % 2 == 0 {
+            let turn = log.take_turn().await.unwrap();
+            let batch = Batch::seal(turn.head(), events(n));
+            turn.append(&batch).await.unwrap();
+            continue;
+        }
+        loop {
+            let batch = Batch::seal(log.head().await.unwrap(), events(n));
+            match log.append(&batch).await {
+                Ok(()) => break,
+                Err(AppendError::Conflict) => {}
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_writer_waits_for_the_disk_whatever_the_database_says() {
+    let pool = fresh_database().await;
+    let name: String = sqlx::query_scalar("SELECT current_database()")
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+    pool.execute(format!("ALTER DATABASE {name} SET synchronous_commit = off").as_str())
+        .await
+        .unwrap();
+    // A column default that tells what the writing session has set; NULL for everybody who asks before.
+    pool.execute("CREATE TABLE witness (setting text)")
+        .await
+        .unwrap();
+    pool.execute(
+        "CREATE FUNCTION testify() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO witness VALUES (current_setting('synchronous_commit')); RETURN NEW; END $$",
+    )
+    .await
+    .unwrap();
+    pool.execute(
+        "CREATE TRIGGER testify AFTER INSERT ON events FOR EACH ROW EXECUTE FUNCTION testify()",
+    )
+    .await
+    .unwrap();
+    let log = PostgresLog::new(pool.clone());
+    log.append(&one(Head::default(), "a", 1)).await.unwrap();
+    let turn = log.take_turn().await.unwrap();
+    let batch = one(turn.head(), "a", 2);
+    turn.append(&batch).await.unwrap();
+    let heard: Vec<String> = sqlx::query_scalar("SELECT setting FROM witness")
+        .fetch_all(&pool)
+        .await
+        .unwrap();
+    assert_eq!(heard, ["on", "on"]);
+}
+
+/// Ends the session that appends last, and returns once it is gone.
+async fn kill_writer(pool: &PgPool) {
+    let killed: Vec<bool> = sqlx::query_scalar(
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+          WHERE datname = current_database() AND query LIKE '%UPDATE log_head SET position = $3%'
+            AND pid <> pg_backend_pid()",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    assert_eq!(killed, [true], "there is one writer");
+}
+
+#[tokio::test]
+async fn a_killed_writer_leaves_an_unknown_outcome_that_appending_again_resolves() {
+    let pool = fresh_database().await;
+    let log = log_of_two(&pool).await;
+    kill_writer(&pool).await;
+    let batch = one(log.head().await.unwrap(), "a", 3);
+    let outcome = log.append(&batch).await;
+    assert!(
+        matches!(outcome, Err(AppendError::Unknown(_))),
+        "{outcome:?}"
+    );
+    append_surely(&log, &batch).await.unwrap();
+    append_surely(&log, &batch).await.unwrap();
+    assert_eq!(all(&log).await.len(), 3, "once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_killed_in_the_middle_of_its_append_leaves_nothing_and_no_doubt() {
+    let pool = fresh_database().await;
+    let log = log_of_two(&pool).await;
+    let batch = one(log.head().await.unwrap(), "a", 3);
+    let blocker = PostgresLog::new(pool.clone()).take_turn().await.unwrap();
+    let appending = tokio::spawn({
+        let (log, batch) = (log.clone(), batch.clone());
+        async move { log.append(&batch).await }
+    });
+    until_somebody_waits_for_the_head(&pool).await;
+    kill_writer(&pool).await;
+    let outcome = appending.await.unwrap();
+    assert!(
+        matches!(outcome, Err(AppendError::Unknown(_))),
+        "{outcome:?}"
+    );
+    blocker.pass().await;
+    append_surely(&log, &batch).await.unwrap();
+    assert_eq!(all(&log).await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_append_that_its_caller_gave_up_lands_at_most_once() {
+    let pool = fresh_database().await;
+    let log = log_of_two(&pool).await;
+    let batch = one(log.head().await.unwrap(), "a", 3);
+    let blocker = PostgresLog::new(pool.clone()).take_turn().await.unwrap();
+    let given_up = tokio::spawn({
+        let (log, batch) = (log.clone(), batch.clone());
+        async move { log.append(&batch).await }
+    });
+    until_somebody_waits_for_the_head(&pool).await;
+    given_up.abort();
+    assert!(given_up.await.unwrap_err().is_cancelled());
+    // The server knows nothing of that: the statement still waits, and lands now, before or after this one.
+    let again = tokio::spawn({
+        let (log, batch) = (log.clone(), batch.clone());
+        async move { append_surely(&log, &batch).await }
+    });
+    blocker.pass().await;
+    again.await.unwrap().unwrap();
+    let events = all(&log).await;
+    assert_eq!(events.len(), 3);
+    assert_is_chain(&events);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_turn_whose_holder_died_passes_on() {
+    let pool = fresh_database().await;
+    let log = log_of_two(&pool).await;
+    let turn = log.take_turn().await.unwrap();
+    let batch = one(turn.head(), "a", 3);
+    let holders: Vec<bool> = sqlx::query_scalar(
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+          WHERE datname = current_database() AND state = 'idle in transaction'",
+    )
+    .fetch_all(&pool)
+    .await
+    .unwrap();
+    assert_eq!(holders, [true]);
+    let other = PostgresLog::new(pool.clone());
+    other.append(&one(turn.head(), "b", 1)).await.unwrap();
+    let outcome = turn.append(&batch).await;
+    assert!(
+        matches!(outcome, Err(AppendError::Unknown(_))),
+        "{outcome:?}"
+    );
+    let resolved = append_surely(&log, &batch).await;
+    assert!(
+        matches!(resolved, Err(AppendError::Conflict)),
+        "{resolved:?}"
+    );
+    assert_eq!(all(&log).await.len(), 3);
+}
+
+/// Waits for a state of the server, not for a time.
+async fn until_somebody_waits_for_the_head(pool: &PgPool) {
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+                    WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    loop {
+        let count: i64 = sqlx::query_scalar(waiting).fetch_one(pool).await.unwrap();
+        if count > 0 {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_batch_that_the_data_forbids_is_rejected_and_leaves_nothing() {
+    let pool = fresh_database().await;
+    let log = log_of_two(&pool).await;
+    let head = log.head().await.unwrap();
+    let batch = Batch::seal(head, vec![sample("b", 1), sample("a", 2)]);
+    let outcome = log.append(&batch).await;
+    assert!(
+        matches!(outcome, Err(AppendError::Rejected(_))),
+        "{outcome:?}"
+    );
+    assert_eq!(
+        log.head().await.unwrap(),
+        head,
+        "the head did not move alone"
+    );
+    log.append(&one(head, "a", 3)).await.unwrap();
+}
+
+/// Somebody with every right, and no respect for triggers.
+async fn intrude(pool: &PgPool, sql: &str) {
+    let mut intruder = PgConnection::connect_with(&pool.connect_options())
+        .await
+        .unwrap();
+    intruder
+        .execute("SET session_replication_role = replica")
+        .await
+        .unwrap();
+    intruder.execute(sql).await.unwrap();
+}
+
+#[track_caller]
+fn assert_corrupt_at<T: std::fmt::Debug>(found: Result<T, LogError>, expected: u64) {
+    assert!(
+        matches!(&found, Err(LogError::Corrupt { position, .. }) if position.0 == expected),
+        "{found:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_missing_position_is_corruption_and_named() {
+    let pool = fresh_database().await;
+    let log = log_of_two(&pool).await;
+    intrude(&pool, "DELETE FROM events WHERE position = 1").await;
+    assert_corrupt_at(log.read(Position(0), 10).await, 1);
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_an_event_is_corruption_and_named() {
+    let pool = fresh_database().await;
+    let log = log_of_two(&pool).await;
+    intrude(&pool, "UPDATE events SET hash = 'short' WHERE position = 2").await;
+    assert_corrupt_at(log.read(Position(0), 10).await, 2);
+    assert_eq!(log.read(Position(0), 1).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_head_that_cannot_be_one_is_corruption() {
+    let pool = fresh_database().await;
+    let log = log_of_two(&pool).await;
+    intrude(&pool, "UPDATE log_head SET hash = 'short'").await;
+    assert_corrupt_at(log.head().await, 2);
+}
+
+#[tokio::test]
+async fn a_stock_insert_that_leaves_a_gap_in_a_drop_is_turned_away() {
+    let pool = fresh_database().await;
+    let log = PostgresLog::new(pool.clone());
+    let id = Uuid::new_v4().to_string();
+    let mut stock = pool.acquire().await.unwrap();
+    for (sequence, is_next) in [(0, false), (2, false), (1, true), (3, false), (2, true)] {
+        let outcome = insert_as_stock(&mut stock, ("Drop", &id), sequence, "{}", "{}").await;
+        assert_eq!(outcome.is_ok(), is_next, "{sequence}: {outcome:?}");
+    }
+    let events = all(&log).await;
+    assert_eq!(events.len(), 2);
+    assert_is_chain(&events);
+}

@@ -1,0 +1,373 @@
+//! What every log promises, checked on the one in memory and on the one in Postgres.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod support;
+
+use domain::values::{Position, Timestamp};
+use infrastructure::error::AppendError;
+use infrastructure::log::{Batch, EventLog, Hash, Head, StoredEvent, Turn, append_surely};
+use support::build::{all, assert_is_chain, new_year, one, sample, sample_with};
+
+/// Runs every scenario on both logs. A scenario is given a way to open the log again, as another node would.
+macro_rules! on_every_log {
+    ($($scenario:ident),* $(,)?) => {
+        mod memory {
+            use std::time::Duration;
+
+            use infrastructure::log::memory::{Faults, MemoryLog};
+
+            $(
+                #[tokio::test(start_paused = true)]
+                async fn $scenario() {
+                    let slow = Faults { latency: Duration::from_millis(3), ..Faults::default() };
+                    let log = MemoryLog::with_faults(slow, 1);
+                    super::$scenario(|| log.clone()).await;
+                }
+            )*
+        }
+
+        mod postgres {
+            use infrastructure::log::postgres::PostgresLog;
+
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $scenario() {
+                    let pool = super::support::database::fresh_database().await;
+                    super::$scenario(|| PostgresLog::new(pool.clone())).await;
+                }
+            )*
+        }
+    };
+}
+
+on_every_log!(
+    a_new_log_is_empty_and_its_head_is_the_origin,
+    positions_are_dense_across_batches_and_nodes,
+    a_batch_lands_whole,
+    a_lost_race_leaves_nothing_behind,
+    a_head_with_another_hash_at_the_same_position_is_a_conflict,
+    a_reader_gets_windows_in_order_and_nothing_at_the_head,
+    what_is_read_is_what_was_written,
+    recorded_at_never_runs_backwards,
+    the_chain_can_be_recomputed_from_what_is_read,
+    private_data_stands_beside_the_event_and_outside_the_chain,
+    a_turn_keeps_everybody_else_from_appending,
+    a_batch_waits_for_a_turn_to_end_and_then_lands_if_nothing_was_appended,
+    a_dropped_turn_passes_on,
+    a_passed_turn_passes_on,
+    turns_can_be_taken_again_and_again,
+    append_surely_recognises_what_had_landed,
+    append_surely_recognises_what_had_landed_under_later_events,
+    append_surely_lands_what_was_lost,
+    append_surely_gives_way_to_foreign_events,
+    whatever_many_appenders_were_told_has_landed_is_there_once,
+    appenders_that_take_turns_never_lose,
+);
+
+async fn a_new_log_is_empty_and_its_head_is_the_origin<L: EventLog>(node: impl Fn() -> L) {
+    assert_eq!(node().head().await.unwrap(), Head::default());
+    assert_eq!(all(&node()).await, vec![]);
+}
+
+async fn positions_are_dense_across_batches_and_nodes<L: EventLog>(node: impl Fn() -> L) {
+    let (here, there) = (node(), node());
+    let first = Batch::seal(Head::default(), vec![sample("a", 1), sample("a", 2)]);
+    here.append(&first).await.unwrap();
+    let second = one(there.head().await.unwrap(), "b", 1);
+    there.append(&second).await.unwrap();
+    let positions: Vec<u64> = all(&here).await.iter().map(|e| e.position.0).collect();
+    assert_eq!(positions, [1, 2, 3]);
+    assert_eq!(here.head().await.unwrap(), second.head());
+}
+
+async fn a_batch_lands_whole<L: EventLog>(node: impl Fn() -> L) {
+    let events = (1..=300).map(|n| sample("a", n)).collect();
+    let batch = Batch::seal(Head::default(), events);
+    node().append(&batch).await.unwrap();
+    assert_eq!(all(&node()).await, batch.events);
+}
+
+async fn a_lost_race_leaves_nothing_behind<L: EventLog>(node: impl Fn() -> L) {
+    let (winner, loser) = (node(), node());
+    let won = one(Head::default(), "winner", 1);
+    winner.append(&won).await.unwrap();
+    let lost = Batch::seal(
+        Head::default(),
+        vec![sample("loser", 1), sample("loser", 2)],
+    );
+    assert_conflict(loser.append(&lost).await);
+    assert_eq!(all(&loser).await, won.events);
+    assert_eq!(loser.head().await.unwrap(), won.head());
+}
+
+async fn a_head_with_another_hash_at_the_same_position_is_a_conflict<L: EventLog>(
+    node: impl Fn() -> L,
+) {
+    let log = node();
+    let landed = one(Head::default(), "a", 1);
+    log.append(&landed).await.unwrap();
+    let elsewhere = one(Head::default(), "b", 1).head();
+    assert_eq!(elsewhere.position, landed.head().position);
+    assert_conflict(log.append(&one(elsewhere, "b", 2)).await);
+    assert_eq!(all(&log).await, landed.events);
+}
+
+async fn a_reader_gets_windows_in_order_and_nothing_at_the_head<L: EventLog>(node: impl Fn() -> L) {
+    let log = node();
+    let batch = Batch::seal(Head::default(), (1..=7).map(|n| sample("a", n)).collect());
+    log.append(&batch).await.unwrap();
+    assert_eq!(log.read(Position(0), 3).await.unwrap(), batch.events[..3]);
+    assert_eq!(log.read(Position(3), 3).await.unwrap(), batch.events[3..6]);
+    assert_eq!(log.read(Position(6), 3).await.unwrap(), batch.events[6..]);
+    assert_eq!(log.read(Position(7), 3).await.unwrap(), vec![]);
+    assert_eq!(log.read(Position(1_000), 3).await.unwrap(), vec![]);
+}
+
+async fn what_is_read_is_what_was_written<L: EventLog>(node: impl Fn() -> L) {
+    let events = ODD_PAYLOADS
+        .iter()
+        .zip(1..)
+        .map(|(payload, n)| sample_with("a", n, payload))
+        .collect();
+    let batch = Batch::seal(Head::default(), events);
+    node().append(&batch).await.unwrap();
+    assert_eq!(all(&node()).await, batch.events);
+}
+
+/// JSON that a careless log would normalise.
+const ODD_PAYLOADS: [&str; 8] = [
+    r#"{ "b" : 1,   "a":2 }"#,
+    "{\n\t\"line\": \"break\"\n}",
+    r#"{"twice":1,"twice":2}"#,
+    r#"{"unicode":"Zoë 猫 🛒","escaped":"\u00eb\ud83d\uded2"}"#,
+    r#"{"quote":"\"","slash":"\/","back":"\\","nul":"\u0000"}"#,
+    r#"{"number":1.00,"big":12345678901234567890123,"small":1e-7}"#,
+    r#"  "only a text"  "#,
+    "null",
+];
+
+async fn recorded_at_never_runs_backwards<L: EventLog>(node: impl Fn() -> L) {
+    let log = node();
+    log.append(&one(Head::default(), "a", 1)).await.unwrap();
+    let mut early = sample("a", 2);
+    early.recorded_at = Timestamp::from_millis(5);
+    let mut late = sample("a", 3);
+    late.recorded_at = new_year().plus_millis(7);
+    let batch = Batch::seal(log.head().await.unwrap(), vec![early, late, sample("a", 4)]);
+    log.append(&batch).await.unwrap();
+    let times: Vec<i64> = all(&log)
+        .await
+        .iter()
+        .map(|event| event.recorded_at.millis() - new_year().millis())
+        .collect();
+    assert_eq!(times, [0, 0, 7, 7]);
+}
+
+async fn the_chain_can_be_recomputed_from_what_is_read<L: EventLog>(node: impl Fn() -> L) {
+    let log = node();
+    for (n, payload) in (1..).zip(ODD_PAYLOADS) {
+        let mut event = sample_with("straße", n, payload);
+        event.metadata = "{\"who\": \"Ü\"}".into();
+        event.recorded_at = new_year().plus_millis(i64::try_from(n).unwrap());
+        let batch = Batch::seal(log.head().await.unwrap(), vec![event]);
+        log.append(&batch).await.unwrap();
+    }
+    let events = all(&log).await;
+    assert_is_chain(&events);
+    assert_eq!(
+        log.head().await.unwrap(),
+        events.last().map(StoredEvent::head).unwrap()
+    );
+}
+
+async fn private_data_stands_beside_the_event_and_outside_the_chain<L: EventLog>(
+    node: impl Fn() -> L,
+) {
+    let mut event = sample("a", 1);
+    event.private = Some(r#"{ "name":"Zoë" }"#.to_owned());
+    let batch = Batch::seal(Head::default(), vec![event, sample("a", 2)]);
+    node().append(&batch).await.unwrap();
+    let found = all(&node()).await;
+    assert_eq!(found[0].private.as_deref(), Some(r#"{ "name":"Zoë" }"#));
+    assert_eq!(found[1].private, None);
+    assert_eq!(
+        found[0].hash,
+        one(Head::default(), "a", 1).head().hash,
+        "the hash does not know"
+    );
+}
+
+async fn a_turn_keeps_everybody_else_from_appending<L: EventLog>(node: impl Fn() -> L) {
+    let (here, there) = (node(), node());
+    let turn = here.take_turn().await.unwrap();
+    let barging = tokio::spawn({
+        let there = there.clone();
+        async move { there.append(&one(Head::default(), "there", 1)).await }
+    });
+    let waiting = tokio::spawn(async move { there.take_turn().await });
+    for _ in 0..20 {
+        assert_eq!(here.head().await.unwrap(), turn.head(), "nobody moved it");
+    }
+    assert!(!barging.is_finished() && !waiting.is_finished());
+    let batch = one(turn.head(), "here", 1);
+    turn.append(&batch).await.unwrap();
+    // Whoever comes first of the two; the turn has to go on for the other to come at all.
+    let next = waiting.await.unwrap().unwrap();
+    assert_eq!(next.head(), batch.head(), "the next turn starts from here");
+    next.pass().await;
+    assert_conflict(barging.await.unwrap());
+    assert_eq!(all(&here).await, batch.events);
+}
+
+async fn a_batch_waits_for_a_turn_to_end_and_then_lands_if_nothing_was_appended<L: EventLog>(
+    node: impl Fn() -> L,
+) {
+    let (here, there) = (node(), node());
+    let turn = here.take_turn().await.unwrap();
+    let batch = one(turn.head(), "there", 1);
+    let waiting = tokio::spawn({
+        let batch = batch.clone();
+        async move { there.append(&batch).await }
+    });
+    assert_eq!(all(&here).await, vec![]);
+    turn.pass().await;
+    waiting.await.unwrap().unwrap();
+    assert_eq!(all(&here).await, batch.events);
+}
+
+async fn a_dropped_turn_passes_on<L: EventLog>(node: impl Fn() -> L) {
+    let (here, there) = (node(), node());
+    drop(here.take_turn().await.unwrap());
+    let turn = there.take_turn().await.unwrap();
+    let batch = one(turn.head(), "a", 1);
+    turn.append(&batch).await.unwrap();
+    assert_eq!(all(&here).await, batch.events);
+}
+
+async fn a_passed_turn_passes_on<L: EventLog>(node: impl Fn() -> L) {
+    let (here, there) = (node(), node());
+    here.take_turn().await.unwrap().pass().await;
+    let turn = there.take_turn().await.unwrap();
+    let batch = one(turn.head(), "a", 1);
+    turn.append(&batch).await.unwrap();
+    here.append(&one(batch.head(), "a", 2)).await.unwrap();
+    assert_is_chain(&all(&here).await);
+}
+
+async fn turns_can_be_taken_again_and_again<L: EventLog>(node: impl Fn() -> L) {
+    let log = node();
+    for n in 1..=5 {
+        let turn = log.take_turn().await.unwrap();
+        let batch = one(turn.head(), "a", n);
+        turn.append(&batch).await.unwrap();
+        log.take_turn().await.unwrap().pass().await;
+    }
+    assert_eq!(log.head().await.unwrap().position, Position(5));
+}
+
+async fn append_surely_recognises_what_had_landed<L: EventLog>(node: impl Fn() -> L) {
+    let log = node();
+    let batch = Batch::seal(Head::default(), vec![sample("a", 1), sample("a", 2)]);
+    log.append(&batch).await.unwrap();
+    append_surely(&log, &batch).await.unwrap();
+    assert_eq!(all(&log).await, batch.events, "once");
+}
+
+async fn append_surely_recognises_what_had_landed_under_later_events<L: EventLog>(
+    node: impl Fn() -> L,
+) {
+    let log = node();
+    let batch = Batch::seal(Head::default(), vec![sample("a", 1), sample("a", 2)]);
+    log.append(&batch).await.unwrap();
+    node().append(&one(batch.head(), "b", 1)).await.unwrap();
+    append_surely(&log, &batch).await.unwrap();
+    assert_eq!(all(&log).await.len(), 3, "once");
+}
+
+async fn append_surely_lands_what_was_lost<L: EventLog>(node: impl Fn() -> L) {
+    let log = node();
+    let batch = one(Head::default(), "a", 1);
+    append_surely(&log, &batch).await.unwrap();
+    assert_eq!(all(&log).await, batch.events);
+}
+
+async fn append_surely_gives_way_to_foreign_events<L: EventLog>(node: impl Fn() -> L) {
+    let log = node();
+    let foreign = one(Head::default(), "b", 1);
+    log.append(&foreign).await.unwrap();
+    let same_length = one(Head::default(), "a", 1);
+    assert_conflict(append_surely(&log, &same_length).await);
+    let longer = Batch::seal(Head::default(), vec![sample("a", 1), sample("a", 2)]);
+    assert_conflict(append_surely(&log, &longer).await);
+    assert_eq!(all(&log).await, foreign.events);
+}
+
+async fn whatever_many_appenders_were_told_has_landed_is_there_once<L: EventLog>(
+    node: impl Fn() -> L,
+) {
+    let appenders: Vec<_> = (0..6)
+        .map(|n| tokio::spawn(race(node(), format!("racer-{n}"), 8)))
+        .collect();
+    let mut told: Vec<Hash> = vec![];
+    for appender in appenders {
+        told.extend(appender.await.unwrap());
+    }
+    assert_holds_exactly(&node(), told).await;
+}
+
+/// Appends `batches` batches of two, following the log after every lost race; returns the hashes of what landed.
+async fn race<L: EventLog>(log: L, stream: String, batches: u64) -> Vec<Hash> {
+    let mut landed = vec![];
+    for n in 0..batches {
+        loop {
+            let events = vec![sample(&stream, 2 * n + 1), sample(&stream, 2 * n + 2)];
+            let batch = Batch::seal(log.head().await.unwrap(), events);
+            match log.append(&batch).await {
+                Ok(()) => break landed.extend(batch.events.iter().map(|event| event.hash)),
+                Err(AppendError::Conflict) => {}
+                Err(error) => panic!("nothing else can go wrong here: {error:?}"),
+            }
+        }
+    }
+    landed
+}
+
+async fn appenders_that_take_turns_never_lose<L: EventLog>(node: impl Fn() -> L) {
+    let appenders: Vec<_> = (0..5)
+        .map(|n| tokio::spawn(take_turns(node(), format!("patient-{n}"), 8)))
+        .collect();
+    let mut told: Vec<Hash> = vec![];
+    for appender in appenders {
+        told.extend(appender.await.unwrap());
+    }
+    assert_holds_exactly(&node(), told).await;
+}
+
+async fn take_turns<L: EventLog>(log: L, stream: String, batches: u64) -> Vec<Hash> {
+    let mut landed = vec![];
+    for n in 1..=batches {
+        let turn = log.take_turn().await.unwrap();
+        let batch = one(turn.head(), &stream, n);
+        turn.append(&batch).await.unwrap();
+        landed.push(batch.head().hash);
+    }
+    landed
+}
+
+async fn assert_holds_exactly<L: EventLog>(log: &L, mut told: Vec<Hash>) {
+    let events = all(log).await;
+    assert_is_chain(&events);
+    let mut found: Vec<Hash> = events.iter().map(|event| event.hash).collect();
+    told.sort_unstable_by_key(|hash| hash.0);
+    found.sort_unstable_by_key(|hash| hash.0);
+    assert_eq!(found, told);
+}
+
+#[track_caller]
+fn assert_conflict(outcome: Result<(), AppendError>) {
+    assert!(
+        matches!(outcome, Err(AppendError::Conflict)),
+        "expected a conflict, got {outcome:?}"
+    );
+}
