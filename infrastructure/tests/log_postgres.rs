@@ -458,11 +458,69 @@ async fn intrude(pool: &PgPool, sql: &str) {
     let mut intruder = PgConnection::connect_with(&pool.connect_options())
         .await
         .unwrap();
-    intruder
+    for table in ["events", "log_head"] {
+        let disarm = format!("ALTER TABLE {table} DISABLE TRIGGER USER");
+        intruder.execute(disarm.as_str()).await.unwrap();
+    }
+    intruder.execute(sql).await.unwrap();
+}
+
+#[tokio::test]
+async fn replication_does_not_switch_the_guards_off() {
+    let pool = fresh_database().await;
+    let _log = log_of_two(&pool).await;
+    let mut replica = pool.acquire().await.unwrap();
+    replica
         .execute("SET session_replication_role = replica")
         .await
         .unwrap();
-    intruder.execute(sql).await.unwrap();
+    for sql in [
+        "DELETE FROM events WHERE position = 1",
+        "UPDATE events SET payload = '{}' WHERE position = 1",
+        "TRUNCATE events",
+        "UPDATE log_head SET position = 1",
+    ] {
+        assert!(replica.execute(sql).await.is_err(), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_beyond_the_head_is_turned_away_and_the_log_goes_on() {
+    let pool = fresh_database().await;
+    let log = log_of_two(&pool).await;
+    for position in [3, 1_000_000, 0, -1] {
+        let outcome = sqlx::query(
+            "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+                                 position, recorded_at, hash)
+             VALUES ('Sample', 'a', 99, 'T', '1.0', '{}', '{}', $1, now(), '\x00')",
+        )
+        .bind(position)
+        .execute(&pool)
+        .await;
+        assert!(outcome.is_err(), "position {position}");
+    }
+    let head = log.head().await.unwrap();
+    log.append(&one(head, "z", 1)).await.unwrap();
+    assert_is_chain(&all(&log).await);
+}
+
+#[tokio::test]
+async fn a_stock_program_that_falls_asleep_before_its_commit_is_cut_off() {
+    let pool = fresh_database().await;
+    let log = log_of_two(&pool).await;
+    let mut asleep = PgConnection::connect_with(&pool.connect_options())
+        .await
+        .unwrap();
+    asleep.execute("BEGIN").await.unwrap();
+    let id = Uuid::new_v4().to_string();
+    insert_as_stock(&mut asleep, ("Drop", &id), 1, "{}", "{}")
+        .await
+        .unwrap();
+    // It holds the head and never commits; the append waits for it, and not for ever.
+    let head = log.head().await.unwrap();
+    log.append(&one(head, "z", 1)).await.unwrap();
+    assert!(asleep.execute("COMMIT").await.is_err());
+    assert_is_chain(&all(&log).await);
 }
 
 #[track_caller]
