@@ -63,7 +63,7 @@ pub struct DatabaseSettings {
     #[arg(long, env = "HOLDFAST_POSTGRES", default_value = "auto")]
     pub postgres: Source,
 
-    /// Connections to PostgreSQL for reading and projecting; the engine has one more of its own.
+    /// Connections to PostgreSQL for reading and projecting; the engine has three more of its own.
     #[arg(long, env = "HOLDFAST_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(6..=500))]
     pub connections: u32,
 }

@@ -9,6 +9,9 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::config::DatabaseSettings;
 
+/// The engine reads one thing at a time; one more connection for the moment in which one is being replaced.
+const ENGINE_READERS: u32 = 2;
+
 /// Why there is no database.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
@@ -70,6 +73,17 @@ impl Database {
             .await
             .map_err(DatabaseError::Connect)?;
         Ok(Self { pool, cluster })
+    }
+
+    /// Connections for the engine alone, so that no auditor and no projection can keep it waiting.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Connect`].
+    pub async fn engine_pool(&self) -> Result<PgPool, DatabaseError> {
+        let options = self.pool.connect_options().as_ref().clone();
+        connect_as_is(options, ENGINE_READERS)
+            .await
+            .map_err(DatabaseError::Connect)
     }
 
     /// What it is, in words.

@@ -93,6 +93,7 @@ impl Server {
         let address = listener.local_addr().unwrap_or(address);
         let database = Database::open(&settings.database).await?;
         let log = PostgresLog::new(database.pool.clone());
+        let engine_log = PostgresLog::new(database.engine_pool().await?);
         let key_secret = log.secret().await.map_err(ServerError::Load)?;
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
 
@@ -104,7 +105,7 @@ impl Server {
             ..EngineConfig::default()
         };
         let (engine, handle) = engine::load(
-            log.clone(),
+            engine_log,
             SystemClock,
             RandomIds::from_os(),
             observer,

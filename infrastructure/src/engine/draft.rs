@@ -60,6 +60,11 @@ impl Entry {
         }
     }
 
+    /// Whether the caller has stopped waiting. Nothing was recorded for it, so nothing need be.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
     /// Answers. A caller that has gone away is no error.
     pub(super) fn answer(self, answer: Result<Answer, CommandError>) {
         let _gone = self.reply.send(answer);

@@ -32,6 +32,8 @@ const MOST_EVENTS: usize = 2_048;
 const READ_EVENTS: usize = 10_000;
 /// After a lost race, this many appends in a row are made in turn; if nobody else appended meanwhile, racing resumes.
 const QUIET_TURNS: u32 = 8;
+/// Clocks of one shop that differ by more than this, in milliseconds, are worth a warning.
+const MOST_SKEW_MS: i64 = 2_000;
 /// An unknown outcome is asked for this often before what waits behind it is refused.
 const PATIENT_ATTEMPTS: u32 = 2;
 /// Once asked to stop, an unknown outcome is asked for up to this often, which takes about a third of a second.
@@ -239,6 +241,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             let Some(entry) = self.backlog.pop_front() else {
                 return;
             };
+            if entry.is_abandoned() {
+                // After an outage, stock must not be held for callers who have long gone.
+                continue;
+            }
             // The instant up to which holds have just been expired.
             let now = self.latest;
             self.draft.decide(&mut self.state, entry, now);
@@ -489,7 +495,19 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             events,
             head: self.head,
         }));
+        self.warn_of_clock();
         Ok(())
+    }
+
+    /// Time never goes back, so a clock ahead of ours rules until ours has caught up; somebody should mend it.
+    fn warn_of_clock(&self) {
+        let ahead = self.head.recorded_at.millis() - self.clock.now().millis();
+        if ahead > MOST_SKEW_MS {
+            warn!(
+                ahead_ms = ahead,
+                "the log is {ahead} ms ahead of this machine's clock: holds last longer until it has caught up"
+            );
+        }
     }
 
     /// Applies what somebody recorded, unless history can never contain it.
