@@ -38,6 +38,11 @@ SELECT e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_versi
             position, recorded_at, hash, private)
  WHERE EXISTS (SELECT 1 FROM head)";
 
+const HEAD_AND_STRAY: &str = "
+SELECT position, hash, recorded_at,
+       (SELECT min(e.position) FROM events e WHERE e.position > h.position OR e.position < 1) AS stray
+  FROM log_head h";
+
 const READ: &str = "
 SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text AS payload,
        metadata::text AS metadata, position, recorded_at, hash, private::text AS private
@@ -94,6 +99,20 @@ impl PostgresLog {
         }
     }
 
+    /// The head; and, seen at the same instant, the first event that stands outside the log which it ends.
+    ///
+    /// # Errors
+    /// As [`EventLog::head`].
+    pub async fn head_and_stray(&self) -> Result<(Head, Option<Position>), LogError> {
+        let row = sqlx::query(HEAD_AND_STRAY)
+            .fetch_one(&self.readers)
+            .await
+            .map_err(unavailable)?;
+        let stray: Option<i64> = row.try_get("stray").map_err(unavailable)?;
+        let stray = stray.map(|position| Position(u64::try_from(position).unwrap_or_default()));
+        Ok((head_from(&row)?, stray))
+    }
+
     /// The pool that it reads through.
     #[must_use]
     pub const fn pool(&self) -> &PgPool {
@@ -122,7 +141,7 @@ impl EventLog for PostgresLog {
         let mut events = Vec::with_capacity(rows.len());
         let mut expected = after.next();
         for row in &rows {
-            let event = event_from(row).map_err(unavailable)?;
+            let event = event_from(row).map_err(|error| corrupt(expected, &error))?;
             if event.position != expected {
                 let reason = format!("the next event found is at position {}", event.position);
                 return Err(LogError::Corrupt {
@@ -294,6 +313,17 @@ fn unavailable(error: sqlx::Error) -> LogError {
     LogError::Unavailable(error.into())
 }
 
+/// The database answered, but with what never was an event or a head.
+fn corrupt(position: Position, error: &sqlx::Error) -> LogError {
+    let reason = match error {
+        sqlx::Error::ColumnDecode { index, source } => {
+            format!("the column {index} cannot be read: {source}")
+        }
+        other => format!("a row cannot be read: {other}"),
+    };
+    LogError::Corrupt { position, reason }
+}
+
 /// Only what the server says about the data itself is final; everything else may have landed, or may land yet.
 fn append_error(error: sqlx::Error) -> AppendError {
     let is_about_data = error
@@ -317,7 +347,13 @@ fn head_from(row: &PgRow) -> Result<Head, LogError> {
             recorded_at: row.try_get::<DateTime<Utc>, _>("recorded_at")?.into(),
         })
     };
-    read().map_err(unavailable)
+    read().map_err(|error| {
+        let position = row
+            .try_get("position")
+            .ok()
+            .and_then(|position| from_sql(position).ok());
+        corrupt(Position(position.unwrap_or_default()), &error)
+    })
 }
 
 fn event_from(row: &PgRow) -> Result<StoredEvent, sqlx::Error> {
