@@ -29,14 +29,25 @@ struct Shoppers {
 
 impl Shoppers {
     fn go(api: &Api, drop: &str, round: usize) -> Self {
-        let (acknowledged, enough) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (acknowledged, enough) = (
+            Arc::new(AtomicUsize::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
         let mut buyers = JoinSet::new();
         for buyer in 0..16 {
-            let (api, drop, buyer) = (api.clone(), drop.to_owned(), format!("buyer-{round}-{buyer}"));
+            let (api, drop, buyer) = (
+                api.clone(),
+                drop.to_owned(),
+                format!("buyer-{round}-{buyer}"),
+            );
             let (acknowledged, enough) = (Arc::clone(&acknowledged), Arc::clone(&enough));
             buyers.spawn(async move { shop(&api, &drop, &buyer, &acknowledged, &enough).await });
         }
-        Self { buyers, acknowledged, enough }
+        Self {
+            buyers,
+            acknowledged,
+            enough,
+        }
     }
 
     /// Waits until so many requests were acknowledged.
@@ -68,7 +79,12 @@ async fn shop(
     let (mut attempts, mut refusals) = (vec![], vec![]);
     while !enough.load(Ordering::SeqCst) {
         let body = json!({ "buyer_id": buyer, "display_name": "A buyer" });
-        attempts.push(Attempt { key: key(), body, hold: None, purchase: None });
+        attempts.push(Attempt {
+            key: key(),
+            body,
+            hold: None,
+            purchase: None,
+        });
         let attempt = attempts.last_mut().unwrap();
         let Ok(reply) = api.try_hold_with(drop, &attempt.key, &attempt.body).await else {
             break;
@@ -97,27 +113,47 @@ async fn shop(
 async fn assert_kept(app: &App, drop: &str, attempts: &[Attempt]) {
     let ledger = app.ledger().await; // Asserts that nothing is in it twice.
     for attempt in attempts {
-        let again = app.hold_with(drop, &attempt.key, &attempt.body).await.ok(201);
+        let again = app
+            .hold_with(drop, &attempt.key, &attempt.body)
+            .await
+            .ok(201);
         let Some(hold) = &attempt.hold else { continue };
         let id = text(&hold["id"]);
         assert!(ledger.has_hold(&id), "acknowledged hold {id} is lost");
-        for field in ["id", "drop_id", "buyer_id", "quantity", "placed_at", "expires_at"] {
+        for field in [
+            "id",
+            "drop_id",
+            "buyer_id",
+            "quantity",
+            "placed_at",
+            "expires_at",
+        ] {
             assert_eq!(again[field], hold[field], "{field} of hold {id}");
         }
         if let Some(purchase) = &attempt.purchase {
-            assert_eq!(ledger.end_of(&id), Some("PurchaseConfirmed"), "acknowledged purchase of {id} is lost");
+            assert_eq!(
+                ledger.end_of(&id),
+                Some("PurchaseConfirmed"),
+                "acknowledged purchase of {id} is lost"
+            );
             assert_eq!(&app.purchase(&id).await.ok(200), purchase);
         }
     }
     let ledger = app.ledger().await;
     let placed: Vec<String> = harness::distinct(attempts.iter().map(|attempt| attempt.key.clone()));
-    assert_eq!(ledger.count(drop, "HoldPlaced"), placed.len(), "every key is one hold");
+    assert_eq!(
+        ledger.count(drop, "HoldPlaced"),
+        placed.len(),
+        "every key is one hold"
+    );
 }
 
 #[tokio::test]
 async fn a_server_that_is_killed_ten_times_loses_nothing_that_it_acknowledged() {
     let mut app = Launch::private().start().await;
-    let drop = app.create_drop(1_000_000, json!({ "hold_seconds": 3600 })).await;
+    let drop = app
+        .create_drop(1_000_000, json!({ "hold_seconds": 3600 }))
+        .await;
     let mut attempts = vec![];
     for round in 0..10 {
         let shoppers = Shoppers::go(&app, &drop, round);
@@ -125,14 +161,20 @@ async fn a_server_that_is_killed_ten_times_loses_nothing_that_it_acknowledged() 
         app.kill();
         let (made, refusals) = shoppers.leave().await;
         assert!(refusals.is_empty(), "{refusals:?}");
-        assert!(made.iter().any(|attempt| attempt.hold.is_none()), "killed in mid-load");
+        assert!(
+            made.iter().any(|attempt| attempt.hold.is_none()),
+            "killed in mid-load"
+        );
         attempts.extend(made);
         app = app.restart().await;
     }
 
     assert_kept(&app, &drop, &attempts).await;
     let units = app.ledger().await.units(&drop);
-    assert_eq!([units.total, units.available, units.held, units.sold].map(i64::unsigned_abs), app.stock(&drop).await);
+    assert_eq!(
+        [units.total, units.available, units.held, units.sold].map(i64::unsigned_abs),
+        app.stock(&drop).await
+    );
     let launch = app.stop().await;
     let verdict = launch.run(&["audit", "verify"]).await;
     assert_eq!(verdict.code, Some(0), "{verdict:?}");
@@ -141,7 +183,9 @@ async fn a_server_that_is_killed_ten_times_loses_nothing_that_it_acknowledged() 
 #[tokio::test]
 async fn a_private_postgres_that_is_killed_comes_back_and_callers_are_told_to_try_again() {
     let app = Launch::private().start().await;
-    let drop = app.create_drop(1_000_000, json!({ "hold_seconds": 3600 })).await;
+    let drop = app
+        .create_drop(1_000_000, json!({ "hold_seconds": 3600 }))
+        .await;
     let shoppers = Shoppers::go(&app, &drop, 0);
     for killed in 1..=3 {
         shoppers.have(killed * 60).await;
@@ -160,7 +204,10 @@ async fn a_private_postgres_that_is_killed_comes_back_and_callers_are_told_to_tr
         refusal.problem(503, "unavailable");
         assert!(!refusal.header("retry-after").is_empty(), "{refusal:?}");
     }
-    eventually("the server is ready", || async { (app.get("/health/ready").await.status == 200).then_some(()) }).await;
+    eventually("the server is ready", || async {
+        (app.get("/health/ready").await.status == 200).then_some(())
+    })
+    .await;
     assert_kept(&app, &drop, &attempts).await;
     let launch = app.stop().await;
     let verdict = launch.run(&["audit", "verify"]).await;

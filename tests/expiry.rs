@@ -22,11 +22,22 @@ async fn five_thousand_holds_that_run_out_all_come_back_once_each() {
     let placed = distinct(placed.into_iter().flatten());
     assert_eq!(placed.len(), 5_000);
 
-    eventually("all units are back", || async { (app.stock(&drop).await == [5_000, 5_000, 0, 0]).then_some(()) }).await;
+    eventually("all units are back", || async {
+        (app.stock(&drop).await == [5_000, 5_000, 0, 0]).then_some(())
+    })
+    .await;
     let log = app.log().await;
-    let expired = log.iter().filter(|event| event.event_type == "HoldExpired").map(hold_in);
+    let expired = log
+        .iter()
+        .filter(|event| event.event_type == "HoldExpired")
+        .map(hold_in);
     assert_eq!(distinct(expired), placed);
-    assert_eq!(log.iter().filter(|event| event.event_type == "HoldExpired").count(), 5_000);
+    assert_eq!(
+        log.iter()
+            .filter(|event| event.event_type == "HoldExpired")
+            .count(),
+        5_000
+    );
     app.verifies().await;
 }
 
@@ -60,7 +71,10 @@ async fn a_hold_that_ran_out_can_be_neither_bought_nor_released() {
     .await;
 
     let body = app.purchase(&hold).await.problem(410, "hold_expired");
-    assert_eq!(body["expired_at"], app.read_hold(&hold).await.json()["expires_at"]);
+    assert_eq!(
+        body["expired_at"],
+        app.read_hold(&hold).await.json()["expires_at"]
+    );
     app.release(&hold).await.problem(410, "hold_expired");
     assert_eq!(app.ledger().await.count(&drop, "PurchaseConfirmed"), 0);
 }
@@ -101,7 +115,11 @@ async fn a_purchase_that_races_with_the_end_of_its_hold_is_a_sale_or_an_expiry_n
             }
         }
     }
-    assert!(outcomes.iter().any(|outcome| outcome.status == 410), "{:?}", tally(&outcomes));
+    assert!(
+        outcomes.iter().any(|outcome| outcome.status == 410),
+        "{:?}",
+        tally(&outcomes)
+    );
     app.verifies().await;
 }
 
@@ -113,20 +131,42 @@ async fn holds_that_ran_out_while_the_server_was_down_end_at_their_own_time() {
     let kept = app.held(&lasting, "alice").await;
     let replies = at_once((0..300).map(|buyer| {
         let (api, drop) = (app.api(), drop.clone());
-        async move { api.hold_with(&drop, &key(), &json!({ "buyer_id": format!("buyer-{buyer}") })).await }
+        async move {
+            api.hold_with(
+                &drop,
+                &key(),
+                &json!({ "buyer_id": format!("buyer-{buyer}") }),
+            )
+            .await
+        }
     }))
     .await;
     app.kill();
-    let last_end = distinct(replies.iter().map(|reply| text(&reply.ok(201)["expires_at"]))).pop().unwrap();
-    eventually("every hold is overdue", || async { (harness::now() > last_end).then_some(()) }).await;
+    let last_end = distinct(
+        replies
+            .iter()
+            .map(|reply| text(&reply.ok(201)["expires_at"])),
+    )
+    .pop()
+    .unwrap();
+    eventually("every hold is overdue", || async {
+        (harness::now() > last_end).then_some(())
+    })
+    .await;
 
     let app = app.restart().await;
 
-    eventually("all units are back", || async { (app.stock(&drop).await == [300, 300, 0, 0]).then_some(()) }).await;
+    eventually("all units are back", || async {
+        (app.stock(&drop).await == [300, 300, 0, 0]).then_some(())
+    })
+    .await;
     let log = app.log().await;
     for reply in &replies {
         let (hold, expires_at) = (text(&reply.json()["id"]), text(&reply.json()["expires_at"]));
-        let ends: Vec<&Event> = log.iter().filter(|event| event.event_type == "HoldExpired" && hold_in(event) == hold).collect();
+        let ends: Vec<&Event> = log
+            .iter()
+            .filter(|event| event.event_type == "HoldExpired" && hold_in(event) == hold)
+            .collect();
         assert_eq!(ends.len(), 1, "hold {hold} ends once");
         assert_eq!(ends[0].fields()["expired_at"], expires_at.as_str());
     }

@@ -16,20 +16,54 @@ async fn a_thousand_buyers_who_race_for_ten_units_get_ten() {
 
     let answers = tally(&replies);
     assert_eq!(answers.get(&(201, String::new())), Some(&10), "{answers:?}");
-    assert_eq!(answers.get(&(409, "sold_out".to_owned())), Some(&990), "{answers:?}");
-    assert_eq!(replies.iter().find(|reply| reply.status == 409).unwrap().json()["available"], 0);
+    assert_eq!(
+        answers.get(&(409, "sold_out".to_owned())),
+        Some(&990),
+        "{answers:?}"
+    );
+    assert_eq!(
+        replies
+            .iter()
+            .find(|reply| reply.status == 409)
+            .unwrap()
+            .json()["available"],
+        0
+    );
     let ledger = app.ledger().await;
     assert_eq!(ledger.count(&drop, "HoldPlaced"), 10);
-    assert_eq!(ledger.units(&drop), Units { total: 10, available: 0, held: 10, sold: 0 });
+    assert_eq!(
+        ledger.units(&drop),
+        Units {
+            total: 10,
+            available: 0,
+            held: 10,
+            sold: 0
+        }
+    );
 
-    let winners = replies.iter().filter(|reply| reply.status == 201).map(|reply| text(&reply.json()["id"]));
+    let winners = replies
+        .iter()
+        .filter(|reply| reply.status == 201)
+        .map(|reply| text(&reply.json()["id"]));
     let sales = at_once(winners.map(|hold| {
         let api = app.api();
         async move { api.purchase(&hold).await }
     }))
     .await;
-    assert!(sales.iter().all(|sale| sale.status == 201), "{:?}", tally(&sales));
-    assert_eq!(app.ledger().await.units(&drop), Units { total: 10, available: 0, held: 0, sold: 10 });
+    assert!(
+        sales.iter().all(|sale| sale.status == 201),
+        "{:?}",
+        tally(&sales)
+    );
+    assert_eq!(
+        app.ledger().await.units(&drop),
+        Units {
+            total: 10,
+            available: 0,
+            held: 0,
+            sold: 10
+        }
+    );
     assert_eq!(app.stock(&drop).await, [10, 0, 0, 10]);
     assert_eq!(app.drop(&drop).await["status"], "sold_out");
     app.verifies().await;
@@ -43,11 +77,27 @@ async fn two_thousand_buyers_on_two_thousand_sockets_get_a_hundred_units_and_eve
     let replies = holds_at_once(app.address(), &drop, 2_000).await;
 
     let answers = tally(&replies);
-    assert_eq!(answers.get(&(201, String::new())), Some(&100), "{answers:?}");
-    assert_eq!(answers.get(&(409, "sold_out".to_owned())), Some(&1_900), "{answers:?}");
+    assert_eq!(
+        answers.get(&(201, String::new())),
+        Some(&100),
+        "{answers:?}"
+    );
+    assert_eq!(
+        answers.get(&(409, "sold_out".to_owned())),
+        Some(&1_900),
+        "{answers:?}"
+    );
     let ledger = app.ledger().await;
     assert_eq!(ledger.count(&drop, "HoldPlaced"), 100);
-    assert_eq!(ledger.units(&drop), Units { total: 100, available: 0, held: 100, sold: 0 });
+    assert_eq!(
+        ledger.units(&drop),
+        Units {
+            total: 100,
+            available: 0,
+            held: 100,
+            sold: 0
+        }
+    );
     app.verifies().await;
 }
 
@@ -68,10 +118,24 @@ async fn holds_of_several_units_never_add_up_to_more_than_there_are() {
         .filter(|reply| reply.status == 201)
         .map(|reply| harness::number(&reply.json()["quantity"]))
         .sum();
-    assert!(replies.iter().all(|reply| reply.status == 201 || reply.code() == "sold_out"), "{:?}", tally(&replies));
+    assert!(
+        replies
+            .iter()
+            .all(|reply| reply.status == 201 || reply.code() == "sold_out"),
+        "{:?}",
+        tally(&replies)
+    );
     // Somebody always asks for a single unit, so none is left over.
     assert_eq!(held, 100);
-    assert_eq!(app.ledger().await.units(&drop), Units { total: 100, available: 0, held: 100, sold: 0 });
+    assert_eq!(
+        app.ledger().await.units(&drop),
+        Units {
+            total: 100,
+            available: 0,
+            held: 100,
+            sold: 0
+        }
+    );
 }
 
 #[tokio::test]
@@ -81,18 +145,36 @@ async fn a_request_sent_twenty_times_at_once_is_one_hold_and_twenty_equal_answer
 
     let replies = at_once((0..20).map(|_| {
         let (api, drop) = (app.api(), drop.clone());
-        async move { api.hold_with(&drop, "the-same-key", &json!({ "buyer_id": "alice" })).await }
+        async move {
+            api.hold_with(&drop, "the-same-key", &json!({ "buyer_id": "alice" }))
+                .await
+        }
     }))
     .await;
 
-    assert!(replies.iter().all(|reply| reply.status == 201), "{:?}", tally(&replies));
+    assert!(
+        replies.iter().all(|reply| reply.status == 201),
+        "{:?}",
+        tally(&replies)
+    );
     assert_eq!(replies.iter().filter(|reply| !reply.is_replay()).count(), 1);
     let without_time = |mut body: Value| {
         body["server_time"].take();
         body.to_string()
     };
-    assert_eq!(distinct(replies.iter().map(|reply| without_time(reply.json()))).len(), 1);
-    assert_eq!(distinct(replies.iter().map(|reply| reply.header("location").to_owned())).len(), 1);
+    assert_eq!(
+        distinct(replies.iter().map(|reply| without_time(reply.json()))).len(),
+        1
+    );
+    assert_eq!(
+        distinct(
+            replies
+                .iter()
+                .map(|reply| reply.header("location").to_owned())
+        )
+        .len(),
+        1
+    );
     assert_eq!(app.ledger().await.count(&drop, "HoldPlaced"), 1);
     assert_eq!(app.stock(&drop).await, [50, 49, 1, 0]);
 }
@@ -109,8 +191,20 @@ async fn a_hold_that_is_paid_for_twenty_times_at_once_is_one_sale() {
     }))
     .await;
 
-    assert_eq!(replies.iter().filter(|reply| reply.status == 201 && !reply.is_replay()).count(), 1);
-    assert_eq!(replies.iter().filter(|reply| reply.status == 200 && reply.is_replay()).count(), 19);
+    assert_eq!(
+        replies
+            .iter()
+            .filter(|reply| reply.status == 201 && !reply.is_replay())
+            .count(),
+        1
+    );
+    assert_eq!(
+        replies
+            .iter()
+            .filter(|reply| reply.status == 200 && reply.is_replay())
+            .count(),
+        19
+    );
     assert_eq!(distinct(replies.iter().map(harness::Reply::text)).len(), 1);
     assert_eq!(app.ledger().await.count(&drop, "PurchaseConfirmed"), 1);
     assert_eq!(app.stock(&drop).await, [5, 4, 0, 1]);

@@ -11,17 +11,26 @@ use tokio::task::JoinSet;
 
 /// Another way into the server, which is not cut when the database is.
 async fn operator() -> PgConnection {
-    PgConnection::connect(&url_for("postgres").await).await.unwrap()
+    PgConnection::connect(&url_for("postgres").await)
+        .await
+        .unwrap()
 }
 
 async fn database_of(app: &App) -> String {
-    sqlx::query_scalar("SELECT current_database()::text").fetch_one(app.pool()).await.unwrap()
+    sqlx::query_scalar("SELECT current_database()::text")
+        .fetch_one(app.pool())
+        .await
+        .unwrap()
 }
 
 /// Ends every connection to `database`; tells how many there were.
 async fn cut(operator: &mut PgConnection, database: &str) -> i64 {
     let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $1";
-    sqlx::query_scalar(sql).bind(database).fetch_one(operator).await.unwrap()
+    sqlx::query_scalar(sql)
+        .bind(database)
+        .fetch_one(operator)
+        .await
+        .unwrap()
 }
 
 async fn allow(operator: &mut PgConnection, database: &str, allowed: bool) {
@@ -31,7 +40,13 @@ async fn allow(operator: &mut PgConnection, database: &str, allowed: bool) {
 
 fn assert_told_to_try_again(reply: &Reply) {
     reply.problem(503, "unavailable");
-    assert!(reply.header("retry-after").parse::<u32>().is_ok_and(|seconds| seconds > 0), "{reply:?}");
+    assert!(
+        reply
+            .header("retry-after")
+            .parse::<u32>()
+            .is_ok_and(|seconds| seconds > 0),
+        "{reply:?}"
+    );
 }
 
 #[tokio::test]
@@ -39,7 +54,9 @@ async fn connections_that_are_cut_in_mid_load_cost_nobody_a_hold_and_nobody_a_fa
     let app = App::start().await;
     let database = database_of(&app).await;
     let mut operator = operator().await;
-    let drop = app.create_drop(1_000_000, json!({ "hold_seconds": 3600 })).await;
+    let drop = app
+        .create_drop(1_000_000, json!({ "hold_seconds": 3600 }))
+        .await;
     let enough = Arc::new(AtomicBool::new(false));
     let mut buyers = JoinSet::new();
     for buyer in 0..16 {
@@ -65,21 +82,40 @@ async fn connections_that_are_cut_in_mid_load_cost_nobody_a_hold_and_nobody_a_fa
     }
 
     for round in 1..=10 {
-        eventually("holds are placed", || async { (app.stock(&drop).await[2] >= round * 50).then_some(()) }).await;
+        eventually("holds are placed", || async {
+            (app.stock(&drop).await[2] >= round * 50).then_some(())
+        })
+        .await;
         assert!(cut(&mut operator, &database).await > 0);
     }
     let served = app.stock(&drop).await[2];
-    eventually("holds are placed again", || async { (app.stock(&drop).await[2] > served + 50).then_some(()) }).await;
+    eventually("holds are placed again", || async {
+        (app.stock(&drop).await[2] > served + 50).then_some(())
+    })
+    .await;
     enough.store(true, Ordering::SeqCst);
     let replies: Vec<Reply> = buyers.join_all().await.into_iter().flatten().collect();
 
     for reply in replies.iter().filter(|reply| reply.status != 201) {
         assert_told_to_try_again(reply);
     }
-    let holds: Vec<String> = replies.iter().filter(|reply| reply.status == 201).map(|reply| text(&reply.json()["id"])).collect();
+    let holds: Vec<String> = replies
+        .iter()
+        .filter(|reply| reply.status == 201)
+        .map(|reply| text(&reply.json()["id"]))
+        .collect();
     let ledger = app.ledger().await;
-    assert!(holds.iter().all(|hold| ledger.has_hold(hold)), "{:?}", tally(&replies));
-    assert_eq!(ledger.count(&drop, "HoldPlaced"), holds.len(), "one hold a key: {:?}", tally(&replies));
+    assert!(
+        holds.iter().all(|hold| ledger.has_hold(hold)),
+        "{:?}",
+        tally(&replies)
+    );
+    assert_eq!(
+        ledger.count(&drop, "HoldPlaced"),
+        holds.len(),
+        "one hold a key: {:?}",
+        tally(&replies)
+    );
     app.verifies().await;
 }
 
@@ -96,27 +132,43 @@ async fn without_its_database_a_server_refuses_writes_serves_reads_and_recovers_
 
     allow(&mut operator, &database, false).await;
     cut(&mut operator, &database).await;
-    eventually("the server notices", || async { (app.get("/health/ready").await.status == 503).then_some(()) }).await;
+    eventually("the server notices", || async {
+        (app.get("/health/ready").await.status == 503).then_some(())
+    })
+    .await;
 
     assert_told_to_try_again(&app.get("/health/ready").await);
     assert_eq!(app.get("/health/live").await.status, 200);
     assert_told_to_try_again(&app.hold(&drop, "bob").await);
     assert_told_to_try_again(&app.purchase(&hold).await);
     assert_told_to_try_again(&app.release(&hold).await);
-    assert_told_to_try_again(&app.post_drop(&json!({ "name": "n", "price": { "amount": 1, "currency": "USD" }, "total_stock": 1 })).await);
+    assert_told_to_try_again(
+        &app.post_drop(
+            &json!({ "name": "n", "price": { "amount": 1, "currency": "USD" }, "total_stock": 1 }),
+        )
+        .await,
+    );
     assert_told_to_try_again(&app.audit("/v1/log").await);
     assert_told_to_try_again(&app.audit("/v1/log/head").await);
     assert_eq!(app.stock(&drop).await, [10, 9, 1, 0]);
     assert_eq!(app.read_hold(&hold).await.ok(200)["status"], "held");
-    assert_eq!(app.get("/v1/drops").await.ok(200)["data"][0]["id"], drop.as_str());
+    assert_eq!(
+        app.get("/v1/drops").await.ok(200)["data"][0]["id"],
+        drop.as_str()
+    );
     assert_eq!(app.watch("").await.drop().await.json()["id"], drop.as_str());
     assert_eq!(app.get("/").await.status, 200);
 
     allow(&mut operator, &database, true).await;
-    eventually("the server recovers", || async { (app.get("/health/ready").await.status == 200).then_some(()) }).await;
+    eventually("the server recovers", || async {
+        (app.get("/health/ready").await.status == 200).then_some(())
+    })
+    .await;
     assert_eq!(app.purchase(&hold).await.status, 201);
     app.held(&drop, "bob").await;
-    watcher.until(|state| state["stock"]["held"] == 1 && state["stock"]["sold"] == 1).await;
+    watcher
+        .until(|state| state["stock"]["held"] == 1 && state["stock"]["sold"] == 1)
+        .await;
     app.verifies().await;
 }
 
@@ -128,19 +180,26 @@ async fn a_retry_after_an_outage_finds_out_what_became_of_the_first_request() {
     let drop = app.create_drop(10, json!({ "hold_seconds": 3600 })).await;
     let (key, body) = (key(), json!({ "buyer_id": "alice" }));
     // The head's lock keeps the append from landing; the cut then leaves its outcome unknown to the server.
-    let mut blocker = PgConnection::connect(app.launch().database_url().unwrap()).await.unwrap();
+    let mut blocker = PgConnection::connect(app.launch().database_url().unwrap())
+        .await
+        .unwrap();
     let mut lock = blocker.begin().await.unwrap();
-    sqlx::query("SELECT 1 FROM log_head FOR UPDATE").execute(&mut *lock).await.unwrap();
+    sqlx::query("SELECT 1 FROM log_head FOR UPDATE")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
     let first = {
         let (api, drop, key, body) = (app.api(), drop.clone(), key.clone(), body.clone());
         tokio::spawn(async move { api.hold_with(&drop, &key, &body).await })
     };
     eventually("the append waits for the lock", || async {
-        let waiting: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock'")
-            .bind(&database)
-            .fetch_one(app.pool())
-            .await
-            .unwrap();
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock'",
+        )
+        .bind(&database)
+        .fetch_one(app.pool())
+        .await
+        .unwrap();
         (waiting > 0).then_some(())
     })
     .await;

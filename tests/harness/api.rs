@@ -25,7 +25,11 @@ pub fn key() -> String {
 
 impl Api {
     pub(crate) fn new(base: String) -> Self {
-        let client = Client::builder().timeout(PATIENCE).no_proxy().build().expect("a client of defaults");
+        let client = Client::builder()
+            .timeout(PATIENCE)
+            .no_proxy()
+            .build()
+            .expect("a client of defaults");
         Self { base, client }
     }
 
@@ -59,7 +63,12 @@ impl Api {
 
     /// `POST /v1/drops` with the admin key and a new idempotency key.
     pub async fn post_drop(&self, body: &Value) -> Reply {
-        send(self.admin(Method::POST, "/v1/drops").header("idempotency-key", key()).json(body)).await
+        send(
+            self.admin(Method::POST, "/v1/drops")
+                .header("idempotency-key", key())
+                .json(body),
+        )
+        .await
     }
 
     /// Schedules a drop of `units` that is live at once; `more` is added to the request. Gives its id.
@@ -85,21 +94,34 @@ impl Api {
 
     /// Asks for one unit with a new key.
     pub async fn hold(&self, drop: &str, buyer: &str) -> Reply {
-        self.hold_with(drop, &key(), &json!({ "buyer_id": buyer })).await
+        self.hold_with(drop, &key(), &json!({ "buyer_id": buyer }))
+            .await
     }
 
     /// Asks for a hold.
     pub async fn hold_with(&self, drop: &str, key: &str, body: &Value) -> Reply {
-        self.try_hold_with(drop, key, body).await.expect("the server answers")
+        self.try_hold_with(drop, key, body)
+            .await
+            .expect("the server answers")
     }
 
     /// Asks for a hold; an error when the server does not answer.
     ///
     /// # Errors
     /// [`reqwest::Error`].
-    pub async fn try_hold_with(&self, drop: &str, key: &str, body: &Value) -> Result<Reply, reqwest::Error> {
+    pub async fn try_hold_with(
+        &self,
+        drop: &str,
+        key: &str,
+        body: &Value,
+    ) -> Result<Reply, reqwest::Error> {
         let path = format!("/v1/drops/{drop}/holds");
-        try_send(self.request(Method::POST, &path).header("idempotency-key", key).json(body)).await
+        try_send(
+            self.request(Method::POST, &path)
+                .header("idempotency-key", key)
+                .json(body),
+        )
+        .await
     }
 
     /// Asks for one unit with a new key, gets it, and gives the hold's id.
@@ -132,7 +154,9 @@ impl Api {
 
     /// The whole log, in order.
     pub async fn log(&self) -> Vec<Event> {
-        let request = self.request(Method::GET, "/v1/log").bearer_auth(AUDITOR_KEY);
+        let request = self
+            .request(Method::GET, "/v1/log")
+            .bearer_auth(AUDITOR_KEY);
         let reply = send(request.header("accept", "application/x-ndjson")).await;
         assert_eq!(reply.status, 200, "{}", reply.text());
         reply.text().lines().map(Event::parse).collect()
@@ -158,7 +182,11 @@ pub(crate) async fn try_send(request: RequestBuilder) -> Result<Reply, reqwest::
     let response = request.send().await?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.bytes().await?;
-    Ok(Reply { status, headers, body })
+    Ok(Reply {
+        status,
+        headers,
+        body,
+    })
 }
 
 pub(crate) fn stock_in(drop: &Value) -> [u64; 4] {

@@ -42,7 +42,10 @@ impl Launch {
     /// On a database that is there.
     #[must_use]
     pub fn on(database: TestDatabase) -> Self {
-        Self { database: Some(database), ..Self::private() }
+        Self {
+            database: Some(database),
+            ..Self::private()
+        }
     }
 
     /// On a private Postgres in its data directory.
@@ -51,10 +54,16 @@ impl Launch {
     /// When there is no temporary directory.
     #[must_use]
     pub fn private() -> Self {
-        let data_dir = TempDir::with_prefix("holdfast-app-").expect("the temporary directory is writable");
+        let data_dir =
+            TempDir::with_prefix("holdfast-app-").expect("the temporary directory is writable");
         // As root, the account that runs PostgreSQL must be able to pass through.
-        fs::set_permissions(data_dir.path(), fs::Permissions::from_mode(0o711)).expect("it is ours");
-        Self { database: None, data_dir: Arc::new(data_dir), environment: vec![] }
+        fs::set_permissions(data_dir.path(), fs::Permissions::from_mode(0o711))
+            .expect("it is ours");
+        Self {
+            database: None,
+            data_dir: Arc::new(data_dir),
+            environment: vec![],
+        }
     }
 
     /// The same with one more setting.
@@ -82,9 +91,18 @@ impl Launch {
     /// When it does not.
     pub async fn start(self) -> App {
         let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
-        command.envs([("HOLDFAST_ADMIN_KEY", ADMIN_KEY), ("HOLDFAST_AUDITOR_KEY", AUDITOR_KEY)]);
-        let (process, address) = spawn_blocking(|| Process::listen(command)).await.expect("the server starts");
-        App { api: Api::new(address), process, launch: self }
+        command.envs([
+            ("HOLDFAST_ADMIN_KEY", ADMIN_KEY),
+            ("HOLDFAST_AUDITOR_KEY", AUDITOR_KEY),
+        ]);
+        let (process, address) = spawn_blocking(|| Process::listen(command))
+            .await
+            .expect("the server starts");
+        App {
+            api: Api::new(address),
+            process,
+            launch: self,
+        }
     }
 
     /// Runs the program with `arguments` to its end.
@@ -109,12 +127,17 @@ impl Launch {
         if let Some(bin_dir) = env::var_os("PG_BIN_DIR") {
             command.env("PG_BIN_DIR", bin_dir);
         }
-        command.args(arguments).env("HOLDFAST_DATA_DIR", self.data_dir());
+        command
+            .args(arguments)
+            .env("HOLDFAST_DATA_DIR", self.data_dir());
         if let Some(url) = self.database_url() {
             command.env("DATABASE_URL", url);
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         command
     }
 }
@@ -135,7 +158,10 @@ pub struct Finished {
 /// # Panics
 /// When it cannot be run.
 pub async fn finish(mut command: Command) -> Finished {
-    let output = spawn_blocking(move || command.output()).await.expect("no panic").expect("the program runs");
+    let output = spawn_blocking(move || command.output())
+        .await
+        .expect("no panic")
+        .expect("the program runs");
     Finished {
         code: output.status.code(),
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -183,7 +209,12 @@ impl App {
     /// When the database is private.
     #[must_use]
     pub fn pool(&self) -> &PgPool {
-        &self.launch.database.as_ref().expect("a database of the tests' own").pool
+        &self
+            .launch
+            .database
+            .as_ref()
+            .expect("a database of the tests' own")
+            .pool
     }
 
     /// What it has written to standard error so far.
@@ -211,7 +242,9 @@ impl App {
     /// When it does not end.
     pub async fn ended(mut self) -> (ExitStatus, Launch) {
         let launch = self.launch.clone();
-        let status = spawn_blocking(move || self.process.wait()).await.expect("the server ends");
+        let status = spawn_blocking(move || self.process.wait())
+            .await
+            .expect("the server ends");
         (status, launch)
     }
 
@@ -229,6 +262,8 @@ impl App {
     /// Starts another server as this one was started, after killing this one.
     pub async fn restart(mut self) -> Self {
         self.kill();
+        // From here on the lock file is the next server's.
+        self.process.postmaster = None;
         self.launch.clone().start().await
     }
 
@@ -254,9 +289,16 @@ struct Process {
 
 impl Process {
     fn listen(mut command: Command) -> (Self, String) {
-        let is_private = !command.get_envs().any(|(name, value)| name == "DATABASE_URL" && value.is_some());
-        let data_dir = command.get_envs().find(|(name, _)| *name == "HOLDFAST_DATA_DIR").and_then(|(_, dir)| dir);
-        let postmaster = data_dir.filter(|_| is_private).map(|dir| Path::new(dir).join("postgres/postmaster.pid"));
+        let is_private = !command
+            .get_envs()
+            .any(|(name, value)| name == "DATABASE_URL" && value.is_some());
+        let data_dir = command
+            .get_envs()
+            .find(|(name, _)| *name == "HOLDFAST_DATA_DIR")
+            .and_then(|(_, dir)| dir);
+        let postmaster = data_dir
+            .filter(|_| is_private)
+            .map(|dir| Path::new(dir).join("postgres/postmaster.pid"));
         let mut child = command.spawn().expect("the program can be started");
         let (first_line, line) = mpsc::channel();
         if let Some(stdout) = child.stdout.take() {
@@ -271,19 +313,36 @@ impl Process {
             let stderr = Arc::clone(&stderr);
             thread::spawn(move || collect(pipe, &stderr));
         }
-        let process = Self { child, status: None, stderr, postmaster };
+        let process = Self {
+            child,
+            status: None,
+            stderr,
+            postmaster,
+        };
         let address = line.recv_timeout(PATIENCE).ok();
-        let address = address.as_deref().and_then(|line| line.strip_prefix("listening on ")).map(str::to_owned);
-        let address = address.unwrap_or_else(|| panic!("the server does not listen:\n{}", process.stderr()));
+        let address = address
+            .as_deref()
+            .and_then(|line| line.strip_prefix("listening on "))
+            .map(str::to_owned);
+        let address =
+            address.unwrap_or_else(|| panic!("the server does not listen:\n{}", process.stderr()));
         (process, address)
     }
 
     fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().try_into().expect("a process id is positive"))
+        Pid::from_raw(
+            self.child
+                .id()
+                .try_into()
+                .expect("a process id is positive"),
+        )
     }
 
     fn stderr(&self) -> String {
-        self.stderr.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.stderr
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn kill(&mut self) {
@@ -313,7 +372,9 @@ impl Drop for Process {
             eprintln!("--- what the server wrote ---\n{}---", self.stderr());
         }
         let deadline = Instant::now() + Duration::from_secs(30);
-        while self.postmaster.as_ref().is_some_and(|file| file.exists()) && Instant::now() < deadline {
+        while self.postmaster.as_ref().is_some_and(|file| file.exists())
+            && Instant::now() < deadline
+        {
             thread::sleep(Duration::from_millis(10));
         }
     }
@@ -322,7 +383,9 @@ impl Drop for Process {
 fn collect(mut pipe: impl Read, into: &Mutex<String>) {
     let mut chunk = [0; 4096];
     while let Ok(length @ 1..) = pipe.read(&mut chunk) {
-        into.lock().unwrap_or_else(PoisonError::into_inner).push_str(&String::from_utf8_lossy(&chunk[..length]));
+        into.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_str(&String::from_utf8_lossy(&chunk[..length]));
     }
 }
 
@@ -333,6 +396,11 @@ fn program() -> PathBuf {
         return program.into();
     }
     let own = env::current_exe().expect("a running program has a file");
-    let beside = own.parent().and_then(Path::parent).map(|directory| directory.join(NAME));
-    beside.filter(|program| program.exists()).expect("cargo builds the program with the tests")
+    let beside = own
+        .parent()
+        .and_then(Path::parent)
+        .map(|directory| directory.join(NAME));
+    beside
+        .filter(|program| program.exists())
+        .expect("cargo builds the program with the tests")
 }

@@ -51,9 +51,15 @@ impl Event {
     /// When it is not filed under its own name.
     #[must_use]
     pub fn fields(&self) -> Value {
-        let mut payload: Value = serde_json::from_str(self.payload.get()).expect("a payload is JSON");
+        let mut payload: Value =
+            serde_json::from_str(self.payload.get()).expect("a payload is JSON");
         let fields = payload[&self.event_type].take();
-        assert!(fields.is_object(), "filed as {}: {}", self.event_type, self.payload);
+        assert!(
+            fields.is_object(),
+            "filed as {}: {}",
+            self.event_type,
+            self.payload
+        );
         fields
     }
 }
@@ -102,12 +108,27 @@ impl Ledger {
             assert_eq!(event.position, expected, "positions are dense");
             let sequence = sequences.entry(&event.aggregate_id).or_insert(0);
             *sequence += 1;
-            assert_eq!(event.sequence, *sequence, "the sequence at position {expected}");
+            assert_eq!(
+                event.sequence, *sequence,
+                "the sequence at position {expected}"
+            );
             ledger.add(event);
             let units = ledger.units(&event.aggregate_id);
-            let Units { total, available, held, sold } = units;
-            assert!(available >= 0 && held >= 0 && sold >= 0, "oversold at position {expected}: {units:?}");
-            assert_eq!(available + held + sold, total, "units are lost at position {expected}: {units:?}");
+            let Units {
+                total,
+                available,
+                held,
+                sold,
+            } = units;
+            assert!(
+                available >= 0 && held >= 0 && sold >= 0,
+                "oversold at position {expected}: {units:?}"
+            );
+            assert_eq!(
+                available + held + sold,
+                total,
+                "units are lost at position {expected}: {units:?}"
+            );
         }
         ledger
     }
@@ -121,7 +142,10 @@ impl Ledger {
     /// How many events of a kind there are of `drop`.
     #[must_use]
     pub fn count(&self, drop: &str, event_type: &str) -> usize {
-        self.counts.get(&(drop.to_owned(), event_type.to_owned())).copied().unwrap_or_default()
+        self.counts
+            .get(&(drop.to_owned(), event_type.to_owned()))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// Whether there is such a hold.
@@ -139,18 +163,33 @@ impl Ledger {
     #[track_caller]
     fn add(&mut self, event: &Event) {
         let drop = event.aggregate_id.clone();
-        *self.counts.entry((drop.clone(), event.event_type.clone())).or_default() += 1;
+        *self
+            .counts
+            .entry((drop.clone(), event.event_type.clone()))
+            .or_default() += 1;
         let fields = event.fields();
-        let signed = |name: &str| fields[name].as_i64().unwrap_or_else(|| panic!("no {name}: {fields}"));
+        let signed = |name: &str| {
+            fields[name]
+                .as_i64()
+                .unwrap_or_else(|| panic!("no {name}: {fields}"))
+        };
         match event.event_type.as_str() {
             "DropScheduled" => {
                 let total = signed("total_stock");
-                let units = Units { total, available: total, ..Units::default() };
+                let units = Units {
+                    total,
+                    available: total,
+                    ..Units::default()
+                };
                 assert_eq!(self.drops.insert(drop, units), None, "scheduled twice");
             }
             "HoldPlaced" => {
                 let quantity = signed("quantity");
-                let held = Held { drop: drop.clone(), quantity, ended: None };
+                let held = Held {
+                    drop: drop.clone(),
+                    quantity,
+                    ended: None,
+                };
                 let before = self.holds.insert(text(&fields["hold_id"]), held);
                 assert_eq!(before, None, "placed twice at position {}", event.position);
                 self.shift(&drop, [-quantity, quantity, 0]);
@@ -176,9 +215,16 @@ impl Ledger {
     #[track_caller]
     fn end(&mut self, drop: &str, fields: &Value, event: &Event) -> i64 {
         let hold = text(&fields["hold_id"]);
-        let held = self.holds.get_mut(&hold).unwrap_or_else(|| panic!("hold {hold} was never placed"));
+        let held = self
+            .holds
+            .get_mut(&hold)
+            .unwrap_or_else(|| panic!("hold {hold} was never placed"));
         assert_eq!(held.drop, drop);
-        assert_eq!(held.ended, None, "ended twice at position {}", event.position);
+        assert_eq!(
+            held.ended, None,
+            "ended twice at position {}",
+            event.position
+        );
         assert_eq!(held.quantity.unsigned_abs(), number(&fields["quantity"]));
         held.ended = Some(event.event_type.clone());
         held.quantity

@@ -48,7 +48,10 @@ where
             if let Some(value) = look().await {
                 return value;
             }
-            assert!(Instant::now() < deadline, "{caller}: never came about: {what}");
+            assert!(
+                Instant::now() < deadline,
+                "{caller}: never came about: {what}"
+            );
             sleep(GLANCE).await;
         }
     }
@@ -78,7 +81,10 @@ where
 /// When it is none.
 #[track_caller]
 pub fn text(value: &serde_json::Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("no text: {value}"))
+        .to_owned()
 }
 
 /// A JSON number that is a whole one and not negative.
@@ -87,7 +93,9 @@ pub fn text(value: &serde_json::Value) -> String {
 /// When it is none.
 #[track_caller]
 pub fn number(value: &serde_json::Value) -> u64 {
-    value.as_u64().unwrap_or_else(|| panic!("no whole number: {value}"))
+    value
+        .as_u64()
+        .unwrap_or_else(|| panic!("no whole number: {value}"))
 }
 
 /// Our clock as the API writes times; they order as text.

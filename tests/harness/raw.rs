@@ -21,7 +21,11 @@ impl Raw {
     /// # Panics
     /// When it cannot.
     pub async fn connect(address: &str) -> Self {
-        Self(TcpStream::connect(address).await.expect("the server takes connections"))
+        Self(
+            TcpStream::connect(address)
+                .await
+                .expect("the server takes connections"),
+        )
     }
 
     /// Sends bytes.
@@ -29,7 +33,10 @@ impl Raw {
     /// # Panics
     /// When the server has closed the connection.
     pub async fn send(&mut self, bytes: &[u8]) {
-        self.0.write_all(bytes).await.expect("the connection is open");
+        self.0
+            .write_all(bytes)
+            .await
+            .expect("the connection is open");
     }
 
     /// Reads up to the end of the interim answer 100, which says that a handler waits for the body.
@@ -38,7 +45,10 @@ impl Raw {
     /// When something else comes.
     pub async fn is_asked_for_the_body(&mut self) {
         let mut interim = [0; 25];
-        self.0.read_exact(&mut interim).await.expect("an interim answer");
+        self.0
+            .read_exact(&mut interim)
+            .await
+            .expect("an interim answer");
         assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
     }
 
@@ -48,7 +58,10 @@ impl Raw {
     /// When it has not.
     pub async fn reply(mut self) -> Reply {
         let mut bytes = vec![];
-        self.0.read_to_end(&mut bytes).await.expect("the answer comes in full");
+        self.0
+            .read_to_end(&mut bytes)
+            .await
+            .expect("the answer comes in full");
         parse(&bytes)
     }
 }
@@ -60,13 +73,18 @@ pub async fn holds_at_once(address: &str, drop: &str, buyers: usize) -> Vec<Repl
         async move { Raw::connect(&address).await }
     }))
     .await;
-    at_once(connections.into_iter().enumerate().map(|(buyer, mut connection)| {
-        let request = hold_request(drop, &format!("buyer-{buyer}"));
-        async move {
-            connection.send(request.as_bytes()).await;
-            connection.reply().await
-        }
-    }))
+    at_once(
+        connections
+            .into_iter()
+            .enumerate()
+            .map(|(buyer, mut connection)| {
+                let request = hold_request(drop, &format!("buyer-{buyer}"));
+                async move {
+                    connection.send(request.as_bytes()).await;
+                    connection.reply().await
+                }
+            }),
+    )
     .await
 }
 
@@ -81,12 +99,20 @@ fn hold_request(drop: &str, buyer: &str) -> String {
 
 fn parse(bytes: &[u8]) -> Reply {
     let whole = String::from_utf8_lossy(bytes);
-    let (head, body) = whole.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no full answer: {whole:?}"));
+    let (head, body) = whole
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("no full answer: {whole:?}"));
     let mut lines = head.lines();
-    let status = lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
+    let status = lines
+        .next()
+        .and_then(|line| line.split(' ').nth(1))
+        .and_then(|status| status.parse().ok());
     let mut headers = HeaderMap::new();
     for (name, value) in lines.filter_map(|line| line.split_once(':')) {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_str(name), HeaderValue::from_str(value.trim())) {
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::from_str(name),
+            HeaderValue::from_str(value.trim()),
+        ) {
             headers.append(name, value);
         }
     }

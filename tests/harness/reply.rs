@@ -37,7 +37,10 @@ impl Reply {
     /// A header; empty when it is not there.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
-        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
     }
 
     /// Whether it says that history held the answer already.
@@ -60,7 +63,11 @@ impl Reply {
     #[track_caller]
     pub fn ok(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
-        if self.body.is_empty() { Value::Null } else { self.json() }
+        if self.body.is_empty() {
+            Value::Null
+        } else {
+            self.json()
+        }
     }
 
     /// Claims a problem in the contract's form, and gives its body.
@@ -70,7 +77,11 @@ impl Reply {
     #[track_caller]
     pub fn problem(&self, status: u16, code: &str) -> Value {
         let body = self.any_problem();
-        assert_eq!((self.status, self.code().as_str()), (status, code), "{body}");
+        assert_eq!(
+            (self.status, self.code().as_str()),
+            (status, code),
+            "{body}"
+        );
         body
     }
 
@@ -80,11 +91,18 @@ impl Reply {
     /// When it is not in that form.
     #[track_caller]
     pub fn any_problem(&self) -> Value {
-        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+        assert_eq!(
+            self.header("content-type"),
+            "application/problem+json",
+            "{self:?}"
+        );
         let body = self.json();
         assert_eq!(body["status"], self.status, "{body}");
         for member in ["type", "title", "detail", "code"] {
-            assert!(body[member].as_str().is_some_and(|text| !text.is_empty()), "no {member}: {body}");
+            assert!(
+                body[member].as_str().is_some_and(|text| !text.is_empty()),
+                "no {member}: {body}"
+            );
         }
         body
     }
@@ -96,11 +114,18 @@ impl Reply {
     #[track_caller]
     pub fn invalid(&self, pointer: &str) {
         let body = self.problem(422, "invalid_value");
-        let errors = body["errors"].as_array().unwrap_or_else(|| panic!("no errors: {body}"));
+        let errors = body["errors"]
+            .as_array()
+            .unwrap_or_else(|| panic!("no errors: {body}"));
         assert!(!errors.is_empty(), "{body}");
         for error in errors {
             assert_eq!(error["pointer"], pointer, "{body}");
-            assert!(error["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{body}");
+            assert!(
+                error["detail"]
+                    .as_str()
+                    .is_some_and(|detail| !detail.is_empty()),
+                "{body}"
+            );
         }
     }
 }

@@ -58,7 +58,12 @@ impl Watcher {
                 let frame = self.received.split_to(end + 2);
                 return Some(Frame::parse(&String::from_utf8_lossy(&frame)));
             }
-            match self.response.chunk().await.expect("the stream is not cut off") {
+            match self
+                .response
+                .chunk()
+                .await
+                .expect("the stream is not cut off")
+            {
                 Some(chunk) => self.received.extend_from_slice(&chunk),
                 None => return None,
             }
