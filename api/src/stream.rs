@@ -101,10 +101,12 @@ impl StreamHub {
             self.mark_transitions(&views, last_look, now);
             last_look = now;
             for drop_id in std::mem::take(&mut *self.changed()) {
+                // Before the state, so that the state is at least as new as the id says.
+                let position = views.position();
                 if let Some(drop) = views.drop(drop_id) {
                     let frame = Frame {
                         drop_id,
-                        bytes: frame(&drop, views.position(), now),
+                        bytes: frame(&drop, position, now),
                     };
                     // An error means that nobody watches.
                     let _nobody = self.0.sender.try_broadcast(Arc::new(frame));
