@@ -3,7 +3,7 @@
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use domain::values::{DropId, HoldId, KeyDigest, Position};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -148,15 +148,27 @@ fn without_place(message: &str) -> String {
         .to_owned()
 }
 
-/// Query parameters.
+/// Query parameters. One without a value (`status=`, as a form sends what was left open) asks for nothing.
 #[derive(Debug)]
 pub struct Params<T>(pub T);
+
+/// The same address without the parameters that have no value.
+fn without_empty(uri: &Uri) -> Uri {
+    let query = uri.query().unwrap_or_default();
+    let given: Vec<&str> = query
+        .split('&')
+        .filter(|pair| !pair.ends_with('='))
+        .collect();
+    format!("/?{}", given.join("&"))
+        .parse()
+        .unwrap_or_else(|_| uri.clone())
+}
 
 impl<T: DeserializeOwned> FromRequestParts<App> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        Query::try_from_uri(&parts.uri)
+        Query::try_from_uri(&without_empty(&parts.uri))
             .map(|Query(params)| Self(params))
             .map_err(|rejection| {
                 Problem::new(Code::InvalidQuery, format!("{}.", rejection.body_text()))
