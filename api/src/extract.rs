@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use domain::values::{DropId, HoldId, KeyDigest, Position};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::app::App;
 use crate::problem::{Code, Problem};
@@ -15,7 +15,7 @@ use crate::problem::{Code, Problem};
 pub const MAX_BODY: usize = 16 * 1024;
 
 /// How long a reader waits for a position.
-const FRESHNESS_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+pub(crate) const FRESHNESS_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// A JSON body. Unknown fields are refused by the types themselves.
 #[derive(Debug)]
@@ -89,6 +89,10 @@ fn has_json_type(headers: &HeaderMap) -> bool {
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        // A value may be found wrong before the text is found broken further on: broken goes first.
+        if let Err(broken) = serde_json::from_slice::<IgnoredAny>(bytes) {
+            return unreadable(&broken, String::new());
+        }
         let pointer = pointer(error.path());
         unreadable(error.inner(), pointer)
     })?;
@@ -296,7 +300,14 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_malformed() {
-        for body in ["", "{", "{\"quantity\":1}x", "\u{1}"] {
+        for body in [
+            "",
+            "{",
+            "{\"quantity\":1}x",
+            "\u{1}",
+            "{} {}",
+            "{\"quantity\":0,}",
+        ] {
             assert_eq!(problem(body).code(), Code::MalformedJson, "{body}");
         }
     }
