@@ -1,10 +1,11 @@
 //! What handlers take from a request, each refused with a precise problem: bodies, ids, keys, queries.
 
-use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, Uri, header};
+use bytes::{Bytes, BytesMut};
 use domain::values::{DropId, HoldId, KeyDigest, Position};
+use futures::StreamExt;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
@@ -13,6 +14,9 @@ use crate::problem::{Code, Problem};
 
 /// The largest body accepted, in bytes.
 pub const MAX_BODY: usize = 16 * 1024;
+
+/// The most that is read of a body that is too large, in bytes.
+const MOST_DRAINED: usize = 1024 * 1024;
 
 /// How long a reader waits for a position.
 pub(crate) const FRESHNESS_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
@@ -24,9 +28,9 @@ pub struct Body<T>(pub T);
 impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
         let is_json = has_json_type(request.headers());
-        let bytes = read_body(request, app).await?;
+        let bytes = read_body(request).await?;
         if !is_json {
             let detail = "Send the body with Content-Type: application/json.";
             return Err(Problem::new(Code::UnsupportedMediaType, detail));
@@ -42,9 +46,9 @@ pub struct OptionalBody<T>(pub T);
 impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
         let is_json = has_json_type(request.headers());
-        let bytes = read_body(request, app).await?;
+        let bytes = read_body(request).await?;
         if bytes.is_empty() {
             return Ok(Self(T::default()));
         }
@@ -56,23 +60,40 @@ impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalBody<T> {
     }
 }
 
-async fn read_body(request: Request, app: &App) -> Result<Bytes, Problem> {
-    Bytes::from_request(request, app)
-        .await
-        .map_err(|rejection| {
-            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                Problem::new(
-                    Code::BodyTooLarge,
-                    format!("A body has at most {MAX_BODY} bytes."),
-                )
-                .with("max_bytes", MAX_BODY)
-            } else {
-                Problem::new(
-                    Code::MalformedJson,
-                    "The body could not be read to its end.",
-                )
-            }
-        })
+/// Reads a body to its end. One that is too large is read on, up to a bound: a caller who is answered while still sending
+/// sees a broken connection instead of the answer.
+async fn read_body(request: Request) -> Result<Bytes, Problem> {
+    let announced = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > MOST_DRAINED) {
+        return Err(too_large());
+    }
+    let mut frames = request.into_body().into_data_stream();
+    let (mut body, mut length) = (BytesMut::new(), 0);
+    while let Some(frame) = frames.next().await {
+        let frame = frame.map_err(|_| {
+            let detail = "The body could not be read to its end.";
+            Problem::new(Code::MalformedJson, detail)
+        })?;
+        length += frame.len();
+        if length > MOST_DRAINED {
+            break;
+        }
+        if length <= MAX_BODY {
+            body.extend_from_slice(&frame);
+        }
+    }
+    if length > MAX_BODY {
+        return Err(too_large());
+    }
+    Ok(body.freeze())
+}
+
+fn too_large() -> Problem {
+    let detail = format!("A body has at most {MAX_BODY} bytes.");
+    Problem::new(Code::BodyTooLarge, detail).with("max_bytes", MAX_BODY)
 }
 
 fn has_json_type(headers: &HeaderMap) -> bool {
