@@ -19,7 +19,7 @@ use projections::runner::{Progress, Runner};
 use projections::sales_timeline::SalesTimeline;
 use projections::top_purchasers::TopPurchasers;
 use projections::views::Views;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
@@ -34,6 +34,9 @@ use crate::stream::StreamHub;
 
 /// How long a stopping server waits for those in flight.
 pub const GRACE: Duration = Duration::from_secs(10);
+
+/// Connections that may wait to be accepted; the system holds it down to its own bound (`net.core.somaxconn`).
+const BACKLOG: u32 = 65_535;
 
 /// Why a server did not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -86,9 +89,7 @@ impl Server {
     pub async fn start(settings: &Settings) -> Result<Self, ServerError> {
         let address = settings.listen;
         let keys = Keys::load(&settings.keys, &settings.database.data_dir, address)?;
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|source| ServerError::Listen { address, source })?;
+        let listener = listen(address).map_err(|source| ServerError::Listen { address, source })?;
         let address = listener.local_addr().unwrap_or(address);
         let database = Database::open(&settings.database).await?;
         let log = PostgresLog::new(database.pool.clone());
@@ -199,6 +200,18 @@ impl Server {
             }
         }
     }
+}
+
+/// A listener that a stampede may queue up at: the system's own bound on what waits to be accepted is the only one.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // So that a restart need not wait for the connections of the server before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 async fn serve(listener: TcpListener, app: App, closing: CancellationToken) {
