@@ -1,6 +1,6 @@
 //! A unit is never sold twice, however many want it at once. Counted from the log, not from the answers.
 
-use harness::{App, Units, at_once, distinct, holds_at_once, key, tally, text};
+use harness::{App, Launch, Units, at_once, distinct, holds_at_once, key, tally, text};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -208,4 +208,18 @@ async fn a_hold_that_is_paid_for_twenty_times_at_once_is_one_sale() {
     assert_eq!(distinct(replies.iter().map(harness::Reply::text)).len(), 1);
     assert_eq!(app.ledger().await.count(&drop, "PurchaseConfirmed"), 1);
     assert_eq!(app.stock(&drop).await, [5, 4, 0, 1]);
+}
+
+#[tokio::test]
+async fn a_server_that_was_given_few_open_files_serves_a_crowd_all_the_same() {
+    let launch = Launch::fresh().await.after("ulimit -Sn 256");
+    let app = launch.start().await;
+    let drop = app.create_drop(10, json!({})).await;
+    let answers = tally(&holds_at_once(app.address(), &drop, 600).await);
+    assert_eq!(answers.get(&(201, String::new())), Some(&10), "{answers:?}");
+    assert_eq!(
+        answers.get(&(409, "sold_out".to_owned())),
+        Some(&590),
+        "{answers:?}"
+    );
 }

@@ -31,6 +31,7 @@ pub struct Launch {
     database: Option<TestDatabase>,
     data_dir: Arc<TempDir>,
     environment: Vec<(String, String)>,
+    shell: Option<String>,
 }
 
 impl Launch {
@@ -63,6 +64,7 @@ impl Launch {
             database: None,
             data_dir: Arc::new(data_dir),
             environment: vec![],
+            shell: None,
         }
     }
 
@@ -70,6 +72,13 @@ impl Launch {
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The same, started by a shell after this line of script.
+    #[must_use]
+    pub fn after(mut self, script: &str) -> Self {
+        self.shell = Some(format!("{script} && exec \"$0\" \"$@\""));
         self
     }
 
@@ -116,7 +125,14 @@ impl Launch {
     /// The program with `arguments`, on this database and data directory, and told nothing by our own environment.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program());
+        let mut command = match &self.shell {
+            None => Command::new(program()),
+            Some(script) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.arg("-c").arg(script).arg(program());
+                shell
+            }
+        };
         for (name, _) in env::vars_os() {
             let name = name.to_string_lossy().into_owned();
             let tells = ["HOLDFAST_", "PG", "RUST_LOG", "DATABASE_URL"];

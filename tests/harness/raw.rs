@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use bytes::Bytes;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -68,6 +69,8 @@ impl Raw {
 
 /// One buyer a socket: connects all, then lets all ask for one unit at once, and gives their answers.
 pub async fn holds_at_once(address: &str, drop: &str, buyers: usize) -> Vec<Reply> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("it may be raised");
     let connections = at_once((0..buyers).map(|_| {
         let address = address.to_owned();
         async move { Raw::connect(&address).await }
