@@ -315,11 +315,10 @@ fn unavailable(error: sqlx::Error) -> LogError {
 
 /// The database answered, but with what never was an event or a head.
 fn corrupt(position: Position, error: &sqlx::Error) -> LogError {
-    let reason = match error {
-        sqlx::Error::ColumnDecode { index, source } => {
-            format!("the column {index} cannot be read: {source}")
-        }
-        other => format!("a row cannot be read: {other}"),
+    let reason = if let sqlx::Error::ColumnDecode { index, source } = error {
+        format!("the column {index} cannot be read: {source}")
+    } else {
+        format!("a row cannot be read: {error}")
     };
     LogError::Corrupt { position, reason }
 }
