@@ -74,7 +74,13 @@ async fn verify(args: &VerifyArgs) -> Result<Result<Verifier, Violation>, AuditE
 
 /// Verifies up to the head that the log has now; what is appended meanwhile is left for the next time.
 async fn verify_log(log: &PostgresLog) -> Result<Result<Verifier, Violation>, AuditError> {
-    let head = log.head().await.map_err(AuditError::Log)?;
+    let (head, stray) = match log.head_and_stray().await {
+        Ok(found) => found,
+        Err(LogError::Corrupt { position, reason }) => {
+            return Ok(Err(Violation { position, reason }));
+        }
+        Err(error) => return Err(AuditError::Log(error)),
+    };
     let progress = ProgressBar::new(head.position.0).with_style(bar());
     let mut verifier = Verifier::default();
     while verifier.head().position < head.position {
@@ -103,6 +109,13 @@ async fn verify_log(log: &PostgresLog) -> Result<Result<Verifier, Violation>, Au
         progress.set_position(verifier.head().position.0);
     }
     progress.finish_and_clear();
+    if let (Ok(()), Some(position)) = (verifier.ends_at(head), stray) {
+        let reason = format!(
+            "an event stands here, outside the log, whose head is at position {}",
+            head.position
+        );
+        return Ok(Err(Violation { position, reason }));
+    }
     Ok(verifier.ends_at(head).map(|()| verifier))
 }
 

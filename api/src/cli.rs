@@ -49,6 +49,7 @@ pub fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
+    raise_open_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -57,6 +58,16 @@ pub fn main() -> ExitCode {
         Err(error) => return fail(&error),
     };
     runtime.block_on(run(cli))
+}
+
+/// Every caller is an open file, and the usual soft limit of 1,024 is for programs that use `select`. We do not.
+fn raise_open_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
 }
 
 async fn run(cli: Cli) -> ExitCode {

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Uri, header};
+use bytes::{Bytes, BytesMut};
 use domain::values::{DropId, HoldId, KeyDigest, Position};
+use futures::StreamExt;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::time::timeout;
 
 use crate::app::App;
@@ -17,11 +18,14 @@ use crate::problem::{Code, Problem};
 /// The largest body accepted, in bytes.
 pub const MAX_BODY: usize = 16 * 1024;
 
+/// The most that is read of a body that is too large, in bytes.
+const MOST_DRAINED: usize = 1024 * 1024;
+
 /// How long a body may take to arrive.
 const BODY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a reader waits for a position.
-const FRESHNESS_PATIENCE: Duration = Duration::from_secs(2);
+pub(crate) const FRESHNESS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// A JSON body. Unknown fields are refused by the types themselves.
 #[derive(Debug)]
@@ -30,9 +34,9 @@ pub struct Body<T>(pub T);
 impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
         let is_json = has_json_type(request.headers());
-        let bytes = read_body(request, app).await?;
+        let bytes = read_body(request).await?;
         if !is_json {
             let detail = "Send the body with Content-Type: application/json.";
             return Err(Problem::new(Code::UnsupportedMediaType, detail));
@@ -48,9 +52,9 @@ pub struct OptionalBody<T>(pub T);
 impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalBody<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
         let is_json = has_json_type(request.headers());
-        let bytes = read_body(request, app).await?;
+        let bytes = read_body(request).await?;
         if bytes.is_empty() {
             return Ok(Self(T::default()));
         }
@@ -62,23 +66,47 @@ impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalBody<T> {
     }
 }
 
-async fn read_body(request: Request, app: &App) -> Result<Bytes, Problem> {
-    let body = timeout(BODY_PATIENCE, Bytes::from_request(request, app)).await;
+/// Reads a body to its end. One that is too large is read on, up to a bound: a caller who is answered while still sending
+/// sees a broken connection instead of the answer.
+async fn read_body(request: Request) -> Result<Bytes, Problem> {
     let too_slow = |_| Problem::new(Code::RequestTimeout, "The body did not arrive in time.");
-    body.map_err(too_slow)?.map_err(|rejection| {
-        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            Problem::new(
-                Code::BodyTooLarge,
-                format!("A body has at most {MAX_BODY} bytes."),
-            )
-            .with("max_bytes", MAX_BODY)
-        } else {
-            Problem::new(
-                Code::MalformedJson,
-                "The body could not be read to its end.",
-            )
+    timeout(BODY_PATIENCE, read_to_end(request))
+        .await
+        .map_err(too_slow)?
+}
+
+async fn read_to_end(request: Request) -> Result<Bytes, Problem> {
+    let announced = request
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > MOST_DRAINED) {
+        return Err(too_large());
+    }
+    let mut frames = request.into_body().into_data_stream();
+    let (mut body, mut length) = (BytesMut::new(), 0);
+    while let Some(frame) = frames.next().await {
+        let frame = frame.map_err(|_| {
+            let detail = "The body could not be read to its end.";
+            Problem::new(Code::MalformedJson, detail)
+        })?;
+        length += frame.len();
+        if length > MOST_DRAINED {
+            break;
         }
-    })
+        if length <= MAX_BODY {
+            body.extend_from_slice(&frame);
+        }
+    }
+    if length > MAX_BODY {
+        return Err(too_large());
+    }
+    Ok(body.freeze())
+}
+
+fn too_large() -> Problem {
+    let detail = format!("A body has at most {MAX_BODY} bytes.");
+    Problem::new(Code::BodyTooLarge, detail).with("max_bytes", MAX_BODY)
 }
 
 fn has_json_type(headers: &HeaderMap) -> bool {
@@ -93,15 +121,19 @@ fn has_json_type(headers: &HeaderMap) -> bool {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        // A value may be found wrong before the text is found broken further on: broken goes first.
+        if let Err(broken) = serde_json::from_slice::<IgnoredAny>(bytes) {
+            return unreadable(&broken, String::new());
+        }
+        let pointer = pointer(error.path());
+        unreadable(error.inner(), pointer)
+    })?;
     // An array of the right values would do for a struct, but nobody means it.
     if bytes.trim_ascii_start().starts_with(b"[") {
         return Err(Problem::invalid("", "must be a JSON object"));
     }
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        let pointer = pointer(error.path());
-        unreadable(error.inner(), pointer)
-    })?;
     deserializer
         .end()
         .map_err(|error| unreadable(&error, String::new()))?;
@@ -158,15 +190,27 @@ fn without_place(message: &str) -> String {
         .to_owned()
 }
 
-/// Query parameters.
+/// Query parameters. One without a value (`status=`, as a form sends what was left open) asks for nothing.
 #[derive(Debug)]
 pub struct Params<T>(pub T);
+
+/// The same address without the parameters that have no value.
+fn without_empty(uri: &Uri) -> Uri {
+    let query = uri.query().unwrap_or_default();
+    let given: Vec<&str> = query
+        .split('&')
+        .filter(|pair| !pair.ends_with('='))
+        .collect();
+    format!("/?{}", given.join("&"))
+        .parse()
+        .unwrap_or_else(|_| uri.clone())
+}
 
 impl<T: DeserializeOwned> FromRequestParts<App> for Params<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        Query::try_from_uri(&parts.uri)
+        Query::try_from_uri(&without_empty(&parts.uri))
             .map(|Query(params)| Self(params))
             .map_err(|rejection| {
                 Problem::new(Code::InvalidQuery, format!("{}.", rejection.body_text()))
@@ -294,7 +338,14 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_malformed() {
-        for body in ["", "{", "{\"quantity\":1}x", "\u{1}"] {
+        for body in [
+            "",
+            "{",
+            "{\"quantity\":1}x",
+            "\u{1}",
+            "{} {}",
+            "{\"quantity\":0,}",
+        ] {
             assert_eq!(problem(body).code(), Code::MalformedJson, "{body}");
         }
     }

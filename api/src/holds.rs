@@ -6,13 +6,16 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::values::{BuyerId, DisplayName, HoldId, PaymentReference, Quantity};
 use infrastructure::engine::Request;
+use infrastructure::log::EventLog;
 use projections::views::HoldView;
 use serde::Deserialize;
 
 use crate::app::App;
 use crate::auth::Caller;
 use crate::drops::{insert, replayed};
-use crate::extract::{Body, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody};
+use crate::extract::{
+    Body, DropPath, FRESHNESS_PATIENCE, Fresh, HoldPath, IdempotencyKey, OptionalBody,
+};
 use crate::problem::{Code, Problem};
 use crate::render::{HoldBody, PurchaseBody, conditional, etag_of};
 use domain::decide::Subject;
@@ -73,7 +76,7 @@ pub(crate) async fn release(
     HoldPath(hold_id): HoldPath,
     caller: Caller,
 ) -> Result<Response, Problem> {
-    must_own(&app, &caller, hold_id)?;
+    must_own(&app, &caller, hold_id).await?;
     let answer = app.engine.submit(Request::ReleaseHold { hold_id }).await?;
     Ok(replayed(StatusCode::NO_CONTENT.into_response(), &answer))
 }
@@ -91,7 +94,7 @@ pub(crate) async fn purchase(
     caller: Caller,
     OptionalBody(payment): OptionalBody<Payment>,
 ) -> Result<Response, Problem> {
-    must_own(&app, &caller, hold_id)?;
+    must_own(&app, &caller, hold_id).await?;
     let request = Request::ConfirmPurchase {
         hold_id,
         payment_reference: payment.payment_reference,
@@ -110,15 +113,28 @@ pub(crate) async fn purchase(
     Ok(replayed((status, Json(purchase)).into_response(), &answer))
 }
 
-/// Refuses another buyer's token. A hold that is not known here yet may be another node's: the engine will tell.
-fn must_own(app: &App, caller: &Caller, hold_id: HoldId) -> Result<(), Problem> {
-    match (caller, app.views.hold(hold_id)) {
-        (Caller::Trusted, _) => Ok(()),
-        (Caller::Buyer(_), Some(hold)) => {
-            caller.must_own(hold.buyer.as_ref().map(|buyer| &buyer.buyer_id))
-        }
-        (Caller::Buyer(_), None) => Err(no_such_hold()),
+/// Refuses another buyer's token. Whoever is trusted needs no look: the engine tells whether there is such a hold.
+async fn must_own(app: &App, caller: &Caller, hold_id: HoldId) -> Result<(), Problem> {
+    if *caller == Caller::Trusted {
+        return Ok(());
     }
+    let hold = match app.views.hold(hold_id) {
+        Some(hold) => hold,
+        None => placed_elsewhere(app, hold_id).await?,
+    };
+    caller.must_own(hold.buyer.as_ref().map(|buyer| &buyer.buyer_id))
+}
+
+/// A hold that is not known here may have been placed at another node a moment ago: follow the log, and look again.
+async fn placed_elsewhere(app: &App, hold_id: HoldId) -> Result<HoldView, Problem> {
+    let head = app
+        .log
+        .head()
+        .await
+        .map_err(|_| Problem::unavailable("The event log cannot be reached."))?;
+    app.engine.nudge();
+    app.views.reach(head.position, FRESHNESS_PATIENCE).await;
+    find(app, hold_id)
 }
 
 fn find(app: &App, hold_id: HoldId) -> Result<HoldView, Problem> {

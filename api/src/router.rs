@@ -3,13 +3,11 @@
 use std::any::Any;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
-use crate::extract::MAX_BODY;
 use crate::problem::{Code, Problem};
 use crate::{drops, health, holds, log, pages, stream};
 
@@ -34,7 +32,6 @@ pub fn router(app: App) -> Router {
         .route("/problems/{code}", get(pages::problem))
         .fallback(nothing_here)
         .method_not_allowed_fallback(no_such_method)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(CatchPanicLayer::custom(panicked))
         .with_state(app)
 }

@@ -213,8 +213,9 @@ impl Server {
     }
 }
 
-/// Connections that may wait to be accepted: a stampede arrives all at once.
-const LISTEN_BACKLOG: u32 = 4_096;
+/// Connections that may wait to be accepted, for a stampede arrives all at once; the system holds it down to its own bound
+/// (`net.core.somaxconn`).
+const LISTEN_BACKLOG: u32 = 65_535;
 
 fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = match address {

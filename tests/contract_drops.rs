@@ -1,0 +1,864 @@
+//! CONTRACT.md on drops: schedule, read, list, edit, cancel, adjust, and who bought.
+
+use harness::{App, Reply, distinct, eventually, in_seconds, key, text};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+fn small() -> Value {
+    json!({ "name": "Small", "price": { "amount": 100, "currency": "EUR" }, "total_stock": 3 })
+}
+
+async fn take(request: reqwest::RequestBuilder) -> Reply {
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Reply {
+        status,
+        headers,
+        body: response.bytes().await.unwrap(),
+    }
+}
+
+async fn edit(app: &App, drop: &str, if_match: Option<&str>, body: &Value) -> Reply {
+    let mut request = app
+        .admin(Method::PATCH, &format!("/v1/drops/{drop}"))
+        .json(body);
+    if let Some(etag) = if_match {
+        request = request.header("if-match", etag);
+    }
+    take(request).await
+}
+
+async fn cancel(app: &App, drop: &str) -> Reply {
+    take(app.admin(Method::POST, &format!("/v1/drops/{drop}/cancel"))).await
+}
+
+async fn adjust(app: &App, drop: &str, key: &str, body: &Value) -> Reply {
+    let path = format!("/v1/drops/{drop}/stock-adjustments");
+    take(
+        app.admin(Method::POST, &path)
+            .header("idempotency-key", key)
+            .json(body),
+    )
+    .await
+}
+
+#[track_caller]
+fn assert_time(value: &Value) {
+    let at = text(value);
+    let parsed =
+        chrono::DateTime::parse_from_rfc3339(&at).unwrap_or_else(|error| panic!("{at}: {error}"));
+    let expected = parsed
+        .with_timezone(&chrono::Utc)
+        .to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+    assert_eq!(at, expected, "UTC, with milliseconds");
+}
+
+#[tokio::test]
+async fn a_drop_is_scheduled_with_everything_that_was_said() {
+    let app = App::start().await;
+    let said = json!({
+        "name": "  Árvíztűrő 🥾  ", "description": "Two\nlines", "image_url": "https://example.org/boot.png",
+        "price": { "amount": 19_999, "currency": "USD" }, "total_stock": 500,
+        "starts_at": "2999-01-01T10:00:00+02:00", "ends_at": "2999-01-02T00:00:00Z",
+        "hold_seconds": 90, "max_per_hold": 2, "max_per_buyer": 4, "throttle": { "holds": 3, "window_seconds": 600 },
+    });
+    let reply = app.post_drop(&said).await;
+    let drop = reply.ok(201);
+    let id = text(&drop["id"]);
+    assert_eq!(reply.header("location"), format!("/v1/drops/{id}"));
+    assert!(uuid::Uuid::parse_str(&id).is_ok());
+    for field in [
+        "description",
+        "image_url",
+        "price",
+        "hold_seconds",
+        "max_per_hold",
+        "max_per_buyer",
+        "throttle",
+    ] {
+        assert_eq!(drop[field], said[field], "{field}");
+    }
+    assert_eq!(drop["name"], "Árvíztűrő 🥾");
+    assert_eq!(drop["starts_at"], "2999-01-01T08:00:00.000Z");
+    assert_eq!(drop["ends_at"], "2999-01-02T00:00:00.000Z");
+    assert_eq!(drop["status"], "scheduled");
+    assert_eq!(
+        drop["stock"],
+        json!({ "total": 500, "available": 500, "held": 0, "sold": 0 })
+    );
+    assert_eq!(drop["waitlist_length"], 0);
+    assert_eq!(drop["position"], 1);
+    assert_time(&drop["created_at"]);
+    assert_time(&drop["server_time"]);
+    let mut read = app.drop(&id).await;
+    let mut made = drop;
+    (read["server_time"].take(), made["server_time"].take());
+    assert_eq!(read, made);
+}
+
+#[tokio::test]
+async fn a_drop_of_few_words_is_live_at_once_with_the_defaults() {
+    let app = App::start().await;
+    let drop = app.post_drop(&small()).await.ok(201);
+    assert_eq!(drop["status"], "live");
+    assert_eq!(drop["hold_seconds"], 60);
+    assert_eq!(drop["max_per_hold"], 1);
+    assert_eq!(drop["starts_at"], drop["created_at"]);
+    for absent in [
+        "description",
+        "image_url",
+        "ends_at",
+        "max_per_buyer",
+        "throttle",
+    ] {
+        assert_eq!(
+            drop.get(absent),
+            Some(&Value::Null),
+            "{absent} is there, and null"
+        );
+    }
+    let mut fields: Vec<&String> = drop.as_object().unwrap().keys().collect();
+    fields.sort();
+    let mut contract = [
+        "id",
+        "name",
+        "description",
+        "image_url",
+        "price",
+        "status",
+        "starts_at",
+        "ends_at",
+        "hold_seconds",
+        "max_per_hold",
+        "max_per_buyer",
+        "throttle",
+        "stock",
+        "waitlist_length",
+        "position",
+        "created_at",
+        "server_time",
+    ];
+    contract.sort_unstable();
+    assert_eq!(fields, contract);
+}
+
+#[tokio::test]
+async fn a_drop_asked_for_twice_is_one_drop() {
+    let app = App::start().await;
+    let key = key();
+    let ask = |body: Value| {
+        let request = app
+            .admin(Method::POST, "/v1/drops")
+            .header("idempotency-key", &key)
+            .json(&body);
+        async move { take(request).await }
+    };
+    let first = ask(small()).await;
+    let again = ask(small()).await;
+    assert_eq!(first.ok(201)["id"], again.ok(201)["id"]);
+    assert_eq!(first.header("location"), again.header("location"));
+    assert!(!first.is_replay() && again.is_replay());
+    for (field, other) in [
+        ("name", json!("Other")),
+        ("total_stock", json!(4)),
+        ("price", json!({ "amount": 101, "currency": "EUR" })),
+        ("hold_seconds", json!(61)),
+        ("ends_at", json!("2999-01-01T00:00:00Z")),
+    ] {
+        let mut body = small();
+        body[field] = other;
+        ask(body).await.problem(422, "idempotency_key_reused");
+    }
+    take(app.admin(Method::POST, "/v1/drops").json(&small()))
+        .await
+        .problem(400, "idempotency_key_required");
+    assert_eq!(app.log().await.len(), 1);
+}
+
+#[tokio::test]
+async fn values_that_cannot_be_are_pointed_at() {
+    let app = App::start().await;
+    let cases = [
+        (
+            "/name",
+            "name",
+            vec![
+                json!(""),
+                json!("   "),
+                json!("x".repeat(201)),
+                json!("a\u{0}b"),
+                json!("a\u{7}b"),
+                json!("a\nb"),
+                json!(7),
+                json!(null),
+                json!(["n"]),
+            ],
+        ),
+        (
+            "/description",
+            "description",
+            vec![json!("x".repeat(5001)), json!("a\u{0}b"), json!(1)],
+        ),
+        (
+            "/image_url",
+            "image_url",
+            vec![json!(""), json!("x".repeat(2049)), json!("a\u{1b}b")],
+        ),
+        (
+            "/total_stock",
+            "total_stock",
+            vec![
+                json!(-1),
+                json!(1.5),
+                json!("2abc"),
+                json!("5"),
+                json!(1e30),
+                json!(10_000_001),
+                json!(9_007_199_254_740_993_u64),
+                json!(u64::MAX),
+                json!(null),
+                json!(true),
+            ],
+        ),
+        (
+            "/hold_seconds",
+            "hold_seconds",
+            vec![json!(0), json!(-1), json!(3601), json!(1.5), json!("60")],
+        ),
+        (
+            "/max_per_hold",
+            "max_per_hold",
+            vec![
+                json!(0),
+                json!(-1),
+                json!(1.2),
+                json!("2abc"),
+                json!(u64::MAX),
+            ],
+        ),
+        (
+            "/max_per_buyer",
+            "max_per_buyer",
+            vec![json!(0), json!(-1), json!(0.5)],
+        ),
+        (
+            "/price/amount",
+            "price",
+            vec![
+                json!({ "amount": -1, "currency": "USD" }),
+                json!({ "amount": 1.5, "currency": "USD" }),
+                json!({ "amount": "1", "currency": "USD" }),
+                json!({ "amount": 1_000_000_000_001_u64, "currency": "USD" }),
+                json!({ "currency": "USD" }),
+            ],
+        ),
+        (
+            "/price/currency",
+            "price",
+            vec![
+                json!({ "amount": 1, "currency": "usd" }),
+                json!({ "amount": 1, "currency": "ZZZ" }),
+                json!({ "amount": 1, "currency": "" }),
+                json!({ "amount": 1 }),
+            ],
+        ),
+        (
+            "/price/tax",
+            "price",
+            vec![json!({ "amount": 1, "currency": "USD", "tax": 2 })],
+        ),
+        (
+            "/starts_at",
+            "starts_at",
+            vec![
+                json!("tomorrow"),
+                json!("2999-01-01"),
+                json!("2999-13-01T00:00:00Z"),
+                json!("2999-01-01T00:00:00"),
+                json!(1_700_000_000),
+            ],
+        ),
+        (
+            "/ends_at",
+            "ends_at",
+            vec![json!("never"), json!(in_seconds(-60))],
+        ),
+        (
+            "/throttle/holds",
+            "throttle",
+            vec![
+                json!({ "holds": 0, "window_seconds": 60 }),
+                json!({ "holds": -1, "window_seconds": 60 }),
+                json!({ "window_seconds": 60 }),
+            ],
+        ),
+        (
+            "/throttle/window_seconds",
+            "throttle",
+            vec![
+                json!({ "holds": 1, "window_seconds": 0 }),
+                json!({ "holds": 1, "window_seconds": 86_401 }),
+            ],
+        ),
+        ("/colour", "colour", vec![json!("red")]),
+        ("/status", "status", vec![json!("live")]),
+    ];
+    for (pointer, field, values) in cases {
+        for value in values {
+            let mut body = small();
+            body[field] = value;
+            app.post_drop(&body).await.invalid(pointer);
+        }
+    }
+    for field in ["name", "price", "total_stock"] {
+        let mut body = small();
+        body.as_object_mut().unwrap().remove(field);
+        app.post_drop(&body).await.invalid(&format!("/{field}"));
+    }
+    assert_eq!(app.log().await.len(), 0, "nothing of it was recorded");
+}
+
+#[tokio::test]
+async fn values_at_their_bounds_are_accepted() {
+    let app = App::start().await;
+    for (field, value) in [
+        ("name", json!("x".repeat(200))),
+        ("name", json!("ű".repeat(200))),
+        ("description", json!("x".repeat(5000))),
+        ("total_stock", json!(0)),
+        ("total_stock", json!(10_000_000)),
+        ("hold_seconds", json!(1)),
+        ("hold_seconds", json!(3600)),
+        ("price", json!({ "amount": 0, "currency": "JPY" })),
+        ("image_url", json!("/assets/boot.svg")),
+        ("starts_at", json!("2999-01-01T00:00:00.000Z")),
+        ("description", json!(null)),
+        ("ends_at", json!(null)),
+    ] {
+        let mut body = small();
+        body[field] = value.clone();
+        let made = app.post_drop(&body).await.ok(201);
+        let shown = if field == "total_stock" {
+            &made["stock"]["total"]
+        } else {
+            &made[field]
+        };
+        assert_eq!(*shown, value, "{field}");
+    }
+    let mut none = small();
+    none["total_stock"] = json!(0);
+    assert_eq!(app.post_drop(&none).await.ok(201)["status"], "sold_out");
+}
+
+#[tokio::test]
+async fn a_drop_goes_through_its_statuses() {
+    let app = App::start().await;
+    let drop = app
+        .create_drop(1, json!({ "starts_at": in_seconds(1) }))
+        .await;
+    assert_eq!(app.drop(&drop).await["status"], "scheduled");
+    let body = app.hold(&drop, "alice").await.problem(409, "not_live");
+    assert_eq!(body["starts_at"], app.drop(&drop).await["starts_at"]);
+    eventually("it starts", || async {
+        (app.drop(&drop).await["status"] == "live").then_some(())
+    })
+    .await;
+    let hold = app.held(&drop, "alice").await;
+    assert_eq!(app.drop(&drop).await["status"], "sold_out");
+    app.release(&hold).await.ok(204);
+    assert_eq!(app.drop(&drop).await["status"], "live");
+    let etag = app
+        .get(&format!("/v1/drops/{drop}"))
+        .await
+        .header("etag")
+        .to_owned();
+    let ends_at = harness::now();
+    eventually("time goes on", || async {
+        (harness::now() > ends_at).then_some(())
+    })
+    .await;
+    assert_eq!(
+        edit(&app, &drop, Some(&etag), &json!({ "ends_at": ends_at }))
+            .await
+            .ok(200)["status"],
+        "ended"
+    );
+    app.hold(&drop, "bob").await.problem(409, "ended");
+    assert_eq!(cancel(&app, &drop).await.ok(200)["status"], "cancelled");
+}
+
+#[tokio::test]
+async fn a_read_that_has_nothing_new_is_told_so() {
+    let app = App::start().await;
+    let drop = app.create_drop(2, json!({})).await;
+    let hold = app.held(&drop, "alice").await;
+    for path in [
+        format!("/v1/drops/{drop}"),
+        "/v1/drops".to_owned(),
+        format!("/v1/drops/{drop}/purchasers"),
+        format!("/v1/holds/{hold}"),
+    ] {
+        let first = app.get(&path).await;
+        let etag = first.header("etag").to_owned();
+        assert!(
+            etag.starts_with('"') && etag.ends_with('"'),
+            "{path}: {etag}"
+        );
+        let ask = |tag: String| app.request(Method::GET, &path).header("if-none-match", tag);
+        for tag in [
+            etag.clone(),
+            format!("\"other\", {etag}"),
+            format!("W/{etag}"),
+            "*".to_owned(),
+        ] {
+            let same = take(ask(tag)).await;
+            assert_eq!(
+                (same.status, same.body.len(), same.header("etag")),
+                (304, 0, etag.as_str()),
+                "{path}"
+            );
+        }
+        assert_eq!(
+            take(ask("\"other\"".to_owned())).await.status,
+            200,
+            "{path}"
+        );
+    }
+    let before = app
+        .get(&format!("/v1/drops/{drop}"))
+        .await
+        .header("etag")
+        .to_owned();
+    app.purchase(&hold).await.ok(201);
+    let changed = take(
+        app.request(Method::GET, &format!("/v1/drops/{drop}"))
+            .header("if-none-match", before),
+    )
+    .await;
+    assert_eq!(changed.ok(200)["stock"]["sold"], 1);
+}
+
+#[tokio::test]
+async fn drops_are_listed_in_pages_by_status_and_with_their_best_buyers() {
+    let app = App::start().await;
+    let mut live = vec![];
+    for _ in 0..5 {
+        live.push(app.create_drop(2, json!({})).await);
+    }
+    let upcoming = app
+        .create_drop(1, json!({ "starts_at": in_seconds(3600) }))
+        .await;
+    let cancelled = app.create_drop(1, json!({})).await;
+    cancel(&app, &cancelled).await.ok(200);
+    let ids = |list: &Value| {
+        list["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|drop| text(&drop["id"]))
+            .collect::<Vec<_>>()
+    };
+
+    let all = app.get("/v1/drops").await.ok(200);
+    assert_eq!((ids(&all).len(), &all["has_more"]), (7, &json!(false)));
+    assert_eq!(
+        ids(&app.get("/v1/drops?status=live").await.ok(200)).len(),
+        5
+    );
+    assert_eq!(
+        ids(&app.get("/v1/drops?status=scheduled").await.ok(200)),
+        [upcoming]
+    );
+    assert_eq!(
+        ids(&app.get("/v1/drops?status=cancelled").await.ok(200)),
+        [cancelled]
+    );
+    assert_eq!(
+        ids(&app.get("/v1/drops?status=ended").await.ok(200)).len(),
+        0
+    );
+    assert_eq!(
+        ids(&app.get("/v1/drops?status=&expand=").await.ok(200)).len(),
+        7,
+        "what is empty asks for nothing"
+    );
+
+    let (mut after, mut seen, mut pages) = (String::new(), vec![], 0);
+    loop {
+        let page = app.get(&format!("/v1/drops?limit=3{after}")).await.ok(200);
+        seen.extend(ids(&page));
+        pages += 1;
+        if page["has_more"] == false {
+            break;
+        }
+        assert_eq!(ids(&page).len(), 3);
+        after = format!("&starting_after={}", seen.last().unwrap());
+    }
+    assert_eq!((pages, &seen), (3, &ids(&all)));
+    assert_eq!(distinct(seen).len(), 7);
+
+    let hold = text(
+        &app.hold_with(
+            &live[0],
+            &key(),
+            &json!({ "buyer_id": "a", "display_name": "Ann" }),
+        )
+        .await
+        .ok(201)["id"],
+    );
+    app.purchase(&hold).await.ok(201);
+    let expanded = app
+        .get("/v1/drops?status=live&expand=top_purchasers")
+        .await
+        .ok(200);
+    let found = expanded["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|drop| drop["id"] == live[0].as_str())
+        .unwrap();
+    assert_eq!(found["top_purchasers"][0]["buyer"], "Ann");
+    assert!(all["data"][0].get("top_purchasers").is_none());
+    for query in [
+        "status=open",
+        "limit=0",
+        "limit=-1",
+        "limit=101",
+        "limit=x",
+        "starting_after=x",
+        "expand=everything",
+        "at_least=x",
+    ] {
+        app.get(&format!("/v1/drops?{query}"))
+            .await
+            .problem(400, "invalid_query");
+    }
+}
+
+#[tokio::test]
+async fn a_drop_that_is_not_there_is_not_found() {
+    let app = App::start().await;
+    for id in [
+        uuid::Uuid::new_v4().to_string(),
+        "x".to_owned(),
+        "%00".to_owned(),
+        "%FF".to_owned(),
+        "..%2F".to_owned(),
+    ] {
+        app.get(&format!("/v1/drops/{id}"))
+            .await
+            .problem(404, "drop_not_found");
+        app.get(&format!("/v1/drops/{id}/purchasers"))
+            .await
+            .problem(404, "drop_not_found");
+        app.hold(&id, "alice").await.problem(404, "drop_not_found");
+        edit(&app, &id, Some("*"), &json!({ "name": "n" }))
+            .await
+            .problem(404, "drop_not_found");
+        cancel(&app, &id).await.problem(404, "drop_not_found");
+        adjust(&app, &id, &key(), &json!({ "delta": 1, "reason": "r" }))
+            .await
+            .problem(404, "drop_not_found");
+    }
+}
+
+#[tokio::test]
+async fn a_drop_is_edited_by_who_has_seen_its_present_terms() {
+    let app = App::start().await;
+    let drop = app
+        .create_drop(
+            3,
+            json!({ "description": "old", "ends_at": in_seconds(3600) }),
+        )
+        .await;
+    let etag = app
+        .get(&format!("/v1/drops/{drop}"))
+        .await
+        .header("etag")
+        .to_owned();
+    edit(&app, &drop, None, &json!({ "name": "New" }))
+        .await
+        .problem(428, "precondition_required");
+    app.held(&drop, "alice").await; // Stock may move: the terms are what is edited.
+    let edited = edit(&app, &drop, Some(&etag), &json!({
+        "name": "New", "description": null, "ends_at": null, "price": { "amount": 5, "currency": "USD" },
+        "image_url": "https://example.org/new.png", "hold_seconds": 30, "max_per_hold": 2, "max_per_buyer": 9,
+        "throttle": { "holds": 1, "window_seconds": 5 },
+    }))
+    .await;
+    let body = edited.ok(200);
+    assert_eq!(
+        (&body["name"], &body["description"], &body["ends_at"]),
+        (&json!("New"), &json!(null), &json!(null))
+    );
+    assert_eq!(
+        (&body["price"]["amount"], &body["max_per_buyer"]),
+        (&json!(5), &json!(9))
+    );
+    assert_ne!(edited.header("etag"), etag);
+    assert_eq!(body["stock"]["held"], 1);
+
+    edit(&app, &drop, Some(&etag), &json!({ "name": "Newer" }))
+        .await
+        .problem(412, "stale_version");
+    edit(
+        &app,
+        &drop,
+        Some("\"nonsense\""),
+        &json!({ "name": "Newer" }),
+    )
+    .await
+    .problem(412, "stale_version");
+    assert_eq!(
+        edit(&app, &drop, Some("*"), &json!({ "throttle": null }))
+            .await
+            .ok(200)["throttle"],
+        json!(null)
+    );
+    let fresh = app
+        .get(&format!("/v1/drops/{drop}"))
+        .await
+        .header("etag")
+        .to_owned();
+    edit(&app, &drop, Some(&fresh), &json!({ "total_stock": 9 }))
+        .await
+        .invalid("/total_stock");
+    edit(&app, &drop, Some(&fresh), &json!({ "hold_seconds": 0 }))
+        .await
+        .invalid("/hold_seconds");
+    edit(&app, &drop, Some(&fresh), &json!({})).await.ok(200);
+    edit(
+        &app,
+        &drop,
+        Some(&fresh),
+        &json!({ "ends_at": in_seconds(-9999) }),
+    )
+    .await
+    .invalid("/ends_at");
+    let kinds: Vec<String> = app
+        .log()
+        .await
+        .into_iter()
+        .map(|event| event.event_type)
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            "DropScheduled",
+            "HoldPlaced",
+            "DropRescheduled",
+            "DropRescheduled"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_cancelled_drop_gives_its_holds_back_and_sells_nothing_more() {
+    let app = App::start().await;
+    let drop = app.create_drop(3, json!({})).await;
+    let (held, bought) = (app.held(&drop, "alice").await, app.held(&drop, "bob").await);
+    app.purchase(&bought).await.ok(201);
+
+    let body = cancel(&app, &drop).await.ok(200);
+
+    assert_eq!(body["status"], "cancelled");
+    assert_eq!(
+        body["stock"],
+        json!({ "total": 3, "available": 2, "held": 0, "sold": 1 })
+    );
+    assert_eq!(app.read_hold(&held).await.ok(200)["status"], "released");
+    app.purchase(&held).await.problem(410, "hold_released");
+    app.hold(&drop, "carol").await.problem(409, "ended");
+    adjust(&app, &drop, &key(), &json!({ "delta": 1, "reason": "r" }))
+        .await
+        .problem(409, "ended");
+    app.purchase(&bought).await.ok(200);
+    assert_eq!(
+        cancel(&app, &drop).await.ok(200)["status"],
+        "cancelled",
+        "again is the same"
+    );
+    assert_eq!(app.ledger().await.count(&drop, "DropCancelled"), 1);
+}
+
+#[tokio::test]
+async fn stock_is_adjusted_but_never_below_what_is_held_and_sold() {
+    let app = App::start().await;
+    let drop = app.create_drop(3, json!({})).await;
+    app.held(&drop, "alice").await;
+    let body = json!({ "delta": 5, "reason": "found a box" });
+    let first = adjust(&app, &drop, "one-key", &body).await;
+    let made = first.ok(201);
+    assert_eq!(
+        made["stock"],
+        json!({ "total": 8, "available": 7, "held": 1, "sold": 0 })
+    );
+    assert_eq!(
+        (&made["drop_id"], &made["delta"], &made["reason"]),
+        (&json!(drop), &json!(5), &json!("found a box"))
+    );
+    assert_eq!(made["position"], 3);
+    assert!(uuid::Uuid::parse_str(&text(&made["id"])).is_ok());
+    let again = adjust(&app, &drop, "one-key", &body).await;
+    assert_eq!((again.ok(201), again.is_replay()), (made, true));
+    adjust(
+        &app,
+        &drop,
+        "one-key",
+        &json!({ "delta": 6, "reason": "found a box" }),
+    )
+    .await
+    .problem(422, "idempotency_key_reused");
+
+    let refused = adjust(
+        &app,
+        &drop,
+        &key(),
+        &json!({ "delta": -8, "reason": "lost" }),
+    )
+    .await
+    .problem(409, "insufficient_stock");
+    assert_eq!(refused["available"], 7);
+    assert_eq!(
+        adjust(
+            &app,
+            &drop,
+            &key(),
+            &json!({ "delta": -7, "reason": "lost" })
+        )
+        .await
+        .ok(201)["stock"]["available"],
+        0
+    );
+    assert_eq!(app.drop(&drop).await["status"], "sold_out");
+
+    for delta in [
+        json!(0),
+        json!(1.5),
+        json!("2abc"),
+        json!(null),
+        json!(99_999_999_999_i64),
+    ] {
+        adjust(
+            &app,
+            &drop,
+            &key(),
+            &json!({ "delta": delta, "reason": "r" }),
+        )
+        .await
+        .invalid("/delta");
+    }
+    adjust(
+        &app,
+        &drop,
+        &key(),
+        &json!({ "delta": 10_000_000, "reason": "r" }),
+    )
+    .await
+    .invalid("/delta");
+    for reason in [json!(""), json!("a\u{0}"), json!("x".repeat(501)), json!(3)] {
+        adjust(
+            &app,
+            &drop,
+            &key(),
+            &json!({ "delta": 1, "reason": reason }),
+        )
+        .await
+        .invalid("/reason");
+    }
+    adjust(&app, &drop, &key(), &json!({ "delta": 1 }))
+        .await
+        .invalid("/reason");
+    let path = format!("/v1/drops/{drop}/stock-adjustments");
+    take(app.admin(Method::POST, &path).json(&body))
+        .await
+        .problem(400, "idempotency_key_required");
+    assert_eq!(app.ledger().await.count(&drop, "StockAdjusted"), 2);
+}
+
+#[tokio::test]
+async fn purchasers_are_shown_by_units_or_by_time_and_never_by_their_id() {
+    let app = App::start().await;
+    let drop = app.create_drop(100, json!({ "max_per_hold": 10 })).await;
+    for (buyer, name, quantity) in [
+        ("secret-a", Some("Ann"), 1),
+        ("secret-b", None, 5),
+        ("secret-c", Some("Cy"), 3),
+        ("secret-d", Some("Di"), 2),
+    ] {
+        let body = json!({ "buyer_id": buyer, "display_name": name, "quantity": quantity });
+        let hold = text(&app.hold_with(&drop, &key(), &body).await.ok(201)["id"]);
+        app.purchase(&hold).await.ok(201);
+    }
+    app.hold_with(
+        &drop,
+        &key(),
+        &json!({ "buyer_id": "secret-e", "display_name": "Holder" }),
+    )
+    .await
+    .ok(201);
+    let list = |query: &'static str| {
+        let (api, path) = (app.api(), format!("/v1/drops/{drop}/purchasers{query}"));
+        async move { api.get(&path).await.ok(200) }
+    };
+    let quantities = |list: &Value| {
+        list["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|buyer| harness::number(&buyer["quantity"]))
+            .collect::<Vec<_>>()
+    };
+    let top = list("").await;
+    assert_eq!(
+        (quantities(&top), &top["has_more"]),
+        (vec![5, 3, 2], &json!(true))
+    );
+    assert_eq!(
+        (&top["data"][1]["buyer"], &top["data"][2]["buyer"]),
+        (&json!("Cy"), &json!("Di"))
+    );
+    assert_time(&top["data"][0]["last_purchased_at"]);
+    let masked = text(&top["data"][0]["buyer"]);
+    assert!(!masked.is_empty() && !masked.contains("secret"), "{masked}");
+    assert_eq!(
+        quantities(&list("?limit=10&order=recent").await),
+        [2, 3, 5, 1]
+    );
+    assert_eq!(quantities(&list("?limit=1&order=units").await), [5]);
+    assert_eq!(list("?limit=10").await["has_more"], false);
+    assert!(!list("?limit=10").await.to_string().contains("secret"));
+    for query in ["limit=0", "limit=101", "order=name"] {
+        app.get(&format!("/v1/drops/{drop}/purchasers?{query}"))
+            .await
+            .problem(400, "invalid_query");
+    }
+}
+
+#[tokio::test]
+async fn a_read_can_ask_to_be_as_fresh_as_a_position() {
+    let app = App::start().await;
+    let drop = app.create_drop(3, json!({})).await;
+    let position = app.hold(&drop, "alice").await.ok(201)["position"].clone();
+    assert_eq!(
+        app.get(&format!("/v1/drops/{drop}?at_least={position}"))
+            .await
+            .ok(200)["stock"]["held"],
+        1
+    );
+    assert_eq!(
+        app.get(&format!("/v1/drops?at_least={position}"))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(
+        app.get(&format!("/v1/drops/{drop}/purchasers?at_least={position}"))
+            .await
+            .status,
+        200
+    );
+    let ahead = app.get(&format!("/v1/drops/{drop}?at_least=1000000")).await;
+    ahead.problem(503, "unavailable");
+    assert!(!ahead.header("retry-after").is_empty());
+}

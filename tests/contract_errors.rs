@@ -1,0 +1,307 @@
+//! CONTRACT.md on errors: whatever goes wrong is told as `application/problem+json`.
+
+use harness::{ADMIN_KEY, AUDITOR_KEY, App, Raw, Reply, key};
+use reqwest::{Method, RequestBuilder};
+use serde_json::json;
+
+async fn take(request: RequestBuilder) -> Reply {
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Reply {
+        status,
+        headers,
+        body: response.bytes().await.unwrap(),
+    }
+}
+
+fn posts(drop: &str) -> Vec<(String, bool)> {
+    vec![
+        ("/v1/drops".to_owned(), true),
+        (format!("/v1/drops/{drop}/stock-adjustments"), true),
+        (format!("/v1/drops/{drop}/holds"), false),
+    ]
+}
+
+fn post(app: &App, path: &str, is_admins: bool) -> RequestBuilder {
+    let request = app
+        .request(Method::POST, path)
+        .header("idempotency-key", key());
+    if is_admins {
+        request.bearer_auth(ADMIN_KEY)
+    } else {
+        request
+    }
+}
+
+#[tokio::test]
+async fn a_path_that_is_not_there_is_told_as_a_problem() {
+    let app = App::start().await;
+    for path in [
+        "/nothing",
+        "/v1",
+        "/v1/",
+        "/v1/drop",
+        "/v1/drops/",
+        "/v2/drops",
+        "/v1/drops/x/y/z",
+        "/assets/none.js",
+        "/problems/none",
+        "/%00",
+        "/v1/holds",
+    ] {
+        for method in [Method::GET, Method::POST, Method::DELETE] {
+            let reply = take(app.request(method.clone(), path)).await;
+            assert!(
+                matches!(reply.status, 404 | 405),
+                "{method} {path}: {reply:?}"
+            );
+            reply.any_problem();
+        }
+        app.get(path).await.problem(404, "not_found");
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_is_not_there_is_told_with_those_that_are() {
+    let app = App::start().await;
+    let drop = app.create_drop(1, json!({})).await;
+    for (method, path, allowed) in [
+        (Method::DELETE, "/v1/drops".to_owned(), "GET"),
+        (Method::PUT, "/v1/drops".to_owned(), "POST"),
+        (Method::POST, format!("/v1/drops/{drop}"), "PATCH"),
+        (Method::GET, format!("/v1/drops/{drop}/cancel"), "POST"),
+        (Method::GET, format!("/v1/drops/{drop}/holds"), "POST"),
+        (Method::PATCH, format!("/v1/holds/{drop}"), "DELETE"),
+        (Method::GET, format!("/v1/holds/{drop}/purchase"), "POST"),
+        (Method::POST, "/v1/stream".to_owned(), "GET"),
+        (Method::DELETE, "/v1/log".to_owned(), "GET"),
+        (Method::POST, "/health/ready".to_owned(), "GET"),
+        (Method::POST, "/".to_owned(), "GET"),
+    ] {
+        let reply = take(app.request(method.clone(), &path)).await;
+        reply.problem(405, "method_not_allowed");
+        assert!(
+            reply.header("allow").contains(allowed),
+            "{method} {path}: {reply:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_json_is_malformed() {
+    let app = App::start().await;
+    let drop = app.create_drop(1, json!({})).await;
+    for (path, is_admins) in posts(&drop) {
+        for body in [
+            "",
+            "{",
+            "nonsense",
+            "{\"name\":}",
+            "{} {}",
+            "{'buyer_id':'x'}",
+            "\u{feff}{}",
+        ] {
+            let request = post(&app, &path, is_admins).header("content-type", "application/json");
+            take(request.body(body))
+                .await
+                .problem(400, "malformed_json");
+        }
+        let bytes = post(&app, &path, is_admins)
+            .header("content-type", "application/json")
+            .body(vec![b'"', 0xff, 0xfe, b'"']);
+        let reply = take(bytes).await;
+        assert!(matches!(reply.status, 400 | 422), "{reply:?}");
+        reply.any_problem();
+        let deep = format!("{}{}", "[".repeat(8_000), "]".repeat(8_000));
+        let reply = take(
+            post(&app, &path, is_admins)
+                .header("content-type", "application/json")
+                .body(deep),
+        )
+        .await;
+        assert!(matches!(reply.status, 400 | 422), "{reply:?}");
+        reply.any_problem();
+        for body in ["[]", "1", "null", "\"x\"", "true"] {
+            let request = post(&app, &path, is_admins)
+                .header("content-type", "application/json")
+                .body(body);
+            take(request).await.invalid("");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_another_kind_is_refused() {
+    let app = App::start().await;
+    let drop = app.create_drop(5, json!({})).await;
+    for (path, is_admins) in posts(&drop) {
+        for kind in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/jsonp",
+            "multipart/form-data; boundary=x",
+            "",
+        ] {
+            let request = post(&app, &path, is_admins)
+                .header("content-type", kind)
+                .body("{}");
+            take(request).await.problem(415, "unsupported_media_type");
+        }
+        take(post(&app, &path, is_admins).body("{}"))
+            .await
+            .problem(415, "unsupported_media_type");
+    }
+    for kind in [
+        "application/json",
+        "Application/JSON",
+        "application/json; charset=utf-8",
+        "application/json;charset=UTF-8",
+    ] {
+        let request =
+            post(&app, &format!("/v1/drops/{drop}/holds"), false).header("content-type", kind);
+        assert_eq!(
+            take(request.body("{\"buyer_id\":\"a\"}")).await.status,
+            201,
+            "{kind}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_body_over_16_kib_is_refused_and_one_of_16_kib_is_read() {
+    let app = App::start().await;
+    let drop = app.create_drop(1, json!({})).await;
+    for (path, is_admins) in posts(&drop) {
+        let request = |size: usize| {
+            post(&app, &path, is_admins)
+                .header("content-type", "application/json")
+                .body(" ".repeat(size))
+        };
+        take(request(16 * 1024 + 1))
+            .await
+            .problem(413, "body_too_large");
+        take(request(200_000)).await.problem(413, "body_too_large");
+        take(request(16 * 1024))
+            .await
+            .problem(400, "malformed_json");
+    }
+    let hold = app.held(&drop, "alice").await;
+    let request = app
+        .request(Method::POST, &format!("/v1/holds/{hold}/purchase"))
+        .header("content-type", "application/json");
+    take(request.body(" ".repeat(16 * 1024 + 1)))
+        .await
+        .problem(413, "body_too_large");
+    let mut chunked = Raw::connect(app.address()).await;
+    let head = format!(
+        "POST /v1/drops/{drop}/holds HTTP/1.1\r\nhost: x\r\nconnection: close\r\nidempotency-key: k\r\n\
+         content-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n4001\r\n{}\r\n0\r\n\r\n",
+        " ".repeat(0x4001)
+    );
+    chunked.send(head.as_bytes()).await;
+    let reply = chunked.reply().await;
+    assert_eq!(reply.status, 413, "{reply:?}");
+}
+
+#[tokio::test]
+async fn without_a_key_one_is_asked_for_and_with_too_little_one_is_turned_away() {
+    let app = App::start().await;
+    let drop = app.create_drop(1, json!({})).await;
+    let body =
+        json!({ "name": "n", "price": { "amount": 1, "currency": "USD" }, "total_stock": 1 });
+    let admins = [
+        (Method::POST, "/v1/drops".to_owned()),
+        (Method::PATCH, format!("/v1/drops/{drop}")),
+        (Method::POST, format!("/v1/drops/{drop}/cancel")),
+        (Method::POST, format!("/v1/drops/{drop}/stock-adjustments")),
+    ];
+    let auditors = [
+        (Method::GET, "/v1/log".to_owned()),
+        (Method::GET, "/v1/log/head".to_owned()),
+    ];
+    for (method, path) in admins.iter().chain(&auditors) {
+        let request = || {
+            app.request(method.clone(), path)
+                .header("idempotency-key", key())
+                .json(&body)
+        };
+        for request in [
+            request(),
+            request().bearer_auth("wrong"),
+            request().bearer_auth(""),
+            request().basic_auth("admin", Some(ADMIN_KEY)),
+            request().header("authorization", ADMIN_KEY),
+        ] {
+            let reply = take(request).await;
+            reply.problem(401, "unauthorized");
+            assert!(
+                reply.header("www-authenticate").starts_with("Bearer"),
+                "{reply:?}"
+            );
+        }
+    }
+    for (method, path) in &admins {
+        let request = app.request(method.clone(), path).bearer_auth(AUDITOR_KEY);
+        take(request.header("idempotency-key", key()).json(&body))
+            .await
+            .problem(403, "forbidden");
+    }
+    for (method, path) in &auditors {
+        for key in [ADMIN_KEY, AUDITOR_KEY] {
+            assert_eq!(
+                take(app.request(method.clone(), path).bearer_auth(key))
+                    .await
+                    .status,
+                200
+            );
+        }
+    }
+    let lower = app
+        .request(Method::GET, "/v1/log/head")
+        .header("authorization", format!("bearer {AUDITOR_KEY}"));
+    assert_eq!(take(lower).await.status, 200, "the scheme has no case");
+    assert_eq!(app.log().await.len(), 1, "nothing was recorded");
+}
+
+#[tokio::test]
+async fn the_type_of_a_problem_leads_to_its_explanation() {
+    let app = App::start().await;
+    let drop = app.create_drop(0, json!({})).await;
+    let problem = app.hold(&drop, "alice").await.problem(409, "sold_out");
+    let explanation = app.get(problem["type"].as_str().unwrap()).await;
+    assert_eq!(explanation.status, 200);
+    assert!(explanation.text().contains("sold_out"));
+}
+
+#[tokio::test]
+async fn health_is_told() {
+    let app = App::start().await;
+    assert_eq!(app.get("/health/live").await.status, 200);
+    let ready = app.get("/health/ready").await.ok(200);
+    assert_eq!(
+        (&ready["status"], &ready["position"]),
+        (&json!("ready"), &json!(0))
+    );
+}
+
+#[tokio::test]
+async fn a_full_queue_is_told_at_once_and_loses_nothing() {
+    let app = harness::Launch::fresh()
+        .await
+        .with("HOLDFAST_QUEUE", "1")
+        .start()
+        .await;
+    let drop = app.create_drop(10_000, json!({})).await;
+    let replies = harness::at_once((0..500).map(|buyer| {
+        let (api, drop) = (app.api(), drop.clone());
+        async move { api.hold(&drop, &format!("buyer-{buyer}")).await }
+    }))
+    .await;
+    for reply in replies.iter().filter(|reply| reply.status != 201) {
+        reply.problem(503, "unavailable");
+        assert!(!reply.header("retry-after").is_empty());
+    }
+    let placed = replies.iter().filter(|reply| reply.status == 201).count();
+    assert!(placed > 0);
+    assert_eq!(app.ledger().await.count(&drop, "HoldPlaced"), placed);
+}

@@ -1,0 +1,572 @@
+//! CONTRACT.md on holds and purchases: place, read, release, buy, the limits, and on whose behalf.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use harness::{App, Launch, Reply, distinct, in_seconds, key, number, text};
+use jsonwebtoken::{EncodingKey, Header, encode};
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+
+async fn take(request: RequestBuilder) -> Reply {
+    let response = request.send().await.unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Reply {
+        status,
+        headers,
+        body: response.bytes().await.unwrap(),
+    }
+}
+
+async fn buy(app: &App, hold: &str, body: &Value) -> Reply {
+    take(
+        app.request(Method::POST, &format!("/v1/holds/{hold}/purchase"))
+            .json(body),
+    )
+    .await
+}
+
+#[track_caller]
+fn millis(value: &Value) -> i64 {
+    chrono::DateTime::parse_from_rfc3339(&text(value))
+        .unwrap()
+        .timestamp_millis()
+}
+
+#[tokio::test]
+async fn a_hold_is_placed_read_and_bought() {
+    let app = App::start().await;
+    let drop = app
+        .create_drop(5, json!({ "hold_seconds": 90, "max_per_hold": 3 }))
+        .await;
+    let reply = app
+        .hold_with(
+            &drop,
+            &key(),
+            &json!({ "buyer_id": " Alice@Example.com ", "quantity": 2 }),
+        )
+        .await;
+    let hold = reply.ok(201);
+    let id = text(&hold["id"]);
+    assert_eq!(reply.header("location"), format!("/v1/holds/{id}"));
+    assert!(!reply.is_replay());
+    let mut fields: Vec<&String> = hold.as_object().unwrap().keys().collect();
+    fields.sort();
+    assert_eq!(
+        fields,
+        [
+            "buyer_id",
+            "drop_id",
+            "expires_at",
+            "id",
+            "placed_at",
+            "position",
+            "purchased_at",
+            "quantity",
+            "server_time",
+            "status"
+        ]
+    );
+    assert_eq!(
+        (&hold["drop_id"], &hold["buyer_id"]),
+        (&json!(drop), &json!("Alice@Example.com"))
+    );
+    assert_eq!(
+        (&hold["quantity"], &hold["status"], &hold["purchased_at"]),
+        (&json!(2), &json!("held"), &json!(null))
+    );
+    assert_eq!(
+        millis(&hold["expires_at"]) - millis(&hold["placed_at"]),
+        90_000
+    );
+    assert_eq!(hold["position"], 2);
+    let read = app.read_hold(&id).await.ok(200);
+    assert_eq!(
+        (&read["id"], &read["status"], &read["position"]),
+        (&hold["id"], &hold["status"], &hold["position"])
+    );
+
+    let first = buy(&app, &id, &json!({ "payment_reference": "pay_123" })).await;
+    let purchase = first.ok(201);
+    let mut fields: Vec<&String> = purchase.as_object().unwrap().keys().collect();
+    fields.sort();
+    assert_eq!(
+        fields,
+        [
+            "buyer_id",
+            "drop_id",
+            "hold_id",
+            "id",
+            "position",
+            "purchased_at",
+            "quantity",
+            "total"
+        ]
+    );
+    assert_eq!(
+        purchase["total"],
+        json!({ "amount": 2 * 19_999, "currency": "USD" })
+    );
+    assert_eq!(
+        (
+            &purchase["hold_id"],
+            &purchase["quantity"],
+            &purchase["position"]
+        ),
+        (&json!(id), &json!(2), &json!(3))
+    );
+    assert!(!first.is_replay());
+    let again = buy(&app, &id, &json!({ "payment_reference": "pay_123" })).await;
+    assert_eq!((again.ok(200), again.is_replay()), (purchase.clone(), true));
+    let bodiless = app.purchase(&id).await;
+    assert_eq!(
+        (bodiless.ok(200), bodiless.is_replay()),
+        (purchase.clone(), true)
+    );
+    let read = app.read_hold(&id).await.ok(200);
+    assert_eq!(
+        (&read["status"], &read["purchased_at"]),
+        (&json!("purchased"), &purchase["purchased_at"])
+    );
+    app.release(&id).await.problem(409, "hold_purchased");
+}
+
+#[tokio::test]
+async fn a_hold_keeps_the_price_it_was_placed_at() {
+    let app = App::start().await;
+    let drop = app.create_drop(5, json!({})).await;
+    let hold = app.held(&drop, "alice").await;
+    let edit = app
+        .admin(Method::PATCH, &format!("/v1/drops/{drop}"))
+        .header("if-match", "*");
+    take(edit.json(&json!({ "price": { "amount": 1, "currency": "USD" } })))
+        .await
+        .ok(200);
+    assert_eq!(app.purchase(&hold).await.ok(201)["total"]["amount"], 19_999);
+    let hold = app.held(&drop, "bob").await;
+    assert_eq!(app.purchase(&hold).await.ok(201)["total"]["amount"], 1);
+}
+
+#[tokio::test]
+async fn a_released_hold_gives_its_units_back_once() {
+    let app = App::start().await;
+    let drop = app.create_drop(1, json!({})).await;
+    let hold = app.held(&drop, "alice").await;
+    let first = app.release(&hold).await;
+    assert_eq!((first.status, first.body.len()), (204, 0));
+    assert_eq!(app.stock(&drop).await, [1, 1, 0, 0]);
+    assert_eq!(app.release(&hold).await.status, 204);
+    assert_eq!(app.stock(&drop).await, [1, 1, 0, 0]);
+    assert_eq!(app.read_hold(&hold).await.ok(200)["status"], "released");
+    app.purchase(&hold).await.problem(410, "hold_released");
+    assert_eq!(app.ledger().await.count(&drop, "HoldReleased"), 1);
+}
+
+#[tokio::test]
+async fn a_retried_request_is_answered_from_history() {
+    let app = App::start().await;
+    let drop = app.create_drop(2, json!({})).await;
+    let body = json!({ "buyer_id": "alice" });
+    let first = app.hold_with(&drop, "key-1", &body).await;
+    let again = app
+        .hold_with(
+            &drop,
+            "key-1",
+            &json!({ "buyer_id": " ALICE ", "quantity": 1 }),
+        )
+        .await;
+    assert_eq!(first.ok(201)["id"], again.ok(201)["id"]);
+    assert_eq!(first.header("location"), again.header("location"));
+    assert!(!first.is_replay() && again.is_replay());
+    app.hold_with(&drop, "key-1", &json!({ "buyer_id": "bob" }))
+        .await
+        .problem(422, "idempotency_key_reused");
+    app.hold_with(
+        &drop,
+        "key-1",
+        &json!({ "buyer_id": "alice", "quantity": 2 }),
+    )
+    .await
+    .problem(422, "idempotency_key_reused");
+
+    let other = app.create_drop(1, json!({})).await;
+    assert_eq!(
+        app.hold_with(&other, "key-1", &body).await.status,
+        201,
+        "another drop, another key"
+    );
+
+    app.held(&drop, "carol").await;
+    app.hold_with(&drop, "key-2", &body)
+        .await
+        .problem(409, "sold_out");
+    app.release(&text(&first.json()["id"])).await.ok(204);
+    assert_eq!(
+        app.hold_with(&drop, "key-2", &body).await.status,
+        201,
+        "a refusal uses no key up"
+    );
+    let late = app.hold_with(&drop, "key-1", &body).await;
+    assert_eq!(
+        (late.ok(201)["status"].clone(), late.is_replay()),
+        (json!("released"), true)
+    );
+}
+
+#[tokio::test]
+async fn a_key_is_1_to_255_visible_characters() {
+    let app = App::start().await;
+    let drop = app.create_drop(10, json!({})).await;
+    let body = json!({ "buyer_id": "alice" });
+    let path = format!("/v1/drops/{drop}/holds");
+    take(app.request(Method::POST, &path).json(&body))
+        .await
+        .problem(400, "idempotency_key_required");
+    for key in ["k".to_owned(), "~!{}\"\\".to_owned(), "k".repeat(255)] {
+        assert_eq!(app.hold_with(&drop, &key, &body).await.status, 201, "{key}");
+    }
+    for key in ["a b".to_owned(), "k".repeat(256), "k\té".to_owned()] {
+        app.hold_with(&drop, &key, &body)
+            .await
+            .problem(400, "invalid_idempotency_key");
+    }
+    assert_eq!(
+        app.hold_with(&drop, "", &body).await.any_problem()["status"],
+        400
+    );
+}
+
+#[tokio::test]
+async fn values_that_cannot_be_are_pointed_at() {
+    let app = App::start().await;
+    let drop = app.create_drop(10, json!({ "max_per_hold": 1000 })).await;
+    let cases = [
+        (
+            "/quantity",
+            "quantity",
+            vec![
+                json!(0),
+                json!(-1),
+                json!(1.5),
+                json!("2abc"),
+                json!("1"),
+                json!(1001),
+                json!(u64::MAX),
+                json!(1e300),
+                json!(true),
+                json!([1]),
+            ],
+        ),
+        (
+            "/buyer_id",
+            "buyer_id",
+            vec![
+                json!(""),
+                json!("  "),
+                json!("x".repeat(129)),
+                json!("a\u{0}b"),
+                json!("a\nb"),
+                json!("a\u{9f}b"),
+                json!(7),
+                json!(null),
+            ],
+        ),
+        (
+            "/display_name",
+            "display_name",
+            vec![json!(""), json!("x".repeat(101)), json!("a\u{0}"), json!(5)],
+        ),
+        ("/coupon", "coupon", vec![json!("x")]),
+    ];
+    for (pointer, field, values) in cases {
+        for value in values {
+            let mut body = json!({ "buyer_id": "alice" });
+            body[field] = value;
+            app.hold_with(&drop, &key(), &body).await.invalid(pointer);
+        }
+    }
+    app.hold_with(&drop, &key(), &json!({}))
+        .await
+        .invalid("/buyer_id");
+    let hold = app.held(&drop, "alice").await;
+    for reference in [json!(""), json!("a\u{0}"), json!("x".repeat(201)), json!(1)] {
+        buy(&app, &hold, &json!({ "payment_reference": reference }))
+            .await
+            .invalid("/payment_reference");
+    }
+    buy(&app, &hold, &json!({ "amount": 1 }))
+        .await
+        .invalid("/amount");
+    for buyer in [
+        "x".repeat(128),
+        "ű".repeat(128),
+        "買い手".to_owned(),
+        "O'Brien; DROP TABLE events".to_owned(),
+    ] {
+        let hold = app
+            .hold_with(&drop, &key(), &json!({ "buyer_id": buyer }))
+            .await
+            .ok(201);
+        assert_eq!(hold["buyer_id"], buyer.as_str());
+    }
+}
+
+#[tokio::test]
+async fn a_hold_that_is_not_there_is_not_found() {
+    let app = App::start().await;
+    let drop = app.create_drop(1, json!({})).await;
+    for id in [
+        uuid::Uuid::new_v4().to_string(),
+        drop,
+        "x".to_owned(),
+        "%00".to_owned(),
+    ] {
+        app.read_hold(&id).await.problem(404, "hold_not_found");
+        app.purchase(&id).await.problem(404, "hold_not_found");
+        app.release(&id).await.problem(404, "hold_not_found");
+    }
+}
+
+#[tokio::test]
+async fn more_than_there_is_or_than_is_allowed_is_refused_with_numbers() {
+    let app = App::start().await;
+    let drop = app
+        .create_drop(5, json!({ "max_per_hold": 3, "max_per_buyer": 4 }))
+        .await;
+    let ask = |buyer: &'static str, quantity: u32| {
+        let (api, drop) = (app.api(), drop.clone());
+        async move {
+            api.hold_with(
+                &drop,
+                &key(),
+                &json!({ "buyer_id": buyer, "quantity": quantity }),
+            )
+            .await
+        }
+    };
+    let body = ask("alice", 4).await.problem(409, "limit_reached");
+    assert_eq!((&body["limit"], &body["allowance"]), (&json!(3), &json!(3)));
+    let three = text(&ask("alice", 3).await.ok(201)["id"]);
+    let body = ask("Alice", 2).await.problem(409, "limit_reached");
+    assert_eq!((&body["limit"], &body["allowance"]), (&json!(4), &json!(1)));
+    app.purchase(&three).await.ok(201);
+    assert_eq!(
+        ask("ALICE", 2).await.problem(409, "limit_reached")["allowance"],
+        1,
+        "what was bought counts"
+    );
+    let body = ask("bob", 3).await.problem(409, "sold_out");
+    assert_eq!(
+        (&body["requested"], &body["available"]),
+        (&json!(3), &json!(2))
+    );
+    let two = text(&ask("bob", 2).await.ok(201)["id"]);
+    assert_eq!(
+        ask("carol", 1).await.problem(409, "sold_out")["available"],
+        0
+    );
+    app.release(&two).await.ok(204);
+    ask("alice", 1).await.ok(201);
+    assert_eq!(
+        ask("alice", 1).await.problem(409, "limit_reached")["allowance"],
+        0
+    );
+}
+
+#[tokio::test]
+async fn a_buyer_in_a_hurry_is_told_when_to_come_back() {
+    let app = App::start().await;
+    let drop = app
+        .create_drop(
+            10,
+            json!({ "throttle": { "holds": 2, "window_seconds": 600 } }),
+        )
+        .await;
+    let first = app
+        .hold_with(&drop, "k", &json!({ "buyer_id": "alice" }))
+        .await
+        .ok(201);
+    app.held(&drop, "alice").await;
+    let refused = app.hold(&drop, "Alice").await;
+    let body = refused.problem(429, "throttled");
+    let seconds = number(&body["retry_after"]);
+    assert!((1..=600).contains(&seconds), "{body}");
+    assert_eq!(refused.header("retry-after"), seconds.to_string());
+    app.held(&drop, "bob").await;
+    app.release(&text(&first["id"])).await.ok(204);
+    app.hold(&drop, "alice").await.problem(429, "throttled");
+    assert!(
+        app.hold_with(&drop, "k", &json!({ "buyer_id": "alice" }))
+            .await
+            .is_replay(),
+        "a retry is no new hold"
+    );
+
+    let brief = app
+        .create_drop(
+            10,
+            json!({ "throttle": { "holds": 1, "window_seconds": 1 } }),
+        )
+        .await;
+    app.held(&brief, "alice").await;
+    app.hold(&brief, "alice").await.problem(429, "throttled");
+    harness::eventually("the window passes", || async {
+        (app.hold(&brief, "alice").await.status == 201).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn outside_its_time_a_drop_says_when_it_was_or_will_be() {
+    let app = App::start().await;
+    let starts_at = in_seconds(3600);
+    let upcoming = app.create_drop(1, json!({ "starts_at": starts_at })).await;
+    assert_eq!(
+        app.hold(&upcoming, "alice").await.problem(409, "not_live")["starts_at"],
+        starts_at.as_str()
+    );
+    let ends_at = in_seconds(-60);
+    let over = app
+        .create_drop(
+            1,
+            json!({ "starts_at": in_seconds(-3600), "ends_at": ends_at }),
+        )
+        .await;
+    assert_eq!(
+        app.hold(&over, "alice").await.problem(409, "ended")["ended_at"],
+        ends_at.as_str()
+    );
+}
+
+#[tokio::test]
+async fn hold_ids_cannot_be_guessed_from_one_another() {
+    let app = App::start().await;
+    let drop = app.create_drop(100, json!({})).await;
+    let mut tails = vec![];
+    for buyer in 0..100 {
+        let id = app.held(&drop, &format!("buyer-{buyer}")).await;
+        assert_ne!(id, drop);
+        // The first eight digits are the drop's; the rest is random.
+        tails.push(id[9..18].to_owned());
+    }
+    assert!(distinct(tails).len() > 95);
+}
+
+const SECRET: &str = "the shop's secret for its buyers";
+
+fn token(buyer: &str, secret: &str, lasts: i64) -> String {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+        .cast_signed();
+    let claims = json!({ "sub": buyer, "exp": now + lasts });
+    encode(
+        &Header::default(),
+        &claims,
+        &EncodingKey::from_secret(secret.as_bytes()),
+    )
+    .unwrap()
+}
+
+#[tokio::test]
+async fn with_a_buyer_secret_everybody_acts_for_themselves_alone() {
+    let app = Launch::fresh()
+        .await
+        .with("HOLDFAST_BUYER_SECRET", SECRET)
+        .start()
+        .await;
+    let drop = app.create_drop(10, json!({})).await;
+    let place = |bearer: Option<String>, buyer: &'static str| {
+        let mut request = app
+            .request(Method::POST, &format!("/v1/drops/{drop}/holds"))
+            .header("idempotency-key", key());
+        if let Some(bearer) = bearer {
+            request = request.bearer_auth(bearer);
+        }
+        take(request.json(&json!({ "buyer_id": buyer })))
+    };
+    let alice = token("Alice", SECRET, 3600);
+    let bob = token("bob", SECRET, 3600);
+    for bearer in [
+        None,
+        Some("nonsense".to_owned()),
+        Some(token("alice", "another secret", 3600)),
+        Some(token("alice", SECRET, -60)),
+        Some(harness::AUDITOR_KEY.to_owned()),
+    ] {
+        let refused = place(bearer, "alice").await;
+        refused.problem(401, "unauthorized");
+        assert!(refused.header("www-authenticate").starts_with("Bearer"));
+    }
+    place(Some(bob.clone()), "alice")
+        .await
+        .problem(403, "forbidden");
+    let hold = text(&place(Some(alice.clone()), "alice").await.ok(201)["id"]);
+
+    let on = |method: Method, path: &str, bearer: &str| {
+        take(
+            app.request(method, &format!("/v1/holds/{hold}{path}"))
+                .bearer_auth(bearer),
+        )
+    };
+    for (method, path) in [
+        (Method::GET, ""),
+        (Method::DELETE, ""),
+        (Method::POST, "/purchase"),
+    ] {
+        on(method.clone(), path, &bob)
+            .await
+            .problem(403, "forbidden");
+        take(app.request(method, &format!("/v1/holds/{hold}{path}")))
+            .await
+            .problem(401, "unauthorized");
+    }
+    assert_eq!(on(Method::GET, "", &alice).await.ok(200)["status"], "held");
+    assert_eq!(on(Method::POST, "/purchase", &alice).await.status, 201);
+    let by_admin = text(
+        &place(Some(harness::ADMIN_KEY.to_owned()), "carol")
+            .await
+            .ok(201)["id"],
+    );
+    let release = app.admin(Method::DELETE, &format!("/v1/holds/{by_admin}"));
+    assert_eq!(take(release).await.status, 204);
+    assert_eq!(
+        app.get(&format!("/v1/drops/{drop}")).await.status,
+        200,
+        "drops stay public"
+    );
+}
+
+#[tokio::test]
+async fn a_buyer_with_a_token_is_served_by_every_server() {
+    let database = infrastructure::testing::fresh_database().await;
+    let here = Launch::on(database.clone())
+        .with("HOLDFAST_BUYER_SECRET", SECRET)
+        .start()
+        .await;
+    let there = Launch::on(database)
+        .with("HOLDFAST_BUYER_SECRET", SECRET)
+        .start()
+        .await;
+    let drop = here.create_drop(30, json!({})).await;
+    for buyer in 0..30 {
+        let name = format!("buyer-{buyer}");
+        let bearer = token(&name, SECRET, 3600);
+        let request = here
+            .request(Method::POST, &format!("/v1/drops/{drop}/holds"))
+            .bearer_auth(&bearer);
+        let hold = text(
+            &take(
+                request
+                    .header("idempotency-key", key())
+                    .json(&json!({ "buyer_id": name })),
+            )
+            .await
+            .ok(201)["id"],
+        );
+        let purchase = there
+            .request(Method::POST, &format!("/v1/holds/{hold}/purchase"))
+            .bearer_auth(&bearer);
+        take(purchase).await.ok(201);
+    }
+}

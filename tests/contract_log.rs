@@ -1,0 +1,286 @@
+//! CONTRACT.md on the log: whoever reads it can prove it, and finds nobody's name in it.
+
+use harness::{App, Event, Launch, distinct, key, number, text};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// A drop with some history; every event type that needs no clock.
+async fn some_history(app: &App) -> String {
+    let drop = app
+        .create_drop(
+            10,
+            json!({ "max_per_hold": 5, "name": "Ärmel \"quoted\" \\ / 🥾" }),
+        )
+        .await;
+    for buyer in 0..6 {
+        let body = json!({ "buyer_id": format!("buyer-{buyer}@example.org"), "display_name": format!("Real Name {buyer}") });
+        let hold = text(
+            &app.hold_with(&drop, &format!("key-of-buyer-{buyer}"), &body)
+                .await
+                .ok(201)["id"],
+        );
+        match buyer % 3 {
+            0 => {
+                let path = format!("/v1/holds/{hold}/purchase");
+                let paid = app
+                    .request(Method::POST, &path)
+                    .json(&json!({ "payment_reference": format!("card-4242-{buyer}") }));
+                assert_eq!(paid.send().await.unwrap().status(), 201);
+            }
+            1 => assert_eq!(app.release(&hold).await.status, 204),
+            _ => {}
+        }
+    }
+    let path = format!("/v1/drops/{drop}/stock-adjustments");
+    let adjust = app
+        .admin(Method::POST, &path)
+        .header("idempotency-key", key())
+        .json(&json!({ "delta": -1, "reason": "broken" }));
+    assert_eq!(adjust.send().await.unwrap().status(), 201);
+    drop
+}
+
+/// The hash of an event, from infrastructure/src/log/chain.rs's description alone.
+fn link(previous: &[u8], event: &Event) -> Vec<u8> {
+    let mut hasher = Sha256::new();
+    let text = |hasher: &mut Sha256, text: &str| {
+        hasher.update((text.len() as u64).to_be_bytes());
+        hasher.update(text);
+    };
+    hasher.update("holdfast.event.v1");
+    hasher.update(previous);
+    hasher.update(event.position.to_be_bytes());
+    let recorded_at = chrono::DateTime::parse_from_rfc3339(&event.recorded_at).unwrap();
+    hasher.update(recorded_at.timestamp_millis().to_be_bytes());
+    text(&mut hasher, &event.aggregate_type);
+    text(&mut hasher, &event.aggregate_id);
+    hasher.update(event.sequence.to_be_bytes());
+    text(&mut hasher, &event.event_type);
+    text(&mut hasher, &event.event_version);
+    text(&mut hasher, event.payload.get());
+    text(&mut hasher, event.metadata.get());
+    hasher.finalize().to_vec()
+}
+
+#[tokio::test]
+async fn a_reader_recomputes_every_hash_from_the_log_alone() {
+    let app = App::start().await;
+    some_history(&app).await;
+    // As a stock program stores it: with white space, which must come through byte for byte.
+    let insert = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+                  VALUES ('Other', 'ű', 1, 'Happened', '0.1', '{ \"b\": 1.0,  \"a\": \"\\u00e9\" }', '{ }')";
+    sqlx::query(insert).execute(app.pool()).await.unwrap();
+
+    let mut previous = vec![0; 32];
+    let log = app.log().await;
+    for event in &log {
+        previous = link(&previous, event);
+        assert_eq!(
+            hex::encode(&previous),
+            event.hash,
+            "at position {}",
+            event.position
+        );
+    }
+
+    let head = app.audit("/v1/log/head").await.ok(200);
+    let last = log.last().unwrap();
+    assert_eq!(
+        (number(&head["position"]), text(&head["hash"])),
+        (last.position, last.hash.clone())
+    );
+    assert_eq!(text(&head["recorded_at"]), last.recorded_at);
+    assert_eq!(last.payload.get(), "{ \"b\": 1.0,  \"a\": \"\\u00e9\" }");
+    let times: Vec<&String> = log.iter().map(|event| &event.recorded_at).collect();
+    assert!(times.is_sorted());
+}
+
+#[tokio::test]
+async fn the_log_is_read_in_pages_or_as_lines() {
+    let app = App::start().await;
+    some_history(&app).await;
+    let whole = app.log().await;
+    let head = app.audit("/v1/log/head").await.ok(200);
+    let page = app.audit("/v1/log?after=0&limit=1000").await.ok(200);
+    assert_eq!(page["data"].as_array().unwrap().len(), whole.len());
+    assert_eq!(page["head"], head);
+
+    let (mut after, mut seen) = (0, vec![]);
+    loop {
+        let page = app
+            .audit(&format!("/v1/log?after={after}&limit=4"))
+            .await
+            .ok(200);
+        let data = page["data"].as_array().unwrap().clone();
+        let Some(last) = data.last() else { break };
+        assert!(data.len() <= 4);
+        after = number(&last["position"]);
+        seen.extend(data.iter().map(|event| text(&event["hash"])));
+    }
+    assert_eq!(
+        seen,
+        whole
+            .iter()
+            .map(|event| event.hash.clone())
+            .collect::<Vec<_>>()
+    );
+
+    let lines = |query: &str| {
+        let request = app
+            .request(Method::GET, &format!("/v1/log{query}"))
+            .bearer_auth(harness::AUDITOR_KEY);
+        request.header("accept", "application/x-ndjson").send()
+    };
+    let reply = lines("?after=3&limit=2").await.unwrap();
+    assert_eq!(reply.headers()["content-type"], "application/x-ndjson");
+    let body = reply.text().await.unwrap();
+    assert!(body.ends_with('\n'));
+    let positions: Vec<u64> = body
+        .lines()
+        .map(|line| Event::parse(line).position)
+        .collect();
+    assert_eq!(positions, [4, 5]);
+    assert_eq!(
+        lines(&format!("?after={}", whole.len()))
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap(),
+        ""
+    );
+    for query in [
+        "limit=0",
+        "limit=-1",
+        "limit=x",
+        "after=x",
+        "after=-1",
+        "limit=10001",
+    ] {
+        app.audit(&format!("/v1/log?{query}"))
+            .await
+            .problem(400, "invalid_query");
+    }
+}
+
+#[tokio::test]
+async fn events_have_the_contracts_types_and_say_who_how_many_and_when() {
+    let app = App::start().await;
+    let drop = some_history(&app).await;
+    let log = app.log().await;
+    let kinds = distinct(log.iter().map(|event| event.event_type.clone()));
+    assert_eq!(
+        kinds,
+        [
+            "DropScheduled",
+            "HoldPlaced",
+            "HoldReleased",
+            "PurchaseConfirmed",
+            "StockAdjusted"
+        ]
+    );
+    for event in &log {
+        assert_eq!(
+            (event.aggregate_type.as_str(), event.aggregate_id.as_str()),
+            ("Drop", drop.as_str())
+        );
+        assert_eq!(event.event_version, "1.0");
+        let fields = event.fields();
+        if event.event_type.starts_with("Hold") || event.event_type == "PurchaseConfirmed" {
+            assert!(
+                uuid::Uuid::parse_str(&text(&fields["buyer"])).is_ok(),
+                "a pseudonym: {fields}"
+            );
+            assert_eq!(fields["quantity"], 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn nobodys_name_is_in_the_log_the_stream_or_what_the_server_writes() {
+    let app = Launch::fresh()
+        .await
+        .with("RUST_LOG", "debug")
+        .start()
+        .await;
+    let mut watcher = app.watch("").await;
+    let drop = some_history(&app).await;
+    app.hold_with(
+        &drop,
+        &key(),
+        &json!({ "buyer_id": "buyer-x\u{0}@example.org", "display_name": "Real Name X" }),
+    )
+    .await
+    .invalid("/buyer_id");
+    let (mut streamed, mut last) = (String::new(), json!(null));
+    while last["stock"]["total"] != 9 {
+        let frame = watcher.drop().await;
+        streamed.push_str(&frame.data);
+        last = frame.json();
+    }
+    let lines = app
+        .request(Method::GET, "/v1/log")
+        .bearer_auth(harness::AUDITOR_KEY)
+        .header("accept", "application/x-ndjson");
+    let log = lines.send().await.unwrap().text().await.unwrap();
+    let page = app.audit("/v1/log").await.text();
+    let drop = app
+        .get(&format!("/v1/drops/{drop}?expand=top_purchasers"))
+        .await
+        .text();
+    app.verifies().await;
+    let stderr = app.stderr();
+    assert!(
+        stderr.contains("DEBUG"),
+        "the server writes down what it can"
+    );
+    for (place, said) in [
+        ("log", &log),
+        ("page", &page),
+        ("stream", &streamed),
+        ("drop", &drop),
+        ("stderr", &stderr),
+    ] {
+        for name in [
+            "buyer-",
+            "example.org",
+            "Real Name",
+            "card-4242",
+            "key-of-buyer",
+        ] {
+            let found = said.lines().find(|line| line.contains(name));
+            assert_eq!(found, None, "{name} in {place}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_buyer_is_one_pseudonym_in_a_drop_and_another_in_the_next() {
+    let app = App::start().await;
+    let drops = [
+        app.create_drop(5, json!({})).await,
+        app.create_drop(5, json!({})).await,
+    ];
+    for drop in &drops {
+        for buyer in ["Alice", "ALICE ", "bob"] {
+            app.held(drop, buyer).await;
+        }
+    }
+    let pseudonyms = |drop: &str, log: &[Event]| -> Vec<Value> {
+        let placed = log
+            .iter()
+            .filter(|event| event.event_type == "HoldPlaced" && event.aggregate_id == drop);
+        placed
+            .map(|event| event.fields()["buyer"].clone())
+            .collect()
+    };
+    let log = app.log().await;
+    let [first, second] = [pseudonyms(&drops[0], &log), pseudonyms(&drops[1], &log)];
+    assert_eq!(first[0], first[1]);
+    assert_ne!(first[0], first[2]);
+    assert!(
+        first.iter().all(|buyer| !second.contains(buyer)),
+        "nothing links a buyer across drops"
+    );
+}

@@ -1,0 +1,192 @@
+//! The HTTP API as a caller uses it. Clones share connections.
+
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::app::{ADMIN_KEY, AUDITOR_KEY};
+use crate::events::{Event, Ledger};
+use crate::reply::Reply;
+use crate::watcher::Watcher;
+use crate::{PATIENCE, text};
+
+/// A caller of one server.
+#[derive(Debug, Clone)]
+pub struct Api {
+    base: String,
+    client: Client,
+}
+
+/// A new idempotency key.
+#[must_use]
+pub fn key() -> String {
+    Uuid::new_v4().to_string()
+}
+
+impl Api {
+    pub(crate) fn new(base: String) -> Self {
+        let client = Client::builder()
+            .timeout(PATIENCE)
+            .no_proxy()
+            .build()
+            .expect("a client of defaults");
+        Self { base, client }
+    }
+
+    /// Where the server listens: `127.0.0.1:PORT`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
+    }
+
+    /// The start of a request.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.base))
+    }
+
+    /// The start of a request with the admin key.
+    pub fn admin(&self, method: Method, path: &str) -> RequestBuilder {
+        self.request(method, path).bearer_auth(ADMIN_KEY)
+    }
+
+    /// `GET path`.
+    pub async fn get(&self, path: &str) -> Reply {
+        send(self.request(Method::GET, path)).await
+    }
+
+    /// `GET path` with the auditor key.
+    pub async fn audit(&self, path: &str) -> Reply {
+        send(self.request(Method::GET, path).bearer_auth(AUDITOR_KEY)).await
+    }
+
+    /// `POST /v1/drops` with the admin key and a new idempotency key.
+    pub async fn post_drop(&self, body: &Value) -> Reply {
+        send(
+            self.admin(Method::POST, "/v1/drops")
+                .header("idempotency-key", key())
+                .json(body),
+        )
+        .await
+    }
+
+    /// Schedules a drop of `units` that is live at once; `more` is added to the request. Gives its id.
+    pub async fn create_drop(&self, units: u32, more: Value) -> String {
+        let mut body = json!({
+            "name": "Test drop", "price": { "amount": 19_999, "currency": "USD" }, "total_stock": units,
+        });
+        if let (Some(body), Value::Object(more)) = (body.as_object_mut(), more) {
+            body.extend(more);
+        }
+        text(&self.post_drop(&body).await.ok(201)["id"])
+    }
+
+    /// The drop.
+    pub async fn drop(&self, drop: &str) -> Value {
+        self.get(&format!("/v1/drops/{drop}")).await.ok(200)
+    }
+
+    /// The drop's units: total, available, held, sold.
+    pub async fn stock(&self, drop: &str) -> [u64; 4] {
+        stock_in(&self.drop(drop).await)
+    }
+
+    /// Asks for one unit with a new key.
+    pub async fn hold(&self, drop: &str, buyer: &str) -> Reply {
+        self.hold_with(drop, &key(), &json!({ "buyer_id": buyer }))
+            .await
+    }
+
+    /// Asks for a hold.
+    pub async fn hold_with(&self, drop: &str, key: &str, body: &Value) -> Reply {
+        self.try_hold_with(drop, key, body)
+            .await
+            .expect("the server answers")
+    }
+
+    /// Asks for a hold; an error when the server does not answer.
+    ///
+    /// # Errors
+    /// [`reqwest::Error`].
+    pub async fn try_hold_with(
+        &self,
+        drop: &str,
+        key: &str,
+        body: &Value,
+    ) -> Result<Reply, reqwest::Error> {
+        let path = format!("/v1/drops/{drop}/holds");
+        try_send(
+            self.request(Method::POST, &path)
+                .header("idempotency-key", key)
+                .json(body),
+        )
+        .await
+    }
+
+    /// Asks for one unit with a new key, gets it, and gives the hold's id.
+    pub async fn held(&self, drop: &str, buyer: &str) -> String {
+        text(&self.hold(drop, buyer).await.ok(201)["id"])
+    }
+
+    /// The hold.
+    pub async fn read_hold(&self, hold: &str) -> Reply {
+        self.get(&format!("/v1/holds/{hold}")).await
+    }
+
+    /// Pays for a hold.
+    pub async fn purchase(&self, hold: &str) -> Reply {
+        self.try_purchase(hold).await.expect("the server answers")
+    }
+
+    /// Pays for a hold; an error when the server does not answer.
+    ///
+    /// # Errors
+    /// [`reqwest::Error`].
+    pub async fn try_purchase(&self, hold: &str) -> Result<Reply, reqwest::Error> {
+        try_send(self.request(Method::POST, &format!("/v1/holds/{hold}/purchase"))).await
+    }
+
+    /// Gives a hold up.
+    pub async fn release(&self, hold: &str) -> Reply {
+        send(self.request(Method::DELETE, &format!("/v1/holds/{hold}"))).await
+    }
+
+    /// The whole log, in order.
+    pub async fn log(&self) -> Vec<Event> {
+        let request = self
+            .request(Method::GET, "/v1/log")
+            .bearer_auth(AUDITOR_KEY);
+        let reply = send(request.header("accept", "application/x-ndjson")).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        reply.text().lines().map(Event::parse).collect()
+    }
+
+    /// The whole log, counted.
+    pub async fn ledger(&self) -> Ledger {
+        Ledger::of(&self.log().await)
+    }
+
+    /// Watches the live stream; `query` starts with `?`, or is empty.
+    pub async fn watch(&self, query: &str) -> Watcher {
+        Watcher::open(self.request(Method::GET, &format!("/v1/stream{query}"))).await
+    }
+}
+
+/// Sends a request and takes the answer in full.
+pub(crate) async fn send(request: RequestBuilder) -> Reply {
+    try_send(request).await.expect("the server answers")
+}
+
+pub(crate) async fn try_send(request: RequestBuilder) -> Result<Reply, reqwest::Error> {
+    let response = request.send().await?;
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let body = response.bytes().await?;
+    Ok(Reply {
+        status,
+        headers,
+        body,
+    })
+}
+
+pub(crate) fn stock_in(drop: &Value) -> [u64; 4] {
+    ["total", "available", "held", "sold"].map(|units| crate::number(&drop["stock"][units]))
+}

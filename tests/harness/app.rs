@@ -1,0 +1,422 @@
+//! The process under test: started, stopped and killed as an operator, or a power cut, would.
+
+use std::io::{BufRead, BufReader, Read};
+use std::ops::Deref;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+use std::{env, fs};
+
+use infrastructure::testing::{TestDatabase, fresh_database};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use sqlx::PgPool;
+use tempfile::TempDir;
+use tokio::task::spawn_blocking;
+
+use crate::PATIENCE;
+use crate::api::Api;
+
+/// The admin key of every server under test.
+pub const ADMIN_KEY: &str = "admin-key-of-the-tests";
+/// The auditor key of every server under test.
+pub const AUDITOR_KEY: &str = "auditor-key-of-the-tests";
+
+/// How to start a program: where its log is, where its data is, and what else it is told.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    database: Option<TestDatabase>,
+    data_dir: Arc<TempDir>,
+    environment: Vec<(String, String)>,
+    shell: Option<String>,
+}
+
+impl Launch {
+    /// On a fresh database of its own.
+    pub async fn fresh() -> Self {
+        Self::on(fresh_database().await)
+    }
+
+    /// On a database that is there.
+    #[must_use]
+    pub fn on(database: TestDatabase) -> Self {
+        Self {
+            database: Some(database),
+            ..Self::private()
+        }
+    }
+
+    /// On a private Postgres in its data directory.
+    ///
+    /// # Panics
+    /// When there is no temporary directory.
+    #[must_use]
+    pub fn private() -> Self {
+        let data_dir =
+            TempDir::with_prefix("holdfast-app-").expect("the temporary directory is writable");
+        // As root, the account that runs PostgreSQL must be able to pass through.
+        fs::set_permissions(data_dir.path(), fs::Permissions::from_mode(0o711))
+            .expect("it is ours");
+        Self {
+            database: None,
+            data_dir: Arc::new(data_dir),
+            environment: vec![],
+            shell: None,
+        }
+    }
+
+    /// The same with one more setting.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The same, started by a shell after this line of script.
+    #[must_use]
+    pub fn after(mut self, script: &str) -> Self {
+        self.shell = Some(format!("{script} && exec \"$0\" \"$@\""));
+        self
+    }
+
+    /// The data directory.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        self.data_dir.path()
+    }
+
+    /// The database's address, if it is not private.
+    #[must_use]
+    pub fn database_url(&self) -> Option<&str> {
+        self.database.as_ref().map(|database| database.url.as_str())
+    }
+
+    /// Starts a server and waits until it listens.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn start(self) -> App {
+        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        command.envs([
+            ("HOLDFAST_ADMIN_KEY", ADMIN_KEY),
+            ("HOLDFAST_AUDITOR_KEY", AUDITOR_KEY),
+        ]);
+        let (process, address) = spawn_blocking(|| Process::listen(command))
+            .await
+            .expect("the server starts");
+        App {
+            api: Api::new(address),
+            process,
+            launch: self,
+        }
+    }
+
+    /// Runs the program with `arguments` to its end.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn run(&self, arguments: &[&str]) -> Finished {
+        finish(self.command(arguments)).await
+    }
+
+    /// The program with `arguments`, on this database and data directory, and told nothing by our own environment.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = match &self.shell {
+            None => Command::new(program()),
+            Some(script) => {
+                let mut shell = Command::new("/bin/sh");
+                shell.arg("-c").arg(script).arg(program());
+                shell
+            }
+        };
+        for (name, _) in env::vars_os() {
+            let name = name.to_string_lossy().into_owned();
+            let tells = ["HOLDFAST_", "PG", "RUST_LOG", "DATABASE_URL"];
+            if tells.iter().any(|prefix| name.starts_with(prefix)) {
+                command.env_remove(name);
+            }
+        }
+        if let Some(bin_dir) = env::var_os("PG_BIN_DIR") {
+            command.env("PG_BIN_DIR", bin_dir);
+        }
+        command
+            .args(arguments)
+            .env("HOLDFAST_DATA_DIR", self.data_dir());
+        if let Some(url) = self.database_url() {
+            command.env("DATABASE_URL", url);
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+}
+
+/// What a program that ended had to say.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its exit code; none when a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+/// Runs a command to its end.
+///
+/// # Panics
+/// When it cannot be run.
+pub async fn finish(mut command: Command) -> Finished {
+    let output = spawn_blocking(move || command.output())
+        .await
+        .expect("no panic")
+        .expect("the program runs");
+    Finished {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// A running server, and a caller of it.
+#[derive(Debug)]
+pub struct App {
+    api: Api,
+    process: Process,
+    launch: Launch,
+}
+
+impl Deref for App {
+    type Target = Api;
+
+    fn deref(&self) -> &Api {
+        &self.api
+    }
+}
+
+impl App {
+    /// A server on a fresh database.
+    pub async fn start() -> Self {
+        Launch::fresh().await.start().await
+    }
+
+    /// A caller that may outlive this borrow.
+    #[must_use]
+    pub fn api(&self) -> Api {
+        self.api.clone()
+    }
+
+    /// How it was started.
+    #[must_use]
+    pub const fn launch(&self) -> &Launch {
+        &self.launch
+    }
+
+    /// Connections to its database.
+    ///
+    /// # Panics
+    /// When the database is private.
+    #[must_use]
+    pub fn pool(&self) -> &PgPool {
+        &self
+            .launch
+            .database
+            .as_ref()
+            .expect("a database of the tests' own")
+            .pool
+    }
+
+    /// What it has written to standard error so far.
+    #[must_use]
+    pub fn stderr(&self) -> String {
+        self.process.stderr()
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// SIGTERM, without waiting.
+    ///
+    /// # Panics
+    /// When there is no such process.
+    pub fn terminate(&self) {
+        kill(self.process.pid(), Signal::SIGTERM).expect("it runs");
+    }
+
+    /// Waits for the end of the process.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn ended(mut self) -> (ExitStatus, Launch) {
+        let launch = self.launch.clone();
+        let status = spawn_blocking(move || self.process.wait())
+            .await
+            .expect("the server ends");
+        (status, launch)
+    }
+
+    /// SIGTERM, and claims that it ends in good order.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn stop(self) -> Launch {
+        self.terminate();
+        let (status, launch) = self.ended().await;
+        assert!(status.success(), "{status}");
+        launch
+    }
+
+    /// Starts another server as this one was started, after killing this one.
+    pub async fn restart(mut self) -> Self {
+        self.kill();
+        // From here on the lock file is the next server's.
+        self.process.postmaster = None;
+        self.launch.clone().start().await
+    }
+
+    /// `holdfast audit verify` on this server's database, which must pass.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn verifies(&self) -> String {
+        let verdict = self.launch.run(&["audit", "verify"]).await;
+        assert_eq!(verdict.code, Some(0), "{verdict:?}");
+        verdict.stdout
+    }
+}
+
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    status: Option<ExitStatus>,
+    stderr: Arc<Mutex<String>>,
+    /// The lock file of a private Postgres, which outlives its owner by a moment.
+    postmaster: Option<PathBuf>,
+}
+
+impl Process {
+    fn listen(mut command: Command) -> (Self, String) {
+        let is_private = !command
+            .get_envs()
+            .any(|(name, value)| name == "DATABASE_URL" && value.is_some());
+        let data_dir = command
+            .get_envs()
+            .find(|(name, _)| *name == "HOLDFAST_DATA_DIR")
+            .and_then(|(_, dir)| dir);
+        let postmaster = data_dir
+            .filter(|_| is_private)
+            .map(|dir| Path::new(dir).join("postgres/postmaster.pid"));
+        let mut child = command.spawn().expect("the program can be started");
+        let (first_line, line) = mpsc::channel();
+        if let Some(stdout) = child.stdout.take() {
+            thread::spawn(move || {
+                for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                    let _ended = first_line.send(line);
+                }
+            });
+        }
+        let stderr = Arc::new(Mutex::default());
+        if let Some(pipe) = child.stderr.take() {
+            let stderr = Arc::clone(&stderr);
+            thread::spawn(move || collect(pipe, &stderr));
+        }
+        let process = Self {
+            child,
+            status: None,
+            stderr,
+            postmaster,
+        };
+        let address = line.recv_timeout(PATIENCE).ok();
+        let address = address
+            .as_deref()
+            .and_then(|line| line.strip_prefix("listening on "))
+            .map(str::to_owned);
+        let address =
+            address.unwrap_or_else(|| panic!("the server does not listen:\n{}", process.stderr()));
+        (process, address)
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(
+            self.child
+                .id()
+                .try_into()
+                .expect("a process id is positive"),
+        )
+    }
+
+    fn stderr(&self) -> String {
+        self.stderr
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn kill(&mut self) {
+        if self.status.is_none() {
+            let _ended_already = self.child.kill();
+            self.status = self.child.wait().ok();
+        }
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it is our child") {
+                self.status = Some(status);
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the server does not end");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if thread::panicking() {
+            eprintln!("--- what the server wrote ---\n{}---", self.stderr());
+        }
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while self.postmaster.as_ref().is_some_and(|file| file.exists())
+            && Instant::now() < deadline
+        {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+fn collect(mut pipe: impl Read, into: &Mutex<String>) {
+    let mut chunk = [0; 4096];
+    while let Ok(length @ 1..) = pipe.read(&mut chunk) {
+        into.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_str(&String::from_utf8_lossy(&chunk[..length]));
+    }
+}
+
+/// Cargo says where the program is; started by hand, a test program finds it beside its own directory.
+fn program() -> PathBuf {
+    const NAME: &str = "holdfast-under-test";
+    if let Some(program) = env::var_os(format!("CARGO_BIN_EXE_{NAME}")) {
+        return program.into();
+    }
+    let own = env::current_exe().expect("a running program has a file");
+    let beside = own
+        .parent()
+        .and_then(Path::parent)
+        .map(|directory| directory.join(NAME));
+    beside
+        .filter(|program| program.exists())
+        .expect("cargo builds the program with the tests")
+}

@@ -1,0 +1,239 @@
+//! The log as an auditor reads it, and an account of it that shares no code with the product.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::{number, text};
+
+/// One event of `GET /v1/log`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// Place in the log.
+    pub position: u64,
+    /// The kind of stream.
+    pub aggregate_type: String,
+    /// The stream: the drop's id.
+    pub aggregate_id: String,
+    /// Place in the stream.
+    pub sequence: u64,
+    /// The kind of event.
+    pub event_type: String,
+    /// The version of its payload.
+    pub event_version: String,
+    /// When it was recorded, RFC 3339.
+    pub recorded_at: String,
+    /// The stored text.
+    pub payload: Box<RawValue>,
+    /// The stored text.
+    pub metadata: Box<RawValue>,
+    /// The chain up to here, in hexadecimal digits.
+    pub hash: String,
+}
+
+impl Event {
+    /// Reads one line.
+    ///
+    /// # Panics
+    /// When it is no event.
+    #[track_caller]
+    #[must_use]
+    pub fn parse(line: &str) -> Self {
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    }
+
+    /// What the payload tells.
+    ///
+    /// # Panics
+    /// When it is not filed under its own name.
+    #[must_use]
+    pub fn fields(&self) -> Value {
+        let mut payload: Value =
+            serde_json::from_str(self.payload.get()).expect("a payload is JSON");
+        let fields = payload[&self.event_type].take();
+        assert!(
+            fields.is_object(),
+            "filed as {}: {}",
+            self.event_type,
+            self.payload
+        );
+        fields
+    }
+}
+
+/// Where a drop's units are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Units {
+    /// Offered.
+    pub total: i64,
+    /// Can be held.
+    pub available: i64,
+    /// Set aside.
+    pub held: i64,
+    /// Paid for.
+    pub sold: i64,
+}
+
+/// One hold of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Held {
+    drop: String,
+    quantity: i64,
+    ended: Option<String>,
+}
+
+/// What a log adds up to.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    drops: BTreeMap<String, Units>,
+    holds: BTreeMap<String, Held>,
+    counts: BTreeMap<(String, String), usize>,
+}
+
+impl Ledger {
+    /// Adds up a log from its beginning.
+    ///
+    /// # Panics
+    /// When positions are not dense, a sequence has a gap, a hold is placed or ended twice, or units are not conserved
+    /// at any position.
+    #[track_caller]
+    #[must_use]
+    pub fn of(log: &[Event]) -> Self {
+        let mut ledger = Self::default();
+        let mut sequences = BTreeMap::new();
+        for (expected, event) in (1..).zip(log) {
+            assert_eq!(event.position, expected, "positions are dense");
+            let sequence = sequences.entry(&event.aggregate_id).or_insert(0);
+            *sequence += 1;
+            assert_eq!(
+                event.sequence, *sequence,
+                "the sequence at position {expected}"
+            );
+            ledger.add(event);
+            let units = ledger.units(&event.aggregate_id);
+            let Units {
+                total,
+                available,
+                held,
+                sold,
+            } = units;
+            assert!(
+                available >= 0 && held >= 0 && sold >= 0,
+                "oversold at position {expected}: {units:?}"
+            );
+            assert_eq!(
+                available + held + sold,
+                total,
+                "units are lost at position {expected}: {units:?}"
+            );
+        }
+        ledger
+    }
+
+    /// Where the units of `drop` are.
+    #[must_use]
+    pub fn units(&self, drop: &str) -> Units {
+        self.drops.get(drop).copied().unwrap_or_default()
+    }
+
+    /// How many events of a kind there are of `drop`.
+    #[must_use]
+    pub fn count(&self, drop: &str, event_type: &str) -> usize {
+        self.counts
+            .get(&(drop.to_owned(), event_type.to_owned()))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// Whether there is such a hold.
+    #[must_use]
+    pub fn has_hold(&self, hold: &str) -> bool {
+        self.holds.contains_key(hold)
+    }
+
+    /// How a hold ended: the type of the event; none while it lasts.
+    #[must_use]
+    pub fn end_of(&self, hold: &str) -> Option<&str> {
+        self.holds.get(hold)?.ended.as_deref()
+    }
+
+    #[track_caller]
+    fn add(&mut self, event: &Event) {
+        let drop = event.aggregate_id.clone();
+        *self
+            .counts
+            .entry((drop.clone(), event.event_type.clone()))
+            .or_default() += 1;
+        let fields = event.fields();
+        let signed = |name: &str| {
+            fields[name]
+                .as_i64()
+                .unwrap_or_else(|| panic!("no {name}: {fields}"))
+        };
+        match event.event_type.as_str() {
+            "DropScheduled" => {
+                let total = signed("total_stock");
+                let units = Units {
+                    total,
+                    available: total,
+                    ..Units::default()
+                };
+                assert_eq!(self.drops.insert(drop, units), None, "scheduled twice");
+            }
+            "HoldPlaced" => {
+                let quantity = signed("quantity");
+                let held = Held {
+                    drop: drop.clone(),
+                    quantity,
+                    ended: None,
+                };
+                let before = self.holds.insert(text(&fields["hold_id"]), held);
+                assert_eq!(before, None, "placed twice at position {}", event.position);
+                self.shift(&drop, [-quantity, quantity, 0]);
+            }
+            "HoldExpired" | "HoldReleased" => {
+                let quantity = self.end(&drop, &fields, event);
+                self.shift(&drop, [quantity, -quantity, 0]);
+            }
+            "PurchaseConfirmed" => {
+                let quantity = self.end(&drop, &fields, event);
+                self.shift(&drop, [0, -quantity, quantity]);
+            }
+            "StockAdjusted" => {
+                let units = self.drops.entry(drop).or_default();
+                units.total += signed("delta");
+                units.available += signed("delta");
+            }
+            "DropRescheduled" | "DropCancelled" => {}
+            other => panic!("the contract has no event {other}"),
+        }
+    }
+
+    #[track_caller]
+    fn end(&mut self, drop: &str, fields: &Value, event: &Event) -> i64 {
+        let hold = text(&fields["hold_id"]);
+        let held = self
+            .holds
+            .get_mut(&hold)
+            .unwrap_or_else(|| panic!("hold {hold} was never placed"));
+        assert_eq!(held.drop, drop);
+        assert_eq!(
+            held.ended, None,
+            "ended twice at position {}",
+            event.position
+        );
+        assert_eq!(held.quantity.unsigned_abs(), number(&fields["quantity"]));
+        held.ended = Some(event.event_type.clone());
+        held.quantity
+    }
+
+    fn shift(&mut self, drop: &str, [available, held, sold]: [i64; 3]) {
+        let units = self.drops.entry(drop.to_owned()).or_default();
+        units.available += available;
+        units.held += held;
+        units.sold += sold;
+    }
+}

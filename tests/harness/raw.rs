@@ -1,0 +1,127 @@
+//! HTTP by hand, for what a client library hides: one socket a caller, and bytes sent when a test says so.
+
+use std::str::FromStr;
+
+use bytes::Bytes;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::reply::Reply;
+use crate::{at_once, key};
+
+/// One connection.
+#[derive(Debug)]
+pub struct Raw(TcpStream);
+
+impl Raw {
+    /// Connects to `127.0.0.1:PORT`.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub async fn connect(address: &str) -> Self {
+        Self(
+            TcpStream::connect(address)
+                .await
+                .expect("the server takes connections"),
+        )
+    }
+
+    /// Sends bytes.
+    ///
+    /// # Panics
+    /// When the server has closed the connection.
+    pub async fn send(&mut self, bytes: &[u8]) {
+        self.0
+            .write_all(bytes)
+            .await
+            .expect("the connection is open");
+    }
+
+    /// Reads up to the end of the interim answer 100, which says that a handler waits for the body.
+    ///
+    /// # Panics
+    /// When something else comes.
+    pub async fn is_asked_for_the_body(&mut self) {
+        let mut interim = [0; 25];
+        self.0
+            .read_exact(&mut interim)
+            .await
+            .expect("an interim answer");
+        assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    }
+
+    /// Reads until the server closes the connection; the answer must have come in full.
+    ///
+    /// # Panics
+    /// When it has not.
+    pub async fn reply(mut self) -> Reply {
+        let mut bytes = vec![];
+        self.0
+            .read_to_end(&mut bytes)
+            .await
+            .expect("the answer comes in full");
+        parse(&bytes)
+    }
+}
+
+/// One buyer a socket: connects all, then lets all ask for one unit at once, and gives their answers.
+pub async fn holds_at_once(address: &str, drop: &str, buyers: usize) -> Vec<Reply> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("it may be raised");
+    let connections = at_once((0..buyers).map(|_| {
+        let address = address.to_owned();
+        async move { Raw::connect(&address).await }
+    }))
+    .await;
+    at_once(
+        connections
+            .into_iter()
+            .enumerate()
+            .map(|(buyer, mut connection)| {
+                let request = hold_request(drop, &format!("buyer-{buyer}"));
+                async move {
+                    connection.send(request.as_bytes()).await;
+                    connection.reply().await
+                }
+            }),
+    )
+    .await
+}
+
+fn hold_request(drop: &str, buyer: &str) -> String {
+    let body = json!({ "buyer_id": buyer }).to_string();
+    let (key, length) = (key(), body.len());
+    format!(
+        "POST /v1/drops/{drop}/holds HTTP/1.1\r\nhost: holdfast\r\nconnection: close\r\nidempotency-key: {key}\r\n\
+         content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+}
+
+fn parse(bytes: &[u8]) -> Reply {
+    let whole = String::from_utf8_lossy(bytes);
+    let (head, body) = whole
+        .split_once("\r\n\r\n")
+        .unwrap_or_else(|| panic!("no full answer: {whole:?}"));
+    let mut lines = head.lines();
+    let status = lines
+        .next()
+        .and_then(|line| line.split(' ').nth(1))
+        .and_then(|status| status.parse().ok());
+    let mut headers = HeaderMap::new();
+    for (name, value) in lines.filter_map(|line| line.split_once(':')) {
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::from_str(name),
+            HeaderValue::from_str(value.trim()),
+        ) {
+            headers.append(name, value);
+        }
+    }
+    Reply {
+        status: status.unwrap_or_else(|| panic!("no status: {head}")),
+        headers,
+        body: Bytes::copy_from_slice(body.as_bytes()),
+    }
+}

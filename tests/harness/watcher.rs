@@ -1,0 +1,137 @@
+//! A watcher of the live stream, who reads server-sent events as a browser does.
+
+use bytes::BytesMut;
+use reqwest::header::HeaderMap;
+use reqwest::{RequestBuilder, Response};
+use serde_json::Value;
+
+use crate::number;
+
+/// One server-sent event, or what stood alone between two blank lines.
+#[derive(Debug, Clone, Default)]
+pub struct Frame {
+    /// Its `event:`.
+    pub event: String,
+    /// Its `id:`.
+    pub id: String,
+    /// Its `data:`.
+    pub data: String,
+    /// Its `retry:`.
+    pub retry: String,
+    /// Its comment.
+    pub comment: String,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Watcher {
+    /// The status of the answer.
+    pub status: u16,
+    /// The headers of the answer.
+    pub headers: HeaderMap,
+    response: Response,
+    received: BytesMut,
+}
+
+impl Watcher {
+    /// Sends the request, and returns once there is a status.
+    ///
+    /// # Panics
+    /// When the server does not answer.
+    pub async fn open(request: RequestBuilder) -> Self {
+        let response = request.send().await.expect("the server answers");
+        Self {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            response,
+            received: BytesMut::new(),
+        }
+    }
+
+    /// The next frame of any kind; none when the server ended the stream in order.
+    ///
+    /// # Panics
+    /// When the stream is cut off.
+    pub async fn frame(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(end) = self.received.windows(2).position(|pair| pair == b"\n\n") {
+                let frame = self.received.split_to(end + 2);
+                return Some(Frame::parse(&String::from_utf8_lossy(&frame)));
+            }
+            match self
+                .response
+                .chunk()
+                .await
+                .expect("the stream is not cut off")
+            {
+                Some(chunk) => self.received.extend_from_slice(&chunk),
+                None => return None,
+            }
+        }
+    }
+
+    /// The next state of a drop.
+    ///
+    /// # Panics
+    /// When the stream ends first.
+    pub async fn drop(&mut self) -> Frame {
+        loop {
+            let frame = self.frame().await.expect("the stream goes on");
+            if frame.event == "drop" {
+                return frame;
+            }
+        }
+    }
+
+    /// The first state of a drop that is as wanted.
+    ///
+    /// # Panics
+    /// When the stream ends first.
+    pub async fn until(&mut self, mut wanted: impl FnMut(&Value) -> bool) -> Frame {
+        loop {
+            let frame = self.drop().await;
+            if wanted(&frame.json()) {
+                return frame;
+            }
+        }
+    }
+}
+
+impl Frame {
+    /// The data as JSON.
+    ///
+    /// # Panics
+    /// When it is none.
+    #[track_caller]
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.data).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The id as a position.
+    ///
+    /// # Panics
+    /// When it is none.
+    #[track_caller]
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        number(&serde_json::from_str(&self.id).unwrap_or_default())
+    }
+
+    fn parse(text: &str) -> Self {
+        let mut frame = Self::default();
+        for line in text.lines() {
+            let (field, value) = line.split_once(':').unwrap_or((line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match field {
+                "" => frame.comment.push_str(value),
+                "event" => value.clone_into(&mut frame.event),
+                "id" => value.clone_into(&mut frame.id),
+                "retry" => value.clone_into(&mut frame.retry),
+                "data" => frame.data.push_str(value),
+                other => panic!("the stream has no field {other}"),
+            }
+        }
+        frame
+    }
+}

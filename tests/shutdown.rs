@@ -1,0 +1,234 @@
+//! A server that is asked to stop answers everybody it has begun with, ends its streams, and leaves nothing behind.
+
+use harness::{App, Launch, Raw, at_once, eventually, key, tally, text};
+use serde_json::json;
+
+/// The head of a request whose body the server has to ask for: when it does, the request is in flight.
+fn head(drop: &str, length: usize) -> String {
+    format!(
+        "POST /v1/drops/{drop}/holds HTTP/1.1\r\nhost: holdfast\r\nidempotency-key: {}\r\nexpect: 100-continue\r\n\
+         content-type: application/json\r\ncontent-length: {length}\r\n\r\n",
+        key()
+    )
+}
+
+#[tokio::test]
+async fn everybody_in_flight_is_answered_and_what_they_were_told_is_true() {
+    let app = App::start().await;
+    let drop = app
+        .create_drop(1_000, json!({ "hold_seconds": 3600 }))
+        .await;
+    let mut watcher = app.watch("").await;
+    watcher.drop().await;
+    let bodies: Vec<String> = (0..50)
+        .map(|buyer| json!({ "buyer_id": format!("buyer-{buyer}") }).to_string())
+        .collect();
+    let mut in_flight = vec![];
+    for body in &bodies {
+        let mut connection = Raw::connect(app.address()).await;
+        connection.send(head(&drop, body.len()).as_bytes()).await;
+        connection.is_asked_for_the_body().await;
+        in_flight.push(connection);
+    }
+
+    app.terminate();
+    while watcher.frame().await.is_some() {} // The stream has ended: the server is stopping.
+    let replies = at_once(in_flight.into_iter().zip(bodies).map(
+        |(mut connection, body)| async move {
+            connection.send(body.as_bytes()).await;
+            connection.reply().await
+        },
+    ))
+    .await;
+
+    assert!(
+        replies.iter().all(|reply| reply.status == 201),
+        "{:?}",
+        tally(&replies)
+    );
+    let (status, launch) = app.ended().await;
+    assert_eq!(status.code(), Some(0));
+    let app = launch.start().await;
+    let ledger = app.ledger().await;
+    assert_eq!(ledger.count(&drop, "HoldPlaced"), 50);
+    assert!(
+        replies
+            .iter()
+            .all(|reply| ledger.has_hold(&text(&reply.json()["id"])))
+    );
+    app.verifies().await;
+}
+
+#[tokio::test]
+async fn a_server_stopped_in_mid_load_keeps_what_it_acknowledged() {
+    let app = App::start().await;
+    let drop = app
+        .create_drop(1_000_000, json!({ "hold_seconds": 3600 }))
+        .await;
+    let (api, wanted) = (app.api(), drop.clone());
+    let buyers = tokio::spawn(at_once((0..16).map(move |buyer| {
+        let (api, drop) = (api.clone(), wanted.clone());
+        async move {
+            let mut held = vec![];
+            while let Ok(reply) = api
+                .try_hold_with(
+                    &drop,
+                    &key(),
+                    &json!({ "buyer_id": format!("buyer-{buyer}") }),
+                )
+                .await
+            {
+                if reply.status != 201 {
+                    reply.problem(503, "unavailable");
+                    break;
+                }
+                held.push(text(&reply.json()["id"]));
+            }
+            held
+        }
+    })));
+    eventually("holds are placed", || async {
+        (app.stock(&drop).await[2] > 100).then_some(())
+    })
+    .await;
+    let launch = app.stop().await;
+    let held: Vec<String> = buyers.await.unwrap().into_iter().flatten().collect();
+
+    let app = launch.start().await;
+    let ledger = app.ledger().await;
+    assert!(held.iter().all(|hold| ledger.has_hold(hold)));
+    app.held(&drop, "a late buyer").await;
+    app.verifies().await;
+}
+
+#[tokio::test]
+async fn a_private_postgres_stops_and_starts_with_its_server() {
+    let app = Launch::private().start().await;
+    let drop = app.create_drop(5, json!({})).await;
+    let hold = app.held(&drop, "alice").await;
+    let data_dir = app.launch().data_dir().to_owned();
+    assert!(data_dir.join("postgres/postmaster.pid").exists());
+    let launch = app.stop().await;
+    assert!(
+        !data_dir.join("postgres/postmaster.pid").exists(),
+        "Postgres was stopped in order"
+    );
+    let app = launch.start().await;
+    assert_eq!(app.read_hold(&hold).await.ok(200)["status"], "held");
+}
+
+#[tokio::test]
+async fn a_second_server_on_the_same_data_is_refused_in_one_line() {
+    let app = Launch::private().start().await;
+    let second = app
+        .launch()
+        .run(&["serve", "--listen", "127.0.0.1:0"])
+        .await;
+    assert_eq!(second.code, Some(1), "{second:?}");
+    assert_eq!(second.stdout, "");
+    assert_one_line(&second.stderr);
+    let drop = app.create_drop(1, json!({})).await;
+    app.held(&drop, "alice").await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_served_is_refused_in_one_line() {
+    let database = harness::Launch::fresh().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let refusals: [&[&str]; 5] = [
+        &["serve", "--listen", "0.0.0.0:0"],
+        &[
+            "serve",
+            "--listen",
+            "0.0.0.0:0",
+            "--admin-key",
+            "0123456789abcdef",
+        ],
+        &["serve", "--listen", &taken],
+        &[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--database-url",
+            "mysql://nobody@nowhere/nothing",
+        ],
+        &[
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--database-url",
+            "postgres://nobody@127.0.0.1:1/nothing",
+        ],
+    ];
+    for arguments in refusals {
+        let refused = database.run(arguments).await;
+        assert_eq!(refused.code, Some(1), "{arguments:?}: {refused:?}");
+        assert_eq!(refused.stdout, "", "{arguments:?}");
+        assert_one_line(&refused.stderr);
+    }
+    let explicit = [
+        "--admin-key",
+        "0123456789abcdef",
+        "--auditor-key",
+        "fedcba9876543210",
+    ];
+    let short = [
+        &["serve", "--listen", "127.0.0.1:0"],
+        &explicit[..1],
+        &["short"],
+    ]
+    .concat();
+    let refused = database.run(&short).await;
+    assert_eq!(refused.code, Some(1));
+    assert_one_line(&refused.stderr);
+}
+
+#[tokio::test]
+async fn generated_keys_are_kept_in_the_data_directory_and_their_place_is_printed() {
+    let launch = Launch::fresh().await;
+    let mut server = launch
+        .command(&["serve", "--listen", "127.0.0.1:0"])
+        .spawn()
+        .unwrap();
+    let file = launch.data_dir().join("admin.key");
+    eventually("the key is made", || async {
+        std::fs::read_to_string(&file)
+            .is_ok_and(|key| key.len() > 16)
+            .then_some(())
+    })
+    .await;
+    let mut stdout = std::io::BufReader::new(server.stdout.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("auditor key in ") {
+        assert_ne!(
+            std::io::BufRead::read_line(&mut stdout, &mut said).unwrap(),
+            0,
+            "{said}"
+        );
+    }
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(said.starts_with("listening on http://127.0.0.1:"), "{said}");
+    assert!(
+        said.contains(&format!("admin key in {}", file.display())),
+        "{said}"
+    );
+    assert!(
+        !said.contains(std::fs::read_to_string(&file).unwrap().trim()),
+        "a key is never printed"
+    );
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[track_caller]
+fn assert_one_line(stderr: &str) {
+    let said: Vec<&str> = stderr
+        .lines()
+        .filter(|line| line.starts_with("holdfast: "))
+        .collect();
+    assert_eq!(said.len(), 1, "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+}

@@ -1,0 +1,259 @@
+//! The live stream tells the present state first, then every change, and ends when the server does.
+
+use std::collections::BTreeSet;
+
+use harness::{App, at_once, in_seconds, key, number, text};
+use serde_json::json;
+
+#[tokio::test]
+async fn a_watcher_gets_the_state_first_and_then_its_changes() {
+    let app = App::start().await;
+    let drop = app.create_drop(3, json!({})).await;
+    let mut watcher = app.watch(&format!("?drops={drop}")).await;
+
+    assert_eq!(watcher.status, 200);
+    let header = |name: &str| watcher.headers[name].to_str().unwrap().to_owned();
+    assert!(header("content-type").starts_with("text/event-stream"));
+    assert_eq!(header("cache-control"), "no-store");
+    assert_eq!(header("x-accel-buffering"), "no");
+    assert_eq!(watcher.frame().await.unwrap().retry, "1000");
+    let first = watcher.drop().await;
+    let mut state = first.json();
+    let mut read = app.drop(&drop).await;
+    (state["server_time"].take(), read["server_time"].take());
+    assert_eq!(state, read, "the whole public drop");
+    assert_eq!(first.position(), number(&state["position"]));
+
+    let placed = app.hold(&drop, "alice").await.ok(201);
+    let change = watcher.until(|state| state["stock"]["held"] == 1).await;
+    assert_eq!(
+        change.json()["stock"],
+        json!({ "total": 3, "available": 2, "held": 1, "sold": 0 })
+    );
+    assert_eq!(change.position(), number(&placed["position"]));
+    let bought = app.purchase(&text(&placed["id"])).await.ok(201);
+    let change = watcher.until(|state| state["stock"]["sold"] == 1).await;
+    assert_eq!(
+        change.json()["stock"],
+        json!({ "total": 3, "available": 2, "held": 0, "sold": 1 })
+    );
+    assert_eq!(change.position(), number(&bought["position"]));
+}
+
+#[tokio::test]
+async fn a_watcher_who_names_drops_hears_of_no_others() {
+    let app = App::start().await;
+    let mut drops = vec![];
+    for _ in 0..3 {
+        drops.push(app.create_drop(5, json!({})).await);
+    }
+    let mut watcher = app
+        .watch(&format!("?drops={},{}", drops[0], drops[1]))
+        .await;
+    app.held(&drops[2], "alice").await;
+    app.held(&drops[0], "alice").await;
+    app.held(&drops[1], "alice").await;
+    let mut seen = BTreeSet::new();
+    watcher
+        .until(|state| {
+            assert_ne!(state["id"], drops[2].as_str());
+            if state["stock"]["held"] == 1 {
+                seen.insert(text(&state["id"]));
+            }
+            seen.len() == 2
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_watcher_who_names_none_gets_every_drop_that_is_not_over() {
+    let app = App::start().await;
+    let live = app.create_drop(1, json!({})).await;
+    let upcoming = app
+        .create_drop(1, json!({ "starts_at": in_seconds(3600) }))
+        .await;
+    let over = app
+        .create_drop(
+            1,
+            json!({ "starts_at": in_seconds(-7200), "ends_at": in_seconds(-3600) }),
+        )
+        .await;
+    let cancelled = app.create_drop(1, json!({})).await;
+    app.admin(
+        reqwest::Method::POST,
+        &format!("/v1/drops/{cancelled}/cancel"),
+    )
+    .send()
+    .await
+    .unwrap();
+    let mut watcher = app.watch("").await;
+    let first = [watcher.drop().await.json(), watcher.drop().await.json()];
+    let ids: BTreeSet<String> = first.iter().map(|state| text(&state["id"])).collect();
+    assert_eq!(ids, BTreeSet::from([live.clone(), upcoming]));
+
+    let new = app.create_drop(1, json!({})).await;
+    watcher.until(|state| state["id"] == new.as_str()).await;
+    let mut watcher = app.watch(&format!("?drops={over}")).await;
+    assert_eq!(
+        watcher.drop().await.json()["status"],
+        "ended",
+        "one that is over can be named"
+    );
+}
+
+#[tokio::test]
+async fn to_watch_a_drop_that_is_not_there_is_refused() {
+    let app = App::start().await;
+    let drop = app.create_drop(1, json!({})).await;
+    for drops in [
+        uuid::Uuid::new_v4().to_string(),
+        "nonsense".to_owned(),
+        format!("{drop},nonsense"),
+    ] {
+        app.get(&format!("/v1/stream?drops={drops}"))
+            .await
+            .problem(404, "drop_not_found");
+    }
+}
+
+#[tokio::test]
+async fn a_watcher_who_comes_back_gets_the_present_state() {
+    let app = App::start().await;
+    let drop = app.create_drop(10, json!({})).await;
+    let mut watcher = app.watch(&format!("?drops={drop}")).await;
+    let last = watcher.drop().await.id;
+    std::mem::drop(watcher);
+    for buyer in 0..4 {
+        app.held(&drop, &format!("buyer-{buyer}")).await;
+    }
+    let path = format!("/v1/stream?drops={drop}");
+    let again = app
+        .request(reqwest::Method::GET, &path)
+        .header("last-event-id", &last);
+    let state = harness::Watcher::open(again).await.drop().await;
+    assert_eq!(state.json()["stock"]["held"], 4);
+    assert!(state.position() > last.parse().unwrap());
+    let again = app
+        .watch(&format!("?drops={drop}&last_event_id={last}"))
+        .await
+        .drop()
+        .await;
+    assert_eq!(again.json()["stock"]["held"], 4);
+    let odd = app
+        .request(reqwest::Method::GET, &path)
+        .header("last-event-id", "from another life");
+    assert_eq!(
+        harness::Watcher::open(odd).await.drop().await.json()["stock"]["held"],
+        4
+    );
+}
+
+#[tokio::test]
+async fn after_a_burst_every_watcher_ends_with_the_right_state() {
+    let app = App::start().await;
+    let drop = app.create_drop(500, json!({ "hold_seconds": 3600 })).await;
+    let mut watchers = vec![];
+    for _ in 0..20 {
+        watchers.push(app.watch(&format!("?drops={drop}")).await);
+    }
+    at_once((0..500).map(|buyer| {
+        let (api, drop) = (app.api(), drop.clone());
+        async move {
+            api.hold_with(
+                &drop,
+                &key(),
+                &json!({ "buyer_id": format!("buyer-{buyer}") }),
+            )
+            .await
+            .ok(201)
+        }
+    }))
+    .await;
+    let truth = app.drop(&drop).await;
+    for mut watcher in watchers {
+        let mut last = 0;
+        loop {
+            let frame = watcher.drop().await;
+            assert!(frame.position() >= last, "positions do not run backwards");
+            last = frame.position();
+            let state = frame.json();
+            assert_eq!(
+                number(&state["stock"]["available"]) + number(&state["stock"]["held"]),
+                500
+            );
+            if state["stock"] == truth["stock"] {
+                assert_eq!(
+                    (&state["position"], &state["status"]),
+                    (&truth["position"], &json!("sold_out"))
+                );
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_drop_that_starts_or_ends_is_told_of_although_nothing_was_recorded() {
+    let app = App::start().await;
+    let drop = app
+        .create_drop(
+            1,
+            json!({ "starts_at": in_seconds(2), "ends_at": in_seconds(4) }),
+        )
+        .await;
+    let mut watcher = app.watch("").await;
+    let mut statuses = vec![];
+    let last = watcher
+        .until(|state| {
+            statuses.push(text(&state["status"]));
+            state["status"] == "ended"
+        })
+        .await;
+    statuses.dedup();
+    assert_eq!(statuses, ["scheduled", "live", "ended"]);
+    assert_eq!(last.json()["id"], drop.as_str());
+    assert_eq!(app.log().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_hold_that_runs_out_is_told_of() {
+    let app = App::start().await;
+    let drop = app.create_drop(1, json!({ "hold_seconds": 1 })).await;
+    let mut watcher = app.watch("").await;
+    app.held(&drop, "alice").await;
+    watcher.until(|state| state["status"] == "sold_out").await;
+    watcher
+        .until(|state| state["status"] == "live" && state["stock"]["available"] == 1)
+        .await;
+}
+
+#[tokio::test]
+async fn streams_end_when_the_server_stops() {
+    let app = App::start().await;
+    app.create_drop(1, json!({})).await;
+    let mut watchers = vec![app.watch("").await, app.watch("").await];
+    app.terminate();
+    for watcher in &mut watchers {
+        while watcher.frame().await.is_some() {}
+    }
+    let (status, _) = app.ended().await;
+    assert!(status.success(), "{status}");
+}
+
+#[tokio::test]
+async fn more_watchers_than_allowed_are_told_to_try_again() {
+    let app = harness::Launch::fresh()
+        .await
+        .with("HOLDFAST_MAX_WATCHERS", "2")
+        .start()
+        .await;
+    let kept = [app.watch("").await, app.watch("").await];
+    let refused = app.get("/v1/stream").await;
+    refused.problem(503, "unavailable");
+    assert!(!refused.header("retry-after").is_empty());
+    std::mem::drop(kept);
+    harness::eventually("a place is free again", || async {
+        (app.watch("").await.status == 200).then_some(())
+    })
+    .await;
+}

@@ -1,0 +1,204 @@
+//! Several servers on one log need no leader: together they sell what there is, and each sees what the others did.
+
+use harness::{App, Launch, Reply, Units, at_once, distinct, eventually, key, tally, text};
+use infrastructure::testing::fresh_database;
+use serde_json::json;
+
+async fn two_servers() -> [App; 2] {
+    let database = fresh_database().await;
+    let first = Launch::on(database.clone()).start().await;
+    [first, Launch::on(database).start().await]
+}
+
+/// Waits until `app` knows of `drop`.
+async fn knows(app: &App, drop: &str) {
+    eventually("the other server follows", || async {
+        (app.get(&format!("/v1/drops/{drop}")).await.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_servers_together_sell_no_unit_twice() {
+    let apps = two_servers().await;
+    let drop = apps[0]
+        .create_drop(100, json!({ "hold_seconds": 3600 }))
+        .await;
+    knows(&apps[1], &drop).await;
+
+    let replies = at_once((0..600).map(|buyer| {
+        let (api, drop) = (apps[buyer % 2].api(), drop.clone());
+        async move {
+            let reply = api.hold(&drop, &format!("buyer-{buyer}")).await;
+            if reply.status == 201 {
+                let sale = api.purchase(&text(&reply.json()["id"])).await;
+                assert_eq!(sale.status, 201, "{}", sale.text());
+            }
+            reply
+        }
+    }))
+    .await;
+
+    assert_eq!(
+        replies.iter().filter(|reply| reply.status == 201).count(),
+        100,
+        "{:?}",
+        tally(&replies)
+    );
+    assert_eq!(
+        replies
+            .iter()
+            .filter(|reply| reply.code() == "sold_out")
+            .count(),
+        500,
+        "{:?}",
+        tally(&replies)
+    );
+    let ledger = apps[0].ledger().await;
+    assert_eq!(
+        ledger.units(&drop),
+        Units {
+            total: 100,
+            available: 0,
+            held: 0,
+            sold: 100
+        }
+    );
+    assert_eq!(ledger.count(&drop, "HoldPlaced"), 100);
+    for app in &apps {
+        eventually("both show the end", || async {
+            (app.stock(&drop).await == [100, 0, 0, 100]).then_some(())
+        })
+        .await;
+    }
+    apps[0].verifies().await;
+}
+
+#[tokio::test]
+async fn the_same_request_at_both_servers_is_one_hold() {
+    let apps = two_servers().await;
+    let drop = apps[0]
+        .create_drop(1_000, json!({ "hold_seconds": 3600 }))
+        .await;
+    knows(&apps[1], &drop).await;
+
+    let keys: Vec<String> = (0..50).map(|_| key()).collect();
+    let replies = at_once((0..100).map(|request| {
+        let (api, drop, key) = (
+            apps[request % 2].api(),
+            drop.clone(),
+            keys[request / 2].clone(),
+        );
+        let body = json!({ "buyer_id": format!("buyer-{}", request / 2) });
+        async move { api.hold_with(&drop, &key, &body).await }
+    }))
+    .await;
+
+    assert!(
+        replies.iter().all(|reply| reply.status == 201),
+        "{:?}",
+        tally(&replies)
+    );
+    for pair in replies.chunks(2) {
+        assert_eq!(pair[0].json()["id"], pair[1].json()["id"]);
+        assert_eq!(pair.iter().filter(|reply| reply.is_replay()).count(), 1);
+    }
+    assert_eq!(apps[0].ledger().await.count(&drop, "HoldPlaced"), 50);
+    apps[1].verifies().await;
+}
+
+#[tokio::test]
+async fn the_same_drop_scheduled_at_both_servers_is_one_drop() {
+    let apps = two_servers().await;
+    let body =
+        json!({ "name": "Once", "price": { "amount": 1, "currency": "EUR" }, "total_stock": 5 });
+    let key = key();
+    let replies = at_once(apps.iter().map(|app| {
+        let request = app
+            .admin(reqwest::Method::POST, "/v1/drops")
+            .header("idempotency-key", &key)
+            .json(&body);
+        async move {
+            request
+                .send()
+                .await
+                .unwrap()
+                .json::<serde_json::Value>()
+                .await
+                .unwrap()
+        }
+    }))
+    .await;
+    assert_eq!(
+        distinct(replies.iter().map(|drop| text(&drop["id"]))).len(),
+        1
+    );
+    assert_eq!(apps[0].log().await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_hold_placed_at_one_server_can_be_read_and_bought_at_the_other() {
+    let [here, there] = two_servers().await;
+    let drop = here.create_drop(100, json!({ "hold_seconds": 3600 })).await;
+    for buyer in 0..20 {
+        let placed = here.hold(&drop, &format!("buyer-{buyer}")).await.ok(201);
+        let (id, position) = (text(&placed["id"]), &placed["position"]);
+        if buyer % 2 == 0 {
+            let read = there
+                .get(&format!("/v1/holds/{id}?at_least={position}"))
+                .await
+                .ok(200);
+            assert_eq!(
+                (&read["id"], &read["status"]),
+                (&placed["id"], &json!("held"))
+            );
+        }
+        let purchase: Reply = there.purchase(&id).await;
+        let purchase = purchase.ok(201);
+        let back = here
+            .get(&format!("/v1/holds/{id}?at_least={}", purchase["position"]))
+            .await
+            .ok(200);
+        assert_eq!(back["status"], "purchased");
+        let state = here
+            .get(&format!(
+                "/v1/drops/{drop}?at_least={}",
+                purchase["position"]
+            ))
+            .await
+            .ok(200);
+        assert_eq!(state["stock"]["sold"], buyer + 1);
+    }
+    here.verifies().await;
+}
+
+#[tokio::test]
+async fn when_one_server_is_killed_the_other_ends_its_holds_in_time() {
+    let [mut here, there] = two_servers().await;
+    let drop = here.create_drop(50, json!({ "hold_seconds": 1 })).await;
+    for buyer in 0..50 {
+        here.held(&drop, &format!("buyer-{buyer}")).await;
+    }
+    here.kill();
+    eventually("all units are back", || async {
+        (there.stock(&drop).await == [50, 50, 0, 0]).then_some(())
+    })
+    .await;
+    assert_eq!(there.ledger().await.count(&drop, "HoldExpired"), 50);
+    there.verifies().await;
+}
+
+#[tokio::test]
+async fn a_watcher_at_one_server_sees_what_is_sold_at_the_other() {
+    let [here, there] = two_servers().await;
+    let drop = here.create_drop(3, json!({})).await;
+    knows(&there, &drop).await;
+    let mut watcher = there.watch(&format!("?drops={drop}")).await;
+    assert_eq!(watcher.drop().await.json()["stock"]["sold"], 0);
+    for buyer in 0..3 {
+        let hold = here.held(&drop, &format!("buyer-{buyer}")).await;
+        here.purchase(&hold).await.ok(201);
+    }
+    let last = watcher.until(|state| state["stock"]["sold"] == 3).await;
+    assert_eq!(last.json()["status"], "sold_out");
+}

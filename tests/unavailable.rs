@@ -1,0 +1,227 @@
+//! A database that goes away: callers are told at once to try again, readers are served on, and nothing is lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use harness::{App, Reply, eventually, key, tally, text};
+use infrastructure::testing::url_for;
+use serde_json::json;
+use sqlx::{Connection, PgConnection};
+use tokio::task::JoinSet;
+
+/// Another way into the server, which is not cut when the database is.
+async fn operator() -> PgConnection {
+    PgConnection::connect(&url_for("postgres").await)
+        .await
+        .unwrap()
+}
+
+async fn database_of(app: &App) -> String {
+    sqlx::query_scalar("SELECT current_database()::text")
+        .fetch_one(app.pool())
+        .await
+        .unwrap()
+}
+
+/// Ends every connection to `database`; tells how many there were.
+async fn cut(operator: &mut PgConnection, database: &str) -> i64 {
+    let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $1";
+    sqlx::query_scalar(sql)
+        .bind(database)
+        .fetch_one(operator)
+        .await
+        .unwrap()
+}
+
+async fn allow(operator: &mut PgConnection, database: &str, allowed: bool) {
+    let sql = format!("ALTER DATABASE \"{database}\" WITH ALLOW_CONNECTIONS {allowed}");
+    sqlx::query(&sql).execute(operator).await.unwrap();
+}
+
+fn assert_told_to_try_again(reply: &Reply) {
+    reply.problem(503, "unavailable");
+    assert!(
+        reply
+            .header("retry-after")
+            .parse::<u32>()
+            .is_ok_and(|seconds| seconds > 0),
+        "{reply:?}"
+    );
+}
+
+#[tokio::test]
+async fn connections_that_are_cut_in_mid_load_cost_nobody_a_hold_and_nobody_a_fault() {
+    let app = App::start().await;
+    let database = database_of(&app).await;
+    let mut operator = operator().await;
+    let drop = app
+        .create_drop(1_000_000, json!({ "hold_seconds": 3600 }))
+        .await;
+    let enough = Arc::new(AtomicBool::new(false));
+    let mut buyers = JoinSet::new();
+    for buyer in 0..16 {
+        let (api, drop, enough) = (app.api(), drop.clone(), Arc::clone(&enough));
+        let body = json!({ "buyer_id": format!("buyer-{buyer}") });
+        buyers.spawn(async move {
+            let mut replies = vec![];
+            while !enough.load(Ordering::SeqCst) {
+                // As a good caller does: the same request with the same key until it is answered.
+                let key = key();
+                loop {
+                    let reply = api.hold_with(&drop, &key, &body).await;
+                    let is_answered = reply.status == 201;
+                    replies.push(reply);
+                    if is_answered {
+                        break;
+                    }
+                    tokio::task::yield_now().await;
+                }
+            }
+            replies
+        });
+    }
+
+    for round in 1..=10 {
+        eventually("holds are placed", || async {
+            (app.stock(&drop).await[2] >= round * 50).then_some(())
+        })
+        .await;
+        assert!(cut(&mut operator, &database).await > 0);
+    }
+    let served = app.stock(&drop).await[2];
+    eventually("holds are placed again", || async {
+        (app.stock(&drop).await[2] > served + 50).then_some(())
+    })
+    .await;
+    enough.store(true, Ordering::SeqCst);
+    let replies: Vec<Reply> = buyers.join_all().await.into_iter().flatten().collect();
+
+    for reply in replies.iter().filter(|reply| reply.status != 201) {
+        assert_told_to_try_again(reply);
+    }
+    let holds: Vec<String> = replies
+        .iter()
+        .filter(|reply| reply.status == 201)
+        .map(|reply| text(&reply.json()["id"]))
+        .collect();
+    let ledger = app.ledger().await;
+    assert!(
+        holds.iter().all(|hold| ledger.has_hold(hold)),
+        "{:?}",
+        tally(&replies)
+    );
+    assert_eq!(
+        ledger.count(&drop, "HoldPlaced"),
+        holds.len(),
+        "one hold a key: {:?}",
+        tally(&replies)
+    );
+    app.verifies().await;
+}
+
+#[tokio::test]
+async fn without_its_database_a_server_refuses_writes_serves_reads_and_recovers_by_itself() {
+    let app = App::start().await;
+    let database = database_of(&app).await;
+    let mut operator = operator().await;
+    let drop = app.create_drop(10, json!({ "hold_seconds": 3600 })).await;
+    let hold = app.held(&drop, "alice").await;
+    let mut watcher = app.watch("").await;
+    watcher.drop().await;
+    app.pool().close().await;
+
+    allow(&mut operator, &database, false).await;
+    cut(&mut operator, &database).await;
+    eventually("the server notices", || async {
+        (app.get("/health/ready").await.status == 503).then_some(())
+    })
+    .await;
+
+    assert_told_to_try_again(&app.get("/health/ready").await);
+    assert_eq!(app.get("/health/live").await.status, 200);
+    assert_told_to_try_again(&app.hold(&drop, "bob").await);
+    assert_told_to_try_again(&app.purchase(&hold).await);
+    assert_told_to_try_again(&app.release(&hold).await);
+    assert_told_to_try_again(
+        &app.post_drop(
+            &json!({ "name": "n", "price": { "amount": 1, "currency": "USD" }, "total_stock": 1 }),
+        )
+        .await,
+    );
+    assert_told_to_try_again(&app.audit("/v1/log").await);
+    assert_told_to_try_again(&app.audit("/v1/log/head").await);
+    assert_eq!(app.stock(&drop).await, [10, 9, 1, 0]);
+    assert_eq!(app.read_hold(&hold).await.ok(200)["status"], "held");
+    assert_eq!(
+        app.get("/v1/drops").await.ok(200)["data"][0]["id"],
+        drop.as_str()
+    );
+    assert_eq!(app.watch("").await.drop().await.json()["id"], drop.as_str());
+    assert_eq!(app.get("/").await.status, 200);
+
+    allow(&mut operator, &database, true).await;
+    eventually("the server recovers", || async {
+        (app.get("/health/ready").await.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(app.purchase(&hold).await.status, 201);
+    app.held(&drop, "bob").await;
+    watcher
+        .until(|state| state["stock"]["held"] == 1 && state["stock"]["sold"] == 1)
+        .await;
+    app.verifies().await;
+}
+
+#[tokio::test]
+async fn a_retry_after_an_outage_finds_out_what_became_of_the_first_request() {
+    let app = App::start().await;
+    let database = database_of(&app).await;
+    let mut operator = operator().await;
+    let drop = app.create_drop(10, json!({ "hold_seconds": 3600 })).await;
+    let (key, body) = (key(), json!({ "buyer_id": "alice" }));
+    // The head's lock keeps the append from landing; the cut then leaves its outcome unknown to the server.
+    let mut blocker = PgConnection::connect(app.launch().database_url().unwrap())
+        .await
+        .unwrap();
+    let mut lock = blocker.begin().await.unwrap();
+    sqlx::query("SELECT 1 FROM log_head FOR UPDATE")
+        .execute(&mut *lock)
+        .await
+        .unwrap();
+    let first = {
+        let (api, drop, key, body) = (app.api(), drop.clone(), key.clone(), body.clone());
+        tokio::spawn(async move { api.hold_with(&drop, &key, &body).await })
+    };
+    eventually("the append waits for the lock", || async {
+        let waiting: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_event_type = 'Lock'",
+        )
+        .bind(&database)
+        .fetch_one(app.pool())
+        .await
+        .unwrap();
+        (waiting > 0).then_some(())
+    })
+    .await;
+    cut(&mut operator, &database).await;
+    std::mem::drop(lock);
+
+    let first = first.await.unwrap();
+    if first.status != 201 {
+        assert_told_to_try_again(&first);
+    }
+    let hold = eventually("the retry is answered", || async {
+        let reply = app.hold_with(&drop, &key, &body).await;
+        if reply.status != 201 {
+            assert_told_to_try_again(&reply);
+            return None;
+        }
+        Some(text(&reply.json()["id"]))
+    })
+    .await;
+
+    let ledger = app.ledger().await;
+    assert_eq!(ledger.count(&drop, "HoldPlaced"), 1);
+    assert!(ledger.has_hold(&hold));
+    app.verifies().await;
+}
