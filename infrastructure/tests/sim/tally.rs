@@ -1,0 +1,67 @@
+//! What a simulation tried: so that nobody believes in a test in which nothing happened.
+
+/// Counts over one or many simulations.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub events: usize,
+    pub requests: usize,
+    pub accepted: usize,
+    pub replayed: usize,
+    pub refused: usize,
+    pub unavailable: usize,
+    pub overloaded: usize,
+    pub undecided: usize,
+    pub crashes: usize,
+    pub failed_starts: usize,
+    pub clocks_set: usize,
+    pub stock_events: usize,
+    pub holds: usize,
+    pub purchases: usize,
+    pub releases: usize,
+    pub expiries: usize,
+    pub cancellations: usize,
+    pub adjustments: usize,
+    pub edits: usize,
+    pub introductions: usize,
+}
+
+impl Tally {
+    /// Adds what another simulation tried.
+    pub fn add(&mut self, other: &Self) {
+        for (total, more) in self.fields().into_iter().zip(other.clone().fields()) {
+            *total.1 += *more.1;
+        }
+    }
+
+    /// Panics when something never happened.
+    pub fn assert_that_everything_was_tried(mut self) {
+        for (name, count) in self.fields() {
+            assert!(*count > 0, "no {name} in all these simulations");
+        }
+    }
+
+    fn fields(&mut self) -> [(&'static str, &mut usize); 20] {
+        [
+            ("events", &mut self.events),
+            ("requests", &mut self.requests),
+            ("accepted requests", &mut self.accepted),
+            ("replayed requests", &mut self.replayed),
+            ("refused requests", &mut self.refused),
+            ("unavailable log", &mut self.unavailable),
+            ("overloaded engine", &mut self.overloaded),
+            ("undecided requests", &mut self.undecided),
+            ("crashes", &mut self.crashes),
+            ("failed starts", &mut self.failed_starts),
+            ("clocks set", &mut self.clocks_set),
+            ("stock events", &mut self.stock_events),
+            ("holds", &mut self.holds),
+            ("purchases", &mut self.purchases),
+            ("releases", &mut self.releases),
+            ("expiries", &mut self.expiries),
+            ("cancellations", &mut self.cancellations),
+            ("adjustments", &mut self.adjustments),
+            ("edits", &mut self.edits),
+            ("introductions", &mut self.introductions),
+        ]
+    }
+}
