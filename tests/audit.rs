@@ -1,5 +1,7 @@
 //! `holdfast audit verify` proves an honest log, and names the place where a log was altered behind its back.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
 use harness::{App, Event, Finished, Launch, eventually, key, text};
 use infrastructure::testing::{TestDatabase, fresh_database_from};
 use serde_json::json;

@@ -1,18 +1,8 @@
 //! CONTRACT.md on errors: whatever goes wrong is told as `application/problem+json`.
 
-use harness::{ADMIN_KEY, AUDITOR_KEY, App, Raw, Reply, key};
+use harness::{ADMIN_KEY, AUDITOR_KEY, App, Raw, key, take};
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
-
-async fn take(request: RequestBuilder) -> Reply {
-    let response = request.send().await.unwrap();
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    Reply {
-        status,
-        headers,
-        body: response.bytes().await.unwrap(),
-    }
-}
 
 fn posts(drop: &str) -> Vec<(String, bool)> {
     vec![

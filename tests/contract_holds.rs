@@ -1,21 +1,13 @@
 //! CONTRACT.md on holds and purchases: place, read, release, buy, the limits, and on whose behalf.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use harness::{App, Launch, Reply, distinct, in_seconds, key, number, text};
+use harness::{App, Launch, Reply, distinct, in_seconds, key, number, take, text};
 use jsonwebtoken::{EncodingKey, Header, encode};
-use reqwest::{Method, RequestBuilder};
+use reqwest::Method;
 use serde_json::{Value, json};
-
-async fn take(request: RequestBuilder) -> Reply {
-    let response = request.send().await.unwrap();
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    Reply {
-        status,
-        headers,
-        body: response.bytes().await.unwrap(),
-    }
-}
 
 async fn buy(app: &App, hold: &str, body: &Value) -> Reply {
     take(

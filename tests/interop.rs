@@ -1,5 +1,7 @@
 //! A program on stock `cqrs-es` and `postgres-es` adds events to a drop while the engine serves it: neither loses anything.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
 use chrono::Utc;
 use cqrs_es::AggregateError;
 use domain::command::{ConfirmPurchase, PlaceHold};

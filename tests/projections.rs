@@ -1,5 +1,7 @@
 //! The read models are what the log says they are, through any crash.
 
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
 use domain::values::{Position, Sequence, Timestamp};
 use harness::{App, Event, at_once, eventually, number, text};
 use infrastructure::codec::{RecordedEvent, decode};

@@ -51,17 +51,17 @@ impl Api {
 
     /// `GET path`.
     pub async fn get(&self, path: &str) -> Reply {
-        send(self.request(Method::GET, path)).await
+        take(self.request(Method::GET, path)).await
     }
 
     /// `GET path` with the auditor key.
     pub async fn audit(&self, path: &str) -> Reply {
-        send(self.request(Method::GET, path).bearer_auth(AUDITOR_KEY)).await
+        take(self.request(Method::GET, path).bearer_auth(AUDITOR_KEY)).await
     }
 
     /// `POST /v1/drops` with the admin key and a new idempotency key.
     pub async fn post_drop(&self, body: &Value) -> Reply {
-        send(
+        take(
             self.admin(Method::POST, "/v1/drops")
                 .header("idempotency-key", key())
                 .json(body),
@@ -147,7 +147,7 @@ impl Api {
 
     /// Gives a hold up.
     pub async fn release(&self, hold: &str) -> Reply {
-        send(self.request(Method::DELETE, &format!("/v1/holds/{hold}"))).await
+        take(self.request(Method::DELETE, &format!("/v1/holds/{hold}"))).await
     }
 
     /// The whole log, in order.
@@ -155,7 +155,7 @@ impl Api {
         let request = self
             .request(Method::GET, "/v1/log")
             .bearer_auth(AUDITOR_KEY);
-        let reply = send(request.header("accept", "application/x-ndjson")).await;
+        let reply = take(request.header("accept", "application/x-ndjson")).await;
         assert_eq!(reply.status, 200, "{}", reply.text());
         reply.text().lines().map(Event::parse).collect()
     }
@@ -172,7 +172,10 @@ impl Api {
 }
 
 /// Sends a request and takes the answer in full.
-pub(crate) async fn send(request: RequestBuilder) -> Reply {
+///
+/// # Panics
+/// When the server does not answer.
+pub async fn take(request: RequestBuilder) -> Reply {
     try_send(request).await.expect("the server answers")
 }
 

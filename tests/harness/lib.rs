@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-pub use self::api::{Api, key};
+pub use self::api::{Api, key, take};
 pub use self::app::{ADMIN_KEY, AUDITOR_KEY, App, Finished, Launch, finish};
 pub use self::events::{Event, Ledger, Units};
 pub use self::raw::{Raw, holds_at_once};
