@@ -102,13 +102,14 @@ async fn shop(
             purchase: None,
         });
         let attempt = attempts.last_mut().unwrap();
-        let Ok(reply) = api.try_hold_with(drop, &attempt.key, &attempt.body).await else {
-            break;
+        // As a good caller does: the same request with the same key until it is answered.
+        let reply = loop {
+            match api.try_hold_with(drop, &attempt.key, &attempt.body).await {
+                Ok(reply) if reply.status == 201 => break reply,
+                Ok(refusal) => refusals.push(refusal),
+                Err(_) => return (attempts, refusals),
+            }
         };
-        if reply.status != 201 {
-            refusals.push(reply);
-            continue;
-        }
         acknowledged.fetch_add(1, Ordering::SeqCst);
         let hold = attempt.hold.insert(reply.json())["id"].clone();
         if attempt.wants_to_buy {
