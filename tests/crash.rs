@@ -67,8 +67,14 @@ impl Shoppers {
         .await;
     }
 
+    /// Has had enough, and tells what happened.
     async fn leave(self) -> (Vec<Attempt>, Vec<Reply>) {
         self.enough.store(true, Ordering::SeqCst);
+        self.are_gone().await
+    }
+
+    /// Waits until the last has found the server gone.
+    async fn are_gone(self) -> (Vec<Attempt>, Vec<Reply>) {
         let (mut attempts, mut refusals) = (vec![], vec![]);
         for (made, refused) in self.buyers.join_all().await {
             attempts.extend(made);
@@ -96,13 +102,14 @@ async fn shop(
             purchase: None,
         });
         let attempt = attempts.last_mut().unwrap();
-        let Ok(reply) = api.try_hold_with(drop, &attempt.key, &attempt.body).await else {
-            break;
+        // As a good caller does: the same request with the same key until it is answered.
+        let reply = loop {
+            match api.try_hold_with(drop, &attempt.key, &attempt.body).await {
+                Ok(reply) if reply.status == 201 => break reply,
+                Ok(refusal) => refusals.push(refusal),
+                Err(_) => return (attempts, refusals),
+            }
         };
-        if reply.status != 201 {
-            refusals.push(reply);
-            continue;
-        }
         acknowledged.fetch_add(1, Ordering::SeqCst);
         let hold = attempt.hold.insert(reply.json())["id"].clone();
         if attempt.wants_to_buy {
@@ -169,7 +176,7 @@ async fn a_server_that_is_killed_ten_times_loses_nothing_that_it_acknowledged() 
         let shoppers = Shoppers::go(&app, &drop, round);
         shoppers.have(60).await;
         app.kill();
-        let (made, refusals) = shoppers.leave().await;
+        let (made, refusals) = shoppers.are_gone().await;
         assert!(refusals.is_empty(), "{refusals:?}");
         assert!(made.iter().any(Attempt::was_cut_off), "killed in mid-load");
         attempts.extend(made);
