@@ -156,9 +156,9 @@ async fn an_alteration_is_found_at_its_position() {
         (format!("DELETE FROM events WHERE position = {last}"), last),
         (
             format!(
-                "UPDATE events SET position = -1 WHERE position = {placed};
+                "UPDATE events SET position = 1000000000 WHERE position = {placed};
                  UPDATE events SET position = {placed} WHERE position = {bought};
-                 UPDATE events SET position = {bought} WHERE position = -1"
+                 UPDATE events SET position = {bought} WHERE position = 1000000000"
             ),
             placed,
         ),
