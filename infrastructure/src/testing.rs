@@ -41,7 +41,7 @@ pub async fn fresh_database() -> TestDatabase {
     fresh_database_from("template1").await
 }
 
-/// Makes a database that is a copy of `template` (nobody may be connected to that one). It saves running migrations.
+/// Makes a database that is a copy of `template`, after sending away whoever is connected to that one.
 ///
 /// # Panics
 /// As [`fresh_database`].
@@ -52,6 +52,12 @@ pub async fn fresh_database_from(template: &str) -> TestDatabase {
         .connect()
         .await
         .expect("the test server answers");
+    // A closed pool's last connection may outlive it by seconds, and a template must not be in use.
+    sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1")
+        .bind(template)
+        .execute(&mut connection)
+        .await
+        .expect("the test server lets us end connections");
     let create = format!(r#"CREATE DATABASE "{name}" TEMPLATE "{template}""#);
     sqlx::query(&create)
         .execute(&mut connection)
