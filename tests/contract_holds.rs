@@ -562,3 +562,44 @@ async fn a_buyer_with_a_token_is_served_by_every_server() {
         take(purchase).await.ok(201);
     }
 }
+
+#[tokio::test]
+async fn a_buyer_can_ask_what_they_have_and_what_they_may_still_do() {
+    let app = App::start().await;
+    let terms = json!({
+        "max_per_hold": 2, "max_per_buyer": 3, "throttle": { "holds": 2, "window_seconds": 3600 },
+    });
+    let drop = app.create_drop(10, terms).await;
+    let path = format!("/v1/drops/{drop}/buyers/Alice%40example.com");
+    let before = app.get(&path).await.ok(200);
+    assert_eq!(before["buyer_id"], "Alice@example.com");
+    assert_eq!(
+        (&before["held"], &before["purchased"]),
+        (&json!(0), &json!(0))
+    );
+    assert_eq!(
+        (&before["allowance"], &before["next_hold_at"]),
+        (&json!(2), &json!(null))
+    );
+
+    let hold = app.hold(&drop, "alice@EXAMPLE.com").await.ok(201);
+    app.purchase(hold["id"].as_str().unwrap()).await.ok(201);
+    let second = app.hold(&drop, " alice@example.com").await.ok(201);
+
+    let after = app.get(&path).await.ok(200);
+    assert_eq!(
+        (&after["held"], &after["purchased"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(after["allowance"], json!(1));
+    assert!(after["next_hold_at"].is_string(), "{after}");
+    assert!(
+        !after.to_string().contains(second["id"].as_str().unwrap()),
+        "no hold ids"
+    );
+    app.get("/v1/drops/nothing/buyers/alice")
+        .await
+        .problem(404, "drop_not_found");
+    let long = format!("/v1/drops/{drop}/buyers/{}", "x".repeat(129));
+    app.get(&long).await.problem(422, "invalid_value");
+}

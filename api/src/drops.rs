@@ -4,21 +4,21 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::decide::Subject;
+use domain::decide::{Standing, Subject};
 use domain::event::StockAdjusted;
 use domain::stock::Stock;
 use domain::terms::{DropTerms, TermsPatch};
 use domain::values::{
-    AdjustmentId, BuyerLimit, Currency, Description, DropId, DropName, HoldSeconds, ImageUrl,
-    Money, Position, Quantity, Reason, StockCount, Throttle, Timestamp,
+    AdjustmentId, BuyerId, BuyerLimit, Currency, Description, DropId, DropName, HoldSeconds,
+    ImageUrl, Money, Position, Quantity, Reason, StockCount, Throttle, Timestamp,
 };
 use infrastructure::engine::{Answer, NewTerms, Request};
 use projections::views::{AdjustmentView, DropView, PurchaserOrder};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::app::App;
-use crate::auth::Admin;
-use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, Params};
+use crate::auth::{Admin, Caller};
+use crate::extract::{Body, BuyerPath, DropPath, Fresh, IdempotencyKey, Params};
 use crate::problem::{Code, Problem};
 use crate::render::{
     DropBody, DropStatus, Page, PurchaserBody, conditional, drop_etag, etag_of, version_in_etag,
@@ -437,6 +437,52 @@ pub(crate) async fn purchasers(
     data.truncate(limit);
     let etag = etag_of(&(drop.position, limit, order == PurchaserOrder::Units));
     Ok(conditional(&headers, &etag, Page { data, has_more }))
+}
+
+#[derive(Debug, Serialize)]
+struct BuyerBody {
+    buyer_id: BuyerId,
+    held: u32,
+    purchased: u32,
+    allowance: u32,
+    next_hold_at: Option<Timestamp>,
+    server_time: Timestamp,
+}
+
+/// `GET /v1/drops/{id}/buyers/{buyer_id}`
+pub(crate) async fn buyer(
+    State(app): State<App>,
+    BuyerPath(drop_id, buyer_id): BuyerPath,
+    caller: Caller,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    caller.must_be(&buyer_id)?;
+    let request = Request::AskAboutBuyer {
+        drop_id,
+        buyer_id: buyer_id.clone(),
+    };
+    let answer = app.engine.submit(request).await?;
+    let Subject::Buyer(standing) = answer.subject else {
+        let defect = std::io::Error::other("a buyer was answered with something else");
+        return Err(Problem::internal(&defect));
+    };
+    let Standing {
+        held,
+        purchased,
+        allowance,
+        next_hold_at,
+    } = standing;
+    let etag = etag_of(&(held, purchased, allowance, next_hold_at));
+    let server_time = answer.at;
+    let body = BuyerBody {
+        buyer_id,
+        held,
+        purchased,
+        allowance,
+        next_hold_at,
+        server_time,
+    };
+    Ok(conditional(&headers, &etag, body))
 }
 
 fn purchasers_of(

@@ -6,7 +6,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Uri, header};
 use bytes::{Bytes, BytesMut};
-use domain::values::{DropId, HoldId, KeyDigest, Position};
+use domain::values::{BuyerId, DropId, HoldId, KeyDigest, Position};
 use futures::StreamExt;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
@@ -231,6 +231,25 @@ impl FromRequestParts<App> for DropPath {
             .await
             .map_err(|_| not_found())?;
         id.parse().map(Self).map_err(|_| not_found())
+    }
+}
+
+/// A buyer of a drop, as the path names both.
+#[derive(Debug, Clone)]
+pub struct BuyerPath(pub DropId, pub BuyerId);
+
+impl FromRequestParts<App> for BuyerPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let not_found = || Problem::new(Code::DropNotFound, "There is no drop with this id.");
+        let Path((drop_id, buyer_id)) = Path::<(String, String)>::from_request_parts(parts, app)
+            .await
+            .map_err(|_| not_found())?;
+        let drop_id = drop_id.parse().map_err(|_| not_found())?;
+        let buyer_id = BuyerId::new(&buyer_id)
+            .map_err(|error| Problem::invalid("/buyer_id", error.to_string()))?;
+        Ok(Self(drop_id, buyer_id))
     }
 }
 

@@ -19,6 +19,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/drops/{id}/cancel", post(drops::cancel))
         .route("/v1/drops/{id}/stock-adjustments", post(drops::adjust))
         .route("/v1/drops/{id}/purchasers", get(drops::purchasers))
+        .route("/v1/drops/{id}/buyers/{buyer_id}", get(drops::buyer))
         .route("/v1/drops/{id}/holds", post(holds::place))
         .route("/v1/holds/{id}", get(holds::read).delete(holds::release))
         .route("/v1/holds/{id}/purchase", post(holds::purchase))

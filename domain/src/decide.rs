@@ -38,6 +38,8 @@ pub enum Subject {
     Purchase(HoldId),
     /// An adjustment of stock.
     Adjustment(AdjustmentId),
+    /// A buyer, who was only asked about.
+    Buyer(Standing),
 }
 
 impl Decision {
@@ -56,11 +58,15 @@ impl Decision {
     }
 }
 
-/// What one buyer may still do.
+/// What one buyer has in a drop, and may still do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Allowance {
+pub struct Standing {
+    /// Units in unresolved holds.
+    pub held: u32,
+    /// Units paid for.
+    pub purchased: u32,
     /// Units that they could ask for in one hold, stock permitting.
-    pub units: u32,
+    pub allowance: u32,
     /// When the throttle lets them place their next hold; none: at once.
     pub next_hold_at: Option<Timestamp>,
 }
@@ -397,12 +403,17 @@ impl DropAggregate {
         }
     }
 
-    /// What `buyer` may still do at `at`; none when the drop was never scheduled.
-    #[must_use]
-    pub fn allowance(&self, buyer: Pseudonym, at: Timestamp) -> Option<Allowance> {
-        let terms = self.terms()?;
-        Some(Allowance {
-            units: self.units_allowed(buyer, terms),
+    /// What `buyer` has, and may still do at `at`.
+    ///
+    /// # Errors
+    /// [`Refusal::DropNotFound`] when the drop was never scheduled.
+    pub fn standing(&self, buyer: Pseudonym, at: Timestamp) -> Result<Standing, Refusal> {
+        let terms = self.existing_terms()?;
+        let known = self.buyer(buyer);
+        Ok(Standing {
+            held: known.map_or(0, |known| known.held),
+            purchased: known.map_or(0, |known| known.purchased),
+            allowance: self.units_allowed(buyer, terms),
             next_hold_at: self.next_hold_at(buyer, at),
         })
     }

@@ -156,8 +156,9 @@ fn an_allowance_is_what_the_next_hold_may_have() {
     let allowed = |history: Vec<DropEvent>| {
         given(history)
             .aggregate()
-            .allowance(buyer("ann"), second(0))
-            .map(|allowance| allowance.units)
+            .standing(buyer("ann"), second(0))
+            .ok()
+            .map(|standing| standing.allowance)
     };
     assert_eq!(allowed(vec![]), None);
     assert_eq!(allowed(vec![drop_scheduled(limited(3, None), 1)]), Some(3));

@@ -162,8 +162,8 @@ fn an_allowance_says_when_the_next_hold_may_be_placed() {
     ])
     .aggregate();
     let next = |name, millis| {
-        let allowance = drop.allowance(buyer(name), millisecond(millis)).unwrap();
-        allowance.next_hold_at
+        let standing = drop.standing(buyer(name), millisecond(millis)).unwrap();
+        standing.next_hold_at
     };
     assert_eq!(next("ann", 9_999), Some(second(10)));
     assert_eq!(next("ann", 10_000), None);

@@ -637,12 +637,13 @@ impl Model {
         let taken = i64::from(theirs.held + theirs.purchased);
         assert_eq!(taken, self.taken_by(buyer));
         let terms = self.terms().expect("terms");
-        let allowance = drop.allowance(buyer, at).expect("an allowance");
-        assert_eq!(i64::from(allowance.units), self.allowance(buyer, terms));
+        let standing = drop.standing(buyer, at).expect("a standing");
         assert_eq!(
-            allowance.next_hold_at,
-            self.let_through_at(buyer, terms, at)
+            (standing.held, standing.purchased),
+            (theirs.held, theirs.purchased)
         );
+        assert_eq!(i64::from(standing.allowance), self.allowance(buyer, terms));
+        assert_eq!(standing.next_hold_at, self.let_through_at(buyer, terms, at));
         let newest_first = self
             .holds
             .iter()

@@ -373,6 +373,13 @@ fn decide(state: &State, entry: &Entry, at: Timestamp) -> Found {
             };
             about(drop, &DropCommand::PlaceHold(command), private)
         }
+        Request::AskAboutBuyer { drop_id, buyer_id } => {
+            let drop = find(state, *drop_id)?;
+            let (buyer, _) = identify(drop, ids, buyer_id, None);
+            let subject = Subject::Buyer(drop.aggregate.standing(buyer, at)?);
+            let events = vec![];
+            Ok((*drop_id, Decision { events, subject }, None))
+        }
         Request::ReleaseHold { hold_id } => {
             let drop = state.drop_of(*hold_id).ok_or(Refusal::HoldNotFound)?;
             about(

@@ -64,6 +64,13 @@ pub enum Request {
         /// Units to set aside.
         quantity: Quantity,
     },
+    /// Tell what a buyer has, and may still do. Changes nothing.
+    AskAboutBuyer {
+        /// In which drop.
+        drop_id: DropId,
+        /// What the shop calls the buyer.
+        buyer_id: BuyerId,
+    },
     /// Give a hold up.
     ReleaseHold {
         /// Which hold.

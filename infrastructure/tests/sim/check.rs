@@ -300,6 +300,7 @@ fn wish_of(request: &Request) -> Option<Wish> {
         Request::ScheduleDrop { .. }
         | Request::RescheduleDrop { .. }
         | Request::AdjustStock { .. }
+        | Request::AskAboutBuyer { .. }
         | Request::PlaceHold { .. } => None,
     }
 }
@@ -312,6 +313,7 @@ fn key_of(request: &Request) -> Option<(Option<DropId>, KeyDigest)> {
         }
         Request::RescheduleDrop { .. }
         | Request::CancelDrop { .. }
+        | Request::AskAboutBuyer { .. }
         | Request::ReleaseHold { .. }
         | Request::ConfirmPurchase { .. } => None,
     }
@@ -344,7 +346,7 @@ fn answer_is_in_the_log(asked: &Asked, ledger: &Ledger, events: &[RecordedEvent]
         );
     }
     match answer.subject {
-        Subject::Drop | Subject::Adjustment(_) => {}
+        Subject::Drop | Subject::Adjustment(_) | Subject::Buyer(_) => {}
         Subject::Hold(hold_id) | Subject::Purchase(hold_id) => {
             let row = ledger.holds.get(&hold_id).expect("a hold in the log");
             assert!(row.placed <= answer.position());
