@@ -78,7 +78,10 @@ pub(crate) async fn release(
 ) -> Result<Response, Problem> {
     must_own(&app, &caller, hold_id).await?;
     let answer = app.engine.submit(Request::ReleaseHold { hold_id }).await?;
-    Ok(replayed(StatusCode::NO_CONTENT.into_response(), &answer))
+    // An answer without a body tells its position in a header.
+    let position = [("holdfast-position", answer.position().to_string())];
+    let response = (StatusCode::NO_CONTENT, position).into_response();
+    Ok(replayed(response, &answer))
 }
 
 #[derive(Debug, Default, Deserialize)]

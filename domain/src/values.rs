@@ -310,7 +310,7 @@ fn one_line(text: &str) -> Result<(), InvalidValue> {
 }
 
 fn many_lines(text: &str) -> Result<(), InvalidValue> {
-    no_control(text, |c| c == '\n' || c == '\t')
+    no_control(text, |c| matches!(c, '\r' | '\n' | '\t'))
 }
 
 fn no_control(text: &str, except: fn(char) -> bool) -> Result<(), InvalidValue> {

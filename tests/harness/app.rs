@@ -99,7 +99,15 @@ impl Launch {
     /// # Panics
     /// When it does not.
     pub async fn start(self) -> App {
-        let mut command = self.command(&["serve", "--listen", "127.0.0.1:0"]);
+        self.start_as(&["serve"]).await
+    }
+
+    /// Starts a server with another command than `serve`, and waits until it listens.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn start_as(self, arguments: &[&str]) -> App {
+        let mut command = self.command(&[arguments, &["--listen", "127.0.0.1:0"]].concat());
         command.envs([
             ("HOLDFAST_ADMIN_KEY", ADMIN_KEY),
             ("HOLDFAST_AUDITOR_KEY", AUDITOR_KEY),

@@ -1,0 +1,112 @@
+//! The commands that people try first: a demo that moves, sample drops, and a stampede with a verdict.
+
+use harness::{ADMIN_KEY, App, Finished, Launch, eventually};
+
+/// Runs a client command against a server.
+async fn run(app: &App, arguments: &[&str]) -> Finished {
+    let url = format!("http://{}", app.address());
+    let server = ["--url", &url, "--admin-key", ADMIN_KEY];
+    app.launch().run(&[arguments, &server].concat()).await
+}
+
+async fn statuses(app: &App) -> Vec<String> {
+    let drops = app.get("/v1/drops").await.ok(200);
+    let listed = drops["data"].as_array().expect("a list").clone();
+    listed
+        .iter()
+        .map(|drop| drop["status"].as_str().expect("a status").to_owned())
+        .collect()
+}
+
+#[tokio::test]
+async fn the_demo_needs_nothing_and_its_shop_moves() {
+    let app = Launch::private()
+        .start_as(&["demo", "--shoppers-per-second", "40"])
+        .await;
+    eventually("three drops are on and one is coming up", || async {
+        let mut statuses = statuses(&app).await;
+        statuses.retain(|status| status != "sold_out");
+        (statuses.contains(&"scheduled".to_owned()) && statuses.len() >= 2).then_some(())
+    })
+    .await;
+    eventually("shoppers hold, buy and release", || async {
+        let log = app.log().await;
+        let happened = |kind: &str| log.iter().any(|event| event.event_type == kind);
+        let kinds = ["HoldPlaced", "PurchaseConfirmed", "HoldReleased"];
+        kinds.into_iter().all(happened).then_some(())
+    })
+    .await;
+    app.verifies().await;
+}
+
+#[tokio::test]
+async fn sample_drops_are_made_once_however_often_they_are_asked_for() {
+    let app = App::start().await;
+    for _ in 0..2 {
+        let seeded = run(&app, &["seed"]).await;
+        assert_eq!(seeded.code, Some(0), "{seeded:?}");
+    }
+    let mut statuses = statuses(&app).await;
+    statuses.sort_unstable();
+    assert_eq!(statuses, ["live", "live", "live", "scheduled"]);
+}
+
+#[tokio::test]
+async fn a_stampede_ends_with_a_verdict_that_is_counted_in_the_log() {
+    let app = App::start().await;
+    let stampede = run(&app, &["load", "--buyers", "300", "--units", "20"]).await;
+    assert_eq!(stampede.code, Some(0), "{stampede:?}");
+    assert!(stampede.stdout.contains("PASSED"), "{}", stampede.stdout);
+    app.verifies().await;
+}
+
+#[tokio::test]
+async fn abandoned_holds_are_all_back_and_their_lateness_is_told() {
+    let app = App::start().await;
+    let arguments = [
+        "load",
+        "--abandon",
+        "--buyers",
+        "200",
+        "--units",
+        "200",
+        "--hold-seconds",
+        "1",
+        "--connections",
+        "20",
+    ];
+    let abandoned = run(&app, &arguments).await;
+    assert_eq!(abandoned.code, Some(0), "{abandoned:?}");
+    assert!(
+        abandoned
+            .stdout
+            .contains("recorded after the deadline, p99"),
+        "{}",
+        abandoned.stdout
+    );
+}
+
+#[tokio::test]
+async fn a_command_without_a_server_or_a_key_says_so_in_one_line() {
+    let nobody = Launch::private();
+    let refused = nobody
+        .run(&[
+            "seed",
+            "--url",
+            "http://127.0.0.1:9",
+            "--admin-key",
+            ADMIN_KEY,
+        ])
+        .await;
+    assert_ne!(refused.code, Some(0));
+    assert_eq!(refused.stderr.trim().lines().count(), 1, "{refused:?}");
+    let keyless = nobody.run(&["load", "--url", "http://127.0.0.1:9"]).await;
+    assert_ne!(keyless.code, Some(0));
+    assert!(keyless.stderr.starts_with("holdfast: "), "{keyless:?}");
+    let help = nobody.run(&["--help"]).await;
+    assert_eq!(help.code, Some(0));
+    for command in ["serve", "demo", "seed", "load", "audit"] {
+        assert!(help.stdout.contains(command), "{command}: {}", help.stdout);
+    }
+    assert_eq!(nobody.run(&["sell"]).await.code, Some(2));
+}
