@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::audit::AuditArgs;
-use crate::client::{LoadArgs, SeedArgs};
+use crate::client::{LoadArgs, SeedArgs, one_line};
 use crate::config::{Settings, admin_key_file, auditor_key_file};
 use crate::demo::DemoArgs;
 use crate::server::{Server, ServerError};
@@ -94,9 +94,7 @@ fn exit_with<E: std::error::Error + 'static>(outcome: Result<ExitCode, E>) -> Ex
 
 /// One line that says what went wrong and why.
 pub(crate) fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let line: Vec<String> = causes.map(ToString::to_string).collect();
-    eprintln!("holdfast: {}", line.join(": "));
+    eprintln!("holdfast: {}", one_line(error));
     ExitCode::FAILURE
 }
 

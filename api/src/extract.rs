@@ -143,7 +143,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 fn unreadable(error: &serde_json::Error, pointer: String) -> Problem {
     match error.classify() {
         serde_json::error::Category::Data => {
-            let detail = without_place(&error.to_string());
+            let detail = in_words(&error.to_string());
             Problem::invalid(missing_field(pointer, &detail), detail)
         }
         serde_json::error::Category::Io
@@ -183,11 +183,16 @@ fn missing_field(parent: String, detail: &str) -> String {
     }
 }
 
-fn without_place(message: &str) -> String {
-    message
+/// What serde says, without the place, which the pointer tells, and without Rust's names for numbers.
+fn in_words(message: &str) -> String {
+    let detail = message
         .rsplit_once(" at line ")
-        .map_or(message, |(detail, _)| detail)
-        .to_owned()
+        .map_or(message, |(detail, _)| detail);
+    ["i64", "i32", "u32"]
+        .iter()
+        .fold(detail.to_owned(), |detail, number| {
+            detail.replace(&format!("expected {number}"), "expected a whole number")
+        })
 }
 
 /// Query parameters. One without a value (`status=`, as a form sends what was left open) asks for nothing.

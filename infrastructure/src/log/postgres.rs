@@ -87,6 +87,11 @@ pub async fn connect_as_is(
     options: PgConnectOptions,
     connections: u32,
 ) -> Result<PgPool, sqlx::Error> {
+    // A pool keeps trying and then says only that it timed out; one connection says why.
+    in_time(PgConnection::connect_with(&options))
+        .await?
+        .close()
+        .await?;
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(APPEND_TIMEOUT)
