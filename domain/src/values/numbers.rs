@@ -1,0 +1,88 @@
+//! Whole numbers within bounds.
+
+use serde::{Deserialize, Serialize};
+
+use super::InvalidValue;
+
+macro_rules! bounded_number {
+    ($(#[$doc:meta])* $name:ident, $min:literal ..= $max:literal, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "i64", into = "i64")]
+        pub struct $name(u32);
+
+        impl $name {
+            /// The smallest value allowed.
+            pub const MIN: u32 = $min;
+            /// The largest value allowed.
+            pub const MAX: u32 = $max;
+
+            /// Accepts a whole number within the bounds.
+            ///
+            /// # Errors
+            /// [`InvalidValue`] names the bounds.
+            pub fn new(value: i64) -> Result<Self, InvalidValue> {
+                match u32::try_from(value) {
+                    Ok(value) if (Self::MIN..=Self::MAX).contains(&value) => Ok(Self(value)),
+                    _ => Err(InvalidValue::new(format!(
+                        concat!("must be a whole number of ", $what, " from {} to {}"),
+                        Self::MIN, Self::MAX
+                    ))),
+                }
+            }
+
+            /// The number itself.
+            #[must_use]
+            pub const fn get(self) -> u32 {
+                self.0
+            }
+        }
+
+        impl TryFrom<i64> for $name {
+            type Error = InvalidValue;
+            fn try_from(value: i64) -> Result<Self, InvalidValue> {
+                Self::new(value)
+            }
+        }
+
+        impl From<$name> for i64 {
+            fn from(value: $name) -> i64 {
+                i64::from(value.0)
+            }
+        }
+    };
+}
+
+bounded_number!(
+    /// Units asked for by one hold.
+    Quantity, 1..=1_000, "units"
+);
+bounded_number!(
+    /// Units that a drop offers in all.
+    StockCount, 0..=10_000_000, "units"
+);
+bounded_number!(
+    /// How long a hold lasts, in seconds.
+    HoldSeconds, 1..=3_600, "seconds"
+);
+bounded_number!(
+    /// The most units that one buyer may hold and have bought, across holds.
+    BuyerLimit, 1..=10_000_000, "units"
+);
+bounded_number!(
+    /// The most holds that one buyer may place within a throttle's window.
+    ThrottleHolds, 1..=10_000, "holds"
+);
+bounded_number!(
+    /// The length of a throttle's window, in seconds.
+    ThrottleSeconds, 1..=86_400, "seconds"
+);
+
+/// At most `holds` holds by one buyer within any `window_seconds`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Throttle {
+    /// Holds allowed within the window.
+    pub holds: ThrottleHolds,
+    /// Length of the sliding window, in seconds.
+    pub window_seconds: ThrottleSeconds,
+}

@@ -1,0 +1,39 @@
+//! Places in the log.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// An event's place in the whole log: dense, in commit order, from 1. 0 is before the first.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Position(pub u64);
+
+/// An event's place in its own stream: from 1, no gaps. 0 is before the first.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Sequence(pub u64);
+
+macro_rules! log_number {
+    ($name:ident) => {
+        impl $name {
+            /// The place after this one.
+            #[must_use]
+            pub const fn next(self) -> Self {
+                Self(self.0 + 1)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+log_number!(Position);
+log_number!(Sequence);
