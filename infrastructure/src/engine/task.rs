@@ -1,45 +1,35 @@
-//! The engine's loop: what it does next, and what it does when the log says no, says nothing, or is gone.
+//! The engine's loop: what it does next, and what it does when the log says no. See [`follow`] for what others append, and
+//! [`outage`] for when the log says nothing.
 
-use std::any::Any;
+mod follow;
+mod outage;
+
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
 
-use domain::values::{Position, Timestamp};
+use domain::values::Timestamp;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::error;
 
+use self::follow::Check;
 use super::EngineConfig;
 use super::draft::{Draft, Entry};
 use super::handle::{Health, Submission};
 use super::ports::{Clock, Ids, Observer};
 use super::request::CommandError;
 use super::state::State;
-use crate::codec::{RecordedEvent, decode};
 use crate::error::{AppendError, LogError};
-use crate::feed::Committed;
-use crate::log::{Batch, EventLog, Head, StoredEvent, Turn, append_surely, chain};
+use crate::log::{Batch, EventLog, Head, Turn};
 
 /// A batch takes no more requests past this, nor past [`MOST_EVENTS`].
 const MOST_REQUESTS: usize = 1_024;
 /// One decision may exceed it: cancelling a drop releases every hold at once.
 const MOST_EVENTS: usize = 2_048;
-/// Events read at once while following.
-const READ_EVENTS: usize = 10_000;
 /// After a lost race, this many appends in a row are made in turn; if nobody else appended meanwhile, racing resumes.
 const QUIET_TURNS: u32 = 8;
-/// Clocks of one shop that differ by more than this, in milliseconds, are worth a warning.
-const MOST_SKEW_MS: i64 = 2_000;
-/// An unknown outcome is asked for this often before what waits behind it is refused.
-const PATIENT_ATTEMPTS: u32 = 2;
-/// Once asked to stop, an unknown outcome is asked for up to this often, which takes about a third of a second.
-const LAST_ATTEMPTS: u32 = 6;
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why the engine stopped for good. The log is as it was; a person has to look.
 #[derive(Debug, thiserror::Error)]
@@ -386,188 +376,6 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             self.backlog.push_front(entry);
         }
     }
-
-    /// Nobody knows whether `batch` landed: append the same batch again until the log says so.
-    async fn find_out(
-        &mut self,
-        draft: Draft,
-        batch: Batch,
-        cause: Box<dyn std::error::Error + Send + Sync>,
-    ) -> Result<(), EngineError> {
-        warn!(
-            error = &*cause as &dyn std::error::Error,
-            "the outcome of an append is unknown; asking again"
-        );
-        let mut pause = FIRST_PAUSE;
-        for attempt in 1.. {
-            match append_surely(&self.log, &batch).await {
-                Ok(()) => {
-                    self.be_live();
-                    self.commit(draft, &batch);
-                    return Ok(());
-                }
-                Err(AppendError::Conflict) => {
-                    self.be_live();
-                    self.lose_race(draft);
-                    return Ok(());
-                }
-                Err(AppendError::Rejected(cause)) => return Err(EngineError::Rejected(cause)),
-                Err(AppendError::Unknown(cause))
-                    if attempt >= LAST_ATTEMPTS && self.must_stop() =>
-                {
-                    return Err(EngineError::LeftUnknown(cause));
-                }
-                Err(AppendError::Unknown(cause)) if attempt >= PATIENT_ATTEMPTS => {
-                    self.refuse_waiting(&cause.to_string());
-                }
-                Err(AppendError::Unknown(_)) => {}
-            }
-            tokio::select! {
-                biased;
-                () = self.wires.stop.cancelled(), if attempt >= LAST_ATTEMPTS => {}
-                () = sleep(pause) => {}
-            }
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-        Ok(())
-    }
-
-    /// Looks whether somebody else appended, or whether the log is back.
-    async fn look(&mut self) -> Result<(), EngineError> {
-        let followed = match self.log.head().await {
-            Ok(head) if head == self.head => Ok(()),
-            Ok(head) => self.follow_to(head, Check::Chain).await,
-            Err(error) => Err(error),
-        };
-        self.know_head();
-        match followed {
-            Ok(()) => {
-                self.be_live();
-                Ok(())
-            }
-            Err(error) => self.be_away(error),
-        }
-    }
-
-    /// Applies what the log holds after our head, up to `target`.
-    async fn follow_to(&mut self, target: Head, check: Check) -> Result<(), LogError> {
-        while self.head.position < target.position {
-            let missing =
-                usize::try_from(target.position.0 - self.head.position.0).unwrap_or(READ_EVENTS);
-            let tail = self
-                .log
-                .read(self.head.position, missing.min(READ_EVENTS))
-                .await?;
-            if tail.is_empty() {
-                return Err(broken(
-                    self.head.position.next(),
-                    "the head is further than the events",
-                ));
-            }
-            self.apply_tail(&tail, check)?;
-        }
-        if self.head == target {
-            Ok(())
-        } else {
-            Err(broken(
-                target.position,
-                "history has changed: it does not lead to the head",
-            ))
-        }
-    }
-
-    fn apply_tail(&mut self, tail: &[StoredEvent], check: Check) -> Result<(), LogError> {
-        let mut events = Vec::with_capacity(tail.len());
-        for stored in tail {
-            if check == Check::Chain && chain::link(&self.head.hash, stored) != stored.hash {
-                return Err(broken(
-                    stored.position,
-                    "its hash does not follow from the one before",
-                ));
-            }
-            if let Some(recorded) = decode(stored)? {
-                self.apply(&recorded)?;
-                events.push(recorded);
-            }
-            self.head = stored.head();
-        }
-        self.observer.committed(&Arc::new(Committed {
-            events,
-            head: self.head,
-        }));
-        self.warn_of_clock();
-        Ok(())
-    }
-
-    /// Time never goes back, so a clock ahead of ours rules until ours has caught up; somebody should mend it.
-    fn warn_of_clock(&self) {
-        let ahead = self.head.recorded_at.millis() - self.clock.now().millis();
-        if ahead > MOST_SKEW_MS {
-            warn!(
-                ahead_ms = ahead,
-                "the log is {ahead} ms ahead of this machine's clock: holds last longer until it has caught up"
-            );
-        }
-    }
-
-    /// Applies what somebody recorded, unless history can never contain it.
-    fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), LogError> {
-        let RecordedEvent {
-            position,
-            drop_id,
-            sequence,
-            ..
-        } = *recorded;
-        let next = self.state.next_sequence(drop_id);
-        if sequence != next {
-            let reason = format!("the next event of drop {drop_id} is {next}, not {sequence}");
-            return Err(broken(position, &reason));
-        }
-        let state = &mut self.state;
-        let applied = catch_unwind(AssertUnwindSafe(|| {
-            state.apply(drop_id, &recorded.event, recorded.private.as_ref());
-        }));
-        // What was half applied is of no use to anybody: whoever gets this error stops.
-        applied.map_err(|claim| broken(position, claim_of(&*claim)))
-    }
-
-    /// The log is away and nothing is in flight: whatever waits was not recorded.
-    fn be_away(&mut self, error: LogError) -> Result<(), EngineError> {
-        match error {
-            LogError::Unavailable(cause) => {
-                self.refuse_waiting(&cause.to_string());
-                Ok(())
-            }
-            corrupt @ LogError::Corrupt { .. } => Err(EngineError::Log(corrupt)),
-        }
-    }
-
-    /// Refuses everything that is not in flight; what is drafted was decided on top of what may never be.
-    fn refuse_waiting(&mut self, reason: &str) {
-        if *self.wires.health.borrow() == Health::Live {
-            warn!(
-                reason,
-                "the event log cannot be reached: refusing what waits, and trying on"
-            );
-        }
-        self.wires.health.send_replace(Health::Away {
-            reason: reason.to_owned(),
-        });
-        self.set_draft_aside();
-        for entry in self.backlog.drain(..) {
-            entry.answer(Err(CommandError::Unavailable));
-        }
-        while let Ok((_, reply)) = self.wires.requests.try_recv() {
-            let _gone = reply.send(Err(CommandError::Unavailable));
-        }
-    }
-
-    fn be_live(&self) {
-        if *self.wires.health.borrow() != Health::Live {
-            info!("the event log is reachable again");
-            self.wires.health.send_replace(Health::Live);
-        }
-    }
 }
 
 impl<L, C, I, O> Drop for Engine<L, C, I, O> {
@@ -582,31 +390,6 @@ impl<L, C, I, O> Drop for Engine<L, C, I, O> {
             is_news
         });
     }
-}
-
-/// How much of what is read back is recomputed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Check {
-    /// Nothing: a whole log is `audit verify`'s business.
-    Nothing,
-    /// Each hash.
-    Chain,
-}
-
-fn broken(position: Position, reason: &str) -> LogError {
-    LogError::Corrupt {
-        position,
-        reason: reason.to_owned(),
-    }
-}
-
-/// What `evolve` asserted in vain.
-fn claim_of(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("history cannot contain it")
 }
 
 /// An error and what caused it, in one line.

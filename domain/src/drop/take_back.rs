@@ -1,0 +1,89 @@
+//! Taking back: the exact inverse of [`DropAggregate::evolve`], for events that turned out not to be in the log.
+//!
+//! Promise: after `evolve(event)`, `revert(event)` leaves the aggregate as it was, to the last index. Limit: newest first.
+//! Why not a copy: docs/decisions/0006-take-back-instead-of-copy.md.
+
+use super::{DropAggregate, HoldStatus};
+use crate::event::{DropEvent, HoldPlaced, PurchaseConfirmed, StockAdjusted};
+use crate::values::{HoldId, Sequence, Timestamp};
+
+impl DropAggregate {
+    /// Takes back the event that was applied last, which must be this one.
+    ///
+    /// The engine decides ahead of the commit; when the log moved on without it, it takes its guesses back, newest
+    /// first. Cheaper than a copy of the aggregate, whose size has no bound.
+    ///
+    /// # Panics
+    /// When `event` is not the last one applied.
+    pub fn revert(&mut self, event: &DropEvent) {
+        match event {
+            DropEvent::DropScheduled(_) => {
+                *self = Self {
+                    sequence: self.sequence,
+                    ..Self::default()
+                }
+            }
+            DropEvent::DropRescheduled(_) => {
+                self.terms.pop();
+            }
+            DropEvent::DropCancelled(_) => self.cancelled_at = None,
+            DropEvent::HoldPlaced(event) => self.unplace(event),
+            DropEvent::HoldExpired(event) => self.unfree(event.hold_id),
+            DropEvent::HoldReleased(event) => self.unfree(event.hold_id),
+            DropEvent::PurchaseConfirmed(event) => self.unpurchase(event),
+            DropEvent::StockAdjusted(event) => self.unadjust(event),
+        }
+        self.sequence = Sequence(self.sequence.0 - 1);
+    }
+
+    fn unplace(&mut self, event: &HoldPlaced) {
+        let hold = self.holds.pop().expect("a hold to take back");
+        assert!(
+            hold.id == event.hold_id,
+            "holds are taken back newest first"
+        );
+        self.hold_index.remove(&hold.id);
+        if let Some(key) = hold.key {
+            self.key_index.remove(&key);
+        }
+        self.stock.free(hold.quantity.get());
+        let buyer = &mut self.buyers[hold.buyer as usize];
+        buyer.held -= hold.quantity.get();
+        buyer.last_hold = hold.previous;
+        if hold.previous.is_none() {
+            self.buyer_index.remove(&event.buyer);
+            self.buyers.pop();
+        }
+    }
+
+    fn unfree(&mut self, hold_id: HoldId) {
+        let (buyer, quantity) = self.unresolve(hold_id);
+        self.stock.hold(quantity);
+        self.buyers[buyer as usize].held += quantity;
+    }
+
+    fn unpurchase(&mut self, event: &PurchaseConfirmed) {
+        let (buyer, quantity) = self.unresolve(event.hold_id);
+        self.stock.unsell(quantity);
+        let buyer = &mut self.buyers[buyer as usize];
+        buyer.held += quantity;
+        buyer.purchased -= quantity;
+    }
+
+    fn unadjust(&mut self, event: &StockAdjusted) {
+        self.stock.adjust(-event.delta);
+        self.adjustments.pop();
+        if let Some(key) = event.key {
+            self.key_index.remove(&key);
+        }
+    }
+
+    fn unresolve(&mut self, hold_id: HoldId) -> (u32, u32) {
+        let index = self.hold_index[&hold_id];
+        let hold = &mut self.holds[index as usize];
+        assert!(hold.status != HoldStatus::Held, "nothing to take back");
+        hold.status = HoldStatus::Held;
+        hold.resolved_at = Timestamp::default();
+        (hold.buyer, hold.quantity.get())
+    }
+}

@@ -1,0 +1,148 @@
+//! Following: what the log holds that this engine has not seen, checked, applied, and told on.
+//!
+//! Promise: every event once, in order, each hash recomputed; what history can never contain is corruption with a position.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use domain::values::Position;
+use tracing::warn;
+
+use super::{Engine, EngineError};
+use crate::codec::{RecordedEvent, decode};
+use crate::engine::ports::{Clock, Ids, Observer};
+use crate::error::LogError;
+use crate::feed::Committed;
+use crate::log::{EventLog, Head, StoredEvent, chain};
+
+/// Events read at once.
+const READ_EVENTS: usize = 10_000;
+/// Clocks of one shop that differ by more than this, in milliseconds, are worth a warning.
+const MOST_SKEW_MS: i64 = 2_000;
+
+/// How much of what is read back is recomputed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Check {
+    /// Nothing: a whole log is `audit verify`'s business.
+    Nothing,
+    /// Each hash.
+    Chain,
+}
+
+impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
+    /// Looks whether somebody else appended, or whether the log is back.
+    pub(super) async fn look(&mut self) -> Result<(), EngineError> {
+        let followed = match self.log.head().await {
+            Ok(head) if head == self.head => Ok(()),
+            Ok(head) => self.follow_to(head, Check::Chain).await,
+            Err(error) => Err(error),
+        };
+        self.know_head();
+        match followed {
+            Ok(()) => {
+                self.be_live();
+                Ok(())
+            }
+            Err(error) => self.be_away(error),
+        }
+    }
+
+    /// Applies what the log holds after our head, up to `target`.
+    pub(super) async fn follow_to(&mut self, target: Head, check: Check) -> Result<(), LogError> {
+        while self.head.position < target.position {
+            let missing =
+                usize::try_from(target.position.0 - self.head.position.0).unwrap_or(READ_EVENTS);
+            let tail = self
+                .log
+                .read(self.head.position, missing.min(READ_EVENTS))
+                .await?;
+            if tail.is_empty() {
+                return Err(broken(
+                    self.head.position.next(),
+                    "the head is further than the events",
+                ));
+            }
+            self.apply_tail(&tail, check)?;
+        }
+        if self.head == target {
+            Ok(())
+        } else {
+            Err(broken(
+                target.position,
+                "history has changed: it does not lead to the head",
+            ))
+        }
+    }
+
+    fn apply_tail(&mut self, tail: &[StoredEvent], check: Check) -> Result<(), LogError> {
+        let mut events = Vec::with_capacity(tail.len());
+        for stored in tail {
+            if check == Check::Chain && chain::link(&self.head.hash, stored) != stored.hash {
+                return Err(broken(
+                    stored.position,
+                    "its hash does not follow from the one before",
+                ));
+            }
+            if let Some(recorded) = decode(stored)? {
+                self.apply(&recorded)?;
+                events.push(recorded);
+            }
+            self.head = stored.head();
+        }
+        self.observer.committed(&Arc::new(Committed {
+            events,
+            head: self.head,
+        }));
+        self.warn_of_clock();
+        Ok(())
+    }
+
+    /// Time never goes back, so a clock ahead of ours rules until ours has caught up; somebody should mend it.
+    fn warn_of_clock(&self) {
+        let ahead = self.head.recorded_at.millis() - self.clock.now().millis();
+        if ahead > MOST_SKEW_MS {
+            warn!(
+                ahead_ms = ahead,
+                "the log is {ahead} ms ahead of this machine's clock: holds last longer until it has caught up"
+            );
+        }
+    }
+
+    /// Applies what somebody recorded, unless history can never contain it.
+    fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), LogError> {
+        let RecordedEvent {
+            position,
+            drop_id,
+            sequence,
+            ..
+        } = *recorded;
+        let next = self.state.next_sequence(drop_id);
+        if sequence != next {
+            let reason = format!("the next event of drop {drop_id} is {next}, not {sequence}");
+            return Err(broken(position, &reason));
+        }
+        let state = &mut self.state;
+        let applied = catch_unwind(AssertUnwindSafe(|| {
+            state.apply(drop_id, &recorded.event, recorded.private.as_ref());
+        }));
+        // What was half applied is of no use to anybody: whoever gets this error stops.
+        applied.map_err(|claim| broken(position, claim_of(&*claim)))
+    }
+}
+
+fn broken(position: Position, reason: &str) -> LogError {
+    LogError::Corrupt {
+        position,
+        reason: reason.to_owned(),
+    }
+}
+
+/// What `evolve` asserted in vain.
+fn claim_of(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("history cannot contain it")
+}
