@@ -1,107 +1,30 @@
 //! The routes of drops: schedule, read, edit, cancel, adjust, and who bought.
 
+pub(crate) mod buyers;
+mod terms;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::decide::{Standing, Subject};
+use domain::decide::Subject;
 use domain::event::StockAdjusted;
 use domain::stock::Stock;
-use domain::terms::{DropTerms, TermsPatch};
-use domain::values::{
-    AdjustmentId, BuyerId, BuyerLimit, Currency, Description, DropId, DropName, HoldSeconds,
-    ImageUrl, Money, Position, Quantity, Reason, StockCount, Throttle, Timestamp,
-};
-use infrastructure::engine::{Answer, NewTerms, Request};
+use domain::values::{AdjustmentId, DropId, Position, Reason};
+use infrastructure::engine::{Answer, Request};
 use projections::views::{AdjustmentView, DropView, PurchaserOrder};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
+use self::terms::{EditedDrop, NewDrop};
 use crate::app::App;
-use crate::auth::{Admin, Caller};
-use crate::extract::{Body, BuyerPath, DropPath, Fresh, IdempotencyKey, Params};
+use crate::auth::Admin;
+use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, Params};
 use crate::problem::{Code, Problem};
 use crate::render::{
     DropBody, DropStatus, Page, PurchaserBody, conditional, drop_etag, etag_of, version_in_etag,
 };
 
 const MOST_LISTED: usize = 100;
-
-/// A price in a request: checked as a whole.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PriceBody {
-    amount: i64,
-    currency: Currency,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct NewDrop {
-    name: DropName,
-    price: PriceBody,
-    total_stock: StockCount,
-    description: Option<Description>,
-    image_url: Option<ImageUrl>,
-    starts_at: Option<Timestamp>,
-    ends_at: Option<Timestamp>,
-    hold_seconds: Option<HoldSeconds>,
-    max_per_hold: Option<Quantity>,
-    max_per_buyer: Option<BuyerLimit>,
-    throttle: Option<ThrottleBody>,
-}
-
-/// As [`Throttle`], but strict about what it does not know.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ThrottleBody {
-    holds: domain::values::ThrottleHolds,
-    window_seconds: domain::values::ThrottleSeconds,
-}
-
-impl From<ThrottleBody> for Throttle {
-    fn from(body: ThrottleBody) -> Self {
-        Self {
-            holds: body.holds,
-            window_seconds: body.window_seconds,
-        }
-    }
-}
-
-impl PriceBody {
-    fn checked(self) -> Result<Money, Problem> {
-        Money::price(self.amount, self.currency)
-            .map_err(|error| Problem::invalid("/price/amount", error.to_string()))
-    }
-}
-
-impl NewDrop {
-    fn into_terms(self) -> Result<(NewTerms, StockCount), Problem> {
-        let default = |problem| Problem::invalid("", format!("{problem}"));
-        let terms = DropTerms {
-            name: self.name,
-            description: self.description,
-            image_url: self.image_url,
-            price: self.price.checked()?,
-            starts_at: self.starts_at.unwrap_or_default(),
-            ends_at: self.ends_at,
-            hold_seconds: self
-                .hold_seconds
-                .map_or_else(|| HoldSeconds::new(60).map_err(default), Ok)?,
-            max_per_hold: self
-                .max_per_hold
-                .map_or_else(|| Quantity::new(1).map_err(default), Ok)?,
-            max_per_buyer: self.max_per_buyer,
-            throttle: self.throttle.map(Throttle::from),
-        };
-        Ok((
-            NewTerms {
-                terms,
-                starts_now: self.starts_at.is_none(),
-            },
-            self.total_stock,
-        ))
-    }
-}
 
 /// `POST /v1/drops`
 pub(crate) async fn create(
@@ -228,55 +151,6 @@ pub(crate) async fn read(
     ))
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct EditedDrop {
-    #[serde(default, deserialize_with = "present")]
-    name: Option<DropName>,
-    #[serde(default, deserialize_with = "present")]
-    description: Option<Option<Description>>,
-    #[serde(default, deserialize_with = "present")]
-    image_url: Option<Option<ImageUrl>>,
-    #[serde(default, deserialize_with = "present")]
-    price: Option<PriceBody>,
-    #[serde(default, deserialize_with = "present")]
-    starts_at: Option<Timestamp>,
-    #[serde(default, deserialize_with = "present")]
-    ends_at: Option<Option<Timestamp>>,
-    #[serde(default, deserialize_with = "present")]
-    hold_seconds: Option<HoldSeconds>,
-    #[serde(default, deserialize_with = "present")]
-    max_per_hold: Option<Quantity>,
-    #[serde(default, deserialize_with = "present")]
-    max_per_buyer: Option<Option<BuyerLimit>>,
-    #[serde(default, deserialize_with = "present")]
-    throttle: Option<Option<ThrottleBody>>,
-}
-
-/// A field that is there: null removes where that can be, a value replaces. One that is not there leaves things as they are.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
-    deserializer: D,
-) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
-}
-
-impl EditedDrop {
-    fn into_patch(self) -> Result<TermsPatch, Problem> {
-        Ok(TermsPatch {
-            name: self.name,
-            description: self.description,
-            image_url: self.image_url,
-            price: self.price.map(PriceBody::checked).transpose()?,
-            starts_at: self.starts_at,
-            ends_at: self.ends_at,
-            hold_seconds: self.hold_seconds,
-            max_per_hold: self.max_per_hold,
-            max_per_buyer: self.max_per_buyer,
-            throttle: self.throttle.map(|throttle| throttle.map(Throttle::from)),
-        })
-    }
-}
-
 /// `PATCH /v1/drops/{id}`
 pub(crate) async fn edit(
     State(app): State<App>,
@@ -400,89 +274,6 @@ impl From<AdjustmentView> for AdjustmentBody {
             position,
         }
     }
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum OrderParam {
-    Units,
-    Recent,
-}
-
-#[derive(Debug, Deserialize)]
-pub(crate) struct PurchasersParams {
-    limit: Option<usize>,
-    order: Option<OrderParam>,
-}
-
-/// `GET /v1/drops/{id}/purchasers`
-pub(crate) async fn purchasers(
-    State(app): State<App>,
-    DropPath(drop_id): DropPath,
-    _: Fresh,
-    Params(params): Params<PurchasersParams>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let drop = find(&app, drop_id)?;
-    let limit = match params.limit {
-        None => 3,
-        given @ Some(_) => listed(given, MOST_LISTED)?,
-    };
-    let order = match params.order {
-        None | Some(OrderParam::Units) => PurchaserOrder::Units,
-        Some(OrderParam::Recent) => PurchaserOrder::Recent,
-    };
-    let mut data = purchasers_of(&app, drop_id, order, limit + 1);
-    let has_more = data.len() > limit;
-    data.truncate(limit);
-    let etag = etag_of(&(drop.position, limit, order == PurchaserOrder::Units));
-    Ok(conditional(&headers, &etag, Page { data, has_more }))
-}
-
-#[derive(Debug, Serialize)]
-struct BuyerBody {
-    buyer_id: BuyerId,
-    held: u32,
-    purchased: u32,
-    allowance: u32,
-    next_hold_at: Option<Timestamp>,
-    server_time: Timestamp,
-}
-
-/// `GET /v1/drops/{id}/buyers/{buyer_id}`
-pub(crate) async fn buyer(
-    State(app): State<App>,
-    BuyerPath(drop_id, buyer_id): BuyerPath,
-    caller: Caller,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    caller.must_be(&buyer_id)?;
-    let request = Request::AskAboutBuyer {
-        drop_id,
-        buyer_id: buyer_id.clone(),
-    };
-    let answer = app.engine.submit(request).await?;
-    let Subject::Buyer(standing) = answer.subject else {
-        let defect = std::io::Error::other("a buyer was answered with something else");
-        return Err(Problem::internal(&defect));
-    };
-    let Standing {
-        held,
-        purchased,
-        allowance,
-        next_hold_at,
-    } = standing;
-    let etag = etag_of(&(held, purchased, allowance, next_hold_at));
-    let server_time = answer.at;
-    let body = BuyerBody {
-        buyer_id,
-        held,
-        purchased,
-        allowance,
-        next_hold_at,
-        server_time,
-    };
-    Ok(conditional(&headers, &etag, body))
 }
 
 fn purchasers_of(

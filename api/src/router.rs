@@ -18,8 +18,11 @@ pub fn router(app: App) -> Router {
         .route("/v1/drops/{id}", get(drops::read).patch(drops::edit))
         .route("/v1/drops/{id}/cancel", post(drops::cancel))
         .route("/v1/drops/{id}/stock-adjustments", post(drops::adjust))
-        .route("/v1/drops/{id}/purchasers", get(drops::purchasers))
-        .route("/v1/drops/{id}/buyers/{buyer_id}", get(drops::buyer))
+        .route("/v1/drops/{id}/purchasers", get(drops::buyers::purchasers))
+        .route(
+            "/v1/drops/{id}/buyers/{buyer_id}",
+            get(drops::buyers::standing),
+        )
         .route("/v1/drops/{id}/holds", post(holds::place))
         .route("/v1/holds/{id}", get(holds::read).delete(holds::release))
         .route("/v1/holds/{id}/purchase", post(holds::purchase))

@@ -1,0 +1,100 @@
+//! Who bought of a drop, and what one buyer has there.
+
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use domain::decide::{Standing, Subject};
+use domain::values::{BuyerId, Timestamp};
+use infrastructure::engine::Request;
+use projections::views::PurchaserOrder;
+use serde::{Deserialize, Serialize};
+
+use super::{MOST_LISTED, find, listed, purchasers_of};
+use crate::app::App;
+use crate::auth::Caller;
+use crate::extract::{BuyerPath, DropPath, Fresh, Params};
+use crate::problem::Problem;
+use crate::render::{Page, conditional, etag_of};
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum OrderParam {
+    Units,
+    Recent,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct PurchasersParams {
+    limit: Option<usize>,
+    order: Option<OrderParam>,
+}
+
+/// `GET /v1/drops/{id}/purchasers`
+pub(crate) async fn purchasers(
+    State(app): State<App>,
+    DropPath(drop_id): DropPath,
+    _: Fresh,
+    Params(params): Params<PurchasersParams>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let drop = find(&app, drop_id)?;
+    let limit = match params.limit {
+        None => 3,
+        given @ Some(_) => listed(given, MOST_LISTED)?,
+    };
+    let order = match params.order {
+        None | Some(OrderParam::Units) => PurchaserOrder::Units,
+        Some(OrderParam::Recent) => PurchaserOrder::Recent,
+    };
+    let mut data = purchasers_of(&app, drop_id, order, limit + 1);
+    let has_more = data.len() > limit;
+    data.truncate(limit);
+    let etag = etag_of(&(drop.position, limit, order == PurchaserOrder::Units));
+    Ok(conditional(&headers, &etag, Page { data, has_more }))
+}
+
+#[derive(Debug, Serialize)]
+struct BuyerBody {
+    buyer_id: BuyerId,
+    held: u32,
+    purchased: u32,
+    allowance: u32,
+    next_hold_at: Option<Timestamp>,
+    server_time: Timestamp,
+}
+
+/// `GET /v1/drops/{id}/buyers/{buyer_id}`
+pub(crate) async fn standing(
+    State(app): State<App>,
+    BuyerPath(drop_id, buyer_id): BuyerPath,
+    caller: Caller,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    caller.must_be(&buyer_id)?;
+    let request = Request::AskAboutBuyer {
+        drop_id,
+        buyer_id: buyer_id.clone(),
+    };
+    let answer = app.engine.submit(request).await?;
+    let Subject::Buyer(standing) = answer.subject else {
+        let defect = std::io::Error::other("a buyer was answered with something else");
+        return Err(Problem::internal(&defect));
+    };
+    let Standing {
+        held,
+        purchased,
+        allowance,
+        next_hold_at,
+    } = standing;
+    let etag = etag_of(&(held, purchased, allowance, next_hold_at));
+    let server_time = answer.at;
+    let body = BuyerBody {
+        buyer_id,
+        held,
+        purchased,
+        allowance,
+        next_hold_at,
+        server_time,
+    };
+    Ok(conditional(&headers, &etag, body))
+}

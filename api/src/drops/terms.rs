@@ -1,0 +1,137 @@
+//! The terms of a drop as a request spells them.
+
+use domain::terms::{DropTerms, TermsPatch};
+use domain::values::{
+    BuyerLimit, Currency, Description, DropName, HoldSeconds, ImageUrl, Money, Quantity,
+    StockCount, Throttle, ThrottleHolds, ThrottleSeconds, Timestamp,
+};
+use infrastructure::engine::NewTerms;
+use serde::{Deserialize, Deserializer};
+
+use crate::problem::Problem;
+
+/// A price in a request: checked as a whole.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PriceBody {
+    amount: i64,
+    currency: Currency,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewDrop {
+    name: DropName,
+    price: PriceBody,
+    total_stock: StockCount,
+    description: Option<Description>,
+    image_url: Option<ImageUrl>,
+    starts_at: Option<Timestamp>,
+    ends_at: Option<Timestamp>,
+    hold_seconds: Option<HoldSeconds>,
+    max_per_hold: Option<Quantity>,
+    max_per_buyer: Option<BuyerLimit>,
+    throttle: Option<ThrottleBody>,
+}
+
+/// As [`Throttle`], but strict about what it does not know.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ThrottleBody {
+    holds: ThrottleHolds,
+    window_seconds: ThrottleSeconds,
+}
+
+impl From<ThrottleBody> for Throttle {
+    fn from(body: ThrottleBody) -> Self {
+        Self {
+            holds: body.holds,
+            window_seconds: body.window_seconds,
+        }
+    }
+}
+
+impl PriceBody {
+    fn checked(self) -> Result<Money, Problem> {
+        Money::price(self.amount, self.currency)
+            .map_err(|error| Problem::invalid("/price/amount", error.to_string()))
+    }
+}
+
+impl NewDrop {
+    pub(super) fn into_terms(self) -> Result<(NewTerms, StockCount), Problem> {
+        let default = |problem| Problem::invalid("", format!("{problem}"));
+        let terms = DropTerms {
+            name: self.name,
+            description: self.description,
+            image_url: self.image_url,
+            price: self.price.checked()?,
+            starts_at: self.starts_at.unwrap_or_default(),
+            ends_at: self.ends_at,
+            hold_seconds: self
+                .hold_seconds
+                .map_or_else(|| HoldSeconds::new(60).map_err(default), Ok)?,
+            max_per_hold: self
+                .max_per_hold
+                .map_or_else(|| Quantity::new(1).map_err(default), Ok)?,
+            max_per_buyer: self.max_per_buyer,
+            throttle: self.throttle.map(Throttle::from),
+        };
+        Ok((
+            NewTerms {
+                terms,
+                starts_now: self.starts_at.is_none(),
+            },
+            self.total_stock,
+        ))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EditedDrop {
+    #[serde(default, deserialize_with = "present")]
+    name: Option<DropName>,
+    #[serde(default, deserialize_with = "present")]
+    description: Option<Option<Description>>,
+    #[serde(default, deserialize_with = "present")]
+    image_url: Option<Option<ImageUrl>>,
+    #[serde(default, deserialize_with = "present")]
+    price: Option<PriceBody>,
+    #[serde(default, deserialize_with = "present")]
+    starts_at: Option<Timestamp>,
+    #[serde(default, deserialize_with = "present")]
+    ends_at: Option<Option<Timestamp>>,
+    #[serde(default, deserialize_with = "present")]
+    hold_seconds: Option<HoldSeconds>,
+    #[serde(default, deserialize_with = "present")]
+    max_per_hold: Option<Quantity>,
+    #[serde(default, deserialize_with = "present")]
+    max_per_buyer: Option<Option<BuyerLimit>>,
+    #[serde(default, deserialize_with = "present")]
+    throttle: Option<Option<ThrottleBody>>,
+}
+
+/// A field that is there: null removes where that can be, a value replaces. One that is not there leaves things as they are.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+impl EditedDrop {
+    pub(super) fn into_patch(self) -> Result<TermsPatch, Problem> {
+        Ok(TermsPatch {
+            name: self.name,
+            description: self.description,
+            image_url: self.image_url,
+            price: self.price.map(PriceBody::checked).transpose()?,
+            starts_at: self.starts_at,
+            ends_at: self.ends_at,
+            hold_seconds: self.hold_seconds,
+            max_per_hold: self.max_per_hold,
+            max_per_buyer: self.max_per_buyer,
+            throttle: self.throttle.map(|throttle| throttle.map(Throttle::from)),
+        })
+    }
+}
