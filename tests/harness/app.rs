@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 use sqlx::PgPool;
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use crate::PATIENCE;
 use crate::api::Api;
@@ -181,10 +182,12 @@ pub struct Finished {
 ///
 /// # Panics
 /// When it cannot be run.
-pub async fn finish(mut command: Command) -> Finished {
-    let output = spawn_blocking(move || command.output())
+pub async fn finish(command: Command) -> Finished {
+    let mut command = tokio::process::Command::from(command);
+    command.kill_on_drop(true);
+    let output = timeout(PATIENCE, command.output())
         .await
-        .expect("no panic")
+        .expect("the program ends")
         .expect("the program runs");
     Finished {
         code: output.status.code(),
