@@ -110,7 +110,7 @@ pub struct ServeRival {
     #[arg(long, default_value = "")]
     pub store: String,
     /// Connections to its database.
-    #[arg(long, default_value_t = 16)]
+    #[arg(long, default_value_t = 8)]
     pub connections: u32,
 }
 

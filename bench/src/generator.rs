@@ -31,8 +31,8 @@ use crate::error::{BenchError, Doing};
 use crate::process::{Process, Reaper};
 use crate::wire::read_answer;
 
-/// How long requests in flight are waited for. Stock `cqrs-es` keeps 1,000 clients waiting for ten seconds.
-const DRAIN: Duration = Duration::from_secs(20);
+/// How long requests in flight are waited for. The slowest contender sends callers away after ten seconds.
+const DRAIN: Duration = Duration::from_secs(15);
 /// How long connecting all clients may take.
 const CONNECTING: Duration = Duration::from_secs(60);
 /// After a lost connection.

@@ -6,6 +6,8 @@ mod memory;
 mod release;
 mod restart;
 
+pub use self::restart::FIRST_ANSWER;
+
 use clap::ValueEnum;
 
 use crate::contenders::{Contender, Store};

@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use crate::report::{Report, rounded};
-use crate::scenario::{empty_log_label, hundred_drops_label, long_log_label, watched_label};
+use crate::scenario::{
+    FIRST_ANSWER, empty_log_label, hundred_drops_label, long_log_label, watched_label,
+};
 
 /// Which way is better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -75,6 +77,10 @@ pub fn judge(report: &Report) -> Vec<Judgement> {
         let found = report.figures.iter().find(|figure| figure.name == name)?;
         Some(found.value)
     };
+    // A shorter log than the target's shows in the name.
+    let mut names = report.figures.iter().map(|figure| figure.name.as_str());
+    let restart = names.find(|name| name.starts_with(FIRST_ANSWER));
+    let restart = restart.unwrap_or(FIRST_ANSWER);
     let labels = |scenario: &str| -> Vec<String> {
         let section = report.section(scenario, None);
         let rows = section.iter().flat_map(|section| &section.rows);
@@ -140,12 +146,7 @@ pub fn judge(report: &Report) -> Vec<Judgement> {
             1.0,
             ratio("drops", None, &hundred_drops_label(), "holdfast"),
         ),
-        less(
-            "first answer after a restart, s",
-            2.0,
-            0.5,
-            figure("first answer after a restart"),
-        ),
+        less(&format!("{restart}, s"), 2.0, 0.5, figure(restart)),
         less(
             "memory per live hold, B",
             400.0,

@@ -269,6 +269,8 @@ fn drop_body(id: Uuid, stock: Stock) -> Response {
 }
 
 fn failed(error: &(dyn Error + 'static)) -> Response {
-    eprintln!("{}", crate::error::one_line(error));
+    static SAID: std::sync::Once = std::sync::Once::new();
+    // The generator counts every one by its status; why is said once.
+    SAID.call_once(|| eprintln!("answering 503: {}", crate::error::one_line(error)));
     StatusCode::SERVICE_UNAVAILABLE.into_response()
 }

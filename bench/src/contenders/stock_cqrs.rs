@@ -31,7 +31,7 @@ CREATE TABLE events (
 )";
 
 /// Past this, a caller is sent away. Far more than any shop would grant.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// What every run asks for.
 const HOLD_SECONDS: u32 = 3_600;
 

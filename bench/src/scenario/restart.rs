@@ -17,6 +17,9 @@ use crate::stats::quantile;
 /// Restarts: the median of them counts.
 const TIMES: usize = 5;
 
+/// The figure's name, before how many events.
+pub const FIRST_ANSWER: &str = "first answer after a restart";
+
 /// Plays it.
 ///
 /// # Errors
@@ -48,11 +51,11 @@ pub async fn play(play: &mut Play<'_>) -> Result<(), BenchError> {
     let at = |rank| quantile(&seconds, rank).unwrap_or_default();
     play.report.figure(Figure {
         scenario: "restart".into(),
-        name: "first answer after a restart".into(),
+        name: format!("{FIRST_ANSWER}, {events} events"),
         value: at(0.5),
         unit: "s".into(),
         detail: format!(
-            "{events} events in one live drop; {TIMES} restarts, {:.2} to {:.2} s",
+            "in one live drop; {TIMES} restarts, {:.2} to {:.2} s",
             at(0.0),
             at(1.0)
         ),
