@@ -1,0 +1,276 @@
+//! What every rival serves: the routes, requests and answers of Holdfast's contract that the benchmark uses.
+//!
+//! Requests are parsed with Holdfast's own value types and answers have its fields, so that a rival differs in what it
+//! does with an order and in nothing else. Limit: no authorization and no problem documents beyond `sold_out`.
+
+use std::error::Error;
+use std::net::SocketAddr;
+
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use chrono::{DateTime, Utc};
+use domain::values::{BuyerId, DropName, HoldSeconds, Money, Quantity, StockCount, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use uuid::Uuid;
+
+/// What stops a rival.
+pub type DeskError = Box<dyn Error + Send + Sync>;
+
+/// The largest body accepted, as Holdfast's.
+const MAX_BODY: usize = 16 * 1024;
+
+/// A drop to be opened.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NewDrop {
+    /// As shoppers read it.
+    pub name: DropName,
+    /// Of one unit.
+    pub price: Money,
+    /// Units.
+    pub total_stock: StockCount,
+    /// How long a hold lasts.
+    pub hold_seconds: HoldSeconds,
+}
+
+/// Where to find a drop that was opened.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Opened {
+    /// Its id.
+    pub id: Uuid,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewHold {
+    buyer_id: BuyerId,
+    quantity: Option<Quantity>,
+}
+
+/// A request to hold units.
+#[derive(Debug)]
+pub struct Order {
+    /// Of which drop.
+    pub drop_id: Uuid,
+    /// The caller's idempotency key.
+    pub key: String,
+    /// For whom.
+    pub buyer_id: BuyerId,
+    /// Units.
+    pub quantity: Quantity,
+    /// The hold's id, should there be one.
+    pub hold_id: Uuid,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// How an order ended.
+#[derive(Debug, Clone, Copy)]
+pub enum Placed {
+    /// The units are set aside.
+    Held {
+        /// The first instant at which they no longer are.
+        expires_at: Timestamp,
+        /// How many holds came before, or the like.
+        position: u64,
+    },
+    /// There are too few.
+    SoldOut {
+        /// Units left.
+        available: u64,
+    },
+}
+
+/// A `Hold` of the contract.
+#[derive(Debug, Serialize)]
+struct Hold<'a> {
+    id: Uuid,
+    drop_id: Uuid,
+    buyer_id: &'a str,
+    quantity: Quantity,
+    status: &'static str,
+    placed_at: Timestamp,
+    expires_at: Timestamp,
+    purchased_at: Option<Timestamp>,
+    position: u64,
+    server_time: Timestamp,
+}
+
+/// Where a drop's units are.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Stock {
+    /// All.
+    pub total: u64,
+    /// To be had.
+    pub available: u64,
+    /// Set aside.
+    pub held: u64,
+    /// Paid for.
+    pub sold: u64,
+}
+
+/// A `Drop` of the contract.
+#[derive(Debug, Serialize)]
+struct DropBody {
+    id: Uuid,
+    name: &'static str,
+    description: Option<&'static str>,
+    image_url: Option<&'static str>,
+    price: serde_json::Value,
+    status: &'static str,
+    starts_at: Timestamp,
+    ends_at: Option<Timestamp>,
+    hold_seconds: u32,
+    max_per_hold: u32,
+    max_per_buyer: Option<u32>,
+    throttle: Option<u32>,
+    stock: Stock,
+    waitlist_length: u32,
+    position: u64,
+    created_at: Timestamp,
+    server_time: Timestamp,
+}
+
+/// What a rival does with orders.
+pub trait Desk: Clone + Send + Sync + 'static {
+    /// Opens a drop.
+    fn open_drop(&self, drop: NewDrop) -> impl Future<Output = Result<Uuid, DeskError>> + Send;
+    /// Sets units aside, or not.
+    fn place(&self, order: &Order) -> impl Future<Output = Result<Placed, DeskError>> + Send;
+    /// The stock of a drop; none if there is no such drop.
+    fn stock(&self, drop_id: Uuid)
+    -> impl Future<Output = Result<Option<Stock>, DeskError>> + Send;
+}
+
+/// Serves `desk` until the process is killed; says where on standard output, as Holdfast does.
+///
+/// # Errors
+/// [`DeskError`] when the address cannot be listened on.
+pub async fn serve<D: Desk>(desk: D, listen: SocketAddr) -> Result<(), DeskError> {
+    let listener = tokio::net::TcpListener::bind(listen).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    axum::serve(listener, router(desk)).await?;
+    Ok(())
+}
+
+fn router<D: Desk>(desk: D) -> Router {
+    Router::new()
+        .route("/v1/drops", post(open_drop::<D>))
+        .route("/v1/drops/{id}", get(read::<D>))
+        .route("/v1/drops/{id}/holds", post(place::<D>))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(desk)
+}
+
+async fn open_drop<D: Desk>(State(desk): State<D>, Json(drop): Json<NewDrop>) -> Response {
+    match desk.open_drop(drop).await {
+        Ok(id) => (StatusCode::CREATED, Json(Opened { id })).into_response(),
+        Err(error) => failed(&*error),
+    }
+}
+
+async fn place<D: Desk>(
+    State(desk): State<D>,
+    Path(drop_id): Path<Uuid>,
+    headers: HeaderMap,
+    Json(new): Json<NewHold>,
+) -> Response {
+    let key = headers.get("idempotency-key").map(HeaderValue::to_str);
+    let (Some(Ok(key)), Some(quantity)) = (key, new.quantity.or_else(|| Quantity::new(1).ok()))
+    else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    let order = Order {
+        drop_id,
+        key: key.to_owned(),
+        buyer_id: new.buyer_id,
+        quantity,
+        hold_id: Uuid::new_v4(),
+        at: now(),
+    };
+    match desk.place(&order).await {
+        Ok(Placed::Held {
+            expires_at,
+            position,
+        }) => held(&order, expires_at, position),
+        Ok(Placed::SoldOut { available }) => sold_out(available),
+        Err(error) => failed(&*error),
+    }
+}
+
+async fn read<D: Desk>(State(desk): State<D>, Path(drop_id): Path<Uuid>) -> Response {
+    match desk.stock(drop_id).await {
+        Ok(Some(stock)) => drop_body(drop_id, stock),
+        Ok(None) => StatusCode::NOT_FOUND.into_response(),
+        Err(error) => failed(&*error),
+    }
+}
+
+/// Now, to the millisecond.
+pub fn now() -> Timestamp {
+    DateTime::<Utc>::from(std::time::SystemTime::now()).into()
+}
+
+fn held(order: &Order, expires_at: Timestamp, position: u64) -> Response {
+    let hold = Hold {
+        id: order.hold_id,
+        drop_id: order.drop_id,
+        buyer_id: order.buyer_id.as_str(),
+        quantity: order.quantity,
+        status: "held",
+        placed_at: order.at,
+        expires_at,
+        purchased_at: None,
+        position,
+        server_time: now(),
+    };
+    let location = [(header::LOCATION, format!("/v1/holds/{}", order.hold_id))];
+    (StatusCode::CREATED, location, Json(hold)).into_response()
+}
+
+fn sold_out(available: u64) -> Response {
+    let problem = json!({
+        "type": "/problems/sold_out", "title": "Not enough units are available", "status": 409,
+        "detail": "Not enough units are available.", "code": "sold_out", "available": available,
+    });
+    let kind = [(header::CONTENT_TYPE, "application/problem+json")];
+    (StatusCode::CONFLICT, kind, Json(problem)).into_response()
+}
+
+fn drop_body(id: Uuid, stock: Stock) -> Response {
+    let now = now();
+    let body = DropBody {
+        id,
+        name: "A limited drop",
+        description: None,
+        image_url: None,
+        price: json!({ "amount": 19_999, "currency": "USD" }),
+        status: "live",
+        starts_at: now,
+        ends_at: None,
+        hold_seconds: 3_600,
+        max_per_hold: 1,
+        max_per_buyer: None,
+        throttle: None,
+        stock,
+        waitlist_length: 0,
+        position: stock.held,
+        created_at: now,
+        server_time: now,
+    };
+    let headers = [
+        (header::ETAG, format!("\"1-{}-Live\"", stock.held)),
+        (header::CACHE_CONTROL, "no-cache".to_owned()),
+    ];
+    (headers, Json(body)).into_response()
+}
+
+fn failed(error: &(dyn Error + 'static)) -> Response {
+    static SAID: std::sync::Once = std::sync::Once::new();
+    // The generator counts every one by its status; why is said once.
+    SAID.call_once(|| eprintln!("answering 503: {}", crate::error::one_line(error)));
+    StatusCode::SERVICE_UNAVAILABLE.into_response()
+}

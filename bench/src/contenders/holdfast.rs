@@ -1,0 +1,68 @@
+//! Holdfast: the real program, built from this workspace, started as a shop would start it.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use tokio::process::Command;
+
+use crate::error::{BenchError, Doing};
+use crate::wire::ADMIN_KEY;
+
+/// Builds the program in the profile that this one was built in, and tells where it is.
+///
+/// # Errors
+/// [`BenchError`] when it does not build.
+pub async fn build() -> Result<PathBuf, BenchError> {
+    let me = std::env::current_exe().doing("find this program")?;
+    let profile = me.parent().map(Path::to_owned).unwrap_or_default();
+    let target = profile.parent().map(Path::to_owned).unwrap_or_default();
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command
+        .args(["build", "--package", "api", "--bin", "holdfast"])
+        .arg("--target-dir")
+        .arg(target)
+        .current_dir(workspace())
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    let status = command
+        .status()
+        .await
+        .doing("run cargo to build holdfast")?;
+    if !status.success() {
+        return Err(BenchError::Unexpected(format!(
+            "holdfast does not build: cargo ended with {status}"
+        )));
+    }
+    Ok(profile.join("holdfast"))
+}
+
+/// The workspace that this program was built from.
+pub fn workspace() -> PathBuf {
+    let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    manifest.parent().map(Path::to_owned).unwrap_or_default()
+}
+
+/// The command that serves `database`, with nothing inherited that would change how.
+pub fn serve(program: &Path, database: &str, data_dir: &Path) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("HOLDFAST_") || text.starts_with("PG") {
+            command.env_remove(&name);
+        }
+    }
+    command
+        .arg("serve")
+        .env("DATABASE_URL", database)
+        .env("HOLDFAST_LISTEN", "127.0.0.1:0")
+        .env("HOLDFAST_DATA_DIR", data_dir)
+        .env("HOLDFAST_ADMIN_KEY", ADMIN_KEY)
+        .env("HOLDFAST_AUDITOR_KEY", "bench-auditor-key-of-no-value")
+        .env("RUST_LOG", "warn");
+    command
+}

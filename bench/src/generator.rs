@@ -1,0 +1,497 @@
+//! The load generator: a process of its own that keeps a number of connections busy, closed loop, and counts.
+//!
+//! Promise: every request has a buyer and a key of its own; every answer is counted, those of the warm-up and those in
+//! flight at the end too, so that acknowledgements can be compared with what was stored.
+//! Limit: one thread. Its CPU is reported: near one core, the figures are its own and not the server's.
+//!
+//! ```text
+//!  connect ── "measuring" ──────────── "measured" ── "result {…}"
+//!      warm-up │ counted for rates      │ requests in flight are waited for
+//! ```
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use uuid::Uuid;
+
+use crate::error::{BenchError, Doing};
+use crate::process::{Process, Reaper};
+use crate::wire::read_answer;
+
+/// How long requests in flight are waited for. The slowest contender sends callers away after ten seconds.
+const DRAIN: Duration = Duration::from_secs(15);
+/// How long connecting all clients may take.
+const CONNECTING: Duration = Duration::from_secs(60);
+/// After a lost connection.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+pub enum Question {
+    /// Place a hold, expecting 201.
+    Hold,
+    /// Place a hold on a drop that is sold out, expecting 409.
+    Refusal,
+    /// Read a drop, expecting 200.
+    Read,
+}
+
+impl Question {
+    /// The status of a good answer.
+    pub const fn expected(self) -> u16 {
+        match self {
+            Self::Hold => 201,
+            Self::Refusal => 409,
+            Self::Read => 200,
+        }
+    }
+}
+
+/// A load, as options of the hidden command `generate`.
+#[derive(Debug, Clone, Args)]
+pub struct Load {
+    /// The server.
+    #[arg(long)]
+    pub address: SocketAddr,
+    /// What is asked.
+    #[arg(long)]
+    pub question: Question,
+    /// The drops, each asked in turn.
+    #[arg(long, value_delimiter = ',')]
+    pub drops: Vec<Uuid>,
+    /// Connections.
+    #[arg(long)]
+    pub clients: usize,
+    /// Measured.
+    #[arg(long)]
+    pub seconds: f64,
+    /// Not measured.
+    #[arg(long)]
+    pub warm_up: f64,
+}
+
+/// What came of a load.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Good answers a second.
+    pub per_second: f64,
+    /// Median latency of good answers, in milliseconds.
+    pub p50_ms: f64,
+    /// 99 of 100 good answers were faster, in milliseconds.
+    pub p99_ms: f64,
+    /// The slowest good answer, in milliseconds.
+    pub max_ms: f64,
+    /// Answers by status, measured.
+    pub answers: BTreeMap<u16, u64>,
+    /// Connections lost while a request was under way, measured or not.
+    pub lost: u64,
+    /// Answers 201, measured or not.
+    pub acknowledged: u64,
+    /// Requests whose outcome is not known, measured or not.
+    pub unanswered: u64,
+    /// CPU that the generator used while measuring, in cores.
+    pub generator_cores: f64,
+}
+
+/// A running generator, as the run sees it.
+#[derive(Debug)]
+pub struct Generator {
+    process: Process,
+    limit: Duration,
+}
+
+impl Generator {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub fn start(reaper: &Reaper, load: &Load) -> Result<Self, BenchError> {
+        let drops: Vec<String> = load.drops.iter().map(Uuid::to_string).collect();
+        let question = load.question.to_possible_value();
+        let program = std::env::current_exe().doing("find this program")?;
+        let mut command = Command::new(program);
+        command
+            .arg("generate")
+            .args(["--address", &load.address.to_string()])
+            .args(["--question", question.as_ref().map_or("", |q| q.get_name())])
+            .args(["--drops", &drops.join(",")])
+            .args(["--clients", &load.clients.to_string()])
+            .args(["--seconds", &load.seconds.to_string()])
+            .args(["--warm-up", &load.warm_up.to_string()]);
+        let process = Process::spawn(reaper, "the load generator", command)?;
+        let busy = Duration::from_secs_f64(load.warm_up + load.seconds);
+        Ok(Self {
+            process,
+            limit: CONNECTING + busy + DRAIN + DRAIN,
+        })
+    }
+
+    /// Returns when measuring begins.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub async fn begun(&mut self) -> Result<(), BenchError> {
+        self.process.line("measuring", self.limit).await.map(drop)
+    }
+
+    /// Returns when measuring ends.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub async fn measured(&mut self) -> Result<(), BenchError> {
+        self.process.line("measured", self.limit).await.map(drop)
+    }
+
+    /// Returns when every request was answered, or given up.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub async fn outcome(mut self) -> Result<Outcome, BenchError> {
+        let text = self.process.line("result", self.limit).await?;
+        serde_json::from_str(&text).doing("read the generator's result")
+    }
+}
+
+/// The generator's own program.
+pub fn generate(load: &Load) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(run(load)),
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the load generator failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// When answers count.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    from: Instant,
+    to: Instant,
+}
+
+/// What was seen so far.
+#[derive(Debug)]
+struct Tally {
+    window: Window,
+    expected: u16,
+    latencies: Histogram<u64>,
+    answers: BTreeMap<u16, u64>,
+    lost: u64,
+    acknowledged: u64,
+}
+
+impl Tally {
+    fn record(&mut self, status: u16, sent: Instant, now: Instant) {
+        self.acknowledged += u64::from(status == 201);
+        if now < self.window.from || now >= self.window.to {
+            return;
+        }
+        *self.answers.entry(status).or_default() += 1;
+        if status == self.expected {
+            let micros = u64::try_from((now - sent).as_micros()).unwrap_or(u64::MAX);
+            self.latencies.saturating_record(micros);
+        }
+    }
+}
+
+/// Shared by the clients, which all run on one thread: the lock is never contended.
+struct Shared {
+    tally: Mutex<Tally>,
+    sent: AtomicU64,
+    answered: AtomicU64,
+}
+
+impl Shared {
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn run(load: &Load) -> std::io::Result<()> {
+    let mut streams = Vec::with_capacity(load.clients);
+    for _client in 0..load.clients {
+        streams.push(connect(load.address).await?);
+    }
+    let from = Instant::now() + Duration::from_secs_f64(load.warm_up);
+    let window = Window {
+        from,
+        to: from + Duration::from_secs_f64(load.seconds),
+    };
+    let shared = Arc::new(Shared {
+        tally: Mutex::new(Tally {
+            window,
+            expected: load.question.expected(),
+            latencies: Histogram::new_with_max(60_000_000, 3).map_err(std::io::Error::other)?,
+            answers: BTreeMap::new(),
+            lost: 0,
+            acknowledged: 0,
+        }),
+        sent: AtomicU64::new(0),
+        answered: AtomicU64::new(0),
+    });
+    let template = Template::new(load);
+    let mut clients = JoinSet::new();
+    for stream in streams {
+        clients.spawn(client(
+            load.address,
+            stream,
+            template.clone(),
+            window.to,
+            Arc::clone(&shared),
+        ));
+    }
+    let cores = measure(window).await;
+    // What is not answered by then is cut off and counted as unanswered.
+    let _in_time = timeout(DRAIN, async {
+        while clients.join_next().await.is_some() {}
+    })
+    .await;
+    clients.shutdown().await;
+    let result = outcome(load, &shared, cores);
+    say(&format!("result {}", serde_json::to_string(&result)?));
+    Ok(())
+}
+
+/// Announces the window, and returns the CPU used in it, in cores.
+async fn measure(window: Window) -> f64 {
+    let me = std::process::id();
+    sleep_until(window.from).await;
+    say("measuring");
+    let before = crate::procfs::cpu_of(me);
+    sleep_until(window.to).await;
+    say("measured");
+    let used = crate::procfs::cpu_of(me).saturating_sub(before);
+    used.as_secs_f64() / (window.to - window.from).as_secs_f64()
+}
+
+fn say(line: &str) {
+    let mut output = std::io::stdout().lock();
+    // Nobody listens any more: then nobody misses it.
+    let _gone = writeln!(output, "{line}").and_then(|()| output.flush());
+}
+
+fn outcome(load: &Load, shared: &Shared, generator_cores: f64) -> Outcome {
+    let tally = shared.tally();
+    let millis = |micros: u64| Duration::from_micros(micros).as_secs_f64() * 1000.0;
+    let sent = shared.sent.load(Ordering::Relaxed);
+    let good = Duration::from_secs(tally.latencies.len()).as_secs_f64();
+    Outcome {
+        per_second: good / load.seconds,
+        p50_ms: millis(tally.latencies.value_at_quantile(0.5)),
+        p99_ms: millis(tally.latencies.value_at_quantile(0.99)),
+        max_ms: millis(tally.latencies.max()),
+        answers: tally.answers.clone(),
+        lost: tally.lost,
+        acknowledged: tally.acknowledged,
+        unanswered: sent - shared.answered.load(Ordering::Relaxed),
+        generator_cores,
+    }
+}
+
+async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+async fn client(
+    address: SocketAddr,
+    mut stream: TcpStream,
+    mut template: Template,
+    end: Instant,
+    shared: Arc<Shared>,
+) {
+    let mut buffer = vec![0; 4_096];
+    let mut sent = Instant::now();
+    while sent < end {
+        let number = shared.sent.fetch_add(1, Ordering::Relaxed);
+        let request = template.numbered(number);
+        let answer = match stream.write_all(request).await {
+            Ok(()) => read_answer(&mut stream, &mut buffer).await,
+            Err(error) => Err(error),
+        };
+        let now = Instant::now();
+        match answer {
+            Ok(head) => {
+                shared.answered.fetch_add(1, Ordering::Relaxed);
+                shared.tally().record(head.status, sent, now);
+            }
+            Err(_lost) => {
+                shared.tally().lost += 1;
+                match reconnect(address, end).await {
+                    Some(fresh) => stream = fresh,
+                    None => return,
+                }
+            }
+        }
+        sent = now;
+    }
+}
+
+async fn reconnect(address: SocketAddr, end: Instant) -> Option<TcpStream> {
+    while Instant::now() < end {
+        sleep(PAUSE).await;
+        if let Ok(stream) = connect(address).await {
+            return Some(stream);
+        }
+    }
+    None
+}
+
+/// A request whose drop, buyer and key are written over in place: nothing is allocated or formatted per request.
+#[derive(Debug, Clone)]
+struct Template {
+    bytes: Vec<u8>,
+    /// Where the number stands: in the key, and in the buyer's id.
+    numbers: Vec<usize>,
+    /// Where the drop stands in the path.
+    drop_at: usize,
+    drops: Arc<[[u8; 36]]>,
+}
+
+/// Hexadecimal digits of a request's number.
+const DIGITS: usize = 12;
+const PLACEHOLDER: &str = "############";
+
+impl Template {
+    fn new(load: &Load) -> Self {
+        let drops: Vec<[u8; 36]> = load.drops.iter().map(|id| hyphenated(*id)).collect();
+        // Keys and buyers of two loads on the same drop must differ too.
+        let nonce: u32 = rand::random();
+        let first = load.drops.first().copied().unwrap_or_default();
+        let address = load.address;
+        let text = match load.question {
+            Question::Read => format!("GET /v1/drops/{first} HTTP/1.1\r\nhost: {address}\r\n\r\n"),
+            Question::Hold | Question::Refusal => {
+                let body = format!(r#"{{"buyer_id":"b-{nonce:08x}-{PLACEHOLDER}","quantity":1}}"#);
+                format!(
+                    "POST /v1/drops/{first}/holds HTTP/1.1\r\nhost: {address}\r\n\
+                     content-type: application/json\r\nidempotency-key: k-{nonce:08x}-{PLACEHOLDER}\r\n\
+                     content-length: {}\r\n\r\n{body}",
+                    body.len()
+                )
+            }
+        };
+        let numbers = text
+            .match_indices(PLACEHOLDER)
+            .map(|(index, _)| index)
+            .collect();
+        let drop_at = text.find(&first.to_string()).unwrap_or_default();
+        Self {
+            bytes: text.into_bytes(),
+            numbers,
+            drop_at,
+            drops: drops.into(),
+        }
+    }
+
+    fn numbered(&mut self, number: u64) -> &[u8] {
+        for &at in &self.numbers {
+            write_hex(&mut self.bytes[at..at + DIGITS], number);
+        }
+        let drops = self.drops.len() as u64;
+        if drops > 1 {
+            let turn = usize::try_from(number % drops).unwrap_or_default();
+            self.bytes[self.drop_at..self.drop_at + 36].copy_from_slice(&self.drops[turn]);
+        }
+        &self.bytes
+    }
+}
+
+fn hyphenated(id: Uuid) -> [u8; 36] {
+    let mut bytes = [0; 36];
+    id.hyphenated().encode_lower(&mut bytes);
+    bytes
+}
+
+fn write_hex(place: &mut [u8], mut number: u64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number & 15) as usize];
+        number >>= 4;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(question: Question, drops: usize) -> Load {
+        Load {
+            address: "127.0.0.1:1".parse().unwrap(),
+            question,
+            drops: (0..drops).map(|_| Uuid::new_v4()).collect(),
+            clients: 1,
+            seconds: 1.0,
+            warm_up: 0.0,
+        }
+    }
+
+    #[test]
+    fn every_request_has_a_buyer_and_a_key_of_its_own() {
+        let load = load(Question::Hold, 1);
+        let mut template = Template::new(&load);
+        let first = String::from_utf8(template.numbered(0x1f).to_vec()).unwrap();
+        let second = String::from_utf8(template.numbered(0x20).to_vec()).unwrap();
+        assert!(first.contains("-00000000001f\r\n"), "{first}");
+        assert!(first.contains(r#"-00000000001f","quantity":1}"#), "{first}");
+        assert_eq!(second.matches("-000000000020").count(), 2);
+        assert!(!second.contains('#'));
+        let (head, body) = second.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())));
+        assert!(head.starts_with(&format!("POST /v1/drops/{}/holds ", load.drops[0])));
+    }
+
+    #[test]
+    fn drops_take_turns() {
+        let load = load(Question::Read, 3);
+        let mut template = Template::new(&load);
+        for number in 0..6_u64 {
+            let text = String::from_utf8(template.numbered(number).to_vec()).unwrap();
+            let drop_id = load.drops[usize::try_from(number).unwrap() % 3];
+            assert!(text.starts_with(&format!("GET /v1/drops/{drop_id} HTTP/1.1\r\n")));
+        }
+    }
+
+    #[test]
+    fn only_good_answers_within_the_window_are_timed_and_every_acknowledgement_counts() {
+        let from = Instant::now();
+        let mut tally = Tally {
+            window: Window {
+                from,
+                to: from + Duration::from_secs(1),
+            },
+            expected: 201,
+            latencies: Histogram::new(3).unwrap(),
+            answers: BTreeMap::new(),
+            lost: 0,
+            acknowledged: 0,
+        };
+        tally.record(201, from, from + Duration::from_millis(5));
+        tally.record(503, from, from + Duration::from_millis(5));
+        tally.record(201, from, from + Duration::from_secs(2));
+        assert_eq!(tally.acknowledged, 2);
+        assert_eq!(tally.latencies.len(), 1);
+        assert_eq!(tally.answers, BTreeMap::from([(201, 1), (503, 1)]));
+    }
+}

@@ -1,0 +1,198 @@
+//! Child processes that never outlive the run.
+//!
+//! Promise: a child ends when its [`Process`] is dropped, and also when this program is killed outright: a small reaper
+//! process of our own holds a pipe from us, and when the kernel closes it, kills whom we had not taken off its list and
+//! removes our directories.
+//! Limit: kill the reaper as well and orphans stay.
+
+use std::io::{BufRead, Write};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
+
+use crate::error::{BenchError, Doing, within};
+
+/// Kills children and removes directories once we are gone.
+#[derive(Debug, Clone)]
+pub struct Reaper(Arc<Mutex<std::process::Child>>);
+
+impl Reaper {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub fn start() -> Result<Self, BenchError> {
+        use std::os::unix::process::CommandExt;
+        let program = std::env::current_exe().doing("find this program")?;
+        let child = std::process::Command::new(program)
+            .arg("reap")
+            .process_group(0) // Ctrl-C is for us; it must outlive us.
+            .stdin(Stdio::piped())
+            .spawn()
+            .doing("start the reaper")?;
+        Ok(Self(Arc::new(Mutex::new(child))))
+    }
+
+    fn tell(&self, line: &str) {
+        let mut child = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pipe) = &mut child.stdin {
+            // It can only fail when the reaper is gone, and then there is nobody to tell.
+            let _gone = writeln!(pipe, "{line}");
+        }
+    }
+
+    /// Removes `directory` once we are gone.
+    pub fn remove(&self, directory: &Path) {
+        self.tell(&format!("remove {}", directory.display()));
+    }
+}
+
+/// The reaper's own program: reads what to do, does it when its input ends.
+pub fn reap() {
+    let (mut pids, mut directories) = (Vec::new(), Vec::new());
+    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+        match line.split_once(' ') {
+            Some(("kill", pid)) => pids.extend(pid.parse::<i32>()),
+            Some(("spare", pid)) => pids.retain(|known| pid.parse() != Ok(*known)),
+            Some(("remove", directory)) => directories.push(directory.to_owned()),
+            Some(_) | None => {}
+        }
+    }
+    for pid in pids {
+        let _gone = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+    for directory in directories {
+        // PostgreSQL ends by its own lifeline, and may still be at it.
+        for _attempt in 0..100 {
+            if std::fs::remove_dir_all(&directory).is_ok() || !Path::new(&directory).exists() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+/// A running child whose standard output is read line by line.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    pid: u32,
+    child: Child,
+    input: Option<ChildStdin>,
+    lines: Lines<BufReader<ChildStdout>>,
+    reaper: Reaper,
+}
+
+impl Process {
+    /// Starts `command`.
+    ///
+    /// # Errors
+    /// [`BenchError`] when there is no such program.
+    pub fn spawn(reaper: &Reaper, name: &str, mut command: Command) -> Result<Self, BenchError> {
+        let mut child = command
+            .process_group(0)
+            .kill_on_drop(true)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .doing(format!("start {name}"))?;
+        let pid = child.id().unwrap_or_default();
+        reaper.tell(&format!("kill {pid}"));
+        let output = child.stdout.take();
+        let output = output.ok_or_else(|| BenchError::Unexpected("no output pipe".into()))?;
+        Ok(Self {
+            name: name.to_owned(),
+            pid,
+            input: child.stdin.take(),
+            lines: BufReader::new(output).lines(),
+            child,
+            reaper: reaper.clone(),
+        })
+    }
+
+    /// Its process id.
+    pub const fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// The rest of the first line that begins with `prefix`, within `limit`.
+    ///
+    /// # Errors
+    /// [`BenchError`] when it ends or stays silent.
+    pub async fn line(&mut self, prefix: &str, limit: Duration) -> Result<String, BenchError> {
+        let rest = |line: &str| line.strip_prefix(prefix).map(|rest| rest.trim().to_owned());
+        self.find_line(prefix, limit, rest).await
+    }
+
+    /// Returns once a line contains `words`, within `limit`.
+    ///
+    /// # Errors
+    /// As [`Process::line`].
+    pub async fn wait_for(&mut self, words: &str, limit: Duration) -> Result<(), BenchError> {
+        let said = |line: &str| line.contains(words).then_some(());
+        self.find_line(words, limit, said).await
+    }
+
+    async fn find_line<T>(
+        &mut self,
+        wanted: &str,
+        limit: Duration,
+        found: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, BenchError> {
+        let name = self.name.clone();
+        let lines = &mut self.lines;
+        let read = async {
+            loop {
+                let line = lines.next_line().await.doing(format!("read {name}"))?;
+                let Some(line) = line else {
+                    return Err(BenchError::Unexpected(format!("{name} ended too early")));
+                };
+                if let Some(found) = found(&line) {
+                    return Ok(found);
+                }
+            }
+        };
+        within(
+            &format!("waiting for {name} to say {wanted:?}"),
+            limit,
+            read,
+        )
+        .await
+    }
+
+    /// Sends it a line.
+    ///
+    /// # Errors
+    /// [`BenchError`] when it is gone.
+    pub async fn tell(&mut self, line: &str) -> Result<(), BenchError> {
+        let doing = || format!("speak to {}", self.name);
+        let input = self.input.as_mut();
+        let input = input.ok_or_else(|| BenchError::Unexpected(doing()))?;
+        let line = format!("{line}\n");
+        input.write_all(line.as_bytes()).await.doing(doing())
+    }
+
+    /// Asks it to end (SIGTERM), and makes it end after `patience`.
+    pub async fn stop(mut self, patience: Duration) {
+        if let Ok(pid) = i32::try_from(self.pid) {
+            let _gone = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+        if timeout(patience, self.child.wait()).await.is_err() {
+            let _gone = self.child.kill().await;
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ended = self.child.start_kill();
+        self.reaper.tell(&format!("spare {}", self.pid));
+    }
+}

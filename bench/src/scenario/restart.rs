@@ -1,0 +1,64 @@
+//! The first answer after a restart: from starting the process to a hold that is acknowledged, on a drop with a long past.
+//!
+//! Every restart follows an orderly stop. Postgres stays up, and its cache is as warm as on a machine whose program was
+//! restarted.
+
+use std::time::Instant;
+
+use super::Play;
+use crate::contenders::Contender;
+use crate::error::BenchError;
+use crate::report::Figure;
+use crate::round::settle;
+use crate::seed_log::{History, write};
+use crate::stage::Kept;
+use crate::stats::quantile;
+
+/// Restarts: the median of them counts.
+const TIMES: usize = 5;
+
+/// The figure's name, before how many events.
+pub const FIRST_ANSWER: &str = "first answer after a restart";
+
+/// Plays it.
+///
+/// # Errors
+/// [`BenchError`].
+pub async fn play(play: &mut Play<'_>) -> Result<(), BenchError> {
+    let (stage, events) = (play.stage, play.settings.restart);
+    println!("restart: writing {events} events");
+    let database = stage.database().await?;
+    let drops = write(&database.url, History { events, drops: 1 }).await?;
+    let drop_id = drops.first().copied().unwrap_or_default();
+    stage.checkpoint().await?;
+    println!("restart: a first start, until the read models have caught up");
+    let kept = Kept::Postgres(database);
+    let first = stage.start_with(Contender::Holdfast, kept).await?;
+    settle(&first).await?;
+    let mut kept = first.stop().await;
+    let mut seconds = vec![];
+    for _restart in 0..TIMES {
+        let began = Instant::now();
+        let server = stage.start_with(Contender::Holdfast, kept).await?;
+        server.place(drop_id).await?;
+        seconds.push(began.elapsed().as_secs_f64());
+        settle(&server).await?;
+        kept = server.stop().await;
+    }
+    if let Kept::Postgres(database) = kept {
+        stage.drop_database(database).await?;
+    }
+    let at = |rank| quantile(&seconds, rank).unwrap_or_default();
+    play.report.figure(Figure {
+        scenario: "restart".into(),
+        name: format!("{FIRST_ANSWER}, {events} events"),
+        value: at(0.5),
+        unit: "s".into(),
+        detail: format!(
+            "in one live drop; {TIMES} restarts, {:.2} to {:.2} s",
+            at(0.0),
+            at(1.0)
+        ),
+    });
+    Ok(())
+}

@@ -1,0 +1,206 @@
+//! Long logs for the scenarios that need one: valid histories, written through Holdfast's own log.
+//!
+//! Every hold is placed, then paid for or expired, in the past; drops stay live. Chain, positions and sequences are real,
+//! so that a server reads the log as it would read its own.
+
+use domain::command::{ConfirmPurchase, DropCommand, ExpireHold, PlaceHold, ScheduleDrop};
+use domain::drop::DropAggregate;
+use domain::private::Private;
+use domain::terms::DropTerms;
+use domain::values::{
+    BuyerId, Currency, DropId, DropName, HoldId, HoldSeconds, Money, Pseudonym, PurchaseId,
+    Quantity, Salt, StockCount, Timestamp,
+};
+use infrastructure::codec::encode;
+use infrastructure::log::postgres::{PostgresLog, connect};
+use infrastructure::log::{Batch, EventLog, Head, StoredEvent};
+use uuid::Uuid;
+
+use crate::error::{BenchError, Doing};
+use crate::round::PLENTY;
+
+/// Holds placed at the same instant, then resolved.
+const WAVE: u64 = 1_000;
+/// Holds of a wave are paid for half way through, or run out.
+const HOLD_SECONDS: u32 = 60;
+/// Events between two progress lines.
+const REPORT_EVERY: u64 = 1_000_000;
+
+/// A history to write.
+#[derive(Debug, Clone, Copy)]
+pub struct History {
+    /// Events, about.
+    pub events: u64,
+    /// Drops that they are about, one after the other.
+    pub drops: u64,
+}
+
+/// Writes `history` into the empty database at `url`; returns its drops.
+///
+/// # Errors
+/// [`BenchError`].
+pub async fn write(url: &str, history: History) -> Result<Vec<Uuid>, BenchError> {
+    let options = url.parse().doing("read a database's address")?;
+    let pool = connect(options, 2).await.doing("migrate a database")?;
+    let mut writer = Writer {
+        log: PostgresLog::new(pool.clone()),
+        head: Head::default(),
+    };
+    let waves = history.events.div_ceil(2 * WAVE).max(1);
+    let length = i64::try_from(waves).unwrap_or(i64::MAX) * i64::from(HOLD_SECONDS) * 1000;
+    let mut at = crate::contenders::desk::now().plus_millis(-length);
+    let mut drops: Vec<Shop> = vec![];
+    for wave in 0..waves {
+        let wanted = wave * history.drops / waves + 1;
+        let mut events = vec![];
+        if drops.len() as u64 != wanted {
+            drops.push(Shop::open(at, &mut events)?);
+        }
+        if let Some(shop) = drops.last_mut() {
+            at = shop.wave(at, &mut events)?;
+        }
+        writer.append(events).await?;
+    }
+    pool.close().await;
+    Ok(drops.into_iter().map(|shop| shop.id.0).collect())
+}
+
+struct Writer {
+    log: PostgresLog,
+    head: Head,
+}
+
+impl Writer {
+    async fn append(&mut self, events: Vec<StoredEvent>) -> Result<(), BenchError> {
+        let batch = Batch::seal(self.head, events);
+        self.log.append(&batch).await.doing("write a long log")?;
+        let before = self.head.position.0 / REPORT_EVERY;
+        self.head = batch.head();
+        if self.head.position.0 / REPORT_EVERY > before {
+            println!("wrote {} events", self.head.position);
+        }
+        Ok(())
+    }
+}
+
+/// One drop and how it came to be.
+struct Shop {
+    id: DropId,
+    aggregate: DropAggregate,
+}
+
+impl Shop {
+    fn open(at: Timestamp, events: &mut Vec<StoredEvent>) -> Result<Self, BenchError> {
+        let mut shop = Self {
+            id: DropId(Uuid::new_v4()),
+            aggregate: DropAggregate::default(),
+        };
+        let command = schedule(at).doing("describe a drop")?;
+        shop.run(&DropCommand::ScheduleDrop(command), at, None, events)?;
+        Ok(shop)
+    }
+
+    /// Places a wave of holds and resolves them; returns the time after that.
+    fn wave(
+        &mut self,
+        at: Timestamp,
+        events: &mut Vec<StoredEvent>,
+    ) -> Result<Timestamp, BenchError> {
+        let mut holds = vec![];
+        for _hold in 0..WAVE {
+            holds.push(self.place(at, events)?);
+        }
+        let (paid, run_out) = holds.split_at(holds.len() / 2);
+        let half_way = at.plus_seconds(HOLD_SECONDS / 2);
+        for &hold_id in paid {
+            let command = DropCommand::ConfirmPurchase(ConfirmPurchase {
+                purchase_id: PurchaseId(Uuid::new_v4()),
+                hold_id,
+                commitment: None,
+                at: half_way,
+            });
+            self.run(&command, half_way, None, events)?;
+        }
+        let over = at.plus_seconds(HOLD_SECONDS);
+        for &hold_id in run_out {
+            let command = DropCommand::ExpireHold(ExpireHold { hold_id, at: over });
+            self.run(&command, over, None, events)?;
+        }
+        Ok(over)
+    }
+
+    fn place(
+        &mut self,
+        at: Timestamp,
+        events: &mut Vec<StoredEvent>,
+    ) -> Result<HoldId, BenchError> {
+        let buyer_id = BuyerId::new(&format!("buyer {}", Uuid::new_v4()));
+        let buyer_id = buyer_id.doing("name a buyer")?;
+        let private = Private::buyer(Salt(rand::random()), buyer_id, None);
+        let hold_id = HoldId::for_drop(self.id, Uuid::new_v4());
+        let command = DropCommand::PlaceHold(PlaceHold {
+            hold_id,
+            key: None,
+            buyer: Pseudonym(Uuid::new_v4()),
+            quantity: Quantity::new(1).doing("count to one")?,
+            commitment: Some(private.commitment()),
+            at,
+        });
+        self.run(&command, at, Some(&private), events)?;
+        Ok(hold_id)
+    }
+
+    fn run(
+        &mut self,
+        command: &DropCommand,
+        at: Timestamp,
+        private: Option<&Private>,
+        events: &mut Vec<StoredEvent>,
+    ) -> Result<(), BenchError> {
+        let decision = self.aggregate.decide(command).doing("make up a history")?;
+        for event in decision.events {
+            self.aggregate.evolve(&event);
+            let sequence = self.aggregate.sequence();
+            events.push(encode(self.id, sequence, at, &event, private));
+        }
+        Ok(())
+    }
+}
+
+fn schedule(at: Timestamp) -> Result<ScheduleDrop, domain::values::InvalidValue> {
+    Ok(ScheduleDrop {
+        key: None,
+        terms: DropTerms {
+            name: DropName::new("A drop with a past")?,
+            description: None,
+            image_url: None,
+            price: Money::price(19_999, Currency::new("USD")?)?,
+            starts_at: at,
+            ends_at: None,
+            hold_seconds: HoldSeconds::new(HOLD_SECONDS.into())?,
+            max_per_hold: Quantity::new(1)?,
+            max_per_buyer: None,
+            throttle: None,
+        },
+        total_stock: StockCount::new(PLENTY.into())?,
+        at,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wave_is_a_history_that_adds_up() {
+        let (at, mut events) = (Timestamp::from_millis(1_000_000), vec![]);
+        let mut shop = Shop::open(at, &mut events).unwrap();
+        let after = shop.wave(at, &mut events).unwrap();
+        assert_eq!(after, at.plus_seconds(HOLD_SECONDS));
+        assert_eq!(events.len() as u64, 1 + 2 * WAVE);
+        let stock = shop.aggregate.stock();
+        assert_eq!((stock.held, u64::from(stock.sold)), (0, WAVE / 2));
+        let times: Vec<Timestamp> = events.iter().map(|event| event.recorded_at).collect();
+        assert!(times.is_sorted());
+    }
+}

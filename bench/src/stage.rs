@@ -1,0 +1,491 @@
+//! What all contenders of a run share: one directory, one private Postgres, and how a contender is put on it.
+//!
+//! Promise: every contender has a database (or a Redis) of its own, on the same server with the same settings and with
+//! `fsync` on; whatever was started ends with the [`Stage`], and its directories go with it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use infrastructure::postgres_cluster::{ClusterConfig, PostgresCluster};
+use serde_json::{Value, json};
+use sqlx::postgres::{PgPool, PgPoolOptions};
+use tokio::process::Command;
+use uuid::Uuid;
+
+use crate::contenders::desk::Opened;
+use crate::contenders::{Contender, Store, holdfast, redis_lua};
+use crate::error::{BenchError, Doing};
+use crate::process::{Process, Reaper};
+use crate::procfs;
+use crate::wire::{Call, send};
+
+/// A server that starts on ten million events takes its time.
+const STARTING: Duration = Duration::from_secs(900);
+const STOPPING: Duration = Duration::from_secs(15);
+const CONNECTIONS: u16 = 300;
+
+/// See the module.
+pub struct Stage {
+    /// Where everything is, on the disk that counts.
+    directory: PathBuf,
+    /// Where sockets are: their paths must be short.
+    sockets: PathBuf,
+    cluster: PostgresCluster,
+    admin: PgPool,
+    reaper: Reaper,
+    holdfast: PathBuf,
+    against: Option<PathBuf>,
+    /// Connections of each rival that uses Postgres.
+    pool: u32,
+    numbers: AtomicU32,
+}
+
+/// What a stage is built from.
+#[derive(Debug)]
+pub struct Plan {
+    /// Holds every run's directory.
+    pub directory: PathBuf,
+    /// The program.
+    pub holdfast: PathBuf,
+    /// Another build of it.
+    pub against: Option<PathBuf>,
+    /// Connections of each rival that uses Postgres.
+    pub pool: u32,
+}
+
+impl Stage {
+    /// Starts the Postgres that all share.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub async fn build(plan: Plan) -> Result<Self, BenchError> {
+        let reaper = Reaper::start()?;
+        let id = std::process::id();
+        let directory = plan.directory.join(format!("run-{id}"));
+        let sockets = std::env::temp_dir().join(format!("holdfast-bench-{id}"));
+        for made in [&directory, &sockets] {
+            std::fs::create_dir_all(made).doing(format!("create {}", made.display()))?;
+            reaper.remove(made);
+        }
+        let mut config = ClusterConfig::new(directory.join("cluster"));
+        config.max_connections = CONNECTIONS;
+        let cluster = PostgresCluster::start(config)
+            .await
+            .doing("start a private PostgreSQL")?;
+        reaper.remove(cluster.home());
+        let admin = PgPoolOptions::new()
+            .max_connections(2)
+            .connect_with(cluster.connect_options())
+            .await
+            .doing("connect to the private PostgreSQL")?;
+        Ok(Self {
+            directory,
+            sockets,
+            cluster,
+            admin,
+            reaper,
+            holdfast: plan.holdfast,
+            against: plan.against,
+            pool: plan.pool,
+            numbers: AtomicU32::new(0),
+        })
+    }
+
+    /// Which PostgreSQL runs.
+    pub fn postgres(&self) -> String {
+        self.cluster.origin().to_string()
+    }
+
+    /// Kills who must not outlive us.
+    pub const fn reaper(&self) -> &Reaper {
+        &self.reaper
+    }
+
+    /// Stops Postgres and removes what the run kept.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub async fn clear(self) -> Result<(), BenchError> {
+        self.admin.close().await;
+        let home = self.cluster.home().to_owned();
+        self.cluster
+            .stop()
+            .await
+            .doing("stop the private PostgreSQL")?;
+        for gone in [&home, &self.directory, &self.sockets] {
+            if gone.exists() {
+                std::fs::remove_dir_all(gone).doing(format!("remove {}", gone.display()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes everything out, so that nobody pays for what another left dirty.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub async fn checkpoint(&self) -> Result<(), BenchError> {
+        let done = sqlx::query("CHECKPOINT").execute(&self.admin).await;
+        done.map(drop).doing("run a checkpoint")
+    }
+
+    /// A new, empty database.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub async fn database(&self) -> Result<Database, BenchError> {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let name = format!("bench_{number}");
+        let create = format!("CREATE DATABASE {name}");
+        let created = sqlx::query(&create).execute(&self.admin).await;
+        created.doing("create a database")?;
+        let url = self.cluster.url_for(&name);
+        let pool = PgPoolOptions::new()
+            .max_connections(2)
+            .connect_lazy(&url)
+            .doing("connect to a database")?;
+        Ok(Database { name, url, pool })
+    }
+
+    /// Drops a database, and whoever is connected to it.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub async fn drop_database(&self, database: Database) -> Result<(), BenchError> {
+        database.pool.close().await;
+        let drop = format!("DROP DATABASE {} WITH (FORCE)", database.name);
+        let dropped = sqlx::query(&drop).execute(&self.admin).await;
+        dropped.map(std::mem::drop).doing("drop a database")
+    }
+
+    /// Starts `contender` on a new store.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub async fn start(&self, contender: Contender) -> Result<Running, BenchError> {
+        match contender.store() {
+            Store::None => self.start_with(contender, Kept::Nothing).await,
+            Store::Postgres => {
+                let database = self.database().await?;
+                self.start_with(contender, Kept::Postgres(database)).await
+            }
+            Store::Redis { durable } => {
+                let redis = self.start_redis(durable).await?;
+                self.start_with(contender, Kept::Redis(redis.into())).await
+            }
+        }
+    }
+
+    /// Starts `contender` on what was kept.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub async fn start_with(
+        &self,
+        contender: Contender,
+        kept: Kept,
+    ) -> Result<Running, BenchError> {
+        let command = self.command(contender, &kept)?;
+        let mut process = Process::spawn(&self.reaper, contender.name(), command)?;
+        let address = process.line("listening on http://", STARTING).await?;
+        let address = address.parse().doing("read a server's address")?;
+        Ok(Running {
+            contender,
+            address,
+            process,
+            kept,
+        })
+    }
+
+    fn command(&self, contender: Contender, kept: &Kept) -> Result<Command, BenchError> {
+        let store = kept.url();
+        if contender.is_holdfast() {
+            let program = if contender == Contender::Against {
+                self.against.as_ref()
+            } else {
+                Some(&self.holdfast)
+            };
+            let program = program.ok_or_else(|| {
+                BenchError::Unexpected("--against PATH names the other build".into())
+            })?;
+            let data_dir = self.directory.join(contender.name());
+            return Ok(holdfast::serve(program, store, &data_dir));
+        }
+        let mut command = Command::new(std::env::current_exe().doing("find this program")?);
+        command
+            .args(["serve-rival", contender.name(), "--store", store])
+            .args(["--connections", &self.pool.to_string()]);
+        Ok(command)
+    }
+
+    async fn start_redis(&self, durable: bool) -> Result<Redis, BenchError> {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let directory = self.directory.join(format!("redis-{number}"));
+        std::fs::create_dir_all(&directory).doing("make a directory for Redis")?;
+        let socket = self.sockets.join(format!("redis-{number}"));
+        let mut command = Command::new("redis-server");
+        command
+            .args(["--port", "0", "--daemonize", "no", "--save", ""])
+            .args(["--appendonly", if durable { "yes" } else { "no" }])
+            .args(["--appendfsync", "always"])
+            .arg("--unixsocket")
+            .arg(&socket)
+            .arg("--dir")
+            .arg(&directory);
+        let mut process = Process::spawn(&self.reaper, "redis-server", command)?;
+        // Up to version 7.0 with a "* ", later without; both say this when they take connections.
+        process
+            .wait_for("eady to accept connections", STOPPING)
+            .await?;
+        Ok(Redis {
+            url: format!("redis+unix://{}", socket.display()),
+            process,
+        })
+    }
+
+    /// CPU time used so far by whoever works for `running`.
+    pub fn cpu(&self, running: &Running) -> Cpu {
+        let server = procfs::cpu_of(running.process.pid());
+        match &running.kept {
+            Kept::Nothing => Cpu {
+                server,
+                ..Cpu::default()
+            },
+            Kept::Redis(redis) => Cpu {
+                server,
+                store: procfs::cpu_of(redis.process.pid()),
+                ..Cpu::default()
+            },
+            Kept::Postgres(database) => {
+                let postmaster = self.cluster.pid().unwrap_or_default();
+                let postgres = procfs::postgres_cpu(postmaster, &database.name);
+                Cpu {
+                    server,
+                    store: postgres.backends,
+                    rest: postgres.rest,
+                }
+            }
+        }
+    }
+
+    /// Stops `running` and drops what it kept.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub async fn end(&self, running: Running) -> Result<(), BenchError> {
+        match running.stop().await {
+            Kept::Nothing => Ok(()),
+            Kept::Postgres(database) => self.drop_database(database).await,
+            Kept::Redis(redis) => {
+                redis.process.stop(STOPPING).await;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Whether there is a `redis-server` to start.
+pub async fn has_redis() -> bool {
+    let mut command = Command::new("redis-server");
+    let version = command.arg("--version").output().await;
+    version.is_ok_and(|output| output.status.success())
+}
+
+/// CPU time, split by whose it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cpu {
+    /// The contender's server.
+    pub server: Duration,
+    /// Its backends in Postgres, or its Redis.
+    pub store: Duration,
+    /// The rest of Postgres.
+    pub rest: Duration,
+}
+
+/// A database of the run.
+#[derive(Debug)]
+pub struct Database {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub url: String,
+    /// For counting what is in it.
+    pub pool: PgPool,
+}
+
+/// A Redis of the run.
+#[derive(Debug)]
+pub struct Redis {
+    url: String,
+    process: Process,
+}
+
+/// What a contender keeps when it is stopped.
+#[derive(Debug)]
+pub enum Kept {
+    /// Nothing.
+    Nothing,
+    /// A database.
+    Postgres(Database),
+    /// A Redis.
+    Redis(Box<Redis>),
+}
+
+impl Kept {
+    fn url(&self) -> &str {
+        match self {
+            Self::Nothing => "",
+            Self::Postgres(database) => &database.url,
+            Self::Redis(redis) => &redis.url,
+        }
+    }
+}
+
+/// A contender that serves.
+#[derive(Debug)]
+pub struct Running {
+    /// Who.
+    pub contender: Contender,
+    /// Where.
+    pub address: SocketAddr,
+    process: Process,
+    kept: Kept,
+}
+
+impl Running {
+    /// The server's process.
+    pub const fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Its database.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn pool(&self) -> Result<&PgPool, BenchError> {
+        match &self.kept {
+            Kept::Postgres(database) => Ok(&database.pool),
+            Kept::Nothing | Kept::Redis(_) => Err(BenchError::Unexpected(format!(
+                "{} has no database",
+                self.contender.name()
+            ))),
+        }
+    }
+
+    /// Stops the server as an operator would, and keeps its store.
+    pub async fn stop(self) -> Kept {
+        self.process.stop(STOPPING).await;
+        self.kept
+    }
+
+    /// Opens a drop of `units`, whose holds last `hold_seconds`.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub async fn open_drop(&self, units: u32, hold_seconds: u32) -> Result<Uuid, BenchError> {
+        let body = json!({
+            "name": "A limited drop",
+            "price": { "amount": 19_999, "currency": "USD" },
+            "total_stock": units,
+            "hold_seconds": hold_seconds,
+        });
+        let key = Uuid::new_v4().to_string();
+        let answer = send(self.address, post("/v1/drops", &key), Some(&body)).await?;
+        Ok(answer.read::<Opened>(201)?.id)
+    }
+
+    /// Places one hold.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub async fn place(&self, drop_id: Uuid) -> Result<(), BenchError> {
+        let key = Uuid::new_v4().to_string();
+        let body = json!({ "buyer_id": format!("buyer {key}") });
+        let path = format!("/v1/drops/{drop_id}/holds");
+        let answer = send(self.address, post(&path, &key), Some(&body)).await?;
+        answer.read::<Value>(201).map(drop)
+    }
+
+    /// What a `GET` answers.
+    ///
+    /// # Errors
+    /// [`BenchError`] unless it answers 200.
+    pub async fn get(&self, path: &str) -> Result<Value, BenchError> {
+        let call = Call {
+            method: "GET",
+            path,
+            key: None,
+        };
+        send(self.address, call, None::<&()>).await?.read(200)
+    }
+
+    /// How many holds of `drops` are stored, counted in the store itself and not asked of the server.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub async fn stored(&self, drops: &[Uuid]) -> Result<Option<u64>, BenchError> {
+        match &self.kept {
+            Kept::Nothing => Ok(None),
+            Kept::Postgres(database) => {
+                let counted = self.count_rows(&database.pool, drops).await;
+                let rows = counted.doing("count what is stored")?;
+                Ok(Some(rows.unsigned_abs()))
+            }
+            Kept::Redis(redis) => {
+                let counted = count_fields(&redis.url, drops).await;
+                counted.map(Some).doing("count what is stored")
+            }
+        }
+    }
+
+    async fn count_rows(&self, pool: &PgPool, drops: &[Uuid]) -> Result<i64, sqlx::Error> {
+        let is_log = self.contender.is_holdfast() || self.contender == Contender::CqrsEs;
+        let counted = if is_log {
+            let streams: Vec<String> = drops.iter().map(Uuid::to_string).collect();
+            sqlx::query_scalar(
+                "SELECT count(*) FROM events
+                  WHERE aggregate_type = 'Drop' AND aggregate_id = ANY($1) AND event_type = 'HoldPlaced'",
+            )
+            .bind(streams)
+        } else {
+            // A hold that is counted in the stock and has no row, or the other way round, shows as a mismatch.
+            sqlx::query_scalar(
+                "SELECT CASE WHEN rows = taken THEN rows ELSE -1 END
+                   FROM (SELECT count(*) AS rows FROM holds WHERE drop_id = ANY($1)) AS counted,
+                        (SELECT sum(total - available)::bigint AS taken FROM drops WHERE id = ANY($1)) AS stock",
+            )
+            .bind(drops)
+        };
+        counted.fetch_one(pool).await
+    }
+}
+
+async fn count_fields(url: &str, drops: &[Uuid]) -> Result<u64, redis::RedisError> {
+    use redis::AsyncCommands;
+    let mut connection = redis::Client::open(url)?
+        .get_multiplexed_async_connection()
+        .await?;
+    let mut stored = 0;
+    for drop_id in drops {
+        let fields: u64 = connection.hlen(redis_lua::keys_of(*drop_id)).await?;
+        stored += fields;
+    }
+    Ok(stored)
+}
+
+const fn post<'a>(path: &'a str, key: &'a str) -> Call<'a> {
+    Call {
+        method: "POST",
+        path,
+        key: Some(key),
+    }
+}
+
+/// Where runs and their results are kept: `target/bench`.
+pub fn results_directory() -> Result<PathBuf, BenchError> {
+    let me = std::env::current_exe().doing("find this program")?;
+    let target = me.parent().and_then(Path::parent);
+    Ok(target.unwrap_or(Path::new(".")).join("bench"))
+}

@@ -1,0 +1,205 @@
+//! The targets, and whether a report meets them.
+
+use serde::Serialize;
+
+use crate::report::{Report, rounded};
+use crate::scenario::{
+    FIRST_ANSWER, empty_log_label, hundred_drops_label, long_log_label, watched_label,
+};
+
+/// Which way is better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Better {
+    /// At least the target.
+    More,
+    /// At most the target.
+    Less,
+}
+
+/// A target beside what was measured.
+#[derive(Debug, Clone, Serialize)]
+pub struct Judgement {
+    /// What it is.
+    pub name: String,
+    /// Which way is better.
+    pub better: Better,
+    /// What is wanted.
+    pub target: f64,
+    /// What would be better still.
+    pub stretch: f64,
+    /// None: that scenario was not played.
+    pub measured: Option<f64>,
+}
+
+impl Judgement {
+    fn reaches(&self, bound: f64) -> Option<bool> {
+        self.measured.map(|measured| match self.better {
+            Better::More => measured >= bound,
+            Better::Less => measured <= bound,
+        })
+    }
+
+    /// A bound with its direction.
+    pub fn wanted(&self, bound: f64) -> String {
+        match self.better {
+            Better::More => format!("≥ {}", rounded(bound)),
+            Better::Less => format!("≤ {}", rounded(bound)),
+        }
+    }
+
+    /// Met, met with ease, or short by how much.
+    pub fn verdict(&self) -> String {
+        match (self.reaches(self.stretch), self.reaches(self.target)) {
+            (None, _) | (_, None) => "–".to_owned(),
+            (Some(true), _) => "met, stretch too".to_owned(),
+            (Some(false), Some(true)) => "met".to_owned(),
+            (Some(false), Some(false)) => {
+                let by = self.measured.unwrap_or_default() - self.target;
+                format!("SHORT by {}", rounded(by.abs()))
+            }
+        }
+    }
+}
+
+/// Every target.
+pub fn judge(report: &Report) -> Vec<Judgement> {
+    let ratio = |scenario: &str, clients: Option<usize>, numerator: &str, denominator: &str| {
+        let section = report.section(scenario, clients)?;
+        Some(section.ratio(numerator, denominator)?.median)
+    };
+    let hot = |clients, denominator| ratio("hot", Some(clients), "holdfast", denominator);
+    let p99 = || {
+        let row = report.section("hot", Some(256))?.row("holdfast")?;
+        Some(row.median(|figures| figures.outcome.p99_ms))
+    };
+    let figure = |name: &str| {
+        let found = report.figures.iter().find(|figure| figure.name == name)?;
+        Some(found.value)
+    };
+    // A shorter log than the target's shows in the name.
+    let mut names = report.figures.iter().map(|figure| figure.name.as_str());
+    let restart = names.find(|name| name.starts_with(FIRST_ANSWER));
+    let restart = restart.unwrap_or(FIRST_ANSWER);
+    let labels = |scenario: &str| -> Vec<String> {
+        let section = report.section(scenario, None);
+        let rows = section.iter().flat_map(|section| &section.rows);
+        rows.map(|row| row.label.clone()).collect()
+    };
+    let long_log = labels("long-log")
+        .into_iter()
+        .find(|label| label != empty_log_label());
+    let long_log_name = long_log
+        .clone()
+        .unwrap_or_else(|| long_log_label(10_000_000));
+    let more = |name: &str, target, stretch, measured| Judgement {
+        name: name.to_owned(),
+        better: Better::More,
+        target,
+        stretch,
+        measured,
+    };
+    let less = |name: &str, target, stretch, measured| Judgement {
+        better: Better::Less,
+        ..more(name, target, stretch, measured)
+    };
+    vec![
+        more("holds ÷ no-op, 256 clients", 0.60, 0.80, hot(256, "no-op")),
+        less("p99 of holds in ms, 256 clients", 15.0, 8.0, p99()),
+        more("holds ÷ no-op, 64 clients", 0.45, 0.55, hot(64, "no-op")),
+        more("holds ÷ FOR UPDATE", 25.0, 40.0, hot(256, "for-update")),
+        more(
+            "holds ÷ conditional UPDATE",
+            15.0,
+            25.0,
+            hot(256, "conditional-update"),
+        ),
+        more("holds ÷ stock cqrs-es", 300.0, 600.0, hot(256, "cqrs-es")),
+        more("holds ÷ Redis always", 1.0, 1.3, hot(256, "redis-always")),
+        more(
+            "sold-out refusals ÷ no-op",
+            0.85,
+            0.95,
+            ratio("sold-out", None, "holdfast", "no-op"),
+        ),
+        more(
+            "reads ÷ no-op GET",
+            0.90,
+            0.98,
+            ratio("read", None, "holdfast", "no-op"),
+        ),
+        more(
+            &format!("{long_log_name} ÷ empty log"),
+            0.90,
+            0.98,
+            long_log.and_then(|label| ratio("long-log", None, &label, empty_log_label())),
+        ),
+        more(
+            "200 watchers ÷ alone",
+            0.85,
+            0.95,
+            ratio("watchers", None, &watched_label(200), "holdfast"),
+        ),
+        more(
+            "100 drops ÷ one drop",
+            0.90,
+            1.0,
+            ratio("drops", None, &hundred_drops_label(), "holdfast"),
+        ),
+        less(&format!("{restart}, s"), 2.0, 0.5, figure(restart)),
+        less(
+            "memory per live hold, B",
+            400.0,
+            200.0,
+            figure("memory per live hold"),
+        ),
+        less(
+            "release lateness p99, ms",
+            50.0,
+            10.0,
+            figure("release lateness p99"),
+        ),
+        less(
+            "projection lag p99, ms",
+            100.0,
+            100.0,
+            figure("projection lag p99"),
+        ),
+        less(
+            "projection lag growth, ms",
+            100.0,
+            100.0,
+            figure("projection lag, last third less first"),
+        ),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contenders::Contender;
+    use crate::report::tests::report;
+
+    fn verdict(rate: f64, name: &str) -> String {
+        let report = report(
+            256,
+            &[(Contender::NoOp, 100.0), (Contender::Holdfast, rate)],
+        );
+        let judgements = judge(&report);
+        judgements
+            .iter()
+            .find(|judgement| judgement.name == name)
+            .unwrap()
+            .verdict()
+    }
+
+    #[test]
+    fn a_target_is_met_exceeded_or_missed_by_how_much() {
+        let name = "holds ÷ no-op, 256 clients";
+        assert_eq!(verdict(85.0, name), "met, stretch too");
+        assert_eq!(verdict(60.0, name), "met");
+        assert_eq!(verdict(40.0, name), "SHORT by 0.20");
+        assert_eq!(verdict(40.0, "holds ÷ no-op, 64 clients"), "–");
+        assert_eq!(verdict(40.0, "p99 of holds in ms, 256 clients"), "met");
+    }
+}

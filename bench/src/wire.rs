@@ -1,0 +1,211 @@
+//! HTTP/1.1 as far as a benchmark needs it: write a request, read an answer whole.
+//!
+//! Limit: answers must tell their length (`content-length`, or none at all); chunked bodies are refused, so live streams
+//! are read elsewhere ([`crate::watchers`]).
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::error::{BenchError, Doing, within};
+
+/// How long a single call may take: a server that starts on a long log answers late.
+const PATIENCE: Duration = Duration::from_secs(60);
+const MOST_HEADERS: usize = 32;
+
+/// Where an answer ends, and what it says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// The status code.
+    pub status: u16,
+    /// Bytes before the body.
+    pub length: usize,
+    /// Bytes of the body.
+    pub body: usize,
+}
+
+/// Reads the head of an answer; none while it is not there yet.
+///
+/// # Errors
+/// What is no HTTP, or does not tell its length.
+pub fn head(bytes: &[u8]) -> std::io::Result<Option<Head>> {
+    let invalid = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
+    let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
+    let mut response = httparse::Response::new(&mut headers);
+    let parsed = response
+        .parse(bytes)
+        .map_err(|error| invalid(&error.to_string()))?;
+    let httparse::Status::Complete(length) = parsed else {
+        return Ok(None);
+    };
+    let mut body = 0;
+    for header in response.headers.iter() {
+        if header.name.eq_ignore_ascii_case("content-length") {
+            let text = std::str::from_utf8(header.value).unwrap_or_default();
+            body = text
+                .trim()
+                .parse()
+                .map_err(|_| invalid("no usable content-length"))?;
+        } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
+            return Err(invalid("a body without a length"));
+        }
+    }
+    Ok(Some(Head {
+        status: response.code.unwrap_or_default(),
+        length,
+        body,
+    }))
+}
+
+/// Reads one answer from `stream` into `buffer`, which grows as needed.
+///
+/// # Errors
+/// [`std::io::Error`] when the connection ends or speaks something else.
+pub async fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<Head> {
+    let mut filled = 0;
+    let mut known = None;
+    loop {
+        if filled == buffer.len() {
+            buffer.resize(buffer.len().max(2_048) * 2, 0);
+        }
+        let read = stream.read(&mut buffer[filled..]).await?;
+        if read == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        filled += read;
+        if known.is_none() {
+            known = head(&buffer[..filled])?;
+        }
+        if let Some(head) = known.filter(|head| filled >= head.length + head.body) {
+            return Ok(head);
+        }
+    }
+}
+
+/// A whole answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body, if the status is `expected`.
+    ///
+    /// # Errors
+    /// [`BenchError`] with the body, for the reader to judge.
+    pub fn read<T: DeserializeOwned>(&self, expected: u16) -> Result<T, BenchError> {
+        if self.status != expected {
+            let said = String::from_utf8_lossy(&self.body);
+            let status = self.status;
+            return Err(BenchError::Unexpected(format!(
+                "expected {expected}, was answered {status}: {said}"
+            )));
+        }
+        serde_json::from_slice(&self.body).doing("read an answer's body")
+    }
+}
+
+/// A request on a connection of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Call<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The path.
+    pub path: &'a str,
+    /// The idempotency key.
+    pub key: Option<&'a str>,
+}
+
+/// Sends `call` with `body` to `address` and reads the answer.
+///
+/// # Errors
+/// [`BenchError`].
+pub async fn send(
+    address: SocketAddr,
+    call: Call<'_>,
+    body: Option<&impl Serialize>,
+) -> Result<Answer, BenchError> {
+    let body = body
+        .map(serde_json::to_vec)
+        .transpose()
+        .doing("write a request's body")?
+        .unwrap_or_default();
+    let request = request(address, call, &body);
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(&request).await?;
+        let mut buffer = Vec::new();
+        let head = read_answer(&mut stream, &mut buffer).await?;
+        let body = buffer[head.length..head.length + head.body].to_vec();
+        Ok::<_, std::io::Error>(Answer {
+            status: head.status,
+            body,
+        })
+    };
+    let what = format!("{} {}", call.method, call.path);
+    within(&what, PATIENCE, async {
+        exchange.await.doing(format!("send {what} to {address}"))
+    })
+    .await
+}
+
+/// The admin key that every server of a run is started with.
+pub const ADMIN_KEY: &str = "bench-admin-key-of-no-value";
+
+/// The bytes of a request.
+pub fn request(address: SocketAddr, call: Call<'_>, body: &[u8]) -> Vec<u8> {
+    let Call { method, path, key } = call;
+    let mut text = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {ADMIN_KEY}\r\n"
+    );
+    if let Some(key) = key {
+        text += &format!("idempotency-key: {key}\r\n");
+    }
+    if !body.is_empty() {
+        text += &format!(
+            "content-type: application/json\r\ncontent-length: {}\r\n",
+            body.len()
+        );
+    }
+    text += "\r\n";
+    let mut bytes = text.into_bytes();
+    bytes.extend_from_slice(body);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_read_when_it_is_whole() {
+        let bytes = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nx: y\r\n\r\n{}";
+        let expected = Head {
+            status: 201,
+            length: bytes.len() - 2,
+            body: 2,
+        };
+        assert_eq!(head(bytes).unwrap(), Some(expected));
+        assert_eq!(head(&bytes[..20]).unwrap(), None);
+    }
+
+    #[test]
+    fn what_tells_no_length_is_refused() {
+        assert!(head(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_err());
+        assert!(head(b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n").is_err());
+        assert!(head(b"SSH-2.0-OpenSSH\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn an_answer_without_a_body_ends_with_its_head() {
+        let head = head(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap().unwrap();
+        assert_eq!((head.status, head.body), (204, 0));
+    }
+}
