@@ -453,6 +453,40 @@ async fn a_lost_append_that_somebody_overtook_is_decided_again() {
 // Bounds and outages.
 
 #[tokio::test(start_paused = true)]
+async fn behind_a_log_that_says_nothing_for_long_nobody_waits_for_a_second_attempt() {
+    let shop = Shop::open(5, 60).await;
+    shop.log.set_faults(Faults {
+        latency: Duration::from_secs(3),
+        lost_appends: 1_000,
+        ..Faults::default()
+    });
+    let in_flight = shop.node.begin(shop.hold("flying", 1)).await;
+    let behind = shop.node.begin(shop.hold("behind", 1)).await;
+    let refused = behind.await.unwrap().unwrap_err();
+    assert_eq!(
+        refused,
+        CommandError::Unavailable,
+        "at once, and nothing recorded"
+    );
+    assert_eq!(
+        shop.node.ask(shop.hold("later", 1)).await.unwrap_err(),
+        CommandError::Unavailable
+    );
+    shop.log.set_faults(Faults::default());
+    assert!(matches!(
+        in_flight.await.unwrap(),
+        Ok(_) | Err(CommandError::Undecided)
+    ));
+    pass(30_000).await;
+    assert_eq!(
+        shop.kinds(),
+        ["DropScheduled", "HoldPlaced"],
+        "what was in flight, once"
+    );
+    shop.node.ask(shop.hold("later", 1)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_queue_refuses_at_once_and_records_nothing_of_it() {
     let log = MemoryLog::default();
     let clock = VirtualClock::starting_at(new_year());

@@ -72,6 +72,8 @@ pub struct Engine<L, C, I, O> {
     turns: u32,
     /// The latest time that anything was decided at.
     latest: Timestamp,
+    /// When the last batch was sent.
+    sent_at: Instant,
     /// When the log is looked at next, should nothing be appended before.
     next_look: Instant,
 }
@@ -116,6 +118,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             in_flight: None,
             turns: 0,
             latest: Timestamp::default(),
+            sent_at: Instant::now(),
             next_look: Instant::now(),
         }
     }
@@ -270,6 +273,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
         let draft = std::mem::take(&mut self.draft);
         let batch = draft.seal(self.head);
+        self.sent_at = Instant::now();
         let (log, sent) = (self.log.clone(), batch.clone());
         let outcome = tokio::spawn(async move { log.append(&sent).await });
         self.in_flight = Some(InFlight {
@@ -359,6 +363,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             return Ok(());
         }
         let batch = draft.seal(head);
+        self.sent_at = Instant::now();
         let outcome = turn.append(&batch).await;
         self.settle(draft, batch, outcome).await
     }

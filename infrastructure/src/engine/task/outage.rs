@@ -17,6 +17,8 @@ use crate::log::{Batch, EventLog, append_surely};
 
 /// An unknown outcome is asked for this often before what waits behind it is refused.
 const PATIENT_ATTEMPTS: u32 = 2;
+/// A log that took this long to say nothing is not asked in anybody's time: what waits is refused before the next attempt.
+const SILENCE: Duration = Duration::from_secs(1);
 /// Once asked to stop, an unknown outcome is asked for up to this often, which takes about a third of a second.
 const LAST_ATTEMPTS: u32 = 6;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -34,6 +36,9 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             error = &*cause as &dyn std::error::Error,
             "the outcome of an append is unknown; asking again"
         );
+        if self.sent_at.elapsed() >= SILENCE {
+            self.refuse_waiting(&cause.to_string());
+        }
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
             match append_surely(&self.log, &batch).await {
