@@ -28,22 +28,6 @@ CREATE TABLE live_stock (
     CONSTRAINT units_are_conserved CHECK (available + held + sold = total)
 );
 
-CREATE TABLE holds (
-    hold_id     uuid        PRIMARY KEY,
-    drop_id     uuid        NOT NULL,
-    buyer       uuid        NOT NULL,
-    quantity    integer     NOT NULL CHECK (quantity > 0),
-    status      text        NOT NULL CHECK (status IN ('held', 'purchased', 'expired', 'released')),
-    placed_at   timestamptz NOT NULL,
-    expires_at  timestamptz NOT NULL,
-    resolved_at timestamptz,
-    purchase_id uuid,
-    total       json,
-    position    bigint      NOT NULL,
-    CONSTRAINT resolved_once CHECK ((status = 'held') = (resolved_at IS NULL)),
-    CONSTRAINT sold_in_time CHECK (status <> 'purchased' OR resolved_at < expires_at)
-);
-
 CREATE TABLE top_purchasers (
     drop_id           uuid        NOT NULL,
     buyer             uuid        NOT NULL,

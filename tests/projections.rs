@@ -7,7 +7,6 @@ use harness::{App, Event, at_once, eventually, number, text};
 use infrastructure::codec::{RecordedEvent, decode};
 use infrastructure::log::{Hash, StoredEvent};
 use projections::fold::Rows;
-use projections::holds::Holds;
 use projections::live_stock::LiveStock;
 use projections::sales_timeline::SalesTimeline;
 use projections::table::{Table, load_all};
@@ -52,7 +51,7 @@ async fn assert_folded<F: Table + Clone + PartialEq>(pool: &PgPool, log: &[Recor
 async fn assert_all_folded(app: &App) {
     eventually("every checkpoint is at the head", || async {
         let behind: i64 = sqlx::query_scalar(
-            "SELECT 4 - count(*) FROM projection_checkpoints, log_head WHERE projection_checkpoints.position = log_head.position",
+            "SELECT 3 - count(*) FROM projection_checkpoints, log_head WHERE projection_checkpoints.position = log_head.position",
         )
         .fetch_one(app.pool())
         .await
@@ -62,7 +61,6 @@ async fn assert_all_folded(app: &App) {
     .await;
     let log: Vec<RecordedEvent> = app.log().await.iter().map(recorded).collect();
     assert_folded::<LiveStock>(app.pool(), &log).await;
-    assert_folded::<Holds>(app.pool(), &log).await;
     assert_folded::<TopPurchasers>(app.pool(), &log).await;
     assert_folded::<SalesTimeline>(app.pool(), &log).await;
 }
@@ -110,7 +108,7 @@ async fn the_tables_are_a_fresh_fold_of_the_log() {
     assert_all_folded(&app).await;
 
     let ready = app.get("/health/ready").await.ok(200);
-    for name in ["live_stock", "holds", "top_purchasers", "sales_timeline"] {
+    for name in ["live_stock", "top_purchasers", "sales_timeline"] {
         eventually("the server knows so too", || async {
             let ready = app.get("/health/ready").await.ok(200);
             (ready["projections"][name]["lag"] == 0).then_some(())

@@ -121,6 +121,15 @@ fn has_json_type(headers: &HeaderMap) -> bool {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let is_array = bytes.trim_ascii_start().starts_with(b"[");
+    match serde_json::from_slice(bytes) {
+        Ok(value) if !is_array => Ok(value),
+        Ok(_) | Err(_) => parse_and_explain(bytes),
+    }
+}
+
+/// The same, slower, for a body that is wrong: where, and why.
+fn parse_and_explain<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         // A value may be found wrong before the text is found broken further on: broken goes first.

@@ -4,9 +4,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use domain::DropEvent;
 use domain::values::{BuyerId, DisplayName, HoldId, PaymentReference, Quantity};
-use infrastructure::engine::Request;
+use infrastructure::engine::{Answer, Request};
 use infrastructure::log::EventLog;
+use projections::buyers::BuyerRow;
+use projections::holds::HoldRow;
 use projections::views::HoldView;
 use serde::Deserialize;
 
@@ -43,16 +46,38 @@ pub(crate) async fn place(
     let request = Request::PlaceHold {
         drop_id,
         key,
-        buyer_id: new.buyer_id,
-        display_name: new.display_name,
+        buyer_id: new.buyer_id.clone(),
+        display_name: new.display_name.clone(),
         quantity,
     };
     let answer = app.engine.submit(request).await?;
-    let hold = find(&app, hold_of(answer.subject)?)?;
+    let hold = match introduction(&answer, new) {
+        Some(hold) => hold,
+        None => find(&app, hold_of(answer.subject)?)?,
+    };
     let location = format!("/v1/holds/{}", hold.hold_id);
     let mut response = (StatusCode::CREATED, Json(HoldBody::new(hold, app.now()))).into_response();
     insert(&mut response, header::LOCATION, &location);
     Ok(replayed(response, &answer))
+}
+
+/// The hold as it was just placed, without a look at the views. Only where its event introduces the buyer: otherwise the
+/// drop knows them by an earlier spelling.
+fn introduction(answer: &Answer, new: NewHold) -> Option<HoldView> {
+    let placed = answer.events().first()?;
+    let DropEvent::HoldPlaced(event) = &placed.event else {
+        return None;
+    };
+    event.commitment?;
+    Some(HoldView {
+        hold_id: event.hold_id,
+        row: HoldRow::placed(placed.drop_id, event),
+        position: placed.position,
+        buyer: Some(BuyerRow {
+            buyer_id: new.buyer_id,
+            display_name: new.display_name,
+        }),
+    })
 }
 
 /// `GET /v1/holds/{id}`

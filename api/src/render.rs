@@ -204,12 +204,12 @@ impl PurchaseBody {
     #[must_use]
     pub fn new(hold: HoldView) -> Option<Self> {
         Some(Self {
-            id: hold.row.purchase_id?,
+            id: hold.row.purchase.as_ref()?.id,
             hold_id: hold.hold_id,
             drop_id: hold.row.drop_id,
             buyer_id: hold.buyer.map(|buyer| buyer.buyer_id),
             quantity: hold.row.quantity,
-            total: hold.row.total?,
+            total: hold.row.purchase.as_ref()?.total,
             purchased_at: hold.row.resolved_at?,
             position: hold.position,
         })

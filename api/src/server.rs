@@ -13,7 +13,6 @@ use infrastructure::error::LogError;
 use infrastructure::feed::Feed;
 use infrastructure::log::postgres::PostgresLog;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use projections::holds::Holds;
 use projections::live_stock::LiveStock;
 use projections::runner::{Progress, Runner};
 use projections::sales_timeline::SalesTimeline;
@@ -261,7 +260,6 @@ fn run_projections(
 ) -> Watched {
     vec![
         run_projection::<LiveStock>(runner, followers, stop),
-        run_projection::<Holds>(runner, followers, stop),
         run_projection::<TopPurchasers>(runner, followers, stop),
         run_projection::<SalesTimeline>(runner, followers, stop),
     ]

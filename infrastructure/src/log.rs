@@ -60,6 +60,18 @@ pub struct StoredEvent {
     pub private: Option<String>,
 }
 
+impl Head {
+    /// Gives `event` the place right after this head, holds its `recorded_at` to never running backwards, and chains it;
+    /// returns the head that it makes.
+    #[must_use]
+    pub fn place(self, event: &mut StoredEvent) -> Self {
+        event.position = self.position.next();
+        event.recorded_at = event.recorded_at.max(self.recorded_at);
+        event.hash = chain::link(&self.hash, event);
+        event.head()
+    }
+}
+
 /// Events to append together, with places and hashes that follow on from an expected head.
 #[derive(Debug, Clone)]
 pub struct Batch {
@@ -75,10 +87,7 @@ impl Batch {
     pub fn seal(expected: Head, mut events: Vec<StoredEvent>) -> Self {
         let mut last = expected;
         for event in &mut events {
-            event.position = last.position.next();
-            event.recorded_at = event.recorded_at.max(last.recorded_at);
-            event.hash = chain::link(&last.hash, event);
-            last = event.head();
+            last = last.place(event);
         }
         Self { expected, events }
     }

@@ -797,7 +797,10 @@ fn placed(log: &MemoryLog) -> Vec<(Pseudonym, Introduction)> {
         assert_eq!(event.commitment, private.as_ref().map(Private::commitment));
         let introduction = private.map(|private| {
             let id = private.buyer_id.unwrap().as_str().to_owned();
-            (id, private.display_name.map(String::from))
+            (
+                id,
+                private.display_name.map(|name| name.as_str().to_owned()),
+            )
         });
         found.push((event.buyer, introduction));
     }

@@ -43,7 +43,7 @@ impl Fold for Buyers {
         }
     }
 
-    fn apply(_: Option<BuyerRow>, fact: Fact<'_>) -> Result<BuyerRow, CannotApply> {
+    fn start(fact: Fact<'_>) -> Result<BuyerRow, CannotApply> {
         let private = fact
             .private
             .ok_or(CannotApply("the event introduces nobody"))?;
@@ -55,5 +55,10 @@ impl Fold for Buyers {
             buyer_id,
             display_name: private.display_name.clone(),
         })
+    }
+
+    fn change(row: &mut BuyerRow, fact: Fact<'_>) -> Result<(), CannotApply> {
+        *row = Self::start(fact)?;
+        Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! `cqrs-es` replay. Limit: a fold sees one row at a time; what needs more is a query over rows, not a fold.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::Debug;
 use std::hash::Hash;
 
@@ -48,11 +49,17 @@ pub trait Fold: Debug + Default + Send + Sync + 'static {
     /// The row that this event changes; none when it changes nothing.
     fn key(fact: Fact<'_>) -> Option<Self::Key>;
 
-    /// The row after the event.
+    /// The row that begins with this event.
     ///
     /// # Errors
-    /// [`CannotApply`] when history cannot contain this event at this row.
-    fn apply(row: Option<Self::Row>, fact: Fact<'_>) -> Result<Self::Row, CannotApply>;
+    /// [`CannotApply`] when history cannot contain this event where there is no row.
+    fn start(fact: Fact<'_>) -> Result<Self::Row, CannotApply>;
+
+    /// Changes a row by a later event.
+    ///
+    /// # Errors
+    /// [`CannotApply`] when history cannot contain this event at this row, which has not changed then.
+    fn change(row: &mut Self::Row, fact: Fact<'_>) -> Result<(), CannotApply>;
 }
 
 /// A row at its key, and the position of the last event that changed it.
@@ -119,10 +126,18 @@ impl<F: Fold + Clone> Rows<F> {
         let Some(key) = F::key(fact) else {
             return Ok(None);
         };
-        let before = self.0.get(&key).map(|placed| placed.row.clone());
-        let row = F::apply(before, fact)?;
-        self.0.insert(key, Placed { key, row, position });
-        Ok(self.0.get(&key))
+        match self.0.entry(key) {
+            Entry::Vacant(place) => {
+                let row = F::start(fact)?;
+                Ok(Some(place.insert(Placed { key, row, position })))
+            }
+            Entry::Occupied(place) => {
+                let placed = place.into_mut();
+                F::change(&mut placed.row, fact)?;
+                placed.position = position;
+                Ok(Some(placed))
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`views`] for what the API answers from.
 
 pub mod buyers;
+pub mod dense_rows;
 pub mod error;
 pub mod fold;
 pub mod holds;

@@ -53,24 +53,40 @@ impl Fold for LiveStock {
         })
     }
 
-    fn apply(row: Option<LiveStockRow>, fact: Fact<'_>) -> Result<LiveStockRow, CannotApply> {
-        if let DropEvent::DropScheduled(event) = fact.event {
-            return match row {
-                Some(_) => Err(CannotApply("the drop was scheduled already")),
-                None => Ok(LiveStockRow {
-                    terms: Arc::new(event.terms.clone()),
-                    terms_version: 1,
-                    scheduled_at: event.scheduled_at,
-                    cancelled_at: None,
-                    stock: Stock::new(event.total_stock.get()),
-                    expired: 0,
-                    released: 0,
-                }),
-            };
+    fn start(fact: Fact<'_>) -> Result<LiveStockRow, CannotApply> {
+        let DropEvent::DropScheduled(event) = fact.event else {
+            return Err(CannotApply("the drop was never scheduled"));
+        };
+        Ok(LiveStockRow {
+            terms: Arc::new(event.terms.clone()),
+            terms_version: 1,
+            scheduled_at: event.scheduled_at,
+            cancelled_at: None,
+            stock: Stock::new(event.total_stock.get()),
+            expired: 0,
+            released: 0,
+        })
+    }
+
+    fn change(row: &mut LiveStockRow, fact: Fact<'_>) -> Result<(), CannotApply> {
+        row.stock = moved(row.stock, fact.event)?;
+        match fact.event {
+            DropEvent::DropRescheduled(event) => {
+                row.terms = Arc::new(event.terms.clone());
+                row.terms_version += 1;
+            }
+            DropEvent::DropCancelled(event) => {
+                row.cancelled_at = Some(event.cancelled_at);
+                row.terms_version += 1;
+            }
+            DropEvent::HoldExpired(event) => row.expired += u64::from(event.quantity.get()),
+            DropEvent::HoldReleased(event) => row.released += u64::from(event.quantity.get()),
+            DropEvent::DropScheduled(_)
+            | DropEvent::HoldPlaced(_)
+            | DropEvent::PurchaseConfirmed(_)
+            | DropEvent::StockAdjusted(_) => {}
         }
-        let mut row = row.ok_or(CannotApply("the drop was never scheduled"))?;
-        change(&mut row, fact.event)?;
-        Ok(row)
+        Ok(())
     }
 }
 
@@ -95,19 +111,13 @@ impl Table for LiveStock {
     }
 }
 
-/// Units are moved with arithmetic of its own, not [`Stock`]'s: a second opinion on the same claim.
-fn change(row: &mut LiveStockRow, event: &DropEvent) -> Result<(), CannotApply> {
-    let stock = &mut row.stock;
+/// Where the units are after `event`. With arithmetic of its own, not [`Stock`]'s: a second opinion on the same claim.
+fn moved(mut stock: Stock, event: &DropEvent) -> Result<Stock, CannotApply> {
     match event {
-        DropEvent::DropScheduled(_) => {}
-        DropEvent::DropRescheduled(event) => {
-            row.terms = Arc::new(event.terms.clone());
-            row.terms_version += 1;
+        DropEvent::DropScheduled(_) => {
+            return Err(CannotApply("the drop was scheduled already"));
         }
-        DropEvent::DropCancelled(event) => {
-            row.cancelled_at = Some(event.cancelled_at);
-            row.terms_version += 1;
-        }
+        DropEvent::DropRescheduled(_) | DropEvent::DropCancelled(_) => {}
         DropEvent::HoldPlaced(event) => {
             let quantity = event.quantity.get();
             stock.available = less(stock.available, quantity, "more units held than available")?;
@@ -117,13 +127,11 @@ fn change(row: &mut LiveStockRow, event: &DropEvent) -> Result<(), CannotApply> 
             let quantity = event.quantity.get();
             stock.held = less(stock.held, quantity, "more units expired than held")?;
             stock.available += quantity;
-            row.expired += u64::from(quantity);
         }
         DropEvent::HoldReleased(event) => {
             let quantity = event.quantity.get();
             stock.held = less(stock.held, quantity, "more units released than held")?;
             stock.available += quantity;
-            row.released += u64::from(quantity);
         }
         DropEvent::PurchaseConfirmed(event) => {
             let quantity = event.quantity.get();
@@ -142,7 +150,7 @@ fn change(row: &mut LiveStockRow, event: &DropEvent) -> Result<(), CannotApply> 
                 .ok_or(too_few)?;
         }
     }
-    Ok(())
+    Ok(stock)
 }
 
 fn less(units: u32, quantity: u32, otherwise: &'static str) -> Result<u32, CannotApply> {

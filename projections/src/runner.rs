@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::error::ProjectionError;
-use crate::fold::{Fold, Placed};
-use crate::table::{self, ByKey, Table};
+use crate::fold::{Fold, Rows};
+use crate::table::{self, Table};
 
 /// Events folded in one transaction, about.
 const STEP_EVENTS: usize = 5_000;
@@ -56,9 +56,9 @@ enum Step {
 
 /// The rows that the last step wrote, which the next one is likely to change again.
 #[derive(Debug, Default)]
-struct LastStep<F: Fold> {
+struct LastStep<F: Fold + Clone> {
     checkpoint: Position,
-    rows: ByKey<F>,
+    rows: Rows<F>,
 }
 
 /// When to take the next step.
@@ -177,6 +177,7 @@ impl<L: EventLog> Runner<L> {
         }
         let Folded { rows, started } = fold::<F>(&mut transaction, &batches, &last.rows).await?;
         let (new, changed): (Vec<_>, Vec<_>) = rows
+            .0
             .values()
             .partition(|placed| started.contains(&placed.key));
         let refused = |error| unwritable::<F>(checkpoint, error);
@@ -260,8 +261,8 @@ fn unwritable<F: Table>(checkpoint: Position, error: sqlx::Error) -> ProjectionE
 }
 
 /// What a step comes to: rows as they are afterwards, and which of them it started.
-struct Folded<F: Fold> {
-    rows: ByKey<F>,
+struct Folded<F: Fold + Clone> {
+    rows: Rows<F>,
     started: BTreeSet<F::Key>,
 }
 
@@ -269,10 +270,10 @@ struct Folded<F: Fold> {
 async fn fold<F: Table + Clone>(
     connection: &mut PgConnection,
     batches: &[Arc<Committed>],
-    known: &ByKey<F>,
+    known: &Rows<F>,
 ) -> Result<Folded<F>, ProjectionError> {
     let events = || batches.iter().flat_map(|batch| &batch.events);
-    let mut rows = ByKey::<F>::new();
+    let mut rows = Rows::<F>::default();
     let (mut met, mut missing, mut started) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for event in events() {
         let Some(key) = F::key(event.into()) else {
@@ -286,7 +287,7 @@ async fn fold<F: Table + Clone>(
             continue;
         }
         match known.get(&key) {
-            Some(placed) => drop(rows.insert(key, placed.clone())),
+            Some(placed) => drop(rows.0.insert(key, placed.clone())),
             None => drop(missing.insert(key)),
         }
     }
@@ -296,30 +297,19 @@ async fn fold<F: Table + Clone>(
             name: F::NAME,
             source,
         };
-        rows.extend(
+        rows.0.extend(
             table::load::<F>(connection, &missing)
                 .await
                 .map_err(tables)?,
         );
     }
     for event in events() {
-        let Some(key) = F::key(event.into()) else {
-            continue;
-        };
-        let before = rows.remove(&key).map(|placed| placed.row);
-        let row = F::apply(before, event.into()).map_err(|reason| ProjectionError::Stopped {
-            name: F::NAME,
-            position: event.position,
-            reason: reason.to_string(),
-        })?;
-        rows.insert(
-            key,
-            Placed {
-                key,
-                row,
+        rows.apply(event.position, event.into())
+            .map_err(|reason| ProjectionError::Stopped {
+                name: F::NAME,
                 position: event.position,
-            },
-        );
+                reason: reason.to_string(),
+            })?;
     }
     Ok(Folded { rows, started })
 }

@@ -55,8 +55,13 @@ impl Fold for SalesTimeline {
         })
     }
 
-    fn apply(row: Option<Moved>, fact: Fact<'_>) -> Result<Moved, CannotApply> {
-        let mut moved = row.unwrap_or_default();
+    fn start(fact: Fact<'_>) -> Result<Moved, CannotApply> {
+        let mut moved = Moved::default();
+        Self::change(&mut moved, fact)?;
+        Ok(moved)
+    }
+
+    fn change(moved: &mut Moved, fact: Fact<'_>) -> Result<(), CannotApply> {
         match fact.event {
             DropEvent::HoldPlaced(event) => moved.held += u64::from(event.quantity.get()),
             DropEvent::HoldExpired(event) => moved.expired += u64::from(event.quantity.get()),
@@ -67,7 +72,7 @@ impl Fold for SalesTimeline {
             | DropEvent::DropCancelled(_)
             | DropEvent::StockAdjusted(_) => {}
         }
-        Ok(moved)
+        Ok(())
     }
 }
 

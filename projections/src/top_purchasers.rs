@@ -1,6 +1,7 @@
 //! Who bought how much of a drop.
 
 use domain::DropEvent;
+use domain::event::PurchaseConfirmed;
 use domain::values::{DropId, Pseudonym, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -50,15 +51,32 @@ impl Fold for TopPurchasers {
         }
     }
 
-    fn apply(row: Option<PurchaserRow>, fact: Fact<'_>) -> Result<PurchaserRow, CannotApply> {
-        let DropEvent::PurchaseConfirmed(event) = fact.event else {
-            return Err(CannotApply("the event is no purchase"));
-        };
-        let bought = row.map_or(0, |row| row.quantity);
+    fn start(fact: Fact<'_>) -> Result<PurchaserRow, CannotApply> {
+        let purchase = purchase(fact)?;
         Ok(PurchaserRow {
-            quantity: bought + u64::from(event.quantity.get()),
-            last_purchased_at: event.purchased_at,
+            quantity: u64::from(purchase.quantity.get()),
+            last_purchased_at: purchase.purchased_at,
         })
+    }
+
+    fn change(row: &mut PurchaserRow, fact: Fact<'_>) -> Result<(), CannotApply> {
+        let purchase = purchase(fact)?;
+        row.quantity += u64::from(purchase.quantity.get());
+        row.last_purchased_at = purchase.purchased_at;
+        Ok(())
+    }
+}
+
+fn purchase(fact: Fact<'_>) -> Result<&PurchaseConfirmed, CannotApply> {
+    match fact.event {
+        DropEvent::PurchaseConfirmed(event) => Ok(event),
+        DropEvent::DropScheduled(_)
+        | DropEvent::DropRescheduled(_)
+        | DropEvent::DropCancelled(_)
+        | DropEvent::HoldPlaced(_)
+        | DropEvent::HoldExpired(_)
+        | DropEvent::HoldReleased(_)
+        | DropEvent::StockAdjusted(_) => Err(CannotApply("the event is no purchase")),
     }
 }
 

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 use tracing::error;
 
 use crate::buyers::{BuyerRow, Buyers};
+use crate::dense_rows::DenseRows;
 use crate::error::CannotApply;
 use crate::fold::{Fold, Placed, Rows};
 use crate::holds::{HoldKey, HoldRow, Holds};
@@ -36,10 +37,10 @@ pub struct Views {
 #[derive(Debug, Default)]
 struct Hot {
     drops: Rows<LiveStock>,
-    holds: Rows<Holds>,
+    holds: DenseRows<Holds>,
     purchasers: Rows<TopPurchasers>,
     timeline: Rows<SalesTimeline>,
-    buyers: Rows<Buyers>,
+    buyers: DenseRows<Buyers>,
     rankings: HashMap<DropId, Ranking>,
     /// Few, and asked for by retries alone.
     adjustments: HashMap<AdjustmentId, AdjustmentView>,

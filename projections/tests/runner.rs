@@ -15,7 +15,6 @@ use infrastructure::log::postgres::{PostgresLog, connect};
 use infrastructure::log::{Batch, EventLog};
 use infrastructure::testing::fresh_database;
 use projections::fold::{Fold, Rows};
-use projections::holds::Holds;
 use projections::live_stock::LiveStock;
 use projections::runner::{Progress, Runner};
 use projections::sales_timeline::SalesTimeline;
@@ -124,16 +123,11 @@ async fn tables_equal_a_fresh_fold_of_the_log() {
         world.record(&sales(number)).await;
     }
     world.run_to_head::<LiveStock>().await;
-    world.run_to_head::<Holds>().await;
     world.run_to_head::<TopPurchasers>().await;
     world.run_to_head::<SalesTimeline>().await;
     assert_eq!(
         world.table::<LiveStock>().await,
         world.fresh_fold::<LiveStock>().await
-    );
-    assert_eq!(
-        world.table::<Holds>().await,
-        world.fresh_fold::<Holds>().await
     );
     assert_eq!(
         world.table::<TopPurchasers>().await,
@@ -175,10 +169,10 @@ async fn a_runner_without_the_feeds_memory_reads_the_log() {
     world.record(&[drop_opened(10)]).await;
     world.record(&sales(1)).await;
     world.feed = Feed::starting_at(world.log.head().await.unwrap());
-    world.run_to_head::<Holds>().await;
+    world.run_to_head::<SalesTimeline>().await;
     assert_eq!(
-        world.table::<Holds>().await,
-        world.fresh_fold::<Holds>().await
+        world.table::<SalesTimeline>().await,
+        world.fresh_fold::<SalesTimeline>().await
     );
 }
 
@@ -225,18 +219,21 @@ async fn an_event_that_cannot_be_applied_stops_its_projection_there_and_no_other
     .await
     .unwrap();
     assert_eq!(noted, (2, Some(reason.to_owned())));
-    world.run_to_head::<Holds>().await;
-    assert_eq!(world.table::<Holds>().await.len(), 2);
+    world.run_to_head::<SalesTimeline>().await;
+    assert_eq!(
+        world.table::<SalesTimeline>().await,
+        world.fresh_fold::<SalesTimeline>().await
+    );
 }
 
 #[tokio::test]
 async fn a_row_that_its_table_refuses_stops_its_projection_loudly() {
     let mut world = World::new().await;
     world.record(&[drop_opened(5), hold_placed("h1", 1)]).await;
-    world.run_to_head::<Holds>().await;
-    // The same hold once more, as a program without our aggregate might write it.
-    world.record(&[hold_placed("h1", 1)]).await;
-    let (mut progress, _stop) = world.run::<Holds>();
+    world.run_to_head::<LiveStock>().await;
+    // The same drop once more, as a program without our aggregate might write it.
+    world.record(&[drop_opened(5)]).await;
+    let (mut progress, _stop) = world.run::<LiveStock>();
     let stopped = progress
         .wait_for(|progress| progress.stopped.is_some())
         .await
@@ -244,7 +241,7 @@ async fn a_row_that_its_table_refuses_stops_its_projection_loudly() {
         .clone();
     let reason = stopped.stopped.unwrap();
     assert!(
-        reason.starts_with("projection holds stopped at position 3: the table refuses"),
+        reason.starts_with("projection live_stock stopped at position 3: the table refuses"),
         "{reason}"
     );
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use sha2::{Digest, Sha256};
 
 use super::InvalidValue;
@@ -42,11 +42,17 @@ impl KeyDigest {
 
 macro_rules! hex_bytes {
     ($name:ident, $length:literal) => {
+        impl $name {
+            /// Writes the digits to `text`.
+            fn digits<'a>(&self, text: &'a mut [u8; $length * 2]) -> Result<&'a str, fmt::Error> {
+                hex::encode_to_slice(self.0, text).map_err(|_| fmt::Error)?;
+                std::str::from_utf8(text).map_err(|_| fmt::Error)
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let mut text = [0u8; $length * 2];
-                hex::encode_to_slice(self.0, &mut text).map_err(|_| fmt::Error)?;
-                f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+                f.write_str(self.digits(&mut [0; $length * 2])?)
             }
         }
 
@@ -70,7 +76,8 @@ macro_rules! hex_bytes {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                let mut text = [0; $length * 2];
+                serializer.serialize_str(self.digits(&mut text).map_err(ser::Error::custom)?)
             }
         }
 

@@ -1,15 +1,19 @@
 //! Texts within bounds, trimmed.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{self, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::InvalidValue;
 
 macro_rules! bounded_text {
     ($(#[$doc:meta])* $name:ident, $min:literal ..= $max:literal, $rule:expr) => {
         $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(Box<str>);
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(transparent)]
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The longest text allowed, in characters.
@@ -30,19 +34,27 @@ macro_rules! bounded_text {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = InvalidValue;
-            fn try_from(text: String) -> Result<Self, InvalidValue> {
-                Self::new(&text)
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(text: $name) -> Self {
-                text.0.into()
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(TextVisitor(Self::new))
             }
         }
     };
+}
+
+/// Takes a text as it stands in the input, without a copy of its own.
+struct TextVisitor<T>(fn(&str) -> Result<T, InvalidValue>);
+
+impl<T> Visitor<'_> for TextVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        (self.0)(text).map_err(de::Error::custom)
+    }
 }
 
 fn one_line(text: &str) -> Result<(), InvalidValue> {
@@ -76,7 +88,7 @@ fn checked_text(
     min: usize,
     max: usize,
     rule: fn(&str) -> Result<(), InvalidValue>,
-) -> Result<Box<str>, InvalidValue> {
+) -> Result<Arc<str>, InvalidValue> {
     let text = text.trim();
     // Bytes are at least as many as characters, so the usual short text is not counted.
     let fits = text.len() <= max || text.chars().count() <= max;
@@ -119,9 +131,14 @@ bounded_text!(
 );
 
 impl BuyerId {
-    /// The form that buyers are compared by: lower case.
+    /// The form that buyers are compared by: lower case. The same text, not a copy, where it is so already.
     #[must_use]
-    pub fn comparable(&self) -> String {
-        self.0.to_lowercase()
+    pub fn comparable(&self) -> Arc<str> {
+        let is_plain = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
+        if self.0.bytes().all(is_plain) {
+            Arc::clone(&self.0)
+        } else {
+            self.0.to_lowercase().into()
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! What was decided but not sent to the log yet: requests with their outcomes, and the events that they became.
 //!
 //! Promise: a draft can be taken back whole, newest event first, and its requests decided again on another history with
-//! the same ids.
+//! the same ids. Its events are written and chained as they are decided, while the batch before is on its way: when that has
+//! landed, nothing is left to do but to send this one.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -83,7 +84,6 @@ struct Decided {
 struct Pending {
     drop_id: DropId,
     sequence: Sequence,
-    recorded_at: Timestamp,
     event: DropEvent,
     private: Option<Private>,
     undo: Undo,
@@ -92,11 +92,36 @@ struct Pending {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
+    /// The head that it was decided on.
+    base: Head,
     decided: Vec<Decided>,
     pending: Vec<Pending>,
+    /// What `pending` will be stored as, chained to `base`.
+    stored: Vec<StoredEvent>,
 }
 
 impl Draft {
+    /// An empty draft on top of this one, with room for as much.
+    pub(super) fn next(&self) -> Self {
+        Self {
+            base: self.head(),
+            decided: Vec::with_capacity(self.decided.len()),
+            pending: Vec::with_capacity(self.pending.len()),
+            stored: Vec::with_capacity(self.stored.len()),
+        }
+    }
+
+    /// Puts an empty draft on top of `base`.
+    pub(super) fn rebase(&mut self, base: Head) {
+        debug_assert!(self.is_empty(), "what was decided rests on its base");
+        self.base = base;
+    }
+
+    /// The head of the log once this draft has landed.
+    pub(super) fn head(&self) -> Head {
+        self.stored.last().map_or(self.base, StoredEvent::head)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.decided.is_empty() && self.pending.is_empty()
     }
@@ -170,10 +195,13 @@ impl Draft {
             let private = event.commitment().and_then(|_| private.take());
             let undo = state.apply(drop_id, &event, private.as_ref());
             let sequence = state.drop(drop_id).map(|drop| drop.aggregate.sequence());
+            let sequence = sequence.unwrap_or_default();
+            let mut stored = encode(drop_id, sequence, at, &event, private.as_ref());
+            let _head = self.head().place(&mut stored);
+            self.stored.push(stored);
             self.pending.push(Pending {
                 drop_id,
-                sequence: sequence.unwrap_or_default(),
-                recorded_at: at,
+                sequence,
                 event,
                 private,
                 undo,
@@ -181,12 +209,12 @@ impl Draft {
         }
     }
 
-    /// The batch that would append this draft at `expected`.
-    pub(super) fn seal(&self, expected: Head) -> Batch {
-        Batch::seal(
-            expected,
-            self.pending.iter().map(Pending::to_stored).collect(),
-        )
+    /// The batch that appends this draft where it was decided.
+    pub(super) fn take_batch(&mut self) -> Batch {
+        Batch {
+            expected: self.base,
+            events: std::mem::take(&mut self.stored),
+        }
     }
 
     /// Takes every event back out of `state` and returns the requests, to be decided again or refused.
@@ -232,16 +260,6 @@ impl Draft {
 }
 
 impl Pending {
-    fn to_stored(&self) -> StoredEvent {
-        encode(
-            self.drop_id,
-            self.sequence,
-            self.recorded_at,
-            &self.event,
-            self.private.as_ref(),
-        )
-    }
-
     fn into_recorded(self, (position, recorded_at): (Position, Timestamp)) -> RecordedEvent {
         RecordedEvent {
             position,

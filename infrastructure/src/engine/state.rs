@@ -4,6 +4,7 @@
 //! deadlines, which are hints (see [`super::deadlines`]).
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use domain::drop::{Hold, HoldStatus};
 use domain::private::Private;
@@ -36,7 +37,7 @@ pub(super) struct DropState {
     pub(super) id: DropId,
     pub(super) aggregate: DropAggregate,
     /// By [`domain::values::BuyerId::comparable`].
-    buyers: HashMap<Box<str>, KnownBuyer>,
+    buyers: HashMap<Arc<str>, KnownBuyer>,
 }
 
 impl DropState {
@@ -49,7 +50,7 @@ impl DropState {
 #[derive(Debug, Default)]
 pub(super) struct Undo {
     /// The introduced buyer's key, and who stood under it before.
-    introduced: Option<(Box<str>, Option<KnownBuyer>)>,
+    introduced: Option<(Arc<str>, Option<KnownBuyer>)>,
 }
 
 /// See the module.
@@ -216,17 +217,17 @@ fn introduce(
     drop: &mut DropState,
     pseudonym: Pseudonym,
     private: &Private,
-) -> Option<(Box<str>, Option<KnownBuyer>)> {
-    let comparable = private.buyer_id.as_ref()?.comparable().into_boxed_str();
+) -> Option<(Arc<str>, Option<KnownBuyer>)> {
+    let comparable = private.buyer_id.as_ref()?.comparable();
     let known = KnownBuyer {
         pseudonym,
         display_name: private.display_name.clone(),
     };
-    let before = drop.buyers.insert(comparable.clone(), known);
+    let before = drop.buyers.insert(Arc::clone(&comparable), known);
     Some((comparable, before))
 }
 
-fn put_back(drop: &mut DropState, comparable: Box<str>, before: Option<KnownBuyer>) {
+fn put_back(drop: &mut DropState, comparable: Arc<str>, before: Option<KnownBuyer>) {
     match before {
         Some(known) => drop.buyers.insert(comparable, known),
         None => drop.buyers.remove(&comparable),

@@ -82,7 +82,7 @@ pub struct Engine<L, C, I, O> {
 /// A refusal may rest on what another node has changed meanwhile, so it is confirmed before it is answered.
 struct InFlight {
     draft: Draft,
-    batch: Batch,
+    batch: Arc<Batch>,
     outcome: JoinHandle<Result<(), AppendError>>,
 }
 
@@ -151,7 +151,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             match self.wake().await {
                 Wake::Landed(outcome) => {
                     if let Some(InFlight { draft, batch, .. }) = self.in_flight.take() {
-                        self.settle(draft, batch, outcome).await?;
+                        self.settle(draft, &batch, outcome).await?;
                     }
                 }
                 Wake::Deadline => self.expire_due(),
@@ -224,6 +224,19 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
     }
 
+    /// The head of the log once everything that is on its way has landed: what the next decision rests on.
+    fn tip(&self) -> Head {
+        let in_flight = self.in_flight.as_ref();
+        in_flight.map_or(self.head, |in_flight| in_flight.batch.head())
+    }
+
+    /// An empty draft may have been begun before the head moved.
+    fn begin_draft(&mut self) {
+        if self.draft.is_empty() {
+            self.draft.rebase(self.tip());
+        }
+    }
+
     /// Decides what waits, after what is overdue, as far as the draft has room.
     fn decide_backlog(&mut self) {
         while self.has_room() {
@@ -246,6 +259,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
 
     /// Records every hold that is over by now, as far as the draft has room.
     fn expire_due(&mut self) {
+        self.begin_draft();
         let now = self.now();
         while self.has_room() {
             let Some((drop_id, hold_id)) = self.state.next_overdue(now) else {
@@ -264,24 +278,31 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         while self.turns > 0 && self.is_live() && self.has_work() {
             self.take_turn().await?;
         }
-        if !self.is_live() {
-            return Ok(());
+        self.dispatch();
+        Ok(())
+    }
+
+    /// Sends the draft if nothing else is on its way.
+    fn dispatch(&mut self) {
+        if self.in_flight.is_some() || !self.is_live() {
+            return;
         }
         self.decide_backlog();
         if self.draft.is_empty() {
-            return Ok(());
+            return;
         }
-        let draft = std::mem::take(&mut self.draft);
-        let batch = draft.seal(self.head);
+        let next = self.draft.next();
+        let mut draft = std::mem::replace(&mut self.draft, next);
+        let batch = Arc::new(draft.take_batch());
+        debug_assert_eq!(batch.expected, self.head, "a draft rests on the head");
         self.sent_at = Instant::now();
-        let (log, sent) = (self.log.clone(), batch.clone());
+        let (log, sent) = (self.log.clone(), Arc::clone(&batch));
         let outcome = tokio::spawn(async move { log.append(&sent).await });
         self.in_flight = Some(InFlight {
             draft,
             batch,
             outcome,
         });
-        Ok(())
     }
 
     /// Whether anything waits to be decided or sent, expiries that are due among it.
@@ -294,12 +315,12 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     async fn settle(
         &mut self,
         draft: Draft,
-        batch: Batch,
+        batch: &Batch,
         outcome: Result<(), AppendError>,
     ) -> Result<(), EngineError> {
         match outcome {
             Ok(()) => {
-                self.commit(draft, &batch);
+                self.commit(draft, batch);
                 Ok(())
             }
             Err(AppendError::Conflict) => {
@@ -311,17 +332,26 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
     }
 
-    /// The draft is in the log: followers first, so that whoever is answered finds their own write.
+    /// The draft is in the log. The next one goes on its way first, so that the log works while this one is answered;
+    /// unless turns are taken, for a turn ends only after its own answers.
     fn commit(&mut self, draft: Draft, batch: &Batch) {
+        self.head = batch.head();
+        self.know_head();
+        if self.turns == 0 {
+            self.dispatch();
+        }
+        self.publish(draft, batch);
+    }
+
+    /// Followers first, so that whoever is answered finds their own write.
+    fn publish(&mut self, draft: Draft, batch: &Batch) {
         let answers = if draft.has_events() {
             let (committed, answers) = draft.committed(batch);
-            self.head = committed.head;
             self.observer.committed(&committed);
             answers
         } else {
-            draft.confirmed(self.head)
+            draft.confirmed(batch.head())
         };
-        self.know_head();
         answers.give();
     }
 
@@ -356,16 +386,16 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
         self.be_live();
         self.decide_backlog();
-        let draft = std::mem::take(&mut self.draft);
+        let mut draft = std::mem::take(&mut self.draft);
         if !draft.has_events() {
             turn.pass().await;
             draft.confirmed(self.head).give();
             return Ok(());
         }
-        let batch = draft.seal(head);
+        let batch = draft.take_batch();
         self.sent_at = Instant::now();
         let outcome = turn.append(&batch).await;
-        self.settle(draft, batch, outcome).await
+        self.settle(draft, &batch, outcome).await
     }
 
     /// What was drafted before a turn is decided again in it, on what the log holds by then.

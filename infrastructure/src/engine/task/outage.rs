@@ -29,7 +29,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     pub(super) async fn find_out(
         &mut self,
         draft: Draft,
-        batch: Batch,
+        batch: &Batch,
         cause: Box<dyn std::error::Error + Send + Sync>,
     ) -> Result<(), EngineError> {
         warn!(
@@ -41,10 +41,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
-            match append_surely(&self.log, &batch).await {
+            match append_surely(&self.log, batch).await {
                 Ok(()) => {
                     self.be_live();
-                    self.commit(draft, &batch);
+                    self.commit(draft, batch);
                     return Ok(());
                 }
                 Err(AppendError::Conflict) => {
