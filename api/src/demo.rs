@@ -68,7 +68,7 @@ pub async fn run(args: &DemoArgs) -> Result<(), DemoError> {
 }
 
 fn ended(served: Result<Result<(), ServerError>, tokio::task::JoinError>) -> Result<(), DemoError> {
-    Ok(served.map_err(ServerError::Failed)??)
+    Ok(served.map_err(|panic| ServerError::Failed(panic.into()))??)
 }
 
 async fn set_up(

@@ -176,9 +176,7 @@ impl HoldBody {
             },
             placed_at: row.placed_at,
             expires_at: row.expires_at,
-            purchased_at: row
-                .resolved_at
-                .filter(|_| row.status == HoldStatus::Purchased),
+            purchased_at: row.purchase.map(|purchase| purchase.purchased_at),
             position: hold.position,
             server_time: now,
         }
@@ -203,14 +201,15 @@ impl PurchaseBody {
     /// The purchase of a hold; none if it was not paid for.
     #[must_use]
     pub fn new(hold: HoldView) -> Option<Self> {
+        let purchase = hold.row.purchase?;
         Some(Self {
-            id: hold.row.purchase.as_ref()?.id,
+            id: purchase.id,
             hold_id: hold.hold_id,
             drop_id: hold.row.drop_id,
             buyer_id: hold.buyer.map(|buyer| buyer.buyer_id),
             quantity: hold.row.quantity,
-            total: hold.row.purchase.as_ref()?.total,
-            purchased_at: hold.row.resolved_at?,
+            total: purchase.total,
+            purchased_at: purchase.purchased_at,
             position: hold.position,
         })
     }

@@ -8,7 +8,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::serve::ListenerExt;
-use infrastructure::engine::{self, EngineConfig, EngineError, RandomIds, SystemClock};
+use infrastructure::engine::{
+    self, EngineConfig, EngineError, EnginePanicked, EngineThread, RandomIds, SystemClock,
+};
 use infrastructure::error::LogError;
 use infrastructure::feed::Feed;
 use infrastructure::log::postgres::PostgresLog;
@@ -21,7 +23,7 @@ use projections::top_purchasers::TopPurchasers;
 use projections::views::Views;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
-use tokio::task::{JoinError, JoinHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -59,9 +61,12 @@ pub enum ServerError {
     /// The engine stopped to do no harm.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The engine's task ended by a panic: history that it cannot apply, or a defect.
+    /// The engine ended by a panic: history that it cannot apply, or a defect.
     #[error("the engine failed")]
-    Failed(#[source] tokio::task::JoinError),
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The system gave the engine no thread.
+    #[error("cannot start the engine's thread")]
+    Thread(#[source] std::io::Error),
 }
 
 /// A server that answers.
@@ -74,7 +79,7 @@ pub struct Server {
     /// Ends the engine and the projections, after the HTTP side.
     stopping: CancellationToken,
     http: JoinHandle<()>,
-    engine: JoinHandle<Result<(), EngineError>>,
+    engine: EngineThread,
     followers: JoinSet<()>,
 }
 
@@ -143,7 +148,7 @@ impl Server {
             address,
             database,
             http: tokio::spawn(serve(listener, app, closing.clone())),
-            engine: tokio::spawn(engine.run()),
+            engine: EngineThread::start(engine).map_err(ServerError::Thread)?,
             closing,
             stopping,
             followers,
@@ -169,7 +174,7 @@ impl Server {
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), ServerError> {
         let ended = tokio::select! {
             () = stop.cancelled() => None,
-            ended = &mut self.engine => Some(ended),
+            ended = self.engine.ended() => Some(ended),
         };
         self.stop_serving().await;
         self.stopping.cancel();
@@ -187,7 +192,7 @@ impl Server {
         }
         match ended {
             Some(Ok(outcome)) => Ok(outcome?),
-            Some(Err(panic)) => Err(ServerError::Failed(panic)),
+            Some(Err(panic)) => Err(ServerError::Failed(panic.into())),
             None => Ok(()),
         }
     }
@@ -200,13 +205,12 @@ impl Server {
         }
     }
 
-    async fn stop_engine(&mut self) -> Option<Result<Result<(), EngineError>, JoinError>> {
-        let ended = timeout(GRACE, &mut self.engine).await.ok();
+    async fn stop_engine(&mut self) -> Option<Result<Result<(), EngineError>, EnginePanicked>> {
+        let ended = timeout(GRACE, self.engine.ended()).await.ok();
         if ended.is_none() {
             warn!(
                 "the event log did not answer in time; what was in flight is known at the next start"
             );
-            self.engine.abort();
         }
         ended
     }

@@ -7,14 +7,13 @@
 
 mod take_back;
 
-use std::collections::HashMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::event::{
     DropCancelled, DropEvent, DropRescheduled, DropScheduled, HoldPlaced, HoldReleased,
     PurchaseConfirmed, StockAdjusted,
 };
+use crate::lookup::Lookup;
 use crate::stock::Stock;
 use crate::terms::DropTerms;
 use crate::values::{
@@ -98,11 +97,21 @@ pub struct Origin {
     pub scheduled_at: Timestamp,
 }
 
-/// What an index of the aggregate found under an idempotency key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What was done with an idempotency key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Keyed {
     Hold(u32),
     Adjustment(u32),
+}
+
+impl Keyed {
+    fn key<'a>(self, holds: &'a [Hold], adjustments: &'a [Adjustment]) -> &'a KeyDigest {
+        let key = match self {
+            Self::Hold(index) => &holds[index as usize].key,
+            Self::Adjustment(index) => &adjustments[index as usize].key,
+        };
+        key.as_ref().expect("what is found by its key has one")
+    }
 }
 
 /// The state of one drop. `Default` is a drop that was never scheduled.
@@ -119,11 +128,11 @@ pub struct DropAggregate {
     buyers: Vec<Buyer>,
     adjustments: Vec<Adjustment>,
     #[serde(skip)]
-    hold_index: HashMap<HoldId, u32>,
+    hold_index: Lookup<u32>,
     #[serde(skip)]
-    buyer_index: HashMap<Pseudonym, u32>,
+    buyer_index: Lookup<u32>,
     #[serde(skip)]
-    key_index: HashMap<KeyDigest, Keyed>,
+    key_index: Lookup<Keyed>,
 }
 
 impl PartialEq for DropAggregate {
@@ -168,19 +177,18 @@ impl From<StoredAggregate> for DropAggregate {
             adjustments: stored.adjustments,
             ..Self::default()
         };
-        for (index, hold) in (0..).zip(&aggregate.holds) {
-            aggregate.hold_index.insert(hold.id, index);
-            if let Some(key) = hold.key {
-                aggregate.key_index.insert(key, Keyed::Hold(index));
-            }
+        for index in 0..index_of(aggregate.holds.len()) {
+            let Hold { id, key, .. } = *aggregate.hold_at(index);
+            aggregate.index_hold(id, index);
+            aggregate.index_key(key, Keyed::Hold(index));
         }
-        for (index, buyer) in (0..).zip(&aggregate.buyers) {
-            aggregate.buyer_index.insert(buyer.id, index);
+        for index in 0..index_of(aggregate.buyers.len()) {
+            let buyer = aggregate.buyer_at(index).id;
+            aggregate.index_buyer(buyer, index);
         }
-        for (index, adjustment) in (0..).zip(&aggregate.adjustments) {
-            if let Some(key) = adjustment.key {
-                aggregate.key_index.insert(key, Keyed::Adjustment(index));
-            }
+        for index in 0..index_of(aggregate.adjustments.len()) {
+            let key = aggregate.adjustments[index as usize].key;
+            aggregate.index_key(key, Keyed::Adjustment(index));
         }
         aggregate
     }
@@ -232,15 +240,14 @@ impl DropAggregate {
     /// The hold with this id.
     #[must_use]
     pub fn hold(&self, hold_id: HoldId) -> Option<&Hold> {
-        self.hold_index
-            .get(&hold_id)
-            .map(|&index| self.hold_at(index))
+        self.hold_index(hold_id).map(|index| self.hold_at(index))
     }
 
     /// Where the hold with this id stands in [`DropAggregate::holds`].
     #[must_use]
     pub fn hold_index(&self, hold_id: HoldId) -> Option<u32> {
-        self.hold_index.get(&hold_id).copied()
+        self.hold_index
+            .find(&hold_id, |index| &self.hold_at(index).id)
     }
 
     /// Every hold, in the order in which they were placed.
@@ -252,8 +259,8 @@ impl DropAggregate {
     /// The hold that was placed with this key.
     #[must_use]
     pub fn hold_by_key(&self, key: KeyDigest) -> Option<&Hold> {
-        match self.key_index.get(&key) {
-            Some(Keyed::Hold(index)) => Some(self.hold_at(*index)),
+        match self.keyed(key) {
+            Some(Keyed::Hold(index)) => Some(self.hold_at(index)),
             Some(Keyed::Adjustment(_)) | None => None,
         }
     }
@@ -267,8 +274,8 @@ impl DropAggregate {
     /// The adjustment that was made with this key.
     #[must_use]
     pub fn adjustment_by_key(&self, key: KeyDigest) -> Option<&Adjustment> {
-        match self.key_index.get(&key) {
-            Some(Keyed::Adjustment(index)) => self.adjustments.get(*index as usize),
+        match self.keyed(key) {
+            Some(Keyed::Adjustment(index)) => self.adjustments.get(index as usize),
             Some(Keyed::Hold(_)) | None => None,
         }
     }
@@ -277,15 +284,15 @@ impl DropAggregate {
     #[must_use]
     pub fn knows_key(&self, key: KeyDigest) -> bool {
         let scheduled_with = self.origin.as_ref().and_then(|origin| origin.key);
-        scheduled_with == Some(key) || self.key_index.contains_key(&key)
+        scheduled_with == Some(key) || self.keyed(key).is_some()
     }
 
     /// What this buyer has here; none: they never held anything.
     #[must_use]
     pub fn buyer(&self, buyer: Pseudonym) -> Option<&Buyer> {
         self.buyer_index
-            .get(&buyer)
-            .map(|&index| self.buyer_at(index))
+            .find(&buyer, |index| &self.buyer_at(index).id)
+            .map(|index| self.buyer_at(index))
     }
 
     /// Whose hold it is.
@@ -374,10 +381,7 @@ impl DropAggregate {
         let held = &mut self.buyers[buyer as usize];
         held.held += event.quantity.get();
         let previous = held.last_hold.replace(index);
-        assert!(
-            self.hold_index.insert(event.hold_id, index).is_none(),
-            "a hold was placed twice"
-        );
+        self.index_hold(event.hold_id, index);
         self.index_key(event.key, Keyed::Hold(index));
         self.holds.push(Hold {
             id: event.hold_id,
@@ -451,7 +455,7 @@ impl DropAggregate {
     }
 
     fn resolve(&mut self, hold_id: HoldId, status: HoldStatus, at: Timestamp) -> &Hold {
-        let index = self.hold_index[&hold_id];
+        let index = self.place_of(hold_id);
         let hold = &mut self.holds[index as usize];
         assert!(
             hold.status == HoldStatus::Held,
@@ -464,23 +468,56 @@ impl DropAggregate {
 
     fn meet(&mut self, buyer: Pseudonym) -> u32 {
         let next = index_of(self.buyers.len());
-        let index = *self.buyer_index.entry(buyer).or_insert(next);
-        if index == next {
-            self.buyers.push(Buyer {
-                id: buyer,
-                held: 0,
-                purchased: 0,
-                last_hold: None,
-            });
+        if let Some(known) = self.index_buyer(buyer, next) {
+            return known;
         }
-        index
+        self.buyers.push(Buyer {
+            id: buyer,
+            held: 0,
+            purchased: 0,
+            last_hold: None,
+        });
+        next
+    }
+
+    fn index_hold(&mut self, hold_id: HoldId, index: u32) {
+        let holds = &self.holds;
+        let before = self
+            .hold_index
+            .insert(&hold_id, index, |index| &holds[index as usize].id);
+        assert!(before.is_none(), "a hold was placed twice");
+    }
+
+    /// The buyer's index, if they were met before.
+    fn index_buyer(&mut self, buyer: Pseudonym, index: u32) -> Option<u32> {
+        let buyers = &self.buyers;
+        self.buyer_index
+            .insert(&buyer, index, |index| &buyers[index as usize].id)
     }
 
     fn index_key(&mut self, key: Option<KeyDigest>, keyed: Keyed) {
-        if let Some(key) = key {
-            assert!(!self.knows_key(key), "a key was used twice");
-            self.key_index.insert(key, keyed);
-        }
+        let Some(key) = key else { return };
+        assert!(!self.knows_key(key), "a key was used twice");
+        let (holds, adjustments) = (&self.holds, &self.adjustments);
+        self.key_index
+            .insert(&key, keyed, |keyed| keyed.key(holds, adjustments));
+    }
+
+    fn forget_key(&mut self, key: Option<KeyDigest>) {
+        let Some(key) = key else { return };
+        let (holds, adjustments) = (&self.holds, &self.adjustments);
+        self.key_index
+            .remove(&key, |keyed| keyed.key(holds, adjustments));
+    }
+
+    /// What was done with `key`, scheduling the drop aside.
+    fn keyed(&self, key: KeyDigest) -> Option<Keyed> {
+        self.key_index
+            .find(&key, |keyed| keyed.key(&self.holds, &self.adjustments))
+    }
+
+    fn place_of(&self, hold_id: HoldId) -> u32 {
+        self.hold_index(hold_id).expect("a hold that was placed")
     }
 
     fn hold_at(&self, index: u32) -> &Hold {

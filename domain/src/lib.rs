@@ -15,6 +15,7 @@ mod cqrs;
 pub mod decide;
 pub mod drop;
 pub mod event;
+pub mod lookup;
 pub mod private;
 pub mod refusal;
 pub mod stock;

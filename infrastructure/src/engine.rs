@@ -19,17 +19,19 @@ mod ports;
 mod request;
 mod state;
 mod task;
+mod thread;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use self::handle::{EngineHandle, Health};
 pub use self::ports::{Clock, Ids, Observer, RandomIds, SystemClock, VirtualClock};
 pub use self::request::{Answer, CommandError, NewTerms, Request};
 pub use self::task::{Engine, EngineError};
+pub use self::thread::{EnginePanicked, EngineThread};
 use crate::error::LogError;
 use crate::log::EventLog;
 
@@ -70,11 +72,12 @@ pub async fn load<L: EventLog, C: Clock, I: Ids, O: Observer>(
 ) -> Result<(Engine<L, C, I, O>, EngineHandle), LogError> {
     let (queue, requests) = mpsc::channel(config.queue);
     let (health_sender, health) = watch::channel(Health::Live);
-    let nudge = Arc::new(tokio::sync::Notify::new());
+    let (nudge, crowd) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let handle = EngineHandle {
         queue,
         health,
         nudge: Arc::clone(&nudge),
+        crowd: Arc::clone(&crowd),
         patience: config.patience,
     };
     let mut engine = Engine::new(
@@ -87,6 +90,7 @@ pub async fn load<L: EventLog, C: Clock, I: Ids, O: Observer>(
             requests,
             health: health_sender,
             nudge,
+            crowd,
             stop,
         },
     );

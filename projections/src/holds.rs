@@ -36,8 +36,6 @@ pub struct HoldRow {
     pub placed_at: Timestamp,
     /// The first instant at which it is over.
     pub expires_at: Timestamp,
-    /// When it was purchased, released, or over.
-    pub resolved_at: Option<Timestamp>,
     /// Its purchase, if it was paid for. Boxed: while a drop is live, most holds have none.
     pub purchase: Option<Box<HoldPurchase>>,
 }
@@ -49,6 +47,8 @@ pub struct HoldPurchase {
     pub id: PurchaseId,
     /// What it cost.
     pub total: Money,
+    /// When.
+    pub purchased_at: Timestamp,
 }
 
 impl Fold for Holds {
@@ -79,16 +79,17 @@ impl Fold for Holds {
     fn change(row: &mut HoldRow, fact: Fact<'_>) -> Result<(), CannotApply> {
         match fact.event {
             DropEvent::HoldPlaced(_) => Err(CannotApply("the hold was placed already")),
-            DropEvent::HoldExpired(event) => row.resolve(HoldStatus::Expired, event.expired_at),
-            DropEvent::HoldReleased(event) => row.resolve(HoldStatus::Released, event.released_at),
+            DropEvent::HoldExpired(_) => row.resolve(HoldStatus::Expired),
+            DropEvent::HoldReleased(_) => row.resolve(HoldStatus::Released),
             DropEvent::PurchaseConfirmed(event) => {
                 if event.purchased_at >= row.expires_at {
                     return Err(CannotApply("the hold was purchased after it was over"));
                 }
-                row.resolve(HoldStatus::Purchased, event.purchased_at)?;
+                row.resolve(HoldStatus::Purchased)?;
                 row.purchase = Some(Box::new(HoldPurchase {
                     id: event.purchase_id,
                     total: event.total,
+                    purchased_at: event.purchased_at,
                 }));
                 Ok(())
             }
@@ -111,17 +112,15 @@ impl HoldRow {
             status: HoldStatus::Held,
             placed_at: event.placed_at,
             expires_at: event.expires_at,
-            resolved_at: None,
             purchase: None,
         }
     }
 
-    fn resolve(&mut self, status: HoldStatus, at: Timestamp) -> Result<(), CannotApply> {
+    fn resolve(&mut self, status: HoldStatus) -> Result<(), CannotApply> {
         if self.status != HoldStatus::Held {
             return Err(CannotApply("the hold was resolved already"));
         }
         self.status = status;
-        self.resolved_at = Some(at);
         Ok(())
     }
 }

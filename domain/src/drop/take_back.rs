@@ -37,21 +37,24 @@ impl DropAggregate {
     }
 
     fn unplace(&mut self, event: &HoldPlaced) {
-        let hold = self.holds.pop().expect("a hold to take back");
+        let hold = self.holds.last().expect("a hold to take back");
         assert!(
             hold.id == event.hold_id,
             "holds are taken back newest first"
         );
-        self.hold_index.remove(&hold.id);
-        if let Some(key) = hold.key {
-            self.key_index.remove(&key);
-        }
+        self.forget_key(event.key);
+        let holds = &self.holds;
+        self.hold_index
+            .remove(&event.hold_id, |index| &holds[index as usize].id);
+        let hold = self.holds.pop().expect("a hold to take back");
         self.stock.free(hold.quantity.get());
         let buyer = &mut self.buyers[hold.buyer as usize];
         buyer.held -= hold.quantity.get();
         buyer.last_hold = hold.previous;
         if hold.previous.is_none() {
-            self.buyer_index.remove(&event.buyer);
+            let buyers = &self.buyers;
+            self.buyer_index
+                .remove(&event.buyer, |index| &buyers[index as usize].id);
             self.buyers.pop();
         }
     }
@@ -72,14 +75,12 @@ impl DropAggregate {
 
     fn unadjust(&mut self, event: &StockAdjusted) {
         self.stock.adjust(-event.delta);
+        self.forget_key(event.key);
         self.adjustments.pop();
-        if let Some(key) = event.key {
-            self.key_index.remove(&key);
-        }
     }
 
     fn unresolve(&mut self, hold_id: HoldId) -> (u32, u32) {
-        let index = self.hold_index[&hold_id];
+        let index = self.place_of(hold_id);
         let hold = &mut self.holds[index as usize];
         assert!(hold.status != HoldStatus::Held, "nothing to take back");
         hold.status = HoldStatus::Held;

@@ -1,8 +1,9 @@
 //! The engine as its callers see it: hand in a request, wait for the answer, and be told at once when there is no point.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::request::{Answer, CommandError, Request};
@@ -26,12 +27,16 @@ pub enum Health {
 
 pub(super) type Submission = (Request, oneshot::Sender<Result<Answer, CommandError>>);
 
+/// While a batch is on its way, the engine wakes up for so many requests at a time: waking it costs more than deciding one.
+const CROWD: usize = 16;
+
 /// Hands requests to the engine. Clones share it.
 #[derive(Debug, Clone)]
 pub struct EngineHandle {
     pub(super) queue: mpsc::Sender<Submission>,
     pub(super) health: watch::Receiver<Health>,
-    pub(super) nudge: std::sync::Arc<tokio::sync::Notify>,
+    pub(super) nudge: Arc<Notify>,
+    pub(super) crowd: Arc<Notify>,
     pub(super) patience: Duration,
 }
 
@@ -52,6 +57,9 @@ impl EngineHandle {
                 mpsc::error::TrySendError::Full(_) => CommandError::Overloaded,
                 mpsc::error::TrySendError::Closed(_) => CommandError::Unavailable,
             })?;
+        if self.queued().is_multiple_of(CROWD) {
+            self.crowd.notify_one();
+        }
         match timeout(self.patience, answer).await {
             Ok(Ok(answer)) => answer,
             // An engine that stopped half way may have recorded it.

@@ -4,9 +4,11 @@
 //! deadlines, which are hints (see [`super::deadlines`]).
 
 use std::collections::HashMap;
+use std::hash::RandomState;
 use std::sync::Arc;
 
 use domain::drop::{Hold, HoldStatus};
+use domain::lookup::Lookup;
 use domain::private::Private;
 use domain::values::{DisplayName, DropId, HoldId, KeyDigest, Pseudonym, Sequence, Timestamp};
 use domain::{DropAggregate, DropEvent};
@@ -27,6 +29,8 @@ pub(super) struct HoldSlot {
 /// A buyer as one drop knows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct KnownBuyer {
+    /// See [`domain::values::BuyerId::comparable`].
+    comparable: Arc<str>,
     pub(super) pseudonym: Pseudonym,
     pub(super) display_name: Option<DisplayName>,
 }
@@ -36,13 +40,47 @@ pub(super) struct KnownBuyer {
 pub(super) struct DropState {
     pub(super) id: DropId,
     pub(super) aggregate: DropAggregate,
-    /// By [`domain::values::BuyerId::comparable`].
-    buyers: HashMap<Arc<str>, KnownBuyer>,
+    buyers: Vec<KnownBuyer>,
+    /// Strangers choose what they are called.
+    buyer_index: Lookup<u32, RandomState>,
 }
 
 impl DropState {
     pub(super) fn buyer(&self, comparable: &str) -> Option<&KnownBuyer> {
-        self.buyers.get(comparable)
+        let name_at = |place: u32| &*self.buyers[place as usize].comparable;
+        let place = self.buyer_index.find(comparable, name_at)?;
+        self.buyers.get(place as usize)
+    }
+
+    /// Who stood under the same name before, if anybody did.
+    fn introduce(&mut self, buyer: KnownBuyer) -> Option<KnownBuyer> {
+        let next = u32::try_from(self.buyers.len()).expect("fewer than four billion buyers");
+        let buyers = &self.buyers;
+        let name_at = |place: u32| &*buyers[place as usize].comparable;
+        match self.buyer_index.insert(&*buyer.comparable, next, name_at) {
+            Some(known) => Some(std::mem::replace(&mut self.buyers[known as usize], buyer)),
+            None => {
+                self.buyers.push(buyer);
+                None
+            }
+        }
+    }
+
+    /// Takes back the introduction made last.
+    fn put_back(&mut self, comparable: &str, before: Option<KnownBuyer>) {
+        let buyers = &self.buyers;
+        let name_at = |place: u32| &*buyers[place as usize].comparable;
+        match before {
+            Some(before) => {
+                if let Some(place) = self.buyer_index.find(comparable, name_at) {
+                    self.buyers[place as usize] = before;
+                }
+            }
+            None => {
+                self.buyer_index.remove(comparable, name_at);
+                self.buyers.pop();
+            }
+        }
     }
 }
 
@@ -168,7 +206,7 @@ impl State {
             DropEvent::HoldPlaced(event) => {
                 self.strays.remove(&event.hold_id);
                 if let Some((comparable, before)) = undo.introduced {
-                    put_back(drop, comparable, before);
+                    drop.put_back(&comparable, before);
                 }
             }
             DropEvent::HoldExpired(event) => self.watch_again(slot, event.hold_id),
@@ -198,7 +236,8 @@ impl State {
         self.drops.push(DropState {
             id: drop_id,
             aggregate: DropAggregate::default(),
-            buyers: HashMap::new(),
+            buyers: vec![],
+            buyer_index: Lookup::default(),
         });
         self.slots.insert(drop_id, slot);
         self.by_prefix
@@ -220,16 +259,10 @@ fn introduce(
 ) -> Option<(Arc<str>, Option<KnownBuyer>)> {
     let comparable = private.buyer_id.as_ref()?.comparable();
     let known = KnownBuyer {
+        comparable: Arc::clone(&comparable),
         pseudonym,
         display_name: private.display_name.clone(),
     };
-    let before = drop.buyers.insert(Arc::clone(&comparable), known);
+    let before = drop.introduce(known);
     Some((comparable, before))
-}
-
-fn put_back(drop: &mut DropState, comparable: Arc<str>, before: Option<KnownBuyer>) {
-    match before {
-        Some(known) => drop.buyers.insert(comparable, known),
-        None => drop.buyers.remove(&comparable),
-    };
 }

@@ -50,6 +50,8 @@ pub(super) struct Wires {
     pub(super) requests: mpsc::Receiver<Submission>,
     pub(super) health: watch::Sender<Health>,
     pub(super) nudge: Arc<Notify>,
+    /// Many requests wait: worth deciding them while a batch is on its way.
+    pub(super) crowd: Arc<Notify>,
     pub(super) stop: CancellationToken,
 }
 
@@ -91,6 +93,7 @@ enum Wake {
     Landed(Result<(), AppendError>),
     Deadline,
     Request(Option<Submission>),
+    Crowd,
     Look,
     Stop,
 }
@@ -156,6 +159,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 }
                 Wake::Deadline => self.expire_due(),
                 Wake::Request(Some(submission)) => self.accept(submission),
+                Wake::Crowd => self.accept_waiting(),
                 Wake::Look => self.look().await?,
                 Wake::Stop => self.wires.requests.close(),
                 Wake::Request(None) if self.is_idle() => return Ok(()),
@@ -170,13 +174,15 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         // While the log is away nothing can be recorded: a deadline would only be met again and again.
         let next_deadline = self.state.next_deadline().filter(|_| self.is_live());
         let is_idle = self.is_idle();
+        let is_in_flight = self.in_flight.is_some();
         let is_closed = self.wires.requests.is_closed();
         tokio::select! {
             biased;
             landed = landed(&mut self.in_flight) => Wake::Landed(landed),
             () = until(&self.clock, next_deadline), if has_room => Wake::Deadline,
             () = self.wires.stop.cancelled(), if !is_closed => Wake::Stop,
-            request = self.wires.requests.recv(), if has_room && (!is_closed || is_idle || !self.wires.requests.is_empty()) => Wake::Request(request),
+            request = self.wires.requests.recv(), if !is_in_flight && has_room && (!is_closed || is_idle || !self.wires.requests.is_empty()) => Wake::Request(request),
+            () = self.wires.crowd.notified(), if is_in_flight && has_room => Wake::Crowd,
             () = self.wires.nudge.notified(), if is_idle => Wake::Look,
             () = sleep_until(self.next_look), if is_idle => Wake::Look,
         }
@@ -212,6 +218,14 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
         let entry = Entry::new(request, reply, &mut self.ids);
         self.backlog.push_back(entry);
+        self.accept_waiting();
+    }
+
+    /// Takes in what waits, and decides it unless turns are taken.
+    fn accept_waiting(&mut self) {
+        if !self.is_live() {
+            return;
+        }
         while self.has_room() && self.backlog.len() < MOST_REQUESTS {
             let Ok((request, reply)) = self.wires.requests.try_recv() else {
                 break;
@@ -287,6 +301,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         if self.in_flight.is_some() || !self.is_live() {
             return;
         }
+        self.accept_waiting();
         self.decide_backlog();
         if self.draft.is_empty() {
             return;

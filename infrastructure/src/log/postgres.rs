@@ -387,21 +387,39 @@ fn head_from(row: &PgRow) -> Result<Head, LogError> {
     read().map_err(|error| corrupt(Position(from_sql(position).unwrap_or_default()), &error))
 }
 
+/// A row of [`READ`], by the places of its columns: a million of them are read at a start.
 fn event_from(row: &PgRow) -> Result<StoredEvent, sqlx::Error> {
-    let owned = |name: &str| row.try_get::<String, _>(name).map(Cow::Owned);
+    let hash = Hash::from_slice(row.try_get(9)?).map_err(|error| sqlx::Error::Decode(error.into()));
     Ok(StoredEvent {
-        position: Position(from_sql(row.try_get("position")?)?),
-        recorded_at: row.try_get::<DateTime<Utc>, _>("recorded_at")?.into(),
-        aggregate_type: owned("aggregate_type")?,
-        aggregate_id: row.try_get("aggregate_id")?,
-        sequence: Sequence(from_sql(row.try_get("sequence")?)?),
-        event_type: owned("event_type")?,
-        event_version: owned("event_version")?,
-        payload: row.try_get("payload")?,
-        metadata: owned("metadata")?,
-        hash: hash_from(row)?,
-        private: row.try_get("private")?,
+        aggregate_type: known(row.try_get(0)?),
+        aggregate_id: row.try_get(1)?,
+        sequence: Sequence(from_sql(row.try_get(2)?)?),
+        event_type: known(row.try_get(3)?),
+        event_version: known(row.try_get(4)?),
+        payload: row.try_get(5)?,
+        metadata: known(row.try_get(6)?),
+        position: Position(from_sql(row.try_get(7)?)?),
+        recorded_at: row.try_get::<DateTime<Utc>, _>(8)?.into(),
+        hash: hash?,
+        private: row.try_get(10)?,
     })
+}
+
+/// The texts that nearly every event has are not copied.
+fn known(text: &str) -> Cow<'static, str> {
+    const KNOWN: [&str; 7] = [
+        "Drop",
+        "HoldPlaced",
+        "HoldExpired",
+        "HoldReleased",
+        "PurchaseConfirmed",
+        "1.0",
+        "{}",
+    ];
+    match KNOWN.iter().find(|known| **known == text) {
+        Some(known) => Cow::Borrowed(*known),
+        None => Cow::Owned(text.to_owned()),
+    }
 }
 
 fn hash_from(row: &PgRow) -> Result<Hash, sqlx::Error> {

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use domain::values::Position;
+use tokio::task::JoinHandle;
 use tracing::warn;
 
 use super::{Engine, EngineError};
@@ -20,6 +21,8 @@ use crate::log::{EventLog, Head, StoredEvent, chain};
 const READ_EVENTS: usize = 10_000;
 /// Clocks of one shop that differ by more than this, in milliseconds, are worth a warning.
 const MOST_SKEW_MS: i64 = 2_000;
+
+type Reading = JoinHandle<Result<Vec<StoredEvent>, LogError>>;
 
 /// How much of what is read back is recomputed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,19 +53,19 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
 
     /// Applies what the log holds after our head, up to `target`.
     pub(super) async fn follow_to(&mut self, target: Head, check: Check) -> Result<(), LogError> {
-        while self.head.position < target.position {
-            let missing =
-                usize::try_from(target.position.0 - self.head.position.0).unwrap_or(READ_EVENTS);
-            let tail = self
-                .log
-                .read(self.head.position, missing.min(READ_EVENTS))
-                .await?;
-            if tail.is_empty() {
+        let mut next = self.read_ahead(self.head.position, target);
+        while let Some(reading) = next.take() {
+            let tail = reading
+                .await
+                .map_err(|ended| LogError::Unavailable(ended.into()))??;
+            let Some(last) = tail.last() else {
                 return Err(broken(
                     self.head.position.next(),
                     "the head is further than the events",
                 ));
-            }
+            };
+            // While this part is applied, the next one is read.
+            next = self.read_ahead(last.position, target);
             self.apply_tail(&tail, check)?;
         }
         if self.head == target {
@@ -73,6 +76,20 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 "history has changed: it does not lead to the head",
             ))
         }
+    }
+
+    /// Starts to read what comes after `after`; none when that is all.
+    fn read_ahead(&self, after: Position, target: Head) -> Option<Reading> {
+        let missing = target
+            .position
+            .0
+            .checked_sub(after.0)
+            .filter(|&missing| missing > 0)?;
+        let limit = usize::try_from(missing)
+            .unwrap_or(READ_EVENTS)
+            .min(READ_EVENTS);
+        let log = self.log.clone();
+        Some(tokio::spawn(async move { log.read(after, limit).await }))
     }
 
     fn apply_tail(&mut self, tail: &[StoredEvent], check: Check) -> Result<(), LogError> {
