@@ -5,12 +5,14 @@
 //! past cannot be declined: an event that history can never contain panics.
 //! Limit: the aggregate knows every hold it ever had; one hold costs about 150 bytes.
 
+pub mod line;
 mod take_back;
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use self::line::{Line, WaitlistEntry};
 use crate::event::{
     DropCancelled, DropEvent, DropRescheduled, DropScheduled, HoldPlaced, HoldReleased,
     PurchaseConfirmed, StockAdjusted,
@@ -18,7 +20,7 @@ use crate::event::{
 use crate::stock::Stock;
 use crate::terms::DropTerms;
 use crate::values::{
-    AdjustmentId, HoldId, KeyDigest, Pseudonym, Quantity, Reason, Sequence, Timestamp,
+    AdjustmentId, HoldId, KeyDigest, Pseudonym, Quantity, Reason, Sequence, Timestamp, WaitlistId,
 };
 
 /// How far a hold has come. Only `Held` may change, and only once.
@@ -103,6 +105,7 @@ pub struct Origin {
 enum Keyed {
     Hold(u32),
     Adjustment(u32),
+    Entry(u32),
 }
 
 /// The state of one drop. `Default` is a drop that was never scheduled.
@@ -118,6 +121,7 @@ pub struct DropAggregate {
     holds: Vec<Hold>,
     buyers: Vec<Buyer>,
     adjustments: Vec<Adjustment>,
+    line: Line,
     #[serde(skip)]
     hold_index: HashMap<HoldId, u32>,
     #[serde(skip)]
@@ -136,6 +140,7 @@ impl PartialEq for DropAggregate {
             && self.holds == other.holds
             && self.buyers == other.buyers
             && self.adjustments == other.adjustments
+            && self.line == other.line
             && self.hold_index == other.hold_index
             && self.buyer_index == other.buyer_index
             && self.key_index == other.key_index
@@ -153,6 +158,8 @@ struct StoredAggregate {
     holds: Vec<Hold>,
     buyers: Vec<Buyer>,
     adjustments: Vec<Adjustment>,
+    #[serde(default)]
+    line: Line,
 }
 
 impl From<StoredAggregate> for DropAggregate {
@@ -166,6 +173,7 @@ impl From<StoredAggregate> for DropAggregate {
             holds: stored.holds,
             buyers: stored.buyers,
             adjustments: stored.adjustments,
+            line: stored.line,
             ..Self::default()
         };
         for (index, hold) in (0..).zip(&aggregate.holds) {
@@ -180,6 +188,11 @@ impl From<StoredAggregate> for DropAggregate {
         for (index, adjustment) in (0..).zip(&aggregate.adjustments) {
             if let Some(key) = adjustment.key {
                 aggregate.key_index.insert(key, Keyed::Adjustment(index));
+            }
+        }
+        for (index, entry) in (0..).zip(aggregate.line.entries()) {
+            if let Some(key) = entry.key {
+                aggregate.key_index.insert(key, Keyed::Entry(index));
             }
         }
         aggregate
@@ -254,7 +267,7 @@ impl DropAggregate {
     pub fn hold_by_key(&self, key: KeyDigest) -> Option<&Hold> {
         match self.key_index.get(&key) {
             Some(Keyed::Hold(index)) => Some(self.hold_at(*index)),
-            Some(Keyed::Adjustment(_)) | None => None,
+            Some(Keyed::Adjustment(_) | Keyed::Entry(_)) | None => None,
         }
     }
 
@@ -269,7 +282,28 @@ impl DropAggregate {
     pub fn adjustment_by_key(&self, key: KeyDigest) -> Option<&Adjustment> {
         match self.key_index.get(&key) {
             Some(Keyed::Adjustment(index)) => self.adjustments.get(*index as usize),
-            Some(Keyed::Hold(_)) | None => None,
+            Some(Keyed::Hold(_) | Keyed::Entry(_)) | None => None,
+        }
+    }
+
+    /// The line: everybody who ever waited.
+    #[must_use]
+    pub const fn line(&self) -> &Line {
+        &self.line
+    }
+
+    /// The place in line with this id.
+    #[must_use]
+    pub fn entry(&self, entry_id: WaitlistId) -> Option<&WaitlistEntry> {
+        self.line.entry(entry_id)
+    }
+
+    /// The place in line that was taken with this key.
+    #[must_use]
+    pub fn entry_by_key(&self, key: KeyDigest) -> Option<&WaitlistEntry> {
+        match self.key_index.get(&key) {
+            Some(Keyed::Entry(index)) => Some(self.line.at(*index)),
+            Some(Keyed::Hold(_) | Keyed::Adjustment(_)) | None => None,
         }
     }
 
@@ -322,6 +356,8 @@ impl DropAggregate {
             DropEvent::HoldReleased(event) => self.released(event),
             DropEvent::PurchaseConfirmed(event) => self.purchased(event),
             DropEvent::StockAdjusted(event) => self.adjusted(event),
+            DropEvent::WaitlistJoined(event) => self.joined(event),
+            DropEvent::WaitlistLeft(event) => self.left(event),
         }
         self.sequence = self.sequence.next();
     }
@@ -379,6 +415,9 @@ impl DropAggregate {
             "a hold was placed twice"
         );
         self.index_key(event.key, Keyed::Hold(index));
+        if let Some(entry_id) = event.waitlist_entry {
+            self.offered(entry_id, event.hold_id, buyer, event.quantity);
+        }
         self.holds.push(Hold {
             id: event.hold_id,
             key: event.key,

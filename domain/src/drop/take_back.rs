@@ -32,6 +32,8 @@ impl DropAggregate {
             DropEvent::HoldReleased(event) => self.unfree(event.hold_id),
             DropEvent::PurchaseConfirmed(event) => self.unpurchase(event),
             DropEvent::StockAdjusted(event) => self.unadjust(event),
+            DropEvent::WaitlistJoined(event) => self.unjoin(event),
+            DropEvent::WaitlistLeft(event) => self.line.wait_again(event.entry_id),
         }
         self.sequence = Sequence(self.sequence.0 - 1);
     }
@@ -50,7 +52,10 @@ impl DropAggregate {
         let buyer = &mut self.buyers[hold.buyer as usize];
         buyer.held -= hold.quantity.get();
         buyer.last_hold = hold.previous;
-        if hold.previous.is_none() {
+        if let Some(entry_id) = event.waitlist_entry {
+            self.line.wait_again(entry_id);
+        }
+        if hold.previous.is_none() && !self.line.knows(hold.buyer) {
             self.buyer_index.remove(&event.buyer);
             self.buyers.pop();
         }
