@@ -16,9 +16,7 @@ use crate::event::{
 };
 use crate::refusal::{Limit, Refusal};
 use crate::terms::DropTerms;
-use crate::values::{
-    AdjustmentId, HoldId, Pseudonym, Quantity, StockCount, Timestamp, WaitlistId,
-};
+use crate::values::{AdjustmentId, HoldId, Pseudonym, Quantity, StockCount, Timestamp, WaitlistId};
 use crate::waitlist::Outlook;
 
 /// What a command came to: the events to record, none if history already holds the answer, and what they are about.
@@ -195,7 +193,10 @@ impl DropAggregate {
             .map(|entry| self.leave(entry, command.at, LeaveCause::DropCancelled));
         Ok(Decision::new(
             Subject::Drop,
-            std::iter::once(cancelled).chain(ended).chain(left).collect(),
+            std::iter::once(cancelled)
+                .chain(ended)
+                .chain(left)
+                .collect(),
         ))
     }
 

@@ -127,7 +127,10 @@ impl DropAggregate {
     /// one gap, the moment between a start that was put off and the engine's noticing it, and nobody jumps the line in it.
     pub(crate) fn beside_line(&self, at: Timestamp) -> u32 {
         let available = self.stock().available;
-        let Some(terms) = self.terms().filter(|_| available > 0 && !self.line().is_empty()) else {
+        let Some(terms) = self
+            .terms()
+            .filter(|_| available > 0 && !self.line().is_empty())
+        else {
             return available;
         };
         let outlook = Outlook {
@@ -142,9 +145,7 @@ impl DropAggregate {
 
     /// One hold for each who can be served.
     pub(crate) fn offers(&self, outlook: Outlook<'_>) -> impl Iterator<Item = DropEvent> {
-        let expires_at = outlook
-            .at
-            .plus_seconds(outlook.terms.hold_seconds.get());
+        let expires_at = outlook.at.plus_seconds(outlook.terms.hold_seconds.get());
         self.served(outlook).map(move |entry| {
             DropEvent::HoldPlaced(HoldPlaced {
                 hold_id: entry.hold_id,

@@ -161,10 +161,7 @@ fn a_throttled_buyer_does_not_join_and_one_in_line_is_offered_all_the_same() {
 fn joining_again_with_the_same_key_is_answered_from_history_whatever_became_of_the_place() {
     let again = || join_waitlist("w9", 1).by("bob").keyed("k").at(second(40));
     let place = Subject::Waitlist(waitlist_id("w1"));
-    let joined = with(
-        sold_out(),
-        [waitlist_joined("w1", 1).by("bob").keyed("k")],
-    );
+    let joined = with(sold_out(), [waitlist_joined("w1", 1).by("bob").keyed("k")]);
     given(joined.clone()).when(again()).then_replays(place);
     let offered = [hold_released("h1", 1), hold_offered("w1", 1).by("bob")];
     given(with(joined.clone(), offered))
@@ -184,9 +181,12 @@ fn joining_again_with_the_same_key_is_answered_from_history_whatever_became_of_t
             .when(other)
             .then_refused(Refusal::IdempotencyKeyReused);
     }
-    given(with(sold_out(), [stock_adjusted("a1", 0, stock(0, 1, 0)).keyed("a")]))
-        .when(join_waitlist("w1", 1).keyed("a"))
-        .then_refused(Refusal::IdempotencyKeyReused);
+    given(with(
+        sold_out(),
+        [stock_adjusted("a1", 0, stock(0, 1, 0)).keyed("a")],
+    ))
+    .when(join_waitlist("w1", 1).keyed("a"))
+    .then_refused(Refusal::IdempotencyKeyReused);
 }
 
 // ---- being served ----
@@ -428,10 +428,7 @@ fn while_a_start_is_put_off_nothing_is_offered_and_at_the_start_nobody_jumps_the
     };
     given(with(
         sold_out(),
-        [
-            waitlist_joined("w1", 1).by("bob"),
-            drop_rescheduled(starts),
-        ],
+        [waitlist_joined("w1", 1).by("bob"), drop_rescheduled(starts)],
     ))
     .when(release_hold("h1").at(second(40)))
     .then([hold_released("h1", 1).at(second(40))])
