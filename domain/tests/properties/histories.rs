@@ -63,6 +63,8 @@ pub enum Ask {
     },
     /// With a version this far from the present one.
     Reschedule(Option<i8>, TermsPatch),
+    /// Puts the start off, to so many milliseconds from now: whoever waits goes on waiting.
+    PutOff(i64),
     Cancel,
     Adjust(Which, Key, Delta, bool),
     Place(Which, Key, u8, Quantity),
@@ -157,6 +159,7 @@ fn ask_strategy() -> impl Strategy<Value = Ask> {
         6 => (any::<bool>(), prop_oneof![3 => Just(0), 1 => Just(1_u32)])
             .prop_map(|(starting_now, more)| Ask::ScheduleAgain { starting_now, more }),
         40 => (version, patch_strategy()).prop_map(|(version, patch)| Ask::Reschedule(version, patch)),
+        4 => (0..3_000_i64).prop_map(Ask::PutOff),
         1 => Just(Ask::Cancel),
         40 => (which(9, 1), key_strategy(), delta, any::<bool>())
             .prop_map(|(id, key, delta, reason)| Ask::Adjust(id, key, delta, reason)),
@@ -264,6 +267,11 @@ impl Writer {
                     at,
                 })
             }
+            Ask::PutOff(millis) => reschedule_drop(TermsPatch {
+                starts_at: Some(at.plus_millis(*millis)),
+                ..TermsPatch::default()
+            })
+            .at(at),
             Ask::Cancel => cancel_drop().at(at),
             Ask::Adjust(which, key, delta, lost) => {
                 let delta = match delta {
