@@ -56,7 +56,9 @@ impl Fold for Holds {
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
-            | DropEvent::StockAdjusted(_) => return None,
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::WaitlistJoined(_)
+            | DropEvent::WaitlistLeft(_) => return None,
         };
         Some(HoldKey { hold_id })
     }
@@ -93,7 +95,9 @@ impl Fold for Holds {
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
-            | DropEvent::StockAdjusted(_) => Err(CannotApply("the event is about no hold")),
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::WaitlistJoined(_)
+            | DropEvent::WaitlistLeft(_) => Err(CannotApply("the event is about no hold")),
         }
     }
 }

@@ -41,6 +41,8 @@ pub struct LiveStockRow {
     pub expired: u64,
     /// Units that came back by release, ever.
     pub released: u64,
+    /// How many wait in line.
+    pub waitlist_length: u32,
 }
 
 impl Fold for LiveStock {
@@ -65,6 +67,7 @@ impl Fold for LiveStock {
                     stock: Stock::new(event.total_stock.get()),
                     expired: 0,
                     released: 0,
+                    waitlist_length: 0,
                 }),
             };
         }
@@ -88,6 +91,7 @@ impl Table for LiveStock {
         "sold",
         "expired",
         "released",
+        "waitlist_length",
     ];
 
     fn starts(event: &DropEvent) -> bool {
@@ -112,6 +116,9 @@ fn change(row: &mut LiveStockRow, event: &DropEvent) -> Result<(), CannotApply> 
             let quantity = event.quantity.get();
             stock.available = less(stock.available, quantity, "more units held than available")?;
             stock.held += quantity;
+            if event.waitlist_entry.is_some() {
+                row.waitlist_length = less(row.waitlist_length, 1, "more were served than waited")?;
+            }
         }
         DropEvent::HoldExpired(event) => {
             let quantity = event.quantity.get();
@@ -140,6 +147,10 @@ fn change(row: &mut LiveStockRow, event: &DropEvent) -> Result<(), CannotApply> 
                 .available
                 .checked_add_signed(event.delta)
                 .ok_or(too_few)?;
+        }
+        DropEvent::WaitlistJoined(_) => row.waitlist_length += 1,
+        DropEvent::WaitlistLeft(_) => {
+            row.waitlist_length = less(row.waitlist_length, 1, "more left than waited")?;
         }
     }
     Ok(())

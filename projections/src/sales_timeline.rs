@@ -47,7 +47,9 @@ impl Fold for SalesTimeline {
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
-            | DropEvent::StockAdjusted(_) => return None,
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::WaitlistJoined(_)
+            | DropEvent::WaitlistLeft(_) => return None,
         };
         Some(MinuteKey {
             drop_id: fact.drop_id,
@@ -65,7 +67,9 @@ impl Fold for SalesTimeline {
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
-            | DropEvent::StockAdjusted(_) => {}
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::WaitlistJoined(_)
+            | DropEvent::WaitlistLeft(_) => {}
         }
         Ok(moved)
     }

@@ -46,7 +46,9 @@ impl Fold for TopPurchasers {
             | DropEvent::HoldPlaced(_)
             | DropEvent::HoldExpired(_)
             | DropEvent::HoldReleased(_)
-            | DropEvent::StockAdjusted(_) => None,
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::WaitlistJoined(_)
+            | DropEvent::WaitlistLeft(_) => None,
         }
     }
 
