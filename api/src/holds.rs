@@ -151,8 +151,10 @@ fn no_such_hold() -> Problem {
 fn hold_of(subject: Subject) -> Result<HoldId, Problem> {
     match subject {
         Subject::Hold(hold_id) | Subject::Purchase(hold_id) => Ok(hold_id),
-        Subject::Drop | Subject::Adjustment(_) | Subject::Buyer(_) => Err(Problem::internal(
-            &std::io::Error::other("a hold was answered with something else"),
-        )),
+        Subject::Drop | Subject::Adjustment(_) | Subject::Waitlist(_) | Subject::Buyer(_) => {
+            Err(Problem::internal(&std::io::Error::other(
+                "a hold was answered with something else",
+            )))
+        }
     }
 }

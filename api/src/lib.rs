@@ -21,3 +21,4 @@ pub mod render;
 pub mod router;
 pub mod server;
 pub mod stream;
+mod waitlist;

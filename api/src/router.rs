@@ -9,7 +9,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::problem::{Code, Problem};
-use crate::{drops, health, holds, log, pages, stream};
+use crate::{drops, health, holds, log, pages, stream, waitlist};
 
 /// The whole HTTP surface of `app`.
 pub fn router(app: App) -> Router {
@@ -26,6 +26,11 @@ pub fn router(app: App) -> Router {
         .route("/v1/drops/{id}/holds", post(holds::place))
         .route("/v1/holds/{id}", get(holds::read).delete(holds::release))
         .route("/v1/holds/{id}/purchase", post(holds::purchase))
+        .route("/v1/drops/{id}/waitlist", post(waitlist::join))
+        .route(
+            "/v1/waitlist/{id}",
+            get(waitlist::read).delete(waitlist::leave),
+        )
         .route("/v1/stream", get(stream::watch))
         .route("/v1/log", get(log::list))
         .route("/v1/log/head", get(log::head))
