@@ -47,7 +47,8 @@ pub(crate) async fn place(
         display_name: new.display_name,
         quantity,
     };
-    let answer = app.engine.submit(request).await?;
+    let refused = |error| app.refused.problem(drop_id, error);
+    let answer = app.engine.submit(request).await.map_err(refused)?;
     let hold = find(&app, hold_of(answer.subject)?)?;
     let location = format!("/v1/holds/{}", hold.hold_id);
     let mut response = (StatusCode::CREATED, Json(HoldBody::new(hold, app.now()))).into_response();

@@ -150,7 +150,8 @@ pub(crate) async fn join(
         display_name: new.display_name,
         quantity: new.quantity.map_or_else(one, Ok)?,
     };
-    let answer = app.engine.submit(request).await?;
+    let refused = |error| app.refused.problem(drop_id, error);
+    let answer = app.engine.submit(request).await.map_err(refused)?;
     let Subject::Waitlist(entry_id) = answer.subject else {
         let defect = std::io::Error::other("a place in line was answered with something else");
         return Err(Problem::internal(&defect));
