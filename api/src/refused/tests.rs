@@ -1,11 +1,25 @@
 //! Counting, on a database of its own.
 
+use infrastructure::log::postgres::connect;
 use infrastructure::testing::fresh_database;
 use uuid::Uuid;
 
 use super::*;
 
 const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Connections to a migrated database, and to the same once more.
+async fn database() -> [PgPool; 2] {
+    let options = fresh_database().await.url.parse().unwrap();
+    let pool = connect(options, 2).await.unwrap();
+    let again = PgPool::connect_with((*pool.connect_options()).clone());
+    [pool.clone(), again.await.unwrap()]
+}
+
+async fn in_table(pool: &PgPool) -> i64 {
+    let sum = "SELECT coalesce(sum(sold_out + limit_reached + throttled), 0)::bigint FROM refusals";
+    sqlx::query_scalar(sum).fetch_one(pool).await.unwrap()
+}
 
 fn drop_id(number: u128) -> DropId {
     DropId(Uuid::from_u128(number))
@@ -31,17 +45,18 @@ fn count(refused: &Refused, drop: u128, reason: Reason, times: u64) {
 
 #[tokio::test]
 async fn what_is_counted_is_told_at_once_before_and_after_it_is_written() {
-    let database = fresh_database().await;
+    let [pool, _] = database().await;
     let refused = Refused::default();
     count(&refused, 1, Reason::SoldOut, 3);
     count(&refused, 1, Reason::Throttled, 1);
     count(&refused, 2, Reason::LimitReached, 2);
     let expected = tally(3, 2, 1);
     assert_eq!(refused.totals(HOUR), expected);
-    let since = refused.exchange(&database.pool, Timestamp::default()).await;
+    let since = refused.exchange(&pool, Timestamp::default()).await;
     assert_eq!(refused.totals(HOUR), expected);
+    assert_eq!(in_table(&pool).await, 6);
     // Reading what oneself wrote counts nothing twice.
-    refused.exchange(&database.pool, since).await;
+    refused.exchange(&pool, since).await;
     assert_eq!(refused.totals(HOUR), expected);
     count(&refused, 1, Reason::SoldOut, 1);
     assert_eq!(refused.totals(HOUR), tally(4, 2, 1));
@@ -53,39 +68,33 @@ async fn what_is_counted_is_told_at_once_before_and_after_it_is_written() {
 
 #[tokio::test]
 async fn processes_add_up_and_a_new_one_reads_back_what_was_counted_before() {
-    let database = fresh_database().await;
+    let [pool, _] = database().await;
     let [here, there] = [Refused::default(), Refused::default()];
     count(&here, 1, Reason::SoldOut, 5);
     count(&there, 1, Reason::SoldOut, 7);
-    let since = here.exchange(&database.pool, Timestamp::default()).await;
-    there.exchange(&database.pool, Timestamp::default()).await;
+    let since = here.exchange(&pool, Timestamp::default()).await;
+    there.exchange(&pool, Timestamp::default()).await;
     assert_eq!(there.totals(HOUR), tally(12, 0, 0));
-    here.exchange(&database.pool, since).await;
+    here.exchange(&pool, since).await;
     assert_eq!(here.totals(HOUR), tally(12, 0, 0));
     let next = Refused::default();
     assert_eq!(next.totals(HOUR), Tally::default());
-    next.exchange(&database.pool, Timestamp::default()).await;
+    next.exchange(&pool, Timestamp::default()).await;
     assert_eq!(next.totals(HOUR), tally(12, 0, 0));
 }
 
 #[tokio::test]
 async fn while_the_database_is_away_nothing_is_lost_and_nothing_counted_twice() {
-    let database = fresh_database().await;
+    let [away, back] = database().await;
     let refused = Refused::default();
     count(&refused, 1, Reason::LimitReached, 4);
-    let away = database.pool.clone();
     away.close().await;
     let since = refused.exchange(&away, Timestamp::default()).await;
     assert_eq!(since, Timestamp::default(), "to be read again");
     assert_eq!(refused.totals(HOUR), tally(0, 4, 0));
-    let back = PgPool::connect(&database.url).await.unwrap();
     refused.exchange(&back, since).await;
     assert_eq!(refused.totals(HOUR), tally(0, 4, 0));
-    let in_table: i64 = sqlx::query_scalar("SELECT sum(limit_reached)::bigint FROM refusals")
-        .fetch_one(&back)
-        .await
-        .unwrap();
-    assert_eq!(in_table, 4);
+    assert_eq!(in_table(&back).await, 4);
 }
 
 #[test]
