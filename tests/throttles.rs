@@ -1,7 +1,5 @@
 //! The throttle at the edge: one address, any window, and no header that changes who one is.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
-
 use harness::{App, Launch, Reply, at_once, eventually, key, number, take, tally};
 use reqwest::Method;
 use serde_json::json;

@@ -1,7 +1,5 @@
 //! The line over HTTP: join when sold out, be served first come first served, and find one's way back after anything.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
-
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use harness::{App, Launch, at_once, distinct, eventually, in_seconds, key, take, tally, text};

@@ -53,9 +53,20 @@ impl Queue {
     /// The events from the fifth on, with who was offered something.
     fn since(&self) -> Vec<(String, Option<WaitlistId>)> {
         let events = decoded(&self.log.snapshot());
-        let told = events[4..].iter().map(|recorded| match &recorded.event {
-            DropEvent::HoldPlaced(placed) => ("HoldPlaced".to_owned(), placed.waitlist_entry),
-            other => (other.event_type().to_owned(), None),
+        let told = events[4..].iter().map(|recorded| {
+            let served = match &recorded.event {
+                DropEvent::HoldPlaced(placed) => placed.waitlist_entry,
+                DropEvent::DropScheduled(_)
+                | DropEvent::DropRescheduled(_)
+                | DropEvent::DropCancelled(_)
+                | DropEvent::HoldExpired(_)
+                | DropEvent::HoldReleased(_)
+                | DropEvent::PurchaseConfirmed(_)
+                | DropEvent::StockAdjusted(_)
+                | DropEvent::WaitlistJoined(_)
+                | DropEvent::WaitlistLeft(_) => None,
+            };
+            (recorded.event.event_type().to_owned(), served)
         });
         told.collect()
     }
