@@ -24,6 +24,8 @@ CREATE TABLE live_stock (
     -- Units that were held and came back, ever.
     expired       bigint      NOT NULL CHECK (expired >= 0),
     released      bigint      NOT NULL CHECK (released >= 0),
+    -- Buyers in line.
+    waitlist_length bigint    NOT NULL CHECK (waitlist_length >= 0),
     position      bigint      NOT NULL,
     CONSTRAINT units_are_conserved CHECK (available + held + sold = total)
 );

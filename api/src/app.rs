@@ -13,6 +13,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Keys;
+use crate::limiter::Limiter;
+use crate::refused::Refused;
 use crate::stream::StreamHub;
 
 /// Shared by every handler. Clones are the same server.
@@ -37,6 +39,10 @@ pub struct Parts {
     pub buyer_secret: Option<DecodingKey>,
     /// How far each projection's table is.
     pub projections: Vec<(&'static str, watch::Receiver<Progress>)>,
+    /// Counts what is refused.
+    pub refused: Refused,
+    /// Throttles client addresses, if that is configured.
+    pub limiter: Option<Limiter>,
     /// Ends what would otherwise never end: live streams and exports.
     pub stop: CancellationToken,
 }

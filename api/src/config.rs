@@ -12,6 +12,9 @@ use jsonwebtoken::DecodingKey;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::limiter::AddressLimit;
+use crate::limiter::address::TrustedProxies;
+
 /// Settings of a server.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
@@ -31,6 +34,10 @@ pub struct Settings {
     #[arg(long, env = "HOLDFAST_BUYER_SECRET", hide_env_values = true)]
     pub buyer_secret: Option<String>,
 
+    #[command(flatten)]
+    /// How often one address may ask for stock.
+    pub edge: EdgeSettings,
+
     /// Requests that may wait for the engine; one more is answered 503 at once.
     #[arg(long, env = "HOLDFAST_QUEUE", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub queue: u32,
@@ -42,6 +49,19 @@ pub struct Settings {
     /// Shortest time between two states of one drop on the live stream, in milliseconds.
     #[arg(long, env = "HOLDFAST_STREAM_INTERVAL_MS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub stream_interval_ms: u32,
+}
+
+/// How often one address may ask for stock.
+#[derive(Debug, Clone, Args)]
+pub struct EdgeSettings {
+    /// Most requests for stock (holds, places in line) from one address within any window, as REQUESTS/SECONDS: 600/60. Without
+    /// it addresses are not throttled. Each process counts for itself.
+    #[arg(long, env = "HOLDFAST_ADDRESS_LIMIT")]
+    pub address_limit: Option<AddressLimit>,
+
+    /// Networks whose X-Forwarded-For is believed, separated by commas: 10.0.0.0/8,::1. The client is the rightmost hop outside.
+    #[arg(long, env = "HOLDFAST_TRUSTED_PROXIES", default_value = "")]
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// Where the log is.

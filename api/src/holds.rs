@@ -50,7 +50,8 @@ pub(crate) async fn place(
         display_name: new.display_name.clone(),
         quantity,
     };
-    let answer = app.engine.submit(request).await?;
+    let refused = |error| app.refused.problem(drop_id, error);
+    let answer = app.engine.submit(request).await.map_err(refused)?;
     let hold = match introduction(&answer, new) {
         Some(hold) => hold,
         None => find(&app, hold_of(answer.subject)?)?,
@@ -176,8 +177,10 @@ fn no_such_hold() -> Problem {
 fn hold_of(subject: Subject) -> Result<HoldId, Problem> {
     match subject {
         Subject::Hold(hold_id) | Subject::Purchase(hold_id) => Ok(hold_id),
-        Subject::Drop | Subject::Adjustment(_) | Subject::Buyer(_) => Err(Problem::internal(
-            &std::io::Error::other("a hold was answered with something else"),
-        )),
+        Subject::Drop | Subject::Adjustment(_) | Subject::Waitlist(_) | Subject::Buyer(_) => {
+            Err(Problem::internal(&std::io::Error::other(
+                "a hold was answered with something else",
+            )))
+        }
     }
 }

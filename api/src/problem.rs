@@ -70,6 +70,8 @@ codes! {
     DropNotFound = "drop_not_found", NOT_FOUND, "There is no such drop";
     /// No such hold.
     HoldNotFound = "hold_not_found", NOT_FOUND, "There is no such hold";
+    /// No such place in line.
+    WaitlistEntryNotFound = "waitlist_entry_not_found", NOT_FOUND, "There is no such place in line";
     /// The path has no such method.
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The path has no such method";
     /// The body came too slowly.
@@ -86,6 +88,12 @@ codes! {
     HoldPurchased = "hold_purchased", CONFLICT, "The hold was purchased";
     /// An adjustment below what is held and sold.
     InsufficientStock = "insufficient_stock", CONFLICT, "Not enough units are available to take away";
+    /// Nobody needs to wait.
+    NotSoldOut = "not_sold_out", CONFLICT, "The drop is not sold out";
+    /// One place per buyer.
+    AlreadyWaiting = "already_waiting", CONFLICT, "The buyer is in line already";
+    /// Left too late.
+    AlreadyOffered = "already_offered", CONFLICT, "The place in line has become a hold";
     /// Purchased or released too late.
     HoldExpired = "hold_expired", GONE, "The hold has expired";
     /// Purchased after release.
@@ -210,6 +218,36 @@ impl IntoResponse for Problem {
     }
 }
 
+/// So many within any window, and what is told when they are used up.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Quota {
+    /// Whose: `buyer` or `address`.
+    pub(crate) name: &'static str,
+    /// The most within one window.
+    pub(crate) most: u32,
+    /// The length of the sliding window, in seconds.
+    pub(crate) window_seconds: u32,
+}
+
+impl Quota {
+    /// 429, with the header fields of draft-ietf-httpapi-ratelimit-headers: which policy, and when there is something left.
+    pub(crate) fn used_up(self, detail: impl Into<String>, wait: Duration) -> Problem {
+        let Self {
+            name,
+            most,
+            window_seconds,
+        } = self;
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        let policy = HeaderName::from_static("ratelimit-policy");
+        let now = HeaderName::from_static("ratelimit");
+        Problem::new(Code::Throttled, detail)
+            .with("retry_after", seconds)
+            .header(header::RETRY_AFTER, seconds.to_string())
+            .header(policy, format!("\"{name}\";q={most};w={window_seconds}"))
+            .header(now, format!("\"{name}\";r=0;t={seconds}"))
+    }
+}
+
 impl From<CommandError> for Problem {
     fn from(error: CommandError) -> Self {
         match error {
@@ -249,13 +287,32 @@ fn refused(refusal: &Refusal, at: Timestamp) -> Problem {
             .with("limit", max)
             .with("allowance", allowance)
             .with("limit_name", limit_name(limit)),
-        Refusal::Throttled { retry_at } => {
-            let millis = (retry_at.millis() - at.millis()).max(0);
-            let seconds = millis.div_euclid(1000) + i64::from(millis % 1000 > 0);
-            problem(Code::Throttled)
-                .with("retry_after", seconds)
+        Refusal::Throttled { retry_at, throttle } => {
+            let quota = Quota {
+                name: "buyer",
+                most: throttle.holds.get(),
+                window_seconds: throttle.window_seconds.get(),
+            };
+            let millis = (retry_at.millis() - at.millis()).max(0).unsigned_abs();
+            quota
+                .used_up(sentence(refusal), Duration::from_millis(millis))
                 .with("retry_at", retry_at.to_string())
-                .header(header::RETRY_AFTER, seconds.to_string())
+        }
+        Refusal::NotSoldOut {
+            requested,
+            available,
+        } => problem(Code::NotSoldOut)
+            .with("requested", requested)
+            .with("available", available),
+        Refusal::AlreadyWaiting {
+            joined_at,
+            quantity,
+        } => problem(Code::AlreadyWaiting)
+            .with("joined_at", joined_at.to_string())
+            .with("quantity", quantity),
+        Refusal::WaitlistEntryNotFound => problem(Code::WaitlistEntryNotFound),
+        Refusal::AlreadyOffered { hold_id } => {
+            problem(Code::AlreadyOffered).with("hold_id", hold_id.to_string())
         }
         Refusal::NotLive { starts_at } => {
             problem(Code::NotLive).with("starts_at", starts_at.to_string())
@@ -302,6 +359,8 @@ fn sentence(refusal: &Refusal) -> String {
 
 #[cfg(test)]
 mod tests {
+    use domain::values::{Throttle, ThrottleHolds, ThrottleSeconds};
+
     use super::*;
 
     #[test]
@@ -317,10 +376,19 @@ mod tests {
         let at = Timestamp::from_millis(10_000);
         let refusal = Refusal::Throttled {
             retry_at: Timestamp::from_millis(11_001),
+            throttle: Throttle {
+                holds: ThrottleHolds::new(3).unwrap(),
+                window_seconds: ThrottleSeconds::new(10).unwrap(),
+            },
         };
         let response = Problem::from(CommandError::Refused { refusal, at }).into_response();
         assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(response.headers()[header::RETRY_AFTER], "2");
+        assert_eq!(
+            response.headers()["ratelimit-policy"],
+            r#""buyer";q=3;w=10"#
+        );
+        assert_eq!(response.headers()["ratelimit"], r#""buyer";r=0;t=2"#);
         assert_eq!(
             response.headers()[header::CONTENT_TYPE],
             "application/problem+json"

@@ -81,6 +81,7 @@ impl<'a> DropBody<'a> {
     #[must_use]
     pub fn new(drop: &'a DropView, now: Timestamp) -> Self {
         let terms = &drop.row.terms;
+        let status = DropStatus::at(&drop.row, now);
         Self {
             id: drop.drop_id,
             name: terms.name.as_str(),
@@ -93,7 +94,7 @@ impl<'a> DropBody<'a> {
                 .as_ref()
                 .map(domain::values::ImageUrl::as_str),
             price: terms.price,
-            status: DropStatus::at(&drop.row, now),
+            status,
             starts_at: terms.starts_at,
             ends_at: terms.ends_at,
             hold_seconds: terms.hold_seconds.get(),
@@ -101,7 +102,12 @@ impl<'a> DropBody<'a> {
             max_per_buyer: terms.max_per_buyer.map(domain::values::BuyerLimit::get),
             throttle: terms.throttle,
             stock: drop.row.stock,
-            waitlist_length: 0,
+            // Who waited for a drop that is over waits no more.
+            waitlist_length: if status.is_over() {
+                0
+            } else {
+                drop.row.waitlist_length
+            },
             position: drop.position,
             created_at: drop.row.scheduled_at,
             server_time: now,

@@ -3,17 +3,19 @@
 use std::any::Any;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::problem::{Code, Problem};
-use crate::{drops, health, holds, log, pages, stream};
+use crate::{drops, health, holds, limiter, log, pages, stream, waitlist};
 
 /// The whole HTTP surface of `app`.
 pub fn router(app: App) -> Router {
     Router::new()
+        .merge(requests_for_stock(&app))
         .route("/v1/drops", post(drops::create).get(drops::list))
         .route("/v1/drops/{id}", get(drops::read).patch(drops::edit))
         .route("/v1/drops/{id}/cancel", post(drops::cancel))
@@ -23,9 +25,12 @@ pub fn router(app: App) -> Router {
             "/v1/drops/{id}/buyers/{buyer_id}",
             get(drops::buyers::standing),
         )
-        .route("/v1/drops/{id}/holds", post(holds::place))
         .route("/v1/holds/{id}", get(holds::read).delete(holds::release))
         .route("/v1/holds/{id}/purchase", post(holds::purchase))
+        .route(
+            "/v1/waitlist/{id}",
+            get(waitlist::read).delete(waitlist::leave),
+        )
         .route("/v1/stream", get(stream::watch))
         .route("/v1/log", get(log::list))
         .route("/v1/log/head", get(log::head))
@@ -38,6 +43,17 @@ pub fn router(app: App) -> Router {
         .method_not_allowed_fallback(no_such_method)
         .layer(CatchPanicLayer::custom(panicked))
         .with_state(app)
+}
+
+/// What a stampede and its bots ask for: the routes that addresses are throttled on, if they are.
+fn requests_for_stock(app: &App) -> Router<App> {
+    let routes = Router::new()
+        .route("/v1/drops/{id}/holds", post(holds::place))
+        .route("/v1/drops/{id}/waitlist", post(waitlist::join));
+    if app.limiter.is_none() {
+        return routes;
+    }
+    routes.route_layer(from_fn_with_state(app.clone(), limiter::limit))
 }
 
 async fn nothing_here() -> Problem {

@@ -31,6 +31,8 @@ use tracing::{info, warn};
 use crate::app::{App, Parts};
 use crate::config::{ConfigError, Keys, Settings, buyer_secret};
 use crate::database::{Database, DatabaseError};
+use crate::limiter::Limiter;
+use crate::refused::Refused;
 use crate::router::router;
 use crate::stream::StreamHub;
 
@@ -133,6 +135,14 @@ impl Server {
                 .publish(views.clone(), interval, stopping.clone()),
         );
 
+        let refused = Refused::default();
+        let kept = refused.clone();
+        followers.spawn(kept.keep(database.pool.clone(), stopping.clone()));
+        let edge = settings.edge.clone();
+        let limiter = edge
+            .address_limit
+            .map(|limit| Limiter::new(limit, edge.trusted_proxies));
+
         let app = App::new(Parts {
             engine: handle,
             views,
@@ -142,6 +152,8 @@ impl Server {
             key_secret,
             buyer_secret,
             projections,
+            refused,
+            limiter,
             stop: closing.clone(),
         });
         Ok(Self {
@@ -245,9 +257,17 @@ async fn serve(listener: TcpListener, app: App, closing: CancellationToken) {
     let listener = listener.tap_io(|connection| {
         let _already_gone = connection.set_nodelay(true);
     });
-    let served =
-        axum::serve(listener, router(app)).with_graceful_shutdown(closing.cancelled_owned());
-    if let Err(error) = served.await {
+    let closing = closing.cancelled_owned();
+    // Who called is only asked for where it is needed.
+    let served = if app.limiter.is_some() {
+        let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
+        let server = axum::serve(listener, service);
+        server.with_graceful_shutdown(closing).await
+    } else {
+        let server = axum::serve(listener, router(app));
+        server.with_graceful_shutdown(closing).await
+    };
+    if let Err(error) = served {
         tracing::error!(
             error = &error as &dyn std::error::Error,
             "the HTTP server ended"

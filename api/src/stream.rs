@@ -34,6 +34,7 @@ use crate::app::App;
 use crate::extract::Params;
 use crate::problem::{Code, Problem};
 use crate::render::{DropBody, DropStatus};
+use crate::waitlist::WatchedPlaces;
 
 /// Frames that a watcher may lag behind before it is given the present state instead.
 const BACKLOG: usize = 256;
@@ -172,6 +173,8 @@ fn frame(drop: &DropView, position: Position, now: Timestamp) -> Bytes {
 #[derive(Debug, Deserialize)]
 pub(crate) struct WatchParams {
     drops: Option<String>,
+    /// Places in line that the watcher waits in.
+    waitlist: Option<String>,
     /// Accepted, and not needed: the present state is always sent, so nothing newer can be missed.
     #[serde(rename = "last_event_id")]
     _last_event_id: Option<String>,
@@ -183,6 +186,7 @@ pub(crate) async fn watch(
     Params(params): Params<WatchParams>,
 ) -> Result<Response, Problem> {
     let watched = watched(&app, params.drops.as_deref())?;
+    let places = WatchedPlaces::named(&app, params.waitlist.as_deref()).await?;
     let full = || Problem::unavailable("As many watch as this server allows.");
     let seat = app.hub.enter().ok_or_else(full)?;
     let headers = [
@@ -190,7 +194,11 @@ pub(crate) async fn watch(
         (header::CACHE_CONTROL, "no-store"),
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    Ok((headers, Body::from_stream(events(app, watched, seat))).into_response())
+    Ok((
+        headers,
+        Body::from_stream(events(app, watched, places, seat)),
+    )
+        .into_response())
 }
 
 /// The drops that were named; none: all that are not over, those to come included.
@@ -216,6 +224,7 @@ fn watched(app: &App, drops: Option<&str>) -> Result<Option<HashSet<DropId>>, Pr
 struct Watcher {
     app: App,
     watched: Option<HashSet<DropId>>,
+    places: WatchedPlaces,
     receiver: Receiver<Arc<Frame>>,
     /// The position that the state sent last was read at. A frame from before it is old news.
     since: Position,
@@ -227,6 +236,7 @@ struct Watcher {
 fn events(
     app: App,
     watched: Option<HashSet<DropId>>,
+    places: WatchedPlaces,
     seat: Seat,
 ) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
     // Subscribed before the state is read: a change in between comes twice rather than never.
@@ -235,6 +245,7 @@ fn events(
     let mut watcher = Watcher {
         app,
         watched,
+        places,
         receiver,
         since: Position::default(),
         waiting: VecDeque::new(),
@@ -260,13 +271,21 @@ impl Watcher {
             tokio::select! {
                 () = self.app.stop.cancelled() => return None,
                 received = self.receiver.recv() => match received {
-                    Ok(frame) if self.wants(&frame) => return Some(frame.bytes.clone()),
-                    Ok(_) => {}
+                    Ok(frame) => self.take(&frame),
                     Err(RecvError::Overflowed(_)) => self.skip_to_now(),
                     Err(RecvError::Closed) => return None,
                 },
                 _ = self.heartbeat.tick() => return Some(Bytes::from_static(b": still here\n\n")),
             }
+        }
+    }
+
+    fn take(&mut self, frame: &Frame) {
+        if self.wants(frame) {
+            self.waiting.push_back(frame.bytes.clone());
+        }
+        if self.places.are_about(frame.drop_id) {
+            self.waiting.extend(self.places.news(&self.app));
         }
     }
 
@@ -300,5 +319,6 @@ impl Watcher {
             .map(|drop| frame(drop, position, now))
             .collect();
         self.waiting.extend(frames);
+        self.waiting.extend(self.places.news(&self.app));
     }
 }

@@ -3,7 +3,7 @@
 use crate::terms::{DropTerms, TermsPatch};
 use crate::values::{
     AdjustmentId, Commitment, HoldId, KeyDigest, Pseudonym, PurchaseId, Quantity, Reason,
-    StockCount, Timestamp,
+    StockCount, Timestamp, WaitlistId,
 };
 
 /// A request to one drop. It may be refused; if not, it becomes events.
@@ -25,6 +25,12 @@ pub enum DropCommand {
     ConfirmPurchase(ConfirmPurchase),
     /// Record that a hold is over; asked by the engine when a deadline passes.
     ExpireHold(ExpireHold),
+    /// Take a place in line.
+    JoinWaitlist(JoinWaitlist),
+    /// Give a place in line up.
+    LeaveWaitlist(LeaveWaitlist),
+    /// Offer the line what there is; asked by the engine when something else than a decision made units usable.
+    ServeWaitlist(ServeWaitlist),
 }
 
 /// See [`DropCommand::ScheduleDrop`].
@@ -117,6 +123,41 @@ pub struct ConfirmPurchase {
 pub struct ExpireHold {
     /// Which hold.
     pub hold_id: HoldId,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// See [`DropCommand::JoinWaitlist`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinWaitlist {
+    /// The place's id, should it be given.
+    pub entry_id: WaitlistId,
+    /// The id of the hold that it will become.
+    pub hold_id: HoldId,
+    /// The caller's idempotency key.
+    pub key: Option<KeyDigest>,
+    /// For whom.
+    pub buyer: Pseudonym,
+    /// Units wanted.
+    pub quantity: Quantity,
+    /// Commits to personal data that will be stored beside the event.
+    pub commitment: Option<Commitment>,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// See [`DropCommand::LeaveWaitlist`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaveWaitlist {
+    /// Which place.
+    pub entry_id: WaitlistId,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// See [`DropCommand::ServeWaitlist`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServeWaitlist {
     /// Now.
     pub at: Timestamp,
 }

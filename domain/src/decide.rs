@@ -12,11 +12,12 @@ use crate::command::{
 use crate::drop::{DropAggregate, Hold, HoldStatus};
 use crate::event::{
     DropCancelled, DropEvent, DropRescheduled, DropScheduled, HoldExpired, HoldPlaced,
-    HoldReleased, PurchaseConfirmed, ReleaseCause, StockAdjusted,
+    HoldReleased, LeaveCause, PurchaseConfirmed, ReleaseCause, StockAdjusted,
 };
 use crate::refusal::{Limit, Refusal};
 use crate::terms::DropTerms;
-use crate::values::{AdjustmentId, HoldId, Pseudonym, StockCount, Timestamp};
+use crate::values::{AdjustmentId, HoldId, Pseudonym, Quantity, StockCount, Timestamp, WaitlistId};
+use crate::waitlist::Outlook;
 
 /// What a command came to: the events to record, none if history already holds the answer, and what they are about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,16 +39,18 @@ pub enum Subject {
     Purchase(HoldId),
     /// An adjustment of stock.
     Adjustment(AdjustmentId),
+    /// A place in line.
+    Waitlist(WaitlistId),
     /// A buyer, who was only asked about.
     Buyer(Standing),
 }
 
 impl Decision {
-    fn new(subject: Subject, events: Vec<DropEvent>) -> Self {
+    pub(crate) fn new(subject: Subject, events: Vec<DropEvent>) -> Self {
         Self { events, subject }
     }
 
-    fn one(subject: Subject, event: DropEvent) -> Self {
+    pub(crate) fn one(subject: Subject, event: DropEvent) -> Self {
         Self::new(subject, vec![event])
     }
 
@@ -86,6 +89,9 @@ impl DropAggregate {
             DropCommand::ReleaseHold(command) => self.release_hold(command),
             DropCommand::ConfirmPurchase(command) => self.confirm_purchase(command),
             DropCommand::ExpireHold(command) => self.expire_hold(command),
+            DropCommand::JoinWaitlist(command) => self.join_waitlist(command),
+            DropCommand::LeaveWaitlist(command) => self.leave_waitlist(command),
+            DropCommand::ServeWaitlist(command) => self.serve_waitlist(command),
         }
     }
 
@@ -146,12 +152,21 @@ impl DropAggregate {
             return Ok(Decision::new(Subject::Drop, vec![]));
         }
         check_schedule(&edited)?;
-        Ok(Decision::one(
+        // A later end or a higher limit may be what somebody in line waited for.
+        let outlook = Outlook {
+            available: self.stock().available,
+            terms: &edited,
+            freed: None,
+            at: command.at,
+        };
+        let offers: Vec<DropEvent> = self.offers(outlook).collect();
+        let rescheduled = DropEvent::DropRescheduled(DropRescheduled {
+            terms: edited,
+            rescheduled_at: command.at,
+        });
+        Ok(Decision::new(
             Subject::Drop,
-            DropEvent::DropRescheduled(DropRescheduled {
-                terms: edited,
-                rescheduled_at: command.at,
-            }),
+            std::iter::once(rescheduled).chain(offers).collect(),
         ))
     }
 
@@ -172,14 +187,21 @@ impl DropAggregate {
                 true => self.expire(hold),
                 false => self.release(hold, command.at, ReleaseCause::DropCancelled),
             });
+        let left = self
+            .line()
+            .in_line()
+            .map(|entry| self.leave(entry, command.at, LeaveCause::DropCancelled));
         Ok(Decision::new(
             Subject::Drop,
-            std::iter::once(cancelled).chain(ended).collect(),
+            std::iter::once(cancelled)
+                .chain(ended)
+                .chain(left)
+                .collect(),
         ))
     }
 
     fn adjust_stock(&self, command: &AdjustStock) -> Result<Decision, Refusal> {
-        self.existing_terms()?;
+        let terms = self.existing_terms()?;
         let earlier = match command.key.filter(|&key| self.knows_key(key)) {
             Some(key) => Some(
                 self.adjustment_by_key(key)
@@ -211,16 +233,23 @@ impl DropAggregate {
             });
         }
         stock.adjust(command.delta);
-        Ok(Decision::one(
+        let adjusted = DropEvent::StockAdjusted(StockAdjusted {
+            adjustment_id: command.adjustment_id,
+            key: command.key,
+            delta: command.delta,
+            reason: command.reason.clone(),
+            stock,
+            adjusted_at: command.at,
+        });
+        let offers = self.offers(Outlook {
+            available: stock.available,
+            terms,
+            freed: None,
+            at: command.at,
+        });
+        Ok(Decision::new(
             Subject::Adjustment(command.adjustment_id),
-            DropEvent::StockAdjusted(StockAdjusted {
-                adjustment_id: command.adjustment_id,
-                key: command.key,
-                delta: command.delta,
-                reason: command.reason.clone(),
-                stock,
-                adjusted_at: command.at,
-            }),
+            std::iter::once(adjusted).chain(offers).collect(),
         ))
     }
 
@@ -241,9 +270,9 @@ impl DropAggregate {
                 .ok_or(Refusal::IdempotencyKeyReused);
         }
         self.refuse_outside_sale(command.at)?;
-        self.refuse_above_limits(command)?;
+        self.refuse_above_limits(command.buyer, command.quantity)?;
         self.refuse_if_throttled(command.buyer, command.at)?;
-        let (requested, available) = (command.quantity.get(), self.stock().available);
+        let (requested, available) = (command.quantity.get(), self.beside_line(command.at));
         if available < requested {
             return Err(Refusal::SoldOut {
                 requested,
@@ -260,6 +289,7 @@ impl DropAggregate {
                 placed_at: command.at,
                 expires_at: command.at.plus_seconds(terms.hold_seconds.get()),
                 commitment: command.commitment,
+                waitlist_entry: None,
             }),
         ))
     }
@@ -278,10 +308,13 @@ impl DropAggregate {
             HoldStatus::Held if command.at >= hold.expires_at => Err(Refusal::HoldExpired {
                 expired_at: hold.expires_at,
             }),
-            HoldStatus::Held => Ok(Decision::one(
-                subject,
-                self.release(hold, command.at, ReleaseCause::Buyer),
-            )),
+            HoldStatus::Held => {
+                let released = self.release(hold, command.at, ReleaseCause::Buyer);
+                Ok(Decision::new(
+                    subject,
+                    self.freeing(released, hold, command.at),
+                ))
+            }
         }
     }
 
@@ -321,7 +354,22 @@ impl DropAggregate {
         if !is_due {
             return Ok(Decision::new(subject, vec![]));
         }
-        Ok(Decision::one(subject, self.expire(hold)))
+        let events = self.freeing(self.expire(hold), hold, command.at);
+        Ok(Decision::new(subject, events))
+    }
+
+    /// The event that frees the units of `hold`, and what they become at once.
+    fn freeing(&self, freed: DropEvent, hold: &Hold, at: Timestamp) -> Vec<DropEvent> {
+        let mut events = vec![freed];
+        if let Some(terms) = self.terms().filter(|_| !self.line().is_empty()) {
+            events.extend(self.offers(Outlook {
+                available: self.stock().available + hold.quantity.get(),
+                terms,
+                freed: Some(hold),
+                at,
+            }));
+        }
+        events
     }
 
     fn expire(&self, hold: &Hold) -> DropEvent {
@@ -343,7 +391,7 @@ impl DropAggregate {
         })
     }
 
-    fn existing_terms(&self) -> Result<&DropTerms, Refusal> {
+    pub(crate) fn existing_terms(&self) -> Result<&DropTerms, Refusal> {
         self.terms().ok_or(Refusal::DropNotFound)
     }
 
@@ -357,7 +405,7 @@ impl DropAggregate {
         }
     }
 
-    fn refuse_outside_sale(&self, at: Timestamp) -> Result<(), Refusal> {
+    pub(crate) fn refuse_outside_sale(&self, at: Timestamp) -> Result<(), Refusal> {
         self.refuse_if_cancelled()?;
         let terms = self.existing_terms()?;
         if at < terms.starts_at {
@@ -374,10 +422,14 @@ impl DropAggregate {
         }
     }
 
-    fn refuse_above_limits(&self, command: &PlaceHold) -> Result<(), Refusal> {
+    pub(crate) fn refuse_above_limits(
+        &self,
+        buyer: Pseudonym,
+        quantity: Quantity,
+    ) -> Result<(), Refusal> {
         let terms = self.existing_terms()?;
-        let allowance = self.units_allowed(command.buyer, terms);
-        let requested = command.quantity.get();
+        let allowance = self.units_allowed(buyer, terms);
+        let requested = quantity.get();
         if requested > terms.max_per_hold.get() {
             let max = terms.max_per_hold.get();
             return Err(Refusal::LimitReached {
@@ -396,9 +448,14 @@ impl DropAggregate {
         }
     }
 
-    fn refuse_if_throttled(&self, buyer: Pseudonym, at: Timestamp) -> Result<(), Refusal> {
-        match self.next_hold_at(buyer, at) {
-            Some(retry_at) => Err(Refusal::Throttled { retry_at }),
+    pub(crate) fn refuse_if_throttled(
+        &self,
+        buyer: Pseudonym,
+        at: Timestamp,
+    ) -> Result<(), Refusal> {
+        let throttle = self.terms().and_then(|terms| terms.throttle);
+        match throttle.zip(self.next_hold_at(buyer, at)) {
+            Some((throttle, retry_at)) => Err(Refusal::Throttled { retry_at, throttle }),
             None => Ok(()),
         }
     }
@@ -422,10 +479,7 @@ impl DropAggregate {
         let taken = self
             .buyer(buyer)
             .map_or(0, |buyer| buyer.held + buyer.purchased);
-        let per_buyer = terms
-            .max_per_buyer
-            .map_or(u32::MAX, |max| max.get().saturating_sub(taken));
-        per_buyer.min(terms.max_per_hold.get())
+        terms.allowance(taken)
     }
 
     /// An exact sliding window: the buyer's n-th newest hold must have left it before another may be placed.

@@ -5,10 +5,12 @@
 //! past cannot be declined: an event that history can never contain panics.
 //! Limit: the aggregate knows every hold it ever had; one hold costs about 150 bytes.
 
+pub mod line;
 mod take_back;
 
 use serde::{Deserialize, Serialize};
 
+use self::line::{Line, WaitlistEntry};
 use crate::event::{
     DropCancelled, DropEvent, DropRescheduled, DropScheduled, HoldPlaced, HoldReleased,
     PurchaseConfirmed, StockAdjusted,
@@ -17,7 +19,7 @@ use crate::lookup::Lookup;
 use crate::stock::Stock;
 use crate::terms::DropTerms;
 use crate::values::{
-    AdjustmentId, HoldId, KeyDigest, Pseudonym, Quantity, Reason, Sequence, Timestamp,
+    AdjustmentId, HoldId, KeyDigest, Pseudonym, Quantity, Reason, Sequence, Timestamp, WaitlistId,
 };
 
 /// How far a hold has come. Only `Held` may change, and only once.
@@ -102,13 +104,20 @@ pub struct Origin {
 enum Keyed {
     Hold(u32),
     Adjustment(u32),
+    Entry(u32),
 }
 
 impl Keyed {
-    fn key<'a>(self, holds: &'a [Hold], adjustments: &'a [Adjustment]) -> &'a KeyDigest {
+    fn key<'a>(
+        self,
+        holds: &'a [Hold],
+        adjustments: &'a [Adjustment],
+        line: &'a Line,
+    ) -> &'a KeyDigest {
         let key = match self {
             Self::Hold(index) => &holds[index as usize].key,
             Self::Adjustment(index) => &adjustments[index as usize].key,
+            Self::Entry(index) => &line.at(index).key,
         };
         key.as_ref().expect("what is found by its key has one")
     }
@@ -127,6 +136,7 @@ pub struct DropAggregate {
     holds: Vec<Hold>,
     buyers: Vec<Buyer>,
     adjustments: Vec<Adjustment>,
+    line: Line,
     #[serde(skip)]
     hold_index: Lookup<u32>,
     #[serde(skip)]
@@ -145,6 +155,7 @@ impl PartialEq for DropAggregate {
             && self.holds == other.holds
             && self.buyers == other.buyers
             && self.adjustments == other.adjustments
+            && self.line == other.line
             && self.hold_index == other.hold_index
             && self.buyer_index == other.buyer_index
             && self.key_index == other.key_index
@@ -162,6 +173,8 @@ struct StoredAggregate {
     holds: Vec<Hold>,
     buyers: Vec<Buyer>,
     adjustments: Vec<Adjustment>,
+    #[serde(default)]
+    line: Line,
 }
 
 impl From<StoredAggregate> for DropAggregate {
@@ -175,6 +188,7 @@ impl From<StoredAggregate> for DropAggregate {
             holds: stored.holds,
             buyers: stored.buyers,
             adjustments: stored.adjustments,
+            line: stored.line,
             ..Self::default()
         };
         for index in 0..index_of(aggregate.holds.len()) {
@@ -189,6 +203,10 @@ impl From<StoredAggregate> for DropAggregate {
         for index in 0..index_of(aggregate.adjustments.len()) {
             let key = aggregate.adjustments[index as usize].key;
             aggregate.index_key(key, Keyed::Adjustment(index));
+        }
+        for index in 0..index_of(aggregate.line.entries().len()) {
+            let key = aggregate.line.at(index).key;
+            aggregate.index_key(key, Keyed::Entry(index));
         }
         aggregate
     }
@@ -261,7 +279,7 @@ impl DropAggregate {
     pub fn hold_by_key(&self, key: KeyDigest) -> Option<&Hold> {
         match self.keyed(key) {
             Some(Keyed::Hold(index)) => Some(self.hold_at(index)),
-            Some(Keyed::Adjustment(_)) | None => None,
+            Some(Keyed::Adjustment(_) | Keyed::Entry(_)) | None => None,
         }
     }
 
@@ -276,7 +294,28 @@ impl DropAggregate {
     pub fn adjustment_by_key(&self, key: KeyDigest) -> Option<&Adjustment> {
         match self.keyed(key) {
             Some(Keyed::Adjustment(index)) => self.adjustments.get(index as usize),
-            Some(Keyed::Hold(_)) | None => None,
+            Some(Keyed::Hold(_) | Keyed::Entry(_)) | None => None,
+        }
+    }
+
+    /// The line: everybody who ever waited.
+    #[must_use]
+    pub const fn line(&self) -> &Line {
+        &self.line
+    }
+
+    /// The place in line with this id.
+    #[must_use]
+    pub fn entry(&self, entry_id: WaitlistId) -> Option<&WaitlistEntry> {
+        self.line.entry(entry_id)
+    }
+
+    /// The place in line that was taken with this key.
+    #[must_use]
+    pub fn entry_by_key(&self, key: KeyDigest) -> Option<&WaitlistEntry> {
+        match self.keyed(key) {
+            Some(Keyed::Entry(index)) => Some(self.line.at(index)),
+            Some(Keyed::Hold(_) | Keyed::Adjustment(_)) | None => None,
         }
     }
 
@@ -290,9 +329,7 @@ impl DropAggregate {
     /// What this buyer has here; none: they never held anything.
     #[must_use]
     pub fn buyer(&self, buyer: Pseudonym) -> Option<&Buyer> {
-        self.buyer_index
-            .find(&buyer, |index| &self.buyer_at(index).id)
-            .map(|index| self.buyer_at(index))
+        self.buyer_index(buyer).map(|index| self.buyer_at(index))
     }
 
     /// Whose hold it is.
@@ -329,6 +366,8 @@ impl DropAggregate {
             DropEvent::HoldReleased(event) => self.released(event),
             DropEvent::PurchaseConfirmed(event) => self.purchased(event),
             DropEvent::StockAdjusted(event) => self.adjusted(event),
+            DropEvent::WaitlistJoined(event) => self.joined(event),
+            DropEvent::WaitlistLeft(event) => self.left(event),
         }
         self.sequence = self.sequence.next();
     }
@@ -383,6 +422,9 @@ impl DropAggregate {
         let previous = held.last_hold.replace(index);
         self.index_hold(event.hold_id, index);
         self.index_key(event.key, Keyed::Hold(index));
+        if let Some(entry_id) = event.waitlist_entry {
+            self.offered(entry_id, event.hold_id, buyer, event.quantity);
+        }
         self.holds.push(Hold {
             id: event.hold_id,
             key: event.key,
@@ -455,7 +497,7 @@ impl DropAggregate {
     }
 
     fn resolve(&mut self, hold_id: HoldId, status: HoldStatus, at: Timestamp) -> &Hold {
-        let index = self.place_of(hold_id);
+        let index = self.index_of_hold(hold_id);
         let hold = &mut self.holds[index as usize];
         assert!(
             hold.status == HoldStatus::Held,
@@ -480,6 +522,19 @@ impl DropAggregate {
         next
     }
 
+    fn buyer_index(&self, buyer: Pseudonym) -> Option<u32> {
+        self.buyer_index
+            .find(&buyer, |index| &self.buyer_at(index).id)
+    }
+
+    /// Takes back the meeting of the buyer who was met last.
+    fn unmeet(&mut self, buyer: Pseudonym) {
+        let buyers = &self.buyers;
+        self.buyer_index
+            .remove(&buyer, |index| &buyers[index as usize].id);
+        self.buyers.pop();
+    }
+
     fn index_hold(&mut self, hold_id: HoldId, index: u32) {
         let holds = &self.holds;
         let before = self
@@ -498,25 +553,26 @@ impl DropAggregate {
     fn index_key(&mut self, key: Option<KeyDigest>, keyed: Keyed) {
         let Some(key) = key else { return };
         assert!(!self.knows_key(key), "a key was used twice");
-        let (holds, adjustments) = (&self.holds, &self.adjustments);
+        let (holds, adjustments, line) = (&self.holds, &self.adjustments, &self.line);
         self.key_index
-            .insert(&key, keyed, |keyed| keyed.key(holds, adjustments));
+            .insert(&key, keyed, |keyed| keyed.key(holds, adjustments, line));
     }
 
     fn forget_key(&mut self, key: Option<KeyDigest>) {
         let Some(key) = key else { return };
-        let (holds, adjustments) = (&self.holds, &self.adjustments);
+        let (holds, adjustments, line) = (&self.holds, &self.adjustments, &self.line);
         self.key_index
-            .remove(&key, |keyed| keyed.key(holds, adjustments));
+            .remove(&key, |keyed| keyed.key(holds, adjustments, line));
     }
 
     /// What was done with `key`, scheduling the drop aside.
     fn keyed(&self, key: KeyDigest) -> Option<Keyed> {
-        self.key_index
-            .find(&key, |keyed| keyed.key(&self.holds, &self.adjustments))
+        self.key_index.find(&key, |keyed| {
+            keyed.key(&self.holds, &self.adjustments, &self.line)
+        })
     }
 
-    fn place_of(&self, hold_id: HoldId) -> u32 {
+    fn index_of_hold(&self, hold_id: HoldId) -> u32 {
         self.hold_index(hold_id).expect("a hold that was placed")
     }
 

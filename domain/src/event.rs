@@ -9,7 +9,7 @@ use crate::stock::Stock;
 use crate::terms::DropTerms;
 use crate::values::{
     AdjustmentId, Commitment, HoldId, KeyDigest, Money, Pseudonym, PurchaseId, Quantity, Reason,
-    StockCount, Timestamp,
+    StockCount, Timestamp, WaitlistId,
 };
 
 /// One recorded fact about one drop.
@@ -31,6 +31,10 @@ pub enum DropEvent {
     PurchaseConfirmed(PurchaseConfirmed),
     /// Units were added or taken away.
     StockAdjusted(StockAdjusted),
+    /// A buyer took a place in line for units that were not there.
+    WaitlistJoined(WaitlistJoined),
+    /// A place in line was given up.
+    WaitlistLeft(WaitlistLeft),
 }
 
 /// See [`DropEvent::DropScheduled`].
@@ -82,6 +86,9 @@ pub struct HoldPlaced {
     /// Commits to the personal data stored beside this event, if it introduces the buyer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commitment: Option<Commitment>,
+    /// The place in line that this hold was offered to; none: its buyer asked for it directly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waitlist_entry: Option<WaitlistId>,
 }
 
 /// See [`DropEvent::HoldExpired`].
@@ -160,6 +167,52 @@ pub struct StockAdjusted {
     pub adjusted_at: Timestamp,
 }
 
+/// See [`DropEvent::WaitlistJoined`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitlistJoined {
+    /// The place in line.
+    pub entry_id: WaitlistId,
+    /// The hold that it will become: drawn now, because deciding draws nothing.
+    pub hold_id: HoldId,
+    /// The caller's idempotency key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyDigest>,
+    /// Whose it is.
+    pub buyer: Pseudonym,
+    /// Units wanted.
+    pub quantity: Quantity,
+    /// When it was taken.
+    pub joined_at: Timestamp,
+    /// Commits to the personal data stored beside this event, if it introduces the buyer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commitment: Option<Commitment>,
+}
+
+/// Why a place in line was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeaveCause {
+    /// The buyer left.
+    Buyer,
+    /// The drop was cancelled.
+    DropCancelled,
+}
+
+/// See [`DropEvent::WaitlistLeft`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitlistLeft {
+    /// The place in line.
+    pub entry_id: WaitlistId,
+    /// Whose it was.
+    pub buyer: Pseudonym,
+    /// Units that were wanted.
+    pub quantity: Quantity,
+    /// When.
+    pub left_at: Timestamp,
+    /// Why.
+    pub cause: LeaveCause,
+}
+
 impl DropEvent {
     /// The name that the log files this event under.
     #[must_use]
@@ -173,6 +226,8 @@ impl DropEvent {
             Self::HoldReleased(_) => "HoldReleased",
             Self::PurchaseConfirmed(_) => "PurchaseConfirmed",
             Self::StockAdjusted(_) => "StockAdjusted",
+            Self::WaitlistJoined(_) => "WaitlistJoined",
+            Self::WaitlistLeft(_) => "WaitlistLeft",
         }
     }
 
@@ -188,7 +243,9 @@ impl DropEvent {
             | Self::HoldExpired(_)
             | Self::HoldReleased(_)
             | Self::PurchaseConfirmed(_)
-            | Self::StockAdjusted(_) => "1.0",
+            | Self::StockAdjusted(_)
+            | Self::WaitlistJoined(_)
+            | Self::WaitlistLeft(_) => "1.0",
         }
     }
 
@@ -198,12 +255,14 @@ impl DropEvent {
         match self {
             Self::HoldPlaced(event) => event.commitment,
             Self::PurchaseConfirmed(event) => event.commitment,
+            Self::WaitlistJoined(event) => event.commitment,
             Self::DropScheduled(_)
             | Self::DropRescheduled(_)
             | Self::DropCancelled(_)
             | Self::HoldExpired(_)
             | Self::HoldReleased(_)
-            | Self::StockAdjusted(_) => None,
+            | Self::StockAdjusted(_)
+            | Self::WaitlistLeft(_) => None,
         }
     }
 }

@@ -7,6 +7,8 @@
 //!               └──▶ cancelled ◀── sold out
 //! ```
 //!
+//! Who finds a drop sold out may wait in line: what comes back becomes a hold of the first who can use it ([`waitlist`]).
+//!
 //! Read [`mod@drop`] for the state and its invariant, [`decide`] for every rule, [`event`] for what is stored. A caller does
 //! `decide`, records the events, and `evolve`s; if the record fails, `revert`s.
 
@@ -23,6 +25,7 @@ pub mod terms;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod values;
+pub mod waitlist;
 
 pub use command::DropCommand;
 pub use decide::{Decision, Subject};

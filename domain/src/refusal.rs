@@ -1,6 +1,6 @@
 //! Every reason to say no, with the numbers that the caller can act on. A refusal is no failure.
 
-use crate::values::Timestamp;
+use crate::values::{HoldId, Throttle, Timestamp};
 
 /// Which limit a hold would exceed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub enum Refusal {
     Throttled {
         /// When the next hold may be placed.
         retry_at: Timestamp,
+        /// The drop's throttle.
+        throttle: Throttle,
     },
     /// The drop has not started.
     #[error("the drop starts at {starts_at}")]
@@ -95,6 +97,31 @@ pub enum Refusal {
     TooMuchStock {
         /// The most units that a drop can offer.
         max: u32,
+    },
+    /// Nobody needs to wait for what is there.
+    #[error("{requested} asked for, {available} available: hold them instead of waiting")]
+    NotSoldOut {
+        /// Units asked for.
+        requested: u32,
+        /// Units available.
+        available: u32,
+    },
+    /// The buyer waits already: one place per buyer at a time.
+    #[error("the buyer is in line already, since {joined_at}")]
+    AlreadyWaiting {
+        /// Since when.
+        joined_at: Timestamp,
+        /// Units that they wait for.
+        quantity: u32,
+    },
+    /// There is no such place in line.
+    #[error("there is no such place in line")]
+    WaitlistEntryNotFound,
+    /// The place has become a hold; that can be released.
+    #[error("the place in line has become hold {hold_id}")]
+    AlreadyOffered {
+        /// The hold.
+        hold_id: HoldId,
     },
     /// The terms were edited by somebody else meanwhile.
     #[error("the terms are at version {current}")]

@@ -37,6 +37,27 @@ pub struct DropTerms {
 }
 
 impl DropTerms {
+    /// Whether holds may be placed at `at`: from the start on, and before the end.
+    #[must_use]
+    pub fn are_on_sale_at(&self, at: Timestamp) -> bool {
+        at >= self.starts_at && self.ends_at.is_none_or(|ends_at| at < ends_at)
+    }
+
+    /// The most units in one hold of a buyer who has none.
+    #[must_use]
+    pub fn most_in_one_hold(&self) -> u32 {
+        self.allowance(0)
+    }
+
+    /// The most units in the next hold of a buyer who holds and has bought `taken`.
+    #[must_use]
+    pub fn allowance(&self, taken: u32) -> u32 {
+        let per_buyer = self
+            .max_per_buyer
+            .map_or(u32::MAX, |max| max.get().saturating_sub(taken));
+        per_buyer.min(self.max_per_hold.get())
+    }
+
     /// Whether the end, if there is one, comes after the start.
     #[must_use]
     pub fn ends_after_start(&self) -> bool {

@@ -15,6 +15,10 @@
 //! checked against the state before it.
 //! Limit: a builder checks nothing about history; [`given`] panics when the aggregate would.
 
+mod waitlist;
+
+pub use self::waitlist::*;
+
 use uuid::Uuid;
 
 use crate::command::{
@@ -33,7 +37,7 @@ use crate::terms::{DropTerms, TermsPatch};
 use crate::values::{
     AdjustmentId, BuyerLimit, Currency, DropId, DropName, HoldId, HoldSeconds, KeyDigest, Money,
     Pseudonym, PurchaseId, Quantity, Reason, StockCount, Throttle, ThrottleHolds, ThrottleSeconds,
-    Timestamp,
+    Timestamp, WaitlistId,
 };
 
 /// When tests begin, in milliseconds since the Unix epoch: 2026-01-01T12:00:00.000Z.
@@ -192,6 +196,13 @@ pub fn purchase_id(name: &str) -> PurchaseId {
 #[track_caller]
 pub fn adjustment_id(name: &str) -> AdjustmentId {
     AdjustmentId(named(name))
+}
+
+/// The place in line of this name; the hold that it becomes has the same.
+#[must_use]
+#[track_caller]
+pub fn waitlist_id(name: &str) -> WaitlistId {
+    WaitlistId(named(name))
 }
 
 /// The buyer of this name, as the log knows them.
@@ -359,6 +370,7 @@ pub fn hold_placed(hold: &str, units: u32) -> DropEvent {
         placed_at: second(0),
         expires_at: second(HOLD_SECONDS.into()),
         commitment: None,
+        waitlist_entry: None,
     })
 }
 
@@ -556,11 +568,13 @@ impl Detail for DropEvent {
             Self::DropScheduled(event) => &mut event.key,
             Self::HoldPlaced(event) => &mut event.key,
             Self::StockAdjusted(event) => &mut event.key,
+            Self::WaitlistJoined(event) => &mut event.key,
             Self::DropRescheduled(_)
             | Self::DropCancelled(_)
             | Self::HoldExpired(_)
             | Self::HoldReleased(_)
-            | Self::PurchaseConfirmed(_) => panic!("{} has no key", self.event_type()),
+            | Self::PurchaseConfirmed(_)
+            | Self::WaitlistLeft(_) => panic!("{} has no key", self.event_type()),
         };
         *slot = Some(key(name));
         self
@@ -572,6 +586,8 @@ impl Detail for DropEvent {
             Self::HoldExpired(event) => &mut event.buyer,
             Self::HoldReleased(event) => &mut event.buyer,
             Self::PurchaseConfirmed(event) => &mut event.buyer,
+            Self::WaitlistJoined(event) => &mut event.buyer,
+            Self::WaitlistLeft(event) => &mut event.buyer,
             Self::DropScheduled(_)
             | Self::DropRescheduled(_)
             | Self::DropCancelled(_)
@@ -594,6 +610,8 @@ impl Detail for DropEvent {
             Self::HoldReleased(event) => &mut event.released_at,
             Self::PurchaseConfirmed(event) => &mut event.purchased_at,
             Self::StockAdjusted(event) => &mut event.adjusted_at,
+            Self::WaitlistJoined(event) => &mut event.joined_at,
+            Self::WaitlistLeft(event) => &mut event.left_at,
         };
         *slot = at;
         self
@@ -606,11 +624,14 @@ impl Detail for DropCommand {
             Self::ScheduleDrop(command) => &mut command.key,
             Self::AdjustStock(command) => &mut command.key,
             Self::PlaceHold(command) => &mut command.key,
+            Self::JoinWaitlist(command) => &mut command.key,
             Self::RescheduleDrop(_)
             | Self::CancelDrop(_)
             | Self::ReleaseHold(_)
             | Self::ConfirmPurchase(_)
-            | Self::ExpireHold(_) => panic!("{self:?} has no key"),
+            | Self::ExpireHold(_)
+            | Self::LeaveWaitlist(_)
+            | Self::ServeWaitlist(_) => panic!("{self:?} has no key"),
         };
         *slot = Some(key(name));
         self
@@ -619,13 +640,16 @@ impl Detail for DropCommand {
     fn by(mut self, name: &str) -> Self {
         match &mut self {
             Self::PlaceHold(command) => command.buyer = buyer(name),
+            Self::JoinWaitlist(command) => command.buyer = buyer(name),
             Self::ScheduleDrop(_)
             | Self::RescheduleDrop(_)
             | Self::CancelDrop(_)
             | Self::AdjustStock(_)
             | Self::ReleaseHold(_)
             | Self::ConfirmPurchase(_)
-            | Self::ExpireHold(_) => panic!("{self:?} has no buyer"),
+            | Self::ExpireHold(_)
+            | Self::LeaveWaitlist(_)
+            | Self::ServeWaitlist(_) => panic!("{self:?} has no buyer"),
         }
         self
     }
@@ -640,6 +664,9 @@ impl Detail for DropCommand {
             Self::ReleaseHold(command) => &mut command.at,
             Self::ConfirmPurchase(command) => &mut command.at,
             Self::ExpireHold(command) => &mut command.at,
+            Self::JoinWaitlist(command) => &mut command.at,
+            Self::LeaveWaitlist(command) => &mut command.at,
+            Self::ServeWaitlist(command) => &mut command.at,
         };
         *slot = at;
         self

@@ -12,7 +12,7 @@ mod texts;
 mod time;
 
 pub use self::digests::{Commitment, KeyDigest, Salt};
-pub use self::ids::{AdjustmentId, DropId, HoldId, Pseudonym, PurchaseId};
+pub use self::ids::{AdjustmentId, DropId, HoldId, Pseudonym, PurchaseId, WaitlistId};
 pub use self::money::{Currency, Money};
 pub use self::numbers::{
     BuyerLimit, HoldSeconds, Quantity, StockCount, Throttle, ThrottleHolds, ThrottleSeconds,

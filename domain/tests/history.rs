@@ -61,6 +61,26 @@ impossible! {
         [drop_opened(1), hold_placed("h1", 1), purchase_confirmed("h1", 1), hold_expired("h1", 1)];
     a_hold_is_never_released_after_it_expired: "resolved twice",
         [drop_opened(1), hold_placed("h1", 1), hold_expired("h1", 1), hold_released("h1", 1)];
+    nobody_ever_waits_before_scheduling: "taken before its drop was scheduled",
+        [waitlist_joined("w1", 1)];
+    nobody_ever_waits_for_a_cancelled_drop: "taken in a cancelled drop",
+        [drop_opened(0), drop_cancelled(), waitlist_joined("w1", 1)];
+    a_place_in_line_is_never_taken_twice: "taken twice",
+        [drop_opened(0), waitlist_joined("w1", 1), waitlist_joined("w1", 1).by("bob")];
+    a_buyer_never_waits_in_two_places: "waits in two places",
+        [drop_opened(0), waitlist_joined("w1", 1), waitlist_joined("w2", 1)];
+    a_hold_and_a_place_in_line_never_share_a_key: "a key was used twice",
+        [drop_opened(1), hold_placed("h1", 1).keyed("k"), waitlist_joined("w1", 1).keyed("k")];
+    a_place_in_line_is_never_offered_twice: "placed twice",
+        [drop_opened(2), waitlist_joined("w1", 1), hold_offered("w1", 1), hold_offered("w1", 1)];
+    a_place_that_was_left_is_never_offered: "settled twice",
+        [drop_opened(2), waitlist_joined("w1", 1), waitlist_left("w1", 1), hold_offered("w1", 1)];
+    a_place_that_was_offered_is_never_left: "settled twice",
+        [drop_opened(2), waitlist_joined("w1", 1), hold_offered("w1", 1), waitlist_left("w1", 1)];
+    an_offer_is_never_another_buyers: "not what place",
+        [drop_opened(2), waitlist_joined("w1", 1), hold_offered("w1", 1).by("bob")];
+    an_offer_is_never_for_another_number_of_units: "not what place",
+        [drop_opened(2), waitlist_joined("w1", 1), hold_offered("w1", 2)];
     stock_is_never_adjusted_below_what_is_held: "below zero",
         [drop_opened(1), hold_placed("h1", 1), stock_adjusted("a1", -1, stock(0, 0, 0))];
 }

@@ -20,7 +20,12 @@ fn history() -> Vec<DropEvent> {
         hold_released("h2", 2).by("bob"),
         stock_adjusted("a1", 5, stock(17, 7, 1)).keyed("k3"),
         drop_rescheduled(terms()),
+        waitlist_joined("w1", 20).by("cid").keyed("k4"),
+        waitlist_joined("w2", 18).by("dan"),
+        waitlist_joined("w3", 30).by("ann"),
+        waitlist_left("w3", 30),
         hold_expired("h3", 3),
+        hold_offered("w1", 20).by("cid"),
     ]
 }
 
@@ -38,6 +43,9 @@ fn a_snapshot_brings_back_everything_keys_and_indexes_included() {
         drop.adjustment_by_key(key("k3")).unwrap().id,
         adjustment_id("a1")
     );
+    assert_eq!(drop.entry_by_key(key("k4")), drop.entry(waitlist_id("w1")));
+    let waits = drop.line().in_line().map(|entry| entry.id);
+    assert_eq!(waits.collect::<Vec<_>>(), [waitlist_id("w2")]);
     let bobs: Vec<_> = drop.holds_of(buyer("bob")).map(|hold| hold.id).collect();
     assert_eq!(bobs, [hold_id("h4"), hold_id("h2")]);
 }
@@ -76,6 +84,25 @@ fn what_an_event_does_not_have_is_left_out_of_its_text() {
             r#""total_stock":3,"scheduled_at":"2026-01-01T12:00:00.000Z"}}"#
         )
     );
+}
+
+#[test]
+fn a_snapshot_from_before_there_were_lines_is_read() {
+    let drop = given(history().into_iter().take(9)).aggregate();
+    let mut old = serde_json::to_value(&drop).unwrap();
+    old.as_object_mut().unwrap().remove("line").unwrap();
+    assert_eq!(serde_json::from_value::<DropAggregate>(old).unwrap(), drop);
+}
+
+#[test]
+fn why_a_place_in_line_was_left_is_stored_by_name() {
+    for (event, cause) in [
+        (waitlist_left("w1", 1), "buyer"),
+        (waitlist_called_off("w1", 1), "drop_cancelled"),
+    ] {
+        let stored = serde_json::to_value(&event).unwrap();
+        assert_eq!(stored["WaitlistLeft"]["cause"], cause);
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use domain::terms::{DropTerms, TermsPatch};
 use domain::testing::*;
+use domain::values::Throttle;
 use domain::{DropEvent, Refusal};
 
 /// At most two holds of one buyer in any ten seconds.
@@ -14,8 +15,13 @@ fn two_in_ten_seconds() -> DropEvent {
 }
 
 fn until(millis: i64) -> Refusal {
+    by(throttle(2, 10), millis)
+}
+
+fn by(throttle: Throttle, millis: i64) -> Refusal {
     Refusal::Throttled {
         retry_at: millisecond(millis),
+        throttle,
     }
 }
 
@@ -127,7 +133,7 @@ fn a_throttle_counts_the_holds_placed_before_it_was_set() {
         .when(reschedule_drop(throttled))
         .then([drop_rescheduled(expected)])
         .when(place_hold("h2", 1).at(second(9)))
-        .then_refused(until(10_000));
+        .then_refused(by(throttle(1, 10), 10_000));
 }
 
 #[test]
@@ -150,7 +156,7 @@ fn a_throttled_buyer_is_told_so_even_when_nothing_is_left() {
     };
     given([drop_scheduled(terms, 1), hold_placed("h1", 1)])
         .when(place_hold("h2", 1))
-        .then_refused(until(10_000));
+        .then_refused(by(throttle(1, 10), 10_000));
 }
 
 #[test]

@@ -28,18 +28,23 @@ impl Fold for Buyers {
 
     fn key(fact: Fact<'_>) -> Option<BuyerKey> {
         fact.private?.buyer_id.as_ref()?;
-        match fact.event {
-            DropEvent::HoldPlaced(event) => Some(BuyerKey {
+        let introduced = |buyer| {
+            Some(BuyerKey {
                 drop_id: fact.drop_id,
-                buyer: event.buyer,
-            }),
+                buyer,
+            })
+        };
+        match fact.event {
+            DropEvent::HoldPlaced(event) => introduced(event.buyer),
+            DropEvent::WaitlistJoined(event) => introduced(event.buyer),
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
             | DropEvent::HoldExpired(_)
             | DropEvent::HoldReleased(_)
             | DropEvent::PurchaseConfirmed(_)
-            | DropEvent::StockAdjusted(_) => None,
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::WaitlistLeft(_) => None,
         }
     }
 

@@ -1,5 +1,5 @@
 //! Every hold and how far it has come. In memory only: the log has it all, nobody reads a table of it, and a row written for
-//! each hold was half of what a hold cost the database (decision 0012).
+//! each hold was half of what a hold cost the database (decision 0015).
 
 use domain::DropEvent;
 use domain::drop::HoldStatus;
@@ -64,7 +64,9 @@ impl Fold for Holds {
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
-            | DropEvent::StockAdjusted(_) => return None,
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::WaitlistJoined(_)
+            | DropEvent::WaitlistLeft(_) => return None,
         };
         Some(HoldKey { hold_id })
     }
@@ -96,7 +98,9 @@ impl Fold for Holds {
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
-            | DropEvent::StockAdjusted(_) => Err(CannotApply("the event is about no hold")),
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::WaitlistJoined(_)
+            | DropEvent::WaitlistLeft(_) => Err(CannotApply("the event is about no hold")),
         }
     }
 }

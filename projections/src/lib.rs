@@ -14,3 +14,4 @@ pub mod sales_timeline;
 pub mod table;
 pub mod top_purchasers;
 pub mod views;
+pub mod waitlist;

@@ -41,6 +41,8 @@ pub struct LiveStockRow {
     pub expired: u64,
     /// Units that came back by release, ever.
     pub released: u64,
+    /// How many wait in line.
+    pub waitlist_length: u32,
 }
 
 impl Fold for LiveStock {
@@ -65,11 +67,14 @@ impl Fold for LiveStock {
             stock: Stock::new(event.total_stock.get()),
             expired: 0,
             released: 0,
+            waitlist_length: 0,
         })
     }
 
     fn change(row: &mut LiveStockRow, fact: Fact<'_>) -> Result<(), CannotApply> {
+        let waiting = waiting(row.waitlist_length, fact.event)?;
         row.stock = moved(row.stock, fact.event)?;
+        row.waitlist_length = waiting;
         match fact.event {
             DropEvent::DropRescheduled(event) => {
                 row.terms = Arc::new(event.terms.clone());
@@ -84,7 +89,9 @@ impl Fold for LiveStock {
             DropEvent::DropScheduled(_)
             | DropEvent::HoldPlaced(_)
             | DropEvent::PurchaseConfirmed(_)
-            | DropEvent::StockAdjusted(_) => {}
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::WaitlistJoined(_)
+            | DropEvent::WaitlistLeft(_) => {}
         }
         Ok(())
     }
@@ -104,6 +111,7 @@ impl Table for LiveStock {
         "sold",
         "expired",
         "released",
+        "waitlist_length",
     ];
 
     fn starts(event: &DropEvent) -> bool {
@@ -149,8 +157,28 @@ fn moved(mut stock: Stock, event: &DropEvent) -> Result<Stock, CannotApply> {
                 .checked_add_signed(event.delta)
                 .ok_or(too_few)?;
         }
+        DropEvent::WaitlistJoined(_) | DropEvent::WaitlistLeft(_) => {}
     }
     Ok(stock)
+}
+
+/// How many wait after `event`.
+fn waiting(before: u32, event: &DropEvent) -> Result<u32, CannotApply> {
+    match event {
+        DropEvent::WaitlistJoined(_) => Ok(before + 1),
+        DropEvent::WaitlistLeft(_) => less(before, 1, "more left than waited"),
+        DropEvent::HoldPlaced(event) if event.waitlist_entry.is_some() => {
+            less(before, 1, "more were served than waited")
+        }
+        DropEvent::DropScheduled(_)
+        | DropEvent::DropRescheduled(_)
+        | DropEvent::DropCancelled(_)
+        | DropEvent::HoldPlaced(_)
+        | DropEvent::HoldExpired(_)
+        | DropEvent::HoldReleased(_)
+        | DropEvent::PurchaseConfirmed(_)
+        | DropEvent::StockAdjusted(_) => Ok(before),
+    }
 }
 
 fn less(units: u32, quantity: u32, otherwise: &'static str) -> Result<u32, CannotApply> {

@@ -47,7 +47,9 @@ impl Fold for SalesTimeline {
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
-            | DropEvent::StockAdjusted(_) => return None,
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::WaitlistJoined(_)
+            | DropEvent::WaitlistLeft(_) => return None,
         };
         Some(MinuteKey {
             drop_id: fact.drop_id,
@@ -70,7 +72,9 @@ impl Fold for SalesTimeline {
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
-            | DropEvent::StockAdjusted(_) => {}
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::WaitlistJoined(_)
+            | DropEvent::WaitlistLeft(_) => {}
         }
         Ok(())
     }

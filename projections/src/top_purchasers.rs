@@ -47,7 +47,9 @@ impl Fold for TopPurchasers {
             | DropEvent::HoldPlaced(_)
             | DropEvent::HoldExpired(_)
             | DropEvent::HoldReleased(_)
-            | DropEvent::StockAdjusted(_) => None,
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::WaitlistJoined(_)
+            | DropEvent::WaitlistLeft(_) => None,
         }
     }
 
@@ -76,7 +78,9 @@ fn purchase(fact: Fact<'_>) -> Result<&PurchaseConfirmed, CannotApply> {
         | DropEvent::HoldPlaced(_)
         | DropEvent::HoldExpired(_)
         | DropEvent::HoldReleased(_)
-        | DropEvent::StockAdjusted(_) => Err(CannotApply("the event is no purchase")),
+        | DropEvent::StockAdjusted(_)
+        | DropEvent::WaitlistJoined(_)
+        | DropEvent::WaitlistLeft(_) => Err(CannotApply("the event is no purchase")),
     }
 }
 

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use domain::DropEvent;
 use domain::event::StockAdjusted;
-use domain::values::{AdjustmentId, DisplayName, DropId, HoldId, Position, Pseudonym, Timestamp};
+use domain::values::{
+    AdjustmentId, DisplayName, DropId, HoldId, Position, Pseudonym, Timestamp, WaitlistId,
+};
 use infrastructure::codec::RecordedEvent;
 use infrastructure::engine::Observer;
 use infrastructure::feed::Committed;
@@ -26,6 +28,7 @@ use crate::holds::{HoldKey, HoldRow, Holds};
 use crate::live_stock::{DropKey, LiveStock, LiveStockRow};
 use crate::sales_timeline::{MinuteKey, Moved, SalesTimeline};
 use crate::top_purchasers::{BuyerKey, PurchaserRow, TopPurchasers};
+use crate::waitlist::{Lines, PlaceRow};
 
 /// Every projection in memory. Clones share it.
 #[derive(Debug, Clone)]
@@ -41,6 +44,7 @@ struct Hot {
     purchasers: Rows<TopPurchasers>,
     timeline: Rows<SalesTimeline>,
     buyers: DenseRows<Buyers>,
+    lines: Lines,
     rankings: HashMap<DropId, Ranking>,
     /// Few, and asked for by retries alone.
     adjustments: HashMap<AdjustmentId, AdjustmentView>,
@@ -95,6 +99,19 @@ pub struct HoldView {
     pub row: HoldRow,
     /// The position of its last event.
     pub position: Position,
+    /// Whose; none once they were erased.
+    pub buyer: Option<BuyerRow>,
+}
+
+/// One place in line, and whose it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlaceView {
+    /// Its id.
+    pub entry_id: WaitlistId,
+    /// The place.
+    pub row: PlaceRow,
+    /// Where in line, from 1; none once it waits no more.
+    pub place: Option<u32>,
     /// Whose; none once they were erased.
     pub buyer: Option<BuyerRow>,
 }
@@ -169,6 +186,23 @@ impl Views {
             hold_id,
             row: placed.row.clone(),
             position: placed.position,
+            buyer: hot.buyers.get(&key).map(|placed| placed.row.clone()),
+        })
+    }
+
+    /// One place in line.
+    #[must_use]
+    pub fn place(&self, entry_id: WaitlistId) -> Option<PlaceView> {
+        let hot = self.read();
+        let (row, place) = hot.lines.place(entry_id)?;
+        let key = BuyerKey {
+            drop_id: row.drop_id,
+            buyer: row.buyer,
+        };
+        Some(PlaceView {
+            entry_id,
+            row: row.clone(),
+            place,
             buyer: hot.buyers.get(&key).map(|placed| placed.row.clone()),
         })
     }
@@ -250,6 +284,7 @@ impl Hot {
         self.holds.apply(position, recorded.into())?;
         self.timeline.apply(position, recorded.into())?;
         self.buyers.apply(position, recorded.into())?;
+        self.lines.apply(recorded)?;
         self.keep_adjustment(recorded);
         self.rank(recorded)
     }

@@ -86,6 +86,26 @@ fn live_stock_cannot_hold_more_than_is_available() {
 }
 
 #[test]
+fn live_stock_counts_who_waits_until_they_are_served_or_leave() {
+    let length = |history: &[DropEvent]| {
+        let rows = fold::<LiveStock>(history);
+        let drop_id = drop_id("d");
+        rows.get(&DropKey { drop_id }).unwrap().row.waitlist_length
+    };
+    let history = [
+        drop_opened(1),
+        hold_placed("h1", 1),
+        waitlist_joined("w1", 1).by("bob"),
+        waitlist_joined("w2", 1).by("cid"),
+        hold_released("h1", 1),
+        hold_offered("w1", 1).by("bob"),
+        waitlist_left("w2", 1).by("cid"),
+    ];
+    let lengths: Vec<u32> = (1..=history.len()).map(|n| length(&history[..n])).collect();
+    assert_eq!(lengths, [0, 0, 1, 2, 2, 1, 0]);
+}
+
+#[test]
 fn a_hold_is_resolved_once() {
     let rows = fold::<Holds>(&history());
     let status = |name| {

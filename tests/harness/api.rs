@@ -150,6 +150,42 @@ impl Api {
         take(self.request(Method::DELETE, &format!("/v1/holds/{hold}"))).await
     }
 
+    /// Asks for a place in line with a new key.
+    pub async fn join(&self, drop: &str, buyer: &str, quantity: u32) -> Reply {
+        let body = json!({ "buyer_id": buyer, "quantity": quantity });
+        self.join_with(drop, &key(), &body).await
+    }
+
+    /// Asks for a place in line.
+    pub async fn join_with(&self, drop: &str, key: &str, body: &Value) -> Reply {
+        let path = format!("/v1/drops/{drop}/waitlist");
+        let request = self.request(Method::POST, &path);
+        take(request.header("idempotency-key", key).json(body)).await
+    }
+
+    /// Asks for a place in line, gets it, and gives its id.
+    pub async fn waits(&self, drop: &str, buyer: &str, quantity: u32) -> String {
+        text(&self.join(drop, buyer, quantity).await.ok(201)["id"])
+    }
+
+    /// The place in line.
+    pub async fn place(&self, entry: &str) -> Value {
+        self.get(&format!("/v1/waitlist/{entry}")).await.ok(200)
+    }
+
+    /// Gives a place in line up.
+    pub async fn leave(&self, entry: &str) -> Reply {
+        take(self.request(Method::DELETE, &format!("/v1/waitlist/{entry}"))).await
+    }
+
+    /// Adds stock, or takes it away, with a new key.
+    pub async fn adjust(&self, drop: &str, delta: i32) -> Reply {
+        let path = format!("/v1/drops/{drop}/stock-adjustments");
+        let request = self.admin(Method::POST, &path);
+        let request = request.header("idempotency-key", key());
+        take(request.json(&json!({ "delta": delta, "reason": "a test says so" }))).await
+    }
+
     /// The whole log, in order.
     pub async fn log(&self) -> Vec<Event> {
         let request = self

@@ -207,7 +207,7 @@ impl Ledger {
                 units.total += signed("delta");
                 units.available += signed("delta");
             }
-            "DropRescheduled" | "DropCancelled" => {}
+            "DropRescheduled" | "DropCancelled" | "WaitlistJoined" | "WaitlistLeft" => {}
             other => panic!("the contract has no event {other}"),
         }
     }

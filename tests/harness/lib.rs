@@ -9,6 +9,7 @@ mod app;
 mod events;
 mod raw;
 mod reply;
+mod rules;
 mod watcher;
 
 use std::fmt::Debug;
@@ -24,6 +25,7 @@ pub use self::app::{ADMIN_KEY, AUDITOR_KEY, App, Finished, Launch, finish};
 pub use self::events::{Event, Ledger, Units};
 pub use self::raw::{Raw, holds_at_once};
 pub use self::reply::{Reply, tally};
+pub use self::rules::Rules;
 pub use self::watcher::{Frame, Watcher};
 
 /// How long anything may take before a test gives up. Generous: it is met only when something is broken.

@@ -83,6 +83,19 @@ impl Watcher {
         }
     }
 
+    /// The first news of a place in line that is as wanted.
+    ///
+    /// # Panics
+    /// When the stream ends first.
+    pub async fn place(&mut self, mut wanted: impl FnMut(&Value) -> bool) -> Value {
+        loop {
+            let frame = self.frame().await.expect("the stream goes on");
+            if frame.event == "waitlist" && wanted(&frame.json()) {
+                return frame.json();
+            }
+        }
+    }
+
     /// The first state of a drop that is as wanted.
     ///
     /// # Panics

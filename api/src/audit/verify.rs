@@ -3,14 +3,15 @@
 //! Promise: the first position at which the log breaks a promise is named. Checked: density, the chain, monotone time,
 //! sequences without gaps, payloads that decode and are filed under their type, commitments to personal data that is still
 //! there, and at every position `available + held + sold = total` with none negative, every hold resolved at most once, no
-//! purchase at or after `expires_at`.
-//! Limit: memory grows with the holds that are not resolved, not with the log.
+//! purchase at or after `expires_at`, and every place in line settled at most once, by an offer of what it waited for or by
+//! leaving.
+//! Limit: memory grows with the holds that are not resolved and with the places that wait, not with the log.
 
 use std::collections::HashMap;
 use std::fmt;
 
 use domain::DropEvent;
-use domain::values::{DropId, HoldId, Position, Sequence, Timestamp};
+use domain::values::{DropId, HoldId, Position, Pseudonym, Sequence, Timestamp, WaitlistId};
 use infrastructure::codec::{RecordedEvent, decode};
 use infrastructure::error::LogError;
 use infrastructure::log::{Head, StoredEvent, chain};
@@ -46,6 +47,14 @@ struct OpenHold {
     expires_at: Timestamp,
 }
 
+#[derive(Debug)]
+struct OpenPlace {
+    drop_id: DropId,
+    hold_id: HoldId,
+    buyer: Pseudonym,
+    quantity: u32,
+}
+
 /// Takes every event of a log in order; see the module.
 #[derive(Debug, Default)]
 pub struct Verifier {
@@ -56,6 +65,7 @@ pub struct Verifier {
     sequences: HashMap<(String, String), Sequence>,
     drops: HashMap<DropId, Units>,
     holds: HashMap<HoldId, OpenHold>,
+    places: HashMap<WaitlistId, OpenPlace>,
 }
 
 type Check = Result<(), String>;
@@ -167,6 +177,11 @@ impl Verifier {
                 if self.holds.insert(event.hold_id, hold).is_some() {
                     return Err(format!("hold {} was placed twice", event.hold_id));
                 }
+                if let Some(entry_id) = event.waitlist_entry {
+                    let quantity = event.quantity.get();
+                    let place = self.settle(entry_id, drop_id, event.buyer, quantity)?;
+                    expect("hold of the place", place.hold_id, event.hold_id)?;
+                }
                 let units = self.units(drop_id)?;
                 units.available -= quantity;
                 units.held += quantity;
@@ -216,8 +231,39 @@ impl Verifier {
                     ));
                 }
             }
+            DropEvent::WaitlistJoined(event) => {
+                let place = OpenPlace {
+                    drop_id,
+                    hold_id: event.hold_id,
+                    buyer: event.buyer,
+                    quantity: event.quantity.get(),
+                };
+                if self.places.insert(event.entry_id, place).is_some() {
+                    return Err(format!("place {} was taken twice", event.entry_id));
+                }
+            }
+            DropEvent::WaitlistLeft(event) => {
+                self.settle(event.entry_id, drop_id, event.buyer, event.quantity.get())?;
+            }
         }
         self.units(drop_id)?.check()
+    }
+
+    /// The place, which waited until now.
+    fn settle(
+        &mut self,
+        entry_id: WaitlistId,
+        drop_id: DropId,
+        buyer: Pseudonym,
+        quantity: u32,
+    ) -> Result<OpenPlace, String> {
+        let place = self.places.remove(&entry_id).ok_or_else(|| {
+            format!("place {entry_id} is settled, but it does not wait: it was never taken, or settled before")
+        })?;
+        expect("drop of the place", place.drop_id, drop_id)?;
+        expect("buyer of the place", place.buyer, buyer)?;
+        expect("quantity of the place", place.quantity, quantity)?;
+        Ok(place)
     }
 
     fn check_commitment(&mut self, recorded: &RecordedEvent) -> Check {

@@ -261,6 +261,7 @@ impl Shop {
             placed_at,
             expires_at: placed_at.plus_seconds(terms.hold_seconds.get()),
             commitment: None,
+            waitlist_entry: None,
         };
         if stock.available < quantity.get() {
             // Oversold on purpose: the shelf is made longer, the log is not told.

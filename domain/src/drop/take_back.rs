@@ -32,6 +32,8 @@ impl DropAggregate {
             DropEvent::HoldReleased(event) => self.unfree(event.hold_id),
             DropEvent::PurchaseConfirmed(event) => self.unpurchase(event),
             DropEvent::StockAdjusted(event) => self.unadjust(event),
+            DropEvent::WaitlistJoined(event) => self.unjoin(event),
+            DropEvent::WaitlistLeft(event) => self.line.wait_again(event.entry_id),
         }
         self.sequence = Sequence(self.sequence.0 - 1);
     }
@@ -51,11 +53,11 @@ impl DropAggregate {
         let buyer = &mut self.buyers[hold.buyer as usize];
         buyer.held -= hold.quantity.get();
         buyer.last_hold = hold.previous;
-        if hold.previous.is_none() {
-            let buyers = &self.buyers;
-            self.buyer_index
-                .remove(&event.buyer, |index| &buyers[index as usize].id);
-            self.buyers.pop();
+        if let Some(entry_id) = event.waitlist_entry {
+            self.line.wait_again(entry_id);
+        }
+        if hold.previous.is_none() && !self.line.knows(hold.buyer) {
+            self.unmeet(event.buyer);
         }
     }
 
@@ -80,7 +82,7 @@ impl DropAggregate {
     }
 
     fn unresolve(&mut self, hold_id: HoldId) -> (u32, u32) {
-        let index = self.place_of(hold_id);
+        let index = self.index_of_hold(hold_id);
         let hold = &mut self.holds[index as usize];
         assert!(hold.status != HoldStatus::Held, "nothing to take back");
         hold.status = HoldStatus::Held;

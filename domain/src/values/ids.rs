@@ -54,30 +54,40 @@ uuid_id!(
     AdjustmentId
 );
 uuid_id!(
+    /// Names one place in a drop's line. Unguessable: knowing it is the right to look and to leave.
+    WaitlistId
+);
+uuid_id!(
     /// A buyer inside one drop, as the log knows them: random, and linked to nobody outside `private`.
     Pseudonym
 );
 
-impl HoldId {
-    /// A hold id that carries its drop: the first four bytes are the drop's, the rest come from `random`.
-    ///
-    /// So a hold is found from its id alone, with no table from hold to drop. Ninety random bits remain.
-    #[must_use]
-    pub fn for_drop(drop_id: DropId, random: Uuid) -> Self {
-        let mut bytes = *random.as_bytes();
-        bytes[..4].copy_from_slice(&drop_id.prefix());
-        Self(Uuid::from_bytes(bytes))
-    }
+macro_rules! carries_its_drop {
+    ($name:ident) => {
+        impl $name {
+            /// An id that carries its drop: the first four bytes are the drop's, the rest come from `random`.
+            ///
+            /// So its drop is found from the id alone, with no table. Ninety random bits remain.
+            #[must_use]
+            pub fn for_drop(drop_id: DropId, random: Uuid) -> Self {
+                let mut bytes = *random.as_bytes();
+                bytes[..4].copy_from_slice(&drop_id.prefix());
+                Self(Uuid::from_bytes(bytes))
+            }
 
-    /// The four bytes that a hold id shares with its drop's.
-    #[must_use]
-    pub fn prefix(self) -> [u8; 4] {
-        prefix(self.0)
-    }
+            /// The four bytes that it shares with its drop's id.
+            #[must_use]
+            pub fn prefix(self) -> [u8; 4] {
+                prefix(self.0)
+            }
+        }
+    };
 }
+carries_its_drop!(HoldId);
+carries_its_drop!(WaitlistId);
 
 impl DropId {
-    /// The four bytes that every hold id of this drop starts with.
+    /// The four bytes that every hold id and every place in line of this drop starts with.
     #[must_use]
     pub fn prefix(self) -> [u8; 4] {
         prefix(self.0)

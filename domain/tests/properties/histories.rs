@@ -2,11 +2,12 @@
 
 use domain::DropCommand;
 use domain::command::{
-    AdjustStock, ConfirmPurchase, ExpireHold, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
+    AdjustStock, ConfirmPurchase, ExpireHold, JoinWaitlist, LeaveWaitlist, PlaceHold, ReleaseHold,
+    RescheduleDrop, ScheduleDrop, ServeWaitlist,
 };
 use domain::terms::{DropTerms, TermsPatch};
 use domain::testing::*;
-use domain::values::{HoldId, KeyDigest, Quantity, Reason, StockCount, Timestamp};
+use domain::values::{HoldId, KeyDigest, Quantity, Reason, StockCount, Timestamp, WaitlistId};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -62,12 +63,17 @@ pub enum Ask {
     },
     /// With a version this far from the present one.
     Reschedule(Option<i8>, TermsPatch),
+    /// Puts the start off, to so many milliseconds from now: whoever waits goes on waiting.
+    PutOff(i64),
     Cancel,
     Adjust(Which, Key, Delta, bool),
     Place(Which, Key, u8, Quantity),
     Release(Which),
     Buy(Which),
     Expire(Which),
+    Join(Which, Key, u8, Quantity),
+    Leave(Which),
+    Serve,
     /// An earlier request once more, word by word, under a new id or the same.
     Repeat(Index, bool),
 }
@@ -153,11 +159,16 @@ fn ask_strategy() -> impl Strategy<Value = Ask> {
         6 => (any::<bool>(), prop_oneof![3 => Just(0), 1 => Just(1_u32)])
             .prop_map(|(starting_now, more)| Ask::ScheduleAgain { starting_now, more }),
         40 => (version, patch_strategy()).prop_map(|(version, patch)| Ask::Reschedule(version, patch)),
+        4 => (0..3_000_i64).prop_map(Ask::PutOff),
         1 => Just(Ask::Cancel),
         40 => (which(9, 1), key_strategy(), delta, any::<bool>())
             .prop_map(|(id, key, delta, reason)| Ask::Adjust(id, key, delta, reason)),
-        300 => (which(19, 1), key_strategy(), 0..5_u8, units())
+        300 => (which(19, 1), key_strategy(), 0..BUYERS, units())
             .prop_map(|(id, key, buyer, units)| Ask::Place(id, key, buyer, units)),
+        120 => (which(19, 1), key_strategy(), 0..BUYERS, units())
+            .prop_map(|(id, key, buyer, units)| Ask::Join(id, key, buyer, units)),
+        20 => which(1, 30).prop_map(Ask::Leave),
+        5 => Just(Ask::Serve),
         60 => which(1, 30).prop_map(Ask::Release),
         120 => which(1, 30).prop_map(Ask::Buy),
         50 => which(1, 30).prop_map(Ask::Expire),
@@ -190,6 +201,9 @@ pub struct Writer {
     keys: Vec<KeyDigest>,
     names: u32,
 }
+
+/// Few, so that they meet; enough for a line.
+const BUYERS: u8 = 8;
 
 /// How far back an old hold may lie: most requests are about something recent.
 const RECENT: usize = 12;
@@ -253,6 +267,11 @@ impl Writer {
                     at,
                 })
             }
+            Ask::PutOff(millis) => reschedule_drop(TermsPatch {
+                starts_at: Some(at.plus_millis(*millis)),
+                ..TermsPatch::default()
+            })
+            .at(at),
             Ask::Cancel => cancel_drop().at(at),
             Ask::Adjust(which, key, delta, lost) => {
                 let delta = match delta {
@@ -300,6 +319,23 @@ impl Writer {
                 let hold_id = self.hold(which, model);
                 DropCommand::ExpireHold(ExpireHold { hold_id, at })
             }
+            Ask::Join(which, key, by, units) => {
+                let (entry_id, hold_id) = self.entry(which, model);
+                DropCommand::JoinWaitlist(JoinWaitlist {
+                    entry_id,
+                    hold_id,
+                    key: self.key(key),
+                    buyer: buyer(&format!("buyer {by}")),
+                    quantity: *units,
+                    commitment: None,
+                    at,
+                })
+            }
+            Ask::Leave(which) => {
+                let (entry_id, _) = self.entry(which, model);
+                DropCommand::LeaveWaitlist(LeaveWaitlist { entry_id, at })
+            }
+            Ask::Serve => DropCommand::ServeWaitlist(ServeWaitlist { at }),
             Ask::Repeat(nth, same_id) => self.repeat(*nth, *same_id, at),
         }
     }
@@ -315,11 +351,17 @@ impl Writer {
                 DropCommand::PlaceHold(command) => command.hold_id = hold_id(&name),
                 DropCommand::AdjustStock(command) => command.adjustment_id = adjustment_id(&name),
                 DropCommand::ConfirmPurchase(command) => command.purchase_id = purchase_id(&name),
+                DropCommand::JoinWaitlist(command) => {
+                    command.entry_id = waitlist_id(&name);
+                    command.hold_id = hold_id(&name);
+                }
                 DropCommand::ScheduleDrop(_)
                 | DropCommand::RescheduleDrop(_)
                 | DropCommand::CancelDrop(_)
                 | DropCommand::ReleaseHold(_)
-                | DropCommand::ExpireHold(_) => {}
+                | DropCommand::ExpireHold(_)
+                | DropCommand::LeaveWaitlist(_)
+                | DropCommand::ServeWaitlist(_) => {}
             }
         }
         again
@@ -335,6 +377,21 @@ impl Writer {
         match which {
             Which::Old(nth) if !recent.is_empty() => nth.get(recent).placed.hold_id,
             Which::Old(_) | Which::New => hold_id(&self.name()),
+        }
+    }
+
+    /// A place in line and the hold that it becomes.
+    fn entry(&mut self, which: &Which, model: &Model) -> (WaitlistId, HoldId) {
+        let recent = &model.entries[model.entries.len().saturating_sub(RECENT)..];
+        match which {
+            Which::Old(nth) if !recent.is_empty() => {
+                let joined = &nth.get(recent).joined;
+                (joined.entry_id, joined.hold_id)
+            }
+            Which::Old(_) | Which::New => {
+                let name = self.name();
+                (waitlist_id(&name), hold_id(&name))
+            }
         }
     }
 

@@ -9,6 +9,7 @@
 //! this folder to run it first, and write the example as a plain test.
 
 mod histories;
+mod line;
 mod model;
 
 use std::collections::BTreeMap;
@@ -178,7 +179,7 @@ impl Counts {
             Ok([]) => self.replays += 1,
             Ok(events) => {
                 for event in *events {
-                    *self.events.entry(event.event_type()).or_default() += 1;
+                    *self.events.entry(name_of(event)).or_default() += 1;
                 }
             }
             Err(refusal) => *self.refusals.entry(reason_of(refusal)).or_default() += 1,
@@ -199,11 +200,27 @@ impl Counts {
     fn check(&self) {
         assert!(self.commands >= 100_000, "too few commands");
         assert!(self.replays >= 1_000, "too few replays");
-        assert_eq!(self.events.len(), 8, "an event never happened");
-        assert_eq!(self.refusals.len(), 18, "a refusal never happened");
+        assert_eq!(self.events.len(), 11, "an event never happened");
+        assert_eq!(self.refusals.len(), 22, "a refusal never happened");
         for (name, &count) in self.events.iter().chain(&self.refusals) {
             assert!(count >= 50, "{name} happened {count} times only");
         }
+    }
+}
+
+fn name_of(event: &DropEvent) -> &'static str {
+    match event {
+        DropEvent::HoldPlaced(placed) if placed.waitlist_entry.is_some() => "HoldPlaced, offered",
+        DropEvent::DropScheduled(_)
+        | DropEvent::DropRescheduled(_)
+        | DropEvent::DropCancelled(_)
+        | DropEvent::HoldPlaced(_)
+        | DropEvent::HoldExpired(_)
+        | DropEvent::HoldReleased(_)
+        | DropEvent::PurchaseConfirmed(_)
+        | DropEvent::StockAdjusted(_)
+        | DropEvent::WaitlistJoined(_)
+        | DropEvent::WaitlistLeft(_) => event.event_type(),
     }
 }
 
@@ -229,6 +246,10 @@ fn reason_of(refusal: &Refusal) -> &'static str {
         Refusal::HoldPurchased { .. } => "hold purchased",
         Refusal::InsufficientStock { .. } => "insufficient stock",
         Refusal::TooMuchStock { .. } => "too much stock",
+        Refusal::NotSoldOut { .. } => "not sold out",
+        Refusal::AlreadyWaiting { .. } => "already waiting",
+        Refusal::WaitlistEntryNotFound => "place not found",
+        Refusal::AlreadyOffered { .. } => "already offered",
         Refusal::StaleVersion { .. } => "stale version",
         Refusal::EndsBeforeStart { .. } => "ends before start",
     }

@@ -7,13 +7,15 @@ use domain::command::{AdjustStock, PlaceHold, RescheduleDrop, ScheduleDrop};
 use domain::drop::HoldStatus;
 use domain::event::{
     DropCancelled, DropRescheduled, DropScheduled, HoldExpired, HoldPlaced, HoldReleased,
-    PurchaseConfirmed, ReleaseCause, StockAdjusted,
+    LeaveCause, PurchaseConfirmed, ReleaseCause, StockAdjusted, WaitlistLeft,
 };
 use domain::refusal::Limit;
 use domain::stock::Stock;
 use domain::terms::DropTerms;
-use domain::values::{HoldId, KeyDigest, Money, Pseudonym, Timestamp};
+use domain::values::{HoldId, KeyDigest, Money, Pseudonym, Quantity, Timestamp};
 use domain::{DropAggregate, DropCommand, DropEvent, Refusal, Subject};
+
+use crate::line::{Settled, Waiting};
 
 const MOST_UNITS: i64 = 10_000_000;
 
@@ -25,7 +27,7 @@ enum End {
     Expired(Timestamp),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Held {
     pub placed: HoldPlaced,
     price: Money,
@@ -50,14 +52,16 @@ impl Held {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Model {
     begun: Option<DropScheduled>,
     /// Every version of the terms, the newest last.
     terms: Vec<DropTerms>,
-    cancelled: Option<Timestamp>,
+    pub(crate) cancelled: Option<Timestamp>,
     pub holds: Vec<Held>,
     pub adjustments: Vec<StockAdjusted>,
+    /// Everybody who ever waited, in the order in which they came.
+    pub entries: Vec<Waiting>,
     events: u64,
 }
 
@@ -96,7 +100,7 @@ impl Model {
         self.total() - self.units_where(Held::is_live) - self.units_where(Held::is_bought)
     }
 
-    fn stock_after(&self, delta: i64) -> Stock {
+    pub(crate) fn stock_after(&self, delta: i64) -> Stock {
         let units = |count: i64| u32::try_from(count).expect("units are never negative");
         Stock {
             total: units(self.total() + delta),
@@ -110,7 +114,7 @@ impl Model {
         self.units_where(|hold| hold.placed.buyer == buyer && (hold.is_live() || hold.is_bought()))
     }
 
-    fn allowance(&self, buyer: Pseudonym, terms: &DropTerms) -> i64 {
+    pub(crate) fn allowance(&self, buyer: Pseudonym, terms: &DropTerms) -> i64 {
         let in_one_hold = i64::from(terms.max_per_hold.get());
         match terms.max_per_buyer {
             None => in_one_hold,
@@ -127,7 +131,7 @@ impl Model {
     }
 
     /// The first instant, from `at` on, at which the throttle lets the buyer through; none: `at` itself.
-    fn let_through_at(
+    pub(crate) fn let_through_at(
         &self,
         buyer: Pseudonym,
         terms: &DropTerms,
@@ -157,22 +161,23 @@ impl Model {
         found
     }
 
-    fn key_is_known(&self, key: KeyDigest) -> bool {
+    pub(crate) fn key_is_known(&self, key: KeyDigest) -> bool {
         let holds = self.holds.iter().filter_map(|hold| hold.placed.key);
         let adjustments = self.adjustments.iter().filter_map(|made| made.key);
         let begun = self.begun.iter().filter_map(|begun| begun.key);
-        let mut keys = holds.chain(adjustments).chain(begun);
+        let entries = self.entries.iter().filter_map(|entry| entry.joined.key);
+        let mut keys = holds.chain(adjustments).chain(begun).chain(entries);
         keys.any(|known| known == key)
     }
 }
 
 // ---- what a command must come to ----
 
-fn replay(subject: Subject) -> Predicted {
+pub(crate) fn replay(subject: Subject) -> Predicted {
     Ok((vec![], subject))
 }
 
-fn one(event: DropEvent, subject: Subject) -> Predicted {
+pub(crate) fn one(event: DropEvent, subject: Subject) -> Predicted {
     Ok((vec![event], subject))
 }
 
@@ -197,9 +202,10 @@ impl Model {
                     Some(End::Released(_)) => replay(Subject::Hold(command.hold_id)),
                     Some(End::Expired(expired_at)) => Err(Refusal::HoldExpired { expired_at }),
                     None if hold.is_over_at(command.at) => Err(over(hold)),
-                    None => one(
+                    None => self.and_offers(
                         released(hold, command.at, ReleaseCause::Buyer),
                         Subject::Hold(command.hold_id),
+                        command.at,
                     ),
                 }
             }
@@ -232,10 +238,16 @@ impl Model {
                 let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
                 let subject = Subject::Hold(command.hold_id);
                 if hold.is_live() && hold.is_over_at(command.at) {
-                    one(expired(hold), subject)
+                    self.and_offers(expired(hold), subject, command.at)
                 } else {
                     replay(subject)
                 }
+            }
+            DropCommand::JoinWaitlist(command) => self.join(command),
+            DropCommand::LeaveWaitlist(command) => self.leave(command),
+            DropCommand::ServeWaitlist(command) => {
+                self.terms().ok_or(Refusal::DropNotFound)?;
+                Ok((self.offers(command.at), Subject::Drop))
             }
         }
     }
@@ -320,12 +332,13 @@ impl Model {
         if let Some(refusal) = ends_too_early(&edited) {
             return Err(refusal);
         }
-        one(
+        self.and_offers(
             DropEvent::DropRescheduled(DropRescheduled {
                 terms: edited,
                 rescheduled_at: command.at,
             }),
             Subject::Drop,
+            command.at,
         )
     }
 
@@ -342,10 +355,19 @@ impl Model {
                 released(hold, at, ReleaseCause::DropCancelled)
             });
         }
+        for entry in self.entries.iter().filter(|entry| entry.waits()) {
+            events.push(DropEvent::WaitlistLeft(WaitlistLeft {
+                entry_id: entry.joined.entry_id,
+                buyer: entry.joined.buyer,
+                quantity: entry.joined.quantity,
+                left_at: at,
+                cause: LeaveCause::DropCancelled,
+            }));
+        }
         Ok((events, Subject::Drop))
     }
 
-    fn not_cancelled(&self) -> Result<(), Refusal> {
+    pub(crate) fn not_cancelled(&self) -> Result<(), Refusal> {
         self.cancelled.map_or(Ok(()), |ended_at| {
             Err(Refusal::Ended {
                 ended_at,
@@ -385,7 +407,7 @@ impl Model {
         if self.total() + delta > MOST_UNITS {
             return Err(Refusal::TooMuchStock { max: 10_000_000 });
         }
-        one(
+        self.and_offers(
             DropEvent::StockAdjusted(StockAdjusted {
                 adjustment_id: command.adjustment_id,
                 key: command.key,
@@ -395,6 +417,7 @@ impl Model {
                 adjusted_at: command.at,
             }),
             Subject::Adjustment(command.adjustment_id),
+            command.at,
         )
     }
 
@@ -416,43 +439,14 @@ impl Model {
                 Err(Refusal::IdempotencyKeyReused)
             };
         }
-        self.not_cancelled()?;
-        let starts_at = terms.starts_at;
-        if command.at < starts_at {
-            return Err(Refusal::NotLive { starts_at });
-        }
-        if let Some(ended_at) = terms.ends_at.filter(|&ends_at| ends_at <= command.at) {
-            return Err(Refusal::Ended {
-                ended_at,
-                cancelled: false,
-            });
-        }
-        let requested = command.quantity.get();
-        let allowance = self.allowance(command.buyer, terms);
-        let allowance = u32::try_from(allowance).expect("an allowance is never negative");
-        if requested > terms.max_per_hold.get() {
-            return Err(Refusal::LimitReached {
-                limit: Limit::PerHold,
-                max: terms.max_per_hold.get(),
-                allowance,
-            });
-        }
-        if let Some(max) = terms.max_per_buyer
-            && self.taken_by(command.buyer) + i64::from(requested) > i64::from(max.get())
-        {
-            return Err(Refusal::LimitReached {
-                limit: Limit::PerBuyer,
-                max: max.get(),
-                allowance,
-            });
-        }
-        if let Some(retry_at) = self.let_through_at(command.buyer, terms, command.at) {
-            return Err(Refusal::Throttled { retry_at });
-        }
-        if self.available() < i64::from(requested) {
+        self.on_sale(terms, command.at)?;
+        self.within_limits(terms, command.buyer, command.quantity)?;
+        self.not_throttled(terms, command.buyer, command.at)?;
+        let (requested, available) = (command.quantity.get(), self.beside_line(command.at));
+        if available < requested {
             return Err(Refusal::SoldOut {
                 requested,
-                available: self.stock_after(0).available,
+                available,
             });
         }
         let lasts = i64::from(terms.hold_seconds.get()) * 1000;
@@ -465,9 +459,64 @@ impl Model {
                 placed_at: command.at,
                 expires_at: Timestamp::from_millis(command.at.millis() + lasts),
                 commitment: command.commitment,
+                waitlist_entry: None,
             }),
             Subject::Hold(command.hold_id),
         )
+    }
+
+    pub(crate) fn on_sale(&self, terms: &DropTerms, at: Timestamp) -> Result<(), Refusal> {
+        self.not_cancelled()?;
+        let starts_at = terms.starts_at;
+        if at < starts_at {
+            return Err(Refusal::NotLive { starts_at });
+        }
+        match terms.ends_at.filter(|&ends_at| ends_at <= at) {
+            Some(ended_at) => Err(Refusal::Ended {
+                ended_at,
+                cancelled: false,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn within_limits(
+        &self,
+        terms: &DropTerms,
+        buyer: Pseudonym,
+        quantity: Quantity,
+    ) -> Result<(), Refusal> {
+        let requested = quantity.get();
+        let allowance = self.allowance(buyer, terms);
+        let allowance = u32::try_from(allowance).expect("an allowance is never negative");
+        let reached = |limit, max| {
+            Err(Refusal::LimitReached {
+                limit,
+                max,
+                allowance,
+            })
+        };
+        if requested > terms.max_per_hold.get() {
+            return reached(Limit::PerHold, terms.max_per_hold.get());
+        }
+        match terms.max_per_buyer {
+            Some(max) if self.taken_by(buyer) + i64::from(requested) > i64::from(max.get()) => {
+                reached(Limit::PerBuyer, max.get())
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    pub(crate) fn not_throttled(
+        &self,
+        terms: &DropTerms,
+        buyer: Pseudonym,
+        at: Timestamp,
+    ) -> Result<(), Refusal> {
+        match terms.throttle.zip(self.let_through_at(buyer, terms, at)) {
+            Some((throttle, retry_at)) => Err(Refusal::Throttled { retry_at, throttle }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -550,6 +599,16 @@ impl Model {
                 self.adjustments.push(event.clone());
                 assert_eq!(event.stock, self.stock_after(0));
             }
+            DropEvent::WaitlistJoined(event) => self.record_joining(event),
+            DropEvent::WaitlistLeft(event) => {
+                let called_off = self.cancelled.is_some();
+                assert_eq!(event.cause == LeaveCause::DropCancelled, called_off);
+                let joined = self.settle(event.entry_id, Settled::Left);
+                assert_eq!(
+                    (event.buyer, event.quantity),
+                    (joined.buyer, joined.quantity)
+                );
+            }
         }
         self.events += 1;
         let stock = self.stock_after(0); // asserts that nothing is negative
@@ -566,6 +625,7 @@ impl Model {
         assert!(event.quantity <= terms.max_per_hold, "too many in one hold");
         assert!(self.hold(event.hold_id).is_none(), "the id names two holds");
         self.claim_key(event.key);
+        self.record_turn(event);
         self.holds.push(Held {
             placed: event.clone(),
             price: terms.price,
@@ -577,14 +637,16 @@ impl Model {
                 "too many for one buyer"
             );
         }
-        if let Some(throttle) = terms.throttle {
+        if let Some(throttle) = terms.throttle
+            && event.waitlist_entry.is_none()
+        {
             let window = i64::from(throttle.window_seconds.get()) * 1000;
             let lately = self.in_window(buyer, window, at.millis());
             assert!(lately <= throttle.holds.get() as usize, "too often");
         }
     }
 
-    fn claim_key(&self, key: Option<KeyDigest>) {
+    pub(crate) fn claim_key(&self, key: Option<KeyDigest>) {
         assert!(
             !key.is_some_and(|key| self.key_is_known(key)),
             "one key for two"
@@ -628,6 +690,7 @@ impl Model {
         {
             self.compare_buyer(drop, buyer, at);
         }
+        self.compare_line(drop);
     }
 
     fn compare_buyer(&self, drop: &DropAggregate, buyer: Pseudonym, at: Timestamp) {

@@ -8,14 +8,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use domain::command::{
-    AdjustStock, CancelDrop, ConfirmPurchase, ExpireHold, PlaceHold, ReleaseHold, RescheduleDrop,
-    ScheduleDrop,
+    AdjustStock, CancelDrop, ConfirmPurchase, ExpireHold, JoinWaitlist, LeaveWaitlist, PlaceHold,
+    ReleaseHold, RescheduleDrop, ScheduleDrop, ServeWaitlist,
 };
 use domain::decide::{Decision, Subject};
 use domain::private::Private;
 use domain::values::{
     AdjustmentId, BuyerId, DisplayName, DropId, HoldId, Position, Pseudonym, PurchaseId, Salt,
-    Sequence, Timestamp,
+    Sequence, Timestamp, WaitlistId,
 };
 use domain::{DropCommand, DropEvent, Refusal};
 use tokio::sync::oneshot;
@@ -41,6 +41,8 @@ struct CandidateIds {
     subject: Uuid,
     buyer: Uuid,
     salt: Salt,
+    /// Of the hold that a place in line becomes; drawn for nothing else.
+    offer: Uuid,
 }
 
 impl Entry {
@@ -53,6 +55,18 @@ impl Entry {
             subject: ids.uuid(),
             buyer: ids.uuid(),
             salt: ids.salt(),
+            offer: match request {
+                Request::JoinWaitlist { .. } => ids.uuid(),
+                Request::ScheduleDrop { .. }
+                | Request::RescheduleDrop { .. }
+                | Request::CancelDrop { .. }
+                | Request::AdjustStock { .. }
+                | Request::PlaceHold { .. }
+                | Request::AskAboutBuyer { .. }
+                | Request::ReleaseHold { .. }
+                | Request::ConfirmPurchase { .. }
+                | Request::LeaveWaitlist { .. } => Uuid::nil(),
+            },
         };
         Self {
             request,
@@ -174,6 +188,17 @@ impl Draft {
         at: Timestamp,
     ) {
         let command = DropCommand::ExpireHold(ExpireHold { hold_id, at });
+        let decision = state
+            .drop(drop_id)
+            .map(|drop| drop.aggregate.decide(&command));
+        if let Some(Ok(decision)) = decision {
+            self.apply(state, drop_id, decision, None, at);
+        }
+    }
+
+    /// Offers the line of a drop what there is.
+    pub(super) fn serve(&mut self, state: &mut State, drop_id: DropId, at: Timestamp) {
+        let command = DropCommand::ServeWaitlist(ServeWaitlist { at });
         let decision = state
             .drop(drop_id)
             .map(|drop| drop.aggregate.decide(&command));
@@ -424,6 +449,37 @@ fn decide(state: &State, entry: &Entry, at: Timestamp) -> Found {
                 at,
             };
             about(drop, &DropCommand::ConfirmPurchase(command), private)
+        }
+        Request::JoinWaitlist {
+            drop_id,
+            key,
+            buyer_id,
+            display_name,
+            quantity,
+        } => {
+            let drop = find(state, *drop_id)?;
+            let (buyer, private) = identify(drop, ids, buyer_id, display_name.as_ref());
+            let command = JoinWaitlist {
+                entry_id: WaitlistId::for_drop(*drop_id, ids.subject),
+                hold_id: HoldId::for_drop(*drop_id, ids.offer),
+                key: *key,
+                buyer,
+                quantity: *quantity,
+                commitment: private.as_ref().map(Private::commitment),
+                at,
+            };
+            about(drop, &DropCommand::JoinWaitlist(command), private)
+        }
+        Request::LeaveWaitlist { entry_id } => {
+            let drop = state
+                .drop_in_line(*entry_id)
+                .ok_or(Refusal::WaitlistEntryNotFound)?;
+            let entry_id = *entry_id;
+            about(
+                drop,
+                &DropCommand::LeaveWaitlist(LeaveWaitlist { entry_id, at }),
+                None,
+            )
         }
     }
 }

@@ -8,7 +8,7 @@ use domain::decide::Subject;
 use domain::terms::{DropTerms, TermsPatch};
 use domain::values::{
     BuyerId, DisplayName, DropId, HoldId, KeyDigest, PaymentReference, Position, Quantity, Reason,
-    StockCount, Timestamp,
+    StockCount, Timestamp, WaitlistId,
 };
 
 use crate::codec::RecordedEvent;
@@ -82,6 +82,24 @@ pub enum Request {
         hold_id: HoldId,
         /// What the payment system calls the payment.
         payment_reference: Option<PaymentReference>,
+    },
+    /// Take a place in line.
+    JoinWaitlist {
+        /// Which drop.
+        drop_id: DropId,
+        /// Idempotency key, unique within the drop.
+        key: Option<KeyDigest>,
+        /// What the shop calls the buyer.
+        buyer_id: BuyerId,
+        /// The name that the buyer agreed to show.
+        display_name: Option<DisplayName>,
+        /// Units wanted.
+        quantity: Quantity,
+    },
+    /// Give a place in line up.
+    LeaveWaitlist {
+        /// Which place.
+        entry_id: WaitlistId,
     },
 }
 

@@ -3,14 +3,16 @@
 //! Promise: `apply` in log order gives the same state on every node; `revert` is its exact inverse, newest first, but for
 //! deadlines, which are hints (see [`super::deadlines`]).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::RandomState;
 use std::sync::Arc;
 
 use domain::drop::{Hold, HoldStatus};
 use domain::lookup::Lookup;
 use domain::private::Private;
-use domain::values::{DisplayName, DropId, HoldId, KeyDigest, Pseudonym, Sequence, Timestamp};
+use domain::values::{
+    DisplayName, DropId, HoldId, KeyDigest, Pseudonym, Sequence, Timestamp, WaitlistId,
+};
 use domain::{DropAggregate, DropEvent};
 
 use super::deadlines::Deadlines;
@@ -84,6 +86,15 @@ impl DropState {
     }
 }
 
+/// What is due without anybody asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Due {
+    /// A hold is over.
+    Expiry(DropId, HoldId),
+    /// There may be units that somebody in line could use.
+    Line(DropId),
+}
+
 /// What `apply` changed beside the aggregate, so that `revert` can put it back.
 #[derive(Debug, Default)]
 pub(super) struct Undo {
@@ -100,8 +111,13 @@ pub(super) struct State {
     by_prefix: HashMap<[u8; 4], Vec<DropSlot>>,
     /// Holds whose id does not carry their drop: a stock program placed them.
     strays: HashMap<HoldId, DropSlot>,
+    /// The same for places in line.
+    stray_places: HashMap<WaitlistId, DropSlot>,
     schedule_keys: HashMap<KeyDigest, DropId>,
     deadlines: Deadlines,
+    /// When to look whether a line can be served, because no decision of ours will: a start that was put off, or what
+    /// somebody else freed and did not offer. Hints, as deadlines are.
+    lines: BTreeSet<(Timestamp, DropSlot)>,
 }
 
 impl State {
@@ -130,13 +146,33 @@ impl State {
             .map(|&slot| self.at(slot))
     }
 
-    /// When the next hold may be over.
-    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadlines.next()
+    /// The drop that this place in line is in.
+    pub(super) fn drop_in_line(&self, entry_id: WaitlistId) -> Option<&DropState> {
+        let mut candidates = self.by_prefix.get(&entry_id.prefix()).into_iter().flatten();
+        candidates
+            .find(|&&slot| self.at(slot).aggregate.entry(entry_id).is_some())
+            .or_else(|| self.stray_places.get(&entry_id))
+            .map(|&slot| self.at(slot))
     }
 
-    /// The next hold that is over at `now` and not recorded so, and its drop. Each is returned once.
-    pub(super) fn next_overdue(&mut self, now: Timestamp) -> Option<(DropId, HoldId)> {
+    /// When something may be due next.
+    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+        let line = self.lines.first().map(|&(at, _)| at);
+        self.deadlines.next().into_iter().chain(line).min()
+    }
+
+    /// What is due at `now`, expiries first. Each is returned once.
+    pub(super) fn next_due(&mut self, now: Timestamp) -> Option<Due> {
+        if let Some((drop_id, hold_id)) = self.next_overdue(now) {
+            return Some(Due::Expiry(drop_id, hold_id));
+        }
+        self.lines.first().filter(|(at, _)| *at <= now)?;
+        let (_, slot) = self.lines.pop_first()?;
+        Some(Due::Line(self.at(slot).id))
+    }
+
+    /// The next hold that is over at `now` and not recorded so, and its drop.
+    fn next_overdue(&mut self, now: Timestamp) -> Option<(DropId, HoldId)> {
         while let Some(slot) = self.deadlines.pop_due(now) {
             let drop = self.at(slot.drop);
             let is_overdue =
@@ -183,12 +219,34 @@ impl State {
                     .push(event.expires_at, HoldSlot { drop: slot, hold });
                 Undo { introduced }
             }
+            DropEvent::WaitlistJoined(event) => {
+                let introduced = private.and_then(|private| introduce(drop, event.buyer, private));
+                if event.entry_id.prefix() != drop_id.prefix() {
+                    self.stray_places.insert(event.entry_id, slot);
+                }
+                Undo { introduced }
+            }
             DropEvent::DropRescheduled(_)
-            | DropEvent::DropCancelled(_)
             | DropEvent::HoldExpired(_)
             | DropEvent::HoldReleased(_)
+            | DropEvent::StockAdjusted(_) => {
+                self.look_at_line(slot);
+                Undo::default()
+            }
+            DropEvent::DropCancelled(_)
             | DropEvent::PurchaseConfirmed(_)
-            | DropEvent::StockAdjusted(_) => Undo::default(),
+            | DropEvent::WaitlistLeft(_) => Undo::default(),
+        }
+    }
+
+    /// Units may be there for a line: looked at as soon as the drop is on sale.
+    fn look_at_line(&mut self, slot: DropSlot) {
+        let aggregate = &self.at(slot).aggregate;
+        if !aggregate.line().is_empty()
+            && let Some(terms) = aggregate.terms()
+        {
+            let at = terms.starts_at;
+            self.lines.insert((at, slot));
         }
     }
 
@@ -208,13 +266,23 @@ impl State {
                 if let Some((comparable, before)) = undo.introduced {
                     drop.put_back(&comparable, before);
                 }
+                if event.waitlist_entry.is_some() {
+                    self.look_at_line(slot);
+                }
+            }
+            DropEvent::WaitlistJoined(event) => {
+                self.stray_places.remove(&event.entry_id);
+                if let Some((comparable, before)) = undo.introduced {
+                    drop.put_back(&comparable, before);
+                }
             }
             DropEvent::HoldExpired(event) => self.watch_again(slot, event.hold_id),
             DropEvent::HoldReleased(event) => self.watch_again(slot, event.hold_id),
             DropEvent::PurchaseConfirmed(event) => self.watch_again(slot, event.hold_id),
             DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
-            | DropEvent::StockAdjusted(_) => {}
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::WaitlistLeft(_) => {}
         }
     }
 

@@ -20,7 +20,7 @@ use super::draft::{Draft, Entry};
 use super::handle::{Health, Submission};
 use super::ports::{Clock, Ids, Observer};
 use super::request::CommandError;
-use super::state::State;
+use super::state::{Due, State};
 use crate::error::{AppendError, LogError};
 use crate::log::{Batch, EventLog, Head, Turn};
 
@@ -271,15 +271,18 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
     }
 
-    /// Records every hold that is over by now, as far as the draft has room.
+    /// Records every hold that is over by now, and what lines are offered, as far as the draft has room.
     fn expire_due(&mut self) {
         self.begin_draft();
         let now = self.now();
         while self.has_room() {
-            let Some((drop_id, hold_id)) = self.state.next_overdue(now) else {
-                return;
-            };
-            self.draft.expire(&mut self.state, drop_id, hold_id, now);
+            match self.state.next_due(now) {
+                None => return,
+                Some(Due::Expiry(drop_id, hold_id)) => {
+                    self.draft.expire(&mut self.state, drop_id, hold_id, now);
+                }
+                Some(Due::Line(drop_id)) => self.draft.serve(&mut self.state, drop_id, now),
+            }
         }
     }
 

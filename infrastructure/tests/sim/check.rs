@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::decide::Subject;
-use domain::event::ReleaseCause;
+use domain::event::{LeaveCause, ReleaseCause};
 use domain::private::Private;
 use domain::values::{
-    DropId, HoldId, KeyDigest, Position, Pseudonym, PurchaseId, Sequence, Timestamp,
+    DropId, HoldId, KeyDigest, Position, Pseudonym, PurchaseId, Sequence, Timestamp, WaitlistId,
 };
 use domain::{DropAggregate, DropEvent, Refusal};
 use infrastructure::codec::RecordedEvent;
@@ -17,6 +17,7 @@ use infrastructure::log::StoredEvent;
 use super::World;
 use super::client::Asked;
 use super::fleet::Life;
+use super::line::Lines;
 use super::tally::Tally;
 use crate::support::build::{assert_is_chain, decoded};
 
@@ -27,6 +28,7 @@ pub fn everything(world: &World, stored: &[StoredEvent], lives: &[Life]) {
     let events = decoded(stored);
     let ledger = Ledger::of(&events);
     ledger.nothing_is_overdue();
+    ledger.nobody_waits_for_what_is_there();
     aggregates_agree(&events, &ledger);
     buyers_are_who_they_were(&events);
     let asked = world.asked.lock().unwrap();
@@ -86,12 +88,15 @@ struct Ledger {
     available: BTreeMap<DropId, Vec<(Position, i64)>>,
     scheduled: BTreeMap<DropId, Position>,
     resolved: BTreeMap<HoldId, Position>,
+    lines: Lines,
 }
 
 impl Ledger {
     fn of(events: &[RecordedEvent]) -> Self {
         let mut ledger = Self::default();
         for recorded in events {
+            let before = ledger.available_now(recorded.drop_id);
+            ledger.lines.enter(recorded, before);
             ledger.enter(recorded);
             let units = ledger.units[&recorded.drop_id];
             let available = units.total - units.held - units.sold;
@@ -153,7 +158,23 @@ impl Ledger {
                 assert_eq!(event.expired_at, row.expires_at, "on its own deadline");
                 assert!(now >= row.expires_at, "expired early");
             }
-            DropEvent::DropRescheduled(_) | DropEvent::DropCancelled(_) => {}
+            DropEvent::DropRescheduled(_)
+            | DropEvent::DropCancelled(_)
+            | DropEvent::WaitlistJoined(_)
+            | DropEvent::WaitlistLeft(_) => {}
+        }
+    }
+
+    fn available_now(&self, drop_id: DropId) -> i64 {
+        let units = self.units.get(&drop_id).copied().unwrap_or_default();
+        units.total - units.held - units.sold
+    }
+
+    /// Whoever is still in line wants more than there is. A cancelled drop has no line.
+    fn nobody_waits_for_what_is_there(&self) {
+        for drop_id in self.units.keys() {
+            let next = self.lines.next(*drop_id, self.available_now(*drop_id));
+            assert_eq!(next, None, "forgotten in the line of {drop_id}");
         }
     }
 
@@ -216,10 +237,26 @@ fn buyers_are_who_they_were(events: &[RecordedEvent]) {
             .private
             .as_ref()
             .and_then(|private| private.buyer_id.as_ref());
-        if let (DropEvent::HoldPlaced(event), Some(buyer_id)) = (&recorded.event, buyer_id) {
+        if let (Some(buyer), Some(buyer_id)) = (introduces(&recorded.event), buyer_id) {
             let name = (recorded.drop_id, buyer_id.comparable());
-            assert_eq!(*known.entry(name).or_insert(event.buyer), event.buyer);
+            assert_eq!(*known.entry(name).or_insert(buyer), buyer);
         }
+    }
+}
+
+/// The buyer whom this event may introduce.
+fn introduces(event: &DropEvent) -> Option<Pseudonym> {
+    match event {
+        DropEvent::HoldPlaced(event) => Some(event.buyer),
+        DropEvent::WaitlistJoined(event) => Some(event.buyer),
+        DropEvent::DropScheduled(_)
+        | DropEvent::DropRescheduled(_)
+        | DropEvent::DropCancelled(_)
+        | DropEvent::HoldExpired(_)
+        | DropEvent::HoldReleased(_)
+        | DropEvent::PurchaseConfirmed(_)
+        | DropEvent::StockAdjusted(_)
+        | DropEvent::WaitlistLeft(_) => None,
     }
 }
 
@@ -238,6 +275,7 @@ enum Wish {
     Purchase(HoldId),
     Release(HoldId),
     Cancel(DropId),
+    Leave(WaitlistId),
 }
 
 impl Recorded {
@@ -252,6 +290,7 @@ impl Recorded {
                 DropEvent::DropScheduled(event) => event.key.map(|key| (None, key)),
                 DropEvent::HoldPlaced(event) => event.key.map(|key| (scope, key)),
                 DropEvent::StockAdjusted(event) => event.key.map(|key| (scope, key)),
+                DropEvent::WaitlistJoined(event) => event.key.map(|key| (scope, key)),
                 DropEvent::PurchaseConfirmed(event) => {
                     let of_hold = found.purchases.entry(event.hold_id).or_default();
                     of_hold.push(event.purchase_id);
@@ -260,7 +299,8 @@ impl Recorded {
                 DropEvent::HoldReleased(_)
                 | DropEvent::DropRescheduled(_)
                 | DropEvent::DropCancelled(_)
-                | DropEvent::HoldExpired(_) => None,
+                | DropEvent::HoldExpired(_)
+                | DropEvent::WaitlistLeft(_) => None,
             };
             if let Some(key) = key {
                 found.keys.entry(key).or_default().push(position);
@@ -283,7 +323,12 @@ fn wish_behind(recorded: &RecordedEvent) -> Option<Wish> {
             Some(Wish::Release(event.hold_id))
         }
         DropEvent::DropCancelled(_) => Some(Wish::Cancel(recorded.drop_id)),
-        DropEvent::HoldReleased(_)
+        DropEvent::WaitlistLeft(event) if event.cause == LeaveCause::Buyer => {
+            Some(Wish::Leave(event.entry_id))
+        }
+        DropEvent::WaitlistLeft(_)
+        | DropEvent::WaitlistJoined(_)
+        | DropEvent::HoldReleased(_)
         | DropEvent::DropScheduled(_)
         | DropEvent::DropRescheduled(_)
         | DropEvent::HoldPlaced(_)
@@ -297,7 +342,9 @@ fn wish_of(request: &Request) -> Option<Wish> {
         Request::ConfirmPurchase { hold_id, .. } => Some(Wish::Purchase(*hold_id)),
         Request::ReleaseHold { hold_id } => Some(Wish::Release(*hold_id)),
         Request::CancelDrop { drop_id } => Some(Wish::Cancel(*drop_id)),
-        Request::ScheduleDrop { .. }
+        Request::LeaveWaitlist { entry_id } => Some(Wish::Leave(*entry_id)),
+        Request::JoinWaitlist { .. }
+        | Request::ScheduleDrop { .. }
         | Request::RescheduleDrop { .. }
         | Request::AdjustStock { .. }
         | Request::AskAboutBuyer { .. }
@@ -308,10 +355,11 @@ fn wish_of(request: &Request) -> Option<Wish> {
 fn key_of(request: &Request) -> Option<(Option<DropId>, KeyDigest)> {
     match request {
         Request::ScheduleDrop { key, .. } => key.map(|key| (None, key)),
-        Request::PlaceHold { drop_id, key, .. } | Request::AdjustStock { drop_id, key, .. } => {
-            key.map(|key| (Some(*drop_id), key))
-        }
-        Request::RescheduleDrop { .. }
+        Request::PlaceHold { drop_id, key, .. }
+        | Request::AdjustStock { drop_id, key, .. }
+        | Request::JoinWaitlist { drop_id, key, .. } => key.map(|key| (Some(*drop_id), key)),
+        Request::LeaveWaitlist { .. }
+        | Request::RescheduleDrop { .. }
         | Request::CancelDrop { .. }
         | Request::AskAboutBuyer { .. }
         | Request::ReleaseHold { .. }
@@ -325,9 +373,12 @@ fn may_be_anybodys(event: &DropEvent) -> bool {
     match event {
         DropEvent::HoldReleased(_)
         | DropEvent::DropCancelled(_)
-        | DropEvent::DropRescheduled(_) => true,
+        | DropEvent::DropRescheduled(_)
+        | DropEvent::WaitlistLeft(_) => true,
+        // An offer has the id that was drawn when its place was taken.
+        DropEvent::HoldPlaced(event) => event.waitlist_entry.is_some(),
         DropEvent::DropScheduled(_)
-        | DropEvent::HoldPlaced(_)
+        | DropEvent::WaitlistJoined(_)
         | DropEvent::HoldExpired(_)
         | DropEvent::PurchaseConfirmed(_)
         | DropEvent::StockAdjusted(_) => false,
@@ -350,6 +401,10 @@ fn answer_is_in_the_log(asked: &Asked, ledger: &Ledger, events: &[RecordedEvent]
         Subject::Hold(hold_id) | Subject::Purchase(hold_id) => {
             let row = ledger.holds.get(&hold_id).expect("a hold in the log");
             assert!(row.placed <= answer.position());
+        }
+        Subject::Waitlist(entry_id) => {
+            let taken = ledger.lines.taken(entry_id).expect("a place in the log");
+            assert!(taken <= answer.position());
         }
     }
 }
@@ -383,11 +438,22 @@ fn refusal_was_true(asked: &Asked, ledger: &Ledger) {
             assert_eq!(*expired_at, ledger.holds[hold_id].expires_at);
             assert!(resolved_as(hold_id, End::Expired) <= asked.window.1);
         }
+        (Refusal::NotSoldOut { available, .. }, Request::JoinWaitlist { drop_id, .. }) => {
+            let seen = ledger.available_within(*drop_id, asked.window);
+            assert!(seen.contains(&i64::from(*available)), "{seen:?} {asked:?}");
+        }
+        (Refusal::AlreadyWaiting { .. }, Request::JoinWaitlist { .. }) => {}
+        (Refusal::AlreadyOffered { hold_id }, Request::LeaveWaitlist { .. }) => {
+            assert!(ledger.holds[hold_id].placed <= asked.window.1);
+        }
         (Refusal::StaleVersion { .. }, Request::RescheduleDrop { .. }) => {}
         (Refusal::Ended { cancelled, .. }, _) => assert!(*cancelled),
         (
             Refusal::DropNotFound | Refusal::HoldNotFound | Refusal::IdempotencyKeyReused,
-            Request::PlaceHold { .. } | Request::AdjustStock { .. } | Request::ScheduleDrop { .. },
+            Request::PlaceHold { .. }
+            | Request::AdjustStock { .. }
+            | Request::ScheduleDrop { .. }
+            | Request::JoinWaitlist { .. },
         ) => panic!("nobody asks so in this simulation: {asked:?}"),
         other => panic!("a refusal that cannot be: {other:?}"),
     }
@@ -464,6 +530,7 @@ fn count(tally: &mut Tally, events: &[RecordedEvent]) {
         match &recorded.event {
             DropEvent::HoldPlaced(event) => {
                 tally.holds += 1;
+                tally.offers += usize::from(event.waitlist_entry.is_some());
                 if recorded.private.is_some() && !buyers.insert((recorded.drop_id, event.buyer)) {
                     tally.introductions += 1;
                 }
@@ -474,6 +541,8 @@ fn count(tally: &mut Tally, events: &[RecordedEvent]) {
             DropEvent::DropCancelled(_) => tally.cancellations += 1,
             DropEvent::StockAdjusted(_) => tally.adjustments += 1,
             DropEvent::DropRescheduled(_) => tally.edits += 1,
+            DropEvent::WaitlistJoined(_) => tally.joined += 1,
+            DropEvent::WaitlistLeft(_) => tally.left += 1,
             DropEvent::DropScheduled(_) => {}
         }
     }

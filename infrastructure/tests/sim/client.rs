@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::decide::Subject;
 use domain::terms::TermsPatch;
-use domain::values::{DropId, HoldId, HoldSeconds, PaymentReference, Position};
+use domain::values::{DropId, HoldId, HoldSeconds, PaymentReference, Position, WaitlistId};
 use infrastructure::engine::{Answer, CommandError, Request};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::World;
-use crate::support::build::{adjust, hold_as, release, schedule};
+use crate::support::build::{adjust, hold_as, join, release, schedule};
 
 /// One request and what became of it.
 #[derive(Debug, Clone)]
@@ -34,6 +34,7 @@ pub fn start(world: &World, random: &mut StdRng) -> Vec<JoinHandle<()>> {
                 requests: 0,
                 drops: vec![],
                 holds: vec![],
+                places: vec![],
             };
             tokio::spawn(client.shop())
         })
@@ -47,6 +48,7 @@ struct Client {
     requests: u32,
     drops: Vec<DropId>,
     holds: Vec<HoldId>,
+    places: Vec<WaitlistId>,
 }
 
 impl Client {
@@ -83,6 +85,11 @@ impl Client {
                 Some(held) if self.random.random_bool(0.6) => self.purchase(held),
                 Some(held) => release(held),
                 None => self.hold(drop_id, &key),
+            },
+            40..52 => self.join(drop_id, &key),
+            52..54 => match self.pick(&self.places.clone()) {
+                Some(entry_id) => Request::LeaveWaitlist { entry_id },
+                None => self.join(drop_id, &key),
             },
             _ => self.hold(drop_id, &key),
         }
@@ -137,6 +144,12 @@ impl Client {
         let buyer = buyers[self.random.random_range(0..buyers.len())];
         let name = names[self.random.random_range(0..names.len())];
         hold_as(drop_id, key, buyer, name, self.random.random_range(1..=3))
+    }
+
+    fn join(&mut self, drop_id: DropId, key: &str) -> Request {
+        let buyers = ["ann", "bob", "CY", "dot", "Eve"];
+        let buyer = buyers[self.random.random_range(0..buyers.len())];
+        join(drop_id, key, buyer, self.random.random_range(1..=3))
     }
 
     fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {
@@ -202,6 +215,9 @@ impl Client {
     fn remember(&mut self, answer: &Answer) {
         if let Subject::Hold(hold_id) = answer.subject {
             self.holds.push(hold_id);
+        }
+        if let Subject::Waitlist(entry_id) = answer.subject {
+            self.places.push(entry_id);
         }
         // A hold that somebody else might pay for at the same moment.
         if self.holds.len() > 6 {

@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::World;
+use super::{SETTLING, World};
 use crate::support::build::schedule;
 use crate::support::node::{Node, Seen, SetClock};
 
@@ -116,9 +116,9 @@ async fn live(world: &World, clock: &SetClock, skew: i64, random: &mut StdRng) {
     }
 }
 
-/// As long as the simulation settles.
+/// As long as the simulation settles, and a little longer.
 async fn wait_for_the_end() {
-    sleep(Duration::from_secs(25)).await;
+    sleep(SETTLING + Duration::from_secs(5)).await;
 }
 
 /// Without a key: it is on nobody's account.

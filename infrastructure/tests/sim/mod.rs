@@ -3,6 +3,7 @@
 mod check;
 mod client;
 mod fleet;
+mod line;
 mod stock;
 pub mod tally;
 
@@ -23,6 +24,10 @@ use self::tally::Tally;
 use crate::support::build::new_year;
 use crate::support::counted::Counted;
 use crate::support::node::SetClock;
+
+/// After the storm: every hold that was placed is over by then, on the slowest clock as well, and so is every hold that one of
+/// them became for those who waited in line.
+const SETTLING: Duration = Duration::from_secs(60);
 
 /// How it ended.
 pub struct Outcome {
@@ -93,8 +98,7 @@ async fn simulate(seed: u64) -> Outcome {
     for person in people {
         person.await.unwrap();
     }
-    // Every hold that was placed is over by then, on the slowest clock as well.
-    tokio::time::sleep(Duration::from_secs(20)).await;
+    tokio::time::sleep(SETTLING).await;
     fleet::assert_all_work(&world).await;
     let mut lives = vec![];
     for node in nodes {

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use domain::command::{
-    AdjustStock, CancelDrop, ConfirmPurchase, ExpireHold, PlaceHold, ReleaseHold, ScheduleDrop,
+    AdjustStock, CancelDrop, ConfirmPurchase, ExpireHold, JoinWaitlist, LeaveWaitlist, PlaceHold,
+    ReleaseHold, ScheduleDrop,
 };
 use domain::values::{
     AdjustmentId, DropId, HoldId, Pseudonym, PurchaseId, Sequence, StockCount, Timestamp,
+    WaitlistId,
 };
 use domain::{DropAggregate, DropCommand, DropEvent};
 use infrastructure::codec::{RecordedEvent, encode};
@@ -120,6 +122,20 @@ fn command(drop: &DropAggregate, at: Timestamp, random: &mut StdRng) -> DropComm
             commitment: None,
             at,
         }),
+        (15, _) => DropCommand::JoinWaitlist(JoinWaitlist {
+            entry_id: WaitlistId(uuid(random)),
+            hold_id: HoldId(uuid(random)),
+            key: None,
+            buyer: Pseudonym(uuid(random)),
+            quantity: quantity(random.random_range(1..=3)),
+            commitment: None,
+            at,
+        }),
+        (16, _) if !drop.line().entries().is_empty() => {
+            let entries = drop.line().entries();
+            let entry_id = entries[random.random_range(0..entries.len())].id;
+            DropCommand::LeaveWaitlist(LeaveWaitlist { entry_id, at })
+        }
         _ => DropCommand::PlaceHold(PlaceHold {
             hold_id: HoldId(uuid(random)),
             key: None,

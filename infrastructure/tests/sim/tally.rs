@@ -23,6 +23,9 @@ pub struct Tally {
     pub adjustments: usize,
     pub edits: usize,
     pub introductions: usize,
+    pub joined: usize,
+    pub left: usize,
+    pub offers: usize,
 }
 
 impl Tally {
@@ -40,7 +43,7 @@ impl Tally {
         }
     }
 
-    fn fields(&mut self) -> [(&'static str, &mut usize); 20] {
+    fn fields(&mut self) -> [(&'static str, &mut usize); 23] {
         [
             ("events", &mut self.events),
             ("requests", &mut self.requests),
@@ -62,6 +65,9 @@ impl Tally {
             ("adjustments", &mut self.adjustments),
             ("edits", &mut self.edits),
             ("introductions", &mut self.introductions),
+            ("places in line", &mut self.joined),
+            ("places left", &mut self.left),
+            ("offers", &mut self.offers),
         ]
     }
 }

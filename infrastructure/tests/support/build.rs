@@ -165,6 +165,17 @@ pub fn hold_as(
     }
 }
 
+/// A place in line.
+pub fn join(drop_id: DropId, key_text: &str, buyer_name: &str, units: i64) -> Request {
+    Request::JoinWaitlist {
+        drop_id,
+        key: Some(key(key_text)),
+        buyer_id: buyer(buyer_name),
+        display_name: None,
+        quantity: quantity(units),
+    }
+}
+
 pub fn purchase(hold_id: HoldId) -> Request {
     Request::ConfirmPurchase {
         hold_id,

@@ -171,7 +171,10 @@ impl Node {
 pub fn hold_of(answer: &Answer) -> HoldId {
     match answer.subject {
         Subject::Hold(hold_id) | Subject::Purchase(hold_id) => hold_id,
-        other @ (Subject::Drop | Subject::Adjustment(_) | Subject::Buyer(_)) => {
+        other @ (Subject::Drop
+        | Subject::Waitlist(_)
+        | Subject::Adjustment(_)
+        | Subject::Buyer(_)) => {
             panic!("about {other:?}, not a hold")
         }
     }

@@ -95,7 +95,10 @@ impl Tally {
             DropEvent::PurchaseConfirmed(event) => {
                 self.ended(event.hold_id, event.quantity, End::Sold)
             }
-            DropEvent::DropRescheduled(_) | DropEvent::DropCancelled(_) => {}
+            DropEvent::DropRescheduled(_)
+            | DropEvent::DropCancelled(_)
+            | DropEvent::WaitlistJoined(_)
+            | DropEvent::WaitlistLeft(_) => {}
         }
         self.watch();
     }
@@ -220,6 +223,7 @@ pub(crate) mod tests {
             placed_at: Timestamp::default(),
             expires_at: Timestamp::from_millis(1_000),
             commitment: None,
+            waitlist_entry: None,
         })
     }
 

@@ -1,0 +1,309 @@
+//! What was refused, by drop and minute: telemetry, not events, because nothing happened.
+//!
+//! Promise: counting costs no lock that anybody waits for and no allocation but for a drop's first refusal in a minute; what is
+//! counted reaches the table `refusals` within a second or so and when the server stops, adds up over all processes, and is
+//! read back at the start. Limit: `kill -9` loses the last second; when the outcome of a flush is unknown it is counted again.
+//! Minutes older than [`KEPT`] stay in the table and are not told here.
+
+mod table;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use domain::Refusal;
+use domain::values::{DropId, Timestamp};
+use infrastructure::engine::{Clock, CommandError, SystemClock};
+use sqlx::PgPool;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::app::App;
+use crate::problem::Problem;
+
+/// How often what was counted is added to the table.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+/// How far back can be asked.
+pub const KEPT: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// A counter that was not touched for so long is put away, in milliseconds.
+const IDLE_MS: i64 = 120_000;
+
+/// Why a request for stock was refused, as far as anybody counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// More was asked for than there is: an oversell attempt, blocked.
+    SoldOut,
+    /// A buyer's limit.
+    LimitReached,
+    /// Too many requests of a buyer or from an address.
+    Throttled,
+}
+
+impl Reason {
+    fn of(refusal: &Refusal) -> Option<Self> {
+        match refusal {
+            Refusal::SoldOut { .. } => Some(Self::SoldOut),
+            Refusal::LimitReached { .. } => Some(Self::LimitReached),
+            Refusal::Throttled { .. } => Some(Self::Throttled),
+            Refusal::DropNotFound
+            | Refusal::HoldNotFound
+            | Refusal::AlreadyScheduled
+            | Refusal::IdempotencyKeyReused
+            | Refusal::NotLive { .. }
+            | Refusal::Ended { .. }
+            | Refusal::HoldExpired { .. }
+            | Refusal::HoldReleased { .. }
+            | Refusal::HoldPurchased { .. }
+            | Refusal::InsufficientStock { .. }
+            | Refusal::TooMuchStock { .. }
+            | Refusal::NotSoldOut { .. }
+            | Refusal::AlreadyWaiting { .. }
+            | Refusal::WaitlistEntryNotFound
+            | Refusal::AlreadyOffered { .. }
+            | Refusal::StaleVersion { .. }
+            | Refusal::EndsBeforeStart { .. } => None,
+        }
+    }
+}
+
+/// How many requests were refused.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Because more was asked for than there was: oversell attempts, blocked.
+    pub sold_out: u64,
+    /// Because of a buyer's limit.
+    pub limit_reached: u64,
+    /// By a throttle, of a buyer or of an address.
+    pub throttled: u64,
+}
+
+impl std::ops::AddAssign for Tally {
+    fn add_assign(&mut self, more: Self) {
+        self.sold_out += more.sold_out;
+        self.limit_reached += more.limit_reached;
+        self.throttled += more.throttled;
+    }
+}
+
+/// One minute of one drop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Slot {
+    minute: Timestamp,
+    drop_id: DropId,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    sold_out: AtomicU64,
+    limit_reached: AtomicU64,
+    throttled: AtomicU64,
+}
+
+impl Counters {
+    fn add(&self, more: Tally) {
+        self.sold_out.fetch_add(more.sold_out, Ordering::Relaxed);
+        self.limit_reached
+            .fetch_add(more.limit_reached, Ordering::Relaxed);
+        self.throttled.fetch_add(more.throttled, Ordering::Relaxed);
+    }
+
+    fn count(&self, reason: Reason) {
+        let counter = match reason {
+            Reason::SoldOut => &self.sold_out,
+            Reason::LimitReached => &self.limit_reached,
+            Reason::Throttled => &self.throttled,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> Tally {
+        Tally {
+            sold_out: self.sold_out.load(Ordering::Relaxed),
+            limit_reached: self.limit_reached.load(Ordering::Relaxed),
+            throttled: self.throttled.load(Ordering::Relaxed),
+        }
+    }
+
+    fn take(&self) -> Tally {
+        Tally {
+            sold_out: self.sold_out.swap(0, Ordering::Relaxed),
+            limit_reached: self.limit_reached.swap(0, Ordering::Relaxed),
+            throttled: self.throttled.swap(0, Ordering::Relaxed),
+        }
+    }
+}
+
+/// What the table holds, as far as this process knows, and what is on its way there.
+#[derive(Debug, Default)]
+struct Known {
+    rows: BTreeMap<Slot, Tally>,
+    in_flight: Vec<(Slot, Tally)>,
+}
+
+/// Counts refusals. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Refused {
+    pending: Arc<RwLock<HashMap<Slot, Counters>>>,
+    known: Arc<RwLock<Known>>,
+}
+
+impl Refused {
+    /// What the engine said no to, as the problem that the caller is told; counted if it is of a kind that is counted.
+    pub(crate) fn problem(&self, drop_id: DropId, error: CommandError) -> Problem {
+        if let CommandError::Refused { refusal, at } = &error
+            && let Some(reason) = Reason::of(refusal)
+        {
+            self.count(drop_id, reason, *at);
+        }
+        Problem::from(error)
+    }
+
+    /// Counts what was refused before the engine was asked; drops that do not exist are not counted.
+    pub(crate) fn count_known(&self, app: &App, drop_id: DropId, reason: Reason) {
+        if app.views.drop(drop_id).is_some() {
+            self.count(drop_id, reason, app.now());
+        }
+    }
+
+    fn count(&self, drop_id: DropId, reason: Reason, at: Timestamp) {
+        let minute = at.minute();
+        let slot = Slot { minute, drop_id };
+        if let Some(counters) = read(&self.pending).get(&slot) {
+            return counters.count(reason);
+        }
+        let mut pending = write(&self.pending);
+        pending.entry(slot).or_default().count(reason);
+    }
+
+    /// What was refused within the last `window`, whole minutes, over all drops.
+    #[must_use]
+    pub fn totals(&self, window: Duration) -> Tally {
+        let mut total = Tally::default();
+        self.visit(window, |_, tally| total += tally);
+        total
+    }
+
+    /// What was refused in each minute of the last `window`, of one drop or of all; empty minutes are left out.
+    #[must_use]
+    pub fn by_minute(
+        &self,
+        drop_id: Option<DropId>,
+        window: Duration,
+    ) -> BTreeMap<Timestamp, Tally> {
+        let mut minutes = BTreeMap::<Timestamp, Tally>::new();
+        self.visit(window, |slot, tally| {
+            if drop_id.is_none_or(|wanted| wanted == slot.drop_id) {
+                *minutes.entry(slot.minute).or_default() += tally;
+            }
+        });
+        minutes
+    }
+
+    fn visit(&self, window: Duration, mut look: impl FnMut(Slot, Tally)) {
+        let window = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
+        let from = SystemClock.now().plus_millis(-window).minute();
+        let known = read(&self.known);
+        for (slot, tally) in known
+            .rows
+            .iter()
+            .chain(known.in_flight.iter().map(|(s, t)| (s, t)))
+        {
+            if slot.minute >= from {
+                look(*slot, *tally);
+            }
+        }
+        for (slot, counters) in read(&self.pending).iter() {
+            let tally = counters.now();
+            if slot.minute >= from && tally != Tally::default() {
+                look(*slot, tally);
+            }
+        }
+    }
+
+    /// Reads back what was counted before, then adds what is counted to the table until `stop`, and once more.
+    pub(crate) async fn keep(self, pool: PgPool, stop: CancellationToken) {
+        let mut changed_since = SystemClock.now().plus_millis(-kept_ms());
+        while !stop.is_cancelled() {
+            changed_since = self.exchange(&pool, changed_since).await;
+            stop.run_until_cancelled(sleep(FLUSH_EVERY)).await;
+        }
+        self.exchange(&pool, changed_since).await;
+    }
+
+    /// Writes what was counted and reads what changed; returns since when to read next time.
+    async fn exchange(&self, pool: &PgPool, changed_since: Timestamp) -> Timestamp {
+        let exchanged = async {
+            self.flush(pool).await?;
+            let (rows, read_until) = table::changed_since(pool, changed_since).await?;
+            self.learn(rows);
+            Ok::<_, sqlx::Error>(read_until)
+        };
+        exchanged.await.unwrap_or_else(|error| {
+            warn!(%error, "refusals are counted in memory until the database is back");
+            changed_since
+        })
+    }
+
+    async fn flush(&self, pool: &PgPool) -> Result<(), sqlx::Error> {
+        let counted = self.take();
+        if counted.is_empty() {
+            return Ok(());
+        }
+        let added = table::add(pool, &counted).await;
+        let mut known = write(&self.known);
+        known.in_flight.clear();
+        match added {
+            Ok(rows) => {
+                known.rows.extend(rows);
+                Ok(())
+            }
+            Err(error) => {
+                drop(known);
+                let mut pending = write(&self.pending);
+                for (slot, tally) in counted {
+                    pending.entry(slot).or_default().add(tally);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes what was counted out of the counters, and puts away those that nobody will touch again.
+    fn take(&self) -> Vec<(Slot, Tally)> {
+        let idle = SystemClock.now().plus_millis(-IDLE_MS);
+        let mut known = write(&self.known);
+        let mut pending = write(&self.pending);
+        let taken = pending
+            .iter()
+            .map(|(slot, counters)| (*slot, counters.take()));
+        let counted: Vec<_> = taken
+            .filter(|(_, tally)| *tally != Tally::default())
+            .collect();
+        pending.retain(|slot, _| slot.minute >= idle);
+        known.in_flight.clone_from(&counted);
+        counted
+    }
+
+    fn learn(&self, rows: Vec<(Slot, Tally)>) {
+        let oldest = SystemClock.now().plus_millis(-kept_ms());
+        let mut known = write(&self.known);
+        known.rows.extend(rows);
+        known.rows.retain(|slot, _| slot.minute >= oldest);
+    }
+}
+
+fn kept_ms() -> i64 {
+    i64::try_from(KEPT.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
+}

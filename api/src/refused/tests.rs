@@ -1,0 +1,122 @@
+//! Counting, on a database of its own.
+
+use infrastructure::log::postgres::connect;
+use infrastructure::testing::fresh_database;
+use uuid::Uuid;
+
+use super::*;
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Connections to a migrated database, and to the same once more.
+async fn database() -> [PgPool; 2] {
+    let options = fresh_database().await.url.parse().unwrap();
+    let pool = connect(options, 2).await.unwrap();
+    let again = PgPool::connect_with((*pool.connect_options()).clone());
+    [pool.clone(), again.await.unwrap()]
+}
+
+async fn in_table(pool: &PgPool) -> i64 {
+    let sum = "SELECT coalesce(sum(sold_out + limit_reached + throttled), 0)::bigint FROM refusals";
+    sqlx::query_scalar(sum).fetch_one(pool).await.unwrap()
+}
+
+fn drop_id(number: u128) -> DropId {
+    DropId(Uuid::from_u128(number))
+}
+
+fn now() -> Timestamp {
+    SystemClock.now()
+}
+
+fn tally(sold_out: u64, limit_reached: u64, throttled: u64) -> Tally {
+    Tally {
+        sold_out,
+        limit_reached,
+        throttled,
+    }
+}
+
+fn count(refused: &Refused, drop: u128, reason: Reason, times: u64) {
+    for _ in 0..times {
+        refused.count(drop_id(drop), reason, now());
+    }
+}
+
+#[tokio::test]
+async fn what_is_counted_is_told_at_once_before_and_after_it_is_written() {
+    let [pool, _] = database().await;
+    let refused = Refused::default();
+    count(&refused, 1, Reason::SoldOut, 3);
+    count(&refused, 1, Reason::Throttled, 1);
+    count(&refused, 2, Reason::LimitReached, 2);
+    let expected = tally(3, 2, 1);
+    assert_eq!(refused.totals(HOUR), expected);
+    let since = refused.exchange(&pool, Timestamp::default()).await;
+    assert_eq!(refused.totals(HOUR), expected);
+    assert_eq!(in_table(&pool).await, 6);
+    // Reading what oneself wrote counts nothing twice.
+    refused.exchange(&pool, since).await;
+    assert_eq!(refused.totals(HOUR), expected);
+    count(&refused, 1, Reason::SoldOut, 1);
+    assert_eq!(refused.totals(HOUR), tally(4, 2, 1));
+    let of_one = refused.by_minute(Some(drop_id(1)), HOUR);
+    let sum: u64 = of_one.values().map(|tally| tally.sold_out).sum();
+    assert_eq!(sum, 4);
+    assert!(of_one.values().all(|tally| tally.limit_reached == 0));
+}
+
+#[tokio::test]
+async fn processes_add_up_and_a_new_one_reads_back_what_was_counted_before() {
+    let [pool, _] = database().await;
+    let [here, there] = [Refused::default(), Refused::default()];
+    count(&here, 1, Reason::SoldOut, 5);
+    count(&there, 1, Reason::SoldOut, 7);
+    let since = here.exchange(&pool, Timestamp::default()).await;
+    there.exchange(&pool, Timestamp::default()).await;
+    assert_eq!(there.totals(HOUR), tally(12, 0, 0));
+    here.exchange(&pool, since).await;
+    assert_eq!(here.totals(HOUR), tally(12, 0, 0));
+    let next = Refused::default();
+    assert_eq!(next.totals(HOUR), Tally::default());
+    next.exchange(&pool, Timestamp::default()).await;
+    assert_eq!(next.totals(HOUR), tally(12, 0, 0));
+}
+
+#[tokio::test]
+async fn while_the_database_is_away_nothing_is_lost_and_nothing_counted_twice() {
+    let [away, back] = database().await;
+    let refused = Refused::default();
+    count(&refused, 1, Reason::LimitReached, 4);
+    away.close().await;
+    let since = refused.exchange(&away, Timestamp::default()).await;
+    assert_eq!(since, Timestamp::default(), "to be read again");
+    assert_eq!(refused.totals(HOUR), tally(0, 4, 0));
+    refused.exchange(&back, since).await;
+    assert_eq!(refused.totals(HOUR), tally(0, 4, 0));
+    assert_eq!(in_table(&back).await, 4);
+}
+
+#[test]
+fn a_window_holds_the_minutes_that_reach_into_it() {
+    let refused = Refused::default();
+    let now = now();
+    for minutes_ago in [0, 1, 2, 90] {
+        let at = now.plus_millis(-minutes_ago * 60_000);
+        refused.count(drop_id(1), Reason::SoldOut, at);
+    }
+    let within = |seconds| refused.totals(Duration::from_secs(seconds)).sold_out;
+    assert_eq!(within(60 * 60), 3);
+    assert_eq!(within(100 * 60), 4);
+    // The minute that began before the window reaches into it.
+    assert!((1..=2).contains(&within(1)));
+}
+
+#[test]
+fn counters_that_nobody_will_touch_again_are_put_away() {
+    let refused = Refused::default();
+    refused.count(drop_id(1), Reason::SoldOut, now().plus_millis(-10 * 60_000));
+    refused.count(drop_id(1), Reason::SoldOut, now());
+    assert_eq!(refused.take().len(), 2);
+    assert_eq!(read(&refused.pending).len(), 1);
+}

@@ -1,0 +1,230 @@
+//! The routes of the line: join, look, leave.
+//!
+//! A place's id is unguessable, and knowing it is the right to look and to leave, as a hold's id is the right to buy.
+
+mod watch;
+
+use axum::Json;
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::decide::Subject;
+use domain::drop::HoldStatus;
+use domain::drop::line::EntryStatus;
+use domain::values::{
+    BuyerId, DisplayName, DropId, HoldId, Position, Quantity, Timestamp, WaitlistId,
+};
+use infrastructure::engine::Request;
+use infrastructure::log::EventLog;
+use projections::views::PlaceView;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::watch::WatchedPlaces;
+use crate::app::App;
+use crate::auth::Caller;
+use crate::drops::{insert, replayed};
+use crate::extract::{Body, DropPath, FRESHNESS_PATIENCE, Fresh, IdempotencyKey};
+use crate::problem::{Code, Problem};
+use crate::render::{DropStatus, conditional, etag_of};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewPlace {
+    buyer_id: BuyerId,
+    quantity: Option<Quantity>,
+    display_name: Option<DisplayName>,
+}
+
+/// How far a place has come, and then the hold that it became.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum PlaceStatus {
+    /// In line.
+    Waiting,
+    /// It has become a hold, which can be bought.
+    Offered,
+    /// The hold was bought.
+    Purchased,
+    /// The hold ran out.
+    Expired,
+    /// The hold was given up.
+    Released,
+    /// The buyer left the line.
+    Left,
+    /// The drop was over first. Should its end be put off, whoever waited goes on waiting.
+    Closed,
+}
+
+/// What the line tells of one place.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+struct PlaceNews {
+    id: WaitlistId,
+    drop_id: DropId,
+    quantity: Quantity,
+    status: PlaceStatus,
+    /// Where in line, from 1; null once it waits no more.
+    place: Option<u32>,
+    /// The hold that it became.
+    hold_id: Option<HoldId>,
+    /// When that hold is over.
+    expires_at: Option<Timestamp>,
+    joined_at: Timestamp,
+    position: Position,
+}
+
+/// A place in line as its buyer sees it.
+#[derive(Debug, Serialize)]
+struct PlaceBody {
+    #[serde(flatten)]
+    news: PlaceNews,
+    /// Null once the buyer was erased.
+    buyer_id: Option<BuyerId>,
+    server_time: Timestamp,
+}
+
+impl PlaceNews {
+    fn of(app: &App, view: &PlaceView, now: Timestamp) -> Self {
+        let row = &view.row;
+        let was_offered = row.status == EntryStatus::Offered;
+        let hold = app.views.hold(row.hold_id).filter(|_| was_offered);
+        let status = match (row.status, &hold) {
+            (EntryStatus::Waiting, _) if is_over(app, row.drop_id, now) => PlaceStatus::Closed,
+            (EntryStatus::Waiting, _) => PlaceStatus::Waiting,
+            (EntryStatus::Left, _) if row.called_off => PlaceStatus::Closed,
+            (EntryStatus::Left, _) => PlaceStatus::Left,
+            (EntryStatus::Offered, None) => PlaceStatus::Offered,
+            (EntryStatus::Offered, Some(hold)) => match hold.row.status {
+                HoldStatus::Held if now >= hold.row.expires_at => PlaceStatus::Expired,
+                HoldStatus::Held => PlaceStatus::Offered,
+                HoldStatus::Purchased => PlaceStatus::Purchased,
+                HoldStatus::Expired => PlaceStatus::Expired,
+                HoldStatus::Released => PlaceStatus::Released,
+            },
+        };
+        Self {
+            id: view.entry_id,
+            drop_id: row.drop_id,
+            quantity: row.quantity,
+            status,
+            place: view.place.filter(|_| status == PlaceStatus::Waiting),
+            hold_id: was_offered.then_some(row.hold_id),
+            expires_at: hold.as_ref().map(|hold| hold.row.expires_at),
+            joined_at: row.joined_at,
+            position: hold.map_or(row.position, |hold| hold.position.max(row.position)),
+        }
+    }
+}
+
+fn is_over(app: &App, drop_id: DropId, now: Timestamp) -> bool {
+    let drop = app.views.drop(drop_id);
+    drop.is_some_and(|drop| DropStatus::at(&drop.row, now).is_over())
+}
+
+impl PlaceBody {
+    fn new(app: &App, view: PlaceView) -> Self {
+        let now = app.now();
+        Self {
+            news: PlaceNews::of(app, &view, now),
+            buyer_id: view.buyer.map(|buyer| buyer.buyer_id),
+            server_time: now,
+        }
+    }
+}
+
+/// `POST /v1/drops/{id}/waitlist`
+pub(crate) async fn join(
+    State(app): State<App>,
+    DropPath(drop_id): DropPath,
+    caller: Caller,
+    key: IdempotencyKey,
+    Body(new): Body<NewPlace>,
+) -> Result<Response, Problem> {
+    caller.must_be(&new.buyer_id)?;
+    let key = Some(key.within(&app.key_scope(drop_id.0.as_bytes()))?);
+    let one = || Quantity::new(1).map_err(|error| Problem::invalid("/quantity", error.to_string()));
+    let request = Request::JoinWaitlist {
+        drop_id,
+        key,
+        buyer_id: new.buyer_id,
+        display_name: new.display_name,
+        quantity: new.quantity.map_or_else(one, Ok)?,
+    };
+    let refused = |error| app.refused.problem(drop_id, error);
+    let answer = app.engine.submit(request).await.map_err(refused)?;
+    let Subject::Waitlist(entry_id) = answer.subject else {
+        let defect = std::io::Error::other("a place in line was answered with something else");
+        return Err(Problem::internal(&defect));
+    };
+    let place = app.views.place(entry_id).ok_or_else(no_such_place)?;
+    let body = Json(PlaceBody::new(&app, place));
+    let mut response = (StatusCode::CREATED, body).into_response();
+    let location = format!("/v1/waitlist/{entry_id}");
+    insert(&mut response, header::LOCATION, &location);
+    Ok(replayed(response, &answer))
+}
+
+/// `GET /v1/waitlist/{id}`
+pub(crate) async fn read(
+    State(app): State<App>,
+    PlacePath(entry_id): PlacePath,
+    caller: Caller,
+    _: Fresh,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let place = app.views.place(entry_id).ok_or_else(no_such_place)?;
+    caller.must_own(place.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
+    let body = PlaceBody::new(&app, place);
+    Ok(conditional(&headers, &etag_of(&body.news), body))
+}
+
+/// `DELETE /v1/waitlist/{id}`
+pub(crate) async fn leave(
+    State(app): State<App>,
+    PlacePath(entry_id): PlacePath,
+    caller: Caller,
+) -> Result<Response, Problem> {
+    if caller != Caller::Trusted {
+        let place = find(&app, entry_id).await?;
+        caller.must_own(place.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
+    }
+    let answer = app
+        .engine
+        .submit(Request::LeaveWaitlist { entry_id })
+        .await?;
+    let position = [("holdfast-position", answer.position().to_string())];
+    let response = (StatusCode::NO_CONTENT, position).into_response();
+    Ok(replayed(response, &answer))
+}
+
+/// A place that is not known here may have been taken at another node a moment ago: follow the log, and look again.
+async fn find(app: &App, entry_id: WaitlistId) -> Result<PlaceView, Problem> {
+    if let Some(place) = app.views.place(entry_id) {
+        return Ok(place);
+    }
+    let away = |_| Problem::unavailable("The event log cannot be reached.");
+    let head = app.log.head().await.map_err(away)?;
+    app.engine.nudge();
+    app.views.reach(head.position, FRESHNESS_PATIENCE).await;
+    app.views.place(entry_id).ok_or_else(no_such_place)
+}
+
+fn no_such_place() -> Problem {
+    let detail = "There is no place in line with this id.";
+    Problem::new(Code::WaitlistEntryNotFound, detail)
+}
+
+/// The place that the path names. What is no UUID names none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PlacePath(WaitlistId);
+
+impl FromRequestParts<App> for PlacePath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let Path(id) = Path::<String>::from_request_parts(parts, app)
+            .await
+            .map_err(|_| no_such_place())?;
+        id.parse().map(Self).map_err(|_| no_such_place())
+    }
+}

@@ -1,0 +1,92 @@
+//! The words about the line. A place and the hold that it becomes have one name; both are `ann`'s unless a test says otherwise.
+
+use super::{HOLD_SECONDS, buyer, hold_id, quantity, second, waitlist_id};
+use crate::command::{DropCommand, JoinWaitlist, LeaveWaitlist, ServeWaitlist};
+use crate::event::{DropEvent, HoldPlaced, LeaveCause, WaitlistJoined, WaitlistLeft};
+
+/// A place was taken in line for so many units.
+#[must_use]
+#[track_caller]
+pub fn waitlist_joined(entry: &str, units: u32) -> DropEvent {
+    DropEvent::WaitlistJoined(WaitlistJoined {
+        entry_id: waitlist_id(entry),
+        hold_id: hold_id(entry),
+        key: None,
+        buyer: buyer("ann"),
+        quantity: quantity(units),
+        joined_at: second(0),
+        commitment: None,
+    })
+}
+
+/// A place in line became its hold.
+#[must_use]
+#[track_caller]
+pub fn hold_offered(entry: &str, units: u32) -> DropEvent {
+    DropEvent::HoldPlaced(HoldPlaced {
+        hold_id: hold_id(entry),
+        key: None,
+        buyer: buyer("ann"),
+        quantity: quantity(units),
+        placed_at: second(0),
+        expires_at: second(HOLD_SECONDS.into()),
+        commitment: None,
+        waitlist_entry: Some(waitlist_id(entry)),
+    })
+}
+
+/// A place in line was given up by its buyer.
+#[must_use]
+#[track_caller]
+pub fn waitlist_left(entry: &str, units: u32) -> DropEvent {
+    left(entry, units, LeaveCause::Buyer)
+}
+
+/// A place in line came to nothing because its drop was cancelled.
+#[must_use]
+#[track_caller]
+pub fn waitlist_called_off(entry: &str, units: u32) -> DropEvent {
+    left(entry, units, LeaveCause::DropCancelled)
+}
+
+#[track_caller]
+fn left(entry: &str, units: u32, cause: LeaveCause) -> DropEvent {
+    DropEvent::WaitlistLeft(WaitlistLeft {
+        entry_id: waitlist_id(entry),
+        buyer: buyer("ann"),
+        quantity: quantity(units),
+        left_at: second(0),
+        cause,
+    })
+}
+
+/// Take a place in line.
+#[must_use]
+#[track_caller]
+pub fn join_waitlist(entry: &str, units: u32) -> DropCommand {
+    DropCommand::JoinWaitlist(JoinWaitlist {
+        entry_id: waitlist_id(entry),
+        hold_id: hold_id(entry),
+        key: None,
+        buyer: buyer("ann"),
+        quantity: quantity(units),
+        commitment: None,
+        at: second(0),
+    })
+}
+
+/// Give a place in line up.
+#[must_use]
+#[track_caller]
+pub fn leave_waitlist(entry: &str) -> DropCommand {
+    DropCommand::LeaveWaitlist(LeaveWaitlist {
+        entry_id: waitlist_id(entry),
+        at: second(0),
+    })
+}
+
+/// Offer the line what there is.
+#[must_use]
+pub fn serve_waitlist() -> DropCommand {
+    DropCommand::ServeWaitlist(ServeWaitlist { at: second(0) })
+}
