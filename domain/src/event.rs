@@ -161,6 +161,18 @@ pub struct StockAdjusted {
 }
 
 impl DropEvent {
+    /// Every name that the log files an event under.
+    pub const TYPES: &'static [&'static str] = &[
+        "DropScheduled",
+        "DropRescheduled",
+        "DropCancelled",
+        "HoldPlaced",
+        "HoldExpired",
+        "HoldReleased",
+        "PurchaseConfirmed",
+        "StockAdjusted",
+    ];
+
     /// The name that the log files this event under.
     #[must_use]
     pub const fn event_type(&self) -> &'static str {

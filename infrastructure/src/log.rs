@@ -10,6 +10,8 @@
 //! ```
 
 pub mod chain;
+pub mod copy;
+pub mod lines;
 pub mod memory;
 pub mod postgres;
 

@@ -39,11 +39,6 @@ SELECT e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_versi
             position, recorded_at, hash, private)
  WHERE EXISTS (SELECT 1 FROM head)";
 
-const HEAD_AND_STRAY: &str = "
-SELECT position, hash, recorded_at,
-       (SELECT min(e.position) FROM events e WHERE e.position > h.position OR e.position < 1) AS stray
-  FROM log_head h";
-
 const READ: &str = "
 SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text AS payload,
        metadata::text AS metadata, position, recorded_at, hash, private::text AS private
@@ -125,20 +120,6 @@ impl PostgresLog {
             .fetch_one(&self.readers)
             .await
             .map_err(unavailable)
-    }
-
-    /// The head; and, seen at the same instant, the first event that stands outside the log which it ends.
-    ///
-    /// # Errors
-    /// As [`EventLog::head`].
-    pub async fn head_and_stray(&self) -> Result<(Head, Option<Position>), LogError> {
-        let row = sqlx::query(HEAD_AND_STRAY)
-            .fetch_one(&self.readers)
-            .await
-            .map_err(unavailable)?;
-        let stray: Option<i64> = row.try_get("stray").map_err(unavailable)?;
-        let stray = stray.map(|position| Position(u64::try_from(position).unwrap_or_default()));
-        Ok((head_from(&row)?, stray))
     }
 
     /// The pool that it reads through.
@@ -375,7 +356,7 @@ fn append_error(error: sqlx::Error) -> AppendError {
     }
 }
 
-fn head_from(row: &PgRow) -> Result<Head, LogError> {
+pub(super) fn head_from(row: &PgRow) -> Result<Head, LogError> {
     let read = || -> Result<Head, sqlx::Error> {
         Ok(Head {
             position: Position(from_sql(row.try_get("position")?)?),
