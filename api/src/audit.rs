@@ -2,10 +2,17 @@
 //!
 //! Read [`proof`] for what is proved, [`verify`] for how, [`source`] for where the log is read from.
 
+mod checkpoint;
+mod diff;
 mod distinct;
+mod export;
+mod history;
 mod proof;
+mod replay;
 mod source;
+mod state;
 mod verify;
+mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -13,8 +20,15 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use domain::values::Position;
 use infrastructure::error::LogError;
+use projections::error::CannotApply;
 
+pub use self::checkpoint::{CheckpointArgs, CheckpointError};
+pub use self::diff::DiffArgs;
+pub use self::export::{ExportArgs, Format};
+pub use self::history::HistoryArgs;
 pub use self::proof::VerifyArgs;
+pub use self::replay::ReplayArgs;
+pub use self::state::StateArgs;
 pub use self::verify::{Claim, Proved, Stop, Verifier, Violation};
 use crate::cli::fail;
 use crate::database::DatabaseError;
@@ -31,6 +45,20 @@ enum AuditCommand {
     /// Prove the log: hash chain, density, sequences, conservation of stock, and every view; exit 1 at the first position
     /// that fails.
     Verify(VerifyArgs),
+    /// Write the log, or a part of it, as ndjson, CloudEvents, CSV or Parquet.
+    Export(ExportArgs),
+    /// Tell everything that happened to one hold, in words.
+    History(HistoryArgs),
+    /// Show a drop, or all, as they were at a place in the log.
+    State(StateArgs),
+    /// Rebuild every view from the log alone, to print it or to compare it with the tables.
+    Replay(ReplayArgs),
+    /// Tell what changed between two places in the log.
+    Diff(DiffArgs),
+    /// State where the log ends, signed, for an auditor to keep.
+    Checkpoint(CheckpointArgs),
+    /// Print the JSON Schema of the events.
+    Schema,
 }
 
 /// Why an audit could not be made, which is not to say that the log is wrong.
@@ -57,6 +85,31 @@ pub enum AuditError {
     /// There is no room for scratch files.
     #[error("cannot use a scratch file in the temporary directory")]
     Scratch(#[source] std::io::Error),
+    /// A checkpoint or its key cannot be used.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A view cannot apply what the log holds.
+    #[error("the views cannot be rebuilt beyond position {position}: {reason}")]
+    CannotApply {
+        /// The event.
+        position: Position,
+        /// Why.
+        reason: String,
+    },
+    /// There is no such view.
+    #[error("there is no view {asked}; there are {known}")]
+    NoSuchView {
+        /// The name.
+        asked: String,
+        /// The names that there are.
+        known: String,
+    },
+    /// What was asked for cannot be written.
+    #[error("cannot write")]
+    Output(#[source] std::io::Error),
+    /// The program was built without Parquet.
+    #[error("this program was built without Parquet (feature parquet)")]
+    WithoutParquet,
     /// Nobody knows the future.
     #[error("position {asked} is not in the log yet: its head is at {head}")]
     BeyondHead {
@@ -67,13 +120,44 @@ pub enum AuditError {
     },
 }
 
+impl AuditError {
+    fn cannot_apply(position: Position, reason: &CannotApply) -> Self {
+        let reason = reason.to_string();
+        Self::CannotApply { position, reason }
+    }
+
+    /// 1 for what speaks against the log, or against what is claimed of it; else 2.
+    fn exit_code(&self) -> ExitCode {
+        let is_forged = matches!(self, Self::Checkpoint(CheckpointError::Forged { .. }));
+        ExitCode::from(if is_forged { 1 } else { 2 })
+    }
+}
+
 /// Runs an audit; exit code 0: done or proved, 1: disproved, 2: could not be told.
 pub async fn run(args: AuditArgs) -> ExitCode {
     let outcome = match args.command {
         AuditCommand::Verify(args) => proof::run(&args).await,
+        AuditCommand::Export(args) => export::run(&args).await,
+        AuditCommand::History(args) => history::run(&args).await,
+        AuditCommand::State(args) => state::run(&args).await,
+        AuditCommand::Replay(args) => replay::run(&args).await,
+        AuditCommand::Diff(args) => diff::run(&args).await,
+        AuditCommand::Checkpoint(args) => checkpoint::run(&args).await,
+        AuditCommand::Schema => print(&format!("{:#}", domain::schema::document())),
     };
     outcome.unwrap_or_else(|error| {
         fail(&error);
-        ExitCode::from(2)
+        error.exit_code()
     })
+}
+
+/// Writes a text and a line feed to standard output; a reader who has had enough is no error.
+fn print(text: &str) -> Result<ExitCode, AuditError> {
+    use std::io::Write;
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(AuditError::Output(error))
+        }
+        Ok(()) | Err(_) => Ok(ExitCode::SUCCESS),
+    }
 }

@@ -14,6 +14,7 @@ use crate::values::{
 
 /// One recorded fact about one drop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum DropEvent {
     /// The drop exists from here on.
     DropScheduled(DropScheduled),
@@ -35,6 +36,7 @@ pub enum DropEvent {
 
 /// See [`DropEvent::DropScheduled`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DropScheduled {
     /// The caller's idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,6 +51,7 @@ pub struct DropScheduled {
 
 /// See [`DropEvent::DropRescheduled`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DropRescheduled {
     /// The terms from here on, in full.
     pub terms: DropTerms,
@@ -58,6 +61,7 @@ pub struct DropRescheduled {
 
 /// See [`DropEvent::DropCancelled`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DropCancelled {
     /// When it was called off.
     pub cancelled_at: Timestamp,
@@ -65,6 +69,7 @@ pub struct DropCancelled {
 
 /// See [`DropEvent::HoldPlaced`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HoldPlaced {
     /// The hold.
     pub hold_id: HoldId,
@@ -86,6 +91,7 @@ pub struct HoldPlaced {
 
 /// See [`DropEvent::HoldExpired`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HoldExpired {
     /// The hold.
     pub hold_id: HoldId,
@@ -100,6 +106,7 @@ pub struct HoldExpired {
 /// Why a hold was released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ReleaseCause {
     /// The buyer gave it up.
     Buyer,
@@ -109,6 +116,7 @@ pub enum ReleaseCause {
 
 /// See [`DropEvent::HoldReleased`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HoldReleased {
     /// The hold.
     pub hold_id: HoldId,
@@ -124,6 +132,7 @@ pub struct HoldReleased {
 
 /// See [`DropEvent::PurchaseConfirmed`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PurchaseConfirmed {
     /// The purchase.
     pub purchase_id: PurchaseId,
@@ -144,6 +153,7 @@ pub struct PurchaseConfirmed {
 
 /// See [`DropEvent::StockAdjusted`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StockAdjusted {
     /// The adjustment.
     pub adjustment_id: AdjustmentId,

@@ -17,6 +17,8 @@ pub mod drop;
 pub mod event;
 pub mod private;
 pub mod refusal;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod stock;
 pub mod terms;
 #[cfg(feature = "testing")]

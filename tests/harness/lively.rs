@@ -50,7 +50,10 @@ impl Lively {
             .json(&adjustment)
             .send()
             .await;
-        assert_eq!(reply.unwrap().status(), 201);
+        assert_eq!(
+            reply.expect("the server and its database answer").status(),
+            201
+        );
         let etag = app
             .get(&format!("/v1/drops/{shop}"))
             .await
@@ -63,7 +66,7 @@ impl Lively {
             edit.json(&json!({ "name": "Renamed" }))
                 .send()
                 .await
-                .unwrap()
+                .expect("the server and its database answer")
                 .status(),
             200
         );
@@ -72,7 +75,14 @@ impl Lively {
         })
         .await;
         let cancel = app.admin(Method::POST, &format!("/v1/drops/{shop}/cancel"));
-        assert_eq!(cancel.send().await.unwrap().status(), 200);
+        assert_eq!(
+            cancel
+                .send()
+                .await
+                .expect("the server and its database answer")
+                .status(),
+            200
+        );
 
         eventually("every table is at the head", || async {
             let behind: i64 = sqlx::query_scalar(
@@ -81,7 +91,7 @@ impl Lively {
             )
             .fetch_one(app.pool())
             .await
-            .unwrap();
+            .expect("the server and its database answer");
             (behind == 0).then_some(())
         })
         .await;
@@ -93,7 +103,7 @@ impl Lively {
         let database: String = sqlx::query_scalar("SELECT current_database()::text")
             .fetch_one(app.pool())
             .await
-            .unwrap();
+            .expect("the server and its database answer");
         app.pool().close().await;
         app.stop().await;
         Self {
@@ -109,13 +119,21 @@ impl Lively {
     /// When the database refuses.
     pub async fn altered(&self, sql: &str) -> TestDatabase {
         let copy = fresh_database_from(&self.database).await;
-        let mut connection = PgConnection::connect(&copy.url).await.unwrap();
+        let mut connection = PgConnection::connect(&copy.url)
+            .await
+            .expect("the server and its database answer");
         let script = format!(
             "ALTER TABLE events DISABLE TRIGGER USER; ALTER TABLE log_head DISABLE TRIGGER USER; {sql};
              ALTER TABLE events ENABLE TRIGGER USER; ALTER TABLE log_head ENABLE TRIGGER USER"
         );
-        connection.execute(sqlx::raw_sql(&script)).await.unwrap();
-        connection.close().await.unwrap();
+        connection
+            .execute(sqlx::raw_sql(&script))
+            .await
+            .expect("the server and its database answer");
+        connection
+            .close()
+            .await
+            .expect("the server and its database answer");
         copy
     }
 

@@ -3,6 +3,7 @@
 //! Promise: what is proved is the log up to one head, and the tables as they were when that was the head, whatever is
 //! appended meanwhile. Limit: an export proves the log alone: it has no tables and no personal data.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 
@@ -15,9 +16,13 @@ use projections::replay::{CheckedTable, checked_tables};
 use serde_json::{Value, json};
 use sqlx::{Acquire, Executor, PgPool};
 
-use super::AuditError;
+use super::{AuditError, print};
+use super::checkpoint::{PublicKey, public_key_file};
 use super::source::{Reading, Source, SourceArgs, Wanted};
 use super::verify::{Claim, Proved, Stop, Verifier, Violation};
+
+/// Who claims the head that is given on the command line.
+const EXPECT_HEAD: &str = "--expect-head";
 
 /// What `audit verify` is told.
 #[derive(Debug, Args)]
@@ -28,6 +33,14 @@ pub struct VerifyArgs {
     /// A head that somebody kept: the log must hold this hash at this position, so that a cut off tail is found.
     #[arg(long, value_name = "POSITION:HASH")]
     expect_head: Option<KnownHead>,
+
+    /// A checkpoint that was kept (`audit checkpoint`): the log must extend it; may be given again.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
+
+    /// The public key that signed the checkpoints; without it, checkpoint.pub in the data directory.
+    #[arg(long, value_name = "FILE", requires = "checkpoint")]
+    checkpoint_key: Option<PathBuf>,
 
     /// Answer in JSON.
     #[arg(long)]
@@ -63,6 +76,8 @@ type Outcome = Result<Proof, Stop>;
 struct Proof {
     log: Proved,
     tables: Vec<TableProof>,
+    /// Checkpoints that the log extends, and whose they are.
+    extends: Vec<(Position, String)>,
     notes: Vec<String>,
 }
 
@@ -86,11 +101,11 @@ pub async fn run(args: &VerifyArgs) -> Result<ExitCode, AuditError> {
     source.close().await;
     match outcome? {
         Ok(proof) => {
-            proof.print(args.json);
+            proof.print(args.json)?;
             Ok(ExitCode::SUCCESS)
         }
         Err(Stop::Violated(violation)) => {
-            print_violation(&violation, args.json);
+            print_violation(&violation, args.json)?;
             Ok(ExitCode::FAILURE)
         }
         Err(Stop::Scratch(error)) => Err(AuditError::Scratch(error)),
@@ -102,8 +117,16 @@ fn claims(args: &VerifyArgs) -> Result<Vec<Claim>, AuditError> {
     claims.extend(args.expect_head.map(|known| Claim {
         position: known.position,
         hash: known.hash,
-        source: "--expect-head".to_owned(),
+        source: EXPECT_HEAD.to_owned(),
     }));
+    if args.checkpoint.is_empty() {
+        return Ok(claims);
+    }
+    let kept = public_key_file(&args.source.database.data_dir);
+    let key = PublicKey::read(args.checkpoint_key.as_deref().unwrap_or(&kept))?;
+    for file in &args.checkpoint {
+        claims.push(key.open(file)?);
+    }
     Ok(claims)
 }
 
@@ -112,12 +135,14 @@ async fn verify_file(source: &Source, claims: Vec<Claim>) -> Result<Outcome, Aud
         .read(Wanted::default(), "verifying")
         .await?
         .unchecked();
+    let extends = extended(&claims);
     let verifier = Verifier::new(claims, false);
     let outcome = follow(&mut reading, verifier, &mut []).await?;
     Ok(outcome.and_then(|verifier| {
         Ok(Proof {
             log: verifier.finish()?,
             tables: vec![],
+            extends,
             notes: vec![],
         })
     }))
@@ -143,6 +168,7 @@ async fn verify_database(pool: &PgPool, claims: Vec<Claim>) -> Result<Outcome, A
         private: knows_private,
     };
     let mut reading = Reading::database(pool, selection, "verifying").unchecked();
+    let extends = extended(&claims);
     let verifier = Verifier::new(claims, knows_private);
     let outcome = follow(&mut reading, verifier, &mut tables).await?;
     Ok(outcome.and_then(|verifier| {
@@ -155,21 +181,23 @@ async fn verify_database(pool: &PgPool, claims: Vec<Claim>) -> Result<Outcome, A
         Ok(Proof {
             log: verifier.finish()?,
             tables: compared,
+            extends,
             notes,
         })
     }))
 }
 
 /// The log's end and every table, seen at one instant.
-struct Snapshot {
+pub struct Snapshot {
     head: Head,
     stray: Option<Position>,
     knows_private: bool,
-    tables: Vec<Box<dyn CheckedTable>>,
+    /// Every table.
+    pub tables: Vec<Box<dyn CheckedTable>>,
 }
 
 /// Short on purpose: as long as it lasts, no version of the head's row is removed, and appends get slower.
-async fn snapshot(pool: &PgPool) -> Result<Snapshot, AuditError> {
+pub async fn snapshot(pool: &PgPool) -> Result<Snapshot, AuditError> {
     let mut connection = pool.acquire().await?;
     let mut transaction = connection.begin().await?;
     transaction
@@ -189,6 +217,13 @@ async fn snapshot(pool: &PgPool) -> Result<Snapshot, AuditError> {
         knows_private,
         tables,
     })
+}
+
+fn extended(claims: &[Claim]) -> Vec<(Position, String)> {
+    let of_checkpoints = claims.iter().filter(|claim| claim.source != EXPECT_HEAD);
+    of_checkpoints
+        .map(|claim| (claim.position, claim.source.clone()))
+        .collect()
 }
 
 /// Everything that is read, checked and folded.
@@ -273,10 +308,9 @@ fn compare(tables: &[Box<dyn CheckedTable>], head: Head) -> Result<Vec<TableProo
 }
 
 impl Proof {
-    fn print(&self, as_json: bool) {
+    fn print(&self, as_json: bool) -> Result<ExitCode, AuditError> {
         if as_json {
-            println!("{}", self.to_json());
-            return;
+            return print(&self.to_json().to_string());
         }
         let Proved {
             events,
@@ -285,16 +319,20 @@ impl Proof {
             erased,
             ..
         } = &self.log;
-        println!(
+        let mut lines = vec![format!(
             "verified {events} events, head {} {}",
             head.position, head.hash
-        );
+        )];
+        for (position, source) in &self.extends {
+            lines.push(format!("extends {source} at position {position}"));
+        }
         if let Some(erased @ 1..) = erased {
-            println!("{erased} of {introductions} introductions erased");
+            lines.push(format!("{erased} of {introductions} introductions erased"));
         }
         for note in &self.notes {
             eprintln!("note: {note}");
         }
+        print(&lines.join("\n"))
     }
 
     fn to_json(&self) -> Value {
@@ -313,15 +351,18 @@ impl Proof {
             .collect();
         json!({
             "verified": true, "events": events, "head": head, "drops": drops, "open_holds": open_holds,
+            "extends": self.extends.iter().map(|(position, source)| json!({ "position": position, "claim": source })).collect::<Vec<_>>(),
             "introductions": introductions, "introductions_erased": erased, "views": views, "notes": self.notes,
         })
     }
 }
 
-fn print_violation(violation: &Violation, as_json: bool) {
+fn print_violation(violation: &Violation, as_json: bool) -> Result<(), AuditError> {
     if as_json {
-        println!("{}", json!({ "verified": false, "violation": violation }));
+        let said = json!({ "verified": false, "violation": violation });
+        print(&said.to_string())?;
     } else {
         eprintln!("holdfast: {violation}");
     }
+    Ok(())
 }

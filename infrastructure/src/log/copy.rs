@@ -17,12 +17,12 @@ use tokio::sync::mpsc;
 use super::{Hash, Head, StoredEvent};
 use crate::error::LogError;
 
-/// Positions (or sequences) covered by one `COPY`.
-const SLICE: u64 = 50_000;
 /// Events handed over at once.
 const PAGE: usize = 2_000;
-/// Pages that may wait for the reader.
-const PAGES_AHEAD: usize = 4;
+/// Pages read by one `COPY`. It starts only once there is room for all of them, so that no slow reader keeps it open.
+const SLICE_PAGES: usize = 5;
+/// Positions (or sequences) covered by one `COPY`.
+const SLICE: u64 = (PAGE * SLICE_PAGES) as u64;
 
 /// Microseconds from the Unix epoch to PostgreSQL's, 2000-01-01.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
@@ -42,15 +42,18 @@ pub struct Selection {
     pub private: bool,
 }
 
+/// Consecutive events.
+type Page = Result<Vec<StoredEvent>, LogError>;
+
 /// Pages of events, read ahead by a task that ends with its receiver.
-pub type Pages = mpsc::Receiver<Result<Vec<StoredEvent>, LogError>>;
+pub type Pages = mpsc::Receiver<Page>;
 
 /// Starts reading.
 #[must_use]
 pub fn pages(pool: PgPool, selection: Selection) -> Pages {
-    let (sender, receiver) = mpsc::channel(PAGES_AHEAD);
+    let (sender, receiver) = mpsc::channel(2 * SLICE_PAGES);
     tokio::spawn(async move {
-        let mut reader = Reader { sender, selection };
+        let reader = Reader { sender, selection };
         if let Err(Stop::Failed(error)) = reader.read(&pool).await {
             let _gone = reader.sender.send(Err(error)).await;
         }
@@ -103,12 +106,12 @@ impl From<LogError> for Stop {
 }
 
 struct Reader {
-    sender: mpsc::Sender<Result<Vec<StoredEvent>, LogError>>,
+    sender: mpsc::Sender<Page>,
     selection: Selection,
 }
 
 impl Reader {
-    async fn read(&mut self, pool: &PgPool) -> Result<(), Stop> {
+    async fn read(&self, pool: &PgPool) -> Result<(), Stop> {
         let mut connection = pool.acquire().await.map_err(unavailable)?;
         let Selection {
             after, until, drop, ..
@@ -148,7 +151,12 @@ impl Reader {
         )
     }
 
-    async fn copy(&mut self, connection: &mut PgConnection, statement: &str) -> Result<(), Stop> {
+    async fn copy(&self, connection: &mut PgConnection, statement: &str) -> Result<(), Stop> {
+        let mut room = self
+            .sender
+            .reserve_many(SLICE_PAGES)
+            .await
+            .map_err(|_| Stop::Gone)?;
         let mut chunks = connection
             .copy_out_raw(statement)
             .await
@@ -166,18 +174,29 @@ impl Reader {
                 page.push(event);
                 if page.len() == PAGE {
                     let full = std::mem::replace(&mut page, Vec::with_capacity(PAGE));
-                    self.send(full).await?;
+                    self.send(room.next(), full).await?;
                 }
             }
         }
         if page.is_empty() {
             return Ok(());
         }
-        self.send(page).await
+        self.send(room.next(), page).await
     }
 
-    async fn send(&self, page: Vec<StoredEvent>) -> Result<(), Stop> {
-        self.sender.send(Ok(page)).await.map_err(|_| Stop::Gone)
+    /// A slice with more rows than positions, which no log has, waits for its reader.
+    async fn send(
+        &self,
+        room: Option<mpsc::Permit<'_, Page>>,
+        page: Vec<StoredEvent>,
+    ) -> Result<(), Stop> {
+        match room {
+            Some(room) => {
+                room.send(Ok(page));
+                Ok(())
+            }
+            None => self.sender.send(Ok(page)).await.map_err(|_| Stop::Gone),
+        }
     }
 }
 
