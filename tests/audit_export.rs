@@ -331,7 +331,10 @@ async fn the_schema_is_checked_in_and_describes_every_event() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let printed = Launch::private().run(&["audit", "schema"]).await.stdout;
     let kept = fs::read_to_string(project.join("docs/events.schema.json")).unwrap();
-    assert!(printed == kept, "holdfast audit schema > docs/events.schema.json");
+    assert!(
+        printed == kept,
+        "holdfast audit schema > docs/events.schema.json"
+    );
 
     let schema: Value = serde_json::from_str(&kept).unwrap();
     let named = schema["$defs"]["DropEvent"]["oneOf"].as_array().unwrap();

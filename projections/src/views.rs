@@ -13,6 +13,7 @@ use domain::event::StockAdjusted;
 use domain::values::{AdjustmentId, DisplayName, DropId, HoldId, Position, Pseudonym, Timestamp};
 use infrastructure::codec::RecordedEvent;
 use infrastructure::engine::Observer;
+use infrastructure::erasure::Erased;
 use infrastructure::feed::Committed;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -239,6 +240,14 @@ impl Observer for Views {
             }
         }
         self.position.send_replace(committed.head.position);
+    }
+
+    fn erased(&mut self, erased: &[Erased]) {
+        let mut hot = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        for Erased { drop_id, buyer } in erased {
+            let (drop_id, buyer) = (*drop_id, *buyer);
+            hot.buyers.0.remove(&BuyerKey { drop_id, buyer });
+        }
     }
 }
 

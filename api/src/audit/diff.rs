@@ -111,7 +111,10 @@ impl Diff {
                 before: before.map(|placed| placed.row.clone()),
                 events: BTreeMap::new(),
             });
-            *changed.events.entry(recorded.event.event_type()).or_default() += 1;
+            *changed
+                .events
+                .entry(recorded.event.event_type())
+                .or_default() += 1;
         }
         self.drops
             .apply(recorded)
@@ -120,7 +123,9 @@ impl Diff {
     }
 
     fn after(&self, drop_id: DropId) -> Option<&LiveStockRow> {
-        self.drops.get(&DropKey { drop_id }).map(|placed| &placed.row)
+        self.drops
+            .get(&DropKey { drop_id })
+            .map(|placed| &placed.row)
     }
 
     fn to_json(&self) -> Value {
@@ -143,8 +148,13 @@ impl Diff {
             text.push_str("\n\n  no drop changed");
         }
         for (drop_id, changed) in &self.changed {
-            let Some(after) = self.after(*drop_id) else { continue };
-            text.push_str(&format!("\n\n“{}” ({drop_id})\n", after.terms.name.as_str()));
+            let Some(after) = self.after(*drop_id) else {
+                continue;
+            };
+            text.push_str(&format!(
+                "\n\n“{}” ({drop_id})\n",
+                after.terms.name.as_str()
+            ));
             text.push_str(&columns(&changed.rows(after), &[]));
         }
         text
@@ -160,7 +170,10 @@ impl Changed {
                 None => format!("{now} (new)"),
                 Some(before) if before == now => format!("{now}"),
                 Some(before) => {
-                    format!("{before} → {now} ({:+})", i64::from(now) - i64::from(before))
+                    format!(
+                        "{before} → {now} ({:+})",
+                        i64::from(now) - i64::from(before)
+                    )
                 }
             };
             vec![name.to_owned(), change]
@@ -171,12 +184,23 @@ impl Changed {
             units("held", |stock| stock.held),
             units("sold", |stock| stock.sold),
         ];
-        if let Some(before) = self.before.as_ref().filter(|before| before.terms != after.terms) {
-            let name = |row: &LiveStockRow| format!("“{}” at {}", row.terms.name.as_str(), row.terms.price);
-            rows.push(vec!["terms".to_owned(), format!("{} → {}", name(before), name(after))]);
+        if let Some(before) = self
+            .before
+            .as_ref()
+            .filter(|before| before.terms != after.terms)
+        {
+            let name = |row: &LiveStockRow| {
+                format!("“{}” at {}", row.terms.name.as_str(), row.terms.price)
+            };
+            rows.push(vec![
+                "terms".to_owned(),
+                format!("{} → {}", name(before), name(after)),
+            ]);
         }
         let happened = self.events.iter();
-        rows.extend(happened.map(|(event, count)| vec![in_words(event).to_owned(), count.to_string()]));
+        rows.extend(
+            happened.map(|(event, count)| vec![in_words(event).to_owned(), count.to_string()]),
+        );
         rows
     }
 }

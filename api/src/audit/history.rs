@@ -157,7 +157,11 @@ impl History {
     }
 
     fn status(&self) -> &'static str {
-        let own = self.events.iter().rev().map(|(recorded, _)| &recorded.event);
+        let own = self
+            .events
+            .iter()
+            .rev()
+            .map(|(recorded, _)| &recorded.event);
         let mut ends = own.filter_map(|event| match event {
             DropEvent::HoldPlaced(_) => Some("held"),
             DropEvent::HoldExpired(_) => Some("expired"),
@@ -175,11 +179,22 @@ impl History {
         let all = self.scheduled.iter().chain(&self.events);
         let mut lines: Vec<String> = all
             .map(|(recorded, _)| {
-                let RecordedEvent { recorded_at, position, event, .. } = recorded;
-                format!("{recorded_at}  position {position}: {}", words::sentence(event))
+                let RecordedEvent {
+                    recorded_at,
+                    position,
+                    event,
+                    ..
+                } = recorded;
+                format!(
+                    "{recorded_at}  position {position}: {}",
+                    words::sentence(event)
+                )
             })
             .collect();
-        lines.push(format!("As far as the log tells, the hold is {}.", self.status()));
+        lines.push(format!(
+            "As far as the log tells, the hold is {}.",
+            self.status()
+        ));
         lines.join("\n")
     }
 

@@ -16,10 +16,10 @@ use projections::replay::{CheckedTable, checked_tables};
 use serde_json::{Value, json};
 use sqlx::{Acquire, Executor, PgPool};
 
-use super::{AuditError, print};
 use super::checkpoint::{PublicKey, public_key_file};
 use super::source::{Reading, Source, SourceArgs, Wanted};
 use super::verify::{Claim, Proved, Stop, Verifier, Violation};
+use super::{AuditError, print};
 
 /// Who claims the head that is given on the command line.
 const EXPECT_HEAD: &str = "--expect-head";

@@ -70,7 +70,9 @@ async fn tables(args: &ReplayArgs, source: &Source) -> Result<Views, AuditError>
         Source::Database(database) => Ok(snapshot(&database.pool).await?.tables),
         Source::File(_) => {
             let database = Database::open_existing(&args.source.database).await?;
-            let tables = snapshot(&database.pool).await.map(|snapshot| snapshot.tables);
+            let tables = snapshot(&database.pool)
+                .await
+                .map(|snapshot| snapshot.tables);
             database.close().await;
             tables
         }
@@ -86,8 +88,9 @@ fn chosen(views: Views, names: &[String]) -> Result<Views, AuditError> {
             known: known.join(", "),
         });
     }
-    let is_chosen =
-        |view: &Box<dyn CheckedTable>| names.is_empty() || names.iter().any(|name| name == view.name());
+    let is_chosen = |view: &Box<dyn CheckedTable>| {
+        names.is_empty() || names.iter().any(|name| name == view.name())
+    };
     Ok(views.into_iter().filter(is_chosen).collect())
 }
 
@@ -136,11 +139,14 @@ fn compare(views: &Views, as_json: bool) -> Result<ExitCode, AuditError> {
                 lines.push(format!(
                     "{name}: {rows} rows, equal to the log up to position {checkpoint}"
                 ));
-                said.push(json!({ "name": name, "checkpoint": checkpoint, "rows": rows, "equal": true }));
+                said.push(
+                    json!({ "name": name, "checkpoint": checkpoint, "rows": rows, "equal": true }),
+                );
             }
             Err(mismatch) => {
                 differ = true;
-                let or_none = |row: &Option<String>| row.clone().unwrap_or_else(|| "no row".to_owned());
+                let or_none =
+                    |row: &Option<String>| row.clone().unwrap_or_else(|| "no row".to_owned());
                 lines.push(format!(
                     "{name}: differs from the log up to position {checkpoint}, first at position {}: expected {}, found {}",
                     mismatch.position, or_none(&mismatch.expected), or_none(&mismatch.found)
@@ -157,7 +163,11 @@ fn compare(views: &Views, as_json: bool) -> Result<ExitCode, AuditError> {
     } else {
         print(&lines.join("\n"))?;
     }
-    Ok(if differ { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if differ {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 fn to_json(position: Position, views: &Views) -> Value {
@@ -187,10 +197,16 @@ fn table(rows: &[Value]) -> String {
         .filter(|index| first[names[*index]].is_number())
         .collect();
     let header = names.iter().map(|name| (*name).clone()).collect();
-    let cells = rows
-        .iter()
-        .map(|row| names.iter().map(|name| cell(name, &row[name.as_str()])).collect());
-    columns(&std::iter::once(header).chain(cells).collect::<Vec<_>>(), &numbers)
+    let cells = rows.iter().map(|row| {
+        names
+            .iter()
+            .map(|name| cell(name, &row[name.as_str()]))
+            .collect()
+    });
+    columns(
+        &std::iter::once(header).chain(cells).collect::<Vec<_>>(),
+        &numbers,
+    )
 }
 
 /// A drop's terms would fill the screen: its name tells enough.

@@ -93,7 +93,8 @@ impl State {
             .map_err(|reason| AuditError::cannot_apply(recorded.position, &reason))?;
         match &recorded.event {
             DropEvent::HoldPlaced(event) => {
-                self.open.insert(event.hold_id, (recorded.drop_id, event.clone()));
+                self.open
+                    .insert(event.hold_id, (recorded.drop_id, event.clone()));
             }
             DropEvent::HoldExpired(event) => drop(self.open.remove(&event.hold_id)),
             DropEvent::HoldReleased(event) => drop(self.open.remove(&event.hold_id)),
@@ -110,9 +111,9 @@ impl State {
     fn time(&self, at: Option<Moment>) -> Timestamp {
         match at {
             Some(Moment::Time(at)) => at,
-            Some(Moment::Position(_)) | None => {
-                self.last.map_or_else(Timestamp::default, |last| last.recorded_at)
-            }
+            Some(Moment::Position(_)) | None => self
+                .last
+                .map_or_else(Timestamp::default, |last| last.recorded_at),
         }
     }
 
@@ -144,10 +145,17 @@ impl State {
         let drops: Vec<Value> = views
             .iter()
             .map(|view| {
-                let holds: Vec<Value> = open.get(&view.drop_id).into_iter().flatten().map(|hold| json!({
-                    "id": hold.hold_id, "buyer": hold.buyer, "quantity": hold.quantity,
-                    "placed_at": hold.placed_at, "expires_at": hold.expires_at,
-                })).collect();
+                let holds: Vec<Value> = open
+                    .get(&view.drop_id)
+                    .into_iter()
+                    .flatten()
+                    .map(|hold| {
+                        json!({
+                            "id": hold.hold_id, "buyer": hold.buyer, "quantity": hold.quantity,
+                            "placed_at": hold.placed_at, "expires_at": hold.expires_at,
+                        })
+                    })
+                    .collect();
                 let mut body = serde_json::to_value(DropBody::new(view, at)).unwrap_or_default();
                 body["open_holds"] = holds.into();
                 body
@@ -186,7 +194,9 @@ impl State {
 }
 
 fn table(holds: &[&HoldPlaced]) -> String {
-    let header = ["hold", "buyer", "units", "until"].map(str::to_owned).to_vec();
+    let header = ["hold", "buyer", "units", "until"]
+        .map(str::to_owned)
+        .to_vec();
     let rows = holds.iter().map(|hold| {
         vec![
             hold.hold_id.to_string(),
@@ -195,7 +205,10 @@ fn table(holds: &[&HoldPlaced]) -> String {
             hold.expires_at.to_string(),
         ]
     });
-    columns(&std::iter::once(header).chain(rows).collect::<Vec<_>>(), &[2])
+    columns(
+        &std::iter::once(header).chain(rows).collect::<Vec<_>>(),
+        &[2],
+    )
 }
 
 fn status(view: &DropView, at: Timestamp) -> &'static str {

@@ -89,7 +89,12 @@ impl fmt::Display for Money {
         let sign = if self.amount < 0 { "-" } else { "" };
         match decimals {
             0 => write!(f, "{sign}{amount} {code}"),
-            _ => write!(f, "{sign}{}.{:0decimals$} {code}", amount / unit, amount % unit),
+            _ => write!(
+                f,
+                "{sign}{}.{:0decimals$} {code}",
+                amount / unit,
+                amount % unit
+            ),
         }
     }
 }

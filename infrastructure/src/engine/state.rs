@@ -188,6 +188,14 @@ impl State {
         }
     }
 
+    /// Forgets what the shop called a buyer, whose holds stay. If they come back they are somebody new.
+    pub(super) fn forget(&mut self, drop_id: DropId, buyer: Pseudonym) {
+        if let Some(&slot) = self.slots.get(&drop_id) {
+            let buyers = &mut self.drops[slot.0 as usize].buyers;
+            buyers.retain(|_, known| known.pseudonym != buyer);
+        }
+    }
+
     fn slot(&mut self, drop_id: DropId) -> DropSlot {
         if let Some(&slot) = self.slots.get(&drop_id) {
             return slot;

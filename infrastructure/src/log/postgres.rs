@@ -16,6 +16,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tracing::warn;
 
 use super::{Batch, EventLog, Hash, Head, StoredEvent, Turn};
+use crate::erasure::{Erased, erased_at};
 use crate::error::{AppendError, LogError};
 
 /// A call that takes longer than this is given up: an append or a turn as unknown, on a new connection next time; a read
@@ -64,7 +65,7 @@ struct Writer {
 /// [`sqlx::Error`] when the database cannot be reached or a migration does not apply.
 pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPool, sqlx::Error> {
     let pool = connect_as_is(options, connections).await?;
-    sqlx::migrate!("../migrations").run(&pool).await?;
+    migrate(&pool).await?;
     let fsync: String = sqlx::query_scalar("SHOW fsync").fetch_one(&pool).await?;
     if fsync != "on" {
         warn!(
@@ -72,6 +73,27 @@ pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPo
         );
     }
     Ok(pool)
+}
+
+/// Brings the schema up to date. Where it is already, nothing is asked for that a role with the least rights may not do.
+async fn migrate(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let migrator = sqlx::migrate!("../migrations");
+    let applied: Result<Vec<(i64, Vec<u8>)>, sqlx::Error> =
+        sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success")
+            .fetch_all(pool)
+            .await;
+    let is_applied = |migration: &sqlx::migrate::Migration| {
+        let same = |(version, checksum): &(i64, Vec<u8>)| {
+            *version == migration.version && *checksum == *migration.checksum
+        };
+        applied
+            .as_ref()
+            .is_ok_and(|applied| applied.iter().any(same))
+    };
+    if migrator.iter().all(is_applied) {
+        return Ok(());
+    }
+    Ok(migrator.run(pool).await?)
 }
 
 /// Opens a pool for reading, and changes nothing.
@@ -159,6 +181,12 @@ impl EventLog for PostgresLog {
             events.push(event);
         }
         Ok(events)
+    }
+
+    async fn erased(&self, positions: &[Position]) -> Result<Vec<Erased>, LogError> {
+        in_time(erased_at(&self.readers, positions))
+            .await
+            .map_err(unavailable)
     }
 
     async fn append(&self, batch: &Batch) -> Result<(), AppendError> {

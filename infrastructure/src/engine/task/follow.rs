@@ -12,6 +12,7 @@ use tracing::warn;
 use super::{Engine, EngineError};
 use crate::codec::{RecordedEvent, decode};
 use crate::engine::ports::{Clock, Ids, Observer};
+use crate::erasure::ERASURE_TYPE;
 use crate::error::LogError;
 use crate::feed::Committed;
 use crate::log::{EventLog, Head, StoredEvent, chain};
@@ -63,6 +64,9 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                     "the head is further than the events",
                 ));
             }
+            if check == Check::Chain {
+                self.forget_erased(&tail).await?;
+            }
             self.apply_tail(&tail, check)?;
         }
         if self.head == target {
@@ -73,6 +77,23 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 "history has changed: it does not lead to the head",
             ))
         }
+    }
+
+    /// Whoever was erased is forgotten before anything else is decided. A whole log is read without their data already.
+    async fn forget_erased(&mut self, tail: &[StoredEvent]) -> Result<(), LogError> {
+        let erasures = tail
+            .iter()
+            .filter(|stored| stored.aggregate_type == ERASURE_TYPE);
+        let positions: Vec<Position> = erasures.map(|stored| stored.position).collect();
+        if positions.is_empty() {
+            return Ok(());
+        }
+        let erased = self.log.erased(&positions).await?;
+        for erased in &erased {
+            self.state.forget(erased.drop_id, erased.buyer);
+        }
+        self.observer.erased(&erased);
+        Ok(())
     }
 
     fn apply_tail(&mut self, tail: &[StoredEvent], check: Check) -> Result<(), LogError> {
