@@ -5,6 +5,7 @@
 mod checkpoint;
 mod diff;
 mod distinct;
+mod erase;
 mod export;
 mod history;
 mod proof;
@@ -24,6 +25,7 @@ use projections::error::CannotApply;
 
 pub use self::checkpoint::{CheckpointArgs, CheckpointError};
 pub use self::diff::DiffArgs;
+pub use self::erase::EraseArgs;
 pub use self::export::{ExportArgs, Format};
 pub use self::history::HistoryArgs;
 pub use self::proof::VerifyArgs;
@@ -57,6 +59,8 @@ enum AuditCommand {
     Diff(DiffArgs),
     /// State where the log ends, signed, for an auditor to keep.
     Checkpoint(CheckpointArgs),
+    /// Forget a buyer: remove what the shop called them from everywhere.
+    Erase(EraseArgs),
     /// Print the JSON Schema of the events.
     Schema,
 }
@@ -143,6 +147,7 @@ pub async fn run(args: AuditArgs) -> ExitCode {
         AuditCommand::Replay(args) => replay::run(&args).await,
         AuditCommand::Diff(args) => diff::run(&args).await,
         AuditCommand::Checkpoint(args) => checkpoint::run(&args).await,
+        AuditCommand::Erase(args) => erase::run(&args).await,
         AuditCommand::Schema => print(&format!("{:#}", domain::schema::document())),
     };
     outcome.unwrap_or_else(|error| {

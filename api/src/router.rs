@@ -4,12 +4,12 @@ use std::any::Any;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::problem::{Code, Problem};
-use crate::{drops, health, holds, log, pages, stream};
+use crate::{drops, erasure, health, holds, log, pages, stream};
 
 /// The whole HTTP surface of `app`.
 pub fn router(app: App) -> Router {
@@ -27,6 +27,7 @@ pub fn router(app: App) -> Router {
         .route("/v1/holds/{id}", get(holds::read).delete(holds::release))
         .route("/v1/holds/{id}/purchase", post(holds::purchase))
         .route("/v1/stream", get(stream::watch))
+        .route("/v1/admin/buyers/{buyer_id}", delete(erasure::delete))
         .route("/v1/log", get(log::list))
         .route("/v1/log/head", get(log::head))
         .route("/health/live", get(health::live))

@@ -78,7 +78,7 @@ impl<L: EventLog> Runner<L> {
         Self { pool, log, feed }
     }
 
-    /// Runs `F` until `stop`, or until an event cannot be applied.
+    /// Runs `F` until `stop`. One that cannot apply an event waits there until its table is rebuilt.
     pub async fn run<F: Table + Clone>(
         self,
         progress: watch::Sender<Progress>,

@@ -317,6 +317,7 @@ impl Proof {
             head,
             introductions,
             erased,
+            erasures,
             ..
         } = &self.log;
         let mut lines = vec![format!(
@@ -328,6 +329,9 @@ impl Proof {
         }
         if let Some(erased @ 1..) = erased {
             lines.push(format!("{erased} of {introductions} introductions erased"));
+        }
+        if *erasures > 0 {
+            lines.push(format!("erasures: {erasures}"));
         }
         for note in &self.notes {
             eprintln!("note: {note}");
@@ -343,6 +347,7 @@ impl Proof {
             open_holds,
             introductions,
             erased,
+            erasures,
         } = &self.log;
         let views: Vec<Value> = self
             .tables
@@ -352,7 +357,7 @@ impl Proof {
         json!({
             "verified": true, "events": events, "head": head, "drops": drops, "open_holds": open_holds,
             "extends": self.extends.iter().map(|(position, source)| json!({ "position": position, "claim": source })).collect::<Vec<_>>(),
-            "introductions": introductions, "introductions_erased": erased, "views": views, "notes": self.notes,
+            "introductions": introductions, "introductions_erased": erased, "erasures": erasures, "views": views, "notes": self.notes,
         })
     }
 }

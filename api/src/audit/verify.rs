@@ -15,6 +15,7 @@ use std::io;
 use domain::DropEvent;
 use domain::values::{DropId, HoldId, Position, Sequence, Timestamp};
 use infrastructure::codec::{RecordedEvent, decode};
+use infrastructure::erasure::{BUYER_ERASED, ERASURE_TYPE};
 use infrastructure::error::LogError;
 use infrastructure::log::{Hash, Head, StoredEvent, chain};
 use serde::Serialize;
@@ -148,6 +149,7 @@ pub struct Verifier {
     events: u64,
     introductions: u64,
     erased: u64,
+    erasures: u64,
     drops: HashMap<DropId, Units>,
     foreign: HashMap<String, HashMap<String, Sequence>>,
     holds: HashMap<HoldId, OpenHold>,
@@ -169,7 +171,9 @@ pub struct Proved {
     pub open_holds: usize,
     /// Events that personal data belongs to.
     pub introductions: u64,
-    /// Those whose personal data is erased; none when the reader may not see any.
+    /// Erasures that were recorded.
+    pub erasures: u64,
+    /// Introductions whose personal data is erased; none when the reader may not see any.
     pub erased: Option<u64>,
 }
 
@@ -261,6 +265,7 @@ impl Verifier {
             drops: self.drops.len(),
             open_holds: self.holds.len(),
             introductions: self.introductions,
+            erasures: self.erasures,
             erased: self.knows_private.then_some(self.erased),
         })
     }
@@ -301,6 +306,9 @@ impl Verifier {
                     .or_default();
                 let last = streams.entry(stored.aggregate_id.clone()).or_default();
                 follows(last, stored.sequence)?;
+                let is_erasure =
+                    stored.aggregate_type == ERASURE_TYPE && stored.event_type == BUYER_ERASED;
+                self.erasures += u64::from(is_erasure);
                 Ok(None)
             }
             Err(LogError::Corrupt { reason, .. }) => Err(reason.into()),
