@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use std::fs;
+use std::path::Path;
 
 use domain::values::Timestamp;
 use harness::{Finished, Launch, Lively, text};
@@ -540,4 +541,56 @@ async fn tables_are_compared_as_of_their_checkpoint() {
     );
     assert_eq!(of("live_stock")["checkpoint"], said["head"]["position"]);
     assert_eq!(of("live_stock")["rows"], 2);
+}
+
+/// The check that shares no code with us, on an export of ours.
+async fn verify_in_python(export: &str) -> Finished {
+    let launch = Launch::private();
+    let file = launch.data_dir().join("export.ndjson");
+    fs::write(&file, export).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/verify.py");
+    let mut python = std::process::Command::new("python3");
+    python.arg(script).arg(&file);
+    harness::finish(python).await
+}
+
+#[tokio::test]
+async fn a_program_of_a_page_in_python_comes_to_the_same_verdict() {
+    let lively = Lively::make().await;
+    let ours = verify_text(&lively.export, &[]).await;
+    let theirs = verify_in_python(&lively.export).await;
+    assert_eq!(
+        (theirs.code, &theirs.stdout),
+        (Some(0), &ours.stdout),
+        "{theirs:?}"
+    );
+
+    let bought = usize::try_from(lively.position_of("PurchaseConfirmed")).unwrap();
+    let mut altered: Vec<String> = lines(&lively.export)
+        .iter()
+        .map(|line| (*line).to_owned())
+        .collect();
+    altered[bought - 1] = altered[bought - 1].replacen("\"quantity\":2", "\"quantity\":3", 1);
+    let verdict = verify_in_python(&altered.concat()).await;
+    assert_eq!(verdict.code, Some(1), "{verdict:?}");
+    assert!(
+        verdict
+            .stderr
+            .contains(&format!("position {bought}: expected hash ")),
+        "{verdict:?}"
+    );
+
+    let mut forged = stored(&lively.export);
+    let hold = text(&lively.log[bought - 1].fields()["hold_id"]);
+    forged[bought - 1].payload = forged[bought - 1]
+        .payload
+        .replace(&hold, &Uuid::new_v4().to_string());
+    let verdict = verify_in_python(&reseal(forged)).await;
+    assert_eq!(verdict.code, Some(1), "{verdict:?}");
+    assert!(
+        verdict.stderr.contains(&format!(
+            "position {bought}: resolved twice, or never placed"
+        )),
+        "{verdict:?}"
+    );
 }
