@@ -1,7 +1,5 @@
 //! `holdfast audit verify` proves an honest log, and names the place where a log was altered behind its back.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
-
 use harness::{App, Launch, Lively};
 use serde_json::json;
 

@@ -207,6 +207,7 @@ async fn events_of_foreign_streams_are_chained_and_left_alone() {
 #[derive(Clone)]
 struct Folding<F: Fold + Clone>(Arc<Mutex<Rows<F>>>);
 
+#[async_trait::async_trait]
 impl<F: Fold + Clone> Query<DropAggregate> for Folding<F> {
     async fn dispatch(&self, _: &str, events: &[EventEnvelope<DropAggregate>]) {
         let mut rows = self.0.lock().unwrap();

@@ -88,10 +88,9 @@ fn chosen(views: Views, names: &[String]) -> Result<Views, AuditError> {
             known: known.join(", "),
         });
     }
-    let is_chosen = |view: &Box<dyn CheckedTable>| {
-        names.is_empty() || names.iter().any(|name| name == view.name())
-    };
-    Ok(views.into_iter().filter(is_chosen).collect())
+    let is_chosen = |name: &str| names.is_empty() || names.iter().any(|chosen| chosen == name);
+    let views = views.into_iter();
+    Ok(views.filter(|view| is_chosen(view.name())).collect())
 }
 
 async fn replay(
