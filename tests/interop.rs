@@ -2,13 +2,23 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
 use chrono::Utc;
-use cqrs_es::AggregateError;
+use cqrs_es::persist::{PersistedEventStore, QueryReplay};
+use cqrs_es::{AggregateError, CqrsFramework, EventEnvelope, Query, View};
 use domain::command::{ConfirmPurchase, PlaceHold};
 use domain::values::{HoldId, Pseudonym, PurchaseId, Quantity};
 use domain::{DropAggregate, DropCommand, Refusal};
 use harness::{App, Units, at_once, distinct, eventually, tally, text};
-use postgres_es::{PostgresCqrs, postgres_cqrs};
+use infrastructure::upcasters;
+use postgres_es::{PostgresCqrs, PostgresEventRepository, postgres_cqrs};
+use projections::fold::{Fold, Rows};
+use projections::live_stock::LiveStock;
+use projections::sales_timeline::SalesTimeline;
+use projections::table::{Table, load_all};
+use projections::top_purchasers::TopPurchasers;
 use serde_json::json;
 use sqlx::PgPool;
 use uuid::Uuid;
@@ -191,4 +201,133 @@ async fn events_of_foreign_streams_are_chained_and_left_alone() {
     assert_eq!(app.stock(&drop).await, [3, 0, 3, 0]);
     assert_eq!(app.log().await.len(), 7);
     app.verifies().await;
+}
+
+/// A stock query that folds what it is told with one of our folds.
+#[derive(Clone)]
+struct Folding<F: Fold + Clone>(Arc<Mutex<Rows<F>>>);
+
+#[async_trait::async_trait]
+impl<F: Fold + Clone> Query<DropAggregate> for Folding<F> {
+    async fn dispatch(&self, _: &str, events: &[EventEnvelope<DropAggregate>]) {
+        let mut rows = self.0.lock().unwrap();
+        for event in events {
+            rows.update(event);
+        }
+    }
+}
+
+/// What stock `QueryReplay` makes of the whole log, by key. Its rows are placed by their streams' sequences, so without places.
+async fn replayed<F: Table + Clone>(pool: &PgPool) -> BTreeMap<F::Key, F::Row> {
+    let folding = Folding(Arc::<Mutex<Rows<F>>>::default());
+    let repository = PostgresEventRepository::new(pool.clone());
+    QueryReplay::new(repository, folding.clone())
+        .with_upcasters(upcasters::all())
+        .replay_all()
+        .await
+        .unwrap();
+    let rows = folding.0.lock().unwrap();
+    rows.0
+        .iter()
+        .map(|(key, placed)| (*key, placed.row.clone()))
+        .collect()
+}
+
+/// What the table of the server holds.
+async fn served<F: Table>(pool: &PgPool) -> BTreeMap<F::Key, F::Row> {
+    let mut connection = pool.acquire().await.unwrap();
+    let rows = load_all::<F>(&mut connection).await.unwrap();
+    rows.into_iter()
+        .map(|(key, placed)| (key, placed.row))
+        .collect()
+}
+
+/// An event of the prototype, as the prototype stored it: version 0.9 told seconds, and not when a hold is over.
+async fn place_old_hold(pool: &PgPool, drop: &str, seconds: u32) -> HoldId {
+    let hold_id = HoldId(Uuid::new_v4());
+    let payload = json!({ "HoldPlaced": {
+        "hold_id": hold_id, "buyer": Uuid::new_v4(), "quantity": 1, "hold_seconds": seconds,
+        "placed_at": domain::values::Timestamp::from(Utc::now()),
+    } });
+    let insert = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+                  SELECT 'Drop', $1, max(sequence) + 1, 'HoldPlaced', '0.9', $2::json, '{}'::json
+                    FROM events WHERE aggregate_id = $1";
+    eventually("nobody else appends at the same time", || async {
+        let placed = sqlx::query(insert).bind(drop).bind(payload.to_string());
+        placed.execute(pool).await.ok().map(|_| ())
+    })
+    .await;
+    hold_id
+}
+
+#[tokio::test]
+async fn a_stock_replay_gives_the_views_of_the_server_old_forms_of_events_included() {
+    let app = App::start().await;
+    let drop = app.create_drop(50, json!({ "hold_seconds": 3600 })).await;
+    let brief = app.create_drop(5, json!({ "hold_seconds": 1 })).await;
+    for buyer in 0..6 {
+        let hold = app.held(&drop, &format!("buyer-{buyer}")).await;
+        if buyer < 5 {
+            app.held(&brief, &format!("buyer-{buyer}")).await;
+        }
+        match buyer % 3 {
+            0 => assert_eq!(app.purchase(&hold).await.status, 201),
+            1 => assert_eq!(app.release(&hold).await.status, 204),
+            _ => {}
+        }
+    }
+    let (stock_hold, command) = place_hold();
+    execute(&stock_program(app.pool()), &drop, &command)
+        .await
+        .unwrap();
+    let lasting = place_old_hold(app.pool(), &drop, 3600).await;
+    let over = place_old_hold(app.pool(), &drop, 1).await;
+    for hold in [stock_hold, lasting] {
+        eventually("the server sees what others placed", || async {
+            let reply = app.read_hold(&hold.to_string()).await;
+            (reply.status == 200).then_some(())
+        })
+        .await;
+    }
+    eventually(
+        "the old hold runs out when its seconds are over",
+        || async {
+            (app.ledger().await.end_of(&over.to_string()) == Some("HoldExpired")).then_some(())
+        },
+    )
+    .await;
+    assert_eq!(app.purchase(&lasting.to_string()).await.status, 201);
+    app.verifies().await;
+
+    eventually(
+        "the tables are at the head, and nothing moves any more",
+        || async {
+            let pool = app.pool();
+            let is_same = replayed::<LiveStock>(pool).await == served::<LiveStock>(pool).await
+                && replayed::<TopPurchasers>(pool).await == served::<TopPurchasers>(pool).await
+                && replayed::<SalesTimeline>(pool).await == served::<SalesTimeline>(pool).await;
+            is_same.then_some(())
+        },
+    )
+    .await;
+    assert_eq!(replayed::<LiveStock>(app.pool()).await.len(), 2);
+    assert_eq!(replayed::<TopPurchasers>(app.pool()).await.len(), 3);
+
+    // A stock program with our upcasters decides on such a stream as the engine does.
+    let repository = PostgresEventRepository::new(app.pool().clone());
+    let store = PersistedEventStore::<_, DropAggregate>::new_event_store(repository)
+        .with_upcasters(upcasters::all());
+    let program = CqrsFramework::new(store, vec![], ());
+    let purchase = DropCommand::ConfirmPurchase(ConfirmPurchase {
+        purchase_id: PurchaseId(Uuid::new_v4()),
+        hold_id: over,
+        commitment: None,
+        at: Utc::now().into(),
+    });
+    match program.execute(&drop, purchase).await {
+        Err(AggregateError::UserError(refusal)) => {
+            assert!(matches!(refusal, Refusal::HoldExpired { .. }), "{refusal}")
+        }
+        other => panic!("{other:?}"),
+    }
 }

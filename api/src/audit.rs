@@ -1,21 +1,39 @@
 //! `holdfast audit`: reads the log alone and recomputes everything that it claims.
+//!
+//! Read [`proof`] for what is proved, [`verify`] for how, [`source`] for where the log is read from.
 
+mod checkpoint;
+mod diff;
+mod distinct;
+mod erase;
+mod export;
+mod history;
+mod proof;
+mod replay;
+mod source;
+mod state;
 mod verify;
+mod words;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
+use domain::values::Position;
 use infrastructure::error::LogError;
-use infrastructure::log::EventLog;
-use infrastructure::log::postgres::PostgresLog;
+use projections::error::CannotApply;
 
-pub use self::verify::{Verifier, Violation};
+pub use self::checkpoint::{CheckpointArgs, CheckpointError};
+pub use self::diff::DiffArgs;
+pub use self::erase::EraseArgs;
+pub use self::export::{ExportArgs, Format};
+pub use self::history::HistoryArgs;
+pub use self::proof::VerifyArgs;
+pub use self::replay::ReplayArgs;
+pub use self::state::StateArgs;
+pub use self::verify::{Claim, Proved, Stop, Verifier, Violation};
 use crate::cli::fail;
-use crate::config::DatabaseSettings;
-use crate::database::{Database, DatabaseError};
-
-const PAGE: usize = 5_000;
+use crate::database::DatabaseError;
 
 /// What auditors may ask.
 #[derive(Debug, Args)]
@@ -26,102 +44,125 @@ pub struct AuditArgs {
 
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
-    /// Recompute the hash chain, density, sequences and stock conservation; exit 1 at the first position that fails.
+    /// Prove the log: hash chain, density, sequences, conservation of stock, and every view; exit 1 at the first position
+    /// that fails.
     Verify(VerifyArgs),
+    /// Write the log, or a part of it, as ndjson, CloudEvents, CSV or Parquet.
+    Export(ExportArgs),
+    /// Tell everything that happened to one hold, in words.
+    History(HistoryArgs),
+    /// Show a drop, or all, as they were at a place in the log.
+    State(StateArgs),
+    /// Rebuild every view from the log alone, to print it or to compare it with the tables.
+    Replay(ReplayArgs),
+    /// Tell what changed between two places in the log.
+    Diff(DiffArgs),
+    /// State where the log ends, signed, for an auditor to keep.
+    Checkpoint(CheckpointArgs),
+    /// Forget a buyer: remove what the shop called them from everywhere.
+    Erase(EraseArgs),
+    /// Print the JSON Schema of the events.
+    Schema,
 }
 
-#[derive(Debug, Args)]
-struct VerifyArgs {
-    #[command(flatten)]
-    database: DatabaseSettings,
-}
-
-/// Why a log could not be verified, which is not to say that it is wrong.
+/// Why an audit could not be made, which is not to say that the log is wrong.
 #[derive(Debug, thiserror::Error)]
-enum AuditError {
+pub enum AuditError {
+    /// There is no database.
     #[error(transparent)]
     Database(#[from] DatabaseError),
+    /// The log cannot be read.
     #[error("cannot read the event log")]
     Log(#[source] LogError),
+    /// The database does not answer as it should.
+    #[error("cannot read the database")]
+    Sql(#[from] sqlx::Error),
+    /// A file cannot be read or written.
+    #[error("cannot use {path}")]
+    File {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// There is no room for scratch files.
+    #[error("cannot use a scratch file in the temporary directory")]
+    Scratch(#[source] std::io::Error),
+    /// A checkpoint or its key cannot be used.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// A view cannot apply what the log holds.
+    #[error("the views cannot be rebuilt beyond position {position}: {reason}")]
+    CannotApply {
+        /// The event.
+        position: Position,
+        /// Why.
+        reason: String,
+    },
+    /// There is no such view.
+    #[error("there is no view {asked}; there are {known}")]
+    NoSuchView {
+        /// The name.
+        asked: String,
+        /// The names that there are.
+        known: String,
+    },
+    /// What was asked for cannot be written.
+    #[error("cannot write")]
+    Output(#[source] std::io::Error),
+    /// The program was built without Parquet.
+    #[error("this program was built without Parquet (feature parquet)")]
+    WithoutParquet,
+    /// Nobody knows the future.
+    #[error("position {asked} is not in the log yet: its head is at {head}")]
+    BeyondHead {
+        /// The position asked for.
+        asked: Position,
+        /// The last one.
+        head: Position,
+    },
 }
 
-/// Runs an audit; exit code 0: proved, 1: disproved, 2: could not be told.
+impl AuditError {
+    fn cannot_apply(position: Position, reason: &CannotApply) -> Self {
+        let reason = reason.to_string();
+        Self::CannotApply { position, reason }
+    }
+
+    /// 1 for what speaks against the log, or against what is claimed of it; else 2.
+    fn exit_code(&self) -> ExitCode {
+        let is_forged = matches!(self, Self::Checkpoint(CheckpointError::Forged { .. }));
+        ExitCode::from(if is_forged { 1 } else { 2 })
+    }
+}
+
+/// Runs an audit; exit code 0: done or proved, 1: disproved, 2: could not be told.
 pub async fn run(args: AuditArgs) -> ExitCode {
-    let AuditCommand::Verify(args) = args.command;
-    match verify(&args).await {
-        Ok(Ok(verifier)) => {
-            println!("{}", verifier.verdict());
-            ExitCode::SUCCESS
-        }
-        Ok(Err(violation)) => {
-            eprintln!("holdfast: {violation}");
-            ExitCode::FAILURE
-        }
-        Err(error) => {
-            fail(&error);
-            ExitCode::from(2)
-        }
-    }
-}
-
-async fn verify(args: &VerifyArgs) -> Result<Result<Verifier, Violation>, AuditError> {
-    let database = Database::open_existing(&args.database).await?;
-    let log = PostgresLog::new(database.pool.clone());
-    let outcome = verify_log(&log).await;
-    database.close().await;
-    outcome
-}
-
-/// Verifies up to the head that the log has now; what is appended meanwhile is left for the next time.
-async fn verify_log(log: &PostgresLog) -> Result<Result<Verifier, Violation>, AuditError> {
-    let (head, stray) = match log.head_and_stray().await {
-        Ok(found) => found,
-        Err(LogError::Corrupt { position, reason }) => {
-            return Ok(Err(Violation { position, reason }));
-        }
-        Err(error) => return Err(AuditError::Log(error)),
+    let outcome = match args.command {
+        AuditCommand::Verify(args) => proof::run(&args).await,
+        AuditCommand::Export(args) => export::run(&args).await,
+        AuditCommand::History(args) => history::run(&args).await,
+        AuditCommand::State(args) => state::run(&args).await,
+        AuditCommand::Replay(args) => replay::run(&args).await,
+        AuditCommand::Diff(args) => diff::run(&args).await,
+        AuditCommand::Checkpoint(args) => checkpoint::run(&args).await,
+        AuditCommand::Erase(args) => erase::run(&args).await,
+        AuditCommand::Schema => print(&format!("{:#}", domain::schema::document())),
     };
-    let progress = ProgressBar::new(head.position.0).with_style(bar());
-    let mut verifier = Verifier::default();
-    while verifier.head().position < head.position {
-        let missing = usize::try_from(head.position.0 - verifier.head().position.0).unwrap_or(PAGE);
-        let page = match log.read(verifier.head().position, missing.min(PAGE)).await {
-            Ok(page) => page,
-            Err(LogError::Corrupt { position, reason }) => {
-                return Ok(Err(Violation { position, reason }));
-            }
-            Err(error) => return Err(AuditError::Log(error)),
-        };
-        if page.is_empty() {
-            let position = verifier.head().position.next();
-            let reason = format!(
-                "the head is at position {}, but there is no event here",
-                head.position
-            );
-            return Ok(Err(Violation { position, reason }));
-        }
-        for stored in &page {
-            if let Err(violation) = verifier.check(stored) {
-                progress.finish_and_clear();
-                return Ok(Err(violation));
-            }
-        }
-        progress.set_position(verifier.head().position.0);
-    }
-    progress.finish_and_clear();
-    if let (Ok(()), Some(position)) = (verifier.ends_at(head), stray) {
-        let reason = format!(
-            "an event stands here, outside the log, whose head is at position {}",
-            head.position
-        );
-        return Ok(Err(Violation { position, reason }));
-    }
-    Ok(verifier.ends_at(head).map(|()| verifier))
+    outcome.unwrap_or_else(|error| {
+        fail(&error);
+        error.exit_code()
+    })
 }
 
-fn bar() -> ProgressStyle {
-    ProgressStyle::with_template(
-        "verifying {bar:40} {human_pos}/{human_len} events, {per_sec}, {eta} left",
-    )
-    .unwrap_or_else(|_| ProgressStyle::default_bar())
+/// Writes a text and a line feed to standard output; a reader who has had enough is no error.
+fn print(text: &str) -> Result<ExitCode, AuditError> {
+    use std::io::Write;
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(AuditError::Output(error))
+        }
+        Ok(()) | Err(_) => Ok(ExitCode::SUCCESS),
+    }
 }

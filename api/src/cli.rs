@@ -11,6 +11,7 @@ use crate::audit::AuditArgs;
 use crate::client::{LoadArgs, SeedArgs, one_line};
 use crate::config::{Settings, admin_key_file, auditor_key_file};
 use crate::demo::DemoArgs;
+use crate::rebuild::ProjectionsArgs;
 use crate::server::{Server, ServerError};
 
 /// Sells limited stock under a stampede, and proves that it never sold a unit twice.
@@ -36,6 +37,8 @@ enum Command {
     Load(LoadArgs),
     /// Recompute and prove the event log.
     Audit(AuditArgs),
+    /// List the tables of the views, or rebuild them from the log.
+    Projections(ProjectionsArgs),
 }
 
 /// Runs the program with the arguments of the process.
@@ -78,6 +81,7 @@ async fn run(cli: Cli) -> ExitCode {
         Some(Command::Seed(args)) => exit_with(crate::client::seed::run(args).await),
         Some(Command::Load(args)) => exit_with(crate::client::load::run(args).await),
         Some(Command::Audit(args)) => crate::audit::run(args).await,
+        Some(Command::Projections(args)) => crate::rebuild::run(args).await,
     }
 }
 

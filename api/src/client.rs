@@ -22,7 +22,7 @@ pub mod pooled;
 pub mod seed;
 pub mod shoppers;
 pub mod socket;
-mod table;
+pub(crate) mod table;
 pub mod wire;
 
 pub use access::{AccessKey, ServerArgs};

@@ -78,23 +78,24 @@ pub(crate) async fn list(
     let has_more = page.len() > limit;
     page.truncate(limit);
     let tags: Vec<String> = page.iter().map(|drop| drop_etag(drop, now)).collect();
-    let bodies = page.iter().map(|drop| {
+    let purchasers = |drop: &DropView| {
+        expand.then(|| purchasers_of(&app, drop.drop_id, PurchaserOrder::Units, 3))
+    };
+    let purchasers: Vec<_> = page.iter().map(purchasers).collect();
+    // With the names themselves: one that was erased must not be answered 304.
+    let etag = etag_of(&(tags, &purchasers, has_more));
+    let bodies = page.iter().zip(purchasers).map(|(drop, purchasers)| {
         let body = DropBody::new(drop, now);
-        if expand {
-            body.with_purchasers(purchasers_of(&app, drop.drop_id, PurchaserOrder::Units, 3))
-        } else {
-            body
+        match purchasers {
+            Some(purchasers) => body.with_purchasers(purchasers),
+            None => body,
         }
     });
     let body = Page {
         data: bodies.collect(),
         has_more,
     };
-    Ok(conditional(
-        &headers,
-        &etag_of(&(tags, expand, has_more)),
-        body,
-    ))
+    Ok(conditional(&headers, &etag, body))
 }
 
 /// The drops after the one that the page before ended with, whatever has become of that one since.

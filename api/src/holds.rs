@@ -92,7 +92,11 @@ pub(crate) async fn read(
     let hold = find(&app, hold_id)?;
     caller.must_own(hold.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
     let now = app.now();
-    let etag = etag_of(&(hold.position, now >= hold.row.expires_at));
+    let etag = etag_of(&(
+        hold.position,
+        now >= hold.row.expires_at,
+        hold.buyer.is_some(),
+    ));
     Ok(conditional(&headers, &etag, HoldBody::new(hold, now)))
 }
 

@@ -4,10 +4,11 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use domain::values::{Position, Sequence, Timestamp};
 use futures::stream::{self, Stream};
 use infrastructure::error::LogError;
+use infrastructure::log::lines::LineWriter;
 use infrastructure::log::{EventLog, Hash, Head, StoredEvent};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -179,16 +180,15 @@ fn lines(
         };
         export.after = last.position;
         export.left -= page.len();
-        Ok(Some((to_lines(&page)?, export)))
+        Ok(Some((to_lines(&page), export)))
     })
 }
 
-fn to_lines(page: &[StoredEvent]) -> Result<Bytes, LogError> {
-    let mut lines = BytesMut::new().writer();
+fn to_lines(page: &[StoredEvent]) -> Bytes {
+    let mut lines = vec![];
+    let mut writer = LineWriter::default();
     for stored in page {
-        let written = serde_json::to_writer(&mut lines, &EventBody::try_from(stored)?);
-        written.map_err(|error| LogError::Unavailable(error.into()))?;
-        lines.get_mut().put_u8(b'\n');
+        writer.write(stored, &mut lines);
     }
-    Ok(lines.into_inner().freeze())
+    lines.into()
 }

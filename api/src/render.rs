@@ -222,7 +222,7 @@ impl PurchaseBody {
 }
 
 /// A purchaser, as others may see them.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Hash, Serialize)]
 pub struct PurchaserBody {
     /// The name that they agreed to show; otherwise a few digits of their pseudonym.
     buyer: String,

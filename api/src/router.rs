@@ -5,12 +5,12 @@ use std::any::Any;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::problem::{Code, Problem};
-use crate::{drops, health, holds, limiter, log, pages, stream, waitlist};
+use crate::{drops, erasure, health, holds, limiter, log, pages, stream, waitlist};
 
 /// The whole HTTP surface of `app`.
 pub fn router(app: App) -> Router {
@@ -32,6 +32,7 @@ pub fn router(app: App) -> Router {
             get(waitlist::read).delete(waitlist::leave),
         )
         .route("/v1/stream", get(stream::watch))
+        .route("/v1/admin/buyers/{buyer_id}", delete(erasure::delete))
         .route("/v1/log", get(log::list))
         .route("/v1/log/head", get(log::head))
         .route("/health/live", get(health::live))

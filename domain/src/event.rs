@@ -14,6 +14,7 @@ use crate::values::{
 
 /// One recorded fact about one drop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum DropEvent {
     /// The drop exists from here on.
     DropScheduled(DropScheduled),
@@ -39,6 +40,7 @@ pub enum DropEvent {
 
 /// See [`DropEvent::DropScheduled`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DropScheduled {
     /// The caller's idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,6 +55,7 @@ pub struct DropScheduled {
 
 /// See [`DropEvent::DropRescheduled`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DropRescheduled {
     /// The terms from here on, in full.
     pub terms: DropTerms,
@@ -62,6 +65,7 @@ pub struct DropRescheduled {
 
 /// See [`DropEvent::DropCancelled`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DropCancelled {
     /// When it was called off.
     pub cancelled_at: Timestamp,
@@ -69,6 +73,7 @@ pub struct DropCancelled {
 
 /// See [`DropEvent::HoldPlaced`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HoldPlaced {
     /// The hold.
     pub hold_id: HoldId,
@@ -93,6 +98,7 @@ pub struct HoldPlaced {
 
 /// See [`DropEvent::HoldExpired`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HoldExpired {
     /// The hold.
     pub hold_id: HoldId,
@@ -107,6 +113,7 @@ pub struct HoldExpired {
 /// Why a hold was released.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ReleaseCause {
     /// The buyer gave it up.
     Buyer,
@@ -116,6 +123,7 @@ pub enum ReleaseCause {
 
 /// See [`DropEvent::HoldReleased`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct HoldReleased {
     /// The hold.
     pub hold_id: HoldId,
@@ -131,6 +139,7 @@ pub struct HoldReleased {
 
 /// See [`DropEvent::PurchaseConfirmed`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PurchaseConfirmed {
     /// The purchase.
     pub purchase_id: PurchaseId,
@@ -151,6 +160,7 @@ pub struct PurchaseConfirmed {
 
 /// See [`DropEvent::StockAdjusted`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct StockAdjusted {
     /// The adjustment.
     pub adjustment_id: AdjustmentId,
@@ -169,6 +179,7 @@ pub struct StockAdjusted {
 
 /// See [`DropEvent::WaitlistJoined`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WaitlistJoined {
     /// The place in line.
     pub entry_id: WaitlistId,
@@ -190,6 +201,7 @@ pub struct WaitlistJoined {
 
 /// Why a place in line was given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LeaveCause {
     /// The buyer left.
@@ -200,6 +212,7 @@ pub enum LeaveCause {
 
 /// See [`DropEvent::WaitlistLeft`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WaitlistLeft {
     /// The place in line.
     pub entry_id: WaitlistId,
@@ -214,6 +227,20 @@ pub struct WaitlistLeft {
 }
 
 impl DropEvent {
+    /// Every name that the log files an event under.
+    pub const TYPES: &'static [&'static str] = &[
+        "DropScheduled",
+        "DropRescheduled",
+        "DropCancelled",
+        "HoldPlaced",
+        "HoldExpired",
+        "HoldReleased",
+        "PurchaseConfirmed",
+        "StockAdjusted",
+        "WaitlistJoined",
+        "WaitlistLeft",
+    ];
+
     /// The name that the log files this event under.
     #[must_use]
     pub const fn event_type(&self) -> &'static str {

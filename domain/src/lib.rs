@@ -20,6 +20,8 @@ pub mod event;
 pub mod lookup;
 pub mod private;
 pub mod refusal;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod stock;
 pub mod terms;
 #[cfg(feature = "testing")]

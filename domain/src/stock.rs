@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Units of one drop. Invariant: `available + held + sold == total`, and none is negative.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Stock {
     /// Units that the drop offers in all.
     pub total: u32,

@@ -8,6 +8,7 @@ use crate::values::{
 
 /// The conditions of a drop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DropTerms {
     /// As shoppers read it.
     pub name: DropName,

@@ -11,6 +11,7 @@ use domain::{AGGREGATE_TYPE, DropEvent};
 
 use crate::error::LogError;
 use crate::log::{Hash, StoredEvent};
+use crate::upcasters::upcast;
 
 /// One drop's event at its place in the log, ready to be applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +74,12 @@ pub fn decode(stored: &StoredEvent) -> Result<Option<RecordedEvent>, LogError> {
         .aggregate_id
         .parse()
         .map_err(|error| corrupt(format!("aggregate_id {error}")))?;
-    let event: DropEvent = serde_json::from_str(&stored.payload)
+    let upcast = upcast(stored);
+    let (version, payload) = match &upcast {
+        Some((version, payload)) => (version.as_str(), payload.as_str()),
+        None => (&*stored.event_version, stored.payload.as_str()),
+    };
+    let event: DropEvent = serde_json::from_str(payload)
         .map_err(|error| corrupt(format!("the payload cannot be read: {error}")))?;
     if event.event_type() != stored.event_type {
         return Err(corrupt(format!(
@@ -82,8 +88,8 @@ pub fn decode(stored: &StoredEvent) -> Result<Option<RecordedEvent>, LogError> {
             event.event_type()
         )));
     }
-    if event.event_version() != stored.event_version {
-        let (kind, version) = (&stored.event_type, &stored.event_version);
+    if event.event_version() != version {
+        let kind = &stored.event_type;
         return Err(corrupt(format!(
             "version {version} of {kind} is not known here"
         )));

@@ -56,6 +56,17 @@ impl Feed {
         self.head.send_replace(committed.head);
     }
 
+    /// Forgets what it keeps, personal data among it: followers read the log, which may have lost some since.
+    pub fn forget(&self) {
+        let head = self.head().position;
+        self.write(|recent| {
+            *recent = Recent {
+                start: head,
+                ..Recent::default()
+            }
+        });
+    }
+
     /// The head as this process knows it.
     #[must_use]
     pub fn head(&self) -> Head {
@@ -167,6 +178,20 @@ mod tests {
         }
         assert_eq!(recent.batches.len(), RECENT_EVENTS);
         assert_eq!(recent.start, Position(10));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_read_from_the_log() {
+        let feed = Feed::default();
+        feed.publish(&empty_until(2));
+        feed.forget();
+        let kept = |after: u64| {
+            feed.recent_after(Position(after), 10)
+                .map(|batches| batches.len())
+        };
+        assert_eq!((kept(0), kept(2)), (None, Some(0)));
+        feed.publish(&empty_until(5));
+        assert_eq!((kept(0), kept(2), kept(5)), (None, Some(1), Some(0)));
     }
 
     #[test]

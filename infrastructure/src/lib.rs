@@ -5,9 +5,11 @@
 
 pub mod codec;
 pub mod engine;
+pub mod erasure;
 pub mod error;
 pub mod feed;
 pub mod log;
 pub mod postgres_cluster;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod upcasters;

@@ -10,6 +10,8 @@
 //! ```
 
 pub mod chain;
+pub mod copy;
+pub mod lines;
 pub mod memory;
 pub mod postgres;
 
@@ -20,6 +22,7 @@ use domain::values::{Position, Sequence, Timestamp};
 use serde::Serialize;
 
 pub use self::chain::Hash;
+use crate::erasure::Erased;
 use crate::error::{AppendError, LogError};
 
 /// Where the log ends: its last position, what that commits to, and when it was recorded.
@@ -131,6 +134,14 @@ pub trait EventLog: Clone + Send + Sync + 'static {
         after: Position,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<StoredEvent>, LogError>> + Send;
+
+    /// Who was erased by the events at these positions, and has to be forgotten. A log without people has none.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`].
+    fn erased(&self, _: &[Position]) -> impl Future<Output = Result<Vec<Erased>, LogError>> + Send {
+        std::future::ready(Ok(vec![]))
+    }
 
     /// Appends a sealed batch whole, durably, if and only if the log's head is the one that the batch expects.
     ///

@@ -1,6 +1,6 @@
 //! Rows of a fold that has very many of them, as small as they get.
 //!
-//! Promise: what [`crate::fold::Rows`] promises, with about ten bytes of overhead a row. Limit: in no order, and a row stays.
+//! Promise: what [`crate::fold::Rows`] promises, with about ten bytes of overhead a row. Limit: in no order.
 
 use domain::lookup::Lookup;
 use domain::values::Position;
@@ -23,6 +23,28 @@ impl<F: Fold> DenseRows<F> {
             .places
             .find(key, |place| &self.rows[place as usize].key)?;
         self.rows.get(place as usize)
+    }
+
+    /// Removes the row at `key`; the last row takes its place.
+    pub fn remove(&mut self, key: &F::Key) {
+        let rows = &self.rows;
+        let key_at = |place: u32| &rows[place as usize].key;
+        let Some(place) = self.places.remove(key, key_at) else {
+            return;
+        };
+        let moved = rows
+            .last()
+            .map(|last| last.key)
+            .filter(|moved| moved != key);
+        if let Some(moved) = &moved {
+            self.places.remove(moved, key_at);
+        }
+        self.rows.swap_remove(place as usize);
+        if let Some(moved) = &moved {
+            let rows = &self.rows;
+            self.places
+                .insert(moved, place, |place| &rows[place as usize].key);
+        }
     }
 
     /// Applies the event at `position`.

@@ -9,6 +9,8 @@ pub mod error;
 pub mod fold;
 pub mod holds;
 pub mod live_stock;
+pub mod rebuild;
+pub mod replay;
 pub mod runner;
 pub mod sales_timeline;
 pub mod table;

@@ -58,6 +58,8 @@ enum Step {
 #[derive(Debug, Default)]
 struct LastStep<F: Fold + Clone> {
     checkpoint: Position,
+    /// How often the table was replaced by a rebuilt one.
+    generation: i64,
     rows: Rows<F>,
 }
 
@@ -76,7 +78,7 @@ impl<L: EventLog> Runner<L> {
         Self { pool, log, feed }
     }
 
-    /// Runs `F` until `stop`, or until an event cannot be applied.
+    /// Runs `F` until `stop`. One that cannot apply an event waits there until its table is rebuilt.
     pub async fn run<F: Table + Clone>(
         self,
         progress: watch::Sender<Progress>,
@@ -90,7 +92,8 @@ impl<L: EventLog> Runner<L> {
             let outcome = self.step(&mut last).await;
             let next = self.note::<F>(outcome, &progress).await;
             if matches!(next, Next::Never) {
-                return;
+                self.wait_for_rebuild::<F>(&stop).await;
+                continue;
             }
             let rest = async {
                 wait(next, &mut head).await;
@@ -100,6 +103,22 @@ impl<L: EventLog> Runner<L> {
             };
             stop.run_until_cancelled(rest).await;
         }
+    }
+
+    /// A projection that stopped goes on once its table was rebuilt, by whoever can apply what it could not.
+    async fn wait_for_rebuild<F: Table>(&self, stop: &CancellationToken) {
+        let is_stopped = async || {
+            let sql = "SELECT stopped IS NOT NULL FROM projection_checkpoints WHERE name = $1";
+            let stopped = sqlx::query_scalar(sql).bind(F::NAME);
+            stopped.fetch_one(&self.pool).await.unwrap_or(true)
+        };
+        let rebuilt = async {
+            sleep(LOOK_AGAIN).await;
+            while is_stopped().await {
+                sleep(LOOK_AGAIN).await;
+            }
+        };
+        stop.run_until_cancelled(rebuilt).await;
     }
 
     fn is_far_behind(&self, checkpoint: Position) -> bool {
@@ -157,7 +176,7 @@ impl<L: EventLog> Runner<L> {
             source,
         };
         let mut transaction = self.pool.begin().await.map_err(tables)?;
-        let Some(checkpoint) = lock_checkpoint::<F>(&mut transaction)
+        let Some((checkpoint, generation)) = lock_checkpoint::<F>(&mut transaction)
             .await
             .map_err(tables)?
         else {
@@ -171,8 +190,8 @@ impl<L: EventLog> Runner<L> {
         let Some(reached) = batches.last().map(|batch| batch.head.position) else {
             return Ok(Step::AtHead(checkpoint));
         };
-        if last.checkpoint != checkpoint {
-            // Another process ran this projection meanwhile.
+        if (last.checkpoint, last.generation) != (checkpoint, generation) {
+            // Another process ran this projection meanwhile, or its table was replaced.
             *last = LastStep::default();
         }
         let Folded { rows, started } = fold::<F>(&mut transaction, &batches, &last.rows).await?;
@@ -193,6 +212,7 @@ impl<L: EventLog> Runner<L> {
         transaction.commit().await.map_err(tables)?;
         *last = LastStep {
             checkpoint: reached,
+            generation,
             rows,
         };
         Ok(Step::Advanced(reached))
@@ -316,20 +336,20 @@ async fn fold<F: Table + Clone>(
 
 async fn lock_checkpoint<F: Table>(
     connection: &mut PgConnection,
-) -> Result<Option<Position>, sqlx::Error> {
+) -> Result<Option<(Position, i64)>, sqlx::Error> {
     sqlx::query(
         "INSERT INTO projection_checkpoints (name, position) VALUES ($1, 0) ON CONFLICT DO NOTHING",
     )
     .bind(F::NAME)
     .execute(&mut *connection)
     .await?;
-    let position: Option<i64> = sqlx::query_scalar(
-        "SELECT position FROM projection_checkpoints WHERE name = $1 FOR UPDATE SKIP LOCKED",
+    let found: Option<(i64, i64)> = sqlx::query_as(
+        "SELECT position, generation FROM projection_checkpoints WHERE name = $1 FOR UPDATE SKIP LOCKED",
     )
     .bind(F::NAME)
     .fetch_optional(connection)
     .await?;
-    Ok(position.map(|position| Position(position.unsigned_abs())))
+    Ok(found.map(|(position, generation)| (Position(position.unsigned_abs()), generation)))
 }
 
 async fn move_checkpoint<F: Table>(

@@ -15,6 +15,7 @@ use domain::values::{
 };
 use infrastructure::codec::RecordedEvent;
 use infrastructure::engine::Observer;
+use infrastructure::erasure::Erased;
 use infrastructure::feed::Committed;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -274,6 +275,14 @@ impl Observer for Views {
             }
         }
         self.position.send_replace(committed.head.position);
+    }
+
+    fn erased(&mut self, erased: &[Erased]) {
+        let mut hot = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        for Erased { drop_id, buyer } in erased {
+            let (drop_id, buyer) = (*drop_id, *buyer);
+            hot.buyers.remove(&BuyerKey { drop_id, buyer });
+        }
     }
 }
 

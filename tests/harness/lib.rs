@@ -7,6 +7,7 @@
 mod api;
 mod app;
 mod events;
+mod lively;
 mod raw;
 mod reply;
 mod rules;
@@ -23,6 +24,7 @@ use tokio::time::{Instant, sleep};
 pub use self::api::{Api, key, take};
 pub use self::app::{ADMIN_KEY, AUDITOR_KEY, App, Finished, Launch, finish};
 pub use self::events::{Event, Ledger, Units};
+pub use self::lively::Lively;
 pub use self::raw::{Raw, holds_at_once};
 pub use self::reply::{Reply, tally};
 pub use self::rules::Rules;

@@ -1,39 +1,135 @@
 //! Proving a log, one event at a time, with code that shares nothing with what wrote it but the event types and the hash.
 //!
 //! Promise: the first position at which the log breaks a promise is named. Checked: density, the chain, monotone time,
-//! sequences without gaps, payloads that decode and are filed under their type, commitments to personal data that is still
-//! there, and at every position `available + held + sold = total` with none negative, every hold resolved at most once, no
-//! purchase at or after `expires_at`, and every place in line settled at most once, by an offer of what it waited for or by
-//! leaving.
-//! Limit: memory grows with the holds that are not resolved and with the places that wait, not with the log.
+//! sequences without gaps, payloads that decode (after upcasting) and are filed under their type, commitments to personal
+//! data that is still there, and at every position `available + held + sold = total` with none negative, every hold placed
+//! once and resolved at most once, no purchase at or after `expires_at`, and every place in line settled at most once, by an
+//! offer of what it waited for or by leaving.
+//! Limit: memory grows with drops, with holds that are not resolved and with places that wait, not with the log. That a hold
+//! was placed twice is known at the end only, unless the first was not resolved yet: ids that are done with are sorted on disk
+//! ([`super::distinct`]).
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 
 use domain::DropEvent;
 use domain::values::{DropId, HoldId, Position, Pseudonym, Sequence, Timestamp, WaitlistId};
 use infrastructure::codec::{RecordedEvent, decode};
+use infrastructure::erasure::{BUYER_ERASED, ERASURE_TYPE};
 use infrastructure::error::LogError;
-use infrastructure::log::{Head, StoredEvent, chain};
+use infrastructure::log::{Hash, Head, StoredEvent, chain};
+use serde::Serialize;
 
-/// The first thing that is wrong with a log.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use super::distinct::Distinct;
+
+/// The first thing that is wrong with a log, or with what was made from it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
     /// Where.
     pub position: Position,
-    /// What, with what was expected and what was found.
+    /// In which drop, or other stream, if it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<String>,
+    /// What.
     pub reason: String,
+    /// What should be there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
+    /// What is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
+}
+
+impl Violation {
+    /// Something at `position` that is not as it should be.
+    #[must_use]
+    pub fn at(position: Position, reason: impl Into<String>) -> Self {
+        Fault::from(reason.into()).at(position)
+    }
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "position {}: {}", self.position, self.reason)
+        write!(f, "position {}: {}", self.position, self.reason)?;
+        if let Some(expected) = &self.expected {
+            write!(f, ": expected {expected}")?;
+        }
+        if let Some(found) = &self.found {
+            write!(f, ", found {found}")?;
+        }
+        match &self.stream {
+            Some(stream) => write!(f, " (drop {stream})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a log was not verified.
+#[derive(Debug)]
+pub enum Stop {
+    /// It is wrong.
+    Violated(Box<Violation>),
+    /// There is no room for scratch files.
+    Scratch(io::Error),
+}
+
+impl From<Violation> for Stop {
+    fn from(violation: Violation) -> Self {
+        Self::Violated(Box::new(violation))
+    }
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        Self::Scratch(error)
+    }
+}
+
+/// What somebody outside claims: that the log held this hash at this position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// Where.
+    pub position: Position,
+    /// What the history up to there comes to.
+    pub hash: Hash,
+    /// Who says so, for people.
+    pub source: String,
+}
+
+/// What is wrong with one event.
+#[derive(Debug)]
+struct Fault {
+    reason: String,
+    values: Option<(String, String)>,
+}
+
+impl From<String> for Fault {
+    fn from(reason: String) -> Self {
+        let values = None;
+        Self { reason, values }
+    }
+}
+
+impl Fault {
+    fn at(self, position: Position) -> Violation {
+        let (expected, found) = self.values.unzip();
+        Violation {
+            position,
+            stream: None,
+            reason: self.reason,
+            expected,
+            found,
+        }
     }
 }
 
 /// Units of one drop, by arithmetic that may go wrong where the engine's panics.
 #[derive(Debug, Default)]
 struct Units {
+    sequence: Sequence,
+    is_scheduled: bool,
+    is_cancelled: bool,
     total: i64,
     available: i64,
     held: i64,
@@ -62,46 +158,77 @@ pub struct Verifier {
     events: u64,
     introductions: u64,
     erased: u64,
-    sequences: HashMap<(String, String), Sequence>,
+    erasures: u64,
     drops: HashMap<DropId, Units>,
+    foreign: HashMap<String, HashMap<String, Sequence>>,
     holds: HashMap<HoldId, OpenHold>,
     places: HashMap<WaitlistId, OpenPlace>,
+    placed: Distinct,
+    claims: Vec<Claim>,
+    knows_private: bool,
 }
 
-type Check = Result<(), String>;
+/// What was proved of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proved {
+    /// Events.
+    pub events: u64,
+    /// Where it ends.
+    pub head: Head,
+    /// Drops.
+    pub drops: usize,
+    /// Holds that are not resolved.
+    pub open_holds: usize,
+    /// Events that personal data belongs to.
+    pub introductions: u64,
+    /// Erasures that were recorded.
+    pub erasures: u64,
+    /// Introductions whose personal data is erased; none when the reader may not see any.
+    pub erased: Option<u64>,
+}
+
+type Check = Result<(), Fault>;
 
 impl Verifier {
+    /// A verifier that holds the log to `claims`. Without personal data (`knows_private`) commitments are not checked.
+    #[must_use]
+    pub fn new(claims: Vec<Claim>, knows_private: bool) -> Self {
+        Self {
+            claims,
+            knows_private,
+            ..Self::default()
+        }
+    }
+
     /// Where it has come to.
     #[must_use]
     pub const fn head(&self) -> Head {
         self.head
     }
 
-    /// What was proved, in one line.
-    #[must_use]
-    pub fn verdict(&self) -> String {
-        let erased = match self.erased {
-            0 => String::new(),
-            erased => format!(" ({erased} of {} introductions erased)", self.introductions),
-        };
-        format!(
-            "verified {} events, head {} {}{erased}",
-            self.events, self.head.position, self.head.hash
-        )
-    }
-
-    /// Checks the next event.
+    /// Checks the next event; returns what it says, if it is a drop's.
     ///
     /// # Errors
-    /// [`Violation`] when it breaks a promise.
-    pub fn check(&mut self, stored: &StoredEvent) -> Result<(), Violation> {
-        self.check_parts(stored).map_err(|reason| Violation {
-            position: stored.position,
-            reason,
+    /// [`Stop`] when it breaks a promise.
+    pub fn check(&mut self, stored: &StoredEvent) -> Result<Option<RecordedEvent>, Stop> {
+        let next = self.head.position.next();
+        if stored.position != next {
+            return Err(differs("position", next, stored.position).at(next).into());
+        }
+        let recorded = self.check_parts(stored).map_err(|fault| Violation {
+            stream: Some(stored.aggregate_id.clone()),
+            ..fault.at(next)
         })?;
+        if let Some(RecordedEvent {
+            event: DropEvent::HoldPlaced(event),
+            ..
+        }) = &recorded
+        {
+            self.placed.add(event.hold_id.0, next)?;
+        }
         self.head = stored.head();
         self.events += 1;
-        Ok(())
+        Ok(recorded)
     }
 
     /// Checks that the log's own head is what its events lead to.
@@ -112,43 +239,91 @@ impl Verifier {
         if self.head == head {
             return Ok(());
         }
-        let reason = format!(
-            "the head says {} at {}, the events lead to {} at {}",
-            head.hash, head.recorded_at, self.head.hash, self.head.recorded_at
-        );
-        Err(Violation {
-            position: head.position,
-            reason,
+        let say = |head: Head| format!("{} at {}", head.hash, head.recorded_at);
+        Err(differs("the head of the log", say(self.head), say(head)).at(head.position))
+    }
+
+    /// Ends the proof.
+    ///
+    /// # Errors
+    /// [`Stop`] when the log ends before what was claimed, or a hold was placed again after it was resolved.
+    pub fn finish(self) -> Result<Proved, Stop> {
+        let after = self.head.position.next();
+        if let Some(claim) = self.claims.iter().find(|claim| claim.position >= after) {
+            let (ends, claimed) = (self.head.position, claim.position);
+            let reason = format!(
+                "the log ends at position {ends}, but {} knows position {claimed}",
+                claim.source
+            );
+            return Err(Violation::at(after, reason).into());
+        }
+        let start = Head::default();
+        let before_all =
+            |claim: &&Claim| claim.position == start.position && claim.hash != start.hash;
+        if let Some(claim) = self.claims.iter().find(before_all) {
+            let what = format!("hash that {} knows", claim.source);
+            return Err(differs(&what, claim.hash, start.hash)
+                .at(start.position)
+                .into());
+        }
+        if let Some((hold, position)) = self.placed.first_repeat()? {
+            return Err(Violation::at(position, format!("hold {hold} was placed twice")).into());
+        }
+        Ok(Proved {
+            events: self.events,
+            head: self.head,
+            drops: self.drops.len(),
+            open_holds: self.holds.len(),
+            introductions: self.introductions,
+            erasures: self.erasures,
+            erased: self.knows_private.then_some(self.erased),
         })
     }
 
-    fn check_parts(&mut self, stored: &StoredEvent) -> Check {
-        expect("position", self.head.position.next(), stored.position)?;
+    fn check_parts(&mut self, stored: &StoredEvent) -> Result<Option<RecordedEvent>, Fault> {
         expect("hash", chain::link(&self.head.hash, stored), stored.hash)?;
+        for claim in &self.claims {
+            if claim.position == stored.position && claim.hash != stored.hash {
+                let what = format!("hash that {} knows", claim.source);
+                return Err(differs(&what, claim.hash, stored.hash));
+            }
+        }
         if stored.recorded_at < self.head.recorded_at {
             return Err(format!(
                 "recorded at {}, before {} at the position before",
                 stored.recorded_at, self.head.recorded_at
-            ));
+            )
+            .into());
         }
-        self.check_sequence(stored)?;
         match decode(stored) {
-            Ok(Some(recorded)) => self.check_event(&recorded),
-            Ok(None) => Ok(()),
-            Err(LogError::Corrupt { reason, .. }) => Err(reason),
-            Err(unavailable @ LogError::Unavailable(_)) => Err(unavailable.to_string()),
+            Ok(Some(recorded)) => {
+                if stored.aggregate_id != recorded.drop_id.to_string() {
+                    return Err(differs(
+                        "aggregate_id",
+                        recorded.drop_id.to_string(),
+                        stored.aggregate_id.clone(),
+                    ));
+                }
+                let units = self.drops.entry(recorded.drop_id).or_default();
+                follows(&mut units.sequence, stored.sequence)?;
+                self.check_event(&recorded)?;
+                Ok(Some(recorded))
+            }
+            Ok(None) => {
+                let streams = self
+                    .foreign
+                    .entry(stored.aggregate_type.to_string())
+                    .or_default();
+                let last = streams.entry(stored.aggregate_id.clone()).or_default();
+                follows(last, stored.sequence)?;
+                let is_erasure =
+                    stored.aggregate_type == ERASURE_TYPE && stored.event_type == BUYER_ERASED;
+                self.erasures += u64::from(is_erasure);
+                Ok(None)
+            }
+            Err(LogError::Corrupt { reason, .. }) => Err(reason.into()),
+            Err(unavailable @ LogError::Unavailable(_)) => Err(unavailable.to_string().into()),
         }
-    }
-
-    fn check_sequence(&mut self, stored: &StoredEvent) -> Check {
-        let stream = (
-            stored.aggregate_type.to_string(),
-            stored.aggregate_id.clone(),
-        );
-        let last = self.sequences.entry(stream).or_default();
-        expect("sequence", last.next(), stored.sequence)?;
-        *last = stored.sequence;
-        Ok(())
     }
 
     fn check_event(&mut self, recorded: &RecordedEvent) -> Check {
@@ -157,16 +332,14 @@ impl Verifier {
         match &recorded.event {
             DropEvent::DropScheduled(event) => {
                 let total = i64::from(event.total_stock.get());
-                let units = Units {
-                    total,
-                    available: total,
-                    ..Units::default()
-                };
-                if self.drops.insert(drop_id, units).is_some() {
-                    return Err(format!("drop {drop_id} was scheduled twice"));
+                let units = self.drops.entry(drop_id).or_default();
+                if units.is_scheduled {
+                    return Err(format!("drop {drop_id} was scheduled twice").into());
                 }
+                (units.is_scheduled, units.total, units.available) = (true, total, total);
             }
-            DropEvent::DropRescheduled(_) | DropEvent::DropCancelled(_) => {}
+            DropEvent::DropRescheduled(_) => drop(self.open_drop(drop_id)?),
+            DropEvent::DropCancelled(_) => self.open_drop(drop_id)?.is_cancelled = true,
             DropEvent::HoldPlaced(event) => {
                 let quantity = i64::from(event.quantity.get());
                 let hold = OpenHold {
@@ -175,14 +348,14 @@ impl Verifier {
                     expires_at: event.expires_at,
                 };
                 if self.holds.insert(event.hold_id, hold).is_some() {
-                    return Err(format!("hold {} was placed twice", event.hold_id));
+                    return Err(format!("hold {} was placed twice", event.hold_id).into());
                 }
                 if let Some(entry_id) = event.waitlist_entry {
                     let quantity = event.quantity.get();
                     let place = self.settle(entry_id, drop_id, event.buyer, quantity)?;
                     expect("hold of the place", place.hold_id, event.hold_id)?;
                 }
-                let units = self.units(drop_id)?;
+                let units = self.open_drop(drop_id)?;
                 units.available -= quantity;
                 units.held += quantity;
             }
@@ -193,12 +366,20 @@ impl Verifier {
                     return Err(format!(
                         "hold {} expired at {}, before its time, {}",
                         event.hold_id, recorded.recorded_at, hold.expires_at
-                    ));
+                    )
+                    .into());
                 }
                 self.give_back(drop_id, hold.quantity)?;
             }
             DropEvent::HoldReleased(event) => {
                 let hold = self.resolve(event.hold_id, drop_id, event.quantity.get())?;
+                if event.released_at >= hold.expires_at {
+                    return Err(format!(
+                        "hold {} was released at {}, but it was over at {}",
+                        event.hold_id, event.released_at, hold.expires_at
+                    )
+                    .into());
+                }
                 self.give_back(drop_id, hold.quantity)?;
             }
             DropEvent::PurchaseConfirmed(event) => {
@@ -207,14 +388,15 @@ impl Verifier {
                     return Err(format!(
                         "hold {} was purchased at {}, but it was over at {}",
                         event.hold_id, event.purchased_at, hold.expires_at
-                    ));
+                    )
+                    .into());
                 }
-                let units = self.units(drop_id)?;
+                let units = self.open_drop(drop_id)?;
                 units.held -= hold.quantity;
                 units.sold += hold.quantity;
             }
             DropEvent::StockAdjusted(event) => {
-                let units = self.units(drop_id)?;
+                let units = self.open_drop(drop_id)?;
                 units.total += i64::from(event.delta);
                 units.available += i64::from(event.delta);
                 let claimed = [
@@ -226,9 +408,8 @@ impl Verifier {
                 .map(i64::from);
                 let found = [units.total, units.available, units.held, units.sold];
                 if claimed != found {
-                    return Err(format!(
-                        "the adjustment claims total, available, held, sold {claimed:?}, history has {found:?}"
-                    ));
+                    let what = "total, available, held, sold after the adjustment";
+                    return Err(differs(what, format!("{found:?}"), format!("{claimed:?}")));
                 }
             }
             DropEvent::WaitlistJoined(event) => {
@@ -239,7 +420,7 @@ impl Verifier {
                     quantity: event.quantity.get(),
                 };
                 if self.places.insert(event.entry_id, place).is_some() {
-                    return Err(format!("place {} was taken twice", event.entry_id));
+                    return Err(format!("place {} was taken twice", event.entry_id).into());
                 }
             }
             DropEvent::WaitlistLeft(event) => {
@@ -256,7 +437,7 @@ impl Verifier {
         drop_id: DropId,
         buyer: Pseudonym,
         quantity: u32,
-    ) -> Result<OpenPlace, String> {
+    ) -> Result<OpenPlace, Fault> {
         let place = self.places.remove(&entry_id).ok_or_else(|| {
             format!("place {entry_id} is settled, but it does not wait: it was never taken, or settled before")
         })?;
@@ -269,13 +450,16 @@ impl Verifier {
     fn check_commitment(&mut self, recorded: &RecordedEvent) -> Check {
         let committed = recorded.event.commitment();
         self.introductions += u64::from(committed.is_some());
+        if !self.knows_private {
+            return Ok(());
+        }
         match (&recorded.private, committed) {
             (Some(private), Some(committed)) => {
                 expect("commitment to private", committed, private.commitment())
             }
-            (Some(_), None) => {
-                Err("there is private data that the payload does not commit to".to_owned())
-            }
+            (Some(_), None) => Err("there is private data that the payload does not commit to"
+                .to_owned()
+                .into()),
             (None, Some(_)) => {
                 self.erased += 1;
                 Ok(())
@@ -284,10 +468,20 @@ impl Verifier {
         }
     }
 
-    fn units(&mut self, drop_id: DropId) -> Result<&mut Units, String> {
+    fn units(&mut self, drop_id: DropId) -> Result<&mut Units, Fault> {
         self.drops
             .get_mut(&drop_id)
-            .ok_or_else(|| format!("drop {drop_id} was never scheduled"))
+            .filter(|units| units.is_scheduled)
+            .ok_or_else(|| format!("drop {drop_id} was never scheduled").into())
+    }
+
+    /// The drop, in which something happened that cannot happen any more once it is cancelled.
+    fn open_drop(&mut self, drop_id: DropId) -> Result<&mut Units, Fault> {
+        let units = self.units(drop_id)?;
+        if units.is_cancelled {
+            return Err(format!("drop {drop_id} was cancelled before").into());
+        }
+        Ok(units)
     }
 
     fn resolve(
@@ -295,7 +489,7 @@ impl Verifier {
         hold_id: HoldId,
         drop_id: DropId,
         quantity: u32,
-    ) -> Result<OpenHold, String> {
+    ) -> Result<OpenHold, Fault> {
         let hold = self.holds.remove(&hold_id).ok_or_else(|| format!("hold {hold_id} is resolved, but it is not open: it was never placed, or resolved before"))?;
         expect("drop of the hold", hold.drop_id, drop_id)?;
         expect("quantity of the hold", hold.quantity, i64::from(quantity))?;
@@ -317,6 +511,7 @@ impl Units {
             available,
             held,
             sold,
+            ..
         } = self;
         if [total, available, held, sold]
             .iter()
@@ -324,21 +519,36 @@ impl Units {
         {
             return Err(format!(
                 "oversold: available {available}, held {held}, sold {sold}, total {total}"
-            ));
+            )
+            .into());
         }
         if available + held + sold != *total {
             return Err(format!(
                 "units are not conserved: available {available} + held {held} + sold {sold} is not total {total}"
-            ));
+            )
+            .into());
         }
         Ok(())
     }
+}
+
+fn follows(last: &mut Sequence, sequence: Sequence) -> Check {
+    expect("sequence", last.next(), sequence)?;
+    *last = sequence;
+    Ok(())
 }
 
 fn expect<T: PartialEq + fmt::Display>(what: &str, expected: T, found: T) -> Check {
     if expected == found {
         Ok(())
     } else {
-        Err(format!("{what}: expected {expected}, found {found}"))
+        Err(differs(what, expected, found))
+    }
+}
+
+fn differs<T: fmt::Display>(what: &str, expected: T, found: T) -> Fault {
+    Fault {
+        reason: what.to_owned(),
+        values: Some((expected.to_string(), found.to_string())),
     }
 }

@@ -49,7 +49,7 @@ pub(crate) async fn purchasers(
     let mut data = purchasers_of(&app, drop_id, order, limit + 1);
     let has_more = data.len() > limit;
     data.truncate(limit);
-    let etag = etag_of(&(drop.position, limit, order == PurchaserOrder::Units));
+    let etag = etag_of(&(drop.position, limit, order == PurchaserOrder::Units, &data));
     Ok(conditional(&headers, &etag, Page { data, has_more }))
 }
 

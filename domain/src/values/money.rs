@@ -1,5 +1,7 @@
 //! Money, in minor units of a currency.
 
+use std::fmt;
+
 use iso_currency::Currency as IsoCurrency;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -41,6 +43,7 @@ impl<'de> Deserialize<'de> for Currency {
 
 /// An amount of money in the currency's minor units (cents for USD, yen for JPY).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Money {
     /// Minor units, never negative.
     pub amount: i64,
@@ -73,6 +76,43 @@ impl Money {
         Self {
             amount: self.amount * i64::from(quantity.get()),
             currency: self.currency,
+        }
+    }
+}
+
+/// As people write it: `199.99 USD`, `2500000 JPY`.
+impl fmt::Display for Money {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let decimals = usize::from(self.currency.0.exponent().unwrap_or_default());
+        let unit = 10_u64.pow(self.currency.0.exponent().unwrap_or_default().into());
+        let (amount, code) = (self.amount.unsigned_abs(), self.currency.code());
+        let sign = if self.amount < 0 { "-" } else { "" };
+        match decimals {
+            0 => write!(f, "{sign}{amount} {code}"),
+            _ => write!(
+                f,
+                "{sign}{}.{:0decimals$} {code}",
+                amount / unit,
+                amount % unit
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn money_is_written_with_its_currencys_decimals() {
+        for (amount, code, text) in [
+            (19_999, "USD", "199.99 USD"),
+            (5, "EUR", "0.05 EUR"),
+            (2_500_000, "JPY", "2500000 JPY"),
+            (1_234, "KWD", "1.234 KWD"),
+        ] {
+            let currency = Currency::new(code).unwrap();
+            assert_eq!(Money { amount, currency }.to_string(), text);
         }
     }
 }

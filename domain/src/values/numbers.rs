@@ -80,6 +80,7 @@ bounded_number!(
 
 /// At most `holds` holds by one buyer within any `window_seconds`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Throttle {
     /// Holds allowed within the window.
     pub holds: ThrottleHolds,

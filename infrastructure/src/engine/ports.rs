@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use uuid::{Builder, Uuid};
 
+use crate::erasure::Erased;
 use crate::feed::{Committed, Feed};
 
 /// Tells the time, and waits for it.
@@ -129,11 +130,18 @@ impl Ids for RandomIds {
 pub trait Observer: Send + 'static {
     /// `committed` is in the log. Called on the engine's task: be quick.
     fn committed(&mut self, committed: &Arc<Committed>);
+
+    /// These buyers were erased: whatever leads to a person is to be forgotten.
+    fn erased(&mut self, _: &[Erased]) {}
 }
 
 impl Observer for Feed {
     fn committed(&mut self, committed: &Arc<Committed>) {
         self.publish(committed);
+    }
+
+    fn erased(&mut self, _: &[Erased]) {
+        self.forget();
     }
 }
 
@@ -141,5 +149,10 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     fn committed(&mut self, committed: &Arc<Committed>) {
         self.0.committed(committed);
         self.1.committed(committed);
+    }
+
+    fn erased(&mut self, erased: &[Erased]) {
+        self.0.erased(erased);
+        self.1.erased(erased);
     }
 }

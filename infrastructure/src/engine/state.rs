@@ -68,6 +68,25 @@ impl DropState {
         }
     }
 
+    /// Forgets a name. Its place in the vector stays, with nothing in it; nothing may be drafted meanwhile.
+    fn forget(&mut self, pseudonym: Pseudonym) {
+        let names: Vec<Arc<str>> = self
+            .buyers
+            .iter()
+            .filter(|known| known.pseudonym == pseudonym)
+            .map(|known| Arc::clone(&known.comparable))
+            .collect();
+        for name in names {
+            let buyers = &self.buyers;
+            let name_at = |place: u32| &*buyers[place as usize].comparable;
+            if let Some(place) = self.buyer_index.remove(&*name, name_at) {
+                let known = &mut self.buyers[place as usize];
+                known.comparable = Arc::default();
+                known.display_name = None;
+            }
+        }
+    }
+
     /// Takes back the introduction made last.
     fn put_back(&mut self, comparable: &str, before: Option<KnownBuyer>) {
         let buyers = &self.buyers;
@@ -292,6 +311,13 @@ impl State {
         if let Some((hold, at)) = aggregate.hold_index(hold_id).zip(aggregate.hold(hold_id)) {
             let at = at.expires_at;
             self.deadlines.push(at, HoldSlot { drop: slot, hold });
+        }
+    }
+
+    /// Forgets what the shop called a buyer, whose holds stay. If they come back they are somebody new.
+    pub(super) fn forget(&mut self, drop_id: DropId, buyer: Pseudonym) {
+        if let Some(&slot) = self.slots.get(&drop_id) {
+            self.drops[slot.0 as usize].forget(buyer);
         }
     }
 

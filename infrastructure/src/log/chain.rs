@@ -19,6 +19,7 @@
 //! The function `event_hash` in `migrations/0001_log.sql` computes the same in SQL.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
@@ -36,6 +37,16 @@ impl Hash {
     /// When there are not 32 of them.
     pub fn from_slice(bytes: &[u8]) -> Result<Self, std::array::TryFromSliceError> {
         bytes.try_into().map(Self)
+    }
+}
+
+impl FromStr for Hash {
+    type Err = hex::FromHexError;
+
+    fn from_str(digits: &str) -> Result<Self, hex::FromHexError> {
+        let mut hash = Self::default();
+        hex::decode_to_slice(digits, &mut hash.0)?;
+        Ok(hash)
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tracing::warn;
 
 use super::{Batch, EventLog, Hash, Head, StoredEvent, Turn};
+use crate::erasure::{Erased, erased_at};
 use crate::error::{AppendError, LogError};
 
 /// A call that takes longer than this is given up: an append or a turn as unknown, on a new connection next time; a read
@@ -38,11 +39,6 @@ SELECT e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_versi
        AS e(aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
             position, recorded_at, hash, private)
  WHERE EXISTS (SELECT 1 FROM head)";
-
-const HEAD_AND_STRAY: &str = "
-SELECT position, hash, recorded_at,
-       (SELECT min(e.position) FROM events e WHERE e.position > h.position OR e.position < 1) AS stray
-  FROM log_head h";
 
 const READ: &str = "
 SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text AS payload,
@@ -69,7 +65,7 @@ struct Writer {
 /// [`sqlx::Error`] when the database cannot be reached or a migration does not apply.
 pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPool, sqlx::Error> {
     let pool = connect_as_is(options, connections).await?;
-    sqlx::migrate!("../migrations").run(&pool).await?;
+    migrate(&pool).await?;
     let fsync: String = sqlx::query_scalar("SHOW fsync").fetch_one(&pool).await?;
     if fsync != "on" {
         warn!(
@@ -77,6 +73,27 @@ pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPo
         );
     }
     Ok(pool)
+}
+
+/// Brings the schema up to date. Where it is already, nothing is asked for that a role with the least rights may not do.
+async fn migrate(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let migrator = sqlx::migrate!("../migrations");
+    let applied: Result<Vec<(i64, Vec<u8>)>, sqlx::Error> =
+        sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success")
+            .fetch_all(pool)
+            .await;
+    let is_applied = |migration: &sqlx::migrate::Migration| {
+        let same = |(version, checksum): &(i64, Vec<u8>)| {
+            *version == migration.version && *checksum == *migration.checksum
+        };
+        applied
+            .as_ref()
+            .is_ok_and(|applied| applied.iter().any(same))
+    };
+    if migrator.iter().all(is_applied) {
+        return Ok(());
+    }
+    Ok(migrator.run(pool).await?)
 }
 
 /// Opens a pool for reading, and changes nothing.
@@ -127,20 +144,6 @@ impl PostgresLog {
             .map_err(unavailable)
     }
 
-    /// The head; and, seen at the same instant, the first event that stands outside the log which it ends.
-    ///
-    /// # Errors
-    /// As [`EventLog::head`].
-    pub async fn head_and_stray(&self) -> Result<(Head, Option<Position>), LogError> {
-        let row = sqlx::query(HEAD_AND_STRAY)
-            .fetch_one(&self.readers)
-            .await
-            .map_err(unavailable)?;
-        let stray: Option<i64> = row.try_get("stray").map_err(unavailable)?;
-        let stray = stray.map(|position| Position(u64::try_from(position).unwrap_or_default()));
-        Ok((head_from(&row)?, stray))
-    }
-
     /// The pool that it reads through.
     #[must_use]
     pub const fn pool(&self) -> &PgPool {
@@ -178,6 +181,12 @@ impl EventLog for PostgresLog {
             events.push(event);
         }
         Ok(events)
+    }
+
+    async fn erased(&self, positions: &[Position]) -> Result<Vec<Erased>, LogError> {
+        in_time(erased_at(&self.readers, positions))
+            .await
+            .map_err(unavailable)
     }
 
     async fn append(&self, batch: &Batch) -> Result<(), AppendError> {
@@ -375,7 +384,7 @@ fn append_error(error: sqlx::Error) -> AppendError {
     }
 }
 
-fn head_from(row: &PgRow) -> Result<Head, LogError> {
+pub(super) fn head_from(row: &PgRow) -> Result<Head, LogError> {
     let read = || -> Result<Head, sqlx::Error> {
         Ok(Head {
             position: Position(from_sql(row.try_get("position")?)?),

@@ -13,6 +13,7 @@ use tracing::warn;
 use super::{Engine, EngineError};
 use crate::codec::{RecordedEvent, decode};
 use crate::engine::ports::{Clock, Ids, Observer};
+use crate::erasure::ERASURE_TYPE;
 use crate::error::LogError;
 use crate::feed::Committed;
 use crate::log::{EventLog, Head, StoredEvent, chain};
@@ -66,6 +67,9 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             };
             // While this part is applied, the next one is read.
             next = self.read_ahead(last.position, target);
+            if check == Check::Chain {
+                self.forget_erased(&tail).await?;
+            }
             self.apply_tail(&tail, check)?;
         }
         if self.head == target {
@@ -80,16 +84,32 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
 
     /// Starts to read what comes after `after`; none when that is all.
     fn read_ahead(&self, after: Position, target: Head) -> Option<Reading> {
-        let missing = target
-            .position
-            .0
-            .checked_sub(after.0)
-            .filter(|&missing| missing > 0)?;
+        let missing = target.position.0.checked_sub(after.0)?;
         let limit = usize::try_from(missing)
             .unwrap_or(READ_EVENTS)
             .min(READ_EVENTS);
+        if limit == 0 {
+            return None;
+        }
         let log = self.log.clone();
         Some(tokio::spawn(async move { log.read(after, limit).await }))
+    }
+
+    /// Whoever was erased is forgotten before anything else is decided. A whole log is read without their data already.
+    async fn forget_erased(&mut self, tail: &[StoredEvent]) -> Result<(), LogError> {
+        let erasures = tail
+            .iter()
+            .filter(|stored| stored.aggregate_type == ERASURE_TYPE);
+        let positions: Vec<Position> = erasures.map(|stored| stored.position).collect();
+        if positions.is_empty() {
+            return Ok(());
+        }
+        let erased = self.log.erased(&positions).await?;
+        for erased in &erased {
+            self.state.forget(erased.drop_id, erased.buyer);
+        }
+        self.observer.erased(&erased);
+        Ok(())
     }
 
     fn apply_tail(&mut self, tail: &[StoredEvent], check: Check) -> Result<(), LogError> {

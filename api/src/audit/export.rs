@@ -1,0 +1,162 @@
+//! `holdfast audit export`: the log, or a part of it, in a form that other programs read.
+//!
+//! Promise: every event asked for, once, in order, as it is stored; an export that was cut off goes on where it stopped.
+//! Personal data is in none. Limit: only the whole log as ndjson can be verified, for a part of a chain proves nothing.
+
+mod formats;
+#[cfg(feature = "parquet")]
+mod parquet;
+mod resume;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use domain::values::{DropId, Position};
+use infrastructure::log::StoredEvent;
+
+use self::formats::{CloudEvents, Csv, Ndjson};
+use super::AuditError;
+use super::source::{Moment, Source, SourceArgs, Wanted};
+
+/// Bytes written at once.
+const WRITE_BYTES: usize = 1 << 18;
+
+/// What `audit export` is told.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+
+    /// How to write the events.
+    #[arg(long, value_enum, default_value_t = Format::Ndjson)]
+    format: Format,
+
+    /// Only what comes after this position.
+    #[arg(long, value_name = "POSITION", default_value_t = 0)]
+    after: u64,
+
+    /// Only up to this position, or to this time.
+    #[arg(long, value_name = "POSITION|TIME")]
+    until: Option<Moment>,
+
+    /// Only this drop's events.
+    #[arg(long, value_name = "ID")]
+    drop: Option<DropId>,
+
+    /// Write to a file rather than to standard output.
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// Go on with a file that an earlier export did not finish; in any format but parquet.
+    #[arg(long, requires = "output")]
+    resume: bool,
+
+    /// What CloudEvents say that they come from.
+    #[arg(long, value_name = "URI", default_value = "/v1/log")]
+    cloudevents_source: String,
+}
+
+/// A form for events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A JSON object a line, as GET /v1/log streams them: what verify --file reads.
+    Ndjson,
+    /// A CloudEvent 1.0 a line.
+    Cloudevents,
+    /// A table with a header; payload and metadata are JSON.
+    Csv,
+    /// Apache Parquet, for analysts.
+    Parquet,
+}
+
+/// Takes events one after the other.
+trait Encoder: Send {
+    /// Takes the next one.
+    fn event(&mut self, event: &StoredEvent) -> io::Result<()>;
+    /// Writes what is still to be written.
+    fn finish(self: Box<Self>) -> io::Result<()>;
+}
+
+/// Where an export goes to.
+type Output = Box<dyn Write + Send>;
+
+/// Runs it.
+///
+/// # Errors
+/// [`AuditError`].
+pub async fn run(args: &ExportArgs) -> Result<ExitCode, AuditError> {
+    let source = Source::open(&args.source).await?;
+    let outcome = export(args, &source).await;
+    source.close().await;
+    match outcome {
+        // Whoever read this has had enough.
+        Err(AuditError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            Ok(ExitCode::SUCCESS)
+        }
+        outcome => outcome.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+async fn export(args: &ExportArgs, source: &Source) -> Result<(), AuditError> {
+    let (mut after, mut is_new) = (Position(args.after), true);
+    let output: Output = match &args.output {
+        None => Box::new(io::stdout()),
+        Some(path) if args.resume => {
+            let (file, last) =
+                resume::reopen(path, args.format).map_err(|error| failed(path, error))?;
+            after = after.max(last.unwrap_or_default());
+            is_new = last.is_none();
+            Box::new(file)
+        }
+        Some(path) => Box::new(create(path).map_err(|error| failed(path, error))?),
+    };
+    let mut encoder = encoder(args, output, is_new)?;
+    let wanted = Wanted {
+        after,
+        until: args.until,
+        drop: args.drop,
+        private: false,
+    };
+    let mut reading = source.read(wanted, "exporting").await?;
+    while let Some(page) = reading.next().await.map_err(AuditError::Log)? {
+        for event in &page {
+            encoder.event(event).map_err(AuditError::Output)?;
+        }
+    }
+    encoder.finish().map_err(AuditError::Output)
+}
+
+fn failed(path: &Path, source: io::Error) -> AuditError {
+    AuditError::File {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+/// Never over something that is there: it may be somebody's only copy.
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+fn encoder(
+    args: &ExportArgs,
+    output: Output,
+    is_new: bool,
+) -> Result<Box<dyn Encoder>, AuditError> {
+    let buffered = |output| BufWriter::with_capacity(WRITE_BYTES, output);
+    Ok(match args.format {
+        Format::Ndjson => Box::new(Ndjson::new(buffered(output))),
+        Format::Cloudevents => Box::new(CloudEvents::new(
+            buffered(output),
+            args.cloudevents_source.clone(),
+        )),
+        Format::Csv => Box::new(Csv::new(buffered(output), is_new).map_err(AuditError::Output)?),
+        #[cfg(feature = "parquet")]
+        Format::Parquet => Box::new(parquet::Parquet::new(output).map_err(AuditError::Output)?),
+        #[cfg(not(feature = "parquet"))]
+        Format::Parquet => return Err(AuditError::WithoutParquet),
+    })
+}

@@ -1,0 +1,373 @@
+//! `holdfast audit verify`: the whole proof, from a database or from an export alone.
+//!
+//! Promise: what is proved is the log up to one head, and the tables as they were when that was the head, whatever is
+//! appended meanwhile. Limit: an export proves the log alone: it has no tables and no personal data.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+
+use clap::Args;
+use domain::values::Position;
+use infrastructure::error::LogError;
+use infrastructure::log::copy::{self, Selection};
+use infrastructure::log::{Hash, Head};
+use projections::replay::{CheckedTable, checked_tables};
+use serde_json::{Value, json};
+use sqlx::{Acquire, Executor, PgPool};
+
+use super::checkpoint::{PublicKey, public_key_file};
+use super::source::{Reading, Source, SourceArgs, Wanted};
+use super::verify::{Claim, Proved, Stop, Verifier, Violation};
+use super::{AuditError, print};
+
+/// Who claims the head that is given on the command line.
+const EXPECT_HEAD: &str = "--expect-head";
+
+/// What `audit verify` is told.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+
+    /// A head that somebody kept: the log must hold this hash at this position, so that a cut off tail is found.
+    #[arg(long, value_name = "POSITION:HASH")]
+    expect_head: Option<KnownHead>,
+
+    /// A checkpoint that was kept (`audit checkpoint`): the log must extend it; may be given again.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
+
+    /// The public key that signed the checkpoints; without it, checkpoint.pub in the data directory.
+    #[arg(long, value_name = "FILE", requires = "checkpoint")]
+    checkpoint_key: Option<PathBuf>,
+
+    /// Answer in JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// `POSITION:HASH`.
+#[derive(Debug, Clone, Copy)]
+struct KnownHead {
+    position: Position,
+    hash: Hash,
+}
+
+impl FromStr for KnownHead {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let read = || {
+            let (position, hash) = text.trim().split_once(':')?;
+            Some(Self {
+                position: Position(position.parse().ok()?),
+                hash: hash.parse().ok()?,
+            })
+        };
+        read().ok_or_else(|| "must be a position, a colon, and 64 hexadecimal digits".to_owned())
+    }
+}
+
+/// A proof, or what stands in its way.
+type Outcome = Result<Proof, Stop>;
+
+/// What was proved.
+struct Proof {
+    log: Proved,
+    tables: Vec<TableProof>,
+    /// Checkpoints that the log extends, and whose they are.
+    extends: Vec<(Position, String)>,
+    notes: Vec<String>,
+}
+
+struct TableProof {
+    name: &'static str,
+    checkpoint: Position,
+    rows: usize,
+}
+
+/// Runs it; exit code 0: proved, 1: disproved.
+///
+/// # Errors
+/// [`AuditError`] when it cannot be told.
+pub async fn run(args: &VerifyArgs) -> Result<ExitCode, AuditError> {
+    let claims = claims(args)?;
+    let source = Source::open(&args.source).await?;
+    let outcome = match &source {
+        Source::Database(database) => verify_database(&database.pool, claims).await,
+        Source::File(_) => verify_file(&source, claims).await,
+    };
+    source.close().await;
+    match outcome? {
+        Ok(proof) => {
+            proof.print(args.json)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(Stop::Violated(violation)) => {
+            print_violation(&violation, args.json)?;
+            Ok(ExitCode::FAILURE)
+        }
+        Err(Stop::Scratch(error)) => Err(AuditError::Scratch(error)),
+    }
+}
+
+fn claims(args: &VerifyArgs) -> Result<Vec<Claim>, AuditError> {
+    let mut claims = vec![];
+    claims.extend(args.expect_head.map(|known| Claim {
+        position: known.position,
+        hash: known.hash,
+        source: EXPECT_HEAD.to_owned(),
+    }));
+    if args.checkpoint.is_empty() {
+        return Ok(claims);
+    }
+    let kept = public_key_file(&args.source.database.data_dir);
+    let key = PublicKey::read(args.checkpoint_key.as_deref().unwrap_or(&kept))?;
+    for file in &args.checkpoint {
+        claims.push(key.open(file)?);
+    }
+    Ok(claims)
+}
+
+async fn verify_file(source: &Source, claims: Vec<Claim>) -> Result<Outcome, AuditError> {
+    let mut reading = source
+        .read(Wanted::default(), "verifying")
+        .await?
+        .unchecked();
+    let extends = extended(&claims);
+    let verifier = Verifier::new(claims, false);
+    let outcome = follow(&mut reading, verifier, &mut []).await?;
+    Ok(outcome.and_then(|verifier| {
+        Ok(Proof {
+            log: verifier.finish()?,
+            tables: vec![],
+            extends,
+            notes: vec![],
+        })
+    }))
+}
+
+async fn verify_database(pool: &PgPool, claims: Vec<Claim>) -> Result<Outcome, AuditError> {
+    let Snapshot {
+        head,
+        stray,
+        knows_private,
+        mut tables,
+    } = match snapshot(pool).await {
+        Ok(snapshot) => snapshot,
+        Err(AuditError::Log(LogError::Corrupt { position, reason })) => {
+            return Ok(Err(Violation::at(position, reason).into()));
+        }
+        Err(error) => return Err(error),
+    };
+    let selection = Selection {
+        after: Position::default(),
+        until: head.position,
+        drop: None,
+        private: knows_private,
+    };
+    let mut reading = Reading::database(pool, selection, "verifying").unchecked();
+    let extends = extended(&claims);
+    let verifier = Verifier::new(claims, knows_private);
+    let outcome = follow(&mut reading, verifier, &mut tables).await?;
+    Ok(outcome.and_then(|verifier| {
+        ends_well(&verifier, head, stray)?;
+        let compared = compare(&tables, head)?;
+        let mut notes: Vec<String> = tables.iter().filter_map(|table| table.stopped().map(str::to_owned)).collect();
+        if !knows_private {
+            notes.push("commitments to personal data were not checked: this database user may not read any".to_owned());
+        }
+        Ok(Proof {
+            log: verifier.finish()?,
+            tables: compared,
+            extends,
+            notes,
+        })
+    }))
+}
+
+/// The log's end and every table, seen at one instant.
+pub struct Snapshot {
+    head: Head,
+    stray: Option<Position>,
+    knows_private: bool,
+    /// Every table.
+    pub tables: Vec<Box<dyn CheckedTable>>,
+}
+
+/// Short on purpose: as long as it lasts, no version of the head's row is removed, and appends get slower.
+pub async fn snapshot(pool: &PgPool) -> Result<Snapshot, AuditError> {
+    let mut connection = pool.acquire().await?;
+    let mut transaction = connection.begin().await?;
+    transaction
+        .execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        .await?;
+    let (head, stray) = copy::head_and_stray(&mut transaction)
+        .await
+        .map_err(AuditError::Log)?;
+    let knows_private = copy::may_read_private(&mut transaction)
+        .await
+        .map_err(AuditError::Log)?;
+    let tables = checked_tables(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(Snapshot {
+        head,
+        stray,
+        knows_private,
+        tables,
+    })
+}
+
+fn extended(claims: &[Claim]) -> Vec<(Position, String)> {
+    let of_checkpoints = claims.iter().filter(|claim| claim.source != EXPECT_HEAD);
+    of_checkpoints
+        .map(|claim| (claim.position, claim.source.clone()))
+        .collect()
+}
+
+/// Everything that is read, checked and folded.
+async fn follow(
+    reading: &mut Reading,
+    mut verifier: Verifier,
+    tables: &mut [Box<dyn CheckedTable>],
+) -> Result<Result<Verifier, Stop>, AuditError> {
+    loop {
+        let page = match reading.next().await {
+            Ok(Some(page)) => page,
+            Ok(None) => return Ok(Ok(verifier)),
+            Err(LogError::Corrupt { position, reason }) => {
+                return Ok(Err(Violation::at(position, reason).into()));
+            }
+            Err(error) => return Err(AuditError::Log(error)),
+        };
+        for stored in &page {
+            let recorded = match verifier.check(stored) {
+                Ok(recorded) => recorded,
+                Err(stop) => return Ok(Err(stop)),
+            };
+            let Some(recorded) = recorded else { continue };
+            for table in tables.iter_mut() {
+                if let Err(reason) = table.apply(&recorded) {
+                    let reason = format!("view {} cannot apply the event: {reason}", table.name());
+                    return Ok(Err(Violation::at(stored.position, reason).into()));
+                }
+            }
+        }
+    }
+}
+
+fn ends_well(verifier: &Verifier, head: Head, stray: Option<Position>) -> Result<(), Violation> {
+    let reached = verifier.head().position;
+    if reached < head.position {
+        let reason = format!(
+            "the head is at position {}, but there is no event here",
+            head.position
+        );
+        return Err(Violation::at(reached.next(), reason));
+    }
+    verifier.ends_at(head)?;
+    match stray {
+        None => Ok(()),
+        Some(position) => {
+            let reason = format!(
+                "an event stands here, outside the log, whose head is at position {}",
+                head.position
+            );
+            Err(Violation::at(position, reason))
+        }
+    }
+}
+
+fn compare(tables: &[Box<dyn CheckedTable>], head: Head) -> Result<Vec<TableProof>, Violation> {
+    let mut compared = vec![];
+    for table in tables {
+        let (name, checkpoint) = (table.name(), table.checkpoint());
+        if checkpoint > head.position {
+            let reason = format!(
+                "view {name} claims to have read up to position {checkpoint}, beyond the head"
+            );
+            return Err(Violation::at(head.position, reason));
+        }
+        table.compare().map_err(|mismatch| Violation {
+            expected: Some(mismatch.expected.unwrap_or_else(|| "no row".to_owned())),
+            found: Some(mismatch.found.unwrap_or_else(|| "no row".to_owned())),
+            ..Violation::at(
+                mismatch.position,
+                format!("a row of view {name} is not what the log says"),
+            )
+        })?;
+        let rows = table.rows();
+        compared.push(TableProof {
+            name,
+            checkpoint,
+            rows,
+        });
+    }
+    Ok(compared)
+}
+
+impl Proof {
+    fn print(&self, as_json: bool) -> Result<ExitCode, AuditError> {
+        if as_json {
+            return print(&self.to_json().to_string());
+        }
+        let Proved {
+            events,
+            head,
+            introductions,
+            erased,
+            erasures,
+            ..
+        } = &self.log;
+        let mut lines = vec![format!(
+            "verified {events} events, head {} {}",
+            head.position, head.hash
+        )];
+        for (position, source) in &self.extends {
+            lines.push(format!("extends {source} at position {position}"));
+        }
+        if let Some(erased @ 1..) = erased {
+            lines.push(format!("{erased} of {introductions} introductions erased"));
+        }
+        if *erasures > 0 {
+            lines.push(format!("erasures: {erasures}"));
+        }
+        for note in &self.notes {
+            eprintln!("note: {note}");
+        }
+        print(&lines.join("\n"))
+    }
+
+    fn to_json(&self) -> Value {
+        let Proved {
+            events,
+            head,
+            drops,
+            open_holds,
+            introductions,
+            erased,
+            erasures,
+        } = &self.log;
+        let views: Vec<Value> = self
+            .tables
+            .iter()
+            .map(|table| json!({ "name": table.name, "checkpoint": table.checkpoint, "rows": table.rows }))
+            .collect();
+        json!({
+            "verified": true, "events": events, "head": head, "drops": drops, "open_holds": open_holds,
+            "extends": self.extends.iter().map(|(position, source)| json!({ "position": position, "claim": source })).collect::<Vec<_>>(),
+            "introductions": introductions, "introductions_erased": erased, "erasures": erasures, "views": views, "notes": self.notes,
+        })
+    }
+}
+
+fn print_violation(violation: &Violation, as_json: bool) -> Result<(), AuditError> {
+    if as_json {
+        let said = json!({ "verified": false, "violation": violation });
+        print(&said.to_string())?;
+    } else {
+        eprintln!("holdfast: {violation}");
+    }
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! `holdfast audit replay`: every view from the log alone, printed or compared with the tables.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use clap::Args;
+use domain::values::Position;
+use infrastructure::codec::decode;
+use projections::replay::{CheckedTable, untabled};
+use serde_json::{Map, Value, json};
+
+use super::proof::snapshot;
+use super::source::{Moment, Source, SourceArgs, Wanted};
+use super::{AuditError, print};
+use crate::client::table::columns;
+use crate::database::Database;
+
+/// What `audit replay` is told.
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+
+    /// Up to this position, or this time; without it, to the head.
+    #[arg(long, value_name = "POSITION|TIME", conflicts_with = "compare")]
+    at: Option<Moment>,
+
+    /// Only this view; may be given again.
+    #[arg(long, value_name = "NAME")]
+    view: Vec<String>,
+
+    /// Compare with the tables of the database, each as of its checkpoint, rather than print; exit 1 where they differ.
+    #[arg(long)]
+    compare: bool,
+
+    /// Answer in JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+type Views = Vec<Box<dyn CheckedTable>>;
+
+/// Runs it.
+///
+/// # Errors
+/// [`AuditError`].
+pub async fn run(args: &ReplayArgs) -> Result<ExitCode, AuditError> {
+    let source = Source::open(&args.source).await?;
+    let views = if args.compare {
+        tables(args, &source).await
+    } else {
+        Ok(untabled(Position(u64::MAX)))
+    };
+    let replayed = match views.and_then(|views| chosen(views, &args.view)) {
+        Ok(views) => replay(args, &source, views).await,
+        Err(error) => Err(error),
+    };
+    source.close().await;
+    let (position, views) = replayed?;
+    match (args.compare, args.json) {
+        (true, json) => compare(&views, json),
+        (false, true) => print(&format!("{:#}", to_json(position, &views))),
+        (false, false) => print(&to_text(position, &views)),
+    }
+}
+
+/// The tables as they are: of the database that is read from, or beside a file of the one that is named.
+async fn tables(args: &ReplayArgs, source: &Source) -> Result<Views, AuditError> {
+    match source {
+        Source::Database(database) => Ok(snapshot(&database.pool).await?.tables),
+        Source::File(_) => {
+            let database = Database::open_existing(&args.source.database).await?;
+            let tables = snapshot(&database.pool)
+                .await
+                .map(|snapshot| snapshot.tables);
+            database.close().await;
+            tables
+        }
+    }
+}
+
+fn chosen(views: Views, names: &[String]) -> Result<Views, AuditError> {
+    let known: BTreeSet<&str> = views.iter().map(|view| view.name()).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name.as_str())) {
+        let known: Vec<&str> = known.into_iter().collect();
+        return Err(AuditError::NoSuchView {
+            asked: unknown.clone(),
+            known: known.join(", "),
+        });
+    }
+    let is_chosen = |name: &str| names.is_empty() || names.iter().any(|chosen| chosen == name);
+    let views = views.into_iter();
+    Ok(views.filter(|view| is_chosen(view.name())).collect())
+}
+
+async fn replay(
+    args: &ReplayArgs,
+    source: &Source,
+    mut views: Views,
+) -> Result<(Position, Views), AuditError> {
+    let furthest = views.iter().map(|view| view.checkpoint()).max();
+    let until = match (args.compare, furthest) {
+        (true, Some(furthest)) => Some(Moment::Position(furthest)),
+        (true, None) | (false, _) => args.at,
+    };
+    let wanted = Wanted {
+        until,
+        ..Wanted::default()
+    };
+    let mut reading = source.read(wanted, "replaying").await?;
+    while let Some(page) = reading.next().await.map_err(AuditError::Log)? {
+        for stored in &page {
+            let Some(recorded) = decode(stored).map_err(AuditError::Log)? else {
+                continue;
+            };
+            for view in &mut views {
+                view.apply(&recorded)
+                    .map_err(|reason| AuditError::cannot_apply(recorded.position, &reason))?;
+            }
+        }
+    }
+    let reached = reading.last().map(|last| last.position).unwrap_or_default();
+    match furthest {
+        Some(asked) if args.compare && asked > reached => {
+            let head = reached;
+            Err(AuditError::BeyondHead { asked, head })
+        }
+        Some(_) | None => Ok((reached, views)),
+    }
+}
+
+fn compare(views: &Views, as_json: bool) -> Result<ExitCode, AuditError> {
+    let (mut lines, mut said, mut differ) = (vec![], vec![], false);
+    for view in views {
+        let (name, checkpoint, rows) = (view.name(), view.checkpoint(), view.rows());
+        match view.compare() {
+            Ok(()) => {
+                lines.push(format!(
+                    "{name}: {rows} rows, equal to the log up to position {checkpoint}"
+                ));
+                said.push(
+                    json!({ "name": name, "checkpoint": checkpoint, "rows": rows, "equal": true }),
+                );
+            }
+            Err(mismatch) => {
+                differ = true;
+                let or_none =
+                    |row: &Option<String>| row.clone().unwrap_or_else(|| "no row".to_owned());
+                lines.push(format!(
+                    "{name}: differs from the log up to position {checkpoint}, first at position {}: expected {}, found {}",
+                    mismatch.position, or_none(&mismatch.expected), or_none(&mismatch.found)
+                ));
+                said.push(json!({
+                    "name": name, "checkpoint": checkpoint, "rows": rows, "equal": false,
+                    "position": mismatch.position, "expected": mismatch.expected, "found": mismatch.found,
+                }));
+            }
+        }
+    }
+    if as_json {
+        print(&format!("{:#}", json!({ "equal": !differ, "views": said })))?;
+    } else {
+        print(&lines.join("\n"))?;
+    }
+    Ok(if differ {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+fn to_json(position: Position, views: &Views) -> Value {
+    let rows: Map<String, Value> = views
+        .iter()
+        .map(|view| (view.name().to_owned(), view.folded().into()))
+        .collect();
+    json!({ "position": position, "views": rows })
+}
+
+fn to_text(position: Position, views: &Views) -> String {
+    let mut text = format!("Up to position {position}:");
+    for view in views {
+        let rows = view.folded();
+        text.push_str(&format!("\n\n{} ({} rows)\n", view.name(), rows.len()));
+        text.push_str(&table(&rows));
+    }
+    text
+}
+
+fn table(rows: &[Value]) -> String {
+    let Some(first) = rows.first().and_then(Value::as_object) else {
+        return "  none".to_owned();
+    };
+    let names: Vec<&String> = first.keys().collect();
+    let numbers: Vec<usize> = (0..names.len())
+        .filter(|index| first[names[*index]].is_number())
+        .collect();
+    let header = names.iter().map(|name| (*name).clone()).collect();
+    let cells = rows.iter().map(|row| {
+        names
+            .iter()
+            .map(|name| cell(name, &row[name.as_str()]))
+            .collect()
+    });
+    columns(
+        &std::iter::once(header).chain(cells).collect::<Vec<_>>(),
+        &numbers,
+    )
+}
+
+/// A drop's terms would fill the screen: its name tells enough.
+fn cell(name: &str, value: &Value) -> String {
+    match (name, value) {
+        ("terms", terms) => terms["name"].as_str().unwrap_or_default().to_owned(),
+        (_, Value::String(text)) => text.clone(),
+        (_, Value::Null) => String::new(),
+        (_, other) => other.to_string(),
+    }
+}

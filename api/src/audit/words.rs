@@ -1,0 +1,120 @@
+//! What happened, in words that people read who never saw the code.
+
+use domain::DropEvent;
+use domain::event::{LeaveCause, ReleaseCause};
+use domain::terms::DropTerms;
+use domain::values::{Pseudonym, Quantity};
+
+/// One event as a sentence without its time.
+#[must_use]
+pub fn sentence(event: &DropEvent) -> String {
+    match event {
+        DropEvent::DropScheduled(event) => format!(
+            "{} was put on sale: {} units at {}, from {}{}",
+            quoted(&event.terms),
+            event.total_stock.get(),
+            event.terms.price,
+            event.terms.starts_at,
+            until(&event.terms),
+        ),
+        DropEvent::DropRescheduled(event) => format!(
+            "the terms of {} were changed: {} a unit, from {}{}",
+            quoted(&event.terms),
+            event.terms.price,
+            event.terms.starts_at,
+            until(&event.terms),
+        ),
+        DropEvent::DropCancelled(_) => "the drop was called off".to_owned(),
+        DropEvent::HoldPlaced(event) => format!(
+            "{} were set aside for buyer {} until {}{} (hold {})",
+            units(event.quantity),
+            short(event.buyer),
+            event.expires_at,
+            match event.waitlist_entry {
+                Some(_) => ", whose turn it was in line",
+                None => "",
+            },
+            event.hold_id
+        ),
+        DropEvent::WaitlistJoined(event) => format!(
+            "buyer {} joined the line for {} (place {}, to become hold {})",
+            short(event.buyer),
+            units(event.quantity),
+            event.entry_id,
+            event.hold_id
+        ),
+        DropEvent::WaitlistLeft(event) => format!(
+            "the place of buyer {} in line, for {}, was given up, {} (place {})",
+            short(event.buyer),
+            units(event.quantity),
+            match event.cause {
+                LeaveCause::Buyer => "by its buyer",
+                LeaveCause::DropCancelled => "because the drop was called off",
+            },
+            event.entry_id
+        ),
+        DropEvent::HoldExpired(event) => format!(
+            "the hold had run out at {}; {} of buyer {} were available again (hold {})",
+            event.expired_at,
+            units(event.quantity),
+            short(event.buyer),
+            event.hold_id
+        ),
+        DropEvent::HoldReleased(event) => format!(
+            "the hold was given up, {}; {} of buyer {} were available again (hold {})",
+            match event.cause {
+                ReleaseCause::Buyer => "by its buyer",
+                ReleaseCause::DropCancelled => "because the drop was called off",
+            },
+            units(event.quantity),
+            short(event.buyer),
+            event.hold_id
+        ),
+        DropEvent::PurchaseConfirmed(event) => format!(
+            "buyer {} paid {} for {} (hold {}, purchase {})",
+            short(event.buyer),
+            event.total,
+            units(event.quantity),
+            event.hold_id,
+            event.purchase_id
+        ),
+        DropEvent::StockAdjusted(event) => {
+            let (verb, count) = if event.delta < 0 {
+                ("taken away", event.delta.unsigned_abs())
+            } else {
+                ("added", event.delta.unsigned_abs())
+            };
+            let stock = event.stock;
+            format!(
+                "{count} units were {verb}: {}; then {} in all, {} available, {} held, {} sold",
+                event.reason.as_str(),
+                stock.total,
+                stock.available,
+                stock.held,
+                stock.sold
+            )
+        }
+    }
+}
+
+fn quoted(terms: &DropTerms) -> String {
+    format!("“{}”", terms.name.as_str())
+}
+
+fn until(terms: &DropTerms) -> String {
+    let ends_at = terms.ends_at;
+    ends_at.map_or_else(String::new, |ends_at| format!(" until {ends_at}"))
+}
+
+fn units(quantity: Quantity) -> String {
+    match quantity.get() {
+        1 => "1 unit".to_owned(),
+        more => format!("{more} units"),
+    }
+}
+
+/// Enough of a pseudonym to tell buyers of one drop apart.
+fn short(buyer: Pseudonym) -> String {
+    let digits = buyer.0.simple().to_string();
+    digits[..6].to_owned()
+}

@@ -1,0 +1,35 @@
+//! Erasing a buyer: `DELETE /v1/admin/buyers/{buyer_id}`.
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use domain::values::BuyerId;
+use infrastructure::erasure::erase;
+
+use crate::app::App;
+use crate::auth::Admin;
+use crate::extract::FRESHNESS_PATIENCE;
+use crate::problem::Problem;
+
+/// `DELETE /v1/admin/buyers/{buyer_id}`: 204, whether or not anybody of that name was known.
+pub(crate) async fn delete(
+    State(app): State<App>,
+    _: Admin,
+    Path(buyer_id): Path<String>,
+) -> Result<Response, Problem> {
+    let buyer_id = BuyerId::new(&buyer_id)
+        .map_err(|error| Problem::invalid("/buyer_id", error.to_string()))?;
+    let erased = erase(app.log.pool(), &buyer_id).await.map_err(|_| {
+        Problem::unavailable(
+            "The event log cannot be reached. Nothing was erased; send the same request again.",
+        )
+    })?;
+    let Some(erasure) = erased else {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    };
+    // Here too, before the answer, if the log can be followed: other nodes forget before they append anything more.
+    app.engine.nudge();
+    app.views.reach(erasure.position, FRESHNESS_PATIENCE).await;
+    let position = [("holdfast-position", erasure.position.to_string())];
+    Ok((StatusCode::NO_CONTENT, position).into_response())
+}

@@ -1,0 +1,177 @@
+//! `holdfast projections`: how far each view's table is, and tables rebuilt from the log while a server serves.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+use projections::error::ProjectionError;
+use projections::rebuild::{NAMES, Rebuilt, rebuild};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use crate::cli::fail;
+use crate::client::table::columns;
+use crate::config::DatabaseSettings;
+use crate::database::{Database, DatabaseError};
+
+/// What may be asked about views.
+#[derive(Debug, Args)]
+pub struct ProjectionsArgs {
+    #[command(subcommand)]
+    command: ProjectionsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ProjectionsCommand {
+    /// Show how far each table has read, how far it is behind, and how many rows it has.
+    List(ListArgs),
+    /// Fold the whole log into new tables beside the live ones, compare, and swap them in.
+    Rebuild(RebuildArgs),
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    #[command(flatten)]
+    database: DatabaseSettings,
+
+    /// Answer in JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct RebuildArgs {
+    #[command(flatten)]
+    database: DatabaseSettings,
+
+    /// Which; may be several.
+    #[arg(value_name = "NAME", required_unless_present = "all", value_parser = clap::builder::PossibleValuesParser::new(NAMES))]
+    names: Vec<String>,
+
+    /// All of them, in one pass over the log.
+    #[arg(long, conflicts_with = "names")]
+    all: bool,
+
+    /// Answer in JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why it could not be done.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    #[error("cannot read the database")]
+    Sql(#[from] sqlx::Error),
+    #[error(transparent)]
+    Projection(#[from] ProjectionError),
+}
+
+/// Runs it; exit code 1 when it could not be done.
+pub async fn run(args: ProjectionsArgs) -> ExitCode {
+    let outcome = match args.command {
+        ProjectionsCommand::List(args) => list(&args).await,
+        ProjectionsCommand::Rebuild(args) => rebuild_tables(&args).await,
+    };
+    match outcome {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+/// One table.
+struct Listed {
+    name: &'static str,
+    checkpoint: i64,
+    lag: i64,
+    rows: i64,
+    stopped: Option<String>,
+}
+
+async fn list(args: &ListArgs) -> Result<String, Failure> {
+    let database = Database::open_existing(&args.database).await?;
+    let listed = look(&database.pool).await;
+    database.close().await;
+    let listed = listed?;
+    if args.json {
+        let tables: Vec<Value> = listed.iter().map(|table| json!({
+            "name": table.name, "checkpoint": table.checkpoint, "lag": table.lag, "rows": table.rows, "stopped": table.stopped,
+        })).collect();
+        return Ok(format!("{:#}", json!({ "projections": tables })));
+    }
+    let header = ["projection", "checkpoint", "lag", "rows", "stopped"].map(str::to_owned);
+    let rows = listed.iter().map(|table| {
+        vec![
+            table.name.to_owned(),
+            table.checkpoint.to_string(),
+            table.lag.to_string(),
+            table.rows.to_string(),
+            table.stopped.clone().unwrap_or_else(|| "no".to_owned()),
+        ]
+    });
+    let rows: Vec<_> = std::iter::once(header.to_vec()).chain(rows).collect();
+    Ok(columns(&rows, &[1, 2, 3]))
+}
+
+async fn look(pool: &PgPool) -> Result<Vec<Listed>, sqlx::Error> {
+    let mut listed = vec![];
+    for name in NAMES {
+        let sql = format!(
+            "SELECT coalesce(c.position, 0), h.position - coalesce(c.position, 0), (SELECT count(*) FROM {name}), c.stopped
+               FROM log_head h LEFT JOIN projection_checkpoints c ON c.name = $1"
+        );
+        let (checkpoint, lag, rows, stopped) =
+            sqlx::query_as(&sql).bind(name).fetch_one(pool).await?;
+        listed.push(Listed {
+            name,
+            checkpoint,
+            lag,
+            rows,
+            stopped,
+        });
+    }
+    Ok(listed)
+}
+
+async fn rebuild_tables(args: &RebuildArgs) -> Result<String, Failure> {
+    let database = Database::open_existing(&args.database).await?;
+    let names: Vec<&str> = match args.all {
+        true => NAMES.to_vec(),
+        false => args.names.iter().map(String::as_str).collect(),
+    };
+    let style = "rebuilding {bar:40} {human_pos}/{human_len} events, {per_sec}, {eta} left";
+    let style =
+        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(0).with_style(style);
+    let done = rebuild(&database.pool, &names, |reached, until| {
+        bar.set_length(until.0);
+        bar.set_position(reached.0);
+    })
+    .await;
+    bar.finish_and_clear();
+    database.close().await;
+    let done = done?;
+    if args.json {
+        let tables: Vec<Value> = done.iter().map(|table| json!({
+            "name": table.name, "position": table.position, "rows": table.rows, "was_equal": table.was_equal,
+        })).collect();
+        return Ok(format!("{:#}", json!({ "rebuilt": tables })));
+    }
+    Ok(done.iter().map(sentence).collect::<Vec<_>>().join("\n"))
+}
+
+fn sentence(table: &Rebuilt) -> String {
+    let found = match table.was_equal {
+        Some(true) => "the table was equal",
+        Some(false) => "the table DIFFERED and was replaced",
+        None => "the table was behind and was replaced",
+    };
+    format!(
+        "{}: rebuilt up to position {}, {} rows; {found}",
+        table.name, table.position, table.rows
+    )
+}

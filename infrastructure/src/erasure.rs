@@ -1,0 +1,240 @@
+//! Forgetting a person: their data is removed from beside the log, and every running engine is told.
+//!
+//! Promise: once [`erase`] returns, no table holds what the shop called them, and no engine appends anything that it decided
+//! while it still knew them. An erasure is an event of its own (`BuyerErased`, in a stream of its own, naming nobody), so it
+//! moves the head of the log: whoever decided before it loses the race, reads it, forgets, and decides again.
+//! Limit: finding a person reads every row that still has personal data, for nothing indexes people. What PostgreSQL
+//! itself still keeps of an old row (until vacuum, in its write-ahead log, in backups) is its operator's to expire.
+
+use std::collections::{BTreeSet, HashMap};
+
+use domain::AGGREGATE_TYPE;
+use domain::values::{BuyerId, DropId, Position, Pseudonym};
+use sqlx::{PgConnection, PgPool, Row};
+
+use crate::error::LogError;
+
+/// What the log files erasures under.
+pub const ERASURE_TYPE: &str = "Erasure";
+/// The event that says that somebody was erased.
+pub const BUYER_ERASED: &str = "BuyerErased";
+/// The one stream of erasures.
+const STREAM: &str = "buyers";
+/// Positions looked through by one statement, so that a long search holds back no vacuum.
+const SLICE: u64 = 200_000;
+
+/// A buyer of a drop who was erased, as the log knows them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Erased {
+    /// The drop.
+    pub drop_id: DropId,
+    /// The buyer.
+    pub buyer: Pseudonym,
+}
+
+/// What an erasure came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Erasure {
+    /// Its event in the log.
+    pub position: Position,
+    /// Pseudonyms that lead to nobody any more; one a drop, and one more for whoever came back after an earlier erasure.
+    pub pseudonyms: usize,
+    /// Events whose personal data was removed.
+    pub events: usize,
+}
+
+/// Erases a buyer everywhere; none when nobody of that name is known.
+///
+/// # Errors
+/// [`LogError::Unavailable`]; nothing is erased then.
+pub async fn erase(pool: &PgPool, buyer_id: &BuyerId) -> Result<Option<Erasure>, LogError> {
+    let failed = |error: sqlx::Error| LogError::Unavailable(error.into());
+    let comparable = buyer_id.comparable();
+    let mut connection = pool.acquire().await.map_err(failed)?;
+    let head: i64 = sqlx::query_scalar("SELECT position FROM log_head")
+        .fetch_one(&mut *connection)
+        .await
+        .map_err(failed)?;
+    let mut found = Found::default();
+    found
+        .look(&mut connection, 0, head, &comparable)
+        .await
+        .map_err(failed)?;
+    drop(connection);
+    // From here to the commit nobody appends. It is short: only what came meanwhile is still to be looked at.
+    let mut transaction = pool.begin().await.map_err(failed)?;
+    let locked: i64 = sqlx::query_scalar("SELECT position FROM log_head FOR UPDATE")
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(failed)?;
+    found
+        .look(&mut transaction, head, locked, &comparable)
+        .await
+        .map_err(failed)?;
+    if found.buyers.is_empty() {
+        return Ok(None);
+    }
+    let erasure = found.remove(&mut transaction).await.map_err(failed)?;
+    transaction.commit().await.map_err(failed)?;
+    Ok(Some(erasure))
+}
+
+/// Who a person is in each drop, and where their data stands.
+#[derive(Default)]
+struct Found {
+    buyers: BTreeSet<Erased>,
+    positions: Vec<i64>,
+}
+
+impl Found {
+    /// Looks through what was recorded after `after`, up to `until`.
+    async fn look(
+        &mut self,
+        connection: &mut PgConnection,
+        after: i64,
+        until: i64,
+        comparable: &str,
+    ) -> Result<(), sqlx::Error> {
+        let slice = i64::try_from(SLICE).unwrap_or(i64::MAX);
+        let mut start = after;
+        while start < until {
+            let end = until.min(start.saturating_add(slice));
+            self.introductions(connection, start, end, comparable)
+                .await?;
+            start = end;
+        }
+        let mut drops = HashMap::<DropId, Vec<Pseudonym>>::new();
+        for Erased { drop_id, buyer } in &self.buyers {
+            drops.entry(*drop_id).or_default().push(*buyer);
+        }
+        for (drop_id, buyers) in drops {
+            self.data_of(connection, after, until, drop_id, &buyers)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Where a person was introduced. The database compares only what is surely the same or surely not: it and we do not
+    /// agree on the lower case of every script.
+    async fn introductions(
+        &mut self,
+        connection: &mut PgConnection,
+        after: i64,
+        until: i64,
+        comparable: &str,
+    ) -> Result<(), sqlx::Error> {
+        let rows = sqlx::query(
+            "SELECT aggregate_id, payload -> event_type ->> 'buyer' AS buyer, private ->> 'buyer_id' AS buyer_id
+               FROM events
+              WHERE position > $1 AND position <= $2 AND aggregate_type = $3 AND private IS NOT NULL
+                AND (lower((private ->> 'buyer_id') COLLATE \"C\") = $4
+                     OR octet_length(private ->> 'buyer_id') <> char_length(private ->> 'buyer_id'))",
+        )
+        .bind(after)
+        .bind(until)
+        .bind(AGGREGATE_TYPE)
+        .bind(comparable)
+        .fetch_all(connection)
+        .await?;
+        for row in rows {
+            let (stream, buyer): (String, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
+            let named: Option<String> = row.try_get(2)?;
+            let is_meant = named
+                .and_then(|named| BuyerId::new(&named).ok())
+                .is_some_and(|named| *named.comparable() == *comparable);
+            let parsed = buyer.and_then(|buyer| {
+                Some(Erased {
+                    drop_id: stream.parse().ok()?,
+                    buyer: buyer.parse().ok()?,
+                })
+            });
+            self.buyers.extend(parsed.filter(|_| is_meant));
+        }
+        Ok(())
+    }
+
+    /// Everything that stands beside the events of these buyers: introductions, later names, payment references.
+    async fn data_of(
+        &mut self,
+        connection: &mut PgConnection,
+        after: i64,
+        until: i64,
+        drop_id: DropId,
+        buyers: &[Pseudonym],
+    ) -> Result<(), sqlx::Error> {
+        let buyers: Vec<String> = buyers.iter().map(ToString::to_string).collect();
+        let positions: Vec<i64> = sqlx::query_scalar(
+            "SELECT position FROM events
+              WHERE aggregate_type = $1 AND aggregate_id = $2 AND private IS NOT NULL
+                AND position > $3 AND position <= $4 AND payload -> event_type ->> 'buyer' = ANY($5)",
+        )
+        .bind(AGGREGATE_TYPE)
+        .bind(drop_id.to_string())
+        .bind(after)
+        .bind(until)
+        .bind(buyers)
+        .fetch_all(connection)
+        .await?;
+        self.positions.extend(positions);
+        Ok(())
+    }
+
+    /// Records the erasure and removes the data, under the head's lock.
+    async fn remove(&self, connection: &mut PgConnection) -> Result<Erasure, sqlx::Error> {
+        let events = self.positions.len();
+        // As a stock program appends: the database gives the place, the time and the hash.
+        let position: i64 = sqlx::query_scalar(
+            "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+             SELECT $1, $2, coalesce(max(sequence), 0) + 1, $3, '1.0', json_build_object($3, json_build_object('events', $4::bigint)), '{}'::json
+               FROM events WHERE aggregate_type = $1 AND aggregate_id = $2
+             RETURNING position",
+        )
+        .bind(ERASURE_TYPE)
+        .bind(STREAM)
+        .bind(BUYER_ERASED)
+        .bind(i64::try_from(events).unwrap_or(i64::MAX))
+        .fetch_one(&mut *connection)
+        .await?;
+        let (drops, buyers): (Vec<_>, Vec<_>) = self
+            .buyers
+            .iter()
+            .map(|erased| (erased.drop_id.0, erased.buyer.0))
+            .unzip();
+        sqlx::query("INSERT INTO erasures SELECT $1, * FROM UNNEST($2::uuid[], $3::uuid[])")
+            .bind(position)
+            .bind(drops)
+            .bind(buyers)
+            .execute(&mut *connection)
+            .await?;
+        sqlx::query("UPDATE events SET private = NULL WHERE position = ANY($1)")
+            .bind(&self.positions)
+            .execute(connection)
+            .await?;
+        Ok(Erasure {
+            position: Position(position.unsigned_abs()),
+            pseudonyms: self.buyers.len(),
+            events,
+        })
+    }
+}
+
+/// Who was erased at these positions.
+pub(crate) async fn erased_at(
+    pool: &PgPool,
+    positions: &[Position],
+) -> Result<Vec<Erased>, sqlx::Error> {
+    let positions: Vec<i64> = positions
+        .iter()
+        .map(|position| i64::try_from(position.0).unwrap_or(i64::MAX))
+        .collect();
+    let rows: Vec<(uuid::Uuid, uuid::Uuid)> =
+        sqlx::query_as("SELECT drop_id, buyer FROM erasures WHERE position = ANY($1)")
+            .bind(positions)
+            .fetch_all(pool)
+            .await?;
+    let erased = rows.into_iter().map(|(drop_id, buyer)| Erased {
+        drop_id: DropId(drop_id),
+        buyer: Pseudonym(buyer),
+    });
+    Ok(erased.collect())
+}

@@ -1,0 +1,86 @@
+//! Reading what earlier versions wrote: every old form of an event, and how it is turned into the present one.
+//!
+//! Promise: stored events are never edited; each form ever written stays readable, here and in stock `cqrs-es` programs,
+//! which take the same list ([`all`]). Limit: a step goes from one version to the next, and the list is in that order.
+//!
+//! A new version of an event: raise its number in `DropEvent::event_version`, move its fixture to
+//! `tests/fixtures/upcast`, and add a step here.
+
+use cqrs_es::persist::{EventUpcaster, SerializedEvent};
+use domain::values::Timestamp;
+use serde_json::Value;
+
+use crate::log::StoredEvent;
+
+/// Turns one version of one event into the next.
+struct Step {
+    event_type: &'static str,
+    from: &'static str,
+    to: &'static str,
+    /// Takes and gives the fields of the event. What it cannot read it leaves alone: decoding says what is wrong.
+    change: fn(&mut serde_json::Map<String, Value>) -> Option<()>,
+}
+
+const STEPS: &[Step] = &[Step {
+    event_type: "HoldPlaced",
+    from: "0.9",
+    to: "1.0",
+    change: say_when_the_hold_is_over,
+}];
+
+/// Version 0.9, of the prototype, told how long a hold lasts and not when it is over, so that every reader had to compute
+/// the one number that decides who may buy.
+fn say_when_the_hold_is_over(fields: &mut serde_json::Map<String, Value>) -> Option<()> {
+    let placed_at: Timestamp = fields.get("placed_at")?.as_str()?.parse().ok()?;
+    let seconds = u32::try_from(fields.remove("hold_seconds")?.as_u64()?).ok()?;
+    let expires_at = placed_at.plus_seconds(seconds).to_string();
+    fields.insert("expires_at".to_owned(), expires_at.into());
+    Some(())
+}
+
+impl EventUpcaster for &'static Step {
+    fn can_upcast(&self, event_type: &str, event_version: &str) -> bool {
+        event_type == self.event_type && event_version == self.from
+    }
+
+    fn upcast(&self, mut event: SerializedEvent) -> SerializedEvent {
+        if let Some(fields) = event.payload[self.event_type].as_object_mut() {
+            let _left_alone_if_unreadable = (self.change)(fields);
+        }
+        self.to.clone_into(&mut event.event_version);
+        event
+    }
+}
+
+/// Every step, oldest first, as stock `cqrs-es` programs take them.
+#[must_use]
+pub fn all() -> Vec<Box<dyn EventUpcaster>> {
+    let boxed = |step: &'static Step| Box::new(step) as Box<dyn EventUpcaster>;
+    STEPS.iter().map(boxed).collect()
+}
+
+/// The present version and payload of an event that was stored in an older form; none for one that is as it should be.
+pub(crate) fn upcast(stored: &StoredEvent) -> Option<(String, String)> {
+    let applies = |step: &&'static Step| step.can_upcast(&stored.event_type, &stored.event_version);
+    if !STEPS.iter().any(|step| applies(&step)) {
+        return None;
+    }
+    let event = SerializedEvent::new(
+        stored.aggregate_id.clone(),
+        usize::try_from(stored.sequence.0).ok()?,
+        stored.aggregate_type.to_string(),
+        stored.event_type.to_string(),
+        stored.event_version.to_string(),
+        serde_json::from_str(&stored.payload).ok()?,
+        Value::Null,
+    );
+    // As cqrs-es does it, whose own loop is private.
+    let event = STEPS.iter().fold(event, |event, step| {
+        if step.can_upcast(&event.event_type, &event.event_version) {
+            step.upcast(event)
+        } else {
+            event
+        }
+    });
+    Some((event.event_version, event.payload.to_string()))
+}

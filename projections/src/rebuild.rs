@@ -1,0 +1,501 @@
+//! Tables rebuilt beside the live ones, compared with them, and swapped in.
+//!
+//! Promise: the live table serves until one transaction replaces it, at its own checkpoint, with one that was folded from
+//! the log alone. A rebuild that was killed goes on from what it had saved. Limit: memory grows with a projection's rows,
+//! and who rebuilds must own the tables.
+//!
+//! ```text
+//!   log ──fold──▶ rows in memory ──saved every so often──▶ NAME_rebuild, with a checkpoint of its own
+//!                                                              │ at the live checkpoint: compare, rename, drop the old
+//!   runner ──▶ NAME (live) ◀───────────────────────────────────┘ generation + 1: the runner forgets what it remembered
+//! ```
+
+use std::collections::HashSet;
+
+use domain::values::Position;
+use infrastructure::codec::{RecordedEvent, decode};
+use infrastructure::error::LogError;
+use infrastructure::log::StoredEvent;
+use infrastructure::log::copy::{self, Selection};
+use sqlx::{Acquire, PgConnection, PgPool};
+
+use crate::error::ProjectionError;
+use crate::fold::Placed;
+use crate::live_stock::LiveStock;
+use crate::replay::Replay;
+use crate::sales_timeline::SalesTimeline;
+use crate::table::Table;
+use crate::top_purchasers::TopPurchasers;
+
+/// Events between two saves.
+const SAVE_EVERY: u64 = 250_000;
+/// Rows written by one statement.
+const ROWS_AT_ONCE: usize = 5_000;
+/// Closer than this to the head, the last events are folded while the live table waits.
+const CLOSE: u64 = 2_000;
+
+/// The names of all projections that have a table.
+pub const NAMES: [&str; 3] = [LiveStock::NAME, TopPurchasers::NAME, SalesTimeline::NAME];
+
+/// What a rebuild came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Which projection.
+    pub name: &'static str,
+    /// Up to where.
+    pub position: Position,
+    /// Rows of the new table.
+    pub rows: u64,
+    /// Whether the live table had the same rows; none when it was at another position, and could not be compared.
+    pub was_equal: Option<bool>,
+}
+
+/// Tables being rebuilt.
+pub struct Rebuild {
+    pool: PgPool,
+    tables: Vec<Box<dyn Rebuilding>>,
+    saved: Position,
+}
+
+/// One of them.
+trait Rebuilding: Send {
+    fn name(&self) -> &'static str;
+    fn columns(&self) -> String;
+    fn key_columns(&self) -> String;
+    fn reached(&self) -> Position;
+    fn set_reached(&mut self, position: Position);
+    /// Takes over a row that was saved before.
+    fn resume(&mut self, row: &str) -> Result<(), serde_json::Error>;
+    fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), ProjectionError>;
+    /// The rows that changed since the last time, as JSON arrays of so many.
+    fn changed(&mut self) -> Result<Vec<String>, serde_json::Error>;
+}
+
+struct One<F: Table> {
+    reached: Position,
+    replay: Replay<F>,
+    changed: HashSet<F::Key>,
+}
+
+impl<F: Table> Rebuilding for One<F> {
+    fn name(&self) -> &'static str {
+        F::NAME
+    }
+
+    fn columns(&self) -> String {
+        [F::KEY_COLUMNS, F::ROW_COLUMNS, &["position"]]
+            .concat()
+            .join(", ")
+    }
+
+    fn key_columns(&self) -> String {
+        F::KEY_COLUMNS.join(", ")
+    }
+
+    fn reached(&self) -> Position {
+        self.reached
+    }
+
+    fn set_reached(&mut self, position: Position) {
+        self.reached = position;
+    }
+
+    fn resume(&mut self, row: &str) -> Result<(), serde_json::Error> {
+        let placed: Placed<F> = serde_json::from_str(row)?;
+        self.replay.resume(placed);
+        Ok(())
+    }
+
+    fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), ProjectionError> {
+        if recorded.position <= self.reached {
+            return Ok(());
+        }
+        let key = self
+            .replay
+            .apply(recorded)
+            .map_err(|reason| ProjectionError::Stopped {
+                name: F::NAME,
+                position: recorded.position,
+                reason: reason.to_string(),
+            })?;
+        self.changed.extend(key);
+        Ok(())
+    }
+
+    fn changed(&mut self) -> Result<Vec<String>, serde_json::Error> {
+        let keys: Vec<F::Key> = self.changed.drain().collect();
+        let rows: Vec<&Placed<F>> = keys.iter().filter_map(|key| self.replay.get(key)).collect();
+        rows.chunks(ROWS_AT_ONCE)
+            .map(serde_json::to_string)
+            .collect()
+    }
+}
+
+fn one<F: Table>() -> Box<dyn Rebuilding> {
+    Box::new(One::<F> {
+        reached: Position::default(),
+        replay: Replay::default(),
+        changed: HashSet::new(),
+    })
+}
+
+impl Rebuild {
+    /// Starts to rebuild the named projections, or goes on with a rebuild that was cut off.
+    ///
+    /// # Errors
+    /// [`ProjectionError::Tables`].
+    pub async fn start(pool: PgPool, names: &[&str]) -> Result<Self, ProjectionError> {
+        let all = [
+            one::<LiveStock>(),
+            one::<TopPurchasers>(),
+            one::<SalesTimeline>(),
+        ];
+        let wanted = all
+            .into_iter()
+            .filter(|table| names.contains(&table.name()));
+        let mut tables: Vec<Box<dyn Rebuilding>> = wanted.collect();
+        for table in &mut tables {
+            let name = table.name();
+            prepare(&pool, table.as_mut())
+                .await
+                .map_err(|source| ProjectionError::Tables { name, source })?;
+        }
+        let mut rebuild = Self {
+            pool,
+            tables,
+            saved: Position::default(),
+        };
+        rebuild.saved = rebuild.reached();
+        Ok(rebuild)
+    }
+
+    /// How far all of them are.
+    #[must_use]
+    pub fn reached(&self) -> Position {
+        let reached = self.tables.iter().map(|table| table.reached());
+        reached.min().unwrap_or_default()
+    }
+
+    /// Folds what comes next, and saves from time to time.
+    ///
+    /// # Errors
+    /// [`ProjectionError`]; what was saved stays.
+    pub async fn add(&mut self, page: &[StoredEvent]) -> Result<(), ProjectionError> {
+        self.fold(page)?;
+        if self.reached().0 >= self.saved.0 + SAVE_EVERY {
+            self.save().await?;
+        }
+        Ok(())
+    }
+
+    fn fold(&mut self, page: &[StoredEvent]) -> Result<(), ProjectionError> {
+        for stored in page {
+            let recorded = decode(stored).map_err(|error| self.unreadable(error))?;
+            for table in &mut self.tables {
+                if let Some(recorded) = &recorded {
+                    table.apply(recorded)?;
+                }
+                let reached = table.reached().max(stored.position);
+                table.set_reached(reached);
+            }
+        }
+        Ok(())
+    }
+
+    fn unreadable(&self, error: LogError) -> ProjectionError {
+        let name = self.tables.first().map_or("none", |table| table.name());
+        match error {
+            LogError::Corrupt { position, reason } => ProjectionError::Stopped {
+                name,
+                position,
+                reason,
+            },
+            source @ LogError::Unavailable(_) => ProjectionError::Log { name, source },
+        }
+    }
+
+    /// Saves what was folded, each table with its checkpoint.
+    ///
+    /// # Errors
+    /// [`ProjectionError::Tables`]; among others when somebody else rebuilds the same table.
+    pub async fn save(&mut self) -> Result<(), ProjectionError> {
+        for table in &mut self.tables {
+            let name = table.name();
+            let saved = async {
+                let mut connection = self.pool.acquire().await?;
+                let mut transaction = connection.begin().await?;
+                save(&mut transaction, table.as_mut()).await?;
+                transaction.commit().await
+            };
+            saved
+                .await
+                .map_err(|source| ProjectionError::Tables { name, source })?;
+        }
+        self.saved = self.reached();
+        Ok(())
+    }
+
+    /// Folds the last events, compares each table with the live one, and puts it in its place.
+    ///
+    /// # Errors
+    /// [`ProjectionError`]; the live table of the projection it names is as it was.
+    pub async fn swap(mut self) -> Result<Vec<Rebuilt>, ProjectionError> {
+        self.save().await?;
+        let mut rebuilt = vec![];
+        for mut table in std::mem::take(&mut self.tables) {
+            let name = table.name();
+            let swapped = swap(&self.pool, table.as_mut()).await;
+            rebuilt.push(swapped.map_err(|error| match error {
+                SwapError::Sql(source) => ProjectionError::Tables { name, source },
+                SwapError::Projection(error) => error,
+            })?);
+        }
+        Ok(rebuilt)
+    }
+}
+
+/// Rebuilds the named projections from beginning to end.
+///
+/// # Errors
+/// [`ProjectionError`].
+pub async fn rebuild(
+    pool: &PgPool,
+    names: &[&str],
+    mut progress: impl FnMut(Position, Position),
+) -> Result<Vec<Rebuilt>, ProjectionError> {
+    let name = "none";
+    let mut rebuild = Rebuild::start(pool.clone(), names).await?;
+    loop {
+        let after = rebuild.reached();
+        let until = head(pool)
+            .await
+            .map_err(|source| ProjectionError::Tables { name, source })?;
+        if until.0 - after.0.min(until.0) <= CLOSE {
+            return rebuild.swap().await;
+        }
+        let mut pages = copy::pages(pool.clone(), selection(after, until));
+        while let Some(page) = pages.recv().await {
+            let page = page.map_err(|source| ProjectionError::Log { name, source })?;
+            rebuild.add(&page).await?;
+            progress(rebuild.reached(), until);
+        }
+        if rebuild.reached() < until {
+            let position = rebuild.reached().next();
+            let reason = "there is no event here".to_owned();
+            return Err(ProjectionError::Stopped {
+                name,
+                position,
+                reason,
+            });
+        }
+    }
+}
+
+fn selection(after: Position, until: Position) -> Selection {
+    Selection {
+        after,
+        until,
+        drop: None,
+        private: false,
+    }
+}
+
+async fn head(pool: &PgPool) -> Result<Position, sqlx::Error> {
+    let position: i64 = sqlx::query_scalar("SELECT position FROM log_head")
+        .fetch_one(pool)
+        .await?;
+    Ok(Position(position.unsigned_abs()))
+}
+
+fn beside(name: &str) -> String {
+    format!("{name}_rebuild")
+}
+
+fn to_sql(position: Position) -> i64 {
+    i64::try_from(position.0).unwrap_or(i64::MAX)
+}
+
+async fn prepare(pool: &PgPool, table: &mut dyn Rebuilding) -> Result<(), sqlx::Error> {
+    let (name, beside) = (table.name(), beside(table.name()));
+    let mut transaction = pool.begin().await?;
+    sqlx::query(&format!(
+        "CREATE TABLE IF NOT EXISTS {beside} (LIKE {name} INCLUDING ALL)"
+    ))
+    .execute(&mut *transaction)
+    .await?;
+    sqlx::query(
+        "INSERT INTO projection_checkpoints (name, position) VALUES ($1, 0) ON CONFLICT DO NOTHING",
+    )
+    .bind(&beside)
+    .execute(&mut *transaction)
+    .await?;
+    let position: i64 =
+        sqlx::query_scalar("SELECT position FROM projection_checkpoints WHERE name = $1")
+            .bind(&beside)
+            .fetch_one(&mut *transaction)
+            .await?;
+    let rows: Vec<String> =
+        sqlx::query_scalar(&format!("SELECT row_to_json(t)::text FROM {beside} t"))
+            .fetch_all(&mut *transaction)
+            .await?;
+    transaction.commit().await?;
+    for row in rows {
+        table
+            .resume(&row)
+            .map_err(|error| sqlx::Error::Decode(error.into()))?;
+    }
+    table.set_reached(Position(position.unsigned_abs()));
+    Ok(())
+}
+
+/// Rows and checkpoint together, unless somebody else is further.
+async fn save(
+    connection: &mut PgConnection,
+    table: &mut dyn Rebuilding,
+) -> Result<(), sqlx::Error> {
+    let beside = beside(table.name());
+    let before: i64 = sqlx::query_scalar(
+        "SELECT position FROM projection_checkpoints WHERE name = $1 FOR UPDATE",
+    )
+    .bind(&beside)
+    .fetch_one(&mut *connection)
+    .await?;
+    if before > to_sql(table.reached()) {
+        let reason = "somebody else rebuilds it at the same time";
+        return Err(sqlx::Error::Protocol(reason.to_owned()));
+    }
+    let (columns, key) = (table.columns(), table.key_columns());
+    let set: Vec<String> = columns
+        .split(", ")
+        .map(|column| format!("{column} = EXCLUDED.{column}"))
+        .collect();
+    let sql = format!(
+        "INSERT INTO {beside} ({columns}) SELECT {columns} FROM json_populate_recordset(NULL::{beside}, $1::json)
+         ON CONFLICT ({key}) DO UPDATE SET {}",
+        set.join(", ")
+    );
+    let changed = table
+        .changed()
+        .map_err(|error| sqlx::Error::Encode(error.into()))?;
+    for rows in changed {
+        sqlx::query(&sql)
+            .bind(rows)
+            .execute(&mut *connection)
+            .await?;
+    }
+    sqlx::query(
+        "UPDATE projection_checkpoints SET position = $2, updated_at = now() WHERE name = $1",
+    )
+    .bind(&beside)
+    .bind(to_sql(table.reached()))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+enum SwapError {
+    Sql(sqlx::Error),
+    Projection(ProjectionError),
+}
+
+impl From<sqlx::Error> for SwapError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+/// The runner waits for its checkpoint's row meanwhile; readers wait for the renaming alone.
+async fn swap(pool: &PgPool, table: &mut dyn Rebuilding) -> Result<Rebuilt, SwapError> {
+    let (name, beside) = (table.name(), beside(table.name()));
+    let mut transaction = pool.begin().await?;
+    sqlx::query(
+        "INSERT INTO projection_checkpoints (name, position) VALUES ($1, 0) ON CONFLICT DO NOTHING",
+    )
+    .bind(name)
+    .execute(&mut *transaction)
+    .await?;
+    let live: i64 = sqlx::query_scalar(
+        "SELECT position FROM projection_checkpoints WHERE name = $1 FOR UPDATE",
+    )
+    .bind(name)
+    .fetch_one(&mut *transaction)
+    .await?;
+    let live = Position(live.unsigned_abs());
+    if live > table.reached() {
+        catch_up(pool, table, live).await?;
+        save(&mut transaction, table).await?;
+    }
+    let position = table.reached();
+    let was_equal = if live == position {
+        Some(are_equal(&mut transaction, name, &beside).await?)
+    } else {
+        None
+    };
+    let rows: i64 = sqlx::query_scalar(&format!("SELECT count(*) FROM {beside}"))
+        .fetch_one(&mut *transaction)
+        .await?;
+    for statement in [
+        format!("DROP TABLE {name}"),
+        format!("ALTER TABLE {beside} RENAME TO {name}"),
+        "SELECT grant_holdfast_roles()".to_owned(),
+    ] {
+        sqlx::query(&statement).execute(&mut *transaction).await?;
+    }
+    sqlx::query(
+        "UPDATE projection_checkpoints
+            SET position = $2, stopped = NULL, generation = generation + 1, updated_at = now() WHERE name = $1",
+    )
+    .bind(name)
+    .bind(to_sql(position))
+    .execute(&mut *transaction)
+    .await?;
+    sqlx::query("DELETE FROM projection_checkpoints WHERE name = $1")
+        .bind(&beside)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(Rebuilt {
+        name,
+        position,
+        rows: rows.unsigned_abs(),
+        was_equal,
+    })
+}
+
+async fn catch_up(
+    pool: &PgPool,
+    table: &mut dyn Rebuilding,
+    until: Position,
+) -> Result<(), SwapError> {
+    let name = table.name();
+    let stopped = |source| SwapError::Projection(ProjectionError::Log { name, source });
+    let mut pages = copy::pages(pool.clone(), selection(table.reached(), until));
+    while let Some(page) = pages.recv().await {
+        for stored in page.map_err(stopped)? {
+            if let Some(recorded) = decode(&stored).map_err(stopped)? {
+                table.apply(&recorded).map_err(SwapError::Projection)?;
+            }
+            table.set_reached(stored.position);
+        }
+    }
+    Ok(())
+}
+
+/// By number of rows and a checksum that does not depend on their order.
+async fn are_equal(
+    connection: &mut PgConnection,
+    name: &str,
+    beside: &str,
+) -> Result<bool, sqlx::Error> {
+    let checksum = |table: &str| {
+        format!(
+            "SELECT count(*) AS rows, sum(('x' || left(md5(t::text), 15))::bit(60)::bigint) AS sum FROM {table} t"
+        )
+    };
+    let sql = format!(
+        "SELECT a.rows = b.rows AND a.sum IS NOT DISTINCT FROM b.sum FROM ({}) a, ({}) b",
+        checksum(name),
+        checksum(beside)
+    );
+    sqlx::query_scalar(&sql).fetch_one(connection).await
+}

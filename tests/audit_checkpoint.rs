@@ -1,0 +1,186 @@
+//! A checkpoint that an auditor kept shows later whether the log still begins with what was stated.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use ed25519_dalek::{Signature, VerifyingKey};
+use harness::{Finished, Launch, Lively};
+use sha2::{Digest, Sha256};
+
+/// Makes the house's key and a checkpoint of a log; gives the note.
+async fn checkpoint(launch: &Launch) -> String {
+    let made = launch.run(&["audit", "checkpoint"]).await;
+    assert_eq!(made.code, Some(0), "{made:?}");
+    made.stdout
+}
+
+fn keep(launch: &Launch, note: &str) -> String {
+    let file = launch.data_dir().join("kept.txt");
+    fs::write(&file, note).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+async fn verify(launch: &Launch, note: &str, more: &[&str]) -> Finished {
+    let file = keep(launch, note);
+    launch
+        .run(&[&["audit", "verify", "--checkpoint", &file], more].concat())
+        .await
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_a_signed_note_that_anybody_can_check() {
+    let lively = Lively::make().await;
+    let launch = Launch::on(lively.altered("SELECT 1").await);
+    let note = checkpoint(&launch).await;
+    let last = lively.log.last().unwrap();
+
+    // From the format's description alone: three lines, an empty one, and a signature over the three.
+    let (body, signature) = note.split_once("\n\n").unwrap();
+    let hash = BASE64.encode(hex::decode(&last.hash).unwrap());
+    assert_eq!(body, format!("holdfast/log\n{}\n{hash}", last.position));
+    let signed = signature
+        .trim_end()
+        .strip_prefix("— holdfast/log ")
+        .unwrap();
+    let signed = BASE64.decode(signed).unwrap();
+
+    let public = fs::read_to_string(launch.data_dir().join("checkpoint.pub")).unwrap();
+    let mut parts = public.trim().splitn(3, '+');
+    let (name, id, key) = (
+        parts.next().unwrap(),
+        parts.next().unwrap(),
+        parts.next().unwrap(),
+    );
+    let key = BASE64.decode(key).unwrap();
+    assert_eq!((name, key[0], key.len()), ("holdfast/log", 1, 33));
+    let expected_id = &Sha256::digest([b"holdfast/log\n", key.as_slice()].concat())[..4];
+    assert_eq!(
+        (hex::decode(id).unwrap().as_slice(), &signed[..4]),
+        (expected_id, expected_id)
+    );
+    let verifier = VerifyingKey::from_bytes(key[1..].try_into().unwrap()).unwrap();
+    let signature = Signature::from_slice(&signed[4..]).unwrap();
+    verifier
+        .verify_strict(format!("{body}\n").as_bytes(), &signature)
+        .unwrap();
+
+    let mode = fs::metadata(launch.data_dir().join("checkpoint.key"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(
+        checkpoint(&launch).await,
+        note,
+        "the same log, the same statement"
+    );
+}
+
+#[tokio::test]
+async fn a_log_that_extends_a_checkpoint_is_proved_to_and_any_other_is_not() {
+    let lively = Lively::make().await;
+    let cut = lively.log.len() - 3;
+    let earlier: String = lively.export.split_inclusive('\n').take(cut).collect();
+    let launch = Launch::on(lively.altered("SELECT 1").await);
+    let start = launch.data_dir().join("start.ndjson");
+    fs::write(&start, &earlier).unwrap();
+    let start = start.to_str().unwrap();
+
+    let note = launch
+        .run(&["audit", "checkpoint", "--file", start])
+        .await
+        .stdout;
+    let verdict = verify(&launch, &note, &[]).await;
+    assert_eq!(verdict.code, Some(0), "{verdict:?}");
+    assert!(
+        verdict
+            .stdout
+            .starts_with(&format!("verified {} events, head ", lively.log.len())),
+        "{verdict:?}"
+    );
+    assert!(
+        verdict.stdout.contains(&format!("at position {cut}\n")),
+        "{verdict:?}"
+    );
+
+    // The other way round: what was stated is not in the shorter log.
+    let whole = checkpoint(&launch).await;
+    let verdict = verify(&launch, &whole, &["--file", start]).await;
+    assert_eq!(verdict.code, Some(1), "{verdict:?}");
+    assert!(
+        verdict
+            .stderr
+            .contains(&format!("position {}: the log ends at", cut + 1)),
+        "{verdict:?}"
+    );
+
+    // Another history, honest by itself.
+    let other = Lively::make().await;
+    let file = launch.data_dir().join("other.ndjson");
+    fs::write(&file, &other.export).unwrap();
+    let verdict = verify(&launch, &note, &["--file", file.to_str().unwrap()]).await;
+    assert_eq!(verdict.code, Some(1), "{verdict:?}");
+    assert!(verdict.stderr.contains("knows: expected"), "{verdict:?}");
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_was_altered_or_signed_by_somebody_else_is_refused() {
+    let lively = Lively::make().await;
+    let launch = Launch::on(lively.altered("SELECT 1").await);
+    let note = checkpoint(&launch).await;
+    let last = lively.log.last().unwrap();
+    let altered = note.replacen(&format!("\n{}\n", last.position), "\n1\n", 1);
+    assert_ne!(altered, note);
+    let verdict = verify(&launch, &altered, &[]).await;
+    assert_eq!(verdict.code, Some(1), "{verdict:?}");
+    assert!(
+        verdict.stderr.contains("is not signed by holdfast/log"),
+        "{verdict:?}"
+    );
+
+    let stranger = Launch::on(lively.altered("SELECT 1").await);
+    let forged = checkpoint(&stranger).await;
+    assert_eq!(verify(&launch, &forged, &[]).await.code, Some(1));
+    let key = stranger.data_dir().join("checkpoint.pub");
+    let verdict = verify(
+        &launch,
+        &forged,
+        &["--checkpoint-key", key.to_str().unwrap()],
+    )
+    .await;
+    assert_eq!(
+        verdict.code,
+        Some(0),
+        "with the stranger's key: {verdict:?}"
+    );
+
+    assert_eq!(verify(&launch, "hello\n", &[]).await.code, Some(2));
+    let keyless = Launch::on(lively.altered("SELECT 1").await);
+    assert_eq!(verify(&keyless, &note, &[]).await.code, Some(2));
+
+    // A key of one's own, under a name of one's own.
+    let own = Launch::on(lively.altered("SELECT 1").await);
+    let made = own
+        .run(&["audit", "checkpoint", "--origin", "shop.example/log"])
+        .await;
+    assert!(made.stdout.starts_with("shop.example/log\n"), "{made:?}");
+    let private = own.data_dir().join("checkpoint.key");
+    let again = launch
+        .run(&["audit", "checkpoint", "--key", private.to_str().unwrap()])
+        .await;
+    assert_eq!(again.stdout, made.stdout);
+    for arguments in [
+        ["--origin", "a b"],
+        ["--origin", "a+b"],
+        ["--key", "/nowhere"],
+    ] {
+        let refused = launch
+            .run(&[&["audit", "checkpoint"], arguments.as_slice()].concat())
+            .await;
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+    }
+}

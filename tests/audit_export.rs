@@ -1,0 +1,374 @@
+//! `holdfast audit export`: every event once, as it is stored, in each form; and the schema of the events.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use domain::DropEvent;
+use harness::{Finished, Launch, Lively, distinct, text};
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::record::RowAccessor;
+use serde_json::{Value, json};
+
+/// A stopped server's database, and a place for files.
+struct Auditor {
+    launch: Launch,
+}
+
+impl Auditor {
+    async fn of(lively: &Lively) -> Self {
+        let launch = Launch::on(lively.altered("SELECT 1").await);
+        Self { launch }
+    }
+
+    async fn export(&self, arguments: &[&str]) -> Finished {
+        self.launch
+            .run(&[&["audit", "export"], arguments].concat())
+            .await
+    }
+
+    async fn exported(&self, arguments: &[&str]) -> String {
+        let done = self.export(arguments).await;
+        assert_eq!(
+            (done.code, done.stderr.as_str()),
+            (Some(0), ""),
+            "no bar where there is no terminal"
+        );
+        done.stdout
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.launch.data_dir().join(name)
+    }
+}
+
+fn path(file: &Path) -> &str {
+    file.to_str().unwrap()
+}
+
+#[tokio::test]
+async fn an_export_is_what_the_server_streams() {
+    let lively = Lively::make().await;
+    let auditor = Auditor::of(&lively).await;
+    assert_eq!(auditor.exported(&[]).await, lively.export);
+    assert_eq!(
+        auditor.exported(&["--format", "ndjson"]).await,
+        lively.export
+    );
+
+    let file = auditor.file("log.ndjson");
+    assert_eq!(auditor.exported(&["--output", path(&file)]).await, "");
+    assert_eq!(fs::read_to_string(&file).unwrap(), lively.export);
+    let again = auditor.export(&["--output", path(&file)]).await;
+    assert_eq!(
+        again.code,
+        Some(2),
+        "never over an existing file: {again:?}"
+    );
+
+    let verdict = auditor
+        .launch
+        .run(&["audit", "verify", "--file", path(&file)])
+        .await;
+    let from_database = auditor.launch.run(&["audit", "verify"]).await;
+    assert_eq!(
+        (verdict.code, verdict.stdout),
+        (Some(0), from_database.stdout)
+    );
+
+    for name in ["alice", "bob", "carol", "dora", "The real"] {
+        assert!(!lively.export.contains(name), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_part_is_exported_by_position_time_and_drop() {
+    let lively = Lively::make().await;
+    let auditor = Auditor::of(&lively).await;
+    let lines: Vec<&str> = lively.export.split_inclusive('\n').collect();
+    assert_eq!(
+        auditor.exported(&["--after", "3"]).await,
+        lines[3..].concat()
+    );
+    assert_eq!(
+        auditor.exported(&["--until", "3"]).await,
+        lines[..3].concat()
+    );
+    assert_eq!(
+        auditor.exported(&["--after", "2", "--until", "4"]).await,
+        lines[2..4].concat()
+    );
+    assert_eq!(auditor.exported(&["--until", "0"]).await, "");
+    let beyond = format!("{}", lines.len() + 1);
+    assert_eq!(auditor.export(&["--until", &beyond]).await.code, Some(2));
+
+    let at = &lively.log[4].recorded_at;
+    let until_then = lively
+        .log
+        .iter()
+        .filter(|event| event.recorded_at <= *at)
+        .count();
+    assert_eq!(
+        auditor.exported(&["--until", at]).await,
+        lines[..until_then].concat()
+    );
+    assert_eq!(
+        auditor
+            .exported(&["--until", "2001-01-01T00:00:00.000Z"])
+            .await,
+        ""
+    );
+    assert_eq!(
+        auditor
+            .exported(&["--until", "2101-01-01T00:00:00.000Z"])
+            .await,
+        lively.export
+    );
+
+    let drop = &lively.log[1].aggregate_id;
+    let of_drop: Vec<&str> = lines
+        .iter()
+        .zip(&lively.log)
+        .filter(|(_, event)| event.aggregate_id == *drop)
+        .map(|(line, _)| *line)
+        .collect();
+    assert!(of_drop.len() > 1 && of_drop.len() < lines.len());
+    assert_eq!(auditor.exported(&["--drop", drop]).await, of_drop.concat());
+    let after = lively.log[1].position.to_string();
+    let later: Vec<&str> = of_drop
+        .iter()
+        .copied()
+        .filter(|line| !lines[..2].contains(line))
+        .collect();
+    assert_eq!(
+        auditor.exported(&["--drop", drop, "--after", &after]).await,
+        later.concat()
+    );
+
+    // The same from a file alone.
+    let file = auditor.file("log.ndjson");
+    fs::write(&file, &lively.export).unwrap();
+    let from_file = async |more: &[&str]| {
+        auditor
+            .exported(&[&["--file", path(&file)], more].concat())
+            .await
+    };
+    assert_eq!(
+        from_file(&["--drop", drop, "--after", &after]).await,
+        later.concat()
+    );
+    assert_eq!(
+        from_file(&["--until", at]).await,
+        lines[..until_then].concat()
+    );
+}
+
+#[tokio::test]
+async fn an_export_that_was_cut_off_goes_on_where_it_stopped() {
+    let lively = Lively::make().await;
+    // A stored text may hold line breaks; as it stands in the log, it stands in an export.
+    let stock = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+                 VALUES ('Other', 'x', 1, 'Happened', '1.0', E'{\n \"a\": \"1, 2\"\n}', '{}')";
+    let enabled = format!(
+        "ALTER TABLE events ENABLE TRIGGER USER; ALTER TABLE log_head ENABLE TRIGGER USER; {stock}; {}",
+        stock.replace("1, 'Hap", "2, 'Hap")
+    );
+    let auditor = Auditor {
+        launch: Launch::on(lively.altered(&enabled).await),
+    };
+    for format in ["ndjson", "cloudevents", "csv"] {
+        let whole = auditor.exported(&["--format", format]).await;
+        assert!(whole.contains("\n \"a\"") || format == "csv", "{whole}");
+        let file = auditor.file(format);
+        let arguments = ["--format", format, "--resume", "--output", path(&file)];
+        let cuts = (0..12)
+            .map(|cut| whole.len() * cut / 11)
+            .chain(whole.len() - 200..whole.len());
+        for cut in cuts.step_by(7).filter(|cut| whole.is_char_boundary(*cut)) {
+            fs::write(&file, &whole[..cut]).unwrap();
+            let done = auditor.export(&arguments).await;
+            if cut > 0 && done.code == Some(2) {
+                // Not one whole line: it could be anything.
+                assert!(
+                    !whole[..cut].contains('\n') || format == "csv",
+                    "{cut}: {done:?}"
+                );
+                continue;
+            }
+            assert_eq!(done.code, Some(0), "{format} {cut}: {done:?}");
+            assert_eq!(
+                fs::read_to_string(&file).unwrap(),
+                whole,
+                "{format} cut at {cut}"
+            );
+        }
+        assert_eq!(auditor.export(&arguments).await.code, Some(0));
+        assert_eq!(
+            fs::read_to_string(&file).unwrap(),
+            whole,
+            "nothing is left to do"
+        );
+    }
+    let file = auditor.file("no export");
+    fs::write(&file, "what is this?\n").unwrap();
+    for format in ["ndjson", "cloudevents", "csv", "parquet"] {
+        let done = auditor
+            .export(&["--format", format, "--resume", "--output", path(&file)])
+            .await;
+        assert_eq!(done.code, Some(2), "{done:?}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "what is this?\n");
+    }
+    assert_eq!(auditor.launch.run(&["audit", "verify"]).await.code, Some(0));
+}
+
+#[tokio::test]
+async fn each_form_tells_the_same() {
+    let lively = Lively::make().await;
+    let auditor = Auditor::of(&lively).await;
+    let lines: Vec<Value> = lively
+        .export
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+
+    let clouds = auditor.exported(&["--format", "cloudevents"]).await;
+    assert_eq!(clouds.lines().count(), lines.len());
+    for (cloud, event) in clouds.lines().zip(&lines) {
+        let cloud: Value = serde_json::from_str(cloud).unwrap();
+        assert_eq!(cloud["specversion"], "1.0");
+        assert_eq!(
+            (&cloud["source"], &cloud["datacontenttype"]),
+            (&json!("/v1/log"), &json!("application/json"))
+        );
+        assert_eq!(text(&cloud["id"]), event["position"].to_string());
+        assert_eq!(
+            text(&cloud["type"]),
+            format!("holdfast.{}", text(&event["event_type"]))
+        );
+        assert_eq!(
+            (
+                &cloud["time"],
+                &cloud["subject"],
+                &cloud["data"],
+                &cloud["hash"]
+            ),
+            (
+                &event["recorded_at"],
+                &event["aggregate_id"],
+                &event["payload"],
+                &event["hash"]
+            )
+        );
+        for name in cloud.as_object().unwrap().keys() {
+            assert!(
+                name.bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit()),
+                "{name}"
+            );
+        }
+    }
+
+    let table = auditor.exported(&["--format", "csv"]).await;
+    let mut records = csv::Reader::from_reader(table.as_bytes());
+    let header: Vec<String> = records
+        .headers()
+        .unwrap()
+        .iter()
+        .map(str::to_owned)
+        .collect();
+    let rows: Vec<csv::StringRecord> = records.records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), lines.len());
+    for (row, event) in rows.iter().zip(&lines) {
+        assert_eq!(row.len(), event.as_object().unwrap().len());
+        for (name, field) in header.iter().zip(row) {
+            assert_same(name, field, &event[name]);
+        }
+    }
+
+    let file = auditor.file("log.parquet");
+    auditor
+        .exported(&["--format", "parquet", "--output", path(&file)])
+        .await;
+    let reader = SerializedFileReader::new(fs::File::open(&file).unwrap()).unwrap();
+    let rows: Vec<_> = reader
+        .get_row_iter(None)
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(rows.len(), lines.len());
+    for (row, event) in rows.iter().zip(&lines) {
+        let at: chrono::DateTime<chrono::Utc> = text(&event["recorded_at"]).parse().unwrap();
+        assert_eq!(row.get_timestamp_millis(6).unwrap(), at.timestamp_millis());
+        for (index, (name, _)) in row.get_column_iter().enumerate() {
+            match name.as_str() {
+                "recorded_at" => {}
+                "position" | "sequence" => assert_same(
+                    name,
+                    &row.get_long(index).unwrap().to_string(),
+                    &event[name],
+                ),
+                _ => assert_same(name, row.get_string(index).unwrap(), &event[name]),
+            }
+        }
+    }
+}
+
+#[track_caller]
+fn assert_same(name: &str, field: &str, value: &Value) {
+    if let Some(text) = value.as_str() {
+        assert_eq!(field, text, "{name}");
+    } else {
+        let read: Value = serde_json::from_str(field).unwrap();
+        assert_eq!(read, *value, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_schema_is_checked_in_and_describes_every_event() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let printed = Launch::private().run(&["audit", "schema"]).await.stdout;
+    let kept = fs::read_to_string(project.join("docs/events.schema.json")).unwrap();
+    assert!(
+        printed == kept,
+        "holdfast audit schema > docs/events.schema.json"
+    );
+
+    let schema: Value = serde_json::from_str(&kept).unwrap();
+    let named = schema["$defs"]["DropEvent"]["oneOf"].as_array().unwrap();
+    let names = distinct(named.iter().map(|one| text(&one["required"][0])));
+    assert_eq!(
+        names,
+        distinct(DropEvent::TYPES.iter().map(|name| (*name).to_owned()))
+    );
+
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    let lively = Lively::make().await;
+    for line in lively.export.lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        if let Err(error) = validator.validate(&event) {
+            panic!("{error}: {line}");
+        }
+    }
+    let template: Value = serde_json::from_str(lively.export.lines().next().unwrap()).unwrap();
+    let mut seen = 0;
+    for entry in fs::read_dir(project.join("tests/fixtures/events")).unwrap() {
+        let payload: Value =
+            serde_json::from_str(&fs::read_to_string(entry.unwrap().path()).unwrap()).unwrap();
+        let mut event = template.clone();
+        event["payload"] = payload.clone();
+        assert!(validator.is_valid(&event), "{payload}");
+        // Every field that is there is known, and none may be of another kind.
+        let (name, fields) = payload.as_object().unwrap().iter().next().unwrap();
+        for field in fields.as_object().unwrap().keys() {
+            let mut altered = event.clone();
+            altered["payload"][name][field] = json!([true]);
+            assert!(
+                !validator.is_valid(&altered),
+                "{name}.{field} is not described"
+            );
+        }
+        seen += 1;
+    }
+    assert!(seen >= DropEvent::TYPES.len());
+}

@@ -1,0 +1,596 @@
+//! `holdfast audit verify` from an export alone, against a head that somebody kept, and on the views.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
+use std::fs;
+use std::path::Path;
+
+use domain::values::Timestamp;
+use harness::{Finished, Launch, Lively, text};
+use infrastructure::log::lines::{LineWriter, parse};
+use infrastructure::log::{Batch, Hash, Head, StoredEvent};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// Runs the audit where there is no database at all.
+async fn verify_text(export: &str, more: &[&str]) -> Finished {
+    let launch = Launch::private();
+    let file = launch.data_dir().join("export.ndjson");
+    fs::write(&file, export).unwrap();
+    let file = file.to_str().unwrap();
+    launch
+        .run(&[&["audit", "verify", "--file", file], more].concat())
+        .await
+}
+
+fn lines(export: &str) -> Vec<&str> {
+    export.split_inclusive('\n').collect()
+}
+
+fn stored(export: &str) -> Vec<StoredEvent> {
+    export.lines().map(|line| parse(line).unwrap()).collect()
+}
+
+/// The same events chained anew, as a forger would who controls the log.
+fn reseal(events: Vec<StoredEvent>) -> String {
+    let mut export = vec![];
+    let mut writer = LineWriter::default();
+    for event in Batch::seal(Head::default(), events).events {
+        writer.write(&event, &mut export);
+    }
+    String::from_utf8(export).unwrap()
+}
+
+#[track_caller]
+fn assert_disproved(verdict: &Finished, position: u64, reason: &str) {
+    assert_eq!(verdict.code, Some(1), "{verdict:?}");
+    assert_eq!(verdict.stdout, "");
+    let start = format!("holdfast: position {position}: ");
+    assert!(verdict.stderr.starts_with(&start), "{start}{verdict:?}");
+    assert!(verdict.stderr.contains(reason), "{reason}: {verdict:?}");
+}
+
+#[tokio::test]
+async fn an_export_is_proved_without_a_database() {
+    let lively = Lively::make().await;
+    let last = lively.log.last().unwrap();
+    let (count, position, hash) = (lively.log.len(), last.position, &last.hash);
+    let proved = format!("verified {count} events, head {position} {hash}\n");
+
+    let verdict = verify_text(&lively.export, &[]).await;
+    assert_eq!(
+        (
+            verdict.code,
+            verdict.stdout.as_str(),
+            verdict.stderr.as_str()
+        ),
+        (Some(0), proved.as_str(), "")
+    );
+
+    let spaced = lively.export.replacen('\n', "\n\n", 3);
+    assert_eq!(verify_text(&spaced, &[]).await.stdout, proved);
+    assert_eq!(
+        verify_text(lively.export.trim_end(), &[]).await.stdout,
+        proved
+    );
+
+    let verdict = verify_text(&lively.export, &["--json"]).await;
+    let said: Value = serde_json::from_str(&verdict.stdout).unwrap();
+    assert_eq!(
+        (
+            &said["verified"],
+            &said["events"],
+            &said["head"]["position"]
+        ),
+        (&json!(true), &json!(count), &json!(position))
+    );
+    assert_eq!(text(&said["head"]["hash"]), *hash);
+    assert_eq!(
+        said["introductions_erased"],
+        Value::Null,
+        "an export cannot tell"
+    );
+    assert_eq!(
+        verify_text("", &[]).await.stdout,
+        format!("verified 0 events, head 0 {}\n", "0".repeat(64))
+    );
+}
+
+#[tokio::test]
+async fn an_altered_export_is_found_out_at_its_position() {
+    let lively = Lively::make().await;
+    let original = lines(&lively.export);
+    let placed = usize::try_from(lively.position_of("HoldPlaced")).unwrap();
+    let bought = usize::try_from(lively.position_of("PurchaseConfirmed")).unwrap();
+    let last = original.len();
+    let with = |change: &dyn Fn(&mut Vec<String>)| {
+        let mut lines: Vec<String> = original.iter().map(|line| (*line).to_owned()).collect();
+        change(&mut lines);
+        lines.concat()
+    };
+    let replace = |position: usize, from: &'static str, to: &'static str| {
+        with(&|lines| {
+            let line = &mut lines[position - 1];
+            assert!(line.contains(from), "{line}");
+            *line = line.replacen(from, to, 1);
+        })
+    };
+    let cases = [
+        (
+            "payload",
+            placed,
+            replace(placed, "\"quantity\":1", "\"quantity\":2"),
+            "hash: expected",
+        ),
+        (
+            "white space",
+            placed,
+            replace(placed, "\"quantity\":1", "\"quantity\": 1"),
+            "hash: expected",
+        ),
+        (
+            "metadata",
+            bought,
+            replace(bought, "\"metadata\":{}", "\"metadata\":{\"by\":\"me\"}"),
+            "hash: expected",
+        ),
+        (
+            "type",
+            bought,
+            replace(
+                bought,
+                "\"event_type\":\"PurchaseConfirmed\"",
+                "\"event_type\":\"HoldReleased\"",
+            ),
+            "hash: expected",
+        ),
+        (
+            "version",
+            bought,
+            replace(
+                bought,
+                "\"event_version\":\"1.0\"",
+                "\"event_version\":\"1.1\"",
+            ),
+            "hash: expected",
+        ),
+        (
+            "stream",
+            bought,
+            replace(
+                bought,
+                "\"aggregate_type\":\"Drop\"",
+                "\"aggregate_type\":\"Prop\"",
+            ),
+            "hash: expected",
+        ),
+        (
+            "time",
+            placed,
+            with(&|lines| lines[placed - 1] = later(&lines[placed - 1])),
+            "hash: expected",
+        ),
+        (
+            "finer time",
+            placed,
+            replace(placed, "Z\",\"payload\"", "0Z\",\"payload\""),
+            "three decimals",
+        ),
+        (
+            "hash",
+            bought,
+            with(&|lines| lines[bought - 1] = other_hash(&lines[bought - 1])),
+            "hash: expected",
+        ),
+        (
+            "no hash",
+            bought,
+            with(&|lines| {
+                lines[bought - 1] = lines[bought - 1].replace("\"hash\":\"", "\"hash\":\"0")
+            }),
+            "64 hexadecimal digits",
+        ),
+        (
+            "missing",
+            bought,
+            with(&|lines| drop(lines.remove(bought - 1))),
+            "position: expected",
+        ),
+        (
+            "the first missing",
+            1,
+            with(&|lines| drop(lines.remove(0))),
+            "position: expected 1, found 2",
+        ),
+        (
+            "duplicated",
+            bought + 1,
+            with(&|lines| lines.insert(bought, lines[bought - 1].clone())),
+            "position: expected",
+        ),
+        (
+            "swapped",
+            placed,
+            with(&|lines| lines.swap(placed - 1, placed)),
+            "position: expected",
+        ),
+        (
+            "inserted",
+            placed,
+            with(&|lines| lines.insert(placed - 1, lines[bought - 1].clone())),
+            "position: expected",
+        ),
+        (
+            "cut off in a line",
+            last,
+            lively.export.trim_end()[..lively.export.len() - 20].to_owned(),
+            "cut off",
+        ),
+        (
+            "not an event",
+            1,
+            format!("[]\n{}", lively.export),
+            "is no event",
+        ),
+    ];
+    for (name, position, export, reason) in &cases {
+        let verdict = verify_text(export, &[]).await;
+        assert_disproved(&verdict, *position as u64, reason);
+        assert!(!name.is_empty());
+    }
+}
+
+fn later(line: &str) -> String {
+    let mut event = parse(line).unwrap();
+    event.recorded_at = event.recorded_at.plus_millis(1);
+    written(&event)
+}
+
+fn other_hash(line: &str) -> String {
+    let mut event = parse(line).unwrap();
+    event.hash = Hash([7; 32]);
+    written(&event)
+}
+
+fn written(event: &StoredEvent) -> String {
+    let mut line = vec![];
+    LineWriter::default().write(event, &mut line);
+    String::from_utf8(line).unwrap()
+}
+
+#[tokio::test]
+async fn a_forger_who_chains_anew_is_found_out_by_what_cannot_happen() {
+    let lively = Lively::make().await;
+    let events = stored(&lively.export);
+    let (placed, bought) = (
+        lively.position_of("HoldPlaced"),
+        lively.position_of("PurchaseConfirmed"),
+    );
+    let expired = lively.position_of("HoldExpired");
+    let at = |position: u64| usize::try_from(position).unwrap() - 1;
+    let with = |change: &dyn Fn(&mut Vec<StoredEvent>)| {
+        let mut forged = events.clone();
+        change(&mut forged);
+        reseal(forged)
+    };
+    let edit = |position: u64, from: String, to: String| {
+        with(&|events| {
+            let payload = &mut events[at(position)].payload;
+            assert!(payload.contains(&from), "{payload}");
+            *payload = payload.replace(&from, &to);
+        })
+    };
+    let field = |position: u64, name: &str| -> Value {
+        let event = &lively.log[at(position)];
+        event.fields()[name].clone()
+    };
+    let expires_at = |hold: &Value| {
+        let placed = lively
+            .log
+            .iter()
+            .find(|event| event.event_type == "HoldPlaced" && event.fields()["hold_id"] == *hold);
+        text(&placed.unwrap().fields()["expires_at"])
+    };
+    let over = expires_at(&field(bought, "hold_id"));
+    let a_moment_before: Timestamp = over.parse::<Timestamp>().unwrap().plus_millis(-1);
+    let purchased_at = text(&field(bought, "purchased_at"));
+    let bought_hold = text(&field(bought, "hold_id"));
+
+    // Both sides of the edge: a millisecond before it is over a hold can be bought.
+    let in_time = edit(bought, purchased_at.clone(), a_moment_before.to_string());
+    assert_eq!(verify_text(&in_time, &[]).await.code, Some(0));
+
+    let again = |position: u64, change: &dyn Fn(&mut StoredEvent)| {
+        let mut event = events[at(position)].clone();
+        change(&mut event);
+        let mut forged = events.clone();
+        // Before the cancellation, the last thing that the shop did.
+        let cancelled = at(lively.position_of("DropCancelled"));
+        event.sequence = domain::values::Sequence(events[cancelled].sequence.0);
+        let stream = event.aggregate_id.clone();
+        for later in &mut forged[cancelled..] {
+            if later.aggregate_id == stream {
+                later.sequence = later.sequence.next();
+            }
+        }
+        forged.insert(cancelled, event);
+        (reseal(forged), cancelled as u64 + 1)
+    };
+    let (resolved_twice, second) = again(bought, &|_| {});
+    let (placed_twice, placed_again) = again(held_by(&lively, &bought_hold), &|_| {});
+    let (oversold, oversold_at) = again(held_by(&lively, &bought_hold), &|event| {
+        event.payload = event
+            .payload
+            .replace(&bought_hold, &Uuid::new_v4().to_string());
+        event.payload = event.payload.replace("\"quantity\":2", "\"quantity\":1000");
+        event.payload = without(&event.payload, "key");
+    });
+    let cases = [
+        (edit(bought, purchased_at, over), bought, "was purchased at"),
+        (
+            edit(bought, "\"quantity\":2".into(), "\"quantity\":1".into()),
+            bought,
+            "quantity of the hold: expected 2, found 1",
+        ),
+        (
+            edit(bought, bought_hold.clone(), Uuid::new_v4().to_string()),
+            bought,
+            "it is not open",
+        ),
+        (
+            edit(
+                expired,
+                text(&field(expired, "expired_at")),
+                "2020-01-01T00:00:00.000Z".into(),
+            ),
+            expired,
+            "expired_at: expected",
+        ),
+        (
+            edit(
+                lively.position_of("StockAdjusted"),
+                "\"delta\":5".into(),
+                "\"delta\":6".into(),
+            ),
+            lively.position_of("StockAdjusted"),
+            "after the adjustment",
+        ),
+        (resolved_twice, second, "it is not open"),
+        (placed_twice, placed_again, "was placed twice"),
+        (oversold, oversold_at, "oversold: available"),
+        (
+            with(&|events| events[at(placed)].sequence = events[at(placed)].sequence.next()),
+            placed,
+            "sequence: expected",
+        ),
+        (
+            with(&|events| events[at(placed)].event_version = "9.9".into()),
+            placed,
+            "version 9.9 of HoldPlaced is not known here",
+        ),
+        (
+            with(&|events| events[at(placed)].payload = "{\"HoldPlaced\":{}}".into()),
+            placed,
+            "the payload cannot be read",
+        ),
+        (
+            with(&|events| events[at(placed)].event_type = "HoldExpired".into()),
+            placed,
+            "filed as HoldExpired, but it is a HoldPlaced",
+        ),
+        (
+            with(&|events| {
+                events[at(placed)].aggregate_id = events[at(placed)].aggregate_id.to_uppercase()
+            }),
+            placed,
+            "aggregate_id: expected",
+        ),
+    ];
+    for (export, position, reason) in &cases {
+        assert_disproved(&verify_text(export, &[]).await, *position, reason);
+    }
+}
+
+fn held_by(lively: &Lively, hold: &str) -> u64 {
+    let placed = lively
+        .log
+        .iter()
+        .find(|event| event.event_type == "HoldPlaced" && event.payload.get().contains(hold));
+    placed.unwrap().position
+}
+
+/// The payload without one field of its event.
+fn without(payload: &str, field: &str) -> String {
+    let mut payload: Value = serde_json::from_str(payload).unwrap();
+    for (_, fields) in payload.as_object_mut().unwrap() {
+        fields.as_object_mut().unwrap().remove(field);
+    }
+    payload.to_string()
+}
+
+#[tokio::test]
+async fn a_head_that_somebody_kept_shows_that_a_tail_was_cut_off_or_history_replaced() {
+    let lively = Lively::make().await;
+    let last = lively.log.last().unwrap();
+    let known = |position: u64| {
+        format!(
+            "{position}:{}",
+            lively.log[usize::try_from(position).unwrap() - 1].hash
+        )
+    };
+    let cut: String = lines(&lively.export)[..lively.log.len() - 2].concat();
+    let expect = |head: String| ["--expect-head".to_owned(), head];
+    let verdict = |export: String, head: String| async move {
+        let arguments = expect(head);
+        verify_text(&export, &arguments.each_ref().map(String::as_str)).await
+    };
+
+    for position in [1, last.position - 2, last.position] {
+        assert_eq!(
+            verdict(lively.export.clone(), known(position)).await.code,
+            Some(0)
+        );
+    }
+    assert_eq!(
+        verify_text(&cut, &[]).await.code,
+        Some(0),
+        "a shorter log is a log"
+    );
+    assert_disproved(
+        &verdict(cut.clone(), known(last.position)).await,
+        last.position - 1,
+        "the log ends at position",
+    );
+    assert_eq!(verdict(cut, known(last.position - 2)).await.code, Some(0));
+    let wrong = format!("3:{}", last.hash);
+    assert_disproved(
+        &verdict(lively.export.clone(), wrong).await,
+        3,
+        "hash that --expect-head knows: expected",
+    );
+    for unreadable in ["3", "3:abc", "x:00"] {
+        assert_eq!(
+            verdict(lively.export.clone(), unreadable.to_owned())
+                .await
+                .code,
+            Some(2)
+        );
+    }
+
+    let database = lively.altered("SELECT 1").await;
+    let launch = Launch::on(database);
+    let run = |head: String| {
+        let launch = launch.clone();
+        async move {
+            launch
+                .run(&["audit", "verify", "--expect-head", &head])
+                .await
+        }
+    };
+    assert_eq!(run(known(last.position)).await.code, Some(0));
+    assert_disproved(
+        &run(format!("{}:{}", last.position + 1, last.hash)).await,
+        last.position + 1,
+        "the log ends at",
+    );
+}
+
+#[tokio::test]
+async fn a_view_that_is_not_what_the_log_says_is_found_out() {
+    let lively = Lively::make().await;
+    let cancelled = lively.log.last().unwrap().position;
+    let bought = lively.position_of("PurchaseConfirmed");
+    let alterations = [
+        ("UPDATE live_stock SET available = available - 1, sold = sold + 1 WHERE sold > 0".to_owned(), "live_stock", Some(cancelled)),
+        ("DELETE FROM live_stock".to_owned(), "live_stock", None),
+        ("UPDATE live_stock SET terms = (terms::text || ' ')::json, terms_version = 7".to_owned(), "live_stock", None),
+        ("UPDATE top_purchasers SET quantity = quantity + 1".to_owned(), "top_purchasers", Some(bought)),
+        (format!("UPDATE top_purchasers SET position = {bought} + 1"), "top_purchasers", Some(bought)),
+        ("INSERT INTO top_purchasers SELECT drop_id, gen_random_uuid(), 1, last_purchased_at, position FROM top_purchasers".to_owned(), "top_purchasers", Some(bought)),
+        ("DELETE FROM sales_timeline".to_owned(), "sales_timeline", None),
+        ("UPDATE sales_timeline SET expired = expired + 1".to_owned(), "sales_timeline", None),
+        ("UPDATE projection_checkpoints SET position = position - 1 WHERE name = 'live_stock'".to_owned(), "live_stock", None),
+        ("UPDATE projection_checkpoints SET position = position + 1 WHERE name = 'live_stock'".to_owned(), "live_stock claims to have read", Some(cancelled)),
+        ("ALTER TABLE live_stock DROP CONSTRAINT live_stock_sold_check, DROP CONSTRAINT units_are_conserved; UPDATE live_stock SET sold = -1".to_owned(), "live_stock", None),
+    ];
+    for (sql, view, position) in &alterations {
+        let verdict = lively.audit_after(sql).await;
+        assert_eq!(verdict.code, Some(1), "{sql}: {verdict:?}");
+        assert!(
+            verdict.stderr.contains(&format!("view {view}")),
+            "{sql}: {verdict:?}"
+        );
+        if let Some(position) = position {
+            assert!(
+                verdict.stderr.contains(&format!("position {position}: ")),
+                "{sql}: {verdict:?}"
+            );
+        }
+    }
+    let copy = lively
+        .altered("UPDATE top_purchasers SET quantity = 9")
+        .await;
+    let verdict = Launch::on(copy).run(&["audit", "verify", "--json"]).await;
+    assert_eq!(verdict.code, Some(1));
+    let said: Value = serde_json::from_str(&verdict.stdout).unwrap();
+    assert_eq!(
+        (&said["verified"], &said["violation"]["position"]),
+        (&json!(false), &json!(bought))
+    );
+    let quantity = |row: &Value| {
+        serde_json::from_str::<Value>(row.as_str().unwrap()).unwrap()["quantity"].clone()
+    };
+    assert_eq!(quantity(&said["violation"]["expected"]), 2);
+    assert_eq!(quantity(&said["violation"]["found"]), 9);
+}
+
+#[tokio::test]
+async fn tables_are_compared_as_of_their_checkpoint() {
+    let lively = Lively::make().await;
+    let behind = "DELETE FROM sales_timeline; UPDATE projection_checkpoints SET position = 0 WHERE name = 'sales_timeline'";
+    let verdict = Launch::on(lively.altered(behind).await)
+        .run(&["audit", "verify", "--json"])
+        .await;
+    assert_eq!(verdict.code, Some(0), "{verdict:?}");
+    let said: Value = serde_json::from_str(&verdict.stdout).unwrap();
+    let views = said["views"].as_array().unwrap();
+    let of = |name: &str| views.iter().find(|view| view["name"] == name).unwrap();
+    assert_eq!(
+        of("sales_timeline"),
+        &json!({ "name": "sales_timeline", "checkpoint": 0, "rows": 0 })
+    );
+    assert_eq!(of("live_stock")["checkpoint"], said["head"]["position"]);
+    assert_eq!(of("live_stock")["rows"], 2);
+}
+
+/// The check that shares no code with us, on an export of ours.
+async fn verify_in_python(export: &str) -> Finished {
+    let launch = Launch::private();
+    let file = launch.data_dir().join("export.ndjson");
+    fs::write(&file, export).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/verify.py");
+    let mut python = std::process::Command::new("python3");
+    python.arg(script).arg(&file);
+    harness::finish(python).await
+}
+
+#[tokio::test]
+async fn a_program_of_a_page_in_python_comes_to_the_same_verdict() {
+    let lively = Lively::make().await;
+    let ours = verify_text(&lively.export, &[]).await;
+    let theirs = verify_in_python(&lively.export).await;
+    assert_eq!(
+        (theirs.code, &theirs.stdout),
+        (Some(0), &ours.stdout),
+        "{theirs:?}"
+    );
+
+    let bought = usize::try_from(lively.position_of("PurchaseConfirmed")).unwrap();
+    let mut altered: Vec<String> = lines(&lively.export)
+        .iter()
+        .map(|line| (*line).to_owned())
+        .collect();
+    altered[bought - 1] = altered[bought - 1].replacen("\"quantity\":2", "\"quantity\":3", 1);
+    let verdict = verify_in_python(&altered.concat()).await;
+    assert_eq!(verdict.code, Some(1), "{verdict:?}");
+    assert!(
+        verdict
+            .stderr
+            .contains(&format!("position {bought}: expected hash ")),
+        "{verdict:?}"
+    );
+
+    let mut forged = stored(&lively.export);
+    let hold = text(&lively.log[bought - 1].fields()["hold_id"]);
+    forged[bought - 1].payload = forged[bought - 1]
+        .payload
+        .replace(&hold, &Uuid::new_v4().to_string());
+    let verdict = verify_in_python(&reseal(forged)).await;
+    assert_eq!(verdict.code, Some(1), "{verdict:?}");
+    assert!(
+        verdict.stderr.contains(&format!(
+            "position {bought}: resolved twice, or never placed"
+        )),
+        "{verdict:?}"
+    );
+}

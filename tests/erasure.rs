@@ -1,0 +1,356 @@
+//! A buyer who was erased is nowhere any more, the log is still proved, and every running engine has forgotten them.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
+use futures::TryStreamExt;
+use harness::{ADMIN_KEY, AUDITOR_KEY, Api, App, Reply, eventually, key, number, take, text};
+use reqwest::Method;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use sqlx::postgres::PgPoolCopyExt;
+
+/// Everything that the database holds, as text.
+async fn dump(pool: &PgPool) -> String {
+    let tables: Vec<String> = sqlx::query_scalar(
+        "SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')",
+    )
+    .fetch_all(pool)
+    .await
+    .unwrap();
+    assert!(tables.len() >= 8, "{tables:?}");
+    let mut dump = vec![];
+    for table in tables {
+        let statement = format!("COPY {table} TO STDOUT");
+        let mut rows = pool.copy_out_raw(&statement).await.unwrap();
+        while let Some(row) = rows.try_next().await.unwrap() {
+            dump.extend_from_slice(&row);
+        }
+    }
+    String::from_utf8(dump).unwrap()
+}
+
+async fn hold(api: &Api, drop: &str, buyer: &str, name: &str) -> Value {
+    let body = json!({ "buyer_id": buyer, "display_name": name, "quantity": 1 });
+    api.hold_with(drop, &key(), &body).await.ok(201)
+}
+
+async fn pay(api: &Api, hold: &str, reference: &str) {
+    let path = format!("/v1/holds/{hold}/purchase");
+    let paid = api
+        .request(Method::POST, &path)
+        .json(&json!({ "payment_reference": reference }));
+    assert_eq!(paid.send().await.unwrap().status(), 201);
+}
+
+async fn erase(api: &Api, buyer: &str) -> Reply {
+    let buyer = buyer.replace(' ', "%20").replace('@', "%40");
+    take(api.admin(Method::DELETE, &format!("/v1/admin/buyers/{buyer}"))).await
+}
+
+async fn purchasers(api: &Api, drop: &str) -> Reply {
+    api.get(&format!("/v1/drops/{drop}/purchasers?limit=10"))
+        .await
+}
+
+#[tokio::test]
+async fn nothing_of_an_erased_buyer_is_left_anywhere() {
+    let app = App::start().await;
+    let drops = [
+        app.create_drop(9, json!({})).await,
+        app.create_drop(9, json!({})).await,
+    ];
+    let mut holds = vec![];
+    for drop in &drops {
+        for (buyer, name) in [("Alice@Example.org", "Alice Adams"), ("bob", "Bob Brown")] {
+            let placed = hold(&app, drop, buyer, name).await;
+            pay(&app, &text(&placed["id"]), &format!("card of {name}")).await;
+            holds.push(text(&placed["id"]));
+        }
+        // Known by another name later, which is introduced as well.
+        hold(&app, drop, "alice@example.ORG", "Alice Atwood").await;
+    }
+    let before = dump(app.pool()).await;
+    let traces = ["Alice", "alice", "Adams", "Atwood", "card of Alice"];
+    for trace in [
+        "Alice@Example.org",
+        "Atwood",
+        "card of Alice Adams",
+        "Bob Brown",
+    ] {
+        assert!(before.contains(trace), "{trace} is there to be found");
+    }
+    let list = purchasers(&app, &drops[0]).await;
+    let verified = app.verifies().await;
+    assert!(!verified.contains("eras"), "{verified}");
+
+    let erased = erase(&app, "ALICE@example.org").await;
+    assert_eq!((erased.status, erased.text().as_str()), (204, ""));
+
+    let after = dump(app.pool()).await;
+    for trace in traces {
+        let found = after.lines().find(|line| line.contains(trace));
+        assert_eq!(found, None, "{trace}");
+    }
+    assert!(
+        after.contains("Bob Brown") && after.contains("card of Bob Brown"),
+        "others stay"
+    );
+    let lines = app
+        .request(Method::GET, "/v1/log")
+        .bearer_auth(AUDITOR_KEY)
+        .header("accept", "application/x-ndjson");
+    let exported = app.launch().run(&["audit", "export"]).await.stdout;
+    for said in [
+        take(lines).await.text(),
+        exported,
+        app.stderr(),
+        purchasers(&app, &drops[0]).await.text(),
+    ] {
+        assert!(traces.iter().all(|trace| !said.contains(trace)), "{said}");
+    }
+
+    // What they bought stays bought, by nobody.
+    assert_eq!(app.stock(&drops[0]).await, [9, 6, 1, 2]);
+    let bought = app.read_hold(&holds[0]).await.ok(200);
+    assert_eq!(
+        (&bought["buyer_id"], &bought["status"]),
+        (&json!(null), &json!("purchased"))
+    );
+    assert_eq!(app.read_hold(&holds[1]).await.ok(200)["buyer_id"], "bob");
+    let now = purchasers(&app, &drops[0]).await;
+    assert_ne!(
+        now.header("etag"),
+        list.header("etag"),
+        "a cached name must not live on"
+    );
+    let names: Vec<String> = now.json()["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|buyer| text(&buyer["buyer"]))
+        .collect();
+    assert!(
+        names.contains(&"Bob Brown".to_owned())
+            && names.iter().any(|name| name.starts_with("Buyer ")),
+        "{names:?}"
+    );
+
+    // Six introductions: two names and a payment in each of two drops; of ten with Bob's.
+    let verified = app.verifies().await;
+    assert!(
+        verified.contains("\n6 of 10 introductions erased\n")
+            && verified.ends_with("erasures: 1\n"),
+        "{verified}"
+    );
+}
+
+#[tokio::test]
+async fn erasing_again_or_somebody_unknown_changes_nothing() {
+    let app = App::start().await;
+    let drop = app.create_drop(9, json!({})).await;
+    hold(&app, &drop, "carol", "Carol").await;
+    let head = async || number(&app.audit("/v1/log/head").await.ok(200)["position"]);
+    let before = head().await;
+    assert_eq!(erase(&app, "nobody").await.status, 204);
+    assert_eq!(head().await, before);
+    assert_eq!(
+        erase(&app, "carol").await.header("holdfast-position"),
+        (before + 1).to_string()
+    );
+    assert_eq!(erase(&app, "carol").await.status, 204);
+    assert_eq!(head().await, before + 1);
+    erase(&app, &"x".repeat(129)).await.invalid("/buyer_id");
+
+    let path = "/v1/admin/buyers/carol";
+    take(app.request(Method::DELETE, path))
+        .await
+        .problem(401, "unauthorized");
+    take(app.request(Method::DELETE, path).bearer_auth(AUDITOR_KEY))
+        .await
+        .problem(403, "forbidden");
+    assert_eq!(
+        take(app.request(Method::DELETE, path).bearer_auth(ADMIN_KEY))
+            .await
+            .status,
+        204
+    );
+    assert!(app.verifies().await.contains("1 of 1 introductions erased"));
+}
+
+#[tokio::test]
+async fn a_buyer_who_comes_back_is_somebody_new_and_their_old_hold_is_still_good() {
+    let app = App::start().await;
+    let drop = app.create_drop(9, json!({ "max_per_buyer": 1 })).await;
+    let old = hold(&app, &drop, "dora", "Dora").await;
+    app.hold(&drop, "dora").await.problem(409, "limit_reached");
+
+    assert_eq!(erase(&app, "dora").await.status, 204);
+
+    let standing = app
+        .get(&format!("/v1/drops/{drop}/buyers/dora"))
+        .await
+        .ok(200);
+    assert_eq!(
+        (&standing["held"], &standing["allowance"]),
+        (&json!(0), &json!(1))
+    );
+    let new = hold(&app, &drop, "dora", "Dora").await;
+    assert_eq!(app.purchase(&text(&old["id"])).await.status, 201);
+    assert_eq!(app.purchase(&text(&new["id"])).await.status, 201);
+    let ledger = app.log().await;
+    let pseudonyms: Vec<Value> = ledger
+        .iter()
+        .filter(|event| event.event_type == "HoldPlaced")
+        .map(|event| event.fields()["buyer"].clone())
+        .collect();
+    assert_ne!(pseudonyms[0], pseudonyms[1], "nothing links the two");
+
+    // The second time only what is new has to go, after a restart as well.
+    let app = app.restart().await;
+    assert_eq!(
+        app.read_hold(&text(&new["id"])).await.ok(200)["buyer_id"],
+        "dora"
+    );
+    assert_eq!(
+        app.read_hold(&text(&old["id"])).await.ok(200)["buyer_id"],
+        json!(null)
+    );
+    assert_eq!(erase(&app, "dora").await.status, 204);
+    assert!(
+        !dump(app.pool()).await.contains("ora\""),
+        "neither dora nor Dora"
+    );
+    assert!(
+        app.verifies()
+            .await
+            .contains("2 of 2 introductions erased\nerasures: 2\n")
+    );
+}
+
+#[tokio::test]
+async fn names_are_compared_as_the_engine_compares_them() {
+    let app = App::start().await;
+    let drop = app.create_drop(9, json!({})).await;
+    // The Kelvin sign is a capital k to us, and no letter that the database knows how to lower.
+    for (written, asked) in [
+        ("ÉLISE", "élise"),
+        ("\u{212A}urt", "kurt"),
+        ("Zoë Z", "zoË%20z"),
+    ] {
+        hold(&app, &drop, written, "Somebody").await;
+        assert!(dump(app.pool()).await.contains(written));
+        let erased = take(app.admin(Method::DELETE, &format!("/v1/admin/buyers/{asked}"))).await;
+        assert_eq!(erased.status, 204);
+        assert!(!dump(app.pool()).await.contains(written), "{written}");
+    }
+}
+
+#[tokio::test]
+async fn another_process_forgets_before_it_appends_again() {
+    let one = App::start().await;
+    let two = one.launch().clone().start().await;
+    let drop = one.create_drop(50, json!({ "max_per_hold": 1 })).await;
+    let placed = hold(&one, &drop, "erin", "Erin Early").await;
+    let id = text(&placed["id"]);
+    let position = number(&placed["position"]);
+    let known = two
+        .get(&format!("/v1/holds/{id}?at_least={position}"))
+        .await
+        .ok(200);
+    assert_eq!(known["buyer_id"], "erin");
+
+    // Without a server that is told: from the command line.
+    let erased = one.launch().run(&["audit", "erase", " Erin "]).await;
+    assert_eq!(erased.code, Some(0), "{erased:?}");
+    assert!(
+        erased
+            .stdout
+            .contains("1 pseudonyms lead to nobody any more, 1 introductions are gone"),
+        "{erased:?}"
+    );
+
+    // The very next thing that either decides about her is about somebody new: a name that differs from the one they knew
+    // would otherwise be introduced again under the pseudonym that was erased.
+    let again = hold(&two, &drop, "erin", "Erin Later").await;
+    let log = two.log().await;
+    let pseudonym = |hold: &Value| {
+        let of = log.iter().find(|event| {
+            event.event_type == "HoldPlaced" && event.fields()["hold_id"] == hold["id"]
+        });
+        of.unwrap().fields()["buyer"].clone()
+    };
+    assert_ne!(pseudonym(&placed), pseudonym(&again));
+    for api in [one.api(), two.api()] {
+        eventually("each process has forgotten her", || async {
+            let seen = api.get(&format!("/v1/holds/{id}")).await.ok(200);
+            (seen["buyer_id"] == json!(null)).then_some(())
+        })
+        .await;
+    }
+    assert!(!dump(one.pool()).await.contains("Erin Early"));
+    assert!(one.verifies().await.contains("erasures: 1\n"));
+    let nobody = one
+        .launch()
+        .run(&["audit", "erase", "nobody", "--json"])
+        .await;
+    assert_eq!(
+        serde_json::from_str::<Value>(&nobody.stdout).unwrap(),
+        json!({ "position": null, "pseudonyms": 0, "introductions": 0 })
+    );
+}
+
+#[tokio::test]
+async fn erasing_in_the_middle_of_a_stampede_loses_no_hold_and_links_nobody() {
+    let app = App::start().await;
+    let drop = app.create_drop(5_000, json!({})).await;
+    let (api, shop) = (app.api(), drop.clone());
+    let stampede = tokio::spawn(async move {
+        harness::at_once((0..600).map(|turn| {
+            let (api, shop) = (api.clone(), shop.clone());
+            // The same few buyers under ever new names: each is introduced again and again.
+            async move {
+                hold(
+                    &api,
+                    &shop,
+                    &format!("buyer-{}", turn % 5),
+                    &format!("Name {turn} of {}", turn % 5),
+                )
+                .await
+            }
+        }))
+        .await
+    });
+    let mut positions = vec![];
+    while !stampede.is_finished() {
+        let erased = erase(&app, "buyer-3").await;
+        assert_eq!(erased.status, 204, "{}", erased.text());
+        positions.extend(erased.header("holdfast-position").parse::<u64>().ok());
+    }
+    assert_eq!(stampede.await.unwrap().len(), 600);
+    erase(&app, "buyer-3").await;
+    let after = dump(app.pool()).await;
+    assert!(!after.contains("buyer-3") && !after.contains(" of 3\""));
+    assert_eq!(app.stock(&drop).await, [5_000, 4_400, 600, 0]);
+    // A pseudonym that was erased never got a name again, so nothing was left to find under it.
+    let rows: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM events e JOIN erasures x ON x.drop_id::text = e.aggregate_id
+          WHERE e.position > x.position AND e.private IS NOT NULL AND e.payload -> e.event_type ->> 'buyer' = x.buyer::text",
+    )
+    .fetch_one(app.pool())
+    .await
+    .unwrap();
+    assert_eq!(rows, 0);
+    let introduced_after: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM events e JOIN erasures x ON x.drop_id::text = e.aggregate_id
+          WHERE e.position > x.position AND e.payload -> 'HoldPlaced' ->> 'commitment' IS NOT NULL
+            AND e.payload -> 'HoldPlaced' ->> 'buyer' = x.buyer::text",
+    )
+    .fetch_one(app.pool())
+    .await
+    .unwrap();
+    assert_eq!(
+        introduced_after, 0,
+        "nobody was introduced again under a pseudonym that was erased"
+    );
+    app.verifies().await;
+}

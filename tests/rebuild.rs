@@ -1,0 +1,291 @@
+//! Tables are cattle: rebuilt from the log while a server serves, compared, and swapped; a rebuild that was cut off goes on.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
+use domain::values::Position;
+use harness::{App, Launch, Lively, at_once, eventually, key, number, text};
+use infrastructure::log::copy::{self, Selection};
+use projections::rebuild::{NAMES, Rebuild};
+use serde_json::{Value, json};
+
+async fn listed(launch: &Launch) -> Vec<Value> {
+    let said = launch.run(&["projections", "list", "--json"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let said: Value = serde_json::from_str(&said.stdout).unwrap();
+    said["projections"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn tables_are_listed_with_how_far_they_are() {
+    let lively = Lively::make().await;
+    let launch = Launch::on(lively.altered("UPDATE projection_checkpoints SET position = position - 2, stopped = 'because' WHERE name = 'sales_timeline'").await);
+    let tables = listed(&launch).await;
+    let names: Vec<String> = tables.iter().map(|table| text(&table["name"])).collect();
+    assert_eq!(names, NAMES);
+    let head = lively.log.last().unwrap().position;
+    assert_eq!(
+        tables[0],
+        json!({ "name": "live_stock", "checkpoint": head, "lag": 0, "rows": 2, "stopped": null })
+    );
+    assert_eq!(
+        (
+            &tables[2]["checkpoint"],
+            &tables[2]["lag"],
+            &tables[2]["stopped"]
+        ),
+        (&json!(head - 2), &json!(2), &json!("because"))
+    );
+    let words = launch.run(&["projections", "list"]).await.stdout;
+    assert!(
+        words.lines().next().unwrap().contains("projection") && words.contains("because"),
+        "{words}"
+    );
+}
+
+#[tokio::test]
+async fn a_table_that_differs_is_replaced_and_one_that_is_equal_is_said_to_be() {
+    let lively = Lively::make().await;
+    let tampered = "UPDATE live_stock SET sold = sold - 1, available = available + 1 WHERE sold > 0; DELETE FROM sales_timeline";
+    let launch = Launch::on(lively.altered(tampered).await);
+    assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(1));
+
+    let said = launch
+        .run(&["projections", "rebuild", "--all", "--json"])
+        .await;
+    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
+    let said: Value = serde_json::from_str(&said.stdout).unwrap();
+    let equal: Vec<&Value> = said["rebuilt"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|table| &table["was_equal"])
+        .collect();
+    assert_eq!(equal, [&json!(false), &json!(true), &json!(false)]);
+    assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(0));
+
+    let again = launch.run(&["projections", "rebuild", "live_stock"]).await;
+    let head = lively.log.last().unwrap().position;
+    assert_eq!(
+        again.stdout,
+        format!("live_stock: rebuilt up to position {head}, 2 rows; the table was equal\n")
+    );
+    for wrong in [vec![], vec!["nothing"], vec!["--all", "live_stock"]] {
+        assert_eq!(
+            launch
+                .run(&[&["projections", "rebuild"], wrong.as_slice()].concat())
+                .await
+                .code,
+            Some(2)
+        );
+    }
+    // Nothing is left lying about, and the new table guards as the old one did.
+    let pool = sqlx::PgPool::connect(launch.database_url().unwrap())
+        .await
+        .unwrap();
+    let left: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM pg_tables WHERE tablename LIKE '%rebuild%'")
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+    assert_eq!(left, 0);
+    let oversold = "UPDATE live_stock SET sold = sold + 1";
+    assert!(
+        sqlx::query(oversold).execute(&pool).await.is_err(),
+        "units_are_conserved"
+    );
+    let twice = "INSERT INTO live_stock SELECT * FROM live_stock";
+    assert!(
+        sqlx::query(twice).execute(&pool).await.is_err(),
+        "the primary key"
+    );
+}
+
+#[tokio::test]
+async fn tables_are_rebuilt_while_a_server_sells() {
+    let app = App::start().await;
+    let drop = app.create_drop(400, json!({ "hold_seconds": 3600 })).await;
+    let (api, shop) = (app.api(), drop.clone());
+    let trade = tokio::spawn(async move {
+        at_once((0..300).map(|buyer| {
+            let (api, shop) = (api.clone(), shop.clone());
+            async move {
+                let body = json!({ "buyer_id": format!("buyer-{}", buyer % 50) });
+                let hold = text(&api.hold_with(&shop, &key(), &body).await.ok(201)["id"]);
+                if buyer % 2 == 0 {
+                    assert_eq!(api.purchase(&hold).await.status, 201);
+                }
+            }
+        }))
+        .await
+    });
+    let mut rebuilds = 0;
+    while !trade.is_finished() || rebuilds < 2 {
+        let said = app.launch().run(&["projections", "rebuild", "--all"]).await;
+        assert_eq!(said.code, Some(0), "{said:?}");
+        assert!(!said.stdout.contains("DIFFERED"), "{said:?}");
+        rebuilds += 1;
+    }
+    trade.await.unwrap();
+    // And the server goes on folding into the tables that replaced its own.
+    app.held(&drop, "one more").await;
+    let head = number(&app.audit("/v1/log/head").await.ok(200)["position"]);
+    eventually("the tables are at the head", || async {
+        listed(app.launch())
+            .await
+            .iter()
+            .all(|table| table["checkpoint"] == head)
+            .then_some(())
+    })
+    .await;
+    app.verifies().await;
+}
+
+#[tokio::test]
+async fn a_running_server_forgets_the_rows_that_were_replaced() {
+    let app = App::start().await;
+    let drop = app.create_drop(50, json!({ "hold_seconds": 3600 })).await;
+    app.held(&drop, "alice").await;
+    let at_head = async || {
+        let head = number(&app.audit("/v1/log/head").await.ok(200)["position"]);
+        eventually("the tables are at the head", || async {
+            listed(app.launch())
+                .await
+                .iter()
+                .all(|table| table["checkpoint"] == head)
+                .then_some(())
+        })
+        .await;
+    };
+    at_head().await;
+    // Altered, and then taken into memory by the next step: without a rebuild it would be written back for ever.
+    sqlx::query("UPDATE live_stock SET available = available - 7, sold = sold + 7")
+        .execute(app.pool())
+        .await
+        .unwrap();
+    sqlx::query("UPDATE projection_checkpoints SET generation = generation + 1")
+        .execute(app.pool())
+        .await
+        .unwrap();
+    app.held(&drop, "bob").await;
+    at_head().await;
+    let verdict = app.launch().run(&["audit", "verify"]).await;
+    assert_eq!(verdict.code, Some(1), "{verdict:?}");
+
+    assert!(
+        app.launch()
+            .run(&["projections", "rebuild", "live_stock"])
+            .await
+            .stdout
+            .contains("DIFFERED")
+    );
+    app.verifies().await;
+    app.held(&drop, "carol").await;
+    at_head().await;
+    app.verifies().await;
+}
+
+#[tokio::test]
+async fn a_projection_that_stopped_shows_where_costs_the_others_nothing_and_goes_on_once_rebuilt() {
+    let app = App::start().await;
+    let drop = app.create_drop(50, json!({ "hold_seconds": 3600 })).await;
+    app.held(&drop, "alice").await;
+    eventually("the table has the drop", || async {
+        (listed(app.launch()).await[0]["lag"] == 0).then_some(())
+    })
+    .await;
+    // Nobody can hold more than there is: as the table has it now, the next event cannot be applied.
+    sqlx::query("UPDATE live_stock SET sold = sold + available, available = 0")
+        .execute(app.pool())
+        .await
+        .unwrap();
+    sqlx::query("UPDATE projection_checkpoints SET generation = generation + 1")
+        .execute(app.pool())
+        .await
+        .unwrap();
+    let hold = app.held(&drop, "bob").await;
+    let stopped = eventually("the projection has stopped", || async {
+        let ready = app.get("/health/ready").await.ok(200);
+        ready["projections"]["live_stock"]["stopped"]
+            .as_str()
+            .map(str::to_owned)
+    })
+    .await;
+    let head = number(&app.audit("/v1/log/head").await.ok(200)["position"]);
+    assert!(
+        stopped.contains(&format!(
+            "stopped at position {head}: more units held than available"
+        )),
+        "{stopped}"
+    );
+    assert_eq!(
+        app.purchase(&hold).await.status,
+        201,
+        "and the shop goes on selling"
+    );
+    eventually("the others go on", || async {
+        let tables = listed(app.launch()).await;
+        (tables[1]["lag"] == 0 && tables[2]["lag"] == 0 && tables[1]["rows"] == 1).then_some(())
+    })
+    .await;
+    assert_eq!(listed(app.launch()).await[0]["lag"], 2);
+
+    let rebuilt = app
+        .launch()
+        .run(&["projections", "rebuild", "live_stock"])
+        .await;
+    assert_eq!(rebuilt.code, Some(0), "{rebuilt:?}");
+    app.held(&drop, "carol").await;
+    eventually("it goes on without a restart", || async {
+        let ready = app.get("/health/ready").await.ok(200);
+        let stock = &ready["projections"]["live_stock"];
+        (stock["lag"] == 0 && stock["stopped"] == json!(null)).then_some(())
+    })
+    .await;
+    app.verifies().await;
+}
+
+#[tokio::test]
+async fn a_rebuild_that_was_cut_off_goes_on_with_what_it_had_saved() {
+    let lively = Lively::make().await;
+    let database = lively.altered("SELECT 1").await;
+    let half = Position(lively.log.len() as u64 / 2);
+    let page = async |after: Position, until: Position| {
+        let selection = Selection {
+            after,
+            until,
+            drop: None,
+            private: false,
+        };
+        copy::pages(database.pool.clone(), selection)
+            .recv()
+            .await
+            .unwrap()
+            .unwrap()
+    };
+    let mut rebuild = Rebuild::start(database.pool.clone(), &NAMES).await.unwrap();
+    assert_eq!(rebuild.reached(), Position(0));
+    rebuild.add(&page(Position(0), half).await).await.unwrap();
+    rebuild.save().await.unwrap();
+    // Folded but not saved: lost with the process.
+    rebuild
+        .add(&page(half, Position(half.0 + 1)).await)
+        .await
+        .unwrap();
+    drop(rebuild);
+
+    let rebuild = Rebuild::start(database.pool.clone(), &NAMES).await.unwrap();
+    assert_eq!(rebuild.reached(), half);
+    drop(rebuild);
+    let launch = Launch::on(database);
+    let said = launch
+        .run(&["projections", "rebuild", "--all", "--json"])
+        .await;
+    let said: Value = serde_json::from_str(&said.stdout).unwrap();
+    for table in said["rebuilt"].as_array().unwrap() {
+        assert_eq!(
+            (&table["was_equal"], &table["position"]),
+            (&json!(true), &json!(lively.log.len()))
+        );
+    }
+    assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(0));
+}
