@@ -12,7 +12,9 @@ use projections::views::Views;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::lateness::ReleaseLateness;
 use crate::config::Keys;
+use crate::session::Sessions;
 use crate::stream::StreamHub;
 
 /// Shared by every handler. Clones are the same server.
@@ -31,12 +33,16 @@ pub struct Parts {
     pub hub: StreamHub,
     /// Who may do what.
     pub keys: Keys,
+    /// Browsers that signed in as admin.
+    pub sessions: Sessions,
     /// Keeps idempotency keys from being guessed from their digests; the same for every process of this log.
     pub key_secret: Vec<u8>,
     /// What buyers' tokens are signed with, if they need any.
     pub buyer_secret: Option<DecodingKey>,
     /// How far each projection's table is.
     pub projections: Vec<(&'static str, watch::Receiver<Progress>)>,
+    /// How late the units of holds that ran out came back.
+    pub lateness: ReleaseLateness,
     /// Ends what would otherwise never end: live streams and exports.
     pub stop: CancellationToken,
 }

@@ -2,6 +2,7 @@
 //!
 //! Read [`router`] for every route, [`server`] for how the parts are wired and stopped, [`problem`] for every error.
 
+pub mod admin;
 pub mod app;
 pub mod audit;
 pub mod auth;
@@ -20,4 +21,5 @@ pub mod problem;
 pub mod render;
 pub mod router;
 pub mod server;
+pub mod session;
 pub mod stream;

@@ -9,7 +9,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::problem::{Code, Problem};
-use crate::{drops, health, holds, log, pages, stream};
+use crate::{admin, drops, health, holds, log, pages, session, stream};
 
 /// The whole HTTP surface of `app`.
 pub fn router(app: App) -> Router {
@@ -27,6 +27,12 @@ pub fn router(app: App) -> Router {
         .route("/v1/holds/{id}", get(holds::read).delete(holds::release))
         .route("/v1/holds/{id}/purchase", post(holds::purchase))
         .route("/v1/stream", get(stream::watch))
+        .route(
+            "/v1/admin/session",
+            post(session::sign_in).delete(session::sign_out),
+        )
+        .route("/v1/admin/metrics", get(admin::metrics))
+        .route("/v1/admin/timeline", get(admin::timeline))
         .route("/v1/log", get(log::list))
         .route("/v1/log/head", get(log::head))
         .route("/health/live", get(health::live))
