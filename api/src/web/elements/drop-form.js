@@ -103,7 +103,7 @@ function control({ name, words, hint, type, whole, attributes = {}, show }, drop
   return h("div", { class: whole ? "field whole" : "field" }, h("label", { for: id }, words), input, hint && h("p", { class: "hint", id: `${id}-hint` }, hint));
 }
 
-/** What the form says, by the API's names. @param {HTMLFormElement} form @param {Field[]} fields */
+/** What the form says, by the API's names. @param {HTMLFormElement} form @param {Field[]} fields @returns {Record<string, any>} */
 function read(form, fields) {
   const value = (/** @type {string} */ name) => {
     const item = /** @type {Control | null} */ (form.elements.namedItem(name));

@@ -122,8 +122,8 @@ export class HoldPanel extends HTMLElement {
       case "sold_out":
         return { nodes: [h("div", { class: "actions" }, this.#stepper(drop), button("Join the waitlist", "secondary", () => join(this.#fresh(drop), this.#wanted())))] };
       case "scheduled": {
-        const words = h("span", { class: "tabular" });
-        return { nodes: [h("p", { class: "outcome" }, "Starts in ", words)], tick: () => write(words, duration(until(this.#fresh(drop).starts_at))) };
+        const words = h("span", { class: "time", role: "timer" });
+        return { nodes: [h("p", { class: "held-line" }, h("span", {}, "Starts in"), words)], tick: () => write(words, duration(until(this.#fresh(drop).starts_at))) };
       }
       case "ended":
         return { nodes: [h("p", { class: "outcome" }, "This drop is over.")] };

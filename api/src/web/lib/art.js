@@ -45,7 +45,7 @@ function waves(random, first, second, third) {
   const lift = 16 + 12 * random();
   const wave = (/** @type {number} */ index) => {
     const top = 150 + 36 * index;
-    const d = `M-40 ${top}q60 ${-lift} 120 0t120 0t120 0t120 0V${HEIGHT}H-40z`;
+    const d = `M-40 ${top}q60 ${-lift} 120 0t120 0t120 0t120 0t120 0V${HEIGHT}H-40z`;
     return svg("path", { d, fill: index % 2 ? third : first, opacity: 0.95 - 0.12 * index, transform: `translate(${-30 * index * random()})` });
   };
   return [sun, wave(0), wave(1), wave(2), wave(3)];

@@ -16,11 +16,11 @@ export function statusOf(drop) {
   return drop.stock.available === 0 ? "sold_out" : "live";
 }
 
-/** Until when it lasts, or since when it is over. @param {Drop} drop */
+/** When it starts, how long it still lasts, or since when it is over. @param {Drop} drop */
 export function when(drop) {
   switch (statusOf(drop)) {
     case "scheduled":
-      return `Starts in ${duration(until(drop.starts_at))}`;
+      return `Starts ${day(drop.starts_at)}`;
     case "live":
     case "sold_out":
       return drop.ends_at ? `Ends in ${duration(until(drop.ends_at))}` : "While stock lasts";
