@@ -5,169 +5,36 @@
 //! Limit: a drop is sent at most once per interval; what happened in between is in the log.
 //!
 //! ```text
-//!  committed ──mark──▶ changed drops ──once per interval──▶ one frame each ──broadcast──▶ watchers
-//!                                                             (overflow: send the present state)
+//!  committed ──mark──▶ changed drops ──once per interval──▶ one tick ──broadcast──▶ watchers
+//!                                                     (behind: only the newest of each drop; far behind: the present state)
 //! ```
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod hub;
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_broadcast::{InactiveReceiver, Receiver, RecvError, Sender};
+use async_broadcast::{Receiver, RecvError, TryRecvError};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use domain::values::{DropId, Position, Timestamp};
+use bytes::{Bytes, BytesMut};
+use domain::values::{DropId, Position};
 use futures::stream::{self, Stream};
-use infrastructure::engine::{Clock, Observer, SystemClock};
-use infrastructure::feed::Committed;
-use projections::views::{DropView, Views};
+use projections::views::DropView;
 use serde::Deserialize;
-use tokio::sync::Notify;
-use tokio::time::{Instant, interval_at, sleep};
-use tokio_util::sync::CancellationToken;
+use tokio::time::{Instant, Interval, interval_at};
 
+pub use self::hub::StreamHub;
+use self::hub::{Seat, Tick, newest, write_frame};
 use crate::app::App;
 use crate::extract::Params;
 use crate::problem::{Code, Problem};
-use crate::render::{DropBody, DropStatus};
+use crate::render::DropStatus;
 
-/// Frames that a watcher may lag behind before it is given the present state instead.
-const BACKLOG: usize = 256;
 /// The longest silence on a stream.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// The longest time between two looks at the clock for drops that start or end.
-const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
-
-/// One drop's state, ready to be written to any number of watchers.
-#[derive(Debug)]
-struct Frame {
-    drop_id: DropId,
-    /// Up to where the views had followed the log when this was written, or a little before.
-    position: Position,
-    bytes: Bytes,
-}
-
-/// Tells watchers what changed. Clones are the same hub.
-#[derive(Debug, Clone)]
-pub struct StreamHub(Arc<Hub>);
-
-#[derive(Debug)]
-struct Hub {
-    sender: Sender<Arc<Frame>>,
-    /// Keeps the room open while it is empty.
-    _room: InactiveReceiver<Arc<Frame>>,
-    changed: Mutex<BTreeSet<DropId>>,
-    wake: Notify,
-    watchers: AtomicUsize,
-    most_watchers: usize,
-}
-
-impl StreamHub {
-    /// A hub for at most `most_watchers`.
-    #[must_use]
-    pub fn new(most_watchers: usize) -> Self {
-        let (mut sender, receiver) = async_broadcast::broadcast(BACKLOG);
-        // A slow watcher loses frames; it never holds up the rest.
-        sender.set_overflow(true);
-        sender.set_await_active(false);
-        Self(Arc::new(Hub {
-            sender,
-            _room: receiver.deactivate(),
-            changed: Mutex::default(),
-            wake: Notify::new(),
-            watchers: AtomicUsize::new(0),
-            most_watchers,
-        }))
-    }
-
-    /// How many watch now.
-    #[must_use]
-    pub fn watchers(&self) -> usize {
-        self.0.watchers.load(Ordering::Relaxed)
-    }
-
-    /// Sends what changed, at most once per `interval`, until `stop`.
-    pub async fn publish(self, views: Views, interval: Duration, stop: CancellationToken) {
-        let mut last_look = SystemClock.now();
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.0.wake.notified() => {}
-                () = sleep(LOOK_AT_CLOCK) => {}
-            }
-            let now = SystemClock.now();
-            self.mark_transitions(&views, last_look, now);
-            last_look = now;
-            for drop_id in std::mem::take(&mut *self.changed()) {
-                // Before the state, so that the state is at least as new as the id says.
-                let position = views.position();
-                if let Some(drop) = views.drop(drop_id) {
-                    let frame = Frame {
-                        drop_id,
-                        position,
-                        bytes: frame(&drop, position, now),
-                    };
-                    // An error means that nobody watches.
-                    let _nobody = self.0.sender.try_broadcast(Arc::new(frame));
-                }
-            }
-            sleep(interval).await;
-        }
-    }
-
-    /// A drop that starts or ends changes without an event.
-    fn mark_transitions(&self, views: &Views, last_look: Timestamp, now: Timestamp) {
-        let turned =
-            views.drops_where(|row| DropStatus::at(row, last_look) != DropStatus::at(row, now));
-        self.changed().extend(turned);
-    }
-
-    fn changed(&self) -> MutexGuard<'_, BTreeSet<DropId>> {
-        self.0
-            .changed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A place for one more watcher, given back when dropped.
-    fn enter(&self) -> Option<Seat> {
-        let hub = Arc::clone(&self.0);
-        let taken = hub
-            .watchers
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |watchers| {
-                (watchers < hub.most_watchers).then_some(watchers + 1)
-            });
-        taken.ok().map(|_| Seat(hub))
-    }
-}
-
-impl Observer for StreamHub {
-    fn committed(&mut self, committed: &Arc<Committed>) {
-        if committed.events.is_empty() {
-            return;
-        }
-        self.changed()
-            .extend(committed.events.iter().map(|recorded| recorded.drop_id));
-        self.0.wake.notify_one();
-    }
-}
-
-struct Seat(Arc<Hub>);
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.watchers.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-fn frame(drop: &DropView, position: Position, now: Timestamp) -> Bytes {
-    let data = serde_json::to_string(&DropBody::new(drop, now)).unwrap_or_default();
-    Bytes::from(format!("event: drop\nid: {position}\ndata: {data}\n\n"))
-}
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct WatchParams {
@@ -193,8 +60,8 @@ pub(crate) async fn watch(
     Ok((headers, Body::from_stream(events(app, watched, seat))).into_response())
 }
 
-/// The drops that were named; none: all that are not over, those to come included.
-fn watched(app: &App, drops: Option<&str>) -> Result<Option<HashSet<DropId>>, Problem> {
+/// The drops that were named, each once; none: all that are not over, those to come included.
+fn watched(app: &App, drops: Option<&str>) -> Result<Option<Box<[DropId]>>, Problem> {
     let Some(drops) = drops.filter(|drops| !drops.is_empty()) else {
         return Ok(None);
     };
@@ -206,45 +73,44 @@ fn watched(app: &App, drops: Option<&str>) -> Result<Option<HashSet<DropId>>, Pr
             .map(|_| drop_id)
             .ok_or_else(not_found)
     };
-    drops
-        .split(',')
-        .map(find)
-        .collect::<Result<_, _>>()
-        .map(Some)
+    let mut watched = drops.split(',').map(find).collect::<Result<Vec<_>, _>>()?;
+    watched.sort_unstable();
+    watched.dedup();
+    Ok(Some(watched.into_boxed_slice()))
 }
 
+/// One connection. Kept small: a server has thousands.
 struct Watcher {
     app: App,
-    watched: Option<HashSet<DropId>>,
-    receiver: Receiver<Arc<Frame>>,
-    /// The position that the state sent last was read at. A frame from before it is old news.
+    watched: Option<Box<[DropId]>>,
+    receiver: Receiver<Arc<Tick>>,
+    /// The position that the state sent last was read at. A tick from before it is old news.
     since: Position,
-    waiting: VecDeque<Bytes>,
-    heartbeat: tokio::time::Interval,
+    /// What is sent before anything that changes.
+    first: Option<Bytes>,
+    heartbeat: Interval,
     _seat: Seat,
 }
 
 fn events(
     app: App,
-    watched: Option<HashSet<DropId>>,
+    watched: Option<Box<[DropId]>>,
     seat: Seat,
 ) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
     // Subscribed before the state is read: a change in between comes twice rather than never.
-    let receiver = app.hub.0.sender.new_receiver();
-    let heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
+    let receiver = app.hub.listen();
     let mut watcher = Watcher {
         app,
         watched,
         receiver,
         since: Position::default(),
-        waiting: VecDeque::new(),
-        heartbeat,
+        first: None,
+        heartbeat: interval_at(Instant::now() + HEARTBEAT, HEARTBEAT),
         _seat: seat,
     };
-    watcher
-        .waiting
-        .push_back(Bytes::from_static(b"retry: 1000\n\n"));
-    watcher.send_present_state();
+    let mut first = BytesMut::from(&b"retry: 1000\n\n"[..]);
+    watcher.write_present_state(&mut first);
+    watcher.first = Some(first.freeze());
     stream::unfold(watcher, |mut watcher| async move {
         let bytes = watcher.next().await?;
         Some((Ok(bytes), watcher))
@@ -253,35 +119,51 @@ fn events(
 
 impl Watcher {
     async fn next(&mut self) -> Option<Bytes> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
         loop {
-            if let Some(bytes) = self.waiting.pop_front() {
-                return Some(bytes);
-            }
             tokio::select! {
                 () = self.app.stop.cancelled() => return None,
-                received = self.receiver.recv() => match received {
-                    Ok(frame) if self.wants(&frame) => return Some(frame.bytes.clone()),
-                    Ok(_) => {}
-                    Err(RecvError::Overflowed(_)) => self.skip_to_now(),
-                    Err(RecvError::Closed) => return None,
-                },
+                received = self.receiver.recv() => {
+                    let news = match received {
+                        Ok(tick) => self.news(tick),
+                        Err(RecvError::Overflowed(_)) => self.skip_to_now(),
+                        Err(RecvError::Closed) => return None,
+                    };
+                    if !news.is_empty() {
+                        return Some(news);
+                    }
+                }
                 _ = self.heartbeat.tick() => return Some(Bytes::from_static(b": still here\n\n")),
             }
         }
     }
 
-    fn wants(&self, frame: &Frame) -> bool {
-        let is_watched = |watched: &HashSet<DropId>| watched.contains(&frame.drop_id);
-        frame.position >= self.since && self.watched.as_ref().is_none_or(is_watched)
+    /// What a tick and those that wait behind it tell this watcher, each drop once.
+    fn news(&mut self, tick: Arc<Tick>) -> Bytes {
+        let mut ticks = vec![tick];
+        loop {
+            match self.receiver.try_recv() {
+                Ok(tick) => ticks.push(tick),
+                Err(TryRecvError::Overflowed(_)) => return self.skip_to_now(),
+                // A closed room is met again at the next turn.
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            }
+        }
+        ticks.retain(|tick| tick.position >= self.since);
+        newest(&ticks, self.watched.as_deref())
     }
 
-    /// Too slow for every change: forgets what waits, and goes on from the present state.
-    fn skip_to_now(&mut self) {
-        self.receiver = self.app.hub.0.sender.new_receiver();
-        self.send_present_state();
+    /// Too slow even for that: forgets what waits, and goes on from the present state.
+    fn skip_to_now(&mut self) -> Bytes {
+        self.receiver = self.app.hub.listen();
+        let mut present = BytesMut::new();
+        self.write_present_state(&mut present);
+        present.freeze()
     }
 
-    fn send_present_state(&mut self) {
+    fn write_present_state(&mut self, to: &mut BytesMut) {
         let now = self.app.now();
         let position = self.app.views.position();
         self.since = position;
@@ -294,11 +176,8 @@ impl Watcher {
         };
         let is_wanted =
             |drop: &&DropView| self.watched.is_some() || !DropStatus::at(&drop.row, now).is_over();
-        let frames: Vec<Bytes> = drops
-            .iter()
-            .filter(is_wanted)
-            .map(|drop| frame(drop, position, now))
-            .collect();
-        self.waiting.extend(frames);
+        for drop in drops.iter().filter(is_wanted) {
+            write_frame(to, drop, position, now);
+        }
     }
 }
