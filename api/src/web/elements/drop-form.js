@@ -42,9 +42,9 @@ const TERMS = [
     read: (value, currency) => Math.round(Number(value.replace(",", ".")) * 10 ** decimals(currency)),
     show: ({ price }) => (price.amount / 10 ** decimals(price.currency)).toFixed(decimals(price.currency)) },
   { name: "currency", words: "Currency", attributes: { required: true, value: "EUR", maxlength: 3, autocapitalize: "characters" }, read: (value) => value.trim().toUpperCase(), show: (drop) => drop.price.currency },
-  { name: "starts_at", words: "Starts", type: "datetime-local", hint: "Empty: at once.", attributes: { step: 1 }, read: time, show: (drop) => local(drop.starts_at) },
-  { name: "ends_at", words: "Ends", type: "datetime-local", hint: "Empty: never.", attributes: { step: 1 }, read: time, show: (drop) => local(drop.ends_at) },
   { name: "hold_seconds", words: "A hold lasts (seconds)", type: "number", attributes: { min: 1, max: 3600, required: true, value: 60 }, read: number, show: (drop) => String(drop.hold_seconds) },
+  { name: "starts_at", words: "Starts", type: "datetime-local", hint: "Empty: at once.", attributes: { step: "any" }, read: time, show: (drop) => local(drop.starts_at) },
+  { name: "ends_at", words: "Ends", type: "datetime-local", hint: "Empty: never.", attributes: { step: "any" }, read: time, show: (drop) => local(drop.ends_at) },
   { name: "max_per_hold", words: "Most units in a hold", type: "number", attributes: { min: 1, required: true, value: 1 }, read: number, show: (drop) => String(drop.max_per_hold) },
   { name: "max_per_buyer", words: "Most units for a buyer", type: "number", hint: "Empty: no limit.", attributes: { min: 1 }, read: number, show: (drop) => String(drop.max_per_buyer ?? "") },
   { name: "holds", words: "Throttle: holds for a buyer", type: "number", hint: "Empty: no throttle.", attributes: { min: 1 }, read: number, show: (drop) => String(drop.throttle?.holds ?? "") },
@@ -135,7 +135,7 @@ function keys() {
 }
 
 export function openNewDrop() {
-  const fields = [...TERMS.slice(0, 2), STOCK, ...TERMS.slice(2)];
+  const fields = [...TERMS.slice(0, 4), STOCK, ...TERMS.slice(4)];
   const keyFor = keys();
   const dialog = open("New drop", [h("div", { class: "fields" }, ...fields.map((field) => control(field)))], { words: "Create the drop", kind: "primary", keep: "Not now" }, async (form) => {
     const body = said(read(form, fields));

@@ -22,7 +22,7 @@ export class StockBar extends HTMLElement {
     this.#sold.style.width = share(sold);
     this.#held.style.width = share(held);
     // As wide as it ever gets, so that what follows stays where it is while the number falls.
-    this.#left.style.minWidth = `${count(total).length + 4}ch`;
+    this.#left.style.minWidth = `${count(total).length + 3.3}ch`;
     write(this.#left, `${count(available)} left`);
     write(this.#rest, `of ${count(total)}${held > 0 ? ` · ${count(held)} held` : ""}`);
     mark(this.#bar, "aria-label", `${count(available)} of ${count(total)} available, ${count(held)} held, ${count(sold)} sold`);
