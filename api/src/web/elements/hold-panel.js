@@ -7,8 +7,8 @@ import { everyBeat, until } from "../lib/clock.js";
 import { statusOf } from "../lib/drop.js";
 import { h, write } from "../lib/dom.js";
 import { clock, duration, money, ordinal, spoken, units } from "../lib/format.js";
-import { buy, check, dismiss, join, leave, look, place, refusalOf, release } from "../lib/shop.js";
-import { yours } from "../lib/yours.js";
+import { buy, check, dismiss, join, leave, look, place, refusalOf, release, settle } from "../lib/shop.js";
+import { isStuck, yours } from "../lib/yours.js";
 import { toast } from "./toast-list.js";
 
 /**
@@ -59,6 +59,7 @@ export class HoldPanel extends HTMLElement {
   #beat() {
     const entry = this.#entry();
     if (entry?.stage === "held" && entry.hold) this.#watchHold(entry, entry.hold);
+    if (entry && isStuck(entry)) void settle(entry);
     if (entry?.stage === "waiting" && Date.now() - this.#lookedAt > LOOK_AT_LINE_MS) {
       this.#lookedAt = Date.now();
       void look(entry);

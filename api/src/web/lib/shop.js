@@ -3,8 +3,8 @@
 
 import { Problem, call, callUntilDecided } from "./api.js";
 import { buyerId, displayName } from "./buyer.js";
-import { now } from "./clock.js";
-import { clock, duration, money, ordinal, units } from "./format.js";
+import { now, until } from "./clock.js";
+import { clock, count, duration, money, ordinal, units } from "./format.js";
 import { toast } from "../elements/toast-list.js";
 import { STILL_MEANT_MS, isSettled, yours } from "./yours.js";
 
@@ -83,7 +83,8 @@ export async function release(entry) {
 /** Asks the server how a hold stands; it alone knows. @param {Entry} entry */
 export async function check(entry) {
   if (!entry.hold) return;
-  yours.update(entry, { stage: "checking" });
+  // One that is held keeps its clock and its buttons while the question is on its way.
+  if (entry.stage !== "held" || until(entry.hold.expires_at) <= 0) yours.update(entry, { stage: "checking" });
   try {
     const hold = await callUntilDecided(`/v1/holds/${entry.hold.id}`, {}, 60_000);
     take(entry, hold);
@@ -159,16 +160,18 @@ export function dismiss(entry) {
 
 /** After a refresh: asks again what was not answered, and how everything stands. */
 export async function resume() {
-  const open = yours.entries.filter((entry) => !isSettled(entry));
-  await Promise.all(open.map(async (entry) => {
-    if (entry.waiting && !entry.hold) {
-      yours.update(entry, { stage: "waiting" });
-      await look(entry);
-    } else if (entry.hold) await check(entry);
-    else if (Date.now() - entry.asked_at > STILL_MEANT_MS) yours.remove(entry);
-    else if (entry.stage === "joining") await askForPlace(entry);
-    else await ask(entry);
-  }));
+  await Promise.all(yours.entries.filter((entry) => !isSettled(entry)).map(settle));
+}
+
+/** Finds out about an entry whose page may have gone before it was answered. @param {Entry} entry */
+export async function settle(entry) {
+  if (entry.hold) return check(entry);
+  if (entry.waiting) {
+    yours.update(entry, { stage: "waiting" });
+    return look(entry);
+  }
+  if (Date.now() - entry.asked_at > STILL_MEANT_MS) return yours.remove(entry);
+  return entry.stage === "joining" ? askForPlace(entry) : ask(entry);
 }
 
 /** @param {Entry} entry @param {unknown} problem */
@@ -213,9 +216,4 @@ export function explain(problem) {
     default:
       return problem.message;
   }
-}
-
-/** @param {number} number */
-function count(number) {
-  return String(number);
 }

@@ -31,9 +31,9 @@ function show(drop) {
     card.purchasers = [];
     byId("empty").hidden = true;
   }
-  const sold = card.drop?.stock.sold;
+  const isNews = card.drop?.stock.sold !== drop.stock.sold || !askedAt.has(drop.id);
   card.drop = drop;
-  if (sold !== drop.stock.sold || drop.stock.sold > 0 && !askedFor.has(drop.id)) askForPurchasers(drop.id);
+  if (isNews && drop.stock.sold > 0) askForPurchasers(drop.id);
 }
 
 /** What is on first, then what is to come; the newest first. A card keeps its place from then on. @param {Drop} drop */
@@ -43,23 +43,20 @@ function placeFor(drop) {
   return [...list.children].find((card) => card instanceof DropCard && card.drop && isBehind(card.drop) > 0) ?? null;
 }
 
-/** @type {Set<string>} */
-const askedFor = new Set();
-/** @type {Set<string>} */
-const asking = new Set();
+/** When each drop's purchasers were, or will be, asked for. @type {Map<string, number>} */
+const askedAt = new Map();
 
-/** @param {string} id */
+/** Asks now, or as soon as it may be asked again. @param {string} id */
 function askForPurchasers(id) {
-  askedFor.add(id);
-  if (asking.has(id)) return;
-  asking.add(id);
-  const ask = async () => {
-    asking.delete(id);
+  const last = askedAt.get(id) ?? 0;
+  if (last > Date.now()) return;
+  const pause = Math.max(100, last + PURCHASERS_EVERY_MS - Date.now());
+  askedAt.set(id, Date.now() + pause);
+  setTimeout(async () => {
     const answer = await call(`/v1/drops/${id}/purchasers?limit=3`).catch(() => null);
     const card = cards.get(id);
     if (answer && card) card.purchasers = answer.data;
-  };
-  setTimeout(ask, cards.get(id)?.isConnected && document.hidden ? 4 * PURCHASERS_EVERY_MS : PURCHASERS_EVERY_MS / 4);
+  }, pause);
 }
 
 const live = new Live();
