@@ -11,6 +11,7 @@
 
 mod hub;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,9 +23,11 @@ use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
 use domain::values::{DropId, Position};
 use futures::stream::{self, Stream};
-use projections::views::DropView;
+use infrastructure::engine::{Clock, SystemClock};
+use projections::views::{DropView, Views};
 use serde::Deserialize;
 use tokio::time::{Instant, Interval, interval_at};
+use tokio_util::sync::CancellationToken;
 
 pub use self::hub::StreamHub;
 use self::hub::{Seat, Tick, newest, write_frame};
@@ -57,7 +60,9 @@ pub(crate) async fn watch(
         (header::CACHE_CONTROL, "no-store"),
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    Ok((headers, Body::from_stream(events(app, watched, seat))).into_response())
+    let (hub, views, stop) = (app.hub.clone(), app.views.clone(), app.stop.clone());
+    let watcher = Watcher::new(hub, views, stop, watched, seat);
+    Ok((headers, Body::from_stream(events(watcher))).into_response())
 }
 
 /// The drops that were named, each once; none: all that are not over, those to come included.
@@ -81,7 +86,9 @@ fn watched(app: &App, drops: Option<&str>) -> Result<Option<Box<[DropId]>>, Prob
 
 /// One connection. Kept small: a server has thousands.
 struct Watcher {
-    app: App,
+    hub: StreamHub,
+    views: Views,
+    stop: CancellationToken,
     watched: Option<Box<[DropId]>>,
     receiver: Receiver<Arc<Tick>>,
     /// The position that the state sent last was read at. A tick from before it is old news.
@@ -92,22 +99,7 @@ struct Watcher {
     _seat: Seat,
 }
 
-fn events(
-    app: App,
-    watched: Option<Box<[DropId]>>,
-    seat: Seat,
-) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
-    // Subscribed before the state is read: a change in between comes twice rather than never.
-    let receiver = app.hub.listen();
-    let mut watcher = Watcher {
-        app,
-        watched,
-        receiver,
-        since: Position::default(),
-        first: None,
-        heartbeat: interval_at(Instant::now() + HEARTBEAT, HEARTBEAT),
-        _seat: seat,
-    };
+fn events(mut watcher: Watcher) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let mut first = BytesMut::from(&b"retry: 1000\n\n"[..]);
     watcher.write_present_state(&mut first);
     watcher.first = Some(first.freeze());
@@ -118,13 +110,34 @@ fn events(
 }
 
 impl Watcher {
+    fn new(
+        hub: StreamHub,
+        views: Views,
+        stop: CancellationToken,
+        watched: Option<Box<[DropId]>>,
+        seat: Seat,
+    ) -> Self {
+        Self {
+            // Subscribed before the state is read: a change in between comes twice rather than never.
+            receiver: hub.listen(),
+            hub,
+            views,
+            stop,
+            watched,
+            since: Position::default(),
+            first: None,
+            heartbeat: interval_at(Instant::now() + HEARTBEAT, HEARTBEAT),
+            _seat: seat,
+        }
+    }
+
     async fn next(&mut self) -> Option<Bytes> {
         if let Some(first) = self.first.take() {
             return Some(first);
         }
         loop {
             tokio::select! {
-                () = self.app.stop.cancelled() => return None,
+                () = self.stop.cancelled() => return None,
                 received = self.receiver.recv() => {
                     let news = match received {
                         Ok(tick) => self.news(tick),
@@ -157,27 +170,162 @@ impl Watcher {
 
     /// Too slow even for that: forgets what waits, and goes on from the present state.
     fn skip_to_now(&mut self) -> Bytes {
-        self.receiver = self.app.hub.listen();
+        self.receiver = self.hub.listen();
         let mut present = BytesMut::new();
         self.write_present_state(&mut present);
         present.freeze()
     }
 
     fn write_present_state(&mut self, to: &mut BytesMut) {
-        let now = self.app.now();
-        let position = self.app.views.position();
+        let now = SystemClock.now();
+        let position = self.views.position();
         self.since = position;
         let drops = match &self.watched {
             Some(watched) => watched
                 .iter()
-                .filter_map(|&id| self.app.views.drop(id))
+                .filter_map(|&id| self.views.drop(id))
                 .collect(),
-            None => self.app.views.drops(),
+            None => self.views.drops(),
         };
         let is_wanted =
             |drop: &&DropView| self.watched.is_some() || !DropStatus::at(&drop.row, now).is_over();
         for drop in drops.iter().filter(is_wanted) {
             write_frame(to, drop, position, now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::DropEvent;
+    use domain::testing::{drop_id, drop_opened, hold_placed, second};
+    use domain::values::Sequence;
+    use futures::FutureExt;
+    use infrastructure::codec::RecordedEvent;
+    use infrastructure::engine::Observer;
+    use infrastructure::feed::Committed;
+    use infrastructure::log::Head;
+
+    use super::*;
+
+    /// A shop with one drop and one watcher, without a server around them.
+    struct World {
+        hub: StreamHub,
+        views: Views,
+        head: u64,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let mut world = Self {
+                hub: StreamHub::new(10),
+                views: Views::default(),
+                head: 0,
+            };
+            world.record(drop_opened(1000));
+            world
+        }
+
+        /// Something happens, and is told at once.
+        fn record(&mut self, event: DropEvent) {
+            self.head += 1;
+            let position = Position(self.head);
+            let recorded = RecordedEvent {
+                position,
+                recorded_at: second(0),
+                drop_id: drop_id("d"),
+                sequence: Sequence(self.head),
+                event,
+                private: None,
+            };
+            let head = Head {
+                position,
+                ..Head::default()
+            };
+            let committed = Arc::new(Committed {
+                events: vec![recorded],
+                head,
+            });
+            self.views.committed(&committed);
+            self.hub.committed(&committed);
+            self.hub.tell(&self.views, second(0));
+        }
+
+        fn hold(&mut self, number: u64) {
+            self.record(hold_placed(&format!("h{number}"), 1));
+        }
+
+        fn watch(&self) -> impl Stream<Item = Result<Bytes, Infallible>> + use<> {
+            let seat = self.hub.enter().unwrap();
+            let stop = CancellationToken::new();
+            events(Watcher::new(
+                self.hub.clone(),
+                self.views.clone(),
+                stop,
+                None,
+                seat,
+            ))
+        }
+    }
+
+    /// What the watcher would be sent now: the ids of its frames, and the units held in the last.
+    fn sent(
+        stream: &mut (impl Stream<Item = Result<Bytes, Infallible>> + Unpin),
+    ) -> Vec<(u64, u64)> {
+        use futures::StreamExt;
+        let mut told = vec![];
+        while let Some(Some(Ok(bytes))) = stream.next().now_or_never() {
+            let text = String::from_utf8(bytes.to_vec()).unwrap();
+            for frame in text.split("\n\n").filter(|frame| frame.contains("data: ")) {
+                let (_, rest) = frame.split_once("id: ").unwrap();
+                let (id, data) = rest.split_once("\ndata: ").unwrap();
+                let data: serde_json::Value = serde_json::from_str(data).unwrap();
+                told.push((id.parse().unwrap(), data["stock"]["held"].as_u64().unwrap()));
+            }
+        }
+        told
+    }
+
+    #[tokio::test]
+    async fn a_watcher_who_reads_is_told_every_tick_and_one_who_pauses_the_newest() {
+        let mut world = World::new();
+        let mut watcher = Box::pin(world.watch());
+        assert_eq!(sent(&mut watcher), [(1, 0)]);
+        world.hold(1);
+        assert_eq!(sent(&mut watcher), [(2, 1)]);
+        for number in 2..=5 {
+            world.hold(number);
+        }
+        assert_eq!(sent(&mut watcher), [(6, 5)]);
+    }
+
+    #[tokio::test]
+    async fn a_watcher_who_sleeps_through_more_than_is_kept_goes_on_from_the_present_state() {
+        for missed in [hub::BACKLOG, hub::BACKLOG + 1, 10 * hub::BACKLOG] {
+            let mut world = World::new();
+            let mut watcher = Box::pin(world.watch());
+            assert_eq!(sent(&mut watcher), [(1, 0)]);
+            let missed = missed as u64;
+            for number in 1..=missed {
+                world.hold(number);
+            }
+            assert_eq!(sent(&mut watcher), [(missed + 1, missed)]);
+            world.hold(missed + 1);
+            assert_eq!(
+                sent(&mut watcher),
+                [(missed + 2, missed + 1)],
+                "and follows again"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_told_before_somebody_came_is_not_told_to_them() {
+        let mut world = World::new();
+        let mut early = Box::pin(world.watch());
+        world.hold(1);
+        let mut late = Box::pin(world.watch());
+        assert_eq!(sent(&mut late), [(2, 1)]);
+        assert_eq!(sent(&mut early), [(1, 0), (2, 1)]);
     }
 }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::render::{DropBody, DropStatus};
 
 /// Ticks that a watcher may lag behind before it is given the present state instead.
-const BACKLOG: usize = 16;
+pub(super) const BACKLOG: usize = 16;
 /// The longest time between two looks at the clock for drops that start or end.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
 
@@ -95,17 +95,22 @@ impl StreamHub {
             let now = SystemClock.now();
             self.mark_transitions(&views, last_look, now);
             last_look = now;
-            let changed = std::mem::take(&mut *self.changed());
-            if changed.is_empty() {
-                continue;
+            if self.tell(&views, now) {
+                sleep(interval).await;
             }
-            // An error means that nobody watches.
-            let _nobody = self
-                .0
-                .sender
-                .try_broadcast(Arc::new(Tick::of(&views, &changed, now)));
-            sleep(interval).await;
         }
+    }
+
+    /// Tells what has changed since the last time; says whether anything has.
+    pub(super) fn tell(&self, views: &Views, now: Timestamp) -> bool {
+        let changed = std::mem::take(&mut *self.changed());
+        if changed.is_empty() {
+            return false;
+        }
+        let tick = Arc::new(Tick::of(views, &changed, now));
+        // An error means that nobody watches.
+        let _nobody = self.0.sender.try_broadcast(tick);
+        true
     }
 
     /// A drop that starts or ends changes without an event.
