@@ -89,6 +89,16 @@ test("every page fits from a small phone, or a window at 200 %, to a wide deskto
   }
 });
 
+test("every page names its modules up front, so that none waits for another to be read", async (t) => {
+  for (const page of [await openLive(t, "/"), await openLive(t, `/drops/${drop.id}`), await open(t, "/admin"), await openDashboard(t)]) {
+    const [named, loaded] = await page.evaluate(() => [
+      [...document.querySelectorAll('link[rel="modulepreload"], script[type="module"]')].map((element) => element.getAttribute("href") ?? element.getAttribute("src")),
+      performance.getEntriesByType("resource").map(({ name }) => new URL(name).pathname).filter((path) => path.endsWith(".js")),
+    ]);
+    assert.deepEqual(named.sort(), [...new Set(loaded)].sort(), page.url());
+  }
+});
+
 test("who asks for no motion gets none", async (t) => {
   const page = await openLive(t, "/", { reducedMotion: "reduce" });
   const moving = await page.evaluate(() => [...document.querySelectorAll("*")]
