@@ -23,12 +23,18 @@ export function when(drop) {
       return `Starts ${day(drop.starts_at)}`;
     case "live":
     case "sold_out":
-      return drop.ends_at ? `Ends in ${duration(until(drop.ends_at))}` : "While stock lasts";
+      return drop.ends_at ? `Ends in ${duration(until(drop.ends_at))}` : withoutEnd(drop);
     case "ended":
       return `Ended ${day(drop.ends_at ?? drop.server_time)}`;
     case "cancelled":
       return "Nothing more is sold";
   }
+}
+
+/** @param {Drop} drop */
+function withoutEnd({ stock }) {
+  if (stock.available > 0) return "While stock lasts";
+  return stock.held > 0 ? "What comes back is sold here" : "Every unit is sold";
 }
 
 /** The status in words. @param {Drop} drop */
