@@ -40,15 +40,19 @@ CREATE TABLE top_purchasers (
 );
 CREATE INDEX top_purchasers_by_quantity ON top_purchasers (drop_id, quantity DESC, last_purchased_at);
 
--- Units per drop and minute, by when it happened (an expiry: when the hold was over).
+-- Per drop and minute, by when it happened (an expiry: when the hold was over): units, and how many holds they were in.
 CREATE TABLE sales_timeline (
-    drop_id  uuid        NOT NULL,
-    minute   timestamptz NOT NULL,
-    held     bigint      NOT NULL CHECK (held >= 0),
-    sold     bigint      NOT NULL CHECK (sold >= 0),
-    expired  bigint      NOT NULL CHECK (expired >= 0),
-    released bigint      NOT NULL CHECK (released >= 0),
-    position bigint      NOT NULL,
+    drop_id             uuid        NOT NULL,
+    minute              timestamptz NOT NULL,
+    held                bigint      NOT NULL CHECK (held >= 0),
+    sold                bigint      NOT NULL CHECK (sold >= 0),
+    expired             bigint      NOT NULL CHECK (expired >= 0),
+    released            bigint      NOT NULL CHECK (released >= 0),
+    holds_placed        bigint      NOT NULL CHECK (holds_placed >= 0),
+    purchases_confirmed bigint      NOT NULL CHECK (purchases_confirmed >= 0),
+    holds_expired       bigint      NOT NULL CHECK (holds_expired >= 0),
+    holds_released      bigint      NOT NULL CHECK (holds_released >= 0),
+    position            bigint      NOT NULL,
     PRIMARY KEY (drop_id, minute)
 );
 CREATE INDEX sales_timeline_by_minute ON sales_timeline (minute);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use harness::{App, at_once, in_seconds, key, number, text};
+use harness::{App, Launch, allow_open_files, at_once, in_seconds, key, number, text};
 use serde_json::json;
 
 #[tokio::test]
@@ -195,6 +195,38 @@ async fn after_a_burst_every_watcher_ends_with_the_right_state() {
 }
 
 #[tokio::test]
+async fn a_thousand_watchers_of_a_stampede_all_end_with_the_right_stock() {
+    const WATCHERS: usize = 1000;
+    allow_open_files();
+    let app = App::start().await;
+    let drop = app.create_drop(300, json!({ "hold_seconds": 3600 })).await;
+    let watched = format!("?drops={drop}");
+    let watchers = at_once((0..WATCHERS).map(|_| {
+        let (api, watched) = (app.api(), watched.clone());
+        async move { api.watch(&watched).await }
+    }))
+    .await;
+    let told = watchers.into_iter().map(|mut watcher| async move {
+        let sold_out = |state: &serde_json::Value| state["stock"]["available"] == 0;
+        watcher.until(sold_out).await.json()["stock"].clone()
+    });
+    let told = tokio::spawn(at_once(told));
+    at_once((0..600).map(|buyer| {
+        let (api, drop) = (app.api(), drop.clone());
+        async move { api.hold(&drop, &format!("buyer-{buyer}")).await.status }
+    }))
+    .await;
+    let truth = app.drop(&drop).await["stock"].clone();
+    assert_eq!(
+        truth,
+        json!({ "total": 300, "available": 0, "held": 300, "sold": 0 })
+    );
+    let told = told.await.unwrap();
+    assert_eq!(told.len(), WATCHERS);
+    assert!(told.iter().all(|stock| *stock == truth));
+}
+
+#[tokio::test]
 async fn a_drop_that_starts_or_ends_is_told_of_although_nothing_was_recorded() {
     let app = App::start().await;
     let drop = app
@@ -244,7 +276,7 @@ async fn streams_end_when_the_server_stops() {
 
 #[tokio::test]
 async fn more_watchers_than_allowed_are_told_to_try_again() {
-    let app = harness::Launch::fresh()
+    let app = Launch::fresh()
         .await
         .with("HOLDFAST_MAX_WATCHERS", "2")
         .start()

@@ -12,9 +12,11 @@ use projections::views::Views;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::lateness::ReleaseLateness;
 use crate::config::Keys;
 use crate::limiter::Limiter;
 use crate::refused::Refused;
+use crate::session::Sessions;
 use crate::stream::StreamHub;
 
 /// Shared by every handler. Clones are the same server.
@@ -33,6 +35,8 @@ pub struct Parts {
     pub hub: StreamHub,
     /// Who may do what.
     pub keys: Keys,
+    /// Browsers that signed in as admin.
+    pub sessions: Sessions,
     /// Keeps idempotency keys from being guessed from their digests; the same for every process of this log.
     pub key_secret: Vec<u8>,
     /// What buyers' tokens are signed with, if they need any.
@@ -43,6 +47,8 @@ pub struct Parts {
     pub refused: Refused,
     /// Throttles client addresses, if that is configured.
     pub limiter: Option<Limiter>,
+    /// How late the units of holds that ran out came back.
+    pub lateness: ReleaseLateness,
     /// Ends what would otherwise never end: live streams and exports.
     pub stop: CancellationToken,
 }

@@ -1,6 +1,7 @@
 //! Who is calling, and what that allows.
 //!
-//! Keys come as `Authorization: Bearer KEY`. Without a buyer secret, a shop's back end is trusted to say who its buyers are;
+//! Keys come as `Authorization: Bearer KEY`; a browser that signed in with the admin key has a cookie instead, see
+//! [`crate::session`]. Without a buyer secret, a shop's back end is trusted to say who its buyers are;
 //! with one, a buyer's browser brings a token (HS256, `sub`: the buyer's id, `exp`) and acts for that buyer alone.
 //!
 //! Limit: the log names holds, and without a buyer secret knowing a hold's id is the right to buy or to release it; so the
@@ -15,6 +16,7 @@ use serde::Deserialize;
 
 use crate::app::App;
 use crate::problem::{Code, Problem};
+use crate::session::is_signed_in;
 
 /// Proof that the caller has the admin key.
 #[derive(Debug, Clone, Copy)]
@@ -80,12 +82,22 @@ fn unauthorized(detail: &str) -> Problem {
     Problem::new(Code::Unauthorized, detail).header(header::WWW_AUTHENTICATE, "Bearer")
 }
 
+/// Whoever sends no key may have signed in.
+fn signed_in(parts: &Parts, app: &App, otherwise: &str) -> Result<(), Problem> {
+    if !parts.headers.contains_key(header::AUTHORIZATION) && is_signed_in(parts, app)? {
+        Ok(())
+    } else {
+        Err(unauthorized(otherwise))
+    }
+}
+
 impl FromRequestParts<App> for Admin {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let key =
-            bearer(parts).ok_or_else(|| unauthorized("Send the admin key as a bearer key."))?;
+        let Some(key) = bearer(parts) else {
+            return signed_in(parts, app, "Send the admin key as a bearer key.").map(|()| Self);
+        };
         if app.keys.admin.matches(key) {
             Ok(Self)
         } else if app.keys.auditor.matches(key) {
@@ -103,8 +115,9 @@ impl FromRequestParts<App> for Auditor {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let key =
-            bearer(parts).ok_or_else(|| unauthorized("Send the auditor key as a bearer key."))?;
+        let Some(key) = bearer(parts) else {
+            return signed_in(parts, app, "Send the auditor key as a bearer key.").map(|()| Self);
+        };
         if app.keys.auditor.matches(key) || app.keys.admin.matches(key) {
             Ok(Self)
         } else {

@@ -166,7 +166,11 @@ fn least_length(listen: SocketAddr) -> usize {
 pub struct Key([u8; 32]);
 
 impl Key {
-    fn new(name: &'static str, text: &str, listen: SocketAddr) -> Result<Self, ConfigError> {
+    pub(crate) fn new(
+        name: &'static str,
+        text: &str,
+        listen: SocketAddr,
+    ) -> Result<Self, ConfigError> {
         let least = least_length(listen);
         let is_usable = text.len() >= least && text.bytes().all(|byte| byte.is_ascii_graphic());
         is_usable
@@ -178,6 +182,14 @@ impl Key {
     #[must_use]
     pub fn matches(&self, guess: &str) -> bool {
         self.0.ct_eq(&digest(guess)).into()
+    }
+
+    /// A key for another purpose, which does not give this one away.
+    #[must_use]
+    pub fn derive(&self, purpose: &[u8], secret: &[u8]) -> [u8; 32] {
+        // The two digests have fixed lengths, so no two inputs run together to the same text.
+        let purpose: [u8; 32] = Sha256::digest(purpose).into();
+        Sha256::digest([purpose.as_slice(), &self.0, secret].concat()).into()
     }
 }
 

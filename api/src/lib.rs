@@ -2,6 +2,7 @@
 //!
 //! Read [`router`] for every route, [`server`] for how the parts are wired and stopped, [`problem`] for every error.
 
+pub mod admin;
 pub mod app;
 pub mod audit;
 pub mod auth;
@@ -24,5 +25,6 @@ pub mod refused;
 pub mod render;
 pub mod router;
 pub mod server;
+pub mod session;
 pub mod stream;
 mod waitlist;

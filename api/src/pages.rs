@@ -1,49 +1,112 @@
 //! The pages, and the explanations behind a problem's `type`. All of it is inside the binary; nothing is asked of others.
+//!
+//! A page is HTML, one stylesheet and ES modules, as they are in `web/`: nothing is built, and they use the public API alone.
+//! Each file is asked for again at every load and answered 304 while it is the same, so a new version shows at once.
 
-use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::http::header;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use rust_embed::RustEmbed;
+use domain::values::DropId;
+use rust_embed::{EmbeddedFile, RustEmbed};
 
+use crate::app::App;
 use crate::problem::{Code, Problem};
 
-/// What a page may load: only what this server sends, and pictures.
-const POLICY: &str = "default-src 'self'; img-src 'self' data: https: http:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; form-action 'self'";
+/// What a page may load: only what this server sends, and pictures of drops, whose addresses are the shop's to choose.
+/// No script and no style stands inside a page, and no text ever becomes either.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https: http:; \
+    connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
+    trusted-types 'none'";
 
 #[derive(RustEmbed)]
 #[folder = "src/web"]
 struct Files;
 
 /// `GET /`
-pub(crate) async fn storefront() -> Response {
-    file("index.html")
+pub(crate) async fn storefront(headers: HeaderMap) -> Response {
+    page(&headers, "index.html", StatusCode::OK)
 }
 
-/// `GET /assets/{name}`
-pub(crate) async fn asset(path: Result<Path<String>, PathRejection>) -> Response {
-    file(&path.map(|Path(name)| name).unwrap_or_default())
+/// `GET /drops/{id}`: the same page for every drop; it says itself when there is none.
+pub(crate) async fn drop_page(
+    State(app): State<App>,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let drop_id = path.ok().and_then(|Path(id)| id.parse::<DropId>().ok());
+    let is_known = drop_id.is_some_and(|id| app.views.drop(id).is_some());
+    let status = if is_known {
+        StatusCode::OK
+    } else {
+        StatusCode::NOT_FOUND
+    };
+    page(&headers, "drop.html", status)
 }
 
-fn file(name: &str) -> Response {
+/// `GET /admin`: the dashboard for who signed in, otherwise the way in.
+pub(crate) async fn dashboard(State(app): State<App>, headers: HeaderMap) -> Response {
+    let name = if app.sessions.is_open(&headers) {
+        "admin.html"
+    } else {
+        "sign-in.html"
+    };
+    let mut response = page(&headers, name, StatusCode::OK);
+    response
+        .headers_mut()
+        .insert(header::VARY, HeaderValue::from_static("Cookie"));
+    response
+}
+
+/// `GET /assets/{path}`
+pub(crate) async fn asset(
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
+    let name = path.map(|Path(name)| name).unwrap_or_default();
+    page(&headers, &name, StatusCode::OK)
+}
+
+fn page(headers: &HeaderMap, name: &str, status: StatusCode) -> Response {
     let Some(file) = Files::get(name) else {
         return Problem::new(Code::NotFound, "There is no such file.").into_response();
     };
-    let kind = match name.rsplit_once('.').map(|(_, extension)| extension) {
+    let etag = etag(&file);
+    let known = headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok());
+    let is_known = known.is_some_and(|known| known.split(',').any(|tag| tag.trim() == etag));
+    let common = [
+        (header::ETAG, etag.as_str()),
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (
+            header::HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
+    ];
+    if is_known && status == StatusCode::OK {
+        return (StatusCode::NOT_MODIFIED, common).into_response();
+    }
+    let kind = [(header::CONTENT_TYPE, media_type(name))];
+    (status, common, kind, file.data).into_response()
+}
+
+/// The file's digest: the same bytes have the same tag in every process.
+fn etag(file: &EmbeddedFile) -> String {
+    format!("\"{}\"", hex::encode(&file.metadata.sha256_hash()[..16]))
+}
+
+fn media_type(name: &str) -> &'static str {
+    match name.rsplit_once('.').map(|(_, extension)| extension) {
         Some("html") => "text/html; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
         Some("js") => "text/javascript; charset=utf-8",
         Some("svg") => "image/svg+xml",
         _ => "application/octet-stream",
-    };
-    let headers = [
-        (header::CONTENT_TYPE, kind),
-        (header::CACHE_CONTROL, "no-cache"),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-    ];
-    (headers, file.data).into_response()
+    }
 }
 
 /// `GET /problems/{code}`: what a problem's `type` leads to.

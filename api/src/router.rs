@@ -10,7 +10,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::problem::{Code, Problem};
-use crate::{drops, erasure, health, holds, limiter, log, pages, stream, waitlist};
+use crate::{admin, drops, erasure, health, holds, limiter, log, pages, session, stream, waitlist};
 
 /// The whole HTTP surface of `app`.
 pub fn router(app: App) -> Router {
@@ -33,12 +33,20 @@ pub fn router(app: App) -> Router {
         )
         .route("/v1/stream", get(stream::watch))
         .route("/v1/admin/buyers/{buyer_id}", delete(erasure::delete))
+        .route(
+            "/v1/admin/session",
+            post(session::sign_in).delete(session::sign_out),
+        )
+        .route("/v1/admin/metrics", get(admin::metrics))
+        .route("/v1/admin/timeline", get(admin::timeline))
         .route("/v1/log", get(log::list))
         .route("/v1/log/head", get(log::head))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/", get(pages::storefront))
-        .route("/assets/{name}", get(pages::asset))
+        .route("/drops/{id}", get(pages::drop_page))
+        .route("/admin", get(pages::dashboard))
+        .route("/assets/{*path}", get(pages::asset))
         .route("/problems/{code}", get(pages::problem))
         .fallback(nothing_here)
         .method_not_allowed_fallback(no_such_method)

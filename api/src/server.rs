@@ -28,12 +28,14 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::admin::lateness::ReleaseLateness;
 use crate::app::{App, Parts};
 use crate::config::{ConfigError, Keys, Settings, buyer_secret};
 use crate::database::{Database, DatabaseError};
 use crate::limiter::Limiter;
 use crate::refused::Refused;
 use crate::router::router;
+use crate::session::Sessions;
 use crate::stream::StreamHub;
 
 /// How long a stopping server waits for those in flight.
@@ -105,7 +107,11 @@ impl Server {
 
         let (views, feed) = (Views::default(), Feed::default());
         let hub = StreamHub::new(settings.max_watchers);
-        let observer = (feed.clone(), (views.clone(), hub.clone()));
+        let lateness = ReleaseLateness::default();
+        let observer = (
+            feed.clone(),
+            (views.clone(), (hub.clone(), lateness.clone())),
+        );
         let config = EngineConfig {
             queue: settings.queue as usize,
             ..EngineConfig::default()
@@ -148,12 +154,14 @@ impl Server {
             views,
             log,
             hub,
+            sessions: Sessions::new(&keys.admin, &key_secret),
             keys,
             key_secret,
             buyer_secret,
             projections,
             refused,
             limiter,
+            lateness,
             stop: closing.clone(),
         });
         Ok(Self {

@@ -5,170 +5,41 @@
 //! Limit: a drop is sent at most once per interval; what happened in between is in the log.
 //!
 //! ```text
-//!  committed ──mark──▶ changed drops ──once per interval──▶ one frame each ──broadcast──▶ watchers
-//!                                                             (overflow: send the present state)
+//!  committed ──mark──▶ changed drops ──once per interval──▶ one tick ──broadcast──▶ watchers
+//!                                                     (behind: only the newest of each drop; far behind: the present state)
 //! ```
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+mod hub;
+
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_broadcast::{InactiveReceiver, Receiver, RecvError, Sender};
+use async_broadcast::{Receiver, RecvError, TryRecvError};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use domain::values::{DropId, Position, Timestamp};
+use bytes::{Bytes, BytesMut};
+use domain::values::{DropId, Position};
 use futures::stream::{self, Stream};
-use infrastructure::engine::{Clock, Observer, SystemClock};
-use infrastructure::feed::Committed;
+use infrastructure::engine::{Clock, SystemClock};
 use projections::views::{DropView, Views};
 use serde::Deserialize;
-use tokio::sync::Notify;
-use tokio::time::{Instant, interval_at, sleep};
+use tokio::time::{Instant, Interval, interval_at};
 use tokio_util::sync::CancellationToken;
 
+pub use self::hub::StreamHub;
+pub(crate) use self::hub::Tick;
+use self::hub::{Seat, newest, write_frame};
 use crate::app::App;
 use crate::extract::Params;
 use crate::problem::{Code, Problem};
-use crate::render::{DropBody, DropStatus};
+use crate::render::DropStatus;
 use crate::waitlist::WatchedPlaces;
 
-/// Frames that a watcher may lag behind before it is given the present state instead.
-const BACKLOG: usize = 256;
 /// The longest silence on a stream.
 const HEARTBEAT: Duration = Duration::from_secs(10);
-/// The longest time between two looks at the clock for drops that start or end.
-const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
-
-/// One drop's state, ready to be written to any number of watchers.
-#[derive(Debug)]
-struct Frame {
-    drop_id: DropId,
-    /// Up to where the views had followed the log when this was written, or a little before.
-    position: Position,
-    bytes: Bytes,
-}
-
-/// Tells watchers what changed. Clones are the same hub.
-#[derive(Debug, Clone)]
-pub struct StreamHub(Arc<Hub>);
-
-#[derive(Debug)]
-struct Hub {
-    sender: Sender<Arc<Frame>>,
-    /// Keeps the room open while it is empty.
-    _room: InactiveReceiver<Arc<Frame>>,
-    changed: Mutex<BTreeSet<DropId>>,
-    wake: Notify,
-    watchers: AtomicUsize,
-    most_watchers: usize,
-}
-
-impl StreamHub {
-    /// A hub for at most `most_watchers`.
-    #[must_use]
-    pub fn new(most_watchers: usize) -> Self {
-        let (mut sender, receiver) = async_broadcast::broadcast(BACKLOG);
-        // A slow watcher loses frames; it never holds up the rest.
-        sender.set_overflow(true);
-        sender.set_await_active(false);
-        Self(Arc::new(Hub {
-            sender,
-            _room: receiver.deactivate(),
-            changed: Mutex::default(),
-            wake: Notify::new(),
-            watchers: AtomicUsize::new(0),
-            most_watchers,
-        }))
-    }
-
-    /// How many watch now.
-    #[must_use]
-    pub fn watchers(&self) -> usize {
-        self.0.watchers.load(Ordering::Relaxed)
-    }
-
-    /// Sends what changed, at most once per `interval`, until `stop`.
-    pub async fn publish(self, views: Views, interval: Duration, stop: CancellationToken) {
-        let mut last_look = SystemClock.now();
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.0.wake.notified() => {}
-                () = sleep(LOOK_AT_CLOCK) => {}
-            }
-            let now = SystemClock.now();
-            self.mark_transitions(&views, last_look, now);
-            last_look = now;
-            for drop_id in std::mem::take(&mut *self.changed()) {
-                // Before the state, so that the state is at least as new as the id says.
-                let position = views.position();
-                if let Some(drop) = views.drop(drop_id) {
-                    let frame = Frame {
-                        drop_id,
-                        position,
-                        bytes: frame(&drop, position, now),
-                    };
-                    // An error means that nobody watches.
-                    let _nobody = self.0.sender.try_broadcast(Arc::new(frame));
-                }
-            }
-            sleep(interval).await;
-        }
-    }
-
-    /// A drop that starts or ends changes without an event.
-    fn mark_transitions(&self, views: &Views, last_look: Timestamp, now: Timestamp) {
-        let turned =
-            views.drops_where(|row| DropStatus::at(row, last_look) != DropStatus::at(row, now));
-        self.changed().extend(turned);
-    }
-
-    fn changed(&self) -> MutexGuard<'_, BTreeSet<DropId>> {
-        self.0
-            .changed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// A place for one more watcher, given back when dropped.
-    fn enter(&self) -> Option<Seat> {
-        let hub = Arc::clone(&self.0);
-        let taken = hub
-            .watchers
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |watchers| {
-                (watchers < hub.most_watchers).then_some(watchers + 1)
-            });
-        taken.ok().map(|_| Seat(hub))
-    }
-}
-
-impl Observer for StreamHub {
-    fn committed(&mut self, committed: &Arc<Committed>) {
-        if committed.events.is_empty() {
-            return;
-        }
-        self.changed()
-            .extend(committed.events.iter().map(|recorded| recorded.drop_id));
-        self.0.wake.notify_one();
-    }
-}
-
-struct Seat(Arc<Hub>);
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.watchers.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-fn frame(drop: &DropView, position: Position, now: Timestamp) -> Bytes {
-    let data = serde_json::to_string(&DropBody::new(drop, now)).unwrap_or_default();
-    Bytes::from(format!("event: drop\nid: {position}\ndata: {data}\n\n"))
-}
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct WatchParams {
@@ -194,15 +65,16 @@ pub(crate) async fn watch(
         (header::CACHE_CONTROL, "no-store"),
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    Ok((
-        headers,
-        Body::from_stream(events(app, watched, places, seat)),
-    )
-        .into_response())
+    let (hub, views, stop) = (app.hub.clone(), app.views.clone(), app.stop.clone());
+    let watcher = Watcher {
+        places,
+        ..Watcher::new(hub, views, stop, watched, seat)
+    };
+    Ok((headers, Body::from_stream(events(watcher))).into_response())
 }
 
-/// The drops that were named; none: all that are not over, those to come included.
-fn watched(app: &App, drops: Option<&str>) -> Result<Option<HashSet<DropId>>, Problem> {
+/// The drops that were named, each once; none: all that are not over, those to come included.
+fn watched(app: &App, drops: Option<&str>) -> Result<Option<Box<[DropId]>>, Problem> {
     let Some(drops) = drops.filter(|drops| !drops.is_empty()) else {
         return Ok(None);
     };
@@ -214,48 +86,32 @@ fn watched(app: &App, drops: Option<&str>) -> Result<Option<HashSet<DropId>>, Pr
             .map(|_| drop_id)
             .ok_or_else(not_found)
     };
-    drops
-        .split(',')
-        .map(find)
-        .collect::<Result<_, _>>()
-        .map(Some)
+    let mut watched = drops.split(',').map(find).collect::<Result<Vec<_>, _>>()?;
+    watched.sort_unstable();
+    watched.dedup();
+    Ok(Some(watched.into_boxed_slice()))
 }
 
+/// One connection. Kept small: a server has thousands.
 struct Watcher {
-    app: App,
-    watched: Option<HashSet<DropId>>,
+    hub: StreamHub,
+    views: Views,
+    stop: CancellationToken,
+    watched: Option<Box<[DropId]>>,
     places: WatchedPlaces,
-    receiver: Receiver<Arc<Frame>>,
-    /// The position that the state sent last was read at. A frame from before it is old news.
+    receiver: Receiver<Arc<Tick>>,
+    /// The position that the state sent last was read at. A tick from before it is old news.
     since: Position,
-    waiting: VecDeque<Bytes>,
-    heartbeat: tokio::time::Interval,
+    /// What is sent before anything that changes.
+    first: Option<Bytes>,
+    heartbeat: Interval,
     _seat: Seat,
 }
 
-fn events(
-    app: App,
-    watched: Option<HashSet<DropId>>,
-    places: WatchedPlaces,
-    seat: Seat,
-) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> {
-    // Subscribed before the state is read: a change in between comes twice rather than never.
-    let receiver = app.hub.0.sender.new_receiver();
-    let heartbeat = interval_at(Instant::now() + HEARTBEAT, HEARTBEAT);
-    let mut watcher = Watcher {
-        app,
-        watched,
-        places,
-        receiver,
-        since: Position::default(),
-        waiting: VecDeque::new(),
-        heartbeat,
-        _seat: seat,
-    };
-    watcher
-        .waiting
-        .push_back(Bytes::from_static(b"retry: 1000\n\n"));
-    watcher.send_present_state();
+fn events(mut watcher: Watcher) -> impl Stream<Item = Result<Bytes, Infallible>> {
+    let mut first = BytesMut::from(&b"retry: 1000\n\n"[..]);
+    watcher.write_present_state(&mut first);
+    watcher.first = Some(first.freeze());
     stream::unfold(watcher, |mut watcher| async move {
         let bytes = watcher.next().await?;
         Some((Ok(bytes), watcher))
@@ -263,62 +119,230 @@ fn events(
 }
 
 impl Watcher {
+    fn new(
+        hub: StreamHub,
+        views: Views,
+        stop: CancellationToken,
+        watched: Option<Box<[DropId]>>,
+        seat: Seat,
+    ) -> Self {
+        Self {
+            // Subscribed before the state is read: a change in between comes twice rather than never.
+            receiver: hub.listen(),
+            hub,
+            views,
+            stop,
+            watched,
+            places: WatchedPlaces::default(),
+            since: Position::default(),
+            first: None,
+            heartbeat: interval_at(Instant::now() + HEARTBEAT, HEARTBEAT),
+            _seat: seat,
+        }
+    }
+
     async fn next(&mut self) -> Option<Bytes> {
+        if let Some(first) = self.first.take() {
+            return Some(first);
+        }
         loop {
-            if let Some(bytes) = self.waiting.pop_front() {
-                return Some(bytes);
-            }
             tokio::select! {
-                () = self.app.stop.cancelled() => return None,
-                received = self.receiver.recv() => match received {
-                    Ok(frame) => self.take(&frame),
-                    Err(RecvError::Overflowed(_)) => self.skip_to_now(),
-                    Err(RecvError::Closed) => return None,
-                },
+                () = self.stop.cancelled() => return None,
+                received = self.receiver.recv() => {
+                    let news = match received {
+                        Ok(tick) => self.news(tick),
+                        Err(RecvError::Overflowed(_)) => self.skip_to_now(),
+                        Err(RecvError::Closed) => return None,
+                    };
+                    if !news.is_empty() {
+                        return Some(news);
+                    }
+                }
                 _ = self.heartbeat.tick() => return Some(Bytes::from_static(b": still here\n\n")),
             }
         }
     }
 
-    fn take(&mut self, frame: &Frame) {
-        if self.wants(frame) {
-            self.waiting.push_back(frame.bytes.clone());
+    /// What a tick and those that wait behind it tell this watcher, each drop once.
+    fn news(&mut self, tick: Arc<Tick>) -> Bytes {
+        let mut ticks = vec![tick];
+        loop {
+            match self.receiver.try_recv() {
+                Ok(tick) => ticks.push(tick),
+                Err(TryRecvError::Overflowed(_)) => return self.skip_to_now(),
+                // A closed room is met again at the next turn.
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            }
         }
-        if self.places.are_about(frame.drop_id) {
-            self.waiting.extend(self.places.news(&self.app));
+        ticks.retain(|tick| tick.position >= self.since);
+        let news = newest(&ticks, self.watched.as_deref());
+        if !ticks.iter().any(|tick| self.places.are_in(tick)) {
+            return news;
         }
+        let mut joined = BytesMut::from(news);
+        self.places.write_news(&self.views, &mut joined);
+        joined.freeze()
     }
 
-    fn wants(&self, frame: &Frame) -> bool {
-        let is_watched = |watched: &HashSet<DropId>| watched.contains(&frame.drop_id);
-        frame.position >= self.since && self.watched.as_ref().is_none_or(is_watched)
+    /// Too slow even for that: forgets what waits, and goes on from the present state.
+    fn skip_to_now(&mut self) -> Bytes {
+        self.receiver = self.hub.listen();
+        let mut present = BytesMut::new();
+        self.write_present_state(&mut present);
+        present.freeze()
     }
 
-    /// Too slow for every change: forgets what waits, and goes on from the present state.
-    fn skip_to_now(&mut self) {
-        self.receiver = self.app.hub.0.sender.new_receiver();
-        self.send_present_state();
-    }
-
-    fn send_present_state(&mut self) {
-        let now = self.app.now();
-        let position = self.app.views.position();
+    fn write_present_state(&mut self, to: &mut BytesMut) {
+        let now = SystemClock.now();
+        let position = self.views.position();
         self.since = position;
         let drops = match &self.watched {
             Some(watched) => watched
                 .iter()
-                .filter_map(|&id| self.app.views.drop(id))
+                .filter_map(|&id| self.views.drop(id))
                 .collect(),
-            None => self.app.views.drops(),
+            None => self.views.drops(),
         };
         let is_wanted =
             |drop: &&DropView| self.watched.is_some() || !DropStatus::at(&drop.row, now).is_over();
-        let frames: Vec<Bytes> = drops
-            .iter()
-            .filter(is_wanted)
-            .map(|drop| frame(drop, position, now))
-            .collect();
-        self.waiting.extend(frames);
-        self.waiting.extend(self.places.news(&self.app));
+        for drop in drops.iter().filter(is_wanted) {
+            write_frame(to, drop, position, now);
+        }
+        self.places.write_news(&self.views, to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::DropEvent;
+    use domain::testing::{drop_id, drop_opened, hold_placed, second};
+    use domain::values::Sequence;
+    use futures::FutureExt;
+    use infrastructure::codec::RecordedEvent;
+    use infrastructure::engine::Observer;
+    use infrastructure::feed::Committed;
+    use infrastructure::log::Head;
+
+    use super::*;
+
+    /// A shop with one drop and one watcher, without a server around them.
+    struct World {
+        hub: StreamHub,
+        views: Views,
+        head: u64,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let mut world = Self {
+                hub: StreamHub::new(10),
+                views: Views::default(),
+                head: 0,
+            };
+            world.record(drop_opened(1000));
+            world
+        }
+
+        /// Something happens, and is told at once.
+        fn record(&mut self, event: DropEvent) {
+            self.head += 1;
+            let position = Position(self.head);
+            let recorded = RecordedEvent {
+                position,
+                recorded_at: second(0),
+                drop_id: drop_id("d"),
+                sequence: Sequence(self.head),
+                event,
+                private: None,
+            };
+            let head = Head {
+                position,
+                ..Head::default()
+            };
+            let committed = Arc::new(Committed {
+                events: vec![recorded],
+                head,
+            });
+            self.views.committed(&committed);
+            self.hub.committed(&committed);
+            self.hub.tell(&self.views, second(0));
+        }
+
+        fn hold(&mut self, number: u64) {
+            self.record(hold_placed(&format!("h{number}"), 1));
+        }
+
+        fn watch(&self) -> impl Stream<Item = Result<Bytes, Infallible>> + use<> {
+            let seat = self.hub.enter().unwrap();
+            let stop = CancellationToken::new();
+            events(Watcher::new(
+                self.hub.clone(),
+                self.views.clone(),
+                stop,
+                None,
+                seat,
+            ))
+        }
+    }
+
+    /// What the watcher would be sent now: the ids of its frames, and the units held in the last.
+    fn sent(
+        stream: &mut (impl Stream<Item = Result<Bytes, Infallible>> + Unpin),
+    ) -> Vec<(u64, u64)> {
+        use futures::StreamExt;
+        let mut told = vec![];
+        while let Some(Some(Ok(bytes))) = stream.next().now_or_never() {
+            let text = String::from_utf8(bytes.to_vec()).unwrap();
+            for frame in text.split("\n\n").filter(|frame| frame.contains("data: ")) {
+                let (_, rest) = frame.split_once("id: ").unwrap();
+                let (id, data) = rest.split_once("\ndata: ").unwrap();
+                let data: serde_json::Value = serde_json::from_str(data).unwrap();
+                told.push((id.parse().unwrap(), data["stock"]["held"].as_u64().unwrap()));
+            }
+        }
+        told
+    }
+
+    #[tokio::test]
+    async fn a_watcher_who_reads_is_told_every_tick_and_one_who_pauses_the_newest() {
+        let mut world = World::new();
+        let mut watcher = Box::pin(world.watch());
+        assert_eq!(sent(&mut watcher), [(1, 0)]);
+        world.hold(1);
+        assert_eq!(sent(&mut watcher), [(2, 1)]);
+        for number in 2..=5 {
+            world.hold(number);
+        }
+        assert_eq!(sent(&mut watcher), [(6, 5)]);
+    }
+
+    #[tokio::test]
+    async fn a_watcher_who_sleeps_through_more_than_is_kept_goes_on_from_the_present_state() {
+        for missed in [hub::BACKLOG, hub::BACKLOG + 1, 10 * hub::BACKLOG] {
+            let mut world = World::new();
+            let mut watcher = Box::pin(world.watch());
+            assert_eq!(sent(&mut watcher), [(1, 0)]);
+            let missed = missed as u64;
+            for number in 1..=missed {
+                world.hold(number);
+            }
+            assert_eq!(sent(&mut watcher), [(missed + 1, missed)]);
+            world.hold(missed + 1);
+            assert_eq!(
+                sent(&mut watcher),
+                [(missed + 2, missed + 1)],
+                "and follows again"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_told_before_somebody_came_is_not_told_to_them() {
+        let mut world = World::new();
+        let mut early = Box::pin(world.watch());
+        world.hold(1);
+        let mut late = Box::pin(world.watch());
+        assert_eq!(sent(&mut late), [(2, 1)]);
+        assert_eq!(sent(&mut early), [(1, 0), (2, 1)]);
     }
 }

@@ -17,7 +17,7 @@ use domain::values::{
 };
 use infrastructure::engine::Request;
 use infrastructure::log::EventLog;
-use projections::views::PlaceView;
+use projections::views::{PlaceView, Views};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::watch::WatchedPlaces;
@@ -84,12 +84,12 @@ struct PlaceBody {
 }
 
 impl PlaceNews {
-    fn of(app: &App, view: &PlaceView, now: Timestamp) -> Self {
+    fn of(views: &Views, view: &PlaceView, now: Timestamp) -> Self {
         let row = &view.row;
         let was_offered = row.status == EntryStatus::Offered;
-        let hold = app.views.hold(row.hold_id).filter(|_| was_offered);
+        let hold = views.hold(row.hold_id).filter(|_| was_offered);
         let status = match (row.status, &hold) {
-            (EntryStatus::Waiting, _) if is_over(app, row.drop_id, now) => PlaceStatus::Closed,
+            (EntryStatus::Waiting, _) if is_over(views, row.drop_id, now) => PlaceStatus::Closed,
             (EntryStatus::Waiting, _) => PlaceStatus::Waiting,
             (EntryStatus::Left, _) if row.called_off => PlaceStatus::Closed,
             (EntryStatus::Left, _) => PlaceStatus::Left,
@@ -116,8 +116,8 @@ impl PlaceNews {
     }
 }
 
-fn is_over(app: &App, drop_id: DropId, now: Timestamp) -> bool {
-    let drop = app.views.drop(drop_id);
+fn is_over(views: &Views, drop_id: DropId, now: Timestamp) -> bool {
+    let drop = views.drop(drop_id);
     drop.is_some_and(|drop| DropStatus::at(&drop.row, now).is_over())
 }
 
@@ -125,7 +125,7 @@ impl PlaceBody {
     fn new(app: &App, view: PlaceView) -> Self {
         let now = app.now();
         Self {
-            news: PlaceNews::of(app, &view, now),
+            news: PlaceNews::of(&app.views, &view, now),
             buyer_id: view.buyer.map(|buyer| buyer.buyer_id),
             server_time: now,
         }

@@ -1,4 +1,4 @@
-//! Units held, sold, expired and released, by drop and minute: the sold-versus-expired chart.
+//! What was held, sold, expired and released, by drop and minute, in units and in holds: the sold-versus-expired chart.
 
 use domain::DropEvent;
 use domain::values::{DropId, Timestamp};
@@ -21,17 +21,38 @@ pub struct MinuteKey {
     pub minute: Timestamp,
 }
 
-/// Units that moved within a minute.
+/// What moved within a minute: units, and how many holds they were in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moved {
-    /// Set aside.
+    /// Units set aside.
     pub held: u64,
-    /// Paid for.
+    /// Units paid for.
     pub sold: u64,
-    /// Came back by expiry.
+    /// Units that came back by expiry.
     pub expired: u64,
-    /// Came back by release.
+    /// Units that came back by release.
     pub released: u64,
+    /// Holds placed.
+    pub holds_placed: u64,
+    /// Holds paid for.
+    pub purchases_confirmed: u64,
+    /// Holds that ran out.
+    pub holds_expired: u64,
+    /// Holds given up, and those of a cancelled drop.
+    pub holds_released: u64,
+}
+
+impl std::ops::AddAssign for Moved {
+    fn add_assign(&mut self, more: Self) {
+        self.held += more.held;
+        self.sold += more.sold;
+        self.expired += more.expired;
+        self.released += more.released;
+        self.holds_placed += more.holds_placed;
+        self.purchases_confirmed += more.purchases_confirmed;
+        self.holds_expired += more.holds_expired;
+        self.holds_released += more.holds_released;
+    }
 }
 
 impl Fold for SalesTimeline {
@@ -65,10 +86,22 @@ impl Fold for SalesTimeline {
 
     fn change(moved: &mut Moved, fact: Fact<'_>) -> Result<(), CannotApply> {
         match fact.event {
-            DropEvent::HoldPlaced(event) => moved.held += u64::from(event.quantity.get()),
-            DropEvent::HoldExpired(event) => moved.expired += u64::from(event.quantity.get()),
-            DropEvent::HoldReleased(event) => moved.released += u64::from(event.quantity.get()),
-            DropEvent::PurchaseConfirmed(event) => moved.sold += u64::from(event.quantity.get()),
+            DropEvent::HoldPlaced(event) => {
+                moved.held += u64::from(event.quantity.get());
+                moved.holds_placed += 1;
+            }
+            DropEvent::HoldExpired(event) => {
+                moved.expired += u64::from(event.quantity.get());
+                moved.holds_expired += 1;
+            }
+            DropEvent::HoldReleased(event) => {
+                moved.released += u64::from(event.quantity.get());
+                moved.holds_released += 1;
+            }
+            DropEvent::PurchaseConfirmed(event) => {
+                moved.sold += u64::from(event.quantity.get());
+                moved.purchases_confirmed += 1;
+            }
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
@@ -83,5 +116,14 @@ impl Fold for SalesTimeline {
 impl Table for SalesTimeline {
     const NAME: &'static str = "sales_timeline";
     const KEY_COLUMNS: &'static [&'static str] = &["drop_id", "minute"];
-    const ROW_COLUMNS: &'static [&'static str] = &["held", "sold", "expired", "released"];
+    const ROW_COLUMNS: &'static [&'static str] = &[
+        "held",
+        "sold",
+        "expired",
+        "released",
+        "holds_placed",
+        "purchases_confirmed",
+        "holds_expired",
+        "holds_released",
+    ];
 }

@@ -248,14 +248,20 @@ impl Views {
             .collect()
     }
 
-    /// What moved in each minute of a drop, or of all, from `from` on; oldest first, empty minutes left out.
+    /// What moved in each minute of a drop, or of all, from `from` on; a drop's oldest first, empty minutes left out.
     #[must_use]
     pub fn timeline(&self, drop_id: Option<DropId>, from: Timestamp) -> Vec<(MinuteKey, Moved)> {
         let hot = self.read();
-        let wanted =
-            |key: &MinuteKey| key.minute >= from && drop_id.is_none_or(|id| id == key.drop_id);
-        let minutes = hot.timeline.0.values().filter(|placed| wanted(&placed.key));
-        minutes.map(|placed| (placed.key, placed.row)).collect()
+        let of = |drop_id: DropId| {
+            let at = |minute| MinuteKey { drop_id, minute };
+            hot.timeline.0.range(at(from)..=at(Timestamp::MAX))
+        };
+        let drops: Vec<DropId> = match drop_id {
+            Some(drop_id) => vec![drop_id],
+            None => hot.drops.0.keys().map(|key| key.drop_id).collect(),
+        };
+        let minutes = drops.into_iter().flat_map(of);
+        minutes.map(|(key, placed)| (*key, placed.row)).collect()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Hot> {

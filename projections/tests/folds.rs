@@ -130,7 +130,7 @@ fn a_hold_is_resolved_once() {
 }
 
 #[test]
-fn only_purchases_make_purchasers_and_the_timeline_counts_units() {
+fn only_purchases_make_purchasers_and_the_timeline_counts_units_and_holds() {
     let purchasers = fold::<TopPurchasers>(&history());
     let bought: Vec<_> = purchasers
         .0
@@ -151,6 +151,10 @@ fn only_purchases_make_purchasers_and_the_timeline_counts_units() {
     assert_eq!(sum(|moved| moved.sold), 2);
     assert_eq!(sum(|moved| moved.expired), 1);
     assert_eq!(sum(|moved| moved.released), 1);
+    assert_eq!(sum(|moved| moved.holds_placed), 4);
+    assert_eq!(sum(|moved| moved.purchases_confirmed), 1);
+    assert_eq!(sum(|moved| moved.holds_expired), 1);
+    assert_eq!(sum(|moved| moved.holds_released), 1);
     let expiry = second(i64::from(HOLD_SECONDS)).minute();
     assert!(
         timeline

@@ -108,7 +108,15 @@ impl Launch {
     /// # Panics
     /// When it does not.
     pub async fn start_as(self, arguments: &[&str]) -> App {
-        let mut command = self.command(&[arguments, &["--listen", "127.0.0.1:0"]].concat());
+        self.start_at("127.0.0.1:0", arguments).await
+    }
+
+    /// The same on an address of one's choice, for whoever must come back where they were.
+    ///
+    /// # Panics
+    /// When it does not listen.
+    pub async fn start_at(self, address: &str, arguments: &[&str]) -> App {
+        let mut command = self.command(&[arguments, &["--listen", address]].concat());
         command.envs([
             ("HOLDFAST_ADMIN_KEY", ADMIN_KEY),
             ("HOLDFAST_AUDITOR_KEY", AUDITOR_KEY),

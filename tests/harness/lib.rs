@@ -25,7 +25,7 @@ pub use self::api::{Api, key, take};
 pub use self::app::{ADMIN_KEY, AUDITOR_KEY, App, Finished, Launch, finish};
 pub use self::events::{Event, Ledger, Units};
 pub use self::lively::Lively;
-pub use self::raw::{Raw, holds_at_once};
+pub use self::raw::{Raw, allow_open_files, holds_at_once};
 pub use self::reply::{Reply, tally};
 pub use self::rules::Rules;
 pub use self::watcher::{Frame, Watcher};

@@ -69,8 +69,7 @@ impl Raw {
 
 /// One buyer a socket: connects all, then lets all ask for one unit at once, and gives their answers.
 pub async fn holds_at_once(address: &str, drop: &str, buyers: usize) -> Vec<Reply> {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is a limit");
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("it may be raised");
+    allow_open_files();
     let connections = at_once((0..buyers).map(|_| {
         let address = address.to_owned();
         async move { Raw::connect(&address).await }
@@ -89,6 +88,15 @@ pub async fn holds_at_once(address: &str, drop: &str, buyers: usize) -> Vec<Repl
             }),
     )
     .await
+}
+
+/// As many open files as the system allows without asking: a crowd of callers has a socket each.
+///
+/// # Panics
+/// When it may not be raised.
+pub fn allow_open_files() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is a limit");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("it may be raised");
 }
 
 fn hold_request(drop: &str, buyer: &str) -> String {

@@ -3,12 +3,15 @@
 //! Promise: the present state of each place first, then every change that lasts longer than the stream's interval, the last
 //! one always. Limit: no buyer is named, because a browser's stream carries no token; the id is the right to look.
 
-use bytes::Bytes;
+use bytes::BytesMut;
 use domain::values::{DropId, WaitlistId};
+use infrastructure::engine::{Clock, SystemClock};
+use projections::views::Views;
 
 use super::{PlaceNews, find};
 use crate::app::App;
 use crate::problem::Problem;
+use crate::stream::Tick;
 
 #[derive(Debug)]
 struct Watched {
@@ -40,29 +43,27 @@ impl WatchedPlaces {
         Ok(Self(watched))
     }
 
-    /// Whether any place is in this drop's line.
-    pub(crate) fn are_about(&self, drop_id: DropId) -> bool {
-        self.0.iter().any(|watched| watched.drop_id == drop_id)
+    /// Whether any place is in the line of a drop that changed.
+    pub(crate) fn are_in(&self, tick: &Tick) -> bool {
+        self.0.iter().any(|watched| tick.is_about(watched.drop_id))
     }
 
-    /// A frame for each place that is not as it was told last.
-    pub(crate) fn news(&mut self, app: &App) -> Vec<Bytes> {
-        let now = app.now();
+    /// Writes a frame for each place that is not as it was told last.
+    pub(crate) fn write_news(&mut self, views: &Views, to: &mut BytesMut) {
+        let now = SystemClock.now();
         // Before the state, so that the state is at least as new as the id says.
-        let position = app.views.position();
-        let mut frames = vec![];
+        let position = views.position();
         for watched in &mut self.0 {
-            let Some(place) = app.views.place(watched.entry_id) else {
+            let Some(place) = views.place(watched.entry_id) else {
                 continue;
             };
-            let news = PlaceNews::of(app, &place, now);
+            let news = PlaceNews::of(views, &place, now);
             if watched.told.as_ref() != Some(&news) {
                 let data = serde_json::to_string(&news).unwrap_or_default();
                 let frame = format!("event: waitlist\nid: {position}\ndata: {data}\n\n");
-                frames.push(Bytes::from(frame));
+                to.extend_from_slice(frame.as_bytes());
                 watched.told = Some(news);
             }
         }
-        frames
     }
 }

@@ -1,0 +1,273 @@
+//! The routes of the dashboard: what happened within a window, and how the server is doing.
+//!
+//! Promise: counts of events are those of the log, folded in memory; a window ends with the bucket that is running.
+//! Limit: minutes are the finest grain; refusals, which the log does not hold, are counted apart ([`crate::refused`]).
+
+pub mod lateness;
+mod window;
+
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use domain::values::{DropId, Position, Timestamp};
+use infrastructure::engine::Health;
+use projections::sales_timeline::Moved;
+use projections::views::DropView;
+use serde::{Deserialize, Serialize};
+
+use self::lateness::Lateness;
+use self::window::{Bucket, Buckets, Span};
+use crate::app::App;
+use crate::auth::Admin;
+use crate::extract::{Fresh, Params};
+use crate::problem::{Code, Problem};
+use crate::render::{DropStatus, conditional, etag_of};
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct MetricsParams {
+    window: Option<Span>,
+    bucket: Option<Span>,
+}
+
+#[derive(Debug, Serialize)]
+struct Metrics {
+    holds_placed: u64,
+    holds_expired: u64,
+    holds_released: u64,
+    purchases_confirmed: u64,
+    units_sold: u64,
+    oversell_attempts_blocked: u64,
+    throttle_blocks: u64,
+    drops: Vec<DropLine>,
+    timeline: Vec<MetricsBucket>,
+    release_lateness: Option<Lateness>,
+    engine: EngineLine,
+    projections: Vec<ProjectionLine>,
+    watchers: usize,
+    position: Position,
+}
+
+/// Where one drop's units are, and how many ever came back by expiry.
+#[derive(Debug, Hash, Serialize)]
+struct DropLine {
+    id: DropId,
+    name: String,
+    status: DropStatus,
+    total: u32,
+    available: u32,
+    held: u32,
+    sold: u32,
+    expired: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct MetricsBucket {
+    start: Timestamp,
+    held: u64,
+    sold: u64,
+    expired: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct EngineLine {
+    state: &'static str,
+    /// Requests that wait for a decision.
+    queued: usize,
+}
+
+#[derive(Debug, Serialize)]
+struct ProjectionLine {
+    name: &'static str,
+    checkpoint: Position,
+    /// Events of the log that its table does not show yet.
+    lag: u64,
+    stopped: Option<String>,
+}
+
+/// `GET /v1/admin/metrics`
+pub(crate) async fn metrics(
+    State(app): State<App>,
+    _: Admin,
+    _: Fresh,
+    Params(params): Params<MetricsParams>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let now = app.now();
+    // Before the rows, so that they are at least as new as it says.
+    let position = app.views.position();
+    let mut buckets = Buckets::ending_at(now, params.window, params.bucket)?;
+    buckets.fill(app.views.timeline(None, buckets.from()));
+    let total = buckets.total();
+    let refused = app.refused.totals(buckets.span());
+    let metrics = Metrics {
+        holds_placed: total.holds_placed,
+        holds_expired: total.holds_expired,
+        holds_released: total.holds_released,
+        purchases_confirmed: total.purchases_confirmed,
+        units_sold: total.sold,
+        oversell_attempts_blocked: refused.sold_out,
+        throttle_blocks: refused.throttled,
+        drops: drop_lines(&app.views.drops(), now),
+        timeline: buckets.iter().map(MetricsBucket::from).collect(),
+        release_lateness: app.lateness.since(buckets.from()),
+        engine: engine_line(&app),
+        projections: projection_lines(&app, position),
+        watchers: app.hub.watchers(),
+        position,
+    };
+    let body = serde_json::to_value(&metrics).map_err(|error| Problem::internal(&error))?;
+    Ok(conditional(&headers, &etag_of(&body.to_string()), body))
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct TimelineParams {
+    drop_id: Option<String>,
+    window: Option<Span>,
+    bucket: Option<Span>,
+}
+
+#[derive(Debug, Serialize)]
+struct Timeline {
+    buckets: Vec<TimelineBucket>,
+}
+
+#[derive(Debug, Hash, Serialize)]
+struct TimelineBucket {
+    start: Timestamp,
+    held: u64,
+    sold: u64,
+    expired: u64,
+    released: u64,
+}
+
+/// `GET /v1/admin/timeline`
+pub(crate) async fn timeline(
+    State(app): State<App>,
+    _: Admin,
+    _: Fresh,
+    Params(params): Params<TimelineParams>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let drop_id = params
+        .drop_id
+        .as_deref()
+        .map(|id| known_drop(&app, id))
+        .transpose()?;
+    let mut buckets = Buckets::ending_at(app.now(), params.window, params.bucket)?;
+    buckets.fill(app.views.timeline(drop_id, buckets.from()));
+    let buckets: Vec<TimelineBucket> = buckets.iter().map(TimelineBucket::from).collect();
+    if wants_csv(&headers) {
+        return Ok(csv(&buckets));
+    }
+    let etag = etag_of(&buckets);
+    Ok(conditional(&headers, &etag, Timeline { buckets }))
+}
+
+fn known_drop(app: &App, id: &str) -> Result<DropId, Problem> {
+    let not_found = || Problem::new(Code::DropNotFound, "There is no drop with this id.");
+    let drop_id: DropId = id.parse().map_err(|_| not_found())?;
+    app.views
+        .drop(drop_id)
+        .map(|drop| drop.drop_id)
+        .ok_or_else(not_found)
+}
+
+fn drop_lines(drops: &[DropView], now: Timestamp) -> Vec<DropLine> {
+    let line = |drop: &DropView| DropLine {
+        id: drop.drop_id,
+        name: drop.row.terms.name.as_str().to_owned(),
+        status: DropStatus::at(&drop.row, now),
+        total: drop.row.stock.total,
+        available: drop.row.stock.available,
+        held: drop.row.stock.held,
+        sold: drop.row.stock.sold,
+        expired: drop.row.expired,
+    };
+    drops.iter().map(line).collect()
+}
+
+fn engine_line(app: &App) -> EngineLine {
+    let state = match app.engine.health() {
+        Health::Live => "live",
+        Health::Away { .. } => "away",
+        Health::Stopped { .. } => "stopped",
+    };
+    EngineLine {
+        state,
+        queued: app.engine.queued(),
+    }
+}
+
+fn projection_lines(app: &App, position: Position) -> Vec<ProjectionLine> {
+    let line = |(name, progress): &(&'static str, tokio::sync::watch::Receiver<_>)| {
+        let progress: &projections::runner::Progress = &progress.borrow();
+        ProjectionLine {
+            name,
+            checkpoint: progress.checkpoint,
+            lag: position.0.saturating_sub(progress.checkpoint.0),
+            stopped: progress.stopped.clone(),
+        }
+    };
+    app.projections.iter().map(line).collect()
+}
+
+fn wants_csv(headers: &HeaderMap) -> bool {
+    let accept = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("text/csv"))
+}
+
+/// RFC 4180. Nothing in it needs quotes: times and whole numbers.
+fn csv(buckets: &[TimelineBucket]) -> Response {
+    let mut text = String::from("start,held,sold,expired,released\r\n");
+    for bucket in buckets {
+        let TimelineBucket {
+            start,
+            held,
+            sold,
+            expired,
+            released,
+        } = bucket;
+        text.push_str(&format!("{start},{held},{sold},{expired},{released}\r\n"));
+    }
+    let headers = [
+        (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
+        (
+            header::CONTENT_DISPOSITION,
+            "attachment; filename=\"timeline.csv\"",
+        ),
+        (header::CACHE_CONTROL, "no-cache"),
+    ];
+    (headers, text).into_response()
+}
+
+impl From<Bucket> for TimelineBucket {
+    fn from(Bucket { start, moved }: Bucket) -> Self {
+        let Moved {
+            held,
+            sold,
+            expired,
+            released,
+            ..
+        } = moved;
+        Self {
+            start,
+            held,
+            sold,
+            expired,
+            released,
+        }
+    }
+}
+
+impl From<Bucket> for MetricsBucket {
+    fn from(Bucket { start, moved }: Bucket) -> Self {
+        Self {
+            start,
+            held: moved.held,
+            sold: moved.sold,
+            expired: moved.expired,
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! A window of time, cut into buckets that end with the one that is running.
+//!
+//! Buckets start at whole multiples of their length since the Unix epoch, so the same bucket has the same start in every
+//! answer, and empty ones are there: a chart needs them.
+
+use std::time::Duration;
+
+use domain::values::Timestamp;
+use projections::sales_timeline::{MinuteKey, Moved};
+use serde::de::{self, Deserialize, Deserializer};
+
+use crate::problem::{Code, Problem};
+
+const MINUTE: u64 = 60;
+/// The longest window: 31 days.
+const LONGEST_WINDOW: u64 = 31 * 24 * 60 * MINUTE;
+/// The most buckets of one answer: a day by the minute.
+const MOST_BUCKETS: u64 = 1440;
+/// About as many bars as a chart shows well; what a bucket is chosen by when none is asked for.
+const USUAL_BUCKETS: u64 = 120;
+/// The lengths that a bucket is chosen from, in seconds.
+const USUAL_LENGTHS: [u64; 8] = [
+    MINUTE,
+    5 * MINUTE,
+    15 * MINUTE,
+    30 * MINUTE,
+    60 * MINUTE,
+    3 * 60 * MINUTE,
+    6 * 60 * MINUTE,
+    24 * 60 * MINUTE,
+];
+
+/// A length of time as a query spells it: a whole number and `s`, `m`, `h` or `d`, in all a whole number of minutes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    seconds: u64,
+}
+
+impl Span {
+    fn parse(text: &str) -> Option<Self> {
+        let unit = match text.chars().last()? {
+            's' => 1,
+            'm' => MINUTE,
+            'h' => 60 * MINUTE,
+            'd' => 24 * 60 * MINUTE,
+            _ => return None,
+        };
+        let digits = text.get(..text.len() - 1)?;
+        let is_plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+        let number: u64 = digits.parse().ok().filter(|_| is_plain)?;
+        let seconds = number.checked_mul(unit)?;
+        (seconds > 0 && seconds % MINUTE == 0 && seconds <= LONGEST_WINDOW)
+            .then_some(Self { seconds })
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(&text).ok_or_else(|| {
+            de::Error::custom("a length of time is whole minutes, at most 31 days: 15m, 1h or 7d")
+        })
+    }
+}
+
+/// What moved within one bucket.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bucket {
+    /// Its first instant.
+    pub(crate) start: Timestamp,
+    /// What moved from then on until the next bucket starts.
+    pub(crate) moved: Moved,
+}
+
+/// The buckets of a window, oldest first.
+#[derive(Debug)]
+pub(crate) struct Buckets {
+    from: Timestamp,
+    length: u64,
+    moved: Vec<Moved>,
+}
+
+impl Buckets {
+    /// Empty ones: `window` (an hour unless said) in lengths of `bucket` (a minute in an hour, longer in longer windows),
+    /// the last of which holds `now`.
+    ///
+    /// # Errors
+    /// 400 when a bucket is longer than the window, or there would be too many.
+    pub(crate) fn ending_at(
+        now: Timestamp,
+        window: Option<Span>,
+        bucket: Option<Span>,
+    ) -> Result<Self, Problem> {
+        let window = window.map_or(60 * MINUTE, |window| window.seconds);
+        let length = bucket.map_or_else(|| usual_length(window), |bucket| bucket.seconds);
+        let count = window.div_ceil(length);
+        if length > window {
+            let detail = "A bucket is at most as long as the window.";
+            return Err(Problem::new(Code::InvalidQuery, detail));
+        }
+        if count > MOST_BUCKETS {
+            let detail = format!("That would be {count} buckets; at most {MOST_BUCKETS} are told.");
+            return Err(Problem::new(Code::InvalidQuery, detail).with("most", MOST_BUCKETS));
+        }
+        let length_ms = millis(length);
+        let running = now.millis() - now.millis().rem_euclid(length_ms);
+        let before = i64::try_from(count - 1).unwrap_or_default() * length_ms;
+        Ok(Self {
+            from: Timestamp::from_millis(running - before),
+            length,
+            moved: (0..count).map(|_| Moved::default()).collect(),
+        })
+    }
+
+    /// The first instant of the first bucket.
+    pub(crate) const fn from(&self) -> Timestamp {
+        self.from
+    }
+
+    /// From the first instant of the first bucket to the end of the last.
+    pub(crate) const fn span(&self) -> Duration {
+        Duration::from_secs(self.length * self.moved.len() as u64)
+    }
+
+    /// Adds minutes to their buckets. One beyond the last, by a clock that went back, is counted in the last.
+    pub(crate) fn fill(&mut self, minutes: impl IntoIterator<Item = (MinuteKey, Moved)>) {
+        let last = self.moved.len().saturating_sub(1);
+        for (key, moved) in minutes {
+            let since = key.minute.millis() - self.from.millis();
+            let Ok(index) = usize::try_from(since.div_euclid(millis(self.length))) else {
+                continue;
+            };
+            if let Some(bucket) = self.moved.get_mut(index.min(last)) {
+                *bucket += moved;
+            }
+        }
+    }
+
+    /// What moved in the whole window.
+    pub(crate) fn total(&self) -> Moved {
+        let mut total = Moved::default();
+        for &moved in &self.moved {
+            total += moved;
+        }
+        total
+    }
+
+    /// Each bucket.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Bucket> {
+        (0..).zip(&self.moved).map(|(index, &moved)| Bucket {
+            start: self.from.plus_millis(index * millis(self.length)),
+            moved,
+        })
+    }
+}
+
+fn millis(seconds: u64) -> i64 {
+    i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX)
+}
+
+fn usual_length(window: u64) -> u64 {
+    let fits = |length: &u64| window.div_ceil(*length) <= USUAL_BUCKETS;
+    USUAL_LENGTHS
+        .into_iter()
+        .find(fits)
+        .unwrap_or(24 * 60 * MINUTE)
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::values::DropId;
+
+    use super::*;
+
+    fn buckets(now: i64, window: &str, bucket: &str) -> Result<Buckets, Problem> {
+        let span = |text: &str| Some(Span::parse(text).unwrap());
+        Buckets::ending_at(Timestamp::from_millis(now), span(window), span(bucket))
+    }
+
+    fn sold(minute: i64) -> (MinuteKey, Moved) {
+        let key = MinuteKey {
+            drop_id: DropId(uuid::Uuid::nil()),
+            minute: Timestamp::from_millis(minute),
+        };
+        let moved = Moved {
+            sold: 1,
+            ..Moved::default()
+        };
+        (key, moved)
+    }
+
+    #[test]
+    fn a_length_of_time_is_whole_minutes() {
+        for (text, seconds) in [("60s", 60), ("15m", 900), ("1h", 3600), ("31d", 2_678_400)] {
+            assert_eq!(Span::parse(text), Some(Span { seconds }), "{text}");
+        }
+        for text in [
+            "",
+            "h",
+            "0m",
+            "59s",
+            "61s",
+            "1",
+            "1w",
+            "-1h",
+            "+1h",
+            "1.5h",
+            "32d",
+            "1é",
+            "99999999999999999999h",
+        ] {
+            assert_eq!(Span::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_last_bucket_is_the_one_that_is_running() {
+        let hour = buckets(3_600_000, "1h", "1m").unwrap();
+        assert_eq!(hour.from().millis(), 60_000);
+        let before = buckets(3_599_999, "1h", "1m").unwrap();
+        assert_eq!(before.from().millis(), 0);
+        let starts: Vec<i64> = before.iter().map(|bucket| bucket.start.millis()).collect();
+        assert_eq!((starts.len(), starts[59]), (60, 3_540_000));
+    }
+
+    #[test]
+    fn every_minute_of_the_window_is_counted_once() {
+        let mut hour = buckets(7_200_000, "1h", "5m").unwrap();
+        let first = hour.from().millis();
+        hour.fill([
+            sold(first - 60_000),
+            sold(first),
+            sold(first + 240_000),
+            sold(first + 300_000),
+            sold(7_200_000),
+        ]);
+        let sold: Vec<u64> = hour.iter().map(|bucket| bucket.moved.sold).collect();
+        assert_eq!((sold[0], sold[1], sold[11]), (2, 1, 1));
+        assert_eq!(hour.total().sold, 4);
+    }
+
+    #[test]
+    fn what_a_clock_that_went_back_left_in_the_future_is_not_lost() {
+        let mut hour = buckets(7_200_000, "1h", "1m").unwrap();
+        hour.fill([sold(9_000_000)]);
+        assert_eq!(hour.total().sold, 1);
+    }
+
+    #[test]
+    fn too_many_buckets_and_buckets_longer_than_the_window_are_refused() {
+        assert!(buckets(0, "1d", "1m").is_ok());
+        assert!(buckets(0, "2d", "1m").is_err());
+        assert!(buckets(0, "1h", "1h").is_ok());
+        assert!(buckets(0, "1h", "2h").is_err());
+        for (window, length) in [(3600, 60), (7200, 60), (86_400, 900), (604_800, 10_800)] {
+            assert_eq!(usual_length(window), length);
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Who watches, what changed, and the one place where a change becomes bytes.
+//!
+//! Changes are gathered for an interval and told as one [`Tick`]: however many watch, each changed drop is written once.
+//! A tick counts as one in the room, however many drops it tells of, so that a shop with a thousand of them does not
+//! push its watchers out.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_broadcast::{InactiveReceiver, Receiver, Sender};
+use bytes::{BufMut, Bytes, BytesMut};
+use domain::values::{DropId, Position, Timestamp};
+use infrastructure::engine::{Clock, Observer, SystemClock};
+use infrastructure::feed::Committed;
+use projections::views::{DropView, Views};
+use tokio::sync::Notify;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::render::{DropBody, DropStatus};
+
+/// Ticks that a watcher may lag behind before it is given the present state instead.
+pub(super) const BACKLOG: usize = 16;
+/// The longest time between two looks at the clock for drops that start or end.
+const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
+
+/// What changed within one interval, ready to be written to any number of watchers.
+#[derive(Debug)]
+pub(crate) struct Tick {
+    /// Up to where the views had followed the log when this was written, or a little before.
+    pub(super) position: Position,
+    /// One for each drop that changed, in the order of their ids.
+    frames: Vec<Frame>,
+    /// All of them.
+    all: Bytes,
+}
+
+#[derive(Debug)]
+struct Frame {
+    drop_id: DropId,
+    /// A part of the tick's bytes.
+    bytes: Bytes,
+}
+
+/// Tells watchers what changed. Clones are the same hub.
+#[derive(Debug, Clone)]
+pub struct StreamHub(Arc<Hub>);
+
+#[derive(Debug)]
+struct Hub {
+    sender: Sender<Arc<Tick>>,
+    /// Keeps the room open while it is empty.
+    _room: InactiveReceiver<Arc<Tick>>,
+    changed: Mutex<BTreeSet<DropId>>,
+    wake: Notify,
+    watchers: AtomicUsize,
+    most_watchers: usize,
+}
+
+impl StreamHub {
+    /// A hub for at most `most_watchers`.
+    #[must_use]
+    pub fn new(most_watchers: usize) -> Self {
+        let (mut sender, receiver) = async_broadcast::broadcast(BACKLOG);
+        // A slow watcher loses ticks; it never holds up the rest.
+        sender.set_overflow(true);
+        sender.set_await_active(false);
+        Self(Arc::new(Hub {
+            sender,
+            _room: receiver.deactivate(),
+            changed: Mutex::default(),
+            wake: Notify::new(),
+            watchers: AtomicUsize::new(0),
+            most_watchers,
+        }))
+    }
+
+    /// How many watch now.
+    #[must_use]
+    pub fn watchers(&self) -> usize {
+        self.0.watchers.load(Ordering::Relaxed)
+    }
+
+    /// Sends what changed, at most once per `interval`, until `stop`.
+    pub async fn publish(self, views: Views, interval: Duration, stop: CancellationToken) {
+        let mut last_look = SystemClock.now();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.0.wake.notified() => {}
+                () = sleep(LOOK_AT_CLOCK) => {}
+            }
+            let now = SystemClock.now();
+            self.mark_transitions(&views, last_look, now);
+            last_look = now;
+            if self.tell(&views, now) {
+                sleep(interval).await;
+            }
+        }
+    }
+
+    /// Tells what has changed since the last time; says whether anything has.
+    pub(super) fn tell(&self, views: &Views, now: Timestamp) -> bool {
+        let changed = std::mem::take(&mut *self.changed());
+        if changed.is_empty() {
+            return false;
+        }
+        let tick = Arc::new(Tick::of(views, &changed, now));
+        // An error means that nobody watches.
+        let _nobody = self.0.sender.try_broadcast(tick);
+        true
+    }
+
+    /// A drop that starts or ends changes without an event.
+    fn mark_transitions(&self, views: &Views, last_look: Timestamp, now: Timestamp) {
+        let turned =
+            views.drops_where(|row| DropStatus::at(row, last_look) != DropStatus::at(row, now));
+        self.changed().extend(turned);
+    }
+
+    fn changed(&self) -> MutexGuard<'_, BTreeSet<DropId>> {
+        self.0
+            .changed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is told from now on.
+    pub(super) fn listen(&self) -> Receiver<Arc<Tick>> {
+        self.0.sender.new_receiver()
+    }
+
+    /// A place for one more watcher, given back when dropped.
+    pub(super) fn enter(&self) -> Option<Seat> {
+        let hub = Arc::clone(&self.0);
+        let taken = hub
+            .watchers
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |watchers| {
+                (watchers < hub.most_watchers).then_some(watchers + 1)
+            });
+        taken.ok().map(|_| Seat(hub))
+    }
+}
+
+impl Observer for StreamHub {
+    fn committed(&mut self, committed: &Arc<Committed>) {
+        if committed.events.is_empty() {
+            return;
+        }
+        self.changed()
+            .extend(committed.events.iter().map(|recorded| recorded.drop_id));
+        self.0.wake.notify_one();
+    }
+}
+
+/// One watcher's place.
+pub(super) struct Seat(Arc<Hub>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.watchers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Tick {
+    fn of(views: &Views, changed: &BTreeSet<DropId>, now: Timestamp) -> Self {
+        // Before the states, so that they are at least as new as it says.
+        let position = views.position();
+        let drops = changed.iter().filter_map(|&drop_id| views.drop(drop_id));
+        let mut all = BytesMut::new();
+        let mut places = vec![];
+        for drop in drops {
+            let start = all.len();
+            write_frame(&mut all, &drop, position, now);
+            places.push((drop.drop_id, start..all.len()));
+        }
+        let all = all.freeze();
+        let frame = |(drop_id, place)| Frame {
+            drop_id,
+            bytes: all.slice(place),
+        };
+        Self {
+            position,
+            frames: places.into_iter().map(frame).collect(),
+            all,
+        }
+    }
+
+    /// Whether this drop changed.
+    pub(crate) fn is_about(&self, drop_id: DropId) -> bool {
+        self.of_drop(drop_id).is_some()
+    }
+
+    fn of_drop(&self, drop_id: DropId) -> Option<&Bytes> {
+        let place = self
+            .frames
+            .binary_search_by_key(&drop_id, |frame| frame.drop_id);
+        place.ok().map(|index| &self.frames[index].bytes)
+    }
+}
+
+/// The newest state of each watched drop in `ticks`, oldest tick first; of every drop when none is named.
+///
+/// A watcher that fell behind is told once of a drop that changed many times. A single tick is passed on as it is.
+pub(super) fn newest(ticks: &[Arc<Tick>], watched: Option<&[DropId]>) -> Bytes {
+    match (ticks, watched) {
+        ([], _) => Bytes::new(),
+        ([tick], None) => tick.all.clone(),
+        (ticks, Some(watched)) => {
+            let newest_of =
+                |&drop_id: &DropId| ticks.iter().rev().find_map(|tick| tick.of_drop(drop_id));
+            join(watched.iter().filter_map(newest_of))
+        }
+        (ticks, None) => {
+            let mut told = BTreeSet::new();
+            let frames = ticks.iter().rev().flat_map(|tick| &tick.frames);
+            let newest = frames.filter(|frame| told.insert(frame.drop_id));
+            join(newest.map(|frame| &frame.bytes))
+        }
+    }
+}
+
+/// One is shared, several are copied together: one write to the socket rather than one for each.
+fn join<'a>(mut frames: impl Iterator<Item = &'a Bytes>) -> Bytes {
+    let Some(first) = frames.next() else {
+        return Bytes::new();
+    };
+    let Some(second) = frames.next() else {
+        return first.clone();
+    };
+    let mut joined = BytesMut::from(first.as_ref());
+    joined.extend_from_slice(second);
+    frames.for_each(|frame| joined.extend_from_slice(frame));
+    joined.freeze()
+}
+
+/// One `drop` event: the whole public drop.
+pub(super) fn write_frame(to: &mut BytesMut, drop: &DropView, position: Position, now: Timestamp) {
+    to.extend_from_slice(format!("event: drop\nid: {position}\ndata: ").as_bytes());
+    if let Err(error) = serde_json::to_writer(to.writer(), &DropBody::new(drop, now)) {
+        // A body of texts and numbers, written to memory.
+        tracing::error!(%error, drop.id = %drop.drop_id, "a drop cannot be written");
+    }
+    to.extend_from_slice(b"\n\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u128) -> DropId {
+        DropId(uuid::Uuid::from_u128(number))
+    }
+
+    fn tick(position: u64, frames: &[(u128, &'static str)]) -> Arc<Tick> {
+        let all: String = frames.iter().map(|(_, text)| *text).collect();
+        let frame = |&(drop, text): &(u128, &'static str)| Frame {
+            drop_id: id(drop),
+            bytes: Bytes::from_static(text.as_bytes()),
+        };
+        Arc::new(Tick {
+            position: Position(position),
+            frames: frames.iter().map(frame).collect(),
+            all: Bytes::from(all),
+        })
+    }
+
+    #[test]
+    fn a_watcher_who_keeps_up_gets_the_shared_bytes() {
+        let ticks = [tick(1, &[(1, "a1;"), (2, "b1;")])];
+        let all = newest(&ticks, None);
+        assert_eq!(all, "a1;b1;");
+        assert_eq!(all.as_ptr(), ticks[0].all.as_ptr(), "not copied");
+        let one = newest(&ticks, Some(&[id(2)]));
+        assert_eq!(one, "b1;");
+        assert_eq!(
+            one.as_ptr(),
+            ticks[0].frames[1].bytes.as_ptr(),
+            "not copied"
+        );
+        assert!(newest(&ticks, Some(&[id(3)])).is_empty());
+    }
+
+    #[test]
+    fn a_watcher_who_fell_behind_is_told_the_newest_of_each_drop_once() {
+        let ticks = [
+            tick(1, &[(1, "a1;"), (2, "b1;")]),
+            tick(2, &[(1, "a2;"), (3, "c2;")]),
+            tick(3, &[(1, "a3;")]),
+        ];
+        assert_eq!(newest(&ticks, None), "a3;c2;b1;");
+        assert_eq!(newest(&ticks, Some(&[id(1), id(2)])), "a3;b1;");
+        assert_eq!(newest(&ticks[..2], Some(&[id(1)])), "a2;");
+    }
+}

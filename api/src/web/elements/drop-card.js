@@ -1,0 +1,80 @@
+// One drop on the shop's front page.
+
+import { everyBeat } from "../lib/clock.js";
+import { statusOf, statusWords, when } from "../lib/drop.js";
+import { h, mark, write } from "../lib/dom.js";
+import { money } from "../lib/format.js";
+import { DropPicture } from "./drop-picture.js";
+import { HoldPanel } from "./hold-panel.js";
+import { StockBar } from "./stock-bar.js";
+
+/**
+ * @typedef {import("../lib/api.js").Drop} Drop
+ * @typedef {import("../lib/api.js").Purchaser} Purchaser
+ */
+
+export class DropCard extends HTMLElement {
+  /** @type {Drop | undefined} */
+  #drop;
+  #picture = new DropPicture();
+  #status = h("span", { class: "status" });
+  #link = h("a");
+  #price = h("p", { class: "price" });
+  #stock = new StockBar();
+  #when = h("p", { class: "when" });
+  #purchasers = h("p", { class: "purchasers" });
+  #panel = new HoldPanel();
+  #stop = () => {};
+
+  constructor() {
+    super();
+    this.#panel.setAttribute("compact", "");
+  }
+
+  connectedCallback() {
+    if (!this.firstChild) {
+      this.setAttribute("role", "listitem");
+      const frame = h("div", { class: "frame" }, this.#picture, this.#status);
+      const title = h("div", { class: "title" }, h("h2", {}, this.#link), this.#price);
+      this.append(h("article", { class: "card" }, frame, h("div", { class: "facts" }, title, this.#stock, this.#when, this.#purchasers, this.#panel)));
+    }
+    this.#stop = everyBeat(() => this.#tick());
+  }
+
+  disconnectedCallback() {
+    this.#stop();
+  }
+
+  /** @returns {Drop | undefined} */
+  get drop() {
+    return this.#drop;
+  }
+
+  set drop(drop) {
+    if (!drop) return;
+    this.#drop = drop;
+    this.dataset.dropId = drop.id;
+    write(this.#link, drop.name);
+    mark(this.#link, "href", `/drops/${drop.id}`);
+    write(this.#price, money(drop.price));
+    this.#picture.drop = drop;
+    this.#stock.stock = drop.stock;
+    this.#panel.drop = drop;
+    this.#tick();
+  }
+
+  /** @param {Purchaser[]} purchasers */
+  set purchasers(purchasers) {
+    const words = purchasers.map(({ buyer, quantity }) => (quantity > 1 ? `${buyer} ×${quantity}` : buyer)).join(", ");
+    write(this.#purchasers, words ? `Top purchasers: ${words}` : "No purchases yet");
+  }
+
+  #tick() {
+    const drop = this.#drop;
+    if (!drop) return;
+    mark(this, "data-status", statusOf(drop));
+    write(this.#status, statusWords(drop));
+    write(this.#when, when(drop));
+  }
+}
+customElements.define("drop-card", DropCard);

@@ -1,0 +1,27 @@
+// A drop's picture: its own, or a drawing made for it when it has none, or none that arrives.
+
+import { art } from "../lib/art.js";
+import { h } from "../lib/dom.js";
+
+/** @typedef {import("../lib/api.js").Drop} Drop */
+
+export class DropPicture extends HTMLElement {
+  /** @type {string | undefined} */
+  #shown;
+
+  /** @param {Drop} drop */
+  set drop({ id, image_url }) {
+    const wanted = image_url ?? "";
+    if (this.#shown === wanted) return;
+    this.#shown = wanted;
+    if (!image_url) {
+      this.replaceChildren(art(id));
+      return;
+    }
+    const image = h("img", { alt: "", decoding: "async", referrerpolicy: "no-referrer" });
+    image.addEventListener("error", () => this.replaceChildren(art(id)));
+    image.src = image_url;
+    this.replaceChildren(image);
+  }
+}
+customElements.define("drop-picture", DropPicture);

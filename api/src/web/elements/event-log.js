@@ -1,0 +1,61 @@
+// The newest events of the log, as they arrive. The log names nobody, and so does this.
+
+import { Problem, call } from "../lib/api.js";
+import { h } from "../lib/dom.js";
+import { clock, count, money, units } from "../lib/format.js";
+
+/**
+ * @typedef {import("../lib/api.js").LogEvent} LogEvent
+ * @typedef {import("../lib/api.js").DropLine} DropLine
+ */
+
+const SHOWN = 40;
+
+export class EventLog extends HTMLElement {
+  #list = h("ol", { class: "plain events", tabindex: 0, "aria-label": "Newest events, the latest first" });
+  #last = 0;
+
+  connectedCallback() {
+    this.replaceChildren(this.#list);
+  }
+
+  /** Fetches what came after what is shown, but no more than is shown. @param {number} head @param {DropLine[]} drops */
+  async follow(head, drops) {
+    if (head <= this.#last) return;
+    const after = Math.max(this.#last, head - SHOWN);
+    try {
+      /** @type {{data: LogEvent[]}} */
+      const { data } = await call(`/v1/log?after=${after}&limit=${SHOWN}`);
+      const names = new Map(drops.map(({ id, name }) => [id, name]));
+      for (const event of data) this.#list.prepend(row(event, names.get(event.aggregate_id) ?? ""));
+      while (this.#list.childElementCount > SHOWN) this.#list.lastElementChild?.remove();
+      this.#last = data.at(-1)?.position ?? this.#last;
+    } catch (problem) {
+      // The next look asks again.
+      if (!(problem instanceof Problem) || problem.status === 401) throw problem;
+    }
+  }
+}
+customElements.define("event-log", EventLog);
+
+/** @param {LogEvent} event @param {string} name */
+function row(event, name) {
+  const words = h("span", {}, h("strong", {}, inWords(event.event_type)), " ", h("span", { class: "quiet-words" }, [name, detail(event)].filter(Boolean).join(" · ")));
+  return h("li", {}, h("span", { class: "quiet-words" }, count(event.position)), h("time", { datetime: event.recorded_at }, clock(event.recorded_at)), words);
+}
+
+/** `HoldPlaced` as “Hold placed”. @param {string} type */
+function inWords(type) {
+  const words = type.replace(/(?<=[a-z])[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+  return words;
+}
+
+/** @param {LogEvent} event */
+function detail({ event_type, payload }) {
+  const fields = payload[event_type] ?? {};
+  if (fields.total) return `${units(fields.quantity, "unit")}, ${money(fields.total)}`;
+  if (typeof fields.quantity === "number") return units(fields.quantity, "unit");
+  if (typeof fields.delta === "number") return `${fields.delta > 0 ? "+" : "−"}${Math.abs(fields.delta)}, ${fields.reason}`;
+  if (typeof fields.total_stock === "number") return units(fields.total_stock, "unit");
+  return "";
+}

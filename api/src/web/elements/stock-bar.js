@@ -1,0 +1,32 @@
+// Where a drop's units are: sold, held, and what is left, as a bar and in words.
+
+import { h, mark, write } from "../lib/dom.js";
+import { count } from "../lib/format.js";
+
+/** @typedef {import("../lib/api.js").Stock} Stock */
+
+export class StockBar extends HTMLElement {
+  #sold = h("span", { class: "sold" });
+  #held = h("span", { class: "held" });
+  #bar = h("div", { class: "bar", role: "img" }, this.#sold, this.#held);
+  #left = h("strong", { class: "left" });
+  #rest = h("span");
+
+  connectedCallback() {
+    this.replaceChildren(this.#bar, h("p", { class: "units" }, this.#left, this.#rest));
+  }
+
+  /** @param {Stock} stock */
+  set stock({ total, available, held, sold }) {
+    const share = (/** @type {number} */ units) => `${(100 * units) / Math.max(1, total)}%`;
+    this.#sold.style.width = share(sold);
+    this.#held.style.width = share(held);
+    // As wide as it ever gets, so that what follows stays where it is while the number falls.
+    this.#left.style.minWidth = `${count(total).length + 3.3}ch`;
+    write(this.#left, `${count(available)} left`);
+    write(this.#rest, `of ${count(total)}${held > 0 ? ` · ${count(held)} held` : ""}`);
+    mark(this.#bar, "aria-label", `${count(available)} of ${count(total)} available, ${count(held)} held, ${count(sold)} sold`);
+    mark(this, "data-low", available > 0 && available <= Math.max(3, total / 10) ? "" : null);
+  }
+}
+customElements.define("stock-bar", StockBar);

@@ -1,0 +1,115 @@
+// The public API, as CONTRACT v1 has it: the shapes, one way to call it, and one error.
+//
+// An answer that never came is a `Problem` with the code `unreachable`; whoever sends it again sends the same key.
+
+import { learn } from "./clock.js";
+
+/**
+ * @typedef {{amount: number, currency: string}} Money
+ * @typedef {{total: number, available: number, held: number, sold: number}} Stock
+ * @typedef {"scheduled" | "live" | "sold_out" | "ended" | "cancelled"} DropStatus
+ * @typedef {{buyer: string, quantity: number, last_purchased_at: string}} Purchaser
+ * @typedef {{id: string, name: string, description: string | null, image_url: string | null, price: Money, status: DropStatus,
+ *   starts_at: string, ends_at: string | null, hold_seconds: number, max_per_hold: number, max_per_buyer: number | null,
+ *   throttle: {holds: number, window_seconds: number} | null, stock: Stock, waitlist_length: number, position: number,
+ *   created_at: string, server_time: string, top_purchasers?: Purchaser[]}} Drop
+ * @typedef {{id: string, drop_id: string, buyer_id: string | null, quantity: number,
+ *   status: "held" | "purchased" | "expired" | "released", placed_at: string, expires_at: string, purchased_at: string | null,
+ *   position: number, server_time: string}} Hold
+ * @typedef {{id: string, hold_id: string, drop_id: string, quantity: number, total: Money, purchased_at: string, position: number}} Purchase
+ * @typedef {{buyer_id: string, held: number, purchased: number, allowance: number, next_hold_at: string | null, server_time: string}} Standing
+ * @typedef {{id: string, place?: number | null, hold_id?: string | null, status?: string}} Waiting
+ * @typedef {{id: string, name: string, status: DropStatus, total: number, available: number, held: number, sold: number, expired: number}} DropLine
+ * @typedef {{start: string, held: number, sold: number, expired: number, released?: number}} Bucket
+ * @typedef {{holds_placed: number, holds_expired: number, holds_released: number, purchases_confirmed: number, units_sold: number,
+ *   oversell_attempts_blocked: number, throttle_blocks: number, drops: DropLine[], timeline: Bucket[], position: number,
+ *   release_lateness: {count: number, p50_ms: number, p99_ms: number, max_ms: number} | null,
+ *   engine: {state: "live" | "away" | "stopped", queued: number}, watchers: number,
+ *   projections: {name: string, checkpoint: number, lag: number, stopped: string | null}[]}} Metrics
+ * @typedef {{position: number, aggregate_id: string, event_type: string, recorded_at: string, payload: Record<string, any>}} LogEvent
+ * @typedef {{method?: string, body?: unknown, key?: string, headers?: Record<string, string>, signal?: AbortSignal}} Options
+ */
+
+/** What went wrong, in the contract's form. */
+export class Problem extends Error {
+  /** @param {number} status @param {Record<string, any>} body @param {number} retryAfter seconds */
+  constructor(status, body, retryAfter = 0) {
+    super(body.detail ?? body.title ?? `The server answered ${status}.`);
+    this.status = status;
+    /** The stable name of what went wrong. @type {string} */
+    this.code = body.code ?? "unknown";
+    /** The numbers to act on. */
+    this.numbers = body;
+    this.retryAfter = retryAfter;
+  }
+
+  /** Whether nobody knows what came of the request: the same one may be sent again. */
+  get isUndecided() {
+    return this.code === "unreachable" || this.status === 503 || this.status === 502 || this.status === 504;
+  }
+}
+
+/** @param {string} path @param {Options} [options] @returns {Promise<Response>} */
+async function send(path, { method = "GET", body, key, headers = {}, signal } = {}) {
+  const all = { ...headers };
+  if (body !== undefined) all["Content-Type"] = "application/json";
+  if (key !== undefined) all["Idempotency-Key"] = key;
+  let response;
+  try {
+    response = await fetch(path, { method, headers: all, signal, body: body === undefined ? undefined : JSON.stringify(body) });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new Problem(0, { code: "unreachable", detail: "The shop does not answer." });
+  }
+  if (response.ok) return response;
+  const problem = await response.json().catch(() => ({}));
+  throw new Problem(response.status, problem, Number(response.headers.get("retry-after")) || 0);
+}
+
+/** Calls the API and gives the body of the answer. @param {string} path @param {Options} [options] @returns {Promise<any>} */
+export async function call(path, options) {
+  const response = await send(path, options);
+  if (response.status === 204) return null;
+  const body = await response.json().catch(() => {
+    throw new Problem(0, { code: "unreachable", detail: "The answer broke off." });
+  });
+  learn(body.server_time);
+  return body;
+}
+
+/** Calls the API and gives the body as text, and the entity tag. @param {string} path @param {Options} [options] */
+export async function callForText(path, options) {
+  const response = await send(path, options);
+  return { text: await response.text(), etag: response.headers.get("etag") ?? "" };
+}
+
+/**
+ * Calls until it is known what came of it: what may be sent again is, with growing, jittered pauses, at most `patience` ms.
+ * @param {string} path @param {Options} options @param {number} [patience] @returns {Promise<any>}
+ */
+export async function callUntilDecided(path, options, patience = 20_000) {
+  const givesUpAt = Date.now() + patience;
+  for (let pause = 300; ; pause = Math.min(2 * pause, 4000)) {
+    try {
+      return await call(path, options);
+    } catch (error) {
+      const again = error instanceof Problem && error.isUndecided && Date.now() + pause < givesUpAt;
+      if (!again) throw error;
+      await sleep(pause * (0.5 + Math.random()));
+    }
+  }
+}
+
+/** @param {number} milliseconds */
+export function sleep(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
+}
+
+/** A random UUID, also where the page came by plain HTTP from another machine and `crypto.randomUUID` is not there. */
+export function uuid() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40;
+  bytes[8] = ((bytes[8] ?? 0) & 0x3f) | 0x80;
+  const hex = [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
+}

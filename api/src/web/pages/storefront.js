@@ -1,0 +1,70 @@
+// The shop's front page: every drop that is on or to come, fed by the stream alone.
+
+import { byId } from "../lib/dom.js";
+import { call } from "../lib/api.js";
+import { statusOf } from "../lib/drop.js";
+import { Live } from "../lib/live.js";
+import { resume } from "../lib/shop.js";
+import { ConnectionState } from "../elements/connection-state.js";
+import { DropCard } from "../elements/drop-card.js";
+import "../elements/name-field.js";
+import "../elements/toast-list.js";
+import "../elements/your-list.js";
+
+/** @typedef {import("../lib/api.js").Drop} Drop */
+
+/** How often a drop's purchasers are asked for at most. */
+const PURCHASERS_EVERY_MS = 2000;
+
+/** @type {Map<string, DropCard>} */
+const cards = new Map();
+const list = byId("drops");
+
+/** @param {Drop} drop */
+function show(drop) {
+  let card = cards.get(drop.id);
+  if (!card) {
+    card = new DropCard();
+    cards.set(drop.id, card);
+    card.drop = drop;
+    list.insertBefore(card, placeFor(drop));
+    card.purchasers = [];
+    byId("empty").hidden = true;
+  }
+  const isNews = card.drop?.stock.sold !== drop.stock.sold || !askedAt.has(drop.id);
+  card.drop = drop;
+  if (isNews && drop.stock.sold > 0) askForPurchasers(drop.id);
+}
+
+/** What is on first, then what is to come; the newest first. A card keeps its place from then on. @param {Drop} drop */
+function placeFor(drop) {
+  const rank = (/** @type {Drop} */ other) => (statusOf(other) === "scheduled" ? 1 : 0);
+  const isBehind = (/** @type {Drop} */ other) => rank(other) - rank(drop) || (other.created_at < drop.created_at ? 1 : -1);
+  return [...list.children].find((card) => card instanceof DropCard && card.drop && isBehind(card.drop) > 0) ?? null;
+}
+
+/** When each drop's purchasers were, or will be, asked for. @type {Map<string, number>} */
+const askedAt = new Map();
+
+/** Asks now, or as soon as it may be asked again. @param {string} id */
+function askForPurchasers(id) {
+  const last = askedAt.get(id) ?? 0;
+  if (last > Date.now()) return;
+  const pause = Math.max(100, last + PURCHASERS_EVERY_MS - Date.now());
+  askedAt.set(id, Date.now() + pause);
+  setTimeout(async () => {
+    const answer = await call(`/v1/drops/${id}/purchasers?limit=3`).catch(() => null);
+    const card = cards.get(id);
+    if (answer && card) card.purchasers = answer.data;
+  }, pause);
+}
+
+const live = new Live();
+live.addEventListener("drop", (event) => show(/** @type {CustomEvent<Drop>} */ (event).detail));
+live.addEventListener("connection", () => {
+  if (live.connection.state === "live") setTimeout(() => { byId("empty").hidden = cards.size > 0; }, 600);
+});
+const state = document.querySelector("connection-state");
+if (state instanceof ConnectionState) state.watch(live);
+void live.follow();
+void resume();

@@ -1,0 +1,122 @@
+//! The pages in a real browser: what a buyer and an admin can do there, for whom, and how it looks.
+//!
+//! Promise: Chromium opens what the real program serves, and no page of it shuts anybody out, asks another host for anything,
+//! or writes an error to its console. The tests themselves are JavaScript, in `browser/`; pictures of every page are left in
+//! [`pictures`]. Limit: needs Chromium, Node and npm; as root, where there is apt-get, they are installed when missing.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
+#[path = "browser/tools.rs"]
+mod tools;
+
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use harness::{ADMIN_KEY, App, Launch};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+/// How long the whole of it may take.
+const PATIENCE: Duration = Duration::from_secs(900);
+
+/// Where the pictures go: a build output.
+fn pictures() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("pages")
+}
+
+#[tokio::test]
+async fn the_scripts_of_the_pages_keep_their_types() {
+    let tools = tools::ready().await;
+    let compiler = tools.folder.join("node_modules/typescript/bin/tsc");
+    let mut check = tools.node();
+    check.arg(compiler).args(["--project", "."]);
+    let checked = timeout(PATIENCE, check.output()).await.unwrap().unwrap();
+    let said = String::from_utf8_lossy(&checked.stdout);
+    assert!(checked.status.success(), "{said}");
+}
+
+#[tokio::test]
+async fn the_pages_do_what_they_promise_in_a_real_browser() {
+    let tools = tools::ready().await;
+    let server = Server::start().await;
+    let control = server.clone().listen_for_orders().await;
+    // The looks first, while the shop is still tidy; the restart last.
+    for file in ["looks", "shop", "admin", "restart"] {
+        let mut tests = tools.node();
+        tests
+            .args(["--test", "--test-reporter=spec"])
+            .arg(format!("{file}.test.mjs"))
+            .env("HOLDFAST_URL", format!("http://{}", server.address))
+            .env("HOLDFAST_ADMIN_KEY", ADMIN_KEY)
+            .env("HOLDFAST_OUT", pictures())
+            .env("HOLDFAST_CHROMIUM", &tools.chromium)
+            .env("HOLDFAST_CONTROL", &control)
+            .stdin(Stdio::null());
+        let ended = timeout(PATIENCE, tests.output()).await.unwrap().unwrap();
+        let said = String::from_utf8_lossy(&ended.stdout);
+        let complained = String::from_utf8_lossy(&ended.stderr);
+        println!("{said}");
+        assert!(ended.status.success(), "{file}:\n{said}\n{complained}");
+        assert!(!said.contains("tests 0\n"), "{file} has no test:\n{said}");
+    }
+    println!("pictures are in {}", pictures().display());
+}
+
+/// A shop with the sample drops, which a test may take away from under its pages.
+#[derive(Clone)]
+struct Server {
+    address: String,
+    app: Arc<Mutex<App>>,
+}
+
+impl Server {
+    async fn start() -> Self {
+        let launch = Launch::fresh().await;
+        let app = launch
+            .start_as(&["demo", "--shoppers-per-second", "0"])
+            .await;
+        let address = app.address().to_owned();
+        harness::eventually("the samples are there", || async {
+            let drops = app.get("/v1/drops").await.ok(200);
+            (drops["data"].as_array().unwrap().len() == 4).then_some(())
+        })
+        .await;
+        let app = Arc::new(Mutex::new(app));
+        Self { address, app }
+    }
+
+    /// Takes orders over HTTP: `POST /kill` and `POST /start`. Gives the address.
+    async fn listen_for_orders(self) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((connection, _)) = listener.accept().await {
+                self.obey(connection).await;
+            }
+        });
+        format!("http://{address}")
+    }
+
+    async fn obey(&self, mut connection: TcpStream) {
+        let mut request = vec![0; 4096];
+        let length = connection.read(&mut request).await.unwrap();
+        let request = String::from_utf8_lossy(&request[..length]);
+        let mut app = self.app.lock().await;
+        let status = if request.starts_with("POST /kill ") {
+            app.kill();
+            "204 No Content"
+        } else if request.starts_with("POST /start ") {
+            let launch = app.launch().clone();
+            *app = launch.start_at(&self.address, &["serve"]).await;
+            "204 No Content"
+        } else {
+            "404 Not Found"
+        };
+        let answer = format!("HTTP/1.1 {status}\r\nConnection: close\r\n\r\n");
+        connection.write_all(answer.as_bytes()).await.unwrap();
+    }
+}

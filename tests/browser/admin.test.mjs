@@ -1,0 +1,108 @@
+// The dashboard: who gets in, what it shows, and its levers.
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { after, before, test } from "node:test";
+import { ADMIN_KEY, api, card, close, createDrop, eventually, launch, open, openDashboard, openLive, says } from "./lib.mjs";
+
+before(launch);
+after(close);
+
+const row = (page, drop) => page.locator(`tr[data-drop-id="${drop.id}"]`);
+
+test("only the key opens the dashboard, and it stays nowhere", async (t) => {
+  const page = await open(t, "/admin", { expected: [/status of 401/] });
+  await page.fill("#key", "a guess");
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await says(page.getByRole("alert"), "This is not the admin key.");
+  await page.fill("#key", ADMIN_KEY);
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "Sold versus expired" }).waitFor();
+  const kept = await page.evaluate(() => [document.documentElement.outerHTML, location.href, document.cookie, JSON.stringify({ ...localStorage, ...sessionStorage })].join("\n"));
+  assert.ok(!kept.includes(ADMIN_KEY));
+  assert.ok(!kept.includes("holdfast_admin"), "no script can read the cookie");
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByLabel("Admin key").waitFor();
+  await page.reload();
+  await page.getByLabel("Admin key").waitFor();
+});
+
+test("a drop that an admin creates is in the shop at once; edits, adjustments and the end show there too", async (t) => {
+  const [dashboard, shop] = [await openDashboard(t, { expected: [/status of 422/] }), await openLive(t, "/")];
+  const name = `Beacon ${Date.now()}`;
+  await dashboard.getByRole("button", { name: "New drop" }).click();
+  const dialog = dashboard.getByRole("dialog");
+  await dialog.getByLabel("Name").fill(name);
+  await dialog.getByLabel("Units", { exact: true }).fill("12");
+  await dialog.getByLabel("Price").fill("12.50");
+  await dialog.getByLabel("Currency").fill("XXZ");
+  await dialog.getByRole("button", { name: "Create the drop" }).click();
+  await eventually("the wrong field is marked", () => dialog.getByLabel("Currency").getAttribute("aria-invalid"));
+  await dialog.getByLabel("Currency").fill("eur");
+  await dialog.getByRole("button", { name: "Create the drop" }).click();
+  await dialog.waitFor({ state: "detached" });
+  const drop = (await api("GET", "/v1/drops")).data.find((drop) => drop.name === name);
+  assert.deepEqual(drop.price, { amount: 1250, currency: "EUR" });
+  await says(card(shop, drop), "12 left of 12");
+  await says(row(dashboard, drop), name);
+
+  await row(dashboard, drop).getByRole("button", { name: "Edit" }).click();
+  await dialog.getByLabel("Name").fill(`${name}, second edition`);
+  await dialog.getByRole("button", { name: "Save" }).click();
+  await says(card(shop, drop), "second edition");
+  const edited = await api("GET", `/v1/drops/${drop.id}`);
+  assert.deepEqual([edited.price, edited.starts_at], [drop.price, drop.starts_at], "what was not touched stays");
+
+  await row(dashboard, drop).getByRole("button", { name: "Adjust" }).click();
+  await dialog.getByLabel(/Units to add/).fill("-2");
+  await says(dialog, "Available: 12 now, 10 after.");
+  await dialog.getByLabel(/Reason/).fill("Two were broken");
+  await dialog.getByRole("button", { name: "Adjust the stock" }).click();
+  await says(card(shop, drop), "10 left of 10");
+
+  await card(shop, drop).getByRole("button", { name: "Hold it" }).click();
+  await says(row(dashboard, drop), /10\s+9\s+1\s+0\s+0/);
+  await row(dashboard, drop).getByRole("button", { name: "Cancel" }).click();
+  await says(dialog, "This cannot be undone.");
+  await dialog.getByRole("button", { name: "Keep the drop" }).click();
+  await dialog.waitFor({ state: "detached" });
+  assert.equal((await api("GET", `/v1/drops/${drop.id}`)).status, "live");
+  await row(dashboard, drop).getByRole("button", { name: "Cancel" }).click();
+  await says(dialog, "1 unit on hold right now");
+  await dialog.getByRole("button", { name: "Cancel the drop" }).click();
+  await says(card(shop, drop).locator(".status"), "Called off");
+  await says(row(dashboard, drop), "Called off");
+  for (const event of ["Drop scheduled", "Drop rescheduled", "Stock adjusted", "Hold placed", "Hold released", "Drop cancelled"]) await says(dashboard.locator("event-log"), event);
+});
+
+test("the chart, its table and its CSV tell the same, live", async (t) => {
+  const drop = await createDrop({ hold_seconds: 1, max_per_hold: 5, total_stock: 20 });
+  const page = await openDashboard(t);
+  await page.locator("#chart-drop").selectOption({ label: drop.name });
+  await says(page.locator("#chart-table"), "Nothing happened within this window.");
+  const hold = await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: "ada", quantity: 3 });
+  await api("POST", `/v1/holds/${hold.id}/purchase`);
+  await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: "bo", quantity: 2 });
+  await says(page.locator("sales-chart svg + *, sales-chart").first(), "Sold");
+  await eventually("the chart shows both", async () => /^3 units sold and 2 expired/.test((await page.locator("sales-chart svg").getAttribute("aria-label")) ?? ""));
+  assert.ok((await page.locator("sales-chart rect.sold").count()) >= 1);
+  assert.ok((await page.locator("sales-chart rect.expired").count()) >= 1);
+
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("button", { name: "Download CSV" }).click()]);
+  const [head, ...lines] = (await readFile(await download.path(), "utf8")).trim().split("\r\n");
+  assert.equal(head, "start,held,sold,expired,released");
+  assert.equal(lines.length, 60);
+  const sum = (column) => lines.reduce((total, line) => total + Number(line.split(",")[column]), 0);
+  assert.deepEqual([sum(1), sum(2), sum(3), sum(4)], [5, 3, 2, 0]);
+
+  await page.locator("#window").selectOption("7d");
+  await eventually("a week of buckets", async () => (await page.locator("sales-chart svg").getAttribute("aria-label"))?.startsWith("3 units sold"));
+  await says(page.locator("health-list"), "recording");
+  await eventually("the tables are up to date", async () => !(await page.locator("health-list").innerText()).includes("behind"));
+});
+
+test("a session that ends elsewhere leads back to the sign-in", async (t) => {
+  const page = await openDashboard(t, { expected: [/status of 401/] });
+  await page.context().clearCookies();
+  await page.getByLabel("Admin key").waitFor();
+});

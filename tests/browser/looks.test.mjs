@@ -1,0 +1,129 @@
+// What every page must be: accessible, within its width, still when asked to be, and worth a look. Keeps pictures of all of them.
+
+import assert from "node:assert/strict";
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { AxeBuilder } from "@axe-core/playwright";
+import { ADMIN_KEY, BASE, OUT, api, close, createDrop, eventually, launch, open, openDashboard, openLive, says } from "./lib.mjs";
+
+let drop;
+
+before(async () => {
+  await mkdir(OUT, { recursive: true });
+  await launch();
+  drop = (await api("GET", "/v1/drops")).data.find(({ name }) => name.startsWith("Low Tide"));
+  // Something for the chart and the lists to show.
+  for (const [buyer, quantity] of [["Ada", 2], ["Bo", 1], ["Cleo", 1]]) {
+    const hold = await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: buyer, display_name: buyer, quantity });
+    await api("POST", `/v1/holds/${hold.id}/purchase`);
+  }
+  await createDrop({ name: "Field lamp, brass", total_stock: 8, description: "No picture of it yet: this one is drawn." });
+});
+after(close);
+
+const LOOKS = {
+  light: { colorScheme: "light", viewport: { width: 1280, height: 900 } },
+  dark: { colorScheme: "dark", viewport: { width: 1280, height: 900 } },
+  phone: { colorScheme: "light", viewport: { width: 360, height: 760 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 },
+};
+
+/** Every page, in a state worth looking at. */
+const PAGES = {
+  shop: async (t, look) => {
+    const page = await openLive(t, "/", look);
+    const panel = page.locator(`drop-card[data-drop-id="${drop.id}"]`);
+    await panel.getByRole("button", { name: "Hold it" }).click();
+    await panel.locator(".time").waitFor();
+    return page;
+  },
+  drop: async (t, look) => {
+    const page = await openLive(t, `/drops/${drop.id}`, look);
+    await page.getByRole("button", { name: "Hold it" }).click();
+    await page.locator("hold-panel .time").waitFor();
+    await says(page.locator("drop-sheet .columns"), "Ada");
+    return page;
+  },
+  "sign-in": (t, look) => open(t, "/admin", look),
+  dashboard: async (t, look) => {
+    const page = await openDashboard(t, look);
+    await page.locator("sales-chart rect.sold").first().waitFor();
+    await page.locator("event-log li").first().waitFor();
+    return page;
+  },
+  "new-drop": async (t, look) => {
+    const page = await openDashboard(t, look);
+    await page.getByRole("button", { name: "New drop" }).click();
+    await page.getByRole("dialog").waitFor();
+    return page;
+  },
+};
+
+for (const [name, make] of Object.entries(PAGES)) {
+  for (const [look, options] of Object.entries(LOOKS)) {
+    test(`${name}, ${look}: nobody is shut out, nothing sticks out`, async (t) => {
+      const page = await make(t, { ...options, reducedMotion: "reduce" });
+      const { violations } = await new AxeBuilder({ page }).analyze();
+      const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+      assert.deepEqual(serious.map(({ id, nodes }) => [id, nodes.map((node) => node.html)]), []);
+      assert.ok(await fits(page), "the page is wider than the window");
+      await page.evaluate(() => scrollTo(0, 0));
+      await page.screenshot({ path: join(OUT, `${name}-${look}.png`), fullPage: name !== "new-drop" });
+    });
+  }
+}
+
+function fits(page) {
+  return page.evaluate(() => document.documentElement.scrollWidth <= document.documentElement.clientWidth);
+}
+
+test("every page fits from a small phone, or a window at 200 %, to a wide desktop", async (t) => {
+  const dashboard = await openDashboard(t);
+  const pages = [await openLive(t, "/"), await openLive(t, `/drops/${drop.id}`), dashboard];
+  await dashboard.locator("event-log li").first().waitFor();
+  for (const page of pages) {
+    for (const width of [320, 360, 640, 1000, 1920]) {
+      await page.setViewportSize({ width, height: 800 });
+      await eventually(`${page.url()} fits ${width} px`, () => fits(page));
+    }
+  }
+});
+
+test("every page names its modules up front, so that none waits for another to be read", async (t) => {
+  for (const page of [await openLive(t, "/"), await openLive(t, `/drops/${drop.id}`), await open(t, "/admin"), await openDashboard(t)]) {
+    const [named, loaded] = await page.evaluate(() => [
+      [...document.querySelectorAll('link[rel="modulepreload"], script[type="module"]')].map((element) => element.getAttribute("href") ?? element.getAttribute("src")),
+      performance.getEntriesByType("resource").map(({ name }) => new URL(name).pathname).filter((path) => path.endsWith(".js")),
+    ]);
+    assert.deepEqual(named.sort(), [...new Set(loaded)].sort(), page.url());
+  }
+});
+
+test("who asks for no motion gets none", async (t) => {
+  const page = await openLive(t, "/", { reducedMotion: "reduce" });
+  const moving = await page.evaluate(() => [...document.querySelectorAll("*")]
+    .filter((element) => {
+      const { transitionDuration, animationName } = getComputedStyle(element);
+      return animationName !== "none" || transitionDuration.split(",").some((time) => parseFloat(time) > 0);
+    })
+    .map((element) => element.tagName));
+  assert.deepEqual(moving, []);
+});
+
+test("every file says what it may load, and is not sent twice", async () => {
+  for (const path of ["/", `/drops/${drop.id}`, "/admin", "/assets/style.css", "/assets/pages/storefront.js", "/assets/lib/live.js"]) {
+    const first = await fetch(BASE + path);
+    assert.equal(first.status, 200, path);
+    const policy = first.headers.get("content-security-policy");
+    assert.match(policy, /default-src 'none'; script-src 'self'; style-src 'self';/);
+    assert.ok(!policy.includes("unsafe"), policy);
+    assert.equal(first.headers.get("x-content-type-options"), "nosniff");
+    assert.equal(first.headers.get("referrer-policy"), "no-referrer");
+    const again = await fetch(BASE + path, { headers: { "if-none-match": first.headers.get("etag") }, cache: "no-store" });
+    assert.equal(again.status, 304, path);
+    const html = await first.text();
+    assert.ok(!html.includes(ADMIN_KEY));
+    if (path.startsWith("/assets/")) continue;
+    assert.doesNotMatch(html, /<script(?![^>]*\ssrc=)|<style|\son\w+=|\sstyle=/, "nothing inline");
+  }
+});

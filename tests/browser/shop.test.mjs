@@ -1,0 +1,206 @@
+// A buyer's way through the shop.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { api, card, close, context, createDrop, eventually, launch, open, openLive, remembered, says } from "./lib.mjs";
+
+before(launch);
+after(close);
+
+test("two browsers see each other's stock change, through a whole purchase", async (t) => {
+  const drop = await createDrop();
+  const [buyer, watcher] = [await openLive(t, "/"), await openLive(t, `/drops/${drop.id}`)];
+  await buyer.fill("#display-name", "Ada");
+  await says(card(buyer, drop).locator(".units"), "5 left of 5");
+
+  await card(buyer, drop).getByRole("button", { name: "Hold it" }).click();
+  await card(buyer, drop).getByRole("button", { name: "Buy for €49.00" }).waitFor();
+  await says(watcher.locator("stock-bar .units"), "4 left of 5 · 1 held");
+  await says(card(buyer, drop).locator(".units"), "4 left of 5 · 1 held");
+
+  await card(buyer, drop).getByRole("button", { name: "Buy for €49.00" }).click();
+  await says(card(buyer, drop).locator(".outcome"), "It is yours. 1 unit bought for €49.00.");
+  await says(watcher.locator(".figures"), /Available\s+4\s+Held\s+0\s+Sold\s+1/);
+  await says(watcher.locator("drop-sheet .columns section").first(), "Ada");
+  await says(card(buyer, drop).locator(".purchasers"), "Ada");
+  await says(buyer.locator("your-list"), "1 unit bought · €49.00");
+
+  await watcher.locator("hold-panel input").waitFor({ state: "detached" });
+  await watcher.getByRole("button", { name: "Hold it" }).click();
+  await watcher.getByRole("button", { name: "Release" }).click();
+  await says(watcher.locator("hold-panel .outcome"), "Released.");
+  await says(card(buyer, drop).locator(".units"), /4 left\s+of 5$/);
+});
+
+test("the timer agrees with the server to the second", async (t) => {
+  const drop = await createDrop({ hold_seconds: 600 });
+  const page = await openLive(t, `/drops/${drop.id}`);
+  await page.getByRole("button", { name: "Hold it" }).click();
+  await page.locator("hold-panel .time").waitFor();
+  const [{ hold }] = await remembered(page);
+  for (let round = 0; round < 3; round += 1) {
+    // The page's words, between two looks at the server's clock.
+    const left = async () => Date.parse(hold.expires_at) - Date.parse((await api("GET", `/v1/holds/${hold.id}`)).server_time);
+    const most = await left();
+    const [minutes, seconds] = (await page.locator("hold-panel .time").innerText()).split(":").map(Number);
+    const least = await left();
+    const shown = 60 * minutes + seconds;
+    // Rounded up, and written five times a second.
+    assert.ok(shown >= Math.floor(least / 1000) && shown <= Math.ceil(most / 1000) + 1, `${shown} s shown, ${least} to ${most} ms left`);
+    await page.waitForTimeout(400);
+  }
+});
+
+test("a hold that runs out says so, and its unit comes back", async (t) => {
+  const drop = await createDrop({ hold_seconds: 3, total_stock: 1 });
+  const page = await openLive(t, "/");
+  await card(page, drop).getByRole("button", { name: "Hold it" }).click();
+  await says(card(page, drop).locator(".status"), "All held right now");
+  await says(card(page, drop).locator(".outcome"), "Time is up.");
+  const [{ hold, stage }] = await remembered(page);
+  assert.equal(stage, "expired");
+  assert.equal((await api("GET", `/v1/holds/${hold.id}`)).status, "expired");
+  await says(card(page, drop).locator(".units"), "1 left of 1");
+  await says(page.locator("toast-list"), "your hold ran out");
+  await card(page, drop).getByRole("button", { name: "Try again" }).click();
+  await card(page, drop).getByRole("button", { name: "Hold it" }).waitFor();
+});
+
+test("a refresh in mid-hold brings the hold back, and it can be bought", async (t) => {
+  const drop = await createDrop({ hold_seconds: 600 });
+  const page = await openLive(t, "/");
+  await card(page, drop).getByRole("button", { name: "Hold it" }).click();
+  await card(page, drop).locator(".time").waitFor();
+  const [before] = await remembered(page);
+  await page.reload();
+  await card(page, drop).locator(".time").waitFor();
+  const [entry, ...others] = await remembered(page);
+  assert.deepEqual([entry.hold.id, others], [before.hold.id, []]);
+  await card(page, drop).getByRole("button", { name: /^Buy/ }).click();
+  await says(card(page, drop).locator(".outcome"), "It is yours.");
+  assert.deepEqual((await api("GET", `/v1/drops/${drop.id}`)).stock, { total: 5, available: 4, held: 0, sold: 1 });
+});
+
+test("a refresh before the answer came finds the same hold, and places no second", async (t) => {
+  const drop = await createDrop({ hold_seconds: 600 });
+  const page = await openLive(t, `/drops/${drop.id}`);
+  let keys = [];
+  await page.route("**/holds", async (route) => {
+    keys.push(route.request().headers()["idempotency-key"]);
+    if (keys.length > 1) return route.continue();
+    // It reaches the server, and its answer never reaches the page.
+    await route.fetch();
+    return undefined;
+  });
+  await page.getByRole("button", { name: "Hold it" }).click();
+  await says(page.locator(".figures"), /Held\s+1/);
+  await says(page.locator("hold-panel"), "Asking for a hold");
+  await page.reload();
+  await page.getByRole("button", { name: /^Buy/ }).waitFor();
+  assert.equal(keys.length, 2);
+  assert.equal(keys[0], keys[1]);
+  assert.equal((await api("GET", `/v1/drops/${drop.id}`)).stock.held, 1);
+});
+
+test("a refusal explains itself", async (t) => {
+  const drop = await createDrop({ max_per_buyer: 1 });
+  const page = await openLive(t, "/", { expected: [/status of 409/] });
+  await card(page, drop).getByRole("button", { name: "Hold it" }).click();
+  await card(page, drop).getByRole("button", { name: /^Buy/ }).click();
+  await card(page, drop).getByRole("button", { name: "Done" }).click();
+  await card(page, drop).getByRole("button", { name: "Hold it" }).click();
+  await says(card(page, drop).locator(".note"), "That is all that one buyer may have here: 1 unit.");
+  await says(page.locator("toast-list"), "That is all that one buyer may have here");
+});
+
+test("several units can be held at once, within the drop's limit", async (t) => {
+  const drop = await createDrop({ max_per_hold: 3 });
+  const page = await openLive(t, `/drops/${drop.id}`);
+  await page.fill('input[aria-label="Quantity"]', "9");
+  await page.getByRole("button", { name: "Hold it" }).click();
+  await page.getByRole("button", { name: "Buy for €147.00" }).waitFor();
+  await says(page.locator(".figures"), /Held\s+3/);
+});
+
+test("sold out: a place in line, and a hold when it is one's turn", async (t) => {
+  const drop = await createDrop({ total_stock: 2, max_per_hold: 2, hold_seconds: 600 });
+  const others = await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: "somebody", quantity: 2 });
+  const page = await openLive(t, "/");
+  // The contract's answers; the server's own line has tests of its own.
+  let answer = { id: "00000000-0000-4000-8000-000000000001", place: 2 };
+  const keys = [];
+  await page.route("**/waitlist", (route) => {
+    keys.push(route.request().headers()["idempotency-key"]);
+    return route.fulfill({ status: 201, json: answer });
+  });
+  await page.route(`**/v1/waitlist/${answer.id}`, (route) => route.fulfill({ json: answer }));
+  await card(page, drop).getByRole("button", { name: "Join the waitlist" }).click();
+  await says(card(page, drop), "You are 2nd in line");
+  assert.equal(keys.length, 1);
+  answer = { ...answer, place: 1 };
+  await says(card(page, drop), "You are 1st in line");
+  await api("DELETE", `/v1/holds/${others.id}`);
+  const mine = await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: "me" });
+  answer = { ...answer, place: null, hold_id: mine.id };
+  await card(page, drop).getByRole("button", { name: /^Buy/ }).waitFor();
+  await says(page.locator("toast-list"), "it is your turn");
+});
+
+test("the keyboard alone is enough, and shows where it is", async (t) => {
+  const drop = await createDrop();
+  const page = await openLive(t, `/drops/${drop.id}`);
+  const focused = () => page.evaluate(() => document.activeElement?.textContent ?? "");
+  for (let presses = 0; presses < 20 && (await focused()) !== "Hold it"; presses += 1) await page.keyboard.press("Tab");
+  assert.equal(await focused(), "Hold it");
+  const outline = await page.evaluate(() => getComputedStyle(/** @type {Element} */ (document.activeElement)).outlineStyle);
+  assert.equal(outline, "solid");
+  await page.keyboard.press("Enter");
+  await eventually("the focus is on what comes next", async () => (await focused()).startsWith("Buy for"));
+  await page.keyboard.press("Enter");
+  await eventually("the focus is on what comes next", async () => (await focused()) === "Done");
+  await says(page.locator("hold-panel .outcome"), "It is yours.");
+});
+
+test("numbers move, the page does not", async (t) => {
+  const drop = await createDrop({ total_stock: 1000, max_per_hold: 100, hold_seconds: 600 });
+  const page = await openLive(t, "/");
+  await card(page, drop).waitFor();
+  await page.evaluate(() => document.fonts.ready);
+  await page.evaluate(() => {
+    const seen = (globalThis.shifts = []);
+    new PerformanceObserver((list) => list.getEntries().forEach((entry) => seen.push(entry.value))).observe({ type: "layout-shift" });
+  });
+  const heights = () => page.evaluate(() => [...document.querySelectorAll("drop-card")].map((element) => element.getBoundingClientRect().height));
+  const before = await heights();
+  for (let buyer = 0; buyer < 5; buyer += 1) await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: `buyer-${buyer}`, quantity: 100 });
+  await says(card(page, drop).locator(".units"), "500 left of 1,000 · 500 held");
+  await card(page, drop).getByRole("button", { name: "Hold it" }).click();
+  await card(page, drop).getByRole("button", { name: "Release" }).waitFor();
+  assert.deepEqual(await heights(), before);
+  assert.deepEqual(await page.evaluate(() => globalThis.shifts), []);
+});
+
+test("a drop that is to come counts down, and starts by itself", async (t) => {
+  const drop = await createDrop({ starts_at: new Date(Date.now() + 4000).toISOString() });
+  const page = await openLive(t, `/drops/${drop.id}`);
+  await says(page.locator("hold-panel"), /Starts in\s+0:0\d/);
+  await page.getByRole("button", { name: "Hold it" }).click();
+  await page.getByRole("button", { name: /^Buy/ }).waitFor();
+});
+
+test("a drop that is not there is said not to be", async (t) => {
+  const expected = [/status of 404/];
+  for (const id of ["00000000-0000-4000-8000-000000000000", "nonsense"]) {
+    const page = await open(t, `/drops/${id}`, { expected });
+    await page.getByRole("heading", { name: "There is no such drop." }).waitFor();
+  }
+});
+
+test("another tab of the same browser shows the same hold", async (t) => {
+  const drop = await createDrop();
+  const within = await context(t);
+  const [one, other] = [await openLive(t, "/", { within }), await openLive(t, `/drops/${drop.id}`, { within })];
+  await card(one, drop).getByRole("button", { name: "Hold it" }).click();
+  await other.getByRole("button", { name: "Release" }).click();
+  await says(card(one, drop).locator(".outcome"), "Released.");
+});

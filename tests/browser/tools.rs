@@ -1,0 +1,154 @@
+//! What the browser tests need and cargo does not bring: Node, npm, Chromium, and the packages of `package-lock.json`.
+//!
+//! Promise: they are there, or the test fails and says what to install. Nothing is skipped. As root, on a system with apt-get,
+//! what is missing is installed.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::unistd::Uid;
+use tokio::process::Command;
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+
+/// How long an installation may take.
+const PATIENCE: Duration = Duration::from_secs(900);
+/// The oldest Node that runs the tests.
+const LEAST_NODE: u32 = 18;
+/// Debian's names for it, and others'.
+const CHROMIUM: [&str; 4] = [
+    "chromium",
+    "chromium-browser",
+    "google-chrome-stable",
+    "google-chrome",
+];
+
+/// Where the tools are.
+#[derive(Debug)]
+pub struct Tools {
+    /// The folder of the JavaScript tests.
+    pub folder: PathBuf,
+    /// The browser.
+    pub chromium: PathBuf,
+    node: PathBuf,
+}
+
+impl Tools {
+    /// Node, to be run in the folder of the tests.
+    pub fn node(&self) -> Command {
+        let mut node = Command::new(&self.node);
+        node.current_dir(&self.folder).kill_on_drop(true);
+        node
+    }
+}
+
+/// The tools, made ready once for all tests of this process.
+///
+/// # Panics
+/// When one is missing and cannot be installed.
+pub async fn ready() -> &'static Tools {
+    static TOOLS: OnceCell<Tools> = OnceCell::const_new();
+    TOOLS.get_or_init(find_or_install).await
+}
+
+async fn find_or_install() -> Tools {
+    if missing().next().is_some() {
+        install().await;
+    }
+    let still: Vec<&str> = missing().collect();
+    assert!(
+        still.is_empty(),
+        "the browser tests need {}: install them (Debian: apt-get install nodejs npm chromium) and run again",
+        still.join(", "),
+    );
+    let tools = Tools {
+        folder: Path::new(env!("CARGO_MANIFEST_DIR")).join("browser"),
+        chromium: chromium().expect("just found"),
+        node: on_path("node").expect("just found"),
+    };
+    check_version(&tools).await;
+    install_packages(&tools).await;
+    tools
+}
+
+fn missing() -> impl Iterator<Item = &'static str> {
+    let found = [
+        ("node", on_path("node")),
+        ("npm", on_path("npm")),
+        ("chromium", chromium()),
+    ];
+    let missing = found.into_iter().filter(|(_, path)| path.is_none());
+    missing.map(|(name, _)| name)
+}
+
+fn chromium() -> Option<PathBuf> {
+    let named = env::var_os("CHROMIUM").map(PathBuf::from);
+    named
+        .filter(|path| path.is_file())
+        .or_else(|| CHROMIUM.into_iter().find_map(on_path))
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|program| program.is_file())
+}
+
+async fn install() {
+    if !Uid::effective().is_root() || on_path("apt-get").is_none() {
+        return;
+    }
+    let packages = ["nodejs", "npm", "chromium", "fonts-liberation"];
+    println!("installing {}", packages.join(", "));
+    run(Command::new("apt-get").args(["update", "-q"])).await;
+    let mut install = Command::new("apt-get");
+    install
+        .args(["install", "-q", "-y", "--no-install-recommends"])
+        .args(packages)
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    run(&mut install).await;
+}
+
+async fn check_version(tools: &Tools) {
+    let said = run(tools.node().arg("--version")).await;
+    let major = said.trim_start_matches('v').split('.').next();
+    let major: u32 = major.and_then(|major| major.parse().ok()).unwrap_or(0);
+    assert!(
+        major >= LEAST_NODE,
+        "the browser tests need Node {LEAST_NODE} or later; this is {said}"
+    );
+}
+
+/// Exactly what the lock file names, once for each version of it.
+async fn install_packages(tools: &Tools) {
+    let lock = fs::read_to_string(tools.folder.join("package-lock.json"))
+        .expect("the lock file is part of the repository");
+    let installed = tools.folder.join("node_modules/.installed-from");
+    if fs::read_to_string(&installed).is_ok_and(|from| from == lock) {
+        return;
+    }
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--no-audit", "--no-fund"])
+        .current_dir(&tools.folder);
+    run(&mut npm).await;
+    fs::write(installed, lock).expect("npm has just made the folder");
+}
+
+/// Runs a command to its end and gives what it wrote.
+async fn run(command: &mut Command) -> String {
+    let name = format!("{:?}", command.as_std());
+    let output = timeout(PATIENCE, command.kill_on_drop(true).output())
+        .await
+        .unwrap_or_else(|_| panic!("{name} did not end"))
+        .unwrap_or_else(|error| panic!("{name} cannot be run: {error}"));
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{name} failed:\n{said}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    said.trim().to_owned()
+}

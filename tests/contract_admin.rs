@@ -1,0 +1,295 @@
+//! CONTRACT.md on the dashboard's routes: counts that agree with the log, and a session that only our own pages can use.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
+use harness::{ADMIN_KEY, AUDITOR_KEY, App, Reply, eventually, key, number, take, text};
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+
+async fn admin(app: &App, path: &str) -> Reply {
+    take(app.admin(Method::GET, path)).await
+}
+
+async fn hold_of(app: &App, drop: &str, buyer: &str, quantity: u32) -> String {
+    let body = json!({ "buyer_id": buyer, "quantity": quantity });
+    text(&app.hold_with(drop, &key(), &body).await.ok(201)["id"])
+}
+
+/// Five holds of nine units: two bought (3 units), one released (2), one expired (2), one held (2).
+async fn some_sales(app: &App) -> String {
+    let terms = json!({ "max_per_hold": 5, "hold_seconds": 1 });
+    let drop = app.create_drop(20, terms).await;
+    let quick = hold_of(app, &drop, "ann", 2).await;
+    recorded_as_expired(app, &quick).await;
+    let patch = app
+        .admin(Method::PATCH, &format!("/v1/drops/{drop}"))
+        .header("if-match", "*")
+        .json(&json!({ "hold_seconds": 3600 }));
+    take(patch).await.ok(200);
+    for (buyer, quantity) in [("bob", 1), ("cid", 2)] {
+        let hold = hold_of(app, &drop, buyer, quantity).await;
+        app.purchase(&hold).await.ok(201);
+    }
+    let released = hold_of(app, &drop, "dee", 2).await;
+    assert_eq!(app.release(&released).await.status, 204);
+    hold_of(app, &drop, "eve", 2).await;
+    drop
+}
+
+async fn recorded_as_expired(app: &App, hold: &str) {
+    eventually("the hold is recorded as expired", || async {
+        let log = app.log().await;
+        let expired = log.iter().find(|event| event.event_type == "HoldExpired")?;
+        expired.payload.get().contains(hold).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn metrics_count_holds_purchases_and_units_of_the_window() {
+    let app = App::start().await;
+    let drop = some_sales(&app).await;
+    let other = app.create_drop(1, json!({ "name": "Other" })).await;
+    let head = number(&app.audit("/v1/log/head").await.ok(200)["position"]);
+
+    let metrics = admin(&app, "/v1/admin/metrics?window=1h").await.ok(200);
+    for (name, count) in [
+        ("holds_placed", 5),
+        ("holds_expired", 1),
+        ("holds_released", 1),
+        ("purchases_confirmed", 2),
+        ("units_sold", 3),
+        ("oversell_attempts_blocked", 0),
+        ("throttle_blocks", 0),
+        ("position", head),
+    ] {
+        assert_eq!(metrics[name], count, "{name}: {metrics}");
+    }
+    assert_eq!(
+        metrics["drops"],
+        json!([
+            { "id": other, "name": "Other", "status": "live", "total": 1, "available": 1, "held": 0, "sold": 0, "expired": 0 },
+            { "id": drop, "name": "Test drop", "status": "live", "total": 20, "available": 15, "held": 2, "sold": 3, "expired": 2 },
+        ])
+    );
+    let timeline = metrics["timeline"].as_array().unwrap();
+    assert_eq!(timeline.len(), 60, "an hour by the minute");
+    let sum = |name: &str| {
+        timeline
+            .iter()
+            .map(|bucket| number(&bucket[name]))
+            .sum::<u64>()
+    };
+    assert_eq!((sum("held"), sum("sold"), sum("expired")), (9, 3, 2));
+    assert_eq!(metrics["release_lateness"]["count"], 1);
+    assert_eq!(metrics["engine"], json!({ "state": "live", "queued": 0 }));
+    assert_eq!(
+        admin(&app, "/v1/admin/metrics").await.ok(200)["timeline"]
+            .as_array()
+            .unwrap()
+            .len(),
+        60,
+        "an hour unless said"
+    );
+}
+
+#[tokio::test]
+async fn a_timeline_has_every_bucket_of_its_window_and_comes_as_csv_too() {
+    let app = App::start().await;
+    let drop = some_sales(&app).await;
+    let empty = app.create_drop(1, json!({})).await;
+    let path = format!("/v1/admin/timeline?drop_id={drop}&window=1h&bucket=1m");
+    let reply = admin(&app, &path).await;
+    let body = reply.ok(200);
+    let buckets = body["buckets"].as_array().unwrap();
+    assert_eq!(buckets.len(), 60);
+    let sum = |buckets: &[Value], name: &str| {
+        buckets
+            .iter()
+            .map(|bucket| number(&bucket[name]))
+            .sum::<u64>()
+    };
+    for (name, units) in [("held", 9), ("sold", 3), ("expired", 2), ("released", 2)] {
+        assert_eq!(sum(buckets, name), units, "{name}");
+    }
+    for pair in buckets.windows(2) {
+        assert!(text(&pair[0]["start"]) < text(&pair[1]["start"]));
+    }
+    assert!(text(&buckets[0]["start"]).ends_with(":00.000Z"));
+
+    let all = admin(&app, "/v1/admin/timeline?window=2h&bucket=5m")
+        .await
+        .ok(200);
+    let all = all["buckets"].as_array().unwrap();
+    assert_eq!((all.len(), sum(all, "sold")), (24, 3));
+    let none = format!("/v1/admin/timeline?drop_id={empty}");
+    let none = admin(&app, &none).await.ok(200);
+    assert_eq!(sum(none["buckets"].as_array().unwrap(), "held"), 0);
+
+    let request = app.admin(Method::GET, &path).header("accept", "text/csv");
+    let csv = take(request).await;
+    assert_eq!(csv.status, 200);
+    assert!(csv.header("content-type").starts_with("text/csv"));
+    let lines: Vec<String> = csv.text().lines().map(str::to_owned).collect();
+    assert_eq!(lines[0], "start,held,sold,expired,released");
+    let rows: Vec<String> = buckets
+        .iter()
+        .map(|bucket| {
+            let count = |name: &str| number(&bucket[name]).to_string();
+            let counts = ["held", "sold", "expired", "released"].map(count).join(",");
+            format!("{},{counts}", text(&bucket["start"]))
+        })
+        .collect();
+    assert_eq!(lines[1..], rows);
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_is_refused_and_what_is_known_is_not_sent_again() {
+    let app = App::start().await;
+    for query in [
+        "window=0m",
+        "window=1w",
+        "window=90s",
+        "window=1h&bucket=2h",
+        "window=2d&bucket=1m",
+        "bucket=x",
+    ] {
+        for route in ["metrics", "timeline"] {
+            let path = format!("/v1/admin/{route}?{query}");
+            admin(&app, &path).await.problem(400, "invalid_query");
+        }
+    }
+    let path = format!("/v1/admin/timeline?drop_id={}", uuid::Uuid::new_v4());
+    admin(&app, &path).await.problem(404, "drop_not_found");
+    for path in ["/v1/admin/metrics", "/v1/admin/timeline"] {
+        app.get(path).await.problem(401, "unauthorized");
+        app.audit(path).await.problem(403, "forbidden");
+    }
+    let path = "/v1/admin/timeline?window=31d&bucket=1d";
+    let etag = admin(&app, path).await.header("etag").to_owned();
+    let again = app.admin(Method::GET, path).header("if-none-match", etag);
+    assert_eq!(take(again).await.status, 304);
+}
+
+/// Signs in as a page does, and gives the cookie as a browser sends it back.
+async fn signed_in(app: &App) -> String {
+    let reply = take(sign_in(app, ADMIN_KEY).header("origin", origin(app))).await;
+    assert!(text(&reply.ok(201)["expires_at"]) > harness::now());
+    let cookie = reply.header("set-cookie").to_owned();
+    for part in ["HttpOnly", "SameSite=Strict", "Path=/"] {
+        assert!(cookie.contains(part), "{cookie}");
+    }
+    assert!(!cookie.contains(ADMIN_KEY));
+    cookie.split(';').next().unwrap().to_owned()
+}
+
+fn sign_in(app: &App, key: &str) -> RequestBuilder {
+    app.request(Method::POST, "/v1/admin/session")
+        .json(&json!({ "key": key }))
+}
+
+fn origin(app: &App) -> String {
+    format!("http://{}", app.address())
+}
+
+/// A request that schedules a drop, as a signed-in browser would send it.
+fn schedule(app: &App, cookie: &str) -> RequestBuilder {
+    let body = json!({ "name": "From a page", "price": { "amount": 1, "currency": "EUR" }, "total_stock": 1 });
+    app.request(Method::POST, "/v1/drops")
+        .header("idempotency-key", key())
+        .header("cookie", cookie)
+        .json(&body)
+}
+
+#[tokio::test]
+async fn a_signed_in_browser_may_do_what_an_admin_may_from_our_own_pages_alone() {
+    let app = App::start().await;
+    let cookie = signed_in(&app).await;
+    for path in ["/v1/admin/metrics", "/v1/log", "/v1/log/head"] {
+        let read = app.request(Method::GET, path).header("cookie", &cookie);
+        take(read).await.ok(200);
+    }
+    for (name, value) in [
+        ("sec-fetch-site", "same-origin".to_owned()),
+        ("origin", origin(&app)),
+    ] {
+        take(schedule(&app, &cookie).header(name, value))
+            .await
+            .ok(201);
+    }
+    for (name, value) in [
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+        ("origin", "http://evil.example"),
+        ("origin", "null"),
+        ("accept", "*/*"),
+    ] {
+        let forged = take(schedule(&app, &cookie).header(name, value)).await;
+        forged.problem(403, "forbidden");
+    }
+    assert_eq!(
+        app.log().await.len(),
+        2,
+        "what was refused left nothing behind"
+    );
+    let elsewhere = app
+        .request(Method::GET, "/v1/admin/metrics")
+        .header("cookie", &cookie)
+        .header("sec-fetch-site", "cross-site");
+    take(elsewhere).await.problem(403, "forbidden");
+    let wrong_key = schedule(&app, &cookie)
+        .header("origin", origin(&app))
+        .bearer_auth("wrong");
+    take(wrong_key).await.problem(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn nobody_signs_in_without_the_key_or_from_another_site() {
+    let app = App::start().await;
+    take(sign_in(&app, "a guess"))
+        .await
+        .problem(401, "unauthorized");
+    take(sign_in(&app, AUDITOR_KEY))
+        .await
+        .problem(403, "forbidden");
+    let forged = sign_in(&app, ADMIN_KEY).header("origin", "http://evil.example");
+    let forged = take(forged).await;
+    forged.problem(403, "forbidden");
+    assert_eq!(forged.header("set-cookie"), "");
+    for cookie in [
+        "holdfast_admin=",
+        "holdfast_admin=guess",
+        "holdfast_admin=eyJhbGciOiJub25lIn0.eyJleHAiOjQwMDAwMDAwMDB9.",
+    ] {
+        let read = app
+            .request(Method::GET, "/v1/admin/metrics")
+            .header("cookie", cookie);
+        take(read).await.problem(401, "unauthorized");
+    }
+}
+
+#[tokio::test]
+async fn a_cookie_is_worth_nothing_once_its_owner_signed_out() {
+    let app = App::start().await;
+    let (cookie, other) = (signed_in(&app).await, signed_in(&app).await);
+    let sign_out = |site: &'static str| {
+        app.request(Method::DELETE, "/v1/admin/session")
+            .header("cookie", &cookie)
+            .header("sec-fetch-site", site)
+    };
+    take(sign_out("cross-site")).await.problem(403, "forbidden");
+    let read = |cookie: &str| {
+        take(
+            app.request(Method::GET, "/v1/admin/metrics")
+                .header("cookie", cookie),
+        )
+    };
+    read(&cookie).await.ok(200);
+    for _ in 0..2 {
+        let reply = take(sign_out("same-origin")).await;
+        assert_eq!(reply.status, 204);
+        assert!(reply.header("set-cookie").contains("Max-Age=0"));
+    }
+    read(&cookie).await.problem(401, "unauthorized");
+    read(&other).await.ok(200);
+}
