@@ -44,7 +44,8 @@ impl EventUpcaster for &'static Step {
     }
 
     fn upcast(&self, mut event: SerializedEvent) -> SerializedEvent {
-        if let Some(fields) = event.payload[self.event_type].as_object_mut() {
+        let fields = event.payload.get_mut(self.event_type);
+        if let Some(fields) = fields.and_then(Value::as_object_mut) {
             let _left_alone_if_unreadable = (self.change)(fields);
         }
         self.to.clone_into(&mut event.event_version);

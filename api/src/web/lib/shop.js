@@ -208,8 +208,10 @@ export function explain(problem) {
       return "It is bought already, so there is nothing to release.";
     case "not_sold_out":
       return "It is available again: there is no line, hold it now.";
-    case "not_found":
-      return "There is no waiting line in this shop. Units of holds that run out come back here by themselves.";
+    case "already_waiting":
+      return "You are in line already, perhaps on another page.";
+    case "already_offered":
+      return "It is your turn already: the place in line has become a hold.";
     case "unavailable":
     case "unreachable":
       return "The shop did not answer in time. Nothing is known to be held; try again.";
