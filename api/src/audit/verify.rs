@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 
 use domain::DropEvent;
-use domain::values::{DropId, HoldId, Sequence, Timestamp};
+use domain::values::{DropId, HoldId, Position, Sequence, Timestamp};
 use infrastructure::codec::{RecordedEvent, decode};
 use infrastructure::erasure::{BUYER_ERASED, ERASURE_TYPE};
 use infrastructure::error::LogError;
@@ -146,7 +146,7 @@ impl Verifier {
         }
         let start = Head::default();
         let before_all =
-            |claim: &&Claim| claim.position == start.position && claim.hash != start.hash;
+            |claim: &&Claim| claim.position == Position::default() && claim.hash != start.hash;
         if let Some(claim) = self.claims.iter().find(before_all) {
             let what = format!("hash that {} knows", claim.source);
             return Err(differs(&what, claim.hash, start.hash)
