@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use futures::TryStreamExt;
-use harness::{ADMIN_KEY, AUDITOR_KEY, Api, App, Reply, eventually, key, number, take, text};
+use harness::{
+    ADMIN_KEY, AUDITOR_KEY, Api, App, Launch, Reply, eventually, key, number, take, text,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -54,7 +56,11 @@ async fn purchasers(api: &Api, drop: &str) -> Reply {
 
 #[tokio::test]
 async fn nothing_of_an_erased_buyer_is_left_anywhere() {
-    let app = App::start().await;
+    let app = Launch::fresh()
+        .await
+        .with("RUST_LOG", "debug")
+        .start()
+        .await;
     let drops = [
         app.create_drop(9, json!({})).await,
         app.create_drop(9, json!({})).await,

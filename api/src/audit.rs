@@ -13,6 +13,7 @@ mod replay;
 mod source;
 mod state;
 mod verify;
+mod violation;
 mod words;
 
 use std::path::PathBuf;
@@ -31,7 +32,8 @@ pub use self::history::HistoryArgs;
 pub use self::proof::VerifyArgs;
 pub use self::replay::ReplayArgs;
 pub use self::state::StateArgs;
-pub use self::verify::{Claim, Proved, Stop, Verifier, Violation};
+pub use self::verify::{Proved, Verifier};
+pub use self::violation::{Claim, Stop, Violation};
 use crate::cli::fail;
 use crate::database::DatabaseError;
 

@@ -23,6 +23,9 @@ const STREAM: &str = "buyers";
 /// Positions looked through by one statement, so that a long search holds back no vacuum.
 const SLICE: u64 = 200_000;
 
+/// Closer than this to the head, the rest is looked through while nobody appends.
+const CLOSE: i64 = 10_000;
+
 /// A buyer of a drop who was erased, as the log knows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Erased {
@@ -51,15 +54,22 @@ pub async fn erase(pool: &PgPool, buyer_id: &BuyerId) -> Result<Option<Erasure>,
     let failed = |error: sqlx::Error| LogError::Unavailable(error.into());
     let comparable = buyer_id.comparable();
     let mut connection = pool.acquire().await.map_err(failed)?;
-    let head: i64 = sqlx::query_scalar("SELECT position FROM log_head")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
-    let mut found = Found::default();
-    found
-        .look(&mut connection, 0, head, &comparable)
-        .await
-        .map_err(failed)?;
+    let (mut found, mut seen) = (Found::default(), 0);
+    loop {
+        let head: i64 = sqlx::query_scalar("SELECT position FROM log_head")
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(failed)?;
+        found
+            .look(&mut connection, seen, head, &comparable)
+            .await
+            .map_err(failed)?;
+        let came = head - seen;
+        seen = head;
+        if came <= CLOSE {
+            break;
+        }
+    }
     drop(connection);
     // From here to the commit nobody appends. It is short: only what came meanwhile is still to be looked at.
     let mut transaction = pool.begin().await.map_err(failed)?;
@@ -68,7 +78,7 @@ pub async fn erase(pool: &PgPool, buyer_id: &BuyerId) -> Result<Option<Erasure>,
         .await
         .map_err(failed)?;
     found
-        .look(&mut transaction, head, locked, &comparable)
+        .look(&mut transaction, seen, locked, &comparable)
         .await
         .map_err(failed)?;
     if found.buyers.is_empty() {

@@ -112,6 +112,9 @@ impl Ledger {
                 event.sequence, *sequence,
                 "the sequence at position {expected}"
             );
+            if event.aggregate_type != "Drop" {
+                continue;
+            }
             ledger.add(event);
             let units = ledger.units(&event.aggregate_id);
             let Units {

@@ -23,7 +23,7 @@ use infrastructure::log::{Hash, Head, copy};
 use sha2::{Digest, Sha256};
 
 use super::source::{Source, SourceArgs, Wanted};
-use super::verify::Claim;
+use super::violation::Claim;
 use super::{AuditError, print};
 
 /// The kind of key that a note's signature is by: Ed25519.

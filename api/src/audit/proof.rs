@@ -18,7 +18,8 @@ use sqlx::{Acquire, Executor, PgPool};
 
 use super::checkpoint::{PublicKey, public_key_file};
 use super::source::{Reading, Source, SourceArgs, Wanted};
-use super::verify::{Claim, Proved, Stop, Verifier, Violation};
+use super::verify::{Proved, Verifier};
+use super::violation::{Claim, Stop, Violation};
 use super::{AuditError, print};
 
 /// Who claims the head that is given on the command line.

@@ -10,119 +10,16 @@
 //! ([`super::distinct`]).
 
 use std::collections::HashMap;
-use std::fmt;
-use std::io;
 
 use domain::DropEvent;
 use domain::values::{DropId, HoldId, Position, Pseudonym, Sequence, Timestamp, WaitlistId};
 use infrastructure::codec::{RecordedEvent, decode};
 use infrastructure::erasure::{BUYER_ERASED, ERASURE_TYPE};
 use infrastructure::error::LogError;
-use infrastructure::log::{Hash, Head, StoredEvent, chain};
-use serde::Serialize;
+use infrastructure::log::{Head, StoredEvent, chain};
 
 use super::distinct::Distinct;
-
-/// The first thing that is wrong with a log, or with what was made from it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Violation {
-    /// Where.
-    pub position: Position,
-    /// In which drop, or other stream, if it is about one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub stream: Option<String>,
-    /// What.
-    pub reason: String,
-    /// What should be there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub expected: Option<String>,
-    /// What is there.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub found: Option<String>,
-}
-
-impl Violation {
-    /// Something at `position` that is not as it should be.
-    #[must_use]
-    pub fn at(position: Position, reason: impl Into<String>) -> Self {
-        Fault::from(reason.into()).at(position)
-    }
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "position {}: {}", self.position, self.reason)?;
-        if let Some(expected) = &self.expected {
-            write!(f, ": expected {expected}")?;
-        }
-        if let Some(found) = &self.found {
-            write!(f, ", found {found}")?;
-        }
-        match &self.stream {
-            Some(stream) => write!(f, " (drop {stream})"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Why a log was not verified.
-#[derive(Debug)]
-pub enum Stop {
-    /// It is wrong.
-    Violated(Box<Violation>),
-    /// There is no room for scratch files.
-    Scratch(io::Error),
-}
-
-impl From<Violation> for Stop {
-    fn from(violation: Violation) -> Self {
-        Self::Violated(Box::new(violation))
-    }
-}
-
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Self {
-        Self::Scratch(error)
-    }
-}
-
-/// What somebody outside claims: that the log held this hash at this position.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
-    /// Where.
-    pub position: Position,
-    /// What the history up to there comes to.
-    pub hash: Hash,
-    /// Who says so, for people.
-    pub source: String,
-}
-
-/// What is wrong with one event.
-#[derive(Debug)]
-struct Fault {
-    reason: String,
-    values: Option<(String, String)>,
-}
-
-impl From<String> for Fault {
-    fn from(reason: String) -> Self {
-        let values = None;
-        Self { reason, values }
-    }
-}
-
-impl Fault {
-    fn at(self, position: Position) -> Violation {
-        let (expected, found) = self.values.unzip();
-        Violation {
-            position,
-            stream: None,
-            reason: self.reason,
-            expected,
-            found,
-        }
-    }
-}
+use super::violation::{Claim, Fault, Stop, Violation, differs, expect};
 
 /// Units of one drop, by arithmetic that may go wrong where the engine's panics.
 #[derive(Debug, Default)]
@@ -259,7 +156,7 @@ impl Verifier {
         }
         let start = Head::default();
         let before_all =
-            |claim: &&Claim| claim.position == start.position && claim.hash != start.hash;
+            |claim: &&Claim| claim.position == Position::default() && claim.hash != start.hash;
         if let Some(claim) = self.claims.iter().find(before_all) {
             let what = format!("hash that {} knows", claim.source);
             return Err(differs(&what, claim.hash, start.hash)
@@ -536,19 +433,4 @@ fn follows(last: &mut Sequence, sequence: Sequence) -> Check {
     expect("sequence", last.next(), sequence)?;
     *last = sequence;
     Ok(())
-}
-
-fn expect<T: PartialEq + fmt::Display>(what: &str, expected: T, found: T) -> Check {
-    if expected == found {
-        Ok(())
-    } else {
-        Err(differs(what, expected, found))
-    }
-}
-
-fn differs<T: fmt::Display>(what: &str, expected: T, found: T) -> Fault {
-    Fault {
-        reason: what.to_owned(),
-        values: Some((expected.to_string(), found.to_string())),
-    }
 }

@@ -1,0 +1,202 @@
+//! The tables of a rebuild: the one beside, and how it takes the live one's place.
+
+use domain::values::Position;
+use infrastructure::codec::decode;
+use infrastructure::log::copy;
+use sqlx::{PgConnection, PgPool};
+
+use super::{Rebuilding, Rebuilt, selection};
+use crate::error::ProjectionError;
+
+fn beside(name: &str) -> String {
+    format!("{name}_rebuild")
+}
+
+fn to_sql(position: Position) -> i64 {
+    i64::try_from(position.0).unwrap_or(i64::MAX)
+}
+
+pub(super) async fn prepare(pool: &PgPool, table: &mut dyn Rebuilding) -> Result<(), sqlx::Error> {
+    let (name, beside) = (table.name(), beside(table.name()));
+    let mut transaction = pool.begin().await?;
+    sqlx::query(&format!(
+        "CREATE TABLE IF NOT EXISTS {beside} (LIKE {name} INCLUDING ALL)"
+    ))
+    .execute(&mut *transaction)
+    .await?;
+    sqlx::query(
+        "INSERT INTO projection_checkpoints (name, position) VALUES ($1, 0) ON CONFLICT DO NOTHING",
+    )
+    .bind(&beside)
+    .execute(&mut *transaction)
+    .await?;
+    let position: i64 =
+        sqlx::query_scalar("SELECT position FROM projection_checkpoints WHERE name = $1")
+            .bind(&beside)
+            .fetch_one(&mut *transaction)
+            .await?;
+    let rows: Vec<String> =
+        sqlx::query_scalar(&format!("SELECT row_to_json(t)::text FROM {beside} t"))
+            .fetch_all(&mut *transaction)
+            .await?;
+    transaction.commit().await?;
+    for row in rows {
+        table
+            .resume(&row)
+            .map_err(|error| sqlx::Error::Decode(error.into()))?;
+    }
+    table.set_reached(Position(position.unsigned_abs()));
+    Ok(())
+}
+
+/// Rows and checkpoint together, unless somebody else is further.
+pub(super) async fn save(
+    connection: &mut PgConnection,
+    table: &mut dyn Rebuilding,
+) -> Result<(), sqlx::Error> {
+    let beside = beside(table.name());
+    let before: i64 = sqlx::query_scalar(
+        "SELECT position FROM projection_checkpoints WHERE name = $1 FOR UPDATE",
+    )
+    .bind(&beside)
+    .fetch_one(&mut *connection)
+    .await?;
+    if before > to_sql(table.reached()) {
+        let reason = "somebody else rebuilds it at the same time";
+        return Err(sqlx::Error::Protocol(reason.to_owned()));
+    }
+    let (columns, key) = (table.columns(), table.key_columns());
+    let set: Vec<String> = columns
+        .split(", ")
+        .map(|column| format!("{column} = EXCLUDED.{column}"))
+        .collect();
+    let sql = format!(
+        "INSERT INTO {beside} ({columns}) SELECT {columns} FROM json_populate_recordset(NULL::{beside}, $1::json)
+         ON CONFLICT ({key}) DO UPDATE SET {}",
+        set.join(", ")
+    );
+    let changed = table
+        .changed()
+        .map_err(|error| sqlx::Error::Encode(error.into()))?;
+    for rows in changed {
+        sqlx::query(&sql)
+            .bind(rows)
+            .execute(&mut *connection)
+            .await?;
+    }
+    sqlx::query(
+        "UPDATE projection_checkpoints SET position = $2, updated_at = now() WHERE name = $1",
+    )
+    .bind(&beside)
+    .bind(to_sql(table.reached()))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+pub(super) enum SwapError {
+    Sql(sqlx::Error),
+    Projection(ProjectionError),
+}
+
+impl From<sqlx::Error> for SwapError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+/// The runner waits for its checkpoint's row meanwhile; readers wait for the renaming alone.
+pub(super) async fn swap(pool: &PgPool, table: &mut dyn Rebuilding) -> Result<Rebuilt, SwapError> {
+    let (name, beside) = (table.name(), beside(table.name()));
+    let mut transaction = pool.begin().await?;
+    sqlx::query(
+        "INSERT INTO projection_checkpoints (name, position) VALUES ($1, 0) ON CONFLICT DO NOTHING",
+    )
+    .bind(name)
+    .execute(&mut *transaction)
+    .await?;
+    let live: i64 = sqlx::query_scalar(
+        "SELECT position FROM projection_checkpoints WHERE name = $1 FOR UPDATE",
+    )
+    .bind(name)
+    .fetch_one(&mut *transaction)
+    .await?;
+    let live = Position(live.unsigned_abs());
+    if live > table.reached() {
+        catch_up(pool, table, live).await?;
+        save(&mut transaction, table).await?;
+    }
+    let position = table.reached();
+    let was_equal = if live == position {
+        Some(are_equal(&mut transaction, name, &beside).await?)
+    } else {
+        None
+    };
+    let rows: i64 = sqlx::query_scalar(&format!("SELECT count(*) FROM {beside}"))
+        .fetch_one(&mut *transaction)
+        .await?;
+    for statement in [
+        format!("DROP TABLE {name}"),
+        format!("ALTER TABLE {beside} RENAME TO {name}"),
+        "SELECT grant_holdfast_roles()".to_owned(),
+    ] {
+        sqlx::query(&statement).execute(&mut *transaction).await?;
+    }
+    sqlx::query(
+        "UPDATE projection_checkpoints
+            SET position = $2, stopped = NULL, generation = generation + 1, updated_at = now() WHERE name = $1",
+    )
+    .bind(name)
+    .bind(to_sql(position))
+    .execute(&mut *transaction)
+    .await?;
+    sqlx::query("DELETE FROM projection_checkpoints WHERE name = $1")
+        .bind(&beside)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(Rebuilt {
+        name,
+        position,
+        rows: rows.unsigned_abs(),
+        was_equal,
+    })
+}
+
+async fn catch_up(
+    pool: &PgPool,
+    table: &mut dyn Rebuilding,
+    until: Position,
+) -> Result<(), SwapError> {
+    let name = table.name();
+    let stopped = |source| SwapError::Projection(ProjectionError::Log { name, source });
+    let mut pages = copy::pages(pool.clone(), selection(table.reached(), until));
+    while let Some(page) = pages.recv().await {
+        for stored in page.map_err(stopped)? {
+            if let Some(recorded) = decode(&stored).map_err(stopped)? {
+                table.apply(&recorded).map_err(SwapError::Projection)?;
+            }
+            table.set_reached(stored.position);
+        }
+    }
+    Ok(())
+}
+
+/// By number of rows and a checksum that does not depend on their order.
+async fn are_equal(
+    connection: &mut PgConnection,
+    name: &str,
+    beside: &str,
+) -> Result<bool, sqlx::Error> {
+    let checksum = |table: &str| {
+        format!(
+            "SELECT count(*) AS rows, sum(('x' || left(md5(t::text), 15))::bit(60)::bigint) AS sum FROM {table} t"
+        )
+    };
+    let sql = format!(
+        "SELECT a.rows = b.rows AND a.sum IS NOT DISTINCT FROM b.sum FROM ({}) a, ({}) b",
+        checksum(name),
+        checksum(beside)
+    );
+    sqlx::query_scalar(&sql).fetch_one(connection).await
+}
