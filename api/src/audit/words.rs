@@ -26,8 +26,8 @@ pub fn sentence(event: &DropEvent) -> String {
         ),
         DropEvent::DropCancelled(_) => "the drop was called off".to_owned(),
         DropEvent::HoldPlaced(event) => format!(
-            "{} were set aside for buyer {} until {}{} (hold {})",
-            units(event.quantity),
+            "{} set aside for buyer {} until {}{} (hold {})",
+            units_were(event.quantity),
             short(event.buyer),
             event.expires_at,
             match event.waitlist_entry {
@@ -54,20 +54,20 @@ pub fn sentence(event: &DropEvent) -> String {
             event.entry_id
         ),
         DropEvent::HoldExpired(event) => format!(
-            "the hold had run out at {}; {} of buyer {} were available again (hold {})",
-            event.expired_at,
-            units(event.quantity),
+            "the hold of buyer {} had run out at {}; {} available again (hold {})",
             short(event.buyer),
+            event.expired_at,
+            units_were(event.quantity),
             event.hold_id
         ),
         DropEvent::HoldReleased(event) => format!(
-            "the hold was given up, {}; {} of buyer {} were available again (hold {})",
+            "the hold of buyer {} was given up, {}; {} available again (hold {})",
+            short(event.buyer),
             match event.cause {
                 ReleaseCause::Buyer => "by its buyer",
                 ReleaseCause::DropCancelled => "because the drop was called off",
             },
-            units(event.quantity),
-            short(event.buyer),
+            units_were(event.quantity),
             event.hold_id
         ),
         DropEvent::PurchaseConfirmed(event) => format!(
@@ -111,6 +111,11 @@ fn units(quantity: Quantity) -> String {
         1 => "1 unit".to_owned(),
         more => format!("{more} units"),
     }
+}
+
+fn units_were(quantity: Quantity) -> String {
+    let verb = if quantity.get() == 1 { "was" } else { "were" };
+    format!("{} {verb}", units(quantity))
 }
 
 /// Enough of a pseudonym to tell buyers of one drop apart.
