@@ -24,8 +24,8 @@ $$;
 -- Grants what each role needs on what there is. A migration that adds a table names it here (CREATE OR REPLACE) and calls it.
 CREATE FUNCTION grant_holdfast_roles() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
-    -- Derived from the log, without personal data: anybody may read them, the server writes them.
-    read_models CONSTANT text[] := ARRAY['projection_checkpoints', 'live_stock', 'top_purchasers', 'sales_timeline'];
+    -- Derived from the log, and counts of what was refused, without personal data: anybody may read them, the server writes them.
+    read_models CONSTANT text[] := ARRAY['projection_checkpoints', 'live_stock', 'top_purchasers', 'sales_timeline', 'refusals'];
     -- Everything that the hash chain covers.
     chained CONSTANT text := 'aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, position, recorded_at, hash';
     every_role CONSTANT text[] := ARRAY['holdfast_writer', 'holdfast_reader', 'holdfast_auditor'];

@@ -80,6 +80,7 @@ async fn an_auditor_reads_what_the_chain_covers_and_the_views_and_nothing_else()
         "top_purchasers",
         "sales_timeline",
         "projection_checkpoints",
+        "refusals",
         "erasures",
     ] {
         may(&mut auditor, &format!("SELECT * FROM {table}")).await;
@@ -140,6 +141,7 @@ async fn a_reader_sees_the_views_and_not_the_log() {
         "top_purchasers",
         "sales_timeline",
         "projection_checkpoints",
+        "refusals",
         "log_head",
     ] {
         may(&mut reader, &format!("SELECT * FROM {table}")).await;
@@ -172,6 +174,19 @@ async fn a_server_runs_as_a_writer_and_can_alter_no_event() {
     let server = Launch::private().with("DATABASE_URL", &url).start().await;
     let hold = server.held(&drop, "bob").await;
     assert_eq!(server.purchase(&hold).await.status, 201);
+    server.held(&drop, "carol").await;
+    let more = json!({ "buyer_id": "carol", "quantity": 9 });
+    let refused = server.hold_with(&drop, &harness::key(), &more).await;
+    refused.problem(409, "limit_reached");
+    harness::eventually("what it refused is in its table", || async {
+        let sql = "SELECT coalesce(sum(limit_reached), 0)::bigint FROM refusals";
+        let refused: i64 = sqlx::query_scalar(sql)
+            .fetch_one(owner.pool())
+            .await
+            .unwrap();
+        (refused == 1).then_some(())
+    })
+    .await;
     let erased = server
         .admin(reqwest::Method::DELETE, "/v1/admin/buyers/alice")
         .send()
