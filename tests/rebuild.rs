@@ -15,6 +15,19 @@ async fn listed(launch: &Launch) -> Vec<Value> {
     said["projections"].as_array().unwrap().clone()
 }
 
+/// Waits until every table shows the whole log.
+async fn reach_the_head(app: &App) {
+    let head = number(&app.audit("/v1/log/head").await.ok(200)["position"]);
+    eventually("the tables are at the head", || async {
+        listed(app.launch())
+            .await
+            .iter()
+            .all(|table| table["checkpoint"] == head)
+            .then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn tables_are_listed_with_how_far_they_are() {
     let lively = Lively::make().await;
@@ -128,15 +141,7 @@ async fn tables_are_rebuilt_while_a_server_sells() {
     trade.await.unwrap();
     // And the server goes on folding into the tables that replaced its own.
     app.held(&drop, "one more").await;
-    let head = number(&app.audit("/v1/log/head").await.ok(200)["position"]);
-    eventually("the tables are at the head", || async {
-        listed(app.launch())
-            .await
-            .iter()
-            .all(|table| table["checkpoint"] == head)
-            .then_some(())
-    })
-    .await;
+    reach_the_head(&app).await;
     app.verifies().await;
 }
 
@@ -145,18 +150,7 @@ async fn a_running_server_forgets_the_rows_that_were_replaced() {
     let app = App::start().await;
     let drop = app.create_drop(50, json!({ "hold_seconds": 3600 })).await;
     app.held(&drop, "alice").await;
-    let at_head = async || {
-        let head = number(&app.audit("/v1/log/head").await.ok(200)["position"]);
-        eventually("the tables are at the head", || async {
-            listed(app.launch())
-                .await
-                .iter()
-                .all(|table| table["checkpoint"] == head)
-                .then_some(())
-        })
-        .await;
-    };
-    at_head().await;
+    reach_the_head(&app).await;
     // Altered, and then taken into memory by the next step: without a rebuild it would be written back for ever.
     sqlx::query("UPDATE live_stock SET available = available - 7, sold = sold + 7")
         .execute(app.pool())
@@ -167,7 +161,7 @@ async fn a_running_server_forgets_the_rows_that_were_replaced() {
         .await
         .unwrap();
     app.held(&drop, "bob").await;
-    at_head().await;
+    reach_the_head(&app).await;
     let verdict = app.launch().run(&["audit", "verify"]).await;
     assert_eq!(verdict.code, Some(1), "{verdict:?}");
 
@@ -180,7 +174,7 @@ async fn a_running_server_forgets_the_rows_that_were_replaced() {
     );
     app.verifies().await;
     app.held(&drop, "carol").await;
-    at_head().await;
+    reach_the_head(&app).await;
     app.verifies().await;
 }
 

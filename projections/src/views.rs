@@ -1,7 +1,7 @@
 //! The same folds in memory: what hot reads are answered from, without a database.
 //!
 //! Promise: whoever was answered by this process's engine finds their own write here; a reader that knows a later position
-//! can wait for it. Limit: everything is kept, so memory grows with the log (about 300 bytes a hold).
+//! can wait for it. Limit: everything is kept, so memory grows with the log (about 200 bytes a hold).
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;

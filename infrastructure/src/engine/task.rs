@@ -223,6 +223,13 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
 
     /// Takes in what waits, and decides it unless turns are taken.
     fn accept_waiting(&mut self) {
+        self.take_in_waiting();
+        if self.turns == 0 {
+            self.decide_backlog();
+        }
+    }
+
+    fn take_in_waiting(&mut self) {
         if !self.is_live() {
             return;
         }
@@ -232,9 +239,6 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             };
             self.backlog
                 .push_back(Entry::new(request, reply, &mut self.ids));
-        }
-        if self.turns == 0 {
-            self.decide_backlog();
         }
     }
 
@@ -304,7 +308,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         if self.in_flight.is_some() || !self.is_live() {
             return;
         }
-        self.accept_waiting();
+        // What comes while turns are taken waits for the next turn instead of racing.
+        if self.turns == 0 {
+            self.take_in_waiting();
+        }
         self.decide_backlog();
         if self.draft.is_empty() {
             return;
