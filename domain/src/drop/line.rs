@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::{DropAggregate, Keyed, index_of};
+use super::indexes::Keyed;
+use super::{DropAggregate, index_of};
 use crate::event::{WaitlistJoined, WaitlistLeft};
 use crate::values::{HoldId, KeyDigest, Quantity, Timestamp, WaitlistId};
 

@@ -1,0 +1,87 @@
+//! How an aggregate finds what it knows: holds and buyers by id, and whatever was done with an idempotency key.
+//!
+//! Promise: an entry is found by the key that it carries, and a key is used once. Limit: see [`crate::lookup::Lookup`].
+
+use super::line::Line;
+use super::{Adjustment, DropAggregate, Hold};
+use crate::values::{HoldId, KeyDigest, Pseudonym};
+
+/// What was done with an idempotency key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Keyed {
+    Hold(u32),
+    Adjustment(u32),
+    Entry(u32),
+}
+
+impl Keyed {
+    fn key<'a>(
+        self,
+        holds: &'a [Hold],
+        adjustments: &'a [Adjustment],
+        line: &'a Line,
+    ) -> &'a KeyDigest {
+        let key = match self {
+            Self::Hold(index) => &holds[index as usize].key,
+            Self::Adjustment(index) => &adjustments[index as usize].key,
+            Self::Entry(index) => &line.at(index).key,
+        };
+        key.as_ref().expect("what is found by its key has one")
+    }
+}
+
+impl DropAggregate {
+    pub(super) fn buyer_index(&self, buyer: Pseudonym) -> Option<u32> {
+        self.buyer_index
+            .find(&buyer, |index| &self.buyer_at(index).id)
+    }
+
+    /// Takes back the meeting of the buyer who was met last.
+    pub(super) fn unmeet(&mut self, buyer: Pseudonym) {
+        let buyers = &self.buyers;
+        self.buyer_index
+            .remove(&buyer, |index| &buyers[index as usize].id);
+        self.buyers.pop();
+    }
+
+    pub(super) fn index_hold(&mut self, hold_id: HoldId, index: u32) {
+        let holds = &self.holds;
+        let before = self
+            .hold_index
+            .insert(&hold_id, index, |index| &holds[index as usize].id);
+        assert!(before.is_none(), "a hold was placed twice");
+    }
+
+    /// The buyer's index, if they were met before.
+    pub(super) fn index_buyer(&mut self, buyer: Pseudonym, index: u32) -> Option<u32> {
+        let buyers = &self.buyers;
+        self.buyer_index
+            .insert(&buyer, index, |index| &buyers[index as usize].id)
+    }
+
+    pub(super) fn index_key(&mut self, key: Option<KeyDigest>, keyed: Keyed) {
+        let Some(key) = key else { return };
+        assert!(!self.knows_key(key), "a key was used twice");
+        let (holds, adjustments, line) = (&self.holds, &self.adjustments, &self.line);
+        self.key_index
+            .insert(&key, keyed, |keyed| keyed.key(holds, adjustments, line));
+    }
+
+    pub(super) fn forget_key(&mut self, key: Option<KeyDigest>) {
+        let Some(key) = key else { return };
+        let (holds, adjustments, line) = (&self.holds, &self.adjustments, &self.line);
+        self.key_index
+            .remove(&key, |keyed| keyed.key(holds, adjustments, line));
+    }
+
+    /// What was done with `key`, scheduling the drop aside.
+    pub(super) fn keyed(&self, key: KeyDigest) -> Option<Keyed> {
+        self.key_index.find(&key, |keyed| {
+            keyed.key(&self.holds, &self.adjustments, &self.line)
+        })
+    }
+
+    pub(super) fn index_of_hold(&self, hold_id: HoldId) -> u32 {
+        self.hold_index(hold_id).expect("a hold that was placed")
+    }
+}
