@@ -44,6 +44,9 @@ pub struct EngineConfig {
     pub patience: Duration,
     /// How often the log is looked at for what other nodes appended, when there is nothing to append.
     pub follow_every: Duration,
+    /// While a batch is on its way, the engine wakes up for so many requests at a time: waking it costs more than deciding
+    /// one. At least 1.
+    pub crowd: usize,
 }
 
 impl Default for EngineConfig {
@@ -52,6 +55,7 @@ impl Default for EngineConfig {
             queue: 16_384,
             patience: Duration::from_secs(5),
             follow_every: Duration::from_millis(100),
+            crowd: 16,
         }
     }
 }
@@ -78,6 +82,7 @@ pub async fn load<L: EventLog, C: Clock, I: Ids, O: Observer>(
         health,
         nudge: Arc::clone(&nudge),
         crowd: Arc::clone(&crowd),
+        crowd_size: config.crowd,
         patience: config.patience,
     };
     let mut engine = Engine::new(

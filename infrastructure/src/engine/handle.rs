@@ -27,9 +27,6 @@ pub enum Health {
 
 pub(super) type Submission = (Request, oneshot::Sender<Result<Answer, CommandError>>);
 
-/// While a batch is on its way, the engine wakes up for so many requests at a time: waking it costs more than deciding one.
-const CROWD: usize = 16;
-
 /// Hands requests to the engine. Clones share it.
 #[derive(Debug, Clone)]
 pub struct EngineHandle {
@@ -37,6 +34,8 @@ pub struct EngineHandle {
     pub(super) health: watch::Receiver<Health>,
     pub(super) nudge: Arc<Notify>,
     pub(super) crowd: Arc<Notify>,
+    /// See [`super::EngineConfig::crowd`].
+    pub(super) crowd_size: usize,
     pub(super) patience: Duration,
 }
 
@@ -57,7 +56,7 @@ impl EngineHandle {
                 mpsc::error::TrySendError::Full(_) => CommandError::Overloaded,
                 mpsc::error::TrySendError::Closed(_) => CommandError::Unavailable,
             })?;
-        if self.queued().is_multiple_of(CROWD) {
+        if self.queued().is_multiple_of(self.crowd_size) {
             self.crowd.notify_one();
         }
         match timeout(self.patience, answer).await {

@@ -86,6 +86,8 @@ fn config(random: &mut StdRng) -> EngineConfig {
         queue: random.random_range(1..=12),
         patience: Duration::from_millis(random.random_range(200..=2_000)),
         follow_every: Duration::from_millis(random.random_range(20..=200)),
+        // Small ones are decided, and sent, while others are on their way.
+        crowd: random.random_range(1..=4),
     }
 }
 
