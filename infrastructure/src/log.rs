@@ -20,6 +20,7 @@ use std::future::Future;
 
 use domain::values::{Position, Sequence, Timestamp};
 use serde::Serialize;
+use tokio::sync::mpsc;
 
 pub use self::chain::Hash;
 use crate::erasure::Erased;
@@ -114,6 +115,12 @@ impl StoredEvent {
     }
 }
 
+/// Consecutive events, a page at a time, read ahead by a task that ends with this receiver.
+pub type Pages = mpsc::Receiver<Result<Vec<StoredEvent>, LogError>>;
+
+/// Events of a page, where a log has no better way to read many.
+const PAGE: usize = 10_000;
+
 /// An append-only log. Clones share it.
 pub trait EventLog: Clone + Send + Sync + 'static {
     /// The right to append next, see [`EventLog::take_turn`].
@@ -134,6 +141,28 @@ pub trait EventLog: Clone + Send + Sync + 'static {
         after: Position,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<StoredEvent>, LogError>> + Send;
+
+    /// Everything after `after` up to `until`, for who reads most of a log. Whether a position is missing is for the reader to
+    /// check.
+    fn pages(&self, after: Position, until: Position) -> Pages {
+        let (sender, pages) = mpsc::channel(1);
+        let log = self.clone();
+        tokio::spawn(async move {
+            let mut after = after;
+            while let Some(missing) = until.0.checked_sub(after.0).filter(|missing| *missing > 0) {
+                let limit = usize::try_from(missing).unwrap_or(PAGE).min(PAGE);
+                let page = log.read(after, limit).await;
+                let last = page.as_ref().ok().and_then(|page| page.last());
+                let last = last.map(|event| event.position);
+                let is_gone = sender.send(page).await.is_err();
+                match last {
+                    Some(last) if !is_gone => after = last,
+                    Some(_) | None => return,
+                }
+            }
+        });
+        pages
+    }
 
     /// Who was erased by the events at these positions, and has to be forgotten. A log without people has none.
     ///

@@ -14,7 +14,7 @@ use sqlx::postgres::PgPool;
 use sqlx::{PgConnection, Row};
 use tokio::sync::mpsc;
 
-use super::{Hash, Head, StoredEvent};
+use super::{Hash, Head, Pages, StoredEvent};
 use crate::error::LogError;
 
 /// Events handed over at once.
@@ -44,9 +44,6 @@ pub struct Selection {
 
 /// Consecutive events.
 type Page = Result<Vec<StoredEvent>, LogError>;
-
-/// Pages of events, read ahead by a task that ends with its receiver.
-pub type Pages = mpsc::Receiver<Page>;
 
 /// Starts reading.
 #[must_use]

@@ -1,12 +1,17 @@
 //! Following: what the log holds that this engine has not seen, checked, applied, and told on.
 //!
 //! Promise: every event once, in order, each hash recomputed; what history can never contain is corruption with a position.
+//! Limit: at a start no hash is recomputed: a whole log is `audit verify`'s business.
+//!
+//! A start reads the whole log, in three steps that run beside each other: the database sends a page, the one before is
+//! decoded, the one before that is applied.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use domain::values::Position;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
@@ -16,10 +21,12 @@ use crate::engine::ports::{Clock, Ids, Observer};
 use crate::erasure::ERASURE_TYPE;
 use crate::error::LogError;
 use crate::feed::Committed;
-use crate::log::{EventLog, Head, StoredEvent, chain};
+use crate::log::{EventLog, Head, Pages, StoredEvent, chain};
 
 /// Events read at once.
 const READ_EVENTS: usize = 10_000;
+/// Pages that may be decoded before they are applied.
+const DECODED_AHEAD: usize = 4;
 /// Clocks of one shop that differ by more than this, in milliseconds, are worth a warning.
 const MOST_SKEW_MS: i64 = 2_000;
 
@@ -28,7 +35,7 @@ type Reading = JoinHandle<Result<Vec<StoredEvent>, LogError>>;
 /// How much of what is read back is recomputed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Check {
-    /// Nothing: a whole log is `audit verify`'s business.
+    /// Nothing but that no position is missing.
     Nothing,
     /// Each hash.
     Chain,
@@ -54,6 +61,9 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
 
     /// Applies what the log holds after our head, up to `target`.
     pub(super) async fn follow_to(&mut self, target: Head, check: Check) -> Result<(), LogError> {
+        if check == Check::Nothing {
+            return self.load_to(target).await;
+        }
         let mut next = self.read_ahead(self.head.position, target);
         while let Some(reading) = next.take() {
             let tail = reading
@@ -67,19 +77,31 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             };
             // While this part is applied, the next one is read.
             next = self.read_ahead(last.position, target);
-            if check == Check::Chain {
-                self.forget_erased(&tail).await?;
-            }
-            self.apply_tail(&tail, check)?;
+            self.forget_erased(&tail).await?;
+            self.apply_tail(&tail)?;
         }
+        self.must_be_at(target)
+    }
+
+    /// Applies the whole log.
+    async fn load_to(&mut self, target: Head) -> Result<(), LogError> {
+        let after = self.head.position;
+        let mut parts = decoded(self.log.pages(after, target.position), after);
+        while let Some(part) = parts.recv().await {
+            self.take_in(part?)?;
+        }
+        self.warn_of_clock();
+        self.must_be_at(target)
+    }
+
+    fn must_be_at(&self, target: Head) -> Result<(), LogError> {
         if self.head == target {
-            Ok(())
-        } else {
-            Err(broken(
-                target.position,
-                "history has changed: it does not lead to the head",
-            ))
+            return Ok(());
         }
+        Err(broken(
+            target.position,
+            "history has changed: it does not lead to the head",
+        ))
     }
 
     /// Starts to read what comes after `after`; none when that is all.
@@ -112,26 +134,31 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         Ok(())
     }
 
-    fn apply_tail(&mut self, tail: &[StoredEvent], check: Check) -> Result<(), LogError> {
+    fn apply_tail(&mut self, tail: &[StoredEvent]) -> Result<(), LogError> {
+        let mut head = self.head;
         let mut events = Vec::with_capacity(tail.len());
         for stored in tail {
-            if check == Check::Chain && chain::link(&self.head.hash, stored) != stored.hash {
+            if chain::link(&head.hash, stored) != stored.hash {
                 return Err(broken(
                     stored.position,
                     "its hash does not follow from the one before",
                 ));
             }
-            if let Some(recorded) = decode(stored)? {
-                self.apply(&recorded)?;
-                events.push(recorded);
-            }
-            self.head = stored.head();
+            events.extend(decode(stored)?);
+            head = stored.head();
         }
-        self.observer.committed(&Arc::new(Committed {
-            events,
-            head: self.head,
-        }));
+        self.take_in(Committed { events, head })?;
         self.warn_of_clock();
+        Ok(())
+    }
+
+    /// Applies what is in the log, and tells it on.
+    fn take_in(&mut self, committed: Committed) -> Result<(), LogError> {
+        for recorded in &committed.events {
+            self.apply(recorded)?;
+        }
+        self.head = committed.head;
+        self.observer.committed(&Arc::new(committed));
         Ok(())
     }
 
@@ -166,6 +193,48 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         // What was half applied is of no use to anybody: whoever gets this error stops.
         applied.map_err(|claim| broken(position, claim_of(&*claim)))
     }
+}
+
+/// Decodes pages of the log after `after`, ahead of who applies them, in a task that ends with its receiver.
+fn decoded(mut pages: Pages, after: Position) -> mpsc::Receiver<Result<Committed, LogError>> {
+    let (sender, parts) = mpsc::channel(DECODED_AHEAD);
+    tokio::spawn(async move {
+        let mut last = Head {
+            position: after,
+            ..Head::default()
+        };
+        while let Some(page) = pages.recv().await {
+            let part = page.and_then(|page| decode_page(last, &page));
+            let is_last = match &part {
+                Ok(part) => {
+                    last = part.head;
+                    false
+                }
+                Err(_) => true,
+            };
+            if sender.send(part).await.is_err() || is_last {
+                return;
+            }
+        }
+    });
+    parts
+}
+
+/// The events of a page, which must begin right after `last` and miss no position.
+fn decode_page(last: Head, page: &[StoredEvent]) -> Result<Committed, LogError> {
+    let mut head = last;
+    let mut events = Vec::with_capacity(page.len());
+    for stored in page {
+        let expected = head.position.next();
+        if stored.position != expected {
+            let found = stored.position;
+            let reason = format!("the next event found is at position {found}");
+            return Err(broken(expected, &reason));
+        }
+        events.extend(decode(stored)?);
+        head = stored.head();
+    }
+    Ok(Committed { events, head })
 }
 
 fn broken(position: Position, reason: &str) -> LogError {
