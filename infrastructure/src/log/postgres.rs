@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tracing::warn;
 
 use super::copy::{self, Selection};
-use super::{Batch, EventLog, Hash, Head, Pages, StoredEvent, Turn};
+use super::{Batch, EventLog, Hash, Head, Parts, StoredEvent, Turn};
 use crate::erasure::{Erased, erased_at};
 use crate::error::{AppendError, LogError};
 
@@ -184,14 +184,14 @@ impl EventLog for PostgresLog {
         Ok(events)
     }
 
-    fn pages(&self, after: Position, until: Position) -> Pages {
+    fn parts(&self, after: Position, until: Position) -> Parts {
         let all = Selection {
             after,
             until,
             drop: None,
             private: true,
         };
-        copy::pages(self.readers.clone(), all)
+        copy::parts(self.readers.clone(), all)
     }
 
     async fn erased(&self, positions: &[Position]) -> Result<Vec<Erased>, LogError> {

@@ -3,15 +3,13 @@
 //! Promise: every event once, in order, each hash recomputed; what history can never contain is corruption with a position.
 //! Limit: at a start no hash is recomputed: a whole log is `audit verify`'s business.
 //!
-//! A start reads the whole log, in three steps that run beside each other: the database sends a page, the one before is
-//! decoded, the one before that is applied.
+//! A start reads the whole log: while one part is applied, the next is read and decoded.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use domain::values::Position;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::warn;
 
@@ -21,12 +19,10 @@ use crate::engine::ports::{Clock, Ids, Observer};
 use crate::erasure::ERASURE_TYPE;
 use crate::error::LogError;
 use crate::feed::Committed;
-use crate::log::{EventLog, Head, Pages, StoredEvent, chain};
+use crate::log::{EventLog, Head, StoredEvent, chain};
 
 /// Events read at once.
 const READ_EVENTS: usize = 10_000;
-/// Pages that may be decoded before they are applied.
-const DECODED_AHEAD: usize = 4;
 /// Clocks of one shop that differ by more than this, in milliseconds, are worth a warning.
 const MOST_SKEW_MS: i64 = 2_000;
 
@@ -85,8 +81,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
 
     /// Applies the whole log.
     async fn load_to(&mut self, target: Head) -> Result<(), LogError> {
-        let after = self.head.position;
-        let mut parts = decoded(self.log.pages(after, target.position), after);
+        let mut parts = self.log.parts(self.head.position, target.position);
         while let Some(part) = parts.recv().await {
             self.take_in(part?)?;
         }
@@ -193,48 +188,6 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         // What was half applied is of no use to anybody: whoever gets this error stops.
         applied.map_err(|claim| broken(position, claim_of(&*claim)))
     }
-}
-
-/// Decodes pages of the log after `after`, ahead of who applies them, in a task that ends with its receiver.
-fn decoded(mut pages: Pages, after: Position) -> mpsc::Receiver<Result<Committed, LogError>> {
-    let (sender, parts) = mpsc::channel(DECODED_AHEAD);
-    tokio::spawn(async move {
-        let mut last = Head {
-            position: after,
-            ..Head::default()
-        };
-        while let Some(page) = pages.recv().await {
-            let part = page.and_then(|page| decode_page(last, &page));
-            let is_last = match &part {
-                Ok(part) => {
-                    last = part.head;
-                    false
-                }
-                Err(_) => true,
-            };
-            if sender.send(part).await.is_err() || is_last {
-                return;
-            }
-        }
-    });
-    parts
-}
-
-/// The events of a page, which must begin right after `last` and miss no position.
-fn decode_page(last: Head, page: &[StoredEvent]) -> Result<Committed, LogError> {
-    let mut head = last;
-    let mut events = Vec::with_capacity(page.len());
-    for stored in page {
-        let expected = head.position.next();
-        if stored.position != expected {
-            let found = stored.position;
-            let reason = format!("the next event found is at position {found}");
-            return Err(broken(expected, &reason));
-        }
-        events.extend(decode(stored)?);
-        head = stored.head();
-    }
-    Ok(Committed { events, head })
 }
 
 fn broken(position: Position, reason: &str) -> LogError {
