@@ -203,7 +203,6 @@ impl DropAggregate {
     }
 
     /// Every hold, in the order in which they were placed.
-    #[must_use]
     pub fn holds(&self) -> impl Iterator<Item = Hold> {
         self.holds.iter().map(PackedHold::unpack)
     }

@@ -111,3 +111,50 @@ async fn next<L: EventLog>(
     }
     Ok(growing.take())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::encode;
+    use crate::log::{Batch, StoredEvent};
+    use domain::event::{DropCancelled, DropEvent};
+    use domain::values::{DropId, Sequence, Timestamp};
+
+    fn events(count: u64) -> Vec<StoredEvent> {
+        let event = DropEvent::DropCancelled(DropCancelled {
+            cancelled_at: Timestamp::default(),
+        });
+        let drop_id = DropId(uuid::Uuid::from_u128(1));
+        let stored = |n| encode(drop_id, Sequence(n), Timestamp::default(), &event, None);
+        Batch::seal(Head::default(), (1..=count).map(stored).collect()).events
+    }
+
+    #[test]
+    fn parts_follow_each_other() {
+        let (events, mut growing) = (events(3), Growing::after(Position(0)));
+        growing.add(events[0].borrowed()).unwrap();
+        let first = growing.take();
+        assert_eq!((first.events.len(), first.head), (1, events[0].head()));
+        growing.add(events[1].borrowed()).unwrap();
+        growing.add(events[2].borrowed()).unwrap();
+        assert_eq!(growing.read(), 2);
+        let second = growing.take();
+        assert_eq!((second.events.len(), second.head), (2, events[2].head()));
+    }
+
+    #[test]
+    fn a_position_that_is_missing_or_comes_twice_is_corruption_where_it_should_stand() {
+        let events = events(3);
+        for (next, is_fine) in [(0, false), (1, true), (2, false)] {
+            let mut growing = Growing::after(Position(0));
+            growing.add(events[0].borrowed()).unwrap();
+            match growing.add(events[next].borrowed()) {
+                Ok(()) => assert!(is_fine),
+                Err(LogError::Corrupt { position, .. }) => {
+                    assert_eq!((position, is_fine), (Position(2), false));
+                }
+                Err(LogError::Unavailable(error)) => panic!("{error}"),
+            }
+        }
+    }
+}
