@@ -180,12 +180,11 @@ impl DropAggregate {
         });
         let ended = self
             .holds()
-            .iter()
             .filter(|hold| hold.status == HoldStatus::Held)
             .map(|hold| match command.at >= hold.expires_at {
                 // Over at its deadline, recorded or not; cancelling does not lend it the time until now.
-                true => self.expire(hold),
-                false => self.release(hold, command.at, ReleaseCause::DropCancelled),
+                true => self.expire(&hold),
+                false => self.release(&hold, command.at, ReleaseCause::DropCancelled),
             });
         let left = self
             .line()
@@ -263,7 +262,7 @@ impl DropAggregate {
         };
         if let Some(hold) = earlier {
             let same = hold.key == command.key
-                && self.buyer_of(hold) == command.buyer
+                && self.buyer_of(&hold) == command.buyer
                 && hold.quantity == command.quantity;
             return same
                 .then(|| Decision::new(Subject::Hold(hold.id), vec![]))
@@ -309,10 +308,10 @@ impl DropAggregate {
                 expired_at: hold.expires_at,
             }),
             HoldStatus::Held => {
-                let released = self.release(hold, command.at, ReleaseCause::Buyer);
+                let released = self.release(&hold, command.at, ReleaseCause::Buyer);
                 Ok(Decision::new(
                     subject,
-                    self.freeing(released, hold, command.at),
+                    self.freeing(released, &hold, command.at),
                 ))
             }
         }
@@ -337,9 +336,9 @@ impl DropAggregate {
                 DropEvent::PurchaseConfirmed(PurchaseConfirmed {
                     purchase_id: command.purchase_id,
                     hold_id: hold.id,
-                    buyer: self.buyer_of(hold),
+                    buyer: self.buyer_of(&hold),
                     quantity: hold.quantity,
-                    total: self.terms_of(hold).price.times(hold.quantity),
+                    total: self.terms_of(&hold).price.times(hold.quantity),
                     purchased_at: command.at,
                     commitment: command.commitment,
                 }),
@@ -354,7 +353,7 @@ impl DropAggregate {
         if !is_due {
             return Ok(Decision::new(subject, vec![]));
         }
-        let events = self.freeing(self.expire(hold), hold, command.at);
+        let events = self.freeing(self.expire(&hold), &hold, command.at);
         Ok(Decision::new(subject, events))
     }
 

@@ -12,12 +12,14 @@
 //! Read [`mod@drop`] for the state and its invariant, [`decide`] for every rule, [`event`] for what is stored. A caller does
 //! `decide`, records the events, and `evolve`s; if the record fails, `revert`s.
 
+pub mod chunks;
 pub mod command;
 mod cqrs;
 pub mod decide;
 pub mod drop;
 pub mod event;
 pub mod lookup;
+pub mod packed;
 pub mod private;
 pub mod refusal;
 #[cfg(feature = "schema")]

@@ -10,6 +10,7 @@ mod numbers;
 mod places;
 mod texts;
 mod time;
+mod visitor;
 
 pub use self::digests::{Commitment, KeyDigest, Salt};
 pub use self::ids::{AdjustmentId, DropId, HoldId, Pseudonym, PurchaseId, WaitlistId};

@@ -10,7 +10,7 @@ use domain::values::{DropId, Position, Sequence, Timestamp};
 use domain::{AGGREGATE_TYPE, DropEvent};
 
 use crate::error::LogError;
-use crate::log::{Hash, StoredEvent};
+use crate::log::{Hash, StoredEvent, StoredRef};
 use crate::upcasters::upcast;
 
 /// One drop's event at its place in the log, ready to be applied.
@@ -63,6 +63,11 @@ fn to_json<T: serde::Serialize>(value: &T) -> String {
 /// # Errors
 /// [`LogError::Corrupt`] names the position of an event that cannot be read.
 pub fn decode(stored: &StoredEvent) -> Result<Option<RecordedEvent>, LogError> {
+    decode_ref(stored.borrowed())
+}
+
+/// The same, from where the event stands.
+pub(crate) fn decode_ref(stored: StoredRef<'_>) -> Result<Option<RecordedEvent>, LogError> {
     if stored.aggregate_type != AGGREGATE_TYPE {
         return Ok(None);
     }
@@ -77,7 +82,7 @@ pub fn decode(stored: &StoredEvent) -> Result<Option<RecordedEvent>, LogError> {
     let upcast = upcast(stored);
     let (version, payload) = match &upcast {
         Some((version, payload)) => (version.as_str(), payload.as_str()),
-        None => (&*stored.event_version, stored.payload.as_str()),
+        None => (stored.event_version, stored.payload),
     };
     let event: DropEvent = serde_json::from_str(payload)
         .map_err(|error| corrupt(format!("the payload cannot be read: {error}")))?;
@@ -96,7 +101,6 @@ pub fn decode(stored: &StoredEvent) -> Result<Option<RecordedEvent>, LogError> {
     }
     let private = stored
         .private
-        .as_deref()
         .map(serde_json::from_str)
         .transpose()
         .map_err(|error| corrupt(format!("the private data cannot be read: {error}")))?;

@@ -12,6 +12,7 @@
 //!                 └─ deadlines      └─ unknown: append the same batch again until it is known
 //! ```
 
+mod acquaintances;
 mod deadlines;
 mod draft;
 mod handle;

@@ -13,6 +13,7 @@ pub mod chain;
 pub mod copy;
 pub mod lines;
 pub mod memory;
+pub mod parts;
 pub mod postgres;
 
 use std::borrow::Cow;
@@ -22,6 +23,7 @@ use domain::values::{Position, Sequence, Timestamp};
 use serde::Serialize;
 
 pub use self::chain::Hash;
+pub use self::parts::Parts;
 use crate::erasure::Erased;
 use crate::error::{AppendError, LogError};
 
@@ -61,6 +63,41 @@ pub struct StoredEvent {
     pub hash: Hash,
     /// Personal data, JSON; outside the chain, absent once erased.
     pub private: Option<String>,
+}
+
+/// A [`StoredEvent`] where it stands: in one, or in what the database has just sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StoredRef<'a> {
+    pub(crate) position: Position,
+    pub(crate) recorded_at: Timestamp,
+    pub(crate) aggregate_type: &'a str,
+    pub(crate) aggregate_id: &'a str,
+    pub(crate) sequence: Sequence,
+    pub(crate) event_type: &'a str,
+    pub(crate) event_version: &'a str,
+    pub(crate) payload: &'a str,
+    pub(crate) metadata: &'a str,
+    pub(crate) hash: Hash,
+    pub(crate) private: Option<&'a str>,
+}
+
+impl StoredRef<'_> {
+    /// A copy of its own.
+    pub(crate) fn copied(self) -> StoredEvent {
+        StoredEvent {
+            position: self.position,
+            recorded_at: self.recorded_at,
+            aggregate_type: copy::shared(self.aggregate_type),
+            aggregate_id: self.aggregate_id.to_owned(),
+            sequence: self.sequence,
+            event_type: copy::shared(self.event_type),
+            event_version: copy::shared(self.event_version),
+            payload: self.payload.to_owned(),
+            metadata: copy::shared(self.metadata),
+            hash: self.hash,
+            private: self.private.map(str::to_owned),
+        }
+    }
 }
 
 impl Head {
@@ -103,6 +140,22 @@ impl Batch {
 }
 
 impl StoredEvent {
+    pub(crate) fn borrowed(&self) -> StoredRef<'_> {
+        StoredRef {
+            position: self.position,
+            recorded_at: self.recorded_at,
+            aggregate_type: &self.aggregate_type,
+            aggregate_id: &self.aggregate_id,
+            sequence: self.sequence,
+            event_type: &self.event_type,
+            event_version: &self.event_version,
+            payload: &self.payload,
+            metadata: &self.metadata,
+            hash: self.hash,
+            private: self.private.as_deref(),
+        }
+    }
+
     /// The head of a log that ends here.
     #[must_use]
     pub const fn head(&self) -> Head {
@@ -134,6 +187,11 @@ pub trait EventLog: Clone + Send + Sync + 'static {
         after: Position,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<StoredEvent>, LogError>> + Send;
+
+    /// Everything after `after` up to `until`, decoded, for who reads most of a log.
+    fn parts(&self, after: Position, until: Position) -> Parts {
+        parts::read(self.clone(), after, until)
+    }
 
     /// Who was erased by the events at these positions, and has to be forgotten. A log without people has none.
     ///

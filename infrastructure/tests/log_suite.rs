@@ -4,10 +4,17 @@
 
 mod support;
 
-use domain::values::{Position, Timestamp};
+use domain::DropEvent;
+use domain::event::HoldExpired;
+use domain::private::Private;
+use domain::values::{DropId, HoldId, Position, Pseudonym, Salt, Sequence, Timestamp};
+use infrastructure::codec::encode;
 use infrastructure::error::AppendError;
 use infrastructure::log::{Batch, EventLog, Hash, Head, StoredEvent, Turn, append_surely};
-use support::build::{all, assert_is_chain, new_year, one, sample, sample_with};
+use support::build::{
+    all, assert_is_chain, buyer, decoded, new_year, one, quantity, sample, sample_with,
+};
+use uuid::Uuid;
 
 /// Runs every scenario on both logs. A scenario is given a way to open the log again, as another node would.
 macro_rules! on_every_log {
@@ -49,6 +56,7 @@ on_every_log!(
     a_head_with_another_hash_at_the_same_position_is_a_conflict,
     a_reader_gets_windows_in_order_and_nothing_at_the_head,
     what_is_read_is_what_was_written,
+    parts_hold_every_event_between_two_positions_decoded,
     recorded_at_never_runs_backwards,
     the_chain_can_be_recomputed_from_what_is_read,
     private_data_stands_beside_the_event_and_outside_the_chain,
@@ -122,6 +130,47 @@ async fn a_reader_gets_windows_in_order_and_nothing_at_the_head<L: EventLog>(nod
     assert_eq!(log.read(Position(6), 3).await.unwrap(), batch.events[6..]);
     assert_eq!(log.read(Position(7), 3).await.unwrap(), vec![]);
     assert_eq!(log.read(Position(1_000), 3).await.unwrap(), vec![]);
+}
+
+async fn parts_hold_every_event_between_two_positions_decoded<L: EventLog>(node: impl Fn() -> L) {
+    let log = node();
+    // More than two pages of the one in Postgres, with foreign streams and personal data among them.
+    let events = (1..=4_500).map(|n| {
+        if n % 7 == 0 {
+            sample("a", n)
+        } else {
+            expiry(n, n % 3 == 0)
+        }
+    });
+    let batch = Batch::seal(Head::default(), events.collect());
+    log.append(&batch).await.unwrap();
+    for (after, until) in [(0, 4_500), (1_999, 2_001), (2_000, 4_000), (4_500, 4_500)] {
+        let mut parts = log.parts(Position(after), Position(until));
+        let (mut found, mut head) = (vec![], None);
+        while let Some(part) = parts.recv().await {
+            let part = part.unwrap();
+            found.extend(part.events.iter().cloned());
+            head = Some(part.head);
+        }
+        let range = usize::try_from(after).unwrap()..usize::try_from(until).unwrap();
+        let expected = &batch.events[range];
+        assert_eq!(found, decoded(expected));
+        assert_eq!(head, expected.last().map(StoredEvent::head));
+    }
+}
+
+/// An expired hold of some drop, as it would be stored.
+fn expiry(sequence: u64, is_private: bool) -> StoredEvent {
+    let event = DropEvent::HoldExpired(HoldExpired {
+        hold_id: HoldId(Uuid::from_u128(sequence.into())),
+        buyer: Pseudonym(Uuid::from_u128(7)),
+        quantity: quantity(1),
+        expired_at: new_year(),
+    });
+    let private = Private::buyer(Salt([7; 16]), buyer("Ann"), None);
+    let private = is_private.then_some(&private);
+    let drop_id = DropId(Uuid::from_u128(1));
+    encode(drop_id, Sequence(sequence), new_year(), &event, private)
 }
 
 async fn what_is_read_is_what_was_written<L: EventLog>(node: impl Fn() -> L) {

@@ -4,7 +4,7 @@
 //! [`views`] for what the API answers from.
 
 pub mod buyers;
-pub mod dense_rows;
+pub mod dense_holds;
 pub mod error;
 pub mod fold;
 pub mod holds;
@@ -14,6 +14,7 @@ pub mod replay;
 pub mod runner;
 pub mod sales_timeline;
 pub mod table;
+mod texts;
 pub mod top_purchasers;
 pub mod views;
 pub mod waitlist;

@@ -1,7 +1,8 @@
 //! The same folds in memory: what hot reads are answered from, without a database.
 //!
 //! Promise: whoever was answered by this process's engine finds their own write here; a reader that knows a later position
-//! can wait for it. Limit: everything is kept, so memory grows with the log (about 200 bytes a hold).
+//! can wait for it. Limit: everything is kept, so memory grows with the log (about 130 bytes a hold
+//! of a new buyer).
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
@@ -22,10 +23,10 @@ use tokio::time::timeout;
 use tracing::error;
 
 use crate::buyers::{BuyerRow, Buyers};
-use crate::dense_rows::DenseRows;
+use crate::dense_holds::DenseHolds;
 use crate::error::CannotApply;
 use crate::fold::{Fold, Placed, Rows};
-use crate::holds::{HoldKey, HoldRow, Holds};
+use crate::holds::HoldRow;
 use crate::live_stock::{DropKey, LiveStock, LiveStockRow};
 use crate::sales_timeline::{MinuteKey, Moved, SalesTimeline};
 use crate::top_purchasers::{BuyerKey, PurchaserRow, TopPurchasers};
@@ -41,10 +42,10 @@ pub struct Views {
 #[derive(Debug, Default)]
 struct Hot {
     drops: Rows<LiveStock>,
-    holds: DenseRows<Holds>,
+    holds: DenseHolds,
     purchasers: Rows<TopPurchasers>,
     timeline: Rows<SalesTimeline>,
-    buyers: DenseRows<Buyers>,
+    buyers: Buyers,
     lines: Lines,
     rankings: HashMap<DropId, Ranking>,
     /// Few, and asked for by retries alone.
@@ -178,16 +179,12 @@ impl Views {
     #[must_use]
     pub fn hold(&self, hold_id: HoldId) -> Option<HoldView> {
         let hot = self.read();
-        let placed = hot.holds.get(&HoldKey { hold_id })?;
-        let key = BuyerKey {
-            drop_id: placed.row.drop_id,
-            buyer: placed.row.buyer,
-        };
+        let found = hot.holds.get(hold_id, &hot.buyers)?;
         Some(HoldView {
             hold_id,
-            row: placed.row.clone(),
-            position: placed.position,
-            buyer: hot.buyers.get(&key).map(|placed| placed.row.clone()),
+            buyer: hot.buyers.row_at(found.buyer),
+            row: found.row,
+            position: found.position,
         })
     }
 
@@ -204,7 +201,7 @@ impl Views {
             entry_id,
             row: row.clone(),
             place,
-            buyer: hot.buyers.get(&key).map(|placed| placed.row.clone()),
+            buyer: hot.buyers.get(&key),
         })
     }
 
@@ -287,7 +284,7 @@ impl Observer for Views {
         let mut hot = self.rows.write().unwrap_or_else(PoisonError::into_inner);
         for Erased { drop_id, buyer } in erased {
             let (drop_id, buyer) = (*drop_id, *buyer);
-            hot.buyers.remove(&BuyerKey { drop_id, buyer });
+            hot.buyers.forget(&BuyerKey { drop_id, buyer });
         }
     }
 }
@@ -296,9 +293,10 @@ impl Hot {
     fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), CannotApply> {
         let position = recorded.position;
         self.drops.apply(position, recorded.into())?;
-        self.holds.apply(position, recorded.into())?;
+        self.holds
+            .apply(position, recorded.into(), &mut self.buyers)?;
         self.timeline.apply(position, recorded.into())?;
-        self.buyers.apply(position, recorded.into())?;
+        self.buyers.apply(recorded.into());
         self.lines.apply(recorded)?;
         self.keep_adjustment(recorded);
         self.rank(recorded)
@@ -345,10 +343,7 @@ impl Hot {
     }
 
     fn purchaser(&self, key: BuyerKey) -> Option<Purchaser> {
-        let display_name = self
-            .buyers
-            .get(&key)
-            .and_then(|placed| placed.row.display_name.clone());
+        let display_name = self.buyers.get(&key).and_then(|buyer| buyer.display_name);
         let row = self.purchasers.get(&key)?.row.clone();
         Some(Purchaser {
             buyer: key.buyer,

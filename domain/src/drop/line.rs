@@ -246,7 +246,7 @@ impl DropAggregate {
             entry.id == event.entry_id,
             "places in line are taken back newest first"
         );
-        let held_before = self.buyer_at(entry.buyer).last_hold.is_some();
+        let held_before = self.buyer_at(entry.buyer).last_hold.get().is_some();
         if entry.previous.is_none() && !held_before {
             self.unmeet(event.buyer);
         }

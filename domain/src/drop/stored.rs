@@ -4,7 +4,9 @@ use serde::Deserialize;
 
 use super::indexes::Keyed;
 use super::line::Line;
+use super::packed::PackedHold;
 use super::{Adjustment, Buyer, DropAggregate, Hold, Origin, index_of};
+use crate::chunks::Chunks;
 use crate::stock::Stock;
 use crate::terms::DropTerms;
 use crate::values::{Sequence, Timestamp};
@@ -17,8 +19,8 @@ pub(super) struct StoredAggregate {
     terms: Vec<DropTerms>,
     cancelled_at: Option<Timestamp>,
     stock: Stock,
-    holds: Vec<Hold>,
-    buyers: Vec<Buyer>,
+    holds: Chunks<PackedHold>,
+    buyers: Chunks<Buyer>,
     adjustments: Vec<Adjustment>,
     #[serde(default)]
     line: Line,
@@ -39,7 +41,7 @@ impl From<StoredAggregate> for DropAggregate {
             ..Self::default()
         };
         for index in 0..index_of(aggregate.holds.len()) {
-            let Hold { id, key, .. } = *aggregate.hold_at(index);
+            let Hold { id, key, .. } = aggregate.hold_at(index);
             aggregate.index_hold(id, index);
             aggregate.index_key(key, Keyed::Hold(index));
         }

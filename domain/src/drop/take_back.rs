@@ -47,12 +47,12 @@ impl DropAggregate {
         self.forget_key(event.key);
         let holds = &self.holds;
         self.hold_index
-            .remove(&event.hold_id, |index| &holds[index as usize].id);
-        let hold = self.holds.pop().expect("a hold to take back");
+            .remove(&event.hold_id, |index| &holds[index].id);
+        let hold = self.holds.pop().expect("a hold to take back").unpack();
         self.stock.free(hold.quantity.get());
-        let buyer = &mut self.buyers[hold.buyer as usize];
+        let buyer = &mut self.buyers[hold.buyer];
         buyer.held -= hold.quantity.get();
-        buyer.last_hold = hold.previous;
+        buyer.last_hold = hold.previous.into();
         if let Some(entry_id) = event.waitlist_entry {
             self.line.wait_again(entry_id);
         }
@@ -64,13 +64,13 @@ impl DropAggregate {
     fn unfree(&mut self, hold_id: HoldId) {
         let (buyer, quantity) = self.unresolve(hold_id);
         self.stock.hold(quantity);
-        self.buyers[buyer as usize].held += quantity;
+        self.buyers[buyer].held += quantity;
     }
 
     fn unpurchase(&mut self, event: &PurchaseConfirmed) {
         let (buyer, quantity) = self.unresolve(event.hold_id);
         self.stock.unsell(quantity);
-        let buyer = &mut self.buyers[buyer as usize];
+        let buyer = &mut self.buyers[buyer];
         buyer.held += quantity;
         buyer.purchased -= quantity;
     }
@@ -83,10 +83,10 @@ impl DropAggregate {
 
     fn unresolve(&mut self, hold_id: HoldId) -> (u32, u32) {
         let index = self.index_of_hold(hold_id);
-        let hold = &mut self.holds[index as usize];
+        let hold = &mut self.holds[index];
         assert!(hold.status != HoldStatus::Held, "nothing to take back");
-        hold.status = HoldStatus::Held;
-        hold.resolved_at = Timestamp::default();
+        hold.resolve(HoldStatus::Held, Timestamp::default());
+        let hold = hold.unpack();
         (hold.buyer, hold.quantity.get())
     }
 }

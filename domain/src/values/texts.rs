@@ -1,12 +1,11 @@
 //! Texts within bounds, trimmed.
 
-use std::fmt;
 use std::sync::Arc;
 
-use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::InvalidValue;
+use super::visitor::TextVisitor;
 
 macro_rules! bounded_text {
     ($(#[$doc:meta])* $name:ident, $min:literal ..= $max:literal, $rule:expr) => {
@@ -40,21 +39,6 @@ macro_rules! bounded_text {
             }
         }
     };
-}
-
-/// Takes a text as it stands in the input, without a copy of its own.
-struct TextVisitor<T>(fn(&str) -> Result<T, InvalidValue>);
-
-impl<T> Visitor<'_> for TextVisitor<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-        (self.0)(text).map_err(de::Error::custom)
-    }
 }
 
 fn one_line(text: &str) -> Result<(), InvalidValue> {

@@ -4,9 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::InvalidValue;
+use super::visitor::TextVisitor;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
@@ -114,6 +115,42 @@ const fn date_of(days: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
+/// The day of a date, counted from 1970-01-01: the inverse of [`date_of`].
+///
+/// Source: as there, `days_from_civil`.
+const fn day_of(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let month_from_march = (month + 9) % 12;
+    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// An instant in the one form that [`Text`] writes; none for any other, which may be an instant all the same.
+fn as_we_write(text: &str) -> Option<Timestamp> {
+    let text: &[u8; 24] = text.as_bytes().try_into().ok()?;
+    let number = |place: std::ops::Range<usize>| {
+        text[place].iter().try_fold(0, |number, digit| {
+            digit
+                .is_ascii_digit()
+                .then(|| number * 10 + i64::from(digit - b'0'))
+        })
+    };
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let (hour, minute) = (number(11..13)?, number(14..16)?);
+    let (second, milli) = (number(17..19)?, number(20..23)?);
+    let marks = [4, 7, 10, 13, 16, 19, 23].map(|place| text[place]);
+    let days = day_of(year, month, day);
+    // A day that its month does not have is another date when it is counted back.
+    let is_date = (1..=12).contains(&month) && date_of(days) == (year, month, day);
+    let is_time = hour < 24 && minute < 60 && second < 60;
+    let is_instant = marks == *b"--T::.Z" && is_date && is_time && year >= 1970;
+    let millis = days * DAY_MS + ((hour * 60 + minute) * 60 + second) * 1_000 + milli;
+    is_instant.then_some(Timestamp(millis))
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(Text::of(*self).as_str())
@@ -124,6 +161,9 @@ impl FromStr for Timestamp {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        if let Some(at) = as_we_write(text) {
+            return Ok(at);
+        }
         let at = DateTime::parse_from_rfc3339(text).map_err(|_| {
             InvalidValue::new("must be an RFC 3339 time, for example 2026-01-31T18:00:00.000Z")
         })?;
@@ -143,9 +183,7 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        deserializer.deserialize_str(TextVisitor(|text| text.parse()))
     }
 }
 
@@ -166,6 +204,46 @@ mod tests {
             let at = Timestamp::from_millis(millis);
             prop_assert_eq!(at.to_string(), as_chrono_writes(at));
         }
+
+        #[test]
+        fn every_instant_is_read_back_without_chrono(millis in 0..=Timestamp::MAX.millis()) {
+            let at = Timestamp::from_millis(millis);
+            prop_assert_eq!(as_we_write(&at.to_string()), Some(at));
+        }
+
+        #[test]
+        fn what_is_read_without_chrono_chrono_reads_alike(
+            text in "[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9]\\.[0-9]{3}Z",
+        ) {
+            let ours = as_we_write(&text);
+            let theirs = DateTime::parse_from_rfc3339(&text).ok().map(|at| at.timestamp_millis());
+            match ours {
+                Some(at) => prop_assert_eq!(Some(at.millis()), theirs),
+                // Leap seconds and years before 1970 are left to chrono.
+                None => prop_assert!(theirs.is_none() || text[17..19] == *"60" || &text[..4] < "1970"),
+            }
+        }
+    }
+
+    #[test]
+    fn anything_else_than_the_form_we_write_is_left_to_chrono() {
+        let text = "2026-01-31T18:00:00.000Z";
+        assert!(as_we_write(text).is_some());
+        for place in 0..text.len() {
+            let mut other = text.to_owned();
+            other.replace_range(place..=place, "x");
+            assert_eq!(as_we_write(&other), None, "{other}");
+        }
+        for other in [
+            "2026-02-29T18:00:00.000Z",
+            "2026-13-01T18:00:00.000Z",
+            "2026-00-01T18:00:00.000Z",
+        ] {
+            assert_eq!(as_we_write(other), None, "{other}");
+            assert!(other.parse::<Timestamp>().is_err());
+        }
+        let elsewhere: Timestamp = "2026-01-31T19:00:00+01:00".parse().unwrap();
+        assert_eq!(elsewhere.to_string(), text);
     }
 
     #[test]

@@ -669,10 +669,10 @@ impl Model {
         assert_eq!(drop.terms(), self.terms());
         assert_eq!(drop.terms_version(), self.version());
         assert_eq!(drop.cancelled_at(), self.cancelled);
-        assert_eq!(drop.holds().len(), self.holds.len());
-        for (theirs, ours) in drop.holds().iter().zip(&self.holds) {
+        assert_eq!(drop.holds_len(), self.holds.len());
+        for (theirs, ours) in drop.holds().zip(&self.holds) {
             assert_eq!(theirs.id, ours.placed.hold_id);
-            assert_eq!(drop.buyer_of(theirs), ours.placed.buyer);
+            assert_eq!(drop.buyer_of(&theirs), ours.placed.buyer);
             let (status, resolved_at) = match ours.end {
                 None => (HoldStatus::Held, Timestamp::default()),
                 Some(End::Bought(at)) => (HoldStatus::Purchased, at),

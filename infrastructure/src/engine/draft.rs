@@ -513,11 +513,11 @@ fn identify(
     display_name: Option<&DisplayName>,
 ) -> (Pseudonym, Option<Private>) {
     let introduction = || Private::buyer(ids.salt, buyer_id.clone(), display_name.cloned());
-    match drop.buyer(&buyer_id.comparable()) {
+    match drop.buyer(buyer_id) {
         None => (Pseudonym(ids.buyer), Some(introduction())),
-        Some(known) if display_name.is_none() || display_name == known.display_name.as_ref() => {
-            (known.pseudonym, None)
+        Some(known) => {
+            let is_news = display_name.is_some_and(|name| !drop.shows(known, name));
+            (drop.pseudonym(known), is_news.then(introduction))
         }
-        Some(known) => (known.pseudonym, Some(introduction())),
     }
 }

@@ -4,37 +4,32 @@
 //! deadlines, which are hints (see [`super::deadlines`]).
 
 use std::collections::{BTreeSet, HashMap};
-use std::hash::RandomState;
-use std::sync::Arc;
 
 use domain::drop::{Hold, HoldStatus};
-use domain::lookup::Lookup;
 use domain::private::Private;
 use domain::values::{
-    DisplayName, DropId, HoldId, KeyDigest, Pseudonym, Sequence, Timestamp, WaitlistId,
+    BuyerId, DisplayName, DropId, HoldId, KeyDigest, Pseudonym, Sequence, Timestamp, WaitlistId,
 };
 use domain::{DropAggregate, DropEvent};
 
-use super::deadlines::Deadlines;
+use super::acquaintances::{Acquaintances, DigestKey, Introduced, Known};
+use super::deadlines::{Deadlines, Met};
 
 /// Where a drop is in the engine's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct DropSlot(u32);
+pub(super) struct DropSlot(pub(super) u32);
+
+impl DropSlot {
+    pub(super) const fn number(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// Where a hold is: its drop, and its place there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct HoldSlot {
-    drop: DropSlot,
-    hold: u32,
-}
-
-/// A buyer as one drop knows them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct KnownBuyer {
-    /// See [`domain::values::BuyerId::comparable`].
-    comparable: Arc<str>,
-    pub(super) pseudonym: Pseudonym,
-    pub(super) display_name: Option<DisplayName>,
+    pub(super) drop: DropSlot,
+    pub(super) hold: u32,
 }
 
 /// One drop in memory.
@@ -42,65 +37,40 @@ pub(super) struct KnownBuyer {
 pub(super) struct DropState {
     pub(super) id: DropId,
     pub(super) aggregate: DropAggregate,
-    buyers: Vec<KnownBuyer>,
-    /// Strangers choose what they are called.
-    buyer_index: Lookup<u32, RandomState>,
+    people: Acquaintances,
 }
 
 impl DropState {
-    pub(super) fn buyer(&self, comparable: &str) -> Option<&KnownBuyer> {
-        let name_at = |place: u32| &*self.buyers[place as usize].comparable;
-        let place = self.buyer_index.find(comparable, name_at)?;
-        self.buyers.get(place as usize)
+    /// The buyer of this name, if the drop knows one.
+    pub(super) fn buyer(&self, buyer_id: &BuyerId) -> Option<Known> {
+        self.people.find(buyer_id)
     }
 
-    /// Who stood under the same name before, if anybody did.
-    fn introduce(&mut self, buyer: KnownBuyer) -> Option<KnownBuyer> {
-        let next = u32::try_from(self.buyers.len()).expect("fewer than four billion buyers");
-        let buyers = &self.buyers;
-        let name_at = |place: u32| &*buyers[place as usize].comparable;
-        match self.buyer_index.insert(&*buyer.comparable, next, name_at) {
-            Some(known) => Some(std::mem::replace(&mut self.buyers[known as usize], buyer)),
-            None => {
-                self.buyers.push(buyer);
-                None
-            }
+    /// Whether a buyer shows this name already.
+    pub(super) fn shows(&self, known: Known, name: &DisplayName) -> bool {
+        self.people.shows(known, name)
+    }
+
+    /// A buyer as the log knows them.
+    pub(super) fn pseudonym(&self, known: Known) -> Pseudonym {
+        self.aggregate.pseudonym_at(known.buyer)
+    }
+
+    /// Keeps who was introduced beside an event that the aggregate has applied.
+    fn introduce(&mut self, pseudonym: Pseudonym, private: Option<&Private>) -> Option<Introduced> {
+        let buyer = self.aggregate.buyer_place(pseudonym)?;
+        self.people.introduce(buyer, private?)
+    }
+
+    fn take_back(&mut self, undo: Undo) {
+        if let Some(introduced) = undo.introduced {
+            self.people.take_back(introduced);
         }
     }
 
-    /// Forgets a name. Its place in the vector stays, with nothing in it; nothing may be drafted meanwhile.
     fn forget(&mut self, pseudonym: Pseudonym) {
-        let names: Vec<Arc<str>> = self
-            .buyers
-            .iter()
-            .filter(|known| known.pseudonym == pseudonym)
-            .map(|known| Arc::clone(&known.comparable))
-            .collect();
-        for name in names {
-            let buyers = &self.buyers;
-            let name_at = |place: u32| &*buyers[place as usize].comparable;
-            if let Some(place) = self.buyer_index.remove(&*name, name_at) {
-                let known = &mut self.buyers[place as usize];
-                known.comparable = Arc::default();
-                known.display_name = None;
-            }
-        }
-    }
-
-    /// Takes back the introduction made last.
-    fn put_back(&mut self, comparable: &str, before: Option<KnownBuyer>) {
-        let buyers = &self.buyers;
-        let name_at = |place: u32| &*buyers[place as usize].comparable;
-        match before {
-            Some(before) => {
-                if let Some(place) = self.buyer_index.find(comparable, name_at) {
-                    self.buyers[place as usize] = before;
-                }
-            }
-            None => {
-                self.buyer_index.remove(comparable, name_at);
-                self.buyers.pop();
-            }
+        if let Some(buyer) = self.aggregate.buyer_place(pseudonym) {
+            self.people.forget(buyer);
         }
     }
 }
@@ -117,13 +87,13 @@ pub(super) enum Due {
 /// What `apply` changed beside the aggregate, so that `revert` can put it back.
 #[derive(Debug, Default)]
 pub(super) struct Undo {
-    /// The introduced buyer's key, and who stood under it before.
-    introduced: Option<(Arc<str>, Option<KnownBuyer>)>,
+    introduced: Option<Introduced>,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct State {
+    digest_key: DigestKey,
     drops: Vec<DropState>,
     slots: HashMap<DropId, DropSlot>,
     /// Drops by the bytes that they share with their holds; nearly always one.
@@ -192,17 +162,18 @@ impl State {
 
     /// The next hold that is over at `now` and not recorded so, and its drop.
     fn next_overdue(&mut self, now: Timestamp) -> Option<(DropId, HoldId)> {
-        while let Some(slot) = self.deadlines.pop_due(now) {
-            let drop = self.at(slot.drop);
-            let is_overdue =
-                |hold: &&Hold| hold.status == HoldStatus::Held && hold.expires_at <= now;
-            if let Some(hold) = drop
-                .aggregate
-                .holds()
-                .get(slot.hold as usize)
-                .filter(is_overdue)
-            {
-                return Some((drop.id, hold.id));
+        let drops = &self.drops;
+        let hold_at = |slot: HoldSlot| drops[slot.drop.number()].aggregate.nth_hold(slot.hold);
+        let meet = |slot: HoldSlot| {
+            hold_at(slot).map(|hold| match hold.status {
+                HoldStatus::Held => Met::Held(hold.expires_at),
+                HoldStatus::Purchased | HoldStatus::Expired | HoldStatus::Released => Met::Resolved,
+            })
+        };
+        let is_overdue = |hold: &Hold| hold.status == HoldStatus::Held && hold.expires_at <= now;
+        while let Some(slot) = self.deadlines.pop_due(now, meet) {
+            if let Some(hold) = hold_at(slot).filter(is_overdue) {
+                return Some((drops[slot.drop.number()].id, hold.id));
             }
         }
         None
@@ -226,20 +197,17 @@ impl State {
                 Undo::default()
             }
             DropEvent::HoldPlaced(event) => {
-                let introduced = private.and_then(|private| introduce(drop, event.buyer, private));
-                let hold = drop
-                    .aggregate
-                    .hold_index(event.hold_id)
-                    .expect("placed just now");
+                let introduced = drop.introduce(event.buyer, private);
+                let hold = drop.aggregate.newest_hold().expect("placed just now");
                 if event.hold_id.prefix() != drop_id.prefix() {
                     self.strays.insert(event.hold_id, slot);
                 }
                 self.deadlines
-                    .push(event.expires_at, HoldSlot { drop: slot, hold });
+                    .placed(event.expires_at, HoldSlot { drop: slot, hold });
                 Undo { introduced }
             }
             DropEvent::WaitlistJoined(event) => {
-                let introduced = private.and_then(|private| introduce(drop, event.buyer, private));
+                let introduced = drop.introduce(event.buyer, private);
                 if event.entry_id.prefix() != drop_id.prefix() {
                     self.stray_places.insert(event.entry_id, slot);
                 }
@@ -282,18 +250,14 @@ impl State {
             }
             DropEvent::HoldPlaced(event) => {
                 self.strays.remove(&event.hold_id);
-                if let Some((comparable, before)) = undo.introduced {
-                    drop.put_back(&comparable, before);
-                }
+                drop.take_back(undo);
                 if event.waitlist_entry.is_some() {
                     self.look_at_line(slot);
                 }
             }
             DropEvent::WaitlistJoined(event) => {
                 self.stray_places.remove(&event.entry_id);
-                if let Some((comparable, before)) = undo.introduced {
-                    drop.put_back(&comparable, before);
-                }
+                drop.take_back(undo);
             }
             DropEvent::HoldExpired(event) => self.watch_again(slot, event.hold_id),
             DropEvent::HoldReleased(event) => self.watch_again(slot, event.hold_id),
@@ -330,8 +294,7 @@ impl State {
         self.drops.push(DropState {
             id: drop_id,
             aggregate: DropAggregate::default(),
-            buyers: vec![],
-            buyer_index: Lookup::default(),
+            people: Acquaintances::new(self.digest_key),
         });
         self.slots.insert(drop_id, slot);
         self.by_prefix
@@ -344,19 +307,4 @@ impl State {
     fn at(&self, slot: DropSlot) -> &DropState {
         &self.drops[slot.0 as usize]
     }
-}
-
-fn introduce(
-    drop: &mut DropState,
-    pseudonym: Pseudonym,
-    private: &Private,
-) -> Option<(Arc<str>, Option<KnownBuyer>)> {
-    let comparable = private.buyer_id.as_ref()?.comparable();
-    let known = KnownBuyer {
-        comparable: Arc::clone(&comparable),
-        pseudonym,
-        display_name: private.display_name.clone(),
-    };
-    let before = drop.introduce(known);
-    Some((comparable, before))
 }

@@ -14,8 +14,10 @@ use sqlx::postgres::PgPool;
 use sqlx::{PgConnection, Row};
 use tokio::sync::mpsc;
 
-use super::{Hash, Head, StoredEvent};
+use super::parts::{AHEAD, Growing};
+use super::{Hash, Head, Parts, StoredEvent, StoredRef};
 use crate::error::LogError;
+use crate::feed::Committed;
 
 /// Events handed over at once.
 const PAGE: usize = 2_000;
@@ -42,23 +44,80 @@ pub struct Selection {
     pub private: bool,
 }
 
-/// Consecutive events.
-type Page = Result<Vec<StoredEvent>, LogError>;
-
-/// Pages of events, read ahead by a task that ends with its receiver.
-pub type Pages = mpsc::Receiver<Page>;
+/// Pages of consecutive events, read ahead by a task that ends with its receiver.
+pub type Pages = mpsc::Receiver<Result<Vec<StoredEvent>, LogError>>;
 
 /// Starts reading.
 #[must_use]
 pub fn pages(pool: PgPool, selection: Selection) -> Pages {
     let (sender, receiver) = mpsc::channel(2 * SLICE_PAGES);
-    tokio::spawn(async move {
-        let reader = Reader { sender, selection };
-        if let Err(Stop::Failed(error)) = reader.read(&pool).await {
-            let _gone = reader.sender.send(Err(error)).await;
-        }
-    });
+    tokio::spawn(start(pool, selection, sender, Vec::with_capacity(PAGE)));
     receiver
+}
+
+/// Starts reading, and decodes events where the database's bytes stand.
+pub(super) fn parts(pool: PgPool, selection: Selection) -> Parts {
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    let growing = Growing::after(selection.after);
+    tokio::spawn(start(pool, selection, sender, growing));
+    receiver
+}
+
+async fn start<G: Gather>(
+    pool: PgPool,
+    selection: Selection,
+    sender: mpsc::Sender<Result<G::Page, LogError>>,
+    gather: G,
+) {
+    let mut reader = Reader {
+        sender,
+        selection,
+        gather,
+    };
+    if let Err(Stop::Failed(error)) = reader.read(&pool).await {
+        let _gone = reader.sender.send(Err(error)).await;
+    }
+}
+
+/// Makes pages of rows.
+trait Gather: Send {
+    type Page: Send;
+    fn add(&mut self, event: StoredRef<'_>) -> Result<(), LogError>;
+    fn count(&self) -> usize;
+    fn take(&mut self) -> Self::Page;
+}
+
+impl Gather for Vec<StoredEvent> {
+    type Page = Self;
+
+    fn add(&mut self, event: StoredRef<'_>) -> Result<(), LogError> {
+        self.push(event.copied());
+        Ok(())
+    }
+
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::with_capacity(PAGE))
+    }
+}
+
+impl Gather for Growing {
+    type Page = Committed;
+
+    fn add(&mut self, event: StoredRef<'_>) -> Result<(), LogError> {
+        Self::add(self, event)
+    }
+
+    fn count(&self) -> usize {
+        self.read()
+    }
+
+    fn take(&mut self) -> Committed {
+        Self::take(self)
+    }
 }
 
 /// The head; and, seen at the same instant, the first event that stands outside the log which it ends.
@@ -105,13 +164,14 @@ impl From<LogError> for Stop {
     }
 }
 
-struct Reader {
-    sender: mpsc::Sender<Page>,
+struct Reader<G: Gather> {
+    sender: mpsc::Sender<Result<G::Page, LogError>>,
     selection: Selection,
+    gather: G,
 }
 
-impl Reader {
-    async fn read(&self, pool: &PgPool) -> Result<(), Stop> {
+impl<G: Gather> Reader<G> {
+    async fn read(&mut self, pool: &PgPool) -> Result<(), Stop> {
         let mut connection = pool.acquire().await.map_err(unavailable)?;
         let Selection {
             after, until, drop, ..
@@ -151,9 +211,9 @@ impl Reader {
         )
     }
 
-    async fn copy(&self, connection: &mut PgConnection, statement: &str) -> Result<(), Stop> {
-        let mut room = self
-            .sender
+    async fn copy(&mut self, connection: &mut PgConnection, statement: &str) -> Result<(), Stop> {
+        let Self { sender, gather, .. } = self;
+        let mut room = sender
             .reserve_many(SLICE_PAGES)
             .await
             .map_err(|_| Stop::Gone)?;
@@ -162,7 +222,6 @@ impl Reader {
             .await
             .map_err(unavailable)?;
         let mut buffer = BytesMut::new();
-        let mut page = Vec::with_capacity(PAGE);
         let mut is_begun = false;
         while let Some(chunk) = chunks.next().await {
             buffer.extend_from_slice(&chunk.map_err(unavailable)?);
@@ -170,33 +229,32 @@ impl Reader {
                 is_begun = skip_header(&mut buffer)?;
             }
             while let Some((event, length)) = next_row(&buffer)? {
+                gather.add(event)?;
                 buffer.advance(length);
-                page.push(event);
-                if page.len() == PAGE {
-                    let full = std::mem::replace(&mut page, Vec::with_capacity(PAGE));
-                    self.send(room.next(), full).await?;
+                if gather.count() == PAGE {
+                    send(sender, room.next(), gather.take()).await?;
                 }
             }
         }
-        if page.is_empty() {
+        if gather.count() == 0 {
             return Ok(());
         }
-        self.send(room.next(), page).await
+        send(sender, room.next(), gather.take()).await
     }
+}
 
-    /// A slice with more rows than positions, which no log has, waits for its reader.
-    async fn send(
-        &self,
-        room: Option<mpsc::Permit<'_, Page>>,
-        page: Vec<StoredEvent>,
-    ) -> Result<(), Stop> {
-        match room {
-            Some(room) => {
-                room.send(Ok(page));
-                Ok(())
-            }
-            None => self.sender.send(Ok(page)).await.map_err(|_| Stop::Gone),
+/// A slice with more rows than positions, which no log has, waits for its reader.
+async fn send<P>(
+    sender: &mpsc::Sender<Result<P, LogError>>,
+    room: Option<mpsc::Permit<'_, Result<P, LogError>>>,
+    page: P,
+) -> Result<(), Stop> {
+    match room {
+        Some(room) => {
+            room.send(Ok(page));
+            Ok(())
         }
+        None => sender.send(Ok(page)).await.map_err(|_| Stop::Gone),
     }
 }
 
@@ -225,7 +283,7 @@ fn skip_header(buffer: &mut BytesMut) -> Result<bool, LogError> {
 }
 
 /// The first row of `buffer` and its length; none when it is not there in full, or there are no more.
-fn next_row(buffer: &[u8]) -> Result<Option<(StoredEvent, usize)>, LogError> {
+fn next_row(buffer: &[u8]) -> Result<Option<(StoredRef<'_>, usize)>, LogError> {
     let mut rest = buffer;
     let Some(count) = take::<2>(&mut rest).map(i16::from_be_bytes) else {
         return Ok(None);
@@ -256,7 +314,7 @@ fn next_row(buffer: &[u8]) -> Result<Option<(StoredEvent, usize)>, LogError> {
     Ok(Some((event, length)))
 }
 
-fn event(fields: &[Option<&[u8]>; FIELDS]) -> Result<StoredEvent, String> {
+fn event<'a>(fields: &[Option<&'a [u8]>; FIELDS]) -> Result<StoredRef<'a>, String> {
     let field = |index: usize, name: &str| fields[index].ok_or_else(|| format!("{name} is NULL"));
     let number = |index: usize, name: &str| {
         field(index, name)
@@ -267,19 +325,19 @@ fn event(fields: &[Option<&[u8]>; FIELDS]) -> Result<StoredEvent, String> {
     let text = |index: usize, name: &str| {
         std::str::from_utf8(field(index, name)?).map_err(|_| format!("{name} is not UTF-8"))
     };
-    Ok(StoredEvent {
+    Ok(StoredRef {
         position: Position(number(0, "position")?),
         recorded_at: timestamp(field(1, "recorded_at")?)?,
-        aggregate_type: shared(text(2, "aggregate_type")?),
-        aggregate_id: text(3, "aggregate_id")?.to_owned(),
+        aggregate_type: text(2, "aggregate_type")?,
+        aggregate_id: text(3, "aggregate_id")?,
         sequence: Sequence(number(4, "sequence")?),
-        event_type: shared(text(5, "event_type")?),
-        event_version: shared(text(6, "event_version")?),
-        payload: text(7, "payload")?.to_owned(),
-        metadata: shared(text(8, "metadata")?),
+        event_type: text(5, "event_type")?,
+        event_version: text(6, "event_version")?,
+        payload: text(7, "payload")?,
+        metadata: text(8, "metadata")?,
         hash: hash(field(9, "hash")?)?,
         private: match fields[10] {
-            Some(_) => Some(text(10, "private")?.to_owned()),
+            Some(_) => Some(text(10, "private")?),
             None => None,
         },
     })

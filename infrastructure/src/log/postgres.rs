@@ -15,7 +15,8 @@ use sqlx::{Connection, Executor, Row};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tracing::warn;
 
-use super::{Batch, EventLog, Hash, Head, StoredEvent, Turn};
+use super::copy::{self, Selection};
+use super::{Batch, EventLog, Hash, Head, Parts, StoredEvent, Turn};
 use crate::erasure::{Erased, erased_at};
 use crate::error::{AppendError, LogError};
 
@@ -181,6 +182,16 @@ impl EventLog for PostgresLog {
             events.push(event);
         }
         Ok(events)
+    }
+
+    fn parts(&self, after: Position, until: Position) -> Parts {
+        let all = Selection {
+            after,
+            until,
+            drop: None,
+            private: true,
+        };
+        copy::parts(self.readers.clone(), all)
     }
 
     async fn erased(&self, positions: &[Position]) -> Result<Vec<Erased>, LogError> {

@@ -101,9 +101,10 @@ fn schedule(at: Timestamp, random: &mut StdRng) -> DropCommand {
 }
 
 fn command(drop: &DropAggregate, at: Timestamp, random: &mut StdRng) -> DropCommand {
-    let held = match drop.holds() {
+    let holds: Vec<HoldId> = drop.holds().map(|hold| hold.id).collect();
+    let held = match holds[..] {
         [] => None,
-        holds => Some(holds[random.random_range(0..holds.len())].id),
+        _ => Some(holds[random.random_range(0..holds.len())]),
     };
     match (random.random_range(0..20), held) {
         (0, _) if random.random_bool(0.3) => DropCommand::CancelDrop(CancelDrop { at }),

@@ -1,0 +1,160 @@
+//! A log read and decoded in parts, ahead of who applies them: what a start reads.
+//!
+//! Promise: parts follow each other without a gap; an event that cannot be read ends them with its position.
+//! Limit: hashes are carried, not recomputed.
+
+use domain::values::Position;
+use tokio::sync::mpsc;
+
+use super::{EventLog, Head, StoredRef};
+use crate::codec::{RecordedEvent, decode_ref};
+use crate::error::LogError;
+use crate::feed::Committed;
+
+/// Consecutive parts, from a task that ends with this receiver.
+pub type Parts = mpsc::Receiver<Result<Committed, LogError>>;
+
+/// Parts that may wait to be applied.
+pub(super) const AHEAD: usize = 10;
+/// Events of a part, where a log has no better way to read many.
+const PART: usize = 10_000;
+
+/// A part that grows.
+#[derive(Debug, Default)]
+pub(super) struct Growing {
+    head: Head,
+    events: Vec<RecordedEvent>,
+    /// Events of foreign streams among it.
+    read: usize,
+}
+
+impl Growing {
+    /// Begins right after `after`.
+    pub(super) fn after(after: Position) -> Self {
+        Self {
+            head: Head {
+                position: after,
+                ..Head::default()
+            },
+            ..Self::default()
+        }
+    }
+
+    /// How many events were read.
+    pub(super) const fn read(&self) -> usize {
+        self.read
+    }
+
+    /// Adds the next event.
+    pub(super) fn add(&mut self, stored: StoredRef<'_>) -> Result<(), LogError> {
+        let (expected, found) = (self.head.position.next(), stored.position);
+        if found != expected {
+            return Err(LogError::Corrupt {
+                position: expected,
+                reason: format!("the next event found is at position {found}"),
+            });
+        }
+        self.events.extend(decode_ref(stored)?);
+        self.read += 1;
+        self.head = Head {
+            position: stored.position,
+            hash: stored.hash,
+            recorded_at: stored.recorded_at,
+        };
+        Ok(())
+    }
+
+    /// Takes the part out; the next one begins right after it.
+    pub(super) fn take(&mut self) -> Committed {
+        let room = self.events.len();
+        let events = std::mem::replace(&mut self.events, Vec::with_capacity(room));
+        self.read = 0;
+        Committed {
+            events,
+            head: self.head,
+        }
+    }
+}
+
+/// Reads `log` as any log is read.
+pub(super) fn read<L: EventLog>(log: L, after: Position, until: Position) -> Parts {
+    let (sender, parts) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut growing = Growing::after(after);
+        while growing.head.position < until {
+            let part = next(&log, &mut growing, until).await;
+            let is_last = !matches!(&part, Ok(part) if part.head.position < until);
+            if sender.send(part).await.is_err() || is_last {
+                return;
+            }
+        }
+    });
+    parts
+}
+
+async fn next<L: EventLog>(
+    log: &L,
+    growing: &mut Growing,
+    until: Position,
+) -> Result<Committed, LogError> {
+    let last = growing.head.position;
+    let missing = usize::try_from(until.0 - last.0).unwrap_or(PART);
+    let page = log.read(last, missing.min(PART)).await?;
+    if page.is_empty() {
+        return Err(LogError::Corrupt {
+            position: last.next(),
+            reason: "the head is further than the events".to_owned(),
+        });
+    }
+    for stored in &page {
+        growing.add(stored.borrowed())?;
+    }
+    Ok(growing.take())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::encode;
+    use crate::log::{Batch, StoredEvent};
+    use domain::event::{DropCancelled, DropEvent};
+    use domain::values::{DropId, Sequence, Timestamp};
+
+    fn events(count: u64) -> Vec<StoredEvent> {
+        let event = DropEvent::DropCancelled(DropCancelled {
+            cancelled_at: Timestamp::default(),
+        });
+        let drop_id = DropId(uuid::Uuid::from_u128(1));
+        let stored = |n| encode(drop_id, Sequence(n), Timestamp::default(), &event, None);
+        Batch::seal(Head::default(), (1..=count).map(stored).collect()).events
+    }
+
+    #[test]
+    fn parts_follow_each_other() {
+        let (events, mut growing) = (events(3), Growing::after(Position(0)));
+        growing.add(events[0].borrowed()).unwrap();
+        let first = growing.take();
+        assert_eq!((first.events.len(), first.head), (1, events[0].head()));
+        growing.add(events[1].borrowed()).unwrap();
+        growing.add(events[2].borrowed()).unwrap();
+        assert_eq!(growing.read(), 2);
+        let second = growing.take();
+        assert_eq!((second.events.len(), second.head), (2, events[2].head()));
+    }
+
+    #[test]
+    fn a_position_that_is_missing_or_comes_twice_is_corruption_where_it_should_stand() {
+        let events = events(3);
+        for (next, is_fine) in [(0, false), (1, true), (2, false)] {
+            let mut growing = Growing::after(Position(0));
+            growing.add(events[0].borrowed()).unwrap();
+            match growing.add(events[next].borrowed()) {
+                Ok(()) => assert!(is_fine),
+                Err(LogError::Corrupt { position, .. }) => {
+                    assert_eq!((position, is_fine), (Position(2), false));
+                }
+                Err(LogError::Unavailable(error)) => panic!("{error}"),
+            }
+        }
+    }
+}
