@@ -10,7 +10,7 @@ use domain::values::{DropId, Position, Sequence, Timestamp};
 use domain::{AGGREGATE_TYPE, DropEvent};
 
 use crate::error::LogError;
-use crate::log::{Hash, StoredEvent};
+use crate::log::{EventRef, Hash, StoredEvent};
 use crate::upcasters::upcast;
 
 /// One drop's event at its place in the log, ready to be applied.
@@ -62,7 +62,8 @@ fn to_json<T: serde::Serialize>(value: &T) -> String {
 ///
 /// # Errors
 /// [`LogError::Corrupt`] names the position of an event that cannot be read.
-pub fn decode(stored: &StoredEvent) -> Result<Option<RecordedEvent>, LogError> {
+pub fn decode<'a>(stored: impl Into<EventRef<'a>>) -> Result<Option<RecordedEvent>, LogError> {
+    let stored: EventRef<'a> = stored.into();
     if stored.aggregate_type != AGGREGATE_TYPE {
         return Ok(None);
     }
@@ -74,10 +75,10 @@ pub fn decode(stored: &StoredEvent) -> Result<Option<RecordedEvent>, LogError> {
         .aggregate_id
         .parse()
         .map_err(|error| corrupt(format!("aggregate_id {error}")))?;
-    let upcast = upcast(stored);
+    let upcast = upcast(&stored);
     let (version, payload) = match &upcast {
         Some((version, payload)) => (version.as_str(), payload.as_str()),
-        None => (&*stored.event_version, stored.payload.as_str()),
+        None => (stored.event_version, stored.payload),
     };
     let event: DropEvent = serde_json::from_str(payload)
         .map_err(|error| corrupt(format!("the payload cannot be read: {error}")))?;
@@ -89,14 +90,13 @@ pub fn decode(stored: &StoredEvent) -> Result<Option<RecordedEvent>, LogError> {
         )));
     }
     if event.event_version() != version {
-        let kind = &stored.event_type;
+        let kind = stored.event_type;
         return Err(corrupt(format!(
             "version {version} of {kind} is not known here"
         )));
     }
     let private = stored
         .private
-        .as_deref()
         .map(serde_json::from_str)
         .transpose()
         .map_err(|error| corrupt(format!("the private data cannot be read: {error}")))?;

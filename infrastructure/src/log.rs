@@ -9,8 +9,10 @@
 //!   head 43 ──append(expected 41, [e42'])─────▶ Conflict: read the tail after 41, decide again
 //! ```
 
+pub mod ahead;
 pub mod chain;
 pub mod copy;
+mod event_ref;
 pub mod lines;
 pub mod memory;
 pub mod postgres;
@@ -22,6 +24,7 @@ use domain::values::{Position, Sequence, Timestamp};
 use serde::Serialize;
 
 pub use self::chain::Hash;
+pub use self::event_ref::EventRef;
 use crate::erasure::Erased;
 use crate::error::{AppendError, LogError};
 
@@ -70,7 +73,7 @@ impl Head {
     pub fn place(self, event: &mut StoredEvent) -> Self {
         event.position = self.position.next();
         event.recorded_at = event.recorded_at.max(self.recorded_at);
-        event.hash = chain::link(&self.hash, event);
+        event.hash = chain::link(&self.hash, &*event);
         event.head()
     }
 }

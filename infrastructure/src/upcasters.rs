@@ -10,7 +10,7 @@ use cqrs_es::persist::{EventUpcaster, SerializedEvent};
 use domain::values::Timestamp;
 use serde_json::Value;
 
-use crate::log::StoredEvent;
+use crate::log::EventRef;
 
 /// Turns one version of one event into the next.
 struct Step {
@@ -61,18 +61,18 @@ pub fn all() -> Vec<Box<dyn EventUpcaster>> {
 }
 
 /// The present version and payload of an event that was stored in an older form; none for one that is as it should be.
-pub(crate) fn upcast(stored: &StoredEvent) -> Option<(String, String)> {
-    let applies = |step: &&'static Step| step.can_upcast(&stored.event_type, &stored.event_version);
+pub(crate) fn upcast(stored: &EventRef<'_>) -> Option<(String, String)> {
+    let applies = |step: &&'static Step| step.can_upcast(stored.event_type, stored.event_version);
     if !STEPS.iter().any(|step| applies(&step)) {
         return None;
     }
     let event = SerializedEvent::new(
-        stored.aggregate_id.clone(),
+        stored.aggregate_id.to_owned(),
         usize::try_from(stored.sequence.0).ok()?,
         stored.aggregate_type.to_string(),
         stored.event_type.to_string(),
         stored.event_version.to_string(),
-        serde_json::from_str(&stored.payload).ok()?,
+        serde_json::from_str(stored.payload).ok()?,
         Value::Null,
     );
     // As cqrs-es does it, whose own loop is private.

@@ -3,11 +3,10 @@
 //! Promise: the rows are those of a fresh fold, whatever the tables hold. Limit: memory grows with the rows of the
 //! projections (a drop, a purchaser, a minute that something happened in), not with the log.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-
 use domain::values::Position;
 use futures::StreamExt;
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 use infrastructure::codec::RecordedEvent;
 use serde_json::Value;
 use sqlx::{PgConnection, Row};

@@ -11,18 +11,24 @@ mod resume;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use domain::values::{DropId, Position};
-use infrastructure::log::StoredEvent;
+use futures::StreamExt;
+use infrastructure::error::LogError;
+use infrastructure::log::EventRef;
+use infrastructure::log::ahead::in_order;
 
-use self::formats::{CloudEvents, Csv, Ndjson};
+use self::formats::{CloudEvents, Csv, LineFormat, Ndjson};
 use super::AuditError;
-use super::source::{Moment, Source, SourceArgs, Wanted};
+use super::source::{Moment, Page, Reading, Source, SourceArgs, Wanted};
 
-/// Bytes written at once.
+/// Bytes of a table written at once.
 const WRITE_BYTES: usize = 1 << 18;
+/// Bytes of an event's line, as it usually is.
+const LINE_BYTES: usize = 640;
 
 /// What `audit export` is told.
 #[derive(Debug, Args)]
@@ -72,10 +78,10 @@ pub enum Format {
     Parquet,
 }
 
-/// Takes events one after the other.
+/// Takes events one after the other, for what keeps something from one to the next.
 trait Encoder: Send {
     /// Takes the next one.
-    fn event(&mut self, event: &StoredEvent) -> io::Result<()>;
+    fn event(&mut self, event: EventRef<'_>) -> io::Result<()>;
     /// Writes what is still to be written.
     fn finish(self: Box<Self>) -> io::Result<()>;
 }
@@ -113,16 +119,71 @@ async fn export(args: &ExportArgs, source: &Source) -> Result<(), AuditError> {
         }
         Some(path) => Box::new(create(path).map_err(|error| failed(path, error))?),
     };
-    let mut encoder = encoder(args, output, is_new)?;
     let wanted = Wanted {
         after,
         until: args.until,
         drop: args.drop,
         private: false,
     };
-    let mut reading = source.read(wanted, "exporting").await?;
-    while let Some(page) = reading.next().await.map_err(AuditError::Log)? {
-        for event in &page {
+    let encoder: Box<dyn Encoder> = match args.format {
+        Format::Ndjson => {
+            let reading = source.read(wanted, "exporting").await?;
+            return write_lines(reading, Ndjson::default(), output).await;
+        }
+        Format::Cloudevents => {
+            let reading = source.read(wanted, "exporting").await?;
+            let lines = CloudEvents::new(&args.cloudevents_source);
+            return write_lines(reading, lines, output).await;
+        }
+        Format::Csv => {
+            let output = BufWriter::with_capacity(WRITE_BYTES, output);
+            Box::new(Csv::new(output, is_new).map_err(AuditError::Output)?)
+        }
+        #[cfg(feature = "parquet")]
+        Format::Parquet => Box::new(parquet::Parquet::new(output).map_err(AuditError::Output)?),
+        #[cfg(not(feature = "parquet"))]
+        Format::Parquet => return Err(AuditError::WithoutParquet),
+    };
+    write_table(source.read(wanted, "exporting").await?, encoder).await
+}
+
+/// Lines stand for themselves, so pages are written beside one another, each into one piece of memory.
+async fn write_lines(
+    reading: Reading,
+    format: impl LineFormat,
+    mut output: Output,
+) -> Result<(), AuditError> {
+    let work = move |page: Result<Page, LogError>| page.map(|page| lines_of(&page, format.clone()));
+    let mut pages = pin!(in_order(reading.into_pages(), work));
+    while let Some(page) = pages.next().await {
+        let (lines, broken) = page.map_err(AuditError::Log)?;
+        output.write_all(&lines).map_err(AuditError::Output)?;
+        if let Some(error) = broken {
+            return Err(AuditError::Log(error));
+        }
+    }
+    output.flush().map_err(AuditError::Output)
+}
+
+/// The lines up to the first event that cannot be one, and why it cannot.
+fn lines_of(page: &Page, mut format: impl LineFormat) -> (Vec<u8>, Option<LogError>) {
+    let mut lines = Vec::with_capacity(page.len() * LINE_BYTES);
+    for event in page.events() {
+        match event {
+            Ok(event) => format.line(event, &mut lines),
+            Err(error) => return (lines, Some(error)),
+        }
+    }
+    (lines, None)
+}
+
+async fn write_table(
+    mut reading: Reading,
+    mut encoder: Box<dyn Encoder>,
+) -> Result<(), AuditError> {
+    while let Some(page) = reading.next_page().await.map_err(AuditError::Log)? {
+        for event in page.events() {
+            let event = event.map_err(AuditError::Log)?;
             encoder.event(event).map_err(AuditError::Output)?;
         }
     }
@@ -139,24 +200,4 @@ fn failed(path: &Path, source: io::Error) -> AuditError {
 /// Never over something that is there: it may be somebody's only copy.
 fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
-}
-
-fn encoder(
-    args: &ExportArgs,
-    output: Output,
-    is_new: bool,
-) -> Result<Box<dyn Encoder>, AuditError> {
-    let buffered = |output| BufWriter::with_capacity(WRITE_BYTES, output);
-    Ok(match args.format {
-        Format::Ndjson => Box::new(Ndjson::new(buffered(output))),
-        Format::Cloudevents => Box::new(CloudEvents::new(
-            buffered(output),
-            args.cloudevents_source.clone(),
-        )),
-        Format::Csv => Box::new(Csv::new(buffered(output), is_new).map_err(AuditError::Output)?),
-        #[cfg(feature = "parquet")]
-        Format::Parquet => Box::new(parquet::Parquet::new(output).map_err(AuditError::Output)?),
-        #[cfg(not(feature = "parquet"))]
-        Format::Parquet => return Err(AuditError::WithoutParquet),
-    })
 }

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
 use sha2::{Digest, Sha256};
 
 use super::InvalidValue;
+use super::texts::FromText;
 
 /// An idempotency key as the log keeps it: the first 16 bytes of a SHA-256, so that what a caller
 /// writes into a key never reaches the log.
@@ -83,9 +84,7 @@ macro_rules! hex_bytes {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?
-                    .parse()
-                    .map_err(de::Error::custom)
+                deserializer.deserialize_str(FromText::new(Self::from_str))
             }
         }
     };

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use iso_currency::Currency as IsoCurrency;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::texts::FromText;
 use super::{InvalidValue, Quantity};
 
 /// An ISO 4217 currency.
@@ -37,7 +38,7 @@ impl Serialize for Currency {
 
 impl<'de> Deserialize<'de> for Currency {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Self::new(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+        deserializer.deserialize_str(FromText::new(Self::new))
     }
 }
 

@@ -36,16 +36,22 @@ macro_rules! bounded_text {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_str(TextVisitor(Self::new))
+                deserializer.deserialize_str(FromText::new(Self::new))
             }
         }
     };
 }
 
 /// Takes a text as it stands in the input, without a copy of its own.
-struct TextVisitor<T>(fn(&str) -> Result<T, InvalidValue>);
+pub(super) struct FromText<T>(fn(&str) -> Result<T, InvalidValue>);
 
-impl<T> Visitor<'_> for TextVisitor<T> {
+impl<T> FromText<T> {
+    pub(super) const fn new(read: fn(&str) -> Result<T, InvalidValue>) -> Self {
+        Self(read)
+    }
+}
+
+impl<T> Visitor<'_> for FromText<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

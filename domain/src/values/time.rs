@@ -4,9 +4,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::InvalidValue;
+use super::texts::FromText;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
@@ -114,6 +115,43 @@ const fn date_of(days: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
+/// Days from 1970-01-01 to a day of the proleptic Gregorian calendar.
+///
+/// Source: as [`date_of`], `days_from_civil`.
+const fn days_to(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let month_from_march = (month + 9) % 12;
+    let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+/// Reads the form that [`Text`] writes, digit by digit; none for any other, which chrono reads or refuses. An auditor reads
+/// tens of millions of them, and chrono takes five times as long.
+fn read(text: &[u8; 24]) -> Option<Timestamp> {
+    let number = |range: std::ops::Range<usize>| {
+        text[range].iter().try_fold(0, |number, byte| {
+            let digit = byte.wrapping_sub(b'0');
+            (digit < 10).then(|| number * 10 + i64::from(digit))
+        })
+    };
+    let signs = [4, 7, 10, 13, 16, 19, 23].map(|place| text[place]);
+    if signs != *b"--T::.Z" {
+        return None;
+    }
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    let (hour, minute, second) = (number(11..13)?, number(14..16)?, number(17..19)?);
+    let days = days_to(year, month, day);
+    // A day that no calendar has comes back as another one; a leap second is left to chrono.
+    if days < 0 || date_of(days) != (year, month, day) || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let millis = ((hour * 60 + minute) * 60 + second) * 1_000 + number(20..23)?;
+    Some(Timestamp(days * DAY_MS + millis))
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(Text::of(*self).as_str())
@@ -124,6 +162,9 @@ impl FromStr for Timestamp {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
+        if let Some(at) = text.as_bytes().try_into().ok().and_then(read) {
+            return Ok(at);
+        }
         let at = DateTime::parse_from_rfc3339(text).map_err(|_| {
             InvalidValue::new("must be an RFC 3339 time, for example 2026-01-31T18:00:00.000Z")
         })?;
@@ -143,9 +184,7 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(de::Error::custom)
+        deserializer.deserialize_str(FromText::new(Self::from_str))
     }
 }
 
@@ -165,6 +204,16 @@ mod tests {
         fn every_instant_is_written_as_chrono_writes_it(millis in 0..=Timestamp::MAX.millis()) {
             let at = Timestamp::from_millis(millis);
             prop_assert_eq!(at.to_string(), as_chrono_writes(at));
+            prop_assert_eq!(at.to_string().parse(), Ok(at));
+        }
+
+        #[test]
+        fn what_looks_like_an_instant_is_read_or_refused_as_chrono_does(
+            text in "(0|1|2)[0-9]{3}-[0-1][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9]\\.[0-9]{3}[Zz]"
+        ) {
+            let chronos = DateTime::parse_from_rfc3339(&text).map(|at| at.timestamp_millis());
+            let chronos = chronos.ok().filter(|millis| *millis >= 0);
+            prop_assert_eq!(text.parse().ok().map(Timestamp::millis), chronos);
         }
     }
 

@@ -4,30 +4,28 @@
 //! hold ends the stream with its position. A slice is one short statement, so that reading a long log holds back no vacuum
 //! of the head's row while others append. Limit: whether positions are dense is for the reader to check.
 
+mod rows;
+
 use std::borrow::Cow;
 
-use bytes::{Buf, BytesMut};
-use domain::values::{DropId, Position, Sequence, Timestamp};
+use domain::values::{DropId, Position};
 use domain::{AGGREGATE_TYPE, DropEvent};
 use futures::StreamExt;
 use sqlx::postgres::PgPool;
 use sqlx::{PgConnection, Row};
 use tokio::sync::mpsc;
 
-use super::{Hash, Head, StoredEvent};
+pub use self::rows::Block;
+use self::rows::{COLUMNS, Cutter};
+use super::{Head, StoredEvent};
 use crate::error::LogError;
 
 /// Events handed over at once.
-const PAGE: usize = 2_000;
+const PAGE: usize = 1_000;
 /// Pages read by one `COPY`. It starts only once there is room for all of them, so that no slow reader keeps it open.
-const SLICE_PAGES: usize = 5;
+const SLICE_PAGES: usize = 10;
 /// Positions (or sequences) covered by one `COPY`.
 const SLICE: u64 = (PAGE * SLICE_PAGES) as u64;
-
-/// Microseconds from the Unix epoch to PostgreSQL's, 2000-01-01.
-const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
-const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
-const FIELDS: usize = 11;
 
 /// Which events to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,15 +40,33 @@ pub struct Selection {
     pub private: bool,
 }
 
-/// Consecutive events.
-type Page = Result<Vec<StoredEvent>, LogError>;
+/// Consecutive events, as they came.
+type Page = Result<Block, LogError>;
 
-/// Pages of events, read ahead by a task that ends with its receiver.
-pub type Pages = mpsc::Receiver<Page>;
+/// Blocks of events, read ahead by a task that ends with its receiver.
+pub type Blocks = mpsc::Receiver<Page>;
+
+/// Pages of events, read ahead by a task that ends with them.
+#[derive(Debug)]
+pub struct Pages(Blocks);
+
+impl Pages {
+    /// The next events; none at the end.
+    pub async fn recv(&mut self) -> Option<Result<Vec<StoredEvent>, LogError>> {
+        let block = self.0.recv().await?;
+        Some(block.and_then(|block| block.to_stored()))
+    }
+}
 
 /// Starts reading.
 #[must_use]
 pub fn pages(pool: PgPool, selection: Selection) -> Pages {
+    Pages(blocks(pool, selection))
+}
+
+/// Starts reading, for who works on events where they lie.
+#[must_use]
+pub fn blocks(pool: PgPool, selection: Selection) -> Blocks {
     let (sender, receiver) = mpsc::channel(2 * SLICE_PAGES);
     tokio::spawn(async move {
         let reader = Reader { sender, selection };
@@ -146,8 +162,7 @@ impl Reader {
             ),
         };
         format!(
-            "COPY (SELECT position, recorded_at, aggregate_type, aggregate_id, sequence, event_type, event_version, \
-             payload, metadata, hash, {private} FROM events WHERE {slice}) TO STDOUT (FORMAT binary)"
+            "COPY (SELECT {COLUMNS}, {private} FROM events WHERE {slice}) TO STDOUT (FORMAT binary)"
         )
     }
 
@@ -161,41 +176,27 @@ impl Reader {
             .copy_out_raw(statement)
             .await
             .map_err(unavailable)?;
-        let mut buffer = BytesMut::new();
-        let mut page = Vec::with_capacity(PAGE);
-        let mut is_begun = false;
+        let mut cutter = Cutter::default();
         while let Some(chunk) = chunks.next().await {
-            buffer.extend_from_slice(&chunk.map_err(unavailable)?);
-            if !is_begun {
-                is_begun = skip_header(&mut buffer)?;
-            }
-            while let Some((event, length)) = next_row(&buffer)? {
-                buffer.advance(length);
-                page.push(event);
-                if page.len() == PAGE {
-                    let full = std::mem::replace(&mut page, Vec::with_capacity(PAGE));
-                    self.send(room.next(), full).await?;
-                }
+            cutter.add(&chunk.map_err(unavailable)?)?;
+            if cutter.rows() >= PAGE {
+                self.send(room.next(), cutter.cut()).await?;
             }
         }
-        if page.is_empty() {
+        if cutter.rows() == 0 {
             return Ok(());
         }
-        self.send(room.next(), page).await
+        self.send(room.next(), cutter.cut()).await
     }
 
     /// A slice with more rows than positions, which no log has, waits for its reader.
-    async fn send(
-        &self,
-        room: Option<mpsc::Permit<'_, Page>>,
-        page: Vec<StoredEvent>,
-    ) -> Result<(), Stop> {
+    async fn send(&self, room: Option<mpsc::Permit<'_, Page>>, block: Block) -> Result<(), Stop> {
         match room {
             Some(room) => {
-                room.send(Ok(page));
+                room.send(Ok(block));
                 Ok(())
             }
-            None => self.sender.send(Ok(page)).await.map_err(|_| Stop::Gone),
+            None => self.sender.send(Ok(block)).await.map_err(|_| Stop::Gone),
         }
     }
 }
@@ -210,104 +211,6 @@ async fn last_sequence(connection: &mut PgConnection, drop_id: DropId) -> Result
     .await
     .map_err(unavailable)?;
     Ok(last.unwrap_or_default().unsigned_abs())
-}
-
-/// The header is 19 bytes and an extension that nobody has defined yet.
-fn skip_header(buffer: &mut BytesMut) -> Result<bool, LogError> {
-    if buffer.len() < 19 {
-        return Ok(false);
-    }
-    if !buffer.starts_with(SIGNATURE) {
-        return Err(LogError::Unavailable("this is no binary COPY".into()));
-    }
-    buffer.advance(19);
-    Ok(true)
-}
-
-/// The first row of `buffer` and its length; none when it is not there in full, or there are no more.
-fn next_row(buffer: &[u8]) -> Result<Option<(StoredEvent, usize)>, LogError> {
-    let mut rest = buffer;
-    let Some(count) = take::<2>(&mut rest).map(i16::from_be_bytes) else {
-        return Ok(None);
-    };
-    if count < 0 {
-        return Ok(None);
-    }
-    let mut fields = [None; FIELDS];
-    for field in &mut fields {
-        let Some(length) = take::<4>(&mut rest).map(i32::from_be_bytes) else {
-            return Ok(None);
-        };
-        let Ok(length) = usize::try_from(length) else {
-            continue; // NULL
-        };
-        let Some((value, after)) = rest.split_at_checked(length) else {
-            return Ok(None);
-        };
-        *field = Some(value);
-        rest = after;
-    }
-    let length = buffer.len() - rest.len();
-    let position = fields[0].and_then(integer).unwrap_or_default();
-    let event = event(&fields).map_err(|reason| LogError::Corrupt {
-        position: Position(u64::try_from(position).unwrap_or_default()),
-        reason,
-    })?;
-    Ok(Some((event, length)))
-}
-
-fn event(fields: &[Option<&[u8]>; FIELDS]) -> Result<StoredEvent, String> {
-    let field = |index: usize, name: &str| fields[index].ok_or_else(|| format!("{name} is NULL"));
-    let number = |index: usize, name: &str| {
-        field(index, name)
-            .map(integer)?
-            .and_then(|number| u64::try_from(number).ok())
-            .ok_or_else(|| format!("{name} is no place"))
-    };
-    let text = |index: usize, name: &str| {
-        std::str::from_utf8(field(index, name)?).map_err(|_| format!("{name} is not UTF-8"))
-    };
-    Ok(StoredEvent {
-        position: Position(number(0, "position")?),
-        recorded_at: timestamp(field(1, "recorded_at")?)?,
-        aggregate_type: shared(text(2, "aggregate_type")?),
-        aggregate_id: text(3, "aggregate_id")?.to_owned(),
-        sequence: Sequence(number(4, "sequence")?),
-        event_type: shared(text(5, "event_type")?),
-        event_version: shared(text(6, "event_version")?),
-        payload: text(7, "payload")?.to_owned(),
-        metadata: shared(text(8, "metadata")?),
-        hash: hash(field(9, "hash")?)?,
-        private: match fields[10] {
-            Some(_) => Some(text(10, "private")?.to_owned()),
-            None => None,
-        },
-    })
-}
-
-fn hash(bytes: &[u8]) -> Result<Hash, String> {
-    Hash::from_slice(bytes).map_err(|_| format!("hash: expected 32 bytes, found {}", bytes.len()))
-}
-
-/// The chain covers milliseconds, so what is finer could be altered unseen: it is refused.
-fn timestamp(bytes: &[u8]) -> Result<Timestamp, String> {
-    let micros = integer(bytes)
-        .and_then(|micros| micros.checked_add(POSTGRES_EPOCH_MICROS))
-        .ok_or("recorded_at is no time")?;
-    if micros % 1000 != 0 {
-        return Err("recorded_at is not in whole milliseconds".to_owned());
-    }
-    Ok(Timestamp::from_millis(micros / 1000))
-}
-
-fn integer(bytes: &[u8]) -> Option<i64> {
-    bytes.try_into().ok().map(i64::from_be_bytes)
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (taken, after) = rest.split_first_chunk::<N>()?;
-    *rest = after;
-    Some(*taken)
 }
 
 /// What nearly every row says is kept once for all.
