@@ -24,9 +24,9 @@ use crate::config::DatabaseSettings;
 use crate::database::Database;
 
 /// Events of a file handed over at once.
-const PAGE: usize = 1_000;
+const PAGE: usize = 128;
 /// Pages of a file that may wait for their reader.
-const PAGES_AHEAD: usize = 8;
+const PAGES_AHEAD: usize = 64;
 /// Bytes read from a file at once.
 const READ_BYTES: usize = 1 << 20;
 

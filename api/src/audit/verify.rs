@@ -442,3 +442,6 @@ fn follows(last: &mut Sequence, sequence: Sequence) -> Check {
     *last = sequence;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

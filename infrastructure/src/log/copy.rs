@@ -20,10 +20,11 @@ use self::rows::{COLUMNS, Cutter};
 use super::{Head, StoredEvent};
 use crate::error::LogError;
 
-/// Events handed over at once.
-const PAGE: usize = 1_000;
+/// Events handed over at once. Few enough that a page, and what is made of it, stay in the processor's cache and below the size
+/// from which an allocator asks the system for every piece anew.
+const PAGE: usize = 128;
 /// Pages read by one `COPY`. It starts only once there is room for all of them, so that no slow reader keeps it open.
-const SLICE_PAGES: usize = 10;
+const SLICE_PAGES: usize = 80;
 /// Positions (or sequences) covered by one `COPY`.
 const SLICE: u64 = (PAGE * SLICE_PAGES) as u64;
 

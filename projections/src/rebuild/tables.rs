@@ -192,9 +192,7 @@ async fn are_equal(
     beside: &str,
 ) -> Result<bool, sqlx::Error> {
     let checksum = |table: &str| {
-        format!(
-            "SELECT count(*) AS rows, sum(('x' || left(md5(t::text), 15))::bit(60)::bigint) AS sum FROM {table} t"
-        )
+        format!("SELECT count(*) AS rows, sum(hashtextextended(t::text, 0)) AS sum FROM {table} t")
     };
     let sql = format!(
         "SELECT a.rows = b.rows AND a.sum IS NOT DISTINCT FROM b.sum FROM ({}) a, ({}) b",
