@@ -338,10 +338,20 @@ async fn checkpoints(app: &App) -> BTreeMap<String, (i64, i64)> {
 #[tokio::test]
 async fn a_rebuild_killed_in_the_middle_harms_nobody_and_goes_on_when_it_is_run_again() {
     let app = App::start().await;
-    let drop = app.create_drop(50, json!({ "hold_seconds": 3600 })).await;
-    for buyer in ["alice", "bob"] {
-        let hold = app.held(&drop, buyer).await;
-        assert_eq!(app.purchase(&hold).await.status, 201);
+    let drop = app
+        .create_drop(1_100, json!({ "hold_seconds": 3600 }))
+        .await;
+    // More events than a rebuild leaves to the moment in which it swaps.
+    for wave in 0..3 {
+        at_once((0..350).map(|buyer| {
+            let (api, shop) = (app.api(), drop.clone());
+            async move {
+                let body = json!({ "buyer_id": format!("buyer {wave} {buyer}") });
+                let hold = text(&api.hold_with(&shop, &key(), &body).await.ok(201)["id"]);
+                assert_eq!(api.purchase(&hold).await.status, 201);
+            }
+        }))
+        .await;
     }
     reach_the_head(&app).await;
     let before = checkpoints(&app).await;

@@ -11,15 +11,12 @@ mod resume;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use domain::values::{DropId, Position};
-use futures::StreamExt;
 use infrastructure::error::LogError;
 use infrastructure::log::EventRef;
-use infrastructure::log::ahead::in_order;
 
 use self::formats::{CloudEvents, Csv, LineFormat, Ndjson};
 use super::AuditError;
@@ -27,8 +24,6 @@ use super::source::{Moment, Page, Reading, Source, SourceArgs, Wanted};
 
 /// Bytes of a table written at once.
 const WRITE_BYTES: usize = 1 << 18;
-/// Bytes of an event's line, as it usually is.
-const LINE_BYTES: usize = 640;
 
 /// What `audit export` is told.
 #[derive(Debug, Args)]
@@ -147,34 +142,33 @@ async fn export(args: &ExportArgs, source: &Source) -> Result<(), AuditError> {
     write_table(source.read(wanted, "exporting").await?, encoder).await
 }
 
-/// Lines stand for themselves, so pages are written beside one another, each into one piece of memory.
+/// A page at a time through one piece of memory. Beside the server that sends them and the task that receives them, one thread
+/// writes faster than events come: more of them only woke each other.
 async fn write_lines(
-    reading: Reading,
-    format: impl LineFormat,
+    mut reading: Reading,
+    mut format: impl LineFormat,
     mut output: Output,
 ) -> Result<(), AuditError> {
-    let work = move |page: Result<Page, LogError>| page.map(|page| lines_of(&page, format.clone()));
-    let mut pages = pin!(in_order(reading.into_pages(), work));
-    while let Some(page) = pages.next().await {
-        let (lines, broken) = page.map_err(AuditError::Log)?;
+    let mut lines = vec![];
+    while let Some(page) = reading.next_page().await.map_err(AuditError::Log)? {
+        lines.clear();
+        let written = append_lines(&page, &mut format, &mut lines);
+        // What comes before an event that cannot be one is written all the same.
         output.write_all(&lines).map_err(AuditError::Output)?;
-        if let Some(error) = broken {
-            return Err(AuditError::Log(error));
-        }
+        written.map_err(AuditError::Log)?;
     }
     output.flush().map_err(AuditError::Output)
 }
 
-/// The lines up to the first event that cannot be one, and why it cannot.
-fn lines_of(page: &Page, mut format: impl LineFormat) -> (Vec<u8>, Option<LogError>) {
-    let mut lines = Vec::with_capacity(page.len() * LINE_BYTES);
+fn append_lines(
+    page: &Page,
+    format: &mut impl LineFormat,
+    lines: &mut Vec<u8>,
+) -> Result<(), LogError> {
     for event in page.events() {
-        match event {
-            Ok(event) => format.line(event, &mut lines),
-            Err(error) => return (lines, Some(error)),
-        }
+        format.line(event?, lines);
     }
-    (lines, None)
+    Ok(())
 }
 
 async fn write_table(

@@ -1,7 +1,6 @@
 //! The forms that are text.
 
 use std::io::{self, BufWriter};
-use std::sync::Arc;
 
 use infrastructure::log::EventRef;
 use infrastructure::log::lines::{LineWriter, number, string};
@@ -9,13 +8,13 @@ use infrastructure::log::lines::{LineWriter, number, string};
 use super::{Encoder, Output};
 
 /// An event a line; a line knows nothing of those around it.
-pub trait LineFormat: Clone + Send + 'static {
+pub trait LineFormat {
     /// Appends one, with its line feed.
     fn line(&mut self, event: EventRef<'_>, lines: &mut Vec<u8>);
 }
 
 /// A JSON object a line.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Ndjson(LineWriter);
 
 impl LineFormat for Ndjson {
@@ -25,11 +24,11 @@ impl LineFormat for Ndjson {
 }
 
 /// A CloudEvent 1.0 in JSON a line. Extension attributes have lower case names, and numbers beyond 32 bits are texts.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct CloudEvents {
     times: LineWriter,
     /// As a JSON string.
-    source: Arc<[u8]>,
+    source: Vec<u8>,
 }
 
 impl CloudEvents {
@@ -38,7 +37,7 @@ impl CloudEvents {
         string(&mut text, source);
         Self {
             times: LineWriter::default(),
-            source: text.into(),
+            source: text,
         }
     }
 }
