@@ -92,6 +92,11 @@ async fn an_alteration_is_found_at_its_position() {
         );
         assert_eq!(verdict.stdout, "", "{sql}");
     }
+    // What is no event is named for what it is, and not for what is missing then.
+    let sql = format!("UPDATE events SET hash = '\\x00' WHERE position = {bought}");
+    let verdict = lively.audit_after(&sql).await;
+    let reason = format!("position {bought}: hash: expected 32 bytes, found 1");
+    assert!(verdict.stderr.contains(&reason), "{verdict:?}");
 }
 
 #[tokio::test]

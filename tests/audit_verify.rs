@@ -487,6 +487,7 @@ async fn a_view_that_is_not_what_the_log_says_is_found_out() {
         ("UPDATE top_purchasers SET quantity = quantity + 1".to_owned(), "top_purchasers", Some(bought)),
         (format!("UPDATE top_purchasers SET position = {bought} + 1"), "top_purchasers", Some(bought)),
         ("INSERT INTO top_purchasers SELECT drop_id, gen_random_uuid(), 1, last_purchased_at, position FROM top_purchasers".to_owned(), "top_purchasers", Some(bought)),
+        ("ALTER TABLE top_purchasers DROP CONSTRAINT top_purchasers_pkey; INSERT INTO top_purchasers SELECT * FROM top_purchasers".to_owned(), "top_purchasers", Some(bought)),
         ("DELETE FROM sales_timeline".to_owned(), "sales_timeline", None),
         ("UPDATE sales_timeline SET expired = expired + 1".to_owned(), "sales_timeline", None),
         ("UPDATE projection_checkpoints SET position = position - 1 WHERE name = 'live_stock'".to_owned(), "live_stock", None),

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
+use std::collections::BTreeMap;
+
 use domain::values::Position;
 use harness::{App, Launch, Lively, at_once, eventually, key, number, text};
 use infrastructure::log::copy::{self, Selection};
@@ -282,4 +284,118 @@ async fn a_rebuild_that_was_cut_off_goes_on_with_what_it_had_saved() {
         );
     }
     assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(0));
+}
+
+/// Rebuilds everything until it waits for the checkpoint `name`, which somebody holds, and kills it (SIGKILL) there.
+async fn rebuild_killed_at(app: &App, name: &str) {
+    sqlx::query(
+        "INSERT INTO projection_checkpoints (name, position) VALUES ($1, 0) ON CONFLICT DO NOTHING",
+    )
+    .bind(name)
+    .execute(app.pool())
+    .await
+    .unwrap();
+    let mut holder = app.pool().begin().await.unwrap();
+    sqlx::query("SELECT FROM projection_checkpoints WHERE name = $1 FOR UPDATE")
+        .bind(name)
+        .execute(&mut *holder)
+        .await
+        .unwrap();
+    let mut rebuild = app.launch().command(&["projections", "rebuild", "--all"]);
+    let mut rebuild = rebuild.spawn().unwrap();
+    eventually("the rebuild waits in the middle", || async {
+        let waits: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity
+                             WHERE datname = current_database() AND wait_event_type = 'Lock'
+                               AND query LIKE '%projection_checkpoints WHERE name = $1 FOR UPDATE%')",
+        )
+        .fetch_one(app.pool())
+        .await
+        .unwrap();
+        waits.then_some(())
+    })
+    .await;
+    rebuild.kill().unwrap();
+    assert!(
+        !rebuild.wait().unwrap().success(),
+        "it did not end by itself"
+    );
+    holder.rollback().await.unwrap();
+}
+
+/// How far each checkpoint is and how often its table was replaced, those of tables in the making as well.
+async fn checkpoints(app: &App) -> BTreeMap<String, (i64, i64)> {
+    let rows: Vec<(String, i64, i64)> =
+        sqlx::query_as("SELECT name, position, generation FROM projection_checkpoints")
+            .fetch_all(app.pool())
+            .await
+            .unwrap();
+    let rows = rows.into_iter();
+    rows.map(|(name, position, generation)| (name, (position, generation)))
+        .collect()
+}
+
+#[tokio::test]
+async fn a_rebuild_killed_in_the_middle_harms_nobody_and_goes_on_when_it_is_run_again() {
+    let app = App::start().await;
+    let drop = app
+        .create_drop(1_100, json!({ "hold_seconds": 3600 }))
+        .await;
+    // More events than a rebuild leaves to the moment in which it swaps.
+    for wave in 0..3 {
+        at_once((0..350).map(|buyer| {
+            let (api, shop) = (app.api(), drop.clone());
+            async move {
+                let body = json!({ "buyer_id": format!("buyer {wave} {buyer}") });
+                let hold = text(&api.hold_with(&shop, &key(), &body).await.ok(201)["id"]);
+                assert_eq!(api.purchase(&hold).await.status, 201);
+            }
+        }))
+        .await;
+    }
+    reach_the_head(&app).await;
+    let before = checkpoints(&app).await;
+
+    // While it saves: two of the tables beside are saved, the third is not, and none is in its place.
+    rebuild_killed_at(&app, "sales_timeline_rebuild").await;
+    let saved = checkpoints(&app).await;
+    for name in NAMES {
+        assert_eq!(saved[name], before[name], "{name}");
+    }
+    let (head, _) = before["live_stock"];
+    assert_eq!(saved["live_stock_rebuild"].0, head);
+    assert_eq!(saved["top_purchasers_rebuild"].0, head);
+    assert_eq!(saved["sales_timeline_rebuild"].0, 0);
+    app.held(&drop, "carol").await;
+    reach_the_head(&app).await;
+    app.verifies().await;
+
+    // While it swaps: the first table is in its place, the others are as they were.
+    rebuild_killed_at(&app, "top_purchasers").await;
+    eventually("what it left half done is undone", || async {
+        let now = checkpoints(&app).await;
+        let replaced = NAMES.map(|name| now[name].1 - before[name].1);
+        (replaced == [1, 0, 0]).then_some(())
+    })
+    .await;
+    let hold = app.held(&drop, "dora").await;
+    assert_eq!(app.purchase(&hold).await.status, 201);
+    reach_the_head(&app).await;
+    app.verifies().await;
+
+    // Run again it goes on, and ends with tables that are equal.
+    let said = app
+        .launch()
+        .run(&["projections", "rebuild", "--all", "--json"])
+        .await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let said: Value = serde_json::from_str(&said.stdout).unwrap();
+    for table in said["rebuilt"].as_array().unwrap() {
+        assert_eq!(table["was_equal"], true, "{said}");
+    }
+    let names: Vec<String> = checkpoints(&app).await.into_keys().collect();
+    assert_eq!(names.len(), NAMES.len(), "nothing is left: {names:?}");
+    app.held(&drop, "erin").await;
+    reach_the_head(&app).await;
+    app.verifies().await;
 }

@@ -6,6 +6,7 @@ mod checkpoint;
 mod diff;
 mod distinct;
 mod erase;
+mod examine;
 mod export;
 mod history;
 mod proof;

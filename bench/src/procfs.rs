@@ -29,9 +29,10 @@ pub fn parse_stat(text: &str) -> Option<Stat> {
     })
 }
 
-/// The `VmRSS` of the text of `/proc/<pid>/status`, in bytes.
-pub fn parse_resident(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+/// The field `name` (`VmRSS`, `VmHWM`) of the text of `/proc/<pid>/status`, in bytes.
+pub fn parse_memory(text: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines();
+    let line = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }
@@ -43,7 +44,19 @@ pub fn cpu_of(pid: u32) -> Duration {
 
 /// Resident memory of `pid`, in bytes.
 pub fn resident(pid: u32) -> Option<u64> {
-    parse_resident(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+    memory(pid, "VmRSS")
+}
+
+/// The most resident memory that `pid` has had, in bytes.
+pub fn peak(pid: u32) -> Option<u64> {
+    memory(pid, "VmHWM")
+}
+
+fn memory(pid: u32, name: &str) -> Option<u64> {
+    parse_memory(
+        &fs::read_to_string(format!("/proc/{pid}/status")).ok()?,
+        name,
+    )
 }
 
 /// CPU time of a Postgres server: of the backends that serve one database, and of everything else it runs.
@@ -111,9 +124,11 @@ mod tests {
 
     #[test]
     fn resident_memory_is_in_bytes() {
-        let status = "Name:\tholdfast\nVmPeak:\t   99 kB\nVmRSS:\t   12 kB\nThreads:\t3\n";
-        assert_eq!(parse_resident(status), Some(12 * 1024));
-        assert_eq!(parse_resident("Name:\tkthreadd\n"), None);
+        let status =
+            "Name:\tholdfast\nVmPeak:\t   99 kB\nVmHWM:\t   15 kB\nVmRSS:\t   12 kB\nThreads:\t3\n";
+        assert_eq!(parse_memory(status, "VmRSS"), Some(12 * 1024));
+        assert_eq!(parse_memory(status, "VmHWM"), Some(15 * 1024));
+        assert_eq!(parse_memory("Name:\tkthreadd\n", "VmRSS"), None);
     }
 
     #[test]
@@ -129,5 +144,6 @@ mod tests {
         let me = std::process::id();
         assert!(stat(me).is_some());
         assert!(resident(me).is_some_and(|bytes| bytes > 0));
+        assert!(peak(me) >= resident(me));
     }
 }

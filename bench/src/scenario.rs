@@ -1,11 +1,13 @@
 //! The scenarios: which servers, which cells, which question.
 
+mod audit;
 mod lag;
 mod long_log;
 mod memory;
 mod release;
 mod restart;
 
+pub use self::audit::RATIOS as AUDIT_RATIOS;
 pub use self::restart::FIRST_ANSWER;
 
 use clap::ValueEnum;
@@ -42,6 +44,8 @@ pub enum Scenario {
     Release,
     /// How far the read models are behind the log under full load.
     Lag,
+    /// Verify, rebuild and export of a long log, beside the server's own COPY of it.
+    Audit,
 }
 
 /// How a run is played.
@@ -106,6 +110,7 @@ impl Play<'_> {
             Scenario::Memory => memory::play(self, clients).await,
             Scenario::Release => release::play(self, clients).await,
             Scenario::Lag => lag::play(self, clients).await,
+            Scenario::Audit => audit::play(self).await,
         }
     }
 

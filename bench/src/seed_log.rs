@@ -1,15 +1,18 @@
 //! Long logs for the scenarios that need one: valid histories, written through Holdfast's own log.
 //!
-//! Every hold is placed, then paid for or expired, in the past; drops stay live. Chain, positions and sequences are real,
-//! so that a server reads the log as it would read its own.
+//! Every hold is placed, then paid for, given up or left to run out, in the past; drops stay live. Three buyers of four are
+//! new; every other payment has a reference. Chain, positions, sequences, keys and commitments are real, so that a server
+//! reads the log as it would read its own, and an auditor verifies it.
 
-use domain::command::{ConfirmPurchase, DropCommand, ExpireHold, PlaceHold, ScheduleDrop};
+use domain::command::{
+    ConfirmPurchase, DropCommand, ExpireHold, PlaceHold, ReleaseHold, ScheduleDrop,
+};
 use domain::drop::DropAggregate;
 use domain::private::Private;
 use domain::terms::DropTerms;
 use domain::values::{
-    BuyerId, Currency, DropId, DropName, HoldId, HoldSeconds, Money, Pseudonym, PurchaseId,
-    Quantity, Salt, StockCount, Timestamp,
+    BuyerId, Currency, DropId, DropName, HoldId, HoldSeconds, KeyDigest, Money, PaymentReference,
+    Pseudonym, PurchaseId, Quantity, Salt, StockCount, Timestamp,
 };
 use infrastructure::codec::encode;
 use infrastructure::log::postgres::{PostgresLog, connect};
@@ -23,6 +26,8 @@ use crate::round::PLENTY;
 const WAVE: u64 = 1_000;
 /// Holds of a wave are paid for half way through, or run out.
 const HOLD_SECONDS: u32 = 60;
+/// Of so many holds, the last is of the same buyer as the one before.
+const BUYERS: u64 = 4;
 /// Events between two progress lines.
 const REPORT_EVERY: u64 = 1_000_000;
 
@@ -107,16 +112,23 @@ impl Shop {
         events: &mut Vec<StoredEvent>,
     ) -> Result<Timestamp, BenchError> {
         let mut holds = vec![];
-        for _hold in 0..WAVE {
-            holds.push(self.place(at, events)?);
+        let mut buyer = Pseudonym(Uuid::new_v4());
+        for number in 0..WAVE {
+            let is_new = number % BUYERS != BUYERS - 1;
+            if is_new {
+                buyer = Pseudonym(Uuid::new_v4());
+            }
+            holds.push(self.place(at, buyer, is_new, events)?);
         }
-        let (paid, run_out) = holds.split_at(holds.len() / 2);
+        let (paid, others) = holds.split_at(holds.len() / 2);
+        let (given_up, run_out) = others.split_at(others.len() / 4);
         let half_way = at.plus_seconds(HOLD_SECONDS / 2);
-        for &hold_id in paid {
-            let command = DropCommand::ConfirmPurchase(ConfirmPurchase {
-                purchase_id: PurchaseId(Uuid::new_v4()),
+        for (number, &hold_id) in paid.iter().enumerate() {
+            self.pay(half_way, hold_id, number % 2 == 0, events)?;
+        }
+        for &hold_id in given_up {
+            let command = DropCommand::ReleaseHold(ReleaseHold {
                 hold_id,
-                commitment: None,
                 at: half_way,
             });
             self.run(&command, half_way, None, events)?;
@@ -132,22 +144,54 @@ impl Shop {
     fn place(
         &mut self,
         at: Timestamp,
+        buyer: Pseudonym,
+        is_new: bool,
         events: &mut Vec<StoredEvent>,
     ) -> Result<HoldId, BenchError> {
-        let buyer_id = BuyerId::new(&format!("buyer {}", Uuid::new_v4()));
-        let buyer_id = buyer_id.doing("name a buyer")?;
-        let private = Private::buyer(Salt(rand::random()), buyer_id, None);
+        let private = match is_new {
+            true => {
+                let buyer_id = BuyerId::new(&format!("buyer {}", Uuid::new_v4()));
+                let buyer_id = buyer_id.doing("name a buyer")?;
+                Some(Private::buyer(Salt(rand::random()), buyer_id, None))
+            }
+            false => None,
+        };
         let hold_id = HoldId::for_drop(self.id, Uuid::new_v4());
+        let key = KeyDigest::new(self.id.0.as_bytes(), hold_id.to_string().as_bytes());
         let command = DropCommand::PlaceHold(PlaceHold {
             hold_id,
-            key: None,
-            buyer: Pseudonym(Uuid::new_v4()),
+            key: Some(key.doing("make up a key")?),
+            buyer,
             quantity: Quantity::new(1).doing("count to one")?,
-            commitment: Some(private.commitment()),
+            commitment: private.as_ref().map(Private::commitment),
             at,
         });
-        self.run(&command, at, Some(&private), events)?;
+        self.run(&command, at, private.as_ref(), events)?;
         Ok(hold_id)
+    }
+
+    fn pay(
+        &mut self,
+        at: Timestamp,
+        hold_id: HoldId,
+        has_reference: bool,
+        events: &mut Vec<StoredEvent>,
+    ) -> Result<(), BenchError> {
+        let private = match has_reference {
+            true => {
+                let reference = PaymentReference::new(&format!("payment {}", Uuid::new_v4()));
+                let reference = reference.doing("name a payment")?;
+                Some(Private::payment(Salt(rand::random()), reference))
+            }
+            false => None,
+        };
+        let command = DropCommand::ConfirmPurchase(ConfirmPurchase {
+            purchase_id: PurchaseId(Uuid::new_v4()),
+            hold_id,
+            commitment: private.as_ref().map(Private::commitment),
+            at,
+        });
+        self.run(&command, at, private.as_ref(), events)
     }
 
     fn run(

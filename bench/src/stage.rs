@@ -98,6 +98,11 @@ impl Stage {
         self.cluster.origin().to_string()
     }
 
+    /// The program.
+    pub fn holdfast(&self) -> &Path {
+        &self.holdfast
+    }
+
     /// Kills who must not outlive us.
     pub const fn reaper(&self) -> &Reaper {
         &self.reaper

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::report::{Report, rounded};
 use crate::scenario::{
-    FIRST_ANSWER, empty_log_label, hundred_drops_label, long_log_label, watched_label,
+    AUDIT_RATIOS, FIRST_ANSWER, empty_log_label, hundred_drops_label, long_log_label, watched_label,
 };
 
 /// Which way is better.
@@ -103,6 +103,14 @@ pub fn judge(report: &Report) -> Vec<Judgement> {
         better: Better::Less,
         ..more(name, target, stretch, measured)
     };
+    // As with every figure of a long log: how long it was stands in its name.
+    let audit = |ratio: &str, target, stretch| {
+        let mut figures = report.figures.iter();
+        let found = figures.find(|figure| figure.name.starts_with(ratio));
+        let name = found.map_or(ratio, |figure| figure.name.as_str());
+        less(name, target, stretch, found.map(|figure| figure.value))
+    };
+    let [verify, rebuild, export] = AUDIT_RATIOS;
     vec![
         more("holds ÷ no-op, 256 clients", 0.60, 0.80, hot(256, "no-op")),
         less("p99 of holds in ms, 256 clients", 15.0, 8.0, p99()),
@@ -171,6 +179,9 @@ pub fn judge(report: &Report) -> Vec<Judgement> {
             100.0,
             figure("projection lag, last third less first"),
         ),
+        audit(verify, 3.0, 2.0),
+        audit(rebuild, 4.0, 2.5),
+        audit(export, 2.0, 1.3),
     ]
 }
 

@@ -10,7 +10,7 @@ use domain::values::{DropId, Position, Sequence, Timestamp};
 use domain::{AGGREGATE_TYPE, DropEvent};
 
 use crate::error::LogError;
-use crate::log::{Hash, StoredEvent, StoredRef};
+use crate::log::{EventRef, Hash, StoredEvent};
 use crate::upcasters::upcast;
 
 /// One drop's event at its place in the log, ready to be applied.
@@ -62,12 +62,8 @@ fn to_json<T: serde::Serialize>(value: &T) -> String {
 ///
 /// # Errors
 /// [`LogError::Corrupt`] names the position of an event that cannot be read.
-pub fn decode(stored: &StoredEvent) -> Result<Option<RecordedEvent>, LogError> {
-    decode_ref(stored.borrowed())
-}
-
-/// The same, from where the event stands.
-pub(crate) fn decode_ref(stored: StoredRef<'_>) -> Result<Option<RecordedEvent>, LogError> {
+pub fn decode<'a>(stored: impl Into<EventRef<'a>>) -> Result<Option<RecordedEvent>, LogError> {
+    let stored: EventRef<'a> = stored.into();
     if stored.aggregate_type != AGGREGATE_TYPE {
         return Ok(None);
     }
@@ -79,7 +75,7 @@ pub(crate) fn decode_ref(stored: StoredRef<'_>) -> Result<Option<RecordedEvent>,
         .aggregate_id
         .parse()
         .map_err(|error| corrupt(format!("aggregate_id {error}")))?;
-    let upcast = upcast(stored);
+    let upcast = upcast(&stored);
     let (version, payload) = match &upcast {
         Some((version, payload)) => (version.as_str(), payload.as_str()),
         None => (stored.event_version, stored.payload),
@@ -94,7 +90,7 @@ pub(crate) fn decode_ref(stored: StoredRef<'_>) -> Result<Option<RecordedEvent>,
         )));
     }
     if event.event_version() != version {
-        let kind = &stored.event_type;
+        let kind = stored.event_type;
         return Err(corrupt(format!(
             "version {version} of {kind} is not known here"
         )));

@@ -9,8 +9,10 @@
 //!   head 43 ──append(expected 41, [e42'])─────▶ Conflict: read the tail after 41, decide again
 //! ```
 
+pub mod ahead;
 pub mod chain;
 pub mod copy;
+mod event_ref;
 pub mod lines;
 pub mod memory;
 pub mod parts;
@@ -23,6 +25,7 @@ use domain::values::{Position, Sequence, Timestamp};
 use serde::Serialize;
 
 pub use self::chain::Hash;
+pub use self::event_ref::EventRef;
 pub use self::parts::Parts;
 use crate::erasure::Erased;
 use crate::error::{AppendError, LogError};
@@ -65,41 +68,6 @@ pub struct StoredEvent {
     pub private: Option<String>,
 }
 
-/// A [`StoredEvent`] where it stands: in one, or in what the database has just sent.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct StoredRef<'a> {
-    pub(crate) position: Position,
-    pub(crate) recorded_at: Timestamp,
-    pub(crate) aggregate_type: &'a str,
-    pub(crate) aggregate_id: &'a str,
-    pub(crate) sequence: Sequence,
-    pub(crate) event_type: &'a str,
-    pub(crate) event_version: &'a str,
-    pub(crate) payload: &'a str,
-    pub(crate) metadata: &'a str,
-    pub(crate) hash: Hash,
-    pub(crate) private: Option<&'a str>,
-}
-
-impl StoredRef<'_> {
-    /// A copy of its own.
-    pub(crate) fn copied(self) -> StoredEvent {
-        StoredEvent {
-            position: self.position,
-            recorded_at: self.recorded_at,
-            aggregate_type: copy::shared(self.aggregate_type),
-            aggregate_id: self.aggregate_id.to_owned(),
-            sequence: self.sequence,
-            event_type: copy::shared(self.event_type),
-            event_version: copy::shared(self.event_version),
-            payload: self.payload.to_owned(),
-            metadata: copy::shared(self.metadata),
-            hash: self.hash,
-            private: self.private.map(str::to_owned),
-        }
-    }
-}
-
 impl Head {
     /// Gives `event` the place right after this head, holds its `recorded_at` to never running backwards, and chains it;
     /// returns the head that it makes.
@@ -107,7 +75,7 @@ impl Head {
     pub fn place(self, event: &mut StoredEvent) -> Self {
         event.position = self.position.next();
         event.recorded_at = event.recorded_at.max(self.recorded_at);
-        event.hash = chain::link(&self.hash, event);
+        event.hash = chain::link(&self.hash, &*event);
         event.head()
     }
 }
@@ -140,22 +108,6 @@ impl Batch {
 }
 
 impl StoredEvent {
-    pub(crate) fn borrowed(&self) -> StoredRef<'_> {
-        StoredRef {
-            position: self.position,
-            recorded_at: self.recorded_at,
-            aggregate_type: &self.aggregate_type,
-            aggregate_id: &self.aggregate_id,
-            sequence: self.sequence,
-            event_type: &self.event_type,
-            event_version: &self.event_version,
-            payload: &self.payload,
-            metadata: &self.metadata,
-            hash: self.hash,
-            private: self.private.as_deref(),
-        }
-    }
-
     /// The head of a log that ends here.
     #[must_use]
     pub const fn head(&self) -> Head {

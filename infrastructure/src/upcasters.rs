@@ -10,7 +10,7 @@ use cqrs_es::persist::{EventUpcaster, SerializedEvent};
 use domain::values::Timestamp;
 use serde_json::Value;
 
-use crate::log::StoredRef;
+use crate::log::EventRef;
 
 /// Turns one version of one event into the next.
 struct Step {
@@ -61,7 +61,7 @@ pub fn all() -> Vec<Box<dyn EventUpcaster>> {
 }
 
 /// The present version and payload of an event that was stored in an older form; none for one that is as it should be.
-pub(crate) fn upcast(stored: StoredRef<'_>) -> Option<(String, String)> {
+pub(crate) fn upcast(stored: &EventRef<'_>) -> Option<(String, String)> {
     let applies = |step: &&'static Step| step.can_upcast(stored.event_type, stored.event_version);
     if !STEPS.iter().any(|step| applies(&step)) {
         return None;

@@ -12,13 +12,16 @@
 
 mod tables;
 
-use std::collections::HashSet;
+use std::pin::pin;
 
 use domain::values::Position;
+use futures::{Stream, StreamExt, stream};
+use hashbrown::HashSet;
 use infrastructure::codec::{RecordedEvent, decode};
 use infrastructure::error::LogError;
-use infrastructure::log::StoredEvent;
-use infrastructure::log::copy::{self, Selection};
+use infrastructure::log::ahead::in_order;
+use infrastructure::log::copy::{self, Block, Selection};
+use infrastructure::log::{EventRef, StoredEvent};
 use sqlx::{Acquire, PgPool};
 
 use self::tables::{SwapError, prepare, save, swap};
@@ -134,6 +137,39 @@ impl<F: Table> Rebuilding for One<F> {
     }
 }
 
+/// A page's events, up to the first that cannot be read.
+struct Decoded {
+    /// Those of drops.
+    recorded: Vec<RecordedEvent>,
+    /// The last one's place.
+    reached: Position,
+    broken: Option<LogError>,
+}
+
+impl Decoded {
+    fn of<'a>(events: impl Iterator<Item = Result<EventRef<'a>, LogError>>) -> Self {
+        let mut decoded = Self {
+            recorded: Vec::with_capacity(events.size_hint().0),
+            reached: Position::default(),
+            broken: None,
+        };
+        for event in events {
+            let read = event.and_then(|event| Ok((event.position, decode(event)?)));
+            match read {
+                Ok((position, recorded)) => {
+                    decoded.recorded.extend(recorded);
+                    decoded.reached = position;
+                }
+                Err(error) => {
+                    decoded.broken = Some(error);
+                    break;
+                }
+            }
+        }
+        decoded
+    }
+}
+
 fn one<F: Table>() -> Box<dyn Rebuilding> {
     Box::new(One::<F> {
         reached: Position::default(),
@@ -184,6 +220,11 @@ impl Rebuild {
     /// # Errors
     /// [`ProjectionError`]; what was saved stays.
     pub async fn add(&mut self, page: &[StoredEvent]) -> Result<(), ProjectionError> {
+        self.add_decoded(Decoded::of(page.iter().map(|event| Ok(event.into()))))
+            .await
+    }
+
+    async fn add_decoded(&mut self, page: Decoded) -> Result<(), ProjectionError> {
         self.fold(page)?;
         if self.reached().0 >= self.saved.0 + SAVE_EVERY {
             self.save().await?;
@@ -191,18 +232,17 @@ impl Rebuild {
         Ok(())
     }
 
-    fn fold(&mut self, page: &[StoredEvent]) -> Result<(), ProjectionError> {
-        for stored in page {
-            let recorded = decode(stored).map_err(|error| self.unreadable(error))?;
-            for table in &mut self.tables {
-                if let Some(recorded) = &recorded {
-                    table.apply(recorded)?;
-                }
-                let reached = table.reached().max(stored.position);
-                table.set_reached(reached);
+    fn fold(&mut self, page: Decoded) -> Result<(), ProjectionError> {
+        for table in &mut self.tables {
+            for recorded in &page.recorded {
+                table.apply(recorded)?;
             }
+            table.set_reached(table.reached().max(page.reached));
         }
-        Ok(())
+        match page.broken {
+            Some(error) => Err(self.unreadable(error)),
+            None => Ok(()),
+        }
     }
 
     fn unreadable(&self, error: LogError) -> ProjectionError {
@@ -276,10 +316,10 @@ pub async fn rebuild(
         if until.0 - after.0.min(until.0) <= CLOSE {
             return rebuild.swap().await;
         }
-        let mut pages = copy::pages(pool.clone(), selection(after, until));
-        while let Some(page) = pages.recv().await {
+        let mut pages = pin!(decoded(pool, selection(after, until)));
+        while let Some(page) = pages.next().await {
             let page = page.map_err(|source| ProjectionError::Log { name, source })?;
-            rebuild.add(&page).await?;
+            rebuild.add_decoded(page).await?;
             progress(rebuild.reached(), until);
         }
         if rebuild.reached() < until {
@@ -292,6 +332,16 @@ pub async fn rebuild(
             });
         }
     }
+}
+
+/// Pages decoded beside one another, in order.
+fn decoded(pool: &PgPool, selection: Selection) -> impl Stream<Item = Result<Decoded, LogError>> {
+    let blocks = copy::blocks(pool.clone(), selection);
+    let blocks = stream::unfold(blocks, |mut blocks| async {
+        Some((blocks.recv().await?, blocks))
+    });
+    let work = |block: Result<Block, LogError>| block.map(|block| Decoded::of(block.events()));
+    in_order(blocks, work)
 }
 
 fn selection(after: Position, until: Position) -> Selection {

@@ -3,11 +3,13 @@
 //! Promise: the rows are those of a fresh fold, whatever the tables hold. Limit: memory grows with the rows of the
 //! projections (a drop, a purchaser, a minute that something happened in), not with the log.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::cmp::Ordering;
+use std::hash::BuildHasher;
 
 use domain::values::Position;
 use futures::StreamExt;
+use hashbrown::DefaultHashBuilder;
+use hashbrown::hash_table::{Entry, HashTable};
 use infrastructure::codec::RecordedEvent;
 use serde_json::Value;
 use sqlx::{PgConnection, Row};
@@ -19,16 +21,18 @@ use crate::sales_timeline::SalesTimeline;
 use crate::table::Table;
 use crate::top_purchasers::TopPurchasers;
 
-/// One projection's rows, as far as it was told.
+/// One projection's rows, as far as it was told. A row has its key in it, so the table keeps none beside it.
 #[derive(Debug)]
 pub struct Replay<F: Fold> {
-    rows: HashMap<F::Key, Placed<F>>,
+    rows: HashTable<Placed<F>>,
+    hasher: DefaultHashBuilder,
 }
 
 impl<F: Fold> Default for Replay<F> {
     fn default() -> Self {
         Self {
-            rows: HashMap::new(),
+            rows: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
         }
     }
 }
@@ -43,7 +47,7 @@ impl<F: Fold> Replay<F> {
             return Ok(None);
         };
         let position = recorded.position;
-        match self.rows.entry(key) {
+        match self.entry(key) {
             Entry::Vacant(place) => {
                 let row = F::start(recorded.into())?;
                 place.insert(Placed { key, row, position });
@@ -57,21 +61,34 @@ impl<F: Fold> Replay<F> {
         Ok(Some(key))
     }
 
+    fn entry(&mut self, key: F::Key) -> Entry<'_, Placed<F>> {
+        let hasher = &self.hasher;
+        self.rows.entry(
+            hasher.hash_one(key),
+            |placed| placed.key == key,
+            |placed| hasher.hash_one(placed.key),
+        )
+    }
+
     /// Takes over a row that an earlier replay came to.
     pub fn resume(&mut self, placed: Placed<F>) {
-        self.rows.insert(placed.key, placed);
+        match self.entry(placed.key) {
+            Entry::Vacant(place) => drop(place.insert(placed)),
+            Entry::Occupied(mut place) => *place.get_mut() = placed,
+        }
     }
 
     /// The row at `key`.
     #[must_use]
     pub fn get(&self, key: &F::Key) -> Option<&Placed<F>> {
-        self.rows.get(key)
+        let hash = self.hasher.hash_one(key);
+        self.rows.find(hash, |placed| placed.key == *key)
     }
 
     /// Every row, in key order.
     #[must_use]
     pub fn sorted(&self) -> Vec<&Placed<F>> {
-        let mut rows: Vec<_> = self.rows.values().collect();
+        let mut rows: Vec<_> = self.rows.iter().collect();
         rows.sort_unstable_by_key(|placed| placed.key);
         rows
     }
@@ -129,7 +146,8 @@ pub trait CheckedTable: Send {
 struct Checked<F: Table> {
     checkpoint: Position,
     stopped: Option<String>,
-    table: HashMap<F::Key, Placed<F>>,
+    /// In key order.
+    table: Vec<Placed<F>>,
     /// Rows that no fold can give: they cannot even be read.
     unreadable: Vec<(Position, String)>,
     replay: Replay<F>,
@@ -175,10 +193,13 @@ async fn checked<F: Table>(
     while let Some(row) = rows.next().await.transpose()? {
         let (position, text): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
         match serde_json::from_str::<Placed<F>>(&text) {
-            Ok(placed) => drop(checked.table.insert(placed.key, placed)),
+            Ok(placed) => checked.table.push(placed),
             Err(_) => checked.unreadable.push((place(position), text)),
         }
     }
+    drop(rows);
+    checked.table.shrink_to_fit();
+    checked.table.sort_unstable_by_key(|placed| placed.key);
     Ok(Box::new(checked))
 }
 
@@ -191,7 +212,7 @@ impl<F: Table> Checked<F> {
         Self {
             checkpoint,
             stopped: None,
-            table: HashMap::new(),
+            table: vec![],
             unreadable: vec![],
             replay: Replay::default(),
         }
@@ -210,6 +231,36 @@ impl<F: Table> Checked<F> {
             found,
         }
     }
+}
+
+impl<F: Table> Checked<F> {
+    /// Rows that are not what the fold gives, or that it does not give; of two at one key, the second.
+    fn wrong(&self) -> impl Iterator<Item = Mismatch> {
+        let mut before = None;
+        self.table.iter().filter_map(move |found| {
+            let is_second = before.replace(found.key) == Some(found.key);
+            let expected = self.replay.get(&found.key).filter(|_| !is_second);
+            let is_equal = expected.is_some_and(|expected| {
+                (&found.row, found.position) == (&expected.row, expected.position)
+            });
+            let position = expected.map_or(found.position, |expected| expected.position);
+            (!is_equal).then(|| self.mismatch(position, expected, Some(text(found))))
+        })
+    }
+
+    /// Rows that the fold gives and the table has not.
+    fn missing(&self) -> impl Iterator<Item = Mismatch> {
+        let is_missing = |expected: &&Placed<F>| {
+            let place = |found: &Placed<F>| found.key.cmp(&expected.key);
+            self.table.binary_search_by(place).is_err()
+        };
+        let missing = self.replay.rows.iter().filter(is_missing);
+        missing.map(|expected| self.mismatch(expected.position, Some(expected), None))
+    }
+}
+
+fn earlier(a: &Mismatch, b: &Mismatch) -> Ordering {
+    (a.position, &a.expected).cmp(&(b.position, &b.expected))
 }
 
 impl<F: Table> CheckedTable for Checked<F> {
@@ -241,23 +292,12 @@ impl<F: Table> CheckedTable for Checked<F> {
             .unreadable
             .iter()
             .map(|(position, found)| self.mismatch(*position, None, Some(found.clone())));
-        let wrong = self.replay.rows.values().filter_map(|expected| {
-            let found = self.table.get(&expected.key);
-            let is_equal = found.is_some_and(|found| {
-                (&found.row, found.position) == (&expected.row, expected.position)
-            });
-            (!is_equal).then(|| self.mismatch(expected.position, Some(expected), found.map(text)))
-        });
-        let extra = self
-            .table
-            .values()
-            .filter(|found| self.replay.get(&found.key).is_none())
-            .map(|found| self.mismatch(found.position, None, Some(text(found))));
-        match unreadable
-            .chain(wrong)
-            .chain(extra)
-            .min_by(|a, b| (a.position, &a.expected).cmp(&(b.position, &b.expected)))
-        {
+        let first = unreadable.chain(self.wrong()).min_by(earlier);
+        // As many rows as there should be, and every one as it should be: then none is missing.
+        if first.is_none() && self.table.len() == self.replay.len() {
+            return Ok(());
+        }
+        match first.into_iter().chain(self.missing()).min_by(earlier) {
             Some(first) => Err(first),
             None => Ok(()),
         }

@@ -15,13 +15,14 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use domain::values::{DropId, Position};
-use infrastructure::log::StoredEvent;
+use infrastructure::error::LogError;
+use infrastructure::log::EventRef;
 
-use self::formats::{CloudEvents, Csv, Ndjson};
+use self::formats::{CloudEvents, Csv, LineFormat, Ndjson};
 use super::AuditError;
-use super::source::{Moment, Source, SourceArgs, Wanted};
+use super::source::{Moment, Page, Reading, Source, SourceArgs, Wanted};
 
-/// Bytes written at once.
+/// Bytes of a table written at once.
 const WRITE_BYTES: usize = 1 << 18;
 
 /// What `audit export` is told.
@@ -72,10 +73,10 @@ pub enum Format {
     Parquet,
 }
 
-/// Takes events one after the other.
+/// Takes events one after the other, for what keeps something from one to the next.
 trait Encoder: Send {
     /// Takes the next one.
-    fn event(&mut self, event: &StoredEvent) -> io::Result<()>;
+    fn event(&mut self, event: EventRef<'_>) -> io::Result<()>;
     /// Writes what is still to be written.
     fn finish(self: Box<Self>) -> io::Result<()>;
 }
@@ -113,16 +114,70 @@ async fn export(args: &ExportArgs, source: &Source) -> Result<(), AuditError> {
         }
         Some(path) => Box::new(create(path).map_err(|error| failed(path, error))?),
     };
-    let mut encoder = encoder(args, output, is_new)?;
     let wanted = Wanted {
         after,
         until: args.until,
         drop: args.drop,
         private: false,
     };
-    let mut reading = source.read(wanted, "exporting").await?;
-    while let Some(page) = reading.next().await.map_err(AuditError::Log)? {
-        for event in &page {
+    let encoder: Box<dyn Encoder> = match args.format {
+        Format::Ndjson => {
+            let reading = source.read(wanted, "exporting").await?;
+            return write_lines(reading, Ndjson::default(), output).await;
+        }
+        Format::Cloudevents => {
+            let reading = source.read(wanted, "exporting").await?;
+            let lines = CloudEvents::new(&args.cloudevents_source);
+            return write_lines(reading, lines, output).await;
+        }
+        Format::Csv => {
+            let output = BufWriter::with_capacity(WRITE_BYTES, output);
+            Box::new(Csv::new(output, is_new).map_err(AuditError::Output)?)
+        }
+        #[cfg(feature = "parquet")]
+        Format::Parquet => Box::new(parquet::Parquet::new(output).map_err(AuditError::Output)?),
+        #[cfg(not(feature = "parquet"))]
+        Format::Parquet => return Err(AuditError::WithoutParquet),
+    };
+    write_table(source.read(wanted, "exporting").await?, encoder).await
+}
+
+/// A page at a time through one piece of memory. Beside the server that sends them and the task that receives them, one thread
+/// writes faster than events come: more of them only woke each other.
+async fn write_lines(
+    mut reading: Reading,
+    mut format: impl LineFormat,
+    mut output: Output,
+) -> Result<(), AuditError> {
+    let mut lines = vec![];
+    while let Some(page) = reading.next_page().await.map_err(AuditError::Log)? {
+        lines.clear();
+        let written = append_lines(&page, &mut format, &mut lines);
+        // What comes before an event that cannot be one is written all the same.
+        output.write_all(&lines).map_err(AuditError::Output)?;
+        written.map_err(AuditError::Log)?;
+    }
+    output.flush().map_err(AuditError::Output)
+}
+
+fn append_lines(
+    page: &Page,
+    format: &mut impl LineFormat,
+    lines: &mut Vec<u8>,
+) -> Result<(), LogError> {
+    for event in page.events() {
+        format.line(event?, lines);
+    }
+    Ok(())
+}
+
+async fn write_table(
+    mut reading: Reading,
+    mut encoder: Box<dyn Encoder>,
+) -> Result<(), AuditError> {
+    while let Some(page) = reading.next_page().await.map_err(AuditError::Log)? {
+        for event in page.events() {
+            let event = event.map_err(AuditError::Log)?;
             encoder.event(event).map_err(AuditError::Output)?;
         }
     }
@@ -139,24 +194,4 @@ fn failed(path: &Path, source: io::Error) -> AuditError {
 /// Never over something that is there: it may be somebody's only copy.
 fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
-}
-
-fn encoder(
-    args: &ExportArgs,
-    output: Output,
-    is_new: bool,
-) -> Result<Box<dyn Encoder>, AuditError> {
-    let buffered = |output| BufWriter::with_capacity(WRITE_BYTES, output);
-    Ok(match args.format {
-        Format::Ndjson => Box::new(Ndjson::new(buffered(output))),
-        Format::Cloudevents => Box::new(CloudEvents::new(
-            buffered(output),
-            args.cloudevents_source.clone(),
-        )),
-        Format::Csv => Box::new(Csv::new(buffered(output), is_new).map_err(AuditError::Output)?),
-        #[cfg(feature = "parquet")]
-        Format::Parquet => Box::new(parquet::Parquet::new(output).map_err(AuditError::Output)?),
-        #[cfg(not(feature = "parquet"))]
-        Format::Parquet => return Err(AuditError::WithoutParquet),
-    })
 }

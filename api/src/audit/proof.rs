@@ -4,12 +4,15 @@
 //! appended meanwhile. Limit: an export proves the log alone: it has no tables and no personal data.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::str::FromStr;
 
 use clap::Args;
 use domain::values::Position;
+use futures::StreamExt;
 use infrastructure::error::LogError;
+use infrastructure::log::ahead::in_order;
 use infrastructure::log::copy::{self, Selection};
 use infrastructure::log::{Hash, Head};
 use projections::replay::{CheckedTable, checked_tables};
@@ -17,7 +20,8 @@ use serde_json::{Value, json};
 use sqlx::{Acquire, Executor, PgPool};
 
 use super::checkpoint::{PublicKey, public_key_file};
-use super::source::{Reading, Source, SourceArgs, Wanted};
+use super::examine::{Examined, examine};
+use super::source::{Page, Reading, Source, SourceArgs, Wanted};
 use super::verify::{Proved, Verifier};
 use super::violation::{Claim, Stop, Violation};
 use super::{AuditError, print};
@@ -132,13 +136,13 @@ fn claims(args: &VerifyArgs) -> Result<Vec<Claim>, AuditError> {
 }
 
 async fn verify_file(source: &Source, claims: Vec<Claim>) -> Result<Outcome, AuditError> {
-    let mut reading = source
+    let reading = source
         .read(Wanted::default(), "verifying")
         .await?
         .unchecked();
     let extends = extended(&claims);
     let verifier = Verifier::new(claims, false);
-    let outcome = follow(&mut reading, verifier, &mut []).await?;
+    let outcome = follow(reading, verifier, &mut []).await?;
     Ok(outcome.and_then(|verifier| {
         Ok(Proof {
             log: verifier.finish()?,
@@ -168,10 +172,10 @@ async fn verify_database(pool: &PgPool, claims: Vec<Claim>) -> Result<Outcome, A
         drop: None,
         private: knows_private,
     };
-    let mut reading = Reading::database(pool, selection, "verifying").unchecked();
+    let reading = Reading::database(pool, selection, "verifying").unchecked();
     let extends = extended(&claims);
     let verifier = Verifier::new(claims, knows_private);
-    let outcome = follow(&mut reading, verifier, &mut tables).await?;
+    let outcome = follow(reading, verifier, &mut tables).await?;
     Ok(outcome.and_then(|verifier| {
         ends_well(&verifier, head, stray)?;
         let compared = compare(&tables, head)?;
@@ -227,35 +231,51 @@ fn extended(claims: &[Claim]) -> Vec<(Position, String)> {
         .collect()
 }
 
-/// Everything that is read, checked and folded.
+/// Everything that is read, examined beside one another, checked and folded in order.
 async fn follow(
-    reading: &mut Reading,
+    reading: Reading,
     mut verifier: Verifier,
     tables: &mut [Box<dyn CheckedTable>],
 ) -> Result<Result<Verifier, Stop>, AuditError> {
-    loop {
-        let page = match reading.next().await {
-            Ok(Some(page)) => page,
-            Ok(None) => return Ok(Ok(verifier)),
-            Err(LogError::Corrupt { position, reason }) => {
-                return Ok(Err(Violation::at(position, reason).into()));
-            }
-            Err(error) => return Err(AuditError::Log(error)),
+    let knows_private = verifier.knows_private();
+    let work = move |page: Result<Page, LogError>| page.map(|page| examine(&page, knows_private));
+    let mut pages = pin!(in_order(reading.into_pages(), work));
+    while let Some(page) = pages.next().await {
+        let (events, broken) = match page {
+            Ok(page) => (page.events, page.broken),
+            Err(error) => (vec![], Some(error)),
         };
-        for stored in &page {
-            let recorded = match verifier.check(stored) {
-                Ok(recorded) => recorded,
-                Err(stop) => return Ok(Err(stop)),
-            };
-            let Some(recorded) = recorded else { continue };
-            for table in tables.iter_mut() {
-                if let Err(reason) = table.apply(&recorded) {
-                    let reason = format!("view {} cannot apply the event: {reason}", table.name());
-                    return Ok(Err(Violation::at(stored.position, reason).into()));
-                }
+        for event in events {
+            if let Err(stop) = step(&mut verifier, tables, event) {
+                return Ok(Err(stop));
             }
         }
+        match broken {
+            None => {}
+            Some(LogError::Corrupt { position, reason }) => {
+                return Ok(Err(Violation::at(position, reason).into()));
+            }
+            Some(error @ LogError::Unavailable(_)) => return Err(AuditError::Log(error)),
+        }
     }
+    Ok(Ok(verifier))
+}
+
+fn step(
+    verifier: &mut Verifier,
+    tables: &mut [Box<dyn CheckedTable>],
+    event: Examined,
+) -> Result<(), Stop> {
+    let Some(recorded) = verifier.check(event)? else {
+        return Ok(());
+    };
+    for table in tables {
+        table.apply(&recorded).map_err(|reason| {
+            let reason = format!("view {} cannot apply the event: {reason}", table.name());
+            Violation::at(recorded.position, reason)
+        })?;
+    }
+    Ok(())
 }
 
 fn ends_well(verifier: &Verifier, head: Head, stray: Option<Position>) -> Result<(), Violation> {

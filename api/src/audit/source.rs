@@ -10,11 +10,12 @@ use std::str::FromStr;
 
 use clap::Args;
 use domain::values::{DropId, Position, Timestamp};
+use futures::{Stream, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use infrastructure::error::LogError;
-use infrastructure::log::copy::{self, Pages, Selection};
+use infrastructure::log::copy::{self, Block, Blocks, Selection};
 use infrastructure::log::lines::{self, LineError};
-use infrastructure::log::{Head, StoredEvent};
+use infrastructure::log::{EventRef, Head, StoredEvent};
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 
@@ -22,10 +23,10 @@ use super::AuditError;
 use crate::config::DatabaseSettings;
 use crate::database::Database;
 
-/// Events handed over at once.
-const PAGE: usize = 2_000;
-/// Pages that may wait for their reader.
-const PAGES_AHEAD: usize = 4;
+/// Events of a file handed over at once.
+const PAGE: usize = 128;
+/// Pages of a file that may wait for their reader.
+const PAGES_AHEAD: usize = 64;
 /// Bytes read from a file at once.
 const READ_BYTES: usize = 1 << 20;
 
@@ -166,6 +167,71 @@ async fn last_until(pool: &PgPool, head: Head, at: Timestamp) -> Result<Position
     Ok(Position(known))
 }
 
+/// Consecutive events, on which to work on any thread.
+#[derive(Debug)]
+pub enum Page {
+    /// As the database sent them.
+    Rows(Block),
+    /// As a file told them.
+    Events(Vec<StoredEvent>),
+}
+
+impl Page {
+    /// How many there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        match self {
+            Self::Rows(block) => block.len(),
+            Self::Events(events) => events.len(),
+        }
+    }
+
+    /// The events.
+    ///
+    /// # Errors
+    /// Each: [`LogError::Corrupt`] for what no log can hold.
+    pub fn events(&self) -> impl Iterator<Item = Result<EventRef<'_>, LogError>> {
+        let (rows, events) = self.parts();
+        let rows = rows.into_iter().flat_map(Block::events);
+        rows.chain(events.iter().map(|event| Ok(event.into())))
+    }
+
+    fn positions(&self) -> impl Iterator<Item = Position> {
+        let (rows, events) = self.parts();
+        let rows = rows.into_iter().flat_map(Block::positions);
+        rows.chain(events.iter().map(|event| event.position))
+    }
+
+    const fn parts(&self) -> (Option<&Block>, &[StoredEvent]) {
+        match self {
+            Self::Rows(block) => (Some(block), &[]),
+            Self::Events(events) => (None, events.as_slice()),
+        }
+    }
+
+    fn into_events(self) -> Result<Vec<StoredEvent>, LogError> {
+        match self {
+            Self::Rows(block) => block.to_stored(),
+            Self::Events(events) => Ok(events),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Pages {
+    Rows(Blocks),
+    Events(mpsc::Receiver<Result<Vec<StoredEvent>, LogError>>),
+}
+
+impl Pages {
+    async fn recv(&mut self) -> Option<Result<Page, LogError>> {
+        match self {
+            Self::Rows(blocks) => Some(blocks.recv().await?.map(Page::Rows)),
+            Self::Events(events) => Some(events.recv().await?.map(Page::Events)),
+        }
+    }
+}
+
 /// Events that are on their way.
 pub struct Reading {
     pages: Pages,
@@ -184,7 +250,7 @@ impl Reading {
         let events = selection.until.0.saturating_sub(selection.after.0);
         let style = "{msg} {bar:40} {human_pos}/{human_len} events, {per_sec}, {eta} left";
         Self {
-            pages: copy::pages(pool.clone(), selection),
+            pages: Pages::Rows(copy::blocks(pool.clone(), selection)),
             progress: bar(events, style, doing),
             counts_positions: true,
             next: selection.drop.is_none().then(|| selection.after.next()),
@@ -221,7 +287,7 @@ impl Reading {
             }
         });
         Ok(Self {
-            pages,
+            pages: Pages::Events(pages),
             progress,
             counts_positions: false,
             next: wanted.drop.is_none().then(|| wanted.after.next()),
@@ -242,28 +308,46 @@ impl Reading {
     /// # Errors
     /// [`LogError`]; among others where a position is missing.
     pub async fn next(&mut self) -> Result<Option<Vec<StoredEvent>>, LogError> {
+        let Some(page) = self.next_page().await? else {
+            return Ok(None);
+        };
+        let events = page.into_events()?;
+        self.last = events.last().map(StoredEvent::head).or(self.last);
+        Ok(Some(events))
+    }
+
+    /// As [`Reading::next`], for who works on events where they lie.
+    ///
+    /// # Errors
+    /// As [`Reading::next`].
+    pub async fn next_page(&mut self) -> Result<Option<Page>, LogError> {
         let Some(page) = self.pages.recv().await.transpose()? else {
             return Ok(None);
         };
-        if let Some(next) = &mut self.next {
-            for event in &page {
-                if event.position != *next {
-                    return Err(LogError::Corrupt {
-                        position: *next,
-                        reason: format!("the next event found is at position {}", event.position),
-                    });
-                }
-                *next = next.next();
+        let mut last = None;
+        for position in page.positions() {
+            if let Some(next) = self.next.filter(|next| position != *next) {
+                return Err(LogError::Corrupt {
+                    position: next,
+                    reason: format!("the next event found is at position {position}"),
+                });
             }
+            self.next = self.next.map(Position::next);
+            last = Some(position);
         }
-        if let Some(last) = page.last() {
-            self.last = Some(last.head());
-            if self.counts_positions {
-                let read = last.position.0.saturating_sub(self.after.0);
-                self.progress.set_position(read);
-            }
+        if let Some(last) = last.filter(|_| self.counts_positions) {
+            self.progress
+                .set_position(last.0.saturating_sub(self.after.0));
         }
         Ok(Some(page))
+    }
+
+    /// All pages, to be worked on beside one another.
+    pub fn into_pages(self) -> impl Stream<Item = Result<Page, LogError>> {
+        stream::unfold(self, |mut reading| async {
+            let page = reading.next_page().await.transpose()?;
+            Some((page, reading))
+        })
     }
 
     /// The head of a log that ends with the last event read; none when nothing was.
@@ -301,7 +385,16 @@ impl FileReader {
         let mut page = Vec::with_capacity(PAGE);
         let mut text = String::new();
         let mut bytes = 0;
-        while let Some(event) = self.event(&mut text)? {
+        loop {
+            let event = match self.event(&mut text) {
+                Ok(Some(event)) => event,
+                Ok(None) => break,
+                Err(error) => {
+                    // What is wrong before that is to be found first.
+                    self.send(page);
+                    return Err(error);
+                }
+            };
             bytes += text.len() as u64;
             self.last = event.position;
             if self.is_over(&event) {
@@ -313,15 +406,18 @@ impl FileReader {
             if page.len() == PAGE {
                 self.progress.set_position(bytes);
                 let full = std::mem::replace(&mut page, Vec::with_capacity(PAGE));
-                if self.sender.blocking_send(Ok(full)).is_err() {
+                if !self.send(full) {
                     return Ok(());
                 }
             }
         }
-        if !page.is_empty() {
-            let _gone = self.sender.blocking_send(Ok(page));
-        }
+        self.send(page);
         Ok(())
+    }
+
+    /// Whether anybody listens still.
+    fn send(&self, page: Vec<StoredEvent>) -> bool {
+        page.is_empty() || self.sender.blocking_send(Ok(page)).is_ok()
     }
 
     /// The next event. A stored text may hold line breaks, so one that is cut off goes on in the next line.

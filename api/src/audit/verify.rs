@@ -9,16 +9,14 @@
 //! was placed twice is known at the end only, unless the first was not resolved yet: ids that are done with are sorted on disk
 //! ([`super::distinct`]).
 
-use std::collections::HashMap;
-
 use domain::DropEvent;
 use domain::values::{DropId, HoldId, Position, Pseudonym, Sequence, Timestamp, WaitlistId};
-use infrastructure::codec::{RecordedEvent, decode};
-use infrastructure::erasure::{BUYER_ERASED, ERASURE_TYPE};
-use infrastructure::error::LogError;
-use infrastructure::log::{Head, StoredEvent, chain};
+use hashbrown::HashMap;
+use infrastructure::codec::RecordedEvent;
+use infrastructure::log::{Head, chain};
 
 use super::distinct::Distinct;
+use super::examine::{Examined, Introduction, Link, Said};
 use super::violation::{Claim, Fault, Stop, Violation, differs, expect};
 
 /// Units of one drop, by arithmetic that may go wrong where the engine's panics.
@@ -103,29 +101,42 @@ impl Verifier {
         self.head
     }
 
+    /// Whether it is to be told personal data.
+    #[must_use]
+    pub const fn knows_private(&self) -> bool {
+        self.knows_private
+    }
+
     /// Checks the next event; returns what it says, if it is a drop's.
     ///
     /// # Errors
     /// [`Stop`] when it breaks a promise.
-    pub fn check(&mut self, stored: &StoredEvent) -> Result<Option<RecordedEvent>, Stop> {
+    pub fn check(&mut self, event: Examined) -> Result<Option<RecordedEvent>, Stop> {
         let next = self.head.position.next();
-        if stored.position != next {
-            return Err(differs("position", next, stored.position).at(next).into());
+        let Examined {
+            head,
+            sequence,
+            link,
+            said,
+        } = event;
+        if head.position != next {
+            return Err(differs("position", next, head.position).at(next).into());
         }
-        let recorded = self.check_parts(stored).map_err(|fault| Violation {
-            stream: Some(stored.aggregate_id.clone()),
+        let followed = self.check_link(head, link);
+        let checked = followed.and_then(|()| self.check_said(sequence, &said));
+        checked.map_err(|fault| Violation {
+            stream: Some(said.stream()),
             ..fault.at(next)
         })?;
-        if let Some(RecordedEvent {
-            event: DropEvent::HoldPlaced(event),
-            ..
-        }) = &recorded
-        {
+        self.head = head;
+        self.events += 1;
+        let Said::Drop(recorded, _) = said else {
+            return Ok(None);
+        };
+        if let DropEvent::HoldPlaced(event) = &recorded.event {
             self.placed.add(event.hold_id.0, next)?;
         }
-        self.head = stored.head();
-        self.events += 1;
-        Ok(recorded)
+        Ok(Some(*recorded))
     }
 
     /// Checks that the log's own head is what its events lead to.
@@ -177,54 +188,61 @@ impl Verifier {
         })
     }
 
-    fn check_parts(&mut self, stored: &StoredEvent) -> Result<Option<RecordedEvent>, Fault> {
-        expect("hash", chain::link(&self.head.hash, stored), stored.hash)?;
+    /// That it follows from what came before: the chain, what others know of it, time.
+    fn check_link(&self, head: Head, link: Link) -> Check {
+        let linked = match link {
+            Link::To(hash) => hash,
+            Link::Unknown(stored) => chain::link(&self.head.hash, &*stored),
+        };
+        expect("hash", linked, head.hash)?;
         for claim in &self.claims {
-            if claim.position == stored.position && claim.hash != stored.hash {
+            if claim.position == head.position && claim.hash != head.hash {
                 let what = format!("hash that {} knows", claim.source);
-                return Err(differs(&what, claim.hash, stored.hash));
+                return Err(differs(&what, claim.hash, head.hash));
             }
         }
-        if stored.recorded_at < self.head.recorded_at {
+        if head.recorded_at < self.head.recorded_at {
             return Err(format!(
                 "recorded at {}, before {} at the position before",
-                stored.recorded_at, self.head.recorded_at
+                head.recorded_at, self.head.recorded_at
             )
             .into());
         }
-        match decode(stored) {
-            Ok(Some(recorded)) => {
-                if stored.aggregate_id != recorded.drop_id.to_string() {
-                    return Err(differs(
-                        "aggregate_id",
-                        recorded.drop_id.to_string(),
-                        stored.aggregate_id.clone(),
-                    ));
-                }
+        Ok(())
+    }
+
+    fn check_said(&mut self, sequence: Sequence, said: &Said) -> Check {
+        match said {
+            Said::Drop(recorded, introduction) => {
                 let units = self.drops.entry(recorded.drop_id).or_default();
-                follows(&mut units.sequence, stored.sequence)?;
-                self.check_event(&recorded)?;
-                Ok(Some(recorded))
+                follows(&mut units.sequence, sequence)?;
+                self.check_introduction(introduction)?;
+                self.check_event(recorded)
             }
-            Ok(None) => {
-                let streams = self
-                    .foreign
-                    .entry(stored.aggregate_type.to_string())
-                    .or_default();
-                let last = streams.entry(stored.aggregate_id.clone()).or_default();
-                follows(last, stored.sequence)?;
-                let is_erasure =
-                    stored.aggregate_type == ERASURE_TYPE && stored.event_type == BUYER_ERASED;
-                self.erasures += u64::from(is_erasure);
-                Ok(None)
+            Said::Other {
+                aggregate_type,
+                aggregate_id,
+                is_erasure,
+            } => {
+                let streams = self.foreign.entry(aggregate_type.clone()).or_default();
+                follows(streams.entry(aggregate_id.clone()).or_default(), sequence)?;
+                self.erasures += u64::from(*is_erasure);
+                Ok(())
             }
-            Err(LogError::Corrupt { reason, .. }) => Err(reason.into()),
-            Err(unavailable @ LogError::Unavailable(_)) => Err(unavailable.to_string().into()),
+            Said::Unreadable { fault, .. } => Err(fault.clone()),
+        }
+    }
+
+    fn check_introduction(&mut self, introduction: &Introduction) -> Check {
+        self.introductions += u64::from(introduction.is_committed);
+        self.erased += u64::from(introduction.is_erased);
+        match &introduction.fault {
+            Some(fault) => Err((**fault).clone()),
+            None => Ok(()),
         }
     }
 
     fn check_event(&mut self, recorded: &RecordedEvent) -> Check {
-        self.check_commitment(recorded)?;
         let drop_id = recorded.drop_id;
         match &recorded.event {
             DropEvent::DropScheduled(event) => {
@@ -344,27 +362,6 @@ impl Verifier {
         Ok(place)
     }
 
-    fn check_commitment(&mut self, recorded: &RecordedEvent) -> Check {
-        let committed = recorded.event.commitment();
-        self.introductions += u64::from(committed.is_some());
-        if !self.knows_private {
-            return Ok(());
-        }
-        match (&recorded.private, committed) {
-            (Some(private), Some(committed)) => {
-                expect("commitment to private", committed, private.commitment())
-            }
-            (Some(_), None) => Err("there is private data that the payload does not commit to"
-                .to_owned()
-                .into()),
-            (None, Some(_)) => {
-                self.erased += 1;
-                Ok(())
-            }
-            (None, None) => Ok(()),
-        }
-    }
-
     fn units(&mut self, drop_id: DropId) -> Result<&mut Units, Fault> {
         self.drops
             .get_mut(&drop_id)
@@ -429,8 +426,22 @@ impl Units {
     }
 }
 
+impl Said {
+    fn stream(&self) -> String {
+        match self {
+            Self::Drop(recorded, _) => recorded.drop_id.to_string(),
+            Self::Other { aggregate_id, .. } | Self::Unreadable { aggregate_id, .. } => {
+                aggregate_id.clone()
+            }
+        }
+    }
+}
+
 fn follows(last: &mut Sequence, sequence: Sequence) -> Check {
     expect("sequence", last.next(), sequence)?;
     *last = sequence;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -82,8 +82,8 @@ pub struct Claim {
 }
 
 /// What is wrong with one event.
-#[derive(Debug)]
-pub(super) struct Fault {
+#[derive(Debug, Clone)]
+pub struct Fault {
     reason: String,
     values: Option<(String, String)>,
 }

@@ -47,8 +47,8 @@ pub fn workspace() -> PathBuf {
     manifest.parent().map(Path::to_owned).unwrap_or_default()
 }
 
-/// The command that serves `database`, with nothing inherited that would change how.
-pub fn serve(program: &Path, database: &str, data_dir: &Path) -> Command {
+/// The program on `database`, with nothing inherited that would change what it does.
+pub fn command(program: &Path, database: &str) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
@@ -57,12 +57,19 @@ pub fn serve(program: &Path, database: &str, data_dir: &Path) -> Command {
         }
     }
     command
-        .arg("serve")
         .env("DATABASE_URL", database)
+        .env("RUST_LOG", "warn");
+    command
+}
+
+/// The command that serves `database`.
+pub fn serve(program: &Path, database: &str, data_dir: &Path) -> Command {
+    let mut command = command(program, database);
+    command
+        .arg("serve")
         .env("HOLDFAST_LISTEN", "127.0.0.1:0")
         .env("HOLDFAST_DATA_DIR", data_dir)
         .env("HOLDFAST_ADMIN_KEY", ADMIN_KEY)
-        .env("HOLDFAST_AUDITOR_KEY", "bench-auditor-key-of-no-value")
-        .env("RUST_LOG", "warn");
+        .env("HOLDFAST_AUDITOR_KEY", "bench-auditor-key-of-no-value");
     command
 }

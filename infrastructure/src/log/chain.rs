@@ -24,7 +24,7 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-use super::StoredEvent;
+use super::EventRef;
 
 /// A link of the chain: 32 bytes of SHA-256. In text, 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -68,24 +68,38 @@ impl Serialize for Hash {
     }
 }
 
-/// The hash of `event` after `previous`. `event.hash` is not looked at.
+/// The hash of `event` after `previous`. The event's own hash is not looked at.
 #[must_use]
-pub fn link(previous: &Hash, event: &StoredEvent) -> Hash {
-    let mut hasher = Sha256::new_with_prefix(b"holdfast.event.v1");
-    hasher.update(previous.0);
-    hasher.update(event.position.0.to_be_bytes());
-    hasher.update(event.recorded_at.millis().to_be_bytes());
-    text(&mut hasher, &event.aggregate_type);
-    text(&mut hasher, &event.aggregate_id);
-    hasher.update(event.sequence.0.to_be_bytes());
-    text(&mut hasher, &event.event_type);
-    text(&mut hasher, &event.event_version);
-    text(&mut hasher, &event.payload);
-    text(&mut hasher, &event.metadata);
-    Hash(hasher.finalize().into())
+pub fn link<'a>(previous: &Hash, event: impl Into<EventRef<'a>>) -> Hash {
+    link_in(&mut Vec::new(), previous, event.into())
 }
 
-fn text(hasher: &mut Sha256, text: &str) {
-    hasher.update((text.len() as u64).to_be_bytes());
-    hasher.update(text.as_bytes());
+/// As [`link`], encoding into `scratch`, whatever it holds: hashed in one piece it takes half the time, and who links many
+/// events needs one buffer for all.
+#[must_use]
+pub fn link_in(scratch: &mut Vec<u8>, previous: &Hash, event: EventRef<'_>) -> Hash {
+    scratch.clear();
+    scratch.reserve(NUMBERS + event.payload.len() + TEXTS);
+    scratch.extend_from_slice(b"holdfast.event.v1");
+    scratch.extend_from_slice(&previous.0);
+    scratch.extend_from_slice(&event.position.0.to_be_bytes());
+    scratch.extend_from_slice(&event.recorded_at.millis().to_be_bytes());
+    text(scratch, event.aggregate_type);
+    text(scratch, event.aggregate_id);
+    scratch.extend_from_slice(&event.sequence.0.to_be_bytes());
+    text(scratch, event.event_type);
+    text(scratch, event.event_version);
+    text(scratch, event.payload);
+    text(scratch, event.metadata);
+    Hash(Sha256::digest(&scratch).into())
+}
+
+/// Bytes of an encoding beside its texts.
+const NUMBERS: usize = 17 + 32 + 3 * 8 + 6 * 8;
+/// Bytes of the texts beside the payload, as they usually are.
+const TEXTS: usize = 80;
+
+fn text(bytes: &mut Vec<u8>, text: &str) {
+    bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
+    bytes.extend_from_slice(text.as_bytes());
 }

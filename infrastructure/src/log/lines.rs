@@ -5,40 +5,39 @@
 //! JSON allows; then its event takes more than one line.
 
 use std::borrow::Cow;
-use std::io::Write;
 
 use domain::values::{Position, Sequence, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::copy::shared;
-use super::{Hash, StoredEvent};
+use super::{EventRef, Hash, StoredEvent};
 
 /// `2026-01-31T18:00:00.000Z`: nothing shorter or longer stands for the same millisecond.
 const TIME_LENGTH: usize = 24;
 
 /// Writes events as lines. Keeps the last time that it wrote, because neighbours share it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct LineWriter {
     written: Option<(Timestamp, String)>,
 }
 
 impl LineWriter {
     /// Appends `event` and a line feed to `line`.
-    pub fn write(&mut self, event: &StoredEvent, line: &mut Vec<u8>) {
-        // Writing to memory does not fail.
-        let _infallible = write!(
-            line,
-            "{{\"position\":{},\"aggregate_type\":",
-            event.position.0
-        );
-        string(line, &event.aggregate_type);
+    pub fn write<'a>(&mut self, event: impl Into<EventRef<'a>>, line: &mut Vec<u8>) {
+        let event: EventRef<'a> = event.into();
+        line.extend_from_slice(b"{\"position\":");
+        number(line, event.position.0);
+        line.extend_from_slice(b",\"aggregate_type\":");
+        string(line, event.aggregate_type);
         line.extend_from_slice(b",\"aggregate_id\":");
-        string(line, &event.aggregate_id);
-        let _infallible = write!(line, ",\"sequence\":{},\"event_type\":", event.sequence.0);
-        string(line, &event.event_type);
+        string(line, event.aggregate_id);
+        line.extend_from_slice(b",\"sequence\":");
+        number(line, event.sequence.0);
+        line.extend_from_slice(b",\"event_type\":");
+        string(line, event.event_type);
         line.extend_from_slice(b",\"event_version\":");
-        string(line, &event.event_version);
+        string(line, event.event_version);
         line.extend_from_slice(b",\"recorded_at\":\"");
         line.extend_from_slice(self.time(event.recorded_at).as_bytes());
         line.extend_from_slice(b"\",\"payload\":");
@@ -59,6 +58,21 @@ impl LineWriter {
         }
         self.written.as_ref().map_or("", |(_, text)| text)
     }
+}
+
+/// Appends a number, without a formatter.
+pub fn number(line: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [b'0'; 20];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] += u8::try_from(number % 10).unwrap_or_default();
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    line.extend_from_slice(&digits[first..]);
 }
 
 /// Appends a JSON string.
@@ -174,6 +188,15 @@ mod tests {
             let text = std::str::from_utf8(&line).unwrap();
             assert!(text.ends_with("}\n"));
             assert_eq!(parse(text).unwrap(), event(payload));
+        }
+    }
+
+    #[test]
+    fn numbers_are_written_to_the_last_digit() {
+        for value in [0, 9, 10, 1_234_567_890, u64::MAX] {
+            let mut text = vec![];
+            number(&mut text, value);
+            assert_eq!(text, value.to_string().into_bytes());
         }
     }
 

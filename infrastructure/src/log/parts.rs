@@ -4,10 +4,12 @@
 //! Limit: hashes are carried, not recomputed.
 
 use domain::values::Position;
+use futures::{StreamExt, stream};
 use tokio::sync::mpsc;
 
-use super::{EventLog, Head, StoredRef};
-use crate::codec::{RecordedEvent, decode_ref};
+use super::copy::{Block, Blocks};
+use super::{EventLog, EventRef, Head, ahead};
+use crate::codec::{RecordedEvent, decode};
 use crate::error::LogError;
 use crate::feed::Committed;
 
@@ -24,8 +26,6 @@ const PART: usize = 10_000;
 pub(super) struct Growing {
     head: Head,
     events: Vec<RecordedEvent>,
-    /// Events of foreign streams among it.
-    read: usize,
 }
 
 impl Growing {
@@ -40,27 +40,14 @@ impl Growing {
         }
     }
 
-    /// How many events were read.
-    pub(super) const fn read(&self) -> usize {
-        self.read
-    }
-
     /// Adds the next event.
-    pub(super) fn add(&mut self, stored: StoredRef<'_>) -> Result<(), LogError> {
+    pub(super) fn add(&mut self, stored: EventRef<'_>) -> Result<(), LogError> {
         let (expected, found) = (self.head.position.next(), stored.position);
         if found != expected {
-            return Err(LogError::Corrupt {
-                position: expected,
-                reason: format!("the next event found is at position {found}"),
-            });
+            return Err(missing(expected, found));
         }
-        self.events.extend(decode_ref(stored)?);
-        self.read += 1;
-        self.head = Head {
-            position: stored.position,
-            hash: stored.hash,
-            recorded_at: stored.recorded_at,
-        };
+        self.events.extend(decode(stored)?);
+        self.head = stored.head();
         Ok(())
     }
 
@@ -68,11 +55,67 @@ impl Growing {
     pub(super) fn take(&mut self) -> Committed {
         let room = self.events.len();
         let events = std::mem::replace(&mut self.events, Vec::with_capacity(room));
-        self.read = 0;
         Committed {
             events,
             head: self.head,
         }
+    }
+}
+
+/// One block, decoded by itself, and where it begins.
+struct Decoded {
+    first: Option<Position>,
+    part: Result<Committed, LogError>,
+}
+
+impl Decoded {
+    fn from(block: &Block) -> Self {
+        let first = block.positions().next();
+        let before = first.map_or(0, |first| first.0.saturating_sub(1));
+        let mut growing = Growing::after(Position(before));
+        let part = block
+            .events()
+            .try_for_each(|stored| growing.add(stored?))
+            .map(|()| growing.take());
+        Self { first, part }
+    }
+
+    /// The part, if it begins right after `last`.
+    fn after(self, last: Position) -> Result<Committed, LogError> {
+        match self.first {
+            Some(first) if first != last.next() => Err(missing(last.next(), first)),
+            Some(_) | None => self.part,
+        }
+    }
+}
+
+/// Decodes blocks beside one another, where the database's bytes lie.
+pub(super) fn decoded(blocks: Blocks, after: Position) -> Parts {
+    let (sender, parts) = mpsc::channel(AHEAD);
+    tokio::spawn(async move {
+        let blocks = stream::unfold(blocks, async |mut blocks| {
+            let block: Result<Block, LogError> = blocks.recv().await?;
+            Some((block, blocks))
+        });
+        let decode = |block: Result<Block, LogError>| Ok(Decoded::from(&block?));
+        let mut decoded = std::pin::pin!(ahead::in_order(blocks, decode));
+        let mut last = after;
+        while let Some(decoded) = decoded.next().await {
+            let part = decoded.and_then(|decoded: Decoded| decoded.after(last));
+            last = part.as_ref().map_or(last, |part| part.head.position);
+            let is_last = part.is_err();
+            if sender.send(part).await.is_err() || is_last {
+                return;
+            }
+        }
+    });
+    parts
+}
+
+fn missing(expected: Position, found: Position) -> LogError {
+    LogError::Corrupt {
+        position: expected,
+        reason: format!("the next event found is at position {found}"),
     }
 }
 
@@ -107,7 +150,7 @@ async fn next<L: EventLog>(
         });
     }
     for stored in &page {
-        growing.add(stored.borrowed())?;
+        growing.add(stored.into())?;
     }
     Ok(growing.take())
 }
@@ -132,12 +175,11 @@ mod tests {
     #[test]
     fn parts_follow_each_other() {
         let (events, mut growing) = (events(3), Growing::after(Position(0)));
-        growing.add(events[0].borrowed()).unwrap();
+        growing.add((&events[0]).into()).unwrap();
         let first = growing.take();
         assert_eq!((first.events.len(), first.head), (1, events[0].head()));
-        growing.add(events[1].borrowed()).unwrap();
-        growing.add(events[2].borrowed()).unwrap();
-        assert_eq!(growing.read(), 2);
+        growing.add((&events[1]).into()).unwrap();
+        growing.add((&events[2]).into()).unwrap();
         let second = growing.take();
         assert_eq!((second.events.len(), second.head), (2, events[2].head()));
     }
@@ -147,8 +189,8 @@ mod tests {
         let events = events(3);
         for (next, is_fine) in [(0, false), (1, true), (2, false)] {
             let mut growing = Growing::after(Position(0));
-            growing.add(events[0].borrowed()).unwrap();
-            match growing.add(events[next].borrowed()) {
+            growing.add((&events[0]).into()).unwrap();
+            match growing.add((&events[next]).into()) {
                 Ok(()) => assert!(is_fine),
                 Err(LogError::Corrupt { position, .. }) => {
                     assert_eq!((position, is_fine), (Position(2), false));

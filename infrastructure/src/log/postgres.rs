@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tracing::warn;
 
 use super::copy::{self, Selection};
-use super::{Batch, EventLog, Hash, Head, Parts, StoredEvent, Turn};
+use super::{Batch, EventLog, Hash, Head, Parts, StoredEvent, Turn, parts};
 use crate::erasure::{Erased, erased_at};
 use crate::error::{AppendError, LogError};
 
@@ -191,7 +191,7 @@ impl EventLog for PostgresLog {
             drop: None,
             private: true,
         };
-        copy::parts(self.readers.clone(), all)
+        parts::decoded(copy::blocks(self.readers.clone(), all), after)
     }
 
     async fn erased(&self, positions: &[Position]) -> Result<Vec<Erased>, LogError> {

@@ -1,11 +1,12 @@
 //! The tables of a rebuild: the one beside, and how it takes the live one's place.
 
+use std::pin::pin;
+
 use domain::values::Position;
-use infrastructure::codec::decode;
-use infrastructure::log::copy;
+use futures::StreamExt;
 use sqlx::{PgConnection, PgPool};
 
-use super::{Rebuilding, Rebuilt, selection};
+use super::{Rebuilding, Rebuilt, decoded, selection};
 use crate::error::ProjectionError;
 
 fn beside(name: &str) -> String {
@@ -170,13 +171,15 @@ async fn catch_up(
 ) -> Result<(), SwapError> {
     let name = table.name();
     let stopped = |source| SwapError::Projection(ProjectionError::Log { name, source });
-    let mut pages = copy::pages(pool.clone(), selection(table.reached(), until));
-    while let Some(page) = pages.recv().await {
-        for stored in page.map_err(stopped)? {
-            if let Some(recorded) = decode(&stored).map_err(stopped)? {
-                table.apply(&recorded).map_err(SwapError::Projection)?;
-            }
-            table.set_reached(stored.position);
+    let mut pages = pin!(decoded(pool, selection(table.reached(), until)));
+    while let Some(page) = pages.next().await {
+        let page = page.map_err(stopped)?;
+        for recorded in &page.recorded {
+            table.apply(recorded).map_err(SwapError::Projection)?;
+        }
+        table.set_reached(table.reached().max(page.reached));
+        if let Some(error) = page.broken {
+            return Err(stopped(error));
         }
     }
     Ok(())
@@ -189,9 +192,7 @@ async fn are_equal(
     beside: &str,
 ) -> Result<bool, sqlx::Error> {
     let checksum = |table: &str| {
-        format!(
-            "SELECT count(*) AS rows, sum(('x' || left(md5(t::text), 15))::bit(60)::bigint) AS sum FROM {table} t"
-        )
+        format!("SELECT count(*) AS rows, sum(hashtextextended(t::text, 0)) AS sum FROM {table} t")
     };
     let sql = format!(
         "SELECT a.rows = b.rows AND a.sum IS NOT DISTINCT FROM b.sum FROM ({}) a, ({}) b",

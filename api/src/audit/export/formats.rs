@@ -1,94 +1,72 @@
 //! The forms that are text.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter};
 
-use infrastructure::log::StoredEvent;
-use infrastructure::log::lines::{LineWriter, string};
+use infrastructure::log::EventRef;
+use infrastructure::log::lines::{LineWriter, number, string};
 
 use super::{Encoder, Output};
 
+/// An event a line; a line knows nothing of those around it.
+pub trait LineFormat {
+    /// Appends one, with its line feed.
+    fn line(&mut self, event: EventRef<'_>, lines: &mut Vec<u8>);
+}
+
 /// A JSON object a line.
-pub struct Ndjson {
-    output: BufWriter<Output>,
-    lines: LineWriter,
-    line: Vec<u8>,
-}
+#[derive(Debug, Default)]
+pub struct Ndjson(LineWriter);
 
-impl Ndjson {
-    pub fn new(output: BufWriter<Output>) -> Self {
-        Self {
-            output,
-            lines: LineWriter::default(),
-            line: vec![],
-        }
-    }
-}
-
-impl Encoder for Ndjson {
-    fn event(&mut self, event: &StoredEvent) -> io::Result<()> {
-        self.line.clear();
-        self.lines.write(event, &mut self.line);
-        self.output.write_all(&self.line)
-    }
-
-    fn finish(mut self: Box<Self>) -> io::Result<()> {
-        self.output.flush()
+impl LineFormat for Ndjson {
+    fn line(&mut self, event: EventRef<'_>, lines: &mut Vec<u8>) {
+        self.0.write(event, lines);
     }
 }
 
 /// A CloudEvent 1.0 in JSON a line. Extension attributes have lower case names, and numbers beyond 32 bits are texts.
+#[derive(Debug)]
 pub struct CloudEvents {
-    output: BufWriter<Output>,
     times: LineWriter,
-    source: String,
-    line: Vec<u8>,
+    /// As a JSON string.
+    source: Vec<u8>,
 }
 
 impl CloudEvents {
-    pub fn new(output: BufWriter<Output>, source: String) -> Self {
+    pub fn new(source: &str) -> Self {
+        let mut text = vec![];
+        string(&mut text, source);
         Self {
-            output,
             times: LineWriter::default(),
-            source,
-            line: vec![],
+            source: text,
         }
     }
 }
 
-impl Encoder for CloudEvents {
-    fn event(&mut self, event: &StoredEvent) -> io::Result<()> {
-        let line = &mut self.line;
-        line.clear();
-        write!(
-            line,
-            "{{\"specversion\":\"1.0\",\"id\":\"{}\",\"source\":",
-            event.position.0
-        )?;
-        string(line, &self.source);
+impl LineFormat for CloudEvents {
+    fn line(&mut self, event: EventRef<'_>, line: &mut Vec<u8>) {
+        line.extend_from_slice(b"{\"specversion\":\"1.0\",\"id\":\"");
+        number(line, event.position.0);
+        line.extend_from_slice(b"\",\"source\":");
+        line.extend_from_slice(&self.source);
         line.extend_from_slice(b",\"type\":");
         string(line, &format!("holdfast.{}", event.event_type));
         line.extend_from_slice(b",\"subject\":");
-        string(line, &event.aggregate_id);
-        write!(
-            line,
-            ",\"time\":\"{}\",\"datacontenttype\":\"application/json\",\"aggregatetype\":",
-            self.times.time(event.recorded_at)
-        )?;
-        string(line, &event.aggregate_type);
+        string(line, event.aggregate_id);
+        line.extend_from_slice(b",\"time\":\"");
+        line.extend_from_slice(self.times.time(event.recorded_at).as_bytes());
+        line.extend_from_slice(b"\",\"datacontenttype\":\"application/json\",\"aggregatetype\":");
+        string(line, event.aggregate_type);
         line.extend_from_slice(b",\"eventversion\":");
-        string(line, &event.event_version);
-        write!(
-            line,
-            ",\"position\":\"{}\",\"sequence\":\"{}\",\"hash\":\"{}\",\"data\":",
-            event.position.0, event.sequence.0, event.hash
-        )?;
+        string(line, event.event_version);
+        line.extend_from_slice(b",\"position\":\"");
+        number(line, event.position.0);
+        line.extend_from_slice(b"\",\"sequence\":\"");
+        number(line, event.sequence.0);
+        line.extend_from_slice(b"\",\"hash\":\"");
+        line.extend_from_slice(event.hash.to_string().as_bytes());
+        line.extend_from_slice(b"\",\"data\":");
         line.extend_from_slice(event.payload.as_bytes());
         line.extend_from_slice(b"}\n");
-        self.output.write_all(line)
-    }
-
-    fn finish(mut self: Box<Self>) -> io::Result<()> {
-        self.output.flush()
     }
 }
 
@@ -126,17 +104,17 @@ impl Csv {
 }
 
 impl Encoder for Csv {
-    fn event(&mut self, event: &StoredEvent) -> io::Result<()> {
+    fn event(&mut self, event: EventRef<'_>) -> io::Result<()> {
         self.output.write_record([
             event.position.to_string().as_str(),
-            &event.aggregate_type,
-            &event.aggregate_id,
+            event.aggregate_type,
+            event.aggregate_id,
             &event.sequence.to_string(),
-            &event.event_type,
-            &event.event_version,
+            event.event_type,
+            event.event_version,
             self.times.time(event.recorded_at),
-            &event.payload,
-            &event.metadata,
+            event.payload,
+            event.metadata,
             &event.hash.to_string(),
         ])?;
         Ok(())

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use infrastructure::log::StoredEvent;
+use infrastructure::log::{EventRef, StoredEvent};
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int64Type};
 use parquet::errors::ParquetError;
@@ -82,8 +82,8 @@ impl Parquet {
 }
 
 impl Encoder for Parquet {
-    fn event(&mut self, event: &StoredEvent) -> io::Result<()> {
-        self.group.push(event.clone());
+    fn event(&mut self, event: EventRef<'_>) -> io::Result<()> {
+        self.group.push(event.into());
         if self.group.len() == GROUP {
             self.write_group().map_err(io_error)?;
         }

@@ -1,0 +1,169 @@
+//! What can be checked of an event by itself, or with the event before it: done for many pages beside one another.
+//!
+//! Promise: nothing is judged here. What was found waits in each [`Examined`], for the [`super::verify::Verifier`] to judge in
+//! the order of the log. Limit: a page's first event is linked by the verifier, who knows the event before it.
+
+use domain::private::Private;
+use domain::values::{Commitment, DropId, Sequence};
+use infrastructure::codec::{RecordedEvent, decode};
+use infrastructure::erasure::{BUYER_ERASED, ERASURE_TYPE};
+use infrastructure::error::LogError;
+use infrastructure::log::{EventRef, Hash, Head, StoredEvent, chain};
+
+use super::source::Page;
+use super::violation::{Fault, differs, expect};
+
+/// A page's events, up to the first that cannot be one.
+#[derive(Debug)]
+pub struct ExaminedPage {
+    /// In order.
+    pub events: Vec<Examined>,
+    /// What comes after them and is no event.
+    pub broken: Option<LogError>,
+}
+
+/// One event.
+#[derive(Debug)]
+pub struct Examined {
+    /// What the log says of its place.
+    pub head: Head,
+    /// Place in its stream.
+    pub sequence: Sequence,
+    /// What its hash should be.
+    pub link: Link,
+    /// What it says.
+    pub said: Said,
+}
+
+/// The hash that an event should have.
+#[derive(Debug)]
+pub enum Link {
+    /// After the event before it in the page.
+    To(Hash),
+    /// The first of a page: still to be computed.
+    Unknown(Box<StoredEvent>),
+}
+
+/// What an event says.
+#[derive(Debug)]
+pub enum Said {
+    /// About a drop. Its personal data is checked, and gone.
+    Drop(Box<RecordedEvent>, Introduction),
+    /// About something else.
+    Other {
+        /// The kind of stream.
+        aggregate_type: String,
+        /// The stream.
+        aggregate_id: String,
+        /// Whether it records that somebody was erased.
+        is_erasure: bool,
+    },
+    /// Nothing that can be read, or not what it is filed under.
+    Unreadable {
+        /// The stream.
+        aggregate_id: String,
+        /// What is wrong.
+        fault: Fault,
+    },
+}
+
+/// What an event says of personal data.
+#[derive(Debug)]
+pub struct Introduction {
+    /// Whether it commits to some.
+    pub is_committed: bool,
+    /// Whether that is there no more.
+    pub is_erased: bool,
+    /// Whether what is there is something else.
+    pub fault: Option<Box<Fault>>,
+}
+
+/// Examines a page; without personal data (`knows_private`) commitments are not checked.
+#[must_use]
+pub fn examine(page: &Page, knows_private: bool) -> ExaminedPage {
+    let mut examined = ExaminedPage {
+        events: Vec::with_capacity(page.len()),
+        broken: None,
+    };
+    let (mut scratch, mut before) = (vec![], None);
+    for event in page.events() {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                examined.broken = Some(error);
+                break;
+            }
+        };
+        let link = match before {
+            Some(before) => Link::To(chain::link_in(&mut scratch, &before, event)),
+            None => Link::Unknown(Box::new(event.into())),
+        };
+        before = Some(event.hash);
+        examined.events.push(Examined {
+            head: event.head(),
+            sequence: event.sequence,
+            link,
+            said: said(event, knows_private),
+        });
+    }
+    examined
+}
+
+fn said(event: EventRef<'_>, knows_private: bool) -> Said {
+    let unreadable = |fault: Fault| Said::Unreadable {
+        aggregate_id: event.aggregate_id.to_owned(),
+        fault,
+    };
+    match decode(event) {
+        Ok(Some(mut recorded)) => {
+            if !is_named(recorded.drop_id, event.aggregate_id) {
+                let (expected, found) =
+                    (recorded.drop_id.to_string(), event.aggregate_id.to_owned());
+                return unreadable(differs("aggregate_id", expected, found));
+            }
+            let private = recorded.private.take();
+            let committed = recorded.event.commitment();
+            let introduction = Introduction::check(private.as_ref(), committed, knows_private);
+            Said::Drop(Box::new(recorded), introduction)
+        }
+        Ok(None) => Said::Other {
+            aggregate_type: event.aggregate_type.to_owned(),
+            aggregate_id: event.aggregate_id.to_owned(),
+            is_erasure: event.aggregate_type == ERASURE_TYPE && event.event_type == BUYER_ERASED,
+        },
+        Err(LogError::Corrupt { reason, .. }) => unreadable(reason.into()),
+        Err(unavailable @ LogError::Unavailable(_)) => unreadable(unavailable.to_string().into()),
+    }
+}
+
+/// Whether the stream is written as its drop is.
+fn is_named(drop_id: DropId, aggregate_id: &str) -> bool {
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    drop_id.0.as_hyphenated().encode_lower(&mut text) == aggregate_id
+}
+
+impl Introduction {
+    fn check(
+        private: Option<&Private>,
+        committed: Option<Commitment>,
+        knows_private: bool,
+    ) -> Self {
+        let (mut is_erased, mut fault) = (false, None);
+        match (private, committed) {
+            (Some(private), Some(committed)) if knows_private => {
+                fault = expect("commitment to private", committed, private.commitment()).err();
+            }
+            (Some(_), None) if knows_private => {
+                let reason = "there is private data that the payload does not commit to";
+                fault = Some(reason.to_owned().into());
+            }
+            (None, Some(_)) => is_erased = knows_private,
+            (Some(_) | None, Some(_) | None) => {}
+        }
+        Self {
+            is_committed: committed.is_some(),
+            is_erased,
+            fault: fault.map(Box::new),
+        }
+    }
+}

@@ -1,0 +1,614 @@
+//! Every check of the verifier, from both sides: an honest story, and the same story with one thing wrong, chained anew as
+//! a forger would who controls the log.
+
+use domain::private::Private;
+use domain::values::{BuyerId, Salt};
+use infrastructure::log::{Hash, StoredEvent};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::audit::examine::examine;
+use crate::audit::source::Page;
+
+const A: &str = "aaaaaaaa-0000-4000-8000-000000000001";
+const B: &str = "bbbbbbbb-0000-4000-8000-000000000002";
+
+fn at(seconds: f64) -> String {
+    #[expect(clippy::cast_possible_truncation, reason = "a test's few seconds")]
+    let millis = (seconds * 1000.0) as i64;
+    Timestamp::from_millis(1_767_225_600_000 + millis).to_string()
+}
+
+/// The id of a hold, a place or a buyer.
+fn id(number: u8) -> String {
+    format!("aaaaaaaa-0000-4000-9000-0000000000{number:02x}")
+}
+
+fn alice(salt: u8) -> Private {
+    Private::buyer(Salt([salt; 16]), BuyerId::new("alice").unwrap(), None)
+}
+
+fn private(private: &Private) -> Option<String> {
+    Some(serde_json::to_string(private).unwrap())
+}
+
+/// One event, before it has a place.
+#[derive(Clone)]
+struct Told {
+    stream: (&'static str, String),
+    at: f64,
+    kind: &'static str,
+    fields: Value,
+    private: Option<String>,
+}
+
+fn told(drop: &str, seconds: f64, kind: &'static str, fields: Value) -> Told {
+    Told {
+        stream: (domain::AGGREGATE_TYPE, drop.to_owned()),
+        at: seconds,
+        kind,
+        fields,
+        private: None,
+    }
+}
+
+fn scheduled(drop: &str, seconds: f64, total: u32) -> Told {
+    let terms = json!({ "name": "Lamp", "price": { "amount": 100, "currency": "USD" }, "starts_at": at(0.0), "hold_seconds": 60, "max_per_hold": 9 });
+    told(
+        drop,
+        seconds,
+        "DropScheduled",
+        json!({ "terms": terms, "total_stock": total, "scheduled_at": at(seconds) }),
+    )
+}
+
+fn placed(seconds: f64, hold: u8, quantity: u32) -> Told {
+    told(
+        A,
+        seconds,
+        "HoldPlaced",
+        json!({
+            "hold_id": id(hold), "buyer": id(hold + 100), "quantity": quantity, "placed_at": at(seconds), "expires_at": at(seconds + 60.0),
+        }),
+    )
+}
+
+fn resolved(seconds: f64, kind: &'static str, hold: u8, quantity: u32, more: Value) -> Told {
+    let mut event = told(
+        A,
+        seconds,
+        kind,
+        json!({ "hold_id": id(hold), "buyer": id(hold + 100), "quantity": quantity }),
+    );
+    let fields = event.fields.as_object_mut().unwrap();
+    fields.extend(more.as_object().unwrap().clone());
+    event
+}
+
+fn waits(seconds: f64, kind: &'static str, place: u8, hold: u8, more: Value) -> Told {
+    let mut event = told(
+        A,
+        seconds,
+        kind,
+        json!({ "entry_id": id(place), "buyer": id(hold + 100), "quantity": 1 }),
+    );
+    let fields = event.fields.as_object_mut().unwrap();
+    fields.extend(more.as_object().unwrap().clone());
+    event
+}
+
+/// Places of the story's events.
+const INTRODUCED: usize = 2;
+const JOINED: usize = 4;
+const BOUGHT: usize = 5;
+const EXPIRED: usize = 6;
+const OFFERED: usize = 7;
+const RELEASED: usize = 8;
+const ADJUSTED: usize = 9;
+const LEFT: usize = 11;
+const OTHER_DROP: usize = 12;
+const CANCELLED: usize = 13;
+const ERASED: usize = 14;
+
+fn story() -> Vec<Told> {
+    let mut introduced = placed(1.0, 1, 1);
+    introduced.fields["commitment"] = json!(alice(1).commitment());
+    introduced.private = private(&alice(1));
+    let mut offered = placed(62.0, 3, 1);
+    offered.fields["waitlist_entry"] = json!(id(51));
+    let money = json!({ "amount": 100, "currency": "USD" });
+    let stock = json!({ "total": 4, "available": 3, "held": 0, "sold": 1 });
+    let erasure = |seconds| Told {
+        stream: (ERASURE_STREAM, "one".to_owned()),
+        ..told("", seconds, "BuyerErased", json!({}))
+    };
+    vec![
+        scheduled(A, 0.0, 3),
+        introduced,
+        placed(2.0, 2, 2),
+        waits(
+            3.0,
+            "WaitlistJoined",
+            51,
+            3,
+            json!({ "hold_id": id(3), "joined_at": at(3.0) }),
+        ),
+        resolved(
+            4.0,
+            "PurchaseConfirmed",
+            1,
+            1,
+            json!({ "purchase_id": id(90), "total": money, "purchased_at": at(4.0) }),
+        ),
+        // At the very millisecond at which it is over.
+        resolved(62.0, "HoldExpired", 2, 2, json!({ "expired_at": at(62.0) })),
+        offered,
+        resolved(
+            70.0,
+            "HoldReleased",
+            3,
+            1,
+            json!({ "released_at": at(70.0), "cause": "buyer" }),
+        ),
+        told(
+            A,
+            71.0,
+            "StockAdjusted",
+            json!({ "adjustment_id": id(91), "delta": 1, "reason": "found", "stock": stock, "adjusted_at": at(71.0) }),
+        ),
+        waits(
+            72.0,
+            "WaitlistJoined",
+            52,
+            4,
+            json!({ "hold_id": id(4), "joined_at": at(72.0) }),
+        ),
+        waits(
+            73.0,
+            "WaitlistLeft",
+            52,
+            4,
+            json!({ "left_at": at(73.0), "cause": "buyer" }),
+        ),
+        scheduled(B, 74.0, 1),
+        told(
+            A,
+            75.0,
+            "DropCancelled",
+            json!({ "cancelled_at": at(75.0) }),
+        ),
+        erasure(76.0),
+        erasure(77.0),
+    ]
+}
+
+const ERASURE_STREAM: &str = infrastructure::erasure::ERASURE_TYPE;
+
+/// The chain, without [`infrastructure::log::Batch::seal`], which mends what should be wrong here.
+fn seal(story: &[Told]) -> Vec<StoredEvent> {
+    let mut sequences: HashMap<String, Sequence> = HashMap::new();
+    let mut events = vec![];
+    for told in story {
+        let sequence = sequences.entry(told.stream.1.to_lowercase()).or_default();
+        *sequence = sequence.next();
+        let is_drop = told.stream.0 == domain::AGGREGATE_TYPE;
+        let payload = if is_drop {
+            json!({ told.kind: told.fields })
+        } else {
+            told.fields.clone()
+        };
+        events.push(StoredEvent {
+            position: Position(events.len() as u64 + 1),
+            recorded_at: at(told.at).parse().unwrap(),
+            aggregate_type: told.stream.0.into(),
+            aggregate_id: told.stream.1.clone(),
+            sequence: *sequence,
+            event_type: told.kind.into(),
+            event_version: "1.0".into(),
+            payload: payload.to_string(),
+            metadata: "{}".into(),
+            hash: Hash::default(),
+            private: told.private.clone(),
+        });
+    }
+    chained(events)
+}
+
+fn chained(mut events: Vec<StoredEvent>) -> Vec<StoredEvent> {
+    let mut last = Hash::default();
+    for event in &mut events {
+        event.hash = chain::link(&last, &*event);
+        last = event.hash;
+    }
+    events
+}
+
+/// What is said of a log that comes in pages of `size`.
+fn judged(
+    events: &[StoredEvent],
+    size: usize,
+    claims: &[Claim],
+    knows_private: bool,
+) -> Result<Proved, Violation> {
+    let violation = |stop| match stop {
+        Stop::Violated(violation) => *violation,
+        Stop::Scratch(error) => panic!("{error}"),
+    };
+    let mut verifier = Verifier::new(claims.to_vec(), knows_private);
+    for page in events.chunks(size) {
+        let page = examine(&Page::Events(page.to_vec()), knows_private);
+        assert!(page.broken.is_none());
+        for event in page.events {
+            verifier.check(event).map_err(violation)?;
+        }
+    }
+    verifier.finish().map_err(violation)
+}
+
+/// Judged alike however it is cut into pages.
+#[track_caller]
+fn verdict(events: &[StoredEvent], claims: &[Claim]) -> Result<Proved, Violation> {
+    let whole = judged(events, events.len().max(1), claims, true);
+    for size in 1..events.len() {
+        assert_eq!(
+            judged(events, size, claims, true),
+            whole,
+            "in pages of {size}"
+        );
+    }
+    whole
+}
+
+#[track_caller]
+fn assert_violated(events: &[StoredEvent], position: usize, reason: &str) {
+    let violation = verdict(events, &[]).expect_err(reason);
+    assert_eq!(violation.position, Position(position as u64), "{violation}");
+    assert!(
+        violation.to_string().contains(reason),
+        "{reason}: {violation}"
+    );
+}
+
+#[test]
+fn an_honest_story_is_proved() {
+    let events = seal(&story());
+    let proved = verdict(&events, &[]).unwrap();
+    let expected = Proved {
+        events: 15,
+        head: events[14].head(),
+        drops: 2,
+        open_holds: 0,
+        introductions: 1,
+        erasures: 2,
+        erased: Some(0),
+    };
+    assert_eq!(proved, expected);
+    // A hold may be bought until the last millisecond, and given up until then.
+    let mut late = story();
+    late[BOUGHT - 1].fields["purchased_at"] = json!(at(60.999));
+    late[RELEASED - 1].fields["released_at"] = json!(at(121.999));
+    assert!(verdict(&seal(&late), &[]).is_ok());
+}
+
+#[test]
+fn what_is_altered_without_a_new_chain_is_found_where_it_is() {
+    let honest = seal(&story());
+    for place in 0..honest.len() {
+        let alterations: [fn(&mut StoredEvent); 8] = [
+            |event| event.payload.push(' '),
+            |event| event.metadata = "{ }".into(),
+            |event| event.recorded_at = event.recorded_at.plus_millis(1),
+            |event| event.aggregate_type = "Other".into(),
+            |event| event.aggregate_id.push('0'),
+            |event| event.event_type = "Another".into(),
+            |event| event.event_version = "1.1".into(),
+            |event| event.sequence = event.sequence.next(),
+        ];
+        for alter in alterations {
+            let mut events = honest.clone();
+            alter(&mut events[place]);
+            assert_violated(&events, place + 1, "hash: expected");
+        }
+        let mut events = honest.clone();
+        events[place].hash = Hash([7; 32]);
+        assert_violated(&events, place + 1, "hash: expected");
+        let mut events = honest.clone();
+        events.remove(place);
+        if place + 1 < honest.len() {
+            assert_violated(&events, place + 1, "position: expected");
+        }
+        let mut events = honest.clone();
+        events[place].position = events[place].position.next();
+        assert_violated(&events, place + 1, "position: expected");
+    }
+}
+
+#[test]
+fn what_cannot_happen_is_found_in_a_chain_that_holds() {
+    type Change = fn(&mut Vec<Told>);
+    let cases: Vec<(&str, usize, &str, Change)> = vec![
+        ("time runs back", BOUGHT, "before", |s| {
+            s[BOUGHT - 1].at = 2.999
+        }),
+        ("scheduled twice", OTHER_DROP, "was scheduled twice", |s| {
+            s[OTHER_DROP - 1] = scheduled(A, 74.0, 1)
+        }),
+        ("never scheduled", 1, "was never scheduled", |s| {
+            drop(s.remove(0))
+        }),
+        ("cancelled twice", ERASED, "was cancelled before", |s| {
+            s[ERASED - 1] = told(
+                A,
+                76.0,
+                "DropCancelled",
+                json!({ "cancelled_at": at(76.0) }),
+            )
+        }),
+        ("held after the end", ERASED, "was cancelled before", |s| {
+            s[ERASED - 1] = placed(76.0, 7, 1)
+        }),
+        (
+            "rescheduled after the end",
+            ERASED,
+            "was cancelled before",
+            |s| {
+                let terms = s[0].fields["terms"].clone();
+                s[ERASED - 1] = told(
+                    A,
+                    76.0,
+                    "DropRescheduled",
+                    json!({ "terms": terms, "rescheduled_at": at(76.0) }),
+                );
+            },
+        ),
+        (
+            "adjusted after the end",
+            ERASED,
+            "was cancelled before",
+            |s| {
+                let again = Told {
+                    at: 76.0,
+                    ..s[ADJUSTED - 1].clone()
+                };
+                s[ERASED - 1] = again;
+            },
+        ),
+        ("sold after the end", 6, "was cancelled before", |s| {
+            s.insert(
+                3,
+                told(A, 2.5, "DropCancelled", json!({ "cancelled_at": at(2.5) })),
+            )
+        }),
+        ("oversold", 3, "oversold: available -1", |s| {
+            s[2].fields["quantity"] = json!(3)
+        }),
+        ("placed twice, the first open", 3, "was placed twice", |s| {
+            s[2] = placed(2.0, 1, 1)
+        }),
+        (
+            "placed twice, the first resolved",
+            CANCELLED,
+            "was placed twice",
+            |s| s.insert(CANCELLED - 1, placed(74.5, 1, 1)),
+        ),
+        ("resolved twice", RELEASED, "it is not open", |s| {
+            s[RELEASED - 1] = s[EXPIRED - 1].clone().later(70.0)
+        }),
+        ("never placed", BOUGHT, "it is not open", |s| {
+            s[BOUGHT - 1].fields["hold_id"] = json!(id(77))
+        }),
+        (
+            "another quantity",
+            BOUGHT,
+            "quantity of the hold: expected 1, found 2",
+            |s| s[BOUGHT - 1].fields["quantity"] = json!(2),
+        ),
+        ("another drop's hold", BOUGHT + 1, "drop of the hold", |s| {
+            s[BOUGHT - 1].stream.1 = B.to_owned();
+            s.insert(BOUGHT - 1, scheduled(B, 3.0, 9));
+            s.remove(OTHER_DROP);
+        }),
+        ("bought when it was over", BOUGHT, "was purchased at", |s| {
+            s[BOUGHT - 1].fields["purchased_at"] = json!(at(61.0))
+        }),
+        (
+            "given up when it was over",
+            RELEASED,
+            "was released at",
+            |s| s[RELEASED - 1].fields["released_at"] = json!(at(122.0)),
+        ),
+        ("expired too early", EXPIRED, "before its time", |s| {
+            s[EXPIRED - 1].at = 61.999
+        }),
+        (
+            "expired at another time",
+            EXPIRED,
+            "expired_at: expected",
+            |s| s[EXPIRED - 1].fields["expired_at"] = json!(at(61.0)),
+        ),
+        (
+            "adjusted by something else",
+            ADJUSTED,
+            "after the adjustment",
+            |s| s[ADJUSTED - 1].fields["delta"] = json!(2),
+        ),
+        (
+            "adjusted to something else",
+            ADJUSTED,
+            "after the adjustment",
+            |s| s[ADJUSTED - 1].fields["stock"]["sold"] = json!(2),
+        ),
+        ("a place taken twice", OFFERED, "was taken twice", |s| {
+            s[OFFERED - 1] = s[JOINED - 1].clone().later(62.0)
+        }),
+        ("a place never taken", OFFERED, "it does not wait", |s| {
+            s[OFFERED - 1].fields["waitlist_entry"] = json!(id(59))
+        }),
+        ("a place left twice", OTHER_DROP, "it does not wait", |s| {
+            s[OTHER_DROP - 1] = s[LEFT - 1].clone().later(74.0)
+        }),
+        (
+            "a place for another hold",
+            OFFERED,
+            "hold of the place",
+            |s| s[JOINED - 1].fields["hold_id"] = json!(id(60)),
+        ),
+        ("another buyer's place", LEFT, "buyer of the place", |s| {
+            s[LEFT - 1].fields["buyer"] = json!(id(60))
+        }),
+        (
+            "a place for another quantity",
+            LEFT,
+            "quantity of the place",
+            |s| s[LEFT - 1].fields["quantity"] = json!(2),
+        ),
+        ("another drop's place", LEFT + 1, "drop of the place", |s| {
+            s[LEFT - 1].stream.1 = B.to_owned();
+            s.insert(LEFT - 1, scheduled(B, 72.5, 9));
+            s.remove(OTHER_DROP);
+        }),
+        (
+            "other personal data",
+            INTRODUCED,
+            "commitment to private",
+            |s| s[INTRODUCED - 1].private = private(&alice(2)),
+        ),
+        ("uncommitted personal data", 3, "does not commit to", |s| {
+            s[2].private = private(&alice(1))
+        }),
+        (
+            "unreadable personal data",
+            INTRODUCED,
+            "the private data cannot be read",
+            |s| s[INTRODUCED - 1].private = Some("{}".to_owned()),
+        ),
+        (
+            "a stream by another name",
+            BOUGHT,
+            "aggregate_id: expected",
+            |s| s[BOUGHT - 1].stream.1 = A.to_uppercase(),
+        ),
+        (
+            "filed as something else",
+            BOUGHT,
+            "the payload cannot be read",
+            |s| s[BOUGHT - 1].kind = "HoldExpired",
+        ),
+        (
+            "no event at all",
+            BOUGHT,
+            "the payload cannot be read",
+            |s| s[BOUGHT - 1].kind = "SomethingElse",
+        ),
+    ];
+    for (name, position, reason, change) in cases {
+        let mut told = story();
+        change(&mut told);
+        println!("{name}");
+        assert_violated(&seal(&told), position, reason);
+    }
+}
+
+impl Told {
+    fn later(self, at: f64) -> Self {
+        Self { at, ..self }
+    }
+}
+
+#[test]
+fn every_stream_counts_from_one_without_gaps() {
+    for place in [0, BOUGHT - 1, OTHER_DROP - 1, ERASED - 1, ERASED] {
+        for by in [-1_i64, 1] {
+            let mut events = seal(&story());
+            let sequence = events[place].sequence.0.checked_add_signed(by).unwrap();
+            events[place].sequence = Sequence(sequence);
+            assert_violated(&chained(events), place + 1, "sequence: expected");
+        }
+    }
+}
+
+#[test]
+fn an_event_that_is_filed_wrong_is_not_read_as_another() {
+    let mut events = seal(&story());
+    events[BOUGHT - 1].event_type = "HoldExpired".into();
+    assert_violated(
+        &chained(events),
+        BOUGHT,
+        "filed as HoldExpired, but it is a PurchaseConfirmed",
+    );
+    let mut events = seal(&story());
+    events[BOUGHT - 1].event_version = "2.0".into();
+    assert_violated(
+        &chained(events),
+        BOUGHT,
+        "version 2.0 of PurchaseConfirmed is not known here",
+    );
+}
+
+#[test]
+fn erased_data_is_counted_and_unseen_data_is_not() {
+    let mut told = story();
+    told[INTRODUCED - 1].private = None;
+    let proved = verdict(&seal(&told), &[]).unwrap();
+    assert_eq!((proved.introductions, proved.erased), (1, Some(1)));
+    let unseen = judged(&seal(&told), 4, &[], false).unwrap();
+    assert_eq!((unseen.introductions, unseen.erased), (1, None));
+}
+
+#[test]
+fn what_others_know_of_the_log_holds_it_to_its_history() {
+    let events = seal(&story());
+    let claim = |position: u64, hash: Hash| Claim {
+        position: Position(position),
+        hash,
+        source: "somebody".to_owned(),
+    };
+    let mut honest: Vec<Claim> = events
+        .iter()
+        .map(|event| claim(event.position.0, event.hash))
+        .collect();
+    honest.push(claim(0, Hash::default()));
+    assert!(verdict(&events, &honest).is_ok());
+    for position in 0..=events.len() as u64 {
+        let violation = verdict(&events, &[claim(position, Hash([9; 32]))]).unwrap_err();
+        assert_eq!(violation.position, Position(position));
+        assert!(
+            violation.reason.contains("hash that somebody knows"),
+            "{violation}"
+        );
+    }
+    let beyond = verdict(&events, &[claim(16, Hash([9; 32]))]).unwrap_err();
+    assert_eq!(beyond.position, Position(16));
+    assert!(
+        beyond.reason.contains("the log ends at position 15"),
+        "{beyond}"
+    );
+}
+
+#[test]
+fn the_head_is_where_the_events_lead_to() {
+    let events = seal(&story());
+    let mut verifier = Verifier::new(vec![], true);
+    for event in examine(&Page::Events(events.clone()), true).events {
+        verifier.check(event).unwrap();
+    }
+    let head = events[14].head();
+    assert!(verifier.ends_at(head).is_ok());
+    let others = [
+        Head {
+            hash: Hash([1; 32]),
+            ..head
+        },
+        Head {
+            recorded_at: head.recorded_at.plus_millis(1),
+            ..head
+        },
+        Head {
+            position: Position(14),
+            ..head
+        },
+    ];
+    for other in others {
+        assert!(verifier.ends_at(other).is_err());
+    }
+}
