@@ -1,7 +1,7 @@
 //! Connections: how many, how patiently, and until when.
 //!
-//! Promise: at most so many at once, and one more is told 503 with `Retry-After`; a request whose head does not arrive within ten
-//! seconds, and an idle connection after 75, are closed; once stopping, no connection is accepted, those in mid-request are
+//! Promise: at most so many at once, and one more is told 503 with `Retry-After`; a request whose head does not arrive in time,
+//! and a connection that lies idle for long, are closed; once stopping, no connection is accepted, those in mid-request are
 //! answered, and [`serve`] returns when all are. Limit: HTTP/1 (a proxy in front speaks TLS and HTTP/2); bodies have their
 //! own patience (`extract.rs`); beyond [`MOST_REFUSALS`] at once, those that are too many are closed without a word.
 //!
@@ -33,8 +33,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-pub(crate) use self::line::Handover;
 use self::line::{Ear, Line};
+pub(crate) use self::line::{Handover, Patience};
 use crate::problem::Problem;
 
 /// Connections over the bound that are told so at the same time.
@@ -53,13 +53,22 @@ enum Answers {
     TooMany,
 }
 
-/// Accepts from `listener` and answers with `router`, at most `most` connections at once, until `closing`; returns once all
-/// that were accepted are answered.
+/// How many connections, and how patiently.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    /// The most at once.
+    pub(crate) most: usize,
+    /// How long each may take.
+    pub(crate) patience: Patience,
+}
+
+/// Accepts from `listener` and answers with `router`, within bounds, until `closing`; returns once all that were accepted
+/// are answered.
 pub(crate) async fn serve(
     mut listener: TcpListener,
     router: Router,
     with_peer: bool,
-    most: usize,
+    Bounds { most, patience }: Bounds,
     closing: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
@@ -67,9 +76,10 @@ pub(crate) async fn serve(
     let tracker = TaskTracker::new();
     let application = Answers::All { router, with_peer };
     // The trait's `accept` goes on through whatever fails: a client that is gone, or files that have run out.
-    let accept = async || Listener::accept(&mut listener).await;
-    let mut accept = accept;
-    while let Some((stream, peer)) = closing.run_until_cancelled(accept()).await {
+    while let Some((stream, peer)) = closing
+        .run_until_cancelled(Listener::accept(&mut listener))
+        .await
+    {
         // A small answer must not wait for the one before to be acknowledged.
         let _already_gone = stream.set_nodelay(true);
         let (place, answers) = match Arc::clone(&places).try_acquire_owned() {
@@ -79,7 +89,15 @@ pub(crate) async fn serve(
                 Err(_full) => continue,
             },
         };
-        tracker.spawn(converse(stream, peer, answers, place, closing.clone()));
+        let line = Line::new(patience);
+        tracker.spawn(converse(
+            stream,
+            peer,
+            line,
+            answers,
+            place,
+            closing.clone(),
+        ));
     }
     drop(listener);
     tracker.close();
@@ -126,11 +144,11 @@ enum Ended {
 async fn converse(
     stream: TcpStream,
     peer: SocketAddr,
+    line: Arc<Line>,
     answers: Answers,
     place: OwnedSemaphorePermit,
     closing: CancellationToken,
 ) {
-    let line = Line::new();
     let ear = Ear::new(stream, Arc::clone(&line));
     let caller = Arc::clone(&line);
     let is_refused = matches!(answers, Answers::TooMany);

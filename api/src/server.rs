@@ -32,7 +32,7 @@ use tracing::{info, warn};
 use crate::admin::lateness::ReleaseLateness;
 use crate::app::{App, Parts};
 use crate::config::{ConfigError, Keys, Settings, buyer_secret};
-use crate::connections;
+use crate::connections::{self, Bounds, Patience};
 use crate::database::{Database, DatabaseError};
 use crate::limiter::Limiter;
 use crate::refused::Refused;
@@ -98,7 +98,7 @@ impl Server {
         let address = settings.listen;
         let keys = Keys::load(&settings.keys, &settings.database.data_dir, address)?;
         let buyer_secret = buyer_secret(settings)?;
-        let most_connections = settings.max_connections.min(connections_allowed());
+        let bounds = bounds(settings);
         let listener = listen(address).map_err(|source| ServerError::Listen { address, source })?;
         let address = listener.local_addr().unwrap_or(address);
         let database = Database::open(&settings.database).await?;
@@ -171,13 +171,7 @@ impl Server {
         Ok(Self {
             address,
             database,
-            http: tokio::spawn(serve(
-                listener,
-                app,
-                most_connections,
-                streams,
-                closing.clone(),
-            )),
+            http: tokio::spawn(serve(listener, app, bounds, streams, closing.clone())),
             engine: EngineThread::start(engine).map_err(ServerError::Thread)?,
             closing,
             stopping,
@@ -276,24 +270,28 @@ fn connections_allowed() -> u32 {
     u32::try_from(files.saturating_sub(OTHER_FILES).max(1)).unwrap_or(u32::MAX)
 }
 
+fn bounds(settings: &Settings) -> Bounds {
+    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    Bounds {
+        most: settings.max_connections.min(connections_allowed()) as usize,
+        patience: Patience {
+            head: seconds(settings.head_seconds),
+            idle: seconds(settings.idle_seconds),
+        },
+    }
+}
+
 /// Serves until `closing`, and returns when every request is answered and every stream ended.
 async fn serve(
     listener: TcpListener,
     app: App,
-    most_connections: u32,
+    bounds: Bounds,
     streams: TaskTracker,
     closing: CancellationToken,
 ) {
     // Who called is only asked for where it is needed.
     let with_peer = app.limiter.is_some();
-    connections::serve(
-        listener,
-        router(app),
-        with_peer,
-        most_connections as usize,
-        closing,
-    )
-    .await;
+    connections::serve(listener, router(app), with_peer, bounds, closing).await;
     streams.close();
     streams.wait().await;
 }

@@ -5,8 +5,10 @@ mod long_log;
 mod memory;
 mod release;
 mod restart;
+mod stream;
 
 pub use self::restart::FIRST_ANSWER;
+pub use self::stream::{IDLE, LATENCY, MEMORY, WRONG};
 
 use clap::ValueEnum;
 
@@ -32,6 +34,8 @@ pub enum Scenario {
     Read,
     /// Holds on a drop that many watch.
     Watchers,
+    /// How late the live stream is, and what a watcher costs.
+    Stream,
     /// Holds on a new drop of a long log, beside an empty one.
     LongLog,
     /// The first answer after a restart.
@@ -55,6 +59,8 @@ pub struct Settings {
     pub contenders: Vec<Contender>,
     /// Numbers of watchers.
     pub watchers: Vec<usize>,
+    /// Watchers whose stream is timed.
+    pub stream_watchers: usize,
     /// Events of a long log.
     pub long_log: u64,
     /// Events in the drop that is read back at a restart.
@@ -101,6 +107,7 @@ impl Play<'_> {
             Scenario::SoldOut => self.sold_out(clients).await,
             Scenario::Read => self.read(clients).await,
             Scenario::Watchers => self.watchers(clients).await,
+            Scenario::Stream => stream::play(self, clients).await,
             Scenario::LongLog => long_log::play(self, clients).await,
             Scenario::Restart => restart::play(self).await,
             Scenario::Memory => memory::play(self, clients).await,
@@ -257,14 +264,11 @@ fn seen(row: &Row) -> Vec<Figure> {
         })
     };
     [
-        named("delivery p99, rendered to received", |seen| {
-            seen.delivery_p99_ms
-        }),
         named("staleness p50, recorded to received", |seen| {
-            seen.since_recorded_p50_ms
+            seen.of_frames.p50_ms
         }),
         named("staleness p99, recorded to received", |seen| {
-            seen.since_recorded_p99_ms
+            seen.of_frames.p99_ms
         }),
     ]
     .into_iter()

@@ -16,11 +16,14 @@ use tokio::net::TcpStream;
 
 use super::Socket;
 
-/// The longest time from the first byte of a request's head to its last, and from connecting to there.
-pub(super) const HEAD_PATIENCE: Duration = Duration::from_secs(10);
-/// The longest time that a connection may lie idle between two requests. Longer than the minute that proxies in front
-/// commonly keep theirs, so that it is they who close.
-pub(super) const IDLE_PATIENCE: Duration = Duration::from_secs(75);
+/// How long a connection may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// From the first byte of a request's head to its last, and from connecting to there.
+    pub(crate) head: Duration,
+    /// Between two requests, and between two bytes of an answer that is taken slowly.
+    pub(crate) idle: Duration,
+}
 
 /// What a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +43,7 @@ type Heir = Box<dyn FnOnce(Socket) + Send>;
 ///
 /// All three run in that one task; atomics because the task may move between threads.
 pub(super) struct Line {
+    patience: Patience,
     began: Instant,
     phase: AtomicU8,
     /// When the phase began, in milliseconds after `began`.
@@ -52,8 +56,9 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new() -> Arc<Self> {
+    pub(super) fn new(patience: Patience) -> Arc<Self> {
         Arc::new(Self {
+            patience,
             began: Instant::now(),
             phase: AtomicU8::new(Phase::Head as u8),
             since: AtomicU64::new(0),
@@ -86,17 +91,19 @@ impl Line {
     /// When to look again whether the other side is too slow; none: it is.
     pub(super) fn next_look(&self) -> Option<Instant> {
         let now = Instant::now();
+        let Patience { head, idle } = self.patience;
+        // An idle one may begin a head any time, so that is looked for more often.
+        let soon = now + head;
         let patience = if self.is(Phase::Answer) {
-            return Some(now + HEAD_PATIENCE);
+            return Some(soon);
         } else if self.is(Phase::Head) {
-            HEAD_PATIENCE
+            head
         } else {
-            IDLE_PATIENCE
+            idle
         };
         let since = self.began + Duration::from_millis(self.since.load(Ordering::Relaxed));
         let until = since + patience;
-        // An idle one may begin a head any time, so that is looked for more often.
-        (now < until).then(|| until.min(now + HEAD_PATIENCE))
+        (now < until).then(|| until.min(soon))
     }
 
     /// Who takes the socket over, once hyper has written all that comes before.

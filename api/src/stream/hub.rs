@@ -339,12 +339,12 @@ mod tests {
             tick(2, &[(1, "a2;"), (3, "c2;")]),
             tick(3, &[(1, "a3;")]),
         ];
-        let plain = |ticks, watched| told(ticks, watched, Framing::Plain);
-        assert_eq!(plain(&ticks, None), "a3;c2;b1;");
-        assert_eq!(plain(&ticks, Some(&[id(1), id(2)])), "a3;b1;");
-        assert_eq!(plain(&ticks[..2], Some(&[id(1)])), "a2;");
+        let two = [id(1), id(2)];
+        assert_eq!(told(&ticks, None, Framing::Plain), "a3;c2;b1;");
+        assert_eq!(told(&ticks, Some(&two), Framing::Plain), "a3;b1;");
+        assert_eq!(told(&ticks[..2], Some(&two[..1]), Framing::Plain), "a2;");
         assert_eq!(
-            told(&ticks, Some(&[id(1), id(2)]), Framing::Chunked),
+            told(&ticks, Some(&two), Framing::Chunked),
             "3\r\na3;\r\n3\r\nb1;\r\n"
         );
     }
