@@ -5,7 +5,6 @@
 //! cut off.
 
 use std::net::SocketAddr;
-use std::num::NonZero;
 use std::time::Duration;
 
 use infrastructure::engine::{
@@ -108,8 +107,7 @@ impl Server {
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
 
         let (views, feed) = (Views::default(), Feed::default());
-        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let (hub, rooms) = stream::open(&views, settings.max_watchers, processors);
+        let (hub, rooms) = stream::open(&views, settings.max_watchers, stream_rooms());
         let lateness = ReleaseLateness::default();
         let observer = (
             feed.clone(),
@@ -268,6 +266,12 @@ fn connections_allowed() -> u32 {
     }
     let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(files, _)| files);
     u32::try_from(files.saturating_sub(OTHER_FILES).max(1)).unwrap_or(u32::MAX)
+}
+
+/// Half as many as there are processors: telling must leave room for selling, and who reads on the same machine keeps up.
+fn stream_rooms() -> usize {
+    let processors = std::thread::available_parallelism();
+    processors.map_or(1, |processors| processors.get().div_ceil(2))
 }
 
 fn bounds(settings: &Settings) -> Bounds {

@@ -40,7 +40,7 @@ use crate::waitlist::WatchedPlaces;
 /// Where the stream is.
 pub(crate) const PATH: &str = "/v1/stream";
 
-/// A hub for at most `most_watchers` of `views`, and its rooms: about as many as there are processors, for each is one task.
+/// A hub for at most `most_watchers` of `views`, and its rooms: each is one task.
 #[must_use]
 pub fn open(views: &Views, most_watchers: usize, rooms: usize) -> (StreamHub, Vec<Room>) {
     let (hub, entrances) = StreamHub::with_doors(most_watchers, rooms.max(1));

@@ -3,7 +3,7 @@
 //! Promise: whoever keeps up is sent each state within a sweep of the room; whoever does not is passed over without waiting,
 //! loses states in between, and gets the newest as soon as there is space again. A sweep gives each guest the newest tick
 //! there is when its turn comes. Limit: sweeps begin at most once per interval, and rest as long as they need for half of
-//! their work, so that telling never starves selling; who hangs up is noticed at the next sweep or heartbeat.
+//! their work, so that telling never starves selling; who hangs up is noticed within a second.
 //!
 //! Why not a task a watcher: a task, its buffers and its wake-ups cost 35 KiB and a third more CPU a frame
 //! (docs/decisions/0022-rooms-write-to-sockets.md).
@@ -29,8 +29,10 @@ use crate::connections::Socket;
 const STRIDE: usize = 64;
 /// How soon to try again those whose socket was full.
 const AGAIN: Duration = Duration::from_millis(10);
-/// A guest who was sent nothing between two beats is sent a comment: never silent for more than two, so at least every 14 s.
-const BEAT: Duration = Duration::from_secs(7);
+/// How soon it is noticed that a guest has hung up, when nothing happens.
+const LOOK: Duration = Duration::from_secs(1);
+/// A guest who was sent nothing for between so many looks and twice that is sent a comment: at least every 14 s.
+const LOOKS_A_BEAT: u32 = 7;
 const STILL_HERE: &[u8] = b": still here\n\n";
 const STILL_HERE_CHUNK: &[u8] = b"e\r\n: still here\n\n\r\n";
 
@@ -254,9 +256,10 @@ impl Room {
     }
 
     async fn tell(&mut self, shortest: Duration) {
-        let mut beat = interval(BEAT);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut is_news = false;
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = 0;
+        let (mut is_news, mut told) = (false, self.audience.recent.last);
         loop {
             tokio::select! {
                 biased;
@@ -266,15 +269,21 @@ impl Room {
                 }
                 () = std::future::ready(()), if is_news => {}
                 received = self.ticks.recv() => if !self.hear(received) { return },
-                _ = beat.tick() => self.audience.beat(),
+                _ = look.tick() => {
+                    looks = (looks + 1) % LOOKS_A_BEAT;
+                    if looks == 0 {
+                        self.audience.beat();
+                    }
+                }
                 () = sleep(AGAIN), if self.audience.is_anybody_waiting => {}
             }
             let began = Instant::now();
             is_news = self.sweep().await;
             let ended = Instant::now();
-            let rest = (began + shortest).max(ended + (ended - began) / 2);
-            if !self.audience.guests.is_empty() {
-                sleep_until(rest).await;
+            // A sweep that told nothing must not hold up the next change.
+            if told != self.audience.recent.last {
+                told = self.audience.recent.last;
+                sleep_until((began + shortest).max(ended + (ended - began) / 2)).await;
             }
         }
     }
