@@ -23,6 +23,7 @@ use crate::watchers::{Seen, Watch, Watchers};
 const RATES: [u32; 2] = [10, 50];
 /// One watcher of an idle machine must be observed often enough for a 99th percentile.
 const SHORTEST_IDLE: f64 = 10.0;
+const WARM_UP: f64 = 2.0;
 /// Watchers of the stampede, each of whom is checked.
 const CHECKED: usize = 1_000;
 /// How long the last state may take to reach everybody.
@@ -58,6 +59,8 @@ pub async fn play(play: &mut Play<'_>, clients: usize) -> Result<(), BenchError>
 async fn idle(play: &mut Play<'_>, server: &Running) -> Result<(), BenchError> {
     let drop_id = server.open_drop(PLENTY, LONG_HOLD).await?;
     let mut watchers = watch(play, server, drop_id, 1).await?;
+    // The first commits of a database that was made a moment ago are not a shop's.
+    offer(server.address, drop_id, RATES[0], WARM_UP).await?;
     let seconds = play.settings.pace.seconds.max(SHORTEST_IDLE);
     let seen = offered(server, drop_id, &mut watchers, RATES[0], seconds).await?;
     let detail = format!("{} changes, {}", seen.of_changes.count, told(&seen));
