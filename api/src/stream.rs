@@ -383,6 +383,28 @@ mod tests {
     }
 
     #[test]
+    fn who_takes_nothing_is_let_go_and_who_is_told_nothing_hears_that_we_are_here() {
+        let mut world = World::new();
+        let (stuck, mut quiet) = (world.watch(), world.watch());
+        stuck.wire.space.set(3);
+        world.room.beat();
+        world.room.beat();
+        world.sweep();
+        assert_eq!(world.hub.watchers(), 2);
+        assert_eq!(plain(&quiet.wire.received.take()), b": still here\n\n");
+        world.room.beat();
+        world.room.beat();
+        world.sweep();
+        assert_eq!(
+            world.hub.watchers(),
+            1,
+            "the one who took three bytes is gone"
+        );
+        assert_eq!(plain(&quiet.wire.received.take()), b": still here\n\n");
+        assert_eq!(quiet.told(), [(1, 0)]);
+    }
+
+    #[test]
     fn who_hangs_up_gives_the_seat_back_and_the_rest_are_served() {
         let mut world = World::new();
         let mut watchers = [world.watch(), world.watch(), world.watch()];

@@ -2,7 +2,7 @@
 //!
 //! Promise: whoever keeps up is sent each state within a sweep of the room; whoever does not is passed over without waiting,
 //! loses states in between, and gets the newest as soon as there is space again. A sweep gives each guest the newest tick
-//! there is when its turn comes. Limit: sweeps begin at most once per interval, and rest as long as they need for half of
+//! there is when its turn comes. One who takes nothing for a beat or two of what waits is let go. Limit: sweeps begin at most once per interval, and rest as long as they need for half of
 //! their work, so that telling never starves selling; who hangs up is noticed within a second.
 //!
 //! Why not a task a watcher: a task, its buffers and its wake-ups cost 35 KiB and a third more CPU a frame
@@ -21,6 +21,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::framing::Framing;
 use super::hub::{BACKLOG, StreamHub, Tick};
 use super::watcher::Watcher;
 use crate::connections::Socket;
@@ -137,13 +138,20 @@ impl<P: Pipe> Guest<P> {
         Ok(true)
     }
 
-    fn beat(&mut self) {
-        if !std::mem::take(&mut self.was_sent_to) && self.rest.is_empty() {
-            self.rest = Bytes::from_static(match self.watcher.framing() {
-                super::framing::Framing::Chunked => STILL_HERE_CHUNK,
-                super::framing::Framing::Plain => STILL_HERE,
-            });
+    /// Sees to it that it is sent something before the next beat. False: it has taken nothing since the last one of what waits for
+    /// it, and never will.
+    fn beat(&mut self) -> bool {
+        if std::mem::take(&mut self.was_sent_to) {
+            return true;
         }
+        if !self.rest.is_empty() {
+            return false;
+        }
+        self.rest = Bytes::from_static(match self.watcher.framing() {
+            Framing::Chunked => STILL_HERE_CHUNK,
+            Framing::Plain => STILL_HERE,
+        });
+        true
     }
 
     /// Ends the stream, in order where there is space for it.
@@ -228,8 +236,8 @@ impl<P: Pipe> Audience<P> {
         }
     }
 
-    fn beat(&mut self) {
-        self.guests.iter_mut().for_each(Guest::beat);
+    pub(super) fn beat(&mut self) {
+        self.guests.retain_mut(Guest::beat);
     }
 }
 
