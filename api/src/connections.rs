@@ -27,7 +27,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -74,6 +74,7 @@ pub(crate) async fn serve(
     let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
     let refusals = Arc::new(Semaphore::new(MOST_REFUSALS));
     let tracker = TaskTracker::new();
+    let (close, is_closing) = watch::channel(());
     let application = Answers::All { router, with_peer };
     // The trait's `accept` goes on through whatever fails: a client that is gone, or files that have run out.
     while let Some((stream, peer)) = closing
@@ -96,10 +97,11 @@ pub(crate) async fn serve(
             line,
             answers,
             place,
-            closing.clone(),
+            is_closing.clone(),
         ));
     }
     drop(listener);
+    close.send_replace(());
     tracker.close();
     tracker.wait().await;
 }
@@ -147,7 +149,7 @@ async fn converse(
     line: Arc<Line>,
     answers: Answers,
     place: OwnedSemaphorePermit,
-    closing: CancellationToken,
+    mut closing: watch::Receiver<()>,
 ) {
     let ear = Ear::new(stream, Arc::clone(&line));
     let caller = Arc::clone(&line);
@@ -170,9 +172,15 @@ async fn converse(
             .next_look()
             .map_or_else(Instant::now, Instant::from_std);
         let mut look = pin!(sleep_until(first_look));
-        let mut closing = pin!(closing.cancelled());
-        let mut is_closing = false;
+        let closing_seen = closing.clone();
+        let mut closing_told = pin!(closing.changed());
+        let (mut is_first, mut is_closing) = (true, false);
         poll_fn(|cx| {
+            // Both wake this task when they are due. To poll them each time would take locks that all connections share.
+            if std::mem::take(&mut is_first) {
+                let _registered = closing_told.as_mut().poll(cx);
+                let _registered = look.as_mut().poll(cx);
+            }
             loop {
                 // A client that broke off is none of our business.
                 if Pin::new(&mut connection).poll(cx).is_ready() {
@@ -181,17 +189,18 @@ async fn converse(
                 if let Some(heir) = line.heir() {
                     return Poll::Ready(Ended::Inherited(heir));
                 }
-                if is_closing || closing.as_mut().poll(cx).is_pending() {
+                if is_closing || !closing_seen.has_changed().unwrap_or(true) {
                     break;
                 }
                 is_closing = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
-            while look.as_mut().poll(cx).is_ready() {
+            while look.is_elapsed() {
                 let Some(next) = line.next_look() else {
                     return Poll::Ready(Ended::Closed);
                 };
                 look.as_mut().reset(Instant::from_std(next));
+                let _registered = look.as_mut().poll(cx);
             }
             Poll::Pending
         })

@@ -73,7 +73,8 @@ impl Line {
     }
 
     fn enter(&self, phase: Phase) {
-        let since = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let since = self.began.elapsed();
+        let since = since.as_secs() * 1000 + u64::from(since.subsec_millis());
         self.since.store(since, Ordering::Relaxed);
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
@@ -83,9 +84,9 @@ impl Line {
         self.phase.store(Phase::Answer as u8, Ordering::Relaxed);
     }
 
-    /// A handler has answered.
+    /// A handler has answered. Since when is noted with the first byte, which is next.
     pub(super) fn answered(&self) {
-        self.enter(Phase::Idle);
+        self.phase.store(Phase::Idle as u8, Ordering::Relaxed);
     }
 
     /// When to look again whether the other side is too slow; none: it is.
