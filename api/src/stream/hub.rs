@@ -225,6 +225,17 @@ impl Tick {
         }
     }
 
+    /// One that tells nothing.
+    #[cfg(test)]
+    pub(super) const fn empty(number: u64) -> Self {
+        Self {
+            number,
+            position: Position(number),
+            frames: vec![],
+            all: Bytes::new(),
+        }
+    }
+
     /// Whether this drop changed.
     pub(crate) fn is_about(&self, drop_id: DropId) -> bool {
         self.of_drop(drop_id).is_some()

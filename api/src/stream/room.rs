@@ -330,3 +330,27 @@ impl Room {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tick_that_was_lost_is_never_skipped_in_silence() {
+        let mut recent = Recent::default();
+        for number in [1, 2, 3, 6] {
+            recent.push(Arc::new(Tick::empty(number)));
+        }
+        let missed = |seen| match recent.after(seen) {
+            Missed::Nothing => Some(0),
+            Missed::Ticks { ticks, last: 6 } => Some(ticks.len()),
+            Missed::TooMuch { last: 6 } => None,
+            Missed::Ticks { .. } | Missed::TooMuch { .. } => panic!("6 is the last"),
+        };
+        assert_eq!((missed(3), missed(4)), (None, None));
+        assert_eq!(
+            (missed(5), missed(6), missed(7)),
+            (Some(1), Some(0), Some(0))
+        );
+    }
+}
