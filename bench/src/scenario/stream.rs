@@ -61,6 +61,8 @@ async fn idle(play: &mut Play<'_>, server: &Running) -> Result<(), BenchError> {
     let mut watchers = watch(play, server, drop_id, 1).await?;
     // The first commits of a database that was made a moment ago are not a shop's.
     offer(server.address, drop_id, RATES[0], WARM_UP).await?;
+    // The first change that counts must not fall into the interval of the last that does not.
+    sleep(CALM).await;
     let seconds = play.settings.pace.seconds.max(SHORTEST_IDLE);
     let seen = offered(server, drop_id, &mut watchers, RATES[0], seconds).await?;
     let detail = format!("{} changes, {}", seen.of_changes.count, told(&seen));
