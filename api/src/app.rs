@@ -49,7 +49,7 @@ pub struct Parts {
     pub limiter: Option<Limiter>,
     /// How late the units of holds that ran out came back.
     pub lateness: ReleaseLateness,
-    /// Ends what would otherwise never end: live streams and exports.
+    /// Ends what would otherwise never end: exports.
     pub stop: CancellationToken,
 }
 

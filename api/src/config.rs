@@ -42,6 +42,20 @@ pub struct Settings {
     #[arg(long, env = "HOLDFAST_QUEUE", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub queue: u32,
 
+    /// Most connections at once, watchers among them; one more is answered 503. Held down to the open files that the system allows.
+    #[arg(long, env = "HOLDFAST_MAX_CONNECTIONS", default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections: u32,
+
+    /// Longest wait for the whole head of a request from its first byte on, and for the first byte of a new connection, in seconds;
+    /// the connection is closed then.
+    #[arg(long, env = "HOLDFAST_HEAD_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=300))]
+    pub head_seconds: u32,
+
+    /// Longest time that a connection may lie idle between two requests, in seconds. Should be longer than proxies in front keep
+    /// theirs (a minute, commonly), so that it is they who close.
+    #[arg(long, env = "HOLDFAST_IDLE_SECONDS", default_value_t = 75, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub idle_seconds: u32,
+
     /// Most watchers of the live stream; one more is answered 503.
     #[arg(long, env = "HOLDFAST_MAX_WATCHERS", default_value_t = 20_000)]
     pub max_watchers: usize,

@@ -9,6 +9,7 @@ pub mod auth;
 pub mod cli;
 pub mod client;
 pub mod config;
+mod connections;
 pub mod database;
 pub mod demo;
 mod drops;

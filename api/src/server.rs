@@ -7,7 +7,6 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use infrastructure::engine::{
     self, EngineConfig, EngineError, EnginePanicked, EngineThread, RandomIds, SystemClock,
 };
@@ -26,17 +25,19 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::admin::lateness::ReleaseLateness;
 use crate::app::{App, Parts};
 use crate::config::{ConfigError, Keys, Settings, buyer_secret};
+use crate::connections::{self, Bounds, Patience};
 use crate::database::{Database, DatabaseError};
 use crate::limiter::Limiter;
 use crate::refused::Refused;
 use crate::router::router;
 use crate::session::Sessions;
-use crate::stream::StreamHub;
+use crate::stream;
 
 /// How long a stopping server waits for those in flight.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -96,7 +97,7 @@ impl Server {
         let address = settings.listen;
         let keys = Keys::load(&settings.keys, &settings.database.data_dir, address)?;
         let buyer_secret = buyer_secret(settings)?;
-        allow_open_files();
+        let bounds = bounds(settings);
         let listener = listen(address).map_err(|source| ServerError::Listen { address, source })?;
         let address = listener.local_addr().unwrap_or(address);
         let database = Database::open(&settings.database).await?;
@@ -106,7 +107,7 @@ impl Server {
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
 
         let (views, feed) = (Views::default(), Feed::default());
-        let hub = StreamHub::new(settings.max_watchers);
+        let (hub, rooms) = stream::open(&views, settings.max_watchers, stream_rooms());
         let lateness = ReleaseLateness::default();
         let observer = (
             feed.clone(),
@@ -136,10 +137,11 @@ impl Server {
         let runner = Runner::new(database.pool.clone(), log.clone(), feed);
         let projections = run_projections(&runner, &mut followers, &stopping);
         let interval = Duration::from_millis(u64::from(settings.stream_interval_ms));
-        followers.spawn(
-            hub.clone()
-                .publish(views.clone(), interval, stopping.clone()),
-        );
+        followers.spawn(hub.clone().publish(views.clone(), stopping.clone()));
+        let streams = TaskTracker::new();
+        for room in rooms {
+            streams.spawn(room.run(interval, closing.clone()));
+        }
 
         let refused = Refused::default();
         let kept = refused.clone();
@@ -167,7 +169,7 @@ impl Server {
         Ok(Self {
             address,
             database,
-            http: tokio::spawn(serve(listener, app, closing.clone())),
+            http: tokio::spawn(serve(listener, app, bounds, streams, closing.clone())),
             engine: EngineThread::start(engine).map_err(ServerError::Thread)?,
             closing,
             stopping,
@@ -251,36 +253,51 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(LISTEN_BACKLOG)
 }
 
-/// Every buyer and every watcher is an open file: as many as the system allows without asking.
-fn allow_open_files() {
+/// Open files that are not connections of clients: the database's, and some room.
+const OTHER_FILES: u64 = 256;
+
+/// Every buyer and every watcher is an open file: raises their number as far as the system allows without asking, and tells
+/// how many connections that makes.
+fn connections_allowed() -> u32 {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
     if let Err(error) = raised {
         warn!(%error, "cannot raise the number of open files; connections are limited to fewer");
     }
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(files, _)| files);
+    u32::try_from(files.saturating_sub(OTHER_FILES).max(1)).unwrap_or(u32::MAX)
 }
 
-async fn serve(listener: TcpListener, app: App, closing: CancellationToken) {
-    // A small answer must not wait for the one before to be acknowledged.
-    let listener = listener.tap_io(|connection| {
-        let _already_gone = connection.set_nodelay(true);
-    });
-    let closing = closing.cancelled_owned();
-    // Who called is only asked for where it is needed.
-    let served = if app.limiter.is_some() {
-        let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
-        let server = axum::serve(listener, service);
-        server.with_graceful_shutdown(closing).await
-    } else {
-        let server = axum::serve(listener, router(app));
-        server.with_graceful_shutdown(closing).await
-    };
-    if let Err(error) = served {
-        tracing::error!(
-            error = &error as &dyn std::error::Error,
-            "the HTTP server ended"
-        );
+/// Half as many as there are processors: telling must leave room for selling, and who reads on the same machine keeps up.
+fn stream_rooms() -> usize {
+    let processors = std::thread::available_parallelism();
+    processors.map_or(1, |processors| processors.get().div_ceil(2))
+}
+
+fn bounds(settings: &Settings) -> Bounds {
+    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    Bounds {
+        most: settings.max_connections.min(connections_allowed()) as usize,
+        patience: Patience {
+            head: seconds(settings.head_seconds),
+            idle: seconds(settings.idle_seconds),
+        },
     }
+}
+
+/// Serves until `closing`, and returns when every request is answered and every stream ended.
+async fn serve(
+    listener: TcpListener,
+    app: App,
+    bounds: Bounds,
+    streams: TaskTracker,
+    closing: CancellationToken,
+) {
+    // Who called is only asked for where it is needed.
+    let with_peer = app.limiter.is_some();
+    connections::serve(listener, router(app), with_peer, bounds, closing).await;
+    streams.close();
+    streams.wait().await;
 }
 
 type Watched = Vec<(&'static str, watch::Receiver<Progress>)>;

@@ -5,41 +5,49 @@
 //! Limit: a drop is sent at most once per interval; what happened in between is in the log.
 //!
 //! ```text
-//!  committed ──mark──▶ changed drops ──once per interval──▶ one tick ──broadcast──▶ watchers
+//!  committed ──mark──▶ changed drops ──at once──▶ one tick ──broadcast──▶ rooms ──at most once per interval──▶ sockets
 //!                                                     (behind: only the newest of each drop; far behind: the present state)
 //! ```
 
+mod framing;
 mod hub;
+mod room;
+mod watcher;
 
-use std::convert::Infallible;
-use std::sync::Arc;
-use std::time::Duration;
+use std::io;
 
-use async_broadcast::{Receiver, RecvError, TryRecvError};
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::header;
+use axum::extract::{Extension, State};
+use axum::http::{Method, Version, header};
 use axum::response::{IntoResponse, Response};
-use bytes::{Bytes, BytesMut};
-use domain::values::{DropId, Position};
-use futures::stream::{self, Stream};
-use infrastructure::engine::{Clock, SystemClock};
-use projections::views::{DropView, Views};
+use bytes::BytesMut;
+use domain::values::DropId;
+use projections::views::Views;
 use serde::Deserialize;
-use tokio::time::{Instant, Interval, interval_at};
-use tokio_util::sync::CancellationToken;
 
+use self::framing::Framing;
 pub use self::hub::StreamHub;
 pub(crate) use self::hub::Tick;
-use self::hub::{Seat, newest, write_frame};
+pub use self::room::Room;
+use self::room::{Guest, Pipe};
+use self::watcher::Watcher;
 use crate::app::App;
+use crate::connections::{Handover, Socket};
 use crate::extract::Params;
 use crate::problem::{Code, Problem};
-use crate::render::DropStatus;
 use crate::waitlist::WatchedPlaces;
 
-/// The longest silence on a stream.
-const HEARTBEAT: Duration = Duration::from_secs(10);
+/// Where the stream is.
+pub(crate) const PATH: &str = "/v1/stream";
+
+/// A hub for at most `most_watchers` of `views`, and its rooms: each is one task.
+#[must_use]
+pub fn open(views: &Views, most_watchers: usize, rooms: usize) -> (StreamHub, Vec<Room>) {
+    let (hub, entrances) = StreamHub::with_doors(most_watchers, rooms.max(1));
+    let room = |entrance| Room::new(&hub, views.clone(), entrance);
+    let rooms = entrances.into_iter().map(room).collect();
+    (hub, rooms)
+}
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct WatchParams {
@@ -54,6 +62,9 @@ pub(crate) struct WatchParams {
 /// `GET /v1/stream`
 pub(crate) async fn watch(
     State(app): State<App>,
+    method: Method,
+    version: Version,
+    Extension(handover): Extension<Handover>,
     Params(params): Params<WatchParams>,
 ) -> Result<Response, Problem> {
     let watched = watched(&app, params.drops.as_deref())?;
@@ -65,12 +76,30 @@ pub(crate) async fn watch(
         (header::CACHE_CONTROL, "no-store"),
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    let (hub, views, stop) = (app.hub.clone(), app.views.clone(), app.stop.clone());
-    let watcher = Watcher {
-        places,
-        ..Watcher::new(hub, views, stop, watched, seat)
+    if method == Method::HEAD {
+        return Ok((headers, Body::empty()).into_response());
+    }
+    let framing = if version == Version::HTTP_11 {
+        Framing::Chunked
+    } else {
+        Framing::Plain
     };
-    Ok((headers, Body::from_stream(events(watcher))).into_response())
+    let mut watcher = Watcher::new(&app.hub, watched, places, framing, seat);
+    let mut first = BytesMut::from(&b"retry: 1000\n\n"[..]);
+    watcher.write_present_state(&app.views, &mut first);
+    let hub = app.hub.clone();
+    let heir = move |socket| hub.seat(Guest::new(socket, watcher));
+    Ok((headers, handover.after(first.freeze(), heir)).into_response())
+}
+
+impl Pipe for Socket {
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.try_write(bytes)
+    }
+
+    fn is_gone(&self) -> bool {
+        Self::is_gone(self)
+    }
 }
 
 /// The drops that were named, each once; none: all that are not over, those to come included.
@@ -92,154 +121,108 @@ fn watched(app: &App, drops: Option<&str>) -> Result<Option<Box<[DropId]>>, Prob
     Ok(Some(watched.into_boxed_slice()))
 }
 
-/// One connection. Kept small: a server has thousands.
-struct Watcher {
-    hub: StreamHub,
-    views: Views,
-    stop: CancellationToken,
-    watched: Option<Box<[DropId]>>,
-    places: WatchedPlaces,
-    receiver: Receiver<Arc<Tick>>,
-    /// The position that the state sent last was read at. A tick from before it is old news.
-    since: Position,
-    /// What is sent before anything that changes.
-    first: Option<Bytes>,
-    heartbeat: Interval,
-    _seat: Seat,
-}
-
-fn events(mut watcher: Watcher) -> impl Stream<Item = Result<Bytes, Infallible>> {
-    let mut first = BytesMut::from(&b"retry: 1000\n\n"[..]);
-    watcher.write_present_state(&mut first);
-    watcher.first = Some(first.freeze());
-    stream::unfold(watcher, |mut watcher| async move {
-        let bytes = watcher.next().await?;
-        Some((Ok(bytes), watcher))
-    })
-}
-
-impl Watcher {
-    fn new(
-        hub: StreamHub,
-        views: Views,
-        stop: CancellationToken,
-        watched: Option<Box<[DropId]>>,
-        seat: Seat,
-    ) -> Self {
-        Self {
-            // Subscribed before the state is read: a change in between comes twice rather than never.
-            receiver: hub.listen(),
-            hub,
-            views,
-            stop,
-            watched,
-            places: WatchedPlaces::default(),
-            since: Position::default(),
-            first: None,
-            heartbeat: interval_at(Instant::now() + HEARTBEAT, HEARTBEAT),
-            _seat: seat,
-        }
-    }
-
-    async fn next(&mut self) -> Option<Bytes> {
-        if let Some(first) = self.first.take() {
-            return Some(first);
-        }
-        loop {
-            tokio::select! {
-                () = self.stop.cancelled() => return None,
-                received = self.receiver.recv() => {
-                    let news = match received {
-                        Ok(tick) => self.news(tick),
-                        Err(RecvError::Overflowed(_)) => self.skip_to_now(),
-                        Err(RecvError::Closed) => return None,
-                    };
-                    if !news.is_empty() {
-                        return Some(news);
-                    }
-                }
-                _ = self.heartbeat.tick() => return Some(Bytes::from_static(b": still here\n\n")),
-            }
-        }
-    }
-
-    /// What a tick and those that wait behind it tell this watcher, each drop once.
-    fn news(&mut self, tick: Arc<Tick>) -> Bytes {
-        let mut ticks = vec![tick];
-        loop {
-            match self.receiver.try_recv() {
-                Ok(tick) => ticks.push(tick),
-                Err(TryRecvError::Overflowed(_)) => return self.skip_to_now(),
-                // A closed room is met again at the next turn.
-                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
-            }
-        }
-        ticks.retain(|tick| tick.position >= self.since);
-        let news = newest(&ticks, self.watched.as_deref());
-        if !ticks.iter().any(|tick| self.places.are_in(tick)) {
-            return news;
-        }
-        let mut joined = BytesMut::from(news);
-        self.places.write_news(&self.views, &mut joined);
-        joined.freeze()
-    }
-
-    /// Too slow even for that: forgets what waits, and goes on from the present state.
-    fn skip_to_now(&mut self) -> Bytes {
-        self.receiver = self.hub.listen();
-        let mut present = BytesMut::new();
-        self.write_present_state(&mut present);
-        present.freeze()
-    }
-
-    fn write_present_state(&mut self, to: &mut BytesMut) {
-        let now = SystemClock.now();
-        let position = self.views.position();
-        self.since = position;
-        let drops = match &self.watched {
-            Some(watched) => watched
-                .iter()
-                .filter_map(|&id| self.views.drop(id))
-                .collect(),
-            None => self.views.drops(),
-        };
-        let is_wanted =
-            |drop: &&DropView| self.watched.is_some() || !DropStatus::at(&drop.row, now).is_over();
-        for drop in drops.iter().filter(is_wanted) {
-            write_frame(to, drop, position, now);
-        }
-        self.places.write_news(&self.views, to);
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::cell::{Cell, RefCell};
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    use async_broadcast::{Receiver, TryRecvError};
     use domain::DropEvent;
     use domain::testing::{drop_id, drop_opened, hold_placed, second};
-    use domain::values::Sequence;
-    use futures::FutureExt;
+    use domain::values::{Position, Sequence};
     use infrastructure::codec::RecordedEvent;
     use infrastructure::engine::Observer;
     use infrastructure::feed::Committed;
     use infrastructure::log::Head;
 
+    use super::room::Audience;
     use super::*;
 
-    /// A shop with one drop and one watcher, without a server around them.
+    /// A socket with so much space, and what came out of it.
+    #[derive(Clone)]
+    struct Wire {
+        space: Rc<Cell<usize>>,
+        received: Rc<RefCell<Vec<u8>>>,
+        is_gone: Rc<Cell<bool>>,
+    }
+
+    impl Pipe for Wire {
+        fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+            let fits = bytes.len().min(self.space.get());
+            if fits == 0 {
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            self.space.set(self.space.get() - fits);
+            self.received.borrow_mut().extend_from_slice(&bytes[..fits]);
+            Ok(fits)
+        }
+
+        fn is_gone(&self) -> bool {
+            self.is_gone.get()
+        }
+    }
+
+    /// What a watcher holds in its hands.
+    struct Hands {
+        wire: Wire,
+        first: Vec<u8>,
+    }
+
+    impl Hands {
+        /// What came since the last look: the ids of its frames, and the units held in each.
+        fn told(&mut self) -> Vec<(u64, u64)> {
+            let mut bytes = std::mem::take(&mut self.first);
+            bytes.extend(plain(&self.wire.received.take()));
+            let text = String::from_utf8(bytes).unwrap();
+            let frames = text.split("\n\n").filter(|frame| frame.contains("data: "));
+            let read = |frame: &str| {
+                let (_, rest) = frame.split_once("id: ").unwrap();
+                let (id, data) = rest.split_once("\ndata: ").unwrap();
+                let data: serde_json::Value = serde_json::from_str(data).unwrap();
+                (id.parse().unwrap(), data["stock"]["held"].as_u64().unwrap())
+            };
+            frames.map(read).collect()
+        }
+    }
+
+    /// Takes the chunks off; they must be whole.
+    fn plain(mut bytes: &[u8]) -> Vec<u8> {
+        let mut text = vec![];
+        while let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
+            let length = std::str::from_utf8(&bytes[..end - 1]).unwrap();
+            let length = usize::from_str_radix(length, 16).unwrap();
+            text.extend_from_slice(&bytes[end + 1..end + 1 + length]);
+            bytes = &bytes[end + 1 + length + 2..];
+        }
+        assert!(bytes.is_empty(), "a frame was cut");
+        text
+    }
+
+    /// A shop with one drop and one room, without a server around them.
     struct World {
         hub: StreamHub,
         views: Views,
+        ticks: Receiver<Arc<Tick>>,
+        room: Audience<Wire>,
+        guests: usize,
         head: u64,
     }
 
     impl World {
         fn new() -> Self {
+            let views = Views::default();
+            let (hub, _) = StreamHub::with_doors(10, 1);
             let mut world = Self {
-                hub: StreamHub::new(10),
-                views: Views::default(),
+                ticks: hub.listen(),
+                room: Audience::new(views.clone(), hub.told()),
+                views,
+                hub,
+                guests: 0,
                 head: 0,
             };
             world.record(drop_opened(1000));
+            world.sweep();
             world
         }
 
@@ -272,77 +255,165 @@ mod tests {
             self.record(hold_placed(&format!("h{number}"), 1));
         }
 
-        fn watch(&self) -> impl Stream<Item = Result<Bytes, Infallible>> + use<> {
+        /// Somebody is told the present state.
+        fn arrive(&mut self) -> (Guest<Wire>, Hands) {
             let seat = self.hub.enter().unwrap();
-            let stop = CancellationToken::new();
-            events(Watcher::new(
-                self.hub.clone(),
-                self.views.clone(),
-                stop,
-                None,
-                seat,
-            ))
+            let places = WatchedPlaces::default();
+            let mut watcher = Watcher::new(&self.hub, None, places, Framing::Chunked, seat);
+            let mut first = BytesMut::new();
+            watcher.write_present_state(&self.views, &mut first);
+            let wire = Wire {
+                space: Rc::new(Cell::new(usize::MAX)),
+                received: Rc::default(),
+                is_gone: Rc::default(),
+            };
+            let hands = Hands {
+                wire: wire.clone(),
+                first: first.to_vec(),
+            };
+            (Guest::new(wire, watcher), hands)
         }
-    }
 
-    /// What the watcher would be sent now: the ids of its frames, and the units held in the last.
-    fn sent(
-        stream: &mut (impl Stream<Item = Result<Bytes, Infallible>> + Unpin),
-    ) -> Vec<(u64, u64)> {
-        use futures::StreamExt;
-        let mut told = vec![];
-        while let Some(Some(Ok(bytes))) = stream.next().now_or_never() {
-            let text = String::from_utf8(bytes.to_vec()).unwrap();
-            for frame in text.split("\n\n").filter(|frame| frame.contains("data: ")) {
-                let (_, rest) = frame.split_once("id: ").unwrap();
-                let (id, data) = rest.split_once("\ndata: ").unwrap();
-                let data: serde_json::Value = serde_json::from_str(data).unwrap();
-                told.push((id.parse().unwrap(), data["stock"]["held"].as_u64().unwrap()));
+        fn watch(&mut self) -> Hands {
+            let (guest, hands) = self.arrive();
+            self.enter(guest);
+            hands
+        }
+
+        fn enter(&mut self, guest: Guest<Wire>) {
+            self.room.admit(guest);
+            self.guests += 1;
+        }
+
+        fn hear(&mut self) {
+            loop {
+                match self.ticks.try_recv() {
+                    Ok(tick) => self.room.hear(tick),
+                    Err(TryRecvError::Overflowed(_)) => {}
+                    Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+                }
             }
         }
-        told
+
+        fn sweep(&mut self) {
+            self.hear();
+            self.room.serve(self.guests, usize::MAX);
+        }
     }
 
-    #[tokio::test]
-    async fn a_watcher_who_reads_is_told_every_tick_and_one_who_pauses_the_newest() {
+    #[test]
+    fn a_watcher_is_told_every_tick_when_swept_for_each_and_otherwise_the_newest() {
         let mut world = World::new();
-        let mut watcher = Box::pin(world.watch());
-        assert_eq!(sent(&mut watcher), [(1, 0)]);
+        let mut watcher = world.watch();
+        assert_eq!(watcher.told(), [(1, 0)]);
         world.hold(1);
-        assert_eq!(sent(&mut watcher), [(2, 1)]);
+        world.sweep();
+        assert_eq!(watcher.told(), [(2, 1)]);
         for number in 2..=5 {
             world.hold(number);
         }
-        assert_eq!(sent(&mut watcher), [(6, 5)]);
+        world.sweep();
+        assert_eq!(watcher.told(), [(6, 5)]);
+        world.sweep();
+        assert_eq!(watcher.told(), [], "nothing twice");
     }
 
-    #[tokio::test]
-    async fn a_watcher_who_sleeps_through_more_than_is_kept_goes_on_from_the_present_state() {
+    #[test]
+    fn a_room_that_sleeps_through_more_than_is_kept_goes_on_from_the_present_state() {
         for missed in [hub::BACKLOG, hub::BACKLOG + 1, 10 * hub::BACKLOG] {
             let mut world = World::new();
-            let mut watcher = Box::pin(world.watch());
-            assert_eq!(sent(&mut watcher), [(1, 0)]);
+            let mut watcher = world.watch();
+            assert_eq!(watcher.told(), [(1, 0)]);
             let missed = missed as u64;
             for number in 1..=missed {
                 world.hold(number);
             }
-            assert_eq!(sent(&mut watcher), [(missed + 1, missed)]);
+            world.sweep();
+            assert_eq!(watcher.told(), [(missed + 1, missed)]);
             world.hold(missed + 1);
-            assert_eq!(
-                sent(&mut watcher),
-                [(missed + 2, missed + 1)],
-                "and follows again"
-            );
+            world.sweep();
+            assert_eq!(watcher.told(), [(missed + 2, missed + 1)], "and follows");
         }
     }
 
-    #[tokio::test]
-    async fn what_was_told_before_somebody_came_is_not_told_to_them() {
+    #[test]
+    fn a_watcher_whose_socket_is_full_holds_up_nobody_and_gets_the_newest_when_there_is_space() {
+        for missed in [1, hub::BACKLOG as u64 + 5] {
+            let mut world = World::new();
+            let (mut slow, mut quick) = (world.watch(), world.watch());
+            assert_eq!((slow.told(), quick.told()), (vec![(1, 0)], vec![(1, 0)]));
+            slow.wire.space.set(10);
+            world.hold(1);
+            world.sweep();
+            for number in 2..=missed + 1 {
+                world.hold(number);
+                world.sweep();
+            }
+            assert_eq!(quick.told().len() as u64, missed + 1);
+            slow.wire.space.set(usize::MAX);
+            world.sweep();
+            // What was begun is finished, for a frame is never cut; then comes the newest.
+            assert_eq!(slow.told(), [(2, 1), (missed + 2, missed + 1)]);
+        }
+    }
+
+    #[test]
+    fn what_was_told_before_somebody_came_is_not_told_to_them() {
         let mut world = World::new();
-        let mut early = Box::pin(world.watch());
+        let mut early = world.watch();
         world.hold(1);
-        let mut late = Box::pin(world.watch());
-        assert_eq!(sent(&mut late), [(2, 1)]);
-        assert_eq!(sent(&mut early), [(1, 0), (2, 1)]);
+        let mut late = world.watch();
+        world.sweep();
+        assert_eq!(late.told(), [(2, 1)]);
+        assert_eq!(early.told(), [(1, 0), (2, 1)]);
+    }
+
+    #[test]
+    fn what_happens_between_the_present_state_and_the_room_is_not_missed() {
+        for missed in [1, hub::BACKLOG as u64 + 5] {
+            let mut world = World::new();
+            let (guest, mut hands) = world.arrive();
+            for number in 1..=missed {
+                world.hold(number);
+                world.hear();
+            }
+            world.enter(guest);
+            assert_eq!(hands.told(), [(1, 0), (missed + 1, missed)]);
+        }
+    }
+
+    #[test]
+    fn who_takes_nothing_is_let_go_and_who_is_told_nothing_hears_that_we_are_here() {
+        let mut world = World::new();
+        let (stuck, mut quiet) = (world.watch(), world.watch());
+        stuck.wire.space.set(3);
+        world.room.beat();
+        world.room.beat();
+        world.sweep();
+        assert_eq!(world.hub.watchers(), 2);
+        assert_eq!(plain(&quiet.wire.received.take()), b": still here\n\n");
+        world.room.beat();
+        world.room.beat();
+        world.sweep();
+        assert_eq!(
+            world.hub.watchers(),
+            1,
+            "the one who took three bytes is gone"
+        );
+        assert_eq!(plain(&quiet.wire.received.take()), b": still here\n\n");
+        assert_eq!(quiet.told(), [(1, 0)]);
+    }
+
+    #[test]
+    fn who_hangs_up_gives_the_seat_back_and_the_rest_are_served() {
+        let mut world = World::new();
+        let mut watchers = [world.watch(), world.watch(), world.watch()];
+        watchers[0].wire.is_gone.set(true);
+        world.hold(1);
+        world.sweep();
+        assert_eq!(world.hub.watchers(), 2);
+        for watcher in &mut watchers[1..] {
+            assert_eq!(watcher.told(), [(1, 0), (2, 1)]);
+        }
     }
 }

@@ -71,7 +71,7 @@ struct Options {
     #[arg(long, value_delimiter = ',')]
     clients: Vec<usize>,
 
-    /// Numbers of watchers [default: 200, and 10000 in the full run]
+    /// Numbers of watchers; the largest is that of the scenario stream [default: 200, and 10000 in the full run]
     #[arg(long, value_delimiter = ',')]
     watchers: Vec<usize>,
 
@@ -244,6 +244,11 @@ async fn settings(options: &Options) -> (Settings, Vec<String>) {
         clients: or_all(&options.clients, &[64, 256, 1000]),
         contenders,
         watchers: or_all(&options.watchers, watchers),
+        stream_watchers: options.watchers.iter().copied().max().unwrap_or(if quick {
+            2_000
+        } else {
+            10_000
+        }),
         long_log: options
             .long_log
             .unwrap_or(if quick { 200_000 } else { 10_000_000 }),

@@ -250,13 +250,13 @@ pub async fn measure(
     generator.measured().await?;
     let cores = Cores::between(before, stage.cpu(server), pace.seconds);
     let mut seen = match watchers {
-        Some(watchers) => Some(watchers.end().await?),
+        Some(mut watchers) => Some(watchers.end().await?),
         None => None,
     };
     let outcome = generator.outcome().await?;
     let settled_after = settle(server).await?;
-    if let Some(seen) = &mut seen {
-        seen.join(server.pool()?).await?;
+    if let (Some(seen), Some(&drop_id)) = (&mut seen, drops.first()) {
+        seen.join(server.pool()?, drop_id).await?;
     }
     let stored = match cell.question {
         Question::Hold => count(server, &outcome, &drops).await?,

@@ -6,9 +6,11 @@ mod long_log;
 mod memory;
 mod release;
 mod restart;
+mod stream;
 
 pub use self::audit::RATIOS as AUDIT_RATIOS;
 pub use self::restart::FIRST_ANSWER;
+pub use self::stream::{IDLE, LATENCY, MEMORY, WRONG};
 
 use clap::ValueEnum;
 
@@ -34,6 +36,8 @@ pub enum Scenario {
     Read,
     /// Holds on a drop that many watch.
     Watchers,
+    /// How late the live stream is, and what a watcher costs.
+    Stream,
     /// Holds on a new drop of a long log, beside an empty one.
     LongLog,
     /// The first answer after a restart.
@@ -59,6 +63,8 @@ pub struct Settings {
     pub contenders: Vec<Contender>,
     /// Numbers of watchers.
     pub watchers: Vec<usize>,
+    /// Watchers whose stream is timed.
+    pub stream_watchers: usize,
     /// Events of a long log.
     pub long_log: u64,
     /// Events in the drop that is read back at a restart.
@@ -105,6 +111,7 @@ impl Play<'_> {
             Scenario::SoldOut => self.sold_out(clients).await,
             Scenario::Read => self.read(clients).await,
             Scenario::Watchers => self.watchers(clients).await,
+            Scenario::Stream => stream::play(self, clients).await,
             Scenario::LongLog => long_log::play(self, clients).await,
             Scenario::Restart => restart::play(self).await,
             Scenario::Memory => memory::play(self, clients).await,
@@ -262,14 +269,11 @@ fn seen(row: &Row) -> Vec<Figure> {
         })
     };
     [
-        named("delivery p99, rendered to received", |seen| {
-            seen.delivery_p99_ms
-        }),
         named("staleness p50, recorded to received", |seen| {
-            seen.since_recorded_p50_ms
+            seen.of_frames.p50_ms
         }),
         named("staleness p99, recorded to received", |seen| {
-            seen.since_recorded_p99_ms
+            seen.of_frames.p99_ms
         }),
     ]
     .into_iter()

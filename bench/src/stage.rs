@@ -406,11 +406,7 @@ impl Running {
     /// # Errors
     /// [`BenchError`].
     pub async fn place(&self, drop_id: Uuid) -> Result<(), BenchError> {
-        let key = Uuid::new_v4().to_string();
-        let body = json!({ "buyer_id": format!("buyer {key}") });
-        let path = format!("/v1/drops/{drop_id}/holds");
-        let answer = send(self.address, post(&path, &key), Some(&body)).await?;
-        answer.read::<Value>(201).map(drop)
+        place_hold(self.address, drop_id).await
     }
 
     /// What a `GET` answers.
@@ -478,6 +474,18 @@ async fn count_fields(url: &str, drops: &[Uuid]) -> Result<u64, redis::RedisErro
         stored += fields;
     }
     Ok(stored)
+}
+
+/// Places one hold, for a buyer of its own.
+///
+/// # Errors
+/// [`BenchError`].
+pub async fn place_hold(address: SocketAddr, drop_id: Uuid) -> Result<(), BenchError> {
+    let key = Uuid::new_v4().to_string();
+    let body = json!({ "buyer_id": format!("buyer {key}") });
+    let path = format!("/v1/drops/{drop_id}/holds");
+    let answer = send(address, post(&path, &key), Some(&body)).await?;
+    answer.read::<Value>(201).map(drop)
 }
 
 const fn post<'a>(path: &'a str, key: &'a str) -> Call<'a> {

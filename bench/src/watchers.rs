@@ -1,36 +1,37 @@
-//! Watchers of the live stream: a process of its own that holds many connections open and counts frames.
+//! Watchers of the live stream: a process of its own that holds many connections open and reads every frame.
 //!
-//! Latency is taken on the first [`PROBES`] connections: from the frame's `server_time` (when it was rendered) to its
-//! receipt, and from when the event at the frame's `id` was recorded to the receipt of the frame (joined with the log
-//! afterwards). The second contains the stream's own interval, which conflates changes on purpose.
-//! Limit: the clock is this machine's, in whole milliseconds.
+//! Every frame's receipt is kept by position and millisecond, and joined with the log afterwards ([`receipts`]); the last
+//! state of each connection is kept too, so that a run can ask whether everybody ended with the truth.
+//! Limit: the process shares the machine with the server, so its own delay is in every figure.
 
+mod frames;
+mod receipts;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::rc::Rc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgPool;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
+use tokio::task::LocalSet;
 use uuid::Uuid;
 
+use self::frames::{Frames, State};
+pub use self::receipts::Latency;
+use self::receipts::{Receipt, Receipts, latencies, recorded};
 use crate::error::{BenchError, Doing};
 use crate::process::{Process, Reaper};
-use crate::stats::quantile;
 
-/// Connections whose frames are read and not only counted.
-const PROBES: usize = 20;
-/// Frames whose receipt is kept for joining with the log.
-const MOST_RECEIPTS: usize = 2_000;
 const CONNECTING: Duration = Duration::from_secs(120);
-const ANSWERING: Duration = Duration::from_secs(30);
-const EVENT: &[u8] = b"event: drop";
+const ANSWERING: Duration = Duration::from_secs(60);
 
 /// Options of the hidden command `watch`.
 #[derive(Debug, Clone, Args)]
@@ -55,28 +56,21 @@ pub struct Seen {
     pub frames: u64,
     /// How long they were counted, in seconds.
     pub seconds: f64,
-    /// From rendering to receipt, in milliseconds.
-    pub delivery_p50_ms: f64,
-    /// From rendering to receipt, in milliseconds.
-    pub delivery_p99_ms: f64,
-    /// From when the event at a frame's position was recorded to its receipt, in milliseconds.
+    /// From when the event at a frame's position was recorded to the frame's receipt.
     #[serde(default)]
-    pub since_recorded_p50_ms: f64,
-    /// From when the event at a frame's position was recorded to its receipt, in milliseconds.
+    pub of_frames: Latency,
+    /// From when a change was recorded to the first frame that has it.
     #[serde(default)]
-    pub since_recorded_p99_ms: f64,
-    /// Position and receipt (milliseconds since the Unix epoch) of some frames.
+    pub of_changes: Latency,
+    /// What was received when.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub receipts: Vec<(i64, i64)>,
+    pub receipts: Vec<(Receipt, u64)>,
     /// CPU of the watchers' process, in cores.
     pub cores: f64,
 }
 
-const SINCE_RECORDED: &str = "
-SELECT percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (ORDER BY late)
-  FROM (SELECT received - extract(epoch FROM recorded_at)::float8 * 1000 AS late
-          FROM UNNEST($1::bigint[], $2::bigint[]) AS receipt(position, received)
-          JOIN events USING (position)) AS receipts";
+/// How many connections were last told these numbers.
+pub type LastTold = BTreeMap<String, usize>;
 
 impl Seen {
     /// Frames a second, on all connections.
@@ -89,17 +83,10 @@ impl Seen {
     ///
     /// # Errors
     /// [`BenchError`].
-    pub async fn join(&mut self, log: &PgPool) -> Result<(), BenchError> {
-        let (positions, received): (Vec<i64>, Vec<i64>) = self.receipts.drain(..).unzip();
-        let late: Option<Vec<f64>> = sqlx::query_scalar(SINCE_RECORDED)
-            .bind(positions)
-            .bind(received)
-            .fetch_one(log)
-            .await
-            .doing("compare frames with the log")?;
-        if let Some([p50, p99]) = late.as_deref() {
-            (self.since_recorded_p50_ms, self.since_recorded_p99_ms) = (*p50, *p99);
-        }
+    pub async fn join(&mut self, log: &PgPool, drop_id: Uuid) -> Result<(), BenchError> {
+        let recorded = recorded(log, drop_id).await?;
+        (self.of_frames, self.of_changes) = latencies(&self.receipts, &recorded)?;
+        self.receipts = vec![];
         Ok(())
     }
 }
@@ -137,24 +124,23 @@ impl Watchers {
     ///
     /// # Errors
     /// [`BenchError`].
-    pub async fn end(mut self) -> Result<Seen, BenchError> {
-        self.0.tell("end").await?;
+    pub async fn end(&mut self) -> Result<Seen, BenchError> {
+        self.ask("end").await
+    }
+
+    /// What everybody was told last.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub async fn last_told(&mut self) -> Result<LastTold, BenchError> {
+        self.ask("last").await
+    }
+
+    async fn ask<T: serde::de::DeserializeOwned>(&mut self, what: &str) -> Result<T, BenchError> {
+        self.0.tell(what).await?;
         let text = self.0.line("result", ANSWERING).await?;
         serde_json::from_str(&text).doing("read the watchers' result")
     }
-}
-
-#[derive(Debug, Default)]
-struct Tally {
-    counting: AtomicBool,
-    frames: AtomicU64,
-    probed: Mutex<Probed>,
-}
-
-#[derive(Debug, Default)]
-struct Probed {
-    delivery_ms: Vec<f64>,
-    receipts: Vec<(i64, i64)>,
 }
 
 /// The watchers' own program.
@@ -163,7 +149,7 @@ pub fn watch(watch: &Watch) -> ExitCode {
         .enable_all()
         .build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(run(watch)),
+        Ok(runtime) => LocalSet::new().block_on(&runtime, run(watch)),
         Err(error) => Err(error),
     };
     match outcome {
@@ -175,45 +161,80 @@ pub fn watch(watch: &Watch) -> ExitCode {
     }
 }
 
-async fn run(watch: &Watch) -> std::io::Result<()> {
-    let tally = Arc::new(Tally::default());
-    for index in 0..watch.watchers {
-        let stream = open(watch).await?;
-        tokio::spawn(follow(stream, Arc::clone(&tally), index < PROBES));
-    }
-    println!("connected");
-    wait_for_line().await?;
-    let me = std::process::id();
-    let (began, cpu) = (tokio::time::Instant::now(), crate::procfs::cpu_of(me));
-    tally.counting.store(true, Ordering::Relaxed);
-    wait_for_line().await?;
-    tally.counting.store(false, Ordering::Relaxed);
-    let used = crate::procfs::cpu_of(me).saturating_sub(cpu);
-    let seconds = began.elapsed().as_secs_f64();
-    let probed = std::mem::take(&mut *tally.probed.lock().unwrap_or_else(PoisonError::into_inner));
-    let seen = Seen {
-        watchers: watch.watchers,
-        frames: tally.frames.load(Ordering::Relaxed),
-        seconds,
-        delivery_p50_ms: quantile(&probed.delivery_ms, 0.5).unwrap_or_default(),
-        delivery_p99_ms: quantile(&probed.delivery_ms, 0.99).unwrap_or_default(),
-        since_recorded_p50_ms: 0.0,
-        since_recorded_p99_ms: 0.0,
-        receipts: probed.receipts,
-        cores: used.as_secs_f64() / seconds,
-    };
-    println!("result {}", serde_json::to_string(&seen)?);
-    Ok(())
+/// What all connections share; one thread, so no lock.
+#[derive(Debug)]
+struct Tally {
+    is_counting: bool,
+    frames: u64,
+    receipts: Receipts,
+    last: Vec<Vec<u8>>,
+    /// One for all: nobody keeps it while waiting.
+    buffer: Vec<u8>,
 }
 
-async fn wait_for_line() -> std::io::Result<()> {
-    let read = || std::io::stdin().read_line(&mut String::new()).map(drop);
+async fn run(watch: &Watch) -> std::io::Result<()> {
+    let tally = Rc::new(RefCell::new(Tally {
+        is_counting: false,
+        frames: 0,
+        receipts: Receipts::new(),
+        last: vec![vec![]; watch.watchers],
+        buffer: vec![0; 64 * 1024],
+    }));
+    for index in 0..watch.watchers {
+        let stream = open(watch).await?;
+        tokio::task::spawn_local(follow(stream, Rc::clone(&tally), index));
+    }
+    println!("connected");
+    let me = std::process::id();
+    let (mut began, mut cpu) = (tokio::time::Instant::now(), Duration::ZERO);
+    loop {
+        match next_line().await?.trim() {
+            "begin" => {
+                (began, cpu) = (tokio::time::Instant::now(), crate::procfs::cpu_of(me));
+                let mut tally = tally.borrow_mut();
+                (tally.is_counting, tally.frames) = (true, 0);
+                tally.receipts.clear();
+            }
+            "end" => {
+                let used = crate::procfs::cpu_of(me).saturating_sub(cpu);
+                let seconds = began.elapsed().as_secs_f64();
+                let mut tally = tally.borrow_mut();
+                tally.is_counting = false;
+                let seen = Seen {
+                    watchers: watch.watchers,
+                    frames: tally.frames,
+                    seconds,
+                    receipts: tally.receipts.drain().collect(),
+                    cores: used.as_secs_f64() / seconds,
+                    ..Seen::default()
+                };
+                println!("result {}", serde_json::to_string(&seen)?);
+            }
+            "last" => {
+                let mut told = LastTold::new();
+                for stock in &tally.borrow().last {
+                    let text = String::from_utf8_lossy(stock).into_owned();
+                    *told.entry(text).or_default() += 1;
+                }
+                println!("result {}", serde_json::to_string(&told)?);
+            }
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// What we are asked; nothing once nobody asks any more.
+async fn next_line() -> std::io::Result<String> {
+    let read = || {
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line).map(|_| line)
+    };
     tokio::task::spawn_blocking(read)
         .await
         .map_err(std::io::Error::other)?
 }
 
-/// Connects and reads up to the end of the answer's head.
+/// Connects and reads up to the status of the answer.
 async fn open(watch: &Watch) -> std::io::Result<TcpStream> {
     let Watch {
         address, drop_id, ..
@@ -232,118 +253,32 @@ async fn open(watch: &Watch) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-async fn follow(mut stream: TcpStream, tally: Arc<Tally>, is_probe: bool) {
-    let mut buffer = [0; 2_048];
-    let mut text = Frames::default();
-    while let Ok(read) = stream.read(&mut buffer).await {
-        if read == 0 {
-            return;
-        }
-        if !tally.counting.load(Ordering::Relaxed) {
-            text = Frames::default();
-            continue;
-        }
-        let frames = text.count(&buffer[..read]);
-        tally.frames.fetch_add(frames, Ordering::Relaxed);
-        if is_probe && let Some(receipt) = text.newest() {
-            let mut probed = tally.probed.lock().unwrap_or_else(PoisonError::into_inner);
-            probed.note(receipt, Utc::now());
-        }
-    }
-}
-
-impl Probed {
-    fn note(&mut self, frame: FrameTimes, now: DateTime<Utc>) {
-        let delivery = now.signed_duration_since(frame.rendered);
-        self.delivery_ms
-            .push(delivery.as_seconds_f64().max(0.0) * 1000.0);
-        if self.receipts.len() < MOST_RECEIPTS {
-            self.receipts.push((frame.position, now.timestamp_millis()));
-        }
-    }
-}
-
-/// What one frame says about itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FrameTimes {
-    position: i64,
-    rendered: DateTime<Utc>,
-}
-
-/// The tail of one stream: enough to count frames that are cut between two reads, and to read the newest.
-#[derive(Debug, Default)]
-struct Frames {
-    tail: Vec<u8>,
-    newest: Option<FrameTimes>,
-}
-
-impl Frames {
-    /// Frames that begin in `bytes`, or began before and are told apart only now.
-    fn count(&mut self, bytes: &[u8]) -> u64 {
-        self.tail.extend_from_slice(bytes);
-        let mut found = 0;
-        let mut from = 0;
-        while let Some(at) = find(&self.tail[from..], EVENT) {
-            found += 1;
-            from += at + EVENT.len();
-        }
-        if found > 0 {
-            self.newest = frame_times(&self.tail[from..]);
-        }
-        // A name that is cut in two is counted next time, a whole one never again.
-        let keep = (self.tail.len() - from).min(EVENT.len() - 1);
-        self.tail.drain(..self.tail.len() - keep);
-        found
-    }
-
-    fn newest(&mut self) -> Option<FrameTimes> {
-        self.newest.take()
-    }
-}
-
-fn frame_times(frame: &[u8]) -> Option<FrameTimes> {
-    let text = std::str::from_utf8(frame).ok()?;
-    let after = |name: &str| text.split_once(name).map(|(_, rest)| rest);
-    let position = after("id: ")?.split('\n').next()?.trim().parse().ok()?;
-    let rendered = after("\"server_time\":\"")?.split('"').next()?;
-    Some(FrameTimes {
-        position,
-        rendered: rendered.parse().ok()?,
-    })
-}
-
-fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
-    bytes
-        .windows(wanted.len())
-        .position(|window| window == wanted)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FRAME: &[u8] =
-        b"1a\r\nevent: drop\nid: 42\ndata: {\"server_time\":\"2026-01-31T18:00:00.250Z\"}\n\n\r\n";
-
-    #[test]
-    fn frames_are_counted_once_wherever_a_read_cuts_them() {
-        for cut in 0..FRAME.len() {
-            let mut frames = Frames::default();
-            let counted = frames.count(&FRAME[..cut]) + frames.count(&FRAME[cut..]);
-            assert_eq!(counted, 1, "cut at {cut}");
-        }
-        let mut frames = Frames::default();
-        assert_eq!(frames.count(&[FRAME, FRAME].concat()), 2);
-        assert_eq!(frames.count(b": still here\n\n"), 0);
-    }
-
-    #[test]
-    fn a_frame_tells_its_position_and_when_it_was_rendered() {
-        let mut frames = Frames::default();
-        frames.count(FRAME);
-        let times = frames.newest().unwrap();
-        assert_eq!(times.position, 42);
-        assert_eq!(times.rendered.timestamp_subsec_millis(), 250);
-        assert!(frames.newest().is_none());
+async fn follow(stream: TcpStream, tally: Rc<RefCell<Tally>>, index: usize) {
+    let (mut frames, mut after) = (Frames::default(), 0);
+    while stream.readable().await.is_ok() {
+        let tally = &mut *tally.borrow_mut();
+        let read = match stream.try_read(&mut tally.buffer) {
+            Ok(0) => return,
+            Ok(read) => read,
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
+            Err(_broken) => return,
+        };
+        let at_ms = Utc::now().timestamp_millis();
+        let (last, receipts) = (&mut tally.last[index], &mut tally.receipts);
+        let (is_counting, count) = (tally.is_counting, &mut tally.frames);
+        frames.read(&tally.buffer[..read], |State { position, stock }| {
+            last.clear();
+            last.extend_from_slice(stock);
+            if is_counting {
+                *count += 1;
+                let receipt = Receipt {
+                    after,
+                    position,
+                    at_ms,
+                };
+                *receipts.entry(receipt).or_default() += 1;
+            }
+            after = position;
+        });
     }
 }

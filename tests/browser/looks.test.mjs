@@ -5,7 +5,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { AxeBuilder } from "@axe-core/playwright";
-import { ADMIN_KEY, BASE, OUT, api, close, createDrop, eventually, launch, open, openDashboard, openLive, says } from "./lib.mjs";
+import { ADMIN_KEY, BASE, OUT, api, close, context, createDrop, eventually, launch, open, openDashboard, openLive, says } from "./lib.mjs";
 
 let drop;
 
@@ -85,6 +85,24 @@ test("every page fits from a small phone, or a window at 200 %, to a wide deskto
     for (const width of [320, 360, 640, 1000, 1920]) {
       await page.setViewportSize({ width, height: 800 });
       await eventually(`${page.url()} fits ${width} px`, () => fits(page));
+    }
+  }
+});
+
+test("nothing jumps while a page fills", async (t) => {
+  for (const viewport of [LOOKS.light.viewport, LOOKS.phone.viewport]) {
+    const within = await context(t, { viewport });
+    await within.addInitScript(() => {
+      globalThis.shifted = 0;
+      const add = (list) => list.getEntries().forEach(({ value, hadRecentInput }) => (globalThis.shifted += hadRecentInput ? 0 : value));
+      new PerformanceObserver(add).observe({ type: "layout-shift", buffered: true });
+    });
+    const dashboard = await openDashboard(t, { within });
+    await dashboard.locator("event-log li").first().waitFor();
+    for (const page of [await openLive(t, "/", { within }), await openLive(t, `/drops/${drop.id}`, { within }), dashboard]) {
+      // Good is below 0.1 (web.dev/articles/cls); they had 0.2 to 0.6 once.
+      const shifted = await page.evaluate(() => globalThis.shifted);
+      assert.ok(shifted < 0.05, `${page.url()} shifted by ${shifted}`);
     }
   }
 });

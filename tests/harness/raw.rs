@@ -53,6 +53,52 @@ impl Raw {
         assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
     }
 
+    /// Reads one answer that tells its length, and leaves the connection open.
+    ///
+    /// # Panics
+    /// When the connection is closed before.
+    pub async fn answer(&mut self) -> Reply {
+        let mut bytes = vec![];
+        loop {
+            let read = self.0.read_buf(&mut bytes).await.expect("the answer comes");
+            assert_ne!(
+                read,
+                0,
+                "closed after {:?}",
+                String::from_utf8_lossy(&bytes)
+            );
+            if let Some(length) = length_of_answer(&bytes)
+                && bytes.len() >= length
+            {
+                return parse(&bytes);
+            }
+        }
+    }
+
+    /// Reads until `words` have come; everything up to there, and what came with it.
+    ///
+    /// # Panics
+    /// When the connection is closed before.
+    pub async fn read_until(&mut self, words: &str) -> String {
+        let mut bytes = vec![];
+        loop {
+            let text = String::from_utf8_lossy(&bytes);
+            if text.contains(words) {
+                return text.into_owned();
+            }
+            let read = self.0.read_buf(&mut bytes).await.expect("more comes");
+            assert_ne!(read, 0, "closed before {words:?}");
+        }
+    }
+
+    /// Waits until the server closes the connection; what came before.
+    pub async fn closed(mut self) -> String {
+        let mut bytes = vec![];
+        // A reset closes it as well.
+        let _reset = self.0.read_to_end(&mut bytes).await;
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// Reads until the server closes the connection; the answer must have come in full.
     ///
     /// # Panics
@@ -106,6 +152,18 @@ fn hold_request(drop: &str, buyer: &str) -> String {
         "POST /v1/drops/{drop}/holds HTTP/1.1\r\nhost: holdfast\r\nconnection: close\r\nidempotency-key: {key}\r\n\
          content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
     )
+}
+
+/// The length of head and body; none while the head is not there.
+fn length_of_answer(bytes: &[u8]) -> Option<usize> {
+    let text = String::from_utf8_lossy(bytes);
+    let (head, _) = text.split_once("\r\n\r\n")?;
+    let lines = head.lines().filter_map(|line| line.split_once(':'));
+    let mut lengths = lines.filter(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let body = lengths
+        .next()
+        .and_then(|(_, length)| length.trim().parse::<usize>().ok());
+    Some(head.len() + 4 + body.unwrap_or_default())
 }
 
 fn parse(bytes: &[u8]) -> Reply {

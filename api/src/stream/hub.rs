@@ -1,11 +1,11 @@
-//! Who watches, what changed, and the one place where a change becomes bytes.
+//! What changed, and the one place where a change becomes bytes.
 //!
-//! Changes are gathered for an interval and told as one [`Tick`]: however many watch, each changed drop is written once.
-//! A tick counts as one in the room, however many drops it tells of, so that a shop with a thousand of them does not
-//! push its watchers out.
+//! Changes are told to the rooms as one [`Tick`] as soon as they happen, and gathered for [`SHORTEST`] after that: however many
+//! watch, each changed drop is written once. How often a watcher hears of it is for its room to say ([`super::room`]).
+//! A tick counts as one, however many drops it tells of, so that a shop with a thousand of them does not push its watchers out.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,35 +16,42 @@ use infrastructure::engine::{Clock, Observer, SystemClock};
 use infrastructure::feed::Committed;
 use projections::views::{DropView, Views};
 use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::framing::Framing;
+use super::room::Guest;
 use crate::render::{DropBody, DropStatus};
 
 /// Ticks that a watcher may lag behind before it is given the present state instead.
 pub(super) const BACKLOG: usize = 16;
+/// The shortest time between two ticks: a state that waits to be sent is at most so much older than the log.
+const SHORTEST: Duration = Duration::from_millis(5);
 /// The longest time between two looks at the clock for drops that start or end.
 const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
 
 /// What changed within one interval, ready to be written to any number of watchers.
 #[derive(Debug)]
 pub(crate) struct Tick {
+    /// Its number: 1, 2, 3 … A room that holds one number knows whether it has missed a tick.
+    pub(super) number: u64,
     /// Up to where the views had followed the log when this was written, or a little before.
     pub(super) position: Position,
     /// One for each drop that changed, in the order of their ids.
     frames: Vec<Frame>,
-    /// All of them.
+    /// All of them, each a chunk ([`Framing::Chunked`]).
     all: Bytes,
 }
 
 #[derive(Debug)]
 struct Frame {
     drop_id: DropId,
-    /// A part of the tick's bytes.
+    /// A part of the tick's bytes: one chunk.
     bytes: Bytes,
 }
 
-/// Tells watchers what changed. Clones are the same hub.
+/// Tells the rooms what changed, and puts watchers into them. Clones are the same hub.
 #[derive(Debug, Clone)]
 pub struct StreamHub(Arc<Hub>);
 
@@ -54,27 +61,39 @@ struct Hub {
     /// Keeps the room open while it is empty.
     _room: InactiveReceiver<Arc<Tick>>,
     changed: Mutex<BTreeSet<DropId>>,
+    /// The number of the last tick that was told.
+    told: AtomicU64,
     wake: Notify,
+    doors: Vec<UnboundedSender<Guest>>,
+    next_door: AtomicUsize,
     watchers: AtomicUsize,
     most_watchers: usize,
 }
 
 impl StreamHub {
-    /// A hub for at most `most_watchers`.
+    /// A hub for at most `most_watchers`, and what its `rooms` are entered by.
     #[must_use]
-    pub fn new(most_watchers: usize) -> Self {
+    pub(super) fn with_doors(
+        most_watchers: usize,
+        rooms: usize,
+    ) -> (Self, Vec<UnboundedReceiver<Guest>>) {
         let (mut sender, receiver) = async_broadcast::broadcast(BACKLOG);
-        // A slow watcher loses ticks; it never holds up the rest.
+        // A slow room loses ticks; it never holds up the rest.
         sender.set_overflow(true);
         sender.set_await_active(false);
-        Self(Arc::new(Hub {
+        let (doors, entrances) = (0..rooms).map(|_| unbounded_channel()).unzip();
+        let hub = Hub {
             sender,
             _room: receiver.deactivate(),
             changed: Mutex::default(),
+            told: AtomicU64::new(0),
             wake: Notify::new(),
+            doors,
+            next_door: AtomicUsize::new(0),
             watchers: AtomicUsize::new(0),
             most_watchers,
-        }))
+        };
+        (Self(Arc::new(hub)), entrances)
     }
 
     /// How many watch now.
@@ -83,8 +102,8 @@ impl StreamHub {
         self.0.watchers.load(Ordering::Relaxed)
     }
 
-    /// Sends what changed, at most once per `interval`, until `stop`.
-    pub async fn publish(self, views: Views, interval: Duration, stop: CancellationToken) {
+    /// Tells what changed, until `stop`.
+    pub async fn publish(self, views: Views, stop: CancellationToken) {
         let mut last_look = SystemClock.now();
         loop {
             tokio::select! {
@@ -96,7 +115,7 @@ impl StreamHub {
             self.mark_transitions(&views, last_look, now);
             last_look = now;
             if self.tell(&views, now) {
-                sleep(interval).await;
+                sleep(SHORTEST).await;
             }
         }
     }
@@ -107,9 +126,11 @@ impl StreamHub {
         if changed.is_empty() {
             return false;
         }
-        let tick = Arc::new(Tick::of(views, &changed, now));
-        // An error means that nobody watches.
-        let _nobody = self.0.sender.try_broadcast(tick);
+        let mut tick = Tick::of(views, &changed, now);
+        // Numbered once it is written: who has seen this number before reading the views has missed nothing of it.
+        tick.number = self.0.told.fetch_add(1, Ordering::Release) + 1;
+        // An error means that there is no room.
+        let _nobody = self.0.sender.try_broadcast(Arc::new(tick));
         true
     }
 
@@ -130,6 +151,20 @@ impl StreamHub {
     /// What is told from now on.
     pub(super) fn listen(&self) -> Receiver<Arc<Tick>> {
         self.0.sender.new_receiver()
+    }
+
+    /// The number of the last tick.
+    pub(super) fn told(&self) -> u64 {
+        self.0.told.load(Ordering::Acquire)
+    }
+
+    /// Puts `guest` into the next room. One that has closed says goodbye in its place.
+    pub(super) fn seat(&self, guest: Guest) {
+        let turn = self.0.next_door.fetch_add(1, Ordering::Relaxed);
+        let door = &self.0.doors[turn % self.0.doors.len()];
+        if let Err(closed) = door.send(guest) {
+            closed.0.say_goodbye();
+        }
     }
 
     /// A place for one more watcher, given back when dropped.
@@ -156,6 +191,7 @@ impl Observer for StreamHub {
 }
 
 /// One watcher's place.
+#[derive(Debug)]
 pub(super) struct Seat(Arc<Hub>);
 
 impl Drop for Seat {
@@ -173,7 +209,7 @@ impl Tick {
         let mut places = vec![];
         for drop in drops {
             let start = all.len();
-            write_frame(&mut all, &drop, position, now);
+            Framing::Chunked.write(&mut all, |to| write_frame(to, &drop, position, now));
             places.push((drop.drop_id, start..all.len()));
         }
         let all = all.freeze();
@@ -182,9 +218,21 @@ impl Tick {
             bytes: all.slice(place),
         };
         Self {
+            number: 0,
             position,
             frames: places.into_iter().map(frame).collect(),
             all,
+        }
+    }
+
+    /// One that tells nothing.
+    #[cfg(test)]
+    pub(super) const fn empty(number: u64) -> Self {
+        Self {
+            number,
+            position: Position(number),
+            frames: vec![],
+            all: Bytes::new(),
         }
     }
 
@@ -204,35 +252,36 @@ impl Tick {
 /// The newest state of each watched drop in `ticks`, oldest tick first; of every drop when none is named.
 ///
 /// A watcher that fell behind is told once of a drop that changed many times. A single tick is passed on as it is.
-pub(super) fn newest(ticks: &[Arc<Tick>], watched: Option<&[DropId]>) -> Bytes {
+pub(super) fn newest(ticks: &[&Tick], watched: Option<&[DropId]>, framing: Framing) -> Bytes {
     match (ticks, watched) {
         ([], _) => Bytes::new(),
-        ([tick], None) => tick.all.clone(),
+        ([tick], None) if framing == Framing::Chunked => tick.all.clone(),
         (ticks, Some(watched)) => {
             let newest_of =
                 |&drop_id: &DropId| ticks.iter().rev().find_map(|tick| tick.of_drop(drop_id));
-            join(watched.iter().filter_map(newest_of))
+            join(watched.iter().filter_map(newest_of), framing)
         }
         (ticks, None) => {
             let mut told = BTreeSet::new();
             let frames = ticks.iter().rev().flat_map(|tick| &tick.frames);
             let newest = frames.filter(|frame| told.insert(frame.drop_id));
-            join(newest.map(|frame| &frame.bytes))
+            join(newest.map(|frame| &frame.bytes), framing)
         }
     }
 }
 
 /// One is shared, several are copied together: one write to the socket rather than one for each.
-fn join<'a>(mut frames: impl Iterator<Item = &'a Bytes>) -> Bytes {
+fn join<'a>(mut frames: impl Iterator<Item = &'a Bytes>, framing: Framing) -> Bytes {
     let Some(first) = frames.next() else {
         return Bytes::new();
     };
     let Some(second) = frames.next() else {
-        return first.clone();
+        return framing.of_chunk(first);
     };
-    let mut joined = BytesMut::from(first.as_ref());
-    joined.extend_from_slice(second);
-    frames.for_each(|frame| joined.extend_from_slice(frame));
+    let mut joined = BytesMut::new();
+    for frame in [first, second].into_iter().chain(frames) {
+        joined.extend_from_slice(&framing.of_chunk(frame));
+    }
     joined.freeze()
 }
 
@@ -254,33 +303,44 @@ mod tests {
         DropId(uuid::Uuid::from_u128(number))
     }
 
-    fn tick(position: u64, frames: &[(u128, &'static str)]) -> Arc<Tick> {
-        let all: String = frames.iter().map(|(_, text)| *text).collect();
-        let frame = |&(drop, text): &(u128, &'static str)| Frame {
-            drop_id: id(drop),
-            bytes: Bytes::from_static(text.as_bytes()),
+    fn tick(position: u64, frames: &[(u128, &'static str)]) -> Tick {
+        let (mut all, mut places) = (BytesMut::new(), vec![]);
+        for (drop, text) in frames {
+            let start = all.len();
+            Framing::Chunked.write(&mut all, |to| to.extend_from_slice(text.as_bytes()));
+            places.push((id(*drop), start..all.len()));
+        }
+        let all = all.freeze();
+        let frame = |(drop_id, place)| Frame {
+            drop_id,
+            bytes: all.slice(place),
         };
-        Arc::new(Tick {
+        Tick {
+            number: position,
             position: Position(position),
-            frames: frames.iter().map(frame).collect(),
-            all: Bytes::from(all),
-        })
+            frames: places.into_iter().map(frame).collect(),
+            all,
+        }
+    }
+
+    fn told(ticks: &[Tick], watched: Option<&[DropId]>, framing: Framing) -> Bytes {
+        newest(&ticks.iter().collect::<Vec<_>>(), watched, framing)
     }
 
     #[test]
     fn a_watcher_who_keeps_up_gets_the_shared_bytes() {
         let ticks = [tick(1, &[(1, "a1;"), (2, "b1;")])];
-        let all = newest(&ticks, None);
-        assert_eq!(all, "a1;b1;");
+        let all = told(&ticks, None, Framing::Chunked);
+        assert_eq!(all, "3\r\na1;\r\n3\r\nb1;\r\n");
         assert_eq!(all.as_ptr(), ticks[0].all.as_ptr(), "not copied");
-        let one = newest(&ticks, Some(&[id(2)]));
-        assert_eq!(one, "b1;");
-        assert_eq!(
-            one.as_ptr(),
-            ticks[0].frames[1].bytes.as_ptr(),
-            "not copied"
-        );
-        assert!(newest(&ticks, Some(&[id(3)])).is_empty());
+        let one = told(&ticks, Some(&[id(2)]), Framing::Chunked);
+        assert_eq!(one, "3\r\nb1;\r\n");
+        let place = &ticks[0].frames[1].bytes;
+        assert_eq!(one.as_ptr(), place.as_ptr(), "not copied");
+        let plain = told(&ticks, Some(&[id(2)]), Framing::Plain);
+        assert_eq!(plain, "b1;");
+        assert_eq!(plain.as_ptr(), place[3..].as_ptr(), "not copied either");
+        assert!(told(&ticks, Some(&[id(3)]), Framing::Chunked).is_empty());
     }
 
     #[test]
@@ -290,8 +350,13 @@ mod tests {
             tick(2, &[(1, "a2;"), (3, "c2;")]),
             tick(3, &[(1, "a3;")]),
         ];
-        assert_eq!(newest(&ticks, None), "a3;c2;b1;");
-        assert_eq!(newest(&ticks, Some(&[id(1), id(2)])), "a3;b1;");
-        assert_eq!(newest(&ticks[..2], Some(&[id(1)])), "a2;");
+        let two = [id(1), id(2)];
+        assert_eq!(told(&ticks, None, Framing::Plain), "a3;c2;b1;");
+        assert_eq!(told(&ticks, Some(&two), Framing::Plain), "a3;b1;");
+        assert_eq!(told(&ticks[..2], Some(&two[..1]), Framing::Plain), "a2;");
+        assert_eq!(
+            told(&ticks, Some(&two), Framing::Chunked),
+            "3\r\na3;\r\n3\r\nb1;\r\n"
+        );
     }
 }

@@ -1,0 +1,356 @@
+//! A room of watchers: one task that writes to thousands of sockets.
+//!
+//! Promise: whoever keeps up is sent each state within a sweep of the room; whoever does not is passed over without waiting,
+//! loses states in between, and gets the newest as soon as there is space again. A sweep gives each guest the newest tick
+//! there is when its turn comes. One who takes nothing for a beat or two of what waits is let go. Limit: sweeps begin at most once per interval, and rest as long as they need for half of
+//! their work, so that telling never starves selling; who hangs up is noticed within a second.
+//!
+//! Why not a task a watcher: a task, its buffers and its wake-ups cost 35 KiB and a third more CPU a frame
+//! (docs/decisions/0024-rooms-write-to-sockets.md).
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_broadcast::{Receiver, RecvError, TryRecvError};
+use bytes::{Buf, Bytes};
+use projections::views::Views;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::yield_now;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::framing::Framing;
+use super::hub::{BACKLOG, StreamHub, Tick};
+use super::watcher::Watcher;
+use crate::connections::Socket;
+
+/// Guests served before others of this process get a turn: half a millisecond.
+const STRIDE: usize = 64;
+/// How soon to try again those whose socket was full.
+const AGAIN: Duration = Duration::from_millis(10);
+/// How soon it is noticed that a guest has hung up, when nothing happens.
+const LOOK: Duration = Duration::from_secs(1);
+/// A guest who was sent nothing for between so many looks and twice that is sent a comment: at least every 14 s.
+const LOOKS_A_BEAT: u32 = 7;
+const STILL_HERE: &[u8] = b": still here\n\n";
+const STILL_HERE_CHUNK: &[u8] = b"e\r\n: still here\n\n\r\n";
+
+/// What a guest is written to.
+pub(super) trait Pipe {
+    /// Writes what fits now.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing fits; anything else means that it is broken.
+    fn write(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Whether the other side has hung up.
+    fn is_gone(&self) -> bool;
+}
+
+/// One watcher and its socket.
+#[derive(Debug)]
+pub(super) struct Guest<P = Socket> {
+    pipe: P,
+    watcher: Watcher,
+    /// The rest of what was begun: a frame is never cut.
+    rest: Bytes,
+    was_sent_to: bool,
+}
+
+/// What a guest has missed.
+pub(super) enum Missed<'a> {
+    /// Nothing.
+    Nothing,
+    /// These, oldest first.
+    Ticks {
+        /// All that came after the one it has seen.
+        ticks: Vec<&'a Tick>,
+        /// The number of the last.
+        last: u64,
+    },
+    /// More than is kept.
+    TooMuch {
+        /// The number of the last.
+        last: u64,
+    },
+}
+
+/// The newest ticks, numbered densely.
+#[derive(Debug, Default)]
+struct Recent {
+    ticks: VecDeque<Arc<Tick>>,
+    last: u64,
+}
+
+/// Whoever is in a room, and what they are told; no clock, no waiting.
+#[derive(Debug)]
+pub(super) struct Audience<P> {
+    views: Views,
+    recent: Recent,
+    guests: Vec<Guest<P>>,
+    /// Whether somebody's socket was full.
+    is_anybody_waiting: bool,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Room {
+    entrance: UnboundedReceiver<Guest>,
+    ticks: Receiver<Arc<Tick>>,
+    audience: Audience<Socket>,
+}
+
+impl<P: Pipe> Guest<P> {
+    /// A guest who was sent the present state and nothing more.
+    pub(super) const fn new(pipe: P, watcher: Watcher) -> Self {
+        Self {
+            pipe,
+            watcher,
+            rest: Bytes::new(),
+            was_sent_to: true,
+        }
+    }
+
+    /// Sends what it has missed, as far as there is space. False: its socket is full.
+    fn serve(&mut self, recent: &Recent, views: &Views) -> io::Result<bool> {
+        if !self.flush()? {
+            return Ok(false);
+        }
+        let missed = recent.after(self.watcher.seen());
+        self.rest = self.watcher.catch_up(&missed, views);
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<bool> {
+        while !self.rest.is_empty() {
+            match self.pipe.write(&self.rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => self.rest.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) => return Err(error),
+            }
+            self.was_sent_to = true;
+        }
+        // Not a part of what all share any longer, which would keep it all in memory.
+        self.rest = Bytes::new();
+        Ok(true)
+    }
+
+    /// Sees to it that it is sent something before the next beat. False: it has taken nothing since the last one of what waits for
+    /// it, and never will.
+    fn beat(&mut self) -> bool {
+        if std::mem::take(&mut self.was_sent_to) {
+            return true;
+        }
+        if !self.rest.is_empty() {
+            return false;
+        }
+        self.rest = Bytes::from_static(match self.watcher.framing() {
+            Framing::Chunked => STILL_HERE_CHUNK,
+            Framing::Plain => STILL_HERE,
+        });
+        true
+    }
+
+    /// Ends the stream, in order where there is space for it.
+    pub(super) fn say_goodbye(mut self) {
+        if let Ok(true) = self.flush() {
+            let _gone = self.pipe.write(self.watcher.framing().end());
+        }
+    }
+}
+
+impl Recent {
+    fn push(&mut self, tick: Arc<Tick>) {
+        if tick.number != self.last + 1 {
+            // Some were lost: who has not seen the last of those kept has missed too much.
+            self.ticks.clear();
+        }
+        self.last = tick.number;
+        self.ticks.push_back(tick);
+        if self.ticks.len() > BACKLOG {
+            self.ticks.pop_front();
+        }
+    }
+
+    fn after(&self, seen: u64) -> Missed<'_> {
+        let last = self.last;
+        let Some(missed) = last.checked_sub(seen).filter(|missed| *missed > 0) else {
+            return Missed::Nothing;
+        };
+        let kept = self.ticks.len();
+        match usize::try_from(missed) {
+            Ok(missed) if missed <= kept => {
+                let ticks = self.ticks.range(kept - missed..).map(AsRef::as_ref);
+                Missed::Ticks {
+                    ticks: ticks.collect(),
+                    last,
+                }
+            }
+            Ok(_) | Err(_) => Missed::TooMuch { last },
+        }
+    }
+}
+
+impl<P: Pipe> Audience<P> {
+    pub(super) fn new(views: Views, told: u64) -> Self {
+        Self {
+            views,
+            recent: Recent {
+                ticks: VecDeque::new(),
+                last: told,
+            },
+            guests: vec![],
+            is_anybody_waiting: false,
+        }
+    }
+
+    pub(super) fn hear(&mut self, tick: Arc<Tick>) {
+        self.recent.push(tick);
+    }
+
+    /// Lets `guest` in, and tells it what happened since it was told the present state.
+    pub(super) fn admit(&mut self, guest: Guest<P>) {
+        self.guests.push(guest);
+        let last = self.guests.len() - 1;
+        self.serve_one(last);
+    }
+
+    /// Serves up to `most` guests, from the one at `from` down; gives the place to go on from.
+    pub(super) fn serve(&mut self, from: usize, most: usize) -> usize {
+        let to = from.saturating_sub(most);
+        for place in (to..from.min(self.guests.len())).rev() {
+            self.serve_one(place);
+        }
+        to.min(self.guests.len())
+    }
+
+    /// Who takes the place of one that is gone came after it and was served: places are served from the last to the first.
+    fn serve_one(&mut self, place: usize) {
+        let guest = &mut self.guests[place];
+        match guest.serve(&self.recent, &self.views) {
+            Ok(is_done) if !guest.pipe.is_gone() => self.is_anybody_waiting |= !is_done,
+            Ok(_) | Err(_) => drop(self.guests.swap_remove(place)),
+        }
+    }
+
+    pub(super) fn beat(&mut self) {
+        self.guests.retain_mut(Guest::beat);
+    }
+}
+
+impl Room {
+    /// A room that hears what `hub` tells.
+    pub(super) fn new(hub: &StreamHub, views: Views, entrance: UnboundedReceiver<Guest>) -> Self {
+        let ticks = hub.listen();
+        let told = hub.told();
+        Self {
+            entrance,
+            ticks,
+            audience: Audience::new(views, told),
+        }
+    }
+
+    /// Tells the guests what changes, each drop at most once per `shortest`, until `stop`; then ends their streams.
+    pub async fn run(mut self, shortest: Duration, stop: CancellationToken) {
+        stop.run_until_cancelled(self.tell(shortest)).await;
+        self.entrance.close();
+        while let Some(guest) = self.entrance.recv().await {
+            guest.say_goodbye();
+        }
+        self.audience.guests.drain(..).for_each(Guest::say_goodbye);
+    }
+
+    async fn tell(&mut self, shortest: Duration) {
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = 0;
+        let (mut is_news, mut told) = (false, self.audience.recent.last);
+        loop {
+            tokio::select! {
+                biased;
+                Some(guest) = self.entrance.recv() => {
+                    self.audience.admit(guest);
+                    continue;
+                }
+                () = std::future::ready(()), if is_news => {}
+                received = self.ticks.recv() => if !self.hear(received) { return },
+                _ = look.tick() => {
+                    looks = (looks + 1) % LOOKS_A_BEAT;
+                    if looks == 0 {
+                        self.audience.beat();
+                    }
+                }
+                () = sleep(AGAIN), if self.audience.is_anybody_waiting => {}
+            }
+            let began = Instant::now();
+            is_news = self.sweep().await;
+            let ended = Instant::now();
+            // A sweep that told nothing must not hold up the next change.
+            if told != self.audience.recent.last {
+                told = self.audience.recent.last;
+                sleep_until((began + shortest).max(ended + (ended - began) / 2)).await;
+            }
+        }
+    }
+
+    fn hear(&mut self, received: Result<Arc<Tick>, RecvError>) -> bool {
+        match received {
+            Ok(tick) => self.audience.hear(tick),
+            // Its number tells that some were lost.
+            Err(RecvError::Overflowed(_)) => {}
+            Err(RecvError::Closed) => return false,
+        }
+        true
+    }
+
+    /// Serves everybody once. Says whether something happened meanwhile that not all were told.
+    async fn sweep(&mut self) -> bool {
+        self.hear_what_waits();
+        let told_all = self.audience.recent.last;
+        self.audience.is_anybody_waiting = false;
+        let mut left = self.audience.guests.len();
+        while left > 0 {
+            left = self.audience.serve(left, STRIDE);
+            yield_now().await;
+            self.hear_what_waits();
+        }
+        self.audience.recent.last != told_all
+    }
+
+    fn hear_what_waits(&mut self) {
+        loop {
+            match self.ticks.try_recv() {
+                Ok(tick) => self.audience.hear(tick),
+                Err(TryRecvError::Overflowed(_)) => {}
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tick_that_was_lost_is_never_skipped_in_silence() {
+        let mut recent = Recent::default();
+        for number in [1, 2, 3, 6] {
+            recent.push(Arc::new(Tick::empty(number)));
+        }
+        let missed = |seen| match recent.after(seen) {
+            Missed::Nothing => Some(0),
+            Missed::Ticks { ticks, last: 6 } => Some(ticks.len()),
+            Missed::TooMuch { last: 6 } => None,
+            Missed::Ticks { .. } | Missed::TooMuch { .. } => panic!("6 is the last"),
+        };
+        assert_eq!((missed(3), missed(4)), (None, None));
+        assert_eq!(
+            (missed(5), missed(6), missed(7)),
+            (Some(1), Some(0), Some(0))
+        );
+    }
+}

@@ -1,0 +1,165 @@
+//! Connections are so many at most, and none may dawdle: a slow head or a long silence ends one, and the rest never notice.
+
+use harness::{App, Launch, Raw, eventually};
+use serde_json::json;
+
+const ASK: &str = "GET /health/live HTTP/1.1\r\nhost: holdfast\r\n\r\n";
+
+/// A server that waits a second for the head of a request.
+async fn hasty() -> App {
+    let launch = Launch::fresh().await.with("HOLDFAST_HEAD_SECONDS", "1");
+    launch.start().await
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_come_in_time_closes_the_connection() {
+    let app = hasty().await;
+    let mut silent = Raw::connect(app.address()).await;
+    let mut slow = Raw::connect(app.address()).await;
+    slow.send(b"GET /health/live HTTP/1.1\r\nhost: ").await;
+    let mut second = Raw::connect(app.address()).await;
+    second.send(ASK.as_bytes()).await;
+    assert_eq!(second.answer().await.status, 200);
+    second.send(b"GET /health/live HTTP/1.1\r\n").await;
+    silent.send(b"").await;
+    for connection in [silent, slow, second] {
+        assert_eq!(connection.closed().await, "", "closed without a word");
+    }
+}
+
+#[tokio::test]
+async fn a_head_in_pieces_is_answered_and_an_idle_connection_outlasts_a_slow_head() {
+    let app = hasty().await;
+    let mut idle = Raw::connect(app.address()).await;
+    for piece in ASK.as_bytes().chunks(10) {
+        idle.send(piece).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(idle.answer().await.status, 200);
+    // Another one is closed for a head that began later: the patience for heads is over.
+    let mut slow = Raw::connect(app.address()).await;
+    slow.send(b"GET ").await;
+    slow.closed().await;
+    idle.send(ASK.as_bytes()).await;
+    assert_eq!(idle.answer().await.status, 200);
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_and_a_stream_that_nothing_happens_on_is_not() {
+    let launch = Launch::fresh().await;
+    let app = launch
+        .with("HOLDFAST_HEAD_SECONDS", "1")
+        .with("HOLDFAST_IDLE_SECONDS", "2")
+        .start()
+        .await;
+    let drop = app.create_drop(1, json!({})).await;
+    let mut watcher = app.watch("").await;
+    watcher.drop().await;
+    let mut idle = Raw::connect(app.address()).await;
+    idle.send(ASK.as_bytes()).await;
+    assert_eq!(idle.answer().await.status, 200);
+    assert_eq!(idle.closed().await, "");
+    app.held(&drop, "alice").await;
+    watcher.until(|state| state["stock"]["held"] == 1).await;
+}
+
+#[tokio::test]
+async fn more_connections_than_allowed_are_told_to_try_again() {
+    const MOST: usize = 6;
+    let launch = Launch::fresh().await;
+    let most = MOST.to_string();
+    let app = launch.with("HOLDFAST_MAX_CONNECTIONS", &most).start().await;
+    let mut kept = vec![];
+    let refused = loop {
+        let mut connection = Raw::connect(app.address()).await;
+        connection.send(ASK.as_bytes()).await;
+        let answer = connection.answer().await;
+        if answer.status != 200 {
+            connection.closed().await;
+            break answer;
+        }
+        kept.push(connection);
+        assert!(kept.len() <= MOST, "one more than is allowed");
+    };
+    assert!(!kept.is_empty());
+    assert_eq!(refused.header("connection"), "close");
+    assert!(!refused.header("retry-after").is_empty());
+    refused.problem(503, "unavailable");
+    for connection in &mut kept {
+        connection.send(ASK.as_bytes()).await;
+        assert_eq!(connection.answer().await.status, 200, "the rest go on");
+    }
+    kept.pop();
+    eventually("there is a place again", || async {
+        let mut connection = Raw::connect(app.address()).await;
+        connection.send(ASK.as_bytes()).await;
+        (connection.answer().await.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stream_counts_as_a_connection_until_its_watcher_leaves() {
+    const MOST: usize = 6;
+    let launch = Launch::fresh().await;
+    let most = MOST.to_string();
+    let app = launch.with("HOLDFAST_MAX_CONNECTIONS", &most).start().await;
+    let watch = || async {
+        let mut connection = Raw::connect(app.address()).await;
+        let request = "GET /v1/stream HTTP/1.1\r\nhost: holdfast\r\n\r\n";
+        connection.send(request.as_bytes()).await;
+        let head = connection.read_until("\r\n\r\n").await;
+        (connection, head.starts_with("HTTP/1.1 200 "))
+    };
+    let mut watchers = vec![];
+    loop {
+        let (connection, is_let_in) = watch().await;
+        if !is_let_in {
+            break;
+        }
+        watchers.push(connection);
+        assert!(watchers.len() <= MOST, "one more than is allowed");
+    }
+    assert!(!watchers.is_empty());
+    watchers.clear();
+    eventually("there is a place again", || async {
+        watch().await.1.then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_of_http_1_0_gets_the_stream_without_chunks_and_its_end() {
+    let app = App::start().await;
+    let drop = app.create_drop(3, json!({})).await;
+    let mut old = Raw::connect(app.address()).await;
+    old.send(b"GET /v1/stream HTTP/1.0\r\nhost: holdfast\r\n\r\n")
+        .await;
+    let first = old.read_until("\"held\":0").await;
+    let (head, body) = first.split_once("\r\n\r\n").unwrap();
+    assert!(!head.to_lowercase().contains("transfer-encoding"), "{head}");
+    assert!(
+        body.starts_with("retry: 1000\n\nevent: drop\nid: 1\n"),
+        "{body}"
+    );
+    app.held(&drop, "alice").await;
+    let change = old.read_until("\"held\":1").await;
+    assert!(change.contains("event: drop\nid: 2\n"), "{change}");
+    assert!(!change.contains('\r'), "no chunks: {change:?}");
+    app.terminate();
+    assert!(!old.closed().await.contains('\r'));
+    app.ended().await;
+}
+
+#[tokio::test]
+async fn to_ask_for_the_head_of_a_stream_takes_no_seat() {
+    let launch = Launch::fresh().await;
+    let app = launch.with("HOLDFAST_MAX_WATCHERS", "1").start().await;
+    for _ in 0..3 {
+        let request = app.request(reqwest::Method::HEAD, "/v1/stream");
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+    }
+    assert_eq!(app.watch("").await.status, 200);
+}
