@@ -25,6 +25,7 @@ use domain::values::{DropId, Position};
 use futures::stream::{self, Stream};
 use infrastructure::engine::{Clock, SystemClock};
 use projections::views::{DropView, Views};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::time::{Instant, Interval, interval_at};
 use tokio_util::sync::CancellationToken;
@@ -41,10 +42,11 @@ use crate::waitlist::WatchedPlaces;
 /// The longest silence on a stream.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct WatchParams {
+    /// Ids of drops, separated by commas; every drop that is not over unless said.
     drops: Option<String>,
-    /// Places in line that the watcher waits in.
+    /// Ids of places in line, separated by commas, to be told of as well.
     waitlist: Option<String>,
     /// Accepted, and not needed: the present state is always sent, so nothing newer can be missed.
     #[serde(rename = "last_event_id")]
