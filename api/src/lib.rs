@@ -18,6 +18,7 @@ mod health;
 mod holds;
 pub mod limiter;
 mod log;
+pub mod metrics;
 pub mod openapi;
 mod pages;
 pub mod problem;

@@ -11,16 +11,18 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::app::App;
 use crate::problem::{Code, Problem};
 use crate::{
-    admin, drops, erasure, health, holds, limiter, log, openapi, pages, session, stream, waitlist,
+    admin, drops, erasure, health, holds, limiter, log, metrics, openapi, pages, session, stream,
+    waitlist,
 };
 
 /// The whole HTTP surface of `app`.
 pub fn router(app: App) -> Router {
-    let Routes { router, .. } = routes(Some(&app));
+    let Routes { router, paths } = routes(Some(&app));
+    let measure = app.metrics.measure(&paths);
     router
         .fallback(nothing_here)
         .method_not_allowed_fallback(no_such_method)
-        .layer(CatchPanicLayer::custom(panicked))
+        .layer((measure, CatchPanicLayer::custom(panicked)))
         .with_state(app)
 }
 
@@ -79,6 +81,7 @@ fn routes(app: Option<&App>) -> Routes {
         .route("/v1/admin/timeline", get(admin::timeline))
         .route("/v1/log", get(log::list))
         .route("/v1/log/head", get(log::head))
+        .route("/metrics", get(metrics::scrape))
         .route("/openapi.json", get(openapi::openapi))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))

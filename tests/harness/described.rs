@@ -9,7 +9,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use jsonschema::{Draft, Validator};
 use reqwest::{Method, Request};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::reply::Reply;
 
@@ -107,7 +107,7 @@ impl Asked {
                 );
             }
         }
-        if media_type.ends_with("json") {
+        if matches!(media_type, "application/json" | "application/problem+json") {
             claim(
                 &format!("{place} {media_type}"),
                 &content["schema"],
@@ -183,12 +183,32 @@ fn claim(place: &str, schema: &Value, value: &Value) {
 /// When it is no schema.
 #[must_use]
 pub fn validator(schema: &Value) -> Validator {
-    let whole = json!({ "allOf": [schema], "components": *COMPONENTS });
+    let mut schemas = Map::new();
+    collect(schema, &mut schemas);
+    let whole = json!({ "allOf": [schema], "components": { "schemas": schemas } });
     jsonschema::options()
         .with_draft(Draft::Draft202012)
         .should_validate_formats(true)
         .build(&whole)
         .unwrap_or_else(|error| panic!("{error}: {schema}"))
+}
+
+/// Adds the schemas that `value` refers to, and those that they refer to: compiling all of them each time is slow.
+fn collect(value: &Value, to: &mut Map<String, Value>) {
+    let name = value
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|to| to.rsplit('/').next());
+    if let Some(name) = name.filter(|&name| !to.contains_key(name)) {
+        let schema = COMPONENTS["schemas"][name].clone();
+        to.insert(name.to_owned(), schema.clone());
+        collect(&schema, to);
+    }
+    match value {
+        Value::Object(members) => members.values().for_each(|value| collect(value, to)),
+        Value::Array(items) => items.iter().for_each(|value| collect(value, to)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 fn item_at(path: &str) -> Option<(&'static str, &'static Value)> {

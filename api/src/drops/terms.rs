@@ -9,6 +9,7 @@ use infrastructure::engine::NewTerms;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
+use crate::openapi::schemas::AnyTime;
 use crate::problem::Problem;
 
 /// A price in a request: checked as a whole.
@@ -32,8 +33,10 @@ pub(crate) struct NewDrop {
     description: Option<Description>,
     image_url: Option<ImageUrl>,
     /// When holds may be placed from; at once unless said.
+    #[schemars(with = "Option<AnyTime>")]
     starts_at: Option<Timestamp>,
     /// When the drop is over; never unless said.
+    #[schemars(with = "Option<AnyTime>")]
     ends_at: Option<Timestamp>,
     /// How long a hold lasts.
     #[schemars(extend("default" = 60))]
@@ -118,10 +121,10 @@ pub(crate) struct EditedDrop {
     #[schemars(with = "PriceBody")]
     price: Option<PriceBody>,
     #[serde(default, deserialize_with = "present")]
-    #[schemars(with = "Timestamp")]
+    #[schemars(with = "AnyTime")]
     starts_at: Option<Timestamp>,
     #[serde(default, deserialize_with = "present")]
-    #[schemars(with = "Option<Timestamp>")]
+    #[schemars(with = "Option<AnyTime>")]
     ends_at: Option<Option<Timestamp>>,
     #[serde(default, deserialize_with = "present")]
     #[schemars(with = "HoldSeconds")]

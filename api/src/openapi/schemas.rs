@@ -122,6 +122,19 @@ impl JsonSchema for Sha256 {
     }
 }
 
+/// A time as a caller may write it: with any offset, and any fraction of a second.
+pub(crate) struct AnyTime;
+
+impl JsonSchema for AnyTime {
+    fn schema_name() -> Cow<'static, str> {
+        "AnyTime".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "format": "date-time", "description": "RFC 3339, with any offset." })
+    }
+}
+
 /// [`infrastructure::log::Head`], described.
 #[derive(JsonSchema)]
 #[schemars(rename = "LogHead")]

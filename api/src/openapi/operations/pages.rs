@@ -8,7 +8,7 @@ use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
 
 pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
-    let health = [live(schemas), ready(schemas), document()];
+    let health = [live(schemas), ready(schemas), metrics(), document()];
     let pages = [
         page("/", "showShop", "The shop"),
         drop_page(),
@@ -38,6 +38,15 @@ fn ready(schemas: &mut Schemas) -> Operation {
 fn example_ready() -> Value {
     let table = json!({ "checkpoint": 17, "lag": 0, "stopped": null });
     json!({ "status": "ready", "position": 17, "projections": { "live_stock": table } })
+}
+
+fn metrics() -> Operation {
+    let metrics = Answer::new(200, "The text format, version 0.0.4.")
+        .text("text/plain")
+        .headers(&["Cache-Control"]);
+    Operation::get("/metrics", "scrapeMetrics", "Figures for Prometheus")
+        .about("No key is needed, and nothing in it names a person or a drop.")
+        .answers(metrics)
 }
 
 fn document() -> Operation {
