@@ -88,6 +88,7 @@ fn routes(app: Option<&App>) -> Routes {
         .route("/", get(pages::storefront))
         .route("/drops/{id}", get(pages::drop_page))
         .route("/admin", get(pages::dashboard))
+        .route("/docs", get(pages::reference))
         .route("/assets/{*path}", get(pages::asset))
         .route("/problems/{code}", get(pages::problem))
 }

@@ -13,6 +13,7 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         page("/", "showShop", "The shop"),
         drop_page(),
         dashboard(),
+        page("/docs", "showReference", "This reference"),
         asset(),
         problem(),
     ];
