@@ -60,7 +60,7 @@ async fn every_method_of_a_path_is_described_and_no_other() {
     let app = App::start().await;
     let document = api::openapi::document();
     for (path, item) in document["paths"].as_object().unwrap() {
-        let filled = path.replace('{', "").replace('}', "");
+        let filled = path.replace(['{', '}'], "");
         let method = Method::from_bytes(b"NOSUCH").unwrap();
         let reply = take(app.request(method, &filled)).await;
         reply.problem(405, "method_not_allowed");

@@ -210,6 +210,7 @@ pub(crate) struct NewAdjustment {
     #[schemars(extend("not" = { "const": 0 }))]
     delta: i32,
     /// Why, in an admin's words. It stays in the log: name nobody.
+    #[schemars(length(min = 1))]
     reason: Reason,
 }
 

@@ -335,6 +335,10 @@ impl FromRequestParts<App> for Fresh {
         let Some(position) = at_least else {
             return Ok(Self);
         };
+        if i64::try_from(position.0).is_err() {
+            let detail = "at_least must be a position.";
+            return Err(Problem::new(Code::InvalidQuery, detail));
+        }
         if app.views.position() >= position {
             return Ok(Self);
         }

@@ -77,7 +77,7 @@ pub(crate) struct LogParams {
     #[serde(default)]
     after: Position,
     /// How many at most: 1,000 unless said, and no more than 10,000 in JSON; all unless said as NDJSON.
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 1))]
     limit: Option<usize>,
 }
 

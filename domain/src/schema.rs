@@ -86,9 +86,9 @@ described! {
     Description: text(Description::MAX_CHARS);
     ImageUrl: text(ImageUrl::MAX_CHARS);
     Reason: text(Reason::MAX_CHARS);
-    BuyerId: text(BuyerId::MAX_CHARS);
-    DisplayName: text(DisplayName::MAX_CHARS);
-    PaymentReference: text(PaymentReference::MAX_CHARS);
+    BuyerId: some_text(BuyerId::MAX_CHARS);
+    DisplayName: some_text(DisplayName::MAX_CHARS);
+    PaymentReference: some_text(PaymentReference::MAX_CHARS);
     Position: place_in_log();
     Sequence: place_in_log();
     Currency: json_schema!({ "type": "string", "pattern": "^[A-Z]{3}$", "description": "ISO 4217." });
@@ -112,6 +112,10 @@ fn whole(least: u32, most: u32) -> Schema {
 
 fn place_in_log() -> Schema {
     json_schema!({ "type": "integer", "minimum": 0, "maximum": i64::MAX })
+}
+
+fn some_text(most: usize) -> Schema {
+    json_schema!({ "type": "string", "minLength": 1, "maxLength": most })
 }
 
 fn text(most: usize) -> Schema {

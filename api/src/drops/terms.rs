@@ -26,6 +26,7 @@ struct PriceBody {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewDrop {
+    #[schemars(length(min = 1))]
     name: DropName,
     price: PriceBody,
     /// Units on offer.
