@@ -96,11 +96,7 @@ fn asset() -> Operation {
 }
 
 fn problem() -> Operation {
-    Operation::get(
-        "/problems/{code}",
-        "explainProblem",
-        "What a problem's `type` leads to",
-    )
-    .answers(Answer::new(200, "In words.").text("text/plain"))
-    .refuses(&[Code::NotFound])
+    Operation::get("/problems/{code}", "explainProblem", "A problem in words")
+        .answers(Answer::new(200, "In words.").text("text/plain"))
+        .refuses(&[Code::NotFound])
 }
