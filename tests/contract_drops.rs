@@ -520,6 +520,7 @@ async fn drops_are_listed_in_pages_by_status_and_with_their_best_buyers() {
         "starting_after=x",
         "expand=everything",
         "at_least=x",
+        "at_least=9223372036854775808",
     ] {
         app.get(&format!("/v1/drops?{query}"))
             .await

@@ -13,6 +13,7 @@ use domain::values::{DropId, Position, Timestamp};
 use infrastructure::engine::Health;
 use projections::sales_timeline::Moved;
 use projections::views::DropView;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::lateness::Lateness;
@@ -23,32 +24,40 @@ use crate::extract::{Fresh, Params};
 use crate::problem::{Code, Problem};
 use crate::render::{DropStatus, conditional, etag_of};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct MetricsParams {
+    /// How far back.
+    #[schemars(extend("default" = "1h"))]
     window: Option<Span>,
+    /// How long one bucket is; chosen by the window unless said.
     bucket: Option<Span>,
 }
 
-#[derive(Debug, Serialize)]
-struct Metrics {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Metrics {
     holds_placed: u64,
     holds_expired: u64,
     holds_released: u64,
     purchases_confirmed: u64,
     units_sold: u64,
+    /// Requests for more than there was.
     oversell_attempts_blocked: u64,
+    /// Requests that a throttle refused, of a buyer or of an address.
     throttle_blocks: u64,
     drops: Vec<DropLine>,
     timeline: Vec<MetricsBucket>,
+    /// How late the units of holds that ran out came back; null when none did.
     release_lateness: Option<Lateness>,
     engine: EngineLine,
     projections: Vec<ProjectionLine>,
+    /// Live streams that are open at this process.
     watchers: usize,
     position: Position,
 }
 
 /// Where one drop's units are, and how many ever came back by expiry.
-#[derive(Debug, Hash, Serialize)]
+#[derive(Debug, Hash, Serialize, JsonSchema)]
+#[schemars(rename = "DropMetrics")]
 struct DropLine {
     id: DropId,
     name: String,
@@ -60,7 +69,7 @@ struct DropLine {
     expired: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct MetricsBucket {
     start: Timestamp,
     held: u64,
@@ -68,19 +77,23 @@ struct MetricsBucket {
     expired: u64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "EngineState")]
 struct EngineLine {
+    #[schemars(extend("enum" = ["live", "away", "stopped"]))]
     state: &'static str,
     /// Requests that wait for a decision.
     queued: usize,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ProjectionState")]
 struct ProjectionLine {
     name: &'static str,
     checkpoint: Position,
     /// Events of the log that its table does not show yet.
     lag: u64,
+    /// Why it stopped, if it did.
     stopped: Option<String>,
 }
 
@@ -119,19 +132,24 @@ pub(crate) async fn metrics(
     Ok(conditional(&headers, &etag_of(&body.to_string()), body))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct TimelineParams {
+    /// One drop; all of them unless said.
+    #[schemars(with = "Option<DropId>")]
     drop_id: Option<String>,
+    /// How far back.
+    #[schemars(extend("default" = "1h"))]
     window: Option<Span>,
+    /// How long one bucket is; chosen by the window unless said.
     bucket: Option<Span>,
 }
 
-#[derive(Debug, Serialize)]
-struct Timeline {
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Timeline {
     buckets: Vec<TimelineBucket>,
 }
 
-#[derive(Debug, Hash, Serialize)]
+#[derive(Debug, Hash, Serialize, JsonSchema)]
 struct TimelineBucket {
     start: Timestamp,
     held: u64,

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::lateness::ReleaseLateness;
 use crate::config::Keys;
 use crate::limiter::Limiter;
+use crate::metrics::Metrics;
 use crate::refused::Refused;
 use crate::session::Sessions;
 use crate::stream::StreamHub;
@@ -45,6 +46,8 @@ pub struct Parts {
     pub projections: Vec<(&'static str, watch::Receiver<Progress>)>,
     /// Counts what is refused.
     pub refused: Refused,
+    /// Counts for Prometheus.
+    pub metrics: Metrics,
     /// Throttles client addresses, if that is configured.
     pub limiter: Option<Limiter>,
     /// How late the units of holds that ran out came back.

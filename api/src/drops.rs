@@ -1,7 +1,7 @@
 //! The routes of drops: schedule, read, edit, cancel, adjust, and who bought.
 
 pub(crate) mod buyers;
-mod terms;
+pub(crate) mod terms;
 
 use axum::Json;
 use axum::extract::State;
@@ -13,6 +13,7 @@ use domain::stock::Stock;
 use domain::values::{AdjustmentId, DropId, Position, Reason};
 use infrastructure::engine::{Answer, Request};
 use projections::views::{AdjustmentView, DropView, PurchaserOrder};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::terms::{EditedDrop, NewDrop};
@@ -50,11 +51,17 @@ pub(crate) async fn create(
     Ok(replayed(response, &answer))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct ListParams {
+    /// Only drops of this status.
     status: Option<DropStatus>,
+    /// `top_purchasers` adds each drop's three best buyers.
+    #[schemars(extend("enum" = ["top_purchasers"]))]
     expand: Option<String>,
+    /// How many at most.
+    #[schemars(range(min = 1, max = 100), extend("default" = 100))]
     limit: Option<usize>,
+    /// The id that the page before ended with.
     starting_after: Option<DropId>,
 }
 
@@ -196,20 +203,28 @@ pub(crate) async fn cancel(
     Ok(replayed(drop_now(&app, StatusCode::OK, drop_id)?, &answer))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewAdjustment {
+    /// Units to add; negative takes available ones away. Not zero.
+    #[schemars(extend("not" = { "const": 0 }))]
     delta: i32,
+    /// Why, in an admin's words. It stays in the log: name nobody.
+    #[schemars(length(min = 1))]
     reason: Reason,
 }
 
-#[derive(Debug, Serialize)]
-struct AdjustmentBody {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "StockAdjustment")]
+pub(crate) struct AdjustmentBody {
     id: AdjustmentId,
     drop_id: DropId,
+    /// Units added; negative: taken away.
     delta: i32,
     reason: Reason,
+    /// The drop's units right after.
     stock: Stock,
+    /// Its place in the log.
     position: Position,
 }
 

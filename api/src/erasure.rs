@@ -1,5 +1,6 @@
 //! Erasing a buyer: `DELETE /v1/admin/buyers/{buyer_id}`.
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -15,8 +16,9 @@ use crate::problem::Problem;
 pub(crate) async fn delete(
     State(app): State<App>,
     _: Admin,
-    Path(buyer_id): Path<String>,
+    path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
+    let Path(buyer_id) = path.map_err(|_| Problem::invalid("/buyer_id", "must be UTF-8"))?;
     let buyer_id = BuyerId::new(&buyer_id)
         .map_err(|error| Problem::invalid("/buyer_id", error.to_string()))?;
     let erased = erase(app.log.pool(), &buyer_id).await.map_err(|_| {

@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, Uri, header};
 use bytes::{Bytes, BytesMut};
 use domain::values::{BuyerId, DropId, HoldId, KeyDigest, Position};
 use futures::StreamExt;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::time::timeout;
@@ -317,8 +318,9 @@ impl FromRequestParts<App> for IdempotencyKey {
 #[derive(Debug, Clone, Copy)]
 pub struct Fresh;
 
-#[derive(Deserialize)]
-struct AtLeast {
+#[derive(Deserialize, JsonSchema)]
+pub(crate) struct AtLeast {
+    /// Answers once everything up to this position is known here, as a write told it.
     at_least: Option<Position>,
 }
 
@@ -333,6 +335,10 @@ impl FromRequestParts<App> for Fresh {
         let Some(position) = at_least else {
             return Ok(Self);
         };
+        if i64::try_from(position.0).is_err() {
+            let detail = "at_least must be a position.";
+            return Err(Problem::new(Code::InvalidQuery, detail));
+        }
         if app.views.position() >= position {
             return Ok(Self);
         }

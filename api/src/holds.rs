@@ -11,6 +11,7 @@ use infrastructure::log::EventLog;
 use projections::buyers::BuyerRow;
 use projections::holds::HoldRow;
 use projections::views::HoldView;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::app::App;
@@ -23,11 +24,15 @@ use crate::problem::{Code, Problem};
 use crate::render::{HoldBody, PurchaseBody, conditional, etag_of};
 use domain::decide::Subject;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewHold {
+    /// What the shop calls the buyer; compared without regard to case and outer white space.
     buyer_id: BuyerId,
+    /// Units.
+    #[schemars(extend("default" = 1))]
     quantity: Option<Quantity>,
+    /// The name to show among the purchasers; masked unless said.
     display_name: Option<DisplayName>,
 }
 
@@ -114,9 +119,10 @@ pub(crate) async fn release(
     Ok(replayed(response, &answer))
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Payment {
+    /// What the shop's payment system calls the payment.
     payment_reference: Option<PaymentReference>,
 }
 

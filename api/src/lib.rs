@@ -19,6 +19,8 @@ mod health;
 mod holds;
 pub mod limiter;
 mod log;
+pub mod metrics;
+pub mod openapi;
 mod pages;
 pub mod problem;
 pub mod rebuild;

@@ -10,12 +10,14 @@ use futures::stream::{self, Stream};
 use infrastructure::error::LogError;
 use infrastructure::log::lines::LineWriter;
 use infrastructure::log::{EventLog, Hash, Head, StoredEvent};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::app::App;
 use crate::auth::Auditor;
 use crate::extract::Params;
+use crate::openapi::schemas;
 use crate::problem::{Code, Problem};
 use crate::render::{conditional, etag_of};
 
@@ -23,7 +25,8 @@ const MOST_LISTED: usize = 10_000;
 const USUALLY_LISTED: usize = 1_000;
 
 /// An `Event` of the contract. Payload and metadata are the stored text byte for byte, so that a reader can recompute the hash.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Event")]
 pub struct EventBody<'a> {
     position: Position,
     aggregate_type: &'a str,
@@ -32,8 +35,14 @@ pub struct EventBody<'a> {
     event_type: &'a str,
     event_version: &'a str,
     recorded_at: Timestamp,
+    /// What happened, under the name of its type.
+    #[schemars(schema_with = "schemas::payload")]
     payload: &'a RawValue,
+    /// What a program noted beside it.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     metadata: &'a RawValue,
+    /// SHA-256 over this event and the hash before it.
+    #[schemars(with = "schemas::Sha256")]
     hash: Hash,
 }
 
@@ -62,17 +71,23 @@ impl<'a> TryFrom<&'a StoredEvent> for EventBody<'a> {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct LogParams {
+    /// Events after this position.
     #[serde(default)]
     after: Position,
+    /// How many at most: 1,000 unless said, and no more than 10,000 in JSON; all unless said as NDJSON.
+    #[schemars(range(min = 1))]
     limit: Option<usize>,
 }
 
-#[derive(Serialize)]
-struct LogPage<'a> {
+#[derive(Serialize, JsonSchema)]
+pub(crate) struct LogPage<'a> {
     data: Vec<EventBody<'a>>,
+    /// Whether there is more after it.
     has_more: bool,
+    /// Where the log ends.
+    #[schemars(with = "schemas::Head")]
     head: Head,
 }
 

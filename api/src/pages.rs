@@ -58,6 +58,11 @@ pub(crate) async fn dashboard(State(app): State<App>, headers: HeaderMap) -> Res
     response
 }
 
+/// `GET /docs`
+pub(crate) async fn reference(headers: HeaderMap) -> Response {
+    page(&headers, "docs.html", StatusCode::OK)
+}
+
 /// `GET /assets/{path}`
 pub(crate) async fn asset(
     path: Result<Path<String>, PathRejection>,

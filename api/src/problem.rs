@@ -3,6 +3,7 @@
 //! Promise: every problem has a stable `code`, and the numbers that its reader can act on. A fault of ours tells no detail
 //! but an `instance` that finds the log line.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
@@ -196,8 +197,18 @@ impl Problem {
     }
 }
 
+/// How often each problem was told since the program started.
+pub(crate) fn told() -> impl Iterator<Item = (Code, u64)> {
+    let times = TOLD.iter().map(|times| times.load(Ordering::Relaxed));
+    Code::ALL.iter().copied().zip(times)
+}
+
+static TOLD: [AtomicU64; Code::ALL.len()] = [const { AtomicU64::new(0) }; Code::ALL.len()];
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        // The codes are numbered in the order of `ALL`.
+        TOLD[self.code as usize].fetch_add(1, Ordering::Relaxed);
         let mut members = self.numbers;
         members.insert("code".to_owned(), self.code.name().into());
         let mut details = ProblemDetails::from_status_code(self.code.status())
@@ -369,6 +380,20 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), Code::ALL.len());
+    }
+
+    #[test]
+    fn a_problem_that_is_told_is_counted_under_its_code() {
+        let times = |code| told().find(|(told, _)| *told == code).unwrap().1;
+        let before = times(Code::Internal);
+        drop(Problem::new(Code::Internal, "once").into_response());
+        assert_eq!(times(Code::Internal), before + 1);
+        assert!(
+            Code::ALL
+                .iter()
+                .enumerate()
+                .all(|(i, &code)| code as usize == i)
+        );
     }
 
     #[test]

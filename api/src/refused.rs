@@ -149,6 +149,7 @@ struct Known {
 pub struct Refused {
     pending: Arc<RwLock<HashMap<Slot, Counters>>>,
     known: Arc<RwLock<Known>>,
+    since_start: Arc<Counters>,
 }
 
 impl Refused {
@@ -169,7 +170,13 @@ impl Refused {
         }
     }
 
+    /// What this process refused since it started, over all drops.
+    pub(crate) fn since_start(&self) -> Tally {
+        self.since_start.now()
+    }
+
     fn count(&self, drop_id: DropId, reason: Reason, at: Timestamp) {
+        self.since_start.count(reason);
         let minute = at.minute();
         let slot = Slot { minute, drop_id };
         if let Some(counters) = read(&self.pending).get(&slot) {

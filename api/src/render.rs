@@ -10,10 +10,11 @@ use domain::values::{
 };
 use projections::live_stock::LiveStockRow;
 use projections::views::{DropView, HoldView, Purchaser};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Where a drop is in its life, as the server's clock has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DropStatus {
     /// Not started.
@@ -53,7 +54,8 @@ impl DropStatus {
 }
 
 /// A `Drop` of the contract.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Drop")]
 pub struct DropBody<'a> {
     id: DropId,
     name: &'a str,
@@ -149,7 +151,8 @@ pub fn version_in_etag(etag: &str) -> Option<u32> {
 }
 
 /// A `Hold` of the contract.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Hold")]
 pub struct HoldBody {
     id: HoldId,
     drop_id: DropId,
@@ -190,7 +193,8 @@ impl HoldBody {
 }
 
 /// A `Purchase` of the contract.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Purchase")]
 pub struct PurchaseBody {
     id: PurchaseId,
     hold_id: HoldId,
@@ -222,7 +226,8 @@ impl PurchaseBody {
 }
 
 /// A purchaser, as others may see them.
-#[derive(Debug, Hash, Serialize)]
+#[derive(Debug, Hash, Serialize, JsonSchema)]
+#[schemars(rename = "Purchaser")]
 pub struct PurchaserBody {
     /// The name that they agreed to show; otherwise a few digits of their pseudonym.
     buyer: String,
@@ -249,7 +254,8 @@ fn masked(buyer: Pseudonym) -> String {
 }
 
 /// A list of the contract.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "{T}List")]
 pub struct Page<T> {
     /// What was asked for.
     pub data: Vec<T>,
@@ -260,16 +266,7 @@ pub struct Page<T> {
 /// The resource with its entity tag, or 304 when the caller has it already.
 pub fn conditional(headers: &HeaderMap, etag: &str, body: impl Serialize) -> Response {
     let tag = HeaderValue::from_str(etag).ok();
-    let known = headers
-        .get(header::IF_NONE_MATCH)
-        .and_then(|value| value.to_str().ok());
-    let is_known = known.is_some_and(|known| {
-        known
-            .split(',')
-            .map(str::trim)
-            .any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
-    });
-    let mut response = if is_known {
+    let mut response = if is_known(headers, etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         Json(body).into_response()
@@ -281,6 +278,20 @@ pub fn conditional(headers: &HeaderMap, etag: &str, body: impl Serialize) -> Res
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
+}
+
+/// Whether the caller says by `If-None-Match` that they have what `etag` stands for.
+#[must_use]
+pub(crate) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
+    let known = headers
+        .get(header::IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok());
+    known.is_some_and(|known| {
+        known
+            .split(',')
+            .map(str::trim)
+            .any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
+    })
 }
 
 /// An entity tag for what has no version of its own.

@@ -5,17 +5,57 @@ use std::any::Any;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
 use crate::problem::{Code, Problem};
-use crate::{admin, drops, erasure, health, holds, limiter, log, pages, session, stream, waitlist};
+use crate::{
+    admin, drops, erasure, health, holds, limiter, log, metrics, openapi, pages, session, stream,
+    waitlist,
+};
 
 /// The whole HTTP surface of `app`.
 pub fn router(app: App) -> Router {
-    Router::new()
-        .merge(requests_for_stock(&app))
+    let Routes { router, paths } = routes(Some(&app));
+    let measure = app.metrics.measure(&paths);
+    router
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(no_such_method)
+        .layer((measure, CatchPanicLayer::custom(panicked)))
+        .with_state(app)
+}
+
+/// Every path that is served, as the router spells it.
+#[must_use]
+pub fn paths() -> Vec<&'static str> {
+    routes(None).paths
+}
+
+/// A router that remembers its paths.
+#[derive(Default)]
+struct Routes {
+    router: Router<App>,
+    paths: Vec<&'static str>,
+}
+
+impl Routes {
+    fn route(mut self, path: &'static str, methods: MethodRouter<App>) -> Self {
+        self.paths.push(path);
+        self.router = self.router.route(path, methods);
+        self
+    }
+
+    fn merge(mut self, other: Self) -> Self {
+        self.paths.extend(other.paths);
+        self.router = self.router.merge(other.router);
+        self
+    }
+}
+
+fn routes(app: Option<&App>) -> Routes {
+    Routes::default()
+        .merge(requests_for_stock(app))
         .route("/v1/drops", post(drops::create).get(drops::list))
         .route("/v1/drops/{id}", get(drops::read).patch(drops::edit))
         .route("/v1/drops/{id}/cancel", post(drops::cancel))
@@ -41,28 +81,28 @@ pub fn router(app: App) -> Router {
         .route("/v1/admin/timeline", get(admin::timeline))
         .route("/v1/log", get(log::list))
         .route("/v1/log/head", get(log::head))
+        .route("/metrics", get(metrics::scrape))
+        .route("/openapi.json", get(openapi::openapi))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/", get(pages::storefront))
         .route("/drops/{id}", get(pages::drop_page))
         .route("/admin", get(pages::dashboard))
+        .route("/docs", get(pages::reference))
         .route("/assets/{*path}", get(pages::asset))
         .route("/problems/{code}", get(pages::problem))
-        .fallback(nothing_here)
-        .method_not_allowed_fallback(no_such_method)
-        .layer(CatchPanicLayer::custom(panicked))
-        .with_state(app)
 }
 
 /// What a stampede and its bots ask for: the routes that addresses are throttled on, if they are.
-fn requests_for_stock(app: &App) -> Router<App> {
-    let routes = Router::new()
+fn requests_for_stock(app: Option<&App>) -> Routes {
+    let mut routes = Routes::default()
         .route("/v1/drops/{id}/holds", post(holds::place))
         .route("/v1/drops/{id}/waitlist", post(waitlist::join));
-    if app.limiter.is_none() {
-        return routes;
+    if let Some(app) = app.filter(|app| app.limiter.is_some()) {
+        let limit = from_fn_with_state(app.clone(), limiter::limit);
+        routes.router = routes.router.route_layer(limit);
     }
-    routes.route_layer(from_fn_with_state(app.clone(), limiter::limit))
+    routes
 }
 
 async fn nothing_here() -> Problem {

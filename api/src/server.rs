@@ -34,6 +34,7 @@ use crate::config::{ConfigError, Keys, Settings, buyer_secret};
 use crate::connections::{self, Bounds, Patience};
 use crate::database::{Database, DatabaseError};
 use crate::limiter::Limiter;
+use crate::metrics::{MeasuredLog, Metrics};
 use crate::refused::Refused;
 use crate::router::router;
 use crate::session::Sessions;
@@ -102,7 +103,9 @@ impl Server {
         let address = listener.local_addr().unwrap_or(address);
         let database = Database::open(&settings.database).await?;
         let log = PostgresLog::new(database.pool.clone());
+        let metrics = Metrics::default();
         let engine_log = PostgresLog::new(database.engine_pool().await?);
+        let engine_log = MeasuredLog::new(engine_log, metrics.appends());
         let key_secret = log.secret().await.map_err(ServerError::Load)?;
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
 
@@ -111,7 +114,10 @@ impl Server {
         let lateness = ReleaseLateness::default();
         let observer = (
             feed.clone(),
-            (views.clone(), (hub.clone(), lateness.clone())),
+            (
+                views.clone(),
+                (hub.clone(), (lateness.clone(), metrics.events())),
+            ),
         );
         let config = EngineConfig {
             queue: settings.queue as usize,
@@ -162,6 +168,7 @@ impl Server {
             buyer_secret,
             projections,
             refused,
+            metrics,
             limiter,
             lateness,
             stop: closing.clone(),

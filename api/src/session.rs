@@ -16,6 +16,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::values::Timestamp;
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -27,7 +28,7 @@ use crate::problem::{Code, Problem};
 /// How long a session lasts, in seconds: a working day.
 pub const LASTS_SECONDS: u32 = 12 * 60 * 60;
 
-const COOKIE: &str = "holdfast_admin";
+pub(crate) const COOKIE: &str = "holdfast_admin";
 
 /// Signs sessions and remembers which were ended.
 pub struct Sessions {
@@ -149,9 +150,17 @@ fn is_same_origin(method: &Method, headers: &HeaderMap) -> Option<bool> {
     }
 }
 
-#[derive(Debug, Deserialize)]
+/// When the session ends by itself.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Session")]
+pub(crate) struct SessionBody {
+    expires_at: Timestamp,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SignIn {
+    /// The admin key.
     key: String,
 }
 
@@ -175,7 +184,7 @@ pub(crate) async fn sign_in(
     }
     let (token, expires_at) = app.sessions.open(app.now())?;
     let cookie = set_cookie(&token, LASTS_SECONDS, &headers);
-    let body = Json(serde_json::json!({ "expires_at": expires_at }));
+    let body = Json(SessionBody { expires_at });
     Ok((StatusCode::CREATED, cookie, body).into_response())
 }
 

@@ -23,6 +23,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::BytesMut;
 use domain::values::DropId;
 use projections::views::Views;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use self::framing::Framing;
@@ -49,10 +50,11 @@ pub fn open(views: &Views, most_watchers: usize, rooms: usize) -> (StreamHub, Ve
     (hub, rooms)
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct WatchParams {
+    /// Ids of drops, separated by commas; every drop that is not over unless said.
     drops: Option<String>,
-    /// Places in line that the watcher waits in.
+    /// Ids of places in line, separated by commas, to be told of as well.
     waitlist: Option<String>,
     /// Accepted, and not needed: the present state is always sent, so nothing newer can be missed.
     #[serde(rename = "last_event_id")]

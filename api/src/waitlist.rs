@@ -18,6 +18,7 @@ use domain::values::{
 use infrastructure::engine::Request;
 use infrastructure::log::EventLog;
 use projections::views::{PlaceView, Views};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::watch::WatchedPlaces;
@@ -28,17 +29,23 @@ use crate::extract::{Body, DropPath, FRESHNESS_PATIENCE, Fresh, IdempotencyKey};
 use crate::problem::{Code, Problem};
 use crate::render::{DropStatus, conditional, etag_of};
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NewWaitlistEntry")]
 pub(crate) struct NewPlace {
+    /// What the shop calls the buyer; compared without regard to case and outer white space.
     buyer_id: BuyerId,
+    /// Units.
+    #[schemars(extend("default" = 1))]
     quantity: Option<Quantity>,
+    /// The name to show among the purchasers; masked unless said.
     display_name: Option<DisplayName>,
 }
 
 /// How far a place has come, and then the hold that it became.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
+#[schemars(rename = "WaitlistStatus")]
 enum PlaceStatus {
     /// In line.
     Waiting,
@@ -57,8 +64,9 @@ enum PlaceStatus {
 }
 
 /// What the line tells of one place.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
-struct PlaceNews {
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[schemars(rename = "WaitlistNews")]
+pub(crate) struct PlaceNews {
     id: WaitlistId,
     drop_id: DropId,
     quantity: Quantity,
@@ -74,8 +82,9 @@ struct PlaceNews {
 }
 
 /// A place in line as its buyer sees it.
-#[derive(Debug, Serialize)]
-struct PlaceBody {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "WaitlistEntry")]
+pub(crate) struct PlaceBody {
     #[serde(flatten)]
     news: PlaceNews,
     /// Null once the buyer was erased.

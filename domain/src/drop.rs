@@ -32,6 +32,7 @@ use crate::values::{
 
 /// How far a hold has come. Only `Held` may change, and only once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum HoldStatus {
     /// Units are set aside.

@@ -9,9 +9,10 @@ use serde_json::Value;
 
 use crate::event::DropEvent;
 use crate::values::{
-    AdjustmentId, BuyerLimit, Commitment, Currency, Description, DropId, DropName, HoldId,
-    HoldSeconds, ImageUrl, KeyDigest, Pseudonym, PurchaseId, Quantity, Reason, StockCount,
-    ThrottleHolds, ThrottleSeconds, Timestamp, WaitlistId,
+    AdjustmentId, BuyerId, BuyerLimit, Commitment, Currency, Description, DisplayName, DropId,
+    DropName, HoldId, HoldSeconds, ImageUrl, KeyDigest, PaymentReference, Position, Pseudonym,
+    PurchaseId, Quantity, Reason, Sequence, StockCount, ThrottleHolds, ThrottleSeconds, Timestamp,
+    WaitlistId,
 };
 
 /// One event of a drop, as `GET /v1/log` and `audit export` write it.
@@ -85,6 +86,11 @@ described! {
     Description: text(Description::MAX_CHARS);
     ImageUrl: text(ImageUrl::MAX_CHARS);
     Reason: text(Reason::MAX_CHARS);
+    BuyerId: some_text(BuyerId::MAX_CHARS);
+    DisplayName: some_text(DisplayName::MAX_CHARS);
+    PaymentReference: some_text(PaymentReference::MAX_CHARS);
+    Position: place_in_log();
+    Sequence: place_in_log();
     Currency: json_schema!({ "type": "string", "pattern": "^[A-Z]{3}$", "description": "ISO 4217." });
     Timestamp: json_schema!({
         "type": "string", "format": "date-time",
@@ -102,6 +108,14 @@ fn hex(digits: u32) -> Schema {
 
 fn whole(least: u32, most: u32) -> Schema {
     json_schema!({ "type": "integer", "minimum": least, "maximum": most })
+}
+
+fn place_in_log() -> Schema {
+    json_schema!({ "type": "integer", "minimum": 0, "maximum": i64::MAX })
+}
+
+fn some_text(most: usize) -> Schema {
+    json_schema!({ "type": "string", "minLength": 1, "maxLength": most })
 }
 
 fn text(most: usize) -> Schema {

@@ -44,6 +44,11 @@ const PAGES = {
     await says(page.locator("drop-sheet .columns"), "Ada");
     return page;
   },
+  docs: async (t, look) => {
+    const page = await open(t, "/docs", look);
+    await page.locator("#schema-Drop").waitFor();
+    return page;
+  },
   "sign-in": (t, look) => open(t, "/admin", look),
   dashboard: async (t, look) => {
     const page = await openDashboard(t, look);
@@ -79,7 +84,9 @@ function fits(page) {
 
 test("every page fits from a small phone, or a window at 200 %, to a wide desktop", async (t) => {
   const dashboard = await openDashboard(t);
-  const pages = [await openLive(t, "/"), await openLive(t, `/drops/${drop.id}`), dashboard];
+  const docs = await open(t, "/docs");
+  await docs.locator("#schema-Drop").waitFor();
+  const pages = [await openLive(t, "/"), await openLive(t, `/drops/${drop.id}`), dashboard, docs];
   await dashboard.locator("event-log li").first().waitFor();
   for (const page of pages) {
     for (const width of [320, 360, 640, 1000, 1920]) {
@@ -108,7 +115,7 @@ test("nothing jumps while a page fills", async (t) => {
 });
 
 test("every page names its modules up front, so that none waits for another to be read", async (t) => {
-  for (const page of [await openLive(t, "/"), await openLive(t, `/drops/${drop.id}`), await open(t, "/admin"), await openDashboard(t)]) {
+  for (const page of [await openLive(t, "/"), await openLive(t, `/drops/${drop.id}`), await open(t, "/admin"), await openDashboard(t), await open(t, "/docs#placeHold")]) {
     const [named, loaded] = await page.evaluate(() => [
       [...document.querySelectorAll('link[rel="modulepreload"], script[type="module"]')].map((element) => element.getAttribute("href") ?? element.getAttribute("src")),
       performance.getEntriesByType("resource").map(({ name }) => new URL(name).pathname).filter((path) => path.endsWith(".js")),
@@ -129,7 +136,7 @@ test("who asks for no motion gets none", async (t) => {
 });
 
 test("every file says what it may load, and is not sent twice", async () => {
-  for (const path of ["/", `/drops/${drop.id}`, "/admin", "/assets/style.css", "/assets/pages/storefront.js", "/assets/lib/live.js"]) {
+  for (const path of ["/", `/drops/${drop.id}`, "/admin", "/docs", "/assets/style.css", "/assets/pages/storefront.js", "/assets/lib/live.js"]) {
     const first = await fetch(BASE + path);
     assert.equal(first.status, 200, path);
     const policy = first.headers.get("content-security-policy");

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::app::{ADMIN_KEY, AUDITOR_KEY};
+use crate::described::Asked;
 use crate::events::{Event, Ledger};
 use crate::reply::Reply;
 use crate::watcher::Watcher;
@@ -207,23 +208,28 @@ impl Api {
     }
 }
 
-/// Sends a request and takes the answer in full.
+/// Sends a request and takes the answer in full, which must be as `/openapi.json` describes it.
 ///
 /// # Panics
-/// When the server does not answer.
+/// When the server does not answer, or not as described.
 pub async fn take(request: RequestBuilder) -> Reply {
     try_send(request).await.expect("the server answers")
 }
 
 pub(crate) async fn try_send(request: RequestBuilder) -> Result<Reply, reqwest::Error> {
-    let response = request.send().await?;
+    let (client, request) = request.build_split();
+    let request = request?;
+    let asked = Asked::of(&request);
+    let response = client.execute(request).await?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.bytes().await?;
-    Ok(Reply {
+    let reply = Reply {
         status,
         headers,
         body,
-    })
+    };
+    asked.was_answered(&reply);
+    Ok(reply)
 }
 
 pub(crate) fn stock_in(drop: &Value) -> [u64; 4] {

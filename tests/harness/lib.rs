@@ -6,6 +6,7 @@
 
 mod api;
 mod app;
+mod described;
 mod events;
 mod lively;
 mod raw;
@@ -23,6 +24,7 @@ use tokio::time::{Instant, sleep};
 
 pub use self::api::{Api, key, take};
 pub use self::app::{ADMIN_KEY, AUDITOR_KEY, App, Finished, Launch, finish};
+pub use self::described::validator;
 pub use self::events::{Event, Ledger, Units};
 pub use self::lively::Lively;
 pub use self::raw::{Raw, allow_open_files, holds_at_once};

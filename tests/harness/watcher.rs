@@ -5,6 +5,7 @@ use reqwest::header::HeaderMap;
 use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
 
+use crate::described::claim_event;
 use crate::number;
 
 /// One server-sent event, or what stood alone between two blank lines.
@@ -56,7 +57,11 @@ impl Watcher {
         loop {
             if let Some(end) = self.received.windows(2).position(|pair| pair == b"\n\n") {
                 let frame = self.received.split_to(end + 2);
-                return Some(Frame::parse(&String::from_utf8_lossy(&frame)));
+                let frame = Frame::parse(&String::from_utf8_lossy(&frame));
+                if !frame.data.is_empty() {
+                    claim_event(&frame.event, &frame.json());
+                }
+                return Some(frame);
             }
             match self
                 .response

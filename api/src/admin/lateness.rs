@@ -9,6 +9,7 @@ use domain::DropEvent;
 use domain::values::Timestamp;
 use infrastructure::engine::Observer;
 use infrastructure::feed::Committed;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Expiries that are remembered.
@@ -25,7 +26,8 @@ struct Release {
 }
 
 /// How late units came back, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "ReleaseLateness")]
 pub(super) struct Lateness {
     /// Expiries that were looked at.
     count: usize,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use domain::values::Timestamp;
 use projections::sales_timeline::{MinuteKey, Moved};
+use schemars::JsonSchema;
 use serde::de::{self, Deserialize, Deserializer};
 
 use crate::problem::{Code, Problem};
@@ -31,7 +32,8 @@ const USUAL_LENGTHS: [u64; 8] = [
 ];
 
 /// A length of time as a query spells it: a whole number and `s`, `m`, `h` or `d`, in all a whole number of minutes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "String", extend("pattern" = "^[0-9]+[smhd]$", "examples" = ["15m", "1h", "7d"]))]
 pub(crate) struct Span {
     seconds: u64,
 }

@@ -7,6 +7,7 @@ use domain::decide::{Standing, Subject};
 use domain::values::{BuyerId, Timestamp};
 use infrastructure::engine::Request;
 use projections::views::PurchaserOrder;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{MOST_LISTED, find, listed, purchasers_of};
@@ -16,16 +17,22 @@ use crate::extract::{BuyerPath, DropPath, Fresh, Params};
 use crate::problem::Problem;
 use crate::render::{Page, conditional, etag_of};
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum OrderParam {
+    /// Most units first.
     Units,
+    /// Latest first.
     Recent,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct PurchasersParams {
+    /// How many at most.
+    #[schemars(range(min = 1, max = 100), extend("default" = 3))]
     limit: Option<usize>,
+    /// Most units first, or latest first.
+    #[schemars(extend("default" = "units"))]
     order: Option<OrderParam>,
 }
 
@@ -53,12 +60,17 @@ pub(crate) async fn purchasers(
     Ok(conditional(&headers, &etag, Page { data, has_more }))
 }
 
-#[derive(Debug, Serialize)]
-struct BuyerBody {
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "BuyerStanding")]
+pub(crate) struct BuyerBody {
     buyer_id: BuyerId,
+    /// Units in unresolved holds.
     held: u32,
+    /// Units paid for.
     purchased: u32,
+    /// Units that they could ask for in one hold, stock permitting.
     allowance: u32,
+    /// When the throttle lets them place their next hold; null: at once.
     next_hold_at: Option<Timestamp>,
     server_time: Timestamp,
 }

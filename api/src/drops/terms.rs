@@ -6,37 +6,55 @@ use domain::values::{
     StockCount, Throttle, ThrottleHolds, ThrottleSeconds, Timestamp,
 };
 use infrastructure::engine::NewTerms;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
+use crate::openapi::schemas::AnyTime;
 use crate::problem::Problem;
 
 /// A price in a request: checked as a whole.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Price")]
 struct PriceBody {
+    /// Minor units of the currency.
+    #[schemars(range(min = 0, max = Money::MAX_PRICE))]
     amount: i64,
     currency: Currency,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewDrop {
+    #[schemars(length(min = 1))]
     name: DropName,
     price: PriceBody,
+    /// Units on offer.
     total_stock: StockCount,
     description: Option<Description>,
     image_url: Option<ImageUrl>,
+    /// When holds may be placed from; at once unless said.
+    #[schemars(with = "Option<AnyTime>")]
     starts_at: Option<Timestamp>,
+    /// When the drop is over; never unless said.
+    #[schemars(with = "Option<AnyTime>")]
     ends_at: Option<Timestamp>,
+    /// How long a hold lasts.
+    #[schemars(extend("default" = 60))]
     hold_seconds: Option<HoldSeconds>,
+    /// Units in one hold.
+    #[schemars(extend("default" = 1))]
     max_per_hold: Option<Quantity>,
+    /// Units that one buyer may hold and have bought; unlimited unless said.
     max_per_buyer: Option<BuyerLimit>,
+    /// Holds that one buyer may place within a sliding window; unlimited unless said.
     throttle: Option<ThrottleBody>,
 }
 
 /// As [`Throttle`], but strict about what it does not know.
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "NewThrottle")]
 struct ThrottleBody {
     holds: ThrottleHolds,
     window_seconds: ThrottleSeconds,
@@ -87,28 +105,39 @@ impl NewDrop {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "DropEdit")]
 pub(crate) struct EditedDrop {
     #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "DropName")]
     name: Option<DropName>,
     #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Option<Description>")]
     description: Option<Option<Description>>,
     #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Option<ImageUrl>")]
     image_url: Option<Option<ImageUrl>>,
     #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "PriceBody")]
     price: Option<PriceBody>,
     #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "AnyTime")]
     starts_at: Option<Timestamp>,
     #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Option<AnyTime>")]
     ends_at: Option<Option<Timestamp>>,
     #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "HoldSeconds")]
     hold_seconds: Option<HoldSeconds>,
     #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Quantity")]
     max_per_hold: Option<Quantity>,
     #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Option<BuyerLimit>")]
     max_per_buyer: Option<Option<BuyerLimit>>,
     #[serde(default, deserialize_with = "present")]
+    #[schemars(with = "Option<ThrottleBody>")]
     throttle: Option<Option<ThrottleBody>>,
 }
 

@@ -1,0 +1,106 @@
+//! Counts the events of the log as the engine commits or reads them.
+
+use std::sync::Arc;
+
+use domain::DropEvent;
+use infrastructure::codec::RecordedEvent;
+use infrastructure::engine::Observer;
+use infrastructure::feed::Committed;
+use prometheus::{Histogram, HistogramOpts, IntCounter, Registry};
+
+use super::registered;
+
+/// How late units came back, in seconds: a wake-up of the engine, up to an outage.
+const LATENESS: [f64; 10] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 1.0, 10.0, 60.0];
+
+/// What happened in the whole log, as far as this process has followed it. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct EventCounts {
+    drops_scheduled: IntCounter,
+    drops_rescheduled: IntCounter,
+    drops_cancelled: IntCounter,
+    holds_placed: IntCounter,
+    holds_expired: IntCounter,
+    holds_released: IntCounter,
+    purchases_confirmed: IntCounter,
+    units_held: IntCounter,
+    units_sold: IntCounter,
+    stock_adjustments: IntCounter,
+    waitlist_joined: IntCounter,
+    waitlist_left: IntCounter,
+    release_lateness: Histogram,
+}
+
+impl EventCounts {
+    pub(super) fn new(registry: &Registry) -> Self {
+        let counter = |name: &str, what: &str| {
+            registered(
+                registry,
+                IntCounter::new(
+                    format!("holdfast_{name}_total"),
+                    format!("{what}, in the whole log."),
+                ),
+            )
+        };
+        let lateness = HistogramOpts::new(
+            "holdfast_release_lateness_seconds",
+            "From a hold's deadline until its expiry was recorded, in the whole log.",
+        );
+        Self {
+            drops_scheduled: counter("drops_scheduled", "Drops scheduled"),
+            drops_rescheduled: counter("drops_rescheduled", "Edits of drops"),
+            drops_cancelled: counter("drops_cancelled", "Drops cancelled"),
+            holds_placed: counter("holds_placed", "Holds placed"),
+            holds_expired: counter("holds_expired", "Holds that ran out"),
+            holds_released: counter(
+                "holds_released",
+                "Holds given up, or released by a cancelled drop",
+            ),
+            purchases_confirmed: counter("purchases_confirmed", "Holds bought"),
+            units_held: counter("units_held", "Units of all holds placed"),
+            units_sold: counter("units_sold", "Units bought"),
+            stock_adjustments: counter("stock_adjustments", "Stock adjustments"),
+            waitlist_joined: counter("waitlist_joined", "Places in line taken"),
+            waitlist_left: counter(
+                "waitlist_left",
+                "Places in line given up, or closed by a cancelled drop",
+            ),
+            release_lateness: registered(
+                registry,
+                Histogram::with_opts(lateness.buckets(LATENESS.into())),
+            ),
+        }
+    }
+
+    fn count(&self, recorded: &RecordedEvent) {
+        match &recorded.event {
+            DropEvent::DropScheduled(_) => self.drops_scheduled.inc(),
+            DropEvent::DropRescheduled(_) => self.drops_rescheduled.inc(),
+            DropEvent::DropCancelled(_) => self.drops_cancelled.inc(),
+            DropEvent::HoldPlaced(event) => {
+                self.holds_placed.inc();
+                self.units_held.inc_by(event.quantity.get().into());
+            }
+            DropEvent::HoldExpired(event) => {
+                self.holds_expired.inc();
+                let late = recorded.recorded_at.millis() - event.expired_at.millis();
+                let late = u32::try_from(late.max(0)).unwrap_or(u32::MAX);
+                self.release_lateness.observe(f64::from(late) / 1000.0);
+            }
+            DropEvent::HoldReleased(_) => self.holds_released.inc(),
+            DropEvent::PurchaseConfirmed(event) => {
+                self.purchases_confirmed.inc();
+                self.units_sold.inc_by(event.quantity.get().into());
+            }
+            DropEvent::StockAdjusted(_) => self.stock_adjustments.inc(),
+            DropEvent::WaitlistJoined(_) => self.waitlist_joined.inc(),
+            DropEvent::WaitlistLeft(_) => self.waitlist_left.inc(),
+        }
+    }
+}
+
+impl Observer for EventCounts {
+    fn committed(&mut self, committed: &Arc<Committed>) {
+        committed.events.iter().for_each(|event| self.count(event));
+    }
+}

@@ -1,0 +1,193 @@
+//! The engine's log, with a clock beside it: how long appends take, how large they are, and how often the log is away.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use domain::values::Position;
+use infrastructure::erasure::Erased;
+use infrastructure::error::{AppendError, LogError};
+use infrastructure::log::{Batch, EventLog, Head, Parts, StoredEvent, Turn};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+
+use super::registered;
+
+/// A commit on a fast disk, up to the engine's patience, in seconds.
+const DURATIONS: [f64; 12] = [
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0,
+];
+/// Events in one append.
+const SIZES: [f64; 9] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1000.0];
+
+/// Counts appends. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Appends {
+    duration: Histogram,
+    events: Histogram,
+    committed: IntCounter,
+    confirmed: IntCounter,
+    conflict: IntCounter,
+    unknown: IntCounter,
+    rejected: IntCounter,
+    outages: IntCounter,
+    is_away: Arc<AtomicBool>,
+}
+
+impl Appends {
+    pub(super) fn new(registry: &Registry) -> Self {
+        let duration = HistogramOpts::new(
+            "holdfast_log_append_duration_seconds",
+            "From an append's start to its outcome, for batches with events.",
+        );
+        let events = HistogramOpts::new(
+            "holdfast_log_append_events",
+            "Events in one append that was committed.",
+        );
+        let help = "Appends by outcome: committed, confirmed (nothing to append, the head is as expected), conflict, unknown, rejected.";
+        let outcomes = registered(
+            registry,
+            IntCounterVec::new(Opts::new("holdfast_log_appends_total", help), &["outcome"]),
+        );
+        let outcome = |name| outcomes.with_label_values(&[name]);
+        Self {
+            duration: registered(
+                registry,
+                Histogram::with_opts(duration.buckets(DURATIONS.into())),
+            ),
+            events: registered(registry, Histogram::with_opts(events.buckets(SIZES.into()))),
+            committed: outcome("committed"),
+            confirmed: outcome("confirmed"),
+            conflict: outcome("conflict"),
+            unknown: outcome("unknown"),
+            rejected: outcome("rejected"),
+            outages: registered(
+                registry,
+                IntCounter::new(
+                    "holdfast_log_outages_total",
+                    "How often the log went away from the engine.",
+                ),
+            ),
+            is_away: Arc::default(),
+        }
+    }
+
+    fn appended(&self, batch: &Batch, since: Instant, outcome: &Result<(), AppendError>) {
+        if !batch.events.is_empty() {
+            self.duration.observe(since.elapsed().as_secs_f64());
+        }
+        match outcome {
+            Ok(()) if batch.events.is_empty() => self.confirmed.inc(),
+            Ok(()) => {
+                self.committed.inc();
+                self.events.observe(f64::from(
+                    u32::try_from(batch.events.len()).unwrap_or(u32::MAX),
+                ));
+            }
+            Err(AppendError::Conflict) => self.conflict.inc(),
+            Err(AppendError::Unknown(_)) => self.unknown.inc(),
+            Err(AppendError::Rejected(_)) => self.rejected.inc(),
+        }
+        self.reached(!matches!(outcome, Err(AppendError::Unknown(_))));
+    }
+
+    fn asked<T>(&self, answer: &Result<T, LogError>) {
+        self.reached(!matches!(answer, Err(LogError::Unavailable(_))));
+    }
+
+    /// One outage lasts until the log is reached again, however often it is tried meanwhile.
+    fn reached(&self, is_reached: bool) {
+        let was_away = self.is_away.swap(!is_reached, Ordering::Relaxed);
+        if !is_reached && !was_away {
+            self.outages.inc();
+        }
+    }
+}
+
+/// A log whose use is counted.
+#[derive(Debug, Clone)]
+pub(crate) struct MeasuredLog<L> {
+    log: L,
+    appends: Appends,
+}
+
+impl<L> MeasuredLog<L> {
+    pub(crate) const fn new(log: L, appends: Appends) -> Self {
+        Self { log, appends }
+    }
+}
+
+impl<L: EventLog> EventLog for MeasuredLog<L> {
+    type Turn = MeasuredTurn<L::Turn>;
+
+    async fn head(&self) -> Result<Head, LogError> {
+        let head = self.log.head().await;
+        self.appends.asked(&head);
+        head
+    }
+
+    async fn read(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
+        let read = self.log.read(after, limit).await;
+        self.appends.asked(&read);
+        read
+    }
+
+    fn parts(&self, after: Position, until: Position) -> Parts {
+        self.log.parts(after, until)
+    }
+
+    async fn erased(&self, positions: &[Position]) -> Result<Vec<Erased>, LogError> {
+        self.log.erased(positions).await
+    }
+
+    async fn append(&self, batch: &Batch) -> Result<(), AppendError> {
+        let since = Instant::now();
+        let outcome = self.log.append(batch).await;
+        self.appends.appended(batch, since, &outcome);
+        outcome
+    }
+
+    async fn take_turn(&self) -> Result<Self::Turn, LogError> {
+        let turn = self.log.take_turn().await;
+        self.appends.asked(&turn);
+        let appends = self.appends.clone();
+        turn.map(|turn| MeasuredTurn { turn, appends })
+    }
+}
+
+/// A turn of a [`MeasuredLog`].
+#[derive(Debug)]
+pub(crate) struct MeasuredTurn<T> {
+    turn: T,
+    appends: Appends,
+}
+
+impl<T: Turn> Turn for MeasuredTurn<T> {
+    fn head(&self) -> Head {
+        self.turn.head()
+    }
+
+    async fn append(self, batch: &Batch) -> Result<(), AppendError> {
+        let since = Instant::now();
+        let outcome = self.turn.append(batch).await;
+        self.appends.appended(batch, since, &outcome);
+        outcome
+    }
+
+    async fn pass(self) {
+        self.turn.pass().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_counts_once_until_the_log_is_back() {
+        let appends = Appends::new(&Registry::new());
+        for (is_reached, outages) in [(true, 0), (false, 1), (false, 1), (true, 1), (false, 2)] {
+            appends.reached(is_reached);
+            assert_eq!(appends.outages.get(), outages);
+        }
+    }
+}

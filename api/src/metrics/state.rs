@@ -1,0 +1,115 @@
+//! How the server is doing, asked of the same sources as the dashboard at each scrape.
+
+use infrastructure::engine::Health;
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
+use prometheus::{IntCounterVec, Opts};
+
+use super::{counter, gauge, gauges, made};
+use crate::app::App;
+use crate::problem;
+
+/// The figures now.
+pub(super) fn families(app: &App) -> Vec<MetricFamily> {
+    [engine(app), projections(app), refusals(app), stream(app)].concat()
+}
+
+fn engine(app: &App) -> Vec<MetricFamily> {
+    let is_up = app.engine.health() == Health::Live;
+    [
+        gauge(
+            "holdfast_engine_up",
+            "1 while requests can be recorded, otherwise 0.",
+            is_up.into(),
+        ),
+        gauge(
+            "holdfast_engine_queue_depth",
+            "Requests that wait for a decision.",
+            app.engine.queued() as u64,
+        ),
+        gauge(
+            "holdfast_log_head_position",
+            "The last position of the log that is known here.",
+            app.views.position().0,
+        ),
+    ]
+    .concat()
+}
+
+fn projections(app: &App) -> Vec<MetricFamily> {
+    let head = app.views.position().0;
+    let now: Vec<_> = app
+        .projections
+        .iter()
+        .map(|(name, progress)| {
+            let progress = progress.borrow();
+            (*name, progress.checkpoint.0, progress.stopped.is_some())
+        })
+        .collect();
+    let checkpoints = now.iter().map(|&(name, checkpoint, _)| (name, checkpoint));
+    let lags = now
+        .iter()
+        .map(|&(name, checkpoint, _)| (name, head.saturating_sub(checkpoint)));
+    let halted = now
+        .iter()
+        .map(|&(name, _, is_halted)| (name, u64::from(is_halted)));
+    [
+        gauges(
+            "holdfast_projection_checkpoint_position",
+            "The position up to which the table shows the log.",
+            "projection",
+            checkpoints,
+        ),
+        gauges(
+            "holdfast_projection_lag_events",
+            "Events of the log that the table does not show yet.",
+            "projection",
+            lags,
+        ),
+        gauges(
+            "holdfast_projection_halted",
+            "1 for a projection that stopped at an event, otherwise 0.",
+            "projection",
+            halted,
+        ),
+    ]
+    .concat()
+}
+
+fn refusals(app: &App) -> Vec<MetricFamily> {
+    let told = made(IntCounterVec::new(
+        Opts::new("holdfast_problems_total", "Problems told, by code."),
+        &["code"],
+    ));
+    for (code, times) in problem::told() {
+        told.with_label_values(&[code.name()]).inc_by(times);
+    }
+    let refused = app.refused.since_start();
+    [
+        told.collect(),
+        counter(
+            "holdfast_oversell_attempts_blocked_total",
+            "Requests for more units than there were, refused.",
+            refused.sold_out,
+        ),
+        counter(
+            "holdfast_limit_refusals_total",
+            "Requests above a buyer's limit, refused.",
+            refused.limit_reached,
+        ),
+        counter(
+            "holdfast_throttle_blocks_total",
+            "Requests that a throttle refused, of a buyer or of an address.",
+            refused.throttled,
+        ),
+    ]
+    .concat()
+}
+
+fn stream(app: &App) -> Vec<MetricFamily> {
+    gauge(
+        "holdfast_stream_watchers",
+        "Live streams that are open.",
+        app.hub.watchers() as u64,
+    )
+}

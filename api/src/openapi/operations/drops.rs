@@ -1,0 +1,149 @@
+//! Drops: schedule, read, edit, cancel, adjust, and who bought.
+
+use serde_json::{Value, json};
+
+use super::{DROP_ID, NOON, example_drop};
+use crate::drops::buyers::{BuyerBody, PurchasersParams};
+use crate::drops::terms::{EditedDrop, NewDrop};
+use crate::drops::{AdjustmentBody, ListParams, NewAdjustment};
+use crate::openapi::operation::{Access, Answer, Operation};
+use crate::openapi::schemas::Schemas;
+use crate::problem::Code;
+use crate::render::{DropBody, Page, PurchaserBody};
+
+const ONE: &str = "/v1/drops/{id}";
+
+pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
+    let operations = [
+        create(schemas),
+        list(schemas),
+        read(schemas),
+        edit(schemas),
+        cancel(schemas),
+        adjust(schemas),
+        purchasers(schemas),
+        standing(schemas),
+    ];
+    operations
+        .into_iter()
+        .map(|operation| operation.tag("Drops"))
+        .collect()
+}
+
+fn a_drop(schemas: &mut Schemas, status: u16, description: &str) -> Answer {
+    Answer::new(status, description).json(schemas.answer::<DropBody<'static>>(), example_drop())
+}
+
+fn create(schemas: &mut Schemas) -> Operation {
+    let example = json!({ "name": "Harbour jacket", "price": { "amount": 19_999, "currency": "EUR" }, "total_stock": 100 });
+    Operation::post("/v1/drops", "createDrop", "Schedule a drop")
+        .access(Access::Admin)
+        .takes_key()
+        .takes_json::<NewDrop>(schemas, example)
+        .answers(a_drop(schemas, 201, "The drop.").headers(&[
+            "Location",
+            "ETag",
+            "Idempotent-Replayed",
+        ]))
+        .refuses(&[Code::Unavailable])
+}
+
+fn list(schemas: &mut Schemas) -> Operation {
+    let page = schemas.answer::<Page<DropBody<'static>>>();
+    let example = json!({ "data": [example_drop()], "has_more": false });
+    Operation::get("/v1/drops", "listDrops", "List drops, the newest first")
+        .takes_query::<ListParams>(schemas)
+        .reads_fresh()
+        .answers_unless_known(Answer::new(200, "Drops.").json(page, example))
+}
+
+fn read(schemas: &mut Schemas) -> Operation {
+    Operation::get(ONE, "readDrop", "Read a drop")
+        .reads_fresh()
+        .answers_unless_known(a_drop(
+            schemas,
+            200,
+            "The drop. Its `ETag` is what an edit sends as `If-Match`.",
+        ))
+        .refuses(&[Code::DropNotFound])
+}
+
+fn edit(schemas: &mut Schemas) -> Operation {
+    Operation::patch(ONE, "editDrop", "Edit a drop's terms")
+        .about("A field that is there replaces, `null` removes where that can be, one that is not there leaves things as they are. \
+            `If-Match` compares the terms, not the stock: 412 says that somebody else edited them meanwhile.")
+        .access(Access::Admin)
+        .takes("If-Match")
+        .takes_json::<EditedDrop>(schemas, json!({ "ends_at": "2026-03-01T18:00:00.000Z", "max_per_buyer": null }))
+        .answers(a_drop(schemas, 200, "The drop as it is now.").headers(&["ETag"]))
+        .refuses(&[
+            Code::DropNotFound,
+            Code::Ended,
+            Code::StaleVersion,
+            Code::PreconditionRequired,
+            Code::Unavailable,
+        ])
+}
+
+fn cancel(schemas: &mut Schemas) -> Operation {
+    Operation::post("/v1/drops/{id}/cancel", "cancelDrop", "Cancel a drop")
+        .about("Holds are released, places in line are closed, and nothing more is sold. Again is fine.")
+        .access(Access::Admin)
+        .answers(a_drop(schemas, 200, "The drop, cancelled.").headers(&["ETag", "Idempotent-Replayed"]))
+        .refuses(&[Code::DropNotFound, Code::Unavailable])
+}
+
+fn adjust(schemas: &mut Schemas) -> Operation {
+    let example = json!({
+        "id": "0197d3f3-11aa-4bcd-8e0f-5a6b7c8d9e0f", "drop_id": DROP_ID, "delta": 20, "reason": "a second box",
+        "stock": { "total": 120, "available": 117, "held": 1, "sold": 2 }, "position": 18,
+    });
+    let made =
+        Answer::new(201, "The adjustment.").json(schemas.answer::<AdjustmentBody>(), example);
+    Operation::post(
+        "/v1/drops/{id}/stock-adjustments",
+        "adjustStock",
+        "Add stock, or take it away",
+    )
+    .access(Access::Admin)
+    .takes_key()
+    .takes_json::<NewAdjustment>(schemas, json!({ "delta": 20, "reason": "a second box" }))
+    .answers(made.headers(&["Idempotent-Replayed"]))
+    .refuses(&[
+        Code::DropNotFound,
+        Code::InsufficientStock,
+        Code::Ended,
+        Code::Unavailable,
+    ])
+}
+
+fn purchasers(schemas: &mut Schemas) -> Operation {
+    let page = schemas.answer::<Page<PurchaserBody>>();
+    Operation::get("/v1/drops/{id}/purchasers", "listPurchasers", "Who bought")
+        .takes_query::<PurchasersParams>(schemas)
+        .reads_fresh()
+        .answers_unless_known(Answer::new(200, "Purchasers.").json(page, example_purchasers()))
+        .refuses(&[Code::DropNotFound])
+}
+
+fn example_purchasers() -> Value {
+    let purchaser = json!({ "buyer": "Ada", "quantity": 2, "last_purchased_at": NOON });
+    json!({ "data": [purchaser], "has_more": false })
+}
+
+fn standing(schemas: &mut Schemas) -> Operation {
+    let example = json!({
+        "buyer_id": "buyer-1", "held": 1, "purchased": 0, "allowance": 1, "next_hold_at": null, "server_time": NOON,
+    });
+    let standing = Answer::new(200, "What the buyer has, and may still do.")
+        .json(schemas.answer::<BuyerBody>(), example);
+    Operation::get(
+        "/v1/drops/{id}/buyers/{buyer_id}",
+        "readBuyer",
+        "What one buyer has of a drop",
+    )
+    .about("Hold ids are not told: they are the right to buy.")
+    .access(Access::Buyer)
+    .answers_unless_known(standing)
+    .refuses(&[Code::DropNotFound, Code::InvalidValue, Code::Unavailable])
+}

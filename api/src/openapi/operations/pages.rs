@@ -1,0 +1,102 @@
+//! Health, metrics, this document, and the pages for people.
+
+use serde_json::{Value, json};
+
+use crate::health::{Alive, Ready};
+use crate::openapi::operation::{Answer, Operation};
+use crate::openapi::schemas::Schemas;
+use crate::problem::Code;
+
+pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
+    let health = [live(schemas), ready(schemas), metrics(), document()];
+    let pages = [
+        page("/", "showShop", "The shop"),
+        drop_page(),
+        dashboard(),
+        page("/docs", "showReference", "This reference"),
+        asset(),
+        problem(),
+    ];
+    let health = health.into_iter().map(|operation| operation.tag("Health"));
+    let pages = pages.into_iter().map(|operation| operation.tag("Pages"));
+    health.chain(pages).collect()
+}
+
+fn live(schemas: &mut Schemas) -> Operation {
+    let alive =
+        Answer::new(200, "It does.").json(schemas.answer::<Alive>(), json!({ "status": "live" }));
+    Operation::get("/health/live", "isAlive", "Whether the process answers").answers(alive)
+}
+
+fn ready(schemas: &mut Schemas) -> Operation {
+    let ready = Answer::new(200, "They can.").json(schemas.answer::<Ready>(), example_ready());
+    Operation::get("/health/ready", "isReady", "Whether requests can be recorded")
+        .about("When they cannot, reads are answered from what is known, and `position` tells how old that is.")
+        .answers(ready)
+        .refuses(&[Code::Unavailable])
+}
+
+fn example_ready() -> Value {
+    let table = json!({ "checkpoint": 17, "lag": 0, "stopped": null });
+    json!({ "status": "ready", "position": 17, "projections": { "live_stock": table } })
+}
+
+fn metrics() -> Operation {
+    let metrics = Answer::new(200, "The text format, version 0.0.4.")
+        .text("text/plain")
+        .headers(&["Cache-Control"]);
+    Operation::get("/metrics", "scrapeMetrics", "Figures for Prometheus")
+        .about("No key is needed, and nothing in it names a person or a drop.")
+        .answers(metrics)
+}
+
+fn document() -> Operation {
+    let document =
+        json!({ "schema": { "type": "object", "required": ["openapi", "info", "paths"] } });
+    Operation::get(
+        "/openapi.json",
+        "readDocument",
+        "This document, in OpenAPI 3.1",
+    )
+    .answers_unless_known(Answer::new(200, "The document.").content("application/json", document))
+}
+
+fn page(path: &'static str, id: &str, summary: &str) -> Operation {
+    Operation::get(path, id, summary)
+        .answers_unless_known(Answer::new(200, "The page.").text("text/html"))
+}
+
+fn drop_page() -> Operation {
+    page("/drops/{id}", "showDrop", "One drop").answers(
+        Answer::new(404, "The page, which says that there is no such drop.")
+            .text("text/html")
+            .headers(&["ETag", "Cache-Control"]),
+    )
+}
+
+fn dashboard() -> Operation {
+    let page = Answer::new(
+        200,
+        "The dashboard for who signed in, otherwise the way in.",
+    )
+    .text("text/html");
+    Operation::get("/admin", "showDashboard", "The dashboard")
+        .answers_unless_known(page.headers(&["Vary"]))
+}
+
+fn asset() -> Operation {
+    let file = Answer::new(200, "The file.")
+        .text("text/javascript")
+        .text("text/css")
+        .text("text/html")
+        .text("image/svg+xml");
+    Operation::get("/assets/{path}", "readAsset", "A file of the pages")
+        .answers_unless_known(file)
+        .refuses(&[Code::NotFound])
+}
+
+fn problem() -> Operation {
+    Operation::get("/problems/{code}", "explainProblem", "A problem in words")
+        .answers(Answer::new(200, "In words.").text("text/plain"))
+        .refuses(&[Code::NotFound])
+}

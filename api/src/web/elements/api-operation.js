@@ -1,0 +1,112 @@
+// One operation: what it takes, what it answers, what can go wrong, and a line to try it with.
+
+import { h } from "../lib/dom.js";
+import { curl } from "../lib/openapi.js";
+import { fields, kind, members, prose } from "./api-schema.js";
+
+/**
+ * @typedef {import("../lib/openapi.js").Description} Description
+ * @typedef {import("../lib/openapi.js").Operation} Operation
+ */
+
+const NEEDS = /** @type {Record<string, string>} */ ({
+  adminKey: "the admin key", auditorKey: "the auditor key", buyerToken: "the buyer's token", adminSession: "a signed-in browser",
+});
+
+export class ApiOperation extends HTMLElement {
+  /** @param {Description} description @param {Operation} operation @param {Record<string, string>} known */
+  show(description, operation, known) {
+    const { method, path, described } = operation;
+    this.id = described.operationId;
+    this.className = "panel";
+    this.replaceChildren(
+      h("h3", {}, h("a", { href: `#${this.id}` }, described.summary)),
+      h("p", { class: "route" }, h("span", { class: "verb", "data-verb": method }, method), h("code", {}, path)),
+      described.description ? h("p", { class: "quiet-words" }, ...prose(described.description)) : "",
+      h("p", { class: "hint" }, access(described.security)),
+      parameters(description, described),
+      body(description, described),
+      ...answers(description, described),
+      problems(described),
+      part("Try it", code(curl(description, operation, location.origin, known), `curl for ${described.summary}`)));
+  }
+}
+customElements.define("api-operation", ApiOperation);
+
+/** @param {string} title @param {...(Node | string)} content */
+function part(title, ...content) {
+  return h("div", { class: "part" }, h("h4", {}, title), ...content);
+}
+
+/** What is wider than the page can be scrolled, by keyboard as well. @param {string} text @param {string} name */
+function code(text, name) {
+  return h("pre", { tabindex: 0, role: "region", "aria-label": name }, text);
+}
+
+/** @param {any} value @param {string} name */
+function example(value, name) {
+  return code(typeof value === "string" ? value : JSON.stringify(value, null, 2), name);
+}
+
+/** @param {Record<string, unknown>[]} security */
+function access(security) {
+  if (security.length === 0) return "Open to everyone.";
+  const names = security.flatMap((one) => Object.keys(one));
+  const words = names.map((name) => NEEDS[name] ?? name).join(", or ");
+  const isOptional = security.some((one) => Object.keys(one).length === 0);
+  return isOptional ? `Open where buyers need no token; otherwise ${words}.` : `Needs ${words}.`;
+}
+
+/** @param {Description} description @param {Record<string, any>} described */
+function parameters(description, described) {
+  const list = (described.parameters ?? []).map((/** @type {any} */ parameter) => {
+    const { name, in: place, required = false, schema, description: words } = description.follow(parameter);
+    return { name, place, required, schema, words };
+  });
+  return list.length > 0 ? part("Parameters", members(description, list)) : "";
+}
+
+/** @param {Description} description @param {Record<string, any>} described */
+function body(description, described) {
+  const media = described.requestBody?.content["application/json"];
+  if (!media) return "";
+  const title = described.requestBody.required ? "Body" : "Body, which may be left out";
+  return part(title, members(description, fields(description.follow(media.schema))), example(media.example, `Body of ${described.summary}`));
+}
+
+/** @param {Description} description @param {Record<string, any>} described */
+function answers(description, described) {
+  return Object.entries(described.responses).filter(([status]) => status < "400").map(([status, answer]) => {
+    const content = Object.entries(answer.content ?? {}).flatMap(([type, media]) => [
+      h("p", {}, h("code", {}, type), " ", ...inside(description, type, media)),
+      media.example === undefined ? "" : example(media.example, `${status} of ${described.summary}, as ${type}`),
+    ]);
+    const headers = Object.entries(answer.headers ?? {}).map(([name, header]) => {
+      const { schema, required = false, description: words } = description.follow(header);
+      return { name, schema, required: false, words: required ? words : `Sometimes. ${words}` };
+    });
+    return part(`${status}: ${answer.description}`, ...content, headers.length > 0 ? members(description, headers) : "");
+  });
+}
+
+/** What is in a body: a schema, or those of its events or lines. @param {Description} description @param {string} type @param {any} media */
+function inside(description, type, media) {
+  const events = Object.entries(media["x-events"] ?? {}).flatMap(([name, schema]) => [" ", h("code", {}, name), " ", kind(description, schema)]);
+  if (events.length > 0) return ["with the events", ...events];
+  if (media["x-lines"]) return ["a line each: ", kind(description, media["x-lines"])];
+  return type === "application/json" ? [kind(description, media.schema)] : [];
+}
+
+/** @param {Record<string, any>} described */
+function problems(described) {
+  const rows = Object.entries(described.responses).flatMap(([status, answer]) => {
+    const all = answer.content?.["application/problem+json"]?.examples ?? {};
+    return Object.entries(all).map(([name, { value }]) => {
+      const { type: _, title, status: __, detail: ___, code: ____, ...numbers } = value;
+      const more = Object.keys(numbers);
+      return h("div", {}, h("dt", {}, h("span", { class: "tabular" }, `${status} `), h("code", {}, name)),
+        h("dd", {}, h("span", {}, `${title}.`), more.length > 0 && h("span", { class: "kind" }, "with ", more.join(", "))));
+    });
+  });
+  return part("What can go wrong", h("dl", { class: "members" }, ...rows));
+}

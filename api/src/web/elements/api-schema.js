@@ -1,0 +1,64 @@
+// Fields and what they may be, of a schema or of a list of parameters.
+
+import { h } from "../lib/dom.js";
+
+/**
+ * @typedef {import("../lib/openapi.js").Description} Description
+ * @typedef {import("../lib/openapi.js").Schema} Schema
+ * @typedef {{name: string, schema: Schema, required: boolean, words?: string, place?: string}} Member
+ */
+
+/** Text with `code` and **strong** in it. @param {string} text @returns {(Node | string)[]} */
+export function prose(text) {
+  return text.split(/(`[^`]+`|\*\*[^*]+\*\*|\*[^*\s][^*]*\*)/).map((part) => {
+    if (part.startsWith("`")) return h("code", {}, part.slice(1, -1));
+    if (part.startsWith("**")) return h("strong", {}, part.slice(2, -2));
+    return part.startsWith("*") && part.endsWith("*") && part.length > 2 ? h("em", {}, part.slice(1, -1)) : part;
+  });
+}
+
+/** @param {Description} description @param {Schema} schema */
+export function kind(description, schema) {
+  const words = description.kind(schema).map(({ text, to }) => (to ? h("a", { href: to }, text) : text));
+  return h("span", { class: "kind" }, ...words);
+}
+
+/** @param {Description} description @param {Member[]} list */
+export function members(description, list) {
+  const rows = list.map(({ name, schema, required, words, place }) => {
+    const notes = [place, required ? "required" : ""].filter(Boolean).join(", ");
+    const said = words ?? schema.description;
+    return h("div", {},
+      h("dt", {}, h("code", {}, name), notes && h("span", { class: "kind" }, ` ${notes}`)),
+      h("dd", {}, kind(description, schema), said && h("span", {}, ...prose(said))));
+  });
+  return h("dl", { class: "members" }, ...rows);
+}
+
+/** The fields of a schema. @param {Schema} schema @returns {Member[]} */
+export function fields(schema) {
+  const required = new Set(schema.required ?? []);
+  const properties = /** @type {[string, Schema][]} */ (Object.entries(schema.properties ?? {}));
+  return properties.map(([name, field]) => ({ name, schema: field, required: required.has(name) }));
+}
+
+/** One schema, at a place of its own. */
+export class ApiSchema extends HTMLElement {
+  /** @param {Description} description @param {string} name @param {Schema} schema */
+  show(description, name, schema) {
+    this.id = `schema-${name}`;
+    this.className = "panel";
+    const choices = /** @type {Schema[]} */ (schema.oneOf ?? []);
+    this.replaceChildren(
+      h("h3", {}, h("a", { href: `#${this.id}` }, name)),
+      schema.description ? h("p", { class: "quiet-words" }, ...prose(plainLinks(schema.description))) : "",
+      ...choices.map((choice) => (choice.properties ? members(description, fields(choice)) : h("p", {}, kind(description, choice), ` ${choice.description ?? ""}`))),
+      members(description, fields(schema)));
+  }
+}
+customElements.define("api-schema", ApiSchema);
+
+/** Rust's way to refer to an item leads nowhere here. @param {string} text */
+function plainLinks(text) {
+  return text.replaceAll(/\[(`[^`]+`)\]/g, "$1");
+}

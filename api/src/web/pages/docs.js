@@ -1,0 +1,62 @@
+// The API reference, made of what the server says of itself.
+
+import { Problem, call } from "../lib/api.js";
+import { byId, h, write } from "../lib/dom.js";
+import { Description } from "../lib/openapi.js";
+import { ApiOperation } from "../elements/api-operation.js";
+import { ApiSchema, prose } from "../elements/api-schema.js";
+
+/** The id of a drop that is there, so that its lines work as they stand. @returns {Promise<Record<string, string>>} */
+async function known() {
+  const { data } = await call("/v1/drops?limit=1").catch(() => ({ data: [] }));
+  const others = { buyer_id: "buyer-1", code: "sold_out", path: "mark.svg", "holds.id": "HOLD_ID", "waitlist.id": "ENTRY_ID" };
+  return { ...others, id: data[0]?.id ?? "DROP_ID" };
+}
+
+/** @param {string} title @param {[string, string][]} links where to, and what it is called */
+function contents(title, links) {
+  return h("section", {}, h("strong", {}, title), h("ul", {}, ...links.map(([to, name]) => h("li", {}, h("a", { href: `#${to}` }, name)))));
+}
+
+/** @param {string} title @param {string} words @param {Node[]} inside */
+function room(title, words, inside) {
+  const id = `room-${title.toLowerCase().replaceAll(" ", "-")}`;
+  return h("section", { class: "room", "aria-labelledby": id }, h("div", { class: "part" }, h("h2", { id }, title), h("p", { class: "quiet-words" }, ...prose(words))), ...inside);
+}
+
+async function show() {
+  const [document, ids] = await Promise.all([call("/openapi.json"), known()]);
+  const description = new Description(document);
+  byId("about").replaceChildren(...document.info.description.trim().split("\n\n").map((/** @type {string} */ words) => h("p", {}, ...prose(words.replaceAll("\n", " ")))));
+  for (const { name, description: words } of document.tags) {
+    const operations = description.operations(name);
+    const shown = operations.map((operation) => {
+      const element = new ApiOperation();
+      element.show(description, operation, ids);
+      return element;
+    });
+    byId("rooms").append(room(name, words, shown));
+    byId("contents").append(contents(name, operations.map(({ described }) => [described.operationId, described.summary])));
+  }
+  const schemas = description.schemas();
+  const shown = schemas.map(([name, schema]) => {
+    const element = new ApiSchema();
+    element.show(description, name, schema);
+    return element;
+  });
+  byId("rooms").append(room("Schemas", "What bodies are made of.", shown));
+  byId("contents").append(contents("Schemas", schemas.map(([name]) => [`schema-${name}`, name])));
+  goThere();
+}
+
+/** A link into the page came before there was anything to go to. */
+function goThere() {
+  if (location.hash.length > 1) location.replace(location.hash);
+}
+
+try {
+  await show();
+} catch (problem) {
+  if (!(problem instanceof Problem)) throw problem;
+  write(byId("failed"), `${problem.message} Load the page again in a moment.`);
+}

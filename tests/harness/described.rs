@@ -1,0 +1,246 @@
+//! Holds every answer to what `/openapi.json` says of it.
+//!
+//! Promise: an answer whose status, headers, media type or body the document does not describe fails the test that got it, and so
+//! does a request that was accepted against the document. A field that it does not name is not described.
+//! Limit: of a stream and of lines, each event and each line is looked at, as far as a test reads.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+
+use jsonschema::{Draft, Validator};
+use reqwest::{Method, Request};
+use serde_json::{Map, Value, json};
+
+use crate::reply::Reply;
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(api::openapi::document);
+/// As strict as can be: a caller must bear a new field, the document must not miss one.
+static COMPONENTS: LazyLock<Value> = LazyLock::new(|| {
+    let mut components = DOCUMENT["components"].clone();
+    let schemas = components["schemas"]
+        .as_object_mut()
+        .expect("there are schemas");
+    for schema in schemas.values_mut() {
+        let is_closed = schema.get("additionalProperties").is_some();
+        if schema.get("properties").is_some() && !is_closed {
+            schema["additionalProperties"] = json!(false);
+        }
+    }
+    components
+});
+static VALIDATORS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> = LazyLock::new(Mutex::default);
+
+/// What was asked.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    method: Method,
+    path: String,
+    body: Option<Vec<u8>>,
+}
+
+impl Asked {
+    pub(crate) fn of(request: &Request) -> Self {
+        let body = request.body().and_then(reqwest::Body::as_bytes);
+        Self {
+            method: request.method().clone(),
+            path: request.url().path().to_owned(),
+            body: body.map(<[u8]>::to_vec),
+        }
+    }
+
+    /// Claims that `reply` is what the document says.
+    ///
+    /// # Panics
+    /// When it is not.
+    pub(crate) fn was_answered(&self, reply: &Reply) {
+        let Some((template, item)) = item_at(&self.path) else {
+            return self.claim_response(
+                reply,
+                &json!({ "$ref": "#/components/responses/NotFound" }),
+                "no path",
+            );
+        };
+        let method = if self.method == Method::HEAD {
+            "get".to_owned()
+        } else {
+            self.method.as_str().to_lowercase()
+        };
+        let Some(operation) = item.get(&method) else {
+            let refused = json!({ "$ref": "#/components/responses/MethodNotAllowed" });
+            return self.claim_response(reply, &refused, "no method");
+        };
+        let status = reply.status.to_string();
+        let described = operation["responses"].get(&status);
+        let described = described.unwrap_or_else(|| {
+            panic!(
+                "{self:?} is not described as answered {status}: {}",
+                reply.text()
+            )
+        });
+        self.claim_response(reply, described, &format!("{method} {template} {status}"));
+        if reply.status < 400 {
+            self.claim_request(operation, &format!("{method} {template}"));
+        }
+    }
+
+    fn claim_response(&self, reply: &Reply, described: &Value, place: &str) {
+        let described = resolved(described);
+        self.claim_headers(reply, described);
+        if reply.body.is_empty() {
+            return;
+        }
+        let media_type = reply
+            .header("content-type")
+            .split(';')
+            .next()
+            .unwrap_or_default();
+        let content = described["content"].get(media_type);
+        let content = content.unwrap_or_else(|| {
+            panic!("{self:?} is not described as answered in {media_type:?}: {reply:?}")
+        });
+        if let Some(lines) = content.get("x-lines") {
+            for line in reply.text().lines() {
+                claim(
+                    &format!("{place} line"),
+                    lines,
+                    &serde_json::from_str(line).expect("a line is JSON"),
+                );
+            }
+        }
+        if matches!(media_type, "application/json" | "application/problem+json") {
+            claim(
+                &format!("{place} {media_type}"),
+                &content["schema"],
+                &reply.json(),
+            );
+        }
+    }
+
+    fn claim_headers(&self, reply: &Reply, described: &Value) {
+        let known = DOCUMENT["components"]["headers"]
+            .as_object()
+            .expect("there are headers");
+        for name in known.keys() {
+            let described = described["headers"].get(name).map(resolved);
+            let is_there = reply.headers.contains_key(name.to_lowercase());
+            assert!(
+                !is_there || described.is_some(),
+                "{name} is not described: {self:?} {reply:?}"
+            );
+            let is_missing =
+                !is_there && described.is_some_and(|header| header["required"] == true);
+            assert!(!is_missing, "{name} is missing: {self:?} {reply:?}");
+        }
+    }
+
+    fn claim_request(&self, operation: &Value, place: &str) {
+        let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+        let body = self
+            .body
+            .as_deref()
+            .and_then(|body| serde_json::from_slice(body).ok());
+        if let (Value::Object(_), Some(body)) = (schema, body) {
+            claim(&format!("{place} request"), schema, &body);
+        }
+    }
+}
+
+/// Claims that the data of an event of the stream is what the document says.
+///
+/// # Panics
+/// When it is not.
+pub(crate) fn claim_event(name: &str, data: &Value) {
+    let stream =
+        &DOCUMENT["paths"]["/v1/stream"]["get"]["responses"]["200"]["content"]["text/event-stream"];
+    let schema = stream["x-events"].get(name);
+    claim(
+        &format!("event {name}"),
+        schema.unwrap_or_else(|| panic!("the stream has no event {name}")),
+        data,
+    );
+}
+
+fn claim(place: &str, schema: &Value, value: &Value) {
+    let mut validators = VALIDATORS.lock().unwrap_or_else(PoisonError::into_inner);
+    let validator = validators
+        .entry(place.to_owned())
+        .or_insert_with(|| Arc::new(validator(schema)));
+    let validator = Arc::clone(validator);
+    drop(validators);
+    let faults: Vec<String> = validator
+        .iter_errors(value)
+        .map(|error| format!("{}: {error}", error.instance_path))
+        .collect();
+    assert!(
+        faults.is_empty(),
+        "{place} is not as described: {faults:#?}\n{value}"
+    );
+}
+
+/// A validator of `schema`, which may refer to what the document has.
+///
+/// # Panics
+/// When it is no schema.
+#[must_use]
+pub fn validator(schema: &Value) -> Validator {
+    let mut schemas = Map::new();
+    collect(schema, &mut schemas);
+    let whole = json!({ "allOf": [schema], "components": { "schemas": schemas } });
+    jsonschema::options()
+        .with_draft(Draft::Draft202012)
+        .should_validate_formats(true)
+        .build(&whole)
+        .unwrap_or_else(|error| panic!("{error}: {schema}"))
+}
+
+/// Adds the schemas that `value` refers to, and those that they refer to: compiling all of them each time is slow.
+fn collect(value: &Value, to: &mut Map<String, Value>) {
+    let name = value
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|to| to.rsplit('/').next());
+    if let Some(name) = name.filter(|&name| !to.contains_key(name)) {
+        let schema = COMPONENTS["schemas"][name].clone();
+        to.insert(name.to_owned(), schema.clone());
+        collect(&schema, to);
+    }
+    match value {
+        Value::Object(members) => members.values().for_each(|value| collect(value, to)),
+        Value::Array(items) => items.iter().for_each(|value| collect(value, to)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn item_at(path: &str) -> Option<(&'static str, &'static Value)> {
+    let items = DOCUMENT["paths"].as_object().expect("there are paths");
+    let mut fitting = items.iter().filter(|(template, _)| fits(template, path));
+    fitting
+        .next()
+        .map(|(template, item)| (template.as_str(), item))
+}
+
+fn fits(template: &str, path: &str) -> bool {
+    if let Some(prefix) = template.strip_suffix("{path}") {
+        return path
+            .strip_prefix(prefix)
+            .is_some_and(|rest| !rest.is_empty());
+    }
+    let (mut wanted, mut given) = (template.split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), given.next()) {
+            (None, None) => return true,
+            (Some(wanted), Some(given))
+                if wanted == given || (wanted.starts_with('{') && !given.is_empty()) => {}
+            _ => return false,
+        }
+    }
+}
+
+fn resolved(value: &Value) -> &Value {
+    match value["$ref"].as_str() {
+        Some(reference) => DOCUMENT
+            .pointer(reference.trim_start_matches('#'))
+            .unwrap_or_else(|| panic!("nothing at {reference}")),
+        None => value,
+    }
+}

@@ -1,0 +1,189 @@
+//! CONTRACT.md on `/openapi.json`: a valid OpenAPI 3.1 document of everything that the server answers, and of nothing else.
+//!
+//! That answers are as described is claimed of every answer in every other test, by the harness.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
+use std::collections::BTreeSet;
+
+use harness::{App, distinct, take, validator};
+use reqwest::Method;
+use serde_json::Value;
+
+const METHODS: [&str; 5] = ["get", "post", "patch", "put", "delete"];
+
+/// Every operation: its path, its method, and what is said of it.
+fn operations(document: &Value) -> Vec<(String, String, Value)> {
+    let paths = document["paths"].as_object().unwrap();
+    let of_path = |(path, item): (&String, &Value)| {
+        let methods = METHODS.iter().filter_map(|&method| {
+            Some((path.clone(), method.to_owned(), item.get(method)?.clone()))
+        });
+        methods.collect::<Vec<_>>()
+    };
+    paths.iter().flat_map(of_path).collect()
+}
+
+/// Every value in `value`, with the pointer to it.
+fn walk(value: &Value, pointer: &str, look: &mut impl FnMut(&str, &Value)) {
+    look(pointer, value);
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .for_each(|(name, value)| walk(value, &format!("{pointer}/{name}"), look)),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .for_each(|(i, value)| walk(value, &format!("{pointer}/{i}"), look)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn every_path_of_the_router_is_described_and_no_other() {
+    let document = api::openapi::document();
+    let described: BTreeSet<String> = document["paths"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .cloned()
+        .collect();
+    let served = api::router::paths()
+        .into_iter()
+        .map(|path| path.replace("{*", "{"))
+        .collect();
+    assert_eq!(described, served);
+}
+
+#[tokio::test]
+async fn every_method_of_a_path_is_described_and_no_other() {
+    let app = App::start().await;
+    let document = api::openapi::document();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let filled = path.replace(['{', '}'], "");
+        let method = Method::from_bytes(b"NOSUCH").unwrap();
+        let reply = take(app.request(method, &filled)).await;
+        reply.problem(405, "method_not_allowed");
+        let served = reply
+            .header("allow")
+            .split(',')
+            .map(str::to_lowercase)
+            .filter(|method| method != "head");
+        let described = METHODS
+            .iter()
+            .filter(|&&method| item.get(method).is_some())
+            .map(|&method| method.to_owned());
+        assert_eq!(distinct(served), distinct(described), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_document_is_served_and_not_sent_twice() {
+    let app = App::start().await;
+    let reply = app.get("/openapi.json").await;
+    assert_eq!(reply.header("content-type"), "application/json");
+    assert_eq!(reply.ok(200), api::openapi::document());
+    let again = app
+        .request(Method::GET, "/openapi.json")
+        .header("if-none-match", reply.header("etag"));
+    let again = take(again).await;
+    assert_eq!((again.status, again.body.len()), (304, 0));
+    let other = app
+        .request(Method::GET, "/openapi.json")
+        .header("if-none-match", "\"other\"");
+    assert_eq!(take(other).await.status, 200);
+}
+
+#[test]
+fn the_document_is_openapi_3_1() {
+    let spec = oas3::from_json(api::openapi::document().to_string()).unwrap();
+    assert!(spec.openapi.starts_with("3.1."), "{}", spec.openapi);
+    spec.validate_version().unwrap();
+    let told = spec.operations().count();
+    assert_eq!(told, operations(&api::openapi::document()).len());
+}
+
+#[test]
+fn every_reference_leads_somewhere() {
+    let document = api::openapi::document();
+    let mut seen = 0;
+    walk(&document, "", &mut |pointer, value| {
+        if let Some(reference) = value.get("$ref").and_then(Value::as_str) {
+            seen += 1;
+            let target = document.pointer(reference.trim_start_matches('#'));
+            assert!(target.is_some(), "{reference} at {pointer}");
+        }
+    });
+    assert!(seen > 100, "{seen}");
+}
+
+#[test]
+fn every_example_is_valid() {
+    let document = api::openapi::document();
+    let mut seen = 0;
+    walk(&document["paths"], "", &mut |pointer, value| {
+        let Some(schema) = value
+            .get("schema")
+            .filter(|_| pointer.contains("/content/"))
+        else {
+            return;
+        };
+        let single = value.get("example").into_iter();
+        let several = value.get("examples").and_then(Value::as_object).into_iter();
+        let examples: Vec<&Value> = single
+            .chain(several.flat_map(|all| all.values().map(|example| &example["value"])))
+            .collect();
+        assert!(
+            !pointer.ends_with("/application~1json") || !examples.is_empty(),
+            "no example at {pointer}"
+        );
+        let validator = validator(schema);
+        for example in examples {
+            seen += 1;
+            let faults: Vec<String> = validator
+                .iter_errors(example)
+                .map(|error| error.to_string())
+                .collect();
+            assert!(faults.is_empty(), "{pointer}: {faults:?}\n{example}");
+        }
+    });
+    assert!(seen > 100, "{seen}");
+}
+
+#[test]
+fn every_operation_has_a_name_of_its_own_a_room_and_words() {
+    let document = api::openapi::document();
+    let operations = operations(&document);
+    let rooms: BTreeSet<&str> = document["tags"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|tag| tag["name"].as_str().unwrap())
+        .collect();
+    let ids = operations
+        .iter()
+        .map(|(_, _, operation)| operation["operationId"].as_str().unwrap());
+    assert_eq!(distinct(ids).len(), operations.len());
+    for (path, method, operation) in &operations {
+        assert!(
+            rooms.contains(operation["tags"][0].as_str().unwrap()),
+            "{method} {path}"
+        );
+        assert!(
+            !operation["summary"].as_str().unwrap().is_empty(),
+            "{method} {path}"
+        );
+    }
+}
+
+#[test]
+fn every_problem_that_can_be_told_is_described_where_it_can_be_told() {
+    let text = api::openapi::document()["paths"].to_string();
+    let elsewhere = ["method_not_allowed"];
+    for code in api::problem::Code::ALL
+        .iter()
+        .filter(|code| !elsewhere.contains(&code.name()))
+    {
+        assert!(text.contains(&format!("/{code:?}Problem")), "{code:?}");
+    }
+}
