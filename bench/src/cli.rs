@@ -59,6 +59,10 @@ struct Options {
     #[arg(long)]
     quick: bool,
 
+    /// The rivals only where a target names them; --quick has it so
+    #[arg(long)]
+    few_rivals: bool,
+
     /// Scenarios to play [default: all]
     #[arg(long, value_enum, value_delimiter = ',')]
     scenario: Vec<Scenario>,
@@ -254,7 +258,7 @@ async fn settings(options: &Options) -> (Settings, Vec<String>) {
             .unwrap_or(if quick { 200_000 } else { 10_000_000 }),
         restart: if quick { 200_000 } else { 1_000_000 },
         holds: if quick { 200_000 } else { 1_000_000 },
-        quick,
+        few_rivals: quick || options.few_rivals,
     };
     (settings, notes)
 }

@@ -72,7 +72,7 @@ pub struct Settings {
     /// Holds that memory is divided by.
     pub holds: u64,
     /// Whether only the contenders that a target names take part beside the main scenario.
-    pub quick: bool,
+    pub few_rivals: bool,
 }
 
 impl Settings {
@@ -127,7 +127,7 @@ impl Play<'_> {
             let everybody = self.settings.contenders.clone();
             // The rivals' targets are set at the usual number of clients.
             let few = [Contender::NoOp, Contender::Holdfast, Contender::Against];
-            let contenders = if self.settings.quick && clients != usual {
+            let contenders = if self.settings.few_rivals && clients != usual {
                 self.settings.among(&few)
             } else {
                 everybody
@@ -139,7 +139,7 @@ impl Play<'_> {
     }
 
     async fn drops(&mut self, clients: usize) -> Result<(), BenchError> {
-        let contenders = if self.settings.quick {
+        let contenders = if self.settings.few_rivals {
             let few = [
                 Contender::NoOp,
                 Contender::Holdfast,
