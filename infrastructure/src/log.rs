@@ -141,9 +141,7 @@ pub trait EventLog: Clone + Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<StoredEvent>, LogError>> + Send;
 
     /// Everything after `after` up to `until`, decoded, for who reads most of a log.
-    fn parts(&self, after: Position, until: Position) -> Parts {
-        parts::read(self.clone(), after, until)
-    }
+    fn parts(&self, after: Position, until: Position) -> Parts;
 
     /// Who was erased by the events at these positions, and has to be forgotten. A log without people has none.
     ///

@@ -2,8 +2,9 @@
 //!
 //! Promise: whoever keeps up is sent each state within a sweep of the room; whoever does not is passed over without waiting,
 //! loses states in between, and gets the newest as soon as there is space again. A sweep gives each guest the newest tick
-//! there is when its turn comes. One who takes nothing for a beat or two of what waits is let go. Limit: sweeps begin at most once per interval, and rest as long as they need for half of
-//! their work, so that telling never starves selling; who hangs up is noticed within a second.
+//! there is when its turn comes. One who takes nothing for a beat or two of what waits is let go. Limit: sweeps begin at most
+//! once per interval, and rest for half of the time they took, so that telling never starves selling; who hangs up is noticed
+//! within a second.
 //!
 //! Why not a task a watcher: a task, its buffers and its wake-ups cost 35 KiB and a third more CPU a frame
 //! (docs/decisions/0024-rooms-write-to-sockets.md).

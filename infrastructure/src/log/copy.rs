@@ -7,16 +7,18 @@
 mod rows;
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use domain::values::{DropId, Position};
 use domain::{AGGREGATE_TYPE, DropEvent};
-use futures::StreamExt;
+use futures::TryStreamExt;
 use sqlx::postgres::PgPool;
 use sqlx::{PgConnection, Row};
 use tokio::sync::mpsc;
 
 pub use self::rows::Block;
 use self::rows::{COLUMNS, Cutter};
+use super::postgres::within;
 use super::{Head, StoredEvent};
 use crate::error::LogError;
 
@@ -27,6 +29,9 @@ const PAGE: usize = 128;
 const SLICE_PAGES: usize = 80;
 /// Positions (or sequences) covered by one `COPY`.
 const SLICE: u64 = (PAGE * SLICE_PAGES) as u64;
+
+/// A server that sends nothing for this long is away, in the middle of a slice too: a start must fail rather than hang.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// Which events to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,13 +178,15 @@ impl Reader {
             .reserve_many(SLICE_PAGES)
             .await
             .map_err(|_| Stop::Gone)?;
-        let mut chunks = connection
-            .copy_out_raw(statement)
+        let mut chunks = within(SILENCE, connection.copy_out_raw(statement))
             .await
             .map_err(unavailable)?;
         let mut cutter = Cutter::default();
-        while let Some(chunk) = chunks.next().await {
-            cutter.add(&chunk.map_err(unavailable)?)?;
+        while let Some(chunk) = within(SILENCE, chunks.try_next())
+            .await
+            .map_err(unavailable)?
+        {
+            cutter.add(&chunk)?;
             if cutter.rows() >= PAGE {
                 self.send(room.next(), cutter.cut()).await?;
             }

@@ -12,7 +12,7 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::sleep;
 
-use super::{Batch, EventLog, Head, StoredEvent, Turn};
+use super::{Batch, EventLog, Head, Parts, StoredEvent, Turn, parts};
 use crate::error::{AppendError, LogError};
 
 /// How often, of a thousand calls, something goes wrong, and how long a call takes.
@@ -220,6 +220,10 @@ impl EventLog for MemoryLog {
         let events = lock(&self.events);
         let start = usize::try_from(after.0).unwrap_or(usize::MAX);
         Ok(events.iter().skip(start).take(limit).cloned().collect())
+    }
+
+    fn parts(&self, after: Position, until: Position) -> Parts {
+        parts::read(self.clone(), after, until)
     }
 
     async fn append(&self, batch: &Batch) -> Result<(), AppendError> {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use domain::values::Position;
 use infrastructure::error::{AppendError, LogError};
-use infrastructure::log::{Batch, EventLog, Head, StoredEvent};
+use infrastructure::log::{Batch, EventLog, Head, Parts, StoredEvent};
 use tokio::time::Instant;
 
 /// No honest caller asks this often without any time going by.
@@ -50,6 +50,11 @@ impl<L: EventLog> EventLog for Counted<L> {
     async fn read(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
         self.count();
         self.log.read(after, limit).await
+    }
+
+    fn parts(&self, after: Position, until: Position) -> Parts {
+        self.count();
+        self.log.parts(after, until)
     }
 
     async fn append(&self, batch: &Batch) -> Result<(), AppendError> {

@@ -7,3 +7,4 @@ pub mod build;
 pub mod counted;
 pub mod database;
 pub mod node;
+pub mod shop;
