@@ -246,7 +246,9 @@ async fn views_are_replayed_from_the_log_alone_and_compared() {
     }
     let purchasers = told(&launch, &["replay", "--view", "top_purchasers"]).await;
     assert!(
-        purchasers.contains("top_purchasers (1 rows)") && !purchasers.contains("live_stock"),
+        purchasers.contains("\ntop_purchasers\n")
+            && purchasers.ends_with("\n  (1 row)\n")
+            && !purchasers.contains("live_stock"),
         "{purchasers}"
     );
     let early = json_of(&launch, &["replay", "--at", "1", "--view", "live_stock"]).await;

@@ -493,6 +493,11 @@ async fn a_view_that_is_not_what_the_log_says_is_found_out() {
         ("UPDATE projection_checkpoints SET position = position - 1 WHERE name = 'live_stock'".to_owned(), "live_stock", None),
         ("UPDATE projection_checkpoints SET position = position + 1 WHERE name = 'live_stock'".to_owned(), "live_stock claims to have read", Some(cancelled)),
         ("ALTER TABLE live_stock DROP CONSTRAINT live_stock_sold_check, DROP CONSTRAINT units_are_conserved; UPDATE live_stock SET sold = -1".to_owned(), "live_stock", None),
+        ("UPDATE live_stock SET terms = (left(terms::text, -1) || ',\"free\": true}')::json".to_owned(), "live_stock", None),
+        ("UPDATE live_stock SET scheduled_at = 'infinity'".to_owned(), "live_stock", None),
+        ("UPDATE top_purchasers SET last_purchased_at = last_purchased_at + interval '1 microsecond'".to_owned(), "top_purchasers", Some(bought)),
+        ("ALTER TABLE top_purchasers DROP CONSTRAINT top_purchasers_quantity_check; UPDATE top_purchasers SET quantity = -2".to_owned(), "top_purchasers", Some(bought)),
+        ("UPDATE sales_timeline SET minute = '-infinity' WHERE sold > 0".to_owned(), "sales_timeline", None),
     ];
     for (sql, view, position) in &alterations {
         let verdict = lively.audit_after(sql).await;

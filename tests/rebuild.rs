@@ -286,6 +286,36 @@ async fn a_rebuild_that_was_cut_off_goes_on_with_what_it_had_saved() {
     assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(0));
 }
 
+/// Rows are saved in as many parts as there are events, each joined with what was saved before.
+#[tokio::test]
+async fn a_rebuild_that_saves_after_every_event_comes_to_the_same_tables() {
+    let lively = Lively::make().await;
+    let database = lively.altered("SELECT 1").await;
+    let selection = Selection {
+        after: Position(0),
+        until: Position(lively.log.len() as u64),
+        drop: None,
+        private: false,
+    };
+    let mut pages = copy::pages(database.pool.clone(), selection);
+    let mut rebuild = Rebuild::start(database.pool.clone(), &NAMES).await.unwrap();
+    while let Some(page) = pages.recv().await {
+        for event in page.unwrap().chunks(1) {
+            rebuild.add(event).await.unwrap();
+            rebuild.save().await.unwrap();
+        }
+    }
+    for table in rebuild.swap().await.unwrap() {
+        assert_eq!(
+            (table.was_equal, table.position.0),
+            (Some(true), lively.log.len() as u64),
+            "{table:?}"
+        );
+    }
+    let launch = Launch::on(database);
+    assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(0));
+}
+
 /// Rebuilds everything until it waits for the checkpoint `name`, which somebody holds, and kills it (SIGKILL) there.
 async fn rebuild_killed_at(app: &App, name: &str) {
     sqlx::query(

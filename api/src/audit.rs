@@ -23,7 +23,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use domain::values::Position;
 use infrastructure::error::LogError;
-use projections::error::CannotApply;
+use projections::error::{CannotApply, SnapshotError};
 
 pub use self::checkpoint::{CheckpointArgs, CheckpointError};
 pub use self::diff::DiffArgs;
@@ -80,6 +80,9 @@ pub enum AuditError {
     /// The database does not answer as it should.
     #[error("cannot read the database")]
     Sql(#[from] sqlx::Error),
+    /// A table cannot be read, or there is no room for its rows.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// A file cannot be read or written.
     #[error("cannot use {path}")]
     File {
@@ -159,13 +162,18 @@ pub async fn run(args: AuditArgs) -> ExitCode {
     })
 }
 
-/// Writes a text and a line feed to standard output; a reader who has had enough is no error.
+/// Writes a text and a line feed to standard output.
 fn print(text: &str) -> Result<ExitCode, AuditError> {
     use std::io::Write;
-    match writeln!(std::io::stdout().lock(), "{text}") {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(AuditError::Output(error))
+    written(writeln!(std::io::stdout().lock(), "{text}").map_err(AuditError::Output))
+}
+
+/// A reader who has had enough is no error.
+fn written(result: Result<(), AuditError>) -> Result<ExitCode, AuditError> {
+    match result {
+        Err(AuditError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            Ok(ExitCode::SUCCESS)
         }
-        Ok(()) | Err(_) => Ok(ExitCode::SUCCESS),
+        result => result.map(|()| ExitCode::SUCCESS),
     }
 }

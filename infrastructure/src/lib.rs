@@ -3,6 +3,7 @@
 //! Read [`log`] for the promise that everything rests on, [`engine`] for who decides and when a caller is answered,
 //! [`feed`] for how the rest of the process follows.
 
+pub mod binary_copy;
 pub mod codec;
 pub mod engine;
 pub mod erasure;
@@ -10,6 +11,7 @@ pub mod error;
 pub mod feed;
 pub mod log;
 pub mod postgres_cluster;
+pub mod sorted_runs;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod upcasters;

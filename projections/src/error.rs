@@ -8,6 +8,34 @@ use infrastructure::error::LogError;
 #[error("{0}")]
 pub struct CannotApply(pub &'static str);
 
+/// Why a replay cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// History cannot contain this event.
+    #[error(transparent)]
+    CannotApply(#[from] CannotApply),
+    /// There is no room for rows that do not fit into memory.
+    #[error("cannot use a scratch file in the temporary directory")]
+    Scratch(#[from] std::io::Error),
+}
+
+/// Why a table cannot be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// It cannot be read.
+    #[error("cannot read the table {table}")]
+    Sql {
+        /// Which one.
+        table: &'static str,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// There is no room for its rows.
+    #[error("cannot use a scratch file in the temporary directory")]
+    Scratch(#[from] std::io::Error),
+}
+
 /// Why a projection did not advance.
 #[derive(Debug, thiserror::Error)]
 pub enum ProjectionError {

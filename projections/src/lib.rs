@@ -4,6 +4,8 @@
 //! [`views`] for what the API answers from.
 
 pub mod buyers;
+pub mod checked;
+pub mod columns;
 pub mod dense_holds;
 pub mod error;
 pub mod fold;

@@ -6,8 +6,11 @@ use domain::DropEvent;
 use domain::stock::Stock;
 use domain::terms::DropTerms;
 use domain::values::{DropId, Timestamp};
+use infrastructure::binary_copy::{Fields, RowWriter};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use crate::columns::{Column, Columns, Kind, columns};
 use crate::error::CannotApply;
 use crate::fold::{Fact, Fold};
 use crate::table::Table;
@@ -99,24 +102,60 @@ impl Fold for LiveStock {
 
 impl Table for LiveStock {
     const NAME: &'static str = "live_stock";
-    const KEY_COLUMNS: &'static [&'static str] = &["drop_id"];
-    const ROW_COLUMNS: &'static [&'static str] = &[
-        "terms",
-        "terms_version",
-        "scheduled_at",
-        "cancelled_at",
-        "total",
-        "available",
-        "held",
-        "sold",
-        "expired",
-        "released",
-        "waitlist_length",
-    ];
-
     fn starts(event: &DropEvent) -> bool {
         matches!(event, DropEvent::DropScheduled(_))
     }
+}
+
+columns!(DropKey { drop_id: Uuid });
+
+impl Columns for LiveStockRow {
+    fn columns() -> Vec<Column> {
+        let column = |name, kind| Column { name, kind };
+        let terms = [
+            column("terms", Kind::Json),
+            column("terms_version", Kind::Integer),
+            column("scheduled_at", Kind::Instant),
+            column("cancelled_at", Kind::Instant),
+        ];
+        let came_back = [
+            column("expired", Kind::Bigint),
+            column("released", Kind::Bigint),
+            column("waitlist_length", Kind::Bigint),
+        ];
+        [&terms, Stock::columns().as_slice(), &came_back].concat()
+    }
+
+    fn write(&self, row: &mut RowWriter) {
+        row.text(&serde_json::to_string(&*self.terms).unwrap_or_default());
+        row.integer(self.terms_version);
+        row.instant(self.scheduled_at);
+        row.or_null(self.cancelled_at, RowWriter::instant);
+        self.stock.write(row);
+        row.bigint(self.expired);
+        row.bigint(self.released);
+        row.bigint(self.waitlist_length.into());
+    }
+
+    fn read(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Self {
+            terms: read_terms(fields.text()?)?,
+            terms_version: fields.integer()?,
+            scheduled_at: fields.instant()?,
+            cancelled_at: fields.or_null(Fields::instant)?,
+            stock: Stock::read(fields)?,
+            expired: fields.bigint()?,
+            released: fields.bigint()?,
+            waitlist_length: fields.bigint()?.try_into().ok()?,
+        })
+    }
+}
+
+/// Terms, and nothing beside them: what a reader would pass over could say something else to people.
+fn read_terms(text: &str) -> Option<Arc<DropTerms>> {
+    let found: Value = serde_json::from_str(text).ok()?;
+    let terms = DropTerms::deserialize(&found).ok()?;
+    (serde_json::to_value(&terms).ok()? == found).then(|| Arc::new(terms))
 }
 
 /// Where the units are after `event`. With arithmetic of its own, not [`Stock`]'s: a second opinion on the same claim.

@@ -1,15 +1,16 @@
 //! Tables rebuilt beside the live ones, compared with them, and swapped in.
 //!
 //! Promise: the live table serves until one transaction replaces it, at its own checkpoint, with one that was folded from
-//! the log alone. A rebuild that was killed goes on from what it had saved. Limit: memory grows with a projection's rows,
-//! and who rebuilds must own the tables.
+//! the log alone. A rebuild that was killed goes on from what it had saved. Limit: memory grows with drops, whose rows cannot be
+//! joined from parts, and who rebuilds must own the tables.
 //!
 //! ```text
-//!   log ──fold──▶ rows in memory ──saved every so often──▶ NAME_rebuild, with a checkpoint of its own
-//!                                                              │ at the live checkpoint: compare, rename, drop the old
-//!   runner ──▶ NAME (live) ◀───────────────────────────────────┘ generation + 1: the runner forgets what it remembered
+//!   log ──fold──▶ a part's rows in memory ──saved every so often──▶ NAME_rebuild, with a checkpoint of its own
+//!                   (meanwhile the next part is folded)               │ at the live checkpoint: compare, rename, drop the old
+//!   runner ──▶ NAME (live) ◀──────────────────────────────────────────┘ generation + 1: the runner forgets what it remembered
 //! ```
 
+mod part;
 mod tables;
 
 use std::pin::pin;
@@ -22,9 +23,11 @@ use infrastructure::error::LogError;
 use infrastructure::log::ahead::in_order;
 use infrastructure::log::copy::{self, Block, Selection};
 use infrastructure::log::{EventRef, StoredEvent};
-use sqlx::{Acquire, PgPool};
+use sqlx::PgPool;
+use tokio_util::task::AbortOnDropHandle;
 
-use self::tables::{SwapError, prepare, save, swap};
+use self::part::{Part, Saving, save};
+use self::tables::{SwapError, prepare, swap};
 use crate::error::ProjectionError;
 use crate::fold::Placed;
 use crate::live_stock::LiveStock;
@@ -35,8 +38,6 @@ use crate::top_purchasers::TopPurchasers;
 
 /// Events between two saves.
 const SAVE_EVERY: u64 = 250_000;
-/// Rows written by one statement.
-const ROWS_AT_ONCE: usize = 5_000;
 /// Closer than this to the head, the last events are folded while the live table waits.
 const CLOSE: u64 = 2_000;
 
@@ -60,26 +61,30 @@ pub struct Rebuilt {
 pub struct Rebuild {
     pool: PgPool,
     tables: Vec<Box<dyn Rebuilding>>,
+    /// Up to where everything is saved, or is being saved.
     saved: Position,
+    saving: Option<AbortOnDropHandle<Result<(), ProjectionError>>>,
 }
 
 /// One of them.
 trait Rebuilding: Send {
     fn name(&self) -> &'static str;
-    fn columns(&self) -> String;
-    fn key_columns(&self) -> String;
     fn reached(&self) -> Position;
     fn set_reached(&mut self, position: Position);
+    /// Whether rows that were saved before must be taken over, for they are changed in memory.
+    fn needs_rows(&self) -> bool;
     /// Takes over a row that was saved before.
     fn resume(&mut self, row: &str) -> Result<(), serde_json::Error>;
     fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), ProjectionError>;
-    /// The rows that changed since the last time, as JSON arrays of so many.
-    fn changed(&mut self) -> Result<Vec<String>, serde_json::Error>;
+    /// What came since the last time, to be saved.
+    fn take(&mut self) -> Box<dyn Saving>;
 }
 
 struct One<F: Table> {
     reached: Position,
+    /// Of rows that can be joined, the part that is not taken yet; else all.
     replay: Replay<F>,
+    /// Which of them changed since the last time, where they stay.
     changed: HashSet<F::Key>,
 }
 
@@ -88,22 +93,16 @@ impl<F: Table> Rebuilding for One<F> {
         F::NAME
     }
 
-    fn columns(&self) -> String {
-        [F::KEY_COLUMNS, F::ROW_COLUMNS, &["position"]]
-            .concat()
-            .join(", ")
-    }
-
-    fn key_columns(&self) -> String {
-        F::KEY_COLUMNS.join(", ")
-    }
-
     fn reached(&self) -> Position {
         self.reached
     }
 
     fn set_reached(&mut self, position: Position) {
         self.reached = position;
+    }
+
+    fn needs_rows(&self) -> bool {
+        F::JOIN.is_none()
     }
 
     fn resume(&mut self, row: &str) -> Result<(), serde_json::Error> {
@@ -124,16 +123,24 @@ impl<F: Table> Rebuilding for One<F> {
                 position: recorded.position,
                 reason: reason.to_string(),
             })?;
-        self.changed.extend(key);
+        if self.needs_rows() {
+            self.changed.extend(key);
+        }
         Ok(())
     }
 
-    fn changed(&mut self) -> Result<Vec<String>, serde_json::Error> {
-        let keys: Vec<F::Key> = self.changed.drain().collect();
-        let rows: Vec<&Placed<F>> = keys.iter().filter_map(|key| self.replay.get(key)).collect();
-        rows.chunks(ROWS_AT_ONCE)
-            .map(serde_json::to_string)
-            .collect()
+    fn take(&mut self) -> Box<dyn Saving> {
+        let rows: Vec<Placed<F>> = if self.needs_rows() {
+            let keys = self.changed.drain();
+            let changed = keys.filter_map(|key| self.replay.get(&key));
+            changed.map(Placed::copy).collect()
+        } else {
+            self.replay.take()
+        };
+        Box::new(Part {
+            reached: self.reached,
+            rows,
+        })
     }
 }
 
@@ -203,6 +210,7 @@ impl Rebuild {
             pool,
             tables,
             saved: Position::default(),
+            saving: None,
         };
         rebuild.saved = rebuild.reached();
         Ok(rebuild)
@@ -227,7 +235,7 @@ impl Rebuild {
     async fn add_decoded(&mut self, page: Decoded) -> Result<(), ProjectionError> {
         self.fold(page)?;
         if self.reached().0 >= self.saved.0 + SAVE_EVERY {
-            self.save().await?;
+            self.begin_saving().await?;
         }
         Ok(())
     }
@@ -262,20 +270,29 @@ impl Rebuild {
     /// # Errors
     /// [`ProjectionError::Tables`]; among others when somebody else rebuilds the same table.
     pub async fn save(&mut self) -> Result<(), ProjectionError> {
-        for table in &mut self.tables {
-            let name = table.name();
-            let saved = async {
-                let mut connection = self.pool.acquire().await?;
-                let mut transaction = connection.begin().await?;
-                save(&mut transaction, table.as_mut()).await?;
-                transaction.commit().await
-            };
-            saved
-                .await
-                .map_err(|source| ProjectionError::Tables { name, source })?;
-        }
+        self.begin_saving().await?;
+        self.end_saving().await
+    }
+
+    /// Saves beside folding on; one part at a time.
+    async fn begin_saving(&mut self) -> Result<(), ProjectionError> {
+        self.end_saving().await?;
+        let parts: Vec<_> = self.tables.iter_mut().map(|table| table.take()).collect();
         self.saved = self.reached();
+        let saving = tokio::spawn(save(self.pool.clone(), parts));
+        self.saving = Some(AbortOnDropHandle::new(saving));
         Ok(())
+    }
+
+    async fn end_saving(&mut self) -> Result<(), ProjectionError> {
+        match self.saving.take() {
+            None => Ok(()),
+            Some(saving) => match saving.await {
+                Ok(saved) => saved,
+                // It cannot have been cancelled: nobody else has its handle.
+                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+            },
+        }
     }
 
     /// Folds the last events, compares each table with the live one, and puts it in its place.

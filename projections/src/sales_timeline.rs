@@ -4,9 +4,10 @@ use domain::DropEvent;
 use domain::values::{DropId, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::columns::columns;
 use crate::error::CannotApply;
 use crate::fold::{Fact, Fold};
-use crate::table::Table;
+use crate::table::{Join, Table};
 
 /// The projection `sales_timeline`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -115,15 +116,21 @@ impl Fold for SalesTimeline {
 
 impl Table for SalesTimeline {
     const NAME: &'static str = "sales_timeline";
-    const KEY_COLUMNS: &'static [&'static str] = &["drop_id", "minute"];
-    const ROW_COLUMNS: &'static [&'static str] = &[
-        "held",
-        "sold",
-        "expired",
-        "released",
-        "holds_placed",
-        "purchases_confirmed",
-        "holds_expired",
-        "holds_released",
-    ];
+    const JOIN: Option<Join<Self>> = Some(|moved, later| *moved += later);
 }
+
+columns!(MinuteKey {
+    drop_id: Uuid,
+    minute: Instant,
+});
+
+columns!(Moved {
+    held: Bigint,
+    sold: Bigint,
+    expired: Bigint,
+    released: Bigint,
+    holds_placed: Bigint,
+    purchases_confirmed: Bigint,
+    holds_expired: Bigint,
+    holds_released: Bigint,
+});

@@ -1,28 +1,128 @@
-//! A projection's rows in its table: loaded by key, saved by key, all in one statement each.
+//! A projection's rows in its table: loaded by key, saved by key, all in one statement each; and in bulk, as binary `COPY`.
 //!
-//! Rows cross as JSON, so that one piece of code serves every projection and a column is named once, in its row type.
+//! The few rows of a step cross as JSON, so that one piece of code serves every projection. Where there are very many, for a
+//! rebuild and for an audit, they cross as [`crate::columns`] writes them, and so they stand in scratch files.
 
 use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
 
 use domain::DropEvent;
+use domain::values::Position;
+use infrastructure::binary_copy::{Fields, RowWriter, read_row};
+use infrastructure::sorted_runs::Record;
 use serde::Serialize;
 use sqlx::PgConnection;
 
+use crate::columns::{Column, Columns, Kind, names};
 use crate::fold::{Fold, Placed};
 
-/// A projection that is kept in a table, whose columns are the fields of its key, of its row, and `position`.
-pub trait Table: Fold {
+/// Turns a row that was folded from one part of the log into what it would be with the next part, `later`, folded as well.
+pub type Join<F> = fn(row: &mut <F as Fold>::Row, later: <F as Fold>::Row);
+
+/// A projection that is kept in a table, whose columns are those of its key, of its row, and `position`.
+pub trait Table: Fold<Key: Columns, Row: Columns> {
     /// The projection's name, and its table's.
     const NAME: &'static str;
-    /// The columns of the key, in order.
-    const KEY_COLUMNS: &'static [&'static str];
-    /// The columns of the row, in order.
-    const ROW_COLUMNS: &'static [&'static str];
+
+    /// How rows that were folded from parts of the log, each as if it were the first, come together: for projections of which
+    /// a long log has too many rows to keep them all in memory. None: a row can only be folded in one go.
+    const JOIN: Option<Join<Self>> = None;
 
     /// Whether this event is the first of its row: then none is loaded, and the table refuses it if there is one.
     fn starts(_: &DropEvent) -> bool {
         false
     }
+}
+
+/// All columns of `F`'s table, those of the key first, `position` last.
+#[must_use]
+pub fn columns<F: Table>() -> Vec<Column> {
+    let position = Column {
+        name: "position",
+        kind: Kind::Bigint,
+    };
+    [F::Key::columns(), F::Row::columns(), vec![position]].concat()
+}
+
+impl<F: Table> Placed<F> {
+    /// The same row again.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self {
+            key: self.key,
+            row: self.row.clone(),
+            position: self.position,
+        }
+    }
+
+    /// Adds what a later part of the log came to at the same key.
+    ///
+    /// # Panics
+    /// When the rows of `F` cannot be joined: then there are no parts.
+    pub fn join(&mut self, later: Self) {
+        assert!(
+            self.key == later.key && self.position < later.position,
+            "parts of one row, in order"
+        );
+        let join = F::JOIN.expect("only rows that can be joined come in parts");
+        join(&mut self.row, later.row);
+        self.position = later.position;
+    }
+
+    /// Writes the row, in the order of [`columns`].
+    pub fn write_to(&self, row: &mut RowWriter) {
+        row.row(columns::<F>().len());
+        self.key.write(row);
+        self.row.write(row);
+        row.bigint(self.position.0);
+    }
+
+    /// Reads what [`Placed::write_to`] wrote; none for anything else.
+    #[must_use]
+    pub fn read_from(mut fields: Fields<'_>) -> Option<Self> {
+        let placed = Self {
+            key: F::Key::read(&mut fields)?,
+            row: F::Row::read(&mut fields)?,
+            position: Position(fields.bigint()?),
+        };
+        fields.is_at_end().then_some(placed)
+    }
+}
+
+impl<F: Table> Record for Placed<F> {
+    type Key = F::Key;
+
+    fn key(&self) -> F::Key {
+        self.key
+    }
+
+    fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        let mut row = RowWriter::default();
+        self.write_to(&mut row);
+        to.write_all(row.bytes())
+    }
+
+    fn read(from: &mut impl Read) -> io::Result<Self> {
+        let mut row = vec![];
+        let is_row = read_row(from, &mut row)?;
+        let placed = is_row.then(|| Self::read_from(Fields::of(&row))).flatten();
+        placed.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "this is no row"))
+    }
+}
+
+/// What makes an `INSERT` into `F`'s table replace the row that is at a key already.
+#[must_use]
+pub fn or_replace<F: Table>() -> String {
+    let key = F::Key::columns();
+    let set: Vec<String> = columns::<F>()[key.len()..]
+        .iter()
+        .map(|Column { name, .. }| format!("{name} = EXCLUDED.{name}"))
+        .collect();
+    format!(
+        "ON CONFLICT ({}) DO UPDATE SET {}",
+        names(&key),
+        set.join(", ")
+    )
 }
 
 /// Rows by key.
@@ -40,7 +140,7 @@ pub async fn load<F: Table>(
         "SELECT row_to_json(t)::text FROM {table} t \
          JOIN json_populate_recordset(NULL::{table}, $1::json) k USING ({key})",
         table = F::NAME,
-        key = F::KEY_COLUMNS.join(", "),
+        key = names(&F::Key::columns()),
     );
     let found: Vec<String> = sqlx::query_scalar(&sql)
         .bind(to_json(keys)?)
@@ -71,14 +171,7 @@ pub async fn save<F: Table>(
     connection: &mut PgConnection,
     rows: &[&Placed<F>],
 ) -> Result<(), sqlx::Error> {
-    let changed = [F::ROW_COLUMNS, &["position"]].concat();
-    let set: Vec<String> = changed
-        .iter()
-        .map(|column| format!("{column} = EXCLUDED.{column}"))
-        .collect();
-    let key = F::KEY_COLUMNS.join(", ");
-    let or_replace = format!("ON CONFLICT ({key}) DO UPDATE SET {}", set.join(", "));
-    write(connection, rows, &or_replace).await
+    write(connection, rows, &or_replace::<F>()).await
 }
 
 async fn write<F: Table>(
@@ -89,12 +182,11 @@ async fn write<F: Table>(
     if rows.is_empty() {
         return Ok(());
     }
-    let columns = [F::KEY_COLUMNS, F::ROW_COLUMNS, &["position"]].concat();
     let sql = format!(
         "INSERT INTO {table} ({columns}) \
          SELECT {columns} FROM json_populate_recordset(NULL::{table}, $1::json) {on_conflict}",
         table = F::NAME,
-        columns = columns.join(", "),
+        columns = names(&columns::<F>()),
     );
     sqlx::query(&sql)
         .bind(to_json(rows)?)

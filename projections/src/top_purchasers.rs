@@ -5,9 +5,10 @@ use domain::event::PurchaseConfirmed;
 use domain::values::{DropId, Pseudonym, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use crate::columns::columns;
 use crate::error::CannotApply;
 use crate::fold::{Fact, Fold};
-use crate::table::Table;
+use crate::table::{Join, Table};
 
 /// The projection `top_purchasers`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -86,6 +87,18 @@ fn purchase(fact: Fact<'_>) -> Result<&PurchaseConfirmed, CannotApply> {
 
 impl Table for TopPurchasers {
     const NAME: &'static str = "top_purchasers";
-    const KEY_COLUMNS: &'static [&'static str] = &["drop_id", "buyer"];
-    const ROW_COLUMNS: &'static [&'static str] = &["quantity", "last_purchased_at"];
+    const JOIN: Option<Join<Self>> = Some(|row, later| {
+        row.quantity += later.quantity;
+        row.last_purchased_at = later.last_purchased_at;
+    });
 }
+
+columns!(BuyerKey {
+    drop_id: Uuid,
+    buyer: Uuid,
+});
+
+columns!(PurchaserRow {
+    quantity: Bigint,
+    last_purchased_at: Instant,
+});

@@ -3,26 +3,45 @@
 //! Promise: exact, for any number of ids, with at most [`RUN`] of them in memory. Limit: it is known at the end only, and
 //! takes 24 bytes of scratch space an id once there are more than that.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
+use std::io::{self, Read, Write};
 
 use domain::values::Position;
+use infrastructure::sorted_runs::{Record, SortedRuns};
 use uuid::Uuid;
 
-/// Ids in memory: 24 MB.
-const RUN: usize = 1 << 20;
+/// Ids in memory: 24 bytes each.
+const RUN: usize = 1 << 19;
 
 /// An id in two halves, and where it occurs; in this order.
-type Entry = (u64, u64, u64);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Occurrence(u64, u64, u64);
+
+impl Record for Occurrence {
+    type Key = Self;
+
+    fn key(&self) -> Self {
+        *self
+    }
+
+    fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        let parts = [self.0, self.1, self.2].map(u64::to_be_bytes);
+        to.write_all(parts.as_flattened())
+    }
+
+    fn read(from: &mut impl Read) -> io::Result<Self> {
+        let mut parts = [[0; size_of::<u64>()]; 3];
+        from.read_exact(parts.as_flattened_mut())?;
+        let [high, low, position] = parts.map(u64::from_be_bytes);
+        Ok(Self(high, low, position))
+    }
+}
 
 /// Ids and where they occur.
 #[derive(Debug)]
 pub struct Distinct {
     most: usize,
-    run: Vec<Entry>,
-    runs: Vec<File>,
+    run: Vec<Occurrence>,
+    runs: SortedRuns<Occurrence>,
 }
 
 impl Default for Distinct {
@@ -36,7 +55,7 @@ impl Distinct {
         Self {
             most,
             run: vec![],
-            runs: vec![],
+            runs: SortedRuns::default(),
         }
     }
 
@@ -46,80 +65,31 @@ impl Distinct {
     /// When the scratch file cannot be written.
     pub fn add(&mut self, id: Uuid, position: Position) -> io::Result<()> {
         let (high, low) = id.as_u64_pair();
-        self.run.push((high, low, position.0));
+        self.run.push(Occurrence(high, low, position.0));
         if self.run.len() == self.most {
-            self.spill()?;
+            self.run.sort_unstable();
+            self.runs.add(self.run.drain(..))?;
         }
-        Ok(())
-    }
-
-    fn spill(&mut self) -> io::Result<()> {
-        self.run.sort_unstable();
-        let mut file = BufWriter::new(tempfile::tempfile()?);
-        for (high, low, position) in self.run.drain(..) {
-            for part in [high, low, position] {
-                file.write_all(&part.to_be_bytes())?;
-            }
-        }
-        let mut file = file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        file.rewind()?;
-        self.runs.push(file);
         Ok(())
     }
 
     /// The first place where an id occurs again.
     ///
     /// # Errors
-    /// When the scratch files cannot be read.
+    /// When the scratch file cannot be read.
     pub fn first_repeat(mut self) -> io::Result<Option<(Uuid, Position)>> {
         self.run.sort_unstable();
-        let mut runs: Vec<Run> = self.runs.into_iter().map(Run::from).collect();
-        let mut heap = BinaryHeap::new();
-        for (index, run) in runs.iter_mut().enumerate() {
-            heap.extend(run.next()?.map(|entry| Reverse((entry, index))));
-        }
-        let mut rest = self.run.into_iter();
-        let in_memory = runs.len();
-        heap.extend(rest.next().map(|entry| Reverse((entry, in_memory))));
         let (mut last, mut found) = (None, None::<(Uuid, Position)>);
-        while let Some(Reverse((entry, index))) = heap.pop() {
-            let id = (entry.0, entry.1);
-            let is_earlier = found.is_none_or(|(_, position)| entry.2 < position.0);
+        for occurrence in self.runs.merge(self.run)? {
+            let Occurrence(high, low, position) = occurrence?;
+            let id = Uuid::from_u64_pair(high, low);
+            let is_earlier = found.is_none_or(|(_, earlier)| position < earlier.0);
             if last == Some(id) && is_earlier {
-                found = Some((Uuid::from_u64_pair(id.0, id.1), Position(entry.2)));
+                found = Some((id, Position(position)));
             }
             last = Some(id);
-            let next = match runs.get_mut(index) {
-                Some(run) => run.next()?,
-                None => rest.next(),
-            };
-            heap.extend(next.map(|entry| Reverse((entry, index))));
         }
         Ok(found)
-    }
-}
-
-struct Run(BufReader<File>);
-
-impl From<File> for Run {
-    fn from(file: File) -> Self {
-        Self(BufReader::with_capacity(1 << 16, file))
-    }
-}
-
-impl Run {
-    fn next(&mut self) -> io::Result<Option<Entry>> {
-        let mut bytes = [0; 24];
-        match self.0.read_exact(&mut bytes) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-            Err(error) => return Err(error),
-        }
-        let mut parts = bytes
-            .chunks_exact(8)
-            .map(|part| u64::from_be_bytes(part.try_into().unwrap_or_default()));
-        let mut part = || parts.next().unwrap_or_default();
-        Ok(Some((part(), part(), part())))
     }
 }
 

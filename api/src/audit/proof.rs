@@ -15,7 +15,8 @@ use infrastructure::error::LogError;
 use infrastructure::log::ahead::in_order;
 use infrastructure::log::copy::{self, Selection};
 use infrastructure::log::{Hash, Head};
-use projections::replay::{CheckedTable, checked_tables};
+use projections::checked::{CheckedTable, Comparison, Mismatch, checked_tables};
+use projections::error::ReplayError;
 use serde_json::{Value, json};
 use sqlx::{Acquire, Executor, PgPool};
 
@@ -89,7 +90,7 @@ struct Proof {
 struct TableProof {
     name: &'static str,
     checkpoint: Position,
-    rows: usize,
+    rows: u64,
 }
 
 /// Runs it; exit code 0: proved, 1: disproved.
@@ -178,8 +179,8 @@ async fn verify_database(pool: &PgPool, claims: Vec<Claim>) -> Result<Outcome, A
     let outcome = follow(reading, verifier, &mut tables).await?;
     Ok(outcome.and_then(|verifier| {
         ends_well(&verifier, head, stray)?;
-        let compared = compare(&tables, head)?;
         let mut notes: Vec<String> = tables.iter().filter_map(|table| table.stopped().map(str::to_owned)).collect();
+        let compared = compare(tables, head)?;
         if !knows_private {
             notes.push("commitments to personal data were not checked: this database user may not read any".to_owned());
         }
@@ -270,9 +271,12 @@ fn step(
         return Ok(());
     };
     for table in tables {
-        table.apply(&recorded).map_err(|reason| {
-            let reason = format!("view {} cannot apply the event: {reason}", table.name());
-            Violation::at(recorded.position, reason)
+        table.apply(&recorded).map_err(|error| match error {
+            ReplayError::CannotApply(reason) => {
+                let reason = format!("view {} cannot apply the event: {reason}", table.name());
+                Violation::at(recorded.position, reason).into()
+            }
+            ReplayError::Scratch(error) => Stop::Scratch(error),
         })?;
     }
     Ok(())
@@ -300,7 +304,7 @@ fn ends_well(verifier: &Verifier, head: Head, stray: Option<Position>) -> Result
     }
 }
 
-fn compare(tables: &[Box<dyn CheckedTable>], head: Head) -> Result<Vec<TableProof>, Violation> {
+fn compare(tables: Vec<Box<dyn CheckedTable>>, head: Head) -> Result<Vec<TableProof>, Stop> {
     let mut compared = vec![];
     for table in tables {
         let (name, checkpoint) = (table.name(), table.checkpoint());
@@ -308,17 +312,12 @@ fn compare(tables: &[Box<dyn CheckedTable>], head: Head) -> Result<Vec<TableProo
             let reason = format!(
                 "view {name} claims to have read up to position {checkpoint}, beyond the head"
             );
-            return Err(Violation::at(head.position, reason));
+            return Err(Violation::at(head.position, reason).into());
         }
-        table.compare().map_err(|mismatch| Violation {
-            expected: Some(mismatch.expected.unwrap_or_else(|| "no row".to_owned())),
-            found: Some(mismatch.found.unwrap_or_else(|| "no row".to_owned())),
-            ..Violation::at(
-                mismatch.position,
-                format!("a row of view {name} is not what the log says"),
-            )
-        })?;
-        let rows = table.rows();
+        let Comparison { rows, mismatch } = table.compare()?;
+        if let Some(mismatch) = mismatch {
+            return Err(differs_from_log(mismatch).into());
+        }
         compared.push(TableProof {
             name,
             checkpoint,
@@ -326,6 +325,15 @@ fn compare(tables: &[Box<dyn CheckedTable>], head: Head) -> Result<Vec<TableProo
         });
     }
     Ok(compared)
+}
+
+fn differs_from_log(mismatch: Mismatch) -> Violation {
+    let reason = format!("a row of view {} is not what the log says", mismatch.table);
+    Violation {
+        expected: Some(mismatch.expected.unwrap_or_else(|| "no row".to_owned())),
+        found: Some(mismatch.found.unwrap_or_else(|| "no row".to_owned())),
+        ..Violation::at(mismatch.position, reason)
+    }
 }
 
 impl Proof {

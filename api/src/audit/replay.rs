@@ -1,19 +1,24 @@
 //! `holdfast audit replay`: every view from the log alone, printed or compared with the tables.
 
 use std::collections::BTreeSet;
+use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use clap::Args;
 use domain::values::Position;
 use infrastructure::codec::decode;
-use projections::replay::{CheckedTable, untabled};
-use serde_json::{Map, Value, json};
+use projections::checked::{CheckedTable, Comparison, untabled};
+use projections::error::ReplayError;
+use serde_json::{Value, json};
 
 use super::proof::snapshot;
 use super::source::{Moment, Source, SourceArgs, Wanted};
-use super::{AuditError, print};
+use super::{AuditError, print, written};
 use crate::client::table::columns;
 use crate::database::Database;
+
+/// Rows of a table that are laid out together.
+const ROWS_AT_ONCE: usize = 1_000;
 
 /// What `audit replay` is told.
 #[derive(Debug, Args)]
@@ -57,11 +62,14 @@ pub async fn run(args: &ReplayArgs) -> Result<ExitCode, AuditError> {
     };
     source.close().await;
     let (position, views) = replayed?;
-    match (args.compare, args.json) {
-        (true, json) => compare(&views, json),
-        (false, true) => print(&format!("{:#}", to_json(position, &views))),
-        (false, false) => print(&to_text(position, &views)),
+    if args.compare {
+        return compare(views, args.json);
     }
+    let mut out = BufWriter::new(io::stdout().lock());
+    written(match args.json {
+        true => show_json(&mut out, position, views),
+        false => show_text(&mut out, position, views),
+    })
 }
 
 /// The tables as they are: of the database that is read from, or beside a file of the one that is named.
@@ -114,8 +122,12 @@ async fn replay(
                 continue;
             };
             for view in &mut views {
-                view.apply(&recorded)
-                    .map_err(|reason| AuditError::cannot_apply(recorded.position, &reason))?;
+                view.apply(&recorded).map_err(|error| match error {
+                    ReplayError::CannotApply(reason) => {
+                        AuditError::cannot_apply(recorded.position, &reason)
+                    }
+                    ReplayError::Scratch(error) => AuditError::Scratch(error),
+                })?;
             }
         }
     }
@@ -129,12 +141,13 @@ async fn replay(
     }
 }
 
-fn compare(views: &Views, as_json: bool) -> Result<ExitCode, AuditError> {
+fn compare(views: Views, as_json: bool) -> Result<ExitCode, AuditError> {
     let (mut lines, mut said, mut differ) = (vec![], vec![], false);
     for view in views {
-        let (name, checkpoint, rows) = (view.name(), view.checkpoint(), view.rows());
-        match view.compare() {
-            Ok(()) => {
+        let (name, checkpoint) = (view.name(), view.checkpoint());
+        let Comparison { rows, mismatch } = view.compare().map_err(AuditError::Scratch)?;
+        match mismatch {
+            None => {
                 lines.push(format!(
                     "{name}: {rows} rows, equal to the log up to position {checkpoint}"
                 ));
@@ -142,7 +155,7 @@ fn compare(views: &Views, as_json: bool) -> Result<ExitCode, AuditError> {
                     json!({ "name": name, "checkpoint": checkpoint, "rows": rows, "equal": true }),
                 );
             }
-            Err(mismatch) => {
+            Some(mismatch) => {
                 differ = true;
                 let or_none =
                     |row: &Option<String>| row.clone().unwrap_or_else(|| "no row".to_owned());
@@ -169,22 +182,49 @@ fn compare(views: &Views, as_json: bool) -> Result<ExitCode, AuditError> {
     })
 }
 
-fn to_json(position: Position, views: &Views) -> Value {
-    let rows: Map<String, Value> = views
-        .iter()
-        .map(|view| (view.name().to_owned(), view.folded().into()))
-        .collect();
-    json!({ "position": position, "views": rows })
+/// One document, a row a line, however many there are.
+fn show_json(out: &mut impl Write, position: Position, views: Views) -> Result<(), AuditError> {
+    let mut put = |text: &str| out.write_all(text.as_bytes()).map_err(AuditError::Output);
+    put(&format!("{{\n  \"position\": {position},\n  \"views\": {{"))?;
+    let mut next_view = "";
+    for view in views {
+        put(&format!("{next_view}\n    \"{}\": [", view.name()))?;
+        let mut next_row = "";
+        for row in view.folded().map_err(AuditError::Scratch)? {
+            let row = row.map_err(AuditError::Scratch)?;
+            put(&format!("{next_row}\n      {row}"))?;
+            next_row = ",";
+        }
+        put("\n    ]")?;
+        next_view = ",";
+    }
+    put("\n  }\n}\n")?;
+    out.flush().map_err(AuditError::Output)
 }
 
-fn to_text(position: Position, views: &Views) -> String {
-    let mut text = format!("Up to position {position}:");
+/// A table each; a long one in pieces of [`ROWS_AT_ONCE`] rows, each with columns as wide as it needs.
+fn show_text(out: &mut impl Write, position: Position, views: Views) -> Result<(), AuditError> {
+    let mut put = |text: &str| writeln!(out, "{text}").map_err(AuditError::Output);
+    put(&format!("Up to position {position}:"))?;
     for view in views {
-        let rows = view.folded();
-        text.push_str(&format!("\n\n{} ({} rows)\n", view.name(), rows.len()));
-        text.push_str(&table(&rows));
+        put(&format!("\n{}", view.name()))?;
+        let mut rows = 0;
+        let mut left = view.folded().map_err(AuditError::Scratch)?;
+        loop {
+            let piece: io::Result<Vec<Value>> = left.by_ref().take(ROWS_AT_ONCE).collect();
+            let piece = piece.map_err(AuditError::Scratch)?;
+            if piece.is_empty() {
+                break;
+            }
+            rows += piece.len();
+            put(&table(&piece))?;
+        }
+        put(&format!(
+            "  ({rows} {})",
+            if rows == 1 { "row" } else { "rows" }
+        ))?;
     }
-    text
+    out.flush().map_err(AuditError::Output)
 }
 
 fn table(rows: &[Value]) -> String {

@@ -6,16 +6,9 @@ use domain::values::Position;
 use futures::StreamExt;
 use sqlx::{PgConnection, PgPool};
 
+use super::part::{beside, to_sql};
 use super::{Rebuilding, Rebuilt, decoded, selection};
 use crate::error::ProjectionError;
-
-fn beside(name: &str) -> String {
-    format!("{name}_rebuild")
-}
-
-fn to_sql(position: Position) -> i64 {
-    i64::try_from(position.0).unwrap_or(i64::MAX)
-}
 
 pub(super) async fn prepare(pool: &PgPool, table: &mut dyn Rebuilding) -> Result<(), sqlx::Error> {
     let (name, beside) = (table.name(), beside(table.name()));
@@ -36,62 +29,19 @@ pub(super) async fn prepare(pool: &PgPool, table: &mut dyn Rebuilding) -> Result
             .bind(&beside)
             .fetch_one(&mut *transaction)
             .await?;
-    let rows: Vec<String> =
-        sqlx::query_scalar(&format!("SELECT row_to_json(t)::text FROM {beside} t"))
+    if table.needs_rows() {
+        let sql = format!("SELECT row_to_json(t)::text FROM {beside} t");
+        let rows: Vec<String> = sqlx::query_scalar(&sql)
             .fetch_all(&mut *transaction)
             .await?;
+        for row in rows {
+            table
+                .resume(&row)
+                .map_err(|error| sqlx::Error::Decode(error.into()))?;
+        }
+    }
     transaction.commit().await?;
-    for row in rows {
-        table
-            .resume(&row)
-            .map_err(|error| sqlx::Error::Decode(error.into()))?;
-    }
     table.set_reached(Position(position.unsigned_abs()));
-    Ok(())
-}
-
-/// Rows and checkpoint together, unless somebody else is further.
-pub(super) async fn save(
-    connection: &mut PgConnection,
-    table: &mut dyn Rebuilding,
-) -> Result<(), sqlx::Error> {
-    let beside = beside(table.name());
-    let before: i64 = sqlx::query_scalar(
-        "SELECT position FROM projection_checkpoints WHERE name = $1 FOR UPDATE",
-    )
-    .bind(&beside)
-    .fetch_one(&mut *connection)
-    .await?;
-    if before > to_sql(table.reached()) {
-        let reason = "somebody else rebuilds it at the same time";
-        return Err(sqlx::Error::Protocol(reason.to_owned()));
-    }
-    let (columns, key) = (table.columns(), table.key_columns());
-    let set: Vec<String> = columns
-        .split(", ")
-        .map(|column| format!("{column} = EXCLUDED.{column}"))
-        .collect();
-    let sql = format!(
-        "INSERT INTO {beside} ({columns}) SELECT {columns} FROM json_populate_recordset(NULL::{beside}, $1::json)
-         ON CONFLICT ({key}) DO UPDATE SET {}",
-        set.join(", ")
-    );
-    let changed = table
-        .changed()
-        .map_err(|error| sqlx::Error::Encode(error.into()))?;
-    for rows in changed {
-        sqlx::query(&sql)
-            .bind(rows)
-            .execute(&mut *connection)
-            .await?;
-    }
-    sqlx::query(
-        "UPDATE projection_checkpoints SET position = $2, updated_at = now() WHERE name = $1",
-    )
-    .bind(&beside)
-    .bind(to_sql(table.reached()))
-    .execute(connection)
-    .await?;
     Ok(())
 }
 
@@ -125,7 +75,7 @@ pub(super) async fn swap(pool: &PgPool, table: &mut dyn Rebuilding) -> Result<Re
     let live = Position(live.unsigned_abs());
     if live > table.reached() {
         catch_up(pool, table, live).await?;
-        save(&mut transaction, table).await?;
+        table.take().save(&mut transaction).await?;
     }
     let position = table.reached();
     let was_equal = if live == position {

@@ -5,14 +5,10 @@
 use bytes::{Buf, Bytes, BytesMut};
 use domain::values::{Position, Sequence, Timestamp};
 
+use crate::binary_copy::{HEADER_BYTES, SIGNATURE, instant, integer};
 use crate::error::LogError;
 use crate::log::{EventRef, Hash, StoredEvent};
 
-/// Microseconds from the Unix epoch to PostgreSQL's, 2000-01-01.
-const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
-const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
-/// The signature, and two numbers that are zero: nobody has defined an extension yet.
-const HEADER: usize = 19;
 /// Columns of a row, in the order of [`COLUMNS`].
 const FIELDS: usize = 11;
 
@@ -90,13 +86,13 @@ impl Cutter {
     pub(super) fn add(&mut self, bytes: &[u8]) -> Result<(), LogError> {
         self.buffer.extend_from_slice(bytes);
         if !self.is_begun {
-            if self.buffer.len() < HEADER {
+            if self.buffer.len() < HEADER_BYTES {
                 return Ok(());
             }
             if !self.buffer.starts_with(SIGNATURE) {
                 return Err(LogError::Unavailable("this is no binary COPY".into()));
             }
-            self.buffer.advance(HEADER);
+            self.buffer.advance(HEADER_BYTES);
             self.is_begun = true;
         }
         while let Some((_, after)) = split_row(&self.buffer[self.whole..]) {
@@ -193,17 +189,7 @@ fn hash(bytes: &[u8]) -> Result<Hash, String> {
 
 /// The chain covers milliseconds, so what is finer could be altered unseen: it is refused.
 fn timestamp(bytes: &[u8]) -> Result<Timestamp, String> {
-    let micros = integer(bytes)
-        .and_then(|micros| micros.checked_add(POSTGRES_EPOCH_MICROS))
-        .ok_or("recorded_at is no time")?;
-    if micros % 1000 != 0 {
-        return Err("recorded_at is not in whole milliseconds".to_owned());
-    }
-    Ok(Timestamp::from_millis(micros / 1000))
-}
-
-fn integer(bytes: &[u8]) -> Option<i64> {
-    bytes.try_into().ok().map(i64::from_be_bytes)
+    instant(bytes).map_err(|reason| format!("recorded_at {reason}"))
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
@@ -277,7 +263,7 @@ mod tests {
     fn a_block_is_cut_between_rows_and_the_next_begins_there() {
         let bytes = copied(&[row(1, 0, b"{}"), row(2, 0, b"{}")]);
         let mut cutter = Cutter::default();
-        let (first, rest) = bytes.split_at(HEADER + row(1, 0, b"{}").len() + 5);
+        let (first, rest) = bytes.split_at(HEADER_BYTES + row(1, 0, b"{}").len() + 5);
         cutter.add(first).unwrap();
         assert_eq!(cutter.rows(), 1);
         assert_eq!(cutter.cut().positions().collect::<Vec<_>>(), [Position(1)]);
@@ -305,6 +291,6 @@ mod tests {
             refused(row(-5, 0, b"")),
             (0, "position is no place".to_owned())
         );
-        assert!(Cutter::default().add(&[0; HEADER]).is_err());
+        assert!(Cutter::default().add(&[0; HEADER_BYTES]).is_err());
     }
 }

@@ -1,0 +1,189 @@
+//! What a rebuild folded since it last saved: written into the table beside, joined with what is there already.
+//!
+//! Promise: rows and checkpoint are saved together, unless somebody else is further. Limit: a part crosses in one `COPY`, so it
+//! is in memory at once.
+
+use std::collections::BTreeMap;
+
+use domain::values::Position;
+use futures::TryStreamExt;
+use futures::future::BoxFuture;
+use infrastructure::binary_copy::{self, Fields, RowWriter, read_header, read_row};
+use sqlx::{Acquire, Executor, PgConnection, PgPool};
+
+use crate::columns::{Columns, names};
+use crate::error::ProjectionError;
+use crate::fold::Placed;
+use crate::table::{Table, columns, or_replace};
+
+/// Bytes of rows sent at once.
+const CHUNK: usize = 1 << 18;
+
+/// The table beside a live one.
+pub(super) fn beside(name: &str) -> String {
+    format!("{name}_rebuild")
+}
+
+pub(super) fn to_sql(position: Position) -> i64 {
+    i64::try_from(position.0).unwrap_or(i64::MAX)
+}
+
+/// What can be saved.
+pub(super) trait Saving: Send {
+    fn name(&self) -> &'static str;
+    /// Within a transaction of the connection's.
+    fn save(
+        self: Box<Self>,
+        connection: &mut PgConnection,
+    ) -> BoxFuture<'_, Result<(), sqlx::Error>>;
+}
+
+/// Rows of one projection.
+pub(super) struct Part<F: Table> {
+    pub(super) reached: Position,
+    pub(super) rows: Vec<Placed<F>>,
+}
+
+/// Saves each in a transaction of its own.
+pub(super) async fn save(pool: PgPool, parts: Vec<Box<dyn Saving>>) -> Result<(), ProjectionError> {
+    for part in parts {
+        let name = part.name();
+        let saved = async {
+            let mut connection = pool.acquire().await?;
+            let mut transaction = connection.begin().await?;
+            part.save(&mut transaction).await?;
+            transaction.commit().await
+        };
+        saved
+            .await
+            .map_err(|source| ProjectionError::Tables { name, source })?;
+    }
+    Ok(())
+}
+
+impl<F: Table> Saving for Part<F> {
+    fn name(&self) -> &'static str {
+        F::NAME
+    }
+
+    fn save(
+        self: Box<Self>,
+        connection: &mut PgConnection,
+    ) -> BoxFuture<'_, Result<(), sqlx::Error>> {
+        Box::pin(async move {
+            let (beside, Self { reached, rows }) = (beside(F::NAME), *self);
+            let before: i64 = sqlx::query_scalar(
+                "SELECT position FROM projection_checkpoints WHERE name = $1 FOR UPDATE",
+            )
+            .bind(&beside)
+            .fetch_one(&mut *connection)
+            .await?;
+            if before > to_sql(reached) {
+                let reason = "somebody else rebuilds it at the same time";
+                return Err(sqlx::Error::Protocol(reason.to_owned()));
+            }
+            if !rows.is_empty() {
+                put_all(connection, rows).await?;
+            }
+            sqlx::query(
+                "UPDATE projection_checkpoints SET position = $2, updated_at = now() WHERE name = $1",
+            )
+            .bind(&beside)
+            .bind(to_sql(reached))
+            .execute(connection)
+            .await?;
+            Ok(())
+        })
+    }
+}
+
+async fn put_all<F: Table>(
+    connection: &mut PgConnection,
+    rows: Vec<Placed<F>>,
+) -> Result<(), sqlx::Error> {
+    let create = format!(
+        "CREATE TEMPORARY TABLE part (LIKE {}) ON COMMIT DROP",
+        beside(F::NAME)
+    );
+    connection.execute(create.as_str()).await?;
+    if F::JOIN.is_none() {
+        return put(connection, &rows, &or_replace::<F>()).await.map(drop);
+    }
+    let new = put(connection, &rows, "ON CONFLICT DO NOTHING").await?;
+    if new < rows.len() as u64 {
+        let joined = join(earlier(connection).await?, rows);
+        connection.execute("TRUNCATE part").await?;
+        put(connection, &joined, &or_replace::<F>()).await?;
+    }
+    Ok(())
+}
+
+/// The rows that there were, each with what this part adds to it.
+fn join<F: Table>(earlier: Vec<Placed<F>>, part: Vec<Placed<F>>) -> Vec<Placed<F>> {
+    let earlier = earlier.into_iter().map(|placed| (placed.key, placed));
+    let mut earlier: BTreeMap<_, _> = earlier.collect();
+    let joined = part.into_iter().filter_map(|later| {
+        let mut whole = earlier.remove(&later.key)?;
+        whole.join(later);
+        Some(whole)
+    });
+    joined.collect()
+}
+
+/// Writes rows by way of the temporary table; tells how many were inserted or replaced.
+async fn put<F: Table>(
+    connection: &mut PgConnection,
+    rows: &[Placed<F>],
+    on_conflict: &str,
+) -> Result<u64, sqlx::Error> {
+    let columns = names(&columns::<F>());
+    let statement = format!("COPY part ({columns}) FROM STDIN (FORMAT binary)");
+    let mut copy = connection.copy_in_raw(&statement).await?;
+    copy.send(binary_copy::header()).await?;
+    let mut writer = RowWriter::default();
+    for placed in rows {
+        placed.write_to(&mut writer);
+        if writer.bytes().len() >= CHUNK {
+            copy.send(writer.bytes()).await?;
+            writer.clear();
+        }
+    }
+    copy.send(writer.bytes()).await?;
+    copy.send(binary_copy::END.as_slice()).await?;
+    copy.finish().await?;
+    let insert = format!(
+        "INSERT INTO {} ({columns}) SELECT {columns} FROM part {on_conflict}",
+        beside(F::NAME)
+    );
+    Ok(connection.execute(insert.as_str()).await?.rows_affected())
+}
+
+/// The rows that stood at the part's keys before.
+async fn earlier<F: Table>(connection: &mut PgConnection) -> Result<Vec<Placed<F>>, sqlx::Error> {
+    // A part is small beside its table: look each of its keys up rather than read the table through.
+    connection
+        .execute("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
+        .await?;
+    let of_table: Vec<String> = columns::<F>()
+        .iter()
+        .map(|column| format!("t.{}", column.name))
+        .collect();
+    let statement = format!(
+        "COPY (SELECT {} FROM {} t JOIN part USING ({}) WHERE t.position < part.position) TO STDOUT (FORMAT binary)",
+        of_table.join(", "),
+        beside(F::NAME),
+        names(&F::Key::columns()),
+    );
+    let mut bytes = vec![];
+    let mut chunks = connection.copy_out_raw(&statement).await?;
+    while let Some(chunk) = chunks.try_next().await? {
+        bytes.extend_from_slice(&chunk);
+    }
+    let (mut reader, mut row, mut rows) = (bytes.as_slice(), vec![], vec![]);
+    read_header(&mut reader)?;
+    while read_row(&mut reader, &mut row)? {
+        let placed = Placed::read_from(Fields::of(&row));
+        rows.push(placed.ok_or_else(|| sqlx::Error::Decode("a row that no fold gives".into()))?);
+    }
+    Ok(rows)
+}
