@@ -531,6 +531,77 @@ async fn a_view_that_is_not_what_the_log_says_is_found_out() {
 }
 
 #[tokio::test]
+async fn what_was_done_to_the_database_itself_is_found_out() {
+    let lively = Lively::make().await;
+    let last = lively.log.last().unwrap().position;
+    let damages = [
+        ("UPDATE log_head SET position = 1000000000000".to_owned(), last + 1, "there is no event here"),
+        (format!("UPDATE log_head SET (position, hash, recorded_at) = (SELECT position, hash, recorded_at FROM events WHERE position = {last} - 1)"), last, "outside the log"),
+        ("UPDATE log_head SET position = -1".to_owned(), 0, "log_head is damaged: position is no place"),
+        ("UPDATE log_head SET recorded_at = 'infinity'".to_owned(), last, "log_head is damaged: recorded_at is no time"),
+        ("UPDATE log_head SET hash = '\\x00'".to_owned(), last, "log_head is damaged: hash: expected 32 bytes, found 1"),
+        ("DELETE FROM log_head".to_owned(), 0, "log_head has no row"),
+        ("DROP TABLE top_purchasers".to_owned(), 0, "view top_purchasers is not there as it should be"),
+        ("ALTER TABLE live_stock DROP COLUMN expired".to_owned(), 0, "view live_stock is not there as it should be"),
+        ("DROP TABLE erasures".to_owned(), 0, "relation \"erasures\" does not exist"),
+        (
+            "ALTER TABLE events ALTER position DROP NOT NULL;
+             INSERT INTO events SELECT aggregate_type, aggregate_id, sequence + 1000, event_type, event_version, payload, metadata, NULL, recorded_at, hash
+               FROM events WHERE position = 1".to_owned(),
+            0,
+            "outside the log",
+        ),
+        ("INSERT INTO erasures SELECT 3, gen_random_uuid(), gen_random_uuid()".to_owned(), 3, "nobody was erased here"),
+    ];
+    for (sql, position, reason) in &damages {
+        let verdict = lively.audit_after(sql).await;
+        println!("{sql}");
+        assert_disproved(&verdict, *position, reason);
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_violation_but_should_be_known_is_noted() {
+    let lively = Lively::make().await;
+    let copy = lively.altered("SELECT 1").await;
+    let quiet = Launch::on(copy).run(&["audit", "verify"]).await;
+    assert_eq!((quiet.code, quiet.stderr.as_str()), (Some(0), ""));
+
+    let guard = "ALTER TABLE events DISABLE TRIGGER refuse_rewriting";
+    let copy = lively.altered("SELECT 1").await;
+    let pool = sqlx::PgPool::connect(&copy.url).await.unwrap();
+    sqlx::raw_sql(guard).execute(&pool).await.unwrap();
+    let nobody = "UPDATE events SET private = NULL WHERE position = (SELECT min(position) FROM events WHERE private IS NOT NULL)";
+    sqlx::raw_sql(nobody).execute(&pool).await.unwrap();
+    sqlx::raw_sql("DELETE FROM sales_timeline; DELETE FROM projection_checkpoints WHERE name = 'sales_timeline'")
+        .execute(&pool)
+        .await
+        .unwrap();
+    let foreign = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+                   VALUES ('Invoice', 'one', 1, 'InvoiceSent', '2.0', '{}', '{}')";
+    sqlx::raw_sql(foreign).execute(&pool).await.unwrap();
+    let launch = Launch::on(copy);
+    let noted = launch.run(&["audit", "verify"]).await;
+    assert_eq!(noted.code, Some(0), "{noted:?}");
+    for note in [
+        "note: the guard refuse_rewriting of events is not in force",
+        "note: view sales_timeline was compared as of position 0",
+        "note: 1 introductions have lost their personal data, though no recorded erasure took it",
+        "note: 1 events of streams of the kind \"Invoice\" are chained, but nobody here can judge them",
+    ] {
+        assert!(noted.stderr.contains(note), "{note}: {}", noted.stderr);
+    }
+    let said = launch.run(&["audit", "verify", "--json"]).await;
+    let said: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(said["foreign_events"], json!({ "Invoice": 1 }));
+    assert_eq!(
+        (&said["vanished"], &said["late_purchases"]),
+        (&json!(1), &json!(0))
+    );
+    assert_eq!(said["notes"].as_array().unwrap().len(), 4);
+}
+
+#[tokio::test]
 async fn tables_are_compared_as_of_their_checkpoint() {
     let lively = Lively::make().await;
     let behind = "DELETE FROM sales_timeline; UPDATE projection_checkpoints SET position = 0 WHERE name = 'sales_timeline'";

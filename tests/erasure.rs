@@ -184,6 +184,34 @@ async fn erasing_again_or_somebody_unknown_changes_nothing() {
 }
 
 #[tokio::test]
+async fn what_is_put_back_after_an_erasure_is_found_out_by_the_audit() {
+    let app = App::start().await;
+    let drop = app.create_drop(5, json!({ "hold_seconds": 3600 })).await;
+    hold(&app.api(), &drop, "alice", "Alice").await;
+    let (position, private): (i64, String) =
+        sqlx::query_as("SELECT position, private::text FROM events WHERE private IS NOT NULL")
+            .fetch_one(app.pool())
+            .await
+            .unwrap();
+    assert_eq!(erase(&app.api(), "alice").await.status, 204);
+    app.verifies().await;
+
+    let put_back = format!(
+        "ALTER TABLE events DISABLE TRIGGER refuse_rewriting;
+         UPDATE events SET private = '{private}' WHERE position = {position};
+         ALTER TABLE events ENABLE ALWAYS TRIGGER refuse_rewriting"
+    );
+    sqlx::raw_sql(&put_back).execute(app.pool()).await.unwrap();
+    let verdict = app.launch().run(&["audit", "verify"]).await;
+    assert_eq!(verdict.code, Some(1), "{verdict:?}");
+    let reason = format!(
+        "position {position}: there is personal data here of a buyer who was erased at position {}",
+        position + 1
+    );
+    assert!(verdict.stderr.contains(&reason), "{verdict:?}");
+}
+
+#[tokio::test]
 async fn a_buyer_who_comes_back_is_somebody_new_and_their_old_hold_is_still_good() {
     let app = App::start().await;
     let drop = app.create_drop(9, json!({ "max_per_buyer": 1 })).await;

@@ -8,6 +8,7 @@ mod distinct;
 mod erase;
 mod examine;
 mod export;
+mod guards;
 mod history;
 mod proof;
 mod replay;

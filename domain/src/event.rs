@@ -276,6 +276,57 @@ impl DropEvent {
         }
     }
 
+    /// The buyer whom it is about, if it is about one.
+    #[must_use]
+    pub const fn buyer(&self) -> Option<Pseudonym> {
+        match self {
+            Self::HoldPlaced(event) => Some(event.buyer),
+            Self::HoldExpired(event) => Some(event.buyer),
+            Self::HoldReleased(event) => Some(event.buyer),
+            Self::PurchaseConfirmed(event) => Some(event.buyer),
+            Self::WaitlistJoined(event) => Some(event.buyer),
+            Self::WaitlistLeft(event) => Some(event.buyer),
+            Self::DropScheduled(_)
+            | Self::DropRescheduled(_)
+            | Self::DropCancelled(_)
+            | Self::StockAdjusted(_) => None,
+        }
+    }
+
+    /// The idempotency key that it was asked for with, if there was one.
+    #[must_use]
+    pub const fn key(&self) -> Option<KeyDigest> {
+        match self {
+            Self::DropScheduled(event) => event.key,
+            Self::HoldPlaced(event) => event.key,
+            Self::StockAdjusted(event) => event.key,
+            Self::WaitlistJoined(event) => event.key,
+            Self::DropRescheduled(_)
+            | Self::DropCancelled(_)
+            | Self::HoldExpired(_)
+            | Self::HoldReleased(_)
+            | Self::PurchaseConfirmed(_)
+            | Self::WaitlistLeft(_) => None,
+        }
+    }
+
+    /// When it was decided, as whoever decided it tells; none for an expiry, which is told by its deadline.
+    #[must_use]
+    pub const fn decided_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::DropScheduled(event) => Some(event.scheduled_at),
+            Self::DropRescheduled(event) => Some(event.rescheduled_at),
+            Self::DropCancelled(event) => Some(event.cancelled_at),
+            Self::HoldPlaced(event) => Some(event.placed_at),
+            Self::HoldExpired(_) => None,
+            Self::HoldReleased(event) => Some(event.released_at),
+            Self::PurchaseConfirmed(event) => Some(event.purchased_at),
+            Self::StockAdjusted(event) => Some(event.adjusted_at),
+            Self::WaitlistJoined(event) => Some(event.joined_at),
+            Self::WaitlistLeft(event) => Some(event.left_at),
+        }
+    }
+
     /// The commitment to personal data stored beside this event, if it has any.
     #[must_use]
     pub const fn commitment(&self) -> Option<Commitment> {

@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::values::{BuyerId, Commitment, DisplayName, PaymentReference, Salt};
+use crate::values::{BuyerId, Commitment, DisplayName, PaymentReference, Salt, as_stored};
 
 /// What stands in the `private` column of the event that introduced it; erased by setting the column to NULL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,13 +20,25 @@ pub struct Private {
     /// Random; keeps a guess at the fields from being checked against the commitment.
     pub salt: Salt,
     /// What the shop calls the buyer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "as_stored"
+    )]
     pub buyer_id: Option<BuyerId>,
     /// The name that the buyer agreed to show.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "as_stored"
+    )]
     pub display_name: Option<DisplayName>,
     /// What the shop's payment system calls the payment.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "as_stored"
+    )]
     pub payment_reference: Option<PaymentReference>,
 }
 
@@ -112,5 +124,13 @@ mod tests {
             alice(1, None)
         );
         assert!(serde_json::from_str::<Private>(r#"{"salt":"00","age":4}"#).is_err());
+        for altered in [
+            r#""buyer_id":" alice""#,
+            r#""buyer_id":"alice\n""#,
+            r#""buyer_id":null"#,
+        ] {
+            let altered = json.replace(r#""buyer_id":"alice""#, altered);
+            assert!(altered != json && serde_json::from_str::<Private>(&altered).is_err());
+        }
     }
 }

@@ -19,6 +19,7 @@ pub use self::numbers::{
     BuyerLimit, HoldSeconds, Quantity, StockCount, Throttle, ThrottleHolds, ThrottleSeconds,
 };
 pub use self::places::{Position, Sequence};
+pub(crate) use self::texts::as_stored;
 pub use self::texts::{
     BuyerId, Description, DisplayName, DropName, ImageUrl, PaymentReference, Reason,
 };

@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use domain::AGGREGATE_TYPE;
 use domain::values::{BuyerId, DropId, Position, Pseudonym};
+use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool, Row};
 
 use crate::error::LogError;
@@ -18,13 +19,32 @@ use crate::error::LogError;
 pub const ERASURE_TYPE: &str = "Erasure";
 /// The event that says that somebody was erased.
 pub const BUYER_ERASED: &str = "BuyerErased";
+/// The version of its payload.
+pub const BUYER_ERASED_VERSION: &str = "1.0";
 /// The one stream of erasures.
-const STREAM: &str = "buyers";
+pub const ERASURES: &str = "buyers";
 /// Positions looked through by one statement, so that a long search holds back no vacuum.
 const SLICE: u64 = 200_000;
 
 /// Closer than this to the head, the rest is looked through while nobody appends.
 const CLOSE: i64 = 10_000;
+
+/// The payload of a `BuyerErased`, which names nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BuyerErased {
+    /// What happened, under the name of its type.
+    #[serde(rename = "BuyerErased")]
+    pub of: ErasedEvents,
+}
+
+/// See [`BuyerErased`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ErasedEvents {
+    /// Events that lost their personal data.
+    pub events: u64,
+}
 
 /// A buyer of a drop who was erased, as the log knows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -192,17 +212,23 @@ impl Found {
     /// Records the erasure and removes the data, under the head's lock.
     async fn remove(&self, connection: &mut PgConnection) -> Result<Erasure, sqlx::Error> {
         let events = self.positions.len();
+        let of = ErasedEvents {
+            events: events as u64,
+        };
+        let payload = serde_json::to_string(&BuyerErased { of });
+        let payload = payload.map_err(|error| sqlx::Error::Encode(error.into()))?;
         // As a stock program appends: the database gives the place, the time and the hash.
         let position: i64 = sqlx::query_scalar(
             "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-             SELECT $1, $2, coalesce(max(sequence), 0) + 1, $3, '1.0', json_build_object($3, json_build_object('events', $4::bigint)), '{}'::json
+             SELECT $1, $2, coalesce(max(sequence), 0) + 1, $3, $4, $5::json, '{}'::json
                FROM events WHERE aggregate_type = $1 AND aggregate_id = $2
              RETURNING position",
         )
         .bind(ERASURE_TYPE)
-        .bind(STREAM)
+        .bind(ERASURES)
         .bind(BUYER_ERASED)
-        .bind(i64::try_from(events).unwrap_or(i64::MAX))
+        .bind(BUYER_ERASED_VERSION)
+        .bind(payload)
         .fetch_one(&mut *connection)
         .await?;
         let (drops, buyers): (Vec<_>, Vec<_>) = self
@@ -226,6 +252,33 @@ impl Found {
             events,
         })
     }
+}
+
+/// Everybody who was erased, and where; none when this user may not see them.
+///
+/// # Errors
+/// [`sqlx::Error`].
+pub async fn told(
+    connection: &mut PgConnection,
+) -> Result<Option<Vec<(Position, Erased)>>, sqlx::Error> {
+    let may_see: bool = sqlx::query_scalar("SELECT has_table_privilege('erasures', 'SELECT')")
+        .fetch_one(&mut *connection)
+        .await?;
+    if !may_see {
+        return Ok(None);
+    }
+    let rows: Vec<(i64, uuid::Uuid, uuid::Uuid)> =
+        sqlx::query_as("SELECT position, drop_id, buyer FROM erasures")
+            .fetch_all(connection)
+            .await?;
+    let told = rows.into_iter().map(|(position, drop_id, buyer)| {
+        let erased = Erased {
+            drop_id: DropId(drop_id),
+            buyer: Pseudonym(buyer),
+        };
+        (Position(position.unsigned_abs()), erased)
+    });
+    Ok(Some(told.collect()))
 }
 
 /// Who was erased at these positions.

@@ -10,6 +10,16 @@ use crate::app::{AUDITOR_KEY, App, Finished, Launch};
 use crate::events::Event;
 use crate::{eventually, text};
 
+/// What keeps everybody else from altering a log.
+const GUARDS: [(&str, &str); 6] = [
+    ("events", "place_stock_event"),
+    ("events", "refuse_beyond_head"),
+    ("events", "refuse_rewriting"),
+    ("events", "refuse_truncating"),
+    ("log_head", "refuse_moving_back"),
+    ("log_head", "refuse_truncating"),
+];
+
 /// A stopped server's log in which everything has happened that can happen to a drop.
 #[derive(Debug)]
 pub struct Lively {
@@ -122,10 +132,12 @@ impl Lively {
         let mut connection = PgConnection::connect(&copy.url)
             .await
             .expect("the server and its database answer");
-        let script = format!(
-            "ALTER TABLE events DISABLE TRIGGER USER; ALTER TABLE log_head DISABLE TRIGGER USER; {sql};
-             ALTER TABLE events ENABLE TRIGGER USER; ALTER TABLE log_head ENABLE TRIGGER USER"
-        );
+        let guards = |how: &str| {
+            let guard = |(table, name)| format!("ALTER TABLE {table} {how} TRIGGER {name};");
+            GUARDS.map(guard).concat()
+        };
+        let (off, on) = (guards("DISABLE"), guards("ENABLE ALWAYS"));
+        let script = format!("{off} {sql}; {on}");
         connection
             .execute(sqlx::raw_sql(&script))
             .await

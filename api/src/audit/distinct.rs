@@ -3,18 +3,102 @@
 //! Promise: exact, for any number of ids, with at most [`RUN`] of them in memory. Limit: it is known at the end only, and
 //! takes 24 bytes of scratch space an id once there are more than that.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 
-use domain::values::Position;
+use domain::values::{DropId, KeyDigest, Position};
 use infrastructure::sorted_runs::{Record, SortedRuns};
 use uuid::Uuid;
 
 /// Ids in memory: 24 bytes each.
 const RUN: usize = 1 << 19;
+/// Bits of a position beside those that tell the kind.
+const POSITION_BITS: u32 = 60;
 
-/// An id in two halves, and where it occurs; in this order.
+/// What an id names: ids of different kinds may be the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A hold that was placed.
+    Hold,
+    /// A purchase.
+    Purchase,
+    /// An adjustment of stock.
+    Adjustment,
+    /// A place in line.
+    Place,
+    /// An idempotency key, within its drop.
+    Key,
+}
+
+const KINDS: [Kind; 5] = [
+    Kind::Hold,
+    Kind::Purchase,
+    Kind::Adjustment,
+    Kind::Place,
+    Kind::Key,
+];
+
+/// An id that occurs again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repeat {
+    /// What it names.
+    pub kind: Kind,
+    /// The id.
+    pub id: Uuid,
+    /// The first place at which it occurs again.
+    pub position: Position,
+}
+
+impl Repeat {
+    /// A key comes after what it was used for: that says more.
+    const fn place(&self) -> (u64, u8) {
+        (self.position.0, self.kind as u8)
+    }
+}
+
+impl fmt::Display for Repeat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, id, .. } = self;
+        match kind {
+            Kind::Hold => write!(f, "hold {id} was placed twice"),
+            Kind::Purchase => write!(f, "purchase {id} was made twice"),
+            Kind::Adjustment => write!(f, "adjustment {id} was made twice"),
+            Kind::Place => write!(f, "place {id} was taken twice"),
+            Kind::Key => write!(f, "the idempotency key was used before in the same drop"),
+        }
+    }
+}
+
+/// A key as an id of its own: two drops may know the same one. Both halves are random, so their difference tells pairs apart.
+#[must_use]
+pub fn key_within(drop_id: DropId, key: KeyDigest) -> Uuid {
+    Uuid::from_u128(drop_id.0.as_u128() ^ u128::from_be_bytes(key.bytes()))
+}
+
+/// An id in two halves, and its kind and where it occurs in one number; in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Occurrence(u64, u64, u64);
+
+impl Occurrence {
+    fn new(kind: Kind, id: Uuid, position: Position) -> Self {
+        let (high, low) = id.as_u64_pair();
+        Self(high, low, ((kind as u64) << POSITION_BITS) | position.0)
+    }
+
+    /// The same for all that must not occur again.
+    const fn what(self) -> (u64, u64, u64) {
+        (self.0, self.1, self.2 >> POSITION_BITS)
+    }
+
+    fn repeat(self) -> Repeat {
+        let kind = usize::try_from(self.2 >> POSITION_BITS).unwrap_or_default();
+        Repeat {
+            kind: KINDS[kind],
+            id: Uuid::from_u64_pair(self.0, self.1),
+            position: Position(self.2 & ((1 << POSITION_BITS) - 1)),
+        }
+    }
+}
 
 impl Record for Occurrence {
     type Key = Self;
@@ -31,8 +115,8 @@ impl Record for Occurrence {
     fn read(from: &mut impl Read) -> io::Result<Self> {
         let mut parts = [[0; size_of::<u64>()]; 3];
         from.read_exact(parts.as_flattened_mut())?;
-        let [high, low, position] = parts.map(u64::from_be_bytes);
-        Ok(Self(high, low, position))
+        let [high, low, place] = parts.map(u64::from_be_bytes);
+        Ok(Self(high, low, place))
     }
 }
 
@@ -63,9 +147,8 @@ impl Distinct {
     ///
     /// # Errors
     /// When the scratch file cannot be written.
-    pub fn add(&mut self, id: Uuid, position: Position) -> io::Result<()> {
-        let (high, low) = id.as_u64_pair();
-        self.run.push(Occurrence(high, low, position.0));
+    pub fn add(&mut self, kind: Kind, id: impl Into<Uuid>, position: Position) -> io::Result<()> {
+        self.run.push(Occurrence::new(kind, id.into(), position));
         if self.run.len() == self.most {
             self.run.sort_unstable();
             self.runs.add(self.run.drain(..))?;
@@ -77,17 +160,17 @@ impl Distinct {
     ///
     /// # Errors
     /// When the scratch file cannot be read.
-    pub fn first_repeat(mut self) -> io::Result<Option<(Uuid, Position)>> {
+    pub fn first_repeat(mut self) -> io::Result<Option<Repeat>> {
         self.run.sort_unstable();
-        let (mut last, mut found) = (None, None::<(Uuid, Position)>);
+        let (mut last, mut found) = (None, None::<Repeat>);
         for occurrence in self.runs.merge(self.run)? {
-            let Occurrence(high, low, position) = occurrence?;
-            let id = Uuid::from_u64_pair(high, low);
-            let is_earlier = found.is_none_or(|(_, earlier)| position < earlier.0);
-            if last == Some(id) && is_earlier {
-                found = Some((id, Position(position)));
+            let occurrence = occurrence?;
+            if last == Some(occurrence.what()) {
+                let repeat = occurrence.repeat();
+                let is_first = found.is_none_or(|found| repeat.place() < found.place());
+                found = if is_first { Some(repeat) } else { found };
             }
-            last = Some(id);
+            last = Some(occurrence.what());
         }
         Ok(found)
     }
@@ -100,15 +183,18 @@ mod tests {
     fn repeat_among(ids: &[u128], most: usize) -> Option<u64> {
         let mut distinct = Distinct::with_run(most);
         for (position, id) in (1..).zip(ids) {
+            let id = Uuid::from_u128(*id);
             distinct
-                .add(Uuid::from_u128(*id), Position(position))
+                .add(Kind::Purchase, id, Position(position))
                 .unwrap();
         }
-        let found = distinct.first_repeat().unwrap();
-        found.map(|(id, position)| {
-            let index = usize::try_from(position.0).unwrap() - 1;
-            assert_eq!(id.as_u128(), ids[index]);
-            position.0
+        distinct.first_repeat().unwrap().map(|repeat| {
+            let index = usize::try_from(repeat.position.0).unwrap() - 1;
+            assert_eq!(
+                (repeat.kind, repeat.id.as_u128()),
+                (Kind::Purchase, ids[index])
+            );
+            repeat.position.0
         })
     }
 
@@ -129,5 +215,24 @@ mod tests {
                 "{most}"
             );
         }
+    }
+
+    #[test]
+    fn an_id_may_name_one_thing_of_each_kind() {
+        let id = Uuid::from_u128(7);
+        let mut distinct = Distinct::with_run(2);
+        for (position, kind) in (1..).zip(KINDS) {
+            distinct.add(kind, id, Position(position)).unwrap();
+        }
+        let again = Position(6);
+        for (place, kind) in KINDS.into_iter().enumerate() {
+            assert_eq!(
+                kind as usize, place,
+                "kinds are numbered as they are listed"
+            );
+        }
+        distinct.add(Kind::Place, id, again).unwrap();
+        let repeat = distinct.first_repeat().unwrap().unwrap();
+        assert_eq!((repeat.kind, repeat.position), (Kind::Place, again));
     }
 }

@@ -6,7 +6,9 @@
 use domain::private::Private;
 use domain::values::{Commitment, DropId, Sequence};
 use infrastructure::codec::{RecordedEvent, decode};
-use infrastructure::erasure::{BUYER_ERASED, ERASURE_TYPE};
+use infrastructure::erasure::{
+    BUYER_ERASED, BUYER_ERASED_VERSION, BuyerErased, ERASURE_TYPE, ERASURES,
+};
 use infrastructure::error::LogError;
 use infrastructure::log::{EventRef, Hash, Head, StoredEvent, chain};
 
@@ -47,16 +49,28 @@ pub enum Link {
 /// What an event says.
 #[derive(Debug)]
 pub enum Said {
-    /// About a drop. Its personal data is checked, and gone.
-    Drop(Box<RecordedEvent>, Introduction),
+    /// About a drop.
+    Drop {
+        /// What happened. Its personal data is checked, and gone.
+        recorded: Box<RecordedEvent>,
+        /// What was said of that data.
+        introduction: Introduction,
+        /// Whether it was stored in a former form.
+        is_old: bool,
+    },
+    /// That somebody was erased.
+    Erasure {
+        /// Events that lost their personal data.
+        events: u64,
+        /// The stream.
+        stream: String,
+    },
     /// About something else.
     Other {
         /// The kind of stream.
         aggregate_type: String,
         /// The stream.
         aggregate_id: String,
-        /// Whether it records that somebody was erased.
-        is_erasure: bool,
     },
     /// Nothing that can be read, or not what it is filed under.
     Unreadable {
@@ -72,6 +86,8 @@ pub enum Said {
 pub struct Introduction {
     /// Whether it commits to some.
     pub is_committed: bool,
+    /// Whether there is some.
+    pub is_present: bool,
     /// Whether that is there no more.
     pub is_erased: bool,
     /// Whether what is there is something else.
@@ -124,16 +140,42 @@ fn said(event: EventRef<'_>, knows_private: bool) -> Said {
             let private = recorded.private.take();
             let committed = recorded.event.commitment();
             let introduction = Introduction::check(private.as_ref(), committed, knows_private);
-            Said::Drop(Box::new(recorded), introduction)
+            let is_old = event.event_version != recorded.event.event_version();
+            Said::Drop {
+                recorded: Box::new(recorded),
+                introduction,
+                is_old,
+            }
         }
+        Ok(None) if event.private.is_some() => unreadable(
+            "there is private data that nothing commits to"
+                .to_owned()
+                .into(),
+        ),
+        Ok(None) if event.aggregate_type == ERASURE_TYPE => match erased_events(event) {
+            Ok(events) => Said::Erasure {
+                events,
+                stream: event.aggregate_id.to_owned(),
+            },
+            Err(fault) => unreadable(fault),
+        },
         Ok(None) => Said::Other {
             aggregate_type: event.aggregate_type.to_owned(),
             aggregate_id: event.aggregate_id.to_owned(),
-            is_erasure: event.aggregate_type == ERASURE_TYPE && event.event_type == BUYER_ERASED,
         },
         Err(LogError::Corrupt { reason, .. }) => unreadable(reason.into()),
         Err(unavailable @ LogError::Unavailable(_)) => unreadable(unavailable.to_string().into()),
     }
+}
+
+/// How many events an erasure says that it took personal data from; it says nothing else.
+fn erased_events(event: EventRef<'_>) -> Result<u64, Fault> {
+    expect("aggregate_id", ERASURES, event.aggregate_id)?;
+    expect("event_type", BUYER_ERASED, event.event_type)?;
+    expect("event_version", BUYER_ERASED_VERSION, event.event_version)?;
+    let erasure: BuyerErased = serde_json::from_str(event.payload)
+        .map_err(|error| format!("the payload cannot be read: {error}"))?;
+    Ok(erasure.of.events)
 }
 
 /// Whether the stream is written as its drop is.
@@ -162,6 +204,7 @@ impl Introduction {
         }
         Self {
             is_committed: committed.is_some(),
+            is_present: private.is_some(),
             is_erased,
             fault: fault.map(Box::new),
         }

@@ -11,24 +11,28 @@ use std::str::FromStr;
 use clap::Args;
 use domain::values::Position;
 use futures::StreamExt;
+use infrastructure::erasure;
 use infrastructure::error::LogError;
 use infrastructure::log::ahead::in_order;
 use infrastructure::log::copy::{self, Selection};
 use infrastructure::log::{Hash, Head};
 use projections::checked::{CheckedTable, Comparison, Mismatch, checked_tables};
-use projections::error::ReplayError;
+use projections::error::{ReplayError, SnapshotError};
 use serde_json::{Value, json};
 use sqlx::{Acquire, Executor, PgPool};
 
 use super::checkpoint::{PublicKey, public_key_file};
 use super::examine::{Examined, examine};
 use super::source::{Page, Reading, Source, SourceArgs, Wanted};
-use super::verify::{Proved, Verifier};
+use super::verify::{Erasures, Proved, Verifier};
 use super::violation::{Claim, Stop, Violation};
-use super::{AuditError, print};
+use super::{AuditError, guards, print};
 
 /// Who claims the head that is given on the command line.
 const EXPECT_HEAD: &str = "--expect-head";
+
+/// Events that a view of a running server may be behind without a word.
+const TRAILING: u64 = 10_000;
 
 /// What `audit verify` is told.
 #[derive(Debug, Args)]
@@ -145,28 +149,25 @@ async fn verify_file(source: &Source, claims: Vec<Claim>) -> Result<Outcome, Aud
     let verifier = Verifier::new(claims, false);
     let outcome = follow(reading, verifier, &mut []).await?;
     Ok(outcome.and_then(|verifier| {
+        let log = verifier.finish()?;
         Ok(Proof {
-            log: verifier.finish()?,
+            notes: log.remarks.sentences(),
+            log,
             tables: vec![],
             extends,
-            notes: vec![],
         })
     }))
 }
 
 async fn verify_database(pool: &PgPool, claims: Vec<Claim>) -> Result<Outcome, AuditError> {
-    let Snapshot {
-        head,
-        stray,
-        knows_private,
-        mut tables,
-    } = match snapshot(pool).await {
+    let snapshot = match snapshot(pool).await.map_err(damage) {
         Ok(snapshot) => snapshot,
-        Err(AuditError::Log(LogError::Corrupt { position, reason })) => {
-            return Ok(Err(Violation::at(position, reason).into()));
-        }
-        Err(error) => return Err(error),
+        Err(Ok(violation)) => return Ok(Err(violation.into())),
+        Err(Err(error)) => return Err(error),
     };
+    let (head, knows_private) = (snapshot.head, snapshot.knows_private);
+    let mut notes = snapshot.notes();
+    let mut tables = snapshot.tables;
     let selection = Selection {
         after: Position::default(),
         until: head.position,
@@ -175,22 +176,51 @@ async fn verify_database(pool: &PgPool, claims: Vec<Claim>) -> Result<Outcome, A
     };
     let reading = Reading::database(pool, selection, "verifying").unchecked();
     let extends = extended(&claims);
-    let verifier = Verifier::new(claims, knows_private);
+    let mut verifier = Verifier::new(claims, knows_private);
+    if let Some(erasures) = snapshot.erasures {
+        verifier = verifier.with_erasures(erasures);
+    }
     let outcome = follow(reading, verifier, &mut tables).await?;
     Ok(outcome.and_then(|verifier| {
-        ends_well(&verifier, head, stray)?;
-        let mut notes: Vec<String> = tables.iter().filter_map(|table| table.stopped().map(str::to_owned)).collect();
-        let compared = compare(tables, head)?;
-        if !knows_private {
-            notes.push("commitments to personal data were not checked: this database user may not read any".to_owned());
-        }
+        ends_well(&verifier, head, snapshot.stray)?;
+        // The log first: a view that was made from what is cut off now is no news.
+        let log = verifier.finish()?;
+        let tables = compare(tables, head)?;
+        notes.extend(log.remarks.sentences());
         Ok(Proof {
-            log: verifier.finish()?,
-            tables: compared,
+            log,
+            tables,
             extends,
             notes,
         })
     }))
+}
+
+/// What was taken out of the database, or cannot be what we wrote, is found, and not merely in the way.
+fn damage(error: AuditError) -> Result<Violation, AuditError> {
+    let at = |reason| Ok(Violation::at(Position::default(), reason));
+    if let AuditError::Log(LogError::Corrupt { position, reason }) = error {
+        return Ok(Violation::at(position, reason));
+    }
+    if let AuditError::Snapshot(SnapshotError::Sql { table, source }) = &error
+        && is_missing(source)
+    {
+        return at(format!(
+            "view {table} is not there as it should be: {source}"
+        ));
+    }
+    if let AuditError::Sql(source) = &error
+        && is_missing(source)
+    {
+        return at(format!("the database is not as it should be: {source}"));
+    }
+    Err(error)
+}
+
+/// A table, or one of its columns.
+fn is_missing(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| ["42P01", "42703"].contains(&code.as_ref()))
 }
 
 /// The log's end and every table, seen at one instant.
@@ -198,6 +228,10 @@ pub struct Snapshot {
     head: Head,
     stray: Option<Position>,
     knows_private: bool,
+    /// None when this user may not see them.
+    erasures: Option<Erasures>,
+    /// Guards of the log that are not in force.
+    unguarded: Vec<String>,
     /// Every table.
     pub tables: Vec<Box<dyn CheckedTable>>,
 }
@@ -215,14 +249,46 @@ pub async fn snapshot(pool: &PgPool) -> Result<Snapshot, AuditError> {
     let knows_private = copy::may_read_private(&mut transaction)
         .await
         .map_err(AuditError::Log)?;
+    let erasures = erasure::told(&mut transaction).await?;
+    let unguarded = guards::missing(&mut transaction).await?;
     let tables = checked_tables(&mut transaction).await?;
     transaction.commit().await?;
     Ok(Snapshot {
         head,
         stray,
         knows_private,
+        erasures: erasures.map(Erasures::from_iter),
+        unguarded,
         tables,
     })
+}
+
+impl Snapshot {
+    /// What is no violation, but should be known.
+    fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = self.unguarded.clone();
+        if !self.knows_private {
+            notes.push("commitments to personal data were not checked: this database user may not read any".to_owned());
+        }
+        if self.erasures.is_none() {
+            notes.push(
+                "erasures were not checked: this database user may not see whose they were"
+                    .to_owned(),
+            );
+        }
+        for table in &self.tables {
+            notes.extend(table.stopped().map(str::to_owned));
+            let (name, checkpoint) = (table.name(), table.checkpoint());
+            let behind = self.head.position.0.saturating_sub(checkpoint.0);
+            let has_read_nothing = checkpoint == Position::default() && behind > 0;
+            if behind > TRAILING || has_read_nothing {
+                notes.push(format!(
+                    "view {name} was compared as of position {checkpoint}, {behind} events behind the head"
+                ));
+            }
+        }
+        notes
+    }
 }
 
 fn extended(claims: &[Claim]) -> Vec<(Position, String)> {
@@ -377,6 +443,7 @@ impl Proof {
             introductions,
             erased,
             erasures,
+            remarks,
         } = &self.log;
         let views: Vec<Value> = self
             .tables
@@ -386,7 +453,9 @@ impl Proof {
         json!({
             "verified": true, "events": events, "head": head, "drops": drops, "open_holds": open_holds,
             "extends": self.extends.iter().map(|(position, source)| json!({ "position": position, "claim": source })).collect::<Vec<_>>(),
-            "introductions": introductions, "introductions_erased": erased, "erasures": erasures, "views": views, "notes": self.notes,
+            "introductions": introductions, "introductions_erased": erased, "erasures": erasures, "views": views,
+            "late_purchases": remarks.times.late_purchases, "decided_far_from_recorded": remarks.times.far, "vanished": remarks.vanished,
+            "foreign_events": remarks.foreign, "notes": self.notes,
         })
     }
 }

@@ -1,49 +1,46 @@
 //! Proving a log, one event at a time, with code that shares nothing with what wrote it but the event types and the hash.
 //!
-//! Promise: the first position at which the log breaks a promise is named. Checked: density, the chain, monotone time,
+//! Promise: the first position at which the log breaks a promise is named. Checked here: density, the chain, monotone time,
 //! sequences without gaps, payloads that decode (after upcasting) and are filed under their type, commitments to personal
-//! data that is still there, and at every position `available + held + sold = total` with none negative, every hold placed
-//! once and resolved at most once, no purchase at or after `expires_at`, and every place in line settled at most once, by an
-//! offer of what it waited for or by leaving.
-//! Limit: memory grows with drops, with holds that are not resolved and with places that wait, not with the log. That a hold
-//! was placed twice is known at the end only, unless the first was not resolved yet: ids that are done with are sorted on disk
-//! ([`super::distinct`]).
+//! data that is still there, and that nothing is left of whom an erasure forgot. What drops are held to is in [`ledger`].
+//! Limit: memory grows as the ledger's does, and with the buyers who were erased. That an id was used again, or that a buyer took
+//! too much in all, is known at the end only.
 
-use domain::DropEvent;
-use domain::values::{DropId, HoldId, Position, Pseudonym, Sequence, Timestamp, WaitlistId};
+mod ledger;
+mod takings;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::values::{DropId, Position, Pseudonym, Sequence};
 use hashbrown::HashMap;
 use infrastructure::codec::RecordedEvent;
+use infrastructure::erasure::Erased;
 use infrastructure::log::{Head, chain};
 
-use super::distinct::Distinct;
+use self::ledger::Ledger;
+pub use self::ledger::Times;
 use super::examine::{Examined, Introduction, Link, Said};
 use super::violation::{Claim, Fault, Stop, Violation, differs, expect};
 
-/// Units of one drop, by arithmetic that may go wrong where the engine's panics.
-#[derive(Debug, Default)]
-struct Units {
-    sequence: Sequence,
-    is_scheduled: bool,
-    is_cancelled: bool,
-    total: i64,
-    available: i64,
-    held: i64,
-    sold: i64,
+/// What the database tells of erasures beside the log.
+#[derive(Debug, Clone, Default)]
+pub struct Erasures {
+    /// The last erasure of each pseudonym.
+    last: HashMap<(DropId, Pseudonym), Position>,
+    /// Where erasures should be, as far as none was met there yet.
+    unmet: BTreeSet<Position>,
 }
 
-#[derive(Debug)]
-struct OpenHold {
-    drop_id: DropId,
-    quantity: i64,
-    expires_at: Timestamp,
-}
-
-#[derive(Debug)]
-struct OpenPlace {
-    drop_id: DropId,
-    hold_id: HoldId,
-    buyer: Pseudonym,
-    quantity: u32,
+impl FromIterator<(Position, Erased)> for Erasures {
+    fn from_iter<I: IntoIterator<Item = (Position, Erased)>>(told: I) -> Self {
+        let mut erasures = Self::default();
+        for (position, Erased { drop_id, buyer }) in told {
+            erasures.unmet.insert(position);
+            let last = erasures.last.entry((drop_id, buyer)).or_default();
+            *last = position.max(*last);
+        }
+        erasures
+    }
 }
 
 /// Takes every event of a log in order; see the module.
@@ -54,13 +51,15 @@ pub struct Verifier {
     introductions: u64,
     erased: u64,
     erasures: u64,
-    drops: HashMap<DropId, Units>,
+    /// Events that lost their personal data, as the erasures tell.
+    told_erased: u64,
+    ledger: Ledger,
     foreign: HashMap<String, HashMap<String, Sequence>>,
-    holds: HashMap<HoldId, OpenHold>,
-    places: HashMap<WaitlistId, OpenPlace>,
-    placed: Distinct,
+    foreign_events: BTreeMap<String, u64>,
     claims: Vec<Claim>,
     knows_private: bool,
+    /// None: the log stands alone.
+    told: Option<Erasures>,
 }
 
 /// What was proved of a log.
@@ -80,6 +79,54 @@ pub struct Proved {
     pub erasures: u64,
     /// Introductions whose personal data is erased; none when the reader may not see any.
     pub erased: Option<u64>,
+    /// What is no violation, but should be known.
+    pub remarks: Remarks,
+}
+
+/// What is no violation, but should be known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Remarks {
+    /// Of times.
+    pub times: Times,
+    /// Introductions whose personal data is gone, though no erasure took it.
+    pub vanished: u64,
+    /// Events of streams that are not ours, by kind of stream: chained, and not judged.
+    pub foreign: BTreeMap<String, u64>,
+}
+
+impl Remarks {
+    /// In sentences.
+    #[must_use]
+    pub fn sentences(&self) -> Vec<String> {
+        let mut sentences = vec![];
+        let Times {
+            late_purchases,
+            far,
+            first_far,
+        } = self.times;
+        if late_purchases > 0 {
+            sentences.push(format!(
+                "{late_purchases} purchases were recorded within the minute after their hold was over; whoever decided them says that it was not yet"
+            ));
+        }
+        if let Some(first) = first_far {
+            sentences.push(format!(
+                "{far} events say that they were decided more than a minute from when they were recorded, the first at position {first}"
+            ));
+        }
+        if self.vanished > 0 {
+            sentences.push(format!(
+                "{} introductions have lost their personal data, though no recorded erasure took it",
+                self.vanished
+            ));
+        }
+        for (kind, events) in &self.foreign {
+            sentences.push(format!(
+                "{events} events of streams of the kind {kind:?} are chained, but nobody here can judge them"
+            ));
+        }
+        sentences
+    }
 }
 
 type Check = Result<(), Fault>;
@@ -93,6 +140,13 @@ impl Verifier {
             knows_private,
             ..Self::default()
         }
+    }
+
+    /// Holds the log to what the database tells of erasures.
+    #[must_use]
+    pub fn with_erasures(mut self, told: Erasures) -> Self {
+        self.told = Some(told);
+        self
     }
 
     /// Where it has come to.
@@ -123,19 +177,17 @@ impl Verifier {
             return Err(differs("position", next, head.position).at(next).into());
         }
         let followed = self.check_link(head, link);
-        let checked = followed.and_then(|()| self.check_said(sequence, &said));
+        let checked = followed.and_then(|()| self.check_said(next, sequence, &said));
         checked.map_err(|fault| Violation {
             stream: Some(said.stream()),
             ..fault.at(next)
         })?;
         self.head = head;
         self.events += 1;
-        let Said::Drop(recorded, _) = said else {
+        let Said::Drop { recorded, .. } = said else {
             return Ok(None);
         };
-        if let DropEvent::HoldPlaced(event) = &recorded.event {
-            self.placed.add(event.hold_id.0, next)?;
-        }
+        self.ledger.keep(&recorded)?;
         Ok(Some(*recorded))
     }
 
@@ -151,11 +203,11 @@ impl Verifier {
         Err(differs("the head of the log", say(self.head), say(head)).at(head.position))
     }
 
-    /// Ends the proof.
+    /// Checks that the log reaches what others know of it.
     ///
     /// # Errors
-    /// [`Stop`] when the log ends before what was claimed, or a hold was placed again after it was resolved.
-    pub fn finish(self) -> Result<Proved, Stop> {
+    /// [`Violation`] when it ends before what was claimed.
+    pub fn reaches_claims(&self) -> Result<(), Violation> {
         let after = self.head.position.next();
         if let Some(claim) = self.claims.iter().find(|claim| claim.position >= after) {
             let (ends, claimed) = (self.head.position, claim.position);
@@ -163,28 +215,50 @@ impl Verifier {
                 "the log ends at position {ends}, but {} knows position {claimed}",
                 claim.source
             );
-            return Err(Violation::at(after, reason).into());
+            return Err(Violation::at(after, reason));
         }
         let start = Head::default();
         let before_all =
             |claim: &&Claim| claim.position == Position::default() && claim.hash != start.hash;
         if let Some(claim) = self.claims.iter().find(before_all) {
             let what = format!("hash that {} knows", claim.source);
-            return Err(differs(&what, claim.hash, start.hash)
-                .at(start.position)
-                .into());
+            return Err(differs(&what, claim.hash, start.hash).at(start.position));
         }
-        if let Some((hold, position)) = self.placed.first_repeat()? {
-            return Err(Violation::at(position, format!("hold {hold} was placed twice")).into());
+        Ok(())
+    }
+
+    /// Ends the proof.
+    ///
+    /// # Errors
+    /// [`Stop`] when the log ends before what was claimed, an erasure is missing, an id was used again, or a buyer took too much.
+    pub fn finish(self) -> Result<Proved, Stop> {
+        self.reaches_claims()?;
+        let unmet = self.told.iter().filter_map(|told| told.unmet.first());
+        if let Some(position) = unmet.min() {
+            let reason = "the table erasures names this position, but nobody was erased here";
+            return Err(Violation::at(*position, reason).into());
+        }
+        let remarks = Remarks {
+            times: self.ledger.times(),
+            vanished: match self.knows_private {
+                true => self.erased.saturating_sub(self.told_erased),
+                false => 0,
+            },
+            foreign: self.foreign_events,
+        };
+        let (drops, open_holds) = (self.ledger.drops(), self.ledger.open_holds());
+        if let Some(violation) = self.ledger.judge_kept()? {
+            return Err(violation.into());
         }
         Ok(Proved {
             events: self.events,
             head: self.head,
-            drops: self.drops.len(),
-            open_holds: self.holds.len(),
+            drops,
+            open_holds,
             introductions: self.introductions,
             erasures: self.erasures,
             erased: self.knows_private.then_some(self.erased),
+            remarks,
         })
     }
 
@@ -211,225 +285,86 @@ impl Verifier {
         Ok(())
     }
 
-    fn check_said(&mut self, sequence: Sequence, said: &Said) -> Check {
+    fn check_said(&mut self, position: Position, sequence: Sequence, said: &Said) -> Check {
         match said {
-            Said::Drop(recorded, introduction) => {
-                let units = self.drops.entry(recorded.drop_id).or_default();
-                follows(&mut units.sequence, sequence)?;
-                self.check_introduction(introduction)?;
-                self.check_event(recorded)
+            Said::Drop {
+                recorded,
+                introduction,
+                is_old,
+            } => {
+                self.ledger.follows(recorded.drop_id, sequence)?;
+                self.check_introduction(recorded, introduction)?;
+                self.ledger.check(recorded, *is_old)
+            }
+            Said::Erasure { events, stream } => {
+                self.ledger.check_closed()?;
+                self.follow_foreign(infrastructure::erasure::ERASURE_TYPE, stream, sequence)?;
+                self.erasures += 1;
+                self.told_erased += events;
+                let is_told = self
+                    .told
+                    .as_mut()
+                    .is_none_or(|told| told.unmet.remove(&position));
+                if is_told {
+                    return Ok(());
+                }
+                let reason = "somebody was erased here, but the table erasures names nobody";
+                Err(reason.to_owned().into())
             }
             Said::Other {
                 aggregate_type,
                 aggregate_id,
-                is_erasure,
             } => {
-                let streams = self.foreign.entry(aggregate_type.clone()).or_default();
-                follows(streams.entry(aggregate_id.clone()).or_default(), sequence)?;
-                self.erasures += u64::from(*is_erasure);
+                self.ledger.check_closed()?;
+                self.follow_foreign(aggregate_type, aggregate_id, sequence)?;
+                *self
+                    .foreign_events
+                    .entry(aggregate_type.clone())
+                    .or_default() += 1;
                 Ok(())
             }
             Said::Unreadable { fault, .. } => Err(fault.clone()),
         }
     }
 
-    fn check_introduction(&mut self, introduction: &Introduction) -> Check {
+    fn follow_foreign(&mut self, kind: &str, stream: &str, sequence: Sequence) -> Check {
+        let streams = self.foreign.entry_ref(kind).or_default();
+        follows(streams.entry_ref(stream).or_default(), sequence)
+    }
+
+    fn check_introduction(
+        &mut self,
+        recorded: &RecordedEvent,
+        introduction: &Introduction,
+    ) -> Check {
         self.introductions += u64::from(introduction.is_committed);
         self.erased += u64::from(introduction.is_erased);
-        match &introduction.fault {
-            Some(fault) => Err((**fault).clone()),
-            None => Ok(()),
+        if let Some(fault) = &introduction.fault {
+            return Err((**fault).clone());
         }
-    }
-
-    fn check_event(&mut self, recorded: &RecordedEvent) -> Check {
-        let drop_id = recorded.drop_id;
-        match &recorded.event {
-            DropEvent::DropScheduled(event) => {
-                let total = i64::from(event.total_stock.get());
-                let units = self.drops.entry(drop_id).or_default();
-                if units.is_scheduled {
-                    return Err(format!("drop {drop_id} was scheduled twice").into());
-                }
-                (units.is_scheduled, units.total, units.available) = (true, total, total);
-            }
-            DropEvent::DropRescheduled(_) => drop(self.open_drop(drop_id)?),
-            DropEvent::DropCancelled(_) => self.open_drop(drop_id)?.is_cancelled = true,
-            DropEvent::HoldPlaced(event) => {
-                let quantity = i64::from(event.quantity.get());
-                let hold = OpenHold {
-                    drop_id,
-                    quantity,
-                    expires_at: event.expires_at,
-                };
-                if self.holds.insert(event.hold_id, hold).is_some() {
-                    return Err(format!("hold {} was placed twice", event.hold_id).into());
-                }
-                if let Some(entry_id) = event.waitlist_entry {
-                    let quantity = event.quantity.get();
-                    let place = self.settle(entry_id, drop_id, event.buyer, quantity)?;
-                    expect("hold of the place", place.hold_id, event.hold_id)?;
-                }
-                let units = self.open_drop(drop_id)?;
-                units.available -= quantity;
-                units.held += quantity;
-            }
-            DropEvent::HoldExpired(event) => {
-                let hold = self.resolve(event.hold_id, drop_id, event.quantity.get())?;
-                expect("expired_at", hold.expires_at, event.expired_at)?;
-                if recorded.recorded_at < hold.expires_at {
-                    return Err(format!(
-                        "hold {} expired at {}, before its time, {}",
-                        event.hold_id, recorded.recorded_at, hold.expires_at
-                    )
-                    .into());
-                }
-                self.give_back(drop_id, hold.quantity)?;
-            }
-            DropEvent::HoldReleased(event) => {
-                let hold = self.resolve(event.hold_id, drop_id, event.quantity.get())?;
-                if event.released_at >= hold.expires_at {
-                    return Err(format!(
-                        "hold {} was released at {}, but it was over at {}",
-                        event.hold_id, event.released_at, hold.expires_at
-                    )
-                    .into());
-                }
-                self.give_back(drop_id, hold.quantity)?;
-            }
-            DropEvent::PurchaseConfirmed(event) => {
-                let hold = self.resolve(event.hold_id, drop_id, event.quantity.get())?;
-                if event.purchased_at >= hold.expires_at {
-                    return Err(format!(
-                        "hold {} was purchased at {}, but it was over at {}",
-                        event.hold_id, event.purchased_at, hold.expires_at
-                    )
-                    .into());
-                }
-                let units = self.open_drop(drop_id)?;
-                units.held -= hold.quantity;
-                units.sold += hold.quantity;
-            }
-            DropEvent::StockAdjusted(event) => {
-                let units = self.open_drop(drop_id)?;
-                units.total += i64::from(event.delta);
-                units.available += i64::from(event.delta);
-                let claimed = [
-                    event.stock.total,
-                    event.stock.available,
-                    event.stock.held,
-                    event.stock.sold,
-                ]
-                .map(i64::from);
-                let found = [units.total, units.available, units.held, units.sold];
-                if claimed != found {
-                    let what = "total, available, held, sold after the adjustment";
-                    return Err(differs(what, format!("{found:?}"), format!("{claimed:?}")));
-                }
-            }
-            DropEvent::WaitlistJoined(event) => {
-                let place = OpenPlace {
-                    drop_id,
-                    hold_id: event.hold_id,
-                    buyer: event.buyer,
-                    quantity: event.quantity.get(),
-                };
-                if self.places.insert(event.entry_id, place).is_some() {
-                    return Err(format!("place {} was taken twice", event.entry_id).into());
-                }
-            }
-            DropEvent::WaitlistLeft(event) => {
-                self.settle(event.entry_id, drop_id, event.buyer, event.quantity.get())?;
-            }
-        }
-        self.units(drop_id)?.check()
-    }
-
-    /// The place, which waited until now.
-    fn settle(
-        &mut self,
-        entry_id: WaitlistId,
-        drop_id: DropId,
-        buyer: Pseudonym,
-        quantity: u32,
-    ) -> Result<OpenPlace, Fault> {
-        let place = self.places.remove(&entry_id).ok_or_else(|| {
-            format!("place {entry_id} is settled, but it does not wait: it was never taken, or settled before")
-        })?;
-        expect("drop of the place", place.drop_id, drop_id)?;
-        expect("buyer of the place", place.buyer, buyer)?;
-        expect("quantity of the place", place.quantity, quantity)?;
-        Ok(place)
-    }
-
-    fn units(&mut self, drop_id: DropId) -> Result<&mut Units, Fault> {
-        self.drops
-            .get_mut(&drop_id)
-            .filter(|units| units.is_scheduled)
-            .ok_or_else(|| format!("drop {drop_id} was never scheduled").into())
-    }
-
-    /// The drop, in which something happened that cannot happen any more once it is cancelled.
-    fn open_drop(&mut self, drop_id: DropId) -> Result<&mut Units, Fault> {
-        let units = self.units(drop_id)?;
-        if units.is_cancelled {
-            return Err(format!("drop {drop_id} was cancelled before").into());
-        }
-        Ok(units)
-    }
-
-    fn resolve(
-        &mut self,
-        hold_id: HoldId,
-        drop_id: DropId,
-        quantity: u32,
-    ) -> Result<OpenHold, Fault> {
-        let hold = self.holds.remove(&hold_id).ok_or_else(|| format!("hold {hold_id} is resolved, but it is not open: it was never placed, or resolved before"))?;
-        expect("drop of the hold", hold.drop_id, drop_id)?;
-        expect("quantity of the hold", hold.quantity, i64::from(quantity))?;
-        Ok(hold)
-    }
-
-    fn give_back(&mut self, drop_id: DropId, quantity: i64) -> Check {
-        let units = self.units(drop_id)?;
-        units.held -= quantity;
-        units.available += quantity;
-        Ok(())
-    }
-}
-
-impl Units {
-    fn check(&self) -> Check {
-        let Self {
-            total,
-            available,
-            held,
-            sold,
-            ..
-        } = self;
-        if [total, available, held, sold]
-            .iter()
-            .any(|units| **units < 0)
-        {
-            return Err(format!(
-                "oversold: available {available}, held {held}, sold {sold}, total {total}"
+        let told = self.told.as_ref().filter(|_| introduction.is_present);
+        let buyer = recorded
+            .event
+            .buyer()
+            .map(|buyer| (recorded.drop_id, buyer));
+        let erased_at = told
+            .zip(buyer)
+            .and_then(|(told, buyer)| told.last.get(&buyer));
+        match erased_at {
+            Some(erased_at) if *erased_at > recorded.position => Err(format!(
+                "there is personal data here of a buyer who was erased at position {erased_at}"
             )
-            .into());
+            .into()),
+            Some(_) | None => Ok(()),
         }
-        if available + held + sold != *total {
-            return Err(format!(
-                "units are not conserved: available {available} + held {held} + sold {sold} is not total {total}"
-            )
-            .into());
-        }
-        Ok(())
     }
 }
 
 impl Said {
     fn stream(&self) -> String {
         match self {
-            Self::Drop(recorded, _) => recorded.drop_id.to_string(),
+            Self::Drop { recorded, .. } => recorded.drop_id.to_string(),
+            Self::Erasure { stream, .. } => stream.clone(),
             Self::Other { aggregate_id, .. } | Self::Unreadable { aggregate_id, .. } => {
                 aggregate_id.clone()
             }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use domain::values::Position;
+use domain::values::{DropId, Position};
 use infrastructure::log::Hash;
 use serde::Serialize;
 
@@ -43,7 +43,8 @@ impl fmt::Display for Violation {
             write!(f, ", found {found}")?;
         }
         match &self.stream {
-            Some(stream) => write!(f, " (drop {stream})"),
+            Some(stream) if stream.parse::<DropId>().is_ok() => write!(f, " (drop {stream})"),
+            Some(stream) => write!(f, " (stream {stream})"),
             None => Ok(()),
         }
     }

@@ -39,6 +39,12 @@ impl KeyDigest {
         short.copy_from_slice(&digest[..16]);
         Ok(Self(short))
     }
+
+    /// The digest itself.
+    #[must_use]
+    pub const fn bytes(self) -> [u8; 16] {
+        self.0
+    }
 }
 
 /// The value of every hexadecimal digit; 16 for what is none.

@@ -33,12 +33,42 @@ macro_rules! bounded_text {
             }
         }
 
+        impl StoredText for $name {
+            fn new(text: &str) -> Result<Self, InvalidValue> {
+                Self::new(text)
+            }
+
+            fn as_str(&self) -> &str {
+                self.as_str()
+            }
+        }
+
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 deserializer.deserialize_str(TextVisitor(Self::new))
             }
         }
     };
+}
+
+/// A text that was stored: as this program writes it, and not merely so that it could be read.
+pub(crate) trait StoredText: Sized {
+    fn new(text: &str) -> Result<Self, InvalidValue>;
+    fn as_str(&self) -> &str;
+}
+
+/// Reads a stored text, if there is one. What trimming would take away stands in no commitment, so it could be altered unseen.
+pub(crate) fn as_stored<'de, T: StoredText, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    deserializer.deserialize_str(TextVisitor(|text| {
+        let value = T::new(text)?;
+        if value.as_str() == text {
+            Ok(Some(value))
+        } else {
+            Err(InvalidValue::new("must be trimmed where it is stored"))
+        }
+    }))
 }
 
 fn one_line(text: &str) -> Result<(), InvalidValue> {

@@ -92,12 +92,13 @@ pub async fn head_and_stray(
 ) -> Result<(Head, Option<Position>), LogError> {
     let row = sqlx::query(
         "SELECT position, hash, recorded_at,
-                (SELECT min(e.position) FROM events e WHERE e.position > h.position OR e.position < 1) AS stray
+                (SELECT min(coalesce(e.position, 0)) FROM events e
+                  WHERE e.position > h.position OR e.position < 1 OR e.position IS NULL) AS stray
            FROM log_head h",
     )
     .fetch_one(connection)
     .await
-    .map_err(unavailable)?;
+    .map_err(super::postgres::no_head)?;
     let stray: Option<i64> = row.try_get("stray").map_err(unavailable)?;
     let stray = stray.map(|position| Position(u64::try_from(position).unwrap_or_default()));
     Ok((super::postgres::head_from(&row)?, stray))
@@ -145,7 +146,11 @@ impl Reader {
         while start < end {
             let stop = end.min(start + SLICE);
             let statement = self.statement(start, stop);
-            self.copy(&mut connection, &statement).await?;
+            let rows = self.copy(&mut connection, &statement).await?;
+            if rows == 0 && drop.is_none() {
+                // Positions are dense, so nothing that belongs to the log comes any more, wherever its head claims to be.
+                break;
+            }
             start = stop;
         }
         Ok(())
@@ -172,7 +177,8 @@ impl Reader {
         )
     }
 
-    async fn copy(&self, connection: &mut PgConnection, statement: &str) -> Result<(), Stop> {
+    /// Tells how many rows there were.
+    async fn copy(&self, connection: &mut PgConnection, statement: &str) -> Result<usize, Stop> {
         let mut room = self
             .sender
             .reserve_many(SLICE_PAGES)
@@ -181,20 +187,22 @@ impl Reader {
         let mut chunks = within(SILENCE, connection.copy_out_raw(statement))
             .await
             .map_err(unavailable)?;
-        let mut cutter = Cutter::default();
+        let (mut cutter, mut rows) = (Cutter::default(), 0);
         while let Some(chunk) = within(SILENCE, chunks.try_next())
             .await
             .map_err(unavailable)?
         {
             cutter.add(&chunk)?;
             if cutter.rows() >= PAGE {
+                rows += cutter.rows();
                 self.send(room.next(), cutter.cut()).await?;
             }
         }
-        if cutter.rows() == 0 {
-            return Ok(());
+        rows += cutter.rows();
+        if cutter.rows() > 0 {
+            self.send(room.next(), cutter.cut()).await?;
         }
-        self.send(room.next(), cutter.cut()).await
+        Ok(rows)
     }
 
     /// A slice with more rows than positions, which no log has, waits for its reader.

@@ -9,14 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use domain::values::{Position, Sequence};
+use domain::values::{Position, Sequence, Timestamp};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
-use sqlx::{Connection, Executor, Row};
+use sqlx::{ColumnIndex, Connection, Executor, Row};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tracing::warn;
 
 use super::copy::{self, Selection};
 use super::{Batch, EventLog, Hash, Head, Parts, StoredEvent, Turn, parts};
+use crate::binary_copy::instant;
 use crate::erasure::{Erased, erased_at};
 use crate::error::{AppendError, LogError};
 
@@ -158,7 +159,7 @@ impl EventLog for PostgresLog {
     async fn head(&self) -> Result<Head, LogError> {
         let row = sqlx::query("SELECT position, hash, recorded_at FROM log_head")
             .fetch_one(&self.readers);
-        head_from(&in_time(row).await.map_err(unavailable)?)
+        head_from(&in_time(row).await.map_err(no_head)?)
     }
 
     async fn read(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
@@ -401,16 +402,40 @@ fn append_error(error: sqlx::Error) -> AppendError {
     }
 }
 
+/// Why the head could not be read. That there is none is no outage: somebody removed it.
+pub(super) fn no_head(error: sqlx::Error) -> LogError {
+    if !matches!(error, sqlx::Error::RowNotFound) {
+        return unavailable(error);
+    }
+    LogError::Corrupt {
+        position: Position::default(),
+        reason: "log_head has no row: nothing tells where the log ends".to_owned(),
+    }
+}
+
+/// What `log_head` says.
 pub(super) fn head_from(row: &PgRow) -> Result<Head, LogError> {
-    let read = || -> Result<Head, sqlx::Error> {
+    let position: i64 = row.try_get("position").unwrap_or_default();
+    let read = || -> Result<Head, String> {
+        let hash: &[u8] = row.try_get("hash").map_err(|_| "hash is NULL")?;
         Ok(Head {
-            position: Position(from_sql(row.try_get("position")?)?),
-            hash: hash_from(row)?,
-            recorded_at: row.try_get::<DateTime<Utc>, _>("recorded_at")?.into(),
+            position: Position(u64::try_from(position).map_err(|_| "position is no place")?),
+            hash: Hash::from_slice(hash)
+                .map_err(|_| format!("hash: expected 32 bytes, found {}", hash.len()))?,
+            recorded_at: instant_from(row, "recorded_at")?,
         })
     };
-    let position = row.try_get("position").unwrap_or_default();
-    read().map_err(|error| corrupt(Position(from_sql(position).unwrap_or_default()), &error))
+    read().map_err(|reason| LogError::Corrupt {
+        position: Position(u64::try_from(position).unwrap_or_default()),
+        reason: format!("log_head is damaged: {reason}"),
+    })
+}
+
+/// As the bytes that came: chrono panics at times that it has no room for, such as `infinity`.
+fn instant_from(row: &PgRow, column: impl ColumnIndex<PgRow>) -> Result<Timestamp, String> {
+    let value = row.try_get_raw(column).map_err(|error| error.to_string())?;
+    let bytes = value.as_bytes().map_err(|_| "recorded_at is NULL")?;
+    instant(bytes).map_err(|reason| format!("recorded_at {reason}"))
 }
 
 /// A row of [`READ`], by the places of its columns: a million of them are read at a start.
@@ -425,7 +450,7 @@ fn event_from(row: &PgRow) -> Result<StoredEvent, sqlx::Error> {
         payload: row.try_get(5)?,
         metadata: known(row.try_get(6)?),
         position: Position(from_sql(row.try_get(7)?)?),
-        recorded_at: row.try_get::<DateTime<Utc>, _>(8)?.into(),
+        recorded_at: instant_from(row, 8).map_err(|reason| sqlx::Error::Decode(reason.into()))?,
         hash: hash?,
         private: row.try_get(10)?,
     })
@@ -446,10 +471,6 @@ fn known(text: &str) -> Cow<'static, str> {
         Some(known) => Cow::Borrowed(*known),
         None => Cow::Owned(text.to_owned()),
     }
-}
-
-fn hash_from(row: &PgRow) -> Result<Hash, sqlx::Error> {
-    Hash::from_slice(row.try_get("hash")?).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
 /// Positions and sequences are `bigint` in SQL; one that does not fit is 9 × 10^18 events away.
