@@ -6,6 +6,7 @@
 //! Limit: memory grows as the ledger's does, and with the buyers who were erased. That an id was used again, or that a buyer took
 //! too much in all, is known at the end only.
 
+mod account;
 mod ledger;
 mod takings;
 

@@ -12,39 +12,20 @@ use std::io;
 use domain::DropEvent;
 use domain::event::{
     HoldExpired, HoldPlaced, HoldReleased, LeaveCause, PurchaseConfirmed, ReleaseCause,
-    StockAdjusted, WaitlistJoined, WaitlistLeft,
+    WaitlistJoined, WaitlistLeft,
 };
-use domain::terms::DropTerms;
-use domain::values::{
-    DropId, HoldId, Money, Position, Pseudonym, Sequence, StockCount, Timestamp, WaitlistId,
-};
+use domain::values::{DropId, HoldId, Money, Position, Pseudonym, Sequence, Timestamp, WaitlistId};
 use hashbrown::{HashMap, HashSet};
 use infrastructure::codec::RecordedEvent;
 
 use super::Check;
+use super::account::{Account, on_sale, within_one_hold};
 use super::takings::{Rules, Taking, Takings, Way};
 use crate::audit::distinct::{Distinct, Kind, key_within};
-use crate::audit::violation::{Fault, Violation, differs, expect};
+use crate::audit::violation::{Fault, Violation, expect};
 
 /// How far the clock of another program may be from the log's, in milliseconds. The engine's own times are exact.
 const TOLERANCE: i64 = 60_000;
-
-/// One drop.
-#[derive(Debug, Default)]
-struct Account {
-    sequence: Sequence,
-    /// Those in force; none: it was never scheduled.
-    terms: Option<DropTerms>,
-    is_cancelled: bool,
-    /// Whether there is, or was, a rule about what one buyer may take.
-    is_watched: bool,
-    total: i64,
-    available: i64,
-    held: i64,
-    sold: i64,
-    /// Places in line.
-    waiting: u64,
-}
 
 #[derive(Debug)]
 struct OpenHold {
@@ -448,81 +429,6 @@ impl Ledger {
     }
 }
 
-impl Account {
-    fn terms(&self) -> Result<&DropTerms, Fault> {
-        self.terms
-            .as_ref()
-            .ok_or_else(|| "the drop has no terms".to_owned().into())
-    }
-
-    fn set_terms(&mut self, terms: &DropTerms) -> Check {
-        if !terms.ends_after_start() {
-            return Err("the drop ends before it starts".to_owned().into());
-        }
-        let Money { amount, currency } = terms.price;
-        Money::price(amount, currency).map_err(|error| format!("price {error}"))?;
-        self.is_watched |= Rules::of(terms).are_any();
-        self.terms = Some(terms.clone());
-        Ok(())
-    }
-
-    fn adjusted(&mut self, event: &StockAdjusted) -> Check {
-        self.total += i64::from(event.delta);
-        self.available += i64::from(event.delta);
-        let claimed = [
-            event.stock.total,
-            event.stock.available,
-            event.stock.held,
-            event.stock.sold,
-        ]
-        .map(i64::from);
-        let found = [self.total, self.available, self.held, self.sold];
-        if claimed != found {
-            let what = "total, available, held, sold after the adjustment";
-            return Err(differs(what, format!("{found:?}"), format!("{claimed:?}")));
-        }
-        if self.total > i64::from(StockCount::MAX) {
-            return Err(format!("{} units are more than a drop may offer", self.total).into());
-        }
-        Ok(())
-    }
-
-    /// Only cancelling a drop ends what is in it because the drop was cancelled; and then it is what ends everything.
-    fn check_cause(&self, by_cancelling: bool) -> Check {
-        if self.is_cancelled == by_cancelling {
-            return Ok(());
-        }
-        let is = if self.is_cancelled { "is" } else { "is not" };
-        Err(format!("the cause is not the right one: the drop {is} cancelled").into())
-    }
-
-    fn check_units(&self) -> Check {
-        let Self {
-            total,
-            available,
-            held,
-            sold,
-            ..
-        } = self;
-        if [total, available, held, sold]
-            .iter()
-            .any(|units| **units < 0)
-        {
-            return Err(format!(
-                "oversold: available {available}, held {held}, sold {sold}, total {total}"
-            )
-            .into());
-        }
-        if available + held + sold != *total {
-            return Err(format!(
-                "units are not conserved: available {available} + held {held} + sold {sold} is not total {total}"
-            )
-            .into());
-        }
-        Ok(())
-    }
-}
-
 /// Whether it is one of the events that cancelling a drop brings with it.
 fn belongs_to_closing(event: &DropEvent) -> bool {
     match event {
@@ -537,29 +443,6 @@ fn belongs_to_closing(event: &DropEvent) -> bool {
         | DropEvent::StockAdjusted(_)
         | DropEvent::WaitlistJoined(_) => false,
     }
-}
-
-fn on_sale(terms: &DropTerms, at: Timestamp) -> Check {
-    let DropTerms {
-        starts_at, ends_at, ..
-    } = terms;
-    if at < *starts_at {
-        return Err(format!("asked for at {at}, before the sale started at {starts_at}").into());
-    }
-    match ends_at {
-        Some(ends_at) if at >= *ends_at => {
-            Err(format!("asked for at {at}, when the sale had ended at {ends_at}").into())
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn within_one_hold(terms: &DropTerms, quantity: u32) -> Check {
-    let most = terms.max_per_hold.get();
-    if quantity <= most {
-        return Ok(());
-    }
-    Err(format!("{quantity} units in one hold, but at most {most} are allowed").into())
 }
 
 /// That a hold was not over: by the clock of whoever decided, and, give or take what clocks differ, by the log's.
