@@ -100,6 +100,12 @@ export function card(page, drop) {
   return page.locator(`drop-card[data-drop-id="${drop.id}"]`);
 }
 
+/** A countdown of less than an hour, in seconds. */
+export async function shownSeconds(locator) {
+  const [minutes, seconds] = (await locator.innerText()).split(":").map(Number);
+  return 60 * minutes + seconds;
+}
+
 /** What this browser remembers of its holds. */
 export function remembered(page) {
   return page.evaluate(() => JSON.parse(localStorage.getItem("holdfast.yours") ?? "[]"));

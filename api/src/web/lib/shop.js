@@ -86,7 +86,7 @@ export async function check(entry) {
   // One that is held keeps its clock and its buttons while the question is on its way.
   if (entry.stage !== "held" || until(entry.hold.expires_at) <= 0) yours.update(entry, { stage: "checking" });
   try {
-    const hold = await callUntilDecided(`/v1/holds/${entry.hold.id}`, {}, 60_000);
+    const hold = await callUntilDecided(`/v1/holds/${entry.hold.id}`, {}, { patience: 60_000 });
     take(entry, hold);
     if (hold.status === "expired") toast(`${entry.drop_name}: your hold ran out at ${clock(hold.expires_at)}, and the stock went back on sale.`);
   } catch (problem) {

@@ -1,0 +1,84 @@
+// What keeps a page's numbers and its clock true: the server's time, and requests that may be lost.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { api, close, createDrop, eventually, launch, open, openLive, remembered, shownSeconds } from "./lib.mjs";
+
+before(launch);
+after(close);
+
+const MINUTE_MS = 60_000;
+
+/** Lets a page have answers that tell the time of a minute ago, as one from a cache does. */
+async function ageAnswers(page, pattern) {
+  await page.route(pattern, async (route) => {
+    const response = await route.fetch();
+    const body = await response.json();
+    body.server_time = new Date(Date.parse(body.server_time) - MINUTE_MS).toISOString();
+    await route.fulfill({ response, json: body });
+  });
+}
+
+test("an answer that is older than it looks does not turn the timer back", async (t) => {
+  const drop = await createDrop({ hold_seconds: 600 });
+  const page = await openLive(t, `/drops/${drop.id}`);
+  await page.getByRole("button", { name: "Hold it" }).click();
+  await page.locator("hold-panel .time").waitFor();
+  const [{ hold }] = await remembered(page);
+  await ageAnswers(page, `**/v1/holds/${hold.id}`);
+  const old = page.waitForResponse(`**/v1/holds/${hold.id}`);
+  await page.reload();
+  await (await old).finished();
+  await page.locator("hold-panel .time").waitFor();
+  const left = Date.parse(hold.expires_at) - Date.parse((await api("GET", `/v1/holds/${hold.id}`)).server_time);
+  const shown = await shownSeconds(page.locator("hold-panel .time"));
+  assert.ok(Math.abs(shown - left / 1000) < 30, `${shown} s shown, ${left} ms left`);
+});
+
+test("nothing that the API answers is taken from the browser's cache", async (t) => {
+  const drop = await createDrop({ hold_seconds: 600 });
+  const page = await openLive(t, `/drops/${drop.id}`);
+  await page.getByRole("button", { name: "Hold it" }).click();
+  await page.locator("hold-panel .time").waitFor();
+  const asked = [];
+  page.on("request", (request) => request.url().includes("/v1/") && asked.push(request));
+  for (let load = 0; load < 2; load += 1) {
+    const answered = page.waitForResponse("**/v1/holds/*");
+    await page.reload();
+    await (await answered).finished();
+  }
+  const headers = await Promise.all(asked.map((request) => request.allHeaders()));
+  assert.deepEqual(headers.filter((all) => "if-none-match" in all), []);
+  assert.ok(headers.length >= 4);
+});
+
+test("one sample that is far ahead of the others does not set the clock, and late ones never do", async (t) => {
+  const page = await open(t, "/docs");
+  const offsets = await page.evaluate(async () => {
+    const { learn, now } = await import("/assets/lib/clock.js");
+    return [0, 60_000, 20, -60_000, -3000].map((ahead) => {
+      learn(new Date(Date.now() + ahead).toISOString());
+      return Math.round((now() - Date.now()) / 1000);
+    });
+  });
+  assert.deepEqual(offsets, [0, 60, 0, 0, 0], "of two that disagree the later may be right; three tell");
+});
+
+test("a request that is not answered in time is sent again under the same key", async (t) => {
+  const drop = await createDrop();
+  const page = await openLive(t, `/drops/${drop.id}`, { expected: [/ERR_/] });
+  await page.clock.install();
+  const keys = [];
+  await page.route("**/holds", (route) => {
+    keys.push(route.request().headers()["idempotency-key"]);
+    // The first never reaches anybody, and nobody says so.
+    return keys.length > 1 ? route.continue() : undefined;
+  });
+  await page.getByRole("button", { name: "Hold it" }).click();
+  await eventually("it is asked", () => keys.length === 1);
+  await page.clock.runFor(12_000);
+  await page.getByRole("button", { name: /^Buy/ }).waitFor();
+  assert.equal(keys.length, 2);
+  assert.equal(keys[0], keys[1]);
+  assert.equal((await api("GET", `/v1/drops/${drop.id}`)).stock.held, 1);
+});
