@@ -1,8 +1,8 @@
-// What keeps a page's numbers and its clock true: the server's time, and requests that may be lost.
+// What keeps a page's numbers and its clock true: the server's time, the stream, and tabs that share it.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { api, close, createDrop, eventually, launch, open, openLive, remembered, shownSeconds } from "./lib.mjs";
+import { api, card, close, context, createDrop, eventually, launch, open, openLive, remembered, says, shownSeconds } from "./lib.mjs";
 
 before(launch);
 after(close);
@@ -62,6 +62,64 @@ test("one sample that is far ahead of the others does not set the clock, and lat
     });
   });
   assert.deepEqual(offsets, [0, 60, 0, 0, 0], "of two that disagree the later may be right; three tell");
+});
+
+test("eight tabs of a browser watch by one stream, and each can buy", async (t) => {
+  const drops = [await createDrop(), await createDrop()];
+  const within = await context(t);
+  const streams = [];
+  within.on("request", (request) => request.url().includes("/v1/stream") && streams.push(request));
+  const pages = [await openLive(t, "/", { within })];
+  for (let tab = 1; tab < 8; tab += 1) pages.push(await openLive(t, tab % 3 ? `/drops/${drops[tab % 2].id}` : "/", { within }));
+  const [last] = pages.slice(-1);
+  await last.getByRole("button", { name: "Hold it" }).click();
+  await last.getByRole("button", { name: /^Buy/ }).waitFor();
+  for (const [tab, page] of pages.entries()) {
+    const stock = tab % 3 ? page.locator("stock-bar .units") : card(page, drops[1]).locator(".units");
+    await says(stock, tab % 3 && tab % 2 === 0 ? "5 left of 5" : "4 left of 5 · 1 held");
+  }
+  assert.equal(streams.length, 1);
+});
+
+test("the stream falls to another tab when the one that reads it is closed", async (t) => {
+  const drop = await createDrop();
+  const within = await context(t);
+  const reader = await openLive(t, `/drops/${drop.id}`, { within });
+  const other = await openLive(t, "/", { within });
+  await says(card(other, drop).locator(".units"), "5 left of 5");
+  const again = other.waitForRequest("**/v1/stream");
+  await reader.close();
+  await again;
+  await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: "somebody" });
+  await says(card(other, drop).locator(".units"), "4 left of 5 · 1 held");
+});
+
+test("where a browser has no locks, a tab reads for itself while it is looked at", async (t) => {
+  const drop = await createDrop();
+  const within = await context(t);
+  await within.addInitScript(() => {
+    delete Navigator.prototype.locks;
+    globalThis.look = (isHidden) => {
+      Object.defineProperty(document, "hidden", { value: isHidden, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    };
+  });
+  const page = await within.newPage();
+  await page.clock.install();
+  const gone = [];
+  page.on("requestfailed", (request) => request.url().includes("/v1/stream") && gone.push(request));
+  const first = page.waitForRequest("**/v1/stream**");
+  await page.goto(new URL(`/drops/${drop.id}`, process.env.HOLDFAST_URL).href);
+  await first;
+  await says(page.locator("stock-bar .units"), "5 left of 5");
+  await page.evaluate(() => globalThis.look(true));
+  await page.clock.runFor(15_000);
+  await eventually("the stream is closed", () => gone.length === 1);
+  await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: "somebody" });
+  const back = page.waitForRequest("**/v1/stream**");
+  await page.evaluate(() => globalThis.look(false));
+  await back;
+  await says(page.locator("stock-bar .units"), "4 left of 5 · 1 held");
 });
 
 test("a request that is not answered in time is sent again under the same key", async (t) => {

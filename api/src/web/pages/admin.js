@@ -118,5 +118,5 @@ byId("sign-out").addEventListener("click", async () => {
 const live = new Live();
 live.addEventListener("drop", hear);
 part("connection-state", ConnectionState).watch(live);
-void live.follow();
+live.follow();
 void refresh();

@@ -29,7 +29,7 @@ async function begin() {
   live.addEventListener("drop", (event) => show(/** @type {CustomEvent<Drop>} */ (event).detail));
   const state = document.querySelector("connection-state");
   if (state instanceof ConnectionState) state.watch(live);
-  void live.follow();
+  live.follow();
   void resume();
 }
 

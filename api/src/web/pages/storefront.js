@@ -66,5 +66,5 @@ live.addEventListener("connection", () => {
 });
 const state = document.querySelector("connection-state");
 if (state instanceof ConnectionState) state.watch(live);
-void live.follow();
+live.follow();
 void resume();
