@@ -78,10 +78,10 @@ export async function openDashboard(t, options) {
 }
 
 /** Calls the API with the admin key; fails on a refusal. */
-export async function api(method, path, body) {
+export async function api(method, path, body, headers = {}) {
   const response = await fetch(BASE + path, {
     method,
-    headers: { authorization: `Bearer ${ADMIN_KEY}`, "content-type": "application/json", "idempotency-key": randomUUID() },
+    headers: { authorization: `Bearer ${ADMIN_KEY}`, "content-type": "application/json", "idempotency-key": randomUUID(), ...headers },
     body: body === undefined ? undefined : JSON.stringify(body),
   });
   const answer = response.status === 204 ? null : await response.json();
@@ -93,6 +93,11 @@ export async function api(method, path, body) {
 export async function createDrop(more = {}) {
   const name = `Lantern ${randomUUID().slice(0, 8)}`;
   return api("POST", "/v1/drops", { name, price: { amount: 4900, currency: "EUR" }, total_stock: 5, ...more });
+}
+
+/** Edits a drop's terms. */
+export function edit(drop, change) {
+  return api("PATCH", `/v1/drops/${drop.id}`, change, { "if-match": "*" });
 }
 
 /** The card of a drop. */

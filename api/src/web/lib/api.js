@@ -14,12 +14,13 @@ import { learn } from "./clock.js";
  *   starts_at: string, ends_at: string | null, hold_seconds: number, max_per_hold: number, max_per_buyer: number | null,
  *   throttle: {holds: number, window_seconds: number} | null, stock: Stock, waitlist_length: number, position: number,
  *   created_at: string, server_time: string, top_purchasers?: Purchaser[]}} Drop
- * @typedef {{id: string, drop_id: string, buyer_id: string | null, quantity: number,
+ * @typedef {{id: string, drop_id: string, buyer_id: string | null, quantity: number, price?: Money,
  *   status: "held" | "purchased" | "expired" | "released", placed_at: string, expires_at: string, purchased_at: string | null,
  *   position: number, server_time: string}} Hold
  * @typedef {{id: string, hold_id: string, drop_id: string, quantity: number, total: Money, purchased_at: string, position: number}} Purchase
  * @typedef {{buyer_id: string, held: number, purchased: number, allowance: number, next_hold_at: string | null, server_time: string}} Standing
- * @typedef {{id: string, place?: number | null, hold_id?: string | null, status?: string}} Waiting
+ * @typedef {{id: string, place: number | null, hold_id: string | null,
+ *   status: "waiting" | "offered" | "purchased" | "expired" | "released" | "left" | "closed"}} Waiting
  * @typedef {{id: string, name: string, status: DropStatus, total: number, available: number, held: number, sold: number, expired: number}} DropLine
  * @typedef {{start: string, held: number, sold: number, expired: number, released?: number}} Bucket
  * @typedef {{holds_placed: number, holds_expired: number, holds_released: number, purchases_confirmed: number, units_sold: number,

@@ -16,6 +16,11 @@ export function statusOf(drop) {
   return drop.stock.available === 0 ? "sold_out" : "live";
 }
 
+/** Whether nothing can be held any more. @param {import("./api.js").DropStatus} status */
+export function isOver(status) {
+  return status === "ended" || status === "cancelled";
+}
+
 /** When it starts, how long it still lasts, or since when it is over. @param {Drop} drop */
 export function when(drop) {
   switch (statusOf(drop)) {

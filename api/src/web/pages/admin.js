@@ -101,7 +101,7 @@ async function download() {
     setTimeout(() => URL.revokeObjectURL(address), 10_000);
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    toast(problem.message, "refusal");
+    toast(problem.message, { kind: "refusal" });
   }
 }
 

@@ -2,8 +2,9 @@
 
 import { Problem, call } from "../lib/api.js";
 import { byId } from "../lib/dom.js";
+import { followYours } from "../lib/follow.js";
 import { Live } from "../lib/live.js";
-import { resume } from "../lib/shop.js";
+import { setTitle } from "../lib/title.js";
 import { ConnectionState } from "../elements/connection-state.js";
 import { DropSheet } from "../elements/drop-sheet.js";
 import "../elements/name-field.js";
@@ -30,13 +31,13 @@ async function begin() {
   const state = document.querySelector("connection-state");
   if (state instanceof ConnectionState) state.watch(live);
   live.follow();
-  void resume();
 }
 
 /** @param {Drop} drop */
 function show(drop) {
-  document.title = `${drop.name} · Holdfast`;
+  setTitle(`${drop.name} · Holdfast`);
   sheet.drop = drop;
 }
 
+followYours();
 void begin();

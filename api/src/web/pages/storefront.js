@@ -3,8 +3,8 @@
 import { byId } from "../lib/dom.js";
 import { call } from "../lib/api.js";
 import { statusOf } from "../lib/drop.js";
+import { followYours } from "../lib/follow.js";
 import { Live } from "../lib/live.js";
-import { resume } from "../lib/shop.js";
 import { ConnectionState } from "../elements/connection-state.js";
 import { DropCard } from "../elements/drop-card.js";
 import "../elements/name-field.js";
@@ -67,4 +67,4 @@ live.addEventListener("connection", () => {
 const state = document.querySelector("connection-state");
 if (state instanceof ConnectionState) state.watch(live);
 live.follow();
-void resume();
+followYours();
