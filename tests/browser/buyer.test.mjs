@@ -1,4 +1,4 @@
-// What must not happen to a buyer: to pay what was not shown, to lose a hold, to miss an offer, or to wonder why.
+// What must not happen to a buyer: to buy by accident, to pay what was not shown, to lose a hold, to miss an offer, or to wonder why.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
@@ -6,6 +6,15 @@ import { api, card, close, context, createDrop, edit, eventually, launch, openLi
 
 before(launch);
 after(close);
+
+/** A page of a drop whose clock stands still until it is told to go on. */
+async function openStill(t, drop, { expected } = {}) {
+  const within = await context(t);
+  const page = await openLive(t, `/drops/${drop.id}`, { within, expected });
+  await page.clock.install();
+  await page.clock.pauseAt(Date.now() + 1000);
+  return page;
+}
 
 const holdIt = (page) => page.getByRole("button", { name: "Hold it" });
 const buyIt = (page) => page.getByRole("button", { name: /^Buy for/ });
@@ -16,6 +25,43 @@ async function soldOut(more = {}) {
   const drop = await createDrop({ total_stock: 1, hold_seconds: 600, ...more });
   return { drop, hold: await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: "somebody" }) };
 }
+
+test("a double click holds, and does not buy", async (t) => {
+  const drop = await createDrop();
+  const page = await openStill(t, drop);
+  await holdIt(page).click();
+  const { x, y, width, height } = await buyIt(page).boundingBox();
+  for (let click = 0; click < 3; click += 1) await page.mouse.click(x + width / 2, y + height / 2);
+  await page.mouse.move(x + width / 2, y + height / 2);
+  await page.mouse.down();
+  await page.clock.runFor(2000);
+  await page.mouse.up();
+  assert.equal((await remembered(page))[0].stage, "held");
+  assert.equal(await buyIt(page).getAttribute("aria-disabled"), "true");
+  await page.clock.runFor(2000);
+  await buyIt(page).click();
+  await says(page.locator("hold-panel .outcome"), "It is yours.");
+  assert.equal((await stock(drop)).sold, 1);
+});
+
+test("a key that is held down holds, and does not buy", async (t) => {
+  const drop = await createDrop();
+  const page = await openStill(t, drop);
+  await holdIt(page).focus();
+  for (let repeat = 0; repeat < 3; repeat += 1) await page.keyboard.down("Enter");
+  await buyIt(page).waitFor();
+  for (let repeat = 0; repeat < 20; repeat += 1) {
+    await page.clock.runFor(400);
+    await page.keyboard.down("Enter");
+  }
+  await page.keyboard.up("Enter");
+  assert.equal((await remembered(page))[0].stage, "held");
+  await page.clock.runFor(2000);
+  await eventually("the focus is on what comes next", () => buyIt(page).evaluate((button) => button === document.activeElement));
+  await page.keyboard.press("Enter");
+  await says(page.locator("hold-panel .outcome"), "It is yours.");
+  assert.deepEqual(await stock(drop), { total: 5, available: 4, held: 0, sold: 1 });
+});
 
 test("what a button says is what is charged, also when the price changed before the hold was placed", async (t) => {
   const drop = await createDrop({ max_per_hold: 2 });

@@ -1,12 +1,14 @@
 // What one buyer can do about one drop, now: hold, then buy or release before the time is up, or stand in line.
 //
 // One view for each stage. A view is built when its stage begins and only its texts change after, so that focus stays where it is;
-// when the stage changes under a keyboard user's focus, the focus goes to what can be done next.
+// when the stage changes under a keyboard user's focus, the focus goes to what can be done next. What takes the place of something
+// that was pressed cannot be pressed for a moment, and gets the focus after it.
 
 import { everyBeat, until } from "../lib/clock.js";
 import { isOver, statusOf } from "../lib/drop.js";
 import { h, mark, write } from "../lib/dom.js";
 import { clock, duration, money, ordinal, spoken, units } from "../lib/format.js";
+import { button, disarm } from "../lib/press.js";
 import { refusalOf } from "../lib/refusals.js";
 import { ask, buy, check, dismiss, join, leave, letBe, place, release } from "../lib/shop.js";
 import { unitPrice, yours } from "../lib/yours.js";
@@ -23,6 +25,7 @@ export class HoldPanel extends HTMLElement {
   #kind = "";
   /** @type {(() => void) | undefined} */
   #tick;
+  #arm = () => {};
   #note = h("p", { class: "note" });
   #quantity = h("input", { type: "number", min: 1, value: 1, inputmode: "numeric", "aria-label": "Quantity" });
   /** The entry that the server was asked about because its drop is called off. */
@@ -62,6 +65,7 @@ export class HoldPanel extends HTMLElement {
     const kind = entry ? `${entry.key} ${entry.stage} ${isOver(status)}` : status;
     if (kind !== this.#kind) this.#build(kind, drop, entry);
     this.#tick?.();
+    this.#arm();
     const refusal = refusalOf(drop);
     write(this.#note, refusal || hint(drop, entry));
     this.#note.classList.toggle("refusal", refusal !== "");
@@ -70,12 +74,23 @@ export class HoldPanel extends HTMLElement {
   /** @param {string} kind @param {Drop} drop @param {Entry | undefined} entry */
   #build(kind, drop, entry) {
     const focused = this.contains(document.activeElement) ? document.activeElement : null;
+    // Stock that comes and goes must not lock its button each time; what a buyer did, or what came of it, changes what a press means.
+    const isStep = this.#kind !== "" && (entry !== undefined || this.hasAttribute("data-mine"));
     this.#kind = kind;
     const { nodes, tick } = entry ? this.#mine(drop, entry) : this.#offer(drop);
     this.#tick = tick;
     this.dataset.stage = entry?.stage ?? statusOf(drop);
+    this.toggleAttribute("data-mine", entry !== undefined);
     this.replaceChildren(...nodes, this.#note);
-    if (focused instanceof HTMLElement) (focused !== this && this.contains(focused) ? focused : this.querySelector("button") ?? this).focus();
+    this.#arm = isStep ? disarm(this.querySelectorAll("button"), () => this.#goOn()) : () => {};
+    if (!(focused instanceof HTMLElement)) return;
+    (this.contains(focused) ? focused : this).focus();
+    if (!isStep) this.#goOn();
+  }
+
+  /** From the panel as a whole, where the focus waits, to what can be done. */
+  #goOn() {
+    if (document.activeElement === this) this.querySelector("button")?.focus();
   }
 
   /** The stream tells that a drop is called off; what became of this buyer's hold, only the server knows. @param {Drop} drop @param {Entry | undefined} entry */
@@ -193,11 +208,6 @@ function held(entry) {
   const actions = h("div", { class: "actions" },
     button(`Buy for ${money(unitPrice(entry), hold.quantity)}`, "primary", () => buy(entry)), button("Release", "quiet", () => release(entry)));
   return { nodes: [line, h("div", { class: "fuse", "aria-hidden": "true" }, fuse), actions], tick };
-}
-
-/** @param {string} words @param {string} kind @param {() => unknown} act */
-function button(words, kind, act) {
-  return h("button", { type: "button", class: kind, onclick: () => void act() }, words);
 }
 
 /** @param {Entry} entry @param {string} words @returns {View} */

@@ -4,6 +4,7 @@
 import { everyBeat, until } from "../lib/clock.js";
 import { h, mark, write } from "../lib/dom.js";
 import { clock, duration, money, ordinal, units } from "../lib/format.js";
+import { button, disarm } from "../lib/press.js";
 import { buy } from "../lib/shop.js";
 import { isSettled, unitPrice, yours } from "../lib/yours.js";
 
@@ -61,15 +62,18 @@ function makeRow(entry) {
   const [words, end] = [h("span", { class: "tabular" }), h("span", { class: "row-end" })];
   const row = h("li", { "data-key": entry.key }, h("a", { href: `/drops/${entry.drop_id}` }, entry.drop_name), end);
   end.append(words);
+  let arm = () => {};
   let stage = "";
   const show = () => {
     write(words, describe(entry));
+    arm();
     if (stage === entry.stage) return;
     const hadFocus = end.contains(document.activeElement);
     stage = entry.stage;
     mark(row, "data-stage", stage);
     const buying = stage === "held" ? [buyButton(entry)] : [];
     end.replaceChildren(words, ...buying);
+    arm = disarm(buying);
     if (hadFocus) row.querySelector("a")?.focus();
   };
   show();
@@ -78,8 +82,9 @@ function makeRow(entry) {
 
 /** @param {Entry} entry */
 function buyButton(entry) {
-  const words = `Buy for ${money(unitPrice(entry), entry.quantity)}`;
-  return h("button", { type: "button", class: "secondary small", onclick: () => void buy(entry) }, words, h("span", { class: "visually-hidden" }, `: ${entry.drop_name}`));
+  const made = button(`Buy for ${money(unitPrice(entry), entry.quantity)}`, "secondary small", () => buy(entry));
+  made.append(h("span", { class: "visually-hidden" }, `: ${entry.drop_name}`));
+  return made;
 }
 
 /** @param {Entry} entry */
