@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { api, card, close, context, createDrop, eventually, launch, open, openLive, remembered, says } from "./lib.mjs";
+import { api, card, close, context, createDrop, edit, eventually, launch, open, openLive, remembered, says } from "./lib.mjs";
 
 before(launch);
 after(close);
@@ -113,13 +113,33 @@ test("a refusal explains itself", async (t) => {
   await says(page.locator("toast-list"), "That is all that one buyer may have here");
 });
 
-test("several units can be held at once, within the drop's limit", async (t) => {
+test("several units can be held at once, within the drop's limit; more are not cut without a word", async (t) => {
   const drop = await createDrop({ max_per_hold: 3 });
   const page = await openLive(t, `/drops/${drop.id}`);
-  await page.fill('input[aria-label="Quantity"]', "9");
+  const quantity = page.getByLabel("Quantity");
+  for (const wrong of ["9", "0", "1.5", ""]) {
+    await quantity.fill(wrong);
+    await page.getByRole("button", { name: "Hold it" }).click();
+    await says(page.locator("hold-panel .note"), "From 1 to 3 can be held at once.");
+    assert.equal(await quantity.getAttribute("aria-invalid"), "true");
+  }
+  assert.deepEqual(await remembered(page), []);
+  await quantity.fill("3");
+  await says(page.locator("hold-panel .note"), "A hold keeps it for you");
   await page.getByRole("button", { name: "Hold it" }).click();
   await page.getByRole("button", { name: "Buy for €147.00" }).waitFor();
   await says(page.locator(".figures"), /Held\s+3/);
+});
+
+test("the quantity can be chosen as soon as the drop allows more than one", async (t) => {
+  const drop = await createDrop();
+  const page = await openLive(t, `/drops/${drop.id}`);
+  await page.getByRole("button", { name: "Hold it" }).waitFor();
+  assert.equal(await page.getByLabel("Quantity").count(), 0);
+  await edit(drop, { max_per_hold: 4 });
+  await page.getByLabel("Quantity").fill("4");
+  await page.getByRole("button", { name: "Hold it" }).click();
+  await page.getByRole("button", { name: "Buy for €196.00" }).waitFor();
 });
 
 test("sold out: a place in line, and a hold when it is one's turn", async (t) => {

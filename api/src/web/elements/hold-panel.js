@@ -28,6 +28,8 @@ export class HoldPanel extends HTMLElement {
   #arm = () => {};
   #note = h("p", { class: "note" });
   #quantity = h("input", { type: "number", min: 1, value: 1, inputmode: "numeric", "aria-label": "Quantity" });
+  /** What is wrong with the quantity. */
+  #complaint = "";
   /** The entry that the server was asked about because its drop is called off. */
   #askedAbout = "";
   #stop = () => {};
@@ -36,6 +38,7 @@ export class HoldPanel extends HTMLElement {
     this.tabIndex = -1;
     this.setAttribute("role", "group");
     const show = () => this.#show();
+    this.#quantity.addEventListener("input", () => this.#complain(""));
     yours.addEventListener("change", show);
     const stop = everyBeat(show);
     this.#stop = () => {
@@ -53,6 +56,8 @@ export class HoldPanel extends HTMLElement {
     this.#drop = drop;
     this.#quantity.max = String(drop.max_per_hold);
     mark(this, "aria-label", `${drop.name}: yours`);
+    this.#note.id = `note-${drop.id}`;
+    mark(this.#quantity, "aria-describedby", this.#note.id);
     this.#show();
   }
 
@@ -62,11 +67,11 @@ export class HoldPanel extends HTMLElement {
     const entry = yours.of(drop.id);
     this.#askIfCalledOff(drop, entry);
     const status = statusOf(drop);
-    const kind = entry ? `${entry.key} ${entry.stage} ${isOver(status)}` : status;
+    const kind = entry ? `${entry.key} ${entry.stage} ${isOver(status)}` : `${status} ${this.#hasStepper(drop)}`;
     if (kind !== this.#kind) this.#build(kind, drop, entry);
     this.#tick?.();
     this.#arm();
-    const refusal = refusalOf(drop);
+    const refusal = this.#complaint || refusalOf(drop);
     write(this.#note, refusal || hint(drop, entry));
     this.#note.classList.toggle("refusal", refusal !== "");
   }
@@ -121,8 +126,9 @@ export class HoldPanel extends HTMLElement {
   /** How many, and a button. @param {Drop} drop @param {string} words @param {string} kind @param {(drop: Drop, quantity: number) => unknown} act @returns {View} */
   #choice(drop, words, kind, act) {
     const press = () => {
+      const quantity = this.#wanted();
       // The drop as it is now, not as it was when this was built.
-      act(this.#drop ?? drop, this.#wanted());
+      if (quantity) act(this.#drop ?? drop, quantity);
     };
     return { nodes: [h("div", { class: "actions" }, this.#hasStepper(drop) && this.#quantity, button(words, kind, press))] };
   }
@@ -169,9 +175,21 @@ export class HoldPanel extends HTMLElement {
     return drop.max_per_hold > 1 && !this.hasAttribute("compact");
   }
 
+  /** The units that are wanted; none if that is no number that can be, which is said then. */
   #wanted() {
-    const { valueAsNumber, max } = this.#quantity;
-    return this.hasAttribute("compact") ? 1 : Math.min(Math.max(1, Math.floor(valueAsNumber) || 1), Number(max) || 1);
+    if (!this.#quantity.isConnected) return 1;
+    const [units, most] = [this.#quantity.valueAsNumber, Number(this.#quantity.max)];
+    if (Number.isInteger(units) && units >= 1 && units <= most) return units;
+    this.#complain(`From 1 to ${most} can be held at once.`);
+    this.#quantity.focus();
+    return undefined;
+  }
+
+  /** @param {string} words empty: nothing */
+  #complain(words) {
+    this.#complaint = words;
+    mark(this.#quantity, "aria-invalid", words ? "true" : null);
+    this.#show();
   }
 }
 customElements.define("hold-panel", HoldPanel);
