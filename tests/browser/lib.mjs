@@ -43,9 +43,11 @@ export async function context(t, options = {}) {
 
 /**
  * A page at `path`. `expected`: what it may write to the console as an error, as a browser does about every refused request.
+ * `clock`: its time can be moved by the test.
  */
-export async function open(t, path, { expected = [], within, ...options } = {}) {
+export async function open(t, path, { expected = [], within, clock = false, ...options } = {}) {
   const page = await (within ?? (await context(t, options))).newPage();
+  if (clock) await page.clock.install();
   const faults = [];
   page.on("console", (message) => {
     const words = `${message.text()} ${message.location().url}`;

@@ -104,13 +104,9 @@ test("where a browser has no locks, a tab reads for itself while it is looked at
       document.dispatchEvent(new Event("visibilitychange"));
     };
   });
-  const page = await within.newPage();
-  await page.clock.install();
   const gone = [];
-  page.on("requestfailed", (request) => request.url().includes("/v1/stream") && gone.push(request));
-  const first = page.waitForRequest("**/v1/stream**");
-  await page.goto(new URL(`/drops/${drop.id}`, process.env.HOLDFAST_URL).href);
-  await first;
+  within.on("requestfailed", (request) => request.url().includes("/v1/stream") && gone.push(request));
+  const page = await openLive(t, `/drops/${drop.id}`, { within, clock: true });
   await says(page.locator("stock-bar .units"), "5 left of 5");
   await page.evaluate(() => globalThis.look(true));
   await page.clock.runFor(15_000);
@@ -140,3 +136,27 @@ test("a request that is not answered in time is sent again under the same key", 
   assert.equal(keys[0], keys[1]);
   assert.equal((await api("GET", `/v1/drops/${drop.id}`)).stock.held, 1);
 });
+
+for (const path of ["/", "its page"]) {
+  test(`after a time without the stream, what was called off meanwhile is not on sale: ${path}`, async (t) => {
+    const [drop, other] = [await createDrop(), await createDrop()];
+    const within = await context(t);
+    const page = await openLive(t, path === "/" ? "/" : `/drops/${drop.id}`, { within, clock: true, expected: [/ERR_INTERNET_DISCONNECTED/] });
+    const panel = path === "/" ? card(page, drop) : page.locator("drop-sheet");
+    await panel.getByRole("button", { name: "Hold it" }).waitFor();
+    await within.setOffline(true);
+    await eventually("the page hears nothing", async () => {
+      await page.clock.runFor(10_000);
+      return (await page.locator("connection-state").innerText()).includes("Reconnecting");
+    });
+    await api("POST", `/v1/drops/${drop.id}/cancel`);
+    await api("POST", `/v1/drops/${other.id}/holds`, { buyer_id: "somebody" });
+    await within.setOffline(false);
+    await eventually("the page knows", async () => {
+      await page.clock.runFor(1000);
+      return (await panel.locator(".status").innerText()) === "Called off";
+    });
+    await says(panel.locator("hold-panel"), "This drop was called off.");
+    if (path === "/") await says(card(page, other).locator(".units"), "4 left of 5 · 1 held");
+  });
+}

@@ -34,11 +34,15 @@ export class HoldPanel extends HTMLElement {
   #askedAbout = "";
   #stop = () => {};
 
+  constructor() {
+    super();
+    this.#quantity.addEventListener("input", () => this.#complain(""));
+  }
+
   connectedCallback() {
     this.tabIndex = -1;
     this.setAttribute("role", "group");
     const show = () => this.#show();
-    this.#quantity.addEventListener("input", () => this.#complain(""));
     yours.addEventListener("change", show);
     const stop = everyBeat(show);
     this.#stop = () => {

@@ -1,8 +1,8 @@
-// The shop's front page: every drop that is on or to come, fed by the stream alone.
+// The shop's front page: every drop that is on or to come, fed by the stream.
 
 import { byId } from "../lib/dom.js";
 import { call } from "../lib/api.js";
-import { statusOf } from "../lib/drop.js";
+import { isNewer, isOver, statusOf } from "../lib/drop.js";
 import { followYours } from "../lib/follow.js";
 import { Live } from "../lib/live.js";
 import { ConnectionState } from "../elements/connection-state.js";
@@ -15,15 +15,22 @@ import "../elements/your-list.js";
 
 /** How often a drop's purchasers are asked for at most. */
 const PURCHASERS_EVERY_MS = 2000;
-
+/** The present state of all drops comes at once; what was not told so long after it began is not in it. */
+const STATE_TAKES_MS = 1500;
 /** @type {Map<string, DropCard>} */
 const cards = new Map();
+/** When each drop was told last. @type {Map<string, number>} */
+const toldAt = new Map();
 const list = byId("drops");
 
 /** @param {Drop} drop */
 function show(drop) {
+  toldAt.set(drop.id, Date.now());
   let card = cards.get(drop.id);
+  if (card?.drop && !isNewer(drop, card.drop)) return;
   if (!card) {
+    // Over before it was ever shown here.
+    if (isOver(statusOf(drop))) return;
     card = new DropCard();
     cards.set(drop.id, card);
     card.drop = drop;
@@ -59,10 +66,22 @@ function askForPurchasers(id) {
   }, pause);
 }
 
+/** After a time without the stream: what its first state does not tell may be over. @param {number} since */
+async function readMissing(since) {
+  for (const [id, card] of cards) {
+    const isMissing = (toldAt.get(id) ?? 0) < since && card.drop && !isOver(statusOf(card.drop));
+    const drop = isMissing ? await call(`/v1/drops/${id}`).catch(() => null) : null;
+    if (drop) show(drop);
+  }
+}
+
 const live = new Live();
 live.addEventListener("drop", (event) => show(/** @type {CustomEvent<Drop>} */ (event).detail));
 live.addEventListener("connection", () => {
-  if (live.connection.state === "live") setTimeout(() => { byId("empty").hidden = cards.size > 0; }, 600);
+  if (live.connection.state !== "live") return;
+  const since = Date.now();
+  setTimeout(() => void readMissing(since), STATE_TAKES_MS);
+  setTimeout(() => { byId("empty").hidden = cards.size > 0; }, 600);
 });
 const state = document.querySelector("connection-state");
 if (state instanceof ConnectionState) state.watch(live);
