@@ -224,6 +224,36 @@ test("a drop that is not there is said not to be", async (t) => {
   }
 });
 
+test("a link to what is yours gets there, though the page is still empty when it is followed", async (t) => {
+  const drop = await createDrop();
+  const within = await context(t, { viewport: { width: 1280, height: 500 } });
+  const page = await openLive(t, `/drops/${drop.id}`, { within });
+  await page.getByRole("link", { name: "Yours" }).click();
+  await card(page, drop).waitFor();
+  await eventually("what is yours is in sight", () => page.locator("#yours h2").evaluate((heading) => {
+    const { top, bottom } = heading.getBoundingClientRect();
+    return top >= 0 && bottom <= innerHeight;
+  }));
+});
+
+test("what is gone stands behind what can be had", async (t) => {
+  const [early, gone] = [await createDrop(), await createDrop({ total_stock: 1 })];
+  const sold = await api("POST", `/v1/drops/${gone.id}/holds`, { buyer_id: "somebody" });
+  await api("POST", `/v1/holds/${sold.id}/purchase`);
+  const page = await openLive(t, "/");
+  const order = () => page.locator("drop-card").evaluateAll((cards) => cards.map((card) => card.dataset.dropId));
+  await card(page, gone).waitFor();
+  assert.ok((await order()).indexOf(early.id) < (await order()).indexOf(gone.id));
+  // What is over goes once nobody looks; until then nothing moves.
+  await api("POST", `/v1/drops/${early.id}/cancel`);
+  await says(card(page, early).locator(".status"), "Called off");
+  await page.evaluate(() => {
+    Object.defineProperty(document, "hidden", { value: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  });
+  assert.ok(!(await order()).includes(early.id));
+});
+
 test("another tab of the same browser shows the same hold", async (t) => {
   const drop = await createDrop();
   const within = await context(t);
