@@ -75,6 +75,64 @@ test("a drop that an admin creates is in the shop at once; edits, adjustments an
   for (const event of ["Drop scheduled", "Drop rescheduled", "Stock adjusted", "Hold placed", "Hold released", "Drop cancelled"]) await says(dashboard.locator("event-log"), event);
 });
 
+const dialogOf = (page) => page.getByRole("dialog");
+/** What a screen reader says of a field after its name. */
+const described = (field) => field.evaluate((control) => (control.getAttribute("aria-describedby") ?? "").split(" ").map((id) => document.getElementById(id)?.textContent).join(" "));
+const isInSight = (locator) => locator.evaluate((element) => {
+  const [{ top, bottom }, around] = [element.getBoundingClientRect(), element.closest("dialog").getBoundingClientRect()];
+  return top >= around.top && bottom <= around.bottom;
+});
+
+test("a price is taken for what it says, or not at all", async (t) => {
+  const page = await openDashboard(t);
+  await page.getByRole("button", { name: "New drop" }).click();
+  const dialog = dialogOf(page);
+  const [price, currency] = [dialog.getByLabel("Price"), dialog.getByLabel("Currency")];
+  const create = dialog.getByRole("button", { name: "Create the drop" });
+  await dialog.getByLabel("Name").fill(`Price ${Date.now()}`);
+  for (const [text, of, words] of [
+    ["1,999", "EUR", "EUR has 2 decimals."], ["1.999", "EUR", "EUR has 2 decimals."], ["49.50", "JPY", "JPY has no decimals."], ["1,999.00", "EUR", "Digits, and a point"],
+    ["1 999", "EUR", "Digits, and a point"], ["-1", "EUR", "Digits, and a point"], ["", "EUR", "This is needed."], ["99999999999", "EUR", "At most €10,000,000,000.00."],
+  ]) {
+    await price.fill(text);
+    await currency.fill(of);
+    await create.click();
+    await eventually(`${text} ${of} is refused`, async () => (await described(price)).includes(words));
+    assert.equal(await price.getAttribute("aria-invalid"), "true");
+    assert.equal(await dialog.locator("output").innerText(), "");
+  }
+  for (const [text, of, echoed] of [["1999", "EUR", "= €1,999.00"], ["1,9", "eur", "= €1.90"], ["4950", "JPY", "= ¥4,950"], ["1.999", "KWD", /^= KWD\s1\.999$/], ["49.50", "EUR", "= €49.50"]]) {
+    await price.fill(text);
+    await currency.fill(of);
+    await says(dialog.locator("output"), echoed);
+    assert.equal(await price.getAttribute("aria-invalid"), null);
+  }
+  await create.click();
+  await dialog.waitFor({ state: "detached" });
+  const [drop] = (await api("GET", "/v1/drops?limit=1")).data;
+  assert.deepEqual(drop.price, { amount: 4950, currency: "EUR" });
+});
+
+test("what is wrong with a field is said beside it, in this machine's time, and in sight", async (t) => {
+  const page = await openDashboard(t, { expected: [/status of 422/], viewport: { width: 390, height: 600 }, timezoneId: "Asia/Tokyo" });
+  await page.getByRole("button", { name: "New drop" }).click();
+  const dialog = dialogOf(page);
+  await dialog.getByLabel("Name").fill("Backwards");
+  await dialog.getByLabel("Price").fill("1");
+  await dialog.getByLabel("Starts").fill("2031-05-02T09:30");
+  await dialog.getByLabel("Ends").fill("2031-05-01T09:30");
+  await dialog.getByRole("button", { name: "Create the drop" }).click();
+  const ends = dialog.getByLabel("Ends");
+  await eventually("the end is refused", async () => (await described(ends)).includes("The end must come after the start, 2 May 2031, 09:30:00."));
+  assert.ok(await isInSight(ends));
+  assert.ok(await ends.evaluate((control) => control === document.activeElement));
+  await ends.fill("");
+  assert.equal(await described(ends), "Empty: never. ");
+  await dialog.getByLabel("A hold lasts").fill("4000");
+  await dialog.getByRole("button", { name: "Create the drop" }).click();
+  await eventually("the length is refused", async () => (await described(dialog.getByLabel("A hold lasts"))).includes("From 1 to 3600."));
+});
+
 test("the chart, its table and its CSV tell the same, live", async (t) => {
   const drop = await createDrop({ hold_seconds: 1, max_per_hold: 5, total_stock: 20 });
   const page = await openDashboard(t);

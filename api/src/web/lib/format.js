@@ -50,3 +50,8 @@ export function clock(time) {
 export function day(time) {
   return new Date(time).toLocaleString("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
 }
+
+/** Day and time to the second, with the year. @param {string | number} time */
+export function exact(time) {
+  return new Date(time).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+}
