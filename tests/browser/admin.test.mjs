@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
-import { ADMIN_KEY, api, card, close, createDrop, eventually, launch, open, openDashboard, openLive, says } from "./lib.mjs";
+import { ADMIN_KEY, api, card, close, createDrop, edit, eventually, launch, open, openDashboard, openLive, says } from "./lib.mjs";
 
 before(launch);
 after(close);
@@ -131,6 +131,25 @@ test("what is wrong with a field is said beside it, in this machine's time, and 
   await dialog.getByLabel("A hold lasts").fill("4000");
   await dialog.getByRole("button", { name: "Create the drop" }).click();
   await eventually("the length is refused", async () => (await described(dialog.getByLabel("A hold lasts"))).includes("From 1 to 3600."));
+});
+
+test("who edits what somebody else has changed meanwhile loses nothing", async (t) => {
+  const drop = await createDrop({ description: "Before" });
+  const page = await openDashboard(t, { expected: [/status of 412/] });
+  await row(page, drop).getByRole("button", { name: "Edit" }).click();
+  const dialog = dialogOf(page);
+  await dialog.getByLabel("Description").fill("Mine");
+  await dialog.getByLabel("Price").fill("60");
+  await edit(drop, { name: `${drop.name}, theirs`, price: { amount: 5500, currency: "EUR" } });
+  await dialog.getByRole("button", { name: "Save" }).click();
+  await says(dialog.getByRole("alert"), "Somebody else changed this drop after you opened it. Nothing of yours is saved yet.");
+  await dialog.getByRole("button", { name: "Load the new version, keep my changes" }).click();
+  await says(dialog.getByRole("alert"), "Your changes are kept: Description, Price. Changed by both: Price (now 55.00).");
+  assert.equal(await dialog.getByLabel("Name").inputValue(), `${drop.name}, theirs`);
+  await dialog.getByRole("button", { name: "Save" }).click();
+  await dialog.waitFor({ state: "detached" });
+  const { name, description, price } = await api("GET", `/v1/drops/${drop.id}`);
+  assert.deepEqual([name, description, price.amount], [`${drop.name}, theirs`, "Mine", 6000]);
 });
 
 test("the chart, its table and its CSV tell the same, live", async (t) => {

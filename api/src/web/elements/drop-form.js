@@ -119,6 +119,16 @@ export async function openEdit(line) {
 function edit(base) {
   const { id } = base.drop;
   const hint = h("p", { class: "hint" }, "Holds that are placed keep their price and their time.");
+  /** @param {Problem} problem @param {HTMLFormElement} form */
+  const wayOut = (problem, form) => {
+    if (problem.status !== 412) return undefined;
+    const act = async () => {
+      const before = base.drop;
+      base = await current(id);
+      return renew(form, before, base.drop);
+    };
+    return { words: "Somebody else changed this drop after you opened it. Nothing of yours is saved yet.", next: "Load the new version, keep my changes", act };
+  };
   openDialog(`Edit ${base.drop.name}`, [grid(TERMS, base.drop), hint], { words: "Save", kind: "primary", keep: "Leave as it is" }, async (form) => {
     const after = read(form, TERMS);
     const before = asShown(base.drop);
@@ -128,7 +138,24 @@ function edit(base) {
     if (changed.starts_at === null) changed.starts_at = new Date().toISOString();
     await callUntilDecided(`/v1/drops/${id}`, { method: "PATCH", body: changed, headers: { "If-Match": base.etag } });
     return `${base.drop.name} is changed.`;
-  });
+  }, wayOut);
+}
+
+/** Brings a form from one version of its drop to another, but for what was typed into it; gives what to say. @param {HTMLFormElement} form @param {Drop} before @param {Drop} after */
+function renew(form, before, after) {
+  const [kept, both] = [/** @type {string[]} */ ([]), /** @type {string[]} */ ([])];
+  for (const { name, words, show } of TERMS) {
+    const input = field(form, name);
+    if (!input) continue;
+    const [was, is] = [show(before), show(after)];
+    if (input.value === was) input.value = is;
+    else kept.push(words);
+    if (input.value !== is && was !== is) both.push(`${words} (now ${is || "empty"})`);
+  }
+  form.querySelector(".fields")?.dispatchEvent(new Event("input"));
+  const yours = kept.length > 0 ? `Your changes are kept: ${kept.join(", ")}.` : "You changed nothing.";
+  const theirs = both.length > 0 ? ` Changed by both: ${both.join(", ")}.` : "";
+  return `This is the new version. ${yours}${theirs} Save to put it in force.`;
 }
 
 /** The drop as its untouched form would be read. @param {Drop} drop @returns {Record<string, any>} */
