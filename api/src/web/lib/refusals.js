@@ -4,6 +4,7 @@ import { Problem } from "./api.js";
 import { now } from "./clock.js";
 import { isOver, statusOf } from "./drop.js";
 import { clock, count, duration, units } from "./format.js";
+import { service } from "./service.js";
 import { yours } from "./yours.js";
 import { toast } from "../elements/toast-list.js";
 
@@ -39,6 +40,7 @@ export function forgive(dropId) {
 /** Takes in why something was refused, and says so. @param {Entry} entry @param {unknown} problem */
 export function refuse(entry, problem) {
   if (!(problem instanceof Problem)) throw problem;
+  if (problem.isUndecided) service.suspect();
   const { numbers } = problem;
   if (problem.code === "throttled") numbers.retry_at ??= new Date(now() + 1000 * (numbers.retry_after ?? 1)).toISOString();
   refusals.set(entry.drop_id, { problem, since: Date.now(), had: unitsOf(entry.drop_id) });

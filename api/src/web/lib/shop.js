@@ -6,6 +6,7 @@ import { buyerId, displayName } from "./buyer.js";
 import { until } from "./clock.js";
 import { clock, money, ordinal, units } from "./format.js";
 import { forgive, refuse } from "./refusals.js";
+import { service } from "./service.js";
 import { toast } from "../elements/toast-list.js";
 import { OVER_MS, STILL_MEANT_MS, isSettled, yours } from "./yours.js";
 
@@ -37,13 +38,21 @@ export async function ask(entry) {
   const body = { buyer_id: buyerId(), quantity: entry.quantity, ...(name ? { display_name: name } : {}) };
   const path = `/v1/drops/${entry.drop_id}/${entry.asks}`;
   try {
-    const answer = await callUntilDecided(path, { method: "POST", key: entry.key, body }, { patience: STILL_MEANT_MS, onAgain: () => yours.update(entry, { again: true }) });
+    const answer = await callUntilDecided(path, { method: "POST", key: entry.key, body }, { patience: STILL_MEANT_MS, onAgain: again(entry) });
     await (entry.asks === "waitlist" ? queued(entry, answer) : placed(entry, answer));
   } catch (problem) {
     if (problem instanceof Problem && problem.isUndecided) return yours.update(entry, { stage: "unanswered" });
     refuse(entry, problem);
     yours.remove(entry);
   }
+}
+
+/** What to do when a question is asked again. @param {Entry} entry */
+function again(entry) {
+  return () => {
+    yours.update(entry, { again: true });
+    service.suspect();
+  };
 }
 
 /** @param {Entry} entry @param {Hold} hold */
@@ -81,7 +90,7 @@ export async function buy(entry) {
   forgive(entry.drop_id);
   yours.update(entry, { stage: "buying", again: false });
   try {
-    const purchase = await callUntilDecided(`/v1/holds/${hold.id}/purchase`, { method: "POST" }, { onAgain: () => yours.update(entry, { again: true }) });
+    const purchase = await callUntilDecided(`/v1/holds/${hold.id}/purchase`, { method: "POST" }, { onAgain: again(entry) });
     yours.update(entry, { stage: "purchased", total: purchase.total, hold: { ...hold, status: "purchased", purchased_at: purchase.purchased_at } });
     toast(`Bought: ${entry.drop_name} for ${money(purchase.total)}.`);
   } catch (problem) {
@@ -97,7 +106,7 @@ export async function release(entry) {
   forgive(entry.drop_id);
   yours.update(entry, { stage: "releasing", again: false });
   try {
-    await callUntilDecided(`/v1/holds/${hold.id}`, { method: "DELETE" }, { onAgain: () => yours.update(entry, { again: true }) });
+    await callUntilDecided(`/v1/holds/${hold.id}`, { method: "DELETE" }, { onAgain: again(entry) });
     yours.update(entry, { stage: "released", hold: { ...hold, status: "released" } });
     toast(`${entry.drop_name}: released. ${units(hold.quantity, "unit is", "units are")} for others again.`);
   } catch (problem) {
@@ -112,7 +121,7 @@ export async function check(entry) {
   if (entry.stage === "held" && until(entry.hold.expires_at) > 0) return glance(entry, entry.hold);
   yours.update(entry, { stage: "checking", again: false });
   try {
-    await take(entry, await callUntilDecided(`/v1/holds/${entry.hold.id}`, {}, { patience: 60_000, onAgain: () => yours.update(entry, { again: true }) }));
+    await take(entry, await callUntilDecided(`/v1/holds/${entry.hold.id}`, {}, { patience: 60_000, onAgain: again(entry) }));
   } catch (problem) {
     if (problem instanceof Problem && problem.status === 404) yours.remove(entry);
     else refuse(entry, problem);
@@ -155,7 +164,7 @@ export async function leave(entry) {
   if (!entry.waiting) return;
   yours.update(entry, { stage: "leaving", again: false });
   try {
-    await callUntilDecided(`/v1/waitlist/${entry.waiting.id}`, { method: "DELETE" }, { onAgain: () => yours.update(entry, { again: true }) });
+    await callUntilDecided(`/v1/waitlist/${entry.waiting.id}`, { method: "DELETE" }, { onAgain: again(entry) });
     yours.remove(entry);
     toast(`${entry.drop_name}: you left the line.`);
   } catch (problem) {

@@ -12,6 +12,8 @@ import { MetricTiles } from "../elements/metric-tiles.js";
 import { SalesChart, chartTable } from "../elements/sales-chart.js";
 import { openNewDrop } from "../elements/drop-form.js";
 import { toast } from "../elements/toast-list.js";
+import { service } from "../lib/service.js";
+import "../elements/service-note.js";
 
 /** @typedef {import("../lib/api.js").Metrics} Metrics */
 
@@ -119,4 +121,5 @@ const live = new Live();
 live.addEventListener("drop", hear);
 part("connection-state", ConnectionState).watch(live);
 live.follow();
+service.follow();
 void refresh();

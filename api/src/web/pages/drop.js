@@ -5,10 +5,12 @@ import { byId } from "../lib/dom.js";
 import { isNewer } from "../lib/drop.js";
 import { followYours } from "../lib/follow.js";
 import { Live } from "../lib/live.js";
+import { service } from "../lib/service.js";
 import { setTitle } from "../lib/title.js";
 import { ConnectionState } from "../elements/connection-state.js";
 import { DropSheet } from "../elements/drop-sheet.js";
 import "../elements/name-field.js";
+import "../elements/service-note.js";
 import "../elements/toast-list.js";
 
 /** @typedef {import("../lib/api.js").Drop} Drop */
@@ -52,4 +54,5 @@ function miss() {
 }
 
 followYours();
+service.follow();
 void begin();

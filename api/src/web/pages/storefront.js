@@ -5,9 +5,11 @@ import { call } from "../lib/api.js";
 import { isNewer, isOver, statusOf } from "../lib/drop.js";
 import { followYours } from "../lib/follow.js";
 import { Live } from "../lib/live.js";
+import { service } from "../lib/service.js";
 import { ConnectionState } from "../elements/connection-state.js";
 import { DropCard } from "../elements/drop-card.js";
 import "../elements/name-field.js";
+import "../elements/service-note.js";
 import "../elements/toast-list.js";
 import "../elements/your-list.js";
 
@@ -117,3 +119,4 @@ const state = document.querySelector("connection-state");
 if (state instanceof ConnectionState) state.watch(live);
 live.follow();
 followYours();
+service.follow();
