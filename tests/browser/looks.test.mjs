@@ -146,6 +146,23 @@ test("nothing jumps while a page fills", async (t) => {
   }
 });
 
+test("a connection that is lost does not move the page", async (t) => {
+  for (const width of [360, 600, 1280]) {
+    const within = await context(t, { viewport: { width, height: 800 } });
+    const page = await openLive(t, "/", { within, clock: true, expected: [/ERR_INTERNET_DISCONNECTED/] });
+    const height = () => page.locator(".top").evaluate((header) => header.getBoundingClientRect().height);
+    const before = await height();
+    await within.setOffline(true);
+    await eventually("the page hears nothing", async () => {
+      await page.clock.runFor(10_000);
+      return (await page.locator("connection-state").innerText()).includes("Reconnecting");
+    });
+    assert.equal(await height(), before, `${width} px`);
+    assert.ok(await fits(page));
+    await eventually("the words are in sight", () => page.locator("connection-state span").last().evaluate((words) => words.getBoundingClientRect().width > 100));
+  }
+});
+
 test("every page names its modules up front, so that none waits for another to be read", async (t) => {
   for (const page of [await openLive(t, "/"), await openLive(t, `/drops/${drop.id}`), await open(t, "/admin"), await openDashboard(t), await open(t, "/docs#placeHold")]) {
     const [named, loaded] = await page.evaluate(() => [
