@@ -152,6 +152,45 @@ test("who edits what somebody else has changed meanwhile loses nothing", async (
   assert.deepEqual([name, description, price.amount], [`${drop.name}, theirs`, "Mine", 6000]);
 });
 
+test("a drop that is called another name is called that everywhere", async (t) => {
+  const drop = await createDrop();
+  const page = await openDashboard(t);
+  const name = `${drop.name}, renamed`;
+  const option = page.locator(`#chart-drop option[value="${drop.id}"]`);
+  await option.waitFor({ state: "attached" });
+  await edit(drop, { name });
+  await row(page, drop).getByRole("button", { name: `Adjust ${name}` }).waitFor();
+  assert.equal(await option.innerText(), name);
+});
+
+test("what is over can be put out of sight, and the focus stays where a drop was called off", async (t) => {
+  const [over, on] = [await createDrop(), await createDrop()];
+  const page = await openDashboard(t);
+  await row(page, over).getByRole("button", { name: "Cancel" }).click();
+  await dialogOf(page).getByRole("button", { name: "Cancel the drop" }).click();
+  await says(row(page, over), "Called off");
+  await eventually("the focus is in the row", () => row(page, over).evaluate((element) => element.contains(document.activeElement)));
+  const shown = async () => [await row(page, over).isVisible(), await row(page, on).isVisible()];
+  assert.deepEqual(await shown(), [true, true]);
+  await page.getByLabel("Show").selectOption({ label: "On and to come" });
+  assert.deepEqual(await shown(), [false, true]);
+  await page.getByLabel("Show").selectOption({ label: "Over and called off" });
+  assert.deepEqual(await shown(), [true, false]);
+});
+
+test("on a phone every lever of a drop is in sight", async (t) => {
+  const drop = await createDrop();
+  const page = await openDashboard(t, { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true });
+  await row(page, drop).waitFor();
+  const labels = await row(page, drop).locator("td").evaluateAll((cells) => cells.map((cell) => getComputedStyle(cell, "::before").content));
+  assert.deepEqual(labels.filter((words) => words !== "none"), ['"In all"', '"Available"', '"Held"', '"Sold"', '"Expired"']);
+  for (const name of ["Edit", "Adjust", "Cancel"]) {
+    const { x, width } = await row(page, drop).getByRole("button", { name }).boundingBox();
+    assert.ok(x >= 0 && x + width <= 390, `${name} is at ${x}`);
+  }
+  assert.ok((await page.locator("drop-table").getByRole("rowheader").count()) > 1, "it is still a table");
+});
+
 test("the chart, its table and its CSV tell the same, live", async (t) => {
   const drop = await createDrop({ hold_seconds: 1, max_per_hold: 5, total_stock: 20 });
   const page = await openDashboard(t);

@@ -2,7 +2,7 @@
 // something to ask for.
 
 import { Problem, call, callForText } from "../lib/api.js";
-import { byId, h } from "../lib/dom.js";
+import { byId, h, write } from "../lib/dom.js";
 import { Live } from "../lib/live.js";
 import { ConnectionState } from "../elements/connection-state.js";
 import { DropTable } from "../elements/drop-table.js";
@@ -24,6 +24,8 @@ const [BUSY_MS, IDLE_MS] = [1000, 5000];
 const windowChoice = byId("window");
 /** @type {HTMLSelectElement} */
 const dropChoice = byId("chart-drop");
+/** @type {HTMLSelectElement} */
+const shownChoice = byId("shown");
 const tiles = part("metric-tiles", MetricTiles);
 const chart = part("sales-chart", SalesChart);
 const table = part("drop-table", DropTable);
@@ -55,10 +57,14 @@ async function look() {
   await log.follow(metrics.position, metrics.drops);
 }
 
-/** Keeps the choice of drops complete. @param {import("../lib/api.js").DropLine[]} drops */
+/** Keeps the choice of drops complete, and its names those of now. @param {import("../lib/api.js").DropLine[]} drops */
 function offer(drops) {
-  const known = new Set([...dropChoice.options].map((option) => option.value));
-  for (const { id, name } of drops) if (!known.has(id)) dropChoice.append(h("option", { value: id }, name));
+  const known = new Map([...dropChoice.options].map((option) => [option.value, option]));
+  for (const { id, name } of drops) {
+    const option = known.get(id);
+    if (option) write(option, name);
+    else dropChoice.append(h("option", { value: id }, name));
+  }
 }
 
 let isLooking = false;
@@ -107,6 +113,7 @@ async function download() {
   }
 }
 
+shownChoice.addEventListener("change", () => { table.shown = /** @type {"all" | "on" | "over"} */ (shownChoice.value); });
 windowChoice.addEventListener("change", refresh);
 dropChoice.addEventListener("change", refresh);
 document.addEventListener("drops-changed", refresh);
