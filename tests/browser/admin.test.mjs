@@ -12,6 +12,8 @@ const row = (page, drop) => page.locator(`tr[data-drop-id="${drop.id}"]`);
 
 test("only the key opens the dashboard, and it stays nowhere", async (t) => {
   const page = await open(t, "/admin", { expected: [/status of 401/] });
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await says(page.getByRole("alert"), "The key is needed.");
   await page.fill("#key", "a guess");
   await page.getByRole("button", { name: "Sign in" }).click();
   await says(page.getByRole("alert"), "This is not the admin key.");

@@ -254,6 +254,32 @@ test("what is gone stands behind what can be had", async (t) => {
   assert.ok(!(await order()).includes(early.id));
 });
 
+test("what more may be held is said where it can be", async (t) => {
+  const drop = await createDrop({ max_per_buyer: 2 });
+  const page = await openLive(t, `/drops/${drop.id}`);
+  await page.getByRole("button", { name: "Hold it" }).click();
+  await says(page.locator(".standing"), /^You: 1 held\.$/);
+  await page.getByRole("button", { name: /^Buy/ }).click();
+  await says(page.locator(".standing"), /^You: 1 bought\.$/);
+  await page.getByRole("button", { name: "Done" }).click();
+  await says(page.locator(".standing"), "You: 1 bought. You may hold 1 more.");
+});
+
+test("a drop that starts in another year says which", async (t) => {
+  const drop = await createDrop({ starts_at: "2031-05-02T09:30:00.000Z" });
+  const page = await openLive(t, `/drops/${drop.id}`, { timezoneId: "UTC" });
+  await says(page.locator(".when"), "Starts 2 May 2031, 09:30");
+});
+
+test("a slash too many leads to the page that was meant", async (t) => {
+  const drop = await createDrop();
+  const page = await open(t, "/admin/");
+  for (const [from, to] of [["/admin/", "/admin"], ["/docs/", "/docs"], ["/drops/", "/"], ["/drops", "/"], [`/drops/${drop.id}/`, `/drops/${drop.id}`]]) {
+    await page.goto(new URL(from, page.url()).href);
+    assert.equal(new URL(page.url()).pathname, to);
+  }
+});
+
 test("another tab of the same browser shows the same hold", async (t) => {
   const drop = await createDrop();
   const within = await context(t);
