@@ -94,6 +94,25 @@ test("the stream falls to another tab when the one that reads it is closed", asy
   await says(card(other, drop).locator(".units"), "4 left of 5 · 1 held");
 });
 
+test("the stream is taken from a tab that is frozen", async (t) => {
+  const drop = await createDrop();
+  const within = await context(t);
+  const reader = await openLive(t, "/", { within });
+  const other = await openLive(t, `/drops/${drop.id}`, { within, clock: true });
+  await says(other.locator("stock-bar .units"), "5 left of 5");
+  const session = await within.newCDPSession(reader);
+  await session.send("Page.setWebLifecycleState", { state: "frozen" });
+  const taken = other.waitForRequest("**/v1/stream**");
+  await eventually("the tab that hears nothing reads for itself", async () => {
+    await other.clock.runFor(5000);
+    return Promise.race([taken, new Promise((resolve) => setTimeout(resolve, 100))]);
+  });
+  await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: "somebody" });
+  await says(other.locator("stock-bar .units"), "4 left of 5 · 1 held");
+  await session.send("Page.setWebLifecycleState", { state: "active" });
+  await says(card(reader, drop).locator(".units"), "4 left of 5 · 1 held");
+});
+
 test("where a browser has no locks, a tab reads for itself while it is looked at", async (t) => {
   const drop = await createDrop();
   const within = await context(t);

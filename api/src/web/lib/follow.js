@@ -79,7 +79,7 @@ function tell() {
 function tellOf(entry, before) {
   const { stage, hold, drop_name: name, called_off } = entry;
   const link = { href: `/drops/${entry.drop_id}`, words: "Go there" };
-  if (stage === "held" && before === "waiting") toast(`${name}: it is your turn. Held for you until ${clock(hold?.expires_at ?? 0)}.`, { link, stays: true });
+  if (stage === "held" && before === "waiting") toast(`${name}: it is your turn. Held for you until ${clock(hold?.expires_at ?? 0)}.`, { link, stays: () => entry.stage === "held" });
   if (stage === "expired") toast(`${name}: your hold ran out at ${clock(hold?.expires_at ?? 0)}, and the stock went back on sale.`);
   if (stage === "released" && called_off) toast(`${name} was called off, and your hold with it. Nothing is owed.`, { link });
   if (stage === "closed") toast(called_off ? `${name} was called off, and its line with it.` : `${name} ended before your turn came.`, { link });

@@ -58,12 +58,14 @@ export class Live extends EventTarget {
 
   #followAlone() {
     let timer = 0;
-    document.addEventListener("visibilitychange", () => {
+    const attend = () => {
       clearTimeout(timer);
       if (document.hidden) timer = window.setTimeout(() => this.#close(), HIDDEN_MS);
       else if (!this.#stream) this.#open();
-    });
+    };
+    document.addEventListener("visibilitychange", attend);
     this.#open();
+    attend();
   }
 
   async #followTogether() {

@@ -34,11 +34,13 @@ class Yours extends EventTarget {
   constructor() {
     super();
     this.#load();
-    addEventListener("storage", (event) => {
-      if (event.key !== NAME) return;
+    const reload = () => {
       this.#load();
       this.dispatchEvent(new Event("change"));
-    });
+    };
+    addEventListener("storage", (event) => event.key === NAME && reload());
+    // A page that was kept for the way back was not told what other tabs wrote meanwhile.
+    addEventListener("pageshow", (event) => event.persisted && reload());
   }
 
   /** Writes down that the buyer wants something. @param {Drop} drop @param {number} quantity @param {"asking" | "joining"} stage @returns {Entry} */
