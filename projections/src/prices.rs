@@ -1,7 +1,7 @@
 //! What a unit of each drop costs, and from which hold on. A hold keeps the price that it was placed at, and its event tells
 //! none: it is the last one that was set before it.
 //!
-//! Promise: the price of every hold without a byte for each. Limit: every price that a drop ever had is kept, at 40 bytes.
+//! Promise: the price of every hold without a byte for each. Limit: every price that a drop ever had is kept, at 32 bytes.
 
 use std::collections::HashMap;
 
@@ -21,6 +21,8 @@ struct Price {
     holds_before: usize,
     unit: Money,
 }
+
+const _: () = assert!(size_of::<Price>() <= 32);
 
 impl Prices {
     /// The price that was set at `position`, when `holds_before` holds had been placed.

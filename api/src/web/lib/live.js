@@ -90,7 +90,8 @@ export class Live extends EventTarget {
       const turn = new Promise((resolve) => { end = () => { wait.abort(); resolve(null); }; });
       const options = isImpatient ? { steal: true } : { signal: wait.signal };
       isImpatient = false;
-      await navigator.locks.request(NAME, options, () => this.#lead(turn)).catch(() => "ended, or taken by a tab that heard nothing");
+      // An error says that the wait was ended, or the lock taken by a tab that heard nothing: on to the end of the queue.
+      await navigator.locks.request(NAME, options, () => this.#lead(turn)).catch(() => null);
       this.#close();
     }
   }

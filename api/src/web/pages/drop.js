@@ -29,7 +29,9 @@ async function begin() {
   const live = new Live(`?drops=${encodeURIComponent(id)}`);
   live.addEventListener("drop", (event) => show(/** @type {CustomEvent<Drop>} */ (event).detail));
   // The stream may be shared with a page that watches what is not over: what happened to this one meanwhile is read.
-  live.addEventListener("connection", () => void (live.connection.state === "live" && read().catch(() => "it is told when it changes")));
+  live.addEventListener("connection", () => {
+    if (live.connection.state === "live") void read().catch(() => null);
+  });
   const state = document.querySelector("connection-state");
   if (state instanceof ConnectionState) state.watch(live);
   live.follow();
