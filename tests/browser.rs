@@ -15,6 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use harness::{ADMIN_KEY, App, Launch};
+use infrastructure::testing::url_for;
+use sqlx::{Connection, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
@@ -45,7 +47,7 @@ async fn the_pages_do_what_they_promise_in_a_real_browser() {
     let server = Server::start().await;
     let control = server.clone().listen_for_orders().await;
     // The looks first, while the shop is still tidy; the restart last.
-    for file in ["looks", "docs", "shop", "admin", "restart"] {
+    for file in ["looks", "docs", "shop", "buyer", "live", "admin", "restart"] {
         let mut tests = tools.node();
         tests
             .args(["--test", "--test-reporter=spec"])
@@ -70,6 +72,7 @@ async fn the_pages_do_what_they_promise_in_a_real_browser() {
 #[derive(Clone)]
 struct Server {
     address: String,
+    database: String,
     app: Arc<Mutex<App>>,
 }
 
@@ -85,11 +88,20 @@ impl Server {
             (drops["data"].as_array().unwrap().len() == 4).then_some(())
         })
         .await;
+        let database = sqlx::query_scalar("SELECT current_database()::text")
+            .fetch_one(app.pool())
+            .await
+            .unwrap();
         let app = Arc::new(Mutex::new(app));
-        Self { address, app }
+        Self {
+            address,
+            database,
+            app,
+        }
     }
 
-    /// Takes orders over HTTP: `POST /kill` and `POST /start`. Gives the address.
+    /// Takes orders over HTTP: `POST /kill` and `POST /start` the server, `POST /away` and `POST /back` with its database.
+    /// Gives the address.
     async fn listen_for_orders(self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -113,10 +125,33 @@ impl Server {
             let launch = app.launch().clone();
             *app = launch.start_at(&self.address, &["serve"]).await;
             "204 No Content"
+        } else if request.starts_with("POST /away ") {
+            self.admit(false).await;
+            "204 No Content"
+        } else if request.starts_with("POST /back ") {
+            self.admit(true).await;
+            "204 No Content"
         } else {
             "404 Not Found"
         };
         let answer = format!("HTTP/1.1 {status}\r\nConnection: close\r\n\r\n");
         connection.write_all(answer.as_bytes()).await.unwrap();
+    }
+
+    /// Lets nobody, or everybody, connect to the server's database; who is there is put out.
+    async fn admit(&self, everybody: bool) {
+        let mut operator = PgConnection::connect(&url_for("postgres").await)
+            .await
+            .unwrap();
+        let allow = format!(
+            "ALTER DATABASE \"{}\" WITH ALLOW_CONNECTIONS {everybody}",
+            self.database
+        );
+        sqlx::query(&allow).execute(&mut operator).await.unwrap();
+        if !everybody {
+            let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";
+            let cut = sqlx::query(cut).bind(&self.database);
+            cut.execute(&mut operator).await.unwrap();
+        }
     }
 }

@@ -52,6 +52,7 @@ async fn a_hold_is_placed_read_and_bought() {
             "id",
             "placed_at",
             "position",
+            "price",
             "purchased_at",
             "quantity",
             "server_time",
@@ -136,6 +137,47 @@ async fn a_hold_keeps_the_price_it_was_placed_at() {
     assert_eq!(app.purchase(&hold).await.ok(201)["total"]["amount"], 19_999);
     let hold = app.held(&drop, "bob").await;
     assert_eq!(app.purchase(&hold).await.ok(201)["total"]["amount"], 1);
+}
+
+#[tokio::test]
+async fn a_hold_tells_the_price_of_a_unit_in_it_to_whoever_asks_and_whenever() {
+    let app = App::start().await;
+    let drop = app.create_drop(9, json!({ "max_per_hold": 3 })).await;
+    let two = json!({ "buyer_id": "alice", "quantity": 2 });
+    let first = app.hold_with(&drop, "first", &two).await.ok(201);
+    reprice(&app, &drop, 2_500).await;
+    // The same buyer: one whom the drop knows is answered in another way.
+    let second = app.hold_with(&drop, "second", &two).await.ok(201);
+    reprice(&app, &drop, 1).await;
+    let one = json!({ "buyer_id": "bob" });
+    let other = app.hold_with(&drop, "third", &one).await.ok(201);
+
+    let told = [(&first, 19_999), (&second, 2_500), (&other, 1)];
+    for (hold, amount) in told {
+        assert_eq!(
+            hold["price"],
+            json!({ "amount": amount, "currency": "USD" })
+        );
+    }
+    app.purchase(&text(&first["id"])).await.ok(201);
+    let app = app.restart().await;
+    for (hold, amount) in told {
+        let read = app.read_hold(&text(&hold["id"])).await.ok(200);
+        assert_eq!(read["price"]["amount"], amount);
+    }
+    let again = app.hold_with(&drop, "second", &two).await;
+    assert_eq!(
+        (again.is_replay(), again.ok(201)["price"]["amount"].clone()),
+        (true, json!(2_500))
+    );
+}
+
+async fn reprice(app: &App, drop: &str, amount: i64) {
+    let edit = app
+        .admin(Method::PATCH, &format!("/v1/drops/{drop}"))
+        .header("if-match", "*");
+    let price = json!({ "price": { "amount": amount, "currency": "USD" } });
+    take(edit.json(&price)).await.ok(200);
 }
 
 #[tokio::test]

@@ -108,6 +108,29 @@ async fn the_same_request_at_both_servers_is_one_hold() {
 }
 
 #[tokio::test]
+async fn a_hold_has_the_same_price_at_every_server() {
+    let apps = two_servers().await;
+    let drop = apps[0].create_drop(9, json!({})).await;
+    knows(&apps[1], &drop).await;
+    let edit = apps[1].admin(reqwest::Method::PATCH, &format!("/v1/drops/{drop}"));
+    let price = json!({ "amount": 2_500, "currency": "USD" });
+    let edited = edit
+        .header("if-match", "*")
+        .json(&json!({ "price": price }));
+    harness::take(edited).await.ok(200);
+    // Decided here, where the edit may not have been heard of when the request came.
+    let hold = apps[0].hold(&drop, "alice").await.ok(201);
+    let id = text(&hold["id"]);
+    let read = eventually("the other server has the hold", || async {
+        let read = apps[1].read_hold(&id).await;
+        (read.status == 200).then_some(read)
+    });
+    assert_eq!(hold["price"], read.await.ok(200)["price"]);
+    let bought = apps[1].purchase(&id).await.ok(201);
+    assert_eq!(bought["total"], hold["price"]);
+}
+
+#[tokio::test]
 async fn the_same_drop_scheduled_at_both_servers_is_one_drop() {
     let apps = two_servers().await;
     let body =

@@ -49,6 +49,7 @@ async fn who_finds_nothing_left_waits_in_line_and_is_told_where() {
             "joined_at",
             "place",
             "position",
+            "price",
             "quantity",
             "server_time",
             "status"
@@ -109,6 +110,28 @@ async fn what_comes_back_becomes_a_hold_of_the_first_in_line_and_can_be_bought()
     assert_eq!(app.place(&alice).await["status"], "purchased");
     assert_eq!(app.drop(&drop).await["waitlist_length"], 1);
     app.verifies().await;
+}
+
+#[tokio::test]
+async fn an_offer_tells_the_price_in_force_when_it_was_made() {
+    let app = App::start().await;
+    let (drop, first) = sold_out(&app, json!({})).await;
+    let alice = app.waits(&drop, "alice", 1).await;
+    assert_eq!(app.place(&alice).await["price"], json!(null));
+    let edit = app.admin(Method::PATCH, &format!("/v1/drops/{drop}"));
+    let price = json!({ "amount": 2_500, "currency": "USD" });
+    take(
+        edit.header("if-match", "*")
+            .json(&json!({ "price": price })),
+    )
+    .await
+    .ok(200);
+    app.release(&first).await.ok(204);
+    let place = app.place(&alice).await;
+    assert_eq!(place["price"], price);
+    let hold = text(&place["hold_id"]);
+    assert_eq!(app.read_hold(&hold).await.ok(200)["price"], price);
+    assert_eq!(app.purchase(&hold).await.ok(201)["total"], price);
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ pub(crate) async fn place(
     };
     let refused = |error| app.refused.problem(drop_id, error);
     let answer = app.engine.submit(request).await.map_err(refused)?;
-    let hold = match introduction(&answer, new) {
+    let hold = match introduction(&app, &answer, new) {
         Some(hold) => hold,
         None => find(&app, hold_of(answer.subject)?)?,
     };
@@ -67,9 +67,9 @@ pub(crate) async fn place(
     Ok(replayed(response, &answer))
 }
 
-/// The hold as it was just placed, without a look at the views. Only where its event introduces the buyer: otherwise the
-/// drop knows them by an earlier spelling.
-fn introduction(answer: &Answer, new: NewHold) -> Option<HoldView> {
+/// The hold as it was just placed, without a look at the rows, which the engine writes all the time. Only where its event
+/// introduces the buyer: otherwise the drop knows them by an earlier spelling.
+fn introduction(app: &App, answer: &Answer, new: NewHold) -> Option<HoldView> {
     let placed = answer.events().first()?;
     let DropEvent::HoldPlaced(event) = &placed.event else {
         return None;
@@ -78,6 +78,7 @@ fn introduction(answer: &Answer, new: NewHold) -> Option<HoldView> {
     Some(HoldView {
         hold_id: event.hold_id,
         row: HoldRow::placed(placed.drop_id, event),
+        price: app.views.price_at(placed.drop_id, placed.position)?,
         position: placed.position,
         buyer: Some(BuyerRow {
             buyer_id: new.buyer_id,

@@ -6,7 +6,7 @@
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use domain::values::DropId;
 use rust_embed::{EmbeddedFile, RustEmbed};
 
@@ -61,6 +61,20 @@ pub(crate) async fn dashboard(State(app): State<App>, headers: HeaderMap) -> Res
 /// `GET /docs`
 pub(crate) async fn reference(headers: HeaderMap) -> Response {
     page(&headers, "docs.html", StatusCode::OK)
+}
+
+/// The page that somebody meant who wrote a slash too many, or asks where all drops are.
+pub(crate) fn meant_by(path: &str) -> Option<Redirect> {
+    let bare = path.trim_end_matches('/');
+    match bare {
+        "/drops" => Some(Redirect::temporary("/")),
+        "/admin" => Some(Redirect::temporary("/admin")),
+        "/docs" => Some(Redirect::temporary("/docs")),
+        _ => {
+            let drop_id: DropId = bare.strip_prefix("/drops/")?.parse().ok()?;
+            Some(Redirect::temporary(&format!("/drops/{drop_id}")))
+        }
+    }
 }
 
 /// `GET /assets/{path}`

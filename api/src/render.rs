@@ -159,6 +159,8 @@ pub struct HoldBody {
     /// Null once the buyer was erased.
     buyer_id: Option<BuyerId>,
     quantity: Quantity,
+    /// What one unit costs: the price in force when it was placed, whatever the drop costs now.
+    price: Money,
     status: HoldStatus,
     placed_at: Timestamp,
     expires_at: Timestamp,
@@ -178,6 +180,7 @@ impl HoldBody {
             drop_id: row.drop_id,
             buyer_id: hold.buyer.map(|buyer| buyer.buyer_id),
             quantity: row.quantity,
+            price: hold.price,
             status: if is_over {
                 HoldStatus::Expired
             } else {

@@ -3,6 +3,7 @@
 use std::any::Any;
 
 use axum::Router;
+use axum::http::{Method, Uri};
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
@@ -105,8 +106,12 @@ fn requests_for_stock(app: Option<&App>) -> Routes {
     routes
 }
 
-async fn nothing_here() -> Problem {
-    Problem::new(Code::NotFound, "Nothing is at this path.")
+async fn nothing_here(method: Method, uri: Uri) -> Response {
+    let page = pages::meant_by(uri.path()).filter(|_| method == Method::GET);
+    page.map_or_else(
+        || Problem::new(Code::NotFound, "Nothing is at this path.").into_response(),
+        IntoResponse::into_response,
+    )
 }
 
 async fn no_such_method() -> Problem {

@@ -13,7 +13,7 @@ use domain::decide::Subject;
 use domain::drop::HoldStatus;
 use domain::drop::line::EntryStatus;
 use domain::values::{
-    BuyerId, DisplayName, DropId, HoldId, Position, Quantity, Timestamp, WaitlistId,
+    BuyerId, DisplayName, DropId, HoldId, Money, Position, Quantity, Timestamp, WaitlistId,
 };
 use infrastructure::engine::Request;
 use infrastructure::log::EventLog;
@@ -75,6 +75,8 @@ pub(crate) struct PlaceNews {
     place: Option<u32>,
     /// The hold that it became.
     hold_id: Option<HoldId>,
+    /// What one unit costs in that hold.
+    price: Option<Money>,
     /// When that hold is over.
     expires_at: Option<Timestamp>,
     joined_at: Timestamp,
@@ -118,6 +120,7 @@ impl PlaceNews {
             status,
             place: view.place.filter(|_| status == PlaceStatus::Waiting),
             hold_id: was_offered.then_some(row.hold_id),
+            price: hold.as_ref().map(|hold| hold.price),
             expires_at: hold.as_ref().map(|hold| hold.row.expires_at),
             joined_at: row.joined_at,
             position: hold.map_or(row.position, |hold| hold.position.max(row.position)),

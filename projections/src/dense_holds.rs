@@ -29,6 +29,8 @@ pub struct Found {
     pub row: HoldRow,
     /// The position of its last event.
     pub position: Position,
+    /// How many holds were placed before it.
+    pub(crate) place: u32,
     pub(crate) buyer: u32,
 }
 
@@ -51,12 +53,26 @@ impl DenseHolds {
     /// One hold.
     #[must_use]
     pub fn get(&self, hold_id: HoldId, buyers: &Buyers) -> Option<Found> {
-        let packed = &self.holds[self.place(hold_id)?];
+        let place = self.place(hold_id)?;
+        let packed = &self.holds[place];
         Some(Found {
             row: self.unpack(packed, buyers),
             position: packed.position.into(),
+            place,
             buyer: packed.buyer,
         })
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.holds.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Applies the event at `position`.

@@ -11,6 +11,7 @@ pub mod error;
 pub mod fold;
 pub mod holds;
 pub mod live_stock;
+pub mod prices;
 pub mod rebuild;
 pub mod replay;
 pub mod runner;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use domain::DropEvent;
 use domain::event::StockAdjusted;
 use domain::values::{
-    AdjustmentId, DisplayName, DropId, HoldId, Position, Pseudonym, Timestamp, WaitlistId,
+    AdjustmentId, DisplayName, DropId, HoldId, Money, Position, Pseudonym, Timestamp, WaitlistId,
 };
 use infrastructure::codec::RecordedEvent;
 use infrastructure::engine::Observer;
@@ -28,6 +28,7 @@ use crate::error::CannotApply;
 use crate::fold::{Fold, Placed, Rows};
 use crate::holds::HoldRow;
 use crate::live_stock::{DropKey, LiveStock, LiveStockRow};
+use crate::prices::{self, Prices};
 use crate::sales_timeline::{MinuteKey, Moved, SalesTimeline};
 use crate::top_purchasers::{BuyerKey, PurchaserRow, TopPurchasers};
 use crate::waitlist::{Lines, PlaceRow};
@@ -36,6 +37,8 @@ use crate::waitlist::{Lines, PlaceRow};
 #[derive(Debug, Clone)]
 pub struct Views {
     rows: Arc<RwLock<Hot>>,
+    /// Beside the rest: every hold that is placed asks for its price, and nearly nothing ever writes here.
+    prices: Arc<RwLock<Prices>>,
     position: Arc<watch::Sender<Position>>,
 }
 
@@ -99,6 +102,8 @@ pub struct HoldView {
     pub hold_id: HoldId,
     /// The hold.
     pub row: HoldRow,
+    /// What one unit costs in it: the price in force when it was placed.
+    pub price: Money,
     /// The position of its last event.
     pub position: Position,
     /// Whose; none once they were erased.
@@ -133,6 +138,7 @@ impl Default for Views {
     fn default() -> Self {
         Self {
             rows: Arc::default(),
+            prices: Arc::default(),
             position: Arc::new(watch::Sender::new(Position::default())),
         }
     }
@@ -182,10 +188,19 @@ impl Views {
         let found = hot.holds.get(hold_id, &hot.buyers)?;
         Some(HoldView {
             hold_id,
+            price: self
+                .prices()
+                .after(found.row.drop_id, found.place as usize)?,
             buyer: hot.buyers.row_at(found.buyer),
             row: found.row,
             position: found.position,
         })
+    }
+
+    /// What one unit costs in the hold of a drop that was placed at `position`.
+    #[must_use]
+    pub fn price_at(&self, drop_id: DropId, position: Position) -> Option<Money> {
+        self.prices().at(drop_id, position)
     }
 
     /// One place in line.
@@ -264,6 +279,19 @@ impl Views {
     fn read(&self) -> RwLockReadGuard<'_, Hot> {
         self.rows.read().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn prices(&self) -> RwLockReadGuard<'_, Prices> {
+        self.prices.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps the price that was set, if one was, when `holds` holds had been placed.
+    fn keep_price(&self, recorded: &RecordedEvent, holds: usize) {
+        if let Some(unit) = prices::set_by(&recorded.event) {
+            let prices = self.prices.write();
+            let mut prices = prices.unwrap_or_else(PoisonError::into_inner);
+            prices.set(recorded.drop_id, unit, recorded.position, holds);
+        }
+    }
 }
 
 impl Observer for Views {
@@ -271,6 +299,7 @@ impl Observer for Views {
         {
             let mut hot = self.rows.write().unwrap_or_else(PoisonError::into_inner);
             for recorded in &committed.events {
+                self.keep_price(recorded, hot.holds.len());
                 if let Err(reason) = hot.apply(recorded) {
                     // The aggregate applied it, so a fold is wrong: go on with the rest, and say so.
                     error!(position = recorded.position.0, %reason, "a view in memory cannot apply an event");

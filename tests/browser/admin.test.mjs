@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
-import { ADMIN_KEY, api, card, close, createDrop, eventually, launch, open, openDashboard, openLive, says } from "./lib.mjs";
+import { ADMIN_KEY, api, card, close, createDrop, edit, eventually, launch, open, openDashboard, openLive, says } from "./lib.mjs";
 
 before(launch);
 after(close);
@@ -12,6 +12,8 @@ const row = (page, drop) => page.locator(`tr[data-drop-id="${drop.id}"]`);
 
 test("only the key opens the dashboard, and it stays nowhere", async (t) => {
   const page = await open(t, "/admin", { expected: [/status of 401/] });
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await says(page.getByRole("alert"), "The key is needed.");
   await page.fill("#key", "a guess");
   await page.getByRole("button", { name: "Sign in" }).click();
   await says(page.getByRole("alert"), "This is not the admin key.");
@@ -73,6 +75,122 @@ test("a drop that an admin creates is in the shop at once; edits, adjustments an
   await says(card(shop, drop).locator(".status"), "Called off");
   await says(row(dashboard, drop), "Called off");
   for (const event of ["Drop scheduled", "Drop rescheduled", "Stock adjusted", "Hold placed", "Hold released", "Drop cancelled"]) await says(dashboard.locator("event-log"), event);
+});
+
+const dialogOf = (page) => page.getByRole("dialog");
+/** What a screen reader says of a field after its name. */
+const described = (field) => field.evaluate((control) => (control.getAttribute("aria-describedby") ?? "").split(" ").map((id) => document.getElementById(id)?.textContent).join(" "));
+const isInSight = (locator) => locator.evaluate((element) => {
+  const [{ top, bottom }, around] = [element.getBoundingClientRect(), element.closest("dialog").getBoundingClientRect()];
+  return top >= around.top && bottom <= around.bottom;
+});
+
+test("a price is taken for what it says, or not at all", async (t) => {
+  const page = await openDashboard(t);
+  await page.getByRole("button", { name: "New drop" }).click();
+  const dialog = dialogOf(page);
+  const [price, currency] = [dialog.getByLabel("Price"), dialog.getByLabel("Currency")];
+  const create = dialog.getByRole("button", { name: "Create the drop" });
+  await dialog.getByLabel("Name").fill(`Price ${Date.now()}`);
+  for (const [text, of, words] of [
+    ["1,999", "EUR", "EUR has 2 decimals."], ["1.999", "EUR", "EUR has 2 decimals."], ["49.50", "JPY", "JPY has no decimals."], ["1,999.00", "EUR", "Digits, and a point"],
+    ["1 999", "EUR", "Digits, and a point"], ["-1", "EUR", "Digits, and a point"], ["", "EUR", "This is needed."], ["99999999999", "EUR", "At most €10,000,000,000.00."],
+  ]) {
+    await price.fill(text);
+    await currency.fill(of);
+    await create.click();
+    await eventually(`${text} ${of} is refused`, async () => (await described(price)).includes(words));
+    assert.equal(await price.getAttribute("aria-invalid"), "true");
+    assert.equal(await dialog.locator("output").innerText(), "");
+  }
+  for (const [text, of, echoed] of [["1999", "EUR", "= €1,999.00"], ["1,9", "eur", "= €1.90"], ["4950", "JPY", "= ¥4,950"], ["1.999", "KWD", /^= KWD\s1\.999$/], ["49.50", "EUR", "= €49.50"]]) {
+    await price.fill(text);
+    await currency.fill(of);
+    await says(dialog.locator("output"), echoed);
+    assert.equal(await price.getAttribute("aria-invalid"), null);
+  }
+  await create.click();
+  await dialog.waitFor({ state: "detached" });
+  const [drop] = (await api("GET", "/v1/drops?limit=1")).data;
+  assert.deepEqual(drop.price, { amount: 4950, currency: "EUR" });
+});
+
+test("what is wrong with a field is said beside it, in this machine's time, and in sight", async (t) => {
+  const page = await openDashboard(t, { expected: [/status of 422/], viewport: { width: 390, height: 600 }, timezoneId: "Asia/Tokyo" });
+  await page.getByRole("button", { name: "New drop" }).click();
+  const dialog = dialogOf(page);
+  await dialog.getByLabel("Name").fill("Backwards");
+  await dialog.getByLabel("Price").fill("1");
+  await dialog.getByLabel("Starts").fill("2031-05-02T09:30");
+  await dialog.getByLabel("Ends").fill("2031-05-01T09:30");
+  await dialog.getByRole("button", { name: "Create the drop" }).click();
+  const ends = dialog.getByLabel("Ends");
+  await eventually("the end is refused", async () => (await described(ends)).includes("The end must come after the start, 2 May 2031, 09:30:00."));
+  assert.ok(await isInSight(ends));
+  assert.ok(await ends.evaluate((control) => control === document.activeElement));
+  await ends.fill("");
+  assert.equal(await described(ends), "Empty: never. ");
+  await dialog.getByLabel("A hold lasts").fill("4000");
+  await dialog.getByRole("button", { name: "Create the drop" }).click();
+  await eventually("the length is refused", async () => (await described(dialog.getByLabel("A hold lasts"))).includes("From 1 to 3600."));
+});
+
+test("who edits what somebody else has changed meanwhile loses nothing", async (t) => {
+  const drop = await createDrop({ description: "Before" });
+  const page = await openDashboard(t, { expected: [/status of 412/] });
+  await row(page, drop).getByRole("button", { name: "Edit" }).click();
+  const dialog = dialogOf(page);
+  await dialog.getByLabel("Description").fill("Mine");
+  await dialog.getByLabel("Price").fill("60");
+  await edit(drop, { name: `${drop.name}, theirs`, price: { amount: 5500, currency: "EUR" } });
+  await dialog.getByRole("button", { name: "Save" }).click();
+  await says(dialog.getByRole("alert"), "Somebody else changed this drop after you opened it. Nothing of yours is saved yet.");
+  await dialog.getByRole("button", { name: "Load the new version, keep my changes" }).click();
+  await says(dialog.getByRole("alert"), "Your changes are kept: Description, Price. Changed by both: Price (now 55.00).");
+  assert.equal(await dialog.getByLabel("Name").inputValue(), `${drop.name}, theirs`);
+  await dialog.getByRole("button", { name: "Save" }).click();
+  await dialog.waitFor({ state: "detached" });
+  const { name, description, price } = await api("GET", `/v1/drops/${drop.id}`);
+  assert.deepEqual([name, description, price.amount], [`${drop.name}, theirs`, "Mine", 6000]);
+});
+
+test("a drop that is called another name is called that everywhere", async (t) => {
+  const drop = await createDrop();
+  const page = await openDashboard(t);
+  const name = `${drop.name}, renamed`;
+  const option = page.locator(`#chart-drop option[value="${drop.id}"]`);
+  await option.waitFor({ state: "attached" });
+  await edit(drop, { name });
+  await row(page, drop).getByRole("button", { name: `Adjust ${name}` }).waitFor();
+  assert.equal(await option.innerText(), name);
+});
+
+test("what is over can be put out of sight, and the focus stays where a drop was called off", async (t) => {
+  const [over, on] = [await createDrop(), await createDrop()];
+  const page = await openDashboard(t);
+  await row(page, over).getByRole("button", { name: "Cancel" }).click();
+  await dialogOf(page).getByRole("button", { name: "Cancel the drop" }).click();
+  await says(row(page, over), "Called off");
+  await eventually("the focus is in the row", () => row(page, over).evaluate((element) => element.contains(document.activeElement)));
+  const shown = async () => [await row(page, over).isVisible(), await row(page, on).isVisible()];
+  assert.deepEqual(await shown(), [true, true]);
+  await page.getByLabel("Show").selectOption({ label: "On and to come" });
+  assert.deepEqual(await shown(), [false, true]);
+  await page.getByLabel("Show").selectOption({ label: "Over and called off" });
+  assert.deepEqual(await shown(), [true, false]);
+});
+
+test("on a phone every lever of a drop is in sight", async (t) => {
+  const drop = await createDrop();
+  const page = await openDashboard(t, { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true });
+  await row(page, drop).waitFor();
+  const labels = await row(page, drop).locator("td").evaluateAll((cells) => cells.map((cell) => getComputedStyle(cell, "::before").content));
+  assert.deepEqual(labels.filter((words) => words !== "none"), ['"In all"', '"Available"', '"Held"', '"Sold"', '"Expired"']);
+  for (const name of ["Edit", "Adjust", "Cancel"]) {
+    const { x, width } = await row(page, drop).getByRole("button", { name }).boundingBox();
+    assert.ok(x >= 0 && x + width <= 390, `${name} is at ${x}`);
+  }
+  assert.ok((await page.locator("drop-table").getByRole("rowheader").count()) > 1, "it is still a table");
 });
 
 test("the chart, its table and its CSV tell the same, live", async (t) => {

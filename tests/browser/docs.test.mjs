@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
-import { ADMIN_KEY, BASE, close, launch, open } from "./lib.mjs";
+import { ADMIN_KEY, BASE, close, eventually, launch, open } from "./lib.mjs";
 
 before(launch);
 after(close);
@@ -42,10 +42,32 @@ test("a link into the page goes there", async (t) => {
   assert.ok(top >= 0 && top < 400, `${top}`);
 });
 
+test("each line has a key of its own, and none ends a drop that is there", async (t) => {
+  const page = await reference(t);
+  const lines = await page.locator("api-operation pre:last-of-type").allInnerTexts();
+  const keys = lines.flatMap((line) => /Idempotency-Key: ([^']+)/.exec(line)?.[1] ?? []);
+  assert.ok(keys.length >= 4, `${keys}`);
+  assert.equal(new Set(keys).size, keys.length);
+  assert.match(await page.locator("#cancelDrop pre").last().innerText(), /\/v1\/drops\/DROP_ID\/cancel/);
+});
+
+test("on a phone the contents are folded until they are asked for", async (t) => {
+  const page = await open(t, "/docs", { viewport: { width: 390, height: 844 } });
+  await page.locator("#schema-Drop").waitFor();
+  assert.ok(await page.getByRole("heading", { name: "API reference" }).evaluate((heading) => heading.getBoundingClientRect().bottom < innerHeight));
+  const link = page.getByRole("navigation", { name: "Contents" }).getByRole("link", { name: "Buy what is held" });
+  assert.equal(await link.isVisible(), false);
+  await page.getByText("Contents", { exact: true }).click();
+  await link.click();
+  await page.locator("#purchaseHold:target").waitFor();
+  await eventually("it is in sight", () => page.locator("#purchaseHold").evaluate((element) => Math.abs(element.getBoundingClientRect().top) < 200));
+  assert.equal(await link.isVisible(), false);
+});
+
 test("the lines to try run as they stand", async (t) => {
   const page = await reference(t);
   const env = { ...process.env, HOLDFAST_ADMIN_KEY: ADMIN_KEY };
-  for (const id of ["listDrops", "readDrop", "createDrop", "readMetrics", "isAlive", "explainProblem"]) {
+  for (const id of ["listDrops", "readDrop", "createDrop", "editDrop", "readMetrics", "isAlive", "explainProblem"]) {
     const line = await page.locator(`#${id} pre`).last().innerText();
     const { stdout } = await promisify(execFile)("sh", ["-c", `${line} -o /dev/null -w '%{http_code}'`], { env });
     assert.match(stdout, /^20[01]$/, line);

@@ -43,9 +43,11 @@ export async function context(t, options = {}) {
 
 /**
  * A page at `path`. `expected`: what it may write to the console as an error, as a browser does about every refused request.
+ * `clock`: its time can be moved by the test.
  */
-export async function open(t, path, { expected = [], within, ...options } = {}) {
+export async function open(t, path, { expected = [], within, clock = false, ...options } = {}) {
   const page = await (within ?? (await context(t, options))).newPage();
+  if (clock) await page.clock.install();
   const faults = [];
   page.on("console", (message) => {
     const words = `${message.text()} ${message.location().url}`;
@@ -78,10 +80,10 @@ export async function openDashboard(t, options) {
 }
 
 /** Calls the API with the admin key; fails on a refusal. */
-export async function api(method, path, body) {
+export async function api(method, path, body, headers = {}) {
   const response = await fetch(BASE + path, {
     method,
-    headers: { authorization: `Bearer ${ADMIN_KEY}`, "content-type": "application/json", "idempotency-key": randomUUID() },
+    headers: { authorization: `Bearer ${ADMIN_KEY}`, "content-type": "application/json", "idempotency-key": randomUUID(), ...headers },
     body: body === undefined ? undefined : JSON.stringify(body),
   });
   const answer = response.status === 204 ? null : await response.json();
@@ -95,9 +97,20 @@ export async function createDrop(more = {}) {
   return api("POST", "/v1/drops", { name, price: { amount: 4900, currency: "EUR" }, total_stock: 5, ...more });
 }
 
+/** Edits a drop's terms. */
+export function edit(drop, change) {
+  return api("PATCH", `/v1/drops/${drop.id}`, change, { "if-match": "*" });
+}
+
 /** The card of a drop. */
 export function card(page, drop) {
   return page.locator(`drop-card[data-drop-id="${drop.id}"]`);
+}
+
+/** A countdown of less than an hour, in seconds. */
+export async function shownSeconds(locator) {
+  const [minutes, seconds] = (await locator.innerText()).split(":").map(Number);
+  return 60 * minutes + seconds;
 }
 
 /** What this browser remembers of its holds. */

@@ -5,7 +5,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { AxeBuilder } from "@axe-core/playwright";
-import { ADMIN_KEY, BASE, OUT, api, close, context, createDrop, eventually, launch, open, openDashboard, openLive, says } from "./lib.mjs";
+import { ADMIN_KEY, BASE, OUT, api, close, context, createDrop, eventually, launch, open, openDashboard, openLive, remembered, says } from "./lib.mjs";
 
 let drop;
 
@@ -96,6 +96,38 @@ test("every page fits from a small phone, or a window at 200 %, to a wide deskto
   }
 });
 
+test("one long word breaks no page", async (t) => {
+  const word = `${"Donaudampfschifffahrtsgesellschaft".repeat(6)}`.slice(0, 200);
+  const long = await createDrop({ name: word, description: word, total_stock: 3, max_per_hold: 2, hold_seconds: 600 });
+  const bought = await api("POST", `/v1/drops/${long.id}/holds`, { buyer_id: "long", display_name: word.slice(0, 60) });
+  await api("POST", `/v1/holds/${bought.id}/purchase`);
+  for (const width of [320, 1280]) {
+    const within = await context(t, { viewport: { width, height: 800 } });
+    const dashboard = await openDashboard(t, { within });
+    await dashboard.locator("event-log li", { hasText: word }).first().waitFor();
+    const [shop, own] = [await openLive(t, "/", { within }), await openLive(t, `/drops/${long.id}`, { within })];
+    await says(own.locator("drop-sheet .columns section").first(), word.slice(0, 60));
+    const card = shop.locator(`drop-card[data-drop-id="${long.id}"]`);
+    await card.getByRole("button", { name: "Hold it" }).click();
+    await says(shop.locator("toast-list"), word);
+    for (const page of [shop, own, dashboard]) await eventually(`${page.url()} fits ${width} px`, () => fits(page));
+    for (const part of [".price", ".status", "stock-bar", "hold-panel"]) await inside(card.locator(part), card);
+    for (const part of [".description", ".price", ".buy-box"]) await inside(own.locator(`.sheet-facts > ${part}`), own.locator(".sheet"));
+    await inside(dashboard.locator("#chart-drop"), dashboard.locator(".panel").first());
+    await dashboard.getByRole("button", { name: `Edit ${word}` }).click();
+    await eventually("the dialog fits", () => dashboard.getByRole("dialog").evaluate((dialog) => dialog.scrollWidth <= dialog.clientWidth));
+    await api("DELETE", `/v1/holds/${(await remembered(shop))[0].hold.id}`);
+  }
+});
+
+/** Claims that an element lies within another from left to right, and is there. */
+async function inside(inner, outer) {
+  await eventually(`${inner} is inside`, async () => {
+    const [one, other] = [await inner.boundingBox(), await outer.boundingBox()];
+    return one && other && one.width > 0 && one.x >= other.x && one.x + one.width <= other.x + other.width + 0.5;
+  });
+}
+
 test("nothing jumps while a page fills", async (t) => {
   for (const viewport of [LOOKS.light.viewport, LOOKS.phone.viewport]) {
     const within = await context(t, { viewport });
@@ -111,6 +143,23 @@ test("nothing jumps while a page fills", async (t) => {
       const shifted = await page.evaluate(() => globalThis.shifted);
       assert.ok(shifted < 0.05, `${page.url()} shifted by ${shifted}`);
     }
+  }
+});
+
+test("a connection that is lost does not move the page", async (t) => {
+  for (const width of [360, 600, 1280]) {
+    const within = await context(t, { viewport: { width, height: 800 } });
+    const page = await openLive(t, "/", { within, clock: true, expected: [/ERR_INTERNET_DISCONNECTED/] });
+    const height = () => page.locator(".top").evaluate((header) => header.getBoundingClientRect().height);
+    const before = await height();
+    await within.setOffline(true);
+    await eventually("the page hears nothing", async () => {
+      await page.clock.runFor(10_000);
+      return (await page.locator("connection-state").innerText()).includes("Reconnecting");
+    });
+    assert.equal(await height(), before, `${width} px`);
+    assert.ok(await fits(page));
+    await eventually("the words are in sight", () => page.locator("connection-state span").last().evaluate((words) => words.getBoundingClientRect().width > 100));
   }
 });
 

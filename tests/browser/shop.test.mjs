@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { api, card, close, context, createDrop, eventually, launch, open, openLive, remembered, says } from "./lib.mjs";
+import { api, card, close, context, createDrop, edit, eventually, launch, open, openLive, remembered, says } from "./lib.mjs";
 
 before(launch);
 after(close);
@@ -113,13 +113,33 @@ test("a refusal explains itself", async (t) => {
   await says(page.locator("toast-list"), "That is all that one buyer may have here");
 });
 
-test("several units can be held at once, within the drop's limit", async (t) => {
+test("several units can be held at once, within the drop's limit; more are not cut without a word", async (t) => {
   const drop = await createDrop({ max_per_hold: 3 });
   const page = await openLive(t, `/drops/${drop.id}`);
-  await page.fill('input[aria-label="Quantity"]', "9");
+  const quantity = page.getByLabel("Quantity");
+  for (const wrong of ["9", "0", "1.5", ""]) {
+    await quantity.fill(wrong);
+    await page.getByRole("button", { name: "Hold it" }).click();
+    await says(page.locator("hold-panel .note"), "From 1 to 3 can be held at once.");
+    assert.equal(await quantity.getAttribute("aria-invalid"), "true");
+  }
+  assert.deepEqual(await remembered(page), []);
+  await quantity.fill("3");
+  await says(page.locator("hold-panel .note"), "A hold keeps it for you");
   await page.getByRole("button", { name: "Hold it" }).click();
   await page.getByRole("button", { name: "Buy for €147.00" }).waitFor();
   await says(page.locator(".figures"), /Held\s+3/);
+});
+
+test("the quantity can be chosen as soon as the drop allows more than one", async (t) => {
+  const drop = await createDrop();
+  const page = await openLive(t, `/drops/${drop.id}`);
+  await page.getByRole("button", { name: "Hold it" }).waitFor();
+  assert.equal(await page.getByLabel("Quantity").count(), 0);
+  await edit(drop, { max_per_hold: 4 });
+  await page.getByLabel("Quantity").fill("4");
+  await page.getByRole("button", { name: "Hold it" }).click();
+  await page.getByRole("button", { name: "Buy for €196.00" }).waitFor();
 });
 
 test("sold out: a place in line, and a hold when it is one's turn", async (t) => {
@@ -201,6 +221,62 @@ test("a drop that is not there is said not to be", async (t) => {
   for (const id of ["00000000-0000-4000-8000-000000000000", "nonsense"]) {
     const page = await open(t, `/drops/${id}`, { expected });
     await page.getByRole("heading", { name: "There is no such drop." }).waitFor();
+  }
+});
+
+test("a link to what is yours gets there, though the page is still empty when it is followed", async (t) => {
+  const drop = await createDrop();
+  const within = await context(t, { viewport: { width: 1280, height: 500 } });
+  const page = await openLive(t, `/drops/${drop.id}`, { within });
+  await page.getByRole("link", { name: "Yours" }).click();
+  await card(page, drop).waitFor();
+  await eventually("what is yours is in sight", () => page.locator("#yours h2").evaluate((heading) => {
+    const { top, bottom } = heading.getBoundingClientRect();
+    return top >= 0 && bottom <= innerHeight;
+  }));
+});
+
+test("what is gone stands behind what can be had", async (t) => {
+  const [early, gone] = [await createDrop(), await createDrop({ total_stock: 1 })];
+  const sold = await api("POST", `/v1/drops/${gone.id}/holds`, { buyer_id: "somebody" });
+  await api("POST", `/v1/holds/${sold.id}/purchase`);
+  const page = await openLive(t, "/");
+  const order = () => page.locator("drop-card").evaluateAll((cards) => cards.map((card) => card.dataset.dropId));
+  await card(page, gone).waitFor();
+  assert.ok((await order()).indexOf(early.id) < (await order()).indexOf(gone.id));
+  // What is over goes once nobody looks; until then nothing moves.
+  await api("POST", `/v1/drops/${early.id}/cancel`);
+  await says(card(page, early).locator(".status"), "Called off");
+  await page.evaluate(() => {
+    Object.defineProperty(document, "hidden", { value: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  });
+  assert.ok(!(await order()).includes(early.id));
+});
+
+test("what more may be held is said where it can be", async (t) => {
+  const drop = await createDrop({ max_per_buyer: 2 });
+  const page = await openLive(t, `/drops/${drop.id}`);
+  await page.getByRole("button", { name: "Hold it" }).click();
+  await says(page.locator(".standing"), /^You: 1 held\.$/);
+  await page.getByRole("button", { name: /^Buy/ }).click();
+  await says(page.locator(".standing"), /^You: 1 bought\.$/);
+  await page.getByRole("button", { name: "Done" }).click();
+  await says(page.locator(".standing"), "You: 1 bought. You may hold 1 more.");
+});
+
+test("a drop that starts in another year says which", async (t) => {
+  const drop = await createDrop({ starts_at: "2031-05-02T09:30:00.000Z" });
+  const page = await openLive(t, `/drops/${drop.id}`, { timezoneId: "UTC" });
+  await says(page.locator(".when"), "Starts 2 May 2031, 09:30");
+});
+
+test("a slash too many leads to the page that was meant", async (t) => {
+  const drop = await createDrop();
+  const page = await open(t, "/admin/");
+  for (const [from, to] of [["/admin/", "/admin"], ["/docs/", "/docs"], ["/drops/", "/"], ["/drops", "/"], [`/drops/${drop.id}/`, `/drops/${drop.id}`]]) {
+    await page.goto(new URL(from, page.url()).href);
+    assert.equal(new URL(page.url()).pathname, to);
   }
 });
 

@@ -74,7 +74,7 @@ fn edit(schemas: &mut Schemas) -> Operation {
             `If-Match` compares the terms, not the stock: 412 says that somebody else edited them meanwhile.")
         .access(Access::Admin)
         .takes("If-Match")
-        .takes_json::<EditedDrop>(schemas, json!({ "ends_at": "2026-03-01T18:00:00.000Z", "max_per_buyer": null }))
+        .takes_json::<EditedDrop>(schemas, json!({ "max_per_hold": 2, "max_per_buyer": null }))
         .answers(a_drop(schemas, 200, "The drop as it is now.").headers(&["ETag"]))
         .refuses(&[
             Code::DropNotFound,

@@ -21,7 +21,8 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
 
 fn example() -> Value {
     json!({
-        "id": HOLD_ID, "drop_id": DROP_ID, "buyer_id": "buyer-1", "quantity": 1, "status": "held", "placed_at": NOON,
+        "id": HOLD_ID, "drop_id": DROP_ID, "buyer_id": "buyer-1", "quantity": 1,
+        "price": { "amount": 19_999, "currency": "EUR" }, "status": "held", "placed_at": NOON,
         "expires_at": A_MINUTE_LATER, "purchased_at": null, "position": 17, "server_time": NOON,
     })
 }

@@ -21,7 +21,7 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
 fn example() -> Value {
     json!({
         "id": PLACE_ID, "drop_id": DROP_ID, "quantity": 1, "status": "waiting", "place": 3, "hold_id": null,
-        "expires_at": null, "joined_at": NOON, "position": 19, "buyer_id": "buyer-2", "server_time": NOON,
+        "price": null, "expires_at": null, "joined_at": NOON, "position": 19, "buyer_id": "buyer-2", "server_time": NOON,
     })
 }
 

@@ -1,7 +1,8 @@
-// Whether the numbers on the page are those of now, and if not, since when.
+// Whether the numbers on the page are those of now, and if not, since when; and whether anything new can be recorded.
 
 import { h, mark, write } from "../lib/dom.js";
 import { clock } from "../lib/format.js";
+import { service } from "../lib/service.js";
 
 /** @typedef {import("../lib/live.js").Live} Live */
 
@@ -19,12 +20,14 @@ export class ConnectionState extends HTMLElement {
   watch(live) {
     const show = () => {
       const { connection } = live;
-      mark(this, "data-state", connection.state);
+      const isAway = connection.state === "live" && service.awaySince !== null;
+      mark(this, "data-state", isAway ? "away" : connection.state);
       document.documentElement.toggleAttribute("data-stale", connection.state === "lost");
-      if (connection.state === "live") write(this.#words, "Live");
+      if (connection.state === "live") write(this.#words, isAway ? "Not recording" : "Live");
       if (connection.state === "lost") write(this.#words, `Reconnecting… as of ${clock(connection.since)}`);
     };
     live.addEventListener("connection", show);
+    service.addEventListener("change", show);
     show();
   }
 }

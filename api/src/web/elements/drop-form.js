@@ -2,19 +2,21 @@
 
 import { Problem, callForText, callUntilDecided, uuid } from "../lib/api.js";
 import { count, units } from "../lib/format.js";
-import { h, mark, write } from "../lib/dom.js";
+import { h, write } from "../lib/dom.js";
+import { echo, readPrice, typed } from "../lib/price.js";
+import { control, faulty, openDialog } from "./form-dialog.js";
 import { toast } from "./toast-list.js";
 
 /**
  * @typedef {import("../lib/api.js").Drop} Drop
  * @typedef {import("../lib/api.js").DropLine} DropLine
- * @typedef {HTMLInputElement | HTMLTextAreaElement} Control
- * @typedef {{name: string, words: string, hint?: string, type?: string, whole?: boolean, attributes?: import("../lib/dom.js").Attributes,
- *   read: (value: string, currency: string) => unknown, show?: (drop: Drop) => string}} Field
+ * @typedef {import("./form-dialog.js").Control} Control
+ * @typedef {import("./form-dialog.js").Field & {read: (value: string) => unknown, show: (drop: Drop) => string}} Term
  */
 
 const number = (/** @type {string} */ value) => (value === "" ? null : Number(value));
 const text = (/** @type {string} */ value) => (value.trim() === "" ? null : value.trim());
+const upper = (/** @type {string} */ value) => value.trim().toUpperCase();
 const time = (/** @type {string} */ value) => (value === "" ? null : new Date(value).toISOString());
 /** As `datetime-local` has it: this machine's clock, to the second. @param {string | null} at */
 const local = (at) => {
@@ -23,25 +25,14 @@ const local = (at) => {
   return new Date(date.getTime() - 60_000 * date.getTimezoneOffset()).toISOString().slice(0, 19);
 };
 
-/** How many decimals a currency is written with; 2 for what is no currency, which the server refuses. @param {string} currency */
-function decimals(currency) {
-  try {
-    return new Intl.NumberFormat("en", { style: "currency", currency }).resolvedOptions().maximumFractionDigits ?? 2;
-  } catch {
-    return 2;
-  }
-}
-
-/** @type {Field} */
-const STOCK = { name: "total_stock", words: "Units", type: "number", attributes: { min: 1, step: 1, required: true, value: 100 }, read: number };
-/** @type {Field[]} */
+/** @type {Term} */
+const STOCK = { name: "total_stock", words: "Units", type: "number", attributes: { min: 1, step: 1, required: true, value: 100 }, read: number, show: ({ stock }) => String(stock.total) };
+/** @type {Term[]} */
 const TERMS = [
   { name: "name", words: "Name", whole: true, attributes: { required: true, maxlength: 200 }, read: text, show: (drop) => drop.name },
   { name: "description", words: "Description", type: "textarea", whole: true, read: text, show: (drop) => drop.description ?? "" },
-  { name: "amount", words: "Price", attributes: { required: true, inputmode: "decimal", placeholder: "49.00", pattern: "[0-9]+([.,][0-9]+)?", title: "An amount, for example 49.00" },
-    read: (value, currency) => Math.round(Number(value.replace(",", ".")) * 10 ** decimals(currency)),
-    show: ({ price }) => (price.amount / 10 ** decimals(price.currency)).toFixed(decimals(price.currency)) },
-  { name: "currency", words: "Currency", attributes: { required: true, value: "EUR", maxlength: 3, autocapitalize: "characters" }, read: (value) => value.trim().toUpperCase(), show: (drop) => drop.price.currency },
+  { name: "amount", words: "Price", attributes: { required: true, inputmode: "decimal", placeholder: "49.00", autocomplete: "off" }, read: text, show: ({ price }) => typed(price) },
+  { name: "currency", words: "Currency", attributes: { required: true, value: "EUR", maxlength: 3, autocapitalize: "characters" }, read: upper, show: (drop) => drop.price.currency },
   { name: "hold_seconds", words: "A hold lasts (seconds)", type: "number", attributes: { min: 1, max: 3600, required: true, value: 60 }, read: number, show: (drop) => String(drop.hold_seconds) },
   { name: "starts_at", words: "Starts", type: "datetime-local", hint: "Empty: at once.", attributes: { step: "any" }, read: time, show: (drop) => local(drop.starts_at) },
   { name: "ends_at", words: "Ends", type: "datetime-local", hint: "Empty: never.", attributes: { step: "any" }, read: time, show: (drop) => local(drop.ends_at) },
@@ -52,70 +43,34 @@ const TERMS = [
   { name: "image_url", words: "Picture (address)", type: "url", whole: true, hint: "Empty: one is drawn.", read: text, show: (drop) => drop.image_url ?? "" },
 ];
 
-/** A dialog with a form. `send` does it and gives what to say; what is refused is shown in the form.
- * @param {string} title @param {Node[]} content @param {{words: string, kind: string, keep: string}} end @param {(form: HTMLFormElement) => Promise<string>} send */
-function open(title, content, end, send) {
-  const heading = h("h2", { id: "dialog-title" }, title);
-  const refused = h("p", { class: "error", role: "alert" });
-  const keep = h("button", { type: "button", class: "quiet" }, end.keep);
-  const submit = h("button", { class: end.kind }, end.words);
-  const form = h("form", { method: "dialog" }, heading, ...content, refused, h("div", { class: "form-end" }, keep, submit));
-  const dialog = h("dialog", { "aria-labelledby": "dialog-title" }, form);
-  keep.addEventListener("click", () => dialog.close());
-  dialog.addEventListener("close", () => dialog.remove());
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    submit.disabled = true;
-    write(refused, "");
-    form.querySelectorAll("[aria-invalid]").forEach((control) => control.removeAttribute("aria-invalid"));
-    try {
-      toast(await send(form));
-      dialog.close();
-      document.dispatchEvent(new Event("drops-changed"));
-    } catch (problem) {
-      if (!(problem instanceof Problem)) throw problem;
-      write(refused, problem.message);
-      point(form, problem);
-    } finally {
-      submit.disabled = false;
-    }
-  });
-  document.body.append(dialog);
-  dialog.showModal();
-  return dialog;
+/** The fields in a grid; the price is repeated as it is understood. @param {Term[]} terms @param {Drop} [drop] */
+function grid(terms, drop) {
+  const fields = h("div", { class: "fields" }, ...terms.map((term) => control(term, drop && term.show(drop))));
+  const output = h("output", { class: "hint", for: "field-amount field-currency" });
+  fields.querySelector("#field-amount")?.after(output);
+  const value = (/** @type {string} */ name) => /** @type {Control | null} */ (fields.querySelector(`#field-${name}`))?.value ?? "";
+  const show = () => write(output, echo(value("amount"), upper(value("currency"))));
+  fields.addEventListener("input", show);
+  show();
+  return fields;
 }
 
-/** Marks the fields that a problem points at, and goes to the first. @param {HTMLFormElement} form @param {Problem} problem */
-function point(form, problem) {
-  /** @type {{pointer: string}[]} */
-  const errors = problem.numbers.errors ?? [];
-  const wrong = errors.map(({ pointer }) => form.elements.namedItem(pointer.split("/").at(-1) ?? "")).filter((control) => control instanceof HTMLElement);
-  wrong.forEach((control) => mark(control, "aria-invalid", "true"));
-  wrong[0]?.focus();
+/** What a field says. @param {HTMLFormElement} form @param {string} name @returns {Control | null} */
+function field(form, name) {
+  return /** @type {Control | null} */ (form.elements.namedItem(name));
 }
 
-/** @param {Field} field @param {Drop} [drop] */
-function control({ name, words, hint, type, whole, attributes = {}, show }, drop) {
-  const id = `field-${name}`;
-  const all = { ...attributes, id, name, "aria-describedby": hint ? `${id}-hint` : null };
-  const input = type === "textarea" ? h("textarea", all) : h("input", { ...all, type: type ?? "text" });
-  if (drop && show) input.value = show(drop);
-  return h("div", { class: whole ? "field whole" : "field" }, h("label", { for: id }, words), input, hint && h("p", { class: "hint", id: `${id}-hint` }, hint));
-}
-
-/** What the form says, by the API's names. @param {HTMLFormElement} form @param {Field[]} fields @returns {Record<string, any>} */
-function read(form, fields) {
-  const value = (/** @type {string} */ name) => {
-    const item = /** @type {Control | null} */ (form.elements.namedItem(name));
-    return item?.value ?? "";
-  };
+/** What the form says, by the API's names. @param {HTMLFormElement} form @param {Term[]} terms @returns {Record<string, any>} */
+function read(form, terms) {
   /** @type {Record<string, any>} */
   const body = {};
-  for (const field of fields) body[field.name] = field.read(value(field.name), value("currency"));
+  for (const term of terms) body[term.name] = term.read(field(form, term.name)?.value ?? "");
   const { amount, currency, holds, window_seconds, ...rest } = body;
+  const price = readPrice(amount ?? "", currency);
+  if ("fault" in price) throw faulty("amount", price.fault);
   // One without the other is for the server to refuse.
   const throttle = holds === null && window_seconds === null ? null : said({ holds, window_seconds });
-  return { ...rest, price: { amount, currency }, throttle };
+  return { ...rest, price: { amount: price.amount, currency }, throttle };
 }
 
 /** Without what is not said: an absent field means the usual. @param {Record<string, any>} body */
@@ -137,7 +92,7 @@ function keys() {
 export function openNewDrop() {
   const fields = [...TERMS.slice(0, 4), STOCK, ...TERMS.slice(4)];
   const keyFor = keys();
-  const dialog = open("New drop", [h("div", { class: "fields" }, ...fields.map((field) => control(field)))], { words: "Create the drop", kind: "primary", keep: "Not now" }, async (form) => {
+  const dialog = openDialog("New drop", [grid(fields)], { words: "Create the drop", kind: "primary", keep: "Not now" }, async (form) => {
     const body = said(read(form, fields));
     const drop = await callUntilDecided("/v1/drops", { method: "POST", key: keyFor(body), body });
     return `${drop.name} is ${drop.status === "scheduled" ? "scheduled" : "on now"}, with ${units(drop.stock.total, "unit")}.`;
@@ -145,37 +100,76 @@ export function openNewDrop() {
   dialog.querySelector("input")?.focus();
 }
 
+/** A drop, and the version of it that an edit is based on. @param {string} id @returns {Promise<{drop: Drop, etag: string}>} */
+async function current(id) {
+  const { text: json, etag } = await callForText(`/v1/drops/${id}`);
+  return { drop: JSON.parse(json), etag };
+}
+
 /** @param {DropLine} line */
 export async function openEdit(line) {
-  const { text: json, etag } = await callForText(`/v1/drops/${line.id}`);
-  /** @type {Drop} */
-  const drop = JSON.parse(json);
+  const base = await current(line.id).catch((problem) => {
+    if (!(problem instanceof Problem)) throw problem;
+    toast(`${line.name}: ${problem.message}`, { kind: "refusal" });
+  });
+  if (base) edit(base);
+}
+
+/** @param {{drop: Drop, etag: string}} base */
+function edit(base) {
+  const { id } = base.drop;
   const hint = h("p", { class: "hint" }, "Holds that are placed keep their price and their time.");
-  open(`Edit ${drop.name}`, [h("div", { class: "fields" }, ...TERMS.map((field) => control(field, drop))), hint], { words: "Save", kind: "primary", keep: "Leave as it is" }, async (form) => {
+  /** @param {Problem} problem @param {HTMLFormElement} form */
+  const wayOut = (problem, form) => {
+    if (problem.status !== 412) return undefined;
+    const act = async () => {
+      const before = base.drop;
+      base = await current(id);
+      return renew(form, before, base.drop);
+    };
+    return { words: "Somebody else changed this drop after you opened it. Nothing of yours is saved yet.", next: "Load the new version, keep my changes", act };
+  };
+  openDialog(`Edit ${base.drop.name}`, [grid(TERMS, base.drop), hint], { words: "Save", kind: "primary", keep: "Leave as it is" }, async (form) => {
     const after = read(form, TERMS);
-    const before = asShown(drop);
+    const before = asShown(base.drop);
     const changed = Object.fromEntries(Object.entries(after).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name])));
     if (Object.keys(changed).length === 0) return "Nothing was changed.";
     // There is always a beginning: emptied, it means now.
     if (changed.starts_at === null) changed.starts_at = new Date().toISOString();
-    await callUntilDecided(`/v1/drops/${drop.id}`, { method: "PATCH", body: changed, headers: { "If-Match": etag } });
-    return `${drop.name} is changed.`;
-  });
+    await callUntilDecided(`/v1/drops/${id}`, { method: "PATCH", body: changed, headers: { "If-Match": base.etag } });
+    return `${base.drop.name} is changed.`;
+  }, wayOut);
+}
+
+/** Brings a form from one version of its drop to another, but for what was typed into it; gives what to say. @param {HTMLFormElement} form @param {Drop} before @param {Drop} after */
+function renew(form, before, after) {
+  const [kept, both] = [/** @type {string[]} */ ([]), /** @type {string[]} */ ([])];
+  for (const { name, words, show } of TERMS) {
+    const input = field(form, name);
+    if (!input) continue;
+    const [was, is] = [show(before), show(after)];
+    if (input.value === was) input.value = is;
+    else kept.push(words);
+    if (input.value !== is && was !== is) both.push(`${words} (now ${is || "empty"})`);
+  }
+  form.querySelector(".fields")?.dispatchEvent(new Event("input"));
+  const yours = kept.length > 0 ? `Your changes are kept: ${kept.join(", ")}.` : "You changed nothing.";
+  const theirs = both.length > 0 ? ` Changed by both: ${both.join(", ")}.` : "";
+  return `This is the new version. ${yours}${theirs} Save to put it in force.`;
 }
 
 /** The drop as its untouched form would be read. @param {Drop} drop @returns {Record<string, any>} */
 function asShown(drop) {
-  const form = h("form", {}, ...TERMS.map((field) => control(field, drop)));
-  return read(form, TERMS);
+  return read(h("form", {}, grid(TERMS, drop)), TERMS);
 }
 
 /** @param {DropLine} line */
 export function openAdjust(line) {
   const outcome = h("p", { class: "hint", "aria-live": "polite" });
-  const delta = control({ name: "delta", words: "Units to add; with a minus, to take away", type: "number", attributes: { step: 1, required: true }, read: number });
-  const reason = control({ name: "reason", words: "Reason, kept in the log for ever", attributes: { required: true, maxlength: 200 }, hint: "No names: the log is never edited.", read: text });
+  const delta = control({ name: "delta", words: "Units to add; with a minus, to take away", type: "number", attributes: { step: 1, required: true } });
+  const reason = control({ name: "reason", words: "Reason, kept in the log for ever", attributes: { required: true, maxlength: 200 }, hint: "No names: the log is never edited." });
   const keyFor = keys();
-  const dialog = open(`Adjust ${line.name}`, [delta, reason, outcome], { words: "Adjust the stock", kind: "primary", keep: "Leave as it is" }, async (form) => {
+  const dialog = openDialog(`Adjust ${line.name}`, [delta, reason, outcome], { words: "Adjust the stock", kind: "primary", keep: "Leave as it is" }, async (form) => {
     const values = new FormData(form);
     const body = { delta: number(String(values.get("delta"))), reason: String(values.get("reason")).trim() };
     const made = await callUntilDecided(`/v1/drops/${line.id}/stock-adjustments`, { method: "POST", key: keyFor(body), body });
@@ -197,7 +191,7 @@ export function openCancel(line) {
     h("li", {}, line.sold > 0 ? `${units(line.sold, "unit")} sold so far: they stay sold.` : "Nothing was sold yet."),
     h("li", {}, "Nothing more can be held or bought."),
     h("li", {}, h("strong", {}, "This cannot be undone."), " To pause instead, edit its end."));
-  const dialog = open(`Cancel ${line.name}?`, [what], { words: "Cancel the drop", kind: "danger", keep: "Keep the drop" }, async () => {
+  const dialog = openDialog(`Cancel ${line.name}?`, [what], { words: "Cancel the drop", kind: "danger", keep: "Keep the drop" }, async () => {
     const drop = await callUntilDecided(`/v1/drops/${line.id}/cancel`, { method: "POST" });
     return `${drop.name} is called off. ${units(drop.stock.sold, "unit")} stay sold.`;
   });

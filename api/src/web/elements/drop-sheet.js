@@ -105,7 +105,7 @@ export class DropSheet extends HTMLElement {
     ]);
     if (top) fill(this.#top, top.data, ({ quantity }) => units(quantity, "unit"));
     if (latest) fill(this.#latest, latest.data, ({ last_purchased_at }) => clock(last_purchased_at));
-    if (standing) write(this.#standing, describe(standing));
+    if (standing) write(this.#standing, describe(standing, yours.of(drop.id) === undefined));
   }
 }
 customElements.define("drop-sheet", DropSheet);
@@ -116,9 +116,10 @@ function fill(list, purchasers, figure) {
   list.replaceChildren(...(rows.length > 0 ? rows : [h("li", { class: "quiet-words" }, "Nobody yet.")]));
 }
 
-/** @param {import("../lib/api.js").Standing} standing */
-function describe({ held, purchased, allowance }) {
+/** What the buyer has, and what more they may have, where that can be had right now. @param {import("../lib/api.js").Standing} standing @param {boolean} canHold */
+function describe({ held, purchased, allowance }, canHold) {
   if (held === 0 && purchased === 0) return "";
   const have = [held > 0 && `${count(held)} held`, purchased > 0 && `${count(purchased)} bought`].filter(Boolean).join(", ");
-  return allowance > 0 ? `You: ${have}. You may hold ${count(allowance)} more.` : `You: ${have}. That is all that one buyer may have.`;
+  if (allowance === 0) return `You: ${have}. That is all that one buyer may have.`;
+  return canHold ? `You: ${have}. You may hold ${count(allowance)} more.` : `You: ${have}.`;
 }

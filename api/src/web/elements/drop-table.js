@@ -1,11 +1,13 @@
 // Every drop: where its units are, and what can be done about it. A row is made once and its numbers change, so that focus stays.
+// On a small screen the style sheet makes a card of each row, so that nothing is out of sight; the roles say what it is all the same.
 
 import { h, mark, write } from "../lib/dom.js";
-import { STATUS } from "../lib/drop.js";
+import { STATUS, isOver } from "../lib/drop.js";
 import { count } from "../lib/format.js";
 import { openAdjust, openCancel, openEdit } from "./drop-form.js";
 
 /** @typedef {import("../lib/api.js").DropLine} DropLine */
+/** @typedef {"all" | "on" | "over"} Shown */
 /** @typedef {{row: HTMLTableRowElement, fill: (line: DropLine) => void}} Row */
 
 const FIGURES = /** @type {const} */ ([["total", "In all"], ["available", "Available"], ["held", "Held"], ["sold", "Sold"], ["expired", "Expired"]]);
@@ -13,19 +15,23 @@ const FIGURES = /** @type {const} */ ([["total", "In all"], ["available", "Avail
 export class DropTable extends HTMLElement {
   /** @type {Map<string, Row>} */
   #rows = new Map();
-  #body = h("tbody");
-  #none = h("p", { class: "quiet-words", hidden: true }, "No drop yet.");
+  /** @type {DropLine[]} */
+  #lines = [];
+  /** @type {Shown} */
+  #shown = "all";
+  #body = h("tbody", { role: "rowgroup" });
+  #none = h("p", { class: "quiet-words", hidden: true });
 
   connectedCallback() {
-    const head = ["Drop", "Status", ...FIGURES.map(([, words]) => words)].map((words) => h("th", { scope: "col" }, words));
-    const actions = h("th", { scope: "col" }, h("span", { class: "visually-hidden" }, "What to do"));
+    const head = ["Drop", "Status", ...FIGURES.map(([, words]) => words)].map((words) => h("th", { scope: "col", role: "columnheader" }, words));
+    const actions = h("th", { scope: "col", role: "columnheader" }, h("span", { class: "visually-hidden" }, "What to do"));
     this.replaceChildren(h("div", { class: "scroll wide", role: "region", "aria-label": "Drops", tabindex: 0 },
-      h("table", {}, h("thead", {}, h("tr", {}, ...head, actions)), this.#body)), this.#none);
+      h("table", { role: "table" }, h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...head, actions)), this.#body)), this.#none);
   }
 
   /** @param {DropLine[]} lines */
   set drops(lines) {
-    this.#none.hidden = lines.length > 0;
+    this.#lines = lines;
     lines.forEach((line, index) => {
       let known = this.#rows.get(line.id);
       if (!known) {
@@ -35,6 +41,25 @@ export class DropTable extends HTMLElement {
       }
       known.fill(line);
     });
+    this.#sift();
+  }
+
+  /** @param {Shown} shown */
+  set shown(shown) {
+    this.#shown = shown;
+    this.#sift();
+  }
+
+  #sift() {
+    let hidden = 0;
+    for (const { id, status } of this.#lines) {
+      const row = this.#rows.get(id)?.row;
+      const isHidden = this.#shown !== "all" && isOver(status) !== (this.#shown === "over");
+      if (row) row.hidden = isHidden;
+      hidden += isHidden ? 1 : 0;
+    }
+    this.#none.hidden = this.#lines.length > hidden;
+    write(this.#none, this.#lines.length === 0 ? "No drop yet." : "No drop of this kind.");
   }
 }
 customElements.define("drop-table", DropTable);
@@ -44,22 +69,27 @@ function makeRow(first) {
   let line = first;
   const link = h("a", { href: `/drops/${first.id}` });
   const badge = h("span", { class: "badge" });
-  const figures = FIGURES.map(() => h("td"));
-  const act = (/** @type {string} */ words, /** @type {(line: DropLine) => void} */ open) =>
-    h("button", { type: "button", class: "quiet small", onclick: () => open(line) }, words, h("span", { class: "visually-hidden" }, ` ${first.name}`));
-  const actions = [act("Edit", openEdit), act("Adjust", openAdjust), act("Cancel", openCancel)];
-  const row = h("tr", { "data-drop-id": first.id }, h("th", { scope: "row" }, link), h("td", {}, badge), ...figures, h("td", {}, h("div", { class: "actions" }, ...actions)));
+  const figures = FIGURES.map(([, words]) => h("td", { role: "cell", "data-label": words }));
+  const names = [h("span", { class: "visually-hidden" }), h("span", { class: "visually-hidden" }), h("span", { class: "visually-hidden" })];
+  const levers = /** @type {const} */ ([["Edit", openEdit], ["Adjust", openAdjust], ["Cancel", openCancel]]);
+  const actions = levers.map(([words, open], place) => h("button", { type: "button", class: "quiet small", onclick: () => void open(line) }, words, names[place]));
+  const row = h("tr", { role: "row", "data-drop-id": first.id }, h("th", { scope: "row", role: "rowheader" }, link), h("td", { role: "cell" }, badge), ...figures,
+    h("td", { role: "cell" }, h("div", { class: "actions" }, ...actions)));
   const fill = (/** @type {DropLine} */ now) => {
     line = now;
     write(link, now.name);
+    for (const name of names) write(name, ` ${now.name}`);
     write(badge, STATUS[now.status]);
     mark(badge, "data-status", now.status);
     FIGURES.forEach(([name], index) => {
       const figure = figures[index];
       if (figure) write(figure, count(now[name]));
     });
-    const isOver = now.status === "cancelled";
-    for (const button of actions) button.disabled = isOver;
+    const isCancelled = now.status === "cancelled";
+    const hadFocus = actions.some((button) => button === document.activeElement);
+    for (const button of actions) button.disabled = isCancelled;
+    // What cannot be pressed any more loses the focus to nothing; the row keeps it.
+    if (isCancelled && hadFocus) link.focus();
   };
   return { row, fill };
 }

@@ -1,6 +1,7 @@
 // The public API, as CONTRACT v1 has it: the shapes, one way to call it, and one error.
 //
-// An answer that never came is a `Problem` with the code `unreachable`; whoever sends it again sends the same key.
+// An answer that never came, or not in time, is a `Problem` with the code `unreachable`; whoever sends it again sends the same key.
+// No answer is taken from the browser's cache: one that was only found to be still true tells the time of when it was written.
 
 import { learn } from "./clock.js";
 
@@ -13,12 +14,13 @@ import { learn } from "./clock.js";
  *   starts_at: string, ends_at: string | null, hold_seconds: number, max_per_hold: number, max_per_buyer: number | null,
  *   throttle: {holds: number, window_seconds: number} | null, stock: Stock, waitlist_length: number, position: number,
  *   created_at: string, server_time: string, top_purchasers?: Purchaser[]}} Drop
- * @typedef {{id: string, drop_id: string, buyer_id: string | null, quantity: number,
+ * @typedef {{id: string, drop_id: string, buyer_id: string | null, quantity: number, price?: Money,
  *   status: "held" | "purchased" | "expired" | "released", placed_at: string, expires_at: string, purchased_at: string | null,
  *   position: number, server_time: string}} Hold
  * @typedef {{id: string, hold_id: string, drop_id: string, quantity: number, total: Money, purchased_at: string, position: number}} Purchase
  * @typedef {{buyer_id: string, held: number, purchased: number, allowance: number, next_hold_at: string | null, server_time: string}} Standing
- * @typedef {{id: string, place?: number | null, hold_id?: string | null, status?: string}} Waiting
+ * @typedef {{id: string, place: number | null, hold_id: string | null,
+ *   status: "waiting" | "offered" | "purchased" | "expired" | "released" | "left" | "closed"}} Waiting
  * @typedef {{id: string, name: string, status: DropStatus, total: number, available: number, held: number, sold: number, expired: number}} DropLine
  * @typedef {{start: string, held: number, sold: number, expired: number, released?: number}} Bucket
  * @typedef {{holds_placed: number, holds_expired: number, holds_released: number, purchases_confirmed: number, units_sold: number,
@@ -27,8 +29,11 @@ import { learn } from "./clock.js";
  *   engine: {state: "live" | "away" | "stopped", queued: number}, watchers: number,
  *   projections: {name: string, checkpoint: number, lag: number, stopped: string | null}[]}} Metrics
  * @typedef {{position: number, aggregate_id: string, event_type: string, recorded_at: string, payload: Record<string, any>}} LogEvent
- * @typedef {{method?: string, body?: unknown, key?: string, headers?: Record<string, string>, signal?: AbortSignal}} Options
+ * @typedef {{method?: string, body?: unknown, key?: string, headers?: Record<string, string>}} Options
  */
+
+/** A server that cannot reach its log says so within five seconds; who hears nothing for twice as long is not heard either. */
+const TIME_OUT_MS = 10_000;
 
 /** What went wrong, in the contract's form. */
 export class Problem extends Error {
@@ -49,45 +54,54 @@ export class Problem extends Error {
   }
 }
 
-/** @param {string} path @param {Options} [options] @returns {Promise<Response>} */
-async function send(path, { method = "GET", body, key, headers = {}, signal } = {}) {
+/**
+ * Sends a request and reads its answer, both in time.
+ * @template T @param {string} path @param {Options} options @param {(response: Response) => Promise<T>} read @returns {Promise<T>}
+ */
+async function send(path, { method = "GET", body, key, headers = {} }, read) {
   const all = { ...headers };
   if (body !== undefined) all["Content-Type"] = "application/json";
   if (key !== undefined) all["Idempotency-Key"] = key;
-  let response;
+  const attempt = new AbortController();
+  const timer = setTimeout(() => attempt.abort(), TIME_OUT_MS);
   try {
-    response = await fetch(path, { method, headers: all, signal, body: body === undefined ? undefined : JSON.stringify(body) });
+    const sent = body === undefined ? undefined : JSON.stringify(body);
+    const response = await fetch(path, { method, headers: all, body: sent, signal: attempt.signal, cache: "no-store" });
+    if (!response.ok) throw await problemOf(response);
+    return await read(response);
   } catch (error) {
-    if (signal?.aborted) throw error;
+    if (error instanceof Problem) throw error;
     throw new Problem(0, { code: "unreachable", detail: "The shop does not answer." });
+  } finally {
+    clearTimeout(timer);
   }
-  if (response.ok) return response;
-  const problem = await response.json().catch(() => ({}));
-  throw new Problem(response.status, problem, Number(response.headers.get("retry-after")) || 0);
+}
+
+/** @param {Response} response */
+async function problemOf(response) {
+  const body = await response.json().catch(() => ({}));
+  return new Problem(response.status, body, Number(response.headers.get("retry-after")) || 0);
 }
 
 /** Calls the API and gives the body of the answer. @param {string} path @param {Options} [options] @returns {Promise<any>} */
-export async function call(path, options) {
-  const response = await send(path, options);
-  if (response.status === 204) return null;
-  const body = await response.json().catch(() => {
-    throw new Problem(0, { code: "unreachable", detail: "The answer broke off." });
-  });
-  learn(body.server_time);
+export async function call(path, options = {}) {
+  const body = await send(path, options, async (response) => (response.status === 204 ? null : response.json()));
+  learn(body?.server_time);
   return body;
 }
 
 /** Calls the API and gives the body as text, and the entity tag. @param {string} path @param {Options} [options] */
-export async function callForText(path, options) {
-  const response = await send(path, options);
-  return { text: await response.text(), etag: response.headers.get("etag") ?? "" };
+export async function callForText(path, options = {}) {
+  return send(path, options, async (response) => ({ text: await response.text(), etag: response.headers.get("etag") ?? "" }));
 }
 
 /**
  * Calls until it is known what came of it: what may be sent again is, with growing, jittered pauses, at most `patience` ms.
- * @param {string} path @param {Options} options @param {number} [patience] @returns {Promise<any>}
+ * @param {string} path @param {Options} options
+ * @param {{patience?: number, onAgain?: () => void}} [how] `onAgain` is told before each time but the first
+ * @returns {Promise<any>}
  */
-export async function callUntilDecided(path, options, patience = 20_000) {
+export async function callUntilDecided(path, options, { patience = 20_000, onAgain = () => {} } = {}) {
   const givesUpAt = Date.now() + patience;
   for (let pause = 300; ; pause = Math.min(2 * pause, 4000)) {
     try {
@@ -95,6 +109,7 @@ export async function callUntilDecided(path, options, patience = 20_000) {
     } catch (error) {
       const again = error instanceof Problem && error.isUndecided && Date.now() + pause < givesUpAt;
       if (!again) throw error;
+      onAgain();
       await sleep(pause * (0.5 + Math.random()));
     }
   }

@@ -16,6 +16,16 @@ export function statusOf(drop) {
   return drop.stock.available === 0 ? "sold_out" : "live";
 }
 
+/** Whether one is not older than another that was told of the same drop. @param {Drop} drop @param {Drop} than */
+export function isNewer(drop, than) {
+  return drop.position > than.position || (drop.position === than.position && drop.server_time >= than.server_time);
+}
+
+/** Whether nothing can be held any more. @param {import("./api.js").DropStatus} status */
+export function isOver(status) {
+  return status === "ended" || status === "cancelled";
+}
+
 /** When it starts, how long it still lasts, or since when it is over. @param {Drop} drop */
 export function when(drop) {
   switch (statusOf(drop)) {

@@ -46,7 +46,15 @@ export function clock(time) {
   return new Date(time).toLocaleTimeString("en-GB");
 }
 
-/** Day and time to the minute. @param {string | number} time */
+/** Day and time to the minute; with the year where it is not this one. @param {string | number} time */
 export function day(time) {
-  return new Date(time).toLocaleString("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+  const date = new Date(time);
+  /** @type {Intl.DateTimeFormatOptions} */
+  const year = date.getFullYear() === new Date().getFullYear() ? {} : { year: "numeric" };
+  return date.toLocaleString("en-GB", { day: "numeric", month: "short", ...year, hour: "2-digit", minute: "2-digit" });
+}
+
+/** Day and time to the second, with the year. @param {string | number} time */
+export function exact(time) {
+  return new Date(time).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 }

@@ -1,127 +1,201 @@
-// The live stream: the present state of drops first, then every change. One connection a page.
+// The live stream of this browser: one connection for all of its tabs, because HTTP/1.1 grants a browser six of them to a server, and
+// a stream keeps its own for good.
 //
-// `fetch` rather than `EventSource`: that one closes for good on a 503, hides the heartbeats by which a dead connection is told
-// from a quiet one, and hides `Retry-After`.
+// A lock that only one tab has says who reads (the leader); the leader tells the rest on a channel. The lock falls to the next one by
+// itself when a tab closes, and is taken from a leader that says nothing for longer than the server ever does. Where a browser has
+// no locks (they need HTTPS, or this very machine), each tab reads for itself, as long as it is looked at.
+//
+//   server ──stream──▶ leader ──channel──▶ the other tabs          tab ──"want"──▶ leader: what it watches
 
 import { learn } from "./clock.js";
+import { SILENCE_MS, Stream } from "./stream.js";
 
-/** @typedef {import("./api.js").Drop} Drop */
-/** @typedef {{state: "connecting" | "live"} | {state: "lost", since: number}} Connection since: when the state was last known to be new */
+/**
+ * @typedef {import("./api.js").Drop} Drop
+ * @typedef {{state: "connecting" | "live"} | {state: "lost", since: number}} Connection since: when the state was last known to be new
+ * @typedef {{kind: "who"} | {kind: "want", query: string} | {kind: "hurry"} | {kind: "heard"} | {kind: "connection", connection: Connection}
+ *   | {kind: "drop", drop: Drop, id: string, isNew: boolean}} Message `isNew`: it was told by the server just now
+ */
 
-const FIRST_PAUSE_MS = 500;
-const LONGEST_PAUSE_MS = 15_000;
-// The server is never silent for longer than 15 s.
-const SILENCE_MS = 25_000;
+const NAME = "holdfast.live";
+/** The leader tells that it hears something at most this often. */
+const TELL_MS = 1000;
+/** Who comes back to a tab at once finds it as they left it. */
+const HIDDEN_MS = 10_000;
 
 /** Tells `drop` (detail: Drop) and `connection` (detail: Connection). */
 export class Live extends EventTarget {
-  #path;
+  #query;
+  /** What all tabs want, as far as this one has heard. @type {Set<string>} */
+  #wanted;
+  /** The newest of each, for a tab that comes later. @type {Map<string, Drop>} */
+  #known = new Map();
   #lastId = "";
-  #pause = FIRST_PAUSE_MS;
   #heardAt = Date.now();
-  #attempt = new AbortController();
+  #toldAt = 0;
+  /** @type {Stream | undefined} */
+  #stream;
+  /** @type {BroadcastChannel | undefined} */
+  #channel;
   /** @type {Connection} */
   connection = { state: "connecting" };
 
-  /** @param {string} [query] for example `?drops=ID` */
+  /** @param {string} [query] for example `?drops=ID`; every drop that is not over, if none */
   constructor(query = "") {
     super();
-    this.#path = `/v1/stream${query}`;
+    this.#query = query;
+    this.#wanted = new Set([query]);
     // A machine that wakes up, or finds its network again, should not wait for the next try.
     addEventListener("online", () => this.#hurry());
     document.addEventListener("visibilitychange", () => document.hidden || this.#hurry());
-    setInterval(() => this.#watchdog(), 1000);
   }
 
   /** Follows for as long as the page is open. */
-  async follow() {
+  follow() {
+    if ("locks" in navigator && "BroadcastChannel" in window) void this.#followTogether();
+    else this.#followAlone();
+  }
+
+  #followAlone() {
+    let timer = 0;
+    const attend = () => {
+      clearTimeout(timer);
+      if (document.hidden) timer = window.setTimeout(() => this.#close(), HIDDEN_MS);
+      else if (!this.#stream) this.#open();
+    };
+    document.addEventListener("visibilitychange", attend);
+    this.#open();
+    attend();
+  }
+
+  async #followTogether() {
+    const channel = new BroadcastChannel(NAME);
+    channel.addEventListener("message", ({ data }) => this.#take(data));
+    this.#channel = channel;
+    this.#tell({ kind: "want", query: this.#query });
+    let [isAway, isImpatient] = [false, false];
+    /** Ends the wait for the lock, or the turn as the leader. */
+    let end = () => {};
+    setInterval(() => {
+      if (this.#stream || Date.now() - this.#heardAt < SILENCE_MS) return;
+      isImpatient = true;
+      end();
+    }, TELL_MS);
+    // A page that is kept for the way back must not keep the rest waiting for its lock.
+    addEventListener("pagehide", () => { isAway = true; end(); });
+    addEventListener("pageshow", () => { isAway = false; });
     for (;;) {
-      this.#attempt = new AbortController();
-      let wait = 0;
-      try {
-        wait = await this.#read(this.#attempt.signal);
-      } catch {
-        // Refused, cut off or given up: all the same to who watches.
-      }
-      this.#lose();
-      // Everybody was cut off at the same moment; they should not all come back at the same moment.
-      await this.#rest(Math.max(wait * 1000, this.#pause) * (0.5 + Math.random()));
-      this.#pause = Math.min(2 * this.#pause, LONGEST_PAUSE_MS);
+      if (isAway) await new Promise((resolve) => addEventListener("pageshow", resolve, { once: true }));
+      const wait = new AbortController();
+      const turn = new Promise((resolve) => { end = () => { wait.abort(); resolve(null); }; });
+      const options = isImpatient ? { steal: true } : { signal: wait.signal };
+      isImpatient = false;
+      // An error says that the wait was ended, or the lock taken by a tab that heard nothing: on to the end of the queue.
+      await navigator.locks.request(NAME, options, () => this.#lead(turn)).catch(() => null);
+      this.#close();
     }
   }
 
-  /** Reads until the stream ends; gives the seconds that the server asks to wait. @param {AbortSignal} signal */
-  async #read(signal) {
-    /** @type {Record<string, string>} */
-    const headers = { Accept: "text/event-stream" };
-    if (this.#lastId) headers["Last-Event-ID"] = this.#lastId;
-    const response = await fetch(this.#path, { headers, signal, cache: "no-store" });
-    if (!response.ok || !response.body) return Number(response.headers.get("retry-after")) || 0;
-    this.#heard();
-    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-    let rest = "";
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return 0;
-      this.#heard();
-      this.#pause = FIRST_PAUSE_MS;
-      const frames = (rest + value).split("\n\n");
-      rest = frames.pop() ?? "";
-      frames.forEach((frame) => this.#take(frame));
+  /** Reads for all tabs until `turn` ends. @param {Promise<unknown>} turn */
+  async #lead(turn) {
+    this.#open();
+    this.#tell({ kind: "who" });
+    await turn;
+  }
+
+  #open() {
+    this.#heardAt = Date.now();
+    this.#stream = new Stream(this.#union(), this.#lastId, {
+      onDrop: (drop, id) => {
+        this.#tell({ kind: "drop", drop, id, isNew: true });
+        this.#show(drop, id, true);
+      },
+      onHeard: () => this.#heard(),
+      onLost: () => {
+        if (this.connection.state !== "lost") this.#become({ state: "lost", since: this.#heardAt });
+        this.#tell({ kind: "connection", connection: this.connection });
+      },
+    });
+    void this.#stream.follow();
+  }
+
+  #close() {
+    this.#stream?.stop();
+    this.#stream = undefined;
+    this.#heardAt = Date.now();
+  }
+
+  /** What to ask the server for: what all want, if they want the same, otherwise everything. */
+  #union() {
+    const [first = "", ...others] = this.#wanted;
+    return others.length > 0 ? "" : first;
+  }
+
+  /** From another tab. @param {Message} message */
+  #take(message) {
+    // What other followers say does not tell that there is a leader.
+    if (message.kind === "drop" || message.kind === "connection" || message.kind === "heard") this.#heardAt = Date.now();
+    switch (message.kind) {
+      case "drop":
+        return this.#show(message.drop, message.id, message.isNew);
+      case "connection":
+        return this.#become(message.connection);
+      case "who":
+        return this.#tell({ kind: "want", query: this.#query });
+      case "want":
+        return this.#serve(message.query);
+      case "hurry":
+        return this.#stream?.hurry();
+      case "heard":
+        return undefined;
     }
   }
 
-  /** @param {string} frame */
-  #take(frame) {
-    let [event, data] = ["message", ""];
-    for (const line of frame.split("\n")) {
-      const colon = line.indexOf(":");
-      const [field, value] = [line.slice(0, colon), line.slice(colon + 1).replace(/^ /, "")];
-      if (field === "event") event = value;
-      else if (field === "data") data += value;
-      else if (field === "id") this.#lastId = value;
-    }
-    if (event !== "drop" || !data) return;
-    /** @type {Drop} */
-    const drop = JSON.parse(data);
-    learn(drop.server_time);
-    this.dispatchEvent(new CustomEvent("drop", { detail: drop }));
+  /** Somebody wants to watch as well. @param {string} query */
+  #serve(query) {
+    const before = this.#union();
+    this.#wanted.add(query);
+    if (!this.#stream) return;
+    for (const drop of this.#known.values()) this.#tell({ kind: "drop", drop, id: this.#lastId, isNew: false });
+    this.#tell({ kind: "connection", connection: this.connection });
+    if (this.#union() === before) return;
+    this.#close();
+    this.#open();
+  }
+
+  /** @param {Drop} drop @param {string} id @param {boolean} isNew */
+  #show(drop, id, isNew) {
+    this.#lastId = id;
+    this.#known.set(drop.id, drop);
+    if (isNew) learn(drop.server_time);
+    if (!this.#query || this.#query.includes(drop.id)) this.dispatchEvent(new CustomEvent("drop", { detail: drop }));
   }
 
   #heard() {
     this.#heardAt = Date.now();
-    if (this.connection.state !== "live") this.#tell({ state: "live" });
+    if (this.connection.state !== "live") {
+      this.#become({ state: "live" });
+      this.#tell({ kind: "connection", connection: this.connection });
+    } else if (this.#heardAt - this.#toldAt > TELL_MS) {
+      this.#toldAt = this.#heardAt;
+      this.#tell({ kind: "heard" });
+    }
   }
 
-  #lose() {
-    if (this.connection.state !== "lost") this.#tell({ state: "lost", since: this.#heardAt });
+  #hurry() {
+    this.#stream?.hurry();
+    this.#tell({ kind: "hurry" });
+  }
+
+  /** @param {Message} message */
+  #tell(message) {
+    this.#channel?.postMessage(message);
   }
 
   /** @param {Connection} connection */
-  #tell(connection) {
+  #become(connection) {
+    const isNews = this.connection.state !== connection.state;
     this.connection = connection;
-    this.dispatchEvent(new CustomEvent("connection", { detail: connection }));
-  }
-
-  #watchdog() {
-    if (this.connection.state === "live" && Date.now() - this.#heardAt > SILENCE_MS) this.#attempt.abort();
-  }
-
-  #wake = () => {};
-
-  #hurry() {
-    this.#pause = FIRST_PAUSE_MS;
-    this.#wake();
-  }
-
-  /** @param {number} milliseconds @returns {Promise<void>} */
-  #rest(milliseconds) {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, milliseconds);
-      this.#wake = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
+    if (isNews) this.dispatchEvent(new CustomEvent("connection", { detail: connection }));
   }
 }

@@ -1,5 +1,7 @@
 // The API's own description, read: references followed, schemas in words, a curl line for each operation.
 
+import { uuid } from "./api.js";
+
 /**
  * @typedef {Record<string, any>} Schema
  * @typedef {{method: string, path: string, described: Record<string, any>}} Operation
@@ -76,11 +78,13 @@ function plain(schema) {
 }
 
 /**
- * A line for a shell that asks this server. `known` has the ids to put in for the names of a path's parameters.
+ * A line for a shell that asks this server. `known` has the ids to put in for the names of a path's parameters, some of them for one
+ * room or one operation alone. Each line has a key of its own: two that are pasted one after the other are two requests.
  * @param {Description} description @param {Operation} operation @param {string} origin @param {Record<string, string>} known
  */
 export function curl(description, { method, path, described }, origin, known) {
-  const filled = path.replaceAll(/\{(\w+)\}/g, (_, name) => known[`${path.split("/")[2]}.${name}`] ?? known[name] ?? `${name.toUpperCase()}`);
+  const room = path.split("/")[2];
+  const filled = path.replaceAll(/\{(\w+)\}/g, (_, name) => known[`${described.operationId}.${name}`] ?? known[`${room}.${name}`] ?? known[name] ?? name.toUpperCase());
   const media = described.requestBody?.content["application/json"];
   const parts = ["curl", path === "/v1/stream" ? "-sN" : "-s"];
   if (method !== (media ? "POST" : "GET")) parts.push("-X", method);
@@ -90,7 +94,7 @@ export function curl(description, { method, path, described }, origin, known) {
   if (scheme && isNeeded) parts.push("-H", `"Authorization: Bearer $${VARIABLES[scheme]}"`);
   for (const parameter of described.parameters ?? []) {
     const { name, required, in: place } = description.follow(parameter);
-    if (place === "header" && required) parts.push("-H", quoted(`${name}: ${name === "If-Match" ? "*" : "one-per-attempt"}`));
+    if (place === "header" && required) parts.push("-H", quoted(`${name}: ${name === "If-Match" ? "*" : uuid()}`));
   }
   if (media) parts.push("-H", quoted("Content-Type: application/json"), "-d", quoted(JSON.stringify(media.example)));
   return parts.join(" ");

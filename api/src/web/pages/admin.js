@@ -2,7 +2,7 @@
 // something to ask for.
 
 import { Problem, call, callForText } from "../lib/api.js";
-import { byId, h } from "../lib/dom.js";
+import { byId, h, write } from "../lib/dom.js";
 import { Live } from "../lib/live.js";
 import { ConnectionState } from "../elements/connection-state.js";
 import { DropTable } from "../elements/drop-table.js";
@@ -12,6 +12,8 @@ import { MetricTiles } from "../elements/metric-tiles.js";
 import { SalesChart, chartTable } from "../elements/sales-chart.js";
 import { openNewDrop } from "../elements/drop-form.js";
 import { toast } from "../elements/toast-list.js";
+import { service } from "../lib/service.js";
+import "../elements/service-note.js";
 
 /** @typedef {import("../lib/api.js").Metrics} Metrics */
 
@@ -22,6 +24,8 @@ const [BUSY_MS, IDLE_MS] = [1000, 5000];
 const windowChoice = byId("window");
 /** @type {HTMLSelectElement} */
 const dropChoice = byId("chart-drop");
+/** @type {HTMLSelectElement} */
+const shownChoice = byId("shown");
 const tiles = part("metric-tiles", MetricTiles);
 const chart = part("sales-chart", SalesChart);
 const table = part("drop-table", DropTable);
@@ -53,10 +57,14 @@ async function look() {
   await log.follow(metrics.position, metrics.drops);
 }
 
-/** Keeps the choice of drops complete. @param {import("../lib/api.js").DropLine[]} drops */
+/** Keeps the choice of drops complete, and its names those of now. @param {import("../lib/api.js").DropLine[]} drops */
 function offer(drops) {
-  const known = new Set([...dropChoice.options].map((option) => option.value));
-  for (const { id, name } of drops) if (!known.has(id)) dropChoice.append(h("option", { value: id }, name));
+  const known = new Map([...dropChoice.options].map((option) => [option.value, option]));
+  for (const { id, name } of drops) {
+    const option = known.get(id);
+    if (option) write(option, name);
+    else dropChoice.append(h("option", { value: id }, name));
+  }
 }
 
 let isLooking = false;
@@ -101,10 +109,11 @@ async function download() {
     setTimeout(() => URL.revokeObjectURL(address), 10_000);
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    toast(problem.message, "refusal");
+    toast(problem.message, { kind: "refusal" });
   }
 }
 
+shownChoice.addEventListener("change", () => { table.shown = /** @type {"all" | "on" | "over"} */ (shownChoice.value); });
 windowChoice.addEventListener("change", refresh);
 dropChoice.addEventListener("change", refresh);
 document.addEventListener("drops-changed", refresh);
@@ -118,5 +127,6 @@ byId("sign-out").addEventListener("click", async () => {
 const live = new Live();
 live.addEventListener("drop", hear);
 part("connection-state", ConnectionState).watch(live);
-void live.follow();
+live.follow();
+service.follow();
 void refresh();

@@ -6,10 +6,10 @@ import { Description } from "../lib/openapi.js";
 import { ApiOperation } from "../elements/api-operation.js";
 import { ApiSchema, prose } from "../elements/api-schema.js";
 
-/** The id of a drop that is there, so that its lines work as they stand. @returns {Promise<Record<string, string>>} */
+/** The id of a drop that is there, so that its lines work as they stand, except where that would end it. @returns {Promise<Record<string, string>>} */
 async function known() {
   const { data } = await call("/v1/drops?limit=1").catch(() => ({ data: [] }));
-  const others = { buyer_id: "buyer-1", code: "sold_out", path: "mark.svg", "holds.id": "HOLD_ID", "waitlist.id": "ENTRY_ID" };
+  const others = { "cancelDrop.id": "DROP_ID", buyer_id: "buyer-1", code: "sold_out", path: "mark.svg", "holds.id": "HOLD_ID", "waitlist.id": "ENTRY_ID" };
   return { ...others, id: data[0]?.id ?? "DROP_ID" };
 }
 
@@ -36,7 +36,7 @@ async function show() {
       return element;
     });
     byId("rooms").append(room(name, words, shown));
-    byId("contents").append(contents(name, operations.map(({ described }) => [described.operationId, described.summary])));
+    byId("lists").append(contents(name, operations.map(({ described }) => [described.operationId, described.summary])));
   }
   const schemas = description.schemas();
   const shown = schemas.map(([name, schema]) => {
@@ -45,8 +45,19 @@ async function show() {
     return element;
   });
   byId("rooms").append(room("Schemas", "What bodies are made of.", shown));
-  byId("contents").append(contents("Schemas", schemas.map(([name]) => [`schema-${name}`, name])));
+  byId("lists").append(contents("Schemas", schemas.map(([name]) => [`schema-${name}`, name])));
   goThere();
+}
+
+/** Beside the text the contents are always there; above it they would be three screens of links, and are folded. */
+function foldContents() {
+  /** @type {HTMLDetailsElement} */
+  const contents = byId("contents");
+  const isNarrow = matchMedia("(max-width: 60rem)");
+  const fold = () => { contents.open = !isNarrow.matches; };
+  isNarrow.addEventListener("change", fold);
+  contents.addEventListener("click", ({ target }) => target instanceof HTMLAnchorElement && fold());
+  fold();
 }
 
 /** A link into the page came before there was anything to go to. */
@@ -54,6 +65,7 @@ function goThere() {
   if (location.hash.length > 1) location.replace(location.hash);
 }
 
+foldContents();
 try {
   await show();
 } catch (problem) {

@@ -9,7 +9,9 @@ const refused = byId("refused");
 
 byId("sign-in").addEventListener("submit", async (event) => {
   event.preventDefault();
-  write(refused, "");
+  write(refused, key.value ? "" : "The key is needed.");
+  mark(key, "aria-invalid", key.value ? null : "true");
+  if (!key.value) return key.focus();
   try {
     await call("/v1/admin/session", { method: "POST", body: { key: key.value } });
     location.reload();
