@@ -5,9 +5,9 @@
 use std::fs;
 use std::path::Path;
 
-use domain::values::Timestamp;
+use domain::values::{Position, Sequence, Timestamp};
 use harness::{Finished, Launch, Lively, text};
-use infrastructure::log::lines::{LineWriter, parse};
+use infrastructure::log::lines::{LineWriter, MOST_EVENT_BYTES, parse};
 use infrastructure::log::{Batch, Hash, Head, StoredEvent};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -238,6 +238,50 @@ async fn an_altered_export_is_found_out_at_its_position() {
         assert_disproved(&verdict, *position as u64, reason);
         assert!(!name.is_empty());
     }
+}
+
+#[tokio::test]
+async fn a_file_that_never_ends_or_is_broken_into_very_many_lines_is_read_within_bounds() {
+    // Six hundred thousand lines of one event: read once each, and not once for every line before.
+    let many = format!("[1{}]", "\n,1".repeat(600_000));
+    let event = StoredEvent {
+        position: Position(1),
+        recorded_at: Timestamp::default(),
+        aggregate_type: "Other".into(),
+        aggregate_id: "x".to_owned(),
+        sequence: Sequence(1),
+        event_type: "Happened".into(),
+        event_version: "1.0".into(),
+        payload: many,
+        metadata: "{}".into(),
+        hash: Hash::default(),
+        private: None,
+    };
+    let export = reseal(vec![event]);
+    assert!(export.lines().count() > 600_000);
+    let verdict = verify_text(&export, &[]).await;
+    assert_eq!(verdict.code, Some(0), "{verdict:?}");
+    assert!(
+        verdict.stdout.starts_with("verified 1 events"),
+        "{verdict:?}"
+    );
+    let unfinished = &export[..export.len() - 200];
+    assert_disproved(&verify_text(unfinished, &[]).await, 1, "cut off");
+
+    // No event takes more than so much, on one line or on many.
+    let start = "{\"position\":1,\"aggregate_type\":\"";
+    for endless in [
+        format!("{start}{}", "a".repeat(MOST_EVENT_BYTES)),
+        format!("{start}\",{}", "\n".repeat(MOST_EVENT_BYTES)),
+    ] {
+        let verdict = verify_text(&endless, &[]).await;
+        assert_disproved(&verdict, 1, "it does not end within 16 MiB");
+    }
+    let launch = Launch::private();
+    let verdict = launch
+        .run(&["audit", "verify", "--file", "/dev/zero"])
+        .await;
+    assert_disproved(&verdict, 1, "it does not end within 16 MiB");
 }
 
 fn later(line: &str) -> String {

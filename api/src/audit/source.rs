@@ -4,7 +4,7 @@
 //! terminal only. Limit: a file is read from its beginning whatever is asked of it, for it has no index.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -14,7 +14,7 @@ use futures::{Stream, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 use infrastructure::error::LogError;
 use infrastructure::log::copy::{self, Block, Blocks, Selection};
-use infrastructure::log::lines::{self, LineError};
+use infrastructure::log::lines::{LineReader, ReadError};
 use infrastructure::log::{EventRef, Head, StoredEvent};
 use sqlx::PgPool;
 use tokio::sync::mpsc;
@@ -25,8 +25,10 @@ use crate::database::Database;
 
 /// Events of a file handed over at once.
 const PAGE: usize = 128;
+/// Bytes of a file after which a page is handed over, however few events it has: some of them may be long.
+const PAGE_BYTES: u64 = 1 << 20;
 /// Pages of a file that may wait for their reader.
-const PAGES_AHEAD: usize = 64;
+const PAGES_AHEAD: usize = 16;
 /// Bytes read from a file at once.
 const READ_BYTES: usize = 1 << 20;
 
@@ -275,7 +277,7 @@ impl Reading {
         };
         let (sender, pages) = mpsc::channel(PAGES_AHEAD);
         let mut reader = FileReader {
-            input: BufReader::with_capacity(READ_BYTES, input),
+            lines: LineReader::new(BufReader::with_capacity(READ_BYTES, input)),
             progress: progress.clone(),
             wanted,
             sender,
@@ -373,7 +375,7 @@ fn bar(length: u64, style: &str, doing: &str) -> ProgressBar {
 }
 
 struct FileReader {
-    input: BufReader<Box<dyn Read + Send>>,
+    lines: LineReader<BufReader<Box<dyn Read + Send>>>,
     progress: ProgressBar,
     wanted: Wanted,
     sender: mpsc::Sender<Result<Vec<StoredEvent>, LogError>>,
@@ -383,10 +385,9 @@ struct FileReader {
 impl FileReader {
     fn run(&mut self) -> Result<(), LogError> {
         let mut page = Vec::with_capacity(PAGE);
-        let mut text = String::new();
-        let mut bytes = 0;
+        let mut sent = 0;
         loop {
-            let event = match self.event(&mut text) {
+            let event = match self.event() {
                 Ok(Some(event)) => event,
                 Ok(None) => break,
                 Err(error) => {
@@ -395,7 +396,6 @@ impl FileReader {
                     return Err(error);
                 }
             };
-            bytes += text.len() as u64;
             self.last = event.position;
             if self.is_over(&event) {
                 break;
@@ -403,7 +403,9 @@ impl FileReader {
             if self.is_wanted(&event) {
                 page.push(event);
             }
-            if page.len() == PAGE {
+            let bytes = self.lines.bytes();
+            if page.len() == PAGE || bytes - sent > PAGE_BYTES {
+                sent = bytes;
                 self.progress.set_position(bytes);
                 let full = std::mem::replace(&mut page, Vec::with_capacity(PAGE));
                 if !self.send(full) {
@@ -420,30 +422,12 @@ impl FileReader {
         page.is_empty() || self.sender.blocking_send(Ok(page)).is_ok()
     }
 
-    /// The next event. A stored text may hold line breaks, so one that is cut off goes on in the next line.
-    fn event(&mut self, text: &mut String) -> Result<Option<StoredEvent>, LogError> {
-        text.clear();
-        loop {
-            let read = self.input.read_line(text).map_err(|error| {
-                if error.kind() == io::ErrorKind::InvalidData {
-                    self.corrupt("the line is not UTF-8")
-                } else {
-                    LogError::Unavailable(error.into())
-                }
-            })?;
-            if text.trim_ascii().is_empty() {
-                if read == 0 {
-                    return Ok(None);
-                }
-                text.clear();
-                continue;
-            }
-            match lines::parse(text) {
-                Ok(event) => return Ok(Some(event)),
-                Err(LineError::Unfinished) if read > 0 => {}
-                Err(error) => return Err(self.corrupt(&error.to_string())),
-            }
-        }
+    fn event(&mut self) -> Result<Option<StoredEvent>, LogError> {
+        self.lines.read().map_err(|error| match error {
+            ReadError::NoEvent(error) => self.corrupt(&error.to_string()),
+            // Such as a directory, or a disk that fails.
+            ReadError::File(error) => LogError::Unavailable(error.into()),
+        })
     }
 
     fn corrupt(&self, reason: &str) -> LogError {
