@@ -10,6 +10,7 @@ use harness::{Finished, Launch, Lively, distinct, text};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 /// A stopped server's database, and a place for files.
 struct Auditor {
@@ -103,6 +104,10 @@ async fn a_part_is_exported_by_position_time_and_drop() {
     let beyond = format!("{}", lines.len() + 1);
     assert_eq!(auditor.export(&["--until", &beyond]).await.code, Some(2));
 
+    let head = format!("{}", lines.len());
+    assert_eq!(auditor.exported(&["--after", &head]).await, "");
+    assert_eq!(auditor.export(&["--after", &beyond]).await.code, Some(2));
+
     let at = &lively.log[4].recorded_at;
     let until_then = lively
         .log
@@ -162,6 +167,46 @@ async fn a_part_is_exported_by_position_time_and_drop() {
         from_file(&["--until", at]).await,
         lines[..until_then].concat()
     );
+}
+
+#[tokio::test]
+async fn what_is_not_in_the_log_is_not_exported_in_silence() {
+    let lively = Lively::make().await;
+    let auditor = Auditor::of(&lively).await;
+    let log = auditor.file("log.ndjson");
+    fs::write(&log, &lively.export).unwrap();
+    let (head, drop) = (lively.log.len(), Uuid::new_v4().to_string());
+    let beyond = (head + 1).to_string();
+    let reason = format!("position {beyond} is not in the log yet: its head is at {head}");
+    let no_drop = format!("there is no drop {drop} at that place of the log");
+    // The second drop is not there yet when the first one is scheduled.
+    let later = &lively.log[1].aggregate_id;
+    let not_yet = format!("there is no drop {later} at that place of the log");
+    for source in [vec![], vec!["--file", path(&log)]] {
+        for format in ["ndjson", "cloudevents", "csv", "parquet"] {
+            for (arguments, code, reason) in [
+                (vec!["--after", &beyond], 2, &reason),
+                (vec!["--after", &beyond, "--until", "3"], 2, &reason),
+                (vec!["--drop", &drop], 1, &no_drop),
+                (vec!["--drop", later, "--until", "1"], 1, &not_yet),
+            ] {
+                let file = auditor.file("never made");
+                let output = ["--format", format, "--output", path(&file)];
+                let refused = auditor
+                    .export(&[source.as_slice(), &arguments, &output].concat())
+                    .await;
+                assert_eq!(refused.code, Some(code), "{refused:?}");
+                assert_eq!(refused.stderr, format!("holdfast: {reason}\n"));
+                assert!(!file.exists(), "{source:?} {format} {arguments:?}");
+            }
+        }
+        // What there is, is written before a file turns out to end too early; a database is asked first.
+        let part = auditor
+            .export(&[&source, ["--until", beyond.as_str()].as_slice()].concat())
+            .await;
+        assert_eq!(part.code, Some(2), "{part:?}");
+        assert!(part.stderr.contains(&reason), "{part:?}");
+    }
 }
 
 #[tokio::test]

@@ -120,7 +120,7 @@ async fn head(source: &Source) -> Result<Head, AuditError> {
         return Ok(head);
     }
     let mut reading = source.read(Wanted::default(), "reading").await?;
-    while reading.next().await.map_err(AuditError::Log)?.is_some() {}
+    while reading.next().await?.is_some() {}
     Ok(reading.last().unwrap_or_default())
 }
 

@@ -25,6 +25,9 @@ use super::source::{Moment, Page, Reading, Source, SourceArgs, Wanted};
 /// Bytes of a table written at once.
 const WRITE_BYTES: usize = 1 << 18;
 
+/// What the bar says.
+const EXPORTING: &str = "exporting";
+
 /// What `audit export` is told.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
@@ -87,7 +90,7 @@ type Output = Box<dyn Write + Send>;
 /// Runs it.
 ///
 /// # Errors
-/// [`AuditError`].
+/// [`AuditError`]; then a file that was there is as it was, and a new one was not made, unless the source ends before --until.
 pub async fn run(args: &ExportArgs) -> Result<ExitCode, AuditError> {
     let source = Source::open(&args.source).await?;
     let outcome = export(args, &source).await;
@@ -102,33 +105,65 @@ pub async fn run(args: &ExportArgs) -> Result<ExitCode, AuditError> {
 }
 
 async fn export(args: &ExportArgs, source: &Source) -> Result<(), AuditError> {
-    let (mut after, mut is_new) = (Position(args.after), true);
-    let output: Output = match &args.output {
-        None => Box::new(io::stdout()),
-        Some(path) if args.resume => {
-            let (file, last) =
-                resume::reopen(path, args.format).map_err(|error| failed(path, error))?;
-            after = after.max(last.unwrap_or_default());
-            is_new = last.is_none();
-            Box::new(file)
-        }
-        Some(path) => Box::new(create(path).map_err(|error| failed(path, error))?),
-    };
+    if cfg!(not(feature = "parquet")) && args.format == Format::Parquet {
+        return Err(AuditError::WithoutParquet);
+    }
     let wanted = Wanted {
-        after,
+        after: Position(args.after),
         until: args.until,
         drop: args.drop,
         private: false,
     };
-    let encoder: Box<dyn Encoder> = match args.format {
-        Format::Ndjson => {
-            let reading = source.read(wanted, "exporting").await?;
-            return write_lines(reading, Ndjson::default(), output).await;
+    let (mut wanted, mut kept) = (wanted, None);
+    if let (Some(path), true) = (&args.output, args.resume) {
+        let (file, last) =
+            resume::reopen(path, args.format).map_err(|error| failed(path, error))?;
+        wanted.after = wanted.after.max(last.unwrap_or_default());
+        kept = Some((file, last));
+    }
+    // No new file is made before it is known that there is what was asked for.
+    let events = Events::all(source, wanted).await?;
+    let is_new = !matches!(kept, Some((_, Some(_))));
+    let output: Output = match (&args.output, kept) {
+        (None, _) => Box::new(io::stdout()),
+        (Some(_), Some((file, _))) => Box::new(file),
+        (Some(path), None) => Box::new(create(path).map_err(|error| failed(path, error))?),
+    };
+    write(args, events, output, is_new).await
+}
+
+/// What is to be written. Its first page is there already.
+struct Events {
+    first: Option<Page>,
+    reading: Reading,
+}
+
+impl Events {
+    async fn all(source: &Source, wanted: Wanted) -> Result<Self, AuditError> {
+        let mut reading = source.read(wanted, EXPORTING).await?;
+        let first = reading.next_page().await?;
+        Ok(Self { first, reading })
+    }
+
+    async fn next(&mut self) -> Result<Option<Page>, AuditError> {
+        match self.first.take() {
+            Some(first) => Ok(Some(first)),
+            None => self.reading.next_page().await,
         }
+    }
+}
+
+async fn write(
+    args: &ExportArgs,
+    events: Events,
+    output: Output,
+    is_new: bool,
+) -> Result<(), AuditError> {
+    let encoder: Box<dyn Encoder> = match args.format {
+        Format::Ndjson => return write_lines(events, Ndjson::default(), output).await,
         Format::Cloudevents => {
-            let reading = source.read(wanted, "exporting").await?;
             let lines = CloudEvents::new(&args.cloudevents_source);
-            return write_lines(reading, lines, output).await;
+            return write_lines(events, lines, output).await;
         }
         Format::Csv => {
             let output = BufWriter::with_capacity(WRITE_BYTES, output);
@@ -139,23 +174,23 @@ async fn export(args: &ExportArgs, source: &Source) -> Result<(), AuditError> {
         #[cfg(not(feature = "parquet"))]
         Format::Parquet => return Err(AuditError::WithoutParquet),
     };
-    write_table(source.read(wanted, "exporting").await?, encoder).await
+    write_table(events, encoder).await
 }
 
 /// A page at a time through one piece of memory. Beside the server that sends them and the task that receives them, one thread
 /// writes faster than events come: more of them only woke each other.
 async fn write_lines(
-    mut reading: Reading,
+    mut events: Events,
     mut format: impl LineFormat,
     mut output: Output,
 ) -> Result<(), AuditError> {
     let mut lines = vec![];
-    while let Some(page) = reading.next_page().await.map_err(AuditError::Log)? {
+    while let Some(page) = events.next().await? {
         lines.clear();
-        let written = append_lines(&page, &mut format, &mut lines);
+        let appended = append_lines(&page, &mut format, &mut lines);
         // What comes before an event that cannot be one is written all the same.
         output.write_all(&lines).map_err(AuditError::Output)?;
-        written.map_err(AuditError::Log)?;
+        appended.map_err(AuditError::Log)?;
     }
     output.flush().map_err(AuditError::Output)
 }
@@ -171,11 +206,8 @@ fn append_lines(
     Ok(())
 }
 
-async fn write_table(
-    mut reading: Reading,
-    mut encoder: Box<dyn Encoder>,
-) -> Result<(), AuditError> {
-    while let Some(page) = reading.next_page().await.map_err(AuditError::Log)? {
+async fn write_table(mut events: Events, mut encoder: Box<dyn Encoder>) -> Result<(), AuditError> {
+    while let Some(page) = events.next().await? {
         for event in page.events() {
             let event = event.map_err(AuditError::Log)?;
             encoder.event(event).map_err(AuditError::Output)?;

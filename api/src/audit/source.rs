@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
+use domain::AGGREGATE_TYPE;
 use domain::values::{DropId, Position, Timestamp};
 use futures::{Stream, stream};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -79,6 +80,21 @@ pub struct Wanted {
     pub private: bool,
 }
 
+impl Wanted {
+    /// Whether a log that ends at `head` has all these places.
+    fn is_within(&self, head: Position) -> Result<(), AuditError> {
+        let until = match self.until {
+            Some(Moment::Position(position)) => position,
+            Some(Moment::Time(_)) | None => Position::default(),
+        };
+        let asked = until.max(self.after);
+        if asked > head {
+            return Err(AuditError::BeyondHead { asked, head });
+        }
+        Ok(())
+    }
+}
+
 /// A log that can be read.
 #[derive(Debug)]
 pub enum Source {
@@ -118,6 +134,9 @@ impl Source {
         match self {
             Self::Database(database) => {
                 let selection = resolve(&database.pool, wanted).await?;
+                if let Some(drop_id) = wanted.drop {
+                    find(&database.pool, drop_id, selection.until).await?;
+                }
                 Ok(Reading::database(&database.pool, selection, doing))
             }
             Self::File(path) => Reading::file(path, wanted, doing),
@@ -132,14 +151,9 @@ async fn resolve(pool: &PgPool, wanted: Wanted) -> Result<Selection, AuditError>
         .await
         .map_err(AuditError::Log)?;
     drop(connection);
+    wanted.is_within(head.position)?;
     let until = match wanted.until {
         None => head.position,
-        Some(Moment::Position(position)) if position > head.position => {
-            return Err(AuditError::BeyondHead {
-                asked: position,
-                head: head.position,
-            });
-        }
         Some(Moment::Position(position)) => position,
         Some(Moment::Time(at)) => last_until(pool, head, at).await?,
     };
@@ -149,6 +163,22 @@ async fn resolve(pool: &PgPool, wanted: Wanted) -> Result<Selection, AuditError>
         drop: wanted.drop,
         private: wanted.private,
     })
+}
+
+/// Whether the drop is there at that place of the log.
+async fn find(pool: &PgPool, drop_id: DropId, until: Position) -> Result<(), AuditError> {
+    let sql = "SELECT EXISTS (SELECT FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 AND position <= $3)";
+    let is_there: bool = sqlx::query_scalar(sql)
+        .bind(AGGREGATE_TYPE)
+        .bind(drop_id.to_string())
+        .bind(i64::try_from(until.0).unwrap_or(i64::MAX))
+        .fetch_one(pool)
+        .await?;
+    if is_there {
+        Ok(())
+    } else {
+        Err(AuditError::NoSuchDrop(drop_id))
+    }
 }
 
 /// The last position that was recorded at `at` or before: time never runs backwards along the log, so halving finds it.
@@ -219,17 +249,41 @@ impl Page {
     }
 }
 
-#[derive(Debug)]
+/// What comes from a file.
+enum FromFile {
+    Events(Vec<StoredEvent>),
+    /// All was read that there is to read.
+    End(FileEnd),
+}
+
+/// What is known of a file only once it was read.
+#[derive(Debug, Clone, Copy, Default)]
+struct FileEnd {
+    /// The last event's place, wanted or not.
+    head: Position,
+    /// The last event's that is not beyond what was asked for.
+    until: Position,
+    /// Whether the drop that was asked for occurs up to there.
+    has_drop: bool,
+}
+
 enum Pages {
     Rows(Blocks),
-    Events(mpsc::Receiver<Result<Vec<StoredEvent>, LogError>>),
+    Events(mpsc::Receiver<Result<FromFile, LogError>>, Option<FileEnd>),
 }
 
 impl Pages {
     async fn recv(&mut self) -> Option<Result<Page, LogError>> {
         match self {
             Self::Rows(blocks) => Some(blocks.recv().await?.map(Page::Rows)),
-            Self::Events(events) => Some(events.recv().await?.map(Page::Events)),
+            Self::Events(events, end) => match events.recv().await? {
+                Ok(FromFile::Events(events)) => Some(Ok(Page::Events(events))),
+                Ok(FromFile::End(reached)) => {
+                    *end = Some(reached);
+                    None
+                }
+                Err(error) => Some(Err(error)),
+            },
         }
     }
 }
@@ -238,10 +292,11 @@ impl Pages {
 pub struct Reading {
     pages: Pages,
     progress: ProgressBar,
-    counts_positions: bool,
+    wanted: Wanted,
     /// The position that must come next; none where gaps are expected.
     next: Option<Position>,
-    after: Position,
+    /// Where it ends; of a file, once that was read.
+    until: Position,
     last: Option<Head>,
 }
 
@@ -254,9 +309,14 @@ impl Reading {
         Self {
             pages: Pages::Rows(copy::blocks(pool.clone(), selection)),
             progress: bar(events, style, doing),
-            counts_positions: true,
+            wanted: Wanted {
+                after: selection.after,
+                until: Some(Moment::Position(selection.until)),
+                drop: selection.drop,
+                private: selection.private,
+            },
             next: selection.drop.is_none().then(|| selection.after.next()),
-            after: selection.after,
+            until: selection.until,
             last: None,
         }
     }
@@ -281,7 +341,7 @@ impl Reading {
             progress: progress.clone(),
             wanted,
             sender,
-            last: Position::default(),
+            end: FileEnd::default(),
         };
         std::thread::spawn(move || {
             if let Err(error) = reader.run() {
@@ -289,11 +349,11 @@ impl Reading {
             }
         });
         Ok(Self {
-            pages: Pages::Events(pages),
+            pages: Pages::Events(pages, None),
             progress,
-            counts_positions: false,
+            wanted,
             next: wanted.drop.is_none().then(|| wanted.after.next()),
-            after: wanted.after,
+            until: Position::default(),
             last: None,
         })
     }
@@ -308,12 +368,12 @@ impl Reading {
     /// The next events; none at the end.
     ///
     /// # Errors
-    /// [`LogError`]; among others where a position is missing.
-    pub async fn next(&mut self) -> Result<Option<Vec<StoredEvent>>, LogError> {
+    /// [`AuditError`]; among others where a position is missing, and at the end when there was not what was asked for.
+    pub async fn next(&mut self) -> Result<Option<Vec<StoredEvent>>, AuditError> {
         let Some(page) = self.next_page().await? else {
             return Ok(None);
         };
-        let events = page.into_events()?;
+        let events = page.into_events().map_err(AuditError::Log)?;
         self.last = events.last().map(StoredEvent::head).or(self.last);
         Ok(Some(events))
     }
@@ -322,7 +382,15 @@ impl Reading {
     ///
     /// # Errors
     /// As [`Reading::next`].
-    pub async fn next_page(&mut self) -> Result<Option<Page>, LogError> {
+    pub async fn next_page(&mut self) -> Result<Option<Page>, AuditError> {
+        let page = self.page().await.map_err(AuditError::Log)?;
+        if page.is_none() {
+            self.end()?;
+        }
+        Ok(page)
+    }
+
+    async fn page(&mut self) -> Result<Option<Page>, LogError> {
         let Some(page) = self.pages.recv().await.transpose()? else {
             return Ok(None);
         };
@@ -337,19 +405,47 @@ impl Reading {
             self.next = self.next.map(Position::next);
             last = Some(position);
         }
-        if let Some(last) = last.filter(|_| self.counts_positions) {
-            self.progress
-                .set_position(last.0.saturating_sub(self.after.0));
+        if let (Some(last), Pages::Rows(_)) = (last, &self.pages) {
+            let done = last.0.saturating_sub(self.wanted.after.0);
+            self.progress.set_position(done);
         }
         Ok(Some(page))
+    }
+
+    /// What a database was asked before it was read, a file can be asked only now.
+    fn end(&mut self) -> Result<(), AuditError> {
+        match &self.pages {
+            Pages::Events(_, Some(end)) => {
+                self.until = end.until;
+                self.wanted.is_within(end.head)?;
+                match self.wanted.drop {
+                    Some(drop_id) if !end.has_drop => Err(AuditError::NoSuchDrop(drop_id)),
+                    Some(_) | None => Ok(()),
+                }
+            }
+            Pages::Events(_, None) | Pages::Rows(_) => match self.next {
+                Some(position) if position <= self.until => {
+                    let reason =
+                        format!("the log ends at {}, but there is no event here", self.until);
+                    Err(AuditError::Log(LogError::Corrupt { position, reason }))
+                }
+                Some(_) | None => Ok(()),
+            },
+        }
     }
 
     /// All pages, to be worked on beside one another.
     pub fn into_pages(self) -> impl Stream<Item = Result<Page, LogError>> {
         stream::unfold(self, |mut reading| async {
-            let page = reading.next_page().await.transpose()?;
+            let page = reading.page().await.transpose()?;
             Some((page, reading))
         })
+    }
+
+    /// The last position that was covered by what was asked for, whether or not its event was wanted; known at the end.
+    #[must_use]
+    pub const fn until(&self) -> Position {
+        self.until
     }
 
     /// The head of a log that ends with the last event read; none when nothing was.
@@ -378,8 +474,8 @@ struct FileReader {
     lines: LineReader<BufReader<Box<dyn Read + Send>>>,
     progress: ProgressBar,
     wanted: Wanted,
-    sender: mpsc::Sender<Result<Vec<StoredEvent>, LogError>>,
-    last: Position,
+    sender: mpsc::Sender<Result<FromFile, LogError>>,
+    end: FileEnd,
 }
 
 impl FileReader {
@@ -396,17 +492,21 @@ impl FileReader {
                     return Err(error);
                 }
             };
-            self.last = event.position;
+            self.end.head = event.position;
             if self.is_over(&event) {
-                break;
+                // Whether there is what comes after, is known there only.
+                if event.position >= self.wanted.after {
+                    break;
+                }
+                continue;
             }
+            self.end.until = event.position;
             if self.is_wanted(&event) {
                 page.push(event);
             }
             let bytes = self.lines.bytes();
             if page.len() == PAGE || bytes - sent > PAGE_BYTES {
                 sent = bytes;
-                self.progress.set_position(bytes);
                 let full = std::mem::replace(&mut page, Vec::with_capacity(PAGE));
                 if !self.send(full) {
                     return Ok(());
@@ -414,12 +514,18 @@ impl FileReader {
             }
         }
         self.send(page);
+        let _gone = self.sender.blocking_send(Ok(FromFile::End(self.end)));
         Ok(())
     }
 
     /// Whether anybody listens still.
     fn send(&self, page: Vec<StoredEvent>) -> bool {
-        page.is_empty() || self.sender.blocking_send(Ok(page)).is_ok()
+        self.progress.set_position(self.lines.bytes());
+        page.is_empty()
+            || self
+                .sender
+                .blocking_send(Ok(FromFile::Events(page)))
+                .is_ok()
     }
 
     fn event(&mut self) -> Result<Option<StoredEvent>, LogError> {
@@ -432,7 +538,7 @@ impl FileReader {
 
     fn corrupt(&self, reason: &str) -> LogError {
         LogError::Corrupt {
-            position: self.last.next(),
+            position: self.end.head.next(),
             reason: format!("the line where it should be is no event of an export: {reason}"),
         }
     }
@@ -445,11 +551,11 @@ impl FileReader {
         }
     }
 
-    fn is_wanted(&self, event: &StoredEvent) -> bool {
-        event.position > self.wanted.after
-            && self.wanted.drop.is_none_or(|drop_id| {
-                event.aggregate_type == domain::AGGREGATE_TYPE
-                    && event.aggregate_id == drop_id.to_string()
-            })
+    fn is_wanted(&mut self, event: &StoredEvent) -> bool {
+        let is_of_drop = self.wanted.drop.is_none_or(|drop_id| {
+            event.aggregate_type == AGGREGATE_TYPE && event.aggregate_id == drop_id.to_string()
+        });
+        self.end.has_drop |= is_of_drop;
+        is_of_drop && event.position > self.wanted.after
     }
 }
