@@ -210,6 +210,104 @@ async fn what_is_not_in_the_log_is_not_exported_in_silence() {
 }
 
 #[tokio::test]
+async fn an_export_goes_on_only_with_a_file_that_is_its_beginning() {
+    let lively = Lively::make().await;
+    let auditor = Auditor::of(&lively).await;
+    let other = Lively::make().await;
+    let longer = Auditor::of(&other).await;
+    let last = lively.log.len();
+    let (half, of_half) = (last / 2, (last / 2).to_string());
+    let drop = lively.log[half - 1].aggregate_id.as_str();
+    let another = lively
+        .log
+        .iter()
+        .find(|event| event.aggregate_id != drop)
+        .unwrap();
+    for format in ["ndjson", "cloudevents", "csv"] {
+        let file = auditor.file(format);
+        let export = async |auditor: &Auditor, more: &[&str]| {
+            let arguments = ["--format", format, "--output", path(&file)];
+            auditor.export(&[arguments.as_slice(), more].concat()).await
+        };
+        let not_asked_for = format!(
+            "cannot go on with {}: its last event, at position {half}, is not among what is to be exported",
+            path(&file)
+        );
+        let its_hash = format!(
+            "cannot go on with {}: its last event, at position {half}, has the hash {}, and in the log that is {}",
+            path(&file),
+            other.log[half - 1].hash,
+            lively.log[half - 1].hash
+        );
+        let refused = async |more: &[&str], reason: &str| {
+            let before = fs::read(&file).unwrap();
+            let said = export(&auditor, &[&["--resume"], more].concat()).await;
+            assert_eq!(said.code, Some(2), "{format} {more:?} {said:?}");
+            assert_eq!(said.stderr, format!("holdfast: {reason}\n"));
+            assert_eq!(fs::read(&file).unwrap(), before, "{format} {more:?}");
+        };
+        // Of another log, as far as this one, and further.
+        let made = export(&longer, &["--until", &of_half]).await;
+        assert_eq!(made.code, Some(0), "{made:?}");
+        refused(&[], &its_hash).await;
+        fs::remove_file(&file).unwrap();
+        export(&auditor, &["--until", &of_half]).await;
+        let shorter = auditor.file("shorter.ndjson");
+        let start: Vec<&str> = lively.export.split_inclusive('\n').collect();
+        for kept in [half - 1, half - 2] {
+            fs::write(&shorter, start[..kept].concat()).unwrap();
+            refused(&["--file", path(&shorter)], &not_asked_for).await;
+        }
+        // Of another drop, or another part.
+        refused(&["--drop", &another.aggregate_id], &not_asked_for).await;
+        refused(&["--after", &of_half], &not_asked_for).await;
+        refused(&["--until", "2"], &not_asked_for).await;
+
+        // With what it is the beginning of, from the database and from a file.
+        let log = auditor.file("log.ndjson");
+        fs::write(&log, &lively.export).unwrap();
+        let whole = auditor.exported(&["--format", format]).await;
+        for source in [vec![], vec!["--file", path(&log)]] {
+            let before = fs::read(&file).unwrap();
+            let done = export(&auditor, &[&source, ["--resume"].as_slice()].concat()).await;
+            assert_eq!(done.code, Some(0), "{done:?}");
+            assert_eq!(fs::read_to_string(&file).unwrap(), whole, "{format}");
+            fs::write(&file, before).unwrap();
+        }
+        let of_drop = auditor
+            .exported(&["--format", format, "--drop", drop])
+            .await;
+        fs::remove_file(&file).unwrap();
+        export(&auditor, &["--until", &of_half, "--drop", drop]).await;
+        let done = export(&auditor, &["--resume", "--drop", drop]).await;
+        assert_eq!(done.code, Some(0), "{done:?}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), of_drop, "{format}");
+    }
+}
+
+/// An event without an end is not looked for anew from each of its lines.
+#[tokio::test]
+async fn an_export_that_was_cut_off_within_very_many_lines_goes_on() {
+    let lively = Lively::make().await;
+    let auditor = Auditor::of(&lively).await;
+    for format in ["ndjson", "cloudevents"] {
+        let whole = auditor.exported(&["--format", format]).await;
+        let file = auditor.file(format);
+        let nested = format!("{{\n{}", lively.export.lines().next().unwrap());
+        let cut = format!(
+            "{whole}{{\"payload\":[1{}{nested}\n",
+            "\n,1".repeat(300_000)
+        );
+        fs::write(&file, cut).unwrap();
+        let done = auditor
+            .export(&["--format", format, "--resume", "--output", path(&file)])
+            .await;
+        assert_eq!(done.code, Some(0), "{done:?}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), whole);
+    }
+}
+
+#[tokio::test]
 async fn an_export_that_was_cut_off_goes_on_where_it_stopped() {
     let lively = Lively::make().await;
     // A stored text may hold line breaks; as it stands in the log, it stands in an export.

@@ -128,6 +128,14 @@ pub enum AuditError {
         /// The last one.
         head: Position,
     },
+    /// It would not be one export any more.
+    #[error("cannot go on with {path}: {reason}")]
+    OtherExport {
+        /// The file.
+        path: PathBuf,
+        /// What it is not.
+        reason: String,
+    },
     /// Two places are named the wrong way round.
     #[error("FROM, position {from}, comes after TO, position {to}")]
     Backwards {

@@ -19,6 +19,7 @@ use infrastructure::error::LogError;
 use infrastructure::log::EventRef;
 
 use self::formats::{CloudEvents, Csv, LineFormat, Ndjson};
+use self::resume::LastEvent;
 use super::AuditError;
 use super::source::{Moment, Page, Reading, Source, SourceArgs, Wanted};
 
@@ -114,20 +115,27 @@ async fn export(args: &ExportArgs, source: &Source) -> Result<(), AuditError> {
         drop: args.drop,
         private: false,
     };
-    let (mut wanted, mut kept) = (wanted, None);
-    if let (Some(path), true) = (&args.output, args.resume) {
-        let (file, last) =
-            resume::reopen(path, args.format).map_err(|error| failed(path, error))?;
-        wanted.after = wanted.after.max(last.unwrap_or_default());
-        kept = Some((file, last));
-    }
-    // No new file is made before it is known that there is what was asked for.
-    let events = Events::all(source, wanted).await?;
-    let is_new = !matches!(kept, Some((_, Some(_))));
-    let output: Output = match (&args.output, kept) {
-        (None, _) => Box::new(io::stdout()),
-        (Some(_), Some((file, _))) => Box::new(file),
-        (Some(path), None) => Box::new(create(path).map_err(|error| failed(path, error))?),
+    // No file is touched before it is known that there is what was asked for.
+    let (events, output, is_new): (_, Output, _) = match &args.output {
+        None => {
+            let events = Events::all(source, wanted).await?;
+            (events, Box::new(io::stdout()), true)
+        }
+        Some(path) if args.resume => {
+            let at = |error| failed(path, error);
+            let last = resume::last_event(path, args.format).map_err(at)?;
+            let events = match last {
+                None => Events::all(source, wanted).await?,
+                Some(last) => Events::following(last, path, source, wanted).await?,
+            };
+            let file = resume::reopen(path, last).map_err(at)?;
+            (events, Box::new(file), last.is_none())
+        }
+        Some(path) => {
+            let events = Events::all(source, wanted).await?;
+            let file = create(path).map_err(|error| failed(path, error))?;
+            (events, Box::new(file), true)
+        }
     };
     write(args, events, output, is_new).await
 }
@@ -135,6 +143,8 @@ async fn export(args: &ExportArgs, source: &Source) -> Result<(), AuditError> {
 /// What is to be written. Its first page is there already.
 struct Events {
     first: Option<Page>,
+    /// How many of the first page's are written already.
+    written: usize,
     reading: Reading,
 }
 
@@ -142,14 +152,60 @@ impl Events {
     async fn all(source: &Source, wanted: Wanted) -> Result<Self, AuditError> {
         let mut reading = source.read(wanted, EXPORTING).await?;
         let first = reading.next_page().await?;
-        Ok(Self { first, reading })
+        let written = 0;
+        Ok(Self {
+            first,
+            written,
+            reading,
+        })
     }
 
-    async fn next(&mut self) -> Result<Option<Page>, AuditError> {
-        match self.first.take() {
-            Some(first) => Ok(Some(first)),
-            None => self.reading.next_page().await,
+    /// What follows the last event of a file, which is read once more, to see that it is the log's.
+    async fn following(
+        last: LastEvent,
+        path: &Path,
+        source: &Source,
+        wanted: Wanted,
+    ) -> Result<Self, AuditError> {
+        let refused = |reason| AuditError::OtherExport {
+            path: path.to_owned(),
+            reason,
+        };
+        if last.position <= wanted.after {
+            return Err(refused(last.is_not_asked_for()));
         }
+        let before = Position(last.position.0 - 1);
+        let wanted = Wanted {
+            after: before,
+            ..wanted
+        };
+        let events = Self::all(source, wanted).await.map_err(|error| {
+            let is_shorter =
+                matches!(error, AuditError::BeyondHead { asked, .. } if asked == before);
+            if is_shorter {
+                refused(last.is_not_asked_for())
+            } else {
+                error
+            }
+        })?;
+        let event = events.first.as_ref().and_then(|page| page.events().next());
+        let event = event.transpose().map_err(AuditError::Log)?;
+        match last.differs_from(event) {
+            Some(reason) => Err(refused(reason)),
+            None => Ok(Self {
+                written: 1,
+                ..events
+            }),
+        }
+    }
+
+    /// The next page, and how many of its events are to be left out.
+    async fn next(&mut self) -> Result<Option<(Page, usize)>, AuditError> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some((first, self.written)));
+        }
+        let page = self.reading.next_page().await?;
+        Ok(page.map(|page| (page, 0)))
     }
 }
 
@@ -185,9 +241,9 @@ async fn write_lines(
     mut output: Output,
 ) -> Result<(), AuditError> {
     let mut lines = vec![];
-    while let Some(page) = events.next().await? {
+    while let Some((page, written)) = events.next().await? {
         lines.clear();
-        let appended = append_lines(&page, &mut format, &mut lines);
+        let appended = append_lines(&page, written, &mut format, &mut lines);
         // What comes before an event that cannot be one is written all the same.
         output.write_all(&lines).map_err(AuditError::Output)?;
         appended.map_err(AuditError::Log)?;
@@ -197,18 +253,19 @@ async fn write_lines(
 
 fn append_lines(
     page: &Page,
+    written: usize,
     format: &mut impl LineFormat,
     lines: &mut Vec<u8>,
 ) -> Result<(), LogError> {
-    for event in page.events() {
+    for event in page.events().skip(written) {
         format.line(event?, lines);
     }
     Ok(())
 }
 
 async fn write_table(mut events: Events, mut encoder: Box<dyn Encoder>) -> Result<(), AuditError> {
-    while let Some(page) = events.next().await? {
-        for event in page.events() {
+    while let Some((page, written)) = events.next().await? {
+        for event in page.events().skip(written) {
             let event = event.map_err(AuditError::Log)?;
             encoder.event(event).map_err(AuditError::Output)?;
         }
