@@ -76,11 +76,11 @@ impl FromStr for KnownHead {
 }
 
 /// A proof, or what stands in its way.
-type Outcome = Result<Proof, Stop>;
+pub(super) type Outcome = Result<Proof, Stop>;
 
 /// What was proved.
-struct Proof {
-    log: Proved,
+pub(super) struct Proof {
+    pub(super) log: Proved,
     tables: Vec<TableProof>,
     /// Checkpoints that the log extends, and whose they are.
     extends: Vec<(Position, String)>,
@@ -136,7 +136,10 @@ fn claims(args: &VerifyArgs) -> Result<Vec<Claim>, AuditError> {
     Ok(claims)
 }
 
-async fn verify_file(source: &Source, claims: Vec<Claim>) -> Result<Outcome, AuditError> {
+pub(super) async fn verify_file(
+    source: &Source,
+    claims: Vec<Claim>,
+) -> Result<Outcome, AuditError> {
     let reading = source
         .read(Wanted::default(), "verifying")
         .await?
