@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{Signature, VerifyingKey};
 use harness::{Finished, Launch, Lively};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// Makes the house's key and a checkpoint of a log; gives the note.
@@ -276,4 +277,19 @@ async fn a_checkpoint_with_something_beside_it_is_refused() {
     }
     let endless = ["audit", "verify", "--checkpoint", "/dev/zero"];
     assert_eq!(launch.run(&endless).await.code, Some(2));
+}
+
+#[tokio::test]
+async fn a_forged_checkpoint_is_told_in_json_as_well() {
+    let lively = Lively::make().await;
+    let launch = Launch::on(lively.altered("SELECT 1").await);
+    let note = checkpoint(&launch).await;
+    let forged = note.replacen("holdfast/log\n", "holdfast/lag\n", 1);
+    let verdict = verify(&launch, &forged, &["--json"]).await;
+    assert_eq!(verdict.code, Some(1), "{verdict:?}");
+    let said: Value = serde_json::from_str(&verdict.stdout).unwrap();
+    assert_eq!(said["verified"], false, "{said}");
+    let reason = said["violation"]["reason"].as_str().unwrap();
+    assert!(reason.contains("is not signed by holdfast/log"), "{said}");
+    assert_eq!(verdict.stderr, "", "as with any other answer in JSON");
 }

@@ -20,7 +20,7 @@ use projections::error::ReplayError;
 use serde_json::{Value, json};
 use sqlx::{Acquire, Executor, PgPool};
 
-use super::checkpoint::{PublicKey, public_key_file};
+use super::checkpoint::{CheckpointError, PublicKey, public_key_file};
 use super::examine::{Examined, examine};
 use super::source::{Page, Reading, Source, SourceArgs, Wanted};
 use super::verify::{Proved, Verifier};
@@ -98,7 +98,16 @@ struct TableProof {
 /// # Errors
 /// [`AuditError`] when it cannot be told.
 pub async fn run(args: &VerifyArgs) -> Result<ExitCode, AuditError> {
-    let claims = claims(args)?;
+    let claims = match claims(args) {
+        Err(AuditError::Checkpoint(forged @ CheckpointError::Forged { .. })) if args.json => {
+            print_violation(
+                &Violation::at(Position::default(), forged.to_string()),
+                true,
+            )?;
+            return Ok(ExitCode::FAILURE);
+        }
+        claims => claims?,
+    };
     let source = Source::open(&args.source).await?;
     let outcome = match &source {
         Source::Database(database) => verify_database(&database.pool, claims).await,
