@@ -486,32 +486,104 @@ async fn the_schema_is_checked_in_and_describes_every_event() {
     );
 
     let validator = jsonschema::validator_for(&schema).unwrap();
+    let template = json!({
+        "position": 1, "aggregate_type": "Drop", "aggregate_id": Uuid::new_v4(), "sequence": 1, "event_type": "?",
+        "event_version": "?", "recorded_at": "2026-01-31T18:00:00.000Z", "payload": {}, "metadata": {}, "hash": "0".repeat(64),
+    });
+    let mut seen = 0;
+    for folder in ["events", "upcast"] {
+        let folder = project.join("tests/fixtures").join(folder);
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let file = entry.file_name().into_string().unwrap();
+            let mut parts = file.trim_end_matches(".json").split('-');
+            let (name, version) = (parts.next().unwrap(), parts.next().unwrap());
+            let mut event = template.clone();
+            event["event_type"] = name.into();
+            event["event_version"] = version.into();
+            if name == "BuyerErased" {
+                event["aggregate_type"] = "Erasure".into();
+                event["aggregate_id"] = "buyers".into();
+            }
+            let text = fs::read_to_string(entry.path()).unwrap();
+            event["payload"] = serde_json::from_str(&text).unwrap();
+            assert!(validator.is_valid(&event), "{file}");
+            // Every field that is there is known, and none may be of another kind.
+            let fields = event["payload"][name].as_object().unwrap().clone();
+            for field in fields.keys() {
+                let mut altered = event.clone();
+                altered["payload"][name][field] = json!([true]);
+                let is_described = !validator.is_valid(&altered);
+                assert!(is_described, "{file}: {field} is not described");
+            }
+            // Nor may anything stand under another version, or in another stream of ours.
+            for (field, other) in [
+                ("event_version", "0.8"),
+                ("aggregate_type", "Erasure"),
+                ("aggregate_type", "Drop"),
+            ] {
+                let mut altered = event.clone();
+                altered[field] = other.into();
+                assert_eq!(
+                    validator.is_valid(&altered),
+                    altered == event,
+                    "{file}: {field} {other}"
+                );
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > DropEvent::TYPES.len() + 1);
+}
+
+#[tokio::test]
+async fn every_line_of_an_export_is_as_the_schema_says() {
+    let schema = Launch::private().run(&["audit", "schema"]).await.stdout;
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
     let lively = Lively::make().await;
-    for line in lively.export.lines() {
+    // The brief drop is still on sale.
+    let drop = &lively.log[1].aggregate_id;
+    let old = json!({ "HoldPlaced": {
+        "hold_id": Uuid::new_v4(), "buyer": Uuid::new_v4(), "quantity": 1, "hold_seconds": 60, "placed_at": harness::now(),
+    } });
+    let others = format!(
+        "ALTER TABLE events ENABLE TRIGGER USER; ALTER TABLE log_head ENABLE TRIGGER USER;
+         INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+         SELECT 'Drop', '{drop}', max(sequence) + 1, 'HoldPlaced', '0.9', '{old}'::json, '{{}}'::json
+           FROM events WHERE aggregate_id = '{drop}';
+         INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+         VALUES ('Invoice', 'no uuid', 1, 'InvoiceSent', '2.0', '[\"anything\"]', '{{\"by\": 7}}')"
+    );
+    let auditor = Auditor {
+        launch: Launch::on(lively.altered(&others).await),
+    };
+    let erased = auditor.launch.run(&["audit", "erase", "alice"]).await;
+    assert_eq!(erased.code, Some(0), "{erased:?}");
+
+    let export = auditor.exported(&[]).await;
+    let mut kinds = vec![];
+    for line in export.lines() {
         let event: Value = serde_json::from_str(line).unwrap();
         if let Err(error) = validator.validate(&event) {
             panic!("{error}: {line}");
         }
+        let (kind, version) = (text(&event["event_type"]), text(&event["event_version"]));
+        kinds.push(format!("{kind} {version}"));
     }
-    let template: Value = serde_json::from_str(lively.export.lines().next().unwrap()).unwrap();
-    let mut seen = 0;
-    for entry in fs::read_dir(project.join("tests/fixtures/events")).unwrap() {
-        let payload: Value =
-            serde_json::from_str(&fs::read_to_string(entry.unwrap().path()).unwrap()).unwrap();
-        let mut event = template.clone();
-        event["payload"] = payload.clone();
-        assert!(validator.is_valid(&event), "{payload}");
-        // Every field that is there is known, and none may be of another kind.
-        let (name, fields) = payload.as_object().unwrap().iter().next().unwrap();
-        for field in fields.as_object().unwrap().keys() {
-            let mut altered = event.clone();
-            altered["payload"][name][field] = json!([true]);
-            assert!(
-                !validator.is_valid(&altered),
-                "{name}.{field} is not described"
-            );
-        }
-        seen += 1;
+    assert_eq!(export.lines().count(), lively.log.len() + 3);
+    for kind in [
+        "HoldPlaced 1.0",
+        "HoldPlaced 0.9",
+        "InvoiceSent 2.0",
+        "BuyerErased 1.0",
+    ] {
+        assert!(kinds.iter().any(|seen| seen == kind), "{kind}: {kinds:?}");
     }
-    assert!(seen >= DropEvent::TYPES.len());
+    // What stands in the log is what the fixture has.
+    let fixture =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/events/BuyerErased-1.0.json");
+    let fixture = fs::read_to_string(fixture).unwrap();
+    let last = export.lines().last().unwrap();
+    assert!(last.contains(&format!("\"payload\":{fixture},")), "{last}");
+    assert_eq!(auditor.launch.run(&["audit", "verify"]).await.code, Some(0));
 }

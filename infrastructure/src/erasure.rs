@@ -9,17 +9,13 @@
 use std::collections::{BTreeSet, HashMap};
 
 use domain::AGGREGATE_TYPE;
+pub use domain::erasure::{AGGREGATE_TYPE as ERASURE_TYPE, BUYER_ERASED};
+use domain::erasure::{STREAM, VERSION};
 use domain::values::{BuyerId, DropId, Position, Pseudonym};
 use sqlx::{PgConnection, PgPool, Row};
 
 use crate::error::LogError;
 
-/// What the log files erasures under.
-pub const ERASURE_TYPE: &str = "Erasure";
-/// The event that says that somebody was erased.
-pub const BUYER_ERASED: &str = "BuyerErased";
-/// The one stream of erasures.
-const STREAM: &str = "buyers";
 /// Positions looked through by one statement, so that a long search holds back no vacuum.
 const SLICE: u64 = 200_000;
 
@@ -195,7 +191,7 @@ impl Found {
         // As a stock program appends: the database gives the place, the time and the hash.
         let position: i64 = sqlx::query_scalar(
             "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-             SELECT $1, $2, coalesce(max(sequence), 0) + 1, $3, '1.0', json_build_object($3, json_build_object('events', $4::bigint)), '{}'::json
+             SELECT $1, $2, coalesce(max(sequence), 0) + 1, $3, $5, json_build_object($3, json_build_object('events', $4::bigint)), '{}'::json
                FROM events WHERE aggregate_type = $1 AND aggregate_id = $2
              RETURNING position",
         )
@@ -203,6 +199,7 @@ impl Found {
         .bind(STREAM)
         .bind(BUYER_ERASED)
         .bind(i64::try_from(events).unwrap_or(i64::MAX))
+        .bind(VERSION)
         .fetch_one(&mut *connection)
         .await?;
         let (drops, buyers): (Vec<_>, Vec<_>) = self
