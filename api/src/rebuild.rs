@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use domain::values::Position;
 use indicatif::{ProgressBar, ProgressStyle};
 use projections::error::ProjectionError;
-use projections::rebuild::{NAMES, Rebuilt, rebuild};
+use projections::rebuild::{NAMES, Rebuilt, VERSIONS, rebuild};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -119,22 +120,44 @@ async fn list(args: &ListArgs) -> Result<String, Failure> {
 
 async fn look(pool: &PgPool) -> Result<Vec<Listed>, sqlx::Error> {
     let mut listed = vec![];
-    for name in NAMES {
+    for (name, version) in NAMES.into_iter().zip(VERSIONS) {
         let sql = format!(
-            "SELECT coalesce(c.position, 0), h.position - coalesce(c.position, 0), (SELECT count(*) FROM {name}), c.stopped
+            "SELECT coalesce(c.position, 0), h.position - coalesce(c.position, 0), (SELECT count(*) FROM {name}), c.stopped,
+                    coalesce(c.fold_version, $2)
                FROM log_head h LEFT JOIN projection_checkpoints c ON c.name = $1"
         );
-        let (checkpoint, lag, rows, stopped) =
-            sqlx::query_as(&sql).bind(name).fetch_one(pool).await?;
+        let (checkpoint, lag, rows, stopped, found): (i64, i64, i64, Option<String>, i32) =
+            sqlx::query_as(&sql)
+                .bind(name)
+                .bind(version)
+                .fetch_one(pool)
+                .await?;
         listed.push(Listed {
             name,
             checkpoint,
             lag,
             rows,
-            stopped,
+            stopped: of_other_version(name, checkpoint, found, version).or(stopped),
         });
     }
     Ok(listed)
+}
+
+/// What a server of this version says of such a table, whether or not one runs.
+fn of_other_version(
+    name: &'static str,
+    checkpoint: i64,
+    found: i32,
+    version: i32,
+) -> Option<String> {
+    let checkpoint = Position(checkpoint.unsigned_abs());
+    let other = ProjectionError::OtherVersion {
+        name,
+        checkpoint,
+        found,
+        version,
+    };
+    (found != version).then(|| other.to_string())
 }
 
 async fn rebuild_tables(args: &RebuildArgs) -> Result<String, Failure> {
