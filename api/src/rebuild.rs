@@ -4,7 +4,6 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use domain::values::Position;
-use indicatif::{ProgressBar, ProgressStyle};
 use projections::error::ProjectionError;
 use projections::rebuild::{NAMES, Rebuilt, VERSIONS, rebuild};
 use serde_json::{Value, json};
@@ -14,6 +13,7 @@ use crate::cli::fail;
 use crate::client::table::columns;
 use crate::config::DatabaseSettings;
 use crate::database::{Database, DatabaseError};
+use crate::progress::{EVENTS, bar};
 
 /// What may be asked about views.
 #[derive(Debug, Args)]
@@ -166,10 +166,7 @@ async fn rebuild_tables(args: &RebuildArgs) -> Result<String, Failure> {
         true => NAMES.to_vec(),
         false => args.names.iter().map(String::as_str).collect(),
     };
-    let style = "rebuilding {bar:40} {human_pos}/{human_len} events, {per_sec}, {eta} left";
-    let style =
-        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(0).with_style(style);
+    let bar = bar(0, EVENTS, "rebuilding");
     let done = rebuild(&database.pool, &names, |reached, until| {
         bar.set_length(until.0);
         bar.set_position(reached.0);

@@ -12,7 +12,7 @@ use clap::Args;
 use domain::AGGREGATE_TYPE;
 use domain::values::{DropId, Position, Timestamp};
 use futures::{Stream, stream};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use infrastructure::error::LogError;
 use infrastructure::log::copy::{self, Block, Blocks, Selection};
 use infrastructure::log::lines::{LineReader, ReadError};
@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use super::AuditError;
 use crate::config::DatabaseSettings;
 use crate::database::Database;
+use crate::progress::{BYTES, ENDLESS, EVENTS, bar};
 
 /// Events of a file handed over at once.
 const PAGE: usize = 128;
@@ -130,7 +131,7 @@ impl Source {
     ///
     /// # Errors
     /// [`AuditError`].
-    pub async fn read(&self, wanted: Wanted, doing: &str) -> Result<Reading, AuditError> {
+    pub async fn read(&self, wanted: Wanted, doing: &'static str) -> Result<Reading, AuditError> {
         match self {
             Self::Database(database) => {
                 let selection = resolve(&database.pool, wanted).await?;
@@ -303,12 +304,11 @@ pub struct Reading {
 impl Reading {
     /// From a database.
     #[must_use]
-    pub fn database(pool: &PgPool, selection: Selection, doing: &str) -> Self {
+    pub fn database(pool: &PgPool, selection: Selection, doing: &'static str) -> Self {
         let events = selection.until.0.saturating_sub(selection.after.0);
-        let style = "{msg} {bar:40} {human_pos}/{human_len} events, {per_sec}, {eta} left";
         Self {
             pages: Pages::Rows(copy::blocks(pool.clone(), selection)),
-            progress: bar(events, style, doing),
+            progress: bar(events, EVENTS, doing),
             wanted: Wanted {
                 after: selection.after,
                 until: Some(Moment::Position(selection.until)),
@@ -321,19 +321,17 @@ impl Reading {
         }
     }
 
-    fn file(path: &Path, wanted: Wanted, doing: &str) -> Result<Self, AuditError> {
+    fn file(path: &Path, wanted: Wanted, doing: &'static str) -> Result<Self, AuditError> {
         let failed = |source| AuditError::File {
             path: path.to_owned(),
             source,
         };
         let (input, progress): (Box<dyn Read + Send>, _) = if path == Path::new("-") {
-            let style = "{msg} {spinner} {bytes}, {bytes_per_sec}";
-            (Box::new(io::stdin()), bar(0, style, doing))
+            (Box::new(io::stdin()), bar(0, ENDLESS, doing))
         } else {
             let file = File::open(path).map_err(failed)?;
             let bytes = file.metadata().map_err(failed)?.len();
-            let style = "{msg} {bar:40} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
-            (Box::new(file), bar(bytes, style, doing))
+            (Box::new(file), bar(bytes, BYTES, doing))
         };
         let (sender, pages) = mpsc::channel(PAGES_AHEAD);
         let mut reader = FileReader {
@@ -459,15 +457,6 @@ impl Drop for Reading {
     fn drop(&mut self) {
         self.progress.finish_and_clear();
     }
-}
-
-/// Hidden where standard error is no terminal.
-fn bar(length: u64, style: &str, doing: &str) -> ProgressBar {
-    let style =
-        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(length)
-        .with_style(style)
-        .with_message(doing.to_owned())
 }
 
 struct FileReader {
