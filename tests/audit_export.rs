@@ -307,6 +307,28 @@ async fn an_export_that_was_cut_off_within_very_many_lines_goes_on() {
     }
 }
 
+/// What cannot be the rest of an event is nothing to go on with, and is not read to its end.
+#[tokio::test]
+async fn a_file_that_ends_with_more_than_any_event_is_left_as_it_is() {
+    let lively = Lively::make().await;
+    let auditor = Auditor::of(&lively).await;
+    for (format, start) in [
+        ("ndjson", "{\"position\":9,\"payload\":\""),
+        ("cloudevents", "{\"specversion\":\"1.0\",\"data\":\""),
+        ("csv", "9,Drop,\""),
+    ] {
+        let whole = auditor.exported(&["--format", format]).await;
+        let file = auditor.file(format);
+        let long = format!("{whole}{start}{}", "a\n".repeat(20 << 20));
+        fs::write(&file, &long).unwrap();
+        let refused = auditor
+            .export(&["--format", format, "--resume", "--output", path(&file)])
+            .await;
+        assert_eq!(refused.code, Some(2), "{format}: {refused:?}");
+        assert!(fs::read_to_string(&file).unwrap() == long, "{format}");
+    }
+}
+
 #[tokio::test]
 async fn an_export_that_was_cut_off_goes_on_where_it_stopped() {
     let lively = Lively::make().await;
