@@ -224,6 +224,16 @@ async fn rows_that_were_cut_off_are_found_by_a_head_or_a_checkpoint_that_left_th
     assert_cut_off(&lively, &checkpoint, "checkpoint ");
 }
 
+/// Views that have read further tell of it too, but not first: where the log ends is the cause.
+#[tokio::test]
+async fn rows_that_were_cut_off_are_told_before_views_that_have_read_further() {
+    let lively = Lively::make().await;
+    let [alone, head, checkpoint] = audits_after_a_cut(&lively, "SELECT 1").await;
+    assert_eq!(alone.code, Some(1), "{alone:?}");
+    assert_cut_off(&lively, &head, "--expect-head knows position");
+    assert_cut_off(&lively, &checkpoint, "checkpoint ");
+}
+
 #[tokio::test]
 async fn a_log_whose_buyers_were_erased_is_still_proved() {
     let lively = Lively::make().await;
