@@ -9,6 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{Signature, VerifyingKey};
 use harness::{Finished, Launch, Lively};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// Makes the house's key and a checkpoint of a log; gives the note.
@@ -176,6 +177,7 @@ async fn a_checkpoint_that_was_altered_or_signed_by_somebody_else_is_refused() {
     for arguments in [
         ["--origin", "a b"],
         ["--origin", "a+b"],
+        ["--origin", ""],
         ["--key", "/nowhere"],
     ] {
         let refused = launch
@@ -183,4 +185,111 @@ async fn a_checkpoint_that_was_altered_or_signed_by_somebody_else_is_refused() {
             .await;
         assert_eq!(refused.code, Some(2), "{refused:?}");
     }
+}
+
+#[tokio::test]
+async fn nothing_that_is_kept_is_written_over() {
+    let lively = Lively::make().await;
+    let launch = Launch::on(lively.altered("SELECT 1").await);
+    let note = checkpoint(&launch).await;
+    let file = launch.data_dir().join("kept of old.txt");
+    let arguments = ["audit", "checkpoint", "--output", file.to_str().unwrap()];
+    let state = || launch.run(&arguments);
+    assert_eq!(state().await.code, Some(0));
+    assert_eq!(fs::read_to_string(&file).unwrap(), note);
+    let refused = state().await;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("kept of old.txt"), "{refused:?}");
+    fs::write(&file, "somebody's only copy").unwrap();
+    assert_eq!(state().await.code, Some(2));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "somebody's only copy");
+
+    // Nor does a log change its name.
+    for origin in ["holdfast/log", "shop.example/log"] {
+        let named = launch
+            .run(&["audit", "checkpoint", "--origin", origin])
+            .await;
+        match origin {
+            "holdfast/log" => assert_eq!((named.code, named.stdout), (Some(0), note.clone())),
+            _ => {
+                assert_eq!((named.code, named.stdout.as_str()), (Some(2), ""));
+                let reason = "is called holdfast/log, not shop.example/log";
+                assert!(named.stderr.contains(reason), "{}", named.stderr);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_file_is_signed_that_is_no_log() {
+    let lively = Lively::make().await;
+    let launch = Launch::private();
+    let file = launch.data_dir().join("log.ndjson");
+    let kept = launch.data_dir().join("kept.txt");
+    let (log, output) = (file.to_str().unwrap(), kept.to_str().unwrap());
+    let arguments = ["audit", "checkpoint", "--file", log, "--output", output];
+    let bought = lively.position_of("PurchaseConfirmed");
+    let altered = lively
+        .export
+        .replacen("\"quantity\":2", "\"quantity\":3", 1);
+    assert_ne!(altered, lively.export);
+    fs::write(&file, altered).unwrap();
+    let refused = launch.run(&arguments).await;
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));
+    let said = refused.stderr.contains("hash: expected ");
+    assert!(
+        said && refused.stderr.starts_with("holdfast: position "),
+        "{refused:?}"
+    );
+    assert!(!kept.exists() && !launch.data_dir().join("checkpoint.key").exists());
+
+    fs::write(&file, &lively.export).unwrap();
+    let made = launch.run(&arguments).await;
+    assert_eq!(
+        (made.code, made.stderr.lines().count()),
+        (Some(0), 1),
+        "{made:?}"
+    );
+    let stated = fs::read_to_string(&kept).unwrap();
+    let position = stated.lines().nth(1).unwrap();
+    assert_eq!(position, lively.log.last().unwrap().position.to_string());
+    assert!(bought < position.parse().unwrap());
+}
+
+#[tokio::test]
+async fn a_checkpoint_with_something_beside_it_is_refused() {
+    let lively = Lively::make().await;
+    let launch = Launch::on(lively.altered("SELECT 1").await);
+    let note = checkpoint(&launch).await;
+    for more in ["and more\n", "\n", "\nP.S.\n"] {
+        let refused = verify(&launch, &format!("{note}{more}"), &["--json"]).await;
+        assert_eq!(
+            (refused.code, refused.stdout.as_str()),
+            (Some(2), ""),
+            "{more:?}"
+        );
+        assert!(
+            refused
+                .stderr
+                .contains("is no checkpoint in a signed note: "),
+            "{refused:?}"
+        );
+    }
+    let endless = ["audit", "verify", "--checkpoint", "/dev/zero"];
+    assert_eq!(launch.run(&endless).await.code, Some(2));
+}
+
+#[tokio::test]
+async fn a_forged_checkpoint_is_told_in_json_as_well() {
+    let lively = Lively::make().await;
+    let launch = Launch::on(lively.altered("SELECT 1").await);
+    let note = checkpoint(&launch).await;
+    let forged = note.replacen("holdfast/log\n", "holdfast/lag\n", 1);
+    let verdict = verify(&launch, &forged, &["--json"]).await;
+    assert_eq!(verdict.code, Some(1), "{verdict:?}");
+    let said: Value = serde_json::from_str(&verdict.stdout).unwrap();
+    assert_eq!(said["verified"], false, "{said}");
+    let reason = said["violation"]["reason"].as_str().unwrap();
+    assert!(reason.contains("is not signed by holdfast/log"), "{said}");
+    assert_eq!(verdict.stderr, "", "as with any other answer in JSON");
 }

@@ -10,6 +10,7 @@ use harness::{Finished, Launch, Lively, distinct, text};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 /// A stopped server's database, and a place for files.
 struct Auditor {
@@ -103,6 +104,10 @@ async fn a_part_is_exported_by_position_time_and_drop() {
     let beyond = format!("{}", lines.len() + 1);
     assert_eq!(auditor.export(&["--until", &beyond]).await.code, Some(2));
 
+    let head = format!("{}", lines.len());
+    assert_eq!(auditor.exported(&["--after", &head]).await, "");
+    assert_eq!(auditor.export(&["--after", &beyond]).await.code, Some(2));
+
     let at = &lively.log[4].recorded_at;
     let until_then = lively
         .log
@@ -162,6 +167,166 @@ async fn a_part_is_exported_by_position_time_and_drop() {
         from_file(&["--until", at]).await,
         lines[..until_then].concat()
     );
+}
+
+#[tokio::test]
+async fn what_is_not_in_the_log_is_not_exported_in_silence() {
+    let lively = Lively::make().await;
+    let auditor = Auditor::of(&lively).await;
+    let log = auditor.file("log.ndjson");
+    fs::write(&log, &lively.export).unwrap();
+    let (head, drop) = (lively.log.len(), Uuid::new_v4().to_string());
+    let beyond = (head + 1).to_string();
+    let reason = format!("position {beyond} is not in the log yet: its head is at {head}");
+    let no_drop = format!("there is no drop {drop} at that place of the log");
+    // The second drop is not there yet when the first one is scheduled.
+    let later = &lively.log[1].aggregate_id;
+    let not_yet = format!("there is no drop {later} at that place of the log");
+    for source in [vec![], vec!["--file", path(&log)]] {
+        for format in ["ndjson", "cloudevents", "csv", "parquet"] {
+            for (arguments, code, reason) in [
+                (vec!["--after", &beyond], 2, &reason),
+                (vec!["--after", &beyond, "--until", "3"], 2, &reason),
+                (vec!["--drop", &drop], 1, &no_drop),
+                (vec!["--drop", later, "--until", "1"], 1, &not_yet),
+            ] {
+                let file = auditor.file("never made");
+                let output = ["--format", format, "--output", path(&file)];
+                let refused = auditor
+                    .export(&[source.as_slice(), &arguments, &output].concat())
+                    .await;
+                assert_eq!(refused.code, Some(code), "{refused:?}");
+                assert_eq!(refused.stderr, format!("holdfast: {reason}\n"));
+                assert!(!file.exists(), "{source:?} {format} {arguments:?}");
+            }
+        }
+        // What there is, is written before a file turns out to end too early; a database is asked first.
+        let part = auditor
+            .export(&[&source, ["--until", beyond.as_str()].as_slice()].concat())
+            .await;
+        assert_eq!(part.code, Some(2), "{part:?}");
+        assert!(part.stderr.contains(&reason), "{part:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_export_goes_on_only_with_a_file_that_is_its_beginning() {
+    let lively = Lively::make().await;
+    let auditor = Auditor::of(&lively).await;
+    let other = Lively::make().await;
+    let longer = Auditor::of(&other).await;
+    let last = lively.log.len();
+    let (half, of_half) = (last / 2, (last / 2).to_string());
+    let drop = lively.log[half - 1].aggregate_id.as_str();
+    let another = lively
+        .log
+        .iter()
+        .find(|event| event.aggregate_id != drop)
+        .unwrap();
+    for format in ["ndjson", "cloudevents", "csv"] {
+        let file = auditor.file(format);
+        let export = async |auditor: &Auditor, more: &[&str]| {
+            let arguments = ["--format", format, "--output", path(&file)];
+            auditor.export(&[arguments.as_slice(), more].concat()).await
+        };
+        let not_asked_for = format!(
+            "cannot go on with {}: its last event, at position {half}, is not among what is to be exported",
+            path(&file)
+        );
+        let its_hash = format!(
+            "cannot go on with {}: its last event, at position {half}, has the hash {}, and in the log that is {}",
+            path(&file),
+            other.log[half - 1].hash,
+            lively.log[half - 1].hash
+        );
+        let refused = async |more: &[&str], reason: &str| {
+            let before = fs::read(&file).unwrap();
+            let said = export(&auditor, &[&["--resume"], more].concat()).await;
+            assert_eq!(said.code, Some(2), "{format} {more:?} {said:?}");
+            assert_eq!(said.stderr, format!("holdfast: {reason}\n"));
+            assert_eq!(fs::read(&file).unwrap(), before, "{format} {more:?}");
+        };
+        // Of another log, as far as this one, and further.
+        let made = export(&longer, &["--until", &of_half]).await;
+        assert_eq!(made.code, Some(0), "{made:?}");
+        refused(&[], &its_hash).await;
+        fs::remove_file(&file).unwrap();
+        export(&auditor, &["--until", &of_half]).await;
+        let shorter = auditor.file("shorter.ndjson");
+        let start: Vec<&str> = lively.export.split_inclusive('\n').collect();
+        for kept in [half - 1, half - 2] {
+            fs::write(&shorter, start[..kept].concat()).unwrap();
+            refused(&["--file", path(&shorter)], &not_asked_for).await;
+        }
+        // Of another drop, or another part.
+        refused(&["--drop", &another.aggregate_id], &not_asked_for).await;
+        refused(&["--after", &of_half], &not_asked_for).await;
+        refused(&["--until", "2"], &not_asked_for).await;
+
+        // With what it is the beginning of, from the database and from a file.
+        let log = auditor.file("log.ndjson");
+        fs::write(&log, &lively.export).unwrap();
+        let whole = auditor.exported(&["--format", format]).await;
+        for source in [vec![], vec!["--file", path(&log)]] {
+            let before = fs::read(&file).unwrap();
+            let done = export(&auditor, &[&source, ["--resume"].as_slice()].concat()).await;
+            assert_eq!(done.code, Some(0), "{done:?}");
+            assert_eq!(fs::read_to_string(&file).unwrap(), whole, "{format}");
+            fs::write(&file, before).unwrap();
+        }
+        let of_drop = auditor
+            .exported(&["--format", format, "--drop", drop])
+            .await;
+        fs::remove_file(&file).unwrap();
+        export(&auditor, &["--until", &of_half, "--drop", drop]).await;
+        let done = export(&auditor, &["--resume", "--drop", drop]).await;
+        assert_eq!(done.code, Some(0), "{done:?}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), of_drop, "{format}");
+    }
+}
+
+/// An event without an end is not looked for anew from each of its lines.
+#[tokio::test]
+async fn an_export_that_was_cut_off_within_very_many_lines_goes_on() {
+    let lively = Lively::make().await;
+    let auditor = Auditor::of(&lively).await;
+    for format in ["ndjson", "cloudevents"] {
+        let whole = auditor.exported(&["--format", format]).await;
+        let file = auditor.file(format);
+        let nested = format!("{{\n{}", lively.export.lines().next().unwrap());
+        let cut = format!(
+            "{whole}{{\"payload\":[1{}{nested}\n",
+            "\n,1".repeat(300_000)
+        );
+        fs::write(&file, cut).unwrap();
+        let done = auditor
+            .export(&["--format", format, "--resume", "--output", path(&file)])
+            .await;
+        assert_eq!(done.code, Some(0), "{done:?}");
+        assert_eq!(fs::read_to_string(&file).unwrap(), whole);
+    }
+}
+
+/// What cannot be the rest of an event is nothing to go on with, and is not read to its end.
+#[tokio::test]
+async fn a_file_that_ends_with_more_than_any_event_is_left_as_it_is() {
+    let lively = Lively::make().await;
+    let auditor = Auditor::of(&lively).await;
+    for (format, start) in [
+        ("ndjson", "{\"position\":9,\"payload\":\""),
+        ("cloudevents", "{\"specversion\":\"1.0\",\"data\":\""),
+        ("csv", "9,Drop,\""),
+    ] {
+        let whole = auditor.exported(&["--format", format]).await;
+        let file = auditor.file(format);
+        let long = format!("{whole}{start}{}", "a\n".repeat(20 << 20));
+        fs::write(&file, &long).unwrap();
+        let refused = auditor
+            .export(&["--format", format, "--resume", "--output", path(&file)])
+            .await;
+        assert_eq!(refused.code, Some(2), "{format}: {refused:?}");
+        assert!(fs::read_to_string(&file).unwrap() == long, "{format}");
+    }
 }
 
 #[tokio::test]
@@ -343,32 +508,104 @@ async fn the_schema_is_checked_in_and_describes_every_event() {
     );
 
     let validator = jsonschema::validator_for(&schema).unwrap();
+    let template = json!({
+        "position": 1, "aggregate_type": "Drop", "aggregate_id": Uuid::new_v4(), "sequence": 1, "event_type": "?",
+        "event_version": "?", "recorded_at": "2026-01-31T18:00:00.000Z", "payload": {}, "metadata": {}, "hash": "0".repeat(64),
+    });
+    let mut seen = 0;
+    for folder in ["events", "upcast"] {
+        let folder = project.join("tests/fixtures").join(folder);
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let file = entry.file_name().into_string().unwrap();
+            let mut parts = file.trim_end_matches(".json").split('-');
+            let (name, version) = (parts.next().unwrap(), parts.next().unwrap());
+            let mut event = template.clone();
+            event["event_type"] = name.into();
+            event["event_version"] = version.into();
+            if name == "BuyerErased" {
+                event["aggregate_type"] = "Erasure".into();
+                event["aggregate_id"] = "buyers".into();
+            }
+            let text = fs::read_to_string(entry.path()).unwrap();
+            event["payload"] = serde_json::from_str(&text).unwrap();
+            assert!(validator.is_valid(&event), "{file}");
+            // Every field that is there is known, and none may be of another kind.
+            let fields = event["payload"][name].as_object().unwrap().clone();
+            for field in fields.keys() {
+                let mut altered = event.clone();
+                altered["payload"][name][field] = json!([true]);
+                let is_described = !validator.is_valid(&altered);
+                assert!(is_described, "{file}: {field} is not described");
+            }
+            // Nor may anything stand under another version, or in another stream of ours.
+            for (field, other) in [
+                ("event_version", "0.8"),
+                ("aggregate_type", "Erasure"),
+                ("aggregate_type", "Drop"),
+            ] {
+                let mut altered = event.clone();
+                altered[field] = other.into();
+                assert_eq!(
+                    validator.is_valid(&altered),
+                    altered == event,
+                    "{file}: {field} {other}"
+                );
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > DropEvent::TYPES.len() + 1);
+}
+
+#[tokio::test]
+async fn every_line_of_an_export_is_as_the_schema_says() {
+    let schema = Launch::private().run(&["audit", "schema"]).await.stdout;
+    let schema: Value = serde_json::from_str(&schema).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
     let lively = Lively::make().await;
-    for line in lively.export.lines() {
+    // The brief drop is still on sale.
+    let drop = &lively.log[1].aggregate_id;
+    let old = json!({ "HoldPlaced": {
+        "hold_id": Uuid::new_v4(), "buyer": Uuid::new_v4(), "quantity": 1, "hold_seconds": 60, "placed_at": harness::now(),
+    } });
+    let others = format!(
+        "ALTER TABLE events ENABLE TRIGGER USER; ALTER TABLE log_head ENABLE TRIGGER USER;
+         INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+         SELECT 'Drop', '{drop}', max(sequence) + 1, 'HoldPlaced', '0.9', '{old}'::json, '{{}}'::json
+           FROM events WHERE aggregate_id = '{drop}';
+         INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+         VALUES ('Invoice', 'no uuid', 1, 'InvoiceSent', '2.0', '[\"anything\"]', '{{\"by\": 7}}')"
+    );
+    let auditor = Auditor {
+        launch: Launch::on(lively.altered(&others).await),
+    };
+    let erased = auditor.launch.run(&["audit", "erase", "alice"]).await;
+    assert_eq!(erased.code, Some(0), "{erased:?}");
+
+    let export = auditor.exported(&[]).await;
+    let mut kinds = vec![];
+    for line in export.lines() {
         let event: Value = serde_json::from_str(line).unwrap();
         if let Err(error) = validator.validate(&event) {
             panic!("{error}: {line}");
         }
+        let (kind, version) = (text(&event["event_type"]), text(&event["event_version"]));
+        kinds.push(format!("{kind} {version}"));
     }
-    let template: Value = serde_json::from_str(lively.export.lines().next().unwrap()).unwrap();
-    let mut seen = 0;
-    for entry in fs::read_dir(project.join("tests/fixtures/events")).unwrap() {
-        let payload: Value =
-            serde_json::from_str(&fs::read_to_string(entry.unwrap().path()).unwrap()).unwrap();
-        let mut event = template.clone();
-        event["payload"] = payload.clone();
-        assert!(validator.is_valid(&event), "{payload}");
-        // Every field that is there is known, and none may be of another kind.
-        let (name, fields) = payload.as_object().unwrap().iter().next().unwrap();
-        for field in fields.as_object().unwrap().keys() {
-            let mut altered = event.clone();
-            altered["payload"][name][field] = json!([true]);
-            assert!(
-                !validator.is_valid(&altered),
-                "{name}.{field} is not described"
-            );
-        }
-        seen += 1;
+    assert_eq!(export.lines().count(), lively.log.len() + 3);
+    for kind in [
+        "HoldPlaced 1.0",
+        "HoldPlaced 0.9",
+        "InvoiceSent 2.0",
+        "BuyerErased 1.0",
+    ] {
+        assert!(kinds.iter().any(|seen| seen == kind), "{kind}: {kinds:?}");
     }
-    assert!(seen >= DropEvent::TYPES.len());
+    // What stands in the log is what the fixture has.
+    let fixture =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/events/BuyerErased-1.0.json");
+    let fixture = fs::read_to_string(fixture).unwrap();
+    let last = export.lines().last().unwrap();
+    assert!(last.contains(&format!("\"payload\":{fixture},")), "{last}");
+    assert_eq!(auditor.launch.run(&["audit", "verify"]).await.code, Some(0));
 }

@@ -25,6 +25,7 @@ async fn ask(launch: &Launch, arguments: &[&str]) -> Finished {
         "{from_database:?} {from_file:?}"
     );
     assert_eq!(from_database.stdout, from_file.stdout);
+    assert_eq!(from_database.stderr, from_file.stderr);
     from_database
 }
 
@@ -220,11 +221,18 @@ async fn the_state_is_asked_for_by_time_and_told_in_words() {
             Some(2)
         );
     }
-    let beyond = (lively.log.len() + 1).to_string();
-    assert_eq!(
-        launch.run(&["audit", "state", "--at", &beyond]).await.code,
-        Some(2)
-    );
+    assert_refused_beyond(&launch, &lively, &["state", "--at"]).await;
+}
+
+/// What is not in the log yet is refused, and so said, by the database and by a file; the head itself is not.
+async fn assert_refused_beyond(launch: &Launch, lively: &Lively, arguments: &[&str]) {
+    let head = lively.log.len();
+    let (last, beyond) = (head.to_string(), (head + 1).to_string());
+    told(launch, &[arguments, &[&last]].concat()).await;
+    let refused = ask(launch, &[arguments, &[&beyond]].concat()).await;
+    let reason = format!("position {beyond} is not in the log yet: its head is at {head}");
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""));
+    assert!(refused.stderr.contains(&reason), "{refused:?}");
 }
 
 #[tokio::test]
@@ -260,6 +268,8 @@ async fn views_are_replayed_from_the_log_alone_and_compared() {
             .code,
         Some(2)
     );
+
+    assert_refused_beyond(&launch, &lively, &["replay", "--at"]).await;
 
     let equal = told(&launch, &["replay", "--compare"]).await;
     assert_eq!(
@@ -344,6 +354,19 @@ async fn what_changed_between_two_places_is_told_drop_by_drop() {
             .await
             .contains("available    20 (new)")
     );
-    let beyond = (to + 1).to_string();
-    assert_eq!(ask(&launch, &["diff", &beyond]).await.code, Some(2));
+    assert_refused_beyond(&launch, &lively, &["diff"]).await;
+    assert_refused_beyond(&launch, &lively, &["diff", "3"]).await;
+    let drop = lively.log[1].aggregate_id.as_str();
+    assert_refused_beyond(&launch, &lively, &["diff", "--drop", drop]).await;
+
+    let backwards = ask(&launch, &["diff", "6", "2"]).await;
+    let reason = "holdfast: FROM, position 6, comes after TO, position 2\n";
+    assert_eq!(
+        (backwards.code, backwards.stderr.as_str()),
+        (Some(2), reason)
+    );
+    let unknown = Uuid::new_v4().to_string();
+    let nothing = ask(&launch, &["diff", "3", "--drop", &unknown]).await;
+    let reason = format!("holdfast: there is no drop {unknown} at that place of the log\n");
+    assert_eq!((nothing.code, nothing.stderr), (Some(1), reason));
 }

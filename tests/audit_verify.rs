@@ -5,9 +5,9 @@
 use std::fs;
 use std::path::Path;
 
-use domain::values::Timestamp;
+use domain::values::{Position, Sequence, Timestamp};
 use harness::{Finished, Launch, Lively, text};
-use infrastructure::log::lines::{LineWriter, parse};
+use infrastructure::log::lines::{LineWriter, MOST_EVENT_BYTES, parse};
 use infrastructure::log::{Batch, Hash, Head, StoredEvent};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -238,6 +238,50 @@ async fn an_altered_export_is_found_out_at_its_position() {
         assert_disproved(&verdict, *position as u64, reason);
         assert!(!name.is_empty());
     }
+}
+
+#[tokio::test]
+async fn a_file_that_never_ends_or_is_broken_into_very_many_lines_is_read_within_bounds() {
+    // Six hundred thousand lines of one event: read once each, and not once for every line before.
+    let many = format!("[1{}]", "\n,1".repeat(600_000));
+    let event = StoredEvent {
+        position: Position(1),
+        recorded_at: Timestamp::default(),
+        aggregate_type: "Other".into(),
+        aggregate_id: "x".to_owned(),
+        sequence: Sequence(1),
+        event_type: "Happened".into(),
+        event_version: "1.0".into(),
+        payload: many,
+        metadata: "{}".into(),
+        hash: Hash::default(),
+        private: None,
+    };
+    let export = reseal(vec![event]);
+    assert!(export.lines().count() > 600_000);
+    let verdict = verify_text(&export, &[]).await;
+    assert_eq!(verdict.code, Some(0), "{verdict:?}");
+    assert!(
+        verdict.stdout.starts_with("verified 1 events"),
+        "{verdict:?}"
+    );
+    let unfinished = &export[..export.len() - 200];
+    assert_disproved(&verify_text(unfinished, &[]).await, 1, "cut off");
+
+    // No event takes more than so much, on one line or on many.
+    let start = "{\"position\":1,\"aggregate_type\":\"";
+    for endless in [
+        format!("{start}{}", "a".repeat(MOST_EVENT_BYTES)),
+        format!("{start}\",{}", "\n".repeat(MOST_EVENT_BYTES)),
+    ] {
+        let verdict = verify_text(&endless, &[]).await;
+        assert_disproved(&verdict, 1, "it does not end within 16 MiB");
+    }
+    let launch = Launch::private();
+    let verdict = launch
+        .run(&["audit", "verify", "--file", "/dev/zero"])
+        .await;
+    assert_disproved(&verdict, 1, "it does not end within 16 MiB");
 }
 
 fn later(line: &str) -> String {
@@ -620,19 +664,46 @@ async fn tables_are_compared_as_of_their_checkpoint() {
     assert_eq!(of("live_stock")["rows"], 2);
 }
 
-/// The check that shares no code with us, on an export of ours.
+/// The check that shares no code with us, on a file.
+async fn python(options: &[&str], file: &Path) -> Finished {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/verify.py");
+    let mut python = std::process::Command::new("python3");
+    python.args(options).arg(script).arg(file);
+    harness::finish(python).await
+}
+
+/// The same on an export of ours; it does not depend on whether Python checks assertions.
 async fn verify_in_python(export: &str) -> Finished {
     let launch = Launch::private();
     let file = launch.data_dir().join("export.ndjson");
     fs::write(&file, export).unwrap();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/verify.py");
-    let mut python = std::process::Command::new("python3");
-    python.arg(script).arg(&file);
-    harness::finish(python).await
+    let (usual, optimised) = (python(&[], &file).await, python(&["-O"], &file).await);
+    assert_eq!(
+        (usual.code, &usual.stdout, &usual.stderr),
+        (optimised.code, &optimised.stdout, &optimised.stderr)
+    );
+    usual
+}
+
+/// One line, and no trace of Python.
+#[track_caller]
+fn assert_refused_in_python(verdict: &Finished, code: i32, reason: &str) {
+    assert_eq!(verdict.code, Some(code), "{verdict:?}");
+    assert_eq!(verdict.stdout, "");
+    let lines: Vec<&str> = verdict.stderr.lines().collect();
+    assert_eq!(lines.len(), 1, "{verdict:?}");
+    assert!(
+        lines[0].starts_with("verify.py: ") && lines[0].contains(reason),
+        "{reason}: {verdict:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_program_of_a_page_in_python_comes_to_the_same_verdict() {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/verify.py");
+    let program = fs::read_to_string(program).unwrap();
+    assert!(program.lines().count() <= 60, "a page");
+
     let lively = Lively::make().await;
     let ours = verify_text(&lively.export, &[]).await;
     let theirs = verify_in_python(&lively.export).await;
@@ -643,31 +714,126 @@ async fn a_program_of_a_page_in_python_comes_to_the_same_verdict() {
     );
 
     let bought = usize::try_from(lively.position_of("PurchaseConfirmed")).unwrap();
-    let mut altered: Vec<String> = lines(&lively.export)
-        .iter()
-        .map(|line| (*line).to_owned())
-        .collect();
-    altered[bought - 1] = altered[bought - 1].replacen("\"quantity\":2", "\"quantity\":3", 1);
-    let verdict = verify_in_python(&altered.concat()).await;
-    assert_eq!(verdict.code, Some(1), "{verdict:?}");
-    assert!(
-        verdict
-            .stderr
-            .contains(&format!("position {bought}: expected hash ")),
-        "{verdict:?}"
-    );
+    let with = |change: &dyn Fn(&mut Vec<String>)| {
+        let kept = lines(&lively.export).into_iter();
+        let mut lines: Vec<String> = kept.map(str::to_owned).collect();
+        change(&mut lines);
+        lines.concat()
+    };
+    let altered = |from: &'static str, to: &'static str| {
+        with(&|lines| {
+            assert!(lines[bought - 1].contains(from), "{}", lines[bought - 1]);
+            lines[bought - 1] = lines[bought - 1].replacen(from, to, 1);
+        })
+    };
+    let at = |reason: &str| format!("position {bought}: {reason}");
+    let hash = at("expected hash ");
+    for (export, reason) in [
+        (altered("\"quantity\":2", "\"quantity\":3"), &hash),
+        (altered("\"quantity\":2", "\"quantity\": 2"), &hash),
+        (altered("\"metadata\":{}", "\"metadata\":{ }"), &hash),
+        (altered("\"1.0\"", "\"1.1\""), &hash),
+        (
+            altered("Z\",\"payload", "1Z\",\"payload"),
+            &at("expected characters of recorded_at 24, found 25"),
+        ),
+        (altered("\"hash\":\"", "\"hash\":\"0"), &hash),
+        (
+            altered("\"hash\"", "\"hush\""),
+            &at("no event of an export: "),
+        ),
+        (altered("}", ""), &at("no event of an export: ")),
+        (
+            with(&|lines| drop(lines.remove(bought - 1))),
+            &at("expected position "),
+        ),
+        (
+            with(&|lines| lines.swap(bought - 1, bought)),
+            &at("expected position "),
+        ),
+    ] {
+        assert_refused_in_python(&verify_in_python(&export).await, 1, reason);
+    }
 
-    let mut forged = stored(&lively.export);
+    let forge = |change: &dyn Fn(&mut StoredEvent)| {
+        let mut forged = stored(&lively.export);
+        change(&mut forged[bought - 1]);
+        reseal(forged)
+    };
     let hold = text(&lively.log[bought - 1].fields()["hold_id"]);
-    forged[bought - 1].payload = forged[bought - 1]
-        .payload
-        .replace(&hold, &Uuid::new_v4().to_string());
-    let verdict = verify_in_python(&reseal(forged)).await;
-    assert_eq!(verdict.code, Some(1), "{verdict:?}");
-    assert!(
-        verdict.stderr.contains(&format!(
-            "position {bought}: resolved twice, or never placed"
-        )),
-        "{verdict:?}"
+    let purchased_at = text(&lively.log[bought - 1].fields()["purchased_at"]);
+    let replace =
+        |from: &str, to: &str| forge(&|event| event.payload = event.payload.replace(from, to));
+    for (export, reason) in [
+        (
+            replace(&hold, &Uuid::new_v4().to_string()),
+            "resolved twice, or never placed",
+        ),
+        (
+            replace(&purchased_at, "2101-01-01T00:00:00.000Z"),
+            "sold after it was over",
+        ),
+        (
+            replace("PurchaseConfirmed", "HoldExpired"),
+            "expected type PurchaseConfirmed, found HoldExpired",
+        ),
+        (
+            forge(&|event| event.sequence = event.sequence.next()),
+            "expected sequence ",
+        ),
+    ] {
+        assert_refused_in_python(&verify_in_python(&export).await, 1, &at(reason));
+    }
+}
+
+#[tokio::test]
+async fn the_program_in_python_reads_what_we_read_and_says_what_it_cannot() {
+    let lively = Lively::make().await;
+    let payload = "{\n \"a\": \"}]\\\\\\\"[{\",\n \"metadata\":{}, \"payload\":\n[\n]\n}";
+    let stock = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata) VALUES";
+    let altered = format!(
+        "ALTER TABLE events ENABLE TRIGGER USER; ALTER TABLE log_head ENABLE TRIGGER USER;
+         {stock} ('Other', 'x', 1, 'Happened', '1.0', '{payload}', E'{{\n\"metadata\":{{}},\"hash\":1}}');
+         {stock} ('Other', 'x', 2, 'Happened', '1.0', '1', '{{}}')"
     );
+    let launch = Launch::on(lively.altered(&altered).await);
+    let export = launch.run(&["audit", "export"]).await.stdout;
+    assert!(export.contains("\n \"a\": "), "{export}");
+    let ours = launch.run(&["audit", "verify"]).await;
+    assert_eq!(ours.code, Some(0), "{ours:?}");
+    for export in [
+        export.as_str(),
+        export.trim_end(),
+        &export.replace("\n{\"pos", "\n\n{\"pos"),
+    ] {
+        let theirs = verify_in_python(export).await;
+        assert_eq!(theirs.stdout, ours.stdout, "{theirs:?}");
+        assert_eq!(verify_text(export, &[]).await.stdout, ours.stdout);
+    }
+    let seen = lively.log.len() + 1;
+    let broken = export.replace("\n[\n]\n", "\n[\n ]\n");
+    let reason = format!("position {seen}: expected hash ");
+    assert_refused_in_python(&verify_in_python(&broken).await, 1, &reason);
+
+    let zeroes = "0".repeat(64);
+    let nothing = format!("verified 0 events, head 0 {zeroes}\n");
+    assert_eq!(verify_in_python("").await.stdout, nothing);
+    for garbage in [
+        "what is this?\n",
+        "[]\n",
+        "{",
+        "1",
+        "{\"position\":1}\n",
+        "\0",
+    ] {
+        let refused = verify_in_python(garbage).await;
+        assert_refused_in_python(&refused, 1, "position 1: no event of an export: ");
+    }
+    for file in ["/bin/sh", "/dev/zero"] {
+        let refused = python(&[], Path::new(file)).await;
+        assert_refused_in_python(&refused, 1, "position 1: no event of an export: ");
+    }
+    for unreadable in ["/nowhere", "/"] {
+        assert_refused_in_python(&python(&[], Path::new(unreadable)).await, 2, unreadable);
+    }
 }

@@ -1,6 +1,6 @@
 //! The commands that people try first: a demo that moves, sample drops, and a stampede with a verdict.
 
-use harness::{ADMIN_KEY, App, Finished, Launch, eventually};
+use harness::{ADMIN_KEY, App, Finished, Launch, Lively, eventually, finish_on_terminal};
 
 /// Runs a client command against a server.
 async fn run(app: &App, arguments: &[&str]) -> Finished {
@@ -109,4 +109,44 @@ async fn a_command_without_a_server_or_a_key_says_so_in_one_line() {
         assert!(help.stdout.contains(command), "{command}: {}", help.stdout);
     }
     assert_eq!(nobody.run(&["sell"]).await.code, Some(2));
+}
+
+#[tokio::test]
+async fn a_bar_with_rate_and_time_left_shows_on_a_terminal_and_is_gone_at_the_end() {
+    let lively = Lively::make().await;
+    let launch = Launch::on(lively.altered("SELECT 1").await);
+    let file = launch.data_dir().join("log.ndjson");
+    std::fs::write(&file, &lively.export).expect("the directory is ours");
+    let count = lively.log.len();
+    for (doing, arguments) in [
+        ("verifying", vec!["audit", "verify"]),
+        ("exporting", vec!["audit", "export"]),
+        ("replaying", vec!["audit", "state"]),
+    ] {
+        let shown = finish_on_terminal(launch.command(&arguments)).await;
+        assert_eq!(shown.code, Some(0), "{shown:?}");
+        let piped = launch.run(&arguments).await;
+        assert_eq!((&piped.stdout, piped.stderr.as_str()), (&shown.stdout, ""));
+        let (before, after) = shown
+            .stderr
+            .split_once(&format!(" {count}/{count} events, "))
+            .unwrap_or_else(|| panic!("no bar: {shown:?}"));
+        assert!(before.contains(doing), "{shown:?}");
+        let (rate, left) = after.split_once("/s, ").expect("a rate");
+        let is_whole = |text: &str| {
+            text.bytes()
+                .all(|byte| byte.is_ascii_digit() || byte == b',')
+        };
+        assert!(is_whole(rate) && !rate.is_empty(), "{rate:?}");
+        assert!(left.contains("s left"), "{shown:?}");
+        assert!(shown.stderr.ends_with("\u{1b}[2K"), "{shown:?}");
+
+        let of_file = ["--file", file.to_str().expect("UTF-8")];
+        let arguments = [arguments.as_slice(), &of_file].concat();
+        let shown = finish_on_terminal(launch.command(&arguments)).await;
+        assert_eq!(shown.code, Some(0), "{shown:?}");
+        for part in [doing, " KiB/", "/s, ", "s left"] {
+            assert!(shown.stderr.contains(part), "{part}: {shown:?}");
+        }
+    }
 }

@@ -30,6 +30,21 @@ async fn reach_the_head(app: &App) {
     .await;
 }
 
+/// The projections that have stopped, as an operator's alarm sees it.
+async fn halted(app: &App) -> Vec<String> {
+    let metrics = app.get("/metrics").await.text();
+    let of = |name: &str, value: u8| {
+        metrics.contains(&format!(
+            "holdfast_projection_halted{{projection=\"{name}\"}} {value}\n"
+        ))
+    };
+    let halted = NAMES.into_iter().filter(|name| {
+        assert_ne!(of(name, 0), of(name, 1), "{name}: {metrics}");
+        of(name, 1)
+    });
+    halted.map(str::to_owned).collect()
+}
+
 #[tokio::test]
 async fn tables_are_listed_with_how_far_they_are() {
     let lively = Lively::make().await;
@@ -224,6 +239,7 @@ async fn a_projection_that_stopped_shows_where_costs_the_others_nothing_and_goes
     })
     .await;
     assert_eq!(listed(app.launch()).await[0]["lag"], 2);
+    assert_eq!(halted(&app).await, ["live_stock"]);
 
     let rebuilt = app
         .launch()
@@ -237,6 +253,7 @@ async fn a_projection_that_stopped_shows_where_costs_the_others_nothing_and_goes
         (stock["lag"] == 0 && stock["stopped"] == json!(null)).then_some(())
     })
     .await;
+    assert_eq!(halted(&app).await, [""; 0]);
     app.verifies().await;
 }
 
@@ -284,6 +301,170 @@ async fn a_rebuild_that_was_cut_off_goes_on_with_what_it_had_saved() {
         );
     }
     assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(0));
+}
+
+/// Folds the first half of the log and saves it, as a rebuild does that is killed then.
+async fn half_a_rebuild(lively: &Lively, pool: &sqlx::PgPool) {
+    let selection = Selection {
+        after: Position(0),
+        until: Position(lively.log.len() as u64 / 2),
+        drop: None,
+        private: false,
+    };
+    let mut rebuild = Rebuild::start(pool.clone(), &NAMES).await.unwrap();
+    let mut pages = copy::pages(pool.clone(), selection);
+    rebuild
+        .add(&pages.recv().await.unwrap().unwrap())
+        .await
+        .unwrap();
+    rebuild.save().await.unwrap();
+}
+
+/// Whatever an earlier rebuild left that this one did not write, of this log, in this form, with this fold.
+#[tokio::test]
+async fn a_rebuild_starts_anew_beside_rows_that_it_cannot_have_saved() {
+    let lively = Lively::make().await;
+    let wrong_rows = "UPDATE top_purchasers_rebuild SET quantity = 7;
+                      UPDATE sales_timeline_rebuild SET sold = 7; UPDATE live_stock_rebuild SET terms_version = 7";
+    for left in [
+        "UPDATE projection_checkpoints SET position = 1000000 WHERE name LIKE '%_rebuild'",
+        "UPDATE projection_checkpoints SET fold_version = 2 WHERE name LIKE '%_rebuild'",
+        "UPDATE projection_checkpoints SET fold_version = 0 WHERE name LIKE '%_rebuild'",
+        "ALTER TABLE live_stock_rebuild ADD COLUMN more integer; ALTER TABLE top_purchasers_rebuild DROP COLUMN last_purchased_at;
+         ALTER TABLE sales_timeline_rebuild ALTER COLUMN minute TYPE date",
+        "ALTER TABLE live_stock_rebuild DROP CONSTRAINT units_are_conserved;
+         ALTER TABLE top_purchasers_rebuild DROP CONSTRAINT top_purchasers_rebuild_pkey;
+         ALTER TABLE sales_timeline_rebuild ALTER COLUMN sold DROP NOT NULL",
+        "DELETE FROM projection_checkpoints WHERE name LIKE '%_rebuild'",
+        "DROP TABLE live_stock_rebuild, top_purchasers_rebuild, sales_timeline_rebuild",
+    ] {
+        let database = lively.altered("SELECT 1").await;
+        half_a_rebuild(&lively, &database.pool).await;
+        let script = format!("{wrong_rows}; {left}");
+        sqlx::raw_sql(&script).execute(&database.pool).await.unwrap();
+
+        let launch = Launch::on(database);
+        let said = launch
+            .run(&["projections", "rebuild", "--all", "--json"])
+            .await;
+        assert_eq!(said.code, Some(0), "{left}: {said:?}");
+        let said: Value = serde_json::from_str(&said.stdout).unwrap();
+        for table in said["rebuilt"].as_array().unwrap() {
+            assert_eq!(table["was_equal"], true, "{left}: {said}");
+        }
+        assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(0));
+    }
+    // The same rows are gone on with, wrong as they are, where nothing speaks against them.
+    let database = lively.altered("SELECT 1").await;
+    half_a_rebuild(&lively, &database.pool).await;
+    sqlx::raw_sql(wrong_rows)
+        .execute(&database.pool)
+        .await
+        .unwrap();
+    let said = Launch::on(database)
+        .run(&["projections", "rebuild", "--all"])
+        .await;
+    assert!(said.stdout.contains("DIFFERED"), "{said:?}");
+}
+
+#[tokio::test]
+async fn what_somebody_else_began_anew_is_not_saved_into() {
+    let lively = Lively::make().await;
+    let database = lively.altered("SELECT 1").await;
+    half_a_rebuild(&lively, &database.pool).await;
+    let one = Rebuild::start(database.pool.clone(), &NAMES).await.unwrap();
+    let begun_anew = "DELETE FROM top_purchasers_rebuild; DELETE FROM sales_timeline_rebuild; DELETE FROM live_stock_rebuild;
+                      UPDATE projection_checkpoints SET position = 0 WHERE name LIKE '%_rebuild'";
+    sqlx::raw_sql(begun_anew)
+        .execute(&database.pool)
+        .await
+        .unwrap();
+    let refused = one.swap().await.unwrap_err();
+    let cause = std::error::Error::source(&refused).unwrap().to_string();
+    assert!(cause.contains("somebody else rebuilds it"), "{cause}");
+    assert_eq!(
+        Launch::on(database).run(&["audit", "verify"]).await.code,
+        Some(0)
+    );
+}
+
+#[tokio::test]
+async fn rows_of_another_version_of_a_fold_stop_their_projection_until_they_are_rebuilt() {
+    let app = App::start().await;
+    let drop = app.create_drop(50, json!({ "hold_seconds": 3600 })).await;
+    app.held(&drop, "alice").await;
+    reach_the_head(&app).await;
+    let set_version = async |version: i32| {
+        sqlx::query(
+            "UPDATE projection_checkpoints SET fold_version = $1 WHERE name = 'sales_timeline'",
+        )
+        .bind(version)
+        .execute(app.pool())
+        .await
+        .unwrap();
+    };
+    let rows = async || -> String {
+        sqlx::query_scalar("SELECT coalesce(json_agg(t)::text, '') FROM sales_timeline t")
+            .fetch_one(app.pool())
+            .await
+            .unwrap()
+    };
+    let health = async || {
+        let ready = app.get("/health/ready").await.ok(200);
+        ready["projections"]["sales_timeline"].clone()
+    };
+    for version in [2, 0] {
+        let before = rows().await;
+        set_version(version).await;
+        let hold = app.held(&drop, "bob").await;
+        let reason = format!(
+            "projection sales_timeline stopped: its rows are of version {version} of its fold, and this program folds version 1; \
+             run `holdfast projections rebuild sales_timeline`"
+        );
+        eventually("it has stopped, and says why", || async {
+            (health().await["stopped"] == reason.as_str()).then_some(())
+        })
+        .await;
+        assert_eq!(halted(&app).await, ["sales_timeline"]);
+        assert!(app.stderr().contains(&reason), "{}", app.stderr());
+        assert_eq!(app.purchase(&hold).await.status, 201);
+        eventually("the others go on", || async {
+            let tables = listed(app.launch()).await;
+            (tables[0]["lag"] == 0 && tables[1]["lag"] == 0).then_some(())
+        })
+        .await;
+        let listed = listed(app.launch()).await;
+        assert_eq!(listed[2]["stopped"], reason.as_str());
+        assert_eq!(listed[2]["lag"], 2);
+        assert_eq!(rows().await, before, "nobody folds on");
+
+        // A server that starts meanwhile says so too, and knows how far the rows are.
+        let other = app.launch().clone().start().await;
+        let seen = eventually("another server sees it", || async {
+            let ready = other.get("/health/ready").await.ok(200);
+            let seen = ready["projections"]["sales_timeline"].clone();
+            seen["stopped"].is_string().then_some(seen)
+        })
+        .await;
+        assert_eq!(
+            (&seen["stopped"], &seen["lag"]),
+            (&json!(reason), &json!(2))
+        );
+        other.stop().await;
+
+        let rebuilt = app
+            .launch()
+            .run(&["projections", "rebuild", "sales_timeline"])
+            .await;
+        assert_eq!(rebuilt.code, Some(0), "{rebuilt:?}");
+        app.held(&drop, "carol").await;
+        eventually("it goes on without a restart", || async {
+            let health = health().await;
+            (health["lag"] == 0 && health["stopped"] == json!(null)).then_some(())
+        })
+        .await;
+        app.verifies().await;
+    }
 }
 
 /// Rows are saved in as many parts as there are events, each joined with what was saved before.

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use domain::values::Position;
+use domain::values::{DropId, Position};
 use infrastructure::error::LogError;
 use projections::error::{CannotApply, SnapshotError};
 
@@ -129,6 +129,25 @@ pub enum AuditError {
         /// The last one.
         head: Position,
     },
+    /// It would not be one export any more.
+    #[error("cannot go on with {path}: {reason}")]
+    OtherExport {
+        /// The file.
+        path: PathBuf,
+        /// What it is not.
+        reason: String,
+    },
+    /// Two places are named the wrong way round.
+    #[error("FROM, position {from}, comes after TO, position {to}")]
+    Backwards {
+        /// The one that should be the earlier.
+        from: Position,
+        /// The one that should be the later.
+        to: Position,
+    },
+    /// Nothing was ever said about it.
+    #[error("there is no drop {0} at that place of the log")]
+    NoSuchDrop(DropId),
 }
 
 impl AuditError {
@@ -137,10 +156,13 @@ impl AuditError {
         Self::CannotApply { position, reason }
     }
 
-    /// 1 for what speaks against the log, or against what is claimed of it; else 2.
+    /// 1 for what speaks against the log, or against what is claimed or assumed of it; else 2.
     fn exit_code(&self) -> ExitCode {
-        let is_forged = matches!(self, Self::Checkpoint(CheckpointError::Forged { .. }));
-        ExitCode::from(if is_forged { 1 } else { 2 })
+        let is_answer = matches!(
+            self,
+            Self::NoSuchDrop(_) | Self::Checkpoint(CheckpointError::Forged { .. })
+        );
+        ExitCode::from(if is_answer { 1 } else { 2 })
     }
 }
 

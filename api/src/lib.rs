@@ -23,6 +23,7 @@ pub mod metrics;
 pub mod openapi;
 mod pages;
 pub mod problem;
+mod progress;
 pub mod rebuild;
 pub mod refused;
 pub mod render;

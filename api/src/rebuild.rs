@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
+use domain::values::Position;
 use projections::error::ProjectionError;
-use projections::rebuild::{NAMES, Rebuilt, rebuild};
+use projections::rebuild::{NAMES, Rebuilt, VERSIONS, rebuild};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
@@ -13,6 +13,7 @@ use crate::cli::fail;
 use crate::client::table::columns;
 use crate::config::DatabaseSettings;
 use crate::database::{Database, DatabaseError};
+use crate::progress::{EVENTS, bar};
 
 /// What may be asked about views.
 #[derive(Debug, Args)]
@@ -119,22 +120,44 @@ async fn list(args: &ListArgs) -> Result<String, Failure> {
 
 async fn look(pool: &PgPool) -> Result<Vec<Listed>, sqlx::Error> {
     let mut listed = vec![];
-    for name in NAMES {
+    for (name, version) in NAMES.into_iter().zip(VERSIONS) {
         let sql = format!(
-            "SELECT coalesce(c.position, 0), h.position - coalesce(c.position, 0), (SELECT count(*) FROM {name}), c.stopped
+            "SELECT coalesce(c.position, 0), h.position - coalesce(c.position, 0), (SELECT count(*) FROM {name}), c.stopped,
+                    coalesce(c.fold_version, $2)
                FROM log_head h LEFT JOIN projection_checkpoints c ON c.name = $1"
         );
-        let (checkpoint, lag, rows, stopped) =
-            sqlx::query_as(&sql).bind(name).fetch_one(pool).await?;
+        let (checkpoint, lag, rows, stopped, found): (i64, i64, i64, Option<String>, i32) =
+            sqlx::query_as(&sql)
+                .bind(name)
+                .bind(version)
+                .fetch_one(pool)
+                .await?;
         listed.push(Listed {
             name,
             checkpoint,
             lag,
             rows,
-            stopped,
+            stopped: of_other_version(name, checkpoint, found, version).or(stopped),
         });
     }
     Ok(listed)
+}
+
+/// What a server of this version says of such a table, whether or not one runs.
+fn of_other_version(
+    name: &'static str,
+    checkpoint: i64,
+    found: i32,
+    version: i32,
+) -> Option<String> {
+    let checkpoint = Position(checkpoint.unsigned_abs());
+    let other = ProjectionError::OtherVersion {
+        name,
+        checkpoint,
+        found,
+        version,
+    };
+    (found != version).then(|| other.to_string())
 }
 
 async fn rebuild_tables(args: &RebuildArgs) -> Result<String, Failure> {
@@ -143,10 +166,7 @@ async fn rebuild_tables(args: &RebuildArgs) -> Result<String, Failure> {
         true => NAMES.to_vec(),
         false => args.names.iter().map(String::as_str).collect(),
     };
-    let style = "rebuilding {bar:40} {human_pos}/{human_len} events, {per_sec}, {eta} left";
-    let style =
-        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(0).with_style(style);
+    let bar = bar(0, EVENTS, "rebuilding");
     let done = rebuild(&database.pool, &names, |reached, until| {
         bar.set_length(until.0);
         bar.set_position(reached.0);

@@ -17,6 +17,7 @@ pub mod command;
 mod cqrs;
 pub mod decide;
 pub mod drop;
+pub mod erasure;
 pub mod event;
 pub mod lookup;
 pub mod packed;

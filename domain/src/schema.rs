@@ -4,9 +4,10 @@
 
 use std::borrow::Cow;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema, schema_for};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
+use crate::erasure::{self, ErasureEvent};
 use crate::event::DropEvent;
 use crate::values::{
     AdjustmentId, BuyerId, BuyerLimit, Commitment, Currency, Description, DisplayName, DropId,
@@ -15,37 +16,123 @@ use crate::values::{
     WaitlistId,
 };
 
-/// One event of a drop, as `GET /v1/log` and `audit export` write it.
+/// One event, as `GET /v1/log` and `audit export` write it.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 #[expect(dead_code, reason = "only described, never made")]
 struct Event {
     /// Place in the whole log: dense, in commit order, from 1.
+    #[schemars(range(min = 1))]
     position: u64,
-    /// The kind of stream: `Drop`.
-    aggregate_type: DropStream,
-    /// The stream: the drop.
-    aggregate_id: DropId,
+    /// The kind of stream: `Drop`, `Erasure`, or that of another program.
+    aggregate_type: String,
+    /// The stream: the drop, or as the other program names it.
+    aggregate_id: String,
     /// Place in the stream: from 1, without gaps.
+    #[schemars(range(min = 1))]
     sequence: u64,
-    /// The kind of event: the one name in the payload.
+    /// The kind of event: in our own, the one name in the payload.
     event_type: String,
     /// Version of the payload's schema.
     event_version: String,
     /// When it was recorded. Never runs backwards along the log.
     recorded_at: Timestamp,
-    /// What happened, under the name of its type.
-    payload: DropEvent,
+    /// What happened: in our own, under the name of its type.
+    payload: Value,
     /// What a program noted beside it.
     metadata: serde_json::Map<String, Value>,
     /// SHA-256 over this event and the hash before it: docs/AUDIT.md.
     hash: Sha256,
 }
 
-/// The document.
+/// A hold as version 0.9, of the prototype, recorded it: how long it lasts, and not when it is over.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "only described: an upcaster reads it")]
+struct HoldPlacedUntil0_9 {
+    /// The hold.
+    hold_id: HoldId,
+    /// The caller's idempotency key.
+    key: Option<KeyDigest>,
+    /// Whose it is.
+    buyer: Pseudonym,
+    /// Units set aside.
+    quantity: Quantity,
+    /// When it was placed.
+    placed_at: Timestamp,
+    /// How long it lasts from then on.
+    hold_seconds: u32,
+    /// Commits to the personal data stored beside this event, if it introduces the buyer.
+    commitment: Option<Commitment>,
+}
+
+/// The document: what all events have in common, and then whose they are.
 #[must_use]
 pub fn document() -> Value {
-    schema_for!(Event).to_value()
+    let mut generator = SchemaGenerator::default();
+    let whose = [
+        of_a_drop(&mut generator),
+        of_a_drop_until_0_9(&mut generator),
+        of_an_erasure(&mut generator),
+        of_another_program(),
+    ];
+    let mut document = generator.into_root_schema_for::<Event>();
+    document.insert("oneOf".to_owned(), whose.map(Value::from).to_vec().into());
+    document.to_value()
+}
+
+fn of_a_drop(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "description": "An event of a drop.",
+        "properties": {
+            "aggregate_type": { "const": crate::AGGREGATE_TYPE },
+            "aggregate_id": generator.subschema_for::<DropId>(),
+            "event_type": { "enum": DropEvent::TYPES },
+            "event_version": { "const": "1.0" },
+            "payload": generator.subschema_for::<DropEvent>(),
+        },
+    })
+}
+
+/// No program writes these any more; every program reads them (`infrastructure/src/upcasters.rs`).
+fn of_a_drop_until_0_9(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "description": "An event of a drop, in a form that is no longer written.",
+        "properties": {
+            "aggregate_type": { "const": crate::AGGREGATE_TYPE },
+            "aggregate_id": generator.subschema_for::<DropId>(),
+            "event_type": { "const": "HoldPlaced" },
+            "event_version": { "const": "0.9" },
+            "payload": {
+                "type": "object",
+                "properties": { "HoldPlaced": generator.subschema_for::<HoldPlacedUntil0_9>() },
+                "required": ["HoldPlaced"],
+                "additionalProperties": false,
+            },
+        },
+    })
+}
+
+fn of_an_erasure(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "description": "An event that tells that a buyer was erased, and not whom.",
+        "properties": {
+            "aggregate_type": { "const": erasure::AGGREGATE_TYPE },
+            "aggregate_id": { "const": erasure::STREAM },
+            "event_type": { "const": erasure::BUYER_ERASED },
+            "event_version": { "const": erasure::VERSION },
+            "payload": generator.subschema_for::<ErasureEvent>(),
+        },
+    })
+}
+
+/// Stock programs may keep other streams in the same log; they are chained, and otherwise left alone.
+fn of_another_program() -> Schema {
+    json_schema!({
+        "description": "An event of another program, about which no more is known.",
+        "properties": {
+            "aggregate_type": { "not": { "enum": [crate::AGGREGATE_TYPE, erasure::AGGREGATE_TYPE] } },
+        },
+    })
 }
 
 macro_rules! described {
@@ -62,11 +149,9 @@ macro_rules! described {
     };
 }
 
-struct DropStream;
 struct Sha256;
 
 described! {
-    DropStream: json_schema!({ "const": crate::AGGREGATE_TYPE });
     Sha256: hex(64);
     DropId: uuid();
     HoldId: uuid();

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use domain::DropEvent;
+use domain::erasure::{BUYER_ERASED, BuyerErased, ErasureEvent};
 use domain::testing::*;
 use serde_json::Value;
 
@@ -50,8 +51,17 @@ fn file_of(event: &DropEvent) -> String {
     format!("{kind}-{version}{variant}.json")
 }
 
-/// The stored payloads by file name.
+/// Of no drop, and written by the database: see [`an_erasure_is_read_as_the_database_writes_it`].
+const ERASURE: &str = "BuyerErased-1.0.json";
+
+/// The stored payloads of drops by file name.
 fn fixtures() -> BTreeMap<String, String> {
+    let mut fixtures = all_fixtures();
+    fixtures.remove(ERASURE);
+    fixtures
+}
+
+fn all_fixtures() -> BTreeMap<String, String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/events");
     let entries = fs::read_dir(folder).expect("the folder of fixtures");
     let paths = entries.map(|entry| entry.expect("an entry").path());
@@ -79,18 +89,30 @@ fn a_stored_event_is_read_under_its_name_and_written_byte_for_byte() {
 }
 
 #[test]
+fn an_erasure_is_read_as_the_database_writes_it() {
+    let text = &all_fixtures()[ERASURE];
+    let event: ErasureEvent = serde_json::from_str(text).unwrap();
+    let ErasureEvent::BuyerErased(BuyerErased { events }) = event.clone();
+    assert_eq!(events, 1);
+    // Our own writer sets no spaces.
+    let written = serde_json::to_string(&event).unwrap();
+    assert_eq!(written, text.replace(' ', ""));
+    assert!(written.starts_with(&format!("{{\"{BUYER_ERASED}\"")));
+}
+
+#[test]
 fn no_stored_event_names_a_person() {
     // What may stand in the log for ever. Whoever adds a field here answers: could it tell who somebody is?
     // A name, description and picture are the drop's; a reason is written by an admin about stock.
     let harmless: BTreeSet<&str> = "
         adjusted_at adjustment_id amount available buyer cancelled_at cause commitment currency delta
-        description ends_at entry_id expired_at expires_at held hold_id hold_seconds holds image_url joined_at key
+        description ends_at entry_id events expired_at expires_at held hold_id hold_seconds holds image_url joined_at key
         left_at max_per_buyer max_per_hold name placed_at price purchase_id purchased_at quantity reason released_at
         rescheduled_at scheduled_at sold starts_at stock terms throttle total total_stock waitlist_entry window_seconds
     "
     .split_whitespace()
     .collect();
-    for (file, text) in fixtures() {
+    for (file, text) in all_fixtures() {
         let payload: Value = serde_json::from_str(&text).unwrap();
         let (_, fields) = payload.as_object().unwrap().iter().next().unwrap();
         visit(fields, &mut |field, value| {

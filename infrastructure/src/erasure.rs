@@ -9,42 +9,17 @@
 use std::collections::{BTreeSet, HashMap};
 
 use domain::AGGREGATE_TYPE;
+use domain::erasure::{self, BuyerErased, ErasureEvent};
 use domain::values::{BuyerId, DropId, Position, Pseudonym};
-use serde::{Deserialize, Serialize};
 use sqlx::{PgConnection, PgPool, Row};
 
 use crate::error::LogError;
 
-/// What the log files erasures under.
-pub const ERASURE_TYPE: &str = "Erasure";
-/// The event that says that somebody was erased.
-pub const BUYER_ERASED: &str = "BuyerErased";
-/// The version of its payload.
-pub const BUYER_ERASED_VERSION: &str = "1.0";
-/// The one stream of erasures.
-pub const ERASURES: &str = "buyers";
 /// Positions looked through by one statement, so that a long search holds back no vacuum.
 const SLICE: u64 = 200_000;
 
 /// Closer than this to the head, the rest is looked through while nobody appends.
 const CLOSE: i64 = 10_000;
-
-/// The payload of a `BuyerErased`, which names nobody.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BuyerErased {
-    /// What happened, under the name of its type.
-    #[serde(rename = "BuyerErased")]
-    pub of: ErasedEvents,
-}
-
-/// See [`BuyerErased`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ErasedEvents {
-    /// Events that lost their personal data.
-    pub events: u64,
-}
 
 /// A buyer of a drop who was erased, as the log knows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -212,10 +187,10 @@ impl Found {
     /// Records the erasure and removes the data, under the head's lock.
     async fn remove(&self, connection: &mut PgConnection) -> Result<Erasure, sqlx::Error> {
         let events = self.positions.len();
-        let of = ErasedEvents {
+        let erased = ErasureEvent::BuyerErased(BuyerErased {
             events: events as u64,
-        };
-        let payload = serde_json::to_string(&BuyerErased { of });
+        });
+        let payload = serde_json::to_string(&erased);
         let payload = payload.map_err(|error| sqlx::Error::Encode(error.into()))?;
         // As a stock program appends: the database gives the place, the time and the hash.
         let position: i64 = sqlx::query_scalar(
@@ -224,10 +199,10 @@ impl Found {
                FROM events WHERE aggregate_type = $1 AND aggregate_id = $2
              RETURNING position",
         )
-        .bind(ERASURE_TYPE)
-        .bind(ERASURES)
-        .bind(BUYER_ERASED)
-        .bind(BUYER_ERASED_VERSION)
+        .bind(erasure::AGGREGATE_TYPE)
+        .bind(erasure::STREAM)
+        .bind(erasure::BUYER_ERASED)
+        .bind(erasure::VERSION)
         .bind(payload)
         .fetch_one(&mut *connection)
         .await?;

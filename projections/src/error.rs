@@ -49,6 +49,21 @@ pub enum ProjectionError {
         /// Why.
         reason: String,
     },
+    /// Its table was folded by another version of this program: it has stopped there, and touches nothing.
+    #[error(
+        "projection {name} stopped: its rows are of version {found} of its fold, and this program folds version {version}; \
+         run `holdfast projections rebuild {name}`"
+    )]
+    OtherVersion {
+        /// Which projection.
+        name: &'static str,
+        /// How far its table has read.
+        checkpoint: Position,
+        /// The version of the rows.
+        found: i32,
+        /// Ours.
+        version: i32,
+    },
     /// Its tables cannot be read or written now.
     #[error("projection {name} cannot reach its tables")]
     Tables {

@@ -102,6 +102,7 @@ impl Fold for LiveStock {
 
 impl Table for LiveStock {
     const NAME: &'static str = "live_stock";
+    const VERSION: i32 = 1;
     fn starts(event: &DropEvent) -> bool {
         matches!(event, DropEvent::DropScheduled(_))
     }

@@ -1,7 +1,8 @@
 //! Tables rebuilt beside the live ones, compared with them, and swapped in.
 //!
 //! Promise: the live table serves until one transaction replaces it, at its own checkpoint, with one that was folded from
-//! the log alone. A rebuild that was killed goes on from what it had saved. Limit: memory grows with drops, whose rows cannot be
+//! the log alone. A rebuild that was killed goes on from what it had saved, if this log and this version of the fold can have
+//! saved it; else it starts anew. Limit: memory grows with drops, whose rows cannot be
 //! joined from parts, and who rebuilds must own the tables.
 //!
 //! ```text
@@ -43,6 +44,12 @@ const CLOSE: u64 = 2_000;
 
 /// The names of all projections that have a table.
 pub const NAMES: [&str; 3] = [LiveStock::NAME, TopPurchasers::NAME, SalesTimeline::NAME];
+/// The version of the fold of each.
+pub const VERSIONS: [i32; 3] = [
+    LiveStock::VERSION,
+    TopPurchasers::VERSION,
+    SalesTimeline::VERSION,
+];
 
 /// What a rebuild came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,8 +76,14 @@ pub struct Rebuild {
 /// One of them.
 trait Rebuilding: Send {
     fn name(&self) -> &'static str;
+    /// Of its fold.
+    fn version(&self) -> i32;
     fn reached(&self) -> Position;
     fn set_reached(&mut self, position: Position);
+    /// Up to where it was saved, or taken to be.
+    fn saved(&self) -> Position;
+    /// Goes on from what was saved up to there.
+    fn go_on_from(&mut self, saved: Position);
     /// Whether rows that were saved before must be taken over, for they are changed in memory.
     fn needs_rows(&self) -> bool;
     /// Takes over a row that was saved before.
@@ -82,6 +95,7 @@ trait Rebuilding: Send {
 
 struct One<F: Table> {
     reached: Position,
+    saved: Position,
     /// Of rows that can be joined, the part that is not taken yet; else all.
     replay: Replay<F>,
     /// Which of them changed since the last time, where they stay.
@@ -93,12 +107,24 @@ impl<F: Table> Rebuilding for One<F> {
         F::NAME
     }
 
+    fn version(&self) -> i32 {
+        F::VERSION
+    }
+
     fn reached(&self) -> Position {
         self.reached
     }
 
     fn set_reached(&mut self, position: Position) {
         self.reached = position;
+    }
+
+    fn saved(&self) -> Position {
+        self.saved
+    }
+
+    fn go_on_from(&mut self, saved: Position) {
+        (self.reached, self.saved) = (saved, saved);
     }
 
     fn needs_rows(&self) -> bool {
@@ -137,7 +163,9 @@ impl<F: Table> Rebuilding for One<F> {
         } else {
             self.replay.take()
         };
+        let after = std::mem::replace(&mut self.saved, self.reached);
         Box::new(Part {
+            after,
             reached: self.reached,
             rows,
         })
@@ -180,13 +208,14 @@ impl Decoded {
 fn one<F: Table>() -> Box<dyn Rebuilding> {
     Box::new(One::<F> {
         reached: Position::default(),
+        saved: Position::default(),
         replay: Replay::default(),
         changed: HashSet::new(),
     })
 }
 
 impl Rebuild {
-    /// Starts to rebuild the named projections, or goes on with a rebuild that was cut off.
+    /// Starts to rebuild the named projections, or goes on with a rebuild of the same version that was cut off.
     ///
     /// # Errors
     /// [`ProjectionError::Tables`].

@@ -1,7 +1,8 @@
 //! Runs one projection: reads events after its checkpoint, folds them, commits rows and checkpoint together.
 //!
 //! Promise: every event reaches the table exactly once, in order, through any crash. One process runs it at a time, for it
-//! holds the checkpoint's row while it works. An event that cannot be applied stops it at that position, loudly.
+//! holds the checkpoint's row while it works. An event that cannot be applied stops it at that position, loudly, and so do rows
+//! that another version of its fold has made.
 //! Limit: rows trail the log by a step or two, some [`STEP_EVERY`]; who must see their own write reads the views in memory.
 
 use std::collections::BTreeSet;
@@ -105,11 +106,11 @@ impl<L: EventLog> Runner<L> {
         }
     }
 
-    /// A projection that stopped goes on once its table was rebuilt, by whoever can apply what it could not.
+    /// A projection that stopped goes on once its table was rebuilt, by whoever can apply what it could not, or folds as it does.
     async fn wait_for_rebuild<F: Table>(&self, stop: &CancellationToken) {
         let is_stopped = async || {
-            let sql = "SELECT stopped IS NOT NULL FROM projection_checkpoints WHERE name = $1";
-            let stopped = sqlx::query_scalar(sql).bind(F::NAME);
+            let sql = "SELECT stopped IS NOT NULL OR fold_version <> $2 FROM projection_checkpoints WHERE name = $1";
+            let stopped = sqlx::query_scalar(sql).bind(F::NAME).bind(F::VERSION);
             stopped.fetch_one(&self.pool).await.unwrap_or(true)
         };
         let rebuilt = async {
@@ -157,6 +158,15 @@ impl<L: EventLog> Runner<L> {
                 progress.send_modify(|progress| progress.stopped = Some(stopped.to_string()));
                 Next::Never
             }
+            // Not noted beside the table: another program may go on with it, and does not have to be told.
+            Err(stopped @ ProjectionError::OtherVersion { checkpoint, .. }) => {
+                error!("{stopped}");
+                progress.send_replace(Progress {
+                    checkpoint,
+                    stopped: Some(stopped.to_string()),
+                });
+                Next::Never
+            }
             Err(error) => {
                 warn!(
                     error = &error as &dyn std::error::Error,
@@ -176,12 +186,24 @@ impl<L: EventLog> Runner<L> {
             source,
         };
         let mut transaction = self.pool.begin().await.map_err(tables)?;
-        let Some((checkpoint, generation)) = lock_checkpoint::<F>(&mut transaction)
+        let Some(Locked {
+            checkpoint,
+            generation,
+            fold_version,
+        }) = lock_checkpoint::<F>(&mut transaction)
             .await
             .map_err(tables)?
         else {
             return Ok(Step::RunElsewhere);
         };
+        if fold_version != F::VERSION {
+            return Err(ProjectionError::OtherVersion {
+                name: F::NAME,
+                checkpoint,
+                found: fold_version,
+                version: F::VERSION,
+            });
+        }
         let batches = self
             .feed
             .after(&self.log, checkpoint, STEP_EVENTS)
@@ -334,22 +356,34 @@ async fn fold<F: Table + Clone>(
     Ok(Folded { rows, started })
 }
 
+/// A checkpoint that nobody else moves meanwhile.
+struct Locked {
+    checkpoint: Position,
+    generation: i64,
+    fold_version: i32,
+}
+
 async fn lock_checkpoint<F: Table>(
     connection: &mut PgConnection,
-) -> Result<Option<(Position, i64)>, sqlx::Error> {
+) -> Result<Option<Locked>, sqlx::Error> {
     sqlx::query(
-        "INSERT INTO projection_checkpoints (name, position) VALUES ($1, 0) ON CONFLICT DO NOTHING",
+        "INSERT INTO projection_checkpoints (name, position, fold_version) VALUES ($1, 0, $2) ON CONFLICT DO NOTHING",
     )
     .bind(F::NAME)
+    .bind(F::VERSION)
     .execute(&mut *connection)
     .await?;
-    let found: Option<(i64, i64)> = sqlx::query_as(
-        "SELECT position, generation FROM projection_checkpoints WHERE name = $1 FOR UPDATE SKIP LOCKED",
+    let found: Option<(i64, i64, i32)> = sqlx::query_as(
+        "SELECT position, generation, fold_version FROM projection_checkpoints WHERE name = $1 FOR UPDATE SKIP LOCKED",
     )
     .bind(F::NAME)
     .fetch_optional(connection)
     .await?;
-    Ok(found.map(|(position, generation)| (Position(position.unsigned_abs()), generation)))
+    Ok(found.map(|(position, generation, fold_version)| Locked {
+        checkpoint: Position(position.unsigned_abs()),
+        generation,
+        fold_version,
+    }))
 }
 
 async fn move_checkpoint<F: Table>(

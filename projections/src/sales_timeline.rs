@@ -116,6 +116,7 @@ impl Fold for SalesTimeline {
 
 impl Table for SalesTimeline {
     const NAME: &'static str = "sales_timeline";
+    const VERSION: i32 = 1;
     const JOIN: Option<Join<Self>> = Some(|moved, later| *moved += later);
 }
 

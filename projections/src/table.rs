@@ -24,6 +24,10 @@ pub trait Table: Fold<Key: Columns, Row: Columns> {
     /// The projection's name, and its table's.
     const NAME: &'static str;
 
+    /// Raised by one with every change after which the same log gives other rows, so that nobody goes on with rows that were
+    /// folded before. Source: docs/decisions/0032-rows-know-the-version-of-their-fold.md.
+    const VERSION: i32;
+
     /// How rows that were folded from parts of the log, each as if it were the first, come together: for projections of which
     /// a long log has too many rows to keep them all in memory. None: a row can only be folded in one go.
     const JOIN: Option<Join<Self>> = None;

@@ -87,6 +87,7 @@ fn purchase(fact: Fact<'_>) -> Result<&PurchaseConfirmed, CannotApply> {
 
 impl Table for TopPurchasers {
     const NAME: &'static str = "top_purchasers";
+    const VERSION: i32 = 1;
     const JOIN: Option<Join<Self>> = Some(|row, later| {
         row.quantity += later.quantity;
         row.last_purchased_at = later.last_purchased_at;

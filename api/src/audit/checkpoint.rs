@@ -5,10 +5,13 @@
 //! Keys are written as Go's `sumdb/note` writes them, so that its tools read both.
 //!
 //! Promise: whoever holds a checkpoint and the public key proves later that the log still begins with what was stated.
-//! Limit: the key's owner can state anything once; what they cannot do is take back a statement that has left the house.
+//! Limit: the key's owner can state anything once; what they cannot do is take back a statement that has left the house. Of a
+//! database the head is stated as it stands there; a file is proved first.
 
-use std::fs;
-use std::io::{self, Write};
+mod note;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,17 +20,21 @@ use std::str::FromStr;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Args;
-use domain::values::Position;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
-use infrastructure::log::{Hash, Head, copy};
+use infrastructure::log::{Head, copy};
 use sha2::{Digest, Sha256};
+use sqlx::PgPool;
 
-use super::source::{Source, SourceArgs, Wanted};
-use super::violation::Claim;
+use self::note::{Note, Signed, is_name, statement};
+use super::proof::verify_file;
+use super::source::{Source, SourceArgs};
+use super::violation::{Claim, Stop};
 use super::{AuditError, print};
 
 /// The kind of key that a note's signature is by: Ed25519.
 const ED25519: u8 = 1;
+/// The longest checkpoint, or key, that is read, in bytes. Ours have some 200; one that many have signed has some thousands.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// What `audit checkpoint` is told.
 #[derive(Debug, Args)]
@@ -39,18 +46,21 @@ pub struct CheckpointArgs {
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
 
-    /// What a key made now is called, and with it the log: a name without spaces and plus signs.
-    #[arg(long, value_name = "NAME", default_value = "holdfast/log", value_parser = key_name)]
-    origin: String,
+    /// What the key is called, and with it the log: a name without spaces and plus signs. A key made now is called holdfast/log
+    /// without it; one that is there must have this name.
+    #[arg(long, value_name = "NAME", value_parser = key_name)]
+    origin: Option<String>,
 
-    /// Write to a file rather than to standard output.
+    /// Write to a new file rather than to standard output.
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
+/// What a key is called that nobody gave a name.
+const ORIGIN: &str = "holdfast/log";
+
 fn key_name(text: &str) -> Result<String, String> {
-    let is_name = !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c == '+');
-    is_name
+    is_name(text)
         .then(|| text.to_owned())
         .ok_or_else(|| "must have no spaces and no plus signs".to_owned())
 }
@@ -73,11 +83,23 @@ pub enum CheckpointError {
         /// The file.
         path: PathBuf,
     },
+    /// The log has a name already, which auditors know.
+    #[error("the key in {path} is called {name}, not {asked}")]
+    OtherName {
+        /// The file.
+        path: PathBuf,
+        /// What it is called.
+        name: String,
+        /// What was asked for.
+        asked: String,
+    },
     /// It is no checkpoint.
-    #[error("{path} is no checkpoint in a signed note")]
+    #[error("{path} is no checkpoint in a signed note: {reason}")]
     NoCheckpoint {
         /// The file.
         path: PathBuf,
+        /// What it lacks.
+        reason: &'static str,
     },
     /// Somebody else signed it, or it was altered since.
     #[error("{path} is not signed by {key}, or was altered since")]
@@ -89,39 +111,59 @@ pub enum CheckpointError {
     },
 }
 
-/// Signs the head of the log.
+/// Signs the head of the log; exit code 1 when a file is no log.
 ///
 /// # Errors
 /// [`AuditError`].
 pub async fn run(args: &CheckpointArgs) -> Result<ExitCode, AuditError> {
     let source = Source::open(&args.source).await?;
-    let head = head(&source).await;
-    source.close().await;
-    let key = match &args.key {
-        Some(file) => PrivateKey::read(file)?,
-        None => PrivateKey::kept(&args.source.database.data_dir, &args.origin)?,
+    let head = match &source {
+        Source::Database(database) => head(&database.pool).await.map(Ok),
+        // Nobody signs for a file that they have not looked at.
+        Source::File(_) => {
+            let outcome = verify_file(&source, vec![]).await;
+            outcome.map(|outcome| outcome.map(|proof| proof.log.head))
+        }
     };
-    let note = key.sign(head?);
+    source.close().await;
+    match head? {
+        Ok(head) => state(args, head),
+        Err(Stop::Violated(violation)) => {
+            eprintln!("holdfast: {violation}");
+            Ok(ExitCode::FAILURE)
+        }
+        Err(Stop::Scratch(error)) => Err(AuditError::Scratch(error)),
+    }
+}
+
+async fn head(pool: &PgPool) -> Result<Head, AuditError> {
+    let mut connection = pool.acquire().await?;
+    let (head, _) = copy::head_and_stray(&mut connection)
+        .await
+        .map_err(AuditError::Log)?;
+    Ok(head)
+}
+
+fn state(args: &CheckpointArgs, head: Head) -> Result<ExitCode, AuditError> {
+    let origin = args.origin.as_deref();
+    let key = match &args.key {
+        Some(file) => PrivateKey::read(file, origin)?,
+        None => PrivateKey::kept(&args.source.database.data_dir, origin)?,
+    };
+    let note = key.sign(head);
     match &args.output {
         None => print(note.trim_end_matches('\n')),
         Some(path) => {
-            fs::write(path, note).map_err(|source| failed(path, source))?;
+            write_new(path, &note).map_err(|source| failed(path, source))?;
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-async fn head(source: &Source) -> Result<Head, AuditError> {
-    if let Source::Database(database) = source {
-        let mut connection = database.pool.acquire().await?;
-        let (head, _) = copy::head_and_stray(&mut connection)
-            .await
-            .map_err(AuditError::Log)?;
-        return Ok(head);
-    }
-    let mut reading = source.read(Wanted::default(), "reading").await?;
-    while reading.next().await.map_err(AuditError::Log)?.is_some() {}
-    Ok(reading.last().unwrap_or_default())
+/// Never over something that is there: a checkpoint that was kept is what a later log is held to.
+fn write_new(path: &Path, note: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+    file.write_all(note.as_bytes())
 }
 
 /// Where a checkpoint's private key is kept.
@@ -143,13 +185,13 @@ struct PrivateKey {
 
 impl PrivateKey {
     /// The key in the data directory, made now if there is none.
-    fn kept(data_dir: &Path, name: &str) -> Result<Self, CheckpointError> {
+    fn kept(data_dir: &Path, origin: Option<&str>) -> Result<Self, CheckpointError> {
         let file = private_key_file(data_dir);
         if file.exists() {
-            return Self::read(&file);
+            return Self::read(&file, origin);
         }
         let made = Self {
-            name: name.to_owned(),
+            name: origin.unwrap_or(ORIGIN).to_owned(),
             key: SigningKey::from_bytes(&rand::random()),
         };
         fs::create_dir_all(data_dir).map_err(|source| failed(data_dir, source))?;
@@ -161,17 +203,24 @@ impl PrivateKey {
         Ok(made)
     }
 
-    fn read(file: &Path) -> Result<Self, CheckpointError> {
-        let text = fs::read_to_string(file).map_err(|source| failed(file, source))?;
+    fn read(file: &Path, origin: Option<&str>) -> Result<Self, CheckpointError> {
+        let text = text_of(file)?;
         let read = || {
             let (name, id, key) = parts(text.trim().strip_prefix("PRIVATE+KEY+")?)?;
             let key = SigningKey::from_bytes(&key);
             let private = Self { name, key };
             (private.public().id() == id).then_some(private)
         };
-        read().ok_or_else(|| CheckpointError::NoKey {
-            path: file.to_owned(),
-        })
+        let path = || file.to_owned();
+        let key = read().ok_or_else(|| CheckpointError::NoKey { path: path() })?;
+        match origin {
+            Some(asked) if asked != key.name => Err(CheckpointError::OtherName {
+                path: path(),
+                name: key.name,
+                asked: asked.to_owned(),
+            }),
+            Some(_) | None => Ok(key),
+        }
     }
 
     fn write(&self, file: &Path) -> io::Result<()> {
@@ -218,7 +267,7 @@ impl PublicKey {
     /// # Errors
     /// [`CheckpointError`].
     pub fn read(file: &Path) -> Result<Self, CheckpointError> {
-        let text = fs::read_to_string(file).map_err(|source| failed(file, source))?;
+        let text = text_of(file)?;
         text.parse().map_err(|()| CheckpointError::NoKey {
             path: file.to_owned(),
         })
@@ -243,17 +292,19 @@ impl PublicKey {
     /// # Errors
     /// [`CheckpointError`].
     pub fn open(&self, file: &Path) -> Result<Claim, CheckpointError> {
-        let note = fs::read_to_string(file).map_err(|source| failed(file, source))?;
+        let text = text_of(file)?;
         let path = || file.to_owned();
-        let no_checkpoint = || CheckpointError::NoCheckpoint { path: path() };
-        let (body, signatures) = note.rsplit_once("\n\n").ok_or_else(no_checkpoint)?;
-        let body = format!("{body}\n");
-        let claim = statement(&body).ok_or_else(no_checkpoint)?;
-        if !signatures.lines().any(|line| self.has_signed(&body, line)) {
+        let no_checkpoint = |reason| CheckpointError::NoCheckpoint {
+            path: path(),
+            reason,
+        };
+        let note = Note::parse(&text).map_err(no_checkpoint)?;
+        // What nobody signed says nothing, so it is not looked at before.
+        if !self.has_signed(&note) {
             let key = self.name.clone();
             return Err(CheckpointError::Forged { path: path(), key });
         }
-        let (position, hash) = claim;
+        let (position, hash) = statement(note.text).map_err(no_checkpoint)?;
         let source = format!("checkpoint {}", file.display());
         Ok(Claim {
             position,
@@ -262,16 +313,16 @@ impl PublicKey {
         })
     }
 
-    fn has_signed(&self, body: &str, line: &str) -> bool {
-        let read = || {
-            let (name, signed) = line.strip_prefix("— ")?.split_once(' ')?;
-            let signed = BASE64.decode(signed).ok()?;
-            let (id, signature) = signed.split_first_chunk::<4>()?;
-            let signature = Signature::from_slice(signature).ok()?;
-            let is_ours = name == self.name && *id == self.id();
-            Some(is_ours && self.key.verify_strict(body.as_bytes(), &signature).is_ok())
+    /// Others may have signed as well, with keys that we do not know; but what claims to be by this key must be.
+    fn has_signed(&self, note: &Note<'_>) -> bool {
+        let is_ours = |signed: &&Signed<'_>| signed.name == self.name && signed.id == self.id();
+        let is_valid = |signed: &Signed<'_>| {
+            let signature = Signature::from_slice(&signed.signature);
+            let text = note.text.as_bytes();
+            signature.is_ok_and(|signature| self.key.verify_strict(text, &signature).is_ok())
         };
-        read().unwrap_or(false)
+        let mut ours = note.signatures.iter().filter(is_ours).peekable();
+        ours.peek().is_some() && ours.all(is_valid)
     }
 }
 
@@ -284,14 +335,6 @@ impl FromStr for PublicKey {
         let public = Self { name, key };
         (public.id() == id).then_some(public).ok_or(())
     }
-}
-
-fn statement(body: &str) -> Option<(Position, Hash)> {
-    let mut lines = body.lines();
-    let _origin = lines.next()?;
-    let position = lines.next()?.parse().ok().map(Position)?;
-    let hash = BASE64.decode(lines.next()?).ok()?;
-    Some((position, Hash::from_slice(&hash).ok()?))
 }
 
 /// `name+id+key`.
@@ -307,7 +350,22 @@ fn parts(text: &str) -> Option<(String, [u8; 4], [u8; 32])> {
     hex::decode_to_slice(id, &mut read_id).ok()?;
     let typed = BASE64.decode(key).ok()?;
     let key = typed.strip_prefix(&[ED25519])?.try_into().ok()?;
-    Some((name.to_owned(), read_id, key))
+    is_name(name).then(|| (name.to_owned(), read_id, key))
+}
+
+/// A note or a key. Whoever gives us a file may have put anything into it.
+fn text_of(file: &Path) -> Result<String, CheckpointError> {
+    let read = || {
+        let mut text = String::new();
+        let mut bounded = File::open(file)?.take(MOST_BYTES + 1);
+        bounded.read_to_string(&mut text)?;
+        if text.len() as u64 > MOST_BYTES {
+            let reason = "it is longer than any checkpoint or key";
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
+        }
+        Ok(text)
+    };
+    read().map_err(|source| failed(file, source))
 }
 
 fn failed(path: &Path, source: io::Error) -> CheckpointError {
@@ -316,3 +374,6 @@ fn failed(path: &Path, source: io::Error) -> CheckpointError {
         source,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,7 +78,7 @@ async fn read(source: &Source, args: &DiffArgs) -> Result<Diff, AuditError> {
     };
     let mut reading = source.read(wanted, "replaying").await?;
     let mut diff = Diff::default();
-    while let Some(page) = reading.next().await.map_err(AuditError::Log)? {
+    while let Some(page) = reading.next().await? {
         for stored in &page {
             let is_before = match args.from {
                 Moment::Position(position) => stored.position <= position,
@@ -94,11 +94,21 @@ async fn read(source: &Source, args: &DiffArgs) -> Result<Diff, AuditError> {
         }
     }
     match args.from {
-        Moment::Position(asked) if args.drop.is_none() && asked > diff.to => {
-            let head = diff.to;
-            Err(AuditError::BeyondHead { asked, head })
+        Moment::Position(from) if from > reading.until() => {
+            Err(beyond(args, from, reading.until()))
         }
         Moment::Position(_) | Moment::Time(_) => Ok(diff),
+    }
+}
+
+/// Without TO the log ends at `until`, else TO does.
+fn beyond(args: &DiffArgs, from: Position, until: Position) -> AuditError {
+    match args.to {
+        Some(_) => AuditError::Backwards { from, to: until },
+        None => AuditError::BeyondHead {
+            asked: from,
+            head: until,
+        },
     }
 }
 

@@ -3,12 +3,10 @@
 //! Promise: nothing is judged here. What was found waits in each [`Examined`], for the [`super::verify::Verifier`] to judge in
 //! the order of the log. Limit: a page's first event is linked by the verifier, who knows the event before it.
 
+use domain::erasure::{self, BuyerErased, ErasureEvent};
 use domain::private::Private;
 use domain::values::{Commitment, DropId, Sequence};
 use infrastructure::codec::{RecordedEvent, decode};
-use infrastructure::erasure::{
-    BUYER_ERASED, BUYER_ERASED_VERSION, BuyerErased, ERASURE_TYPE, ERASURES,
-};
 use infrastructure::error::LogError;
 use infrastructure::log::{EventRef, Hash, Head, StoredEvent, chain};
 
@@ -152,7 +150,7 @@ fn said(event: EventRef<'_>, knows_private: bool) -> Said {
                 .to_owned()
                 .into(),
         ),
-        Ok(None) if event.aggregate_type == ERASURE_TYPE => match erased_events(event) {
+        Ok(None) if event.aggregate_type == erasure::AGGREGATE_TYPE => match erased_events(event) {
             Ok(events) => Said::Erasure {
                 events,
                 stream: event.aggregate_id.to_owned(),
@@ -170,12 +168,12 @@ fn said(event: EventRef<'_>, knows_private: bool) -> Said {
 
 /// How many events an erasure says that it took personal data from; it says nothing else.
 fn erased_events(event: EventRef<'_>) -> Result<u64, Fault> {
-    expect("aggregate_id", ERASURES, event.aggregate_id)?;
-    expect("event_type", BUYER_ERASED, event.event_type)?;
-    expect("event_version", BUYER_ERASED_VERSION, event.event_version)?;
-    let erasure: BuyerErased = serde_json::from_str(event.payload)
+    expect("aggregate_id", erasure::STREAM, event.aggregate_id)?;
+    expect("event_type", erasure::BUYER_ERASED, event.event_type)?;
+    expect("event_version", erasure::VERSION, event.event_version)?;
+    let ErasureEvent::BuyerErased(BuyerErased { events }) = serde_json::from_str(event.payload)
         .map_err(|error| format!("the payload cannot be read: {error}"))?;
-    Ok(erasure.of.events)
+    Ok(events)
 }
 
 /// Whether the stream is written as its drop is.

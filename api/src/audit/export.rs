@@ -19,11 +19,15 @@ use infrastructure::error::LogError;
 use infrastructure::log::EventRef;
 
 use self::formats::{CloudEvents, Csv, LineFormat, Ndjson};
+use self::resume::LastEvent;
 use super::AuditError;
 use super::source::{Moment, Page, Reading, Source, SourceArgs, Wanted};
 
 /// Bytes of a table written at once.
 const WRITE_BYTES: usize = 1 << 18;
+
+/// What the bar says.
+const EXPORTING: &str = "exporting";
 
 /// What `audit export` is told.
 #[derive(Debug, Args)]
@@ -87,7 +91,7 @@ type Output = Box<dyn Write + Send>;
 /// Runs it.
 ///
 /// # Errors
-/// [`AuditError`].
+/// [`AuditError`]; then a file that was there is as it was, and a new one was not made, unless the source ends before --until.
 pub async fn run(args: &ExportArgs) -> Result<ExitCode, AuditError> {
     let source = Source::open(&args.source).await?;
     let outcome = export(args, &source).await;
@@ -102,33 +106,120 @@ pub async fn run(args: &ExportArgs) -> Result<ExitCode, AuditError> {
 }
 
 async fn export(args: &ExportArgs, source: &Source) -> Result<(), AuditError> {
-    let (mut after, mut is_new) = (Position(args.after), true);
-    let output: Output = match &args.output {
-        None => Box::new(io::stdout()),
-        Some(path) if args.resume => {
-            let (file, last) =
-                resume::reopen(path, args.format).map_err(|error| failed(path, error))?;
-            after = after.max(last.unwrap_or_default());
-            is_new = last.is_none();
-            Box::new(file)
-        }
-        Some(path) => Box::new(create(path).map_err(|error| failed(path, error))?),
-    };
+    if cfg!(not(feature = "parquet")) && args.format == Format::Parquet {
+        return Err(AuditError::WithoutParquet);
+    }
     let wanted = Wanted {
-        after,
+        after: Position(args.after),
         until: args.until,
         drop: args.drop,
         private: false,
     };
-    let encoder: Box<dyn Encoder> = match args.format {
-        Format::Ndjson => {
-            let reading = source.read(wanted, "exporting").await?;
-            return write_lines(reading, Ndjson::default(), output).await;
+    // No file is touched before it is known that there is what was asked for.
+    let (events, output, is_new): (_, Output, _) = match &args.output {
+        None => {
+            let events = Events::all(source, wanted).await?;
+            (events, Box::new(io::stdout()), true)
         }
+        Some(path) if args.resume => {
+            let at = |error| failed(path, error);
+            let last = resume::last_event(path, args.format).map_err(at)?;
+            let events = match last {
+                None => Events::all(source, wanted).await?,
+                Some(last) => Events::following(last, path, source, wanted).await?,
+            };
+            let file = resume::reopen(path, last).map_err(at)?;
+            (events, Box::new(file), last.is_none())
+        }
+        Some(path) => {
+            let events = Events::all(source, wanted).await?;
+            let file = create(path).map_err(|error| failed(path, error))?;
+            (events, Box::new(file), true)
+        }
+    };
+    write(args, events, output, is_new).await
+}
+
+/// What is to be written. Its first page is there already.
+struct Events {
+    first: Option<Page>,
+    /// How many of the first page's are written already.
+    written: usize,
+    reading: Reading,
+}
+
+impl Events {
+    async fn all(source: &Source, wanted: Wanted) -> Result<Self, AuditError> {
+        let mut reading = source.read(wanted, EXPORTING).await?;
+        let first = reading.next_page().await?;
+        let written = 0;
+        Ok(Self {
+            first,
+            written,
+            reading,
+        })
+    }
+
+    /// What follows the last event of a file, which is read once more, to see that it is the log's.
+    async fn following(
+        last: LastEvent,
+        path: &Path,
+        source: &Source,
+        wanted: Wanted,
+    ) -> Result<Self, AuditError> {
+        let refused = |reason| AuditError::OtherExport {
+            path: path.to_owned(),
+            reason,
+        };
+        if last.position <= wanted.after {
+            return Err(refused(last.is_not_asked_for()));
+        }
+        let before = Position(last.position.0 - 1);
+        let wanted = Wanted {
+            after: before,
+            ..wanted
+        };
+        let events = Self::all(source, wanted).await.map_err(|error| {
+            let is_shorter =
+                matches!(error, AuditError::BeyondHead { asked, .. } if asked == before);
+            if is_shorter {
+                refused(last.is_not_asked_for())
+            } else {
+                error
+            }
+        })?;
+        let event = events.first.as_ref().and_then(|page| page.events().next());
+        let event = event.transpose().map_err(AuditError::Log)?;
+        match last.differs_from(event) {
+            Some(reason) => Err(refused(reason)),
+            None => Ok(Self {
+                written: 1,
+                ..events
+            }),
+        }
+    }
+
+    /// The next page, and how many of its events are to be left out.
+    async fn next(&mut self) -> Result<Option<(Page, usize)>, AuditError> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some((first, self.written)));
+        }
+        let page = self.reading.next_page().await?;
+        Ok(page.map(|page| (page, 0)))
+    }
+}
+
+async fn write(
+    args: &ExportArgs,
+    events: Events,
+    output: Output,
+    is_new: bool,
+) -> Result<(), AuditError> {
+    let encoder: Box<dyn Encoder> = match args.format {
+        Format::Ndjson => return write_lines(events, Ndjson::default(), output).await,
         Format::Cloudevents => {
-            let reading = source.read(wanted, "exporting").await?;
             let lines = CloudEvents::new(&args.cloudevents_source);
-            return write_lines(reading, lines, output).await;
+            return write_lines(events, lines, output).await;
         }
         Format::Csv => {
             let output = BufWriter::with_capacity(WRITE_BYTES, output);
@@ -139,44 +230,42 @@ async fn export(args: &ExportArgs, source: &Source) -> Result<(), AuditError> {
         #[cfg(not(feature = "parquet"))]
         Format::Parquet => return Err(AuditError::WithoutParquet),
     };
-    write_table(source.read(wanted, "exporting").await?, encoder).await
+    write_table(events, encoder).await
 }
 
 /// A page at a time through one piece of memory. Beside the server that sends them and the task that receives them, one thread
 /// writes faster than events come: more of them only woke each other.
 async fn write_lines(
-    mut reading: Reading,
+    mut events: Events,
     mut format: impl LineFormat,
     mut output: Output,
 ) -> Result<(), AuditError> {
     let mut lines = vec![];
-    while let Some(page) = reading.next_page().await.map_err(AuditError::Log)? {
+    while let Some((page, written)) = events.next().await? {
         lines.clear();
-        let written = append_lines(&page, &mut format, &mut lines);
+        let appended = append_lines(&page, written, &mut format, &mut lines);
         // What comes before an event that cannot be one is written all the same.
         output.write_all(&lines).map_err(AuditError::Output)?;
-        written.map_err(AuditError::Log)?;
+        appended.map_err(AuditError::Log)?;
     }
     output.flush().map_err(AuditError::Output)
 }
 
 fn append_lines(
     page: &Page,
+    written: usize,
     format: &mut impl LineFormat,
     lines: &mut Vec<u8>,
 ) -> Result<(), LogError> {
-    for event in page.events() {
+    for event in page.events().skip(written) {
         format.line(event?, lines);
     }
     Ok(())
 }
 
-async fn write_table(
-    mut reading: Reading,
-    mut encoder: Box<dyn Encoder>,
-) -> Result<(), AuditError> {
-    while let Some(page) = reading.next_page().await.map_err(AuditError::Log)? {
-        for event in page.events() {
+async fn write_table(mut events: Events, mut encoder: Box<dyn Encoder>) -> Result<(), AuditError> {
+    while let Some((page, written)) = events.next().await? {
+        for event in page.events().skip(written) {
             let event = event.map_err(AuditError::Log)?;
             encoder.event(event).map_err(AuditError::Output)?;
         }

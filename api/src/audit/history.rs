@@ -97,7 +97,7 @@ async fn read(
     let mut drops = std::collections::HashMap::<DropId, (RecordedEvent, Value)>::new();
     let mut history = History::default();
     let mut of: Option<DropId> = None;
-    while let Some(page) = reading.next().await.map_err(AuditError::Log)? {
+    while let Some(page) = reading.next().await? {
         for stored in &page {
             let Some(recorded) = decode(stored).map_err(AuditError::Log)? else {
                 continue;

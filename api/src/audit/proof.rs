@@ -21,7 +21,7 @@ use projections::error::{ReplayError, SnapshotError};
 use serde_json::{Value, json};
 use sqlx::{Acquire, Executor, PgPool};
 
-use super::checkpoint::{PublicKey, public_key_file};
+use super::checkpoint::{CheckpointError, PublicKey, public_key_file};
 use super::examine::{Examined, examine};
 use super::source::{Page, Reading, Source, SourceArgs, Wanted};
 use super::verify::{Erasures, Proved, Verifier};
@@ -80,11 +80,11 @@ impl FromStr for KnownHead {
 }
 
 /// A proof, or what stands in its way.
-type Outcome = Result<Proof, Stop>;
+pub(super) type Outcome = Result<Proof, Stop>;
 
 /// What was proved.
-struct Proof {
-    log: Proved,
+pub(super) struct Proof {
+    pub(super) log: Proved,
     tables: Vec<TableProof>,
     /// Checkpoints that the log extends, and whose they are.
     extends: Vec<(Position, String)>,
@@ -102,7 +102,16 @@ struct TableProof {
 /// # Errors
 /// [`AuditError`] when it cannot be told.
 pub async fn run(args: &VerifyArgs) -> Result<ExitCode, AuditError> {
-    let claims = claims(args)?;
+    let claims = match claims(args) {
+        Err(AuditError::Checkpoint(forged @ CheckpointError::Forged { .. })) if args.json => {
+            print_violation(
+                &Violation::at(Position::default(), forged.to_string()),
+                true,
+            )?;
+            return Ok(ExitCode::FAILURE);
+        }
+        claims => claims?,
+    };
     let source = Source::open(&args.source).await?;
     let outcome = match &source {
         Source::Database(database) => verify_database(&database.pool, claims).await,
@@ -140,7 +149,10 @@ fn claims(args: &VerifyArgs) -> Result<Vec<Claim>, AuditError> {
     Ok(claims)
 }
 
-async fn verify_file(source: &Source, claims: Vec<Claim>) -> Result<Outcome, AuditError> {
+pub(super) async fn verify_file(
+    source: &Source,
+    claims: Vec<Claim>,
+) -> Result<Outcome, AuditError> {
     let reading = source
         .read(Wanted::default(), "verifying")
         .await?

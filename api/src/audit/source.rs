@@ -4,17 +4,18 @@
 //! terminal only. Limit: a file is read from its beginning whatever is asked of it, for it has no index.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
+use domain::AGGREGATE_TYPE;
 use domain::values::{DropId, Position, Timestamp};
 use futures::{Stream, stream};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use infrastructure::error::LogError;
 use infrastructure::log::copy::{self, Block, Blocks, Selection};
-use infrastructure::log::lines::{self, LineError};
+use infrastructure::log::lines::{LineReader, ReadError};
 use infrastructure::log::{EventRef, Head, StoredEvent};
 use sqlx::PgPool;
 use tokio::sync::mpsc;
@@ -22,11 +23,14 @@ use tokio::sync::mpsc;
 use super::AuditError;
 use crate::config::DatabaseSettings;
 use crate::database::Database;
+use crate::progress::{BYTES, ENDLESS, EVENTS, bar};
 
 /// Events of a file handed over at once.
 const PAGE: usize = 128;
+/// Bytes of a file after which a page is handed over, however few events it has: some of them may be long.
+const PAGE_BYTES: u64 = 1 << 20;
 /// Pages of a file that may wait for their reader.
-const PAGES_AHEAD: usize = 64;
+const PAGES_AHEAD: usize = 16;
 /// Bytes read from a file at once.
 const READ_BYTES: usize = 1 << 20;
 
@@ -77,6 +81,21 @@ pub struct Wanted {
     pub private: bool,
 }
 
+impl Wanted {
+    /// Whether a log that ends at `head` has all these places.
+    fn is_within(&self, head: Position) -> Result<(), AuditError> {
+        let until = match self.until {
+            Some(Moment::Position(position)) => position,
+            Some(Moment::Time(_)) | None => Position::default(),
+        };
+        let asked = until.max(self.after);
+        if asked > head {
+            return Err(AuditError::BeyondHead { asked, head });
+        }
+        Ok(())
+    }
+}
+
 /// A log that can be read.
 #[derive(Debug)]
 pub enum Source {
@@ -112,10 +131,13 @@ impl Source {
     ///
     /// # Errors
     /// [`AuditError`].
-    pub async fn read(&self, wanted: Wanted, doing: &str) -> Result<Reading, AuditError> {
+    pub async fn read(&self, wanted: Wanted, doing: &'static str) -> Result<Reading, AuditError> {
         match self {
             Self::Database(database) => {
                 let selection = resolve(&database.pool, wanted).await?;
+                if let Some(drop_id) = wanted.drop {
+                    find(&database.pool, drop_id, selection.until).await?;
+                }
                 Ok(Reading::database(&database.pool, selection, doing))
             }
             Self::File(path) => Reading::file(path, wanted, doing),
@@ -130,14 +152,9 @@ async fn resolve(pool: &PgPool, wanted: Wanted) -> Result<Selection, AuditError>
         .await
         .map_err(AuditError::Log)?;
     drop(connection);
+    wanted.is_within(head.position)?;
     let until = match wanted.until {
         None => head.position,
-        Some(Moment::Position(position)) if position > head.position => {
-            return Err(AuditError::BeyondHead {
-                asked: position,
-                head: head.position,
-            });
-        }
         Some(Moment::Position(position)) => position,
         Some(Moment::Time(at)) => last_until(pool, head, at).await?,
     };
@@ -147,6 +164,22 @@ async fn resolve(pool: &PgPool, wanted: Wanted) -> Result<Selection, AuditError>
         drop: wanted.drop,
         private: wanted.private,
     })
+}
+
+/// Whether the drop is there at that place of the log.
+async fn find(pool: &PgPool, drop_id: DropId, until: Position) -> Result<(), AuditError> {
+    let sql = "SELECT EXISTS (SELECT FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 AND position <= $3)";
+    let is_there: bool = sqlx::query_scalar(sql)
+        .bind(AGGREGATE_TYPE)
+        .bind(drop_id.to_string())
+        .bind(i64::try_from(until.0).unwrap_or(i64::MAX))
+        .fetch_one(pool)
+        .await?;
+    if is_there {
+        Ok(())
+    } else {
+        Err(AuditError::NoSuchDrop(drop_id))
+    }
 }
 
 /// The last position that was recorded at `at` or before: time never runs backwards along the log, so halving finds it.
@@ -217,17 +250,41 @@ impl Page {
     }
 }
 
-#[derive(Debug)]
+/// What comes from a file.
+enum FromFile {
+    Events(Vec<StoredEvent>),
+    /// All was read that there is to read.
+    End(FileEnd),
+}
+
+/// What is known of a file only once it was read.
+#[derive(Debug, Clone, Copy, Default)]
+struct FileEnd {
+    /// The last event's place, wanted or not.
+    head: Position,
+    /// The last event's that is not beyond what was asked for.
+    until: Position,
+    /// Whether the drop that was asked for occurs up to there.
+    has_drop: bool,
+}
+
 enum Pages {
     Rows(Blocks),
-    Events(mpsc::Receiver<Result<Vec<StoredEvent>, LogError>>),
+    Events(mpsc::Receiver<Result<FromFile, LogError>>, Option<FileEnd>),
 }
 
 impl Pages {
     async fn recv(&mut self) -> Option<Result<Page, LogError>> {
         match self {
             Self::Rows(blocks) => Some(blocks.recv().await?.map(Page::Rows)),
-            Self::Events(events) => Some(events.recv().await?.map(Page::Events)),
+            Self::Events(events, end) => match events.recv().await? {
+                Ok(FromFile::Events(events)) => Some(Ok(Page::Events(events))),
+                Ok(FromFile::End(reached)) => {
+                    *end = Some(reached);
+                    None
+                }
+                Err(error) => Some(Err(error)),
+            },
         }
     }
 }
@@ -236,50 +293,53 @@ impl Pages {
 pub struct Reading {
     pages: Pages,
     progress: ProgressBar,
-    counts_positions: bool,
+    wanted: Wanted,
     /// The position that must come next; none where gaps are expected.
     next: Option<Position>,
-    after: Position,
+    /// Where it ends; of a file, once that was read.
+    until: Position,
     last: Option<Head>,
 }
 
 impl Reading {
     /// From a database.
     #[must_use]
-    pub fn database(pool: &PgPool, selection: Selection, doing: &str) -> Self {
+    pub fn database(pool: &PgPool, selection: Selection, doing: &'static str) -> Self {
         let events = selection.until.0.saturating_sub(selection.after.0);
-        let style = "{msg} {bar:40} {human_pos}/{human_len} events, {per_sec}, {eta} left";
         Self {
             pages: Pages::Rows(copy::blocks(pool.clone(), selection)),
-            progress: bar(events, style, doing),
-            counts_positions: true,
+            progress: bar(events, EVENTS, doing),
+            wanted: Wanted {
+                after: selection.after,
+                until: Some(Moment::Position(selection.until)),
+                drop: selection.drop,
+                private: selection.private,
+            },
             next: selection.drop.is_none().then(|| selection.after.next()),
-            after: selection.after,
+            until: selection.until,
             last: None,
         }
     }
 
-    fn file(path: &Path, wanted: Wanted, doing: &str) -> Result<Self, AuditError> {
+    fn file(path: &Path, wanted: Wanted, doing: &'static str) -> Result<Self, AuditError> {
         let failed = |source| AuditError::File {
             path: path.to_owned(),
             source,
         };
         let (input, progress): (Box<dyn Read + Send>, _) = if path == Path::new("-") {
-            let style = "{msg} {spinner} {bytes}, {bytes_per_sec}";
-            (Box::new(io::stdin()), bar(0, style, doing))
+            (Box::new(io::stdin()), bar(0, ENDLESS, doing))
         } else {
             let file = File::open(path).map_err(failed)?;
             let bytes = file.metadata().map_err(failed)?.len();
-            let style = "{msg} {bar:40} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
-            (Box::new(file), bar(bytes, style, doing))
+            (Box::new(file), bar(bytes, BYTES, doing))
         };
         let (sender, pages) = mpsc::channel(PAGES_AHEAD);
         let mut reader = FileReader {
-            input: BufReader::with_capacity(READ_BYTES, input),
+            lines: LineReader::new(BufReader::with_capacity(READ_BYTES, input)),
             progress: progress.clone(),
             wanted,
             sender,
-            last: Position::default(),
+            end: FileEnd::default(),
         };
         std::thread::spawn(move || {
             if let Err(error) = reader.run() {
@@ -287,11 +347,11 @@ impl Reading {
             }
         });
         Ok(Self {
-            pages: Pages::Events(pages),
+            pages: Pages::Events(pages, None),
             progress,
-            counts_positions: false,
+            wanted,
             next: wanted.drop.is_none().then(|| wanted.after.next()),
-            after: wanted.after,
+            until: Position::default(),
             last: None,
         })
     }
@@ -306,12 +366,12 @@ impl Reading {
     /// The next events; none at the end.
     ///
     /// # Errors
-    /// [`LogError`]; among others where a position is missing.
-    pub async fn next(&mut self) -> Result<Option<Vec<StoredEvent>>, LogError> {
+    /// [`AuditError`]; among others where a position is missing, and at the end when there was not what was asked for.
+    pub async fn next(&mut self) -> Result<Option<Vec<StoredEvent>>, AuditError> {
         let Some(page) = self.next_page().await? else {
             return Ok(None);
         };
-        let events = page.into_events()?;
+        let events = page.into_events().map_err(AuditError::Log)?;
         self.last = events.last().map(StoredEvent::head).or(self.last);
         Ok(Some(events))
     }
@@ -320,7 +380,15 @@ impl Reading {
     ///
     /// # Errors
     /// As [`Reading::next`].
-    pub async fn next_page(&mut self) -> Result<Option<Page>, LogError> {
+    pub async fn next_page(&mut self) -> Result<Option<Page>, AuditError> {
+        let page = self.page().await.map_err(AuditError::Log)?;
+        if page.is_none() {
+            self.end()?;
+        }
+        Ok(page)
+    }
+
+    async fn page(&mut self) -> Result<Option<Page>, LogError> {
         let Some(page) = self.pages.recv().await.transpose()? else {
             return Ok(None);
         };
@@ -335,19 +403,47 @@ impl Reading {
             self.next = self.next.map(Position::next);
             last = Some(position);
         }
-        if let Some(last) = last.filter(|_| self.counts_positions) {
-            self.progress
-                .set_position(last.0.saturating_sub(self.after.0));
+        if let (Some(last), Pages::Rows(_)) = (last, &self.pages) {
+            let done = last.0.saturating_sub(self.wanted.after.0);
+            self.progress.set_position(done);
         }
         Ok(Some(page))
+    }
+
+    /// What a database was asked before it was read, a file can be asked only now.
+    fn end(&mut self) -> Result<(), AuditError> {
+        match &self.pages {
+            Pages::Events(_, Some(end)) => {
+                self.until = end.until;
+                self.wanted.is_within(end.head)?;
+                match self.wanted.drop {
+                    Some(drop_id) if !end.has_drop => Err(AuditError::NoSuchDrop(drop_id)),
+                    Some(_) | None => Ok(()),
+                }
+            }
+            Pages::Events(_, None) | Pages::Rows(_) => match self.next {
+                Some(position) if position <= self.until => {
+                    let reason =
+                        format!("the log ends at {}, but there is no event here", self.until);
+                    Err(AuditError::Log(LogError::Corrupt { position, reason }))
+                }
+                Some(_) | None => Ok(()),
+            },
+        }
     }
 
     /// All pages, to be worked on beside one another.
     pub fn into_pages(self) -> impl Stream<Item = Result<Page, LogError>> {
         stream::unfold(self, |mut reading| async {
-            let page = reading.next_page().await.transpose()?;
+            let page = reading.page().await.transpose()?;
             Some((page, reading))
         })
+    }
+
+    /// The last position that was covered by what was asked for, whether or not its event was wanted; known at the end.
+    #[must_use]
+    pub const fn until(&self) -> Position {
+        self.until
     }
 
     /// The head of a log that ends with the last event read; none when nothing was.
@@ -363,30 +459,20 @@ impl Drop for Reading {
     }
 }
 
-/// Hidden where standard error is no terminal.
-fn bar(length: u64, style: &str, doing: &str) -> ProgressBar {
-    let style =
-        ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(length)
-        .with_style(style)
-        .with_message(doing.to_owned())
-}
-
 struct FileReader {
-    input: BufReader<Box<dyn Read + Send>>,
+    lines: LineReader<BufReader<Box<dyn Read + Send>>>,
     progress: ProgressBar,
     wanted: Wanted,
-    sender: mpsc::Sender<Result<Vec<StoredEvent>, LogError>>,
-    last: Position,
+    sender: mpsc::Sender<Result<FromFile, LogError>>,
+    end: FileEnd,
 }
 
 impl FileReader {
     fn run(&mut self) -> Result<(), LogError> {
         let mut page = Vec::with_capacity(PAGE);
-        let mut text = String::new();
-        let mut bytes = 0;
+        let mut sent = 0;
         loop {
-            let event = match self.event(&mut text) {
+            let event = match self.event() {
                 Ok(Some(event)) => event,
                 Ok(None) => break,
                 Err(error) => {
@@ -395,16 +481,21 @@ impl FileReader {
                     return Err(error);
                 }
             };
-            bytes += text.len() as u64;
-            self.last = event.position;
+            self.end.head = event.position;
             if self.is_over(&event) {
-                break;
+                // Whether there is what comes after, is known there only.
+                if event.position >= self.wanted.after {
+                    break;
+                }
+                continue;
             }
+            self.end.until = event.position;
             if self.is_wanted(&event) {
                 page.push(event);
             }
-            if page.len() == PAGE {
-                self.progress.set_position(bytes);
+            let bytes = self.lines.bytes();
+            if page.len() == PAGE || bytes - sent > PAGE_BYTES {
+                sent = bytes;
                 let full = std::mem::replace(&mut page, Vec::with_capacity(PAGE));
                 if !self.send(full) {
                     return Ok(());
@@ -412,43 +503,31 @@ impl FileReader {
             }
         }
         self.send(page);
+        let _gone = self.sender.blocking_send(Ok(FromFile::End(self.end)));
         Ok(())
     }
 
     /// Whether anybody listens still.
     fn send(&self, page: Vec<StoredEvent>) -> bool {
-        page.is_empty() || self.sender.blocking_send(Ok(page)).is_ok()
+        self.progress.set_position(self.lines.bytes());
+        page.is_empty()
+            || self
+                .sender
+                .blocking_send(Ok(FromFile::Events(page)))
+                .is_ok()
     }
 
-    /// The next event. A stored text may hold line breaks, so one that is cut off goes on in the next line.
-    fn event(&mut self, text: &mut String) -> Result<Option<StoredEvent>, LogError> {
-        text.clear();
-        loop {
-            let read = self.input.read_line(text).map_err(|error| {
-                if error.kind() == io::ErrorKind::InvalidData {
-                    self.corrupt("the line is not UTF-8")
-                } else {
-                    LogError::Unavailable(error.into())
-                }
-            })?;
-            if text.trim_ascii().is_empty() {
-                if read == 0 {
-                    return Ok(None);
-                }
-                text.clear();
-                continue;
-            }
-            match lines::parse(text) {
-                Ok(event) => return Ok(Some(event)),
-                Err(LineError::Unfinished) if read > 0 => {}
-                Err(error) => return Err(self.corrupt(&error.to_string())),
-            }
-        }
+    fn event(&mut self) -> Result<Option<StoredEvent>, LogError> {
+        self.lines.read().map_err(|error| match error {
+            ReadError::NoEvent(error) => self.corrupt(&error.to_string()),
+            // Such as a directory, or a disk that fails.
+            ReadError::File(error) => LogError::Unavailable(error.into()),
+        })
     }
 
     fn corrupt(&self, reason: &str) -> LogError {
         LogError::Corrupt {
-            position: self.last.next(),
+            position: self.end.head.next(),
             reason: format!("the line where it should be is no event of an export: {reason}"),
         }
     }
@@ -461,11 +540,11 @@ impl FileReader {
         }
     }
 
-    fn is_wanted(&self, event: &StoredEvent) -> bool {
-        event.position > self.wanted.after
-            && self.wanted.drop.is_none_or(|drop_id| {
-                event.aggregate_type == domain::AGGREGATE_TYPE
-                    && event.aggregate_id == drop_id.to_string()
-            })
+    fn is_wanted(&mut self, event: &StoredEvent) -> bool {
+        let is_of_drop = self.wanted.drop.is_none_or(|drop_id| {
+            event.aggregate_type == AGGREGATE_TYPE && event.aggregate_id == drop_id.to_string()
+        });
+        self.end.has_drop |= is_of_drop;
+        is_of_drop && event.position > self.wanted.after
     }
 }

@@ -46,19 +46,15 @@ struct State {
     last: Option<Head>,
 }
 
-/// Runs it; exit code 1 when there is no such drop then.
+/// Runs it.
 ///
 /// # Errors
-/// [`AuditError`].
+/// [`AuditError`]; among others when there is no such drop then.
 pub async fn run(args: &StateArgs) -> Result<ExitCode, AuditError> {
     let source = Source::open(&args.source).await?;
     let read = read(&source, args).await;
     source.close().await;
     let state = read?;
-    if let (Some(drop_id), true) = (args.drop, state.drops.is_empty()) {
-        eprintln!("holdfast: there is no drop {drop_id} at that place of the log");
-        return Ok(ExitCode::FAILURE);
-    }
     let at = state.time(args.at);
     if args.json {
         print(&format!("{:#}", state.to_json(at)))
@@ -75,7 +71,7 @@ async fn read(source: &Source, args: &StateArgs) -> Result<State, AuditError> {
     };
     let mut state = State::default();
     let mut reading = source.read(wanted, "replaying").await?;
-    while let Some(page) = reading.next().await.map_err(AuditError::Log)? {
+    while let Some(page) = reading.next().await? {
         for stored in &page {
             if let Some(recorded) = decode(stored).map_err(AuditError::Log)? {
                 state.apply(&recorded)?;

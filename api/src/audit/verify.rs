@@ -299,7 +299,7 @@ impl Verifier {
             }
             Said::Erasure { events, stream } => {
                 self.ledger.check_closed()?;
-                self.follow_foreign(infrastructure::erasure::ERASURE_TYPE, stream, sequence)?;
+                self.follow_foreign(domain::erasure::AGGREGATE_TYPE, stream, sequence)?;
                 self.erasures += 1;
                 self.told_erased += events;
                 let is_told = self

@@ -68,7 +68,7 @@ fn projections(app: &App) -> Vec<MetricFamily> {
         ),
         gauges(
             "holdfast_projection_halted",
-            "1 for a projection that stopped at an event, otherwise 0.",
+            "1 for a projection that stopped and waits for its table to be rebuilt, otherwise 0.",
             "projection",
             halted,
         ),

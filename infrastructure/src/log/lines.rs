@@ -4,14 +4,21 @@
 //! proves its hash. Limit: personal data is never in a line. A stored text may hold a line break between two tokens, as
 //! JSON allows; then its event takes more than one line.
 
+mod reader;
+
 use std::borrow::Cow;
 
 use domain::values::{Position, Sequence, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+pub use self::reader::{Extent, LineReader, ReadError};
 use super::copy::shared;
 use super::{EventRef, Hash, StoredEvent};
+
+/// The longest event that is read back, in bytes, without its line feed. Ours have some hundreds; what a stock program stores may
+/// have more, and whoever gives us a file may have put anything into it.
+pub const MOST_EVENT_BYTES: usize = 16 << 20;
 
 /// `2026-01-31T18:00:00.000Z`: nothing shorter or longer stands for the same millisecond.
 const TIME_LENGTH: usize = 24;
@@ -116,6 +123,12 @@ pub enum LineError {
     /// It stops in the middle: the rest may be in the next line, or was cut off.
     #[error("the line is cut off")]
     Unfinished,
+    /// It has not ended after as many bytes as one event may have.
+    #[error("it does not end within {} MiB, the most that is read of one event ({why})", MOST_EVENT_BYTES >> 20)]
+    TooLong {
+        /// What can be said of these bytes.
+        why: String,
+    },
     /// It is no event.
     #[error("{0}")]
     Unreadable(String),

@@ -1,6 +1,6 @@
 //! What a rebuild folded since it last saved: written into the table beside, joined with what is there already.
 //!
-//! Promise: rows and checkpoint are saved together, unless somebody else is further. Limit: a part crosses in one `COPY`, so it
+//! Promise: rows and checkpoint are saved together, right after what was saved before, or not at all. Limit: a part crosses in one `COPY`, so it
 //! is in memory at once.
 
 use std::collections::BTreeMap;
@@ -28,6 +28,27 @@ pub(super) fn to_sql(position: Position) -> i64 {
     i64::try_from(position.0).unwrap_or(i64::MAX)
 }
 
+/// Holds the checkpoint of the table beside, which must be where this rebuild left it: what somebody else saved or began anew
+/// meanwhile is theirs.
+pub(super) async fn hold(
+    connection: &mut PgConnection,
+    name: &str,
+    version: i32,
+    saved: Position,
+) -> Result<(), sqlx::Error> {
+    let found: Option<(i64, i32)> = sqlx::query_as(
+        "SELECT position, fold_version FROM projection_checkpoints WHERE name = $1 FOR UPDATE",
+    )
+    .bind(beside(name))
+    .fetch_optional(connection)
+    .await?;
+    if found == Some((to_sql(saved), version)) {
+        return Ok(());
+    }
+    let reason = "somebody else rebuilds it at the same time";
+    Err(sqlx::Error::Protocol(reason.to_owned()))
+}
+
 /// What can be saved.
 pub(super) trait Saving: Send {
     fn name(&self) -> &'static str;
@@ -40,6 +61,8 @@ pub(super) trait Saving: Send {
 
 /// Rows of one projection.
 pub(super) struct Part<F: Table> {
+    /// Up to where it was saved before.
+    pub(super) after: Position,
     pub(super) reached: Position,
     pub(super) rows: Vec<Placed<F>>,
 }
@@ -71,24 +94,19 @@ impl<F: Table> Saving for Part<F> {
         connection: &mut PgConnection,
     ) -> BoxFuture<'_, Result<(), sqlx::Error>> {
         Box::pin(async move {
-            let (beside, Self { reached, rows }) = (beside(F::NAME), *self);
-            let before: i64 = sqlx::query_scalar(
-                "SELECT position FROM projection_checkpoints WHERE name = $1 FOR UPDATE",
-            )
-            .bind(&beside)
-            .fetch_one(&mut *connection)
-            .await?;
-            if before > to_sql(reached) {
-                let reason = "somebody else rebuilds it at the same time";
-                return Err(sqlx::Error::Protocol(reason.to_owned()));
-            }
+            let Self {
+                after,
+                reached,
+                rows,
+            } = *self;
+            hold(connection, F::NAME, F::VERSION, after).await?;
             if !rows.is_empty() {
                 put_all(connection, rows).await?;
             }
             sqlx::query(
                 "UPDATE projection_checkpoints SET position = $2, updated_at = now() WHERE name = $1",
             )
-            .bind(&beside)
+            .bind(beside(F::NAME))
             .bind(to_sql(reached))
             .execute(connection)
             .await?;

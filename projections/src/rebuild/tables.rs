@@ -6,31 +6,24 @@ use domain::values::Position;
 use futures::StreamExt;
 use sqlx::{PgConnection, PgPool};
 
-use super::part::{beside, to_sql};
+use super::part::{beside, hold, to_sql};
 use super::{Rebuilding, Rebuilt, decoded, selection};
 use crate::error::ProjectionError;
 
 pub(super) async fn prepare(pool: &PgPool, table: &mut dyn Rebuilding) -> Result<(), sqlx::Error> {
-    let (name, beside) = (table.name(), beside(table.name()));
     let mut transaction = pool.begin().await?;
-    sqlx::query(&format!(
-        "CREATE TABLE IF NOT EXISTS {beside} (LIKE {name} INCLUDING ALL)"
-    ))
-    .execute(&mut *transaction)
-    .await?;
-    sqlx::query(
-        "INSERT INTO projection_checkpoints (name, position) VALUES ($1, 0) ON CONFLICT DO NOTHING",
-    )
-    .bind(&beside)
-    .execute(&mut *transaction)
-    .await?;
-    let position: i64 =
-        sqlx::query_scalar("SELECT position FROM projection_checkpoints WHERE name = $1")
-            .bind(&beside)
-            .fetch_one(&mut *transaction)
-            .await?;
+    let reached = match kept(&mut transaction, table).await? {
+        Some(reached) => reached,
+        None => {
+            start_anew(&mut transaction, table).await?;
+            Position::default()
+        }
+    };
     if table.needs_rows() {
-        let sql = format!("SELECT row_to_json(t)::text FROM {beside} t");
+        let sql = format!(
+            "SELECT row_to_json(t)::text FROM {} t",
+            beside(table.name())
+        );
         let rows: Vec<String> = sqlx::query_scalar(&sql)
             .fetch_all(&mut *transaction)
             .await?;
@@ -41,7 +34,65 @@ pub(super) async fn prepare(pool: &PgPool, table: &mut dyn Rebuilding) -> Result
         }
     }
     transaction.commit().await?;
-    table.set_reached(Position(position.unsigned_abs()));
+    table.go_on_from(reached);
+    Ok(())
+}
+
+/// How far an earlier rebuild had come, if what it left can be gone on with: the fold is the same, the log reaches as far, and the
+/// table beside has the form of the live one, which a migration may have changed since.
+async fn kept(
+    connection: &mut PgConnection,
+    table: &dyn Rebuilding,
+) -> Result<Option<Position>, sqlx::Error> {
+    let (name, beside) = (table.name(), beside(table.name()));
+    let position: Option<i64> = sqlx::query_scalar(
+        "SELECT c.position FROM projection_checkpoints c JOIN log_head h ON c.position <= h.position
+          WHERE c.name = $1 AND c.fold_version = $2",
+    )
+    .bind(&beside)
+    .bind(table.version())
+    .fetch_optional(&mut *connection)
+    .await?;
+    let Some(position) = position else {
+        return Ok(None);
+    };
+    let is_alike = form(connection, name).await? == form(connection, &beside).await?;
+    Ok(is_alike.then(|| Position(position.unsigned_abs())))
+}
+
+/// What a table is made of: columns, constraints and indexes, by what they say and not by their names; nothing for none.
+async fn form(connection: &mut PgConnection, table: &str) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT ARRAY(SELECT format('%s %s %s', attname, format_type(atttypid, atttypmod), attnotnull) FROM pg_attribute
+                       WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum)
+             || ARRAY(SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = to_regclass($1) ORDER BY 1)
+             || ARRAY(SELECT regexp_replace(pg_get_indexdef(indexrelid), '^.* USING ', '') FROM pg_index
+                       WHERE indrelid = to_regclass($1) ORDER BY 1)",
+    )
+    .bind(table)
+    .fetch_one(connection)
+    .await
+}
+
+async fn start_anew(
+    connection: &mut PgConnection,
+    table: &dyn Rebuilding,
+) -> Result<(), sqlx::Error> {
+    let (name, beside) = (table.name(), beside(table.name()));
+    for statement in [
+        format!("DROP TABLE IF EXISTS {beside}"),
+        format!("CREATE TABLE {beside} (LIKE {name} INCLUDING ALL)"),
+    ] {
+        sqlx::query(&statement).execute(&mut *connection).await?;
+    }
+    for statement in [
+        "DELETE FROM projection_checkpoints WHERE name = $1 AND (position, fold_version) <> (0, $2)",
+        "INSERT INTO projection_checkpoints (name, position, fold_version) VALUES ($1, 0, $2) ON CONFLICT DO NOTHING",
+    ] {
+        let statement = sqlx::query(statement).bind(&beside);
+        let statement = statement.bind(table.version());
+        statement.execute(&mut *connection).await?;
+    }
     Ok(())
 }
 
@@ -61,9 +112,10 @@ pub(super) async fn swap(pool: &PgPool, table: &mut dyn Rebuilding) -> Result<Re
     let (name, beside) = (table.name(), beside(table.name()));
     let mut transaction = pool.begin().await?;
     sqlx::query(
-        "INSERT INTO projection_checkpoints (name, position) VALUES ($1, 0) ON CONFLICT DO NOTHING",
+        "INSERT INTO projection_checkpoints (name, position, fold_version) VALUES ($1, 0, $2) ON CONFLICT DO NOTHING",
     )
     .bind(name)
+    .bind(table.version())
     .execute(&mut *transaction)
     .await?;
     let live: i64 = sqlx::query_scalar(
@@ -77,6 +129,7 @@ pub(super) async fn swap(pool: &PgPool, table: &mut dyn Rebuilding) -> Result<Re
         catch_up(pool, table, live).await?;
         table.take().save(&mut transaction).await?;
     }
+    hold(&mut transaction, name, table.version(), table.saved()).await?;
     let position = table.reached();
     let was_equal = if live == position {
         Some(are_equal(&mut transaction, name, &beside).await?)
@@ -95,10 +148,11 @@ pub(super) async fn swap(pool: &PgPool, table: &mut dyn Rebuilding) -> Result<Re
     }
     sqlx::query(
         "UPDATE projection_checkpoints
-            SET position = $2, stopped = NULL, generation = generation + 1, updated_at = now() WHERE name = $1",
+            SET position = $2, fold_version = $3, stopped = NULL, generation = generation + 1, updated_at = now() WHERE name = $1",
     )
     .bind(name)
     .bind(to_sql(position))
+    .bind(table.version())
     .execute(&mut *transaction)
     .await?;
     sqlx::query("DELETE FROM projection_checkpoints WHERE name = $1")

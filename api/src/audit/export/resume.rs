@@ -1,100 +1,164 @@
 //! Going on with a file that an earlier export did not finish.
 //!
-//! Promise: what follows is what would have followed; a last event that was written in part is taken away first.
-//! Limit: a CSV is read from its beginning, for a line break in it may be part of a text.
+//! Promise: what follows is what would have followed; a last event that was written in part is taken away first. A file whose
+//! last event is not in the log as it stands there is left as it is.
+//! Limit: what comes before that event is believed. A CSV is read from its beginning, for a line break in it may be part of a text.
 
+use std::cell::Cell;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
+use std::rc::Rc;
 
 use domain::values::Position;
-use infrastructure::log::lines;
+use infrastructure::log::lines::{self, Extent, MOST_EVENT_BYTES};
+use infrastructure::log::{EventRef, Hash};
 use serde::Deserialize;
 
 use super::Format;
 use super::formats::COLUMNS;
 
-/// The longest last event that is looked for, in bytes.
-const MOST_TAIL: u64 = 16 << 20;
+/// Where the last whole event is looked for: it, and after it one that was cut off, with what a form adds to each.
+const MOST_TAIL: u64 = 2 * (MOST_EVENT_BYTES as u64) + (1 << 20);
 
-/// Opens a file to append to, after its last whole event, and tells that event's position; none when there is none, and
-/// the file is empty now.
-pub fn reopen(path: &Path, format: Format) -> io::Result<(File, Option<Position>)> {
+/// The last whole event of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastEvent {
+    /// Where it ends, in bytes.
+    end: u64,
+    /// Its place in the log.
+    pub position: Position,
+    hash: Hash,
+}
+
+impl LastEvent {
+    /// What speaks against going on after it, when what was asked for begins with `event` from there on.
+    pub fn differs_from(self, event: Option<EventRef<'_>>) -> Option<String> {
+        match event.filter(|event| event.position == self.position) {
+            None => Some(self.is_not_asked_for()),
+            Some(event) if event.hash != self.hash => Some(format!(
+                "its last event, at position {}, has the hash {}, and in the log that is {}",
+                self.position, self.hash, event.hash
+            )),
+            Some(_) => None,
+        }
+    }
+
+    /// Said of a file that holds more than the log, or than was asked for, or something else.
+    pub fn is_not_asked_for(self) -> String {
+        let position = self.position;
+        format!("its last event, at position {position}, is not among what is to be exported")
+    }
+}
+
+/// The last whole event of a file; none when there is no file, or nothing in it yet.
+pub fn last_event(path: &Path, format: Format) -> io::Result<Option<LastEvent>> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match format {
+        Format::Ndjson => last_line(&mut file, ndjson),
+        Format::Cloudevents => last_line(&mut file, cloud_event),
+        Format::Csv => last_record(&file),
+        Format::Parquet => {
+            let reason = "a Parquet file has its index at its end: export what comes --after into another file";
+            Err(io::Error::new(io::ErrorKind::Unsupported, reason))
+        }
+    }
+}
+
+/// Opens a file to append to after its last whole event; without one, from its beginning.
+pub fn reopen(path: &Path, last: Option<LastEvent>) -> io::Result<File> {
     let mut file = OpenOptions::new()
-        .read(true)
         .write(true)
         .create(true)
         .truncate(false)
         .open(path)?;
-    let last = match format {
-        Format::Ndjson => last_line(&mut file, |text| {
-            lines::parse(text).ok().map(|event| event.position)
-        })?,
-        Format::Cloudevents => last_line(&mut file, cloud_event)?,
-        Format::Csv => last_record(&file)?,
-        Format::Parquet => {
-            let reason = "a Parquet file has its index at its end: export what comes --after into another file";
-            return Err(io::Error::new(io::ErrorKind::Unsupported, reason));
-        }
-    };
-    let (length, position) = last.unzip();
-    file.set_len(length.unwrap_or_default())?;
+    file.set_len(last.map_or(0, |last| last.end))?;
     file.seek(SeekFrom::End(0))?;
-    Ok((file, position))
+    Ok(file)
 }
 
-fn cloud_event(text: &str) -> Option<Position> {
+fn ndjson(text: &str) -> Option<(Position, Hash)> {
+    let event = lines::parse(text).ok()?;
+    Some((event.position, event.hash))
+}
+
+fn cloud_event(text: &str) -> Option<(Position, Hash)> {
     #[derive(Deserialize)]
     struct CloudEvent<'a> {
         id: &'a str,
+        hash: &'a str,
     }
     let event: CloudEvent<'_> = serde_json::from_str(text).ok()?;
-    event.id.parse().ok().map(Position)
+    Some((Position(event.id.parse().ok()?), event.hash.parse().ok()?))
 }
 
-/// Where the last whole event ends, and its position. A stored text may hold line breaks, so it may take several lines.
+/// A stored text may hold line breaks, so an event may take several lines.
 fn last_line(
     file: &mut File,
-    read: impl Fn(&str) -> Option<Position>,
-) -> io::Result<Option<(u64, Position)>> {
+    read: impl Fn(&str) -> Option<(Position, Hash)>,
+) -> io::Result<Option<LastEvent>> {
     let length = file.seek(SeekFrom::End(0))?;
-    let start = length.saturating_sub(MOST_TAIL);
-    file.seek(SeekFrom::Start(start))?;
-    let mut tail = vec![];
-    file.read_to_end(&mut tail)?;
-    let breaks = |within: &[u8]| within.iter().rposition(|byte| *byte == b'\n');
-    let mut end = tail.len();
-    while let Some(last_break) = breaks(&tail[..end]) {
-        let mut begin = last_break;
-        loop {
-            let line_start = breaks(&tail[..begin]).map_or(0, |at| at + 1);
-            let whole = std::str::from_utf8(&tail[line_start..=last_break]);
-            if let Some(position) = whole.ok().and_then(&read) {
-                return Ok(Some((start + last_break as u64 + 1, position)));
-            }
-            if line_start == 0 {
-                break;
-            }
-            begin = line_start - 1;
-        }
-        end = last_break;
-    }
     if length == 0 {
         return Ok(None);
     }
+    let start = length.saturating_sub(MOST_TAIL);
+    file.seek(SeekFrom::Start(start))?;
+    let mut tail = vec![];
+    file.take(MOST_TAIL).read_to_end(&mut tail)?;
+    let whole = objects(&tail).into_iter().rev().find_map(|(begin, end)| {
+        let text = std::str::from_utf8(&tail[begin..end]).ok()?;
+        let (position, hash) = read(text)?;
+        let end = start + end as u64;
+        Some(LastEvent {
+            end,
+            position,
+            hash,
+        })
+    });
     let reason = "there is no event of such an export at its end";
-    Err(io::Error::new(io::ErrorKind::InvalidData, reason))
+    let nothing = || io::Error::new(io::ErrorKind::InvalidData, reason);
+    whole.map(Some).ok_or_else(nothing)
 }
 
-fn last_record(file: &File) -> io::Result<Option<(u64, Position)>> {
+/// Where objects begin and end that take whole lines, one or several. Within one that is not seen from its beginning there may be
+/// others, but what comes after it is met again: all that is nested ends before it does.
+fn objects(tail: &[u8]) -> Vec<(usize, usize)> {
+    let (mut found, mut begun) = (vec![], None);
+    let mut start = 0;
+    for line in tail.split_inclusive(|byte| *byte == b'\n') {
+        let end = start + line.len();
+        let fresh = || line.starts_with(b"{").then(|| (start, Extent::default()));
+        if let Some((begin, mut extent)) = begun.take().or_else(fresh) {
+            extent.add(line);
+            if extent.is_open() {
+                begun = Some((begin, extent));
+            } else if line.ends_with(b"\n") {
+                found.push((begin, end));
+            }
+        }
+        start = end;
+    }
+    found
+}
+
+fn last_record(file: &File) -> io::Result<Option<LastEvent>> {
+    let room = Rc::new(Cell::new(MOST_TAIL));
     let mut records = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
-        .from_reader(io::BufReader::new(file));
+        .from_reader(Bounded {
+            file: BufReader::new(file),
+            room: Rc::clone(&room),
+        });
     let (mut record, mut last, mut is_first) = (csv::ByteRecord::new(), None, true);
     let length = file.metadata()?.len();
     while records.read_byte_record(&mut record)? {
         let end = records.position().byte();
+        room.set(MOST_TAIL);
         if is_first {
             if record != *COLUMNS.as_slice() {
                 let reason = "there is no header of such an export at its beginning";
@@ -104,17 +168,45 @@ fn last_record(file: &File) -> io::Result<Option<(u64, Position)>> {
             continue;
         }
         // The last field is of known length, so one that was cut off shows; its line feed must be there as well.
-        let hash = record.get(COLUMNS.len() - 1).map(<[u8]>::len);
-        let is_whole = hash == Some(64) && (end < length || ends_with_line_feed(file)?);
-        let position = record
-            .get(0)
-            .and_then(|field| std::str::from_utf8(field).ok()?.parse().ok());
-        match position {
-            Some(position) if is_whole => last = Some((end, Position(position))),
+        match read_record(&record) {
+            Some((position, hash)) if end < length || ends_with_line_feed(file)? => {
+                last = Some(LastEvent {
+                    end,
+                    position,
+                    hash,
+                });
+            }
             Some(_) | None => break,
         }
     }
     Ok(last)
+}
+
+/// Reads only so much of one record: without its closing quote it would be the rest of the file.
+struct Bounded<'a> {
+    file: BufReader<&'a File>,
+    room: Rc<Cell<u64>>,
+}
+
+impl Read for Bounded<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(into)?;
+        match self.room.get().checked_sub(read as u64) {
+            Some(room) => self.room.set(room),
+            None => {
+                let reason = "a record of it is longer than any of such an export";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+            }
+        }
+        Ok(read)
+    }
+}
+
+fn read_record(record: &csv::ByteRecord) -> Option<(Position, Hash)> {
+    let field = |index: usize| std::str::from_utf8(record.get(index)?).ok();
+    let position = field(0)?.parse().ok()?;
+    let hash = field(COLUMNS.len() - 1)?.parse().ok()?;
+    Some((Position(position), hash))
 }
 
 fn ends_with_line_feed(file: &File) -> io::Result<bool> {

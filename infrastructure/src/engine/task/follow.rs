@@ -9,6 +9,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use domain::erasure;
 use domain::values::Position;
 use tokio::task::JoinHandle;
 use tracing::warn;
@@ -16,7 +17,6 @@ use tracing::warn;
 use super::{Engine, EngineError};
 use crate::codec::{RecordedEvent, decode};
 use crate::engine::ports::{Clock, Ids, Observer};
-use crate::erasure::ERASURE_TYPE;
 use crate::error::LogError;
 use crate::feed::Committed;
 use crate::log::{EventLog, Head, StoredEvent, chain};
@@ -116,7 +116,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     async fn forget_erased(&mut self, tail: &[StoredEvent]) -> Result<(), LogError> {
         let erasures = tail
             .iter()
-            .filter(|stored| stored.aggregate_type == ERASURE_TYPE);
+            .filter(|stored| stored.aggregate_type == erasure::AGGREGATE_TYPE);
         let positions: Vec<Position> = erasures.map(|stored| stored.position).collect();
         if positions.is_empty() {
             return Ok(());

@@ -1,9 +1,9 @@
 //! An honest story in which everything happens that can happen to a drop, told as events and sealed into a log.
 
+use domain::erasure;
 use domain::private::Private;
 use domain::values::{BuyerId, Position, Salt, Sequence, Timestamp};
 use hashbrown::HashMap;
-use infrastructure::erasure::{BUYER_ERASED, ERASURE_TYPE, ERASURES};
 use infrastructure::log::{Hash, StoredEvent, chain};
 use serde_json::{Value, json};
 
@@ -152,8 +152,8 @@ pub(super) fn story() -> Vec<Told> {
     let money = json!({ "amount": 100, "currency": "USD" });
     let stock = json!({ "total": 4, "available": 3, "held": 0, "sold": 1 });
     let erasure = |seconds| Told {
-        stream: (ERASURE_TYPE, ERASURES.to_owned()),
-        ..told("", seconds, BUYER_ERASED, json!({ "events": 1 }))
+        stream: (erasure::AGGREGATE_TYPE, erasure::STREAM.to_owned()),
+        ..told("", seconds, erasure::BUYER_ERASED, json!({ "events": 1 }))
     };
     vec![
         scheduled(A, 0.0, 3),

@@ -1,0 +1,174 @@
+use domain::values::{Position, Timestamp};
+use infrastructure::log::Hash;
+use tempfile::TempDir;
+
+use super::*;
+
+fn head() -> Head {
+    Head {
+        position: Position(4711),
+        hash: Hash([0xd7; 32]),
+        recorded_at: Timestamp::default(),
+    }
+}
+
+fn key(name: &str) -> PrivateKey {
+    PrivateKey {
+        name: name.to_owned(),
+        key: SigningKey::from_bytes(&[7; 32]),
+    }
+}
+
+/// What `house` makes of a note.
+fn opened(note: impl AsRef<[u8]>) -> Result<Claim, CheckpointError> {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("note");
+    fs::write(&file, note).unwrap();
+    key("house").public().open(&file)
+}
+
+#[track_caller]
+fn assert_forged(note: impl AsRef<[u8]>) {
+    let refused = opened(note);
+    assert!(
+        matches!(refused, Err(CheckpointError::Forged { .. })),
+        "{refused:?}"
+    );
+}
+
+#[track_caller]
+fn assert_no_checkpoint(note: impl AsRef<[u8]>, why: &str) {
+    match opened(note) {
+        Err(CheckpointError::NoCheckpoint { reason, .. }) => {
+            assert!(reason.contains(why), "{reason}")
+        }
+        other => panic!("{why}: {other:?}"),
+    }
+}
+
+/// A signature line for `text`.
+fn signature(key: &PrivateKey, text: &str) -> String {
+    let signature = key.key.sign(text.as_bytes()).to_bytes();
+    let signed = [key.public().id().as_slice(), &signature].concat();
+    format!("— {} {}\n", key.name, BASE64.encode(signed))
+}
+
+/// A note as `house` signs it, whatever it says.
+fn signed(text: &str) -> String {
+    format!("{text}\n{}", signature(&key("house"), text))
+}
+
+#[test]
+fn what_was_signed_is_claimed() {
+    let note = key("house").sign(head());
+    let claim = opened(&note).unwrap();
+    assert_eq!((claim.position, claim.hash), (head().position, head().hash));
+    let text = note.split_inclusive('\n').take(3).collect::<String>();
+    assert_eq!(note, signed(&text));
+}
+
+#[test]
+fn every_byte_of_a_checkpoint_matters() {
+    let note = key("house").sign(head()).into_bytes();
+    for at in 0..note.len() {
+        for flip in [1, 0x20] {
+            let mut altered = note.clone();
+            altered[at] ^= flip;
+            assert!(opened(&altered).is_err(), "byte {at} ^ {flip}");
+        }
+        let without = [&note[..at], &note[at + 1..]].concat();
+        assert!(opened(&without).is_err(), "without byte {at}");
+        let with = [&note[..=at], &note[at..]].concat();
+        assert!(opened(&with).is_err(), "byte {at} twice");
+    }
+}
+
+#[test]
+fn nothing_stands_beside_the_text_and_its_signatures() {
+    let note = key("house").sign(head());
+    for more in [
+        "\n",
+        " ",
+        "and more\n",
+        "\nand more\n",
+        "— house\n",
+        "— house Zm9v\n",
+    ] {
+        assert!(opened(format!("{note}{more}")).is_err(), "{more:?}");
+        assert!(opened(format!("{more}{note}")).is_err(), "{more:?}");
+    }
+    assert_no_checkpoint(note.trim_end(), "does not end");
+    assert_no_checkpoint(note.replace('\n', "\r\n"), "control characters");
+    assert_no_checkpoint("hello\n", "no empty line");
+    assert_no_checkpoint("\n\n", "does not end");
+}
+
+#[test]
+fn others_may_have_signed_as_well() {
+    let note = key("house").sign(head());
+    let text = note.split_inclusive('\n').take(3).collect::<String>();
+    let witness = signature(&key("witness"), &text);
+    let long = format!("— witness {}\n", BASE64.encode([9; 4_000]));
+    for both in [
+        format!("{note}{witness}{long}"),
+        note.replacen("\n\n", &format!("\n\n{witness}"), 1),
+    ] {
+        assert_eq!(opened(&both).unwrap().position, head().position);
+    }
+    // But what claims to be by the house's key must be.
+    let forged = signature(&key("house"), "something else\n");
+    assert_forged(format!("{note}{forged}"));
+    assert_forged(format!("{text}\n{witness}"));
+}
+
+#[test]
+fn a_signed_text_that_is_no_checkpoint_claims_nothing() {
+    let hash = BASE64.encode(head().hash.0);
+    // Extension lines are allowed, and the log's name is not the key's by force.
+    for text in [
+        format!("house\n0\n{hash}\n"),
+        format!("another name\n4711\n{hash}\nmore\nand more\n"),
+    ] {
+        opened(signed(&text)).unwrap();
+    }
+    for (text, why) in [
+        ("house\n1\n".to_owned(), "fewer than three"),
+        (format!("\n1\n{hash}\n"), "empty line"),
+        (format!("house\n1\n{hash}\n\nmore\n"), "empty line"),
+        (format!("house\n+1\n{hash}\n"), "no position"),
+        (format!("house\n01\n{hash}\n"), "no position"),
+        (format!("house\n1 \n{hash}\n"), "no position"),
+        (
+            format!("house\n18446744073709551616\n{hash}\n"),
+            "no position",
+        ),
+        (format!("house\n1\n{hash}=\n"), "no hash"),
+        (format!("house\n1\n{}\n", &hash[4..]), "no hash"),
+        (format!("house\n1\n{}\n", hash.replace('=', "")), "no hash"),
+    ] {
+        assert_no_checkpoint(signed(&text), why);
+    }
+}
+
+#[test]
+fn a_key_keeps_its_name() {
+    let dir = TempDir::new().unwrap();
+    let made = PrivateKey::kept(dir.path(), Some("shop.example/log")).unwrap();
+    for asked in [None, Some("shop.example/log")] {
+        let kept = PrivateKey::kept(dir.path(), asked).unwrap();
+        assert_eq!((kept.name, kept.key), (made.name.clone(), made.key.clone()));
+    }
+    let file = private_key_file(dir.path());
+    for refused in [
+        PrivateKey::kept(dir.path(), Some("holdfast/log")),
+        PrivateKey::read(&file, Some("holdfast/log")),
+    ] {
+        let Err(CheckpointError::OtherName { name, asked, .. }) = refused else {
+            panic!("another name was taken");
+        };
+        assert_eq!(
+            (name.as_str(), asked.as_str()),
+            ("shop.example/log", "holdfast/log")
+        );
+    }
+}

@@ -1,0 +1,269 @@
+//! Events read back from the lines that they were written as, out of a file that anybody may have made.
+//!
+//! Promise: one pass, in time that grows with the bytes and not with how they are broken into lines; no more than
+//! [`MOST_EVENT_BYTES`] of one event are ever in memory. Limit: what follows something that is no event is not read.
+
+use std::io::{self, BufRead, Read};
+
+use super::{LineError, MOST_EVENT_BYTES, parse};
+use crate::log::StoredEvent;
+
+/// Why the next event cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    File(#[from] io::Error),
+    /// What stands there is no event.
+    #[error(transparent)]
+    NoEvent(#[from] LineError),
+}
+
+/// Reads events, one after the other.
+#[derive(Debug)]
+pub struct LineReader<R> {
+    input: R,
+    most: usize,
+    text: Vec<u8>,
+    bytes: u64,
+}
+
+impl<R: BufRead> LineReader<R> {
+    /// Reads `input` from where it is.
+    #[must_use]
+    pub const fn new(input: R) -> Self {
+        Self::with_most(input, MOST_EVENT_BYTES)
+    }
+
+    const fn with_most(input: R, most: usize) -> Self {
+        Self {
+            input,
+            most,
+            text: vec![],
+            bytes: 0,
+        }
+    }
+
+    /// How many bytes were read.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The next event; none at the end. A stored text may hold line breaks, so one that is cut off goes on in the next line.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn read(&mut self) -> Result<Option<StoredEvent>, ReadError> {
+        self.text.clear();
+        while self.text.trim_ascii().is_empty() {
+            self.text.clear();
+            if self.line()? == 0 {
+                return Ok(None);
+            }
+            self.is_short_enough()?;
+        }
+        // Nearly every event is one line, and is read without looking for its end first.
+        match self.event() {
+            Err(LineError::Unfinished) => self.rest(),
+            event => Ok(Some(event?)),
+        }
+    }
+
+    /// The same event once more, with the lines in which it goes on.
+    fn rest(&mut self) -> Result<Option<StoredEvent>, ReadError> {
+        let mut extent = Extent::default();
+        let mut seen = 0;
+        loop {
+            extent.add(&self.text[seen..]);
+            seen = self.text.len();
+            if !extent.is_open() {
+                return Ok(Some(self.event()?));
+            }
+            if self.text.len() > self.most {
+                return Err(self.too_long().into());
+            }
+            if self.line()? == 0 {
+                return Err(LineError::Unfinished.into());
+            }
+            self.is_short_enough()?;
+        }
+    }
+
+    /// Adds the next line, with its line feed; how many bytes it has.
+    fn line(&mut self) -> io::Result<usize> {
+        // One byte more than an event may have, for its line feed, or to tell that it has too many.
+        let room = (self.most + 1).saturating_sub(self.text.len());
+        let mut bounded = self.input.by_ref().take(room as u64);
+        let read = bounded.read_until(b'\n', &mut self.text)?;
+        self.bytes += read as u64;
+        Ok(read)
+    }
+
+    fn is_short_enough(&self) -> Result<(), LineError> {
+        if self.text.len() <= self.most || self.text.ends_with(b"\n") {
+            return Ok(());
+        }
+        Err(self.too_long())
+    }
+
+    /// What never was an event is too long for another reason, which is worth telling.
+    fn too_long(&self) -> LineError {
+        let why = match self.event() {
+            Err(LineError::Unreadable(why)) => why,
+            Ok(_) | Err(LineError::Unfinished | LineError::TooLong { .. }) => "it goes on".into(),
+        };
+        LineError::TooLong { why }
+    }
+
+    fn event(&self) -> Result<StoredEvent, LineError> {
+        let not_utf8 = |_| LineError::Unreadable("the line is not UTF-8".to_owned());
+        parse(std::str::from_utf8(&self.text).map_err(not_utf8)?)
+    }
+}
+
+/// How deep a JSON text is, so far: where one ends that takes many lines is found in one pass, and it is parsed once.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Extent {
+    depth: usize,
+    is_in_text: bool,
+    is_escaped: bool,
+}
+
+impl Extent {
+    /// Goes on with the next bytes.
+    pub fn add(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            match byte {
+                _ if self.is_escaped => self.is_escaped = false,
+                b'\\' if self.is_in_text => self.is_escaped = true,
+                b'"' => self.is_in_text = !self.is_in_text,
+                b'{' | b'[' if !self.is_in_text => self.depth += 1,
+                b'}' | b']' if !self.is_in_text => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+    }
+
+    /// Whether, at the end of a line, it goes on in the next: no JSON string does.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.depth > 0 && !self.is_in_text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Hash;
+    use crate::log::lines::LineWriter;
+    use domain::values::{Position, Sequence, Timestamp};
+
+    fn line(position: u64, payload: &str) -> String {
+        let event = StoredEvent {
+            position: Position(position),
+            recorded_at: Timestamp::default(),
+            aggregate_type: "Other".into(),
+            aggregate_id: "x".to_owned(),
+            sequence: Sequence(1),
+            event_type: "Happened".into(),
+            event_version: "1.0".into(),
+            payload: payload.to_owned(),
+            metadata: "{}".into(),
+            hash: Hash::default(),
+            private: None,
+        };
+        let mut line = vec![];
+        LineWriter::default().write(&event, &mut line);
+        String::from_utf8(line).unwrap()
+    }
+
+    /// The positions of all events, and what stands after them.
+    fn read(text: &[u8], most: usize) -> (Vec<u64>, Option<ReadError>) {
+        let (mut reader, mut positions) = (LineReader::with_most(text, most), vec![]);
+        loop {
+            match reader.read() {
+                Ok(Some(event)) => positions.push(event.position.0),
+                Ok(None) => return (positions, None),
+                Err(error) => return (positions, Some(error)),
+            }
+        }
+    }
+
+    fn error(text: &[u8], most: usize) -> String {
+        let (_, error) = read(text, most);
+        error.expect("an error").to_string()
+    }
+
+    #[test]
+    fn events_are_read_however_they_are_broken_into_lines() {
+        let broken = "{\n\"a\": [\n\"}]\\\"{\",\n{}\n,1]\n}";
+        let text = [
+            line(1, "{}"),
+            "\n  \n".to_owned(),
+            line(2, broken),
+            line(3, "{\"[\":1}"),
+            line(4, "[\n]"),
+        ]
+        .concat();
+        assert!(matches!(
+            read(text.as_bytes(), 1_000),
+            (positions, None) if positions == [1, 2, 3, 4]
+        ));
+        assert!(matches!(
+            read(text.trim_end().as_bytes(), 1_000),
+            (positions, None) if positions == [1, 2, 3, 4]
+        ));
+    }
+
+    #[test]
+    fn an_event_may_be_as_long_as_the_bound_and_no_byte_longer() {
+        for payload in ["{\"a\":1}", "{\n\"a\":\n1\n}"] {
+            let text = [line(1, payload), line(2, "{}")].concat();
+            let length = line(1, payload).len() - 1;
+            assert!(
+                matches!(read(text.as_bytes(), length), (positions, None) if positions == [1, 2])
+            );
+            let (positions, error) = read(text.as_bytes(), length - 1);
+            assert_eq!(positions, [0; 0]);
+            assert!(
+                matches!(error, Some(ReadError::NoEvent(LineError::TooLong { .. }))),
+                "{payload}: {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_has_no_end_is_read_no_further_than_the_bound() {
+        let endless = |byte: u8| io::BufReader::new(io::repeat(byte));
+        for (byte, why) in [
+            (0, "expected value"),
+            (b'[', "invalid type"),
+            (b' ', "goes on"),
+        ] {
+            let mut reader = LineReader::with_most(endless(byte), 5_000);
+            let error = reader.read().unwrap_err().to_string();
+            assert!(error.contains("16 MiB") && error.contains(why), "{error}");
+            assert_eq!(reader.bytes(), 5_001);
+        }
+        let lines = "{\n".repeat(10_000);
+        assert!(error(lines.as_bytes(), 5_000).contains("16 MiB"));
+    }
+
+    #[test]
+    fn what_is_no_event_is_told_with_its_reason() {
+        let cut = &line(1, "{}")[..20];
+        for (text, reason) in [
+            (cut, "cut off"),
+            ("{\"position\":1,\n", "cut off"),
+            ("{\"position\":\"\n\"}", "control character"),
+            ("{\"position\":1}{", "missing field"),
+            ("[]\n", "invalid length 0"),
+            ("}", "expected value"),
+        ] {
+            let error = error(text.as_bytes(), 1_000);
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+        assert!(error(b"{\"\xff\"}", 1_000).contains("not UTF-8"));
+    }
+}
