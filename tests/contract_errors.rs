@@ -121,6 +121,56 @@ async fn a_body_that_is_not_json_is_malformed() {
 }
 
 #[tokio::test]
+async fn everything_that_is_wrong_with_a_body_is_told_at_once() {
+    let app = App::start().await;
+    let drop = app.create_drop(5, json!({})).await;
+    let body = json!({
+        "name": "", "price": { "amount": -1, "tax": 2 }, "hold_seconds": 0, "colour": "red", "starts_at": "soon",
+        "throttle": { "holds": 1 },
+    });
+    let reply = app.post_drop(&body).await;
+    assert_eq!(
+        reply.invalid_places(),
+        [
+            "/colour",
+            "/hold_seconds",
+            "/name",
+            "/price/amount",
+            "/price/currency",
+            "/price/tax",
+            "/starts_at",
+            "/throttle/window_seconds",
+            "/total_stock",
+        ]
+    );
+    assert_eq!(app.post_drop(&body).await.text(), reply.text());
+    let hold = json!({ "quantity": 0, "display_name": "" });
+    assert_eq!(
+        app.hold_with(&drop, &key(), &hold).await.invalid_places(),
+        ["/buyer_id", "/display_name", "/quantity"]
+    );
+    assert_eq!(
+        app.join_with(&drop, &key(), &hold).await.invalid_places(),
+        ["/buyer_id", "/display_name", "/quantity"]
+    );
+    let path = format!("/v1/drops/{drop}/stock-adjustments");
+    let adjust = post(&app, &path, true).json(&json!({ "delta": 0 }));
+    assert_eq!(take(adjust).await.invalid_places(), ["/delta", "/reason"]);
+    let edit = app.admin(Method::PATCH, &format!("/v1/drops/{drop}"));
+    let edit = edit
+        .header("if-match", "*")
+        .json(&json!({ "name": null, "price": { "amount": 1.5 }, "max_per_hold": 0 }));
+    assert_eq!(
+        take(edit).await.invalid_places(),
+        ["/max_per_hold", "/name", "/price/amount", "/price/currency"]
+    );
+    let many: serde_json::Map<_, _> = (0..500).map(|i| (format!("f{i}"), json!(i))).collect();
+    let places = app.post_drop(&json!(many)).await.invalid_places();
+    assert_eq!(places.len(), 20, "what is told is bounded");
+    assert_eq!(app.log().await.len(), 1, "nothing was recorded");
+}
+
+#[tokio::test]
 async fn a_body_of_another_kind_is_refused() {
     let app = App::start().await;
     let drop = app.create_drop(5, json!({})).await;

@@ -14,7 +14,7 @@ use domain::values::{AdjustmentId, DropId, Position, Reason};
 use infrastructure::engine::{Answer, Request};
 use projections::views::{AdjustmentView, DropView, PurchaserOrder};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use self::terms::{EditedDrop, NewDrop};
 use crate::app::App;
@@ -207,11 +207,19 @@ pub(crate) async fn cancel(
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewAdjustment {
     /// Units to add; negative takes available ones away. Not zero.
+    #[serde(deserialize_with = "not_zero")]
     #[schemars(extend("not" = { "const": 0 }))]
     delta: i32,
     /// Why, in an admin's words. It stays in the log: name nobody.
     #[schemars(length(min = 1))]
     reason: Reason,
+}
+
+fn not_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+    match i32::deserialize(deserializer)? {
+        0 => Err(de::Error::custom("must not be zero")),
+        delta => Ok(delta),
+    }
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -236,9 +244,6 @@ pub(crate) async fn adjust(
     key: IdempotencyKey,
     Body(new): Body<NewAdjustment>,
 ) -> Result<Response, Problem> {
-    if new.delta == 0 {
-        return Err(Problem::invalid("/delta", "must not be zero"));
-    }
     let key = Some(key.within(&app.key_scope(drop_id.0.as_bytes()))?);
     let request = Request::AdjustStock {
         drop_id,

@@ -1,5 +1,8 @@
 //! What handlers take from a request, each refused with a precise problem: bodies, ids, keys, queries.
 
+mod faults;
+mod words;
+
 use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -10,9 +13,10 @@ use domain::values::{BuyerId, DropId, HoldId, KeyDigest, Position};
 use futures::StreamExt;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use self::faults::read_closely;
 use crate::app::App;
 use crate::problem::{Code, Problem};
 
@@ -32,7 +36,7 @@ pub(crate) const FRESHNESS_PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Body<T>(pub T);
 
-impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
+impl<T: DeserializeOwned + JsonSchema> FromRequest<App> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
@@ -50,7 +54,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
 #[derive(Debug)]
 pub struct OptionalBody<T>(pub T);
 
-impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalBody<T> {
+impl<T: DeserializeOwned + Default + JsonSchema> FromRequest<App> for OptionalBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
@@ -121,88 +125,12 @@ fn has_json_type(headers: &HeaderMap) -> bool {
     essence.eq_ignore_ascii_case("application/json")
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+fn parse<T: DeserializeOwned + JsonSchema>(bytes: &[u8]) -> Result<T, Problem> {
     let is_array = bytes.trim_ascii_start().starts_with(b"[");
     match serde_json::from_slice(bytes) {
         Ok(value) if !is_array => Ok(value),
-        Ok(_) | Err(_) => parse_and_explain(bytes),
+        Ok(_) | Err(_) => read_closely(bytes),
     }
-}
-
-/// The same, slower, for a body that is wrong: where, and why.
-fn parse_and_explain<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        // A value may be found wrong before the text is found broken further on: broken goes first.
-        if let Err(broken) = serde_json::from_slice::<IgnoredAny>(bytes) {
-            return unreadable(&broken, String::new());
-        }
-        let pointer = pointer(error.path());
-        unreadable(error.inner(), pointer)
-    })?;
-    // An array of the right values would do for a struct, but nobody means it.
-    if bytes.trim_ascii_start().starts_with(b"[") {
-        return Err(Problem::invalid("", "must be a JSON object"));
-    }
-    deserializer
-        .end()
-        .map_err(|error| unreadable(&error, String::new()))?;
-    Ok(value)
-}
-
-fn unreadable(error: &serde_json::Error, pointer: String) -> Problem {
-    match error.classify() {
-        serde_json::error::Category::Data => {
-            let detail = in_words(&error.to_string());
-            Problem::invalid(missing_field(pointer, &detail), detail)
-        }
-        serde_json::error::Category::Io
-        | serde_json::error::Category::Syntax
-        | serde_json::error::Category::Eof => {
-            Problem::new(Code::MalformedJson, format!("{error}."))
-                .with("line", error.line())
-                .with("column", error.column())
-        }
-    }
-}
-
-/// The path of a value as a JSON pointer (RFC 6901).
-fn pointer(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    let mut pointer = String::new();
-    for segment in path.iter() {
-        let part = match segment {
-            Segment::Seq { index } => index.to_string(),
-            Segment::Map { key } => key.replace('~', "~0").replace('/', "~1"),
-            Segment::Enum { .. } | Segment::Unknown => continue,
-        };
-        pointer.push('/');
-        pointer.push_str(&part);
-    }
-    pointer
-}
-
-/// A missing field is reported at its parent; it is the field that the caller looks for.
-fn missing_field(parent: String, detail: &str) -> String {
-    match detail
-        .strip_prefix("missing field `")
-        .and_then(|rest| rest.split('`').next())
-    {
-        Some(field) => format!("{parent}/{field}"),
-        None => parent,
-    }
-}
-
-/// What serde says, without the place, which the pointer tells, and without Rust's names for numbers.
-fn in_words(message: &str) -> String {
-    let detail = message
-        .rsplit_once(" at line ")
-        .map_or(message, |(detail, _)| detail);
-    ["i64", "i32", "u32"]
-        .iter()
-        .fold(detail.to_owned(), |detail, number| {
-            detail.replace(&format!("expected {number}"), "expected a whole number")
-        })
 }
 
 /// Query parameters. One without a value (`status=`, as a form sends what was left open) asks for nothing.
@@ -360,7 +288,7 @@ mod tests {
 
     use super::*;
 
-    #[derive(Debug, Deserialize)]
+    #[derive(Debug, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     struct Order {
         #[expect(dead_code, reason = "only read")]

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::problem::Code;
+use crate::problem::{Code, MOST_FAULTS};
 
 /// One member beside the five that every problem has.
 struct Member {
@@ -54,7 +54,8 @@ fn members(code: Code) -> Vec<Member> {
                     "detail": { "type": "string" },
                 },
             });
-            let schema = json!({ "type": "array", "minItems": 1, "items": error });
+            let schema =
+                json!({ "type": "array", "minItems": 1, "maxItems": MOST_FAULTS, "items": error });
             let example = json!([{ "pointer": "/quantity", "detail": "must be a whole number of units from 1 to 1000" }]);
             vec![must("errors", schema, example)]
         }
