@@ -2,7 +2,7 @@
 
 use harness::{ADMIN_KEY, AUDITOR_KEY, App, Raw, key, take};
 use reqwest::{Method, RequestBuilder};
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn posts(drop: &str) -> Vec<(String, bool)> {
     vec![
@@ -168,6 +168,85 @@ async fn everything_that_is_wrong_with_a_body_is_told_at_once() {
     let places = app.post_drop(&json!(many)).await.invalid_places();
     assert_eq!(places.len(), 20, "what is told is bounded");
     assert_eq!(app.log().await.len(), 1, "nothing was recorded");
+}
+
+/// Every operation that takes a body: its method, its path with `drop` for an id, and the members of the body that are objects.
+fn operations_with_bodies(drop: &str) -> Vec<(Method, String, Vec<String>)> {
+    let document = api::openapi::document();
+    let mut found = vec![];
+    for (path, item) in document["paths"].as_object().expect("there are paths") {
+        for method in [Method::POST, Method::PATCH] {
+            let operation = &item[method.as_str().to_lowercase()];
+            let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+            if !schema.is_null() {
+                let path = path.replace("{id}", drop);
+                found.push((method, path, objects_in(&document, schema)));
+            }
+        }
+    }
+    found
+}
+
+fn objects_in(document: &Value, schema: &Value) -> Vec<String> {
+    let resolved = |schema: &Value| match schema["$ref"].as_str() {
+        Some(reference) => document
+            .pointer(reference.trim_start_matches('#'))
+            .cloned()
+            .expect("it leads somewhere"),
+        None => schema.clone(),
+    };
+    let is_object = |schema: &Value| {
+        let kinds = schema["anyOf"]
+            .as_array()
+            .cloned()
+            .unwrap_or_else(|| vec![schema.clone()]);
+        kinds.iter().any(|kind| resolved(kind)["type"] == "object")
+    };
+    let body = resolved(schema);
+    let members = body["properties"].as_object().into_iter().flatten();
+    let objects = members.filter(|(_, schema)| is_object(schema));
+    objects.map(|(name, _)| name.clone()).collect()
+}
+
+#[tokio::test]
+async fn an_array_is_no_object_in_any_body_at_any_depth() {
+    let app = App::start().await;
+    let drop = app.create_drop(5, json!({})).await;
+    let mut seen = 0;
+    for (method, path, objects) in operations_with_bodies(&drop) {
+        let send = |body: &Value| {
+            let request = app
+                .admin(method.clone(), &path)
+                .header("idempotency-key", key());
+            take(request.header("if-match", "*").json(body))
+        };
+        send(&json!([])).await.invalid("");
+        send(&json!([null, null, null])).await.invalid("");
+        for name in objects {
+            seen += 1;
+            for value in [json!([]), json!([1, 60]), json!([1000, "USD"]), json!(7)] {
+                let places = send(&json!({ name.clone(): value })).await.invalid_places();
+                assert!(
+                    places.contains(&format!("/{name}")),
+                    "{method} {path}: {places:?}"
+                );
+            }
+        }
+    }
+    assert_eq!(seen, 4, "price and throttle, of a new drop and of an edit");
+    let mut body =
+        json!({ "name": "[n]", "price": [1000, "USD"], "total_stock": 1, "throttle": [1, 60] });
+    assert_eq!(
+        app.post_drop(&body).await.invalid_places(),
+        ["/price", "/throttle"]
+    );
+    body["price"] = json!({ "amount": 1000, "currency": "USD" });
+    body["throttle"] = json!({ "holds": 1, "window_seconds": 60 });
+    assert_eq!(
+        app.post_drop(&body).await.ok(201)["name"],
+        "[n]",
+        "a bracket in a text is fine"
+    );
 }
 
 #[tokio::test]
