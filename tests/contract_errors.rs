@@ -170,6 +170,43 @@ async fn everything_that_is_wrong_with_a_body_is_told_at_once() {
     assert_eq!(app.log().await.len(), 1, "nothing was recorded");
 }
 
+#[tokio::test]
+async fn a_query_that_cannot_be_read_says_which_parameters() {
+    let app = App::start().await;
+    let drop = app.create_drop(1, json!({})).await;
+    let purchasers = format!("/v1/drops/{drop}/purchasers");
+    for (path, places) in [
+        ("/v1/drops?limit=0", vec!["/limit"]),
+        ("/v1/drops?limit=x&status=open", vec!["/limit", "/status"]),
+        ("/v1/drops?expand=all", vec!["/expand"]),
+        ("/v1/drops?starting_after=x", vec!["/starting_after"]),
+        (
+            &format!("/v1/drops?starting_after={}", uuid::Uuid::new_v4()),
+            vec!["/starting_after"],
+        ),
+        ("/v1/drops?at_least=x", vec!["/at_least"]),
+        ("/v1/drops?at_least=9223372036854775808", vec!["/at_least"]),
+        ("/v1/drops?limit=1&limit=2", vec!["/limit"]),
+        (&format!("{purchasers}?limit=101"), vec!["/limit"]),
+        (
+            &format!("{purchasers}?order=name&limit=1.5"),
+            vec!["/limit", "/order"],
+        ),
+        (
+            "/v1/admin/metrics?window=1w&bucket=x",
+            vec!["/bucket", "/window"],
+        ),
+        ("/v1/admin/timeline?window=1h&bucket=2h", vec!["/bucket"]),
+        ("/v1/admin/timeline?window=31d&bucket=1m", vec!["/bucket"]),
+        ("/v1/log?after=x&limit=-1", vec!["/after", "/limit"]),
+        ("/v1/log?limit=10001", vec!["/limit"]),
+    ] {
+        let reply = take(app.admin(Method::GET, path)).await;
+        assert_eq!(reply.faulty_places(400, "invalid_query"), places, "{path}");
+    }
+    app.get("/v1/drops?limit=1&utm_source=mail").await.ok(200);
+}
+
 /// Every operation that takes a body: its method, its path with `drop` for an id, and the members of the body that are objects.
 fn operations_with_bodies(drop: &str) -> Vec<(Method, String, Vec<String>)> {
     let document = api::openapi::document();

@@ -114,7 +114,7 @@ fn listed_after(
         None => 0,
         Some(id) => {
             let place = drops.iter().position(|drop| drop.drop_id == id);
-            let unknown = || Problem::new(Code::InvalidQuery, "starting_after names no drop.");
+            let unknown = || Problem::invalid_query("starting_after", "names no drop");
             place.ok_or_else(unknown)? + 1
         }
     };
@@ -125,10 +125,7 @@ fn expands_purchasers(expand: Option<&str>) -> Result<bool, Problem> {
     match expand {
         None => Ok(false),
         Some("top_purchasers") => Ok(true),
-        Some(_) => Err(Problem::new(
-            Code::InvalidQuery,
-            "Only top_purchasers can be expanded.",
-        )),
+        Some(_) => Err(Problem::invalid_query("expand", "must be top_purchasers")),
     }
 }
 
@@ -136,9 +133,9 @@ fn listed(limit: Option<usize>, most: usize) -> Result<usize, Problem> {
     match limit {
         None => Ok(most),
         Some(limit) if (1..=most).contains(&limit) => Ok(limit),
-        Some(_) => Err(Problem::new(
-            Code::InvalidQuery,
-            format!("limit must be from 1 to {most}."),
+        Some(_) => Err(Problem::invalid_query(
+            "limit",
+            format!("must be from 1 to {most}"),
         )),
     }
 }

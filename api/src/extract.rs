@@ -1,13 +1,14 @@
 //! What handlers take from a request, each refused with a precise problem: bodies, ids, keys, queries.
 
 mod faults;
+mod query;
 mod words;
 
 use std::time::Duration;
 
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use domain::values::{BuyerId, DropId, HoldId, KeyDigest, Position};
 use futures::StreamExt;
@@ -17,6 +18,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use self::faults::read_closely;
+pub use self::query::Params;
 use crate::app::App;
 use crate::problem::{Code, Problem};
 
@@ -135,34 +137,6 @@ fn parse<T: DeserializeOwned + JsonSchema>(bytes: &[u8]) -> Result<T, Problem> {
     }
 }
 
-/// Query parameters. One without a value (`status=`, as a form sends what was left open) asks for nothing.
-#[derive(Debug)]
-pub struct Params<T>(pub T);
-
-/// The same address without the parameters that have no value.
-fn without_empty(uri: &Uri) -> Uri {
-    let query = uri.query().unwrap_or_default();
-    let given: Vec<&str> = query
-        .split('&')
-        .filter(|pair| !pair.ends_with('='))
-        .collect();
-    format!("/?{}", given.join("&"))
-        .parse()
-        .unwrap_or_else(|_| uri.clone())
-}
-
-impl<T: DeserializeOwned> FromRequestParts<App> for Params<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        Query::try_from_uri(&without_empty(&parts.uri))
-            .map(|Query(params)| Self(params))
-            .map_err(|rejection| {
-                Problem::new(Code::InvalidQuery, format!("{}.", rejection.body_text()))
-            })
-    }
-}
-
 /// The drop that the path names. What is no UUID names no drop.
 #[derive(Debug, Clone, Copy)]
 pub struct DropPath(pub DropId);
@@ -266,8 +240,7 @@ impl FromRequestParts<App> for Fresh {
             return Ok(Self);
         };
         if i64::try_from(position.0).is_err() {
-            let detail = "at_least must be a position.";
-            return Err(Problem::new(Code::InvalidQuery, detail));
+            return Err(Problem::invalid_query("at_least", "must be a position"));
         }
         if app.views.position() >= position {
             return Ok(Self);

@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::auth::Auditor;
 use crate::extract::Params;
 use crate::openapi::schemas;
-use crate::problem::{Code, Problem};
+use crate::problem::Problem;
 use crate::render::{conditional, etag_of};
 
 const MOST_LISTED: usize = 10_000;
@@ -99,10 +99,7 @@ pub(crate) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     if i64::try_from(after.0).is_err() {
-        return Err(Problem::new(
-            Code::InvalidQuery,
-            "after must be a position.",
-        ));
+        return Err(Problem::invalid_query("after", "must be a position"));
     }
     if wants_ndjson(&headers) {
         let body = Body::from_stream(lines(app, after, limit));
@@ -110,9 +107,9 @@ pub(crate) async fn list(
     }
     let limit = limit.unwrap_or(USUALLY_LISTED);
     if !(1..=MOST_LISTED).contains(&limit) {
-        return Err(Problem::new(
-            Code::InvalidQuery,
-            format!("limit must be from 1 to {MOST_LISTED}."),
+        return Err(Problem::invalid_query(
+            "limit",
+            format!("must be from 1 to {MOST_LISTED}"),
         ));
     }
     // The head first: the page then holds at least what its entity tag stands for.

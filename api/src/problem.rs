@@ -177,11 +177,27 @@ impl Problem {
         Self::invalid_values(vec![Fault { pointer, detail }])
     }
 
-    /// Some values are not valid. At most [`MOST_FAULTS`] are told.
-    pub fn invalid_values(mut faults: Vec<Fault>) -> Self {
+    /// Some values of the body or the path are not valid. At most [`MOST_FAULTS`] are told, in the order of their pointers.
+    pub fn invalid_values(faults: Vec<Fault>) -> Self {
+        Self::faulty(Code::InvalidValue, "the body", faults)
+    }
+
+    /// The query parameter `name` cannot be read, or not be granted.
+    pub fn invalid_query(name: &str, detail: impl Into<String>) -> Self {
+        let (pointer, detail) = (format!("/{name}"), detail.into());
+        Self::invalid_queries(vec![Fault { pointer, detail }])
+    }
+
+    /// Some query parameters cannot be read; their pointers are their names.
+    pub fn invalid_queries(faults: Vec<Fault>) -> Self {
+        Self::faulty(Code::InvalidQuery, "the query", faults)
+    }
+
+    fn faulty(code: Code, whole: &str, mut faults: Vec<Fault>) -> Self {
+        // So that the same request is always told the same.
+        faults.sort_by(|one, other| one.pointer.cmp(&other.pointer));
         faults.truncate(MOST_FAULTS);
-        let detail = sentence_of(&faults);
-        Self::new(Code::InvalidValue, detail).with("errors", json!(faults))
+        Self::new(code, sentence_of(whole, &faults)).with("errors", json!(faults))
     }
 
     /// Try again in a while.
@@ -220,15 +236,11 @@ impl Problem {
 }
 
 /// The first fault in full, and how many more there are.
-fn sentence_of(faults: &[Fault]) -> String {
+fn sentence_of(whole: &str, faults: &[Fault]) -> String {
     let Some(Fault { pointer, detail }) = faults.first() else {
         return "A value is not valid.".to_owned();
     };
-    let place = if pointer.is_empty() {
-        "the body"
-    } else {
-        pointer
-    };
+    let place = if pointer.is_empty() { whole } else { pointer };
     match faults.len() - 1 {
         0 => format!("{place}: {detail}"),
         more => format!("{place}: {detail}; and {more} more in errors"),

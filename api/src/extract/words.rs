@@ -24,14 +24,30 @@ pub(super) fn field_named(detail: &str) -> Option<&str> {
     named.and_then(|rest| rest.split('`').next())
 }
 
+/// Rust's words for what a number is, and ours.
+const NUMBERS: [(&str, &str); 6] = [
+    ("expected i64", "expected a whole number"),
+    ("expected i32", "expected a whole number"),
+    ("expected u32", "expected a whole number"),
+    ("invalid digit found in string", "must be a whole number"),
+    (
+        "number too large to fit in target type",
+        "is too large a number",
+    ),
+    (
+        "number too small to fit in target type",
+        "is too small a number",
+    ),
+];
+
 /// What serde says, without the place, which the pointer tells, and without Rust's names for numbers.
 pub(super) fn in_words(message: &str) -> String {
     let detail = message
         .rsplit_once(" at line ")
         .map_or(message, |(detail, _)| detail);
-    ["i64", "i32", "u32"]
+    NUMBERS
         .iter()
-        .fold(detail.to_owned(), |detail, number| {
-            detail.replace(&format!("expected {number}"), "expected a whole number")
+        .fold(detail.to_owned(), |detail, (theirs, ours)| {
+            detail.replace(theirs, ours)
         })
 }
