@@ -5,8 +5,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use harness::{App, Reply, eventually, key, tally, text};
+use harness::{AUDITOR_KEY, App, Reply, eventually, key, take, tally, text};
 use infrastructure::testing::url_for;
+use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use tokio::task::JoinSet;
@@ -48,6 +49,12 @@ async fn cut_in_mid_load(operator: &mut PgConnection, database: &str) {
 async fn allow(operator: &mut PgConnection, database: &str, allowed: bool) {
     let sql = format!("ALTER DATABASE \"{database}\" WITH ALLOW_CONNECTIONS {allowed}");
     sqlx::query(&sql).execute(operator).await.unwrap();
+}
+
+fn export_of(app: &App) -> RequestBuilder {
+    let request = app.request(Method::GET, "/v1/log");
+    let request = request.header("accept", "application/x-ndjson");
+    request.bearer_auth(AUDITOR_KEY)
 }
 
 fn assert_told_to_try_again(reply: &Reply) {
@@ -162,6 +169,7 @@ async fn without_its_database_a_server_refuses_writes_serves_reads_and_recovers_
     );
     assert_told_to_try_again(&app.audit("/v1/log").await);
     assert_told_to_try_again(&app.audit("/v1/log/head").await);
+    assert_told_to_try_again(&take(export_of(&app)).await);
     assert_eq!(app.stock(&drop).await, [10, 9, 1, 0]);
     assert_eq!(app.read_hold(&hold).await.ok(200)["status"], "held");
     assert_eq!(
