@@ -178,6 +178,43 @@ async fn accepting(app: &App, accept: &str, query: &str) -> Reply {
 }
 
 #[tokio::test]
+async fn the_log_comes_in_the_form_that_is_accepted_most() {
+    let app = App::start().await;
+    app.create_drop(1, json!({})).await;
+    for (accept, form) in [
+        ("*/*", "application/json"),
+        ("text/html", "application/json"),
+        ("application/x-ndjson;q=0", "application/json"),
+        (
+            "application/x-ndjson;q=0.1, application/json",
+            "application/json",
+        ),
+        ("application/x-ndjson-seq", "application/json"),
+        ("application/x-ndjson", "application/x-ndjson"),
+        ("Application/X-NDJSON", "application/x-ndjson"),
+        (
+            "application/json;q=0.5, application/x-ndjson",
+            "application/x-ndjson",
+        ),
+        (
+            "application/json;q=0, application/*",
+            "application/x-ndjson",
+        ),
+    ] {
+        let reply = accepting(&app, accept, "").await;
+        assert_eq!(
+            (reply.status, reply.header("content-type")),
+            (200, form),
+            "{accept}"
+        );
+        assert_eq!(reply.header("vary").to_lowercase(), "accept", "{accept}");
+    }
+    accepting(&app, "application/x-ndjson", "?limit=0")
+        .await
+        .problem(400, "invalid_query");
+}
+
+#[tokio::test]
 async fn a_read_of_the_log_can_ask_to_be_as_fresh_as_a_position() {
     let app = App::start().await;
     app.create_drop(1, json!({})).await;

@@ -20,6 +20,7 @@ mod holds;
 pub mod limiter;
 mod log;
 pub mod metrics;
+mod negotiate;
 pub mod openapi;
 mod pages;
 pub mod problem;

@@ -17,11 +17,14 @@ use serde_json::value::RawValue;
 use crate::app::App;
 use crate::auth::Auditor;
 use crate::extract::{Fresh, Params};
+use crate::negotiate::{preferred, varied};
 use crate::openapi::schemas;
 use crate::problem::Problem;
 use crate::render::{conditional, etag_of};
 
 const LINES: &str = "application/x-ndjson";
+/// What the log comes in, the usual form first.
+const FORMS: [&str; 2] = ["application/json", LINES];
 const MOST_LISTED: usize = 10_000;
 const USUALLY_LISTED: usize = 1_000;
 
@@ -103,11 +106,11 @@ pub(crate) async fn list(
     if i64::try_from(params.after.0).is_err() {
         return Err(Problem::invalid_query("after", "must be a position"));
     }
-    if wants_ndjson(&headers) {
-        export(app, params).await
-    } else {
-        page(&app, params, &headers).await
-    }
+    let response = match FORMS[preferred(&headers, &FORMS)] {
+        LINES => export(app, params).await?,
+        _ => page(&app, params, &headers).await?,
+    };
+    Ok(varied(response))
 }
 
 async fn page(app: &App, params: LogParams, headers: &HeaderMap) -> Result<Response, Problem> {
@@ -161,13 +164,6 @@ pub(crate) async fn head(
 ) -> Result<Response, Problem> {
     let head = app.log.head().await.map_err(unreadable)?;
     Ok(conditional(&headers, &format!("\"{}\"", head.hash), head))
-}
-
-fn wants_ndjson(headers: &HeaderMap) -> bool {
-    let accept = headers
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok());
-    accept.is_some_and(|accept| accept.contains(LINES))
 }
 
 fn unreadable(error: LogError) -> Problem {

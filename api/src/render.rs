@@ -265,11 +265,16 @@ pub struct Page<T> {
 
 /// The resource with its entity tag, or 304 when the caller has it already.
 pub fn conditional(headers: &HeaderMap, etag: &str, body: impl Serialize) -> Response {
+    unless_known(headers, etag, Json(body))
+}
+
+/// An answer of any form with its entity tag, or 304 when the caller has it already.
+pub fn unless_known(headers: &HeaderMap, etag: &str, answer: impl IntoResponse) -> Response {
     let tag = HeaderValue::from_str(etag).ok();
     let mut response = if is_known(headers, etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        Json(body).into_response()
+        answer.into_response()
     };
     if let Some(tag) = tag {
         response.headers_mut().insert(header::ETAG, tag);
