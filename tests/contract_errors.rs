@@ -207,6 +207,58 @@ async fn a_query_that_cannot_be_read_says_which_parameters() {
     app.get("/v1/drops?limit=1&utm_source=mail").await.ok(200);
 }
 
+#[tokio::test]
+async fn a_body_that_may_be_left_out_is_held_to_the_same_rules_when_it_is_there() {
+    let app = App::start().await;
+    let drop = app.create_drop(1, json!({})).await;
+    let hold = app.held(&drop, "alice").await;
+    let paths = [
+        format!("/v1/drops/{drop}/cancel"),
+        format!("/v1/holds/{hold}/purchase"),
+    ];
+    for path in &paths {
+        let send = |kind: &'static str, body: String| {
+            take(
+                app.admin(Method::POST, path)
+                    .header("content-type", kind)
+                    .body(body),
+            )
+        };
+        let json = |body: &str| send("application/json", body.to_owned());
+        assert_eq!(
+            json(r#"{"colour":"red","size":1}"#).await.invalid_places(),
+            ["/colour", "/size"]
+        );
+        for body in ["[]", "null", "1"] {
+            json(body).await.invalid("");
+        }
+        for body in ["{", " ", "{} {}", "nonsense"] {
+            json(body).await.problem(400, "malformed_json");
+        }
+        json(&" ".repeat(16 * 1024 + 1))
+            .await
+            .problem(413, "body_too_large");
+        let unlike = send("text/plain", "{}".to_owned()).await;
+        unlike.problem(415, "unsupported_media_type");
+        take(app.admin(Method::POST, path).body("{}"))
+            .await
+            .problem(415, "unsupported_media_type");
+    }
+    assert_eq!(app.log().await.len(), 2, "nothing came of it");
+    for (path, body, kind) in [
+        (&paths[1], "{}", "application/json"),
+        (&paths[0], "", "text/plain"),
+        (&paths[0], "{}", "application/json"),
+    ] {
+        let request = app.admin(Method::POST, path).header("content-type", kind);
+        assert!(
+            take(request.body(body)).await.status < 300,
+            "{path} {body:?}"
+        );
+    }
+    assert_eq!(app.drop(&drop).await["status"], "cancelled");
+}
+
 /// Every operation that takes a body: its method, its path with `drop` for an id, and the members of the body that are objects.
 fn operations_with_bodies(drop: &str) -> Vec<(Method, String, Vec<String>)> {
     let document = api::openapi::document();

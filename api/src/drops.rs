@@ -19,7 +19,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use self::terms::{EditedDrop, NewDrop};
 use crate::app::App;
 use crate::auth::Admin;
-use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, Params};
+use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, OptionalBody, Params};
 use crate::problem::{Code, Problem};
 use crate::render::{
     DropBody, DropStatus, Page, PurchaserBody, conditional, drop_etag, etag_of, version_in_etag,
@@ -190,11 +190,17 @@ fn expected_version(headers: &HeaderMap) -> Result<Option<u32>, Problem> {
     version_in_etag(value).map(Some).ok_or_else(stale)
 }
 
+/// Nothing is to be said about a cancellation; whoever says something means something else, and is told so.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Cancellation {}
+
 /// `POST /v1/drops/{id}/cancel`
 pub(crate) async fn cancel(
     State(app): State<App>,
     _: Admin,
     DropPath(drop_id): DropPath,
+    OptionalBody(Cancellation {}): OptionalBody<Cancellation>,
 ) -> Result<Response, Problem> {
     let answer = app.engine.submit(Request::CancelDrop { drop_id }).await?;
     Ok(replayed(drop_now(&app, StatusCode::OK, drop_id)?, &answer))

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{DROP_ID, NOON, example_drop};
 use crate::drops::buyers::{BuyerBody, PurchasersParams};
 use crate::drops::terms::{EditedDrop, NewDrop};
-use crate::drops::{AdjustmentBody, ListParams, NewAdjustment};
+use crate::drops::{AdjustmentBody, Cancellation, ListParams, NewAdjustment};
 use crate::openapi::operation::{Access, Answer, Operation};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
@@ -89,6 +89,7 @@ fn cancel(schemas: &mut Schemas) -> Operation {
     Operation::post("/v1/drops/{id}/cancel", "cancelDrop", "Cancel a drop")
         .about("Holds are released, places in line are closed, and nothing more is sold. Again is fine.")
         .access(Access::Admin)
+        .may_take_json::<Cancellation>(schemas, json!({}))
         .answers(a_drop(schemas, 200, "The drop, cancelled.").headers(&["ETag", "Idempotent-Replayed"]))
         .refuses(&[Code::DropNotFound, Code::Unavailable])
 }
