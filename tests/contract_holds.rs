@@ -484,7 +484,6 @@ async fn with_a_buyer_secret_everybody_acts_for_themselves_alone() {
         Some("nonsense".to_owned()),
         Some(token("alice", "another secret", 3600)),
         Some(token("alice", SECRET, -60)),
-        Some(harness::AUDITOR_KEY.to_owned()),
     ] {
         let refused = place(bearer, "alice").await;
         refused.problem(401, "unauthorized");
@@ -527,6 +526,66 @@ async fn with_a_buyer_secret_everybody_acts_for_themselves_alone() {
         200,
         "drops stay public"
     );
+}
+
+#[tokio::test]
+async fn a_credential_that_is_known_and_allows_too_little_is_forbidden_and_an_unknown_one_is_not_known()
+ {
+    let app = Launch::fresh()
+        .await
+        .with("HOLDFAST_BUYER_SECRET", SECRET)
+        .start()
+        .await;
+    let drop = app.create_drop(10, json!({})).await;
+    let hold = uuid::Uuid::new_v4();
+    let ask = |method: &Method, path: &str, bearer: &str| {
+        let request = app.request(method.clone(), path).bearer_auth(bearer);
+        let request = request
+            .header("idempotency-key", key())
+            .header("if-match", "*");
+        take(request.json(&json!({ "buyer_id": "alice" })))
+    };
+    let alice = token("alice", SECRET, 3600);
+    for (method, path) in [
+        (Method::POST, "/v1/drops".to_owned()),
+        (Method::PATCH, format!("/v1/drops/{drop}")),
+        (Method::POST, format!("/v1/drops/{drop}/cancel")),
+        (Method::POST, format!("/v1/drops/{drop}/stock-adjustments")),
+        (Method::GET, "/v1/admin/metrics".to_owned()),
+        (Method::GET, "/v1/admin/timeline".to_owned()),
+        (Method::DELETE, "/v1/admin/buyers/alice".to_owned()),
+        (Method::GET, "/v1/log".to_owned()),
+        (Method::GET, "/v1/log/head".to_owned()),
+    ] {
+        ask(&method, &path, &alice).await.problem(403, "forbidden");
+        for unknown in [
+            token("alice", "another secret", 3600),
+            token("alice", SECRET, -60),
+            "guess".to_owned(),
+        ] {
+            ask(&method, &path, &unknown)
+                .await
+                .problem(401, "unauthorized");
+        }
+    }
+    for (method, path) in [
+        (Method::POST, format!("/v1/drops/{drop}/holds")),
+        (Method::POST, format!("/v1/drops/{drop}/waitlist")),
+        (Method::GET, format!("/v1/drops/{drop}/buyers/alice")),
+        (Method::GET, format!("/v1/holds/{hold}")),
+        (Method::DELETE, format!("/v1/holds/{hold}")),
+        (Method::POST, format!("/v1/holds/{hold}/purchase")),
+        (Method::GET, format!("/v1/waitlist/{hold}")),
+        (Method::DELETE, format!("/v1/waitlist/{hold}")),
+    ] {
+        ask(&method, &path, harness::AUDITOR_KEY)
+            .await
+            .problem(403, "forbidden");
+        ask(&method, &path, "guess")
+            .await
+            .problem(401, "unauthorized");
+    }
+    assert_eq!(app.log().await.len(), 1, "nothing was recorded");
 }
 
 #[tokio::test]

@@ -82,6 +82,32 @@ fn unauthorized(detail: &str) -> Problem {
     Problem::new(Code::Unauthorized, detail).header(header::WWW_AUTHENTICATE, "Bearer")
 }
 
+fn forbidden(detail: &str) -> Problem {
+    Problem::new(Code::Forbidden, detail)
+}
+
+/// Whose a bearer is.
+enum Bearer {
+    Admin,
+    Auditor,
+    Buyer(BuyerId),
+}
+
+impl Bearer {
+    /// A known one that allows too little is told apart from an unknown one: 403, not 401.
+    fn of(token: &str, app: &App) -> Result<Self, Problem> {
+        if app.keys.admin.matches(token) {
+            return Ok(Self::Admin);
+        }
+        if app.keys.auditor.matches(token) {
+            return Ok(Self::Auditor);
+        }
+        let unknown = || unauthorized("The key is not known here.");
+        let secret = app.buyer_secret.as_ref().ok_or_else(unknown)?;
+        buyer_of(token, secret).map(Self::Buyer)
+    }
+}
+
 /// Whoever sends no key may have signed in.
 fn signed_in(parts: &Parts, app: &App, otherwise: &str) -> Result<(), Problem> {
     if !parts.headers.contains_key(header::AUTHORIZATION) && is_signed_in(parts, app)? {
@@ -98,15 +124,10 @@ impl FromRequestParts<App> for Admin {
         let Some(key) = bearer(parts) else {
             return signed_in(parts, app, "Send the admin key as a bearer key.").map(|()| Self);
         };
-        if app.keys.admin.matches(key) {
-            Ok(Self)
-        } else if app.keys.auditor.matches(key) {
-            Err(Problem::new(
-                Code::Forbidden,
-                "The auditor key may read the log, not this.",
-            ))
-        } else {
-            Err(unauthorized("The key is not known here."))
+        match Bearer::of(key, app)? {
+            Bearer::Admin => Ok(Self),
+            Bearer::Auditor => Err(forbidden("The auditor key may read the log, not this.")),
+            Bearer::Buyer(_) => Err(forbidden("A buyer's token may not do what admins do.")),
         }
     }
 }
@@ -118,10 +139,9 @@ impl FromRequestParts<App> for Auditor {
         let Some(key) = bearer(parts) else {
             return signed_in(parts, app, "Send the auditor key as a bearer key.").map(|()| Self);
         };
-        if app.keys.auditor.matches(key) || app.keys.admin.matches(key) {
-            Ok(Self)
-        } else {
-            Err(unauthorized("The key is not known here."))
+        match Bearer::of(key, app)? {
+            Bearer::Admin | Bearer::Auditor => Ok(Self),
+            Bearer::Buyer(_) => Err(forbidden("A buyer's token may not read the log.")),
         }
     }
 }
@@ -130,15 +150,18 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let Some(secret) = &app.buyer_secret else {
-            return Ok(Self::Trusted);
-        };
-        let token = bearer(parts)
-            .ok_or_else(|| unauthorized("Send the buyer's token as a bearer token."))?;
-        if app.keys.admin.matches(token) {
+        if app.buyer_secret.is_none() {
             return Ok(Self::Trusted);
         }
-        buyer_of(token, secret).map(Self::Buyer)
+        let token = bearer(parts)
+            .ok_or_else(|| unauthorized("Send the buyer's token as a bearer token."))?;
+        match Bearer::of(token, app)? {
+            Bearer::Admin => Ok(Self::Trusted),
+            Bearer::Auditor => Err(forbidden(
+                "The auditor key may read the log, not act for buyers.",
+            )),
+            Bearer::Buyer(buyer_id) => Ok(Self::Buyer(buyer_id)),
+        }
     }
 }
 
