@@ -446,18 +446,23 @@ async fn hold_ids_cannot_be_guessed_from_one_another() {
 const SECRET: &str = "the shop's secret for its buyers";
 
 fn token(buyer: &str, secret: &str, lasts: i64) -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
-        .cast_signed();
-    let claims = json!({ "sub": buyer, "exp": now + lasts });
+    signed(&Header::default(), json!({ "sub": buyer }), secret, lasts)
+}
+
+/// A token with these claims and an `exp`.
+fn signed(header: &Header, mut claims: Value, secret: &str, lasts: i64) -> String {
+    claims["exp"] = json!(seconds_now() + lasts);
     encode(
-        &Header::default(),
+        header,
         &claims,
         &EncodingKey::from_secret(secret.as_bytes()),
     )
     .unwrap()
+}
+
+fn seconds_now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    now.as_secs().cast_signed()
 }
 
 #[tokio::test]
@@ -479,11 +484,20 @@ async fn with_a_buyer_secret_everybody_acts_for_themselves_alone() {
     };
     let alice = token("Alice", SECRET, 3600);
     let bob = token("bob", SECRET, 3600);
+    let later = json!({ "sub": "alice", "nbf": seconds_now() + 1800 });
+    let not_yet = signed(&Header::default(), later, SECRET, 3600);
+    let critical = Header {
+        crit: Some(vec!["exp".to_owned()]),
+        ..Header::default()
+    };
+    let extended = signed(&critical, json!({ "sub": "alice" }), SECRET, 3600);
     for bearer in [
         None,
         Some("nonsense".to_owned()),
         Some(token("alice", "another secret", 3600)),
         Some(token("alice", SECRET, -60)),
+        Some(not_yet),
+        Some(extended),
     ] {
         let refused = place(bearer, "alice").await;
         refused.problem(401, "unauthorized");

@@ -2,7 +2,7 @@
 //!
 //! Keys come as `Authorization: Bearer KEY`; a browser that signed in with the admin key has a cookie instead, see
 //! [`crate::session`]. Without a buyer secret, a shop's back end is trusted to say who its buyers are;
-//! with one, a buyer's browser brings a token (HS256, `sub`: the buyer's id, `exp`) and acts for that buyer alone.
+//! with one, a buyer's browser brings a token (HS256, `sub`: the buyer's id, `exp`, and `nbf` if there is one) and acts for that buyer alone.
 //!
 //! Limit: the log names holds, and without a buyer secret knowing a hold's id is the right to buy or to release it; so the
 //! auditor key of a shop without one must be kept as well as the admin key.
@@ -11,7 +11,7 @@ use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
 use domain::values::BuyerId;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, TokenData, Validation};
 use serde::Deserialize;
 
 use crate::app::App;
@@ -169,11 +169,17 @@ fn buyer_of(token: &str, secret: &DecodingKey) -> Result<BuyerId, Problem> {
     let mut validation = Validation::new(Algorithm::HS256);
     validation.set_required_spec_claims(&["exp", "sub"]);
     validation.leeway = 0;
+    validation.validate_nbf = true;
     // The contract asks for a subject and an expiry; a shop may say more.
     validation.validate_aud = false;
-    let claims = jsonwebtoken::decode::<Claims>(token, secret, &validation)
-        .map_err(|error| unauthorized(&format!("The buyer's token is not valid: {error}.")))?
-        .claims;
+    let TokenData { header, claims } =
+        jsonwebtoken::decode::<Claims>(token, secret, &validation)
+            .map_err(|error| unauthorized(&format!("The buyer's token is not valid: {error}.")))?;
+    // Whoever writes `crit` wants the token refused where it is not understood, and we understand no extension (RFC 7515, 4.1.11).
+    if header.crit.is_some() {
+        let detail = "The buyer's token has a crit header, and no extension is understood here.";
+        return Err(unauthorized(detail));
+    }
     BuyerId::new(&claims.sub)
         .map_err(|error| unauthorized(&format!("The sub of the buyer's token {error}.")))
 }
@@ -211,6 +217,45 @@ mod tests {
             "not a token".to_owned(),
         ] {
             assert_eq!(read(&bad).unwrap_err().code(), Code::Unauthorized);
+        }
+    }
+
+    #[test]
+    fn a_token_is_good_from_its_nbf_on() {
+        let now = jsonwebtoken::get_current_timestamp();
+        let from = |nbf: u64| {
+            token(
+                &json!({"sub": "alice", "exp": now + 7200, "nbf": nbf}),
+                "shop",
+            )
+        };
+        assert!(read(&from(now - 3600)).is_ok());
+        assert_eq!(
+            read(&from(now + 3600)).unwrap_err().code(),
+            Code::Unauthorized
+        );
+        let odd = token(
+            &json!({"sub": "alice", "exp": now + 7200, "nbf": "soon"}),
+            "shop",
+        );
+        assert!(read(&odd).is_err());
+    }
+
+    #[test]
+    fn a_token_with_an_extension_that_must_be_understood_is_refused() {
+        let claims = json!({"sub": "alice", "exp": 4_000_000_000u64});
+        let with = |crit: Option<Vec<String>>| {
+            let header = Header {
+                crit,
+                ..Header::default()
+            };
+            let key = EncodingKey::from_secret(b"shop");
+            jsonwebtoken::encode(&header, &claims, &key).unwrap()
+        };
+        assert!(read(&with(None)).is_ok());
+        for crit in [vec!["exp".to_owned()], vec!["b64".to_owned()], vec![]] {
+            let refused = read(&with(Some(crit))).unwrap_err();
+            assert_eq!(refused.code(), Code::Unauthorized);
         }
     }
 
