@@ -646,6 +646,46 @@ async fn a_drop_is_edited_by_who_has_seen_its_present_terms() {
 }
 
 #[tokio::test]
+async fn an_edit_may_list_several_versions_and_a_weak_one_never_matches() {
+    let app = App::start().await;
+    let drop = app.create_drop(3, json!({})).await;
+    let path = format!("/v1/drops/{drop}");
+    let tag = || async { app.get(&path).await.header("etag").to_owned() };
+    let old = tag().await;
+    edit(&app, &drop, Some(&old), &json!({ "name": "Newer" }))
+        .await
+        .ok(200);
+    for stale in [
+        format!("W/{}", tag().await),
+        format!("\"x\", W/{}", tag().await),
+        format!("\"x\", {old}"),
+        format!("{old}, \"99-1-Live\""),
+        tag().await.replace('"', ""),
+        String::new(),
+    ] {
+        edit(&app, &drop, Some(&stale), &json!({ "name": "No" }))
+            .await
+            .problem(412, "stale_version");
+    }
+    for (round, before, after) in [
+        (1, "\"x\", ", ""),
+        (2, "", ",\"x\""),
+        (3, "\"99-1-Live\" , ", ", W/\"y\""),
+        (4, "\"a,b\",,", ""),
+    ] {
+        let listed = format!("{before}{}{after}", tag().await);
+        let name = format!("Round {round}");
+        let edited = edit(&app, &drop, Some(&listed), &json!({ "name": name })).await;
+        assert_eq!(edited.ok(200)["name"], name.as_str(), "{listed}");
+    }
+    let lines = app.admin(Method::PATCH, &path).header("if-match", "\"x\"");
+    let lines = lines
+        .header("if-match", tag().await)
+        .json(&json!({ "name": "Last" }));
+    assert_eq!(take(lines).await.ok(200)["name"], "Last", "on two lines");
+}
+
+#[tokio::test]
 async fn a_cancelled_drop_gives_its_holds_back_and_sells_nothing_more() {
     let app = App::start().await;
     let drop = app.create_drop(3, json!({})).await;

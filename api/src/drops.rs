@@ -20,6 +20,7 @@ use self::terms::{EditedDrop, NewDrop};
 use crate::app::App;
 use crate::auth::Admin;
 use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, OptionalBody, Params};
+use crate::preconditions::Tags;
 use crate::problem::{Code, Problem};
 use crate::render::{
     DropBody, DropStatus, Page, PurchaserBody, conditional, drop_etag, etag_of, version_in_etag,
@@ -164,7 +165,7 @@ pub(crate) async fn edit(
     headers: HeaderMap,
     Body(edited): Body<EditedDrop>,
 ) -> Result<Response, Problem> {
-    let expected_version = expected_version(&headers)?;
+    let expected_version = expected_version(&app, drop_id, &headers)?;
     let patch = Box::new(edited.into_patch()?);
     app.engine
         .submit(Request::RescheduleDrop {
@@ -176,18 +177,29 @@ pub(crate) async fn edit(
     drop_now(&app, StatusCode::OK, drop_id)
 }
 
-/// The version that `If-Match` asks for: none for `*`.
-fn expected_version(headers: &HeaderMap) -> Result<Option<u32>, Problem> {
-    let Some(value) = headers.get(header::IF_MATCH) else {
+/// The version that `If-Match` asks for: none for `*`. Of several, the one that is there now; the engine compares once more.
+fn expected_version(
+    app: &App,
+    drop_id: DropId,
+    headers: &HeaderMap,
+) -> Result<Option<u32>, Problem> {
+    let missing = || {
         let detail = "Send the ETag of the drop that you edit as If-Match, or * to overwrite whatever is there.";
-        return Err(Problem::new(Code::PreconditionRequired, detail));
+        Problem::new(Code::PreconditionRequired, detail)
     };
-    let value = value.to_str().unwrap_or_default().trim();
-    if value == "*" {
+    let tags = Tags::of(headers, header::IF_MATCH).ok_or_else(missing)?;
+    if tags == Tags::Any {
         return Ok(None);
     }
+    let versions: Vec<u32> = tags.strong().filter_map(version_in_etag).collect();
+    let present = app.views.drop(drop_id).map(|drop| drop.row.terms_version);
+    // Versions grow. Should the views be behind, the newest is the one that can be true.
     let stale = || Problem::new(Code::StaleVersion, "If-Match is no ETag of this drop.");
-    version_in_etag(value).map(Some).ok_or_else(stale)
+    present
+        .filter(|present| versions.contains(present))
+        .or_else(|| versions.iter().max().copied())
+        .map(Some)
+        .ok_or_else(stale)
 }
 
 /// Nothing is to be said about a cancellation; whoever says something means something else, and is told so.

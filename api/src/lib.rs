@@ -23,6 +23,7 @@ pub mod metrics;
 mod negotiate;
 pub mod openapi;
 mod pages;
+mod preconditions;
 pub mod problem;
 pub mod rebuild;
 pub mod refused;

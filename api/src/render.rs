@@ -13,6 +13,8 @@ use projections::views::{DropView, HoldView, Purchaser};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::preconditions::Tags;
+
 /// Where a drop is in its life, as the server's clock has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -288,15 +290,7 @@ pub fn unless_known(headers: &HeaderMap, etag: &str, answer: impl IntoResponse) 
 /// Whether the caller says by `If-None-Match` that they have what `etag` stands for.
 #[must_use]
 pub(crate) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
-    let known = headers
-        .get(header::IF_NONE_MATCH)
-        .and_then(|value| value.to_str().ok());
-    known.is_some_and(|known| {
-        known
-            .split(',')
-            .map(str::trim)
-            .any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
-    })
+    Tags::of(headers, header::IF_NONE_MATCH).is_some_and(|known| known.include(etag))
 }
 
 /// An entity tag for what has no version of its own.
