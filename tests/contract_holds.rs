@@ -673,6 +673,16 @@ async fn a_buyer_can_ask_what_they_have_and_what_they_may_still_do() {
     app.get("/v1/drops/nothing/buyers/alice")
         .await
         .problem(404, "drop_not_found");
-    let long = format!("/v1/drops/{drop}/buyers/{}", "x".repeat(129));
-    app.get(&long).await.problem(422, "invalid_value");
+    app.get("/v1/drops/%ff/buyers/alice")
+        .await
+        .problem(404, "drop_not_found");
+    for buyer in [
+        "x".repeat(129),
+        "%ff".to_owned(),
+        "a%00".to_owned(),
+        "%20".to_owned(),
+    ] {
+        let path = format!("/v1/drops/{drop}/buyers/{buyer}");
+        app.get(&path).await.invalid("/buyer_id");
+    }
 }

@@ -6,6 +6,8 @@ mod words;
 
 use std::time::Duration;
 
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -162,14 +164,27 @@ impl FromRequestParts<App> for BuyerPath {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let not_found = || Problem::new(Code::DropNotFound, "There is no drop with this id.");
-        let Path((drop_id, buyer_id)) = Path::<(String, String)>::from_request_parts(parts, app)
-            .await
-            .map_err(|_| not_found())?;
+        let path = Path::<(String, String)>::from_request_parts(parts, app).await;
+        let Path((drop_id, buyer_id)) = path.map_err(|rejection| {
+            if is_not_utf8(&rejection, "buyer_id") {
+                Problem::invalid("/buyer_id", "must be UTF-8")
+            } else {
+                not_found()
+            }
+        })?;
         let drop_id = drop_id.parse().map_err(|_| not_found())?;
         let buyer_id = BuyerId::new(&buyer_id)
             .map_err(|error| Problem::invalid("/buyer_id", error.to_string()))?;
         Ok(Self(drop_id, buyer_id))
     }
+}
+
+/// Whether it is the part `name` of the path that is no text.
+fn is_not_utf8(rejection: &PathRejection, name: &str) -> bool {
+    let PathRejection::FailedToDeserializePathParams(failure) = rejection else {
+        return false;
+    };
+    matches!(failure.kind(), ErrorKind::InvalidUtf8InPathParam { key } if key == name)
 }
 
 /// The hold that the path names. What is no UUID names no hold.
