@@ -751,7 +751,11 @@ async fn stock_is_adjusted_but_never_below_what_is_held_and_sold() {
     )
     .await
     .problem(409, "insufficient_stock");
-    assert_eq!(refused["available"], 7);
+    assert_eq!(
+        (&refused["delta"], &refused["available"]),
+        (&json!(-8), &json!(7))
+    );
+    assert_eq!(refused["detail"], "8 to be taken away, 7 available.");
     assert_eq!(
         adjust(
             &app,
