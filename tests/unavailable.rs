@@ -159,6 +159,13 @@ async fn without_its_database_a_server_refuses_writes_serves_reads_and_recovers_
     assert_told_to_try_again(&app.get("/health/ready").await);
     assert_eq!(app.get("/health/live").await.status, 200);
     assert_told_to_try_again(&app.hold(&drop, "bob").await);
+    let standing = app.get(&format!("/v1/drops/{drop}/buyers/alice")).await;
+    assert_told_to_try_again(&standing);
+    assert!(
+        !standing.text().contains("recorded"),
+        "who asks records nothing: {}",
+        standing.text()
+    );
     assert_told_to_try_again(&app.purchase(&hold).await);
     assert_told_to_try_again(&app.release(&hold).await);
     assert_told_to_try_again(

@@ -326,6 +326,19 @@ impl From<CommandError> for Problem {
     }
 }
 
+/// As for a command, but for who only asked: nothing could have been recorded.
+pub(crate) fn unanswered(error: CommandError) -> Problem {
+    match error {
+        refused @ CommandError::Refused { .. } => refused.into(),
+        CommandError::Overloaded => {
+            Problem::unavailable("Too many requests are waiting. Ask again.")
+        }
+        CommandError::Unavailable | CommandError::Undecided => Problem::unavailable(
+            "This is answered as the event log has it, which cannot be reached. Ask again.",
+        ),
+    }
+}
+
 fn refused(refusal: &Refusal, at: Timestamp) -> Problem {
     let problem = |code| Problem::new(code, sentence(refusal));
     match *refusal {

@@ -14,7 +14,7 @@ use super::{MOST_LISTED, find, listed, purchasers_of};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::{BuyerPath, DropPath, Fresh, Params};
-use crate::problem::Problem;
+use crate::problem::{Problem, unanswered};
 use crate::render::{Page, conditional, etag_of};
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
@@ -76,6 +76,10 @@ pub(crate) struct BuyerBody {
 }
 
 /// `GET /v1/drops/{id}/buyers/{buyer_id}`
+///
+/// Asked of the engine and not of the views: it alone recognises a buyer by what the shop calls them (by digest, see
+/// docs/decisions/0022-engines-recognise-buyers-by-digest.md), and it answers when the log has confirmed what it knows. What a
+/// buyer may still do is worth nothing from memory: another node may have sold to them a moment ago.
 pub(crate) async fn standing(
     State(app): State<App>,
     BuyerPath(drop_id, buyer_id): BuyerPath,
@@ -87,7 +91,7 @@ pub(crate) async fn standing(
         drop_id,
         buyer_id: buyer_id.clone(),
     };
-    let answer = app.engine.submit(request).await?;
+    let answer = app.engine.submit(request).await.map_err(unanswered)?;
     let Subject::Buyer(standing) = answer.subject else {
         let defect = std::io::Error::other("a buyer was answered with something else");
         return Err(Problem::internal(&defect));
