@@ -870,6 +870,19 @@ async fn purchasers_are_shown_by_units_or_by_time_and_never_by_their_id() {
             .await
             .problem(400, "invalid_query");
     }
+    let after = app
+        .get(&format!(
+            "/v1/drops/{drop}/purchasers?starting_after={drop}"
+        ))
+        .await;
+    assert_eq!(
+        after.faulty_places(400, "invalid_query"),
+        ["/starting_after"]
+    );
+    assert_eq!(
+        quantities(&list("?limit=1&starting_after=&page=2").await),
+        [5]
+    );
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use domain::values::{BuyerId, Timestamp};
 use infrastructure::engine::Request;
 use projections::views::PurchaserOrder;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::{MOST_LISTED, find, listed, purchasers_of};
 use crate::app::App;
@@ -34,6 +34,21 @@ pub(crate) struct PurchasersParams {
     /// Most units first, or latest first.
     #[schemars(extend("default" = "units"))]
     order: Option<OrderParam>,
+    /// Refused rather than passed over: who asks for the next page must not take the first one for it.
+    #[serde(default, rename = "starting_after")]
+    #[schemars(skip)]
+    _starting_after: NotPaged,
+}
+
+/// What no request may ask for, because purchasers have no public id to go on after.
+#[derive(Debug, Default)]
+struct NotPaged;
+
+impl<'de> Deserialize<'de> for NotPaged {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        let detail = "purchasers have no ids to go on after; ask for more of them with limit";
+        Err(de::Error::custom(detail))
+    }
 }
 
 /// `GET /v1/drops/{id}/purchasers`

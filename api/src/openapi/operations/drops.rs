@@ -121,6 +121,7 @@ fn adjust(schemas: &mut Schemas) -> Operation {
 fn purchasers(schemas: &mut Schemas) -> Operation {
     let page = schemas.answer::<Page<PurchaserBody>>();
     Operation::get("/v1/drops/{id}/purchasers", "listPurchasers", "Who bought")
+        .about("There is no next page: purchasers have no ids that a reader may know, so `starting_after` is refused.")
         .takes_query::<PurchasersParams>(schemas)
         .reads_fresh()
         .answers_unless_known(Answer::new(200, "Purchasers.").json(page, example_purchasers()))
