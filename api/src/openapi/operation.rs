@@ -291,7 +291,8 @@ pub(super) fn parameters() -> Value {
         "If-Match": header("If-Match", true, "The `ETag` of the drop that is edited, or several, of which one must match; a weak one never does. `*` overwrites whatever is there.", text()),
         "If-None-Match": header("If-None-Match", false, "The `ETag` that the caller has, or several.", text()),
         "Last-Event-ID": header(
-            "Last-Event-ID", false, "Accepted, and not needed: the present state is always sent, so nothing newer can be missed.", text(),
+            "Last-Event-ID", false,
+            "The `id:` that was told last. The present state is sent in any case; with this, also that of drops that are over, if it is newer.", text(),
         ),
         "at_least": {
             "name": "at_least", "in": "query",
