@@ -908,7 +908,15 @@ async fn a_read_can_ask_to_be_as_fresh_as_a_position() {
             .status,
         200
     );
-    let ahead = app.get(&format!("/v1/drops/{drop}?at_least=1000000")).await;
-    ahead.problem(503, "unavailable");
-    assert!(!ahead.header("retry-after").is_empty());
+    let buyer = format!("/v1/drops/{drop}/buyers/alice");
+    let standing = app.get(&format!("{buyer}?at_least={position}")).await;
+    assert_eq!(standing.ok(200)["held"], 1);
+    app.get(&format!("{buyer}?at_least=x"))
+        .await
+        .problem(400, "invalid_query");
+    for path in [format!("/v1/drops/{drop}"), buyer] {
+        let ahead = app.get(&format!("{path}?at_least=1000000")).await;
+        ahead.problem(503, "unavailable");
+        assert!(!ahead.header("retry-after").is_empty());
+    }
 }

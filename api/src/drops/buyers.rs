@@ -99,6 +99,7 @@ pub(crate) async fn standing(
     State(app): State<App>,
     BuyerPath(drop_id, buyer_id): BuyerPath,
     caller: Caller,
+    _: Fresh,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     caller.must_be(&buyer_id)?;

@@ -146,6 +146,7 @@ fn standing(schemas: &mut Schemas) -> Operation {
     )
     .about("Hold ids are not told: they are the right to buy.")
     .access(Access::Buyer)
+    .reads_fresh()
     .answers_unless_known(standing)
     .refuses(&[Code::DropNotFound, Code::InvalidValue, Code::Unavailable])
 }
