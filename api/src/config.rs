@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -18,8 +18,8 @@ use crate::limiter::address::TrustedProxies;
 /// Settings of a server.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
-    /// Address to listen on; port 0 picks a free one, which is printed.
-    #[arg(long, env = "HOLDFAST_LISTEN", default_value = "127.0.0.1:8080")]
+    /// Address to listen on, as HOST:PORT; port 0 picks a free one, which is printed.
+    #[arg(long, env = "HOLDFAST_LISTEN", default_value = "127.0.0.1:8080", value_parser = address)]
     pub listen: SocketAddr,
 
     #[command(flatten)]
@@ -63,6 +63,19 @@ pub struct Settings {
     /// Shortest time between two states of one drop on the live stream, in milliseconds.
     #[arg(long, env = "HOLDFAST_STREAM_INTERVAL_MS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub stream_interval_ms: u32,
+}
+
+/// An address, or a name that stands for one. Of several, one of version 4, as the default is.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let found: Vec<SocketAddr> = text
+        .to_socket_addrs()
+        .map_err(|error| format!("must be HOST:PORT, for example 127.0.0.1:8080 ({error})"))?
+        .collect();
+    let of_version_4 = found.iter().find(|address| address.is_ipv4());
+    of_version_4
+        .or(found.first())
+        .copied()
+        .ok_or_else(|| "no address goes by this name".to_owned())
 }
 
 /// How often one address may ask for stock.
@@ -321,6 +334,21 @@ mod tests {
             Err(ConfigError::KeysRequired { .. })
         ));
         fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn an_address_to_listen_on_may_be_a_name() {
+        for (text, expected) in [
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+            ("[::1]:0", "[::1]:0"),
+            ("0.0.0.0:65535", "0.0.0.0:65535"),
+            ("localhost:8080", "127.0.0.1:8080"),
+        ] {
+            assert_eq!(address(text), Ok(expected.parse().unwrap()), "{text}");
+        }
+        for text in ["", "localhost", "127.0.0.1", ":8080x", "localhost:65536"] {
+            assert!(address(text).unwrap_err().contains("HOST:PORT"), "{text}");
+        }
     }
 
     #[test]

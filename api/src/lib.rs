@@ -13,6 +13,7 @@ mod connections;
 pub mod database;
 pub mod demo;
 mod drops;
+mod environment;
 mod erasure;
 mod extract;
 mod health;

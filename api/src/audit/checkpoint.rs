@@ -36,15 +36,15 @@ pub struct CheckpointArgs {
     source: SourceArgs,
 
     /// Private key to sign with; without it, checkpoint.key in the data directory, made now if need be.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "HOLDFAST_AUDIT_SIGNING_KEY", value_name = "FILE")]
     key: Option<PathBuf>,
 
     /// What a key made now is called, and with it the log: a name without spaces and plus signs.
-    #[arg(long, value_name = "NAME", default_value = "holdfast/log", value_parser = key_name)]
+    #[arg(long, env = "HOLDFAST_AUDIT_ORIGIN", value_name = "NAME", default_value = "holdfast/log", value_parser = key_name)]
     origin: String,
 
     /// Write to a file rather than to standard output.
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, env = "HOLDFAST_AUDIT_OUTPUT", value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
