@@ -115,3 +115,44 @@ async fn a_flag_goes_before_its_variable_and_a_switch_that_is_off_stands_in_no_o
         refused.stderr
     );
 }
+
+#[tokio::test]
+async fn where_other_machines_reach_a_server_its_keys_must_be_given_and_short_ones_are_warned_of() {
+    let everywhere = ["serve", "--listen", "0.0.0.0:0"];
+    let refused = run_with(&[], &everywhere).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(refused.stderr.contains("--admin-key"), "{}", refused.stderr);
+    let short = [
+        "serve",
+        "--admin-key",
+        "short",
+        "--auditor-key",
+        "sixteen-or-more-x",
+        "--buyer-secret",
+        "shop",
+    ];
+    let launch = Launch::fresh().await;
+    let app = launch.clone().start_at("0.0.0.0:0", &short).await;
+    assert_eq!(app.get("/health/live").await.status, 200);
+    let words = app.stderr();
+    for name in ["the admin key", "the buyer secret"] {
+        assert!(
+            words.contains(&format!("{name} has fewer than 16 characters")),
+            "{words}"
+        );
+    }
+    assert!(!words.contains("the auditor key"), "{words}");
+    assert!(
+        words.contains("openssl rand"),
+        "it says what to do: {words}"
+    );
+    drop(app);
+    let app = launch.start_at("127.0.0.1:0", &short).await;
+    assert!(
+        !app.stderr().contains("fewer than"),
+        "nobody else can try: {}",
+        app.stderr()
+    );
+    let help = run_with(&[], &["serve", "--help"]).await;
+    assert!(help.stdout.contains("16"), "{}", help.stdout);
+}
