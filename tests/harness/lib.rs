@@ -12,6 +12,7 @@ mod lively;
 mod raw;
 mod reply;
 mod rules;
+mod tunnel;
 mod watcher;
 
 use std::fmt::Debug;
@@ -30,6 +31,7 @@ pub use self::lively::Lively;
 pub use self::raw::{Raw, allow_open_files, holds_at_once};
 pub use self::reply::{Reply, tally};
 pub use self::rules::Rules;
+pub use self::tunnel::Tunnel;
 pub use self::watcher::{Frame, Watcher};
 
 /// How long anything may take before a test gives up. Generous: it is met only when something is broken.
