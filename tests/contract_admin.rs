@@ -144,6 +144,40 @@ async fn a_timeline_has_every_bucket_of_its_window_and_comes_as_csv_too() {
 }
 
 #[tokio::test]
+async fn a_timeline_comes_in_the_form_that_is_accepted_most_and_each_is_not_sent_twice() {
+    let app = App::start().await;
+    // Days, so that no bucket begins meanwhile but at midnight.
+    let path = "/v1/admin/timeline?window=31d&bucket=1d";
+    let ask = |accept: &'static str| app.admin(Method::GET, path).header("accept", accept);
+    let mut tags = vec![];
+    for (accept, form) in [
+        ("*/*", "application/json"),
+        ("text/csv;q=0", "application/json"),
+        ("text/csv;q=0.5, application/json", "application/json"),
+        ("text/csvx", "application/json"),
+        ("text/csv", "text/csv; charset=utf-8"),
+        ("TEXT/CSV", "text/csv; charset=utf-8"),
+        ("text/*", "text/csv; charset=utf-8"),
+        ("application/json;q=0.5, text/*", "text/csv; charset=utf-8"),
+        ("application/json;q=0, */*", "text/csv; charset=utf-8"),
+    ] {
+        let reply = take(ask(accept)).await;
+        assert_eq!(
+            (reply.status, reply.header("content-type")),
+            (200, form),
+            "{accept}"
+        );
+        assert_eq!(reply.header("vary").to_lowercase(), "accept", "{accept}");
+        let etag = reply.header("etag").to_owned();
+        let again = take(ask(accept).header("if-none-match", &etag)).await;
+        assert_eq!((again.status, again.body.len()), (304, 0), "{accept}");
+        assert_eq!(again.header("vary").to_lowercase(), "accept", "{accept}");
+        tags.push((form, etag));
+    }
+    assert_eq!(harness::distinct(tags).len(), 2, "a tag for each form");
+}
+
+#[tokio::test]
 async fn what_cannot_be_asked_is_refused_and_what_is_known_is_not_sent_again() {
     let app = App::start().await;
     for query in [

@@ -646,6 +646,46 @@ async fn a_drop_is_edited_by_who_has_seen_its_present_terms() {
 }
 
 #[tokio::test]
+async fn an_edit_may_list_several_versions_and_a_weak_one_never_matches() {
+    let app = App::start().await;
+    let drop = app.create_drop(3, json!({})).await;
+    let path = format!("/v1/drops/{drop}");
+    let tag = || async { app.get(&path).await.header("etag").to_owned() };
+    let old = tag().await;
+    edit(&app, &drop, Some(&old), &json!({ "name": "Newer" }))
+        .await
+        .ok(200);
+    for stale in [
+        format!("W/{}", tag().await),
+        format!("\"x\", W/{}", tag().await),
+        format!("\"x\", {old}"),
+        format!("{old}, \"99-1-Live\""),
+        tag().await.replace('"', ""),
+        String::new(),
+    ] {
+        edit(&app, &drop, Some(&stale), &json!({ "name": "No" }))
+            .await
+            .problem(412, "stale_version");
+    }
+    for (round, before, after) in [
+        (1, "\"x\", ", ""),
+        (2, "", ",\"x\""),
+        (3, "\"99-1-Live\" , ", ", W/\"y\""),
+        (4, "\"a,b\",,", ""),
+    ] {
+        let listed = format!("{before}{}{after}", tag().await);
+        let name = format!("Round {round}");
+        let edited = edit(&app, &drop, Some(&listed), &json!({ "name": name })).await;
+        assert_eq!(edited.ok(200)["name"], name.as_str(), "{listed}");
+    }
+    let lines = app.admin(Method::PATCH, &path).header("if-match", "\"x\"");
+    let lines = lines
+        .header("if-match", tag().await)
+        .json(&json!({ "name": "Last" }));
+    assert_eq!(take(lines).await.ok(200)["name"], "Last", "on two lines");
+}
+
+#[tokio::test]
 async fn a_cancelled_drop_gives_its_holds_back_and_sells_nothing_more() {
     let app = App::start().await;
     let drop = app.create_drop(3, json!({})).await;
@@ -711,7 +751,11 @@ async fn stock_is_adjusted_but_never_below_what_is_held_and_sold() {
     )
     .await
     .problem(409, "insufficient_stock");
-    assert_eq!(refused["available"], 7);
+    assert_eq!(
+        (&refused["delta"], &refused["available"]),
+        (&json!(-8), &json!(7))
+    );
+    assert_eq!(refused["detail"], "8 to be taken away, 7 available.");
     assert_eq!(
         adjust(
             &app,
@@ -826,6 +870,19 @@ async fn purchasers_are_shown_by_units_or_by_time_and_never_by_their_id() {
             .await
             .problem(400, "invalid_query");
     }
+    let after = app
+        .get(&format!(
+            "/v1/drops/{drop}/purchasers?starting_after={drop}"
+        ))
+        .await;
+    assert_eq!(
+        after.faulty_places(400, "invalid_query"),
+        ["/starting_after"]
+    );
+    assert_eq!(
+        quantities(&list("?limit=1&starting_after=&page=2").await),
+        [5]
+    );
 }
 
 #[tokio::test]
@@ -851,7 +908,15 @@ async fn a_read_can_ask_to_be_as_fresh_as_a_position() {
             .status,
         200
     );
-    let ahead = app.get(&format!("/v1/drops/{drop}?at_least=1000000")).await;
-    ahead.problem(503, "unavailable");
-    assert!(!ahead.header("retry-after").is_empty());
+    let buyer = format!("/v1/drops/{drop}/buyers/alice");
+    let standing = app.get(&format!("{buyer}?at_least={position}")).await;
+    assert_eq!(standing.ok(200)["held"], 1);
+    app.get(&format!("{buyer}?at_least=x"))
+        .await
+        .problem(400, "invalid_query");
+    for path in [format!("/v1/drops/{drop}"), buyer] {
+        let ahead = app.get(&format!("{path}?at_least=1000000")).await;
+        ahead.problem(503, "unavailable");
+        assert!(!ahead.header("retry-after").is_empty());
+    }
 }

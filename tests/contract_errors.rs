@@ -2,7 +2,7 @@
 
 use harness::{ADMIN_KEY, AUDITOR_KEY, App, Raw, key, take};
 use reqwest::{Method, RequestBuilder};
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn posts(drop: &str) -> Vec<(String, bool)> {
     vec![
@@ -118,6 +118,224 @@ async fn a_body_that_is_not_json_is_malformed() {
             take(request).await.invalid("");
         }
     }
+}
+
+#[tokio::test]
+async fn everything_that_is_wrong_with_a_body_is_told_at_once() {
+    let app = App::start().await;
+    let drop = app.create_drop(5, json!({})).await;
+    let body = json!({
+        "name": "", "price": { "amount": -1, "tax": 2 }, "hold_seconds": 0, "colour": "red", "starts_at": "soon",
+        "throttle": { "holds": 1 },
+    });
+    let reply = app.post_drop(&body).await;
+    assert_eq!(
+        reply.invalid_places(),
+        [
+            "/colour",
+            "/hold_seconds",
+            "/name",
+            "/price/amount",
+            "/price/currency",
+            "/price/tax",
+            "/starts_at",
+            "/throttle/window_seconds",
+            "/total_stock",
+        ]
+    );
+    assert_eq!(app.post_drop(&body).await.text(), reply.text());
+    let hold = json!({ "quantity": 0, "display_name": "" });
+    assert_eq!(
+        app.hold_with(&drop, &key(), &hold).await.invalid_places(),
+        ["/buyer_id", "/display_name", "/quantity"]
+    );
+    assert_eq!(
+        app.join_with(&drop, &key(), &hold).await.invalid_places(),
+        ["/buyer_id", "/display_name", "/quantity"]
+    );
+    let path = format!("/v1/drops/{drop}/stock-adjustments");
+    let adjust = post(&app, &path, true).json(&json!({ "delta": 0 }));
+    assert_eq!(take(adjust).await.invalid_places(), ["/delta", "/reason"]);
+    let edit = app.admin(Method::PATCH, &format!("/v1/drops/{drop}"));
+    let edit = edit
+        .header("if-match", "*")
+        .json(&json!({ "name": null, "price": { "amount": 1.5 }, "max_per_hold": 0 }));
+    assert_eq!(
+        take(edit).await.invalid_places(),
+        ["/max_per_hold", "/name", "/price/amount", "/price/currency"]
+    );
+    let many: serde_json::Map<_, _> = (0..500).map(|i| (format!("f{i}"), json!(i))).collect();
+    let places = app.post_drop(&json!(many)).await.invalid_places();
+    assert_eq!(places.len(), 20, "what is told is bounded");
+    assert_eq!(app.log().await.len(), 1, "nothing was recorded");
+}
+
+#[tokio::test]
+async fn a_query_that_cannot_be_read_says_which_parameters() {
+    let app = App::start().await;
+    let drop = app.create_drop(1, json!({})).await;
+    let purchasers = format!("/v1/drops/{drop}/purchasers");
+    for (path, places) in [
+        ("/v1/drops?limit=0", vec!["/limit"]),
+        ("/v1/drops?limit=x&status=open", vec!["/limit", "/status"]),
+        ("/v1/drops?expand=all", vec!["/expand"]),
+        ("/v1/drops?starting_after=x", vec!["/starting_after"]),
+        (
+            &format!("/v1/drops?starting_after={}", uuid::Uuid::new_v4()),
+            vec!["/starting_after"],
+        ),
+        ("/v1/drops?at_least=x", vec!["/at_least"]),
+        ("/v1/drops?at_least=9223372036854775808", vec!["/at_least"]),
+        ("/v1/drops?limit=1&limit=2", vec!["/limit"]),
+        (&format!("{purchasers}?limit=101"), vec!["/limit"]),
+        (
+            &format!("{purchasers}?order=name&limit=1.5"),
+            vec!["/limit", "/order"],
+        ),
+        (
+            "/v1/admin/metrics?window=1w&bucket=x",
+            vec!["/bucket", "/window"],
+        ),
+        ("/v1/admin/timeline?window=1h&bucket=2h", vec!["/bucket"]),
+        ("/v1/admin/timeline?window=31d&bucket=1m", vec!["/bucket"]),
+        ("/v1/log?after=x&limit=-1", vec!["/after", "/limit"]),
+        ("/v1/log?limit=10001", vec!["/limit"]),
+    ] {
+        let reply = take(app.admin(Method::GET, path)).await;
+        assert_eq!(reply.faulty_places(400, "invalid_query"), places, "{path}");
+    }
+    app.get("/v1/drops?limit=1&utm_source=mail").await.ok(200);
+}
+
+#[tokio::test]
+async fn a_body_that_may_be_left_out_is_held_to_the_same_rules_when_it_is_there() {
+    let app = App::start().await;
+    let drop = app.create_drop(1, json!({})).await;
+    let hold = app.held(&drop, "alice").await;
+    let paths = [
+        format!("/v1/drops/{drop}/cancel"),
+        format!("/v1/holds/{hold}/purchase"),
+    ];
+    for path in &paths {
+        let send = |kind: &'static str, body: String| {
+            take(
+                app.admin(Method::POST, path)
+                    .header("content-type", kind)
+                    .body(body),
+            )
+        };
+        let json = |body: &str| send("application/json", body.to_owned());
+        assert_eq!(
+            json(r#"{"colour":"red","size":1}"#).await.invalid_places(),
+            ["/colour", "/size"]
+        );
+        for body in ["[]", "null", "1"] {
+            json(body).await.invalid("");
+        }
+        for body in ["{", " ", "{} {}", "nonsense"] {
+            json(body).await.problem(400, "malformed_json");
+        }
+        json(&" ".repeat(16 * 1024 + 1))
+            .await
+            .problem(413, "body_too_large");
+        let unlike = send("text/plain", "{}".to_owned()).await;
+        unlike.problem(415, "unsupported_media_type");
+        take(app.admin(Method::POST, path).body("{}"))
+            .await
+            .problem(415, "unsupported_media_type");
+    }
+    assert_eq!(app.log().await.len(), 2, "nothing came of it");
+    for (path, body, kind) in [
+        (&paths[1], "{}", "application/json"),
+        (&paths[0], "", "text/plain"),
+        (&paths[0], "{}", "application/json"),
+    ] {
+        let request = app.admin(Method::POST, path).header("content-type", kind);
+        assert!(
+            take(request.body(body)).await.status < 300,
+            "{path} {body:?}"
+        );
+    }
+    assert_eq!(app.drop(&drop).await["status"], "cancelled");
+}
+
+/// Every operation that takes a body: its method, its path with `drop` for an id, and the members of the body that are objects.
+fn operations_with_bodies(drop: &str) -> Vec<(Method, String, Vec<String>)> {
+    let document = api::openapi::document();
+    let mut found = vec![];
+    for (path, item) in document["paths"].as_object().expect("there are paths") {
+        for method in [Method::POST, Method::PATCH] {
+            let operation = &item[method.as_str().to_lowercase()];
+            let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+            if !schema.is_null() {
+                let path = path.replace("{id}", drop);
+                found.push((method, path, objects_in(&document, schema)));
+            }
+        }
+    }
+    found
+}
+
+fn objects_in(document: &Value, schema: &Value) -> Vec<String> {
+    let resolved = |schema: &Value| match schema["$ref"].as_str() {
+        Some(reference) => document
+            .pointer(reference.trim_start_matches('#'))
+            .cloned()
+            .expect("it leads somewhere"),
+        None => schema.clone(),
+    };
+    let is_object = |schema: &Value| {
+        let kinds = schema["anyOf"]
+            .as_array()
+            .cloned()
+            .unwrap_or_else(|| vec![schema.clone()]);
+        kinds.iter().any(|kind| resolved(kind)["type"] == "object")
+    };
+    let body = resolved(schema);
+    let members = body["properties"].as_object().into_iter().flatten();
+    let objects = members.filter(|(_, schema)| is_object(schema));
+    objects.map(|(name, _)| name.clone()).collect()
+}
+
+#[tokio::test]
+async fn an_array_is_no_object_in_any_body_at_any_depth() {
+    let app = App::start().await;
+    let drop = app.create_drop(5, json!({})).await;
+    let mut seen = 0;
+    for (method, path, objects) in operations_with_bodies(&drop) {
+        let send = |body: &Value| {
+            let request = app
+                .admin(method.clone(), &path)
+                .header("idempotency-key", key());
+            take(request.header("if-match", "*").json(body))
+        };
+        send(&json!([])).await.invalid("");
+        send(&json!([null, null, null])).await.invalid("");
+        for name in objects {
+            seen += 1;
+            for value in [json!([]), json!([1, 60]), json!([1000, "USD"]), json!(7)] {
+                let places = send(&json!({ name.clone(): value })).await.invalid_places();
+                assert!(
+                    places.contains(&format!("/{name}")),
+                    "{method} {path}: {places:?}"
+                );
+            }
+        }
+    }
+    assert_eq!(seen, 4, "price and throttle, of a new drop and of an edit");
+    let mut body =
+        json!({ "name": "[n]", "price": [1000, "USD"], "total_stock": 1, "throttle": [1, 60] });
+    assert_eq!(
+        app.post_drop(&body).await.invalid_places(),
+        ["/price", "/throttle"]
+    );
+    body["price"] = json!({ "amount": 1000, "currency": "USD" });
+    body["throttle"] = json!({ "holds": 1, "window_seconds": 60 });
+    assert_eq!(
+        app.post_drop(&body).await.ok(201)["name"],
+        "[n]",
+        "a bracket in a text is fine"
+    );
 }
 
 #[tokio::test]

@@ -488,18 +488,23 @@ async fn hold_ids_cannot_be_guessed_from_one_another() {
 const SECRET: &str = "the shop's secret for its buyers";
 
 fn token(buyer: &str, secret: &str, lasts: i64) -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
-        .cast_signed();
-    let claims = json!({ "sub": buyer, "exp": now + lasts });
+    signed(&Header::default(), json!({ "sub": buyer }), secret, lasts)
+}
+
+/// A token with these claims and an `exp`.
+fn signed(header: &Header, mut claims: Value, secret: &str, lasts: i64) -> String {
+    claims["exp"] = json!(seconds_now() + lasts);
     encode(
-        &Header::default(),
+        header,
         &claims,
         &EncodingKey::from_secret(secret.as_bytes()),
     )
     .unwrap()
+}
+
+fn seconds_now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    now.as_secs().cast_signed()
 }
 
 #[tokio::test]
@@ -521,12 +526,20 @@ async fn with_a_buyer_secret_everybody_acts_for_themselves_alone() {
     };
     let alice = token("Alice", SECRET, 3600);
     let bob = token("bob", SECRET, 3600);
+    let later = json!({ "sub": "alice", "nbf": seconds_now() + 1800 });
+    let not_yet = signed(&Header::default(), later, SECRET, 3600);
+    let critical = Header {
+        crit: Some(vec!["exp".to_owned()]),
+        ..Header::default()
+    };
+    let extended = signed(&critical, json!({ "sub": "alice" }), SECRET, 3600);
     for bearer in [
         None,
         Some("nonsense".to_owned()),
         Some(token("alice", "another secret", 3600)),
         Some(token("alice", SECRET, -60)),
-        Some(harness::AUDITOR_KEY.to_owned()),
+        Some(not_yet),
+        Some(extended),
     ] {
         let refused = place(bearer, "alice").await;
         refused.problem(401, "unauthorized");
@@ -569,6 +582,66 @@ async fn with_a_buyer_secret_everybody_acts_for_themselves_alone() {
         200,
         "drops stay public"
     );
+}
+
+#[tokio::test]
+async fn a_credential_that_is_known_and_allows_too_little_is_forbidden_and_an_unknown_one_is_not_known()
+ {
+    let app = Launch::fresh()
+        .await
+        .with("HOLDFAST_BUYER_SECRET", SECRET)
+        .start()
+        .await;
+    let drop = app.create_drop(10, json!({})).await;
+    let hold = uuid::Uuid::new_v4();
+    let ask = |method: &Method, path: &str, bearer: &str| {
+        let request = app.request(method.clone(), path).bearer_auth(bearer);
+        let request = request
+            .header("idempotency-key", key())
+            .header("if-match", "*");
+        take(request.json(&json!({ "buyer_id": "alice" })))
+    };
+    let alice = token("alice", SECRET, 3600);
+    for (method, path) in [
+        (Method::POST, "/v1/drops".to_owned()),
+        (Method::PATCH, format!("/v1/drops/{drop}")),
+        (Method::POST, format!("/v1/drops/{drop}/cancel")),
+        (Method::POST, format!("/v1/drops/{drop}/stock-adjustments")),
+        (Method::GET, "/v1/admin/metrics".to_owned()),
+        (Method::GET, "/v1/admin/timeline".to_owned()),
+        (Method::DELETE, "/v1/admin/buyers/alice".to_owned()),
+        (Method::GET, "/v1/log".to_owned()),
+        (Method::GET, "/v1/log/head".to_owned()),
+    ] {
+        ask(&method, &path, &alice).await.problem(403, "forbidden");
+        for unknown in [
+            token("alice", "another secret", 3600),
+            token("alice", SECRET, -60),
+            "guess".to_owned(),
+        ] {
+            ask(&method, &path, &unknown)
+                .await
+                .problem(401, "unauthorized");
+        }
+    }
+    for (method, path) in [
+        (Method::POST, format!("/v1/drops/{drop}/holds")),
+        (Method::POST, format!("/v1/drops/{drop}/waitlist")),
+        (Method::GET, format!("/v1/drops/{drop}/buyers/alice")),
+        (Method::GET, format!("/v1/holds/{hold}")),
+        (Method::DELETE, format!("/v1/holds/{hold}")),
+        (Method::POST, format!("/v1/holds/{hold}/purchase")),
+        (Method::GET, format!("/v1/waitlist/{hold}")),
+        (Method::DELETE, format!("/v1/waitlist/{hold}")),
+    ] {
+        ask(&method, &path, harness::AUDITOR_KEY)
+            .await
+            .problem(403, "forbidden");
+        ask(&method, &path, "guess")
+            .await
+            .problem(401, "unauthorized");
+    }
+    assert_eq!(app.log().await.len(), 1, "nothing was recorded");
 }
 
 #[tokio::test]
@@ -642,6 +715,16 @@ async fn a_buyer_can_ask_what_they_have_and_what_they_may_still_do() {
     app.get("/v1/drops/nothing/buyers/alice")
         .await
         .problem(404, "drop_not_found");
-    let long = format!("/v1/drops/{drop}/buyers/{}", "x".repeat(129));
-    app.get(&long).await.problem(422, "invalid_value");
+    app.get("/v1/drops/%ff/buyers/alice")
+        .await
+        .problem(404, "drop_not_found");
+    for buyer in [
+        "x".repeat(129),
+        "%ff".to_owned(),
+        "a%00".to_owned(),
+        "%20".to_owned(),
+    ] {
+        let path = format!("/v1/drops/{drop}/buyers/{buyer}");
+        app.get(&path).await.invalid("/buyer_id");
+    }
 }

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
-use harness::{App, Event, Launch, distinct, key, number, text};
+use harness::{App, Event, Launch, Reply, distinct, key, number, take, text};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -164,6 +164,70 @@ async fn the_log_is_read_in_pages_or_as_lines() {
             .await
             .problem(400, "invalid_query");
     }
+}
+
+/// Reads the log with an `Accept`.
+async fn accepting(app: &App, accept: &str, query: &str) -> Reply {
+    let request = app.request(Method::GET, &format!("/v1/log{query}"));
+    take(
+        request
+            .bearer_auth(harness::AUDITOR_KEY)
+            .header("accept", accept),
+    )
+    .await
+}
+
+#[tokio::test]
+async fn the_log_comes_in_the_form_that_is_accepted_most() {
+    let app = App::start().await;
+    app.create_drop(1, json!({})).await;
+    for (accept, form) in [
+        ("*/*", "application/json"),
+        ("text/html", "application/json"),
+        ("application/x-ndjson;q=0", "application/json"),
+        (
+            "application/x-ndjson;q=0.1, application/json",
+            "application/json",
+        ),
+        ("application/x-ndjson-seq", "application/json"),
+        ("application/x-ndjson", "application/x-ndjson"),
+        ("Application/X-NDJSON", "application/x-ndjson"),
+        (
+            "application/json;q=0.5, application/x-ndjson",
+            "application/x-ndjson",
+        ),
+        (
+            "application/json;q=0, application/*",
+            "application/x-ndjson",
+        ),
+    ] {
+        let reply = accepting(&app, accept, "").await;
+        assert_eq!(
+            (reply.status, reply.header("content-type")),
+            (200, form),
+            "{accept}"
+        );
+        assert_eq!(reply.header("vary").to_lowercase(), "accept", "{accept}");
+    }
+    accepting(&app, "application/x-ndjson", "?limit=0")
+        .await
+        .problem(400, "invalid_query");
+}
+
+#[tokio::test]
+async fn a_read_of_the_log_can_ask_to_be_as_fresh_as_a_position() {
+    let app = App::start().await;
+    app.create_drop(1, json!({})).await;
+    for path in ["/v1/log", "/v1/log/head"] {
+        assert_eq!(app.audit(&format!("{path}?at_least=1")).await.status, 200);
+        let ahead = app.audit(&format!("{path}?at_least=1000000")).await;
+        assert_eq!(ahead.problem(503, "unavailable")["position"], 1);
+        let unread = app.audit(&format!("{path}?at_least=soon")).await;
+        assert_eq!(unread.faulty_places(400, "invalid_query"), ["/at_least"]);
+    }
+    accepting(&app, "application/x-ndjson", "?at_least=1000000")
+        .await
+        .problem(503, "unavailable");
 }
 
 #[tokio::test]

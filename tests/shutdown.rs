@@ -167,18 +167,14 @@ async fn what_cannot_be_served_is_refused_in_one_line() {
         assert_eq!(refused.stdout, "", "{arguments:?}");
         assert_one_line(&refused.stderr);
     }
-    let short = [
-        "serve",
-        "--listen",
-        "0.0.0.0:0",
-        "--admin-key",
-        "short",
-        "--auditor-key",
-        "fedcba9876543210",
-    ];
-    let refused = database.run(&short).await;
-    assert_eq!(refused.code, Some(1));
-    assert_one_line(&refused.stderr);
+    for unusable in ["", "two words"] {
+        let keys = ["--admin-key", unusable, "--auditor-key", "fedcba9876543210"];
+        let refused = database
+            .run(&[&["serve", "--listen", "0.0.0.0:0"], &keys[..]].concat())
+            .await;
+        assert_eq!(refused.code, Some(1), "{unusable:?}: {refused:?}");
+        assert_one_line(&refused.stderr);
+    }
 }
 
 #[tokio::test]

@@ -1,8 +1,12 @@
 //! The live stream tells the present state first, then every change, and ends when the server does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use harness::{App, Launch, allow_open_files, at_once, in_seconds, key, number, text};
+use harness::{
+    App, Launch, Watcher, allow_open_files, at_once, eventually, in_seconds, key, number, take,
+    text,
+};
+use reqwest::Method;
 use serde_json::json;
 
 #[tokio::test]
@@ -147,6 +151,81 @@ async fn a_watcher_who_comes_back_gets_the_present_state() {
     assert_eq!(
         harness::Watcher::open(odd).await.drop().await.json()["stock"]["held"],
         4
+    );
+}
+
+#[tokio::test]
+async fn a_watcher_who_comes_back_is_told_what_was_over_meanwhile_once_and_first() {
+    let app = App::start().await;
+    let cancel = async |drop: &str| {
+        let path = format!("/v1/drops/{drop}/cancel");
+        take(app.admin(Method::POST, &path)).await.ok(200);
+    };
+    let long_over = app.create_drop(1, json!({})).await;
+    cancel(&long_over).await;
+    let ended = json!({ "starts_at": in_seconds(-7200), "ends_at": in_seconds(-3600) });
+    app.create_drop(1, ended).await;
+    let [doomed, brief, live] = [
+        app.create_drop(1, json!({})).await,
+        app.create_drop(1, json!({ "ends_at": in_seconds(2) }))
+            .await,
+        app.create_drop(1, json!({})).await,
+    ];
+    let mut watcher = app.watch("").await;
+    let last = watcher
+        .until(|state| state["id"] == doomed.as_str())
+        .await
+        .id;
+    std::mem::drop(watcher);
+    cancel(&doomed).await;
+    eventually("the clock ends a drop", || async {
+        (app.drop(&brief).await["status"] == "ended").then_some(())
+    })
+    .await;
+
+    let by_header = app.request(Method::GET, "/v1/stream");
+    let by_header = by_header.header("last-event-id", &last);
+    let older = format!("/v1/stream?last_event_id={last}");
+    let by_query = app.request(Method::GET, &older);
+    let both = app.request(Method::GET, "/v1/stream?last_event_id=0");
+    let both = both.header("last-event-id", &last);
+    for request in [by_header, by_query, both] {
+        let mut watcher = Watcher::open(request).await;
+        let mut told = BTreeMap::new();
+        for _ in 0..3 {
+            let state = watcher.drop().await.json();
+            told.insert(text(&state["id"]), text(&state["status"]));
+        }
+        let expected = [(&doomed, "cancelled"), (&brief, "ended"), (&live, "live")];
+        assert_eq!(
+            told,
+            expected
+                .map(|(id, status)| (id.clone(), status.to_owned()))
+                .into()
+        );
+        let total = &app.adjust(&live, 1).await.ok(201)["stock"]["total"];
+        watcher
+            .until(|state| {
+                assert_ne!(state["id"], doomed.as_str(), "told once");
+                state["stock"]["total"] == *total
+            })
+            .await;
+    }
+    for query in ["", "?last_event_id=nonsense", "?last_event_id="] {
+        let first = app.watch(query).await.drop().await.json();
+        assert_eq!(
+            first["id"],
+            live.as_str(),
+            "{query}: what is over is not told"
+        );
+    }
+    let now = app.audit("/v1/log/head").await.ok(200)["position"].to_string();
+    cancel(&live).await;
+    let mut watcher = app.watch(&format!("?last_event_id={now}")).await;
+    let told = watcher.drop().await.json();
+    assert_eq!(
+        (&told["id"], &told["status"]),
+        (&json!(live), &json!("cancelled"))
     );
 }
 

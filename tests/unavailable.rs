@@ -5,8 +5,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use harness::{App, Reply, eventually, key, tally, text};
-use infrastructure::testing::url_for;
+use harness::{AUDITOR_KEY, App, Launch, Reply, Tunnel, eventually, key, take, tally, text};
+use infrastructure::testing::{fresh_database, url_for};
+use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use tokio::task::JoinSet;
@@ -48,6 +49,12 @@ async fn cut_in_mid_load(operator: &mut PgConnection, database: &str) {
 async fn allow(operator: &mut PgConnection, database: &str, allowed: bool) {
     let sql = format!("ALTER DATABASE \"{database}\" WITH ALLOW_CONNECTIONS {allowed}");
     sqlx::query(&sql).execute(operator).await.unwrap();
+}
+
+fn export_of(app: &App) -> RequestBuilder {
+    let request = app.request(Method::GET, "/v1/log");
+    let request = request.header("accept", "application/x-ndjson");
+    request.bearer_auth(AUDITOR_KEY)
 }
 
 fn assert_told_to_try_again(reply: &Reply) {
@@ -152,6 +159,13 @@ async fn without_its_database_a_server_refuses_writes_serves_reads_and_recovers_
     assert_told_to_try_again(&app.get("/health/ready").await);
     assert_eq!(app.get("/health/live").await.status, 200);
     assert_told_to_try_again(&app.hold(&drop, "bob").await);
+    let standing = app.get(&format!("/v1/drops/{drop}/buyers/alice")).await;
+    assert_told_to_try_again(&standing);
+    assert!(
+        !standing.text().contains("recorded"),
+        "who asks records nothing: {}",
+        standing.text()
+    );
     assert_told_to_try_again(&app.purchase(&hold).await);
     assert_told_to_try_again(&app.release(&hold).await);
     assert_told_to_try_again(
@@ -162,6 +176,7 @@ async fn without_its_database_a_server_refuses_writes_serves_reads_and_recovers_
     );
     assert_told_to_try_again(&app.audit("/v1/log").await);
     assert_told_to_try_again(&app.audit("/v1/log/head").await);
+    assert_told_to_try_again(&take(export_of(&app)).await);
     assert_eq!(app.stock(&drop).await, [10, 9, 1, 0]);
     assert_eq!(app.read_hold(&hold).await.ok(200)["status"], "held");
     assert_eq!(
@@ -182,6 +197,80 @@ async fn without_its_database_a_server_refuses_writes_serves_reads_and_recovers_
         .until(|state| state["stock"]["held"] == 1 && state["stock"]["sold"] == 1)
         .await;
     app.verifies().await;
+}
+
+async fn eventually_ready(app: &App, status: u16) {
+    eventually("the server sees how it is", || async {
+        (app.get("/health/ready").await.status == status).then_some(())
+    })
+    .await;
+}
+
+/// Writes that come one by one are all recorded, and the server says that it can.
+async fn assert_back(app: &App, drop: &str) {
+    for buyer in 0..12 {
+        let reply = app.hold(drop, &format!("buyer-{buyer}-{}", key())).await;
+        assert_eq!(reply.status, 201, "{buyer}: {}", reply.text());
+        assert_eq!(app.get("/health/ready").await.status, 200, "{buyer}");
+    }
+}
+
+#[tokio::test]
+async fn once_a_server_says_that_it_is_back_nobody_meets_a_connection_from_before() {
+    let tunnel = Tunnel::to(fresh_database().await).await;
+    let app = Launch::on(tunnel.database()).start().await;
+    let drop = app
+        .create_drop(1_000, json!({ "hold_seconds": 3600 }))
+        .await;
+    for outage in [Tunnel::cut, Tunnel::fall_silent] {
+        assert_back(&app, &drop).await;
+        outage(&tunnel);
+        eventually_ready(&app, 503).await;
+        tunnel.restore();
+        eventually_ready(&app, 200).await;
+        assert_back(&app, &drop).await;
+        assert_eq!(app.audit("/v1/log").await.status, 200);
+    }
+    app.verifies().await;
+}
+
+#[tokio::test]
+async fn servers_that_take_turns_are_back_as_one() {
+    let tunnel = Tunnel::to(fresh_database().await).await;
+    let here = Launch::on(tunnel.database()).start().await;
+    let there = Launch::on(tunnel.database()).start().await;
+    let drop = here
+        .create_drop(1_000, json!({ "hold_seconds": 3600 }))
+        .await;
+    eventually("the other one knows of it", || async {
+        (there.get(&format!("/v1/drops/{drop}")).await.status == 200).then_some(())
+    })
+    .await;
+    for outage in [Tunnel::cut, Tunnel::fall_silent] {
+        // Both lose races, and take turns from then on.
+        harness::at_once((0..40).map(|buyer| {
+            let api = if buyer % 2 == 0 {
+                here.api()
+            } else {
+                there.api()
+            };
+            let (drop, buyer) = (drop.clone(), format!("buyer-{buyer}-{}", key()));
+            async move { api.hold(&drop, &buyer).await.ok(201) }
+        }))
+        .await;
+        outage(&tunnel);
+        for app in [&here, &there] {
+            eventually_ready(app, 503).await;
+        }
+        tunnel.restore();
+        for app in [&here, &there] {
+            eventually_ready(app, 200).await;
+        }
+        for app in [&here, &there] {
+            assert_back(app, &drop).await;
+        }
+    }
+    here.verifies().await;
 }
 
 #[tokio::test]

@@ -21,8 +21,13 @@ use self::window::{Bucket, Buckets, Span};
 use crate::app::App;
 use crate::auth::Admin;
 use crate::extract::{Fresh, Params};
+use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Problem};
-use crate::render::{DropStatus, conditional, etag_of};
+use crate::render::{DropStatus, conditional, etag_of, unless_known};
+
+const CSV: &str = "text/csv";
+/// What a timeline comes in, the usual form first.
+const TIMELINE_FORMS: [&str; 2] = ["application/json", CSV];
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct MetricsParams {
@@ -174,11 +179,13 @@ pub(crate) async fn timeline(
     let mut buckets = Buckets::ending_at(app.now(), params.window, params.bucket)?;
     buckets.fill(app.views.timeline(drop_id, buckets.from()));
     let buckets: Vec<TimelineBucket> = buckets.iter().map(TimelineBucket::from).collect();
-    if wants_csv(&headers) {
-        return Ok(csv(&buckets));
-    }
-    let etag = etag_of(&buckets);
-    Ok(conditional(&headers, &etag, Timeline { buckets }))
+    let form = TIMELINE_FORMS[preferred(&headers, &TIMELINE_FORMS)];
+    // Each form has a tag of its own: the bytes differ.
+    let etag = etag_of(&(form, &buckets));
+    Ok(varied(match form {
+        CSV => unless_known(&headers, &etag, csv(&buckets)),
+        _ => conditional(&headers, &etag, Timeline { buckets }),
+    }))
 }
 
 fn known_drop(app: &App, id: &str) -> Result<DropId, Problem> {
@@ -229,15 +236,8 @@ fn projection_lines(app: &App, position: Position) -> Vec<ProjectionLine> {
     app.projections.iter().map(line).collect()
 }
 
-fn wants_csv(headers: &HeaderMap) -> bool {
-    let accept = headers
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok());
-    accept.is_some_and(|accept| accept.contains("text/csv"))
-}
-
 /// RFC 4180. Nothing in it needs quotes: times and whole numbers.
-fn csv(buckets: &[TimelineBucket]) -> Response {
+fn csv(buckets: &[TimelineBucket]) -> impl IntoResponse + use<> {
     let mut text = String::from("start,held,sold,expired,released\r\n");
     for bucket in buckets {
         let TimelineBucket {
@@ -255,9 +255,8 @@ fn csv(buckets: &[TimelineBucket]) -> Response {
             header::CONTENT_DISPOSITION,
             "attachment; filename=\"timeline.csv\"",
         ),
-        (header::CACHE_CONTROL, "no-cache"),
     ];
-    (headers, text).into_response()
+    (headers, text)
 }
 
 impl From<Bucket> for TimelineBucket {

@@ -2,7 +2,7 @@
 //!
 //! Keys come as `Authorization: Bearer KEY`; a browser that signed in with the admin key has a cookie instead, see
 //! [`crate::session`]. Without a buyer secret, a shop's back end is trusted to say who its buyers are;
-//! with one, a buyer's browser brings a token (HS256, `sub`: the buyer's id, `exp`) and acts for that buyer alone.
+//! with one, a buyer's browser brings a token (HS256, `sub`: the buyer's id, `exp`, and `nbf` if there is one) and acts for that buyer alone.
 //!
 //! Limit: the log names holds, and without a buyer secret knowing a hold's id is the right to buy or to release it; so the
 //! auditor key of a shop without one must be kept as well as the admin key.
@@ -11,7 +11,7 @@ use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
 use domain::values::BuyerId;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey, TokenData, Validation};
 use serde::Deserialize;
 
 use crate::app::App;
@@ -82,6 +82,32 @@ fn unauthorized(detail: &str) -> Problem {
     Problem::new(Code::Unauthorized, detail).header(header::WWW_AUTHENTICATE, "Bearer")
 }
 
+fn forbidden(detail: &str) -> Problem {
+    Problem::new(Code::Forbidden, detail)
+}
+
+/// Whose a bearer is.
+enum Bearer {
+    Admin,
+    Auditor,
+    Buyer(BuyerId),
+}
+
+impl Bearer {
+    /// A known one that allows too little is told apart from an unknown one: 403, not 401.
+    fn of(token: &str, app: &App) -> Result<Self, Problem> {
+        if app.keys.admin.matches(token) {
+            return Ok(Self::Admin);
+        }
+        if app.keys.auditor.matches(token) {
+            return Ok(Self::Auditor);
+        }
+        let unknown = || unauthorized("The key is not known here.");
+        let secret = app.buyer_secret.as_ref().ok_or_else(unknown)?;
+        buyer_of(token, secret).map(Self::Buyer)
+    }
+}
+
 /// Whoever sends no key may have signed in.
 fn signed_in(parts: &Parts, app: &App, otherwise: &str) -> Result<(), Problem> {
     if !parts.headers.contains_key(header::AUTHORIZATION) && is_signed_in(parts, app)? {
@@ -98,15 +124,10 @@ impl FromRequestParts<App> for Admin {
         let Some(key) = bearer(parts) else {
             return signed_in(parts, app, "Send the admin key as a bearer key.").map(|()| Self);
         };
-        if app.keys.admin.matches(key) {
-            Ok(Self)
-        } else if app.keys.auditor.matches(key) {
-            Err(Problem::new(
-                Code::Forbidden,
-                "The auditor key may read the log, not this.",
-            ))
-        } else {
-            Err(unauthorized("The key is not known here."))
+        match Bearer::of(key, app)? {
+            Bearer::Admin => Ok(Self),
+            Bearer::Auditor => Err(forbidden("The auditor key may read the log, not this.")),
+            Bearer::Buyer(_) => Err(forbidden("A buyer's token may not do what admins do.")),
         }
     }
 }
@@ -118,10 +139,9 @@ impl FromRequestParts<App> for Auditor {
         let Some(key) = bearer(parts) else {
             return signed_in(parts, app, "Send the auditor key as a bearer key.").map(|()| Self);
         };
-        if app.keys.auditor.matches(key) || app.keys.admin.matches(key) {
-            Ok(Self)
-        } else {
-            Err(unauthorized("The key is not known here."))
+        match Bearer::of(key, app)? {
+            Bearer::Admin | Bearer::Auditor => Ok(Self),
+            Bearer::Buyer(_) => Err(forbidden("A buyer's token may not read the log.")),
         }
     }
 }
@@ -130,15 +150,18 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let Some(secret) = &app.buyer_secret else {
-            return Ok(Self::Trusted);
-        };
-        let token = bearer(parts)
-            .ok_or_else(|| unauthorized("Send the buyer's token as a bearer token."))?;
-        if app.keys.admin.matches(token) {
+        if app.buyer_secret.is_none() {
             return Ok(Self::Trusted);
         }
-        buyer_of(token, secret).map(Self::Buyer)
+        let token = bearer(parts)
+            .ok_or_else(|| unauthorized("Send the buyer's token as a bearer token."))?;
+        match Bearer::of(token, app)? {
+            Bearer::Admin => Ok(Self::Trusted),
+            Bearer::Auditor => Err(forbidden(
+                "The auditor key may read the log, not act for buyers.",
+            )),
+            Bearer::Buyer(buyer_id) => Ok(Self::Buyer(buyer_id)),
+        }
     }
 }
 
@@ -146,11 +169,17 @@ fn buyer_of(token: &str, secret: &DecodingKey) -> Result<BuyerId, Problem> {
     let mut validation = Validation::new(Algorithm::HS256);
     validation.set_required_spec_claims(&["exp", "sub"]);
     validation.leeway = 0;
+    validation.validate_nbf = true;
     // The contract asks for a subject and an expiry; a shop may say more.
     validation.validate_aud = false;
-    let claims = jsonwebtoken::decode::<Claims>(token, secret, &validation)
-        .map_err(|error| unauthorized(&format!("The buyer's token is not valid: {error}.")))?
-        .claims;
+    let TokenData { header, claims } =
+        jsonwebtoken::decode::<Claims>(token, secret, &validation)
+            .map_err(|error| unauthorized(&format!("The buyer's token is not valid: {error}.")))?;
+    // Whoever writes `crit` wants the token refused where it is not understood, and we understand no extension (RFC 7515, 4.1.11).
+    if header.crit.is_some() {
+        let detail = "The buyer's token has a crit header, and no extension is understood here.";
+        return Err(unauthorized(detail));
+    }
     BuyerId::new(&claims.sub)
         .map_err(|error| unauthorized(&format!("The sub of the buyer's token {error}.")))
 }
@@ -188,6 +217,45 @@ mod tests {
             "not a token".to_owned(),
         ] {
             assert_eq!(read(&bad).unwrap_err().code(), Code::Unauthorized);
+        }
+    }
+
+    #[test]
+    fn a_token_is_good_from_its_nbf_on() {
+        let now = jsonwebtoken::get_current_timestamp();
+        let from = |nbf: u64| {
+            token(
+                &json!({"sub": "alice", "exp": now + 7200, "nbf": nbf}),
+                "shop",
+            )
+        };
+        assert!(read(&from(now - 3600)).is_ok());
+        assert_eq!(
+            read(&from(now + 3600)).unwrap_err().code(),
+            Code::Unauthorized
+        );
+        let odd = token(
+            &json!({"sub": "alice", "exp": now + 7200, "nbf": "soon"}),
+            "shop",
+        );
+        assert!(read(&odd).is_err());
+    }
+
+    #[test]
+    fn a_token_with_an_extension_that_must_be_understood_is_refused() {
+        let claims = json!({"sub": "alice", "exp": 4_000_000_000u64});
+        let with = |crit: Option<Vec<String>>| {
+            let header = Header {
+                crit,
+                ..Header::default()
+            };
+            let key = EncodingKey::from_secret(b"shop");
+            jsonwebtoken::encode(&header, &claims, &key).unwrap()
+        };
+        assert!(read(&with(None)).is_ok());
+        for crit in [vec!["exp".to_owned()], vec!["b64".to_owned()], vec![]] {
+            let refused = read(&with(Some(crit))).unwrap_err();
+            assert_eq!(refused.code(), Code::Unauthorized);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -11,6 +11,7 @@ use crate::audit::AuditArgs;
 use crate::client::{LoadArgs, SeedArgs, one_line};
 use crate::config::{Settings, admin_key_file, auditor_key_file};
 use crate::demo::DemoArgs;
+use crate::environment::tidied;
 use crate::rebuild::ProjectionsArgs;
 use crate::server::{Server, ServerError};
 
@@ -44,11 +45,9 @@ enum Command {
 /// Runs the program with the arguments of the process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
+    let cli = Cli::from_process();
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(log_filter())
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
@@ -61,6 +60,24 @@ pub fn main() -> ExitCode {
         Err(error) => return fail(&error),
     };
     runtime.block_on(run(cli))
+}
+
+impl Cli {
+    /// What the arguments and the environment of the process say. What cannot be understood ends it, with words.
+    fn from_process() -> Self {
+        let mut command = tidied(Self::command());
+        let understood = Self::from_arg_matches(&command.get_matches_mut());
+        understood.unwrap_or_else(|error| error.format(&mut command).exit())
+    }
+}
+
+/// What `RUST_LOG` asks for.
+fn log_filter() -> EnvFilter {
+    let asked = std::env::var("RUST_LOG").ok();
+    let filter = asked
+        .filter(|asked| !asked.is_empty())
+        .and_then(|asked| EnvFilter::try_new(asked).ok());
+    filter.unwrap_or_else(|| EnvFilter::new("info,sqlx=warn"))
 }
 
 /// Every caller is an open file, and the usual soft limit of 1,024 is for programs that use `select`. We do not.
@@ -144,5 +161,46 @@ async fn wait_for_signal() {
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         _ = terminate.recv() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Command;
+
+    use super::*;
+
+    fn every_command(command: &Command) -> Vec<&Command> {
+        let below = command.get_subcommands().flat_map(every_command);
+        std::iter::once(command).chain(below).collect()
+    }
+
+    #[test]
+    fn every_flag_is_a_variable_too() {
+        let cli = tidied(Cli::command());
+        let mut seen = 0;
+        for command in every_command(&cli) {
+            let flags = command
+                .get_arguments()
+                .filter_map(|arg| Some((arg, arg.get_long()?)));
+            for (arg, flag) in flags.filter(|(_, flag)| !["help", "version"].contains(flag)) {
+                let name = arg.get_env().and_then(std::ffi::OsStr::to_str);
+                let is_ours = |name: &str| {
+                    name.starts_with("HOLDFAST_") || ["DATABASE_URL", "PG_BIN_DIR"].contains(&name)
+                };
+                assert!(
+                    name.is_some_and(is_ours),
+                    "{} --{flag}: {name:?}",
+                    command.get_name()
+                );
+                seen += 1;
+            }
+        }
+        assert!(seen > 100, "{seen}");
+    }
+
+    #[test]
+    fn the_command_line_is_well_made() {
+        tidied(Cli::command()).debug_assert();
     }
 }

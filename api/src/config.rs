@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use infrastructure::postgres_cluster::Source;
 use jsonwebtoken::DecodingKey;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use tracing::warn;
 
 use crate::limiter::AddressLimit;
 use crate::limiter::address::TrustedProxies;
@@ -18,8 +19,8 @@ use crate::limiter::address::TrustedProxies;
 /// Settings of a server.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
-    /// Address to listen on; port 0 picks a free one, which is printed.
-    #[arg(long, env = "HOLDFAST_LISTEN", default_value = "127.0.0.1:8080")]
+    /// Address to listen on, as HOST:PORT; port 0 picks a free one, which is printed.
+    #[arg(long, env = "HOLDFAST_LISTEN", default_value = "127.0.0.1:8080", value_parser = address)]
     pub listen: SocketAddr,
 
     #[command(flatten)]
@@ -30,7 +31,8 @@ pub struct Settings {
     /// Who may do what.
     pub keys: KeySettings,
 
-    /// Secret that the shop signs buyers' tokens with (HS256); without it, the buyer_id of a request is believed.
+    /// Secret that the shop signs buyers' tokens with (HS256); without it, the buyer_id of a request is believed. Take 16 characters
+    /// or more where other machines reach the server.
     #[arg(long, env = "HOLDFAST_BUYER_SECRET", hide_env_values = true)]
     pub buyer_secret: Option<String>,
 
@@ -63,6 +65,19 @@ pub struct Settings {
     /// Shortest time between two states of one drop on the live stream, in milliseconds.
     #[arg(long, env = "HOLDFAST_STREAM_INTERVAL_MS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub stream_interval_ms: u32,
+}
+
+/// An address, or a name that stands for one. Of several, one of version 4, as the default is.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let found: Vec<SocketAddr> = text
+        .to_socket_addrs()
+        .map_err(|error| format!("must be HOST:PORT, for example 127.0.0.1:8080 ({error})"))?
+        .collect();
+    let of_version_4 = found.iter().find(|address| address.is_ipv4());
+    of_version_4
+        .or(found.first())
+        .copied()
+        .ok_or_else(|| "no address goes by this name".to_owned())
 }
 
 /// How often one address may ask for stock.
@@ -105,11 +120,12 @@ pub struct DatabaseSettings {
 /// The bearer keys.
 #[derive(Debug, Clone, Args)]
 pub struct KeySettings {
-    /// Bearer key of admins; made in the data directory when not given.
+    /// Bearer key of admins; made in the data directory when not given. Must be given where other machines reach the server; take 16
+    /// characters or more there.
     #[arg(long, env = "HOLDFAST_ADMIN_KEY", hide_env_values = true)]
     pub admin_key: Option<String>,
 
-    /// Bearer key of auditors; made in the data directory when not given.
+    /// Bearer key of auditors; as the admin key.
     #[arg(long, env = "HOLDFAST_AUDITOR_KEY", hide_env_values = true)]
     pub auditor_key: Option<String>,
 }
@@ -125,13 +141,11 @@ pub enum ConfigError {
         /// The address asked for.
         listen: SocketAddr,
     },
-    /// A key that no header can carry, or that other machines could guess.
-    #[error("{name} must have at least {least} characters, visible ASCII")]
-    WeakKey {
+    /// A key that no header can carry.
+    #[error("{name} must be visible ASCII, at least one character")]
+    NoKey {
         /// Which one.
         name: &'static str,
-        /// The fewest characters where this server listens.
-        least: usize,
     },
     /// Whoever reads the log could sell from it.
     #[error("the admin key and the auditor key must differ")]
@@ -150,28 +164,29 @@ pub enum ConfigError {
 /// What buyers' tokens are signed with, if the shop signs any.
 ///
 /// # Errors
-/// [`ConfigError::WeakKey`]: an empty or short secret would let anybody be any buyer.
+/// [`ConfigError::NoKey`]: an empty secret would let anybody be any buyer.
 pub fn buyer_secret(settings: &Settings) -> Result<Option<DecodingKey>, ConfigError> {
     let Some(secret) = &settings.buyer_secret else {
         return Ok(None);
     };
-    let least = least_length(settings.listen);
-    if secret.len() < least {
-        let name = "HOLDFAST_BUYER_SECRET";
-        return Err(ConfigError::WeakKey { name, least });
+    let name = "the buyer secret";
+    if secret.is_empty() {
+        return Err(ConfigError::NoKey { name });
     }
+    advise(name, secret, settings.listen);
     Ok(Some(DecodingKey::from_secret(secret.as_bytes())))
 }
 
-/// The shortest key that may guard what other machines can reach, in characters.
-const LEAST_KEY: usize = 16;
+/// The shortest key, in characters, that nobody is advised to make longer.
+const ADVISED_KEY: usize = 16;
 
-/// On one's own machine anything goes; what others can reach, others can try.
-fn least_length(listen: SocketAddr) -> usize {
-    if listen.ip().is_loopback() {
-        1
-    } else {
-        LEAST_KEY
+/// On one's own machine anything goes; what others can reach, others can try. Whoever wants a short key all the same has one.
+fn advise(name: &str, key: &str, listen: SocketAddr) {
+    if !listen.ip().is_loopback() && key.len() < ADVISED_KEY {
+        warn!(
+            "{name} has fewer than {ADVISED_KEY} characters, and other machines can reach {listen}: it could be found by trying. \
+             Set a longer one, for instance what `openssl rand -hex 24` prints"
+        );
     }
 }
 
@@ -180,16 +195,11 @@ fn least_length(listen: SocketAddr) -> usize {
 pub struct Key([u8; 32]);
 
 impl Key {
-    pub(crate) fn new(
-        name: &'static str,
-        text: &str,
-        listen: SocketAddr,
-    ) -> Result<Self, ConfigError> {
-        let least = least_length(listen);
-        let is_usable = text.len() >= least && text.bytes().all(|byte| byte.is_ascii_graphic());
+    pub(crate) fn new(name: &'static str, text: &str) -> Result<Self, ConfigError> {
+        let is_usable = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
         is_usable
             .then(|| Self(digest(text)))
-            .ok_or(ConfigError::WeakKey { name, least })
+            .ok_or(ConfigError::NoKey { name })
     }
 
     /// Whether `guess` is this key.
@@ -239,9 +249,13 @@ impl Keys {
         if admin == auditor {
             return Err(ConfigError::SameKeys);
         }
+        let key = |name, text: &str| {
+            advise(name, text, listen);
+            Key::new(name, text)
+        };
         Ok(Self {
-            admin: Key::new("the admin key", &admin, listen)?,
-            auditor: Key::new("the auditor key", &auditor, listen)?,
+            admin: key("the admin key", &admin)?,
+            auditor: key("the auditor key", &auditor)?,
         })
     }
 }
@@ -324,12 +338,26 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_others_could_guess_is_for_loopback_only() {
-        let (here, everywhere) = ("127.0.0.1:0".parse().unwrap(), "0.0.0.0:0".parse().unwrap());
-        assert!(Key::new("k", "short", here).unwrap().matches("short"));
-        assert!(Key::new("k", "short", everywhere).is_err());
-        assert!(Key::new("k", "0123456789abcdef", everywhere).is_ok());
-        assert!(Key::new("k", "", here).is_err());
-        assert!(Key::new("k", "with spaces", here).is_err());
+    fn an_address_to_listen_on_may_be_a_name() {
+        for (text, expected) in [
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+            ("[::1]:0", "[::1]:0"),
+            ("0.0.0.0:65535", "0.0.0.0:65535"),
+            ("localhost:8080", "127.0.0.1:8080"),
+        ] {
+            assert_eq!(address(text), Ok(expected.parse().unwrap()), "{text}");
+        }
+        for text in ["", "localhost", "127.0.0.1", ":8080x", "localhost:65536"] {
+            assert!(address(text).unwrap_err().contains("HOST:PORT"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_visible_ascii_of_any_length() {
+        assert!(Key::new("k", "short").unwrap().matches("short"));
+        assert!(!Key::new("k", "short").unwrap().matches("Short"));
+        for text in ["", "with spaces", "é", "a\nb"] {
+            assert!(Key::new("k", text).is_err(), "{text:?}");
+        }
     }
 }

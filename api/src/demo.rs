@@ -21,7 +21,7 @@ pub struct DemoArgs {
     pub settings: Settings,
 
     /// Shoppers that arrive in a second, on average; 0 for an empty shop
-    #[arg(long, default_value_t = 1.5)]
+    #[arg(long, env = "HOLDFAST_SHOPPERS_PER_SECOND", default_value_t = 1.5)]
     pub shoppers_per_second: f64,
 }
 

@@ -14,12 +14,13 @@ use domain::values::{AdjustmentId, DropId, Position, Reason};
 use infrastructure::engine::{Answer, Request};
 use projections::views::{AdjustmentView, DropView, PurchaserOrder};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use self::terms::{EditedDrop, NewDrop};
 use crate::app::App;
 use crate::auth::Admin;
-use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, Params};
+use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, OptionalBody, Params};
+use crate::preconditions::Tags;
 use crate::problem::{Code, Problem};
 use crate::render::{
     DropBody, DropStatus, Page, PurchaserBody, conditional, drop_etag, etag_of, version_in_etag,
@@ -114,7 +115,7 @@ fn listed_after(
         None => 0,
         Some(id) => {
             let place = drops.iter().position(|drop| drop.drop_id == id);
-            let unknown = || Problem::new(Code::InvalidQuery, "starting_after names no drop.");
+            let unknown = || Problem::invalid_query("starting_after", "names no drop");
             place.ok_or_else(unknown)? + 1
         }
     };
@@ -125,10 +126,7 @@ fn expands_purchasers(expand: Option<&str>) -> Result<bool, Problem> {
     match expand {
         None => Ok(false),
         Some("top_purchasers") => Ok(true),
-        Some(_) => Err(Problem::new(
-            Code::InvalidQuery,
-            "Only top_purchasers can be expanded.",
-        )),
+        Some(_) => Err(Problem::invalid_query("expand", "must be top_purchasers")),
     }
 }
 
@@ -136,9 +134,9 @@ fn listed(limit: Option<usize>, most: usize) -> Result<usize, Problem> {
     match limit {
         None => Ok(most),
         Some(limit) if (1..=most).contains(&limit) => Ok(limit),
-        Some(_) => Err(Problem::new(
-            Code::InvalidQuery,
-            format!("limit must be from 1 to {most}."),
+        Some(_) => Err(Problem::invalid_query(
+            "limit",
+            format!("must be from 1 to {most}"),
         )),
     }
 }
@@ -167,7 +165,7 @@ pub(crate) async fn edit(
     headers: HeaderMap,
     Body(edited): Body<EditedDrop>,
 ) -> Result<Response, Problem> {
-    let expected_version = expected_version(&headers)?;
+    let expected_version = expected_version(&app, drop_id, &headers)?;
     let patch = Box::new(edited.into_patch()?);
     app.engine
         .submit(Request::RescheduleDrop {
@@ -179,25 +177,42 @@ pub(crate) async fn edit(
     drop_now(&app, StatusCode::OK, drop_id)
 }
 
-/// The version that `If-Match` asks for: none for `*`.
-fn expected_version(headers: &HeaderMap) -> Result<Option<u32>, Problem> {
-    let Some(value) = headers.get(header::IF_MATCH) else {
+/// The version that `If-Match` asks for: none for `*`. Of several, the one that is there now; the engine compares once more.
+fn expected_version(
+    app: &App,
+    drop_id: DropId,
+    headers: &HeaderMap,
+) -> Result<Option<u32>, Problem> {
+    let missing = || {
         let detail = "Send the ETag of the drop that you edit as If-Match, or * to overwrite whatever is there.";
-        return Err(Problem::new(Code::PreconditionRequired, detail));
+        Problem::new(Code::PreconditionRequired, detail)
     };
-    let value = value.to_str().unwrap_or_default().trim();
-    if value == "*" {
+    let tags = Tags::of(headers, header::IF_MATCH).ok_or_else(missing)?;
+    if tags == Tags::Any {
         return Ok(None);
     }
+    let versions: Vec<u32> = tags.strong().filter_map(version_in_etag).collect();
+    let present = app.views.drop(drop_id).map(|drop| drop.row.terms_version);
+    // Versions grow. Should the views be behind, the newest is the one that can be true.
     let stale = || Problem::new(Code::StaleVersion, "If-Match is no ETag of this drop.");
-    version_in_etag(value).map(Some).ok_or_else(stale)
+    present
+        .filter(|present| versions.contains(present))
+        .or_else(|| versions.iter().max().copied())
+        .map(Some)
+        .ok_or_else(stale)
 }
+
+/// Nothing is to be said about a cancellation; whoever says something means something else, and is told so.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Cancellation {}
 
 /// `POST /v1/drops/{id}/cancel`
 pub(crate) async fn cancel(
     State(app): State<App>,
     _: Admin,
     DropPath(drop_id): DropPath,
+    OptionalBody(Cancellation {}): OptionalBody<Cancellation>,
 ) -> Result<Response, Problem> {
     let answer = app.engine.submit(Request::CancelDrop { drop_id }).await?;
     Ok(replayed(drop_now(&app, StatusCode::OK, drop_id)?, &answer))
@@ -207,11 +222,19 @@ pub(crate) async fn cancel(
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewAdjustment {
     /// Units to add; negative takes available ones away. Not zero.
+    #[serde(deserialize_with = "not_zero")]
     #[schemars(extend("not" = { "const": 0 }))]
     delta: i32,
     /// Why, in an admin's words. It stays in the log: name nobody.
     #[schemars(length(min = 1))]
     reason: Reason,
+}
+
+fn not_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+    match i32::deserialize(deserializer)? {
+        0 => Err(de::Error::custom("must not be zero")),
+        delta => Ok(delta),
+    }
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -236,9 +259,6 @@ pub(crate) async fn adjust(
     key: IdempotencyKey,
     Body(new): Body<NewAdjustment>,
 ) -> Result<Response, Problem> {
-    if new.delta == 0 {
-        return Err(Problem::invalid("/delta", "must not be zero"));
-    }
     let key = Some(key.within(&app.key_scope(drop_id.0.as_bytes()))?);
     let request = Request::AdjustStock {
         drop_id,

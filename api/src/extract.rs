@@ -1,18 +1,26 @@
 //! What handlers take from a request, each refused with a precise problem: bodies, ids, keys, queries.
 
+mod faults;
+mod query;
+mod words;
+
 use std::time::Duration;
 
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::extract::path::ErrorKind;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use domain::values::{BuyerId, DropId, HoldId, KeyDigest, Position};
 use futures::StreamExt;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use self::faults::read_closely;
+pub use self::query::Params;
 use crate::app::App;
 use crate::problem::{Code, Problem};
 
@@ -32,7 +40,7 @@ pub(crate) const FRESHNESS_PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub struct Body<T>(pub T);
 
-impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
+impl<T: DeserializeOwned + JsonSchema> FromRequest<App> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
@@ -50,7 +58,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
 #[derive(Debug)]
 pub struct OptionalBody<T>(pub T);
 
-impl<T: DeserializeOwned + Default> FromRequest<App> for OptionalBody<T> {
+impl<T: DeserializeOwned + Default + JsonSchema> FromRequest<App> for OptionalBody<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
@@ -121,115 +129,13 @@ fn has_json_type(headers: &HeaderMap) -> bool {
     essence.eq_ignore_ascii_case("application/json")
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let is_array = bytes.trim_ascii_start().starts_with(b"[");
+/// Serde takes an array of the right values for an object, at any depth, which nobody means. So a body with a bracket anywhere is
+/// read closely; hardly any has one.
+fn parse<T: DeserializeOwned + JsonSchema>(bytes: &[u8]) -> Result<T, Problem> {
+    let may_have_array = bytes.contains(&b'[');
     match serde_json::from_slice(bytes) {
-        Ok(value) if !is_array => Ok(value),
-        Ok(_) | Err(_) => parse_and_explain(bytes),
-    }
-}
-
-/// The same, slower, for a body that is wrong: where, and why.
-fn parse_and_explain<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
-        // A value may be found wrong before the text is found broken further on: broken goes first.
-        if let Err(broken) = serde_json::from_slice::<IgnoredAny>(bytes) {
-            return unreadable(&broken, String::new());
-        }
-        let pointer = pointer(error.path());
-        unreadable(error.inner(), pointer)
-    })?;
-    // An array of the right values would do for a struct, but nobody means it.
-    if bytes.trim_ascii_start().starts_with(b"[") {
-        return Err(Problem::invalid("", "must be a JSON object"));
-    }
-    deserializer
-        .end()
-        .map_err(|error| unreadable(&error, String::new()))?;
-    Ok(value)
-}
-
-fn unreadable(error: &serde_json::Error, pointer: String) -> Problem {
-    match error.classify() {
-        serde_json::error::Category::Data => {
-            let detail = in_words(&error.to_string());
-            Problem::invalid(missing_field(pointer, &detail), detail)
-        }
-        serde_json::error::Category::Io
-        | serde_json::error::Category::Syntax
-        | serde_json::error::Category::Eof => {
-            Problem::new(Code::MalformedJson, format!("{error}."))
-                .with("line", error.line())
-                .with("column", error.column())
-        }
-    }
-}
-
-/// The path of a value as a JSON pointer (RFC 6901).
-fn pointer(path: &serde_path_to_error::Path) -> String {
-    use serde_path_to_error::Segment;
-    let mut pointer = String::new();
-    for segment in path.iter() {
-        let part = match segment {
-            Segment::Seq { index } => index.to_string(),
-            Segment::Map { key } => key.replace('~', "~0").replace('/', "~1"),
-            Segment::Enum { .. } | Segment::Unknown => continue,
-        };
-        pointer.push('/');
-        pointer.push_str(&part);
-    }
-    pointer
-}
-
-/// A missing field is reported at its parent; it is the field that the caller looks for.
-fn missing_field(parent: String, detail: &str) -> String {
-    match detail
-        .strip_prefix("missing field `")
-        .and_then(|rest| rest.split('`').next())
-    {
-        Some(field) => format!("{parent}/{field}"),
-        None => parent,
-    }
-}
-
-/// What serde says, without the place, which the pointer tells, and without Rust's names for numbers.
-fn in_words(message: &str) -> String {
-    let detail = message
-        .rsplit_once(" at line ")
-        .map_or(message, |(detail, _)| detail);
-    ["i64", "i32", "u32"]
-        .iter()
-        .fold(detail.to_owned(), |detail, number| {
-            detail.replace(&format!("expected {number}"), "expected a whole number")
-        })
-}
-
-/// Query parameters. One without a value (`status=`, as a form sends what was left open) asks for nothing.
-#[derive(Debug)]
-pub struct Params<T>(pub T);
-
-/// The same address without the parameters that have no value.
-fn without_empty(uri: &Uri) -> Uri {
-    let query = uri.query().unwrap_or_default();
-    let given: Vec<&str> = query
-        .split('&')
-        .filter(|pair| !pair.ends_with('='))
-        .collect();
-    format!("/?{}", given.join("&"))
-        .parse()
-        .unwrap_or_else(|_| uri.clone())
-}
-
-impl<T: DeserializeOwned> FromRequestParts<App> for Params<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        Query::try_from_uri(&without_empty(&parts.uri))
-            .map(|Query(params)| Self(params))
-            .map_err(|rejection| {
-                Problem::new(Code::InvalidQuery, format!("{}.", rejection.body_text()))
-            })
+        Ok(value) if !may_have_array => Ok(value),
+        Ok(_) | Err(_) => read_closely(bytes),
     }
 }
 
@@ -258,14 +164,27 @@ impl FromRequestParts<App> for BuyerPath {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let not_found = || Problem::new(Code::DropNotFound, "There is no drop with this id.");
-        let Path((drop_id, buyer_id)) = Path::<(String, String)>::from_request_parts(parts, app)
-            .await
-            .map_err(|_| not_found())?;
+        let path = Path::<(String, String)>::from_request_parts(parts, app).await;
+        let Path((drop_id, buyer_id)) = path.map_err(|rejection| {
+            if is_not_utf8(&rejection, "buyer_id") {
+                Problem::invalid("/buyer_id", "must be UTF-8")
+            } else {
+                not_found()
+            }
+        })?;
         let drop_id = drop_id.parse().map_err(|_| not_found())?;
         let buyer_id = BuyerId::new(&buyer_id)
             .map_err(|error| Problem::invalid("/buyer_id", error.to_string()))?;
         Ok(Self(drop_id, buyer_id))
     }
+}
+
+/// Whether it is the part `name` of the path that is no text.
+fn is_not_utf8(rejection: &PathRejection, name: &str) -> bool {
+    let PathRejection::FailedToDeserializePathParams(failure) = rejection else {
+        return false;
+    };
+    matches!(failure.kind(), ErrorKind::InvalidUtf8InPathParam { key } if key == name)
 }
 
 /// The hold that the path names. What is no UUID names no hold.
@@ -336,8 +255,7 @@ impl FromRequestParts<App> for Fresh {
             return Ok(Self);
         };
         if i64::try_from(position.0).is_err() {
-            let detail = "at_least must be a position.";
-            return Err(Problem::new(Code::InvalidQuery, detail));
+            return Err(Problem::invalid_query("at_least", "must be a position"));
         }
         if app.views.position() >= position {
             return Ok(Self);
@@ -360,7 +278,7 @@ mod tests {
 
     use super::*;
 
-    #[derive(Debug, Deserialize)]
+    #[derive(Debug, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     struct Order {
         #[expect(dead_code, reason = "only read")]

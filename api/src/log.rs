@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use domain::values::{Position, Sequence, Timestamp};
-use futures::stream::{self, Stream};
+use futures::stream::{self, Stream, StreamExt};
 use infrastructure::error::LogError;
 use infrastructure::log::lines::LineWriter;
 use infrastructure::log::{EventLog, Hash, Head, StoredEvent};
@@ -16,11 +16,15 @@ use serde_json::value::RawValue;
 
 use crate::app::App;
 use crate::auth::Auditor;
-use crate::extract::Params;
+use crate::extract::{Fresh, Params};
+use crate::negotiate::{preferred, varied};
 use crate::openapi::schemas;
-use crate::problem::{Code, Problem};
+use crate::problem::Problem;
 use crate::render::{conditional, etag_of};
 
+const LINES: &str = "application/x-ndjson";
+/// What the log comes in, the usual form first.
+const FORMS: [&str; 2] = ["application/json", LINES];
 const MOST_LISTED: usize = 10_000;
 const USUALLY_LISTED: usize = 1_000;
 
@@ -95,25 +99,26 @@ pub(crate) struct LogPage<'a> {
 pub(crate) async fn list(
     State(app): State<App>,
     _: Auditor,
-    Params(LogParams { after, limit }): Params<LogParams>,
+    Params(params): Params<LogParams>,
+    _: Fresh,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    if i64::try_from(after.0).is_err() {
-        return Err(Problem::new(
-            Code::InvalidQuery,
-            "after must be a position.",
-        ));
+    if i64::try_from(params.after.0).is_err() {
+        return Err(Problem::invalid_query("after", "must be a position"));
     }
-    if wants_ndjson(&headers) {
-        let body = Body::from_stream(lines(app, after, limit));
-        return Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response());
-    }
+    let response = match FORMS[preferred(&headers, &FORMS)] {
+        LINES => export(app, params).await?,
+        _ => page(&app, params, &headers).await?,
+    };
+    Ok(varied(response))
+}
+
+async fn page(app: &App, params: LogParams, headers: &HeaderMap) -> Result<Response, Problem> {
+    let LogParams { after, limit } = params;
     let limit = limit.unwrap_or(USUALLY_LISTED);
     if !(1..=MOST_LISTED).contains(&limit) {
-        return Err(Problem::new(
-            Code::InvalidQuery,
-            format!("limit must be from 1 to {MOST_LISTED}."),
-        ));
+        let detail = format!("must be from 1 to {MOST_LISTED}");
+        return Err(Problem::invalid_query("limit", detail));
     }
     // The head first: the page then holds at least what its entity tag stands for.
     let head = app.log.head().await.map_err(unreadable)?;
@@ -126,7 +131,7 @@ pub(crate) async fn list(
     let has_more = stored.last().map_or(after, |event| event.position) < head.position;
     let etag = etag_of(&(after, limit, head.hash));
     Ok(conditional(
-        &headers,
+        headers,
         &etag,
         LogPage {
             data,
@@ -136,21 +141,29 @@ pub(crate) async fn list(
     ))
 }
 
+/// Events as lines. The first of them are read before the answer begins, for a fault can only cut off one that has begun.
+async fn export(app: App, params: LogParams) -> Result<Response, Problem> {
+    let LogParams { after, limit } = params;
+    if limit == Some(0) {
+        return Err(Problem::invalid_query("limit", "must be at least 1"));
+    }
+    let left = limit.unwrap_or(usize::MAX);
+    let mut export = Export { app, after, left };
+    let first = export.next().await.map_err(unreadable)?;
+    let lines = stream::iter(first.map(Ok)).chain(export.lines());
+    let kind = [(header::CONTENT_TYPE, LINES)];
+    Ok((kind, Body::from_stream(lines)).into_response())
+}
+
 /// `GET /v1/log/head`
 pub(crate) async fn head(
     State(app): State<App>,
     _: Auditor,
+    _: Fresh,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let head = app.log.head().await.map_err(unreadable)?;
     Ok(conditional(&headers, &format!("\"{}\"", head.hash), head))
-}
-
-fn wants_ndjson(headers: &HeaderMap) -> bool {
-    let accept = headers
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok());
-    accept.is_some_and(|accept| accept.contains("application/x-ndjson"))
 }
 
 fn unreadable(error: LogError) -> Problem {
@@ -167,36 +180,32 @@ struct Export {
     left: usize,
 }
 
-/// Events as lines, a page at a time. A fault ends the stream with an error, so that a reader sees that it is cut off.
-fn lines(
-    app: App,
-    after: Position,
-    limit: Option<usize>,
-) -> impl Stream<Item = Result<Bytes, LogError>> {
-    let export = Export {
-        app,
-        after,
-        left: limit.unwrap_or(usize::MAX),
-    };
-    stream::try_unfold(export, |mut export| async move {
-        if export.left == 0 {
+impl Export {
+    /// The next page as lines; none when that was all.
+    async fn next(&mut self) -> Result<Option<Bytes>, LogError> {
+        if self.left == 0 {
             return Ok(None);
         }
-        if export.app.stop.is_cancelled() {
+        if self.app.stop.is_cancelled() {
             return Err(LogError::Unavailable("the server stops".into()));
         }
-        let page = export
-            .app
-            .log
-            .read(export.after, export.left.min(USUALLY_LISTED))
-            .await?;
+        let most = self.left.min(USUALLY_LISTED);
+        let page = self.app.log.read(self.after, most).await?;
         let Some(last) = page.last() else {
             return Ok(None);
         };
-        export.after = last.position;
-        export.left -= page.len();
-        Ok(Some((to_lines(&page), export)))
-    })
+        self.after = last.position;
+        self.left -= page.len();
+        Ok(Some(to_lines(&page)))
+    }
+
+    /// What is left. A fault ends the stream with an error, so that a reader sees that it is cut off.
+    fn lines(self) -> impl Stream<Item = Result<Bytes, LogError>> {
+        stream::try_unfold(self, |mut export| async move {
+            let lines = export.next().await?;
+            Ok(lines.map(|lines| (lines, export)))
+        })
+    }
 }
 
 fn to_lines(page: &[StoredEvent]) -> Bytes {

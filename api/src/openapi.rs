@@ -104,7 +104,7 @@ fn security_schemes() -> Value {
         "auditorKey": bearer("`HOLDFAST_AUDITOR_KEY`: reads the log."),
         "buyerToken": {
             "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
-            "description": "Only where the server has a `HOLDFAST_BUYER_SECRET`: HS256 by the shop, `sub` is the buyer's id, `exp` its end.",
+            "description": "Only where the server has a `HOLDFAST_BUYER_SECRET`: HS256 by the shop, `sub` is the buyer's id, `exp` its end, `nbf` its start if it has one. A `crit` header is refused.",
         },
         "adminSession": {
             "type": "apiKey", "in": "cookie", "name": crate::session::COOKIE,

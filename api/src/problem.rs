@@ -13,6 +13,7 @@ use domain::refusal::Limit;
 use domain::values::Timestamp;
 use infrastructure::engine::CommandError;
 use problem_details::ProblemDetails;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -120,6 +121,18 @@ codes! {
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Not available right now";
 }
 
+/// The most faults of one request that are told: whoever has more made one mistake many times.
+pub const MOST_FAULTS: usize = 20;
+
+/// What is wrong with one value of a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// Where it stands: a JSON pointer (RFC 6901).
+    pub pointer: String,
+    /// What is wrong, for people.
+    pub detail: String,
+}
+
 /// A problem on its way to a caller.
 #[derive(Debug, Clone)]
 pub struct Problem {
@@ -161,13 +174,30 @@ impl Problem {
     /// One value is not valid: where it stands (a JSON pointer) and what is wrong with it.
     pub fn invalid(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         let (pointer, detail) = (pointer.into(), detail.into());
-        let place = if pointer.is_empty() {
-            "the body"
-        } else {
-            pointer.as_str()
-        };
-        Self::new(Code::InvalidValue, format!("{place}: {detail}"))
-            .with("errors", json!([{ "pointer": pointer, "detail": detail }]))
+        Self::invalid_values(vec![Fault { pointer, detail }])
+    }
+
+    /// Some values of the body or the path are not valid. At most [`MOST_FAULTS`] are told, in the order of their pointers.
+    pub fn invalid_values(faults: Vec<Fault>) -> Self {
+        Self::faulty(Code::InvalidValue, "the body", faults)
+    }
+
+    /// The query parameter `name` cannot be read, or not be granted.
+    pub fn invalid_query(name: &str, detail: impl Into<String>) -> Self {
+        let (pointer, detail) = (format!("/{name}"), detail.into());
+        Self::invalid_queries(vec![Fault { pointer, detail }])
+    }
+
+    /// Some query parameters cannot be read; their pointers are their names.
+    pub fn invalid_queries(faults: Vec<Fault>) -> Self {
+        Self::faulty(Code::InvalidQuery, "the query", faults)
+    }
+
+    fn faulty(code: Code, whole: &str, mut faults: Vec<Fault>) -> Self {
+        // So that the same request is always told the same.
+        faults.sort_by(|one, other| one.pointer.cmp(&other.pointer));
+        faults.truncate(MOST_FAULTS);
+        Self::new(code, sentence_of(whole, &faults)).with("errors", json!(faults))
     }
 
     /// Try again in a while.
@@ -194,6 +224,26 @@ impl Problem {
     #[must_use]
     pub const fn code(&self) -> Code {
         self.code
+    }
+
+    /// The pointers to what is not valid.
+    #[cfg(test)]
+    pub(crate) fn faulty_places(&self) -> Vec<String> {
+        let errors = self.numbers["errors"].as_array().into_iter().flatten();
+        let places = errors.filter_map(|error| error["pointer"].as_str());
+        places.map(str::to_owned).collect()
+    }
+}
+
+/// The first fault in full, and how many more there are.
+fn sentence_of(whole: &str, faults: &[Fault]) -> String {
+    let Some(Fault { pointer, detail }) = faults.first() else {
+        return "A value is not valid.".to_owned();
+    };
+    let place = if pointer.is_empty() { whole } else { pointer };
+    match faults.len() - 1 {
+        0 => format!("{place}: {detail}"),
+        more => format!("{place}: {detail}; and {more} more in errors"),
     }
 }
 
@@ -273,6 +323,19 @@ impl From<CommandError> for Problem {
                 "The event log has not answered in time. Send the same request with the same key: it finds out whether it was recorded.",
             ),
         }
+    }
+}
+
+/// As for a command, but for who only asked: nothing could have been recorded.
+pub(crate) fn unanswered(error: CommandError) -> Problem {
+    match error {
+        refused @ CommandError::Refused { .. } => refused.into(),
+        CommandError::Overloaded => {
+            Problem::unavailable("Too many requests are waiting. Ask again.")
+        }
+        CommandError::Unavailable | CommandError::Undecided => Problem::unavailable(
+            "This is answered as the event log has it, which cannot be reached. Ask again.",
+        ),
     }
 }
 

@@ -36,7 +36,7 @@ struct ListArgs {
     database: DatabaseSettings,
 
     /// Answer in JSON.
-    #[arg(long)]
+    #[arg(long, env = "HOLDFAST_PROJECTIONS_JSON")]
     json: bool,
 }
 
@@ -50,11 +50,11 @@ struct RebuildArgs {
     names: Vec<String>,
 
     /// All of them, in one pass over the log.
-    #[arg(long, conflicts_with = "names")]
+    #[arg(long, env = "HOLDFAST_PROJECTIONS_ALL", conflicts_with = "names")]
     all: bool,
 
     /// Answer in JSON.
-    #[arg(long)]
+    #[arg(long, env = "HOLDFAST_PROJECTIONS_JSON")]
     json: bool,
 }
 

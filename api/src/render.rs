@@ -13,6 +13,8 @@ use projections::views::{DropView, HoldView, Purchaser};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::preconditions::Tags;
+
 /// Where a drop is in its life, as the server's clock has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -268,11 +270,16 @@ pub struct Page<T> {
 
 /// The resource with its entity tag, or 304 when the caller has it already.
 pub fn conditional(headers: &HeaderMap, etag: &str, body: impl Serialize) -> Response {
+    unless_known(headers, etag, Json(body))
+}
+
+/// An answer of any form with its entity tag, or 304 when the caller has it already.
+pub fn unless_known(headers: &HeaderMap, etag: &str, answer: impl IntoResponse) -> Response {
     let tag = HeaderValue::from_str(etag).ok();
     let mut response = if is_known(headers, etag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        Json(body).into_response()
+        answer.into_response()
     };
     if let Some(tag) = tag {
         response.headers_mut().insert(header::ETAG, tag);
@@ -286,15 +293,7 @@ pub fn conditional(headers: &HeaderMap, etag: &str, body: impl Serialize) -> Res
 /// Whether the caller says by `If-None-Match` that they have what `etag` stands for.
 #[must_use]
 pub(crate) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
-    let known = headers
-        .get(header::IF_NONE_MATCH)
-        .and_then(|value| value.to_str().ok());
-    known.is_some_and(|known| {
-        known
-            .split(',')
-            .map(str::trim)
-            .any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
-    })
+    Tags::of(headers, header::IF_NONE_MATCH).is_some_and(|known| known.include(etag))
 }
 
 /// An entity tag for what has no version of its own.

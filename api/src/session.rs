@@ -237,8 +237,7 @@ mod tests {
     }
 
     fn sessions(admin: &str) -> Sessions {
-        let listen = "127.0.0.1:0".parse().unwrap();
-        Sessions::new(&Key::new("k", admin, listen).unwrap(), b"secret of the log")
+        Sessions::new(&Key::new("k", admin).unwrap(), b"secret of the log")
     }
 
     fn cookie(token: &str) -> HeaderMap {

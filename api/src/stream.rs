@@ -1,7 +1,7 @@
 //! The live stream: server-sent events that carry state, not history.
 //!
-//! Promise: a watcher gets the present state of every drop it watches, then the newest state after each change; a slow one
-//! skips states, never the last. One serialisation per change, however many watch.
+//! Promise: a watcher gets the present state of every drop it watches, then the newest state after each change; a slow one, or one
+//! that was away, skips states, never the last. One serialisation per change, however many watch.
 //! Limit: a drop is sent at most once per interval; what happened in between is in the log.
 //!
 //! ```text
@@ -18,10 +18,10 @@ use std::io;
 
 use axum::body::Body;
 use axum::extract::{Extension, State};
-use axum::http::{Method, Version, header};
+use axum::http::{HeaderMap, Method, Version, header};
 use axum::response::{IntoResponse, Response};
 use bytes::BytesMut;
-use domain::values::DropId;
+use domain::values::{DropId, Position};
 use projections::views::Views;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -31,7 +31,7 @@ pub use self::hub::StreamHub;
 pub(crate) use self::hub::Tick;
 pub use self::room::Room;
 use self::room::{Guest, Pipe};
-use self::watcher::Watcher;
+use self::watcher::{Told, Watcher};
 use crate::app::App;
 use crate::connections::{Handover, Socket};
 use crate::extract::Params;
@@ -56,9 +56,8 @@ pub(crate) struct WatchParams {
     drops: Option<String>,
     /// Ids of places in line, separated by commas, to be told of as well.
     waitlist: Option<String>,
-    /// Accepted, and not needed: the present state is always sent, so nothing newer can be missed.
-    #[serde(rename = "last_event_id")]
-    _last_event_id: Option<String>,
+    /// As `Last-Event-ID`, for who cannot send headers.
+    last_event_id: Option<String>,
 }
 
 /// `GET /v1/stream`
@@ -68,7 +67,10 @@ pub(crate) async fn watch(
     version: Version,
     Extension(handover): Extension<Handover>,
     Params(params): Params<WatchParams>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let told = last_event(&headers, params.last_event_id.as_deref());
+    let told = told.map(|position| Told::up_to(position, &app.views));
     let watched = watched(&app, params.drops.as_deref())?;
     let places = WatchedPlaces::named(&app, params.waitlist.as_deref()).await?;
     let full = || Problem::unavailable("As many watch as this server allows.");
@@ -86,12 +88,23 @@ pub(crate) async fn watch(
     } else {
         Framing::Plain
     };
-    let mut watcher = Watcher::new(&app.hub, watched, places, framing, seat);
+    let mut watcher = Watcher::new(&app.hub, watched, places, framing, told, seat);
     let mut first = BytesMut::from(&b"retry: 1000\n\n"[..]);
     watcher.write_present_state(&app.views, &mut first);
     let hub = app.hub.clone();
     let heir = move |socket| hub.seat(Guest::new(socket, watcher));
     Ok((headers, handover.after(first.freeze(), heir)).into_response())
+}
+
+/// The position that was told last. A browser that comes back says it in the header, whatever its address says; what is no
+/// position says nothing.
+fn last_event(headers: &HeaderMap, in_query: Option<&str>) -> Option<Position> {
+    let header = headers.get("last-event-id");
+    let in_header = header.and_then(|id| id.to_str().ok());
+    let position = |id: &str| id.trim().parse().ok().map(Position);
+    in_header
+        .and_then(position)
+        .or_else(|| in_query.and_then(position))
 }
 
 impl Pipe for Socket {
@@ -131,8 +144,8 @@ mod tests {
 
     use async_broadcast::{Receiver, TryRecvError};
     use domain::DropEvent;
-    use domain::testing::{drop_id, drop_opened, hold_placed, second};
-    use domain::values::{Position, Sequence};
+    use domain::testing::{drop_cancelled, drop_id, drop_opened, hold_placed, second};
+    use domain::values::Sequence;
     use infrastructure::codec::RecordedEvent;
     use infrastructure::engine::Observer;
     use infrastructure::feed::Committed;
@@ -259,9 +272,15 @@ mod tests {
 
         /// Somebody is told the present state.
         fn arrive(&mut self) -> (Guest<Wire>, Hands) {
+            self.come_back(None)
+        }
+
+        /// Somebody who was told of `last` before is told the present state.
+        fn come_back(&mut self, last: Option<u64>) -> (Guest<Wire>, Hands) {
             let seat = self.hub.enter().unwrap();
             let places = WatchedPlaces::default();
-            let mut watcher = Watcher::new(&self.hub, None, places, Framing::Chunked, seat);
+            let told = last.map(|last| Told::up_to(Position(last), &self.views));
+            let mut watcher = Watcher::new(&self.hub, None, places, Framing::Chunked, told, seat);
             let mut first = BytesMut::new();
             watcher.write_present_state(&self.views, &mut first);
             let wire = Wire {
@@ -356,6 +375,35 @@ mod tests {
             world.sweep();
             // What was begun is finished, for a frame is never cut; then comes the newest.
             assert_eq!(slow.told(), [(2, 1), (missed + 2, missed + 1)]);
+        }
+    }
+
+    #[test]
+    fn a_drop_that_was_called_off_is_told_to_who_was_away_or_asleep_and_to_no_newcomer() {
+        let mut world = World::new();
+        let mut asleep = world.watch();
+        assert_eq!(asleep.told(), [(1, 0)]);
+        let held = hub::BACKLOG as u64 + 5;
+        for number in 1..=held {
+            world.hold(number);
+        }
+        world.record(drop_cancelled());
+        let last = world.head;
+        world.sweep();
+        assert_eq!(
+            asleep.told(),
+            [(last, held)],
+            "more was missed than is kept"
+        );
+        for (told, frames) in [
+            (Some(0), vec![(last, held)]),
+            (Some(last - 1), vec![(last, held)]),
+            (Some(last), vec![]),
+            (Some(last + 1), vec![]),
+            (None, vec![]),
+        ] {
+            let (_, mut hands) = world.come_back(told);
+            assert_eq!(hands.told(), frames, "{told:?}");
         }
     }
 

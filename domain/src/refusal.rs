@@ -85,9 +85,9 @@ pub enum Refusal {
         purchased_at: Timestamp,
     },
     /// An adjustment would take away units that are held or sold.
-    #[error("{delta} units asked for, but only {available} are available to take away")]
+    #[error("{} to be taken away, {available} available", .delta.unsigned_abs())]
     InsufficientStock {
-        /// The adjustment asked for.
+        /// The adjustment asked for: negative, for only what is taken away can be too much.
         delta: i32,
         /// Units available.
         available: u32,

@@ -12,6 +12,7 @@
 pub mod ahead;
 pub mod chain;
 pub mod copy;
+mod doubt;
 mod event_ref;
 pub mod lines;
 pub mod memory;

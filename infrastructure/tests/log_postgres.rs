@@ -346,6 +346,17 @@ async fn a_killed_writer_leaves_an_unknown_outcome_that_appending_again_resolves
     assert_eq!(all(&log).await.len(), 3, "once");
 }
 
+#[tokio::test]
+async fn a_killed_writer_costs_nobody_a_turn() {
+    let pool = fresh_database().await;
+    let log = log_of_two(&pool).await;
+    kill_writer(&pool).await;
+    let turn = log.take_turn().await.unwrap();
+    let batch = one(turn.head(), "a", 3);
+    turn.append(&batch).await.unwrap();
+    assert_eq!(all(&log).await.len(), 3);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_killed_in_the_middle_of_its_append_leaves_nothing_and_no_doubt() {
     let pool = fresh_database().await;

@@ -13,6 +13,7 @@ mod raw;
 mod reply;
 mod rules;
 mod terminal;
+mod tunnel;
 mod watcher;
 
 use std::fmt::Debug;
@@ -32,6 +33,7 @@ pub use self::raw::{Raw, allow_open_files, holds_at_once};
 pub use self::reply::{Reply, tally};
 pub use self::rules::Rules;
 pub use self::terminal::finish_on_terminal;
+pub use self::tunnel::Tunnel;
 pub use self::watcher::{Frame, Watcher};
 
 /// How long anything may take before a test gives up. Generous: it is met only when something is broken.

@@ -107,26 +107,41 @@ impl Reply {
         body
     }
 
-    /// Claims 422 for the value at `pointer`.
+    /// Claims 422, and gives the pointers to what is not valid, in the order in which they are told.
+    ///
+    /// # Panics
+    /// When it says something else.
+    #[track_caller]
+    #[must_use]
+    pub fn invalid_places(&self) -> Vec<String> {
+        self.faulty_places(422, "invalid_value")
+    }
+
+    /// Claims a problem that lists what is wrong, and gives the pointers to it.
+    ///
+    /// # Panics
+    /// When it says something else.
+    #[track_caller]
+    #[must_use]
+    pub fn faulty_places(&self, status: u16, code: &str) -> Vec<String> {
+        let body = self.problem(status, code);
+        let errors = body["errors"].as_array();
+        let errors = errors.unwrap_or_else(|| panic!("no errors: {body}"));
+        let has_detail = |error: &Value| !crate::text(&error["detail"]).is_empty();
+        assert!(errors.iter().all(has_detail), "{body}");
+        errors
+            .iter()
+            .map(|error| crate::text(&error["pointer"]))
+            .collect()
+    }
+
+    /// Claims 422 for the value at `pointer`, and for no other.
     ///
     /// # Panics
     /// When it says something else.
     #[track_caller]
     pub fn invalid(&self, pointer: &str) {
-        let body = self.problem(422, "invalid_value");
-        let errors = body["errors"]
-            .as_array()
-            .unwrap_or_else(|| panic!("no errors: {body}"));
-        assert!(!errors.is_empty(), "{body}");
-        for error in errors {
-            assert_eq!(error["pointer"], pointer, "{body}");
-            assert!(
-                error["detail"]
-                    .as_str()
-                    .is_some_and(|detail| !detail.is_empty()),
-                "{body}"
-            );
-        }
+        assert_eq!(self.invalid_places(), [pointer], "{}", self.text());
     }
 }
 

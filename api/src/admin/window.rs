@@ -10,7 +10,7 @@ use projections::sales_timeline::{MinuteKey, Moved};
 use schemars::JsonSchema;
 use serde::de::{self, Deserialize, Deserializer};
 
-use crate::problem::{Code, Problem};
+use crate::problem::Problem;
 
 const MINUTE: u64 = 60;
 /// The longest window: 31 days.
@@ -97,12 +97,14 @@ impl Buckets {
         let length = bucket.map_or_else(|| usual_length(window), |bucket| bucket.seconds);
         let count = window.div_ceil(length);
         if length > window {
-            let detail = "A bucket is at most as long as the window.";
-            return Err(Problem::new(Code::InvalidQuery, detail));
+            return Err(Problem::invalid_query(
+                "bucket",
+                "must be at most as long as the window",
+            ));
         }
         if count > MOST_BUCKETS {
-            let detail = format!("That would be {count} buckets; at most {MOST_BUCKETS} are told.");
-            return Err(Problem::new(Code::InvalidQuery, detail).with("most", MOST_BUCKETS));
+            let detail = format!("makes {count} buckets; at most {MOST_BUCKETS} are told");
+            return Err(Problem::invalid_query("bucket", detail).with("most", MOST_BUCKETS));
         }
         let length_ms = millis(length);
         let running = now.millis() - now.millis().rem_euclid(length_ms);

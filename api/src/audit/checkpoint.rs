@@ -43,16 +43,16 @@ pub struct CheckpointArgs {
     source: SourceArgs,
 
     /// Private key to sign with; without it, checkpoint.key in the data directory, made now if need be.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "HOLDFAST_AUDIT_SIGNING_KEY", value_name = "FILE")]
     key: Option<PathBuf>,
 
     /// What the key is called, and with it the log: a name without spaces and plus signs. A key made now is called holdfast/log
     /// without it; one that is there must have this name.
-    #[arg(long, value_name = "NAME", value_parser = key_name)]
+    #[arg(long, env = "HOLDFAST_AUDIT_ORIGIN", value_name = "NAME", value_parser = key_name)]
     origin: Option<String>,
 
     /// Write to a new file rather than to standard output.
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, env = "HOLDFAST_AUDIT_OUTPUT", value_name = "FILE")]
     output: Option<PathBuf>,
 }
 

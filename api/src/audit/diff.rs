@@ -30,11 +30,11 @@ pub struct DiffArgs {
     to: Option<Moment>,
 
     /// Only this drop.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, env = "HOLDFAST_AUDIT_DROP", value_name = "ID")]
     drop: Option<DropId>,
 
     /// Answer in JSON.
-    #[arg(long)]
+    #[arg(long, env = "HOLDFAST_AUDIT_JSON")]
     json: bool,
 }
 

@@ -24,7 +24,7 @@ pub struct EraseArgs {
     buyer_id: BuyerId,
 
     /// Answer in JSON.
-    #[arg(long)]
+    #[arg(long, env = "HOLDFAST_AUDIT_JSON")]
     json: bool,
 }
 

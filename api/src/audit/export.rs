@@ -36,31 +36,41 @@ pub struct ExportArgs {
     source: SourceArgs,
 
     /// How to write the events.
-    #[arg(long, value_enum, default_value_t = Format::Ndjson)]
+    #[arg(long, env = "HOLDFAST_AUDIT_FORMAT", value_enum, default_value_t = Format::Ndjson)]
     format: Format,
 
     /// Only what comes after this position.
-    #[arg(long, value_name = "POSITION", default_value_t = 0)]
+    #[arg(
+        long,
+        env = "HOLDFAST_AUDIT_AFTER",
+        value_name = "POSITION",
+        default_value_t = 0
+    )]
     after: u64,
 
     /// Only up to this position, or to this time.
-    #[arg(long, value_name = "POSITION|TIME")]
+    #[arg(long, env = "HOLDFAST_AUDIT_UNTIL", value_name = "POSITION|TIME")]
     until: Option<Moment>,
 
     /// Only this drop's events.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, env = "HOLDFAST_AUDIT_DROP", value_name = "ID")]
     drop: Option<DropId>,
 
     /// Write to a file rather than to standard output.
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, env = "HOLDFAST_AUDIT_OUTPUT", value_name = "FILE")]
     output: Option<PathBuf>,
 
     /// Go on with a file that an earlier export did not finish; in any format but parquet.
-    #[arg(long, requires = "output")]
+    #[arg(long, env = "HOLDFAST_AUDIT_RESUME", requires = "output")]
     resume: bool,
 
     /// What CloudEvents say that they come from.
-    #[arg(long, value_name = "URI", default_value = "/v1/log")]
+    #[arg(
+        long,
+        env = "HOLDFAST_AUDIT_CLOUDEVENTS_SOURCE",
+        value_name = "URI",
+        default_value = "/v1/log"
+    )]
     cloudevents_source: String,
 }
 

@@ -20,11 +20,11 @@ pub struct HistoryArgs {
     source: SourceArgs,
 
     /// Which hold.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, env = "HOLDFAST_AUDIT_HOLD", value_name = "ID")]
     hold: HoldId,
 
     /// Answer in JSON.
-    #[arg(long)]
+    #[arg(long, env = "HOLDFAST_AUDIT_JSON")]
     json: bool,
 }
 

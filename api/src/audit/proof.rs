@@ -41,19 +41,24 @@ pub struct VerifyArgs {
     source: SourceArgs,
 
     /// A head that somebody kept: the log must hold this hash at this position, so that a cut off tail is found.
-    #[arg(long, value_name = "POSITION:HASH")]
+    #[arg(long, env = "HOLDFAST_AUDIT_EXPECT_HEAD", value_name = "POSITION:HASH")]
     expect_head: Option<KnownHead>,
 
     /// A checkpoint that was kept (`audit checkpoint`): the log must extend it; may be given again.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "HOLDFAST_AUDIT_CHECKPOINT", value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
 
     /// The public key that signed the checkpoints; without it, checkpoint.pub in the data directory.
-    #[arg(long, value_name = "FILE", requires = "checkpoint")]
+    #[arg(
+        long,
+        env = "HOLDFAST_AUDIT_CHECKPOINT_KEY",
+        value_name = "FILE",
+        requires = "checkpoint"
+    )]
     checkpoint_key: Option<PathBuf>,
 
     /// Answer in JSON.
-    #[arg(long)]
+    #[arg(long, env = "HOLDFAST_AUDIT_JSON")]
     json: bool,
 }
 

@@ -27,19 +27,24 @@ pub struct ReplayArgs {
     source: SourceArgs,
 
     /// Up to this position, or this time; without it, to the head.
-    #[arg(long, value_name = "POSITION|TIME", conflicts_with = "compare")]
+    #[arg(
+        long,
+        env = "HOLDFAST_AUDIT_AT",
+        value_name = "POSITION|TIME",
+        conflicts_with = "compare"
+    )]
     at: Option<Moment>,
 
     /// Only this view; may be given again.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, env = "HOLDFAST_AUDIT_VIEW", value_name = "NAME")]
     view: Vec<String>,
 
     /// Compare with the tables of the database, each as of its checkpoint, rather than print; exit 1 where they differ.
-    #[arg(long)]
+    #[arg(long, env = "HOLDFAST_AUDIT_COMPARE")]
     compare: bool,
 
     /// Answer in JSON.
-    #[arg(long)]
+    #[arg(long, env = "HOLDFAST_AUDIT_JSON")]
     json: bool,
 }
 

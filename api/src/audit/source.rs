@@ -38,7 +38,7 @@ const READ_BYTES: usize = 1 << 20;
 #[derive(Debug, Clone, Args)]
 pub struct SourceArgs {
     /// Read an export (ndjson) instead of a database; - for standard input.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, env = "HOLDFAST_AUDIT_FILE", value_name = "FILE")]
     pub file: Option<PathBuf>,
 
     #[command(flatten)]

@@ -26,15 +26,15 @@ pub struct StateArgs {
     source: SourceArgs,
 
     /// Which drop; without it, all.
-    #[arg(long, value_name = "ID")]
+    #[arg(long, env = "HOLDFAST_AUDIT_DROP", value_name = "ID")]
     drop: Option<DropId>,
 
     /// When: after the event at this position, or after all that was recorded by this time; without it, now.
-    #[arg(long, value_name = "POSITION|TIME")]
+    #[arg(long, env = "HOLDFAST_AUDIT_AT", value_name = "POSITION|TIME")]
     at: Option<Moment>,
 
     /// Answer in JSON.
-    #[arg(long)]
+    #[arg(long, env = "HOLDFAST_AUDIT_JSON")]
     json: bool,
 }
 

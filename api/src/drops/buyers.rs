@@ -8,13 +8,13 @@ use domain::values::{BuyerId, Timestamp};
 use infrastructure::engine::Request;
 use projections::views::PurchaserOrder;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::{MOST_LISTED, find, listed, purchasers_of};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::{BuyerPath, DropPath, Fresh, Params};
-use crate::problem::Problem;
+use crate::problem::{Problem, unanswered};
 use crate::render::{Page, conditional, etag_of};
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
@@ -34,6 +34,21 @@ pub(crate) struct PurchasersParams {
     /// Most units first, or latest first.
     #[schemars(extend("default" = "units"))]
     order: Option<OrderParam>,
+    /// Refused rather than passed over: who asks for the next page must not take the first one for it.
+    #[serde(default, rename = "starting_after")]
+    #[schemars(skip)]
+    _starting_after: NotPaged,
+}
+
+/// What no request may ask for, because purchasers have no public id to go on after.
+#[derive(Debug, Default)]
+struct NotPaged;
+
+impl<'de> Deserialize<'de> for NotPaged {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        let detail = "purchasers have no ids to go on after; ask for more of them with limit";
+        Err(de::Error::custom(detail))
+    }
 }
 
 /// `GET /v1/drops/{id}/purchasers`
@@ -76,10 +91,15 @@ pub(crate) struct BuyerBody {
 }
 
 /// `GET /v1/drops/{id}/buyers/{buyer_id}`
+///
+/// Asked of the engine and not of the views: it alone recognises a buyer by what the shop calls them (by digest, see
+/// docs/decisions/0022-engines-recognise-buyers-by-digest.md), and it answers when the log has confirmed what it knows. What a
+/// buyer may still do is worth nothing from memory: another node may have sold to them a moment ago.
 pub(crate) async fn standing(
     State(app): State<App>,
     BuyerPath(drop_id, buyer_id): BuyerPath,
     caller: Caller,
+    _: Fresh,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     caller.must_be(&buyer_id)?;
@@ -87,7 +107,7 @@ pub(crate) async fn standing(
         drop_id,
         buyer_id: buyer_id.clone(),
     };
-    let answer = app.engine.submit(request).await?;
+    let answer = app.engine.submit(request).await.map_err(unanswered)?;
     let Subject::Buyer(standing) = answer.subject else {
         let defect = std::io::Error::other("a buyer was answered with something else");
         return Err(Problem::internal(&defect));

@@ -7,17 +7,18 @@ use domain::values::{
 };
 use infrastructure::engine::NewTerms;
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, de};
 
 use crate::openapi::schemas::AnyTime;
 use crate::problem::Problem;
 
-/// A price in a request: checked as a whole.
+/// A price in a request.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Price")]
 struct PriceBody {
     /// Minor units of the currency.
+    #[serde(deserialize_with = "price_amount")]
     #[schemars(range(min = 0, max = Money::MAX_PRICE))]
     amount: i64,
     currency: Currency,
@@ -67,6 +68,13 @@ impl From<ThrottleBody> for Throttle {
             window_seconds: body.window_seconds,
         }
     }
+}
+
+/// Within the bounds already where it is read, so that it is told with all else that is wrong.
+fn price_amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+    let amount = i64::deserialize(deserializer)?;
+    Money::check_price(amount).map_err(de::Error::custom)?;
+    Ok(amount)
 }
 
 impl PriceBody {

@@ -288,10 +288,11 @@ pub(super) fn parameters() -> Value {
             "Idempotency-Key", true, "Chosen by the caller, one for each intent: a retry sends the same one.",
             json!({ "type": "string", "pattern": "^[!-~]{1,255}$", "examples": ["one-per-attempt"] }),
         ),
-        "If-Match": header("If-Match", true, "The `ETag` of the drop that is edited, or `*` to overwrite whatever is there.", text()),
-        "If-None-Match": header("If-None-Match", false, "The `ETag` that the caller has.", text()),
+        "If-Match": header("If-Match", true, "The `ETag` of the drop that is edited, or several, of which one must match; a weak one never does. `*` overwrites whatever is there.", text()),
+        "If-None-Match": header("If-None-Match", false, "The `ETag` that the caller has, or several.", text()),
         "Last-Event-ID": header(
-            "Last-Event-ID", false, "Accepted, and not needed: the present state is always sent, so nothing newer can be missed.", text(),
+            "Last-Event-ID", false,
+            "The `id:` that was told last. The present state is sent in any case; with this, also that of drops that are over, if it is newer.", text(),
         ),
         "at_least": {
             "name": "at_least", "in": "query",

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::problem::Code;
+use crate::problem::{Code, MOST_FAULTS};
 
 /// One member beside the five that every problem has.
 struct Member {
@@ -40,23 +40,48 @@ fn time() -> Value {
     json!({ "$ref": "#/components/schemas/Timestamp" })
 }
 
+/// All that is wrong, each with its place.
+fn faults(pointer: &str) -> Value {
+    let fault = json!({
+        "type": "object", "required": ["pointer", "detail"], "additionalProperties": false,
+        "properties": {
+            "pointer": { "type": "string", "description": pointer },
+            "detail": { "type": "string" },
+        },
+    });
+    json!({ "type": "array", "minItems": 1, "maxItems": MOST_FAULTS, "items": fault })
+}
+
+fn fault(pointer: &str, detail: &str) -> Value {
+    json!([{ "pointer": pointer, "detail": detail }])
+}
+
 fn members(code: Code) -> Vec<Member> {
     const AT: &str = "2026-03-01T12:00:00.000Z";
     let place = || json!({ "$ref": "#/components/schemas/Position" });
     match code {
         Code::MalformedJson => vec![may("line", whole(), 1), may("column", whole(), 12)],
-        Code::InvalidQuery => vec![may("most", whole(), 1440)],
+        Code::InvalidQuery => {
+            let example = fault("/limit", "must be from 1 to 100");
+            vec![
+                must(
+                    "errors",
+                    faults("Which parameter: a slash and its name."),
+                    example,
+                ),
+                may("most", whole(), 1440),
+            ]
+        }
         Code::InvalidValue => {
-            let error = json!({
-                "type": "object", "required": ["pointer", "detail"], "additionalProperties": false,
-                "properties": {
-                    "pointer": { "type": "string", "description": "Where in the body: a JSON pointer (RFC 6901)." },
-                    "detail": { "type": "string" },
-                },
-            });
-            let schema = json!({ "type": "array", "minItems": 1, "items": error });
-            let example = json!([{ "pointer": "/quantity", "detail": "must be a whole number of units from 1 to 1000" }]);
-            vec![must("errors", schema, example)]
+            let example = fault(
+                "/quantity",
+                "must be a whole number of units from 1 to 1000",
+            );
+            vec![must(
+                "errors",
+                faults("Where in the body: a JSON pointer (RFC 6901)."),
+                example,
+            )]
         }
         Code::BodyTooLarge => vec![must("max_bytes", whole(), 16_384)],
         Code::SoldOut | Code::NotSoldOut => {

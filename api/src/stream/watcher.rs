@@ -1,7 +1,7 @@
 //! One watcher: what it watches, how far it was told, and what it has to be told next.
 
 use bytes::{Bytes, BytesMut};
-use domain::values::{DropId, Position};
+use domain::values::{DropId, Position, Timestamp};
 use infrastructure::engine::{Clock, SystemClock};
 use projections::views::{DropView, Views};
 
@@ -20,18 +20,45 @@ pub(super) struct Watcher {
     framing: Framing,
     /// The number of the last tick that it was told of, or that was older than the state it began with.
     seen: u64,
-    /// The position that the present state was read at. A tick from before it is old news.
-    since: Position,
+    /// None: nothing yet. A tick from before it is old news.
+    told: Option<Told>,
     _seat: Seat,
 }
 
+/// What somebody has been told: every event up to this place, and of every drop where it was in its life at this time.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told {
+    position: Position,
+    at: Timestamp,
+}
+
+impl Told {
+    /// Who was told of `position`, then or later. That was after all that is recorded up to there; of that, the views know when
+    /// each drop was scheduled.
+    pub(super) fn up_to(position: Position, views: &Views) -> Self {
+        let drops = views.drops();
+        let seen = drops.iter().filter(|drop| drop.position <= position);
+        let at = seen.map(|drop| drop.row.scheduled_at).max();
+        Self {
+            position,
+            at: at.unwrap_or_default(),
+        }
+    }
+
+    /// Whether what became of `drop` may be news.
+    fn is_behind(&self, drop: &DropView) -> bool {
+        drop.position > self.position || !DropStatus::at(&drop.row, self.at).is_over()
+    }
+}
+
 impl Watcher {
-    /// Takes `seat`. Whoever comes now has been told nothing yet: see [`Watcher::present_state`].
+    /// Takes `seat`. Whoever comes now has been told nothing by it yet: see [`Watcher::write_present_state`].
     pub(super) fn new(
         hub: &StreamHub,
         watched: Option<Box<[DropId]>>,
         places: WatchedPlaces,
         framing: Framing,
+        told: Option<Told>,
         seat: Seat,
     ) -> Self {
         Self {
@@ -40,7 +67,7 @@ impl Watcher {
             framing,
             // Before the state is read: a change in between comes twice rather than never.
             seen: hub.told(),
-            since: Position::default(),
+            told,
             _seat: seat,
         }
     }
@@ -74,7 +101,10 @@ impl Watcher {
     }
 
     fn news(&mut self, ticks: &[&Tick], views: &Views) -> Bytes {
-        let is_news = |tick: &&&Tick| tick.position >= self.since;
+        let since = self
+            .told
+            .map_or_else(Position::default, |told| told.position);
+        let is_news = |tick: &&&Tick| tick.position >= since;
         // Old news is rare, so that nothing is copied as a rule.
         let kept: Vec<&Tick>;
         let ticks = if ticks.iter().all(|tick| is_news(&tick)) {
@@ -93,19 +123,23 @@ impl Watcher {
         joined.freeze()
     }
 
-    /// Writes the present state of what it watches, not framed.
+    /// Writes the present state of what it watches, not framed. Of drops that are over, only those that were named, or that it
+    /// may not have been told of.
     pub(super) fn write_present_state(&mut self, views: &Views, to: &mut BytesMut) {
-        let now = SystemClock.now();
+        let at = SystemClock.now();
         let position = views.position();
-        self.since = position;
+        let before = self.told.replace(Told { position, at });
         let drops = match &self.watched {
             Some(watched) => watched.iter().filter_map(|&id| views.drop(id)).collect(),
             None => views.drops(),
         };
-        let is_wanted =
-            |drop: &&DropView| self.watched.is_some() || !DropStatus::at(&drop.row, now).is_over();
+        let is_wanted = |drop: &&DropView| {
+            self.watched.is_some()
+                || !DropStatus::at(&drop.row, at).is_over()
+                || before.is_some_and(|told| told.is_behind(drop))
+        };
         for drop in drops.iter().filter(is_wanted) {
-            write_frame(to, drop, position, now);
+            write_frame(to, drop, position, at);
         }
         self.places.write_news(views, to);
     }

@@ -59,16 +59,24 @@ impl Money {
     /// A price for one unit.
     ///
     /// # Errors
-    /// [`InvalidValue`] when `amount` is negative or above [`Money::MAX_PRICE`].
+    /// As [`Money::check_price`].
     pub fn price(amount: i64, currency: Currency) -> Result<Self, InvalidValue> {
+        Self::check_price(amount)?;
+        Ok(Self { amount, currency })
+    }
+
+    /// Whether one unit may cost `amount`, whatever the currency.
+    ///
+    /// # Errors
+    /// [`InvalidValue`] when `amount` is negative or above [`Money::MAX_PRICE`].
+    pub fn check_price(amount: i64) -> Result<(), InvalidValue> {
         if (0..=Self::MAX_PRICE).contains(&amount) {
-            Ok(Self { amount, currency })
-        } else {
-            Err(InvalidValue::new(format!(
-                "must be a whole number of minor units from 0 to {}",
-                Self::MAX_PRICE
-            )))
+            return Ok(());
         }
+        Err(InvalidValue::new(format!(
+            "must be a whole number of minor units from 0 to {}",
+            Self::MAX_PRICE
+        )))
     }
 
     /// This amount `quantity` times. A price and a quantity within their bounds cannot overflow.

@@ -3,19 +3,23 @@
 //! Promise: what `append` acknowledged was committed with `synchronous_commit` on. Limit: durable means what the server's
 //! `fsync` setting makes of it; [`connect`] warns when that is off.
 
+mod connect;
+
 use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use domain::values::{Position, Sequence, Timestamp};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
-use sqlx::{ColumnIndex, Connection, Executor, Row};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgRow};
+use sqlx::{ColumnIndex, Connection, Executor, Postgres, Row};
 use tokio::sync::{Mutex, OwnedMutexGuard};
-use tracing::warn;
 
+pub use self::connect::{connect, connect_as_is};
 use super::copy::{self, Selection};
+use super::doubt::Doubt;
 use super::{Batch, EventLog, Hash, Head, Parts, StoredEvent, Turn, parts};
 use crate::binary_copy::instant;
 use crate::erasure::{Erased, erased_at};
@@ -52,77 +56,39 @@ SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payloa
 pub struct PostgresLog {
     readers: PgPool,
     writer: Writer,
+    doubt: Doubt,
 }
 
 /// The one connection that appends: opened when needed, thrown away when in doubt.
 #[derive(Debug, Clone)]
 struct Writer {
     options: PgConnectOptions,
-    connection: Arc<Mutex<Option<PgConnection>>>,
+    slot: Arc<Mutex<Slot>>,
 }
 
-/// Opens a pool for reading and projecting, and brings the schema up to date.
-///
-/// # Errors
-/// [`sqlx::Error`] when the database cannot be reached or a migration does not apply.
-pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPool, sqlx::Error> {
-    let pool = connect_as_is(options, connections).await?;
-    migrate(&pool).await?;
-    let fsync: String = sqlx::query_scalar("SHOW fsync").fetch_one(&pool).await?;
-    if fsync != "on" {
-        warn!(
-            "this Postgres runs with fsync = {fsync}: an acknowledged hold may be lost in a power cut"
-        );
+/// Where the connection lies while nobody appends, and since when.
+#[derive(Debug, Default)]
+struct Slot(Option<(PgConnection, Instant)>);
+
+impl Slot {
+    /// Taken out while in use: a call that is given up half way leaves no connection in an unknown state behind.
+    fn take(&mut self, doubt: &Doubt) -> Option<PgConnection> {
+        let (connection, since) = self.0.take()?;
+        (!doubt.arose_after(since)).then_some(connection)
     }
-    Ok(pool)
-}
 
-/// Brings the schema up to date. Where it is already, nothing is asked for that a role with the least rights may not do.
-async fn migrate(pool: &PgPool) -> Result<(), sqlx::Error> {
-    let migrator = sqlx::migrate!("../migrations");
-    let applied: Result<Vec<(i64, Vec<u8>)>, sqlx::Error> =
-        sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success")
-            .fetch_all(pool)
-            .await;
-    let is_applied = |migration: &sqlx::migrate::Migration| {
-        let same = |(version, checksum): &(i64, Vec<u8>)| {
-            *version == migration.version && *checksum == *migration.checksum
-        };
-        applied
-            .as_ref()
-            .is_ok_and(|applied| applied.iter().any(same))
-    };
-    if migrator.iter().all(is_applied) {
-        return Ok(());
+    fn put(&mut self, connection: PgConnection) {
+        self.0 = Some((connection, Instant::now()));
     }
-    Ok(migrator.run(pool).await?)
-}
-
-/// Opens a pool for reading, and changes nothing.
-///
-/// # Errors
-/// [`sqlx::Error`] when the database cannot be reached.
-pub async fn connect_as_is(
-    options: PgConnectOptions,
-    connections: u32,
-) -> Result<PgPool, sqlx::Error> {
-    // A pool keeps trying and then says only that it timed out; one connection says why.
-    in_time(PgConnection::connect_with(&options))
-        .await?
-        .close()
-        .await?;
-    PgPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(APPEND_TIMEOUT)
-        .connect_with(options)
-        .await
 }
 
 impl PostgresLog {
     /// A log that reads through `readers` and appends on a connection of its own to the same database.
     #[must_use]
     pub fn new(readers: PgPool) -> Self {
-        let options = readers.connect_options().as_ref().clone().options([
+        let options = readers.connect_options();
+        let doubt = Doubt::about(&options);
+        let options = options.as_ref().clone().options([
             ("synchronous_commit", "on"),
             ("idle_in_transaction_session_timeout", STALLED_TURN_MS),
         ]);
@@ -130,8 +96,9 @@ impl PostgresLog {
             readers,
             writer: Writer {
                 options,
-                connection: Arc::default(),
+                slot: Arc::default(),
             },
+            doubt,
         }
     }
 
@@ -146,6 +113,28 @@ impl PostgresLog {
             .map_err(unavailable)
     }
 
+    /// Gives up on a call that takes too long.
+    async fn in_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, sqlx::Error> {
+        self.doubt.within(APPEND_TIMEOUT, work).await
+    }
+
+    async fn reader(&self) -> Result<PoolConnection<Postgres>, LogError> {
+        let reader = self.in_time(self.readers.acquire()).await;
+        reader.map_err(unavailable)
+    }
+
+    /// Locks the head, and gives the connection back with it; one on which that failed is closed.
+    async fn lock_head(
+        &self,
+        mut connection: PgConnection,
+    ) -> Result<(PgConnection, PgRow), sqlx::Error> {
+        let row = self.in_time(lock_head(&mut connection)).await?;
+        Ok((connection, row))
+    }
+
     /// The pool that it reads through.
     #[must_use]
     pub const fn pool(&self) -> &PgPool {
@@ -157,17 +146,20 @@ impl EventLog for PostgresLog {
     type Turn = PostgresTurn;
 
     async fn head(&self) -> Result<Head, LogError> {
-        let row = sqlx::query("SELECT position, hash, recorded_at FROM log_head")
-            .fetch_one(&self.readers);
-        head_from(&in_time(row).await.map_err(no_head)?)
+        let mut reader = self.reader().await?;
+        let row = sqlx::query("SELECT position, hash, recorded_at FROM log_head");
+        let row = self.in_time(row.fetch_one(&mut *reader)).await;
+        head_from(&answered(reader, row).map_err(no_head)?)
     }
 
     async fn read(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
+        let mut reader = self.reader().await?;
         let rows = sqlx::query(READ)
             .bind(to_sql(after.0))
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-            .fetch_all(&self.readers);
-        let rows = in_time(rows).await.map_err(unavailable)?;
+            .fetch_all(&mut *reader);
+        let rows = self.in_time(rows).await;
+        let rows = answered(reader, rows).map_err(unavailable)?;
         let mut events = Vec::with_capacity(rows.len());
         let mut expected = after.next();
         for row in &rows {
@@ -196,41 +188,53 @@ impl EventLog for PostgresLog {
     }
 
     async fn erased(&self, positions: &[Position]) -> Result<Vec<Erased>, LogError> {
-        in_time(erased_at(&self.readers, positions))
+        self.in_time(erased_at(&self.readers, positions))
             .await
             .map_err(unavailable)
     }
 
     async fn append(&self, batch: &Batch) -> Result<(), AppendError> {
-        let mut guard = self.writer.connection.lock().await;
-        // Taken out while in use: a call that is given up half way leaves no connection in an unknown state behind.
-        let mut connection = match guard.take() {
+        let mut slot = self.writer.slot.lock().await;
+        let mut connection = match slot.take(&self.doubt) {
             Some(connection) => connection,
-            None => in_time(self.writer.open()).await.map_err(append_error)?,
+            None => self
+                .in_time(self.writer.open())
+                .await
+                .map_err(append_error)?,
         };
-        let outcome = in_time(insert(&mut connection, batch))
+        let outcome = self
+            .in_time(insert(&mut connection, batch))
             .await
             .map_err(append_error);
         if !matches!(outcome, Err(AppendError::Unknown(_))) {
-            *guard = Some(connection);
+            slot.put(connection);
         }
-        drop(guard);
+        drop(slot);
         landed(outcome?)
     }
 
     async fn take_turn(&self) -> Result<PostgresTurn, LogError> {
-        let mut guard = Arc::clone(&self.writer.connection).lock_owned().await;
-        let mut connection = match guard.take() {
-            Some(connection) => connection,
-            None => in_time(self.writer.open()).await.map_err(unavailable)?,
+        let mut slot = Arc::clone(&self.writer.slot).lock_owned().await;
+        let locked = match slot.take(&self.doubt) {
+            Some(kept) => self.lock_head(kept).await.ok(),
+            None => None,
         };
-        let row = in_time(lock_head(&mut connection))
-            .await
-            .map_err(unavailable)?;
+        // The connection that was kept may have died unnoticed. Nothing was asked on it yet but to wait.
+        let (connection, row) = match locked {
+            Some(locked) => locked,
+            None => {
+                let opened = self
+                    .in_time(self.writer.open())
+                    .await
+                    .map_err(unavailable)?;
+                self.lock_head(opened).await.map_err(unavailable)?
+            }
+        };
         Ok(PostgresTurn {
             head: head_from(&row)?,
             connection,
-            slot: guard,
+            doubt: self.doubt.clone(),
+            slot,
         })
     }
 }
@@ -241,7 +245,8 @@ impl EventLog for PostgresLog {
 pub struct PostgresTurn {
     head: Head,
     connection: PgConnection,
-    slot: OwnedMutexGuard<Option<PgConnection>>,
+    doubt: Doubt,
+    slot: OwnedMutexGuard<Slot>,
 }
 
 impl Turn for PostgresTurn {
@@ -250,23 +255,26 @@ impl Turn for PostgresTurn {
     }
 
     async fn append(mut self, batch: &Batch) -> Result<(), AppendError> {
-        let outcome = in_time(async {
-            let rows = insert(&mut self.connection, batch).await?;
-            self.connection.execute("COMMIT").await?;
-            Ok(rows)
-        })
-        .await
-        .map_err(append_error);
+        let outcome = self
+            .doubt
+            .within(APPEND_TIMEOUT, async {
+                let rows = insert(&mut self.connection, batch).await?;
+                self.connection.execute("COMMIT").await?;
+                Ok(rows)
+            })
+            .await
+            .map_err(append_error);
         if outcome.is_ok() {
-            *self.slot = Some(self.connection);
+            self.slot.put(self.connection);
         }
         landed(outcome?)
     }
 
     async fn pass(mut self) {
-        let rolled_back = in_time(async { self.connection.execute("ROLLBACK").await }).await;
+        let rolled_back = async { self.connection.execute("ROLLBACK").await };
+        let rolled_back = self.doubt.within(APPEND_TIMEOUT, rolled_back).await;
         if rolled_back.is_ok() {
-            *self.slot = Some(self.connection);
+            self.slot.put(self.connection);
         }
     }
 }
@@ -355,10 +363,6 @@ fn landed(rows: u64) -> Result<(), AppendError> {
     }
 }
 
-async fn in_time<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    within(APPEND_TIMEOUT, work).await
-}
-
 /// Gives up on a server that says nothing for `limit`.
 pub(super) async fn within<T>(
     limit: Duration,
@@ -371,6 +375,17 @@ pub(super) async fn within<T>(
         );
         Err(sqlx::Error::Io(error))
     })
+}
+
+/// Gives the reader back if it was answered. Otherwise it is closed, for the pool would wait for its answer, and count it, for ever.
+fn answered<T>(
+    mut reader: PoolConnection<Postgres>,
+    answer: Result<T, sqlx::Error>,
+) -> Result<T, sqlx::Error> {
+    if answer.is_err() {
+        reader.close_on_drop();
+    }
+    answer
 }
 
 /// The row arrived, but holds what no row of the log can.

@@ -45,7 +45,7 @@ pub struct LoadArgs {
     pub connections: Option<u32>,
 
     /// Winners buy what they hold (the default)
-    #[arg(long, overrides_with = "no_purchase")]
+    #[arg(long, env = "HOLDFAST_LOAD_PURCHASE", overrides_with = "no_purchase")]
     pub purchase: bool,
 
     /// Winners keep their holds and do not buy

@@ -61,10 +61,12 @@ fn timeline(schemas: &mut Schemas) -> Operation {
     let timeline = Answer::new(200, "Units by time, oldest first, empty buckets included.")
         .json(schemas.answer::<Timeline>(), example)
         .content("text/csv", csv)
-        .headers(&["Cache-Control", "Content-Disposition"])
-        .may_have(&["ETag"]);
-    let known = Answer::new(304, "Nothing has changed since the `ETag` that was sent.")
-        .headers(&["ETag", "Cache-Control"]);
+        .headers(&["ETag", "Cache-Control", "Content-Disposition", "Vary"]);
+    let known = Answer::new(304, "Nothing has changed since the `ETag` that was sent.").headers(&[
+        "ETag",
+        "Cache-Control",
+        "Vary",
+    ]);
     Operation::get(
         "/v1/admin/timeline",
         "readTimeline",

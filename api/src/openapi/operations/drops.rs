@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{DROP_ID, NOON, example_drop};
 use crate::drops::buyers::{BuyerBody, PurchasersParams};
 use crate::drops::terms::{EditedDrop, NewDrop};
-use crate::drops::{AdjustmentBody, ListParams, NewAdjustment};
+use crate::drops::{AdjustmentBody, Cancellation, ListParams, NewAdjustment};
 use crate::openapi::operation::{Access, Answer, Operation};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
@@ -89,6 +89,7 @@ fn cancel(schemas: &mut Schemas) -> Operation {
     Operation::post("/v1/drops/{id}/cancel", "cancelDrop", "Cancel a drop")
         .about("Holds are released, places in line are closed, and nothing more is sold. Again is fine.")
         .access(Access::Admin)
+        .may_take_json::<Cancellation>(schemas, json!({}))
         .answers(a_drop(schemas, 200, "The drop, cancelled.").headers(&["ETag", "Idempotent-Replayed"]))
         .refuses(&[Code::DropNotFound, Code::Unavailable])
 }
@@ -120,6 +121,7 @@ fn adjust(schemas: &mut Schemas) -> Operation {
 fn purchasers(schemas: &mut Schemas) -> Operation {
     let page = schemas.answer::<Page<PurchaserBody>>();
     Operation::get("/v1/drops/{id}/purchasers", "listPurchasers", "Who bought")
+        .about("There is no next page: purchasers have no ids that a reader may know, so `starting_after` is refused.")
         .takes_query::<PurchasersParams>(schemas)
         .reads_fresh()
         .answers_unless_known(Answer::new(200, "Purchasers.").json(page, example_purchasers()))
@@ -144,6 +146,7 @@ fn standing(schemas: &mut Schemas) -> Operation {
     )
     .about("Hold ids are not told: they are the right to buy.")
     .access(Access::Buyer)
+    .reads_fresh()
     .answers_unless_known(standing)
     .refuses(&[Code::DropNotFound, Code::InvalidValue, Code::Unavailable])
 }

@@ -29,12 +29,13 @@ fn list(schemas: &mut Schemas) -> Operation {
         .content("application/x-ndjson", lines);
     Operation::get("/v1/log", "listEvents", "Read the log")
         .about("`payload` and `metadata` are the stored text byte for byte, so that a reader can recompute the hash. \
-            `Accept: application/x-ndjson` asks for all of it, one event a line; then there is no entity tag, and a fault ends the \
-            answer early.")
+            `Accept: application/x-ndjson` asks for all of it, one event a line; then there is no entity tag, and a fault in the \
+            middle ends the answer early.")
         .takes_query::<LogParams>(schemas)
+        .reads_fresh()
         .takes("If-None-Match")
-        .answers(answer.may_have(&["ETag", "Cache-Control"]))
-        .answers(Answer::new(304, "Nothing has changed since the `ETag` that was sent.").headers(&["ETag", "Cache-Control"]))
+        .answers(answer.headers(&["Vary"]).may_have(&["ETag", "Cache-Control"]))
+        .answers(Answer::new(304, "Nothing has changed since the `ETag` that was sent.").headers(&["ETag", "Cache-Control", "Vary"]))
 }
 
 fn head(schemas: &mut Schemas) -> Operation {
@@ -43,6 +44,7 @@ fn head(schemas: &mut Schemas) -> Operation {
         "The last position, and the hash that commits to all before it.",
     );
     Operation::get("/v1/log/head", "readHead", "Where the log ends")
+        .reads_fresh()
         .answers_unless_known(head.json(schemas.answer::<Head>(), example_head()))
 }
 
