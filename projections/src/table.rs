@@ -25,7 +25,7 @@ pub trait Table: Fold<Key: Columns, Row: Columns> {
     const NAME: &'static str;
 
     /// Raised by one with every change after which the same log gives other rows, so that nobody goes on with rows that were
-    /// folded before. Source: docs/decisions/0032-rows-know-the-version-of-their-fold.md.
+    /// folded before. Source: docs/decisions/0028-rows-know-the-version-of-their-fold.md.
     const VERSION: i32;
 
     /// How rows that were folded from parts of the log, each as if it were the first, come together: for projections of which
