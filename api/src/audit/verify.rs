@@ -8,6 +8,7 @@
 
 mod account;
 mod ledger;
+mod persons;
 mod takings;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,7 @@ use infrastructure::log::{Head, chain};
 
 use self::ledger::Ledger;
 pub use self::ledger::Times;
+use self::persons::Persons;
 use super::examine::{Examined, Introduction, Link, Said};
 use super::violation::{Claim, Fault, Stop, Violation, differs, expect};
 
@@ -55,6 +57,7 @@ pub struct Verifier {
     /// Events that lost their personal data, as the erasures tell.
     told_erased: u64,
     ledger: Ledger,
+    persons: Persons,
     foreign: HashMap<String, HashMap<String, Sequence>>,
     foreign_events: BTreeMap<String, u64>,
     claims: Vec<Claim>,
@@ -185,10 +188,18 @@ impl Verifier {
         })?;
         self.head = head;
         self.events += 1;
-        let Said::Drop { recorded, .. } = said else {
+        let Said::Drop {
+            recorded,
+            introduction,
+            ..
+        } = said
+        else {
             return Ok(None);
         };
         self.ledger.keep(&recorded)?;
+        if let Some((person, buyer)) = introduction.person.zip(recorded.event.buyer()) {
+            self.persons.add(person, buyer, next)?;
+        }
         Ok(Some(*recorded))
     }
 
@@ -231,7 +242,8 @@ impl Verifier {
     /// Ends the proof.
     ///
     /// # Errors
-    /// [`Stop`] when the log ends before what was claimed, an erasure is missing, an id was used again, or a buyer took too much.
+    /// [`Stop`] when the log ends before what was claimed, an erasure is missing, an id was used again, a buyer took too much, or a
+    /// person was two buyers.
     pub fn finish(self) -> Result<Proved, Stop> {
         self.reaches_claims()?;
         let unmet = self.told.iter().filter_map(|told| told.unmet.first());
@@ -248,7 +260,12 @@ impl Verifier {
             foreign: self.foreign_events,
         };
         let (drops, open_holds) = (self.ledger.drops(), self.ledger.open_holds());
-        if let Some(violation) = self.ledger.judge_kept()? {
+        let double = self.persons.first_double()?.map(|(position, before)| {
+            let reason = format!("this person was buyer {before} in the same drop before");
+            Violation::at(position, reason)
+        });
+        let kept = self.ledger.judge_kept()?.into_iter().chain(double);
+        if let Some(violation) = kept.min_by_key(|violation| violation.position) {
             return Err(violation.into());
         }
         Ok(Proved {

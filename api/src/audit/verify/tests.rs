@@ -453,6 +453,11 @@ fn what_cannot_happen_is_found_in_a_chain_that_holds() {
                 s[ERASED - 1].private = private(&alice(1));
             },
         ),
+        ("one person, two buyers", 3, "was buyer", |s| {
+            s[2].fields["commitment"] = json!(alice(2).commitment());
+            s[2].private = private(&alice(2));
+            s.truncate(3);
+        }),
         (
             "other personal data",
             INTRODUCED,
@@ -498,7 +503,7 @@ fn what_cannot_happen_is_found_in_a_chain_that_holds() {
 #[test]
 fn what_may_happen_is_not_objected_to() {
     type Change = fn(&mut Vec<Told>);
-    let cases: [(&str, Change); 8] = [
+    let cases: [(&str, Change); 9] = [
         ("one key in two drops", |s| {
             s[0].fields["key"] = json!(key(1));
             s[OTHER_DROP - 1].fields["key"] = json!(key(1));
@@ -538,6 +543,12 @@ fn what_may_happen_is_not_objected_to() {
         ("as much as one buyer may have", |s| {
             s[0].fields["terms"]["max_per_buyer"] = json!(3);
             s[2].fields["buyer"] = json!(id(101));
+            s.truncate(3);
+        }),
+        ("one buyer who is introduced again", |s| {
+            s[2].fields["buyer"] = json!(id(101));
+            s[2].fields["commitment"] = json!(alice(2).commitment());
+            s[2].private = private(&alice(2));
             s.truncate(3);
         }),
         ("a buyer who waits again once they were served", |s| {

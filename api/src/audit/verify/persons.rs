@@ -1,0 +1,102 @@
+//! Whether each person is one buyer in each drop: with two pseudonyms, every limit would be twice as high for them.
+//!
+//! Promise: exact for everybody whose personal data is there, in bounded memory: sorted runs on disk, read through at the end.
+//! Limit: who was erased is nobody any more, and may be somebody new; and who is known to the shop by two names is two persons.
+
+use std::io::{self, Read, Write};
+
+use domain::values::{Position, Pseudonym};
+use infrastructure::sorted_runs::{Record, SortedRuns};
+use uuid::Uuid;
+
+use crate::audit::examine::Person;
+
+/// Introductions in memory: 40 bytes each.
+const RUN: usize = 1 << 17;
+
+/// A person, by one of their introductions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Introduced {
+    person: Person,
+    position: Position,
+    buyer: Pseudonym,
+}
+
+/// All introductions so far.
+#[derive(Debug, Default)]
+pub(super) struct Persons {
+    run: Vec<Introduced>,
+    runs: SortedRuns<Introduced>,
+}
+
+impl Persons {
+    /// Adds one.
+    ///
+    /// # Errors
+    /// When the scratch file cannot be written.
+    pub(super) fn add(
+        &mut self,
+        person: Person,
+        buyer: Pseudonym,
+        position: Position,
+    ) -> io::Result<()> {
+        self.run.push(Introduced {
+            person,
+            position,
+            buyer,
+        });
+        if self.run.len() == RUN {
+            self.run.sort_unstable_by_key(Record::key);
+            self.runs.add(self.run.drain(..))?;
+        }
+        Ok(())
+    }
+
+    /// The first place where somebody is another buyer than before, and the buyer that they were.
+    ///
+    /// # Errors
+    /// When the scratch file cannot be read.
+    pub(super) fn first_double(mut self) -> io::Result<Option<(Position, Pseudonym)>> {
+        self.run.sort_unstable_by_key(Record::key);
+        let (mut known, mut first) = (None::<Introduced>, None::<(Position, Pseudonym)>);
+        for introduced in self.runs.merge(self.run)? {
+            let introduced = introduced?;
+            let before = known.filter(|known| known.person == introduced.person);
+            let Some(before) = before else {
+                known = Some(introduced);
+                continue;
+            };
+            let is_first = first.is_none_or(|(position, _)| introduced.position < position);
+            if before.buyer != introduced.buyer && is_first {
+                first = Some((introduced.position, before.buyer));
+            }
+        }
+        Ok(first)
+    }
+}
+
+impl Record for Introduced {
+    type Key = (Person, Position);
+
+    fn key(&self) -> Self::Key {
+        (self.person, self.position)
+    }
+
+    fn write(&self, to: &mut impl Write) -> io::Result<()> {
+        to.write_all(&self.person.0)?;
+        to.write_all(&self.position.0.to_be_bytes())?;
+        to.write_all(self.buyer.0.as_bytes())
+    }
+
+    fn read(from: &mut impl Read) -> io::Result<Self> {
+        let (mut person, mut position, mut buyer) = ([0; 16], [0; 8], [0; 16]);
+        for part in [&mut person[..], &mut position, &mut buyer] {
+            from.read_exact(part)?;
+        }
+        Ok(Self {
+            person: Person(person),
+            position: Position(u64::from_be_bytes(position)),
+            buyer: Pseudonym(Uuid::from_bytes(buyer)),
+        })
+    }
+}
