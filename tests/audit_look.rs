@@ -204,6 +204,17 @@ async fn the_state_is_asked_for_by_time_and_told_in_words() {
         words.contains("“Test drop” (") && words.contains("is on sale, 199.99 USD a unit"),
         "{words}"
     );
+    // A drop's state is that of the moment asked for, and not of the last thing that happened to it.
+    let head = lively.log.last().unwrap();
+    let of_both = json_of(&launch, &["state"]).await;
+    for drop in of_both["drops"].as_array().unwrap() {
+        let of_one = json_of(&launch, &["state", "--drop", &text(&drop["id"])]).await;
+        assert_eq!(of_one["drops"], json!([drop]));
+        assert_eq!(
+            (&of_one["position"], &of_one["at"]),
+            (&json!(head.position), &json!(head.recorded_at))
+        );
+    }
     let before = told(&launch, &["state", "--at", "2001-01-01T00:00:00.000Z"]).await;
     assert_eq!(before, "Nothing had happened yet.\n");
     assert_eq!(
@@ -365,6 +376,13 @@ async fn what_changed_between_two_places_is_told_drop_by_drop() {
         (backwards.code, backwards.stderr.as_str()),
         (Some(2), reason)
     );
+    let (later, earlier) = ("2026-02-01T00:00:00.000Z", "2026-01-01T00:00:00.000Z");
+    let backwards = ask(&launch, &["diff", later, earlier]).await;
+    let reason = format!("holdfast: FROM, {later}, comes after TO, {earlier}\n");
+    assert_eq!((backwards.code, backwards.stderr), (Some(2), reason));
+    // The places are those that were asked for, whatever happened to the drop there.
+    let said = json_of(&launch, &["diff", "3", &to.to_string(), "--drop", drop]).await;
+    assert_eq!((&said["from"], &said["to"]), (&json!(3), &json!(to)));
     let unknown = Uuid::new_v4().to_string();
     let nothing = ask(&launch, &["diff", "3", "--drop", &unknown]).await;
     let reason = format!("holdfast: there is no drop {unknown} at that place of the log\n");

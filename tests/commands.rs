@@ -112,6 +112,33 @@ async fn a_command_without_a_server_or_a_key_says_so_in_one_line() {
 }
 
 #[tokio::test]
+async fn a_reader_who_has_had_enough_is_no_error() {
+    let lively = Lively::make().await;
+    let launch = Launch::on(lively.altered("SELECT 1").await);
+    for arguments in [
+        vec!["audit", "export"],
+        vec!["audit", "export", "--format", "csv"],
+        vec!["audit", "export", "--format", "parquet"],
+        vec!["audit", "state"],
+        vec!["audit", "replay", "--json"],
+        vec!["projections", "list"],
+        vec!["projections", "rebuild", "--all"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = launch.command(&arguments);
+        command.stdout(writer);
+        let said = tokio::task::spawn_blocking(move || command.output());
+        let said = said.await.unwrap().unwrap();
+        assert_eq!(
+            (said.status.code(), String::from_utf8_lossy(&said.stderr)),
+            (Some(0), "".into()),
+            "{arguments:?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_bar_with_rate_and_time_left_shows_on_a_terminal_and_is_gone_at_the_end() {
     let lively = Lively::make().await;
     let launch = Launch::on(lively.altered("SELECT 1").await);

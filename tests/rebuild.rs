@@ -367,6 +367,36 @@ async fn a_rebuild_starts_anew_beside_rows_that_it_cannot_have_saved() {
     assert!(said.stdout.contains("DIFFERED"), "{said:?}");
 }
 
+/// Rows that were folded from a log with a hole would replace right ones.
+#[tokio::test]
+async fn nothing_is_rebuilt_from_a_log_that_has_a_hole() {
+    let lively = Lively::make().await;
+    let bought = lively.position_of("PurchaseConfirmed");
+    let last = lively.log.last().unwrap().position;
+    for hole in [1, bought, last] {
+        let sql = format!("DELETE FROM events WHERE position = {hole}");
+        let launch = Launch::on(lively.altered(&sql).await);
+        let pool = sqlx::PgPool::connect(launch.database_url().unwrap())
+            .await
+            .unwrap();
+        let tables = async || -> Vec<String> {
+            let tables = "SELECT t::text FROM live_stock t UNION ALL SELECT t::text FROM top_purchasers t UNION ALL
+                          SELECT t::text FROM sales_timeline t UNION ALL
+                          SELECT format('%s %s %s', name, position, generation) FROM projection_checkpoints
+                           WHERE name NOT LIKE '%_rebuild' ORDER BY 1";
+            sqlx::query_scalar(tables).fetch_all(&pool).await.unwrap()
+        };
+        let before = tables().await;
+        let refused = launch.run(&["projections", "rebuild", "--all"]).await;
+        assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));
+        assert!(
+            refused.stderr.contains(&format!("position {hole}: ")),
+            "{refused:?}"
+        );
+        assert_eq!(tables().await, before);
+    }
+}
+
 #[tokio::test]
 async fn what_somebody_else_began_anew_is_not_saved_into() {
     let lively = Lively::make().await;

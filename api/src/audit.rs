@@ -33,10 +33,11 @@ pub use self::export::{ExportArgs, Format};
 pub use self::history::HistoryArgs;
 pub use self::proof::VerifyArgs;
 pub use self::replay::ReplayArgs;
+pub use self::source::Moment;
 pub use self::state::StateArgs;
 pub use self::verify::{Proved, Verifier};
 pub use self::violation::{Claim, Stop, Violation};
-use crate::cli::fail;
+use crate::cli::{fail, print_line, was_enough};
 use crate::database::DatabaseError;
 
 /// What auditors may ask.
@@ -138,12 +139,12 @@ pub enum AuditError {
         reason: String,
     },
     /// Two places are named the wrong way round.
-    #[error("FROM, position {from}, comes after TO, position {to}")]
+    #[error("FROM, {from}, comes after TO, {to}")]
     Backwards {
         /// The one that should be the earlier.
-        from: Position,
+        from: Moment,
         /// The one that should be the later.
-        to: Position,
+        to: Moment,
     },
     /// Nothing was ever said about it.
     #[error("there is no drop {0} at that place of the log")]
@@ -160,7 +161,10 @@ impl AuditError {
     fn exit_code(&self) -> ExitCode {
         let is_answer = matches!(
             self,
-            Self::NoSuchDrop(_) | Self::Checkpoint(CheckpointError::Forged { .. })
+            Self::NoSuchDrop(_)
+                | Self::Checkpoint(CheckpointError::Forged { .. })
+                | Self::Log(LogError::Corrupt { .. })
+                | Self::CannotApply { .. }
         );
         ExitCode::from(if is_answer { 1 } else { 2 })
     }
@@ -187,16 +191,12 @@ pub async fn run(args: AuditArgs) -> ExitCode {
 
 /// Writes a text and a line feed to standard output.
 fn print(text: &str) -> Result<ExitCode, AuditError> {
-    use std::io::Write;
-    written(writeln!(std::io::stdout().lock(), "{text}").map_err(AuditError::Output))
+    written(print_line(text).map_err(AuditError::Output))
 }
 
-/// A reader who has had enough is no error.
 fn written(result: Result<(), AuditError>) -> Result<ExitCode, AuditError> {
     match result {
-        Err(AuditError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-            Ok(ExitCode::SUCCESS)
-        }
+        Err(AuditError::Output(error)) if was_enough(&error) => Ok(ExitCode::SUCCESS),
         result => result.map(|()| ExitCode::SUCCESS),
     }
 }

@@ -1,6 +1,8 @@
 //! The command line: what may be said, and what the process exits with.
 
-use std::io::IsTerminal;
+use std::error::Error;
+use std::io::{self, IsTerminal, Write};
+use std::iter::successors;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -12,7 +14,7 @@ use crate::client::{LoadArgs, SeedArgs, one_line};
 use crate::config::{Settings, admin_key_file, auditor_key_file};
 use crate::demo::DemoArgs;
 use crate::environment::tidied;
-use crate::rebuild::ProjectionsArgs;
+use crate::projections::ProjectionsArgs;
 use crate::server::{Server, ServerError};
 
 /// Sells limited stock under a stampede, and proves that it never sold a unit twice.
@@ -98,7 +100,7 @@ async fn run(cli: Cli) -> ExitCode {
         Some(Command::Seed(args)) => exit_with(crate::client::seed::run(args).await),
         Some(Command::Load(args)) => exit_with(crate::client::load::run(args).await),
         Some(Command::Audit(args)) => crate::audit::run(args).await,
-        Some(Command::Projections(args)) => crate::rebuild::run(args).await,
+        Some(Command::Projections(args)) => crate::projections::run(args).await,
     }
 }
 
@@ -111,6 +113,25 @@ fn exit<E: std::error::Error + 'static>(outcome: Result<(), E>) -> ExitCode {
 
 fn exit_with<E: std::error::Error + 'static>(outcome: Result<ExitCode, E>) -> ExitCode {
     outcome.unwrap_or_else(|error| fail(&error))
+}
+
+/// Writes a text and a line feed to standard output, and knows who does not read it to its end.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn print_line(text: &str) -> io::Result<()> {
+    match writeln!(io::stdout().lock(), "{text}") {
+        Err(error) if was_enough(&error) => Ok(()),
+        written => written,
+    }
+}
+
+/// Whether whoever reads what we write has had enough, which is no error.
+pub(crate) fn was_enough(error: &io::Error) -> bool {
+    let causes = successors(Some(error as &dyn Error), |error| (*error).source());
+    causes
+        .filter_map(|error| error.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// One line that says what went wrong and why.

@@ -27,7 +27,7 @@ mod pages;
 mod preconditions;
 pub mod problem;
 mod progress;
-pub mod rebuild;
+pub mod projections;
 pub mod refused;
 pub mod render;
 pub mod router;

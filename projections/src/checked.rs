@@ -1,8 +1,8 @@
 //! Tables compared, row by row, with a fresh fold of the log.
 //!
 //! Promise: a table is compared as it was at one instant, at its checkpoint of that instant, however long the log is that is
-//! folded up to there; the first row that differs is named, by position. Memory does not grow with the rows.
-//! Limit: a table waits on disk, as binary `COPY` sent it, until the log was read.
+//! folded up to there; the first row that differs is named, by position. Memory does not grow with rows that can be joined from
+//! parts: with drops alone. Limit: a table waits on disk, as binary `COPY` sent it, until the log was read.
 
 use std::cmp::Ordering;
 use std::fs::File;
@@ -18,9 +18,10 @@ use serde_json::Value;
 use sqlx::{Executor, PgConnection};
 
 use crate::columns::{Columns, names, shown};
-use crate::error::{ReplayError, SnapshotError};
+use crate::error::{ProjectionError, ReplayError, SnapshotError};
 use crate::fold::{Fold, Placed};
 use crate::live_stock::LiveStock;
+use crate::rebuild::NAMES;
 use crate::replay::LongReplay;
 use crate::sales_timeline::SalesTimeline;
 use crate::table::{Table, columns};
@@ -59,6 +60,8 @@ pub trait CheckedTable: Send {
     fn checkpoint(&self) -> Position;
     /// Why it had stopped there, if it had.
     fn stopped(&self) -> Option<&str>;
+    /// That its rows were made by another version of the fold, if they were: then a comparison says nothing.
+    fn other_version(&self) -> Option<ProjectionError>;
     /// Folds the next event; what comes after the checkpoint is left out.
     ///
     /// # Errors
@@ -76,7 +79,23 @@ pub trait CheckedTable: Send {
     fn folded(self: Box<Self>) -> io::Result<Box<dyn Iterator<Item = io::Result<Value>>>>;
 }
 
-/// The tables of every projection, as one snapshot of the connection's transaction has them.
+/// Keeps rebuilds from swapping a table until the connection's transaction ends; to be called before it has a snapshot.
+///
+/// A snapshot has the rows of its moment, but the names of tables mean what they mean when they are read: of a table that was
+/// swapped in between, it would not see the rows.
+///
+/// # Errors
+/// [`SnapshotError::Sql`].
+pub async fn hold_tables(connection: &mut PgConnection) -> Result<(), SnapshotError> {
+    for table in NAMES {
+        let lock = format!("LOCK TABLE {table} IN ACCESS SHARE MODE");
+        let locked = connection.execute(lock.as_str()).await;
+        locked.map_err(|source| SnapshotError::Sql { table, source })?;
+    }
+    Ok(())
+}
+
+/// The tables of every projection, as one snapshot of the connection's transaction has them; see [`hold_tables`].
 ///
 /// # Errors
 /// [`SnapshotError`].
@@ -103,6 +122,8 @@ pub fn untabled(until: Position) -> Vec<Box<dyn CheckedTable>> {
 struct Checked<F: Table> {
     checkpoint: Position,
     stopped: Option<String>,
+    /// Of the fold that made the table.
+    version: i32,
     /// Its rows in key order, as binary `COPY`; none: it has none.
     table: Option<File>,
     replay: LongReplay<F>,
@@ -115,13 +136,14 @@ async fn checked<F: Table>(
         table: F::NAME,
         source,
     };
-    let found: Option<(i64, Option<String>)> =
-        sqlx::query_as("SELECT position, stopped FROM projection_checkpoints WHERE name = $1")
-            .bind(F::NAME)
-            .fetch_optional(&mut *connection)
-            .await
-            .map_err(sql)?;
-    let (checkpoint, stopped) = found.unwrap_or_default();
+    let found: Option<(i64, Option<String>, i32)> = sqlx::query_as(
+        "SELECT position, stopped, fold_version FROM projection_checkpoints WHERE name = $1",
+    )
+    .bind(F::NAME)
+    .fetch_optional(&mut *connection)
+    .await
+    .map_err(sql)?;
+    let (checkpoint, stopped, version) = found.unwrap_or((0, None, F::VERSION));
     // In the order of the rows themselves: an index that lost some would hide them.
     let without_indexes = "SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; SET LOCAL enable_bitmapscan = off";
     connection.execute(without_indexes).await.map_err(sql)?;
@@ -140,6 +162,7 @@ async fn checked<F: Table>(
     Ok(Box::new(Checked::<F> {
         checkpoint: Position(u64::try_from(checkpoint).unwrap_or_default()),
         stopped,
+        version,
         table: Some(table),
         replay: LongReplay::default(),
     }))
@@ -150,6 +173,7 @@ impl<F: Table> Checked<F> {
         Self {
             checkpoint: until,
             stopped: None,
+            version: F::VERSION,
             table: None,
             replay: LongReplay::default(),
         }
@@ -167,6 +191,15 @@ impl<F: Table> CheckedTable for Checked<F> {
 
     fn stopped(&self) -> Option<&str> {
         self.stopped.as_deref()
+    }
+
+    fn other_version(&self) -> Option<ProjectionError> {
+        (self.version != F::VERSION).then_some(ProjectionError::OtherVersion {
+            name: F::NAME,
+            checkpoint: self.checkpoint,
+            found: self.version,
+            version: F::VERSION,
+        })
     }
 
     fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), ReplayError> {

@@ -172,8 +172,10 @@ impl<F: Table> Rebuilding for One<F> {
     }
 }
 
-/// A page's events, up to the first that cannot be read.
+/// A page's events, up to the first that is missing or cannot be read.
 struct Decoded {
+    /// Where the page begins; none for an empty one.
+    first: Option<Position>,
     /// Those of drops.
     recorded: Vec<RecordedEvent>,
     /// The last one's place.
@@ -184,24 +186,50 @@ struct Decoded {
 impl Decoded {
     fn of<'a>(events: impl Iterator<Item = Result<EventRef<'a>, LogError>>) -> Self {
         let mut decoded = Self {
+            first: None,
             recorded: Vec::with_capacity(events.size_hint().0),
             reached: Position::default(),
             broken: None,
         };
         for event in events {
-            let read = event.and_then(|event| Ok((event.position, decode(event)?)));
-            match read {
-                Ok((position, recorded)) => {
-                    decoded.recorded.extend(recorded);
-                    decoded.reached = position;
-                }
-                Err(error) => {
-                    decoded.broken = Some(error);
-                    break;
-                }
+            if let Err(error) = decoded.add(event) {
+                decoded.broken = Some(error);
+                break;
             }
         }
         decoded
+    }
+
+    fn add(&mut self, event: Result<EventRef<'_>, LogError>) -> Result<(), LogError> {
+        let event = event?;
+        let position = event.position;
+        if self.first.is_some() && position != self.reached.next() {
+            return Err(hole(self.reached, position));
+        }
+        self.recorded.extend(decode(event)?);
+        self.first = self.first.or(Some(position));
+        self.reached = position;
+        Ok(())
+    }
+
+    /// The same, if nothing is missing between the event at `after` and the first here; else nothing, and why.
+    fn following(self, after: Position) -> Self {
+        match self.first.filter(|first| *first != after.next()) {
+            None => self,
+            Some(first) => Self {
+                first: None,
+                recorded: vec![],
+                reached: after,
+                broken: Some(hole(after, first)),
+            },
+        }
+    }
+}
+
+fn hole(after: Position, found: Position) -> LogError {
+    LogError::Corrupt {
+        position: after.next(),
+        reason: format!("the next event found is at position {found}"),
     }
 }
 
@@ -270,6 +298,7 @@ impl Rebuild {
     }
 
     fn fold(&mut self, page: Decoded) -> Result<(), ProjectionError> {
+        let page = page.following(self.reached());
         for table in &mut self.tables {
             for recorded in &page.recorded {
                 table.apply(recorded)?;
@@ -369,14 +398,17 @@ pub async fn rebuild(
             progress(rebuild.reached(), until);
         }
         if rebuild.reached() < until {
-            let position = rebuild.reached().next();
-            let reason = "there is no event here".to_owned();
-            return Err(ProjectionError::Stopped {
-                name,
-                position,
-                reason,
-            });
+            return Err(missing(name, rebuild.reached()));
         }
+    }
+}
+
+/// The log's head is further than its events.
+fn missing(name: &'static str, reached: Position) -> ProjectionError {
+    ProjectionError::Stopped {
+        name,
+        position: reached.next(),
+        reason: "there is no event here".to_owned(),
     }
 }
 

@@ -76,6 +76,11 @@ async fn read(source: &Source, args: &DiffArgs) -> Result<Diff, AuditError> {
         drop: args.drop,
         ..Wanted::default()
     };
+    if let (Moment::Time(from), Some(Moment::Time(to))) = (args.from, args.to)
+        && from > to
+    {
+        return Err(backwards(args.from, Moment::Time(to)));
+    }
     let mut reading = source.read(wanted, "replaying").await?;
     let mut diff = Diff::default();
     while let Some(page) = reading.next().await? {
@@ -84,7 +89,6 @@ async fn read(source: &Source, args: &DiffArgs) -> Result<Diff, AuditError> {
                 Moment::Position(position) => stored.position <= position,
                 Moment::Time(at) => stored.recorded_at <= at,
             };
-            diff.to = stored.position;
             if is_before {
                 diff.from = stored.position;
             }
@@ -93,23 +97,22 @@ async fn read(source: &Source, args: &DiffArgs) -> Result<Diff, AuditError> {
             }
         }
     }
+    diff.to = reading.until();
     match args.from {
-        Moment::Position(from) if from > reading.until() => {
-            Err(beyond(args, from, reading.until()))
-        }
-        Moment::Position(_) | Moment::Time(_) => Ok(diff),
+        Moment::Position(from) if from > diff.to => Err(match args.to {
+            Some(_) => backwards(args.from, Moment::Position(diff.to)),
+            None => AuditError::BeyondHead {
+                asked: from,
+                head: diff.to,
+            },
+        }),
+        Moment::Position(from) => Ok(Diff { from, ..diff }),
+        Moment::Time(_) => Ok(diff),
     }
 }
 
-/// Without TO the log ends at `until`, else TO does.
-fn beyond(args: &DiffArgs, from: Position, until: Position) -> AuditError {
-    match args.to {
-        Some(_) => AuditError::Backwards { from, to: until },
-        None => AuditError::BeyondHead {
-            asked: from,
-            head: until,
-        },
-    }
+const fn backwards(from: Moment, to: Moment) -> AuditError {
+    AuditError::Backwards { from, to }
 }
 
 impl Diff {

@@ -20,8 +20,8 @@ use infrastructure::log::EventRef;
 
 use self::formats::{CloudEvents, Csv, LineFormat, Ndjson};
 use self::resume::LastEvent;
-use super::AuditError;
 use super::source::{Moment, Page, Reading, Source, SourceArgs, Wanted};
+use super::{AuditError, written};
 
 /// Bytes of a table written at once.
 const WRITE_BYTES: usize = 1 << 18;
@@ -106,13 +106,7 @@ pub async fn run(args: &ExportArgs) -> Result<ExitCode, AuditError> {
     let source = Source::open(&args.source).await?;
     let outcome = export(args, &source).await;
     source.close().await;
-    match outcome {
-        // Whoever read this has had enough.
-        Err(AuditError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            Ok(ExitCode::SUCCESS)
-        }
-        outcome => outcome.map(|()| ExitCode::SUCCESS),
-    }
+    written(outcome)
 }
 
 async fn export(args: &ExportArgs, source: &Source) -> Result<(), AuditError> {

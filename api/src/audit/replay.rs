@@ -136,14 +136,19 @@ async fn replay(
             }
         }
     }
-    let reached = reading.last().map(|last| last.position).unwrap_or_default();
-    Ok((reached, views))
+    Ok((reading.until(), views))
 }
 
 fn compare(views: Views, as_json: bool) -> Result<ExitCode, AuditError> {
     let (mut lines, mut said, mut differ) = (vec![], vec![], false);
     for view in views {
         let (name, checkpoint) = (view.name(), view.checkpoint());
+        if let Some(other) = view.other_version() {
+            differ = true;
+            lines.push(format!("{name}: cannot be compared: {other}"));
+            said.push(json!({ "name": name, "checkpoint": checkpoint, "equal": false, "reason": other.to_string() }));
+            continue;
+        }
         let Comparison { rows, mismatch } = view.compare().map_err(AuditError::Scratch)?;
         match mismatch {
             None => {

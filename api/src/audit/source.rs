@@ -3,6 +3,7 @@
 //! Promise: one pass, in order, a page at a time, read ahead of whoever works on it; a bar shows how far it is, on a
 //! terminal only. Limit: a file is read from its beginning whatever is asked of it, for it has no index.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -53,6 +54,15 @@ pub enum Moment {
     Position(Position),
     /// After everything that was recorded at this time or before.
     Time(Timestamp),
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Position(position) => write!(f, "position {position}"),
+            Self::Time(at) => write!(f, "{at}"),
+        }
+    }
 }
 
 impl FromStr for Moment {
@@ -138,7 +148,9 @@ impl Source {
                 if let Some(drop_id) = wanted.drop {
                     find(&database.pool, drop_id, selection.until).await?;
                 }
-                Ok(Reading::database(&database.pool, selection, doing))
+                let mut reading = Reading::database(&database.pool, selection, doing);
+                reading.until_at = recorded_at(&database.pool, selection.until).await?;
+                Ok(reading)
             }
             Self::File(path) => Reading::file(path, wanted, doing),
         }
@@ -187,17 +199,22 @@ async fn last_until(pool: &PgPool, head: Head, at: Timestamp) -> Result<Position
     let (mut known, mut beyond) = (0, head.position.0 + 1);
     while beyond - known > 1 {
         let middle = known + (beyond - known) / 2;
-        let recorded: Option<chrono::DateTime<chrono::Utc>> =
-            sqlx::query_scalar("SELECT recorded_at FROM events WHERE position = $1")
-                .bind(i64::try_from(middle).unwrap_or(i64::MAX))
-                .fetch_optional(pool)
-                .await?;
-        match recorded {
-            Some(recorded) if Timestamp::from(recorded) <= at => known = middle,
+        match recorded_at(pool, Position(middle)).await? {
+            Some(recorded) if recorded <= at => known = middle,
             Some(_) | None => beyond = middle,
         }
     }
     Ok(Position(known))
+}
+
+/// When an event was recorded; none where there is none.
+async fn recorded_at(pool: &PgPool, position: Position) -> Result<Option<Timestamp>, AuditError> {
+    let recorded: Option<chrono::DateTime<chrono::Utc>> =
+        sqlx::query_scalar("SELECT recorded_at FROM events WHERE position = $1")
+            .bind(i64::try_from(position.0).unwrap_or(i64::MAX))
+            .fetch_optional(pool)
+            .await?;
+    Ok(recorded.map(Timestamp::from))
 }
 
 /// Consecutive events, on which to work on any thread.
@@ -264,6 +281,8 @@ struct FileEnd {
     head: Position,
     /// The last event's that is not beyond what was asked for.
     until: Position,
+    /// When that was recorded; none when there is none.
+    until_at: Option<Timestamp>,
     /// Whether the drop that was asked for occurs up to there.
     has_drop: bool,
 }
@@ -298,7 +317,7 @@ pub struct Reading {
     next: Option<Position>,
     /// Where it ends; of a file, once that was read.
     until: Position,
-    last: Option<Head>,
+    until_at: Option<Timestamp>,
 }
 
 impl Reading {
@@ -317,7 +336,7 @@ impl Reading {
             },
             next: selection.drop.is_none().then(|| selection.after.next()),
             until: selection.until,
-            last: None,
+            until_at: None,
         }
     }
 
@@ -352,7 +371,7 @@ impl Reading {
             wanted,
             next: wanted.drop.is_none().then(|| wanted.after.next()),
             until: Position::default(),
-            last: None,
+            until_at: None,
         })
     }
 
@@ -371,9 +390,7 @@ impl Reading {
         let Some(page) = self.next_page().await? else {
             return Ok(None);
         };
-        let events = page.into_events().map_err(AuditError::Log)?;
-        self.last = events.last().map(StoredEvent::head).or(self.last);
-        Ok(Some(events))
+        page.into_events().map(Some).map_err(AuditError::Log)
     }
 
     /// As [`Reading::next`], for who works on events where they lie.
@@ -414,7 +431,7 @@ impl Reading {
     fn end(&mut self) -> Result<(), AuditError> {
         match &self.pages {
             Pages::Events(_, Some(end)) => {
-                self.until = end.until;
+                (self.until, self.until_at) = (end.until, end.until_at);
                 self.wanted.is_within(end.head)?;
                 match self.wanted.drop {
                     Some(drop_id) if !end.has_drop => Err(AuditError::NoSuchDrop(drop_id)),
@@ -446,10 +463,10 @@ impl Reading {
         self.until
     }
 
-    /// The head of a log that ends with the last event read; none when nothing was.
+    /// When the event there was recorded; none before the first. Known when [`Reading::until`] is.
     #[must_use]
-    pub const fn last(&self) -> Option<Head> {
-        self.last
+    pub const fn until_at(&self) -> Option<Timestamp> {
+        self.until_at
     }
 }
 
@@ -490,6 +507,7 @@ impl FileReader {
                 continue;
             }
             self.end.until = event.position;
+            self.end.until_at = Some(event.recorded_at);
             if self.is_wanted(&event) {
                 page.push(event);
             }

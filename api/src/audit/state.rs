@@ -6,9 +6,8 @@ use std::process::ExitCode;
 use clap::Args;
 use domain::DropEvent;
 use domain::event::HoldPlaced;
-use domain::values::{DropId, HoldId, Timestamp};
+use domain::values::{DropId, HoldId, Position, Timestamp};
 use infrastructure::codec::{RecordedEvent, decode};
-use infrastructure::log::Head;
 use projections::live_stock::LiveStock;
 use projections::replay::Replay;
 use projections::views::DropView;
@@ -43,7 +42,10 @@ pub struct StateArgs {
 struct State {
     drops: Replay<LiveStock>,
     open: HashMap<HoldId, (DropId, HoldPlaced)>,
-    last: Option<Head>,
+    /// Up to where, whosever events these are.
+    position: Position,
+    /// When the event there was recorded.
+    recorded_at: Timestamp,
 }
 
 /// Runs it.
@@ -78,7 +80,8 @@ async fn read(source: &Source, args: &StateArgs) -> Result<State, AuditError> {
             }
         }
     }
-    state.last = reading.last();
+    state.position = reading.until();
+    state.recorded_at = reading.until_at().unwrap_or_default();
     Ok(state)
 }
 
@@ -105,13 +108,11 @@ impl State {
         Ok(())
     }
 
-    /// The time that was asked for, else that of the last event.
-    fn time(&self, at: Option<Moment>) -> Timestamp {
+    /// The time that was asked for, else that of the event at the position.
+    const fn time(&self, at: Option<Moment>) -> Timestamp {
         match at {
             Some(Moment::Time(at)) => at,
-            Some(Moment::Position(_)) | None => self
-                .last
-                .map_or_else(Timestamp::default, |last| last.recorded_at),
+            Some(Moment::Position(_)) | None => self.recorded_at,
         }
     }
 
@@ -159,15 +160,14 @@ impl State {
                 body
             })
             .collect();
-        let position = self.last.map(|last| last.position).unwrap_or_default();
-        json!({ "position": position, "at": at, "drops": drops })
+        json!({ "position": self.position, "at": at, "drops": drops })
     }
 
     fn to_text(&self, at: Timestamp) -> String {
-        let Some(last) = self.last else {
+        if self.position == Position::default() {
             return "Nothing had happened yet.".to_owned();
-        };
-        let mut text = format!("At {at}, after position {}:\n", last.position);
+        }
+        let mut text = format!("At {at}, after position {}:\n", self.position);
         let open = self.open_holds();
         for view in self.views() {
             let (stock, terms) = (view.row.stock, &view.row.terms);

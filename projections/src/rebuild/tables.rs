@@ -7,7 +7,7 @@ use futures::StreamExt;
 use sqlx::{PgConnection, PgPool};
 
 use super::part::{beside, hold, to_sql};
-use super::{Rebuilding, Rebuilt, decoded, selection};
+use super::{Rebuilding, Rebuilt, decoded, head, missing, selection};
 use crate::error::ProjectionError;
 
 pub(super) async fn prepare(pool: &PgPool, table: &mut dyn Rebuilding) -> Result<(), sqlx::Error> {
@@ -177,7 +177,7 @@ async fn catch_up(
     let stopped = |source| SwapError::Projection(ProjectionError::Log { name, source });
     let mut pages = pin!(decoded(pool, selection(table.reached(), until)));
     while let Some(page) = pages.next().await {
-        let page = page.map_err(stopped)?;
+        let page = page.map_err(stopped)?.following(table.reached());
         for recorded in &page.recorded {
             table.apply(recorded).map_err(SwapError::Projection)?;
         }
@@ -185,6 +185,11 @@ async fn catch_up(
         if let Some(error) = page.broken {
             return Err(stopped(error));
         }
+    }
+    // A live table may claim to have read more than there is: that is what a rebuild mends.
+    let until = until.min(head(pool).await?);
+    if table.reached() < until {
+        return Err(SwapError::Projection(missing(name, table.reached())));
     }
     Ok(())
 }

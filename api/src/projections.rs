@@ -1,15 +1,17 @@
 //! `holdfast projections`: how far each view's table is, and tables rebuilt from the log while a server serves.
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use domain::values::Position;
+use infrastructure::error::LogError;
 use projections::error::ProjectionError;
 use projections::rebuild::{NAMES, Rebuilt, VERSIONS, rebuild};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::cli::fail;
+use crate::cli::{fail, print_line};
 use crate::client::table::columns;
 use crate::config::DatabaseSettings;
 use crate::database::{Database, DatabaseError};
@@ -67,20 +69,40 @@ enum Failure {
     Sql(#[from] sqlx::Error),
     #[error(transparent)]
     Projection(#[from] ProjectionError),
+    #[error("cannot write")]
+    Output(#[source] io::Error),
 }
 
-/// Runs it; exit code 1 when it could not be done.
+impl Failure {
+    /// As of an audit: 1 for what speaks against the log, else 2.
+    fn exit_code(&self) -> ExitCode {
+        let is_of_log = matches!(
+            self,
+            Self::Projection(
+                ProjectionError::Stopped { .. }
+                    | ProjectionError::Log {
+                        source: LogError::Corrupt { .. },
+                        ..
+                    }
+            )
+        );
+        ExitCode::from(if is_of_log { 1 } else { 2 })
+    }
+}
+
+/// Runs it; exit code 0: done, 1: the log is not what it should be, 2: it could not be done.
 pub async fn run(args: ProjectionsArgs) -> ExitCode {
     let outcome = match args.command {
         ProjectionsCommand::List(args) => list(&args).await,
         ProjectionsCommand::Rebuild(args) => rebuild_tables(&args).await,
     };
-    match outcome {
-        Ok(text) => {
-            println!("{text}");
-            ExitCode::SUCCESS
+    let printed = outcome.and_then(|text| print_line(&text).map_err(Failure::Output));
+    match printed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            fail(&error);
+            error.exit_code()
         }
-        Err(error) => fail(&error),
     }
 }
 
