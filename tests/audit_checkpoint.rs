@@ -221,6 +221,48 @@ async fn nothing_that_is_kept_is_written_over() {
 }
 
 #[tokio::test]
+async fn a_key_that_auditors_know_is_never_replaced_in_silence() {
+    let lively = Lively::make().await;
+    let launch = Launch::on(lively.altered("SELECT 1").await);
+    let note = checkpoint(&launch).await;
+    let file = |name: &str| launch.data_dir().join(name);
+    let public = fs::read_to_string(file("checkpoint.pub")).unwrap();
+    let refused = async |reason: &str| {
+        let refused = launch.run(&["audit", "checkpoint"]).await;
+        assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""));
+        assert!(refused.stderr.contains(reason), "{refused:?}");
+    };
+    fs::rename(file("checkpoint.key"), file("elsewhere")).unwrap();
+    refused("is there, but not ").await;
+    assert!(!file("checkpoint.key").exists());
+    assert_eq!(fs::read_to_string(file("checkpoint.pub")).unwrap(), public);
+
+    // A public key that is lost is written anew; one that is not its own is not signed beside.
+    fs::rename(file("elsewhere"), file("checkpoint.key")).unwrap();
+    fs::remove_file(file("checkpoint.pub")).unwrap();
+    assert_eq!(checkpoint(&launch).await, note);
+    assert_eq!(fs::read_to_string(file("checkpoint.pub")).unwrap(), public);
+    let stranger = Launch::on(lively.altered("SELECT 1").await);
+    checkpoint(&stranger).await;
+    fs::copy(
+        stranger.data_dir().join("checkpoint.pub"),
+        file("checkpoint.pub"),
+    )
+    .unwrap();
+    refused("does not belong to").await;
+}
+
+/// Whoever comes first makes the key; all the others sign with it.
+#[tokio::test]
+async fn checkpoints_that_are_asked_for_at_once_are_signed_by_one_key() {
+    let lively = Lively::make().await;
+    let launch = Launch::on(lively.altered("SELECT 1").await);
+    let notes = futures::future::join_all((0..8).map(|_| checkpoint(&launch))).await;
+    assert!(notes.iter().all(|note| *note == notes[0]), "{notes:?}");
+    assert_eq!(verify(&launch, &notes[0], &[]).await.code, Some(0));
+}
+
+#[tokio::test]
 async fn no_file_is_signed_that_is_no_log() {
     let lively = Lively::make().await;
     let launch = Launch::private();

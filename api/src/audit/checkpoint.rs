@@ -12,7 +12,7 @@ mod note;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -93,6 +93,24 @@ pub enum CheckpointError {
         /// What was asked for.
         asked: String,
     },
+    /// The key that auditors know was lost, or is kept elsewhere.
+    #[error(
+        "{public} is there, but not {private}, which it belongs to: name it with --key, or take {public} away for a new one"
+    )]
+    NoPrivateKey {
+        /// The public key's file.
+        public: PathBuf,
+        /// Where the other should be.
+        private: PathBuf,
+    },
+    /// Nobody could check with it what this key signs.
+    #[error("{public} does not belong to {private}")]
+    OtherPublicKey {
+        /// The public key's file.
+        public: PathBuf,
+        /// The private key's.
+        private: PathBuf,
+    },
     /// It is no checkpoint.
     #[error("{path} is no checkpoint in a signed note: {reason}")]
     NoCheckpoint {
@@ -161,9 +179,23 @@ fn state(args: &CheckpointArgs, head: Head) -> Result<ExitCode, AuditError> {
 }
 
 /// Never over something that is there: a checkpoint that was kept is what a later log is held to.
-fn write_new(path: &Path, note: &str) -> io::Result<()> {
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
-    file.write_all(note.as_bytes())
+    file.write_all(text.as_bytes())
+}
+
+/// Makes a file that appears whole, unless there is one; tells whether it did.
+fn appear(path: &Path, text: &str, mode: u32) -> io::Result<bool> {
+    let mut whole = tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(mode))
+        .tempfile_in(path.parent().unwrap_or(Path::new(".")))?;
+    writeln!(whole, "{text}")?;
+    whole.as_file().sync_all()?;
+    match whole.persist_noclobber(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error.error),
+    }
 }
 
 /// Where a checkpoint's private key is kept.
@@ -184,23 +216,40 @@ struct PrivateKey {
 }
 
 impl PrivateKey {
-    /// The key in the data directory, made now if there is none.
+    /// The key in the data directory, made now if there is none. Whoever comes first makes it: the private key appears whole,
+    /// and before the public one.
     fn kept(data_dir: &Path, origin: Option<&str>) -> Result<Self, CheckpointError> {
-        let file = private_key_file(data_dir);
-        if file.exists() {
-            return Self::read(&file, origin);
+        let (private, public) = (private_key_file(data_dir), public_key_file(data_dir));
+        let had_public = public.exists();
+        if !private.exists() {
+            if had_public {
+                return Err(CheckpointError::NoPrivateKey { public, private });
+            }
+            fs::create_dir_all(data_dir).map_err(|source| failed(data_dir, source))?;
+            let text = Self::new(origin).to_text();
+            appear(&private, &text, 0o600).map_err(|source| failed(&private, source))?;
         }
-        let made = Self {
+        let key = Self::read(&private, origin)?;
+        let text = key.public().to_text();
+        let is_new = appear(&public, &text, 0o644).map_err(|source| failed(&public, source))?;
+        if is_new {
+            eprintln!("made a key; auditors need {}", public.display());
+        } else if text_of(&public)?.trim() != text {
+            return Err(CheckpointError::OtherPublicKey { public, private });
+        }
+        Ok(key)
+    }
+
+    fn new(origin: Option<&str>) -> Self {
+        Self {
             name: origin.unwrap_or(ORIGIN).to_owned(),
             key: SigningKey::from_bytes(&rand::random()),
-        };
-        fs::create_dir_all(data_dir).map_err(|source| failed(data_dir, source))?;
-        let public = public_key_file(data_dir);
-        fs::write(&public, format!("{}\n", made.public().to_text()))
-            .map_err(|source| failed(&public, source))?;
-        made.write(&file).map_err(|source| failed(&file, source))?;
-        eprintln!("made a key; auditors need {}", public.display());
-        Ok(made)
+        }
+    }
+
+    fn to_text(&self) -> String {
+        let text = to_text(&self.name, self.public().id(), self.key.as_bytes());
+        format!("PRIVATE+KEY+{text}")
     }
 
     fn read(file: &Path, origin: Option<&str>) -> Result<Self, CheckpointError> {
@@ -221,17 +270,6 @@ impl PrivateKey {
             }),
             Some(_) | None => Ok(key),
         }
-    }
-
-    fn write(&self, file: &Path) -> io::Result<()> {
-        let mut options = fs::OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(file)?;
-        let text = to_text(&self.name, self.public().id(), self.key.as_bytes());
-        writeln!(file, "PRIVATE+KEY+{text}")
     }
 
     fn public(&self) -> PublicKey {
