@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use domain::values::{Position, Sequence, Timestamp};
-use harness::{Finished, Launch, Lively, text};
+use harness::{Finished, Launch, Lively, eventually, text};
 use infrastructure::log::lines::{LineWriter, MOST_EVENT_BYTES, parse};
 use infrastructure::log::{Batch, Hash, Head, StoredEvent};
 use serde_json::{Value, json};
@@ -538,6 +538,7 @@ async fn a_view_that_is_not_what_the_log_says_is_found_out() {
         ("UPDATE projection_checkpoints SET position = position + 1 WHERE name = 'live_stock'".to_owned(), "live_stock claims to have read", Some(cancelled)),
         ("ALTER TABLE live_stock DROP CONSTRAINT live_stock_sold_check, DROP CONSTRAINT units_are_conserved; UPDATE live_stock SET sold = -1".to_owned(), "live_stock", None),
         ("UPDATE live_stock SET terms = (left(terms::text, -1) || ',\"free\": true}')::json".to_owned(), "live_stock", None),
+        ("UPDATE live_stock SET terms = ('{\"name\":\"Free!\",' || substr(terms::text, 2))::json".to_owned(), "live_stock", None),
         ("UPDATE live_stock SET scheduled_at = 'infinity'".to_owned(), "live_stock", None),
         ("UPDATE top_purchasers SET last_purchased_at = last_purchased_at + interval '1 microsecond'".to_owned(), "top_purchasers", Some(bought)),
         ("ALTER TABLE top_purchasers DROP CONSTRAINT top_purchasers_quantity_check; UPDATE top_purchasers SET quantity = -2".to_owned(), "top_purchasers", Some(bought)),
@@ -550,6 +551,7 @@ async fn a_view_that_is_not_what_the_log_says_is_found_out() {
             verdict.stderr.contains(&format!("view {view}")),
             "{sql}: {verdict:?}"
         );
+        assert!(verdict.stderr.contains(" (drop "), "{sql}: {verdict:?}");
         if let Some(position) = position {
             assert!(
                 verdict.stderr.contains(&format!("position {position}: ")),
@@ -572,6 +574,86 @@ async fn a_view_that_is_not_what_the_log_says_is_found_out() {
     };
     assert_eq!(quantity(&said["violation"]["expected"]), 2);
     assert_eq!(quantity(&said["violation"]["found"]), 9);
+}
+
+#[tokio::test]
+async fn of_all_views_the_first_position_is_named() {
+    let lively = Lively::make().await;
+    let bought = lively.position_of("PurchaseConfirmed");
+    let both = "UPDATE live_stock SET available = available - 1, sold = sold + 1 WHERE sold > 0; UPDATE top_purchasers SET quantity = 9";
+    assert_disproved(
+        &lively.audit_after(both).await,
+        bought,
+        "view top_purchasers",
+    );
+}
+
+#[tokio::test]
+async fn a_view_of_another_version_of_its_fold_is_not_taken_for_a_proof() {
+    let lively = Lively::make().await;
+    let newer = "UPDATE projection_checkpoints SET fold_version = 2 WHERE name = 'sales_timeline'";
+    let launch = Launch::on(lively.altered(newer).await);
+    let reason = "its rows are of version 2 of its fold, and this program folds version 1; run `holdfast projections rebuild sales_timeline`";
+    let head = lively.log.last().unwrap().position;
+    assert_disproved(&launch.run(&["audit", "verify"]).await, head, reason);
+    let compared = launch.run(&["audit", "replay", "--compare"]).await;
+    assert_eq!(compared.code, Some(1), "{compared:?}");
+    assert!(compared.stdout.contains(reason), "{compared:?}");
+    let rebuilt = launch
+        .run(&["projections", "rebuild", "sales_timeline"])
+        .await;
+    assert_eq!(rebuilt.code, Some(0), "{rebuilt:?}");
+    assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(0));
+}
+
+/// A table that a rebuild replaced after the audit's snapshot was taken would look empty to it.
+#[tokio::test]
+async fn a_table_that_is_swapped_at_that_moment_is_waited_for() {
+    let lively = Lively::make().await;
+    let copy = lively.altered("SELECT 1").await;
+    let pool = sqlx::PgPool::connect(&copy.url).await.unwrap();
+    let mut swap = pool.begin().await.unwrap();
+    let swapped = "CREATE TABLE next (LIKE sales_timeline INCLUDING ALL); INSERT INTO next SELECT * FROM sales_timeline;
+                   DROP TABLE sales_timeline; ALTER TABLE next RENAME TO sales_timeline";
+    sqlx::raw_sql(swapped).execute(&mut *swap).await.unwrap();
+    let launch = Launch::on(copy);
+    let audit = launch.run(&["audit", "verify"]);
+    let swap = async {
+        eventually("the audit waits for the table", || async {
+            let waits: bool = sqlx::query_scalar(
+                "SELECT EXISTS (SELECT FROM pg_stat_activity
+                                 WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%sales_timeline%')",
+            )
+            .fetch_one(&pool)
+            .await
+            .unwrap();
+            waits.then_some(())
+        })
+        .await;
+        swap.commit().await.unwrap();
+    };
+    let (verdict, ()) = tokio::join!(audit, swap);
+    assert_eq!(verdict.code, Some(0), "{verdict:?}");
+}
+
+/// Who wrote an export may have put anything into it.
+#[tokio::test]
+async fn what_is_said_of_a_hostile_log_is_one_line_of_text() {
+    let lively = Lively::make().await;
+    let mut events = stored(&lively.export);
+    let mut foreign = events.last().unwrap().clone();
+    foreign.aggregate_type = "Invoice".into();
+    foreign.aggregate_id = "one\nverified 9 events, head 9\u{1b}[2J".to_owned();
+    foreign.sequence = Sequence(2);
+    events.push(foreign);
+    let verdict = verify_text(&reseal(events), &[]).await;
+    let position = lively.log.len() as u64 + 1;
+    assert_disproved(&verdict, position, "sequence: expected 1, found 2");
+    assert_eq!(verdict.stderr.matches(char::is_control).count(), 1);
+    assert!(
+        verdict.stderr.contains(r"(stream one\nverified 9 events"),
+        "{verdict:?}"
+    );
 }
 
 #[tokio::test]

@@ -27,7 +27,7 @@ pub mod wire;
 
 pub use access::{AccessKey, ServerArgs};
 pub use address::ServerAddress;
-pub use error::{ClientError, Problem, one_line};
+pub use error::{ClientError, Problem, one_line, visible};
 pub use load::LoadArgs;
 pub use pooled::Client;
 pub use seed::SeedArgs;

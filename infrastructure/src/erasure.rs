@@ -256,6 +256,23 @@ pub async fn told(
     Ok(Some(told.collect()))
 }
 
+/// Events whose personal data was removed by erasures that were recorded after `position`.
+///
+/// # Errors
+/// [`sqlx::Error`].
+pub async fn events_erased_after(pool: &PgPool, position: Position) -> Result<u64, sqlx::Error> {
+    let events: i64 = sqlx::query_scalar(
+        "SELECT coalesce(sum((payload -> event_type ->> 'events')::bigint), 0)::bigint FROM events
+          WHERE position > $1 AND aggregate_type = $2 AND event_type = $3",
+    )
+    .bind(i64::try_from(position.0).unwrap_or(i64::MAX))
+    .bind(erasure::AGGREGATE_TYPE)
+    .bind(erasure::BUYER_ERASED)
+    .fetch_one(pool)
+    .await?;
+    Ok(events.unsigned_abs())
+}
+
 /// Who was erased at these positions.
 pub(crate) async fn erased_at(
     pool: &PgPool,

@@ -135,6 +135,48 @@ impl<T: Record> SortedRuns<T> {
     }
 }
 
+/// Records that are added in any order: so many in memory, the rest in runs. Limit: equal keys come back in any order.
+#[derive(Debug)]
+pub struct Sorter<T> {
+    most: usize,
+    run: Vec<T>,
+    runs: SortedRuns<T>,
+}
+
+impl<T: Record> Sorter<T> {
+    /// With so many records in memory.
+    #[must_use]
+    pub fn with_most(most: usize) -> Self {
+        Self {
+            most,
+            run: vec![],
+            runs: SortedRuns::default(),
+        }
+    }
+
+    /// Adds one.
+    ///
+    /// # Errors
+    /// When the scratch file cannot be written.
+    pub fn add(&mut self, record: T) -> io::Result<()> {
+        self.run.push(record);
+        if self.run.len() >= self.most {
+            self.run.sort_unstable_by_key(Record::key);
+            self.runs.add(self.run.drain(..))?;
+        }
+        Ok(())
+    }
+
+    /// Everything in order.
+    ///
+    /// # Errors
+    /// When the scratch file cannot be read.
+    pub fn into_sorted(mut self) -> io::Result<Merged<T>> {
+        self.run.sort_unstable_by_key(Record::key);
+        self.runs.merge(self.run)
+    }
+}
+
 /// Records in the order of their keys.
 #[derive(Debug)]
 pub struct Merged<T: Record> {
@@ -279,6 +321,23 @@ mod tests {
         );
         assert_eq!(merged(SortedRuns::default(), vec![]), []);
         assert_eq!(merged(SortedRuns::default(), vec![(7, 7)]), [(7, 7)]);
+    }
+
+    #[test]
+    fn what_is_added_in_any_order_comes_back_in_order_however_little_fits_into_memory() {
+        let added: [Pair; 6] = [(5, 0), (1, 1), (6, 2), (2, 3), (0, 4), (9, 5)];
+        for most in 1..=7 {
+            let mut sorter = Sorter::with_most(most);
+            for pair in added {
+                sorter.add(pair).unwrap();
+            }
+            let sorted: Vec<_> = sorter.into_sorted().unwrap().map(Result::unwrap).collect();
+            assert_eq!(
+                sorted,
+                [(0, 4), (1, 1), (2, 3), (5, 0), (6, 2), (9, 5)],
+                "{most}"
+            );
+        }
     }
 
     #[test]

@@ -154,8 +154,9 @@ impl Columns for LiveStockRow {
 
 /// Terms, and nothing beside them: what a reader would pass over could say something else to people.
 fn read_terms(text: &str) -> Option<Arc<DropTerms>> {
+    // Read as a server reads it, which of a name that is there twice would take neither.
+    let terms: DropTerms = serde_json::from_str(text).ok()?;
     let found: Value = serde_json::from_str(text).ok()?;
-    let terms = DropTerms::deserialize(&found).ok()?;
     (serde_json::to_value(&terms).ok()? == found).then(|| Arc::new(terms))
 }
 

@@ -7,7 +7,7 @@ use std::fmt;
 use std::io::{self, Read, Write};
 
 use domain::values::{DropId, KeyDigest, Position};
-use infrastructure::sorted_runs::{Record, SortedRuns};
+use infrastructure::sorted_runs::{Record, Sorter};
 use uuid::Uuid;
 
 /// Ids in memory: 24 bytes each.
@@ -122,48 +122,30 @@ impl Record for Occurrence {
 
 /// Ids and where they occur.
 #[derive(Debug)]
-pub struct Distinct {
-    most: usize,
-    run: Vec<Occurrence>,
-    runs: SortedRuns<Occurrence>,
-}
+pub struct Distinct(Sorter<Occurrence>);
 
 impl Default for Distinct {
     fn default() -> Self {
-        Self::with_run(RUN)
+        Self(Sorter::with_most(RUN))
     }
 }
 
 impl Distinct {
-    fn with_run(most: usize) -> Self {
-        Self {
-            most,
-            run: vec![],
-            runs: SortedRuns::default(),
-        }
-    }
-
     /// Adds one occurrence.
     ///
     /// # Errors
     /// When the scratch file cannot be written.
     pub fn add(&mut self, kind: Kind, id: impl Into<Uuid>, position: Position) -> io::Result<()> {
-        self.run.push(Occurrence::new(kind, id.into(), position));
-        if self.run.len() == self.most {
-            self.run.sort_unstable();
-            self.runs.add(self.run.drain(..))?;
-        }
-        Ok(())
+        self.0.add(Occurrence::new(kind, id.into(), position))
     }
 
     /// The first place where an id occurs again.
     ///
     /// # Errors
     /// When the scratch file cannot be read.
-    pub fn first_repeat(mut self) -> io::Result<Option<Repeat>> {
-        self.run.sort_unstable();
+    pub fn first_repeat(self) -> io::Result<Option<Repeat>> {
         let (mut last, mut found) = (None, None::<Repeat>);
-        for occurrence in self.runs.merge(self.run)? {
+        for occurrence in self.0.into_sorted()? {
             let occurrence = occurrence?;
             if last == Some(occurrence.what()) {
                 let repeat = occurrence.repeat();
@@ -181,7 +163,7 @@ mod tests {
     use super::*;
 
     fn repeat_among(ids: &[u128], most: usize) -> Option<u64> {
-        let mut distinct = Distinct::with_run(most);
+        let mut distinct = Distinct(Sorter::with_most(most));
         for (position, id) in (1..).zip(ids) {
             let id = Uuid::from_u128(*id);
             distinct
@@ -220,7 +202,7 @@ mod tests {
     #[test]
     fn an_id_may_name_one_thing_of_each_kind() {
         let id = Uuid::from_u128(7);
-        let mut distinct = Distinct::with_run(2);
+        let mut distinct = Distinct(Sorter::with_most(2));
         for (position, kind) in (1..).zip(KINDS) {
             distinct.add(kind, id, Position(position)).unwrap();
         }

@@ -16,14 +16,14 @@ use infrastructure::error::LogError;
 use infrastructure::log::ahead::in_order;
 use infrastructure::log::copy::{self, Selection};
 use infrastructure::log::{Hash, Head};
-use projections::checked::{CheckedTable, Comparison, Mismatch, checked_tables};
+use projections::checked::{CheckedTable, Comparison, Mismatch, checked_tables, hold_tables};
 use projections::error::{ReplayError, SnapshotError};
 use serde_json::{Value, json};
 use sqlx::{Acquire, Executor, PgPool};
 
 use super::checkpoint::{CheckpointError, PublicKey, public_key_file};
 use super::examine::{Examined, examine};
-use super::source::{Page, Reading, Source, SourceArgs, Wanted};
+use super::source::{Moment, Page, Reading, Source, SourceArgs, Wanted};
 use super::verify::{Erasures, Proved, Verifier};
 use super::violation::{Claim, Stop, Violation};
 use super::{AuditError, guards, print};
@@ -122,6 +122,12 @@ pub async fn run(args: &VerifyArgs) -> Result<ExitCode, AuditError> {
         Source::Database(database) => verify_database(&database.pool, claims).await,
         Source::File(_) => verify_file(&source, claims).await,
     };
+    let outcome = match outcome {
+        Ok(Err(Stop::Violated(violation))) => {
+            Ok(Err(placed_in_stream(&source, *violation).await.into()))
+        }
+        outcome => outcome,
+    };
     source.close().await;
     match outcome? {
         Ok(proof) => {
@@ -134,6 +140,26 @@ pub async fn run(args: &VerifyArgs) -> Result<ExitCode, AuditError> {
         }
         Err(Stop::Scratch(error)) => Err(AuditError::Scratch(error)),
     }
+}
+
+/// The same, and in which stream: that of the event there, if there is one and nobody said.
+async fn placed_in_stream(source: &Source, mut violation: Violation) -> Violation {
+    let position = violation.position;
+    if violation.stream.is_some() || position == Position::default() {
+        return violation;
+    }
+    let wanted = Wanted {
+        after: Position(position.0 - 1),
+        until: Some(Moment::Position(position)),
+        ..Wanted::default()
+    };
+    // Where the log is damaged, that may not be told.
+    if let Ok(mut reading) = source.read(wanted, "locating").await
+        && let Ok(Some(page)) = reading.next().await
+    {
+        violation.stream = page.into_iter().next().map(|event| event.aggregate_id);
+    }
+    violation
 }
 
 fn claims(args: &VerifyArgs) -> Result<Vec<Claim>, AuditError> {
@@ -198,18 +224,29 @@ async fn verify_database(pool: &PgPool, claims: Vec<Claim>) -> Result<Outcome, A
         verifier = verifier.with_erasures(erasures);
     }
     let outcome = follow(reading, verifier, &mut tables).await?;
-    Ok(outcome.and_then(|verifier| {
-        ends_well(&verifier, head, snapshot.stray)?;
+    let proved = outcome.and_then(|mut verifier| {
+        if let Err(violation) = ends_well(&mut verifier, head, snapshot.stray) {
+            return Err(verifier.fail(violation));
+        }
         // The log first: a view that was made from what is cut off now is no news.
         let log = verifier.finish()?;
-        let tables = compare(tables, head)?;
-        notes.extend(log.remarks.sentences());
-        Ok(Proof {
-            log,
-            tables,
-            extends,
-            notes,
-        })
+        Ok((log, compare(tables, head)?))
+    });
+    let (mut log, tables) = match proved {
+        Ok(proved) => proved,
+        Err(stop) => return Ok(Err(stop)),
+    };
+    if log.remarks.vanished > 0 {
+        // Who was erased while we read was forgotten by an event that we did not read.
+        let since = erasure::events_erased_after(pool, head.position).await?;
+        log.remarks.vanished = log.remarks.vanished.saturating_sub(since);
+    }
+    notes.extend(log.remarks.sentences());
+    Ok(Ok(Proof {
+        log,
+        tables,
+        extends,
+        notes,
     }))
 }
 
@@ -260,6 +297,7 @@ pub async fn snapshot(pool: &PgPool) -> Result<Snapshot, AuditError> {
     transaction
         .execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         .await?;
+    hold_tables(&mut transaction).await?;
     let (head, stray) = copy::head_and_stray(&mut transaction)
         .await
         .map_err(AuditError::Log)?;
@@ -285,7 +323,7 @@ impl Snapshot {
     fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> = self.unguarded.clone();
         if !self.knows_private {
-            notes.push("commitments to personal data were not checked: this database user may not read any".to_owned());
+            notes.push("commitments to personal data, and that a person is one buyer, were not checked: this database user may not read any".to_owned());
         }
         if self.erasures.is_none() {
             notes.push(
@@ -330,14 +368,16 @@ async fn follow(
             Err(error) => (vec![], Some(error)),
         };
         for event in events {
-            if let Err(stop) = step(&mut verifier, tables, event) {
-                return Ok(Err(stop));
+            match step(&mut verifier, tables, event) {
+                Ok(()) => {}
+                Err(Stop::Violated(violation)) => return Ok(Err(verifier.fail(*violation))),
+                Err(stop @ Stop::Scratch(_)) => return Ok(Err(stop)),
             }
         }
         match broken {
             None => {}
             Some(LogError::Corrupt { position, reason }) => {
-                return Ok(Err(Violation::at(position, reason).into()));
+                return Ok(Err(verifier.fail(Violation::at(position, reason))));
             }
             Some(error @ LogError::Unavailable(_)) => return Err(AuditError::Log(error)),
         }
@@ -365,7 +405,11 @@ fn step(
     Ok(())
 }
 
-fn ends_well(verifier: &Verifier, head: Head, stray: Option<Position>) -> Result<(), Violation> {
+fn ends_well(
+    verifier: &mut Verifier,
+    head: Head,
+    stray: Option<Position>,
+) -> Result<(), Violation> {
     let reached = verifier.head().position;
     if reached < head.position {
         let reason = format!(
@@ -376,7 +420,7 @@ fn ends_well(verifier: &Verifier, head: Head, stray: Option<Position>) -> Result
     }
     verifier.ends_at(head)?;
     match stray {
-        None => Ok(()),
+        None => verifier.is_closed(),
         Some(position) => {
             let reason = format!(
                 "an event stands here, outside the log, whose head is at position {}",
@@ -387,27 +431,44 @@ fn ends_well(verifier: &Verifier, head: Head, stray: Option<Position>) -> Result
     }
 }
 
+/// Compares every table; of what is wrong with any the first, by position.
 fn compare(tables: Vec<Box<dyn CheckedTable>>, head: Head) -> Result<Vec<TableProof>, Stop> {
-    let mut compared = vec![];
+    let (mut compared, mut first) = (vec![], None::<Violation>);
     for table in tables {
         let (name, checkpoint) = (table.name(), table.checkpoint());
-        if checkpoint > head.position {
-            let reason = format!(
-                "view {name} claims to have read up to position {checkpoint}, beyond the head"
-            );
-            return Err(Violation::at(head.position, reason).into());
-        }
-        let Comparison { rows, mismatch } = table.compare()?;
-        if let Some(mismatch) = mismatch {
-            return Err(differs_from_log(mismatch).into());
-        }
+        let (rows, violation) = match speaks_against_itself(&*table, head) {
+            Some(violation) => (0, Some(violation)),
+            None => {
+                let Comparison { rows, mismatch } = table.compare()?;
+                (rows, mismatch.map(differs_from_log))
+            }
+        };
+        first = first
+            .into_iter()
+            .chain(violation)
+            .reduce(Violation::or_earlier);
         compared.push(TableProof {
             name,
             checkpoint,
             rows,
         });
     }
-    Ok(compared)
+    match first {
+        None => Ok(compared),
+        Some(violation) => Err(violation.into()),
+    }
+}
+
+/// Why a table cannot be compared at all.
+fn speaks_against_itself(table: &dyn CheckedTable, head: Head) -> Option<Violation> {
+    let (name, checkpoint) = (table.name(), table.checkpoint());
+    if checkpoint > head.position {
+        let reason =
+            format!("view {name} claims to have read up to position {checkpoint}, beyond the head");
+        return Some(Violation::at(head.position, reason));
+    }
+    let other = table.other_version()?;
+    Some(Violation::at(checkpoint, other.to_string()))
 }
 
 fn differs_from_log(mismatch: Mismatch) -> Violation {

@@ -1,17 +1,19 @@
 //! Proving a log, one event at a time, with code that shares nothing with what wrote it but the event types and the hash.
 //!
-//! Promise: the first position at which the log breaks a promise is named. Checked here: density, the chain, monotone time,
+//! Promise: the first position at which the log breaks a promise is named, up to where it was read. Checked here: density, the chain, monotone time,
 //! sequences without gaps, payloads that decode (after upcasting) and are filed under their type, commitments to personal
 //! data that is still there, and that nothing is left of whom an erasure forgot. What drops are held to is in [`ledger`].
-//! Limit: memory grows as the ledger's does, and with the buyers who were erased. That an id was used again, or that a buyer took
-//! too much in all, is known at the end only.
+//! Limit: memory grows as the ledger's does, and with the buyers who were erased. That an id was used again, that a buyer took
+//! too much in all or had two pseudonyms, or that another kind of stream has a gap, is known at the end only.
 
 mod account;
+mod foreign;
 mod ledger;
 mod persons;
 mod takings;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
 use domain::values::{DropId, Position, Pseudonym, Sequence};
 use hashbrown::HashMap;
@@ -19,6 +21,7 @@ use infrastructure::codec::RecordedEvent;
 use infrastructure::erasure::Erased;
 use infrastructure::log::{Head, chain};
 
+use self::foreign::Foreign;
 use self::ledger::Ledger;
 pub use self::ledger::Times;
 use self::persons::Persons;
@@ -58,8 +61,7 @@ pub struct Verifier {
     told_erased: u64,
     ledger: Ledger,
     persons: Persons,
-    foreign: HashMap<String, HashMap<String, Sequence>>,
-    foreign_events: BTreeMap<String, u64>,
+    foreign: Foreign,
     claims: Vec<Claim>,
     knows_private: bool,
     /// None: the log stands alone.
@@ -188,19 +190,50 @@ impl Verifier {
         })?;
         self.head = head;
         self.events += 1;
-        let Said::Drop {
-            recorded,
-            introduction,
-            ..
-        } = said
-        else {
-            return Ok(None);
+        Ok(self.keep(said, sequence)?)
+    }
+
+    /// Keeps what is judged at the end; returns what was said, if it is a drop's.
+    fn keep(&mut self, said: Said, sequence: Sequence) -> io::Result<Option<RecordedEvent>> {
+        let position = self.head.position;
+        let (recorded, introduction) = match said {
+            Said::Drop {
+                recorded,
+                introduction,
+                ..
+            } => (recorded, introduction),
+            Said::Erasure { stream, .. } => {
+                let kind = domain::erasure::AGGREGATE_TYPE;
+                self.foreign.add(kind, &stream, sequence, position)?;
+                return Ok(None);
+            }
+            Said::Other {
+                aggregate_type,
+                aggregate_id,
+            } => {
+                self.foreign
+                    .add(&aggregate_type, &aggregate_id, sequence, position)?;
+                self.foreign.count(&aggregate_type);
+                return Ok(None);
+            }
+            Said::Unreadable { .. } => return Ok(None),
         };
         self.ledger.keep(&recorded)?;
         if let Some((person, buyer)) = introduction.person.zip(recorded.event.buyer()) {
-            self.persons.add(person, buyer, next)?;
+            self.persons.add(person, buyer, position)?;
         }
         Ok(Some(*recorded))
+    }
+
+    /// Checks that nothing was begun that a log cannot end in.
+    ///
+    /// # Errors
+    /// [`Violation`] when a drop was cancelled and not cleared.
+    pub fn is_closed(&mut self) -> Result<(), Violation> {
+        let position = self.head.position;
+        self.ledger
+            .check_closed()
+            .map_err(|fault| fault.at(position))
     }
 
     /// Checks that the log's own head is what its events lead to.
@@ -239,33 +272,39 @@ impl Verifier {
         Ok(())
     }
 
+    /// Ends a proof that failed: with what was found, or with something before it that is known only now.
+    #[must_use]
+    pub fn fail(self, found: Violation) -> Stop {
+        match judge_kept(self.ledger, self.persons, self.foreign) {
+            Ok(kept) => kept.into_iter().fold(found, Violation::or_earlier).into(),
+            Err(error) => error.into(),
+        }
+    }
+
     /// Ends the proof.
     ///
     /// # Errors
-    /// [`Stop`] when the log ends before what was claimed, an erasure is missing, an id was used again, a buyer took too much, or a
-    /// person was two buyers.
+    /// [`Stop`] with the first of: the log ends before what was claimed, an erasure is missing, an id was used again, a buyer took
+    /// too much, a person was two buyers, another kind of stream has a gap.
     pub fn finish(self) -> Result<Proved, Stop> {
-        self.reaches_claims()?;
         let unmet = self.told.iter().filter_map(|told| told.unmet.first());
-        if let Some(position) = unmet.min() {
+        let unmet = unmet.min().map(|position| {
             let reason = "the table erasures names this position, but nobody was erased here";
-            return Err(Violation::at(*position, reason).into());
-        }
+            Violation::at(*position, reason)
+        });
+        let mut found = Vec::from_iter(unmet);
+        found.extend(self.reaches_claims().err());
         let remarks = Remarks {
             times: self.ledger.times(),
             vanished: match self.knows_private {
                 true => self.erased.saturating_sub(self.told_erased),
                 false => 0,
             },
-            foreign: self.foreign_events,
+            foreign: self.foreign.kinds().clone(),
         };
         let (drops, open_holds) = (self.ledger.drops(), self.ledger.open_holds());
-        let double = self.persons.first_double()?.map(|(position, before)| {
-            let reason = format!("this person was buyer {before} in the same drop before");
-            Violation::at(position, reason)
-        });
-        let kept = self.ledger.judge_kept()?.into_iter().chain(double);
-        if let Some(violation) = kept.min_by_key(|violation| violation.position) {
+        found.extend(judge_kept(self.ledger, self.persons, self.foreign)?);
+        if let Some(violation) = found.into_iter().reduce(Violation::or_earlier) {
             return Err(violation.into());
         }
         Ok(Proved {
@@ -314,9 +353,8 @@ impl Verifier {
                 self.check_introduction(recorded, introduction)?;
                 self.ledger.check(recorded, *is_old)
             }
-            Said::Erasure { events, stream } => {
+            Said::Erasure { events, .. } => {
                 self.ledger.check_closed()?;
-                self.follow_foreign(domain::erasure::AGGREGATE_TYPE, stream, sequence)?;
                 self.erasures += 1;
                 self.told_erased += events;
                 let is_told = self
@@ -329,25 +367,9 @@ impl Verifier {
                 let reason = "somebody was erased here, but the table erasures names nobody";
                 Err(reason.to_owned().into())
             }
-            Said::Other {
-                aggregate_type,
-                aggregate_id,
-            } => {
-                self.ledger.check_closed()?;
-                self.follow_foreign(aggregate_type, aggregate_id, sequence)?;
-                *self
-                    .foreign_events
-                    .entry(aggregate_type.clone())
-                    .or_default() += 1;
-                Ok(())
-            }
+            Said::Other { .. } => self.ledger.check_closed(),
             Said::Unreadable { fault, .. } => Err(fault.clone()),
         }
-    }
-
-    fn follow_foreign(&mut self, kind: &str, stream: &str, sequence: Sequence) -> Check {
-        let streams = self.foreign.entry_ref(kind).or_default();
-        follows(streams.entry_ref(stream).or_default(), sequence)
     }
 
     fn check_introduction(
@@ -388,6 +410,14 @@ impl Said {
             }
         }
     }
+}
+
+/// What could not be told before all of it was read; each the first of its sort.
+fn judge_kept(ledger: Ledger, persons: Persons, foreign: Foreign) -> io::Result<Vec<Violation>> {
+    let mut found = ledger.judge_kept()?;
+    found.extend(persons.first_double()?);
+    found.extend(foreign.first_gap()?);
+    Ok(found)
 }
 
 fn follows(last: &mut Sequence, sequence: Sequence) -> Check {

@@ -7,6 +7,8 @@ use domain::values::{DropId, Position};
 use infrastructure::log::Hash;
 use serde::Serialize;
 
+use crate::client::visible;
+
 /// The first thing that is wrong with a log, or with what was made from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
@@ -31,22 +33,39 @@ impl Violation {
     pub fn at(position: Position, reason: impl Into<String>) -> Self {
         Fault::from(reason.into()).at(position)
     }
+
+    /// Of two the one at the earlier position; at the same one, this.
+    #[must_use]
+    pub fn or_earlier(self, other: Self) -> Self {
+        match other.position < self.position {
+            true => other,
+            false => self,
+        }
+    }
+
+    fn in_words(&self) -> String {
+        let mut words = format!("position {}: {}", self.position, self.reason);
+        if let Some(expected) = &self.expected {
+            words.push_str(&format!(": expected {expected}"));
+        }
+        if let Some(found) = &self.found {
+            words.push_str(&format!(", found {found}"));
+        }
+        match &self.stream {
+            Some(stream) if stream.parse::<DropId>().is_ok() => {
+                words.push_str(&format!(" (drop {stream})"));
+            }
+            Some(stream) => words.push_str(&format!(" (stream {stream})")),
+            None => {}
+        }
+        words
+    }
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "position {}: {}", self.position, self.reason)?;
-        if let Some(expected) = &self.expected {
-            write!(f, ": expected {expected}")?;
-        }
-        if let Some(found) = &self.found {
-            write!(f, ", found {found}")?;
-        }
-        match &self.stream {
-            Some(stream) if stream.parse::<DropId>().is_ok() => write!(f, " (drop {stream})"),
-            Some(stream) => write!(f, " (stream {stream})"),
-            None => Ok(()),
-        }
+        // Who wrote the log may have put anything into it, such as a line that looks like another.
+        f.write_str(&visible(&self.in_words()))
     }
 }
 

@@ -221,7 +221,7 @@ impl Ledger {
     ///
     /// # Errors
     /// When a scratch file cannot be read.
-    pub(super) fn judge_kept(self) -> io::Result<Option<Violation>> {
+    pub(super) fn judge_kept(self) -> io::Result<Vec<Violation>> {
         let repeat = self.ids.first_repeat()?;
         let repeat = repeat.map(|repeat| Violation::at(repeat.position, repeat.to_string()));
         let excess = self.takings.first_excess()?;
@@ -229,10 +229,7 @@ impl Ledger {
             stream: Some(taking.drop_id.to_string()),
             ..fault.at(taking.position)
         });
-        Ok(repeat
-            .into_iter()
-            .chain(excess)
-            .min_by_key(|violation| violation.position))
+        Ok(repeat.into_iter().chain(excess).collect())
     }
 
     fn note_time(&mut self, recorded: &RecordedEvent) {

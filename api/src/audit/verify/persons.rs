@@ -6,10 +6,11 @@
 use std::io::{self, Read, Write};
 
 use domain::values::{Position, Pseudonym};
-use infrastructure::sorted_runs::{Record, SortedRuns};
+use infrastructure::sorted_runs::{Record, Sorter};
 use uuid::Uuid;
 
-use crate::audit::examine::Person;
+use super::super::examine::Person;
+use super::super::violation::Violation;
 
 /// Introductions in memory: 40 bytes each.
 const RUN: usize = 1 << 17;
@@ -23,10 +24,13 @@ struct Introduced {
 }
 
 /// All introductions so far.
-#[derive(Debug, Default)]
-pub(super) struct Persons {
-    run: Vec<Introduced>,
-    runs: SortedRuns<Introduced>,
+#[derive(Debug)]
+pub(super) struct Persons(Sorter<Introduced>);
+
+impl Default for Persons {
+    fn default() -> Self {
+        Self(Sorter::with_most(RUN))
+    }
 }
 
 impl Persons {
@@ -40,26 +44,20 @@ impl Persons {
         buyer: Pseudonym,
         position: Position,
     ) -> io::Result<()> {
-        self.run.push(Introduced {
+        self.0.add(Introduced {
             person,
             position,
             buyer,
-        });
-        if self.run.len() == RUN {
-            self.run.sort_unstable_by_key(Record::key);
-            self.runs.add(self.run.drain(..))?;
-        }
-        Ok(())
+        })
     }
 
-    /// The first place where somebody is another buyer than before, and the buyer that they were.
+    /// The first place where somebody is another buyer than they were.
     ///
     /// # Errors
     /// When the scratch file cannot be read.
-    pub(super) fn first_double(mut self) -> io::Result<Option<(Position, Pseudonym)>> {
-        self.run.sort_unstable_by_key(Record::key);
+    pub(super) fn first_double(self) -> io::Result<Option<Violation>> {
         let (mut known, mut first) = (None::<Introduced>, None::<(Position, Pseudonym)>);
-        for introduced in self.runs.merge(self.run)? {
+        for introduced in self.0.into_sorted()? {
             let introduced = introduced?;
             let before = known.filter(|known| known.person == introduced.person);
             let Some(before) = before else {
@@ -71,7 +69,10 @@ impl Persons {
                 first = Some((introduced.position, before.buyer));
             }
         }
-        Ok(first)
+        Ok(first.map(|(position, before)| {
+            let reason = format!("this person was buyer {before} in the same drop before");
+            Violation::at(position, reason)
+        }))
     }
 }
 

@@ -9,7 +9,7 @@ use std::io::{self, Read, Write};
 
 use domain::terms::DropTerms;
 use domain::values::{DropId, Position, Pseudonym, ThrottleHolds, Timestamp};
-use infrastructure::sorted_runs::{Record, SortedRuns};
+use infrastructure::sorted_runs::{Record, Sorter};
 use uuid::Uuid;
 
 use crate::audit::violation::Fault;
@@ -71,48 +71,30 @@ impl Rules {
 
 /// All takings so far.
 #[derive(Debug)]
-pub(super) struct Takings {
-    most: usize,
-    run: Vec<Taking>,
-    runs: SortedRuns<Taking>,
-}
+pub(super) struct Takings(Sorter<Taking>);
 
 impl Default for Takings {
     fn default() -> Self {
-        Self::with_run(RUN)
+        Self(Sorter::with_most(RUN))
     }
 }
 
 impl Takings {
-    pub(super) fn with_run(most: usize) -> Self {
-        Self {
-            most,
-            run: vec![],
-            runs: SortedRuns::default(),
-        }
-    }
-
     /// Adds one.
     ///
     /// # Errors
     /// When the scratch file cannot be written.
     pub(super) fn add(&mut self, taking: Taking) -> io::Result<()> {
-        self.run.push(taking);
-        if self.run.len() >= self.most {
-            self.run.sort_unstable_by_key(Record::key);
-            self.runs.add(self.run.drain(..))?;
-        }
-        Ok(())
+        self.0.add(taking)
     }
 
     /// The first place where somebody took more than they may, or too soon.
     ///
     /// # Errors
     /// When the scratch file cannot be read.
-    pub(super) fn first_excess(mut self) -> io::Result<Option<(Taking, Fault)>> {
-        self.run.sort_unstable_by_key(Record::key);
+    pub(super) fn first_excess(self) -> io::Result<Option<(Taking, Fault)>> {
         let (mut buyer, mut first) = (Buyer::default(), None::<(Taking, Fault)>);
-        for taking in self.runs.merge(self.run)? {
+        for taking in self.0.into_sorted()? {
             let taking = taking?;
             if buyer.of != Some((taking.drop_id, taking.buyer)) {
                 buyer.begin(&taking);
@@ -284,7 +266,7 @@ mod tests {
         let found: Vec<_> = [1, 2, 100]
             .into_iter()
             .map(|most| {
-                let mut all = Takings::with_run(most);
+                let mut all = Takings(Sorter::with_most(most));
                 takings.iter().for_each(|taking| all.add(*taking).unwrap());
                 let found = all.first_excess().unwrap();
                 found.map(|(taking, _)| taking.position.0)

@@ -665,6 +665,91 @@ fn every_stream_counts_from_one_without_gaps() {
 }
 
 #[test]
+fn streams_of_others_are_followed_however_many_there_are_and_counted_by_kind() {
+    let of = |kind: &str, stream: &str, sequence: u64| {
+        let mut event = seal(&story())[ERASED].clone();
+        event.aggregate_type = kind.to_owned().into();
+        event.aggregate_id = stream.to_owned();
+        event.sequence = Sequence(sequence);
+        event
+    };
+    let chained = |mut events: Vec<StoredEvent>| {
+        for (position, event) in (1..).zip(&mut events) {
+            event.position = Position(position);
+        }
+        chained(events)
+    };
+    let alike = vec![
+        of("ab", "c", 1),
+        of("a", "bc", 1),
+        of("ab", "c", 2),
+        of("a", "bc", 2),
+    ];
+    let proved = verdict(&chained(alike.clone()), &[]).unwrap();
+    let kinds = ["a", "ab"].map(|kind| (kind.to_owned(), 2));
+    assert_eq!(proved.remarks.foreign, BTreeMap::from(kinds));
+    for (place, sequence) in [(0, 2), (1, 0), (2, 1), (2, 3), (3, u64::MAX / 2)] {
+        let mut gap = alike.clone();
+        gap[place].sequence = Sequence(sequence);
+        assert_violated(&chained(gap), place + 1, "sequence: expected");
+    }
+
+    let many = (0..100).map(|kind| of(&format!("kind {kind}"), "one", 1));
+    let proved = verdict(&chained(many.collect()), &[]).unwrap();
+    let foreign = proved.remarks.foreign;
+    assert_eq!((foreign.len(), foreign.values().sum::<u64>()), (33, 100));
+    assert_eq!(foreign["(others)"], 68);
+}
+
+#[test]
+fn what_is_known_at_the_end_only_is_told_before_what_comes_after_it() {
+    let mut told = story();
+    told[OTHER_DROP - 1].fields["key"] = json!(key(1));
+    told[0].fields["key"] = json!(key(1));
+    told[2].fields["key"] = json!(key(1));
+    let reason = "used before in the same drop";
+    assert_violated(&seal(&told), 3, reason);
+    // However what comes after it is found: while reading, or at the end.
+    let mut broken = seal(&told);
+    broken[BOUGHT - 1].hash = Hash([7; 32]);
+    assert_violated(&broken, 3, reason);
+    let claim = Claim {
+        position: Position(99),
+        hash: Hash([9; 32]),
+        source: "somebody".to_owned(),
+    };
+    let violation = verdict(&seal(&told), &[claim]).unwrap_err();
+    assert_eq!(violation.position, Position(3), "{violation}");
+    let violation = verdict_beside(&told, &[(BOUGHT, 199)]).unwrap_err();
+    assert_eq!(violation.position, Position(3), "{violation}");
+    // And what comes before it, before it.
+    let mut broken = seal(&told);
+    broken[1].hash = Hash([7; 32]);
+    assert_violated(&broken, 2, "hash: expected");
+}
+
+#[test]
+fn a_log_does_not_end_in_the_middle_of_a_cancellation() {
+    let events = seal(&story());
+    let closed_up_to = |count: usize| {
+        let mut verifier = Verifier::new(vec![], true);
+        for event in examine(&Page::Events(events[..count].to_vec()), true).events {
+            verifier.check(event).unwrap();
+        }
+        verifier.is_closed()
+    };
+    for count in 0..=events.len() {
+        let is_between = events[..count]
+            .last()
+            .is_some_and(|last| last.event_type == "DropCancelled")
+            && events
+                .get(count)
+                .is_some_and(|next| next.event_type == "HoldReleased");
+        assert_eq!(closed_up_to(count).is_err(), is_between, "{count}");
+    }
+}
+
+#[test]
 fn an_event_that_is_filed_wrong_is_not_read_as_another() {
     let mut events = seal(&story());
     events[BOUGHT - 1].event_type = "HoldExpired".into();

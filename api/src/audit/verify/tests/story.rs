@@ -273,7 +273,9 @@ pub(super) fn judged_by(
         let page = examine(&Page::Events(page.to_vec()), verifier.knows_private());
         assert!(page.broken.is_none());
         for event in page.events {
-            verifier.check(event).map_err(violation)?;
+            if let Err(stop) = verifier.check(event) {
+                return Err(violation(verifier.fail(violation(stop))));
+            }
         }
     }
     verifier.finish().map_err(violation)
