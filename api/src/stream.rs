@@ -29,7 +29,7 @@ use serde::Deserialize;
 use self::framing::Framing;
 pub use self::hub::StreamHub;
 pub(crate) use self::hub::Tick;
-pub use self::room::Room;
+pub(crate) use self::room::Room;
 use self::room::{Guest, Pipe};
 use self::watcher::{Told, Watcher};
 use crate::app::App;
@@ -43,7 +43,7 @@ pub(crate) const PATH: &str = "/v1/stream";
 
 /// A hub for at most `most_watchers` of `views`, and its rooms: each is one task.
 #[must_use]
-pub fn open(views: &Views, most_watchers: usize, rooms: usize) -> (StreamHub, Vec<Room>) {
+pub(crate) fn open(views: &Views, most_watchers: usize, rooms: usize) -> (StreamHub, Vec<Room>) {
     let (hub, entrances) = StreamHub::with_doors(most_watchers, rooms.max(1));
     let room = |entrance| Room::new(&hub, views.clone(), entrance);
     let rooms = entrances.into_iter().map(room).collect();
@@ -141,6 +141,7 @@ mod tests {
     use std::cell::{Cell, RefCell};
     use std::rc::Rc;
     use std::sync::Arc;
+    use std::time::Duration;
 
     use async_broadcast::{Receiver, TryRecvError};
     use domain::DropEvent;
@@ -150,6 +151,8 @@ mod tests {
     use infrastructure::engine::Observer;
     use infrastructure::feed::Committed;
     use infrastructure::log::Head;
+    use tokio::sync::mpsc::unbounded_channel;
+    use tokio::time::sleep;
 
     use super::room::Audience;
     use super::*;
@@ -277,10 +280,19 @@ mod tests {
 
         /// Somebody who was told of `last` before is told the present state.
         fn come_back(&mut self, last: Option<u64>) -> (Guest<Wire>, Hands) {
+            self.come(None, last)
+        }
+
+        fn come(
+            &mut self,
+            watched: Option<Box<[DropId]>>,
+            last: Option<u64>,
+        ) -> (Guest<Wire>, Hands) {
             let seat = self.hub.enter().unwrap();
             let places = WatchedPlaces::default();
             let told = last.map(|last| Told::up_to(Position(last), &self.views));
-            let mut watcher = Watcher::new(&self.hub, None, places, Framing::Chunked, told, seat);
+            let mut watcher =
+                Watcher::new(&self.hub, watched, places, Framing::Chunked, told, seat);
             let mut first = BytesMut::new();
             watcher.write_present_state(&self.views, &mut first);
             let wire = Wire {
@@ -319,6 +331,10 @@ mod tests {
         fn sweep(&mut self) {
             self.hear();
             self.room.serve(self.guests, usize::MAX);
+        }
+
+        fn beat(&mut self) {
+            self.room.beat(self.guests, usize::MAX);
         }
     }
 
@@ -437,13 +453,13 @@ mod tests {
         let mut world = World::new();
         let (stuck, mut quiet) = (world.watch(), world.watch());
         stuck.wire.space.set(3);
-        world.room.beat();
-        world.room.beat();
+        world.beat();
+        world.beat();
         world.sweep();
         assert_eq!(world.hub.watchers(), 2);
         assert_eq!(plain(&quiet.wire.received.take()), b": still here\n\n");
-        world.room.beat();
-        world.room.beat();
+        world.beat();
+        world.beat();
         world.sweep();
         assert_eq!(
             world.hub.watchers(),
@@ -452,6 +468,37 @@ mod tests {
         );
         assert_eq!(plain(&quiet.wire.received.take()), b": still here\n\n");
         assert_eq!(quiet.told(), [(1, 0)]);
+    }
+
+    /// By a clock that moves only when everybody waits for it.
+    #[tokio::test(start_paused = true)]
+    async fn beside_a_drop_that_changes_all_the_time_the_quiet_hear_of_us_and_the_stuck_are_let_go()
+    {
+        for shortest in [Duration::from_millis(50), Duration::from_secs(10)] {
+            let mut world = World::new();
+            let (door, entrance) = unbounded_channel();
+            // It is told something as it enters, and takes three bytes of it.
+            let (guest, stuck) = world.arrive();
+            door.send(guest).unwrap();
+            stuck.wire.space.set(3);
+            world.hold(0);
+            let mut room = Room::new(&world.hub, world.views.clone(), entrance);
+            let (guest, quiet) = world.come(Some(Box::new([drop_id("quiet")])), None);
+            door.send(guest).unwrap();
+            // As long as the contract allows silence.
+            let stampede = async {
+                for number in 1..=750 {
+                    world.hold(number);
+                    sleep(Duration::from_millis(20)).await;
+                }
+            };
+            tokio::select! {
+                () = room.tell(shortest) => panic!("the room closed"),
+                () = stampede => {}
+            }
+            assert_eq!(plain(&quiet.wire.received.take()), b": still here\n\n");
+            assert_eq!(world.hub.watchers(), 1, "{shortest:?}");
+        }
     }
 
     #[test]
