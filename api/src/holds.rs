@@ -15,12 +15,11 @@ use serde::Deserialize;
 
 use crate::app::App;
 use crate::auth::Caller;
-use crate::drops::{insert, replayed};
 use crate::extract::{
     Body, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, follow_to_head,
 };
 use crate::problem::{Code, Problem};
-use crate::render::{HoldBody, PurchaseBody, conditional, etag_of};
+use crate::render::{HoldBody, PurchaseBody, conditional, etag_of, insert, replayed};
 use domain::decide::Subject;
 
 #[derive(Debug, Deserialize, JsonSchema)]

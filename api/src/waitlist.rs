@@ -23,10 +23,9 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::watch::WatchedPlaces;
 use crate::app::App;
 use crate::auth::Caller;
-use crate::drops::{insert, replayed};
 use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, follow_to_head};
 use crate::problem::{Code, Problem};
-use crate::render::{DropStatus, conditional, etag_of};
+use crate::render::{DropStatus, conditional, etag_of, insert, replayed};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
