@@ -106,6 +106,26 @@ async function current(id) {
   return { drop: JSON.parse(json), etag };
 }
 
+/**
+ * Saves an edit. One that was recorded but not answered is sent again, and refused, for it is behind itself: what was sent reads then
+ * as it was sent.
+ * @param {{drop: Drop, etag: string}} base @param {Record<string, unknown>} changed
+ */
+async function save({ drop: { id }, etag }, changed) {
+  try {
+    await callUntilDecided(`/v1/drops/${id}`, { method: "PATCH", body: changed, headers: { "If-Match": etag } });
+  } catch (problem) {
+    if (!(problem instanceof Problem) || problem.status !== 412) throw problem;
+    const { drop } = await current(id);
+    if (!reads(drop, changed)) throw problem;
+  }
+}
+
+/** Whether a drop says all that an edit asks for. @param {Record<string, any>} drop @param {Record<string, unknown>} changed */
+function reads(drop, changed) {
+  return Object.entries(changed).every(([name, value]) => JSON.stringify(value) === JSON.stringify(drop[name]));
+}
+
 /** @param {DropLine} line */
 export async function openEdit(line) {
   const base = await current(line.id).catch((problem) => {
@@ -136,7 +156,7 @@ function edit(base) {
     if (Object.keys(changed).length === 0) return "Nothing was changed.";
     // There is always a beginning: emptied, it means now.
     if (changed.starts_at === null) changed.starts_at = new Date().toISOString();
-    await callUntilDecided(`/v1/drops/${id}`, { method: "PATCH", body: changed, headers: { "If-Match": base.etag } });
+    await save(base, changed);
     return `${base.drop.name} is changed.`;
   }, wayOut);
 }
