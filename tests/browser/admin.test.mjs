@@ -182,6 +182,23 @@ test("an edit whose answer was lost is not taken for somebody else's", async (t)
   assert.deepEqual([description, price.amount, throttle], [null, 6000, { holds: 3, window_seconds: 60 }]);
 });
 
+test("an edit gets through a proxy that compresses", async (t) => {
+  const drop = await createDrop();
+  const page = await openDashboard(t);
+  await page.route(`**/v1/drops/${drop.id}`, async (route) => {
+    if (route.request().method() !== "GET") return route.continue();
+    const response = await route.fetch();
+    const headers = response.headers();
+    return route.fulfill({ response, headers: { ...headers, etag: `W/${headers.etag}` } });
+  });
+  await row(page, drop).getByRole("button", { name: "Edit" }).click();
+  const dialog = dialogOf(page);
+  await dialog.getByLabel("Name").fill(`${drop.name}, again`);
+  await dialog.getByRole("button", { name: "Save" }).click();
+  await dialog.waitFor({ state: "detached" });
+  assert.equal((await api("GET", `/v1/drops/${drop.id}`)).name, `${drop.name}, again`);
+});
+
 test("a drop that is called another name is called that everywhere", async (t) => {
   const drop = await createDrop();
   const page = await openDashboard(t);
