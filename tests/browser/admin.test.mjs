@@ -182,8 +182,8 @@ test("an edit whose answer was lost is not taken for somebody else's", async (t)
   assert.deepEqual([description, price.amount, throttle], [null, 6000, { holds: 3, window_seconds: 60 }]);
 });
 
-test("an edit gets through a proxy that compresses", async (t) => {
-  const drop = await createDrop();
+test("an edit gets through a proxy that compresses, and a picture may be a path of this server", async (t) => {
+  const drop = await createDrop({ image_url: "/assets/mark.svg" });
   const page = await openDashboard(t);
   await page.route(`**/v1/drops/${drop.id}`, async (route) => {
     if (route.request().method() !== "GET") return route.continue();
@@ -196,7 +196,8 @@ test("an edit gets through a proxy that compresses", async (t) => {
   await dialog.getByLabel("Name").fill(`${drop.name}, again`);
   await dialog.getByRole("button", { name: "Save" }).click();
   await dialog.waitFor({ state: "detached" });
-  assert.equal((await api("GET", `/v1/drops/${drop.id}`)).name, `${drop.name}, again`);
+  const { name, image_url } = await api("GET", `/v1/drops/${drop.id}`);
+  assert.deepEqual([name, image_url], [`${drop.name}, again`, "/assets/mark.svg"]);
 });
 
 test("a drop that is called another name is called that everywhere", async (t) => {

@@ -40,7 +40,7 @@ const TERMS = [
   { name: "max_per_buyer", words: "Most units for a buyer", type: "number", hint: "Empty: no limit.", attributes: { min: 1 }, read: number, show: (drop) => String(drop.max_per_buyer ?? "") },
   { name: "holds", words: "Throttle: holds for a buyer", type: "number", hint: "Empty: no throttle.", attributes: { min: 1 }, read: number, show: (drop) => String(drop.throttle?.holds ?? "") },
   { name: "window_seconds", words: "Throttle: within (seconds)", type: "number", attributes: { min: 1 }, read: number, show: (drop) => String(drop.throttle?.window_seconds ?? "") },
-  { name: "image_url", words: "Picture (address)", type: "url", whole: true, hint: "Empty: one is drawn.", read: text, show: (drop) => drop.image_url ?? "" },
+  { name: "image_url", words: "Picture (address)", whole: true, hint: "Empty: one is drawn.", attributes: { inputmode: "url", autocapitalize: "none" }, read: text, show: (drop) => drop.image_url ?? "" },
 ];
 
 /** The fields in a grid; the price is repeated as it is understood. @param {Term[]} terms @param {Drop} [drop] */
