@@ -94,6 +94,28 @@ async fn metrics_count_holds_purchases_and_units_of_the_window() {
 }
 
 #[tokio::test]
+async fn refusals_are_counted_over_the_window_that_all_else_is_counted_over() {
+    let app = App::start().await;
+    let drop = app.create_drop(1, json!({})).await;
+    let path = "/v1/admin/metrics?window=31d&bucket=1d";
+    let from = text(&admin(&app, path).await.ok(200)["timeline"][0]["start"]);
+    // So many minutes after it. The last is told last: what is not told with it is not told at all.
+    for (minutes, units) in [(-1, 100), (25 * 60, 20), (40 * 60, 3)] {
+        let refused = "INSERT INTO refusals (drop_id, minute, sold_out, limit_reached, throttled)
+                       VALUES ($1::uuid, $2::timestamptz + $3::int * interval '1 minute', $4, 0, 0)";
+        let refused = sqlx::query(refused).bind(&drop).bind(&from);
+        let inserted = refused.bind(minutes).bind(units).execute(app.pool()).await;
+        inserted.unwrap();
+    }
+    eventually("what was refused is told", || async {
+        let told = number(&admin(&app, path).await.ok(200)["oversell_attempts_blocked"]);
+        assert!([0, 20, 23].contains(&told), "{told}");
+        (told == 23).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_timeline_has_every_bucket_of_its_window_and_comes_as_csv_too() {
     let app = App::start().await;
     let drop = some_sales(&app).await;

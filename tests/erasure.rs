@@ -184,6 +184,28 @@ async fn erasing_again_or_somebody_unknown_changes_nothing() {
 }
 
 #[tokio::test]
+async fn an_erasure_that_is_at_fault_is_no_outage_and_names_nobody_in_the_servers_log() {
+    let app = App::start().await;
+    let drop = app.create_drop(1, json!({})).await;
+    hold(&app, &drop, "alice@example.org", "Alice").await;
+    let rename = async |from: &str, to: &str| {
+        let rename = format!("ALTER TABLE {from} RENAME TO {to}");
+        sqlx::query(&rename).execute(app.pool()).await.unwrap();
+    };
+    rename("erasures", "mislaid").await;
+    let failed = erase(&app, "alice@example.org").await;
+    failed.problem(500, "internal");
+    let instance = text(&failed.json()["instance"]);
+    let id = instance.rsplit('/').next().unwrap();
+    let words = app.stderr();
+    assert!(words.contains(id) && words.contains("erasures"), "{words}");
+    assert!(!words.contains("alice"), "{words}");
+    rename("mislaid", "erasures").await;
+    assert_eq!(erase(&app, "alice@example.org").await.status, 204);
+    app.verifies().await;
+}
+
+#[tokio::test]
 async fn what_is_put_back_after_an_erasure_is_found_out_by_the_audit() {
     let app = App::start().await;
     let drop = app.create_drop(5, json!({ "hold_seconds": 3600 })).await;

@@ -29,7 +29,6 @@ async fn a_server_listens_on_a_name_as_well() {
 async fn a_variable_that_is_empty_counts_as_not_set() {
     let names = [
         "HOLDFAST_LISTEN",
-        "HOLDFAST_BUYER_SECRET",
         "HOLDFAST_ADMIN_KEY",
         "HOLDFAST_AUDITOR_KEY",
         "HOLDFAST_ADDRESS_LIMIT",
@@ -64,6 +63,26 @@ async fn a_variable_that_is_empty_counts_as_not_set() {
         ("HOLDFAST_AUDIT_FILE", ""),
         ("HOLDFAST_AUDIT_JSON", ""),
     ];
+    let audited = run_with(&empty, &["audit", "verify"]).await;
+    assert!(audited.stderr.contains("there is no log in"), "{audited:?}");
+}
+
+#[tokio::test]
+async fn a_buyer_secret_that_is_empty_opens_nothing() {
+    let empty = [("HOLDFAST_BUYER_SECRET", "")];
+    for (variables, arguments) in [
+        (&empty[..], &["serve"][..]),
+        (&empty, &[]),
+        (&empty, &["demo"]),
+        (&[], &["serve", "--buyer-secret", ""]),
+    ] {
+        let refused = run_with(variables, arguments).await;
+        assert_eq!(refused.code, Some(1), "{arguments:?}: {refused:?}");
+        let words = refused.stderr.trim_end();
+        assert!(words.contains("HOLDFAST_BUYER_SECRET"), "{words}");
+        assert_eq!(words.lines().count(), 1, "{words}");
+    }
+    // Who asks no buyer for a token need not know it.
     let audited = run_with(&empty, &["audit", "verify"]).await;
     assert!(audited.stderr.contains("there is no log in"), "{audited:?}");
 }

@@ -196,6 +196,28 @@ async fn a_hold_placed_at_one_server_can_be_read_and_bought_at_the_other() {
 }
 
 #[tokio::test]
+async fn what_one_server_has_acknowledged_is_found_at_the_other_at_once() {
+    let [here, there] = two_servers().await;
+    let drop = here.create_drop(20, json!({})).await;
+    knows(&there, &drop).await;
+    for buyer in 0..20 {
+        let hold = here.held(&drop, &format!("buyer-{buyer}")).await;
+        let found = there.read_hold(&hold).await.ok(200);
+        assert_eq!(found["status"], "held");
+    }
+    for buyer in 20..40 {
+        let place = here.waits(&drop, &format!("buyer-{buyer}"), 1).await;
+        let found = there.place(&place).await;
+        assert_eq!(found["place"], buyer - 19);
+    }
+    let nowhere = uuid::Uuid::new_v4();
+    let hold = there.read_hold(&nowhere.to_string()).await;
+    hold.problem(404, "hold_not_found");
+    let place = there.get(&format!("/v1/waitlist/{nowhere}")).await;
+    place.problem(404, "waitlist_entry_not_found");
+}
+
+#[tokio::test]
 async fn when_one_server_is_killed_the_other_ends_its_holds_in_time() {
     let [mut here, there] = two_servers().await;
     let drop = here.create_drop(50, json!({ "hold_seconds": 1 })).await;

@@ -177,6 +177,16 @@ async fn without_its_database_a_server_refuses_writes_serves_reads_and_recovers_
     assert_told_to_try_again(&app.audit("/v1/log").await);
     assert_told_to_try_again(&app.audit("/v1/log/head").await);
     assert_told_to_try_again(&take(export_of(&app)).await);
+    let erase = app.admin(
+        reqwest::Method::DELETE,
+        "/v1/admin/buyers/carol%40example.org",
+    );
+    let erased = take(erase).await;
+    assert_told_to_try_again(&erased);
+    assert!(erased.text().contains("not known"), "{}", erased.text());
+    let words = app.stderr();
+    assert!(words.contains("could not be erased"), "{words}");
+    assert!(!words.contains("carol"), "{words}");
     assert_eq!(app.stock(&drop).await, [10, 9, 1, 0]);
     assert_eq!(app.read_hold(&hold).await.ok(200)["status"], "held");
     assert_eq!(

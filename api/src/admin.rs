@@ -4,7 +4,7 @@
 //! Limit: minutes are the finest grain; refusals, which the log does not hold, are counted apart ([`crate::refused`]).
 
 pub mod lateness;
-mod window;
+pub(crate) mod window;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
@@ -116,7 +116,7 @@ pub(crate) async fn metrics(
     let mut buckets = Buckets::ending_at(now, params.window, params.bucket)?;
     buckets.fill(app.views.timeline(None, buckets.from()));
     let total = buckets.total();
-    let refused = app.refused.totals(buckets.span());
+    let refused = app.refused.totals(buckets.from());
     let metrics = Metrics {
         holds_placed: total.holds_placed,
         holds_expired: total.holds_expired,

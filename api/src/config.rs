@@ -147,6 +147,11 @@ pub enum ConfigError {
         /// Which one.
         name: &'static str,
     },
+    /// Tokens signed with it could be anybody's, and without one there would be none.
+    #[error(
+        "the buyer secret is empty: set HOLDFAST_BUYER_SECRET to what the shop signs with, or unset it to believe every buyer_id"
+    )]
+    EmptyBuyerSecret,
     /// Whoever reads the log could sell from it.
     #[error("the admin key and the auditor key must differ")]
     SameKeys,
@@ -164,16 +169,15 @@ pub enum ConfigError {
 /// What buyers' tokens are signed with, if the shop signs any.
 ///
 /// # Errors
-/// [`ConfigError::NoKey`]: an empty secret would let anybody be any buyer.
+/// [`ConfigError::EmptyBuyerSecret`]: an empty secret would let anybody be any buyer.
 pub fn buyer_secret(settings: &Settings) -> Result<Option<DecodingKey>, ConfigError> {
     let Some(secret) = &settings.buyer_secret else {
         return Ok(None);
     };
-    let name = "the buyer secret";
     if secret.is_empty() {
-        return Err(ConfigError::NoKey { name });
+        return Err(ConfigError::EmptyBuyerSecret);
     }
-    advise(name, secret, settings.listen);
+    advise("the buyer secret", secret, settings.listen);
     Ok(Some(DecodingKey::from_secret(secret.as_bytes())))
 }
 

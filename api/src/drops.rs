@@ -5,13 +5,13 @@ pub(crate) mod terms;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::decide::Subject;
 use domain::event::StockAdjusted;
 use domain::stock::Stock;
 use domain::values::{AdjustmentId, DropId, Position, Reason};
-use infrastructure::engine::{Answer, Request};
+use infrastructure::engine::Request;
 use projections::views::{AdjustmentView, DropView, PurchaserOrder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -23,7 +23,8 @@ use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, OptionalBody, Params
 use crate::preconditions::Tags;
 use crate::problem::{Code, Problem};
 use crate::render::{
-    DropBody, DropStatus, Page, PurchaserBody, conditional, drop_etag, etag_of, version_in_etag,
+    DropBody, DropStatus, Page, PurchaserBody, conditional, drop_etag, etag_of, insert, replayed,
+    version_in_etag,
 };
 
 const MOST_LISTED: usize = 100;
@@ -337,20 +338,4 @@ fn drop_now(app: &App, status: StatusCode, drop_id: DropId) -> Result<Response, 
     let drop = find(app, drop_id)?;
     let etag = [(header::ETAG, drop_etag(&drop, now))];
     Ok((status, etag, Json(DropBody::new(&drop, now))).into_response())
-}
-
-/// Marks an answer that history already held.
-pub(crate) fn replayed(mut response: Response, answer: &Answer) -> Response {
-    if answer.is_replay() {
-        response
-            .headers_mut()
-            .insert("idempotent-replayed", HeaderValue::from_static("true"));
-    }
-    response
-}
-
-pub(crate) fn insert(response: &mut Response, name: header::HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        response.headers_mut().insert(name, value);
-    }
 }

@@ -1,13 +1,17 @@
 //! What the environment says, put in order before the command line is read.
 //!
-//! Promise: a variable that is set but empty counts as not set, whatever the setting, for a container or a unit file often cannot
-//! leave one out; a switch is on for 1, yes, true, on, and off for 0, no, false, off.
+//! Promise: a variable that is set but empty counts as not set, for a container or a unit file often cannot leave one out; but not
+//! where that would open what somebody meant to lock ([`LOCKS`]). A switch is on for 1, yes, true, on, and off for 0, no, false, off.
 //! Limit: `--help` does not name a variable that is set but empty.
 
 use std::ffi::OsString;
 
 use clap::builder::{BoolishValueParser, OsStr, Resettable, TypedValueParser};
 use clap::{Arg, ArgAction, Command};
+
+/// What is locked when this is set and open when it is not. Empty, it is a mistake (a secret that was not found, most likely), and
+/// whoever reads the setting refuses it.
+const LOCKS: [&str; 1] = ["HOLDFAST_BUYER_SECRET"];
 
 /// `command` and all below it, without the variables that say nothing.
 pub(crate) fn tidied(command: Command) -> Command {
@@ -16,7 +20,10 @@ pub(crate) fn tidied(command: Command) -> Command {
 
 fn tidied_arg(arg: Arg) -> Arg {
     let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);
-    let value = arg.get_env().and_then(std::env::var_os);
+    let name = arg
+        .get_env()
+        .filter(|name| !LOCKS.iter().any(|lock| name == lock));
+    let value = name.and_then(std::env::var_os);
     let arg = if is_switch {
         arg.value_parser(BoolishValueParser::new())
     } else {

@@ -6,6 +6,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use domain::values::BuyerId;
 use infrastructure::erasure::erase;
+use infrastructure::error::LogError;
+use tracing::warn;
 
 use crate::app::App;
 use crate::auth::Admin;
@@ -21,11 +23,7 @@ pub(crate) async fn delete(
     let Path(buyer_id) = path.map_err(|_| Problem::invalid("/buyer_id", "must be UTF-8"))?;
     let buyer_id = BuyerId::new(&buyer_id)
         .map_err(|error| Problem::invalid("/buyer_id", error.to_string()))?;
-    let erased = erase(app.log.pool(), &buyer_id).await.map_err(|_| {
-        Problem::unavailable(
-            "The event log cannot be reached. Nothing was erased; send the same request again.",
-        )
-    })?;
+    let erased = erase(app.log.pool(), &buyer_id).await.map_err(failed)?;
     let Some(erasure) = erased else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
@@ -34,4 +32,17 @@ pub(crate) async fn delete(
     app.views.reach(erasure.position, FRESHNESS_PATIENCE).await;
     let position = [("holdfast-position", erasure.position.to_string())];
     Ok((StatusCode::NO_CONTENT, position).into_response())
+}
+
+/// Logged without a word about whom it was for.
+fn failed(error: LogError) -> Problem {
+    if !error.is_away() {
+        return Problem::internal(&error);
+    }
+    let cause = &error as &dyn std::error::Error;
+    warn!(error = cause, "somebody could not be erased: {error}");
+    // The commit may have been the last that it heard of us.
+    Problem::unavailable(
+        "The event log cannot be reached. It is not known whether anything was erased; send the same request again.",
+    )
 }

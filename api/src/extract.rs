@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use domain::values::{BuyerId, DropId, HoldId, KeyDigest, Position};
 use futures::StreamExt;
+use infrastructure::log::EventLog;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -257,19 +258,28 @@ impl FromRequestParts<App> for Fresh {
         if i64::try_from(position.0).is_err() {
             return Err(Problem::invalid_query("at_least", "must be a position"));
         }
-        if app.views.position() >= position {
-            return Ok(Self);
-        }
-        app.engine.nudge();
-        if app.views.reach(position, FRESHNESS_PATIENCE).await {
-            return Ok(Self);
-        }
-        let known = app.views.position();
-        Err(Problem::unavailable(format!(
-            "The log is known here up to position {known} only."
-        ))
-        .with("position", known.0))
+        follow_to(app, position).await.map(|()| Self)
     }
+}
+
+/// Waits until all that is recorded by now is known here: what is not found before that may be another node's, a moment old.
+pub(crate) async fn follow_to_head(app: &App) -> Result<(), Problem> {
+    let away = |_| Problem::unavailable("The event log cannot be reached.");
+    let head = app.log.head().await.map_err(away)?;
+    follow_to(app, head.position).await
+}
+
+async fn follow_to(app: &App, position: Position) -> Result<(), Problem> {
+    if app.views.position() >= position {
+        return Ok(());
+    }
+    app.engine.nudge();
+    if app.views.reach(position, FRESHNESS_PATIENCE).await {
+        return Ok(());
+    }
+    let known = app.views.position();
+    let detail = format!("The log is known here up to position {known} only.");
+    Err(Problem::unavailable(detail).with("position", known.0))
 }
 
 #[cfg(test)]

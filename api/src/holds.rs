@@ -7,7 +7,6 @@ use axum::response::{IntoResponse, Response};
 use domain::DropEvent;
 use domain::values::{BuyerId, DisplayName, HoldId, PaymentReference, Quantity};
 use infrastructure::engine::{Answer, Request};
-use infrastructure::log::EventLog;
 use projections::buyers::BuyerRow;
 use projections::holds::HoldRow;
 use projections::views::HoldView;
@@ -16,12 +15,11 @@ use serde::Deserialize;
 
 use crate::app::App;
 use crate::auth::Caller;
-use crate::drops::{insert, replayed};
 use crate::extract::{
-    Body, DropPath, FRESHNESS_PATIENCE, Fresh, HoldPath, IdempotencyKey, OptionalBody,
+    Body, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, follow_to_head,
 };
 use crate::problem::{Code, Problem};
-use crate::render::{HoldBody, PurchaseBody, conditional, etag_of};
+use crate::render::{HoldBody, PurchaseBody, conditional, etag_of, insert, replayed};
 use domain::decide::Subject;
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -95,7 +93,7 @@ pub(crate) async fn read(
     _: Fresh,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let hold = find(&app, hold_id)?;
+    let hold = find_anywhere(&app, hold_id).await?;
     caller.must_own(hold.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
     let now = app.now();
     let etag = etag_of(&(
@@ -158,22 +156,16 @@ async fn must_own(app: &App, caller: &Caller, hold_id: HoldId) -> Result<(), Pro
     if *caller == Caller::Trusted {
         return Ok(());
     }
-    let hold = match app.views.hold(hold_id) {
-        Some(hold) => hold,
-        None => placed_elsewhere(app, hold_id).await?,
-    };
+    let hold = find_anywhere(app, hold_id).await?;
     caller.must_own(hold.buyer.as_ref().map(|buyer| &buyer.buyer_id))
 }
 
-/// A hold that is not known here may have been placed at another node a moment ago: follow the log, and look again.
-async fn placed_elsewhere(app: &App, hold_id: HoldId) -> Result<HoldView, Problem> {
-    let head = app
-        .log
-        .head()
-        .await
-        .map_err(|_| Problem::unavailable("The event log cannot be reached."))?;
-    app.engine.nudge();
-    app.views.reach(head.position, FRESHNESS_PATIENCE).await;
+/// A hold that is not known here may have been placed at another node a moment ago.
+async fn find_anywhere(app: &App, hold_id: HoldId) -> Result<HoldView, Problem> {
+    if let Some(hold) = app.views.hold(hold_id) {
+        return Ok(hold);
+    }
+    follow_to_head(app).await?;
     find(app, hold_id)
 }
 

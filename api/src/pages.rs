@@ -12,6 +12,7 @@ use rust_embed::{EmbeddedFile, RustEmbed};
 
 use crate::app::App;
 use crate::problem::{Code, Problem};
+use crate::render::is_known;
 
 /// What a page may load: only what this server sends, and pictures of drops, whose addresses are the shop's to choose.
 /// No script and no style stands inside a page, and no text ever becomes either.
@@ -91,10 +92,6 @@ fn page(headers: &HeaderMap, name: &str, status: StatusCode) -> Response {
         return Problem::new(Code::NotFound, "There is no such file.").into_response();
     };
     let etag = etag(&file);
-    let known = headers
-        .get(header::IF_NONE_MATCH)
-        .and_then(|value| value.to_str().ok());
-    let is_known = known.is_some_and(|known| known.split(',').any(|tag| tag.trim() == etag));
     let common = [
         (header::ETAG, etag.as_str()),
         (header::CACHE_CONTROL, "no-cache"),
@@ -106,7 +103,7 @@ fn page(headers: &HeaderMap, name: &str, status: StatusCode) -> Response {
             "same-origin",
         ),
     ];
-    if is_known && status == StatusCode::OK {
+    if status == StatusCode::OK && is_known(headers, &etag) {
         return (StatusCode::NOT_MODIFIED, common).into_response();
     }
     let kind = [(header::CONTENT_TYPE, media_type(name))];
@@ -135,4 +132,29 @@ pub(crate) async fn problem(path: Result<Path<String>, PathRejection>) -> Respon
         return Problem::new(Code::NotFound, "There is no problem of this name.").into_response();
     };
     format!("{} ({})\n\n{}.\n", code.name(), code.status(), code.title()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_known_is_not_sent_again_however_its_tag_is_sent_back() {
+        let ask = |lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(header::IF_NONE_MATCH, HeaderValue::from_str(line).unwrap());
+            }
+            page(&headers, "style.css", StatusCode::OK)
+        };
+        let sent = ask(&[]);
+        assert_eq!(sent.status(), StatusCode::OK);
+        let etag = sent.headers()[header::ETAG].to_str().unwrap();
+        // A proxy that compresses makes it a weak one.
+        for known in [etag, &format!("W/{etag}"), &format!("\"a,b\", {etag}"), "*"] {
+            assert_eq!(ask(&[known]).status(), StatusCode::NOT_MODIFIED, "{known}");
+            assert_eq!(ask(&["\"a\"", known]).status(), StatusCode::NOT_MODIFIED);
+        }
+        assert_eq!(ask(&["\"a\"", "b"]).status(), StatusCode::OK);
+    }
 }

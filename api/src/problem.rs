@@ -320,7 +320,8 @@ impl From<CommandError> for Problem {
                 "The event log cannot be reached. Nothing was recorded; send the same request again.",
             ),
             CommandError::Undecided => Self::unavailable(
-                "The event log has not answered in time. Send the same request with the same key: it finds out whether it was recorded.",
+                "The event log has not answered in time, and it is not known whether this was recorded. Send the same request again, with its key if \
+                 it has one: that finds out. An edit that is then refused as stale may be this one.",
             ),
         }
     }

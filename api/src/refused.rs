@@ -21,14 +21,16 @@ use sqlx::PgPool;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+use uuid::Uuid;
 
+use crate::admin::window::FURTHEST_BACK;
 use crate::app::App;
 use crate::problem::Problem;
 
 /// How often what was counted is added to the table.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
-/// How far back can be asked.
-pub const KEPT: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// How far back can be asked: as far as of what was sold, which is told beside it.
+pub const KEPT: Duration = FURTHEST_BACK;
 /// A counter that was not touched for so long is put away, in milliseconds.
 const IDLE_MS: i64 = 120_000;
 
@@ -186,23 +188,23 @@ impl Refused {
         pending.entry(slot).or_default().count(reason);
     }
 
-    /// What was refused within the last `window`, whole minutes, over all drops.
+    /// What was refused since the minute of `from`, over all drops.
     #[must_use]
-    pub fn totals(&self, window: Duration) -> Tally {
+    pub fn totals(&self, from: Timestamp) -> Tally {
         let mut total = Tally::default();
-        self.visit(window, |_, tally| total += tally);
+        self.visit(from, |_, tally| total += tally);
         total
     }
 
-    /// What was refused in each minute of the last `window`, of one drop or of all; empty minutes are left out.
+    /// What was refused in each minute since that of `from`, of one drop or of all; empty minutes are left out.
     #[must_use]
     pub fn by_minute(
         &self,
         drop_id: Option<DropId>,
-        window: Duration,
+        from: Timestamp,
     ) -> BTreeMap<Timestamp, Tally> {
         let mut minutes = BTreeMap::<Timestamp, Tally>::new();
-        self.visit(window, |slot, tally| {
+        self.visit(from, |slot, tally| {
             if drop_id.is_none_or(|wanted| wanted == slot.drop_id) {
                 *minutes.entry(slot.minute).or_default() += tally;
             }
@@ -210,22 +212,21 @@ impl Refused {
         minutes
     }
 
-    fn visit(&self, window: Duration, mut look: impl FnMut(Slot, Tally)) {
-        let window = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
-        let from = SystemClock.now().plus_millis(-window).minute();
+    fn visit(&self, from: Timestamp, mut look: impl FnMut(Slot, Tally)) {
+        let first = Slot {
+            minute: from.minute(),
+            drop_id: DropId(Uuid::nil()),
+        };
         let known = read(&self.known);
-        for (slot, tally) in known
-            .rows
-            .iter()
-            .chain(known.in_flight.iter().map(|(s, t)| (s, t)))
-        {
-            if slot.minute >= from {
-                look(*slot, *tally);
-            }
+        for (slot, tally) in known.rows.range(first..) {
+            look(*slot, *tally);
+        }
+        for (slot, tally) in known.in_flight.iter().filter(|(slot, _)| *slot >= first) {
+            look(*slot, *tally);
         }
         for (slot, counters) in read(&self.pending).iter() {
             let tally = counters.now();
-            if slot.minute >= from && tally != Tally::default() {
+            if *slot >= first && tally != Tally::default() {
                 look(*slot, tally);
             }
         }

@@ -8,6 +8,7 @@ use domain::stock::Stock;
 use domain::values::{
     BuyerId, DropId, HoldId, Money, Position, Pseudonym, PurchaseId, Quantity, Throttle, Timestamp,
 };
+use infrastructure::engine::Answer;
 use projections::live_stock::LiveStockRow;
 use projections::views::{DropView, HoldView, Purchaser};
 use schemars::JsonSchema;
@@ -288,6 +289,23 @@ pub fn unless_known(headers: &HeaderMap, etag: &str, answer: impl IntoResponse) 
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
+}
+
+/// Marks an answer that history already held.
+pub(crate) fn replayed(mut response: Response, answer: &Answer) -> Response {
+    if answer.is_replay() {
+        response
+            .headers_mut()
+            .insert("idempotent-replayed", HeaderValue::from_static("true"));
+    }
+    response
+}
+
+/// Adds a header, if the value can stand in one.
+pub(crate) fn insert(response: &mut Response, name: header::HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
 }
 
 /// Whether the caller says by `If-None-Match` that they have what `etag` stands for.

@@ -29,7 +29,7 @@ use serde::Deserialize;
 use self::framing::Framing;
 pub use self::hub::StreamHub;
 pub(crate) use self::hub::Tick;
-pub use self::room::Room;
+pub(crate) use self::room::Room;
 use self::room::{Guest, Pipe};
 use self::watcher::{Told, Watcher};
 use crate::app::App;
@@ -43,7 +43,7 @@ pub(crate) const PATH: &str = "/v1/stream";
 
 /// A hub for at most `most_watchers` of `views`, and its rooms: each is one task.
 #[must_use]
-pub fn open(views: &Views, most_watchers: usize, rooms: usize) -> (StreamHub, Vec<Room>) {
+pub(crate) fn open(views: &Views, most_watchers: usize, rooms: usize) -> (StreamHub, Vec<Room>) {
     let (hub, entrances) = StreamHub::with_doors(most_watchers, rooms.max(1));
     let room = |entrance| Room::new(&hub, views.clone(), entrance);
     let rooms = entrances.into_iter().map(room).collect();
@@ -141,15 +141,21 @@ mod tests {
     use std::cell::{Cell, RefCell};
     use std::rc::Rc;
     use std::sync::Arc;
+    use std::time::Duration;
 
     use async_broadcast::{Receiver, TryRecvError};
     use domain::DropEvent;
-    use domain::testing::{drop_cancelled, drop_id, drop_opened, hold_placed, second};
+    use domain::testing::{
+        drop_cancelled, drop_id, drop_opened, hold_placed, second, waitlist_id, waitlist_joined,
+        waitlist_left,
+    };
     use domain::values::Sequence;
     use infrastructure::codec::RecordedEvent;
     use infrastructure::engine::Observer;
     use infrastructure::feed::Committed;
     use infrastructure::log::Head;
+    use tokio::sync::mpsc::unbounded_channel;
+    use tokio::time::sleep;
 
     use super::room::Audience;
     use super::*;
@@ -187,6 +193,14 @@ mod tests {
     impl Hands {
         /// What came since the last look: the ids of its frames, and the units held in each.
         fn told(&mut self) -> Vec<(u64, u64)> {
+            let held = |(id, data): (u64, serde_json::Value)| {
+                (id, data["stock"]["held"].as_u64().unwrap())
+            };
+            self.frames().into_iter().map(held).collect()
+        }
+
+        /// What came since the last look: the ids of its frames, and what they tell.
+        fn frames(&mut self) -> Vec<(u64, serde_json::Value)> {
             let mut bytes = std::mem::take(&mut self.first);
             bytes.extend(plain(&self.wire.received.take()));
             let text = String::from_utf8(bytes).unwrap();
@@ -194,8 +208,7 @@ mod tests {
             let read = |frame: &str| {
                 let (_, rest) = frame.split_once("id: ").unwrap();
                 let (id, data) = rest.split_once("\ndata: ").unwrap();
-                let data: serde_json::Value = serde_json::from_str(data).unwrap();
-                (id.parse().unwrap(), data["stock"]["held"].as_u64().unwrap())
+                (id.parse().unwrap(), serde_json::from_str(data).unwrap())
             };
             frames.map(read).collect()
         }
@@ -222,6 +235,8 @@ mod tests {
         room: Audience<Wire>,
         guests: usize,
         head: u64,
+        /// What the next one to come waits for.
+        places: WatchedPlaces,
     }
 
     impl World {
@@ -235,6 +250,7 @@ mod tests {
                 hub,
                 guests: 0,
                 head: 0,
+                places: WatchedPlaces::default(),
             };
             world.record(drop_opened(1000));
             world.sweep();
@@ -243,12 +259,17 @@ mod tests {
 
         /// Something happens, and is told at once.
         fn record(&mut self, event: DropEvent) {
+            self.commit("d", event);
+            self.tell();
+        }
+
+        fn commit(&mut self, drop: &str, event: DropEvent) {
             self.head += 1;
             let position = Position(self.head);
             let recorded = RecordedEvent {
                 position,
                 recorded_at: second(0),
-                drop_id: drop_id("d"),
+                drop_id: drop_id(drop),
                 sequence: Sequence(self.head),
                 event,
                 private: None,
@@ -263,7 +284,11 @@ mod tests {
             });
             self.views.committed(&committed);
             self.hub.committed(&committed);
-            self.hub.tell(&self.views, second(0));
+        }
+
+        fn tell(&self) {
+            let changed = self.hub.take_changed();
+            self.hub.tell(&self.views, &changed, second(0));
         }
 
         fn hold(&mut self, number: u64) {
@@ -277,10 +302,19 @@ mod tests {
 
         /// Somebody who was told of `last` before is told the present state.
         fn come_back(&mut self, last: Option<u64>) -> (Guest<Wire>, Hands) {
+            self.come(None, last)
+        }
+
+        fn come(
+            &mut self,
+            watched: Option<Box<[DropId]>>,
+            last: Option<u64>,
+        ) -> (Guest<Wire>, Hands) {
             let seat = self.hub.enter().unwrap();
-            let places = WatchedPlaces::default();
+            let places = std::mem::take(&mut self.places);
             let told = last.map(|last| Told::up_to(Position(last), &self.views));
-            let mut watcher = Watcher::new(&self.hub, None, places, Framing::Chunked, told, seat);
+            let mut watcher =
+                Watcher::new(&self.hub, watched, places, Framing::Chunked, told, seat);
             let mut first = BytesMut::new();
             watcher.write_present_state(&self.views, &mut first);
             let wire = Wire {
@@ -319,6 +353,10 @@ mod tests {
         fn sweep(&mut self) {
             self.hear();
             self.room.serve(self.guests, usize::MAX);
+        }
+
+        fn beat(&mut self) {
+            self.room.beat(self.guests, usize::MAX);
         }
     }
 
@@ -407,6 +445,90 @@ mod tests {
         }
     }
 
+    /// A stream may be cut between any two of its frames, which are `frames` after the id `before`: who comes back by the last id that
+    /// arrived is told whatever did not.
+    #[track_caller]
+    fn may_be_cut_anywhere(
+        world: &mut World,
+        before: u64,
+        frames: &[(u64, serde_json::Value)],
+        cancelled: &[&str],
+    ) {
+        for cut in 0..=frames.len() {
+            let arrived = &frames[..cut];
+            let last = arrived.last().map_or(before, |(id, _)| *id);
+            let (_, mut hands) = world.come_back(Some(last));
+            let rest = hands.frames();
+            let told = |drop: &str| {
+                let id = drop_id(drop).to_string();
+                let is_it = |(_, told): &&(u64, serde_json::Value)| told["id"] == id.as_str();
+                let last = arrived.iter().chain(&rest).rfind(is_it);
+                last.map(|(_, told)| told["status"].clone())
+            };
+            for drop in cancelled {
+                let status = told(drop).unwrap_or_default();
+                assert_eq!(status, "cancelled", "{drop}, cut after {cut} of {frames:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_id_claims_nothing_that_is_still_to_come() {
+        let drops = ["b", "c", "e"];
+        // How many ticks tell it, and how many more come before it is heard: none, some, or more than are kept.
+        for (ticks, more) in [(1, 0), (1, 3), (3, 0), (3, 3), (3, hub::BACKLOG as u64)] {
+            let mut world = World::new();
+            for drop in drops {
+                world.commit(drop, drop_opened(1));
+            }
+            world.tell();
+            world.sweep();
+            let before = world.head;
+            let mut watcher = world.watch();
+            watcher.frames();
+            world.hold(0);
+            for drop in drops {
+                world.commit(drop, drop_cancelled());
+                if ticks > 1 {
+                    world.tell();
+                }
+            }
+            world.tell();
+            for number in 1..=more {
+                world.hold(number);
+            }
+            world.sweep();
+            let told = watcher.frames();
+            assert!(told.len() > drops.len(), "{told:?}");
+            assert!(told.is_sorted_by_key(|(id, _)| *id), "{told:?}");
+            assert_eq!(told.last().unwrap().0, world.head);
+            may_be_cut_anywhere(&mut world, before, &told, &drops);
+            // The same of the present state, for who was away.
+            let (_, mut hands) = world.come_back(Some(before));
+            may_be_cut_anywhere(&mut world, before, &hands.frames(), &drops);
+        }
+    }
+
+    #[test]
+    fn news_of_a_place_in_line_claims_no_drop_that_was_not_told_of() {
+        let mut world = World::new();
+        world.commit("b", drop_opened(1));
+        world.commit("d", waitlist_joined("place", 1));
+        world.places = WatchedPlaces::of(waitlist_id("place"), drop_id("d"));
+        world.tell();
+        let mut watcher = world.watch();
+        watcher.frames();
+        world.record(waitlist_left("place", 1));
+        let told = world.head;
+        world.commit("b", drop_cancelled());
+        world.sweep();
+        let frames = watcher.frames();
+        let kinds: Vec<_> = frames.iter().map(|(_, news)| &news["status"]).collect();
+        assert_eq!(kinds, ["live", "left"]);
+        assert!(frames.iter().all(|(id, _)| *id == told), "{frames:?}");
+        may_be_cut_anywhere(&mut world, told - 1, &frames, &["b"]);
+    }
+
     #[test]
     fn what_was_told_before_somebody_came_is_not_told_to_them() {
         let mut world = World::new();
@@ -437,13 +559,13 @@ mod tests {
         let mut world = World::new();
         let (stuck, mut quiet) = (world.watch(), world.watch());
         stuck.wire.space.set(3);
-        world.room.beat();
-        world.room.beat();
+        world.beat();
+        world.beat();
         world.sweep();
         assert_eq!(world.hub.watchers(), 2);
         assert_eq!(plain(&quiet.wire.received.take()), b": still here\n\n");
-        world.room.beat();
-        world.room.beat();
+        world.beat();
+        world.beat();
         world.sweep();
         assert_eq!(
             world.hub.watchers(),
@@ -452,6 +574,37 @@ mod tests {
         );
         assert_eq!(plain(&quiet.wire.received.take()), b": still here\n\n");
         assert_eq!(quiet.told(), [(1, 0)]);
+    }
+
+    /// By a clock that moves only when everybody waits for it.
+    #[tokio::test(start_paused = true)]
+    async fn beside_a_drop_that_changes_all_the_time_the_quiet_hear_of_us_and_the_stuck_are_let_go()
+    {
+        for shortest in [Duration::from_millis(50), Duration::from_secs(10)] {
+            let mut world = World::new();
+            let (door, entrance) = unbounded_channel();
+            // It is told something as it enters, and takes three bytes of it.
+            let (guest, stuck) = world.arrive();
+            door.send(guest).unwrap();
+            stuck.wire.space.set(3);
+            world.hold(0);
+            let mut room = Room::new(&world.hub, world.views.clone(), entrance);
+            let (guest, quiet) = world.come(Some(Box::new([drop_id("quiet")])), None);
+            door.send(guest).unwrap();
+            // As long as the contract allows silence.
+            let stampede = async {
+                for number in 1..=750 {
+                    world.hold(number);
+                    sleep(Duration::from_millis(20)).await;
+                }
+            };
+            tokio::select! {
+                () = room.tell(shortest) => panic!("the room closed"),
+                () = stampede => {}
+            }
+            assert_eq!(plain(&quiet.wire.received.take()), b": still here\n\n");
+            assert_eq!(world.hub.watchers(), 1, "{shortest:?}");
+        }
     }
 
     #[test]

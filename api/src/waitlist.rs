@@ -16,7 +16,6 @@ use domain::values::{
     BuyerId, DisplayName, DropId, HoldId, Money, Position, Quantity, Timestamp, WaitlistId,
 };
 use infrastructure::engine::Request;
-use infrastructure::log::EventLog;
 use projections::views::{PlaceView, Views};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -24,10 +23,9 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::watch::WatchedPlaces;
 use crate::app::App;
 use crate::auth::Caller;
-use crate::drops::{insert, replayed};
-use crate::extract::{Body, DropPath, FRESHNESS_PATIENCE, Fresh, IdempotencyKey};
+use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, follow_to_head};
 use crate::problem::{Code, Problem};
-use crate::render::{DropStatus, conditional, etag_of};
+use crate::render::{DropStatus, conditional, etag_of, insert, replayed};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -184,7 +182,7 @@ pub(crate) async fn read(
     _: Fresh,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let place = app.views.place(entry_id).ok_or_else(no_such_place)?;
+    let place = find(&app, entry_id).await?;
     caller.must_own(place.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
     let body = PlaceBody::new(&app, place);
     Ok(conditional(&headers, &etag_of(&body.news), body))
@@ -209,15 +207,12 @@ pub(crate) async fn leave(
     Ok(replayed(response, &answer))
 }
 
-/// A place that is not known here may have been taken at another node a moment ago: follow the log, and look again.
+/// A place that is not known here may have been taken at another node a moment ago.
 async fn find(app: &App, entry_id: WaitlistId) -> Result<PlaceView, Problem> {
     if let Some(place) = app.views.place(entry_id) {
         return Ok(place);
     }
-    let away = |_| Problem::unavailable("The event log cannot be reached.");
-    let head = app.log.head().await.map_err(away)?;
-    app.engine.nudge();
-    app.views.reach(head.position, FRESHNESS_PATIENCE).await;
+    follow_to_head(app).await?;
     app.views.place(entry_id).ok_or_else(no_such_place)
 }
 

@@ -44,7 +44,7 @@ pub struct Erasure {
 /// Erases a buyer everywhere; none when nobody of that name is known.
 ///
 /// # Errors
-/// [`LogError::Unavailable`]; nothing is erased then.
+/// [`LogError::Unavailable`]. Nothing is erased then, unless it was the answer to the commit that was lost; erasing again finds out.
 pub async fn erase(pool: &PgPool, buyer_id: &BuyerId) -> Result<Option<Erasure>, LogError> {
     let failed = |error: sqlx::Error| LogError::Unavailable(error.into());
     let comparable = buyer_id.comparable();

@@ -18,6 +18,38 @@ pub enum LogError {
     },
 }
 
+impl LogError {
+    /// Whether the log is away, or says that it cannot answer now. Anything else is a fault, which asking again does not mend.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        match self {
+            Self::Unavailable(source) => source.downcast_ref().is_none_or(is_away),
+            Self::Corrupt { .. } => false,
+        }
+    }
+}
+
+/// What a server says that cannot answer now, by the first two digits of its code: of the connection, rolled back for another's
+/// sake, out of room, not in a state to, told to stop.
+const NOT_NOW: [&str; 5] = ["08", "40", "53", "55", "57"];
+
+fn is_away(error: &sqlx::Error) -> bool {
+    match error.as_database_error() {
+        Some(said) => said
+            .code()
+            .is_some_and(|code| NOT_NOW.iter().any(|class| code.starts_with(class))),
+        None => matches!(
+            error,
+            sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed
+        ),
+    }
+}
+
 /// Why an append did not certainly land.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {

@@ -17,6 +17,7 @@ mod event_ref;
 pub mod lines;
 pub mod memory;
 pub mod parts;
+mod patience;
 pub mod postgres;
 
 use std::borrow::Cow;

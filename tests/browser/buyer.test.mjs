@@ -224,3 +224,20 @@ test("a refusal goes when it is no longer true", async (t) => {
   await holdIt(quick).click();
   await buyIt(quick).waitFor();
 });
+
+test("what a full storage does not take is not forgotten while the page is open", async (t) => {
+  const [first, second] = [await createDrop(), await createDrop()];
+  const within = await context(t);
+  const page = await openLive(t, "/", { within });
+  await card(page, first).getByRole("button", { name: "Hold it" }).click();
+  await card(page, first).getByRole("button", { name: /^Buy/ }).waitFor();
+  await page.evaluate(() => {
+    Storage.prototype.setItem = () => {
+      throw new DOMException("full", "QuotaExceededError");
+    };
+  });
+  await card(page, second).getByRole("button", { name: "Hold it" }).click();
+  await card(page, second).getByRole("button", { name: /^Buy/ }).click();
+  await says(card(page, second).locator(".outcome"), "It is yours.");
+  assert.equal((await stock(second)).sold, 1);
+});

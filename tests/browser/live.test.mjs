@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { api, card, close, context, createDrop, eventually, launch, open, openLive, remembered, says, shownSeconds } from "./lib.mjs";
+import { BASE, api, card, close, context, createDrop, eventually, launch, open, openLive, remembered, says, shownSeconds } from "./lib.mjs";
 
 before(launch);
 after(close);
@@ -58,7 +58,8 @@ test("one sample that is far ahead of the others does not set the clock, and lat
     const { learn, now } = await import("/assets/lib/clock.js");
     return [0, 60_000, 20, -60_000, -3000].map((ahead) => {
       learn(new Date(Date.now() + ahead).toISOString());
-      return Math.round((now() - Date.now()) / 1000);
+      // Zero has no sign here.
+      return Math.round((now() - Date.now()) / 1000) + 0;
     });
   });
   assert.deepEqual(offsets, [0, 60, 0, 0, 0], "of two that disagree the later may be right; three tell");
@@ -111,6 +112,21 @@ test("the stream is taken from a tab that is frozen", async (t) => {
   await says(other.locator("stock-bar .units"), "4 left of 5 · 1 held");
   await session.send("Page.setWebLifecycleState", { state: "active" });
   await says(card(reader, drop).locator(".units"), "4 left of 5 · 1 held");
+});
+
+test("a further tab is told of all drops by the first, and asks for none by itself", async (t) => {
+  const drop = await createDrop();
+  const within = await context(t);
+  await says(card(await openLive(t, "/", { within }), drop).locator(".units"), "5 left of 5");
+  const asked = [];
+  within.on("request", (request) => asked.push(request.url().slice(BASE.length)));
+  const page = await openLive(t, "/", { within, clock: true });
+  await says(card(page, drop).locator(".units"), "5 left of 5");
+  // Past the time after which it asks for what was not told.
+  await page.clock.runFor(5000);
+  await page.evaluate(() => fetch("/assets/mark.svg?last"));
+  await eventually("the last request", () => asked.includes("/assets/mark.svg?last"));
+  assert.deepEqual(asked.filter((path) => /^\/v1\/drops\/[^/]+$/.test(path)), []);
 });
 
 test("where a browser has no locks, a tab reads for itself while it is looked at", async (t) => {

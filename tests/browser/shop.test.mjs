@@ -218,7 +218,7 @@ test("a drop that is to come counts down, and starts by itself", async (t) => {
 
 test("a drop that is not there is said not to be", async (t) => {
   const expected = [/status of 404/];
-  for (const id of ["00000000-0000-4000-8000-000000000000", "nonsense"]) {
+  for (const id of ["00000000-0000-4000-8000-000000000000", "nonsense", "%zz"]) {
     const page = await open(t, `/drops/${id}`, { expected });
     await page.getByRole("heading", { name: "There is no such drop." }).waitFor();
   }

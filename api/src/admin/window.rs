@@ -15,6 +15,8 @@ use crate::problem::Problem;
 const MINUTE: u64 = 60;
 /// The longest window: 31 days.
 const LONGEST_WINDOW: u64 = 31 * 24 * 60 * MINUTE;
+/// The first bucket of no window starts longer ago: it reaches at most the length of a bucket beyond the window, and is no longer than it.
+pub(crate) const FURTHEST_BACK: Duration = Duration::from_secs(2 * LONGEST_WINDOW);
 /// The most buckets of one answer: a day by the minute.
 const MOST_BUCKETS: u64 = 1440;
 /// About as many bars as a chart shows well; what a bucket is chosen by when none is asked for.
@@ -119,11 +121,6 @@ impl Buckets {
     /// The first instant of the first bucket.
     pub(crate) const fn from(&self) -> Timestamp {
         self.from
-    }
-
-    /// From the first instant of the first bucket to the end of the last.
-    pub(crate) const fn span(&self) -> Duration {
-        Duration::from_secs(self.length * self.moved.len() as u64)
     }
 
     /// Adds minutes to their buckets. One beyond the last, by a clock that went back, is counted in the last.
@@ -256,6 +253,12 @@ mod tests {
         assert!(buckets(0, "2d", "1m").is_err());
         assert!(buckets(0, "1h", "1h").is_ok());
         assert!(buckets(0, "1h", "2h").is_err());
+        let now = 100 * 86_400_000;
+        for length in ["1d", "7d", "30d", "31d"] {
+            let from = buckets(now - 1, "31d", length).unwrap().from();
+            let back = u128::from((now - 1 - from.millis()).unsigned_abs());
+            assert!(back < FURTHEST_BACK.as_millis(), "{length}: {back}");
+        }
         for (window, length) in [(3600, 60), (7200, 60), (86_400, 900), (604_800, 10_800)] {
             assert_eq!(usual_length(window), length);
         }

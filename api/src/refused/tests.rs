@@ -2,11 +2,13 @@
 
 use infrastructure::log::postgres::connect;
 use infrastructure::testing::fresh_database;
-use uuid::Uuid;
 
 use super::*;
 
-const HOUR: Duration = Duration::from_secs(3_600);
+/// When an hour ago was.
+fn hour() -> Timestamp {
+    now().plus_millis(-3_600_000)
+}
 
 /// Connections to a migrated database, and to the same once more.
 async fn database() -> [PgPool; 2] {
@@ -51,16 +53,16 @@ async fn what_is_counted_is_told_at_once_before_and_after_it_is_written() {
     count(&refused, 1, Reason::Throttled, 1);
     count(&refused, 2, Reason::LimitReached, 2);
     let expected = tally(3, 2, 1);
-    assert_eq!(refused.totals(HOUR), expected);
+    assert_eq!(refused.totals(hour()), expected);
     let since = refused.exchange(&pool, Timestamp::default()).await;
-    assert_eq!(refused.totals(HOUR), expected);
+    assert_eq!(refused.totals(hour()), expected);
     assert_eq!(in_table(&pool).await, 6);
     // Reading what oneself wrote counts nothing twice.
     refused.exchange(&pool, since).await;
-    assert_eq!(refused.totals(HOUR), expected);
+    assert_eq!(refused.totals(hour()), expected);
     count(&refused, 1, Reason::SoldOut, 1);
-    assert_eq!(refused.totals(HOUR), tally(4, 2, 1));
-    let of_one = refused.by_minute(Some(drop_id(1)), HOUR);
+    assert_eq!(refused.totals(hour()), tally(4, 2, 1));
+    let of_one = refused.by_minute(Some(drop_id(1)), hour());
     let sum: u64 = of_one.values().map(|tally| tally.sold_out).sum();
     assert_eq!(sum, 4);
     assert!(of_one.values().all(|tally| tally.limit_reached == 0));
@@ -74,13 +76,13 @@ async fn processes_add_up_and_a_new_one_reads_back_what_was_counted_before() {
     count(&there, 1, Reason::SoldOut, 7);
     let since = here.exchange(&pool, Timestamp::default()).await;
     there.exchange(&pool, Timestamp::default()).await;
-    assert_eq!(there.totals(HOUR), tally(12, 0, 0));
+    assert_eq!(there.totals(hour()), tally(12, 0, 0));
     here.exchange(&pool, since).await;
-    assert_eq!(here.totals(HOUR), tally(12, 0, 0));
+    assert_eq!(here.totals(hour()), tally(12, 0, 0));
     let next = Refused::default();
-    assert_eq!(next.totals(HOUR), Tally::default());
+    assert_eq!(next.totals(hour()), Tally::default());
     next.exchange(&pool, Timestamp::default()).await;
-    assert_eq!(next.totals(HOUR), tally(12, 0, 0));
+    assert_eq!(next.totals(hour()), tally(12, 0, 0));
 }
 
 #[tokio::test]
@@ -91,25 +93,38 @@ async fn while_the_database_is_away_nothing_is_lost_and_nothing_counted_twice() 
     away.close().await;
     let since = refused.exchange(&away, Timestamp::default()).await;
     assert_eq!(since, Timestamp::default(), "to be read again");
-    assert_eq!(refused.totals(HOUR), tally(0, 4, 0));
+    assert_eq!(refused.totals(hour()), tally(0, 4, 0));
     refused.exchange(&back, since).await;
-    assert_eq!(refused.totals(HOUR), tally(0, 4, 0));
+    assert_eq!(refused.totals(hour()), tally(0, 4, 0));
     assert_eq!(in_table(&back).await, 4);
 }
 
 #[test]
-fn a_window_holds_the_minutes_that_reach_into_it() {
+fn what_is_asked_for_begins_with_a_whole_minute() {
     let refused = Refused::default();
-    let now = now();
+    let now = now().minute();
     for minutes_ago in [0, 1, 2, 90] {
         let at = now.plus_millis(-minutes_ago * 60_000);
         refused.count(drop_id(1), Reason::SoldOut, at);
     }
-    let within = |seconds| refused.totals(Duration::from_secs(seconds)).sold_out;
-    assert_eq!(within(60 * 60), 3);
-    assert_eq!(within(100 * 60), 4);
-    // The minute that began before the window reaches into it.
-    assert!((1..=2).contains(&within(1)));
+    let since = |millis_ago: i64| refused.totals(now.plus_millis(-millis_ago)).sold_out;
+    assert_eq!((since(60 * 60_000), since(90 * 60_000)), (3, 4));
+    // To the millisecond, and the whole minute that is named.
+    assert_eq!((since(60_001), since(60_000), since(59_999)), (3, 2, 2));
+    assert_eq!((since(1), since(0)), (2, 1));
+}
+
+#[tokio::test]
+async fn what_is_kept_reaches_as_far_back_as_anybody_may_ask() {
+    let [pool, _] = database().await;
+    let refused = Refused::default();
+    let far = |past: i64| now().plus_millis(past - kept_ms());
+    for at in [far(120_000), far(-120_000)] {
+        refused.count(drop_id(1), Reason::SoldOut, at);
+    }
+    refused.exchange(&pool, Timestamp::default()).await;
+    assert_eq!(in_table(&pool).await, 2);
+    assert_eq!(refused.totals(Timestamp::default()), tally(1, 0, 0));
 }
 
 #[test]

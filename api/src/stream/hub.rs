@@ -5,6 +5,7 @@
 //! A tick counts as one, however many drops it tells of, so that a shop with a thousand of them does not push its watchers out.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::framing::Framing;
 use super::room::Guest;
+use super::watcher::Told;
 use crate::render::{DropBody, DropStatus};
 
 /// Ticks that a watcher may lag behind before it is given the present state instead.
@@ -36,8 +38,8 @@ const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
 pub(crate) struct Tick {
     /// Its number: 1, 2, 3 … A room that holds one number knows whether it has missed a tick.
     pub(super) number: u64,
-    /// Up to where the views had followed the log when this was written, or a little before.
-    pub(super) position: Position,
+    /// What whoever was told this and all ticks before it was told.
+    pub(super) told: Told,
     /// One for each drop that changed, in the order of their ids.
     frames: Vec<Frame>,
     /// All of them, each a chunk ([`Framing::Chunked`]).
@@ -47,8 +49,20 @@ pub(crate) struct Tick {
 #[derive(Debug)]
 struct Frame {
     drop_id: DropId,
+    /// Where it stands in the tick.
+    place: usize,
     /// A part of the tick's bytes: one chunk.
     bytes: Bytes,
+}
+
+/// What changed since the last tick.
+#[derive(Debug, Default)]
+pub(super) struct Changed {
+    drops: BTreeSet<DropId>,
+    /// Every change up to here is among them, or was told before.
+    position: Position,
+    /// The same of the tick before.
+    before: Position,
 }
 
 /// Tells the rooms what changed, and puts watchers into them. Clones are the same hub.
@@ -60,7 +74,7 @@ struct Hub {
     sender: Sender<Arc<Tick>>,
     /// Keeps the room open while it is empty.
     _room: InactiveReceiver<Arc<Tick>>,
-    changed: Mutex<BTreeSet<DropId>>,
+    changed: Mutex<Changed>,
     /// The number of the last tick that was told.
     told: AtomicU64,
     wake: Notify,
@@ -111,22 +125,35 @@ impl StreamHub {
                 () = self.0.wake.notified() => {}
                 () = sleep(LOOK_AT_CLOCK) => {}
             }
+            let mut changed = self.take_changed();
+            // After it, so that all that is recorded up to there was recorded before.
             let now = SystemClock.now();
-            self.mark_transitions(&views, last_look, now);
+            changed.drops.extend(turned(&views, last_look, now));
             last_look = now;
-            if self.tell(&views, now) {
+            if self.tell(&views, &changed, now) {
                 sleep(SHORTEST).await;
             }
         }
     }
 
-    /// Tells what has changed since the last time; says whether anything has.
-    pub(super) fn tell(&self, views: &Views, now: Timestamp) -> bool {
-        let changed = std::mem::take(&mut *self.changed());
-        if changed.is_empty() {
+    /// Takes what has changed since the last time.
+    pub(super) fn take_changed(&self) -> Changed {
+        let mut changed = self.changed();
+        let position = changed.position;
+        let next = Changed {
+            drops: BTreeSet::new(),
+            position,
+            before: position,
+        };
+        std::mem::replace(&mut *changed, next)
+    }
+
+    /// Tells what has changed; says whether anything has.
+    pub(super) fn tell(&self, views: &Views, changed: &Changed, now: Timestamp) -> bool {
+        if changed.drops.is_empty() {
             return false;
         }
-        let mut tick = Tick::of(views, &changed, now);
+        let mut tick = Tick::of(views, changed, now);
         // Numbered once it is written: who has seen this number before reading the views has missed nothing of it.
         tick.number = self.0.told.fetch_add(1, Ordering::Release) + 1;
         // An error means that there is no room.
@@ -134,14 +161,7 @@ impl StreamHub {
         true
     }
 
-    /// A drop that starts or ends changes without an event.
-    fn mark_transitions(&self, views: &Views, last_look: Timestamp, now: Timestamp) {
-        let turned =
-            views.drops_where(|row| DropStatus::at(row, last_look) != DropStatus::at(row, now));
-        self.changed().extend(turned);
-    }
-
-    fn changed(&self) -> MutexGuard<'_, BTreeSet<DropId>> {
+    fn changed(&self) -> MutexGuard<'_, Changed> {
         self.0
             .changed
             .lock()
@@ -181,13 +201,20 @@ impl StreamHub {
 
 impl Observer for StreamHub {
     fn committed(&mut self, committed: &Arc<Committed>) {
-        if committed.events.is_empty() {
-            return;
+        let drops = committed.events.iter().map(|recorded| recorded.drop_id);
+        let mut changed = self.changed();
+        changed.drops.extend(drops);
+        changed.position = committed.head.position;
+        drop(changed);
+        if !committed.events.is_empty() {
+            self.0.wake.notify_one();
         }
-        self.changed()
-            .extend(committed.events.iter().map(|recorded| recorded.drop_id));
-        self.0.wake.notify_one();
     }
+}
+
+/// Drops that start or end change without an event.
+fn turned(views: &Views, last_look: Timestamp, now: Timestamp) -> Vec<DropId> {
+    views.drops_where(|row| DropStatus::at(row, last_look) != DropStatus::at(row, now))
 }
 
 /// One watcher's place.
@@ -201,36 +228,50 @@ impl Drop for Seat {
 }
 
 impl Tick {
-    fn of(views: &Views, changed: &BTreeSet<DropId>, now: Timestamp) -> Self {
-        // Before the states, so that they are at least as new as it says.
-        let position = views.position();
-        let drops = changed.iter().filter_map(|&drop_id| views.drop(drop_id));
-        let mut all = BytesMut::new();
-        let mut places = vec![];
-        for drop in drops {
+    fn of(views: &Views, changed: &Changed, now: Timestamp) -> Self {
+        let told = Told {
+            position: changed.position,
+            at: now,
+        };
+        let drops = changed
+            .drops
+            .iter()
+            .filter_map(|&drop_id| views.drop(drop_id));
+        let (mut all, mut places) = (BytesMut::new(), vec![]);
+        for (drop, id) in in_order(drops.collect(), changed.before, told) {
             let start = all.len();
-            Framing::Chunked.write(&mut all, |to| write_frame(to, &drop, position, now));
+            Framing::Chunked.write(&mut all, |to| write_frame(to, &drop, id, now));
             places.push((drop.drop_id, start..all.len()));
         }
-        let all = all.freeze();
-        let frame = |(drop_id, place)| Frame {
+        Self::made(told, places, all.freeze())
+    }
+
+    fn made(told: Told, places: Vec<(DropId, Range<usize>)>, all: Bytes) -> Self {
+        let frame = |(place, (drop_id, range))| Frame {
             drop_id,
-            bytes: all.slice(place),
+            place,
+            bytes: all.slice(range),
         };
+        let mut frames: Vec<Frame> = places.into_iter().enumerate().map(frame).collect();
+        frames.sort_unstable_by_key(|frame| frame.drop_id);
         Self {
             number: 0,
-            position,
-            frames: places.into_iter().map(frame).collect(),
+            told,
+            frames,
             all,
         }
     }
 
     /// One that tells nothing.
     #[cfg(test)]
-    pub(super) const fn empty(number: u64) -> Self {
+    pub(super) fn empty(number: u64) -> Self {
+        let told = Told {
+            position: Position(number),
+            at: Timestamp::from_millis(0),
+        };
         Self {
             number,
-            position: Position(number),
+            told,
             frames: vec![],
             all: Bytes::new(),
         }
@@ -241,33 +282,36 @@ impl Tick {
         self.of_drop(drop_id).is_some()
     }
 
-    fn of_drop(&self, drop_id: DropId) -> Option<&Bytes> {
+    fn of_drop(&self, drop_id: DropId) -> Option<&Frame> {
         let place = self
             .frames
             .binary_search_by_key(&drop_id, |frame| frame.drop_id);
-        place.ok().map(|index| &self.frames[index].bytes)
+        place.ok().map(|index| &self.frames[index])
     }
 }
 
 /// The newest state of each watched drop in `ticks`, oldest tick first; of every drop when none is named.
 ///
-/// A watcher that fell behind is told once of a drop that changed many times. A single tick is passed on as it is.
+/// A watcher that fell behind is told once of a drop that changed many times, in the order of the ticks, so that an id claims no
+/// tick of which the rest is still to come. A single tick is passed on as it is.
 pub(super) fn newest(ticks: &[&Tick], watched: Option<&[DropId]>, framing: Framing) -> Bytes {
-    match (ticks, watched) {
-        ([], _) => Bytes::new(),
-        ([tick], None) if framing == Framing::Chunked => tick.all.clone(),
-        (ticks, Some(watched)) => {
-            let newest_of =
-                |&drop_id: &DropId| ticks.iter().rev().find_map(|tick| tick.of_drop(drop_id));
-            join(watched.iter().filter_map(newest_of), framing)
-        }
+    let drop_ids: Vec<DropId> = match (ticks, watched) {
+        ([], _) => return Bytes::new(),
+        ([tick], None) if framing == Framing::Chunked => return tick.all.clone(),
+        (_, Some(watched)) => watched.to_vec(),
         (ticks, None) => {
-            let mut told = BTreeSet::new();
-            let frames = ticks.iter().rev().flat_map(|tick| &tick.frames);
-            let newest = frames.filter(|frame| told.insert(frame.drop_id));
-            join(newest.map(|frame| &frame.bytes), framing)
+            let frames = ticks.iter().flat_map(|tick| &tick.frames);
+            let changed: BTreeSet<DropId> = frames.map(|frame| frame.drop_id).collect();
+            changed.into_iter().collect()
         }
-    }
+    };
+    let newest_of = |drop_id| {
+        let mut newest_first = ticks.iter().rev();
+        newest_first.find_map(|tick| Some((tick.number, tick.of_drop(drop_id)?)))
+    };
+    let mut newest: Vec<(u64, &Frame)> = drop_ids.into_iter().filter_map(newest_of).collect();
+    newest.sort_unstable_by_key(|(tick, frame)| (*tick, frame.place));
+    join(newest.into_iter().map(|(_, frame)| &frame.bytes), framing)
 }
 
 /// One is shared, several are copied together: one write to the socket rather than one for each.
@@ -283,6 +327,28 @@ fn join<'a>(mut frames: impl Iterator<Item = &'a Bytes>, framing: Framing) -> By
         joined.extend_from_slice(&framing.of_chunk(frame));
     }
     joined.freeze()
+}
+
+/// Drops in the order in which they are told, each with the id that it is told with: `before`, until the last of those that are over.
+///
+/// Who comes back is told of every drop that is not over, whatever the id; of one that is over, only if it may be newer than the id.
+/// So an id claims what is over, and must not claim what is still to come: a stream may be cut between any two frames.
+pub(super) fn in_order(
+    mut drops: Vec<DropView>,
+    before: Position,
+    told: Told,
+) -> impl Iterator<Item = (DropView, Position)> {
+    let is_over = |drop: &DropView| DropStatus::at(&drop.row, told.at).is_over();
+    drops.sort_by_key(|drop| !is_over(drop));
+    let last_over = drops.partition_point(is_over);
+    let id_at = move |place: usize| {
+        if place + 1 < last_over {
+            before
+        } else {
+            told.position
+        }
+    };
+    (0..).map(id_at).zip(drops).map(|(id, drop)| (drop, id))
 }
 
 /// One `drop` event: the whole public drop.
@@ -310,16 +376,13 @@ mod tests {
             Framing::Chunked.write(&mut all, |to| to.extend_from_slice(text.as_bytes()));
             places.push((id(*drop), start..all.len()));
         }
-        let all = all.freeze();
-        let frame = |(drop_id, place)| Frame {
-            drop_id,
-            bytes: all.slice(place),
+        let told = Told {
+            position: Position(position),
+            at: Timestamp::from_millis(0),
         };
         Tick {
             number: position,
-            position: Position(position),
-            frames: places.into_iter().map(frame).collect(),
-            all,
+            ..Tick::made(told, places, all.freeze())
         }
     }
 
@@ -351,12 +414,12 @@ mod tests {
             tick(3, &[(1, "a3;")]),
         ];
         let two = [id(1), id(2)];
-        assert_eq!(told(&ticks, None, Framing::Plain), "a3;c2;b1;");
-        assert_eq!(told(&ticks, Some(&two), Framing::Plain), "a3;b1;");
+        assert_eq!(told(&ticks, None, Framing::Plain), "b1;c2;a3;");
+        assert_eq!(told(&ticks, Some(&two), Framing::Plain), "b1;a3;");
         assert_eq!(told(&ticks[..2], Some(&two[..1]), Framing::Plain), "a2;");
         assert_eq!(
             told(&ticks, Some(&two), Framing::Chunked),
-            "3\r\na3;\r\n3\r\nb1;\r\n"
+            "3\r\nb1;\r\n3\r\na3;\r\n"
         );
     }
 }

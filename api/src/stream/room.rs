@@ -19,7 +19,7 @@ use bytes::{Buf, Bytes};
 use projections::views::Views;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::yield_now;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::framing::Framing;
@@ -33,13 +33,14 @@ const STRIDE: usize = 64;
 const AGAIN: Duration = Duration::from_millis(10);
 /// How soon it is noticed that a guest has hung up, when nothing happens.
 const LOOK: Duration = Duration::from_secs(1);
-/// A guest who was sent nothing for between so many looks and twice that is sent a comment: at least every 14 s.
-const LOOKS_A_BEAT: u32 = 7;
+/// A guest who was sent nothing for between so long and twice that is sent a comment: at least every 15 s, with three to spare for
+/// a room that is busy.
+const BEAT: Duration = Duration::from_secs(6);
 const STILL_HERE: &[u8] = b": still here\n\n";
 const STILL_HERE_CHUNK: &[u8] = b"e\r\n: still here\n\n\r\n";
 
 /// What a guest is written to.
-pub(super) trait Pipe {
+pub(crate) trait Pipe {
     /// Writes what fits now.
     ///
     /// # Errors
@@ -97,10 +98,10 @@ pub(super) struct Audience<P> {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Room {
-    entrance: UnboundedReceiver<Guest>,
+pub(crate) struct Room<P = Socket> {
+    entrance: UnboundedReceiver<Guest<P>>,
     ticks: Receiver<Arc<Tick>>,
-    audience: Audience<Socket>,
+    audience: Audience<P>,
 }
 
 impl<P: Pipe> Guest<P> {
@@ -139,20 +140,24 @@ impl<P: Pipe> Guest<P> {
         Ok(true)
     }
 
-    /// Sees to it that it is sent something before the next beat. False: it has taken nothing since the last one of what waits for
-    /// it, and never will.
-    fn beat(&mut self) -> bool {
+    /// Sends a comment if it was sent nothing since the last beat. False: its socket is full.
+    ///
+    /// # Errors
+    /// Also when it has taken nothing since the last beat of what waits for it, and never will.
+    fn beat(&mut self) -> io::Result<bool> {
+        // First, so that nobody is let go who was not tried.
+        let is_done = self.flush()?;
         if std::mem::take(&mut self.was_sent_to) {
-            return true;
+            return Ok(is_done);
         }
-        if !self.rest.is_empty() {
-            return false;
+        if !is_done {
+            return Err(io::ErrorKind::TimedOut.into());
         }
         self.rest = Bytes::from_static(match self.watcher.framing() {
             Framing::Chunked => STILL_HERE_CHUNK,
             Framing::Plain => STILL_HERE,
         });
-        true
+        self.flush()
     }
 
     /// Ends the stream, in order where there is space for it.
@@ -221,30 +226,62 @@ impl<P: Pipe> Audience<P> {
 
     /// Serves up to `most` guests, from the one at `from` down; gives the place to go on from.
     pub(super) fn serve(&mut self, from: usize, most: usize) -> usize {
+        self.each(from, most, Self::serve_one)
+    }
+
+    /// Tells up to `most` guests that we are here, as [`Audience::serve`] does: who was told nothing for long, and lets go who takes
+    /// nothing.
+    pub(super) fn beat(&mut self, from: usize, most: usize) -> usize {
+        self.each(from, most, |room, place| {
+            let outcome = room.guests[place].beat();
+            room.settle(place, outcome);
+        })
+    }
+
+    /// Who takes the place of one that is gone came after it and had its turn: places are gone through from the last to the first.
+    fn each(&mut self, from: usize, most: usize, mut with: impl FnMut(&mut Self, usize)) -> usize {
         let to = from.saturating_sub(most);
         for place in (to..from.min(self.guests.len())).rev() {
-            self.serve_one(place);
+            with(self, place);
         }
         to.min(self.guests.len())
     }
 
-    /// Who takes the place of one that is gone came after it and was served: places are served from the last to the first.
     fn serve_one(&mut self, place: usize) {
-        let guest = &mut self.guests[place];
-        match guest.serve(&self.recent, &self.views) {
-            Ok(is_done) if !guest.pipe.is_gone() => self.is_anybody_waiting |= !is_done,
-            Ok(_) | Err(_) => drop(self.guests.swap_remove(place)),
-        }
+        let outcome = self.guests[place].serve(&self.recent, &self.views);
+        self.settle(place, outcome);
     }
 
-    pub(super) fn beat(&mut self) {
-        self.guests.retain_mut(Guest::beat);
+    /// Keeps who is still there, and is waited for if their socket is full.
+    fn settle(&mut self, place: usize, outcome: io::Result<bool>) {
+        match outcome {
+            Ok(is_done) if !self.guests[place].pipe.is_gone() => {
+                self.is_anybody_waiting |= !is_done;
+            }
+            Ok(_) | Err(_) => drop(self.guests.swap_remove(place)),
+        }
     }
 }
 
 impl Room {
+    /// Tells the guests what changes, each drop at most once per `shortest`, until `stop`; then ends their streams.
+    pub(crate) async fn run(mut self, shortest: Duration, stop: CancellationToken) {
+        stop.run_until_cancelled(self.tell(shortest)).await;
+        self.entrance.close();
+        while let Some(guest) = self.entrance.recv().await {
+            guest.say_goodbye();
+        }
+        self.audience.guests.drain(..).for_each(Guest::say_goodbye);
+    }
+}
+
+impl<P: Pipe> Room<P> {
     /// A room that hears what `hub` tells.
-    pub(super) fn new(hub: &StreamHub, views: Views, entrance: UnboundedReceiver<Guest>) -> Self {
+    pub(super) fn new(
+        hub: &StreamHub,
+        views: Views,
+        entrance: UnboundedReceiver<Guest<P>>,
+    ) -> Self {
         let ticks = hub.listen();
         let told = hub.told();
         Self {
@@ -254,36 +291,26 @@ impl Room {
         }
     }
 
-    /// Tells the guests what changes, each drop at most once per `shortest`, until `stop`; then ends their streams.
-    pub async fn run(mut self, shortest: Duration, stop: CancellationToken) {
-        stop.run_until_cancelled(self.tell(shortest)).await;
-        self.entrance.close();
-        while let Some(guest) = self.entrance.recv().await {
-            guest.say_goodbye();
-        }
-        self.audience.guests.drain(..).for_each(Guest::say_goodbye);
-    }
-
-    async fn tell(&mut self, shortest: Duration) {
-        let mut look = interval(LOOK);
+    pub(super) async fn tell(&mut self, shortest: Duration) {
+        let [mut look, mut beat] = [interval(LOOK), interval(BEAT)];
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut looks = 0;
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut is_news, mut told) = (false, self.audience.recent.last);
         loop {
             tokio::select! {
                 biased;
+                // Before what happens, which may happen all the time.
+                _ = beat.tick() => {
+                    self.beat().await;
+                    continue;
+                }
                 Some(guest) = self.entrance.recv() => {
                     self.audience.admit(guest);
                     continue;
                 }
                 () = std::future::ready(()), if is_news => {}
                 received = self.ticks.recv() => if !self.hear(received) { return },
-                _ = look.tick() => {
-                    looks = (looks + 1) % LOOKS_A_BEAT;
-                    if looks == 0 {
-                        self.audience.beat();
-                    }
-                }
+                _ = look.tick() => {}
                 () = sleep(AGAIN), if self.audience.is_anybody_waiting => {}
             }
             let began = Instant::now();
@@ -292,8 +319,27 @@ impl Room {
             // A sweep that told nothing must not hold up the next change.
             if told != self.audience.recent.last {
                 told = self.audience.recent.last;
-                sleep_until((began + shortest).max(ended + (ended - began) / 2)).await;
+                let until = (began + shortest).max(ended + (ended - began) / 2);
+                self.rest(until, &mut beat).await;
             }
+        }
+    }
+
+    /// Tells nobody anything new, but misses no beat.
+    async fn rest(&mut self, until: Instant, beat: &mut Interval) {
+        loop {
+            tokio::select! {
+                () = sleep_until(until) => return,
+                _ = beat.tick() => self.beat().await,
+            }
+        }
+    }
+
+    async fn beat(&mut self) {
+        let mut left = self.audience.guests.len();
+        while left > 0 {
+            left = self.audience.beat(left, STRIDE);
+            yield_now().await;
         }
     }
 

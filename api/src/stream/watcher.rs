@@ -6,7 +6,7 @@ use infrastructure::engine::{Clock, SystemClock};
 use projections::views::{DropView, Views};
 
 use super::framing::Framing;
-use super::hub::{Seat, StreamHub, Tick, newest, write_frame};
+use super::hub::{Seat, StreamHub, Tick, in_order, newest, write_frame};
 use super::room::Missed;
 use crate::render::DropStatus;
 use crate::waitlist::WatchedPlaces;
@@ -28,8 +28,8 @@ pub(super) struct Watcher {
 /// What somebody has been told: every event up to this place, and of every drop where it was in its life at this time.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Told {
-    position: Position,
-    at: Timestamp,
+    pub(super) position: Position,
+    pub(super) at: Timestamp,
 }
 
 impl Told {
@@ -43,6 +43,11 @@ impl Told {
             position,
             at: at.unwrap_or_default(),
         }
+    }
+
+    /// Whether `tick` may tell more than this.
+    fn is_before(&self, tick: &Tick) -> bool {
+        tick.told.position >= self.position || tick.told.at > self.at
     }
 
     /// Whether what became of `drop` may be news.
@@ -101,10 +106,8 @@ impl Watcher {
     }
 
     fn news(&mut self, ticks: &[&Tick], views: &Views) -> Bytes {
-        let since = self
-            .told
-            .map_or_else(Position::default, |told| told.position);
-        let is_news = |tick: &&&Tick| tick.position >= since;
+        let since = self.told;
+        let is_news = |tick: &&&Tick| since.is_none_or(|told| told.is_before(tick));
         // Old news is rare, so that nothing is copied as a rule.
         let kept: Vec<&Tick>;
         let ticks = if ticks.iter().all(|tick| is_news(&tick)) {
@@ -113,34 +116,43 @@ impl Watcher {
             kept = ticks.iter().filter(is_news).copied().collect();
             &kept
         };
+        let Some(last) = ticks.last() else {
+            return Bytes::new();
+        };
+        self.told = Some(last.told);
         let news = newest(ticks, self.watched.as_deref(), self.framing);
         if !ticks.iter().any(|tick| self.places.are_in(tick)) {
             return news;
         }
         let mut joined = BytesMut::from(news);
-        let framing = self.framing;
-        framing.write(&mut joined, |to| self.places.write_news(views, to));
+        let (framing, id) = (self.framing, last.told.position);
+        framing.write(&mut joined, |to| self.places.write_news(views, id, to));
         joined.freeze()
     }
 
     /// Writes the present state of what it watches, not framed. Of drops that are over, only those that were named, or that it
     /// may not have been told of.
     pub(super) fn write_present_state(&mut self, views: &Views, to: &mut BytesMut) {
-        let at = SystemClock.now();
+        // Before the states, so that they are at least as new; and before the time, so that all up to there was recorded by then.
         let position = views.position();
-        let before = self.told.replace(Told { position, at });
-        let drops = match &self.watched {
+        let at = SystemClock.now();
+        let told = Told { position, at };
+        let before = self.told.replace(told);
+        let mut drops: Vec<DropView> = match &self.watched {
             Some(watched) => watched.iter().filter_map(|&id| views.drop(id)).collect(),
             None => views.drops(),
         };
-        let is_wanted = |drop: &&DropView| {
-            self.watched.is_some()
-                || !DropStatus::at(&drop.row, at).is_over()
-                || before.is_some_and(|told| told.is_behind(drop))
-        };
-        for drop in drops.iter().filter(is_wanted) {
-            write_frame(to, drop, position, at);
+        if self.watched.is_none() {
+            drops.retain(|drop| {
+                !DropStatus::at(&drop.row, at).is_over()
+                    || before.is_some_and(|told| told.is_behind(drop))
+            });
         }
-        self.places.write_news(views, to);
+        // Who comes for the first time needs nothing of what was over by now.
+        let before = before.map_or(position, |told| told.position);
+        for (drop, id) in in_order(drops, before, told) {
+            write_frame(to, &drop, id, at);
+        }
+        self.places.write_news(views, position, to);
     }
 }

@@ -4,7 +4,7 @@
 //! one always. Limit: no buyer is named, because a browser's stream carries no token; the id is the right to look.
 
 use bytes::BytesMut;
-use domain::values::{DropId, WaitlistId};
+use domain::values::{DropId, Position, WaitlistId};
 use infrastructure::engine::{Clock, SystemClock};
 use projections::views::Views;
 
@@ -26,6 +26,16 @@ struct Watched {
 pub(crate) struct WatchedPlaces(Vec<Watched>);
 
 impl WatchedPlaces {
+    /// One place, in the line of that drop.
+    #[cfg(test)]
+    pub(crate) fn of(entry_id: WaitlistId, drop_id: DropId) -> Self {
+        Self(vec![Watched {
+            entry_id,
+            drop_id,
+            told: None,
+        }])
+    }
+
     /// The places that `ids` names, separated by commas.
     pub(crate) async fn named(app: &App, ids: Option<&str>) -> Result<Self, Problem> {
         let mut watched = vec![];
@@ -48,11 +58,10 @@ impl WatchedPlaces {
         self.0.iter().any(|watched| tick.is_about(watched.drop_id))
     }
 
-    /// Writes a frame for each place that is not as it was told last.
-    pub(crate) fn write_news(&mut self, views: &Views, to: &mut BytesMut) {
+    /// Writes a frame for each place that is not as it was told last. Its id is `told`, up to where the watcher was told of drops: the
+    /// place may be newer, and what else is newer is still to come.
+    pub(crate) fn write_news(&mut self, views: &Views, told: Position, to: &mut BytesMut) {
         let now = SystemClock.now();
-        // Before the state, so that the state is at least as new as the id says.
-        let position = views.position();
         for watched in &mut self.0 {
             let Some(place) = views.place(watched.entry_id) else {
                 continue;
@@ -60,7 +69,7 @@ impl WatchedPlaces {
             let news = PlaceNews::of(views, &place, now);
             if watched.told.as_ref() != Some(&news) {
                 let data = serde_json::to_string(&news).unwrap_or_default();
-                let frame = format!("event: waitlist\nid: {position}\ndata: {data}\n\n");
+                let frame = format!("event: waitlist\nid: {told}\ndata: {data}\n\n");
                 to.extend_from_slice(frame.as_bytes());
                 watched.told = Some(news);
             }

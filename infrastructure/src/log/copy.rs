@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 
 pub use self::rows::Block;
 use self::rows::{COLUMNS, Cutter};
-use super::postgres::within;
+use super::patience::within;
 use super::{Head, StoredEvent};
 use crate::error::LogError;
 

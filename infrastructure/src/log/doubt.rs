@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
 
-use super::postgres::within;
+use super::patience::within;
 
 /// Doubt about one database. Clones share it.
 #[derive(Debug, Clone, Default)]

@@ -40,7 +40,7 @@ const TERMS = [
   { name: "max_per_buyer", words: "Most units for a buyer", type: "number", hint: "Empty: no limit.", attributes: { min: 1 }, read: number, show: (drop) => String(drop.max_per_buyer ?? "") },
   { name: "holds", words: "Throttle: holds for a buyer", type: "number", hint: "Empty: no throttle.", attributes: { min: 1 }, read: number, show: (drop) => String(drop.throttle?.holds ?? "") },
   { name: "window_seconds", words: "Throttle: within (seconds)", type: "number", attributes: { min: 1 }, read: number, show: (drop) => String(drop.throttle?.window_seconds ?? "") },
-  { name: "image_url", words: "Picture (address)", type: "url", whole: true, hint: "Empty: one is drawn.", read: text, show: (drop) => drop.image_url ?? "" },
+  { name: "image_url", words: "Picture (address)", whole: true, hint: "Empty: one is drawn.", attributes: { inputmode: "url", autocapitalize: "none" }, read: text, show: (drop) => drop.image_url ?? "" },
 ];
 
 /** The fields in a grid; the price is repeated as it is understood. @param {Term[]} terms @param {Drop} [drop] */
@@ -103,7 +103,28 @@ export function openNewDrop() {
 /** A drop, and the version of it that an edit is based on. @param {string} id @returns {Promise<{drop: Drop, etag: string}>} */
 async function current(id) {
   const { text: json, etag } = await callForText(`/v1/drops/${id}`);
-  return { drop: JSON.parse(json), etag };
+  // A proxy that compresses makes it a weak one. It stands for the version of the terms, however the answer was encoded.
+  return { drop: JSON.parse(json), etag: etag.replace(/^W\//, "") };
+}
+
+/**
+ * Saves an edit. One that was recorded but not answered is sent again, and refused, for it is behind itself: what was sent reads then
+ * as it was sent.
+ * @param {{drop: Drop, etag: string}} base @param {Record<string, unknown>} changed
+ */
+async function save({ drop: { id }, etag }, changed) {
+  try {
+    await callUntilDecided(`/v1/drops/${id}`, { method: "PATCH", body: changed, headers: { "If-Match": etag } });
+  } catch (problem) {
+    if (!(problem instanceof Problem) || problem.status !== 412) throw problem;
+    const { drop } = await current(id);
+    if (!reads(drop, changed)) throw problem;
+  }
+}
+
+/** Whether a drop says all that an edit asks for. @param {Record<string, any>} drop @param {Record<string, unknown>} changed */
+function reads(drop, changed) {
+  return Object.entries(changed).every(([name, value]) => JSON.stringify(value) === JSON.stringify(drop[name]));
 }
 
 /** @param {DropLine} line */
@@ -136,7 +157,7 @@ function edit(base) {
     if (Object.keys(changed).length === 0) return "Nothing was changed.";
     // There is always a beginning: emptied, it means now.
     if (changed.starts_at === null) changed.starts_at = new Date().toISOString();
-    await callUntilDecided(`/v1/drops/${id}`, { method: "PATCH", body: changed, headers: { "If-Match": base.etag } });
+    await save(base, changed);
     return `${base.drop.name} is changed.`;
   }, wayOut);
 }

@@ -125,7 +125,6 @@ function whatIsWrong(input) {
   if (validity.badInput || validity.stepMismatch) return input.type === "number" ? "A whole number." : "A day and a time.";
   if (validity.valueMissing) return "This is needed.";
   if (validity.rangeUnderflow || validity.rangeOverflow) return max ? `From ${min} to ${max}.` : `At least ${min}.`;
-  if (validity.typeMismatch) return "An address, for example https://example.com/picture.jpg.";
   if (validity.tooLong) return `At most ${input.maxLength} characters.`;
   return "This cannot be.";
 }

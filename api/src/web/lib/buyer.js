@@ -6,25 +6,28 @@ import { uuid } from "./api.js";
 const ID = "holdfast.buyer";
 const NAME = "holdfast.name";
 
-/** Storage may be switched off; then things last as long as the page. @type {Map<string, string>} */
+/** Storage may be switched off, or full; what it did not take lasts as long as the page. @type {Map<string, string>} */
 const instead = new Map();
 
 /** @param {string} name */
 export function recall(name) {
+  // First what was not taken: what storage has of it is older.
+  const kept = instead.get(name);
+  if (kept !== undefined) return kept;
   try {
-    return localStorage.getItem(name) ?? instead.get(name) ?? null;
+    return localStorage.getItem(name);
   } catch {
-    return instead.get(name) ?? null;
+    return null;
   }
 }
 
 /** @param {string} name @param {string} value */
 export function remember(name, value) {
-  instead.set(name, value);
   try {
     localStorage.setItem(name, value);
+    instead.delete(name);
   } catch {
-    // Full, or switched off.
+    instead.set(name, value);
   }
 }
 

@@ -156,8 +156,9 @@ export class Live extends EventTarget {
     const before = this.#union();
     this.#wanted.add(query);
     if (!this.#stream) return;
-    for (const drop of this.#known.values()) this.#tell({ kind: "drop", drop, id: this.#lastId, isNew: false });
+    // First the connection, as it is with a stream of one's own: what is told after it is not missing.
     this.#tell({ kind: "connection", connection: this.connection });
+    for (const drop of this.#known.values()) this.#tell({ kind: "drop", drop, id: this.#lastId, isNew: false });
     if (this.#union() === before) return;
     this.#close();
     this.#open();

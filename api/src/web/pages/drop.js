@@ -15,10 +15,19 @@ import "../elements/toast-list.js";
 
 /** @typedef {import("../lib/api.js").Drop} Drop */
 
-const id = decodeURIComponent(location.pathname.split("/")[2] ?? "");
+const id = decoded(location.pathname.split("/")[2] ?? "");
 const sheet = /** @type {DropSheet} */ (byId("drop"));
 /** @type {Drop | undefined} */
 let shown;
+
+/** What is no text names no drop, and the server says so. @param {string} text */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
 
 async function begin() {
   try {

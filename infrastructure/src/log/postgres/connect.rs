@@ -9,8 +9,9 @@ use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use tracing::warn;
 
-use super::{APPEND_TIMEOUT, within};
+use super::APPEND_TIMEOUT;
 use crate::log::doubt::Doubt;
+use crate::log::patience::within;
 
 /// A connection from the pool that does not answer a ping within this is thrown away.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
