@@ -40,10 +40,10 @@ INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_ve
                     position, recorded_at, hash, private)
 SELECT e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_version, e.payload::json, e.metadata::json,
        e.position, e.recorded_at, e.hash, e.private::json
-  FROM UNNEST($6::text[], $7::text[], $8::bigint[], $9::text[], $10::text[], $11::text[], $12::text[],
-              $13::bigint[], $14::timestamptz[], $15::bytea[], $16::text[])
-       AS e(aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
-            position, recorded_at, hash, private)
+  FROM (SELECT unnest($6::text[]) AS aggregate_type, unnest($7::text[]) AS aggregate_id, unnest($8::bigint[]) AS sequence,
+               unnest($9::text[]) AS event_type, unnest($10::text[]) AS event_version, unnest($11::text[]) AS payload,
+               unnest($12::text[]) AS metadata, unnest($13::bigint[]) AS position, unnest($14::timestamptz[]) AS recorded_at,
+               unnest($15::bytea[]) AS hash, unnest($16::text[]) AS private) e
  WHERE EXISTS (SELECT 1 FROM head)";
 
 const READ: &str = "
@@ -90,6 +90,8 @@ impl PostgresLog {
         let doubt = Doubt::about(&options);
         let options = options.as_ref().clone().options([
             ("synchronous_commit", "on"),
+            // The append is the same work whatever its arrays hold, so it is planned once.
+            ("plan_cache_mode", "force_generic_plan"),
             ("idle_in_transaction_session_timeout", STALLED_TURN_MS),
         ]);
         Self {
