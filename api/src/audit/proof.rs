@@ -323,7 +323,7 @@ impl Snapshot {
     fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> = self.unguarded.clone();
         if !self.knows_private {
-            notes.push("commitments to personal data, and that a person is one buyer, were not checked: this database user may not read any".to_owned());
+            notes.push("commitments to personal data were not checked, nor that a person is one buyer: this database user may not read any".to_owned());
         }
         if self.erasures.is_none() {
             notes.push(
