@@ -19,8 +19,8 @@ use self::packed::PackedHold;
 use self::stored::StoredAggregate;
 use crate::chunks::Chunks;
 use crate::event::{
-    DropCancelled, DropEvent, DropRescheduled, DropScheduled, HoldPlaced, HoldReleased,
-    PurchaseConfirmed, StockAdjusted,
+    DropCancelled, DropEvent, DropRescheduled, DropScheduled, HoldExpired, HoldPlaced,
+    HoldReleased, PurchaseConfirmed, StockAdjusted,
 };
 use crate::lookup::Lookup;
 use crate::packed::Link;
@@ -314,7 +314,7 @@ impl DropAggregate {
             DropEvent::DropRescheduled(event) => self.rescheduled(event),
             DropEvent::DropCancelled(event) => self.cancelled(event),
             DropEvent::HoldPlaced(event) => self.placed(event),
-            DropEvent::HoldExpired(event) => self.expired(event.hold_id, event.expired_at),
+            DropEvent::HoldExpired(event) => self.expired(event),
             DropEvent::HoldReleased(event) => self.released(event),
             DropEvent::PurchaseConfirmed(event) => self.purchased(event),
             DropEvent::StockAdjusted(event) => self.adjusted(event),
@@ -322,6 +322,12 @@ impl DropAggregate {
             DropEvent::WaitlistLeft(event) => self.left(event),
         }
         self.sequence = self.sequence.next();
+    }
+
+    /// Passes over an event of the stream that has no effect, because it was declared void: the
+    /// event keeps its place, and the stream continues after it.
+    pub fn pass_over(&mut self, sequence: Sequence) {
+        self.sequence = self.sequence.max(sequence);
     }
 
     fn scheduled(&mut self, event: &DropScheduled) {
@@ -392,8 +398,10 @@ impl DropAggregate {
         self.holds.push(hold.into());
     }
 
-    fn expired(&mut self, hold_id: HoldId, at: Timestamp) {
-        let hold = self.resolve(hold_id, HoldStatus::Expired, at);
+    fn expired(&mut self, event: &HoldExpired) {
+        let at = event.expired_at;
+        let hold = self.resolve(event.hold_id, HoldStatus::Expired, at);
+        self.check_terms_of(&hold, event.buyer, event.quantity);
         let (buyer, quantity) = (hold.buyer, hold.quantity.get());
         assert!(at >= hold.expires_at, "a hold expired early");
         self.stock.free(quantity);
@@ -402,6 +410,7 @@ impl DropAggregate {
 
     fn released(&mut self, event: &HoldReleased) {
         let hold = self.resolve(event.hold_id, HoldStatus::Released, event.released_at);
+        self.check_terms_of(&hold, event.buyer, event.quantity);
         let (buyer, quantity) = (hold.buyer, hold.quantity.get());
         assert!(
             event.released_at < hold.expires_at,
@@ -413,6 +422,7 @@ impl DropAggregate {
 
     fn purchased(&mut self, event: &PurchaseConfirmed) {
         let hold = self.resolve(event.hold_id, HoldStatus::Purchased, event.purchased_at);
+        self.check_terms_of(&hold, event.buyer, event.quantity);
         let (buyer, quantity) = (hold.buyer, hold.quantity.get());
         assert!(
             event.purchased_at < hold.expires_at,
@@ -438,6 +448,10 @@ impl DropAggregate {
             "the stock of a cancelled drop was adjusted"
         );
         self.stock.adjust(event.delta);
+        assert!(
+            self.stock == event.stock,
+            "an adjustment states another stock than it leads to"
+        );
         let index = index_of(self.adjustments.len());
         self.index_key(event.key, Keyed::Adjustment(index));
         self.adjustments.push(Adjustment {
@@ -458,6 +472,19 @@ impl DropAggregate {
         );
         hold.resolve(status, at);
         hold.unpack()
+    }
+
+    /// The read models count what an event states, and this aggregate what the hold says: the two
+    /// must not differ.
+    fn check_terms_of(&self, hold: &Hold, buyer: Pseudonym, quantity: Quantity) {
+        assert!(
+            hold.quantity == quantity,
+            "a hold was resolved with another quantity"
+        );
+        assert!(
+            self.buyer_at(hold.buyer).id == buyer,
+            "a hold was resolved by another buyer"
+        );
     }
 
     fn meet(&mut self, buyer: Pseudonym) -> u32 {

@@ -276,6 +276,12 @@ impl DropEvent {
         }
     }
 
+    /// The version that events of this type are written in; none for a type that is not known.
+    #[must_use]
+    pub fn version_of(event_type: &str) -> Option<&'static str> {
+        Self::TYPES.contains(&event_type).then_some("1.0")
+    }
+
     /// The buyer whom it is about, if it is about one.
     #[must_use]
     pub const fn buyer(&self) -> Option<Pseudonym> {

@@ -19,6 +19,7 @@ pub mod decide;
 pub mod drop;
 pub mod erasure;
 pub mod event;
+pub mod incident;
 pub mod lookup;
 pub mod packed;
 pub mod private;

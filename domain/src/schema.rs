@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::erasure::{self, ErasureEvent};
 use crate::event::DropEvent;
+use crate::incident::{self, LogEvent};
 use crate::values::{
     AdjustmentId, BuyerId, BuyerLimit, Commitment, Currency, Description, DisplayName, DropId,
     DropName, HoldId, HoldSeconds, ImageUrl, KeyDigest, PaymentReference, Position, Pseudonym,
@@ -24,7 +25,7 @@ struct Event {
     /// Place in the whole log: dense, in commit order, from 1.
     #[schemars(range(min = 1))]
     position: u64,
-    /// The kind of stream: `Drop`, `Erasure`, or that of another program.
+    /// The kind of stream: `Drop`, `Erasure`, `Log`, or that of another program.
     aggregate_type: String,
     /// The stream: the drop, or as the other program names it.
     aggregate_id: String,
@@ -73,6 +74,7 @@ pub fn document() -> Value {
         of_a_drop(&mut generator),
         of_a_drop_until_0_9(&mut generator),
         of_an_erasure(&mut generator),
+        of_an_incident(&mut generator),
         of_another_program(),
     ];
     let mut document = generator.into_root_schema_for::<Event>();
@@ -125,12 +127,27 @@ fn of_an_erasure(generator: &mut SchemaGenerator) -> Schema {
     })
 }
 
+fn of_an_incident(generator: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "description": "An event that records a repair of the log: docs/LOG_REFUSED.md.",
+        "properties": {
+            "aggregate_type": { "const": incident::AGGREGATE_TYPE },
+            "aggregate_id": { "const": incident::STREAM },
+            "event_type": { "enum": [incident::POSITION_VOIDED, incident::TAIL_CUT] },
+            "event_version": { "const": incident::VERSION },
+            "payload": generator.subschema_for::<LogEvent>(),
+        },
+    })
+}
+
 /// Stock programs may keep other streams in the same log; they are chained, and otherwise left alone.
 fn of_another_program() -> Schema {
     json_schema!({
         "description": "An event of another program, about which no more is known.",
         "properties": {
-            "aggregate_type": { "not": { "enum": [crate::AGGREGATE_TYPE, erasure::AGGREGATE_TYPE] } },
+            "aggregate_type": { "not": { "enum": [
+                crate::AGGREGATE_TYPE, erasure::AGGREGATE_TYPE, incident::AGGREGATE_TYPE,
+            ] } },
         },
     })
 }

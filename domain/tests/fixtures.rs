@@ -10,6 +10,7 @@ use std::path::Path;
 
 use domain::DropEvent;
 use domain::erasure::{BUYER_ERASED, BuyerErased, ErasureEvent};
+use domain::incident::{LogEvent, VERSION};
 use domain::testing::*;
 use serde_json::Value;
 
@@ -53,11 +54,14 @@ fn file_of(event: &DropEvent) -> String {
 
 /// Of no drop, and written by the database: see [`an_erasure_is_read_as_the_database_writes_it`].
 const ERASURE: &str = "BuyerErased-1.0.json";
+/// Of the log itself.
+const INCIDENTS: [&str; 2] = ["PositionVoided-1.0.json", "TailCut-1.0.json"];
 
 /// The stored payloads of drops by file name.
 fn fixtures() -> BTreeMap<String, String> {
     let mut fixtures = all_fixtures();
     fixtures.remove(ERASURE);
+    fixtures.retain(|file, _| !INCIDENTS.contains(&file.as_str()));
     fixtures
 }
 
@@ -102,14 +106,35 @@ fn an_erasure_is_read_as_it_is_written_and_as_the_database_wrote_it() {
 }
 
 #[test]
+fn an_incident_is_read_under_its_name_and_written_byte_for_byte() {
+    for file in INCIDENTS {
+        let text = &all_fixtures()[file];
+        let event: LogEvent = serde_json::from_str(text).unwrap();
+        assert_eq!(format!("{}-{VERSION}.json", event.event_type()), file);
+        assert_eq!(serde_json::to_string(&event).unwrap(), *text, "{file}");
+    }
+}
+
+#[test]
+fn the_version_of_a_type_is_that_of_its_events() {
+    for event in every_event().values() {
+        let version = DropEvent::version_of(event.event_type());
+        assert_eq!(version, Some(event.event_version()));
+    }
+    assert_eq!(DropEvent::version_of("DropPainted"), None);
+}
+
+#[test]
 fn no_stored_event_names_a_person() {
     // What may stand in the log for ever. Whoever adds a field here answers: could it tell who somebody is?
-    // A name, description and picture are the drop's; a reason is written by an admin about stock.
+    // A name, description and picture are the drop's; a reason is written by an admin about stock,
+    // or by an operator about the log.
     let harmless: BTreeSet<&str> = "
-        adjusted_at adjustment_id amount available buyer cancelled_at cause commitment currency delta
+        adjusted_at adjustment_id amount available buyer cancelled_at cause commitment currency cut_at delta
         description ends_at entry_id events expired_at expires_at held hold_id hold_seconds holds image_url joined_at key
-        left_at max_per_buyer max_per_hold name placed_at price purchase_id purchased_at quantity reason released_at
-        rescheduled_at scheduled_at sold starts_at stock terms throttle total total_stock waitlist_entry window_seconds
+        left_at max_per_buyer max_per_hold name placed_at position price purchase_id purchased_at quantity reason
+        released_at removed_head rescheduled_at scheduled_at sold starts_at stock terms throttle total total_stock voided_at waitlist_entry
+        window_seconds
     "
     .split_whitespace()
     .collect();

@@ -268,6 +268,12 @@ impl DropAggregate {
     }
 
     pub(super) fn left(&mut self, event: &WaitlistLeft) {
-        self.line.settle(event.entry_id, EntryStatus::Left);
+        let entry = self.line.settle(event.entry_id, EntryStatus::Left);
+        let stated = (entry.buyer, entry.quantity);
+        let buyer = self.buyer_index(event.buyer);
+        assert!(
+            buyer.map(|buyer| (buyer, event.quantity)) == Some(stated),
+            "a waitlist entry was left with another buyer or quantity"
+        );
     }
 }
