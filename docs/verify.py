@@ -1,6 +1,7 @@
 """An independent check of a Holdfast export, in the standard library alone: python3 docs/verify.py EXPORT.ndjson
 It shares no code with Holdfast: the encoding is that of docs/AUDIT.md. Checked: positions, hashes, times, sequences, and that at
 every position available + held + sold = total, none negative, and every hold is placed once and resolved at most once, in time.
+Events that the log itself declares void have no effect; each such incident is reported.
 Exit code 0: verified. 1: it is not what it claims to be, and where. 2: it cannot be read."""
 import datetime, hashlib, json, re, struct, sys
 VALUE, STRING = json.JSONDecoder().raw_decode, re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
@@ -35,8 +36,19 @@ def move(units, holds, drop, event_type, payload):  # units: [available, held, s
     units[:] = map(sum, zip(units, (total - held - sold, held, sold, total)))
     if min(units) < 0 or sum(units[:3]) != units[3]: raise Fault(f"units are not conserved: {units}")
 
-def verify(export):
-    position, head, last_time, sequences, stock, holds = 0, bytes(32), 0, {}, {}, {}
+def voided(export):  # positions that a later event of the log itself declares void: they keep their place and have no effect
+    void = set()
+    try:
+        export.seek(0)  # standard input cannot be read twice
+        for event in map(json.loads, filter(str.strip, events(export))):
+            said = event["payload"].get("PositionVoided") if event["aggregate_type"] == "Log" else None
+            if said and said["position"] < event["position"]: void.add(said["position"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError): pass
+    return void
+
+def verify(export, void=frozenset()):
+    position, head, last_time, sequences, stock, holds, met = 0, bytes(32), 0, {}, {}, {}, []
+    if void: export.seek(0)
     try:
         for line in filter(str.strip, events(export)):
             event, begin = json.loads(line), line.index('"payload":') + 10
@@ -48,13 +60,19 @@ def verify(export):
             encoded = [integer(position + 1), integer(time), *map(text, stream), integer(event["sequence"]), *map(text, texts)]
             head = hashlib.sha256(b"".join([b"holdfast.event.v1", head, *encoded])).digest()
             same("hash", head.hex(), event["hash"])
-            same("sequence", sequences.get(stream, 0) + 1, event["sequence"])
+            if position + 1 in void: event["sequence"] = max(event["sequence"], sequences.get(stream, 0))
+            else: same("sequence", sequences.get(stream, 0) + 1, event["sequence"])
             if time < last_time: raise Fault("time runs backwards")
-            if stream[0] == "Drop": move(stock.setdefault(stream, [0] * 4), holds, stream, event["event_type"], json.loads(texts[2]))
+            if stream[0] == "Log":
+                met.append((position + 1, *json.loads(texts[2]).items()))
+                if met[-1][1][0] == "PositionVoided" and met[-1][1][1]["position"] not in void: raise Fault("an effect that is void was not left out")
+            if stream[0] == "Drop" and position + 1 not in void: move(stock.setdefault(stream, [0] * 4), holds, stream, event["event_type"], json.loads(texts[2]))
             position, last_time, sequences[stream] = position + 1, time, event["sequence"]
     except (Fault, ValueError, LookupError, TypeError, AttributeError, struct.error) as fault:
+        if not void and (void := voided(export)): return verify(export, void)
         sys.exit(f"verify.py: position {position + 1}: {'' if isinstance(fault, Fault) else 'no event of an export: '}{fault}")
-    return f"verified {position} events, head {position} {head.hex()}"
+    said = "; ".join(f"{kind} at position {at}: position {fields['position']}, {fields['reason']}" for at, (kind, fields) in met)
+    return f"verified {position} events, head {position} {head.hex()}" + (f"\n{len(met)} incident{'s' * (len(met) > 1)}: {said}" if met else "")
 try:
     with open(sys.argv[1], encoding="utf-8", newline="\n") if len(sys.argv) > 1 else sys.stdin as export: print(verify(export))
 except (OSError, RecursionError) as error: print(f"verify.py: {error}", file=sys.stderr); sys.exit(2)

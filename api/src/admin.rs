@@ -20,7 +20,9 @@ use self::lateness::Lateness;
 use self::window::{Bucket, Buckets, Span};
 use crate::app::App;
 use crate::auth::Admin;
+use crate::drops::find;
 use crate::extract::{Fresh, Params};
+use crate::health::{QuarantinedDrop, quarantined};
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Problem};
 use crate::render::{DropStatus, conditional, etag_of, unless_known};
@@ -55,6 +57,8 @@ pub(crate) struct Metrics {
     release_lateness: Option<Lateness>,
     engine: EngineLine,
     projections: Vec<ProjectionLine>,
+    /// Drops in quarantine on this server; they are not among `drops`.
+    quarantined: Vec<QuarantinedDrop>,
     /// Live streams that are open at this process.
     watchers: usize,
     position: Position,
@@ -85,7 +89,7 @@ struct MetricsBucket {
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "EngineState")]
 struct EngineLine {
-    #[schemars(extend("enum" = ["live", "away", "stopped"]))]
+    #[schemars(extend("enum" = ["live", "away", "refused", "stopped"]))]
     state: &'static str,
     /// Requests that wait for a decision.
     queued: usize,
@@ -130,6 +134,7 @@ pub(crate) async fn metrics(
         release_lateness: app.lateness.since(buckets.from()),
         engine: engine_line(&app),
         projections: projection_lines(&app, position),
+        quarantined: quarantined(&app),
         watchers: app.hub.watchers(),
         position,
     };
@@ -191,10 +196,7 @@ pub(crate) async fn timeline(
 fn known_drop(app: &App, id: &str) -> Result<DropId, Problem> {
     let not_found = || Problem::new(Code::DropNotFound, "There is no drop with this id.");
     let drop_id: DropId = id.parse().map_err(|_| not_found())?;
-    app.views
-        .drop(drop_id)
-        .map(|drop| drop.drop_id)
-        .ok_or_else(not_found)
+    find(app, drop_id).map(|drop| drop.drop_id)
 }
 
 fn drop_lines(drops: &[DropView], now: Timestamp) -> Vec<DropLine> {
@@ -215,6 +217,7 @@ fn engine_line(app: &App) -> EngineLine {
     let state = match app.engine.health() {
         Health::Live => "live",
         Health::Away { .. } => "away",
+        Health::Refused { .. } => "refused",
         Health::Stopped { .. } => "stopped",
     };
     EngineLine {

@@ -3,6 +3,8 @@
 pub(crate) mod buyers;
 pub(crate) mod terms;
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -12,6 +14,7 @@ use domain::event::StockAdjusted;
 use domain::stock::Stock;
 use domain::values::{AdjustmentId, DropId, Position, Reason};
 use infrastructure::engine::Request;
+use infrastructure::quarantine::RefusedEvent;
 use projections::views::{AdjustmentView, DropView, PurchaserOrder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -67,7 +70,7 @@ pub(crate) struct ListParams {
     starting_after: Option<DropId>,
 }
 
-/// `GET /v1/drops`
+/// `GET /v1/drops`: those in quarantine are left out.
 pub(crate) async fn list(
     State(app): State<App>,
     _: Fresh,
@@ -82,6 +85,11 @@ pub(crate) async fn list(
             .status
             .is_none_or(|status| status == DropStatus::at(&drop.row, now))
     };
+    if let Some(last) = params.starting_after
+        && let Some(problem) = quarantine(app.views.quarantine_of(last))
+    {
+        return Err(problem);
+    }
     let rest = listed_after(app.views.drops(), params.starting_after)?;
     let mut page: Vec<DropView> = rest.filter(wanted).take(limit + 1).collect();
     let has_more = page.len() > limit;
@@ -326,10 +334,23 @@ fn purchasers_of(
         .collect()
 }
 
-fn find(app: &App, drop_id: DropId) -> Result<DropView, Problem> {
-    app.views
-        .drop(drop_id)
-        .ok_or_else(|| Problem::new(Code::DropNotFound, "There is no drop with this id."))
+pub(crate) fn find(app: &App, drop_id: DropId) -> Result<DropView, Problem> {
+    let detail = "There is no drop with this id.";
+    app.views.drop(drop_id).ok_or_else(|| {
+        quarantine(app.views.quarantine_of(drop_id))
+            .unwrap_or_else(|| Problem::new(Code::DropNotFound, detail))
+    })
+}
+
+/// The answer to a read of a drop in quarantine.
+pub(crate) fn quarantine(refused: Option<Arc<RefusedEvent>>) -> Option<Problem> {
+    let refused = refused?;
+    let detail = "The drop is in quarantine on this server, so its state is not known here.";
+    Some(Problem::quarantined(
+        refused.drop_id?,
+        refused.position,
+        detail,
+    ))
 }
 
 /// The drop as it is now, with its entity tag.

@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, header};
 use bytes::{Bytes, BytesMut};
 use domain::values::{BuyerId, DropId, HoldId, KeyDigest, Position};
 use futures::StreamExt;
+use infrastructure::engine::Health;
 use infrastructure::log::EventLog;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -274,10 +275,16 @@ async fn follow_to(app: &App, position: Position) -> Result<(), Problem> {
         return Ok(());
     }
     app.engine.nudge();
-    if app.views.reach(position, FRESHNESS_PATIENCE).await {
+    let is_refused = matches!(app.engine.health(), Health::Refused { .. });
+    if !is_refused && app.views.reach(position, FRESHNESS_PATIENCE).await {
         return Ok(());
     }
     let known = app.views.position();
+    if let Health::Refused { position, .. } = app.engine.health() {
+        let detail =
+            "It is known here up to the position before; reads of what is known are answered.";
+        return Err(Problem::log_refused(position, detail));
+    }
     let detail = format!("The log is known here up to position {known} only.");
     Err(Problem::unavailable(detail).with("position", known.0))
 }

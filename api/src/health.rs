@@ -1,19 +1,21 @@
 //! Whether the server lives, and whether it can do its work.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use domain::values::Position;
+use domain::values::{DropId, Position};
 use infrastructure::engine::Health;
+use infrastructure::quarantine::RefusedEvent;
 use projections::runner::Progress;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::app::App;
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 
 /// The process answers.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -30,6 +32,37 @@ pub(crate) struct Ready {
     /// Up to where the log is known here.
     position: Position,
     projections: Projections,
+    /// How many drops are in quarantine on this server.
+    quarantined_drops: usize,
+    /// The first of them.
+    quarantined: Vec<QuarantinedDrop>,
+}
+
+/// A drop in quarantine, and the event that put it there.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct QuarantinedDrop {
+    #[schemars(with = "Option<DropId>")]
+    drop_id: Option<DropId>,
+    position: Position,
+    /// What is wrong with the event there.
+    #[schemars(extend("enum" = [
+        "unknown_type", "unknown_version", "unreadable", "wrong_sequence", "contradiction",
+    ]))]
+    reason: &'static str,
+}
+
+/// Drops in quarantine that are listed.
+const MOST_LISTED: usize = 100;
+
+/// The drops in quarantine, at most [`MOST_LISTED`] of them.
+pub(crate) fn quarantined(app: &App) -> Vec<QuarantinedDrop> {
+    let drops = app.views.quarantined().into_iter().take(MOST_LISTED);
+    let drop = |refused: Arc<RefusedEvent>| QuarantinedDrop {
+        drop_id: refused.drop_id,
+        position: refused.position,
+        reason: refused.fault.name(),
+    };
+    drops.map(drop).collect()
 }
 
 /// How far each projection's table is, by name.
@@ -68,24 +101,33 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
         .iter()
         .map(|(name, progress)| (*name, ProjectionHealth::of(&progress.borrow(), position)))
         .collect();
-    let unready = match app.engine.health() {
+    let problem = match app.engine.health() {
         Health::Live => None,
-        Health::Away { .. } => {
-            Some("The event log cannot be reached; reads are answered from what is known.")
-        }
-        Health::Stopped { .. } => Some("The engine has stopped; see the server's log."),
+        Health::Away { .. } => Some(Problem::unavailable(
+            "The event log cannot be reached; reads are answered from what is known.",
+        )),
+        Health::Refused { position, .. } => Some(Problem::log_refused(
+            position,
+            "No request is recorded; reads are answered from what is known.",
+        )),
+        Health::Stopped { .. } => Some(Problem::unavailable(
+            "The engine has stopped; see the server's log.",
+        )),
     };
-    match unready {
-        None => {
-            let status = "ready";
-            Json(Ready {
-                status,
-                position,
-                projections,
-            })
-            .into_response()
-        }
-        Some(why) => Problem::unavailable(why)
+    match problem {
+        None => Json(Ready {
+            status: "ready",
+            position,
+            projections,
+            quarantined_drops: app.views.quarantined_count(),
+            quarantined: quarantined(&app),
+        })
+        .into_response(),
+        // Of a log that is refused the position is told where it is wrong.
+        Some(problem) if problem.code() == Code::LogRefused => problem
+            .with("projections", json!(projections))
+            .into_response(),
+        Some(problem) => problem
             .with("position", position.0)
             .with("projections", json!(projections))
             .into_response(),

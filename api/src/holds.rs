@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use crate::app::App;
 use crate::auth::Caller;
+use crate::drops::quarantine;
 use crate::extract::{
     Body, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, follow_to_head,
 };
@@ -165,12 +166,17 @@ async fn find_anywhere(app: &App, hold_id: HoldId) -> Result<HoldView, Problem> 
     if let Some(hold) = app.views.hold(hold_id) {
         return Ok(hold);
     }
+    if let Some(problem) = quarantine(app.views.quarantine_of_hold(hold_id)) {
+        return Err(problem);
+    }
     follow_to_head(app).await?;
     find(app, hold_id)
 }
 
 fn find(app: &App, hold_id: HoldId) -> Result<HoldView, Problem> {
-    app.views.hold(hold_id).ok_or_else(no_such_hold)
+    app.views.hold(hold_id).ok_or_else(|| {
+        quarantine(app.views.quarantine_of_hold(hold_id)).unwrap_or_else(no_such_hold)
+    })
 }
 
 fn no_such_hold() -> Problem {

@@ -10,7 +10,7 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use domain::Refusal;
 use domain::refusal::Limit;
-use domain::values::Timestamp;
+use domain::values::{DropId, Position, Timestamp};
 use infrastructure::engine::CommandError;
 use problem_details::ProblemDetails;
 use serde::Serialize;
@@ -19,6 +19,8 @@ use uuid::Uuid;
 
 /// How soon to try again when the log is away or too many requests wait.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How soon to try again what an operator has to repair first.
+const RETRY_REPAIRED: Duration = Duration::from_secs(30);
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $status:ident, $title:literal;)*) => {
@@ -119,6 +121,10 @@ codes! {
     Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong on our side";
     /// The log is away, or too many requests wait.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Not available right now";
+    /// An event of the drop cannot be applied on this node.
+    DropQuarantined = "drop_quarantined", SERVICE_UNAVAILABLE, "The drop is in quarantine";
+    /// The log does not continue what is known here.
+    LogRefused = "log_refused", SERVICE_UNAVAILABLE, "The event log is refused";
 }
 
 /// The most faults of one request that are told: whoever has more made one mistake many times.
@@ -205,6 +211,31 @@ impl Problem {
         Self::new(Code::Unavailable, detail)
             .with("retry_after", RETRY_AFTER.as_secs())
             .header(header::RETRY_AFTER, RETRY_AFTER.as_secs().to_string())
+    }
+
+    /// A drop of which an event cannot be applied on this node. `detail` says what that means to
+    /// the caller.
+    pub fn quarantined(drop_id: DropId, position: Position, detail: &str) -> Self {
+        let detail = format!("{detail} An operator finds help in docs/LOG_REFUSED.md.");
+        Self::unrepaired(Code::DropQuarantined, detail, position)
+            .with("drop_id", drop_id.to_string())
+    }
+
+    /// The log is not accepted from `position` on. `detail` says what that means to the caller.
+    pub fn log_refused(position: Position, detail: &str) -> Self {
+        let detail = format!(
+            "The event log does not continue at position {position} what this server knows. {detail} An operator finds \
+             help in docs/LOG_REFUSED.md."
+        );
+        Self::unrepaired(Code::LogRefused, detail, position)
+    }
+
+    fn unrepaired(code: Code, detail: String, position: Position) -> Self {
+        let seconds = RETRY_REPAIRED.as_secs();
+        Self::new(code, detail)
+            .with("position", position.0)
+            .with("retry_after", seconds)
+            .header(header::RETRY_AFTER, seconds.to_string())
     }
 
     /// A fault of ours: logged with its causes under an id, which is all that the caller is told.
@@ -319,6 +350,15 @@ impl From<CommandError> for Problem {
             CommandError::Unavailable => Self::unavailable(
                 "The event log cannot be reached. Nothing was recorded; send the same request again.",
             ),
+            CommandError::Quarantined { drop_id, position } => Self::quarantined(
+                drop_id,
+                position,
+                "The drop is in quarantine on this server. Nothing was recorded; send the same request again later.",
+            ),
+            CommandError::LogRefused { position } => Self::log_refused(
+                position,
+                "Nothing was recorded; send the same request again later.",
+            ),
             CommandError::Undecided => Self::unavailable(
                 "The event log has not answered in time, and it is not known whether this was recorded. Send the same request again, with its key if \
                  it has one: that finds out. An edit that is then refused as stale may be this one.",
@@ -330,7 +370,9 @@ impl From<CommandError> for Problem {
 /// As for a command, but for who only asked: nothing could have been recorded.
 pub(crate) fn unanswered(error: CommandError) -> Problem {
     match error {
-        refused @ CommandError::Refused { .. } => refused.into(),
+        refused @ (CommandError::Refused { .. }
+        | CommandError::Quarantined { .. }
+        | CommandError::LogRefused { .. }) => refused.into(),
         CommandError::Overloaded => {
             Problem::unavailable("Too many requests are waiting. Ask again.")
         }

@@ -64,6 +64,9 @@ pub enum ServerError {
     /// The log cannot be read.
     #[error("cannot read the event log")]
     Load(#[source] LogError),
+    /// The log cannot be accepted as it is.
+    #[error("the event log is refused: run `holdfast log check`, and see docs/LOG_REFUSED.md")]
+    Refused(#[source] LogError),
     /// The engine stopped to do no harm.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -132,7 +135,10 @@ impl Server {
             stopping.clone(),
         )
         .await
-        .map_err(ServerError::Load)?;
+        .map_err(|error| match error {
+            corrupt @ LogError::Corrupt { .. } => ServerError::Refused(corrupt),
+            unavailable @ LogError::Unavailable(_) => ServerError::Load(unavailable),
+        })?;
         info!(
             position = views.position().0,
             "read the event log up to position {}",

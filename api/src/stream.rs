@@ -34,6 +34,7 @@ use self::room::{Guest, Pipe};
 use self::watcher::{Told, Watcher};
 use crate::app::App;
 use crate::connections::{Handover, Socket};
+use crate::drops::quarantine;
 use crate::extract::Params;
 use crate::problem::{Code, Problem};
 use crate::waitlist::WatchedPlaces;
@@ -125,10 +126,11 @@ fn watched(app: &App, drops: Option<&str>) -> Result<Option<Box<[DropId]>>, Prob
     let find = |id: &str| {
         let not_found = || Problem::new(Code::DropNotFound, format!("There is no drop {id:?}."));
         let drop_id: DropId = id.trim().parse().map_err(|_| not_found())?;
+        let quarantined = || quarantine(app.views.quarantine_of(drop_id));
         app.views
             .drop(drop_id)
             .map(|_| drop_id)
-            .ok_or_else(not_found)
+            .ok_or_else(|| quarantined().unwrap_or_else(not_found))
     };
     let mut watched = drops.split(',').map(find).collect::<Result<Vec<_>, _>>()?;
     watched.sort_unstable();
@@ -281,6 +283,7 @@ mod tests {
             let committed = Arc::new(Committed {
                 events: vec![recorded],
                 head,
+                ..Committed::default()
             });
             self.views.committed(&committed);
             self.hub.committed(&committed);

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::watch::WatchedPlaces;
 use crate::app::App;
 use crate::auth::Caller;
+use crate::drops::quarantine;
 use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, follow_to_head};
 use crate::problem::{Code, Problem};
 use crate::render::{DropStatus, conditional, etag_of, insert, replayed};
@@ -212,8 +213,13 @@ async fn find(app: &App, entry_id: WaitlistId) -> Result<PlaceView, Problem> {
     if let Some(place) = app.views.place(entry_id) {
         return Ok(place);
     }
+    let quarantined = || quarantine(app.views.quarantine_of_place(entry_id));
+    if let Some(problem) = quarantined() {
+        return Err(problem);
+    }
     follow_to_head(app).await?;
-    app.views.place(entry_id).ok_or_else(no_such_place)
+    let found = app.views.place(entry_id);
+    found.ok_or_else(|| quarantined().unwrap_or_else(no_such_place))
 }
 
 fn no_such_place() -> Problem {

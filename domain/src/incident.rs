@@ -1,7 +1,7 @@
 //! Incidents of the log itself: what an operator did to repair it, recorded as events.
 //!
-//! These events belong to one stream of their own (`Log`), not to a drop. A voided position keeps its
-//! place in the chain and in its stream; every reader leaves out its effect.
+//! These events belong to one stream of their own (`Log`), not to a drop. A voided position keeps
+//! its place in the chain and in its stream; every reader leaves out its effect.
 
 use serde::{Deserialize, Serialize};
 

@@ -11,7 +11,8 @@ use domain::{AGGREGATE_TYPE, DropEvent};
 
 use crate::error::LogError;
 use crate::log::{EventRef, Hash, StoredEvent};
-use crate::upcasters::upcast;
+use crate::quarantine::{Fault, RefusedEvent};
+use crate::upcasters::{is_known, upcast};
 
 /// One drop's event at its place in the log, ready to be applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,42 +65,79 @@ fn to_json<T: serde::Serialize>(value: &T) -> String {
 /// [`LogError::Corrupt`] names the position of an event that cannot be read.
 pub fn decode<'a>(stored: impl Into<EventRef<'a>>) -> Result<Option<RecordedEvent>, LogError> {
     let stored: EventRef<'a> = stored.into();
+    parse(stored).map_err(|(_, reason)| LogError::Corrupt {
+        position: stored.position,
+        reason,
+    })
+}
+
+/// As [`decode`], for readers that put the drop of an event that cannot be read into quarantine.
+///
+/// # Errors
+/// [`RefusedEvent`]; also for a stream whose name is not written as its drop's id is.
+pub fn read<'a>(
+    stored: impl Into<EventRef<'a>>,
+) -> Result<Option<RecordedEvent>, Box<RefusedEvent>> {
+    let stored: EventRef<'a> = stored.into();
+    let refused = |(fault, reason)| Box::new(RefusedEvent::stored(stored, fault, reason));
+    match parse(stored).map_err(refused)? {
+        Some(recorded) if !is_named(recorded.drop_id, stored.aggregate_id) => {
+            let reason = "aggregate_id is not written as the id of its drop".to_owned();
+            Err(refused((Fault::Unreadable, reason)))
+        }
+        recorded => Ok(recorded),
+    }
+}
+
+/// Whether a stream is named as its drop is written.
+#[must_use]
+pub fn is_named(drop_id: DropId, aggregate_id: &str) -> bool {
+    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
+    drop_id.0.as_hyphenated().encode_lower(&mut text) == aggregate_id
+}
+
+fn parse(stored: EventRef<'_>) -> Result<Option<RecordedEvent>, (Fault, String)> {
     if stored.aggregate_type != AGGREGATE_TYPE {
         return Ok(None);
     }
-    let corrupt = |reason: String| LogError::Corrupt {
-        position: stored.position,
-        reason,
-    };
+    let unreadable = |reason: String| (Fault::Unreadable, reason);
+    let (kind, filed_under) = (stored.event_type, stored.event_version);
     let drop_id = stored
         .aggregate_id
         .parse()
-        .map_err(|error| corrupt(format!("aggregate_id {error}")))?;
+        .map_err(|error| unreadable(format!("aggregate_id {error}")))?;
+    #[cfg(feature = "testing")]
+    if is_hidden(kind, filed_under) {
+        return Err((Fault::UnknownType, format!("unknown event type {kind}")));
+    }
     let upcast = upcast(&stored);
     let (version, payload) = match &upcast {
         Some((version, payload)) => (version.as_str(), payload.as_str()),
-        None => (stored.event_version, stored.payload),
+        None => (filed_under, stored.payload),
+    };
+    // What a later release wrote is told from what no release did: it is no damage.
+    let fault = if DropEvent::version_of(kind).is_none() {
+        Fault::UnknownType
+    } else if is_known(kind, filed_under) {
+        Fault::Unreadable
+    } else {
+        Fault::UnknownVersion
     };
     let event: DropEvent = serde_json::from_str(payload)
-        .map_err(|error| corrupt(format!("the payload cannot be read: {error}")))?;
-    if event.event_type() != stored.event_type {
-        return Err(corrupt(format!(
-            "filed as {}, but it is a {}",
-            stored.event_type,
-            event.event_type()
-        )));
+        .map_err(|error| (fault, format!("the payload cannot be read: {error}")))?;
+    if event.event_type() != kind {
+        let found = event.event_type();
+        return Err((fault, format!("filed as {kind}, but it is a {found}")));
     }
     if event.event_version() != version {
-        let kind = stored.event_type;
-        return Err(corrupt(format!(
-            "version {version} of {kind} is not known here"
-        )));
+        let reason = format!("version {version} of {kind} is not known here");
+        return Err((fault, reason));
     }
     let private = stored
         .private
         .map(serde_json::from_str)
         .transpose()
-        .map_err(|error| corrupt(format!("the private data cannot be read: {error}")))?;
+        .map_err(|error| unreadable(format!("the private data cannot be read: {error}")))?;
     Ok(Some(RecordedEvent {
         position: stored.position,
         recorded_at: stored.recorded_at,
@@ -108,4 +146,19 @@ pub fn decode<'a>(stored: impl Into<EventRef<'a>>) -> Result<Option<RecordedEven
         event,
         private,
     }))
+}
+
+/// Names a pair (`TYPE VERSION`) that this process pretends not to know: an earlier release, built
+/// from the same sources. Exists in test builds only.
+#[cfg(feature = "testing")]
+pub const HIDDEN_VARIABLE: &str = "HOLDFAST_TEST_HIDDEN_EVENT_TYPE";
+
+#[cfg(feature = "testing")]
+fn is_hidden(event_type: &str, event_version: &str) -> bool {
+    use std::sync::LazyLock;
+    static HIDDEN: LazyLock<Option<String>> = LazyLock::new(|| std::env::var(HIDDEN_VARIABLE).ok());
+    HIDDEN
+        .as_deref()
+        .and_then(|pair| pair.split_once(' '))
+        .is_some_and(|hidden| hidden == (event_type, event_version))
 }

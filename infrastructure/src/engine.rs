@@ -17,6 +17,7 @@ mod deadlines;
 mod draft;
 mod handle;
 mod ports;
+mod quarantine;
 mod request;
 mod state;
 mod task;

@@ -3,15 +3,16 @@
 //! Promise: a follower that asks for what comes after its position gets every event, once, in order: from memory when it is
 //! close behind, from the log when it is not. Limit: memory keeps the newest [`RECENT_EVENTS`] only.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use domain::values::Position;
+use domain::values::{DropId, Position};
 use tokio::sync::watch;
 
-use crate::codec::{RecordedEvent, decode};
+use crate::codec::{RecordedEvent, read};
 use crate::error::LogError;
-use crate::log::{EventLog, Head};
+use crate::log::{EventLog, Head, StoredEvent};
+use crate::quarantine::{RefusedEvent, Voided, Voids};
 
 /// How many events are kept in memory for followers that are close behind.
 pub const RECENT_EVENTS: usize = 50_000;
@@ -19,17 +20,46 @@ pub const RECENT_EVENTS: usize = 50_000;
 /// Consecutive events that are in the log, and the head they lead to.
 #[derive(Debug, Default)]
 pub struct Committed {
-    /// In position order. Events of foreign streams are left out, so positions may jump; nothing of a drop is missing.
+    /// In position order. Events of foreign streams are left out, so positions may jump; of a drop,
+    /// only void and withheld events are missing.
     pub events: Vec<RecordedEvent>,
+    /// Events that were not applied because their drop is in quarantine, in position order.
+    pub withheld: Vec<(Position, DropId)>,
+    /// Drops that are in quarantine from here on, and the event that put each there.
+    pub quarantined: Vec<Arc<RefusedEvent>>,
+    /// Positions that were declared void.
+    pub voided: Vec<Voided>,
     /// The head of the log right after.
     pub head: Head,
+}
+
+/// All events of a drop, to be applied from the beginning: a position of it was declared void.
+#[derive(Debug)]
+pub struct Readmitted {
+    /// The drop.
+    pub drop_id: DropId,
+    /// Its events without the void ones, up to the head, or up to the next that cannot be applied.
+    pub events: Vec<RecordedEvent>,
+    /// The next event that cannot be applied, if there is one: the drop stays in quarantine.
+    pub refused: Option<Arc<RefusedEvent>>,
+    /// Up to here its events were told before.
+    pub told: Position,
 }
 
 /// The newest committed batches, shared. Clones see the same.
 #[derive(Debug, Clone, Default)]
 pub struct Feed {
     recent: Arc<RwLock<Recent>>,
+    exceptions: Arc<RwLock<Exceptions>>,
     head: Arc<watch::Sender<Head>>,
+}
+
+/// What is not applied although it is in the log.
+#[derive(Debug, Default)]
+struct Exceptions {
+    voids: Voids,
+    /// From which position on nothing of a drop is applied.
+    quarantined: BTreeMap<DropId, Position>,
 }
 
 #[derive(Debug, Default)]
@@ -52,8 +82,49 @@ impl Feed {
 
     /// Adds what was committed next, and wakes who waits.
     pub fn publish(&self, committed: &Arc<Committed>) {
+        if !(committed.voided.is_empty() && committed.quarantined.is_empty()) {
+            let mut exceptions = self.change_exceptions();
+            for voided in &committed.voided {
+                exceptions.voids.add(voided.clone());
+            }
+            for refused in &committed.quarantined {
+                exceptions.quarantine(refused);
+            }
+        }
         self.write(|recent| recent.push(Arc::clone(committed)));
         self.head.send_replace(committed.head);
+    }
+
+    /// A drop is applied again, up to where it is refused again, if it is.
+    pub fn readmit(&self, readmitted: &Readmitted) {
+        let mut exceptions = self.change_exceptions();
+        exceptions.quarantined.remove(&readmitted.drop_id);
+        if let Some(refused) = &readmitted.refused {
+            exceptions.quarantine(refused);
+        }
+    }
+
+    /// Whether nothing more of a drop is applied.
+    #[must_use]
+    pub fn is_quarantined(&self, drop_id: DropId) -> bool {
+        self.exceptions().quarantined.contains_key(&drop_id)
+    }
+
+    /// Whether the event at a position has no effect.
+    #[must_use]
+    pub fn is_void(&self, position: Position) -> bool {
+        self.exceptions().voids.contains(position)
+    }
+
+    /// The drops of which a position was declared void by an event after `after`, up to `until`.
+    #[must_use]
+    pub fn voided_between(&self, after: Position, until: Position) -> BTreeSet<DropId> {
+        let exceptions = self.exceptions();
+        let within = exceptions
+            .voids
+            .iter()
+            .filter(|voided| after < voided.at && voided.at <= until);
+        within.filter_map(|voided| voided.drop_id).collect()
     }
 
     /// Forgets what it keeps, personal data among it: followers read the log, which may have lost some since.
@@ -92,16 +163,38 @@ impl Feed {
         if let Some(batches) = self.recent_after(after, limit) {
             return Ok(batches);
         }
+        // No further than the engine, which finds out what cannot be applied.
+        let known = self.head().position.0.saturating_sub(after.0);
+        let limit = limit.min(usize::try_from(known).unwrap_or(limit));
+        if limit == 0 {
+            return Ok(vec![]);
+        }
         let stored = log.read(after, limit).await?;
         let Some(last) = stored.last() else {
             return Ok(vec![]);
         };
-        let head = last.head();
-        let mut events = Vec::with_capacity(stored.len());
+        let mut committed = Committed {
+            head: last.head(),
+            events: Vec::with_capacity(stored.len()),
+            ..Committed::default()
+        };
+        let exceptions = self.exceptions();
         for event in &stored {
-            events.extend(decode(event)?);
+            exceptions.sort_in(event, &mut committed);
         }
-        Ok(vec![Arc::new(Committed { events, head })])
+        Ok(vec![Arc::new(committed)])
+    }
+
+    fn exceptions(&self) -> RwLockReadGuard<'_, Exceptions> {
+        self.exceptions
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change_exceptions(&self) -> RwLockWriteGuard<'_, Exceptions> {
+        self.exceptions
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn recent_after(&self, after: Position, limit: usize) -> Option<Vec<Arc<Committed>>> {
@@ -130,6 +223,39 @@ impl Feed {
 
     fn write(&self, change: impl FnOnce(&mut Recent)) {
         change(&mut self.recent.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Exceptions {
+    fn quarantine(&mut self, refused: &RefusedEvent) {
+        if let Some(drop_id) = refused.drop_id {
+            self.quarantined.insert(drop_id, refused.position);
+        }
+    }
+
+    /// Adds a stored event to what is applied, or to what is withheld; one that is void to neither.
+    fn sort_in(&self, stored: &StoredEvent, committed: &mut Committed) {
+        let position = stored.position;
+        if self.voids.contains(position) {
+            return;
+        }
+        match read(stored) {
+            Ok(None) => {}
+            Ok(Some(recorded)) => {
+                let from = self.quarantined.get(&recorded.drop_id);
+                if from.is_some_and(|from| *from <= position) {
+                    committed.withheld.push((position, recorded.drop_id));
+                } else {
+                    committed.events.push(recorded);
+                }
+            }
+            Err(refused) => {
+                let drop_id = refused.drop_id;
+                committed
+                    .withheld
+                    .extend(drop_id.map(|drop_id| (position, drop_id)));
+            }
+        }
     }
 }
 
@@ -164,8 +290,8 @@ mod tests {
             ..Head::default()
         };
         Arc::new(Committed {
-            events: vec![],
             head,
+            ..Committed::default()
         })
     }
 

@@ -11,6 +11,7 @@ pub mod error;
 pub mod feed;
 pub mod log;
 pub mod postgres_cluster;
+pub mod quarantine;
 pub mod sorted_runs;
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -23,14 +23,15 @@ pub mod postgres;
 use std::borrow::Cow;
 use std::future::Future;
 
-use domain::values::{Position, Sequence, Timestamp};
+use domain::values::{DropId, Position, Sequence, Timestamp};
 use serde::Serialize;
 
 pub use self::chain::Hash;
 pub use self::event_ref::EventRef;
-pub use self::parts::Parts;
+pub use self::parts::{Part, Parts};
 use crate::erasure::Erased;
 use crate::error::{AppendError, LogError};
+use crate::quarantine::{Voided, drop_of, voided_by};
 
 /// Where the log ends: its last position, what that commits to, and when it was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -151,6 +152,42 @@ pub trait EventLog: Clone + Send + Sync + 'static {
     /// [`LogError::Unavailable`].
     fn erased(&self, _: &[Position]) -> impl Future<Output = Result<Vec<Erased>, LogError>> + Send {
         std::future::ready(Ok(vec![]))
+    }
+
+    /// Every position up to the head that was declared void.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`].
+    fn voided(&self) -> impl Future<Output = Result<Vec<Voided>, LogError>> + Send {
+        async {
+            let events = self.read(Position(0), usize::MAX).await?;
+            let void = |event: &StoredEvent| {
+                let position = voided_by(event)?;
+                let index = usize::try_from(position.0).ok()?.checked_sub(1)?;
+                Some(Voided {
+                    at: event.position,
+                    position,
+                    drop_id: events.get(index).and_then(drop_of),
+                })
+            };
+            Ok(events.iter().filter_map(void).collect())
+        }
+    }
+
+    /// One drop's events up to `until`, in position order.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    fn stream(
+        &self,
+        drop_id: DropId,
+        until: Position,
+    ) -> impl Future<Output = Result<Vec<StoredEvent>, LogError>> + Send {
+        async move {
+            let mut events = self.read(Position(0), usize::MAX).await?;
+            events.retain(|event| event.position <= until && drop_of(event) == Some(drop_id));
+            Ok(events)
+        }
     }
 
     /// Appends a sealed batch whole, durably, if and only if the log's head is the one that the batch expects.

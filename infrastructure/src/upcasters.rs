@@ -53,6 +53,27 @@ impl EventUpcaster for &'static Step {
     }
 }
 
+/// Every pair of event type and version of drops that this program reads, former versions included.
+///
+/// The database holds the same list (`known_event_types()`, migrations/0007_event_types.sql): it
+/// refuses every other pair.
+#[must_use]
+pub fn known_pairs() -> Vec<(&'static str, &'static str)> {
+    let present = domain::DropEvent::TYPES
+        .iter()
+        .filter_map(|kind| Some((*kind, domain::DropEvent::version_of(kind)?)));
+    let former = STEPS.iter().map(|step| (step.event_type, step.from));
+    present.chain(former).collect()
+}
+
+/// Whether this program reads events that are filed under this type and version.
+pub(crate) fn is_known(event_type: &str, event_version: &str) -> bool {
+    domain::DropEvent::version_of(event_type) == Some(event_version)
+        || STEPS
+            .iter()
+            .any(|step| step.event_type == event_type && step.from == event_version)
+}
+
 /// Every step, oldest first, as stock `cqrs-es` programs take them.
 #[must_use]
 pub fn all() -> Vec<Box<dyn EventUpcaster>> {

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 const STOCK_INSERT: &str = "
 INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
-VALUES ($1, $2, $3, 'Sampled', '1.0', $4::json, $5::json)";
+VALUES ($1, $2, $3, CASE $1 WHEN 'Drop' THEN 'HoldPlaced' ELSE 'Sampled' END, '1.0', $4::json, $5::json)";
 
 /// What `postgres-es` does to store an event: seven columns, and nothing of positions or hashes.
 async fn insert_as_stock(

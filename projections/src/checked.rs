@@ -5,15 +5,17 @@
 //! parts: with drops alone. Limit: a table waits on disk, as binary `COPY` sent it, until the log was read.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Seek, Write};
 use std::iter::Peekable;
 use std::marker::PhantomData;
 
-use domain::values::Position;
+use domain::values::{DropId, Position};
 use futures::TryStreamExt;
 use infrastructure::binary_copy::{Fields, read_header, read_row};
 use infrastructure::codec::RecordedEvent;
+use infrastructure::log::postgres;
 use serde_json::Value;
 use sqlx::{Executor, PgConnection};
 
@@ -60,6 +62,8 @@ pub trait CheckedTable: Send {
     fn checkpoint(&self) -> Position;
     /// Why it had stopped there, if it had.
     fn stopped(&self) -> Option<&str>;
+    /// How many drops are not compared: their rows wait to be folded anew.
+    fn left_out(&self) -> usize;
     /// That its rows were made by another version of the fold, if they were: then a comparison says nothing.
     fn other_version(&self) -> Option<ProjectionError>;
     /// Folds the next event; what comes after the checkpoint is left out.
@@ -124,6 +128,8 @@ struct Checked<F: Table> {
     stopped: Option<String>,
     /// Of the fold that made the table.
     version: i32,
+    /// Drops that are compared once their rows are folded anew.
+    left_out: BTreeSet<DropId>,
     /// Its rows in key order, as binary `COPY`; none: it has none.
     table: Option<File>,
     replay: LongReplay<F>,
@@ -144,13 +150,16 @@ async fn checked<F: Table>(
     .await
     .map_err(sql)?;
     let (checkpoint, stopped, version) = found.unwrap_or((0, None, F::VERSION));
+    let left_out = left_out::<F>(connection, checkpoint).await.map_err(sql)?;
+    let listed: Vec<String> = left_out.iter().map(ToString::to_string).collect();
     // In the order of the rows themselves: an index that lost some would hide them.
     let without_indexes = "SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; SET LOCAL enable_bitmapscan = off";
     connection.execute(without_indexes).await.map_err(sql)?;
     let statement = format!(
-        "COPY (SELECT {} FROM {} ORDER BY {}) TO STDOUT (FORMAT binary)",
+        "COPY (SELECT {} FROM {} WHERE drop_id <> ALL ('{{{}}}'::uuid[]) ORDER BY {}) TO STDOUT (FORMAT binary)",
         names(&columns::<F>()),
         F::NAME,
+        listed.join(","),
         names(&F::Key::columns()),
     );
     let mut file = BufWriter::with_capacity(BUFFER, tempfile::tempfile()?);
@@ -163,9 +172,33 @@ async fn checked<F: Table>(
         checkpoint: Position(u64::try_from(checkpoint).unwrap_or_default()),
         stopped,
         version,
+        left_out,
         table: Some(table),
         replay: LongReplay::default(),
     }))
+}
+
+/// Drops whose rows are not those of the log at the checkpoint: the table says so, or a position of
+/// theirs was declared void after it.
+async fn left_out<F: Table>(
+    connection: &mut PgConnection,
+    checkpoint: i64,
+) -> Result<BTreeSet<DropId>, sqlx::Error> {
+    // A database that no server of this release has migrated yet has no marks.
+    let sql = "SELECT to_regclass('projection_quarantines') IS NOT NULL";
+    let has_marks: bool = sqlx::query_scalar(sql).fetch_one(&mut *connection).await?;
+    if !has_marks {
+        return Ok(BTreeSet::new());
+    }
+    let marked: Vec<uuid::Uuid> =
+        sqlx::query_scalar("SELECT drop_id FROM projection_quarantines WHERE name = $1")
+            .bind(F::NAME)
+            .fetch_all(&mut *connection)
+            .await?;
+    let voided = postgres::voided(connection).await?.into_iter();
+    let late = voided.filter(|voided| i64::try_from(voided.at.0).is_ok_and(|at| at > checkpoint));
+    let late = late.filter_map(|voided| voided.drop_id);
+    Ok(marked.into_iter().map(DropId).chain(late).collect())
 }
 
 impl<F: Table> Checked<F> {
@@ -174,6 +207,7 @@ impl<F: Table> Checked<F> {
             checkpoint: until,
             stopped: None,
             version: F::VERSION,
+            left_out: BTreeSet::new(),
             table: None,
             replay: LongReplay::default(),
         }
@@ -193,6 +227,10 @@ impl<F: Table> CheckedTable for Checked<F> {
         self.stopped.as_deref()
     }
 
+    fn left_out(&self) -> usize {
+        self.left_out.len()
+    }
+
     fn other_version(&self) -> Option<ProjectionError> {
         (self.version != F::VERSION).then_some(ProjectionError::OtherVersion {
             name: F::NAME,
@@ -203,7 +241,7 @@ impl<F: Table> CheckedTable for Checked<F> {
     }
 
     fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), ReplayError> {
-        if recorded.position > self.checkpoint {
+        if recorded.position > self.checkpoint || self.left_out.contains(&recorded.drop_id) {
             return Ok(());
         }
         self.replay.apply(recorded)

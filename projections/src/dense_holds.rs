@@ -3,11 +3,13 @@
 //! Promise: the same rows as the fold's, at some 60 bytes each. Limit: whose a hold is stands with the [`Buyers`], who must
 //! be the same at every call.
 
+use std::collections::HashMap;
+
 use domain::chunks::Chunks;
 use domain::drop::HoldStatus;
 use domain::lookup::Lookup;
 use domain::packed::{Link, PackedQuantity, U48};
-use domain::values::{HoldId, Position};
+use domain::values::{DropId, HoldId, Position};
 
 use crate::buyers::Buyers;
 use crate::error::CannotApply;
@@ -20,6 +22,8 @@ pub struct DenseHolds {
     holds: Chunks<PackedHold>,
     places: Lookup<u32>,
     purchases: Chunks<HoldPurchase>,
+    /// Holds of a drop that were placed before so many holds of all drops are not found any more.
+    hidden: HashMap<DropId, u32>,
 }
 
 /// A hold found: its row, the position of its last event, and its buyer's place.
@@ -53,7 +57,7 @@ impl DenseHolds {
     /// One hold.
     #[must_use]
     pub fn get(&self, hold_id: HoldId, buyers: &Buyers) -> Option<Found> {
-        let place = self.place(hold_id)?;
+        let place = self.shown(hold_id, buyers)?;
         let packed = &self.holds[place];
         Some(Found {
             row: self.unpack(packed, buyers),
@@ -91,7 +95,7 @@ impl DenseHolds {
         let Some(key) = Holds::key(fact) else {
             return Ok(());
         };
-        match self.place(key.hold_id) {
+        match self.shown(key.hold_id, buyers) {
             Some(place) => self.change(place, position, fact, buyers),
             None => {
                 let row = Holds::start(fact)?;
@@ -104,6 +108,10 @@ impl DenseHolds {
     fn start(&mut self, hold_id: HoldId, position: Position, row: &HoldRow, buyers: &mut Buyers) {
         let next = u32::try_from(self.holds.len()).expect("fewer than four billion holds");
         let holds = &self.holds;
+        if !self.hidden.is_empty() {
+            // One that is hidden gives way to the same hold, applied again.
+            self.places.remove(&hold_id, |place| &holds[place].id);
+        }
         self.places.insert(&hold_id, next, |place| &holds[place].id);
         self.holds.push(PackedHold {
             id: hold_id,
@@ -138,6 +146,33 @@ impl DenseHolds {
         Ok(())
     }
 
+    /// Hides every hold of a drop, until it is applied again. They keep their memory.
+    ///
+    /// # Panics
+    /// At the four billionth hold.
+    pub fn hide(&mut self, drop_id: DropId) {
+        let next = u32::try_from(self.holds.len()).expect("fewer than four billion holds");
+        self.hidden.insert(drop_id, next);
+    }
+
+    /// The drop of a hold, hidden ones included.
+    #[must_use]
+    pub fn drop_of(&self, hold_id: HoldId, buyers: &Buyers) -> Option<DropId> {
+        let place = self.place(hold_id)?;
+        Some(buyers.key_at(self.holds[place].buyer).drop_id)
+    }
+
+    /// The place of a hold, unless it is hidden.
+    fn shown(&self, hold_id: HoldId, buyers: &Buyers) -> Option<u32> {
+        let place = self.place(hold_id)?;
+        if self.hidden.is_empty() {
+            return Some(place);
+        }
+        let drop_id = buyers.key_at(self.holds[place].buyer).drop_id;
+        let from = self.hidden.get(&drop_id).copied().unwrap_or_default();
+        (place >= from).then_some(place)
+    }
+
     fn place(&self, hold_id: HoldId) -> Option<u32> {
         self.places.find(&hold_id, |place| &self.holds[place].id)
     }
@@ -161,7 +196,6 @@ impl DenseHolds {
 mod tests {
     use domain::DropEvent;
     use domain::testing::*;
-    use domain::values::DropId;
 
     use super::*;
     use crate::fold::Rows;

@@ -10,6 +10,7 @@ pub mod dense_holds;
 pub mod error;
 pub mod fold;
 pub mod holds;
+mod left_out;
 pub mod live_stock;
 pub mod prices;
 pub mod rebuild;

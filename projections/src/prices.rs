@@ -38,6 +38,11 @@ impl Prices {
         }
     }
 
+    /// Removes every price of a drop.
+    pub fn remove(&mut self, drop_id: DropId) {
+        self.0.remove(&drop_id);
+    }
+
     /// The price of one unit in the hold that was placed at `position`.
     #[must_use]
     pub fn at(&self, drop_id: DropId, position: Position) -> Option<Money> {

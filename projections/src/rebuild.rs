@@ -19,11 +19,13 @@ use std::pin::pin;
 use domain::values::Position;
 use futures::{Stream, StreamExt, stream};
 use hashbrown::HashSet;
-use infrastructure::codec::{RecordedEvent, decode};
+use infrastructure::codec::{RecordedEvent, read};
 use infrastructure::error::LogError;
 use infrastructure::log::ahead::in_order;
 use infrastructure::log::copy::{self, Block, Selection};
-use infrastructure::log::{EventRef, StoredEvent};
+use infrastructure::log::postgres::PostgresLog;
+use infrastructure::log::{EventLog, EventRef, StoredEvent};
+use infrastructure::quarantine::{RefusedEvent, Voids, voided_by};
 use sqlx::PgPool;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -31,6 +33,7 @@ use self::part::{Part, Saving, save};
 use self::tables::{SwapError, prepare, swap};
 use crate::error::ProjectionError;
 use crate::fold::Placed;
+use crate::left_out::LeftOut;
 use crate::live_stock::LiveStock;
 use crate::replay::Replay;
 use crate::sales_timeline::SalesTimeline;
@@ -68,6 +71,8 @@ pub struct Rebuilt {
 pub struct Rebuild {
     pool: PgPool,
     tables: Vec<Box<dyn Rebuilding>>,
+    /// Positions without effect.
+    voids: Voids,
     /// Up to where everything is saved, or is being saved.
     saved: Position,
     saving: Option<AbortOnDropHandle<Result<(), ProjectionError>>>,
@@ -88,7 +93,10 @@ trait Rebuilding: Send {
     fn needs_rows(&self) -> bool;
     /// Takes over a row that was saved before.
     fn resume(&mut self, row: &str) -> Result<(), serde_json::Error>;
-    fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), ProjectionError>;
+    /// Applies an event; one that the fold refuses leaves its drop out from there on.
+    fn apply(&mut self, recorded: &RecordedEvent);
+    /// Drops that are left out, and those of them that the marks beside the table name.
+    fn left_out(&mut self) -> (&mut LeftOut, &mut LeftOut);
     /// What came since the last time, to be saved.
     fn take(&mut self) -> Box<dyn Saving>;
 }
@@ -100,6 +108,8 @@ struct One<F: Table> {
     replay: Replay<F>,
     /// Which of them changed since the last time, where they stay.
     changed: HashSet<F::Key>,
+    left_out: LeftOut,
+    marked: LeftOut,
 }
 
 impl<F: Table> Rebuilding for One<F> {
@@ -137,22 +147,19 @@ impl<F: Table> Rebuilding for One<F> {
         Ok(())
     }
 
-    fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), ProjectionError> {
-        if recorded.position <= self.reached {
-            return Ok(());
+    fn apply(&mut self, recorded: &RecordedEvent) {
+        if recorded.position <= self.reached || !self.left_out.takes(recorded) {
+            return;
         }
-        let key = self
-            .replay
-            .apply(recorded)
-            .map_err(|reason| ProjectionError::Stopped {
-                name: F::NAME,
-                position: recorded.position,
-                reason: reason.to_string(),
-            })?;
-        if self.needs_rows() {
-            self.changed.extend(key);
+        match self.replay.apply(recorded) {
+            Ok(key) if self.needs_rows() => self.changed.extend(key),
+            Ok(_) => {}
+            Err(reason) => self.left_out.refuse::<F>(recorded, &reason),
         }
-        Ok(())
+    }
+
+    fn left_out(&mut self) -> (&mut LeftOut, &mut LeftOut) {
+        (&mut self.left_out, &mut self.marked)
     }
 
     fn take(&mut self) -> Box<dyn Saving> {
@@ -178,6 +185,10 @@ struct Decoded {
     first: Option<Position>,
     /// Those of drops.
     recorded: Vec<RecordedEvent>,
+    /// Those of drops that cannot be read.
+    refused: Vec<RefusedEvent>,
+    /// Positions that are declared void here.
+    voided: Vec<Position>,
     /// The last one's place.
     reached: Position,
     broken: Option<LogError>,
@@ -188,6 +199,8 @@ impl Decoded {
         let mut decoded = Self {
             first: None,
             recorded: Vec::with_capacity(events.size_hint().0),
+            refused: vec![],
+            voided: vec![],
             reached: Position::default(),
             broken: None,
         };
@@ -206,10 +219,32 @@ impl Decoded {
         if self.first.is_some() && position != self.reached.next() {
             return Err(hole(self.reached, position));
         }
-        self.recorded.extend(decode(event)?);
+        match read(event) {
+            Ok(recorded) => self.recorded.extend(recorded),
+            Err(refused) => self.refused.push(*refused),
+        }
+        self.voided.extend(voided_by(event));
         self.first = self.first.or(Some(position));
         self.reached = position;
         Ok(())
+    }
+
+    /// Takes out what is void, and applies the rest to `table`.
+    fn apply_to(&self, table: &mut dyn Rebuilding, voids: &Voids) {
+        let (left_out, _) = table.left_out();
+        for refused in &self.refused {
+            if let Some(drop_id) = refused.drop_id
+                && !voids.contains(refused.position)
+            {
+                left_out.leave_out(drop_id, refused.position);
+            }
+        }
+        for recorded in &self.recorded {
+            if !voids.contains(recorded.position) {
+                table.apply(recorded);
+            }
+        }
+        table.set_reached(table.reached().max(self.reached));
     }
 
     /// The same, if nothing is missing between the event at `after` and the first here; else nothing, and why.
@@ -219,6 +254,8 @@ impl Decoded {
             Some(first) => Self {
                 first: None,
                 recorded: vec![],
+                refused: vec![],
+                voided: vec![],
                 reached: after,
                 broken: Some(hole(after, first)),
             },
@@ -239,6 +276,8 @@ fn one<F: Table>() -> Box<dyn Rebuilding> {
         saved: Position::default(),
         replay: Replay::default(),
         changed: HashSet::new(),
+        left_out: LeftOut::default(),
+        marked: LeftOut::default(),
     })
 }
 
@@ -263,9 +302,26 @@ impl Rebuild {
                 .await
                 .map_err(|source| ProjectionError::Tables { name, source })?;
         }
+        let voids = PostgresLog::new(pool.clone()).voided().await;
+        let voids = voids.map_err(|source| ProjectionError::Log {
+            name: "none",
+            source,
+        })?;
+        for table in &mut tables {
+            let saved = table.saved();
+            // Saved by a rebuild that did not know of it.
+            let late = voids
+                .iter()
+                .filter(|voided| voided.position <= saved && saved < voided.at);
+            let (left_out, _) = table.left_out();
+            for drop_id in late.filter_map(|voided| voided.drop_id) {
+                left_out.fold_anew(drop_id);
+            }
+        }
         let mut rebuild = Self {
             pool,
             tables,
+            voids: voids.into_iter().collect(),
             saved: Position::default(),
             saving: None,
         };
@@ -290,7 +346,9 @@ impl Rebuild {
     }
 
     async fn add_decoded(&mut self, page: Decoded) -> Result<(), ProjectionError> {
+        self.learn(&page.voided).await?;
         self.fold(page)?;
+        self.mark().await?;
         if self.reached().0 >= self.saved.0 + SAVE_EVERY {
             self.begin_saving().await?;
         }
@@ -300,15 +358,43 @@ impl Rebuild {
     fn fold(&mut self, page: Decoded) -> Result<(), ProjectionError> {
         let page = page.following(self.reached());
         for table in &mut self.tables {
-            for recorded in &page.recorded {
-                table.apply(recorded)?;
-            }
-            table.set_reached(table.reached().max(page.reached));
+            page.apply_to(table.as_mut(), &self.voids);
         }
         match page.broken {
             Some(error) => Err(self.unreadable(error)),
             None => Ok(()),
         }
+    }
+
+    /// Positions that were declared void since this rebuild began: what was folded of their drops
+    /// is of no use.
+    async fn learn(&mut self, voided: &[Position]) -> Result<(), ProjectionError> {
+        if voided.iter().all(|position| self.voids.contains(*position)) {
+            return Ok(());
+        }
+        let all = PostgresLog::new(self.pool.clone()).voided().await;
+        for voided in all.map_err(|error| self.unreadable(error))? {
+            let drop_id = voided.drop_id;
+            if !self.voids.add(voided) {
+                continue;
+            }
+            let Some(drop_id) = drop_id else { continue };
+            for table in &mut self.tables {
+                table.left_out().0.fold_anew(drop_id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks what is left out, before anything after it is saved.
+    async fn mark(&mut self) -> Result<(), ProjectionError> {
+        for table in &mut self.tables {
+            let name = table.name();
+            mark(&self.pool, table.as_mut())
+                .await
+                .map_err(|source| ProjectionError::Tables { name, source })?;
+        }
+        Ok(())
     }
 
     fn unreadable(&self, error: LogError) -> ProjectionError {
@@ -362,7 +448,7 @@ impl Rebuild {
         let mut rebuilt = vec![];
         for mut table in std::mem::take(&mut self.tables) {
             let name = table.name();
-            let swapped = swap(&self.pool, table.as_mut()).await;
+            let swapped = swap(&self.pool, table.as_mut(), &self.voids).await;
             rebuilt.push(swapped.map_err(|error| match error {
                 SwapError::Sql(source) => ProjectionError::Tables { name, source },
                 SwapError::Projection(error) => error,
@@ -401,6 +487,18 @@ pub async fn rebuild(
             return Err(missing(name, rebuild.reached()));
         }
     }
+}
+
+async fn mark(pool: &PgPool, table: &mut dyn Rebuilding) -> Result<(), sqlx::Error> {
+    let beside = part::beside(table.name());
+    let (left_out, marked) = table.left_out();
+    if left_out != marked {
+        left_out
+            .save(&mut *pool.acquire().await?, &beside, marked)
+            .await?;
+        marked.clone_from(left_out);
+    }
+    Ok(())
 }
 
 /// The log's head is further than its events.

@@ -1,15 +1,17 @@
 //! Runs one projection: reads events after its checkpoint, folds them, commits rows and checkpoint together.
 //!
 //! Promise: every event reaches the table exactly once, in order, through any crash. One process runs it at a time, for it
-//! holds the checkpoint's row while it works. An event that cannot be applied stops it at that position, loudly, and so do rows
-//! that another version of its fold has made.
+//! holds the checkpoint's row while it works. A drop in quarantine is left out, by a mark beside
+//! the table ([`crate::left_out`]); all other drops go on. An event that the engine has applied and
+//! the fold cannot apply stops it at that position, loudly, and so do rows that another version of
+//! its fold has made.
 //! Limit: rows trail the log by a step or two, some [`STEP_EVERY`]; who must see their own write reads the views in memory.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::values::Position;
+use domain::values::{DropId, Position};
 use infrastructure::error::LogError;
 use infrastructure::feed::{Committed, Feed};
 use infrastructure::log::{EventLog, Head};
@@ -19,8 +21,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use crate::error::ProjectionError;
+use crate::error::{CannotApply, ProjectionError};
 use crate::fold::{Fold, Rows};
+use crate::left_out::{self, LeftOut, Stuck};
 use crate::table::{self, Table};
 
 /// Events folded in one transaction, about.
@@ -62,6 +65,7 @@ struct LastStep<F: Fold + Clone> {
     /// How often the table was replaced by a rebuilt one.
     generation: i64,
     rows: Rows<F>,
+    left_out: LeftOut,
 }
 
 /// When to take the next step.
@@ -209,14 +213,31 @@ impl<L: EventLog> Runner<L> {
             .after(&self.log, checkpoint, STEP_EVENTS)
             .await
             .map_err(unreadable::<F>)?;
-        let Some(reached) = batches.last().map(|batch| batch.head.position) else {
-            return Ok(Step::AtHead(checkpoint));
-        };
         if (last.checkpoint, last.generation) != (checkpoint, generation) {
             // Another process ran this projection meanwhile, or its table was replaced.
-            *last = LastStep::default();
+            *last = LastStep {
+                checkpoint,
+                generation,
+                left_out: LeftOut::load(&mut transaction, F::NAME)
+                    .await
+                    .map_err(tables)?,
+                ..LastStep::default()
+            };
         }
-        let Folded { rows, started } = fold::<F>(&mut transaction, &batches, &last.rows).await?;
+        let mut left_out = last.left_out.clone();
+        let reached = match batches.last() {
+            Some(batch) => batch.head.position,
+            None if self.is_nothing_due(&left_out) => return Ok(Step::AtHead(checkpoint)),
+            None => checkpoint,
+        };
+        for drop_id in self.feed.voided_between(checkpoint, reached) {
+            left_out.fold_anew(drop_id);
+        }
+        for batch in &batches {
+            left_out.withhold(&batch.withheld);
+        }
+        let Folded { rows, started } =
+            fold::<F>(&mut transaction, &batches, &last.rows, &left_out).await?;
         let (new, changed): (Vec<_>, Vec<_>) = rows
             .0
             .values()
@@ -228,6 +249,13 @@ impl<L: EventLog> Runner<L> {
         table::save::<F>(&mut transaction, &changed)
             .await
             .map_err(refused)?;
+        let mended = self
+            .take_up_again::<F>(&mut transaction, &mut left_out, reached)
+            .await?;
+        left_out
+            .save(&mut transaction, F::NAME, &last.left_out)
+            .await
+            .map_err(tables)?;
         move_checkpoint::<F>(&mut transaction, reached)
             .await
             .map_err(tables)?;
@@ -235,9 +263,41 @@ impl<L: EventLog> Runner<L> {
         *last = LastStep {
             checkpoint: reached,
             generation,
-            rows,
+            rows: if mended { Rows::default() } else { rows },
+            left_out,
         };
         Ok(Step::Advanced(reached))
+    }
+
+    fn is_nothing_due(&self, left_out: &LeftOut) -> bool {
+        let mut due = left_out.due();
+        due.all(|(drop_id, _)| self.feed.is_quarantined(drop_id))
+    }
+
+    /// Folds the events that drops are behind by, of those that can be applied again. Tells whether
+    /// any row was written.
+    async fn take_up_again<F: Table + Clone>(
+        &self,
+        connection: &mut PgConnection,
+        left_out: &mut LeftOut,
+        reached: Position,
+    ) -> Result<bool, ProjectionError> {
+        let due: Vec<(DropId, Position)> = left_out
+            .due()
+            .filter(|(drop_id, _)| !self.feed.is_quarantined(*drop_id))
+            .collect();
+        for (drop_id, from) in &due {
+            let stream = self.log.stream(*drop_id, reached).await;
+            let stream = stream.map_err(unreadable::<F>)?;
+            let is_void = |position| self.feed.is_void(position);
+            let refused = left_out::fold_stream::<F>(connection, *drop_id, *from, &stream, is_void);
+            let refused = refused.await.map_err(|stuck| match stuck {
+                Stuck::Sql(error) => unwritable::<F>(reached, error),
+                Stuck::Fold(position, reason) => stopped::<F>(position, &reason),
+            })?;
+            left_out.taken_up(*drop_id, refused);
+        }
+        Ok(!due.is_empty())
     }
 
     async fn note_stop<F: Table>(&self, stopped: &ProjectionError) {
@@ -255,6 +315,15 @@ impl<L: EventLog> Runner<L> {
                 F::NAME
             );
         }
+    }
+}
+
+/// The engine applied the event, so the rows, or the fold, are not what they should be.
+fn stopped<F: Table>(position: Position, reason: &CannotApply) -> ProjectionError {
+    ProjectionError::Stopped {
+        name: F::NAME,
+        position,
+        reason: reason.to_string(),
     }
 }
 
@@ -313,11 +382,14 @@ async fn fold<F: Table + Clone>(
     connection: &mut PgConnection,
     batches: &[Arc<Committed>],
     known: &Rows<F>,
+    left_out: &LeftOut,
 ) -> Result<Folded<F>, ProjectionError> {
-    let events = || batches.iter().flat_map(|batch| &batch.events);
+    let all = batches.iter().flat_map(|batch| &batch.events);
+    let events: Vec<_> = all.filter(|event| left_out.takes(event)).collect();
     let mut rows = Rows::<F>::default();
     let (mut met, mut missing, mut started) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    for event in events() {
+    for event in &events {
+        let event = *event;
         let Some(key) = F::key(event.into()) else {
             continue;
         };
@@ -345,13 +417,9 @@ async fn fold<F: Table + Clone>(
                 .map_err(tables)?,
         );
     }
-    for event in events() {
+    for event in events {
         rows.apply(event.position, event.into())
-            .map_err(|reason| ProjectionError::Stopped {
-                name: F::NAME,
-                position: event.position,
-                reason: reason.to_string(),
-            })?;
+            .map_err(|reason| stopped::<F>(event.position, &reason))?;
     }
     Ok(Folded { rows, started })
 }

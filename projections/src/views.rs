@@ -4,8 +4,8 @@
 //! can wait for it. Limit: everything is kept, so memory grows with the log (about 130 bytes a hold
 //! of a new buyer).
 
-use std::collections::BTreeSet;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use domain::values::{
 use infrastructure::codec::RecordedEvent;
 use infrastructure::engine::Observer;
 use infrastructure::erasure::Erased;
-use infrastructure::feed::Committed;
+use infrastructure::feed::{Committed, Readmitted};
+use infrastructure::quarantine::RefusedEvent;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::error;
@@ -53,6 +54,8 @@ struct Hot {
     rankings: HashMap<DropId, Ranking>,
     /// Few, and asked for by retries alone.
     adjustments: HashMap<AdjustmentId, AdjustmentView>,
+    /// Drops of which there are no rows, and why.
+    quarantined: BTreeMap<DropId, Arc<RefusedEvent>>,
 }
 
 /// One stock adjustment.
@@ -171,6 +174,42 @@ impl Views {
         let mut drops: Vec<DropView> = self.read().drops.0.values().map(drop_view).collect();
         drops.sort_by_key(|drop| std::cmp::Reverse((drop.row.scheduled_at, drop.drop_id)));
         drops
+    }
+
+    /// Every drop in quarantine: none of the other reads finds anything of it.
+    #[must_use]
+    pub fn quarantined(&self) -> Vec<Arc<RefusedEvent>> {
+        self.read().quarantined.values().cloned().collect()
+    }
+
+    /// How many drops are in quarantine.
+    #[must_use]
+    pub fn quarantined_count(&self) -> usize {
+        self.read().quarantined.len()
+    }
+
+    /// The event that put this drop into quarantine, if one did.
+    #[must_use]
+    pub fn quarantine_of(&self, drop_id: DropId) -> Option<Arc<RefusedEvent>> {
+        self.read().quarantined.get(&drop_id).cloned()
+    }
+
+    /// The same of the drop that a hold belongs to, by what is known of the hold or by the bytes
+    /// that it shares with its drop.
+    #[must_use]
+    pub fn quarantine_of_hold(&self, hold_id: HoldId) -> Option<Arc<RefusedEvent>> {
+        let hot = self.read();
+        if hot.quarantined.is_empty() {
+            return None;
+        }
+        let known = hot.holds.drop_of(hold_id, &hot.buyers);
+        hot.quarantine_like(known, hold_id.prefix())
+    }
+
+    /// The same of the drop that a waitlist entry belongs to.
+    #[must_use]
+    pub fn quarantine_of_place(&self, entry_id: WaitlistId) -> Option<Arc<RefusedEvent>> {
+        self.read().quarantine_like(None, entry_id.prefix())
     }
 
     /// The ids of the drops that `wanted` picks, without copying any.
@@ -300,10 +339,10 @@ impl Observer for Views {
             let mut hot = self.rows.write().unwrap_or_else(PoisonError::into_inner);
             for recorded in &committed.events {
                 self.keep_price(recorded, hot.holds.len());
-                if let Err(reason) = hot.apply(recorded) {
-                    // The aggregate applied it, so a fold is wrong: go on with the rest, and say so.
-                    error!(position = recorded.position.0, %reason, "a view in memory cannot apply an event");
-                }
+                hot.apply_or_say(recorded);
+            }
+            for refused in &committed.quarantined {
+                self.quarantine(&mut hot, refused);
             }
         }
         self.position.send_replace(committed.head.position);
@@ -316,9 +355,78 @@ impl Observer for Views {
             hot.buyers.forget(&BuyerKey { drop_id, buyer });
         }
     }
+
+    fn readmitted(&mut self, readmitted: &Readmitted) {
+        let drop_id = readmitted.drop_id;
+        let mut hot = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        hot.quarantined.remove(&drop_id);
+        self.remove(&mut hot, drop_id);
+        if let Some(refused) = &readmitted.refused {
+            hot.quarantined.insert(drop_id, Arc::clone(refused));
+            return;
+        }
+        for recorded in &readmitted.events {
+            self.keep_price(recorded, hot.holds.len());
+            hot.apply_or_say(recorded);
+        }
+    }
+}
+
+impl Views {
+    fn quarantine(&self, hot: &mut Hot, refused: &Arc<RefusedEvent>) {
+        if let Some(drop_id) = refused.drop_id {
+            self.remove(hot, drop_id);
+            hot.quarantined.insert(drop_id, Arc::clone(refused));
+        }
+    }
+
+    /// Removes every row of a drop. What the shop calls its buyers stays until they are erased.
+    fn remove(&self, hot: &mut Hot, drop_id: DropId) {
+        hot.remove(drop_id);
+        let prices = self.prices.write();
+        prices
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(drop_id);
+    }
 }
 
 impl Hot {
+    fn apply_or_say(&mut self, recorded: &RecordedEvent) {
+        if let Err(reason) = self.apply(recorded) {
+            // The aggregate applied it, so a fold is wrong: go on with the rest, and say so.
+            error!(position = recorded.position.0, %reason, "a view in memory cannot apply an event");
+        }
+    }
+
+    fn remove(&mut self, drop_id: DropId) {
+        self.drops.0.remove(&DropKey { drop_id });
+        self.holds.hide(drop_id);
+        let buyer = |id| BuyerKey {
+            drop_id,
+            buyer: Pseudonym(id),
+        };
+        let all = buyer(uuid::Uuid::nil())..=buyer(uuid::Uuid::max());
+        remove_range(&mut self.purchasers.0, all);
+        let minute = |minute| MinuteKey { drop_id, minute };
+        let all = minute(Timestamp::from_millis(0))..=minute(Timestamp::MAX);
+        remove_range(&mut self.timeline.0, all);
+        self.rankings.remove(&drop_id);
+        self.lines.remove(drop_id);
+        self.adjustments.retain(|_, made| made.drop_id != drop_id);
+    }
+
+    /// The quarantine of a known drop, or of one whose id begins with `prefix`.
+    fn quarantine_like(&self, known: Option<DropId>, prefix: [u8; 4]) -> Option<Arc<RefusedEvent>> {
+        let found = match known {
+            Some(drop_id) => self.quarantined.get(&drop_id),
+            None => {
+                let is_like = |(id, _): &(&DropId, _)| id.prefix() == prefix;
+                self.quarantined.iter().find(is_like).map(|(_, why)| why)
+            }
+        };
+        found.cloned()
+    }
+
     fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), CannotApply> {
         let position = recorded.position;
         self.drops.apply(position, recorded.into())?;
@@ -379,6 +487,13 @@ impl Hot {
             display_name,
             row,
         })
+    }
+}
+
+fn remove_range<K: Ord + Copy, V>(rows: &mut BTreeMap<K, V>, range: RangeInclusive<K>) {
+    let keys: Vec<K> = rows.range(range).map(|(key, _)| *key).collect();
+    for key in keys {
+        rows.remove(&key);
     }
 }
 

@@ -53,6 +53,13 @@ impl Lines {
         Some((row, ranks.map(|ranks| ranks.up_to(row.ordinal))))
     }
 
+    /// Removes every place of a drop.
+    pub fn remove(&mut self, drop_id: DropId) {
+        if self.waiting.remove(&drop_id).is_some() {
+            self.places.retain(|_, row| row.drop_id != drop_id);
+        }
+    }
+
     /// Applies what was recorded.
     ///
     /// # Errors

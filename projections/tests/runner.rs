@@ -13,6 +13,7 @@ use infrastructure::codec::{decode, encode};
 use infrastructure::feed::{Committed, Feed};
 use infrastructure::log::postgres::{PostgresLog, connect};
 use infrastructure::log::{Batch, EventLog};
+use infrastructure::quarantine::{Fault, RefusedEvent};
 use infrastructure::testing::fresh_database;
 use projections::fold::{Fold, Rows};
 use projections::live_stock::LiveStock;
@@ -66,6 +67,7 @@ impl World {
         self.feed.publish(&Arc::new(Committed {
             events,
             head: batch.head(),
+            ..Committed::default()
         }));
     }
 
@@ -89,6 +91,15 @@ impl World {
 
     async fn table<F: Table>(&self) -> ByKey<F> {
         load_all::<F>(&mut self.pool.acquire().await.unwrap())
+            .await
+            .unwrap()
+    }
+
+    /// The positions from which on drops are left out of a table.
+    async fn marks(&self, name: &str) -> Vec<i64> {
+        sqlx::query_scalar("SELECT position FROM projection_quarantines WHERE name = $1")
+            .bind(name)
+            .fetch_all(&self.pool)
             .await
             .unwrap()
     }
@@ -220,6 +231,61 @@ async fn an_event_that_cannot_be_applied_stops_its_projection_there_and_no_other
     .unwrap();
     assert_eq!(noted, (2, Some(reason.to_owned())));
     world.run_to_head::<SalesTimeline>().await;
+    assert_eq!(
+        world.table::<SalesTimeline>().await,
+        world.fresh_fold::<SalesTimeline>().await
+    );
+}
+
+#[tokio::test]
+async fn what_one_process_withholds_another_that_can_apply_it_folds_later() {
+    let mut world = World::new().await;
+    world.record(&[drop_opened(9), hold_placed("h1", 1)]).await;
+    world.record(&[hold_placed("h2", 2)]).await;
+    let able = world.feed.clone();
+    // An earlier release: to it the drop is in quarantine from position 3 on.
+    let refused = RefusedEvent {
+        position: Position(3),
+        drop_id: Some(drop_id("d")),
+        stream: drop_id("d").to_string(),
+        sequence: Some(Sequence(3)),
+        event_type: "HoldPlaced".to_owned(),
+        event_version: "1.0".to_owned(),
+        fault: Fault::UnknownVersion,
+        reason: String::new(),
+    };
+    let head = world.log.head().await.unwrap();
+    world.feed = Feed::default();
+    world.feed.publish(&Arc::new(Committed {
+        quarantined: vec![Arc::new(refused)],
+        head,
+        ..Committed::default()
+    }));
+    world.feed.forget();
+    world.run_to_head::<LiveStock>().await;
+    world.run_to_head::<TopPurchasers>().await;
+    world.run_to_head::<SalesTimeline>().await;
+    let rows = world.table::<LiveStock>().await;
+    assert_eq!(rows.values().next().unwrap().row.stock.held, 1);
+    for name in ["live_stock", "top_purchasers", "sales_timeline"] {
+        assert_eq!(world.marks(name).await, [3], "{name}");
+    }
+    // The later release takes over, with nothing new in the log.
+    world.feed = able;
+    for (name, (_, stop)) in [
+        ("live_stock", world.run::<LiveStock>()),
+        ("top_purchasers", world.run::<TopPurchasers>()),
+        ("sales_timeline", world.run::<SalesTimeline>()),
+    ] {
+        while !world.marks(name).await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        stop.cancel();
+    }
+    assert_eq!(
+        world.table::<LiveStock>().await,
+        world.fresh_fold::<LiveStock>().await
+    );
     assert_eq!(
         world.table::<SalesTimeline>().await,
         world.fresh_fold::<SalesTimeline>().await

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use domain::stock::Stock;
 use domain::values::{DropId, Position};
-use infrastructure::codec::{RecordedEvent, decode};
+use infrastructure::codec::RecordedEvent;
 use projections::live_stock::{DropKey, LiveStock, LiveStockRow};
 use projections::replay::Replay;
 use serde_json::{Value, json};
@@ -92,7 +92,7 @@ async fn read(source: &Source, args: &DiffArgs) -> Result<Diff, AuditError> {
             if is_before {
                 diff.from = stored.position;
             }
-            if let Some(recorded) = decode(stored).map_err(AuditError::Log)? {
+            if let Some(recorded) = reading.decode(stored)? {
                 diff.apply(&recorded, is_before)?;
             }
         }

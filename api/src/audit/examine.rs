@@ -4,9 +4,10 @@
 //! the order of the log. Limit: a page's first event is linked by the verifier, who knows the event before it.
 
 use domain::erasure::{self, BuyerErased, ErasureEvent};
+use domain::incident::{self, LogEvent};
 use domain::private::Private;
 use domain::values::{BuyerId, Commitment, DropId, Sequence};
-use infrastructure::codec::{RecordedEvent, decode};
+use infrastructure::codec::{RecordedEvent, decode, is_named};
 use infrastructure::error::LogError;
 use infrastructure::log::{EventRef, Hash, Head, StoredEvent, chain};
 use sha2::{Digest, Sha256};
@@ -61,6 +62,13 @@ pub enum Said {
     Erasure {
         /// Events that lost their personal data.
         events: u64,
+        /// The stream.
+        stream: String,
+    },
+    /// That the log itself was repaired.
+    Incident {
+        /// How.
+        event: LogEvent,
         /// The stream.
         stream: String,
     },
@@ -176,6 +184,13 @@ fn said(event: EventRef<'_>, knows_private: bool) -> Said {
             },
             Err(fault) => unreadable(fault),
         },
+        Ok(None) if event.aggregate_type == incident::AGGREGATE_TYPE => match incident_of(event) {
+            Ok(said) => Said::Incident {
+                event: said,
+                stream: event.aggregate_id.to_owned(),
+            },
+            Err(fault) => unreadable(fault),
+        },
         Ok(None) => Said::Other {
             aggregate_type: event.aggregate_type.to_owned(),
             aggregate_id: event.aggregate_id.to_owned(),
@@ -195,10 +210,20 @@ fn erased_events(event: EventRef<'_>) -> Result<u64, Fault> {
     Ok(events)
 }
 
-/// Whether the stream is written as its drop is.
-fn is_named(drop_id: DropId, aggregate_id: &str) -> bool {
-    let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
-    drop_id.0.as_hyphenated().encode_lower(&mut text) == aggregate_id
+/// What a repair of the log says.
+fn incident_of(event: EventRef<'_>) -> Result<LogEvent, Fault> {
+    expect("aggregate_id", incident::STREAM, event.aggregate_id)?;
+    expect("event_version", incident::VERSION, event.event_version)?;
+    let said: LogEvent = serde_json::from_str(event.payload)
+        .map_err(|error| format!("the payload cannot be read: {error}"))?;
+    expect("event_type", said.event_type(), event.event_type)?;
+    match &said {
+        LogEvent::PositionVoided(void) if void.position >= event.position => {
+            let reason = format!("position {} is not before this one", void.position);
+            Err(reason.into())
+        }
+        LogEvent::PositionVoided(_) | LogEvent::TailCut(_) => Ok(said),
+    }
 }
 
 impl Introduction {

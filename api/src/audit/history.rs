@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use domain::values::{DropId, HoldId};
 use domain::{AGGREGATE_TYPE, DropEvent};
-use infrastructure::codec::{RecordedEvent, decode};
+use infrastructure::codec::RecordedEvent;
 use infrastructure::log::StoredEvent;
 use serde_json::{Value, json};
 use sqlx::PgPool;
@@ -99,7 +99,7 @@ async fn read(
     let mut of: Option<DropId> = None;
     while let Some(page) = reading.next().await? {
         for stored in &page {
-            let Some(recorded) = decode(stored).map_err(AuditError::Log)? else {
+            let Some(recorded) = reading.decode(stored)? else {
                 continue;
             };
             if matches!(recorded.event, DropEvent::DropScheduled(_)) {

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use clap::Args;
 use domain::values::Position;
-use infrastructure::codec::decode;
 use projections::checked::{CheckedTable, Comparison, untabled};
 use projections::error::ReplayError;
 use serde_json::{Value, json};
@@ -123,7 +122,7 @@ async fn replay(
     let mut reading = source.read(wanted, "replaying").await?;
     while let Some(page) = reading.next().await? {
         for stored in &page {
-            let Some(recorded) = decode(stored).map_err(AuditError::Log)? else {
+            let Some(recorded) = reading.decode(stored)? else {
                 continue;
             };
             for view in &mut views {

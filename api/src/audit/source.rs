@@ -14,10 +14,13 @@ use domain::AGGREGATE_TYPE;
 use domain::values::{DropId, Position, Timestamp};
 use futures::{Stream, stream};
 use indicatif::ProgressBar;
+use infrastructure::codec::{RecordedEvent, decode};
 use infrastructure::error::LogError;
 use infrastructure::log::copy::{self, Block, Blocks, Selection};
 use infrastructure::log::lines::{LineReader, ReadError};
+use infrastructure::log::postgres;
 use infrastructure::log::{EventRef, Head, StoredEvent};
+use infrastructure::quarantine::{Voided, Voids, voided_by};
 use sqlx::PgPool;
 use tokio::sync::mpsc;
 
@@ -137,6 +140,31 @@ impl Source {
         }
     }
 
+    /// Every position that the log declares void; of standard input, none.
+    ///
+    /// # Errors
+    /// [`AuditError`].
+    pub async fn voids(&self) -> Result<Voids, AuditError> {
+        match self {
+            Self::Database(database) => {
+                let voided = postgres::voided(&database.pool).await?;
+                Ok(voided.into_iter().collect())
+            }
+            Self::File(path) => voids_in(path),
+        }
+    }
+
+    /// As [`Source::read`], for who leaves out by itself what is void: reads a file once.
+    ///
+    /// # Errors
+    /// [`AuditError`].
+    pub async fn read_all(&self, doing: &'static str) -> Result<Reading, AuditError> {
+        match self {
+            Self::Database(_) => self.read(Wanted::default(), doing).await,
+            Self::File(path) => Reading::file(path, Wanted::default(), doing),
+        }
+    }
+
     /// Starts reading; `doing` says on the bar what for.
     ///
     /// # Errors
@@ -150,11 +178,39 @@ impl Source {
                 }
                 let mut reading = Reading::database(&database.pool, selection, doing);
                 reading.until_at = recorded_at(&database.pool, selection.until).await?;
+                reading.voids = self.voids().await?;
                 Ok(reading)
             }
-            Self::File(path) => Reading::file(path, wanted, doing),
+            Self::File(path) => {
+                let mut reading = Reading::file(path, wanted, doing)?;
+                reading.voids = voids_in(path)?;
+                Ok(reading)
+            }
         }
     }
+}
+
+/// What an export declares void, as far as it can be read. Standard input cannot be read twice:
+/// nothing.
+fn voids_in(path: &Path) -> Result<Voids, AuditError> {
+    let mut voids = Voids::default();
+    if path == Path::new("-") {
+        return Ok(voids);
+    }
+    let file = File::open(path).map_err(|source| AuditError::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    let mut lines = LineReader::new(BufReader::with_capacity(READ_BYTES, file));
+    // Where it is no export any more, whoever reads it for good says so.
+    while let Ok(Some(stored)) = lines.read() {
+        voids.extend(voided_by(&stored).map(|position| Voided {
+            at: stored.position,
+            position,
+            drop_id: None,
+        }));
+    }
+    Ok(voids)
 }
 
 /// Turns a moment into the last position that it covers.
@@ -318,6 +374,8 @@ pub struct Reading {
     /// Where it ends; of a file, once that was read.
     until: Position,
     until_at: Option<Timestamp>,
+    /// Positions without effect.
+    voids: Voids,
 }
 
 impl Reading {
@@ -337,6 +395,7 @@ impl Reading {
             next: selection.drop.is_none().then(|| selection.after.next()),
             until: selection.until,
             until_at: None,
+            voids: Voids::default(),
         }
     }
 
@@ -372,7 +431,19 @@ impl Reading {
             next: wanted.drop.is_none().then(|| wanted.after.next()),
             until: Position::default(),
             until_at: None,
+            voids: Voids::default(),
         })
+    }
+
+    /// Reads what an event of a drop says; none for other streams, and for an event that is void.
+    ///
+    /// # Errors
+    /// [`AuditError::Log`].
+    pub fn decode(&self, stored: &StoredEvent) -> Result<Option<RecordedEvent>, AuditError> {
+        if self.voids.contains(stored.position) {
+            return Ok(None);
+        }
+        decode(stored).map_err(AuditError::Log)
     }
 
     /// Leaves it to the reader whether positions are dense.

@@ -7,7 +7,7 @@ use clap::Args;
 use domain::DropEvent;
 use domain::event::HoldPlaced;
 use domain::values::{DropId, HoldId, Position, Timestamp};
-use infrastructure::codec::{RecordedEvent, decode};
+use infrastructure::codec::RecordedEvent;
 use projections::live_stock::LiveStock;
 use projections::replay::Replay;
 use projections::views::DropView;
@@ -75,7 +75,7 @@ async fn read(source: &Source, args: &StateArgs) -> Result<State, AuditError> {
     let mut reading = source.read(wanted, "replaying").await?;
     while let Some(page) = reading.next().await? {
         for stored in &page {
-            if let Some(recorded) = decode(stored).map_err(AuditError::Log)? {
+            if let Some(recorded) = reading.decode(stored)? {
                 state.apply(&recorded)?;
             }
         }

@@ -13,13 +13,15 @@ mod persons;
 mod takings;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::{fmt, io};
 
+use domain::incident::{self, LogEvent};
 use domain::values::{DropId, Position, Pseudonym, Sequence};
 use hashbrown::HashMap;
-use infrastructure::codec::RecordedEvent;
+use infrastructure::codec::{RecordedEvent, is_named};
 use infrastructure::erasure::Erased;
 use infrastructure::log::{Head, chain};
+use infrastructure::quarantine::Voids;
 
 use self::foreign::Foreign;
 use self::ledger::Ledger;
@@ -27,6 +29,7 @@ pub use self::ledger::Times;
 use self::persons::Persons;
 use super::examine::{Examined, Introduction, Link, Said};
 use super::violation::{Claim, Fault, Stop, Violation, differs, expect};
+use crate::client::visible;
 
 /// What the database tells of erasures beside the log.
 #[derive(Debug, Clone, Default)]
@@ -66,6 +69,39 @@ pub struct Verifier {
     knows_private: bool,
     /// None: the log stands alone.
     told: Option<Erasures>,
+    /// Positions without effect.
+    voids: Voids,
+    incidents: Vec<Incident>,
+}
+
+/// A recorded repair of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incident {
+    /// The position of its record.
+    pub position: Position,
+    /// What was done, and why.
+    pub event: LogEvent,
+}
+
+impl fmt::Display for Incident {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = match &self.event {
+            LogEvent::PositionVoided(void) => {
+                let (position, reason) = (void.position, void.reason.as_str());
+                format!(
+                    "position {position} was declared void at position {}: {reason}",
+                    self.position
+                )
+            }
+            LogEvent::TailCut(cut) => format!(
+                "{} events after position {} were cut off: {}",
+                cut.events,
+                cut.position,
+                cut.reason.as_str()
+            ),
+        };
+        f.write_str(&visible(&words))
+    }
 }
 
 /// What was proved of a log.
@@ -83,6 +119,8 @@ pub struct Proved {
     pub introductions: u64,
     /// Erasures that were recorded.
     pub erasures: u64,
+    /// Repairs that were recorded.
+    pub incidents: Vec<Incident>,
     /// Introductions whose personal data is erased; none when the reader may not see any.
     pub erased: Option<u64>,
     /// What is no violation, but should be known.
@@ -155,6 +193,13 @@ impl Verifier {
         self
     }
 
+    /// Leaves out the effect of these positions; each must be declared void by the log itself.
+    #[must_use]
+    pub fn with_voids(mut self, voids: Voids) -> Self {
+        self.voids = voids;
+        self
+    }
+
     /// Where it has come to.
     #[must_use]
     pub const fn head(&self) -> Head {
@@ -183,14 +228,39 @@ impl Verifier {
             return Err(differs("position", next, head.position).at(next).into());
         }
         let followed = self.check_link(head, link);
-        let checked = followed.and_then(|()| self.check_said(next, sequence, &said));
+        let is_void = self.voids.contains(next);
+        let checked = followed.and_then(|()| match is_void {
+            true => {
+                self.pass_over(sequence, &said);
+                Ok(())
+            }
+            false => self.check_said(next, sequence, &said),
+        });
         checked.map_err(|fault| Violation {
             stream: Some(said.stream()),
             ..fault.at(next)
         })?;
         self.head = head;
         self.events += 1;
+        if is_void {
+            return Ok(None);
+        }
         Ok(self.keep(said, sequence)?)
+    }
+
+    /// A void event of a drop keeps its place in the stream; nothing else is judged of it.
+    fn pass_over(&mut self, sequence: Sequence, said: &Said) {
+        let drop_id = match said {
+            Said::Drop { recorded, .. } => Some(recorded.drop_id),
+            Said::Unreadable { aggregate_id, .. } => {
+                let drop_id: Option<DropId> = aggregate_id.parse().ok();
+                drop_id.filter(|drop_id| is_named(*drop_id, aggregate_id))
+            }
+            Said::Erasure { .. } | Said::Incident { .. } | Said::Other { .. } => None,
+        };
+        if let Some(drop_id) = drop_id {
+            self.ledger.pass_over(drop_id, sequence);
+        }
     }
 
     /// Keeps what is judged at the end; returns what was said, if it is a drop's.
@@ -205,6 +275,12 @@ impl Verifier {
             Said::Erasure { stream, .. } => {
                 let kind = domain::erasure::AGGREGATE_TYPE;
                 self.foreign.add(kind, &stream, sequence, position)?;
+                return Ok(None);
+            }
+            Said::Incident { stream, event } => {
+                let kind = incident::AGGREGATE_TYPE;
+                self.foreign.add(kind, &stream, sequence, position)?;
+                self.incidents.push(Incident { position, event });
                 return Ok(None);
             }
             Said::Other {
@@ -293,6 +369,7 @@ impl Verifier {
             Violation::at(*position, reason)
         });
         let mut found = Vec::from_iter(unmet);
+        found.extend(self.undeclared());
         found.extend(self.reaches_claims().err());
         let remarks = Remarks {
             times: self.ledger.times(),
@@ -314,9 +391,24 @@ impl Verifier {
             open_holds,
             introductions: self.introductions,
             erasures: self.erasures,
+            incidents: self.incidents,
             erased: self.knows_private.then_some(self.erased),
             remarks,
         })
+    }
+
+    /// A position whose effect was left out, though nothing in the log declares it void.
+    fn undeclared(&self) -> Option<Violation> {
+        let declared = |position: Position| {
+            self.incidents.iter().any(|incident| match &incident.event {
+                LogEvent::PositionVoided(void) => void.position == position,
+                LogEvent::TailCut(_) => false,
+            })
+        };
+        let mut left_out = self.voids.iter().map(|voided| voided.position);
+        let position = left_out.find(|position| !declared(*position))?;
+        let reason = "nothing in the log declares this position void";
+        Some(Violation::at(position, reason))
     }
 
     /// That it follows from what came before: the chain, what others know of it, time.
@@ -367,6 +459,19 @@ impl Verifier {
                 let reason = "somebody was erased here, but the table erasures names nobody";
                 Err(reason.to_owned().into())
             }
+            Said::Incident { event, .. } => {
+                self.ledger.check_closed()?;
+                match event {
+                    LogEvent::PositionVoided(void) if !self.voids.contains(void.position) => {
+                        let void = void.position;
+                        Err(format!(
+                            "position {void} is declared void here, but its effect was not left out"
+                        )
+                        .into())
+                    }
+                    LogEvent::PositionVoided(_) | LogEvent::TailCut(_) => Ok(()),
+                }
+            }
             Said::Other { .. } => self.ledger.check_closed(),
             Said::Unreadable { fault, .. } => Err(fault.clone()),
         }
@@ -404,7 +509,7 @@ impl Said {
     fn stream(&self) -> String {
         match self {
             Self::Drop { recorded, .. } => recorded.drop_id.to_string(),
-            Self::Erasure { stream, .. } => stream.clone(),
+            Self::Erasure { stream, .. } | Self::Incident { stream, .. } => stream.clone(),
             Self::Other { aggregate_id, .. } | Self::Unreadable { aggregate_id, .. } => {
                 aggregate_id.clone()
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use domain::DropEvent;
 use infrastructure::codec::RecordedEvent;
 use infrastructure::engine::Observer;
-use infrastructure::feed::Committed;
+use infrastructure::feed::{Committed, Readmitted};
 use prometheus::{Histogram, HistogramOpts, IntCounter, Registry};
 
 use super::registered;
@@ -102,5 +102,12 @@ impl EventCounts {
 impl Observer for EventCounts {
     fn committed(&mut self, committed: &Arc<Committed>) {
         committed.events.iter().for_each(|event| self.count(event));
+    }
+
+    /// What was told before is counted.
+    fn readmitted(&mut self, readmitted: &Readmitted) {
+        let new = |event: &&RecordedEvent| event.position > readmitted.told;
+        let events = readmitted.events.iter().filter(new);
+        events.for_each(|event| self.count(event));
     }
 }

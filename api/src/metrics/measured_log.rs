@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use domain::values::Position;
+use domain::values::{DropId, Position};
 use infrastructure::erasure::Erased;
 use infrastructure::error::{AppendError, LogError};
 use infrastructure::log::{Batch, EventLog, Head, Parts, StoredEvent, Turn};
+use infrastructure::quarantine::Voided;
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
 
 use super::registered;
@@ -137,6 +138,18 @@ impl<L: EventLog> EventLog for MeasuredLog<L> {
 
     async fn erased(&self, positions: &[Position]) -> Result<Vec<Erased>, LogError> {
         self.log.erased(positions).await
+    }
+
+    async fn voided(&self) -> Result<Vec<Voided>, LogError> {
+        let voided = self.log.voided().await;
+        self.appends.asked(&voided);
+        voided
+    }
+
+    async fn stream(&self, drop_id: DropId, until: Position) -> Result<Vec<StoredEvent>, LogError> {
+        let stream = self.log.stream(drop_id, until).await;
+        self.appends.asked(&stream);
+        stream
     }
 
     async fn append(&self, batch: &Batch) -> Result<(), AppendError> {

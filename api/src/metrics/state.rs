@@ -32,6 +32,11 @@ fn engine(app: &App) -> Vec<MetricFamily> {
             "The last position of the log that is known here.",
             app.views.position().0,
         ),
+        gauge(
+            "holdfast_quarantined_drops",
+            "Drops in quarantine: an event of theirs cannot be applied here.",
+            app.views.quarantined_count() as u64,
+        ),
     ]
     .concat()
 }

@@ -235,8 +235,11 @@ impl Operation {
             mut described,
             parameters,
             mut answers,
-            codes,
+            mut codes,
         } = self;
+        if codes.contains(&Code::Unavailable) {
+            codes.extend(while_refused(path));
+        }
         for (status, refused) in problems::answers(&codes) {
             match answers.get_mut(&status) {
                 // A page of its own under the same status.
@@ -252,6 +255,16 @@ impl Operation {
         }
         described["responses"] = answers.into();
         (path.to_owned(), method, described)
+    }
+}
+
+/// What else a room is answered that needs the log or a drop.
+fn while_refused(path: &str) -> &'static [Code] {
+    let of_drops = ["/v1/drops", "/v1/holds", "/v1/waitlist", "/v1/stream"];
+    if of_drops.iter().any(|room| path.starts_with(room)) || path == "/v1/admin/timeline" {
+        &[Code::DropQuarantined, Code::LogRefused]
+    } else {
+        &[Code::LogRefused]
     }
 }
 

@@ -125,6 +125,22 @@ fn members(code: Code) -> Vec<Member> {
                 may("projections", projections, json!({})),
             ]
         }
+        Code::DropQuarantined => {
+            let id = json!({ "$ref": "#/components/schemas/DropId" });
+            vec![
+                must("retry_after", whole(), 30),
+                must("drop_id", id, "0197d3f2-6b1e-4c55-9a3e-2f60c1d8e7b4"),
+                must("position", place(), 17),
+            ]
+        }
+        Code::LogRefused => {
+            let projections = json!({ "type": "object" });
+            vec![
+                must("retry_after", whole(), 30),
+                must("position", place(), 17),
+                may("projections", projections, json!({})),
+            ]
+        }
         Code::Internal => {
             let instance = json!({ "type": "string", "format": "uri-reference" });
             let example = "/problems/instances/6f1c2a9e-3b4d-4c5e-8f60-718293a4b5c6";

@@ -14,7 +14,7 @@ use async_broadcast::{InactiveReceiver, Receiver, Sender};
 use bytes::{BufMut, Bytes, BytesMut};
 use domain::values::{DropId, Position, Timestamp};
 use infrastructure::engine::{Clock, Observer, SystemClock};
-use infrastructure::feed::Committed;
+use infrastructure::feed::{Committed, Readmitted};
 use projections::views::{DropView, Views};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -209,6 +209,12 @@ impl Observer for StreamHub {
         if !committed.events.is_empty() {
             self.0.wake.notify_one();
         }
+    }
+
+    /// A drop in quarantine is left out; once it is readmitted, its watchers are sent its state.
+    fn readmitted(&mut self, readmitted: &Readmitted) {
+        self.changed().drops.insert(readmitted.drop_id);
+        self.0.wake.notify_one();
     }
 }
 

@@ -127,6 +127,7 @@ impl DropAggregate {
     }
 
     pub(super) fn index_of_hold(&self, hold_id: HoldId) -> u32 {
-        self.hold_index(hold_id).expect("a hold that was placed")
+        self.hold_index(hold_id)
+            .expect("a hold was resolved that was never placed")
     }
 }

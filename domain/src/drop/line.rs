@@ -160,7 +160,8 @@ impl Line {
     }
 
     fn settle(&mut self, entry_id: WaitlistId, status: EntryStatus) -> &WaitlistEntry {
-        let index = self.index[&entry_id];
+        let index = self.index.get(&entry_id).copied();
+        let index = index.expect("a waitlist entry was settled that was never made");
         let entry = &mut self.entries[index as usize];
         assert!(
             entry.status == EntryStatus::Waiting,

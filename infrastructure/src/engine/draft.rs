@@ -154,6 +154,10 @@ impl Draft {
 
     /// Decides `entry` at `at` on top of `state`, applies what it became, and keeps its outcome.
     pub(super) fn decide(&mut self, state: &mut State, entry: Entry, at: Timestamp) {
+        if let Some(quarantined) = state.quarantined(&entry.request) {
+            // What is known of the log decides it, so it is answered at once.
+            return entry.answer(Err(quarantined));
+        }
         let start = self.pending.len();
         let (drop_id, decision, private) = match decide(state, &entry, at) {
             Ok(decided) => decided,
@@ -262,6 +266,7 @@ impl Draft {
                 .map(|(pending, place)| pending.into_recorded(place))
                 .collect(),
             head: batch.head(),
+            ..Committed::default()
         });
         (
             Arc::clone(&committed),
@@ -277,8 +282,8 @@ impl Draft {
         Answers {
             decided: self.decided,
             committed: Arc::new(Committed {
-                events: vec![],
                 head,
+                ..Committed::default()
             }),
         }
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::values::Position;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
@@ -18,11 +19,31 @@ pub enum Health {
         /// Why, for people.
         reason: String,
     },
-    /// The log holds what it never should, or refused what it never should; the engine has stopped.
+    /// The log does not continue what is known here, or refused what was decided on its own head:
+    /// the engine writes nothing to it. The log of the server says why.
+    Refused {
+        /// The first position that is wrong.
+        position: Position,
+        /// Whether a repaired log is recognised at a restart only.
+        is_final: bool,
+    },
+    /// The engine has ended.
     Stopped {
         /// Why, for people.
         reason: String,
     },
+}
+
+impl Health {
+    /// What a request is answered while nothing can be recorded.
+    pub(super) fn why_not(&self) -> CommandError {
+        match self {
+            Self::Refused { position, .. } => CommandError::LogRefused {
+                position: *position,
+            },
+            Self::Live | Self::Away { .. } | Self::Stopped { .. } => CommandError::Unavailable,
+        }
+    }
 }
 
 pub(super) type Submission = (Request, oneshot::Sender<Result<Answer, CommandError>>);
@@ -43,11 +64,15 @@ impl EngineHandle {
     /// Asks for `request`, and returns once its outcome is in the log.
     ///
     /// # Errors
-    /// [`CommandError`]: `Refused` by the rules; `Overloaded` and `Unavailable` at once, with nothing recorded;
+    /// [`CommandError`]: `Refused` by the rules; `Overloaded`, `Unavailable`, `LogRefused` and
+    /// `Quarantined` at once, with nothing recorded;
     /// `Undecided` after the engine's patience, when the log has not said.
     pub async fn submit(&self, request: Request) -> Result<Answer, CommandError> {
-        if *self.health.borrow() != Health::Live {
-            return Err(CommandError::Unavailable);
+        {
+            let health = self.health.borrow();
+            if *health != Health::Live {
+                return Err(health.why_not());
+            }
         }
         let (reply, answer) = oneshot::channel();
         self.queue

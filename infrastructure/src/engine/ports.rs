@@ -10,7 +10,7 @@ use rand::{Rng, SeedableRng};
 use uuid::{Builder, Uuid};
 
 use crate::erasure::Erased;
-use crate::feed::{Committed, Feed};
+use crate::feed::{Committed, Feed, Readmitted};
 
 /// Tells the time, and waits for it.
 pub trait Clock: Clone + Send + Sync + 'static {
@@ -133,6 +133,10 @@ pub trait Observer: Send + 'static {
 
     /// These buyers were erased: whatever leads to a person is to be forgotten.
     fn erased(&mut self, _: &[Erased]) {}
+
+    /// A drop is applied again from its beginning, up to the position of the last
+    /// [`Observer::committed`].
+    fn readmitted(&mut self, _: &Readmitted) {}
 }
 
 impl Observer for Feed {
@@ -142,6 +146,10 @@ impl Observer for Feed {
 
     fn erased(&mut self, _: &[Erased]) {
         self.forget();
+    }
+
+    fn readmitted(&mut self, readmitted: &Readmitted) {
+        self.readmit(readmitted);
     }
 }
 
@@ -154,5 +162,10 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     fn erased(&mut self, erased: &[Erased]) {
         self.0.erased(erased);
         self.1.erased(erased);
+    }
+
+    fn readmitted(&mut self, readmitted: &Readmitted) {
+        self.0.readmitted(readmitted);
+        self.1.readmitted(readmitted);
     }
 }

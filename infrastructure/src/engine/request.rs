@@ -181,6 +181,21 @@ pub enum CommandError {
     /// The log cannot be reached. Nothing was recorded.
     #[error("the event log cannot be reached")]
     Unavailable,
+    /// The drop is in quarantine on this node: an event of it cannot be applied. Nothing was
+    /// recorded.
+    #[error("drop {drop_id} is in quarantine since position {position}")]
+    Quarantined {
+        /// The drop.
+        drop_id: DropId,
+        /// The event that cannot be applied.
+        position: Position,
+    },
+    /// This node does not accept the log as it is, and stops writing to it. Nothing was recorded.
+    #[error("the event log is refused at position {position}")]
+    LogRefused {
+        /// The first position that is wrong.
+        position: Position,
+    },
     /// The log could not be reached while this was being recorded. The same request with the same key finds out.
     #[error("the event log has not answered in time, so the outcome is not known yet")]
     Undecided,

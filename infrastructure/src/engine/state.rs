@@ -3,7 +3,8 @@
 //! Promise: `apply` in log order gives the same state on every node; `revert` is its exact inverse, newest first, but for
 //! deadlines, which are hints (see [`super::deadlines`]).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use domain::drop::{Hold, HoldStatus};
 use domain::private::Private;
@@ -14,6 +15,7 @@ use domain::{DropAggregate, DropEvent};
 
 use super::acquaintances::{Acquaintances, DigestKey, Introduced, Known};
 use super::deadlines::{Deadlines, Met};
+use crate::quarantine::RefusedEvent;
 
 /// Where a drop is in the engine's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,7 +39,7 @@ pub(super) struct HoldSlot {
 pub(super) struct DropState {
     pub(super) id: DropId,
     pub(super) aggregate: DropAggregate,
-    people: Acquaintances,
+    pub(super) people: Acquaintances,
 }
 
 impl DropState {
@@ -93,25 +95,27 @@ pub(super) struct Undo {
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct State {
-    digest_key: DigestKey,
-    drops: Vec<DropState>,
-    slots: HashMap<DropId, DropSlot>,
+    pub(super) digest_key: DigestKey,
+    pub(super) drops: Vec<DropState>,
+    pub(super) slots: HashMap<DropId, DropSlot>,
     /// Drops by the bytes that they share with their holds; nearly always one.
-    by_prefix: HashMap<[u8; 4], Vec<DropSlot>>,
+    pub(super) by_prefix: HashMap<[u8; 4], Vec<DropSlot>>,
     /// Holds whose id does not carry their drop: a stock program placed them.
-    strays: HashMap<HoldId, DropSlot>,
+    pub(super) strays: HashMap<HoldId, DropSlot>,
     /// The same for places in line.
-    stray_places: HashMap<WaitlistId, DropSlot>,
-    schedule_keys: HashMap<KeyDigest, DropId>,
+    pub(super) stray_places: HashMap<WaitlistId, DropSlot>,
+    pub(super) schedule_keys: HashMap<KeyDigest, DropId>,
     deadlines: Deadlines,
     /// When to look whether a line can be served, because no decision of ours will: a start that was put off, or what
     /// somebody else freed and did not offer. Hints, as deadlines are.
     lines: BTreeSet<(Timestamp, DropSlot)>,
+    pub(super) quarantined: BTreeMap<DropId, Arc<RefusedEvent>>,
 }
 
 impl State {
     pub(super) fn drop(&self, drop_id: DropId) -> Option<&DropState> {
-        self.slots.get(&drop_id).map(|&slot| self.at(slot))
+        let slot = self.slots.get(&drop_id)?;
+        (!self.is_quarantined(drop_id)).then(|| self.at(*slot))
     }
 
     /// The place of the next event in a drop's stream.
@@ -285,7 +289,7 @@ impl State {
         }
     }
 
-    fn slot(&mut self, drop_id: DropId) -> DropSlot {
+    pub(super) fn slot(&mut self, drop_id: DropId) -> DropSlot {
         if let Some(&slot) = self.slots.get(&drop_id) {
             return slot;
         }

@@ -1,6 +1,7 @@
 //! The engine's loop: what it does next, and what it does when the log says no. See [`follow`] for what others append, and
 //! [`outage`] for when the log says nothing.
 
+mod admit;
 mod follow;
 mod outage;
 
@@ -19,10 +20,10 @@ use super::EngineConfig;
 use super::draft::{Draft, Entry};
 use super::handle::{Health, Submission};
 use super::ports::{Clock, Ids, Observer};
-use super::request::CommandError;
 use super::state::{Due, State};
 use crate::error::{AppendError, LogError};
 use crate::log::{Batch, EventLog, Head, Turn};
+use crate::quarantine::Voids;
 
 /// A batch takes no more requests past this, nor past [`MOST_EVENTS`].
 const MOST_REQUESTS: usize = 1_024;
@@ -34,12 +35,6 @@ const QUIET_TURNS: u32 = 8;
 /// Why the engine stopped for good. The log is as it was; a person has to look.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// The log holds what it never should.
-    #[error("the engine stopped")]
-    Log(#[source] LogError),
-    /// The log refused a batch that was decided on its own head.
-    #[error("the engine stopped: the log refuses what was decided")]
-    Rejected(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Asked to stop while the log was away in the middle of an append: whether that landed is for the next engine to see.
     #[error("the engine stopped before it knew whether its last batch is in the log")]
     LeftUnknown(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -64,6 +59,8 @@ pub struct Engine<L, C, I, O> {
     config: EngineConfig,
     wires: Wires,
     state: State,
+    /// Positions without effect.
+    voids: Voids,
     /// The head that everything answered so far rests on.
     head: Head,
     /// Requests that lost a race and wait to be decided again, oldest first.
@@ -115,6 +112,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             config,
             wires,
             state: State::default(),
+            voids: Voids::default(),
             head: Head::default(),
             backlog: VecDeque::new(),
             draft: Draft::default(),
@@ -160,7 +158,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 Wake::Deadline => self.expire_due(),
                 Wake::Request(Some(submission)) => self.accept(submission),
                 Wake::Crowd => self.accept_waiting(),
-                Wake::Look => self.look().await?,
+                Wake::Look => self.look().await,
                 Wake::Stop => self.wires.requests.close(),
                 Wake::Request(None) if self.is_idle() => return Ok(()),
                 Wake::Request(None) => {}
@@ -212,8 +210,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
 
     fn accept(&mut self, (request, reply): Submission) {
         if !self.is_live() {
-            // It was handed in just before everybody could see that the log is away.
-            let _gone = reply.send(Err(CommandError::Unavailable));
+            // It was handed in just before everybody could see that nothing can be recorded.
+            let _gone = reply.send(Err(self.why_not()));
             return;
         }
         let entry = Entry::new(request, reply, &mut self.ids);
@@ -353,7 +351,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 Ok(())
             }
             Err(AppendError::Unknown(cause)) => self.find_out(draft, batch, cause).await,
-            Err(AppendError::Rejected(cause)) => Err(EngineError::Rejected(cause)),
+            Err(AppendError::Rejected(cause)) => {
+                self.be_rejected(draft, &*cause);
+                Ok(())
+            }
         }
     }
 
@@ -397,7 +398,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         self.set_draft_aside();
         let turn = match self.log.take_turn().await {
             Ok(turn) => turn,
-            Err(error) => return self.be_away(error),
+            Err(error) => {
+                self.be_away(error);
+                return Ok(());
+            }
         };
         let head = turn.head();
         self.turns = if head == self.head {
@@ -407,7 +411,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         };
         if let Err(error) = self.follow_to(head, Check::Chain).await {
             turn.pass().await;
-            return self.be_away(error);
+            self.be_away(error);
+            return Ok(());
         }
         self.be_live();
         self.decide_backlog();

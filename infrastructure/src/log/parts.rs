@@ -1,7 +1,7 @@
 //! A log read and decoded in parts, ahead of who applies them: what a start reads.
 //!
-//! Promise: parts follow each other without a gap; an event that cannot be read ends them with its position.
-//! Limit: hashes are carried, not recomputed.
+//! Promise: parts follow each other without a gap; an event of a drop that cannot be read is named,
+//! in its place, and does not end them. Limit: hashes are carried, not recomputed.
 
 use domain::values::Position;
 use futures::{StreamExt, stream};
@@ -9,12 +9,23 @@ use tokio::sync::mpsc;
 
 use super::copy::{Block, Blocks};
 use super::{EventLog, EventRef, Head, ahead};
-use crate::codec::{RecordedEvent, decode};
+use crate::codec::{RecordedEvent, read as read_event};
 use crate::error::LogError;
-use crate::feed::Committed;
+use crate::quarantine::RefusedEvent;
+
+/// Consecutive events of drops, and the head they lead to.
+#[derive(Debug, Default)]
+pub struct Part {
+    /// Those that can be read, in position order.
+    pub events: Vec<RecordedEvent>,
+    /// Those that cannot, in position order.
+    pub refused: Vec<RefusedEvent>,
+    /// The head of the log right after.
+    pub head: Head,
+}
 
 /// Consecutive parts, from a task that ends with this receiver.
-pub type Parts = mpsc::Receiver<Result<Committed, LogError>>;
+pub type Parts = mpsc::Receiver<Result<Part, LogError>>;
 
 /// Parts that may wait to be applied.
 pub(super) const AHEAD: usize = 10;
@@ -26,6 +37,7 @@ const PART: usize = 10_000;
 pub(super) struct Growing {
     head: Head,
     events: Vec<RecordedEvent>,
+    refused: Vec<RefusedEvent>,
 }
 
 impl Growing {
@@ -46,17 +58,21 @@ impl Growing {
         if found != expected {
             return Err(missing(expected, found));
         }
-        self.events.extend(decode(stored)?);
+        match read_event(stored) {
+            Ok(recorded) => self.events.extend(recorded),
+            Err(refused) => self.refused.push(*refused),
+        }
         self.head = stored.head();
         Ok(())
     }
 
     /// Takes the part out; the next one begins right after it.
-    pub(super) fn take(&mut self) -> Committed {
+    pub(super) fn take(&mut self) -> Part {
         let room = self.events.len();
         let events = std::mem::replace(&mut self.events, Vec::with_capacity(room));
-        Committed {
+        Part {
             events,
+            refused: std::mem::take(&mut self.refused),
             head: self.head,
         }
     }
@@ -65,7 +81,7 @@ impl Growing {
 /// One block, decoded by itself, and where it begins.
 struct Decoded {
     first: Option<Position>,
-    part: Result<Committed, LogError>,
+    part: Result<Part, LogError>,
 }
 
 impl Decoded {
@@ -81,7 +97,7 @@ impl Decoded {
     }
 
     /// The part, if it begins right after `last`.
-    fn after(self, last: Position) -> Result<Committed, LogError> {
+    fn after(self, last: Position) -> Result<Part, LogError> {
         match self.first {
             Some(first) if first != last.next() => Err(missing(last.next(), first)),
             Some(_) | None => self.part,
@@ -139,7 +155,7 @@ async fn next<L: EventLog>(
     log: &L,
     growing: &mut Growing,
     until: Position,
-) -> Result<Committed, LogError> {
+) -> Result<Part, LogError> {
     let last = growing.head.position;
     let missing = usize::try_from(until.0 - last.0).unwrap_or(PART);
     let page = log.read(last, missing.min(PART)).await?;

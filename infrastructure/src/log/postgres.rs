@@ -4,6 +4,7 @@
 //! `fsync` setting makes of it; [`connect`] warns when that is off.
 
 mod connect;
+mod streams;
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -11,19 +12,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
-use domain::values::{Position, Sequence, Timestamp};
+use domain::values::{DropId, Position, Sequence, Timestamp};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgRow};
 use sqlx::{ColumnIndex, Connection, Executor, Postgres, Row};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 pub use self::connect::{connect, connect_as_is};
+pub use self::streams::voided;
 use super::copy::{self, Selection};
 use super::doubt::Doubt;
 use super::{Batch, EventLog, Hash, Head, Parts, StoredEvent, Turn, parts};
 use crate::binary_copy::instant;
 use crate::erasure::{Erased, erased_at};
 use crate::error::{AppendError, LogError};
+use crate::quarantine::Voided;
 
 /// A call that takes longer than this is given up: an append or a turn as unknown, on a new connection next time; a read
 /// as unavailable, so that a server that went silent counts as away and nobody waits for it.
@@ -193,6 +196,28 @@ impl EventLog for PostgresLog {
         self.in_time(erased_at(&self.readers, positions))
             .await
             .map_err(unavailable)
+    }
+
+    async fn voided(&self) -> Result<Vec<Voided>, LogError> {
+        self.in_time(streams::voided(&self.readers))
+            .await
+            .map_err(unavailable)
+    }
+
+    async fn stream(&self, drop_id: DropId, until: Position) -> Result<Vec<StoredEvent>, LogError> {
+        let mut events = vec![];
+        let mut after = -1;
+        loop {
+            let page = self
+                .in_time(streams::page(&self.readers, drop_id, after, until))
+                .await
+                .map_err(unavailable)?;
+            let Some(last) = page.last() else { break };
+            after = to_sql(last.sequence.0);
+            events.extend(page);
+        }
+        events.sort_by_key(|event| event.position);
+        Ok(events)
     }
 
     async fn append(&self, batch: &Batch) -> Result<(), AppendError> {

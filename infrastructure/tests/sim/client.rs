@@ -202,6 +202,11 @@ impl Client {
                 Err(CommandError::Unavailable) => tally.unavailable += 1,
                 Err(CommandError::Overloaded) => tally.overloaded += 1,
                 Err(CommandError::Undecided) => tally.undecided += 1,
+                Err(
+                    refused @ (CommandError::Quarantined { .. } | CommandError::LogRefused { .. }),
+                ) => {
+                    panic!("a sound log is refused: {refused}")
+                }
             }
         });
         self.world.asked.lock().unwrap().push(Asked {

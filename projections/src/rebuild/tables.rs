@@ -4,11 +4,15 @@ use std::pin::pin;
 
 use domain::values::Position;
 use futures::StreamExt;
+use infrastructure::log::EventLog;
+use infrastructure::log::postgres::PostgresLog;
+use infrastructure::quarantine::Voids;
 use sqlx::{PgConnection, PgPool};
 
 use super::part::{beside, hold, to_sql};
-use super::{Rebuilding, Rebuilt, decoded, head, missing, selection};
+use super::{Rebuilding, Rebuilt, decoded, head, mark, missing, selection};
 use crate::error::ProjectionError;
+use crate::left_out::LeftOut;
 
 pub(super) async fn prepare(pool: &PgPool, table: &mut dyn Rebuilding) -> Result<(), sqlx::Error> {
     let mut transaction = pool.begin().await?;
@@ -33,7 +37,10 @@ pub(super) async fn prepare(pool: &PgPool, table: &mut dyn Rebuilding) -> Result
                 .map_err(|error| sqlx::Error::Decode(error.into()))?;
         }
     }
+    let marks = LeftOut::load(&mut transaction, &beside(table.name())).await?;
     transaction.commit().await?;
+    let (left_out, marked) = table.left_out();
+    (*left_out, *marked) = (marks.clone(), marks);
     table.go_on_from(reached);
     Ok(())
 }
@@ -85,6 +92,10 @@ async fn start_anew(
     ] {
         sqlx::query(&statement).execute(&mut *connection).await?;
     }
+    sqlx::query("DELETE FROM projection_quarantines WHERE name = $1")
+        .bind(&beside)
+        .execute(&mut *connection)
+        .await?;
     for statement in [
         "DELETE FROM projection_checkpoints WHERE name = $1 AND (position, fold_version) <> (0, $2)",
         "INSERT INTO projection_checkpoints (name, position, fold_version) VALUES ($1, 0, $2) ON CONFLICT DO NOTHING",
@@ -108,7 +119,11 @@ impl From<sqlx::Error> for SwapError {
 }
 
 /// The runner waits for its checkpoint's row meanwhile; readers wait for the renaming alone.
-pub(super) async fn swap(pool: &PgPool, table: &mut dyn Rebuilding) -> Result<Rebuilt, SwapError> {
+pub(super) async fn swap(
+    pool: &PgPool,
+    table: &mut dyn Rebuilding,
+    voids: &Voids,
+) -> Result<Rebuilt, SwapError> {
     let (name, beside) = (table.name(), beside(table.name()));
     let mut transaction = pool.begin().await?;
     sqlx::query(
@@ -126,7 +141,7 @@ pub(super) async fn swap(pool: &PgPool, table: &mut dyn Rebuilding) -> Result<Re
     .await?;
     let live = Position(live.unsigned_abs());
     if live > table.reached() {
-        catch_up(pool, table, live).await?;
+        catch_up(pool, table, voids, live).await?;
         table.take().save(&mut transaction).await?;
     }
     hold(&mut transaction, name, table.version(), table.saved()).await?;
@@ -140,6 +155,8 @@ pub(super) async fn swap(pool: &PgPool, table: &mut dyn Rebuilding) -> Result<Re
         .fetch_one(&mut *transaction)
         .await?;
     for statement in [
+        format!("DELETE FROM projection_quarantines WHERE name = '{name}'"),
+        format!("UPDATE projection_quarantines SET name = '{name}' WHERE name = '{beside}'"),
         format!("DROP TABLE {name}"),
         format!("ALTER TABLE {beside} RENAME TO {name}"),
         "SELECT grant_holdfast_roles()".to_owned(),
@@ -171,6 +188,7 @@ pub(super) async fn swap(pool: &PgPool, table: &mut dyn Rebuilding) -> Result<Re
 async fn catch_up(
     pool: &PgPool,
     table: &mut dyn Rebuilding,
+    voids: &Voids,
     until: Position,
 ) -> Result<(), SwapError> {
     let name = table.name();
@@ -178,18 +196,39 @@ async fn catch_up(
     let mut pages = pin!(decoded(pool, selection(table.reached(), until)));
     while let Some(page) = pages.next().await {
         let page = page.map_err(stopped)?.following(table.reached());
-        for recorded in &page.recorded {
-            table.apply(recorded).map_err(SwapError::Projection)?;
+        page.apply_to(table, voids);
+        if !page.voided.is_empty() {
+            leave_out_late(pool, table, voids).await?;
         }
-        table.set_reached(table.reached().max(page.reached));
         if let Some(error) = page.broken {
             return Err(stopped(error));
         }
     }
+    mark(pool, table).await?;
     // A live table may claim to have read more than there is: that is what a rebuild mends.
     let until = until.min(head(pool).await?);
     if table.reached() < until {
         return Err(SwapError::Projection(missing(name, table.reached())));
+    }
+    Ok(())
+}
+
+/// What was declared void after this rebuild had read what is.
+async fn leave_out_late(
+    pool: &PgPool,
+    table: &mut dyn Rebuilding,
+    voids: &Voids,
+) -> Result<(), SwapError> {
+    let name = table.name();
+    let all = PostgresLog::new(pool.clone()).voided().await;
+    let all = all.map_err(|source| SwapError::Projection(ProjectionError::Log { name, source }))?;
+    let (left_out, _) = table.left_out();
+    for voided in all {
+        if let Some(drop_id) = voided.drop_id
+            && !voids.contains(voided.position)
+        {
+            left_out.fold_anew(drop_id);
+        }
     }
     Ok(())
 }

@@ -93,6 +93,12 @@ impl Ledger {
         super::follows(&mut account.sequence, sequence)
     }
 
+    /// Passes over a void event, which keeps its place in the stream.
+    pub(super) fn pass_over(&mut self, drop_id: DropId, sequence: Sequence) {
+        let account = self.drops.entry(drop_id).or_default();
+        account.sequence = account.sequence.max(sequence);
+    }
+
     /// Something else happened: whatever was being cancelled must be done with.
     pub(super) fn check_closed(&mut self) -> Check {
         let Some(drop_id) = self.closing.take() else {

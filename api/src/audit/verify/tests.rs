@@ -24,6 +24,7 @@ fn an_honest_story_is_proved() {
         drops: 2,
         open_holds: 0,
         introductions: 1,
+        incidents: vec![],
         erasures: 2,
         erased: Some(0),
         remarks: Remarks::default(),

@@ -48,7 +48,8 @@ fn example() -> Value {
         "oversell_attempts_blocked": 0, "throttle_blocks": 0, "drops": [drop],
         "timeline": [{ "start": NOON, "held": 4, "sold": 2, "expired": 1 }],
         "release_lateness": { "count": 1, "p50_ms": 2, "p99_ms": 2, "max_ms": 2 }, "engine": { "state": "live", "queued": 0 },
-        "projections": [{ "name": "live_stock", "checkpoint": 17, "lag": 0, "stopped": null }], "watchers": 3, "position": 17,
+        "projections": [{ "name": "live_stock", "checkpoint": 17, "lag": 0, "stopped": null }],
+        "quarantined": [], "watchers": 3, "position": 17,
     })
 }
 

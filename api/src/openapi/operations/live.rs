@@ -13,7 +13,8 @@ const ABOUT: &str = "First one `drop` event for each drop with its whole public 
     second; with `waitlist`, a `waitlist` event whenever one of those places has news. `id:` is the log position \
     that a watcher who comes back may claim, cut off wherever it was; `retry:` is 1000, and silence is broken by a comment line at \
     least every 15 s. A watcher that falls behind gets the newest state, never a backlog. \
-    With no drops named, those that are over are left out, unless `Last-Event-ID` says that the watcher cannot know it.";
+    With no drops named, those that are over are left out, unless `Last-Event-ID` says that the watcher cannot know it. \
+    A drop in quarantine is left out until it is readmitted; then its state is sent.";
 
 pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
     let stream = json!({

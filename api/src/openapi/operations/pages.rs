@@ -31,14 +31,18 @@ fn live(schemas: &mut Schemas) -> Operation {
 fn ready(schemas: &mut Schemas) -> Operation {
     let ready = Answer::new(200, "They can.").json(schemas.answer::<Ready>(), example_ready());
     Operation::get("/health/ready", "isReady", "Whether requests can be recorded")
-        .about("When they cannot, reads are answered from what is known, and `position` tells how old that is.")
+        .about("When they cannot, reads are answered from what is known, and `position` tells how old that is. Drops in quarantine do not \
+                make a server unready: they are listed.")
         .answers(ready)
         .refuses(&[Code::Unavailable])
 }
 
 fn example_ready() -> Value {
     let table = json!({ "checkpoint": 17, "lag": 0, "stopped": null });
-    json!({ "status": "ready", "position": 17, "projections": { "live_stock": table } })
+    json!({
+        "status": "ready", "position": 17, "projections": { "live_stock": table },
+        "quarantined_drops": 0, "quarantined": [],
+    })
 }
 
 fn metrics() -> Operation {

@@ -5,7 +5,16 @@ import { count } from "../lib/format.js";
 
 /** @typedef {import("../lib/api.js").Metrics} Metrics */
 
-const ENGINE = { live: "recording", away: "cannot reach its log", stopped: "stopped" };
+const ENGINE = { live: "recording", away: "cannot reach its log", refused: "refuses its log", stopped: "stopped" };
+
+/** What is wrong with the event that put a drop into quarantine. @type {Record<string, string>} */
+const WRONG = {
+  unknown_type: "unknown event type",
+  unknown_version: "unknown version of an event type",
+  unreadable: "an event that cannot be decoded",
+  wrong_sequence: "an event out of sequence",
+  contradiction: "an event that contradicts its history",
+};
 
 export class HealthList extends HTMLElement {
   #list = h("dl", { class: "pairs" });
@@ -15,7 +24,7 @@ export class HealthList extends HTMLElement {
   }
 
   /** @param {Metrics} metrics */
-  set metrics({ engine, projections, release_lateness: late, watchers, position }) {
+  set metrics({ engine, projections, quarantined, release_lateness: late, watchers, position }) {
     /** @type {[string, string, boolean?][]} */
     const pairs = [
       ["Engine", ENGINE[engine.state], engine.state !== "live"],
@@ -27,6 +36,9 @@ export class HealthList extends HTMLElement {
     for (const { name, lag, stopped } of projections) {
       const words = stopped ? `stopped: ${stopped}` : lag === 0 ? "up to date" : `${count(lag)} events behind`;
       pairs.push([`Table ${name}`, words, stopped !== null]);
+    }
+    for (const { drop_id: drop, position: at, reason } of quarantined) {
+      pairs.push([`Drop ${drop}`, `in quarantine since position ${count(at)}: ${WRONG[reason] ?? reason}`, true]);
     }
     this.#list.replaceChildren(...pairs.flatMap(([words, value, alarm]) => [h("dt", {}, words), h("dd", { class: alarm && "alarm" }, value)]));
   }

@@ -106,6 +106,9 @@ export function explain(problem) {
     case "unavailable":
     case "unreachable":
       return "The shop did not answer in time. Nothing is known to be held; try again.";
+    case "drop_quarantined":
+    case "log_refused":
+      return "This cannot be sold at the moment. Nothing was recorded; try again later.";
     default:
       return problem.message;
   }

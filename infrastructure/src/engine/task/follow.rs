@@ -1,28 +1,31 @@
 //! Following: what the log holds that this engine has not seen, checked, applied, and told on.
 //!
-//! Promise: every event once, in order, each hash recomputed; what history can never contain is corruption with a position.
+//! Promise: every event once, in order, each hash recomputed. An event that cannot be applied puts
+//! its drop into quarantine ([`admit`]); a hash that does not follow is corruption with a position,
+//! and nothing from there on is applied.
 //! Limit: at a start no hash is recomputed: a whole log is `audit verify`'s business.
 //!
 //! A start reads the whole log: while one part is applied, the next is read and decoded.
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::time::Duration;
 
 use domain::erasure;
 use domain::values::Position;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tracing::warn;
 
-use super::{Engine, EngineError};
-use crate::codec::{RecordedEvent, decode};
+use super::Engine;
+use super::admit::News;
+use crate::codec::read;
 use crate::engine::ports::{Clock, Ids, Observer};
 use crate::error::LogError;
-use crate::feed::Committed;
-use crate::log::{EventLog, Head, StoredEvent, chain};
+use crate::log::{EventLog, Head, Part, StoredEvent, chain};
 
 /// Events read at once.
 const READ_EVENTS: usize = 10_000;
+/// How soon a log that is refused is looked at again: only an operator can repair it.
+const LOOK_AT_REFUSED: Duration = Duration::from_secs(1);
 /// Clocks of one shop that differ by more than this, in milliseconds, are worth a warning.
 const MOST_SKEW_MS: i64 = 2_000;
 
@@ -39,7 +42,7 @@ pub(super) enum Check {
 
 impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     /// Looks whether somebody else appended, or whether the log is back.
-    pub(super) async fn look(&mut self) -> Result<(), EngineError> {
+    pub(super) async fn look(&mut self) {
         let followed = match self.log.head().await {
             Ok(head) if head == self.head => Ok(()),
             Ok(head) => self.follow_to(head, Check::Chain).await,
@@ -47,9 +50,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         };
         self.know_head();
         match followed {
-            Ok(()) => {
-                self.be_live();
-                Ok(())
+            Ok(()) => self.be_live(),
+            Err(error @ LogError::Corrupt { .. }) => {
+                self.next_look = Instant::now() + LOOK_AT_REFUSED;
+                self.be_away(error);
             }
             Err(error) => self.be_away(error),
         }
@@ -73,17 +77,20 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             };
             // While this part is applied, the next one is read.
             next = self.read_ahead(last.position, target);
+            self.check_chain(&tail)?;
             self.forget_erased(&tail).await?;
-            self.apply_tail(&tail)?;
+            let news = self.news_of(&tail).await?;
+            self.apply_tail(&tail, news);
         }
         self.must_be_at(target)
     }
 
     /// Applies the whole log.
     async fn load_to(&mut self, target: Head) -> Result<(), LogError> {
+        self.learn_voids().await?;
         let mut parts = self.log.parts(self.head.position, target.position);
         while let Some(part) = parts.recv().await {
-            self.take_in(part?)?;
+            self.take_in(part?, vec![]);
         }
         self.warn_of_clock();
         self.must_be_at(target)
@@ -129,9 +136,9 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         Ok(())
     }
 
-    fn apply_tail(&mut self, tail: &[StoredEvent]) -> Result<(), LogError> {
+    /// Recomputes each hash; nothing is applied before all of them follow.
+    fn check_chain(&self, tail: &[StoredEvent]) -> Result<(), LogError> {
         let mut head = self.head;
-        let mut events = Vec::with_capacity(tail.len());
         for stored in tail {
             if chain::link(&head.hash, stored) != stored.hash {
                 return Err(broken(
@@ -139,22 +146,32 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                     "its hash does not follow from the one before",
                 ));
             }
-            events.extend(decode(stored)?);
             head = stored.head();
         }
-        self.take_in(Committed { events, head })?;
-        self.warn_of_clock();
         Ok(())
     }
 
-    /// Applies what is in the log, and tells it on.
-    fn take_in(&mut self, committed: Committed) -> Result<(), LogError> {
-        for recorded in &committed.events {
-            self.apply(recorded)?;
+    fn apply_tail(&mut self, tail: &[StoredEvent], news: News) {
+        let mut part = Part {
+            events: Vec::with_capacity(tail.len()),
+            ..Part::default()
+        };
+        for stored in tail {
+            part.head = stored.head();
+            match read(stored) {
+                // Read again from the beginning of its drop.
+                Ok(Some(recorded)) if news.rereads(Some(recorded.drop_id)) => {}
+                Err(refused) if news.rereads(refused.drop_id) => {}
+                Ok(recorded) => part.events.extend(recorded),
+                Err(refused) => part.refused.push(*refused),
+            }
         }
-        self.head = committed.head;
-        self.observer.committed(&Arc::new(committed));
-        Ok(())
+        let told = self.head.position;
+        self.take_in(part, news.voided);
+        for (drop_id, stream) in news.streams {
+            self.readmit(drop_id, &stream, told);
+        }
+        self.warn_of_clock();
     }
 
     /// Time never goes back, so a clock ahead of ours rules until ours has caught up; somebody should mend it.
@@ -167,27 +184,6 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             );
         }
     }
-
-    /// Applies what somebody recorded, unless history can never contain it.
-    fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), LogError> {
-        let RecordedEvent {
-            position,
-            drop_id,
-            sequence,
-            ..
-        } = *recorded;
-        let next = self.state.next_sequence(drop_id);
-        if sequence != next {
-            let reason = format!("the next event of drop {drop_id} is {next}, not {sequence}");
-            return Err(broken(position, &reason));
-        }
-        let state = &mut self.state;
-        let applied = catch_unwind(AssertUnwindSafe(|| {
-            state.apply(drop_id, &recorded.event, recorded.private.as_ref());
-        }));
-        // What was half applied is of no use to anybody: whoever gets this error stops.
-        applied.map_err(|claim| broken(position, claim_of(&*claim)))
-    }
 }
 
 fn broken(position: Position, reason: &str) -> LogError {
@@ -195,13 +191,4 @@ fn broken(position: Position, reason: &str) -> LogError {
         position,
         reason: reason.to_owned(),
     }
-}
-
-/// What `evolve` asserted in vain.
-fn claim_of(panic: &(dyn Any + Send)) -> &str {
-    panic
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("history cannot contain it")
 }

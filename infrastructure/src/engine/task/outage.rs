@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
+use domain::values::Position;
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{Engine, EngineError};
 use crate::engine::draft::Draft;
@@ -52,7 +53,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                     self.lose_race(draft);
                     return Ok(());
                 }
-                Err(AppendError::Rejected(cause)) => return Err(EngineError::Rejected(cause)),
+                Err(AppendError::Rejected(cause)) => {
+                    self.be_rejected(draft, &*cause);
+                    return Ok(());
+                }
                 Err(AppendError::Unknown(cause))
                     if attempt >= LAST_ATTEMPTS && self.must_stop() =>
                 {
@@ -73,15 +77,55 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         Ok(())
     }
 
-    /// The log is away and nothing is in flight: whatever waits was not recorded.
-    pub(super) fn be_away(&mut self, error: LogError) -> Result<(), EngineError> {
+    /// The log is away, or is not accepted, and nothing is in flight: whatever waits was not
+    /// recorded.
+    pub(super) fn be_away(&mut self, error: LogError) {
         match error {
-            LogError::Unavailable(cause) => {
-                self.refuse_waiting(&cause.to_string());
-                Ok(())
-            }
-            corrupt @ LogError::Corrupt { .. } => Err(EngineError::Log(corrupt)),
+            LogError::Unavailable(cause) => self.refuse_waiting(&cause.to_string()),
+            LogError::Corrupt { position, reason } => self.refuse_log(position, &reason),
         }
+    }
+
+    /// The log does not continue what this node knows. Nothing more is written to it; views and
+    /// streams are served from memory. It is looked at again, for it may be repaired.
+    fn refuse_log(&mut self, position: Position, reason: &str) {
+        let refused = Health::Refused {
+            position,
+            is_final: false,
+        };
+        if *self.wires.health.borrow() != refused {
+            error!(
+                position = position.0,
+                reason,
+                "the event log is refused at position {position}: {reason}. No request is recorded until it is repaired; \
+                 see `holdfast log check` and docs/LOG_REFUSED.md"
+            );
+            self.wires.health.send_replace(refused);
+        }
+        self.answer_waiting();
+    }
+
+    /// The log refuses a batch that was decided on its own head, and always will. Nothing of it was
+    /// written, so it is taken back; what comes next would be refused as well.
+    pub(super) fn be_rejected(
+        &mut self,
+        draft: Draft,
+        cause: &(dyn std::error::Error + Send + Sync + 'static),
+    ) {
+        let position = self.head.position.next();
+        error!(
+            position = position.0,
+            error = cause as &dyn std::error::Error,
+            "the database refuses what was decided for position {position}: no request is recorded until this server is \
+             restarted; see docs/LOG_REFUSED.md"
+        );
+        self.wires.health.send_replace(Health::Refused {
+            position,
+            is_final: true,
+        });
+        self.set_draft_aside();
+        self.wait_again(draft);
+        self.answer_waiting();
     }
 
     /// Refuses everything that is not in flight; what is drafted was decided on top of what may never be.
@@ -92,21 +136,41 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 "the event log cannot be reached: refusing what waits, and trying on"
             );
         }
-        self.wires.health.send_replace(Health::Away {
-            reason: reason.to_owned(),
-        });
+        if !self.is_final() {
+            self.wires.health.send_replace(Health::Away {
+                reason: reason.to_owned(),
+            });
+        }
+        self.answer_waiting();
+    }
+
+    /// Answers everything that is not in flight: nothing of it was recorded.
+    fn answer_waiting(&mut self) {
         self.set_draft_aside();
+        let why = self.why_not();
         for entry in self.backlog.drain(..) {
-            entry.answer(Err(CommandError::Unavailable));
+            entry.answer(Err(why.clone()));
         }
         while let Ok((_, reply)) = self.wires.requests.try_recv() {
-            let _gone = reply.send(Err(CommandError::Unavailable));
+            let _gone = reply.send(Err(why.clone()));
         }
     }
 
+    /// Why nothing is recorded now.
+    pub(super) fn why_not(&self) -> CommandError {
+        self.wires.health.borrow().why_not()
+    }
+
+    fn is_final(&self) -> bool {
+        matches!(
+            *self.wires.health.borrow(),
+            Health::Refused { is_final: true, .. }
+        )
+    }
+
     pub(super) fn be_live(&self) {
-        if *self.wires.health.borrow() != Health::Live {
-            info!("the event log is reachable again");
+        if *self.wires.health.borrow() != Health::Live && !self.is_final() {
+            info!("the event log is reachable again, and continues what is known here");
             self.wires.health.send_replace(Health::Live);
         }
     }

@@ -1,0 +1,227 @@
+//! Events that cannot be applied, and what follows from one: its drop is put into quarantine on
+//! this node, and everything else continues.
+//!
+//! Promise: an event that this program cannot apply is never skipped silently. It names its drop,
+//! its position and the reason, and from there on nothing of that drop is applied until the
+//! position is declared void ([`domain::incident`]) or a program that can apply it is started.
+//! Limit: this is about one drop's stream. A broken chain is about the whole log ([`LogError`]).
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use domain::AGGREGATE_TYPE;
+use domain::incident::{self, LogEvent, PositionVoided};
+use domain::values::{DropId, Position, Sequence};
+
+use crate::codec::RecordedEvent;
+use crate::error::LogError;
+use crate::log::EventRef;
+
+/// What is wrong with an event that cannot be applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// No event of this type is known here; a later release may know it.
+    UnknownType,
+    /// The type is known, but not in this version; a later release may know it.
+    UnknownVersion,
+    /// The payload, or the personal data beside it, does not have the form of its type.
+    Unreadable,
+    /// It is not the next event of its stream.
+    WrongSequence,
+    /// It contradicts the history of its drop, for example by overselling.
+    Contradiction,
+}
+
+impl Fault {
+    /// The stable name that programs compare.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UnknownType => "unknown_type",
+            Self::UnknownVersion => "unknown_version",
+            Self::Unreadable => "unreadable",
+            Self::WrongSequence => "wrong_sequence",
+            Self::Contradiction => "contradiction",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnknownType => "this program does not know the event type",
+            Self::UnknownVersion => "this program does not know this version of the event type",
+            Self::Unreadable => "the event cannot be decoded as its type",
+            Self::WrongSequence => "the event is not the next of its stream",
+            Self::Contradiction => "the event contradicts the history of its drop",
+        })
+    }
+}
+
+/// An event of a drop that cannot be applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedEvent {
+    /// Its position.
+    pub position: Position,
+    /// The drop; none when its stream is not named as a drop's is.
+    pub drop_id: Option<DropId>,
+    /// The stream as the log names it.
+    pub stream: String,
+    /// Its place in the stream; none when the stream is not named as a drop's is.
+    pub sequence: Option<Sequence>,
+    /// The type that it is filed under.
+    pub event_type: String,
+    /// The version that it is filed under.
+    pub event_version: String,
+    /// What is wrong.
+    pub fault: Fault,
+    /// The details, for an operator at the log: they may repeat parts of the payload.
+    pub reason: String,
+}
+
+impl RefusedEvent {
+    /// A stored event that cannot be decoded.
+    pub(crate) fn stored(stored: EventRef<'_>, fault: Fault, reason: String) -> Self {
+        let drop_id: Option<DropId> = stored.aggregate_id.parse().ok();
+        let is_named = drop_id.is_some_and(|id| id.to_string() == stored.aggregate_id);
+        Self {
+            position: stored.position,
+            drop_id,
+            stream: stored.aggregate_id.to_owned(),
+            sequence: is_named.then_some(stored.sequence),
+            event_type: stored.event_type.to_owned(),
+            event_version: stored.event_version.to_owned(),
+            fault,
+            reason,
+        }
+    }
+
+    /// A decoded event that does not fit the history of its drop.
+    #[must_use]
+    pub fn recorded(recorded: &RecordedEvent, fault: Fault, reason: &str) -> Self {
+        Self {
+            position: recorded.position,
+            drop_id: Some(recorded.drop_id),
+            stream: recorded.drop_id.to_string(),
+            sequence: Some(recorded.sequence),
+            event_type: recorded.event.event_type().to_owned(),
+            event_version: recorded.event.event_version().to_owned(),
+            fault,
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// Type and version in at most 80 printable characters: whoever wrote them may have written
+    /// anything.
+    #[must_use]
+    pub fn kind(&self) -> String {
+        let text = format!("{} {}", self.event_type, self.event_version);
+        text.escape_debug().take(80).collect()
+    }
+
+    /// The details without any part of the payload, for a log line.
+    #[must_use]
+    pub fn public_reason(&self) -> &str {
+        match self.fault {
+            Fault::WrongSequence | Fault::Contradiction => &self.reason,
+            Fault::UnknownType | Fault::UnknownVersion => "a later release may know it",
+            Fault::Unreadable => "the details are in `holdfast log check`",
+        }
+    }
+
+    /// The same as an error about the log, for readers that need every event.
+    #[must_use]
+    pub fn into_error(self) -> LogError {
+        LogError::Corrupt {
+            position: self.position,
+            reason: self.reason,
+        }
+    }
+}
+
+/// A position that was declared void.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Voided {
+    /// The position of the event that declares it.
+    pub at: Position,
+    /// The position without effect.
+    pub position: Position,
+    /// The drop whose event stands there; none: it is no drop's, and nothing follows from it.
+    pub drop_id: Option<DropId>,
+}
+
+/// The position that an event of the log itself declares void; none for every other event.
+#[must_use]
+pub fn voided_by<'a>(stored: impl Into<EventRef<'a>>) -> Option<Position> {
+    let stored: EventRef<'a> = stored.into();
+    let is_incident = stored.aggregate_type == incident::AGGREGATE_TYPE
+        && stored.aggregate_id == incident::STREAM
+        && stored.event_type == incident::POSITION_VOIDED
+        && stored.event_version == incident::VERSION;
+    if !is_incident {
+        return None;
+    }
+    match serde_json::from_str(stored.payload) {
+        Ok(LogEvent::PositionVoided(PositionVoided { position, .. }))
+            if position < stored.position =>
+        {
+            Some(position)
+        }
+        Ok(LogEvent::PositionVoided(_) | LogEvent::TailCut(_)) | Err(_) => None,
+    }
+}
+
+/// The drop of a stored event; none for other streams.
+#[must_use]
+pub fn drop_of<'a>(stored: impl Into<EventRef<'a>>) -> Option<DropId> {
+    let stored: EventRef<'a> = stored.into();
+    let is_drop = stored.aggregate_type == AGGREGATE_TYPE;
+    is_drop.then(|| stored.aggregate_id.parse().ok()).flatten()
+}
+
+/// Every position that was declared void, by the position itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Voids(BTreeMap<Position, Voided>);
+
+impl FromIterator<Voided> for Voids {
+    fn from_iter<I: IntoIterator<Item = Voided>>(voided: I) -> Self {
+        let mut voids = Self::default();
+        voids.extend(voided);
+        voids
+    }
+}
+
+impl Voids {
+    /// Adds one; false when the position was void already.
+    pub fn add(&mut self, voided: Voided) -> bool {
+        let is_new = !self.0.contains_key(&voided.position);
+        if is_new {
+            self.0.insert(voided.position, voided);
+        }
+        is_new
+    }
+
+    /// Whether no position is void.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether the event at this position has no effect.
+    #[must_use]
+    pub fn contains(&self, position: Position) -> bool {
+        !self.0.is_empty() && self.0.contains_key(&position)
+    }
+
+    /// Adds several.
+    pub fn extend(&mut self, voided: impl IntoIterator<Item = Voided>) {
+        for voided in voided {
+            self.add(voided);
+        }
+    }
+
+    /// All of them, in the order of the void positions.
+    pub fn iter(&self) -> impl Iterator<Item = &Voided> {
+        self.0.values()
+    }
+}

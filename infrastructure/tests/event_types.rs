@@ -1,0 +1,141 @@
+//! The database admits the pairs of event type and version that some release knows, and no others;
+//! the incidents of the log are its owner's alone.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod support;
+
+use infrastructure::log::postgres::connect_as_is;
+use infrastructure::testing;
+use infrastructure::upcasters::known_pairs;
+use sqlx::{Executor, PgConnection, PgPool};
+use support::database::fresh_database;
+use uuid::Uuid;
+
+const STOCK_INSERT: &str = "
+INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+VALUES ($1, $2, 1, $3, $4, '{}', '{}')";
+
+async fn insert(
+    connection: &mut PgConnection,
+    aggregate_type: &str,
+    event_type: &str,
+    version: &str,
+) -> Result<(), String> {
+    let inserted = sqlx::query(STOCK_INSERT)
+        .bind(aggregate_type)
+        .bind(Uuid::new_v4().to_string())
+        .bind(event_type)
+        .bind(version)
+        .execute(connection)
+        .await;
+    let code = |error: sqlx::Error| {
+        let code = error.as_database_error().and_then(|error| error.code());
+        code.map_or_else(|| error.to_string(), |code| code.into_owned())
+    };
+    inserted.map(|_| ()).map_err(code)
+}
+
+#[tokio::test]
+async fn the_database_and_the_program_know_the_same_pairs() {
+    let pool = fresh_database().await;
+    let mut in_sql: Vec<String> = sqlx::query_scalar("SELECT unnest(known_event_types())")
+        .fetch_all(&pool)
+        .await
+        .unwrap();
+    let pairs = known_pairs().into_iter();
+    let mut in_rust: Vec<String> = pairs
+        .map(|(kind, version)| format!("{kind} {version}"))
+        .collect();
+    in_sql.sort();
+    in_rust.sort();
+    assert_eq!(in_sql, in_rust);
+}
+
+#[tokio::test]
+async fn a_pair_that_no_release_knows_is_refused_and_every_other_is_admitted() {
+    let pool = fresh_database().await;
+    let mut connection = pool.acquire().await.unwrap();
+    for (event_type, version) in known_pairs() {
+        let inserted = insert(&mut connection, "Drop", event_type, version).await;
+        assert_eq!(inserted, Ok(()), "{event_type} {version}");
+    }
+    for (event_type, version) in [
+        ("DropPainted", "1.0"),
+        ("HoldPlaced", "0.8"),
+        ("HoldPlaced", "1.1"),
+        ("StockAdjusted", "0.9"),
+        ("HoldPlaced 1.0", ""),
+        ("", "HoldPlaced 1.0"),
+        ("holdplaced", "1.0"),
+        ("", ""),
+    ] {
+        let inserted = insert(&mut connection, "Drop", event_type, version).await;
+        assert_eq!(inserted, Err("23514".to_owned()), "{event_type} {version}");
+    }
+    let foreign = insert(&mut connection, "Invoice", "InvoiceSent", "7.3").await;
+    assert_eq!(foreign, Ok(()), "streams of other programs are theirs");
+}
+
+#[tokio::test]
+async fn the_guard_is_in_force_where_replication_switches_triggers_off() {
+    let pool = fresh_database().await;
+    let mut replica = pool.acquire().await.unwrap();
+    let statement = "SET session_replication_role = replica";
+    replica.execute(statement).await.unwrap();
+    let refused = insert(&mut replica, "Drop", "DropPainted", "1.0").await;
+    assert_eq!(refused, Err("23514".to_owned()));
+    let admitted = insert(&mut replica, "Drop", "HoldPlaced", "1.0").await;
+    assert_eq!(admitted, Ok(()));
+}
+
+#[tokio::test]
+async fn a_log_that_holds_an_unknown_pair_already_is_migrated_and_takes_no_more() {
+    let database = testing::fresh_database().await;
+    let pool = connect_as_is(database.url.parse().unwrap(), 2)
+        .await
+        .unwrap();
+    let migrator = sqlx::migrate!("../migrations");
+    // As the release before this one left it.
+    for migration in migrator.iter().filter(|migration| migration.version < 7) {
+        pool.execute(migration.sql.as_ref()).await.unwrap();
+    }
+    let mut connection = pool.acquire().await.unwrap();
+    insert(&mut connection, "Drop", "DropPainted", "1.0")
+        .await
+        .unwrap();
+    let seventh = migrator
+        .iter()
+        .find(|migration| migration.version == 7)
+        .unwrap();
+    connection.execute(seventh.sql.as_ref()).await.unwrap();
+    let again = insert(&mut connection, "Drop", "DropPainted", "1.0").await;
+    assert_eq!(again, Err("23514".to_owned()));
+}
+
+/// A role of its own with what a server may do.
+async fn as_writer(pool: &PgPool, connection: &mut PgConnection) {
+    let role = format!("holdfast_test_{}", Uuid::new_v4().simple());
+    let create = format!("CREATE ROLE {role} IN ROLE holdfast_writer");
+    pool.execute(create.as_str()).await.unwrap();
+    pool.execute("SELECT grant_holdfast_roles()").await.unwrap();
+    connection
+        .execute(format!("SET ROLE {role}").as_str())
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn whoever_may_append_cannot_declare_a_position_void() {
+    let pool = fresh_database().await;
+    let mut connection = pool.acquire().await.unwrap();
+    insert(&mut connection, "Log", "PositionVoided", "1.0")
+        .await
+        .unwrap();
+    as_writer(&pool, &mut connection).await;
+    let voided = insert(&mut connection, "Log", "PositionVoided", "1.0").await;
+    assert_eq!(voided, Err("42501".to_owned()));
+    insert(&mut connection, "Drop", "HoldPlaced", "1.0")
+        .await
+        .unwrap();
+}

@@ -1,0 +1,199 @@
+//! Drops that a table leaves out: an event of theirs could not be applied, or was declared void.
+//!
+//! Promise: a mark beside the table says from which position on nothing of a drop was folded, and
+//! is committed with the rows and the checkpoint. Whoever can apply the drop's events folds them
+//! from there, from nothing where one of them is void, and removes the mark; so nothing is skipped,
+//! and a process that knows fewer events holds nobody up.
+//! Limit: while it is left out, a drop's rows are as old as the mark says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use domain::values::{DropId, Position};
+use infrastructure::codec::{RecordedEvent, read};
+use infrastructure::log::StoredEvent;
+use sqlx::{Executor, PgConnection};
+use tracing::error;
+
+use crate::error::CannotApply;
+use crate::fold::Rows;
+use crate::table::{self, Table};
+
+/// The marks of one table, by drop: the first position that is not folded. 0: the rows are of no
+/// use.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct LeftOut {
+    marks: BTreeMap<DropId, Position>,
+    /// Marks at which this process failed already.
+    hopeless: BTreeSet<(DropId, Position)>,
+}
+
+impl LeftOut {
+    /// Reads the marks of a table.
+    pub(crate) async fn load(
+        connection: &mut PgConnection,
+        name: &str,
+    ) -> Result<Self, sqlx::Error> {
+        let found: Vec<(uuid::Uuid, i64)> =
+            sqlx::query_as("SELECT drop_id, position FROM projection_quarantines WHERE name = $1")
+                .bind(name)
+                .fetch_all(connection)
+                .await?;
+        let mark = |(drop_id, position): (uuid::Uuid, i64)| {
+            (DropId(drop_id), Position(position.unsigned_abs()))
+        };
+        Ok(Self {
+            marks: found.into_iter().map(mark).collect(),
+            hopeless: BTreeSet::new(),
+        })
+    }
+
+    /// Writes what differs from `before`.
+    pub(crate) async fn save(
+        &self,
+        connection: &mut PgConnection,
+        name: &str,
+        before: &Self,
+    ) -> Result<(), sqlx::Error> {
+        if self.marks == before.marks {
+            return Ok(());
+        }
+        let gone = before.marks.keys();
+        let gone = gone.filter(|drop_id| !self.marks.contains_key(drop_id));
+        let gone: Vec<uuid::Uuid> = gone.map(|drop_id| drop_id.0).collect();
+        sqlx::query("DELETE FROM projection_quarantines WHERE name = $1 AND drop_id = ANY($2)")
+            .bind(name)
+            .bind(gone)
+            .execute(&mut *connection)
+            .await?;
+        for (drop_id, position) in &self.marks {
+            if before.marks.get(drop_id) != Some(position) {
+                sqlx::query(
+                    "INSERT INTO projection_quarantines (name, drop_id, position) VALUES ($1, $2, $3)
+                     ON CONFLICT (name, drop_id) DO UPDATE SET position = EXCLUDED.position",
+                )
+                .bind(name)
+                .bind(drop_id.0)
+                .bind(i64::try_from(position.0).unwrap_or(i64::MAX))
+                .execute(&mut *connection)
+                .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an event is folded where it is met.
+    pub(crate) fn takes(&self, event: &RecordedEvent) -> bool {
+        self.marks.is_empty()
+            || self
+                .marks
+                .get(&event.drop_id)
+                .is_none_or(|from| event.position < *from)
+    }
+
+    /// Nothing of these drops is folded from these positions on.
+    pub(crate) fn withhold(&mut self, withheld: &[(Position, DropId)]) {
+        for (position, drop_id) in withheld {
+            self.leave_out(*drop_id, *position);
+        }
+    }
+
+    /// Nothing of a drop is folded from `position` on.
+    pub(crate) fn leave_out(&mut self, drop_id: DropId, position: Position) {
+        let mark = self.marks.entry(drop_id).or_insert(position);
+        *mark = position.min(*mark);
+    }
+
+    /// The rows of a drop are of no use: an event that they may contain is void.
+    pub(crate) fn fold_anew(&mut self, drop_id: DropId) {
+        self.marks.insert(drop_id, Position(0));
+    }
+
+    /// A fold cannot apply an event, where there is no engine that has judged it.
+    pub(crate) fn refuse<F: Table>(&mut self, event: &RecordedEvent, reason: &CannotApply) {
+        let RecordedEvent {
+            position, drop_id, ..
+        } = *event;
+        error!(
+            projection = F::NAME, drop.id = %drop_id, position = position.0,
+            "projection {} leaves drop {drop_id} out from position {position} on: {reason}", F::NAME
+        );
+        self.leave_out(drop_id, position);
+        self.hopeless.insert((drop_id, position));
+    }
+
+    /// Drops that may be folded again, and from where.
+    pub(crate) fn due(&self) -> impl Iterator<Item = (DropId, Position)> {
+        let marks = self.marks.iter().map(|(drop_id, from)| (*drop_id, *from));
+        marks.filter(|mark| !self.hopeless.contains(mark))
+    }
+
+    /// A drop was folded again, up to the end or up to an event that is refused.
+    pub(crate) fn taken_up(&mut self, drop_id: DropId, refused: Option<Position>) {
+        match refused {
+            None => {
+                self.marks.remove(&drop_id);
+                self.hopeless.retain(|(hopeless, _)| *hopeless != drop_id);
+            }
+            Some(position) => {
+                self.marks.insert(drop_id, position);
+                self.hopeless.insert((drop_id, position));
+            }
+        }
+    }
+}
+
+/// Why a drop cannot be folded again.
+pub(crate) enum Stuck {
+    Sql(sqlx::Error),
+    Fold(Position, CannotApply),
+}
+
+impl From<sqlx::Error> for Stuck {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+/// Folds a drop's stream from `from` on into its table; returns the position of the first event
+/// that cannot be applied, if there is one.
+pub(crate) async fn fold_stream<F: Table + Clone>(
+    connection: &mut PgConnection,
+    drop_id: DropId,
+    from: Position,
+    stream: &[StoredEvent],
+    is_void: impl Fn(Position) -> bool,
+) -> Result<Option<Position>, Stuck> {
+    if from == Position(0) {
+        let delete = format!("DELETE FROM {} WHERE drop_id = '{}'", F::NAME, drop_id);
+        connection.execute(delete.as_str()).await?;
+    }
+    let wanted = stream
+        .iter()
+        .filter(|stored| stored.position >= from && !is_void(stored.position));
+    let (mut events, mut refused) = (vec![], None);
+    for stored in wanted {
+        match read(stored) {
+            Ok(recorded) => events.extend(recorded),
+            Err(event) => {
+                refused = Some(event.position);
+                break;
+            }
+        }
+    }
+    let mut rows = Rows::<F>::default();
+    if from > Position(0) {
+        let keys: BTreeSet<F::Key> = events
+            .iter()
+            .filter_map(|event| F::key(event.into()))
+            .collect();
+        let keys: Vec<F::Key> = keys.into_iter().collect();
+        rows.0.extend(table::load::<F>(connection, &keys).await?);
+    }
+    for event in &events {
+        rows.apply(event.position, event.into())
+            .map_err(|reason| Stuck::Fold(event.position, reason))?;
+    }
+    let all: Vec<_> = rows.0.values().collect();
+    table::save::<F>(connection, &all).await?;
+    Ok(refused)
+}
