@@ -15,6 +15,7 @@ use crate::config::{Settings, admin_key_file, auditor_key_file};
 use crate::demo::DemoArgs;
 use crate::environment::tidied;
 use crate::projections::ProjectionsArgs;
+use crate::repair::LogArgs;
 use crate::server::{Server, ServerError};
 
 /// Sells limited stock under a stampede, and proves that it never sold a unit twice.
@@ -42,6 +43,8 @@ enum Command {
     Audit(AuditArgs),
     /// List the tables of the views, or rebuild them from the log.
     Projections(ProjectionsArgs),
+    /// Find out where the event log is refused, and repair it.
+    Log(LogArgs),
 }
 
 /// Runs the program with the arguments of the process.
@@ -101,6 +104,7 @@ async fn run(cli: Cli) -> ExitCode {
         Some(Command::Load(args)) => exit_with(crate::client::load::run(args).await),
         Some(Command::Audit(args)) => crate::audit::run(args).await,
         Some(Command::Projections(args)) => crate::projections::run(args).await,
+        Some(Command::Log(args)) => crate::repair::run(args).await,
     }
 }
 

@@ -30,6 +30,7 @@ mod progress;
 pub mod projections;
 pub mod refused;
 pub mod render;
+pub mod repair;
 pub mod router;
 pub mod server;
 pub mod session;

@@ -1,0 +1,98 @@
+//! Events written past every guard of the log but its chain, as the owner of the tables could.
+
+use serde_json::{Value, json};
+use sqlx::{Executor, PgPool};
+
+/// One event of a drop, as somebody likes it.
+#[derive(Debug, Clone)]
+pub struct RawEvent {
+    /// The drop.
+    pub drop: String,
+    /// Its place in the stream; none: the next.
+    pub sequence: Option<i64>,
+    /// The type that it is filed under.
+    pub event_type: String,
+    /// The version that it is filed under.
+    pub version: String,
+    /// What it says.
+    pub payload: Value,
+}
+
+impl RawEvent {
+    /// The next event of a drop's stream.
+    #[must_use]
+    pub fn next(drop: &str, event_type: &str, version: &str, fields: Value) -> Self {
+        Self {
+            drop: drop.to_owned(),
+            sequence: None,
+            event_type: event_type.to_owned(),
+            version: version.to_owned(),
+            payload: json!({ event_type: fields }),
+        }
+    }
+
+    /// Appends it, chained, with the guard on types off meanwhile; returns its position.
+    ///
+    /// # Panics
+    /// When the database refuses it all the same.
+    pub async fn append(&self, pool: &PgPool) -> i64 {
+        let mut transaction = pool.begin().await.expect("the database answers");
+        // In this order, as an append of the engine takes its locks.
+        for statement in [
+            "SELECT position FROM log_head FOR UPDATE",
+            "ALTER TABLE events DISABLE TRIGGER refuse_beyond_head",
+        ] {
+            transaction.execute(statement).await.expect(statement);
+        }
+        let position = sqlx::query_scalar(
+            "WITH moved AS (
+                 UPDATE log_head SET position = at.position, recorded_at = at.recorded_at,
+                        hash = event_hash(at.hash, at.position, at.recorded_at, 'Drop', $1, at.sequence, $3, $4, $5, '{}')
+                   FROM (SELECT position + 1 AS position, hash,
+                                greatest(date_trunc('milliseconds', clock_timestamp()), recorded_at) AS recorded_at,
+                                coalesce($2, (SELECT max(sequence) + 1 FROM events WHERE aggregate_id = $1)) AS sequence
+                           FROM log_head) at
+                 RETURNING at.position, at.recorded_at, at.sequence, log_head.hash)
+             INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+                                 position, recorded_at, hash)
+             SELECT 'Drop', $1, sequence, $3, $4, $5::json, '{}'::json, position, recorded_at, hash FROM moved
+             RETURNING position",
+        )
+        .bind(&self.drop)
+        .bind(self.sequence)
+        .bind(&self.event_type)
+        .bind(&self.version)
+        .bind(self.payload.to_string())
+        .fetch_one(&mut *transaction)
+        .await
+        .expect("the owner may");
+        transaction
+            .execute("ALTER TABLE events ENABLE ALWAYS TRIGGER refuse_beyond_head")
+            .await
+            .expect("the owner may");
+        transaction.commit().await.expect("it lands");
+        position
+    }
+
+    /// Inserts it as a stock program would; returns the code of the refusal.
+    ///
+    /// # Panics
+    /// When it is not refused.
+    pub async fn is_refused(&self, pool: &PgPool) -> String {
+        let inserted = sqlx::query(
+            "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+             SELECT 'Drop', $1, coalesce($2, max(sequence) + 1), $3, $4, $5::json, '{}'::json
+               FROM events WHERE aggregate_id = $1",
+        )
+        .bind(&self.drop)
+        .bind(self.sequence)
+        .bind(&self.event_type)
+        .bind(&self.version)
+        .bind(self.payload.to_string())
+        .execute(pool)
+        .await;
+        let refused = inserted.expect_err("the database refuses it");
+        let code = refused.as_database_error().and_then(|error| error.code());
+        code.expect("a code").into_owned()
+    }
+}
