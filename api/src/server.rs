@@ -121,6 +121,7 @@ impl Server {
         );
         let config = EngineConfig {
             queue: settings.queue as usize,
+            max_waitlist: settings.max_waitlist,
             ..EngineConfig::default()
         };
         let (engine, handle) = engine::load(

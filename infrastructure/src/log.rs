@@ -32,6 +32,9 @@ pub use self::parts::Parts;
 use crate::erasure::Erased;
 use crate::error::{AppendError, LogError};
 
+/// The most that one append takes, in bytes: a hundredth of what PostgreSQL takes in one message, and sent within a moment.
+pub const MOST_BATCH_BYTES: usize = 8 << 20;
+
 /// Where the log ends: its last position, what that commits to, and when it was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Head {
@@ -102,6 +105,18 @@ impl Batch {
         Self { expected, events }
     }
 
+    /// Refuses a batch that is larger than `most` bytes, before anything of it is sent.
+    ///
+    /// # Errors
+    /// [`AppendError::TooLarge`].
+    pub fn within(&self, most: usize) -> Result<(), AppendError> {
+        let bytes = self.events.iter().map(StoredEvent::size).sum();
+        if bytes > most {
+            return Err(AppendError::TooLarge { bytes, most });
+        }
+        Ok(())
+    }
+
     /// The head once this batch has landed.
     #[must_use]
     pub fn head(&self) -> Head {
@@ -109,7 +124,25 @@ impl Batch {
     }
 }
 
+/// What an event is beside its texts: its numbers, its hash, and the lengths in front of all.
+const EVENT_BYTES: usize = 128;
+
 impl StoredEvent {
+    /// How much of an append it is, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let private = self.private.as_ref().map_or(0, String::len);
+        let texts = [
+            &*self.aggregate_type,
+            &self.aggregate_id,
+            &self.event_type,
+            &self.event_version,
+            &self.payload,
+            &self.metadata,
+        ];
+        texts.map(str::len).iter().sum::<usize>() + private + EVENT_BYTES
+    }
+
     /// The head of a log that ends here.
     #[must_use]
     pub const fn head(&self) -> Head {
@@ -155,7 +188,8 @@ pub trait EventLog: Clone + Send + Sync + 'static {
 
     /// Appends a sealed batch whole, durably, if and only if the log's head is the one that the batch expects.
     ///
-    /// A batch without events appends nothing, and tells all the same whether the head is the expected one.
+    /// A batch without events appends nothing, and tells all the same whether the head is the expected one. One that is larger
+    /// than [`MOST_BATCH_BYTES`] is not sent.
     ///
     /// # Errors
     /// [`AppendError`]. After [`AppendError::Unknown`], [`append_surely`] finds out.

@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use domain::DropEvent;
+use domain::drop::HoldStatus;
 use domain::event::StockAdjusted;
 use domain::values::{
     AdjustmentId, DisplayName, DropId, HoldId, Money, Position, Pseudonym, Timestamp, WaitlistId,
@@ -185,7 +186,8 @@ impl Views {
     #[must_use]
     pub fn hold(&self, hold_id: HoldId) -> Option<HoldView> {
         let hot = self.read();
-        let found = hot.holds.get(hold_id, &hot.buyers)?;
+        let mut found = hot.holds.get(hold_id, &hot.buyers)?;
+        hot.end_if_cancelled(&mut found.row);
         Some(HoldView {
             hold_id,
             price: self
@@ -329,6 +331,20 @@ impl Hot {
         self.lines.apply(recorded)?;
         self.keep_adjustment(recorded);
         self.rank(recorded)
+    }
+
+    /// A cancellation ends every hold at once; that each has ended is recorded afterwards, and may not be yet.
+    fn end_if_cancelled(&self, row: &mut HoldRow) {
+        let drop_id = row.drop_id;
+        let drop = self.drops.get(&DropKey { drop_id });
+        if let Some(at) = drop.and_then(|drop| drop.row.cancelled_at)
+            && row.status == HoldStatus::Held
+        {
+            row.status = match row.expires_at <= at {
+                true => HoldStatus::Expired,
+                false => HoldStatus::Released,
+            };
+        }
     }
 
     fn keep_adjustment(&mut self, recorded: &RecordedEvent) {

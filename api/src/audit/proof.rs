@@ -420,7 +420,7 @@ fn ends_well(
     }
     verifier.ends_at(head)?;
     match stray {
-        None => verifier.is_closed(),
+        None => verifier.ends_in_order(),
         Some(position) => {
             let reason = format!(
                 "an event stands here, outside the log, whose head is at position {}",
@@ -533,6 +533,7 @@ impl Proof {
             "extends": self.extends.iter().map(|(position, source)| json!({ "position": position, "claim": source })).collect::<Vec<_>>(),
             "introductions": introductions, "introductions_erased": erased, "erasures": erasures, "views": views,
             "late_purchases": remarks.times.late_purchases, "decided_far_from_recorded": remarks.times.far, "vanished": remarks.vanished,
+            "closing": { "drops": remarks.closing.drops, "holds": remarks.closing.holds, "waitlist_entries": remarks.closing.entries },
             "foreign_events": remarks.foreign, "notes": self.notes,
         })
     }

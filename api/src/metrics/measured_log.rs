@@ -85,7 +85,7 @@ impl Appends {
             }
             Err(AppendError::Conflict) => self.conflict.inc(),
             Err(AppendError::Unknown(_)) => self.unknown.inc(),
-            Err(AppendError::Rejected(_)) => self.rejected.inc(),
+            Err(AppendError::Rejected(_) | AppendError::TooLarge { .. }) => self.rejected.inc(),
         }
         self.reached(!matches!(outcome, Err(AppendError::Unknown(_))));
     }

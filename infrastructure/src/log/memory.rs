@@ -3,6 +3,7 @@
 //! Promise: deterministic. On a paused, single-threaded runtime the same seed gives the same run, faults included.
 //! Limit: nothing outlives the process.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::sleep;
 
-use super::{Batch, EventLog, Head, Parts, StoredEvent, Turn, parts};
+use super::{Batch, EventLog, Head, MOST_BATCH_BYTES, Parts, StoredEvent, Turn, parts};
 use crate::error::{AppendError, LogError};
 
 /// How often, of a thousand calls, something goes wrong, and how long a call takes.
@@ -39,6 +40,7 @@ pub struct Faults {
 pub struct MemoryLog {
     events: Arc<Mutex<Vec<StoredEvent>>>,
     turn: Arc<tokio::sync::Mutex<()>>,
+    most_bytes: Arc<AtomicUsize>,
     weather: Arc<Mutex<Weather>>,
 }
 
@@ -79,6 +81,7 @@ impl MemoryLog {
         Self {
             events: Arc::default(),
             turn: Arc::default(),
+            most_bytes: Arc::new(MOST_BATCH_BYTES.into()),
             weather: Arc::new(Mutex::new(weather)),
         }
     }
@@ -102,6 +105,15 @@ impl MemoryLog {
     /// From here on, this is what goes wrong.
     pub fn set_faults(&self, faults: Faults) {
         lock(&self.weather).faults = faults;
+    }
+
+    /// From here on, one append takes no more than so many bytes.
+    pub fn limit_batches(&self, most_bytes: usize) {
+        self.most_bytes.store(most_bytes, Ordering::Relaxed);
+    }
+
+    fn within_limit(&self, batch: &Batch) -> Result<(), AppendError> {
+        batch.within(self.most_bytes.load(Ordering::Relaxed))
     }
 
     /// Where the log ends, whatever the weather.
@@ -227,6 +239,7 @@ impl EventLog for MemoryLog {
     }
 
     async fn append(&self, batch: &Batch) -> Result<(), AppendError> {
+        self.within_limit(batch)?;
         self.travel().await;
         let outcome = {
             let _turn = self.turn.lock().await;
@@ -277,6 +290,7 @@ impl Turn for MemoryTurn {
     }
 
     async fn append(self, batch: &Batch) -> Result<(), AppendError> {
+        self.log.within_limit(batch)?;
         self.log.travel().await;
         self.log.append_with_fate(batch).await
     }

@@ -20,7 +20,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 pub use self::connect::{connect, connect_as_is};
 use super::copy::{self, Selection};
 use super::doubt::Doubt;
-use super::{Batch, EventLog, Hash, Head, Parts, StoredEvent, Turn, parts};
+use super::{Batch, EventLog, Hash, Head, MOST_BATCH_BYTES, Parts, StoredEvent, Turn, parts};
 use crate::binary_copy::instant;
 use crate::erasure::{Erased, erased_at};
 use crate::error::{AppendError, LogError};
@@ -196,6 +196,7 @@ impl EventLog for PostgresLog {
     }
 
     async fn append(&self, batch: &Batch) -> Result<(), AppendError> {
+        batch.within(MOST_BATCH_BYTES)?;
         let mut slot = self.writer.slot.lock().await;
         let mut connection = match slot.take(&self.doubt) {
             Some(connection) => connection,
@@ -257,6 +258,10 @@ impl Turn for PostgresTurn {
     }
 
     async fn append(mut self, batch: &Batch) -> Result<(), AppendError> {
+        if let Err(too_large) = batch.within(MOST_BATCH_BYTES) {
+            self.pass().await;
+            return Err(too_large);
+        }
         let outcome = self
             .doubt
             .within(APPEND_TIMEOUT, async {

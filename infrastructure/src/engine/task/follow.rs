@@ -6,11 +6,13 @@
 //! A start reads the whole log: while one part is applied, the next is read and decoded.
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use domain::erasure;
-use domain::values::Position;
+use domain::event::{LeaveCause, ReleaseCause};
+use domain::values::{DropId, Position};
+use domain::{DropEvent, erasure};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
@@ -25,6 +27,11 @@ use crate::log::{EventLog, Head, StoredEvent, chain};
 const READ_EVENTS: usize = 10_000;
 /// Clocks of one shop that differ by more than this, in milliseconds, are worth a warning.
 const MOST_SKEW_MS: i64 = 2_000;
+
+/// So many events that were due, of one drop and read at once, show that another node works it off.
+const DUE_SLICE: usize = 32;
+/// A node that recorded what is due in a drop is left to it for so long, in milliseconds, should it record nothing more.
+const LEAVE_DUE_MS: i64 = 250;
 
 type Reading = JoinHandle<Result<Vec<StoredEvent>, LogError>>;
 
@@ -142,9 +149,25 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             events.extend(decode(stored)?);
             head = stored.head();
         }
+        self.leave_due_to_others(&events);
         self.take_in(Committed { events, head })?;
         self.warn_of_clock();
         Ok(())
+    }
+
+    /// Another node that was seen to work off what is due in a drop is left to it, as long as it goes on: two that record the
+    /// same would lose races against each other, and their requests would wait for it.
+    fn leave_due_to_others(&mut self, events: &[RecordedEvent]) {
+        let mut slices = HashMap::<DropId, usize>::new();
+        for recorded in events.iter().filter(|recorded| was_due(&recorded.event)) {
+            *slices.entry(recorded.drop_id).or_default() += 1;
+        }
+        let until = self.now().plus_millis(LEAVE_DUE_MS);
+        for (drop_id, recorded) in slices {
+            if recorded >= DUE_SLICE {
+                self.state.leave_due(drop_id, until);
+            }
+        }
     }
 
     /// Applies what is in the log, and tells it on.
@@ -187,6 +210,22 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }));
         // What was half applied is of no use to anybody: whoever gets this error stops.
         applied.map_err(|claim| broken(position, claim_of(&*claim)))
+    }
+}
+
+/// Whether an engine records such an event without a request.
+fn was_due(event: &DropEvent) -> bool {
+    match event {
+        DropEvent::HoldExpired(_) => true,
+        DropEvent::HoldPlaced(event) => event.waitlist_entry.is_some(),
+        DropEvent::HoldReleased(event) => event.cause == ReleaseCause::DropCancelled,
+        DropEvent::WaitlistLeft(event) => event.cause == LeaveCause::DropCancelled,
+        DropEvent::DropScheduled(_)
+        | DropEvent::DropRescheduled(_)
+        | DropEvent::DropCancelled(_)
+        | DropEvent::PurchaseConfirmed(_)
+        | DropEvent::StockAdjusted(_)
+        | DropEvent::WaitlistJoined(_) => false,
     }
 }
 
