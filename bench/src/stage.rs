@@ -193,6 +193,15 @@ impl Stage {
         kept: Kept,
     ) -> Result<Running, BenchError> {
         let command = self.command(contender, &kept)?;
+        self.spawn(contender, command, kept).await
+    }
+
+    async fn spawn(
+        &self,
+        contender: Contender,
+        command: Command,
+        kept: Kept,
+    ) -> Result<Running, BenchError> {
         let mut process = Process::spawn(&self.reaper, contender.name(), command)?;
         let address = process.line("listening on http://", STARTING).await?;
         let address = address.parse().doing("read a server's address")?;
@@ -202,6 +211,16 @@ impl Stage {
             process,
             kept,
         })
+    }
+
+    /// Starts another process of the same build on the database of `first`, which keeps it.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub async fn join(&self, first: &Running) -> Result<Running, BenchError> {
+        let contender = first.contender;
+        let command = self.command(contender, &first.kept)?;
+        self.spawn(contender, command, Kept::Nothing).await
     }
 
     fn command(&self, contender: Contender, kept: &Kept) -> Result<Command, BenchError> {
@@ -339,7 +358,8 @@ pub enum Kept {
 }
 
 impl Kept {
-    fn url(&self) -> &str {
+    /// Its address; empty for nothing.
+    pub fn url(&self) -> &str {
         match self {
             Self::Nothing => "",
             Self::Postgres(database) => &database.url,
