@@ -227,10 +227,7 @@ fn judge_disturbances(all: &[Disturbance]) -> Vec<Judgement> {
     for name in [RESTOCK, EXPIRIES, CANCEL] {
         for one in played(name) {
             let name = format!("p99 during {}, nodes: {}, ms", one.name, one.nodes);
-            // One that never ended was not measured whole, whatever its first part looked like.
-            let p99 = one.outcome.during.p99_ms;
-            let measured = if one.is_complete { p99 } else { f64::INFINITY };
-            judgements.push(less(name, 100.0, 50.0, Some(measured)));
+            judgements.push(less(name, 100.0, 50.0, Some(one.judged_p99_ms())));
         }
         if played(name).is_empty() {
             let name = format!("p99 during {}, ms", name.trim_end_matches([':', ' ']));

@@ -100,6 +100,27 @@ impl Disturbance {
         Self { detail, ..self }
     }
 
+    /// The 99th percentile of holds during it, in milliseconds, as it is judged. Infinite when more than
+    /// one in a hundred was not answered 201, or when the disturbance did not end: what was measured
+    /// then is the better part.
+    pub fn judged_p99_ms(&self) -> f64 {
+        let during = &self.outcome.during;
+        if self.is_complete && during.failed() * 100 <= during.due {
+            during.p99_ms
+        } else {
+            f64::INFINITY
+        }
+    }
+
+    fn also(&self) -> String {
+        // Near one core, the latencies are the generator's own.
+        let cores = self.outcome.cores;
+        let busy = (cores > 0.5).then(|| format!("generator {} cores", rounded(cores)));
+        let parts = [Some(self.detail.clone()), busy];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        parts.join("; ").trim_start_matches("; ").to_owned()
+    }
+
     fn cells(&self) -> Vec<String> {
         let PacedOutcome {
             before,
@@ -137,7 +158,7 @@ impl Disturbance {
             self.purchases
                 .as_ref()
                 .map_or("–".to_owned(), Purchases::text),
-            self.detail.clone(),
+            self.also(),
         ]
     }
 }
@@ -255,6 +276,16 @@ pub mod tests {
             "{text}"
         );
         assert!(markdown(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_percentile_of_survivors_meets_no_target() {
+        let mut one = disturbance("cancel", 1, Contender::Holdfast, 20.0);
+        assert!((one.judged_p99_ms() - 20.0).abs() < 1e-9);
+        one.outcome.during.good = 3_000;
+        assert!(one.judged_p99_ms().is_infinite(), "a quarter was refused");
+        one.outcome.during.good = 3_990;
+        assert!(one.complete(false).judged_p99_ms().is_infinite());
     }
 
     #[test]

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use domain::values::Timestamp;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -22,9 +23,9 @@ use super::Play;
 use super::disturbed::{LONGEST, Shop, WARM_UP, migrated};
 use crate::contenders::Contender;
 use crate::contenders::desk::now;
-use crate::error::BenchError;
+use crate::error::{BenchError, Doing};
 use crate::report::disturbances::{Disturbance, Purchases};
-use crate::seed_state::{Purchasable, Seeder, Stampede};
+use crate::seed_state::{Purchasable, Seeder};
 use crate::wire::{Call, send};
 
 /// Entries of the waitlist and holds that expire together, at most; the sizes.
@@ -129,15 +130,17 @@ async fn expiries(
     shop.until(stampede.drop_id, known, Instant::now() + LONGEST)
         .await;
     shop.settle(play.stage).await?;
+    // On their own: what they measure lasts longer than the expiries may, whose end ends the phase.
+    let nodes = shop.nodes.iter().map(|node| node.address).collect();
+    let purchases = tokio::spawn(purchase_all(nodes, stampede.purchasable));
     let disturbance = async |shop: &Shop| {
-        let deadline = Instant::now() + LONGEST;
         let is_over = |drop: &Value| drop["stock"]["held"] == 0;
-        let over = shop.until(stampede.drop_id, is_over, deadline);
-        Ok(tokio::join!(over, purchase_all(shop, &stampede)))
+        let deadline = Instant::now() + LONGEST;
+        Ok(shop.until(stampede.drop_id, is_over, deadline).await)
     };
     let from = instant(stampede.expires_at.millis());
-    let (outcome, (is_complete, purchases)) =
-        shop.disturb(play.stage, pace, from, disturbance).await?;
+    let (outcome, is_complete) = shop.disturb(play.stage, pace, from, disturbance).await?;
+    let purchases = purchases.await.doing("wait for the purchases")?;
     let name = format!("{EXPIRIES}{holds}");
     let disturbance = Disturbance::new("consequences", name, shop, outcome);
     play.disturbed(disturbance.complete(is_complete).purchases(purchases));
@@ -193,10 +196,10 @@ fn instant(millis: i64) -> Instant {
     Instant::now() + Duration::from_millis(left)
 }
 
-async fn purchase_all(shop: &Shop, stampede: &Stampede) -> Purchases {
-    let nodes = shop.nodes.iter().map(|node| node.address).cycle();
-    let each = stampede.purchasable.iter().zip(nodes);
-    let statuses = join_all(each.map(|(&(hold_id, expires_at), address)| async move {
+/// Purchases each hold [`IN_TIME_MS`] before it expires, at the nodes in turn.
+async fn purchase_all(nodes: Vec<SocketAddr>, holds: Vec<(Uuid, Timestamp)>) -> Purchases {
+    let each = holds.into_iter().zip(nodes.into_iter().cycle());
+    let statuses = join_all(each.map(|((hold_id, expires_at), address)| async move {
         sleep_until(instant(expires_at.millis() - IN_TIME_MS)).await;
         let path = format!("/v1/holds/{hold_id}/purchase");
         let call = Call {
