@@ -279,6 +279,15 @@ impl Play<'_> {
         (self.settings.rate, calm)
     }
 
+    /// Ends a shop; what its `audit verify` has against it stands at the top of the report.
+    async fn close(&mut self, shop: Shop) -> Result<(), BenchError> {
+        if let Some(violation) = shop.close(self.stage).await? {
+            println!("{violation}");
+            self.report.notes.push(violation);
+        }
+        Ok(())
+    }
+
     fn disturbed(&mut self, disturbance: Disturbance) {
         println!("\n{}", table(std::slice::from_ref(&disturbance)));
         self.report.disturbances.push(disturbance);

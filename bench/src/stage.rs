@@ -223,17 +223,23 @@ impl Stage {
         self.spawn(contender, command, Kept::Nothing).await
     }
 
+    /// The program of a build of Holdfast.
+    ///
+    /// # Errors
+    /// [`BenchError`] when there is no other build.
+    pub fn program(&self, contender: Contender) -> Result<&Path, BenchError> {
+        let program = if contender == Contender::Against {
+            self.against.as_deref()
+        } else {
+            Some(self.holdfast.as_path())
+        };
+        program.ok_or_else(|| BenchError::Unexpected("--against PATH names the other build".into()))
+    }
+
     fn command(&self, contender: Contender, kept: &Kept) -> Result<Command, BenchError> {
         let store = kept.url();
         if contender.is_holdfast() {
-            let program = if contender == Contender::Against {
-                self.against.as_ref()
-            } else {
-                Some(&self.holdfast)
-            };
-            let program = program.ok_or_else(|| {
-                BenchError::Unexpected("--against PATH names the other build".into())
-            })?;
+            let program = self.program(contender)?;
             let data_dir = self.directory.join(contender.name());
             return Ok(holdfast::serve(program, store, &data_dir));
         }
@@ -383,6 +389,11 @@ impl Running {
     /// The server's process.
     pub const fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// The address of its store.
+    pub fn store(&self) -> &str {
+        self.kept.url()
     }
 
     /// Its database.

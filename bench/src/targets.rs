@@ -280,6 +280,7 @@ mod tests {
         assert_eq!(verdict(&report, &not_played).as_deref(), Some("–"));
         let late = Purchases {
             answers: [(201, 3), (410, 1)].into(),
+            ..Purchases::default()
         };
         report.disturbances = vec![
             disturbance(&name, 1, theirs, 31_000.0),

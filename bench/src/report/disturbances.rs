@@ -35,6 +35,8 @@ pub struct Disturbance {
 pub struct Purchases {
     /// How many by the status of their answer; 0: none came.
     pub answers: BTreeMap<u16, u64>,
+    /// How late this program sent the latest of them, in milliseconds: so much less than 1.7 s was left.
+    pub sent_late_ms: f64,
 }
 
 impl Purchases {
@@ -59,6 +61,9 @@ impl Purchases {
         let others = self.answers.iter();
         for (status, count) in others.filter(|(status, _)| !matches!(**status, 201 | 410)) {
             text += &format!(", {count} × {status}");
+        }
+        if self.sent_late_ms > 100.0 {
+            text += &format!(", sent up to {} ms late", rounded(self.sent_late_ms));
         }
         text
     }
@@ -292,9 +297,13 @@ pub mod tests {
     fn purchases_in_time_that_were_refused_as_expired_are_a_share_of_all() {
         let purchases = Purchases {
             answers: BTreeMap::from([(201, 150), (410, 40), (503, 10)]),
+            sent_late_ms: 250.0,
         };
         assert_eq!((purchases.sent(), purchases.expired()), (200, 40));
         assert!((purchases.expired_percent() - 20.0).abs() < 1e-9);
-        assert_eq!(purchases.text(), "40 of 200, 10 × 503");
+        assert_eq!(
+            purchases.text(),
+            "40 of 200, 10 × 503, sent up to 250 ms late"
+        );
     }
 }

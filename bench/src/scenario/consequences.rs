@@ -9,7 +9,6 @@
 //! purchase that is sent in time and is answered 410 is counted: expiries starved it.
 //! Limit: the end of a disturbance is seen through the API, at most one look later than it was.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -84,7 +83,7 @@ async fn on(play: &mut Play<'_>, contender: Contender, nodes: usize) -> Result<(
     // Last: a build that never ends it would spoil the others.
     cancel(play, &mut shop, cancelled, most).await?;
     drop(seeder);
-    shop.close(stage).await
+    play.close(shop).await
 }
 
 fn soon(calm: Duration) -> Instant {
@@ -200,7 +199,9 @@ fn instant(millis: i64) -> Instant {
 async fn purchase_all(nodes: Vec<SocketAddr>, holds: Vec<(Uuid, Timestamp)>) -> Purchases {
     let each = holds.into_iter().zip(nodes.into_iter().cycle());
     let statuses = join_all(each.map(|((hold_id, expires_at), address)| async move {
-        sleep_until(instant(expires_at.millis() - IN_TIME_MS)).await;
+        let due = instant(expires_at.millis() - IN_TIME_MS);
+        sleep_until(due).await;
+        let late_ms = due.elapsed().as_secs_f64() * 1000.0;
         let path = format!("/v1/holds/{hold_id}/purchase");
         let call = Call {
             method: "POST",
@@ -208,11 +209,12 @@ async fn purchase_all(nodes: Vec<SocketAddr>, holds: Vec<(Uuid, Timestamp)>) -> 
             key: None,
         };
         let answer = send(address, call, None::<&()>).await;
-        answer.map_or(0, |answer| answer.status)
+        (answer.map_or(0, |answer| answer.status), late_ms)
     }));
-    let mut answers = BTreeMap::new();
-    for status in statuses.await {
-        *answers.entry(status).or_default() += 1;
+    let mut purchases = Purchases::default();
+    for (status, late_ms) in statuses.await {
+        *purchases.answers.entry(status).or_default() += 1;
+        purchases.sent_late_ms = purchases.sent_late_ms.max(late_ms);
     }
-    Purchases { answers }
+    purchases
 }

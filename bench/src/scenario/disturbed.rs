@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use uuid::Uuid;
 
-use crate::contenders::Contender;
+use crate::contenders::{Contender, holdfast};
 use crate::error::{BenchError, Doing};
 use crate::generator::Outcome;
 use crate::generator::paced::{PacedLoad, PacedOutcome, Pacing, Phase};
@@ -171,23 +171,39 @@ impl Shop {
         Ok((outcome, result))
     }
 
-    /// Counts the store against the acknowledgements, and ends the shop.
+    /// Counts the store against the acknowledgements, has the build's own `audit verify` prove its log
+    /// and its views, and ends the shop. Returns what verify has against it, if anything.
     ///
     /// # Errors
     /// [`BenchError::Mismatch`] above all.
-    pub async fn close(self, stage: &Stage) -> Result<(), BenchError> {
+    pub async fn close(self, stage: &Stage) -> Result<Option<String>, BenchError> {
         let outcome = Outcome {
             acknowledged: self.acknowledged,
             unanswered: self.uncertain,
             ..Outcome::default()
         };
-        if let Some(first) = self.nodes.first() {
-            count(first, &outcome, &self.drops).await?;
-        }
+        count(&self.nodes[0], &outcome, &self.drops).await?;
+        let violation = violation(stage, &self.nodes[0]).await?;
         // The others first: the first one's database goes with it.
         for node in self.nodes.into_iter().rev() {
             stage.end(node).await?;
         }
-        Ok(())
+        Ok(violation)
     }
+}
+
+async fn violation(stage: &Stage, node: &Running) -> Result<Option<String>, BenchError> {
+    let name = node.contender.name();
+    let mut verify = holdfast::command(stage.program(node.contender)?, node.store());
+    verify.args(["audit", "verify"]).kill_on_drop(true);
+    let output = verify.output().await.doing("run holdfast audit verify")?;
+    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if output.status.success() {
+        println!("{name}: audit verify: {said}");
+        return Ok(None);
+    }
+    let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Ok(Some(format!(
+        "{name}: audit verify FAILED: {said} {complaint}"
+    )))
 }

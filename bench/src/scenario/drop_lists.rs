@@ -56,5 +56,5 @@ async fn on(play: &mut Play<'_>, contender: Contender) -> Result<(), BenchError>
     );
     let disturbance = Disturbance::new("drop-lists", name, &shop, outcome);
     play.disturbed(disturbance.detail(detail));
-    shop.close(stage).await
+    play.close(shop).await
 }

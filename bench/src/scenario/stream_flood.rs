@@ -59,7 +59,7 @@ async fn on(play: &mut Play<'_>, contender: Contender) -> Result<(), BenchError>
         play.disturbed(disturbance.detail(detail));
         shop.settle(stage).await?;
     }
-    shop.close(stage).await
+    play.close(shop).await
 }
 
 /// Asks until `until`; returns the longest wait for an answer, or for a failure.
