@@ -100,8 +100,9 @@ struct Options {
     #[arg(long)]
     long_log: Option<u64>,
 
-    /// Unresolved holds of the drop that is cancelled in the scenario consequences; the waitlist and the holds that expire
-    /// together are as many, at most 100,000 [default: 1000000; 50000 with --quick]
+    /// Unresolved holds of the drop that is cancelled in the scenario consequences; the waitlist
+    /// and the holds that expire together are as many, at most 100,000 [default: 1000000; 50000
+    /// with --quick]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
     consequences: Option<u32>,
 
@@ -109,12 +110,13 @@ struct Options {
     #[arg(long, value_delimiter = ',', default_value = "1,2")]
     nodes: Vec<usize>,
 
-    /// Holds a second that consequences, stream-flood and drop-lists offer on other drops, over all processes
+    /// Holds a second that consequences, stream-flood and drop-lists offer on other drops, over all
+    /// processes
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
 
-    /// Another build of holdfast, which takes part as `against`: two builds compared in one run. It gets no settings that only
-    /// this build knows, a database of its own, and migrates it itself
+    /// Another build of holdfast, which takes part as `against`: two builds compared in one run. It
+    /// gets a database of its own, migrates it itself, and no flag that only this build knows
     #[arg(long)]
     against: Option<PathBuf>,
 

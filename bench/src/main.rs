@@ -4,12 +4,13 @@
 //! after every write run the store is counted against the acknowledgements, and a mismatch ends the run.
 //! Limit: one machine, loopback TCP, the generator beside the servers: ratios are what to trust, not rates.
 //!
-//! Two builds of Holdfast stand side by side with `--against PATH`. What other drops notice while a shop
-//! is disturbed is measured with a paced load (`generator/paced.rs`), not with the closed loop above:
+//! Two builds of Holdfast stand side by side with `--against PATH`. What other drops notice while a
+//! shop is disturbed is measured with a paced load (`generator/paced.rs`), not with a closed loop:
 //!
 //! ```sh
 //! # one and two nodes, a million holds, both builds: about ten minutes on a quiet machine
-//! cargo run --release -p bench -- --scenario consequences,stream-flood,drop-lists --seconds 4 --against PATH
+//! cargo run --release -p bench -- --seconds 4 --against PATH \
+//!     --scenario consequences,stream-flood,drop-lists
 //! # the same in small, in about two minutes
 //! cargo run --release -p bench -- --quick --scenario consequences --against PATH
 //! # a slow or busy machine: fewer holds, a lower rate, one node

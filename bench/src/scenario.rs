@@ -59,7 +59,7 @@ pub enum Scenario {
     Lag,
     /// Verify, rebuild and export of a long log, beside the server's own COPY of it.
     Audit,
-    /// Holds on other drops while a drop is cancelled or restocked, or its holds expire together; on one node and on two.
+    /// Holds on other drops while a drop is cancelled or restocked, or its holds expire together.
     Consequences,
     /// Holds while clients send without pause on the live stream.
     StreamFlood,

@@ -2,10 +2,10 @@
 //! holds that expire together, thousands of drops. Written by `COPY`, to a log that may be in use.
 //!
 //! Promise: chain, positions, sequences, keys and commitments are real, so that a server reads the
-//! log as its own and an auditor verifies it; nothing is recorded in the future. Rows are appended in
-//! transactions of [`CHUNK`] events under the head's lock, as another node would append them.
-//! Limit: events are made up directly, not decided, so that the limits of one build (the length of a
-//! waitlist, holds per address) do not bound what can be seeded.
+//! log as its own and an auditor verifies it; nothing is recorded in the future. Rows are appended
+//! in transactions of [`CHUNK`] events under the head's lock, as another node would append them.
+//! Limit: events are made up directly, not decided, so that the limits of one build (the length of
+//! a waitlist, holds per address) do not bound what can be seeded.
 
 use domain::DropEvent;
 use domain::event::{DropScheduled, HoldPlaced, PurchaseConfirmed, WaitlistJoined};
@@ -109,8 +109,8 @@ impl Seeder {
         Ok(drop.id.0)
     }
 
-    /// Two drops: one with `count` holds that expire in one millisecond, `seconds` from now, and one
-    /// with holds that can be bought then.
+    /// Two drops: one with `count` holds that expire in one millisecond, `seconds` from now, and
+    /// one with holds that can be bought then.
     ///
     /// # Errors
     /// [`BenchError`].
@@ -121,8 +121,8 @@ impl Seeder {
         others: Purchasable,
     ) -> Result<Stampede, BenchError> {
         let last_ms = others.first_ms + others.every_ms * i64::from(others.count);
-        // The holds of the other drop last longer and are placed earlier, but not before anything that
-        // is in the log already: its time never runs backwards.
+        // The holds of the other drop last longer and are placed earlier, but not before anything
+        // that is in the log already: its time never runs backwards.
         let longer = u32::try_from(last_ms / 1000 + 1).unwrap_or(u32::MAX);
         let earliest = self.head().await?.recorded_at.plus_seconds(longer + 1);
         wait_until(earliest).await;

@@ -1,7 +1,7 @@
 //! Clients of the live stream that send without pause: a process of its own.
 //!
-//! Each opens a stream, and from then on writes as fast as the server takes it; what the server sends
-//! is read and dropped. A client that is disconnected connects again, as an attacker would.
+//! Each opens a stream, and from then on writes as fast as the server takes it; what the server
+//! sends is read and dropped. A client that is disconnected connects again, as an attacker would.
 //! Limit: one thread; two clients send some 100 MB/s each on loopback.
 
 use std::cell::RefCell;

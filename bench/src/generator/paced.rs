@@ -1,8 +1,8 @@
 //! The paced load: holds at a fixed rate, each timed from the instant at which it was due.
 //!
-//! Promise: open loop. A request is due by the clock, whether or not earlier ones have been answered,
-//! and its latency starts when it was due. A server that stalls is charged for every request that was
-//! due meanwhile (no coordinated omission), in the phase in which it was due.
+//! Promise: open loop. A request is due by the clock, whether or not earlier ones have been
+//! answered, and its latency starts when it was due. A server that stalls is charged for every
+//! request that was due meanwhile (no coordinated omission), in the phase in which it was due.
 //! Limits: a request that is due waits for a free connection, of which there are [`CONNECTIONS`] a
 //! node; requests become due in steps of the timer, a millisecond, which is part of every latency.
 //!
@@ -115,7 +115,8 @@ pub struct PacedOutcome {
     pub after: PhaseFigures,
     /// Answers 201, in the warm-up too.
     pub acknowledged: u64,
-    /// Requests that may or may not be stored, in the warm-up too: lost, unanswered, or answered 5xx.
+    /// Requests that may or may not be stored, in the warm-up too: lost, unanswered, or answered
+    /// 5xx.
     pub uncertain: u64,
     /// CPU that the generator used, in cores.
     pub cores: f64,

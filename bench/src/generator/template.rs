@@ -8,7 +8,8 @@ use uuid::Uuid;
 use super::Question;
 use crate::wire::ADMIN_KEY;
 
-/// A request whose drop, buyer and key are written over in place: nothing is allocated or formatted per request.
+/// A request whose drop, buyer and key are written over in place: nothing is allocated or formatted
+/// per request.
 #[derive(Debug, Clone)]
 pub struct Template {
     bytes: Vec<u8>,
@@ -30,8 +31,8 @@ impl Template {
         let drops: Vec<[u8; 36]> = drops.iter().map(|id| hyphenated(*id)).collect();
         // Keys and buyers of two loads on the same drop must differ too.
         let nonce: u32 = rand::random();
-        // The server limits the requests of one address. The whole load comes from one, so it calls as
-        // the shop's back end does: with the admin key, which is exempt.
+        // The server limits the requests of one address. The whole load comes from one, so it calls
+        // as the shop's back end does: with the admin key, which is exempt.
         let head = format!("host: {address}\r\nauthorization: Bearer {ADMIN_KEY}\r\n");
         let get = |path: &str| format!("GET {path} HTTP/1.1\r\n{head}\r\n");
         let text = match question {

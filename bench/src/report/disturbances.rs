@@ -35,7 +35,8 @@ pub struct Disturbance {
 pub struct Purchases {
     /// How many by the status of their answer; 0: none came.
     pub answers: BTreeMap<u16, u64>,
-    /// How late this program sent the latest of them, in milliseconds: so much less than 1.7 s was left.
+    /// How late this program sent the latest of them, in milliseconds: so much less than 1.7 s was
+    /// left.
     pub sent_late_ms: f64,
 }
 
@@ -105,9 +106,9 @@ impl Disturbance {
         Self { detail, ..self }
     }
 
-    /// The 99th percentile of holds during it, in milliseconds, as it is judged. Infinite when more than
-    /// one in a hundred was not answered 201, or when the disturbance did not end: what was measured
-    /// then is the better part.
+    /// The 99th percentile of holds during it, in milliseconds, as it is judged. Infinite when more
+    /// than one in a hundred was not answered 201, or when the disturbance did not end: what was
+    /// measured then is the better part.
     pub fn judged_p99_ms(&self) -> f64 {
         let during = &self.outcome.during;
         if self.is_complete && during.failed() * 100 <= during.due {

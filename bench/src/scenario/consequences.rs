@@ -1,5 +1,6 @@
-//! What other drops notice while one drop's decision has a hundred thousand or a million consequences:
-//! a restock with a long waitlist, holds that expire in one millisecond, a drop that is cancelled.
+//! What other drops notice while one drop's decision has a hundred thousand or a million
+//! consequences: a restock with a long waitlist, holds that expire in one millisecond, a drop that
+//! is cancelled.
 //!
 //! Each build has a database of its own with all three drops, and plays on one node, then (on a new
 //! database) on two; builds take turns, so that each figure of one stands next to the other's. One
@@ -24,7 +25,7 @@ use crate::contenders::Contender;
 use crate::contenders::desk::now;
 use crate::error::{BenchError, Doing};
 use crate::report::disturbances::{Disturbance, Purchases};
-use crate::seed_state::{Purchasable, Seeder};
+use crate::seed_state::{Purchasable, Seeder, Stampede};
 use crate::wire::{Call, send};
 
 /// Entries of the waitlist and holds that expire together, at most; the sizes.
@@ -37,6 +38,8 @@ const PURCHASES: Purchasable = Purchasable {
     first_ms: IN_TIME_MS,
     every_ms: 10,
 };
+/// Seconds that the holds of the stampede last at most: the others last four longer.
+const LONGEST_HOLD: u32 = 600;
 /// After a refusal to begin, and before the same request is sent again.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -121,14 +124,7 @@ async fn expiries(
     holds: u32,
 ) -> Result<(), BenchError> {
     let pace = play.paced();
-    // Until they expire: seeding and following them, then the undisturbed phase.
-    let calm = u32::try_from(pace.1.as_secs()).unwrap_or(u32::MAX);
-    let seconds = 10 + holds / 10_000 + calm;
-    let stampede = seeder.stampede(holds, seconds, PURCHASES).await?;
-    let known = |drop: &Value| drop["stock"]["held"] == holds;
-    shop.until(stampede.drop_id, known, Instant::now() + LONGEST)
-        .await;
-    shop.settle(play.stage).await?;
+    let stampede = stampede(play, shop, seeder, holds).await?;
     // On their own: what they measure lasts longer than the expiries may, whose end ends the phase.
     let nodes = shop.nodes.iter().map(|node| node.address).collect();
     let purchases = tokio::spawn(purchase_all(nodes, stampede.purchasable));
@@ -144,6 +140,41 @@ async fn expiries(
     let disturbance = Disturbance::new("consequences", name, shop, outcome);
     play.disturbed(disturbance.complete(is_complete).purchases(purchases));
     Ok(())
+}
+
+/// Seeds holds that expire so late that every node knows them, and the undisturbed server can be
+/// measured, before they do.
+async fn stampede(
+    play: &Play<'_>,
+    shop: &Shop,
+    seeder: &mut Seeder,
+    holds: u32,
+) -> Result<Stampede, BenchError> {
+    let (_, calm) = play.paced();
+    let calm_seconds = u32::try_from(calm.as_secs()).unwrap_or(u32::MAX);
+    let mut seconds = 10 + holds / 10_000 + calm_seconds;
+    while seconds < LONGEST_HOLD {
+        let stampede = seeder.stampede(holds, seconds, PURCHASES).await?;
+        let held = async |units: u32| {
+            let is_so = |drop: &Value| drop["stock"]["held"] == units;
+            let deadline = Instant::now() + LONGEST;
+            shop.until(stampede.drop_id, is_so, deadline).await
+        };
+        let is_known = held(holds).await;
+        shop.settle(play.stage).await?;
+        if is_known && instant(stampede.expires_at.millis()) > soon(calm) {
+            return Ok(stampede);
+        }
+        println!(
+            "consequences: holds of {seconds} s expired before they could be used; trying longer"
+        );
+        held(0).await;
+        shop.settle(play.stage).await?;
+        seconds *= 2;
+    }
+    Err(BenchError::Unexpected(
+        "this machine is too slow to prepare holds that expire together".into(),
+    ))
 }
 
 async fn cancel(

@@ -1,5 +1,5 @@
-//! A shop under a paced load that is disturbed, and what its other drops notice: the measurement that
-//! the scenarios `consequences`, `stream-flood` and `drop-lists` share.
+//! A shop under a paced load that is disturbed, and what its other drops notice: the measurement
+//! that the scenarios `consequences`, `stream-flood` and `drop-lists` share.
 //!
 //! One or two nodes on one log take holds on [`DROPS`] drops at a fixed rate ([`paced`]); the
 //! disturbance concerns another drop, or none. At the end the store is counted against the
@@ -52,7 +52,8 @@ pub async fn migrated(stage: &Stage, contender: Contender) -> Result<(Kept, Seed
 }
 
 impl Shop {
-    /// Starts `nodes` processes on what was seeded, and returns when their read models have caught up.
+    /// Starts `nodes` processes on what was seeded, and returns when their read models have caught
+    /// up.
     ///
     /// # Errors
     /// [`BenchError`].
@@ -63,7 +64,8 @@ impl Shop {
         nodes: usize,
     ) -> Result<Self, BenchError> {
         if let Kept::Postgres(database) = &kept {
-            // As autovacuum leaves a table that was written to in peace, and not while it is measured.
+            // As autovacuum leaves a table that was written to in peace, and not while it is
+            // measured.
             let vacuumed = sqlx::query("VACUUM (ANALYZE) events").execute(&database.pool);
             vacuumed.await.doing("vacuum the log")?;
         }
@@ -110,8 +112,8 @@ impl Shop {
         stage.checkpoint().await
     }
 
-    /// Returns once `is_over` says so of the drop at every node, as its API shows it; whether that was
-    /// before `deadline`. A node that does not answer is asked again.
+    /// Returns once `is_over` says so of the drop at every node, as its API shows it; whether that
+    /// was before `deadline`. A node that does not answer is asked again.
     pub async fn until(
         &self,
         drop_id: Uuid,
@@ -134,8 +136,8 @@ impl Shop {
         true
     }
 
-    /// Measures the paced load at `rate` holds a second before, during and after `disturbance`, which
-    /// begins at `from`; before and after it for `calm`.
+    /// Measures the paced load at `rate` holds a second before, during and after `disturbance`,
+    /// which begins at `from`; before and after it for `calm`.
     ///
     /// # Errors
     /// [`BenchError`], also when `from` is too soon.
@@ -171,8 +173,8 @@ impl Shop {
         Ok((outcome, result))
     }
 
-    /// Counts the store against the acknowledgements, has the build's own `audit verify` prove its log
-    /// and its views, and ends the shop. Returns what verify has against it, if anything.
+    /// Counts the store against the acknowledgements, has the build's own `audit verify` prove its
+    /// log and its views, and ends the shop. Returns what verify has against it, if anything.
     ///
     /// # Errors
     /// [`BenchError::Mismatch`] above all.
