@@ -3,6 +3,7 @@
 
 mod follow;
 mod outage;
+mod proof;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use self::follow::Check;
+use self::proof::HeldBack;
 use super::EngineConfig;
 use super::draft::{Draft, Entry};
 use super::handle::{Health, Submission};
@@ -22,7 +24,7 @@ use super::ports::{Clock, Ids, Observer};
 use super::request::CommandError;
 use super::state::{Due, State};
 use crate::error::{AppendError, LogError};
-use crate::log::{Batch, EventLog, Head, Turn};
+use crate::log::{Batch, EventLog, Head, Turn, append_proven};
 
 /// A batch takes no more requests past this, nor past [`MOST_EVENTS`].
 const MOST_REQUESTS: usize = 1_024;
@@ -66,6 +68,8 @@ pub struct Engine<L, C, I, O> {
     state: State,
     /// The head that everything answered so far rests on.
     head: Head,
+    /// What others appended up to there, while it is not known to be durable.
+    held_back: Vec<HeldBack>,
     /// Requests that lost a race and wait to be decided again, oldest first.
     backlog: VecDeque<Entry>,
     draft: Draft,
@@ -116,6 +120,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             wires,
             state: State::default(),
             head: Head::default(),
+            held_back: vec![],
             backlog: VecDeque::new(),
             draft: Draft::default(),
             in_flight: None,
@@ -126,10 +131,11 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
     }
 
-    /// Reads what the log holds now.
+    /// Reads what the log holds now, and returns once that is known to be durable.
     pub(super) async fn load(&mut self) -> Result<(), LogError> {
         let head = self.log.head().await?;
-        self.follow_to(head, Check::Nothing).await
+        self.follow_to(head, Check::Nothing).await?;
+        self.prove_start().await
     }
 
     /// Runs until asked to stop; then answers what waits, and returns.
@@ -322,7 +328,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         debug_assert_eq!(batch.expected, self.head, "a draft rests on the head");
         self.sent_at = Instant::now();
         let (log, sent) = (self.log.clone(), Arc::clone(&batch));
-        let outcome = tokio::spawn(async move { log.append(&sent).await });
+        let is_proven = self.is_proven();
+        let outcome = tokio::spawn(async move { append_proven(&log, &sent, is_proven).await });
         self.in_flight = Some(InFlight {
             draft,
             batch,
@@ -361,6 +368,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     /// unless turns are taken, for a turn ends only after its own answers.
     fn commit(&mut self, draft: Draft, batch: &Batch) {
         self.head = batch.head();
+        // An append of ours, or a barrier, has followed it.
+        self.release();
         self.know_head();
         if self.turns == 0 {
             self.dispatch();
@@ -414,6 +423,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         let mut draft = std::mem::take(&mut self.draft);
         if !draft.has_events() {
             turn.pass().await;
+            if let Err(error) = self.prove().await {
+                self.wait_again(draft);
+                return self.be_away(error);
+            }
             draft.confirmed(self.head).give();
             return Ok(());
         }
