@@ -195,6 +195,16 @@ pub trait EventLog: Clone + Send + Sync + 'static {
     /// [`AppendError`]. After [`AppendError::Unknown`], [`append_surely`] finds out.
     fn append(&self, batch: &Batch) -> impl Future<Output = Result<(), AppendError>> + Send;
 
+    /// Returns once everything that was visible before the call is as durable as an acknowledged append: a synchronous commit
+    /// of its own comes after it.
+    ///
+    /// What is found in the log may not be: an append whose wait for a synchronous standby was cut short, by a cancel or by
+    /// a restart of the server, is visible and may be lost in a failover.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`]; nothing is known then.
+    fn barrier(&self) -> impl Future<Output = Result<(), LogError>> + Send;
+
     /// Waits for the right to append next and keeps everybody else from appending until the turn is used or dropped.
     ///
     /// For a contended log: each node appends its whole backlog in turn, instead of racing and losing.
@@ -219,18 +229,47 @@ pub trait Turn: Send {
     fn pass(self) -> impl Future<Output = ()> + Send;
 }
 
-/// Appends the same batch once more after an unknown outcome, and tells whether it is in the log now.
+/// Appends the same batch once more after an unknown outcome, and tells whether it is in the log now, durably.
 ///
 /// It lands, or it loses to itself: then the hash at its last position is its own. A batch of another node that says the
 /// same to the byte (the same hold expired or released, at the same millisecond, on the same head) counts as this one.
+/// What is found is not known to be replicated, so a barrier comes before the answer.
 ///
 /// # Errors
 /// [`AppendError::Conflict`] when somebody else's events stand there; [`AppendError::Unknown`] when the log is still away.
 pub async fn append_surely<L: EventLog>(log: &L, batch: &Batch) -> Result<(), AppendError> {
     match log.append(batch).await {
-        Err(AppendError::Conflict) if !batch.events.is_empty() => {}
+        Ok(()) if batch.events.is_empty() => {}
+        Err(AppendError::Conflict) if !batch.events.is_empty() => find(log, batch).await?,
         outcome => return outcome,
     }
+    pass_barrier(log).await
+}
+
+/// Appends a batch, or, if it has no events, confirms that the head is the expected one, behind a barrier unless everything up
+/// to there `is_proven`.
+///
+/// # Errors
+/// [`AppendError`].
+pub async fn append_proven<L: EventLog>(
+    log: &L,
+    batch: &Batch,
+    is_proven: bool,
+) -> Result<(), AppendError> {
+    log.append(batch).await?;
+    if is_proven || !batch.events.is_empty() {
+        return Ok(());
+    }
+    pass_barrier(log).await
+}
+
+async fn pass_barrier<L: EventLog>(log: &L) -> Result<(), AppendError> {
+    let passed = log.barrier().await;
+    passed.map_err(|error| AppendError::Unknown(error.into()))
+}
+
+/// Whether `batch` stands where it was to.
+async fn find<L: EventLog>(log: &L, batch: &Batch) -> Result<(), AppendError> {
     let before_last = Position(batch.head().position.0 - 1);
     let found = log
         .read(before_last, 1)

@@ -27,6 +27,7 @@ use super::source::{Moment, Page, Reading, Source, SourceArgs, Wanted};
 use super::verify::{Erasures, Proved, Verifier};
 use super::violation::{Claim, Stop, Violation};
 use super::{AuditError, guards, print};
+use crate::cli::say;
 
 /// Who claims the head that is given on the command line.
 const EXPECT_HEAD: &str = "--expect-head";
@@ -507,7 +508,7 @@ impl Proof {
             lines.push(format!("erasures: {erasures}"));
         }
         for note in &self.notes {
-            eprintln!("note: {note}");
+            say(&format!("note: {note}"));
         }
         print(&lines.join("\n"))
     }
@@ -544,7 +545,7 @@ fn print_violation(violation: &Violation, as_json: bool) -> Result<(), AuditErro
         let said = json!({ "verified": false, "violation": violation });
         print(&said.to_string())?;
     } else {
-        eprintln!("holdfast: {violation}");
+        say(&format!("holdfast: {violation}"));
     }
     Ok(())
 }

@@ -146,6 +146,12 @@ impl<L: EventLog> EventLog for MeasuredLog<L> {
         outcome
     }
 
+    async fn barrier(&self) -> Result<(), LogError> {
+        let passed = self.log.barrier().await;
+        self.appends.asked(&passed);
+        passed
+    }
+
     async fn take_turn(&self) -> Result<Self::Turn, LogError> {
         let turn = self.log.take_turn().await;
         self.appends.asked(&turn);

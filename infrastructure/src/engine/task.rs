@@ -4,6 +4,7 @@
 mod backlog;
 mod follow;
 mod outage;
+mod proof;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use self::follow::Check;
+use self::proof::HeldBack;
 use super::EngineConfig;
 use super::draft::{Draft, Entry};
 use super::handle::{Health, Stamp, Submission};
@@ -23,7 +25,7 @@ use super::ports::{Clock, Ids, Observer};
 use super::request::CommandError;
 use super::state::State;
 use crate::error::{AppendError, LogError};
-use crate::log::{Batch, EventLog, Head, Turn};
+use crate::log::{Batch, EventLog, Head, Turn, append_proven};
 
 /// After a lost race, this many appends in a row are made in turn; if nobody else appended meanwhile, racing resumes.
 const QUIET_TURNS: u32 = 8;
@@ -65,6 +67,8 @@ pub struct Engine<L, C, I, O> {
     state: State,
     /// The head that everything answered so far rests on.
     head: Head,
+    /// What others appended up to there, while it is not known to be durable.
+    held_back: Vec<HeldBack>,
     /// Requests that lost a race and wait to be decided again, oldest first.
     backlog: VecDeque<Entry>,
     draft: Draft,
@@ -115,6 +119,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             wires,
             state: State::default(),
             head: Head::default(),
+            held_back: vec![],
             backlog: VecDeque::new(),
             draft: Draft::default(),
             in_flight: None,
@@ -125,10 +130,11 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
     }
 
-    /// Reads what the log holds now.
+    /// Reads what the log holds now, and returns once that is known to be durable.
     pub(super) async fn load(&mut self) -> Result<(), LogError> {
         let head = self.log.head().await?;
-        self.follow_to(head, Check::Nothing).await
+        self.follow_to(head, Check::Nothing).await?;
+        self.prove_start().await
     }
 
     /// Runs until asked to stop; then answers what waits, and returns.
@@ -232,7 +238,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         debug_assert_eq!(batch.expected, self.head, "a draft rests on the head");
         self.sent_at = Instant::now();
         let (log, sent) = (self.log.clone(), Arc::clone(&batch));
-        let outcome = tokio::spawn(async move { log.append(&sent).await });
+        let is_proven = self.is_proven();
+        let outcome = tokio::spawn(async move { append_proven(&log, &sent, is_proven).await });
         self.in_flight = Some(InFlight {
             draft,
             batch,
@@ -277,6 +284,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     /// unless turns are taken, for a turn ends only after its own answers.
     fn commit(&mut self, draft: Draft, batch: &Batch) {
         self.head = batch.head();
+        // An append of ours, or a barrier, has followed it.
+        self.release();
         self.know_head();
         if self.turns == 0 {
             self.dispatch();
@@ -344,6 +353,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         let mut draft = std::mem::take(&mut self.draft);
         if !draft.has_events() {
             turn.pass().await;
+            if let Err(error) = self.prove().await {
+                self.wait_again(draft);
+                return self.be_away(error);
+            }
             draft.confirmed(self.head).give();
             return Ok(());
         }

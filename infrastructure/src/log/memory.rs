@@ -1,6 +1,7 @@
 //! The log in memory: the same promise as Postgres, on the clock of the runtime, with faults on purpose.
 //!
-//! Promise: deterministic. On a paused, single-threaded runtime the same seed gives the same run, faults included.
+//! Promise: deterministic. On a paused, single-threaded runtime the same seed gives the same run, faults included. It has a
+//! synchronous standby, which may be detached and promoted.
 //! Limit: nothing outlives the process.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,6 +43,14 @@ pub struct MemoryLog {
     turn: Arc<tokio::sync::Mutex<()>>,
     most_bytes: Arc<AtomicUsize>,
     weather: Arc<Mutex<Weather>>,
+    standby: Arc<Mutex<Standby>>,
+}
+
+/// The other server, and how many events it has.
+#[derive(Debug)]
+struct Standby {
+    is_attached: bool,
+    events: usize,
 }
 
 #[derive(Debug)]
@@ -83,6 +92,10 @@ impl MemoryLog {
             turn: Arc::default(),
             most_bytes: Arc::new(MOST_BATCH_BYTES.into()),
             weather: Arc::new(Mutex::new(weather)),
+            standby: Arc::new(Mutex::new(Standby {
+                is_attached: true,
+                events: 0,
+            })),
         }
     }
 
@@ -133,11 +146,41 @@ impl MemoryLog {
         lock(&self.weather).away_until = Some(far);
     }
 
+    /// From here on, what is appended is visible and not replicated, as when each wait for the standby is cut short: an append
+    /// lands with an unknown outcome, and no barrier is passed.
+    pub fn detach_standby(&self) {
+        lock(&self.standby).is_attached = false;
+    }
+
+    /// The standby is back, and catches up.
+    pub fn attach_standby(&self) {
+        lock(&self.standby).is_attached = true;
+        self.replicate();
+    }
+
+    /// Fails over to the standby: what it does not have is gone.
+    pub fn fail_over(&self) {
+        let events = lock(&self.standby).events;
+        lock(&self.events).truncate(events);
+        self.attach_standby();
+    }
+
+    /// Whether the standby has everything now.
+    fn replicate(&self) -> bool {
+        let mut standby = lock(&self.standby);
+        if standby.is_attached {
+            standby.events = lock(&self.events).len();
+        }
+        standby.is_attached
+    }
+
     /// Adds an event as a stock program would: at whatever the head is.
     pub fn append_stock(&self, event: StoredEvent) {
         let mut events = lock(&self.events);
         let head = head_of(&events);
         events.extend(Batch::seal(head, vec![event]).events);
+        drop(events);
+        self.replicate();
     }
 
     async fn travel(&self) {
@@ -167,6 +210,12 @@ impl MemoryLog {
             return Err(AppendError::Conflict);
         }
         events.extend(batch.events.iter().cloned());
+        drop(events);
+        if !self.replicate() && !batch.events.is_empty() {
+            return Err(AppendError::Unknown(
+                Injected("the wait for the standby was cut short").into(),
+            ));
+        }
         Ok(())
     }
 
@@ -247,6 +296,15 @@ impl EventLog for MemoryLog {
         };
         self.travel().await;
         outcome
+    }
+
+    async fn barrier(&self) -> Result<(), LogError> {
+        self.travel().await;
+        self.refuse_if_unreadable()?;
+        if !self.replicate() {
+            return Err(LogError::Unavailable(Injected("no standby").into()));
+        }
+        Ok(())
     }
 
     async fn take_turn(&self) -> Result<MemoryTurn, LogError> {

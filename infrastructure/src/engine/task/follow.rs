@@ -1,4 +1,4 @@
-//! Following: what the log holds that this engine has not seen, checked, applied, and told on.
+//! Following: what the log holds that this engine has not seen, checked, applied, and shown once it is durable.
 //!
 //! Promise: every event once, in order, each hash recomputed; what history can never contain is corruption with a position.
 //! Limit: at a start no hash is recomputed: a whole log is `audit verify`'s business.
@@ -16,6 +16,7 @@ use domain::{DropEvent, erasure};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
+use super::proof::HeldBack;
 use super::{Engine, EngineError};
 use crate::codec::{RecordedEvent, decode};
 use crate::engine::ports::{Clock, Ids, Observer};
@@ -47,11 +48,7 @@ pub(super) enum Check {
 impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     /// Looks whether somebody else appended, or whether the log is back.
     pub(super) async fn look(&mut self) -> Result<(), EngineError> {
-        let followed = match self.log.head().await {
-            Ok(head) if head == self.head => Ok(()),
-            Ok(head) => self.follow_to(head, Check::Chain).await,
-            Err(error) => Err(error),
-        };
+        let followed = self.follow_and_prove().await;
         self.know_head();
         match followed {
             Ok(()) => {
@@ -60,6 +57,16 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             }
             Err(error) => self.be_away(error),
         }
+    }
+
+    /// Nothing more is followed while something is held back, so that it cannot pile up.
+    async fn follow_and_prove(&mut self) -> Result<(), LogError> {
+        self.prove().await?;
+        let head = self.log.head().await?;
+        if head != self.head {
+            self.follow_to(head, Check::Chain).await?;
+        }
+        self.prove().await
     }
 
     /// Applies what the log holds after our head, up to `target`.
@@ -90,7 +97,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     async fn load_to(&mut self, target: Head) -> Result<(), LogError> {
         let mut parts = self.log.parts(self.head.position, target.position);
         while let Some(part) = parts.recv().await {
-            self.take_in(part?)?;
+            let committed = self.take_in(part?)?;
+            self.observer.committed(&committed);
         }
         self.warn_of_clock();
         self.must_be_at(target)
@@ -132,7 +140,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         for erased in &erased {
             self.state.forget(erased.drop_id, erased.buyer);
         }
-        self.observer.erased(&erased);
+        self.held_back.push(HeldBack::Erased(erased));
         Ok(())
     }
 
@@ -150,7 +158,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             head = stored.head();
         }
         self.leave_due_to_others(&events);
-        self.take_in(Committed { events, head })?;
+        let committed = self.take_in(Committed { events, head })?;
+        self.held_back.push(HeldBack::Committed(committed));
         self.warn_of_clock();
         Ok(())
     }
@@ -170,14 +179,13 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
     }
 
-    /// Applies what is in the log, and tells it on.
-    fn take_in(&mut self, committed: Committed) -> Result<(), LogError> {
+    /// Applies what is in the log; observers are not given it yet.
+    fn take_in(&mut self, committed: Committed) -> Result<Arc<Committed>, LogError> {
         for recorded in &committed.events {
             self.apply(recorded)?;
         }
         self.head = committed.head;
-        self.observer.committed(&Arc::new(committed));
-        Ok(())
+        Ok(Arc::new(committed))
     }
 
     /// Time never goes back, so a clock ahead of ours rules until ours has caught up; somebody should mend it.
