@@ -121,6 +121,7 @@ impl Server {
         );
         let config = EngineConfig {
             queue: settings.queue as usize,
+            max_clock_skew: Duration::from_millis(u64::from(settings.max_clock_skew_ms)),
             ..EngineConfig::default()
         };
         let (engine, handle) = engine::load(

@@ -18,6 +18,7 @@ mod draft;
 mod handle;
 mod ports;
 mod request;
+mod skew;
 mod state;
 mod task;
 mod thread;
@@ -31,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::handle::{EngineHandle, Health};
 pub use self::ports::{Clock, Ids, Observer, RandomIds, SystemClock, VirtualClock};
 pub use self::request::{Answer, CommandError, NewTerms, Request};
+pub use self::skew::{ClockFault, ClockSkew};
 pub use self::task::{Engine, EngineError};
 pub use self::thread::{EnginePanicked, EngineThread};
 use crate::error::LogError;
@@ -48,6 +50,9 @@ pub struct EngineConfig {
     /// While a batch is on its way, the engine wakes up for so many requests at a time: waking it costs more than deciding
     /// one. At least 1.
     pub crowd: usize,
+    /// How far this node's clock may be from the database's before the engine stops deciding. The database never accepts
+    /// what is more than two seconds in the future.
+    pub max_clock_skew: Duration,
 }
 
 impl Default for EngineConfig {
@@ -57,6 +62,7 @@ impl Default for EngineConfig {
             patience: Duration::from_secs(5),
             follow_every: Duration::from_millis(100),
             crowd: 16,
+            max_clock_skew: Duration::from_secs(2),
         }
     }
 }
@@ -77,10 +83,12 @@ pub async fn load<L: EventLog, C: Clock, I: Ids, O: Observer>(
 ) -> Result<(Engine<L, C, I, O>, EngineHandle), LogError> {
     let (queue, requests) = mpsc::channel(config.queue);
     let (health_sender, health) = watch::channel(Health::Live);
+    let (skew_sender, skew) = watch::channel(None);
     let (nudge, crowd) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let handle = EngineHandle {
         queue,
         health,
+        skew,
         nudge: Arc::clone(&nudge),
         crowd: Arc::clone(&crowd),
         crowd_size: config.crowd,
@@ -95,6 +103,7 @@ pub async fn load<L: EventLog, C: Clock, I: Ids, O: Observer>(
         task::Wires {
             requests,
             health: health_sender,
+            skew: skew_sender,
             nudge,
             crowd,
             stop,

@@ -62,4 +62,8 @@ pub enum AppendError {
     /// The log refuses this batch and always will. Nothing was written.
     #[error("the log refuses the batch")]
     Rejected(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The batch is stamped with a time that the log's own clock has not reached by far. Nothing was written. The clock of
+    /// whoever stamped it is ahead: the batch must be decided again at the right time.
+    #[error("the log refuses a batch from the future")]
+    FromFuture(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

@@ -7,6 +7,7 @@
 //! too much in all or had two pseudonyms, or that another kind of stream has a gap, is known at the end only.
 
 mod account;
+mod clocks;
 mod foreign;
 mod ledger;
 mod persons;
@@ -109,6 +110,7 @@ impl Remarks {
             late_purchases,
             far,
             first_far,
+            clocks,
         } = self.times;
         if late_purchases > 0 {
             sentences.push(format!(
@@ -120,6 +122,7 @@ impl Remarks {
                 "{far} events say that they were decided more than a minute from when they were recorded, the first at position {first}"
             ));
         }
+        sentences.extend(clocks.sentences());
         if self.vanished > 0 {
             sentences.push(format!(
                 "{} introductions have lost their personal data, though no recorded erasure took it",

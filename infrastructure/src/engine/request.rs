@@ -11,6 +11,7 @@ use domain::values::{
     StockCount, Timestamp, WaitlistId,
 };
 
+use super::skew::ClockFault;
 use crate::codec::RecordedEvent;
 use crate::feed::Committed;
 
@@ -181,6 +182,9 @@ pub enum CommandError {
     /// The log cannot be reached. Nothing was recorded.
     #[error("the event log cannot be reached")]
     Unavailable,
+    /// The clocks do not allow anything to be decided. Nothing was recorded.
+    #[error("{0}")]
+    ClockFault(ClockFault),
     /// The log could not be reached while this was being recorded. The same request with the same key finds out.
     #[error("the event log has not answered in time, so the outcome is not known yet")]
     Undecided,

@@ -1,6 +1,7 @@
 //! The engine's loop: what it does next, and what it does when the log says no. See [`follow`] for what others append, and
 //! [`outage`] for when the log says nothing.
 
+mod clock;
 mod follow;
 mod outage;
 
@@ -14,12 +15,13 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use self::clock::{Compared, Comparing};
 use self::follow::Check;
 use super::EngineConfig;
 use super::draft::{Draft, Entry};
 use super::handle::{Health, Submission};
 use super::ports::{Clock, Ids, Observer};
-use super::request::CommandError;
+use super::skew::{ClockSkew, ClockWatch, Comparison};
 use super::state::{Due, State};
 use crate::error::{AppendError, LogError};
 use crate::log::{Batch, EventLog, Head, Turn};
@@ -49,6 +51,7 @@ pub enum EngineError {
 pub(super) struct Wires {
     pub(super) requests: mpsc::Receiver<Submission>,
     pub(super) health: watch::Sender<Health>,
+    pub(super) skew: watch::Sender<Option<ClockSkew>>,
     pub(super) nudge: Arc<Notify>,
     /// Many requests wait: worth deciding them while a batch is on its way.
     pub(super) crowd: Arc<Notify>,
@@ -74,6 +77,8 @@ pub struct Engine<L, C, I, O> {
     turns: u32,
     /// The latest time that anything was decided at.
     latest: Timestamp,
+    clock_watch: ClockWatch,
+    comparing: Option<Comparing>,
     /// When the last batch was sent.
     sent_at: Instant,
     /// When the log is looked at next, should nothing be appended before.
@@ -91,6 +96,8 @@ struct InFlight {
 /// What the loop woke up for.
 enum Wake {
     Landed(Result<(), AppendError>),
+    Compared(Compared),
+    Compare,
     Deadline,
     Request(Option<Submission>),
     Crowd,
@@ -121,6 +128,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             in_flight: None,
             turns: 0,
             latest: Timestamp::default(),
+            clock_watch: ClockWatch::new(config.max_clock_skew),
+            comparing: None,
             sent_at: Instant::now(),
             next_look: Instant::now(),
         }
@@ -129,7 +138,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     /// Reads what the log holds now.
     pub(super) async fn load(&mut self) -> Result<(), LogError> {
         let head = self.log.head().await?;
-        self.follow_to(head, Check::Nothing).await
+        self.follow_to(head, Check::Nothing).await?;
+        self.compare_at_start().await
     }
 
     /// Runs until asked to stop; then answers what waits, and returns.
@@ -157,6 +167,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                         self.settle(draft, &batch, outcome).await?;
                     }
                 }
+                Wake::Compared(compared) => self.compared(compared)?,
+                Wake::Compare => self.begin_to_compare(),
                 Wake::Deadline => self.expire_due(),
                 Wake::Request(Some(submission)) => self.accept(submission),
                 Wake::Crowd => self.accept_waiting(),
@@ -171,17 +183,23 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
 
     async fn wake(&mut self) -> Wake {
         let has_room = self.has_room();
-        // While the log is away nothing can be recorded: a deadline would only be met again and again.
-        let next_deadline = self.state.next_deadline().filter(|_| self.is_live());
+        // While nothing can be recorded, or decided, a deadline would only be met again and again.
+        let may_decide = self.is_live() && self.clock_watch.is_sound();
+        let next_deadline = self.state.next_deadline().filter(|_| may_decide);
+        let is_suspect = self.clock_watch.is_suspect();
+        let compare_at = self.clock_watch.next_comparison();
+        let is_comparing = self.comparing.is_some();
         let is_idle = self.is_idle();
         let is_in_flight = self.in_flight.is_some();
         let is_closed = self.wires.requests.is_closed();
         tokio::select! {
             biased;
             landed = landed(&mut self.in_flight) => Wake::Landed(landed),
+            compared = clock::compared(&mut self.comparing) => Wake::Compared(compared),
+            () = sleep_until(compare_at), if !is_comparing => Wake::Compare,
             () = until(&self.clock, next_deadline), if has_room => Wake::Deadline,
             () = self.wires.stop.cancelled(), if !is_closed => Wake::Stop,
-            request = self.wires.requests.recv(), if !is_in_flight && has_room && (!is_closed || is_idle || !self.wires.requests.is_empty()) => Wake::Request(request),
+            request = self.wires.requests.recv(), if !is_in_flight && !is_suspect && has_room && (!is_closed || is_idle || !self.wires.requests.is_empty()) => Wake::Request(request),
             () = self.wires.crowd.notified(), if is_in_flight && has_room => Wake::Crowd,
             () = self.wires.nudge.notified(), if is_idle => Wake::Look,
             () = sleep_until(self.next_look), if is_idle => Wake::Look,
@@ -204,16 +222,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         self.draft.requests() < MOST_REQUESTS && self.draft.events() < MOST_EVENTS
     }
 
-    /// Now; never before what the log holds already, nor, should the clock be set back, before an earlier decision.
-    fn now(&mut self) -> Timestamp {
-        self.latest = self.latest.max(self.clock.now()).max(self.head.recorded_at);
-        self.latest
-    }
-
     fn accept(&mut self, (request, reply): Submission) {
         if !self.is_live() {
-            // It was handed in just before everybody could see that the log is away.
-            let _gone = reply.send(Err(CommandError::Unavailable));
+            // It was handed in just before everybody could see that nothing can be recorded.
+            let _gone = reply.send(Err(self.wires.health.borrow().command_error()));
             return;
         }
         let entry = Entry::new(request, reply, &mut self.ids);
@@ -259,7 +271,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     fn decide_backlog(&mut self) {
         while self.has_room() {
             self.expire_due();
-            if !self.has_room() {
+            if !self.has_room() || !self.clock_watch.is_sound() {
                 return;
             }
             let Some(entry) = self.backlog.pop_front() else {
@@ -278,7 +290,9 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     /// Records every hold that is over by now, and what lines are offered, as far as the draft has room.
     fn expire_due(&mut self) {
         self.begin_draft();
-        let now = self.now();
+        let Some(now) = self.now() else {
+            return;
+        };
         while self.has_room() {
             match self.state.next_due(now) {
                 None => return,
@@ -296,7 +310,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             return Ok(());
         }
         // Until nothing waits: one turn takes no more than one batch.
-        while self.turns > 0 && self.is_live() && self.has_work() {
+        while self.turns > 0 && self.is_live() && self.has_work() && self.clock_watch.is_sound() {
             self.take_turn().await?;
         }
         self.dispatch();
@@ -353,6 +367,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 Ok(())
             }
             Err(AppendError::Unknown(cause)) => self.find_out(draft, batch, cause).await,
+            Err(AppendError::FromFuture(_)) => {
+                self.be_refused(draft);
+                Ok(())
+            }
             Err(AppendError::Rejected(cause)) => Err(EngineError::Rejected(cause)),
         }
     }
@@ -395,10 +413,13 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     /// The log is contended: wait for the right to append, follow to the head, decide everything that waits, append.
     async fn take_turn(&mut self) -> Result<(), EngineError> {
         self.set_draft_aside();
+        let asked = Instant::now();
         let turn = match self.log.take_turn().await {
             Ok(turn) => turn,
             Err(error) => return self.be_away(error),
         };
+        let clock = turn.clock();
+        let comparison = clock.map(|shared| Comparison::since(asked, shared, &self.clock));
         let head = turn.head();
         self.turns = if head == self.head {
             self.turns - 1
@@ -408,6 +429,9 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         if let Err(error) = self.follow_to(head, Check::Chain).await {
             turn.pass().await;
             return self.be_away(error);
+        }
+        if let Some(comparison) = &comparison {
+            self.learn(comparison);
         }
         self.be_live();
         self.decide_backlog();

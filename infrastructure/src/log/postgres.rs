@@ -46,6 +46,15 @@ SELECT e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_versi
                unnest($15::bytea[]) AS hash, unnest($16::text[]) AS private) e
  WHERE EXISTS (SELECT 1 FROM head)";
 
+const CLOCK: &str = "SELECT date_trunc('milliseconds', clock_timestamp()) AS clock";
+
+const LOCK_HEAD: &str = "
+SELECT position, hash, recorded_at, date_trunc('milliseconds', clock_timestamp()) AS clock
+  FROM log_head FOR UPDATE";
+
+/// What the server answers to events whose time its own clock has not reached by far; see migrations/0008_clock.sql.
+const FROM_FUTURE: &str = "TF001";
+
 const READ: &str = "
 SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text AS payload,
        metadata::text AS metadata, position, recorded_at, hash, private::text AS private
@@ -154,6 +163,14 @@ impl EventLog for PostgresLog {
         head_from(&answered(reader, row).map_err(no_head)?)
     }
 
+    async fn clock(&self) -> Result<Option<Timestamp>, LogError> {
+        let mut reader = self.reader().await?;
+        let row = sqlx::query(CLOCK);
+        let row = self.in_time(row.fetch_one(&mut *reader)).await;
+        let row = answered(reader, row).map_err(unavailable)?;
+        clock_from(&row).map(Some)
+    }
+
     async fn read(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
         let mut reader = self.reader().await?;
         let rows = sqlx::query(READ)
@@ -234,6 +251,7 @@ impl EventLog for PostgresLog {
         };
         Ok(PostgresTurn {
             head: head_from(&row)?,
+            clock: clock_from(&row)?,
             connection,
             doubt: self.doubt.clone(),
             slot,
@@ -246,6 +264,7 @@ impl EventLog for PostgresLog {
 #[derive(Debug)]
 pub struct PostgresTurn {
     head: Head,
+    clock: Timestamp,
     connection: PgConnection,
     doubt: Doubt,
     slot: OwnedMutexGuard<Slot>,
@@ -254,6 +273,10 @@ pub struct PostgresTurn {
 impl Turn for PostgresTurn {
     fn head(&self) -> Head {
         self.head
+    }
+
+    fn clock(&self) -> Option<Timestamp> {
+        Some(self.clock)
     }
 
     async fn append(mut self, batch: &Batch) -> Result<(), AppendError> {
@@ -292,9 +315,8 @@ async fn lock_head(connection: &mut PgConnection) -> Result<PgRow, sqlx::Error> 
     connection
         .execute("BEGIN ISOLATION LEVEL READ COMMITTED")
         .await?;
-    sqlx::query("SELECT position, hash, recorded_at FROM log_head FOR UPDATE")
-        .fetch_one(connection)
-        .await
+    // The clock may be read before the lock is granted: its reader allows for how long the whole call took.
+    sqlx::query(LOCK_HEAD).fetch_one(connection).await
 }
 
 /// Rows inserted; for a batch without events, whether the head is the expected one: 1 or 0.
@@ -390,15 +412,16 @@ fn unavailable(error: sqlx::Error) -> LogError {
 
 /// Only what the server says about the data itself is final; everything else may have landed, or may land yet.
 fn append_error(error: sqlx::Error) -> AppendError {
-    let is_about_data = error
-        .as_database_error()
-        .and_then(|error| error.code())
-        .is_some_and(|code| {
-            code.starts_with("22")
-                || code.starts_with("23")
-                || (code.starts_with("42") && code != "42P05")
-        });
-    if is_about_data {
+    let code = error.as_database_error().and_then(|error| error.code());
+    let is_from_future = code.as_deref() == Some(FROM_FUTURE);
+    let is_about_data = code.is_some_and(|code| {
+        code.starts_with("22")
+            || code.starts_with("23")
+            || (code.starts_with("42") && code != "42P05")
+    });
+    if is_from_future {
+        AppendError::FromFuture(error.into())
+    } else if is_about_data {
         AppendError::Rejected(error.into())
     } else {
         AppendError::Unknown(error.into())
@@ -432,6 +455,11 @@ pub(super) fn head_from(row: &PgRow) -> Result<Head, LogError> {
         position: Position(u64::try_from(position).unwrap_or_default()),
         reason: format!("log_head is damaged: {reason}"),
     })
+}
+
+/// The server's clock.
+fn clock_from(row: &PgRow) -> Result<Timestamp, LogError> {
+    instant_from(row, "clock").map_err(|reason| LogError::Unavailable(reason.into()))
 }
 
 /// As the bytes that came: chrono panics at times that it has no room for, such as `infinity`.

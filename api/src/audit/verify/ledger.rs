@@ -20,6 +20,7 @@ use infrastructure::codec::RecordedEvent;
 
 use super::Check;
 use super::account::{Account, on_sale, within_one_hold};
+use super::clocks::{ClockSigns, Clocks};
 use super::takings::{Rules, Taking, Takings, Way};
 use crate::audit::distinct::{Distinct, Kind, key_within};
 use crate::audit::violation::{Fault, Violation, expect};
@@ -33,6 +34,8 @@ struct OpenHold {
     buyer: Pseudonym,
     quantity: u32,
     expires_at: Timestamp,
+    /// When its placement was recorded.
+    recorded_at: Timestamp,
     /// Of one unit.
     price: Money,
 }
@@ -54,6 +57,8 @@ pub struct Times {
     pub far: u64,
     /// The first of those.
     pub first_far: Option<Position>,
+    /// What tells of wrong clocks.
+    pub clocks: ClockSigns,
 }
 
 /// Every drop.
@@ -67,6 +72,7 @@ pub(super) struct Ledger {
     /// The drop that is being cancelled: what it held and who waited comes right after.
     closing: Option<DropId>,
     times: Times,
+    clocks: Clocks,
     ids: Distinct,
     takings: Takings,
 }
@@ -84,7 +90,10 @@ impl Ledger {
 
     /// What is to be known of times.
     pub(super) const fn times(&self) -> Times {
-        self.times
+        Times {
+            clocks: self.clocks.signs,
+            ..self.times
+        }
     }
 
     /// Takes the next sequence of a drop's stream.
@@ -134,7 +143,7 @@ impl Ledger {
                 self.open_account(drop_id)?.is_cancelled = true;
                 self.closing = Some(drop_id);
             }
-            DropEvent::HoldPlaced(event) => self.placed(drop_id, event, is_old)?,
+            DropEvent::HoldPlaced(event) => self.placed(recorded, event, is_old)?,
             DropEvent::HoldExpired(event) => self.expired(recorded, event)?,
             DropEvent::HoldReleased(event) => self.released(recorded, event)?,
             DropEvent::PurchaseConfirmed(event) => self.purchased(recorded, event)?,
@@ -243,7 +252,8 @@ impl Ledger {
         }
     }
 
-    fn placed(&mut self, drop_id: DropId, event: &HoldPlaced, is_old: bool) -> Check {
+    fn placed(&mut self, recorded: &RecordedEvent, event: &HoldPlaced, is_old: bool) -> Check {
+        let drop_id = recorded.drop_id;
         let quantity = event.quantity.get();
         if self.holds.contains_key(&event.hold_id) {
             return Err(format!("hold {} was placed twice", event.hold_id).into());
@@ -269,6 +279,7 @@ impl Ledger {
             buyer: event.buyer,
             quantity,
             expires_at: event.expires_at,
+            recorded_at: recorded.recorded_at,
             price: terms.price,
         };
         self.holds.insert(event.hold_id, hold);
@@ -290,6 +301,8 @@ impl Ledger {
             )
             .into());
         }
+        self.clocks
+            .expired(recorded.position, recorded.recorded_at, hold.expires_at);
         self.give_back(&hold)
     }
 
@@ -327,6 +340,8 @@ impl Ledger {
             recorded.recorded_at,
         )?;
         self.times.late_purchases += u64::from(recorded.recorded_at >= hold.expires_at);
+        self.clocks
+            .purchased(recorded.position, recorded.recorded_at, hold.recorded_at);
         let amount = hold.price.amount.checked_mul(i64::from(hold.quantity));
         let total = Money {
             amount: amount.ok_or_else(|| Fault::from("the total is too large".to_owned()))?,

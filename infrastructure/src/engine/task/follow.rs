@@ -12,7 +12,6 @@ use std::sync::Arc;
 use domain::erasure;
 use domain::values::Position;
 use tokio::task::JoinHandle;
-use tracing::warn;
 
 use super::{Engine, EngineError};
 use crate::codec::{RecordedEvent, decode};
@@ -23,8 +22,6 @@ use crate::log::{EventLog, Head, StoredEvent, chain};
 
 /// Events read at once.
 const READ_EVENTS: usize = 10_000;
-/// Clocks of one shop that differ by more than this, in milliseconds, are worth a warning.
-const MOST_SKEW_MS: i64 = 2_000;
 
 type Reading = JoinHandle<Result<Vec<StoredEvent>, LogError>>;
 
@@ -85,7 +82,6 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         while let Some(part) = parts.recv().await {
             self.take_in(part?)?;
         }
-        self.warn_of_clock();
         self.must_be_at(target)
     }
 
@@ -143,7 +139,6 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             head = stored.head();
         }
         self.take_in(Committed { events, head })?;
-        self.warn_of_clock();
         Ok(())
     }
 
@@ -155,17 +150,6 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         self.head = committed.head;
         self.observer.committed(&Arc::new(committed));
         Ok(())
-    }
-
-    /// Time never goes back, so a clock ahead of ours rules until ours has caught up; somebody should mend it.
-    fn warn_of_clock(&self) {
-        let ahead = self.head.recorded_at.millis() - self.clock.now().millis();
-        if ahead > MOST_SKEW_MS {
-            warn!(
-                ahead_ms = ahead,
-                "the log is {ahead} ms ahead of this machine's clock: holds last longer until it has caught up"
-            );
-        }
     }
 
     /// Applies what somebody recorded, unless history can never contain it.
