@@ -234,14 +234,14 @@ impl ClockWatch {
     }
 
     /// The log has no clock of its own: there is nothing to compare with, ever.
-    pub(super) fn stands_alone(&mut self) {
+    pub(super) fn disable(&mut self) {
         const FOR_EVER: Duration = Duration::from_secs(86_400 * 365);
         self.standing = Standing::Sound;
         self.next_comparison = Instant::now() + FOR_EVER;
     }
 
     /// The shared clock could not be read.
-    pub(super) fn heard_nothing(&mut self) {
+    pub(super) fn comparison_failed(&mut self) {
         self.next_comparison = Instant::now() + COMPARE_AGAIN;
     }
 
@@ -280,11 +280,10 @@ impl ClockWatch {
         Standing::Sound
     }
 
-    /// The log refused what was decided at `at` as from the future.
-    pub(super) fn refused(&mut self, at: Timestamp) {
-        // By how much is not known until the clocks are compared; by more than this.
+    /// The log refused a batch as from the future.
+    pub(super) fn refused(&mut self) {
+        // How far is not known before the next comparison; at least this far.
         let skew_ms = DATABASE_BOUND_MS;
-        tracing::debug!(%at, "refused as from the future");
         self.standing = Standing::Faulty(ClockFault::Skewed { skew_ms });
         self.next_comparison = Instant::now();
     }

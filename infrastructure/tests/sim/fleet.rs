@@ -14,7 +14,7 @@ use super::{SETTLING, World};
 use crate::support::build::schedule;
 use crate::support::node::{Node, Seen, SetClock};
 
-/// A clock that is out of its mind: every hold would be over, and every drop of the past on sale.
+/// Far enough that every hold would be over, or none.
 const FAR_OFF_MS: i64 = 600_000;
 
 /// Where clients find an engine. A place is empty while its engine is down.

@@ -18,7 +18,7 @@ use crate::log::EventLog;
 
 /// A comparison on its way; none when the log has no clock.
 pub(super) type Comparing = JoinHandle<Compared>;
-/// What came of one.
+/// The outcome of a comparison.
 pub(super) type Compared = Result<Option<Comparison>, LogError>;
 
 impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
@@ -34,7 +34,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     pub(super) async fn compare_at_start(&mut self) -> Result<(), LogError> {
         match compare(&self.log, &self.clock).await? {
             Some(comparison) => self.learn(&comparison),
-            None => self.clock_watch.stands_alone(),
+            None => self.clock_watch.disable(),
         }
         Ok(())
     }
@@ -48,10 +48,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     pub(super) fn compared(&mut self, compared: Compared) -> Result<(), EngineError> {
         match compared {
             Ok(Some(comparison)) => self.learn(&comparison),
-            Ok(None) => self.clock_watch.stands_alone(),
+            Ok(None) => self.clock_watch.disable(),
             Err(error) => {
-                self.clock_watch.heard_nothing();
-                // What appends and looks finds out by itself whether the log is away.
+                self.clock_watch.comparison_failed();
+                // Appends and looks find out by themselves whether the log is away.
                 if self.clock_watch.is_suspect() && self.is_live() {
                     return self.be_away(error);
                 }
@@ -79,8 +79,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         self.stop_at_refusal();
     }
 
-    /// As [`Self::be_refused`], but an earlier attempt may be on its way still: its callers are not told that nothing was
-    /// recorded. Should it land, it is followed as what another node appended.
+    /// As [`Self::be_refused`], but an earlier attempt may still be on its way: the outcome stays unknown to its callers. If it
+    /// lands, its events are followed like another node's.
     pub(super) fn be_refused_perhaps(&mut self, refused: Draft) {
         self.set_draft_aside();
         let undecided: Vec<_> = refused.take_back(&mut self.state).collect();
@@ -90,7 +90,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
 
     fn stop_at_refusal(&mut self) {
         let before = self.clock_watch.fault();
-        self.clock_watch.refused(self.latest);
+        self.clock_watch.refused();
         // Nothing that was decided at that time stands.
         self.latest = self.head.recorded_at;
         if let Some(fault) = self.clock_watch.fault() {
@@ -99,9 +99,9 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     }
 
     fn be_faulty(&mut self, fault: ClockFault, before: Option<ClockFault>) {
-        let same_kind =
-            |before: ClockFault| std::mem::discriminant(&before) == std::mem::discriminant(&fault);
-        if !before.is_some_and(same_kind) {
+        // Once for each fault and direction, however long it lasts.
+        let kind = |fault: ClockFault| (std::mem::discriminant(&fault), fault.seconds() < 0.0);
+        if before.map(kind) != Some(kind(fault)) {
             let seconds = fault.seconds();
             match fault {
                 ClockFault::Skewed { .. } => error!(
