@@ -34,6 +34,7 @@ async fn a_variable_that_is_empty_counts_as_not_set() {
         "HOLDFAST_ADDRESS_LIMIT",
         "HOLDFAST_TRUSTED_PROXIES",
         "HOLDFAST_QUEUE",
+        "HOLDFAST_MAX_CLOCK_SKEW_MS",
         "HOLDFAST_MAX_CONNECTIONS",
         "HOLDFAST_HEAD_SECONDS",
         "HOLDFAST_IDLE_SECONDS",

@@ -85,7 +85,7 @@ struct MetricsBucket {
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "EngineState")]
 struct EngineLine {
-    #[schemars(extend("enum" = ["live", "away", "stopped"]))]
+    #[schemars(extend("enum" = ["live", "away", "clock_fault", "stopped"]))]
     state: &'static str,
     /// Requests that wait for a decision.
     queued: usize,
@@ -215,6 +215,7 @@ fn engine_line(app: &App) -> EngineLine {
     let state = match app.engine.health() {
         Health::Live => "live",
         Health::Away { .. } => "away",
+        Health::ClockFault(_) => "clock_fault",
         Health::Stopped { .. } => "stopped",
     };
     EngineLine {

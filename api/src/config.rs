@@ -48,6 +48,12 @@ pub struct Settings {
     #[arg(long, env = "HOLDFAST_MAX_WAITLIST", default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub max_waitlist: u32,
 
+    /// Largest difference between this server's clock and the database's, in milliseconds; beyond it nothing is decided and
+    /// requests get 503. How far the log's newest event may be in the future of the database's clock, too. The database itself
+    /// refuses what is more than 2000 ms in the future, so a larger value tolerates only clocks that are behind, and such a log.
+    #[arg(long, env = "HOLDFAST_MAX_CLOCK_SKEW_MS", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(100..))]
+    pub max_clock_skew_ms: u32,
+
     /// Most connections at once, watchers among them; one more is answered 503. Held down to the open files that the system allows.
     #[arg(long, env = "HOLDFAST_MAX_CONNECTIONS", default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,

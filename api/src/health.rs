@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::app::App;
-use crate::problem::Problem;
+use crate::problem::{Problem, clock_fault};
 
 /// The process answers.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -70,10 +70,16 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
         .collect();
     let unready = match app.engine.health() {
         Health::Live => None,
-        Health::Away { .. } => {
-            Some("The event log cannot be reached; reads are answered from what is known.")
-        }
-        Health::Stopped { .. } => Some("The engine has stopped; see the server's log."),
+        Health::Away { .. } => Some(Problem::unavailable(
+            "The event log cannot be reached; reads are answered from what is known.",
+        )),
+        Health::ClockFault(fault) => Some(clock_fault(
+            fault,
+            "Requests are not decided; reads are answered from what is known.",
+        )),
+        Health::Stopped { .. } => Some(Problem::unavailable(
+            "The engine has stopped; see the server's log.",
+        )),
     };
     match unready {
         None => {
@@ -85,7 +91,7 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
             })
             .into_response()
         }
-        Some(why) => Problem::unavailable(why)
+        Some(problem) => problem
             .with("position", position.0)
             .with("projections", json!(projections))
             .into_response(),

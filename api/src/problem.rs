@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use domain::Refusal;
 use domain::refusal::Limit;
 use domain::values::Timestamp;
-use infrastructure::engine::CommandError;
+use infrastructure::engine::{ClockFault, CommandError};
 use problem_details::ProblemDetails;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -322,6 +322,9 @@ impl From<CommandError> for Problem {
                 "The event log cannot be reached. Nothing was recorded; send the same request again.",
             ),
             too_large @ CommandError::TooLarge => Self::internal(&too_large),
+            CommandError::ClockFault(fault) => {
+                clock_fault(fault, "Nothing was recorded; send the same request again.")
+            }
             CommandError::Undecided => Self::unavailable(
                 "The event log has not answered in time, and it is not known whether this was recorded. Send the same request again, with its key if \
                  it has one: that finds out. An edit that is then refused as stale may be this one.",
@@ -337,10 +340,21 @@ pub(crate) fn unanswered(error: CommandError) -> Problem {
         CommandError::Overloaded => {
             Problem::unavailable("Too many requests are waiting. Ask again.")
         }
+        CommandError::ClockFault(fault) => clock_fault(fault, "Retry later."),
         CommandError::Unavailable | CommandError::Undecided => Problem::unavailable(
             "This is answered as the event log has it, which cannot be reached. Ask again.",
         ),
     }
+}
+
+/// Nothing is decided because of the clocks: which is wrong, by how much, and what to do.
+pub(crate) fn clock_fault(fault: ClockFault, advice: &str) -> Problem {
+    let member = match fault {
+        ClockFault::Skewed { .. } => "clock_skew_seconds",
+        ClockFault::LogAhead { .. } => "log_ahead_seconds",
+    };
+    let detail = format!("{}. {advice}", capitalised(&fault.to_string()));
+    Problem::unavailable(detail).with(member, fault.seconds())
 }
 
 fn refused(refusal: &Refusal, at: Timestamp) -> Problem {
@@ -429,10 +443,13 @@ fn limit_name(limit: Limit) -> &'static str {
 
 /// A refusal as a sentence: capital first, full stop last.
 fn sentence(refusal: &Refusal) -> String {
-    let text = refusal.to_string();
+    format!("{}.", capitalised(&refusal.to_string()))
+}
+
+fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| {
-        format!("{}{}.", first.to_uppercase(), chars.as_str())
+        format!("{}{}", first.to_uppercase(), chars.as_str())
     })
 }
 

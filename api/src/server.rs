@@ -131,6 +131,7 @@ impl Server {
         let config = EngineConfig {
             queue: settings.queue as usize,
             max_waitlist: settings.max_waitlist,
+            max_clock_skew: Duration::from_millis(u64::from(settings.max_clock_skew_ms)),
             ..EngineConfig::default()
         };
         let loading = engine::load(

@@ -21,6 +21,7 @@ mod draft;
 mod handle;
 mod ports;
 mod request;
+mod skew;
 mod state;
 mod task;
 mod thread;
@@ -35,6 +36,7 @@ use self::handle::Stamp;
 pub use self::handle::{EngineHandle, Health};
 pub use self::ports::{Clock, Ids, Observer, RandomIds, SystemClock, VirtualClock};
 pub use self::request::{Answer, CommandError, NewTerms, Request};
+pub use self::skew::{ClockFault, ClockSkew};
 pub use self::task::{Engine, EngineError};
 pub use self::thread::{EnginePanicked, EngineThread};
 use crate::error::LogError;
@@ -57,6 +59,9 @@ pub struct EngineConfig {
     /// Events of work that is due without a request in one batch, and as many that follow from its requests. A batch that is on
     /// its way delays every request that comes meanwhile, so this holds when nobody waits, too. At least 1.
     pub due_events: usize,
+    /// How far this node's clock may be from the database's before the engine stops deciding. The database never accepts
+    /// what is more than two seconds in the future.
+    pub max_clock_skew: Duration,
 }
 
 impl Default for EngineConfig {
@@ -68,6 +73,7 @@ impl Default for EngineConfig {
             crowd: 16,
             max_waitlist: 200_000,
             due_events: 512,
+            max_clock_skew: Duration::from_secs(2),
         }
     }
 }
@@ -88,11 +94,13 @@ pub async fn load<L: EventLog, C: Clock, I: Ids, O: Observer>(
 ) -> Result<(Engine<L, C, I, O>, EngineHandle), LogError> {
     let (queue, requests) = mpsc::channel(config.queue);
     let (health_sender, health) = watch::channel(Health::Live);
+    let (skew_sender, skew) = watch::channel(None);
     let (nudge, crowd) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let stamp = Stamp::new(clock.clone());
     let handle = EngineHandle {
         queue,
         health,
+        skew,
         nudge: Arc::clone(&nudge),
         crowd: Arc::clone(&crowd),
         crowd_size: config.crowd,
@@ -108,6 +116,7 @@ pub async fn load<L: EventLog, C: Clock, I: Ids, O: Observer>(
         task::Wires {
             requests,
             health: health_sender,
+            skew: skew_sender,
             nudge,
             crowd,
             stamp,

@@ -71,4 +71,8 @@ pub enum AppendError {
     /// The log refuses this batch and always will. Nothing was written.
     #[error("the log refuses the batch")]
     Rejected(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The batch is stamped more than two seconds in the future of the log's own clock: the writer's clock is ahead. This
+    /// attempt wrote nothing; the batch must be decided again at the right time.
+    #[error("the log refuses a batch from the future")]
+    FromFuture(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

@@ -165,6 +165,14 @@ pub trait EventLog: Clone + Send + Sync + 'static {
     /// [`LogError::Unavailable`].
     fn head(&self) -> impl Future<Output = Result<Head, LogError>> + Send;
 
+    /// What the clock that all nodes of this log share says now; none when the log has no clock of its own.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`].
+    fn clock(&self) -> impl Future<Output = Result<Option<Timestamp>, LogError>> + Send {
+        std::future::ready(Ok(None))
+    }
+
     /// Up to `limit` events after `after`, in position order, without a gap. Empty at the head.
     ///
     /// # Errors
@@ -218,6 +226,11 @@ pub trait EventLog: Clone + Send + Sync + 'static {
 pub trait Turn: Send {
     /// The head, which nobody else can move during this turn.
     fn head(&self) -> Head;
+
+    /// What the log's own clock said at some moment while the turn was being taken; none when the log has no clock.
+    fn clock(&self) -> Option<Timestamp> {
+        None
+    }
 
     /// Appends a batch that was sealed on [`Turn::head`], and ends the turn.
     ///

@@ -194,8 +194,10 @@ pub(super) async fn verify_file(
     let outcome = follow(reading, verifier, &mut []).await?;
     Ok(outcome.and_then(|verifier| {
         let log = verifier.finish()?;
+        let mut notes = log.remarks.sentences();
+        notes.extend(from_future(log.head));
         Ok(Proof {
-            notes: log.remarks.sentences(),
+            notes,
             log,
             tables: vec![],
             extends,
@@ -243,12 +245,25 @@ async fn verify_database(pool: &PgPool, claims: Vec<Claim>) -> Result<Outcome, A
         log.remarks.vanished = log.remarks.vanished.saturating_sub(since);
     }
     notes.extend(log.remarks.sentences());
+    notes.extend(from_future(log.head));
     Ok(Ok(Proof {
         log,
         tables,
         extends,
         notes,
     }))
+}
+
+/// That the log ends in the future of this machine's clock, by more than what clocks may differ.
+fn from_future(head: Head) -> Option<String> {
+    const TOLERATED_MS: i64 = 2_000;
+    let ahead = head.recorded_at.millis() - chrono::Utc::now().timestamp_millis();
+    (ahead > TOLERATED_MS).then(|| {
+        format!(
+            "the newest event was recorded {} s in the future of this machine's clock: a clock is wrong, here or where it was written",
+            ahead / 1_000
+        )
+    })
 }
 
 /// What was taken out of the database, or cannot be what we wrote, is found, and not merely in the way.

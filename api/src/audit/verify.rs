@@ -7,6 +7,7 @@
 //! too much in all or had two pseudonyms, or that another kind of stream has a gap, is known at the end only.
 
 mod account;
+mod clocks;
 mod closing;
 mod foreign;
 mod ledger;
@@ -113,6 +114,7 @@ impl Remarks {
             late_purchases,
             far,
             first_far,
+            clocks,
         } = self.times;
         if late_purchases > 0 {
             sentences.push(format!(
@@ -125,6 +127,7 @@ impl Remarks {
             ));
         }
         sentences.extend(self.closing.sentence());
+        sentences.extend(clocks.sentences());
         if self.vanished > 0 {
             sentences.push(format!(
                 "{} introductions have lost their personal data, though no recorded erasure took it",

@@ -3,7 +3,7 @@
 use infrastructure::engine::Health;
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounterVec, Opts};
+use prometheus::{Gauge, IntCounterVec, Opts};
 
 use super::{counter, gauge, gauges, made};
 use crate::app::App;
@@ -32,8 +32,21 @@ fn engine(app: &App) -> Vec<MetricFamily> {
             "The last position of the log that is known here.",
             app.views.position().0,
         ),
+        clock_skew(app),
     ]
     .concat()
+}
+
+fn clock_skew(app: &App) -> Vec<MetricFamily> {
+    let Some(skew) = app.engine.clock_skew() else {
+        return vec![];
+    };
+    let skewed = made(Gauge::new(
+        "holdfast_clock_skew_seconds",
+        "This server's clock minus the database's, as last compared; positive when this one is ahead.",
+    ));
+    skewed.set(skew.estimate_seconds());
+    skewed.collect()
 }
 
 fn projections(app: &App) -> Vec<MetricFamily> {

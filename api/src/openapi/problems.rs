@@ -36,6 +36,10 @@ fn whole() -> Value {
     json!({ "type": "integer" })
 }
 
+fn seconds() -> Value {
+    json!({ "type": "number" })
+}
+
 fn time() -> Value {
     json!({ "$ref": "#/components/schemas/Timestamp" })
 }
@@ -122,6 +126,8 @@ fn members(code: Code) -> Vec<Member> {
             let projections = json!({ "type": "object" });
             vec![
                 must("retry_after", whole(), 1),
+                may("clock_skew_seconds", seconds(), 600.25),
+                may("log_ahead_seconds", seconds(), 600.25),
                 may("position", place(), 17),
                 may("projections", projections, json!({})),
             ]

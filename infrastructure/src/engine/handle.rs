@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::ports::Clock;
 use super::request::{Answer, CommandError, Request};
+use super::skew::{ClockFault, ClockSkew};
 
 /// Whether the engine can record anything right now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,11 +23,24 @@ pub enum Health {
         /// Why, for people.
         reason: String,
     },
+    /// The log can be reached, but this node's clock, or the log's last time, is wrong: nothing is decided meanwhile.
+    ClockFault(ClockFault),
     /// The log holds what it never should, or refused what it never should; the engine has stopped.
     Stopped {
         /// Why, for people.
         reason: String,
     },
+}
+
+impl Health {
+    /// What is answered to a request while the engine is not live. Nothing was recorded for it.
+    #[must_use]
+    pub(super) fn command_error(&self) -> CommandError {
+        match self {
+            Self::ClockFault(fault) => CommandError::ClockFault(*fault),
+            Self::Live | Self::Away { .. } | Self::Stopped { .. } => CommandError::Unavailable,
+        }
+    }
 }
 
 /// A request on its way to the engine.
@@ -79,6 +93,7 @@ impl fmt::Debug for Stamp {
 pub struct EngineHandle {
     pub(super) queue: mpsc::Sender<Submission>,
     pub(super) health: watch::Receiver<Health>,
+    pub(super) skew: watch::Receiver<Option<ClockSkew>>,
     pub(super) nudge: Arc<Notify>,
     pub(super) crowd: Arc<Notify>,
     /// See [`super::EngineConfig::crowd`].
@@ -91,11 +106,14 @@ impl EngineHandle {
     /// Asks for `request`, and returns once its outcome is in the log.
     ///
     /// # Errors
-    /// [`CommandError`]: `Refused` by the rules; `Overloaded` and `Unavailable` at once, with nothing recorded;
+    /// [`CommandError`]: `Refused` by the rules; `Overloaded`, `Unavailable` and `ClockFault` at once, with nothing recorded;
     /// `Undecided` after the engine's patience, when the log has not said.
     pub async fn submit(&self, request: Request) -> Result<Answer, CommandError> {
-        if *self.health.borrow() != Health::Live {
-            return Err(CommandError::Unavailable);
+        {
+            let health = self.health.borrow();
+            if *health != Health::Live {
+                return Err(health.command_error());
+            }
         }
         let (reply, answer) = oneshot::channel();
         let submission = Submission {
@@ -128,6 +146,12 @@ impl EngineHandle {
     #[must_use]
     pub fn health(&self) -> Health {
         self.health.borrow().clone()
+    }
+
+    /// How far this node's clock is from the database's, as last compared; none for a log without a clock.
+    #[must_use]
+    pub fn clock_skew(&self) -> Option<ClockSkew> {
+        *self.skew.borrow()
     }
 
     /// Requests that wait for the engine now.

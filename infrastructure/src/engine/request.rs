@@ -11,6 +11,7 @@ use domain::values::{
     StockCount, Timestamp, WaitlistId,
 };
 
+use super::skew::ClockFault;
 use crate::codec::RecordedEvent;
 use crate::feed::Committed;
 
@@ -184,6 +185,9 @@ pub enum CommandError {
     /// What it would record is more than the log takes at once. Nothing was recorded, and sending it again is of no use.
     #[error("more than the log takes at once")]
     TooLarge,
+    /// The clocks do not allow anything to be decided. Nothing was recorded.
+    #[error("{0}")]
+    ClockFault(ClockFault),
     /// The log could not be reached while this was being recorded. The same request with the same key finds out.
     #[error("the event log has not answered in time, so the outcome is not known yet")]
     Undecided,

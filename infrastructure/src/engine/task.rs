@@ -2,6 +2,7 @@
 //! [`follow`] for what others append, and [`outage`] for when the log says nothing.
 
 mod backlog;
+mod clock;
 mod follow;
 mod outage;
 mod proof;
@@ -16,6 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use self::clock::{Compared, Comparing};
 use self::follow::Check;
 use self::proof::HeldBack;
 use super::EngineConfig;
@@ -23,6 +25,7 @@ use super::draft::{Draft, Entry};
 use super::handle::{Health, Stamp, Submission};
 use super::ports::{Clock, Ids, Observer};
 use super::request::CommandError;
+use super::skew::{ClockSkew, ClockWatch, Comparison};
 use super::state::State;
 use crate::error::{AppendError, LogError};
 use crate::log::{Batch, EventLog, Head, Turn, append_proven};
@@ -48,6 +51,7 @@ pub enum EngineError {
 pub(super) struct Wires {
     pub(super) requests: mpsc::Receiver<Submission>,
     pub(super) health: watch::Sender<Health>,
+    pub(super) skew: watch::Sender<Option<ClockSkew>>,
     pub(super) nudge: Arc<Notify>,
     /// Many requests wait: worth deciding them while a batch is on its way.
     pub(super) crowd: Arc<Notify>,
@@ -77,6 +81,8 @@ pub struct Engine<L, C, I, O> {
     turns: u32,
     /// The latest time that anything was decided at.
     latest: Timestamp,
+    clock_watch: ClockWatch,
+    comparing: Option<Comparing>,
     /// When the last batch was sent.
     sent_at: Instant,
     /// When the log is looked at next, should nothing be appended before.
@@ -94,6 +100,8 @@ struct InFlight {
 /// What the loop woke up for.
 enum Wake {
     Landed(Result<(), AppendError>),
+    Compared(Compared),
+    Compare,
     Deadline,
     Request(Option<Submission>),
     Crowd,
@@ -125,6 +133,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             in_flight: None,
             turns: 0,
             latest: Timestamp::default(),
+            clock_watch: ClockWatch::new(config.max_clock_skew),
+            comparing: None,
             sent_at: Instant::now(),
             next_look: Instant::now(),
         }
@@ -134,6 +144,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     pub(super) async fn load(&mut self) -> Result<(), LogError> {
         let head = self.log.head().await?;
         self.follow_to(head, Check::Nothing).await?;
+        self.compare_at_start().await?;
         self.prove_start().await
     }
 
@@ -162,6 +173,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                         self.settle(draft, &batch, outcome).await?;
                     }
                 }
+                Wake::Compared(compared) => self.compared(compared)?,
+                Wake::Compare => self.begin_to_compare(),
                 Wake::Deadline => self.accept_waiting(),
                 Wake::Request(Some(submission)) => self.accept(submission),
                 Wake::Crowd => self.accept_waiting(),
@@ -176,18 +189,24 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
 
     async fn wake(&mut self) -> Wake {
         let has_room = self.has_room();
-        // While the log is away nothing can be recorded: a deadline would only be met again and again.
-        let may_work = self.is_live() && !self.must_stop() && self.draft.has_share(self.share());
+        // While nothing can be recorded, or decided, a deadline would only be met again and again.
+        let may_decide = self.is_live() && self.clock_watch.is_sound();
+        let may_work = may_decide && !self.must_stop() && self.draft.has_share(self.share());
         let next_deadline = self.state.next_deadline().filter(|_| may_work);
+        let is_suspect = self.clock_watch.is_suspect();
+        let compare_at = self.clock_watch.next_comparison();
+        let is_comparing = self.comparing.is_some();
         let is_idle = self.is_idle();
         let is_in_flight = self.in_flight.is_some();
         let is_closed = self.wires.requests.is_closed();
         tokio::select! {
             biased;
             landed = landed(&mut self.in_flight) => Wake::Landed(landed),
+            compared = clock::compared(&mut self.comparing) => Wake::Compared(compared),
+            () = sleep_until(compare_at), if !is_comparing => Wake::Compare,
             () = until(&self.clock, next_deadline), if has_room => Wake::Deadline,
             () = self.wires.stop.cancelled(), if !is_closed => Wake::Stop,
-            request = self.wires.requests.recv(), if !is_in_flight && has_room && (!is_closed || is_idle || !self.wires.requests.is_empty()) => Wake::Request(request),
+            request = self.wires.requests.recv(), if !is_in_flight && !is_suspect && has_room && (!is_closed || is_idle || !self.wires.requests.is_empty()) => Wake::Request(request),
             () = self.wires.crowd.notified(), if is_in_flight && has_room => Wake::Crowd,
             () = self.wires.nudge.notified(), if is_idle => Wake::Look,
             () = sleep_until(self.next_look), if is_idle => Wake::Look,
@@ -212,7 +231,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             return Ok(());
         }
         // Until nothing waits: one turn takes no more than one batch.
-        while self.turns > 0 && self.is_live() && self.has_work() {
+        while self.turns > 0 && self.is_live() && self.has_work() && self.clock_watch.is_sound() {
             self.take_turn().await?;
         }
         self.dispatch();
@@ -249,10 +268,12 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
 
     /// Whether anything waits to be decided or sent, or may be due.
     fn has_work(&mut self) -> bool {
+        if !(self.draft.is_empty() && self.backlog.is_empty()) {
+            return true;
+        }
+        let next_deadline = self.state.next_deadline().filter(|_| !self.must_stop());
         let now = self.now();
-        let may_work = !self.must_stop();
-        let is_due = || may_work && self.state.next_deadline().is_some_and(|at| at <= now);
-        !(self.draft.is_empty() && self.backlog.is_empty()) || is_due()
+        next_deadline.zip(now).is_some_and(|(at, now)| at <= now)
     }
 
     /// What becomes of a draft once the log has said what it says about its batch.
@@ -274,6 +295,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             Err(AppendError::Unknown(cause)) => self.find_out(draft, batch, cause).await,
             Err(too_large @ AppendError::TooLarge { .. }) => {
                 self.refuse_draft(draft, &too_large);
+                Ok(())
+            }
+            Err(AppendError::FromFuture(_)) => {
+                self.be_refused(draft);
                 Ok(())
             }
             Err(AppendError::Rejected(cause)) => Err(EngineError::Rejected(cause)),
@@ -332,10 +357,13 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     /// The log is contended: wait for the right to append, follow to the head, decide everything that waits, append.
     async fn take_turn(&mut self) -> Result<(), EngineError> {
         self.set_draft_aside();
+        let asked = Instant::now();
         let turn = match self.log.take_turn().await {
             Ok(turn) => turn,
             Err(error) => return self.be_away(error),
         };
+        let clock = turn.clock();
+        let comparison = clock.map(|shared| Comparison::since(asked, shared, &self.clock));
         let head = turn.head();
         self.turns = if head == self.head {
             self.turns - 1
@@ -345,6 +373,9 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         if let Err(error) = self.follow_to(head, Check::Chain).await {
             turn.pass().await;
             return self.be_away(error);
+        }
+        if let Some(comparison) = &comparison {
+            self.learn(comparison);
         }
         self.be_live();
         // As long as anything is due, turn follows turn: requests that came meanwhile must not wait for the last.

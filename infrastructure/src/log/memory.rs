@@ -4,11 +4,12 @@
 //! synchronous standby, which may be detached and promoted.
 //! Limit: nothing outlives the process.
 
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use domain::values::Position;
+use domain::values::{Position, Timestamp};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::OwnedMutexGuard;
@@ -44,6 +45,7 @@ pub struct MemoryLog {
     most_bytes: Arc<AtomicUsize>,
     weather: Arc<Mutex<Weather>>,
     standby: Arc<Mutex<Standby>>,
+    clock: Option<SharedClock>,
 }
 
 /// The other server, and how many events it has.
@@ -52,6 +54,19 @@ struct Standby {
     is_attached: bool,
     events: usize,
 }
+
+/// The clock of the log itself.
+#[derive(Clone)]
+struct SharedClock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl fmt::Debug for SharedClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SharedClock").field(&(self.0)()).finish()
+    }
+}
+
+/// What is further in the future of the log's clock than this, in milliseconds, is refused, as the database does.
+const MOST_AHEAD_MS: i64 = 2_000;
 
 #[derive(Debug)]
 struct Weather {
@@ -96,7 +111,15 @@ impl MemoryLog {
                 is_attached: true,
                 events: 0,
             })),
+            clock: None,
         }
+    }
+
+    /// The same log with a clock of its own: all nodes can compare theirs with it, and it refuses the future.
+    #[must_use]
+    pub fn on_clock(self, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        let clock = Some(SharedClock(Arc::new(now)));
+        Self { clock, ..self }
     }
 
     /// Every event, as an auditor would read them, whatever the weather.
@@ -209,6 +232,12 @@ impl MemoryLog {
         if head_of(&events) != batch.expected {
             return Err(AppendError::Conflict);
         }
+        if let Some(SharedClock(now)) = &self.clock {
+            let (at, head_at) = (batch.head().recorded_at, batch.expected.recorded_at);
+            if at > head_at && at > now().plus_millis(MOST_AHEAD_MS) {
+                return Err(AppendError::FromFuture(Injected("from the future").into()));
+            }
+        }
         events.extend(batch.events.iter().cloned());
         drop(events);
         if !self.replicate() && !batch.events.is_empty() {
@@ -275,6 +304,17 @@ impl EventLog for MemoryLog {
         Ok(head_of(&lock(&self.events)))
     }
 
+    async fn clock(&self) -> Result<Option<Timestamp>, LogError> {
+        let Some(SharedClock(now)) = &self.clock else {
+            return Ok(None);
+        };
+        self.travel().await;
+        self.refuse_if_unreadable()?;
+        let now = now();
+        self.travel().await;
+        Ok(Some(now))
+    }
+
     async fn read(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
         self.travel().await;
         self.refuse_if_unreadable()?;
@@ -315,6 +355,7 @@ impl EventLog for MemoryLog {
         Ok(MemoryTurn {
             log: self.clone(),
             head,
+            clock: self.clock.as_ref().map(|SharedClock(now)| now()),
             _guard: guard,
         })
     }
@@ -339,12 +380,17 @@ impl MemoryLog {
 pub struct MemoryTurn {
     log: MemoryLog,
     head: Head,
+    clock: Option<Timestamp>,
     _guard: OwnedMutexGuard<()>,
 }
 
 impl Turn for MemoryTurn {
     fn head(&self) -> Head {
         self.head
+    }
+
+    fn clock(&self) -> Option<Timestamp> {
+        self.clock
     }
 
     async fn append(self, batch: &Batch) -> Result<(), AppendError> {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use domain::values::Position;
+use domain::values::{Position, Timestamp};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use sqlx::{Executor, Postgres};
@@ -25,7 +25,7 @@ pub use self::connect::{connect, connect_as_is, connect_to_primary};
 pub(super) use self::faults::no_head;
 use self::faults::{append_error, corrupt, is_lock_timeout, unavailable};
 pub(super) use self::rows::head_from;
-use self::rows::{event_from, to_sql};
+use self::rows::{clock_from, event_from, to_sql};
 use self::writer::{Slot, Writer};
 use super::copy::{self, Selection};
 use super::doubt::Doubt;
@@ -61,8 +61,10 @@ SELECT e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_versi
                unnest($15::bytea[]) AS hash, unnest($16::text[]) AS private) e
  WHERE EXISTS (SELECT 1 FROM head)";
 
+const CLOCK: &str = "SELECT date_trunc('milliseconds', clock_timestamp()) AS clock";
+
 const LOCK_HEAD: &str = "
-SELECT position, hash, recorded_at FROM log_head
+SELECT position, hash, recorded_at, date_trunc('milliseconds', clock_timestamp()) AS clock FROM log_head
  WHERE set_config('lock_timeout', $1, true) IS NOT NULL
    AND set_config('idle_in_transaction_session_timeout', $2, true) IS NOT NULL
    AND set_config('synchronous_commit',
@@ -159,6 +161,14 @@ impl EventLog for PostgresLog {
         head_from(&answered(reader, row).map_err(no_head)?)
     }
 
+    async fn clock(&self) -> Result<Option<Timestamp>, LogError> {
+        let mut reader = self.reader().await?;
+        let row = sqlx::query(CLOCK);
+        let row = self.in_time(row.fetch_one(&mut *reader)).await;
+        let row = answered(reader, row).map_err(unavailable)?;
+        clock_from(&row).map(Some)
+    }
+
     async fn read(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
         let mut reader = self.reader().await?;
         let rows = sqlx::query(READ)
@@ -242,6 +252,7 @@ impl EventLog for PostgresLog {
         };
         Ok(PostgresTurn {
             head: head_from(&row)?,
+            clock: clock_from(&row)?,
             connection,
             doubt: self.doubt.clone(),
             writer: self.writer.clone(),
@@ -255,6 +266,7 @@ impl EventLog for PostgresLog {
 #[derive(Debug)]
 pub struct PostgresTurn {
     head: Head,
+    clock: Timestamp,
     connection: PgConnection,
     doubt: Doubt,
     writer: Writer,
@@ -280,6 +292,10 @@ impl PostgresTurn {
 impl Turn for PostgresTurn {
     fn head(&self) -> Head {
         self.head
+    }
+
+    fn clock(&self) -> Option<Timestamp> {
+        Some(self.clock)
     }
 
     async fn append(mut self, batch: &Batch) -> Result<(), AppendError> {
@@ -319,6 +335,7 @@ async fn lock_head(
     connection
         .execute("BEGIN ISOLATION LEVEL READ COMMITTED")
         .await?;
+    // The clock may be read before the lock is granted: its reader allows for how long the whole call took.
     sqlx::query(LOCK_HEAD)
         .bind(lock_timeout)
         .bind(STALLED_TURN_MS)

@@ -36,6 +36,7 @@ pub fn everything(world: &World, stored: &[StoredEvent], lives: &[Life]) {
     for asked in asked.iter() {
         answer_is_in_the_log(asked, &ledger, &events);
         refusal_was_true(asked, &ledger);
+        decided_at_the_right_time(asked);
     }
     keys_name_one_thing(&asked, &recorded);
     nothing_came_of_what_was_turned_away(&asked, &recorded);
@@ -433,6 +434,21 @@ fn answer_is_in_the_log(asked: &Asked, ledger: &Ledger, events: &[RecordedEvent]
             assert!(taken <= answer.position());
         }
     }
+}
+
+/// The bound of two seconds, a jump that is not noticed, and the uncertainty of a comparison on a slow log.
+const MOST_OFF_MS: i64 = 2_600;
+
+/// Whatever the clocks did meanwhile, nothing was decided at a time that was far from the right one.
+fn decided_at_the_right_time(asked: &Asked) {
+    let at = match &asked.outcome {
+        Ok(answer) => answer.at,
+        Err(CommandError::Refused { at, .. }) => *at,
+        Err(_) => return,
+    };
+    let (from, to) = asked.times;
+    let possible = from.plus_millis(-MOST_OFF_MS)..=to.plus_millis(MOST_OFF_MS);
+    assert!(possible.contains(&at), "{at} {possible:?} {asked:?}");
 }
 
 /// A refusal was true at some moment between question and answer.

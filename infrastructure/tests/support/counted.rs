@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use domain::values::Position;
+use domain::values::{Position, Timestamp};
 use infrastructure::error::{AppendError, LogError};
 use infrastructure::log::{Batch, EventLog, Head, Parts, StoredEvent};
 use tokio::time::Instant;
@@ -45,6 +45,11 @@ impl<L: EventLog> EventLog for Counted<L> {
     async fn head(&self) -> Result<Head, LogError> {
         self.count();
         self.log.head().await
+    }
+
+    async fn clock(&self) -> Result<Option<Timestamp>, LogError> {
+        self.count();
+        self.log.clock().await
     }
 
     async fn read(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {

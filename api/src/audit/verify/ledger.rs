@@ -21,6 +21,7 @@ use infrastructure::codec::RecordedEvent;
 
 use super::Check;
 use super::account::{Account, on_sale, within_one_hold};
+use super::clocks::{ClockSigns, Clocks};
 use super::closing::Cancelled;
 use super::takings::{Rules, Taking, Takings, Way};
 use crate::audit::distinct::{Distinct, Kind, key_within};
@@ -35,6 +36,8 @@ struct OpenHold {
     buyer: Pseudonym,
     quantity: u32,
     expires_at: Timestamp,
+    /// When its placement was recorded.
+    recorded_at: Timestamp,
     /// Of one unit.
     price: Money,
     placed: Position,
@@ -58,6 +61,8 @@ pub struct Times {
     pub far: u64,
     /// The first of those.
     pub first_far: Option<Position>,
+    /// What tells of wrong clocks.
+    pub clocks: ClockSigns,
 }
 
 /// Every drop.
@@ -69,6 +74,7 @@ pub(super) struct Ledger {
     /// Who waits where: in one place of a drop at most.
     waiting: HashSet<(DropId, Pseudonym)>,
     times: Times,
+    clocks: Clocks,
     ids: Distinct,
     takings: Takings,
 }
@@ -86,7 +92,10 @@ impl Ledger {
 
     /// What is to be known of times.
     pub(super) const fn times(&self) -> Times {
-        self.times
+        Times {
+            clocks: self.clocks.signs,
+            ..self.times
+        }
     }
 
     /// Takes the next sequence of a drop's stream.
@@ -288,6 +297,7 @@ impl Ledger {
             buyer: event.buyer,
             quantity,
             expires_at: event.expires_at,
+            recorded_at: recorded.recorded_at,
             price: terms.price,
             placed: recorded.position,
         };
@@ -313,6 +323,8 @@ impl Ledger {
         if let Some(cancelled) = &mut self.account(recorded.drop_id)?.cancelled {
             cancelled.expired(event.expired_at, hold.placed)?;
         }
+        self.clocks
+            .expired(recorded.position, recorded.recorded_at, hold.expires_at);
         self.give_back(&hold)
     }
 
@@ -359,6 +371,8 @@ impl Ledger {
             recorded.recorded_at,
         )?;
         self.times.late_purchases += u64::from(recorded.recorded_at >= hold.expires_at);
+        self.clocks
+            .purchased(recorded.position, recorded.recorded_at, hold.recorded_at);
         let amount = hold.price.amount.checked_mul(i64::from(hold.quantity));
         let total = Money {
             amount: amount.ok_or_else(|| Fault::from("the total is too large".to_owned()))?,

@@ -602,6 +602,32 @@ fn what_may_happen_is_not_objected_to() {
 }
 
 #[test]
+fn time_that_stood_still_is_noted_and_a_quick_buyer_is_not() {
+    let standstills = |buyers: u8, paid_at: f64| {
+        let mut told = vec![scheduled(A, 0.0, 100)];
+        told.extend((1..=buyers).map(|hold| placed(1.0, hold, 1)));
+        told.extend((1..=buyers).map(|hold| {
+            let money = json!({ "amount": 100, "currency": "USD" });
+            let purchase = json!({ "purchase_id": id(hold + 50), "total": money, "purchased_at": at(paid_at) });
+            resolved(paid_at, "PurchaseConfirmed", hold, 1, purchase)
+        }));
+        verdict(&seal(&told), &[]).unwrap().remarks
+    };
+    let still = standstills(10, 1.0);
+    let clocks = still.times.clocks;
+    assert_eq!(
+        (clocks.standstills, clocks.first_standstill),
+        (1, Some(Position(21)))
+    );
+    assert!(
+        still.sentences()[0].contains("time stood still"),
+        "{still:?}"
+    );
+    assert_eq!(standstills(9, 1.0).times.clocks.standstills, 0);
+    assert_eq!(standstills(10, 1.001).times.clocks.standstills, 0);
+}
+
+#[test]
 fn what_is_odd_but_may_be_is_told() {
     let remarks = |change: fn(&mut Vec<Told>)| {
         let mut told = story();
@@ -627,6 +653,16 @@ fn what_is_odd_but_may_be_is_told() {
     assert_eq!(
         (ahead.times.far, ahead.times.first_far),
         (1, Some(Position(9)))
+    );
+    let late_expiry = remarks(|s| {
+        s.truncate(EXPIRED);
+        s[EXPIRED - 1].at += 300.0;
+    });
+    let clocks = late_expiry.times.clocks;
+    assert_eq!(
+        (clocks.late_expiries, clocks.standstills),
+        (1, 0),
+        "{late_expiry:?}"
     );
     let foreign = remarks(|s| {
         s[ERASED - 1].stream = ("drop", "one".to_owned());

@@ -5,7 +5,7 @@ import { count } from "../lib/format.js";
 
 /** @typedef {import("../lib/api.js").Metrics} Metrics */
 
-const ENGINE = { live: "recording", away: "cannot reach its log", stopped: "stopped" };
+const ENGINE = { live: "recording", away: "cannot reach its log", clock_fault: "waits: its clock differs from the database's", stopped: "stopped" };
 
 export class HealthList extends HTMLElement {
   #list = h("dl", { class: "pairs" });

@@ -5,13 +5,10 @@
 //!
 //! Source: docs/decisions/0030-requests-count-from-their-arrival.md.
 
-use domain::values::Timestamp;
-
 use super::{Engine, EventLog};
 use crate::engine::draft::{Bounds, Entry, MOST_REQUESTS};
 use crate::engine::handle::Submission;
 use crate::engine::ports::{Clock, Ids, Observer};
-use crate::engine::request::CommandError;
 use crate::log::Head;
 
 impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
@@ -19,17 +16,11 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         self.draft.has_room()
     }
 
-    /// Now; never before what the log holds already, nor, should the clock be set back, before an earlier decision.
-    pub(super) fn now(&mut self) -> Timestamp {
-        self.latest = self.latest.max(self.clock.now()).max(self.head.recorded_at);
-        self.wires.stamp.advance(self.latest);
-        self.latest
-    }
-
     pub(super) fn accept(&mut self, submission: Submission) {
         if !self.is_live() {
-            // It was handed in just before everybody could see that the log is away.
-            let _gone = submission.reply.send(Err(CommandError::Unavailable));
+            // It was handed in just before everybody could see that nothing can be recorded.
+            let error = self.wires.health.borrow().command_error();
+            let _gone = submission.reply.send(Err(error));
             return;
         }
         self.backlog
@@ -79,6 +70,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             if !self.has_room() {
                 return;
             }
+            // While the clock is suspect, requests wait for it to be compared.
+            let Some(now) = self.now() else {
+                return;
+            };
             let Some(entry) = self.backlog.pop_front() else {
                 return;
             };
@@ -86,7 +81,6 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 // After an outage, stock must not be held for callers who have long gone.
                 continue;
             }
-            let now = self.now();
             let bounds = Bounds {
                 max_waitlist: self.config.max_waitlist,
                 due_events: self.config.due_events,
@@ -108,7 +102,9 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         if self.must_stop() {
             return;
         }
-        let now = self.now();
+        let Some(now) = self.now() else {
+            return;
+        };
         let oldest = self.backlog.front();
         let until = oldest.map_or(now, |entry| entry.arrived(now));
         let share = self.share();

@@ -14,7 +14,6 @@ use domain::event::{LeaveCause, ReleaseCause};
 use domain::values::{DropId, Position};
 use domain::{DropEvent, erasure};
 use tokio::task::JoinHandle;
-use tracing::warn;
 
 use super::proof::HeldBack;
 use super::{Engine, EngineError};
@@ -26,8 +25,6 @@ use crate::log::{EventLog, Head, StoredEvent, chain};
 
 /// Events read at once.
 const READ_EVENTS: usize = 10_000;
-/// Clocks of one shop that differ by more than this, in milliseconds, are worth a warning.
-const MOST_SKEW_MS: i64 = 2_000;
 
 /// So many events that were due, of one drop and read at once, show that another node works it off.
 const DUE_SLICE: usize = 32;
@@ -100,7 +97,6 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             let committed = self.take_in(part?)?;
             self.observer.committed(&committed);
         }
-        self.warn_of_clock();
         self.must_be_at(target)
     }
 
@@ -160,7 +156,6 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         self.leave_due_to_others(&events);
         let committed = self.take_in(Committed { events, head })?;
         self.held_back.push(HeldBack::Committed(committed));
-        self.warn_of_clock();
         Ok(())
     }
 
@@ -171,7 +166,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         for recorded in events.iter().filter(|recorded| was_due(&recorded.event)) {
             *slices.entry(recorded.drop_id).or_default() += 1;
         }
-        let until = self.now().plus_millis(LEAVE_DUE_MS);
+        let until = self
+            .latest
+            .max(self.head.recorded_at)
+            .plus_millis(LEAVE_DUE_MS);
         for (drop_id, recorded) in slices {
             if recorded >= DUE_SLICE {
                 self.state.leave_due(drop_id, until);
@@ -186,17 +184,6 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
         self.head = committed.head;
         Ok(Arc::new(committed))
-    }
-
-    /// Time never goes back, so a clock ahead of ours rules until ours has caught up; somebody should mend it.
-    fn warn_of_clock(&self) {
-        let ahead = self.head.recorded_at.millis() - self.clock.now().millis();
-        if ahead > MOST_SKEW_MS {
-            warn!(
-                ahead_ms = ahead,
-                "the log is {ahead} ms ahead of this machine's clock: holds last longer until it has caught up"
-            );
-        }
     }
 
     /// Applies what somebody recorded, unless history can never contain it.

@@ -11,7 +11,6 @@ use super::{Engine, EngineError};
 use crate::engine::draft::Draft;
 use crate::engine::handle::Health;
 use crate::engine::ports::{Clock, Ids, Observer};
-use crate::engine::request::CommandError;
 use crate::error::{AppendError, LogError};
 use crate::log::{Batch, EventLog, append_surely};
 
@@ -56,6 +55,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                     self.refuse_draft(draft, &too_large);
                     return Ok(());
                 }
+                Err(AppendError::FromFuture(_)) => {
+                    self.be_refused_perhaps(draft);
+                    return Ok(());
+                }
                 Err(AppendError::Rejected(cause)) => return Err(EngineError::Rejected(cause)),
                 Err(AppendError::Unknown(cause))
                     if attempt >= LAST_ATTEMPTS && self.must_stop() =>
@@ -96,22 +99,38 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 "the event log cannot be reached: refusing what waits, and trying on"
             );
         }
-        self.wires.health.send_replace(Health::Away {
+        self.turn_away(Health::Away {
             reason: reason.to_owned(),
         });
+    }
+
+    /// Answers everything that is not in flight with what `health` says, and so what is asked from now on.
+    pub(super) fn turn_away(&mut self, health: Health) {
+        let error = health.command_error();
+        self.wires.health.send_replace(health);
         self.set_draft_aside();
         for entry in self.backlog.drain(..) {
-            entry.answer(Err(CommandError::Unavailable));
+            entry.answer(Err(error.clone()));
         }
         while let Ok(submission) = self.wires.requests.try_recv() {
-            let _gone = submission.reply.send(Err(CommandError::Unavailable));
+            let _gone = submission.reply.send(Err(error.clone()));
         }
     }
 
+    /// The log is reachable: live again, if the clocks allow it.
     pub(super) fn be_live(&self) {
-        if *self.wires.health.borrow() != Health::Live {
-            info!("the event log is reachable again");
-            self.wires.health.send_replace(Health::Live);
+        if let Some(fault) = self.clock_watch.fault() {
+            self.wires.health.send_replace(Health::ClockFault(fault));
+            return;
         }
+        let before = self.wires.health.borrow().clone();
+        match before {
+            Health::Live => return,
+            Health::ClockFault(_) => info!("the clocks agree again: requests are decided again"),
+            Health::Away { .. } | Health::Stopped { .. } => {
+                info!("the event log is reachable again");
+            }
+        }
+        self.wires.health.send_replace(Health::Live);
     }
 }

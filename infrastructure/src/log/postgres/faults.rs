@@ -8,6 +8,9 @@ use domain::values::Position;
 
 use crate::error::{AppendError, LogError};
 
+/// The server's answer to events whose time is ahead of its own clock; see migrations/0008_clock.sql.
+const FROM_FUTURE: &str = "TF001";
+
 /// The row arrived, but holds what no row of the log can.
 pub(super) fn corrupt(position: Position, error: &sqlx::Error) -> LogError {
     LogError::Corrupt {
@@ -23,7 +26,9 @@ pub(super) fn unavailable(error: sqlx::Error) -> LogError {
 /// Only what the server says about the data itself is final; everything else may have landed, or may land yet.
 pub(super) fn append_error(error: sqlx::Error) -> AppendError {
     let code = error.as_database_error().and_then(|error| error.code());
-    if code.is_some_and(|code| is_about_data(&code)) {
+    if code.as_deref() == Some(FROM_FUTURE) {
+        AppendError::FromFuture(error.into())
+    } else if code.is_some_and(|code| is_about_data(&code)) {
         AppendError::Rejected(error.into())
     } else {
         AppendError::Unknown(error.into())

@@ -28,6 +28,11 @@ pub(in crate::log) fn head_from(row: &PgRow) -> Result<Head, LogError> {
     })
 }
 
+/// The server's clock.
+pub(super) fn clock_from(row: &PgRow) -> Result<Timestamp, LogError> {
+    instant_from(row, "clock").map_err(|reason| LogError::Unavailable(reason.into()))
+}
+
 /// As the bytes that came: chrono panics at times that it has no room for, such as `infinity`.
 fn instant_from(row: &PgRow, column: impl ColumnIndex<PgRow>) -> Result<Timestamp, String> {
     let value = row.try_get_raw(column).map_err(|error| error.to_string())?;
