@@ -6,7 +6,6 @@ use std::sync::Arc;
 use domain::values::Timestamp;
 use infrastructure::engine::{Clock, EngineHandle, SystemClock};
 use infrastructure::log::postgres::PostgresLog;
-use jsonwebtoken::DecodingKey;
 use projections::runner::Progress;
 use projections::views::Views;
 use tokio::sync::watch;
@@ -19,6 +18,7 @@ use crate::metrics::Metrics;
 use crate::refused::Refused;
 use crate::session::Sessions;
 use crate::stream::StreamHub;
+use crate::tokens::BuyerTokens;
 
 /// Shared by every handler. Clones are the same server.
 #[derive(Clone)]
@@ -40,8 +40,8 @@ pub struct Parts {
     pub sessions: Sessions,
     /// Keeps idempotency keys from being guessed from their digests; the same for every process of this log.
     pub key_secret: Vec<u8>,
-    /// What buyers' tokens are signed with, if they need any.
-    pub buyer_secret: Option<DecodingKey>,
+    /// What buyers' tokens must be, if buyers need any.
+    pub buyer_tokens: Option<BuyerTokens>,
     /// How far each projection's table is.
     pub projections: Vec<(&'static str, watch::Receiver<Progress>)>,
     /// Counts what is refused.

@@ -320,6 +320,6 @@ pub(super) fn headers() -> Value {
         "Retry-After": header(true, "When to try again, in whole seconds.", digits()),
         "Set-Cookie": header(true, "The session: `HttpOnly`, `SameSite=Strict`.", text()),
         "Vary": header(true, "What the answer depends on.", text()),
-        "WWW-Authenticate": header(true, "`Bearer`.", text()),
+        "WWW-Authenticate": header(true, "`Bearer`; with `error` and `error_description` for a key or token that is not good (RFC 6750).", text()),
     })
 }
