@@ -184,3 +184,74 @@ async fn an_audience_leeway_and_longest_lifetime_are_settings() {
     }
 }
 
+#[tokio::test]
+async fn a_key_of_one_buyer_collides_with_nobody_elses_and_is_known_after_a_restart_and_elsewhere()
+{
+    let database = infrastructure::testing::fresh_database().await;
+    let launch = || Launch::on(database.clone());
+    let before = launch().start().await;
+    let drop = before.create_drop(100, json!({})).await;
+    let old = text(&hold(&before, &drop, None, "old", "mike").await.ok(201)["id"]);
+    before.stop().await;
+
+    let here = launch().with("HOLDFAST_BUYER_SECRET", SECRET).start().await;
+    let there = launch().with("HOLDFAST_BUYER_SECRET", SECRET).start().await;
+    let (mike, eve) = (token(SECRET, "mike", 600), token(SECRET, "eve", 600));
+    // The retry of what was begun before there were tokens; and Eve, who took that key too.
+    let again = hold(&here, &drop, Some(&mike), "old", "mike").await;
+    assert_eq!((again.is_replay(), text(&again.ok(201)["id"])), (true, old));
+    let eves = hold(&here, &drop, Some(&eve), "old", "eve").await;
+    assert!(!eves.is_replay(), "{eves:?}");
+    let eves = text(
+        &hold(&here, &drop, Some(&eve), "order-1001", "eve")
+            .await
+            .ok(201)["id"],
+    );
+    let mikes = hold(&here, &drop, Some(&mike), "order-1001", "Mike").await;
+    let mikes = text(&mikes.ok(201)["id"]);
+    assert_ne!(eves, mikes);
+    // A line has keys as well.
+    let join = async |app: &App, bearer: &str, buyer: &str| {
+        let path = format!("/v1/drops/{drop}/waitlist");
+        let request = app.request(Method::POST, &path).bearer_auth(bearer);
+        let request = request.header("idempotency-key", "order-1001");
+        take(request.json(&json!({ "buyer_id": buyer, "quantity": 1 }))).await
+    };
+    join(&here, &mike, "mike")
+        .await
+        .problem(422, "idempotency_key_reused");
+
+    let here = here.restart().await;
+    for app in [&here, &there] {
+        for bearer in [mike.as_str(), harness::ADMIN_KEY] {
+            let again = hold(app, &drop, Some(bearer), "order-1001", "mike").await;
+            assert!(again.is_replay(), "{again:?}");
+            assert_eq!(text(&again.ok(201)["id"]), mikes);
+        }
+    }
+    // Trusted callers share one scope: there, a key is for one buyer.
+    let admin = Some(harness::ADMIN_KEY);
+    hold(&there, &drop, admin, "shop-7", "ann").await.ok(201);
+    hold(&there, &drop, admin, "shop-7", "bob")
+        .await
+        .problem(422, "idempotency_key_reused");
+    here.verifies().await;
+}
+
+#[tokio::test]
+async fn two_different_idempotency_keys_are_none() {
+    let app = App::start().await;
+    let drop = app.create_drop(9, json!({})).await;
+    let ask = async |keys: [&str; 2]| {
+        let path = format!("/v1/drops/{drop}/holds");
+        let mut request = app.request(Method::POST, &path);
+        for key in keys {
+            request = request.header("idempotency-key", key);
+        }
+        take(request.json(&json!({ "buyer_id": "mike" }))).await
+    };
+    ask(["one", "two"])
+        .await
+        .problem(400, "invalid_idempotency_key");
+    ask(["one", "one"]).await.ok(201);
+}

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use domain::values::Timestamp;
+use domain::values::{BuyerId, DropId, Timestamp};
 use infrastructure::engine::{Clock, EngineHandle, SystemClock};
 use infrastructure::log::postgres::PostgresLog;
 use projections::runner::Progress;
@@ -67,6 +67,18 @@ impl App {
     #[must_use]
     pub fn key_scope(&self, resource: &[u8]) -> Vec<u8> {
         [self.key_secret.as_slice(), resource].concat()
+    }
+
+    /// What an idempotency key of one buyer of a drop is digested with.
+    #[must_use]
+    pub fn buyer_key_scope(&self, drop_id: DropId, buyer_id: &BuyerId) -> Vec<u8> {
+        let buyer = buyer_id.comparable();
+        let parts = [
+            drop_id.0.as_bytes().as_slice(),
+            b"/buyer/",
+            buyer.as_bytes(),
+        ];
+        self.key_scope(&parts.concat())
     }
 
     /// The server's time.

@@ -285,7 +285,7 @@ pub(super) fn parameters() -> Value {
     let text = || json!({ "type": "string" });
     json!({
         "Idempotency-Key": header(
-            "Idempotency-Key", true, "Chosen by the caller, one for each intent: a retry sends the same one.",
+            "Idempotency-Key", true, "Chosen by the caller, one for each intent: a retry sends the same one. With buyers' tokens each buyer has keys of their own; trusted callers share one set for each drop.",
             json!({ "type": "string", "pattern": "^[!-~]{1,255}$", "examples": ["one-per-attempt"] }),
         ),
         "If-Match": header("If-Match", true, "The `ETag` of the drop that is edited, or several, of which one must match; a weak one never does. `*` overwrites whatever is there.", text()),

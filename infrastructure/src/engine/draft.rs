@@ -14,8 +14,8 @@ use domain::command::{
 use domain::decide::{Decision, Subject};
 use domain::private::Private;
 use domain::values::{
-    AdjustmentId, BuyerId, DisplayName, DropId, HoldId, Position, Pseudonym, PurchaseId, Salt,
-    Sequence, Timestamp, WaitlistId,
+    AdjustmentId, BuyerId, DisplayName, DropId, HoldId, KeyDigest, Position, Pseudonym, PurchaseId,
+    Salt, Sequence, Timestamp, WaitlistId,
 };
 use domain::{DropCommand, DropEvent, Refusal};
 use tokio::sync::oneshot;
@@ -400,6 +400,7 @@ fn decide(state: &State, entry: &Entry, at: Timestamp) -> Found {
         Request::PlaceHold {
             drop_id,
             key,
+            other_key,
             buyer_id,
             display_name,
             quantity,
@@ -408,7 +409,7 @@ fn decide(state: &State, entry: &Entry, at: Timestamp) -> Found {
             let (buyer, private) = identify(drop, ids, buyer_id, display_name.as_ref());
             let command = PlaceHold {
                 hold_id: HoldId::for_drop(*drop_id, ids.subject),
-                key: *key,
+                key: key_used(drop, buyer, [*key, *other_key]),
                 buyer,
                 quantity: *quantity,
                 commitment: private.as_ref().map(Private::commitment),
@@ -453,6 +454,7 @@ fn decide(state: &State, entry: &Entry, at: Timestamp) -> Found {
         Request::JoinWaitlist {
             drop_id,
             key,
+            other_key,
             buyer_id,
             display_name,
             quantity,
@@ -462,7 +464,7 @@ fn decide(state: &State, entry: &Entry, at: Timestamp) -> Found {
             let command = JoinWaitlist {
                 entry_id: WaitlistId::for_drop(*drop_id, ids.subject),
                 hold_id: HoldId::for_drop(*drop_id, ids.offer),
-                key: *key,
+                key: key_used(drop, buyer, [*key, *other_key]),
                 buyer,
                 quantity: *quantity,
                 commitment: private.as_ref().map(Private::commitment),
@@ -490,6 +492,12 @@ fn find(state: &State, drop_id: DropId) -> Result<&DropState, Refusal> {
 
 fn about(drop: &DropState, command: &DropCommand, private: Option<Private>) -> Found {
     Ok((drop.id, drop.aggregate.decide(command)?, private))
+}
+
+/// The key to decide with: the one of these that `buyer` used already, else the first.
+fn key_used(drop: &DropState, buyer: Pseudonym, keys: [Option<KeyDigest>; 2]) -> Option<KeyDigest> {
+    let is_theirs = |key: &KeyDigest| drop.aggregate.key_holder(*key) == Some(buyer);
+    keys.into_iter().flatten().find(is_theirs).or(keys[0])
 }
 
 /// The terms with their start filled in: now. The drop itself knows a retry of such a request.
