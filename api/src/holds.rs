@@ -19,7 +19,7 @@ use crate::extract::{
     Body, BuyersKey, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, follow_to_head,
 };
 use crate::problem::{Code, Problem};
-use crate::render::{HoldBody, PurchaseBody, conditional, etag_of, insert, replayed};
+use crate::render::{HoldBody, PurchaseBody, conditional, etag_of, insert, private, replayed};
 use domain::decide::Subject;
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -102,7 +102,8 @@ pub(crate) async fn read(
         now >= hold.row.expires_at,
         hold.buyer.is_some(),
     ));
-    Ok(conditional(&headers, &etag, HoldBody::new(hold, now)))
+    let body = HoldBody::new(hold, now);
+    Ok(private(conditional(&headers, &etag, body)))
 }
 
 /// `DELETE /v1/holds/{id}`

@@ -25,7 +25,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::{Body, BuyersKey, DropPath, Fresh, IdempotencyKey, follow_to_head};
 use crate::problem::{Code, Problem};
-use crate::render::{DropStatus, conditional, etag_of, insert, replayed};
+use crate::render::{DropStatus, conditional, etag_of, insert, private, replayed};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -186,7 +186,8 @@ pub(crate) async fn read(
     let place = find(&app, entry_id).await?;
     caller.must_own(place.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
     let body = PlaceBody::new(&app, place);
-    Ok(conditional(&headers, &etag_of(&body.news), body))
+    let etag = etag_of(&body.news);
+    Ok(private(conditional(&headers, &etag, body)))
 }
 
 /// `DELETE /v1/waitlist/{id}`

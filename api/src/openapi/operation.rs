@@ -247,6 +247,11 @@ impl Operation {
                 None => drop(answers.insert(status, refused)),
             }
         }
+        for answer in answers.values_mut() {
+            let cache_control = "Cache-Control";
+            answer["headers"][cache_control] =
+                json!({ "$ref": format!("#/components/headers/{cache_control}") });
+        }
         if !parameters.is_empty() {
             described["parameters"] = parameters.into();
         }
@@ -309,7 +314,7 @@ pub(super) fn headers() -> Value {
     let digits = || json!({ "type": "integer", "minimum": 0 });
     json!({
         "Allow": header(true, "The methods that the path has.", text()),
-        "Cache-Control": header(true, "Whether the answer may be kept, and for how long.", text()),
+        "Cache-Control": header(true, "Whether the answer may be kept: `no-cache` by anybody who asks again, `private, no-cache` by the caller alone, `no-store` by nobody.", text()),
         "Content-Disposition": header(false, "A name for the file.", text()),
         "ETag": header(true, "The entity tag of the answer.", json!({ "type": "string", "pattern": "^\".*\"$" })),
         "Holdfast-Position": header(false, "The place in the log of what was done; an answer with a body says it there.", digits()),
