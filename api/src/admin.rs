@@ -23,7 +23,7 @@ use crate::auth::Admin;
 use crate::extract::{Fresh, Params};
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Problem};
-use crate::render::{DropStatus, conditional, etag_of, unless_known};
+use crate::render::{DropStatus, conditional, etag_of, private, unless_known};
 
 const CSV: &str = "text/csv";
 /// What a timeline comes in, the usual form first.
@@ -134,7 +134,8 @@ pub(crate) async fn metrics(
         position,
     };
     let body = serde_json::to_value(&metrics).map_err(|error| Problem::internal(&error))?;
-    Ok(conditional(&headers, &etag_of(&body.to_string()), body))
+    let etag = etag_of(&body.to_string());
+    Ok(private(conditional(&headers, &etag, body)))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -182,10 +183,10 @@ pub(crate) async fn timeline(
     let form = TIMELINE_FORMS[preferred(&headers, &TIMELINE_FORMS)];
     // Each form has a tag of its own: the bytes differ.
     let etag = etag_of(&(form, &buckets));
-    Ok(varied(match form {
+    Ok(private(varied(match form {
         CSV => unless_known(&headers, &etag, csv(&buckets)),
         _ => conditional(&headers, &etag, Timeline { buckets }),
-    }))
+    })))
 }
 
 fn known_drop(app: &App, id: &str) -> Result<DropId, Problem> {

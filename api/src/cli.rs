@@ -43,7 +43,17 @@ enum Command {
     Audit(AuditArgs),
     /// List the tables of the views, or rebuild them from the log.
     Projections(ProjectionsArgs),
+    /// Print the licences of this program and of the software in it.
+    #[command(alias = "licenses")]
+    Licences,
 }
+
+/// What must be passed on with the program.
+const NOTICES: [&str; 3] = [
+    include_str!("../../NOTICE"),
+    include_str!("../../LICENSE-MIT"),
+    include_str!("../../LICENSE-APACHE"),
+];
 
 /// Runs the program with the arguments of the process.
 #[must_use]
@@ -105,6 +115,7 @@ async fn run(cli: Cli) -> ExitCode {
         Some(Command::Load(args)) => exit_with(crate::client::load::run(args).await),
         Some(Command::Audit(args)) => crate::audit::run(args).await,
         Some(Command::Projections(args)) => crate::projections::run(args).await,
+        Some(Command::Licences) => exit(print_line(NOTICES.join("\n").trim_end())),
     }
 }
 

@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use infrastructure::postgres_cluster::Source;
-use jsonwebtoken::DecodingKey;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tracing::warn;
 
+use crate::jws::{Hs256, MIN_SECRET_BYTES};
 use crate::limiter::AddressLimit;
 use crate::limiter::address::TrustedProxies;
+use crate::tokens::BuyerTokens;
 
 /// Settings of a server.
 #[derive(Debug, Clone, Args)]
@@ -31,10 +32,9 @@ pub struct Settings {
     /// Who may do what.
     pub keys: KeySettings,
 
-    /// Secret that the shop signs buyers' tokens with (HS256); without it, the buyer_id of a request is believed. Take 16 characters
-    /// or more where other machines reach the server.
-    #[arg(long, env = "HOLDFAST_BUYER_SECRET", hide_env_values = true)]
-    pub buyer_secret: Option<String>,
+    #[command(flatten)]
+    /// Who buyers are.
+    pub buyers: BuyerSettings,
 
     #[command(flatten)]
     /// How often one address may ask for stock.
@@ -127,6 +127,30 @@ pub struct DatabaseSettings {
     pub connections: u32,
 }
 
+/// How buyers say who they are.
+#[derive(Debug, Clone, Args)]
+pub struct BuyerSettings {
+    /// Secret that the shop signs buyers' tokens with (JWT, HS256); without it, the buyer_id of a
+    /// request is believed. At least 32 bytes where other machines reach the server: any buyer can
+    /// test guesses on their own token.
+    #[arg(long, env = "HOLDFAST_BUYER_SECRET", hide_env_values = true)]
+    pub buyer_secret: Option<String>,
+
+    /// Audience that a buyer's token must contain in its aud claim. Without it, tokens with an aud
+    /// claim are refused (RFC 7519, section 4.1.3).
+    #[arg(long, env = "HOLDFAST_BUYER_AUDIENCE", value_name = "TEXT")]
+    pub buyer_audience: Option<String>,
+
+    /// Longest lifetime of a buyer's token, in seconds: one whose exp is farther ahead is refused.
+    #[arg(long, env = "HOLDFAST_BUYER_TOKEN_MAX_SECONDS", value_name = "SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(1..=31_622_400))]
+    pub buyer_token_max_seconds: u32,
+
+    /// Difference between the shop's clock and this one that the exp, nbf and iat of a buyer's
+    /// token may show, in seconds.
+    #[arg(long, env = "HOLDFAST_BUYER_LEEWAY_SECONDS", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=300))]
+    pub buyer_leeway_seconds: u32,
+}
+
 /// The bearer keys.
 #[derive(Debug, Clone, Args)]
 pub struct KeySettings {
@@ -162,6 +186,23 @@ pub enum ConfigError {
         "the buyer secret is empty: set HOLDFAST_BUYER_SECRET to what the shop signs with, or unset it to believe every buyer_id"
     )]
     EmptyBuyerSecret,
+    /// Tokens without an audience would be accepted.
+    #[error(
+        "the buyer audience is empty: set HOLDFAST_BUYER_AUDIENCE to what the shop's tokens have as aud, or unset it"
+    )]
+    EmptyBuyerAudience,
+    /// Whoever has one token could find it by trying, and then be any buyer.
+    #[error(
+        "the buyer secret has {bytes} bytes, and other machines can reach {listen}: HS256 needs {MIN_SECRET_BYTES} or more \
+         (RFC 7518, section 3.2), because any buyer can test guesses on their own token; \
+         set HOLDFAST_BUYER_SECRET to what `openssl rand -hex 32` prints"
+    )]
+    ShortBuyerSecret {
+        /// Its length.
+        bytes: usize,
+        /// The address asked for.
+        listen: SocketAddr,
+    },
     /// Whoever reads the log could sell from it.
     #[error("the admin key and the auditor key must differ")]
     SameKeys,
@@ -176,19 +217,43 @@ pub enum ConfigError {
     },
 }
 
-/// What buyers' tokens are signed with, if the shop signs any.
+/// What buyers' tokens must be, if the shop signs any.
+///
+/// On a loopback address a secret below [`MIN_SECRET_BYTES`] is only warned of: a developer's
+/// machine, or a server behind a proxy that was started with such a secret before this was checked.
 ///
 /// # Errors
-/// [`ConfigError::EmptyBuyerSecret`]: an empty secret would let anybody be any buyer.
-pub fn buyer_secret(settings: &Settings) -> Result<Option<DecodingKey>, ConfigError> {
-    let Some(secret) = &settings.buyer_secret else {
+/// [`ConfigError::EmptyBuyerSecret`]: an empty secret would let anybody be any buyer;
+/// [`ConfigError::ShortBuyerSecret`];
+/// [`ConfigError::EmptyBuyerAudience`].
+pub fn buyer_tokens(settings: &Settings) -> Result<Option<BuyerTokens>, ConfigError> {
+    let (buyers, listen) = (&settings.buyers, settings.listen);
+    if buyers.buyer_audience.as_deref() == Some("") {
+        return Err(ConfigError::EmptyBuyerAudience);
+    }
+    let Some(secret) = &buyers.buyer_secret else {
         return Ok(None);
     };
-    if secret.is_empty() {
+    let bytes = secret.len();
+    if bytes == 0 {
         return Err(ConfigError::EmptyBuyerSecret);
     }
-    advise("the buyer secret", secret, settings.listen);
-    Ok(Some(DecodingKey::from_secret(secret.as_bytes())))
+    if bytes < MIN_SECRET_BYTES {
+        if !listen.ip().is_loopback() {
+            return Err(ConfigError::ShortBuyerSecret { bytes, listen });
+        }
+        warn!(
+            "the buyer secret has {bytes} bytes: any buyer can test guesses on their own token, and a guess that fits signs \
+             tokens for every buyer. Set HOLDFAST_BUYER_SECRET to {MIN_SECRET_BYTES} bytes or more, for instance what \
+             `openssl rand -hex 32` prints"
+        );
+    }
+    Ok(Some(BuyerTokens {
+        key: Hs256::new(secret.as_bytes()),
+        audience: buyers.buyer_audience.clone(),
+        max_seconds: buyers.buyer_token_max_seconds,
+        leeway_seconds: buyers.buyer_leeway_seconds,
+    }))
 }
 
 /// The shortest key, in characters, that nobody is advised to make longer.

@@ -16,10 +16,10 @@ use serde::Deserialize;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::{
-    Body, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, follow_to_head,
+    Body, BuyersKey, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, follow_to_head,
 };
 use crate::problem::{Code, Problem};
-use crate::render::{HoldBody, PurchaseBody, conditional, etag_of, insert, replayed};
+use crate::render::{HoldBody, PurchaseBody, conditional, etag_of, insert, private, replayed};
 use domain::decide::Subject;
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -43,12 +43,13 @@ pub(crate) async fn place(
     Body(new): Body<NewHold>,
 ) -> Result<Response, Problem> {
     caller.must_be(&new.buyer_id)?;
-    let key = Some(key.within(&app.key_scope(drop_id.0.as_bytes()))?);
+    let BuyersKey { key, other_key } = key.of_buyer(&app, &caller, drop_id, &new.buyer_id)?;
     let one = || Quantity::new(1).map_err(|error| Problem::invalid("/quantity", error.to_string()));
     let quantity = new.quantity.map_or_else(one, Ok)?;
     let request = Request::PlaceHold {
         drop_id,
         key,
+        other_key,
         buyer_id: new.buyer_id.clone(),
         display_name: new.display_name.clone(),
         quantity,
@@ -102,7 +103,8 @@ pub(crate) async fn read(
         now >= hold.row.expires_at,
         hold.buyer.is_some(),
     ));
-    Ok(conditional(&headers, &etag, HoldBody::new(hold, now)))
+    let body = HoldBody::new(hold, now);
+    Ok(private(conditional(&headers, &etag, body)))
 }
 
 /// `DELETE /v1/holds/{id}`

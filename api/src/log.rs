@@ -20,7 +20,7 @@ use crate::extract::{Fresh, Params};
 use crate::negotiate::{preferred, varied};
 use crate::openapi::schemas;
 use crate::problem::Problem;
-use crate::render::{conditional, etag_of};
+use crate::render::{conditional, etag_of, private};
 
 const LINES: &str = "application/x-ndjson";
 /// What the log comes in, the usual form first.
@@ -110,7 +110,7 @@ pub(crate) async fn list(
         LINES => export(app, params).await?,
         _ => page(&app, params, &headers).await?,
     };
-    Ok(varied(response))
+    Ok(private(varied(response)))
 }
 
 async fn page(app: &App, params: LogParams, headers: &HeaderMap) -> Result<Response, Problem> {
@@ -168,7 +168,8 @@ pub(crate) async fn head(
 ) -> Result<Response, Problem> {
     let head = app.log.head().await.map_err(unreadable)?;
     prove(&app, head.position).await.map_err(unreadable)?;
-    Ok(conditional(&headers, &format!("\"{}\"", head.hash), head))
+    let etag = format!("\"{}\"", head.hash);
+    Ok(private(conditional(&headers, &etag, head)))
 }
 
 /// What the engine has not shown yet may be lost in a failover, and an auditor keeps it: the log's barrier comes first.

@@ -276,7 +276,12 @@ impl IntoResponse for Problem {
             details = details.with_instance(instance);
         }
         let mut response = details.with_extensions(members).into_response();
-        response.headers_mut().extend(self.headers);
+        let no_store = HeaderValue::from_static("no-store");
+        let headers = response.headers_mut();
+        // A cache may keep a 404 or a 410 without being told to (RFC 9111, section 4.2.2), and it
+        // is true for this moment only.
+        headers.insert(header::CACHE_CONTROL, no_store);
+        headers.extend(self.headers);
         response
     }
 }

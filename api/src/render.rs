@@ -274,6 +274,17 @@ pub fn conditional(headers: &HeaderMap, etag: &str, body: impl Serialize) -> Res
     unless_known(headers, etag, Json(body))
 }
 
+/// The same answer, which only the caller's own cache may keep: it is about one buyer, or for
+/// admins or auditors alone.
+#[must_use]
+pub(crate) fn private(mut response: Response) -> Response {
+    let private = HeaderValue::from_static("private, no-cache");
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, private);
+    response
+}
+
 /// An answer of any form with its entity tag, or 304 when the caller has it already.
 pub fn unless_known(headers: &HeaderMap, etag: &str, answer: impl IntoResponse) -> Response {
     let tag = HeaderValue::from_str(etag).ok();

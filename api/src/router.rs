@@ -3,8 +3,8 @@
 use std::any::Any;
 
 use axum::Router;
-use axum::http::{Method, Uri};
-use axum::middleware::from_fn_with_state;
+use axum::http::{HeaderValue, Method, Uri, header};
+use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -23,7 +23,11 @@ pub fn router(app: App) -> Router {
     router
         .fallback(nothing_here)
         .method_not_allowed_fallback(no_such_method)
-        .layer((measure, CatchPanicLayer::custom(panicked)))
+        .layer((
+            measure,
+            CatchPanicLayer::custom(panicked),
+            map_response(not_stored),
+        ))
         .with_state(app)
 }
 
@@ -104,6 +108,15 @@ fn requests_for_stock(app: Option<&App>) -> Routes {
         routes.router = routes.router.route_layer(limit);
     }
     routes
+}
+
+/// Nothing is kept by a cache unless its handler says how: most answers are for one caller, and
+/// none is true for long.
+async fn not_stored(mut response: Response) -> Response {
+    let no_store = HeaderValue::from_static("no-store");
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(no_store);
+    response
 }
 
 async fn nothing_here(method: Method, uri: Uri) -> Response {

@@ -30,7 +30,7 @@ use tracing::{info, warn};
 
 use crate::admin::lateness::ReleaseLateness;
 use crate::app::{App, Parts};
-use crate::config::{ConfigError, Keys, Settings, buyer_secret};
+use crate::config::{ConfigError, Keys, Settings, buyer_tokens};
 use crate::connections::{self, Bounds, Patience};
 use crate::database::{Database, DatabaseError};
 use crate::limiter::Limiter;
@@ -103,7 +103,7 @@ impl Server {
     pub async fn start(settings: &Settings, stop: &CancellationToken) -> Result<Self, ServerError> {
         let address = settings.listen;
         let keys = Keys::load(&settings.keys, &settings.database.data_dir, address)?;
-        let buyer_secret = buyer_secret(settings)?;
+        let buyer_tokens = buyer_tokens(settings)?;
         let bounds = bounds(settings);
         let listener = listen(address).map_err(|source| ServerError::Listen { address, source })?;
         let address = listener.local_addr().unwrap_or(address);
@@ -182,7 +182,7 @@ impl Server {
             sessions: Sessions::new(&keys.admin, &key_secret),
             keys,
             key_secret,
-            buyer_secret,
+            buyer_tokens,
             projections,
             refused,
             metrics,

@@ -23,9 +23,9 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::watch::WatchedPlaces;
 use crate::app::App;
 use crate::auth::Caller;
-use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, follow_to_head};
+use crate::extract::{Body, BuyersKey, DropPath, Fresh, IdempotencyKey, follow_to_head};
 use crate::problem::{Code, Problem};
-use crate::render::{DropStatus, conditional, etag_of, insert, replayed};
+use crate::render::{DropStatus, conditional, etag_of, insert, private, replayed};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -151,11 +151,12 @@ pub(crate) async fn join(
     Body(new): Body<NewPlace>,
 ) -> Result<Response, Problem> {
     caller.must_be(&new.buyer_id)?;
-    let key = Some(key.within(&app.key_scope(drop_id.0.as_bytes()))?);
+    let BuyersKey { key, other_key } = key.of_buyer(&app, &caller, drop_id, &new.buyer_id)?;
     let one = || Quantity::new(1).map_err(|error| Problem::invalid("/quantity", error.to_string()));
     let request = Request::JoinWaitlist {
         drop_id,
         key,
+        other_key,
         buyer_id: new.buyer_id,
         display_name: new.display_name,
         quantity: new.quantity.map_or_else(one, Ok)?,
@@ -185,7 +186,8 @@ pub(crate) async fn read(
     let place = find(&app, entry_id).await?;
     caller.must_own(place.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
     let body = PlaceBody::new(&app, place);
-    Ok(conditional(&headers, &etag_of(&body.news), body))
+    let etag = etag_of(&body.news);
+    Ok(private(conditional(&headers, &etag, body)))
 }
 
 /// `DELETE /v1/waitlist/{id}`

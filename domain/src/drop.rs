@@ -308,6 +308,16 @@ impl DropAggregate {
         scheduled_with == Some(key) || self.keyed(key).is_some()
     }
 
+    /// Whose hold or waitlist entry was made with `key`; none: neither was.
+    #[must_use]
+    pub fn key_holder(&self, key: KeyDigest) -> Option<Pseudonym> {
+        match self.keyed(key)? {
+            Keyed::Hold(index) => Some(self.buyer_of(&self.hold_at(index))),
+            Keyed::Entry(index) => Some(self.buyer_in_line(self.line.at(index)).id),
+            Keyed::Adjustment(_) => None,
+        }
+    }
+
     /// What this buyer has here; none: they never held anything.
     #[must_use]
     pub fn buyer(&self, buyer: Pseudonym) -> Option<&Buyer> {

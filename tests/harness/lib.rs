@@ -13,6 +13,7 @@ mod raw;
 mod reply;
 mod rules;
 mod terminal;
+mod token;
 mod tunnel;
 mod watcher;
 
@@ -33,6 +34,7 @@ pub use self::raw::{Raw, allow_open_files, holds_at_once};
 pub use self::reply::{Reply, tally};
 pub use self::rules::Rules;
 pub use self::terminal::finish_on_terminal;
+pub use self::token::{seconds_now, signed, token};
 pub use self::tunnel::Tunnel;
 pub use self::watcher::{Frame, Watcher};
 

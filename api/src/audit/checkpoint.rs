@@ -139,9 +139,9 @@ pub async fn run(args: &CheckpointArgs) -> Result<ExitCode, AuditError> {
     let head = match &source {
         Source::Database(database) => head(&database.pool).await.map(Ok),
         // Nobody signs for a file that they have not looked at.
-        Source::File(_) => {
-            let outcome = verify_file(&source, vec![]).await;
-            outcome.map(|outcome| outcome.map(|proof| proof.log.head))
+        Source::File(path) => {
+            let outcome = verify_file(&source, path, vec![]).await;
+            outcome.map(|outcome| outcome.map(|proof| proof.noted().head))
         }
     };
     source.close().await;

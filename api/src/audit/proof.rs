@@ -3,19 +3,18 @@
 //! Promise: what is proved is the log up to one head, and the tables as they were when that was the head, whatever is
 //! appended meanwhile. Limit: an export proves the log alone: it has no tables and no personal data.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
-use std::str::FromStr;
 
 use clap::Args;
 use domain::values::Position;
 use futures::StreamExt;
 use infrastructure::erasure;
 use infrastructure::error::LogError;
+use infrastructure::log::Head;
 use infrastructure::log::ahead::in_order;
 use infrastructure::log::copy::{self, Selection};
-use infrastructure::log::{Hash, Head};
 use projections::checked::{CheckedTable, Comparison, Mismatch, checked_tables, hold_tables};
 use projections::error::{ReplayError, SnapshotError};
 use serde_json::{Value, json};
@@ -23,6 +22,7 @@ use sqlx::{Acquire, Executor, PgPool};
 
 use super::checkpoint::{CheckpointError, PublicKey, public_key_file};
 use super::examine::{Examined, examine};
+use super::kept::{KnownHead, head_file, read_head};
 use super::source::{Moment, Page, Reading, Source, SourceArgs, Wanted};
 use super::verify::{Erasures, Proved, Verifier};
 use super::violation::{Claim, Stop, Violation};
@@ -31,6 +31,9 @@ use crate::cli::say;
 
 /// Who claims the head that is given on the command line.
 const EXPECT_HEAD: &str = "--expect-head";
+
+/// Who claims the head that an export left beside itself.
+const HEAD_FILE: &str = "the head file of the export";
 
 /// Events that a view of a running server may be behind without a word.
 const TRAILING: u64 = 10_000;
@@ -63,34 +66,12 @@ pub struct VerifyArgs {
     json: bool,
 }
 
-/// `POSITION:HASH`.
-#[derive(Debug, Clone, Copy)]
-struct KnownHead {
-    position: Position,
-    hash: Hash,
-}
-
-impl FromStr for KnownHead {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let read = || {
-            let (position, hash) = text.trim().split_once(':')?;
-            Some(Self {
-                position: Position(position.parse().ok()?),
-                hash: hash.parse().ok()?,
-            })
-        };
-        read().ok_or_else(|| "must be a position, a colon, and 64 hexadecimal digits".to_owned())
-    }
-}
-
 /// A proof, or what stands in its way.
 pub(super) type Outcome = Result<Proof, Stop>;
 
 /// What was proved.
 pub(super) struct Proof {
-    pub(super) log: Proved,
+    log: Proved,
     tables: Vec<TableProof>,
     /// Checkpoints that the log extends, and whose they are.
     extends: Vec<(Position, String)>,
@@ -121,7 +102,7 @@ pub async fn run(args: &VerifyArgs) -> Result<ExitCode, AuditError> {
     let source = Source::open(&args.source).await?;
     let outcome = match &source {
         Source::Database(database) => verify_database(&database.pool, claims).await,
-        Source::File(_) => verify_file(&source, claims).await,
+        Source::File(path) => verify_file(&source, path, claims).await,
     };
     let outcome = match outcome {
         Ok(Err(Stop::Violated(violation))) => {
@@ -163,13 +144,17 @@ async fn placed_in_stream(source: &Source, mut violation: Violation) -> Violatio
     violation
 }
 
-fn claims(args: &VerifyArgs) -> Result<Vec<Claim>, AuditError> {
-    let mut claims = vec![];
-    claims.extend(args.expect_head.map(|known| Claim {
+fn claim(known: KnownHead, source: &str) -> Claim {
+    Claim {
         position: known.position,
         hash: known.hash,
-        source: EXPECT_HEAD.to_owned(),
-    }));
+        source: source.to_owned(),
+    }
+}
+
+fn claims(args: &VerifyArgs) -> Result<Vec<Claim>, AuditError> {
+    let mut claims = vec![];
+    claims.extend(args.expect_head.map(|known| claim(known, EXPECT_HEAD)));
     if args.checkpoint.is_empty() {
         return Ok(claims);
     }
@@ -181,28 +166,59 @@ fn claims(args: &VerifyArgs) -> Result<Vec<Claim>, AuditError> {
     Ok(claims)
 }
 
+/// Proves an export, held to its own head file as well, if there is one.
+///
+/// # Errors
+/// [`AuditError::NoEvents`] for a file without any event, unless somebody claims that the log is
+/// empty.
 pub(super) async fn verify_file(
     source: &Source,
-    claims: Vec<Claim>,
+    path: &Path,
+    mut claims: Vec<Claim>,
 ) -> Result<Outcome, AuditError> {
+    claims.extend(read_head(path)?.map(|known| claim(known, HEAD_FILE)));
     let reading = source
         .read(Wanted::default(), "verifying")
         .await?
         .unchecked();
     let extends = extended(&claims);
+    let furthest = claims.iter().map(|claim| claim.position).max();
     let verifier = Verifier::new(claims, false);
-    let outcome = follow(reading, verifier, &mut []).await?;
-    Ok(outcome.and_then(|verifier| {
-        let log = verifier.finish()?;
-        let mut notes = log.remarks.sentences();
-        notes.extend(from_future(log.head));
-        Ok(Proof {
-            notes,
-            log,
-            tables: vec![],
-            extends,
-        })
+    let log = match follow(reading, verifier, &mut []).await? {
+        Ok(verifier) => verifier.finish(),
+        Err(stop) => Err(stop),
+    };
+    let log = match log {
+        Ok(log) => log,
+        Err(stop) => return Ok(Err(stop)),
+    };
+    if log.events == 0 && furthest.is_none() {
+        return Err(AuditError::NoEvents(path.to_owned()));
+    }
+    let mut notes = log.remarks.sentences();
+    notes.extend(from_future(log.head));
+    if furthest.is_none_or(|claimed| claimed < log.head.position) {
+        notes.push(unclaimed_end(path, log.head.position));
+    }
+    Ok(Ok(Proof {
+        notes,
+        log,
+        tables: vec![],
+        extends,
     }))
+}
+
+/// The note on an export whose end is its own word alone.
+fn unclaimed_end(path: &Path, ends: Position) -> String {
+    let kept = if path == Path::new("-") {
+        String::new()
+    } else {
+        format!(", or keep {} with the export", head_file(path).display())
+    };
+    format!(
+        "the end was not verified: an export that was cut off after position {ends} reads the same; \
+         give --expect-head or a --checkpoint of that position{kept}"
+    )
 }
 
 async fn verify_database(pool: &PgPool, claims: Vec<Claim>) -> Result<Outcome, AuditError> {
@@ -363,7 +379,8 @@ impl Snapshot {
 }
 
 fn extended(claims: &[Claim]) -> Vec<(Position, String)> {
-    let of_checkpoints = claims.iter().filter(|claim| claim.source != EXPECT_HEAD);
+    let is_checkpoint = |claim: &&Claim| ![EXPECT_HEAD, HEAD_FILE].contains(&claim.source.as_str());
+    let of_checkpoints = claims.iter().filter(is_checkpoint);
     of_checkpoints
         .map(|claim| (claim.position, claim.source.clone()))
         .collect()
@@ -497,6 +514,14 @@ fn differs_from_log(mismatch: Mismatch) -> Violation {
 }
 
 impl Proof {
+    /// What was proved of the log; the notes go to standard error.
+    pub(super) fn noted(&self) -> &Proved {
+        for note in &self.notes {
+            say(&format!("note: {note}"));
+        }
+        &self.log
+    }
+
     fn print(&self, as_json: bool) -> Result<ExitCode, AuditError> {
         if as_json {
             return print(&self.to_json().to_string());
@@ -522,9 +547,7 @@ impl Proof {
         if *erasures > 0 {
             lines.push(format!("erasures: {erasures}"));
         }
-        for note in &self.notes {
-            say(&format!("note: {note}"));
-        }
+        self.noted();
         print(&lines.join("\n"))
     }
 

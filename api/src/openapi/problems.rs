@@ -265,10 +265,15 @@ pub(super) fn answer(codes: &[Code]) -> Value {
 
 fn headers_of(code: Code) -> &'static [&'static str] {
     match code.status().as_u16() {
-        401 => &["WWW-Authenticate"],
-        405 => &["Allow"],
-        429 => &["Retry-After", "RateLimit", "RateLimit-Policy"],
-        503 => &["Retry-After"],
-        _ => &[],
+        401 => &["Cache-Control", "WWW-Authenticate"],
+        405 => &["Cache-Control", "Allow"],
+        429 => &[
+            "Cache-Control",
+            "Retry-After",
+            "RateLimit",
+            "RateLimit-Policy",
+        ],
+        503 => &["Cache-Control", "Retry-After"],
+        _ => &["Cache-Control"],
     }
 }

@@ -58,6 +58,9 @@ pub enum Request {
         drop_id: DropId,
         /// Idempotency key, unique within the drop.
         key: Option<KeyDigest>,
+        /// The same key in its other scope. A retry is recognised by it as well, if this buyer used
+        /// it.
+        other_key: Option<KeyDigest>,
         /// What the shop calls the buyer.
         buyer_id: BuyerId,
         /// The name that the buyer agreed to show.
@@ -90,6 +93,9 @@ pub enum Request {
         drop_id: DropId,
         /// Idempotency key, unique within the drop.
         key: Option<KeyDigest>,
+        /// The same key in its other scope. A retry is recognised by it as well, if this buyer used
+        /// it.
+        other_key: Option<KeyDigest>,
         /// What the shop calls the buyer.
         buyer_id: BuyerId,
         /// The name that the buyer agreed to show.

@@ -7,8 +7,8 @@ use domain::command::{
 use domain::decide::{Decision, Subject};
 use domain::private::Private;
 use domain::values::{
-    AdjustmentId, BuyerId, DisplayName, DropId, HoldId, Pseudonym, PurchaseId, Timestamp,
-    WaitlistId,
+    AdjustmentId, BuyerId, DisplayName, DropId, HoldId, KeyDigest, Pseudonym, PurchaseId,
+    Timestamp, WaitlistId,
 };
 use domain::{DropCommand, Refusal};
 
@@ -94,6 +94,7 @@ pub(super) fn decide(state: &State, entry: &Entry, times: Times, max_waiting: u3
         Request::PlaceHold {
             drop_id,
             key,
+            other_key,
             buyer_id,
             display_name,
             quantity,
@@ -102,7 +103,7 @@ pub(super) fn decide(state: &State, entry: &Entry, times: Times, max_waiting: u3
             let (buyer, private) = identify(drop, ids, buyer_id, display_name.as_ref());
             let command = PlaceHold {
                 hold_id: HoldId::for_drop(*drop_id, ids.subject),
-                key: *key,
+                key: key_used(drop, buyer, [*key, *other_key]),
                 buyer,
                 quantity: *quantity,
                 commitment: private.as_ref().map(Private::commitment),
@@ -144,6 +145,7 @@ pub(super) fn decide(state: &State, entry: &Entry, times: Times, max_waiting: u3
         Request::JoinWaitlist {
             drop_id,
             key,
+            other_key,
             buyer_id,
             display_name,
             quantity,
@@ -153,7 +155,7 @@ pub(super) fn decide(state: &State, entry: &Entry, times: Times, max_waiting: u3
             let command = JoinWaitlist {
                 entry_id: WaitlistId::for_drop(*drop_id, ids.subject),
                 hold_id: HoldId::for_drop(*drop_id, ids.offer),
-                key: *key,
+                key: key_used(drop, buyer, [*key, *other_key]),
                 buyer,
                 quantity: *quantity,
                 commitment: private.as_ref().map(Private::commitment),
@@ -190,6 +192,12 @@ fn find(state: &State, drop_id: DropId) -> Result<&DropState, Refusal> {
 
 fn about(drop: &DropState, command: &DropCommand, private: Option<Private>) -> Found {
     Ok((drop.id, drop.aggregate.decide(command)?, private))
+}
+
+/// The key to decide with: the one of these that `buyer` used already, else the first.
+fn key_used(drop: &DropState, buyer: Pseudonym, keys: [Option<KeyDigest>; 2]) -> Option<KeyDigest> {
+    let is_theirs = |key: &KeyDigest| drop.aggregate.key_holder(*key) == Some(buyer);
+    keys.into_iter().flatten().find(is_theirs).or(keys[0])
 }
 
 /// The terms with their start filled in: now. The drop itself knows a retry of such a request.
