@@ -79,8 +79,8 @@ fn bearer(parts: &Parts) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// The bearer, if it is to be compared with keys: where buyers have tokens, one in the form of a token is none. An expired token is
-/// no attempt to find out a key, and addresses that many buyers share must not run out of attempts by it.
+/// The bearer, if it counts as an attempt at a key: where buyers have tokens, what has a token's form
+/// does not. Expired tokens must not use up the attempts of an address that many buyers share.
 pub(crate) fn bearer_key<'a>(parts: &'a Parts, app: &App) -> Option<&'a str> {
     let is_token = |key: &str| app.buyer_secret.is_some() && key.matches('.').count() == 2;
     bearer(parts).filter(|key| !is_token(key))

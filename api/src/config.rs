@@ -223,9 +223,10 @@ pub fn buyer_secret(settings: &Settings) -> Result<Option<DecodingKey>, ConfigEr
     let Some(secret) = &settings.buyer_secret else {
         if !listen.ip().is_loopback() {
             warn!(
-                "no HOLDFAST_BUYER_SECRET, and other machines can reach {listen}: whoever reaches it can hold, buy and release \
-                 as any buyer. That is meant for an address that only the shop's own back ends reach. For buyers' browsers, set \
-                 the secret that the shop signs their tokens with"
+                "HOLDFAST_BUYER_SECRET is not set, and other machines can reach {listen}: any client \
+                 can hold, buy and release as any buyer. Use this only where the shop's own back \
+                 ends alone reach the address; for buyers' browsers, set the secret that the shop \
+                 signs their tokens with"
             );
         }
         return Ok(None);

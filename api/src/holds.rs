@@ -159,8 +159,9 @@ pub(crate) async fn purchase(
     Ok(replayed((status, Json(purchase)).into_response(), &answer))
 }
 
-/// Refuses another buyer's token. Trusted callers skip the lookup, as the engine says whether there is such a hold; but where an
-/// address is bounded, an id that is not known here is an attempt, for [`found`] to settle.
+/// Refuses another buyer's token. Trusted callers skip the lookup, as the engine says whether there
+/// is such a hold; but where an address is bounded, an id that is not known here is an attempt, for
+/// [`found`] to settle.
 async fn must_own(
     app: &App,
     caller: &Caller,

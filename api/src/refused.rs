@@ -166,8 +166,8 @@ impl Refused {
         Problem::from(error)
     }
 
-    /// Counts what was refused before the engine was asked. Drops that do not exist or are over are not counted: rows are kept for
-    /// long, and nobody who is refused must be able to make many.
+    /// Counts what was refused before the engine was asked. Drops that do not exist or are over are
+    /// not counted: rows are kept for long, and refused clients must not be able to make many.
     pub(crate) fn count_known(&self, app: &App, drop_id: DropId, reason: Reason) {
         let now = app.now();
         let drop = app.views.drop(drop_id);

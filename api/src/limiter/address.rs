@@ -1,4 +1,4 @@
-//! Who calls: the rightmost address that no trusted proxy vouches for, and whether bounds apply to it.
+//! Who calls: the rightmost address that no trusted proxy vouches for, and whether bounds apply.
 //!
 //! Promise: a header changes nothing unless the connection comes from a trusted proxy, and then only what stands to the left of
 //! trusted proxies is believed, one hop at a time: what a client wrote there itself is never reached.
