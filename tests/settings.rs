@@ -42,6 +42,7 @@ async fn a_variable_that_is_empty_counts_as_not_set() {
         "HOLDFAST_MAX_CONNECTIONS",
         "HOLDFAST_HEAD_SECONDS",
         "HOLDFAST_IDLE_SECONDS",
+        "HOLDFAST_MAX_WAITLIST",
         "HOLDFAST_MAX_WATCHERS",
         "HOLDFAST_STREAM_INTERVAL_MS",
         "HOLDFAST_POSTGRES",

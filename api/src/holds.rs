@@ -103,6 +103,7 @@ pub(crate) async fn read(
     let now = app.now();
     let etag = etag_of(&(
         hold.position,
+        hold.row.status,
         now >= hold.row.expires_at,
         hold.buyer.is_some(),
     ));

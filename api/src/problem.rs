@@ -94,6 +94,8 @@ codes! {
     NotSoldOut = "not_sold_out", CONFLICT, "The drop is not sold out";
     /// One place per buyer.
     AlreadyWaiting = "already_waiting", CONFLICT, "The buyer is in line already";
+    /// No more entries may wait.
+    WaitlistFull = "waitlist_full", CONFLICT, "The waitlist is full";
     /// Left too late.
     AlreadyOffered = "already_offered", CONFLICT, "The place in line has become a hold";
     /// Purchased or released too late.
@@ -331,6 +333,7 @@ impl From<CommandError> for Problem {
             CommandError::Unavailable => Self::unavailable(
                 "The event log cannot be reached. Nothing was recorded; send the same request again.",
             ),
+            too_large @ CommandError::TooLarge => Self::internal(&too_large),
             CommandError::Undecided => Self::unavailable(
                 "The event log has not answered in time, and it is not known whether this was recorded. Send the same request again, with its key if \
                  it has one: that finds out. An edit that is then refused as stale may be this one.",
@@ -342,7 +345,7 @@ impl From<CommandError> for Problem {
 /// As for a command, but for who only asked: nothing could have been recorded.
 pub(crate) fn unanswered(error: CommandError) -> Problem {
     match error {
-        refused @ CommandError::Refused { .. } => refused.into(),
+        refused @ (CommandError::Refused { .. } | CommandError::TooLarge) => refused.into(),
         CommandError::Overloaded => {
             Problem::unavailable("Too many requests are waiting. Ask again.")
         }
@@ -397,6 +400,7 @@ fn refused(refusal: &Refusal, at: Timestamp) -> Problem {
         } => problem(Code::AlreadyWaiting)
             .with("joined_at", joined_at.to_string())
             .with("quantity", quantity),
+        Refusal::WaitlistFull { limit } => problem(Code::WaitlistFull).with("limit", limit),
         Refusal::WaitlistEntryNotFound => problem(Code::WaitlistEntryNotFound),
         Refusal::AlreadyOffered { hold_id } => {
             problem(Code::AlreadyOffered).with("hold_id", hold_id.to_string())

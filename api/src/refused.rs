@@ -65,6 +65,7 @@ impl Reason {
             | Refusal::TooMuchStock { .. }
             | Refusal::NotSoldOut { .. }
             | Refusal::AlreadyWaiting { .. }
+            | Refusal::WaitlistFull { .. }
             | Refusal::WaitlistEntryNotFound
             | Refusal::AlreadyOffered { .. }
             | Refusal::StaleVersion { .. }

@@ -60,6 +60,9 @@ pub enum ServerError {
         #[source]
         source: std::io::Error,
     },
+    /// It was asked to stop before it had started.
+    #[error("asked to stop before it had started")]
+    Stopped,
     /// The log cannot be read.
     #[error("cannot read the event log")]
     Load(#[source] LogError),
@@ -85,26 +88,32 @@ pub struct Server {
     stopping: CancellationToken,
     http: JoinHandle<()>,
     engine: EngineThread,
+    /// The log that the engine appends to.
+    appended: PostgresLog,
     followers: JoinSet<()>,
 }
 
 impl Server {
-    /// Starts everything, and returns once requests are answered.
+    /// Starts everything, and returns once requests are answered. It may wait long for a synchronous standby, so `stop` ends
+    /// it on the way.
     ///
     /// # Errors
     /// [`ServerError`]; nothing is left running then.
-    pub async fn start(settings: &Settings) -> Result<Self, ServerError> {
+    pub async fn start(settings: &Settings, stop: &CancellationToken) -> Result<Self, ServerError> {
         let address = settings.listen;
         let keys = Keys::load(&settings.keys, &settings.database.data_dir, address)?;
         let buyer_secret = buyer_secret(settings)?;
         let bounds = bounds(settings);
         let listener = listen(address).map_err(|source| ServerError::Listen { address, source })?;
         let address = listener.local_addr().unwrap_or(address);
-        let database = Database::open(&settings.database).await?;
+        let database = tokio::select! {
+            opened = Database::open(&settings.database) => opened?,
+            () = stop.cancelled() => return Err(ServerError::Stopped),
+        };
         let log = PostgresLog::new(database.pool.clone());
         let metrics = Metrics::default();
-        let engine_log = PostgresLog::new(database.engine_pool().await?);
-        let engine_log = MeasuredLog::new(engine_log, metrics.appends());
+        let appended = PostgresLog::new(database.engine_pool().await?);
+        let engine_log = MeasuredLog::new(appended.clone(), metrics.appends());
         let key_secret = log.secret().await.map_err(ServerError::Load)?;
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
 
@@ -121,18 +130,25 @@ impl Server {
         );
         let config = EngineConfig {
             queue: settings.queue as usize,
+            max_waitlist: settings.max_waitlist,
             ..EngineConfig::default()
         };
-        let (engine, handle) = engine::load(
+        let loading = engine::load(
             engine_log,
             SystemClock,
             RandomIds::from_os(),
             observer,
             config,
             stopping.clone(),
-        )
-        .await
-        .map_err(ServerError::Load)?;
+        );
+        let (engine, handle) = tokio::select! {
+            loaded = loading => loaded.map_err(ServerError::Load)?,
+            () = stop.cancelled() => {
+                // A commit that waits for a standby would stay on the server, one for each start.
+                appended.end_sessions().await;
+                return Err(ServerError::Stopped);
+            }
+        };
         info!(
             position = views.position().0,
             "read the event log up to position {}",
@@ -174,6 +190,7 @@ impl Server {
             database,
             http: tokio::spawn(serve(listener, app, bounds, streams, closing.clone())),
             engine: EngineThread::start(engine).map_err(ServerError::Thread)?,
+            appended,
             closing,
             stopping,
             followers,
@@ -236,6 +253,7 @@ impl Server {
             warn!(
                 "the event log did not answer in time; what was in flight is known at the next start"
             );
+            self.appended.end_sessions().await;
         }
         ended
     }

@@ -1,7 +1,9 @@
 //! The engine: one task that owns every drop and is the only code that decides.
 //!
 //! Promise: a caller is answered only when the outcome is in the log, acceptances and refusals alike; nobody else's events
-//! are missed; a hold's expiry is recorded when it is due, before anything else is decided.
+//! are missed; a hold's expiry is recorded when it is due, unless a request that arrived before it is still to be decided.
+//! What follows from events (expiries, offers, the end of a cancelled drop's holds) is recorded in slices beside the
+//! requests, so that no event keeps the shop waiting, whatever follows from it.
 //! Limit: one node decides one request at a time. Throughput comes from batches: while one commits, the next is decided
 //! on top of it.
 //!
@@ -13,6 +15,7 @@
 //! ```
 
 mod acquaintances;
+mod agenda;
 mod deadlines;
 mod draft;
 mod handle;
@@ -28,6 +31,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::handle::Stamp;
 pub use self::handle::{EngineHandle, Health};
 pub use self::ports::{Clock, Ids, Observer, RandomIds, SystemClock, VirtualClock};
 pub use self::request::{Answer, CommandError, NewTerms, Request};
@@ -48,6 +52,11 @@ pub struct EngineConfig {
     /// While a batch is on its way, the engine wakes up for so many requests at a time: waking it costs more than deciding
     /// one. At least 1.
     pub crowd: usize,
+    /// Entries that may wait in one drop's waitlist; one more is refused.
+    pub max_waitlist: u32,
+    /// Events of work that is due without a request in one batch, and as many that follow from its requests. A batch that is on
+    /// its way delays every request that comes meanwhile, so this holds when nobody waits, too. At least 1.
+    pub due_events: usize,
 }
 
 impl Default for EngineConfig {
@@ -57,6 +66,8 @@ impl Default for EngineConfig {
             patience: Duration::from_secs(5),
             follow_every: Duration::from_millis(100),
             crowd: 16,
+            max_waitlist: 200_000,
+            due_events: 512,
         }
     }
 }
@@ -78,6 +89,7 @@ pub async fn load<L: EventLog, C: Clock, I: Ids, O: Observer>(
     let (queue, requests) = mpsc::channel(config.queue);
     let (health_sender, health) = watch::channel(Health::Live);
     let (nudge, crowd) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let stamp = Stamp::new(clock.clone());
     let handle = EngineHandle {
         queue,
         health,
@@ -85,6 +97,7 @@ pub async fn load<L: EventLog, C: Clock, I: Ids, O: Observer>(
         crowd: Arc::clone(&crowd),
         crowd_size: config.crowd,
         patience: config.patience,
+        stamp: stamp.clone(),
     };
     let mut engine = Engine::new(
         log,
@@ -97,6 +110,7 @@ pub async fn load<L: EventLog, C: Clock, I: Ids, O: Observer>(
             health: health_sender,
             nudge,
             crowd,
+            stamp,
             stop,
         },
     );

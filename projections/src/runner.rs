@@ -13,7 +13,7 @@ use domain::values::Position;
 use infrastructure::error::LogError;
 use infrastructure::feed::{Committed, Feed};
 use infrastructure::log::{EventLog, Head};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Executor, PgConnection, PgPool};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -186,6 +186,11 @@ impl<L: EventLog> Runner<L> {
             source,
         };
         let mut transaction = self.pool.begin().await.map_err(tables)?;
+        // Derived from the log, so they need not wait for a standby, and do not keep connections waiting while there is none.
+        transaction
+            .execute("SET LOCAL synchronous_commit = local")
+            .await
+            .map_err(tables)?;
         let Some(Locked {
             checkpoint,
             generation,

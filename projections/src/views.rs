@@ -14,6 +14,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use domain::DropEvent;
+use domain::drop::HoldStatus;
 use domain::event::StockAdjusted;
 use domain::values::{
     AdjustmentId, DisplayName, DropId, HoldId, Money, Position, Pseudonym, Timestamp, WaitlistId,
@@ -177,7 +178,8 @@ impl Views {
     #[must_use]
     pub fn hold(&self, hold_id: HoldId) -> Option<HoldView> {
         let hot = self.read();
-        let found = hot.holds.get(hold_id, &hot.buyers)?;
+        let mut found = hot.holds.get(hold_id, &hot.buyers)?;
+        hot.end_if_cancelled(&mut found.row);
         Some(HoldView {
             hold_id,
             price: self
@@ -347,6 +349,19 @@ impl Hot {
         let minutes = self.timeline.0.range((start, end));
         let minutes = minutes.map(|(key, placed)| (key.minute, placed.row));
         minutes.take(ROWS_A_LOCK).collect()
+    }
+
+    /// A cancellation ends every hold at once; that each has ended is recorded afterwards, and may not be yet.
+    fn end_if_cancelled(&self, row: &mut HoldRow) {
+        let drop = self.drops.get(row.drop_id);
+        if let Some(at) = drop.and_then(|drop| drop.row.cancelled_at)
+            && row.status == HoldStatus::Held
+        {
+            row.status = match row.expires_at <= at {
+                true => HoldStatus::Expired,
+                false => HoldStatus::Released,
+            };
+        }
     }
 
     fn keep_adjustment(&mut self, recorded: &RecordedEvent) {

@@ -27,6 +27,7 @@ use super::source::{Moment, Page, Reading, Source, SourceArgs, Wanted};
 use super::verify::{Erasures, Proved, Verifier};
 use super::violation::{Claim, Stop, Violation};
 use super::{AuditError, guards, print};
+use crate::cli::say;
 
 /// Who claims the head that is given on the command line.
 const EXPECT_HEAD: &str = "--expect-head";
@@ -420,7 +421,7 @@ fn ends_well(
     }
     verifier.ends_at(head)?;
     match stray {
-        None => verifier.is_closed(),
+        None => verifier.ends_in_order(),
         Some(position) => {
             let reason = format!(
                 "an event stands here, outside the log, whose head is at position {}",
@@ -507,7 +508,7 @@ impl Proof {
             lines.push(format!("erasures: {erasures}"));
         }
         for note in &self.notes {
-            eprintln!("note: {note}");
+            say(&format!("note: {note}"));
         }
         print(&lines.join("\n"))
     }
@@ -533,6 +534,7 @@ impl Proof {
             "extends": self.extends.iter().map(|(position, source)| json!({ "position": position, "claim": source })).collect::<Vec<_>>(),
             "introductions": introductions, "introductions_erased": erased, "erasures": erasures, "views": views,
             "late_purchases": remarks.times.late_purchases, "decided_far_from_recorded": remarks.times.far, "vanished": remarks.vanished,
+            "closing": { "drops": remarks.closing.drops, "holds": remarks.closing.holds, "waitlist_entries": remarks.closing.entries },
             "foreign_events": remarks.foreign, "notes": self.notes,
         })
     }
@@ -543,7 +545,7 @@ fn print_violation(violation: &Violation, as_json: bool) -> Result<(), AuditErro
         let said = json!({ "verified": false, "violation": violation });
         print(&said.to_string())?;
     } else {
-        eprintln!("holdfast: {violation}");
+        say(&format!("holdfast: {violation}"));
     }
     Ok(())
 }

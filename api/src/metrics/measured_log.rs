@@ -85,7 +85,7 @@ impl Appends {
             }
             Err(AppendError::Conflict) => self.conflict.inc(),
             Err(AppendError::Unknown(_)) => self.unknown.inc(),
-            Err(AppendError::Rejected(_)) => self.rejected.inc(),
+            Err(AppendError::Rejected(_) | AppendError::TooLarge { .. }) => self.rejected.inc(),
         }
         self.reached(!matches!(outcome, Err(AppendError::Unknown(_))));
     }
@@ -144,6 +144,12 @@ impl<L: EventLog> EventLog for MeasuredLog<L> {
         let outcome = self.log.append(batch).await;
         self.appends.appended(batch, since, &outcome);
         outcome
+    }
+
+    async fn barrier(&self) -> Result<(), LogError> {
+        let passed = self.log.barrier().await;
+        self.appends.asked(&passed);
+        passed
     }
 
     async fn take_turn(&self) -> Result<Self::Turn, LogError> {

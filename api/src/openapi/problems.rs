@@ -108,6 +108,7 @@ fn members(code: Code) -> Vec<Member> {
         Code::HoldReleased => vec![must("released_at", time(), AT)],
         Code::InsufficientStock => vec![must("delta", whole(), -5), must("available", whole(), 3)],
         Code::AlreadyWaiting => vec![must("joined_at", time(), AT), must("quantity", whole(), 1)],
+        Code::WaitlistFull => vec![must("limit", whole(), 200_000)],
         Code::AlreadyOffered => {
             let id = json!({ "$ref": "#/components/schemas/HoldId" });
             vec![must("hold_id", id, "6f1c2a9e-3b4d-4c5e-8f60-718293a4b5c6")]

@@ -1,11 +1,15 @@
 //! The engine as its callers see it: hand in a request, wait for the answer, and be told at once when there is no point.
 
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use domain::values::Timestamp;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use super::ports::Clock;
 use super::request::{Answer, CommandError, Request};
 
 /// Whether the engine can record anything right now.
@@ -25,7 +29,50 @@ pub enum Health {
     },
 }
 
-pub(super) type Submission = (Request, oneshot::Sender<Result<Answer, CommandError>>);
+/// A request on its way to the engine.
+#[derive(Debug)]
+pub(super) struct Submission {
+    pub(super) request: Request,
+    pub(super) reply: oneshot::Sender<Result<Answer, CommandError>>,
+    /// When it arrived: what it is decided by, should it have to wait.
+    pub(super) arrived: Timestamp,
+}
+
+/// Stamps requests when they arrive: with the engine's clock, but never before what the engine has decided already.
+#[derive(Clone)]
+pub(super) struct Stamp {
+    clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    /// In milliseconds.
+    latest: Arc<AtomicI64>,
+}
+
+impl Stamp {
+    pub(super) fn new(clock: impl Clock) -> Self {
+        Self {
+            clock: Arc::new(move || clock.now()),
+            latest: Arc::default(),
+        }
+    }
+
+    /// Something was decided at `at`.
+    pub(super) fn advance(&self, at: Timestamp) {
+        self.latest.store(at.millis(), Ordering::Relaxed);
+    }
+
+    fn now(&self) -> Timestamp {
+        let latest = Timestamp::from_millis(self.latest.load(Ordering::Relaxed));
+        (self.clock)().max(latest)
+    }
+}
+
+impl fmt::Debug for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let latest = &self.latest;
+        f.debug_struct("Stamp")
+            .field("latest", latest)
+            .finish_non_exhaustive()
+    }
+}
 
 /// Hands requests to the engine. Clones share it.
 #[derive(Debug, Clone)]
@@ -37,6 +84,7 @@ pub struct EngineHandle {
     /// See [`super::EngineConfig::crowd`].
     pub(super) crowd_size: usize,
     pub(super) patience: Duration,
+    pub(super) stamp: Stamp,
 }
 
 impl EngineHandle {
@@ -50,8 +98,13 @@ impl EngineHandle {
             return Err(CommandError::Unavailable);
         }
         let (reply, answer) = oneshot::channel();
+        let submission = Submission {
+            request,
+            reply,
+            arrived: self.stamp.now(),
+        };
         self.queue
-            .try_send((request, reply))
+            .try_send(submission)
             .map_err(|error| match error {
                 mpsc::error::TrySendError::Full(_) => CommandError::Overloaded,
                 mpsc::error::TrySendError::Closed(_) => CommandError::Unavailable,

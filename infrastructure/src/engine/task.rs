@@ -1,8 +1,10 @@
-//! The engine's loop: what it does next, and what it does when the log says no. See [`follow`] for what others append, and
-//! [`outage`] for when the log says nothing.
+//! The engine's loop: what it does next, and what it does when the log says no. See [`backlog`] for what is decided when,
+//! [`follow`] for what others append, and [`outage`] for when the log says nothing.
 
+mod backlog;
 mod follow;
 mod outage;
+mod proof;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,19 +17,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use self::follow::Check;
+use self::proof::HeldBack;
 use super::EngineConfig;
 use super::draft::{Draft, Entry};
-use super::handle::{Health, Submission};
+use super::handle::{Health, Stamp, Submission};
 use super::ports::{Clock, Ids, Observer};
 use super::request::CommandError;
-use super::state::{Due, State};
+use super::state::State;
 use crate::error::{AppendError, LogError};
-use crate::log::{Batch, EventLog, Head, Turn};
+use crate::log::{Batch, EventLog, Head, Turn, append_proven};
 
-/// A batch takes no more requests past this, nor past [`MOST_EVENTS`].
-const MOST_REQUESTS: usize = 1_024;
-/// One decision may exceed it: cancelling a drop releases every hold at once.
-const MOST_EVENTS: usize = 2_048;
 /// After a lost race, this many appends in a row are made in turn; if nobody else appended meanwhile, racing resumes.
 const QUIET_TURNS: u32 = 8;
 
@@ -52,6 +51,8 @@ pub(super) struct Wires {
     pub(super) nudge: Arc<Notify>,
     /// Many requests wait: worth deciding them while a batch is on its way.
     pub(super) crowd: Arc<Notify>,
+    /// Told of every time that something is decided at.
+    pub(super) stamp: Stamp,
     pub(super) stop: CancellationToken,
 }
 
@@ -66,6 +67,8 @@ pub struct Engine<L, C, I, O> {
     state: State,
     /// The head that everything answered so far rests on.
     head: Head,
+    /// What others appended up to there, while it is not known to be durable.
+    held_back: Vec<HeldBack>,
     /// Requests that lost a race and wait to be decided again, oldest first.
     backlog: VecDeque<Entry>,
     draft: Draft,
@@ -116,6 +119,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             wires,
             state: State::default(),
             head: Head::default(),
+            held_back: vec![],
             backlog: VecDeque::new(),
             draft: Draft::default(),
             in_flight: None,
@@ -126,10 +130,11 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
     }
 
-    /// Reads what the log holds now.
+    /// Reads what the log holds now, and returns once that is known to be durable.
     pub(super) async fn load(&mut self) -> Result<(), LogError> {
         let head = self.log.head().await?;
-        self.follow_to(head, Check::Nothing).await
+        self.follow_to(head, Check::Nothing).await?;
+        self.prove_start().await
     }
 
     /// Runs until asked to stop; then answers what waits, and returns.
@@ -157,7 +162,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                         self.settle(draft, &batch, outcome).await?;
                     }
                 }
-                Wake::Deadline => self.expire_due(),
+                Wake::Deadline => self.accept_waiting(),
                 Wake::Request(Some(submission)) => self.accept(submission),
                 Wake::Crowd => self.accept_waiting(),
                 Wake::Look => self.look().await?,
@@ -172,7 +177,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     async fn wake(&mut self) -> Wake {
         let has_room = self.has_room();
         // While the log is away nothing can be recorded: a deadline would only be met again and again.
-        let next_deadline = self.state.next_deadline().filter(|_| self.is_live());
+        let may_work = self.is_live() && !self.must_stop() && self.draft.has_share(self.share());
+        let next_deadline = self.state.next_deadline().filter(|_| may_work);
         let is_idle = self.is_idle();
         let is_in_flight = self.in_flight.is_some();
         let is_closed = self.wires.requests.is_closed();
@@ -198,96 +204,6 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
 
     fn is_live(&self) -> bool {
         *self.wires.health.borrow() == Health::Live
-    }
-
-    fn has_room(&self) -> bool {
-        self.draft.requests() < MOST_REQUESTS && self.draft.events() < MOST_EVENTS
-    }
-
-    /// Now; never before what the log holds already, nor, should the clock be set back, before an earlier decision.
-    fn now(&mut self) -> Timestamp {
-        self.latest = self.latest.max(self.clock.now()).max(self.head.recorded_at);
-        self.latest
-    }
-
-    fn accept(&mut self, (request, reply): Submission) {
-        if !self.is_live() {
-            // It was handed in just before everybody could see that the log is away.
-            let _gone = reply.send(Err(CommandError::Unavailable));
-            return;
-        }
-        let entry = Entry::new(request, reply, &mut self.ids);
-        self.backlog.push_back(entry);
-        self.accept_waiting();
-    }
-
-    /// Takes in what waits, and decides it unless turns are taken.
-    fn accept_waiting(&mut self) {
-        self.take_in_waiting();
-        if self.turns == 0 {
-            self.decide_backlog();
-        }
-    }
-
-    fn take_in_waiting(&mut self) {
-        if !self.is_live() {
-            return;
-        }
-        while self.has_room() && self.backlog.len() < MOST_REQUESTS {
-            let Ok((request, reply)) = self.wires.requests.try_recv() else {
-                break;
-            };
-            self.backlog
-                .push_back(Entry::new(request, reply, &mut self.ids));
-        }
-    }
-
-    /// The head of the log once everything that is on its way has landed: what the next decision rests on.
-    fn tip(&self) -> Head {
-        let in_flight = self.in_flight.as_ref();
-        in_flight.map_or(self.head, |in_flight| in_flight.batch.head())
-    }
-
-    /// An empty draft may have been begun before the head moved.
-    fn begin_draft(&mut self) {
-        if self.draft.is_empty() {
-            self.draft.rebase(self.tip());
-        }
-    }
-
-    /// Decides what waits, after what is overdue, as far as the draft has room.
-    fn decide_backlog(&mut self) {
-        while self.has_room() {
-            self.expire_due();
-            if !self.has_room() {
-                return;
-            }
-            let Some(entry) = self.backlog.pop_front() else {
-                return;
-            };
-            if entry.is_abandoned() {
-                // After an outage, stock must not be held for callers who have long gone.
-                continue;
-            }
-            // The instant up to which holds have just been expired.
-            let now = self.latest;
-            self.draft.decide(&mut self.state, entry, now);
-        }
-    }
-
-    /// Records every hold that is over by now, and what lines are offered, as far as the draft has room.
-    fn expire_due(&mut self) {
-        self.begin_draft();
-        let now = self.now();
-        while self.has_room() {
-            match self.state.next_due(now) {
-                None => return,
-                Some(Due::Expiry(drop_id, hold_id)) => {
-                    self.draft.expire(&mut self.state, drop_id, hold_id, now);
-                }
-                Some(Due::Line(drop_id)) => self.draft.serve(&mut self.state, drop_id, now),
-            }
-        }
     }
 
     /// Sends what there is to the log if nothing else is on its way there.
@@ -322,7 +238,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         debug_assert_eq!(batch.expected, self.head, "a draft rests on the head");
         self.sent_at = Instant::now();
         let (log, sent) = (self.log.clone(), Arc::clone(&batch));
-        let outcome = tokio::spawn(async move { log.append(&sent).await });
+        let is_proven = self.is_proven();
+        let outcome = tokio::spawn(async move { append_proven(&log, &sent, is_proven).await });
         self.in_flight = Some(InFlight {
             draft,
             batch,
@@ -330,10 +247,12 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         });
     }
 
-    /// Whether anything waits to be decided or sent, expiries that are due among it.
+    /// Whether anything waits to be decided or sent, or may be due.
     fn has_work(&mut self) -> bool {
-        self.expire_due();
-        !(self.draft.is_empty() && self.backlog.is_empty())
+        let now = self.now();
+        let may_work = !self.must_stop();
+        let is_due = || may_work && self.state.next_deadline().is_some_and(|at| at <= now);
+        !(self.draft.is_empty() && self.backlog.is_empty()) || is_due()
     }
 
     /// What becomes of a draft once the log has said what it says about its batch.
@@ -353,6 +272,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 Ok(())
             }
             Err(AppendError::Unknown(cause)) => self.find_out(draft, batch, cause).await,
+            Err(too_large @ AppendError::TooLarge { .. }) => {
+                self.refuse_draft(draft, &too_large);
+                Ok(())
+            }
             Err(AppendError::Rejected(cause)) => Err(EngineError::Rejected(cause)),
         }
     }
@@ -361,6 +284,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     /// unless turns are taken, for a turn ends only after its own answers.
     fn commit(&mut self, draft: Draft, batch: &Batch) {
         self.head = batch.head();
+        // An append of ours, or a barrier, has followed it.
+        self.release();
         self.know_head();
         if self.turns == 0 {
             self.dispatch();
@@ -392,6 +317,18 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         self.turns = QUIET_TURNS;
     }
 
+    /// The log takes no batch of that size, and never will: whoever asked for what it holds is refused.
+    fn refuse_draft(&mut self, refused: Draft, reason: &AppendError) {
+        error!(
+            error = reason as &dyn std::error::Error,
+            "refusing the requests of a batch that is too large"
+        );
+        self.set_draft_aside();
+        for entry in refused.take_back(&mut self.state) {
+            entry.answer(Err(CommandError::TooLarge));
+        }
+    }
+
     /// The log is contended: wait for the right to append, follow to the head, decide everything that waits, append.
     async fn take_turn(&mut self) -> Result<(), EngineError> {
         self.set_draft_aside();
@@ -410,10 +347,16 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             return self.be_away(error);
         }
         self.be_live();
+        // As long as anything is due, turn follows turn: requests that came meanwhile must not wait for the last.
+        self.take_in_waiting();
         self.decide_backlog();
         let mut draft = std::mem::take(&mut self.draft);
         if !draft.has_events() {
             turn.pass().await;
+            if let Err(error) = self.prove().await {
+                self.wait_again(draft);
+                return self.be_away(error);
+            }
             draft.confirmed(self.head).give();
             return Ok(());
         }

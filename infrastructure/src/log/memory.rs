@@ -1,8 +1,10 @@
 //! The log in memory: the same promise as Postgres, on the clock of the runtime, with faults on purpose.
 //!
-//! Promise: deterministic. On a paused, single-threaded runtime the same seed gives the same run, faults included.
+//! Promise: deterministic. On a paused, single-threaded runtime the same seed gives the same run, faults included. It has a
+//! synchronous standby, which may be detached and promoted.
 //! Limit: nothing outlives the process.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::sleep;
 
-use super::{Batch, EventLog, Head, Parts, StoredEvent, Turn, parts};
+use super::{Batch, EventLog, Head, MOST_BATCH_BYTES, Parts, StoredEvent, Turn, parts};
 use crate::error::{AppendError, LogError};
 
 /// How often, of a thousand calls, something goes wrong, and how long a call takes.
@@ -39,7 +41,16 @@ pub struct Faults {
 pub struct MemoryLog {
     events: Arc<Mutex<Vec<StoredEvent>>>,
     turn: Arc<tokio::sync::Mutex<()>>,
+    most_bytes: Arc<AtomicUsize>,
     weather: Arc<Mutex<Weather>>,
+    standby: Arc<Mutex<Standby>>,
+}
+
+/// The other server, and how many events it has.
+#[derive(Debug)]
+struct Standby {
+    is_attached: bool,
+    events: usize,
 }
 
 #[derive(Debug)]
@@ -79,7 +90,12 @@ impl MemoryLog {
         Self {
             events: Arc::default(),
             turn: Arc::default(),
+            most_bytes: Arc::new(MOST_BATCH_BYTES.into()),
             weather: Arc::new(Mutex::new(weather)),
+            standby: Arc::new(Mutex::new(Standby {
+                is_attached: true,
+                events: 0,
+            })),
         }
     }
 
@@ -104,6 +120,15 @@ impl MemoryLog {
         lock(&self.weather).faults = faults;
     }
 
+    /// From here on, one append takes no more than so many bytes.
+    pub fn limit_batches(&self, most_bytes: usize) {
+        self.most_bytes.store(most_bytes, Ordering::Relaxed);
+    }
+
+    fn within_limit(&self, batch: &Batch) -> Result<(), AppendError> {
+        batch.within(self.most_bytes.load(Ordering::Relaxed))
+    }
+
     /// Where the log ends, whatever the weather.
     #[must_use]
     pub fn peek(&self) -> Head {
@@ -121,11 +146,41 @@ impl MemoryLog {
         lock(&self.weather).away_until = Some(far);
     }
 
+    /// From here on, what is appended is visible and not replicated, as when each wait for the standby is cut short: an append
+    /// lands with an unknown outcome, and no barrier is passed.
+    pub fn detach_standby(&self) {
+        lock(&self.standby).is_attached = false;
+    }
+
+    /// The standby is back, and catches up.
+    pub fn attach_standby(&self) {
+        lock(&self.standby).is_attached = true;
+        self.replicate();
+    }
+
+    /// Fails over to the standby: what it does not have is gone.
+    pub fn fail_over(&self) {
+        let events = lock(&self.standby).events;
+        lock(&self.events).truncate(events);
+        self.attach_standby();
+    }
+
+    /// Whether the standby has everything now.
+    fn replicate(&self) -> bool {
+        let mut standby = lock(&self.standby);
+        if standby.is_attached {
+            standby.events = lock(&self.events).len();
+        }
+        standby.is_attached
+    }
+
     /// Adds an event as a stock program would: at whatever the head is.
     pub fn append_stock(&self, event: StoredEvent) {
         let mut events = lock(&self.events);
         let head = head_of(&events);
         events.extend(Batch::seal(head, vec![event]).events);
+        drop(events);
+        self.replicate();
     }
 
     async fn travel(&self) {
@@ -155,6 +210,12 @@ impl MemoryLog {
             return Err(AppendError::Conflict);
         }
         events.extend(batch.events.iter().cloned());
+        drop(events);
+        if !self.replicate() && !batch.events.is_empty() {
+            return Err(AppendError::Unknown(
+                Injected("the wait for the standby was cut short").into(),
+            ));
+        }
         Ok(())
     }
 
@@ -227,6 +288,7 @@ impl EventLog for MemoryLog {
     }
 
     async fn append(&self, batch: &Batch) -> Result<(), AppendError> {
+        self.within_limit(batch)?;
         self.travel().await;
         let outcome = {
             let _turn = self.turn.lock().await;
@@ -234,6 +296,15 @@ impl EventLog for MemoryLog {
         };
         self.travel().await;
         outcome
+    }
+
+    async fn barrier(&self) -> Result<(), LogError> {
+        self.travel().await;
+        self.refuse_if_unreadable()?;
+        if !self.replicate() {
+            return Err(LogError::Unavailable(Injected("no standby").into()));
+        }
+        Ok(())
     }
 
     async fn take_turn(&self) -> Result<MemoryTurn, LogError> {
@@ -277,6 +348,7 @@ impl Turn for MemoryTurn {
     }
 
     async fn append(self, batch: &Batch) -> Result<(), AppendError> {
+        self.log.within_limit(batch)?;
         self.log.travel().await;
         self.log.append_with_fate(batch).await
     }

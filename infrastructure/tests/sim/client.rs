@@ -202,6 +202,7 @@ impl Client {
                 Err(CommandError::Unavailable) => tally.unavailable += 1,
                 Err(CommandError::Overloaded) => tally.overloaded += 1,
                 Err(CommandError::Undecided) => tally.undecided += 1,
+                Err(CommandError::TooLarge) => panic!("a small request is too large"),
             }
         });
         self.world.asked.lock().unwrap().push(Asked {

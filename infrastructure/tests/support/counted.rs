@@ -62,6 +62,11 @@ impl<L: EventLog> EventLog for Counted<L> {
         self.log.append(batch).await
     }
 
+    async fn barrier(&self) -> Result<(), LogError> {
+        self.count();
+        self.log.barrier().await
+    }
+
     async fn take_turn(&self) -> Result<L::Turn, LogError> {
         self.count();
         self.log.take_turn().await

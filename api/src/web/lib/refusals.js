@@ -113,6 +113,8 @@ export function explain(problem) {
       return "It is available again: there is no line, hold it now.";
     case "already_waiting":
       return "You are in line already, perhaps on another page.";
+    case "waitlist_full":
+      return "The waitlist is full. Entries come free when holds are offered or buyers leave; try again later.";
     case "already_offered":
       return "It is your turn already: the place in line has become a hold.";
     case "unavailable":

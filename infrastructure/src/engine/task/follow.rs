@@ -1,4 +1,4 @@
-//! Following: what the log holds that this engine has not seen, checked, applied, and told on.
+//! Following: what the log holds that this engine has not seen, checked, applied, and shown once it is durable.
 //!
 //! Promise: every event once, in order, each hash recomputed; what history can never contain is corruption with a position.
 //! Limit: at a start no hash is recomputed: a whole log is `audit verify`'s business.
@@ -6,14 +6,17 @@
 //! A start reads the whole log: while one part is applied, the next is read and decoded.
 
 use std::any::Any;
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use domain::erasure;
-use domain::values::Position;
+use domain::event::{LeaveCause, ReleaseCause};
+use domain::values::{DropId, Position};
+use domain::{DropEvent, erasure};
 use tokio::task::JoinHandle;
 use tracing::warn;
 
+use super::proof::HeldBack;
 use super::{Engine, EngineError};
 use crate::codec::{RecordedEvent, decode};
 use crate::engine::ports::{Clock, Ids, Observer};
@@ -25,6 +28,11 @@ use crate::log::{EventLog, Head, StoredEvent, chain};
 const READ_EVENTS: usize = 10_000;
 /// Clocks of one shop that differ by more than this, in milliseconds, are worth a warning.
 const MOST_SKEW_MS: i64 = 2_000;
+
+/// So many events that were due, of one drop and read at once, show that another node works it off.
+const DUE_SLICE: usize = 32;
+/// A node that recorded what is due in a drop is left to it for so long, in milliseconds, should it record nothing more.
+const LEAVE_DUE_MS: i64 = 250;
 
 type Reading = JoinHandle<Result<Vec<StoredEvent>, LogError>>;
 
@@ -40,11 +48,7 @@ pub(super) enum Check {
 impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     /// Looks whether somebody else appended, or whether the log is back.
     pub(super) async fn look(&mut self) -> Result<(), EngineError> {
-        let followed = match self.log.head().await {
-            Ok(head) if head == self.head => Ok(()),
-            Ok(head) => self.follow_to(head, Check::Chain).await,
-            Err(error) => Err(error),
-        };
+        let followed = self.follow_and_prove().await;
         self.know_head();
         match followed {
             Ok(()) => {
@@ -53,6 +57,16 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             }
             Err(error) => self.be_away(error),
         }
+    }
+
+    /// Nothing more is followed while something is held back, so that it cannot pile up.
+    async fn follow_and_prove(&mut self) -> Result<(), LogError> {
+        self.prove().await?;
+        let head = self.log.head().await?;
+        if head != self.head {
+            self.follow_to(head, Check::Chain).await?;
+        }
+        self.prove().await
     }
 
     /// Applies what the log holds after our head, up to `target`.
@@ -83,7 +97,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     async fn load_to(&mut self, target: Head) -> Result<(), LogError> {
         let mut parts = self.log.parts(self.head.position, target.position);
         while let Some(part) = parts.recv().await {
-            self.take_in(part?)?;
+            let committed = self.take_in(part?)?;
+            self.observer.committed(&committed);
         }
         self.warn_of_clock();
         self.must_be_at(target)
@@ -125,7 +140,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         for erased in &erased {
             self.state.forget(erased.drop_id, erased.buyer);
         }
-        self.observer.erased(&erased);
+        self.held_back.push(HeldBack::Erased(erased));
         Ok(())
     }
 
@@ -142,19 +157,35 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             events.extend(decode(stored)?);
             head = stored.head();
         }
-        self.take_in(Committed { events, head })?;
+        self.leave_due_to_others(&events);
+        let committed = self.take_in(Committed { events, head })?;
+        self.held_back.push(HeldBack::Committed(committed));
         self.warn_of_clock();
         Ok(())
     }
 
-    /// Applies what is in the log, and tells it on.
-    fn take_in(&mut self, committed: Committed) -> Result<(), LogError> {
+    /// Another node that was seen to work off what is due in a drop is left to it, as long as it goes on: two that record the
+    /// same would lose races against each other, and their requests would wait for it.
+    fn leave_due_to_others(&mut self, events: &[RecordedEvent]) {
+        let mut slices = HashMap::<DropId, usize>::new();
+        for recorded in events.iter().filter(|recorded| was_due(&recorded.event)) {
+            *slices.entry(recorded.drop_id).or_default() += 1;
+        }
+        let until = self.now().plus_millis(LEAVE_DUE_MS);
+        for (drop_id, recorded) in slices {
+            if recorded >= DUE_SLICE {
+                self.state.leave_due(drop_id, until);
+            }
+        }
+    }
+
+    /// Applies what is in the log; observers are not given it yet.
+    fn take_in(&mut self, committed: Committed) -> Result<Arc<Committed>, LogError> {
         for recorded in &committed.events {
             self.apply(recorded)?;
         }
         self.head = committed.head;
-        self.observer.committed(&Arc::new(committed));
-        Ok(())
+        Ok(Arc::new(committed))
     }
 
     /// Time never goes back, so a clock ahead of ours rules until ours has caught up; somebody should mend it.
@@ -187,6 +218,22 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }));
         // What was half applied is of no use to anybody: whoever gets this error stops.
         applied.map_err(|claim| broken(position, claim_of(&*claim)))
+    }
+}
+
+/// Whether an engine records such an event without a request.
+fn was_due(event: &DropEvent) -> bool {
+    match event {
+        DropEvent::HoldExpired(_) => true,
+        DropEvent::HoldPlaced(event) => event.waitlist_entry.is_some(),
+        DropEvent::HoldReleased(event) => event.cause == ReleaseCause::DropCancelled,
+        DropEvent::WaitlistLeft(event) => event.cause == LeaveCause::DropCancelled,
+        DropEvent::DropScheduled(_)
+        | DropEvent::DropRescheduled(_)
+        | DropEvent::DropCancelled(_)
+        | DropEvent::PurchaseConfirmed(_)
+        | DropEvent::StockAdjusted(_)
+        | DropEvent::WaitlistJoined(_) => false,
     }
 }
 

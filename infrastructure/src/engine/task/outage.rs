@@ -52,6 +52,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                     self.lose_race(draft);
                     return Ok(());
                 }
+                Err(too_large @ AppendError::TooLarge { .. }) => {
+                    self.refuse_draft(draft, &too_large);
+                    return Ok(());
+                }
                 Err(AppendError::Rejected(cause)) => return Err(EngineError::Rejected(cause)),
                 Err(AppendError::Unknown(cause))
                     if attempt >= LAST_ATTEMPTS && self.must_stop() =>
@@ -99,8 +103,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         for entry in self.backlog.drain(..) {
             entry.answer(Err(CommandError::Unavailable));
         }
-        while let Ok((_, reply)) = self.wires.requests.try_recv() {
-            let _gone = reply.send(Err(CommandError::Unavailable));
+        while let Ok(submission) = self.wires.requests.try_recv() {
+            let _gone = submission.reply.send(Err(CommandError::Unavailable));
         }
     }
 
