@@ -32,6 +32,11 @@ async fn a_variable_that_is_empty_counts_as_not_set() {
         "HOLDFAST_ADMIN_KEY",
         "HOLDFAST_AUDITOR_KEY",
         "HOLDFAST_ADDRESS_LIMIT",
+        "HOLDFAST_ADDRESS_HOLDS",
+        "HOLDFAST_ADDRESS_WAITLIST",
+        "HOLDFAST_ADDRESS_EXPIRED",
+        "HOLDFAST_ADDRESS_ATTEMPTS",
+        "HOLDFAST_UNLIMITED_NETWORKS",
         "HOLDFAST_TRUSTED_PROXIES",
         "HOLDFAST_BUYER_TOKEN_MAX_SECONDS",
         "HOLDFAST_BUYER_LEEWAY_SECONDS",
@@ -217,5 +222,31 @@ async fn a_short_buyer_secret_is_refused_where_other_machines_reach_the_server_a
             .await;
         let warned = format!("the buyer secret has {} bytes", short.len());
         assert!(app.stderr().contains(&warned), "{}", app.stderr());
+    }
+}
+
+#[tokio::test]
+async fn a_start_without_a_buyers_secret_says_what_that_means_where_other_machines_reach_it() {
+    const WORDS: &str = "can hold, buy and release as any buyer";
+    let keys = [
+        "serve",
+        "--admin-key",
+        "sixteen-or-more-a",
+        "--auditor-key",
+        "sixteen-or-more-x",
+    ];
+    let secret = ["--buyer-secret", "thirty-two bytes or more for HS256"];
+    let launch = Launch::fresh().await;
+    for (address, arguments, is_said) in [
+        ("0.0.0.0:0", keys.to_vec(), true),
+        ("0.0.0.0:0", [&keys[..], &secret].concat(), false),
+        ("127.0.0.1:0", keys.to_vec(), false),
+    ] {
+        let app = launch.clone().start_at(address, &arguments).await;
+        let words = app.stderr();
+        assert_eq!(words.contains(WORDS), is_said, "{address}: {words}");
+        if is_said {
+            assert!(words.contains("HOLDFAST_BUYER_SECRET"), "{words}");
+        }
     }
 }

@@ -48,8 +48,8 @@ pub struct Parts {
     pub refused: Refused,
     /// Counts for Prometheus.
     pub metrics: Metrics,
-    /// Throttles client addresses, if that is configured.
-    pub limiter: Option<Limiter>,
+    /// Bounds what one client address may do.
+    pub limiter: Limiter,
     /// How late the units of holds that ran out came back.
     pub lateness: ReleaseLateness,
     /// Ends what would otherwise never end: exports.

@@ -14,6 +14,7 @@ use axum::http::request::Parts;
 use domain::values::BuyerId;
 
 use crate::app::App;
+use crate::limiter::{Origin, Tried};
 use crate::problem::{Code, Problem};
 use crate::session::is_signed_in;
 use crate::tokens::TokenError;
@@ -87,6 +88,14 @@ fn bearer(parts: &Parts) -> Result<Option<&str>, Problem> {
     Ok(read())
 }
 
+/// The bearer, if it counts as an attempt at a key: where buyers have tokens, what has a token's form
+/// does not. Expired tokens must not use up the attempts of an address that many buyers share.
+pub(crate) fn bearer_key<'a>(parts: &'a Parts, app: &App) -> Option<&'a str> {
+    let is_token = |key: &str| app.buyer_tokens.is_some() && key.matches('.').count() == 2;
+    let presented = bearer(parts).ok().flatten();
+    presented.filter(|key| !is_token(key))
+}
+
 fn unauthorized(detail: &str) -> Problem {
     Problem::new(Code::Unauthorized, detail).header(header::WWW_AUTHENTICATE, CHALLENGE)
 }
@@ -117,7 +126,19 @@ enum Bearer {
 
 impl Bearer {
     /// A known one that allows too little is told apart from an unknown one: 403, not 401.
-    fn of(token: &str, app: &App) -> Result<Self, Problem> {
+    fn of(token: &str, parts: &Parts, app: &App) -> Result<Self, Problem> {
+        let is_attempt = bearer_key(parts, app).is_some();
+        let origin = is_attempt.then(|| Origin::by_address(parts, app));
+        let attempt = origin.map(|origin| app.limiter.attempt(origin, Tried::Key));
+        let attempt = attempt.transpose()?;
+        let bearer = Self::known(token, app)?;
+        if let Some(attempt) = attempt {
+            attempt.succeeded();
+        }
+        Ok(bearer)
+    }
+
+    fn known(token: &str, app: &App) -> Result<Self, Problem> {
         if app.keys.admin.matches(token) {
             return Ok(Self::Admin);
         }
@@ -147,7 +168,7 @@ impl FromRequestParts<App> for Admin {
         let Some(key) = bearer(parts)? else {
             return signed_in(parts, app, "Send the admin key as a bearer key.").map(|()| Self);
         };
-        match Bearer::of(key, app)? {
+        match Bearer::of(key, parts, app)? {
             Bearer::Admin => Ok(Self),
             Bearer::Auditor => Err(forbidden("The auditor key may read the log, not this.")),
             Bearer::Buyer(_) => Err(forbidden("A buyer's token may not do what admins do.")),
@@ -162,7 +183,7 @@ impl FromRequestParts<App> for Auditor {
         let Some(key) = bearer(parts)? else {
             return signed_in(parts, app, "Send the auditor key as a bearer key.").map(|()| Self);
         };
-        match Bearer::of(key, app)? {
+        match Bearer::of(key, parts, app)? {
             Bearer::Admin | Bearer::Auditor => Ok(Self),
             Bearer::Buyer(_) => Err(forbidden("A buyer's token may not read the log.")),
         }
@@ -178,7 +199,7 @@ impl FromRequestParts<App> for Caller {
         }
         let token = bearer(parts)?
             .ok_or_else(|| unauthorized("Send the buyer's token as a bearer token."))?;
-        match Bearer::of(token, app)? {
+        match Bearer::of(token, parts, app)? {
             Bearer::Admin => Ok(Self::Trusted),
             Bearer::Auditor => Err(forbidden(
                 "The auditor key may read the log, not act for buyers.",

@@ -13,8 +13,9 @@ use subtle::ConstantTimeEq;
 use tracing::warn;
 
 use crate::jws::{Hs256, MIN_SECRET_BYTES};
-use crate::limiter::AddressLimit;
-use crate::limiter::address::TrustedProxies;
+use crate::limiter::Limiter;
+use crate::limiter::address::{TrustedProxies, UnlimitedNetworks};
+use crate::limiter::settings::{Bound, Bounds, Count, Rate};
 use crate::tokens::BuyerTokens;
 
 /// Settings of a server.
@@ -37,7 +38,7 @@ pub struct Settings {
     pub buyers: BuyerSettings,
 
     #[command(flatten)]
-    /// How often one address may ask for stock.
+    /// What one address may do.
     pub edge: EdgeSettings,
 
     /// Requests that may wait for the engine; one more is answered 503 at once.
@@ -90,17 +91,64 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         .ok_or_else(|| "no address goes by this name".to_owned())
 }
 
-/// How often one address may ask for stock.
+/// What one address may do. Each process counts for itself.
 #[derive(Debug, Clone, Args)]
 pub struct EdgeSettings {
-    /// Most requests for stock (holds, places in line) from one address within any window, as REQUESTS/SECONDS: 600/60. Without
-    /// it addresses are not throttled. Each process counts for itself.
-    #[arg(long, env = "HOLDFAST_ADDRESS_LIMIT")]
-    pub address_limit: Option<AddressLimit>,
+    /// Most requests for stock (holds, waitlist entries) from one address within any window, as
+    /// REQUESTS/SECONDS, or off. The admin key and retries that have an answer are exempt. Each
+    /// process counts for itself; so do the other bounds for addresses.
+    #[arg(long, env = "HOLDFAST_ADDRESS_LIMIT", default_value = "600/60")]
+    pub address_limit: Bound<Rate>,
 
-    /// Networks whose X-Forwarded-For is believed, separated by commas: 10.0.0.0/8,::1. The client is the rightmost hop outside.
+    /// Most unresolved holds of one address, or off.
+    #[arg(long, env = "HOLDFAST_ADDRESS_HOLDS", default_value = "100")]
+    pub address_holds: Bound<Count>,
+
+    /// Most waiting waitlist entries of one address, or off.
+    #[arg(long, env = "HOLDFAST_ADDRESS_WAITLIST", default_value = "100")]
+    pub address_waitlist: Bound<Count>,
+
+    /// Holds of one address that may be left to expire within any window, as HOLDS/SECONDS, or off.
+    /// Once there were as many, new requests for stock from it are refused until the window has
+    /// passed the oldest.
+    #[arg(long, env = "HOLDFAST_ADDRESS_EXPIRED", default_value = "100/900")]
+    pub address_expired: Bound<Rate>,
+
+    /// Most failed sign-ins, unknown bearer keys and unknown hold or waitlist ids from one address
+    /// within any window, as ATTEMPTS/SECONDS, or off. While it is used up, right ones are refused
+    /// as well.
+    #[arg(long, env = "HOLDFAST_ADDRESS_ATTEMPTS", default_value = "60/60")]
+    pub address_attempts: Bound<Rate>,
+
+    /// Networks whose connections no bound for addresses applies to, separated by commas, or none:
+    /// this machine and the shop's own back ends.
+    #[arg(
+        long,
+        env = "HOLDFAST_UNLIMITED_NETWORKS",
+        default_value = "127.0.0.0/8,::1"
+    )]
+    pub unlimited_networks: UnlimitedNetworks,
+
+    /// Networks whose X-Forwarded-For is believed, separated by commas: 10.0.0.0/8,::1. The client
+    /// is the rightmost hop outside, and bounded wherever the proxy runs.
     #[arg(long, env = "HOLDFAST_TRUSTED_PROXIES", default_value = "")]
     pub trusted_proxies: TrustedProxies,
+}
+
+impl EdgeSettings {
+    /// The limiter that these settings ask for.
+    #[must_use]
+    pub fn limiter(&self) -> Limiter {
+        let bounds = Bounds {
+            requests: self.address_limit,
+            holds: self.address_holds,
+            entries: self.address_waitlist,
+            expired: self.address_expired,
+            attempts: self.address_attempts,
+        };
+        let (trusted, unlimited) = (&self.trusted_proxies, &self.unlimited_networks);
+        Limiter::new(bounds, trusted.clone(), unlimited.clone())
+    }
 }
 
 /// Where the log is.
@@ -232,6 +280,14 @@ pub fn buyer_tokens(settings: &Settings) -> Result<Option<BuyerTokens>, ConfigEr
         return Err(ConfigError::EmptyBuyerAudience);
     }
     let Some(secret) = &buyers.buyer_secret else {
+        if !listen.ip().is_loopback() {
+            warn!(
+                "HOLDFAST_BUYER_SECRET is not set, and other machines can reach {listen}: any client \
+                 can hold, buy and release as any buyer. Use this only where the shop's own back \
+                 ends alone reach the address; for buyers' browsers, set the secret that the shop \
+                 signs their tokens with"
+            );
+        }
         return Ok(None);
     };
     let bytes = secret.len();

@@ -240,8 +240,8 @@ impl IdempotencyKey {
         drop_id: DropId,
         buyer_id: &BuyerId,
     ) -> Result<BuyersKey, Problem> {
-        let shared = Some(self.within(&app.key_scope(drop_id.0.as_bytes()))?);
-        let own = Some(self.within(&app.buyer_key_scope(drop_id, buyer_id))?);
+        let shared = self.within(&app.key_scope(drop_id.0.as_bytes()))?;
+        let own = self.within(&app.buyer_key_scope(drop_id, buyer_id))?;
         let (key, other_key) = match caller {
             Caller::Trusted => (shared, own),
             Caller::Buyer(_) => (own, shared),
@@ -254,9 +254,9 @@ impl IdempotencyKey {
 #[derive(Debug, Clone, Copy)]
 pub struct BuyersKey {
     /// To be recorded.
-    pub key: Option<KeyDigest>,
+    pub key: KeyDigest,
     /// To be recognised.
-    pub other_key: Option<KeyDigest>,
+    pub other_key: KeyDigest,
 }
 
 impl FromRequestParts<App> for IdempotencyKey {

@@ -117,6 +117,12 @@ codes! {
     PreconditionRequired = "precondition_required", PRECONDITION_REQUIRED, "An If-Match header is required";
     /// Too many holds lately.
     Throttled = "throttled", TOO_MANY_REQUESTS, "Too many holds in a short time";
+    /// As many holds or entries as one address may have.
+    AddressLimitReached = "address_limit_reached", TOO_MANY_REQUESTS, "The address has as many as one address may have";
+    /// Holds of the address were left to expire.
+    CoolingDown = "cooling_down", TOO_MANY_REQUESTS, "Too many holds from this address were left to expire";
+    /// Wrong keys or unknown ids.
+    TooManyAttempts = "too_many_attempts", TOO_MANY_REQUESTS, "Too many wrong keys or unknown ids from this address";
     /// A fault of ours.
     Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong on our side";
     /// The log is away, or too many requests wait.
@@ -289,17 +295,22 @@ impl IntoResponse for Problem {
 /// So many within any window, and what is told when they are used up.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Quota {
-    /// Whose: `buyer` or `address`.
+    /// Whose: `buyer`, `address`, or `address-` and what is counted.
     pub(crate) name: &'static str,
-    /// The most within one window.
+    /// The most within one window, or at the same time.
     pub(crate) most: u32,
-    /// The length of the sliding window, in seconds.
-    pub(crate) window_seconds: u32,
+    /// The length of the sliding window, in seconds; none for what counts at the same time.
+    pub(crate) window_seconds: Option<u32>,
 }
 
 impl Quota {
-    /// 429, with the header fields of draft-ietf-httpapi-ratelimit-headers: which policy, and when there is something left.
+    /// 429 `throttled`. See [`Quota::refuse`].
     pub(crate) fn used_up(self, detail: impl Into<String>, wait: Duration) -> Problem {
+        self.refuse(Code::Throttled, detail, wait)
+    }
+
+    /// 429, with the header fields of draft-ietf-httpapi-ratelimit-headers: which policy, and when there is something left.
+    pub(crate) fn refuse(self, code: Code, detail: impl Into<String>, wait: Duration) -> Problem {
         let Self {
             name,
             most,
@@ -308,10 +319,11 @@ impl Quota {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         let policy = HeaderName::from_static("ratelimit-policy");
         let now = HeaderName::from_static("ratelimit");
-        Problem::new(Code::Throttled, detail)
+        let window = window_seconds.map_or_else(String::new, |seconds| format!(";w={seconds}"));
+        Problem::new(code, detail)
             .with("retry_after", seconds)
             .header(header::RETRY_AFTER, seconds.to_string())
-            .header(policy, format!("\"{name}\";q={most};w={window_seconds}"))
+            .header(policy, format!("\"{name}\";q={most}{window}"))
             .header(now, format!("\"{name}\";r=0;t={seconds}"))
     }
 }
@@ -388,7 +400,7 @@ fn refused(refusal: &Refusal, at: Timestamp) -> Problem {
             let quota = Quota {
                 name: "buyer",
                 most: throttle.holds.get(),
-                window_seconds: throttle.window_seconds.get(),
+                window_seconds: Some(throttle.window_seconds.get()),
             };
             let millis = (retry_at.millis() - at.millis()).max(0).unsigned_abs();
             quota

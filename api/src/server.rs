@@ -33,7 +33,6 @@ use crate::app::{App, Parts};
 use crate::config::{ConfigError, Keys, Settings, buyer_tokens};
 use crate::connections::{self, Bounds, Patience};
 use crate::database::{Database, DatabaseError};
-use crate::limiter::Limiter;
 use crate::metrics::{MeasuredLog, Metrics};
 use crate::refused::Refused;
 use crate::router::router;
@@ -121,8 +120,9 @@ impl Server {
         let (views, feed) = (Views::default(), Feed::default());
         let (hub, rooms) = stream::open(&views, settings.max_watchers, stream_rooms());
         let lateness = ReleaseLateness::default();
+        let limiter = settings.edge.limiter();
         let observer = (
-            feed.clone(),
+            (feed.clone(), limiter.clone()),
             (
                 views.clone(),
                 (hub.clone(), (lateness.clone(), metrics.events())),
@@ -169,10 +169,6 @@ impl Server {
         let refused = Refused::default();
         let kept = refused.clone();
         followers.spawn(kept.keep(database.pool.clone(), stopping.clone()));
-        let edge = settings.edge.clone();
-        let limiter = edge
-            .address_limit
-            .map(|limit| Limiter::new(limit, edge.trusted_proxies));
 
         let app = App::new(Parts {
             engine: handle,
@@ -319,8 +315,8 @@ async fn serve(
     streams: TaskTracker,
     closing: CancellationToken,
 ) {
-    // Who called is only asked for where it is needed.
-    let with_peer = app.limiter.is_some();
+    // Bounds for addresses ask who called.
+    let with_peer = true;
     connections::serve(listener, router(app), with_peer, bounds, closing).await;
     streams.close();
     streams.wait().await;

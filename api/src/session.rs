@@ -23,6 +23,7 @@ use crate::app::App;
 use crate::config::Key;
 use crate::extract::Body;
 use crate::jws::Hs256;
+use crate::limiter::{Origin, Tried};
 use crate::problem::{Code, Problem};
 
 /// How long a session lasts, in seconds: a working day.
@@ -166,12 +167,15 @@ pub(crate) struct SignIn {
 /// `POST /v1/admin/session`: the admin key for a cookie.
 pub(crate) async fn sign_in(
     State(app): State<App>,
+    origin: Origin,
     headers: HeaderMap,
     Body(SignIn { key }): Body<SignIn>,
 ) -> Result<Response, Problem> {
     refuse_other_origins(&Method::POST, &headers)?;
+    let attempt = app.limiter.attempt(origin, Tried::SignIn)?;
     if !app.keys.admin.matches(key.trim()) {
         return Err(if app.keys.auditor.matches(key.trim()) {
+            attempt.succeeded();
             Problem::new(
                 Code::Forbidden,
                 "The auditor key may read the log, not this.",
@@ -181,6 +185,7 @@ pub(crate) async fn sign_in(
                 .header(header::WWW_AUTHENTICATE, "Bearer")
         });
     }
+    attempt.succeeded();
     let (token, expires_at) = app.sessions.open(app.now())?;
     let cookie = set_cookie(&token, LASTS_SECONDS, &headers);
     let body = Json(SessionBody { expires_at });

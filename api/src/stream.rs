@@ -35,6 +35,7 @@ use self::watcher::{Told, Watcher};
 use crate::app::App;
 use crate::connections::{Handover, Socket};
 use crate::extract::Params;
+use crate::limiter::Origin;
 use crate::problem::{Code, Problem};
 use crate::waitlist::WatchedPlaces;
 
@@ -63,6 +64,7 @@ pub(crate) struct WatchParams {
 /// `GET /v1/stream`
 pub(crate) async fn watch(
     State(app): State<App>,
+    origin: Origin,
     method: Method,
     version: Version,
     Extension(handover): Extension<Handover>,
@@ -72,7 +74,7 @@ pub(crate) async fn watch(
     let told = last_event(&headers, params.last_event_id.as_deref());
     let told = told.map(|position| Told::up_to(position, &app.views));
     let watched = watched(&app, params.drops.as_deref())?;
-    let places = WatchedPlaces::named(&app, params.waitlist.as_deref()).await?;
+    let places = WatchedPlaces::named(&app, origin, params.waitlist.as_deref()).await?;
     let full = || Problem::unavailable("As many watch as this server allows.");
     let seat = app.hub.enter().ok_or_else(full)?;
     let headers = [

@@ -123,15 +123,15 @@ impl Operation {
             Access::Anyone => (json!([]), &[]),
             Access::Buyer => (
                 json!([{}, { "buyerToken": [] }, { "adminKey": [] }]),
-                &[Code::Unauthorized, Code::Forbidden],
+                &[Code::Unauthorized, Code::Forbidden, Code::TooManyAttempts],
             ),
             Access::Auditor => (
                 json!([{ "auditorKey": [] }, { "adminKey": [] }, { "adminSession": [] }]),
-                &[Code::Unauthorized, Code::Forbidden],
+                &[Code::Unauthorized, Code::Forbidden, Code::TooManyAttempts],
             ),
             Access::Admin => (
                 json!([{ "adminKey": [] }, { "adminSession": [] }]),
-                &[Code::Unauthorized, Code::Forbidden],
+                &[Code::Unauthorized, Code::Forbidden, Code::TooManyAttempts],
             ),
         };
         self.described["security"] = schemes;

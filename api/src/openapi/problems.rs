@@ -122,6 +122,19 @@ fn members(code: Code) -> Vec<Member> {
             must("retry_after", whole(), 42),
             may("retry_at", time(), AT),
         ],
+        Code::AddressLimitReached => {
+            let names = json!({ "enum": ["holds", "waitlist_entries"] });
+            vec![
+                must("retry_after", whole(), 42),
+                must("limit", whole(), 100),
+                must("limit_name", names, "holds"),
+            ]
+        }
+        Code::CoolingDown => vec![
+            must("retry_after", whole(), 42),
+            must("limit", whole(), 100),
+        ],
+        Code::TooManyAttempts => vec![must("retry_after", whole(), 42)],
         Code::Unavailable => {
             let projections = json!({ "type": "object" });
             vec![

@@ -128,7 +128,8 @@ impl StreamHub {
             let mut changed = self.take_changed();
             // After it, so that all that is recorded up to there was recorded before.
             let now = SystemClock.now();
-            changed.drops.extend(turned(&views, last_look, now));
+            // Drops that start or end change without an event.
+            changed.drops.extend(views.turned(last_look, now));
             last_look = now;
             if self.tell(&views, &changed, now) {
                 sleep(SHORTEST).await;
@@ -210,11 +211,6 @@ impl Observer for StreamHub {
             self.0.wake.notify_one();
         }
     }
-}
-
-/// Drops that start or end change without an event.
-fn turned(views: &Views, last_look: Timestamp, now: Timestamp) -> Vec<DropId> {
-    views.drops_where(|row| DropStatus::at(row, last_look) != DropStatus::at(row, now))
 }
 
 /// One watcher's place.

@@ -10,6 +10,7 @@ use projections::views::Views;
 
 use super::{PlaceNews, find};
 use crate::app::App;
+use crate::limiter::Origin;
 use crate::problem::Problem;
 use crate::stream::Tick;
 
@@ -37,13 +38,17 @@ impl WatchedPlaces {
     }
 
     /// The places that `ids` names, separated by commas.
-    pub(crate) async fn named(app: &App, ids: Option<&str>) -> Result<Self, Problem> {
+    pub(crate) async fn named(
+        app: &App,
+        origin: Origin,
+        ids: Option<&str>,
+    ) -> Result<Self, Problem> {
         let mut watched = vec![];
         for id in ids.into_iter().flat_map(|ids| ids.split(',')) {
             let Ok(entry_id) = id.trim().parse() else {
                 return Err(super::no_such_place());
             };
-            let place = find(app, entry_id).await?;
+            let place = find(app, origin, entry_id).await?;
             watched.push(Watched {
                 entry_id,
                 drop_id: place.row.drop_id,

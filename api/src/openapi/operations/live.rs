@@ -30,6 +30,7 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         .takes("Last-Event-ID")
         .answers(answer.headers(&["Cache-Control"]))
         .refuses(&[
+            Code::TooManyAttempts,
             Code::DropNotFound,
             Code::WaitlistEntryNotFound,
             Code::Unavailable,

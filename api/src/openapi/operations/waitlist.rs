@@ -42,6 +42,8 @@ fn join(schemas: &mut Schemas) -> Operation {
             Code::NotLive,
             Code::Ended,
             Code::Throttled,
+            Code::AddressLimitReached,
+            Code::CoolingDown,
             Code::Unavailable,
         ])
 }
