@@ -333,7 +333,8 @@ impl Hot {
         self.rank(recorded)
     }
 
-    /// A cancellation ends every hold at once; that each has ended is recorded afterwards, and may not be yet.
+    /// A cancellation ends every hold at once; that each has ended is recorded afterwards, and may
+    /// not be yet.
     fn end_if_cancelled(&self, row: &mut HoldRow) {
         let drop_id = row.drop_id;
         let drop = self.drops.get(&DropKey { drop_id });

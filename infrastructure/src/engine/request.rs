@@ -181,7 +181,8 @@ pub enum CommandError {
     /// The log cannot be reached. Nothing was recorded.
     #[error("the event log cannot be reached")]
     Unavailable,
-    /// What it would record is more than the log takes at once. Nothing was recorded, and sending it again is of no use.
+    /// What it would record is more than the log takes at once. Nothing was recorded, and sending
+    /// it again is of no use.
     #[error("more than the log takes at once")]
     TooLarge,
     /// The log could not be reached while this was being recorded. The same request with the same key finds out.
