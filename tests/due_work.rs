@@ -127,7 +127,7 @@ async fn a_large_drop_is_cancelled_at_once_and_its_holds_are_released_through_a_
     let verdict = app.launch().run(&["audit", "verify"]).await;
     assert_eq!(verdict.code, Some(0), "{verdict:?}");
     let noted = "1 cancelled drop still has ";
-    assert!(verdict.stdout.contains(noted), "{verdict:?}");
+    assert!(verdict.stderr.contains(noted), "{verdict:?}");
 
     let app = app.restart().await;
     buy_until_free(&app, &drop, &other).await;
@@ -139,7 +139,7 @@ async fn a_large_drop_is_cancelled_at_once_and_its_holds_are_released_through_a_
     assert_eq!(ledger.count(&drop, "HoldExpired"), 0);
     eventually("tables follow", || async {
         let verdict = app.launch().run(&["audit", "verify"]).await;
-        (verdict.code == Some(0) && !verdict.stdout.contains(noted)).then_some(())
+        (verdict.code == Some(0) && !verdict.stderr.contains(noted)).then_some(())
     })
     .await;
 }
