@@ -1,4 +1,5 @@
-//! What follows from one event keeps nobody waiting: cancelling a large drop, and many holds that expire at once.
+//! What follows from one event keeps nobody waiting: cancelling a large drop, and many holds that
+//! expire at once.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -15,7 +16,8 @@ use uuid::Uuid;
 /// So many holds that an engine records the end of them in dozens of batches.
 const MANY: usize = 20_000;
 
-/// Places [`MANY`] holds of one unit, as a stock program may, while no server runs; returns the last.
+/// Places [`MANY`] holds of one unit, as a stock program may, while no server runs; returns the
+/// last.
 async fn fill(app: App, drop: &str, hold_seconds: u32) -> (Launch, HoldId) {
     let log = PostgresLog::new(app.pool().clone());
     let launch = app.stop().await;
@@ -53,7 +55,8 @@ async fn cancel(app: &App, drop: &str) -> Value {
         .json()
 }
 
-/// How many events of other drops stand between the first and the last of this drop's that are of this kind.
+/// How many events of other drops stand between the first and the last of this drop's that are of
+/// this kind.
 fn between(log: &[Event], drop: &str, kind: &str) -> usize {
     let is_one = |event: &Event| event.aggregate_id == drop && event.event_type == kind;
     let first = log.iter().position(is_one).unwrap();
@@ -124,7 +127,7 @@ async fn a_large_drop_is_cancelled_at_once_and_its_holds_are_released_through_a_
     let verdict = app.launch().run(&["audit", "verify"]).await;
     assert_eq!(verdict.code, Some(0), "{verdict:?}");
     let noted = "1 cancelled drop still has ";
-    assert!(verdict.stdout.contains(noted), "{verdict:?}");
+    assert!(verdict.stderr.contains(noted), "{verdict:?}");
 
     let app = app.restart().await;
     buy_until_free(&app, &drop, &other).await;
@@ -136,7 +139,7 @@ async fn a_large_drop_is_cancelled_at_once_and_its_holds_are_released_through_a_
     assert_eq!(ledger.count(&drop, "HoldExpired"), 0);
     eventually("tables follow", || async {
         let verdict = app.launch().run(&["audit", "verify"]).await;
-        (verdict.code == Some(0) && !verdict.stdout.contains(noted)).then_some(())
+        (verdict.code == Some(0) && !verdict.stderr.contains(noted)).then_some(())
     })
     .await;
 }

@@ -45,7 +45,8 @@ pub struct Settings {
     #[arg(long, env = "HOLDFAST_QUEUE", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub queue: u32,
 
-    /// Most entries that may wait in the waitlist of one drop at once; one more is refused (409 waitlist_full).
+    /// Most entries that may wait in the waitlist of one drop at once; one more is refused (409
+    /// waitlist_full).
     #[arg(long, env = "HOLDFAST_MAX_WAITLIST", default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub max_waitlist: u32,
 

@@ -29,10 +29,12 @@ pub enum DropCommand {
     JoinWaitlist(JoinWaitlist),
     /// Give a place in line up.
     LeaveWaitlist(LeaveWaitlist),
-    /// Offer what there is to the first in line who can use it: one offer a command. Asked by the engine after units came free.
+    /// Offer what there is to the first in line who can use it: one offer a command. Asked by the
+    /// engine after units came free.
     ServeWaitlist(ServeWaitlist),
-    /// Record the next consequence of a cancellation: one hold ended or one waitlist entry removed a command, holds first, each
-    /// in the order in which they came. Asked by the engine until there is nothing left.
+    /// Record the next consequence of a cancellation: one hold ended or one waitlist entry removed
+    /// a command, holds first, each in the order in which they came. Asked by the engine until
+    /// there is nothing left.
     SettleCancelled,
 }
 

@@ -1,11 +1,13 @@
 //! Decisions: history and a command in, events or a [`Refusal`] out. Pure: same history, same command, same answer,
 //! on every machine and in every replay.
 //!
-//! Promise: `decide` changes nothing, and what it returns can be applied; it returns one event at most, whatever there is in
-//! the drop. What follows from an event (offers of freed units, the end of a cancelled drop's holds) is decided by commands
-//! of its own, one event each, which the engine gives as long as there is something to do.
-//! Limit: time comes from the command. The caller records due expiries first; a hold that is over but not yet recorded so
-//! still counts as held here, and is refused all the same when somebody wants to buy it.
+//! Promise: `decide` changes nothing, and what it returns can be applied; it returns one event at
+//! most, whatever there is in the drop. What follows from an event (offers of freed units, the end
+//! of a cancelled drop's holds) is decided by commands of its own, one event each, which the engine
+//! gives as long as there is something to do.
+//! Limit: time comes from the command. The caller records due expiries first; a hold that is over
+//! but not yet recorded so still counts as held here, and is refused all the same when somebody
+//! wants to buy it.
 //!
 //! Source: docs/decisions/0029-consequences-are-due-work.md.
 
@@ -178,7 +180,8 @@ impl DropAggregate {
         ))
     }
 
-    /// The next of what a cancellation brings with it, at the time of the cancellation, however late it is recorded.
+    /// The next of what a cancellation brings with it, at the time of the cancellation, however
+    /// late it is recorded.
     fn settle_cancelled(&self) -> Result<Decision, Refusal> {
         self.existing_terms()?;
         let Some(at) = self.cancelled_at() else {

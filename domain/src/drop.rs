@@ -243,8 +243,9 @@ impl DropAggregate {
         self.cancelled_at.is_some() && (self.stock.held > 0 || !self.line.is_empty())
     }
 
-    /// How far a hold has come and since when, taking into account that a cancellation has ended it, recorded or not: the
-    /// hold expired if its time was over by then, and was released at that instant otherwise.
+    /// How far a hold has come and since when, taking into account that a cancellation has ended
+    /// it, recorded or not: the hold expired if its time was over by then, and was released at that
+    /// instant otherwise.
     #[must_use]
     pub fn outcome_of(&self, hold: &Hold) -> (HoldStatus, Timestamp) {
         match (hold.status, self.cancelled_at) {

@@ -310,8 +310,9 @@ impl DropEvent {
         }
     }
 
-    /// When it was decided, according to its author; none for what is recorded at any time after: an expiry, which carries its
-    /// deadline, and what a cancellation brings with it, which carries the time of the cancellation.
+    /// When it was decided, according to its author; none for what is recorded at any time after:
+    /// an expiry, which carries its deadline, and what a cancellation brings with it, which carries
+    /// the time of the cancellation.
     #[must_use]
     pub const fn decided_at(&self) -> Option<Timestamp> {
         match self {

@@ -85,8 +85,8 @@ impl Given {
         }
     }
 
-    /// Decides `command`, and then, as the engine does, what follows from it at the same time: offers to the waitlist, or the
-    /// end of what a cancelled drop still has.
+    /// Decides `command`, and then, as the engine does, what follows from it at the same time:
+    /// offers to the waitlist, or the end of what a cancelled drop still has.
     ///
     /// # Panics
     /// When one decision is more than one event.

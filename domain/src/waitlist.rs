@@ -1,12 +1,14 @@
 //! Decisions about the line: who may join, who may leave, and what is offered to whom.
 //!
-//! Promise: units that come free become holds of those who can use them, first come first served, one decision an offer;
-//! until all are made, nobody who asks directly gets a unit that somebody in line could use. A request too large for what is
-//! free keeps its place and is passed over: what nobody in line can use may be held directly. No decision walks the line.
-//! Limit: an offer is made while the drop is on sale and within the limits of its buyer; a throttle paces what buyers ask
-//! for, so it paces joining and not offers.
+//! Promise: units that come free become holds of those who can use them, first come first served,
+//! one decision an offer; until all are made, nobody who asks directly gets a unit that somebody in
+//! line could use. A request too large for what is free keeps its place and is passed over: what
+//! nobody in line can use may be held directly. No decision walks the line.
+//! Limit: an offer is made while the drop is on sale and within the limits of its buyer; a throttle
+//! paces what buyers ask for, so it paces joining and not offers.
 //!
-//! Source: docs/decisions/0012-the-line-is-first-come-first-fit.md, 0029-consequences-are-due-work.md.
+//! Source: docs/decisions/0012-the-line-is-first-come-first-fit.md,
+//! 0029-consequences-are-due-work.md.
 
 use crate::command::{JoinWaitlist, LeaveWaitlist, ServeWaitlist};
 use crate::decide::{Decision, Subject};
@@ -122,7 +124,8 @@ impl DropAggregate {
         })
     }
 
-    /// The first in line who can be served at `at` with what is available, those whom it does not suffice passed over.
+    /// The first in line who can be served at `at` with what is available, those whom it does not
+    /// suffice passed over.
     #[must_use]
     pub fn next_in_line(&self, at: Timestamp) -> Option<&WaitlistEntry> {
         let available = self.stock().available;
@@ -133,9 +136,10 @@ impl DropAggregate {
         self.line().first_eligible(available).filter(|_| is_on_sale)
     }
 
-    /// Units that may be held directly at `at`: as a rule all that are available, because offers are made as soon as units are
-    /// free. While some are still to be made, only what is left should everybody in line get what they want: perhaps less than
-    /// the offers will leave, and never a unit that somebody in line could use.
+    /// Units that may be held directly at `at`: as a rule all that are available, because offers
+    /// are made as soon as units are free. While some are still to be made, only what is left
+    /// should everybody in line get what they want: perhaps less than the offers will leave, and
+    /// never a unit that somebody in line could use.
     #[must_use]
     pub fn beside_line(&self, at: Timestamp) -> u32 {
         let available = self.stock().available;

@@ -539,7 +539,8 @@ fn each_offer_is_a_decision_of_its_own_and_nobody_jumps_the_line_before_it_is_ma
     ))
     .when(adjust_stock("a1", 2))
     .then([stock_adjusted("a1", 2, stock(2, 1, 0))])
-    // One unit would be left once bob is served, and cid has no use for it; but that is known only then.
+    // One unit would be left once bob is served, and cid has no use for it; but that is known only
+    // then.
     .when(place_hold("h2", 1).by("eve"))
     .then_refused(Refusal::SoldOut {
         requested: 1,

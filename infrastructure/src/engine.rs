@@ -1,11 +1,12 @@
 //! The engine: one task that owns every drop and is the only code that decides.
 //!
-//! Promise: a caller is answered only when the outcome is in the log, acceptances and refusals alike; nobody else's events
-//! are missed; a hold's expiry is recorded when it is due, unless a request that arrived before it is still to be decided.
-//! What follows from events (expiries, offers, the end of a cancelled drop's holds) is recorded in slices beside the
-//! requests, so that no event keeps the shop waiting, whatever follows from it.
-//! Limit: one node decides one request at a time. Throughput comes from batches: while one commits, the next is decided
-//! on top of it.
+//! Promise: a caller is answered only when the outcome is in the log, acceptances and refusals
+//! alike; nobody else's events are missed; a hold's expiry is recorded when it is due, unless a
+//! request that arrived before it is still to be decided. What follows from events (expiries,
+//! offers, the end of a cancelled drop's holds) is recorded in slices beside the requests, so that
+//! no event keeps the shop waiting, whatever follows from it.
+//! Limit: one node decides one request at a time. Throughput comes from batches: while one commits,
+//! the next is decided on top of it.
 //!
 //! ```text
 //!  requests ──▶ draft ──seal──▶ in flight ──committed──▶ followers, then answers
@@ -56,8 +57,9 @@ pub struct EngineConfig {
     pub crowd: usize,
     /// Entries that may wait in one drop's waitlist; one more is refused.
     pub max_waitlist: u32,
-    /// Events of work that is due without a request in one batch, and as many that follow from its requests. A batch that is on
-    /// its way delays every request that comes meanwhile, so this holds when nobody waits, too. At least 1.
+    /// Events of work that is due without a request in one batch, and as many that follow from its
+    /// requests. A batch that is on its way delays every request that comes meanwhile, so this
+    /// holds when nobody waits, too. At least 1.
     pub due_events: usize,
     /// How far this node's clock may be from the database's before the engine stops deciding. The database never accepts
     /// what is more than two seconds in the future.

@@ -60,7 +60,8 @@ pub enum AppendError {
     /// Nobody knows whether it landed. Append the same batch again.
     #[error("the outcome of an append is unknown")]
     Unknown(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The batch is larger than the log takes at once. Nothing was sent, and nothing ever is: what it holds is to be refused.
+    /// The batch is larger than the log takes at once. Nothing was sent, and nothing ever is: what
+    /// it holds is to be refused.
     #[error("a batch of {bytes} bytes is more than the log takes at once, {most}")]
     TooLarge {
         /// Its size.

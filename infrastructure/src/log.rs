@@ -32,7 +32,8 @@ pub use self::parts::Parts;
 use crate::erasure::Erased;
 use crate::error::{AppendError, LogError};
 
-/// The most that one append takes, in bytes: a hundredth of what PostgreSQL takes in one message, and sent within a moment.
+/// The most that one append takes, in bytes: a hundredth of what PostgreSQL takes in one message,
+/// and sent within a moment.
 pub const MOST_BATCH_BYTES: usize = 8 << 20;
 
 /// Where the log ends: its last position, what that commits to, and when it was recorded.
@@ -196,8 +197,8 @@ pub trait EventLog: Clone + Send + Sync + 'static {
 
     /// Appends a sealed batch whole, durably, if and only if the log's head is the one that the batch expects.
     ///
-    /// A batch without events appends nothing, and tells all the same whether the head is the expected one. One that is larger
-    /// than [`MOST_BATCH_BYTES`] is not sent.
+    /// A batch without events appends nothing, and tells all the same whether the head is the
+    /// expected one. One that is larger than [`MOST_BATCH_BYTES`] is not sent.
     ///
     /// # Errors
     /// [`AppendError`]. After [`AppendError::Unknown`], [`append_surely`] finds out.

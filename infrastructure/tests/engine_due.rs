@@ -1,5 +1,5 @@
-//! What follows from events is recorded in slices that keep nobody waiting: expiries, offers, the end of cancelled drops; on
-//! a log in memory and a clock that is moved by hand.
+//! What follows from events is recorded in slices that keep nobody waiting: expiries, offers, the
+//! end of cancelled drops; on a log in memory and a clock that is moved by hand.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
@@ -238,7 +238,8 @@ async fn a_million_expiries_of_one_drop_would_delay_no_other_drop() {
     assert!(place < 100, "only after {place} others");
 }
 
-/// In the issue: ten purchases on another drop, sent 1.7 s before their holds were over, were refused as expired.
+/// In the issue: ten purchases on another drop, sent 1.7 s before their holds were over, were
+/// refused as expired.
 #[tokio::test(start_paused = true)]
 async fn a_purchase_that_arrived_in_time_counts_however_long_it_had_to_wait() {
     let shop = Shop::open(3, 60).await;

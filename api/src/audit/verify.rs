@@ -233,7 +233,8 @@ impl Verifier {
         Ok(Some(*recorded))
     }
 
-    /// Checks that nothing of a cancelled drop was passed over. What is still to be ended is no violation, but noted.
+    /// Checks that nothing of a cancelled drop was passed over. What is still to be ended is no
+    /// violation, but noted.
     ///
     /// # Errors
     /// [`Violation`] when something was.

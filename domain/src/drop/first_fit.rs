@@ -1,9 +1,11 @@
 //! Finds the first of many numbers that is at most a given one.
 //!
-//! Promise: finding and changing take logarithmic time, however many numbers there are; adding moves none of the others.
+//! Promise: finding and changing take logarithmic time, however many numbers there are; adding
+//! moves none of the others.
 //! Limit: numbers below 65,535, added and removed at the end only.
 //!
-//! A tree of blocks: level 0 holds the numbers, and each level above the minimum of every block of [`BLOCK`] below it.
+//! A tree of blocks: level 0 holds the numbers, and each level above the minimum of every block of
+//! [`BLOCK`] below it.
 
 /// Numbers in a block: two cache lines, searched faster than a narrower tree is descended.
 const BLOCK: usize = 64;

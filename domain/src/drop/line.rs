@@ -1,9 +1,10 @@
 //! The line of a drop that is sold out: who waits for how many units, in the order in which they came.
 //!
-//! Promise: a place is settled at most once, by an offer or by leaving, and the first who could use a number of units is found
-//! in logarithmic time, however many wait who could not: an entry whose buyer may not hold that many is kept out of the index
-//! until what the buyer has, or the terms, change. Limit: everybody who ever waited is kept, at about 150 bytes each; an edit
-//! of the limits looks at every entry that waits.
+//! Promise: a place is settled at most once, by an offer or by leaving, and the first who could use
+//! a number of units is found in logarithmic time, however many wait who could not: an entry whose
+//! buyer may not hold that many is kept out of the index until what the buyer has, or the terms,
+//! change. Limit: everybody who ever waited is kept, at about 150 bytes each; an edit of the limits
+//! looks at every entry that waits.
 
 use std::collections::HashMap;
 
@@ -61,7 +62,8 @@ pub struct Line {
     waiting: usize,
     /// The first entry that waits; the number of all when none does.
     first_waiting: usize,
-    /// The units wanted by each entry that waits and that its buyer's limits allow: it can be served once the units are there.
+    /// The units wanted by each entry that waits and that its buyer's limits allow: it can be
+    /// served once the units are there.
     eligible: FirstFit,
     /// The sum of those.
     wanted: u64,
@@ -304,7 +306,8 @@ impl DropAggregate {
         self.assess(self.line.entries[self.line.index[&event.entry_id] as usize].buyer);
     }
 
-    /// Decides anew whether a buyer's limits allow the place that they wait in: what they hold or bought has changed.
+    /// Decides anew whether a buyer's limits allow the place that they wait in: what they hold or
+    /// bought has changed.
     pub(super) fn assess(&mut self, buyer: u32) {
         if self.line.is_empty() {
             return;

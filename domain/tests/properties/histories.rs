@@ -16,7 +16,8 @@ use crate::model::Model;
 /// A sale: how it is run, and what is asked of it.
 #[derive(Debug, Clone)]
 pub struct History {
-    /// Whether due expiries are recorded before each request, and what follows from it after it, as the engine does.
+    /// Whether due expiries are recorded before each request, and what follows from it after it, as
+    /// the engine does.
     pub prompt: bool,
     pub asks: Vec<(Wait, Ask)>,
 }

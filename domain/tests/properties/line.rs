@@ -72,8 +72,8 @@ impl Model {
         offers
     }
 
-    /// What a direct hold may have while offers are still to be made: what everybody in line leaves, who may hold what they
-    /// want.
+    /// What a direct hold may have while offers are still to be made: what everybody in line
+    /// leaves, who may hold what they want.
     pub fn beside_line(&self, at: Timestamp) -> u32 {
         let available = self.stock_after(0).available;
         let Some(terms) = self.terms().filter(|_| self.next_in_line(at).is_some()) else {

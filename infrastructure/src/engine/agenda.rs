@@ -1,9 +1,11 @@
-//! What is due without a request, drop by drop: holds that are over, offers to a waitlist, the end of a cancelled drop.
+//! What is due without a request, drop by drop: holds that are over, offers to a waitlist, the end
+//! of a cancelled drop.
 //!
-//! Promise: work comes up at its time, or earlier for nothing, never later; drops with work take turns of [`SLICE`] events in
-//! the order in which their work came due, so a drop with a million holds to end delays no other drop's by more than that.
-//! Limit: these are hints, derived from the state and never stored; the aggregate decides whether there is anything to do. A
-//! restart, or another node, derives the same.
+//! Promise: work comes up at its time, or earlier for nothing, never later; drops with work take
+//! turns of [`SLICE`] events in the order in which their work came due, so a drop with a million
+//! holds to end delays no other drop's by more than that.
+//! Limit: these are hints, derived from the state and never stored; the aggregate decides whether
+//! there is anything to do. A restart, or another node, derives the same.
 
 use std::collections::{BTreeSet, VecDeque};
 

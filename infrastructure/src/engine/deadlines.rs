@@ -54,7 +54,8 @@ impl Deadlines {
         odd.into_iter().chain(self.front).min()
     }
 
-    /// Takes out the earliest hold whose time has come. `meet` returns the hold at a place; none: there is none.
+    /// Takes out the earliest hold whose time has come. `meet` returns the hold at a place; none:
+    /// there is none.
     pub(super) fn pop_due(
         &mut self,
         until: Timestamp,

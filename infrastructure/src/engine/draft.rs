@@ -1,10 +1,12 @@
 //! What was decided but not sent to the log yet: requests with their outcomes, and the events that they became.
 //!
-//! Promise: a draft can be taken back whole, newest event first, and its requests decided again on another history with
-//! the same ids. Its events are written and chained as they are decided, while the batch before is on its way: when that has
-//! landed, nothing is left to do but to send this one.
-//! Limit: a draft takes no more requests once it has [`MOST_REQUESTS`], [`MOST_EVENTS`] or nearly [`MOST_BATCH_BYTES`], so no
-//! request waits behind a batch of any size. See [`due`] for the share that work without a request has of it.
+//! Promise: a draft can be taken back whole, newest event first, and its requests decided again on
+//! another history with the same ids. Its events are written and chained as they are decided, while
+//! the batch before is on its way: when that has landed, nothing is left to do but to send this
+//! one.
+//! Limit: a draft takes no more requests once it has [`MOST_REQUESTS`], [`MOST_EVENTS`] or nearly
+//! [`MOST_BATCH_BYTES`], so no request waits behind a batch of any size. See [`due`] for the share
+//! that work without a request has of it.
 
 mod command;
 mod due;
@@ -32,11 +34,12 @@ use crate::log::{Batch, Head, MOST_BATCH_BYTES, StoredEvent};
 pub(super) const MOST_REQUESTS: usize = 1_024;
 /// A batch takes no more requests, and no more work that is due, once it has so many events.
 const MOST_EVENTS: usize = 2_048;
-/// What one request may still add to a batch that has room: its own event, which a body of 16 KiB asks for, and as many
-/// expiries as the largest hold needs units (see [`due`]). Nothing else is added without looking at the room.
+/// What one request may still add to a batch that has room: its own event, which a body of 16 KiB
+/// asks for, and as many expiries as the largest hold needs units (see [`due`]). Nothing else is
+/// added without looking at the room.
 const REQUEST_BYTES: usize = 1 << 20;
-/// A request that waited longer, in milliseconds, counts as having arrived so long ago: nothing waits so long, unless a clock
-/// jumped.
+/// A request that waited longer, in milliseconds, counts as having arrived so long ago: nothing
+/// waits so long, unless a clock jumped.
 const LONGEST_WAIT_MS: i64 = 10_000;
 
 /// A request on its way, with the ids that it will use should it be accepted: drawn once, however often it is decided.
@@ -194,7 +197,8 @@ impl Draft {
             && self.bytes < MOST_BATCH_BYTES - REQUEST_BYTES
     }
 
-    /// Decides `entry` at `now` on top of `state`, applies what it became and what follows from that, and keeps its outcome.
+    /// Decides `entry` at `now` on top of `state`, applies what it became and what follows from
+    /// that, and keeps its outcome.
     pub(super) fn decide(
         &mut self,
         state: &mut State,

@@ -52,7 +52,8 @@ pub(super) struct Submission {
     pub(super) arrived: Timestamp,
 }
 
-/// Stamps requests when they arrive: with the engine's clock, but never before what the engine has decided already.
+/// Stamps requests when they arrive: with the engine's clock, but never before what the engine has
+/// decided already.
 #[derive(Clone)]
 pub(super) struct Stamp {
     clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,

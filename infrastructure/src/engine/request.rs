@@ -188,7 +188,8 @@ pub enum CommandError {
     /// The log cannot be reached. Nothing was recorded.
     #[error("the event log cannot be reached")]
     Unavailable,
-    /// What it would record is more than the log takes at once. Nothing was recorded, and sending it again is of no use.
+    /// What it would record is more than the log takes at once. Nothing was recorded, and sending
+    /// it again is of no use.
     #[error("more than the log takes at once")]
     TooLarge,
     /// The clocks do not allow anything to be decided. Nothing was recorded.

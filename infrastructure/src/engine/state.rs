@@ -208,7 +208,8 @@ impl State {
         aggregate.next_in_line(now).map(|_| Due::Offer(*id))
     }
 
-    /// The next hold of a drop that was over by `until` and is not recorded so. Each is returned once.
+    /// The next hold of a drop that was over by `until` and is not recorded so. Each is returned
+    /// once.
     pub(super) fn overdue(&mut self, drop_id: DropId, until: Timestamp) -> Option<HoldId> {
         let slot = *self.slots.get(&drop_id)?;
         self.overdue_of(slot, until)
@@ -281,7 +282,8 @@ impl State {
                 if event.entry_id.prefix() != drop_id.prefix() {
                     self.stray_places.insert(event.entry_id, slot);
                 }
-                // It may want less than there is, if offers were still to be made when it was asked for.
+                // It may want less than there is, if offers were still to be made when it was asked
+                // for.
                 self.look_at_line(slot);
                 Undo { introduced }
             }

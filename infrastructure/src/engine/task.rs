@@ -1,5 +1,6 @@
-//! The engine's loop: what it does next, and what it does when the log says no. See [`backlog`] for what is decided when,
-//! [`follow`] for what others append, and [`outage`] for when the log says nothing.
+//! The engine's loop: what it does next, and what it does when the log says no. See [`backlog`] for
+//! what is decided when, [`follow`] for what others append, and [`outage`] for when the log says
+//! nothing.
 
 mod backlog;
 mod clock;
@@ -342,7 +343,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         self.turns = QUIET_TURNS;
     }
 
-    /// The log takes no batch of that size, and never will: whoever asked for what it holds is refused.
+    /// The log takes no batch of that size, and never will: whoever asked for what it holds is
+    /// refused.
     fn refuse_draft(&mut self, refused: Draft, reason: &AppendError) {
         error!(
             error = reason as &dyn std::error::Error,
@@ -378,7 +380,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             self.learn(comparison);
         }
         self.be_live();
-        // As long as anything is due, turn follows turn: requests that came meanwhile must not wait for the last.
+        // As long as anything is due, turn follows turn: requests that came meanwhile must not wait
+        // for the last.
         self.take_in_waiting();
         self.decide_backlog();
         let mut draft = std::mem::take(&mut self.draft);

@@ -1,8 +1,9 @@
-//! What a cancellation brings with it: every hold ended and every waitlist entry removed, at the time of the cancellation, each
-//! once and in the order in which they came.
+//! What a cancellation brings with it: every hold ended and every waitlist entry removed, at the
+//! time of the cancellation, each once and in the order in which they came.
 //!
-//! Promise: a hold or an entry that was passed over is found, at the one that came before its turn, or at the end. Limit: a log
-//! may end before all is done, since an engine records it in slices; what is left is noted.
+//! Promise: a hold or an entry that was passed over is found, at the one that came before its turn,
+//! or at the end. Limit: a log may end before all is done, since an engine records it in slices;
+//! what is left is noted.
 
 use domain::values::{Position, Timestamp};
 

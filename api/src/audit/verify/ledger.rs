@@ -1,12 +1,14 @@
 //! What the log says of drops, kept as an accountant would: by arithmetic that may go wrong where the engine's panics.
 //!
-//! Promise: a log that is not objected to is one that every engine loads, and in which every rule held: units are conserved and
-//! never negative; a hold is resolved at most once, by its buyer, in time; what is sold costs what it cost when it was held;
-//! holds are placed while the drop is on sale, for as long and as many units as its terms say, within each buyer's limit and
-//! throttle; a place in line is settled at most once; in a cancelled drop nothing happens but what the cancellation brings with
-//! it (see [`super::closing`]).
-//! Limit: memory grows with drops, with holds that are not resolved and with places that wait, not with the log. What a buyer took
-//! in all, and whether an id was used again, is known at the end only. That the line was served in order is not checked.
+//! Promise: a log that is not objected to is one that every engine loads, and in which every rule
+//! held: units are conserved and never negative; a hold is resolved at most once, by its buyer, in
+//! time; what is sold costs what it cost when it was held; holds are placed while the drop is on
+//! sale, for as long and as many units as its terms say, within each buyer's limit and throttle; a
+//! place in line is settled at most once; in a cancelled drop nothing happens but what the
+//! cancellation brings with it (see [`super::closing`]).
+//! Limit: memory grows with drops, with holds that are not resolved and with places that wait, not
+//! with the log. What a buyer took in all, and whether an id was used again, is known at the end
+//! only. That the line was served in order is not checked.
 
 use std::io;
 
@@ -109,7 +111,8 @@ impl Ledger {
         self.drops.values()
     }
 
-    /// Where open holds of cancelled drops were placed that came before the hold at the place that `last` returns.
+    /// Where open holds of cancelled drops were placed that came before the hold at the place that
+    /// `last` returns.
     pub(super) fn open_of_cancelled(
         &self,
         last: fn(&Cancelled) -> Position,
@@ -336,7 +339,8 @@ impl Ledger {
             event.quantity.get(),
         )?;
         let by_cancelling = event.cause == ReleaseCause::DropCancelled;
-        // A cancellation ends a hold when it is recorded; that it has ended may be recorded at any time after.
+        // A cancellation ends a hold when it is recorded; that it has ended may be recorded at any
+        // time after.
         let recorded_at = match by_cancelling {
             true => event.released_at,
             false => recorded.recorded_at,

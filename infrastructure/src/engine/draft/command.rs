@@ -1,4 +1,5 @@
-//! From a request to a command: who the buyer is in the drop, which ids a new thing gets, and at what time it counts.
+//! From a request to a command: who the buyer is in the drop, which ids a new thing gets, and at
+//! what time it counts.
 
 use domain::command::{
     AdjustStock, CancelDrop, ConfirmPurchase, JoinWaitlist, LeaveWaitlist, PlaceHold, ReleaseHold,
@@ -20,8 +21,8 @@ pub(super) type Found = Result<(DropId, Decision, Option<Private>), Refusal>;
 
 /// Turns a request into a command of the drop that it is about, and decides that.
 ///
-/// A purchase and a release count from when they arrived, should they be decided later: `expires_at` is what the buyer was
-/// told. Everything else is decided at `now`.
+/// A purchase and a release count from when they arrived, should they be decided later:
+/// `expires_at` is what the buyer was told. Everything else is decided at `now`.
 pub(super) fn decide(state: &State, entry: &Entry, times: Times, max_waiting: u32) -> Found {
     let ids = entry.ids;
     let at = times.now;
@@ -213,7 +214,8 @@ fn starting(terms: &NewTerms, at: Timestamp) -> domain::terms::DropTerms {
     }
 }
 
-/// The pseudonym that the drop knows this buyer by, and what introduces them if it does not, or knows another name.
+/// The pseudonym that the drop knows this buyer by, and what introduces them if it does not, or
+/// knows another name.
 pub(super) fn identify(
     drop: &DropState,
     ids: CandidateIds,

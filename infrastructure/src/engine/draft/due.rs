@@ -1,8 +1,10 @@
-//! What a draft records without a request: what is due, what follows from a request, and what a request must not wait for.
+//! What a draft records without a request: what is due, what follows from a request, and what a
+//! request must not wait for.
 //!
-//! Promise: of each batch, work that is due takes at most a share (see [`Draft::has_share`]), however much there is, so that
-//! requests never wait behind a million expiries; what follows from a request is in the same batch right after it, up to as
-//! many events again, so that a small drop is cancelled, and a freed unit offered, before anybody is answered.
+//! Promise: of each batch, work that is due takes at most a share (see [`Draft::has_share`]),
+//! however much there is, so that requests never wait behind a million expiries; what follows from
+//! a request is in the same batch right after it, up to as many events again, so that a small drop
+//! is cancelled, and a freed unit offered, before anybody is answered.
 //! Limit: what does not fit is due, and recorded by later batches.
 //!
 //! Source: docs/decisions/0029-consequences-are-due-work.md.
@@ -18,11 +20,13 @@ use crate::engine::state::{DropState, Due, State};
 
 /// Expiries that are recorded for one request ahead of others.
 const MOST_EXPIRED: usize = 512;
-/// A waitlist that wants more units than this is served by due work alone, not for the sake of a request behind it.
+/// A waitlist that wants more units than this is served by due work alone, not for the sake of a
+/// request behind it.
 const SHORT_LINE: u64 = 64;
 
 impl Draft {
-    /// Whether there is room for more work that is due without a request, of which a batch takes up to `share` events.
+    /// Whether there is room for more work that is due without a request, of which a batch takes up
+    /// to `share` events.
     pub(in crate::engine) fn has_share(&self, share: usize) -> bool {
         self.due < share && self.has_room()
     }
@@ -39,7 +43,8 @@ impl Draft {
         self.record(state, due, until, now);
     }
 
-    /// Records what follows from the last event of a drop, as far as there is room for it: up to `share` events a batch.
+    /// Records what follows from the last event of a drop, as far as there is room for it: up to
+    /// `share` events a batch.
     pub(super) fn follow_up(
         &mut self,
         state: &mut State,
@@ -56,8 +61,8 @@ impl Draft {
         }
     }
 
-    /// Records those expiries of a drop that `request` must not be refused for: they were due when it arrived, and have only
-    /// not had their turn yet.
+    /// Records those expiries of a drop that `request` must not be refused for: they were due when
+    /// it arrived, and have only not had their turn yet.
     pub(super) fn expire_for(&mut self, state: &mut State, request: &Request, times: Times) {
         match request {
             Request::PlaceHold {
@@ -89,7 +94,8 @@ impl Draft {
             {
                 self.expire_of_buyer(state, *drop_id, buyer_id, times);
             }
-            // What is refused because a hold is over rests on the log: no other node, on a clock behind ours, may sell it.
+            // What is refused because a hold is over rests on the log: no other node, on a clock
+            // behind ours, may sell it.
             Request::ReleaseHold { hold_id } | Request::ConfirmPurchase { hold_id, .. } => {
                 self.expire_hold(state, *hold_id, times);
             }
@@ -121,7 +127,8 @@ impl Draft {
         }
     }
 
-    /// Records overdue holds of a drop, and offers what they free, while `lacks` says that it is not enough.
+    /// Records overdue holds of a drop, and offers what they free, while `lacks` says that it is
+    /// not enough.
     fn expire_while(
         &mut self,
         state: &mut State,
@@ -181,7 +188,8 @@ impl Draft {
     }
 }
 
-/// The buyer's holds that were over by `until` and are not recorded so: some of the newest, as long as units are held at all.
+/// The buyer's holds that were over by `until` and are not recorded so: some of the newest, as long
+/// as units are held at all.
 fn overdue_of(drop: &DropState, buyer_id: &BuyerId, until: Timestamp) -> Vec<HoldId> {
     let Some(known) = drop.buyer(buyer_id) else {
         return vec![];

@@ -1,7 +1,9 @@
-//! What is decided when: requests in the order in which they came, and beside them, a slice a batch, what is due.
+//! What is decided when: requests in the order in which they came, and beside them, a slice a
+//! batch, what is due.
 //!
-//! Promise: an expiry is not recorded before a request that arrived earlier is decided, so a purchase that arrived in time
-//! counts, however long it had to wait. A batch is never held up by what is due, nor what is due by requests.
+//! Promise: an expiry is not recorded before a request that arrived earlier is decided, so a
+//! purchase that arrived in time counts, however long it had to wait. A batch is never held up by
+//! what is due, nor what is due by requests.
 //!
 //! Source: docs/decisions/0030-requests-count-from-their-arrival.md.
 
@@ -49,7 +51,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
     }
 
-    /// The head of the log once everything that is on its way has landed: what the next decision rests on.
+    /// The head of the log once everything that is on its way has landed: what the next decision
+    /// rests on.
     fn tip(&self) -> Head {
         let in_flight = self.in_flight.as_ref();
         in_flight.map_or(self.head, |in_flight| in_flight.batch.head())
@@ -89,15 +92,17 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
     }
 
-    /// Events of due work in a batch. Half of it while nodes take turns: all of them wait for each turn.
+    /// Events of due work in a batch. Half of it while nodes take turns: all of them wait for each
+    /// turn.
     pub(super) fn share(&self) -> usize {
         let share = self.config.due_events;
         let share = if self.turns > 0 { share / 2 } else { share };
         share.max(1)
     }
 
-    /// Records what was due when the oldest request that is still to be decided arrived, as far as the draft has a share for
-    /// it. Asked to stop, it leaves that to the next engine, which derives the same.
+    /// Records what was due when the oldest request that is still to be decided arrived, as far as
+    /// the draft has a share for it. Asked to stop, it leaves that to the next engine, which
+    /// derives the same.
     fn record_due(&mut self) {
         if self.must_stop() {
             return;

@@ -28,7 +28,8 @@ const READ_EVENTS: usize = 10_000;
 
 /// So many events that were due, of one drop and read at once, show that another node works it off.
 const DUE_SLICE: usize = 32;
-/// A node that recorded what is due in a drop is left to it for so long, in milliseconds, should it record nothing more.
+/// A node that recorded what is due in a drop is left to it for so long, in milliseconds, should it
+/// record nothing more.
 const LEAVE_DUE_MS: i64 = 250;
 
 type Reading = JoinHandle<Result<Vec<StoredEvent>, LogError>>;
@@ -159,8 +160,9 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         Ok(())
     }
 
-    /// Another node that was seen to work off what is due in a drop is left to it, as long as it goes on: two that record the
-    /// same would lose races against each other, and their requests would wait for it.
+    /// Another node that was seen to work off what is due in a drop is left to it, as long as it
+    /// goes on: two that record the same would lose races against each other, and their requests
+    /// would wait for it.
     fn leave_due_to_others(&mut self, events: &[RecordedEvent]) {
         let mut slices = HashMap::<DropId, usize>::new();
         for recorded in events.iter().filter(|recorded| was_due(&recorded.event)) {
