@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::collections::HashMap;
+use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -32,6 +33,9 @@ use crate::prices::{self, Prices};
 use crate::sales_timeline::{MinuteKey, Moved, SalesTimeline};
 use crate::top_purchasers::{BuyerKey, PurchaserRow, TopPurchasers};
 use crate::waitlist::{Lines, PlaceRow};
+
+/// Drops that are looked at before a writer gets a turn.
+const SCANNED_AT_ONCE: usize = 1024;
 
 /// Every projection in memory. Clones share it.
 #[derive(Debug, Clone)]
@@ -179,6 +183,66 @@ impl Views {
         let hot = self.read();
         let rows = hot.drops.0.values().filter(|placed| wanted(&placed.row));
         rows.map(|placed| placed.key.drop_id).collect()
+    }
+
+    /// Up to `most` drops that `wanted` picks, in the order of their ids, from the first after
+    /// `after` on: a page, without copying the others. However many there are, a writer waits for a
+    /// part of them only.
+    #[must_use]
+    pub fn drops_after(
+        &self,
+        after: Option<DropId>,
+        most: usize,
+        wanted: impl Fn(&LiveStockRow, Position) -> bool,
+    ) -> Vec<DropView> {
+        let mut page = vec![];
+        self.scan_drops(after, |placed| {
+            if wanted(&placed.row, placed.position) {
+                page.push(drop_view(placed));
+            }
+            page.len() < most
+        });
+        page
+    }
+
+    /// When the latest of the drops was scheduled that have no event after `position`.
+    #[must_use]
+    pub fn scheduled_by(&self, position: Position) -> Option<Timestamp> {
+        let mut latest = None;
+        self.scan_drops(None, |placed| {
+            if placed.position <= position {
+                latest = latest.max(Some(placed.row.scheduled_at));
+            }
+            true
+        });
+        latest
+    }
+
+    /// Shows every drop after `after` to `visit`, in the order of their ids, until it wants no
+    /// more; the lock is given up now and then.
+    fn scan_drops(
+        &self,
+        mut after: Option<DropId>,
+        mut visit: impl FnMut(&Placed<LiveStock>) -> bool,
+    ) {
+        loop {
+            let start = after.map_or(Bound::Unbounded, |drop_id| {
+                Bound::Excluded(DropKey { drop_id })
+            });
+            let hot = self.read();
+            let rows = hot.drops.0.range((start, Bound::Unbounded));
+            let mut seen = 0;
+            for (key, placed) in rows.take(SCANNED_AT_ONCE) {
+                if !visit(placed) {
+                    return;
+                }
+                after = Some(key.drop_id);
+                seen += 1;
+            }
+            if seen < SCANNED_AT_ONCE {
+                return;
+            }
+        }
     }
 
     /// One hold.
