@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq;
 use tracing::warn;
 
 use crate::limiter::AddressLimit;
-use crate::limiter::address::TrustedProxies;
+use crate::limiter::address::{TrustedProxies, UnlimitedNetworks};
 
 /// Settings of a server.
 #[derive(Debug, Clone, Args)]
@@ -53,8 +53,9 @@ pub struct Settings {
     #[arg(long, env = "HOLDFAST_HEAD_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=300))]
     pub head_seconds: u32,
 
-    /// Longest time that a connection may lie idle between two requests, in seconds. Should be longer than proxies in front keep
-    /// theirs (a minute, commonly), so that it is they who close.
+    /// Longest time that a connection may lie idle between two requests, or that a client may
+    /// accept nothing of what is sent to it, in seconds. Should be longer than proxies in front
+    /// keep theirs (a minute, commonly), so that it is they who close.
     #[arg(long, env = "HOLDFAST_IDLE_SECONDS", default_value_t = 75, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub idle_seconds: u32,
 
@@ -91,6 +92,26 @@ pub struct EdgeSettings {
     /// Networks whose X-Forwarded-For is believed, separated by commas: 10.0.0.0/8,::1. The client is the rightmost hop outside.
     #[arg(long, env = "HOLDFAST_TRUSTED_PROXIES", default_value = "")]
     pub trusted_proxies: TrustedProxies,
+
+    /// Networks whose peers no limit per address applies to, separated by commas: this machine and
+    /// the shop's own back ends. A trusted proxy's own connections are exempt as well; "none"
+    /// exempts no network.
+    #[arg(
+        long,
+        env = "HOLDFAST_UNLIMITED_NETWORKS",
+        default_value = "127.0.0.0/8,::1"
+    )]
+    pub unlimited_networks: UnlimitedNetworks,
+
+    /// Most connections at once from one address (IPv6: from one /64 network), streams among them;
+    /// one more is answered 429. Raise it where many clients share an address.
+    #[arg(long, env = "HOLDFAST_MAX_CONNECTIONS_PER_ADDRESS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections_per_address: u32,
+
+    /// Most streams at once from one address; behind a trusted proxy, of one forwarded address. One
+    /// more is answered 429.
+    #[arg(long, env = "HOLDFAST_MAX_STREAMS_PER_ADDRESS", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_streams_per_address: u32,
 }
 
 /// Where the log is.

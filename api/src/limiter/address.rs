@@ -40,27 +40,62 @@ impl std::str::FromStr for TrustedProxies {
 
     /// Networks (`10.0.0.0/8`) or addresses, separated by commas; none in an empty text.
     fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text
-            .split(',')
-            .map(str::trim)
-            .filter(|part| !part.is_empty());
-        let network = |part: &str| {
-            let address = || part.parse::<IpAddr>().map(IpNet::from);
-            part.parse::<IpNet>().or_else(|_| address()).map_err(|_| {
-                format!("{part:?} is neither a network like 10.0.0.0/8 nor an address")
-            })
-        };
-        parts.map(network).collect::<Result<_, _>>().map(Self)
+        networks(text).map(Self)
+    }
+}
+
+fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    let parts = text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty());
+    let network = |part: &str| {
+        let address = || part.parse::<IpAddr>().map(IpNet::from);
+        part.parse::<IpNet>()
+            .or_else(|_| address())
+            .map_err(|_| format!("{part:?} is neither a network like 10.0.0.0/8 nor an address"))
+    };
+    parts.map(network).collect()
+}
+
+/// Networks whose peers no limit per address applies to: the shop's own back ends, this machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnlimitedNetworks(Vec<IpNet>);
+
+impl std::str::FromStr for UnlimitedNetworks {
+    type Err = String;
+
+    /// Networks or addresses, separated by commas; `none` for none.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.trim().eq_ignore_ascii_case("none") {
+            return Ok(Self::default());
+        }
+        networks(text).map(Self)
+    }
+}
+
+impl UnlimitedNetworks {
+    /// Whether no limit per address applies to `peer`.
+    pub(crate) fn is_unlimited(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.0.iter().any(|network| network.contains(&peer))
     }
 }
 
 impl TrustedProxies {
-    fn trust(&self, address: IpAddr) -> bool {
+    /// Whether `address` is a proxy that is believed.
+    pub(crate) fn trust(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 
     /// Who is behind a connection from `peer` that sent these headers.
     pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Client {
+        self.address(peer, headers).into()
+    }
+
+    /// The address of who is behind a connection from `peer` that sent these headers.
+    pub(crate) fn address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         // Right to left: the last line is the nearest proxy's, and within it the last address.
         let lines = headers.get_all("x-forwarded-for").iter().rev();
@@ -72,7 +107,7 @@ impl TrustedProxies {
             };
             client = hop;
         }
-        client.into()
+        client
     }
 }
 
@@ -162,6 +197,21 @@ mod tests {
         assert_ne!(client("2001:db8:0:1::1"), client("2001:db8:0:2::1"));
         assert_eq!(client("::ffff:192.0.2.1"), client("192.0.2.1"));
         assert_ne!(client("192.0.2.1"), client("192.0.2.2"));
+    }
+
+    #[test]
+    fn unlimited_networks_are_networks_or_none() {
+        let parsed = |text: &str| text.parse::<UnlimitedNetworks>();
+        let is_unlimited = |text: &str, peer: &str| {
+            let networks = parsed(text).unwrap();
+            networks.is_unlimited(peer.parse().unwrap())
+        };
+        assert!(is_unlimited("127.0.0.0/8, ::1", "127.1.2.3"));
+        assert!(is_unlimited("127.0.0.0/8,::1", "::1"));
+        assert!(is_unlimited("127.0.0.0/8", "::ffff:127.0.0.1"));
+        assert!(!is_unlimited("127.0.0.0/8", "192.0.2.1"));
+        assert!(!is_unlimited("none", "127.0.0.1"));
+        assert!(parsed("everybody").is_err());
     }
 
     #[test]
