@@ -175,6 +175,27 @@ async fn clients_that_read_nothing_are_disconnected_whatever_they_asked_for() {
 }
 
 #[tokio::test]
+async fn a_body_that_does_not_come_ends_the_connection() {
+    let app = hasty().await.start().await;
+    let drop = app.create_drop(1, json!({})).await;
+    let head = |path: &str| {
+        format!(
+            "POST {path} HTTP/1.1\r\nhost: holdfast\r\nidempotency-key: k\r\n\
+             content-type: application/json\r\ncontent-length: 100\r\n\r\n{{"
+        )
+    };
+    for (path, status, code) in [
+        (format!("/v1/drops/{drop}/holds"), 408, "request_timeout"),
+        ("/nothing".to_owned(), 404, "not_found"),
+    ] {
+        let mut slow = Raw::connect(app.address()).await;
+        slow.send(head(&path).as_bytes()).await;
+        let answer = timeout(PATIENCE, slow.reply()).await;
+        answer.expect("it is closed").problem(status, code);
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_reads_slowly_gets_a_long_answer_in_full() {
     let app = large_shop(hasty().await, 60).await;
     let mut slow = Raw::connect_narrow(app.address()).await;
