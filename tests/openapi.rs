@@ -178,13 +178,25 @@ fn every_operation_has_a_name_of_its_own_a_room_and_words() {
 
 #[test]
 fn every_problem_that_can_be_told_is_described_where_it_can_be_told() {
-    let text = api::openapi::document()["paths"].to_string();
-    let elsewhere = ["method_not_allowed"];
+    let document = api::openapi::document();
+    let text = document["paths"].to_string();
+    // On any path: they are described once.
+    let elsewhere = [
+        "method_not_allowed",
+        "malformed_request",
+        "uri_too_long",
+        "head_too_large",
+        "http_version_not_supported",
+    ];
+    let anywhere = document["components"]["responses"].to_string();
     for code in api::problem::Code::ALL
         .iter()
         .filter(|code| !elsewhere.contains(&code.name()))
     {
         assert!(text.contains(&format!("/{code:?}Problem")), "{code:?}");
+    }
+    for name in elsewhere {
+        assert!(anywhere.contains(&format!("/problems/{name}\"")), "{name}");
     }
 }
 

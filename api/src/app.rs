@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::lateness::ReleaseLateness;
 use crate::config::Keys;
+use crate::connections::Shares;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
 use crate::refused::Refused;
@@ -34,6 +35,8 @@ pub struct Parts {
     pub log: PostgresLog,
     /// Tells watchers.
     pub hub: StreamHub,
+    /// How many streams each client address has.
+    pub(crate) streams: Shares,
     /// Who may do what.
     pub keys: Keys,
     /// Browsers that signed in as admin.

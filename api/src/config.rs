@@ -65,8 +65,9 @@ pub struct Settings {
     #[arg(long, env = "HOLDFAST_HEAD_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=300))]
     pub head_seconds: u32,
 
-    /// Longest time that a connection may lie idle between two requests, in seconds. Should be longer than proxies in front keep
-    /// theirs (a minute, commonly), so that it is they who close.
+    /// Longest time that a connection may lie idle between two requests, or that a client may
+    /// accept nothing of what is sent to it, in seconds. Should be longer than proxies in front
+    /// keep theirs (a minute, commonly), so that it is they who close.
     #[arg(long, env = "HOLDFAST_IDLE_SECONDS", default_value_t = 75, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub idle_seconds: u32,
 
@@ -134,6 +135,16 @@ pub struct EdgeSettings {
     /// is the rightmost hop outside, and bounded wherever the proxy runs.
     #[arg(long, env = "HOLDFAST_TRUSTED_PROXIES", default_value = "")]
     pub trusted_proxies: TrustedProxies,
+
+    /// Most connections at once from one address (IPv6: from one /64 network), streams among them;
+    /// one more is answered 429. Raise it where many clients share an address.
+    #[arg(long, env = "HOLDFAST_MAX_CONNECTIONS_PER_ADDRESS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections_per_address: u32,
+
+    /// Most streams at once from one address; behind a trusted proxy, of one forwarded address. One
+    /// more is answered 429.
+    #[arg(long, env = "HOLDFAST_MAX_STREAMS_PER_ADDRESS", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_streams_per_address: u32,
 }
 
 impl EdgeSettings {

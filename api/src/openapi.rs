@@ -80,6 +80,11 @@ pub fn document() -> Value {
             "responses": {
                 "NotFound": problems::answer(&[Code::NotFound]),
                 "MethodNotAllowed": problems::answer(&[Code::MethodNotAllowed]),
+                "MalformedRequest": problems::answer(&[Code::MalformedRequest]),
+                "UriTooLong": problems::answer(&[Code::UriTooLong]),
+                "TooManyConnections": problems::answer(&[Code::TooManyConnections]),
+                "HeadTooLarge": problems::answer(&[Code::HeadTooLarge]),
+                "HttpVersionNotSupported": problems::answer(&[Code::HttpVersionNotSupported]),
             },
             "securitySchemes": security_schemes(),
         },

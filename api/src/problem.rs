@@ -54,6 +54,8 @@ macro_rules! codes {
 }
 
 codes! {
+    /// A head that is not HTTP, or without exactly one `Host`.
+    MalformedRequest = "malformed_request", BAD_REQUEST, "The request is not valid HTTP";
     /// The body is not JSON.
     MalformedJson = "malformed_json", BAD_REQUEST, "The body is not valid JSON";
     /// A query parameter cannot be read.
@@ -106,6 +108,8 @@ codes! {
     StaleVersion = "stale_version", PRECONDITION_FAILED, "The drop was edited meanwhile";
     /// Over 16 KiB.
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
+    /// A request line over 32 KiB.
+    UriTooLong = "uri_too_long", URI_TOO_LONG, "The request line is too long";
     /// Not JSON by its header.
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body must be application/json";
     /// A value outside its bounds.
@@ -123,10 +127,17 @@ codes! {
     CoolingDown = "cooling_down", TOO_MANY_REQUESTS, "Too many holds from this address were left to expire";
     /// Wrong keys or unknown ids.
     TooManyAttempts = "too_many_attempts", TOO_MANY_REQUESTS, "Too many wrong keys or unknown ids from this address";
+    /// More connections or streams than one address may have.
+    TooManyConnections = "too_many_connections", TOO_MANY_REQUESTS, "Too many connections from this address";
+    /// A head over 32 KiB, or with more than 100 fields.
+    HeadTooLarge = "head_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The head of the request is too large";
     /// A fault of ours.
     Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong on our side";
     /// The log is away, or too many requests wait.
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Not available right now";
+    /// Neither HTTP/1.1 nor HTTP/1.0.
+    HttpVersionNotSupported = "http_version_not_supported", HTTP_VERSION_NOT_SUPPORTED,
+        "The HTTP version is not supported";
 }
 
 /// The most faults of one request that are told: whoever has more made one mistake many times.

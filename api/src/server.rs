@@ -31,7 +31,7 @@ use tracing::{info, warn};
 use crate::admin::lateness::ReleaseLateness;
 use crate::app::{App, Parts};
 use crate::config::{ConfigError, Keys, Settings, buyer_tokens};
-use crate::connections::{self, Bounds, Patience};
+use crate::connections::{self, Bounds, Exemptions, Patience, Shares};
 use crate::database::{Database, DatabaseError};
 use crate::metrics::{MeasuredLog, Metrics};
 use crate::refused::Refused;
@@ -104,7 +104,9 @@ impl Server {
         let keys = Keys::load(&settings.keys, &settings.database.data_dir, address)?;
         let buyer_tokens = buyer_tokens(settings)?;
         let bounds = bounds(settings);
-        let listener = listen(address).map_err(|source| ServerError::Listen { address, source })?;
+        let idle = bounds.patience.idle;
+        let listener =
+            listen(address, idle).map_err(|source| ServerError::Listen { address, source })?;
         let address = listener.local_addr().unwrap_or(address);
         let database = tokio::select! {
             opened = Database::open(&settings.database) => opened?,
@@ -169,12 +171,15 @@ impl Server {
         let refused = Refused::default();
         let kept = refused.clone();
         followers.spawn(kept.keep(database.pool.clone(), stopping.clone()));
+        let streams_of_address =
+            Shares::of_streams(settings.edge.max_streams_per_address, exemptions(settings));
 
         let app = App::new(Parts {
             engine: handle,
             views,
             log,
             hub,
+            streams: streams_of_address,
             sessions: Sessions::new(&keys.admin, &key_secret),
             keys,
             key_secret,
@@ -264,13 +269,14 @@ impl Server {
 /// (`net.core.somaxconn`).
 const LISTEN_BACKLOG: u32 = 65_535;
 
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+fn listen(address: SocketAddr, idle: Duration) -> std::io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     // A restart must not wait for the connections of the run before.
     socket.set_reuseaddr(true)?;
+    connections::limit_buffers(&socket, idle)?;
     socket.bind(address)?;
     socket.listen(LISTEN_BACKLOG)
 }
@@ -296,10 +302,19 @@ fn stream_rooms() -> usize {
     processors.map_or(1, |processors| processors.get().div_ceil(2))
 }
 
+fn exemptions(settings: &Settings) -> Exemptions {
+    Exemptions {
+        unlimited: settings.edge.unlimited_networks.clone(),
+        trusted: settings.edge.trusted_proxies.clone(),
+    }
+}
+
 fn bounds(settings: &Settings) -> Bounds {
+    let of_address = settings.edge.max_connections_per_address;
     let seconds = |seconds: u32| Duration::from_secs(seconds.into());
     Bounds {
         most: settings.max_connections.min(connections_allowed()) as usize,
+        shares: Shares::of_connections(of_address, exemptions(settings)),
         patience: Patience {
             head: seconds(settings.head_seconds),
             idle: seconds(settings.idle_seconds),

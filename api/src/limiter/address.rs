@@ -95,7 +95,8 @@ pub(crate) enum Origin {
 }
 
 impl TrustedProxies {
-    pub(super) fn trust(&self, address: IpAddr) -> bool {
+    /// Whether `address` is a proxy that is believed.
+    pub(crate) fn trust(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
@@ -103,7 +104,7 @@ impl TrustedProxies {
     /// Where a request comes from that a connection from `peer` sent with these headers.
     ///
     /// A proxy that forwards for nobody is unlimited. Its clients are not, wherever it runs.
-    pub(super) fn origin(
+    pub(crate) fn origin(
         &self,
         peer: IpAddr,
         headers: &HeaderMap,
@@ -246,6 +247,21 @@ mod tests {
         assert_ne!(client("2001:db8:0:1::1"), client("2001:db8:0:2::1"));
         assert_eq!(client("::ffff:192.0.2.1"), client("192.0.2.1"));
         assert_ne!(client("192.0.2.1"), client("192.0.2.2"));
+    }
+
+    #[test]
+    fn unlimited_networks_are_networks_or_none() {
+        let parsed = |text: &str| text.parse::<UnlimitedNetworks>();
+        let is_unlimited = |text: &str, peer: &str| {
+            let networks = parsed(text).unwrap();
+            networks.contains(peer.parse().unwrap())
+        };
+        assert!(is_unlimited("127.0.0.0/8, ::1", "127.1.2.3"));
+        assert!(is_unlimited("127.0.0.0/8,::1", "::1"));
+        assert!(is_unlimited("127.0.0.0/8", "::ffff:127.0.0.1"));
+        assert!(!is_unlimited("127.0.0.0/8", "192.0.2.1"));
+        assert!(!is_unlimited("none", "127.0.0.1"));
+        assert!(parsed("everybody").is_err());
     }
 
     #[test]

@@ -145,12 +145,22 @@ fn members(code: Code) -> Vec<Member> {
                 may("projections", projections, json!({})),
             ]
         }
+        Code::TooManyConnections => {
+            vec![must("limit", whole(), 500), must("retry_after", whole(), 1)]
+        }
+        Code::UriTooLong => vec![must("max_bytes", whole(), 32_768)],
+        Code::HeadTooLarge => vec![
+            must("max_bytes", whole(), 32_768),
+            must("max_fields", whole(), 100),
+        ],
         Code::Internal => {
             let instance = json!({ "type": "string", "format": "uri-reference" });
             let example = "/problems/instances/6f1c2a9e-3b4d-4c5e-8f60-718293a4b5c6";
             vec![must("instance", instance, example)]
         }
-        Code::IdempotencyKeyRequired
+        Code::MalformedRequest
+        | Code::HttpVersionNotSupported
+        | Code::IdempotencyKeyRequired
         | Code::InvalidIdempotencyKey
         | Code::Unauthorized
         | Code::Forbidden
@@ -277,6 +287,9 @@ pub(super) fn answer(codes: &[Code]) -> Value {
 }
 
 fn headers_of(code: Code) -> &'static [&'static str] {
+    if code == Code::TooManyConnections {
+        return &["Retry-After"];
+    }
     match code.status().as_u16() {
         401 => &["Cache-Control", "WWW-Authenticate"],
         405 => &["Cache-Control", "Allow"],

@@ -12,7 +12,7 @@ use std::collections::btree_map::Entry;
 use std::ops::Bound;
 use std::sync::atomic::Ordering;
 
-use domain::values::{DropId, Timestamp};
+use domain::values::{DropId, Position, Timestamp};
 use infrastructure::codec::RecordedEvent;
 use uuid::Uuid;
 
@@ -257,6 +257,66 @@ impl Views {
         }
         let found = self.read().drops.page(phase, after, limit, now);
         found.map(|found| self.counted(found))
+    }
+
+    /// Up to `most` drops that `wanted` picks, in the order of their ids, from the first after
+    /// `after` on: a page, without copying the others. However many there are, a writer waits for a
+    /// part of them only.
+    #[must_use]
+    pub fn drops_after(
+        &self,
+        after: Option<DropId>,
+        most: usize,
+        wanted: impl Fn(&LiveStockRow, Position) -> bool,
+    ) -> Vec<DropView> {
+        let mut page = vec![];
+        self.scan_drops(after, |placed| {
+            if wanted(&placed.row, placed.position) {
+                page.push(DropView::from(placed));
+            }
+            page.len() < most
+        });
+        page
+    }
+
+    /// When the latest of the drops was scheduled that have no event after `position`.
+    #[must_use]
+    pub fn scheduled_by(&self, position: Position) -> Option<Timestamp> {
+        let mut latest = None;
+        self.scan_drops(None, |placed| {
+            if placed.position <= position {
+                latest = latest.max(Some(placed.row.scheduled_at));
+            }
+            true
+        });
+        latest
+    }
+
+    /// Shows every drop after `after` to `visit`, in the order of their ids, until it wants no
+    /// more; the lock is given up now and then.
+    fn scan_drops(
+        &self,
+        mut after: Option<DropId>,
+        mut visit: impl FnMut(&Placed<LiveStock>) -> bool,
+    ) {
+        loop {
+            let start = after.map_or(Bound::Unbounded, |drop_id| {
+                Bound::Excluded(DropKey { drop_id })
+            });
+            let hot = self.read();
+            let rows = hot.drops.rows.0.range((start, Bound::Unbounded));
+            let mut seen = 0;
+            for (key, placed) in rows.take(ROWS_A_LOCK) {
+                if !visit(placed) {
+                    return;
+                }
+                after = Some(key.drop_id);
+                seen += 1;
+            }
+            if seen < ROWS_A_LOCK {
+                return;
+            }
+        }
     }
 
     /// The drops whose phase is not the same at both instants.
