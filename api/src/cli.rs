@@ -1,9 +1,12 @@
 //! The command line: what may be said, and what the process exits with.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::iter::successors;
+use std::panic::PanicHookInfo;
 use std::process::ExitCode;
+use std::thread;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
@@ -65,6 +68,7 @@ pub fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .log_internal_errors(false)
         .init();
+    std::panic::set_hook(Box::new(log_panic));
     raise_open_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -84,6 +88,19 @@ impl Cli {
         let mut command = tidied(Self::command());
         let understood = Self::from_arg_matches(&command.get_matches_mut());
         understood.unwrap_or_else(|error| error.format(&mut command).exit())
+    }
+}
+
+/// A panic of one request, which is answered 500, must not wait for standard error either.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let trace = Backtrace::capture();
+    if trace.status() == BacktraceStatus::Captured {
+        tracing::error!("{panic}\n{trace}");
+    } else {
+        tracing::error!("{panic}");
+    }
+    if thread::current().name() == Some("main") {
+        logging::flush();
     }
 }
 

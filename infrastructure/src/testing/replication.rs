@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
 use sqlx::{ConnectOptions, Executor};
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::{CONNECTIONS_PER_TEST, TestDatabase, options, spawn_sweeper, temporary_directory};
@@ -19,6 +20,8 @@ use crate::postgres_cluster::Installed;
 
 const USER: &str = "holdfast";
 const PORT: u16 = 5432;
+/// How long a state is waited for. Generous: it is met only when something is broken.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Between two looks at a state that is waited for.
 const GLANCE: Duration = Duration::from_millis(20);
 
@@ -133,10 +136,7 @@ impl Pair {
     pub async fn start_standby(&mut self) {
         self.standby.launch(&self.installed);
         let attached = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = 'sync'";
-        let mut operator = self.operator().await;
-        while count(&mut operator, attached).await == 0 {
-            tokio::time::sleep(GLANCE).await;
-        }
+        until_count(&mut self.operator().await, attached, |count| count > 0).await;
     }
 
     /// Waits until what is committed now can be read on the standby; until then it is only stored there.
@@ -245,9 +245,12 @@ impl Server {
 
     async fn until_ready(&self) {
         let options = options(&self.url("postgres"));
-        while options.connect().await.is_err() {
-            tokio::time::sleep(GLANCE).await;
-        }
+        let ready = async {
+            while options.connect().await.is_err() {
+                sleep(GLANCE).await;
+            }
+        };
+        timeout(PATIENCE, ready).await.expect("PostgreSQL starts");
     }
 
     /// An immediate shutdown, which is how a server crashes without losing its shared memory to us.
@@ -279,11 +282,15 @@ pub async fn count(connection: &mut PgConnection, sql: &str) -> i64 {
 /// Waits until a count on a server is as wanted.
 ///
 /// # Panics
-/// When it does not answer.
+/// When it does not answer, or that never comes about.
 pub async fn until_count(connection: &mut PgConnection, sql: &str, wanted: impl Fn(i64) -> bool) {
-    while !wanted(count(connection, sql).await) {
-        tokio::time::sleep(GLANCE).await;
-    }
+    let counted = async {
+        while !wanted(count(connection, sql).await) {
+            sleep(GLANCE).await;
+        }
+    };
+    let came_about = timeout(PATIENCE, counted).await;
+    assert!(came_about.is_ok(), "never as wanted: {sql}");
 }
 
 /// How many commits of `database` wait for a standby, on its primary.
