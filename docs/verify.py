@@ -1,9 +1,9 @@
-"""An independent check of a Holdfast export, in the standard library alone: python3 docs/verify.py EXPORT.ndjson
-It shares no code with Holdfast: the encoding is that of docs/AUDIT.md. Checked: positions, hashes, times, sequences, and that at
-every position available + held + sold = total, none negative, and every hold is placed once and resolved at most once, in time.
+"""An independent check of a Holdfast export, in the standard library alone: python3 docs/verify.py EXPORT.ndjson [POSITION:HASH]
+It shares no code with Holdfast; the encoding is in docs/AUDIT.md. Checked: positions, hashes, times, sequences, holds (placed once,
+resolved at most once, in time), units (available + held + sold = total, none negative), a kept head (EXPORT.ndjson.head unless given).
 Events that the log itself declares void have no effect; each such incident is reported.
-Exit code 0: verified. 1: it is not what it claims to be, and where. 2: it cannot be read."""
-import datetime, hashlib, json, re, struct, sys
+Exit code 0: verified. 1: disproved, and where. 2: unreadable, or without an event. A note: no kept head says where it ends."""
+import datetime, hashlib, json, os, re, struct, sys
 VALUE, STRING = json.JSONDecoder().raw_decode, re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 class Fault(Exception): pass
 def same(what, expected, found):
@@ -11,7 +11,6 @@ def same(what, expected, found):
 def integer(number): return struct.pack(">q", number)
 def text(string): return integer(len(string.encode())) + string.encode()
 def millis(time): return round(datetime.datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp() * 1000)
-
 def events(export, most=16 << 20):  # an event takes several lines where a stored text has line feeds; only so many characters
     lines, size, depth = [], 0, 0
     while line := export.readline(most):
@@ -19,10 +18,8 @@ def events(export, most=16 << 20):  # an event takes several lines where a store
         depth += bare.count("{") + bare.count("[") - bare.count("}") - bare.count("]")
         if depth <= 0 or size >= most: yield "".join(lines); lines, size, depth = [], 0, 0
     yield "".join(lines)
-
 def move(units, holds, drop, event_type, payload):  # units: [available, held, sold, total]
-    [(kind, fields)], held, sold, total = payload.items(), 0, 0, 0
-    same("type", event_type, kind)
+    [(kind, fields)], held, sold, total = payload.items(), 0, 0, 0; same("type", event_type, kind)
     if kind in ("DropScheduled", "StockAdjusted"): total = fields["total_stock" if kind == "DropScheduled" else "delta"]
     elif kind == "HoldPlaced":
         if fields["hold_id"] in holds: raise Fault("placed twice")
@@ -35,7 +32,6 @@ def move(units, holds, drop, event_type, payload):  # units: [available, held, s
         held, sold, holds[fields["hold_id"]] = -quantity, quantity if kind == "PurchaseConfirmed" else 0, None
     units[:] = map(sum, zip(units, (total - held - sold, held, sold, total)))
     if min(units) < 0 or sum(units[:3]) != units[3]: raise Fault(f"units are not conserved: {units}")
-
 def voided(export):  # positions that a later event of the log itself declares void: they keep their place and have no effect
     void = set()
     try:
@@ -45,34 +41,38 @@ def voided(export):  # positions that a later event of the log itself declares v
             if said and said["position"] < event["position"]: void.add(said["position"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError): pass
     return void
-
-def verify(export, void=frozenset()):
+def kept_head(file="", head="", *_):  # a hash by its position, if there is one
+    if not head and os.path.exists(f"{file}.head"): head = open(f"{file}.head", encoding="ascii").read()
+    return {int(head.split(":")[0]): head.split(":")[1].strip()} if head else {}
+def verify(export, kept, void=frozenset()):
     position, head, last_time, sequences, stock, holds, met = 0, bytes(32), 0, {}, {}, {}, []
     if void: export.seek(0)
     try:
         for line in filter(str.strip, events(export)):
             event, begin = json.loads(line), line.index('"payload":') + 10
-            same("position", position + 1, event["position"])
+            same("position", position + 1, event["position"]); same("characters of recorded_at", 24, len(event["recorded_at"]))
             end = VALUE(line, begin)[1]  # payload and metadata are hashed byte for byte as they are stored
             texts = event["event_type"], event["event_version"], line[begin:end], line[end + 12:line.rindex(',"hash":')]
             time, stream = millis(event["recorded_at"]), (event["aggregate_type"], event["aggregate_id"])
-            same("characters of recorded_at", 24, len(event["recorded_at"]))
-            encoded = [integer(position + 1), integer(time), *map(text, stream), integer(event["sequence"]), *map(text, texts)]
-            head = hashlib.sha256(b"".join([b"holdfast.event.v1", head, *encoded])).digest()
-            same("hash", head.hex(), event["hash"])
+            encoded = integer(position + 1), integer(time), *map(text, stream), integer(event["sequence"]), *map(text, texts)
+            head = hashlib.sha256(b"holdfast.event.v1" + head + b"".join(encoded)).digest(); same("hash", head.hex(), event["hash"])
             if position + 1 in void: event["sequence"] = max(event["sequence"], sequences.get(stream, 0))
             else: same("sequence", sequences.get(stream, 0) + 1, event["sequence"])
-            if time < last_time: raise Fault("time runs backwards")
+            same("time in order", max(last_time, time), time)
             if stream[0] == "Log":
                 met.append((position + 1, *json.loads(texts[2]).items()))
                 if met[-1][1][0] == "PositionVoided" and met[-1][1][1]["position"] not in void: raise Fault("an effect that is void was not left out")
             if stream[0] == "Drop" and position + 1 not in void: move(stock.setdefault(stream, [0] * 4), holds, stream, event["event_type"], json.loads(texts[2]))
             position, last_time, sequences[stream] = position + 1, time, event["sequence"]
+            same("hash that was kept", kept.get(position, head.hex()), head.hex())
+        if position < max(kept, default=0): raise Fault(f"the export ends before it, and the head that was kept is at {max(kept)}")
     except (Fault, ValueError, LookupError, TypeError, AttributeError, struct.error) as fault:
-        if not void and (void := voided(export)): return verify(export, void)
+        if not void and (void := voided(export)): return verify(export, kept, void)
         sys.exit(f"verify.py: position {position + 1}: {'' if isinstance(fault, Fault) else 'no event of an export: '}{fault}")
+    if not kept and not position: raise OSError("there is no event, so nothing was verified")
+    if position > max(kept, default=-1): print(f"note: cut off after position {position} it would read the same", file=sys.stderr)
     said = "; ".join(f"{kind} at position {at}: position {fields['position']}, {fields['reason']}" for at, (kind, fields) in met)
     return f"verified {position} events, head {position} {head.hex()}" + (f"\n{len(met)} incident{'s' * (len(met) > 1)}: {said}" if met else "")
 try:
-    with open(sys.argv[1], encoding="utf-8", newline="\n") if len(sys.argv) > 1 else sys.stdin as export: print(verify(export))
-except (OSError, RecursionError) as error: print(f"verify.py: {error}", file=sys.stderr); sys.exit(2)
+    print(verify(open(sys.argv[1], encoding="utf-8", newline="\n") if sys.argv[1:] else sys.stdin, kept_head(*sys.argv[1:])))
+except (OSError, RecursionError, ValueError, IndexError) as error: print(f"verify.py: {error}", file=sys.stderr); sys.exit(2)

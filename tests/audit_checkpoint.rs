@@ -289,7 +289,12 @@ async fn no_file_is_signed_that_is_no_log() {
     let made = launch.run(&arguments).await;
     assert_eq!(
         (made.code, made.stderr.lines().count()),
-        (Some(0), 1),
+        (Some(0), 2),
+        "{made:?}"
+    );
+    // What is signed is where the file ends, and nobody said that it ends there.
+    assert!(
+        made.stderr.starts_with("note: the end was not verified"),
         "{made:?}"
     );
     let stated = fs::read_to_string(&kept).unwrap();

@@ -59,12 +59,20 @@ async fn an_export_is_proved_without_a_database() {
 
     let verdict = verify_text(&lively.export, &[]).await;
     assert_eq!(
-        (
-            verdict.code,
-            verdict.stdout.as_str(),
-            verdict.stderr.as_str()
-        ),
-        (Some(0), proved.as_str(), "")
+        (verdict.code, verdict.stdout.as_str()),
+        (Some(0), proved.as_str())
+    );
+    // Nobody says where it ends.
+    let note = format!(
+        "note: the end was not verified: an export that was cut off after position {position} "
+    );
+    assert!(verdict.stderr.starts_with(&note), "{}", verdict.stderr);
+    assert_eq!(verdict.stderr.lines().count(), 1, "{}", verdict.stderr);
+    let head = format!("{position}:{hash}");
+    let verdict = verify_text(&lively.export, &["--expect-head", &head]).await;
+    assert_eq!(
+        (verdict.stdout, verdict.stderr),
+        (proved.clone(), String::new())
     );
 
     let spaced = lively.export.replacen('\n', "\n\n", 3);
@@ -90,10 +98,18 @@ async fn an_export_is_proved_without_a_database() {
         Value::Null,
         "an export cannot tell"
     );
-    assert_eq!(
-        verify_text("", &[]).await.stdout,
-        format!("verified 0 events, head 0 {}\n", "0".repeat(64))
-    );
+    let start = format!("0:{}", "0".repeat(64));
+    for empty in ["", "\n \n"] {
+        let refused = verify_text(empty, &[]).await;
+        assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""));
+        assert!(
+            refused.stderr.contains("there is no event in"),
+            "{refused:?}"
+        );
+        let verdict = verify_text(empty, &["--expect-head", &start]).await;
+        let nothing = format!("verified 0 events, head 0 {}\n", "0".repeat(64));
+        assert_eq!((verdict.stdout, verdict.stderr), (nothing, String::new()));
+    }
 }
 
 #[tokio::test]
@@ -897,9 +913,7 @@ async fn the_program_in_python_reads_what_we_read_and_says_what_it_cannot() {
     let reason = format!("position {seen}: expected hash ");
     assert_refused_in_python(&verify_in_python(&broken).await, 1, &reason);
 
-    let zeroes = "0".repeat(64);
-    let nothing = format!("verified 0 events, head 0 {zeroes}\n");
-    assert_eq!(verify_in_python("").await.stdout, nothing);
+    assert_refused_in_python(&verify_in_python("").await, 2, "there is no event");
     for garbage in [
         "what is this?\n",
         "[]\n",

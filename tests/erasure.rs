@@ -197,8 +197,11 @@ async fn an_erasure_that_is_at_fault_is_no_outage_and_names_nobody_in_the_server
     failed.problem(500, "internal");
     let instance = text(&failed.json()["instance"]);
     let id = instance.rsplit('/').next().unwrap();
-    let words = app.stderr();
-    assert!(words.contains(id) && words.contains("erasures"), "{words}");
+    let words = eventually("it is in the log", || async {
+        Some(app.stderr()).filter(|words| words.contains(id))
+    })
+    .await;
+    assert!(words.contains("erasures"), "{words}");
     assert!(!words.contains("alice"), "{words}");
     rename("mislaid", "erasures").await;
     assert_eq!(erase(&app, "alice@example.org").await.status, 204);

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use harness::{App, distinct, take, validator};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const METHODS: [&str; 5] = ["get", "post", "patch", "put", "delete"];
 
@@ -178,12 +178,112 @@ fn every_operation_has_a_name_of_its_own_a_room_and_words() {
 
 #[test]
 fn every_problem_that_can_be_told_is_described_where_it_can_be_told() {
-    let text = api::openapi::document()["paths"].to_string();
-    let elsewhere = ["method_not_allowed"];
+    let document = api::openapi::document();
+    let text = document["paths"].to_string();
+    // On any path: they are described once.
+    let elsewhere = [
+        "method_not_allowed",
+        "malformed_request",
+        "uri_too_long",
+        "head_too_large",
+        "http_version_not_supported",
+    ];
+    let anywhere = document["components"]["responses"].to_string();
     for code in api::problem::Code::ALL
         .iter()
         .filter(|code| !elsewhere.contains(&code.name()))
     {
         assert!(text.contains(&format!("/{code:?}Problem")), "{code:?}");
     }
+    for name in elsewhere {
+        assert!(anywhere.contains(&format!("/problems/{name}\"")), "{name}");
+    }
+}
+
+/// Who may keep the answer of each GET route, and what the answer depends on beside the address.
+const CACHES: [(&str, &str, &str); 21] = [
+    ("/v1/drops", "no-cache", ""),
+    ("/v1/drops/{id}", "no-cache", ""),
+    ("/v1/drops/{id}/purchasers", "no-cache", ""),
+    ("/v1/drops/{id}/buyers/{buyer_id}", "private, no-cache", ""),
+    ("/v1/holds/{id}", "private, no-cache", ""),
+    ("/v1/waitlist/{id}", "private, no-cache", ""),
+    ("/v1/stream", "no-store", ""),
+    ("/v1/admin/metrics", "private, no-cache", ""),
+    ("/v1/admin/timeline", "private, no-cache", "Accept"),
+    ("/v1/log", "private, no-cache", "Accept"),
+    ("/v1/log/head", "private, no-cache", ""),
+    ("/metrics", "no-store", ""),
+    ("/openapi.json", "no-cache", ""),
+    ("/health/live", "no-store", ""),
+    ("/health/ready", "no-store", ""),
+    ("/", "no-cache", ""),
+    ("/drops/{id}", "no-cache", ""),
+    ("/admin", "no-cache", "Cookie"),
+    ("/docs", "no-cache", ""),
+    ("/assets/{path}", "no-cache", ""),
+    ("/problems/{code}", "no-store", ""),
+];
+
+#[tokio::test]
+async fn every_route_says_who_may_keep_its_answer() {
+    let app = App::start().await;
+    let drop = app.create_drop(1, json!({})).await;
+    let hold = app.held(&drop, "alice").await;
+    let entry = app.waits(&drop, "bob", 1).await;
+    let document = api::openapi::document();
+    let gets = operations(&document).into_iter();
+    let gets = gets.filter(|(_, method, _)| method == "get");
+    let listed: BTreeSet<String> = gets.map(|(path, ..)| path).collect();
+    let known: BTreeSet<String> = CACHES.iter().map(|(path, ..)| (*path).to_owned()).collect();
+    assert_eq!(listed, known);
+    for (path, cache_control, vary) in CACHES {
+        let id = match path {
+            "/v1/holds/{id}" => &hold,
+            "/v1/waitlist/{id}" => &entry,
+            _ => &drop,
+        };
+        let filled = path
+            .replace("{id}", id)
+            .replace("{buyer_id}", "alice")
+            .replace("{path}", "style.css")
+            .replace("{code}", "sold_out");
+        if path == "/v1/stream" {
+            // It does not end: only its head is read.
+            let reply = app.request(Method::GET, &filled).send().await.unwrap();
+            assert_eq!(reply.headers()["cache-control"], cache_control);
+            continue;
+        }
+        let ask = || app.admin(Method::GET, &filled);
+        let reply = take(ask()).await;
+        assert_eq!(reply.status, 200, "{path}");
+        assert_eq!(reply.header("cache-control"), cache_control, "{path}");
+        assert_eq!(reply.header("vary"), vary, "{path}");
+        if reply.headers.contains_key("etag") {
+            let again = take(ask().header("if-none-match", reply.header("etag"))).await;
+            // Some say the time or a count that moves; then they are sent again.
+            assert!(matches!(again.status, 200 | 304), "{path}: {again:?}");
+            assert_eq!(again.header("cache-control"), cache_control, "{path}");
+            assert_eq!(again.header("vary"), vary, "{path}");
+        }
+        let refused = take(app.request(Method::DELETE, "/v1/drops")).await;
+        assert_eq!(refused.header("cache-control"), "no-store");
+    }
+    // A right to buy, and a "not found" that will not last.
+    let placed = app
+        .hold(&app.create_drop(1, json!({})).await, "carol")
+        .await;
+    assert_eq!(placed.header("cache-control"), "no-store");
+    let absent = format!("/v1/holds/{}", uuid::Uuid::nil());
+    assert_eq!(app.get(&absent).await.header("cache-control"), "no-store");
+    assert_eq!(
+        app.get("/nowhere").await.header("cache-control"),
+        "no-store"
+    );
+    let csv = app.admin(Method::GET, "/v1/admin/timeline");
+    let csv = take(csv.header("accept", "text/csv")).await;
+    assert_eq!(csv.header("cache-control"), "private, no-cache");
+    let lines = app.admin(Method::GET, "/v1/log");
+    let lines = take(lines.header("accept", "application/x-ndjson")).await;
+    assert_eq!(lines.header("cache-control"), "private, no-cache");
 }

@@ -119,6 +119,32 @@ async fn the_tables_are_a_fresh_fold_of_the_log() {
 }
 
 #[tokio::test]
+async fn readiness_shows_no_message_of_the_database() {
+    let app = App::start().await;
+    let drop = app.create_drop(9, json!({})).await;
+    sqlx::query("ALTER TABLE live_stock ADD CONSTRAINT a_rule_of_the_shop CHECK (held < 1)")
+        .execute(app.pool())
+        .await
+        .unwrap();
+    app.held(&drop, "alice").await;
+    let stopped = eventually("the table refuses the row", || async {
+        let ready = app.get("/health/ready").await.ok(200);
+        ready["projections"]["live_stock"]["stopped"]
+            .as_str()
+            .map(str::to_owned)
+    })
+    .await;
+    assert!(stopped.contains("SQLSTATE 23514"), "{stopped}");
+    for word in ["violates", "relation", "a_rule_of_the_shop"] {
+        assert!(!stopped.contains(word), "{stopped}");
+    }
+    eventually("the operator finds it in the log", || async {
+        app.stderr().contains("a_rule_of_the_shop").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn reads_answer_what_the_tables_say() {
     let app = App::start().await;
     let drops = two_drops(&app).await;

@@ -73,6 +73,7 @@ async fn what_an_address_was_refused_counts_as_throttled() {
     let launch = Launch::fresh().await;
     let app = launch
         .with("HOLDFAST_ADDRESS_LIMIT", "1/3600")
+        .with("HOLDFAST_UNLIMITED_NETWORKS", "none")
         .start()
         .await;
     let drop = app.create_drop(5, json!({})).await;

@@ -32,11 +32,22 @@ async fn a_variable_that_is_empty_counts_as_not_set() {
         "HOLDFAST_ADMIN_KEY",
         "HOLDFAST_AUDITOR_KEY",
         "HOLDFAST_ADDRESS_LIMIT",
+        "HOLDFAST_ADDRESS_HOLDS",
+        "HOLDFAST_ADDRESS_WAITLIST",
+        "HOLDFAST_ADDRESS_EXPIRED",
+        "HOLDFAST_ADDRESS_ATTEMPTS",
+        "HOLDFAST_UNLIMITED_NETWORKS",
         "HOLDFAST_TRUSTED_PROXIES",
+        "HOLDFAST_MAX_CONNECTIONS_PER_ADDRESS",
+        "HOLDFAST_MAX_STREAMS_PER_ADDRESS",
+        "HOLDFAST_BUYER_TOKEN_MAX_SECONDS",
+        "HOLDFAST_BUYER_LEEWAY_SECONDS",
         "HOLDFAST_QUEUE",
+        "HOLDFAST_MAX_CLOCK_SKEW_MS",
         "HOLDFAST_MAX_CONNECTIONS",
         "HOLDFAST_HEAD_SECONDS",
         "HOLDFAST_IDLE_SECONDS",
+        "HOLDFAST_MAX_WAITLIST",
         "HOLDFAST_MAX_WATCHERS",
         "HOLDFAST_STREAM_INTERVAL_MS",
         "HOLDFAST_POSTGRES",
@@ -82,6 +93,12 @@ async fn a_buyer_secret_that_is_empty_opens_nothing() {
         assert!(words.contains("HOLDFAST_BUYER_SECRET"), "{words}");
         assert_eq!(words.lines().count(), 1, "{words}");
     }
+    let refused = run_with(&[("HOLDFAST_BUYER_AUDIENCE", "")], &["serve"]).await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert!(
+        refused.stderr.contains("HOLDFAST_BUYER_AUDIENCE"),
+        "{refused:?}"
+    );
     // Who asks no buyer for a token need not know it.
     let audited = run_with(&empty, &["audit", "verify"]).await;
     assert!(audited.stderr.contains("there is no log in"), "{audited:?}");
@@ -148,19 +165,19 @@ async fn where_other_machines_reach_a_server_its_keys_must_be_given_and_short_on
         "--auditor-key",
         "sixteen-or-more-x",
         "--buyer-secret",
-        "shop",
+        "a secret of exactly 32 bytes, ok",
     ];
     let launch = Launch::fresh().await;
     let app = launch.clone().start_at("0.0.0.0:0", &short).await;
     assert_eq!(app.get("/health/live").await.status, 200);
     let words = app.stderr();
-    for name in ["the admin key", "the buyer secret"] {
-        assert!(
-            words.contains(&format!("{name} has fewer than 16 characters")),
-            "{words}"
-        );
+    assert!(
+        words.contains("the admin key has fewer than 16 characters"),
+        "{words}"
+    );
+    for name in ["the auditor key", "the buyer secret"] {
+        assert!(!words.contains(name), "{name}: {words}");
     }
-    assert!(!words.contains("the auditor key"), "{words}");
     assert!(
         words.contains("openssl rand"),
         "it says what to do: {words}"
@@ -174,4 +191,64 @@ async fn where_other_machines_reach_a_server_its_keys_must_be_given_and_short_on
     );
     let help = run_with(&[], &["serve", "--help"]).await;
     assert!(help.stdout.contains("16"), "{}", help.stdout);
+}
+
+#[tokio::test]
+async fn a_short_buyer_secret_is_refused_where_other_machines_reach_the_server_and_warned_of_elsewhere()
+ {
+    let keys = [
+        "--admin-key",
+        "an-admin-key-of-20-c",
+        "--auditor-key",
+        "an-auditor-key-of-22-c",
+    ];
+    for short in ["x", "sixteen or more x", "31 bytes, which is one too few."] {
+        let settings = [&["serve", "--buyer-secret", short], &keys[..]].concat();
+        let everywhere = [&settings[..], &["--listen", "0.0.0.0:0"]].concat();
+        let refused = run_with(&[], &everywhere).await;
+        assert_eq!(refused.code, Some(1), "{refused:?}");
+        for words in [
+            &format!("has {} bytes", short.len()),
+            "RFC 7518",
+            "openssl rand",
+        ] {
+            assert!(refused.stderr.contains(words), "{words}: {refused:?}");
+        }
+        assert!(
+            !refused.stderr.contains(&format!("{short:?}")),
+            "{refused:?}"
+        );
+        let app = Launch::fresh()
+            .await
+            .start_at("127.0.0.1:0", &settings)
+            .await;
+        let warned = format!("the buyer secret has {} bytes", short.len());
+        assert!(app.stderr().contains(&warned), "{}", app.stderr());
+    }
+}
+
+#[tokio::test]
+async fn a_start_without_a_buyers_secret_says_what_that_means_where_other_machines_reach_it() {
+    const WORDS: &str = "can hold, buy and release as any buyer";
+    let keys = [
+        "serve",
+        "--admin-key",
+        "sixteen-or-more-a",
+        "--auditor-key",
+        "sixteen-or-more-x",
+    ];
+    let secret = ["--buyer-secret", "thirty-two bytes or more for HS256"];
+    let launch = Launch::fresh().await;
+    for (address, arguments, is_said) in [
+        ("0.0.0.0:0", keys.to_vec(), true),
+        ("0.0.0.0:0", [&keys[..], &secret].concat(), false),
+        ("127.0.0.1:0", keys.to_vec(), false),
+    ] {
+        let app = launch.clone().start_at(address, &arguments).await;
+        let words = app.stderr();
+        assert_eq!(words.contains(WORDS), is_said, "{address}: {words}");
+        if is_said {
+            assert!(words.contains("HOLDFAST_BUYER_SECRET"), "{words}");
+        }
+    }
 }

@@ -26,8 +26,8 @@ async fn forwarded(app: &App, drop: &str, forwarded_for: &[&str]) -> Reply {
 }
 
 #[tokio::test]
-async fn addresses_are_not_throttled_unless_that_is_configured() {
-    let (app, drop) = limited(&[]).await;
+async fn this_machine_is_not_throttled_unless_that_is_configured() {
+    let (app, drop) = limited(&[("HOLDFAST_ADDRESS_LIMIT", "5/3600")]).await;
     let replies = at_once((0..200).map(|n| {
         let (api, drop) = (app.api(), drop.clone());
         async move { api.hold(&drop, &format!("buyer-{n}")).await }
@@ -42,7 +42,11 @@ async fn addresses_are_not_throttled_unless_that_is_configured() {
 
 #[tokio::test]
 async fn one_address_gets_so_many_requests_for_stock_and_everything_else() {
-    let (app, drop) = limited(&[("HOLDFAST_ADDRESS_LIMIT", "5/3600")]).await;
+    let (app, drop) = limited(&[
+        ("HOLDFAST_ADDRESS_LIMIT", "5/3600"),
+        ("HOLDFAST_UNLIMITED_NETWORKS", "none"),
+    ])
+    .await;
     let replies = at_once((0..30).map(|n| {
         let (api, drop) = (app.api(), drop.clone());
         async move { api.hold(&drop, &format!("buyer-{n}")).await }
@@ -79,7 +83,11 @@ async fn one_address_gets_so_many_requests_for_stock_and_everything_else() {
 
 #[tokio::test]
 async fn a_refused_request_does_not_push_the_next_one_further_away() {
-    let (app, drop) = limited(&[("HOLDFAST_ADDRESS_LIMIT", "2/2")]).await;
+    let (app, drop) = limited(&[
+        ("HOLDFAST_ADDRESS_LIMIT", "2/2"),
+        ("HOLDFAST_UNLIMITED_NETWORKS", "none"),
+    ])
+    .await;
     let placed = || async { app.ledger().await.count(&drop, "HoldPlaced") };
     eventually(
         "three windows pass though somebody asks all the time",
@@ -95,7 +103,11 @@ async fn a_refused_request_does_not_push_the_next_one_further_away() {
 
 #[tokio::test]
 async fn a_forged_header_changes_nothing_when_no_proxy_is_trusted() {
-    let (app, drop) = limited(&[("HOLDFAST_ADDRESS_LIMIT", "3/3600")]).await;
+    let (app, drop) = limited(&[
+        ("HOLDFAST_ADDRESS_LIMIT", "3/3600"),
+        ("HOLDFAST_UNLIMITED_NETWORKS", "none"),
+    ])
+    .await;
     for n in 1..=3 {
         let forged = format!("198.51.100.{n}");
         forwarded(&app, &drop, &[&forged]).await.ok(201);
@@ -135,6 +147,11 @@ async fn settings_that_make_no_sense_are_refused_at_the_start() {
     for (name, value) in [
         ("HOLDFAST_ADDRESS_LIMIT", "many"),
         ("HOLDFAST_ADDRESS_LIMIT", "0/60"),
+        ("HOLDFAST_ADDRESS_HOLDS", "0"),
+        ("HOLDFAST_ADDRESS_WAITLIST", "some"),
+        ("HOLDFAST_ADDRESS_EXPIRED", "100"),
+        ("HOLDFAST_ADDRESS_ATTEMPTS", "1/0"),
+        ("HOLDFAST_UNLIMITED_NETWORKS", "office"),
         ("HOLDFAST_TRUSTED_PROXIES", "10.0.0.0/99"),
     ] {
         let ended = launch.clone().with(name, value).run(&["serve"]).await;

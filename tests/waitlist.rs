@@ -1,9 +1,6 @@
 //! The line over HTTP: join when sold out, be served first come first served, and find one's way back after anything.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use harness::{App, Launch, at_once, distinct, eventually, in_seconds, key, take, tally, text};
-use jsonwebtoken::{EncodingKey, Header, encode};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -378,12 +375,7 @@ async fn a_hundred_who_join_at_once_are_served_in_the_order_of_the_log() {
 #[tokio::test]
 async fn with_a_buyer_secret_a_place_is_its_buyers_alone() {
     const SECRET: &str = "a-secret-of-the-shop-that-is-long-enough";
-    let token = |buyer: &str| {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let claims = json!({ "sub": buyer, "exp": now.as_secs() + 600 });
-        let key = EncodingKey::from_secret(SECRET.as_bytes());
-        encode(&Header::default(), &claims, &key).unwrap()
-    };
+    let token = |buyer: &str| harness::token(SECRET, buyer, 600);
     let app = Launch::fresh()
         .await
         .with("HOLDFAST_BUYER_SECRET", SECRET)

@@ -25,7 +25,7 @@ use crate::extract::{Fresh, Params};
 use crate::health::{QuarantinedDrop, quarantined};
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Problem};
-use crate::render::{DropStatus, conditional, etag_of, unless_known};
+use crate::render::{DropStatus, conditional, etag_of, private, unless_known};
 
 const CSV: &str = "text/csv";
 /// What a timeline comes in, the usual form first.
@@ -89,7 +89,7 @@ struct MetricsBucket {
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "EngineState")]
 struct EngineLine {
-    #[schemars(extend("enum" = ["live", "away", "refused", "stopped"]))]
+    #[schemars(extend("enum" = ["live", "away", "refused", "clock_fault", "stopped"]))]
     state: &'static str,
     /// Requests that wait for a decision.
     queued: usize,
@@ -139,7 +139,8 @@ pub(crate) async fn metrics(
         position,
     };
     let body = serde_json::to_value(&metrics).map_err(|error| Problem::internal(&error))?;
-    Ok(conditional(&headers, &etag_of(&body.to_string()), body))
+    let etag = etag_of(&body.to_string());
+    Ok(private(conditional(&headers, &etag, body)))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -187,10 +188,10 @@ pub(crate) async fn timeline(
     let form = TIMELINE_FORMS[preferred(&headers, &TIMELINE_FORMS)];
     // Each form has a tag of its own: the bytes differ.
     let etag = etag_of(&(form, &buckets));
-    Ok(varied(match form {
+    Ok(private(varied(match form {
         CSV => unless_known(&headers, &etag, csv(&buckets)),
         _ => conditional(&headers, &etag, Timeline { buckets }),
-    }))
+    })))
 }
 
 fn known_drop(app: &App, id: &str) -> Result<DropId, Problem> {
@@ -218,6 +219,7 @@ fn engine_line(app: &App) -> EngineLine {
         Health::Live => "live",
         Health::Away { .. } => "away",
         Health::Refused { .. } => "refused",
+        Health::ClockFault(_) => "clock_fault",
         Health::Stopped { .. } => "stopped",
     };
     EngineLine {

@@ -3,10 +3,9 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use domain::values::Timestamp;
+use domain::values::{BuyerId, DropId, Timestamp};
 use infrastructure::engine::{Clock, EngineHandle, SystemClock};
 use infrastructure::log::postgres::PostgresLog;
-use jsonwebtoken::DecodingKey;
 use projections::runner::Progress;
 use projections::views::Views;
 use tokio::sync::watch;
@@ -14,11 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::lateness::ReleaseLateness;
 use crate::config::Keys;
+use crate::connections::Shares;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
 use crate::refused::Refused;
 use crate::session::Sessions;
 use crate::stream::StreamHub;
+use crate::tokens::BuyerTokens;
 
 /// Shared by every handler. Clones are the same server.
 #[derive(Clone)]
@@ -34,22 +35,24 @@ pub struct Parts {
     pub log: PostgresLog,
     /// Tells watchers.
     pub hub: StreamHub,
+    /// How many streams each client address has.
+    pub(crate) streams: Shares,
     /// Who may do what.
     pub keys: Keys,
     /// Browsers that signed in as admin.
     pub sessions: Sessions,
     /// Keeps idempotency keys from being guessed from their digests; the same for every process of this log.
     pub key_secret: Vec<u8>,
-    /// What buyers' tokens are signed with, if they need any.
-    pub buyer_secret: Option<DecodingKey>,
+    /// What buyers' tokens must be, if buyers need any.
+    pub buyer_tokens: Option<BuyerTokens>,
     /// How far each projection's table is.
     pub projections: Vec<(&'static str, watch::Receiver<Progress>)>,
     /// Counts what is refused.
     pub refused: Refused,
     /// Counts for Prometheus.
     pub metrics: Metrics,
-    /// Throttles client addresses, if that is configured.
-    pub limiter: Option<Limiter>,
+    /// Bounds what one client address may do.
+    pub limiter: Limiter,
     /// How late the units of holds that ran out came back.
     pub lateness: ReleaseLateness,
     /// Ends what would otherwise never end: exports.
@@ -67,6 +70,18 @@ impl App {
     #[must_use]
     pub fn key_scope(&self, resource: &[u8]) -> Vec<u8> {
         [self.key_secret.as_slice(), resource].concat()
+    }
+
+    /// What an idempotency key of one buyer of a drop is digested with.
+    #[must_use]
+    pub fn buyer_key_scope(&self, drop_id: DropId, buyer_id: &BuyerId) -> Vec<u8> {
+        let buyer = buyer_id.comparable();
+        let parts = [
+            drop_id.0.as_bytes().as_slice(),
+            b"/buyer/",
+            buyer.as_bytes(),
+        ];
+        self.key_scope(&parts.concat())
     }
 
     /// The server's time.

@@ -10,6 +10,7 @@ mod examine;
 mod export;
 mod guards;
 mod history;
+mod kept;
 mod proof;
 mod replay;
 mod source;
@@ -130,6 +131,11 @@ pub enum AuditError {
         /// The last one.
         head: Position,
     },
+    /// An export that did not begin reads the same as one of an empty log.
+    #[error(
+        "there is no event in {0}, so nothing was verified; for an export of an empty log give --expect-head 0: and 64 zeroes"
+    )]
+    NoEvents(PathBuf),
     /// It would not be one export any more.
     #[error("cannot go on with {path}: {reason}")]
     OtherExport {

@@ -1,9 +1,12 @@
 //! The command line: what may be said, and what the process exits with.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::iter::successors;
+use std::panic::PanicHookInfo;
 use std::process::ExitCode;
+use std::thread;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
@@ -14,6 +17,7 @@ use crate::client::{LoadArgs, SeedArgs, one_line};
 use crate::config::{Settings, admin_key_file, auditor_key_file};
 use crate::demo::DemoArgs;
 use crate::environment::tidied;
+use crate::logging;
 use crate::projections::ProjectionsArgs;
 use crate::repair::LogArgs;
 use crate::server::{Server, ServerError};
@@ -45,7 +49,17 @@ enum Command {
     Projections(ProjectionsArgs),
     /// Find out where the event log is refused, and repair it.
     Log(LogArgs),
+    /// Print the licences of this program and of the software in it.
+    #[command(alias = "licenses")]
+    Licences,
 }
+
+/// What must be passed on with the program.
+const NOTICES: [&str; 3] = [
+    include_str!("../../NOTICE"),
+    include_str!("../../LICENSE-MIT"),
+    include_str!("../../LICENSE-APACHE"),
+];
 
 /// Runs the program with the arguments of the process.
 #[must_use]
@@ -53,9 +67,11 @@ pub fn main() -> ExitCode {
     let cli = Cli::from_process();
     tracing_subscriber::fmt()
         .with_env_filter(log_filter())
-        .with_writer(std::io::stderr)
+        .with_writer(logging::start())
         .with_ansi(std::io::stderr().is_terminal())
+        .log_internal_errors(false)
         .init();
+    std::panic::set_hook(Box::new(log_panic));
     raise_open_files();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -64,7 +80,9 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
-    runtime.block_on(run(cli))
+    let code = runtime.block_on(run(cli));
+    logging::flush();
+    code
 }
 
 impl Cli {
@@ -73,6 +91,19 @@ impl Cli {
         let mut command = tidied(Self::command());
         let understood = Self::from_arg_matches(&command.get_matches_mut());
         understood.unwrap_or_else(|error| error.format(&mut command).exit())
+    }
+}
+
+/// A panic of one request, which is answered 500, must not wait for standard error either.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let trace = Backtrace::capture();
+    if trace.status() == BacktraceStatus::Captured {
+        tracing::error!("{panic}\n{trace}");
+    } else {
+        tracing::error!("{panic}");
+    }
+    if thread::current().name() == Some("main") {
+        logging::flush();
     }
 }
 
@@ -105,6 +136,7 @@ async fn run(cli: Cli) -> ExitCode {
         Some(Command::Audit(args)) => crate::audit::run(args).await,
         Some(Command::Projections(args)) => crate::projections::run(args).await,
         Some(Command::Log(args)) => crate::repair::run(args).await,
+        Some(Command::Licences) => exit(print_line(NOTICES.join("\n").trim_end())),
     }
 }
 
@@ -140,26 +172,43 @@ pub(crate) fn was_enough(error: &io::Error) -> bool {
 
 /// One line that says what went wrong and why.
 pub(crate) fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
-    eprintln!("holdfast: {}", one_line(error));
+    say(&format!("holdfast: {}", one_line(error)));
     ExitCode::FAILURE
 }
 
+/// Writes a line to standard error, after the lines of the log so far. When it cannot be written, nobody would read it.
+pub(crate) fn say(text: &str) {
+    logging::flush();
+    let _unread = io::stderr()
+        .lock()
+        .write_all(format!("{text}\n").as_bytes());
+}
+
 async fn serve(settings: &Settings) -> Result<(), ServerError> {
-    let server = Server::start(settings).await?;
+    let stop = on_signal();
+    let server = Server::start(settings, &stop).await?;
     announce(settings, &server);
-    server.run(on_signal()).await
+    server.run(stop).await
 }
 
 /// What a person needs to go on, on standard output; the first line is what programs wait for.
 pub(crate) fn announce(settings: &Settings, server: &Server) {
     let data_dir = &settings.database.data_dir;
-    println!("listening on http://{}", server.address());
-    println!("log kept in {}", server.database());
+    let mut text = format!(
+        "listening on http://{}\nlog kept in {}",
+        server.address(),
+        server.database()
+    );
     if settings.keys.admin_key.is_none() {
-        println!("admin key in {}", admin_key_file(data_dir).display());
+        text += &format!("\nadmin key in {}", admin_key_file(data_dir).display());
     }
     if settings.keys.auditor_key.is_none() {
-        println!("auditor key in {}", auditor_key_file(data_dir).display());
+        text += &format!("\nauditor key in {}", auditor_key_file(data_dir).display());
+    }
+    logging::flush();
+    // A server does not need anybody to read it.
+    if let Err(error) = print_line(&text) {
+        tracing::warn!(%error, "cannot write to standard output");
     }
 }
 
@@ -173,6 +222,7 @@ pub(crate) fn on_signal() -> CancellationToken {
         token.cancel();
         wait_for_signal().await;
         tracing::warn!("stopped at once");
+        logging::flush();
         std::process::exit(130);
     });
     stop

@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use infrastructure::postgres_cluster::Source;
-use jsonwebtoken::DecodingKey;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tracing::warn;
 
-use crate::limiter::AddressLimit;
-use crate::limiter::address::TrustedProxies;
+use crate::jws::{Hs256, MIN_SECRET_BYTES};
+use crate::limiter::Limiter;
+use crate::limiter::address::{TrustedProxies, UnlimitedNetworks};
+use crate::limiter::settings::{Bound, Bounds, Count, Rate};
+use crate::tokens::BuyerTokens;
 
 /// Settings of a server.
 #[derive(Debug, Clone, Args)]
@@ -31,18 +33,28 @@ pub struct Settings {
     /// Who may do what.
     pub keys: KeySettings,
 
-    /// Secret that the shop signs buyers' tokens with (HS256); without it, the buyer_id of a request is believed. Take 16 characters
-    /// or more where other machines reach the server.
-    #[arg(long, env = "HOLDFAST_BUYER_SECRET", hide_env_values = true)]
-    pub buyer_secret: Option<String>,
+    #[command(flatten)]
+    /// Who buyers are.
+    pub buyers: BuyerSettings,
 
     #[command(flatten)]
-    /// How often one address may ask for stock.
+    /// What one address may do.
     pub edge: EdgeSettings,
 
     /// Requests that may wait for the engine; one more is answered 503 at once.
     #[arg(long, env = "HOLDFAST_QUEUE", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub queue: u32,
+
+    /// Most entries that may wait in the waitlist of one drop at once; one more is refused (409
+    /// waitlist_full).
+    #[arg(long, env = "HOLDFAST_MAX_WAITLIST", default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub max_waitlist: u32,
+
+    /// Largest difference between this server's clock and the database's, in milliseconds; beyond it nothing is decided and
+    /// requests get 503. How far the log's newest event may be in the future of the database's clock, too. The database itself
+    /// refuses what is more than 2000 ms in the future, so a larger value tolerates only clocks that are behind, and such a log.
+    #[arg(long, env = "HOLDFAST_MAX_CLOCK_SKEW_MS", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(100..))]
+    pub max_clock_skew_ms: u32,
 
     /// Most connections at once, watchers among them; one more is answered 503. Held down to the open files that the system allows.
     #[arg(long, env = "HOLDFAST_MAX_CONNECTIONS", default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
@@ -53,8 +65,9 @@ pub struct Settings {
     #[arg(long, env = "HOLDFAST_HEAD_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=300))]
     pub head_seconds: u32,
 
-    /// Longest time that a connection may lie idle between two requests, in seconds. Should be longer than proxies in front keep
-    /// theirs (a minute, commonly), so that it is they who close.
+    /// Longest time that a connection may lie idle between two requests, or that a client may
+    /// accept nothing of what is sent to it, in seconds. Should be longer than proxies in front
+    /// keep theirs (a minute, commonly), so that it is they who close.
     #[arg(long, env = "HOLDFAST_IDLE_SECONDS", default_value_t = 75, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub idle_seconds: u32,
 
@@ -80,17 +93,74 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         .ok_or_else(|| "no address goes by this name".to_owned())
 }
 
-/// How often one address may ask for stock.
+/// What one address may do. Each process counts for itself.
 #[derive(Debug, Clone, Args)]
 pub struct EdgeSettings {
-    /// Most requests for stock (holds, places in line) from one address within any window, as REQUESTS/SECONDS: 600/60. Without
-    /// it addresses are not throttled. Each process counts for itself.
-    #[arg(long, env = "HOLDFAST_ADDRESS_LIMIT")]
-    pub address_limit: Option<AddressLimit>,
+    /// Most requests for stock (holds, waitlist entries) from one address within any window, as
+    /// REQUESTS/SECONDS, or off. The admin key and retries that have an answer are exempt. Each
+    /// process counts for itself; so do the other bounds for addresses.
+    #[arg(long, env = "HOLDFAST_ADDRESS_LIMIT", default_value = "600/60")]
+    pub address_limit: Bound<Rate>,
 
-    /// Networks whose X-Forwarded-For is believed, separated by commas: 10.0.0.0/8,::1. The client is the rightmost hop outside.
+    /// Most unresolved holds of one address, or off.
+    #[arg(long, env = "HOLDFAST_ADDRESS_HOLDS", default_value = "100")]
+    pub address_holds: Bound<Count>,
+
+    /// Most waiting waitlist entries of one address, or off.
+    #[arg(long, env = "HOLDFAST_ADDRESS_WAITLIST", default_value = "100")]
+    pub address_waitlist: Bound<Count>,
+
+    /// Holds of one address that may be left to expire within any window, as HOLDS/SECONDS, or off.
+    /// Once there were as many, new requests for stock from it are refused until the window has
+    /// passed the oldest.
+    #[arg(long, env = "HOLDFAST_ADDRESS_EXPIRED", default_value = "100/900")]
+    pub address_expired: Bound<Rate>,
+
+    /// Most failed sign-ins, unknown bearer keys and unknown hold or waitlist ids from one address
+    /// within any window, as ATTEMPTS/SECONDS, or off. While it is used up, right ones are refused
+    /// as well.
+    #[arg(long, env = "HOLDFAST_ADDRESS_ATTEMPTS", default_value = "60/60")]
+    pub address_attempts: Bound<Rate>,
+
+    /// Networks whose connections no bound for addresses applies to, separated by commas, or none:
+    /// this machine and the shop's own back ends.
+    #[arg(
+        long,
+        env = "HOLDFAST_UNLIMITED_NETWORKS",
+        default_value = "127.0.0.0/8,::1"
+    )]
+    pub unlimited_networks: UnlimitedNetworks,
+
+    /// Networks whose X-Forwarded-For is believed, separated by commas: 10.0.0.0/8,::1. The client
+    /// is the rightmost hop outside, and bounded wherever the proxy runs.
     #[arg(long, env = "HOLDFAST_TRUSTED_PROXIES", default_value = "")]
     pub trusted_proxies: TrustedProxies,
+
+    /// Most connections at once from one address (IPv6: from one /64 network), streams among them;
+    /// one more is answered 429. Raise it where many clients share an address.
+    #[arg(long, env = "HOLDFAST_MAX_CONNECTIONS_PER_ADDRESS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_connections_per_address: u32,
+
+    /// Most streams at once from one address; behind a trusted proxy, of one forwarded address. One
+    /// more is answered 429.
+    #[arg(long, env = "HOLDFAST_MAX_STREAMS_PER_ADDRESS", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_streams_per_address: u32,
+}
+
+impl EdgeSettings {
+    /// The limiter that these settings ask for.
+    #[must_use]
+    pub fn limiter(&self) -> Limiter {
+        let bounds = Bounds {
+            requests: self.address_limit,
+            holds: self.address_holds,
+            entries: self.address_waitlist,
+            expired: self.address_expired,
+            attempts: self.address_attempts,
+        };
+        let (trusted, unlimited) = (&self.trusted_proxies, &self.unlimited_networks);
+        Limiter::new(bounds, trusted.clone(), unlimited.clone())
+    }
 }
 
 /// Where the log is.
@@ -115,6 +185,30 @@ pub struct DatabaseSettings {
     /// Connections to PostgreSQL for reading and projecting; the engine has three more of its own.
     #[arg(long, env = "HOLDFAST_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(6..=500))]
     pub connections: u32,
+}
+
+/// How buyers say who they are.
+#[derive(Debug, Clone, Args)]
+pub struct BuyerSettings {
+    /// Secret that the shop signs buyers' tokens with (JWT, HS256); without it, the buyer_id of a
+    /// request is believed. At least 32 bytes where other machines reach the server: any buyer can
+    /// test guesses on their own token.
+    #[arg(long, env = "HOLDFAST_BUYER_SECRET", hide_env_values = true)]
+    pub buyer_secret: Option<String>,
+
+    /// Audience that a buyer's token must contain in its aud claim. Without it, tokens with an aud
+    /// claim are refused (RFC 7519, section 4.1.3).
+    #[arg(long, env = "HOLDFAST_BUYER_AUDIENCE", value_name = "TEXT")]
+    pub buyer_audience: Option<String>,
+
+    /// Longest lifetime of a buyer's token, in seconds: one whose exp is farther ahead is refused.
+    #[arg(long, env = "HOLDFAST_BUYER_TOKEN_MAX_SECONDS", value_name = "SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(1..=31_622_400))]
+    pub buyer_token_max_seconds: u32,
+
+    /// Difference between the shop's clock and this one that the exp, nbf and iat of a buyer's
+    /// token may show, in seconds.
+    #[arg(long, env = "HOLDFAST_BUYER_LEEWAY_SECONDS", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=300))]
+    pub buyer_leeway_seconds: u32,
 }
 
 /// The bearer keys.
@@ -152,6 +246,23 @@ pub enum ConfigError {
         "the buyer secret is empty: set HOLDFAST_BUYER_SECRET to what the shop signs with, or unset it to believe every buyer_id"
     )]
     EmptyBuyerSecret,
+    /// Tokens without an audience would be accepted.
+    #[error(
+        "the buyer audience is empty: set HOLDFAST_BUYER_AUDIENCE to what the shop's tokens have as aud, or unset it"
+    )]
+    EmptyBuyerAudience,
+    /// Whoever has one token could find it by trying, and then be any buyer.
+    #[error(
+        "the buyer secret has {bytes} bytes, and other machines can reach {listen}: HS256 needs {MIN_SECRET_BYTES} or more \
+         (RFC 7518, section 3.2), because any buyer can test guesses on their own token; \
+         set HOLDFAST_BUYER_SECRET to what `openssl rand -hex 32` prints"
+    )]
+    ShortBuyerSecret {
+        /// Its length.
+        bytes: usize,
+        /// The address asked for.
+        listen: SocketAddr,
+    },
     /// Whoever reads the log could sell from it.
     #[error("the admin key and the auditor key must differ")]
     SameKeys,
@@ -166,19 +277,51 @@ pub enum ConfigError {
     },
 }
 
-/// What buyers' tokens are signed with, if the shop signs any.
+/// What buyers' tokens must be, if the shop signs any.
+///
+/// On a loopback address a secret below [`MIN_SECRET_BYTES`] is only warned of: a developer's
+/// machine, or a server behind a proxy that was started with such a secret before this was checked.
 ///
 /// # Errors
-/// [`ConfigError::EmptyBuyerSecret`]: an empty secret would let anybody be any buyer.
-pub fn buyer_secret(settings: &Settings) -> Result<Option<DecodingKey>, ConfigError> {
-    let Some(secret) = &settings.buyer_secret else {
+/// [`ConfigError::EmptyBuyerSecret`]: an empty secret would let anybody be any buyer;
+/// [`ConfigError::ShortBuyerSecret`];
+/// [`ConfigError::EmptyBuyerAudience`].
+pub fn buyer_tokens(settings: &Settings) -> Result<Option<BuyerTokens>, ConfigError> {
+    let (buyers, listen) = (&settings.buyers, settings.listen);
+    if buyers.buyer_audience.as_deref() == Some("") {
+        return Err(ConfigError::EmptyBuyerAudience);
+    }
+    let Some(secret) = &buyers.buyer_secret else {
+        if !listen.ip().is_loopback() {
+            warn!(
+                "HOLDFAST_BUYER_SECRET is not set, and other machines can reach {listen}: any client \
+                 can hold, buy and release as any buyer. Use this only where the shop's own back \
+                 ends alone reach the address; for buyers' browsers, set the secret that the shop \
+                 signs their tokens with"
+            );
+        }
         return Ok(None);
     };
-    if secret.is_empty() {
+    let bytes = secret.len();
+    if bytes == 0 {
         return Err(ConfigError::EmptyBuyerSecret);
     }
-    advise("the buyer secret", secret, settings.listen);
-    Ok(Some(DecodingKey::from_secret(secret.as_bytes())))
+    if bytes < MIN_SECRET_BYTES {
+        if !listen.ip().is_loopback() {
+            return Err(ConfigError::ShortBuyerSecret { bytes, listen });
+        }
+        warn!(
+            "the buyer secret has {bytes} bytes: any buyer can test guesses on their own token, and a guess that fits signs \
+             tokens for every buyer. Set HOLDFAST_BUYER_SECRET to {MIN_SECRET_BYTES} bytes or more, for instance what \
+             `openssl rand -hex 32` prints"
+        );
+    }
+    Ok(Some(BuyerTokens {
+        key: Hs256::new(secret.as_bytes()),
+        audience: buyers.buyer_audience.clone(),
+        max_seconds: buyers.buyer_token_max_seconds,
+        leeway_seconds: buyers.buyer_leeway_seconds,
+    }))
 }
 
 /// The shortest key, in characters, that nobody is advised to make longer.

@@ -1,18 +1,27 @@
 //! Connections: how many, how patiently, and until when.
 //!
-//! Promise: at most so many at once, and one more is told 503 with `Retry-After`; a request whose head does not arrive in time,
-//! and a connection that lies idle for long, are closed; once stopping, no connection is accepted, those in mid-request are
-//! answered, and [`serve`] returns when all are. Limit: HTTP/1 (a proxy in front speaks TLS and HTTP/2); bodies have their
-//! own patience (`extract.rs`); beyond [`MOST_REFUSALS`] at once, those that are too many are closed without a word.
+//! Promise: at most so many at once, and one more is told 503 with `Retry-After`; so many of one
+//! address at most, and one more is told 429; a request whose head does not arrive in time, and a
+//! connection that lies idle for long or whose client accepts nothing for long, are closed; the
+//! buffers of a connection are bounded, ours and the kernel's; once stopping, no connection is
+//! accepted, those in mid-request are answered, and [`serve`] returns when all are. Limit: HTTP/1
+//! (a proxy in front speaks TLS and HTTP/2); bodies have their own patience (`extract.rs`); beyond
+//! [`MOST_REFUSALS`] at once, those that are too many are closed without a word. What a client's
+//! kernel has acknowledged counts as accepted, for nobody can see further.
 //!
 //! A live stream leaves hyper after its head: its socket, of which only the kernel's buffers are left, is written to by a
 //! room ([`crate::stream`]).
+//!
+//! Source: docs/decisions/0035-clients-hold-bounded-buffers.md.
 
+mod bounded;
+mod heads;
 mod line;
+mod shares;
+mod socket;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -21,6 +30,7 @@ use std::task::Poll;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::serve::Listener;
 use hyper::body::Incoming;
@@ -35,6 +45,8 @@ use tower::ServiceExt;
 
 use self::line::{Ear, Line};
 pub(crate) use self::line::{Handover, Patience};
+pub(crate) use self::shares::{Exemptions, Share, Shares};
+pub(crate) use self::socket::{Socket, limit_buffers};
 use crate::problem::Problem;
 
 /// Connections over the bound that are told so at the same time.
@@ -50,14 +62,23 @@ enum Answers {
         with_peer: bool,
     },
     /// That there are too many.
-    TooMany,
+    TooMany(Problem),
+}
+
+/// What a connection counts as while it is there.
+#[derive(Debug)]
+struct Place {
+    _among_all: OwnedSemaphorePermit,
+    _of_address: Option<Share>,
 }
 
 /// How many connections, and how patiently.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Bounds {
     /// The most at once.
     pub(crate) most: usize,
+    /// What each address may have of them.
+    pub(crate) shares: Shares,
     /// How long each may take.
     pub(crate) patience: Patience,
 }
@@ -68,7 +89,11 @@ pub(crate) async fn serve(
     mut listener: TcpListener,
     router: Router,
     with_peer: bool,
-    Bounds { most, patience }: Bounds,
+    Bounds {
+        most,
+        shares,
+        patience,
+    }: Bounds,
     closing: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
@@ -83,10 +108,11 @@ pub(crate) async fn serve(
     {
         // A small answer must not wait for the one before to be acknowledged.
         let _already_gone = stream.set_nodelay(true);
-        let (place, answers) = match Arc::clone(&places).try_acquire_owned() {
+        let admitted = admit(&places, &shares, peer);
+        let (place, answers) = match admitted {
             Ok(place) => (place, application.clone()),
-            Err(_full) => match Arc::clone(&refusals).try_acquire_owned() {
-                Ok(place) => (place, Answers::TooMany),
+            Err(problem) => match Arc::clone(&refusals).try_acquire_owned() {
+                Ok(among_refusals) => (Place::refused(among_refusals), Answers::TooMany(problem)),
                 Err(_full) => continue,
             },
         };
@@ -94,6 +120,7 @@ pub(crate) async fn serve(
         tracker.spawn(converse(
             stream,
             peer,
+            patience,
             line,
             answers,
             place,
@@ -106,31 +133,24 @@ pub(crate) async fn serve(
     tracker.wait().await;
 }
 
-/// A socket that has left hyper, and its place among the connections.
-#[derive(Debug)]
-pub(crate) struct Socket {
-    stream: TcpStream,
-    _place: OwnedSemaphorePermit,
+/// A place for a connection from `peer`.
+fn admit(places: &Arc<Semaphore>, shares: &Shares, peer: SocketAddr) -> Result<Place, Problem> {
+    let of_address = shares.of_peer(peer.ip())?;
+    let full = |_| {
+        Problem::unavailable("Limit of concurrent connections reached (HOLDFAST_MAX_CONNECTIONS).")
+    };
+    let among_all = Arc::clone(places).try_acquire_owned().map_err(full)?;
+    Ok(Place {
+        _among_all: among_all,
+        _of_address: of_address,
+    })
 }
 
-impl Socket {
-    /// Writes what fits now.
-    ///
-    /// # Errors
-    /// `WouldBlock` when nothing fits.
-    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.try_write(bytes)
-    }
-
-    /// Whether the other side has hung up. What it says is not listened to.
-    pub(crate) fn is_gone(&self) -> bool {
-        let mut unheard = [0; 64];
-        loop {
-            match self.stream.try_read(&mut unheard) {
-                Ok(0) => return true,
-                Ok(_) => {}
-                Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
-            }
+impl Place {
+    const fn refused(among_refusals: OwnedSemaphorePermit) -> Self {
+        Self {
+            _among_all: among_refusals,
+            _of_address: None,
         }
     }
 }
@@ -139,6 +159,10 @@ impl Socket {
 enum Ended {
     /// It is closed, or is to be.
     Closed,
+    /// hyper could not go on: the client broke off, or sent a head that cannot be read.
+    Failed(hyper::Error),
+    /// The client was too slow.
+    TimedOut,
     /// The socket goes on without hyper.
     Inherited(Box<dyn FnOnce(Socket) + Send>),
 }
@@ -146,14 +170,15 @@ enum Ended {
 async fn converse(
     stream: TcpStream,
     peer: SocketAddr,
+    patience: Patience,
     line: Arc<Line>,
     answers: Answers,
-    place: OwnedSemaphorePermit,
+    place: Place,
     mut closing: watch::Receiver<()>,
 ) {
     let ear = Ear::new(stream, Arc::clone(&line));
     let caller = Arc::clone(&line);
-    let is_refused = matches!(answers, Answers::TooMany);
+    let is_refused = matches!(answers, Answers::TooMany(_));
     let service = service_fn(move |request| {
         caller.answering();
         let answer = answers.clone().answer(request, peer, Arc::clone(&caller));
@@ -166,7 +191,11 @@ async fn converse(
     });
     let mut connection = http1::Builder::new()
         .keep_alive(!is_refused)
+        .max_buf_size(heads::MOST_HEAD)
+        .max_header_size(heads::MOST_HEAD)
+        .max_headers(heads::MOST_FIELDS)
         .serve_connection(ear, service);
+    let mut stopping = closing.clone();
     let ended = {
         let first_look = line
             .next_look()
@@ -182,9 +211,8 @@ async fn converse(
                 let _registered = look.as_mut().poll(cx);
             }
             loop {
-                // A client that broke off is none of our business.
-                if Pin::new(&mut connection).poll(cx).is_ready() {
-                    return Poll::Ready(Ended::Closed);
+                if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+                    return Poll::Ready(ended.map_or_else(Ended::Failed, |()| Ended::Closed));
                 }
                 if let Some(heir) = line.heir() {
                     return Poll::Ready(Ended::Inherited(heir));
@@ -197,7 +225,7 @@ async fn converse(
             }
             while look.is_elapsed() {
                 let Some(next) = line.next_look() else {
-                    return Poll::Ready(Ended::Closed);
+                    return Poll::Ready(Ended::TimedOut);
                 };
                 look.as_mut().reset(Instant::from_std(next));
                 let _registered = look.as_mut().poll(cx);
@@ -206,11 +234,30 @@ async fn converse(
         })
         .await
     };
-    if let Ended::Inherited(heir) = ended {
-        heir(Socket {
-            stream: connection.into_parts().io.into_stream(),
-            _place: place,
-        });
+    let parts = connection.into_parts();
+    let (stream, unread) = (parts.io.into_stream(), parts.read_buf);
+    match ended {
+        Ended::Closed => {}
+        Ended::TimedOut => {
+            if line.is_stalled() {
+                socket::discard(&stream);
+            }
+        }
+        Ended::Failed(error) => {
+            if line.is_refused() || error.is_parse_version_h2() {
+                let problem = heads::fault_of(&error, &unread);
+                tokio::select! {
+                    () = heads::refuse(stream, problem, patience.head) => {}
+                    _ = stopping.changed() => {}
+                }
+            }
+        }
+        Ended::Inherited(heir) => {
+            // Nothing may follow a request for a stream: what is sent there would never be read.
+            if unread.is_empty() {
+                heir(Socket::new(stream, place));
+            }
+        }
     }
 }
 
@@ -221,22 +268,29 @@ impl Answers {
         peer: SocketAddr,
         line: Arc<Line>,
     ) -> Response {
-        match self {
-            Self::All { router, with_peer } => {
+        let is_large = heads::is_large(&request);
+        let fault = heads::host_fault(request.version(), request.headers());
+        let is_faulty = fault.is_some();
+        let mut answer = match (self, fault) {
+            (Self::TooMany(problem), _) | (Self::All { .. }, Some(problem)) => {
+                problem.into_response()
+            }
+            (Self::All { router, with_peer }, None) => {
                 let mut request = request.map(Body::new);
                 if with_peer {
                     request.extensions_mut().insert(ConnectInfo(peer));
                 }
                 if request.uri().path() == crate::stream::PATH {
-                    request.extensions_mut().insert(Handover(line));
+                    request.extensions_mut().insert(Handover { line, peer });
                 }
                 let Ok(answer) = router.oneshot(request).await;
                 answer
             }
-            Self::TooMany => {
-                Problem::unavailable("As many connections are open as this server allows.")
-                    .into_response()
-            }
+        };
+        if is_large || is_faulty {
+            let close = HeaderValue::from_static("close");
+            answer.headers_mut().insert(header::CONNECTION, close);
         }
+        answer
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use infrastructure::log::postgres::{connect, connect_as_is};
+use infrastructure::log::postgres::{connect, connect_as_is, connect_to_primary};
 use infrastructure::postgres_cluster::{ClusterConfig, ClusterError, PostgresCluster};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
@@ -81,7 +81,7 @@ impl Database {
     /// [`DatabaseError::Connect`].
     pub async fn engine_pool(&self) -> Result<PgPool, DatabaseError> {
         let options = self.pool.connect_options().as_ref().clone();
-        connect_as_is(options, ENGINE_READERS)
+        connect_to_primary(options, ENGINE_READERS)
             .await
             .map_err(DatabaseError::Connect)
     }

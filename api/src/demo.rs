@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use clap::Args;
 use domain::values::DropId;
 
-use crate::cli::{announce, on_signal};
+use crate::cli::{announce, on_signal, print_line};
 use crate::client::calls::DropView;
 use crate::client::{AccessKey, Client, ClientError, Pace, run_shoppers, seed};
 use crate::config::{Settings, admin_key_file};
@@ -41,8 +41,8 @@ pub enum DemoError {
 /// # Errors
 /// [`DemoError`].
 pub async fn run(args: &DemoArgs) -> Result<(), DemoError> {
-    let server = Server::start(&args.settings).await?;
     let stop = on_signal();
+    let server = Server::start(&args.settings, &stop).await?;
     announce(&args.settings, &server);
     let address = reachable(server.address());
     let serving = tokio::spawn(server.run(stop.clone()));
@@ -103,7 +103,7 @@ fn explain(args: &DemoArgs, address: SocketAddr, drops: &[DropView]) {
     let drop_id = drops
         .first()
         .map_or_else(String::new, |drop| drop.id.to_string());
-    println!(
+    let text = format!(
         "
 The shop:    http://{address}/
 Dashboard:   http://{address}/admin   (it asks for the admin key)
@@ -121,4 +121,7 @@ Ctrl-C stops it; the data stays in {data_dir}.",
         program = std::env::args().next().unwrap_or_else(|| "holdfast".to_owned()),
         data_dir = args.settings.database.data_dir.display(),
     );
+    if let Err(error) = print_line(&text) {
+        tracing::warn!(%error, "cannot write to standard output");
+    }
 }

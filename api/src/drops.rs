@@ -15,7 +15,7 @@ use domain::stock::Stock;
 use domain::values::{AdjustmentId, DropId, Position, Reason};
 use infrastructure::engine::Request;
 use infrastructure::quarantine::RefusedEvent;
-use projections::views::{AdjustmentView, DropView, PurchaserOrder};
+use projections::views::{AdjustmentView, DropView, NoSuchDrop, PurchaserOrder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
@@ -80,18 +80,16 @@ pub(crate) async fn list(
     let now = app.now();
     let limit = listed(params.limit, MOST_LISTED)?;
     let expand = expands_purchasers(params.expand.as_deref())?;
-    let wanted = |drop: &DropView| {
-        params
-            .status
-            .is_none_or(|status| status == DropStatus::at(&drop.row, now))
+    let phase = params.status.map(DropStatus::phase);
+    let after = params.starting_after;
+    // One more than is shown says whether there is more.
+    let page = app.views.drops_page(phase, after, limit + 1, now);
+    let unknown = |NoSuchDrop| {
+        let refused = after.and_then(|last| app.views.quarantine_of(last));
+        quarantine(refused)
+            .unwrap_or_else(|| Problem::invalid_query("starting_after", "names no drop"))
     };
-    if let Some(last) = params.starting_after
-        && let Some(problem) = quarantine(app.views.quarantine_of(last))
-    {
-        return Err(problem);
-    }
-    let rest = listed_after(app.views.drops(), params.starting_after)?;
-    let mut page: Vec<DropView> = rest.filter(wanted).take(limit + 1).collect();
+    let mut page: Vec<DropView> = page.map_err(unknown)?;
     let has_more = page.len() > limit;
     page.truncate(limit);
     let tags: Vec<String> = page.iter().map(|drop| drop_etag(drop, now)).collect();
@@ -113,22 +111,6 @@ pub(crate) async fn list(
         has_more,
     };
     Ok(conditional(&headers, &etag, body))
-}
-
-/// The drops after the one that the page before ended with, whatever has become of that one since.
-fn listed_after(
-    drops: Vec<DropView>,
-    starting_after: Option<DropId>,
-) -> Result<impl Iterator<Item = DropView>, Problem> {
-    let start = match starting_after {
-        None => 0,
-        Some(id) => {
-            let place = drops.iter().position(|drop| drop.drop_id == id);
-            let unknown = || Problem::invalid_query("starting_after", "names no drop");
-            place.ok_or_else(unknown)? + 1
-        }
-    };
-    Ok(drops.into_iter().skip(start))
 }
 
 fn expands_purchasers(expand: Option<&str>) -> Result<bool, Problem> {

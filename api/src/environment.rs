@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, Command};
 
 /// What is locked when this is set and open when it is not. Empty, it is a mistake (a secret that was not found, most likely), and
 /// whoever reads the setting refuses it.
-const LOCKS: [&str; 1] = ["HOLDFAST_BUYER_SECRET"];
+const LOCKS: [&str; 2] = ["HOLDFAST_BUYER_SECRET", "HOLDFAST_BUYER_AUDIENCE"];
 
 /// `command` and all below it, without the variables that say nothing.
 pub(crate) fn tidied(command: Command) -> Command {

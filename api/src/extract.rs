@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use self::faults::read_closely;
 pub use self::query::Params;
 use crate::app::App;
+use crate::auth::Caller;
 use crate::problem::{Code, Problem};
 
 /// The largest body accepted, in bytes.
@@ -222,16 +223,57 @@ impl IdempotencyKey {
             )
         })
     }
+
+    /// The key of a request for `buyer_id` in a drop: in the caller's own scope, and in the other
+    /// one.
+    ///
+    /// A buyer with a token has keys of their own, so that nobody can use them up. Trusted callers
+    /// share one scope per drop, where a key that was used for one buyer is refused for another. A
+    /// retry is recognised from either side: the shop's back end may repeat what a browser began,
+    /// and a log may be older than the tokens.
+    ///
+    /// # Errors
+    /// 400 when it cannot be a key.
+    pub fn of_buyer(
+        &self,
+        app: &App,
+        caller: &Caller,
+        drop_id: DropId,
+        buyer_id: &BuyerId,
+    ) -> Result<BuyersKey, Problem> {
+        let shared = self.within(&app.key_scope(drop_id.0.as_bytes()))?;
+        let own = self.within(&app.buyer_key_scope(drop_id, buyer_id))?;
+        let (key, other_key) = match caller {
+            Caller::Trusted => (shared, own),
+            Caller::Buyer(_) => (own, shared),
+        };
+        Ok(BuyersKey { key, other_key })
+    }
+}
+
+/// See [`IdempotencyKey::of_buyer`].
+#[derive(Debug, Clone, Copy)]
+pub struct BuyersKey {
+    /// To be recorded.
+    pub key: KeyDigest,
+    /// To be recognised.
+    pub other_key: KeyDigest,
 }
 
 impl FromRequestParts<App> for IdempotencyKey {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        parts.headers.get("idempotency-key").cloned().map(Self).ok_or_else(|| {
+        let mut keys = parts.headers.get_all("idempotency-key").iter();
+        let key = keys.next().ok_or_else(|| {
             let detail = "Send an Idempotency-Key of 1 to 255 visible ASCII characters; a retry sends the same one.";
             Problem::new(Code::IdempotencyKeyRequired, detail)
-        })
+        })?;
+        if keys.any(|other| other != key) {
+            let detail = "The request has two different Idempotency-Key headers; send one.";
+            return Err(Problem::new(Code::InvalidIdempotencyKey, detail));
+        }
+        Ok(Self(key.clone()))
     }
 }
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::app::App;
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, Problem, clock_fault};
 
 /// The process answers.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -109,6 +109,10 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
         Health::Refused { position, .. } => Some(Problem::log_refused(
             position,
             "No request is recorded; reads are answered from what is known.",
+        )),
+        Health::ClockFault(fault) => Some(clock_fault(
+            fault,
+            "Requests are not decided; reads are answered from what is known.",
         )),
         Health::Stopped { .. } => Some(Problem::unavailable(
             "The engine has stopped; see the server's log.",

@@ -4,9 +4,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::DropEvent;
 use domain::values::{BuyerId, DisplayName, HoldId, PaymentReference, Quantity};
-use infrastructure::engine::{Answer, Request};
+use domain::{DropEvent, Refusal};
+use infrastructure::engine::{Answer, CommandError, Request};
 use projections::buyers::BuyerRow;
 use projections::holds::HoldRow;
 use projections::views::HoldView;
@@ -17,10 +17,11 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::drops::quarantine;
 use crate::extract::{
-    Body, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, follow_to_head,
+    Body, BuyersKey, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, follow_to_head,
 };
+use crate::limiter::{Asked, Attempt, Origin, Tried};
 use crate::problem::{Code, Problem};
-use crate::render::{HoldBody, PurchaseBody, conditional, etag_of, insert, replayed};
+use crate::render::{HoldBody, PurchaseBody, conditional, etag_of, insert, private, replayed};
 use domain::decide::Subject;
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -40,22 +41,26 @@ pub(crate) async fn place(
     State(app): State<App>,
     DropPath(drop_id): DropPath,
     caller: Caller,
+    origin: Origin,
     key: IdempotencyKey,
     Body(new): Body<NewHold>,
 ) -> Result<Response, Problem> {
     caller.must_be(&new.buyer_id)?;
-    let key = Some(key.within(&app.key_scope(drop_id.0.as_bytes()))?);
+    let BuyersKey { key, other_key } = key.of_buyer(&app, &caller, drop_id, &new.buyer_id)?;
     let one = || Quantity::new(1).map_err(|error| Problem::invalid("/quantity", error.to_string()));
     let quantity = new.quantity.map_or_else(one, Ok)?;
     let request = Request::PlaceHold {
         drop_id,
-        key,
+        key: Some(key),
+        other_key: Some(other_key),
         buyer_id: new.buyer_id.clone(),
         display_name: new.display_name.clone(),
         quantity,
     };
-    let refused = |error| app.refused.problem(drop_id, error);
-    let answer = app.engine.submit(request).await.map_err(refused)?;
+    let admission = app.limiter.admit(&app, origin, drop_id, Asked::Hold, key)?;
+    let answer = app.engine.submit(request).await;
+    admission.settle(&answer);
+    let answer = answer.map_err(|error| app.refused.problem(drop_id, error))?;
     let hold = match introduction(&app, &answer, new) {
         Some(hold) => hold,
         None => find(&app, hold_of(answer.subject)?)?,
@@ -91,18 +96,21 @@ pub(crate) async fn read(
     State(app): State<App>,
     HoldPath(hold_id): HoldPath,
     caller: Caller,
+    origin: Origin,
     _: Fresh,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let hold = find_anywhere(&app, hold_id).await?;
+    let hold = find_anywhere(&app, origin, hold_id).await?;
     caller.must_own(hold.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
     let now = app.now();
     let etag = etag_of(&(
         hold.position,
+        hold.row.status,
         now >= hold.row.expires_at,
         hold.buyer.is_some(),
     ));
-    Ok(conditional(&headers, &etag, HoldBody::new(hold, now)))
+    let body = HoldBody::new(hold, now);
+    Ok(private(conditional(&headers, &etag, body)))
 }
 
 /// `DELETE /v1/holds/{id}`
@@ -110,9 +118,11 @@ pub(crate) async fn release(
     State(app): State<App>,
     HoldPath(hold_id): HoldPath,
     caller: Caller,
+    origin: Origin,
 ) -> Result<Response, Problem> {
-    must_own(&app, &caller, hold_id).await?;
-    let answer = app.engine.submit(Request::ReleaseHold { hold_id }).await?;
+    let attempt = must_own(&app, &caller, origin, hold_id).await?;
+    let answer = app.engine.submit(Request::ReleaseHold { hold_id }).await;
+    let answer = found(attempt, answer)?;
     // An answer without a body tells its position in a header.
     let position = [("holdfast-position", answer.position().to_string())];
     let response = (StatusCode::NO_CONTENT, position).into_response();
@@ -131,14 +141,15 @@ pub(crate) async fn purchase(
     State(app): State<App>,
     HoldPath(hold_id): HoldPath,
     caller: Caller,
+    origin: Origin,
     OptionalBody(payment): OptionalBody<Payment>,
 ) -> Result<Response, Problem> {
-    must_own(&app, &caller, hold_id).await?;
+    let attempt = must_own(&app, &caller, origin, hold_id).await?;
     let request = Request::ConfirmPurchase {
         hold_id,
         payment_reference: payment.payment_reference,
     };
-    let answer = app.engine.submit(request).await?;
+    let answer = found(attempt, app.engine.submit(request).await)?;
     let purchase = PurchaseBody::new(find(&app, hold_id)?).ok_or_else(|| {
         Problem::internal(&std::io::Error::other(
             "a purchase is missing from the views",
@@ -152,25 +163,56 @@ pub(crate) async fn purchase(
     Ok(replayed((status, Json(purchase)).into_response(), &answer))
 }
 
-/// Refuses another buyer's token. Whoever is trusted needs no look: the engine tells whether there is such a hold.
-async fn must_own(app: &App, caller: &Caller, hold_id: HoldId) -> Result<(), Problem> {
-    if *caller == Caller::Trusted {
-        return Ok(());
+/// Refuses another buyer's token. Trusted callers skip the lookup, as the engine says whether there
+/// is such a hold; but where an address is bounded, an id that is not known here is an attempt, for
+/// [`found`] to settle.
+async fn must_own(
+    app: &App,
+    caller: &Caller,
+    origin: Origin,
+    hold_id: HoldId,
+) -> Result<Option<Attempt>, Problem> {
+    if *caller != Caller::Trusted {
+        let hold = find_anywhere(app, origin, hold_id).await?;
+        caller.must_own(hold.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
+        return Ok(None);
     }
-    let hold = find_anywhere(app, hold_id).await?;
-    caller.must_own(hold.buyer.as_ref().map(|buyer| &buyer.buyer_id))
+    if origin == Origin::Unlimited || app.views.hold(hold_id).is_some() {
+        return Ok(None);
+    }
+    app.limiter.attempt(origin, Tried::Id).map(Some)
+}
+
+/// What the engine answered. The attempt has failed if it does not know the hold either.
+fn found(
+    attempt: Option<Attempt>,
+    answer: Result<Answer, CommandError>,
+) -> Result<Answer, CommandError> {
+    let refusal = Refusal::HoldNotFound;
+    let is_unknown =
+        matches!(&answer, Err(CommandError::Refused { refusal: found, .. }) if *found == refusal);
+    if let Some(attempt) = attempt.filter(|_| !is_unknown) {
+        attempt.succeeded();
+    }
+    answer
 }
 
 /// A hold that is not known here may have been placed at another node a moment ago.
-async fn find_anywhere(app: &App, hold_id: HoldId) -> Result<HoldView, Problem> {
+async fn find_anywhere(app: &App, origin: Origin, hold_id: HoldId) -> Result<HoldView, Problem> {
     if let Some(hold) = app.views.hold(hold_id) {
         return Ok(hold);
     }
     if let Some(problem) = quarantine(app.views.quarantine_of_hold(hold_id)) {
         return Err(problem);
     }
+    let attempt = app.limiter.attempt(origin, Tried::Id)?;
     follow_to_head(app).await?;
-    find(app, hold_id)
+    let hold = find(app, hold_id);
+    // In a drop that was put into quarantine meanwhile nobody knows whether there is such a hold.
+    if !matches!(&hold, Err(problem) if problem.code() == Code::HoldNotFound) {
+        attempt.succeeded();
+    }
+    hold
 }
 
 fn find(app: &App, hold_id: HoldId) -> Result<HoldView, Problem> {

@@ -2,6 +2,9 @@
 //!
 //! Read [`router`] for every route, [`server`] for how the parts are wired and stopped, [`problem`] for every error.
 
+// A closed pipe or a full disk must end neither a server nor a command by a panic: see `cli::print_line` and `cli::say`.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod admin;
 pub mod app;
 pub mod audit;
@@ -18,8 +21,10 @@ mod erasure;
 mod extract;
 mod health;
 mod holds;
+pub mod jws;
 pub mod limiter;
 mod log;
+mod logging;
 pub mod metrics;
 mod negotiate;
 pub mod openapi;
@@ -35,4 +40,5 @@ pub mod router;
 pub mod server;
 pub mod session;
 pub mod stream;
+pub mod tokens;
 mod waitlist;

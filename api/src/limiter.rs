@@ -1,161 +1,373 @@
-//! The throttle at the edge: at most so many requests for stock from one client address within any window.
+//! Bounds for one client address: requests for stock, unresolved holds, waiting entries, holds left
+//! to expire, and attempts with wrong keys and unknown ids.
 //!
-//! Promise: a true sliding window (the n-th newest request must have left it before another is let in), exact until the memory
-//! bound is met; a refused request does not count; an address is the one that [`address`] finds, which no header can forge.
-//! Limit: each process counts for itself, and forgets at a restart; what must be exact across processes is the drop's own
-//! throttle, decided from the log. When more than [`MOST_REMEMBERED`] requests lie within the window, the oldest is forgotten.
-//! Off unless it is configured, and then no route is wrapped in it.
+//! Promise: bounded by default, exactly, until the memory bound is met; concurrent requests cannot
+//! exceed a bound, a refused request does not count, and a retry that the log has an answer for is
+//! neither refused nor counted. An address is the one that [`address`] finds, which no header can
+//! forge. What becomes of a hold is taken from the log's events. Buying and giving up are never
+//! refused here: each hold and each entry takes one such event, so bounding these bounds those.
+//! Limit: each process counts for itself, in memory, and forgets at a restart; what must be exact
+//! across processes is the drop's own throttle, decided from the log. Beyond [`MOST_REMEMBERED`] and
+//! [`MOST_OPEN`], clients are not bounded. No address is in an event, an answer or a log line.
 //!
-//! Source: docs/decisions/0013-a-sliding-window-at-the-edge.md.
+//! Source: docs/decisions/0036-addresses-are-bounded-by-default.md.
 
 pub mod address;
+mod attempt;
+mod keys;
+mod open;
+mod origin;
+mod reports;
+pub mod settings;
 mod window;
 
-use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::extract::{ConnectInfo, Request, State};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
-use domain::values::DropId;
+use axum::http::HeaderMap;
+use domain::values::{DropId, KeyDigest};
+use infrastructure::codec::RecordedEvent;
+use infrastructure::engine::{Answer, Clock, CommandError, Observer, SystemClock};
+use infrastructure::feed::{Committed, Readmitted};
 
-use self::address::{Client, TrustedProxies};
+pub(crate) use self::address::Origin;
+use self::address::{Client, TrustedProxies, UnlimitedNetworks};
+pub(crate) use self::attempt::{Attempt, Tried};
+use self::keys::{AnsweredKeys, MOST_KEYS};
+pub(crate) use self::open::Asked;
+use self::open::Open;
+use self::reports::{Happened, Reports};
+use self::settings::{Bound, Bounds, Count, Rate};
 use self::window::Window;
 use crate::app::App;
-use crate::problem::{Problem, Quota};
+use crate::problem::{Code, Problem, Quota};
 use crate::refused::Reason;
 
 /// The most requests remembered, over all addresses: some 60 MB.
 pub const MOST_REMEMBERED: usize = 1_000_000;
 
-/// So many requests for stock from one address within any window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct AddressLimit {
-    /// The most requests within a window: 1 to 100,000.
-    pub requests: u32,
-    /// The length of the window, in seconds: 1 to 86,400.
-    pub window_seconds: u32,
-}
+/// The most expiries and the most attempts remembered, over all addresses: some 12 MB each.
+const MOST_FAULTS_REMEMBERED: usize = 200_000;
 
-impl std::str::FromStr for AddressLimit {
-    type Err = String;
+/// The most holds, entries and requests for them that count, over all addresses: some 80 MB.
+pub const MOST_OPEN: usize = 500_000;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let parsed = text.split_once('/').and_then(|(requests, seconds)| {
-            Some(Self {
-                requests: requests.trim().parse().ok()?,
-                window_seconds: seconds.trim().parse().ok()?,
-            })
-        });
-        parsed
-            .filter(|limit| {
-                (1..=100_000).contains(&limit.requests)
-                    && (1..=86_400).contains(&limit.window_seconds)
-            })
-            .ok_or_else(|| {
-                "must be REQUESTS/SECONDS, for example 600/60: 1 to 100000 requests in 1 to 86400 seconds".to_owned()
-            })
-    }
-}
+/// When to try again where no instant is known.
+const SOME_TIME: Duration = Duration::from_secs(60);
 
-/// Lets requests in, or says when to come back.
+/// Lets requests in, or says when to come back. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Limiter(Arc<Shared>);
+
 #[derive(Debug)]
-pub struct Limiter {
-    limit: AddressLimit,
+struct Shared {
     trusted: TrustedProxies,
+    unlimited: UnlimitedNetworks,
+    bounds: Bounds,
     started: Instant,
-    window: Mutex<Window>,
+    reports: Reports,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    requests: Option<Window>,
+    expired: Option<Window>,
+    attempts: Option<Window>,
+    open: Open,
+    answered: AnsweredKeys,
+}
+
+/// Why a request is refused.
+enum Full {
+    Requests(Rate, Duration),
+    Open(Asked, Count, Duration),
+    Expired(Rate, Duration),
 }
 
 impl Limiter {
     /// A limiter that believes what `trusted` proxies say about their clients.
     #[must_use]
-    pub fn new(limit: AddressLimit, trusted: TrustedProxies) -> Self {
-        let length = Duration::from_secs(limit.window_seconds.into());
-        Self {
-            limit,
+    pub fn new(bounds: Bounds, trusted: TrustedProxies, unlimited: UnlimitedNetworks) -> Self {
+        let window = |Bound(rate): Bound<Rate>, capacity| {
+            rate.map(
+                |Rate {
+                     most,
+                     window_seconds,
+                 }| {
+                    Window::new(most, Duration::from_secs(window_seconds.into()), capacity)
+                },
+            )
+        };
+        let state = State {
+            requests: window(bounds.requests, MOST_REMEMBERED),
+            expired: window(bounds.expired, MOST_FAULTS_REMEMBERED),
+            attempts: window(bounds.attempts, MOST_FAULTS_REMEMBERED),
+            open: Open::new(MOST_OPEN),
+            answered: AnsweredKeys::new(MOST_KEYS),
+        };
+        Self(Arc::new(Shared {
             trusted,
+            unlimited,
+            bounds,
             started: Instant::now(),
-            window: Mutex::new(Window::new(limit.requests, length, MOST_REMEMBERED)),
-        }
+            reports: Reports::default(),
+            state: Mutex::new(state),
+        }))
     }
 
-    fn admit(&self, client: Client) -> Result<(), Problem> {
-        let now = self.started.elapsed();
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
-        window.admit(client, now).map_err(|wait| {
-            let quota = Quota {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Duration {
+        self.0.started.elapsed()
+    }
+
+    fn note(&self, happened: Happened) {
+        self.0.reports.note(happened, self.now());
+    }
+
+    /// Where a request comes from that a connection from `peer` sent with these headers.
+    fn origin(&self, peer: IpAddr, headers: &HeaderMap) -> Origin {
+        let Shared {
+            trusted, unlimited, ..
+        } = &*self.0;
+        let forwards = ["x-forwarded-for", "forwarded"];
+        if forwards.iter().any(|name| headers.contains_key(*name)) && !trusted.trust(peer) {
+            self.note(if unlimited.contains(peer) {
+                Happened::UnnamedUnlimitedProxy
+            } else {
+                Happened::UnnamedProxy
+            });
+        }
+        trusted.origin(peer, headers, unlimited)
+    }
+
+    /// Lets a request for stock in, and counts it until it is settled; or refuses it with 429.
+    ///
+    /// # Errors
+    /// 429, with the bound that is met and when to try again.
+    pub(crate) fn admit(
+        &self,
+        app: &App,
+        origin: Origin,
+        drop_id: DropId,
+        asked: Asked,
+        key: KeyDigest,
+    ) -> Result<Admission, Problem> {
+        let Origin::Limited(client) = origin else {
+            return Ok(Admission(None));
+        };
+        let now = self.now();
+        // Bound before it is looked at, so that the lock is free by then.
+        let bounds = &self.0.bounds;
+        let admitted = bounds.admit(&mut self.state(), client, asked, key, now);
+        match admitted {
+            Ok(None) => Ok(Admission(None)),
+            Ok(Some(charged_at)) => Ok(Admission(Some(Admitted {
+                limiter: self.clone(),
+                client,
+                key,
+                charged_at,
+            }))),
+            Err(full) => {
+                self.note(Happened::Refused);
+                app.refused.count_known(app, drop_id, Reason::Throttled);
+                Err(full.into())
+            }
+        }
+    }
+}
+
+/// When a request was counted among the address's requests, if they are bounded.
+type Charged = Option<Duration>;
+
+impl Bounds {
+    /// Counts a request everywhere or nowhere. None: it is a retry, which counts nowhere.
+    fn admit(
+        &self,
+        state: &mut State,
+        client: Client,
+        asked: Asked,
+        key: KeyDigest,
+        now: Duration,
+    ) -> Result<Option<Charged>, Full> {
+        if state.answered.contain(key) {
+            return Ok(None);
+        }
+        // Of several requests with one key at most one is accepted.
+        if !state.open.is_pending(key) {
+            self.refuse_more(state, client, asked, now)?;
+        }
+        let charged = match (&mut state.requests, self.requests) {
+            (Some(window), Bound(Some(rate))) => {
+                let admitted = window.admit(client, now);
+                Some(admitted.map_err(|wait| Full::Requests(rate, wait))?)
+            }
+            (Some(_) | None, _) => None,
+        };
+        state.open.begin(client, asked, key, now);
+        Ok(Some(charged))
+    }
+
+    /// Refuses one more hold or entry of an address that has let too many holds expire, or that has
+    /// as many as it may have.
+    fn refuse_more(
+        &self,
+        state: &mut State,
+        client: Client,
+        asked: Asked,
+        now: Duration,
+    ) -> Result<(), Full> {
+        if let (Some(window), Bound(Some(rate))) = (&mut state.expired, self.expired)
+            && let Some(wait) = window.wait(client, now)
+        {
+            return Err(Full::Expired(rate, wait));
+        }
+        let (Bound(most), until) = match asked {
+            Asked::Hold => (self.holds, state.open.first_expiry(client)),
+            Asked::Entry => (self.entries, None),
+        };
+        if let Some(most) = most.filter(|most| state.open.of(client, asked) >= most.0 as usize) {
+            let left = until.map(|until| until.millis() - SystemClock.now().millis());
+            let left = left.map(|left| Duration::from_millis(left.max(1).unsigned_abs()));
+            return Err(Full::Open(asked, most, left.unwrap_or(SOME_TIME)));
+        }
+        Ok(())
+    }
+}
+
+impl From<Full> for Problem {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Requests(
+                Rate {
+                    most,
+                    window_seconds,
+                },
+                wait,
+            ) => Quota {
                 name: "address",
-                most: self.limit.requests,
-                window_seconds: self.limit.window_seconds,
-            };
-            quota.used_up("Too many requests from this address lately.", wait)
-        })
-    }
-}
-
-/// Lets a request for stock through, or refuses it with 429.
-pub(crate) async fn limit(
-    State(app): State<App>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let Some(limiter) = &app.limiter else {
-        return next.run(request).await;
-    };
-    let client = limiter.trusted.client(peer.ip(), request.headers());
-    if let Err(problem) = limiter.admit(client) {
-        if let Some(drop_id) = drop_in(request.uri().path()) {
-            app.refused.count_known(&app, drop_id, Reason::Throttled);
+                most,
+                window_seconds: Some(window_seconds),
+            }
+            .used_up("Too many requests from this address lately.", wait),
+            Full::Open(asked, Count(most), wait) => {
+                let (name, limit_name, things) = match asked {
+                    Asked::Hold => ("address-holds", "holds", "unresolved holds"),
+                    Asked::Entry => ("address-waitlist", "waitlist_entries", "waitlist entries"),
+                };
+                let quota = Quota {
+                    name,
+                    most,
+                    window_seconds: None,
+                };
+                let detail = format!("This address has {most} {things}, the most that it may.");
+                quota
+                    .refuse(Code::AddressLimitReached, detail, wait)
+                    .with("limit", most)
+                    .with("limit_name", limit_name)
+            }
+            Full::Expired(
+                Rate {
+                    most,
+                    window_seconds,
+                },
+                wait,
+            ) => {
+                let quota = Quota {
+                    name: "address-expired",
+                    most,
+                    window_seconds: Some(window_seconds),
+                };
+                let detail = format!(
+                    "{most} holds from this address were left to expire within {window_seconds} seconds."
+                );
+                quota
+                    .refuse(Code::CoolingDown, detail, wait)
+                    .with("limit", most)
+            }
         }
-        return problem.into_response();
     }
-    next.run(request).await
 }
 
-/// The drop that a path is about: `/v1/drops/{id}/…`.
-fn drop_in(path: &str) -> Option<DropId> {
-    path.strip_prefix("/v1/drops/")?
-        .split('/')
-        .next()?
-        .parse()
-        .ok()
+/// A request that was let in. Dropped before it is settled, it counts as one without an outcome.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Admission(Option<Admitted>);
+
+#[derive(Debug)]
+struct Admitted {
+    limiter: Limiter,
+    client: Client,
+    key: KeyDigest,
+    charged_at: Charged,
+}
+
+impl Admission {
+    /// Takes note of the outcome: a retry that the log had an answer for is not counted.
+    pub(crate) fn settle(mut self, outcome: &Result<Answer, CommandError>) {
+        let Some(admitted) = self.0.take() else {
+            return;
+        };
+        let is_known = !matches!(outcome, Err(CommandError::Undecided));
+        let is_replay = outcome.as_ref().is_ok_and(Answer::is_replay);
+        let now = admitted.limiter.now();
+        let mut state = admitted.limiter.state();
+        state.open.settle(admitted.key, is_known, now);
+        if let (Some(window), Some(at), true) =
+            (&mut state.requests, admitted.charged_at, is_replay)
+        {
+            window.refund(admitted.client, at);
+        }
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        // The caller went away; the engine may still record the request.
+        if let Some(Admitted { limiter, key, .. }) = self.0.take() {
+            let now = limiter.now();
+            limiter.state().open.settle(key, false, now);
+        }
+    }
+}
+
+impl Limiter {
+    /// Learns from events of the log.
+    fn follow<'a>(&self, events: impl Iterator<Item = &'a RecordedEvent>) {
+        let now = self.now();
+        let mut state = self.state();
+        let State {
+            expired,
+            open,
+            answered,
+            ..
+        } = &mut *state;
+        for recorded in events {
+            if let Some(key) = recorded.event.key() {
+                answered.add(key);
+            }
+            if let (Some(client), Some(window)) = (open.follow(&recorded.event), &mut *expired) {
+                window.count(client, now);
+            }
+        }
+    }
+}
+
+impl Observer for Limiter {
+    fn committed(&mut self, committed: &Arc<Committed>) {
+        self.follow(committed.events.iter());
+    }
+
+    /// What was followed before is not followed again.
+    fn readmitted(&mut self, readmitted: &Readmitted) {
+        let new = |event: &&RecordedEvent| event.position > readmitted.told;
+        self.follow(readmitted.events.iter().filter(new));
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_limit_is_requests_in_seconds_within_bounds() {
-        let parsed = |text: &str| text.parse::<AddressLimit>();
-        let limit = AddressLimit {
-            requests: 600,
-            window_seconds: 60,
-        };
-        assert_eq!(parsed("600/60"), Ok(limit));
-        assert!(parsed("1/1").is_ok() && parsed("100000/86400").is_ok());
-        for wrong in [
-            "",
-            "600",
-            "0/60",
-            "100001/60",
-            "1/0",
-            "1/86401",
-            "-1/60",
-            "a/b",
-        ] {
-            assert!(parsed(wrong).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_path_names_its_drop_or_none() {
-        let id = "01234567-89ab-4def-8123-456789abcdef";
-        assert!(drop_in(&format!("/v1/drops/{id}/holds")).is_some());
-        assert_eq!(drop_in("/v1/drops/x/holds"), None);
-        assert_eq!(drop_in("/v1/holds/x"), None);
-    }
-}
+mod tests;

@@ -20,7 +20,7 @@ use crate::extract::{Fresh, Params};
 use crate::negotiate::{preferred, varied};
 use crate::openapi::schemas;
 use crate::problem::Problem;
-use crate::render::{conditional, etag_of};
+use crate::render::{conditional, etag_of, private};
 
 const LINES: &str = "application/x-ndjson";
 /// What the log comes in, the usual form first.
@@ -110,7 +110,7 @@ pub(crate) async fn list(
         LINES => export(app, params).await?,
         _ => page(&app, params, &headers).await?,
     };
-    Ok(varied(response))
+    Ok(private(varied(response)))
 }
 
 async fn page(app: &App, params: LogParams, headers: &HeaderMap) -> Result<Response, Problem> {
@@ -123,6 +123,10 @@ async fn page(app: &App, params: LogParams, headers: &HeaderMap) -> Result<Respo
     // The head first: the page then holds at least what its entity tag stands for.
     let head = app.log.head().await.map_err(unreadable)?;
     let stored = app.log.read(after, limit).await.map_err(unreadable)?;
+    let last = stored.last().map_or(head.position, |event| event.position);
+    prove(app, last.max(head.position))
+        .await
+        .map_err(unreadable)?;
     let data = stored
         .iter()
         .map(EventBody::try_from)
@@ -163,7 +167,17 @@ pub(crate) async fn head(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let head = app.log.head().await.map_err(unreadable)?;
-    Ok(conditional(&headers, &format!("\"{}\"", head.hash), head))
+    prove(&app, head.position).await.map_err(unreadable)?;
+    let etag = format!("\"{}\"", head.hash);
+    Ok(private(conditional(&headers, &etag, head)))
+}
+
+/// What the engine has not shown yet may be lost in a failover, and an auditor keeps it: the log's barrier comes first.
+async fn prove(app: &App, position: Position) -> Result<(), LogError> {
+    if position <= app.views.position() {
+        return Ok(());
+    }
+    app.log.barrier().await
 }
 
 fn unreadable(error: LogError) -> Problem {
@@ -194,6 +208,7 @@ impl Export {
         let Some(last) = page.last() else {
             return Ok(None);
         };
+        prove(&self.app, last.position).await?;
         self.after = last.position;
         self.left -= page.len();
         Ok(Some(to_lines(&page)))

@@ -80,6 +80,11 @@ pub fn document() -> Value {
             "responses": {
                 "NotFound": problems::answer(&[Code::NotFound]),
                 "MethodNotAllowed": problems::answer(&[Code::MethodNotAllowed]),
+                "MalformedRequest": problems::answer(&[Code::MalformedRequest]),
+                "UriTooLong": problems::answer(&[Code::UriTooLong]),
+                "TooManyConnections": problems::answer(&[Code::TooManyConnections]),
+                "HeadTooLarge": problems::answer(&[Code::HeadTooLarge]),
+                "HttpVersionNotSupported": problems::answer(&[Code::HttpVersionNotSupported]),
             },
             "securitySchemes": security_schemes(),
         },
@@ -104,7 +109,7 @@ fn security_schemes() -> Value {
         "auditorKey": bearer("`HOLDFAST_AUDITOR_KEY`: reads the log."),
         "buyerToken": {
             "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
-            "description": "Only where the server has a `HOLDFAST_BUYER_SECRET`: HS256 by the shop, `sub` is the buyer's id, `exp` its end, `nbf` its start if it has one. A `crit` header is refused.",
+            "description": "Only where the server has a `HOLDFAST_BUYER_SECRET`: signed by the shop with HS256. `sub` is the buyer's id, outside ASCII in lower case; `exp` is required, by default at most a day ahead; `nbf` and `iat` are checked if present, with 30 s of leeway by default; `aud` must contain `HOLDFAST_BUYER_AUDIENCE`, and be absent where that is not set. A `crit` header parameter is refused, unknown ones are ignored.",
         },
         "adminSession": {
             "type": "apiKey", "in": "cookie", "name": crate::session::COOKIE,

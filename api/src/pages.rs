@@ -47,7 +47,7 @@ pub(crate) async fn drop_page(
 
 /// `GET /admin`: the dashboard for who signed in, otherwise the way in.
 pub(crate) async fn dashboard(State(app): State<App>, headers: HeaderMap) -> Response {
-    let name = if app.sessions.is_open(&headers) {
+    let name = if app.sessions.is_open(&headers, app.now()) {
         "admin.html"
     } else {
         "sign-in.html"

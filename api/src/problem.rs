@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use domain::Refusal;
 use domain::refusal::Limit;
 use domain::values::{DropId, Position, Timestamp};
-use infrastructure::engine::CommandError;
+use infrastructure::engine::{ClockFault, CommandError};
 use problem_details::ProblemDetails;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -56,6 +56,8 @@ macro_rules! codes {
 }
 
 codes! {
+    /// A head that is not HTTP, or without exactly one `Host`.
+    MalformedRequest = "malformed_request", BAD_REQUEST, "The request is not valid HTTP";
     /// The body is not JSON.
     MalformedJson = "malformed_json", BAD_REQUEST, "The body is not valid JSON";
     /// A query parameter cannot be read.
@@ -96,6 +98,8 @@ codes! {
     NotSoldOut = "not_sold_out", CONFLICT, "The drop is not sold out";
     /// One place per buyer.
     AlreadyWaiting = "already_waiting", CONFLICT, "The buyer is in line already";
+    /// No more entries may wait.
+    WaitlistFull = "waitlist_full", CONFLICT, "The waitlist is full";
     /// Left too late.
     AlreadyOffered = "already_offered", CONFLICT, "The place in line has become a hold";
     /// Purchased or released too late.
@@ -106,6 +110,8 @@ codes! {
     StaleVersion = "stale_version", PRECONDITION_FAILED, "The drop was edited meanwhile";
     /// Over 16 KiB.
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
+    /// A request line over 32 KiB.
+    UriTooLong = "uri_too_long", URI_TOO_LONG, "The request line is too long";
     /// Not JSON by its header.
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body must be application/json";
     /// A value outside its bounds.
@@ -117,6 +123,16 @@ codes! {
     PreconditionRequired = "precondition_required", PRECONDITION_REQUIRED, "An If-Match header is required";
     /// Too many holds lately.
     Throttled = "throttled", TOO_MANY_REQUESTS, "Too many holds in a short time";
+    /// As many holds or entries as one address may have.
+    AddressLimitReached = "address_limit_reached", TOO_MANY_REQUESTS, "The address has as many as one address may have";
+    /// Holds of the address were left to expire.
+    CoolingDown = "cooling_down", TOO_MANY_REQUESTS, "Too many holds from this address were left to expire";
+    /// Wrong keys or unknown ids.
+    TooManyAttempts = "too_many_attempts", TOO_MANY_REQUESTS, "Too many wrong keys or unknown ids from this address";
+    /// More connections or streams than one address may have.
+    TooManyConnections = "too_many_connections", TOO_MANY_REQUESTS, "Too many connections from this address";
+    /// A head over 32 KiB, or with more than 100 fields.
+    HeadTooLarge = "head_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The head of the request is too large";
     /// A fault of ours.
     Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong on our side";
     /// The log is away, or too many requests wait.
@@ -125,6 +141,9 @@ codes! {
     DropQuarantined = "drop_quarantined", SERVICE_UNAVAILABLE, "The drop is in quarantine";
     /// The log does not continue what is known here.
     LogRefused = "log_refused", SERVICE_UNAVAILABLE, "The event log is refused";
+    /// Neither HTTP/1.1 nor HTTP/1.0.
+    HttpVersionNotSupported = "http_version_not_supported", HTTP_VERSION_NOT_SUPPORTED,
+        "The HTTP version is not supported";
 }
 
 /// The most faults of one request that are told: whoever has more made one mistake many times.
@@ -305,7 +324,12 @@ impl IntoResponse for Problem {
             details = details.with_instance(instance);
         }
         let mut response = details.with_extensions(members).into_response();
-        response.headers_mut().extend(self.headers);
+        let no_store = HeaderValue::from_static("no-store");
+        let headers = response.headers_mut();
+        // A cache may keep a 404 or a 410 without being told to (RFC 9111, section 4.2.2), and it
+        // is true for this moment only.
+        headers.insert(header::CACHE_CONTROL, no_store);
+        headers.extend(self.headers);
         response
     }
 }
@@ -313,17 +337,22 @@ impl IntoResponse for Problem {
 /// So many within any window, and what is told when they are used up.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Quota {
-    /// Whose: `buyer` or `address`.
+    /// Whose: `buyer`, `address`, or `address-` and what is counted.
     pub(crate) name: &'static str,
-    /// The most within one window.
+    /// The most within one window, or at the same time.
     pub(crate) most: u32,
-    /// The length of the sliding window, in seconds.
-    pub(crate) window_seconds: u32,
+    /// The length of the sliding window, in seconds; none for what counts at the same time.
+    pub(crate) window_seconds: Option<u32>,
 }
 
 impl Quota {
-    /// 429, with the header fields of draft-ietf-httpapi-ratelimit-headers: which policy, and when there is something left.
+    /// 429 `throttled`. See [`Quota::refuse`].
     pub(crate) fn used_up(self, detail: impl Into<String>, wait: Duration) -> Problem {
+        self.refuse(Code::Throttled, detail, wait)
+    }
+
+    /// 429, with the header fields of draft-ietf-httpapi-ratelimit-headers: which policy, and when there is something left.
+    pub(crate) fn refuse(self, code: Code, detail: impl Into<String>, wait: Duration) -> Problem {
         let Self {
             name,
             most,
@@ -332,10 +361,11 @@ impl Quota {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         let policy = HeaderName::from_static("ratelimit-policy");
         let now = HeaderName::from_static("ratelimit");
-        Problem::new(Code::Throttled, detail)
+        let window = window_seconds.map_or_else(String::new, |seconds| format!(";w={seconds}"));
+        Problem::new(code, detail)
             .with("retry_after", seconds)
             .header(header::RETRY_AFTER, seconds.to_string())
-            .header(policy, format!("\"{name}\";q={most};w={window_seconds}"))
+            .header(policy, format!("\"{name}\";q={most}{window}"))
             .header(now, format!("\"{name}\";r=0;t={seconds}"))
     }
 }
@@ -359,6 +389,10 @@ impl From<CommandError> for Problem {
                 position,
                 "Nothing was recorded; send the same request again later.",
             ),
+            too_large @ CommandError::TooLarge => Self::internal(&too_large),
+            CommandError::ClockFault(fault) => {
+                clock_fault(fault, "Nothing was recorded; send the same request again.")
+            }
             CommandError::Undecided => Self::unavailable(
                 "The event log has not answered in time, and it is not known whether this was recorded. Send the same request again, with its key if \
                  it has one: that finds out. An edit that is then refused as stale may be this one.",
@@ -371,15 +405,27 @@ impl From<CommandError> for Problem {
 pub(crate) fn unanswered(error: CommandError) -> Problem {
     match error {
         refused @ (CommandError::Refused { .. }
+        | CommandError::TooLarge
         | CommandError::Quarantined { .. }
         | CommandError::LogRefused { .. }) => refused.into(),
         CommandError::Overloaded => {
             Problem::unavailable("Too many requests are waiting. Ask again.")
         }
+        CommandError::ClockFault(fault) => clock_fault(fault, "Retry later."),
         CommandError::Unavailable | CommandError::Undecided => Problem::unavailable(
             "This is answered as the event log has it, which cannot be reached. Ask again.",
         ),
     }
+}
+
+/// Nothing is decided because of the clocks: which is wrong, by how much, and what to do.
+pub(crate) fn clock_fault(fault: ClockFault, advice: &str) -> Problem {
+    let member = match fault {
+        ClockFault::Skewed { .. } => "clock_skew_seconds",
+        ClockFault::LogAhead { .. } => "log_ahead_seconds",
+    };
+    let detail = format!("{}. {advice}", capitalised(&fault.to_string()));
+    Problem::unavailable(detail).with(member, fault.seconds())
 }
 
 fn refused(refusal: &Refusal, at: Timestamp) -> Problem {
@@ -408,7 +454,7 @@ fn refused(refusal: &Refusal, at: Timestamp) -> Problem {
             let quota = Quota {
                 name: "buyer",
                 most: throttle.holds.get(),
-                window_seconds: throttle.window_seconds.get(),
+                window_seconds: Some(throttle.window_seconds.get()),
             };
             let millis = (retry_at.millis() - at.millis()).max(0).unsigned_abs();
             quota
@@ -427,6 +473,7 @@ fn refused(refusal: &Refusal, at: Timestamp) -> Problem {
         } => problem(Code::AlreadyWaiting)
             .with("joined_at", joined_at.to_string())
             .with("quantity", quantity),
+        Refusal::WaitlistFull { limit } => problem(Code::WaitlistFull).with("limit", limit),
         Refusal::WaitlistEntryNotFound => problem(Code::WaitlistEntryNotFound),
         Refusal::AlreadyOffered { hold_id } => {
             problem(Code::AlreadyOffered).with("hold_id", hold_id.to_string())
@@ -467,10 +514,13 @@ fn limit_name(limit: Limit) -> &'static str {
 
 /// A refusal as a sentence: capital first, full stop last.
 fn sentence(refusal: &Refusal) -> String {
-    let text = refusal.to_string();
+    format!("{}.", capitalised(&refusal.to_string()))
+}
+
+fn capitalised(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| {
-        format!("{}{}.", first.to_uppercase(), chars.as_str())
+        format!("{}{}", first.to_uppercase(), chars.as_str())
     })
 }
 

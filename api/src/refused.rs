@@ -26,6 +26,7 @@ use uuid::Uuid;
 use crate::admin::window::FURTHEST_BACK;
 use crate::app::App;
 use crate::problem::Problem;
+use crate::render::DropStatus;
 
 /// How often what was counted is added to the table.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -64,6 +65,7 @@ impl Reason {
             | Refusal::TooMuchStock { .. }
             | Refusal::NotSoldOut { .. }
             | Refusal::AlreadyWaiting { .. }
+            | Refusal::WaitlistFull { .. }
             | Refusal::WaitlistEntryNotFound
             | Refusal::AlreadyOffered { .. }
             | Refusal::StaleVersion { .. }
@@ -165,10 +167,13 @@ impl Refused {
         Problem::from(error)
     }
 
-    /// Counts what was refused before the engine was asked; drops that do not exist are not counted.
+    /// Counts what was refused before the engine was asked. Drops that do not exist or are over are
+    /// not counted: rows are kept for long, and refused clients must not be able to make many.
     pub(crate) fn count_known(&self, app: &App, drop_id: DropId, reason: Reason) {
-        if app.views.drop(drop_id).is_some() {
-            self.count(drop_id, reason, app.now());
+        let now = app.now();
+        let drop = app.views.drop(drop_id);
+        if drop.is_some_and(|drop| !DropStatus::at(&drop.row, now).is_over()) {
+            self.count(drop_id, reason, now);
         }
     }
 

@@ -9,7 +9,7 @@ use domain::values::{
     BuyerId, DropId, HoldId, Money, Position, Pseudonym, PurchaseId, Quantity, Throttle, Timestamp,
 };
 use infrastructure::engine::Answer;
-use projections::live_stock::LiveStockRow;
+use projections::live_stock::{LiveStockRow, Phase};
 use projections::views::{DropView, HoldView, Purchaser};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -36,16 +36,24 @@ impl DropStatus {
     /// The status of a drop at `now`.
     #[must_use]
     pub fn at(row: &LiveStockRow, now: Timestamp) -> Self {
-        if row.cancelled_at.is_some() {
-            Self::Cancelled
-        } else if row.terms.ends_at.is_some_and(|ends_at| now >= ends_at) {
-            Self::Ended
-        } else if now < row.terms.starts_at {
-            Self::Scheduled
-        } else if row.stock.available == 0 {
-            Self::SoldOut
-        } else {
-            Self::Live
+        match row.phase(now) {
+            Phase::Scheduled => Self::Scheduled,
+            Phase::Live => Self::Live,
+            Phase::SoldOut => Self::SoldOut,
+            Phase::Ended => Self::Ended,
+            Phase::Cancelled => Self::Cancelled,
+        }
+    }
+
+    /// The same in the words of the views.
+    #[must_use]
+    pub const fn phase(self) -> Phase {
+        match self {
+            Self::Scheduled => Phase::Scheduled,
+            Self::Live => Phase::Live,
+            Self::SoldOut => Phase::SoldOut,
+            Self::Ended => Phase::Ended,
+            Self::Cancelled => Phase::Cancelled,
         }
     }
 
@@ -272,6 +280,17 @@ pub struct Page<T> {
 /// The resource with its entity tag, or 304 when the caller has it already.
 pub fn conditional(headers: &HeaderMap, etag: &str, body: impl Serialize) -> Response {
     unless_known(headers, etag, Json(body))
+}
+
+/// The same answer, which only the caller's own cache may keep: it is about one buyer, or for
+/// admins or auditors alone.
+#[must_use]
+pub(crate) fn private(mut response: Response) -> Response {
+    let private = HeaderValue::from_static("private, no-cache");
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, private);
+    response
 }
 
 /// An answer of any form with its entity tag, or 304 when the caller has it already.

@@ -3,8 +3,8 @@
 use std::any::Any;
 
 use axum::Router;
-use axum::http::{Method, Uri};
-use axum::middleware::from_fn_with_state;
+use axum::http::{HeaderValue, Method, Uri, header};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -12,25 +12,28 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::app::App;
 use crate::problem::{Code, Problem};
 use crate::{
-    admin, drops, erasure, health, holds, limiter, log, metrics, openapi, pages, session, stream,
-    waitlist,
+    admin, drops, erasure, health, holds, log, metrics, openapi, pages, session, stream, waitlist,
 };
 
 /// The whole HTTP surface of `app`.
 pub fn router(app: App) -> Router {
-    let Routes { router, paths } = routes(Some(&app));
+    let Routes { router, paths } = routes();
     let measure = app.metrics.measure(&paths);
     router
         .fallback(nothing_here)
         .method_not_allowed_fallback(no_such_method)
-        .layer((measure, CatchPanicLayer::custom(panicked)))
+        .layer((
+            measure,
+            CatchPanicLayer::custom(panicked),
+            map_response(not_stored),
+        ))
         .with_state(app)
 }
 
 /// Every path that is served, as the router spells it.
 #[must_use]
 pub fn paths() -> Vec<&'static str> {
-    routes(None).paths
+    routes().paths
 }
 
 /// A router that remembers its paths.
@@ -46,17 +49,12 @@ impl Routes {
         self.router = self.router.route(path, methods);
         self
     }
-
-    fn merge(mut self, other: Self) -> Self {
-        self.paths.extend(other.paths);
-        self.router = self.router.merge(other.router);
-        self
-    }
 }
 
-fn routes(app: Option<&App>) -> Routes {
+fn routes() -> Routes {
     Routes::default()
-        .merge(requests_for_stock(app))
+        .route("/v1/drops/{id}/holds", post(holds::place))
+        .route("/v1/drops/{id}/waitlist", post(waitlist::join))
         .route("/v1/drops", post(drops::create).get(drops::list))
         .route("/v1/drops/{id}", get(drops::read).patch(drops::edit))
         .route("/v1/drops/{id}/cancel", post(drops::cancel))
@@ -94,16 +92,13 @@ fn routes(app: Option<&App>) -> Routes {
         .route("/problems/{code}", get(pages::problem))
 }
 
-/// What a stampede and its bots ask for: the routes that addresses are throttled on, if they are.
-fn requests_for_stock(app: Option<&App>) -> Routes {
-    let mut routes = Routes::default()
-        .route("/v1/drops/{id}/holds", post(holds::place))
-        .route("/v1/drops/{id}/waitlist", post(waitlist::join));
-    if let Some(app) = app.filter(|app| app.limiter.is_some()) {
-        let limit = from_fn_with_state(app.clone(), limiter::limit);
-        routes.router = routes.router.route_layer(limit);
-    }
-    routes
+/// Nothing is kept by a cache unless its handler says how: most answers are for one caller, and
+/// none is true for long.
+async fn not_stored(mut response: Response) -> Response {
+    let no_store = HeaderValue::from_static("no-store");
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(no_store);
+    response
 }
 
 async fn nothing_here(method: Method, uri: Uri) -> Response {

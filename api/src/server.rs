@@ -30,10 +30,9 @@ use tracing::{info, warn};
 
 use crate::admin::lateness::ReleaseLateness;
 use crate::app::{App, Parts};
-use crate::config::{ConfigError, Keys, Settings, buyer_secret};
-use crate::connections::{self, Bounds, Patience};
+use crate::config::{ConfigError, Keys, Settings, buyer_tokens};
+use crate::connections::{self, Bounds, Exemptions, Patience, Shares};
 use crate::database::{Database, DatabaseError};
-use crate::limiter::Limiter;
 use crate::metrics::{MeasuredLog, Metrics};
 use crate::refused::Refused;
 use crate::router::router;
@@ -61,6 +60,9 @@ pub enum ServerError {
         #[source]
         source: std::io::Error,
     },
+    /// It was asked to stop before it had started.
+    #[error("asked to stop before it had started")]
+    Stopped,
     /// The log cannot be read.
     #[error("cannot read the event log")]
     Load(#[source] LogError),
@@ -89,34 +91,43 @@ pub struct Server {
     stopping: CancellationToken,
     http: JoinHandle<()>,
     engine: EngineThread,
+    /// The log that the engine appends to.
+    appended: PostgresLog,
     followers: JoinSet<()>,
 }
 
 impl Server {
-    /// Starts everything, and returns once requests are answered.
+    /// Starts everything, and returns once requests are answered. It may wait long for a synchronous standby, so `stop` ends
+    /// it on the way.
     ///
     /// # Errors
     /// [`ServerError`]; nothing is left running then.
-    pub async fn start(settings: &Settings) -> Result<Self, ServerError> {
+    pub async fn start(settings: &Settings, stop: &CancellationToken) -> Result<Self, ServerError> {
         let address = settings.listen;
         let keys = Keys::load(&settings.keys, &settings.database.data_dir, address)?;
-        let buyer_secret = buyer_secret(settings)?;
+        let buyer_tokens = buyer_tokens(settings)?;
         let bounds = bounds(settings);
-        let listener = listen(address).map_err(|source| ServerError::Listen { address, source })?;
+        let idle = bounds.patience.idle;
+        let listener =
+            listen(address, idle).map_err(|source| ServerError::Listen { address, source })?;
         let address = listener.local_addr().unwrap_or(address);
-        let database = Database::open(&settings.database).await?;
+        let database = tokio::select! {
+            opened = Database::open(&settings.database) => opened?,
+            () = stop.cancelled() => return Err(ServerError::Stopped),
+        };
         let log = PostgresLog::new(database.pool.clone());
         let metrics = Metrics::default();
-        let engine_log = PostgresLog::new(database.engine_pool().await?);
-        let engine_log = MeasuredLog::new(engine_log, metrics.appends());
+        let appended = PostgresLog::new(database.engine_pool().await?);
+        let engine_log = MeasuredLog::new(appended.clone(), metrics.appends());
         let key_secret = log.secret().await.map_err(ServerError::Load)?;
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
 
         let (views, feed) = (Views::default(), Feed::default());
         let (hub, rooms) = stream::open(&views, settings.max_watchers, stream_rooms());
         let lateness = ReleaseLateness::default();
+        let limiter = settings.edge.limiter();
         let observer = (
-            feed.clone(),
+            (feed.clone(), limiter.clone()),
             (
                 views.clone(),
                 (hub.clone(), (lateness.clone(), metrics.events())),
@@ -124,21 +135,29 @@ impl Server {
         );
         let config = EngineConfig {
             queue: settings.queue as usize,
+            max_waitlist: settings.max_waitlist,
+            max_clock_skew: Duration::from_millis(u64::from(settings.max_clock_skew_ms)),
             ..EngineConfig::default()
         };
-        let (engine, handle) = engine::load(
+        let loading = engine::load(
             engine_log,
             SystemClock,
             RandomIds::from_os(),
             observer,
             config,
             stopping.clone(),
-        )
-        .await
-        .map_err(|error| match error {
-            corrupt @ LogError::Corrupt { .. } => ServerError::Refused(corrupt),
-            unavailable @ LogError::Unavailable(_) => ServerError::Load(unavailable),
-        })?;
+        );
+        let (engine, handle) = tokio::select! {
+            loaded = loading => loaded.map_err(|error| match error {
+                corrupt @ LogError::Corrupt { .. } => ServerError::Refused(corrupt),
+                unavailable @ LogError::Unavailable(_) => ServerError::Load(unavailable),
+            })?,
+            () = stop.cancelled() => {
+                // A commit that waits for a standby would stay on the server, one for each start.
+                appended.end_sessions().await;
+                return Err(ServerError::Stopped);
+            }
+        };
         info!(
             position = views.position().0,
             "read the event log up to position {}",
@@ -158,20 +177,19 @@ impl Server {
         let refused = Refused::default();
         let kept = refused.clone();
         followers.spawn(kept.keep(database.pool.clone(), stopping.clone()));
-        let edge = settings.edge.clone();
-        let limiter = edge
-            .address_limit
-            .map(|limit| Limiter::new(limit, edge.trusted_proxies));
+        let streams_of_address =
+            Shares::of_streams(settings.edge.max_streams_per_address, exemptions(settings));
 
         let app = App::new(Parts {
             engine: handle,
             views,
             log,
             hub,
+            streams: streams_of_address,
             sessions: Sessions::new(&keys.admin, &key_secret),
             keys,
             key_secret,
-            buyer_secret,
+            buyer_tokens,
             projections,
             refused,
             metrics,
@@ -184,6 +202,7 @@ impl Server {
             database,
             http: tokio::spawn(serve(listener, app, bounds, streams, closing.clone())),
             engine: EngineThread::start(engine).map_err(ServerError::Thread)?,
+            appended,
             closing,
             stopping,
             followers,
@@ -246,6 +265,7 @@ impl Server {
             warn!(
                 "the event log did not answer in time; what was in flight is known at the next start"
             );
+            self.appended.end_sessions().await;
         }
         ended
     }
@@ -255,13 +275,14 @@ impl Server {
 /// (`net.core.somaxconn`).
 const LISTEN_BACKLOG: u32 = 65_535;
 
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+fn listen(address: SocketAddr, idle: Duration) -> std::io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
     // A restart must not wait for the connections of the run before.
     socket.set_reuseaddr(true)?;
+    connections::limit_buffers(&socket, idle)?;
     socket.bind(address)?;
     socket.listen(LISTEN_BACKLOG)
 }
@@ -287,10 +308,19 @@ fn stream_rooms() -> usize {
     processors.map_or(1, |processors| processors.get().div_ceil(2))
 }
 
+fn exemptions(settings: &Settings) -> Exemptions {
+    Exemptions {
+        unlimited: settings.edge.unlimited_networks.clone(),
+        trusted: settings.edge.trusted_proxies.clone(),
+    }
+}
+
 fn bounds(settings: &Settings) -> Bounds {
+    let of_address = settings.edge.max_connections_per_address;
     let seconds = |seconds: u32| Duration::from_secs(seconds.into());
     Bounds {
         most: settings.max_connections.min(connections_allowed()) as usize,
+        shares: Shares::of_connections(of_address, exemptions(settings)),
         patience: Patience {
             head: seconds(settings.head_seconds),
             idle: seconds(settings.idle_seconds),
@@ -306,8 +336,8 @@ async fn serve(
     streams: TaskTracker,
     closing: CancellationToken,
 ) {
-    // Who called is only asked for where it is needed.
-    let with_peer = app.limiter.is_some();
+    // Bounds for addresses ask who called.
+    let with_peer = true;
     connections::serve(listener, router(app), with_peer, bounds, closing).await;
     streams.close();
     streams.wait().await;

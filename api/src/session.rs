@@ -15,7 +15,6 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::values::Timestamp;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -23,6 +22,8 @@ use uuid::Uuid;
 use crate::app::App;
 use crate::config::Key;
 use crate::extract::Body;
+use crate::jws::Hs256;
+use crate::limiter::{Origin, Tried};
 use crate::problem::{Code, Problem};
 
 /// How long a session lasts, in seconds: a working day.
@@ -32,8 +33,7 @@ pub(crate) const COOKIE: &str = "holdfast_admin";
 
 /// Signs sessions and remembers which were ended.
 pub struct Sessions {
-    signing: EncodingKey,
-    checking: DecodingKey,
+    key: Hs256,
     /// Ended before their time, and when they would have ended, in seconds since the Unix epoch.
     ended: Mutex<HashMap<Uuid, i64>>,
 }
@@ -52,8 +52,7 @@ impl Sessions {
     pub fn new(admin: &Key, secret: &[u8]) -> Self {
         let key = admin.derive(b"holdfast admin session", secret);
         Self {
-            signing: EncodingKey::from_secret(&key),
-            checking: DecodingKey::from_secret(&key),
+            key: Hs256::new(&key),
             ended: Mutex::default(),
         }
     }
@@ -64,15 +63,16 @@ impl Sessions {
             jti: Uuid::new_v4(),
             exp: expires_at.millis().div_euclid(1000),
         };
-        jsonwebtoken::encode(&Header::default(), &claims, &self.signing)
+        self.key
+            .sign(&claims)
             .map(|token| (token, expires_at))
             .map_err(|error| Problem::internal(&error))
     }
 
     /// Whether the request carries the cookie of a session that is on.
     #[must_use]
-    pub fn is_open(&self, headers: &HeaderMap) -> bool {
-        let Some(claims) = self.claims(headers) else {
+    pub fn is_open(&self, headers: &HeaderMap, now: Timestamp) -> bool {
+        let Some(claims) = self.claims(headers, now) else {
             return false;
         };
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
@@ -80,7 +80,7 @@ impl Sessions {
     }
 
     fn end(&self, headers: &HeaderMap, now: Timestamp) {
-        let Some(claims) = self.claims(headers) else {
+        let Some(claims) = self.claims(headers, now) else {
             return;
         };
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
@@ -89,14 +89,14 @@ impl Sessions {
         ended.insert(claims.jti, claims.exp);
     }
 
-    fn claims(&self, headers: &HeaderMap) -> Option<Claims> {
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.set_required_spec_claims(&["exp"]);
-        validation.leeway = 0;
-        let decode = |token| jsonwebtoken::decode::<Claims>(token, &self.checking, &validation);
-        cookies(headers)
-            .find_map(|token| decode(token).ok())
-            .map(|token| token.claims)
+    fn claims(&self, headers: &HeaderMap, now: Timestamp) -> Option<Claims> {
+        let seconds = now.millis().div_euclid(1000);
+        let open = |token| {
+            let claims = self.key.verify(token).ok()?;
+            let claims: Claims = serde_json::from_value(claims.into()).ok()?;
+            (claims.exp > seconds).then_some(claims)
+        };
+        cookies(headers).find_map(open)
     }
 }
 
@@ -114,7 +114,7 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 /// # Errors
 /// 403 when it comes from elsewhere.
 pub fn is_signed_in(parts: &Parts, app: &App) -> Result<bool, Problem> {
-    if !app.sessions.is_open(&parts.headers) {
+    if !app.sessions.is_open(&parts.headers, app.now()) {
         return Ok(false);
     }
     if is_same_origin(&parts.method, &parts.headers) == Some(true) {
@@ -167,12 +167,15 @@ pub(crate) struct SignIn {
 /// `POST /v1/admin/session`: the admin key for a cookie.
 pub(crate) async fn sign_in(
     State(app): State<App>,
+    origin: Origin,
     headers: HeaderMap,
     Body(SignIn { key }): Body<SignIn>,
 ) -> Result<Response, Problem> {
     refuse_other_origins(&Method::POST, &headers)?;
+    let attempt = app.limiter.attempt(origin, Tried::SignIn)?;
     if !app.keys.admin.matches(key.trim()) {
         return Err(if app.keys.auditor.matches(key.trim()) {
+            attempt.succeeded();
             Problem::new(
                 Code::Forbidden,
                 "The auditor key may read the log, not this.",
@@ -182,6 +185,7 @@ pub(crate) async fn sign_in(
                 .header(header::WWW_AUTHENTICATE, "Bearer")
         });
     }
+    attempt.succeeded();
     let (token, expires_at) = app.sessions.open(app.now())?;
     let cookie = set_cookie(&token, LASTS_SECONDS, &headers);
     let body = Json(SessionBody { expires_at });
@@ -252,27 +256,30 @@ mod tests {
     fn a_session_is_on_until_it_is_ended_or_runs_out() {
         let sessions = sessions("admin");
         let (token, _) = sessions.open(now()).unwrap();
-        assert!(sessions.is_open(&cookie(&token)));
+        assert!(sessions.is_open(&cookie(&token), now()));
         sessions.end(&cookie(&token), now());
-        assert!(!sessions.is_open(&cookie(&token)));
+        assert!(!sessions.is_open(&cookie(&token), now()));
         let (other, _) = sessions.open(now()).unwrap();
-        assert!(sessions.is_open(&cookie(&other)), "another session goes on");
+        assert!(
+            sessions.is_open(&cookie(&other), now()),
+            "another session goes on"
+        );
         let lasts = i64::from(LASTS_SECONDS) * 1000;
         let (old, _) = sessions.open(now().plus_millis(-lasts - 1000)).unwrap();
-        assert!(!sessions.is_open(&cookie(&old)));
+        assert!(!sessions.is_open(&cookie(&old), now()));
         let (nearly, _) = sessions.open(now().plus_millis(-lasts + 60_000)).unwrap();
-        assert!(sessions.is_open(&cookie(&nearly)));
+        assert!(sessions.is_open(&cookie(&nearly), now()));
     }
 
     #[test]
     fn a_session_of_another_key_or_an_altered_one_is_none() {
         let (token, _) = sessions("another").open(now()).unwrap();
         let sessions = sessions("admin");
-        assert!(!sessions.is_open(&cookie(&token)));
+        assert!(!sessions.is_open(&cookie(&token), now()));
         let (token, _) = sessions.open(now()).unwrap();
-        assert!(!sessions.is_open(&cookie(&format!("{token}x"))));
-        assert!(!sessions.is_open(&cookie("")));
-        assert!(!sessions.is_open(&HeaderMap::new()));
+        assert!(!sessions.is_open(&cookie(&format!("{token}x")), now()));
+        assert!(!sessions.is_open(&cookie(""), now()));
+        assert!(!sessions.is_open(&HeaderMap::new(), now()));
     }
 
     #[test]

@@ -24,9 +24,10 @@ pub(crate) use self::watch::WatchedPlaces;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::drops::quarantine;
-use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, follow_to_head};
+use crate::extract::{Body, BuyersKey, DropPath, Fresh, IdempotencyKey, follow_to_head};
+use crate::limiter::{Asked, Origin, Tried};
 use crate::problem::{Code, Problem};
-use crate::render::{DropStatus, conditional, etag_of, insert, replayed};
+use crate::render::{DropStatus, conditional, etag_of, insert, private, replayed};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -148,21 +149,27 @@ pub(crate) async fn join(
     State(app): State<App>,
     DropPath(drop_id): DropPath,
     caller: Caller,
+    origin: Origin,
     key: IdempotencyKey,
     Body(new): Body<NewPlace>,
 ) -> Result<Response, Problem> {
     caller.must_be(&new.buyer_id)?;
-    let key = Some(key.within(&app.key_scope(drop_id.0.as_bytes()))?);
+    let BuyersKey { key, other_key } = key.of_buyer(&app, &caller, drop_id, &new.buyer_id)?;
     let one = || Quantity::new(1).map_err(|error| Problem::invalid("/quantity", error.to_string()));
     let request = Request::JoinWaitlist {
         drop_id,
-        key,
+        key: Some(key),
+        other_key: Some(other_key),
         buyer_id: new.buyer_id,
         display_name: new.display_name,
         quantity: new.quantity.map_or_else(one, Ok)?,
     };
-    let refused = |error| app.refused.problem(drop_id, error);
-    let answer = app.engine.submit(request).await.map_err(refused)?;
+    let admission = app
+        .limiter
+        .admit(&app, origin, drop_id, Asked::Entry, key)?;
+    let answer = app.engine.submit(request).await;
+    admission.settle(&answer);
+    let answer = answer.map_err(|error| app.refused.problem(drop_id, error))?;
     let Subject::Waitlist(entry_id) = answer.subject else {
         let defect = std::io::Error::other("a place in line was answered with something else");
         return Err(Problem::internal(&defect));
@@ -180,13 +187,15 @@ pub(crate) async fn read(
     State(app): State<App>,
     PlacePath(entry_id): PlacePath,
     caller: Caller,
+    origin: Origin,
     _: Fresh,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let place = find(&app, entry_id).await?;
+    let place = find(&app, origin, entry_id).await?;
     caller.must_own(place.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
     let body = PlaceBody::new(&app, place);
-    Ok(conditional(&headers, &etag_of(&body.news), body))
+    let etag = etag_of(&body.news);
+    Ok(private(conditional(&headers, &etag, body)))
 }
 
 /// `DELETE /v1/waitlist/{id}`
@@ -194,9 +203,10 @@ pub(crate) async fn leave(
     State(app): State<App>,
     PlacePath(entry_id): PlacePath,
     caller: Caller,
+    origin: Origin,
 ) -> Result<Response, Problem> {
-    if caller != Caller::Trusted {
-        let place = find(&app, entry_id).await?;
+    if caller != Caller::Trusted || origin != Origin::Unlimited {
+        let place = find(&app, origin, entry_id).await?;
         caller.must_own(place.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
     }
     let answer = app
@@ -209,7 +219,7 @@ pub(crate) async fn leave(
 }
 
 /// A place that is not known here may have been taken at another node a moment ago.
-async fn find(app: &App, entry_id: WaitlistId) -> Result<PlaceView, Problem> {
+async fn find(app: &App, origin: Origin, entry_id: WaitlistId) -> Result<PlaceView, Problem> {
     if let Some(place) = app.views.place(entry_id) {
         return Ok(place);
     }
@@ -217,9 +227,14 @@ async fn find(app: &App, entry_id: WaitlistId) -> Result<PlaceView, Problem> {
     if let Some(problem) = quarantined() {
         return Err(problem);
     }
+    let attempt = app.limiter.attempt(origin, Tried::Id)?;
     follow_to_head(app).await?;
-    let found = app.views.place(entry_id);
-    found.ok_or_else(|| quarantined().unwrap_or_else(no_such_place))
+    let place = app.views.place(entry_id).ok_or_else(quarantined);
+    // In a drop that was put into quarantine meanwhile nobody knows whether there is such an entry.
+    if !matches!(place, Err(None)) {
+        attempt.succeeded();
+    }
+    place.map_err(|quarantined| quarantined.unwrap_or_else(no_such_place))
 }
 
 fn no_such_place() -> Problem {

@@ -10,13 +10,16 @@ use tracing_subscriber::EnvFilter;
 
 use crate::contenders::{Contender, ServeRival, Store, holdfast, serve_rival};
 use crate::error::{BenchError, Doing, one_line, within};
+use crate::generator::paced::{Pacing, pace};
 use crate::generator::{Load, generate};
 use crate::process::reap;
 use crate::provenance::look_around;
+use crate::report::disturbances::table;
 use crate::report::{Report, markdown, targets_table};
 use crate::round::Pace;
 use crate::scenario::{Play, Scenario, Settings};
 use crate::stage::{Plan, Stage, has_redis, results_directory};
+use crate::stream_flood::{Flood, flood};
 use crate::svg::chart;
 use crate::watchers::{Watch, watch};
 
@@ -45,6 +48,12 @@ enum Hidden {
     /// Generate load.
     #[command(hide = true)]
     Generate(Load),
+    /// Place holds at a fixed rate.
+    #[command(hide = true)]
+    Pace(Pacing),
+    /// Send without pause on live streams.
+    #[command(hide = true)]
+    FloodStream(Flood),
     /// Watch live streams.
     #[command(hide = true)]
     Watch(Watch),
@@ -91,7 +100,23 @@ struct Options {
     #[arg(long)]
     long_log: Option<u64>,
 
-    /// Another build of holdfast, which takes part as `against`: two builds compared in one run
+    /// Unresolved holds of the drop that is cancelled in the scenario consequences; the waitlist
+    /// and the holds that expire together are as many, at most 100,000 [default: 1000000; 50000
+    /// with --quick]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
+    consequences: Option<u32>,
+
+    /// Numbers of processes on one log in the scenario consequences
+    #[arg(long, value_delimiter = ',', default_value = "1,2")]
+    nodes: Vec<usize>,
+
+    /// Holds a second that consequences, stream-flood and drop-lists offer on other drops, over all
+    /// processes
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    rate: u32,
+
+    /// Another build of holdfast, which takes part as `against`: two builds compared in one run. It
+    /// gets a database of its own, migrates it itself, and no flag that only this build knows
     #[arg(long)]
     against: Option<PathBuf>,
 
@@ -122,6 +147,8 @@ pub fn main() -> ExitCode {
     match &cli.hidden {
         Some(Hidden::ServeRival(options)) => serve_rival(options),
         Some(Hidden::Generate(load)) => generate(load),
+        Some(Hidden::Pace(pacing)) => pace(pacing),
+        Some(Hidden::FloodStream(clients)) => flood(clients),
         Some(Hidden::Watch(watchers)) => watch(watchers),
         Some(Hidden::Reap) => {
             reap();
@@ -191,8 +218,12 @@ async fn run(options: &Options) -> Result<(), BenchError> {
         notes,
         sections: vec![],
         figures: vec![],
+        disturbances: vec![],
     };
     let played = play(&stage, &settings, &mut report, &options.scenario).await;
+    if !report.disturbances.is_empty() {
+        println!("\n{}", table(&report.disturbances));
+    }
     println!("\n{}", targets_table(&report));
     // What was found before something failed is found all the same.
     let written = write(&report, options, &directory);
@@ -259,6 +290,11 @@ async fn settings(options: &Options) -> (Settings, Vec<String>) {
         restart: if quick { 200_000 } else { 1_000_000 },
         holds: if quick { 200_000 } else { 1_000_000 },
         few_rivals: quick || options.few_rivals,
+        consequences: options
+            .consequences
+            .unwrap_or(if quick { 50_000 } else { 1_000_000 }),
+        nodes: options.nodes.iter().map(|&nodes| nodes.max(1)).collect(),
+        rate: options.rate,
     };
     (settings, notes)
 }
@@ -327,5 +363,6 @@ mod tests {
         assert_eq!(options.scenario, [Scenario::Hot, Scenario::SoldOut]);
         assert_eq!(options.contenders, [Contender::NoOp, Contender::Holdfast]);
         assert_eq!(options.clients, [64, 256]);
+        assert_eq!(options.nodes, [1, 2]);
     }
 }

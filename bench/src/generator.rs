@@ -9,6 +9,9 @@
 //!      warm-up │ counted for rates      │ requests in flight are waited for
 //! ```
 
+pub mod paced;
+mod template;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -27,6 +30,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use uuid::Uuid;
 
+use self::template::Template;
 use crate::error::{BenchError, Doing};
 use crate::process::{Process, Reaper};
 use crate::wire::read_answer;
@@ -47,6 +51,8 @@ pub enum Question {
     Refusal,
     /// Read a drop, expecting 200.
     Read,
+    /// Read the first entry of the list of drops, expecting 200.
+    List,
 }
 
 impl Question {
@@ -55,7 +61,7 @@ impl Question {
         match self {
             Self::Hold => 201,
             Self::Refusal => 409,
-            Self::Read => 200,
+            Self::Read | Self::List => 200,
         }
     }
 }
@@ -250,7 +256,7 @@ async fn run(load: &Load) -> std::io::Result<()> {
         sent: AtomicU64::new(0),
         answered: AtomicU64::new(0),
     });
-    let template = Template::new(load);
+    let template = Template::new(load.question, load.address, &load.drops);
     let mut clients = JoinSet::new();
     for stream in streams {
         clients.spawn(client(
@@ -359,119 +365,9 @@ async fn reconnect(address: SocketAddr, end: Instant) -> Option<TcpStream> {
     None
 }
 
-/// A request whose drop, buyer and key are written over in place: nothing is allocated or formatted per request.
-#[derive(Debug, Clone)]
-struct Template {
-    bytes: Vec<u8>,
-    /// Where the number stands: in the key, and in the buyer's id.
-    numbers: Vec<usize>,
-    /// Where the drop stands in the path.
-    drop_at: usize,
-    drops: Arc<[[u8; 36]]>,
-}
-
-/// Hexadecimal digits of a request's number.
-const DIGITS: usize = 12;
-const PLACEHOLDER: &str = "############";
-
-impl Template {
-    fn new(load: &Load) -> Self {
-        let drops: Vec<[u8; 36]> = load.drops.iter().map(|id| hyphenated(*id)).collect();
-        // Keys and buyers of two loads on the same drop must differ too.
-        let nonce: u32 = rand::random();
-        let first = load.drops.first().copied().unwrap_or_default();
-        let address = load.address;
-        let text = match load.question {
-            Question::Read => format!("GET /v1/drops/{first} HTTP/1.1\r\nhost: {address}\r\n\r\n"),
-            Question::Hold | Question::Refusal => {
-                let body = format!(r#"{{"buyer_id":"b-{nonce:08x}-{PLACEHOLDER}","quantity":1}}"#);
-                format!(
-                    "POST /v1/drops/{first}/holds HTTP/1.1\r\nhost: {address}\r\n\
-                     content-type: application/json\r\nidempotency-key: k-{nonce:08x}-{PLACEHOLDER}\r\n\
-                     content-length: {}\r\n\r\n{body}",
-                    body.len()
-                )
-            }
-        };
-        let numbers = text
-            .match_indices(PLACEHOLDER)
-            .map(|(index, _)| index)
-            .collect();
-        let drop_at = text.find(&first.to_string()).unwrap_or_default();
-        Self {
-            bytes: text.into_bytes(),
-            numbers,
-            drop_at,
-            drops: drops.into(),
-        }
-    }
-
-    fn numbered(&mut self, number: u64) -> &[u8] {
-        for &at in &self.numbers {
-            write_hex(&mut self.bytes[at..at + DIGITS], number);
-        }
-        let drops = self.drops.len() as u64;
-        if drops > 1 {
-            let turn = usize::try_from(number % drops).unwrap_or_default();
-            self.bytes[self.drop_at..self.drop_at + 36].copy_from_slice(&self.drops[turn]);
-        }
-        &self.bytes
-    }
-}
-
-fn hyphenated(id: Uuid) -> [u8; 36] {
-    let mut bytes = [0; 36];
-    id.hyphenated().encode_lower(&mut bytes);
-    bytes
-}
-
-fn write_hex(place: &mut [u8], mut number: u64) {
-    for digit in place.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(number & 15) as usize];
-        number >>= 4;
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn load(question: Question, drops: usize) -> Load {
-        Load {
-            address: "127.0.0.1:1".parse().unwrap(),
-            question,
-            drops: (0..drops).map(|_| Uuid::new_v4()).collect(),
-            clients: 1,
-            seconds: 1.0,
-            warm_up: 0.0,
-        }
-    }
-
-    #[test]
-    fn every_request_has_a_buyer_and_a_key_of_its_own() {
-        let load = load(Question::Hold, 1);
-        let mut template = Template::new(&load);
-        let first = String::from_utf8(template.numbered(0x1f).to_vec()).unwrap();
-        let second = String::from_utf8(template.numbered(0x20).to_vec()).unwrap();
-        assert!(first.contains("-00000000001f\r\n"), "{first}");
-        assert!(first.contains(r#"-00000000001f","quantity":1}"#), "{first}");
-        assert_eq!(second.matches("-000000000020").count(), 2);
-        assert!(!second.contains('#'));
-        let (head, body) = second.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(&format!("content-length: {}", body.len())));
-        assert!(head.starts_with(&format!("POST /v1/drops/{}/holds ", load.drops[0])));
-    }
-
-    #[test]
-    fn drops_take_turns() {
-        let load = load(Question::Read, 3);
-        let mut template = Template::new(&load);
-        for number in 0..6_u64 {
-            let text = String::from_utf8(template.numbered(number).to_vec()).unwrap();
-            let drop_id = load.drops[usize::try_from(number).unwrap() % 3];
-            assert!(text.starts_with(&format!("GET /v1/drops/{drop_id} HTTP/1.1\r\n")));
-        }
-    }
 
     #[test]
     fn only_good_answers_within_the_window_are_timed_and_every_acknowledgement_counts() {

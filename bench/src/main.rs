@@ -4,6 +4,19 @@
 //! after every write run the store is counted against the acknowledgements, and a mismatch ends the run.
 //! Limit: one machine, loopback TCP, the generator beside the servers: ratios are what to trust, not rates.
 //!
+//! Two builds of Holdfast stand side by side with `--against PATH`. What other drops notice while a
+//! shop is disturbed is measured with a paced load (`generator/paced.rs`), not with a closed loop:
+//!
+//! ```sh
+//! # one and two nodes, a million holds, both builds: about ten minutes on a quiet machine
+//! cargo run --release -p bench -- --seconds 4 --against PATH \
+//!     --scenario consequences,stream-flood,drop-lists
+//! # the same in small, in about two minutes
+//! cargo run --release -p bench -- --quick --scenario consequences --against PATH
+//! # a slow or busy machine: fewer holds, a lower rate, one node
+//! cargo run --release -p bench -- --scenario consequences --consequences 5000 --rate 200 --nodes 1
+//! ```
+//!
 //! ```text
 //! cli ─▶ stage (Postgres, directories) ─▶ scenario ─▶ round ─▶ report ─▶ table, JSON, Markdown, SVG
 //!                    │                                 │
@@ -22,8 +35,10 @@ mod report;
 mod round;
 mod scenario;
 mod seed_log;
+mod seed_state;
 mod stage;
 mod stats;
+mod stream_flood;
 mod svg;
 mod targets;
 mod watchers;

@@ -15,6 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::error::{BenchError, Doing, within};
@@ -195,4 +196,18 @@ impl Drop for Process {
         let _ended = self.child.start_kill();
         self.reaper.tell(&format!("spare {}", self.pid));
     }
+}
+
+/// The lines of standard input as they come; ends when the run that writes them is gone.
+pub fn lines_of_stdin() -> mpsc::UnboundedReceiver<String> {
+    let (send, receive) = mpsc::unbounded_channel();
+    // Not tokio's: its blocking pool would keep a runtime from ending until the next line.
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+            if send.send(line.trim().to_owned()).is_err() {
+                return;
+            }
+        }
+    });
+    receive
 }

@@ -1,9 +1,12 @@
 //! What a run found, and how it is told: tables for people, JSON for programs, Markdown for docs/PERFORMANCE.md.
 
+pub mod disturbances;
+
 use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use self::disturbances::Disturbance;
 use crate::round::{Row, Section};
 use crate::stats::Ratio;
 use crate::targets::{Judgement, judge};
@@ -53,6 +56,8 @@ pub struct Report {
     pub sections: Vec<Section>,
     /// Everything else.
     pub figures: Vec<Figure>,
+    /// What holds noticed while a shop was disturbed.
+    pub disturbances: Vec<Disturbance>,
 }
 
 impl Report {
@@ -234,6 +239,7 @@ pub fn markdown(report: &Report) -> String {
         text += &format!("\n### {scenario}, {clients} clients\n\n");
         text += &markdown_table(&section_cells(section));
     }
+    text += &disturbances::markdown(&report.disturbances);
     if !report.figures.is_empty() {
         text += "\n### Other figures\n\n";
         let rows = report.figures.iter().map(|figure| {
@@ -356,6 +362,7 @@ pub mod tests {
                 rows: rates.iter().map(row).collect(),
             }],
             figures: vec![],
+            disturbances: vec![],
         }
     }
 

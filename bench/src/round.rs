@@ -260,7 +260,7 @@ pub async fn measure(
     }
     let stored = match cell.question {
         Question::Hold => count(server, &outcome, &drops).await?,
-        Question::Refusal | Question::Read => None,
+        Question::Refusal | Question::Read | Question::List => None,
     };
     stage.checkpoint().await?;
     Ok(Figures {

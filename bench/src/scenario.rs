@@ -1,22 +1,31 @@
 //! The scenarios: which servers, which cells, which question.
 
 mod audit;
+mod consequences;
+mod disturbed;
+mod drop_lists;
 mod lag;
 mod long_log;
 mod memory;
 mod release;
 mod restart;
 mod stream;
+mod stream_flood;
 
 pub use self::audit::RATIOS as AUDIT_RATIOS;
+pub use self::consequences::{CANCEL, EXPIRIES, RESTOCK};
+pub use self::disturbed::Shop;
 pub use self::restart::FIRST_ANSWER;
 pub use self::stream::{IDLE, LATENCY, MEMORY, WRONG};
+
+use std::time::Duration;
 
 use clap::ValueEnum;
 
 use crate::contenders::{Contender, Store};
 use crate::error::BenchError;
 use crate::generator::Question;
+use crate::report::disturbances::{Disturbance, table};
 use crate::report::{Figure, Report, grouped, rounded};
 use crate::round::{Cell, Pace, Row, Section, play};
 use crate::stage::{Running, Stage};
@@ -50,6 +59,12 @@ pub enum Scenario {
     Lag,
     /// Verify, rebuild and export of a long log, beside the server's own COPY of it.
     Audit,
+    /// Holds on other drops while a drop is cancelled or restocked, or its holds expire together.
+    Consequences,
+    /// Holds while clients send without pause on the live stream.
+    StreamFlood,
+    /// Holds while 128 clients list drops, of which there are 3,000.
+    DropLists,
 }
 
 /// How a run is played.
@@ -73,6 +88,12 @@ pub struct Settings {
     pub holds: u64,
     /// Whether only the contenders that a target names take part beside the main scenario.
     pub few_rivals: bool,
+    /// Holds of the drop that is cancelled.
+    pub consequences: u32,
+    /// Numbers of processes on the log while a shop is disturbed.
+    pub nodes: Vec<usize>,
+    /// Holds a second while a shop is disturbed, over all nodes.
+    pub rate: u32,
 }
 
 impl Settings {
@@ -118,6 +139,9 @@ impl Play<'_> {
             Scenario::Release => release::play(self, clients).await,
             Scenario::Lag => lag::play(self, clients).await,
             Scenario::Audit => audit::play(self).await,
+            Scenario::Consequences => consequences::play(self).await,
+            Scenario::StreamFlood => stream_flood::play(self).await,
+            Scenario::DropLists => drop_lists::play(self).await,
         }
     }
 
@@ -241,6 +265,32 @@ impl Play<'_> {
             self.stage.end(server).await?;
         }
         Ok(())
+    }
+
+    /// The builds of Holdfast that take part.
+    fn builds(&self) -> Vec<Contender> {
+        self.settings
+            .among(&[Contender::Against, Contender::Holdfast])
+    }
+
+    /// Holds a second while a shop is disturbed, and how long it is watched before and after.
+    fn paced(&self) -> (u32, Duration) {
+        let calm = Duration::from_secs_f64(self.settings.pace.seconds);
+        (self.settings.rate, calm)
+    }
+
+    /// Ends a shop; what its `audit verify` has against it stands at the top of the report.
+    async fn close(&mut self, shop: Shop) -> Result<(), BenchError> {
+        if let Some(violation) = shop.close(self.stage).await? {
+            println!("{violation}");
+            self.report.notes.push(violation);
+        }
+        Ok(())
+    }
+
+    fn disturbed(&mut self, disturbance: Disturbance) {
+        println!("\n{}", table(std::slice::from_ref(&disturbance)));
+        self.report.disturbances.push(disturbance);
     }
 
     fn keep(&mut self, section: Section) {

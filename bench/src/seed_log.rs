@@ -11,8 +11,8 @@ use domain::drop::DropAggregate;
 use domain::private::Private;
 use domain::terms::DropTerms;
 use domain::values::{
-    BuyerId, Currency, DropId, DropName, HoldId, HoldSeconds, KeyDigest, Money, PaymentReference,
-    Pseudonym, PurchaseId, Quantity, Salt, StockCount, Timestamp,
+    BuyerId, Currency, DropId, DropName, HoldId, HoldSeconds, InvalidValue, KeyDigest, Money,
+    PaymentReference, Pseudonym, PurchaseId, Quantity, Salt, StockCount, Timestamp,
 };
 use infrastructure::codec::encode;
 use infrastructure::log::postgres::{PostgresLog, connect};
@@ -211,23 +211,28 @@ impl Shop {
     }
 }
 
-fn schedule(at: Timestamp) -> Result<ScheduleDrop, domain::values::InvalidValue> {
+fn schedule(at: Timestamp) -> Result<ScheduleDrop, InvalidValue> {
     Ok(ScheduleDrop {
         key: None,
-        terms: DropTerms {
-            name: DropName::new("A drop with a past")?,
-            description: None,
-            image_url: None,
-            price: Money::price(19_999, Currency::new("USD")?)?,
-            starts_at: at,
-            ends_at: None,
-            hold_seconds: HoldSeconds::new(HOLD_SECONDS.into())?,
-            max_per_hold: Quantity::new(1)?,
-            max_per_buyer: None,
-            throttle: None,
-        },
+        terms: terms(at, HOLD_SECONDS)?,
         total_stock: StockCount::new(PLENTY.into())?,
         at,
+    })
+}
+
+/// A drop that is live from `at` on, whose holds last `hold_seconds`, without further limits.
+pub fn terms(at: Timestamp, hold_seconds: u32) -> Result<DropTerms, InvalidValue> {
+    Ok(DropTerms {
+        name: DropName::new("A drop with a past")?,
+        description: None,
+        image_url: None,
+        price: Money::price(19_999, Currency::new("USD")?)?,
+        starts_at: at,
+        ends_at: None,
+        hold_seconds: HoldSeconds::new(hold_seconds.into())?,
+        max_per_hold: Quantity::new(1)?,
+        max_per_buyer: None,
+        throttle: None,
     })
 }
 

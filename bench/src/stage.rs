@@ -3,23 +3,21 @@
 //! Promise: every contender has a database (or a Redis) of its own, on the same server with the same settings and with
 //! `fsync` on; whatever was started ends with the [`Stage`], and its directories go with it.
 
-use std::net::SocketAddr;
+mod running;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use infrastructure::postgres_cluster::{ClusterConfig, PostgresCluster};
-use serde_json::{Value, json};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use tokio::process::Command;
-use uuid::Uuid;
 
-use crate::contenders::desk::Opened;
-use crate::contenders::{Contender, Store, holdfast, redis_lua};
+pub use self::running::{Database, Kept, Redis, Running, place_hold};
+use crate::contenders::{Contender, Store, holdfast};
 use crate::error::{BenchError, Doing};
 use crate::process::{Process, Reaper};
 use crate::procfs;
-use crate::wire::{Call, send};
 
 /// A server that starts on ten million events takes its time.
 const STARTING: Duration = Duration::from_secs(900);
@@ -193,6 +191,15 @@ impl Stage {
         kept: Kept,
     ) -> Result<Running, BenchError> {
         let command = self.command(contender, &kept)?;
+        self.spawn(contender, command, kept).await
+    }
+
+    async fn spawn(
+        &self,
+        contender: Contender,
+        command: Command,
+        kept: Kept,
+    ) -> Result<Running, BenchError> {
         let mut process = Process::spawn(&self.reaper, contender.name(), command)?;
         let address = process.line("listening on http://", STARTING).await?;
         let address = address.parse().doing("read a server's address")?;
@@ -204,17 +211,33 @@ impl Stage {
         })
     }
 
+    /// Starts another process of the same build on the database of `first`, which keeps it.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub async fn join(&self, first: &Running) -> Result<Running, BenchError> {
+        let contender = first.contender;
+        let command = self.command(contender, &first.kept)?;
+        self.spawn(contender, command, Kept::Nothing).await
+    }
+
+    /// The program of a build of Holdfast.
+    ///
+    /// # Errors
+    /// [`BenchError`] when there is no other build.
+    pub fn program(&self, contender: Contender) -> Result<&Path, BenchError> {
+        let program = if contender == Contender::Against {
+            self.against.as_deref()
+        } else {
+            Some(self.holdfast.as_path())
+        };
+        program.ok_or_else(|| BenchError::Unexpected("--against PATH names the other build".into()))
+    }
+
     fn command(&self, contender: Contender, kept: &Kept) -> Result<Command, BenchError> {
         let store = kept.url();
         if contender.is_holdfast() {
-            let program = if contender == Contender::Against {
-                self.against.as_ref()
-            } else {
-                Some(&self.holdfast)
-            };
-            let program = program.ok_or_else(|| {
-                BenchError::Unexpected("--against PATH names the other build".into())
-            })?;
+            let program = self.program(contender)?;
             let data_dir = self.directory.join(contender.name());
             return Ok(holdfast::serve(program, store, &data_dir));
         }
@@ -307,193 +330,6 @@ pub struct Cpu {
     pub store: Duration,
     /// The rest of Postgres.
     pub rest: Duration,
-}
-
-/// A database of the run.
-#[derive(Debug)]
-pub struct Database {
-    /// Its name.
-    pub name: String,
-    /// Its address.
-    pub url: String,
-    /// For counting what is in it.
-    pub pool: PgPool,
-}
-
-/// A Redis of the run.
-#[derive(Debug)]
-pub struct Redis {
-    url: String,
-    process: Process,
-}
-
-/// What a contender keeps when it is stopped.
-#[derive(Debug)]
-pub enum Kept {
-    /// Nothing.
-    Nothing,
-    /// A database.
-    Postgres(Database),
-    /// A Redis.
-    Redis(Box<Redis>),
-}
-
-impl Kept {
-    fn url(&self) -> &str {
-        match self {
-            Self::Nothing => "",
-            Self::Postgres(database) => &database.url,
-            Self::Redis(redis) => &redis.url,
-        }
-    }
-}
-
-/// A contender that serves.
-#[derive(Debug)]
-pub struct Running {
-    /// Who.
-    pub contender: Contender,
-    /// Where.
-    pub address: SocketAddr,
-    process: Process,
-    kept: Kept,
-}
-
-impl Running {
-    /// The server's process.
-    pub const fn pid(&self) -> u32 {
-        self.process.pid()
-    }
-
-    /// Its database.
-    ///
-    /// # Errors
-    /// When it has none.
-    pub fn pool(&self) -> Result<&PgPool, BenchError> {
-        match &self.kept {
-            Kept::Postgres(database) => Ok(&database.pool),
-            Kept::Nothing | Kept::Redis(_) => Err(BenchError::Unexpected(format!(
-                "{} has no database",
-                self.contender.name()
-            ))),
-        }
-    }
-
-    /// Stops the server as an operator would, and keeps its store.
-    pub async fn stop(self) -> Kept {
-        self.process.stop(STOPPING).await;
-        self.kept
-    }
-
-    /// Opens a drop of `units`, whose holds last `hold_seconds`.
-    ///
-    /// # Errors
-    /// [`BenchError`].
-    pub async fn open_drop(&self, units: u32, hold_seconds: u32) -> Result<Uuid, BenchError> {
-        let body = json!({
-            "name": "A limited drop",
-            "price": { "amount": 19_999, "currency": "USD" },
-            "total_stock": units,
-            "hold_seconds": hold_seconds,
-        });
-        let key = Uuid::new_v4().to_string();
-        let answer = send(self.address, post("/v1/drops", &key), Some(&body)).await?;
-        Ok(answer.read::<Opened>(201)?.id)
-    }
-
-    /// Places one hold.
-    ///
-    /// # Errors
-    /// [`BenchError`].
-    pub async fn place(&self, drop_id: Uuid) -> Result<(), BenchError> {
-        place_hold(self.address, drop_id).await
-    }
-
-    /// What a `GET` answers.
-    ///
-    /// # Errors
-    /// [`BenchError`] unless it answers 200.
-    pub async fn get(&self, path: &str) -> Result<Value, BenchError> {
-        let call = Call {
-            method: "GET",
-            path,
-            key: None,
-        };
-        send(self.address, call, None::<&()>).await?.read(200)
-    }
-
-    /// How many holds of `drops` are stored, counted in the store itself and not asked of the server.
-    ///
-    /// # Errors
-    /// [`BenchError`].
-    pub async fn stored(&self, drops: &[Uuid]) -> Result<Option<u64>, BenchError> {
-        match &self.kept {
-            Kept::Nothing => Ok(None),
-            Kept::Postgres(database) => {
-                let counted = self.count_rows(&database.pool, drops).await;
-                let rows = counted.doing("count what is stored")?;
-                Ok(Some(rows.unsigned_abs()))
-            }
-            Kept::Redis(redis) => {
-                let counted = count_fields(&redis.url, drops).await;
-                counted.map(Some).doing("count what is stored")
-            }
-        }
-    }
-
-    async fn count_rows(&self, pool: &PgPool, drops: &[Uuid]) -> Result<i64, sqlx::Error> {
-        let is_log = self.contender.is_holdfast() || self.contender == Contender::CqrsEs;
-        let counted = if is_log {
-            let streams: Vec<String> = drops.iter().map(Uuid::to_string).collect();
-            sqlx::query_scalar(
-                "SELECT count(*) FROM events
-                  WHERE aggregate_type = 'Drop' AND aggregate_id = ANY($1) AND event_type = 'HoldPlaced'",
-            )
-            .bind(streams)
-        } else {
-            // A hold that is counted in the stock and has no row, or the other way round, shows as a mismatch.
-            sqlx::query_scalar(
-                "SELECT CASE WHEN rows = taken THEN rows ELSE -1 END
-                   FROM (SELECT count(*) AS rows FROM holds WHERE drop_id = ANY($1)) AS counted,
-                        (SELECT sum(total - available)::bigint AS taken FROM drops WHERE id = ANY($1)) AS stock",
-            )
-            .bind(drops)
-        };
-        counted.fetch_one(pool).await
-    }
-}
-
-async fn count_fields(url: &str, drops: &[Uuid]) -> Result<u64, redis::RedisError> {
-    use redis::AsyncCommands;
-    let mut connection = redis::Client::open(url)?
-        .get_multiplexed_async_connection()
-        .await?;
-    let mut stored = 0;
-    for drop_id in drops {
-        let fields: u64 = connection.hlen(redis_lua::keys_of(*drop_id)).await?;
-        stored += fields;
-    }
-    Ok(stored)
-}
-
-/// Places one hold, for a buyer of its own.
-///
-/// # Errors
-/// [`BenchError`].
-pub async fn place_hold(address: SocketAddr, drop_id: Uuid) -> Result<(), BenchError> {
-    let key = Uuid::new_v4().to_string();
-    let body = json!({ "buyer_id": format!("buyer {key}") });
-    let path = format!("/v1/drops/{drop_id}/holds");
-    let answer = send(address, post(&path, &key), Some(&body)).await?;
-    answer.read::<Value>(201).map(drop)
-}
-
-const fn post<'a>(path: &'a str, key: &'a str) -> Call<'a> {
-    Call {
-        method: "POST",
-        path,
-        key: Some(key),
-    }
 }
 
 /// Where runs and their results are kept: `target/bench`.

@@ -2,10 +2,12 @@
 
 use serde::Serialize;
 
+use crate::contenders::Contender;
+use crate::report::disturbances::{Disturbance, Purchases};
 use crate::report::{Figure, Report, rounded};
 use crate::scenario::{
-    AUDIT_RATIOS, FIRST_ANSWER, IDLE, LATENCY, MEMORY, WRONG, empty_log_label, hundred_drops_label,
-    long_log_label, watched_label,
+    AUDIT_RATIOS, CANCEL, EXPIRIES, FIRST_ANSWER, IDLE, LATENCY, MEMORY, RESTOCK, WRONG,
+    empty_log_label, hundred_drops_label, long_log_label, watched_label,
 };
 
 /// Which way is better.
@@ -125,7 +127,7 @@ pub fn judge(report: &Report) -> Vec<Judgement> {
         less(name, target, stretch, found.map(|figure| figure.value))
     };
     let [verify, rebuild, export] = AUDIT_RATIOS;
-    vec![
+    let mut all = vec![
         more("holds ÷ no-op, 256 clients", 0.60, 0.80, hot(256, "no-op")),
         less("p99 of holds in ms, 256 clients", 15.0, 8.0, p99()),
         more("holds ÷ no-op, 64 clients", 0.45, 0.55, hot(64, "no-op")),
@@ -201,13 +203,54 @@ pub fn judge(report: &Report) -> Vec<Judgement> {
         less(&format!("{IDLE}, ms"), 10.0, 10.0, figure(IDLE)),
         of_stream(MEMORY, "KiB", 32.0, 16.0),
         less(WRONG, 0.0, 0.0, figure(WRONG)),
-    ]
+    ];
+    all.extend(judge_disturbances(&report.disturbances));
+    all
+}
+
+/// Holds on other drops during each consequence that was played, and purchases in time.
+fn judge_disturbances(all: &[Disturbance]) -> Vec<Judgement> {
+    let less = |name: String, target, stretch, measured| Judgement {
+        name,
+        better: Better::Less,
+        target,
+        stretch,
+        measured,
+    };
+    let played = |name: &str| {
+        let ours = all
+            .iter()
+            .filter(|one| one.contender == Contender::Holdfast && one.name.starts_with(name));
+        ours.collect::<Vec<_>>()
+    };
+    let mut judgements = vec![];
+    for name in [RESTOCK, EXPIRIES, CANCEL] {
+        for one in played(name) {
+            let name = format!("p99 during {}, nodes: {}, ms", one.name, one.nodes);
+            judgements.push(less(name, 100.0, 50.0, Some(one.judged_p99_ms())));
+        }
+        if played(name).is_empty() {
+            let name = format!("p99 during {}, ms", name.trim_end_matches([':', ' ']));
+            judgements.push(less(name, 100.0, 50.0, None));
+        }
+    }
+    let purchases = played(EXPIRIES)
+        .into_iter()
+        .filter_map(|one| one.purchases.as_ref());
+    let worst = purchases.map(Purchases::expired_percent).reduce(f64::max);
+    judgements.push(less(
+        "purchases in time answered 410, %".into(),
+        0.0,
+        0.0,
+        worst,
+    ));
+    judgements
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::contenders::Contender;
+    use crate::report::disturbances::tests::disturbance;
     use crate::report::tests::report;
 
     fn verdict(rate: f64, name: &str) -> String {
@@ -221,6 +264,36 @@ mod tests {
             .find(|judgement| judgement.name == name)
             .unwrap()
             .verdict()
+    }
+
+    #[test]
+    fn each_consequence_of_this_build_is_held_to_the_target() {
+        let mut report = report(256, &[]);
+        let name = format!("{CANCEL}1000");
+        let (ours, theirs) = (Contender::Holdfast, Contender::Against);
+        let verdict = |report: &Report, name: &str| {
+            let all = judge(report);
+            let found = all.iter().find(|judgement| judgement.name == name);
+            found.map(Judgement::verdict)
+        };
+        let not_played = format!("p99 during {}, ms", CANCEL.trim_end_matches(": "));
+        assert_eq!(verdict(&report, &not_played).as_deref(), Some("–"));
+        let late = Purchases {
+            answers: [(201, 3), (410, 1)].into(),
+            ..Purchases::default()
+        };
+        report.disturbances = vec![
+            disturbance(&name, 1, theirs, 31_000.0),
+            disturbance(&name, 1, ours, 80.0),
+            disturbance(&name, 2, ours, 20.0).complete(false),
+            disturbance(&format!("{EXPIRIES}9"), 1, ours, 300.0).purchases(late),
+        ];
+        let of = |nodes| verdict(&report, &format!("p99 during {name}, nodes: {nodes}, ms"));
+        assert_eq!(of(1).as_deref(), Some("met"));
+        assert!(of(2).unwrap().starts_with("SHORT"));
+        assert_eq!(verdict(&report, &not_played), None);
+        let late = verdict(&report, "purchases in time answered 410, %");
+        assert_eq!(late.as_deref(), Some("SHORT by 25.0"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub enum DropCommand {
     ScheduleDrop(ScheduleDrop),
     /// Edit the terms.
     RescheduleDrop(RescheduleDrop),
-    /// Call it off and release every hold.
+    /// Call it off: nothing can be held or bought from then on.
     CancelDrop(CancelDrop),
     /// Add or take away units.
     AdjustStock(AdjustStock),
@@ -29,8 +29,13 @@ pub enum DropCommand {
     JoinWaitlist(JoinWaitlist),
     /// Give a place in line up.
     LeaveWaitlist(LeaveWaitlist),
-    /// Offer the line what there is; asked by the engine when something else than a decision made units usable.
+    /// Offer what there is to the first in line who can use it: one offer a command. Asked by the
+    /// engine after units came free.
     ServeWaitlist(ServeWaitlist),
+    /// Record the next consequence of a cancellation: one hold ended or one waitlist entry removed
+    /// a command, holds first, each in the order in which they came. Asked by the engine until
+    /// there is nothing left.
+    SettleCancelled,
 }
 
 /// See [`DropCommand::ScheduleDrop`].
@@ -142,6 +147,8 @@ pub struct JoinWaitlist {
     pub quantity: Quantity,
     /// Commits to personal data that will be stored beside the event.
     pub commitment: Option<Commitment>,
+    /// The most entries that may wait in this drop at once.
+    pub max_waiting: u32,
     /// Now.
     pub at: Timestamp,
 }

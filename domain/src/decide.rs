@@ -1,9 +1,15 @@
 //! Decisions: history and a command in, events or a [`Refusal`] out. Pure: same history, same command, same answer,
 //! on every machine and in every replay.
 //!
-//! Promise: `decide` changes nothing, and what it returns can be applied.
-//! Limit: time comes from the command. The caller records due expiries first; a hold that is over but not yet recorded so
-//! still counts as held here, and is refused all the same when somebody wants to buy it.
+//! Promise: `decide` changes nothing, and what it returns can be applied; it returns one event at
+//! most, whatever there is in the drop. What follows from an event (offers of freed units, the end
+//! of a cancelled drop's holds) is decided by commands of its own, one event each, which the engine
+//! gives as long as there is something to do.
+//! Limit: time comes from the command. The caller records due expiries first; a hold that is over
+//! but not yet recorded so still counts as held here, and is refused all the same when somebody
+//! wants to buy it.
+//!
+//! Source: docs/decisions/0029-consequences-are-due-work.md.
 
 use crate::command::{
     AdjustStock, CancelDrop, ConfirmPurchase, DropCommand, ExpireHold, PlaceHold, ReleaseHold,
@@ -17,7 +23,6 @@ use crate::event::{
 use crate::refusal::{Limit, Refusal};
 use crate::terms::DropTerms;
 use crate::values::{AdjustmentId, HoldId, Pseudonym, Quantity, StockCount, Timestamp, WaitlistId};
-use crate::waitlist::Outlook;
 
 /// What a command came to: the events to record, none if history already holds the answer, and what they are about.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +97,7 @@ impl DropAggregate {
             DropCommand::JoinWaitlist(command) => self.join_waitlist(command),
             DropCommand::LeaveWaitlist(command) => self.leave_waitlist(command),
             DropCommand::ServeWaitlist(command) => self.serve_waitlist(command),
+            DropCommand::SettleCancelled => self.settle_cancelled(),
         }
     }
 
@@ -152,21 +158,12 @@ impl DropAggregate {
             return Ok(Decision::new(Subject::Drop, vec![]));
         }
         check_schedule(&edited)?;
-        // A later end or a higher limit may be what somebody in line waited for.
-        let outlook = Outlook {
-            available: self.stock().available,
-            terms: &edited,
-            freed: None,
-            at: command.at,
-        };
-        let offers: Vec<DropEvent> = self.offers(outlook).collect();
-        let rescheduled = DropEvent::DropRescheduled(DropRescheduled {
-            terms: edited,
-            rescheduled_at: command.at,
-        });
-        Ok(Decision::new(
+        Ok(Decision::one(
             Subject::Drop,
-            std::iter::once(rescheduled).chain(offers).collect(),
+            DropEvent::DropRescheduled(DropRescheduled {
+                terms: edited,
+                rescheduled_at: command.at,
+            }),
         ))
     }
 
@@ -175,32 +172,34 @@ impl DropAggregate {
         if self.cancelled_at().is_some() {
             return Ok(Decision::new(Subject::Drop, vec![]));
         }
-        let cancelled = DropEvent::DropCancelled(DropCancelled {
-            cancelled_at: command.at,
-        });
-        let ended = self
-            .holds()
-            .filter(|hold| hold.status == HoldStatus::Held)
-            .map(|hold| match command.at >= hold.expires_at {
-                // Over at its deadline, recorded or not; cancelling does not lend it the time until now.
-                true => self.expire(&hold),
-                false => self.release(&hold, command.at, ReleaseCause::DropCancelled),
-            });
-        let left = self
-            .line()
-            .in_line()
-            .map(|entry| self.leave(entry, command.at, LeaveCause::DropCancelled));
-        Ok(Decision::new(
+        Ok(Decision::one(
             Subject::Drop,
-            std::iter::once(cancelled)
-                .chain(ended)
-                .chain(left)
-                .collect(),
+            DropEvent::DropCancelled(DropCancelled {
+                cancelled_at: command.at,
+            }),
         ))
     }
 
+    /// The next of what a cancellation brings with it, at the time of the cancellation, however
+    /// late it is recorded.
+    fn settle_cancelled(&self) -> Result<Decision, Refusal> {
+        self.existing_terms()?;
+        let Some(at) = self.cancelled_at() else {
+            return Ok(Decision::new(Subject::Drop, vec![]));
+        };
+        let hold = self.first_held().map(|hold| match hold.expires_at <= at {
+            // Over at its deadline; cancelling does not lend it the time until then.
+            true => self.expire(&hold),
+            false => self.release(&hold, at, ReleaseCause::DropCancelled),
+        });
+        let entry = || self.line().first_waiting();
+        let event =
+            hold.or_else(|| entry().map(|entry| self.leave(entry, at, LeaveCause::DropCancelled)));
+        Ok(Decision::new(Subject::Drop, event.into_iter().collect()))
+    }
+
     fn adjust_stock(&self, command: &AdjustStock) -> Result<Decision, Refusal> {
-        let terms = self.existing_terms()?;
+        self.existing_terms()?;
         let earlier = match command.key.filter(|&key| self.knows_key(key)) {
             Some(key) => Some(
                 self.adjustment_by_key(key)
@@ -232,23 +231,16 @@ impl DropAggregate {
             });
         }
         stock.adjust(command.delta);
-        let adjusted = DropEvent::StockAdjusted(StockAdjusted {
-            adjustment_id: command.adjustment_id,
-            key: command.key,
-            delta: command.delta,
-            reason: command.reason.clone(),
-            stock,
-            adjusted_at: command.at,
-        });
-        let offers = self.offers(Outlook {
-            available: stock.available,
-            terms,
-            freed: None,
-            at: command.at,
-        });
-        Ok(Decision::new(
+        Ok(Decision::one(
             Subject::Adjustment(command.adjustment_id),
-            std::iter::once(adjusted).chain(offers).collect(),
+            DropEvent::StockAdjusted(StockAdjusted {
+                adjustment_id: command.adjustment_id,
+                key: command.key,
+                delta: command.delta,
+                reason: command.reason.clone(),
+                stock,
+                adjusted_at: command.at,
+            }),
         ))
     }
 
@@ -296,42 +288,35 @@ impl DropAggregate {
     fn release_hold(&self, command: &ReleaseHold) -> Result<Decision, Refusal> {
         let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
         let subject = Subject::Hold(hold.id);
-        match hold.status {
-            HoldStatus::Purchased => Err(Refusal::HoldPurchased {
-                purchased_at: hold.resolved_at,
-            }),
-            HoldStatus::Expired => Err(Refusal::HoldExpired {
+        match self.outcome_of(&hold) {
+            (HoldStatus::Purchased, purchased_at) => Err(Refusal::HoldPurchased { purchased_at }),
+            (HoldStatus::Expired, _) => Err(Refusal::HoldExpired {
                 expired_at: hold.expires_at,
             }),
-            HoldStatus::Released => Ok(Decision::new(subject, vec![])),
-            HoldStatus::Held if command.at >= hold.expires_at => Err(Refusal::HoldExpired {
+            (HoldStatus::Released, _) => Ok(Decision::new(subject, vec![])),
+            (HoldStatus::Held, _) if command.at >= hold.expires_at => Err(Refusal::HoldExpired {
                 expired_at: hold.expires_at,
             }),
-            HoldStatus::Held => {
-                let released = self.release(&hold, command.at, ReleaseCause::Buyer);
-                Ok(Decision::new(
-                    subject,
-                    self.freeing(released, &hold, command.at),
-                ))
-            }
+            (HoldStatus::Held, _) => Ok(Decision::one(
+                subject,
+                self.release(&hold, command.at, ReleaseCause::Buyer),
+            )),
         }
     }
 
     fn confirm_purchase(&self, command: &ConfirmPurchase) -> Result<Decision, Refusal> {
         let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
         let subject = Subject::Purchase(hold.id);
-        match hold.status {
-            HoldStatus::Purchased => Ok(Decision::new(subject, vec![])),
-            HoldStatus::Expired => Err(Refusal::HoldExpired {
+        match self.outcome_of(&hold) {
+            (HoldStatus::Purchased, _) => Ok(Decision::new(subject, vec![])),
+            (HoldStatus::Expired, _) => Err(Refusal::HoldExpired {
                 expired_at: hold.expires_at,
             }),
-            HoldStatus::Released => Err(Refusal::HoldReleased {
-                released_at: hold.resolved_at,
-            }),
-            HoldStatus::Held if command.at >= hold.expires_at => Err(Refusal::HoldExpired {
+            (HoldStatus::Released, released_at) => Err(Refusal::HoldReleased { released_at }),
+            (HoldStatus::Held, _) if command.at >= hold.expires_at => Err(Refusal::HoldExpired {
                 expired_at: hold.expires_at,
             }),
-            HoldStatus::Held => Ok(Decision::one(
+            (HoldStatus::Held, _) => Ok(Decision::one(
                 subject,
                 DropEvent::PurchaseConfirmed(PurchaseConfirmed {
                     purchase_id: command.purchase_id,
@@ -349,26 +334,12 @@ impl DropAggregate {
     fn expire_hold(&self, command: &ExpireHold) -> Result<Decision, Refusal> {
         let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
         let subject = Subject::Hold(hold.id);
-        let is_due = hold.status == HoldStatus::Held && command.at >= hold.expires_at;
-        if !is_due {
+        // What a cancellation has ended does not run out as well.
+        let is_held = self.outcome_of(&hold).0 == HoldStatus::Held;
+        if !is_held || command.at < hold.expires_at {
             return Ok(Decision::new(subject, vec![]));
         }
-        let events = self.freeing(self.expire(&hold), &hold, command.at);
-        Ok(Decision::new(subject, events))
-    }
-
-    /// The event that frees the units of `hold`, and what they become at once.
-    fn freeing(&self, freed: DropEvent, hold: &Hold, at: Timestamp) -> Vec<DropEvent> {
-        let mut events = vec![freed];
-        if let Some(terms) = self.terms().filter(|_| !self.line().is_empty()) {
-            events.extend(self.offers(Outlook {
-                available: self.stock().available + hold.quantity.get(),
-                terms,
-                freed: Some(hold),
-                at,
-            }));
-        }
-        events
+        Ok(Decision::one(subject, self.expire(&hold)))
     }
 
     fn expire(&self, hold: &Hold) -> DropEvent {
@@ -466,8 +437,9 @@ impl DropAggregate {
     pub fn standing(&self, buyer: Pseudonym, at: Timestamp) -> Result<Standing, Refusal> {
         let terms = self.existing_terms()?;
         let known = self.buyer(buyer);
+        let held = known.filter(|_| self.cancelled_at().is_none());
         Ok(Standing {
-            held: known.map_or(0, |known| known.held),
+            held: held.map_or(0, |known| known.held),
             purchased: known.map_or(0, |known| known.purchased),
             allowance: self.units_allowed(buyer, terms),
             next_hold_at: self.next_hold_at(buyer, at),
@@ -475,9 +447,13 @@ impl DropAggregate {
     }
 
     fn units_allowed(&self, buyer: Pseudonym, terms: &DropTerms) -> u32 {
+        // A cancellation has ended what was held, recorded or not.
         let taken = self
             .buyer(buyer)
-            .map_or(0, |buyer| buyer.held + buyer.purchased);
+            .map_or(0, |buyer| match self.cancelled_at() {
+                Some(_) => buyer.purchased,
+                None => buyer.held + buyer.purchased,
+            });
         terms.allowance(taken)
     }
 

@@ -5,6 +5,7 @@
 //! past cannot be declined: an event that history can never contain panics.
 //! Limit: the aggregate knows every hold it ever had; one hold costs about 85 bytes, and its buyer 35.
 
+mod first_fit;
 mod indexes;
 pub mod line;
 mod packed;
@@ -119,6 +120,9 @@ pub struct DropAggregate {
     cancelled_at: Option<Timestamp>,
     stock: Stock,
     holds: Chunks<PackedHold>,
+    /// The first hold that is not resolved; the number of all when each is.
+    #[serde(skip)]
+    first_held: u32,
     buyers: Chunks<Buyer>,
     adjustments: Vec<Adjustment>,
     line: Line,
@@ -138,6 +142,7 @@ impl PartialEq for DropAggregate {
             && self.cancelled_at == other.cancelled_at
             && self.stock == other.stock
             && self.holds == other.holds
+            && self.first_held == other.first_held
             && self.buyers == other.buyers
             && self.adjustments == other.adjustments
             && self.line == other.line
@@ -226,6 +231,32 @@ impl DropAggregate {
         self.holds.get(index as usize).map(PackedHold::unpack)
     }
 
+    /// The unresolved hold that was placed first.
+    #[must_use]
+    pub fn first_held(&self) -> Option<Hold> {
+        self.nth_hold(self.first_held)
+    }
+
+    /// Whether the drop was cancelled and still has holds or waitlist entries to end.
+    #[must_use]
+    pub const fn is_closing(&self) -> bool {
+        self.cancelled_at.is_some() && (self.stock.held > 0 || !self.line.is_empty())
+    }
+
+    /// How far a hold has come and since when, taking into account that a cancellation has ended
+    /// it, recorded or not: the hold expired if its time was over by then, and was released at that
+    /// instant otherwise.
+    #[must_use]
+    pub fn outcome_of(&self, hold: &Hold) -> (HoldStatus, Timestamp) {
+        match (hold.status, self.cancelled_at) {
+            (HoldStatus::Held, Some(at)) if hold.expires_at <= at => {
+                (HoldStatus::Expired, hold.expires_at)
+            }
+            (HoldStatus::Held, Some(at)) => (HoldStatus::Released, at),
+            (status, _) => (status, hold.resolved_at),
+        }
+    }
+
     /// The hold that was placed with this key.
     #[must_use]
     pub fn hold_by_key(&self, key: KeyDigest) -> Option<Hold> {
@@ -276,6 +307,16 @@ impl DropAggregate {
     pub fn knows_key(&self, key: KeyDigest) -> bool {
         let scheduled_with = self.origin.as_ref().and_then(|origin| origin.key);
         scheduled_with == Some(key) || self.keyed(key).is_some()
+    }
+
+    /// Whose hold or waitlist entry was made with `key`; none: neither was.
+    #[must_use]
+    pub fn key_holder(&self, key: KeyDigest) -> Option<Pseudonym> {
+        match self.keyed(key)? {
+            Keyed::Hold(index) => Some(self.buyer_of(&self.hold_at(index))),
+            Keyed::Entry(index) => Some(self.buyer_in_line(self.line.at(index)).id),
+            Keyed::Adjustment(_) => None,
+        }
     }
 
     /// What this buyer has here; none: they never held anything.
@@ -352,6 +393,15 @@ impl DropAggregate {
             "a cancelled drop was rescheduled"
         );
         self.terms.push(event.terms.clone());
+        self.assess_if_limits_changed(&event.terms, self.terms.len() - 2);
+    }
+
+    /// Assesses who may be served, unless the terms at `index` of all had the same limits.
+    fn assess_if_limits_changed(&mut self, terms: &DropTerms, index: usize) {
+        let limits = |terms: &DropTerms| (terms.max_per_hold, terms.max_per_buyer);
+        if !self.line.is_empty() && limits(terms) != limits(&self.terms[index]) {
+            self.assess_all();
+        }
     }
 
     fn cancelled(&mut self, event: &DropCancelled) {
@@ -396,6 +446,7 @@ impl DropAggregate {
             previous: previous.get(),
         };
         self.holds.push(hold.into());
+        self.assess(buyer);
     }
 
     fn expired(&mut self, event: &HoldExpired) {
@@ -406,6 +457,7 @@ impl DropAggregate {
         assert!(at >= hold.expires_at, "a hold expired early");
         self.stock.free(quantity);
         self.buyers[buyer].held -= quantity;
+        self.assess(buyer);
     }
 
     fn released(&mut self, event: &HoldReleased) {
@@ -418,6 +470,7 @@ impl DropAggregate {
         );
         self.stock.free(quantity);
         self.buyers[buyer].held -= quantity;
+        self.assess(buyer);
     }
 
     fn purchased(&mut self, event: &PurchaseConfirmed) {
@@ -471,7 +524,23 @@ impl DropAggregate {
             "hold {hold_id} was resolved twice"
         );
         hold.resolve(status, at);
-        hold.unpack()
+        let resolved = hold.unpack();
+        if index == self.first_held {
+            self.pass_resolved();
+        }
+        resolved
+    }
+
+    /// Moves on to the first hold that is not resolved.
+    fn pass_resolved(&mut self) {
+        let is_resolved = |hold: &PackedHold| hold.status != HoldStatus::Held;
+        while self
+            .holds
+            .get(self.first_held as usize)
+            .is_some_and(is_resolved)
+        {
+            self.first_held += 1;
+        }
     }
 
     /// The read models count what an event states, and this aggregate what the hold says: the two

@@ -316,7 +316,9 @@ impl DropEvent {
         }
     }
 
-    /// When it was decided, as whoever decided it tells; none for an expiry, which is told by its deadline.
+    /// When it was decided, according to its author; none for what is recorded at any time after:
+    /// an expiry, which carries its deadline, and what a cancellation brings with it, which carries
+    /// the time of the cancellation.
     #[must_use]
     pub const fn decided_at(&self) -> Option<Timestamp> {
         match self {
@@ -325,11 +327,17 @@ impl DropEvent {
             Self::DropCancelled(event) => Some(event.cancelled_at),
             Self::HoldPlaced(event) => Some(event.placed_at),
             Self::HoldExpired(_) => None,
-            Self::HoldReleased(event) => Some(event.released_at),
+            Self::HoldReleased(event) => match event.cause {
+                ReleaseCause::Buyer => Some(event.released_at),
+                ReleaseCause::DropCancelled => None,
+            },
             Self::PurchaseConfirmed(event) => Some(event.purchased_at),
             Self::StockAdjusted(event) => Some(event.adjusted_at),
             Self::WaitlistJoined(event) => Some(event.joined_at),
-            Self::WaitlistLeft(event) => Some(event.left_at),
+            Self::WaitlistLeft(event) => match event.cause {
+                LeaveCause::Buyer => Some(event.left_at),
+                LeaveCause::DropCancelled => None,
+            },
         }
     }
 

@@ -114,6 +114,12 @@ pub enum Refusal {
         /// Units that they wait for.
         quantity: u32,
     },
+    /// As many entries wait as the operator allows.
+    #[error("the waitlist is full: limit of {limit} entries")]
+    WaitlistFull {
+        /// The limit, in entries.
+        limit: u32,
+    },
     /// There is no such place in line.
     #[error("there is no such place in line")]
     WaitlistEntryNotFound,

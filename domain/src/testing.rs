@@ -85,6 +85,36 @@ impl Given {
         }
     }
 
+    /// Decides `command`, and then, as the engine does, what follows from it at the same time:
+    /// offers to the waitlist, or the end of what a cancelled drop still has.
+    ///
+    /// # Panics
+    /// When one decision is more than one event.
+    #[must_use]
+    #[track_caller]
+    pub fn when_followed_up(self, command: DropCommand) -> When {
+        let mut after = self.aggregate.clone();
+        let serve = serve_waitlist();
+        let serve = command.time().map_or(serve.clone(), |at| serve.at(at));
+        let mut outcome = self.aggregate.decide(&command);
+        if let Ok(decision) = &mut outcome {
+            assert!(decision.events.len() <= 1, "more than one event");
+            let mut newest = decision.events.clone();
+            while let Some(event) = newest.pop() {
+                after.evolve(&event);
+                let followed =
+                    [&DropCommand::SettleCancelled, &serve].map(|command| after.decide(command));
+                let events = followed.into_iter().flatten().map(|made| made.events);
+                newest = events.flatten().take(1).collect();
+                decision.events.extend(newest.clone());
+            }
+        }
+        When {
+            before: self.aggregate,
+            outcome,
+        }
+    }
+
     /// The state that this history made.
     #[must_use]
     pub fn aggregate(self) -> DropAggregate {
@@ -442,6 +472,25 @@ pub fn stock_adjusted(adjustment: &str, delta: i32, stock: Stock) -> DropEvent {
 
 // ---- commands ----
 
+impl DropCommand {
+    fn time(&self) -> Option<Timestamp> {
+        match self {
+            Self::ScheduleDrop(command) => Some(command.at),
+            Self::RescheduleDrop(command) => Some(command.at),
+            Self::CancelDrop(command) => Some(command.at),
+            Self::AdjustStock(command) => Some(command.at),
+            Self::PlaceHold(command) => Some(command.at),
+            Self::ReleaseHold(command) => Some(command.at),
+            Self::ConfirmPurchase(command) => Some(command.at),
+            Self::ExpireHold(command) => Some(command.at),
+            Self::JoinWaitlist(command) => Some(command.at),
+            Self::LeaveWaitlist(command) => Some(command.at),
+            Self::ServeWaitlist(command) => Some(command.at),
+            Self::SettleCancelled => None,
+        }
+    }
+}
+
 /// Offer `total` units under these terms.
 #[must_use]
 #[track_caller]
@@ -478,6 +527,12 @@ fn reschedule(expected_version: Option<u32>, patch: TermsPatch) -> DropCommand {
 #[must_use]
 pub fn cancel_drop() -> DropCommand {
     DropCommand::CancelDrop(CancelDrop { at: second(0) })
+}
+
+/// Record the next consequence of a cancellation.
+#[must_use]
+pub fn settle_cancelled() -> DropCommand {
+    DropCommand::SettleCancelled
 }
 
 /// Add units, or take them away.
@@ -631,7 +686,8 @@ impl Detail for DropCommand {
             | Self::ConfirmPurchase(_)
             | Self::ExpireHold(_)
             | Self::LeaveWaitlist(_)
-            | Self::ServeWaitlist(_) => panic!("{self:?} has no key"),
+            | Self::ServeWaitlist(_)
+            | Self::SettleCancelled => panic!("{self:?} has no key"),
         };
         *slot = Some(key(name));
         self
@@ -649,7 +705,8 @@ impl Detail for DropCommand {
             | Self::ConfirmPurchase(_)
             | Self::ExpireHold(_)
             | Self::LeaveWaitlist(_)
-            | Self::ServeWaitlist(_) => panic!("{self:?} has no buyer"),
+            | Self::ServeWaitlist(_)
+            | Self::SettleCancelled => panic!("{self:?} has no buyer"),
         }
         self
     }
@@ -667,6 +724,8 @@ impl Detail for DropCommand {
             Self::JoinWaitlist(command) => &mut command.at,
             Self::LeaveWaitlist(command) => &mut command.at,
             Self::ServeWaitlist(command) => &mut command.at,
+            // It happens at the time of the cancellation.
+            Self::SettleCancelled => return self,
         };
         *slot = at;
         self

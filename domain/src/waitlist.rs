@@ -1,34 +1,22 @@
 //! Decisions about the line: who may join, who may leave, and what is offered to whom.
 //!
-//! Promise: whenever units come free they become holds of those who can use them, first come first served, in the same
-//! decision; nobody who asks directly gets a unit that somebody in line could use. A request too large for what is free keeps
-//! its place and is passed over: what nobody in line can use may be held directly.
-//! Limit: an offer is made while the drop is on sale and within the limits of its buyer; a throttle paces what buyers ask
-//! for, so it paces joining and not offers.
+//! Promise: units that come free become holds of those who can use them, first come first served,
+//! one decision an offer; until all are made, nobody who asks directly gets a unit that somebody in
+//! line could use. A request too large for what is free keeps its place and is passed over: what
+//! nobody in line can use may be held directly. No decision walks the line.
+//! Limit: an offer is made while the drop is on sale and within the limits of its buyer; a throttle
+//! paces what buyers ask for, so it paces joining and not offers.
 //!
-//! Source: docs/decisions/0012-the-line-is-first-come-first-fit.md.
+//! Source: docs/decisions/0012-the-line-is-first-come-first-fit.md,
+//! 0029-consequences-are-due-work.md.
 
 use crate::command::{JoinWaitlist, LeaveWaitlist, ServeWaitlist};
 use crate::decide::{Decision, Subject};
+use crate::drop::DropAggregate;
 use crate::drop::line::{EntryStatus, WaitlistEntry};
-use crate::drop::{DropAggregate, Hold};
 use crate::event::{DropEvent, HoldPlaced, LeaveCause, WaitlistJoined, WaitlistLeft};
 use crate::refusal::Refusal;
-use crate::terms::DropTerms;
 use crate::values::Timestamp;
-
-/// Where things stand once an event is recorded that is only being decided: what may be offered, and to whom.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Outlook<'a> {
-    /// Units available.
-    pub(crate) available: u32,
-    /// The terms in force.
-    pub(crate) terms: &'a DropTerms,
-    /// The hold that gave its units back; its buyer may take as many more.
-    pub(crate) freed: Option<&'a Hold>,
-    /// Now.
-    pub(crate) at: Timestamp,
-}
 
 impl DropAggregate {
     pub(crate) fn join_waitlist(&self, command: &JoinWaitlist) -> Result<Decision, Refusal> {
@@ -64,6 +52,10 @@ impl DropAggregate {
         }
         self.refuse_above_limits(command.buyer, command.quantity)?;
         self.refuse_if_throttled(command.buyer, command.at)?;
+        if self.line().len() >= command.max_waiting as usize {
+            let limit = command.max_waiting;
+            return Err(Refusal::WaitlistFull { limit });
+        }
         Ok(Decision::one(
             Subject::Waitlist(command.entry_id),
             DropEvent::WaitlistJoined(WaitlistJoined {
@@ -88,6 +80,10 @@ impl DropAggregate {
             EntryStatus::Offered => Err(Refusal::AlreadyOffered {
                 hold_id: entry.hold_id,
             }),
+            // A cancellation has removed it, recorded or not.
+            EntryStatus::Waiting if self.cancelled_at().is_some() => {
+                Ok(Decision::new(subject, vec![]))
+            }
             EntryStatus::Waiting => Ok(Decision::one(
                 subject,
                 self.leave(entry, command.at, LeaveCause::Buyer),
@@ -97,13 +93,20 @@ impl DropAggregate {
 
     pub(crate) fn serve_waitlist(&self, command: &ServeWaitlist) -> Result<Decision, Refusal> {
         let terms = self.existing_terms()?;
-        let outlook = Outlook {
-            available: self.stock().available,
-            terms,
-            freed: None,
-            at: command.at,
-        };
-        Ok(Decision::new(Subject::Drop, self.offers(outlook).collect()))
+        let expires_at = command.at.plus_seconds(terms.hold_seconds.get());
+        let offer = self.next_in_line(command.at).map(|entry| {
+            DropEvent::HoldPlaced(HoldPlaced {
+                hold_id: entry.hold_id,
+                key: None,
+                buyer: self.buyer_in_line(entry).id,
+                quantity: entry.quantity,
+                placed_at: command.at,
+                expires_at,
+                commitment: None,
+                waitlist_entry: Some(entry.id),
+            })
+        });
+        Ok(Decision::new(Subject::Drop, offer.into_iter().collect()))
     }
 
     pub(crate) fn leave(
@@ -121,72 +124,29 @@ impl DropAggregate {
         })
     }
 
-    /// Units that may be held directly at `at`: those that nobody in line could use.
-    ///
-    /// As a rule all that are available, because whoever could use them was offered them when they came free. The rule has
-    /// one gap, the moment between a start that was put off and the engine's noticing it, and nobody jumps the line in it.
-    pub(crate) fn beside_line(&self, at: Timestamp) -> u32 {
+    /// The first in line who can be served at `at` with what is available, those whom it does not
+    /// suffice passed over.
+    #[must_use]
+    pub fn next_in_line(&self, at: Timestamp) -> Option<&WaitlistEntry> {
         let available = self.stock().available;
-        let Some(terms) = self
-            .terms()
-            .filter(|_| available > 0 && !self.line().is_empty())
-        else {
+        if available == 0 || self.line().is_empty() || self.cancelled_at().is_some() {
+            return None;
+        }
+        let is_on_sale = self.terms()?.are_on_sale_at(at);
+        self.line().first_eligible(available).filter(|_| is_on_sale)
+    }
+
+    /// Units that may be held directly at `at`: as a rule all that are available, because offers
+    /// are made as soon as units are free. While some are still to be made, only what is left
+    /// should everybody in line get what they want: perhaps less than the offers will leave, and
+    /// never a unit that somebody in line could use.
+    #[must_use]
+    pub fn beside_line(&self, at: Timestamp) -> u32 {
+        let available = self.stock().available;
+        if self.next_in_line(at).is_none() {
             return available;
-        };
-        let outlook = Outlook {
-            available,
-            terms,
-            freed: None,
-            at,
-        };
-        let claimed = self.served(outlook).map(|entry| entry.quantity.get());
-        available - claimed.sum::<u32>()
-    }
-
-    /// One hold for each who can be served.
-    pub(crate) fn offers(&self, outlook: Outlook<'_>) -> impl Iterator<Item = DropEvent> {
-        let expires_at = outlook.at.plus_seconds(outlook.terms.hold_seconds.get());
-        self.served(outlook).map(move |entry| {
-            DropEvent::HoldPlaced(HoldPlaced {
-                hold_id: entry.hold_id,
-                key: None,
-                buyer: self.buyer_in_line(entry).id,
-                quantity: entry.quantity,
-                placed_at: outlook.at,
-                expires_at,
-                commitment: None,
-                waitlist_entry: Some(entry.id),
-            })
-        })
-    }
-
-    /// Who can be served with what is available, first come first served, those whom it does not suffice passed over.
-    fn served(&self, outlook: Outlook<'_>) -> impl Iterator<Item = &WaitlistEntry> {
-        let Outlook { terms, at, .. } = outlook;
-        let is_on_sale = self.cancelled_at().is_none() && terms.are_on_sale_at(at);
-        let mut left = if is_on_sale { outlook.available } else { 0 };
-        let mut from = 0;
-        std::iter::from_fn(move || {
-            loop {
-                let most = left.min(terms.most_in_one_hold());
-                let entry = self.line().next_within(&mut from, most)?;
-                if entry.quantity.get() <= self.allowed_in_line(entry, outlook) {
-                    left -= entry.quantity.get();
-                    return Some(entry);
-                }
-            }
-        })
-    }
-
-    /// Units that the buyer of `entry` could hold, stock permitting.
-    fn allowed_in_line(&self, entry: &WaitlistEntry, outlook: Outlook<'_>) -> u32 {
-        let buyer = self.buyer_in_line(entry);
-        let given_back = outlook
-            .freed
-            .filter(|&hold| self.buyer_of(hold) == buyer.id)
-            .map_or(0, |hold| hold.quantity.get());
-        outlook
-            .terms
-            .allowance(buyer.held + buyer.purchased - given_back)
+        }
+        let wanted = u32::try_from(self.line().wanted()).unwrap_or(u32::MAX);
+        available.saturating_sub(wanted)
     }
 }

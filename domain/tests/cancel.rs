@@ -2,7 +2,7 @@
 
 use domain::terms::TermsPatch;
 use domain::testing::*;
-use domain::{Refusal, Subject};
+use domain::{DropEvent, Refusal, Subject};
 
 fn ended() -> Refusal {
     Refusal::Ended {
@@ -26,7 +26,7 @@ fn cancelling_releases_every_live_hold_in_the_order_of_placing_and_nothing_else(
         hold_released("given-up", 4),
         hold_expired("lost", 16),
     ])
-    .when(cancel_drop().at(at))
+    .when_followed_up(cancel_drop().at(at))
     .then([
         drop_cancelled().at(at),
         hold_called_off("live-1", 2).by("bob").at(at),
@@ -45,14 +45,16 @@ fn a_hold_that_is_over_when_its_drop_is_cancelled_expires_and_is_not_released() 
         hold_placed("live", 2).by("bob").at(millisecond(1)),
     ];
     let at = millisecond(59_999);
-    given(history.clone()).when(cancel_drop().at(at)).then([
-        drop_cancelled().at(at),
-        hold_called_off("over", 1).at(at),
-        hold_called_off("live", 2).by("bob").at(at),
-    ]);
+    given(history.clone())
+        .when_followed_up(cancel_drop().at(at))
+        .then([
+            drop_cancelled().at(at),
+            hold_called_off("over", 1).at(at),
+            hold_called_off("live", 2).by("bob").at(at),
+        ]);
     let at = second(60);
     given(history)
-        .when(cancel_drop().at(at))
+        .when_followed_up(cancel_drop().at(at))
         .then([
             drop_cancelled().at(at),
             hold_expired("over", 1),
@@ -115,7 +117,7 @@ fn an_edit_of_the_version_before_cancelling_is_told_that_the_version_is_stale() 
 #[test]
 fn a_hold_of_a_cancelled_drop_can_no_longer_be_bought_and_stays_released() {
     given([drop_opened(1), hold_placed("h1", 1)])
-        .when(cancel_drop())
+        .when_followed_up(cancel_drop())
         .then([drop_cancelled(), hold_called_off("h1", 1)])
         .when(confirm_purchase("h1").at(second(1)))
         .then_refused(Refusal::HoldReleased {
@@ -160,4 +162,73 @@ fn being_cancelled_is_told_before_not_having_started() {
     ])
     .when(place_hold("h1", 1))
     .then_refused(ended());
+}
+
+// ---- until the consequences are recorded ----
+
+/// `h1` is over at second 60, `h2` at second 70, and the drop was cancelled at second 65.
+fn closing() -> Vec<DropEvent> {
+    vec![
+        drop_opened(2),
+        hold_placed("h1", 1),
+        hold_placed("h2", 1).by("bob").at(second(10)),
+        waitlist_joined("w1", 1).by("cid").at(second(20)),
+        waitlist_joined("w2", 1).by("dan").at(second(30)),
+        drop_cancelled().at(second(65)),
+    ]
+}
+
+#[test]
+fn cancelling_is_one_event_whatever_there_is_in_the_drop() {
+    let mut history = closing();
+    history.pop();
+    given(history)
+        .when(cancel_drop().at(second(65)))
+        .then([drop_cancelled().at(second(65))]);
+}
+
+#[test]
+fn each_consequence_is_a_decision_of_its_own_in_order_and_at_the_time_of_the_cancellation() {
+    given(closing())
+        .when(settle_cancelled())
+        .then([hold_expired("h1", 1)])
+        .when(settle_cancelled())
+        .then([hold_called_off("h2", 1).by("bob").at(second(65))])
+        .when(settle_cancelled())
+        .then([waitlist_called_off("w1", 1).by("cid").at(second(65))])
+        .when(settle_cancelled())
+        .then([waitlist_called_off("w2", 1).by("dan").at(second(65))])
+        .when(settle_cancelled())
+        .then_replays(Subject::Drop);
+    given([drop_opened(1), hold_placed("h1", 1)])
+        .when(settle_cancelled())
+        .then_replays(Subject::Drop);
+    given([])
+        .when(settle_cancelled())
+        .then_refused(Refusal::DropNotFound);
+}
+
+#[test]
+fn from_the_cancellation_on_everything_is_answered_as_if_its_consequences_were_recorded() {
+    let released_at = second(65);
+    let expired_at = second(60);
+    let drop = given(closing())
+        .when(confirm_purchase("h1").at(second(66)))
+        .then_refused(Refusal::HoldExpired { expired_at })
+        .when(confirm_purchase("h2").at(second(66)))
+        .then_refused(Refusal::HoldReleased { released_at })
+        .when(release_hold("h1").at(second(66)))
+        .then_refused(Refusal::HoldExpired { expired_at })
+        .when(release_hold("h2").at(second(66)))
+        .then_replays(Subject::Hold(hold_id("h2")))
+        .when(expire_hold("h2").at(second(80)))
+        .then_replays(Subject::Hold(hold_id("h2")))
+        .when(leave_waitlist("w1").at(second(66)))
+        .then_replays(Subject::Waitlist(waitlist_id("w1")))
+        .when(serve_waitlist().at(second(66)))
+        .then_replays(Subject::Drop)
+        .aggregate();
+    let standing = drop.standing(buyer("bob"), second(66)).unwrap();
+    assert_eq!(standing.held, 0);
+    assert!(drop.is_closing());
 }

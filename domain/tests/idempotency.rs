@@ -94,7 +94,7 @@ fn a_key_brings_back_its_hold_whatever_would_refuse_a_new_one() {
         .then_replays(first_hold())
         .when(place_hold("h2", 1).keyed("k").at(second(10))) // ended
         .then_replays(first_hold())
-        .when(cancel_drop())
+        .when_followed_up(cancel_drop())
         .then([drop_cancelled(), hold_called_off("h1", 1)])
         .when(place_hold("h2", 1).keyed("k"))
         .then_replays(first_hold());

@@ -1,11 +1,12 @@
 //! The line: who may join, who is served when units come free, and that nobody is passed over who could be served.
 
+use domain::command::JoinWaitlist;
 use domain::drop::line::EntryStatus;
 use domain::refusal::Limit;
 use domain::terms::{DropTerms, TermsPatch};
 use domain::testing::*;
 use domain::values::Timestamp;
-use domain::{DropEvent, Refusal, Subject};
+use domain::{DropAggregate, DropCommand, DropEvent, Refusal, Subject};
 
 /// One unit, held by `ann` as `h1`.
 fn sold_out() -> Vec<DropEvent> {
@@ -141,12 +142,12 @@ fn a_throttled_buyer_does_not_join_and_one_in_line_is_offered_all_the_same() {
         })
         .when(join_waitlist("w1", 1).at(second(10)))
         .then([waitlist_joined("w1", 1).at(second(10))])
-        .when(release_hold("h1").at(second(11)))
+        .when_followed_up(release_hold("h1").at(second(11)))
         .then([
             hold_released("h1", 1).at(second(11)),
             hold_offered("w1", 1).at(second(11)),
         ])
-        .when(release_hold("w1").at(second(12)))
+        .when_followed_up(release_hold("w1").at(second(12)))
         .then([hold_released("w1", 1).at(second(12))])
         .when(place_hold("h2", 1).at(millisecond(20_999)))
         .then_refused(Refusal::Throttled {
@@ -192,7 +193,7 @@ fn joining_again_with_the_same_key_is_answered_from_history_whatever_became_of_t
 // ---- being served ----
 
 #[test]
-fn a_released_hold_goes_to_the_first_in_line_in_the_same_decision_with_a_hold_time_of_its_own() {
+fn a_released_hold_goes_to_the_first_in_line_at_once_with_a_hold_time_of_its_own() {
     let drop = given(with(
         sold_out(),
         [
@@ -200,7 +201,7 @@ fn a_released_hold_goes_to_the_first_in_line_in_the_same_decision_with_a_hold_ti
             waitlist_joined("w2", 1).by("cid"),
         ],
     ))
-    .when(release_hold("h1").at(second(30)))
+    .when_followed_up(release_hold("h1").at(second(30)))
     .then([
         hold_released("h1", 1).at(second(30)),
         hold_offered("w1", 1).by("bob").at(second(30)),
@@ -219,9 +220,9 @@ fn a_released_hold_goes_to_the_first_in_line_in_the_same_decision_with_a_hold_ti
 #[test]
 fn an_expired_hold_goes_to_the_first_in_line_from_the_moment_it_is_recorded() {
     given(with(sold_out(), [waitlist_joined("w1", 1).by("bob")]))
-        .when(expire_hold("h1").at(millisecond(59_999)))
+        .when_followed_up(expire_hold("h1").at(millisecond(59_999)))
         .then_replays(Subject::Hold(hold_id("h1")))
-        .when(expire_hold("h1").at(millisecond(60_007)))
+        .when_followed_up(expire_hold("h1").at(millisecond(60_007)))
         .then([
             hold_expired("h1", 1),
             hold_offered("w1", 1).by("bob").at(millisecond(60_007)),
@@ -237,9 +238,9 @@ fn an_offer_that_runs_out_goes_to_the_next_in_line() {
             waitlist_joined("w2", 1).by("cid"),
         ],
     ))
-    .when(release_hold("h1"))
+    .when_followed_up(release_hold("h1"))
     .then([hold_released("h1", 1), hold_offered("w1", 1).by("bob")])
-    .when(expire_hold("w1").at(second(60)))
+    .when_followed_up(expire_hold("w1").at(second(60)))
     .then([
         hold_expired("w1", 1).by("bob"),
         hold_offered("w2", 1).by("cid").at(second(60)),
@@ -258,7 +259,7 @@ fn more_stock_reaches_the_line_before_anybody_else() {
             waitlist_joined("w3", 1).by("dan"),
         ],
     ));
-    drop.when(adjust_stock("a1", 3))
+    drop.when_followed_up(adjust_stock("a1", 3))
         .then([
             stock_adjusted("a1", 3, stock(3, 1, 0)),
             hold_offered("w1", 2).by("bob"),
@@ -269,7 +270,7 @@ fn more_stock_reaches_the_line_before_anybody_else() {
             requested: 1,
             available: 0,
         })
-        .when(adjust_stock("a2", 2))
+        .when_followed_up(adjust_stock("a2", 2))
         .then([
             stock_adjusted("a2", 2, stock(2, 4, 0)),
             hold_offered("w3", 1).by("dan"),
@@ -287,23 +288,23 @@ fn a_request_too_large_for_what_is_free_is_passed_over_and_keeps_its_place() {
             waitlist_joined("small", 1).by("cid"),
         ],
     ))
-    .when(release_hold("h1"))
+    .when_followed_up(release_hold("h1"))
     .then([hold_released("h1", 1), hold_offered("small", 1).by("cid")])
-    .when(release_hold("h2"))
+    .when_followed_up(release_hold("h2"))
     .then([hold_released("h2", 1)])
     // What nobody in line can use may be held directly.
     .when(place_hold("h4", 1).by("eve"))
     .then([hold_placed("h4", 1).by("eve")])
-    .when(release_hold("h4"))
+    .when_followed_up(release_hold("h4"))
     .then([hold_released("h4", 1).by("eve")])
-    .when(release_hold("h3"))
+    .when_followed_up(release_hold("h3"))
     .then([hold_released("h3", 1)])
     .when(join_waitlist("w", 2).by("dan"))
     .then_refused(Refusal::NotSoldOut {
         requested: 2,
         available: 2,
     })
-    .when(release_hold("small"))
+    .when_followed_up(release_hold("small"))
     .then([
         hold_released("small", 1).by("cid"),
         hold_offered("large", 3).by("bob"),
@@ -320,12 +321,12 @@ fn a_buyer_at_their_limit_is_passed_over_until_they_are_no_more() {
         ],
     ));
     // One unit is no use to bob's place, nor to cid once served; so bob may hold it directly, and is then at one of two.
-    drop.when(adjust_stock("a1", 2))
+    drop.when_followed_up(adjust_stock("a1", 2))
         .then([
             stock_adjusted("a1", 2, stock(2, 3, 0)),
             hold_offered("w1", 2).by("bob"),
         ])
-        .when(release_hold("h1"))
+        .when_followed_up(release_hold("h1"))
         .then([hold_released("h1", 1), hold_offered("w2", 1).by("cid")]);
     let drop = given(with(
         all_held(limited(2, 2), 3),
@@ -333,13 +334,13 @@ fn a_buyer_at_their_limit_is_passed_over_until_they_are_no_more() {
     ));
     drop.when(place_hold("h4", 1).by("bob"))
         .then([hold_placed("h4", 1).by("bob")])
-        .when(adjust_stock("a1", 2))
+        .when_followed_up(adjust_stock("a1", 2))
         .then([stock_adjusted("a1", 2, stock(2, 3, 0))])
         .when(place_hold("h5", 2).by("eve"))
         .then([hold_placed("h5", 2).by("eve")])
-        .when(release_hold("h4"))
+        .when_followed_up(release_hold("h4"))
         .then([hold_released("h4", 1).by("bob")])
-        .when(release_hold("h2"))
+        .when_followed_up(release_hold("h2"))
         .then([hold_released("h2", 1), hold_offered("w1", 2).by("bob")]);
 }
 
@@ -352,9 +353,9 @@ fn units_that_their_own_buyer_gives_back_count_no_more_against_them() {
         waitlist_joined("w1", 1).by("bob"),
         drop_rescheduled(limited(3, 2)),
     ])
-    .when(release_hold("h2"))
+    .when_followed_up(release_hold("h2"))
     .then([hold_released("h2", 1).by("cid")])
-    .when(release_hold("h1"))
+    .when_followed_up(release_hold("h1"))
     .then([
         hold_released("h1", 2).by("bob"),
         hold_offered("w1", 1).by("bob"),
@@ -376,7 +377,7 @@ fn nothing_is_offered_from_the_end_on_unless_the_end_is_put_off() {
         [waitlist_joined("w1", 1).by("bob")],
     );
     given(history.clone())
-        .when(release_hold("h1").at(millisecond(29_999)))
+        .when_followed_up(release_hold("h1").at(millisecond(29_999)))
         .then([
             hold_released("h1", 1).at(millisecond(29_999)),
             hold_offered("w1", 1).by("bob").at(millisecond(29_999)),
@@ -386,11 +387,11 @@ fn nothing_is_offered_from_the_end_on_unless_the_end_is_put_off() {
         ..TermsPatch::default()
     };
     given(history)
-        .when(release_hold("h1").at(second(30)))
+        .when_followed_up(release_hold("h1").at(second(30)))
         .then([hold_released("h1", 1).at(second(30))])
         .when(serve_waitlist().at(second(31)))
         .then_replays(Subject::Drop)
-        .when(reschedule_drop(later.clone()).at(second(40)))
+        .when_followed_up(reschedule_drop(later.clone()).at(second(40)))
         .then([
             drop_rescheduled(later.apply(&ends)).at(second(40)),
             hold_offered("w1", 1).by("bob").at(second(40)),
@@ -411,9 +412,9 @@ fn a_higher_limit_reaches_the_line_at_once() {
         waitlist_joined("w1", 2).by("bob"),
         drop_rescheduled(lower.clone()),
     ])
-    .when(release_hold("h1"))
+    .when_followed_up(release_hold("h1"))
     .then([hold_released("h1", 2)])
-    .when(reschedule_drop(higher.clone()))
+    .when_followed_up(reschedule_drop(higher.clone()))
     .then([
         drop_rescheduled(higher.apply(&lower)),
         hold_offered("w1", 2).by("bob"),
@@ -430,7 +431,7 @@ fn while_a_start_is_put_off_nothing_is_offered_and_at_the_start_nobody_jumps_the
         sold_out(),
         [waitlist_joined("w1", 1).by("bob"), drop_rescheduled(starts)],
     ))
-    .when(release_hold("h1").at(second(40)))
+    .when_followed_up(release_hold("h1").at(second(40)))
     .then([hold_released("h1", 1).at(second(40))])
     .when(serve_waitlist().at(millisecond(49_999)))
     .then_replays(Subject::Drop)
@@ -460,7 +461,7 @@ fn who_leaves_is_offered_nothing_and_leaving_again_changes_nothing() {
     .then([waitlist_left("w1", 1).by("bob")])
     .when(leave_waitlist("w1"))
     .then_replays(Subject::Waitlist(waitlist_id("w1")))
-    .when(release_hold("h1"))
+    .when_followed_up(release_hold("h1"))
     .then([hold_released("h1", 1), hold_offered("w2", 1).by("cid")]);
 }
 
@@ -478,7 +479,7 @@ fn a_place_that_became_a_hold_is_not_left_but_released() {
     .then_refused(Refusal::AlreadyOffered {
         hold_id: hold_id("w1"),
     })
-    .when(release_hold("w1"))
+    .when_followed_up(release_hold("w1"))
     .then([hold_released("w1", 1).by("bob")]);
 }
 
@@ -500,7 +501,7 @@ fn cancelling_ends_the_line_and_offers_nothing() {
             waitlist_left("w1", 1).by("bob"),
         ],
     ))
-    .when(cancel_drop().at(at))
+    .when_followed_up(cancel_drop().at(at))
     .then([
         drop_cancelled().at(at),
         hold_called_off("h1", 1).at(at),
@@ -521,6 +522,123 @@ fn ten_thousand_who_want_two_do_not_slow_down_who_wants_one() {
     history.extend(many);
     history.push(waitlist_joined("one", 1).by("eve"));
     given(history)
-        .when(release_hold("h1"))
+        .when_followed_up(release_hold("h1"))
         .then([hold_released("h1", 1), hold_offered("one", 1).by("eve")]);
+}
+
+// ---- bounded decisions ----
+
+#[test]
+fn each_offer_is_a_decision_of_its_own_and_nobody_jumps_the_line_before_it_is_made() {
+    given(with(
+        sold_out(),
+        [
+            waitlist_joined("w1", 1).by("bob"),
+            waitlist_joined("w2", 2).by("cid"),
+        ],
+    ))
+    .when(adjust_stock("a1", 2))
+    .then([stock_adjusted("a1", 2, stock(2, 1, 0))])
+    // One unit would be left once bob is served, and cid has no use for it; but that is known only
+    // then.
+    .when(place_hold("h2", 1).by("eve"))
+    .then_refused(Refusal::SoldOut {
+        requested: 1,
+        available: 0,
+    })
+    .when(join_waitlist("w3", 1).by("eve"))
+    .then([waitlist_joined("w3", 1).by("eve")])
+    .when(serve_waitlist())
+    .then([hold_offered("w1", 1).by("bob")])
+    .when(serve_waitlist())
+    .then([hold_offered("w3", 1).by("eve")])
+    .when(serve_waitlist())
+    .then_replays(Subject::Drop);
+}
+
+#[test]
+fn what_is_left_beside_everything_that_the_line_wants_may_be_held_before_the_offers_are_made() {
+    given(with(
+        sold_out(),
+        [
+            waitlist_joined("w1", 1).by("bob"),
+            waitlist_joined("w2", 2).by("cid"),
+        ],
+    ))
+    .when(adjust_stock("a1", 4))
+    .then([stock_adjusted("a1", 4, stock(4, 1, 0))])
+    .when(place_hold("h2", 2).by("eve"))
+    .then_refused(Refusal::SoldOut {
+        requested: 2,
+        available: 1,
+    })
+    .when(place_hold("h2", 1).by("eve"))
+    .then([hold_placed("h2", 1).by("eve")])
+    .when_followed_up(adjust_stock("a2", 0))
+    .then([
+        stock_adjusted("a2", 0, stock(3, 2, 0)),
+        hold_offered("w1", 1).by("bob"),
+        hold_offered("w2", 2).by("cid"),
+    ]);
+}
+
+#[test]
+fn a_waitlist_is_full_at_the_limit_and_a_retry_is_still_answered() {
+    let at_most_two = |command: DropCommand| {
+        let DropCommand::JoinWaitlist(command) = command else {
+            panic!("{command:?} joins no waitlist");
+        };
+        DropCommand::JoinWaitlist(JoinWaitlist {
+            max_waiting: 2,
+            ..command
+        })
+    };
+    let full = Refusal::WaitlistFull { limit: 2 };
+    given(with(
+        sold_out(),
+        [waitlist_joined("w1", 1).by("bob").keyed("k")],
+    ))
+    .when(at_most_two(join_waitlist("w2", 1).by("cid")))
+    .then([waitlist_joined("w2", 1).by("cid")])
+    .when(at_most_two(join_waitlist("w3", 1).by("dan")))
+    .then_refused(full.clone())
+    .when(at_most_two(join_waitlist("w9", 1).by("bob").keyed("k")))
+    .then_replays(Subject::Waitlist(waitlist_id("w1")))
+    .when(leave_waitlist("w1"))
+    .then([waitlist_left("w1", 1).by("bob")])
+    .when(at_most_two(join_waitlist("w3", 1).by("dan")))
+    .then([waitlist_joined("w3", 1).by("dan")])
+    .when(at_most_two(join_waitlist("w4", 1).by("eve")))
+    .then_refused(full);
+}
+
+/// Entries that could not be used were walked past on every request.
+#[test]
+fn entries_of_buyers_at_their_limit_are_kept_out_of_the_index_until_what_they_hold_or_the_limit_changes()
+ {
+    let mut history = vec![drop_scheduled(limited(2, 2), 2_000)];
+    for n in 0..1_000 {
+        let (hold, entry, who) = (format!("h{n}"), format!("w{n}"), format!("b{n}"));
+        history.push(hold_placed(&hold, 1).by(&who));
+        history.push(waitlist_joined(&entry, 2).by(&who));
+    }
+    let drop = given(history).aggregate();
+    assert_eq!((drop.line().len(), drop.line().wanted()), (1_000, 0));
+    assert_eq!(drop.next_in_line(second(0)), None);
+    assert_eq!(drop.beside_line(second(0)), 1_000);
+
+    let next = |drop: &DropAggregate| drop.next_in_line(second(0)).map(|entry| entry.id);
+    let mut given_back = drop.clone();
+    given_back.evolve(&hold_released("h700", 1).by("b700"));
+    assert_eq!(next(&given_back), Some(waitlist_id("w700")));
+    assert_eq!(given_back.line().wanted(), 2);
+    given_back.evolve(&hold_placed("more", 1).by("b700"));
+    assert_eq!(next(&given_back), None);
+
+    let mut higher = drop.clone();
+    higher.evolve(&drop_rescheduled(limited(2, 3)));
+    assert_eq!(next(&higher), Some(waitlist_id("w0")));
+    assert_eq!(higher.line().wanted(), 2_000);
+    higher.revert(&drop_rescheduled(limited(2, 3)));
+    assert_eq!(higher, drop);
 }

@@ -2,7 +2,8 @@
 //!
 //! Promise: once [`erase`] returns, no table holds what the shop called them, and no engine appends anything that it decided
 //! while it still knew them. An erasure is an event of its own (`BuyerErased`, in a stream of its own, naming nobody), so it
-//! moves the head of the log: whoever decided before it loses the race, reads it, forgets, and decides again.
+//! moves the head of the log: whoever decided before it loses the race, reads it, forgets, and decides again. What is
+//! acknowledged is as durable as an append, "nobody of that name" too, for an earlier erasure may have been the reason.
 //! Limit: finding a person reads every row that still has personal data, for nothing indexes people. What PostgreSQL
 //! itself still keeps of an old row (until vacuum, in its write-ahead log, in backups) is its operator's to expire.
 
@@ -14,6 +15,8 @@ use domain::values::{BuyerId, DropId, Position, Pseudonym};
 use sqlx::{PgConnection, PgPool, Row};
 
 use crate::error::LogError;
+use crate::log::postgres::PostgresLog;
+use crate::log::{EventLog, Turn};
 
 /// Positions looked through by one statement, so that a long search holds back no vacuum.
 const SLICE: u64 = 200_000;
@@ -43,12 +46,30 @@ pub struct Erasure {
 
 /// Erases a buyer everywhere; none when nobody of that name is known.
 ///
+/// It goes on to its end when its caller goes away meanwhile.
+///
 /// # Errors
 /// [`LogError::Unavailable`]. Nothing is erased then, unless it was the answer to the commit that was lost; erasing again finds out.
 pub async fn erase(pool: &PgPool, buyer_id: &BuyerId) -> Result<Option<Erasure>, LogError> {
-    let failed = |error: sqlx::Error| LogError::Unavailable(error.into());
+    let log = PostgresLog::new(pool.clone());
     let comparable = buyer_id.comparable();
-    let mut connection = pool.acquire().await.map_err(failed)?;
+    let erasing = tokio::spawn(async move {
+        let erased = erase_from(&log, &comparable).await;
+        if erased.is_err() {
+            // A session that waits for a lock or a standby would stay.
+            log.end_sessions().await;
+        }
+        erased
+    });
+    erasing
+        .await
+        .map_err(|ended| LogError::Unavailable(ended.into()))?
+}
+
+async fn erase_from(log: &PostgresLog, comparable: &str) -> Result<Option<Erasure>, LogError> {
+    let failed = |error: sqlx::Error| LogError::Unavailable(error.into());
+    // Kept to the end: no more erasures run at once than the pool has connections.
+    let mut connection = log.pool().acquire().await.map_err(failed)?;
     let (mut found, mut seen) = (Found::default(), 0);
     loop {
         let head: i64 = sqlx::query_scalar("SELECT position FROM log_head")
@@ -56,7 +77,7 @@ pub async fn erase(pool: &PgPool, buyer_id: &BuyerId) -> Result<Option<Erasure>,
             .await
             .map_err(failed)?;
         found
-            .look(&mut connection, seen, head, &comparable)
+            .look(&mut connection, seen, head, comparable)
             .await
             .map_err(failed)?;
         let came = head - seen;
@@ -65,22 +86,20 @@ pub async fn erase(pool: &PgPool, buyer_id: &BuyerId) -> Result<Option<Erasure>,
             break;
         }
     }
-    drop(connection);
     // From here to the commit nobody appends. It is short: only what came meanwhile is still to be looked at.
-    let mut transaction = pool.begin().await.map_err(failed)?;
-    let locked: i64 = sqlx::query_scalar("SELECT position FROM log_head FOR UPDATE")
-        .fetch_one(&mut *transaction)
-        .await
-        .map_err(failed)?;
+    let mut turn = log.take_turn().await?;
+    let locked = i64::try_from(turn.head().position.0).unwrap_or(i64::MAX);
     found
-        .look(&mut transaction, seen, locked, &comparable)
+        .look(turn.connection(), seen, locked, comparable)
         .await
         .map_err(failed)?;
     if found.buyers.is_empty() {
+        turn.pass().await;
+        log.barrier().await?;
         return Ok(None);
     }
-    let erasure = found.remove(&mut transaction).await.map_err(failed)?;
-    transaction.commit().await.map_err(failed)?;
+    let erasure = found.remove(turn.connection()).await.map_err(failed)?;
+    turn.commit().await.map_err(failed)?;
     Ok(Some(erasure))
 }
 

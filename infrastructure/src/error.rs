@@ -29,9 +29,10 @@ impl LogError {
     }
 }
 
-/// What a server says that cannot answer now, by the first two digits of its code: of the connection, rolled back for another's
-/// sake, out of room, not in a state to, told to stop.
-const NOT_NOW: [&str; 5] = ["08", "40", "53", "55", "57"];
+/// SQLSTATE classes of a server that cannot answer now: of the connection (08), read-only or out of its transaction (25), not
+/// set up for us yet (28, 3D), rolled back for another's sake (40), out of room (53), not in a state to (55), told to stop (57),
+/// of its files (58). A failover goes through all of them.
+const NOT_NOW: [&str; 9] = ["08", "25", "28", "3D", "40", "53", "55", "57", "58"];
 
 fn is_away(error: &sqlx::Error) -> bool {
     match error.as_database_error() {
@@ -59,7 +60,20 @@ pub enum AppendError {
     /// Nobody knows whether it landed. Append the same batch again.
     #[error("the outcome of an append is unknown")]
     Unknown(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The batch is larger than the log takes at once. Nothing was sent, and nothing ever is: what
+    /// it holds is to be refused.
+    #[error("a batch of {bytes} bytes is more than the log takes at once, {most}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        most: usize,
+    },
     /// The log refuses this batch and always will. Nothing was written.
     #[error("the log refuses the batch")]
     Rejected(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The batch is stamped more than two seconds in the future of the log's own clock: the writer's clock is ahead. This
+    /// attempt wrote nothing; the batch must be decided again at the right time.
+    #[error("the log refuses a batch from the future")]
+    FromFuture(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

@@ -33,6 +33,10 @@ use crate::erasure::Erased;
 use crate::error::{AppendError, LogError};
 use crate::quarantine::{Voided, drop_of, voided_by};
 
+/// The most that one append takes, in bytes: a hundredth of what PostgreSQL takes in one message,
+/// and sent within a moment.
+pub const MOST_BATCH_BYTES: usize = 8 << 20;
+
 /// Where the log ends: its last position, what that commits to, and when it was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Head {
@@ -103,6 +107,18 @@ impl Batch {
         Self { expected, events }
     }
 
+    /// Refuses a batch that is larger than `most` bytes, before anything of it is sent.
+    ///
+    /// # Errors
+    /// [`AppendError::TooLarge`].
+    pub fn within(&self, most: usize) -> Result<(), AppendError> {
+        let bytes = self.events.iter().map(StoredEvent::size).sum();
+        if bytes > most {
+            return Err(AppendError::TooLarge { bytes, most });
+        }
+        Ok(())
+    }
+
     /// The head once this batch has landed.
     #[must_use]
     pub fn head(&self) -> Head {
@@ -110,7 +126,25 @@ impl Batch {
     }
 }
 
+/// What an event is beside its texts: its numbers, its hash, and the lengths in front of all.
+const EVENT_BYTES: usize = 128;
+
 impl StoredEvent {
+    /// How much of an append it is, in bytes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let private = self.private.as_ref().map_or(0, String::len);
+        let texts = [
+            &*self.aggregate_type,
+            &self.aggregate_id,
+            &self.event_type,
+            &self.event_version,
+            &self.payload,
+            &self.metadata,
+        ];
+        texts.map(str::len).iter().sum::<usize>() + private + EVENT_BYTES
+    }
+
     /// The head of a log that ends here.
     #[must_use]
     pub const fn head(&self) -> Head {
@@ -132,6 +166,14 @@ pub trait EventLog: Clone + Send + Sync + 'static {
     /// # Errors
     /// [`LogError::Unavailable`].
     fn head(&self) -> impl Future<Output = Result<Head, LogError>> + Send;
+
+    /// What the clock that all nodes of this log share says now; none when the log has no clock of its own.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`].
+    fn clock(&self) -> impl Future<Output = Result<Option<Timestamp>, LogError>> + Send {
+        std::future::ready(Ok(None))
+    }
 
     /// Up to `limit` events after `after`, in position order, without a gap. Empty at the head.
     ///
@@ -192,11 +234,22 @@ pub trait EventLog: Clone + Send + Sync + 'static {
 
     /// Appends a sealed batch whole, durably, if and only if the log's head is the one that the batch expects.
     ///
-    /// A batch without events appends nothing, and tells all the same whether the head is the expected one.
+    /// A batch without events appends nothing, and tells all the same whether the head is the
+    /// expected one. One that is larger than [`MOST_BATCH_BYTES`] is not sent.
     ///
     /// # Errors
     /// [`AppendError`]. After [`AppendError::Unknown`], [`append_surely`] finds out.
     fn append(&self, batch: &Batch) -> impl Future<Output = Result<(), AppendError>> + Send;
+
+    /// Returns once everything that was visible before the call is as durable as an acknowledged append: a synchronous commit
+    /// of its own comes after it.
+    ///
+    /// What is found in the log may not be: an append whose wait for a synchronous standby was cut short, by a cancel or by
+    /// a restart of the server, is visible and may be lost in a failover.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`]; nothing is known then.
+    fn barrier(&self) -> impl Future<Output = Result<(), LogError>> + Send;
 
     /// Waits for the right to append next and keeps everybody else from appending until the turn is used or dropped.
     ///
@@ -212,6 +265,11 @@ pub trait Turn: Send {
     /// The head, which nobody else can move during this turn.
     fn head(&self) -> Head;
 
+    /// What the log's own clock said at some moment while the turn was being taken; none when the log has no clock.
+    fn clock(&self) -> Option<Timestamp> {
+        None
+    }
+
     /// Appends a batch that was sealed on [`Turn::head`], and ends the turn.
     ///
     /// # Errors
@@ -222,18 +280,47 @@ pub trait Turn: Send {
     fn pass(self) -> impl Future<Output = ()> + Send;
 }
 
-/// Appends the same batch once more after an unknown outcome, and tells whether it is in the log now.
+/// Appends the same batch once more after an unknown outcome, and tells whether it is in the log now, durably.
 ///
 /// It lands, or it loses to itself: then the hash at its last position is its own. A batch of another node that says the
 /// same to the byte (the same hold expired or released, at the same millisecond, on the same head) counts as this one.
+/// What is found is not known to be replicated, so a barrier comes before the answer.
 ///
 /// # Errors
 /// [`AppendError::Conflict`] when somebody else's events stand there; [`AppendError::Unknown`] when the log is still away.
 pub async fn append_surely<L: EventLog>(log: &L, batch: &Batch) -> Result<(), AppendError> {
     match log.append(batch).await {
-        Err(AppendError::Conflict) if !batch.events.is_empty() => {}
+        Ok(()) if batch.events.is_empty() => {}
+        Err(AppendError::Conflict) if !batch.events.is_empty() => find(log, batch).await?,
         outcome => return outcome,
     }
+    pass_barrier(log).await
+}
+
+/// Appends a batch, or, if it has no events, confirms that the head is the expected one, behind a barrier unless everything up
+/// to there `is_proven`.
+///
+/// # Errors
+/// [`AppendError`].
+pub async fn append_proven<L: EventLog>(
+    log: &L,
+    batch: &Batch,
+    is_proven: bool,
+) -> Result<(), AppendError> {
+    log.append(batch).await?;
+    if is_proven || !batch.events.is_empty() {
+        return Ok(());
+    }
+    pass_barrier(log).await
+}
+
+async fn pass_barrier<L: EventLog>(log: &L) -> Result<(), AppendError> {
+    let passed = log.barrier().await;
+    passed.map_err(|error| AppendError::Unknown(error.into()))
+}
+
+/// Whether `batch` stands where it was to.
+async fn find<L: EventLog>(log: &L, batch: &Batch) -> Result<(), AppendError> {
     let before_last = Position(batch.head().position.0 - 1);
     let found = log
         .read(before_last, 1)

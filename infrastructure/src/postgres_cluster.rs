@@ -20,6 +20,8 @@ mod account;
 mod bundled;
 mod cluster_files;
 mod error;
+#[cfg(feature = "testing")]
+mod installed;
 mod leftovers;
 mod lifeline;
 mod owner_lock;
@@ -40,6 +42,8 @@ use tokio::task::spawn_blocking;
 use tracing::info;
 
 pub use self::error::ClusterError;
+#[cfg(feature = "testing")]
+pub(crate) use self::installed::Installed;
 pub use self::programs::{FoundBy, OLDEST_MAJOR, Origin, Source};
 
 use self::cluster_files::USER;

@@ -4,6 +4,8 @@
 //! ends, its cluster stops and its directory is removed.
 //! Limit: with `HOLDFAST_TEST_DATABASE_URL` set, that server is used instead, and the databases made there stay.
 
+pub mod replication;
+
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -123,7 +125,7 @@ impl Server {
 
 async fn start_private() -> Private {
     let directory = temporary_directory().expect("the temporary directory is writable");
-    let sweeper = spawn_sweeper(&directory).expect("there is a shell");
+    let sweeper = spawn_sweeper(SWEEP, &directory).expect("there is a shell");
     let mut config = ClusterConfig::new(&directory);
     config.max_connections = CONNECTIONS;
     let cluster = PostgresCluster::start(config).await.unwrap_or_else(|e| {
@@ -153,11 +155,11 @@ while [ -e "$1/postgres/postmaster.pid" ] && [ "$seconds" -lt 30 ]; do sleep 1; 
 rm -rf "$1"
 "#;
 
-fn spawn_sweeper(directory: &Path) -> io::Result<Child> {
+fn spawn_sweeper(script: &str, directory: &Path) -> io::Result<Child> {
     use std::os::unix::process::CommandExt;
     let mut command = Command::new("/bin/sh");
     command
-        .args(["-c", SWEEP, "holdfast-sweeper"])
+        .args(["-c", script, "holdfast-sweeper"])
         .arg(directory)
         .current_dir("/")
         .process_group(0);

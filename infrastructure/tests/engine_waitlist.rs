@@ -253,6 +253,7 @@ async fn a_place_that_a_stock_program_took_under_ids_of_its_own_is_found_and_ser
             buyer: Pseudonym(Uuid::from_u128(200 + n)),
             quantity: quantity(1),
             commitment: None,
+            max_waiting: u32::MAX,
             at: queue.clock.now(),
         });
         stock_program(&queue.log, queue.drop_id, &command);

@@ -10,7 +10,9 @@ use domain::private::Private;
 use domain::values::{DropId, HoldId, Position, Pseudonym, Salt, Sequence, Timestamp};
 use infrastructure::codec::encode;
 use infrastructure::error::AppendError;
-use infrastructure::log::{Batch, EventLog, Hash, Head, StoredEvent, Turn, append_surely};
+use infrastructure::log::{
+    Batch, EventLog, Hash, Head, MOST_BATCH_BYTES, StoredEvent, Turn, append_surely,
+};
 use support::build::{
     all, assert_is_chain, buyer, decoded, new_year, one, quantity, sample, sample_with,
 };
@@ -53,6 +55,7 @@ on_every_log!(
     positions_are_dense_across_batches_and_nodes,
     a_batch_lands_whole,
     a_lost_race_leaves_nothing_behind,
+    a_batch_above_the_bound_is_not_sent_and_one_below_it_lands,
     a_head_with_another_hash_at_the_same_position_is_a_conflict,
     a_reader_gets_windows_in_order_and_nothing_at_the_head,
     what_is_read_is_what_was_written,
@@ -391,6 +394,31 @@ async fn appenders_that_take_turns_never_lose<L: EventLog>(node: impl Fn() -> L)
         told.extend(appender.await.unwrap());
     }
     assert_holds_exactly(&node(), told).await;
+}
+
+async fn a_batch_above_the_bound_is_not_sent_and_one_below_it_lands<L: EventLog>(
+    open: impl Fn() -> L,
+) {
+    let log = open();
+    let of = |bytes: usize| {
+        let events = (1..=16).map(|n| {
+            let payload = format!("{:?}", "x".repeat(bytes / 16));
+            sample_with("large", n, &payload)
+        });
+        Batch::seal(Head::default(), events.collect())
+    };
+    let too_large = of(MOST_BATCH_BYTES);
+    let turn = log.take_turn().await.unwrap();
+    for outcome in [turn.append(&too_large).await, log.append(&too_large).await] {
+        let Err(AppendError::TooLarge { bytes, most }) = outcome else {
+            panic!("expected a refusal, got {outcome:?}");
+        };
+        assert!(bytes > most && most == MOST_BATCH_BYTES);
+    }
+    assert_eq!(log.head().await.unwrap(), Head::default());
+    let large = of(MOST_BATCH_BYTES - 16 * 1_024);
+    log.append(&large).await.unwrap();
+    assert_eq!(open().head().await.unwrap(), large.head());
 }
 
 async fn take_turns<L: EventLog>(log: L, stream: String, batches: u64) -> Vec<Hash> {

@@ -15,7 +15,7 @@ use domain::values::{DropId, Position};
 use infrastructure::error::LogError;
 use infrastructure::feed::{Committed, Feed};
 use infrastructure::log::{EventLog, Head};
-use sqlx::{PgConnection, PgPool};
+use sqlx::{Executor, PgConnection, PgPool};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -190,6 +190,11 @@ impl<L: EventLog> Runner<L> {
             source,
         };
         let mut transaction = self.pool.begin().await.map_err(tables)?;
+        // Derived from the log, so they need not wait for a standby, and do not keep connections waiting while there is none.
+        transaction
+            .execute("SET LOCAL synchronous_commit = local")
+            .await
+            .map_err(tables)?;
         let Some(Locked {
             checkpoint,
             generation,
@@ -355,19 +360,27 @@ async fn wait(next: Next, head: &mut watch::Receiver<Head>) {
 
 /// A row that its table refuses stops a projection like an event that cannot be applied: somewhere after `checkpoint`.
 fn unwritable<F: Table>(checkpoint: Position, error: sqlx::Error) -> ProjectionError {
-    let database = error.as_database_error();
-    let code = database.and_then(|error| error.code());
-    let is_about_rows = code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"));
-    match database {
-        Some(said) if is_about_rows => ProjectionError::Stopped {
-            name: F::NAME,
-            position: checkpoint.next(),
-            reason: format!("the table refuses a row of this step: {said}"),
-        },
-        Some(_) | None => ProjectionError::Tables {
+    let code = error.as_database_error().and_then(|error| error.code());
+    let code = code.filter(|code| code.starts_with("22") || code.starts_with("23"));
+    let Some(code) = code else {
+        return ProjectionError::Tables {
             name: F::NAME,
             source: error,
-        },
+        };
+    };
+    let reason = format!(
+        "the table refuses a row of this step (SQLSTATE {code}; the server's log has the database's message)"
+    );
+    // Anybody may read why a projection stopped (`/health/ready`), but not what the database says of its tables.
+    error!(
+        error = &error as &dyn std::error::Error,
+        "a table refuses a row of projection {}",
+        F::NAME
+    );
+    ProjectionError::Stopped {
+        name: F::NAME,
+        position: checkpoint.next(),
+        reason,
     }
 }
 

@@ -56,6 +56,19 @@ impl std::ops::AddAssign for Moved {
     }
 }
 
+impl std::ops::SubAssign for Moved {
+    fn sub_assign(&mut self, less: Self) {
+        self.held -= less.held;
+        self.sold -= less.sold;
+        self.expired -= less.expired;
+        self.released -= less.released;
+        self.holds_placed -= less.holds_placed;
+        self.purchases_confirmed -= less.purchases_confirmed;
+        self.holds_expired -= less.holds_expired;
+        self.holds_released -= less.holds_released;
+    }
+}
+
 impl Fold for SalesTimeline {
     type Key = MinuteKey;
     type Row = Moved;

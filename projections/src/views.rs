@@ -2,14 +2,19 @@
 //!
 //! Promise: whoever was answered by this process's engine finds their own write here; a reader that knows a later position
 //! can wait for it. Limit: everything is kept, so memory grows with the log (about 130 bytes a hold
-//! of a new buyer).
+//! of a new buyer). The engine waits for the lock that readers hold, so each holds it for a bounded
+//! number of rows (docs/decisions/0037-lists-page-before-they-copy.md).
+
+mod drops;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::RangeInclusive;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::ops::{Bound, RangeInclusive};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use domain::DropEvent;
+use domain::drop::HoldStatus;
 use domain::event::StockAdjusted;
 use domain::values::{
     AdjustmentId, DisplayName, DropId, HoldId, Money, Position, Pseudonym, Timestamp, WaitlistId,
@@ -23,16 +28,21 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::error;
 
+pub use self::drops::NoSuchDrop;
+use self::drops::{Drops, Found};
 use crate::buyers::{BuyerRow, Buyers};
 use crate::dense_holds::DenseHolds;
 use crate::error::CannotApply;
 use crate::fold::{Fold, Placed, Rows};
 use crate::holds::HoldRow;
-use crate::live_stock::{DropKey, LiveStock, LiveStockRow};
+use crate::live_stock::{LiveStock, LiveStockRow};
 use crate::prices::{self, Prices};
 use crate::sales_timeline::{MinuteKey, Moved, SalesTimeline};
 use crate::top_purchasers::{BuyerKey, PurchaserRow, TopPurchasers};
 use crate::waitlist::{Lines, PlaceRow};
+
+/// The most rows that are read under one lock; longer reads take it again.
+const ROWS_A_LOCK: usize = 512;
 
 /// Every projection in memory. Clones share it.
 #[derive(Debug, Clone)]
@@ -41,14 +51,18 @@ pub struct Views {
     /// Beside the rest: every hold that is placed asks for its price, and nearly nothing ever writes here.
     prices: Arc<RwLock<Prices>>,
     position: Arc<watch::Sender<Position>>,
+    /// See [`Views::rows_visited`].
+    visited: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
 struct Hot {
-    drops: Rows<LiveStock>,
+    drops: Drops,
     holds: DenseHolds,
     purchasers: Rows<TopPurchasers>,
     timeline: Rows<SalesTimeline>,
+    /// The sum of all drops, by minute.
+    minutes: BTreeMap<Timestamp, Moved>,
     buyers: Buyers,
     lines: Lines,
     rankings: HashMap<DropId, Ranking>,
@@ -143,6 +157,7 @@ impl Default for Views {
             rows: Arc::default(),
             prices: Arc::default(),
             position: Arc::new(watch::Sender::new(Position::default())),
+            visited: Arc::default(),
         }
     }
 }
@@ -160,20 +175,6 @@ impl Views {
         timeout(patience, watched.wait_for(|applied| *applied >= position))
             .await
             .is_ok_and(|seen| seen.is_ok())
-    }
-
-    /// One drop.
-    #[must_use]
-    pub fn drop(&self, drop_id: DropId) -> Option<DropView> {
-        self.read().drops.get(&DropKey { drop_id }).map(drop_view)
-    }
-
-    /// Every drop, the newest first.
-    #[must_use]
-    pub fn drops(&self) -> Vec<DropView> {
-        let mut drops: Vec<DropView> = self.read().drops.0.values().map(drop_view).collect();
-        drops.sort_by_key(|drop| std::cmp::Reverse((drop.row.scheduled_at, drop.drop_id)));
-        drops
     }
 
     /// Every drop in quarantine: none of the other reads finds anything of it.
@@ -212,19 +213,12 @@ impl Views {
         self.read().quarantine_like(None, entry_id.prefix())
     }
 
-    /// The ids of the drops that `wanted` picks, without copying any.
-    #[must_use]
-    pub fn drops_where(&self, wanted: impl Fn(&LiveStockRow) -> bool) -> Vec<DropId> {
-        let hot = self.read();
-        let rows = hot.drops.0.values().filter(|placed| wanted(&placed.row));
-        rows.map(|placed| placed.key.drop_id).collect()
-    }
-
     /// One hold.
     #[must_use]
     pub fn hold(&self, hold_id: HoldId) -> Option<HoldView> {
         let hot = self.read();
-        let found = hot.holds.get(hold_id, &hot.buyers)?;
+        let mut found = hot.holds.get(hold_id, &hot.buyers)?;
+        hot.end_if_cancelled(&mut found.row);
         Some(HoldView {
             hold_id,
             price: self
@@ -299,24 +293,29 @@ impl Views {
             .collect()
     }
 
-    /// What moved in each minute of a drop, or of all, from `from` on; a drop's oldest first, empty minutes left out.
+    /// What moved in each minute of a drop, or of all together, from `from` on; oldest first, empty
+    /// minutes left out.
     #[must_use]
-    pub fn timeline(&self, drop_id: Option<DropId>, from: Timestamp) -> Vec<(MinuteKey, Moved)> {
-        let hot = self.read();
-        let of = |drop_id: DropId| {
-            let at = |minute| MinuteKey { drop_id, minute };
-            hot.timeline.0.range(at(from)..=at(Timestamp::MAX))
-        };
-        let drops: Vec<DropId> = match drop_id {
-            Some(drop_id) => vec![drop_id],
-            None => hot.drops.0.keys().map(|key| key.drop_id).collect(),
-        };
-        let minutes = drops.into_iter().flat_map(of);
-        minutes.map(|(key, placed)| (*key, placed.row)).collect()
+    pub fn timeline(&self, drop_id: Option<DropId>, from: Timestamp) -> Vec<(Timestamp, Moved)> {
+        let mut minutes: Vec<(Timestamp, Moved)> = vec![];
+        let mut start = Bound::Included(from);
+        loop {
+            let rows = self.read().minutes(drop_id, start);
+            let (visited, last) = (rows.len(), rows.last().map(|(minute, _)| *minute));
+            minutes.extend(self.counted(Found { rows, visited }));
+            match last {
+                Some(last) if visited == ROWS_A_LOCK => start = Bound::Excluded(last),
+                Some(_) | None => return minutes,
+            }
+        }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Hot> {
         self.rows.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Hot> {
+        self.rows.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn prices(&self) -> RwLockReadGuard<'_, Prices> {
@@ -336,7 +335,7 @@ impl Views {
 impl Observer for Views {
     fn committed(&mut self, committed: &Arc<Committed>) {
         {
-            let mut hot = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+            let mut hot = self.write();
             for recorded in &committed.events {
                 self.keep_price(recorded, hot.holds.len());
                 hot.apply_or_say(recorded);
@@ -344,12 +343,15 @@ impl Observer for Views {
             for refused in &committed.quarantined {
                 self.quarantine(&mut hot, refused);
             }
+            if let Some(last) = committed.events.last() {
+                hot.drops.turn(last.recorded_at);
+            }
         }
         self.position.send_replace(committed.head.position);
     }
 
     fn erased(&mut self, erased: &[Erased]) {
-        let mut hot = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        let mut hot = self.write();
         for Erased { drop_id, buyer } in erased {
             let (drop_id, buyer) = (*drop_id, *buyer);
             hot.buyers.forget(&BuyerKey { drop_id, buyer });
@@ -399,7 +401,7 @@ impl Hot {
     }
 
     fn remove(&mut self, drop_id: DropId) {
-        self.drops.0.remove(&DropKey { drop_id });
+        self.drops.remove(drop_id);
         self.holds.hide(drop_id);
         let buyer = |id| BuyerKey {
             drop_id,
@@ -409,6 +411,11 @@ impl Hot {
         remove_range(&mut self.purchasers.0, all);
         let minute = |minute| MinuteKey { drop_id, minute };
         let all = minute(Timestamp::from_millis(0))..=minute(Timestamp::MAX);
+        for (key, placed) in self.timeline.0.range(all.clone()) {
+            if let Some(sum) = self.minutes.get_mut(&key.minute) {
+                *sum -= placed.row;
+            }
+        }
         remove_range(&mut self.timeline.0, all);
         self.rankings.remove(&drop_id);
         self.lines.remove(drop_id);
@@ -429,14 +436,45 @@ impl Hot {
 
     fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), CannotApply> {
         let position = recorded.position;
-        self.drops.apply(position, recorded.into())?;
+        self.drops.apply(recorded)?;
         self.holds
             .apply(position, recorded.into(), &mut self.buyers)?;
         self.timeline.apply(position, recorded.into())?;
+        if let Some(MinuteKey { minute, .. }) = SalesTimeline::key(recorded.into()) {
+            SalesTimeline::change(self.minutes.entry(minute).or_default(), recorded.into())?;
+        }
         self.buyers.apply(recorded.into());
         self.lines.apply(recorded)?;
         self.keep_adjustment(recorded);
         self.rank(recorded)
+    }
+
+    /// Up to [`ROWS_A_LOCK`] minutes of a drop, or of all together.
+    fn minutes(&self, drop_id: Option<DropId>, start: Bound<Timestamp>) -> Vec<(Timestamp, Moved)> {
+        let Some(drop_id) = drop_id else {
+            let minutes = self.minutes.range((start, Bound::Unbounded));
+            let minutes = minutes.map(|(minute, moved)| (*minute, *moved));
+            return minutes.take(ROWS_A_LOCK).collect();
+        };
+        let start = start.map(|minute| MinuteKey { drop_id, minute });
+        let minute = Timestamp::MAX;
+        let end = Bound::Included(MinuteKey { drop_id, minute });
+        let minutes = self.timeline.0.range((start, end));
+        let minutes = minutes.map(|(key, placed)| (key.minute, placed.row));
+        minutes.take(ROWS_A_LOCK).collect()
+    }
+
+    /// A cancellation ends every hold at once; that each has ended is recorded afterwards, and may not be yet.
+    fn end_if_cancelled(&self, row: &mut HoldRow) {
+        let drop = self.drops.get(row.drop_id);
+        if let Some(at) = drop.and_then(|drop| drop.row.cancelled_at)
+            && row.status == HoldStatus::Held
+        {
+            row.status = match row.expires_at <= at {
+                true => HoldStatus::Expired,
+                false => HoldStatus::Released,
+            };
+        }
     }
 
     fn keep_adjustment(&mut self, recorded: &RecordedEvent) {
@@ -497,10 +535,12 @@ fn remove_range<K: Ord + Copy, V>(rows: &mut BTreeMap<K, V>, range: RangeInclusi
     }
 }
 
-fn drop_view(placed: &Placed<LiveStock>) -> DropView {
-    DropView {
-        drop_id: placed.key.drop_id,
-        row: placed.row.clone(),
-        position: placed.position,
+impl From<&Placed<LiveStock>> for DropView {
+    fn from(placed: &Placed<LiveStock>) -> Self {
+        Self {
+            drop_id: placed.key.drop_id,
+            row: placed.row.clone(),
+            position: placed.position,
+        }
     }
 }

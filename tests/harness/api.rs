@@ -25,7 +25,12 @@ pub fn key() -> String {
 }
 
 impl Api {
-    pub(crate) fn new(base: String) -> Self {
+    /// A caller of the server at this address: `http://HOST:PORT`.
+    ///
+    /// # Panics
+    /// When there is no client to be made.
+    #[must_use]
+    pub fn new(base: String) -> Self {
         let client = Client::builder()
             .timeout(PATIENCE)
             .no_proxy()

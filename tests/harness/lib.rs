@@ -14,6 +14,7 @@ mod raw_events;
 mod reply;
 mod rules;
 mod terminal;
+mod token;
 mod tunnel;
 mod watcher;
 
@@ -35,6 +36,7 @@ pub use self::raw_events::RawEvent;
 pub use self::reply::{Reply, tally};
 pub use self::rules::Rules;
 pub use self::terminal::finish_on_terminal;
+pub use self::token::{seconds_now, signed, token};
 pub use self::tunnel::Tunnel;
 pub use self::watcher::{Frame, Watcher};
 

@@ -11,11 +11,13 @@ use crate::events::Event;
 use crate::{eventually, text};
 
 /// What keeps everybody else from altering a log.
-const GUARDS: [(&str, &str); 6] = [
+const GUARDS: [(&str, &str); 8] = [
     ("events", "place_stock_event"),
     ("events", "refuse_beyond_head"),
+    ("events", "refuse_later_than_head"),
     ("events", "refuse_rewriting"),
     ("events", "refuse_truncating"),
+    ("log_head", "refuse_future"),
     ("log_head", "refuse_moving_back"),
     ("log_head", "refuse_truncating"),
 ];

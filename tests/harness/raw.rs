@@ -1,5 +1,6 @@
 //! HTTP by hand, for what a client library hides: one socket a caller, and bytes sent when a test says so.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use bytes::Bytes;
@@ -7,7 +8,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::reply::Reply;
 use crate::{at_once, key};
@@ -27,6 +28,82 @@ impl Raw {
                 .await
                 .expect("the server takes connections"),
         )
+    }
+
+    /// Connects from one of this machine's addresses, `127.0.0.0/8`.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub async fn connect_from(from: Ipv4Addr, address: &str) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket
+            .bind(SocketAddr::new(from.into(), 0))
+            .expect("the address is this machine's");
+        Self::connect_with(socket, address).await
+    }
+
+    /// Connects with a small receive buffer, as a client that reads nothing for long.
+    ///
+    /// # Panics
+    /// When it cannot.
+    pub async fn connect_narrow(address: &str) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket
+            .set_recv_buffer_size(4096)
+            .expect("a buffer may be small");
+        Self::connect_with(socket, address).await
+    }
+
+    async fn connect_with(socket: TcpSocket, address: &str) -> Self {
+        let address = address.parse().expect("an address and a port");
+        let connected = socket.connect(address).await;
+        Self(connected.expect("the server takes connections"))
+    }
+
+    /// Sends `request` for a stream and reads what comes with its first state.
+    ///
+    /// # Panics
+    /// When the server does not answer with a stream.
+    pub async fn watch(&mut self, query: &str) -> String {
+        let request = format!("GET /v1/stream{query} HTTP/1.1\r\nhost: holdfast\r\n\r\n");
+        self.send(request.as_bytes()).await;
+        let first = self.read_until("retry: 1000").await;
+        assert!(first.starts_with("HTTP/1.1 200 "), "{first}");
+        first
+    }
+
+    /// Sends zeros at full speed until the server disconnects, or `most` bytes are sent. Gives how
+    /// many were.
+    pub async fn flood(&mut self, most: usize) -> usize {
+        let block = [0; 64 * 1024];
+        let mut sent = 0;
+        while sent < most {
+            match self.0.write(&block).await {
+                Ok(0) | Err(_) => break,
+                Ok(written) => sent += written,
+            }
+        }
+        sent
+    }
+
+    /// The port that it comes from.
+    ///
+    /// # Panics
+    /// When the system cannot say.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.0.local_addr().expect("a socket has an address").port()
+    }
+
+    /// Reads some bytes; none when the server has closed the connection.
+    ///
+    /// # Panics
+    /// When the connection is reset.
+    pub async fn some_bytes(&mut self) -> Vec<u8> {
+        let mut bytes = vec![0; 4096];
+        let read = self.0.read(&mut bytes).await.expect("it is not reset");
+        bytes.truncate(read);
+        bytes
     }
 
     /// Sends bytes.

@@ -19,6 +19,7 @@ enum Mode {
 #[derive(Debug)]
 pub struct Tunnel {
     mode: watch::Sender<Mode>,
+    target: watch::Sender<PgConnectOptions>,
     /// The database, for a server that is to reach it through here.
     database: TestDatabase,
 }
@@ -37,13 +38,19 @@ impl Tunnel {
         let name = target.get_database().unwrap_or_default();
         let url = format!("postgres://{user}@127.0.0.1:{port}/{name}?sslmode=disable");
         let (mode, watched) = watch::channel(Mode::Open);
+        let (target, led_to) = watch::channel(target);
         tokio::spawn(async move {
             while let Ok((caller, _)) = listener.accept().await {
-                tokio::spawn(carry(caller, target.clone(), watched.clone()));
+                let target = led_to.borrow().clone();
+                tokio::spawn(carry(caller, target, watched.clone()));
             }
         });
         let database = TestDatabase { url, ..database };
-        Self { mode, database }
+        Self {
+            mode,
+            target,
+            database,
+        }
     }
 
     /// The database, reached through here; the pool goes around.
@@ -62,6 +69,15 @@ impl Tunnel {
         self.mode.send_replace(Mode::Silent);
     }
 
+    /// Leads to another server from now on, as an address does after a failover.
+    ///
+    /// # Panics
+    /// When its address cannot be read.
+    pub fn lead_to(&self, database: &TestDatabase) {
+        let target = database.url.parse().expect("an address");
+        self.target.send_replace(target);
+    }
+
     /// Carries what is connected from now on.
     pub fn restore(&self) {
         self.mode.send_replace(Mode::Open);
@@ -72,7 +88,10 @@ async fn carry(mut caller: TcpStream, target: PgConnectOptions, mut mode: watch:
     let now = *mode.borrow_and_update();
     let ended = match now {
         Mode::Open => {
-            let mut database = reach(&target).await;
+            // A server that is down refuses connections, and so does this.
+            let Ok(mut database) = reach(&target).await else {
+                return;
+            };
             tokio::select! {
                 _ = copy_bidirectional(&mut caller, &mut database) => Mode::Cut,
                 ended = ended(&mut mode) => ended,
@@ -95,24 +114,13 @@ async fn ended(mode: &mut watch::Receiver<Mode>) -> Mode {
 trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
-async fn reach(target: &PgConnectOptions) -> Box<dyn Duplex> {
+async fn reach(target: &PgConnectOptions) -> std::io::Result<Box<dyn Duplex>> {
     let port = target.get_port();
-    match target.get_socket() {
+    Ok(match target.get_socket() {
         Some(directory) => {
             let path = directory.join(format!(".s.PGSQL.{port}"));
-            Box::new(
-                UnixStream::connect(path)
-                    .await
-                    .expect("the database is there"),
-            )
+            Box::new(UnixStream::connect(path).await?)
         }
-        None => {
-            let address = (target.get_host(), port);
-            Box::new(
-                TcpStream::connect(address)
-                    .await
-                    .expect("the database is there"),
-            )
-        }
-    }
+        None => Box::new(TcpStream::connect((target.get_host(), port)).await?),
+    })
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use domain::values::Timestamp;
-use projections::sales_timeline::{MinuteKey, Moved};
+use projections::sales_timeline::Moved;
 use schemars::JsonSchema;
 use serde::de::{self, Deserialize, Deserializer};
 
@@ -124,10 +124,10 @@ impl Buckets {
     }
 
     /// Adds minutes to their buckets. One beyond the last, by a clock that went back, is counted in the last.
-    pub(crate) fn fill(&mut self, minutes: impl IntoIterator<Item = (MinuteKey, Moved)>) {
+    pub(crate) fn fill(&mut self, minutes: impl IntoIterator<Item = (Timestamp, Moved)>) {
         let last = self.moved.len().saturating_sub(1);
-        for (key, moved) in minutes {
-            let since = key.minute.millis() - self.from.millis();
+        for (minute, moved) in minutes {
+            let since = minute.millis() - self.from.millis();
             let Ok(index) = usize::try_from(since.div_euclid(millis(self.length))) else {
                 continue;
             };
@@ -169,8 +169,6 @@ fn usual_length(window: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use domain::values::DropId;
-
     use super::*;
 
     fn buckets(now: i64, window: &str, bucket: &str) -> Result<Buckets, Problem> {
@@ -178,16 +176,12 @@ mod tests {
         Buckets::ending_at(Timestamp::from_millis(now), span(window), span(bucket))
     }
 
-    fn sold(minute: i64) -> (MinuteKey, Moved) {
-        let key = MinuteKey {
-            drop_id: DropId(uuid::Uuid::nil()),
-            minute: Timestamp::from_millis(minute),
-        };
+    fn sold(minute: i64) -> (Timestamp, Moved) {
         let moved = Moved {
             sold: 1,
             ..Moved::default()
         };
-        (key, moved)
+        (Timestamp::from_millis(minute), moved)
     }
 
     #[test]

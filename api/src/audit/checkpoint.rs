@@ -30,6 +30,7 @@ use super::proof::verify_file;
 use super::source::{Source, SourceArgs};
 use super::violation::{Claim, Stop};
 use super::{AuditError, print};
+use crate::cli::say;
 
 /// The kind of key that a note's signature is by: Ed25519.
 const ED25519: u8 = 1;
@@ -138,16 +139,16 @@ pub async fn run(args: &CheckpointArgs) -> Result<ExitCode, AuditError> {
     let head = match &source {
         Source::Database(database) => head(&database.pool).await.map(Ok),
         // Nobody signs for a file that they have not looked at.
-        Source::File(_) => {
-            let outcome = verify_file(&source, vec![]).await;
-            outcome.map(|outcome| outcome.map(|proof| proof.log.head))
+        Source::File(path) => {
+            let outcome = verify_file(&source, path, vec![]).await;
+            outcome.map(|outcome| outcome.map(|proof| proof.noted().head))
         }
     };
     source.close().await;
     match head? {
         Ok(head) => state(args, head),
         Err(Stop::Violated(violation)) => {
-            eprintln!("holdfast: {violation}");
+            say(&format!("holdfast: {violation}"));
             Ok(ExitCode::FAILURE)
         }
         Err(Stop::Scratch(error)) => Err(AuditError::Scratch(error)),
@@ -233,7 +234,7 @@ impl PrivateKey {
         let text = key.public().to_text();
         let is_new = appear(&public, &text, 0o644).map_err(|source| failed(&public, source))?;
         if is_new {
-            eprintln!("made a key; auditors need {}", public.display());
+            say(&format!("made a key; auditors need {}", public.display()));
         } else if text_of(&public)?.trim() != text {
             return Err(CheckpointError::OtherPublicKey { public, private });
         }

@@ -1,7 +1,9 @@
 //! `holdfast audit export`: the log, or a part of it, in a form that other programs read.
 //!
-//! Promise: every event asked for, once, in order, as it is stored; an export that was cut off goes on where it stopped.
-//! Personal data is in none. Limit: only the whole log as ndjson can be verified, for a part of a chain proves nothing.
+//! Promise: every event asked for, once, in order, as it is stored; an export that was cut off goes
+//! on where it stopped. Personal data is in none. A finished export leaves its last position and
+//! hash in `FILE.head`. Limit: only the whole log as ndjson can be verified, for a part of a chain
+//! proves nothing.
 
 mod formats;
 #[cfg(feature = "parquet")]
@@ -16,10 +18,11 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use domain::values::{DropId, Position};
 use infrastructure::error::LogError;
-use infrastructure::log::EventRef;
+use infrastructure::log::{EventRef, Hash};
 
 use self::formats::{CloudEvents, Csv, LineFormat, Ndjson};
 use self::resume::LastEvent;
+use super::kept::{self, KnownHead};
 use super::source::{Moment, Page, Reading, Source, SourceArgs, Wanted};
 use super::{AuditError, written};
 
@@ -59,6 +62,12 @@ pub struct ExportArgs {
     /// Write to a file rather than to standard output.
     #[arg(long, short, env = "HOLDFAST_AUDIT_OUTPUT", value_name = "FILE")]
     output: Option<PathBuf>,
+
+    /// Write the position and the hash of the last event to this file once the export is finished,
+    /// as POSITION:HASH, which verify --expect-head takes. With --output it is FILE.head unless
+    /// said, and verify --file reads it there.
+    #[arg(long, env = "HOLDFAST_AUDIT_HEAD", value_name = "FILE")]
+    head: Option<PathBuf>,
 
     /// Go on with a file that an earlier export did not finish; in any format but parquet.
     #[arg(long, env = "HOLDFAST_AUDIT_RESUME", requires = "output")]
@@ -119,6 +128,17 @@ async fn export(args: &ExportArgs, source: &Source) -> Result<(), AuditError> {
         drop: args.drop,
         private: false,
     };
+    let head_path = args
+        .head
+        .clone()
+        .or_else(|| args.output.as_deref().map(kept::head_file));
+    if let Some(path) = args.head.as_deref().filter(|_| !args.resume) {
+        refuse_existing(path).map_err(|error| failed(path, error))?;
+    }
+    let forget_head = || match &head_path {
+        Some(path) => forget(path).map_err(|error| failed(path, error)),
+        None => Ok(()),
+    };
     // No file is touched before it is known that there is what was asked for.
     let (events, output, is_new): (_, Output, _) = match &args.output {
         None => {
@@ -132,16 +152,22 @@ async fn export(args: &ExportArgs, source: &Source) -> Result<(), AuditError> {
                 None => Events::all(source, wanted).await?,
                 Some(last) => Events::following(last, path, source, wanted).await?,
             };
+            forget_head()?;
             let file = resume::reopen(path, last).map_err(at)?;
             (events, Box::new(file), last.is_none())
         }
         Some(path) => {
             let events = Events::all(source, wanted).await?;
             let file = create(path).map_err(|error| failed(path, error))?;
+            forget_head()?;
             (events, Box::new(file), true)
         }
     };
-    write(args, events, output, is_new).await
+    let last = write(args, events, output, is_new).await?;
+    if let Some(path) = &head_path {
+        kept::write_head(path, last).map_err(|error| failed(path, error))?;
+    }
+    Ok(())
 }
 
 /// What is to be written. Its first page is there already.
@@ -149,8 +175,16 @@ struct Events {
     first: Option<Page>,
     /// How many of the first page's are written already.
     written: usize,
+    /// The last event that was written; none yet: the start of the log.
+    last: KnownHead,
     reading: Reading,
 }
+
+/// Before the first event.
+const START: KnownHead = KnownHead {
+    position: Position(0),
+    hash: Hash([0; 32]),
+};
 
 impl Events {
     async fn all(source: &Source, wanted: Wanted) -> Result<Self, AuditError> {
@@ -160,6 +194,7 @@ impl Events {
         Ok(Self {
             first,
             written,
+            last: START,
             reading,
         })
     }
@@ -198,6 +233,7 @@ impl Events {
             Some(reason) => Err(refused(reason)),
             None => Ok(Self {
                 written: 1,
+                last: last.head(),
                 ..events
             }),
         }
@@ -218,7 +254,7 @@ async fn write(
     events: Events,
     output: Output,
     is_new: bool,
-) -> Result<(), AuditError> {
+) -> Result<KnownHead, AuditError> {
     let encoder: Box<dyn Encoder> = match args.format {
         Format::Ndjson => return write_lines(events, Ndjson::default(), output).await,
         Format::Cloudevents => {
@@ -243,16 +279,18 @@ async fn write_lines(
     mut events: Events,
     mut format: impl LineFormat,
     mut output: Output,
-) -> Result<(), AuditError> {
+) -> Result<KnownHead, AuditError> {
     let mut lines = vec![];
     while let Some((page, written)) = events.next().await? {
         lines.clear();
-        let appended = append_lines(&page, written, &mut format, &mut lines);
+        let last = &mut events.last;
+        let appended = append_lines(&page, written, &mut format, &mut lines, last);
         // What comes before an event that cannot be one is written all the same.
         output.write_all(&lines).map_err(AuditError::Output)?;
         appended.map_err(AuditError::Log)?;
     }
-    output.flush().map_err(AuditError::Output)
+    output.flush().map_err(AuditError::Output)?;
+    Ok(events.last)
 }
 
 fn append_lines(
@@ -260,27 +298,58 @@ fn append_lines(
     written: usize,
     format: &mut impl LineFormat,
     lines: &mut Vec<u8>,
+    last: &mut KnownHead,
 ) -> Result<(), LogError> {
     for event in page.events().skip(written) {
-        format.line(event?, lines);
+        let event = event?;
+        *last = place_of(&event);
+        format.line(event, lines);
     }
     Ok(())
 }
 
-async fn write_table(mut events: Events, mut encoder: Box<dyn Encoder>) -> Result<(), AuditError> {
+fn place_of(event: &EventRef<'_>) -> KnownHead {
+    KnownHead {
+        position: event.position,
+        hash: event.hash,
+    }
+}
+
+async fn write_table(
+    mut events: Events,
+    mut encoder: Box<dyn Encoder>,
+) -> Result<KnownHead, AuditError> {
     while let Some((page, written)) = events.next().await? {
         for event in page.events().skip(written) {
             let event = event.map_err(AuditError::Log)?;
+            events.last = place_of(&event);
             encoder.event(event).map_err(AuditError::Output)?;
         }
     }
-    encoder.finish().map_err(AuditError::Output)
+    encoder.finish().map_err(AuditError::Output)?;
+    Ok(events.last)
 }
 
 fn failed(path: &Path, source: io::Error) -> AuditError {
     AuditError::File {
         path: path.to_owned(),
         source,
+    }
+}
+
+/// Before anything is written: what stands where a head was asked for may be something else.
+fn refuse_existing(path: &Path) -> io::Result<()> {
+    if path.try_exists()? {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    Ok(())
+}
+
+/// Until an export is finished, a head beside it would be wrong, or that of one which is gone.
+fn forget(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -6,11 +6,13 @@
 use sqlx::PgConnection;
 
 /// What our migrations put on the log: tables, and triggers that fire even where replication would switch them off.
-const GUARDS: [(&str, &str); 6] = [
+const GUARDS: [(&str, &str); 8] = [
     ("events", "place_stock_event"),
     ("events", "refuse_beyond_head"),
+    ("events", "refuse_later_than_head"),
     ("events", "refuse_rewriting"),
     ("events", "refuse_truncating"),
+    ("log_head", "refuse_future"),
     ("log_head", "refuse_moving_back"),
     ("log_head", "refuse_truncating"),
 ];
@@ -34,7 +36,7 @@ pub async fn missing(connection: &mut PgConnection) -> Result<Vec<String>, sqlx:
     let missing = GUARDS.iter().filter(is_missing);
     let sentence = |(table, guard): &(&str, &str)| {
         format!(
-            "the guard {guard} of {table} is not in force: the database would let its rows be altered"
+            "the guard {guard} of {table} is not in force: the database would accept what it is to refuse"
         )
     };
     Ok(missing.map(sentence).collect())

@@ -12,6 +12,7 @@ use sqlx::PgPool;
 
 use super::source::{Source, SourceArgs, Wanted};
 use super::{AuditError, print, words};
+use crate::cli::say;
 
 /// What `audit history` is told.
 #[derive(Debug, Args)]
@@ -50,7 +51,7 @@ pub async fn run(args: &HistoryArgs) -> Result<ExitCode, AuditError> {
         Some(history) if args.json => print(&format!("{:#}", history.to_json(args.hold))),
         Some(history) => print(&history.to_text()),
         None => {
-            eprintln!("holdfast: the log has no hold {}", args.hold);
+            say(&format!("holdfast: the log has no hold {}", args.hold));
             Ok(ExitCode::FAILURE)
         }
     }

@@ -3,19 +3,19 @@
 //! Promise: what is proved is the log up to one head, and the tables as they were when that was the head, whatever is
 //! appended meanwhile. Limit: an export proves the log alone: it has no tables and no personal data.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
-use std::str::FromStr;
 
 use clap::Args;
 use domain::values::Position;
 use futures::StreamExt;
 use infrastructure::erasure;
 use infrastructure::error::LogError;
+use infrastructure::log::Head;
 use infrastructure::log::ahead::in_order;
 use infrastructure::log::copy::{self, Selection};
-use infrastructure::log::{Hash, Head, postgres};
+use infrastructure::log::postgres;
 use infrastructure::quarantine::Voids;
 use projections::checked::{CheckedTable, Comparison, Mismatch, checked_tables, hold_tables};
 use projections::error::{ReplayError, SnapshotError};
@@ -24,13 +24,18 @@ use sqlx::{Acquire, Executor, PgPool};
 
 use super::checkpoint::{CheckpointError, PublicKey, public_key_file};
 use super::examine::{Examined, examine};
+use super::kept::{KnownHead, head_file, read_head};
 use super::source::{Moment, Page, Reading, Source, SourceArgs, Wanted};
 use super::verify::{Erasures, Proved, Verifier};
 use super::violation::{Claim, Stop, Violation};
 use super::{AuditError, guards, print};
+use crate::cli::say;
 
 /// Who claims the head that is given on the command line.
 const EXPECT_HEAD: &str = "--expect-head";
+
+/// Who claims the head that an export left beside itself.
+const HEAD_FILE: &str = "the head file of the export";
 
 /// Events that a view of a running server may be behind without a word.
 const TRAILING: u64 = 10_000;
@@ -63,34 +68,12 @@ pub struct VerifyArgs {
     json: bool,
 }
 
-/// `POSITION:HASH`.
-#[derive(Debug, Clone, Copy)]
-struct KnownHead {
-    position: Position,
-    hash: Hash,
-}
-
-impl FromStr for KnownHead {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let read = || {
-            let (position, hash) = text.trim().split_once(':')?;
-            Some(Self {
-                position: Position(position.parse().ok()?),
-                hash: hash.parse().ok()?,
-            })
-        };
-        read().ok_or_else(|| "must be a position, a colon, and 64 hexadecimal digits".to_owned())
-    }
-}
-
 /// A proof, or what stands in its way.
 pub(super) type Outcome = Result<Proof, Stop>;
 
 /// What was proved.
 pub(super) struct Proof {
-    pub(super) log: Proved,
+    log: Proved,
     tables: Vec<TableProof>,
     /// Checkpoints that the log extends, and whose they are.
     extends: Vec<(Position, String)>,
@@ -121,7 +104,7 @@ pub async fn run(args: &VerifyArgs) -> Result<ExitCode, AuditError> {
     let source = Source::open(&args.source).await?;
     let outcome = match &source {
         Source::Database(database) => verify_database(&database.pool, claims).await,
-        Source::File(_) => verify_file(&source, claims).await,
+        Source::File(path) => verify_file(&source, path, claims).await,
     };
     let outcome = match outcome {
         Ok(Err(Stop::Violated(violation))) => {
@@ -163,13 +146,17 @@ async fn placed_in_stream(source: &Source, mut violation: Violation) -> Violatio
     violation
 }
 
-fn claims(args: &VerifyArgs) -> Result<Vec<Claim>, AuditError> {
-    let mut claims = vec![];
-    claims.extend(args.expect_head.map(|known| Claim {
+fn claim(known: KnownHead, source: &str) -> Claim {
+    Claim {
         position: known.position,
         hash: known.hash,
-        source: EXPECT_HEAD.to_owned(),
-    }));
+        source: source.to_owned(),
+    }
+}
+
+fn claims(args: &VerifyArgs) -> Result<Vec<Claim>, AuditError> {
+    let mut claims = vec![];
+    claims.extend(args.expect_head.map(|known| claim(known, EXPECT_HEAD)));
     if args.checkpoint.is_empty() {
         return Ok(claims);
     }
@@ -181,11 +168,18 @@ fn claims(args: &VerifyArgs) -> Result<Vec<Claim>, AuditError> {
     Ok(claims)
 }
 
+/// Proves an export, held to its own head file as well, if there is one.
+///
+/// # Errors
+/// [`AuditError::NoEvents`] for a file without any event, unless somebody claims that the log is
+/// empty.
 pub(super) async fn verify_file(
     source: &Source,
-    claims: Vec<Claim>,
+    path: &Path,
+    mut claims: Vec<Claim>,
 ) -> Result<Outcome, AuditError> {
-    let first = prove_file(source, claims.clone(), Voids::default()).await?;
+    claims.extend(read_head(path)?.map(|known| claim(known, HEAD_FILE)));
+    let first = prove_file(source, path, claims.clone(), Voids::default()).await?;
     if !matches!(first, Err(Stop::Violated(_))) {
         return Ok(first);
     }
@@ -194,27 +188,54 @@ pub(super) async fn verify_file(
     if voids.is_empty() {
         return Ok(first);
     }
-    prove_file(source, claims, voids).await
+    prove_file(source, path, claims, voids).await
 }
 
 async fn prove_file(
     source: &Source,
+    path: &Path,
     claims: Vec<Claim>,
     voids: Voids,
 ) -> Result<Outcome, AuditError> {
     let reading = source.read_all("verifying").await?.unchecked();
     let extends = extended(&claims);
+    let furthest = claims.iter().map(|claim| claim.position).max();
     let verifier = Verifier::new(claims, false).with_voids(voids);
-    let outcome = follow(reading, verifier, &mut []).await?;
-    Ok(outcome.and_then(|verifier| {
-        let log = verifier.finish()?;
-        Ok(Proof {
-            notes: log.remarks.sentences(),
-            log,
-            tables: vec![],
-            extends,
-        })
+    let log = match follow(reading, verifier, &mut []).await? {
+        Ok(verifier) => verifier.finish(),
+        Err(stop) => Err(stop),
+    };
+    let log = match log {
+        Ok(log) => log,
+        Err(stop) => return Ok(Err(stop)),
+    };
+    if log.events == 0 && furthest.is_none() {
+        return Err(AuditError::NoEvents(path.to_owned()));
+    }
+    let mut notes = log.remarks.sentences();
+    notes.extend(from_future(log.head));
+    if furthest.is_none_or(|claimed| claimed < log.head.position) {
+        notes.push(unclaimed_end(path, log.head.position));
+    }
+    Ok(Ok(Proof {
+        notes,
+        log,
+        tables: vec![],
+        extends,
     }))
+}
+
+/// The note on an export whose end is its own word alone.
+fn unclaimed_end(path: &Path, ends: Position) -> String {
+    let kept = if path == Path::new("-") {
+        String::new()
+    } else {
+        format!(", or keep {} with the export", head_file(path).display())
+    };
+    format!(
+        "the end was not verified: an export that was cut off after position {ends} reads the same; \
+         give --expect-head or a --checkpoint of that position{kept}"
+    )
 }
 
 async fn verify_database(pool: &PgPool, claims: Vec<Claim>) -> Result<Outcome, AuditError> {
@@ -257,12 +278,25 @@ async fn verify_database(pool: &PgPool, claims: Vec<Claim>) -> Result<Outcome, A
         log.remarks.vanished = log.remarks.vanished.saturating_sub(since);
     }
     notes.extend(log.remarks.sentences());
+    notes.extend(from_future(log.head));
     Ok(Ok(Proof {
         log,
         tables,
         extends,
         notes,
     }))
+}
+
+/// That the log ends in the future of this machine's clock, by more than what clocks may differ.
+fn from_future(head: Head) -> Option<String> {
+    const TOLERATED_MS: i64 = 2_000;
+    let ahead = head.recorded_at.millis() - chrono::Utc::now().timestamp_millis();
+    (ahead > TOLERATED_MS).then(|| {
+        format!(
+            "the newest event was recorded {} s in the future of this machine's clock: a clock is wrong, here or where it was written",
+            ahead / 1_000
+        )
+    })
 }
 
 /// What was taken out of the database, or cannot be what we wrote, is found, and not merely in the way.
@@ -373,7 +407,8 @@ impl Snapshot {
 }
 
 fn extended(claims: &[Claim]) -> Vec<(Position, String)> {
-    let of_checkpoints = claims.iter().filter(|claim| claim.source != EXPECT_HEAD);
+    let is_checkpoint = |claim: &&Claim| ![EXPECT_HEAD, HEAD_FILE].contains(&claim.source.as_str());
+    let of_checkpoints = claims.iter().filter(is_checkpoint);
     of_checkpoints
         .map(|claim| (claim.position, claim.source.clone()))
         .collect()
@@ -446,7 +481,7 @@ fn ends_well(
     }
     verifier.ends_at(head)?;
     match stray {
-        None => verifier.is_closed(),
+        None => verifier.ends_in_order(),
         Some(position) => {
             let reason = format!(
                 "an event stands here, outside the log, whose head is at position {}",
@@ -507,6 +542,14 @@ fn differs_from_log(mismatch: Mismatch) -> Violation {
 }
 
 impl Proof {
+    /// What was proved of the log; the notes go to standard error.
+    pub(super) fn noted(&self) -> &Proved {
+        for note in &self.notes {
+            say(&format!("note: {note}"));
+        }
+        &self.log
+    }
+
     fn print(&self, as_json: bool) -> Result<ExitCode, AuditError> {
         if as_json {
             return print(&self.to_json().to_string());
@@ -541,9 +584,7 @@ impl Proof {
             let said: Vec<String> = incidents.iter().map(ToString::to_string).collect();
             lines.push(format!("{what}: {}", said.join("; ")));
         }
-        for note in &self.notes {
-            eprintln!("note: {note}");
-        }
+        self.noted();
         print(&lines.join("\n"))
     }
 
@@ -573,6 +614,7 @@ impl Proof {
             "extends": self.extends.iter().map(|(position, source)| json!({ "position": position, "claim": source })).collect::<Vec<_>>(),
             "introductions": introductions, "introductions_erased": erased, "erasures": erasures, "incidents": incidents, "views": views,
             "late_purchases": remarks.times.late_purchases, "decided_far_from_recorded": remarks.times.far, "vanished": remarks.vanished,
+            "closing": { "drops": remarks.closing.drops, "holds": remarks.closing.holds, "waitlist_entries": remarks.closing.entries },
             "foreign_events": remarks.foreign, "notes": self.notes,
         })
     }
@@ -583,7 +625,7 @@ fn print_violation(violation: &Violation, as_json: bool) -> Result<(), AuditErro
         let said = json!({ "verified": false, "violation": violation });
         print(&said.to_string())?;
     } else {
-        eprintln!("holdfast: {violation}");
+        say(&format!("holdfast: {violation}"));
     }
     Ok(())
 }

@@ -7,6 +7,8 @@
 //! too much in all or had two pseudonyms, or that another kind of stream has a gap, is known at the end only.
 
 mod account;
+mod clocks;
+mod closing;
 mod foreign;
 mod ledger;
 mod persons;
@@ -23,6 +25,7 @@ use infrastructure::erasure::Erased;
 use infrastructure::log::{Head, chain};
 use infrastructure::quarantine::Voids;
 
+pub use self::closing::Closing;
 use self::foreign::Foreign;
 use self::ledger::Ledger;
 pub use self::ledger::Times;
@@ -132,6 +135,8 @@ pub struct Proved {
 pub struct Remarks {
     /// Of times.
     pub times: Times,
+    /// Of cancelled drops whose holds and waitlist entries are still to be ended.
+    pub closing: Closing,
     /// Introductions whose personal data is gone, though no erasure took it.
     pub vanished: u64,
     /// Events of streams that are not ours, by kind of stream: chained, and not judged.
@@ -147,10 +152,11 @@ impl Remarks {
             late_purchases,
             far,
             first_far,
+            clocks,
         } = self.times;
         if late_purchases > 0 {
             sentences.push(format!(
-                "{late_purchases} purchases were recorded within the minute after their hold was over; whoever decided them says that it was not yet"
+                "{late_purchases} purchases were recorded within the minute after their hold was over; they say that they arrived before"
             ));
         }
         if let Some(first) = first_far {
@@ -158,6 +164,8 @@ impl Remarks {
                 "{far} events say that they were decided more than a minute from when they were recorded, the first at position {first}"
             ));
         }
+        sentences.extend(self.closing.sentence());
+        sentences.extend(clocks.sentences());
         if self.vanished > 0 {
             sentences.push(format!(
                 "{} introductions have lost their personal data, though no recorded erasure took it",
@@ -301,15 +309,13 @@ impl Verifier {
         Ok(Some(*recorded))
     }
 
-    /// Checks that nothing was begun that a log cannot end in.
+    /// Checks that nothing of a cancelled drop was passed over. What is still to be ended is no
+    /// violation, but noted.
     ///
     /// # Errors
-    /// [`Violation`] when a drop was cancelled and not cleared.
-    pub fn is_closed(&mut self) -> Result<(), Violation> {
-        let position = self.head.position;
-        self.ledger
-            .check_closed()
-            .map_err(|fault| fault.at(position))
+    /// [`Violation`] when something was.
+    pub fn ends_in_order(&self) -> Result<(), Violation> {
+        self.ledger.check_passed_over(self.head.position)
     }
 
     /// Checks that the log's own head is what its events lead to.
@@ -373,6 +379,7 @@ impl Verifier {
         found.extend(self.reaches_claims().err());
         let remarks = Remarks {
             times: self.ledger.times(),
+            closing: self.ledger.closing(),
             vanished: match self.knows_private {
                 true => self.erased.saturating_sub(self.told_erased),
                 false => 0,
@@ -446,7 +453,6 @@ impl Verifier {
                 self.ledger.check(recorded, *is_old)
             }
             Said::Erasure { events, .. } => {
-                self.ledger.check_closed()?;
                 self.erasures += 1;
                 self.told_erased += events;
                 let is_told = self
@@ -459,20 +465,17 @@ impl Verifier {
                 let reason = "somebody was erased here, but the table erasures names nobody";
                 Err(reason.to_owned().into())
             }
-            Said::Incident { event, .. } => {
-                self.ledger.check_closed()?;
-                match event {
-                    LogEvent::PositionVoided(void) if !self.voids.contains(void.position) => {
-                        let void = void.position;
-                        Err(format!(
-                            "position {void} is declared void here, but its effect was not left out"
-                        )
-                        .into())
-                    }
-                    LogEvent::PositionVoided(_) | LogEvent::TailCut(_) => Ok(()),
+            Said::Incident { event, .. } => match event {
+                LogEvent::PositionVoided(void) if !self.voids.contains(void.position) => {
+                    let void = void.position;
+                    Err(format!(
+                        "position {void} is declared void here, but its effect was not left out"
+                    )
+                    .into())
                 }
-            }
-            Said::Other { .. } => self.ledger.check_closed(),
+                LogEvent::PositionVoided(_) | LogEvent::TailCut(_) => Ok(()),
+            },
+            Said::Other { .. } => Ok(()),
             Said::Unreadable { fault, .. } => Err(fault.clone()),
         }
     }

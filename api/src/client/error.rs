@@ -60,6 +60,9 @@ pub enum ClientError {
         /// How long it was waited for.
         after: Duration,
     },
+    /// The result cannot be written to standard output.
+    #[error("cannot write")]
+    Output(#[source] std::io::Error),
     /// The server answered with a problem.
     #[error("the server answered {0}")]
     Problem(Problem),
@@ -113,6 +116,7 @@ impl ClientError {
             | Self::OpenFiles { .. }
             | Self::Connection { .. }
             | Self::Timeout { .. }
+            | Self::Output(_)
             | Self::Unreadable { .. } => None,
         }
     }
@@ -127,6 +131,7 @@ impl ClientError {
             | Self::NoKey { .. }
             | Self::InvalidKey
             | Self::OpenFiles { .. }
+            | Self::Output(_)
             | Self::Unreadable { .. } => false,
         }
     }

@@ -40,6 +40,7 @@ use super::error::ClientError;
 use super::log_reader::LogReader;
 use super::pooled::Client;
 use super::socket::{Socket, Target};
+use crate::cli::print_line;
 
 /// How long the log may lag behind what was acknowledged, and expiries behind their deadlines, before it counts.
 const GRACE: Duration = Duration::from_secs(30);
@@ -52,7 +53,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// [`ClientError`] when the stampede could not be held at all, or its log not be read.
 pub async fn run(args: LoadArgs) -> Result<ExitCode, ClientError> {
     let report = stampede(&args).await?;
-    println!("{report}");
+    print_line(&report.to_string()).map_err(ClientError::Output)?;
     Ok(if report.verdict.passed() {
         ExitCode::SUCCESS
     } else {

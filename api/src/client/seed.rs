@@ -16,6 +16,7 @@ use super::calls::DropView;
 use super::error::ClientError;
 use super::pooled::Client;
 use super::table::{columns, grouped};
+use crate::cli::print_line;
 
 /// Create the sample drops: three live and one upcoming; those that exist already are left alone
 #[derive(Debug, Clone, clap::Args)]
@@ -32,7 +33,7 @@ pub struct SeedArgs {
 pub async fn run(args: SeedArgs) -> Result<ExitCode, ClientError> {
     let client = args.server.client()?;
     let drops = seed(&client).await?;
-    println!("{}", table(&drops));
+    print_line(&table(&drops)).map_err(ClientError::Output)?;
     Ok(ExitCode::SUCCESS)
 }
 

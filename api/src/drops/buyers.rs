@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::{BuyerPath, DropPath, Fresh, Params};
 use crate::problem::{Problem, unanswered};
-use crate::render::{Page, conditional, etag_of};
+use crate::render::{Page, conditional, etag_of, private};
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -128,5 +128,5 @@ pub(crate) async fn standing(
         next_hold_at,
         server_time,
     };
-    Ok(conditional(&headers, &etag, body))
+    Ok(private(conditional(&headers, &etag, body)))
 }

@@ -1,10 +1,11 @@
-//! Who calls: the rightmost address that no trusted proxy vouches for.
+//! Who calls: the rightmost address that no trusted proxy vouches for, and whether bounds apply.
 //!
 //! Promise: a header changes nothing unless the connection comes from a trusted proxy, and then only what stands to the left of
 //! trusted proxies is believed, one hop at a time: what a client wrote there itself is never reached.
 //! IPv6 is counted by /64, because that is what one household or one machine is given.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
 
 use axum::http::HeaderMap;
 use ipnet::IpNet;
@@ -35,44 +36,99 @@ impl From<IpAddr> for Client {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<IpNet>);
 
-impl std::str::FromStr for TrustedProxies {
+impl FromStr for TrustedProxies {
     type Err = String;
 
     /// Networks (`10.0.0.0/8`) or addresses, separated by commas; none in an empty text.
     fn from_str(text: &str) -> Result<Self, String> {
-        let parts = text
-            .split(',')
-            .map(str::trim)
-            .filter(|part| !part.is_empty());
-        let network = |part: &str| {
-            let address = || part.parse::<IpAddr>().map(IpNet::from);
-            part.parse::<IpNet>().or_else(|_| address()).map_err(|_| {
-                format!("{part:?} is neither a network like 10.0.0.0/8 nor an address")
-            })
-        };
-        parts.map(network).collect::<Result<_, _>>().map(Self)
+        networks(text).map(Self)
     }
 }
 
+/// Networks of this machine and of the shop's own back ends: no bound for addresses applies to
+/// connections from there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UnlimitedNetworks(Vec<IpNet>);
+
+impl FromStr for UnlimitedNetworks {
+    type Err = String;
+
+    /// As [`TrustedProxies`]; `none` for none.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.trim().eq_ignore_ascii_case("none") {
+            return Ok(Self::default());
+        }
+        networks(text).map(Self)
+    }
+}
+
+impl UnlimitedNetworks {
+    /// Whether connections from `address` are not bounded.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    let parts = text
+        .split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty());
+    let network = |part: &str| {
+        let address = || part.parse::<IpAddr>().map(IpNet::from);
+        part.parse::<IpNet>()
+            .or_else(|_| address())
+            .map_err(|_| format!("{part:?} is neither a network like 10.0.0.0/8 nor an address"))
+    };
+    parts.map(network).collect()
+}
+
+/// Where a request comes from, as far as bounds for addresses go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// No bound applies.
+    Unlimited,
+    /// The bounds of this client apply.
+    Limited(Client),
+}
+
 impl TrustedProxies {
-    fn trust(&self, address: IpAddr) -> bool {
+    /// Whether `address` is a proxy that is believed.
+    pub(crate) fn trust(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Who is behind a connection from `peer` that sent these headers.
-    pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Client {
+    /// Where a request comes from that a connection from `peer` sent with these headers.
+    ///
+    /// A proxy that forwards for nobody is unlimited. Its clients are not, wherever it runs.
+    pub(crate) fn origin(
+        &self,
+        peer: IpAddr,
+        headers: &HeaderMap,
+        unlimited: &UnlimitedNetworks,
+    ) -> Origin {
         let mut client = peer.to_canonical();
+        if !self.trust(client) && unlimited.contains(client) {
+            return Origin::Unlimited;
+        }
         // Right to left: the last line is the nearest proxy's, and within it the last address.
         let lines = headers.get_all("x-forwarded-for").iter().rev();
         let mut hops = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
         while self.trust(client) {
-            // What cannot be read was not written by a proxy of ours: stay with the last that we know.
-            let Some(hop) = hops.next().and_then(address_in) else {
+            let Some(hop) = hops.next() else {
+                return Origin::Unlimited;
+            };
+            // What cannot be read was not written by a proxy of ours: stay with the last that we
+            // know, and count it.
+            let Some(hop) = address_in(hop) else {
                 break;
             };
             client = hop;
         }
-        client.into()
+        Origin::Limited(client.into())
     }
 }
 
@@ -92,17 +148,22 @@ fn address_in(text: &[u8]) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    fn found(trusted: &str, peer: &str, lines: &[&str]) -> Client {
+    fn found(trusted: &str, peer: &str, lines: &[&str]) -> Origin {
+        found_beside("none", trusted, peer, lines)
+    }
+
+    fn found_beside(unlimited: &str, trusted: &str, peer: &str, lines: &[&str]) -> Origin {
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append("x-forwarded-for", line.parse().unwrap());
         }
         let trusted: TrustedProxies = trusted.parse().unwrap();
-        trusted.client(peer.parse().unwrap(), &headers)
+        let unlimited = unlimited.parse().unwrap();
+        trusted.origin(peer.parse().unwrap(), &headers, &unlimited)
     }
 
-    fn client(address: &str) -> Client {
-        address.parse::<IpAddr>().unwrap().into()
+    fn client(address: &str) -> Origin {
+        Origin::Limited(address.parse::<IpAddr>().unwrap().into())
     }
 
     #[test]
@@ -124,10 +185,34 @@ mod tests {
     }
 
     #[test]
-    fn without_a_header_or_with_trusted_hops_only_the_last_known_one_counts() {
-        assert_eq!(found("10.0.0.0/8", "10.0.0.1", &[]), client("10.0.0.1"));
-        let inside = found("10.0.0.0/8", "10.0.0.1", &["10.0.0.3, 10.0.0.2"]);
-        assert_eq!(inside, client("10.0.0.3"));
+    fn a_proxy_itself_is_unlimited_and_its_clients_are_not_wherever_it_runs() {
+        for peer in ["10.0.0.1", "127.0.0.1", "::ffff:10.0.0.1"] {
+            let through =
+                |lines: &[&str]| found_beside("127.0.0.0/8", "10.0.0.0/8, 127.0.0.1", peer, lines);
+            assert_eq!(through(&[]), Origin::Unlimited);
+            assert_eq!(through(&["10.0.0.3, 10.0.0.2"]), Origin::Unlimited);
+            assert_eq!(through(&["198.51.100.1"]), client("198.51.100.1"));
+            // Not a peer: whoever names the proxies decides who is forwarded.
+            assert_eq!(through(&["127.0.0.9"]), client("127.0.0.9"));
+        }
+    }
+
+    #[test]
+    fn peers_in_unlimited_networks_are_unlimited_whatever_they_send() {
+        let from = |peer| found_beside("10.0.0.0/8, ::1", "", peer, &["198.51.100.1"]);
+        assert_eq!(from("10.1.2.3"), Origin::Unlimited);
+        assert_eq!(from("::ffff:10.1.2.3"), Origin::Unlimited);
+        assert_eq!(from("::1"), Origin::Unlimited);
+        assert_eq!(from("192.0.2.1"), client("192.0.2.1"));
+    }
+
+    #[test]
+    fn unlimited_networks_are_networks_or_addresses_or_none() {
+        let parsed = |text: &str| text.parse::<UnlimitedNetworks>();
+        assert_eq!(parsed("none"), Ok(UnlimitedNetworks::default()));
+        assert_eq!(parsed(" "), parsed("none"));
+        assert!(parsed("127.0.0.0/8,::1").is_ok());
+        assert!(parsed("10.0.0.0/33").is_err() && parsed("office").is_err());
     }
 
     #[test]
@@ -162,6 +247,21 @@ mod tests {
         assert_ne!(client("2001:db8:0:1::1"), client("2001:db8:0:2::1"));
         assert_eq!(client("::ffff:192.0.2.1"), client("192.0.2.1"));
         assert_ne!(client("192.0.2.1"), client("192.0.2.2"));
+    }
+
+    #[test]
+    fn unlimited_networks_are_networks_or_none() {
+        let parsed = |text: &str| text.parse::<UnlimitedNetworks>();
+        let is_unlimited = |text: &str, peer: &str| {
+            let networks = parsed(text).unwrap();
+            networks.contains(peer.parse().unwrap())
+        };
+        assert!(is_unlimited("127.0.0.0/8, ::1", "127.1.2.3"));
+        assert!(is_unlimited("127.0.0.0/8,::1", "::1"));
+        assert!(is_unlimited("127.0.0.0/8", "::ffff:127.0.0.1"));
+        assert!(!is_unlimited("127.0.0.0/8", "192.0.2.1"));
+        assert!(!is_unlimited("none", "127.0.0.1"));
+        assert!(parsed("everybody").is_err());
     }
 
     #[test]

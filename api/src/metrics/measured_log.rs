@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use domain::values::{DropId, Position};
+use domain::values::{DropId, Position, Timestamp};
 use infrastructure::erasure::Erased;
 use infrastructure::error::{AppendError, LogError};
 use infrastructure::log::{Batch, EventLog, Head, Parts, StoredEvent, Turn};
@@ -30,6 +30,7 @@ pub(crate) struct Appends {
     conflict: IntCounter,
     unknown: IntCounter,
     rejected: IntCounter,
+    from_future: IntCounter,
     outages: IntCounter,
     is_away: Arc<AtomicBool>,
 }
@@ -44,7 +45,7 @@ impl Appends {
             "holdfast_log_append_events",
             "Events in one append that was committed.",
         );
-        let help = "Appends by outcome: committed, confirmed (nothing to append, the head is as expected), conflict, unknown, rejected.";
+        let help = "Appends by outcome: committed, confirmed (nothing to append, the head is as expected), conflict, unknown, rejected, from_future (this clock is ahead of the database's).";
         let outcomes = registered(
             registry,
             IntCounterVec::new(Opts::new("holdfast_log_appends_total", help), &["outcome"]),
@@ -61,6 +62,7 @@ impl Appends {
             conflict: outcome("conflict"),
             unknown: outcome("unknown"),
             rejected: outcome("rejected"),
+            from_future: outcome("from_future"),
             outages: registered(
                 registry,
                 IntCounter::new(
@@ -86,7 +88,8 @@ impl Appends {
             }
             Err(AppendError::Conflict) => self.conflict.inc(),
             Err(AppendError::Unknown(_)) => self.unknown.inc(),
-            Err(AppendError::Rejected(_)) => self.rejected.inc(),
+            Err(AppendError::Rejected(_) | AppendError::TooLarge { .. }) => self.rejected.inc(),
+            Err(AppendError::FromFuture(_)) => self.from_future.inc(),
         }
         self.reached(!matches!(outcome, Err(AppendError::Unknown(_))));
     }
@@ -126,6 +129,12 @@ impl<L: EventLog> EventLog for MeasuredLog<L> {
         head
     }
 
+    async fn clock(&self) -> Result<Option<Timestamp>, LogError> {
+        let clock = self.log.clock().await;
+        self.appends.asked(&clock);
+        clock
+    }
+
     async fn read(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
         let read = self.log.read(after, limit).await;
         self.appends.asked(&read);
@@ -159,6 +168,12 @@ impl<L: EventLog> EventLog for MeasuredLog<L> {
         outcome
     }
 
+    async fn barrier(&self) -> Result<(), LogError> {
+        let passed = self.log.barrier().await;
+        self.appends.asked(&passed);
+        passed
+    }
+
     async fn take_turn(&self) -> Result<Self::Turn, LogError> {
         let turn = self.log.take_turn().await;
         self.appends.asked(&turn);
@@ -177,6 +192,10 @@ pub(crate) struct MeasuredTurn<T> {
 impl<T: Turn> Turn for MeasuredTurn<T> {
     fn head(&self) -> Head {
         self.turn.head()
+    }
+
+    fn clock(&self) -> Option<Timestamp> {
+        self.turn.clock()
     }
 
     async fn append(self, batch: &Batch) -> Result<(), AppendError> {

@@ -3,7 +3,7 @@
 use infrastructure::engine::Health;
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
-use prometheus::{IntCounterVec, Opts};
+use prometheus::{Gauge, IntCounterVec, Opts};
 
 use super::{counter, gauge, gauges, made};
 use crate::app::App;
@@ -37,8 +37,21 @@ fn engine(app: &App) -> Vec<MetricFamily> {
             "Drops in quarantine: an event of theirs cannot be applied here.",
             app.views.quarantined_count() as u64,
         ),
+        clock_skew(app),
     ]
     .concat()
+}
+
+fn clock_skew(app: &App) -> Vec<MetricFamily> {
+    let Some(skew) = app.engine.clock_skew() else {
+        return vec![];
+    };
+    let skewed = made(Gauge::new(
+        "holdfast_clock_skew_seconds",
+        "This server's clock minus the database's, as last compared; positive when this one is ahead.",
+    ));
+    skewed.set(skew.estimate_seconds());
+    skewed.collect()
 }
 
 fn projections(app: &App) -> Vec<MetricFamily> {

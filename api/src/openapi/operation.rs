@@ -123,15 +123,15 @@ impl Operation {
             Access::Anyone => (json!([]), &[]),
             Access::Buyer => (
                 json!([{}, { "buyerToken": [] }, { "adminKey": [] }]),
-                &[Code::Unauthorized, Code::Forbidden],
+                &[Code::Unauthorized, Code::Forbidden, Code::TooManyAttempts],
             ),
             Access::Auditor => (
                 json!([{ "auditorKey": [] }, { "adminKey": [] }, { "adminSession": [] }]),
-                &[Code::Unauthorized, Code::Forbidden],
+                &[Code::Unauthorized, Code::Forbidden, Code::TooManyAttempts],
             ),
             Access::Admin => (
                 json!([{ "adminKey": [] }, { "adminSession": [] }]),
-                &[Code::Unauthorized, Code::Forbidden],
+                &[Code::Unauthorized, Code::Forbidden, Code::TooManyAttempts],
             ),
         };
         self.described["security"] = schemes;
@@ -250,6 +250,11 @@ impl Operation {
                 None => drop(answers.insert(status, refused)),
             }
         }
+        for answer in answers.values_mut() {
+            let cache_control = "Cache-Control";
+            answer["headers"][cache_control] =
+                json!({ "$ref": format!("#/components/headers/{cache_control}") });
+        }
         if !parameters.is_empty() {
             described["parameters"] = parameters.into();
         }
@@ -298,7 +303,7 @@ pub(super) fn parameters() -> Value {
     let text = || json!({ "type": "string" });
     json!({
         "Idempotency-Key": header(
-            "Idempotency-Key", true, "Chosen by the caller, one for each intent: a retry sends the same one.",
+            "Idempotency-Key", true, "Chosen by the caller, one for each intent: a retry sends the same one. With buyers' tokens each buyer has keys of their own; trusted callers share one set for each drop.",
             json!({ "type": "string", "pattern": "^[!-~]{1,255}$", "examples": ["one-per-attempt"] }),
         ),
         "If-Match": header("If-Match", true, "The `ETag` of the drop that is edited, or several, of which one must match; a weak one never does. `*` overwrites whatever is there.", text()),
@@ -322,7 +327,7 @@ pub(super) fn headers() -> Value {
     let digits = || json!({ "type": "integer", "minimum": 0 });
     json!({
         "Allow": header(true, "The methods that the path has.", text()),
-        "Cache-Control": header(true, "Whether the answer may be kept, and for how long.", text()),
+        "Cache-Control": header(true, "Whether the answer may be kept: `no-cache` by anybody who asks again, `private, no-cache` by the caller alone, `no-store` by nobody.", text()),
         "Content-Disposition": header(false, "A name for the file.", text()),
         "ETag": header(true, "The entity tag of the answer.", json!({ "type": "string", "pattern": "^\".*\"$" })),
         "Holdfast-Position": header(false, "The place in the log of what was done; an answer with a body says it there.", digits()),
@@ -333,6 +338,6 @@ pub(super) fn headers() -> Value {
         "Retry-After": header(true, "When to try again, in whole seconds.", digits()),
         "Set-Cookie": header(true, "The session: `HttpOnly`, `SameSite=Strict`.", text()),
         "Vary": header(true, "What the answer depends on.", text()),
-        "WWW-Authenticate": header(true, "`Bearer`.", text()),
+        "WWW-Authenticate": header(true, "`Bearer`; with `error` and `error_description` for a key or token that is not good (RFC 6750).", text()),
     })
 }

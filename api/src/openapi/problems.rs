@@ -36,6 +36,10 @@ fn whole() -> Value {
     json!({ "type": "integer" })
 }
 
+fn seconds() -> Value {
+    json!({ "type": "number" })
+}
+
 fn time() -> Value {
     json!({ "$ref": "#/components/schemas/Timestamp" })
 }
@@ -108,6 +112,7 @@ fn members(code: Code) -> Vec<Member> {
         Code::HoldReleased => vec![must("released_at", time(), AT)],
         Code::InsufficientStock => vec![must("delta", whole(), -5), must("available", whole(), 3)],
         Code::AlreadyWaiting => vec![must("joined_at", time(), AT), must("quantity", whole(), 1)],
+        Code::WaitlistFull => vec![must("limit", whole(), 200_000)],
         Code::AlreadyOffered => {
             let id = json!({ "$ref": "#/components/schemas/HoldId" });
             vec![must("hold_id", id, "6f1c2a9e-3b4d-4c5e-8f60-718293a4b5c6")]
@@ -117,14 +122,37 @@ fn members(code: Code) -> Vec<Member> {
             must("retry_after", whole(), 42),
             may("retry_at", time(), AT),
         ],
+        Code::AddressLimitReached => {
+            let names = json!({ "enum": ["holds", "waitlist_entries"] });
+            vec![
+                must("retry_after", whole(), 42),
+                must("limit", whole(), 100),
+                must("limit_name", names, "holds"),
+            ]
+        }
+        Code::CoolingDown => vec![
+            must("retry_after", whole(), 42),
+            must("limit", whole(), 100),
+        ],
+        Code::TooManyAttempts => vec![must("retry_after", whole(), 42)],
         Code::Unavailable => {
             let projections = json!({ "type": "object" });
             vec![
                 must("retry_after", whole(), 1),
+                may("clock_skew_seconds", seconds(), 600.25),
+                may("log_ahead_seconds", seconds(), 600.25),
                 may("position", place(), 17),
                 may("projections", projections, json!({})),
             ]
         }
+        Code::TooManyConnections => {
+            vec![must("limit", whole(), 500), must("retry_after", whole(), 1)]
+        }
+        Code::UriTooLong => vec![must("max_bytes", whole(), 32_768)],
+        Code::HeadTooLarge => vec![
+            must("max_bytes", whole(), 32_768),
+            must("max_fields", whole(), 100),
+        ],
         Code::DropQuarantined => {
             let id = json!({ "$ref": "#/components/schemas/DropId" });
             vec![
@@ -146,7 +174,9 @@ fn members(code: Code) -> Vec<Member> {
             let example = "/problems/instances/6f1c2a9e-3b4d-4c5e-8f60-718293a4b5c6";
             vec![must("instance", instance, example)]
         }
-        Code::IdempotencyKeyRequired
+        Code::MalformedRequest
+        | Code::HttpVersionNotSupported
+        | Code::IdempotencyKeyRequired
         | Code::InvalidIdempotencyKey
         | Code::Unauthorized
         | Code::Forbidden
@@ -273,11 +303,19 @@ pub(super) fn answer(codes: &[Code]) -> Value {
 }
 
 fn headers_of(code: Code) -> &'static [&'static str] {
+    if code == Code::TooManyConnections {
+        return &["Retry-After"];
+    }
     match code.status().as_u16() {
-        401 => &["WWW-Authenticate"],
-        405 => &["Allow"],
-        429 => &["Retry-After", "RateLimit", "RateLimit-Policy"],
-        503 => &["Retry-After"],
-        _ => &[],
+        401 => &["Cache-Control", "WWW-Authenticate"],
+        405 => &["Cache-Control", "Allow"],
+        429 => &[
+            "Cache-Control",
+            "Retry-After",
+            "RateLimit",
+            "RateLimit-Policy",
+        ],
+        503 => &["Cache-Control", "Retry-After"],
+        _ => &["Cache-Control"],
     }
 }

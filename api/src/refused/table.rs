@@ -11,7 +11,7 @@ use super::{Slot, Tally};
 /// Another process's transaction may become visible a little later than its time says, in milliseconds.
 const OVERLAP_MS: i64 = 10_000;
 
-/// Adds `counted` and returns what the rows come to.
+/// Adds `counted` and returns what the rows come to. Telemetry does not wait for a standby.
 pub(super) async fn add(
     pool: &PgPool,
     counted: &[(Slot, Tally)],
@@ -27,6 +27,7 @@ pub(super) async fn add(
     let rows = sqlx::query(
         "INSERT INTO refusals AS r (drop_id, minute, sold_out, limit_reached, throttled) \
          SELECT * FROM UNNEST($1::uuid[], $2::timestamptz[], $3::bigint[], $4::bigint[], $5::bigint[]) \
+          WHERE set_config('synchronous_commit', 'local', true) IS NOT NULL \
          ON CONFLICT (drop_id, minute) DO UPDATE SET sold_out = r.sold_out + EXCLUDED.sold_out, \
              limit_reached = r.limit_reached + EXCLUDED.limit_reached, \
              throttled = r.throttled + EXCLUDED.throttled, changed_at = now() \

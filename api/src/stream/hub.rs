@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,8 +22,10 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::framing::Framing;
+use super::present::Present;
 use super::room::Guest;
 use super::watcher::Told;
+use crate::connections::Share;
 use crate::render::{DropBody, DropStatus};
 
 /// Ticks that a watcher may lag behind before it is given the present state instead.
@@ -75,8 +77,7 @@ struct Hub {
     /// Keeps the room open while it is empty.
     _room: InactiveReceiver<Arc<Tick>>,
     changed: Mutex<Changed>,
-    /// The number of the last tick that was told.
-    told: AtomicU64,
+    present: Arc<Present>,
     wake: Notify,
     doors: Vec<UnboundedSender<Guest>>,
     next_door: AtomicUsize,
@@ -100,7 +101,7 @@ impl StreamHub {
             sender,
             _room: receiver.deactivate(),
             changed: Mutex::default(),
-            told: AtomicU64::new(0),
+            present: Arc::default(),
             wake: Notify::new(),
             doors,
             next_door: AtomicUsize::new(0),
@@ -125,10 +126,12 @@ impl StreamHub {
                 () = self.0.wake.notified() => {}
                 () = sleep(LOOK_AT_CLOCK) => {}
             }
+            self.0.present.forget_old();
             let mut changed = self.take_changed();
             // After it, so that all that is recorded up to there was recorded before.
             let now = SystemClock.now();
-            changed.drops.extend(turned(&views, last_look, now));
+            // Drops that start or end change without an event.
+            changed.drops.extend(views.turned(last_look, now));
             last_look = now;
             if self.tell(&views, &changed, now) {
                 sleep(SHORTEST).await;
@@ -155,7 +158,7 @@ impl StreamHub {
         }
         let mut tick = Tick::of(views, changed, now);
         // Numbered once it is written: who has seen this number before reading the views has missed nothing of it.
-        tick.number = self.0.told.fetch_add(1, Ordering::Release) + 1;
+        tick.number = self.0.present.next_tick();
         // An error means that there is no room.
         let _nobody = self.0.sender.try_broadcast(Arc::new(tick));
         true
@@ -173,9 +176,9 @@ impl StreamHub {
         self.0.sender.new_receiver()
     }
 
-    /// The number of the last tick.
-    pub(super) fn told(&self) -> u64 {
-        self.0.told.load(Ordering::Acquire)
+    /// The present state, as newcomers share it.
+    pub(super) fn present(&self) -> &Arc<Present> {
+        &self.0.present
     }
 
     /// Puts `guest` into the next room. One that has closed says goodbye in its place.
@@ -187,15 +190,18 @@ impl StreamHub {
         }
     }
 
-    /// A place for one more watcher, given back when dropped.
-    pub(super) fn enter(&self) -> Option<Seat> {
+    /// A place for one more watcher, given back when dropped, as is what its address has of them.
+    pub(super) fn enter(&self, of_address: Option<Share>) -> Option<Seat> {
         let hub = Arc::clone(&self.0);
         let taken = hub
             .watchers
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |watchers| {
                 (watchers < hub.most_watchers).then_some(watchers + 1)
             });
-        taken.ok().map(|_| Seat(hub))
+        taken.ok().map(|_| Seat {
+            hub,
+            _of_address: of_address,
+        })
     }
 }
 
@@ -218,18 +224,16 @@ impl Observer for StreamHub {
     }
 }
 
-/// Drops that start or end change without an event.
-fn turned(views: &Views, last_look: Timestamp, now: Timestamp) -> Vec<DropId> {
-    views.drops_where(|row| DropStatus::at(row, last_look) != DropStatus::at(row, now))
-}
-
 /// One watcher's place.
 #[derive(Debug)]
-pub(super) struct Seat(Arc<Hub>);
+pub(super) struct Seat {
+    hub: Arc<Hub>,
+    _of_address: Option<Share>,
+}
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.watchers.fetch_sub(1, Ordering::Relaxed);
+        self.hub.watchers.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -281,6 +285,20 @@ impl Tick {
             frames: vec![],
             all: Bytes::new(),
         }
+    }
+
+    /// One of so many bytes.
+    #[cfg(test)]
+    pub(super) fn of_size(number: u64, size: usize) -> Self {
+        Self {
+            all: vec![b' '; size].into(),
+            ..Self::empty(number)
+        }
+    }
+
+    /// How many bytes it is, of all drops.
+    pub(super) fn size(&self) -> usize {
+        self.all.len()
     }
 
     /// Whether this drop changed.

@@ -1,10 +1,13 @@
 //! A room of watchers: one task that writes to thousands of sockets.
 //!
-//! Promise: whoever keeps up is sent each state within a sweep of the room; whoever does not is passed over without waiting,
-//! loses states in between, and gets the newest as soon as there is space again. A sweep gives each guest the newest tick
-//! there is when its turn comes. One who takes nothing for a beat or two of what waits is let go. Limit: sweeps begin at most
-//! once per interval, and rest for half of the time they took, so that telling never starves selling; who hangs up is noticed
-//! within a second.
+//! Promise: whoever keeps up is sent each state within a sweep of the room; whoever does not is
+//! passed over without waiting, loses states in between, and gets the newest as soon as there is
+//! space again. A sweep gives each guest the newest tick there is when its turn comes. One who
+//! takes nothing for a beat or two of what waits is disconnected, and so is one who sends anything.
+//! What one guest costs in one turn is bounded, whatever it sends or accepts: one read of a few
+//! bytes, two writes, one piece of a present state; and what is held for it is one piece or one
+//! tick, which are shared. Limit: sweeps begin at most once per interval, and rest for half of the
+//! time they took, so that telling never starves selling; who hangs up is noticed within a second.
 //!
 //! Why not a task a watcher: a task, its buffers and its wake-ups cost 35 KiB and a third more CPU a frame
 //! (docs/decisions/0024-rooms-write-to-sockets.md).
@@ -24,11 +27,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::framing::Framing;
 use super::hub::{BACKLOG, StreamHub, Tick};
+use super::present::Present;
 use super::watcher::Watcher;
 use crate::connections::Socket;
 
 /// Guests served before others of this process get a turn: half a millisecond.
 const STRIDE: usize = 64;
+/// A guest that is sent a piece of the present state counts as so many.
+const PIECE_COSTS: usize = 8;
 /// How soon to try again those whose socket was full.
 const AGAIN: Duration = Duration::from_millis(10);
 /// How soon it is noticed that a guest has hung up, when nothing happens.
@@ -47,8 +53,11 @@ pub(crate) trait Pipe {
     /// `WouldBlock` when nothing fits; anything else means that it is broken.
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Whether the other side has hung up.
+    /// Whether the other side has hung up, or sent anything. A bounded look.
     fn is_gone(&self) -> bool;
+
+    /// Throws away what the other side has not accepted, once this is dropped.
+    fn discard(&self);
 }
 
 /// One watcher and its socket.
@@ -69,14 +78,11 @@ pub(super) enum Missed<'a> {
     Ticks {
         /// All that came after the one it has seen.
         ticks: Vec<&'a Tick>,
-        /// The number of the last.
-        last: u64,
+        /// The number of the first.
+        first: u64,
     },
     /// More than is kept.
-    TooMuch {
-        /// The number of the last.
-        last: u64,
-    },
+    TooMuch,
 }
 
 /// The newest ticks, numbered densely.
@@ -86,10 +92,18 @@ struct Recent {
     last: u64,
 }
 
+/// What guests are served from.
+struct Served<'a> {
+    recent: &'a Recent,
+    views: &'a Views,
+    present: &'a Present,
+}
+
 /// Whoever is in a room, and what they are told; no clock, no waiting.
 #[derive(Debug)]
 pub(super) struct Audience<P> {
     views: Views,
+    present: Arc<Present>,
     recent: Recent,
     guests: Vec<Guest<P>>,
     /// Whether somebody's socket was full.
@@ -105,7 +119,7 @@ pub(crate) struct Room<P = Socket> {
 }
 
 impl<P: Pipe> Guest<P> {
-    /// A guest who was sent the present state and nothing more.
+    /// A guest who was sent the first piece of the present state and nothing more.
     pub(super) const fn new(pipe: P, watcher: Watcher) -> Self {
         Self {
             pipe,
@@ -115,18 +129,33 @@ impl<P: Pipe> Guest<P> {
         }
     }
 
-    /// Sends what it has missed, as far as there is space. False: its socket is full.
-    fn serve(&mut self, recent: &Recent, views: &Views) -> io::Result<bool> {
+    /// Sends what it has missed, as far as there is space, and at most one piece of the present
+    /// state. False: its socket is full, or there is more.
+    fn serve(&mut self, room: &Served<'_>) -> io::Result<bool> {
+        let Served {
+            recent,
+            views,
+            present,
+        } = room;
         if !self.flush()? {
             return Ok(false);
         }
-        let missed = recent.after(self.watcher.seen());
-        self.rest = self.watcher.catch_up(&missed, views);
-        self.flush()
+        let framing = self.watcher.framing();
+        self.rest = match self.watcher.next_piece(present, views, framing) {
+            Some(piece) => piece,
+            None => {
+                let missed = recent.after(self.watcher.seen());
+                self.watcher.catch_up(&missed, present, views)
+            }
+        };
+        let is_sent = self.flush()?;
+        let is_behind = self.watcher.is_resyncing() || self.watcher.seen() < recent.last;
+        Ok(is_sent && !is_behind)
     }
 
+    /// One write: what a quick reader makes room for meanwhile is for the next turn.
     fn flush(&mut self) -> io::Result<bool> {
-        while !self.rest.is_empty() {
+        if !self.rest.is_empty() {
             match self.pipe.write(&self.rest) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => self.rest.advance(written),
@@ -134,6 +163,9 @@ impl<P: Pipe> Guest<P> {
                 Err(error) => return Err(error),
             }
             self.was_sent_to = true;
+        }
+        if !self.rest.is_empty() {
+            return Ok(false);
         }
         // Not a part of what all share any longer, which would keep it all in memory.
         self.rest = Bytes::new();
@@ -192,22 +224,24 @@ impl Recent {
                 let ticks = self.ticks.range(kept - missed..).map(AsRef::as_ref);
                 Missed::Ticks {
                     ticks: ticks.collect(),
-                    last,
+                    first: seen + 1,
                 }
             }
-            Ok(_) | Err(_) => Missed::TooMuch { last },
+            Ok(_) | Err(_) => Missed::TooMuch,
         }
     }
 }
 
 impl<P: Pipe> Audience<P> {
-    pub(super) fn new(views: Views, told: u64) -> Self {
+    pub(super) fn new(views: Views, hub: &StreamHub) -> Self {
+        let present = Arc::clone(hub.present());
         Self {
             views,
             recent: Recent {
                 ticks: VecDeque::new(),
-                last: told,
+                last: present.ticks(),
             },
+            present,
             guests: vec![],
             is_anybody_waiting: false,
         }
@@ -224,32 +258,50 @@ impl<P: Pipe> Audience<P> {
         self.serve_one(last);
     }
 
-    /// Serves up to `most` guests, from the one at `from` down; gives the place to go on from.
+    /// Serves guests from the one at `from` down, up to `most` or as many as cost as much; gives
+    /// the place to go on from.
     pub(super) fn serve(&mut self, from: usize, most: usize) -> usize {
         self.each(from, most, Self::serve_one)
     }
 
-    /// Tells up to `most` guests that we are here, as [`Audience::serve`] does: who was told nothing for long, and lets go who takes
-    /// nothing.
+    /// Tells up to `most` guests that we are here, as [`Audience::serve`] does: who was told
+    /// nothing for long, and disconnects who takes nothing.
     pub(super) fn beat(&mut self, from: usize, most: usize) -> usize {
         self.each(from, most, |room, place| {
             let outcome = room.guests[place].beat();
             room.settle(place, outcome);
+            1
         })
     }
 
-    /// Who takes the place of one that is gone came after it and had its turn: places are gone through from the last to the first.
-    fn each(&mut self, from: usize, most: usize, mut with: impl FnMut(&mut Self, usize)) -> usize {
-        let to = from.saturating_sub(most);
-        for place in (to..from.min(self.guests.len())).rev() {
-            with(self, place);
+    /// Who takes the place of one that is gone came after it and had its turn: places are gone
+    /// through from the last to the first. `with` says what each cost.
+    fn each(
+        &mut self,
+        from: usize,
+        most: usize,
+        mut with: impl FnMut(&mut Self, usize) -> usize,
+    ) -> usize {
+        let (mut place, mut left) = (from.min(self.guests.len()), most);
+        while place > 0 && left > 0 {
+            place -= 1;
+            left = left.saturating_sub(with(self, place));
         }
-        to.min(self.guests.len())
+        place
     }
 
-    fn serve_one(&mut self, place: usize) {
-        let outcome = self.guests[place].serve(&self.recent, &self.views);
+    fn serve_one(&mut self, place: usize) -> usize {
+        let served = Served {
+            recent: &self.recent,
+            views: &self.views,
+            present: &self.present,
+        };
+        let guest = &mut self.guests[place];
+        let was_resyncing = guest.watcher.is_resyncing();
+        let outcome = guest.serve(&served);
+        let has_resynced = was_resyncing || guest.watcher.is_resyncing();
         self.settle(place, outcome);
+        if has_resynced { PIECE_COSTS } else { 1 }
     }
 
     /// Keeps who is still there, and is waited for if their socket is full.
@@ -258,7 +310,12 @@ impl<P: Pipe> Audience<P> {
             Ok(is_done) if !self.guests[place].pipe.is_gone() => {
                 self.is_anybody_waiting |= !is_done;
             }
-            Ok(_) | Err(_) => drop(self.guests.swap_remove(place)),
+            Ok(_) | Err(_) => {
+                let guest = self.guests.swap_remove(place);
+                if !guest.rest.is_empty() {
+                    guest.pipe.discard();
+                }
+            }
         }
     }
 }
@@ -282,12 +339,11 @@ impl<P: Pipe> Room<P> {
         views: Views,
         entrance: UnboundedReceiver<Guest<P>>,
     ) -> Self {
-        let ticks = hub.listen();
-        let told = hub.told();
         Self {
             entrance,
-            ticks,
-            audience: Audience::new(views, told),
+            // Before the audience looks at the number of the last.
+            ticks: hub.listen(),
+            audience: Audience::new(views, hub),
         }
     }
 
@@ -296,6 +352,8 @@ impl<P: Pipe> Room<P> {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut is_news, mut told) = (false, self.audience.recent.last);
+        // Newcomers one after the other, before others get a turn.
+        let mut newcomers = 0;
         loop {
             tokio::select! {
                 biased;
@@ -304,15 +362,21 @@ impl<P: Pipe> Room<P> {
                     self.beat().await;
                     continue;
                 }
-                Some(guest) = self.entrance.recv() => {
+                Some(guest) = self.entrance.recv(), if newcomers < STRIDE => {
+                    newcomers += 1;
                     self.audience.admit(guest);
                     continue;
                 }
                 () = std::future::ready(()), if is_news => {}
                 received = self.ticks.recv() => if !self.hear(received) { return },
                 _ = look.tick() => {}
+                () = std::future::ready(()), if newcomers >= STRIDE => {
+                    newcomers = 0;
+                    continue;
+                }
                 () = sleep(AGAIN), if self.audience.is_anybody_waiting => {}
             }
+            newcomers = 0;
             let began = Instant::now();
             is_news = self.sweep().await;
             let ended = Instant::now();
@@ -390,9 +454,11 @@ mod tests {
         }
         let missed = |seen| match recent.after(seen) {
             Missed::Nothing => Some(0),
-            Missed::Ticks { ticks, last: 6 } => Some(ticks.len()),
-            Missed::TooMuch { last: 6 } => None,
-            Missed::Ticks { .. } | Missed::TooMuch { .. } => panic!("6 is the last"),
+            Missed::Ticks { ticks, first } => {
+                assert_eq!(first, seen + 1);
+                Some(ticks.len())
+            }
+            Missed::TooMuch => None,
         };
         assert_eq!((missed(3), missed(4)), (None, None));
         assert_eq!(

@@ -2,11 +2,12 @@
 
 use bytes::{Bytes, BytesMut};
 use domain::values::{DropId, Position, Timestamp};
-use infrastructure::engine::{Clock, SystemClock};
-use projections::views::{DropView, Views};
+use projections::live_stock::LiveStockRow;
+use projections::views::Views;
 
 use super::framing::Framing;
-use super::hub::{Seat, StreamHub, Tick, in_order, newest, write_frame};
+use super::hub::{Seat, StreamHub, Tick, newest};
+use super::present::{PIECE, Present, Resync};
 use super::room::Missed;
 use crate::render::DropStatus;
 use crate::waitlist::WatchedPlaces;
@@ -22,11 +23,16 @@ pub(super) struct Watcher {
     seen: u64,
     /// None: nothing yet. A tick from before it is old news.
     told: Option<Told>,
+    /// What is left of the present state, which comes before anything else.
+    resync: Option<Box<Resync>>,
     _seat: Seat,
 }
 
+/// The most of what several ticks tell that is copied together for one watcher, in bytes.
+const MOST_JOINED: usize = 2 * PIECE;
+
 /// What somebody has been told: every event up to this place, and of every drop where it was in its life at this time.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Told {
     pub(super) position: Position,
     pub(super) at: Timestamp,
@@ -36,13 +42,8 @@ impl Told {
     /// Who was told of `position`, then or later. That was after all that is recorded up to there; of that, the views know when
     /// each drop was scheduled.
     pub(super) fn up_to(position: Position, views: &Views) -> Self {
-        let drops = views.drops();
-        let seen = drops.iter().filter(|drop| drop.position <= position);
-        let at = seen.map(|drop| drop.row.scheduled_at).max();
-        Self {
-            position,
-            at: at.unwrap_or_default(),
-        }
+        let at = views.scheduled_by(position).unwrap_or_default();
+        Self { position, at }
     }
 
     /// Whether `tick` may tell more than this.
@@ -50,31 +51,34 @@ impl Told {
         tick.told.position >= self.position || tick.told.at > self.at
     }
 
-    /// Whether what became of `drop` may be news.
-    fn is_behind(&self, drop: &DropView) -> bool {
-        drop.position > self.position || !DropStatus::at(&drop.row, self.at).is_over()
+    /// Whether the state of a drop that is over, whose last event is at `position`, may be news.
+    pub(super) fn is_behind(&self, drop: &LiveStockRow, position: Position) -> bool {
+        position > self.position || !DropStatus::at(drop, self.at).is_over()
     }
 }
 
 impl Watcher {
-    /// Takes `seat`. Whoever comes now has been told nothing by it yet: see [`Watcher::write_present_state`].
+    /// Takes `seat`, and begins with the present state: see [`Watcher::next_piece`].
     pub(super) fn new(
         hub: &StreamHub,
+        views: &Views,
         watched: Option<Box<[DropId]>>,
         places: WatchedPlaces,
         framing: Framing,
         told: Option<Told>,
         seat: Seat,
     ) -> Self {
-        Self {
+        let mut watcher = Self {
             watched,
             places,
             framing,
-            // Before the state is read: a change in between comes twice rather than never.
-            seen: hub.told(),
+            seen: 0,
             told,
+            resync: None,
             _seat: seat,
-        }
+        };
+        watcher.begin_resync(hub.present(), views);
+        watcher
     }
 
     /// The number of the last tick that it was told of.
@@ -87,20 +91,68 @@ impl Watcher {
         self.framing
     }
 
-    /// What it has missed, framed; nothing if that does not concern it. It counts as told then.
-    pub(super) fn catch_up(&mut self, missed: &Missed<'_>, views: &Views) -> Bytes {
+    /// Whether a part of the present state is still to be sent.
+    pub(super) const fn is_resyncing(&self) -> bool {
+        self.resync.is_some()
+    }
+
+    fn begin_resync(&mut self, present: &Present, views: &Views) {
+        let is_of_all = self.watched.is_none();
+        let (resync, seen, told) = Resync::begin(present, views, self.told, is_of_all);
+        self.seen = seen;
+        self.told = Some(told);
+        self.resync = Some(Box::new(resync));
+    }
+
+    /// The next piece of the present state, in `framing`; none once it was given in full. With the
+    /// last comes the news of places in line.
+    pub(super) fn next_piece(
+        &mut self,
+        present: &Present,
+        views: &Views,
+        framing: Framing,
+    ) -> Option<Bytes> {
+        let resync = self.resync.as_mut()?;
+        let piece = resync.next(self.watched.as_deref(), present, views, framing);
+        if !resync.is_done() {
+            return Some(piece);
+        }
+        self.resync = None;
+        Some(self.with_places(piece, views, framing))
+    }
+
+    /// `news` of drops, and behind it that of the places.
+    fn with_places(&mut self, news: Bytes, views: &Views, framing: Framing) -> Bytes {
+        let (Some(told), false) = (self.told, self.places.is_empty()) else {
+            return news;
+        };
+        let mut joined = BytesMut::from(news);
+        framing.write(&mut joined, |to| {
+            self.places.write_news(views, told.position, to);
+        });
+        joined.freeze()
+    }
+
+    /// What it has missed, framed, or as much of it as is sent at once; nothing if that does not
+    /// concern it. It counts as told then.
+    pub(super) fn catch_up(
+        &mut self,
+        missed: &Missed<'_>,
+        present: &Present,
+        views: &Views,
+    ) -> Bytes {
         match missed {
             Missed::Nothing => Bytes::new(),
-            Missed::Ticks { ticks, last } => {
-                self.seen = *last;
+            Missed::Ticks { ticks, first } => {
+                let ticks = &ticks[..at_once(ticks)];
+                self.seen = first + ticks.len() as u64 - 1;
                 self.news(ticks, views)
             }
-            Missed::TooMuch { last } => {
-                self.seen = *last;
+            Missed::TooMuch => {
+                self.begin_resync(present, views);
                 let framing = self.framing;
-                let mut present = BytesMut::new();
-                framing.write(&mut present, |to| self.write_present_state(views, to));
-                present.freeze()
+                let piece = self.next_piece(present, views, framing);
+                piece.unwrap_or_default()
             }
         }
     }
@@ -124,35 +176,35 @@ impl Watcher {
         if !ticks.iter().any(|tick| self.places.are_in(tick)) {
             return news;
         }
-        let mut joined = BytesMut::from(news);
-        let (framing, id) = (self.framing, last.told.position);
-        framing.write(&mut joined, |to| self.places.write_news(views, id, to));
-        joined.freeze()
+        self.with_places(news, views, self.framing)
     }
+}
 
-    /// Writes the present state of what it watches, not framed. Of drops that are over, only those that were named, or that it
-    /// may not have been told of.
-    pub(super) fn write_present_state(&mut self, views: &Views, to: &mut BytesMut) {
-        // Before the states, so that they are at least as new; and before the time, so that all up to there was recorded by then.
-        let position = views.position();
-        let at = SystemClock.now();
-        let told = Told { position, at };
-        let before = self.told.replace(told);
-        let mut drops: Vec<DropView> = match &self.watched {
-            Some(watched) => watched.iter().filter_map(|&id| views.drop(id)).collect(),
-            None => views.drops(),
+/// How many of `ticks` are told together: at least one, whose bytes are shared; more only if they
+/// are small.
+fn at_once(ticks: &[&Tick]) -> usize {
+    let mut size = 0;
+    let fits = |tick: &&&Tick| {
+        size += tick.size();
+        size <= MOST_JOINED
+    };
+    ticks.iter().take_while(fits).count().max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_joined_while_they_are_small_and_a_large_one_goes_alone() {
+        let joined = |sizes: &[usize]| {
+            let ticks = sizes.iter().map(|&size| Tick::of_size(1, size));
+            let ticks: Vec<Tick> = ticks.collect();
+            at_once(&ticks.iter().collect::<Vec<_>>())
         };
-        if self.watched.is_none() {
-            drops.retain(|drop| {
-                !DropStatus::at(&drop.row, at).is_over()
-                    || before.is_some_and(|told| told.is_behind(drop))
-            });
-        }
-        // Who comes for the first time needs nothing of what was over by now.
-        let before = before.map_or(position, |told| told.position);
-        for (drop, id) in in_order(drops, before, told) {
-            write_frame(to, &drop, id, at);
-        }
-        self.places.write_news(views, position, to);
+        assert_eq!(joined(&[1; 16]), 16);
+        assert_eq!(joined(&[MOST_JOINED / 2, MOST_JOINED / 2, 1]), 2);
+        assert_eq!(joined(&[MOST_JOINED / 2, MOST_JOINED]), 1);
+        assert_eq!(joined(&[2 * MOST_JOINED, 1]), 1);
     }
 }

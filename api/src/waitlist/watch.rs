@@ -3,6 +3,8 @@
 //! Promise: the present state of each place first, then every change that lasts longer than the stream's interval, the last
 //! one always. Limit: no buyer is named, because a browser's stream carries no token; the id is the right to look.
 
+use std::collections::BTreeSet;
+
 use bytes::BytesMut;
 use domain::values::{DropId, Position, WaitlistId};
 use infrastructure::engine::{Clock, SystemClock};
@@ -10,8 +12,12 @@ use projections::views::Views;
 
 use super::{PlaceNews, find};
 use crate::app::App;
+use crate::limiter::Origin;
 use crate::problem::Problem;
-use crate::stream::Tick;
+use crate::stream::{Tick, must_be_few};
+
+/// The most places that one stream watches: each keeps what was told of it last.
+pub(crate) const MOST_PLACES: usize = 20;
 
 #[derive(Debug)]
 struct Watched {
@@ -36,14 +42,21 @@ impl WatchedPlaces {
         }])
     }
 
-    /// The places that `ids` names, separated by commas.
-    pub(crate) async fn named(app: &App, ids: Option<&str>) -> Result<Self, Problem> {
+    /// The places that `ids` names, separated by commas: each once, and [`MOST_PLACES`] at most.
+    pub(crate) async fn named(
+        app: &App,
+        origin: Origin,
+        ids: Option<&str>,
+    ) -> Result<Self, Problem> {
+        let ids = ids.into_iter().flat_map(|ids| ids.split(','));
+        let entry_ids = ids
+            .map(|id| id.trim().parse::<WaitlistId>())
+            .collect::<Result<BTreeSet<_>, _>>()
+            .map_err(|_| super::no_such_place())?;
+        must_be_few("waitlist", entry_ids.len(), MOST_PLACES)?;
         let mut watched = vec![];
-        for id in ids.into_iter().flat_map(|ids| ids.split(',')) {
-            let Ok(entry_id) = id.trim().parse() else {
-                return Err(super::no_such_place());
-            };
-            let place = find(app, entry_id).await?;
+        for entry_id in entry_ids {
+            let place = find(app, origin, entry_id).await?;
             watched.push(Watched {
                 entry_id,
                 drop_id: place.row.drop_id,
@@ -51,6 +64,11 @@ impl WatchedPlaces {
             });
         }
         Ok(Self(watched))
+    }
+
+    /// Whether no place was named.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Whether any place is in the line of a drop that changed.

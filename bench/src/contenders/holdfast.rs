@@ -58,7 +58,8 @@ pub fn command(program: &Path, database: &str) -> Command {
     }
     command
         .env("DATABASE_URL", database)
-        .env("RUST_LOG", "warn");
+        // Statements that a busy machine slows down are not to be reported one by one.
+        .env("RUST_LOG", "warn,sqlx=error");
     command
 }
 

@@ -1,12 +1,16 @@
 //! The line of a drop that is sold out: who waits for how many units, in the order in which they came.
 //!
-//! Promise: a place is settled at most once, by an offer or by leaving, and the first who could use a number of units is found
-//! without walking past those who could not. Limit: everybody who ever waited is kept, at about 150 bytes each.
+//! Promise: a place is settled at most once, by an offer or by leaving, and the first who could use
+//! a number of units is found in logarithmic time, however many wait who could not: an entry whose
+//! buyer may not hold that many is kept out of the index until what the buyer has, or the terms,
+//! change. Limit: everybody who ever waited is kept, at about 150 bytes each; an edit of the limits
+//! looks at every entry that waits.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::first_fit::FirstFit;
 use super::indexes::Keyed;
 use super::{DropAggregate, index_of};
 use crate::event::{WaitlistJoined, WaitlistLeft};
@@ -54,8 +58,15 @@ pub struct Line {
     index: HashMap<WaitlistId, u32>,
     /// Each buyer's newest place.
     newest: HashMap<u32, u32>,
-    /// Who waits, by the number of units that they want; so that one free unit passes a thousand who want two at once.
-    waiting: BTreeMap<u32, BTreeSet<u32>>,
+    /// How many wait.
+    waiting: usize,
+    /// The first entry that waits; the number of all when none does.
+    first_waiting: usize,
+    /// The units wanted by each entry that waits and that its buyer's limits allow: it can be
+    /// served once the units are there.
+    eligible: FirstFit,
+    /// The sum of those.
+    wanted: u64,
 }
 
 impl From<Vec<WaitlistEntry>> for Line {
@@ -77,14 +88,20 @@ impl From<Line> for Vec<WaitlistEntry> {
 impl Line {
     /// Whether nobody waits.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.waiting == 0
     }
 
     /// How many wait.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.waiting.values().map(BTreeSet::len).sum()
+    pub const fn len(&self) -> usize {
+        self.waiting
+    }
+
+    /// Units wanted by all entries that wait and that their buyers' limits allow.
+    #[must_use]
+    pub const fn wanted(&self) -> u64 {
+        self.wanted
     }
 
     /// Everybody who ever waited, in the order in which they came.
@@ -96,7 +113,18 @@ impl Line {
     /// Who waits now, first come first.
     pub fn in_line(&self) -> impl Iterator<Item = &WaitlistEntry> {
         let waits = |entry: &&WaitlistEntry| entry.status == EntryStatus::Waiting;
-        self.entries.iter().filter(waits)
+        self.entries[self.first_waiting..].iter().filter(waits)
+    }
+
+    /// The first entry that waits.
+    pub(crate) fn first_waiting(&self) -> Option<&WaitlistEntry> {
+        self.entries.get(self.first_waiting)
+    }
+
+    /// The first entry that wants at most `most` units and that its buyer's limits allow.
+    pub(crate) fn first_eligible(&self, most: u32) -> Option<&WaitlistEntry> {
+        let place = self.eligible.first_at_most(most)?;
+        self.entries.get(place)
     }
 
     pub(super) fn entry(&self, entry_id: WaitlistId) -> Option<&WaitlistEntry> {
@@ -118,79 +146,80 @@ impl Line {
         (entry.status == EntryStatus::Waiting).then_some(entry)
     }
 
-    /// The first place from `from` on that wants at most `most` units.
-    fn first_within(&self, from: u32, most: u32) -> Option<u32> {
-        let sizes = self.waiting.range(..=most);
-        let firsts = sizes.filter_map(|(_, places)| places.range(from..).next());
-        firsts.min().copied()
-    }
-
-    /// Who wants at most `most` units, first come first; `most` may shrink from one to the next.
-    pub(crate) fn next_within(&self, from: &mut u32, most: u32) -> Option<&WaitlistEntry> {
-        let index = self.first_within(*from, most)?;
-        *from = index + 1;
-        Some(self.at(index))
-    }
-
     fn push(&mut self, entry: WaitlistEntry) {
         let index = index_of(self.entries.len());
         let taken = self.index.insert(entry.id, index);
         assert!(taken.is_none(), "a place in line was taken twice");
         self.newest.insert(entry.buyer, index);
-        if entry.status == EntryStatus::Waiting {
-            self.queue(index, entry.quantity);
-        }
+        self.eligible.push();
+        let waits = entry.status == EntryStatus::Waiting;
         self.entries.push(entry);
-    }
-
-    fn queue(&mut self, index: u32, quantity: Quantity) {
-        self.waiting
-            .entry(quantity.get())
-            .or_default()
-            .insert(index);
-    }
-
-    fn unqueue(&mut self, index: u32, quantity: Quantity) {
-        if let Some(places) = self.waiting.get_mut(&quantity.get()) {
-            places.remove(&index);
-            if places.is_empty() {
-                self.waiting.remove(&quantity.get());
-            }
+        if waits {
+            self.waiting += 1;
+        } else {
+            self.pass_settled();
         }
+    }
+
+    /// Moves on to the first entry that waits.
+    fn pass_settled(&mut self) {
+        let settled = self.entries[self.first_waiting..]
+            .iter()
+            .take_while(|entry| entry.status != EntryStatus::Waiting);
+        self.first_waiting += settled.count();
+    }
+
+    /// Enters in the index, or takes out of it, what an entry wants.
+    fn set_eligible(&mut self, index: usize, is_eligible: bool) {
+        if self.eligible.is_set(index) == is_eligible {
+            return;
+        }
+        let units = self.entries[index].quantity.get();
+        if is_eligible {
+            self.wanted += u64::from(units);
+        } else {
+            self.wanted -= u64::from(units);
+        }
+        self.eligible.set(index, is_eligible.then_some(units));
     }
 
     fn settle(&mut self, entry_id: WaitlistId, status: EntryStatus) -> &WaitlistEntry {
         let index = self.index.get(&entry_id).copied();
-        let index = index.expect("a waitlist entry was settled that was never made");
-        let entry = &mut self.entries[index as usize];
+        let index = index.expect("a waitlist entry was settled that was never made") as usize;
+        let entry = &mut self.entries[index];
         assert!(
             entry.status == EntryStatus::Waiting,
             "place {entry_id} was settled twice"
         );
         entry.status = status;
-        let quantity = entry.quantity;
-        self.unqueue(index, quantity);
-        self.at(index)
+        self.waiting -= 1;
+        self.set_eligible(index, false);
+        self.pass_settled();
+        &self.entries[index]
     }
 
-    /// Takes back an offer, or leaving.
+    /// Takes back an offer, or leaving; whether its buyer's limits allow it is to be assessed anew.
     pub(super) fn wait_again(&mut self, entry_id: WaitlistId) {
-        let index = self.index[&entry_id];
-        let entry = &mut self.entries[index as usize];
+        let index = self.index[&entry_id] as usize;
+        let entry = &mut self.entries[index];
         assert!(
             entry.status != EntryStatus::Waiting,
             "nothing to take back of place {entry_id}"
         );
         entry.status = EntryStatus::Waiting;
-        let quantity = entry.quantity;
-        self.queue(index, quantity);
+        self.waiting += 1;
+        self.first_waiting = self.first_waiting.min(index);
     }
 
-    /// Takes back a place; returns it.
+    /// Takes back a place, which waits; returns it.
     fn pop(&mut self) -> WaitlistEntry {
         let entry = self.entries.pop().expect("a place to take back");
         self.index.remove(&entry.id);
-        self.unqueue(index_of(self.entries.len()), entry.quantity);
+        self.waiting -= 1;
+        if self.eligible.is_set(self.entries.len()) {
+            self.wanted -= u64::from(entry.quantity.get());
+        }
+        self.eligible.pop();
         match entry.previous {
             Some(previous) => self.newest.insert(entry.buyer, previous),
             None => self.newest.remove(&entry.buyer),
@@ -238,6 +267,7 @@ impl DropAggregate {
             buyer,
             previous,
         });
+        self.assess(buyer);
     }
 
     pub(super) fn unjoin(&mut self, event: &WaitlistJoined) {
@@ -276,5 +306,41 @@ impl DropAggregate {
             buyer.map(|buyer| (buyer, event.quantity)) == Some(stated),
             "a waitlist entry was left with another buyer or quantity"
         );
+    }
+
+    pub(super) fn unleave(&mut self, event: &WaitlistLeft) {
+        self.line.wait_again(event.entry_id);
+        self.assess(self.line.entries[self.line.index[&event.entry_id] as usize].buyer);
+    }
+
+    /// Decides anew whether a buyer's limits allow the place that they wait in: what they hold or
+    /// bought has changed.
+    pub(super) fn assess(&mut self, buyer: u32) {
+        if self.line.is_empty() {
+            return;
+        }
+        let Some(entry) = self.line.place_of(buyer) else {
+            return;
+        };
+        let index = self.line.index[&entry.id] as usize;
+        let is_allowed = self.is_allowed(entry);
+        self.line.set_eligible(index, is_allowed);
+    }
+
+    /// The same for everybody who waits: the limits have changed, or the line was just read.
+    pub(super) fn assess_all(&mut self) {
+        for index in self.line.first_waiting..self.line.entries.len() {
+            let entry = &self.line.entries[index];
+            let is_eligible = entry.status == EntryStatus::Waiting && self.is_allowed(entry);
+            self.line.set_eligible(index, is_eligible);
+        }
+    }
+
+    fn is_allowed(&self, entry: &WaitlistEntry) -> bool {
+        let buyer = self.buyer_at(entry.buyer);
+        let allowance = self
+            .terms()
+            .map_or(0, |terms| terms.allowance(buyer.held + buyer.purchased));
+        entry.quantity.get() <= allowance
     }
 }

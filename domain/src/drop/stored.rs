@@ -57,6 +57,8 @@ impl From<StoredAggregate> for DropAggregate {
             let key = aggregate.line.at(index).key;
             aggregate.index_key(key, Keyed::Entry(index));
         }
+        aggregate.pass_resolved();
+        aggregate.assess_all();
         aggregate
     }
 }

@@ -23,8 +23,9 @@ impl DropAggregate {
                     ..Self::default()
                 }
             }
-            DropEvent::DropRescheduled(_) => {
+            DropEvent::DropRescheduled(event) => {
                 self.terms.pop();
+                self.assess_if_limits_changed(&event.terms, self.terms.len() - 1);
             }
             DropEvent::DropCancelled(_) => self.cancelled_at = None,
             DropEvent::HoldPlaced(event) => self.unplace(event),
@@ -33,7 +34,7 @@ impl DropAggregate {
             DropEvent::PurchaseConfirmed(event) => self.unpurchase(event),
             DropEvent::StockAdjusted(event) => self.unadjust(event),
             DropEvent::WaitlistJoined(event) => self.unjoin(event),
-            DropEvent::WaitlistLeft(event) => self.line.wait_again(event.entry_id),
+            DropEvent::WaitlistLeft(event) => self.unleave(event),
         }
         self.sequence = Sequence(self.sequence.0 - 1);
     }
@@ -56,6 +57,7 @@ impl DropAggregate {
         if let Some(entry_id) = event.waitlist_entry {
             self.line.wait_again(entry_id);
         }
+        self.assess(hold.buyer);
         if hold.previous.is_none() && !self.line.knows(hold.buyer) {
             self.unmeet(event.buyer);
         }
@@ -65,6 +67,7 @@ impl DropAggregate {
         let (buyer, quantity) = self.unresolve(hold_id);
         self.stock.hold(quantity);
         self.buyers[buyer].held += quantity;
+        self.assess(buyer);
     }
 
     fn unpurchase(&mut self, event: &PurchaseConfirmed) {
@@ -87,6 +90,7 @@ impl DropAggregate {
         assert!(hold.status != HoldStatus::Held, "nothing to take back");
         hold.resolve(HoldStatus::Held, Timestamp::default());
         let hold = hold.unpack();
+        self.first_held = self.first_held.min(index);
         (hold.buyer, hold.quantity.get())
     }
 }

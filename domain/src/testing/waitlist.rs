@@ -71,6 +71,7 @@ pub fn join_waitlist(entry: &str, units: u32) -> DropCommand {
         buyer: buyer("ann"),
         quantity: quantity(units),
         commitment: None,
+        max_waiting: u32::MAX,
         at: second(0),
     })
 }
@@ -85,7 +86,7 @@ pub fn leave_waitlist(entry: &str) -> DropCommand {
     })
 }
 
-/// Offer the line what there is.
+/// Offer what there is to the first in line who can use it.
 #[must_use]
 pub fn serve_waitlist() -> DropCommand {
     DropCommand::ServeWaitlist(ServeWaitlist { at: second(0) })

@@ -16,7 +16,8 @@ use crate::model::Model;
 /// A sale: how it is run, and what is asked of it.
 #[derive(Debug, Clone)]
 pub struct History {
-    /// Whether due expiries are recorded before each request, as the engine does.
+    /// Whether due expiries are recorded before each request, and what follows from it after it, as
+    /// the engine does.
     pub prompt: bool,
     pub asks: Vec<(Wait, Ask)>,
 }
@@ -74,6 +75,7 @@ pub enum Ask {
     Join(Which, Key, u8, Quantity),
     Leave(Which),
     Serve,
+    Settle,
     /// An earlier request once more, word by word, under a new id or the same.
     Repeat(Index, bool),
 }
@@ -168,7 +170,8 @@ fn ask_strategy() -> impl Strategy<Value = Ask> {
         120 => (which(19, 1), key_strategy(), 0..BUYERS, units())
             .prop_map(|(id, key, buyer, units)| Ask::Join(id, key, buyer, units)),
         20 => which(1, 30).prop_map(Ask::Leave),
-        5 => Just(Ask::Serve),
+        10 => Just(Ask::Serve),
+        5 => Just(Ask::Settle),
         60 => which(1, 30).prop_map(Ask::Release),
         120 => which(1, 30).prop_map(Ask::Buy),
         50 => which(1, 30).prop_map(Ask::Expire),
@@ -204,6 +207,9 @@ pub struct Writer {
 
 /// Few, so that they meet; enough for a line.
 const BUYERS: u8 = 8;
+
+/// Fewer than buyers, so that the line is full at times.
+const MAX_WAITING: u32 = 4;
 
 /// How far back an old hold may lie: most requests are about something recent.
 const RECENT: usize = 12;
@@ -328,6 +334,7 @@ impl Writer {
                     buyer: buyer(&format!("buyer {by}")),
                     quantity: *units,
                     commitment: None,
+                    max_waiting: MAX_WAITING,
                     at,
                 })
             }
@@ -336,6 +343,7 @@ impl Writer {
                 DropCommand::LeaveWaitlist(LeaveWaitlist { entry_id, at })
             }
             Ask::Serve => DropCommand::ServeWaitlist(ServeWaitlist { at }),
+            Ask::Settle => DropCommand::SettleCancelled,
             Ask::Repeat(nth, same_id) => self.repeat(*nth, *same_id, at),
         }
     }
@@ -361,7 +369,8 @@ impl Writer {
                 | DropCommand::ReleaseHold(_)
                 | DropCommand::ExpireHold(_)
                 | DropCommand::LeaveWaitlist(_)
-                | DropCommand::ServeWaitlist(_) => {}
+                | DropCommand::ServeWaitlist(_)
+                | DropCommand::SettleCancelled => {}
             }
         }
         again

@@ -50,7 +50,7 @@ impl Model {
         Some(&next.joined)
     }
 
-    /// What the line is offered at `at`.
+    /// What the line is offered at `at`, one after another.
     pub fn offers(&self, at: Timestamp) -> Vec<DropEvent> {
         let mut later = self.clone();
         let mut offers = vec![];
@@ -72,17 +72,24 @@ impl Model {
         offers
     }
 
-    /// An event, and what the line is offered after it.
-    pub fn and_offers(&self, event: DropEvent, subject: Subject, at: Timestamp) -> Predicted {
-        let mut later = self.clone();
-        later.record(&event);
-        let mut events = vec![event];
-        events.extend(later.offers(at));
-        Ok((events, subject))
+    /// What a direct hold may have while offers are still to be made: what everybody in line
+    /// leaves, who may hold what they want.
+    pub fn beside_line(&self, at: Timestamp) -> u32 {
+        let available = self.stock_after(0).available;
+        let Some(terms) = self.terms().filter(|_| self.next_in_line(at).is_some()) else {
+            return available;
+        };
+        let waiting = self.entries.iter().filter(|entry| entry.waits());
+        let eligible = waiting.filter(|entry| {
+            let joined = &entry.joined;
+            i64::from(joined.quantity.get()) <= self.allowance(joined.buyer, terms)
+        });
+        let wanted = eligible.map(|entry| entry.joined.quantity.get()).sum();
+        available.saturating_sub(wanted)
     }
 
-    /// What a direct hold may have: nobody is jumped.
-    pub fn beside_line(&self, at: Timestamp) -> u32 {
+    /// What the line leaves once every offer is made.
+    fn left_by_line(&self, at: Timestamp) -> u32 {
         let mut later = self.clone();
         for offer in self.offers(at) {
             later.record(&offer);
@@ -126,6 +133,11 @@ impl Model {
         }
         self.within_limits(terms, command.buyer, command.quantity)?;
         self.not_throttled(terms, command.buyer, command.at)?;
+        let waiting = self.entries.iter().filter(|entry| entry.waits());
+        if waiting.count() >= command.max_waiting as usize {
+            let limit = command.max_waiting;
+            return Err(Refusal::WaitlistFull { limit });
+        }
         one(
             DropEvent::WaitlistJoined(WaitlistJoined {
                 entry_id: command.entry_id,
@@ -146,6 +158,7 @@ impl Model {
         let subject = Subject::Waitlist(command.entry_id);
         match settled {
             Some(Settled::Left) => replay(subject),
+            None if self.cancelled.is_some() => replay(subject),
             Some(Settled::Offered) => Err(Refusal::AlreadyOffered {
                 hold_id: joined.hold_id,
             }),
@@ -190,7 +203,7 @@ impl Model {
     pub fn record_turn(&mut self, event: &HoldPlaced) {
         let next = self.next_in_line(event.placed_at);
         let Some(entry_id) = event.waitlist_entry else {
-            let left = i64::from(self.beside_line(event.placed_at));
+            let left = i64::from(self.left_by_line(event.placed_at));
             assert!(
                 i64::from(event.quantity.get()) <= left,
                 "jumped the line: {next:?}"
@@ -218,7 +231,10 @@ impl Model {
         &entry.joined
     }
 
-    pub fn compare_line(&self, drop: &DropAggregate) {
+    pub fn compare_line(&self, drop: &DropAggregate, at: Timestamp) {
+        let next = self.next_in_line(at).map(|joined| joined.entry_id);
+        assert_eq!(drop.next_in_line(at).map(|entry| entry.id), next);
+        assert_eq!(drop.beside_line(at), self.beside_line(at));
         let line = drop.line();
         assert_eq!(line.entries().len(), self.entries.len());
         for (theirs, ours) in line.entries().iter().zip(&self.entries) {

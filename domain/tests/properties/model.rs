@@ -111,7 +111,8 @@ impl Model {
     }
 
     fn taken_by(&self, buyer: Pseudonym) -> i64 {
-        self.units_where(|hold| hold.placed.buyer == buyer && (hold.is_live() || hold.is_bought()))
+        let is_taken = |hold: &Held| matches!(self.end_of(hold), None | Some(End::Bought(_)));
+        self.units_where(|hold| hold.placed.buyer == buyer && is_taken(hold))
     }
 
     pub(crate) fn allowance(&self, buyer: Pseudonym, terms: &DropTerms) -> i64 {
@@ -197,22 +198,21 @@ impl Model {
             DropCommand::PlaceHold(command) => self.place(command),
             DropCommand::ReleaseHold(command) => {
                 let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
-                match hold.end {
+                match self.end_of(hold) {
                     Some(End::Bought(purchased_at)) => Err(Refusal::HoldPurchased { purchased_at }),
                     Some(End::Released(_)) => replay(Subject::Hold(command.hold_id)),
                     Some(End::Expired(expired_at)) => Err(Refusal::HoldExpired { expired_at }),
                     None if hold.is_over_at(command.at) => Err(over(hold)),
-                    None => self.and_offers(
+                    None => one(
                         released(hold, command.at, ReleaseCause::Buyer),
                         Subject::Hold(command.hold_id),
-                        command.at,
                     ),
                 }
             }
             DropCommand::ConfirmPurchase(command) => {
                 let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
                 let subject = Subject::Purchase(command.hold_id);
-                match hold.end {
+                match self.end_of(hold) {
                     Some(End::Bought(_)) => replay(subject),
                     Some(End::Released(released_at)) => Err(Refusal::HoldReleased { released_at }),
                     Some(End::Expired(expired_at)) => Err(Refusal::HoldExpired { expired_at }),
@@ -237,8 +237,8 @@ impl Model {
             DropCommand::ExpireHold(command) => {
                 let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
                 let subject = Subject::Hold(command.hold_id);
-                if hold.is_live() && hold.is_over_at(command.at) {
-                    self.and_offers(expired(hold), subject, command.at)
+                if self.end_of(hold).is_none() && hold.is_over_at(command.at) {
+                    one(expired(hold), subject)
                 } else {
                     replay(subject)
                 }
@@ -247,7 +247,15 @@ impl Model {
             DropCommand::LeaveWaitlist(command) => self.leave(command),
             DropCommand::ServeWaitlist(command) => {
                 self.terms().ok_or(Refusal::DropNotFound)?;
-                Ok((self.offers(command.at), Subject::Drop))
+                let next = self.offers(command.at).into_iter().next();
+                Ok((next.into_iter().collect(), Subject::Drop))
+            }
+            DropCommand::SettleCancelled => {
+                self.terms().ok_or(Refusal::DropNotFound)?;
+                Ok((
+                    self.left_to_end().into_iter().take(1).collect(),
+                    Subject::Drop,
+                ))
             }
         }
     }
@@ -332,13 +340,12 @@ impl Model {
         if let Some(refusal) = ends_too_early(&edited) {
             return Err(refusal);
         }
-        self.and_offers(
+        one(
             DropEvent::DropRescheduled(DropRescheduled {
                 terms: edited,
                 rescheduled_at: command.at,
             }),
             Subject::Drop,
-            command.at,
         )
     }
 
@@ -347,7 +354,18 @@ impl Model {
         if self.cancelled.is_some() {
             return replay(Subject::Drop);
         }
-        let mut events = vec![DropEvent::DropCancelled(DropCancelled { cancelled_at: at })];
+        one(
+            DropEvent::DropCancelled(DropCancelled { cancelled_at: at }),
+            Subject::Drop,
+        )
+    }
+
+    /// What is left to record of a cancellation, in order.
+    fn left_to_end(&self) -> Vec<DropEvent> {
+        let Some(at) = self.cancelled else {
+            return vec![];
+        };
+        let mut events = vec![];
         for hold in self.holds.iter().filter(|hold| hold.is_live()) {
             events.push(if hold.is_over_at(at) {
                 expired(hold)
@@ -364,7 +382,16 @@ impl Model {
                 cause: LeaveCause::DropCancelled,
             }));
         }
-        Ok((events, Subject::Drop))
+        events
+    }
+
+    /// How a hold ended: a cancellation ends it at once, recorded or not.
+    fn end_of(&self, hold: &Held) -> Option<End> {
+        match (hold.end, self.cancelled) {
+            (None, Some(at)) if hold.is_over_at(at) => Some(End::Expired(hold.placed.expires_at)),
+            (None, Some(at)) => Some(End::Released(at)),
+            (end, _) => end,
+        }
     }
 
     pub(crate) fn not_cancelled(&self) -> Result<(), Refusal> {
@@ -407,7 +434,7 @@ impl Model {
         if self.total() + delta > MOST_UNITS {
             return Err(Refusal::TooMuchStock { max: 10_000_000 });
         }
-        self.and_offers(
+        one(
             DropEvent::StockAdjusted(StockAdjusted {
                 adjustment_id: command.adjustment_id,
                 key: command.key,
@@ -417,7 +444,6 @@ impl Model {
                 adjusted_at: command.at,
             }),
             Subject::Adjustment(command.adjustment_id),
-            command.at,
         )
     }
 
@@ -578,11 +604,13 @@ impl Model {
                 let called_off = self.cancelled.is_some();
                 let placed = self.end(event.hold_id, End::Released(event.released_at));
                 assert!(event.released_at < placed.expires_at, "released when over");
+                let is_called_off = |at| event.released_at == at;
                 assert_eq!(
                     (event.buyer, event.quantity),
                     (placed.buyer, placed.quantity)
                 );
                 assert_eq!(event.cause == ReleaseCause::DropCancelled, called_off);
+                assert!(self.cancelled.is_none_or(is_called_off), "at another time");
             }
             DropEvent::PurchaseConfirmed(event) => {
                 assert!(self.cancelled.is_none(), "sold after cancelling");
@@ -690,21 +718,19 @@ impl Model {
         {
             self.compare_buyer(drop, buyer, at);
         }
-        self.compare_line(drop);
+        self.compare_line(drop, at);
+        assert_eq!(drop.is_closing(), !self.left_to_end().is_empty());
     }
 
     fn compare_buyer(&self, drop: &DropAggregate, buyer: Pseudonym, at: Timestamp) {
         let theirs = drop.buyer(buyer).expect("a buyer who held something");
         let held = self.units_where(|hold| hold.placed.buyer == buyer && hold.is_live());
         assert_eq!(i64::from(theirs.held), held);
-        let taken = i64::from(theirs.held + theirs.purchased);
-        assert_eq!(taken, self.taken_by(buyer));
         let terms = self.terms().expect("terms");
         let standing = drop.standing(buyer, at).expect("a standing");
-        assert_eq!(
-            (standing.held, standing.purchased),
-            (theirs.held, theirs.purchased)
-        );
+        assert_eq!(standing.purchased, theirs.purchased);
+        let taken = i64::from(standing.held + standing.purchased);
+        assert_eq!(taken, self.taken_by(buyer));
         assert_eq!(i64::from(standing.allowance), self.allowance(buyer, terms));
         assert_eq!(standing.next_hold_at, self.let_through_at(buyer, terms, at));
         let newest_first = self

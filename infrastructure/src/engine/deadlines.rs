@@ -1,4 +1,4 @@
-//! When the next hold is over.
+//! When the next hold of one drop is over.
 //!
 //! Promise: an unresolved hold comes up at its `expires_at`, or earlier for nothing, never later. Limit: these are hints, and
 //! the aggregate decides: a hold that was resolved meanwhile comes up all the same.
@@ -7,35 +7,24 @@
 //! its holds; only a hold that is over before an earlier one (the hold time was shortened) has an entry of its own.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+use std::collections::BinaryHeap;
 
 use domain::values::Timestamp;
 
-use super::state::{DropSlot, HoldSlot};
-
-/// Deadlines, earliest first.
+/// Deadlines of one drop, whose holds are known by their places in it.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
-    /// By the number of the drop's slot.
-    runs: Vec<Run>,
-    /// Where each cursor comes up next, or earlier.
-    fronts: BTreeSet<(Timestamp, DropSlot)>,
-    /// Holds that no cursor will meet in time.
-    odd: BinaryHeap<Reverse<(Timestamp, HoldSlot)>>,
-}
-
-/// A drop's cursor.
-#[derive(Debug, Default)]
-struct Run {
-    /// The first hold that has not come up.
+    /// The first hold that the cursor has not passed.
     next: u32,
     /// The latest deadline before the end.
     latest: Timestamp,
-    /// Whether it is among the fronts: unless it stands at the end.
-    is_watched: bool,
+    /// When the cursor comes up next, or earlier; none while it stands at the end.
+    front: Option<Timestamp>,
+    /// Holds that the cursor will not meet in time.
+    odd: BinaryHeap<Reverse<(Timestamp, u32)>>,
 }
 
-/// A hold as a cursor meets it.
+/// A hold as the cursor meets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Met {
     /// Unresolved, and over then.
@@ -44,80 +33,61 @@ pub(super) enum Met {
 }
 
 impl Deadlines {
-    /// A hold was placed, the newest of its drop.
-    pub(super) fn placed(&mut self, at: Timestamp, hold: HoldSlot) {
-        let number = hold.drop.number();
-        if self.runs.len() <= number {
-            self.runs.resize_with(number + 1, Run::default);
-        }
-        let run = &mut self.runs[number];
-        let is_passed = hold.hold < run.next;
-        if is_passed || at < run.latest {
+    /// A hold was placed, the newest of the drop.
+    pub(super) fn placed(&mut self, at: Timestamp, hold: u32) {
+        let is_passed = hold < self.next;
+        if is_passed || at < self.latest {
             return self.push(at, hold);
         }
-        run.latest = at;
-        if !run.is_watched {
-            run.is_watched = true;
-            self.fronts.insert((at, hold.drop));
-        }
+        self.latest = at;
+        self.front.get_or_insert(at);
     }
 
-    /// Remembers that a hold is over at `at`, wherever its drop's cursor stands.
-    pub(super) fn push(&mut self, at: Timestamp, hold: HoldSlot) {
+    /// Remembers that a hold is over at `at`, wherever the cursor stands.
+    pub(super) fn push(&mut self, at: Timestamp, hold: u32) {
         self.odd.push(Reverse((at, hold)));
     }
 
     /// When something may come up.
     pub(super) fn next(&self) -> Option<Timestamp> {
         let odd = self.odd.peek().map(|Reverse((at, _))| *at);
-        let front = self.fronts.first().map(|(at, _)| *at);
-        odd.into_iter().chain(front).min()
+        odd.into_iter().chain(self.front).min()
     }
 
-    /// Takes out the earliest hold whose time has come. `meet` tells of the hold at a place; none: there is none.
+    /// Takes out the earliest hold whose time has come. `meet` returns the hold at a place; none:
+    /// there is none.
     pub(super) fn pop_due(
         &mut self,
-        now: Timestamp,
-        meet: impl Fn(HoldSlot) -> Option<Met>,
-    ) -> Option<HoldSlot> {
+        until: Timestamp,
+        meet: impl Fn(u32) -> Option<Met>,
+    ) -> Option<u32> {
         loop {
-            let at = self.next().filter(|at| *at <= now)?;
+            let at = self.next().filter(|at| *at <= until)?;
             if self.odd.peek().is_some_and(|Reverse((odd, _))| *odd == at) {
                 return self.odd.pop().map(|Reverse((_, hold))| hold);
             }
-            let (_, drop) = self.fronts.pop_first()?;
-            if let Some(hold) = self.walk(drop, at, &meet) {
+            if let Some(hold) = self.walk(at, &meet) {
                 return Some(hold);
             }
         }
     }
 
-    /// Moves a drop's cursor to the next unresolved hold, and past it if that is over at `at`.
-    fn walk(
-        &mut self,
-        drop: DropSlot,
-        at: Timestamp,
-        meet: impl Fn(HoldSlot) -> Option<Met>,
-    ) -> Option<HoldSlot> {
-        let run = &mut self.runs[drop.number()];
+    /// Moves the cursor to the next unresolved hold, and past it if that is over at `at`.
+    fn walk(&mut self, at: Timestamp, meet: impl Fn(u32) -> Option<Met>) -> Option<u32> {
         loop {
-            let hold = HoldSlot {
-                drop,
-                hold: run.next,
-            };
-            match meet(hold) {
+            match meet(self.next) {
                 None => {
-                    run.is_watched = false;
+                    self.front = None;
                     return None;
                 }
-                Some(Met::Resolved) => run.next += 1,
+                Some(Met::Resolved) => self.next += 1,
                 Some(Met::Held(over_at)) => {
-                    self.fronts.insert((over_at, drop));
+                    self.front = Some(over_at);
                     if over_at > at {
                         return None;
                     }
-                    run.next += 1;
-                    return Some(hold);
+                    self.next += 1;
+                    return Some(self.next - 1);
                 }
             }
         }
@@ -133,11 +103,8 @@ mod tests {
     /// The holds of one drop: when each is over, and whether it is unresolved.
     type Holds = Vec<(i64, bool)>;
 
-    fn slot(hold: usize) -> HoldSlot {
-        HoldSlot {
-            drop: DropSlot(0),
-            hold: u32::try_from(hold).unwrap(),
-        }
+    fn slot(hold: usize) -> u32 {
+        u32::try_from(hold).unwrap()
     }
 
     fn second(at: i64) -> Timestamp {
@@ -156,12 +123,12 @@ mod tests {
     fn due(deadlines: &mut Deadlines, holds: &mut Holds, now: i64) -> Vec<u32> {
         let mut due = vec![];
         loop {
-            let meet = |slot: HoldSlot| {
-                let &(at, is_held) = holds.get(slot.hold as usize)?;
+            let meet = |hold: u32| {
+                let &(at, is_held) = holds.get(hold as usize)?;
                 let held = is_held.then_some(Met::Held(second(at)));
                 Some(held.unwrap_or(Met::Resolved))
             };
-            let Some(HoldSlot { hold, .. }) = deadlines.pop_due(second(now), meet) else {
+            let Some(hold) = deadlines.pop_due(second(now), meet) else {
                 return due;
             };
             if std::mem::take(&mut holds[hold as usize].1) {

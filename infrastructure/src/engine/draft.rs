@@ -1,32 +1,46 @@
 //! What was decided but not sent to the log yet: requests with their outcomes, and the events that they became.
 //!
-//! Promise: a draft can be taken back whole, newest event first, and its requests decided again on another history with
-//! the same ids. Its events are written and chained as they are decided, while the batch before is on its way: when that has
-//! landed, nothing is left to do but to send this one.
+//! Promise: a draft can be taken back whole, newest event first, and its requests decided again on
+//! another history with the same ids. Its events are written and chained as they are decided, while
+//! the batch before is on its way: when that has landed, nothing is left to do but to send this
+//! one.
+//! Limit: a draft takes no more requests once it has [`MOST_REQUESTS`], [`MOST_EVENTS`] or nearly
+//! [`MOST_BATCH_BYTES`], so no request waits behind a batch of any size. See [`due`] for the share
+//! that work without a request has of it.
+
+mod command;
+mod due;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use domain::command::{
-    AdjustStock, CancelDrop, ConfirmPurchase, ExpireHold, JoinWaitlist, LeaveWaitlist, PlaceHold,
-    ReleaseHold, RescheduleDrop, ScheduleDrop, ServeWaitlist,
-};
 use domain::decide::{Decision, Subject};
 use domain::private::Private;
-use domain::values::{
-    AdjustmentId, BuyerId, DisplayName, DropId, HoldId, Position, Pseudonym, PurchaseId, Salt,
-    Sequence, Timestamp, WaitlistId,
-};
-use domain::{DropCommand, DropEvent, Refusal};
+use domain::values::{DropId, Position, Salt, Sequence, Timestamp};
+use domain::{DropEvent, Refusal};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use self::command::decide;
+use super::handle::Submission;
 use super::ports::Ids;
-use super::request::{Answer, CommandError, NewTerms, Request};
-use super::state::{DropState, State, Undo};
+use super::request::{Answer, CommandError, Request};
+use super::state::{State, Undo};
 use crate::codec::{RecordedEvent, encode};
 use crate::feed::Committed;
-use crate::log::{Batch, Head, StoredEvent};
+use crate::log::{Batch, Head, MOST_BATCH_BYTES, StoredEvent};
+
+/// A batch takes no more requests than this.
+pub(super) const MOST_REQUESTS: usize = 1_024;
+/// A batch takes no more requests, and no more work that is due, once it has so many events.
+const MOST_EVENTS: usize = 2_048;
+/// What one request may still add to a batch that has room: its own event, which a body of 16 KiB
+/// asks for, and as many expiries as the largest hold needs units (see [`due`]). Nothing else is
+/// added without looking at the room.
+const REQUEST_BYTES: usize = 1 << 20;
+/// A request that waited longer, in milliseconds, counts as having arrived so long ago: nothing
+/// waits so long, unless a clock jumped.
+const LONGEST_WAIT_MS: i64 = 10_000;
 
 /// A request on its way, with the ids that it will use should it be accepted: drawn once, however often it is decided.
 #[derive(Debug)]
@@ -34,6 +48,23 @@ pub(super) struct Entry {
     request: Request,
     ids: CandidateIds,
     reply: oneshot::Sender<Result<Answer, CommandError>>,
+    arrived: Timestamp,
+}
+
+/// What an engine's configuration says of decisions.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// See [`super::EngineConfig::max_waitlist`].
+    pub(super) max_waitlist: u32,
+    /// See [`super::EngineConfig::due_events`].
+    pub(super) due_events: usize,
+}
+
+/// When a request is decided, and when it arrived: never later.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    now: Timestamp,
+    arrived: Timestamp,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -46,11 +77,12 @@ struct CandidateIds {
 }
 
 impl Entry {
-    pub(super) fn new(
-        request: Request,
-        reply: oneshot::Sender<Result<Answer, CommandError>>,
-        ids: &mut impl Ids,
-    ) -> Self {
+    pub(super) fn new(submission: Submission, ids: &mut impl Ids) -> Self {
+        let Submission {
+            request,
+            reply,
+            arrived,
+        } = submission;
         let ids = CandidateIds {
             subject: ids.uuid(),
             buyer: ids.uuid(),
@@ -72,7 +104,14 @@ impl Entry {
             request,
             ids,
             reply,
+            arrived,
         }
+    }
+
+    /// When it arrived, seen from `now`.
+    pub(super) fn arrived(&self, now: Timestamp) -> Timestamp {
+        let earliest = now.plus_millis(-LONGEST_WAIT_MS);
+        self.arrived.max(earliest).min(now)
     }
 
     /// Whether the caller has stopped waiting. Nothing was recorded for it, so nothing need be.
@@ -112,6 +151,12 @@ pub(super) struct Draft {
     pending: Vec<Pending>,
     /// What `pending` will be stored as, chained to `base`.
     stored: Vec<StoredEvent>,
+    /// How much that is, in bytes.
+    bytes: usize,
+    /// Events that were due without a request.
+    due: usize,
+    /// Events that followed from a request's own.
+    followed: usize,
 }
 
 impl Draft {
@@ -122,6 +167,7 @@ impl Draft {
             decided: Vec::with_capacity(self.decided.len()),
             pending: Vec::with_capacity(self.pending.len()),
             stored: Vec::with_capacity(self.stored.len()),
+            ..Self::default()
         }
     }
 
@@ -144,28 +190,40 @@ impl Draft {
         !self.pending.is_empty()
     }
 
-    pub(super) fn events(&self) -> usize {
-        self.pending.len()
+    /// Whether one more request may be decided, or one more event recorded.
+    pub(super) fn has_room(&self) -> bool {
+        self.decided.len() < MOST_REQUESTS
+            && self.pending.len() < MOST_EVENTS
+            && self.bytes < MOST_BATCH_BYTES - REQUEST_BYTES
     }
 
-    pub(super) fn requests(&self) -> usize {
-        self.decided.len()
-    }
-
-    /// Decides `entry` at `at` on top of `state`, applies what it became, and keeps its outcome.
-    pub(super) fn decide(&mut self, state: &mut State, entry: Entry, at: Timestamp) {
+    /// Decides `entry` at `now` on top of `state`, applies what it became and what follows from
+    /// that, and keeps its outcome.
+    pub(super) fn decide(
+        &mut self,
+        state: &mut State,
+        entry: Entry,
+        now: Timestamp,
+        bounds: Bounds,
+    ) {
         if let Some(quarantined) = state.quarantined(&entry.request) {
             // What is known of the log decides it, so it is answered at once.
             return entry.answer(Err(quarantined));
         }
+        let arrived = entry.arrived(now);
+        let times = Times { now, arrived };
+        self.expire_for(state, &entry.request, times);
         let start = self.pending.len();
-        let (drop_id, decision, private) = match decide(state, &entry, at) {
+        let (drop_id, decision, private) = match decide(state, &entry, times, bounds.max_waitlist) {
             Ok(decided) => decided,
-            Err(refusal) => return self.keep(entry, Err(refusal), at, start),
+            Err(refusal) => return self.keep(entry, Err(refusal), now, start),
         };
         let subject = decision.subject;
-        self.apply(state, drop_id, decision, private, at);
-        self.keep(entry, Ok((drop_id, subject)), at, start);
+        if !decision.is_replay() {
+            self.apply(state, drop_id, decision, private, now);
+            self.follow_up(state, drop_id, now, bounds.due_events);
+        }
+        self.keep(entry, Ok((drop_id, subject)), now, start);
     }
 
     fn keep(
@@ -181,34 +239,6 @@ impl Draft {
             at,
             events: start..self.pending.len(),
         });
-    }
-
-    /// Records that a hold is over.
-    pub(super) fn expire(
-        &mut self,
-        state: &mut State,
-        drop_id: DropId,
-        hold_id: HoldId,
-        at: Timestamp,
-    ) {
-        let command = DropCommand::ExpireHold(ExpireHold { hold_id, at });
-        let decision = state
-            .drop(drop_id)
-            .map(|drop| drop.aggregate.decide(&command));
-        if let Some(Ok(decision)) = decision {
-            self.apply(state, drop_id, decision, None, at);
-        }
-    }
-
-    /// Offers the line of a drop what there is.
-    pub(super) fn serve(&mut self, state: &mut State, drop_id: DropId, at: Timestamp) {
-        let command = DropCommand::ServeWaitlist(ServeWaitlist { at });
-        let decision = state
-            .drop(drop_id)
-            .map(|drop| drop.aggregate.decide(&command));
-        if let Some(Ok(decision)) = decision {
-            self.apply(state, drop_id, decision, None, at);
-        }
     }
 
     fn apply(
@@ -227,6 +257,7 @@ impl Draft {
             let sequence = sequence.unwrap_or_default();
             let mut stored = encode(drop_id, sequence, at, &event, private.as_ref());
             let _head = self.head().place(&mut stored);
+            self.bytes += stored.size();
             self.stored.push(stored);
             self.pending.push(Pending {
                 drop_id,
@@ -327,202 +358,6 @@ impl Answers {
                 }),
             };
             decided.entry.answer(answer);
-        }
-    }
-}
-
-type Found = Result<(DropId, Decision, Option<Private>), Refusal>;
-
-/// Turns a request into a command of the drop that it is about, and decides that.
-fn decide(state: &State, entry: &Entry, at: Timestamp) -> Found {
-    let ids = entry.ids;
-    match &entry.request {
-        Request::ScheduleDrop {
-            key,
-            terms,
-            total_stock,
-        } => {
-            let drop_id = key
-                .and_then(|key| state.scheduled_with(key))
-                .unwrap_or(DropId(ids.subject));
-            let terms = starting(terms, at);
-            let command = ScheduleDrop {
-                key: *key,
-                terms,
-                total_stock: *total_stock,
-                at,
-            };
-            let unscheduled = domain::DropAggregate::default();
-            let aggregate = state
-                .drop(drop_id)
-                .map_or(&unscheduled, |drop| &drop.aggregate);
-            Ok((
-                drop_id,
-                aggregate.decide(&DropCommand::ScheduleDrop(command))?,
-                None,
-            ))
-        }
-        Request::RescheduleDrop {
-            drop_id,
-            expected_version,
-            patch,
-        } => {
-            let command = RescheduleDrop {
-                expected_version: *expected_version,
-                patch: patch.as_ref().clone(),
-                at,
-            };
-            about(
-                find(state, *drop_id)?,
-                &DropCommand::RescheduleDrop(command),
-                None,
-            )
-        }
-        Request::CancelDrop { drop_id } => about(
-            find(state, *drop_id)?,
-            &DropCommand::CancelDrop(CancelDrop { at }),
-            None,
-        ),
-        Request::AdjustStock {
-            drop_id,
-            key,
-            delta,
-            reason,
-        } => {
-            let command = AdjustStock {
-                adjustment_id: AdjustmentId(ids.subject),
-                key: *key,
-                delta: *delta,
-                reason: reason.clone(),
-                at,
-            };
-            about(
-                find(state, *drop_id)?,
-                &DropCommand::AdjustStock(command),
-                None,
-            )
-        }
-        Request::PlaceHold {
-            drop_id,
-            key,
-            buyer_id,
-            display_name,
-            quantity,
-        } => {
-            let drop = find(state, *drop_id)?;
-            let (buyer, private) = identify(drop, ids, buyer_id, display_name.as_ref());
-            let command = PlaceHold {
-                hold_id: HoldId::for_drop(*drop_id, ids.subject),
-                key: *key,
-                buyer,
-                quantity: *quantity,
-                commitment: private.as_ref().map(Private::commitment),
-                at,
-            };
-            about(drop, &DropCommand::PlaceHold(command), private)
-        }
-        Request::AskAboutBuyer { drop_id, buyer_id } => {
-            let drop = find(state, *drop_id)?;
-            let (buyer, _) = identify(drop, ids, buyer_id, None);
-            let subject = Subject::Buyer(drop.aggregate.standing(buyer, at)?);
-            let events = vec![];
-            Ok((*drop_id, Decision { events, subject }, None))
-        }
-        Request::ReleaseHold { hold_id } => {
-            let drop = state.drop_of(*hold_id).ok_or(Refusal::HoldNotFound)?;
-            about(
-                drop,
-                &DropCommand::ReleaseHold(ReleaseHold {
-                    hold_id: *hold_id,
-                    at,
-                }),
-                None,
-            )
-        }
-        Request::ConfirmPurchase {
-            hold_id,
-            payment_reference,
-        } => {
-            let drop = state.drop_of(*hold_id).ok_or(Refusal::HoldNotFound)?;
-            let private = payment_reference
-                .clone()
-                .map(|reference| Private::payment(ids.salt, reference));
-            let command = ConfirmPurchase {
-                purchase_id: PurchaseId(ids.subject),
-                hold_id: *hold_id,
-                commitment: private.as_ref().map(Private::commitment),
-                at,
-            };
-            about(drop, &DropCommand::ConfirmPurchase(command), private)
-        }
-        Request::JoinWaitlist {
-            drop_id,
-            key,
-            buyer_id,
-            display_name,
-            quantity,
-        } => {
-            let drop = find(state, *drop_id)?;
-            let (buyer, private) = identify(drop, ids, buyer_id, display_name.as_ref());
-            let command = JoinWaitlist {
-                entry_id: WaitlistId::for_drop(*drop_id, ids.subject),
-                hold_id: HoldId::for_drop(*drop_id, ids.offer),
-                key: *key,
-                buyer,
-                quantity: *quantity,
-                commitment: private.as_ref().map(Private::commitment),
-                at,
-            };
-            about(drop, &DropCommand::JoinWaitlist(command), private)
-        }
-        Request::LeaveWaitlist { entry_id } => {
-            let drop = state
-                .drop_in_line(*entry_id)
-                .ok_or(Refusal::WaitlistEntryNotFound)?;
-            let entry_id = *entry_id;
-            about(
-                drop,
-                &DropCommand::LeaveWaitlist(LeaveWaitlist { entry_id, at }),
-                None,
-            )
-        }
-    }
-}
-
-fn find(state: &State, drop_id: DropId) -> Result<&DropState, Refusal> {
-    state.drop(drop_id).ok_or(Refusal::DropNotFound)
-}
-
-fn about(drop: &DropState, command: &DropCommand, private: Option<Private>) -> Found {
-    Ok((drop.id, drop.aggregate.decide(command)?, private))
-}
-
-/// The terms with their start filled in: now. The drop itself knows a retry of such a request.
-fn starting(terms: &NewTerms, at: Timestamp) -> domain::terms::DropTerms {
-    let starts_at = if terms.starts_now {
-        at
-    } else {
-        terms.terms.starts_at
-    };
-    domain::terms::DropTerms {
-        starts_at,
-        ..terms.terms.clone()
-    }
-}
-
-/// The pseudonym that the drop knows this buyer by, and what introduces them if it does not, or knows another name.
-fn identify(
-    drop: &DropState,
-    ids: CandidateIds,
-    buyer_id: &BuyerId,
-    display_name: Option<&DisplayName>,
-) -> (Pseudonym, Option<Private>) {
-    let introduction = || Private::buyer(ids.salt, buyer_id.clone(), display_name.cloned());
-    match drop.buyer(buyer_id) {
-        None => (Pseudonym(ids.buyer), Some(introduction())),
-        Some(known) => {
-            let is_news = display_name.is_some_and(|name| !drop.shows(known, name));
-            (drop.pseudonym(known), is_news.then(introduction))
         }
     }
 }

@@ -11,6 +11,7 @@ use domain::values::{
     StockCount, Timestamp, WaitlistId,
 };
 
+use super::skew::ClockFault;
 use crate::codec::RecordedEvent;
 use crate::feed::Committed;
 
@@ -57,6 +58,9 @@ pub enum Request {
         drop_id: DropId,
         /// Idempotency key, unique within the drop.
         key: Option<KeyDigest>,
+        /// The same key in its other scope. A retry is recognised by it as well, if this buyer used
+        /// it.
+        other_key: Option<KeyDigest>,
         /// What the shop calls the buyer.
         buyer_id: BuyerId,
         /// The name that the buyer agreed to show.
@@ -89,6 +93,9 @@ pub enum Request {
         drop_id: DropId,
         /// Idempotency key, unique within the drop.
         key: Option<KeyDigest>,
+        /// The same key in its other scope. A retry is recognised by it as well, if this buyer used
+        /// it.
+        other_key: Option<KeyDigest>,
         /// What the shop calls the buyer.
         buyer_id: BuyerId,
         /// The name that the buyer agreed to show.
@@ -196,6 +203,13 @@ pub enum CommandError {
         /// The first position that is wrong.
         position: Position,
     },
+    /// What it would record is more than the log takes at once. Nothing was recorded, and sending
+    /// it again is of no use.
+    #[error("more than the log takes at once")]
+    TooLarge,
+    /// The clocks do not allow anything to be decided. Nothing was recorded.
+    #[error("{0}")]
+    ClockFault(ClockFault),
     /// The log could not be reached while this was being recorded. The same request with the same key finds out.
     #[error("the event log has not answered in time, so the outcome is not known yet")]
     Undecided,

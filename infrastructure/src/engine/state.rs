@@ -1,9 +1,9 @@
 //! Everything the engine decides from: each drop's aggregate, who its buyers are, and the indexes that find them.
 //!
 //! Promise: `apply` in log order gives the same state on every node; `revert` is its exact inverse, newest first, but for
-//! deadlines, which are hints (see [`super::deadlines`]).
+//! what is due, which are hints (see [`super::agenda`]).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use domain::drop::{Hold, HoldStatus};
@@ -14,7 +14,8 @@ use domain::values::{
 use domain::{DropAggregate, DropEvent};
 
 use super::acquaintances::{Acquaintances, DigestKey, Introduced, Known};
-use super::deadlines::{Deadlines, Met};
+use super::agenda::Agenda;
+use super::deadlines::Met;
 use crate::quarantine::RefusedEvent;
 
 /// Where a drop is in the engine's memory.
@@ -25,13 +26,6 @@ impl DropSlot {
     pub(super) const fn number(self) -> usize {
         self.0 as usize
     }
-}
-
-/// Where a hold is: its drop, and its place there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct HoldSlot {
-    pub(super) drop: DropSlot,
-    pub(super) hold: u32,
 }
 
 /// One drop in memory.
@@ -77,13 +71,15 @@ impl DropState {
     }
 }
 
-/// What is due without anybody asking.
+/// What is due without a request. Each is one event, if the aggregate agrees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Due {
     /// A hold is over.
     Expiry(DropId, HoldId),
-    /// There may be units that somebody in line could use.
-    Line(DropId),
+    /// There are units that somebody in line could use.
+    Offer(DropId),
+    /// A cancelled drop still has a hold or a waitlist entry to end.
+    Closing(DropId),
 }
 
 /// What `apply` changed beside the aggregate, so that `revert` can put it back.
@@ -105,10 +101,7 @@ pub(super) struct State {
     /// The same for places in line.
     pub(super) stray_places: HashMap<WaitlistId, DropSlot>,
     pub(super) schedule_keys: HashMap<KeyDigest, DropId>,
-    deadlines: Deadlines,
-    /// When to look whether a line can be served, because no decision of ours will: a start that was put off, or what
-    /// somebody else freed and did not offer. Hints, as deadlines are.
-    lines: BTreeSet<(Timestamp, DropSlot)>,
+    agenda: Agenda,
     pub(super) quarantined: BTreeMap<DropId, Arc<RefusedEvent>>,
 }
 
@@ -150,37 +143,114 @@ impl State {
 
     /// When something may be due next.
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        let line = self.lines.first().map(|&(at, _)| at);
-        self.deadlines.next().into_iter().chain(line).min()
+        self.agenda.next()
     }
 
-    /// What is due at `now`, expiries first. Each is returned once.
-    pub(super) fn next_due(&mut self, now: Timestamp) -> Option<Due> {
-        if let Some((drop_id, hold_id)) = self.next_overdue(now) {
-            return Some(Due::Expiry(drop_id, hold_id));
+    /// The next that was due by `until`, at `now`; drops take turns. An expiry is returned once.
+    pub(super) fn next_due(&mut self, until: Timestamp, now: Timestamp) -> Option<Due> {
+        loop {
+            let slot = self.agenda.turn(until)?;
+            let is_left = self.agenda.of(slot).left_until > now;
+            let due = match is_left {
+                true => None,
+                false => self.due_of(slot, until, now),
+            };
+            if due.is_some() {
+                self.agenda.count();
+                return due;
+            }
+            let next = self.next_of(slot, now);
+            self.agenda.rest(next);
         }
-        self.lines.first().filter(|(at, _)| *at <= now)?;
-        let (_, slot) = self.lines.pop_first()?;
-        Some(Due::Line(self.at(slot).id))
     }
 
-    /// The next hold that is over at `now` and not recorded so, and its drop.
-    fn next_overdue(&mut self, now: Timestamp) -> Option<(DropId, HoldId)> {
-        let drops = &self.drops;
-        let hold_at = |slot: HoldSlot| drops[slot.drop.number()].aggregate.nth_hold(slot.hold);
-        let meet = |slot: HoldSlot| {
-            hold_at(slot).map(|hold| match hold.status {
+    /// What a drop has to do at `now`, of what was due by `until`.
+    fn due_of(&mut self, slot: DropSlot, until: Timestamp, now: Timestamp) -> Option<Due> {
+        if self.at(slot).aggregate.cancelled_at().is_some() {
+            return self.consequence_of(slot, now);
+        }
+        let agenda = self.agenda.of(slot);
+        if agenda.line_at.is_some_and(|at| at <= until) {
+            let offer = self.consequence_of(slot, now);
+            if offer.is_some() {
+                return offer;
+            }
+            self.agenda.of(slot).line_at = None;
+        }
+        let hold_id = self.overdue_of(slot, until)?;
+        Some(Due::Expiry(self.at(slot).id, hold_id))
+    }
+
+    /// When a drop has something to do next.
+    fn next_of(&mut self, slot: DropSlot, now: Timestamp) -> Option<Timestamp> {
+        let aggregate = &self.at(slot).aggregate;
+        let closing = aggregate.cancelled_at().map(|_| aggregate.is_closing());
+        let agenda = self.agenda.of(slot);
+        let left_until = Some(agenda.left_until).filter(|until| *until > now);
+        let next = match closing {
+            Some(is_closing) => is_closing.then(Timestamp::default),
+            None => agenda
+                .deadlines
+                .next()
+                .into_iter()
+                .chain(agenda.line_at)
+                .min(),
+        };
+        next.map(|at| left_until.map_or(at, |until| until.max(at)))
+    }
+
+    /// What follows from the last event of a drop and can be recorded at `now`.
+    pub(super) fn consequence(&self, drop_id: DropId, now: Timestamp) -> Option<Due> {
+        self.consequence_of(*self.slots.get(&drop_id)?, now)
+    }
+
+    fn consequence_of(&self, slot: DropSlot, now: Timestamp) -> Option<Due> {
+        let DropState { id, aggregate, .. } = self.at(slot);
+        if aggregate.is_closing() {
+            return Some(Due::Closing(*id));
+        }
+        aggregate.next_in_line(now).map(|_| Due::Offer(*id))
+    }
+
+    /// The next hold of a drop that was over by `until` and is not recorded so. Each is returned
+    /// once.
+    pub(super) fn overdue(&mut self, drop_id: DropId, until: Timestamp) -> Option<HoldId> {
+        let slot = *self.slots.get(&drop_id)?;
+        self.overdue_of(slot, until)
+    }
+
+    /// Whether a drop may have holds that were over by `until` and are not recorded so.
+    pub(super) fn may_be_overdue(&mut self, drop_id: DropId, until: Timestamp) -> bool {
+        let Some(&slot) = self.slots.get(&drop_id) else {
+            return false;
+        };
+        let next = self.agenda.of(slot).deadlines.next();
+        next.is_some_and(|at| at <= until)
+    }
+
+    fn overdue_of(&mut self, slot: DropSlot, until: Timestamp) -> Option<HoldId> {
+        let aggregate = &self.drops[slot.number()].aggregate;
+        let meet = |hold: u32| {
+            aggregate.nth_hold(hold).map(|hold| match hold.status {
                 HoldStatus::Held => Met::Held(hold.expires_at),
                 HoldStatus::Purchased | HoldStatus::Expired | HoldStatus::Released => Met::Resolved,
             })
         };
-        let is_overdue = |hold: &Hold| hold.status == HoldStatus::Held && hold.expires_at <= now;
-        while let Some(slot) = self.deadlines.pop_due(now, meet) {
-            if let Some(hold) = hold_at(slot).filter(is_overdue) {
-                return Some((drops[slot.drop.number()].id, hold.id));
+        let is_overdue = |hold: &Hold| hold.status == HoldStatus::Held && hold.expires_at <= until;
+        let deadlines = &mut self.agenda.of(slot).deadlines;
+        while let Some(hold) = deadlines.pop_due(until, meet) {
+            if let Some(hold) = aggregate.nth_hold(hold).filter(is_overdue) {
+                return Some(hold.id);
             }
         }
         None
+    }
+
+    /// Another node does what is due in this drop: it is left to that node until `until`.
+    pub(super) fn leave_due(&mut self, drop_id: DropId, until: Timestamp) {
+        if let Some(&slot) = self.slots.get(&drop_id) {
+            self.agenda.of(slot).left_until = until;
+        }
     }
 
     /// Applies the next event of a drop's stream.
@@ -206,8 +276,9 @@ impl State {
                 if event.hold_id.prefix() != drop_id.prefix() {
                     self.strays.insert(event.hold_id, slot);
                 }
-                self.deadlines
-                    .placed(event.expires_at, HoldSlot { drop: slot, hold });
+                let deadlines = &mut self.agenda.of(slot).deadlines;
+                deadlines.placed(event.expires_at, hold);
+                self.agenda.list(slot, event.expires_at);
                 Undo { introduced }
             }
             DropEvent::WaitlistJoined(event) => {
@@ -215,7 +286,14 @@ impl State {
                 if event.entry_id.prefix() != drop_id.prefix() {
                     self.stray_places.insert(event.entry_id, slot);
                 }
+                // It may want less than there is, if offers were still to be made when it was asked
+                // for.
+                self.look_at_line(slot);
                 Undo { introduced }
+            }
+            DropEvent::DropCancelled(_) => {
+                self.look_again(slot);
+                Undo::default()
             }
             DropEvent::DropRescheduled(_)
             | DropEvent::HoldExpired(_)
@@ -224,9 +302,7 @@ impl State {
                 self.look_at_line(slot);
                 Undo::default()
             }
-            DropEvent::DropCancelled(_)
-            | DropEvent::PurchaseConfirmed(_)
-            | DropEvent::WaitlistLeft(_) => Undo::default(),
+            DropEvent::PurchaseConfirmed(_) | DropEvent::WaitlistLeft(_) => Undo::default(),
         }
     }
 
@@ -237,8 +313,15 @@ impl State {
             && let Some(terms) = aggregate.terms()
         {
             let at = terms.starts_at;
-            self.lines.insert((at, slot));
+            let line_at = &mut self.agenda.of(slot).line_at;
+            *line_at = Some(line_at.map_or(at, |before| before.min(at)));
+            self.agenda.list(slot, at);
         }
+    }
+
+    /// Something may be due now, or later than was thought.
+    fn look_again(&mut self, slot: DropSlot) {
+        self.agenda.list(slot, Timestamp::default());
     }
 
     /// Takes back the event that was applied last.
@@ -266,10 +349,8 @@ impl State {
             DropEvent::HoldExpired(event) => self.watch_again(slot, event.hold_id),
             DropEvent::HoldReleased(event) => self.watch_again(slot, event.hold_id),
             DropEvent::PurchaseConfirmed(event) => self.watch_again(slot, event.hold_id),
-            DropEvent::DropRescheduled(_)
-            | DropEvent::DropCancelled(_)
-            | DropEvent::StockAdjusted(_)
-            | DropEvent::WaitlistLeft(_) => {}
+            DropEvent::DropCancelled(_) | DropEvent::WaitlistLeft(_) => self.look_again(slot),
+            DropEvent::DropRescheduled(_) | DropEvent::StockAdjusted(_) => {}
         }
     }
 
@@ -277,8 +358,9 @@ impl State {
     fn watch_again(&mut self, slot: DropSlot, hold_id: HoldId) {
         let aggregate = &self.at(slot).aggregate;
         if let Some((hold, at)) = aggregate.hold_index(hold_id).zip(aggregate.hold(hold_id)) {
-            let at = at.expires_at;
-            self.deadlines.push(at, HoldSlot { drop: slot, hold });
+            self.agenda.of(slot).deadlines.push(at.expires_at, hold);
+            // Of a cancelled drop it is due at once.
+            self.look_again(slot);
         }
     }
 

@@ -1,9 +1,13 @@
-//! The engine's loop: what it does next, and what it does when the log says no. See [`follow`] for what others append, and
-//! [`outage`] for when the log says nothing.
+//! The engine's loop: what it does next, and what it does when the log says no. See [`backlog`] for
+//! what is decided when, [`follow`] for what others append, and [`outage`] for when the log says
+//! nothing.
 
 mod admit;
+mod backlog;
+mod clock;
 mod follow;
 mod outage;
+mod proof;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,20 +19,20 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
+use self::clock::{Compared, Comparing};
 use self::follow::Check;
+use self::proof::HeldBack;
 use super::EngineConfig;
 use super::draft::{Draft, Entry};
-use super::handle::{Health, Submission};
+use super::handle::{Health, Stamp, Submission};
 use super::ports::{Clock, Ids, Observer};
-use super::state::{Due, State};
+use super::request::CommandError;
+use super::skew::{ClockSkew, ClockWatch, Comparison};
+use super::state::State;
 use crate::error::{AppendError, LogError};
-use crate::log::{Batch, EventLog, Head, Turn};
+use crate::log::{Batch, EventLog, Head, Turn, append_proven};
 use crate::quarantine::Voids;
 
-/// A batch takes no more requests past this, nor past [`MOST_EVENTS`].
-const MOST_REQUESTS: usize = 1_024;
-/// One decision may exceed it: cancelling a drop releases every hold at once.
-const MOST_EVENTS: usize = 2_048;
 /// After a lost race, this many appends in a row are made in turn; if nobody else appended meanwhile, racing resumes.
 const QUIET_TURNS: u32 = 8;
 
@@ -44,9 +48,12 @@ pub enum EngineError {
 pub(super) struct Wires {
     pub(super) requests: mpsc::Receiver<Submission>,
     pub(super) health: watch::Sender<Health>,
+    pub(super) skew: watch::Sender<Option<ClockSkew>>,
     pub(super) nudge: Arc<Notify>,
     /// Many requests wait: worth deciding them while a batch is on its way.
     pub(super) crowd: Arc<Notify>,
+    /// Told of every time that something is decided at.
+    pub(super) stamp: Stamp,
     pub(super) stop: CancellationToken,
 }
 
@@ -63,6 +70,8 @@ pub struct Engine<L, C, I, O> {
     voids: Voids,
     /// The head that everything answered so far rests on.
     head: Head,
+    /// What others appended up to there, while it is not known to be durable.
+    held_back: Vec<HeldBack>,
     /// Requests that lost a race and wait to be decided again, oldest first.
     backlog: VecDeque<Entry>,
     draft: Draft,
@@ -71,6 +80,8 @@ pub struct Engine<L, C, I, O> {
     turns: u32,
     /// The latest time that anything was decided at.
     latest: Timestamp,
+    clock_watch: ClockWatch,
+    comparing: Option<Comparing>,
     /// When the last batch was sent.
     sent_at: Instant,
     /// When the log is looked at next, should nothing be appended before.
@@ -88,6 +99,8 @@ struct InFlight {
 /// What the loop woke up for.
 enum Wake {
     Landed(Result<(), AppendError>),
+    Compared(Compared),
+    Compare,
     Deadline,
     Request(Option<Submission>),
     Crowd,
@@ -114,20 +127,25 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             state: State::default(),
             voids: Voids::default(),
             head: Head::default(),
+            held_back: vec![],
             backlog: VecDeque::new(),
             draft: Draft::default(),
             in_flight: None,
             turns: 0,
             latest: Timestamp::default(),
+            clock_watch: ClockWatch::new(config.max_clock_skew),
+            comparing: None,
             sent_at: Instant::now(),
             next_look: Instant::now(),
         }
     }
 
-    /// Reads what the log holds now.
+    /// Reads what the log holds now, and returns once that is known to be durable.
     pub(super) async fn load(&mut self) -> Result<(), LogError> {
         let head = self.log.head().await?;
-        self.follow_to(head, Check::Nothing).await
+        self.follow_to(head, Check::Nothing).await?;
+        self.compare_at_start().await?;
+        self.prove_start().await
     }
 
     /// Runs until asked to stop; then answers what waits, and returns.
@@ -155,7 +173,9 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                         self.settle(draft, &batch, outcome).await?;
                     }
                 }
-                Wake::Deadline => self.expire_due(),
+                Wake::Compared(compared) => self.compared(compared)?,
+                Wake::Compare => self.begin_to_compare(),
+                Wake::Deadline => self.accept_waiting(),
                 Wake::Request(Some(submission)) => self.accept(submission),
                 Wake::Crowd => self.accept_waiting(),
                 Wake::Look => self.look().await,
@@ -169,17 +189,24 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
 
     async fn wake(&mut self) -> Wake {
         let has_room = self.has_room();
-        // While the log is away nothing can be recorded: a deadline would only be met again and again.
-        let next_deadline = self.state.next_deadline().filter(|_| self.is_live());
+        // While nothing can be recorded, or decided, a deadline would only be met again and again.
+        let may_decide = self.is_live() && self.clock_watch.is_sound();
+        let may_work = may_decide && !self.must_stop() && self.draft.has_share(self.share());
+        let next_deadline = self.state.next_deadline().filter(|_| may_work);
+        let is_suspect = self.clock_watch.is_suspect();
+        let compare_at = self.clock_watch.next_comparison();
+        let is_comparing = self.comparing.is_some();
         let is_idle = self.is_idle();
         let is_in_flight = self.in_flight.is_some();
         let is_closed = self.wires.requests.is_closed();
         tokio::select! {
             biased;
             landed = landed(&mut self.in_flight) => Wake::Landed(landed),
+            compared = clock::compared(&mut self.comparing) => Wake::Compared(compared),
+            () = sleep_until(compare_at), if !is_comparing => Wake::Compare,
             () = until(&self.clock, next_deadline), if has_room => Wake::Deadline,
             () = self.wires.stop.cancelled(), if !is_closed => Wake::Stop,
-            request = self.wires.requests.recv(), if !is_in_flight && has_room && (!is_closed || is_idle || !self.wires.requests.is_empty()) => Wake::Request(request),
+            request = self.wires.requests.recv(), if !is_in_flight && !is_suspect && has_room && (!is_closed || is_idle || !self.wires.requests.is_empty()) => Wake::Request(request),
             () = self.wires.crowd.notified(), if is_in_flight && has_room => Wake::Crowd,
             () = self.wires.nudge.notified(), if is_idle => Wake::Look,
             () = sleep_until(self.next_look), if is_idle => Wake::Look,
@@ -198,103 +225,13 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         *self.wires.health.borrow() == Health::Live
     }
 
-    fn has_room(&self) -> bool {
-        self.draft.requests() < MOST_REQUESTS && self.draft.events() < MOST_EVENTS
-    }
-
-    /// Now; never before what the log holds already, nor, should the clock be set back, before an earlier decision.
-    fn now(&mut self) -> Timestamp {
-        self.latest = self.latest.max(self.clock.now()).max(self.head.recorded_at);
-        self.latest
-    }
-
-    fn accept(&mut self, (request, reply): Submission) {
-        if !self.is_live() {
-            // It was handed in just before everybody could see that nothing can be recorded.
-            let _gone = reply.send(Err(self.why_not()));
-            return;
-        }
-        let entry = Entry::new(request, reply, &mut self.ids);
-        self.backlog.push_back(entry);
-        self.accept_waiting();
-    }
-
-    /// Takes in what waits, and decides it unless turns are taken.
-    fn accept_waiting(&mut self) {
-        self.take_in_waiting();
-        if self.turns == 0 {
-            self.decide_backlog();
-        }
-    }
-
-    fn take_in_waiting(&mut self) {
-        if !self.is_live() {
-            return;
-        }
-        while self.has_room() && self.backlog.len() < MOST_REQUESTS {
-            let Ok((request, reply)) = self.wires.requests.try_recv() else {
-                break;
-            };
-            self.backlog
-                .push_back(Entry::new(request, reply, &mut self.ids));
-        }
-    }
-
-    /// The head of the log once everything that is on its way has landed: what the next decision rests on.
-    fn tip(&self) -> Head {
-        let in_flight = self.in_flight.as_ref();
-        in_flight.map_or(self.head, |in_flight| in_flight.batch.head())
-    }
-
-    /// An empty draft may have been begun before the head moved.
-    fn begin_draft(&mut self) {
-        if self.draft.is_empty() {
-            self.draft.rebase(self.tip());
-        }
-    }
-
-    /// Decides what waits, after what is overdue, as far as the draft has room.
-    fn decide_backlog(&mut self) {
-        while self.has_room() {
-            self.expire_due();
-            if !self.has_room() {
-                return;
-            }
-            let Some(entry) = self.backlog.pop_front() else {
-                return;
-            };
-            if entry.is_abandoned() {
-                // After an outage, stock must not be held for callers who have long gone.
-                continue;
-            }
-            // The instant up to which holds have just been expired.
-            let now = self.latest;
-            self.draft.decide(&mut self.state, entry, now);
-        }
-    }
-
-    /// Records every hold that is over by now, and what lines are offered, as far as the draft has room.
-    fn expire_due(&mut self) {
-        self.begin_draft();
-        let now = self.now();
-        while self.has_room() {
-            match self.state.next_due(now) {
-                None => return,
-                Some(Due::Expiry(drop_id, hold_id)) => {
-                    self.draft.expire(&mut self.state, drop_id, hold_id, now);
-                }
-                Some(Due::Line(drop_id)) => self.draft.serve(&mut self.state, drop_id, now),
-            }
-        }
-    }
-
     /// Sends what there is to the log if nothing else is on its way there.
     async fn send_off(&mut self) -> Result<(), EngineError> {
         if self.in_flight.is_some() {
             return Ok(());
         }
         // Until nothing waits: one turn takes no more than one batch.
-        while self.turns > 0 && self.is_live() && self.has_work() {
+        while self.turns > 0 && self.is_live() && self.has_work() && self.clock_watch.is_sound() {
             self.take_turn().await?;
         }
         self.dispatch();
@@ -320,7 +257,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         debug_assert_eq!(batch.expected, self.head, "a draft rests on the head");
         self.sent_at = Instant::now();
         let (log, sent) = (self.log.clone(), Arc::clone(&batch));
-        let outcome = tokio::spawn(async move { log.append(&sent).await });
+        let is_proven = self.is_proven();
+        let outcome = tokio::spawn(async move { append_proven(&log, &sent, is_proven).await });
         self.in_flight = Some(InFlight {
             draft,
             batch,
@@ -328,10 +266,14 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         });
     }
 
-    /// Whether anything waits to be decided or sent, expiries that are due among it.
+    /// Whether anything waits to be decided or sent, or may be due.
     fn has_work(&mut self) -> bool {
-        self.expire_due();
-        !(self.draft.is_empty() && self.backlog.is_empty())
+        if !(self.draft.is_empty() && self.backlog.is_empty()) {
+            return true;
+        }
+        let next_deadline = self.state.next_deadline().filter(|_| !self.must_stop());
+        let now = self.now();
+        next_deadline.zip(now).is_some_and(|(at, now)| at <= now)
     }
 
     /// What becomes of a draft once the log has said what it says about its batch.
@@ -351,6 +293,14 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 Ok(())
             }
             Err(AppendError::Unknown(cause)) => self.find_out(draft, batch, cause).await,
+            Err(too_large @ AppendError::TooLarge { .. }) => {
+                self.refuse_draft(draft, &too_large);
+                Ok(())
+            }
+            Err(AppendError::FromFuture(_)) => {
+                self.be_refused(draft);
+                Ok(())
+            }
             Err(AppendError::Rejected(cause)) => {
                 self.be_rejected(draft, &*cause);
                 Ok(())
@@ -362,6 +312,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     /// unless turns are taken, for a turn ends only after its own answers.
     fn commit(&mut self, draft: Draft, batch: &Batch) {
         self.head = batch.head();
+        // An append of ours, or a barrier, has followed it.
+        self.release();
         self.know_head();
         if self.turns == 0 {
             self.dispatch();
@@ -393,9 +345,23 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         self.turns = QUIET_TURNS;
     }
 
+    /// The log takes no batch of that size, and never will: whoever asked for what it holds is
+    /// refused.
+    fn refuse_draft(&mut self, refused: Draft, reason: &AppendError) {
+        error!(
+            error = reason as &dyn std::error::Error,
+            "refusing the requests of a batch that is too large"
+        );
+        self.set_draft_aside();
+        for entry in refused.take_back(&mut self.state) {
+            entry.answer(Err(CommandError::TooLarge));
+        }
+    }
+
     /// The log is contended: wait for the right to append, follow to the head, decide everything that waits, append.
     async fn take_turn(&mut self) -> Result<(), EngineError> {
         self.set_draft_aside();
+        let asked = Instant::now();
         let turn = match self.log.take_turn().await {
             Ok(turn) => turn,
             Err(error) => {
@@ -403,6 +369,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 return Ok(());
             }
         };
+        let clock = turn.clock();
+        let comparison = clock.map(|shared| Comparison::since(asked, shared, &self.clock));
         let head = turn.head();
         self.turns = if head == self.head {
             self.turns - 1
@@ -414,11 +382,22 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             self.be_away(error);
             return Ok(());
         }
+        if let Some(comparison) = &comparison {
+            self.learn(comparison);
+        }
         self.be_live();
+        // As long as anything is due, turn follows turn: requests that came meanwhile must not wait
+        // for the last.
+        self.take_in_waiting();
         self.decide_backlog();
         let mut draft = std::mem::take(&mut self.draft);
         if !draft.has_events() {
             turn.pass().await;
+            if let Err(error) = self.prove().await {
+                self.wait_again(draft);
+                self.be_away(error);
+                return Ok(());
+            }
             draft.confirmed(self.head).give();
             return Ok(());
         }

@@ -68,11 +68,11 @@ impl Doubt {
 }
 
 /// Whether `error` is the connection's and not the request's. Classes 08 (connection) and 57P (the server is shut down, or starts)
-/// are what a server says while it goes or comes.
-fn is_of_connection(error: &sqlx::Error) -> bool {
+/// are what a server says while it goes or comes, and 25006 (read-only) is what one says that is not the primary any more.
+pub(super) fn is_of_connection(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     match code {
-        Some(code) => code.starts_with("08") || code.starts_with("57P"),
+        Some(code) => code.starts_with("08") || code.starts_with("57P") || code == "25006",
         None => matches!(
             error,
             sqlx::Error::Io(_)

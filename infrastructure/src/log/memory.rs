@@ -1,18 +1,21 @@
 //! The log in memory: the same promise as Postgres, on the clock of the runtime, with faults on purpose.
 //!
-//! Promise: deterministic. On a paused, single-threaded runtime the same seed gives the same run, faults included.
+//! Promise: deterministic. On a paused, single-threaded runtime the same seed gives the same run, faults included. It has a
+//! synchronous standby, which may be detached and promoted.
 //! Limit: nothing outlives the process.
 
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use domain::values::Position;
+use domain::values::{Position, Timestamp};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::sleep;
 
-use super::{Batch, EventLog, Head, Parts, StoredEvent, Turn, parts};
+use super::{Batch, EventLog, Head, MOST_BATCH_BYTES, Parts, StoredEvent, Turn, parts};
 use crate::error::{AppendError, LogError};
 
 /// How often, of a thousand calls, something goes wrong, and how long a call takes.
@@ -39,8 +42,31 @@ pub struct Faults {
 pub struct MemoryLog {
     events: Arc<Mutex<Vec<StoredEvent>>>,
     turn: Arc<tokio::sync::Mutex<()>>,
+    most_bytes: Arc<AtomicUsize>,
     weather: Arc<Mutex<Weather>>,
+    standby: Arc<Mutex<Standby>>,
+    clock: Option<SharedClock>,
 }
+
+/// The other server, and how many events it has.
+#[derive(Debug)]
+struct Standby {
+    is_attached: bool,
+    events: usize,
+}
+
+/// The clock of the log itself.
+#[derive(Clone)]
+struct SharedClock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl fmt::Debug for SharedClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SharedClock").field(&(self.0)()).finish()
+    }
+}
+
+/// What is further in the future of the log's clock than this, in milliseconds, is refused, as the database does.
+const MOST_AHEAD_MS: i64 = 2_000;
 
 #[derive(Debug)]
 struct Weather {
@@ -79,8 +105,21 @@ impl MemoryLog {
         Self {
             events: Arc::default(),
             turn: Arc::default(),
+            most_bytes: Arc::new(MOST_BATCH_BYTES.into()),
             weather: Arc::new(Mutex::new(weather)),
+            standby: Arc::new(Mutex::new(Standby {
+                is_attached: true,
+                events: 0,
+            })),
+            clock: None,
         }
+    }
+
+    /// The same log with a clock of its own: all nodes can compare theirs with it, and it refuses the future.
+    #[must_use]
+    pub fn on_clock(self, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        let clock = Some(SharedClock(Arc::new(now)));
+        Self { clock, ..self }
     }
 
     /// Every event, as an auditor would read them, whatever the weather.
@@ -104,6 +143,15 @@ impl MemoryLog {
         lock(&self.weather).faults = faults;
     }
 
+    /// From here on, one append takes no more than so many bytes.
+    pub fn limit_batches(&self, most_bytes: usize) {
+        self.most_bytes.store(most_bytes, Ordering::Relaxed);
+    }
+
+    fn within_limit(&self, batch: &Batch) -> Result<(), AppendError> {
+        batch.within(self.most_bytes.load(Ordering::Relaxed))
+    }
+
     /// Where the log ends, whatever the weather.
     #[must_use]
     pub fn peek(&self) -> Head {
@@ -121,11 +169,41 @@ impl MemoryLog {
         lock(&self.weather).away_until = Some(far);
     }
 
+    /// From here on, what is appended is visible and not replicated, as when each wait for the standby is cut short: an append
+    /// lands with an unknown outcome, and no barrier is passed.
+    pub fn detach_standby(&self) {
+        lock(&self.standby).is_attached = false;
+    }
+
+    /// The standby is back, and catches up.
+    pub fn attach_standby(&self) {
+        lock(&self.standby).is_attached = true;
+        self.replicate();
+    }
+
+    /// Fails over to the standby: what it does not have is gone.
+    pub fn fail_over(&self) {
+        let events = lock(&self.standby).events;
+        lock(&self.events).truncate(events);
+        self.attach_standby();
+    }
+
+    /// Whether the standby has everything now.
+    fn replicate(&self) -> bool {
+        let mut standby = lock(&self.standby);
+        if standby.is_attached {
+            standby.events = lock(&self.events).len();
+        }
+        standby.is_attached
+    }
+
     /// Adds an event as a stock program would: at whatever the head is.
     pub fn append_stock(&self, event: StoredEvent) {
         let mut events = lock(&self.events);
         let head = head_of(&events);
         events.extend(Batch::seal(head, vec![event]).events);
+        drop(events);
+        self.replicate();
     }
 
     async fn travel(&self) {
@@ -154,7 +232,19 @@ impl MemoryLog {
         if head_of(&events) != batch.expected {
             return Err(AppendError::Conflict);
         }
+        if let Some(SharedClock(now)) = &self.clock {
+            let (at, head_at) = (batch.head().recorded_at, batch.expected.recorded_at);
+            if at > head_at && at > now().plus_millis(MOST_AHEAD_MS) {
+                return Err(AppendError::FromFuture(Injected("from the future").into()));
+            }
+        }
         events.extend(batch.events.iter().cloned());
+        drop(events);
+        if !self.replicate() && !batch.events.is_empty() {
+            return Err(AppendError::Unknown(
+                Injected("the wait for the standby was cut short").into(),
+            ));
+        }
         Ok(())
     }
 
@@ -214,6 +304,17 @@ impl EventLog for MemoryLog {
         Ok(head_of(&lock(&self.events)))
     }
 
+    async fn clock(&self) -> Result<Option<Timestamp>, LogError> {
+        let Some(SharedClock(now)) = &self.clock else {
+            return Ok(None);
+        };
+        self.travel().await;
+        self.refuse_if_unreadable()?;
+        let now = now();
+        self.travel().await;
+        Ok(Some(now))
+    }
+
     async fn read(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
         self.travel().await;
         self.refuse_if_unreadable()?;
@@ -227,6 +328,7 @@ impl EventLog for MemoryLog {
     }
 
     async fn append(&self, batch: &Batch) -> Result<(), AppendError> {
+        self.within_limit(batch)?;
         self.travel().await;
         let outcome = {
             let _turn = self.turn.lock().await;
@@ -234,6 +336,15 @@ impl EventLog for MemoryLog {
         };
         self.travel().await;
         outcome
+    }
+
+    async fn barrier(&self) -> Result<(), LogError> {
+        self.travel().await;
+        self.refuse_if_unreadable()?;
+        if !self.replicate() {
+            return Err(LogError::Unavailable(Injected("no standby").into()));
+        }
+        Ok(())
     }
 
     async fn take_turn(&self) -> Result<MemoryTurn, LogError> {
@@ -244,6 +355,7 @@ impl EventLog for MemoryLog {
         Ok(MemoryTurn {
             log: self.clone(),
             head,
+            clock: self.clock.as_ref().map(|SharedClock(now)| now()),
             _guard: guard,
         })
     }
@@ -268,6 +380,7 @@ impl MemoryLog {
 pub struct MemoryTurn {
     log: MemoryLog,
     head: Head,
+    clock: Option<Timestamp>,
     _guard: OwnedMutexGuard<()>,
 }
 
@@ -276,7 +389,12 @@ impl Turn for MemoryTurn {
         self.head
     }
 
+    fn clock(&self) -> Option<Timestamp> {
+        self.clock
+    }
+
     async fn append(self, batch: &Batch) -> Result<(), AppendError> {
+        self.log.within_limit(batch)?;
         self.log.travel().await;
         self.log.append_with_fate(batch).await
     }

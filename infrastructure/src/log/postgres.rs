@@ -1,29 +1,37 @@
 //! The log in Postgres: an append is one statement in one round trip, on a connection of its own.
 //!
-//! Promise: what `append` acknowledged was committed with `synchronous_commit` on. Limit: durable means what the server's
-//! `fsync` setting makes of it; [`connect`] warns when that is off.
+//! Promise: what `append` acknowledged was committed with `synchronous_commit` on, and no wait for a standby was cut short.
+//! Limit: durable means what the server's `fsync` and `synchronous_standby_names` make of it; [`connect`] warns when the
+//! former is off.
 
 mod connect;
+mod faults;
+mod notices;
+mod rows;
 mod streams;
+mod writer;
 
-use std::borrow::Cow;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use domain::values::{DropId, Position, Sequence, Timestamp};
+use domain::values::{DropId, Position, Timestamp};
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgRow};
-use sqlx::{ColumnIndex, Connection, Executor, Postgres, Row};
-use tokio::sync::{Mutex, OwnedMutexGuard};
+use sqlx::postgres::{PgConnection, PgPool, PgRow};
+use sqlx::{Executor, Postgres};
+use tokio::sync::OwnedMutexGuard;
 
-pub use self::connect::{connect, connect_as_is};
+pub use self::connect::{connect, connect_as_is, connect_to_primary};
+pub(super) use self::faults::no_head;
+use self::faults::{append_error, corrupt, is_lock_timeout, unavailable};
+pub(super) use self::rows::head_from;
+use self::rows::{clock_from, event_from, to_sql};
 pub use self::streams::voided;
+use self::writer::{Slot, Writer};
 use super::copy::{self, Selection};
 use super::doubt::Doubt;
-use super::{Batch, EventLog, Hash, Head, Parts, StoredEvent, Turn, parts};
-use crate::binary_copy::instant;
+use super::{Batch, EventLog, Head, MOST_BATCH_BYTES, Parts, StoredEvent, Turn, parts};
 use crate::erasure::{Erased, erased_at};
 use crate::error::{AppendError, LogError};
 use crate::quarantine::Voided;
@@ -34,10 +42,17 @@ const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// A turn whose holder stalls is taken away by the server after this.
 const STALLED_TURN_MS: &str = "2000";
 
+/// Its settings hold for its own transaction: a pooler in between may have dropped those of the session. A stronger
+/// `synchronous_commit` than ours is left as it is.
 const APPEND: &str = "
 WITH head AS (
     UPDATE log_head SET position = $3, hash = $4, recorded_at = $5
-     WHERE position = $1 AND hash = $2 RETURNING 1
+     WHERE position = $1 AND hash = $2
+       AND set_config('lock_timeout', $17, true) IS NOT NULL
+       AND set_config('synchronous_commit',
+                      CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END,
+                      true) IS NOT NULL
+    RETURNING 1
 )
 INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
                     position, recorded_at, hash, private)
@@ -48,6 +63,17 @@ SELECT e.aggregate_type, e.aggregate_id, e.sequence, e.event_type, e.event_versi
                unnest($12::text[]) AS metadata, unnest($13::bigint[]) AS position, unnest($14::timestamptz[]) AS recorded_at,
                unnest($15::bytea[]) AS hash, unnest($16::text[]) AS private) e
  WHERE EXISTS (SELECT 1 FROM head)";
+
+const CLOCK: &str = "SELECT date_trunc('milliseconds', clock_timestamp()) AS clock";
+
+const LOCK_HEAD: &str = "
+SELECT position, hash, recorded_at, date_trunc('milliseconds', clock_timestamp()) AS clock FROM log_head
+ WHERE set_config('lock_timeout', $1, true) IS NOT NULL
+   AND set_config('idle_in_transaction_session_timeout', $2, true) IS NOT NULL
+   AND set_config('synchronous_commit',
+                  CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END,
+                  true) IS NOT NULL
+   FOR UPDATE";
 
 const READ: &str = "
 SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payload::text AS payload,
@@ -62,47 +88,20 @@ pub struct PostgresLog {
     doubt: Doubt,
 }
 
-/// The one connection that appends: opened when needed, thrown away when in doubt.
-#[derive(Debug, Clone)]
-struct Writer {
-    options: PgConnectOptions,
-    slot: Arc<Mutex<Slot>>,
-}
-
-/// Where the connection lies while nobody appends, and since when.
-#[derive(Debug, Default)]
-struct Slot(Option<(PgConnection, Instant)>);
-
-impl Slot {
-    /// Taken out while in use: a call that is given up half way leaves no connection in an unknown state behind.
-    fn take(&mut self, doubt: &Doubt) -> Option<PgConnection> {
-        let (connection, since) = self.0.take()?;
-        (!doubt.arose_after(since)).then_some(connection)
-    }
-
-    fn put(&mut self, connection: PgConnection) {
-        self.0 = Some((connection, Instant::now()));
-    }
-}
-
 impl PostgresLog {
     /// A log that reads through `readers` and appends on a connection of its own to the same database.
     #[must_use]
     pub fn new(readers: PgPool) -> Self {
-        let options = readers.connect_options();
-        let doubt = Doubt::about(&options);
-        let options = options.as_ref().clone().options([
-            ("synchronous_commit", "on"),
-            // The append is the same work whatever its arrays hold, so it is planned once.
-            ("plan_cache_mode", "force_generic_plan"),
-            ("idle_in_transaction_session_timeout", STALLED_TURN_MS),
-        ]);
+        Self::with_timeout(readers, APPEND_TIMEOUT)
+    }
+
+    /// The same, but one answer of the server is waited for so long.
+    #[must_use]
+    pub fn with_timeout(readers: PgPool, timeout: Duration) -> Self {
+        let doubt = Doubt::about(&readers.connect_options());
         Self {
+            writer: Writer::new(readers.clone(), doubt.clone(), timeout),
             readers,
-            writer: Writer {
-                options,
-                slot: Arc::default(),
-            },
             doubt,
         }
     }
@@ -123,7 +122,7 @@ impl PostgresLog {
         &self,
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, sqlx::Error> {
-        self.doubt.within(APPEND_TIMEOUT, work).await
+        self.doubt.within(self.writer.timeout, work).await
     }
 
     async fn reader(&self) -> Result<PoolConnection<Postgres>, LogError> {
@@ -136,8 +135,16 @@ impl PostgresLog {
         &self,
         mut connection: PgConnection,
     ) -> Result<(PgConnection, PgRow), sqlx::Error> {
-        let row = self.in_time(lock_head(&mut connection)).await?;
+        let lock_timeout = self.writer.lock_timeout();
+        let locking = lock_head(&mut connection, &lock_timeout);
+        let row = self.in_time(locking).await?;
         Ok((connection, row))
+    }
+
+    /// Ends the sessions that calls that were given up may have left on the server, and whatever they wait for. For who
+    /// does not append any more.
+    pub async fn end_sessions(&self) {
+        let _away = self.writer.end_sessions().await;
     }
 
     /// The pool that it reads through.
@@ -155,6 +162,14 @@ impl EventLog for PostgresLog {
         let row = sqlx::query("SELECT position, hash, recorded_at FROM log_head");
         let row = self.in_time(row.fetch_one(&mut *reader)).await;
         head_from(&answered(reader, row).map_err(no_head)?)
+    }
+
+    async fn clock(&self) -> Result<Option<Timestamp>, LogError> {
+        let mut reader = self.reader().await?;
+        let row = sqlx::query(CLOCK);
+        let row = self.in_time(row.fetch_one(&mut *reader)).await;
+        let row = answered(reader, row).map_err(unavailable)?;
+        clock_from(&row).map(Some)
     }
 
     async fn read(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
@@ -221,46 +236,51 @@ impl EventLog for PostgresLog {
     }
 
     async fn append(&self, batch: &Batch) -> Result<(), AppendError> {
+        batch.within(MOST_BATCH_BYTES)?;
         let mut slot = self.writer.slot.lock().await;
         let mut connection = match slot.take(&self.doubt) {
             Some(connection) => connection,
-            None => self
-                .in_time(self.writer.open())
-                .await
-                .map_err(append_error)?,
+            None => self.writer.open(&mut slot).await.map_err(append_error)?,
         };
-        let outcome = self
-            .in_time(insert(&mut connection, batch))
-            .await
-            .map_err(append_error);
-        if !matches!(outcome, Err(AppendError::Unknown(_))) {
+        let lock_timeout = self.writer.lock_timeout();
+        let appending = insert(&mut connection, batch, &lock_timeout);
+        let outcome = self.in_time(self.writer.notices.unwarned(appending)).await;
+        let is_locked = outcome.as_ref().is_err_and(is_lock_timeout);
+        let outcome = outcome.map_err(append_error);
+        if is_locked || !matches!(outcome, Err(AppendError::Unknown(_))) {
             slot.put(connection);
         }
         drop(slot);
         landed(outcome?)
     }
 
+    async fn barrier(&self) -> Result<(), LogError> {
+        self.writer.pass_barrier().await.map_err(unavailable)
+    }
+
     async fn take_turn(&self) -> Result<PostgresTurn, LogError> {
         let mut slot = Arc::clone(&self.writer.slot).lock_owned().await;
         let locked = match slot.take(&self.doubt) {
-            Some(kept) => self.lock_head(kept).await.ok(),
+            Some(kept) => match self.lock_head(kept).await {
+                Err(error) if is_lock_timeout(&error) => return Err(unavailable(error)),
+                locked => locked.ok(),
+            },
             None => None,
         };
         // The connection that was kept may have died unnoticed. Nothing was asked on it yet but to wait.
         let (connection, row) = match locked {
             Some(locked) => locked,
             None => {
-                let opened = self
-                    .in_time(self.writer.open())
-                    .await
-                    .map_err(unavailable)?;
+                let opened = self.writer.open(&mut slot).await.map_err(unavailable)?;
                 self.lock_head(opened).await.map_err(unavailable)?
             }
         };
         Ok(PostgresTurn {
             head: head_from(&row)?,
+            clock: clock_from(&row)?,
             connection,
             doubt: self.doubt.clone(),
+            writer: self.writer.clone(),
             slot,
         })
     }
@@ -271,9 +291,27 @@ impl EventLog for PostgresLog {
 #[derive(Debug)]
 pub struct PostgresTurn {
     head: Head,
+    clock: Timestamp,
     connection: PgConnection,
     doubt: Doubt,
+    writer: Writer,
     slot: OwnedMutexGuard<Slot>,
+}
+
+impl PostgresTurn {
+    /// Its transaction, for what is to be committed with [`PostgresTurn::commit`].
+    pub(crate) const fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
+    /// Commits what was done on its connection, as durably as an append, and ends the turn.
+    pub(crate) async fn commit(mut self) -> Result<(), sqlx::Error> {
+        let committing = async { self.connection.execute("COMMIT").await };
+        let committing = self.writer.notices.unwarned(committing);
+        self.doubt.within(self.writer.timeout, committing).await?;
+        self.slot.put(self.connection);
+        Ok(())
+    }
 }
 
 impl Turn for PostgresTurn {
@@ -281,16 +319,24 @@ impl Turn for PostgresTurn {
         self.head
     }
 
+    fn clock(&self) -> Option<Timestamp> {
+        Some(self.clock)
+    }
+
     async fn append(mut self, batch: &Batch) -> Result<(), AppendError> {
-        let outcome = self
-            .doubt
-            .within(APPEND_TIMEOUT, async {
-                let rows = insert(&mut self.connection, batch).await?;
-                self.connection.execute("COMMIT").await?;
-                Ok(rows)
-            })
-            .await
-            .map_err(append_error);
+        if let Err(too_large) = batch.within(MOST_BATCH_BYTES) {
+            self.pass().await;
+            return Err(too_large);
+        }
+        let lock_timeout = self.writer.lock_timeout();
+        let appending = async {
+            let rows = insert(&mut self.connection, batch, &lock_timeout).await?;
+            self.connection.execute("COMMIT").await?;
+            Ok(rows)
+        };
+        let appending = self.writer.notices.unwarned(appending);
+        let outcome = self.doubt.within(self.writer.timeout, appending).await;
+        let outcome = outcome.map_err(append_error);
         if outcome.is_ok() {
             self.slot.put(self.connection);
         }
@@ -299,31 +345,35 @@ impl Turn for PostgresTurn {
 
     async fn pass(mut self) {
         let rolled_back = async { self.connection.execute("ROLLBACK").await };
-        let rolled_back = self.doubt.within(APPEND_TIMEOUT, rolled_back).await;
+        let rolled_back = self.doubt.within(self.writer.timeout, rolled_back).await;
         if rolled_back.is_ok() {
             self.slot.put(self.connection);
         }
     }
 }
 
-impl Writer {
-    async fn open(&self) -> Result<PgConnection, sqlx::Error> {
-        PgConnection::connect_with(&self.options).await
-    }
-}
-
-async fn lock_head(connection: &mut PgConnection) -> Result<PgRow, sqlx::Error> {
+async fn lock_head(
+    connection: &mut PgConnection,
+    lock_timeout: &str,
+) -> Result<PgRow, sqlx::Error> {
     // Whatever the database defaults to: the lock must see the head that the one before us committed.
     connection
         .execute("BEGIN ISOLATION LEVEL READ COMMITTED")
         .await?;
-    sqlx::query("SELECT position, hash, recorded_at FROM log_head FOR UPDATE")
+    // The clock may be read before the lock is granted: its reader allows for how long the whole call took.
+    sqlx::query(LOCK_HEAD)
+        .bind(lock_timeout)
+        .bind(STALLED_TURN_MS)
         .fetch_one(connection)
         .await
 }
 
 /// Rows inserted; for a batch without events, whether the head is the expected one: 1 or 0.
-async fn insert(connection: &mut PgConnection, batch: &Batch) -> Result<u64, sqlx::Error> {
+async fn insert(
+    connection: &mut PgConnection,
+    batch: &Batch,
+    lock_timeout: &str,
+) -> Result<u64, sqlx::Error> {
     if batch.events.is_empty() {
         let found = sqlx::query("SELECT 1 FROM log_head WHERE position = $1 AND hash = $2")
             .bind(to_sql(batch.expected.position.0))
@@ -377,6 +427,7 @@ async fn insert(connection: &mut PgConnection, batch: &Batch) -> Result<u64, sql
                 .map(|event| event.private.as_deref())
                 .collect::<Vec<_>>(),
         )
+        .bind(lock_timeout)
         .execute(connection)
         .await?;
     Ok(done.rows_affected())
@@ -399,113 +450,4 @@ fn answered<T>(
         reader.close_on_drop();
     }
     answer
-}
-
-/// The row arrived, but holds what no row of the log can.
-fn corrupt(position: Position, error: &sqlx::Error) -> LogError {
-    LogError::Corrupt {
-        position,
-        reason: error.to_string(),
-    }
-}
-
-fn unavailable(error: sqlx::Error) -> LogError {
-    LogError::Unavailable(error.into())
-}
-
-/// Only what the server says about the data itself is final; everything else may have landed, or may land yet.
-fn append_error(error: sqlx::Error) -> AppendError {
-    let is_about_data = error
-        .as_database_error()
-        .and_then(|error| error.code())
-        .is_some_and(|code| {
-            code.starts_with("22")
-                || code.starts_with("23")
-                || (code.starts_with("42") && code != "42P05")
-        });
-    if is_about_data {
-        AppendError::Rejected(error.into())
-    } else {
-        AppendError::Unknown(error.into())
-    }
-}
-
-/// Why the head could not be read. That there is none is no outage: somebody removed it.
-pub(super) fn no_head(error: sqlx::Error) -> LogError {
-    if !matches!(error, sqlx::Error::RowNotFound) {
-        return unavailable(error);
-    }
-    LogError::Corrupt {
-        position: Position::default(),
-        reason: "log_head has no row: nothing tells where the log ends".to_owned(),
-    }
-}
-
-/// What `log_head` says.
-pub(super) fn head_from(row: &PgRow) -> Result<Head, LogError> {
-    let position: i64 = row.try_get("position").unwrap_or_default();
-    let read = || -> Result<Head, String> {
-        let hash: &[u8] = row.try_get("hash").map_err(|_| "hash is NULL")?;
-        Ok(Head {
-            position: Position(u64::try_from(position).map_err(|_| "position is no place")?),
-            hash: Hash::from_slice(hash)
-                .map_err(|_| format!("hash: expected 32 bytes, found {}", hash.len()))?,
-            recorded_at: instant_from(row, "recorded_at")?,
-        })
-    };
-    read().map_err(|reason| LogError::Corrupt {
-        position: Position(u64::try_from(position).unwrap_or_default()),
-        reason: format!("log_head is damaged: {reason}"),
-    })
-}
-
-/// As the bytes that came: chrono panics at times that it has no room for, such as `infinity`.
-fn instant_from(row: &PgRow, column: impl ColumnIndex<PgRow>) -> Result<Timestamp, String> {
-    let value = row.try_get_raw(column).map_err(|error| error.to_string())?;
-    let bytes = value.as_bytes().map_err(|_| "recorded_at is NULL")?;
-    instant(bytes).map_err(|reason| format!("recorded_at {reason}"))
-}
-
-/// A row of [`READ`], by the places of its columns: a million of them are read at a start.
-fn event_from(row: &PgRow) -> Result<StoredEvent, sqlx::Error> {
-    let hash = Hash::from_slice(row.try_get(9)?).map_err(|error| sqlx::Error::Decode(error.into()));
-    Ok(StoredEvent {
-        aggregate_type: known(row.try_get(0)?),
-        aggregate_id: row.try_get(1)?,
-        sequence: Sequence(from_sql(row.try_get(2)?)?),
-        event_type: known(row.try_get(3)?),
-        event_version: known(row.try_get(4)?),
-        payload: row.try_get(5)?,
-        metadata: known(row.try_get(6)?),
-        position: Position(from_sql(row.try_get(7)?)?),
-        recorded_at: instant_from(row, 8).map_err(|reason| sqlx::Error::Decode(reason.into()))?,
-        hash: hash?,
-        private: row.try_get(10)?,
-    })
-}
-
-/// The texts that nearly every event has are not copied.
-fn known(text: &str) -> Cow<'static, str> {
-    const KNOWN: [&str; 7] = [
-        "Drop",
-        "HoldPlaced",
-        "HoldExpired",
-        "HoldReleased",
-        "PurchaseConfirmed",
-        "1.0",
-        "{}",
-    ];
-    match KNOWN.iter().find(|known| **known == text) {
-        Some(known) => Cow::Borrowed(*known),
-        None => Cow::Owned(text.to_owned()),
-    }
-}
-
-/// Positions and sequences are `bigint` in SQL; one that does not fit is 9 × 10^18 events away.
-fn to_sql(number: u64) -> i64 {
-    i64::try_from(number).expect("fewer than 2^63 events")
-}
-
-fn from_sql(number: i64) -> Result<u64, sqlx::Error> {
-    u64::try_from(number).map_err(|error| sqlx::Error::Decode(error.into()))
 }

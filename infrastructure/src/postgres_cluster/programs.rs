@@ -280,7 +280,7 @@ pub(super) fn leading_number(version: &str) -> Option<u16> {
 }
 
 /// Every directory of this machine that holds both programs, best first, each once.
-fn installed_bin_dirs(account: &Account) -> Vec<PathBuf> {
+pub(super) fn installed_bin_dirs(account: &Account) -> Vec<PathBuf> {
     let mut seen = HashSet::new();
     let places = pg_config_bin_dir(account)
         .into_iter()

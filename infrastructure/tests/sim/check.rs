@@ -36,6 +36,7 @@ pub fn everything(world: &World, stored: &[StoredEvent], lives: &[Life]) {
     for asked in asked.iter() {
         answer_is_in_the_log(asked, &ledger, &events);
         refusal_was_true(asked, &ledger);
+        decided_at_the_right_time(asked);
     }
     keys_name_one_thing(&asked, &recorded);
     nothing_came_of_what_was_turned_away(&asked, &recorded);
@@ -67,8 +68,18 @@ struct HoldRow {
     drop_id: DropId,
     placed: Position,
     units: i64,
+    placed_at: Timestamp,
     expires_at: Timestamp,
     end: Option<End>,
+}
+
+impl HoldRow {
+    /// Asked for while the hold lasted, and recorded then or later.
+    fn was_in_time(&self, asked_at: Timestamp, recorded_at: Timestamp) {
+        assert!(asked_at >= self.placed_at, "before the hold was placed");
+        assert!(asked_at < self.expires_at, "when the hold was over");
+        assert!(asked_at <= recorded_at, "recorded before it was asked");
+    }
 }
 
 /// Units of one drop, counted with plain arithmetic.
@@ -87,6 +98,8 @@ struct Ledger {
     /// After each position at which a drop's units moved: what was available.
     available: BTreeMap<DropId, Vec<(Position, i64)>>,
     scheduled: BTreeMap<DropId, Position>,
+    /// Where and when each drop was cancelled.
+    cancelled: BTreeMap<DropId, (Position, Timestamp)>,
     resolved: BTreeMap<HoldId, Position>,
     lines: Lines,
 }
@@ -134,6 +147,7 @@ impl Ledger {
                     drop_id,
                     placed: recorded.position,
                     units: i64::from(event.quantity.get()),
+                    placed_at: event.placed_at,
                     expires_at: event.expires_at,
                     end: None,
                 };
@@ -144,22 +158,35 @@ impl Ledger {
             }
             DropEvent::PurchaseConfirmed(event) => {
                 let row = self.end(event.hold_id, End::Purchased, recorded);
-                let (units_of_hold, expires_at) = (row.units, row.expires_at);
-                assert!(now < expires_at, "bought at or after the end of the hold");
-                assert_eq!(event.purchased_at, now);
+                row.was_in_time(event.purchased_at, now);
+                let units_of_hold = row.units;
                 self.units.entry(drop_id).or_default().sold += units_of_hold;
+                assert!(
+                    !self.cancelled.contains_key(&drop_id),
+                    "sold when cancelled"
+                );
             }
             DropEvent::HoldReleased(event) => {
-                assert_eq!(event.released_at, now);
-                self.end(event.hold_id, End::Released, recorded);
+                let row = self.end(event.hold_id, End::Released, recorded);
+                row.was_in_time(event.released_at, now);
+                let cancelled = self.cancelled.get(&drop_id).map(|(_, at)| *at);
+                let is_called_off = event.cause == ReleaseCause::DropCancelled;
+                assert_eq!(is_called_off, cancelled.is_some());
+                assert!(cancelled.is_none_or(|at| event.released_at == at));
             }
             DropEvent::HoldExpired(event) => {
                 let row = self.end(event.hold_id, End::Expired, recorded);
                 assert_eq!(event.expired_at, row.expires_at, "on its own deadline");
                 assert!(now >= row.expires_at, "expired early");
+                let cancelled = self.cancelled.get(&drop_id);
+                assert!(cancelled.is_none_or(|(_, at)| event.expired_at <= *at));
+            }
+            DropEvent::DropCancelled(event) => {
+                assert_eq!(event.cancelled_at, now);
+                let first = self.cancelled.insert(drop_id, (recorded.position, now));
+                assert!(first.is_none(), "cancelled twice");
             }
             DropEvent::DropRescheduled(_)
-            | DropEvent::DropCancelled(_)
             | DropEvent::WaitlistJoined(_)
             | DropEvent::WaitlistLeft(_) => {}
         }
@@ -409,19 +436,49 @@ fn answer_is_in_the_log(asked: &Asked, ledger: &Ledger, events: &[RecordedEvent]
     }
 }
 
+/// The bound of two seconds, a jump that is not noticed, and the uncertainty of a comparison on a slow log.
+const MOST_OFF_MS: i64 = 2_600;
+
+/// Whatever the clocks did meanwhile, nothing was decided at a time that was far from the right one.
+fn decided_at_the_right_time(asked: &Asked) {
+    let at = match &asked.outcome {
+        Ok(answer) => answer.at,
+        Err(CommandError::Refused { at, .. }) => *at,
+        Err(_) => return,
+    };
+    let (from, to) = asked.times;
+    let possible = from.plus_millis(-MOST_OFF_MS)..=to.plus_millis(MOST_OFF_MS);
+    assert!(possible.contains(&at), "{at} {possible:?} {asked:?}");
+}
+
 /// A refusal was true at some moment between question and answer.
 fn refusal_was_true(asked: &Asked, ledger: &Ledger) {
     let Err(CommandError::Refused { refusal, .. }) = &asked.outcome else {
         return;
     };
+    // A cancellation ends a hold before that is recorded.
     let resolved_as = |hold_id: &HoldId, end: End| {
         let row = &ledger.holds[hold_id];
         assert_eq!(row.end, Some(end), "{asked:?}");
-        ledger.resolved[hold_id]
+        let cancelled = ledger.cancelled.get(&row.drop_id);
+        let cancelled = cancelled.map_or(Position(u64::MAX), |(position, _)| *position);
+        ledger.resolved[hold_id].min(cancelled)
     };
     match (refusal, &asked.request) {
-        (Refusal::SoldOut { available, .. }, Request::PlaceHold { drop_id, .. })
-        | (Refusal::InsufficientStock { available, .. }, Request::AdjustStock { drop_id, .. }) => {
+        // While offers are to be made, less than is there may be held directly.
+        (
+            Refusal::SoldOut {
+                requested,
+                available,
+            },
+            Request::PlaceHold { drop_id, .. },
+        ) => {
+            let seen = ledger.available_within(*drop_id, asked.window);
+            let most = seen.last().copied().unwrap_or_default();
+            assert!(available < requested && i64::from(*available) <= most);
+        }
+        (Refusal::WaitlistFull { .. }, Request::JoinWaitlist { .. }) => {}
+        (Refusal::InsufficientStock { available, .. }, Request::AdjustStock { drop_id, .. }) => {
             let seen = ledger.available_within(*drop_id, asked.window);
             assert!(seen.contains(&i64::from(*available)), "{seen:?} {asked:?}");
         }
@@ -440,7 +497,8 @@ fn refusal_was_true(asked: &Asked, ledger: &Ledger) {
         }
         (Refusal::NotSoldOut { available, .. }, Request::JoinWaitlist { drop_id, .. }) => {
             let seen = ledger.available_within(*drop_id, asked.window);
-            assert!(seen.contains(&i64::from(*available)), "{seen:?} {asked:?}");
+            let most = seen.last().copied().unwrap_or_default();
+            assert!(i64::from(*available) <= most, "{seen:?} {asked:?}");
         }
         (Refusal::AlreadyWaiting { .. }, Request::JoinWaitlist { .. }) => {}
         (Refusal::AlreadyOffered { hold_id }, Request::LeaveWaitlist { .. }) => {

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use domain::decide::Subject;
 use domain::terms::TermsPatch;
-use domain::values::{DropId, HoldId, HoldSeconds, PaymentReference, Position, WaitlistId};
-use infrastructure::engine::{Answer, CommandError, Request};
+use domain::values::{
+    DropId, HoldId, HoldSeconds, PaymentReference, Position, Timestamp, WaitlistId,
+};
+use infrastructure::engine::{Answer, Clock, CommandError, Request};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::task::JoinHandle;
@@ -20,6 +22,8 @@ pub struct Asked {
     pub request: Request,
     /// Where the log ended when it was asked, and when it was answered.
     pub window: (Position, Position),
+    /// The right time when it was asked, and when it was answered.
+    pub times: (Timestamp, Timestamp),
     pub outcome: Result<Answer, CommandError>,
 }
 
@@ -181,7 +185,9 @@ impl Client {
         };
         let (handle, feed) = self.world.fleet.at(place)?;
         let from = self.world.log.log.peek().position;
+        let asked_at = self.world.clock.now();
         let outcome = handle.submit(request.clone()).await;
+        let times = (asked_at, self.world.clock.now());
         let to = self.world.log.log.peek().position;
         if let Ok(answer) = &outcome {
             if answer.subject == Subject::Drop && !answer.is_replay() {
@@ -200,6 +206,7 @@ impl Client {
                 Ok(_) => tally.accepted += 1,
                 Err(CommandError::Refused { .. }) => tally.refused += 1,
                 Err(CommandError::Unavailable) => tally.unavailable += 1,
+                Err(CommandError::ClockFault(_)) => tally.clock_faults += 1,
                 Err(CommandError::Overloaded) => tally.overloaded += 1,
                 Err(CommandError::Undecided) => tally.undecided += 1,
                 Err(
@@ -207,11 +214,13 @@ impl Client {
                 ) => {
                     panic!("a sound log is refused: {refused}")
                 }
+                Err(CommandError::TooLarge) => panic!("a small request is too large"),
             }
         });
         self.world.asked.lock().unwrap().push(Asked {
             request: request.clone(),
             window: (from, to),
+            times,
             outcome: outcome.clone(),
         });
         Some(outcome)

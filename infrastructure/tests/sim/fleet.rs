@@ -14,6 +14,9 @@ use super::{SETTLING, World};
 use crate::support::build::schedule;
 use crate::support::node::{Node, Seen, SetClock};
 
+/// Far enough that every hold would be over, or none.
+const FAR_OFF_MS: i64 = 600_000;
+
 /// Where clients find an engine. A place is empty while its engine is down.
 pub struct Fleet {
     places: Vec<Mutex<Option<(EngineHandle, Feed)>>>,
@@ -68,6 +71,8 @@ async fn keep(world: World, place: usize, mut random: StdRng) -> Vec<Life> {
         live(&world, &clock, skew, &mut random).await;
         let survived = world.over.is_cancelled();
         if survived {
+            // Somebody mends every clock.
+            clock.set(skew);
             lives.push(Life { seen, survived });
             wait_for_the_end().await;
             node.stop().await.unwrap();
@@ -88,6 +93,10 @@ fn config(random: &mut StdRng) -> EngineConfig {
         follow_every: Duration::from_millis(random.random_range(20..=200)),
         // Small ones are decided, and sent, while others are on their way.
         crowd: random.random_range(1..=4),
+        max_waitlist: random.random_range(2..=12),
+        // Small ones leave what follows from an event to later batches, through races and crashes.
+        due_events: random.random_range(1..=3) * random.random_range(1..=3),
+        ..EngineConfig::default()
     }
 }
 
@@ -106,7 +115,12 @@ async fn live(world: &World, clock: &SetClock, skew: i64, random: &mut StdRng) {
     let set = async {
         loop {
             sleep(Duration::from_millis(random.random_range(1..at_most))).await;
-            clock.set(skew + random.random_range(-800..=800));
+            let far = if world.is_compared && random.random_bool(0.05) {
+                [FAR_OFF_MS, -FAR_OFF_MS][random.random_range(0..2)]
+            } else {
+                0
+            };
+            clock.set(skew + far + random.random_range(-800..=800));
             world.count(|tally| tally.clocks_set += 1);
         }
     };

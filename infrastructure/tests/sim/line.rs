@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use domain::DropEvent;
-use domain::values::{DropId, HoldId, Position, WaitlistId};
+use domain::values::{DropId, HoldId, Position, Timestamp, WaitlistId};
 use infrastructure::codec::RecordedEvent;
 
 #[derive(Debug)]
@@ -23,6 +23,7 @@ struct Place {
 pub struct Lines {
     places: BTreeMap<WaitlistId, Place>,
     order: Vec<WaitlistId>,
+    cancelled: BTreeMap<DropId, Timestamp>,
 }
 
 impl Lines {
@@ -38,27 +39,36 @@ impl Lines {
                     units: i64::from(event.quantity.get()),
                     waits: true,
                 };
-                assert!(place.units > available, "waits for what is there");
+                let is_there = place.units <= available;
+                let is_wanted = self.next(recorded.drop_id, available).is_some();
+                assert!(!is_there || is_wanted, "waits for what is there");
                 assert!(self.places.insert(event.entry_id, place).is_none());
                 self.order.push(event.entry_id);
             }
             DropEvent::WaitlistLeft(event) => {
-                assert_eq!(event.left_at, recorded.recorded_at);
+                let of_drop = self.cancelled.get(&recorded.drop_id);
+                let left_at = of_drop.copied().unwrap_or(recorded.recorded_at);
+                assert_eq!(event.left_at, left_at);
                 self.settle(event.entry_id);
             }
             DropEvent::HoldPlaced(event) => {
+                let units = i64::from(event.quantity.get());
+                let Some(entry_id) = event.waitlist_entry else {
+                    let left = self.left(recorded.drop_id, available);
+                    assert!(units <= left, "jumped the line at {}", recorded.position);
+                    return;
+                };
                 let next = self.next(recorded.drop_id, available);
-                assert_eq!(event.waitlist_entry, next, "at {}", recorded.position);
-                if let Some(entry_id) = next {
-                    let place = self.settle(entry_id);
-                    let promised = (place.hold_id, place.units);
-                    let units = i64::from(event.quantity.get());
-                    assert_eq!((event.hold_id, units), promised);
-                }
+                assert_eq!(Some(entry_id), next, "at {}", recorded.position);
+                let place = self.settle(entry_id);
+                let promised = (place.hold_id, place.units);
+                assert_eq!((event.hold_id, units), promised);
+            }
+            DropEvent::DropCancelled(event) => {
+                self.cancelled.insert(recorded.drop_id, event.cancelled_at);
             }
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
-            | DropEvent::DropCancelled(_)
             | DropEvent::HoldExpired(_)
             | DropEvent::HoldReleased(_)
             | DropEvent::PurchaseConfirmed(_)
@@ -73,6 +83,17 @@ impl Lines {
             place.drop_id == drop_id && place.waits && place.units <= available
         };
         self.order.iter().find(could_be_served).copied()
+    }
+
+    /// What everybody who can be served with what is available leaves of it.
+    fn left(&self, drop_id: DropId, mut available: i64) -> i64 {
+        for entry_id in &self.order {
+            let place = &self.places[entry_id];
+            if place.drop_id == drop_id && place.waits && place.units <= available {
+                available -= place.units;
+            }
+        }
+        available
     }
 
     /// Where a place was taken.

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use domain::values::{DropId, HoldId, Position};
+use infrastructure::engine::Clock;
 use infrastructure::log::StoredEvent;
 use infrastructure::log::memory::{Faults, MemoryLog};
 use rand::rngs::StdRng;
@@ -41,7 +42,10 @@ pub struct Outcome {
 #[derive(Clone)]
 struct World {
     log: Counted<MemoryLog>,
+    /// The right time, and the log's where it has a clock.
     clock: SetClock,
+    /// Whether the log has a clock, and the nodes' clocks are now and then far off.
+    is_compared: bool,
     fleet: Arc<Fleet>,
     /// How many of all requests go to the first engine without asking around.
     affinity: f64,
@@ -76,9 +80,17 @@ pub fn run(seed: u64) -> Outcome {
 
 async fn simulate(seed: u64) -> Outcome {
     let mut random = StdRng::seed_from_u64(seed);
+    let clock = SetClock::starting_at(new_year());
+    let mut log = MemoryLog::with_faults(storm(&mut random), random.random());
+    let is_compared = random.random_bool(0.5);
+    if is_compared {
+        let shared = clock.clone();
+        log = log.on_clock(move || shared.now());
+    }
     let world = World {
-        log: Counted::new(MemoryLog::with_faults(storm(&mut random), random.random())),
-        clock: SetClock::starting_at(new_year()),
+        log: Counted::new(log),
+        clock,
+        is_compared,
         // One alone never loses a race to another engine: that is where it speculates most.
         fleet: Arc::new(Fleet::new([1, 2, 2, 3][random.random_range(0..4)])),
         affinity: [0.0, 0.95][random.random_range(0..2)],

@@ -130,6 +130,7 @@ fn command(drop: &DropAggregate, at: Timestamp, random: &mut StdRng) -> DropComm
             buyer: Pseudonym(uuid(random)),
             quantity: quantity(random.random_range(1..=3)),
             commitment: None,
+            max_waiting: u32::MAX,
             at,
         }),
         (16, _) if !drop.line().entries().is_empty() => {

@@ -9,6 +9,7 @@ pub struct Tally {
     pub replayed: usize,
     pub refused: usize,
     pub unavailable: usize,
+    pub clock_faults: usize,
     pub overloaded: usize,
     pub undecided: usize,
     pub crashes: usize,
@@ -43,7 +44,7 @@ impl Tally {
         }
     }
 
-    fn fields(&mut self) -> [(&'static str, &mut usize); 23] {
+    fn fields(&mut self) -> [(&'static str, &mut usize); 24] {
         [
             ("events", &mut self.events),
             ("requests", &mut self.requests),
@@ -51,6 +52,7 @@ impl Tally {
             ("replayed requests", &mut self.replayed),
             ("refused requests", &mut self.refused),
             ("unavailable log", &mut self.unavailable),
+            ("clock faults", &mut self.clock_faults),
             ("overloaded engine", &mut self.overloaded),
             ("undecided requests", &mut self.undecided),
             ("crashes", &mut self.crashes),

@@ -159,6 +159,7 @@ pub fn hold_as(
     Request::PlaceHold {
         drop_id,
         key: Some(key(key_text)),
+        other_key: None,
         buyer_id: buyer(buyer_name),
         display_name: shown.map(|name| DisplayName::new(name).unwrap()),
         quantity: quantity(units),
@@ -170,6 +171,7 @@ pub fn join(drop_id: DropId, key_text: &str, buyer_name: &str, units: i64) -> Re
     Request::JoinWaitlist {
         drop_id,
         key: Some(key(key_text)),
+        other_key: None,
         buyer_id: buyer(buyer_name),
         display_name: None,
         quantity: quantity(units),

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use domain::values::Position;
+use domain::values::{Position, Timestamp};
 use infrastructure::error::{AppendError, LogError};
 use infrastructure::log::{Batch, EventLog, Head, Parts, StoredEvent};
 use tokio::time::Instant;
@@ -47,6 +47,11 @@ impl<L: EventLog> EventLog for Counted<L> {
         self.log.head().await
     }
 
+    async fn clock(&self) -> Result<Option<Timestamp>, LogError> {
+        self.count();
+        self.log.clock().await
+    }
+
     async fn read(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
         self.count();
         self.log.read(after, limit).await
@@ -60,6 +65,11 @@ impl<L: EventLog> EventLog for Counted<L> {
     async fn append(&self, batch: &Batch) -> Result<(), AppendError> {
         self.count();
         self.log.append(batch).await
+    }
+
+    async fn barrier(&self) -> Result<(), LogError> {
+        self.count();
+        self.log.barrier().await
     }
 
     async fn take_turn(&self) -> Result<L::Turn, LogError> {

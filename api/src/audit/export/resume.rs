@@ -15,6 +15,7 @@ use infrastructure::log::lines::{self, Extent, MOST_EVENT_BYTES};
 use infrastructure::log::{EventRef, Hash};
 use serde::Deserialize;
 
+use super::super::kept::KnownHead;
 use super::Format;
 use super::formats::COLUMNS;
 
@@ -32,6 +33,14 @@ pub struct LastEvent {
 }
 
 impl LastEvent {
+    /// Its place and its hash.
+    pub fn head(self) -> KnownHead {
+        KnownHead {
+            position: self.position,
+            hash: self.hash,
+        }
+    }
+
     /// What speaks against going on after it, when what was asked for begins with `event` from there on.
     pub fn differs_from(self, event: Option<EventRef<'_>>) -> Option<String> {
         match event.filter(|event| event.position == self.position) {

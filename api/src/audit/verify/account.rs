@@ -5,6 +5,7 @@ use domain::terms::DropTerms;
 use domain::values::{Money, Sequence, StockCount, Timestamp};
 
 use super::Check;
+use super::closing::Cancelled;
 use super::takings::Rules;
 use crate::audit::violation::{Fault, differs};
 
@@ -14,13 +15,16 @@ pub(super) struct Account {
     pub(super) sequence: Sequence,
     /// Those in force; none: it was never scheduled.
     pub(super) terms: Option<DropTerms>,
-    pub(super) is_cancelled: bool,
+    /// None: it was not cancelled.
+    pub(super) cancelled: Option<Cancelled>,
     /// Whether there is, or was, a rule about what one buyer may take.
     pub(super) is_watched: bool,
     pub(super) total: i64,
     pub(super) available: i64,
     pub(super) held: i64,
     pub(super) sold: i64,
+    /// Holds that are not resolved.
+    pub(super) open: u64,
     /// Places in line.
     pub(super) waiting: u64,
 }
@@ -66,10 +70,11 @@ impl Account {
 
     /// Only cancelling a drop ends what is in it because the drop was cancelled; and then it is what ends everything.
     pub(super) fn check_cause(&self, by_cancelling: bool) -> Check {
-        if self.is_cancelled == by_cancelling {
+        let is_cancelled = self.cancelled.is_some();
+        if is_cancelled == by_cancelling {
             return Ok(());
         }
-        let is = if self.is_cancelled { "is" } else { "is not" };
+        let is = if is_cancelled { "is" } else { "is not" };
         Err(format!("the cause is not the right one: the drop {is} cancelled").into())
     }
 

@@ -1,11 +1,14 @@
 //! What the log says of drops, kept as an accountant would: by arithmetic that may go wrong where the engine's panics.
 //!
-//! Promise: a log that is not objected to is one that every engine loads, and in which every rule held: units are conserved and
-//! never negative; a hold is resolved at most once, by its buyer, in time; what is sold costs what it cost when it was held;
-//! holds are placed while the drop is on sale, for as long and as many units as its terms say, within each buyer's limit and
-//! throttle; a place in line is settled at most once; a cancelled drop holds nothing.
-//! Limit: memory grows with drops, with holds that are not resolved and with places that wait, not with the log. What a buyer took
-//! in all, and whether an id was used again, is known at the end only. That the line was served in order is not checked.
+//! Promise: a log that is not objected to is one that every engine loads, and in which every rule
+//! held: units are conserved and never negative; a hold is resolved at most once, by its buyer, in
+//! time; what is sold costs what it cost when it was held; holds are placed while the drop is on
+//! sale, for as long and as many units as its terms say, within each buyer's limit and throttle; a
+//! place in line is settled at most once; in a cancelled drop nothing happens but what the
+//! cancellation brings with it (see [`super::closing`]).
+//! Limit: memory grows with drops, with holds that are not resolved and with places that wait, not
+//! with the log. What a buyer took in all, and whether an id was used again, is known at the end
+//! only. That the line was served in order is not checked.
 
 use std::io;
 
@@ -20,6 +23,8 @@ use infrastructure::codec::RecordedEvent;
 
 use super::Check;
 use super::account::{Account, on_sale, within_one_hold};
+use super::clocks::{ClockSigns, Clocks};
+use super::closing::Cancelled;
 use super::takings::{Rules, Taking, Takings, Way};
 use crate::audit::distinct::{Distinct, Kind, key_within};
 use crate::audit::violation::{Fault, Violation, expect};
@@ -33,12 +38,16 @@ struct OpenHold {
     buyer: Pseudonym,
     quantity: u32,
     expires_at: Timestamp,
+    /// When its placement was recorded.
+    recorded_at: Timestamp,
     /// Of one unit.
     price: Money,
+    placed: Position,
 }
 
 #[derive(Debug)]
 struct OpenPlace {
+    taken: Position,
     drop_id: DropId,
     hold_id: HoldId,
     buyer: Pseudonym,
@@ -54,6 +63,8 @@ pub struct Times {
     pub far: u64,
     /// The first of those.
     pub first_far: Option<Position>,
+    /// What tells of wrong clocks.
+    pub clocks: ClockSigns,
 }
 
 /// Every drop.
@@ -64,9 +75,8 @@ pub(super) struct Ledger {
     places: HashMap<WaitlistId, OpenPlace>,
     /// Who waits where: in one place of a drop at most.
     waiting: HashSet<(DropId, Pseudonym)>,
-    /// The drop that is being cancelled: what it held and who waited comes right after.
-    closing: Option<DropId>,
     times: Times,
+    clocks: Clocks,
     ids: Distinct,
     takings: Takings,
 }
@@ -84,7 +94,10 @@ impl Ledger {
 
     /// What is to be known of times.
     pub(super) const fn times(&self) -> Times {
-        self.times
+        Times {
+            clocks: self.clocks.signs,
+            ..self.times
+        }
     }
 
     /// Takes the next sequence of a drop's stream.
@@ -99,29 +112,45 @@ impl Ledger {
         account.sequence = account.sequence.max(sequence);
     }
 
-    /// Something else happened: whatever was being cancelled must be done with.
-    pub(super) fn check_closed(&mut self) -> Check {
-        let Some(drop_id) = self.closing.take() else {
-            return Ok(());
-        };
-        let account = self.account(drop_id)?;
-        if (account.held, account.waiting) == (0, 0) {
-            return Ok(());
-        }
-        Err(format!(
-            "drop {drop_id} was cancelled before, but {} of its units are held still and {} wait in line",
-            account.held, account.waiting
-        )
-        .into())
+    /// Every drop.
+    pub(super) fn accounts(&self) -> impl Iterator<Item = &Account> {
+        self.drops.values()
+    }
+
+    /// Where open holds of cancelled drops were placed that came before the hold at the place that
+    /// `last` returns.
+    pub(super) fn open_of_cancelled(
+        &self,
+        last: fn(&Cancelled) -> Position,
+    ) -> impl Iterator<Item = Position> {
+        let holds = self.holds.values().map(|hold| (hold.drop_id, hold.placed));
+        holds.filter_map(move |(drop_id, at)| self.before(drop_id, at, last))
+    }
+
+    /// The same for waitlist entries.
+    pub(super) fn waiting_of_cancelled(
+        &self,
+        last: fn(&Cancelled) -> Position,
+    ) -> impl Iterator<Item = Position> {
+        let places = self.places.values();
+        let places = places.map(|place| (place.drop_id, place.taken));
+        places.filter_map(move |(drop_id, at)| self.before(drop_id, at, last))
+    }
+
+    fn before(
+        &self,
+        drop_id: DropId,
+        at: Position,
+        last: fn(&Cancelled) -> Position,
+    ) -> Option<Position> {
+        let cancelled = self.drops.get(&drop_id)?.cancelled.as_ref()?;
+        (at < last(cancelled)).then_some(at)
     }
 
     /// Checks what happened to a drop. `is_old` tells that it was stored in a former form, by a program with other rules about
     /// the length of holds.
     pub(super) fn check(&mut self, recorded: &RecordedEvent, is_old: bool) -> Check {
         let drop_id = recorded.drop_id;
-        if self.closing != Some(drop_id) || !belongs_to_closing(&recorded.event) {
-            self.check_closed()?;
-        }
         self.note_time(recorded);
         match &recorded.event {
             DropEvent::DropScheduled(event) => {
@@ -136,16 +165,16 @@ impl Ledger {
             DropEvent::DropRescheduled(event) => {
                 self.open_account(drop_id)?.set_terms(&event.terms)?;
             }
-            DropEvent::DropCancelled(_) => {
-                self.open_account(drop_id)?.is_cancelled = true;
-                self.closing = Some(drop_id);
+            DropEvent::DropCancelled(event) => {
+                let cancelled = Cancelled::at(event.cancelled_at);
+                self.open_account(drop_id)?.cancelled = Some(cancelled);
             }
-            DropEvent::HoldPlaced(event) => self.placed(drop_id, event, is_old)?,
+            DropEvent::HoldPlaced(event) => self.placed(recorded, event, is_old)?,
             DropEvent::HoldExpired(event) => self.expired(recorded, event)?,
             DropEvent::HoldReleased(event) => self.released(recorded, event)?,
             DropEvent::PurchaseConfirmed(event) => self.purchased(recorded, event)?,
             DropEvent::StockAdjusted(event) => self.open_account(drop_id)?.adjusted(event)?,
-            DropEvent::WaitlistJoined(event) => self.joined(drop_id, event)?,
+            DropEvent::WaitlistJoined(event) => self.joined(recorded, event)?,
             DropEvent::WaitlistLeft(event) => self.left(drop_id, event)?,
         }
         self.account(drop_id)?.check_units()
@@ -249,7 +278,8 @@ impl Ledger {
         }
     }
 
-    fn placed(&mut self, drop_id: DropId, event: &HoldPlaced, is_old: bool) -> Check {
+    fn placed(&mut self, recorded: &RecordedEvent, event: &HoldPlaced, is_old: bool) -> Check {
+        let drop_id = recorded.drop_id;
         let quantity = event.quantity.get();
         if self.holds.contains_key(&event.hold_id) {
             return Err(format!("hold {} was placed twice", event.hold_id).into());
@@ -261,6 +291,7 @@ impl Ledger {
         let account = self.open_account(drop_id)?;
         account.available -= i64::from(quantity);
         account.held += i64::from(quantity);
+        account.open += 1;
         // That more is held than there is says more than how it came about.
         account.check_units()?;
         let terms = account.terms()?;
@@ -275,7 +306,9 @@ impl Ledger {
             buyer: event.buyer,
             quantity,
             expires_at: event.expires_at,
+            recorded_at: recorded.recorded_at,
             price: terms.price,
+            placed: recorded.position,
         };
         self.holds.insert(event.hold_id, hold);
         Ok(())
@@ -296,6 +329,11 @@ impl Ledger {
             )
             .into());
         }
+        if let Some(cancelled) = &mut self.account(recorded.drop_id)?.cancelled {
+            cancelled.expired(event.expired_at, hold.placed)?;
+        }
+        self.clocks
+            .expired(recorded.position, recorded.recorded_at, hold.expires_at);
         self.give_back(&hold)
     }
 
@@ -306,15 +344,25 @@ impl Ledger {
             event.buyer,
             event.quantity.get(),
         )?;
+        let by_cancelling = event.cause == ReleaseCause::DropCancelled;
+        // A cancellation ends a hold when it is recorded; that it has ended may be recorded at any
+        // time after.
+        let recorded_at = match by_cancelling {
+            true => event.released_at,
+            false => recorded.recorded_at,
+        };
         in_time(
             &hold,
             event.hold_id,
             "released",
             event.released_at,
-            recorded.recorded_at,
+            recorded_at,
         )?;
-        let by_cancelling = event.cause == ReleaseCause::DropCancelled;
-        self.account(recorded.drop_id)?.check_cause(by_cancelling)?;
+        let account = self.account(recorded.drop_id)?;
+        account.check_cause(by_cancelling)?;
+        if let Some(cancelled) = &mut account.cancelled {
+            cancelled.released(event.released_at, hold.placed)?;
+        }
         self.give_back(&hold)
     }
 
@@ -333,6 +381,8 @@ impl Ledger {
             recorded.recorded_at,
         )?;
         self.times.late_purchases += u64::from(recorded.recorded_at >= hold.expires_at);
+        self.clocks
+            .purchased(recorded.position, recorded.recorded_at, hold.recorded_at);
         let amount = hold.price.amount.checked_mul(i64::from(hold.quantity));
         let total = Money {
             amount: amount.ok_or_else(|| Fault::from("the total is too large".to_owned()))?,
@@ -345,13 +395,15 @@ impl Ledger {
         Ok(())
     }
 
-    fn joined(&mut self, drop_id: DropId, event: &WaitlistJoined) -> Check {
+    fn joined(&mut self, recorded: &RecordedEvent, event: &WaitlistJoined) -> Check {
+        let drop_id = recorded.drop_id;
         let account = self.open_account(drop_id)?;
         let terms = account.terms()?;
         on_sale(terms, event.joined_at)?;
         within_one_hold(terms, event.quantity.get())?;
         account.waiting += 1;
         let place = OpenPlace {
+            taken: recorded.position,
             drop_id,
             hold_id: event.hold_id,
             buyer: event.buyer,
@@ -367,9 +419,14 @@ impl Ledger {
     }
 
     fn left(&mut self, drop_id: DropId, event: &WaitlistLeft) -> Check {
-        self.settle(event.entry_id, drop_id, event.buyer, event.quantity.get())?;
+        let place = self.settle(event.entry_id, drop_id, event.buyer, event.quantity.get())?;
         let by_cancelling = event.cause == LeaveCause::DropCancelled;
-        self.account(drop_id)?.check_cause(by_cancelling)
+        let account = self.account(drop_id)?;
+        account.check_cause(by_cancelling)?;
+        match &mut account.cancelled {
+            Some(cancelled) => cancelled.removed(event.left_at, place.taken),
+            None => Ok(()),
+        }
     }
 
     /// The place, which waited until now.
@@ -405,6 +462,7 @@ impl Ledger {
         expect("drop of the hold", hold.drop_id, drop_id)?;
         expect("buyer of the hold", hold.buyer, buyer)?;
         expect("quantity of the hold", hold.quantity, quantity)?;
+        self.account(drop_id)?.open -= 1;
         Ok(hold)
     }
 
@@ -425,26 +483,10 @@ impl Ledger {
     /// The drop, in which something happened that cannot happen any more once it is cancelled.
     fn open_account(&mut self, drop_id: DropId) -> Result<&mut Account, Fault> {
         let account = self.account(drop_id)?;
-        if account.is_cancelled {
+        if account.cancelled.is_some() {
             return Err(format!("drop {drop_id} was cancelled before").into());
         }
         Ok(account)
-    }
-}
-
-/// Whether it is one of the events that cancelling a drop brings with it.
-fn belongs_to_closing(event: &DropEvent) -> bool {
-    match event {
-        DropEvent::HoldExpired(_) => true,
-        DropEvent::HoldReleased(event) => event.cause == ReleaseCause::DropCancelled,
-        DropEvent::WaitlistLeft(event) => event.cause == LeaveCause::DropCancelled,
-        DropEvent::DropScheduled(_)
-        | DropEvent::DropRescheduled(_)
-        | DropEvent::DropCancelled(_)
-        | DropEvent::HoldPlaced(_)
-        | DropEvent::PurchaseConfirmed(_)
-        | DropEvent::StockAdjusted(_)
-        | DropEvent::WaitlistJoined(_) => false,
     }
 }
 

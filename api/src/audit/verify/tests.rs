@@ -268,21 +268,51 @@ fn what_cannot_happen_is_found_in_a_chain_that_holds() {
             s[BOUGHT - 1].fields["buyer"] = json!(id(60))
         }),
         (
-            "held and cancelled",
+            "cancelled and bought all the same",
             BOUGHT,
-            "3 of its units are held still",
+            "was cancelled before",
             |s| s[JOINED - 1] = cancelled(3.0),
         ),
-        ("in line and cancelled", LEFT + 1, "1 wait in line", |s| {
-            s[LEFT - 1] = cancelled(73.0)
-        }),
         (
-            "cancelled, then an erasure",
-            LEFT + 1,
-            "1 wait in line",
+            "released at another time than the drop was cancelled",
+            JOINED + 3,
+            "released_at of a cancelled drop's hold",
+            |s| closing(s, [hold_ended(1, 1, 50.0), hold_ended(2, 2, 50.001)]),
+        ),
+        (
+            "given up by the buyer when the drop was cancelled",
+            JOINED + 2,
+            "the drop is cancelled",
             |s| {
-                s[LEFT - 1] = cancelled(73.0);
-                s[LEFT] = s[ERASED - 1].clone().later(73.5);
+                let mut given_up = hold_ended(1, 1, 50.0);
+                given_up.fields["cause"] = json!("buyer");
+                closing(s, [given_up, hold_ended(2, 2, 50.0)]);
+            },
+        ),
+        (
+            "run out after the drop was cancelled",
+            JOINED + 2,
+            "the drop was cancelled before",
+            |s| {
+                let over = json!({ "expired_at": at(61.0) });
+                let over = resolved(70.0, "HoldExpired", 1, 1, over);
+                closing(s, [over, hold_ended(2, 2, 50.0)]);
+            },
+        ),
+        (
+            "ended out of order",
+            JOINED + 3,
+            "ends after what came at position 3",
+            |s| closing(s, [hold_ended(2, 2, 50.0), hold_ended(1, 1, 50.0)]),
+        ),
+        (
+            "removed at another time than the drop was cancelled",
+            JOINED + 4,
+            "left_at of a cancelled drop's entry",
+            |s| {
+                closing(s, [hold_ended(1, 1, 50.0), hold_ended(2, 2, 50.0)]);
+                let cause = json!({ "left_at": at(50.5), "cause": "drop_cancelled" });
+                s.push(waits(70.0, "WaitlistLeft", 51, 3, cause));
             },
         ),
         (
@@ -527,10 +557,15 @@ fn what_may_happen_is_not_objected_to() {
             s.push(waits(61.0, "WaitlistLeft", 51, 3, cause));
             s.push(scheduled(B, 62.0, 1));
         }),
-        ("a log that is cut in the middle of cancelling", |s| {
-            s[JOINED - 1] = cancelled(3.0);
-            s.truncate(JOINED);
-        }),
+        (
+            "a cancelled drop is cleared beside others, and much later",
+            |s| {
+                closing(s, [scheduled(B, 60.0, 1), hold_ended(1, 1, 50.0)]);
+                s.push(hold_ended(2, 2, 50.0).later(3_600.0));
+                let cause = json!({ "left_at": at(50.0), "cause": "drop_cancelled" });
+                s.push(waits(3_600.0, "WaitlistLeft", 51, 3, cause));
+            },
+        ),
         ("a price that changed after the hold", |s| {
             let mut terms = s[0].fields["terms"].clone();
             terms["price"]["amount"] = json!(250);
@@ -568,6 +603,32 @@ fn what_may_happen_is_not_objected_to() {
 }
 
 #[test]
+fn time_that_stood_still_is_noted_and_a_quick_buyer_is_not() {
+    let standstills = |buyers: u8, paid_at: f64| {
+        let mut told = vec![scheduled(A, 0.0, 100)];
+        told.extend((1..=buyers).map(|hold| placed(1.0, hold, 1)));
+        told.extend((1..=buyers).map(|hold| {
+            let money = json!({ "amount": 100, "currency": "USD" });
+            let purchase = json!({ "purchase_id": id(hold + 50), "total": money, "purchased_at": at(paid_at) });
+            resolved(paid_at, "PurchaseConfirmed", hold, 1, purchase)
+        }));
+        verdict(&seal(&told), &[]).unwrap().remarks
+    };
+    let still = standstills(10, 1.0);
+    let clocks = still.times.clocks;
+    assert_eq!(
+        (clocks.standstills, clocks.first_standstill),
+        (1, Some(Position(21)))
+    );
+    assert!(
+        still.sentences()[0].contains("time stood still"),
+        "{still:?}"
+    );
+    assert_eq!(standstills(9, 1.0).times.clocks.standstills, 0);
+    assert_eq!(standstills(10, 1.001).times.clocks.standstills, 0);
+}
+
+#[test]
 fn what_is_odd_but_may_be_is_told() {
     let remarks = |change: fn(&mut Vec<Told>)| {
         let mut told = story();
@@ -593,6 +654,16 @@ fn what_is_odd_but_may_be_is_told() {
     assert_eq!(
         (ahead.times.far, ahead.times.first_far),
         (1, Some(Position(9)))
+    );
+    let late_expiry = remarks(|s| {
+        s.truncate(EXPIRED);
+        s[EXPIRED - 1].at += 300.0;
+    });
+    let clocks = late_expiry.times.clocks;
+    assert_eq!(
+        (clocks.late_expiries, clocks.standstills),
+        (1, 0),
+        "{late_expiry:?}"
     );
     let foreign = remarks(|s| {
         s[ERASED - 1].stream = ("drop", "one".to_owned());
@@ -729,25 +800,54 @@ fn what_is_known_at_the_end_only_is_told_before_what_comes_after_it() {
     assert_violated(&broken, 2, "hash: expected");
 }
 
+/// The drop is cancelled at second 50, with two holds and a place in line; then these.
+fn closing<const N: usize>(story: &mut Vec<Told>, then: [Told; N]) {
+    story.truncate(JOINED);
+    story.push(cancelled(50.0));
+    story.extend(then);
+}
+
+/// A hold that the cancellation ended, recorded a while later.
+fn hold_ended(number: u8, units: u32, released_at: f64) -> Told {
+    let fields = json!({ "released_at": at(released_at), "cause": "drop_cancelled" });
+    resolved(70.0, "HoldReleased", number, units, fields)
+}
+
 #[test]
-fn a_log_does_not_end_in_the_middle_of_a_cancellation() {
-    let events = seal(&story());
-    let closed_up_to = |count: usize| {
-        let mut verifier = Verifier::new(vec![], true);
-        for event in examine(&Page::Events(events[..count].to_vec()), true).events {
-            verifier.check(event).unwrap();
-        }
-        verifier.is_closed()
-    };
-    for count in 0..=events.len() {
-        let is_between = events[..count]
-            .last()
-            .is_some_and(|last| last.event_type == "DropCancelled")
-            && events
-                .get(count)
-                .is_some_and(|next| next.event_type == "HoldReleased");
-        assert_eq!(closed_up_to(count).is_err(), is_between, "{count}");
+fn a_log_may_end_in_the_middle_of_a_cancellation_and_what_is_left_is_noted() {
+    let mut told = story();
+    closing(&mut told, [hold_ended(1, 1, 50.0), hold_ended(2, 2, 50.0)]);
+    let left = [(2, 1), (1, 1), (0, 1)];
+    for (count, (holds, entries)) in (JOINED + 1..=JOINED + 3).zip(left) {
+        let proved = verdict(&seal(&told[..count]), &[]).unwrap();
+        let expected = Closing {
+            drops: 1,
+            holds,
+            entries,
+        };
+        assert_eq!(proved.remarks.closing, expected);
+        let sentences = proved.remarks.sentences();
+        let said = format!(
+            "1 cancelled drop still has {holds} holds to release and {entries} waitlist entries to remove"
+        );
+        assert!(sentences.contains(&said), "{sentences:?}");
     }
+}
+
+#[test]
+fn a_hold_that_a_cancellation_passed_over_is_found_at_the_end() {
+    let mut told = story();
+    closing(&mut told, [hold_ended(2, 2, 50.0)]);
+    let mut verifier = Verifier::new(vec![], true);
+    for event in examine(&Page::Events(seal(&told)), true).events {
+        verifier.check(event).unwrap();
+    }
+    let violation = verifier.ends_in_order().unwrap_err();
+    assert_eq!(violation.position, Position(told.len() as u64));
+    assert!(
+        violation.to_string().contains("position 2 was passed over"),
+        "{violation}"
+    );
 }
 
 #[test]

@@ -68,7 +68,8 @@ impl From<&ClientError> for Miss {
             | ClientError::Address { .. }
             | ClientError::NoKey { .. }
             | ClientError::InvalidKey
-            | ClientError::OpenFiles { .. } => Self::Failed(Fault::Connection),
+            | ClientError::OpenFiles { .. }
+            | ClientError::Output(_) => Self::Failed(Fault::Connection),
         }
     }
 }

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::outcome::Miss;
+use crate::cli::say;
 use crate::client::table::grouped;
 
 /// How often the bar is redrawn.
@@ -118,6 +119,7 @@ async fn write_lines(name: &'static str, total: u64, counts: Arc<Counts>) {
     loop {
         tick.tick().await;
         let done = grouped(counts.done.load(Relaxed));
-        eprintln!("{name}: {done} of {} · {}", grouped(total), counts.line());
+        let total = grouped(total);
+        say(&format!("{name}: {done} of {total} · {}", counts.line()));
     }
 }

@@ -92,7 +92,7 @@ fn sign_in(schemas: &mut Schemas) -> Operation {
         .about("Gives a cookie for the admin key, so that no page holds the key. Other sites' pages are refused.")
         .takes_json::<SignIn>(schemas, json!({ "key": "the admin key" }))
         .answers(session.headers(&["Set-Cookie", "Cache-Control"]))
-        .refuses(&[Code::Unauthorized, Code::Forbidden])
+        .refuses(&[Code::Unauthorized, Code::Forbidden, Code::TooManyAttempts])
 }
 
 fn sign_out() -> Operation {

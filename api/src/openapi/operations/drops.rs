@@ -87,7 +87,10 @@ fn edit(schemas: &mut Schemas) -> Operation {
 
 fn cancel(schemas: &mut Schemas) -> Operation {
     Operation::post("/v1/drops/{id}/cancel", "cancelDrop", "Cancel a drop")
-        .about("Holds are released, places in line are closed, and nothing more is sold. Again is fine.")
+        .about(
+            "Nothing more is held or sold from then on; holds are released and waitlist entries removed. In a drop with more than \
+             about 500 of them that is recorded over the next seconds, during which `stock.held` falls to 0. Again is fine.",
+        )
         .access(Access::Admin)
         .may_take_json::<Cancellation>(schemas, json!({}))
         .answers(a_drop(schemas, 200, "The drop, cancelled.").headers(&["ETag", "Idempotent-Replayed"]))

@@ -41,6 +41,8 @@ fn place(schemas: &mut Schemas) -> Operation {
             Code::NotLive,
             Code::Ended,
             Code::Throttled,
+            Code::AddressLimitReached,
+            Code::CoolingDown,
             Code::Unavailable,
         ])
 }

@@ -13,6 +13,7 @@ const ABOUT: &str = "First one `drop` event for each drop with its whole public 
     second; with `waitlist`, a `waitlist` event whenever one of those places has news. `id:` is the log position \
     that a watcher who comes back may claim, cut off wherever it was; `retry:` is 1000, and silence is broken by a comment line at \
     least every 15 s. A watcher that falls behind gets the newest state, never a backlog. \
+    A client that sends anything on the connection after its request, or accepts nothing for long, is disconnected. \
     With no drops named, those that are over are left out, unless `Last-Event-ID` says that the watcher cannot know it. \
     A drop in quarantine is left out until it is readmitted; then its state is sent.";
 
@@ -31,8 +32,10 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         .takes("Last-Event-ID")
         .answers(answer.headers(&["Cache-Control"]))
         .refuses(&[
+            Code::TooManyAttempts,
             Code::DropNotFound,
             Code::WaitlistEntryNotFound,
+            Code::TooManyConnections,
             Code::Unavailable,
         ]);
     vec![watch]

@@ -84,8 +84,10 @@ fn dashboard() -> Operation {
         "The dashboard for who signed in, otherwise the way in.",
     )
     .text("text/html");
+    let known = Answer::new(304, "Nothing has changed since the `ETag` that was sent.");
     Operation::get("/admin", "showDashboard", "The dashboard")
         .answers_unless_known(page.headers(&["Vary"]))
+        .answers(known.headers(&["ETag", "Cache-Control", "Vary"]))
 }
 
 fn asset() -> Operation {

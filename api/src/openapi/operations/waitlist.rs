@@ -29,7 +29,7 @@ fn join(schemas: &mut Schemas) -> Operation {
     let place =
         Answer::new(201, "The place in line.").json(schemas.answer::<PlaceBody>(), example());
     Operation::post("/v1/drops/{id}/waitlist", "joinWaitlist", "Join the line of a drop that is sold out")
-        .about("First come, first fit: units that come back become a hold of the first in line who can use them.")
+        .about("First come, first fit: units that come back become a hold of the first in line who can use them. The number of entries that wait in one drop is bounded (HOLDFAST_MAX_WAITLIST).")
         .takes_key()
         .takes_json::<NewPlace>(schemas, json!({ "buyer_id": "buyer-2" }))
         .answers(place.headers(&["Location", "Idempotent-Replayed"]))
@@ -37,10 +37,13 @@ fn join(schemas: &mut Schemas) -> Operation {
             Code::DropNotFound,
             Code::NotSoldOut,
             Code::AlreadyWaiting,
+            Code::WaitlistFull,
             Code::LimitReached,
             Code::NotLive,
             Code::Ended,
             Code::Throttled,
+            Code::AddressLimitReached,
+            Code::CoolingDown,
             Code::Unavailable,
         ])
 }

@@ -5,7 +5,10 @@ import { count } from "../lib/format.js";
 
 /** @typedef {import("../lib/api.js").Metrics} Metrics */
 
-const ENGINE = { live: "recording", away: "cannot reach its log", refused: "refuses its log", stopped: "stopped" };
+const ENGINE = {
+  live: "recording", away: "cannot reach its log", refused: "refuses its log",
+  clock_fault: "waits: its clock differs from the database's", stopped: "stopped",
+};
 
 /** What is wrong with the event that put a drop into quarantine. @type {Record<string, string>} */
 const WRONG = {

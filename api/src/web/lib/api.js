@@ -26,7 +26,7 @@ import { learn } from "./clock.js";
  * @typedef {{holds_placed: number, holds_expired: number, holds_released: number, purchases_confirmed: number, units_sold: number,
  *   oversell_attempts_blocked: number, throttle_blocks: number, drops: DropLine[], timeline: Bucket[], position: number,
  *   release_lateness: {count: number, p50_ms: number, p99_ms: number, max_ms: number} | null,
- *   engine: {state: "live" | "away" | "refused" | "stopped", queued: number}, watchers: number,
+ *   engine: {state: "live" | "away" | "refused" | "clock_fault" | "stopped", queued: number}, watchers: number,
  *   quarantined: {drop_id: string | null, position: number, reason: string}[],
  *   projections: {name: string, checkpoint: number, lag: number, stopped: string | null}[]}} Metrics
  * @typedef {{position: number, aggregate_id: string, event_type: string, recorded_at: string, payload: Record<string, any>}} LogEvent

@@ -18,6 +18,9 @@ const READ_MS = 5000;
 /** What says nothing about the drop is let go after this. */
 const STANDS_MS = 20_000;
 
+/** Refusals that tell when to ask again. */
+const WAITS = new Set(["throttled", "cooling_down", "address_limit_reached", "too_many_attempts"]);
+
 /** By drop: why, since when, and what the buyer had then. @type {Map<string, {problem: Problem, since: number, had: number}>} */
 const refusals = new Map();
 
@@ -42,7 +45,7 @@ export function refuse(entry, problem) {
   if (!(problem instanceof Problem)) throw problem;
   if (problem.isUndecided) service.suspect();
   const { numbers } = problem;
-  if (problem.code === "throttled") numbers.retry_at ??= new Date(now() + 1000 * (numbers.retry_after ?? 1)).toISOString();
+  if (WAITS.has(problem.code)) numbers.retry_at ??= new Date(now() + 1000 * (numbers.retry_after ?? 1)).toISOString();
   refusals.set(entry.drop_id, { problem, since: Date.now(), had: unitsOf(entry.drop_id) });
   toast(`${entry.drop_name}: ${explain(problem)}`, { kind: "refusal" });
 }
@@ -61,6 +64,9 @@ function isStillTrue({ code, numbers }, drop, age) {
     case "not_sold_out":
       return drop.stock.available >= (numbers.requested ?? 1);
     case "throttled":
+    case "cooling_down":
+    case "address_limit_reached":
+    case "too_many_attempts":
       return Date.parse(numbers.retry_at) > now();
     case "not_live":
       return Date.parse(drop.starts_at) > now();
@@ -87,6 +93,12 @@ export function explain(problem) {
         : `That is all that one buyer may have here: ${units(numbers.limit, "unit")}.`;
     case "throttled":
       return tooSoon(Date.parse(numbers.retry_at));
+    case "cooling_down":
+      return `Too many holds from your network were left to expire. Try again at ${clock(numbers.retry_at)}.`;
+    case "address_limit_reached":
+      return numbers.limit_name === "holds"
+        ? `Your network has as many open holds as one may have. Try again at ${clock(numbers.retry_at)}.`
+        : "Your network has as many waitlist entries as one may have. Try again later.";
     case "not_live":
       return `It has not started: it does at ${clock(numbers.starts_at)}.`;
     case "ended":
@@ -101,6 +113,8 @@ export function explain(problem) {
       return "It is available again: there is no line, hold it now.";
     case "already_waiting":
       return "You are in line already, perhaps on another page.";
+    case "waitlist_full":
+      return "The waitlist is full. Entries come free when holds are offered or buyers leave; try again later.";
     case "already_offered":
       return "It is your turn already: the place in line has become a hold.";
     case "unavailable":

@@ -96,8 +96,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         Ok(news)
     }
 
-    /// Applies what is in the log, and tells followers what was applied and what was not.
-    pub(super) fn take_in(&mut self, part: Part, voided: Vec<Voided>) {
+    /// Applies what is in the log. Observers are not given yet what was applied and what was not.
+    pub(super) fn take_in(&mut self, part: Part, voided: Vec<Voided>) -> Arc<Committed> {
         let Part {
             mut events,
             refused,
@@ -122,7 +122,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
         taken.events = events;
         self.head = head;
-        self.observer.committed(&Arc::new(taken));
+        Arc::new(taken)
     }
 
     /// An event that cannot be read.
@@ -186,7 +186,12 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
 
     /// Applies a drop's events from the first, for one of them is void since. Of those up to
     /// `told`, followers knew before.
-    pub(super) fn readmit(&mut self, drop_id: DropId, stream: &[StoredEvent], told: Position) {
+    pub(super) fn readmit(
+        &mut self,
+        drop_id: DropId,
+        stream: &[StoredEvent],
+        told: Position,
+    ) -> Readmitted {
         let before = self.state.refused(drop_id).cloned();
         self.state.readmit(drop_id);
         let mut taken = Committed::default();
@@ -210,12 +215,12 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             );
         }
         let told = before.map_or(told, |before| Position(before.position.0.saturating_sub(1)));
-        self.observer.readmitted(&Readmitted {
+        Readmitted {
             drop_id,
             events,
             refused,
             told,
-        });
+        }
     }
 
     /// Applies what somebody recorded, unless history can never contain it.

@@ -7,17 +7,19 @@
 //!
 //! A start reads the whole log: while one part is applied, the next is read and decoded.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use domain::erasure;
-use domain::values::Position;
+use domain::event::{LeaveCause, ReleaseCause};
+use domain::values::{DropId, Position};
+use domain::{DropEvent, erasure};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tracing::warn;
 
 use super::Engine;
 use super::admit::News;
-use crate::codec::read;
+use super::proof::HeldBack;
+use crate::codec::{RecordedEvent, read};
 use crate::engine::ports::{Clock, Ids, Observer};
 use crate::error::LogError;
 use crate::log::{EventLog, Head, Part, StoredEvent, chain};
@@ -26,8 +28,11 @@ use crate::log::{EventLog, Head, Part, StoredEvent, chain};
 const READ_EVENTS: usize = 10_000;
 /// How soon a log that is refused is looked at again: only an operator can repair it.
 const LOOK_AT_REFUSED: Duration = Duration::from_secs(1);
-/// Clocks of one shop that differ by more than this, in milliseconds, are worth a warning.
-const MOST_SKEW_MS: i64 = 2_000;
+/// So many events that were due, of one drop and read at once, show that another node works it off.
+const DUE_SLICE: usize = 32;
+/// A node that recorded what is due in a drop is left to it for so long, in milliseconds, should it
+/// record nothing more.
+const LEAVE_DUE_MS: i64 = 250;
 
 type Reading = JoinHandle<Result<Vec<StoredEvent>, LogError>>;
 
@@ -43,11 +48,7 @@ pub(super) enum Check {
 impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     /// Looks whether somebody else appended, or whether the log is back.
     pub(super) async fn look(&mut self) {
-        let followed = match self.log.head().await {
-            Ok(head) if head == self.head => Ok(()),
-            Ok(head) => self.follow_to(head, Check::Chain).await,
-            Err(error) => Err(error),
-        };
+        let followed = self.follow_and_prove().await;
         self.know_head();
         match followed {
             Ok(()) => self.be_live(),
@@ -57,6 +58,16 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             }
             Err(error) => self.be_away(error),
         }
+    }
+
+    /// Nothing more is followed while something is held back, so that it cannot pile up.
+    async fn follow_and_prove(&mut self) -> Result<(), LogError> {
+        self.prove().await?;
+        let head = self.log.head().await?;
+        if head != self.head {
+            self.follow_to(head, Check::Chain).await?;
+        }
+        self.prove().await
     }
 
     /// Applies what the log holds after our head, up to `target`.
@@ -90,9 +101,9 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         self.learn_voids().await?;
         let mut parts = self.log.parts(self.head.position, target.position);
         while let Some(part) = parts.recv().await {
-            self.take_in(part?, vec![]);
+            let committed = self.take_in(part?, vec![]);
+            self.observer.committed(&committed);
         }
-        self.warn_of_clock();
         self.must_be_at(target)
     }
 
@@ -132,7 +143,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         for erased in &erased {
             self.state.forget(erased.drop_id, erased.buyer);
         }
-        self.observer.erased(&erased);
+        self.held_back.push(HeldBack::Erased(erased));
         Ok(())
     }
 
@@ -166,23 +177,49 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 Err(refused) => part.refused.push(*refused),
             }
         }
+        self.leave_due_to_others(&part.events);
         let told = self.head.position;
-        self.take_in(part, news.voided);
+        let committed = self.take_in(part, news.voided);
+        self.held_back.push(HeldBack::Committed(committed));
         for (drop_id, stream) in news.streams {
-            self.readmit(drop_id, &stream, told);
+            let readmitted = self.readmit(drop_id, &stream, told);
+            self.held_back.push(HeldBack::Readmitted(readmitted));
         }
-        self.warn_of_clock();
     }
 
-    /// Time never goes back, so a clock ahead of ours rules until ours has caught up; somebody should mend it.
-    fn warn_of_clock(&self) {
-        let ahead = self.head.recorded_at.millis() - self.clock.now().millis();
-        if ahead > MOST_SKEW_MS {
-            warn!(
-                ahead_ms = ahead,
-                "the log is {ahead} ms ahead of this machine's clock: holds last longer until it has caught up"
-            );
+    /// Another node that was seen to work off what is due in a drop is left to it, as long as it
+    /// goes on: two that record the same would lose races against each other, and their requests
+    /// would wait for it.
+    fn leave_due_to_others(&mut self, events: &[RecordedEvent]) {
+        let mut slices = HashMap::<DropId, usize>::new();
+        for recorded in events.iter().filter(|recorded| was_due(&recorded.event)) {
+            *slices.entry(recorded.drop_id).or_default() += 1;
         }
+        let until = self
+            .latest
+            .max(self.head.recorded_at)
+            .plus_millis(LEAVE_DUE_MS);
+        for (drop_id, recorded) in slices {
+            if recorded >= DUE_SLICE {
+                self.state.leave_due(drop_id, until);
+            }
+        }
+    }
+}
+
+/// Whether an engine records such an event without a request.
+fn was_due(event: &DropEvent) -> bool {
+    match event {
+        DropEvent::HoldExpired(_) => true,
+        DropEvent::HoldPlaced(event) => event.waitlist_entry.is_some(),
+        DropEvent::HoldReleased(event) => event.cause == ReleaseCause::DropCancelled,
+        DropEvent::WaitlistLeft(event) => event.cause == LeaveCause::DropCancelled,
+        DropEvent::DropScheduled(_)
+        | DropEvent::DropRescheduled(_)
+        | DropEvent::DropCancelled(_)
+        | DropEvent::PurchaseConfirmed(_)
+        | DropEvent::StockAdjusted(_)
+        | DropEvent::WaitlistJoined(_) => false,
     }
 }
 

@@ -12,7 +12,6 @@ use super::{Engine, EngineError};
 use crate::engine::draft::Draft;
 use crate::engine::handle::Health;
 use crate::engine::ports::{Clock, Ids, Observer};
-use crate::engine::request::CommandError;
 use crate::error::{AppendError, LogError};
 use crate::log::{Batch, EventLog, append_surely};
 
@@ -51,6 +50,14 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 Err(AppendError::Conflict) => {
                     self.be_live();
                     self.lose_race(draft);
+                    return Ok(());
+                }
+                Err(too_large @ AppendError::TooLarge { .. }) => {
+                    self.refuse_draft(draft, &too_large);
+                    return Ok(());
+                }
+                Err(AppendError::FromFuture(_)) => {
+                    self.be_refused_perhaps(draft);
                     return Ok(());
                 }
                 Err(AppendError::Rejected(cause)) => {
@@ -100,9 +107,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 "the event log is refused at position {position}: {reason}. No request is recorded until it is repaired; \
                  see `holdfast log check` and docs/LOG_REFUSED.md"
             );
-            self.wires.health.send_replace(refused);
         }
-        self.answer_waiting();
+        self.turn_away(refused);
     }
 
     /// The log refuses a batch that was decided on its own head, and always will. Nothing of it was
@@ -119,13 +125,12 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             "the database refuses what was decided for position {position}: no request is recorded until this server is \
              restarted; see docs/LOG_REFUSED.md"
         );
-        self.wires.health.send_replace(Health::Refused {
+        self.set_draft_aside();
+        self.wait_again(draft);
+        self.turn_away(Health::Refused {
             position,
             is_final: true,
         });
-        self.set_draft_aside();
-        self.wait_again(draft);
-        self.answer_waiting();
     }
 
     /// Refuses everything that is not in flight; what is drafted was decided on top of what may never be.
@@ -136,29 +141,25 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 "the event log cannot be reached: refusing what waits, and trying on"
             );
         }
+        self.turn_away(Health::Away {
+            reason: reason.to_owned(),
+        });
+    }
+
+    /// Answers everything that is not in flight with what `health` says, and so what is asked from
+    /// now on. A refusal that only a restart ends stays.
+    pub(super) fn turn_away(&mut self, health: Health) {
         if !self.is_final() {
-            self.wires.health.send_replace(Health::Away {
-                reason: reason.to_owned(),
-            });
+            self.wires.health.send_replace(health);
         }
-        self.answer_waiting();
-    }
-
-    /// Answers everything that is not in flight: nothing of it was recorded.
-    fn answer_waiting(&mut self) {
         self.set_draft_aside();
-        let why = self.why_not();
+        let error = self.wires.health.borrow().command_error();
         for entry in self.backlog.drain(..) {
-            entry.answer(Err(why.clone()));
+            entry.answer(Err(error.clone()));
         }
-        while let Ok((_, reply)) = self.wires.requests.try_recv() {
-            let _gone = reply.send(Err(why.clone()));
+        while let Ok(submission) = self.wires.requests.try_recv() {
+            let _gone = submission.reply.send(Err(error.clone()));
         }
-    }
-
-    /// Why nothing is recorded now.
-    pub(super) fn why_not(&self) -> CommandError {
-        self.wires.health.borrow().why_not()
     }
 
     fn is_final(&self) -> bool {
@@ -168,10 +169,23 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         )
     }
 
+    /// The log is reachable and continues what is known here: live again, if the clocks allow it.
     pub(super) fn be_live(&self) {
-        if *self.wires.health.borrow() != Health::Live && !self.is_final() {
-            info!("the event log is reachable again, and continues what is known here");
-            self.wires.health.send_replace(Health::Live);
+        if self.is_final() {
+            return;
         }
+        if let Some(fault) = self.clock_watch.fault() {
+            self.wires.health.send_replace(Health::ClockFault(fault));
+            return;
+        }
+        let before = self.wires.health.borrow().clone();
+        match before {
+            Health::Live => return,
+            Health::ClockFault(_) => info!("the clocks agree again: requests are decided again"),
+            Health::Away { .. } | Health::Refused { .. } | Health::Stopped { .. } => {
+                info!("the event log is reachable again, and continues what is known here");
+            }
+        }
+        self.wires.health.send_replace(Health::Live);
     }
 }

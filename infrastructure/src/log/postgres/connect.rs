@@ -1,13 +1,14 @@
 //! Pools: made, and kept to connections that answer.
 //!
 //! Promise: whoever takes a connection that was idle gets one that has just answered, or a new one; a server that says nothing
-//! is not waited for.
+//! is not waited for. A server process leads to a primary alone, and its statements neither wait for a lock longer than their
+//! caller waits for them, nor outlive a client that has gone (from PostgreSQL 14 on, where the platform can tell).
 
 use std::time::{Duration, Instant};
 
-use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use tracing::warn;
+use sqlx::{Connection, Executor};
+use tracing::{debug, warn};
 
 use super::APPEND_TIMEOUT;
 use crate::log::doubt::Doubt;
@@ -16,13 +17,22 @@ use crate::log::patience::within;
 /// A connection from the pool that does not answer a ping within this is thrown away.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Less than [`APPEND_TIMEOUT`], so that the server ends a statement before its caller leaves it behind.
+const LOCK_TIMEOUT: &str = "SET lock_timeout = '4s'";
+
+/// How often the server looks whether the client of a statement under way is still there. A setting of PostgreSQL 14 and
+/// later; a value other than 0 is an error where the platform cannot tell.
+const NOTICE_LOST_CLIENTS: &str = "
+SELECT set_config(name, '1s', false) FROM pg_settings WHERE name = 'client_connection_check_interval'";
+
 /// Opens a pool for reading and projecting, and brings the schema up to date.
 ///
 /// # Errors
-/// [`sqlx::Error`] when the database cannot be reached or a migration does not apply.
+/// [`sqlx::Error`] when the database cannot be reached, is a standby, or a migration does not apply.
 pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPool, sqlx::Error> {
-    let pool = connect_as_is(options, connections).await?;
-    migrate(&pool).await?;
+    // A migration may have to wait for locks, as for another process that migrates.
+    migrate(&connect_as_is(options.clone(), 1).await?).await?;
+    let pool = connect_to_primary(options, connections).await?;
     let fsync: String = sqlx::query_scalar("SHOW fsync").fetch_one(&pool).await?;
     if fsync != "on" {
         warn!(
@@ -32,8 +42,15 @@ pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPo
     Ok(pool)
 }
 
-/// Brings the schema up to date. Where it is already, nothing is asked for that a role with the least rights may not do.
+/// Brings the schema up to date, and closes the pool. Where it is already, nothing is asked for that a role with the least
+/// rights may not do.
 async fn migrate(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let migrated = migrate_on(pool).await;
+    pool.close().await;
+    migrated
+}
+
+async fn migrate_on(pool: &PgPool) -> Result<(), sqlx::Error> {
     let migrator = sqlx::migrate!("../migrations");
     let applied: Result<Vec<(i64, Vec<u8>)>, sqlx::Error> =
         sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success")
@@ -66,7 +83,34 @@ pub async fn connect_as_is(
         .await?
         .close()
         .await?;
-    let doubt = Doubt::about(&options);
+    pool_options(&options, connections)
+        .connect_with(options)
+        .await
+}
+
+/// Opens a pool for a process that writes: each of its connections leads to a primary, and bounds its waits.
+///
+/// A server that is in recovery stays so until it is promoted, and one that is not cannot return to it without a restart,
+/// which ends its connections; so it is enough to look once for each. Reading from a standby that lags would be worse than
+/// not reading: a head that is behind ours means that history was lost.
+///
+/// # Errors
+/// [`sqlx::Error`] when the database cannot be reached or is a standby.
+pub async fn connect_to_primary(
+    options: PgConnectOptions,
+    connections: u32,
+) -> Result<PgPool, sqlx::Error> {
+    let mut first = within(APPEND_TIMEOUT, PgConnection::connect_with(&options)).await?;
+    within(APPEND_TIMEOUT, prepare(&mut first)).await?;
+    first.close().await?;
+    pool_options(&options, connections)
+        .after_connect(|connection, _| Box::pin(prepare(connection)))
+        .connect_with(options)
+        .await
+}
+
+fn pool_options(options: &PgConnectOptions, connections: u32) -> PgPoolOptions {
+    let doubt = Doubt::about(options);
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(APPEND_TIMEOUT)
@@ -75,8 +119,26 @@ pub async fn connect_as_is(
         .before_acquire(move |connection, usage| {
             Box::pin(is_alive(connection, usage.idle_for, doubt.clone()))
         })
-        .connect_with(options)
-        .await
+}
+
+async fn prepare(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let is_standby: bool = sqlx::query_scalar("SELECT pg_is_in_recovery()")
+        .fetch_one(&mut *connection)
+        .await?;
+    if is_standby {
+        let what = "the server is in recovery: a standby, which takes no writes";
+        return Err(sqlx::Error::Protocol(what.to_owned()));
+    }
+    connection.execute(LOCK_TIMEOUT).await?;
+    notice_lost_clients(connection).await;
+    Ok(())
+}
+
+/// Has the server end statements whose client has gone, where it can.
+pub(super) async fn notice_lost_clients(connection: &mut PgConnection) {
+    if let Err(error) = connection.execute(NOTICE_LOST_CLIENTS).await {
+        debug!(%error, "the server cannot check for lost clients");
+    }
 }
 
 /// Whether a connection that was idle for so long may be used. One that may not is replaced at once.

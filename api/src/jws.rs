@@ -1,0 +1,310 @@
+//! JSON Web Signatures in compact form (RFC 7515), with HS256 (RFC 7518, section 3.2) and no other
+//! algorithm.
+//!
+//! Promise: [`Hs256::verify`] returns the payload only if the signature over exactly these bytes is
+//! right. The comparison takes the same time wherever two signatures differ.
+//! Limit: a shared secret, so whoever can verify can sign. Times and names in the payload are the
+//! caller's to check.
+//!
+//! Own code, because the libraries link RSA or elliptic curves for it, or refuse header parameters
+//! that RFC 7515 says must be ignored. Source: docs/decisions/0038-tokens-are-checked-here.md.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::Sha256;
+
+/// The shortest secret that RFC 7518, section 3.2, allows for HS256, in bytes.
+pub const MIN_SECRET_BYTES: usize = 32;
+
+/// What our own tokens begin with.
+const HEADER: &[u8] = br#"{"typ":"JWT","alg":"HS256"}"#;
+
+/// Types of tokens that may be presented to a server. Any other is meant for another use (RFC 8725,
+/// section 3.11).
+const TYPES: [&str; 4] = ["jwt", "application/jwt", "at+jwt", "application/at+jwt"];
+
+/// Why a token is not one that was signed with the secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// It is something else.
+    #[error("is not a JSON Web Token: three base64url parts with dots between them")]
+    Form,
+    /// The first part cannot be read.
+    #[error("has a header that is not a JSON object with each member once")]
+    Header,
+    /// It is signed in another way, or not at all.
+    #[error("is not signed with HS256")]
+    Algorithm,
+    /// It needs something that is not understood here (RFC 7515, section 4.1.11).
+    #[error("has a crit header parameter, and no extension is supported")]
+    Critical,
+    /// It is a token of another kind.
+    #[error("has another typ than JWT or at+jwt")]
+    Type,
+    /// Signed with another secret, or altered.
+    #[error("has a wrong signature")]
+    Signature,
+    /// The second part cannot be read.
+    #[error("has claims that are not a JSON object with each member once")]
+    Claims,
+}
+
+/// Signs and verifies with one secret.
+#[derive(Clone)]
+pub struct Hs256(Hmac<Sha256>);
+
+impl fmt::Debug for Hs256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hs256")
+    }
+}
+
+impl Hs256 {
+    /// With this secret.
+    ///
+    /// # Panics
+    /// Never: HMAC takes keys of any length.
+    #[must_use]
+    pub fn new(secret: &[u8]) -> Self {
+        Self(Hmac::new_from_slice(secret).expect("HMAC takes keys of any length"))
+    }
+
+    /// A token with these claims.
+    ///
+    /// # Errors
+    /// When the claims are no JSON.
+    pub fn sign(&self, claims: &impl Serialize) -> Result<String, serde_json::Error> {
+        let claims = serde_json::to_vec(claims)?;
+        Ok(self.sign_parts(HEADER, &claims))
+    }
+
+    /// A token with this header and payload, byte for byte. [`Hs256::sign`] is for tokens that are
+    /// used; this is for showing how others are answered.
+    #[must_use]
+    pub fn sign_parts(&self, header: &[u8], payload: &[u8]) -> String {
+        let mut token = BASE64_URL_SAFE_NO_PAD.encode(header);
+        token.push('.');
+        BASE64_URL_SAFE_NO_PAD.encode_string(payload, &mut token);
+        let signature = self.0.clone().chain_update(&token).finalize().into_bytes();
+        token.push('.');
+        BASE64_URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+        token
+    }
+
+    /// The claims of a token that was signed with this secret.
+    ///
+    /// Header parameters that are not understood are ignored, whatever they hold (RFC 7515, section
+    /// 4).
+    ///
+    /// # Errors
+    /// [`Invalid`].
+    pub fn verify(&self, token: &str) -> Result<Map<String, Value>, Invalid> {
+        let (signed, signature) = token.rsplit_once('.').ok_or(Invalid::Form)?;
+        let (header, payload) = signed.split_once('.').ok_or(Invalid::Form)?;
+        let decode = |part: &str| BASE64_URL_SAFE_NO_PAD.decode(part);
+        let header = decode(header).map_err(|_| Invalid::Form)?;
+        let payload = decode(payload).map_err(|_| Invalid::Form)?;
+        let signature = decode(signature).map_err(|_| Invalid::Form)?;
+        check_header(&members(&header).ok_or(Invalid::Header)?)?;
+        self.0
+            .clone()
+            .chain_update(signed)
+            .verify_slice(&signature)
+            .map_err(|_| Invalid::Signature)?;
+        members(&payload).ok_or(Invalid::Claims)
+    }
+}
+
+fn check_header(header: &Map<String, Value>) -> Result<(), Invalid> {
+    if header.get("alg").and_then(Value::as_str) != Some("HS256") {
+        return Err(Invalid::Algorithm);
+    }
+    if header.contains_key("crit") {
+        return Err(Invalid::Critical);
+    }
+    match header.get("typ") {
+        None => Ok(()),
+        Some(Value::String(typ)) if TYPES.contains(&typ.to_ascii_lowercase().as_str()) => Ok(()),
+        Some(_) => Err(Invalid::Type),
+    }
+}
+
+/// The members of a JSON object. None for anything else, and where a name occurs twice: two readers
+/// might then see two different tokens (RFC 7515, section 4; RFC 7519, section 4).
+fn members(json: &[u8]) -> Option<Map<String, Value>> {
+    serde_json::from_slice::<Members>(json)
+        .ok()
+        .map(|members| members.0)
+}
+
+struct Members(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Members;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Members, A::Error> {
+        let mut members = Map::new();
+        while let Some((name, value)) = access.next_entry::<String, Value>()? {
+            if members.insert(name, value).is_some() {
+                return Err(de::Error::custom("a member occurs twice"));
+            }
+        }
+        Ok(Members(members))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// Signs any header and payload, whatever they are.
+    pub(crate) fn signed(secret: &[u8], header: &str, payload: &str) -> String {
+        Hs256::new(secret).sign_parts(header.as_bytes(), payload.as_bytes())
+    }
+
+    const SECRET: &[u8] = b"the shop's secret for its buyers";
+
+    fn with_header(header: &str) -> Result<Map<String, Value>, Invalid> {
+        Hs256::new(SECRET).verify(&signed(SECRET, header, "{}"))
+    }
+
+    #[test]
+    fn rfc_7515_appendix_a_1_verifies() {
+        let key = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow";
+        let key = BASE64_URL_SAFE_NO_PAD.decode(key).unwrap();
+        let token = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9\
+            .eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ\
+            .dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+        let claims = Hs256::new(&key).verify(token).unwrap();
+        let expected =
+            json!({ "iss": "joe", "exp": 1_300_819_380, "http://example.com/is_root": true });
+        assert_eq!(Value::Object(claims), expected);
+        // The same bytes are signed alike.
+        let header = "{\"typ\":\"JWT\",\r\n \"alg\":\"HS256\"}";
+        let payload =
+            "{\"iss\":\"joe\",\r\n \"exp\":1300819380,\r\n \"http://example.com/is_root\":true}";
+        assert_eq!(signed(&key, header, payload), token);
+    }
+
+    #[test]
+    fn rfc_4231_test_case_2_is_this_hmac() {
+        let mac = Hs256::new(b"Jefe")
+            .0
+            .chain_update("what do ya want for nothing?");
+        let expected = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+        assert_eq!(hex::encode(mac.finalize().into_bytes()), expected);
+    }
+
+    #[test]
+    fn an_own_token_verifies_with_its_secret_alone() {
+        let token = Hs256::new(SECRET).sign(&json!({ "sub": "alice" })).unwrap();
+        let claims = Hs256::new(SECRET).verify(&token).unwrap();
+        assert_eq!(Value::Object(claims), json!({ "sub": "alice" }));
+        let other = Hs256::new(b"another").verify(&token);
+        assert_eq!(other, Err(Invalid::Signature));
+        let (signed, signature) = token.rsplit_once('.').unwrap();
+        for altered in [
+            format!("{signed}."),
+            format!("{signed}.{}", &signature[..20]),
+            format!("{signed}.{signature}AAAA"),
+            format!("{}.eyJzdWIiOiJib2IifQ.{signature}", &signed[..36]),
+        ] {
+            let refused = Hs256::new(SECRET).verify(&altered);
+            assert_eq!(refused, Err(Invalid::Signature), "{altered}");
+        }
+    }
+
+    #[test]
+    fn a_text_of_another_form_is_refused() {
+        let good = signed(SECRET, r#"{"alg":"HS256"}"#, "{}");
+        for text in [
+            "",
+            ".",
+            "..",
+            "a.b",
+            &good.replace('.', ""),
+            &format!("{good}.e30"),
+            &format!("{good}="),
+            &format!(" {good}"),
+            // A last digit with bits that stand for nothing: one signature has one spelling.
+            &format!("{}B", &good[..good.len() - 1]),
+        ] {
+            assert!(Hs256::new(SECRET).verify(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_header_is_read_as_rfc_7515_says() {
+        for header in [
+            r#"{"alg":"HS256"}"#,
+            r#"{"alg":"HS256","typ":"JWT"}"#,
+            r#"{"alg":"HS256","typ":"jwt"}"#,
+            r#"{"alg":"HS256","typ":"at+jwt"}"#,
+            r#"{"alg":"HS256","typ":"application/at+JWT"}"#,
+            // Not understood, so ignored, whatever it holds.
+            r#"{"alg":"HS256","version":2,"x":null,"y":[true],"z":{"a":{}},"kid":7}"#,
+            r#"{"alg":"HS256","jwk":{"kty":"oct","k":"AAAA"},"jku":"https://example.com","b64":true}"#,
+        ] {
+            assert_eq!(with_header(header), Ok(Map::new()), "{header}");
+        }
+        for (header, reason) in [
+            (r#"{"typ":"JWT"}"#, Invalid::Algorithm),
+            (r#"{"alg":"none"}"#, Invalid::Algorithm),
+            (r#"{"alg":"None"}"#, Invalid::Algorithm),
+            (r#"{"alg":"hs256"}"#, Invalid::Algorithm),
+            (r#"{"alg":"HS384"}"#, Invalid::Algorithm),
+            (r#"{"alg":"RS256"}"#, Invalid::Algorithm),
+            (r#"{"alg":["HS256"]}"#, Invalid::Algorithm),
+            (r#"{"alg":"HS256","crit":["exp"]}"#, Invalid::Critical),
+            (r#"{"alg":"HS256","crit":[]}"#, Invalid::Critical),
+            (r#"{"alg":"HS256","crit":null}"#, Invalid::Critical),
+            (r#"{"alg":"HS256","typ":"dpop+jwt"}"#, Invalid::Type),
+            (r#"{"alg":"HS256","typ":"logout+jwt"}"#, Invalid::Type),
+            (r#"{"alg":"HS256","typ":7}"#, Invalid::Type),
+            (r#"{"alg":"HS256","alg":"HS256"}"#, Invalid::Header),
+            (r#"{"alg":"none","alg":"HS256"}"#, Invalid::Header),
+            (r#"{"alg":"HS256","kid":"a","kid":"b"}"#, Invalid::Header),
+            (r#"["HS256"]"#, Invalid::Header),
+            (r#""HS256""#, Invalid::Header),
+            ("", Invalid::Header),
+        ] {
+            assert_eq!(with_header(header), Err(reason), "{header}");
+        }
+    }
+
+    #[test]
+    fn a_payload_is_an_object_with_each_member_once() {
+        for payload in ["", "[]", "7", r#"{"sub":"a","sub":"b"}"#, r#"{"a":1}x"#] {
+            let token = signed(SECRET, r#"{"alg":"HS256"}"#, payload);
+            let refused = Hs256::new(SECRET).verify(&token);
+            assert_eq!(refused, Err(Invalid::Claims), "{payload}");
+        }
+    }
+
+    #[test]
+    fn an_unsigned_token_is_refused_before_its_claims_are_read() {
+        let unsigned = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9.";
+        let refused = Hs256::new(SECRET).verify(unsigned);
+        assert_eq!(refused, Err(Invalid::Algorithm));
+    }
+}

@@ -1,0 +1,281 @@
+use serde_json::json;
+
+use super::*;
+use crate::jws::tests::signed;
+
+const SECRET: &[u8] = b"the shop's secret for its buyers";
+const NOW: i64 = 1_700_000_000;
+
+fn tokens() -> BuyerTokens {
+    BuyerTokens {
+        key: Hs256::new(SECRET),
+        audience: None,
+        max_seconds: 86_400,
+        leeway_seconds: 30,
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(NOW * 1000)
+}
+
+/// What the claims, which may lack `sub` and `exp`, are answered.
+fn read_by(tokens: &BuyerTokens, claims: &Value) -> Result<BuyerId, TokenError> {
+    let token = signed(SECRET, r#"{"alg":"HS256"}"#, &claims.to_string());
+    tokens.buyer(&token, now())
+}
+
+fn read(more: Value) -> Result<BuyerId, TokenError> {
+    let mut claims = json!({ "sub": "alice", "exp": NOW + 600 });
+    for (name, value) in more.as_object().unwrap() {
+        claims[name] = value.clone();
+    }
+    read_by(&tokens(), &claims)
+}
+
+#[track_caller]
+fn assert_refused(outcome: &Result<BuyerId, TokenError>, reason: &str) {
+    let error = outcome.as_ref().unwrap_err().to_string();
+    assert_eq!(error, reason);
+    // It can stand in a header (RFC 6750, section 3).
+    let stands = |c: char| matches!(c, ' ' | '!' | '#'..='[' | ']'..='~');
+    assert!(error.chars().all(stands), "{error}");
+}
+
+#[test]
+fn times_hold_from_both_sides_of_each_edge() {
+    let date = "seconds since 1970 up to the year 9999, as a number";
+    for good in [
+        json!({}),
+        json!({ "exp": NOW + 600 }),
+        json!({ "exp": f64::from(1_700_000_000) + 0.25 }),
+        json!({ "exp": NOW + 86_400 + 30 }),
+        // Over, but within the leeway.
+        json!({ "exp": NOW - 29 }),
+        json!({ "exp": f64::from(1_700_000_000) - 29.999 }),
+        // 0.4 s ahead, as of a shop whose clock is: nobody is locked out at the start of a drop.
+        json!({ "nbf": f64::from(1_700_000_000) + 0.4 }),
+        json!({ "nbf": NOW + 30, "iat": NOW + 30 }),
+        json!({ "nbf": 0, "iat": NOW - 90_000 }),
+    ] {
+        assert!(read(good.clone()).is_ok(), "{good}");
+    }
+    let here = "the time here is 2023-11-14T22:13:20.000Z";
+    for (bad, reason) in [
+        (
+            json!({ "exp": NOW - 30 }),
+            format!("expired: exp is 2023-11-14T22:12:50.000Z, {here}, and 30 s are tolerated"),
+        ),
+        (
+            json!({ "nbf": 1_700_000_030.5 }),
+            format!(
+                "is not valid yet: nbf is 2023-11-14T22:13:50.500Z, {here}, and 30 s are tolerated"
+            ),
+        ),
+        (
+            json!({ "iat": NOW + 31 }),
+            format!(
+                "is not valid yet: iat is 2023-11-14T22:13:51.000Z, {here}, and 30 s are tolerated"
+            ),
+        ),
+        (
+            json!({ "exp": NOW + 86_431 }),
+            format!(
+                "lasts too long: exp is 2023-11-15T22:13:51.000Z, {here}, and at most 86400 s are allowed \
+                 (HOLDFAST_BUYER_TOKEN_MAX_SECONDS)"
+            ),
+        ),
+    ] {
+        assert_refused(&read(bad), &reason);
+    }
+    for claim in ["exp", "nbf", "iat"] {
+        for value in [
+            json!("soon"),
+            json!((NOW + 600).to_string()),
+            json!(null),
+            json!([NOW]),
+            json!(true),
+            json!(-1),
+            // Milliseconds.
+            json!(NOW * 1000),
+            json!(1e300),
+        ] {
+            let reason = format!("has an unusable {claim} claim: it is not {date}");
+            assert_refused(&read(json!({ claim: value })), &reason);
+        }
+    }
+    let endless = read_by(&tokens(), &json!({ "sub": "alice" }));
+    assert_refused(&endless, "has no exp claim");
+}
+
+#[test]
+fn leeway_and_longest_lifetime_are_settings() {
+    let strict = BuyerTokens {
+        max_seconds: 60,
+        leeway_seconds: 0,
+        ..tokens()
+    };
+    let read = |claims: Value| read_by(&strict, &claims);
+    assert!(read(json!({ "sub": "alice", "exp": NOW + 60 })).is_ok());
+    assert!(read(json!({ "sub": "alice", "exp": NOW + 61 })).is_err());
+    assert!(read(json!({ "sub": "alice", "exp": NOW })).is_err());
+    assert!(read(json!({ "sub": "alice", "exp": NOW + 1, "nbf": NOW })).is_ok());
+    assert!(read(json!({ "sub": "alice", "exp": NOW + 9, "nbf": NOW + 1 })).is_err());
+}
+
+#[test]
+fn a_token_names_exactly_one_buyer() {
+    for (sub, buyer_id) in [
+        (json!("alice"), "alice"),
+        (json!("Alice"), "Alice"),
+        (json!(" alice\t"), "alice"),
+        (json!("auth0|5F"), "auth0|5F"),
+        (json!("éva"), "éva"),
+        (json!("ÖVER".to_lowercase()), "över"),
+        (json!("οδος"), "οδος"),
+        (json!("山田"), "山田"),
+        (json!(42), "42"),
+        (json!(-42), "-42"),
+        (json!(u64::MAX), "18446744073709551615"),
+    ] {
+        assert_eq!(read(json!({ "sub": sub })).unwrap().as_str(), buyer_id);
+    }
+    // Each would be somebody else once it is folded: k, s-like, å, ω, θ, é, trimmed.
+    for sub in [
+        "mi\u{212a}e",
+        "\u{212a}",
+        "\u{212b}sa",
+        "\u{2126}",
+        "\u{3f4}",
+        "Éva",
+        "İ",
+        "ẞ",
+        "ǅ",
+        "ΟΔΟΣ",
+        "\u{a0}mike",
+        "mike\u{3000}",
+        "mike\u{2028}",
+    ] {
+        let refused = read(json!({ "sub": sub }));
+        assert_eq!(refused, Err(TokenError::NotNormal), "{sub}");
+        let reason = "has a sub claim that is not the normal form of a buyer id: outside ASCII, lower case and no white \
+                      space around it";
+        assert_refused(&refused, reason);
+    }
+    for (sub, reason) in [
+        (
+            json!(4.5),
+            "has an unusable sub claim: it is not a text or a whole number",
+        ),
+        (
+            json!(1e30),
+            "has an unusable sub claim: it is not a text or a whole number",
+        ),
+        (
+            json!(null),
+            "has an unusable sub claim: it is not a text or a whole number",
+        ),
+        (
+            json!(["a"]),
+            "has an unusable sub claim: it is not a text or a whole number",
+        ),
+        (
+            json!(""),
+            "has a sub claim that is no buyer id: it must have 1 to 128 characters",
+        ),
+        (
+            json!("a\u{0}"),
+            "has a sub claim that is no buyer id: it must not contain control characters",
+        ),
+    ] {
+        assert_refused(&read(json!({ "sub": sub })), reason);
+    }
+    let nobody = read_by(&tokens(), &json!({ "exp": NOW + 600 }));
+    assert_refused(&nobody, "has no sub claim");
+}
+
+#[test]
+fn two_tokens_for_one_buyer_differ_in_ascii_case_and_space_alone() {
+    // Every character whose lower case is another: alone, and so that it is one letter of an id.
+    let letters = (0..=0x10_ffff).filter_map(char::from_u32);
+    let folded = letters.filter(|c| c.to_lowercase().ne([*c]));
+    let mut met = 0;
+    for letter in folded {
+        for sub in [format!("{letter}"), format!("a{letter}b")] {
+            let accepted = read(json!({ "sub": sub })).is_ok();
+            assert_eq!(accepted, letter.is_ascii(), "{letter:?}");
+        }
+        met += 1;
+    }
+    assert!(met > 1_000, "{met}");
+}
+
+#[test]
+fn an_audience_is_held_to_rfc_7519() {
+    let with = |audience: Option<&str>, aud: Value| {
+        let tokens = BuyerTokens {
+            audience: audience.map(str::to_owned),
+            ..tokens()
+        };
+        let mut claims = json!({ "sub": "alice", "exp": NOW + 600 });
+        if aud != json!("absent") {
+            claims["aud"] = aud;
+        }
+        read_by(&tokens, &claims)
+    };
+    let ours = Some("https://drops.example");
+    for (audience, aud) in [
+        (None, json!("absent")),
+        (ours, json!("https://drops.example")),
+        (ours, json!(["https://drops.example"])),
+        (ours, json!(["other", "https://drops.example"])),
+    ] {
+        assert!(with(audience, aud.clone()).is_ok(), "{aud}");
+    }
+    let not_texts = "has an unusable aud claim: it is not a text or a list of texts";
+    for (audience, aud, reason) in [
+        (ours, json!("absent"), "has no aud claim"),
+        (
+            ours,
+            json!("https://drops.example/"),
+            "has an aud claim without this server's audience",
+        ),
+        (
+            ours,
+            json!("HTTPS://drops.example"),
+            "has an aud claim without this server's audience",
+        ),
+        (
+            ours,
+            json!([]),
+            "has an aud claim without this server's audience",
+        ),
+        (ours, json!(null), not_texts),
+        (ours, json!([7]), not_texts),
+        (
+            None,
+            json!("https://drops.example"),
+            "has an aud claim, and this server has no audience (HOLDFAST_BUYER_AUDIENCE)",
+        ),
+        (
+            None,
+            json!([]),
+            "has an aud claim, and this server has no audience (HOLDFAST_BUYER_AUDIENCE)",
+        ),
+    ] {
+        assert_refused(&with(audience, aud), reason);
+    }
+}
+
+#[test]
+fn what_is_not_the_shops_is_refused_before_its_claims_are_judged() {
+    let claims = json!({ "sub": "alice", "exp": 1 }).to_string();
+    let foreign = signed(b"another secret", r#"{"alg":"HS256"}"#, &claims);
+    let outcome = tokens().buyer(&foreign, now());
+    assert_refused(&outcome, "has a wrong signature");
+    let outcome = tokens().buyer("not a token", now());
+    assert_refused(
+        &outcome,
+        "is not a JSON Web Token: three base64url parts with dots between them",
+    );
+}

@@ -1,0 +1,139 @@
+//! One request written over in place for each buyer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::Question;
+use crate::wire::ADMIN_KEY;
+
+/// A request whose drop, buyer and key are written over in place: nothing is allocated or formatted
+/// per request.
+#[derive(Debug, Clone)]
+pub struct Template {
+    bytes: Vec<u8>,
+    /// Where the number stands: in the key, and in the buyer's id.
+    numbers: Vec<usize>,
+    /// Where the drop stands in the path, if it does.
+    drop_at: Option<usize>,
+    drops: Arc<[[u8; 36]]>,
+}
+
+/// Hexadecimal digits of a request's number.
+const DIGITS: usize = 12;
+const PLACEHOLDER: &str = "############";
+
+impl Template {
+    /// A request to `address` that asks `question` about `drops` in turn.
+    pub fn new(question: Question, address: SocketAddr, drops: &[Uuid]) -> Self {
+        let first = drops.first().copied().unwrap_or_default();
+        let drops: Vec<[u8; 36]> = drops.iter().map(|id| hyphenated(*id)).collect();
+        // Keys and buyers of two loads on the same drop must differ too.
+        let nonce: u32 = rand::random();
+        // The server limits the requests of one address. The whole load comes from one, so it calls
+        // as the shop's back end does: with the admin key, which is exempt.
+        let head = format!("host: {address}\r\nauthorization: Bearer {ADMIN_KEY}\r\n");
+        let get = |path: &str| format!("GET {path} HTTP/1.1\r\n{head}\r\n");
+        let text = match question {
+            Question::Read => get(&format!("/v1/drops/{first}")),
+            Question::List => get("/v1/drops?limit=1"),
+            Question::Hold | Question::Refusal => {
+                let body = format!(r#"{{"buyer_id":"b-{nonce:08x}-{PLACEHOLDER}","quantity":1}}"#);
+                format!(
+                    "POST /v1/drops/{first}/holds HTTP/1.1\r\n{head}\
+                     content-type: application/json\r\nidempotency-key: k-{nonce:08x}-{PLACEHOLDER}\r\n\
+                     content-length: {}\r\n\r\n{body}",
+                    body.len()
+                )
+            }
+        };
+        let numbers = text
+            .match_indices(PLACEHOLDER)
+            .map(|(index, _)| index)
+            .collect();
+        let drop_at = text.find(&first.to_string());
+        Self {
+            bytes: text.into_bytes(),
+            numbers,
+            drop_at,
+            drops: drops.into(),
+        }
+    }
+
+    /// The request with this number: a buyer, a key and a drop that follow from it.
+    pub fn numbered(&mut self, number: u64) -> &[u8] {
+        for &at in &self.numbers {
+            write_hex(&mut self.bytes[at..at + DIGITS], number);
+        }
+        let drops = self.drops.len() as u64;
+        if let Some(at) = self.drop_at.filter(|_| drops > 1) {
+            let turn = usize::try_from(number % drops).unwrap_or_default();
+            self.bytes[at..at + 36].copy_from_slice(&self.drops[turn]);
+        }
+        &self.bytes
+    }
+}
+
+fn hyphenated(id: Uuid) -> [u8; 36] {
+    let mut bytes = [0; 36];
+    id.hyphenated().encode_lower(&mut bytes);
+    bytes
+}
+
+fn write_hex(place: &mut [u8], mut number: u64) {
+    for digit in place.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number & 15) as usize];
+        number >>= 4;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template(question: Question, drops: &[Uuid]) -> Template {
+        Template::new(question, ([127, 0, 0, 1], 1).into(), drops)
+    }
+
+    fn ids(number: usize) -> Vec<Uuid> {
+        (0..number).map(|_| Uuid::new_v4()).collect()
+    }
+
+    #[test]
+    fn every_request_has_a_buyer_and_a_key_of_its_own() {
+        let drops = ids(1);
+        let mut template = template(Question::Hold, &drops);
+        let first = String::from_utf8(template.numbered(0x1f).to_vec()).unwrap();
+        let second = String::from_utf8(template.numbered(0x20).to_vec()).unwrap();
+        assert!(first.contains("-00000000001f\r\n"), "{first}");
+        assert!(first.contains(r#"-00000000001f","quantity":1}"#), "{first}");
+        assert_eq!(second.matches("-000000000020").count(), 2);
+        assert!(!second.contains('#'));
+        let (head, body) = second.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())));
+        assert!(head.starts_with(&format!("POST /v1/drops/{}/holds ", drops[0])));
+    }
+
+    #[test]
+    fn drops_take_turns() {
+        let drops = ids(3);
+        let mut template = template(Question::Read, &drops);
+        for number in 0..6_u64 {
+            let text = String::from_utf8(template.numbered(number).to_vec()).unwrap();
+            let drop_id = drops[usize::try_from(number).unwrap() % 3];
+            assert!(text.starts_with(&format!("GET /v1/drops/{drop_id} HTTP/1.1\r\n")));
+        }
+    }
+
+    #[test]
+    fn a_list_is_of_no_drop_in_particular() {
+        let mut template = template(Question::List, &ids(3));
+        let text = String::from_utf8(template.numbered(2).to_vec()).unwrap();
+        assert!(
+            text.starts_with("GET /v1/drops?limit=1 HTTP/1.1\r\n"),
+            "{text}"
+        );
+        assert!(text.ends_with("\r\n\r\n"));
+    }
+}

@@ -1,0 +1,207 @@
+//! A contender that serves, and what it keeps when it is stopped.
+
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+use sqlx::postgres::PgPool;
+use uuid::Uuid;
+
+use super::STOPPING;
+use crate::contenders::desk::Opened;
+use crate::contenders::{Contender, redis_lua};
+use crate::error::{BenchError, Doing};
+use crate::process::Process;
+use crate::wire::{Call, send};
+
+/// A database of the run.
+#[derive(Debug)]
+pub struct Database {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub url: String,
+    /// For counting what is in it.
+    pub pool: PgPool,
+}
+
+/// A Redis of the run.
+#[derive(Debug)]
+pub struct Redis {
+    pub(super) url: String,
+    pub(super) process: Process,
+}
+
+/// What a contender keeps when it is stopped.
+#[derive(Debug)]
+pub enum Kept {
+    /// Nothing.
+    Nothing,
+    /// A database.
+    Postgres(Database),
+    /// A Redis.
+    Redis(Box<Redis>),
+}
+
+impl Kept {
+    /// Its address; empty for nothing.
+    pub fn url(&self) -> &str {
+        match self {
+            Self::Nothing => "",
+            Self::Postgres(database) => &database.url,
+            Self::Redis(redis) => &redis.url,
+        }
+    }
+}
+
+/// A contender that serves.
+#[derive(Debug)]
+pub struct Running {
+    /// Who.
+    pub contender: Contender,
+    /// Where.
+    pub address: SocketAddr,
+    pub(super) process: Process,
+    pub(super) kept: Kept,
+}
+
+impl Running {
+    /// The server's process.
+    pub const fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// The address of its store.
+    pub fn store(&self) -> &str {
+        self.kept.url()
+    }
+
+    /// Its database.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn pool(&self) -> Result<&PgPool, BenchError> {
+        match &self.kept {
+            Kept::Postgres(database) => Ok(&database.pool),
+            Kept::Nothing | Kept::Redis(_) => Err(BenchError::Unexpected(format!(
+                "{} has no database",
+                self.contender.name()
+            ))),
+        }
+    }
+
+    /// Stops the server as an operator would, and keeps its store.
+    pub async fn stop(self) -> Kept {
+        self.process.stop(STOPPING).await;
+        self.kept
+    }
+
+    /// Opens a drop of `units`, whose holds last `hold_seconds`.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub async fn open_drop(&self, units: u32, hold_seconds: u32) -> Result<Uuid, BenchError> {
+        let body = json!({
+            "name": "A limited drop",
+            "price": { "amount": 19_999, "currency": "USD" },
+            "total_stock": units,
+            "hold_seconds": hold_seconds,
+        });
+        let key = Uuid::new_v4().to_string();
+        let answer = send(self.address, post("/v1/drops", &key), Some(&body)).await?;
+        Ok(answer.read::<Opened>(201)?.id)
+    }
+
+    /// Places one hold.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub async fn place(&self, drop_id: Uuid) -> Result<(), BenchError> {
+        place_hold(self.address, drop_id).await
+    }
+
+    /// What a `GET` answers.
+    ///
+    /// # Errors
+    /// [`BenchError`] unless it answers 200.
+    pub async fn get(&self, path: &str) -> Result<Value, BenchError> {
+        let call = Call {
+            method: "GET",
+            path,
+            key: None,
+        };
+        send(self.address, call, None::<&()>).await?.read(200)
+    }
+
+    /// How many holds of `drops` are stored, counted in the store itself and not asked of the server.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub async fn stored(&self, drops: &[Uuid]) -> Result<Option<u64>, BenchError> {
+        match &self.kept {
+            Kept::Nothing => Ok(None),
+            Kept::Postgres(database) => {
+                let counted = self.count_rows(&database.pool, drops).await;
+                let rows = counted.doing("count what is stored")?;
+                Ok(Some(rows.unsigned_abs()))
+            }
+            Kept::Redis(redis) => {
+                let counted = count_fields(&redis.url, drops).await;
+                counted.map(Some).doing("count what is stored")
+            }
+        }
+    }
+
+    async fn count_rows(&self, pool: &PgPool, drops: &[Uuid]) -> Result<i64, sqlx::Error> {
+        let is_log = self.contender.is_holdfast() || self.contender == Contender::CqrsEs;
+        let counted = if is_log {
+            let streams: Vec<String> = drops.iter().map(Uuid::to_string).collect();
+            sqlx::query_scalar(
+                "SELECT count(*) FROM events
+                  WHERE aggregate_type = 'Drop' AND aggregate_id = ANY($1) AND event_type = 'HoldPlaced'",
+            )
+            .bind(streams)
+        } else {
+            // A hold that is counted in the stock and has no row, or the other way round, shows as a mismatch.
+            sqlx::query_scalar(
+                "SELECT CASE WHEN rows = taken THEN rows ELSE -1 END
+                   FROM (SELECT count(*) AS rows FROM holds WHERE drop_id = ANY($1)) AS counted,
+                        (SELECT sum(total - available)::bigint AS taken FROM drops WHERE id = ANY($1)) AS stock",
+            )
+            .bind(drops)
+        };
+        counted.fetch_one(pool).await
+    }
+}
+
+async fn count_fields(url: &str, drops: &[Uuid]) -> Result<u64, redis::RedisError> {
+    use redis::AsyncCommands;
+    let mut connection = redis::Client::open(url)?
+        .get_multiplexed_async_connection()
+        .await?;
+    let mut stored = 0;
+    for drop_id in drops {
+        let fields: u64 = connection.hlen(redis_lua::keys_of(*drop_id)).await?;
+        stored += fields;
+    }
+    Ok(stored)
+}
+
+/// Places one hold, for a buyer of its own.
+///
+/// # Errors
+/// [`BenchError`].
+pub async fn place_hold(address: SocketAddr, drop_id: Uuid) -> Result<(), BenchError> {
+    let key = Uuid::new_v4().to_string();
+    let body = json!({ "buyer_id": format!("buyer {key}") });
+    let path = format!("/v1/drops/{drop_id}/holds");
+    let answer = send(address, post(&path, &key), Some(&body)).await?;
+    answer.read::<Value>(201).map(drop)
+}
+
+const fn post<'a>(path: &'a str, key: &'a str) -> Call<'a> {
+    Call {
+        method: "POST",
+        path,
+        key: Some(key),
+    }
+}

@@ -1,0 +1,170 @@
+//! Clients of the live stream that send without pause: a process of its own.
+//!
+//! Each opens a stream, and from then on writes as fast as the server takes it; what the server
+//! sends is read and dropped. A client that is disconnected connects again, as an attacker would.
+//! Limit: one thread; two clients send some 100 MB/s each on loopback.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::Duration;
+
+use clap::Args;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
+use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
+
+use crate::error::{BenchError, Doing};
+use crate::process::{Process, Reaper, lines_of_stdin};
+
+const CONNECTING: Duration = Duration::from_secs(60);
+const CHUNK: usize = 64 * 1024;
+/// After a connection that ended or was refused.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Options of the hidden command `flood-stream`.
+#[derive(Debug, Clone, Args)]
+pub struct Flood {
+    /// The server.
+    #[arg(long)]
+    pub address: SocketAddr,
+    /// The drop to watch.
+    #[arg(long)]
+    pub drop_id: Uuid,
+    /// Clients.
+    #[arg(long)]
+    pub clients: usize,
+}
+
+/// What the clients did.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Flooded {
+    /// How long, in seconds.
+    pub seconds: f64,
+    /// Bytes that the server's side took.
+    pub bytes: u64,
+    /// Streams that were opened.
+    pub opened: u64,
+    /// Streams that the server ended.
+    pub disconnected: u64,
+}
+
+/// The running process, as the run sees it.
+#[derive(Debug)]
+pub struct StreamFlood(Process);
+
+impl StreamFlood {
+    /// Starts it, and returns when the first client sends.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub async fn start(reaper: &Reaper, flood: &Flood) -> Result<Self, BenchError> {
+        let mut command = Command::new(std::env::current_exe().doing("find this program")?);
+        command
+            .arg("flood-stream")
+            .args(["--address", &flood.address.to_string()])
+            .args(["--drop-id", &flood.drop_id.to_string()])
+            .args(["--clients", &flood.clients.to_string()]);
+        let mut process = Process::spawn(reaper, "the stream flood", command)?;
+        process.line("sending", CONNECTING).await?;
+        Ok(Self(process))
+    }
+
+    /// Ends it.
+    ///
+    /// # Errors
+    /// [`BenchError`].
+    pub async fn end(mut self) -> Result<Flooded, BenchError> {
+        self.0.tell("end").await?;
+        let text = self.0.line("result", CONNECTING).await?;
+        serde_json::from_str(&text).doing("read the stream flood's result")
+    }
+}
+
+/// The flood's own program.
+pub fn flood(flood: &Flood) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => LocalSet::new().block_on(&runtime, run(flood)),
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("the stream flood failed: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(flood: &Flood) -> std::io::Result<()> {
+    let tally = Rc::new(RefCell::new(Flooded::default()));
+    let began = Instant::now();
+    for _client in 0..flood.clients {
+        spawn_local(client(flood.clone(), Rc::clone(&tally)));
+    }
+    // Any line, or the end of the run, ends the flood.
+    lines_of_stdin().recv().await;
+    let mut tally = tally.borrow().clone();
+    tally.seconds = began.elapsed().as_secs_f64();
+    println!("result {}", serde_json::to_string(&tally)?);
+    Ok(())
+}
+
+async fn client(flood: Flood, tally: Rc<RefCell<Flooded>>) {
+    loop {
+        if let Ok(stream) = open(&flood).await {
+            let opened = {
+                let mut tally = tally.borrow_mut();
+                tally.opened += 1;
+                tally.opened
+            };
+            if opened == 1 {
+                println!("sending");
+            }
+            send_until_gone(stream, &tally).await;
+            tally.borrow_mut().disconnected += 1;
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Opens a stream and reads up to the status of the answer.
+async fn open(flood: &Flood) -> std::io::Result<TcpStream> {
+    let Flood {
+        address, drop_id, ..
+    } = flood;
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!(
+        "GET /v1/stream?drops={drop_id} HTTP/1.1\r\nhost: {address}\r\naccept: text/event-stream\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await?;
+    if &head[9..] != b"200" {
+        let status = String::from_utf8_lossy(&head).into_owned();
+        return Err(std::io::Error::other(status));
+    }
+    Ok(stream)
+}
+
+async fn send_until_gone(stream: TcpStream, tally: &RefCell<Flooded>) {
+    let (mut receiver, mut sender) = stream.into_split();
+    let reading = spawn_local(async move { copy(&mut receiver, &mut sink()).await });
+    let chunk = vec![b'x'; CHUNK];
+    while let Ok(taken) = sender.write(&chunk).await {
+        tally.borrow_mut().bytes += taken as u64;
+        // A server that only half closes has ended the stream too.
+        if reading.is_finished() {
+            return;
+        }
+    }
+    reading.abort();
+}

@@ -1,0 +1,40 @@
+//! For tests that run servers of their own: the programs of an installed PostgreSQL, and the account that may run them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::account::Account;
+use super::error::ClusterError;
+use super::programs::installed_bin_dirs;
+
+/// An installed PostgreSQL.
+#[derive(Debug)]
+pub(crate) struct Installed {
+    bin_dir: PathBuf,
+    account: Account,
+}
+
+impl Installed {
+    /// The best one that has all of `programs`; none when this machine has no such.
+    pub(crate) fn with(programs: &[&str]) -> Result<Option<Self>, ClusterError> {
+        let account = Account::for_new_cluster()?;
+        let configured = std::env::var_os("PG_BIN_DIR").map(PathBuf::from);
+        let mut candidates = configured.into_iter().chain(installed_bin_dirs(&account));
+        let found = candidates.find(|directory| {
+            programs
+                .iter()
+                .all(|program| directory.join(program).is_file())
+        });
+        Ok(found.map(|bin_dir| Self { bin_dir, account }))
+    }
+
+    /// One of its programs, as the account, in `directory`.
+    pub(crate) fn command(&self, program: &str, directory: &Path) -> Command {
+        self.account.command(self.bin_dir.join(program), directory)
+    }
+
+    /// A directory that only the account can enter.
+    pub(crate) fn create_dir(&self, directory: &Path) -> Result<(), ClusterError> {
+        self.account.create_private_dir(directory)
+    }
+}

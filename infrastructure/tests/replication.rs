@@ -1,0 +1,323 @@
+//! The log in Postgres while its head is locked or its synchronous standby is away: what counts as done, and how many sessions
+//! are left on the server.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod support;
+
+use std::time::Duration;
+
+use domain::values::BuyerId;
+use infrastructure::erasure::erase;
+use infrastructure::error::{AppendError, LogError};
+use infrastructure::log::postgres::{PostgresLog, connect, connect_to_primary};
+use infrastructure::log::{Batch, EventLog, Head, Turn, append_surely};
+use infrastructure::testing::replication::{Pair, count, until_count, waiting_for_standby};
+use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::{Connection, Executor};
+use support::build::{all, one, sample};
+use support::database::fresh_database;
+
+/// Far shorter than the product's, so that many of them pass in a test.
+const TIMEOUT: Duration = Duration::from_millis(250);
+/// Longer than any test.
+const NEVER: Duration = Duration::from_secs(600);
+
+/// Sessions of writers, whether or not anybody uses them.
+const WRITERS: &str = "SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND application_name LIKE 'holdfast writer %'";
+/// Statements that wait for a lock or a standby.
+const STUCK: &str = "SELECT count(*) FROM pg_stat_activity
+    WHERE datname = current_database() AND state = 'active' AND pid <> pg_backend_pid()
+      AND (wait_event_type = 'Lock' OR wait_event = 'SyncRep')";
+
+async fn observer(pool: &PgPool) -> PgConnection {
+    PgConnection::connect_with(&pool.connect_options())
+        .await
+        .unwrap()
+}
+
+#[track_caller]
+fn assert_unknown(outcome: &Result<(), AppendError>) {
+    assert!(
+        matches!(outcome, Err(AppendError::Unknown(_))),
+        "{outcome:?}"
+    );
+}
+
+#[track_caller]
+fn assert_away<T: std::fmt::Debug>(outcome: &Result<T, LogError>) {
+    assert!(
+        matches!(outcome, Err(error @ LogError::Unavailable(_)) if error.is_away()),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_locked_head_leaves_no_more_than_one_session_of_a_writer() {
+    let pool = fresh_database().await;
+    let log = PostgresLog::with_timeout(pool.clone(), TIMEOUT);
+    let batch = one(Head::default(), "a", 1);
+    let mut observer = observer(&pool).await;
+    let mut idle = pool.begin().await.unwrap();
+    idle.execute("SELECT 1 FROM log_head FOR UPDATE")
+        .await
+        .unwrap();
+    for _ in 0..4 {
+        assert_unknown(&append_surely(&log, &batch).await);
+        assert!(log.take_turn().await.is_err());
+        assert!(count(&mut observer, WRITERS).await <= 1);
+        until_count(&mut observer, STUCK, |stuck| stuck == 0).await;
+    }
+    idle.rollback().await.unwrap();
+    append_surely(&log, &batch).await.unwrap();
+    assert_eq!(all(&log).await.len(), 1);
+}
+
+/// A lock that the server does not give up waiting for: what a session is left for on the server is ended before another
+/// is opened.
+#[tokio::test]
+async fn a_writer_that_is_given_up_is_ended_before_it_is_replaced() {
+    let pool = fresh_database().await;
+    let log = PostgresLog::with_timeout(pool.clone(), TIMEOUT);
+    let batch = one(Head::default(), "a", 1);
+    let mut observer = observer(&pool).await;
+    pool.execute(
+        "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             PERFORM pg_advisory_lock(1); RETURN NEW; END $$",
+    )
+    .await
+    .unwrap();
+    pool.execute("ALTER FUNCTION dawdle() SET lock_timeout = 0")
+        .await
+        .unwrap();
+    pool.execute(
+        "CREATE TRIGGER dawdle BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION dawdle()",
+    )
+    .await
+    .unwrap();
+    observer
+        .execute("SELECT pg_advisory_lock(1)")
+        .await
+        .unwrap();
+    for _ in 0..5 {
+        assert_unknown(&append_surely(&log, &batch).await);
+        until_count(&mut observer, STUCK, |stuck| stuck <= 1).await;
+    }
+    observer
+        .execute("SELECT pg_advisory_unlock(1)")
+        .await
+        .unwrap();
+    append_surely(&log, &batch).await.unwrap();
+    assert_eq!(all(&log).await.len(), 1);
+}
+
+/// The pair, a log on it with one event, and a way to look that needs no standby.
+async fn pair() -> (Pair, PgPool, PgConnection) {
+    let pair = Pair::start().await;
+    let database = pair.fresh_database().await;
+    let pool = connect(database.url.parse().unwrap(), 8).await.unwrap();
+    let log = PostgresLog::new(pool.clone());
+    log.append(&one(Head::default(), "a", 1)).await.unwrap();
+    let observer = observer(&pool).await;
+    (pair, pool, observer)
+}
+
+#[tokio::test]
+async fn without_its_standby_a_log_leaves_no_more_than_one_session_and_acknowledges_nothing() {
+    let (mut pair, pool, mut observer) = pair().await;
+    let log = PostgresLog::with_timeout(pool.clone(), TIMEOUT);
+    let batch = one(log.head().await.unwrap(), "a", 2);
+    pair.stop_standby();
+    for _ in 0..5 {
+        assert_unknown(&append_surely(&log, &batch).await);
+        assert_away(&log.barrier().await);
+        until_count(&mut observer, STUCK, |stuck| stuck <= 1).await;
+        assert!(count(&mut observer, WRITERS).await <= 2, "one is ending");
+    }
+    // The head is not locked for ever by who waited: it can be read, appended to in turn, and erased from.
+    assert_eq!(log.head().await.unwrap(), batch.head());
+    pair.start_standby().await;
+    append_surely(&log, &batch).await.unwrap();
+    log.barrier().await.unwrap();
+    assert_eq!(all(&log).await.len(), 2);
+}
+
+/// Cancels the wait for the standby, as an operator may, or a `statement_timeout`.
+async fn cancel_wait(observer: &mut PgConnection) {
+    until_count(observer, STUCK, |stuck| stuck == 1).await;
+    observer
+        .execute(
+            "SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+              WHERE datname = current_database() AND wait_event = 'SyncRep'",
+        )
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_commit_whose_wait_for_the_standby_was_cancelled_is_no_success() {
+    let (mut pair, pool, mut observer) = pair().await;
+    let log = PostgresLog::with_timeout(pool.clone(), NEVER);
+    pair.stop_standby();
+
+    let batch = one(log.head().await.unwrap(), "a", 2);
+    let appending = tokio::spawn({
+        let (log, batch) = (log.clone(), batch.clone());
+        async move { log.append(&batch).await }
+    });
+    cancel_wait(&mut observer).await;
+    assert_unknown(&appending.await.unwrap());
+    assert_eq!(log.head().await.unwrap(), batch.head(), "it is visible");
+
+    let finding = tokio::spawn({
+        let (log, batch) = (log.clone(), batch.clone());
+        async move { append_surely(&log, &batch).await }
+    });
+    cancel_wait(&mut observer).await;
+    assert_unknown(&finding.await.unwrap());
+
+    let barrier = tokio::spawn({
+        let log = log.clone();
+        async move { log.barrier().await }
+    });
+    cancel_wait(&mut observer).await;
+    assert!(barrier.await.unwrap().is_err());
+
+    let in_turn = tokio::spawn({
+        let log = log.clone();
+        async move {
+            let turn = log.take_turn().await.unwrap();
+            let batch = Batch::seal(turn.head(), vec![sample("a", 3)]);
+            turn.append(&batch).await
+        }
+    });
+    cancel_wait(&mut observer).await;
+    assert_unknown(&in_turn.await.unwrap());
+
+    pair.start_standby().await;
+    append_surely(&log, &batch).await.unwrap();
+    let database = pair.on_standby(&infrastructure::testing::TestDatabase {
+        url: url_of(&pool),
+        pool: pool.clone(),
+    });
+    pair.kill_primary();
+    pair.promote().await;
+    let found = all(&PostgresLog::new(database.pool)).await;
+    assert_eq!(found.len(), 3, "what was proved is there");
+}
+
+fn url_of(pool: &PgPool) -> String {
+    let options = pool.connect_options();
+    format!(
+        "postgres://localhost/{}",
+        options.get_database().unwrap_or_default()
+    )
+}
+
+#[tokio::test]
+async fn an_erasure_is_acknowledged_when_it_is_replicated_and_so_is_that_there_is_nobody() {
+    let (mut pair, pool, mut observer) = pair().await;
+    let log = PostgresLog::new(pool.clone());
+    let mut introduced = sample("a", 2);
+    introduced.aggregate_type = "Drop".into();
+    introduced.aggregate_id = uuid::Uuid::new_v4().to_string();
+    introduced.event_type = "HoldPlaced".into();
+    introduced.sequence = domain::values::Sequence(1);
+    let buyer = uuid::Uuid::new_v4();
+    introduced.payload = format!(r#"{{"HoldPlaced":{{"buyer":"{buyer}"}}}}"#);
+    introduced.private = Some(r#"{"buyer_id":"ann"}"#.to_owned());
+    let batch = Batch::seal(log.head().await.unwrap(), vec![introduced]);
+    log.append(&batch).await.unwrap();
+    pool.execute(
+        format!(
+            "ALTER ROLE holdfast IN DATABASE {} SET synchronous_commit = off",
+            name_of(&pool)
+        )
+        .as_str(),
+    )
+    .await
+    .unwrap();
+    pair.stop_standby();
+    // Sessions from before keep what they had; these begin now.
+    let pool = PgPool::connect_with(pool.connect_options().as_ref().clone())
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        let erasing = tokio::spawn({
+            let pool = pool.clone();
+            async move { erase(&pool, &BuyerId::new("ann").unwrap()).await }
+        });
+        cancel_wait(&mut observer).await;
+        assert_away(&erasing.await.unwrap());
+        until_count(&mut observer, STUCK, |stuck| stuck == 0).await;
+    }
+    let erased = "SELECT count(*) FROM events WHERE event_type = 'BuyerErased'";
+    assert_eq!(count(&mut observer, erased).await, 1, "visible, once");
+    pair.start_standby().await;
+    let nobody = erase(&pool, &BuyerId::new("ann").unwrap()).await.unwrap();
+    assert_eq!(nobody, None);
+}
+
+fn name_of(pool: &PgPool) -> String {
+    let options = pool.connect_options();
+    options.get_database().unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn a_standby_is_away_and_not_believed() {
+    let (pair, pool, _) = pair().await;
+    let database = pair.on_standby(&infrastructure::testing::TestDatabase {
+        url: url_of(&pool),
+        pool: pool.clone(),
+    });
+    pair.until_replayed().await;
+    let options: sqlx::postgres::PgConnectOptions = database.url.parse().unwrap();
+    let refused = connect_to_primary(options.clone(), 2).await.unwrap_err();
+    assert!(refused.to_string().contains("standby"), "{refused}");
+    let log = PostgresLog::with_timeout(database.pool.clone(), TIMEOUT);
+    assert_unknown(&log.append(&one(Head::default(), "a", 1)).await);
+    assert_away(&log.take_turn().await);
+    assert_away(&log.barrier().await);
+    let waiting = waiting_for_standby(&database);
+    let mut operator = pair.operator().await;
+    assert_eq!(count(&mut operator, &waiting).await, 0);
+}
+
+#[tokio::test]
+async fn a_stronger_wait_than_ours_is_left_as_it_is() {
+    let pool = fresh_database().await;
+    pool.execute(
+        format!(
+            "ALTER DATABASE {} SET synchronous_commit = remote_apply",
+            name_of(&pool)
+        )
+        .as_str(),
+    )
+    .await
+    .unwrap();
+    pool.execute("CREATE TABLE witness (setting text)")
+        .await
+        .unwrap();
+    pool.execute(
+        "CREATE FUNCTION testify() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO witness VALUES (current_setting('synchronous_commit')); RETURN NEW; END $$",
+    )
+    .await
+    .unwrap();
+    pool.execute(
+        "CREATE TRIGGER testify AFTER INSERT ON events FOR EACH ROW EXECUTE FUNCTION testify()",
+    )
+    .await
+    .unwrap();
+    let log = PostgresLog::new(pool.clone());
+    log.append(&one(Head::default(), "a", 1)).await.unwrap();
+    let turn = log.take_turn().await.unwrap();
+    let batch = one(turn.head(), "a", 2);
+    turn.append(&batch).await.unwrap();
+    let heard: Vec<String> = sqlx::query_scalar("SELECT setting FROM witness")
+        .fetch_all(&pool)
+        .await
+        .unwrap();
+    assert_eq!(heard, ["remote_apply", "remote_apply"]);
+}

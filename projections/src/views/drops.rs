@@ -1,0 +1,354 @@
+//! The drops in memory, and the indexes that lists are read through.
+//!
+//! Promise: a page costs what it shows, whatever the number of drops: it starts at its first row by
+//! an index, filtered by phase or not, and ends at its last.
+//! Limit: phases change with time as well as with events, and the index has them as of one instant,
+//! which [`Drops::turn`] moves forward. A page for an instant that the index is not exact for is
+//! found by a scan, right but slow; that happens when the clock has gone back over a start or an
+//! end.
+
+use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::ops::Bound;
+use std::sync::atomic::Ordering;
+
+use domain::values::{DropId, Position, Timestamp};
+use infrastructure::codec::RecordedEvent;
+use uuid::Uuid;
+
+use super::{DropView, ROWS_A_LOCK, Views};
+use crate::error::CannotApply;
+use crate::fold::{Fold, Placed, Rows};
+use crate::live_stock::{DropKey, LiveStock, LiveStockRow, Phase};
+
+/// A drop's place in the order of lists, oldest first. It never changes.
+type Place = (Timestamp, DropId);
+
+/// Every drop. See the module.
+#[derive(Debug, Default)]
+pub(super) struct Drops {
+    rows: Rows<LiveStock>,
+    in_order: BTreeSet<Place>,
+    /// The same by phase as of `as_of`.
+    in_phase: [BTreeSet<Place>; Phase::ALL.len()],
+    /// Starts and ends of all drops that are not cancelled: where phases change without an event.
+    turns: BTreeSet<(Timestamp, DropId)>,
+    as_of: Timestamp,
+}
+
+/// Rows, and how many were looked at to find them.
+#[derive(Debug)]
+pub(super) struct Found<T> {
+    pub(super) rows: Vec<T>,
+    pub(super) visited: usize,
+}
+
+impl<T> Found<T> {
+    const NONE: Self = Self {
+        rows: vec![],
+        visited: 0,
+    };
+}
+
+/// What the indexes know of one drop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Indexed {
+    phase: Phase,
+    turns: [Option<Timestamp>; 2],
+}
+
+impl Indexed {
+    fn of(row: &LiveStockRow, as_of: Timestamp) -> Self {
+        let phase = row.phase(as_of);
+        let turns = match phase {
+            Phase::Cancelled => [None, None],
+            Phase::Scheduled | Phase::Live | Phase::SoldOut | Phase::Ended => {
+                [Some(row.terms.starts_at), row.terms.ends_at]
+            }
+        };
+        Self { phase, turns }
+    }
+}
+
+impl Drops {
+    pub(super) fn get(&self, drop_id: DropId) -> Option<&Placed<LiveStock>> {
+        self.rows.get(&DropKey { drop_id })
+    }
+
+    /// Applies what was recorded, and keeps the indexes.
+    ///
+    /// # Errors
+    /// [`CannotApply`]; nothing has changed then.
+    pub(super) fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), CannotApply> {
+        let (drop_id, position) = (recorded.drop_id, recorded.position);
+        let key = DropKey { drop_id };
+        let (before, row) = match self.rows.0.entry(key) {
+            Entry::Vacant(free) => {
+                let row = LiveStock::start(recorded.into())?;
+                let placed = free.insert(Placed { key, row, position });
+                (None, &placed.row)
+            }
+            Entry::Occupied(found) => {
+                let placed = found.into_mut();
+                let before = Indexed::of(&placed.row, self.as_of);
+                LiveStock::change(&mut placed.row, recorded.into())?;
+                placed.position = position;
+                (Some(before), &placed.row)
+            }
+        };
+        let (place, after) = ((row.scheduled_at, drop_id), Indexed::of(row, self.as_of));
+        if before != Some(after) {
+            self.index(place, before, after);
+        }
+        Ok(())
+    }
+
+    fn index(&mut self, place: Place, before: Option<Indexed>, after: Indexed) {
+        let (_, drop_id) = place;
+        match before {
+            None => drop(self.in_order.insert(place)),
+            Some(before) => {
+                self.in_phase[before.phase as usize].remove(&place);
+                for at in before.turns.into_iter().flatten() {
+                    self.turns.remove(&(at, drop_id));
+                }
+            }
+        }
+        self.in_phase[after.phase as usize].insert(place);
+        for at in after.turns.into_iter().flatten() {
+            self.turns.insert((at, drop_id));
+        }
+    }
+
+    /// Removes a drop; reads find nothing of it.
+    pub(super) fn remove(&mut self, drop_id: DropId) {
+        let Some(placed) = self.rows.0.remove(&DropKey { drop_id }) else {
+            return;
+        };
+        let place = (placed.row.scheduled_at, drop_id);
+        let Indexed { phase, turns } = Indexed::of(&placed.row, self.as_of);
+        self.in_order.remove(&place);
+        self.in_phase[phase as usize].remove(&place);
+        for at in turns.into_iter().flatten() {
+            self.turns.remove(&(at, drop_id));
+        }
+    }
+
+    /// Whether a drop starts or ends after the instant of the index and up to `now`.
+    pub(super) fn must_turn(&self, now: Timestamp) -> bool {
+        now > self.as_of && self.turns_between(self.as_of, now).next().is_some()
+    }
+
+    /// Moves the index on to `now`. Never back.
+    pub(super) fn turn(&mut self, now: Timestamp) {
+        if !self.must_turn(now) {
+            return;
+        }
+        let turned: Vec<DropId> = self.turns_between(self.as_of, now).collect();
+        for drop_id in turned {
+            if let Some(placed) = self.rows.get(&DropKey { drop_id }) {
+                let place = (placed.row.scheduled_at, drop_id);
+                let (before, after) = (placed.row.phase(self.as_of), placed.row.phase(now));
+                self.in_phase[before as usize].remove(&place);
+                self.in_phase[after as usize].insert(place);
+            }
+        }
+        self.as_of = now;
+    }
+
+    /// The drops that start or end after `from` and up to `until`; twice where one does both.
+    fn turns_between(
+        &self,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> impl Iterator<Item = DropId> + use<'_> {
+        let last = DropId(Uuid::max());
+        let range = (
+            Bound::Excluded((from, last)),
+            Bound::Included((until, last)),
+        );
+        self.turns.range(range).map(|&(_, drop_id)| drop_id)
+    }
+
+    /// The drops that are in another phase at one of two instants than at the other.
+    pub(super) fn turned(&self, one: Timestamp, other: Timestamp) -> Found<DropId> {
+        let mut found = Found::NONE;
+        if one == other {
+            return found;
+        }
+        for drop_id in self.turns_between(one.min(other), one.max(other)) {
+            found.visited += 1;
+            let row = self.get(drop_id).map(|placed| &placed.row);
+            if row.is_some_and(|row| row.phase(one) != row.phase(other)) {
+                found.rows.push(drop_id);
+            }
+        }
+        found.rows.sort_unstable();
+        found.rows.dedup();
+        found
+    }
+
+    /// See [`Views::drops_page`].
+    ///
+    /// # Errors
+    /// [`NoSuchDrop`] when `after` names none.
+    pub(super) fn page(
+        &self,
+        phase: Option<Phase>,
+        after: Option<DropId>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Found<DropView>, NoSuchDrop> {
+        let below = match after.map(|drop_id| self.get(drop_id).ok_or(NoSuchDrop)) {
+            Some(placed) => {
+                let placed = placed?;
+                Bound::Excluded((placed.row.scheduled_at, placed.key.drop_id))
+            }
+            None => Bound::Unbounded,
+        };
+        let (earlier, later) = (now.min(self.as_of), now.max(self.as_of));
+        let is_exact = earlier == later || self.turns_between(earlier, later).next().is_none();
+        let index = match phase {
+            Some(phase) if is_exact => &self.in_phase[phase as usize],
+            Some(_) | None => &self.in_order,
+        };
+        let mut found = Found::NONE;
+        for &(_, drop_id) in index.range((Bound::Unbounded, below)).rev() {
+            if found.rows.len() == limit {
+                break;
+            }
+            found.visited += 1;
+            if let Some(placed) = self.get(drop_id)
+                && phase.is_none_or(|phase| placed.row.phase(now) == phase)
+            {
+                found.rows.push(DropView::from(placed));
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// No drop has the id that a list was to continue after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoSuchDrop;
+
+impl Views {
+    /// One drop.
+    #[must_use]
+    pub fn drop(&self, drop_id: DropId) -> Option<DropView> {
+        self.read().drops.get(drop_id).map(DropView::from)
+    }
+
+    /// Every drop, the newest first: read page by page, so one that is scheduled meanwhile may be
+    /// missing.
+    #[must_use]
+    pub fn drops(&self) -> Vec<DropView> {
+        let mut drops: Vec<DropView> = vec![];
+        let now = Timestamp::default();
+        loop {
+            let after = drops.last().map(|drop| drop.drop_id);
+            match self.drops_page(None, after, ROWS_A_LOCK, now) {
+                Ok(page) if !page.is_empty() => drops.extend(page),
+                Ok(_) | Err(NoSuchDrop) => return drops,
+            }
+        }
+    }
+
+    /// Up to `limit` drops, the newest first, that come after `after` in that order; of one phase at
+    /// `now`, or of any.
+    ///
+    /// # Errors
+    /// [`NoSuchDrop`] when `after` names none.
+    pub fn drops_page(
+        &self,
+        phase: Option<Phase>,
+        after: Option<DropId>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<DropView>, NoSuchDrop> {
+        if phase.is_some() && self.read().drops.must_turn(now) {
+            self.write().drops.turn(now);
+        }
+        let found = self.read().drops.page(phase, after, limit, now);
+        found.map(|found| self.counted(found))
+    }
+
+    /// Up to `most` drops that `wanted` picks, the newest first, from the first after `after` on: a page, without copying the others. However many there are, a writer waits for a
+    /// part of them only.
+    #[must_use]
+    pub fn drops_after(
+        &self,
+        after: Option<DropId>,
+        most: usize,
+        wanted: impl Fn(&LiveStockRow, Position) -> bool,
+    ) -> Vec<DropView> {
+        let mut page = vec![];
+        self.scan_drops(after, |placed| {
+            if wanted(&placed.row, placed.position) {
+                page.push(DropView::from(placed));
+            }
+            page.len() < most
+        });
+        page
+    }
+
+    /// When the latest of the drops was scheduled that have no event after `position`.
+    #[must_use]
+    pub fn scheduled_by(&self, position: Position) -> Option<Timestamp> {
+        let mut latest = None;
+        self.scan_drops(None, |placed| {
+            if placed.position <= position {
+                latest = latest.max(Some(placed.row.scheduled_at));
+            }
+            true
+        });
+        latest
+    }
+
+    /// Shows every drop after `after` to `visit`, the newest first, until it wants no more; the lock
+    /// is given up now and then. From the newest on where `after` names none: it was removed
+    /// meanwhile, and a drop that is shown twice does no harm.
+    fn scan_drops(
+        &self,
+        mut after: Option<DropId>,
+        mut visit: impl FnMut(&Placed<LiveStock>) -> bool,
+    ) {
+        loop {
+            let hot = self.read();
+            let last = after.and_then(|drop_id| hot.drops.get(drop_id));
+            let below = last.map_or(Bound::Unbounded, |placed| {
+                Bound::Excluded((placed.row.scheduled_at, placed.key.drop_id))
+            });
+            let places = hot.drops.in_order.range((Bound::Unbounded, below)).rev();
+            let mut seen = 0;
+            for &(_, drop_id) in places.take(ROWS_A_LOCK) {
+                if hot.drops.get(drop_id).is_some_and(|placed| !visit(placed)) {
+                    return;
+                }
+                after = Some(drop_id);
+                seen += 1;
+            }
+            if seen < ROWS_A_LOCK {
+                return;
+            }
+        }
+    }
+
+    /// The drops whose phase is not the same at both instants.
+    #[must_use]
+    pub fn turned(&self, one: Timestamp, other: Timestamp) -> Vec<DropId> {
+        let found = self.read().drops.turned(one, other);
+        self.counted(found)
+    }
+
+    /// Rows that lists and charts have looked at so far. Tests hold their cost to it.
+    #[must_use]
+    pub fn rows_visited(&self) -> u64 {
+        self.visited.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn counted<T>(&self, Found { rows, visited }: Found<T>) -> Vec<T> {
+        self.visited.fetch_add(visited as u64, Ordering::Relaxed);
+        rows
+    }
+}

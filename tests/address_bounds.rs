@@ -1,0 +1,479 @@
+//! What one address may do by default: as a client that a trusted proxy on this machine forwards.
+
+use harness::{ADMIN_KEY, Api, App, Launch, Reply, at_once, distinct, eventually, key, number};
+use harness::{take, text};
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+const ONE: &str = "203.0.113.1";
+const OTHER: &str = "203.0.113.2";
+
+/// A server that believes this machine about its clients, with default bounds.
+async fn behind_a_proxy(settings: &[(&str, &str)]) -> App {
+    launch(settings).await.start().await
+}
+
+async fn launch(settings: &[(&str, &str)]) -> Launch {
+    let launch = Launch::fresh().await;
+    let launch = launch.with("HOLDFAST_TRUSTED_PROXIES", "127.0.0.1");
+    settings
+        .iter()
+        .fold(launch, |launch, (name, value)| launch.with(name, value))
+}
+
+/// Somebody at an address.
+#[derive(Clone)]
+struct Client {
+    api: Api,
+    address: &'static str,
+}
+
+fn client(app: &App, address: &'static str) -> Client {
+    let api = app.api();
+    Client { api, address }
+}
+
+impl Client {
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.api.request(method, path);
+        request.header("x-forwarded-for", self.address)
+    }
+
+    async fn get(&self, path: &str) -> Reply {
+        take(self.request(Method::GET, path)).await
+    }
+
+    async fn post(&self, path: &str, key: &str, body: &Value) -> Reply {
+        let request = self.request(Method::POST, path);
+        take(request.header("idempotency-key", key).json(body)).await
+    }
+
+    /// Asks for a unit, or a place in line, as a new buyer.
+    async fn asks(&self, drop: &str, what: &str) -> Reply {
+        let path = format!("/v1/drops/{drop}/{what}");
+        self.post(&path, &key(), &json!({ "buyer_id": key() }))
+            .await
+    }
+
+    async fn holds(&self, drop: &str) -> Reply {
+        self.asks(drop, "holds").await
+    }
+
+    async fn joins(&self, drop: &str) -> Reply {
+        self.asks(drop, "waitlist").await
+    }
+
+    /// Places a hold, and gives its id.
+    async fn held(&self, drop: &str) -> String {
+        text(&self.holds(drop).await.ok(201)["id"])
+    }
+
+    async fn signs_in(&self, key: &str) -> Reply {
+        let request = self.request(Method::POST, "/v1/admin/session");
+        take(request.json(&json!({ "key": key }))).await
+    }
+}
+
+/// Claims that a bound of `most` refused this.
+#[track_caller]
+fn refused(reply: &Reply, code: &str, policy: &str) -> Value {
+    let told = reply.problem(429, code);
+    let wait = number(&told["retry_after"]);
+    assert!(wait >= 1, "{told}");
+    assert_eq!(reply.header("retry-after"), wait.to_string());
+    assert_eq!(reply.header("ratelimit-policy"), policy);
+    told
+}
+
+#[tokio::test]
+async fn by_default_one_address_asks_for_stock_so_often_and_no_other_is_affected() {
+    let app = behind_a_proxy(&[("HOLDFAST_ADDRESS_HOLDS", "off")]).await;
+    let drop = app.create_drop(100_000, json!({})).await;
+    let (one, other) = (client(&app, ONE), client(&app, OTHER));
+    let (first, body) = (key(), json!({ "buyer_id": "first" }));
+    let path = format!("/v1/drops/{drop}/holds");
+    one.post(&path, &first, &body).await.ok(201);
+    let throttled = eventually("the window is used up", || async {
+        let replies = at_once((0..50).map(|_| {
+            let (one, drop) = (one.clone(), drop.clone());
+            async move { one.holds(&drop).await }
+        }));
+        replies.await.into_iter().find(|reply| reply.status == 429)
+    })
+    .await;
+    refused(&throttled, "throttled", r#""address";q=600;w=60"#);
+    // A retry is answered from history, the admin key is let in, and so is everybody else.
+    let retried = one.post(&path, &first, &body).await;
+    retried.ok(201);
+    assert_eq!(retried.header("idempotent-replayed"), "true");
+    let admin = one.request(Method::POST, &path).bearer_auth(ADMIN_KEY);
+    let admin = admin.header("idempotency-key", key());
+    take(admin.json(&json!({ "buyer_id": "a" }))).await.ok(201);
+    other.holds(&drop).await.ok(201);
+    app.hold(&drop, "the proxy's own").await.ok(201);
+}
+
+#[tokio::test]
+async fn a_retry_is_neither_refused_nor_counted_after_a_restart_either() {
+    let app = behind_a_proxy(&[("HOLDFAST_ADDRESS_LIMIT", "2/3600")]).await;
+    let drop = app.create_drop(10, json!({})).await;
+    let path = format!("/v1/drops/{drop}/holds");
+    let (first, body) = (key(), json!({ "buyer_id": "first" }));
+    client(&app, ONE).post(&path, &first, &body).await.ok(201);
+    let app = app.restart().await;
+    let one = client(&app, ONE);
+    for _ in 0..5 {
+        one.post(&path, &first, &body).await.ok(201);
+    }
+    one.held(&drop).await;
+    one.held(&drop).await;
+    one.holds(&drop).await.problem(429, "throttled");
+    let retried = one.post(&path, &first, &body).await;
+    retried.ok(201);
+    assert_eq!(retried.header("idempotent-replayed"), "true");
+    // A retry from another address of the same buyer.
+    client(&app, OTHER).post(&path, &first, &body).await.ok(201);
+}
+
+#[tokio::test]
+async fn by_default_one_address_has_a_hundred_unresolved_holds() {
+    let app = behind_a_proxy(&[]).await;
+    let drop = app
+        .create_drop(1_000, json!({ "hold_seconds": 3600 }))
+        .await;
+    let one = client(&app, ONE);
+    let replies = at_once((0..130).map(|_| {
+        let (one, drop) = (one.clone(), drop.clone());
+        async move { one.holds(&drop).await }
+    }))
+    .await;
+    let held: Vec<String> = replies
+        .iter()
+        .filter(|reply| reply.status == 201)
+        .map(|reply| text(&reply.json()["id"]))
+        .collect();
+    assert_eq!(held.len(), 100, "{:?}", harness::tally(&replies));
+    let full = one.holds(&drop).await;
+    let told = refused(&full, "address_limit_reached", r#""address-holds";q=100"#);
+    assert_eq!(told["limit"], 100);
+    assert_eq!(told["limit_name"], "holds");
+    let wait = number(&told["retry_after"]);
+    assert!((3_000..=3_600).contains(&wait), "{told}");
+    client(&app, OTHER).held(&drop).await;
+    app.held(&drop, "the proxy's own").await;
+    // What is resolved counts no longer, bought or given up, by whomever.
+    app.purchase(&held[0]).await.ok(201);
+    assert_eq!(app.release(&held[1]).await.status, 204);
+    one.held(&drop).await;
+    one.held(&drop).await;
+    one.holds(&drop).await.problem(429, "address_limit_reached");
+    let cancel = app.admin(Method::POST, &format!("/v1/drops/{drop}/cancel"));
+    take(cancel).await.ok(200);
+    let next = app.create_drop(5, json!({})).await;
+    eventually("the cancelled drop's holds are resolved", || async {
+        (one.holds(&next).await.status == 201).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_hold_that_another_server_resolves_counts_no_longer() {
+    let launch = launch(&[("HOLDFAST_ADDRESS_HOLDS", "1")]).await;
+    let (here, there) = (launch.clone().start().await, launch.start().await);
+    let drop = here.create_drop(10, json!({ "hold_seconds": 3600 })).await;
+    let one = client(&here, ONE);
+    let held = one.held(&drop).await;
+    one.holds(&drop).await.problem(429, "address_limit_reached");
+    eventually("the other server follows", || async {
+        (there.read_hold(&held).await.status == 200).then_some(())
+    })
+    .await;
+    there.purchase(&held).await.ok(201);
+    eventually("the purchase is known here", || async {
+        (one.holds(&drop).await.status == 201).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn by_default_one_address_has_a_hundred_waiting_entries() {
+    let app = behind_a_proxy(&[]).await;
+    let drop = app.create_drop(0, json!({ "hold_seconds": 3600 })).await;
+    let one = client(&app, ONE);
+    let mut entries = vec![];
+    for _ in 0..100 {
+        entries.push(text(&one.joins(&drop).await.ok(201)["id"]));
+    }
+    let full = one.joins(&drop).await;
+    let told = refused(
+        &full,
+        "address_limit_reached",
+        r#""address-waitlist";q=100"#,
+    );
+    assert_eq!(told["limit"], 100);
+    assert_eq!(told["limit_name"], "waitlist_entries");
+    client(&app, OTHER).joins(&drop).await.ok(201);
+    // One is left, one is served.
+    assert_eq!(app.leave(&entries[7]).await.status, 204);
+    app.adjust(&drop, 1).await.ok(201);
+    eventually("the first in line is served", || async {
+        let first = app.place(&entries[0]).await;
+        (first["status"] == "offered").then_some(())
+    })
+    .await;
+    one.joins(&drop).await.ok(201);
+    one.joins(&drop).await.ok(201);
+    one.joins(&drop).await.problem(429, "address_limit_reached");
+}
+
+#[tokio::test]
+async fn by_default_an_address_that_lets_a_hundred_holds_expire_waits() {
+    let app = behind_a_proxy(&[]).await;
+    let drop = app.create_drop(1_000, json!({ "hold_seconds": 1 })).await;
+    let one = client(&app, ONE);
+    // As many as one address may have at a time, again and again.
+    let cooling = eventually("the address has to wait", || async {
+        let reply = one.holds(&drop).await;
+        let is_cooling = reply.status == 429 && reply.json()["code"] == "cooling_down";
+        is_cooling.then_some(reply)
+    })
+    .await;
+    let told = refused(&cooling, "cooling_down", r#""address-expired";q=100;w=900"#);
+    assert_eq!(told["limit"], 100);
+    let wait = number(&told["retry_after"]);
+    assert!((1..=900).contains(&wait), "{told}");
+    let ledger = app.ledger().await;
+    assert!(ledger.count(&drop, "HoldExpired") >= 100);
+    let empty = app.create_drop(0, json!({})).await;
+    one.joins(&empty).await.problem(429, "cooling_down");
+    client(&app, OTHER).held(&drop).await;
+    app.held(&drop, "the proxy's own").await;
+}
+
+#[tokio::test]
+async fn holds_that_are_bought_or_given_up_make_nobody_wait() {
+    let app = behind_a_proxy(&[("HOLDFAST_ADDRESS_EXPIRED", "2/3600")]).await;
+    let drop = app.create_drop(100, json!({ "hold_seconds": 1 })).await;
+    let slow = app.create_drop(100, json!({ "hold_seconds": 3600 })).await;
+    let one = client(&app, ONE);
+    for _ in 0..5 {
+        let held = one.held(&slow).await;
+        app.purchase(&held).await.ok(201);
+        let held = one.held(&slow).await;
+        assert_eq!(app.release(&held).await.status, 204);
+    }
+    for lost in 1..=2 {
+        one.held(&drop).await;
+        eventually("the hold expires", || async {
+            (app.ledger().await.count(&drop, "HoldExpired") == lost).then_some(())
+        })
+        .await;
+    }
+    one.holds(&slow).await.problem(429, "cooling_down");
+}
+
+#[tokio::test]
+async fn failed_sign_ins_are_bounded_by_default_and_logged_without_the_address() {
+    let app = behind_a_proxy(&[]).await;
+    let (one, other) = (client(&app, ONE), client(&app, OTHER));
+    for _ in 0..60 {
+        one.signs_in("a guess").await.problem(401, "unauthorized");
+    }
+    for key in ["a guess", ADMIN_KEY] {
+        let reply = one.signs_in(key).await;
+        refused(
+            &reply,
+            "too_many_attempts",
+            r#""address-attempts";q=60;w=60"#,
+        );
+    }
+    // The key is not looked at on other routes either.
+    let metrics = one.request(Method::GET, "/v1/admin/metrics");
+    let metrics = take(metrics.bearer_auth(ADMIN_KEY)).await;
+    metrics.problem(429, "too_many_attempts");
+    other.signs_in(ADMIN_KEY).await.ok(201);
+    let log = app.stderr();
+    assert!(log.contains("failed sign-ins"), "{log}");
+    assert!(log.matches("failed sign-ins").count() < 10, "{log}");
+    assert!(!log.contains(ONE), "{log}");
+}
+
+#[tokio::test]
+async fn wrong_bearer_keys_are_bounded_on_every_route_that_could_tell_them_from_right_ones() {
+    let app = behind_a_proxy(&[
+        ("HOLDFAST_ADDRESS_ATTEMPTS", "4/3600"),
+        ("HOLDFAST_ADDRESS_LIMIT", "3/3600"),
+    ])
+    .await;
+    let drop = app.create_drop(10, json!({})).await;
+    let one = client(&app, ONE);
+    let path = format!("/v1/drops/{drop}/holds");
+    let hold_with = |bearer: &'static str| {
+        let request = one.request(Method::POST, &path).bearer_auth(bearer);
+        let request = request.header("idempotency-key", key());
+        take(request.json(&json!({ "buyer_id": key() })))
+    };
+    for wrong in ["one", "two"] {
+        hold_with(wrong).await.ok(201);
+    }
+    for path in ["/v1/admin/timeline", "/v1/log/head"] {
+        let wrong = one.request(Method::GET, path).bearer_auth("three");
+        take(wrong).await.problem(401, "unauthorized");
+    }
+    let right = one.request(Method::GET, "/v1/log/head");
+    let right = take(right.bearer_auth(ADMIN_KEY)).await;
+    right.problem(429, "too_many_attempts");
+    // The right key is like any other from here on: the third request, and one too many.
+    hold_with(ADMIN_KEY).await.ok(201);
+    hold_with(ADMIN_KEY).await.problem(429, "throttled");
+    app.audit("/v1/log/head").await.ok(200);
+}
+
+#[tokio::test]
+async fn unknown_ids_are_bounded_by_default_and_known_ones_are_not() {
+    let app = behind_a_proxy(&[]).await;
+    let drop = app.create_drop(10, json!({ "hold_seconds": 3600 })).await;
+    let (one, other) = (client(&app, ONE), client(&app, OTHER));
+    let held = one.held(&drop).await;
+    let unknown = || Uuid::new_v4();
+    let ask = async |method: Method, path: String| take(one.request(method, &path)).await;
+    for _ in 0..10 {
+        let hold = format!("/v1/holds/{}", unknown());
+        let place = format!("/v1/waitlist/{}", unknown());
+        let watch = format!("/v1/stream?waitlist={}", unknown());
+        for (method, path) in [
+            (Method::GET, hold.clone()),
+            (Method::DELETE, hold.clone()),
+            (Method::POST, format!("{hold}/purchase")),
+            (Method::GET, place.clone()),
+            (Method::DELETE, place),
+            (Method::GET, watch),
+        ] {
+            let reply = ask(method, path).await;
+            assert_eq!(reply.status, 404, "{}", reply.text());
+        }
+    }
+    for (method, path) in [
+        (Method::GET, format!("/v1/holds/{}", unknown())),
+        (Method::DELETE, format!("/v1/holds/{}", unknown())),
+        (Method::POST, format!("/v1/holds/{}/purchase", unknown())),
+        (Method::GET, format!("/v1/waitlist/{}", unknown())),
+        (Method::DELETE, format!("/v1/waitlist/{}", unknown())),
+        (Method::GET, format!("/v1/stream?waitlist={}", unknown())),
+    ] {
+        let reply = ask(method, path).await;
+        refused(
+            &reply,
+            "too_many_attempts",
+            r#""address-attempts";q=60;w=60"#,
+        );
+    }
+    // What is known is read and bought, and others are not affected.
+    one.get(&format!("/v1/holds/{held}")).await.ok(200);
+    ask(Method::POST, format!("/v1/holds/{held}/purchase"))
+        .await
+        .ok(201);
+    let reply = other.get(&format!("/v1/holds/{}", unknown())).await;
+    reply.problem(404, "hold_not_found");
+    let log = app.stderr();
+    assert!(log.contains("unknown holds or waitlist entries"), "{log}");
+    assert!(!log.contains(ONE), "{log}");
+}
+
+#[tokio::test]
+async fn a_peer_that_forwards_and_is_not_named_is_warned_of_once() {
+    for (unlimited, words) in [
+        (
+            "127.0.0.0/8",
+            "no bound for addresses applies to its clients",
+        ),
+        ("none", "all its clients count as one address"),
+    ] {
+        let launch = Launch::fresh().await;
+        let launch = launch.with("HOLDFAST_UNLIMITED_NETWORKS", unlimited);
+        let app = launch
+            .with("HOLDFAST_ADDRESS_LIMIT", "3/3600")
+            .start()
+            .await;
+        let drop = app.create_drop(100, json!({})).await;
+        let mut statuses = vec![];
+        for address in [ONE, OTHER, "203.0.113.3", "203.0.113.4", "203.0.113.5"] {
+            statuses.push(client(&app, address).holds(&drop).await.status);
+        }
+        let expected: &[u16] = if unlimited == "none" {
+            &[201, 429]
+        } else {
+            &[201]
+        };
+        assert_eq!(distinct(statuses), expected, "{unlimited}");
+        let log = app.stderr();
+        assert_eq!(log.matches(words).count(), 1, "{log}");
+        assert!(log.contains("HOLDFAST_TRUSTED_PROXIES"), "{log}");
+        assert!(!log.contains(ONE), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn what_bounds_refuse_is_counted_for_the_drop() {
+    let app = behind_a_proxy(&[
+        ("HOLDFAST_ADDRESS_HOLDS", "1"),
+        ("HOLDFAST_ADDRESS_WAITLIST", "1"),
+    ])
+    .await;
+    let drop = app.create_drop(5, json!({})).await;
+    let empty = app.create_drop(0, json!({})).await;
+    let one = client(&app, ONE);
+    one.held(&drop).await;
+    one.joins(&empty).await.ok(201);
+    for _ in 0..2 {
+        one.holds(&drop).await.problem(429, "address_limit_reached");
+        one.joins(&empty)
+            .await
+            .problem(429, "address_limit_reached");
+    }
+    let metrics = take(app.admin(Method::GET, "/v1/admin/metrics")).await;
+    assert_eq!(metrics.ok(200)["throttle_blocks"], 4);
+}
+
+/// What the shop signs tokens with.
+const SECRET: &str = "a secret of the shop, 32 bytes long";
+
+#[tokio::test]
+async fn a_token_that_is_refused_is_no_guess_at_a_key_and_buyers_with_tokens_are_bounded_too() {
+    let app = behind_a_proxy(&[
+        ("HOLDFAST_BUYER_SECRET", SECRET),
+        ("HOLDFAST_ADDRESS_ATTEMPTS", "2/3600"),
+        ("HOLDFAST_ADDRESS_LIMIT", "2/3600"),
+    ])
+    .await;
+    let drop = app.create_drop(10, json!({})).await;
+    let one = client(&app, ONE);
+    let path = format!("/v1/drops/{drop}/holds");
+    let hold_as = |bearer: String, buyer: &'static str| {
+        let request = one.request(Method::POST, &path).bearer_auth(bearer);
+        let request = request.header("idempotency-key", key());
+        take(request.json(&json!({ "buyer_id": buyer })))
+    };
+    let token = |lasts: i64| harness::token(SECRET, "alice", lasts);
+    for _ in 0..5 {
+        let expired = hold_as(token(-3_600), "alice").await;
+        expired.problem(401, "unauthorized");
+    }
+    for _ in 0..2 {
+        let valid = hold_as(token(3_600), "alice").await;
+        valid.ok(201);
+    }
+    let valid = hold_as(token(3_600), "alice").await;
+    valid.problem(429, "throttled");
+    hold_as(ADMIN_KEY.to_owned(), "bob").await.ok(201);
+    for _ in 0..2 {
+        let guessed = hold_as("a guess".to_owned(), "bob").await;
+        guessed.problem(401, "unauthorized");
+    }
+    let right = hold_as(ADMIN_KEY.to_owned(), "bob").await;
+    right.problem(429, "too_many_attempts");
+    // A buyer with a token is refused for the window alone.
+    let valid = hold_as(token(3_600), "alice").await;
+    valid.problem(429, "throttled");
+}

@@ -1,0 +1,170 @@
+//! A server whose clock differs from the database's decides nothing and says why; the others go on, and so does it once the
+//! clock is right. The program runs on the machine's clock here: it is the database's that is moved, for one server alone.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
+use harness::{App, Launch, eventually, key, number, text};
+use infrastructure::testing::{TestDatabase, fresh_database};
+use serde_json::{Value, json};
+use sqlx::Executor;
+
+/// A server for which the clock of `database` reads `off_seconds` more than it does, until [`set`] says otherwise.
+async fn start_off(database: &TestDatabase, off_seconds: i64) -> App {
+    let shim = "
+        CREATE SCHEMA IF NOT EXISTS shim;
+        CREATE TABLE IF NOT EXISTS shim.off (by interval NOT NULL);
+        CREATE OR REPLACE FUNCTION shim.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql AS
+        $$ BEGIN RETURN (SELECT pg_catalog.clock_timestamp() + by FROM shim.off); END $$";
+    database.pool.execute(shim).await.unwrap();
+    set(database, off_seconds).await;
+    let path = "options[search_path]=public,shim,pg_catalog";
+    let separator = if database.url.contains('?') { '&' } else { '?' };
+    let url = format!("{}{separator}{path}", database.url);
+    Launch::on(database.clone())
+        .with("DATABASE_URL", &url)
+        .start()
+        .await
+}
+
+async fn set(database: &TestDatabase, off_seconds: i64) {
+    let set = format!("DELETE FROM shim.off; INSERT INTO shim.off VALUES ('{off_seconds} s')");
+    database.pool.execute(set.as_str()).await.unwrap();
+}
+
+async fn metric(app: &App, name: &str) -> Option<f64> {
+    let text = app.get("/metrics").await.text();
+    let line = text
+        .lines()
+        .find(|line| line.split(' ').next() == Some(name))?;
+    line.split(' ').nth(1)?.parse().ok()
+}
+
+#[track_caller]
+fn assert_about(seconds: f64, expected: f64) {
+    assert!((seconds - expected).abs() < 30.0, "{seconds}");
+}
+
+async fn expired(app: &App) -> usize {
+    let log = app.log().await;
+    let is_expiry = |event: &&harness::Event| event.event_type == "HoldExpired";
+    log.iter().filter(is_expiry).count()
+}
+
+async fn is_ready(app: &App) -> Option<()> {
+    (app.get("/health/ready").await.status == 200).then_some(())
+}
+
+/// The server is not ready and turns requests away, saying by how much its clock is off.
+async fn assert_waits(app: &App, drop: &str, off_seconds: f64, direction: &str) {
+    let unready = app.get("/health/ready").await.problem(503, "unavailable");
+    assert_about(unready["clock_skew_seconds"].as_f64().unwrap(), off_seconds);
+    assert!(text(&unready["detail"]).contains(direction), "{unready}");
+    let refused = app.hold(drop, "bob").await.problem(503, "unavailable");
+    assert_about(refused["clock_skew_seconds"].as_f64().unwrap(), off_seconds);
+    assert!(text(&refused["detail"]).contains(direction), "{refused}");
+    assert_about(
+        metric(app, "holdfast_clock_skew_seconds").await.unwrap(),
+        off_seconds,
+    );
+    assert_eq!(metric(app, "holdfast_engine_up").await, Some(0.0));
+    eventually("the log says so", || async {
+        app.stderr().contains(direction).then_some(())
+    })
+    .await;
+}
+
+async fn a_server_next_to_a_right_one(database_off: i64, direction: &str) {
+    let database = fresh_database().await;
+    let right = Launch::on(database.clone()).start().await;
+    let drop = right.create_drop(9, json!({ "hold_seconds": 300 })).await;
+    let held = right.held(&drop, "alice").await;
+    #[expect(clippy::cast_precision_loss, reason = "ten minutes")]
+    let skew = -database_off as f64;
+    let wrong = start_off(&database, database_off).await;
+    assert_waits(&wrong, &drop, skew, direction).await;
+    assert!(is_ready(&right).await.is_some());
+    // Reads go on, of what the other records meanwhile too.
+    right.held(&drop, "carol").await;
+    eventually("it follows", || async {
+        (wrong.stock(&drop).await == right.stock(&drop).await).then_some(())
+    })
+    .await;
+    assert_eq!(expired(&right).await, 0);
+    set(&database, 0).await;
+    eventually("it is ready again", || is_ready(&wrong)).await;
+    assert_eq!(wrong.purchase(&held).await.status, 201);
+    // In flight as well.
+    set(&database, database_off).await;
+    eventually("it has noticed", || async {
+        is_ready(&wrong).await.is_none().then_some(())
+    })
+    .await;
+    assert_waits(&wrong, &drop, skew, direction).await;
+    right.held(&drop, "dora").await;
+    assert_eq!(expired(&right).await, 0);
+    right.verifies().await;
+}
+
+#[tokio::test]
+async fn a_server_whose_clock_is_ahead_waits_says_why_and_ends_no_hold() {
+    a_server_next_to_a_right_one(-600, "ahead of the database's clock").await;
+}
+
+#[tokio::test]
+async fn a_server_whose_clock_is_behind_waits_says_why_and_sells_nothing() {
+    a_server_next_to_a_right_one(600, "behind the database's clock").await;
+}
+
+#[tokio::test]
+async fn a_log_that_ends_in_the_future_is_waited_for_and_verify_notes_it() {
+    let app = App::start().await;
+    let drop = app.create_drop(9, json!({ "hold_seconds": 300 })).await;
+    // As a server whose clock was ahead left it before the database refused the future.
+    let forced = "
+        ALTER TABLE log_head DISABLE TRIGGER refuse_future;
+        ALTER TABLE events DISABLE TRIGGER refuse_later_than_head;
+        ALTER TABLE events DISABLE TRIGGER place_stock_event;
+        WITH head AS (
+            UPDATE log_head SET position = position + 1, recorded_at = date_trunc('milliseconds', now()) + interval '10 minutes',
+                   hash = event_hash(hash, position + 1, date_trunc('milliseconds', now()) + interval '10 minutes', 'Sample', 'a', 1, 'Sampled', '1.0', '{}', '{}')
+            RETURNING position, recorded_at, hash
+        )
+        INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, position, recorded_at, hash)
+        SELECT 'Sample', 'a', 1, 'Sampled', '1.0', '{}', '{}', position, recorded_at, hash FROM head;
+        ALTER TABLE events ENABLE ALWAYS TRIGGER refuse_later_than_head;
+        ALTER TABLE events ENABLE ALWAYS TRIGGER place_stock_event;
+        ALTER TABLE log_head ENABLE ALWAYS TRIGGER refuse_future";
+    app.pool().execute(forced).await.unwrap();
+    eventually("it has met the event from the future", || async {
+        is_ready(&app).await.is_none().then_some(())
+    })
+    .await;
+    let unready = app.get("/health/ready").await.problem(503, "unavailable");
+    assert_about(unready["log_ahead_seconds"].as_f64().unwrap(), 600.0);
+    let refused = app.hold(&drop, "bob").await.problem(503, "unavailable");
+    assert_about(refused["log_ahead_seconds"].as_f64().unwrap(), 600.0);
+    let restarted = app.restart().await;
+    let unready = restarted
+        .get("/health/ready")
+        .await
+        .problem(503, "unavailable");
+    assert!(number(&unready["position"]) > 1, "{unready}");
+    let audit = restarted.launch().run(&["audit", "verify"]).await;
+    assert_eq!(audit.code, Some(0), "{audit:?}");
+    assert!(
+        audit
+            .stderr
+            .contains("in the future of this machine's clock"),
+        "{audit:?}"
+    );
+    // Who prefers time that stands still says so.
+    let tolerant = restarted
+        .stop()
+        .await
+        .with("HOLDFAST_MAX_CLOCK_SKEW_MS", "900000")
+        .start()
+        .await;
+    let body: Value = json!({ "buyer_id": "bob" });
+    assert_eq!(tolerant.hold_with(&drop, &key(), &body).await.status, 201);
+    assert!(is_ready(&tolerant).await.is_some());
+}

@@ -1,0 +1,284 @@
+//! A primary and its synchronous standby: what was acknowledged survives a failover, and what is not replicated is not
+//! acknowledged, whatever is restarted or cancelled meanwhile.
+
+use harness::{ADMIN_KEY, AUDITOR_KEY, App, Launch, Reply, Tunnel, eventually, key, text};
+use infrastructure::testing::TestDatabase;
+use infrastructure::testing::replication::{Pair, count, until_count, waiting_for_standby};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use sqlx::PgConnection;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+/// A pair, a server on it, a drop of ten, and a hold that was acknowledged.
+struct Shop {
+    pair: Pair,
+    database: TestDatabase,
+    app: App,
+    drop: String,
+    held: String,
+}
+
+impl Shop {
+    async fn open() -> Self {
+        let pair = Pair::start().await;
+        let database = pair.fresh_database().await;
+        let app = Launch::on(database.clone()).start().await;
+        let drop = app.create_drop(10, json!({ "hold_seconds": 3600 })).await;
+        let held = app.held(&drop, "alice").await;
+        Self {
+            pair,
+            database,
+            app,
+            drop,
+            held,
+        }
+    }
+
+    /// Asks for a hold, without waiting for the answer.
+    fn asked(&self, app: &App, attempt: &Attempt) -> JoinHandle<Reply> {
+        let (api, drop, attempt) = (app.api(), self.drop.clone(), attempt.clone());
+        tokio::spawn(async move { api.hold_with(&drop, &attempt.key, &attempt.body).await })
+    }
+
+    async fn retry(&self, app: &App, attempt: &Attempt) -> Reply {
+        app.hold_with(&self.drop, &attempt.key, &attempt.body).await
+    }
+
+    /// Waits until a commit of ours waits for the standby; returns a way to look on.
+    async fn until_one_waits(&self) -> PgConnection {
+        let mut operator = self.pair.operator().await;
+        until_count(&mut operator, &self.waiting(), |waiting| waiting > 0).await;
+        operator
+    }
+
+    fn waiting(&self) -> String {
+        format!(
+            "{} AND (query LIKE '%UPDATE log_head%' OR query LIKE '%pg_logical_emit_message%')",
+            waiting_for_standby(&self.database)
+        )
+    }
+
+    /// Fails over, and claims that these holds are there.
+    async fn assert_promoted_has(mut self, holds: &[&str]) {
+        self.app.kill();
+        self.pair.kill_primary();
+        self.pair.revive_standby().await;
+        self.pair.promote().await;
+        let promoted = self.pair.on_standby(&self.database);
+        let app = Launch::on(promoted).start().await;
+        let ledger = app.ledger().await;
+        for hold in holds {
+            assert!(ledger.has_hold(hold), "{hold} was acknowledged");
+        }
+        app.verifies().await;
+    }
+}
+
+/// A request, and every repetition of it.
+#[derive(Clone)]
+struct Attempt {
+    key: String,
+    body: Value,
+}
+
+fn attempt(buyer: &str) -> Attempt {
+    Attempt {
+        key: key(),
+        body: json!({ "buyer_id": buyer }),
+    }
+}
+
+#[track_caller]
+fn assert_unavailable(reply: &Reply) {
+    reply.problem(503, "unavailable");
+}
+
+#[track_caller]
+fn hold_of(reply: &Reply) -> String {
+    assert_eq!(reply.status, 201, "{}", reply.text());
+    text(&reply.json()["id"])
+}
+
+async fn eventually_held(shop: &Shop, app: &App, attempt: &Attempt) -> String {
+    eventually("the hold is acknowledged", || async {
+        let reply = shop.retry(app, attempt).await;
+        if reply.status == 201 {
+            return Some(hold_of(&reply));
+        }
+        assert_unavailable(&reply);
+        None
+    })
+    .await
+}
+
+/// Ends every wait for the standby that there is, and claims that some server of ours waits anew: it has not taken what it
+/// finds in the log for an answer.
+async fn assert_waits_anew(shop: &Shop, operator: &mut PgConnection) {
+    let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    count(operator, ended).await;
+    let proving = format!(
+        "{} AND query LIKE '%pg_logical_emit_message%'",
+        shop.waiting()
+    );
+    until_count(operator, &proving, |waiting| waiting > 0).await;
+}
+
+#[tokio::test]
+async fn a_hold_that_is_found_after_a_restart_of_the_primary_is_acknowledged_when_it_is_replicated()
+{
+    let mut shop = Shop::open().await;
+    shop.pair.stop_standby();
+    let bob = attempt("bob");
+    let first = shop.asked(&shop.app, &bob);
+    drop(shop.until_one_waits().await);
+    shop.pair.restart_primary().await;
+    assert_unavailable(&first.await.unwrap());
+    let mut operator = shop.until_one_waits().await;
+    assert_waits_anew(&shop, &mut operator).await;
+    assert_unavailable(&shop.retry(&shop.app, &bob).await);
+    let waiting = count(&mut operator, &shop.waiting()).await;
+    assert!(waiting <= 1, "{waiting} sessions of one server wait");
+
+    shop.pair.start_standby().await;
+    let bob = eventually_held(&shop, &shop.app, &bob).await;
+    let alice = shop.held.clone();
+    shop.assert_promoted_has(&[&alice, &bob]).await;
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_before_the_standby_went_away_survives_a_failover_and_the_rest_was_not()
+ {
+    let mut shop = Shop::open().await;
+    shop.pair.stop_standby();
+    let bob = attempt("bob");
+    let first = shop.asked(&shop.app, &bob);
+    drop(shop.until_one_waits().await);
+    shop.pair.restart_primary().await;
+    assert_unavailable(&first.await.unwrap());
+    let alice = shop.held.clone();
+    shop.assert_promoted_has(&[&alice]).await;
+}
+
+#[tokio::test]
+async fn a_server_that_starts_without_the_standby_waits_for_it() {
+    let mut shop = Shop::open().await;
+    shop.pair.stop_standby();
+    let bob = attempt("bob");
+    let first = shop.asked(&shop.app, &bob);
+    drop(shop.until_one_waits().await);
+    shop.app.kill();
+    drop(first.await);
+    // The commit of the server that was killed becomes visible.
+    shop.pair.restart_primary().await;
+    let launch = shop.app.launch().clone();
+    let mut starting = tokio::spawn(launch.start());
+    let mut operator = tokio::select! {
+        _ = &mut starting => panic!("it serves what is not replicated"),
+        operator = shop.until_one_waits() => operator,
+    };
+    assert_waits_anew(&shop, &mut operator).await;
+    assert!(!starting.is_finished(), "it listens and answers nobody");
+    shop.pair.start_standby().await;
+    let app = starting.await.unwrap();
+    let bob = eventually_held(&shop, &app, &bob).await;
+    shop.app = app;
+    let alice = shop.held.clone();
+    shop.assert_promoted_has(&[&alice, &bob]).await;
+}
+
+#[tokio::test]
+async fn a_start_that_is_stopped_while_it_waits_leaves_no_session() {
+    let mut shop = Shop::open().await;
+    shop.app.kill();
+    shop.pair.stop_standby();
+    let mut operator = shop.pair.operator().await;
+    until_count(&mut operator, &shop.waiting(), |waiting| waiting == 0).await;
+    for _ in 0..3 {
+        let mut command = shop
+            .app
+            .launch()
+            .command(&["serve", "--listen", "127.0.0.1:0"]);
+        let mut starting = command.spawn().unwrap();
+        until_count(&mut operator, &shop.waiting(), |waiting| waiting > 0).await;
+        let pid = i32::try_from(starting.id()).unwrap();
+        kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
+        let ended = spawn_blocking(move || starting.wait()).await.unwrap();
+        assert_eq!(ended.unwrap().code(), Some(1));
+        until_count(&mut operator, &shop.waiting(), |waiting| waiting == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn another_server_neither_replays_nor_shows_a_hold_that_is_not_replicated() {
+    let mut shop = Shop::open().await;
+    let other = Launch::on(shop.database.clone()).start().await;
+    shop.pair.stop_standby();
+    let bob = attempt("bob");
+    let first = shop.asked(&shop.app, &bob);
+    let mut operator = shop.until_one_waits().await;
+    // The wait is cancelled: it is visible now, and the other server follows.
+    let cancelled =
+        "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+    count(&mut operator, cancelled).await;
+    assert_unavailable(&shop.retry(&other, &bob).await);
+    eventually("the other server cannot prove what it follows", || async {
+        (other.get("/health/ready").await.status == 503).then_some(())
+    })
+    .await;
+    assert_unavailable(&shop.retry(&other, &bob).await);
+    assert_eq!(other.stock(&shop.drop).await, [10, 9, 1, 0]);
+    let head = other
+        .request(reqwest::Method::GET, "/v1/log/head")
+        .bearer_auth(AUDITOR_KEY);
+    assert_unavailable(&harness::take(head).await);
+    assert_unavailable(&first.await.unwrap());
+
+    shop.pair.start_standby().await;
+    let bob_there = eventually_held(&shop, &other, &bob).await;
+    let bob_here = eventually_held(&shop, &shop.app, &bob).await;
+    assert_eq!(bob_here, bob_there);
+    assert_eq!(other.stock(&shop.drop).await, [10, 8, 2, 0]);
+    let alice = shop.held.clone();
+    shop.assert_promoted_has(&[&alice, &bob_here]).await;
+}
+
+#[tokio::test]
+async fn a_server_goes_through_a_failover_and_sells_on() {
+    let mut pair = Pair::start().await;
+    let database = pair.fresh_database().await;
+    let tunnel = Tunnel::to(database.clone()).await;
+    let app = Launch::on(tunnel.database()).start().await;
+    let drop = app.create_drop(10, json!({ "hold_seconds": 3600 })).await;
+    let alice = app.held(&drop, "alice").await;
+
+    pair.kill_primary();
+    let standby = pair.on_standby(&database);
+    tunnel.lead_to(&standby);
+    eventually("the server notices", || async {
+        (app.get("/health/ready").await.status == 503).then_some(())
+    })
+    .await;
+    // It is led to a server that reads and does not write yet.
+    pair.revive_standby().await;
+    let bob = attempt("bob");
+    for _ in 0..3 {
+        assert_unavailable(&app.hold_with(&drop, &bob.key, &bob.body).await);
+    }
+    let erase = app
+        .request(reqwest::Method::DELETE, "/v1/admin/buyers/alice")
+        .bearer_auth(ADMIN_KEY);
+    assert_unavailable(&harness::take(erase).await);
+    assert_eq!(app.stock(&drop).await, [10, 9, 1, 0]);
+
+    pair.promote().await;
+    eventually("it sells on", || async {
+        let reply = app.hold_with(&drop, &bob.key, &bob.body).await;
+        (reply.status == 201).then_some(())
+    })
+    .await;
+    assert_eq!(app.purchase(&alice).await.status, 201);
+    let promoted = Launch::on(standby);
+    let verdict = promoted.run(&["audit", "verify"]).await;
+    assert_eq!(verdict.code, Some(0), "{verdict:?}");
+}

@@ -1,0 +1,257 @@
+//! Buyers' tokens over HTTP: which are accepted, why others are not, and whose idempotency keys are
+//! whose.
+
+use harness::{App, Launch, Reply, key, seconds_now, signed, take, text, token};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+const SECRET: &str = "the shop's secret for its buyers";
+
+async fn start(more: &[(&str, &str)]) -> App {
+    let launch = Launch::fresh().await.with("HOLDFAST_BUYER_SECRET", SECRET);
+    let launch = more
+        .iter()
+        .fold(launch, |launch, (name, value)| launch.with(name, value));
+    launch.start().await
+}
+
+/// A token with these claims beside `sub` and `exp`, unless they say otherwise.
+fn with(claims: Value) -> String {
+    let header = json!({ "alg": "HS256" });
+    let mut all = json!({ "sub": "mike", "exp": seconds_now() + 600 });
+    for (name, value) in claims.as_object().into_iter().flatten() {
+        all[name] = value.clone();
+    }
+    signed(SECRET, &header, &all)
+}
+
+fn headed(header: Value) -> String {
+    let claims = json!({ "sub": "mike", "exp": seconds_now() + 600 });
+    signed(SECRET, &header, &claims)
+}
+
+async fn hold(app: &App, drop: &str, bearer: Option<&str>, key: &str, buyer: &str) -> Reply {
+    let path = format!("/v1/drops/{drop}/holds");
+    let mut request = app.request(Method::POST, &path);
+    request = request.header("idempotency-key", key);
+    if let Some(bearer) = bearer {
+        request = request.bearer_auth(bearer);
+    }
+    take(request.json(&json!({ "buyer_id": buyer }))).await
+}
+
+#[tokio::test]
+async fn a_good_token_is_accepted_and_a_bad_one_is_refused_with_its_reason() {
+    let app = start(&[]).await;
+    let drop = app.create_drop(100, json!({})).await;
+    let now = seconds_now();
+    for good in [
+        with(json!({})),
+        with(json!({ "sub": "MIKE" })),
+        with(json!({ "nbf": now + 5, "iat": now + 5 })),
+        with(json!({ "exp": 0.5 + f64::from(u32::try_from(now).unwrap()) + 60.0 })),
+        with(json!({ "role": { "any": ["thing"] }, "email": "mike@example.com" })),
+        headed(json!({ "alg": "HS256", "typ": "JWT", "kid": "2026", "version": 2, "flag": true })),
+    ] {
+        hold(&app, &drop, Some(&good), &key(), "mike").await.ok(201);
+    }
+    let numeric = with(json!({ "sub": 42 }));
+    hold(&app, &drop, Some(&numeric), &key(), "42")
+        .await
+        .ok(201);
+
+    for (bad, reason) in [
+        (with(json!({ "exp": now - 60 })), "expired: exp is 20"),
+        (with(json!({ "exp": null })), "unusable exp claim"),
+        (with(json!({ "exp": "soon" })), "unusable exp claim"),
+        (
+            with(json!({ "exp": now + 1_000_000 })),
+            "at most 86400 s are allowed",
+        ),
+        (
+            with(json!({ "nbf": now + 600 })),
+            "is not valid yet: nbf is 20",
+        ),
+        (
+            with(json!({ "iat": now + 600 })),
+            "is not valid yet: iat is 20",
+        ),
+        (with(json!({ "aud": "other" })), "HOLDFAST_BUYER_AUDIENCE"),
+        (
+            with(json!({ "sub": "mi\u{212a}e" })),
+            "not the normal form of a buyer id",
+        ),
+        (
+            with(json!({ "sub": "mike\u{a0}" })),
+            "not the normal form of a buyer id",
+        ),
+        (with(json!({ "sub": ["mike"] })), "unusable sub claim"),
+        (headed(json!({ "alg": "none" })), "is not signed with HS256"),
+        (
+            headed(json!({ "alg": "HS512" })),
+            "is not signed with HS256",
+        ),
+        (
+            headed(json!({ "alg": "HS256", "crit": ["exp"] })),
+            "crit header parameter",
+        ),
+        (
+            headed(json!({ "alg": "HS256", "typ": "logout+jwt" })),
+            "another typ",
+        ),
+        (token("another secret", "mike", 600), "wrong signature"),
+        ("nonsense".to_owned(), "is not a JSON Web Token"),
+    ] {
+        let refused = hold(&app, &drop, Some(&bad), &key(), "mike").await;
+        let detail = text(&refused.problem(401, "unauthorized")["detail"]);
+        assert!(detail.contains(reason), "{reason}: {detail}");
+        let challenge = format!(
+            "Bearer realm=\"holdfast\", error=\"invalid_token\", error_description=\"{detail}\""
+        );
+        assert_eq!(refused.header("www-authenticate"), challenge);
+        for word in [
+            "ImmatureSignature",
+            "ExpiredSignature",
+            "Error",
+            "invalid type",
+        ] {
+            assert!(!detail.contains(word), "a library's word: {detail}");
+        }
+    }
+    let refused = hold(&app, &drop, None, &key(), "mike").await;
+    refused.problem(401, "unauthorized");
+    let challenge = refused.header("www-authenticate");
+    assert_eq!(challenge, "Bearer realm=\"holdfast\"");
+    let placed = app.log().await.len();
+    assert_eq!(placed, 8, "the drop, and a hold for each that was good");
+}
+
+#[tokio::test]
+async fn a_token_acts_for_the_buyer_that_it_names_and_no_other() {
+    let app = start(&[]).await;
+    let drop = app.create_drop(100, json!({})).await;
+    // Placed for that id by the shop itself: the rules take it for mike.
+    let kelvin = "mi\u{212a}e";
+    let admin = Some(harness::ADMIN_KEY);
+    hold(&app, &drop, admin, &key(), kelvin).await.ok(201);
+    let refused = hold(
+        &app,
+        &drop,
+        Some(&with(json!({ "sub": kelvin }))),
+        &key(),
+        kelvin,
+    )
+    .await;
+    refused.problem(401, "unauthorized");
+    for (sub, buyer) in [("mike", "ike"), ("mıke", "mike"), ("mike\u{200b}", "mike")] {
+        let bearer = with(json!({ "sub": sub }));
+        let refused = hold(&app, &drop, Some(&bearer), &key(), buyer).await;
+        refused.problem(403, "forbidden");
+    }
+}
+
+#[tokio::test]
+async fn an_audience_leeway_and_longest_lifetime_are_settings() {
+    let app = start(&[
+        ("HOLDFAST_BUYER_AUDIENCE", "drops.example"),
+        ("HOLDFAST_BUYER_TOKEN_MAX_SECONDS", "900"),
+        ("HOLDFAST_BUYER_LEEWAY_SECONDS", "0"),
+    ])
+    .await;
+    let drop = app.create_drop(100, json!({})).await;
+    let ask = async |claims: Value| {
+        let bearer = with(claims);
+        hold(&app, &drop, Some(&bearer), &key(), "mike").await
+    };
+    ask(json!({ "aud": "drops.example" })).await.ok(201);
+    ask(json!({ "aud": ["x", "drops.example"] })).await.ok(201);
+    let exp = seconds_now() + 1800;
+    for (claims, reason) in [
+        (json!({}), "has no aud claim"),
+        (json!({ "aud": "x" }), "without this server's audience"),
+        (
+            json!({ "aud": "drops.example", "exp": exp }),
+            "at most 900 s",
+        ),
+        (
+            json!({ "aud": "drops.example", "nbf": exp }),
+            "0 s are tolerated",
+        ),
+    ] {
+        let problem = ask(claims).await.problem(401, "unauthorized");
+        let detail = text(&problem["detail"]);
+        assert!(detail.contains(reason), "{reason}: {detail}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_of_one_buyer_collides_with_nobody_elses_and_is_known_after_a_restart_and_elsewhere()
+{
+    let database = infrastructure::testing::fresh_database().await;
+    let launch = || Launch::on(database.clone());
+    let before = launch().start().await;
+    let drop = before.create_drop(100, json!({})).await;
+    let old = text(&hold(&before, &drop, None, "old", "mike").await.ok(201)["id"]);
+    before.stop().await;
+
+    let here = launch().with("HOLDFAST_BUYER_SECRET", SECRET).start().await;
+    let there = launch().with("HOLDFAST_BUYER_SECRET", SECRET).start().await;
+    let (mike, eve) = (token(SECRET, "mike", 600), token(SECRET, "eve", 600));
+    // The retry of what was begun before there were tokens; and Eve, who took that key too.
+    let again = hold(&here, &drop, Some(&mike), "old", "mike").await;
+    assert_eq!((again.is_replay(), text(&again.ok(201)["id"])), (true, old));
+    let eves = hold(&here, &drop, Some(&eve), "old", "eve").await;
+    assert!(!eves.is_replay(), "{eves:?}");
+    let eves = text(
+        &hold(&here, &drop, Some(&eve), "order-1001", "eve")
+            .await
+            .ok(201)["id"],
+    );
+    let mikes = hold(&here, &drop, Some(&mike), "order-1001", "Mike").await;
+    let mikes = text(&mikes.ok(201)["id"]);
+    assert_ne!(eves, mikes);
+    // A line has keys as well.
+    let join = async |app: &App, bearer: &str, buyer: &str| {
+        let path = format!("/v1/drops/{drop}/waitlist");
+        let request = app.request(Method::POST, &path).bearer_auth(bearer);
+        let request = request.header("idempotency-key", "order-1001");
+        take(request.json(&json!({ "buyer_id": buyer, "quantity": 1 }))).await
+    };
+    join(&here, &mike, "mike")
+        .await
+        .problem(422, "idempotency_key_reused");
+
+    let here = here.restart().await;
+    for app in [&here, &there] {
+        for bearer in [mike.as_str(), harness::ADMIN_KEY] {
+            let again = hold(app, &drop, Some(bearer), "order-1001", "mike").await;
+            assert!(again.is_replay(), "{again:?}");
+            assert_eq!(text(&again.ok(201)["id"]), mikes);
+        }
+    }
+    // Trusted callers share one scope: there, a key is for one buyer.
+    let admin = Some(harness::ADMIN_KEY);
+    hold(&there, &drop, admin, "shop-7", "ann").await.ok(201);
+    hold(&there, &drop, admin, "shop-7", "bob")
+        .await
+        .problem(422, "idempotency_key_reused");
+    here.verifies().await;
+}
+
+#[tokio::test]
+async fn two_different_idempotency_keys_are_none() {
+    let app = App::start().await;
+    let drop = app.create_drop(9, json!({})).await;
+    let ask = async |keys: [&str; 2]| {
+        let path = format!("/v1/drops/{drop}/holds");
+        let mut request = app.request(Method::POST, &path);
+        for key in keys {
+            request = request.header("idempotency-key", key);
+        }
+        take(request.json(&json!({ "buyer_id": "mike" }))).await
+    };
+    ask(["one", "two"])
+        .await
+        .problem(400, "invalid_idempotency_key");
+    ask(["one", "one"]).await.ok(201);
+}
