@@ -136,7 +136,33 @@ pub(crate) async fn problem(path: Result<Path<String>, PathRejection>) -> Respon
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use domain::values::Currency;
+
     use super::*;
+
+    #[test]
+    fn pages_and_server_count_the_decimals_of_every_currency_alike() {
+        let script = Files::get("lib/currencies.js").unwrap();
+        let script = std::str::from_utf8(&script.data).unwrap();
+        let (_, table) = script.split_once("const ODD = {").unwrap();
+        let (table, _) = table.split_once("};").unwrap();
+        let mut of_pages = BTreeMap::new();
+        for line in table.lines().filter(|line| line.contains(':')) {
+            let (exponent, codes) = line.split_once(':').unwrap();
+            let exponent: u16 = exponent.trim().parse().unwrap();
+            let codes = codes.trim().trim_matches(&['"', ','][..]);
+            of_pages.extend(codes.split(' ').map(|code| (code, exponent)));
+        }
+        let odd = |currency: &Currency| currency.exponent() != 2;
+        let of_server: BTreeMap<&str, u16> = Currency::all()
+            .into_iter()
+            .filter(odd)
+            .map(|currency| (currency.code(), currency.exponent()))
+            .collect();
+        assert_eq!(of_pages, of_server);
+    }
 
     #[test]
     fn a_file_that_is_known_is_not_sent_again_however_its_tag_is_sent_back() {

@@ -103,7 +103,7 @@ test("a price is taken for what it says, or not at all", async (t) => {
     assert.equal(await price.getAttribute("aria-invalid"), "true");
     assert.equal(await dialog.locator("output").innerText(), "");
   }
-  for (const [text, of, echoed] of [["1999", "EUR", "= €1,999.00"], ["1,9", "eur", "= €1.90"], ["4950", "JPY", "= ¥4,950"], ["1.999", "KWD", /^= KWD\s1\.999$/], ["49.50", "EUR", "= €49.50"]]) {
+  for (const [text, of, echoed] of [["1999", "EUR", "= €1,999.00"], ["1,9", "eur", "= €1.90"], ["4950", "JPY", "= ¥4,950"], ["1.999", "KWD", /^= KWD\s1\.999$/], ["19990", "HUF", /^= HUF\s19,990\.00$/], ["49.50", "EUR", "= €49.50"]]) {
     await price.fill(text);
     await currency.fill(of);
     await says(dialog.locator("output"), echoed);
@@ -113,6 +113,19 @@ test("a price is taken for what it says, or not at all", async (t) => {
   await dialog.waitFor({ state: "detached" });
   const [drop] = (await api("GET", "/v1/drops?limit=1")).data;
   assert.deepEqual(drop.price, { amount: 4950, currency: "EUR" });
+});
+
+test("a forint has two decimals by ISO 4217, whatever the browser thinks", async (t) => {
+  const page = await openDashboard(t);
+  await page.getByRole("button", { name: "New drop" }).click();
+  const dialog = dialogOf(page);
+  await dialog.getByLabel("Name").fill(`Forint ${Date.now()}`);
+  await dialog.getByLabel("Currency").fill("HUF");
+  await dialog.getByLabel("Price").fill("19990");
+  await dialog.getByRole("button", { name: "Create the drop" }).click();
+  await dialog.waitFor({ state: "detached" });
+  const [drop] = (await api("GET", "/v1/drops?limit=1")).data;
+  assert.deepEqual(drop.price, { amount: 1_999_000, currency: "HUF" });
 });
 
 test("what is wrong with a field is said beside it, in this machine's time, and in sight", async (t) => {

@@ -81,6 +81,38 @@ test("what a button says is what is charged, also when the price changed before 
   await says(page.locator("hold-panel .outcome"), "2 units bought for €50.00.");
 });
 
+test("amounts have the decimals of ISO 4217 on card, button and receipt, whatever Intl says", async (t) => {
+  const within = await context(t);
+  await within.addInitScript(() => {
+    // A browser whose own table has other decimals for every currency.
+    const Original = Intl.NumberFormat;
+    Intl.NumberFormat = function (locale, options = {}) {
+      const isMoney = options.style === "currency";
+      const own = { minimumFractionDigits: 1, maximumFractionDigits: 1, ...options };
+      return new Original(locale, isMoney ? own : options);
+    };
+  });
+  for (const [amount, currency, each, both] of [
+    [1_234_567, "HUF", "HUF 12,345.67", "HUF 24,691.34"],
+    [4_950, "JPY", "¥4,950", "¥9,900"],
+    [1_999, "KWD", "KWD 1.999", "KWD 3.998"],
+    [15_000, "CLF", "CLF 1.5000", "CLF 3.0000"],
+    [125, "RSD", "RSD 1.25", "RSD 2.50"],
+  ]) {
+    const drop = await createDrop({ max_per_hold: 2, price: { amount, currency } });
+    const shop = await openLive(t, "/", { within });
+    await says(card(shop, drop).locator(".price"), each);
+    const page = await openLive(t, `/drops/${drop.id}`, { within });
+    await says(page.locator(".price"), each);
+    await page.getByLabel("Quantity").fill("2");
+    await holdIt(page).click();
+    await page.getByRole("button", { name: `Buy for ${both}` }).click();
+    await says(page.locator("hold-panel .outcome"), `2 units bought for ${both}.`);
+    await shop.close();
+    await page.close();
+  }
+});
+
 test("an offer costs what the drop cost when it was made", async (t) => {
   const { drop, hold } = await soldOut();
   const page = await openLive(t, `/drops/${drop.id}`);

@@ -1,5 +1,7 @@
 //! The terms of a drop as a request spells them.
 
+use std::borrow::Cow;
+
 use domain::terms::{DropTerms, TermsPatch};
 use domain::values::{
     BuyerLimit, Currency, Description, DropName, HoldSeconds, ImageUrl, Money, Quantity,
@@ -21,6 +23,9 @@ struct PriceBody {
     #[serde(deserialize_with = "price_amount")]
     #[schemars(range(min = 0, max = Money::MAX_PRICE))]
     amount: i64,
+    /// A current ISO 4217 code that has a minor unit. `amount` counts that unit, of which one is
+    /// 10 to the minus exponent of ISO 4217: HUF has two decimals, JPY none, KWD three.
+    #[serde(deserialize_with = "current_currency")]
     currency: Currency,
 }
 
@@ -75,6 +80,12 @@ fn price_amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Er
     let amount = i64::deserialize(deserializer)?;
     Money::check_price(amount).map_err(de::Error::custom)?;
     Ok(amount)
+}
+
+/// Events may hold withdrawn codes; a request may not.
+fn current_currency<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Currency, D::Error> {
+    let code = Cow::<str>::deserialize(deserializer)?;
+    Currency::new(&code).map_err(de::Error::custom)
 }
 
 impl PriceBody {

@@ -8,19 +8,65 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::visitor::TextVisitor;
 use super::{InvalidValue, Quantity};
 
+/// Codes that were withdrawn from ISO 4217: the log may hold them, no new price may.
+///
+/// Source: ISO 4217 list one, published 2026-01-01, against the codes that `iso_currency` 0.5.3 knows.
+const WITHDRAWN: [&str; 5] = ["BGN", "CUC", "HRK", "SLL", "ZWL"];
+
 /// An ISO 4217 currency.
+///
+/// Deserializing accepts every code that was ever accepted, so that the log stays readable;
+/// [`Currency::new`] accepts what a price may be in today.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Currency(IsoCurrency);
 
 impl Currency {
-    /// Accepts a three-letter code in capitals.
+    /// Accepts the three-letter code, in capitals, of a current currency that has a minor unit.
     ///
     /// # Errors
-    /// [`InvalidValue`] when ISO 4217 has no such code.
+    /// [`InvalidValue`] when ISO 4217 has no such code, when the code was withdrawn, or when it has no
+    /// exponent (gold, special drawing rights, test codes): an amount in minor units would mean nothing.
     pub fn new(code: &str) -> Result<Self, InvalidValue> {
+        let currency = Self::recorded(code)?;
+        if currency.0.exponent().is_none() {
+            return Err(InvalidValue::new(format!(
+                "must be a currency with a minor unit; ISO 4217 defines none for {code}"
+            )));
+        }
+        if WITHDRAWN.contains(&code) {
+            return Err(InvalidValue::new(format!(
+                "must be a current ISO 4217 currency code; {code} was withdrawn"
+            )));
+        }
+        Ok(currency)
+    }
+
+    /// Accepts every code that an event may hold.
+    fn recorded(code: &str) -> Result<Self, InvalidValue> {
         IsoCurrency::from_code(code)
             .map(Self)
             .ok_or_else(|| InvalidValue::new("must be an ISO 4217 currency code, for example USD"))
+    }
+
+    /// Every currency that a price may be in, by code.
+    #[must_use]
+    pub fn all() -> Vec<Self> {
+        let letters = || 'A'..='Z';
+        let codes = letters().flat_map(|first| {
+            letters().flat_map(move |second| {
+                letters().map(move |third| String::from_iter([first, second, third]))
+            })
+        });
+        codes.filter_map(|code| Self::new(&code).ok()).collect()
+    }
+
+    /// How many decimals one unit of the currency has: 2 for USD, 0 for JPY, 3 for KWD.
+    ///
+    /// ISO 4217 decides, not how the currency is usually written: HUF has 2. Codes without a minor
+    /// unit, which only an old log can hold, count as 0.
+    #[must_use]
+    pub fn exponent(self) -> u16 {
+        self.0.exponent().unwrap_or_default()
     }
 
     /// The three-letter code.
@@ -38,11 +84,12 @@ impl Serialize for Currency {
 
 impl<'de> Deserialize<'de> for Currency {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(TextVisitor(Self::new))
+        deserializer.deserialize_str(TextVisitor(Self::recorded))
     }
 }
 
-/// An amount of money in the currency's minor units (cents for USD, yen for JPY).
+/// An amount of money in the currency's minor units by ISO 4217 (cents for USD, yen for JPY,
+/// fillér for HUF); see [`Currency::exponent`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Money {
@@ -92,8 +139,8 @@ impl Money {
 /// As people write it: `199.99 USD`, `2500000 JPY`.
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let decimals = usize::from(self.currency.0.exponent().unwrap_or_default());
-        let unit = 10_u64.pow(self.currency.0.exponent().unwrap_or_default().into());
+        let decimals = usize::from(self.currency.exponent());
+        let unit = 10_u64.pow(self.currency.exponent().into());
         let (amount, code) = (self.amount.unsigned_abs(), self.currency.code());
         let sign = if self.amount < 0 { "-" } else { "" };
         match decimals {
@@ -119,9 +166,29 @@ mod tests {
             (5, "EUR", "0.05 EUR"),
             (2_500_000, "JPY", "2500000 JPY"),
             (1_234, "KWD", "1.234 KWD"),
+            (1_234_567, "HUF", "12345.67 HUF"),
+            (10_001, "UYW", "1.0001 UYW"),
         ] {
             let currency = Currency::new(code).unwrap();
             assert_eq!(Money { amount, currency }.to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_price_is_in_a_current_currency_with_a_minor_unit() {
+        for code in ["USD", "HUF", "XCG", "ZWG", "SLE", "CLF"] {
+            assert!(Currency::new(code).is_ok(), "{code}");
+        }
+        let without_minor_unit = [
+            "XAG", "XAU", "XBA", "XBB", "XBC", "XBD", "XDR", "XPD", "XPT", "XSU", "XTS", "XUA",
+            "XXX",
+        ];
+        for code in without_minor_unit.iter().chain(&WITHDRAWN) {
+            assert!(Currency::new(code).is_err(), "{code}");
+            let recorded: Currency = serde_json::from_value((*code).into()).unwrap();
+            assert_eq!(recorded.code(), *code, "an old log stays readable");
+        }
+        assert!(Currency::new("ANG").is_err(), "replaced by XCG in 2025");
+        assert_eq!(Currency::all().len(), 164);
     }
 }

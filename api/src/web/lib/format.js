@@ -1,5 +1,7 @@
 // Numbers, money and times in words.
 
+import { decimals } from "./currencies.js";
+
 /** @param {number} number */
 export function count(number) {
   return number.toLocaleString("en");
@@ -12,9 +14,10 @@ export function units(number, one, many = `${one}s`) {
 
 /** Minor units as the currency is written. @param {import("./api.js").Money} money @param {number} [times] */
 export function money({ amount, currency }, times = 1) {
-  const format = new Intl.NumberFormat("en", { style: "currency", currency });
-  const decimals = format.resolvedOptions().maximumFractionDigits ?? 2;
-  return format.format((amount * times) / 10 ** decimals);
+  const places = decimals(currency);
+  const digits = { minimumFractionDigits: places, maximumFractionDigits: places };
+  const format = new Intl.NumberFormat("en", { style: "currency", currency, ...digits });
+  return format.format((amount * times) / 10 ** places);
 }
 
 /** What is left, rounded up to whole seconds: it says 0:00 at the end and not before. @param {number} milliseconds */

@@ -2,19 +2,11 @@
 //
 // What could mean two things is refused rather than guessed: `1,999` is two thousand to some and two to others.
 
+import { decimals } from "./currencies.js";
 import { money } from "./format.js";
 
 /** As much as the API takes, in minor units. */
 const MOST = 1_000_000_000_000;
-
-/** How many decimals a currency is written with; 2 for what is no currency, which the server refuses. @param {string} currency */
-export function decimals(currency) {
-  try {
-    return new Intl.NumberFormat("en", { style: "currency", currency }).resolvedOptions().maximumFractionDigits ?? 2;
-  } catch {
-    return 2;
-  }
-}
 
 /** A price as it is typed. @param {import("./api.js").Money} price */
 export function typed({ amount, currency }) {
