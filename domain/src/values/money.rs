@@ -89,7 +89,7 @@ impl<'de> Deserialize<'de> for Currency {
 }
 
 /// An amount of money in the currency's minor units by ISO 4217 (cents for USD, yen for JPY,
-/// fillér for HUF); see [`Currency::exponent`].
+/// fillér for HUF).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Money {

@@ -162,7 +162,7 @@ impl Writer {
     }
 
     async fn commit_barrier(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        // Executed, not fetched: a fetch returns with the row, which comes before the commit.
+        // Executed, not fetched: CommandComplete follows the commit, the row need not.
         let commit = self.notices.unwarned(connection.execute(BARRIER));
         let done = self.doubt.within(self.timeout, commit).await;
         let done = done.map_err(|error| {
