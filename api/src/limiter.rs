@@ -169,6 +169,7 @@ impl Limiter {
             Ok(Some(charged_at)) => Ok(Admission(Some(Admitted {
                 limiter: self.clone(),
                 client,
+                asked,
                 key,
                 charged_at,
             }))),
@@ -197,8 +198,8 @@ impl Bounds {
         if state.answered.contain(key) {
             return Ok(None);
         }
-        // Of several requests with one key at most one is accepted.
-        if !state.open.is_pending(key) {
+        // Of several requests for the same with one key at most one is accepted.
+        if !state.open.is_pending(key, asked) {
             self.refuse_more(state, client, asked, now)?;
         }
         let charged = match (&mut state.requests, self.requests) {
@@ -302,6 +303,7 @@ pub(crate) struct Admission(Option<Admitted>);
 struct Admitted {
     limiter: Limiter,
     client: Client,
+    asked: Asked,
     key: KeyDigest,
     charged_at: Charged,
 }
@@ -316,7 +318,9 @@ impl Admission {
         let is_replay = outcome.as_ref().is_ok_and(Answer::is_replay);
         let now = admitted.limiter.now();
         let mut state = admitted.limiter.state();
-        state.open.settle(admitted.key, is_known, now);
+        state
+            .open
+            .settle(admitted.key, admitted.asked, is_known, now);
         if let (Some(window), Some(at), true) =
             (&mut state.requests, admitted.charged_at, is_replay)
         {
@@ -328,9 +332,15 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         // The caller went away; the engine may still record the request.
-        if let Some(Admitted { limiter, key, .. }) = self.0.take() {
+        if let Some(admitted) = self.0.take() {
+            let Admitted {
+                limiter,
+                asked,
+                key,
+                ..
+            } = admitted;
             let now = limiter.now();
-            limiter.state().open.settle(key, false, now);
+            limiter.state().open.settle(key, asked, false, now);
         }
     }
 }

@@ -139,6 +139,19 @@ fn a_key_that_is_being_answered_is_one_hold_and_each_request_with_it_is_one() {
 }
 
 #[test]
+fn a_key_that_is_pending_for_an_entry_does_not_let_a_hold_pass_its_bound() {
+    let limiter = limiter(Bounds {
+        holds: Bound(Some(Count(1))),
+        ..OFF
+    });
+    for name in ["b", "c"] {
+        assert_eq!(ask(&limiter, 1, Asked::Entry, name, NOW), "admitted");
+    }
+    assert_eq!(ask(&limiter, 1, Asked::Hold, "b", NOW), "admitted");
+    assert_eq!(ask(&limiter, 1, Asked::Hold, "c", NOW), "holds");
+}
+
+#[test]
 fn holds_and_entries_are_bounded_apart_and_each_address_for_itself() {
     let limiter = limiter(Bounds {
         holds: Bound(Some(Count(2))),
@@ -197,7 +210,8 @@ fn one_bound_that_is_met_charges_no_other() {
     assert_eq!(ask(&limiter, 1, Asked::Entry, "e", NOW), "admitted");
     assert_eq!(ask(&limiter, 1, Asked::Entry, "f", NOW), "requests");
     // What the window refused is not pending either.
-    assert!(!limiter.state().open.is_pending(key("f")));
+    let is_pending = |asked| limiter.state().open.is_pending(key("f"), asked);
+    assert!(![Asked::Hold, Asked::Entry].into_iter().any(is_pending));
 }
 
 #[test]
