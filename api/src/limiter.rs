@@ -227,11 +227,18 @@ impl Bounds {
         {
             return Err(Full::Expired(rate, wait));
         }
-        let (Bound(most), until) = match asked {
-            Asked::Hold => (self.holds, state.open.first_expiry(client)),
-            Asked::Entry => (self.entries, None),
+        let holds = state.open.of(client, Asked::Hold);
+        let (Bound(most), open, until) = match asked {
+            Asked::Hold => (self.holds, holds, state.open.first_expiry(client)),
+            Asked::Entry => {
+                // Entries became them: a request for a hold would have been refused.
+                let beyond = |most: Count| holds.saturating_sub(most.0 as usize);
+                let beyond = self.holds.0.map_or(0, beyond);
+                let open = state.open.of(client, Asked::Entry) + beyond;
+                (self.entries, open, None)
+            }
         };
-        if let Some(most) = most.filter(|most| state.open.of(client, asked) >= most.0 as usize) {
+        if let Some(most) = most.filter(|most| open >= most.0 as usize) {
             let left = until.map(|until| until.millis() - SystemClock.now().millis());
             let left = left.map(|left| Duration::from_millis(left.max(1).unsigned_abs()));
             return Err(Full::Open(asked, most, left.unwrap_or(SOME_TIME)));
@@ -258,7 +265,11 @@ impl From<Full> for Problem {
             Full::Open(asked, Count(most), wait) => {
                 let (name, limit_name, things) = match asked {
                     Asked::Hold => ("address-holds", "holds", "unresolved holds"),
-                    Asked::Entry => ("address-waitlist", "waitlist_entries", "waitlist entries"),
+                    Asked::Entry => (
+                        "address-waitlist",
+                        "waitlist_entries",
+                        "waitlist entries or holds that they became",
+                    ),
                 };
                 let quota = Quota {
                     name,

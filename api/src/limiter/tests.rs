@@ -173,6 +173,25 @@ fn holds_and_entries_are_bounded_apart_and_each_address_for_itself() {
 }
 
 #[test]
+fn holds_that_entries_became_count_as_entries_beyond_the_bound_of_holds() {
+    let limiter = limiter(Bounds {
+        holds: Bound(Some(Count(1))),
+        entries: Bound(Some(Count(2))),
+        ..OFF
+    });
+    for name in ["a", "b"] {
+        assert_eq!(ask(&limiter, 1, Asked::Entry, name, NOW), "admitted");
+        happens(&limiter, [waitlist_joined(name, 1).keyed(name)]);
+        happens(&limiter, [hold_offered(name, 1)]);
+    }
+    assert_eq!(ask(&limiter, 1, Asked::Entry, "c", NOW), "admitted");
+    happens(&limiter, [waitlist_joined("c", 1).keyed("c")]);
+    assert_eq!(ask(&limiter, 1, Asked::Entry, "d", NOW), "entries");
+    happens(&limiter, [hold_offered("c", 1)]);
+    assert_eq!(ask(&limiter, 1, Asked::Entry, "d", NOW), "entries");
+}
+
+#[test]
 fn holds_that_were_left_to_expire_make_an_address_wait_and_bought_ones_do_not() {
     let limiter = limiter(Bounds {
         expired: rate(2, 900),
