@@ -41,6 +41,7 @@ use self::reports::{Happened, Reports};
 use self::settings::{Bound, Bounds, Count, Rate};
 use self::window::Window;
 use crate::app::App;
+use crate::extract::BuyersKey;
 use crate::problem::{Code, Problem, Quota};
 use crate::refused::Reason;
 
@@ -155,7 +156,7 @@ impl Limiter {
         origin: Origin,
         drop_id: DropId,
         asked: Asked,
-        key: KeyDigest,
+        keys: BuyersKey,
     ) -> Result<Admission, Problem> {
         let Origin::Limited(client) = origin else {
             return Ok(Admission(None));
@@ -163,14 +164,14 @@ impl Limiter {
         let now = self.now();
         // Bound before it is looked at, so that the lock is free by then.
         let bounds = &self.0.bounds;
-        let admitted = bounds.admit(&mut self.state(), client, asked, key, now);
+        let admitted = bounds.admit(&mut self.state(), client, asked, keys, now);
         match admitted {
             Ok(None) => Ok(Admission(None)),
             Ok(Some(charged_at)) => Ok(Admission(Some(Admitted {
                 limiter: self.clone(),
                 client,
                 asked,
-                key,
+                key: keys.key,
                 charged_at,
             }))),
             Err(full) => {
@@ -192,17 +193,21 @@ impl Bounds {
         state: &mut State,
         client: Client,
         asked: Asked,
-        key: KeyDigest,
+        BuyersKey { key, other_key }: BuyersKey,
         now: Duration,
     ) -> Result<Option<Charged>, Full> {
         if state.answered.contain(key) {
             return Ok(None);
         }
         // Of several requests for the same with one key at most one is accepted.
-        if !state.open.is_pending(key, asked) {
+        // The engine knows whether the other key was used for the same buyer: if so, this is a retry
+        // and is refunded; if not, it counts. Once accepted, its own key is known.
+        let may_be_retry = state.answered.contain(other_key);
+        if !may_be_retry && !state.open.is_pending(key, asked) {
             self.refuse_more(state, client, asked, now)?;
         }
         let charged = match (&mut state.requests, self.requests) {
+            (Some(window), Bound(Some(_))) if may_be_retry => Some(window.count(client, now)),
             (Some(window), Bound(Some(rate))) => {
                 let admitted = window.admit(client, now);
                 Some(admitted.map_err(|wait| Full::Requests(rate, wait))?)

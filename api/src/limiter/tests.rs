@@ -40,11 +40,13 @@ fn limiter(bounds: Bounds) -> Limiter {
 
 /// Asks as `client`; the bound that is met, in a word.
 fn ask(limiter: &Limiter, number: u8, asked: Asked, name: &str, at: Duration) -> &'static str {
-    let admitted =
-        limiter
-            .0
-            .bounds
-            .admit(&mut limiter.state(), client(number), asked, key(name), at);
+    let keys = BuyersKey {
+        key: key(name),
+        other_key: key(&format!("other-{name}")),
+    };
+    let state = &mut limiter.state();
+    let bounds = &limiter.0.bounds;
+    let admitted = bounds.admit(state, client(number), asked, keys, at);
     match admitted {
         Ok(Some(_)) => "admitted",
         Ok(None) => "retry",
@@ -122,6 +124,23 @@ fn an_answered_key_is_never_refused_and_never_counted() {
     // Another node placed it, for whoever; a retry may come from elsewhere.
     happens(&limiter, [waitlist_joined("w", 1).keyed("w")]);
     assert_eq!(ask(&limiter, 1, Asked::Entry, "w", NOW), "retry");
+}
+
+#[test]
+fn a_key_that_is_answered_in_the_other_scope_is_let_in_and_counts_until_it_is_known() {
+    let limiter = limiter(Bounds {
+        requests: rate(1, 60),
+        holds: Bound(Some(Count(1))),
+        ..OFF
+    });
+    assert_eq!(ask(&limiter, 1, Asked::Hold, "a", NOW), "admitted");
+    assert_eq!(ask(&limiter, 1, Asked::Hold, "b", NOW), "holds");
+    happens(&limiter, [hold_placed("b", 1).keyed("other-b")]);
+    assert_eq!(ask(&limiter, 1, Asked::Hold, "b", NOW), "admitted");
+    // It was another buyer's key, so a hold was placed.
+    happens(&limiter, [hold_placed("c", 1).keyed("b")]);
+    assert_eq!(limiter.state().open.of(client(1), Asked::Hold), 2);
+    assert_eq!(ask(&limiter, 1, Asked::Hold, "b", NOW), "retry");
 }
 
 #[test]
