@@ -287,6 +287,29 @@ async fn a_buyer_who_comes_back_is_somebody_new_and_their_old_hold_is_still_good
 }
 
 #[tokio::test]
+async fn an_answer_that_names_an_erased_buyer_is_confirmed_by_no_entity_tag() {
+    let app = App::start().await;
+    let drop = app.create_drop(1, json!({})).await;
+    let held = app.held(&drop, "frida").await;
+    let entry = app.waits(&drop, "frida", 1).await;
+    let paths = [format!("/v1/holds/{held}"), format!("/v1/waitlist/{entry}")];
+    let known = async |path: &str, tag: &str| {
+        take(app.request(Method::GET, path).header("If-None-Match", tag)).await
+    };
+    let mut tags = vec![];
+    for path in &paths {
+        let tag = app.get(path).await.header("etag").to_owned();
+        assert_eq!(known(path, &tag).await.status, 304, "{path}");
+        tags.push(tag);
+    }
+    assert_eq!(erase(&app, "frida").await.status, 204);
+    for (path, tag) in paths.iter().zip(&tags) {
+        let answer = known(path, tag).await.ok(200);
+        assert_eq!(answer["buyer_id"], json!(null), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn names_are_compared_as_the_engine_compares_them() {
     let app = App::start().await;
     let drop = app.create_drop(9, json!({})).await;

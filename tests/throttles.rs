@@ -1,6 +1,8 @@
 //! The throttle at the edge: one address, any window, and no header that changes who one is.
 
-use harness::{App, Launch, Reply, at_once, eventually, key, number, take, tally};
+use harness::{
+    AUDITOR_KEY, App, Launch, Reply, at_once, eventually, key, number, take, tally, token,
+};
 use reqwest::Method;
 use serde_json::json;
 
@@ -139,6 +141,77 @@ async fn behind_a_trusted_proxy_each_client_has_a_window_and_what_they_forge_cha
     ask(&["2001:db8:0:1:ffff::2"]).await.ok(201);
     ask(&["2001:db8:0:1::3"]).await.problem(429, "throttled");
     ask(&["2001:db8:0:2::3"]).await.ok(201);
+}
+
+/// What the shop signs tokens with.
+const SECRET: &str = "a secret of the shop, 32 bytes long";
+
+/// Asks from one outside address, with this key or token.
+async fn presented(app: &App, method: Method, path: &str, bearer: &str) -> Reply {
+    let request = app.request(method, path).bearer_auth(bearer);
+    take(request.header("x-forwarded-for", "203.0.113.1")).await
+}
+
+#[tokio::test]
+async fn the_auditor_key_is_no_guess_where_no_key_is_needed() {
+    let (app, drop) = limited(&[
+        ("HOLDFAST_ADDRESS_ATTEMPTS", "1/3600"),
+        ("HOLDFAST_TRUSTED_PROXIES", "127.0.0.1"),
+    ])
+    .await;
+    let path = format!("/v1/holds/{}", app.held(&drop, "alice").await);
+    for path in [&path, &path, "/v1/log/head"] {
+        let read = presented(&app, Method::GET, path, AUDITOR_KEY).await;
+        read.ok(200);
+    }
+}
+
+#[tokio::test]
+async fn an_admin_key_with_two_dots_is_guessed_no_oftener_than_another() {
+    let launch = Launch::fresh().await;
+    let settings = [
+        ("HOLDFAST_BUYER_SECRET", SECRET),
+        ("HOLDFAST_ADDRESS_ATTEMPTS", "2/3600"),
+        ("HOLDFAST_TRUSTED_PROXIES", "127.0.0.1"),
+    ];
+    let with = |launch: Launch, (name, value): (&str, &str)| launch.with(name, value);
+    let launch = settings.into_iter().fold(launch, with);
+    let key = "the.shop.admins-key";
+    let app = launch.start_as(&["serve", "--admin-key", key]).await;
+    let ask = |bearer| presented(&app, Method::GET, "/v1/log/head", bearer);
+    ask(key).await.ok(200);
+    for guess in ["a.b.c", "d.e.f"] {
+        ask(guess).await.problem(401, "unauthorized");
+    }
+    let right = ask(key).await;
+    right.problem(429, "too_many_attempts");
+}
+
+#[tokio::test]
+async fn a_buyers_retry_of_what_the_back_end_began_is_answered_whatever_the_bounds() {
+    let (app, drop) = limited(&[
+        ("HOLDFAST_ADDRESS_HOLDS", "1"),
+        ("HOLDFAST_ADDRESS_LIMIT", "1/3600"),
+        ("HOLDFAST_BUYER_SECRET", SECRET),
+        ("HOLDFAST_TRUSTED_PROXIES", "127.0.0.1"),
+    ])
+    .await;
+    let path = format!("/v1/drops/{drop}/holds");
+    let body = json!({ "buyer_id": "alice" });
+    let began = app.admin(Method::POST, &path);
+    let began = began.header("idempotency-key", "order-1").json(&body);
+    let hold = take(began).await.ok(201);
+    let ask = |key: &'static str| {
+        let request = app.request(Method::POST, &path).json(&body);
+        let request = request.bearer_auth(token(SECRET, "alice", 600));
+        let request = request.header("x-forwarded-for", "203.0.113.1");
+        take(request.header("idempotency-key", key))
+    };
+    ask("her-own").await.ok(201);
+    ask("another").await.problem(429, "address_limit_reached");
+    let retried = ask("order-1").await;
+    assert_eq!(retried.ok(201)["id"], hold["id"]);
+    assert!(retried.is_replay());
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use axum::http::request::Parts;
 use domain::values::BuyerId;
 
 use crate::app::App;
+use crate::jws::has_form_of_token;
 use crate::limiter::{Origin, Tried};
 use crate::problem::{Code, Problem};
 use crate::session::is_signed_in;
@@ -91,7 +92,7 @@ fn bearer(parts: &Parts) -> Result<Option<&str>, Problem> {
 /// The bearer, if it counts as an attempt at a key: where buyers have tokens, what has a token's form
 /// does not. Expired tokens must not use up the attempts of an address that many buyers share.
 pub(crate) fn bearer_key<'a>(parts: &'a Parts, app: &App) -> Option<&'a str> {
-    let is_token = |key: &str| app.buyer_tokens.is_some() && key.matches('.').count() == 2;
+    let is_token = |key: &str| app.buyer_tokens.is_some() && has_form_of_token(key);
     let presented = bearer(parts).ok().flatten();
     presented.filter(|key| !is_token(key))
 }

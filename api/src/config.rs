@@ -106,7 +106,8 @@ pub struct EdgeSettings {
     #[arg(long, env = "HOLDFAST_ADDRESS_HOLDS", default_value = "100")]
     pub address_holds: Bound<Count>,
 
-    /// Most waiting waitlist entries of one address, or off.
+    /// Most waiting waitlist entries of one address, or off. Holds beyond --address-holds, which
+    /// entries became, count as entries.
     #[arg(long, env = "HOLDFAST_ADDRESS_WAITLIST", default_value = "100")]
     pub address_waitlist: Bound<Count>,
 

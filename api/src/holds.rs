@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::drops::quarantine;
 use crate::extract::{
-    Body, BuyersKey, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, follow_to_head,
+    Body, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, follow_to_head,
 };
 use crate::limiter::{Asked, Attempt, Origin, Tried};
 use crate::problem::{Code, Problem};
@@ -46,18 +46,20 @@ pub(crate) async fn place(
     Body(new): Body<NewHold>,
 ) -> Result<Response, Problem> {
     caller.must_be(&new.buyer_id)?;
-    let BuyersKey { key, other_key } = key.of_buyer(&app, &caller, drop_id, &new.buyer_id)?;
+    let keys = key.of_buyer(&app, &caller, drop_id, &new.buyer_id)?;
     let one = || Quantity::new(1).map_err(|error| Problem::invalid("/quantity", error.to_string()));
     let quantity = new.quantity.map_or_else(one, Ok)?;
     let request = Request::PlaceHold {
         drop_id,
-        key: Some(key),
-        other_key: Some(other_key),
+        key: Some(keys.key),
+        other_key: Some(keys.other_key),
         buyer_id: new.buyer_id.clone(),
         display_name: new.display_name.clone(),
         quantity,
     };
-    let admission = app.limiter.admit(&app, origin, drop_id, Asked::Hold, key)?;
+    let admission = app
+        .limiter
+        .admit(&app, origin, drop_id, Asked::Hold, keys)?;
     let answer = app.engine.submit(request).await;
     admission.settle(&answer);
     let answer = answer.map_err(|error| app.refused.problem(drop_id, error))?;

@@ -121,6 +121,16 @@ impl Hs256 {
     }
 }
 
+/// Whether `text` has the form of a token, whoever signed it: three parts, of which the first is a
+/// JSON object. A key that happens to have two dots has not.
+#[must_use]
+pub fn has_form_of_token(text: &str) -> bool {
+    let mut parts = text.split('.');
+    let header = parts.next().unwrap_or_default();
+    let header = BASE64_URL_SAFE_NO_PAD.decode(header).unwrap_or_default();
+    parts.count() == 2 && members(&header).is_some()
+}
+
 fn check_header(header: &Map<String, Value>) -> Result<(), Invalid> {
     if header.get("alg").and_then(Value::as_str) != Some("HS256") {
         return Err(Invalid::Algorithm);
@@ -250,6 +260,16 @@ pub(crate) mod tests {
             &format!("{}B", &good[..good.len() - 1]),
         ] {
             assert!(Hs256::new(SECRET).verify(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_with_two_dots_has_not_the_form_of_a_token() {
+        let token = signed(SECRET, r#"{"alg":"none"}"#, "no claims");
+        assert!(has_form_of_token(&token));
+        let longer = format!("{token}.x");
+        for other in ["shop.admin.key", "e30.x", "..", "", &longer] {
+            assert!(!has_form_of_token(other), "{other}");
         }
     }
 

@@ -41,6 +41,7 @@ use self::reports::{Happened, Reports};
 use self::settings::{Bound, Bounds, Count, Rate};
 use self::window::Window;
 use crate::app::App;
+use crate::extract::BuyersKey;
 use crate::problem::{Code, Problem, Quota};
 use crate::refused::Reason;
 
@@ -155,7 +156,7 @@ impl Limiter {
         origin: Origin,
         drop_id: DropId,
         asked: Asked,
-        key: KeyDigest,
+        keys: BuyersKey,
     ) -> Result<Admission, Problem> {
         let Origin::Limited(client) = origin else {
             return Ok(Admission(None));
@@ -163,13 +164,14 @@ impl Limiter {
         let now = self.now();
         // Bound before it is looked at, so that the lock is free by then.
         let bounds = &self.0.bounds;
-        let admitted = bounds.admit(&mut self.state(), client, asked, key, now);
+        let admitted = bounds.admit(&mut self.state(), client, asked, keys, now);
         match admitted {
             Ok(None) => Ok(Admission(None)),
             Ok(Some(charged_at)) => Ok(Admission(Some(Admitted {
                 limiter: self.clone(),
                 client,
-                key,
+                asked,
+                key: keys.key,
                 charged_at,
             }))),
             Err(full) => {
@@ -191,17 +193,21 @@ impl Bounds {
         state: &mut State,
         client: Client,
         asked: Asked,
-        key: KeyDigest,
+        BuyersKey { key, other_key }: BuyersKey,
         now: Duration,
     ) -> Result<Option<Charged>, Full> {
         if state.answered.contain(key) {
             return Ok(None);
         }
-        // Of several requests with one key at most one is accepted.
-        if !state.open.is_pending(key) {
+        // Of several requests for the same with one key at most one is accepted.
+        // The engine knows whether the other key was used for the same buyer: if so, this is a retry
+        // and is refunded; if not, it counts. Once accepted, its own key is known.
+        let may_be_retry = state.answered.contain(other_key);
+        if !may_be_retry && !state.open.is_pending(key, asked) {
             self.refuse_more(state, client, asked, now)?;
         }
         let charged = match (&mut state.requests, self.requests) {
+            (Some(window), Bound(Some(_))) if may_be_retry => Some(window.count(client, now)),
             (Some(window), Bound(Some(rate))) => {
                 let admitted = window.admit(client, now);
                 Some(admitted.map_err(|wait| Full::Requests(rate, wait))?)
@@ -226,11 +232,18 @@ impl Bounds {
         {
             return Err(Full::Expired(rate, wait));
         }
-        let (Bound(most), until) = match asked {
-            Asked::Hold => (self.holds, state.open.first_expiry(client)),
-            Asked::Entry => (self.entries, None),
+        let holds = state.open.of(client, Asked::Hold);
+        let (Bound(most), open, until) = match asked {
+            Asked::Hold => (self.holds, holds, state.open.first_expiry(client)),
+            Asked::Entry => {
+                // Entries became them: a request for a hold would have been refused.
+                let beyond = |most: Count| holds.saturating_sub(most.0 as usize);
+                let beyond = self.holds.0.map_or(0, beyond);
+                let open = state.open.of(client, Asked::Entry) + beyond;
+                (self.entries, open, None)
+            }
         };
-        if let Some(most) = most.filter(|most| state.open.of(client, asked) >= most.0 as usize) {
+        if let Some(most) = most.filter(|most| open >= most.0 as usize) {
             let left = until.map(|until| until.millis() - SystemClock.now().millis());
             let left = left.map(|left| Duration::from_millis(left.max(1).unsigned_abs()));
             return Err(Full::Open(asked, most, left.unwrap_or(SOME_TIME)));
@@ -257,7 +270,11 @@ impl From<Full> for Problem {
             Full::Open(asked, Count(most), wait) => {
                 let (name, limit_name, things) = match asked {
                     Asked::Hold => ("address-holds", "holds", "unresolved holds"),
-                    Asked::Entry => ("address-waitlist", "waitlist_entries", "waitlist entries"),
+                    Asked::Entry => (
+                        "address-waitlist",
+                        "waitlist_entries",
+                        "waitlist entries or holds that they became",
+                    ),
                 };
                 let quota = Quota {
                     name,
@@ -302,6 +319,7 @@ pub(crate) struct Admission(Option<Admitted>);
 struct Admitted {
     limiter: Limiter,
     client: Client,
+    asked: Asked,
     key: KeyDigest,
     charged_at: Charged,
 }
@@ -316,7 +334,9 @@ impl Admission {
         let is_replay = outcome.as_ref().is_ok_and(Answer::is_replay);
         let now = admitted.limiter.now();
         let mut state = admitted.limiter.state();
-        state.open.settle(admitted.key, is_known, now);
+        state
+            .open
+            .settle(admitted.key, admitted.asked, is_known, now);
         if let (Some(window), Some(at), true) =
             (&mut state.requests, admitted.charged_at, is_replay)
         {
@@ -328,9 +348,15 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         // The caller went away; the engine may still record the request.
-        if let Some(Admitted { limiter, key, .. }) = self.0.take() {
+        if let Some(admitted) = self.0.take() {
+            let Admitted {
+                limiter,
+                asked,
+                key,
+                ..
+            } = admitted;
             let now = limiter.now();
-            limiter.state().open.settle(key, false, now);
+            limiter.state().open.settle(key, asked, false, now);
         }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) use self::watch::WatchedPlaces;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::drops::quarantine;
-use crate::extract::{Body, BuyersKey, DropPath, Fresh, IdempotencyKey, follow_to_head};
+use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, follow_to_head};
 use crate::limiter::{Asked, Origin, Tried};
 use crate::problem::{Code, Problem};
 use crate::render::{DropStatus, conditional, etag_of, insert, private, replayed};
@@ -154,19 +154,19 @@ pub(crate) async fn join(
     Body(new): Body<NewPlace>,
 ) -> Result<Response, Problem> {
     caller.must_be(&new.buyer_id)?;
-    let BuyersKey { key, other_key } = key.of_buyer(&app, &caller, drop_id, &new.buyer_id)?;
+    let keys = key.of_buyer(&app, &caller, drop_id, &new.buyer_id)?;
     let one = || Quantity::new(1).map_err(|error| Problem::invalid("/quantity", error.to_string()));
     let request = Request::JoinWaitlist {
         drop_id,
-        key: Some(key),
-        other_key: Some(other_key),
+        key: Some(keys.key),
+        other_key: Some(keys.other_key),
         buyer_id: new.buyer_id,
         display_name: new.display_name,
         quantity: new.quantity.map_or_else(one, Ok)?,
     };
     let admission = app
         .limiter
-        .admit(&app, origin, drop_id, Asked::Entry, key)?;
+        .admit(&app, origin, drop_id, Asked::Entry, keys)?;
     let answer = app.engine.submit(request).await;
     admission.settle(&answer);
     let answer = answer.map_err(|error| app.refused.problem(drop_id, error))?;
@@ -194,7 +194,8 @@ pub(crate) async fn read(
     let place = find(&app, origin, entry_id).await?;
     caller.must_own(place.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
     let body = PlaceBody::new(&app, place);
-    let etag = etag_of(&body.news);
+    // An answer with the name of a buyer who was erased must not be confirmed by 304.
+    let etag = etag_of(&(&body.news, body.buyer_id.is_some()));
     Ok(private(conditional(&headers, &etag, body)))
 }
 

@@ -22,7 +22,7 @@ use super::address::Client;
 pub(super) const UNKNOWN: Duration = Duration::from_secs(60);
 
 /// What a request asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Asked {
     /// A hold.
     Hold,
@@ -34,18 +34,18 @@ pub(crate) enum Asked {
 #[derive(Debug)]
 pub(super) struct Open {
     most: usize,
-    pending: HashMap<KeyDigest, Pending>,
+    /// By what is asked for as well: a request of one kind must not stand for one of the other.
+    pending: HashMap<(KeyDigest, Asked), Pending>,
     holds: HashMap<HoldId, (Client, Timestamp)>,
     entries: HashMap<WaitlistId, Client>,
     accounts: HashMap<Client, Account>,
     /// Requests that ended without an outcome, and when; oldest first.
-    unknown: VecDeque<(Duration, KeyDigest)>,
+    unknown: VecDeque<(Duration, (KeyDigest, Asked))>,
 }
 
 #[derive(Debug)]
 struct Pending {
     client: Client,
-    asked: Asked,
     /// Requests with this key that are being answered.
     requests: usize,
 }
@@ -105,15 +105,15 @@ impl Open {
         holds.first().map(|(expires_at, _)| *expires_at)
     }
 
-    /// Whether a request with this key is being answered.
-    pub(super) fn is_pending(&self, key: KeyDigest) -> bool {
-        self.pending.contains_key(&key)
+    /// Whether a request for the same with this key is being answered.
+    pub(super) fn is_pending(&self, key: KeyDigest, asked: Asked) -> bool {
+        self.pending.contains_key(&(key, asked))
     }
 
     /// Counts a request from now on, until [`Open::settle`] and an event say otherwise.
     pub(super) fn begin(&mut self, client: Client, asked: Asked, key: KeyDigest, now: Duration) {
         self.forget_unknown(now);
-        if let Some(pending) = self.pending.get_mut(&key) {
+        if let Some(pending) = self.pending.get_mut(&(key, asked)) {
             pending.requests += 1;
             return;
         }
@@ -122,16 +122,15 @@ impl Open {
         }
         let pending = Pending {
             client,
-            asked,
             requests: 1,
         };
-        self.pending.insert(key, pending);
+        self.pending.insert((key, asked), pending);
         *self.accounts.entry(client).or_default().pending(asked) += 1;
     }
 
     /// A request with this key was answered: with an outcome, or without one that is known.
-    pub(super) fn settle(&mut self, key: KeyDigest, is_known: bool, now: Duration) {
-        let Some(pending) = self.pending.get_mut(&key) else {
+    pub(super) fn settle(&mut self, key: KeyDigest, asked: Asked, is_known: bool, now: Duration) {
+        let Some(pending) = self.pending.get_mut(&(key, asked)) else {
             // An event has said what it became.
             return;
         };
@@ -140,26 +139,27 @@ impl Open {
             return;
         }
         if is_known {
-            self.take_pending(key);
+            self.take_pending(key, asked);
         } else {
-            self.unknown.push_back((now, key));
+            self.unknown.push_back((now, (key, asked)));
         }
     }
 
     fn forget_unknown(&mut self, now: Duration) {
-        while let Some((since, key)) = self.unknown.front().copied()
+        while let Some((since, (key, asked))) = self.unknown.front().copied()
             && since + UNKNOWN <= now
         {
             self.unknown.pop_front();
             // A retry may be on its way.
-            if self.pending.get(&key).is_some_and(|one| one.requests == 0) {
-                self.take_pending(key);
+            let pending = self.pending.get(&(key, asked));
+            if pending.is_some_and(|one| one.requests == 0) {
+                self.take_pending(key, asked);
             }
         }
     }
 
-    fn take_pending(&mut self, key: KeyDigest) -> Option<Client> {
-        let Pending { client, asked, .. } = self.pending.remove(&key)?;
+    fn take_pending(&mut self, key: KeyDigest, asked: Asked) -> Option<Client> {
+        let Pending { client, .. } = self.pending.remove(&(key, asked))?;
         self.change(client, |account| *account.pending(asked) -= 1);
         Some(client)
     }
@@ -180,7 +180,8 @@ impl Open {
         match event {
             DropEvent::HoldPlaced(event) => self.placed(event),
             DropEvent::WaitlistJoined(event) => {
-                if let Some(client) = event.key.and_then(|key| self.take_pending(key)) {
+                let key = event.key;
+                if let Some(client) = key.and_then(|key| self.take_pending(key, Asked::Entry)) {
                     self.entries.insert(event.entry_id, client);
                     self.change(client, |account| account.entries += 1);
                 }
@@ -200,7 +201,9 @@ impl Open {
     fn placed(&mut self, event: &HoldPlaced) {
         let client = match event.waitlist_entry {
             Some(entry_id) => self.entry_ended(entry_id),
-            None => event.key.and_then(|key| self.take_pending(key)),
+            None => event
+                .key
+                .and_then(|key| self.take_pending(key, Asked::Hold)),
         };
         if let Some(client) = client {
             let (hold_id, expires_at) = (event.hold_id, event.expires_at);
@@ -251,8 +254,8 @@ mod tests {
         open.begin(client(1), Asked::Entry, key("w"), NOW);
         open.follow(&hold_placed("h", 1).keyed("h"));
         open.follow(&waitlist_joined("w", 1).keyed("w"));
-        open.settle(key("h"), true, NOW);
-        open.settle(key("w"), true, NOW);
+        open.settle(key("h"), Asked::Hold, true, NOW);
+        open.settle(key("w"), Asked::Entry, true, NOW);
         assert_eq!(counts(&open), [1, 1]);
         open
     }
@@ -271,8 +274,8 @@ mod tests {
         open.begin(client(1), Asked::Hold, key("b"), NOW);
         assert_eq!(counts(&open), [2, 0]);
         assert_eq!(open.of(client(2), Asked::Hold), 0);
-        open.settle(key("a"), true, NOW);
-        open.settle(key("b"), true, NOW);
+        open.settle(key("a"), Asked::Hold, true, NOW);
+        open.settle(key("b"), Asked::Hold, true, NOW);
         assert!(is_empty(&open));
     }
 
@@ -308,7 +311,7 @@ mod tests {
         open.begin(client(1), Asked::Hold, key("h"), NOW);
         open.follow(&hold_placed("h", 1).keyed("h"));
         open.follow(&hold_called_off("h", 1));
-        open.settle(key("h"), true, NOW);
+        open.settle(key("h"), Asked::Hold, true, NOW);
         assert!(is_empty(&open));
     }
 
@@ -319,10 +322,24 @@ mod tests {
         open.begin(client(1), Asked::Hold, key("h"), NOW);
         assert_eq!(counts(&open), [1, 0]);
         // The first was refused, the second is accepted: it counts all the same.
-        open.settle(key("h"), true, NOW);
+        open.settle(key("h"), Asked::Hold, true, NOW);
         open.follow(&hold_placed("h", 1).keyed("h"));
         assert_eq!(counts(&open), [1, 0]);
-        open.settle(key("h"), true, NOW);
+        open.settle(key("h"), Asked::Hold, true, NOW);
+        assert_eq!(counts(&open), [1, 0]);
+    }
+
+    #[test]
+    fn a_hold_and_an_entry_with_one_key_count_as_both() {
+        let mut open = Open::new(100);
+        open.begin(client(1), Asked::Entry, key("k"), NOW);
+        assert!(!open.is_pending(key("k"), Asked::Hold));
+        open.begin(client(1), Asked::Hold, key("k"), NOW);
+        assert_eq!(counts(&open), [1, 1]);
+        open.follow(&hold_placed("h", 1).keyed("k"));
+        open.settle(key("k"), Asked::Hold, true, NOW);
+        assert_eq!(counts(&open), [1, 1]);
+        open.settle(key("k"), Asked::Entry, true, NOW);
         assert_eq!(counts(&open), [1, 0]);
     }
 
@@ -331,7 +348,7 @@ mod tests {
         let mut open = Open::new(100);
         for name in ["late", "never"] {
             open.begin(client(1), Asked::Hold, key(name), NOW);
-            open.settle(key(name), false, NOW);
+            open.settle(key(name), Asked::Hold, false, NOW);
         }
         open.follow(&hold_placed("late", 1).keyed("late"));
         let just_before = UNKNOWN.saturating_sub(Duration::from_millis(1));
@@ -350,7 +367,7 @@ mod tests {
             let name = format!("h{number}");
             open.begin(client(number), Asked::Hold, key(&name), NOW);
             open.follow(&hold_placed(&name, 1).keyed(&name));
-            open.settle(key(&name), true, NOW);
+            open.settle(key(&name), Asked::Hold, true, NOW);
         }
         assert_eq!((open.holds.len(), open.accounts.len()), (10, 10));
         for number in 0..50 {

@@ -40,11 +40,13 @@ fn limiter(bounds: Bounds) -> Limiter {
 
 /// Asks as `client`; the bound that is met, in a word.
 fn ask(limiter: &Limiter, number: u8, asked: Asked, name: &str, at: Duration) -> &'static str {
-    let admitted =
-        limiter
-            .0
-            .bounds
-            .admit(&mut limiter.state(), client(number), asked, key(name), at);
+    let keys = BuyersKey {
+        key: key(name),
+        other_key: key(&format!("other-{name}")),
+    };
+    let state = &mut limiter.state();
+    let bounds = &limiter.0.bounds;
+    let admitted = bounds.admit(state, client(number), asked, keys, at);
     match admitted {
         Ok(Some(_)) => "admitted",
         Ok(None) => "retry",
@@ -125,6 +127,23 @@ fn an_answered_key_is_never_refused_and_never_counted() {
 }
 
 #[test]
+fn a_key_that_is_answered_in_the_other_scope_is_let_in_and_counts_until_it_is_known() {
+    let limiter = limiter(Bounds {
+        requests: rate(1, 60),
+        holds: Bound(Some(Count(1))),
+        ..OFF
+    });
+    assert_eq!(ask(&limiter, 1, Asked::Hold, "a", NOW), "admitted");
+    assert_eq!(ask(&limiter, 1, Asked::Hold, "b", NOW), "holds");
+    happens(&limiter, [hold_placed("b", 1).keyed("other-b")]);
+    assert_eq!(ask(&limiter, 1, Asked::Hold, "b", NOW), "admitted");
+    // It was another buyer's key, so a hold was placed.
+    happens(&limiter, [hold_placed("c", 1).keyed("b")]);
+    assert_eq!(limiter.state().open.of(client(1), Asked::Hold), 2);
+    assert_eq!(ask(&limiter, 1, Asked::Hold, "b", NOW), "retry");
+}
+
+#[test]
 fn a_key_that_is_being_answered_is_one_hold_and_each_request_with_it_is_one() {
     let limiter = limiter(Bounds {
         requests: rate(3, 60),
@@ -136,6 +155,19 @@ fn a_key_that_is_being_answered_is_one_hold_and_each_request_with_it_is_one() {
     }
     assert_eq!(ask(&limiter, 1, Asked::Hold, "a", NOW), "requests");
     assert_eq!(ask(&limiter, 1, Asked::Hold, "b", NOW), "holds");
+}
+
+#[test]
+fn a_key_that_is_pending_for_an_entry_does_not_let_a_hold_pass_its_bound() {
+    let limiter = limiter(Bounds {
+        holds: Bound(Some(Count(1))),
+        ..OFF
+    });
+    for name in ["b", "c"] {
+        assert_eq!(ask(&limiter, 1, Asked::Entry, name, NOW), "admitted");
+    }
+    assert_eq!(ask(&limiter, 1, Asked::Hold, "b", NOW), "admitted");
+    assert_eq!(ask(&limiter, 1, Asked::Hold, "c", NOW), "holds");
 }
 
 #[test]
@@ -157,6 +189,25 @@ fn holds_and_entries_are_bounded_apart_and_each_address_for_itself() {
     );
     assert_eq!(ask(&limiter, 1, Asked::Hold, "c", NOW), "admitted");
     assert_eq!(ask(&limiter, 1, Asked::Hold, "g", NOW), "holds");
+}
+
+#[test]
+fn holds_that_entries_became_count_as_entries_beyond_the_bound_of_holds() {
+    let limiter = limiter(Bounds {
+        holds: Bound(Some(Count(1))),
+        entries: Bound(Some(Count(2))),
+        ..OFF
+    });
+    for name in ["a", "b"] {
+        assert_eq!(ask(&limiter, 1, Asked::Entry, name, NOW), "admitted");
+        happens(&limiter, [waitlist_joined(name, 1).keyed(name)]);
+        happens(&limiter, [hold_offered(name, 1)]);
+    }
+    assert_eq!(ask(&limiter, 1, Asked::Entry, "c", NOW), "admitted");
+    happens(&limiter, [waitlist_joined("c", 1).keyed("c")]);
+    assert_eq!(ask(&limiter, 1, Asked::Entry, "d", NOW), "entries");
+    happens(&limiter, [hold_offered("c", 1)]);
+    assert_eq!(ask(&limiter, 1, Asked::Entry, "d", NOW), "entries");
 }
 
 #[test]
@@ -197,7 +248,8 @@ fn one_bound_that_is_met_charges_no_other() {
     assert_eq!(ask(&limiter, 1, Asked::Entry, "e", NOW), "admitted");
     assert_eq!(ask(&limiter, 1, Asked::Entry, "f", NOW), "requests");
     // What the window refused is not pending either.
-    assert!(!limiter.state().open.is_pending(key("f")));
+    let is_pending = |asked| limiter.state().open.is_pending(key("f"), asked);
+    assert!(![Asked::Hold, Asked::Entry].into_iter().any(is_pending));
 }
 
 #[test]
