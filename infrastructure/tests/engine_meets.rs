@@ -10,13 +10,18 @@ use std::time::Duration;
 
 use domain::DropEvent;
 use domain::values::{DropId, Timestamp};
-use infrastructure::engine::{Answer, Clock, EngineConfig, EngineThread, RandomIds, Request, load};
+use infrastructure::engine::{
+    Answer, Clock, CommandError, EngineConfig, EngineThread, Health, RandomIds, Request, load,
+};
 use infrastructure::feed::Feed;
 use infrastructure::log::EventLog;
-use infrastructure::log::memory::{Faults, MemoryLog};
+use infrastructure::log::memory::{Faults, MemoryLog, MemoryTurn};
 use support::build::{hold, new_year, sample, schedule};
-use support::node::pass;
+use support::node::{Node, SetClock, pass};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+type Asked = JoinHandle<Result<Answer, CommandError>>;
 
 /// A clock that no two readings find at the same millisecond.
 #[derive(Debug, Clone, Default)]
@@ -89,6 +94,53 @@ async fn what_is_due_while_a_batch_is_in_flight_between_turns_does_not_keep_the_
         pass(60).await;
         clock.set(clock.now().millis() + 60_000);
     }
+}
+
+/// A node whose request is in flight, behind a turn that somebody else has, and its clock.
+async fn in_flight(log: &MemoryLog, clock: &SetClock) -> (Node, Asked, MemoryTurn) {
+    let config = EngineConfig {
+        crowd: 1,
+        ..EngineConfig::default()
+    };
+    let node = Node::load(log, clock.clone(), 1, config).await.unwrap();
+    let drop_id = node.scheduled(schedule("drop", 9, 60)).await;
+    let turn = log.take_turn().await.unwrap();
+    let asked = node.begin(named(drop_id, "ann")).await;
+    (node, asked, turn)
+}
+
+fn clocked() -> (MemoryLog, SetClock) {
+    let clock = SetClock::starting_at(new_year());
+    let shared = clock.another(0);
+    (MemoryLog::default().on_clock(move || shared.now()), clock)
+}
+
+/// Whoever else appends first, what is in flight has lost.
+fn lose(log: &MemoryLog, turn: MemoryTurn) {
+    log.append_stock(sample("elsewhere", 1));
+    drop(turn);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_race_that_is_lost_while_the_clocks_cannot_be_compared_does_not_keep_the_node_away() {
+    let (log, clock) = clocked();
+    let (node, asked, turn) = in_flight(&log, &clock).await;
+    log.set_faults(Faults {
+        failed_reads: 1_000,
+        ..Faults::default()
+    });
+    // It is looked at when somebody asks.
+    clock.set(500);
+    let behind = node.begin(schedule("other", 9, 60)).await;
+    let answered = behind.await.unwrap().unwrap_err();
+    assert_eq!(answered, CommandError::Unavailable);
+    lose(&log, turn);
+    let answered = asked.await.unwrap().unwrap_err();
+    assert_eq!(answered, CommandError::Unavailable);
+    log.set_faults(Faults::default());
+    pass(2_000).await;
+    assert_eq!(node.handle.health(), Health::Live);
+    assert_eq!(node.feed.head(), log.peek());
 }
 
 fn named(drop_id: DropId, name: &str) -> Request {

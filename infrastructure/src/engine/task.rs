@@ -345,6 +345,11 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         self.set_draft_aside();
         self.wait_again(lost);
         self.turns = QUIET_TURNS;
+        if !self.is_live() {
+            // Nothing is decided again for now: an engine with something that waits does not look at the log.
+            let health = self.wires.health.borrow().clone();
+            self.turn_away(health);
+        }
     }
 
     /// The log takes no batch of that size, and never will: whoever asked for what it holds is
