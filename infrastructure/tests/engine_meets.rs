@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use domain::DropEvent;
-use domain::values::{DropId, Timestamp};
+use domain::values::{DropId, Position, Timestamp};
 use infrastructure::engine::{
     Answer, Clock, CommandError, EngineConfig, EngineThread, Health, RandomIds, Request, load,
 };
@@ -17,7 +17,7 @@ use infrastructure::feed::Feed;
 use infrastructure::log::EventLog;
 use infrastructure::log::memory::{Faults, MemoryLog, MemoryTurn};
 use support::build::{hold, new_year, sample, schedule};
-use support::node::{Node, SetClock, pass};
+use support::node::{Node, SetClock, pass, settle};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -141,6 +141,33 @@ async fn a_race_that_is_lost_while_the_clocks_cannot_be_compared_does_not_keep_t
     pass(2_000).await;
     assert_eq!(node.handle.health(), Health::Live);
     assert_eq!(node.feed.head(), log.peek());
+}
+
+/// Whether an earlier attempt landed is not for the database to say that refuses a later one.
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_rejected_after_an_unknown_outcome_is_not_said_to_be_unrecorded() {
+    let (log, clock) = clocked();
+    let (node, asked, turn) = in_flight(&log, &clock).await;
+    // It lands late, and a database that allows nothing is asked meanwhile.
+    log.set_faults(Faults {
+        late_appends: 1_000,
+        ..Faults::default()
+    });
+    drop(turn);
+    settle().await;
+    log.set_faults(Faults {
+        rejected_appends: 1_000,
+        ..Faults::default()
+    });
+    let answered = asked.await.unwrap().unwrap_err();
+    assert_eq!(answered, CommandError::Undecided);
+    assert!(matches!(
+        node.handle.health(),
+        Health::Refused { is_final: true, .. }
+    ));
+    pass(1_000).await;
+    assert_eq!(log.peek().position, Position(2), "it has landed");
+    assert_eq!(node.feed.head(), log.peek(), "and is followed");
 }
 
 fn named(drop_id: DropId, name: &str) -> Request {
