@@ -14,8 +14,8 @@ use infrastructure::engine::{
     Answer, Clock, CommandError, EngineConfig, EngineThread, Health, RandomIds, Request, load,
 };
 use infrastructure::feed::Feed;
-use infrastructure::log::EventLog;
 use infrastructure::log::memory::{Faults, MemoryLog, MemoryTurn};
+use infrastructure::log::{EventLog, Hash};
 use support::build::{hold, new_year, sample, schedule};
 use support::node::{Node, SetClock, pass, settle};
 use tokio::task::JoinHandle;
@@ -141,6 +141,26 @@ async fn a_race_that_is_lost_while_the_clocks_cannot_be_compared_does_not_keep_t
     pass(2_000).await;
     assert_eq!(node.handle.health(), Health::Live);
     assert_eq!(node.feed.head(), log.peek());
+}
+
+/// A node that is live again because its clock is, would begin to decide on a log that it refuses.
+#[tokio::test(start_paused = true)]
+async fn a_log_that_is_refused_stays_refused_when_the_clock_is_right_again() {
+    let (log, clock) = clocked();
+    let node = Node::start(&log, clock.clone(), 1).await;
+    node.scheduled(schedule("drop", 9, 60)).await;
+    log.append_stock(sample("elsewhere", 1));
+    log.tamper(|events| events[1].hash = Hash::default());
+    pass(500).await;
+    let refused = node.handle.health();
+    assert!(matches!(refused, Health::Refused { .. }), "{refused:?}");
+    for off_by in [600_000, 0] {
+        clock.set(off_by);
+        for _ in 0..500 {
+            pass(10).await;
+            assert_eq!(node.handle.health(), refused, "{off_by}");
+        }
+    }
 }
 
 /// Whether an earlier attempt landed is not for the database to say that refuses a later one.
