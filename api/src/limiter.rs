@@ -386,10 +386,17 @@ impl Limiter {
 impl Observer for Limiter {
     fn committed(&mut self, committed: &Arc<Committed>) {
         self.follow(committed.events.iter());
+        for drop_id in committed.quarantined.iter().filter_map(|why| why.drop_id) {
+            self.state().open.forget(drop_id, &[]);
+        }
     }
 
     /// What was followed before is not followed again.
     fn readmitted(&mut self, readmitted: &Readmitted) {
+        let Readmitted {
+            drop_id, events, ..
+        } = readmitted;
+        self.state().open.forget(*drop_id, events);
         let new = |event: &&RecordedEvent| event.position > readmitted.told;
         self.follow(readmitted.events.iter().filter(new));
     }

@@ -2,19 +2,22 @@
 //! no outcome yet.
 //!
 //! Promise: a request counts from before the engine has it until its outcome is known, and what it
-//! became counts until an event resolves it, whichever node or client did so; concurrent requests
+//! became counts until an event resolves it, whichever node or client did so, or its drop is put
+//! into quarantine, where nothing is resolved; concurrent requests
 //! cannot exceed the bound. Events name what a request became by its idempotency key, so a hold that
 //! is resolved before its own answer is given counts no longer.
 //! Limit: in memory, at most `most` over all addresses; beyond that newcomers do not count. A
 //! request whose outcome stayed unknown counts for [`UNKNOWN`]; a hold that it becomes after that
 //! does not.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use domain::DropEvent;
 use domain::event::HoldPlaced;
-use domain::values::{HoldId, KeyDigest, Timestamp, WaitlistId};
+use domain::values::{DropId, HoldId, KeyDigest, Timestamp, WaitlistId};
+
+use infrastructure::codec::RecordedEvent;
 
 use super::address::Client;
 
@@ -196,6 +199,31 @@ impl Open {
             | DropEvent::StockAdjusted(_) => {}
         }
         None
+    }
+
+    /// Nothing of a drop counts any more but what `except` places: no event will resolve the rest.
+    /// What counts was placed by an engine, so its id shares its first bytes with the drop.
+    pub(super) fn forget(&mut self, drop_id: DropId, except: &[RecordedEvent]) {
+        let (mut holds, mut entries) = (HashSet::new(), HashSet::new());
+        for recorded in except {
+            if let DropEvent::HoldPlaced(event) = &recorded.event {
+                holds.insert(event.hold_id);
+            }
+            if let DropEvent::WaitlistJoined(event) = &recorded.event {
+                entries.insert(event.entry_id);
+            }
+        }
+        let prefix = drop_id.prefix();
+        let of_drop = |id: &&HoldId| id.prefix() == prefix && !holds.contains(*id);
+        let gone: Vec<HoldId> = self.holds.keys().filter(of_drop).copied().collect();
+        for hold_id in gone {
+            self.resolved(hold_id);
+        }
+        let of_drop = |id: &&WaitlistId| id.prefix() == prefix && !entries.contains(*id);
+        let gone: Vec<WaitlistId> = self.entries.keys().filter(of_drop).copied().collect();
+        for entry_id in gone {
+            self.entry_ended(entry_id);
+        }
     }
 
     fn placed(&mut self, event: &HoldPlaced) {

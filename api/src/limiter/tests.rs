@@ -4,8 +4,9 @@ use std::net::Ipv4Addr;
 
 use domain::DropEvent;
 use domain::testing::*;
-use domain::values::{Position, Sequence, Timestamp};
+use domain::values::{HoldId, Position, Sequence, Timestamp};
 use infrastructure::codec::RecordedEvent;
+use infrastructure::quarantine::{Fault, RefusedEvent};
 
 use super::*;
 
@@ -105,6 +106,50 @@ fn what_is_readmitted_is_followed_once() {
         "admitted",
         "the hold was released"
     );
+}
+
+/// A hold of the drop that [`recorded`] is about, with an id as an engine gives it.
+fn placed_by_an_engine(name: &str) -> DropEvent {
+    let DropEvent::HoldPlaced(mut event) = hold_placed(name, 1).keyed(name) else {
+        unreachable!("that is what it places")
+    };
+    event.hold_id = HoldId::for_drop(drop_id("d"), event.hold_id.0);
+    DropEvent::HoldPlaced(event)
+}
+
+#[test]
+fn holds_that_no_event_will_resolve_do_not_count() {
+    let limiter = limiter(Bounds {
+        holds: Bound(Some(Count(1))),
+        ..OFF
+    });
+    let place = |name| {
+        assert_eq!(ask(&limiter, 1, Asked::Hold, name, NOW), "admitted");
+        happens(&limiter, [placed_by_an_engine(name)]);
+        assert_eq!(ask(&limiter, 1, Asked::Hold, "more", NOW), "holds");
+    };
+    place("a");
+    let mut bad = recorded(2, hold_released("none", 1));
+    bad.drop_id = drop_id("d");
+    let why = RefusedEvent::recorded(&bad, Fault::Contradiction, "");
+    limiter.clone().committed(&Arc::new(Committed {
+        quarantined: vec![Arc::new(why)],
+        ..Committed::default()
+    }));
+    // Of a drop in quarantine; and one whose placement was declared void.
+    place("b");
+    let readmit = |events| {
+        limiter.clone().readmitted(&Readmitted {
+            drop_id: drop_id("d"),
+            events,
+            refused: None,
+            told: Position(9),
+        });
+    };
+    readmit(vec![recorded(1, placed_by_an_engine("b"))]);
+    assert_eq!(ask(&limiter, 1, Asked::Hold, "c", NOW), "holds");
+    readmit(vec![]);
+    assert_eq!(ask(&limiter, 1, Asked::Hold, "c", NOW), "admitted");
 }
 
 #[test]

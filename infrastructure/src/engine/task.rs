@@ -191,6 +191,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         let has_room = self.has_room();
         // While nothing can be recorded, or decided, a deadline would only be met again and again.
         let may_decide = self.is_live() && self.clock_watch.is_sound();
+        // In turn, what is due waits for the next turn, which waits for what is in flight.
+        let may_decide = may_decide && (self.turns == 0 || self.in_flight.is_none());
         let may_work = may_decide && !self.must_stop() && self.draft.has_share(self.share());
         let next_deadline = self.state.next_deadline().filter(|_| may_work);
         let is_suspect = self.clock_watch.is_suspect();
@@ -343,6 +345,11 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         self.set_draft_aside();
         self.wait_again(lost);
         self.turns = QUIET_TURNS;
+        if !self.is_live() {
+            // Nothing is decided again for now: an engine with something that waits does not look at the log.
+            let health = self.wires.health.borrow().clone();
+            self.turn_away(health);
+        }
     }
 
     /// The log takes no batch of that size, and never will: whoever asked for what it holds is

@@ -35,6 +35,8 @@ pub struct Faults {
     pub outage: Duration,
     /// An outage starts.
     pub outages: u32,
+    /// An append is rejected, as by a database that this node may not write to.
+    pub rejected_appends: u32,
 }
 
 /// An [`EventLog`] in memory. Clones share it.
@@ -81,6 +83,7 @@ enum Fate {
     LandsUnheard,
     IsLost,
     LandsLate(Duration),
+    IsRejected,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -263,6 +266,9 @@ impl MemoryLog {
             Fate::IsLost => Err(AppendError::Unknown(
                 Injected("the request was lost").into(),
             )),
+            Fate::IsRejected => Err(AppendError::Rejected(
+                Injected("the request is not allowed").into(),
+            )),
             Fate::LandsLate(delay) => {
                 let (log, batch) = (self.clone(), batch.clone());
                 tokio::spawn(async move {
@@ -289,6 +295,8 @@ impl Weather {
             Fate::IsLost
         } else if self.happens(faults.late_appends) {
             Fate::LandsLate(Duration::from_millis(self.random.random_range(0..200)))
+        } else if self.happens(faults.rejected_appends) {
+            Fate::IsRejected
         } else {
             Fate::Lands
         }

@@ -138,5 +138,7 @@ fn storm(random: &mut StdRng) -> Faults {
         outages: now_and_then(15),
         latency: Duration::from_micros(u64::from(now_and_then(30_000))),
         outage: Duration::from_millis(u64::from(now_and_then(2_500))),
+        // It ends an engine's work until a restart.
+        rejected_appends: 0,
     }
 }

@@ -30,10 +30,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         self.accept_waiting();
     }
 
-    /// Takes in what waits, and decides it unless turns are taken.
+    /// Takes in what waits, and decides it unless turns are taken, or nothing can be recorded.
     pub(super) fn accept_waiting(&mut self) {
         self.take_in_waiting();
-        if self.turns == 0 {
+        if self.turns == 0 && self.is_live() {
             self.decide_backlog();
         }
     }

@@ -68,7 +68,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         self.wires.skew.send_replace(Some(comparison.skew()));
         match self.clock_watch.fault() {
             Some(fault) => self.be_faulty(fault, before),
-            None if before.is_some() => self.be_live(),
+            // Away or refused for another reason, it is live again once that has gone.
+            None if self.is_stopped_by_clock() => self.be_live(),
             None => {}
         }
     }
@@ -116,7 +117,14 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 ),
             }
         }
-        self.turn_away(Health::ClockFault(fault));
+        // A log that is refused stays so, whatever the clocks say: only a look at it can tell.
+        if !matches!(*self.wires.health.borrow(), Health::Refused { .. }) {
+            self.turn_away(Health::ClockFault(fault));
+        }
+    }
+
+    fn is_stopped_by_clock(&self) -> bool {
+        matches!(*self.wires.health.borrow(), Health::ClockFault(_))
     }
 }
 

@@ -61,7 +61,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                     return Ok(());
                 }
                 Err(AppendError::Rejected(cause)) => {
-                    self.be_rejected(draft, &*cause);
+                    self.be_rejected_perhaps(draft, &*cause);
                     return Ok(());
                 }
                 Err(AppendError::Unknown(cause))
@@ -118,6 +118,25 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         draft: Draft,
         cause: &(dyn std::error::Error + Send + Sync + 'static),
     ) {
+        self.set_draft_aside();
+        self.wait_again(draft);
+        self.refuse_for_good(cause);
+    }
+
+    /// As [`Self::be_rejected`], but an earlier attempt may have landed, or may yet: the outcome
+    /// stays unknown to its callers. If it lands, its events are followed like another node's.
+    fn be_rejected_perhaps(
+        &mut self,
+        draft: Draft,
+        cause: &(dyn std::error::Error + Send + Sync + 'static),
+    ) {
+        self.set_draft_aside();
+        let undecided: Vec<_> = draft.take_back(&mut self.state).collect();
+        drop(undecided);
+        self.refuse_for_good(cause);
+    }
+
+    fn refuse_for_good(&mut self, cause: &(dyn std::error::Error + Send + Sync + 'static)) {
         let position = self.head.position.next();
         error!(
             position = position.0,
@@ -125,8 +144,6 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             "the database refuses what was decided for position {position}: no request is recorded until this server is \
              restarted; see docs/LOG_REFUSED.md"
         );
-        self.set_draft_aside();
-        self.wait_again(draft);
         self.turn_away(Health::Refused {
             position,
             is_final: true,
