@@ -195,8 +195,8 @@ fn named(drop_id: DropId, name: &str) -> Request {
 }
 
 fn expiry_of(answer: &Answer) -> Timestamp {
-    match &answer.events()[0].event {
-        DropEvent::HoldPlaced(event) => event.expires_at,
-        other => panic!("expected a hold, got {other:?}"),
-    }
+    let DropEvent::HoldPlaced(event) = &answer.events()[0].event else {
+        panic!("expected a hold, got {answer:?}");
+    };
+    event.expires_at
 }
