@@ -9,7 +9,7 @@ use domain::event::HoldExpired;
 use domain::private::Private;
 use domain::values::{DropId, HoldId, Position, Pseudonym, Salt, Sequence, Timestamp};
 use infrastructure::codec::encode;
-use infrastructure::error::AppendError;
+use infrastructure::error::{AppendError, LogError};
 use infrastructure::log::{
     Batch, EventLog, Hash, Head, MOST_BATCH_BYTES, StoredEvent, Turn, append_surely,
 };
@@ -60,6 +60,7 @@ on_every_log!(
     a_reader_gets_windows_in_order_and_nothing_at_the_head,
     what_is_read_is_what_was_written,
     parts_hold_every_event_between_two_positions_decoded,
+    parts_end_where_a_hash_does_not_follow,
     recorded_at_never_runs_backwards,
     the_chain_can_be_recomputed_from_what_is_read,
     private_data_stands_beside_the_event_and_outside_the_chain,
@@ -159,6 +160,30 @@ async fn parts_hold_every_event_between_two_positions_decoded<L: EventLog>(node:
         let expected = &batch.events[range];
         assert_eq!(found, decoded(expected));
         assert_eq!(head, expected.last().map(StoredEvent::head));
+    }
+}
+
+async fn parts_end_where_a_hash_does_not_follow<L: EventLog>(node: impl Fn() -> L) {
+    let log = node();
+    let events = (1..=300).map(|n| expiry(n, false)).collect();
+    let mut batch = Batch::seal(Head::default(), events);
+    for damaged in [129, 200, 300] {
+        batch.events[damaged - 1].hash.0[31] ^= 1;
+    }
+    log.append(&batch).await.unwrap();
+    // The log in Postgres reads 128 events at once: the first of them, in the middle, the last.
+    for (after, damaged) in [(0, 129), (100, 129), (150, 200), (250, 300)] {
+        let mut parts = log.parts(Position(after), Position(300));
+        let error = loop {
+            match parts.recv().await.expect("an error, not an end") {
+                Ok(part) => assert!(part.head.position < Position(damaged), "{damaged}"),
+                Err(error) => break error,
+            }
+        };
+        let LogError::Corrupt { position, .. } = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(position, Position(damaged));
     }
 }
 

@@ -20,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use self::clock::{Compared, Comparing};
-use self::follow::Check;
 use self::proof::HeldBack;
 use super::EngineConfig;
 use super::draft::{Draft, Entry};
@@ -143,7 +142,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     /// Reads what the log holds now, and returns once that is known to be durable.
     pub(super) async fn load(&mut self) -> Result<(), LogError> {
         let head = self.log.head().await?;
-        self.follow_to(head, Check::Nothing).await?;
+        self.load_to(head).await?;
         self.compare_at_start().await?;
         self.prove_start().await
     }
@@ -384,7 +383,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         } else {
             QUIET_TURNS
         };
-        if let Err(error) = self.follow_to(head, Check::Chain).await {
+        if let Err(error) = self.follow_to(head).await {
             turn.pass().await;
             self.be_away(error);
             return Ok(());

@@ -24,7 +24,10 @@ use std::str::FromStr;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
+use domain::values::Position;
+
 use super::EventRef;
+use crate::error::LogError;
 
 /// A link of the chain: 32 bytes of SHA-256. In text, 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -92,6 +95,14 @@ pub fn link_in(scratch: &mut Vec<u8>, previous: &Hash, event: EventRef<'_>) -> H
     text(scratch, event.payload);
     text(scratch, event.metadata);
     Hash(Sha256::digest(&scratch).into())
+}
+
+/// The error for the event at `position` when its hash is not [`link`] of the one before.
+pub(crate) fn broken(position: Position) -> LogError {
+    LogError::Corrupt {
+        position,
+        reason: "its hash does not follow from the one before".to_owned(),
+    }
 }
 
 /// Bytes of an encoding beside its texts.

@@ -1,14 +1,16 @@
 //! A log read and decoded in parts, ahead of who applies them: what a start reads.
 //!
-//! Promise: parts follow each other without a gap; an event of a drop that cannot be read is named,
-//! in its place, and does not end them. Limit: hashes are carried, not recomputed.
+//! Promise: parts follow each other without a gap, and each hash is recomputed, so that a start
+//! refuses a chain that a running server refuses; an event of a drop that cannot be read is named, in
+//! its place, and does not end them. Limit: of parts that begin behind the first position, the first
+//! event follows from a hash that is not known here.
 
 use domain::values::Position;
 use futures::{StreamExt, stream};
 use tokio::sync::mpsc;
 
 use super::copy::{Block, Blocks};
-use super::{EventLog, EventRef, Head, ahead};
+use super::{EventLog, EventRef, Hash, Head, StoredEvent, ahead, chain};
 use crate::codec::{RecordedEvent, read as read_event};
 use crate::error::LogError;
 use crate::quarantine::RefusedEvent;
@@ -36,6 +38,11 @@ const PART: usize = 10_000;
 #[derive(Debug, Default)]
 pub(super) struct Growing {
     head: Head,
+    /// The hash that the next event follows from, where it is known.
+    previous: Option<Hash>,
+    /// The first event, when it was added before `previous` was known.
+    unlinked: Option<StoredEvent>,
+    scratch: Vec<u8>,
     events: Vec<RecordedEvent>,
     refused: Vec<RefusedEvent>,
 }
@@ -48,6 +55,7 @@ impl Growing {
                 position: after,
                 ..Head::default()
             },
+            previous: (after == Position(0)).then(Hash::default),
             ..Self::default()
         }
     }
@@ -58,6 +66,16 @@ impl Growing {
         if found != expected {
             return Err(missing(expected, found));
         }
+        match &self.previous {
+            Some(previous)
+                if chain::link_in(&mut self.scratch, previous, stored) != stored.hash =>
+            {
+                return Err(chain::broken(found));
+            }
+            Some(_) => {}
+            None => self.unlinked = Some(stored.into()),
+        }
+        self.previous = Some(stored.hash);
         match read_event(stored) {
             Ok(recorded) => self.events.extend(recorded),
             Err(refused) => self.refused.push(*refused),
@@ -81,6 +99,8 @@ impl Growing {
 /// One block, decoded by itself, and where it begins.
 struct Decoded {
     first: Option<Position>,
+    /// The first event, whose hash is still to be recomputed.
+    unlinked: Option<StoredEvent>,
     part: Result<Part, LogError>,
 }
 
@@ -93,14 +113,21 @@ impl Decoded {
             .events()
             .try_for_each(|stored| growing.add(stored?))
             .map(|()| growing.take());
-        Self { first, part }
+        Self {
+            first,
+            unlinked: growing.unlinked,
+            part,
+        }
     }
 
-    /// The part, if it begins right after `last`.
-    fn after(self, last: Position) -> Result<Part, LogError> {
-        match self.first {
-            Some(first) if first != last.next() => Err(missing(last.next(), first)),
-            Some(_) | None => self.part,
+    /// The part, if it begins right after `last`, and follows from its hash where that is known.
+    fn after(self, last: Position, hash: Option<Hash>) -> Result<Part, LogError> {
+        match (self.first, self.unlinked, hash) {
+            (Some(first), _, _) if first != last.next() => Err(missing(last.next(), first)),
+            (_, Some(event), Some(hash)) if chain::link(&hash, &event) != event.hash => {
+                Err(chain::broken(event.position))
+            }
+            _ => self.part,
         }
     }
 }
@@ -115,10 +142,12 @@ pub(super) fn decoded(blocks: Blocks, after: Position) -> Parts {
         });
         let decode = |block: Result<Block, LogError>| Ok(Decoded::from(&block?));
         let mut decoded = std::pin::pin!(ahead::in_order(blocks, decode));
-        let mut last = after;
+        let (mut last, mut hash) = (after, None);
         while let Some(decoded) = decoded.next().await {
-            let part = decoded.and_then(|decoded: Decoded| decoded.after(last));
-            last = part.as_ref().map_or(last, |part| part.head.position);
+            let part = decoded.and_then(|decoded: Decoded| decoded.after(last, hash));
+            if let Ok(part) = &part {
+                (last, hash) = (part.head.position, Some(part.head.hash));
+            }
             let is_last = part.is_err();
             if sender.send(part).await.is_err() || is_last {
                 return;
@@ -186,6 +215,24 @@ mod tests {
         let drop_id = DropId(uuid::Uuid::from_u128(1));
         let stored = |n| encode(drop_id, Sequence(n), Timestamp::default(), &event, None);
         Batch::seal(Head::default(), (1..=count).map(stored).collect()).events
+    }
+
+    #[test]
+    fn the_first_event_follows_from_the_origin() {
+        let mut events = events(1);
+        events[0].hash.0[0] ^= 1;
+        let mut growing = Growing::after(Position(0));
+        let added = growing.add((&events[0]).into());
+        assert!(
+            matches!(
+                added,
+                Err(LogError::Corrupt {
+                    position: Position(1),
+                    ..
+                })
+            ),
+            "{added:?}"
+        );
     }
 
     #[test]

@@ -2,8 +2,7 @@
 //!
 //! Promise: every event once, in order, each hash recomputed. An event that cannot be applied puts
 //! its drop into quarantine ([`admit`]); a hash that does not follow is corruption with a position,
-//! and nothing from there on is applied.
-//! Limit: at a start no hash is recomputed: a whole log is `audit verify`'s business.
+//! and nothing from there on is applied, at a start as well as while it runs.
 //!
 //! A start reads the whole log: while one part is applied, the next is read and decoded.
 
@@ -36,15 +35,6 @@ const LEAVE_DUE_MS: i64 = 250;
 
 type Reading = JoinHandle<Result<Vec<StoredEvent>, LogError>>;
 
-/// How much of what is read back is recomputed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Check {
-    /// Nothing but that no position is missing.
-    Nothing,
-    /// Each hash.
-    Chain,
-}
-
 impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     /// Looks whether somebody else appended, or whether the log is back.
     pub(super) async fn look(&mut self) {
@@ -65,16 +55,13 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         self.prove().await?;
         let head = self.log.head().await?;
         if head != self.head {
-            self.follow_to(head, Check::Chain).await?;
+            self.follow_to(head).await?;
         }
         self.prove().await
     }
 
     /// Applies what the log holds after our head, up to `target`.
-    pub(super) async fn follow_to(&mut self, target: Head, check: Check) -> Result<(), LogError> {
-        if check == Check::Nothing {
-            return self.load_to(target).await;
-        }
+    pub(super) async fn follow_to(&mut self, target: Head) -> Result<(), LogError> {
         let mut next = self.read_ahead(self.head.position, target);
         while let Some(reading) = next.take() {
             let tail = reading
@@ -97,7 +84,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     }
 
     /// Applies the whole log.
-    async fn load_to(&mut self, target: Head) -> Result<(), LogError> {
+    pub(super) async fn load_to(&mut self, target: Head) -> Result<(), LogError> {
         self.learn_voids().await?;
         let mut parts = self.log.parts(self.head.position, target.position);
         while let Some(part) = parts.recv().await {
@@ -152,10 +139,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         let mut head = self.head;
         for stored in tail {
             if chain::link(&head.hash, stored) != stored.hash {
-                return Err(broken(
-                    stored.position,
-                    "its hash does not follow from the one before",
-                ));
+                return Err(chain::broken(stored.position));
             }
             head = stored.head();
         }
