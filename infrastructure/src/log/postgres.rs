@@ -42,13 +42,15 @@ const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 /// A turn whose holder stalls is taken away by the server after this.
 const STALLED_TURN_MS: &str = "2000";
 
-/// Its settings hold for its own transaction: a pooler in between may have dropped those of the session. A stronger
-/// `synchronous_commit` than ours is left as it is.
+/// Its settings hold for its own transaction: a pooler in between may have dropped those of the session, and a role may
+/// have others. A stronger `synchronous_commit` than ours is left as it is; warnings must arrive, for a commit whose wait
+/// for a standby was cancelled is reported by one ([`notices`]).
 const APPEND: &str = "
 WITH head AS (
     UPDATE log_head SET position = $3, hash = $4, recorded_at = $5
      WHERE position = $1 AND hash = $2
        AND set_config('lock_timeout', $17, true) IS NOT NULL
+       AND set_config('client_min_messages', 'warning', true) IS NOT NULL
        AND set_config('synchronous_commit',
                       CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END,
                       true) IS NOT NULL
@@ -70,6 +72,7 @@ const LOCK_HEAD: &str = "
 SELECT position, hash, recorded_at, date_trunc('milliseconds', clock_timestamp()) AS clock FROM log_head
  WHERE set_config('lock_timeout', $1, true) IS NOT NULL
    AND set_config('idle_in_transaction_session_timeout', $2, true) IS NOT NULL
+   AND set_config('client_min_messages', 'warning', true) IS NOT NULL
    AND set_config('synchronous_commit',
                   CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END,
                   true) IS NOT NULL

@@ -30,6 +30,7 @@ SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 const BARRIER: &str = "
 SELECT set_config('synchronous_commit',
                   CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true),
+       set_config('client_min_messages', 'warning', true),
        pg_logical_emit_message(true, 'holdfast', '')
  WHERE NOT pg_is_in_recovery()";
 
