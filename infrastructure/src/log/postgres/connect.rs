@@ -28,10 +28,13 @@ SELECT set_config(name, '1s', false) FROM pg_settings WHERE name = 'client_conne
 /// Opens a pool for reading and projecting, and brings the schema up to date.
 ///
 /// # Errors
-/// [`sqlx::Error`] when the database cannot be reached, is a standby, or a migration does not apply.
+/// [`sqlx::Error`] when the database cannot be reached, is a standby, cannot store every character, or a migration does
+/// not apply.
 pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPool, sqlx::Error> {
     // A migration may have to wait for locks, as for another process that migrates.
-    migrate(&connect_as_is(options.clone(), 1).await?).await?;
+    let first = connect_as_is(options.clone(), 1).await?;
+    require_every_character(&first).await?;
+    migrate(&first).await?;
     let pool = connect_to_primary(options, connections).await?;
     let fsync: String = sqlx::query_scalar("SHOW fsync").fetch_one(&pool).await?;
     if fsync != "on" {
@@ -40,6 +43,22 @@ pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPo
         );
     }
     Ok(pool)
+}
+
+/// A database with another encoding refuses an append because of a character in a buyer's name.
+async fn require_every_character(pool: &PgPool) -> Result<(), sqlx::Error> {
+    let encoding: String = sqlx::query_scalar("SHOW server_encoding")
+        .fetch_one(pool)
+        .await?;
+    // SQL_ASCII stores bytes as they come.
+    if ["UTF8", "SQL_ASCII"].contains(&encoding.as_str()) {
+        return Ok(());
+    }
+    let what = format!(
+        "the database has the encoding {encoding}, which lacks characters that buyers may have in \
+         their names: create one WITH ENCODING 'UTF8' TEMPLATE template0"
+    );
+    Err(sqlx::Error::Configuration(what.into()))
 }
 
 /// Brings the schema up to date, and closes the pool. Where it is already, nothing is asked for that a role with the least
