@@ -328,6 +328,47 @@ async fn names_are_compared_as_the_engine_compares_them() {
 }
 
 #[tokio::test]
+async fn events_that_cannot_be_read_neither_stop_an_erasure_nor_keep_a_name() {
+    let app = App::start().await;
+    let drop = app.create_drop(9, json!({})).await;
+    hold(&app, &drop, "alice", "Alice").await;
+    let other = app.create_drop(9, json!({})).await;
+    let introduce = async |payload: &str, private: &str| {
+        sqlx::query(
+            "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, private)
+             SELECT 'Drop', $1, max(sequence) + 1, 'HoldPlaced', '1.0', $2::json, '{}', $3::json FROM events WHERE aggregate_id = $1",
+        )
+        .bind(&other)
+        .bind(payload)
+        .bind(private)
+        .execute(app.pool())
+        .await
+        .unwrap();
+    };
+    // A text that no function of PostgreSQL on JSON reads, a payload without a buyer, one that is no
+    // object, and a name with spaces around it and with escapes.
+    let nul = r#"{"buyer_id": "x\u0000y", "display_name": "Nul"}"#;
+    introduce(r#"{"HoldPlaced": {"buyer": "\u0000"}}"#, nul).await;
+    introduce("{}", r#"{"buyer_id": " Mallory "}"#).await;
+    introduce("[1]", r#"{"buyer_id": "\u006dallory"}"#).await;
+    introduce("7", "8").await;
+    let kept = dump(app.pool()).await;
+    assert!(
+        kept.contains("Mallory") && kept.contains("allory"),
+        "{kept}"
+    );
+    for name in ["alice", "mallory"] {
+        assert_eq!(erase(&app, name).await.status, 204);
+    }
+    let kept = dump(app.pool()).await;
+    assert!(!kept.contains("allory") && !kept.contains("lice"), "{kept}");
+    assert!(
+        kept.contains("Nul"),
+        "it is nobody's who was erased: {kept}"
+    );
+}
+
+#[tokio::test]
 async fn another_process_forgets_before_it_appends_again() {
     let one = App::start().await;
     let two = one.launch().clone().start().await;

@@ -79,6 +79,8 @@ impl Shop {
                 app.purchase(&self.hold).await,
                 app.adjust(&self.drop, 1).await,
                 take(app.admin(Method::POST, &cancel)).await,
+                // What it records would stand on what a repair removes.
+                take(app.admin(Method::DELETE, "/v1/admin/buyers/alice")).await,
             ] {
                 let problem = reply.problem(503, "log_refused");
                 assert_eq!(problem["position"], position);
@@ -109,6 +111,8 @@ async fn a_broken_chain_stops_writes_until_it_is_restored_and_nothing_else() {
     let shop = Shop::open().await;
     let position = break_the_chain(shop.apps[0].pool()).await;
     shop.is_refused(position).await;
+    // A crash, or an orchestrator that restarts what is not ready, does not accept it either.
+    shop.no_server_starts().await;
     let launch = shop.apps[0].launch();
     let found = launch.run(&["log", "check"]).await;
     assert_eq!(found.code, Some(1), "{found:?}");

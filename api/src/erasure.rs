@@ -5,6 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use domain::values::BuyerId;
+use infrastructure::engine::Health;
 use infrastructure::erasure::erase;
 use infrastructure::error::LogError;
 use tracing::warn;
@@ -23,6 +24,7 @@ pub(crate) async fn delete(
     let Path(buyer_id) = path.map_err(|_| Problem::invalid("/buyer_id", "must be UTF-8"))?;
     let buyer_id = BuyerId::new(&buyer_id)
         .map_err(|error| Problem::invalid("/buyer_id", error.to_string()))?;
+    refuse_while_refused(&app)?;
     let erased = erase(app.log.pool(), &buyer_id).await.map_err(failed)?;
     let Some(erasure) = erased else {
         return Ok(StatusCode::NO_CONTENT.into_response());
@@ -32,6 +34,16 @@ pub(crate) async fn delete(
     app.views.reach(erasure.position, FRESHNESS_PATIENCE).await;
     let position = [("holdfast-position", erasure.position.to_string())];
     Ok((StatusCode::NO_CONTENT, position).into_response())
+}
+
+/// An erasure is an event, and no event is recorded in a log that is refused: it would stand on what a repair removes, and
+/// no server would read it.
+fn refuse_while_refused(app: &App) -> Result<(), Problem> {
+    if let Health::Refused { position, .. } = app.engine.health() {
+        let detail = "Nothing was erased. Erase again after the repair.";
+        return Err(Problem::log_refused(position, detail));
+    }
+    Ok(())
 }
 
 /// Logged without a word about whom it was for.

@@ -12,6 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use domain::AGGREGATE_TYPE;
 use domain::erasure::{self, BuyerErased, ErasureEvent};
 use domain::values::{BuyerId, DropId, Position, Pseudonym};
+use serde_json::Value;
 use sqlx::{PgConnection, PgPool, Row};
 
 use crate::error::LogError;
@@ -93,7 +94,7 @@ async fn erase_from(log: &PostgresLog, comparable: &str) -> Result<Option<Erasur
         .look(turn.connection(), seen, locked, comparable)
         .await
         .map_err(failed)?;
-    if found.buyers.is_empty() {
+    if found.is_empty() {
         turn.pass().await;
         log.barrier().await?;
         return Ok(None);
@@ -104,13 +105,21 @@ async fn erase_from(log: &PostgresLog, comparable: &str) -> Result<Option<Erasur
 }
 
 /// Who a person is in each drop, and where their data stands.
+///
+/// The database only leaves out what is surely another's; whether a row is meant is decided here. Its
+/// functions on JSON fail on texts that are valid for `json` columns (`\u0000`), so that one such row
+/// would keep everybody from being erased, and it does not compare buyers as the shop does.
 #[derive(Default)]
 struct Found {
     buyers: BTreeSet<Erased>,
-    positions: Vec<i64>,
+    positions: BTreeSet<i64>,
 }
 
 impl Found {
+    fn is_empty(&self) -> bool {
+        self.buyers.is_empty() && self.positions.is_empty()
+    }
+
     /// Looks through what was recorded after `after`, up to `until`.
     async fn look(
         &mut self,
@@ -138,8 +147,7 @@ impl Found {
         Ok(())
     }
 
-    /// Where a person was introduced. The database compares only what is surely the same or surely not: it and we do not
-    /// agree on the lower case of every script.
+    /// Where a person was introduced, by an event that can be read or not.
     async fn introductions(
         &mut self,
         connection: &mut PgConnection,
@@ -147,12 +155,13 @@ impl Found {
         until: i64,
         comparable: &str,
     ) -> Result<(), sqlx::Error> {
+        // A text with an escape or with other letters than ASCII may be anybody's.
         let rows = sqlx::query(
-            "SELECT aggregate_id, payload -> event_type ->> 'buyer' AS buyer, private ->> 'buyer_id' AS buyer_id
+            "SELECT position, aggregate_id, event_type, payload::text, private::text
                FROM events
               WHERE position > $1 AND position <= $2 AND aggregate_type = $3 AND private IS NOT NULL
-                AND (lower((private ->> 'buyer_id') COLLATE \"C\") = $4
-                     OR octet_length(private ->> 'buyer_id') <> char_length(private ->> 'buyer_id'))",
+                AND (strpos(lower(private::text COLLATE \"C\"), $4) > 0 OR strpos(private::text, '\\') > 0
+                     OR octet_length(private::text) <> char_length(private::text))",
         )
         .bind(after)
         .bind(until)
@@ -161,18 +170,20 @@ impl Found {
         .fetch_all(connection)
         .await?;
         for row in rows {
-            let (stream, buyer): (String, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
-            let named: Option<String> = row.try_get(2)?;
+            let private: Value = parsed(row.try_get(4)?);
+            let named = private["buyer_id"].as_str();
             let is_meant = named
-                .and_then(|named| BuyerId::new(&named).ok())
+                .and_then(|named| BuyerId::new(named).ok())
                 .is_some_and(|named| *named.comparable() == *comparable);
-            let parsed = buyer.and_then(|buyer| {
-                Some(Erased {
-                    drop_id: stream.parse().ok()?,
-                    buyer: buyer.parse().ok()?,
-                })
-            });
-            self.buyers.extend(parsed.filter(|_| is_meant));
+            if is_meant {
+                self.positions.insert(row.try_get(0)?);
+                let stream: String = row.try_get(1)?;
+                let buyer = buyer_in(row.try_get(3)?, row.try_get(2)?);
+                let drop_id = stream.parse().ok();
+                let erased = drop_id.zip(buyer);
+                self.buyers
+                    .extend(erased.map(|(drop_id, buyer)| Erased { drop_id, buyer }));
+            }
         }
         Ok(())
     }
@@ -186,20 +197,28 @@ impl Found {
         drop_id: DropId,
         buyers: &[Pseudonym],
     ) -> Result<(), sqlx::Error> {
-        let buyers: Vec<String> = buyers.iter().map(ToString::to_string).collect();
-        let positions: Vec<i64> = sqlx::query_scalar(
-            "SELECT position FROM events
-              WHERE aggregate_type = $1 AND aggregate_id = $2 AND private IS NOT NULL
-                AND position > $3 AND position <= $4 AND payload -> event_type ->> 'buyer' = ANY($5)",
+        let digits = |buyer: &Pseudonym| buyer.0.simple().to_string();
+        let digits: Vec<String> = buyers.iter().map(digits).collect();
+        let rows = sqlx::query(
+            "SELECT position, event_type, payload::text FROM events
+              WHERE aggregate_type = $1 AND aggregate_id = $2 AND private IS NOT NULL AND position > $3 AND position <= $4
+                AND (strpos(payload::text, '\\') > 0
+                     OR EXISTS (SELECT 1 FROM unnest($5::text[]) digits
+                                 WHERE strpos(replace(lower(payload::text COLLATE \"C\"), '-', ''), digits) > 0))",
         )
         .bind(AGGREGATE_TYPE)
         .bind(drop_id.to_string())
         .bind(after)
         .bind(until)
-        .bind(buyers)
+        .bind(digits)
         .fetch_all(connection)
         .await?;
-        self.positions.extend(positions);
+        for row in rows {
+            let buyer = buyer_in(row.try_get(2)?, row.try_get(1)?);
+            if buyer.is_some_and(|buyer| buyers.contains(&buyer)) {
+                self.positions.insert(row.try_get(0)?);
+            }
+        }
         Ok(())
     }
 
@@ -236,8 +255,9 @@ impl Found {
             .bind(buyers)
             .execute(&mut *connection)
             .await?;
+        let positions: Vec<i64> = self.positions.iter().copied().collect();
         sqlx::query("UPDATE events SET private = NULL WHERE position = ANY($1)")
-            .bind(&self.positions)
+            .bind(positions)
             .execute(connection)
             .await?;
         Ok(Erasure {
@@ -246,6 +266,16 @@ impl Found {
             events,
         })
     }
+}
+
+/// A stored text as JSON; null where it is none.
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+/// The buyer that a payload of this type names.
+fn buyer_in(payload: &str, event_type: &str) -> Option<Pseudonym> {
+    parsed(payload)[event_type]["buyer"].as_str()?.parse().ok()
 }
 
 /// Everybody who was erased, and where; none when this user may not see them.
@@ -280,16 +310,16 @@ pub async fn told(
 /// # Errors
 /// [`sqlx::Error`].
 pub async fn events_erased_after(pool: &PgPool, position: Position) -> Result<u64, sqlx::Error> {
-    let events: i64 = sqlx::query_scalar(
-        "SELECT coalesce(sum((payload -> event_type ->> 'events')::bigint), 0)::bigint FROM events
-          WHERE position > $1 AND aggregate_type = $2 AND event_type = $3",
+    let payloads: Vec<String> = sqlx::query_scalar(
+        "SELECT payload::text FROM events WHERE position > $1 AND aggregate_type = $2 AND event_type = $3",
     )
     .bind(i64::try_from(position.0).unwrap_or(i64::MAX))
     .bind(erasure::AGGREGATE_TYPE)
     .bind(erasure::BUYER_ERASED)
-    .fetch_one(pool)
+    .fetch_all(pool)
     .await?;
-    Ok(events.unsigned_abs())
+    let events = |payload: &String| parsed(payload)[erasure::BUYER_ERASED]["events"].as_u64();
+    Ok(payloads.iter().filter_map(events).sum())
 }
 
 /// Who was erased at these positions.
