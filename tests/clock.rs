@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
+use chrono::{DateTime, Utc};
 use harness::{App, Launch, eventually, key, number, text};
 use infrastructure::testing::{TestDatabase, fresh_database};
 use serde_json::{Value, json};
@@ -83,7 +84,12 @@ async fn a_server_next_to_a_right_one(database_off: i64, direction: &str) {
     let wrong = start_off(&database, database_off).await;
     assert_waits(&wrong, &drop, skew, direction).await;
     assert!(is_ready(&right).await.is_some());
-    // Reads go on, of what the other records meanwhile too.
+    // Reads go on, by the clock that decides, of what the other records meanwhile too.
+    let read = wrong.get(&format!("/v1/drops/{drop}")).await.ok(200);
+    let server_time: DateTime<Utc> = text(&read["server_time"]).parse().unwrap();
+    let off = (server_time - Utc::now()).as_seconds_f64();
+    #[expect(clippy::cast_precision_loss, reason = "ten minutes")]
+    assert_about(off, database_off as f64);
     right.held(&drop, "carol").await;
     eventually("it follows", || async {
         (wrong.stock(&drop).await == right.stock(&drop).await).then_some(())

@@ -84,10 +84,10 @@ impl App {
         self.key_scope(&parts.concat())
     }
 
-    /// The server's time.
+    /// The server's time; the database's while this node's clock is known to be wrong.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        SystemClock.now()
+        self.engine.corrected(SystemClock.now())
     }
 }
 

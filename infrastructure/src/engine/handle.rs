@@ -167,6 +167,16 @@ impl EngineHandle {
         *self.skew.borrow()
     }
 
+    /// `now`, read from this node's clock, as the database's clock has it where this node's is known to be wrong. So reads
+    /// go on by the clock that decides.
+    #[must_use]
+    pub fn corrected(&self, now: Timestamp) -> Timestamp {
+        if let Health::ClockFault(ClockFault::Skewed { skew_ms }) = *self.health.borrow() {
+            return Timestamp::from_millis(now.millis().saturating_sub(skew_ms));
+        }
+        now
+    }
+
     /// Requests that wait for the engine now.
     #[must_use]
     pub fn queued(&self) -> usize {
