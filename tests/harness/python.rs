@@ -5,15 +5,14 @@
 //! tests and processes ask for it at once. Limit: needs Python 3.11 or later with its `venv`
 //! module; as root, where there is apt-get, they are installed when missing.
 
-use std::env;
-use std::fs::{self, File};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tokio::task::spawn_blocking;
 
 use crate::debian::{install, on_path, run};
+use crate::made_once::made_once;
 
 /// A Python whose packages are known.
 #[derive(Debug, Clone)]
@@ -55,40 +54,28 @@ impl Python {
         let python = python();
         let version =
             run(Command::new(&python).args(["-I", "-c", "import sys; print(sys.version)"]));
-        let mut key = DefaultHasher::new();
-        (requirements, &version).hash(&mut key);
-        let environments = target().join("tmp/python");
-        fs::create_dir_all(&environments).expect("the target folder can be written");
-        let folder = environments.join(format!("{:016x}", key.finish()));
-        let made = Self {
+        let folder = made_once("python", (requirements, version), |folder| {
+            run(Command::new(&python).args(["-I", "-m", "venv"]).arg(folder));
+            let wanted = folder.join("requirements.txt");
+            fs::write(&wanted, requirements).expect("the environment can be written");
+            let pip = |arguments: &[&str]| {
+                let mut pip = Self::within(folder).command();
+                pip.args(["-m", "pip"]).args(arguments);
+                pip
+            };
+            // Without what is not named, so that every version is known.
+            let install = ["install", "--quiet", "--no-input", "--no-deps"];
+            let wheels = ["--only-binary", ":all:", "-r"];
+            run(pip(&[&install[..], &wheels].concat()).arg(&wanted));
+            run(&mut pip(&["check"]));
+        });
+        Self::within(&folder)
+    }
+
+    fn within(folder: &Path) -> Self {
+        Self {
             program: folder.join("bin/python"),
-        };
-        // Held to the end of this function, by one process at a time.
-        let lock = File::create(folder.with_extension("lock")).expect("a lock file");
-        lock.lock().expect("the lock of the environment");
-        let complete = folder.join(".complete");
-        if complete.is_file() {
-            return made;
         }
-        // A part of one: its process was killed.
-        if folder.exists() {
-            fs::remove_dir_all(&folder).expect("an unfinished environment can be removed");
-        }
-        run(Command::new(&python)
-            .args(["-I", "-m", "venv"])
-            .arg(&folder));
-        let wanted = folder.join("requirements.txt");
-        fs::write(&wanted, requirements).expect("the environment can be written");
-        // Without what is not named, so that every version is known.
-        let pip = ["-m", "pip", "install", "--quiet", "--no-input", "--no-deps"];
-        run(made
-            .command()
-            .args(pip)
-            .args(["--only-binary", ":all:", "-r"])
-            .arg(&wanted));
-        run(made.command().args(["-m", "pip", "check"]));
-        fs::write(complete, version).expect("the environment can be written");
-        made
     }
 }
 
@@ -115,13 +102,6 @@ fn can_make_environments(python: &Path) -> bool {
     let mut command = Command::new(python);
     command.args(["-I", "-c", script]);
     command.output().is_ok_and(|ran| ran.status.success())
-}
-
-/// The target folder: tests are programs in `target/PROFILE/deps`.
-fn target() -> PathBuf {
-    let program = env::current_exe().expect("a program knows where it is");
-    let target = program.ancestors().nth(3);
-    target.expect("it is in the target folder").to_owned()
 }
 
 #[cfg(test)]
