@@ -21,7 +21,7 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
     let stream = json!({
         "schema": { "type": "string" },
         "x-events": { "drop": schemas.answer::<DropBody<'static>>(), "waitlist": schemas.answer::<PlaceNews>() },
-        "example": "retry: 1000\n\nevent: drop\nid: 17\ndata: {\"id\":\"0197d3f2-6b1e-4c55-9a3e-2f60c1d8e7b4\", …}\n\n",
+        "example": "retry: 1000\nevent: drop\nid: 17\ndata: {\"id\":\"0197d3f2-6b1e-4c55-9a3e-2f60c1d8e7b4\", …}\n\n",
     });
     let answer = Answer::new(200, "Events, for as long as the caller listens.")
         .content("text/event-stream", stream);
