@@ -11,13 +11,14 @@ use harness::{Launch, Lively, Python, finish};
 use serde_json::Value;
 
 /// What other programs may store: line breaks and quotes in a text, a version that is no number,
-/// words that readers take for nothing.
+/// words that readers take for nothing, a stream without a name.
 const OF_OTHERS: &str = r#"
     ALTER TABLE events ENABLE TRIGGER USER; ALTER TABLE log_head ENABLE TRIGGER USER;
     INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata) VALUES
     ('Other', 'NA', 1, 'null', '1.10', E'{\n "a": "1, \\"2\\"\\n",\r\n\t"b": {"c": 1.5} \n}', '{}'),
     ('Other', 'é', 1, 'Happened', '1.0', '{"a": ""}', E'{ "by":\n"me" }'),
-    ('Other', 'é', 2, 'Happened', '1.0', '{"a": "x"}', '{"by":"you"}')"#;
+    ('Other', 'é', 2, 'Happened', '1.0', '{"a": "x"}', '{"by":"you"}'),
+    ('Other', '', 1, 'Happened', '1.0', '{"a": "x"}', '{}')"#;
 
 /// The log from the database, past every code of ours that exports it.
 const LOG: &str = r#"
@@ -36,7 +37,7 @@ async fn readers_of_others_read_every_format_as_the_log_has_it() {
         .fetch_one(&database.pool)
         .await
         .unwrap();
-    assert_eq!(log.as_array().unwrap().len(), lively.log.len() + 3);
+    assert_eq!(log.as_array().unwrap().len(), lively.log.len() + 4);
     let launch = Launch::on(database);
     let folder = launch.data_dir();
     fs::write(folder.join("log.json"), log.to_string()).unwrap();

@@ -55,8 +55,12 @@ impl LineFormat for CloudEvents {
         line.extend_from_slice(&self.source);
         line.extend_from_slice(b",\"type\":");
         string(line, &format!("holdfast.{}", event.event_type));
-        line.extend_from_slice(b",\"subject\":");
-        string(line, event.aggregate_id);
+        // Not empty, if it is there: CloudEvents 1.0.2, section 3.1.2. Other programs name streams as
+        // they like.
+        if !event.aggregate_id.is_empty() {
+            line.extend_from_slice(b",\"subject\":");
+            string(line, event.aggregate_id);
+        }
         line.extend_from_slice(b",\"time\":\"");
         line.extend_from_slice(self.times.time(event.recorded_at).as_bytes());
         line.extend_from_slice(b"\",\"datacontenttype\":\"application/json\",\"aggregatetype\":");
