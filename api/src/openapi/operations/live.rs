@@ -12,7 +12,7 @@ use crate::waitlist::PlaceNews;
 const ABOUT: &str = "First one `drop` event for each drop with its whole public state, then one for each change, at most so many a \
     second; with `waitlist`, a `waitlist` event whenever one of those places has news. `id:` is the log position \
     that a watcher who comes back may claim, cut off wherever it was; `retry:` is 1000, and silence is broken by a comment line at \
-    least every 15 s. A watcher that falls behind gets the newest state, never a backlog. \
+    least every 15 s; both stand in front of the next event, so no event is without data. A watcher that falls behind gets the newest state, never a backlog. \
     A client that sends anything on the connection after its request, or accepts nothing for long, is disconnected. \
     With no drops named, those that are over are left out, unless `Last-Event-ID` says that the watcher cannot know it. \
     A drop in quarantine is left out until it is readmitted; then its state is sent.";
