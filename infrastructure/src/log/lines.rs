@@ -36,6 +36,22 @@ impl LineWriter {
     /// Appends `event` and a line feed to `line`.
     pub fn write<'a>(&mut self, event: impl Into<EventRef<'a>>, line: &mut Vec<u8>) {
         let event: EventRef<'a> = event.into();
+        let start = line.len();
+        self.write_as(event, one_line, line);
+        if line.len() - start > MOST_EVENT_BYTES {
+            // Both forms of a text together are more than is read of one event: as before, then.
+            line.truncate(start);
+            self.write_as(event, as_stored, line);
+        }
+    }
+
+    /// With `text` writing a JSON text and saying whether that is what is stored.
+    fn write_as(
+        &mut self,
+        event: EventRef<'_>,
+        text: fn(&mut Vec<u8>, &str) -> bool,
+        line: &mut Vec<u8>,
+    ) {
         line.extend_from_slice(b"{\"position\":");
         number(line, event.position.0);
         line.extend_from_slice(b",\"aggregate_type\":");
@@ -51,9 +67,9 @@ impl LineWriter {
         line.extend_from_slice(b",\"recorded_at\":\"");
         line.extend_from_slice(self.time(event.recorded_at).as_bytes());
         line.extend_from_slice(b"\",\"payload\":");
-        let is_payload_stored = one_line(line, event.payload);
+        let is_payload_stored = text(line, event.payload);
         line.extend_from_slice(b",\"metadata\":");
-        let is_metadata_stored = one_line(line, event.metadata);
+        let is_metadata_stored = text(line, event.metadata);
         line.extend_from_slice(b",\"hash\":\"");
         let digits = line.len();
         line.resize(digits + 64, 0);
@@ -112,6 +128,11 @@ pub fn one_line(line: &mut Vec<u8>, text: &str) -> bool {
         .filter(breaks)
         .for_each(|byte| *byte = b' ');
     false
+}
+
+fn as_stored(line: &mut Vec<u8>, text: &str) -> bool {
+    line.extend_from_slice(text.as_bytes());
+    true
 }
 
 /// Appends a JSON string.
@@ -277,6 +298,19 @@ mod tests {
                 }
                 assert_eq!(parse(&old).unwrap(), stored);
             }
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_read_back_on_one_line_is_written_on_several() {
+        let payload = format!("[1{}]", "\n,1".repeat(MOST_EVENT_BYTES / 8));
+        for (payload, lines) in [(&payload[..], 1), (&payload.replace(',', "\n,"), 4_194_305)] {
+            let mut line = vec![];
+            LineWriter::default().write(&event(payload), &mut line);
+            assert!(line.len() <= MOST_EVENT_BYTES);
+            let text = std::str::from_utf8(&line).unwrap();
+            assert_eq!(text.lines().count(), lines);
+            assert_eq!(parse(text).unwrap(), event(payload));
         }
     }
 
