@@ -1,5 +1,5 @@
 //! The `source` of CloudEvents: with the `id`, which is the position, it names one event in the
-//! world (CloudEvents 1.0.2, section 3.1.1).
+//! world (CloudEvents 1.0.2, "id" and "source").
 //!
 //! Promise: two logs have different sources, and one log has one, from whatever it is read: the
 //! database, a replica, an export. It is a UUID of version 8 (RFC 9562, section 5.8), made of the

@@ -55,7 +55,7 @@ impl LineFormat for CloudEvents {
         line.extend_from_slice(&self.source);
         line.extend_from_slice(b",\"type\":");
         string(line, &format!("holdfast.{}", event.event_type));
-        // Not empty, if it is there: CloudEvents 1.0.2, section 3.1.2. Other programs name streams as
+        // Not empty, if it is there: CloudEvents 1.0.2, "subject". Other programs name streams as
         // they like.
         if !event.aggregate_id.is_empty() {
             line.extend_from_slice(b",\"subject\":");
