@@ -11,7 +11,9 @@ def same(what, expected, found):
 def integer(number): return struct.pack(">q", number)
 def text(string): return integer(len(string.encode())) + string.encode()
 def millis(time): return round(datetime.datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp() * 1000)
-def events(export, most=16 << 20):  # an event takes several lines where a stored text has line feeds; only so many characters
+def stored(shown, text):  # a line shows a space for each line break of the stored text, which follows the hash
+    return shown if text is None or same("text on one line", re.sub("[\r\n]", " ", text), shown) else text
+def events(export, most=16 << 20):  # in exports of before, an event takes several lines where a stored text has line breaks; only so many characters
     lines, size, depth = [], 0, 0
     while line := export.readline(most):
         lines.append(line); size += len(line); bare = STRING.sub("", line)
@@ -51,8 +53,8 @@ def verify(export, kept, void=frozenset()):
         for line in filter(str.strip, events(export)):
             event, begin = json.loads(line), line.index('"payload":') + 10
             same("position", position + 1, event["position"]); same("characters of recorded_at", 24, len(event["recorded_at"]))
-            end = VALUE(line, begin)[1]  # payload and metadata are hashed byte for byte as they are stored
-            texts = event["event_type"], event["event_version"], line[begin:end], line[end + 12:line.rindex(',"hash":')]
+            end = VALUE(line, begin)[1]; shown = line[begin:end], line[end + 12:line.rindex(',"hash":')]  # hashed byte for byte as stored
+            texts = event["event_type"], event["event_version"], *map(stored, shown, map(event.get, ("payload_text", "metadata_text")))
             time, stream = millis(event["recorded_at"]), (event["aggregate_type"], event["aggregate_id"])
             encoded = integer(position + 1), integer(time), *map(text, stream), integer(event["sequence"]), *map(text, texts)
             head = hashlib.sha256(b"holdfast.event.v1" + head + b"".join(encoded)).digest(); same("hash", head.hex(), event["hash"])

@@ -5,6 +5,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use domain::DropEvent;
 use harness::{Finished, Launch, Lively, distinct, text};
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -481,7 +483,8 @@ async fn a_file_that_ends_with_more_than_any_event_is_left_as_it_is() {
 #[tokio::test]
 async fn an_export_that_was_cut_off_goes_on_where_it_stopped() {
     let lively = Lively::make().await;
-    // A stored text may hold line breaks; as it stands in the log, it stands in an export.
+    // A stored text may hold line breaks; its event is one line all the same, and not in exports of
+    // before.
     let stock = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
                  VALUES ('Other', 'x', 1, 'Happened', '1.0', E'{\n \"a\": \"1, 2\"\n}', '{}')";
     let enabled = format!(
@@ -493,9 +496,43 @@ async fn an_export_that_was_cut_off_goes_on_where_it_stopped() {
     };
     for format in ["ndjson", "cloudevents", "csv"] {
         let whole = auditor.exported(&["--format", format]).await;
-        assert!(whole.contains("\n \"a\"") || format == "csv", "{whole}");
         let file = auditor.file(format);
         let arguments = ["--format", format, "--resume", "--output", path(&file)];
+        if format != "csv" {
+            assert_eq!(whole.lines().count(), lively.log.len() + 2, "{whole}");
+            let (start, new) = whole.trim_end().rsplit_once('\n').unwrap();
+            let old = of_before(start);
+            assert!(old.contains("\n \"a\""), "{old}");
+            let last = of_before(new);
+            for cut in [0, 40, last.len() - 70, last.len() - 1] {
+                let cut = &last[..cut];
+                fs::write(&file, format!("{old}\n{cut}")).unwrap();
+                let done = auditor.export(&arguments).await;
+                assert_eq!(done.code, Some(0), "{format} {cut}: {done:?}");
+                let mixed = fs::read_to_string(&file).unwrap();
+                assert_eq!(mixed, format!("{old}\n{new}\n"), "{format}");
+            }
+            if format == "ndjson" {
+                let verdict = ["audit", "verify", "--file", path(&file)];
+                let verdict = auditor.launch.run(&verdict).await;
+                assert_eq!(verdict.code, Some(0), "{verdict:?}");
+                let theirs = python(&[path(&file)]).await;
+                assert_eq!(theirs.stdout, verdict.stdout, "{theirs:?}");
+                // What is shown must be what is hashed.
+                let mixed = fs::read_to_string(&file).unwrap();
+                let shown = mixed.replacen("  \"a\": \"1, 2\"", "  \"a\": \"1, 3\"", 1);
+                assert_ne!(mixed, shown);
+                fs::write(&file, shown).unwrap();
+                let verdict = ["audit", "verify", "--file", path(&file)];
+                let verdict = auditor.launch.run(&verdict).await;
+                assert_eq!(verdict.code, Some(1), "{verdict:?}");
+                let reason = "payload_text is not payload";
+                assert!(verdict.stderr.contains(reason), "{verdict:?}");
+                let theirs = python(&[path(&file)]).await;
+                assert_eq!(theirs.code, Some(1), "{theirs:?}");
+                assert!(theirs.stderr.contains("text on one line"), "{theirs:?}");
+            }
+        }
         let cuts = (0..12)
             .map(|cut| whole.len() * cut / 11)
             .chain(whole.len() - 200..whole.len());
@@ -536,6 +573,84 @@ async fn an_export_that_was_cut_off_goes_on_where_it_stopped() {
     assert_eq!(auditor.launch.run(&["audit", "verify"]).await.code, Some(0));
 }
 
+/// The same lines as exports had them until 2026: a stored text with its line breaks.
+fn of_before(lines: &str) -> String {
+    let stored = "{\n \"a\": \"1, 2\"\n}";
+    let escaped = serde_json::to_string(stored).unwrap();
+    let in_base64 = BASE64_STANDARD.encode(stored);
+    lines
+        .replace(&stored.replace('\n', " "), stored)
+        .replace(&format!(",\"payload_text\":{escaped}"), "")
+        .replace(&format!(",\"payloadbase64\":\"{in_base64}\""), "")
+}
+
+#[tokio::test]
+async fn cloud_events_of_two_logs_are_told_apart_by_their_source() {
+    let (lively, other) = (Lively::make().await, Lively::make().await);
+    let auditor = Auditor::of(&lively).await;
+    let sources = |export: &str| {
+        let of_line = |line| text(&serde_json::from_str::<Value>(line).unwrap()["source"]);
+        distinct(export.lines().map(of_line))
+    };
+    let cloud_events = ["--format", "cloudevents"];
+    let export = async |more: &[&str]| auditor.exported(&[&cloud_events[..], more].concat()).await;
+    let own = sources(&export(&[]).await);
+    assert_eq!(own, [source_of(&lively)]);
+    let others = Auditor::of(&other).await.exported(&cloud_events).await;
+    assert_eq!(sources(&others), [source_of(&other)]);
+    assert_ne!(own, sources(&others));
+
+    // Whatever part of it is read, from wherever.
+    let log = auditor.file("log.ndjson");
+    fs::write(&log, &lively.export).unwrap();
+    let drop = &lively.log[1].aggregate_id;
+    let from_file = ["--file", path(&log)];
+    for part in [&[][..], &["--after", "3"], &["--drop", drop]] {
+        assert_eq!(sources(&export(part).await), own, "{part:?}");
+        let part = [&from_file[..], part].concat();
+        assert_eq!(sources(&export(&part).await), own, "{part:?}");
+    }
+    let nothing = lively.log.len().to_string();
+    assert_eq!(export(&["--after", &nothing]).await, "");
+
+    // As it is asked for; a resumed file keeps its own, and never has two.
+    let file = auditor.file("old");
+    let old = ["--cloudevents-source", "/v1/log"];
+    let output = ["--output", path(&file), "--until", "3"];
+    export(&[&output[..], &old].concat()).await;
+    let rest = ["--output", path(&file), "--resume"];
+    let wrong = ["--cloudevents-source", "urn:example:shop"];
+    let wrong = [&cloud_events[..], &rest, &wrong].concat();
+    let wrong = auditor.export(&wrong).await;
+    assert_eq!(wrong.code, Some(2), "{wrong:?}");
+    assert!(
+        wrong.stderr.contains("have the source /v1/log"),
+        "{wrong:?}"
+    );
+    export(&rest).await;
+    let whole = fs::read_to_string(&file).unwrap();
+    assert_eq!(whole.lines().count(), lively.log.len());
+    assert_eq!(sources(&whole), ["/v1/log"]);
+    let none = ["--cloudevents-source", "no URI"];
+    let none = auditor.export(&[&cloud_events[..], &none].concat()).await;
+    assert_eq!(none.code, Some(2), "{none:?}");
+    assert!(none.stderr.contains("URI reference"), "{none:?}");
+}
+
+/// By RFC 9562, section 5.8: a UUID of version 8, of the first hash.
+fn source_of(lively: &Lively) -> String {
+    let digits = &lively.log[0].hash;
+    let variant = u8::from_str_radix(&digits[16..17], 16).unwrap() & 0b11 | 0b1000;
+    format!(
+        "urn:uuid:{}-{}-8{}-{variant:x}{}-{}",
+        &digits[..8],
+        &digits[8..12],
+        &digits[13..16],
+        &digits[17..20],
+        &digits[20..32],
+    )
+}
+
 #[tokio::test]
 async fn each_form_tells_the_same() {
     let lively = Lively::make().await;
@@ -553,7 +668,7 @@ async fn each_form_tells_the_same() {
         assert_eq!(cloud["specversion"], "1.0");
         assert_eq!(
             (&cloud["source"], &cloud["datacontenttype"]),
-            (&json!("/v1/log"), &json!("application/json"))
+            (&json!(source_of(&lively)), &json!("application/json"))
         );
         assert_eq!(text(&cloud["id"]), event["position"].to_string());
         assert_eq!(

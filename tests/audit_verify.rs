@@ -273,14 +273,18 @@ async fn a_file_that_never_ends_or_is_broken_into_very_many_lines_is_read_within
         hash: Hash::default(),
         private: None,
     };
-    let export = reseal(vec![event]);
+    let line = reseal(vec![event]);
+    assert_eq!(line.lines().count(), 1);
+    let export = of_before(&line);
     assert!(export.lines().count() > 600_000);
-    let verdict = verify_text(&export, &[]).await;
-    assert_eq!(verdict.code, Some(0), "{verdict:?}");
-    assert!(
-        verdict.stdout.starts_with("verified 1 events"),
-        "{verdict:?}"
-    );
+    for export in [&line, &export] {
+        let verdict = verify_text(export, &[]).await;
+        assert_eq!(verdict.code, Some(0), "{verdict:?}");
+        assert!(
+            verdict.stdout.starts_with("verified 1 events"),
+            "{verdict:?}"
+        );
+    }
     let unfinished = &export[..export.len() - 200];
     assert_disproved(&verify_text(unfinished, &[]).await, 1, "cut off");
 
@@ -310,6 +314,22 @@ fn other_hash(line: &str) -> String {
     let mut event = parse(line).unwrap();
     event.hash = Hash([7; 32]);
     written(&event)
+}
+
+/// The same export as it was written until 2026: texts with their line breaks.
+fn of_before(export: &str) -> String {
+    let old = |line: &str| {
+        let event = parse(line).unwrap();
+        let start = line.find(",\"payload\":").unwrap();
+        format!(
+            "{},\"payload\":{},\"metadata\":{},\"hash\":\"{}\"}}\n",
+            &line[..start],
+            event.payload,
+            event.metadata,
+            event.hash
+        )
+    };
+    export.lines().map(old).collect()
 }
 
 fn written(event: &StoredEvent) -> String {
@@ -895,11 +915,14 @@ async fn the_program_in_python_reads_what_we_read_and_says_what_it_cannot() {
          {stock} ('Other', 'x', 2, 'Happened', '1.0', '1', '{{}}')"
     );
     let launch = Launch::on(lively.altered(&altered).await);
-    let export = launch.run(&["audit", "export"]).await.stdout;
+    let lines = launch.run(&["audit", "export"]).await.stdout;
+    assert_eq!(lines.lines().count(), lively.log.len() + 2, "{lines}");
+    let export = of_before(&lines);
     assert!(export.contains("\n \"a\": "), "{export}");
     let ours = launch.run(&["audit", "verify"]).await;
     assert_eq!(ours.code, Some(0), "{ours:?}");
     for export in [
+        lines.as_str(),
         export.as_str(),
         export.trim_end(),
         &export.replace("\n{\"pos", "\n\n{\"pos"),
@@ -911,6 +934,10 @@ async fn the_program_in_python_reads_what_we_read_and_says_what_it_cannot() {
     let seen = lively.log.len() + 1;
     let broken = export.replace("\n[\n]\n", "\n[\n ]\n");
     let reason = format!("position {seen}: expected hash ");
+    assert_refused_in_python(&verify_in_python(&broken).await, 1, &reason);
+    let broken = lines.replace("\\n[\\n]\\n", "\\n[\\n ]\\n");
+    assert_ne!(broken, lines);
+    let reason = format!("position {seen}: expected text on one line ");
     assert_refused_in_python(&verify_in_python(&broken).await, 1, &reason);
 
     assert_refused_in_python(&verify_in_python("").await, 2, "there is no event");

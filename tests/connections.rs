@@ -139,7 +139,7 @@ async fn a_client_of_http_1_0_gets_the_stream_without_chunks_and_its_end() {
     let (head, body) = first.split_once("\r\n\r\n").unwrap();
     assert!(!head.to_lowercase().contains("transfer-encoding"), "{head}");
     assert!(
-        body.starts_with("retry: 1000\n\nevent: drop\nid: 1\n"),
+        body.starts_with("retry: 1000\nevent: drop\nid: 1\n"),
         "{body}"
     );
     app.held(&drop, "alice").await;

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
-use harness::{App, Event, Launch, Reply, distinct, key, number, take, text};
+use harness::{AUDITOR_KEY, App, Event, Launch, Reply, distinct, key, number, take, text};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -74,6 +74,16 @@ async fn a_reader_recomputes_every_hash_from_the_log_alone() {
                   VALUES ('Other', 'ű', 1, 'Happened', '0.1', '{ \"b\": 1.0,  \"a\": \"\\u00e9\" }', '{ }')";
     sqlx::query(insert).execute(app.pool()).await.unwrap();
 
+    // And with line breaks, which a line of NDJSON cannot have.
+    let broken = "{\n \"a\":\r\n[1, 2]}";
+    let insert = insert.replace("'ű', 1", "'ű', 2");
+    let insert = insert.replace("'{ \"b\": 1.0,  \"a\": \"\\u00e9\" }'", "$1::json");
+    sqlx::query(&insert)
+        .bind(broken)
+        .execute(app.pool())
+        .await
+        .unwrap();
+
     let mut previous = vec![0; 32];
     let log = app.log().await;
     for event in &log {
@@ -93,7 +103,16 @@ async fn a_reader_recomputes_every_hash_from_the_log_alone() {
         (last.position, last.hash.clone())
     );
     assert_eq!(text(&head["recorded_at"]), last.recorded_at);
-    assert_eq!(last.payload.get(), "{ \"b\": 1.0,  \"a\": \"\\u00e9\" }");
+    assert_eq!(last.payload.get(), broken);
+    let spaced = &log[log.len() - 2];
+    assert_eq!(spaced.payload.get(), "{ \"b\": 1.0,  \"a\": \"\\u00e9\" }");
+    let lines = app.request(Method::GET, "/v1/log").bearer_auth(AUDITOR_KEY);
+    let lines = take(lines.header("accept", "application/x-ndjson")).await;
+    let lines = lines.text();
+    assert_eq!(lines.lines().count(), log.len(), "{lines}");
+    let line: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert_eq!(line["payload"], json!({ "a": [1, 2] }));
+    assert_eq!(line["payload_text"], broken);
     let times: Vec<&String> = log.iter().map(|event| &event.recorded_at).collect();
     assert!(times.is_sorted());
 }

@@ -20,8 +20,8 @@ async fn a_watcher_gets_the_state_first_and_then_its_changes() {
     assert!(header("content-type").starts_with("text/event-stream"));
     assert_eq!(header("cache-control"), "no-store");
     assert_eq!(header("x-accel-buffering"), "no");
-    assert_eq!(watcher.frame().await.unwrap().retry, "1000");
     let first = watcher.drop().await;
+    assert_eq!(first.retry, "1000");
     let mut state = first.json();
     let mut read = app.drop(&drop).await;
     for body in [&mut state, &mut read] {

@@ -144,6 +144,11 @@ pub enum AuditError {
         /// What it is not.
         reason: String,
     },
+    /// Of a log whose first event is not there, nothing says which one it is.
+    #[error(
+        "the log's first event, which names the log, cannot be read here: give --cloudevents-source"
+    )]
+    NamelessLog,
     /// Two places are named the wrong way round.
     #[error("FROM, {from}, comes after TO, {to}")]
     Backwards {

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use infrastructure::log::postgres::{POOLER, is_from_pooler};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -170,9 +171,13 @@ pub(crate) fn was_enough(error: &io::Error) -> bool {
         .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// One line that says what went wrong and why.
+/// One line that says what went wrong and why; of a connection pooler, what to do about it.
 pub(crate) fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
-    say(&format!("holdfast: {}", one_line(error)));
+    if is_from_pooler(error) {
+        say(&format!("holdfast: {POOLER}"));
+    } else {
+        say(&format!("holdfast: {}", one_line(error)));
+    }
     ExitCode::FAILURE
 }
 

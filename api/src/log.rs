@@ -28,7 +28,8 @@ const FORMS: [&str; 2] = ["application/json", LINES];
 const MOST_LISTED: usize = 10_000;
 const USUALLY_LISTED: usize = 1_000;
 
-/// An `Event` of the contract. Payload and metadata are the stored text byte for byte, so that a reader can recompute the hash.
+/// An `Event` of the contract. Payload and metadata are the stored text byte for byte, so that a
+/// reader can recompute the hash; in a line, where it has line breaks, that text follows the hash.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Event")]
 pub struct EventBody<'a> {
@@ -48,6 +49,15 @@ pub struct EventBody<'a> {
     /// SHA-256 over this event and the hash before it.
     #[schemars(with = "schemas::Sha256")]
     hash: Hash,
+    /// In lines alone: the stored text of `payload` where that has line breaks, for each of which
+    /// `payload` then has a space.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    payload_text: Option<&'a str>,
+    /// As `payload_text`, of `metadata`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String")]
+    metadata_text: Option<&'a str>,
 }
 
 impl<'a> TryFrom<&'a StoredEvent> for EventBody<'a> {
@@ -71,6 +81,8 @@ impl<'a> TryFrom<&'a StoredEvent> for EventBody<'a> {
             payload: raw(&stored.payload)?,
             metadata: raw(&stored.metadata)?,
             hash: stored.hash,
+            payload_text: None,
+            metadata_text: None,
         })
     }
 }

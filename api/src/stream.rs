@@ -45,6 +45,13 @@ use crate::waitlist::WatchedPlaces;
 /// Where the stream is.
 pub(crate) const PATH: &str = "/v1/stream";
 
+/// How soon a client should reconnect, in milliseconds.
+///
+/// Without an empty line after it, as every heartbeat: the line is complete, and the next event's
+/// block goes on behind it. An empty line would end a block without data, which the standard
+/// ignores (WHATWG HTML, section 9.2.6) and httpx-sse 0.4.3 hands on as an empty event.
+const RETRY: &[u8] = b"retry: 1000\n";
+
 /// A hub for at most `most_watchers` of `views`, and its rooms: each is one task.
 #[must_use]
 pub(crate) fn open(views: &Views, most_watchers: usize, rooms: usize) -> (StreamHub, Vec<Room>) {
@@ -100,10 +107,7 @@ pub(crate) async fn watch(
     let mut watcher = Watcher::new(&hub, views, watched, places, framing, told, seat);
     // The rest is sent by the room. hyper frames the body for itself.
     let piece = watcher.next_piece(hub.present(), views, Framing::Plain);
-    let first = [
-        Bytes::from_static(b"retry: 1000\n\n"),
-        piece.unwrap_or_default(),
-    ];
+    let first = [Bytes::from_static(RETRY), piece.unwrap_or_default()];
     let first = first.into_iter().filter(|piece| !piece.is_empty());
     let heir = move |socket| hub.seat(Guest::new(socket, watcher));
     Ok((headers, handover.after(first, heir)).into_response())

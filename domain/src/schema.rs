@@ -44,6 +44,11 @@ struct Event {
     metadata: serde_json::Map<String, Value>,
     /// SHA-256 over this event and the hash before it: docs/AUDIT.md.
     hash: Sha256,
+    /// In a line: the stored text of `payload`, which is hashed, where that has line breaks, for
+    /// each of which `payload` then has a space.
+    payload_text: Option<String>,
+    /// As `payload_text`, of `metadata`.
+    metadata_text: Option<String>,
 }
 
 /// A hold as version 0.9, of the prototype, recorded it: how long it lasts, and not when it is over.

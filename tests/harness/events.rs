@@ -32,6 +32,10 @@ pub struct Event {
     pub metadata: Box<RawValue>,
     /// The chain up to here, in hexadecimal digits.
     pub hash: String,
+    /// The stored text of a payload with line breaks.
+    payload_text: Option<String>,
+    /// The stored text of metadata with line breaks.
+    metadata_text: Option<String>,
 }
 
 impl Event {
@@ -42,7 +46,17 @@ impl Event {
     #[track_caller]
     #[must_use]
     pub fn parse(line: &str) -> Self {
-        serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+        let event: Self =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        let stored = |shown: Box<RawValue>, text: &Option<String>| match text {
+            Some(text) => RawValue::from_string(text.clone()).expect("a stored text is JSON"),
+            None => shown,
+        };
+        Self {
+            payload: stored(event.payload, &event.payload_text),
+            metadata: stored(event.metadata, &event.metadata_text),
+            ..event
+        }
     }
 
     /// What the payload tells.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::described::claim_event;
 use crate::number;
 
-/// One server-sent event, or what stood alone between two blank lines.
+/// One server-sent event, with the comment lines before it.
 #[derive(Debug, Clone, Default)]
 pub struct Frame {
     /// Its `event:`.
@@ -52,15 +52,15 @@ impl Watcher {
     /// The next frame of any kind; none when the server ended the stream in order.
     ///
     /// # Panics
-    /// When the stream is cut off.
+    /// When the stream is cut off, and at a frame without data: the standard ignores one, and some
+    /// clients hand it on as an empty event.
     pub async fn frame(&mut self) -> Option<Frame> {
         loop {
             if let Some(end) = self.received.windows(2).position(|pair| pair == b"\n\n") {
                 let frame = self.received.split_to(end + 2);
                 let frame = Frame::parse(&String::from_utf8_lossy(&frame));
-                if !frame.data.is_empty() {
-                    claim_event(&frame.event, &frame.json());
-                }
+                assert!(!frame.data.is_empty(), "an event without data: {frame:?}");
+                claim_event(&frame.event, &frame.json());
                 return Some(frame);
             }
             match self

@@ -190,7 +190,7 @@ fn appear(path: &Path, text: &str, mode: u32) -> io::Result<bool> {
     let mut whole = tempfile::Builder::new()
         .permissions(fs::Permissions::from_mode(mode))
         .tempfile_in(path.parent().unwrap_or(Path::new(".")))?;
-    writeln!(whole, "{text}")?;
+    whole.write_all(text.as_bytes())?;
     whole.as_file().sync_all()?;
     match whole.persist_noclobber(path) {
         Ok(_) => Ok(true),

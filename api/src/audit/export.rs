@@ -5,6 +5,7 @@
 //! hash in `FILE.head`. Limit: only the whole log as ndjson can be verified, for a part of a chain
 //! proves nothing.
 
+mod cloud_source;
 mod formats;
 #[cfg(feature = "parquet")]
 mod parquet;
@@ -73,14 +74,15 @@ pub struct ExportArgs {
     #[arg(long, env = "HOLDFAST_AUDIT_RESUME", requires = "output")]
     resume: bool,
 
-    /// What CloudEvents say that they come from.
+    /// What CloudEvents say that they come from, a URI reference. Unless said it is a URN of the
+    /// log's own, which no other log has, or that of the file that is resumed.
     #[arg(
         long,
         env = "HOLDFAST_AUDIT_CLOUDEVENTS_SOURCE",
         value_name = "URI",
-        default_value = "/v1/log"
+        value_parser = cloud_source::uri_reference
     )]
-    cloudevents_source: String,
+    cloudevents_source: Option<String>,
 }
 
 /// A form for events.
@@ -140,30 +142,33 @@ async fn export(args: &ExportArgs, source: &Source) -> Result<(), AuditError> {
         None => Ok(()),
     };
     // No file is touched before it is known that there is what was asked for.
-    let (events, output, is_new): (_, Output, _) = match &args.output {
+    let (events, output, is_new, cloud): (_, Output, _, _) = match &args.output {
         None => {
             let events = Events::all(source, wanted).await?;
-            (events, Box::new(io::stdout()), true)
+            let cloud = cloud_source::of(args, source, &events, None).await?;
+            (events, Box::new(io::stdout()), true, cloud)
         }
         Some(path) if args.resume => {
             let at = |error| failed(path, error);
             let last = resume::last_event(path, args.format).map_err(at)?;
-            let events = match last {
+            let events = match &last {
                 None => Events::all(source, wanted).await?,
                 Some(last) => Events::following(last, path, source, wanted).await?,
             };
+            let cloud = cloud_source::of(args, source, &events, last.as_ref()).await?;
             forget_head()?;
-            let file = resume::reopen(path, last).map_err(at)?;
-            (events, Box::new(file), last.is_none())
+            let file = resume::reopen(path, last.as_ref()).map_err(at)?;
+            (events, Box::new(file), last.is_none(), cloud)
         }
         Some(path) => {
             let events = Events::all(source, wanted).await?;
+            let cloud = cloud_source::of(args, source, &events, None).await?;
             let file = create(path).map_err(|error| failed(path, error))?;
             forget_head()?;
-            (events, Box::new(file), true)
+            (events, Box::new(file), true, cloud)
         }
     };
-    let last = write(args, events, output, is_new).await?;
+    let last = write(args.format, &cloud, events, output, is_new).await?;
     if let Some(path) = &head_path {
         kept::write_head(path, last).map_err(|error| failed(path, error))?;
     }
@@ -201,7 +206,7 @@ impl Events {
 
     /// What follows the last event of a file, which is read once more, to see that it is the log's.
     async fn following(
-        last: LastEvent,
+        last: &LastEvent,
         path: &Path,
         source: &Source,
         wanted: Wanted,
@@ -250,15 +255,16 @@ impl Events {
 }
 
 async fn write(
-    args: &ExportArgs,
+    format: Format,
+    cloud_source: &str,
     events: Events,
     output: Output,
     is_new: bool,
 ) -> Result<KnownHead, AuditError> {
-    let encoder: Box<dyn Encoder> = match args.format {
+    let encoder: Box<dyn Encoder> = match format {
         Format::Ndjson => return write_lines(events, Ndjson::default(), output).await,
         Format::Cloudevents => {
-            let lines = CloudEvents::new(&args.cloudevents_source);
+            let lines = CloudEvents::new(cloud_source);
             return write_lines(events, lines, output).await;
         }
         Format::Csv => {

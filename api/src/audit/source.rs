@@ -19,7 +19,7 @@ use infrastructure::error::LogError;
 use infrastructure::log::copy::{self, Block, Blocks, Selection};
 use infrastructure::log::lines::{LineReader, ReadError};
 use infrastructure::log::postgres;
-use infrastructure::log::{EventRef, Head, StoredEvent};
+use infrastructure::log::{EventRef, Hash, Head, StoredEvent};
 use infrastructure::quarantine::{Voided, Voids, voided_by};
 use sqlx::PgPool;
 use tokio::sync::mpsc;
@@ -151,6 +151,34 @@ impl Source {
                 Ok(voided.into_iter().collect())
             }
             Self::File(path) => voids_in(path),
+        }
+    }
+
+    /// The hash of the first event; none where it cannot be read, as of standard input.
+    ///
+    /// # Errors
+    /// [`AuditError`].
+    pub async fn first_hash(&self) -> Result<Option<Hash>, AuditError> {
+        match self {
+            Self::Database(database) => {
+                let hash: Option<Vec<u8>> =
+                    sqlx::query_scalar("SELECT hash FROM events WHERE position = 1")
+                        .fetch_optional(&database.pool)
+                        .await?;
+                let hash = hash.and_then(|hash| hash.try_into().ok());
+                Ok(hash.map(Hash))
+            }
+            Self::File(path) if path == Path::new("-") => Ok(None),
+            Self::File(path) => {
+                let file = File::open(path).map_err(|source| AuditError::File {
+                    path: path.clone(),
+                    source,
+                })?;
+                let first = LineReader::new(BufReader::new(file)).read();
+                let first = first.ok().flatten();
+                let first = first.filter(|event| event.position.0 == 1);
+                Ok(first.map(|event| event.hash))
+            }
         }
     }
 

@@ -42,8 +42,10 @@ const LOOK: Duration = Duration::from_secs(1);
 /// A guest who was sent nothing for between so long and twice that is sent a comment: at least every 15 s, with three to spare for
 /// a room that is busy.
 const BEAT: Duration = Duration::from_secs(6);
-const STILL_HERE: &[u8] = b": still here\n\n";
-const STILL_HERE_CHUNK: &[u8] = b"e\r\n: still here\n\n\r\n";
+/// A comment line, complete without an empty line after it ([`super::RETRY`]). Empty, for a client
+/// may keep it until the next event, and some keep 64 KiB at most.
+const STILL_HERE: &[u8] = b":\n";
+const STILL_HERE_CHUNK: &[u8] = b"2\r\n:\n\r\n";
 
 /// What a guest is written to.
 pub(crate) trait Pipe {

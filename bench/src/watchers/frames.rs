@@ -13,8 +13,6 @@ pub struct State<'a> {
 
 const EVENT: &[u8] = b"event: drop\nid: ";
 const STOCK: &[u8] = b"\"stock\":{";
-/// Where the name of an event stands at the latest: behind the length of a chunk.
-const NAME_BY: usize = 32;
 
 /// What is left of a stream between two reads: a frame that was cut.
 #[derive(Debug, Default)]
@@ -53,7 +51,8 @@ fn tell(bytes: &[u8], each: &mut impl FnMut(State<'_>)) -> usize {
 }
 
 fn state(frame: &[u8]) -> Option<State<'_>> {
-    let name = memmem::find(&frame[..frame.len().min(NAME_BY + EVENT.len())], EVENT)?;
+    // Behind the length of a chunk; comment lines, and of the first one the head of the answer.
+    let name = memmem::find(frame, EVENT)?;
     let rest = &frame[name + EVENT.len()..];
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
     let position = digits.fold(0, |number, digit| number * 10 + i64::from(digit - b'0'));
@@ -69,8 +68,10 @@ fn state(frame: &[u8]) -> Option<State<'_>> {
 mod tests {
     use super::*;
 
-    const STREAM: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n1b\r\nretry: 1000\n\nevent: drop\nid: 41\ndata: {\"stock\":{\"held\":1}}\n\n\r\n\
-        1a\r\nevent: drop\nid: 42\ndata: {\"stock\":{\"held\":2},\"x\":{}}\n\n\r\ne\r\n: still here\n\n\r\n";
+    const STREAM: &[u8] = b"HTTP/1.1 200 OK\r\nx-accel-buffering: no\r\n\r\nc\r\nretry: 1000\n\r\n\
+        37\r\nevent: drop\nid: 41\ndata: {\"stock\":{\"held\":1}}\n\n\r\n\
+        2\r\n:\n\r\n2\r\n:\n\r\n\
+        3e\r\nevent: drop\nid: 42\ndata: {\"stock\":{\"held\":2},\"x\":{}}\n\n\r\n";
 
     fn told(parts: &[&[u8]]) -> Vec<(i64, String)> {
         let (mut frames, mut told) = (Frames::default(), vec![]);

@@ -1,8 +1,11 @@
 //! Events as lines of JSON: what `GET /v1/log` streams, `audit export` writes, and `audit verify --file` reads.
 //!
-//! Promise: payload and metadata are the stored text byte for byte, and what is written reads back equal, so that a line
-//! proves its hash. Limit: personal data is never in a line. A stored text may hold a line break between two tokens, as
-//! JSON allows; then its event takes more than one line.
+//! Promise: an event is one line; what is written reads back equal, so that a line proves its hash.
+//! `payload` and `metadata` are the stored text byte for byte, unless it holds a line break between
+//! two tokens, as JSON allows: then a space stands for each, and `payload_text` or `metadata_text`
+//! behind the hash is the stored text (docs/decisions/0048-an-event-is-one-line.md). Limit:
+//! personal data is never in a line. Exports of before may have events of several lines, which are
+//! read as well.
 
 mod reader;
 
@@ -33,6 +36,22 @@ impl LineWriter {
     /// Appends `event` and a line feed to `line`.
     pub fn write<'a>(&mut self, event: impl Into<EventRef<'a>>, line: &mut Vec<u8>) {
         let event: EventRef<'a> = event.into();
+        let start = line.len();
+        self.write_as(event, one_line, line);
+        if line.len() - start > MOST_EVENT_BYTES {
+            // Both forms of a text together are more than is read of one event: as before, then.
+            line.truncate(start);
+            self.write_as(event, as_stored, line);
+        }
+    }
+
+    /// With `text` writing a JSON text and saying whether that is what is stored.
+    fn write_as(
+        &mut self,
+        event: EventRef<'_>,
+        text: fn(&mut Vec<u8>, &str) -> bool,
+        line: &mut Vec<u8>,
+    ) {
         line.extend_from_slice(b"{\"position\":");
         number(line, event.position.0);
         line.extend_from_slice(b",\"aggregate_type\":");
@@ -48,14 +67,23 @@ impl LineWriter {
         line.extend_from_slice(b",\"recorded_at\":\"");
         line.extend_from_slice(self.time(event.recorded_at).as_bytes());
         line.extend_from_slice(b"\",\"payload\":");
-        line.extend_from_slice(event.payload.as_bytes());
+        let is_payload_stored = text(line, event.payload);
         line.extend_from_slice(b",\"metadata\":");
-        line.extend_from_slice(event.metadata.as_bytes());
+        let is_metadata_stored = text(line, event.metadata);
         line.extend_from_slice(b",\"hash\":\"");
         let digits = line.len();
         line.resize(digits + 64, 0);
         let _infallible = hex::encode_to_slice(event.hash.0, &mut line[digits..]);
-        line.extend_from_slice(b"\"}\n");
+        line.push(b'"');
+        if !is_payload_stored {
+            line.extend_from_slice(b",\"payload_text\":");
+            string(line, event.payload);
+        }
+        if !is_metadata_stored {
+            line.extend_from_slice(b",\"metadata_text\":");
+            string(line, event.metadata);
+        }
+        line.extend_from_slice(b"}\n");
     }
 
     /// A time as the log writes it.
@@ -80,6 +108,31 @@ pub fn number(line: &mut Vec<u8>, mut number: u64) {
         }
     }
     line.extend_from_slice(&digits[first..]);
+}
+
+/// What a reader of lines may take for the end of one. In a JSON text both stand between tokens
+/// alone.
+const LINE_BREAKS: [char; 2] = ['\n', '\r'];
+
+/// Appends a JSON text with a space for each line break, which is the same value. Says whether that
+/// is the text byte for byte.
+pub fn one_line(line: &mut Vec<u8>, text: &str) -> bool {
+    let start = line.len();
+    line.extend_from_slice(text.as_bytes());
+    if !(text.as_bytes().contains(&b'\n') || text.as_bytes().contains(&b'\r')) {
+        return true;
+    }
+    let breaks = |byte: &&mut u8| LINE_BREAKS.contains(&char::from(**byte));
+    line[start..]
+        .iter_mut()
+        .filter(breaks)
+        .for_each(|byte| *byte = b' ');
+    false
+}
+
+fn as_stored(line: &mut Vec<u8>, text: &str) -> bool {
+    line.extend_from_slice(text.as_bytes());
+    true
 }
 
 /// Appends a JSON string.
@@ -115,6 +168,23 @@ struct Line<'a> {
     metadata: &'a RawValue,
     #[serde(borrow)]
     hash: Cow<'a, str>,
+    payload_text: Option<String>,
+    metadata_text: Option<String>,
+}
+
+impl Line<'_> {
+    /// The stored text of what is `shown`: `text`, if there is one, which must be the same but for
+    /// its line breaks.
+    fn stored(name: &str, shown: &RawValue, text: Option<String>) -> Result<String, LineError> {
+        let Some(text) = text else {
+            return Ok(shown.get().to_owned());
+        };
+        if text.contains(LINE_BREAKS) && text.replace(LINE_BREAKS, " ") == shown.get() {
+            return Ok(text);
+        }
+        let reason = format!("{name}_text is not {name} but for its line breaks");
+        Err(LineError::Unreadable(reason))
+    }
 }
 
 /// Why a line is no event.
@@ -158,6 +228,8 @@ pub fn parse(line: &str) -> Result<StoredEvent, LineError> {
         .hash
         .parse()
         .map_err(|_| unreadable("hash must be 64 hexadecimal digits"))?;
+    let payload = Line::stored("payload", line.payload, line.payload_text)?;
+    let metadata = Line::stored("metadata", line.metadata, line.metadata_text)?;
     Ok(StoredEvent {
         position: line.position,
         recorded_at,
@@ -166,8 +238,8 @@ pub fn parse(line: &str) -> Result<StoredEvent, LineError> {
         sequence: line.sequence,
         event_type: shared(&line.event_type),
         event_version: shared(&line.event_version),
-        payload: line.payload.get().to_owned(),
-        metadata: shared(line.metadata.get()),
+        payload,
+        metadata: shared(&metadata),
         hash,
         private: None,
     })
@@ -195,12 +267,68 @@ mod tests {
 
     #[test]
     fn an_event_is_written_and_read_back_byte_for_byte() {
-        for payload in ["{}", "{ \"b\": 1.0,  \"a\": \"\\u00e9\" }", "{\n}"] {
+        for payload in [
+            "{}",
+            "{ \"b\": 1.0,  \"a\": \"\\u00e9\" }",
+            "{\n}",
+            "{\r\n \"a\\n\":\r\"b\"}",
+        ] {
+            for metadata in ["{ }", "{\n\t}"] {
+                let mut stored = event(payload);
+                stored.metadata = metadata.into();
+                let mut line = vec![];
+                LineWriter::default().write(&stored, &mut line);
+                let text = std::str::from_utf8(&line).unwrap();
+                assert!(text.ends_with("}\n"));
+                let one = text.trim_end_matches('\n');
+                assert!(!one.contains(['\n', '\r']), "{one}");
+                assert_eq!(parse(text).unwrap(), stored);
+                let same = |text| serde_json::from_str::<serde_json::Value>(text).unwrap();
+                assert_eq!(same(one)["payload"], same(payload));
+                // Of before: as it is stored, on several lines.
+                let mut old = one.to_owned();
+                for (name, text) in [("payload", payload), ("metadata", metadata)] {
+                    let shown = text.replace(['\n', '\r'], " ");
+                    let escaped = serde_json::to_string(text).unwrap();
+                    old = old.replace(&format!(",\"{name}_text\":{escaped}"), "");
+                    old = old.replace(
+                        &format!("\"{name}\":{shown}"),
+                        &format!("\"{name}\":{text}"),
+                    );
+                }
+                assert_eq!(parse(&old).unwrap(), stored);
+            }
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_read_back_on_one_line_is_written_on_several() {
+        let payload = format!("[1{}]", "\n,1".repeat(MOST_EVENT_BYTES / 8));
+        for (payload, lines) in [(&payload[..], 1), (&payload.replace(',', "\n,"), 4_194_305)] {
             let mut line = vec![];
             LineWriter::default().write(&event(payload), &mut line);
+            assert!(line.len() <= MOST_EVENT_BYTES);
             let text = std::str::from_utf8(&line).unwrap();
-            assert!(text.ends_with("}\n"));
+            assert_eq!(text.lines().count(), lines);
             assert_eq!(parse(text).unwrap(), event(payload));
+        }
+    }
+
+    #[test]
+    fn a_stored_text_that_is_not_what_is_shown_is_refused() {
+        let mut line = vec![];
+        LineWriter::default().write(&event("{\n\"a\":1}"), &mut line);
+        let text = String::from_utf8(line).unwrap();
+        let stored = r#","payload_text":"{\n\"a\":1}""#;
+        assert!(text.contains(stored), "{text}");
+        for other in [
+            r#","payload_text":"{\n\"a\":2}""#,
+            // Without a line break there is nothing to say.
+            r#","payload_text":"{ \"a\":1}""#,
+            r#","metadata_text":"{ }""#,
+        ] {
+            let reason = parse(&text.replace(stored, other)).unwrap_err().to_string();
+            assert!(reason.contains("_text is not "), "{other}: {reason}");
         }
     }
 

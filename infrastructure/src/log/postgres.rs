@@ -7,6 +7,7 @@
 mod connect;
 mod faults;
 mod notices;
+mod pooler;
 mod rows;
 mod streams;
 mod writer;
@@ -25,6 +26,7 @@ use tokio::sync::OwnedMutexGuard;
 pub use self::connect::{connect, connect_as_is, connect_to_primary};
 pub(super) use self::faults::no_head;
 use self::faults::{append_error, corrupt, is_lock_timeout, unavailable};
+pub use self::pooler::{POOLER, is_from_pooler};
 pub(super) use self::rows::head_from;
 use self::rows::{clock_from, event_from, to_sql};
 pub use self::streams::voided;

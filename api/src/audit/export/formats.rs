@@ -2,8 +2,10 @@
 
 use std::io::{self, BufWriter};
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use infrastructure::log::EventRef;
-use infrastructure::log::lines::{LineWriter, number, string};
+use infrastructure::log::lines::{LineWriter, number, one_line, string};
 
 use super::{Encoder, Output};
 
@@ -23,7 +25,10 @@ impl LineFormat for Ndjson {
     }
 }
 
-/// A CloudEvent 1.0 in JSON a line. Extension attributes have lower case names, and numbers beyond 32 bits are texts.
+/// A CloudEvent 1.0 in JSON a line. Extension attributes have lower case names, numbers beyond 32
+/// bits are texts, and what is hashed and cannot be read off the event byte for byte is there in
+/// base64 (type Binary; a String must not hold control characters): a payload with line breaks, for
+/// each of which `data` has a space, and metadata.
 #[derive(Debug)]
 pub struct CloudEvents {
     times: LineWriter,
@@ -50,8 +55,12 @@ impl LineFormat for CloudEvents {
         line.extend_from_slice(&self.source);
         line.extend_from_slice(b",\"type\":");
         string(line, &format!("holdfast.{}", event.event_type));
-        line.extend_from_slice(b",\"subject\":");
-        string(line, event.aggregate_id);
+        // Not empty, if it is there: CloudEvents 1.0.2, "subject". Other programs name streams as
+        // they like.
+        if !event.aggregate_id.is_empty() {
+            line.extend_from_slice(b",\"subject\":");
+            string(line, event.aggregate_id);
+        }
         line.extend_from_slice(b",\"time\":\"");
         line.extend_from_slice(self.times.time(event.recorded_at).as_bytes());
         line.extend_from_slice(b"\",\"datacontenttype\":\"application/json\",\"aggregatetype\":");
@@ -64,10 +73,24 @@ impl LineFormat for CloudEvents {
         number(line, event.sequence.0);
         line.extend_from_slice(b"\",\"hash\":\"");
         line.extend_from_slice(event.hash.to_string().as_bytes());
-        line.extend_from_slice(b"\",\"data\":");
-        line.extend_from_slice(event.payload.as_bytes());
+        line.push(b'"');
+        if event.payload.contains(['\n', '\r']) {
+            binary(line, b",\"payloadbase64\":\"", event.payload);
+        }
+        if event.metadata != "{}" {
+            binary(line, b",\"metadatabase64\":\"", event.metadata);
+        }
+        // Last, so that its text is easily found.
+        line.extend_from_slice(b",\"data\":");
+        one_line(line, event.payload);
         line.extend_from_slice(b"}\n");
     }
+}
+
+fn binary(line: &mut Vec<u8>, name: &[u8], text: &str) {
+    line.extend_from_slice(name);
+    line.extend_from_slice(BASE64_STANDARD.encode(text).as_bytes());
+    line.push(b'"');
 }
 
 /// The columns of the table.

@@ -16,6 +16,8 @@ use super::{Encoder, Output};
 /// Events in one row group: what is kept in memory.
 const GROUP: usize = 100_000;
 
+/// `TIMESTAMP(MILLIS,true)` is UTC. The older `TIMESTAMP_MILLIS` says nothing of a zone, so DuckDB
+/// 2.0.1 and polars 2.1.0 read a local time.
 const SCHEMA: &str = "
 message event {
   required int64 position;
@@ -24,7 +26,7 @@ message event {
   required int64 sequence;
   required binary event_type (UTF8);
   required binary event_version (UTF8);
-  required int64 recorded_at (TIMESTAMP_MILLIS);
+  required int64 recorded_at (TIMESTAMP(MILLIS,true));
   required binary payload (UTF8);
   required binary metadata (UTF8);
   required binary hash (UTF8);

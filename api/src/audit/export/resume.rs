@@ -23,18 +23,23 @@ use super::formats::COLUMNS;
 const MOST_TAIL: u64 = 2 * (MOST_EVENT_BYTES as u64) + (1 << 20);
 
 /// The last whole event of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastEvent {
     /// Where it ends, in bytes.
     end: u64,
     /// Its place in the log.
     pub position: Position,
     hash: Hash,
+    /// Of a CloudEvent.
+    pub cloud_source: Option<String>,
 }
+
+/// What one event of a file says.
+type Said = (Position, Hash, Option<String>);
 
 impl LastEvent {
     /// Its place and its hash.
-    pub fn head(self) -> KnownHead {
+    pub const fn head(&self) -> KnownHead {
         KnownHead {
             position: self.position,
             hash: self.hash,
@@ -42,7 +47,7 @@ impl LastEvent {
     }
 
     /// What speaks against going on after it, when what was asked for begins with `event` from there on.
-    pub fn differs_from(self, event: Option<EventRef<'_>>) -> Option<String> {
+    pub fn differs_from(&self, event: Option<EventRef<'_>>) -> Option<String> {
         match event.filter(|event| event.position == self.position) {
             None => Some(self.is_not_asked_for()),
             Some(event) if event.hash != self.hash => Some(format!(
@@ -54,7 +59,7 @@ impl LastEvent {
     }
 
     /// Said of a file that holds more than the log, or than was asked for, or something else.
-    pub fn is_not_asked_for(self) -> String {
+    pub fn is_not_asked_for(&self) -> String {
         let position = self.position;
         format!("its last event, at position {position}, is not among what is to be exported")
     }
@@ -79,7 +84,7 @@ pub fn last_event(path: &Path, format: Format) -> io::Result<Option<LastEvent>> 
 }
 
 /// Opens a file to append to after its last whole event; without one, from its beginning.
-pub fn reopen(path: &Path, last: Option<LastEvent>) -> io::Result<File> {
+pub fn reopen(path: &Path, last: Option<&LastEvent>) -> io::Result<File> {
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
@@ -90,25 +95,27 @@ pub fn reopen(path: &Path, last: Option<LastEvent>) -> io::Result<File> {
     Ok(file)
 }
 
-fn ndjson(text: &str) -> Option<(Position, Hash)> {
+fn ndjson(text: &str) -> Option<Said> {
     let event = lines::parse(text).ok()?;
-    Some((event.position, event.hash))
+    Some((event.position, event.hash, None))
 }
 
-fn cloud_event(text: &str) -> Option<(Position, Hash)> {
+fn cloud_event(text: &str) -> Option<Said> {
     #[derive(Deserialize)]
     struct CloudEvent<'a> {
         id: &'a str,
         hash: &'a str,
+        source: String,
     }
     let event: CloudEvent<'_> = serde_json::from_str(text).ok()?;
-    Some((Position(event.id.parse().ok()?), event.hash.parse().ok()?))
+    let position = Position(event.id.parse().ok()?);
+    Some((position, event.hash.parse().ok()?, Some(event.source)))
 }
 
-/// A stored text may hold line breaks, so an event may take several lines.
+/// In an export of before, an event may take several lines.
 fn last_line(
     file: &mut File,
-    read: impl Fn(&str) -> Option<(Position, Hash)>,
+    read: impl Fn(&str) -> Option<Said>,
 ) -> io::Result<Option<LastEvent>> {
     let length = file.seek(SeekFrom::End(0))?;
     if length == 0 {
@@ -120,12 +127,13 @@ fn last_line(
     file.take(MOST_TAIL).read_to_end(&mut tail)?;
     let whole = objects(&tail).into_iter().rev().find_map(|(begin, end)| {
         let text = std::str::from_utf8(&tail[begin..end]).ok()?;
-        let (position, hash) = read(text)?;
+        let (position, hash, cloud_source) = read(text)?;
         let end = start + end as u64;
         Some(LastEvent {
             end,
             position,
             hash,
+            cloud_source,
         })
     });
     let reason = "there is no event of such an export at its end";
@@ -183,6 +191,7 @@ fn last_record(file: &File) -> io::Result<Option<LastEvent>> {
                     end,
                     position,
                     hash,
+                    cloud_source: None,
                 });
             }
             Some(_) | None => break,

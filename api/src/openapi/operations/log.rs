@@ -30,7 +30,8 @@ fn list(schemas: &mut Schemas) -> Operation {
     Operation::get("/v1/log", "listEvents", "Read the log")
         .about("`payload` and `metadata` are the stored text byte for byte, so that a reader can recompute the hash. \
             `Accept: application/x-ndjson` asks for all of it, one event a line; then there is no entity tag, and a fault in the \
-            middle ends the answer early.")
+            middle ends the answer early. In a line, spaces replace the line breaks that a stored text may have, and \
+            `payload_text` or `metadata_text` is that text.")
         .takes_query::<LogParams>(schemas)
         .reads_fresh()
         .takes("If-None-Match")

@@ -11,6 +11,7 @@ use sqlx::{Connection, Executor};
 use tracing::{debug, warn};
 
 use super::APPEND_TIMEOUT;
+use super::pooler::look_for_pooler;
 use crate::log::doubt::Doubt;
 use crate::log::patience::within;
 
@@ -28,9 +29,11 @@ SELECT set_config(name, '1s', false) FROM pg_settings WHERE name = 'client_conne
 /// Opens a pool for reading and projecting, and brings the schema up to date.
 ///
 /// # Errors
-/// [`sqlx::Error`] when the database cannot be reached, is a standby, cannot store every character, or a migration does
-/// not apply.
+/// [`sqlx::Error`] when the database cannot be reached, is a standby or behind a pooler that does
+/// not keep a session, cannot store every character, or a migration does not apply.
 pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPool, sqlx::Error> {
+    // Before the migrations, whose lock is one of a session.
+    look_for_pooler(&options).await?;
     // A migration may have to wait for locks, as for another process that migrates.
     let first = connect_as_is(options.clone(), 1).await?;
     require_every_character(&first).await?;

@@ -72,14 +72,17 @@ impl Slot {
     }
 }
 
+/// Settings that a session of the writer begins with.
+pub(super) const SETTINGS: [(&str, &str); 1] = [
+    // The append is the same work whatever its arrays hold, so it is planned once.
+    ("plan_cache_mode", "force_generic_plan"),
+];
+
 impl Writer {
     pub(super) fn new(readers: PgPool, doubt: Doubt, timeout: Duration) -> Self {
         let options = readers.connect_options().as_ref().clone();
         let name = format!("holdfast writer {}", Uuid::new_v4().simple());
-        let options = options.application_name(&name).options([
-            // The append is the same work whatever its arrays hold, so it is planned once.
-            ("plan_cache_mode", "force_generic_plan"),
-        ]);
+        let options = options.application_name(&name).options(SETTINGS);
         Self {
             readers,
             options,

@@ -1,0 +1,122 @@
+//! A connection pooler between a process and its server, which gives each transaction whatever
+//! connection is free: prepared statements, settings and advisory locks of a session are lost or
+//! met by others.
+//!
+//! Promise: at a start, a pooler that loses prepared statements is found, not just met by chance,
+//! and one that loses settings is warned of; every error that only a pooler produces is known by
+//! [`is_from_pooler`]. Limit: whether a connection is passed on to another is seen as long as the
+//! pooler gives out the connection that was used last, as PgBouncer does.
+
+use std::error::Error;
+use std::iter::successors;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{Connection, Executor};
+use tracing::warn;
+use uuid::Uuid;
+
+use super::{APPEND_TIMEOUT, writer};
+use crate::log::patience::within;
+
+/// What to do about a pooler, in place of what a library says about its errors.
+pub const POOLER: &str = "DATABASE_URL leads to a connection pooler, such as PgBouncer, that does not \
+    keep a session as it is: set it to the PostgreSQL server's own address, or to a pool with \
+    pool_mode = session and ignore_startup_parameters = extra_float_digits, options";
+
+/// Uses two sessions in turn, as a process will, and fails behind a pooler that confuses them.
+///
+/// # Errors
+/// [`sqlx::Error`], for which [`is_from_pooler`] holds if it is due to a pooler.
+pub(super) async fn look_for_pooler(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
+    // As the writer's sessions begin, whose settings a pooler may refuse.
+    let options = options.clone().options(writer::SETTINGS);
+    let connect = || within(APPEND_TIMEOUT, PgConnection::connect_with(&options));
+    let (mut first, mut second) = (connect().await?, connect().await?);
+    let kept = within(APPEND_TIMEOUT, keeps_session(&mut first, &mut second)).await?;
+    if !kept {
+        warn!("{POOLER}");
+    }
+    first.close().await?;
+    second.close().await
+}
+
+/// Whether `first` finds its own session again after `second` has begun a transaction, for which a
+/// pooler takes the server's connection that was used last.
+async fn keeps_session(
+    first: &mut PgConnection,
+    second: &mut PgConnection,
+) -> Result<bool, sqlx::Error> {
+    let mark = Uuid::new_v4().to_string();
+    let set = |mark| {
+        sqlx::query_scalar::<_, String>("SELECT set_config('holdfast.session', $1, false)")
+            .bind(mark)
+    };
+    set(mark.clone()).fetch_one(&mut *first).await?;
+    let mut transaction = second.begin().await?;
+    set(Uuid::new_v4().to_string())
+        .fetch_one(&mut *transaction)
+        .await?;
+    let found: Option<String> =
+        sqlx::query_scalar("SELECT current_setting('holdfast.session', true)")
+            .fetch_one(&mut *first)
+            .await?;
+    transaction.rollback().await?;
+    for session in [first, second] {
+        session.execute("RESET holdfast.session").await?;
+    }
+    Ok(found == Some(mark))
+}
+
+/// Whether `error`, or a cause of it, is what a server says only behind a pooler, or a pooler
+/// itself.
+#[must_use]
+pub fn is_from_pooler(error: &(dyn Error + 'static)) -> bool {
+    let causes = successors(Some(error), |error| (*error).source());
+    causes
+        .filter_map(|error| error.downcast_ref::<sqlx::Error>())
+        .filter_map(sqlx::Error::as_database_error)
+        .any(|said| {
+            said.code()
+                .is_some_and(|code| is_of_pooler(&code, said.message()))
+        })
+}
+
+/// A prepared statement of another session, which is not there (26000) or was there before (42P05);
+/// or a setting that every server takes at the start of a session, refused (08P01) as PgBouncer
+/// does.
+fn is_of_pooler(code: &str, message: &str) -> bool {
+    match code {
+        "26000" | "42P05" => true,
+        "08P01" => message.starts_with("unsupported startup parameter"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_a_pooler_brings_about_is_known() {
+        // PgBouncer 1.18.0 with pool_mode = transaction, before PostgreSQL 15.
+        for (code, message) in [
+            ("42P05", "prepared statement \"sqlx_s_1\" already exists"),
+            ("26000", "prepared statement \"sqlx_s_2\" does not exist"),
+            ("08P01", "unsupported startup parameter: extra_float_digits"),
+            ("08P01", "unsupported startup parameter: options"),
+            (
+                "08P01",
+                "unsupported startup parameter in options: plan_cache_mode",
+            ),
+        ] {
+            assert!(is_of_pooler(code, message), "{code} {message}");
+        }
+        for (code, message) in [
+            ("08P01", "invalid message format"),
+            ("28P01", "password authentication failed"),
+            ("42P01", "relation \"events\" does not exist"),
+        ] {
+            assert!(!is_of_pooler(code, message), "{code} {message}");
+        }
+    }
+}
