@@ -330,7 +330,7 @@ pub(super) fn headers() -> Value {
         "Cache-Control": header(true, "Whether the answer may be kept: `no-cache` by anybody who asks again, `private, no-cache` by the caller alone, `no-store` by nobody.", text()),
         "Content-Disposition": header(false, "A name for the file.", text()),
         "ETag": header(true, "The entity tag of the answer.", json!({ "type": "string", "pattern": "^\".*\"$" })),
-        "Holdfast-Position": header(false, "The place in the log of what was done; an answer with a body says it there.", digits()),
+        "Holdfast-Position": header(false, "The place in the log of what was done, where the body does not say it. Of a list: all up to there is in it.", digits()),
         "Idempotent-Replayed": header(false, "`true`: history held the answer already.", json!({ "const": "true" })),
         "Location": header(true, "Where it is read.", json!({ "type": "string", "format": "uri-reference" })),
         "RateLimit": header(true, "What is left, and when there is more (draft-ietf-httpapi-ratelimit-headers).", text()),
