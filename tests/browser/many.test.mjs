@@ -1,6 +1,7 @@
 // A shop of many drops: what a page asks for, builds and follows does not grow with it. Counts only, never times.
 
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
 import { BASE, api, card, close, context, createDrop, edit, eventually, launch, open, openDashboard, openLive, says, scheduleDrop } from "./lib.mjs";
 
@@ -10,12 +11,15 @@ const PAGE = 24;
 const MOST_AWAKE = 100;
 const MOST_BYTES = 100_000;
 
+/** What the drops of this run are called. */
+const SERIES = `Tile ${randomUUID().slice(0, 4)}`;
+
 /** @type {{id: string, name: string}[]} */
 const drops = [];
 
 before(async () => {
   await launch();
-  for (let number = 0; number < MANY; number += 1) drops.unshift(await scheduleDrop({ name: `Tile ${String(number).padStart(3, "0")}` }));
+  for (let number = 0; number < MANY; number += 1) drops.unshift(await scheduleDrop({ name: `${SERIES} ${String(number).padStart(3, "0")}` }));
 });
 after(async () => {
   for (const { id } of drops) await api("POST", `/v1/drops/${id}/cancel`);
@@ -185,8 +189,8 @@ test("the dashboard asks for one page of drops, and turns and searches on the se
   await shows("the second page", all.slice(50, 100));
   await page.getByRole("button", { name: "Newer drops" }).click();
   await shows("the first page", all.slice(0, 50));
-  await page.getByLabel("Find by name").fill("tile 01");
-  await shows("what is found", drops.map(({ name }) => name).filter((name) => name.startsWith("Tile 01")));
+  await page.getByLabel("Find by name").fill(`${SERIES.toUpperCase()} 01`);
+  await shows("what is found", drops.map(({ name }) => name).filter((name) => name.startsWith(`${SERIES} 01`)));
   await page.getByLabel("Show").selectOption({ label: "Coming up" });
   await says(page.locator("drop-table"), "No drop of this kind.");
   await page.getByLabel("Show").selectOption({ label: "On now" });

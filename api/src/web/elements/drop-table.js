@@ -25,12 +25,12 @@ export class DropTable extends HTMLElement {
       h("table", { role: "table" }, h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...head, actions)), this.#body)), this.#none);
   }
 
-  /** Shows these and no others. @param {DropLine[]} lines */
-  set drops(lines) {
+  /** Shows these and no others. @param {DropLine[]} lines @param {boolean} isSamePage whether the same was asked for before */
+  show(lines, isSamePage) {
     const shown = new Set(lines.map(({ id }) => id));
     for (const [id, { row }] of this.#rows) {
-      // A row in use stays until it is left: its button may be about to be pressed.
-      if (shown.has(id) || row.contains(document.activeElement)) continue;
+      // A row that a new drop pushed off the page stays while it is in use: its button may be about to be pressed.
+      if (shown.has(id) || (isSamePage && row.contains(document.activeElement))) continue;
       row.remove();
       this.#rows.delete(id);
     }

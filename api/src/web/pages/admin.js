@@ -70,17 +70,20 @@ async function look() {
   const [metrics, timeline] = await Promise.all([call(path), call(timelinePath())]);
   tiles.metrics = metrics;
   // Another page was asked for meanwhile: the next look shows it.
-  if (path === metricsPath()) showDrops(metrics);
+  if (path === metricsPath()) showDrops(metrics, path);
   health.metrics = metrics;
   chart.buckets = timeline.buckets;
   byId("chart-table").replaceChildren(chartTable(timeline.buckets));
   await log.follow(metrics.position, metrics.drops);
 }
 
-/** @param {Metrics} metrics */
-function showDrops({ drops, has_more: hasMore, position }) {
+let shownPath = "";
+
+/** @param {Metrics} metrics @param {string} path what was asked for */
+function showDrops({ drops, has_more: hasMore, position }, path) {
   table.none = shownChoice.value || search.value.trim() || turned.length > 0 ? "No drop of this kind." : "No drop yet.";
-  table.drops = drops;
+  table.show(drops, path === shownPath);
+  shownPath = path;
   lastShown = drops.at(-1)?.id ?? "";
   turnable("newer", turned.length > 0);
   turnable("older", hasMore);
