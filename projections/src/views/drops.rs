@@ -270,21 +270,6 @@ impl Views {
         self.read().drops.get(drop_id).map(DropView::from)
     }
 
-    /// Every drop, the newest first: read page by page, so one that is scheduled meanwhile may be
-    /// missing.
-    #[must_use]
-    pub fn drops(&self) -> Vec<DropView> {
-        let mut drops: Vec<DropView> = vec![];
-        let now = Timestamp::default();
-        loop {
-            let after = drops.last().map(|drop| drop.drop_id);
-            match self.drops_page(&[], after, ROWS_A_LOCK, now) {
-                Ok(page) if !page.is_empty() => drops.extend(page),
-                Ok(_) | Err(NoSuchDrop) => return drops,
-            }
-        }
-    }
-
     /// Up to `limit` drops, the newest first, that come after `after` in that order; of one of these
     /// phases at `now`, or of any if none is named.
     ///
