@@ -215,6 +215,15 @@ impl Operation {
             .answers(known.headers(&["ETag", "Cache-Control"]))
     }
 
+    /// Every answer so far says a position, that no body says.
+    pub(super) fn says_position(mut self) -> Self {
+        for answer in self.answers.values_mut() {
+            answer["headers"]["Holdfast-Position"] =
+                json!({ "$ref": "#/components/headers/Holdfast-Position" });
+        }
+        self
+    }
+
     pub(super) fn answers(mut self, answer: Answer) -> Self {
         self.answers
             .insert(answer.status.to_string(), answer.described);
@@ -266,7 +275,8 @@ impl Operation {
 /// What else a room is answered that needs the log or a drop.
 fn while_refused(path: &str) -> &'static [Code] {
     let of_drops = ["/v1/drops", "/v1/holds", "/v1/waitlist", "/v1/stream"];
-    if of_drops.iter().any(|room| path.starts_with(room)) || path == "/v1/admin/timeline" {
+    let of_admins = ["/v1/admin/timeline", "/v1/admin/metrics"];
+    if of_drops.iter().any(|room| path.starts_with(room)) || of_admins.contains(&path) {
         &[Code::DropQuarantined, Code::LogRefused]
     } else {
         &[Code::LogRefused]

@@ -54,11 +54,8 @@ fn list(schemas: &mut Schemas) -> Operation {
     Operation::get("/v1/drops", "listDrops", "List drops, the newest first")
         .takes_query::<ListParams>(schemas)
         .reads_fresh()
-        .answers_unless_known(
-            Answer::new(200, "Drops.")
-                .json(page, example)
-                .headers(&["Holdfast-Position"]),
-        )
+        .answers_unless_known(Answer::new(200, "Drops.").json(page, example))
+        .says_position()
 }
 
 fn read(schemas: &mut Schemas) -> Operation {
