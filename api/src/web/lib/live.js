@@ -46,6 +46,8 @@ export class Live extends EventTarget {
   #toldAt = 0;
   /** None: another tab reads. @type {Stream[]} */
   #streams = [];
+  /** What they ask for, which may be more than is wanted by now. */
+  #asked = { isAll: false, isNew: false, ids: /** @type {Set<string>} */ (new Set()) };
   /** Those of them that are not heard. @type {Set<number>} */
   #silent = new Set();
   /** @type {BroadcastChannel | undefined} */
@@ -75,11 +77,10 @@ export class Live extends EventTarget {
   /** From now on this is watched. */
   set query(query) {
     if (query === this.#query) return;
-    const before = this.#union();
     this.#query = query;
     this.#wanted.set(this.#tab, query);
     this.#tell(this.#wish());
-    this.#reopen(before);
+    this.#askAnew();
   }
 
   /** Follows for as long as the page is open. */
@@ -138,7 +139,8 @@ export class Live extends EventTarget {
   #open() {
     this.#heardAt = Date.now();
     this.#silent.clear();
-    this.#streams = this.#union().map((query, place) => new Stream(query, place === 0 ? this.#lastId : "", {
+    this.#asked = this.#union();
+    this.#streams = queriesOf(this.#asked).map((query, place) => new Stream(query, place === 0 ? this.#lastId : "", {
       onDrop: (drop, id) => {
         // New drops are told by the first, so that its place in the log says which are still to come.
         const told = place === 0 ? id : this.#lastId;
@@ -165,35 +167,32 @@ export class Live extends EventTarget {
     this.#heardAt = Date.now();
   }
 
-  /** Asks for what is wanted now, if this tab asks, and it is not what was asked for. @param {string[]} before */
-  #reopen(before) {
-    if (this.#streams.length === 0 || this.#union().join() === before.join()) return;
+  /** Asks for what is wanted now, if this tab asks, unless that is among what it asks for. */
+  #askAnew() {
+    const { isAll, isNew, ids } = this.#union();
+    const hasNamed = (!isNew || this.#asked.isNew) && [...ids].every((id) => this.#asked.ids.has(id));
+    const isIn = isAll ? this.#asked.isAll : !this.#asked.isAll && hasNamed;
+    if (this.#streams.length === 0 || isIn) return;
     this.#close();
     this.#open();
   }
 
   /** One drop that the server knows nothing of must not keep the others from being seen. @param {string} drop */
   #leaveOut(drop) {
-    const before = this.#union();
     this.#leftOut.add(drop);
-    this.#reopen(before);
+    if (this.#streams.length === 0 || !this.#asked.ids.has(drop) || this.#union().ids.has(drop)) return;
+    this.#close();
+    this.#open();
   }
 
-  /** What to ask the server for: a query for each stream. */
+  /** What all tabs want together. */
   #union() {
     const wanted = [...this.#wanted.values()];
-    if (wanted.includes("")) return [""];
     const all = wanted.map((query) => new URLSearchParams(query));
-    const named = [...new Set(all.flatMap((query) => (query.get("drops") ?? "").split(",")))].sort();
+    const named = all.flatMap((query) => (query.get("drops") ?? "").split(",").filter(Boolean));
     const known = named.filter((id) => !this.#leftOut.has(id));
     // None named would mean every drop.
-    const ids = known.length > 0 ? known : named;
-    const isNew = all.some((query) => query.get("new") === "true");
-    const queries = [];
-    for (let place = 0; place < ids.length; place += MOST_DROPS) {
-      queries.push(`?drops=${ids.slice(place, place + MOST_DROPS).join()}${isNew && place === 0 ? "&new=true" : ""}`);
-    }
-    return queries;
+    return { isAll: wanted.includes(""), isNew: all.some((query) => query.get("new") === "true"), ids: new Set(known.length > 0 ? known : named) };
   }
 
   /** @returns {Message} */
@@ -226,15 +225,14 @@ export class Live extends EventTarget {
 
   /** Another tab wants to watch as well, or something else. @param {{tab: string, query: string, since: number}} wish */
   #serve({ tab, query, since }) {
-    const before = this.#union();
     const isKnown = this.#wanted.has(tab);
     this.#wanted.set(tab, query);
     if (this.#streams.length === 0) return;
     // First the connection, as it is with a stream of one's own: what is told after it is not missing.
     this.#tell({ kind: "connection", connection: this.connection });
-    for (const drop of this.#known.values()) this.#tell({ kind: "drop", drop, id: this.#lastId, isNew: false });
+    for (const [id, drop] of this.#known) if (!isKnown || query.includes(id)) this.#tell({ kind: "drop", drop, id: this.#lastId, isNew: false });
     if (!isKnown && since > 0 && (this.#lastId === "" || since < Number(this.#lastId))) this.#lastId = String(since);
-    this.#reopen(before);
+    this.#askAnew();
   }
 
   /** @param {Drop} drop @param {string} id @param {boolean} isNew */
@@ -244,9 +242,8 @@ export class Live extends EventTarget {
     if (isNew) learn(drop.server_time);
     const isWanted = !this.#query || this.#query.includes("new=true") || this.#query.includes(drop.id);
     if (isWanted) this.dispatchEvent(new CustomEvent("drop", { detail: drop }));
-    const before = this.#union();
     // It is known again.
-    if (this.#leftOut.delete(drop.id)) this.#reopen(before);
+    if (this.#leftOut.delete(drop.id)) this.#askAnew();
   }
 
   #heard() {
@@ -276,4 +273,15 @@ export class Live extends EventTarget {
     this.connection = connection;
     if (isNews) this.dispatchEvent(new CustomEvent("connection", { detail: connection }));
   }
+}
+
+/** What to ask the server for: a query for each stream. @param {{isAll: boolean, isNew: boolean, ids: Set<string>}} asked */
+function queriesOf({ isAll, isNew, ids }) {
+  if (isAll) return [""];
+  const all = [...ids].sort();
+  const queries = [];
+  for (let place = 0; place < all.length; place += MOST_DROPS) {
+    queries.push(`?drops=${all.slice(place, place + MOST_DROPS).join()}${isNew && place === 0 ? "&new=true" : ""}`);
+  }
+  return queries;
 }
