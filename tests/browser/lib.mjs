@@ -38,7 +38,11 @@ export async function close() {
 export async function context(t, options = {}) {
   const made = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
   made.setDefaultTimeout(PATIENCE);
-  t.after(() => made.close());
+  t.after(async () => {
+    // A request that a test still has in its hands ends with its page, and is no fault of it.
+    await Promise.all(made.pages().map((page) => page.unrouteAll({ behavior: "ignoreErrors" })));
+    await made.close();
+  });
   return made;
 }
 

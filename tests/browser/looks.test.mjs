@@ -195,9 +195,9 @@ test("what comes late moves nothing: the page below the drops waits for them, ho
 test("a shop without a drop says so once it knows, and a new drop takes the place of the words", async (t) => {
   const page = await open(t, "about:blank");
   let isEmpty = true;
-  await page.route("**/v1/drops?*", async (route) => {
-    const response = await route.fetch();
-    return route.fulfill({ response, json: isEmpty ? { data: [], has_more: false } : await response.json() });
+  await page.route("**/v1/drops?status=*", async (route) => {
+    if (!isEmpty) return route.continue();
+    return route.fulfill({ response: await route.fetch(), json: { data: [], has_more: false } });
   });
   await page.goto(BASE);
   await page.getByText("No drop is on or to come.").waitFor();
@@ -212,7 +212,7 @@ test("a shop that does not answer is asked again, and says so meanwhile", async 
   const within = await context(t);
   const page = await open(t, "about:blank", { within, expected: [/status of 503/] });
   let refused = 0;
-  await page.route("**/v1/drops?*", (route) => (refused++ < 3 ? route.fulfill({ status: 503, json: { code: "unavailable" } }) : route.continue()));
+  await page.route("**/v1/drops?status=*", (route) => (refused++ < 3 ? route.fulfill({ status: 503, json: { code: "unavailable" } }) : route.continue()));
   await page.goto(BASE);
   await page.getByText("The shop does not answer.").waitFor();
   await page.locator("drop-card").first().waitFor();

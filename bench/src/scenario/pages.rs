@@ -51,6 +51,9 @@ struct Spent {
     wall: f64,
 }
 
+/// The part of a load that a figure is of.
+type Part = fn(&Load) -> Spent;
+
 impl Spent {
     fn cpu(&self) -> f64 {
         self.browser + self.server
@@ -99,9 +102,8 @@ async fn on(
     } else {
         format!("{}: ", contender.name())
     };
-    let parts: [(&str, fn(&Load) -> Spent); 2] =
-        [(FIRST_CARD, |load| load.card), (PRESS, |load| load.press)];
-    for (name, part) in parts {
+    let parts: [Part; 2] = [|load| load.card, |load| load.press];
+    for (name, part) in [FIRST_CARD, PRESS].into_iter().zip(parts) {
         for drops in [FEW, many] {
             play.report.figure(Figure {
                 scenario: "pages".into(),
@@ -137,7 +139,7 @@ fn median_of(loads: &[Load], figure: impl Fn(&Load) -> f64) -> f64 {
     median(&figures).unwrap_or_default()
 }
 
-fn detail(loads: &[Load], part: fn(&Load) -> Spent) -> String {
+fn detail(loads: &[Load], part: Part) -> String {
     let of = |figure: fn(&Spent) -> f64| rounded(median_of(loads, |load| figure(&part(load))));
     let bytes = median_of(loads, |load| {
         f64::from(u32::try_from(load.bytes).unwrap_or(u32::MAX))
