@@ -194,17 +194,19 @@ test("what comes late moves nothing: the page below the drops waits for them, ho
 
 test("a shop without a drop says so once it knows, and a new drop takes the place of the words", async (t) => {
   const page = await open(t, "about:blank");
-  let isEmpty = true;
-  await page.route("**/v1/drops?status=*", async (route) => {
-    if (!isEmpty) return route.continue();
-    return route.fulfill({ response: await route.fetch(), json: { data: [], has_more: false } });
+  await page.route("**/v1/drops?status=*", async (route) => route.fulfill({ response: await route.fetch(), json: { data: [], has_more: false } }));
+  // There are drops in truth, and the stream tells of them once it may.
+  let letGo = () => {};
+  const isLetGo = new Promise((resolve) => { letGo = resolve; });
+  await page.route("**/v1/stream*", async (route) => {
+    await isLetGo;
+    return route.continue();
   });
   await page.goto(BASE);
   await page.getByText("No drop is on or to come.").waitFor();
-  await page.locator('connection-state[data-state="live"]').waitFor();
-  const fresh = await createDrop();
-  isEmpty = false;
-  await page.locator(`drop-card[data-drop-id="${fresh.id}"]`).waitFor();
+  assert.ok(await page.locator("#yours").isVisible());
+  letGo();
+  await page.locator(`drop-card[data-drop-id="${drop.id}"]`).waitFor();
   assert.equal(await page.locator("#empty").isVisible(), false);
 });
 
