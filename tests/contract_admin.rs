@@ -94,6 +94,79 @@ async fn metrics_count_holds_purchases_and_units_of_the_window() {
 }
 
 #[tokio::test]
+async fn metrics_list_drops_by_page_and_count_all_of_them() {
+    let app = App::start().await;
+    let mut names = vec![];
+    for number in 0..5 {
+        let name = format!("Lantern {number}");
+        let drop = app.create_drop(5, json!({ "name": name })).await;
+        hold_of(&app, &drop, "ann", 1).await;
+        if number == 3 {
+            let cancel = app.admin(Method::POST, &format!("/v1/drops/{drop}/cancel"));
+            take(cancel).await.ok(200);
+        }
+        names.insert(0, name);
+        // So that the order of the list is theirs.
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+    }
+    let listed = async |query: &str| {
+        let metrics = admin(&app, &format!("/v1/admin/metrics?{query}")).await;
+        let metrics = metrics.ok(200);
+        assert_eq!(metrics["holds_placed"], 5, "whatever is listed: {query}");
+        let drops = metrics["drops"].as_array().unwrap().clone();
+        let names: Vec<String> = drops.iter().map(|drop| text(&drop["name"])).collect();
+        let last = drops.last().map(|drop| text(&drop["id"]));
+        (names, metrics["has_more"] == true, last)
+    };
+    let (all, has_more, _) = listed("").await;
+    assert_eq!((all, has_more), (names.clone(), false));
+
+    let (first, has_more, last) = listed("limit=2").await;
+    assert_eq!((&first[..], has_more), (&names[..2], true));
+    let after = format!("limit=3&starting_after={}", last.unwrap());
+    let (rest, has_more, _) = listed(&after).await;
+    assert_eq!((&rest[..], has_more), (&names[2..], false));
+
+    let found = async |query: &str| listed(query).await.0;
+    assert_eq!(found("status=cancelled").await, ["Lantern 3"]);
+    assert_eq!(
+        found("status=ended,cancelled,sold_out").await,
+        ["Lantern 3"]
+    );
+    assert_eq!(found("status=live,scheduled").await.len(), 4);
+    assert_eq!(found("search=LANTERN%203").await, ["Lantern 3"]);
+    assert_eq!(
+        found("search=lantern&status=live&limit=1").await,
+        ["Lantern 4"]
+    );
+    assert_eq!(found("search=nothing").await, [""; 0]);
+    assert_eq!(found("search=&status=").await.len(), 5);
+
+    for query in [
+        "limit=0",
+        "limit=101",
+        "status=live,open",
+        "starting_after=x",
+        "starting_after=0197d3f2-6b1e-4c55-9a3e-2f60c1d8e7b4",
+        "starting_after=0197d3f2-6b1e-4c55-9a3e-2f60c1d8e7b4&search=x",
+    ] {
+        let reply = admin(&app, &format!("/v1/admin/metrics?{query}")).await;
+        reply.problem(400, "invalid_query");
+    }
+}
+
+#[tokio::test]
+async fn metrics_of_many_drops_are_bounded() {
+    let app = App::start().await;
+    for _ in 0..101 {
+        app.create_drop(1, json!({})).await;
+    }
+    let metrics = admin(&app, "/v1/admin/metrics").await.ok(200);
+    assert_eq!(metrics["drops"].as_array().unwrap().len(), 100);
+    assert_eq!(metrics["has_more"], true);
+}
+
+#[tokio::test]
 async fn refusals_are_counted_over_the_window_that_all_else_is_counted_over() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({})).await;

@@ -533,6 +533,77 @@ async fn drops_are_listed_in_pages_by_status_and_with_their_best_buyers() {
 }
 
 #[tokio::test]
+async fn a_list_can_name_its_drops_and_says_how_new_it_is() {
+    let app = App::start().await;
+    let mut drops = vec![];
+    for _ in 0..4 {
+        drops.push(app.create_drop(2, json!({})).await);
+    }
+    cancel(&app, &drops[1]).await.ok(200);
+    let hold = app.hold(&drops[0], "ann").await.ok(201);
+    let bought = app.purchase(&text(&hold["id"])).await.ok(201);
+    let unknown = uuid::Uuid::new_v4();
+    let ids = |list: &Value| {
+        let data = list["data"].as_array().unwrap();
+        data.iter()
+            .map(|drop| text(&drop["id"]))
+            .collect::<Vec<_>>()
+    };
+
+    let named = format!("{},{unknown},{},{}", drops[0], drops[2], drops[1]);
+    let path = format!("/v1/drops?ids={named}&expand=top_purchasers");
+    let reply = app.get(&path).await;
+    let list = reply.ok(200);
+    // Of two that were scheduled within a millisecond, the greater id comes first.
+    let newest_first = ids(&app.get("/v1/drops").await.ok(200));
+    let wanted = newest_first.iter().filter(|id| named.contains(*id));
+    let wanted: Vec<String> = wanted.cloned().collect();
+    assert_eq!(
+        (ids(&list), &list["has_more"]),
+        (wanted.clone(), &json!(false))
+    );
+    let position = reply.header("holdfast-position").parse::<u64>().unwrap();
+    assert!(
+        position >= bought["position"].as_u64().unwrap(),
+        "{position}"
+    );
+    let first =
+        &list["data"].as_array().unwrap()[wanted.iter().position(|id| *id == drops[0]).unwrap()];
+    assert_eq!(first["top_purchasers"][0]["quantity"], 1);
+
+    let of_status = format!("/v1/drops?ids={named}&status=cancelled");
+    assert_eq!(ids(&app.get(&of_status).await.ok(200)), [drops[1].clone()]);
+    let page = app
+        .get(&format!("/v1/drops?ids={named}&limit=2"))
+        .await
+        .ok(200);
+    assert_eq!(
+        (ids(&page), &page["has_more"]),
+        (wanted[..2].to_vec(), &json!(true))
+    );
+    let rest = format!("/v1/drops?ids={named}&limit=2&starting_after={}", wanted[1]);
+    let rest = app.get(&rest).await.ok(200);
+    assert_eq!(
+        (ids(&rest), &rest["has_more"]),
+        (wanted[2..].to_vec(), &json!(false))
+    );
+
+    let many: Vec<String> = (0..101).map(|_| uuid::Uuid::new_v4().to_string()).collect();
+    for (ids, found) in [
+        (&many[..100], true),
+        (&many[..], false),
+        (&["x".to_owned()][..], false),
+    ] {
+        let reply = app.get(&format!("/v1/drops?ids={}", ids.join(","))).await;
+        if found {
+            assert_eq!(reply.ok(200)["data"], json!([]));
+        } else {
+            reply.problem(400, "invalid_query");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_drop_that_is_not_there_is_not_found() {
     let app = App::start().await;
     for id in [

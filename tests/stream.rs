@@ -72,6 +72,45 @@ async fn a_watcher_who_names_drops_hears_of_no_others() {
 }
 
 #[tokio::test]
+async fn a_watcher_who_names_drops_may_hear_of_new_ones_also_of_those_that_came_while_it_was_away()
+{
+    let app = App::start().await;
+    let (shown, other) = (
+        app.create_drop(5, json!({})).await,
+        app.create_drop(5, json!({})).await,
+    );
+    let mut watcher = app.watch(&format!("?drops={shown}&new=true")).await;
+    assert_eq!(watcher.drop().await.json()["id"], shown.as_str());
+    app.held(&other, "alice").await;
+    let new = app.create_drop(5, json!({})).await;
+    let told = watcher.drop().await;
+    assert_eq!(told.json()["id"], new.as_str(), "not of the other one");
+
+    let missed = app.create_drop(5, json!({})).await;
+    app.held(&other, "bob").await;
+    let again = format!(
+        "?drops={shown},{new}&new=true&last_event_id={}",
+        told.position()
+    );
+    let mut watcher = app.watch(&again).await;
+    let mut first = BTreeSet::new();
+    for _ in 0..3 {
+        first.insert(text(&watcher.drop().await.json()["id"]));
+    }
+    assert_eq!(first, BTreeSet::from([shown.clone(), new, missed]));
+    app.held(&other, "cid").await;
+    app.held(&shown, "cid").await;
+    let next = watcher.drop().await.json();
+    assert_eq!(next["id"], shown.as_str(), "not of the other one");
+
+    let mut quiet = app.watch(&format!("?drops={shown}&new=false")).await;
+    quiet.drop().await;
+    app.create_drop(5, json!({})).await;
+    app.held(&shown, "dee").await;
+    assert_eq!(quiet.drop().await.json()["id"], shown.as_str());
+}
+
+#[tokio::test]
 async fn a_watcher_who_names_none_gets_every_drop_that_is_not_over() {
     let app = App::start().await;
     let live = app.create_drop(1, json!({})).await;

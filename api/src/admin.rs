@@ -20,12 +20,12 @@ use self::lateness::Lateness;
 use self::window::{Bucket, Buckets, Span};
 use crate::app::App;
 use crate::auth::Admin;
-use crate::drops::find;
+use crate::drops::{MOST_LISTED, Wanted, find, listed};
 use crate::extract::{Fresh, Params};
 use crate::health::{QuarantinedDrop, quarantined};
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Problem};
-use crate::render::{DropStatus, conditional, etag_of, private, unless_known};
+use crate::render::{DropStatus, Statuses, conditional, etag_of, private, unless_known};
 
 const CSV: &str = "text/csv";
 /// What a timeline comes in, the usual form first.
@@ -38,6 +38,16 @@ pub(crate) struct MetricsParams {
     window: Option<Span>,
     /// How long one bucket is; chosen by the window unless said.
     bucket: Option<Span>,
+    /// How many drops are listed at most; the counts are of all of them.
+    #[schemars(range(min = 1, max = 100), extend("default" = 100))]
+    limit: Option<usize>,
+    /// The id that the page of drops before ended with.
+    starting_after: Option<DropId>,
+    /// Lists only drops of these statuses, separated by commas.
+    #[schemars(with = "Option<String>")]
+    status: Option<Statuses>,
+    /// Lists only drops whose name contains this, whatever its case.
+    search: Option<String>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -51,7 +61,10 @@ pub(crate) struct Metrics {
     oversell_attempts_blocked: u64,
     /// Requests that a throttle refused, of a buyer or of an address.
     throttle_blocks: u64,
+    /// A page of drops, the newest first.
     drops: Vec<DropLine>,
+    /// Whether there are drops after those.
+    has_more: bool,
     timeline: Vec<MetricsBucket>,
     /// How late the units of holds that ran out came back; null when none did.
     release_lateness: Option<Lateness>,
@@ -121,6 +134,7 @@ pub(crate) async fn metrics(
     buckets.fill(app.views.timeline(None, buckets.from()));
     let total = buckets.total();
     let refused = app.refused.totals(buckets.from());
+    let (drops, has_more) = listed_drops(&app, &params, now)?;
     let metrics = Metrics {
         holds_placed: total.holds_placed,
         holds_expired: total.holds_expired,
@@ -129,7 +143,8 @@ pub(crate) async fn metrics(
         units_sold: total.sold,
         oversell_attempts_blocked: refused.sold_out,
         throttle_blocks: refused.throttled,
-        drops: drop_lines(&app.views.drops(), now),
+        drops: drop_lines(&drops, now),
+        has_more,
         timeline: buckets.iter().map(MetricsBucket::from).collect(),
         release_lateness: app.lateness.since(buckets.from()),
         engine: engine_line(&app),
@@ -198,6 +213,28 @@ fn known_drop(app: &App, id: &str) -> Result<DropId, Problem> {
     let not_found = || Problem::new(Code::DropNotFound, "There is no drop with this id.");
     let drop_id: DropId = id.parse().map_err(|_| not_found())?;
     find(app, drop_id).map(|drop| drop.drop_id)
+}
+
+/// The drops that are asked for, and whether there are more.
+fn listed_drops(
+    app: &App,
+    params: &MetricsParams,
+    now: Timestamp,
+) -> Result<(Vec<DropView>, bool), Problem> {
+    let limit = listed(params.limit, MOST_LISTED)?;
+    let phases = params.status.as_ref().map(Statuses::phases);
+    let wanted = Wanted {
+        phases: phases.as_deref().unwrap_or_default(),
+        after: params.starting_after,
+        most: limit + 1,
+    };
+    let mut page = match params.search.as_deref() {
+        Some(words) => wanted.of_name(app, words, now)?,
+        None => wanted.of_all(app, now)?,
+    };
+    let has_more = page.len() > limit;
+    page.truncate(limit);
+    Ok((page, has_more))
 }
 
 fn drop_lines(drops: &[DropView], now: Timestamp) -> Vec<DropLine> {

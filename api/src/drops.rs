@@ -3,18 +3,21 @@
 pub(crate) mod buyers;
 pub(crate) mod terms;
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::decide::Subject;
 use domain::event::StockAdjusted;
 use domain::stock::Stock;
-use domain::values::{AdjustmentId, DropId, Position, Reason};
+use domain::values::{AdjustmentId, DropId, Position, Reason, Timestamp};
 use infrastructure::engine::Request;
 use infrastructure::quarantine::RefusedEvent;
+use projections::live_stock::Phase;
 use projections::views::{AdjustmentView, DropView, NoSuchDrop, PurchaserOrder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -29,8 +32,10 @@ use crate::render::{
     DropBody, DropStatus, Page, PurchaserBody, conditional, drop_etag, etag_of, insert, replayed,
     version_in_etag,
 };
+use crate::stream::must_be_few;
 
-const MOST_LISTED: usize = 100;
+/// The most drops that one answer lists.
+pub(crate) const MOST_LISTED: usize = 100;
 
 /// `POST /v1/drops`
 pub(crate) async fn create(
@@ -68,6 +73,8 @@ pub(crate) struct ListParams {
     limit: Option<usize>,
     /// The id that the page before ended with.
     starting_after: Option<DropId>,
+    /// Ids of drops, separated by commas, 100 at most: only those of them that there are.
+    ids: Option<String>,
 }
 
 /// `GET /v1/drops`: those in quarantine are left out.
@@ -78,18 +85,21 @@ pub(crate) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let now = app.now();
+    // Before the rows, so that they are at least as new as it says.
+    let position = app.views.position();
     let limit = listed(params.limit, MOST_LISTED)?;
     let expand = expands_purchasers(params.expand.as_deref())?;
-    let phase = params.status.map(DropStatus::phase);
-    let after = params.starting_after;
+    let phases: Vec<Phase> = params.status.map(DropStatus::phase).into_iter().collect();
     // One more than is shown says whether there is more.
-    let page = app.views.drops_page(phase, after, limit + 1, now);
-    let unknown = |NoSuchDrop| {
-        let refused = after.and_then(|last| app.views.quarantine_of(last));
-        quarantine(refused)
-            .unwrap_or_else(|| Problem::invalid_query("starting_after", "names no drop"))
+    let wanted = Wanted {
+        phases: &phases,
+        after: params.starting_after,
+        most: limit + 1,
     };
-    let mut page: Vec<DropView> = page.map_err(unknown)?;
+    let mut page: Vec<DropView> = match params.ids.as_deref() {
+        Some(ids) => wanted.of_named(&app, &named(ids)?, now)?,
+        None => wanted.of_all(&app, now)?,
+    };
     let has_more = page.len() > limit;
     page.truncate(limit);
     let tags: Vec<String> = page.iter().map(|drop| drop_etag(drop, now)).collect();
@@ -110,8 +120,13 @@ pub(crate) async fn list(
         data: bodies.collect(),
         has_more,
     };
-    Ok(conditional(&headers, &etag, body))
+    let mut response = conditional(&headers, &etag, body);
+    insert(&mut response, POSITION, &position.to_string());
+    Ok(response)
 }
+
+/// Where an answer says its position that cannot say it in its body.
+const POSITION: HeaderName = HeaderName::from_static("holdfast-position");
 
 fn expands_purchasers(expand: Option<&str>) -> Result<bool, Problem> {
     match expand {
@@ -121,7 +136,81 @@ fn expands_purchasers(expand: Option<&str>) -> Result<bool, Problem> {
     }
 }
 
-fn listed(limit: Option<usize>, most: usize) -> Result<usize, Problem> {
+/// Which part of a list.
+pub(crate) struct Wanted<'a> {
+    /// Any, if none is named.
+    pub(crate) phases: &'a [Phase],
+    pub(crate) after: Option<DropId>,
+    pub(crate) most: usize,
+}
+
+impl Wanted<'_> {
+    pub(crate) fn of_all(&self, app: &App, now: Timestamp) -> Result<Vec<DropView>, Problem> {
+        let page = app
+            .views
+            .drops_page(self.phases, self.after, self.most, now);
+        page.map_err(|NoSuchDrop| self.not_after(app))
+    }
+
+    fn of_named(
+        &self,
+        app: &App,
+        ids: &BTreeSet<DropId>,
+        now: Timestamp,
+    ) -> Result<Vec<DropView>, Problem> {
+        let place = |drop: &DropView| (drop.row.scheduled_at, drop.drop_id);
+        let below = self.place_after(app)?.map(|drop| place(&drop));
+        let is_wanted = |drop: &DropView| {
+            let is_below = below.is_none_or(|below| place(drop) < below);
+            let phase = drop.row.phase(now);
+            is_below && (self.phases.is_empty() || self.phases.contains(&phase))
+        };
+        let found = ids.iter().filter_map(|&id| app.views.drop(id));
+        let mut found: Vec<DropView> = found.filter(is_wanted).collect();
+        found.sort_by_key(|drop| Reverse(place(drop)));
+        found.truncate(self.most);
+        Ok(found)
+    }
+
+    /// Those whose name contains `words`, whatever their case: a look at every name.
+    pub(crate) fn of_name(
+        &self,
+        app: &App,
+        words: &str,
+        now: Timestamp,
+    ) -> Result<Vec<DropView>, Problem> {
+        self.place_after(app)?;
+        let words = words.trim().to_lowercase();
+        let found = app.views.drops_after(self.after, self.most, |row, _| {
+            let is_wanted = self.phases.is_empty() || self.phases.contains(&row.phase(now));
+            is_wanted && row.terms.name.as_str().to_lowercase().contains(&words)
+        });
+        Ok(found)
+    }
+
+    fn place_after(&self, app: &App) -> Result<Option<DropView>, Problem> {
+        let found = |after| app.views.drop(after).ok_or_else(|| self.not_after(app));
+        self.after.map(found).transpose()
+    }
+
+    fn not_after(&self, app: &App) -> Problem {
+        let refused = self.after.and_then(|last| app.views.quarantine_of(last));
+        quarantine(refused)
+            .unwrap_or_else(|| Problem::invalid_query("starting_after", "names no drop"))
+    }
+}
+
+/// Ids as a query names them.
+fn named(ids: &str) -> Result<BTreeSet<DropId>, Problem> {
+    let malformed = |_| Problem::invalid_query("ids", "must be ids of drops, separated by commas");
+    let ids = ids.split(',').map(|id| id.trim().parse());
+    let ids = ids.collect::<Result<BTreeSet<DropId>, _>>();
+    let ids = ids.map_err(malformed)?;
+    must_be_few("ids", ids.len(), MOST_LISTED)?;
+    Ok(ids)
+}
+
+pub(crate) fn listed(limit: Option<usize>, most: usize) -> Result<usize, Problem> {
     match limit {
         None => Ok(most),
         Some(limit) if (1..=most).contains(&limit) => Ok(limit),

@@ -12,12 +12,13 @@ use infrastructure::engine::Answer;
 use projections::live_stock::{LiveStockRow, Phase};
 use projections::views::{DropView, HoldView, Purchaser};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::de::IntoDeserializer;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::preconditions::Tags;
 
 /// Where a drop is in its life, as the server's clock has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DropStatus {
     /// Not started.
@@ -61,6 +62,30 @@ impl DropStatus {
     #[must_use]
     pub const fn is_over(self) -> bool {
         matches!(self, Self::Ended | Self::Cancelled)
+    }
+}
+
+/// Statuses as a query names them, separated by commas.
+#[derive(Debug, Clone, Default)]
+pub struct Statuses(Vec<DropStatus>);
+
+impl Statuses {
+    /// The same in the words of the views.
+    #[must_use]
+    pub fn phases(&self) -> Vec<Phase> {
+        self.0.iter().map(|status| status.phase()).collect()
+    }
+}
+
+impl<'de> Deserialize<'de> for Statuses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let words = String::deserialize(deserializer)?;
+        let status = |word: &str| DropStatus::deserialize(word.trim().into_deserializer());
+        words
+            .split(',')
+            .map(status)
+            .collect::<Result<_, _>>()
+            .map(Self)
     }
 }
 

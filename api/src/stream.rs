@@ -33,7 +33,7 @@ pub use self::hub::StreamHub;
 pub(crate) use self::hub::Tick;
 pub(crate) use self::room::Room;
 use self::room::{Guest, Pipe};
-use self::watcher::{Told, Watcher};
+use self::watcher::{Told, Watched, Watcher};
 use crate::app::App;
 use crate::connections::{Handover, Socket};
 use crate::drops::quarantine;
@@ -65,6 +65,10 @@ pub(crate) fn open(views: &Views, most_watchers: usize, rooms: usize) -> (Stream
 pub(crate) struct WatchParams {
     /// Ids of drops, separated by commas, 200 at most; every drop that is not over unless said.
     drops: Option<String>,
+    /// With `drops`: also every drop that is scheduled from then on. One that comes back is sent
+    /// those that were scheduled since `Last-Event-ID`, the newest 200 of them.
+    #[schemars(extend("default" = false))]
+    new: Option<bool>,
     /// Ids of waitlist entries, separated by commas, 20 at most, to be sent as well.
     waitlist: Option<String>,
     /// As `Last-Event-ID`, for who cannot send headers.
@@ -83,7 +87,7 @@ pub(crate) async fn watch(
 ) -> Result<Response, Problem> {
     let told = last_event(&headers, params.last_event_id.as_deref());
     let told = told.map(|position| Told::up_to(position, &app.views));
-    let watched = watched(&app, params.drops.as_deref())?;
+    let watched = watched(&app, params.drops.as_deref(), params.new.unwrap_or(false))?;
     let places = WatchedPlaces::named(&app, origin, params.waitlist.as_deref()).await?;
     let of_address = app.streams.of_client(handover.peer.ip(), &headers)?;
     let full = || {
@@ -151,9 +155,9 @@ pub(crate) fn must_be_few(name: &str, ids: usize, most: usize) -> Result<(), Pro
 }
 
 /// The drops that were named, each once; none: all that are not over, those to come included.
-fn watched(app: &App, drops: Option<&str>) -> Result<Option<Box<[DropId]>>, Problem> {
+fn watched(app: &App, drops: Option<&str>, and_new: bool) -> Result<Watched, Problem> {
     let Some(drops) = drops.filter(|drops| !drops.is_empty()) else {
-        return Ok(None);
+        return Ok(Watched::All);
     };
     let not_found =
         |id: &str| Problem::new(Code::DropNotFound, format!("There is no drop {id:?}."));
@@ -164,13 +168,16 @@ fn watched(app: &App, drops: Option<&str>) -> Result<Option<Box<[DropId]>>, Prob
         .collect::<Result<BTreeSet<DropId>, _>>()?;
     must_be_few("drops", watched.len(), MOST_DROPS)?;
     let missing = watched.iter().find(|&&id| app.views.drop(id).is_none());
-    match missing {
-        Some(&id) => {
-            Err(quarantine(app.views.quarantine_of(id))
-                .unwrap_or_else(|| not_found(&id.to_string())))
-        }
-        None => Ok(Some(watched.into_iter().collect())),
+    if let Some(&id) = missing {
+        let refused = quarantine(app.views.quarantine_of(id));
+        return Err(refused.unwrap_or_else(|| not_found(&id.to_string())));
     }
+    let watched = watched.into_iter().collect();
+    Ok(if and_new {
+        Watched::NamedAndNew(watched)
+    } else {
+        Watched::Named(watched)
+    })
 }
 
 #[cfg(test)]

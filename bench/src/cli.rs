@@ -115,6 +115,10 @@ struct Options {
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
 
+    /// Drops of the shop whose page is opened in the scenario pages, beside one of 10
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(11..=1_000_000))]
+    page_drops: u32,
+
     /// Another build of holdfast, which takes part as `against`: two builds compared in one run. It
     /// gets a database of its own, migrates it itself, and no flag that only this build knows
     #[arg(long)]
@@ -295,6 +299,7 @@ async fn settings(options: &Options) -> (Settings, Vec<String>) {
             .unwrap_or(if quick { 50_000 } else { 1_000_000 }),
         nodes: options.nodes.iter().map(|&nodes| nodes.max(1)).collect(),
         rate: options.rate,
+        page_drops: options.page_drops,
     };
     (settings, notes)
 }

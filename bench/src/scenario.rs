@@ -7,6 +7,7 @@ mod drop_lists;
 mod lag;
 mod long_log;
 mod memory;
+mod pages;
 mod release;
 mod restart;
 mod stream;
@@ -15,6 +16,7 @@ mod stream_flood;
 pub use self::audit::RATIOS as AUDIT_RATIOS;
 pub use self::consequences::{CANCEL, EXPIRIES, RESTOCK};
 pub use self::disturbed::Shop;
+pub use self::pages::{FIRST_CARD, PRESS, ratio_name};
 pub use self::restart::FIRST_ANSWER;
 pub use self::stream::{IDLE, LATENCY, MEMORY, WRONG};
 
@@ -65,6 +67,8 @@ pub enum Scenario {
     StreamFlood,
     /// Holds while 128 clients list drops, of which there are 3,000.
     DropLists,
+    /// CPU time of the shop's page up to its first card and to a press, with many drops by few.
+    Pages,
 }
 
 /// How a run is played.
@@ -94,6 +98,8 @@ pub struct Settings {
     pub nodes: Vec<usize>,
     /// Holds a second while a shop is disturbed, over all nodes.
     pub rate: u32,
+    /// Drops of the shop whose page is opened.
+    pub page_drops: u32,
 }
 
 impl Settings {
@@ -142,6 +148,7 @@ impl Play<'_> {
             Scenario::Consequences => consequences::play(self).await,
             Scenario::StreamFlood => stream_flood::play(self).await,
             Scenario::DropLists => drop_lists::play(self).await,
+            Scenario::Pages => pages::play(self).await,
         }
     }
 

@@ -6,8 +6,9 @@ use crate::contenders::Contender;
 use crate::report::disturbances::{Disturbance, Purchases};
 use crate::report::{Figure, Report, rounded};
 use crate::scenario::{
-    AUDIT_RATIOS, CANCEL, EXPIRIES, FIRST_ANSWER, IDLE, LATENCY, MEMORY, RESTOCK, WRONG,
-    empty_log_label, hundred_drops_label, long_log_label, watched_label,
+    AUDIT_RATIOS, CANCEL, EXPIRIES, FIRST_ANSWER, FIRST_CARD, IDLE, LATENCY, MEMORY, PRESS,
+    RESTOCK, WRONG, empty_log_label, hundred_drops_label, long_log_label, ratio_name,
+    watched_label,
 };
 
 /// Which way is better.
@@ -126,6 +127,13 @@ pub fn judge(report: &Report) -> Vec<Judgement> {
         let name = found.map_or(ratio, |figure| figure.name.as_str());
         less(name, target, stretch, found.map(|figure| figure.value))
     };
+    let page = |name: &str| {
+        let mut figures = report.figures.iter();
+        let is_ratio = |figure: &&Figure| figure.name.starts_with(name) && figure.unit == "×";
+        let found = figures.find(is_ratio);
+        let name = found.map_or_else(|| ratio_name(name, 10_000), |figure| figure.name.clone());
+        less(&name, 3.0, 1.5, found.map(|figure| figure.value))
+    };
     let [verify, rebuild, export] = AUDIT_RATIOS;
     let mut all = vec![
         more("holds ÷ no-op, 256 clients", 0.60, 0.80, hot(256, "no-op")),
@@ -203,6 +211,8 @@ pub fn judge(report: &Report) -> Vec<Judgement> {
         less(&format!("{IDLE}, ms"), 10.0, 10.0, figure(IDLE)),
         of_stream(MEMORY, "KiB", 32.0, 16.0),
         less(WRONG, 0.0, 0.0, figure(WRONG)),
+        page(FIRST_CARD),
+        page(PRESS),
     ];
     all.extend(judge_disturbances(&report.disturbances));
     all

@@ -1,5 +1,6 @@
 //! Lists of drops and charts: right under any history, and at the cost of what they show.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use domain::DropEvent;
@@ -79,17 +80,35 @@ fn a_page_visits_as_many_rows_as_it_shows_however_many_drops_there_are() {
     let world = shop(3_000);
     let now = second(4_000);
     for phase in [None, Some(Phase::Live)] {
-        let (page, visited) = world.visited(|views| views.drops_page(phase, None, 2, now));
+        let (page, visited) =
+            world.visited(|views| views.drops_page(phase.as_slice(), None, 2, now));
         assert_eq!(ids(&page.unwrap()), names([2_999, 2_998]));
         assert_eq!(visited, 2, "{phase:?}");
         let after = Some(drop_id("d1500"));
-        let (page, visited) = world.visited(|views| views.drops_page(phase, after, 3, now));
+        let (page, visited) =
+            world.visited(|views| views.drops_page(phase.as_slice(), after, 3, now));
         assert_eq!(ids(&page.unwrap()), names([1_499, 1_498, 1_497]));
         assert_eq!(visited, 3, "{phase:?}");
     }
-    let (all, visited) = world.visited(Views::drops);
-    assert_eq!(ids(&all), names((0..3_000).rev()));
+    let (all, visited) = world.visited(|views| views.drops_page(&[], None, 9_000, now));
+    assert_eq!(ids(&all.unwrap()), names((0..3_000).rev()));
     assert_eq!(visited, 3_000);
+}
+
+#[test]
+fn a_page_of_two_phases_visits_as_many_rows_as_it_shows() {
+    let mut world = shop(3_000);
+    let now = second(4_000);
+    for number in [2_998, 1_000] {
+        world.record(&format!("d{number}"), now, drop_cancelled().at(now));
+    }
+    let both = [Phase::Live, Phase::Cancelled];
+    let page = |phases: &[Phase]| world.visited(|views| views.drops_page(phases, None, 3, now));
+    let (found, visited) = page(&both);
+    let newest = names([2_999, 2_998, 2_997]);
+    assert_eq!((ids(&found.unwrap()), visited), (newest, 3));
+    let (found, visited) = page(&[Phase::SoldOut, Phase::Cancelled]);
+    assert_eq!((ids(&found.unwrap()), visited), (names([2_998, 1_000]), 2));
 }
 
 #[test]
@@ -103,7 +122,7 @@ fn the_only_drop_of_its_phase_is_found_without_a_look_at_the_rest() {
         ..terms()
     };
     world.record("d9", now, drop_rescheduled(ends).at(now));
-    let page = |phase, now| world.visited(|views| views.drops_page(Some(phase), None, 9, now));
+    let page = |phase, now| world.visited(|views| views.drops_page(&[phase], None, 9, now));
     for (phase, number) in [(Phase::SoldOut, 7), (Phase::Cancelled, 8)] {
         let (found, visited) = page(phase, now);
         assert_eq!(ids(&found.unwrap()), names([number]), "{phase:?}");
@@ -126,9 +145,7 @@ fn a_page_goes_on_after_a_drop_that_left_its_phase_and_after_none_that_is_not_th
     world.record("d2", second(9), drop_cancelled().at(second(9)));
     let page = |after| {
         let after = Some(drop_id(after));
-        world
-            .views
-            .drops_page(Some(Phase::Live), after, 9, second(9))
+        world.views.drops_page(&[Phase::Live], after, 9, second(9))
     };
     assert_eq!(ids(&page("d2").unwrap()), names([1, 0]));
     assert_eq!(page("nowhere"), Err(NoSuchDrop));
@@ -206,7 +223,7 @@ fn between(now: i64, starts: i64, ends: Option<i64>) -> DropTerms {
 /// What the list is by definition: every row sorted, filtered and cut.
 fn naive(
     all: &[DropView],
-    phase: Option<Phase>,
+    phases: &[Phase],
     after: Option<DropId>,
     limit: usize,
     now: Timestamp,
@@ -217,8 +234,18 @@ fn naive(
         .iter()
         .skip_while(|drop| after.is_some_and(|id| drop.drop_id != id));
     let rest = rest.skip(usize::from(after.is_some()));
-    let wanted = rest.filter(|drop| phase.is_none_or(|phase| drop.row.phase(now) == phase));
+    let is_wanted = |phase| phases.is_empty() || phases.contains(&phase);
+    let wanted = rest.filter(|drop| is_wanted(drop.row.phase(now)));
     wanted.map(|drop| drop.drop_id).take(limit).collect()
+}
+
+/// Every choice of phases, none among them.
+fn subsets(phases: &[Phase]) -> Vec<Vec<Phase>> {
+    let subset = |bits: usize| {
+        let chosen = (0..phases.len()).filter(|place| bits >> place & 1 == 1);
+        chosen.map(|place| phases[place]).collect()
+    };
+    (0..1 << phases.len()).map(subset).collect()
 }
 
 proptest! {
@@ -229,6 +256,7 @@ proptest! {
     ) {
         let mut world = World::default();
         let (mut drops, mut now) = (vec![], 100_i64);
+        let mut firsts: HashMap<DropId, Position> = HashMap::new();
         for (number, step) in steps.into_iter().enumerate() {
             let at = second(now);
             let pick = |drop: usize| {
@@ -259,17 +287,28 @@ proptest! {
             };
             if let Some((id, event)) = event {
                 world.record_at(id, at, event);
+                firsts.entry(id).or_insert(Position(world.position));
             }
             let all: Vec<DropView> = drops.iter().map(|&id| world.views.drop(id).unwrap()).collect();
             let after = [None, drops.get(number % 7).copied()];
             let now = second(now);
-            for phase in Phase::ALL.map(Some).into_iter().chain([None]) {
+            for phases in subsets(&Phase::ALL) {
                 for after in after {
-                    let page = world.views.drops_page(phase, after, limit, now).unwrap();
-                    let expected = naive(&all, phase, after, limit, now);
-                    prop_assert_eq!(ids(&page), expected, "{:?} after {:?}", phase, after);
+                    let page = world.views.drops_page(&phases, after, limit, now).unwrap();
+                    let expected = naive(&all, &phases, after, limit, now);
+                    prop_assert_eq!(ids(&page), expected, "{:?} after {:?}", phases, after);
                 }
             }
+            let until = Position(world.position / 2);
+            let scheduled: Vec<DropId> = drops.iter().rev().copied().collect();
+            let newer = scheduled.iter().take_while(|id| firsts[*id] > until);
+            let newer: Vec<DropId> = newer.copied().collect();
+            prop_assert_eq!(world.views.scheduled_after(until, 99), newer.clone());
+            let few = world.views.scheduled_after(until, 2);
+            prop_assert_eq!(few, newer.iter().copied().take(2).collect::<Vec<_>>());
+            let last = scheduled.iter().find(|id| firsts[*id] <= until);
+            let last = last.map(|&id| world.views.drop(id).unwrap().row.scheduled_at);
+            prop_assert_eq!(world.views.scheduled_by(until), last);
             let earlier = now.plus_millis(-20_000);
             let mut turned: Vec<DropId> = all
                 .iter()

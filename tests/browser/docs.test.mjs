@@ -4,9 +4,13 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
-import { ADMIN_KEY, BASE, close, eventually, launch, open } from "./lib.mjs";
+import { ADMIN_KEY, BASE, close, eventually, launch, open, scheduleDrop } from "./lib.mjs";
 
-before(launch);
+before(async () => {
+  await launch();
+  // The newest drop is the one to try, so it must be on.
+  await scheduleDrop();
+});
 after(close);
 
 async function reference(t, hash = "") {

@@ -4,6 +4,7 @@
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
+import { afterEach } from "node:test";
 import { chromium } from "playwright-core";
 
 export const BASE = env("HOLDFAST_URL");
@@ -37,12 +38,16 @@ export async function close() {
 export async function context(t, options = {}) {
   const made = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
   made.setDefaultTimeout(PATIENCE);
-  t.after(() => made.close());
+  t.after(async () => {
+    // A request that a test still has in its hands ends with its page, and is no fault of it.
+    await Promise.all(made.pages().map((page) => page.unrouteAll({ behavior: "ignoreErrors" })));
+    await made.close();
+  });
   return made;
 }
 
 /**
- * A page at `path`. `expected`: what it may write to the console as an error, as a browser does about every refused request.
+ * A page at `path`; `about:blank` for a test that goes there itself. `expected`: what it may write to the console as an error, as a browser does about every refused request.
  * `clock`: its time can be moved by the test.
  */
 export async function open(t, path, { expected = [], within, clock = false, ...options } = {}) {
@@ -59,7 +64,7 @@ export async function open(t, path, { expected = [], within, clock = false, ...o
     if (protocol !== "data:" && protocol !== "blob:" && origin !== BASE) faults.push(`asked ${request.url()}`);
   });
   t.after(() => assert.deepEqual(faults, [], `${path} did what no page may`));
-  await page.goto(BASE + path, { timeout: PATIENCE });
+  if (path !== "about:blank") await page.goto(BASE + path, { timeout: PATIENCE });
   return page;
 }
 
@@ -91,11 +96,27 @@ export async function api(method, path, body, headers = {}) {
   return answer;
 }
 
-/** Schedules a drop that is on at once. */
-export async function createDrop(more = {}) {
+/** Schedules a drop that is on at once, and stays. */
+export async function scheduleDrop(more = {}) {
   const name = `Lantern ${randomUUID().slice(0, 8)}`;
   return api("POST", "/v1/drops", { name, price: { amount: 4900, currency: "EUR" }, total_stock: 5, ...more });
 }
+
+/** Drops that are to be called off once the test is over. */
+const transient = new Set();
+
+/** Schedules a drop that is on at once, for one test: the shop's first page has room for those of one test. */
+export async function createDrop(more = {}) {
+  const drop = await scheduleDrop(more);
+  transient.add(drop.id);
+  return drop;
+}
+
+afterEach(async () => {
+  const over = [...transient];
+  transient.clear();
+  await Promise.all(over.map((id) => api("POST", `/v1/drops/${id}/cancel`)));
+});
 
 /** Edits a drop's terms. */
 export function edit(drop, change) {

@@ -88,7 +88,7 @@ test("the stream falls to another tab when the one that reads it is closed", asy
   const reader = await openLive(t, `/drops/${drop.id}`, { within });
   const other = await openLive(t, "/", { within });
   await says(card(other, drop).locator(".units"), "5 left of 5");
-  const again = other.waitForRequest("**/v1/stream");
+  const again = other.waitForRequest("**/v1/stream?*");
   await reader.close();
   await again;
   await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: "somebody" });
@@ -122,7 +122,7 @@ test("a further tab is told of all drops by the first, and asks for none by itse
   within.on("request", (request) => asked.push(request.url().slice(BASE.length)));
   const page = await openLive(t, "/", { within, clock: true });
   await says(card(page, drop).locator(".units"), "5 left of 5");
-  // Past the time after which it asks for what was not told.
+  // Past the time after which it asked for what was not told, once.
   await page.clock.runFor(5000);
   await page.evaluate(() => fetch("/assets/mark.svg?last"));
   await eventually("the last request", () => asked.includes("/assets/mark.svg?last"));
@@ -195,3 +195,39 @@ for (const path of ["/", "its page"]) {
     if (path === "/") await says(card(page, other).locator(".units"), "4 left of 5 · 1 held");
   });
 }
+
+test("one drop in quarantine does not keep the others from being followed", async (t) => {
+  const [ill, well] = [await createDrop(), await createDrop()];
+  const page = await open(t, "about:blank", { expected: [/status of 503/] });
+  const asked = [];
+  await page.route("**/v1/stream?*", (route) => {
+    asked.push(route.request().url());
+    const problem = { code: "drop_quarantined", drop_id: ill.id };
+    return asked.at(-1).includes(ill.id) ? route.fulfill({ status: 503, json: problem }) : route.continue();
+  });
+  await page.goto(BASE);
+  await page.locator('connection-state[data-state="live"]').waitFor();
+  await api("POST", `/v1/drops/${well.id}/holds`, { buyer_id: "somebody" });
+  await says(card(page, well).locator(".units"), "4 left of 5 · 1 held");
+  assert.deepEqual(asked.map((url) => url.includes(ill.id)), [true, false]);
+});
+
+test("more drops than one stream may name are followed by two, and new ones by the first", async (t) => {
+  const page = await open(t, "/docs");
+  const asked = [];
+  await page.route("**/v1/stream?*", (route) => {
+    asked.push(route.request());
+    return route.fulfill({ contentType: "text/event-stream", body: ": nothing yet\n\n" });
+  });
+  await page.evaluate(async () => {
+    const { Live } = await import("/assets/lib/live.js");
+    const ids = Array.from({ length: 250 }, () => crypto.randomUUID());
+    new Live(`?drops=${ids.join()}&new=true`, 17).follow();
+  });
+  await eventually("both are asked for", () => asked.length >= 2);
+  const told = asked.slice(0, 2).map((request) => {
+    const query = new URL(request.url()).searchParams;
+    return [query.get("drops").split(",").length, query.get("new"), request.headers()["last-event-id"]];
+  });
+  assert.deepEqual(told, [[200, "true", "17"], [50, null, undefined]]);
+});

@@ -5,7 +5,7 @@ import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { AxeBuilder } from "@axe-core/playwright";
-import { ADMIN_KEY, BASE, OUT, api, close, context, createDrop, eventually, launch, open, openDashboard, openLive, remembered, says } from "./lib.mjs";
+import { ADMIN_KEY, BASE, OUT, api, close, context, createDrop, eventually, launch, open, openDashboard, openLive, remembered, says, scheduleDrop } from "./lib.mjs";
 
 let drop;
 
@@ -18,7 +18,7 @@ before(async () => {
     const hold = await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: buyer, display_name: buyer, quantity });
     await api("POST", `/v1/holds/${hold.id}/purchase`);
   }
-  await createDrop({ name: "Field lamp, brass", total_stock: 8, description: "No picture of it yet: this one is drawn." });
+  await scheduleDrop({ name: "Field lamp, brass", total_stock: 8, description: "No picture of it yet: this one is drawn." });
 });
 after(close);
 
@@ -144,6 +144,81 @@ test("nothing jumps while a page fills", async (t) => {
       assert.ok(shifted < 0.05, `${page.url()} shifted by ${shifted}`);
     }
   }
+});
+
+test("what comes late moves nothing: the page below the drops waits for them, however long that takes", async (t) => {
+  for (const viewport of [LOOKS.light.viewport, LOOKS.phone.viewport]) {
+    const within = await context(t, { viewport });
+    await within.addInitScript(() => {
+      globalThis.shifts = [];
+      const add = (list) => list.getEntries().forEach(({ sources }) => {
+        const moved = sources.map(({ node }) => node?.nodeName ?? "");
+        // In the header the dot makes room for longer words, and moves nothing else.
+        if (moved.join() !== "CONNECTION-STATE") globalThis.shifts.push(moved);
+      });
+      new PerformanceObserver(add).observe({ type: "layout-shift", buffered: true });
+    });
+    const page = await open(t, "about:blank", { within });
+    // Every answer of the API waits until it is let go, each by itself: the lists in any order, then the stream, then its first states.
+    const held = new Map();
+    await page.route("**/v1/**", (route) => held.set(route.request().url().slice(BASE.length), route));
+    const waitsFor = (pattern) => eventually(`${pattern} is asked for`, () => [...held.keys()].find((url) => pattern.test(url)));
+    const letGo = async (pattern) => {
+      const url = await waitsFor(pattern);
+      const route = held.get(url);
+      held.delete(url);
+      await route.continue();
+    };
+    const settled = () => page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 1000)));
+    await page.goto(BASE);
+    const [yours, cards] = [page.locator("#yours"), page.locator("drop-card")];
+    await waitsFor(/status=sold_out/);
+    // Longer than the page once waited before it guessed that there is no drop.
+    await settled();
+    assert.deepEqual([await yours.isVisible(), await page.locator("#empty").isVisible(), await cards.count()], [false, false, 0]);
+    for (const status of ["sold_out", "scheduled"]) {
+      await letGo(new RegExp(`status=${status}`));
+      await settled();
+      assert.deepEqual([await yours.isVisible(), await cards.count()], [false, 0], "one list alone is no page");
+    }
+    await letGo(/status=live/);
+    await cards.first().waitFor();
+    assert.ok(await yours.isVisible());
+    await settled();
+    await letGo(/^\/v1\/stream/);
+    await page.locator('connection-state[data-state="live"]').waitFor();
+    await settled();
+    assert.deepEqual(await page.evaluate(() => globalThis.shifts), []);
+  }
+});
+
+test("a shop without a drop says so once it knows, and a new drop takes the place of the words", async (t) => {
+  const page = await open(t, "about:blank");
+  await page.route("**/v1/drops?status=*", async (route) => route.fulfill({ response: await route.fetch(), json: { data: [], has_more: false } }));
+  // There are drops in truth, and the stream tells of them once it may.
+  let letGo = () => {};
+  const isLetGo = new Promise((resolve) => { letGo = resolve; });
+  await page.route("**/v1/stream*", async (route) => {
+    await isLetGo;
+    return route.continue();
+  });
+  await page.goto(BASE);
+  await page.getByText("No drop is on or to come.").waitFor();
+  assert.ok(await page.locator("#yours").isVisible());
+  letGo();
+  await page.locator(`drop-card[data-drop-id="${drop.id}"]`).waitFor();
+  assert.equal(await page.locator("#empty").isVisible(), false);
+});
+
+test("a shop that does not answer is asked again, and says so meanwhile", async (t) => {
+  const within = await context(t);
+  const page = await open(t, "about:blank", { within, expected: [/status of 503/] });
+  let refused = 0;
+  await page.route("**/v1/drops?status=*", (route) => (refused++ < 3 ? route.fulfill({ status: 503, json: { code: "unavailable" } }) : route.continue()));
+  await page.goto(BASE);
+  await page.getByText("The shop does not answer.").waitFor();
+  await page.locator("drop-card").first().waitFor();
+  assert.equal(await page.locator("#empty").isVisible(), false);
 });
 
 test("a connection that is lost does not move the page", async (t) => {

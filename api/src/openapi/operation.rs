@@ -215,6 +215,15 @@ impl Operation {
             .answers(known.headers(&["ETag", "Cache-Control"]))
     }
 
+    /// Every answer so far says a position, that no body says.
+    pub(super) fn says_position(mut self) -> Self {
+        for answer in self.answers.values_mut() {
+            answer["headers"]["Holdfast-Position"] =
+                json!({ "$ref": "#/components/headers/Holdfast-Position" });
+        }
+        self
+    }
+
     pub(super) fn answers(mut self, answer: Answer) -> Self {
         self.answers
             .insert(answer.status.to_string(), answer.described);
@@ -266,7 +275,8 @@ impl Operation {
 /// What else a room is answered that needs the log or a drop.
 fn while_refused(path: &str) -> &'static [Code] {
     let of_drops = ["/v1/drops", "/v1/holds", "/v1/waitlist", "/v1/stream"];
-    if of_drops.iter().any(|room| path.starts_with(room)) || path == "/v1/admin/timeline" {
+    let of_admins = ["/v1/admin/timeline", "/v1/admin/metrics"];
+    if of_drops.iter().any(|room| path.starts_with(room)) || of_admins.contains(&path) {
         &[Code::DropQuarantined, Code::LogRefused]
     } else {
         &[Code::LogRefused]
@@ -330,7 +340,7 @@ pub(super) fn headers() -> Value {
         "Cache-Control": header(true, "Whether the answer may be kept: `no-cache` by anybody who asks again, `private, no-cache` by the caller alone, `no-store` by nobody.", text()),
         "Content-Disposition": header(false, "A name for the file.", text()),
         "ETag": header(true, "The entity tag of the answer.", json!({ "type": "string", "pattern": "^\".*\"$" })),
-        "Holdfast-Position": header(false, "The place in the log of what was done; an answer with a body says it there.", digits()),
+        "Holdfast-Position": header(false, "The place in the log of what was done, where the body does not say it. Of a list: all up to there is in it.", digits()),
         "Idempotent-Replayed": header(false, "`true`: history held the answer already.", json!({ "const": "true" })),
         "Location": header(true, "Where it is read.", json!({ "type": "string", "format": "uri-reference" })),
         "RateLimit": header(true, "What is left, and when there is more (draft-ietf-httpapi-ratelimit-headers).", text()),

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use async_broadcast::{InactiveReceiver, Receiver, Sender};
 use bytes::{BufMut, Bytes, BytesMut};
+use domain::DropEvent;
 use domain::values::{DropId, Position, Timestamp};
 use infrastructure::engine::{Clock, Observer, SystemClock};
 use infrastructure::feed::{Committed, Readmitted};
@@ -24,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::framing::Framing;
 use super::present::Present;
 use super::room::Guest;
-use super::watcher::Told;
+use super::watcher::{Told, Watched};
 use crate::connections::Share;
 use crate::render::{DropBody, DropStatus};
 
@@ -53,6 +54,8 @@ struct Frame {
     drop_id: DropId,
     /// Where it stands in the tick.
     place: usize,
+    /// Whether the drop was scheduled since the tick before.
+    is_new: bool,
     /// A part of the tick's bytes: one chunk.
     bytes: Bytes,
 }
@@ -61,6 +64,8 @@ struct Frame {
 #[derive(Debug, Default)]
 pub(super) struct Changed {
     drops: BTreeSet<DropId>,
+    /// Those of them that were scheduled, or readmitted.
+    new: BTreeSet<DropId>,
     /// Every change up to here is among them, or was told before.
     position: Position,
     /// The same of the tick before.
@@ -145,6 +150,7 @@ impl StreamHub {
         let position = changed.position;
         let next = Changed {
             drops: BTreeSet::new(),
+            new: BTreeSet::new(),
             position,
             before: position,
         };
@@ -207,9 +213,13 @@ impl StreamHub {
 
 impl Observer for StreamHub {
     fn committed(&mut self, committed: &Arc<Committed>) {
-        let drops = committed.events.iter().map(|recorded| recorded.drop_id);
         let mut changed = self.changed();
-        changed.drops.extend(drops);
+        for recorded in &committed.events {
+            changed.drops.insert(recorded.drop_id);
+            if matches!(recorded.event, DropEvent::DropScheduled(_)) {
+                changed.new.insert(recorded.drop_id);
+            }
+        }
         changed.position = committed.head.position;
         drop(changed);
         if !committed.events.is_empty() {
@@ -219,7 +229,10 @@ impl Observer for StreamHub {
 
     /// A drop in quarantine is left out; once it is readmitted, its watchers are sent its state.
     fn readmitted(&mut self, readmitted: &Readmitted) {
-        self.changed().drops.insert(readmitted.drop_id);
+        let mut changed = self.changed();
+        changed.drops.insert(readmitted.drop_id);
+        changed.new.insert(readmitted.drop_id);
+        drop(changed);
         self.0.wake.notify_one();
     }
 }
@@ -253,13 +266,19 @@ impl Tick {
             Framing::Chunked.write(&mut all, |to| write_frame(to, &drop, id, now));
             places.push((drop.drop_id, start..all.len()));
         }
-        Self::made(told, places, all.freeze())
+        Self::made(told, places, &changed.new, all.freeze())
     }
 
-    fn made(told: Told, places: Vec<(DropId, Range<usize>)>, all: Bytes) -> Self {
+    fn made(
+        told: Told,
+        places: Vec<(DropId, Range<usize>)>,
+        new: &BTreeSet<DropId>,
+        all: Bytes,
+    ) -> Self {
         let frame = |(place, (drop_id, range))| Frame {
             drop_id,
             place,
+            is_new: new.contains(&drop_id),
             bytes: all.slice(range),
         };
         let mut frames: Vec<Frame> = places.into_iter().enumerate().map(frame).collect();
@@ -314,19 +333,26 @@ impl Tick {
     }
 }
 
-/// The newest state of each watched drop in `ticks`, oldest tick first; of every drop when none is named.
+/// The newest state of each watched drop in `ticks`, oldest tick first.
 ///
 /// A watcher that fell behind is told once of a drop that changed many times, in the order of the ticks, so that an id claims no
 /// tick of which the rest is still to come. A single tick is passed on as it is.
-pub(super) fn newest(ticks: &[&Tick], watched: Option<&[DropId]>, framing: Framing) -> Bytes {
+pub(super) fn newest(ticks: &[&Tick], watched: &Watched, framing: Framing) -> Bytes {
+    let frames = || ticks.iter().flat_map(|tick| &tick.frames);
     let drop_ids: Vec<DropId> = match (ticks, watched) {
         ([], _) => return Bytes::new(),
-        ([tick], None) if framing == Framing::Chunked => return tick.all.clone(),
-        (_, Some(watched)) => watched.to_vec(),
-        (ticks, None) => {
-            let frames = ticks.iter().flat_map(|tick| &tick.frames);
-            let changed: BTreeSet<DropId> = frames.map(|frame| frame.drop_id).collect();
+        ([tick], Watched::All) if framing == Framing::Chunked => return tick.all.clone(),
+        (_, Watched::All) => {
+            let changed: BTreeSet<DropId> = frames().map(|frame| frame.drop_id).collect();
             changed.into_iter().collect()
+        }
+        (_, Watched::Named(drops)) => drops.to_vec(),
+        (_, Watched::NamedAndNew(drops)) => {
+            let is_unnamed = |frame: &&Frame| drops.binary_search(&frame.drop_id).is_err();
+            let new = frames().filter(|frame| frame.is_new).filter(is_unnamed);
+            // One can be new twice, by a readmission.
+            let new: BTreeSet<DropId> = new.map(|frame| frame.drop_id).collect();
+            new.into_iter().chain(drops.iter().copied()).collect()
         }
     };
     let newest_of = |drop_id| {
@@ -393,10 +419,15 @@ mod tests {
         DropId(uuid::Uuid::from_u128(number))
     }
 
+    /// Texts that begin with `new` tell of drops that were scheduled since the tick before.
     fn tick(position: u64, frames: &[(u128, &'static str)]) -> Tick {
         let (mut all, mut places) = (BytesMut::new(), vec![]);
+        let mut new = BTreeSet::new();
         for (drop, text) in frames {
             let start = all.len();
+            if text.starts_with("new") {
+                new.insert(id(*drop));
+            }
             Framing::Chunked.write(&mut all, |to| to.extend_from_slice(text.as_bytes()));
             places.push((id(*drop), start..all.len()));
         }
@@ -406,28 +437,32 @@ mod tests {
         };
         Tick {
             number: position,
-            ..Tick::made(told, places, all.freeze())
+            ..Tick::made(told, places, &new, all.freeze())
         }
     }
 
-    fn told(ticks: &[Tick], watched: Option<&[DropId]>, framing: Framing) -> Bytes {
+    fn told(ticks: &[Tick], watched: &Watched, framing: Framing) -> Bytes {
         newest(&ticks.iter().collect::<Vec<_>>(), watched, framing)
+    }
+
+    fn named(drops: &[u128]) -> Watched {
+        Watched::Named(drops.iter().copied().map(id).collect())
     }
 
     #[test]
     fn a_watcher_who_keeps_up_gets_the_shared_bytes() {
         let ticks = [tick(1, &[(1, "a1;"), (2, "b1;")])];
-        let all = told(&ticks, None, Framing::Chunked);
+        let all = told(&ticks, &Watched::All, Framing::Chunked);
         assert_eq!(all, "3\r\na1;\r\n3\r\nb1;\r\n");
         assert_eq!(all.as_ptr(), ticks[0].all.as_ptr(), "not copied");
-        let one = told(&ticks, Some(&[id(2)]), Framing::Chunked);
+        let one = told(&ticks, &named(&[2]), Framing::Chunked);
         assert_eq!(one, "3\r\nb1;\r\n");
         let place = &ticks[0].frames[1].bytes;
         assert_eq!(one.as_ptr(), place.as_ptr(), "not copied");
-        let plain = told(&ticks, Some(&[id(2)]), Framing::Plain);
+        let plain = told(&ticks, &named(&[2]), Framing::Plain);
         assert_eq!(plain, "b1;");
         assert_eq!(plain.as_ptr(), place[3..].as_ptr(), "not copied either");
-        assert!(told(&ticks, Some(&[id(3)]), Framing::Chunked).is_empty());
+        assert!(told(&ticks, &named(&[3]), Framing::Chunked).is_empty());
     }
 
     #[test]
@@ -437,13 +472,30 @@ mod tests {
             tick(2, &[(1, "a2;"), (3, "c2;")]),
             tick(3, &[(1, "a3;")]),
         ];
-        let two = [id(1), id(2)];
-        assert_eq!(told(&ticks, None, Framing::Plain), "b1;c2;a3;");
-        assert_eq!(told(&ticks, Some(&two), Framing::Plain), "b1;a3;");
-        assert_eq!(told(&ticks[..2], Some(&two[..1]), Framing::Plain), "a2;");
+        let two = named(&[1, 2]);
+        assert_eq!(told(&ticks, &Watched::All, Framing::Plain), "b1;c2;a3;");
+        assert_eq!(told(&ticks, &two, Framing::Plain), "b1;a3;");
+        assert_eq!(told(&ticks[..2], &named(&[1]), Framing::Plain), "a2;");
         assert_eq!(
-            told(&ticks, Some(&two), Framing::Chunked),
+            told(&ticks, &two, Framing::Chunked),
             "3\r\nb1;\r\n3\r\na3;\r\n"
         );
+    }
+
+    #[test]
+    fn a_watcher_of_new_drops_is_sent_the_newest_of_each_and_no_other_that_it_did_not_name() {
+        let ticks = [
+            tick(1, &[(1, "a1;"), (2, "b1;"), (3, "new c1;")]),
+            tick(2, &[(2, "b2;"), (3, "c2;"), (4, "new d2;")]),
+        ];
+        let watched = Watched::NamedAndNew([id(1)].into());
+        let all = told(&ticks, &watched, Framing::Plain);
+        assert_eq!(all, "a1;c2;new d2;");
+        let later = told(&ticks[1..], &watched, Framing::Plain);
+        assert_eq!(
+            later, "new d2;",
+            "drop 3 was not new then, and is not named"
+        );
+        assert_eq!(told(&ticks, &named(&[1]), Framing::Plain), "a1;");
     }
 }

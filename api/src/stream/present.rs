@@ -18,7 +18,7 @@ use projections::views::{DropView, Views};
 
 use super::framing::Framing;
 use super::hub::write_frame;
-use super::watcher::Told;
+use super::watcher::{Told, Watched};
 use crate::render::DropStatus;
 
 /// A piece ends with the first drop that brings it to this size, in bytes.
@@ -175,9 +175,15 @@ impl Piece {
     }
 }
 
+/// How many drops that were scheduled meanwhile a watcher of new ones is sent at most, the newest.
+/// Whoever missed more should read the list.
+pub(super) const MOST_NEW: usize = 200;
+
 /// How far a watcher has come in the present state.
 #[derive(Debug)]
 pub(super) struct Resync {
+    /// The drops to give, in the order of their ids; none: every drop.
+    named: Option<Box<[DropId]>>,
     /// What it had been told before.
     before: Option<Told>,
     /// What it will have been told at the end.
@@ -200,16 +206,28 @@ impl Resync {
         present: &Present,
         views: &Views,
         before: Option<Told>,
-        is_of_all: bool,
+        watched: &Watched,
     ) -> (Self, u64, Told) {
         let (seen, told) = present.begin(views);
+        let named = match (watched, before) {
+            (Watched::All, _) => None,
+            (Watched::Named(drops), _) | (Watched::NamedAndNew(drops), None) => Some(drops.clone()),
+            (Watched::NamedAndNew(drops), Some(before)) => {
+                let mut all = views.scheduled_after(before.position, MOST_NEW);
+                all.extend(drops);
+                all.sort_unstable();
+                all.dedup();
+                Some(all.into())
+            }
+        };
         // A newcomer needs nothing of what was over by now, unless it was named.
-        let stage = if is_of_all && before.is_none() {
+        let stage = if named.is_none() && before.is_none() {
             Stage::Live(None)
         } else {
             Stage::Over(None)
         };
         let resync = Self {
+            named,
             before,
             told,
             stage,
@@ -222,19 +240,12 @@ impl Resync {
         matches!(self.stage, Stage::Done)
     }
 
-    /// The next piece in `framing`, which is empty when nothing is left: of every drop, or of those
-    /// that are `watched`, in the order of their ids. Of drops that are over, only those that were
-    /// named, or that it may not have been told of.
-    pub(super) fn next(
-        &mut self,
-        watched: Option<&[DropId]>,
-        present: &Present,
-        views: &Views,
-        framing: Framing,
-    ) -> Bytes {
+    /// The next piece in `framing`, which is empty when nothing is left, in the order of ids. Of
+    /// drops that are over, only those that were named, or that it may not have been told of.
+    pub(super) fn next(&mut self, present: &Present, views: &Views, framing: Framing) -> Bytes {
         let mut over = Bytes::new();
         if let Stage::Over(after) = self.stage {
-            let piece = self.over(after, watched, views);
+            let piece = self.over(after, views);
             over = framing.of_chunk(&piece.chunk);
             if let Some(id) = piece.next {
                 self.stage = Stage::Over(Some(id));
@@ -245,7 +256,7 @@ impl Resync {
         let Stage::Live(after) = self.stage else {
             return over;
         };
-        let piece = self.live(after, watched, present, views);
+        let piece = self.live(after, present, views);
         self.stage = piece.next.map_or(Stage::Done, |id| Stage::Live(Some(id)));
         let live = framing.of_chunk(&piece.chunk);
         if over.is_empty() {
@@ -256,14 +267,8 @@ impl Resync {
         both.freeze()
     }
 
-    fn live(
-        &self,
-        after: Option<DropId>,
-        watched: Option<&[DropId]>,
-        present: &Present,
-        views: &Views,
-    ) -> Piece {
-        let Some(watched) = watched else {
+    fn live(&self, after: Option<DropId>, present: &Present, views: &Views) -> Piece {
+        let Some(watched) = self.named.as_deref() else {
             return present.piece(self.told, after, views);
         };
         let at = SystemClock.now();
@@ -275,11 +280,11 @@ impl Resync {
         Piece::rendered(source, after, self.told.position, self.told.position)
     }
 
-    fn over(&self, after: Option<DropId>, watched: Option<&[DropId]>, views: &Views) -> Piece {
+    fn over(&self, after: Option<DropId>, views: &Views) -> Piece {
         let at = SystemClock.now();
         let last = self.told.position;
         let before = self.before.map_or(last, |told| told.position);
-        match watched {
+        match self.named.as_deref() {
             Some(watched) => {
                 let source = |after| {
                     named(watched, after, views, |drop| {

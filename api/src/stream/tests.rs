@@ -168,10 +168,10 @@ impl World {
 
     /// Somebody who was told of `last` before is told the present state.
     fn come_back(&mut self, last: Option<u64>) -> (Guest<Wire>, Hands) {
-        self.come(None, last)
+        self.come(Watched::All, last)
     }
 
-    fn come(&mut self, watched: Option<Box<[DropId]>>, last: Option<u64>) -> (Guest<Wire>, Hands) {
+    fn come(&mut self, watched: Watched, last: Option<u64>) -> (Guest<Wire>, Hands) {
         let seat = self.hub.enter(None).unwrap();
         let places = std::mem::take(&mut self.places);
         let told = last.map(|last| Told::up_to(Position(last), &self.views));
@@ -454,7 +454,7 @@ async fn beside_a_drop_that_changes_all_the_time_the_quiet_hear_of_us_and_the_st
         stuck.wire.space.set(3);
         world.hold(0);
         let mut room = Room::new(&world.hub, world.views.clone(), entrance);
-        let (guest, quiet) = world.come(Some(Box::new([drop_id("quiet")])), None);
+        let (guest, quiet) = world.come(Watched::Named([drop_id("quiet")].into()), None);
         door.send(guest).unwrap();
         // As long as the contract allows silence.
         let stampede = async {
@@ -483,4 +483,61 @@ fn who_hangs_up_gives_the_seat_back_and_the_rest_are_served() {
     for watcher in &mut watchers[1..] {
         assert_eq!(watcher.told(), [(1, 0), (2, 1)]);
     }
+}
+
+/// The drops that came since the last look, by name.
+fn names(hands: &mut Hands, known: &[&str]) -> Vec<String> {
+    let name = |(_, data): (u64, serde_json::Value)| {
+        let id: DropId = data["id"].as_str().unwrap().parse().unwrap();
+        let known = known.iter().find(|name| drop_id(name) == id);
+        (*known.unwrap()).to_owned()
+    };
+    let mut names: Vec<String> = hands.frames().into_iter().map(name).collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn who_watches_new_drops_is_sent_those_that_were_scheduled_while_it_was_away_and_no_others() {
+    let mut world = World::new();
+    world.commit("old", drop_opened(5));
+    world.commit("gone", drop_opened(5));
+    let known = ["d", "old", "gone", "new", "over", "later"];
+    let left_at = world.head;
+    world.commit("old", hold_placed("h", 1));
+    world.commit("new", drop_opened(5));
+    world.commit("over", drop_opened(5));
+    world.commit("over", drop_cancelled());
+    world.tell();
+
+    let watched = || Watched::NamedAndNew([drop_id("d")].into());
+    let (guest, mut back) = world.come(watched(), Some(left_at));
+    world.enter(guest);
+    let (guest, mut first) = world.come(watched(), None);
+    world.enter(guest);
+    assert_eq!(names(&mut back, &known), ["d", "new", "over"]);
+    assert_eq!(names(&mut first, &known), ["d"]);
+
+    world.commit("later", drop_opened(5));
+    world.commit("new", hold_placed("h2", 1));
+    world.tell();
+    world.sweep();
+    assert_eq!(names(&mut back, &known), ["later"], "new was new once");
+    assert_eq!(names(&mut first, &known), ["later"]);
+}
+
+#[test]
+fn who_watches_new_drops_and_fell_far_behind_is_sent_those_that_it_missed() {
+    let mut world = World::new();
+    let (guest, mut slow) = world.come(Watched::NamedAndNew([drop_id("d")].into()), None);
+    world.enter(guest);
+    let known = ["d", "new"];
+    assert_eq!(names(&mut slow, &known), ["d"]);
+    world.commit("new", drop_opened(5));
+    world.tell();
+    for number in 0..3 * hub::BACKLOG as u64 {
+        world.hold(number);
+    }
+    world.sweep();
+    assert_eq!(names(&mut slow, &known), ["d", "new"]);
 }

@@ -15,8 +15,7 @@ use crate::waitlist::WatchedPlaces;
 /// See the module. Kept small: a server has thousands.
 #[derive(Debug)]
 pub(super) struct Watcher {
-    /// None: every drop.
-    watched: Option<Box<[DropId]>>,
+    watched: Watched,
     places: WatchedPlaces,
     framing: Framing,
     /// The number of the last tick that it was told of, or that was older than the state it began with.
@@ -26,6 +25,17 @@ pub(super) struct Watcher {
     /// What is left of the present state, which comes before anything else.
     resync: Option<Box<Resync>>,
     _seat: Seat,
+}
+
+/// Which drops a watcher is sent. Ids are in their order, each once.
+#[derive(Debug)]
+pub(super) enum Watched {
+    /// Every drop; those that were over before it came are left out.
+    All,
+    /// These.
+    Named(Box<[DropId]>),
+    /// These, and each that is scheduled from then on, as it is when that is told.
+    NamedAndNew(Box<[DropId]>),
 }
 
 /// The most of what several ticks tell that is copied together for one watcher, in bytes.
@@ -62,7 +72,7 @@ impl Watcher {
     pub(super) fn new(
         hub: &StreamHub,
         views: &Views,
-        watched: Option<Box<[DropId]>>,
+        watched: Watched,
         places: WatchedPlaces,
         framing: Framing,
         told: Option<Told>,
@@ -97,8 +107,7 @@ impl Watcher {
     }
 
     fn begin_resync(&mut self, present: &Present, views: &Views) {
-        let is_of_all = self.watched.is_none();
-        let (resync, seen, told) = Resync::begin(present, views, self.told, is_of_all);
+        let (resync, seen, told) = Resync::begin(present, views, self.told, &self.watched);
         self.seen = seen;
         self.told = Some(told);
         self.resync = Some(Box::new(resync));
@@ -113,7 +122,7 @@ impl Watcher {
         framing: Framing,
     ) -> Option<Bytes> {
         let resync = self.resync.as_mut()?;
-        let piece = resync.next(self.watched.as_deref(), present, views, framing);
+        let piece = resync.next(present, views, framing);
         if !resync.is_done() {
             return Some(piece);
         }
@@ -172,7 +181,7 @@ impl Watcher {
             return Bytes::new();
         };
         self.told = Some(last.told);
-        let news = newest(ticks, self.watched.as_deref(), self.framing);
+        let news = newest(ticks, &self.watched, self.framing);
         if !ticks.iter().any(|tick| self.places.are_in(tick)) {
             return news;
         }

@@ -1,14 +1,14 @@
 //! The drops in memory, and the indexes that lists are read through.
 //!
 //! Promise: a page costs what it shows, whatever the number of drops: it starts at its first row by
-//! an index, filtered by phase or not, and ends at its last.
+//! an index, filtered by phases or not, and ends at its last.
 //! Limit: phases change with time as well as with events, and the index has them as of one instant,
 //! which [`Drops::turn`] moves forward. A page for an instant that the index is not exact for is
 //! found by a scan, right but slow; that happens when the clock has gone back over a start or an
 //! end.
 
-use std::collections::BTreeSet;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::atomic::Ordering;
 
@@ -33,6 +33,8 @@ pub(super) struct Drops {
     in_phase: [BTreeSet<Place>; Phase::ALL.len()],
     /// Starts and ends of all drops that are not cancelled: where phases change without an event.
     turns: BTreeSet<(Timestamp, DropId)>,
+    /// Every drop by the position of its first event.
+    scheduled: BTreeMap<Position, DropId>,
     as_of: Timestamp,
 }
 
@@ -86,6 +88,7 @@ impl Drops {
             Entry::Vacant(free) => {
                 let row = LiveStock::start(recorded.into())?;
                 let placed = free.insert(Placed { key, row, position });
+                self.scheduled.insert(position, drop_id);
                 (None, &placed.row)
             }
             Entry::Occupied(found) => {
@@ -132,6 +135,8 @@ impl Drops {
         for at in turns.into_iter().flatten() {
             self.turns.remove(&(at, drop_id));
         }
+        // A quarantine is rare: a scan then is cheaper than a position in every row.
+        self.scheduled.retain(|_, scheduled| *scheduled != drop_id);
     }
 
     /// Whether a drop starts or ends after the instant of the index and up to `now`.
@@ -194,7 +199,7 @@ impl Drops {
     /// [`NoSuchDrop`] when `after` names none.
     pub(super) fn page(
         &self,
-        phase: Option<Phase>,
+        phases: &[Phase],
         after: Option<DropId>,
         limit: usize,
         now: Timestamp,
@@ -206,25 +211,51 @@ impl Drops {
             }
             None => Bound::Unbounded,
         };
+        let is_wanted = |phase| phases.is_empty() || phases.contains(&phase);
         let (earlier, later) = (now.min(self.as_of), now.max(self.as_of));
         let is_exact = earlier == later || self.turns_between(earlier, later).next().is_none();
-        let index = match phase {
-            Some(phase) if is_exact => &self.in_phase[phase as usize],
-            Some(_) | None => &self.in_order,
+        let indexes: Vec<&BTreeSet<Place>> = if is_exact && !phases.is_empty() {
+            let wanted = Phase::ALL.into_iter().filter(|&phase| is_wanted(phase));
+            wanted.map(|phase| &self.in_phase[phase as usize]).collect()
+        } else {
+            vec![&self.in_order]
         };
+        let newest_first = indexes.into_iter().map(|index| {
+            let range = index.range((Bound::Unbounded, below));
+            range.rev().copied().peekable()
+        });
+        let mut sources: Vec<_> = newest_first.collect();
         let mut found = Found::NONE;
-        for &(_, drop_id) in index.range((Bound::Unbounded, below)).rev() {
-            if found.rows.len() == limit {
+        while found.rows.len() < limit {
+            // A drop is in one phase only, so no place is in two of the indexes.
+            let newest = (0..sources.len()).max_by_key(|&index| sources[index].peek().copied());
+            let Some((_, drop_id)) = newest.and_then(|index| sources[index].next()) else {
                 break;
-            }
+            };
             found.visited += 1;
             if let Some(placed) = self.get(drop_id)
-                && phase.is_none_or(|phase| placed.row.phase(now) == phase)
+                && is_wanted(placed.row.phase(now))
             {
                 found.rows.push(DropView::from(placed));
             }
         }
         Ok(found)
+    }
+
+    /// The newest of the drops whose first event is at `position` or before.
+    fn last_scheduled_by(&self, position: Position) -> Option<&Placed<LiveStock>> {
+        let (_, &drop_id) = self.scheduled.range(..=position).next_back()?;
+        self.get(drop_id)
+    }
+
+    /// Up to `most` of the drops whose first event is after `position`: the newest, newest first.
+    fn scheduled_after(&self, position: Position, most: usize) -> Vec<DropId> {
+        let after = (Bound::Excluded(position), Bound::Unbounded);
+        let newest_first = self.scheduled.range(after).rev();
+        newest_first
+            .take(most)
+            .map(|(_, &drop_id)| drop_id)
+            .collect()
     }
 }
 
@@ -239,37 +270,22 @@ impl Views {
         self.read().drops.get(drop_id).map(DropView::from)
     }
 
-    /// Every drop, the newest first: read page by page, so one that is scheduled meanwhile may be
-    /// missing.
-    #[must_use]
-    pub fn drops(&self) -> Vec<DropView> {
-        let mut drops: Vec<DropView> = vec![];
-        let now = Timestamp::default();
-        loop {
-            let after = drops.last().map(|drop| drop.drop_id);
-            match self.drops_page(None, after, ROWS_A_LOCK, now) {
-                Ok(page) if !page.is_empty() => drops.extend(page),
-                Ok(_) | Err(NoSuchDrop) => return drops,
-            }
-        }
-    }
-
-    /// Up to `limit` drops, the newest first, that come after `after` in that order; of one phase at
-    /// `now`, or of any.
+    /// Up to `limit` drops, the newest first, that come after `after` in that order; of one of these
+    /// phases at `now`, or of any if none is named.
     ///
     /// # Errors
     /// [`NoSuchDrop`] when `after` names none.
     pub fn drops_page(
         &self,
-        phase: Option<Phase>,
+        phases: &[Phase],
         after: Option<DropId>,
         limit: usize,
         now: Timestamp,
     ) -> Result<Vec<DropView>, NoSuchDrop> {
-        if phase.is_some() && self.read().drops.must_turn(now) {
+        if !phases.is_empty() && self.read().drops.must_turn(now) {
             self.write().drops.turn(now);
         }
-        let found = self.read().drops.page(phase, after, limit, now);
+        let found = self.read().drops.page(phases, after, limit, now);
         found.map(|found| self.counted(found))
     }
 
@@ -292,17 +308,18 @@ impl Views {
         page
     }
 
-    /// When the latest of the drops was scheduled that have no event after `position`.
+    /// When the last of the drops was scheduled whose first event is at `position` or before.
     #[must_use]
     pub fn scheduled_by(&self, position: Position) -> Option<Timestamp> {
-        let mut latest = None;
-        self.scan_drops(None, |placed| {
-            if placed.position <= position {
-                latest = latest.max(Some(placed.row.scheduled_at));
-            }
-            true
-        });
-        latest
+        let hot = self.read();
+        let last = hot.drops.last_scheduled_by(position)?;
+        Some(last.row.scheduled_at)
+    }
+
+    /// Up to `most` of the drops that were scheduled after `position`: the newest, newest first.
+    #[must_use]
+    pub fn scheduled_after(&self, position: Position, most: usize) -> Vec<DropId> {
+        self.read().drops.scheduled_after(position, most)
     }
 
     /// Shows every drop after `after` to `visit`, the newest first, until it wants no more; the lock

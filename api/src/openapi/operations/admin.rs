@@ -45,7 +45,7 @@ fn example() -> Value {
     });
     json!({
         "holds_placed": 4, "holds_expired": 1, "holds_released": 0, "purchases_confirmed": 2, "units_sold": 2,
-        "oversell_attempts_blocked": 0, "throttle_blocks": 0, "drops": [drop],
+        "oversell_attempts_blocked": 0, "throttle_blocks": 0, "drops": [drop], "has_more": false,
         "timeline": [{ "start": NOON, "held": 4, "sold": 2, "expired": 1 }],
         "release_lateness": { "count": 1, "p50_ms": 2, "p99_ms": 2, "max_ms": 2 }, "engine": { "state": "live", "queued": 0 },
         "projections": [{ "name": "live_stock", "checkpoint": 17, "lag": 0, "stopped": null }],

@@ -55,6 +55,7 @@ fn list(schemas: &mut Schemas) -> Operation {
         .takes_query::<ListParams>(schemas)
         .reads_fresh()
         .answers_unless_known(Answer::new(200, "Drops.").json(page, example))
+        .says_position()
 }
 
 fn read(schemas: &mut Schemas) -> Operation {

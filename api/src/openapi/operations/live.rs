@@ -15,7 +15,8 @@ const ABOUT: &str = "First one `drop` event for each drop with its whole public 
     least every 15 s; both stand in front of the next event, so no event is without data. A watcher that falls behind gets the newest state, never a backlog. \
     A client that sends anything on the connection after its request, or accepts nothing for long, is disconnected. \
     With no drops named, those that are over are left out, unless `Last-Event-ID` says that the watcher cannot know it. \
-    A drop in quarantine is left out until it is readmitted; then its state is sent.";
+    A drop in quarantine is left out until it is readmitted; then its state is sent. \
+    A page that shows a part of many drops names those, and hears of each that is scheduled by `new=true`.";
 
 pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
     let stream = json!({

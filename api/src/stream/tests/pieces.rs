@@ -29,7 +29,15 @@ fn a_turn_costs_two_writes_and_a_look_however_much_a_client_accepts() {
     let mut world = World::new();
     let (hub, views) = (&world.hub, &world.views);
     let (seat, places) = (hub.enter(None).unwrap(), WatchedPlaces::default());
-    let watcher = Watcher::new(hub, views, None, places, Framing::Chunked, None, seat);
+    let watcher = Watcher::new(
+        hub,
+        views,
+        Watched::All,
+        places,
+        Framing::Chunked,
+        None,
+        seat,
+    );
     let pipe = Counting::default();
     let mut room = Audience::new(views.clone(), hub);
     room.admit(Guest::new(pipe.clone(), watcher));
@@ -67,7 +75,15 @@ fn newcomers_at_one_position_share_each_piece_and_none_is_large() {
     let (hub, views) = (&world.hub, &world.views);
     let newcomer = || {
         let (seat, places) = (hub.enter(None).unwrap(), WatchedPlaces::default());
-        Watcher::new(hub, views, None, places, Framing::Chunked, None, seat)
+        Watcher::new(
+            hub,
+            views,
+            Watched::All,
+            places,
+            Framing::Chunked,
+            None,
+            seat,
+        )
     };
     // A state is shared for a while only, so a slow machine may need more than one attempt.
     let is_shared = (0..1_000).any(|_| {
@@ -107,7 +123,15 @@ fn a_state_in_pieces_misses_nothing_that_happens_meanwhile_and_claims_nothing_un
             let (hub, views) = (&world.hub, &world.views);
             let (seat, places) = (hub.enter(None).unwrap(), WatchedPlaces::default());
             let told = last.map(|last| Told::up_to(Position(last), views));
-            let watcher = Watcher::new(hub, views, None, places, Framing::Chunked, told, seat);
+            let watcher = Watcher::new(
+                hub,
+                views,
+                Watched::All,
+                places,
+                Framing::Chunked,
+                told,
+                seat,
+            );
             let wire = Wire {
                 space: Rc::new(Cell::new(usize::MAX)),
                 received: Rc::default(),

@@ -24,6 +24,9 @@ export class DropCard extends HTMLElement {
   #when = h("p", { class: "when" });
   #purchasers = h("p", { class: "purchasers" });
   #panel = new HoldPanel();
+  /** @type {Purchaser[] | undefined} */
+  #known;
+  #isAwake = true;
   #stop = () => {};
 
   constructor() {
@@ -38,7 +41,7 @@ export class DropCard extends HTMLElement {
       const title = h("div", { class: "title" }, h("h2", {}, this.#link), this.#price);
       this.append(h("article", { class: "card" }, frame, h("div", { class: "facts" }, title, this.#stock, this.#when, this.#purchasers, this.#panel)));
     }
-    this.#stop = everyBeat(() => this.#tick());
+    if (this.#isAwake) this.#stop = everyBeat(() => this.#tick());
   }
 
   disconnectedCallback() {
@@ -65,8 +68,34 @@ export class DropCard extends HTMLElement {
 
   /** @param {Purchaser[]} purchasers */
   set purchasers(purchasers) {
-    const words = purchasers.map(({ buyer, quantity }) => (quantity > 1 ? `${buyer} ×${quantity}` : buyer)).join(", ");
-    write(this.#purchasers, words ? `Top purchasers: ${words}` : "No purchases yet");
+    this.#known = purchasers;
+    this.#tick();
+  }
+
+  get isAwake() {
+    return this.#isAwake;
+  }
+
+  /** A card far away from what is looked at does nothing, and cannot be pressed, until it comes near. */
+  set isAwake(isAwake) {
+    if (isAwake === this.#isAwake || this.contains(document.activeElement)) return;
+    this.#isAwake = isAwake;
+    this.toggleAttribute("data-asleep", !isAwake);
+    this.#stop();
+    if (isAwake) {
+      this.querySelector(".facts")?.append(this.#panel);
+      this.#stop = everyBeat(() => this.#tick());
+      this.#tick();
+    } else {
+      this.#panel.remove();
+    }
+  }
+
+  /** Nothing is said of purchasers that are not known yet. @param {Drop} drop */
+  #purchasersOf(drop) {
+    const words = (this.#known ?? []).map(({ buyer, quantity }) => (quantity > 1 ? `${buyer} ×${quantity}` : buyer)).join(", ");
+    if (words) return `Top purchasers: ${words}`;
+    return drop.stock.sold === 0 ? "No purchases yet" : "";
   }
 
   #tick() {
@@ -75,6 +104,7 @@ export class DropCard extends HTMLElement {
     mark(this, "data-status", statusOf(drop));
     write(this.#status, statusWords(drop));
     write(this.#when, when(drop));
+    write(this.#purchasers, this.#purchasersOf(drop));
   }
 }
 customElements.define("drop-card", DropCard);

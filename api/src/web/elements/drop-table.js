@@ -1,13 +1,13 @@
-// Every drop: where its units are, and what can be done about it. A row is made once and its numbers change, so that focus stays.
+// A page of drops: where their units are, and what can be done about it. A row is made once and its numbers change, so that focus
+// stays.
 // On a small screen the style sheet makes a card of each row, so that nothing is out of sight; the roles say what it is all the same.
 
 import { h, mark, write } from "../lib/dom.js";
-import { STATUS, isOver } from "../lib/drop.js";
+import { STATUS } from "../lib/drop.js";
 import { count } from "../lib/format.js";
 import { openAdjust, openCancel, openEdit } from "./drop-form.js";
 
 /** @typedef {import("../lib/api.js").DropLine} DropLine */
-/** @typedef {"all" | "on" | "over"} Shown */
 /** @typedef {{row: HTMLTableRowElement, fill: (line: DropLine) => void}} Row */
 
 const FIGURES = /** @type {const} */ ([["total", "In all"], ["available", "Available"], ["held", "Held"], ["sold", "Sold"], ["expired", "Expired"]]);
@@ -15,10 +15,6 @@ const FIGURES = /** @type {const} */ ([["total", "In all"], ["available", "Avail
 export class DropTable extends HTMLElement {
   /** @type {Map<string, Row>} */
   #rows = new Map();
-  /** @type {DropLine[]} */
-  #lines = [];
-  /** @type {Shown} */
-  #shown = "all";
   #body = h("tbody", { role: "rowgroup" });
   #none = h("p", { class: "quiet-words", hidden: true });
 
@@ -29,37 +25,32 @@ export class DropTable extends HTMLElement {
       h("table", { role: "table" }, h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...head, actions)), this.#body)), this.#none);
   }
 
-  /** @param {DropLine[]} lines */
-  set drops(lines) {
-    this.#lines = lines;
-    lines.forEach((line, index) => {
-      let known = this.#rows.get(line.id);
-      if (!known) {
-        known = makeRow(line);
-        this.#rows.set(line.id, known);
-        this.#body.insertBefore(known.row, this.#body.children[index] ?? null);
-      }
-      known.fill(line);
-    });
-    this.#sift();
-  }
-
-  /** @param {Shown} shown */
-  set shown(shown) {
-    this.#shown = shown;
-    this.#sift();
-  }
-
-  #sift() {
-    let hidden = 0;
-    for (const { id, status } of this.#lines) {
-      const row = this.#rows.get(id)?.row;
-      const isHidden = this.#shown !== "all" && isOver(status) !== (this.#shown === "over");
-      if (row) row.hidden = isHidden;
-      hidden += isHidden ? 1 : 0;
+  /** Shows these and no others. @param {DropLine[]} lines @param {boolean} isSamePage whether the same was asked for before */
+  show(lines, isSamePage) {
+    const shown = new Set(lines.map(({ id }) => id));
+    for (const [id, { row }] of this.#rows) {
+      // A row that a new drop pushed off the page stays while it is in use: its button may be about to be pressed.
+      if (shown.has(id) || (isSamePage && row.contains(document.activeElement))) continue;
+      row.remove();
+      this.#rows.delete(id);
     }
-    this.#none.hidden = this.#lines.length > hidden;
-    write(this.#none, this.#lines.length === 0 ? "No drop yet." : "No drop of this kind.");
+    /** @type {Element | null} */
+    let before = null;
+    for (const line of lines) {
+      const known = this.#rows.get(line.id) ?? makeRow(line);
+      this.#rows.set(line.id, known);
+      known.fill(line);
+      /** @type {Element | null} */
+      const place = before ? before.nextElementSibling : this.#body.firstElementChild;
+      if (known.row !== place) this.#body.insertBefore(known.row, place);
+      before = known.row;
+    }
+    this.#none.hidden = lines.length > 0;
+  }
+
+  /** Why there may be no row. @param {string} words */
+  set none(words) {
+    write(this.#none, words);
   }
 }
 customElements.define("drop-table", DropTable);

@@ -1,6 +1,6 @@
 // The newest events of the log, as they arrive. The log names nobody, and so does this.
 
-import { Problem, call } from "../lib/api.js";
+import { Problem, call, callForPage } from "../lib/api.js";
 import { h } from "../lib/dom.js";
 import { clock, count, money, units } from "../lib/format.js";
 
@@ -14,6 +14,8 @@ const SHOWN = 40;
 export class EventLog extends HTMLElement {
   #list = h("ol", { class: "plain events", tabindex: 0, "aria-label": "Newest events, the latest first" });
   #last = 0;
+  /** What drops are called. @type {Map<string, string>} */
+  #names = new Map();
 
   connectedCallback() {
     this.replaceChildren(this.#list);
@@ -21,19 +23,30 @@ export class EventLog extends HTMLElement {
 
   /** Fetches what came after what is shown, but no more than is shown. @param {number} head @param {DropLine[]} drops */
   async follow(head, drops) {
+    for (const { id, name } of drops) this.#names.set(id, name);
     if (head <= this.#last) return;
     const after = Math.max(this.#last, head - SHOWN);
     try {
       /** @type {{data: LogEvent[]}} */
       const { data } = await call(`/v1/log?after=${after}&limit=${SHOWN}`);
-      const names = new Map(drops.map(({ id, name }) => [id, name]));
-      for (const event of data) this.#list.prepend(row(event, names.get(event.aggregate_id) ?? ""));
+      await this.#learnNames(data);
+      for (const event of data) this.#list.prepend(row(event, this.#names.get(event.aggregate_id) ?? ""));
       while (this.#list.childElementCount > SHOWN) this.#list.lastElementChild?.remove();
       this.#last = data.at(-1)?.position ?? this.#last;
     } catch (problem) {
       // The next look asks again.
       if (!(problem instanceof Problem) || problem.status === 401) throw problem;
     }
+  }
+
+  /** Asks once for all names that are not known. @param {LogEvent[]} events */
+  async #learnNames(events) {
+    const unknown = new Set(events.map((event) => event.aggregate_id).filter((id) => !this.#names.has(id)));
+    if (unknown.size === 0) return;
+    const { data } = await callForPage(`/v1/drops?ids=${[...unknown].join()}`);
+    for (const { id, name } of data) this.#names.set(id, name);
+    // Of a drop that is not there, or not now, nothing more is to be learnt.
+    for (const id of unknown) if (!this.#names.has(id)) this.#names.set(id, "");
   }
 }
 customElements.define("event-log", EventLog);

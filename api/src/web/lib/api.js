@@ -24,12 +24,13 @@ import { learn } from "./clock.js";
  * @typedef {{id: string, name: string, status: DropStatus, total: number, available: number, held: number, sold: number, expired: number}} DropLine
  * @typedef {{start: string, held: number, sold: number, expired: number, released?: number}} Bucket
  * @typedef {{holds_placed: number, holds_expired: number, holds_released: number, purchases_confirmed: number, units_sold: number,
- *   oversell_attempts_blocked: number, throttle_blocks: number, drops: DropLine[], timeline: Bucket[], position: number,
+ *   oversell_attempts_blocked: number, throttle_blocks: number, drops: DropLine[], has_more: boolean, timeline: Bucket[], position: number,
  *   release_lateness: {count: number, p50_ms: number, p99_ms: number, max_ms: number} | null,
  *   engine: {state: "live" | "away" | "refused" | "clock_fault" | "stopped", queued: number}, watchers: number,
  *   quarantined: {drop_id: string | null, position: number, reason: string}[],
  *   projections: {name: string, checkpoint: number, lag: number, stopped: string | null}[]}} Metrics
  * @typedef {{position: number, aggregate_id: string, event_type: string, recorded_at: string, payload: Record<string, any>}} LogEvent
+ * @typedef {{data: Drop[], has_more: boolean, position: number}} DropPage `position`: all up to there is in it
  * @typedef {{method?: string, body?: unknown, key?: string, headers?: Record<string, string>}} Options
  */
 
@@ -89,6 +90,16 @@ export async function call(path, options = {}) {
   const body = await send(path, options, async (response) => (response.status === 204 ? null : response.json()));
   learn(body?.server_time);
   return body;
+}
+
+/** A page of drops, and how new it is. @param {string} path @returns {Promise<DropPage>} */
+export async function callForPage(path) {
+  const page = await send(path, {}, async (response) => {
+    const body = await response.json();
+    return { data: body.data, has_more: body.has_more, position: Number(response.headers.get("holdfast-position")) };
+  });
+  learn(page.data[0]?.server_time);
+  return page;
 }
 
 /** Calls the API and gives the body as text, and the entity tag. @param {string} path @param {Options} [options] */

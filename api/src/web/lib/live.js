@@ -6,18 +6,24 @@
 // no locks (they need HTTPS, or this very machine), each tab reads for itself, as long as it is looked at.
 //
 //   server ──stream──▶ leader ──channel──▶ the other tabs          tab ──"want"──▶ leader: what it watches
+//
+// The leader asks for the drops that its tabs show, and for new ones if any tab wants to know of them: never for a whole shop, unless
+// a tab shows none yet. A stream names 200 drops at most; more take another one.
 
 import { learn } from "./clock.js";
+import { uuid } from "./api.js";
 import { SILENCE_MS, Stream } from "./stream.js";
 
 /**
  * @typedef {import("./api.js").Drop} Drop
  * @typedef {{state: "connecting" | "live"} | {state: "lost", since: number}} Connection since: when the state was last known to be new
- * @typedef {{kind: "who"} | {kind: "want", query: string} | {kind: "hurry"} | {kind: "heard"} | {kind: "connection", connection: Connection}
+ * @typedef {{kind: "who"} | {kind: "want", tab: string, query: string, since: number} | {kind: "gone", tab: string} | {kind: "hurry"} | {kind: "heard"} | {kind: "connection", connection: Connection}
  *   | {kind: "drop", drop: Drop, id: string, isNew: boolean}} Message `isNew`: it was told by the server just now
  */
 
 const NAME = "holdfast.live";
+/** The most drops that one stream names. */
+const MOST_DROPS = 200;
 /** The leader tells that it hears something at most this often. */
 const TELL_MS = 1000;
 /** Who comes back to a tab at once finds it as they left it. */
@@ -26,28 +32,55 @@ const HIDDEN_MS = 10_000;
 /** Tells `drop` (detail: Drop) and `connection` (detail: Connection). */
 export class Live extends EventTarget {
   #query;
-  /** What all tabs want, as far as this one has heard. @type {Set<string>} */
-  #wanted;
+  /** The position up to which this tab knows all new drops by itself. */
+  #since;
+  #tab = uuid();
+  /** What each tab wants, as far as this one has heard. @type {Map<string, string>} */
+  #wanted = new Map();
+  /** Drops of which the server has no state for now. @type {Set<string>} */
+  #leftOut = new Set();
   /** The newest of each, for a tab that comes later. @type {Map<string, Drop>} */
   #known = new Map();
-  #lastId = "";
+  #lastId;
   #heardAt = Date.now();
   #toldAt = 0;
-  /** @type {Stream | undefined} */
-  #stream;
+  /** None: another tab reads. @type {Stream[]} */
+  #streams = [];
+  /** What they ask for, which may be more than is wanted by now. */
+  #asked = { isAll: false, isNew: false, ids: /** @type {Set<string>} */ (new Set()) };
+  /** Those of them that are not heard. @type {Set<number>} */
+  #silent = new Set();
   /** @type {BroadcastChannel | undefined} */
   #channel;
   /** @type {Connection} */
   connection = { state: "connecting" };
 
-  /** @param {string} [query] for example `?drops=ID`; every drop that is not over, if none */
-  constructor(query = "") {
+  /**
+   * @param {string} [query] for example `?drops=ID&new=true`; every drop that is not over, if none
+   * @param {number} [since] the position up to which all new drops are known
+   */
+  constructor(query = "", since = 0) {
     super();
     this.#query = query;
-    this.#wanted = new Set([query]);
+    this.#since = since;
+    this.#lastId = since > 0 ? String(since) : "";
+    this.#wanted.set(this.#tab, query);
     // A machine that wakes up, or finds its network again, should not wait for the next try.
     addEventListener("online", () => this.#hurry());
     document.addEventListener("visibilitychange", () => document.hidden || this.#hurry());
+  }
+
+  get query() {
+    return this.#query;
+  }
+
+  /** From now on this is watched. */
+  set query(query) {
+    if (query === this.#query) return;
+    this.#query = query;
+    this.#wanted.set(this.#tab, query);
+    this.#tell(this.#wish());
+    this.#askAnew();
   }
 
   /** Follows for as long as the page is open. */
@@ -61,7 +94,7 @@ export class Live extends EventTarget {
     const attend = () => {
       clearTimeout(timer);
       if (document.hidden) timer = window.setTimeout(() => this.#close(), HIDDEN_MS);
-      else if (!this.#stream) this.#open();
+      else if (this.#streams.length === 0) this.#open();
     };
     document.addEventListener("visibilitychange", attend);
     this.#open();
@@ -72,18 +105,18 @@ export class Live extends EventTarget {
     const channel = new BroadcastChannel(NAME);
     channel.addEventListener("message", ({ data }) => this.#take(data));
     this.#channel = channel;
-    this.#tell({ kind: "want", query: this.#query });
+    this.#tell(this.#wish());
     let [isAway, isImpatient] = [false, false];
     /** Ends the wait for the lock, or the turn as the leader. */
     let end = () => {};
     setInterval(() => {
-      if (this.#stream || Date.now() - this.#heardAt < SILENCE_MS) return;
+      if (this.#streams.length > 0 || Date.now() - this.#heardAt < SILENCE_MS) return;
       isImpatient = true;
       end();
     }, TELL_MS);
     // A page that is kept for the way back must not keep the rest waiting for its lock.
-    addEventListener("pagehide", () => { isAway = true; end(); });
-    addEventListener("pageshow", () => { isAway = false; });
+    addEventListener("pagehide", () => { isAway = true; this.#tell({ kind: "gone", tab: this.#tab }); end(); });
+    addEventListener("pageshow", () => { isAway = false; this.#tell(this.#wish()); });
     for (;;) {
       if (isAway) await new Promise((resolve) => addEventListener("pageshow", resolve, { once: true }));
       const wait = new AbortController();
@@ -105,30 +138,66 @@ export class Live extends EventTarget {
 
   #open() {
     this.#heardAt = Date.now();
-    this.#stream = new Stream(this.#union(), this.#lastId, {
+    this.#silent.clear();
+    this.#asked = this.#union();
+    this.#streams = queriesOf(this.#asked).map((query, place) => new Stream(query, place === 0 ? this.#lastId : "", {
       onDrop: (drop, id) => {
-        this.#tell({ kind: "drop", drop, id, isNew: true });
-        this.#show(drop, id, true);
+        // New drops are told by the first, so that its place in the log says which are still to come.
+        const told = place === 0 ? id : this.#lastId;
+        this.#tell({ kind: "drop", drop, id: told, isNew: true });
+        this.#show(drop, told, true);
       },
-      onHeard: () => this.#heard(),
+      onHeard: () => {
+        this.#silent.delete(place);
+        if (this.#silent.size === 0) this.#heard();
+      },
       onLost: () => {
+        this.#silent.add(place);
         if (this.connection.state !== "lost") this.#become({ state: "lost", since: this.#heardAt });
         this.#tell({ kind: "connection", connection: this.connection });
       },
-    });
-    void this.#stream.follow();
+      onRefused: (drop) => this.#leaveOut(drop),
+    }));
+    for (const stream of this.#streams) void stream.follow();
   }
 
   #close() {
-    this.#stream?.stop();
-    this.#stream = undefined;
+    for (const stream of this.#streams) stream.stop();
+    this.#streams = [];
     this.#heardAt = Date.now();
   }
 
-  /** What to ask the server for: what all want, if they want the same, otherwise everything. */
+  /** Asks for what is wanted now, if this tab asks, unless that is among what it asks for. */
+  #askAnew() {
+    const { isAll, isNew, ids } = this.#union();
+    const hasNamed = (!isNew || this.#asked.isNew) && [...ids].every((id) => this.#asked.ids.has(id));
+    const isIn = isAll ? this.#asked.isAll : !this.#asked.isAll && hasNamed;
+    if (this.#streams.length === 0 || isIn) return;
+    this.#close();
+    this.#open();
+  }
+
+  /** One drop that the server knows nothing of must not keep the others from being seen. @param {string} drop */
+  #leaveOut(drop) {
+    this.#leftOut.add(drop);
+    if (this.#streams.length === 0 || !this.#asked.ids.has(drop) || this.#union().ids.has(drop)) return;
+    this.#close();
+    this.#open();
+  }
+
+  /** What all tabs want together. */
   #union() {
-    const [first = "", ...others] = this.#wanted;
-    return others.length > 0 ? "" : first;
+    const wanted = [...this.#wanted.values()];
+    const all = wanted.map((query) => new URLSearchParams(query));
+    const named = all.flatMap((query) => (query.get("drops") ?? "").split(",").filter(Boolean));
+    const known = named.filter((id) => !this.#leftOut.has(id));
+    // None named would mean every drop.
+    return { isAll: wanted.includes(""), isNew: all.some((query) => query.get("new") === "true"), ids: new Set(known.length > 0 ? known : named) };
+  }
+
+  /** @returns {Message} */
+  #wish() {
+    return { kind: "want", tab: this.#tab, query: this.#query, since: this.#since };
   }
 
   /** From another tab. @param {Message} message */
@@ -141,27 +210,29 @@ export class Live extends EventTarget {
       case "connection":
         return this.#become(message.connection);
       case "who":
-        return this.#tell({ kind: "want", query: this.#query });
+        return this.#tell(this.#wish());
       case "want":
-        return this.#serve(message.query);
+        return this.#serve(message);
+      case "gone":
+        // What it watched is left out with the next change: nothing is missing until then.
+        return void this.#wanted.delete(message.tab);
       case "hurry":
-        return this.#stream?.hurry();
+        return this.#streams.forEach((stream) => stream.hurry());
       case "heard":
         return undefined;
     }
   }
 
-  /** Somebody wants to watch as well. @param {string} query */
-  #serve(query) {
-    const before = this.#union();
-    this.#wanted.add(query);
-    if (!this.#stream) return;
+  /** Another tab wants to watch as well, or something else. @param {{tab: string, query: string, since: number}} wish */
+  #serve({ tab, query, since }) {
+    const isKnown = this.#wanted.has(tab);
+    this.#wanted.set(tab, query);
+    if (this.#streams.length === 0) return;
     // First the connection, as it is with a stream of one's own: what is told after it is not missing.
     this.#tell({ kind: "connection", connection: this.connection });
-    for (const drop of this.#known.values()) this.#tell({ kind: "drop", drop, id: this.#lastId, isNew: false });
-    if (this.#union() === before) return;
-    this.#close();
-    this.#open();
+    for (const [id, drop] of this.#known) if (!isKnown || query.includes(id)) this.#tell({ kind: "drop", drop, id: this.#lastId, isNew: false });
+    if (!isKnown && since > 0 && (this.#lastId === "" || since < Number(this.#lastId))) this.#lastId = String(since);
+    this.#askAnew();
   }
 
   /** @param {Drop} drop @param {string} id @param {boolean} isNew */
@@ -169,7 +240,10 @@ export class Live extends EventTarget {
     this.#lastId = id;
     this.#known.set(drop.id, drop);
     if (isNew) learn(drop.server_time);
-    if (!this.#query || this.#query.includes(drop.id)) this.dispatchEvent(new CustomEvent("drop", { detail: drop }));
+    const isWanted = !this.#query || this.#query.includes("new=true") || this.#query.includes(drop.id);
+    if (isWanted) this.dispatchEvent(new CustomEvent("drop", { detail: drop }));
+    // It is known again.
+    if (this.#leftOut.delete(drop.id)) this.#askAnew();
   }
 
   #heard() {
@@ -184,7 +258,7 @@ export class Live extends EventTarget {
   }
 
   #hurry() {
-    this.#stream?.hurry();
+    for (const stream of this.#streams) stream.hurry();
     this.#tell({ kind: "hurry" });
   }
 
@@ -199,4 +273,15 @@ export class Live extends EventTarget {
     this.connection = connection;
     if (isNews) this.dispatchEvent(new CustomEvent("connection", { detail: connection }));
   }
+}
+
+/** What to ask the server for: a query for each stream. @param {{isAll: boolean, isNew: boolean, ids: Set<string>}} asked */
+function queriesOf({ isAll, isNew, ids }) {
+  if (isAll) return [""];
+  const all = [...ids].sort();
+  const queries = [];
+  for (let place = 0; place < all.length; place += MOST_DROPS) {
+    queries.push(`?drops=${all.slice(place, place + MOST_DROPS).join()}${isNew && place === 0 ? "&new=true" : ""}`);
+  }
+  return queries;
 }

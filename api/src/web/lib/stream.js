@@ -5,7 +5,8 @@
 
 /**
  * @typedef {import("./api.js").Drop} Drop
- * @typedef {{onDrop: (drop: Drop, id: string) => void, onHeard: () => void, onLost: () => void}} Listener `onHeard`: of anything at all
+ * @typedef {{onDrop: (drop: Drop, id: string) => void, onHeard: () => void, onLost: () => void, onRefused: (drop: string) => void}} Listener
+ *   `onHeard`: of anything at all; `onRefused`: for the sake of one drop
  */
 
 const FIRST_PAUSE_MS = 500;
@@ -68,7 +69,11 @@ export class Stream {
     const headers = { Accept: "text/event-stream" };
     if (this.#lastId) headers["Last-Event-ID"] = this.#lastId;
     const response = await fetch(`/v1/stream${this.#query}`, { headers, signal, cache: "no-store" });
-    if (!response.ok || !response.body) return Number(response.headers.get("retry-after")) || 0;
+    if (!response.ok || !response.body) {
+      const problem = await response.json().catch(() => ({}));
+      if (problem.code === "drop_quarantined") this.#listener.onRefused(problem.drop_id);
+      return Number(response.headers.get("retry-after")) || 0;
+    }
     this.#heard();
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let rest = "";

@@ -1,8 +1,8 @@
-// The dashboard: what sells and what does not, how the machine is doing, and the levers. Fed by the stream, which tells when there is
-// something to ask for.
+// The dashboard: what sells and what does not, how the machine is doing, and the levers. It looks every few seconds, and sooner when
+// the stream tells of a drop that is shown or new. However many drops there are, it asks for one page of them.
 
 import { Problem, call, callForText } from "../lib/api.js";
-import { byId, h, write } from "../lib/dom.js";
+import { byId, h, mark, write } from "../lib/dom.js";
 import { Live } from "../lib/live.js";
 import { ConnectionState } from "../elements/connection-state.js";
 import { DropTable } from "../elements/drop-table.js";
@@ -17,8 +17,12 @@ import "../elements/service-note.js";
 
 /** @typedef {import("../lib/api.js").Metrics} Metrics */
 
-/** Between two looks while something happens, and while nothing does. */
-const [BUSY_MS, IDLE_MS] = [1000, 5000];
+/** Between two looks while something happens to what is shown, and while nothing does. */
+const [BUSY_MS, IDLE_MS] = [1000, 2500];
+/** The drops of one page. */
+const PAGE = 50;
+/** A search begins once no key was pressed for so long. */
+const TYPED_MS = 250;
 
 /** @type {HTMLSelectElement} */
 const windowChoice = byId("window");
@@ -26,6 +30,12 @@ const windowChoice = byId("window");
 const dropChoice = byId("chart-drop");
 /** @type {HTMLSelectElement} */
 const shownChoice = byId("shown");
+/** @type {HTMLInputElement} */
+const search = byId("search");
+/** The drops that the pages before the one that is shown ended with. @type {string[]} */
+const turned = [];
+/** The last drop of the page that is shown. */
+let lastShown = "";
 const tiles = part("metric-tiles", MetricTiles);
 const chart = part("sales-chart", SalesChart);
 const table = part("drop-table", DropTable);
@@ -45,49 +55,110 @@ function timelinePath() {
   return `/v1/admin/timeline?${query}`;
 }
 
+function metricsPath() {
+  const query = new URLSearchParams({ window: windowChoice.value, limit: String(PAGE) });
+  if (shownChoice.value) query.set("status", shownChoice.value);
+  if (search.value.trim()) query.set("search", search.value.trim());
+  const after = turned.at(-1);
+  if (after) query.set("starting_after", after);
+  return `/v1/admin/metrics?${query}`;
+}
+
 async function look() {
+  const path = metricsPath();
   /** @type {[Metrics, {buckets: import("../lib/api.js").Bucket[]}]} */
-  const [metrics, timeline] = await Promise.all([call(`/v1/admin/metrics?window=${windowChoice.value}`), call(timelinePath())]);
+  const [metrics, timeline] = await Promise.all([call(path), call(timelinePath())]);
   tiles.metrics = metrics;
-  table.drops = metrics.drops;
+  // Another page was asked for meanwhile: the next look shows it.
+  if (path === metricsPath()) showDrops(metrics, path);
   health.metrics = metrics;
   chart.buckets = timeline.buckets;
   byId("chart-table").replaceChildren(chartTable(timeline.buckets));
-  offer(metrics.drops);
   await log.follow(metrics.position, metrics.drops);
 }
 
-/** Keeps the choice of drops complete, and its names those of now. @param {import("../lib/api.js").DropLine[]} drops */
+let shownPath = "";
+
+/** @param {Metrics} metrics @param {string} path what was asked for */
+function showDrops({ drops, has_more: hasMore, position }, path) {
+  table.none = shownChoice.value || search.value.trim() || turned.length > 0 ? "No drop of this kind." : "No drop yet.";
+  table.show(drops, path === shownPath);
+  shownPath = path;
+  lastShown = drops.at(-1)?.id ?? "";
+  turnable("newer", turned.length > 0);
+  turnable("older", hasMore);
+  byId("pager").hidden = turned.length === 0 && !hasMore;
+  offer(drops);
+  follow(drops, position);
+}
+
+/** A button that leads nowhere keeps the focus. @param {string} id @param {boolean} isTurnable */
+function turnable(id, isTurnable) {
+  mark(byId(id), "aria-disabled", isTurnable ? null : "true");
+}
+
+/** Offers the chart of each drop that is shown, and of the one that is chosen. @param {import("../lib/api.js").DropLine[]} drops */
 function offer(drops) {
-  const known = new Map([...dropChoice.options].map((option) => [option.value, option]));
-  for (const { id, name } of drops) {
-    const option = known.get(id);
-    if (option) write(option, name);
-    else dropChoice.append(h("option", { value: id }, name));
+  const names = new Map(drops.map(({ id, name }) => [id, name]));
+  for (const option of [...dropChoice.options]) {
+    const name = names.get(option.value);
+    if (name !== undefined) write(option, name);
+    else if (option.value && !option.selected) option.remove();
+    names.delete(option.value);
   }
+  dropChoice.append(...[...names].map(([id, name]) => h("option", { value: id }, name)));
+}
+
+/** @type {Live | undefined} */
+let live;
+
+/** Hears of the drops that are shown, and of new ones. @param {import("../lib/api.js").DropLine[]} drops @param {number} position */
+function follow(drops, position) {
+  const ids = drops.map(({ id }) => id).sort();
+  const query = ids.length > 0 ? `?drops=${ids.join()}&new=true` : "";
+  if (live) {
+    live.query = query;
+    return;
+  }
+  live = new Live(query, position);
+  live.addEventListener("drop", hear);
+  part("connection-state", ConnectionState).watch(live);
+  live.follow();
 }
 
 let isLooking = false;
 let isStale = false;
+/** Something else was asked for while a look was on its way. */
+let isOutdated = false;
 let timer = 0;
 
 /** Looks now, or once the look that is on its way is done. */
 async function refresh() {
-  isStale = true;
-  if (isLooking) return;
+  if (isLooking) {
+    isOutdated = true;
+    return;
+  }
   isLooking = true;
   clearTimeout(timer);
   isStale = false;
+  isOutdated = false;
   try {
     await look();
   } catch (problem) {
     // The session is over: the same address now leads to the sign-in page.
     if (problem instanceof Problem && problem.status === 401) location.reload();
+    // The drop that the page before ended with is not known any more.
+    else if (problem instanceof Problem && problem.status === 400) turned.length = 0;
     else if (!(problem instanceof Problem)) throw problem;
   } finally {
     isLooking = false;
-    timer = window.setTimeout(refresh, isStale ? BUSY_MS : IDLE_MS);
+    timer = window.setTimeout(refresh, pause());
   }
+}
+
+function pause() {
+  if (isOutdated) return 0;
+  return isStale ? BUSY_MS : IDLE_MS;
 }
 
 /** Something changed: look soon, but not at every change. */
@@ -113,7 +184,26 @@ async function download() {
   }
 }
 
-shownChoice.addEventListener("change", () => { table.shown = /** @type {"all" | "on" | "over"} */ (shownChoice.value); });
+/** From the first page on, by another choice. */
+function sift() {
+  turned.length = 0;
+  void refresh();
+}
+
+let typing = 0;
+search.addEventListener("input", () => {
+  clearTimeout(typing);
+  typing = window.setTimeout(sift, TYPED_MS);
+});
+shownChoice.addEventListener("change", sift);
+byId("older").addEventListener("click", () => {
+  if (byId("older").ariaDisabled || !lastShown) return;
+  turned.push(lastShown);
+  void refresh();
+});
+byId("newer").addEventListener("click", () => {
+  if (turned.pop()) void refresh();
+});
 windowChoice.addEventListener("change", refresh);
 dropChoice.addEventListener("change", refresh);
 document.addEventListener("drops-changed", refresh);
@@ -124,9 +214,5 @@ byId("sign-out").addEventListener("click", async () => {
   location.reload();
 });
 
-const live = new Live();
-live.addEventListener("drop", hear);
-part("connection-state", ConnectionState).watch(live);
-live.follow();
 service.follow();
 void refresh();

@@ -1,122 +1,217 @@
-// The shop's front page: every drop that is on or to come, fed by the stream.
+// The shop's front page: the drops that are on or to come, a page at a time, and the stream of those that are shown.
+//
+// However many drops there are, the page asks for one page of them, follows what it shows, and is told of those that are new. It waits
+// for the first page before it shows anything below it, so that nothing moves when the drops come.
 
-import { byId } from "../lib/dom.js";
-import { call } from "../lib/api.js";
+import { Problem, callForPage, sleep } from "../lib/api.js";
+import { Catalog, PAGE, inOrder } from "../lib/catalog.js";
+import { byId, mark, write } from "../lib/dom.js";
 import { isNewer, isOver, statusOf } from "../lib/drop.js";
 import { followYours } from "../lib/follow.js";
+import { units } from "../lib/format.js";
 import { Live } from "../lib/live.js";
 import { service } from "../lib/service.js";
 import { ConnectionState } from "../elements/connection-state.js";
 import { DropCard } from "../elements/drop-card.js";
 import "../elements/name-field.js";
 import "../elements/service-note.js";
-import "../elements/toast-list.js";
+import { toast } from "../elements/toast-list.js";
 import "../elements/your-list.js";
 
 /** @typedef {import("../lib/api.js").Drop} Drop */
 
-/** How often a drop's purchasers are asked for at most. */
+/** How often purchasers are asked for at most, of all drops together. */
 const PURCHASERS_EVERY_MS = 2000;
-/** The present state of all drops comes at once; what was not told so long after it began is not in it. */
-const STATE_TAKES_MS = 1500;
-/** Within this after the start the page still fills, and a link into it is followed again. */
-const FILLING_MS = 4000;
+/** The most cards that are alive and followed at a time: those that are near. */
+const MOST_AWAKE = 100;
+/** Cards that come and go within this are followed anew by one request. */
+const SETTLE_MS = 250;
+/** The longest pause before the first page is asked for again. */
+const LONGEST_PAUSE_MS = 8000;
 
+const catalog = new Catalog();
 /** @type {Map<string, DropCard>} */
 const cards = new Map();
-/** When each drop was told last. @type {Map<string, number>} */
-const toldAt = new Map();
 const list = byId("drops");
+const empty = byId("empty");
+const more = byId("more");
+/** @type {Live | undefined} */
+let live;
 
 /** @param {Drop} drop */
 function show(drop) {
-  toldAt.set(drop.id, Date.now());
-  let card = cards.get(drop.id);
-  if (card?.drop && !isNewer(drop, card.drop)) return;
-  if (!card) {
-    // Over before it was ever shown here.
-    if (isOver(statusOf(drop))) return;
-    card = new DropCard();
-    cards.set(drop.id, card);
-    card.drop = drop;
-    list.insertBefore(card, placeFor(drop));
-    card.purchasers = [];
-    byId("empty").hidden = true;
-    goThere();
-  }
-  const isNews = card.drop?.stock.sold !== drop.stock.sold || !askedAt.has(drop.id);
+  const card = cards.get(drop.id);
+  if (!card) return arrive(drop);
+  if (card.drop && !isNewer(drop, card.drop)) return;
+  const hasSold = card.drop?.stock.sold !== drop.stock.sold;
   card.drop = drop;
-  if (isNews && drop.stock.sold > 0) askForPurchasers(drop.id);
+  if (hasSold) askForPurchasers(drop.id);
 }
 
-/** What can be had first, then what is to come, then what is gone; the newest first. @param {Drop} one @param {Drop} other */
-function inOrder(one, other) {
-  return rank(one) - rank(other) || (one.created_at < other.created_at ? 1 : -1);
+/** Drops that came by themselves since the page was opened. */
+let arrived = 0;
+
+/** A drop that is new, or that another tab follows. @param {Drop} drop */
+function arrive(drop) {
+  if (isOver(statusOf(drop)) || !catalog.isPast(drop)) return;
+  arrived += 1;
+  // A page that fills by itself is one that nobody can use.
+  if (arrived > PAGE + 1) return;
+  if (arrived > PAGE) return toast("More new drops are here.", { link: { href: "/", words: "Show them" }, stays: () => true });
+  add([drop]);
+  if (drop.stock.sold > 0) askForPurchasers(drop.id);
 }
 
-/** @param {Drop} drop */
-function rank(drop) {
-  return { live: 0, scheduled: 1, sold_out: 2, ended: 3, cancelled: 3 }[statusOf(drop)];
+/** Puts cards where they belong, but not where one is already; gives the first. @param {Drop[]} drops */
+function add(drops) {
+  const added = drops.filter(({ id }) => !cards.has(id)).map((drop) => {
+    const card = new DropCard();
+    card.drop = drop;
+    if (drop.top_purchasers) card.purchasers = drop.top_purchasers;
+    cards.set(drop.id, card);
+    list.insertBefore(card, placeFor(drop));
+    near.observe(card);
+    return card;
+  });
+  empty.hidden = cards.size > 0;
+  follow();
+  return added[0];
 }
 
 /** A card keeps its place from then on, so that nothing moves under a finger. @param {Drop} drop */
 function placeFor(drop) {
-  return [...list.children].find((card) => card instanceof DropCard && card.drop && inOrder(drop, card.drop) < 0) ?? null;
+  const comesFirst = (/** @type {Element | null} */ card) => card instanceof DropCard && card.drop && inOrder(drop, card.drop) < 0;
+  // A page comes in order, so nearly always behind all that is there.
+  if (!comesFirst(list.lastElementChild)) return null;
+  return [...list.children].find(comesFirst) ?? null;
+}
+
+/** Cards that are in sight or nearly. @type {Set<Element>} */
+const nearby = new Set();
+const near = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) nearby[isIntersecting ? "add" : "delete"](target);
+  if (cards.size > MOST_AWAKE) follow();
+}, { rootMargin: "150% 0px" });
+let settling = 0;
+
+/** Follows the cards that are near, all of them as long as they are few; the others sleep. */
+function follow() {
+  if (!live || settling) return;
+  settling = window.setTimeout(() => {
+    settling = 0;
+    const all = [...cards.values()];
+    const few = all.length <= MOST_AWAKE ? all : [...all.filter((card) => nearby.has(card)), ...all.filter((card) => !nearby.has(card))];
+    const awake = new Map(few.slice(0, MOST_AWAKE).map((card) => [card.drop?.id ?? "", card]));
+    for (const [id, card] of cards) card.isAwake = awake.has(id);
+    if (live) live.query = queryOf([...awake.keys()]);
+  }, SETTLE_MS);
+}
+
+/** Where nothing is shown, every drop is new. @param {string[]} ids */
+function queryOf(ids) {
+  return ids.length > 0 ? `?drops=${ids.sort().join()}&new=true` : "";
 }
 
 /** Nobody looks: what is gone goes behind what can be had, and what is over goes away. */
 function tidy() {
   if (list.contains(document.activeElement)) return;
   const kept = [...cards.values()].filter(({ drop }) => drop && !isOver(statusOf(drop)));
-  for (const [id, card] of cards) if (!kept.includes(card)) cards.delete(id);
-  list.replaceChildren(...kept.sort((one, other) => (one.drop && other.drop ? inOrder(one.drop, other.drop) : 0)));
-}
-
-/** When each drop's purchasers were, or will be, asked for. @type {Map<string, number>} */
-const askedAt = new Map();
-
-/** Asks now, or as soon as it may be asked again. @param {string} id */
-function askForPurchasers(id) {
-  const last = askedAt.get(id) ?? 0;
-  if (last > Date.now()) return;
-  const pause = Math.max(100, last + PURCHASERS_EVERY_MS - Date.now());
-  askedAt.set(id, Date.now() + pause);
-  setTimeout(async () => {
-    const answer = await call(`/v1/drops/${id}/purchasers?limit=3`).catch(() => null);
-    const card = cards.get(id);
-    if (answer && card) card.purchasers = answer.data;
-  }, pause);
-}
-
-/** After a time without the stream: what its first state does not tell may be over. @param {number} since */
-async function readMissing(since) {
   for (const [id, card] of cards) {
-    const isMissing = (toldAt.get(id) ?? 0) < since && card.drop && !isOver(statusOf(card.drop));
-    const drop = isMissing ? await call(`/v1/drops/${id}`).catch(() => null) : null;
-    if (drop) show(drop);
+    if (kept.includes(card)) continue;
+    cards.delete(id);
+    near.unobserve(card);
+    nearby.delete(card);
+  }
+  list.replaceChildren(...kept.sort((one, other) => (one.drop && other.drop ? inOrder(one.drop, other.drop) : 0)));
+  follow();
+}
+
+/** Drops whose purchasers may be others now. @type {Set<string>} */
+const sold = new Set();
+let isAsking = false;
+
+/** Asks soon, once for all that were sold meanwhile. @param {string} id */
+async function askForPurchasers(id) {
+  sold.add(id);
+  if (isAsking) return;
+  isAsking = true;
+  // Everybody is told of a sale at the same moment; they should not all ask at the same moment.
+  await sleep(100 + 200 * Math.random());
+  while (sold.size > 0) {
+    const ids = [...sold].slice(0, MOST_AWAKE);
+    const answer = await callForPage(`/v1/drops?ids=${ids.join()}&expand=top_purchasers`).catch(() => null);
+    if (answer) ids.forEach((asked) => sold.delete(asked));
+    for (const drop of answer?.data ?? []) {
+      const card = cards.get(drop.id);
+      if (card && drop.top_purchasers) card.purchasers = drop.top_purchasers;
+      if (card) show(drop);
+    }
+    await sleep(PURCHASERS_EVERY_MS);
+  }
+  isAsking = false;
+}
+
+let isReading = false;
+
+/** Shows another page, and leads who came by the keyboard to its first card. */
+async function showMore() {
+  if (isReading) return;
+  isReading = true;
+  mark(more, "aria-disabled", "true");
+  try {
+    const first = add(await catalog.next());
+    write(byId("shown"), `${units(cards.size, "drop")} shown.`);
+    first?.querySelector("a")?.focus({ preventScroll: true });
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    toast("The shop does not answer. Ask again in a moment.", { kind: "refusal" });
+  } finally {
+    isReading = false;
+    mark(more, "aria-disabled", null);
+    more.hidden = !catalog.hasMore;
   }
 }
 
 let isTouched = false;
 for (const type of ["wheel", "touchmove", "keydown", "pointerdown"]) addEventListener(type, () => { isTouched = true; }, { once: true, passive: true });
 
-/** The address names a part of the page that was not there yet, or has moved down since. Not once somebody has moved by themselves. */
+/** The address names a part of the page that is there only now. Not once somebody has moved by themselves. */
 function goThere() {
-  if (location.hash.length < 2 || isTouched || performance.now() > FILLING_MS) return;
+  if (location.hash.length < 2 || isTouched) return;
   requestAnimationFrame(() => document.getElementById(location.hash.slice(1))?.scrollIntoView());
 }
 
-const live = new Live();
-live.addEventListener("drop", (event) => show(/** @type {CustomEvent<Drop>} */ (event).detail));
-live.addEventListener("connection", () => {
-  if (live.connection.state !== "live") return;
-  const since = Date.now();
-  setTimeout(() => void readMissing(since), STATE_TAKES_MS);
-  setTimeout(() => { byId("empty").hidden = cards.size > 0; goThere(); }, 600);
-});
+/** The first page, however long that takes. */
+async function firstPage() {
+  for (let pause = 500; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
+    try {
+      return await catalog.next();
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      write(empty, "The shop does not answer. It is asked again until it does.");
+      empty.hidden = false;
+      await sleep(pause * (0.5 + Math.random()));
+    }
+  }
+}
+
+async function begin() {
+  const words = empty.textContent ?? "";
+  const drops = await firstPage();
+  write(empty, words);
+  add(drops);
+  more.hidden = !catalog.hasMore;
+  byId("main").toggleAttribute("data-filling", false);
+  goThere();
+  live = new Live(queryOf(drops.map(({ id }) => id)), catalog.position);
+  live.addEventListener("drop", (event) => show(/** @type {CustomEvent<Drop>} */ (event).detail));
+  const state = document.querySelector("connection-state");
+  if (state instanceof ConnectionState) state.watch(live);
+  live.follow();
+}
+
+more.addEventListener("click", showMore);
 document.addEventListener("visibilitychange", () => document.hidden && tidy());
-const state = document.querySelector("connection-state");
-if (state instanceof ConnectionState) state.watch(live);
-live.follow();
 followYours();
 service.follow();
+void begin();
