@@ -6,33 +6,51 @@
 // no locks (they need HTTPS, or this very machine), each tab reads for itself, as long as it is looked at.
 //
 //   server ──stream──▶ leader ──channel──▶ the other tabs          tab ──"want"──▶ leader: what it watches
+//
+// The waitlist entries of this buyer come on the same stream, so that an offer is seen when it is made, in a hidden tab too: what
+// arrives on a stream is handled at once, while browsers slow the timers of hidden tabs down.
 
+import { uuid } from "./api.js";
 import { learn } from "./clock.js";
 import { SILENCE_MS, Stream } from "./stream.js";
 
 /**
  * @typedef {import("./api.js").Drop} Drop
  * @typedef {{state: "connecting" | "live"} | {state: "lost", since: number}} Connection since: when the state was last known to be new
- * @typedef {{kind: "who"} | {kind: "want", query: string} | {kind: "hurry"} | {kind: "heard"} | {kind: "connection", connection: Connection}
- *   | {kind: "drop", drop: Drop, id: string, isNew: boolean}} Message `isNew`: it was told by the server just now
+ * @typedef {import("./api.js").Waiting} Waiting
+ * @typedef {{query: string, entries: string[]}} Wanted `entries`: ids of waitlist entries
+ * @typedef {{kind: "who"} | {kind: "want", tab: string, wanted: Wanted} | {kind: "gone", tab: string} | {kind: "hurry"} | {kind: "heard"}
+ *   | {kind: "connection", connection: Connection} | {kind: "drop", drop: Drop, id: string, isNew: boolean}
+ *   | {kind: "entry", news: Waiting} | {kind: "entries", ids: string[]}} Message `isNew`: it was told by the server just now;
+ *   `entries`: those that the stream carries
  */
 
-const NAME = "holdfast.live";
+/** Changes with what tabs say to each other: those that a browser opened before an update do not understand it. */
+const NAME = "holdfast.live.2";
 /** The leader tells that it hears something at most this often. */
 const TELL_MS = 1000;
 /** Who comes back to a tab at once finds it as they left it. */
 const HIDDEN_MS = 10_000;
+/** Waitlist entries that one stream may name. */
+const MOST_ENTRIES = 20;
 
-/** Tells `drop` (detail: Drop) and `connection` (detail: Connection). */
+/** Tells `drop` (detail: Drop), `entry` (detail: Waiting) and `connection` (detail: Connection). */
 export class Live extends EventTarget {
+  #tab = uuid();
   #query;
-  /** What all tabs want, as far as this one has heard. @type {Set<string>} */
+  /** What each tab wants, this one included, as far as this one has heard. @type {Map<string, Wanted>} */
   #wanted;
+  /** The waitlist entries that the stream carries, whichever tab reads it. @type {Set<string>} */
+  #covered = new Set();
+  /** Entries for which the server refused the stream, until others are wanted. @type {Set<string>} */
+  #refused = new Set();
   /** The newest of each, for a tab that comes later. @type {Map<string, Drop>} */
   #known = new Map();
   #lastId = "";
   #heardAt = Date.now();
   #toldAt = 0;
+  /** The drops that the stream was asked for. */
+  #asked = "";
   /** @type {Stream | undefined} */
   #stream;
   /** @type {BroadcastChannel | undefined} */
@@ -44,10 +62,29 @@ export class Live extends EventTarget {
   constructor(query = "") {
     super();
     this.#query = query;
-    this.#wanted = new Set([query]);
+    this.#wanted = new Map([[this.#tab, { query, entries: [] }]]);
     // A machine that wakes up, or finds its network again, should not wait for the next try.
     addEventListener("online", () => this.#hurry());
     document.addEventListener("visibilitychange", () => document.hidden || this.#hurry());
+  }
+
+  /** Watches these waitlist entries as well, and no others. @param {string[]} ids */
+  watch(ids) {
+    const before = this.#mine.entries;
+    if (before.length === ids.length && ids.every((id) => before.includes(id))) return;
+    this.#wanted.set(this.#tab, { query: this.#query, entries: ids });
+    this.#refused.clear();
+    this.#tell({ kind: "want", tab: this.#tab, wanted: this.#mine });
+    this.#adapt();
+  }
+
+  /** Whether the stream carries a waitlist entry at present, so that polling for it is not needed. @param {string} id */
+  covers(id) {
+    return this.connection.state === "live" && this.#covered.has(id);
+  }
+
+  get #mine() {
+    return this.#wanted.get(this.#tab) ?? { query: this.#query, entries: [] };
   }
 
   /** Follows for as long as the page is open. */
@@ -56,13 +93,17 @@ export class Live extends EventTarget {
     else this.#followAlone();
   }
 
+  /** A hidden tab gives its connection up, unless it waits for an offer and was the last one that was looked at. */
   #followAlone() {
     let timer = 0;
+    const looked = "BroadcastChannel" in window ? new BroadcastChannel(`${NAME}.looked`) : undefined;
     const attend = () => {
       clearTimeout(timer);
-      if (document.hidden) timer = window.setTimeout(() => this.#close(), HIDDEN_MS);
+      if (document.hidden) timer = window.setTimeout(() => this.#mine.entries.length > 0 || this.#close(), HIDDEN_MS);
       else if (!this.#stream) this.#open();
+      if (!document.hidden) looked?.postMessage(null);
     };
+    looked?.addEventListener("message", () => document.hidden && this.#close());
     document.addEventListener("visibilitychange", attend);
     this.#open();
     attend();
@@ -72,7 +113,7 @@ export class Live extends EventTarget {
     const channel = new BroadcastChannel(NAME);
     channel.addEventListener("message", ({ data }) => this.#take(data));
     this.#channel = channel;
-    this.#tell({ kind: "want", query: this.#query });
+    this.#tell({ kind: "want", tab: this.#tab, wanted: this.#mine });
     let [isAway, isImpatient] = [false, false];
     /** Ends the wait for the lock, or the turn as the leader. */
     let end = () => {};
@@ -82,8 +123,15 @@ export class Live extends EventTarget {
       end();
     }, TELL_MS);
     // A page that is kept for the way back must not keep the rest waiting for its lock.
-    addEventListener("pagehide", () => { isAway = true; end(); });
-    addEventListener("pageshow", () => { isAway = false; });
+    addEventListener("pagehide", () => {
+      isAway = true;
+      this.#tell({ kind: "gone", tab: this.#tab });
+      end();
+    });
+    addEventListener("pageshow", ({ persisted }) => {
+      isAway = false;
+      if (persisted) this.#tell({ kind: "want", tab: this.#tab, wanted: this.#mine });
+    });
     for (;;) {
       if (isAway) await new Promise((resolve) => addEventListener("pageshow", resolve, { once: true }));
       const wait = new AbortController();
@@ -105,10 +153,23 @@ export class Live extends EventTarget {
 
   #open() {
     this.#heardAt = Date.now();
-    this.#stream = new Stream(this.#union(), this.#lastId, {
+    const [entries, union] = [this.#entries(), this.#union()];
+    this.#asked = union;
+    this.#cover(entries);
+    this.#stream = new Stream(queryFor(union, entries), this.#lastId, {
       onDrop: (drop, id) => {
         this.#tell({ kind: "drop", drop, id, isNew: true });
         this.#show(drop, id, true);
+      },
+      onEntry: (news) => {
+        this.#tell({ kind: "entry", news });
+        this.#showEntry(news);
+      },
+      onRefused: (code) => {
+        // One entry that does not exist, or whose drop is in quarantine, must not stop the stream: the page polls for these entries.
+        if (entries.length === 0 || (code !== "waitlist_entry_not_found" && code !== "drop_quarantined")) return;
+        entries.forEach((entry) => this.#refused.add(entry));
+        this.#adapt();
       },
       onHeard: () => this.#heard(),
       onLost: () => {
@@ -127,8 +188,30 @@ export class Live extends EventTarget {
 
   /** What to ask the server for: what all want, if they want the same, otherwise everything. */
   #union() {
-    const [first = "", ...others] = this.#wanted;
+    const [first = "", ...others] = new Set([...this.#wanted.values()].map(({ query }) => query));
     return others.length > 0 ? "" : first;
+  }
+
+  /** The waitlist entries to ask for. */
+  #entries() {
+    const all = new Set([...this.#wanted.values()].flatMap(({ entries }) => entries));
+    return [...all].filter((id) => !this.#refused.has(id)).slice(0, MOST_ENTRIES);
+  }
+
+  /** @param {string[]} ids */
+  #cover(ids) {
+    this.#covered = new Set(ids);
+    this.#tell({ kind: "entries", ids });
+  }
+
+  /** Opens the stream anew, if this tab reads it and it lacks what is wanted. It may carry more than that. */
+  #adapt() {
+    if (!this.#stream) return;
+    const [entries, union] = [this.#entries(), this.#union()];
+    const isRefused = [...this.#covered].some((id) => this.#refused.has(id));
+    if (union === this.#asked && !isRefused && entries.every((id) => this.#covered.has(id))) return;
+    this.#close();
+    this.#open();
   }
 
   /** From another tab. @param {Message} message */
@@ -140,10 +223,18 @@ export class Live extends EventTarget {
         return this.#show(message.drop, message.id, message.isNew);
       case "connection":
         return this.#become(message.connection);
+      case "entry":
+        return this.#showEntry(message.news);
+      case "entries":
+        this.#covered = new Set(message.ids);
+        return undefined;
       case "who":
-        return this.#tell({ kind: "want", query: this.#query });
+        return this.#tell({ kind: "want", tab: this.#tab, wanted: this.#mine });
       case "want":
-        return this.#serve(message.query);
+        return this.#serve(message.tab, message.wanted);
+      case "gone":
+        this.#wanted.delete(message.tab);
+        return undefined;
       case "hurry":
         return this.#stream?.hurry();
       case "heard":
@@ -151,17 +242,19 @@ export class Live extends EventTarget {
     }
   }
 
-  /** Somebody wants to watch as well. @param {string} query */
-  #serve(query) {
-    const before = this.#union();
-    this.#wanted.add(query);
+  /** Another tab says what it wants. @param {string} tab @param {Wanted} wanted */
+  #serve(tab, wanted) {
+    const isKnown = this.#wanted.has(tab);
+    this.#wanted.set(tab, wanted);
+    this.#refused.clear();
     if (!this.#stream) return;
-    // First the connection, as it is with a stream of one's own: what is told after it is not missing.
-    this.#tell({ kind: "connection", connection: this.connection });
-    for (const drop of this.#known.values()) this.#tell({ kind: "drop", drop, id: this.#lastId, isNew: false });
-    if (this.#union() === before) return;
-    this.#close();
-    this.#open();
+    this.#tell({ kind: "entries", ids: [...this.#covered] });
+    if (!isKnown) {
+      // First the connection, as it is with a stream of one's own: what is told after it is not missing.
+      this.#tell({ kind: "connection", connection: this.connection });
+      for (const drop of this.#known.values()) this.#tell({ kind: "drop", drop, id: this.#lastId, isNew: false });
+    }
+    this.#adapt();
   }
 
   /** @param {Drop} drop @param {string} id @param {boolean} isNew */
@@ -170,6 +263,11 @@ export class Live extends EventTarget {
     this.#known.set(drop.id, drop);
     if (isNew) learn(drop.server_time);
     if (!this.#query || this.#query.includes(drop.id)) this.dispatchEvent(new CustomEvent("drop", { detail: drop }));
+  }
+
+  /** @param {Waiting} news */
+  #showEntry(news) {
+    if (this.#mine.entries.includes(news.id)) this.dispatchEvent(new CustomEvent("entry", { detail: news }));
   }
 
   #heard() {
@@ -199,4 +297,10 @@ export class Live extends EventTarget {
     this.connection = connection;
     if (isNews) this.dispatchEvent(new CustomEvent("connection", { detail: connection }));
   }
+}
+
+/** The query of a stream. @param {string} drops as a tab wants them: `?drops=ID`, or empty for all @param {string[]} entries */
+function queryFor(drops, entries) {
+  const parts = [drops.replace(/^\?/, ""), entries.length > 0 ? `waitlist=${entries.join(",")}` : ""].filter(Boolean);
+  return parts.length > 0 ? `?${parts.join("&")}` : "";
 }

@@ -17,6 +17,8 @@ import "../elements/your-list.js";
 
 /** How often a drop's purchasers are asked for at most. */
 const PURCHASERS_EVERY_MS = 2000;
+/** Between an answer that failed and the next question. */
+const RETRY_MS = 5000;
 /** The present state of all drops comes at once; what was not told so long after it began is not in it. */
 const STATE_TAKES_MS = 1500;
 /** Within this after the start the page still fills, and a link into it is followed again. */
@@ -40,7 +42,6 @@ function show(drop) {
     cards.set(drop.id, card);
     card.drop = drop;
     list.insertBefore(card, placeFor(drop));
-    card.purchasers = [];
     byId("empty").hidden = true;
     goThere();
   }
@@ -84,7 +85,8 @@ function askForPurchasers(id) {
   setTimeout(async () => {
     const answer = await call(`/v1/drops/${id}/purchasers?limit=3`).catch(() => null);
     const card = cards.get(id);
-    if (answer && card) card.purchasers = answer.data;
+    if (card) card.purchasers = answer ? answer.data : null;
+    if (card && !answer) setTimeout(() => askForPurchasers(id), RETRY_MS);
   }, pause);
 }
 
@@ -118,5 +120,5 @@ document.addEventListener("visibilitychange", () => document.hidden && tidy());
 const state = document.querySelector("connection-state");
 if (state instanceof ConnectionState) state.watch(live);
 live.follow();
-followYours();
+followYours(live);
 service.follow();
