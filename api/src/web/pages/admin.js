@@ -3,6 +3,7 @@
 
 import { Problem, call, callForText } from "../lib/api.js";
 import { byId, h, write } from "../lib/dom.js";
+import { clock } from "../lib/format.js";
 import { Live } from "../lib/live.js";
 import { ConnectionState } from "../elements/connection-state.js";
 import { DropTable } from "../elements/drop-table.js";
@@ -67,6 +68,16 @@ function offer(drops) {
   }
 }
 
+/** When all numbers were read last, and at first when the page began to. */
+let readAt = Date.now();
+
+/** Says whether the numbers on the page are those of now. @param {boolean} isFresh */
+function admit(isFresh) {
+  if (isFresh) readAt = Date.now();
+  else write(byId("stale"), `The numbers below could not be read since ${clock(readAt)}. Trying again.`);
+  byId("stale").hidden = isFresh;
+}
+
 let isLooking = false;
 let isStale = false;
 let timer = 0;
@@ -80,10 +91,12 @@ async function refresh() {
   isStale = false;
   try {
     await look();
+    admit(true);
   } catch (problem) {
     // The session is over: the same address now leads to the sign-in page.
     if (problem instanceof Problem && problem.status === 401) location.reload();
     else if (!(problem instanceof Problem)) throw problem;
+    else admit(false);
   } finally {
     isLooking = false;
     timer = window.setTimeout(refresh, isStale ? BUSY_MS : IDLE_MS);
