@@ -122,7 +122,7 @@ export class DropSheet extends HTMLElement {
     else admit(this.#top, again);
     if (latest) fill(this.#latest, latest.data, ({ last_purchased_at }) => clock(last_purchased_at));
     else admit(this.#latest, again);
-    if (standing) write(this.#standing, describe(standing, yours.of(drop.id) === undefined));
+    write(this.#standing, standing ? describe(standing, yours.of(drop.id) === undefined) : "");
     if (!top || !latest || !standing) this.#askSoon(RETRY_MS);
   }
 }
