@@ -140,7 +140,7 @@ test("tiles, table and chart count the same: units", async (t) => {
   await eventually("the tiles are those of the API", async () => {
     const metrics = await api("GET", "/v1/admin/metrics?window=1h");
     const shown = await Promise.all(["Put on hold", "Sold", "Expired", "Released"].map(async (name) => (await tile(name).innerText()).replaceAll(/\s+/g, " ")));
-    const said = (units, parts, one) => `${units.toLocaleString("en")} units, in ${parts.toLocaleString("en")} ${one}${parts === 1 ? "" : "s"}`;
+    const said = (units, parts, one) => `${units.toLocaleString("en")} ${units === 1 ? "unit" : "units"}, in ${parts.toLocaleString("en")} ${one}${parts === 1 ? "" : "s"}`;
     const wanted = [
       `Put on hold ${said(metrics.units_held, metrics.holds_placed, "hold")}`,
       `Sold ${said(metrics.units_sold, metrics.purchases_confirmed, "purchase")}`,

@@ -7,10 +7,10 @@ import { count, units } from "../lib/format.js";
 
 /** What it is, the number, and what it counts. Stock is counted in units, as in the table and the chart. @type {[string, (metrics: Metrics) => number, (metrics: Metrics) => string][]} */
 const TILES = [
-  ["Put on hold", (metrics) => metrics.units_held, (metrics) => `units, in ${units(metrics.holds_placed, "hold")}`],
-  ["Sold", (metrics) => metrics.units_sold, (metrics) => `units, in ${units(metrics.purchases_confirmed, "purchase")}`],
-  ["Expired", (metrics) => metrics.units_expired, (metrics) => `units, in ${units(metrics.holds_expired, "hold")}`],
-  ["Released", (metrics) => metrics.units_released, (metrics) => `units, in ${units(metrics.holds_released, "hold")}`],
+  ["Put on hold", (metrics) => metrics.units_held, (metrics) => within(metrics.units_held, units(metrics.holds_placed, "hold"))],
+  ["Sold", (metrics) => metrics.units_sold, (metrics) => within(metrics.units_sold, units(metrics.purchases_confirmed, "purchase"))],
+  ["Expired", (metrics) => metrics.units_expired, (metrics) => within(metrics.units_expired, units(metrics.holds_expired, "hold"))],
+  ["Released", (metrics) => metrics.units_released, (metrics) => within(metrics.units_released, units(metrics.holds_released, "hold"))],
   ["Oversell attempts blocked", (metrics) => metrics.oversell_attempts_blocked, () => "requests"],
   ["Throttle blocks", (metrics) => metrics.throttle_blocks, () => "requests"],
 ];
@@ -34,3 +34,8 @@ export class MetricTiles extends HTMLElement {
   }
 }
 customElements.define("metric-tiles", MetricTiles);
+
+/** @param {number} number of units, which stands above @param {string} parts that they were in */
+function within(number, parts) {
+  return `${number === 1 ? "unit" : "units"}, in ${parts}`;
+}
