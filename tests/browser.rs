@@ -48,7 +48,8 @@ async fn the_pages_do_what_they_promise_in_a_real_browser() {
     let control = server.clone().listen_for_orders().await;
     // The looks first, while the shop is still tidy; the restart last.
     for file in [
-        "looks", "docs", "shop", "buyer", "live", "admin", "many", "restart",
+        "looks", "docs", "shop", "buyer", "waitlist", "live", "admin", "many", "numbers", "room",
+        "restart",
     ] {
         let mut tests = tools.node();
         tests

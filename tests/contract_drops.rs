@@ -889,6 +889,55 @@ async fn stock_is_adjusted_but_never_below_what_is_held_and_sold() {
 }
 
 #[tokio::test]
+async fn an_adjustment_may_ask_that_the_stock_was_not_adjusted_meanwhile() {
+    let app = App::start().await;
+    let drop = app.create_drop(10, json!({})).await;
+    let path = format!("/v1/drops/{drop}");
+    let tag = || async { app.get(&path).await.header("etag").to_owned() };
+    let adjust = |key: String, delta: i32, if_match: &str| {
+        let request = app.admin(Method::POST, &format!("{path}/stock-adjustments"));
+        let request = request.header("idempotency-key", key);
+        let request = request.header("if-match", if_match);
+        take(request.json(&json!({ "delta": delta, "reason": "counted" })))
+    };
+    let seen = tag().await;
+    // Sales and edits adjust nothing.
+    app.held(&drop, "alice").await;
+    let renamed = json!({ "name": "Renamed" });
+    edit(&app, &drop, Some("*"), &renamed).await.ok(200);
+    let made = adjust("first".into(), -4, &seen).await;
+    assert_eq!(made.ok(201)["stock"]["available"], 5);
+    let refused = adjust(key(), -4, &seen).await.problem(412, "stale_stock");
+    assert_eq!(
+        (&refused["total"], &refused["available"]),
+        (&json!(6), &json!(5))
+    );
+    let again = adjust("first".into(), -4, &seen).await;
+    assert_eq!((again.ok(201), again.is_replay()), (made.ok(201), true));
+    let fresh = tag().await;
+    for stale in [
+        "\"nonsense\"".to_owned(),
+        String::new(),
+        format!("W/{fresh}"),
+        format!("\"x\", {seen}"),
+        fresh.replace('"', ""),
+    ] {
+        adjust(key(), -1, &stale).await.problem(412, "stale_stock");
+    }
+    let listed = format!("\"x\", {seen}, {fresh}");
+    adjust(key(), -1, &listed).await.ok(201);
+    adjust(key(), -1, "*").await.ok(201);
+    // Of two who saw the same, one is refused.
+    let seen = tag().await;
+    let replies = tokio::join!(adjust(key(), -2, &seen), adjust(key(), -2, &seen));
+    let mut statuses = [replies.0.status, replies.1.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 412]);
+    assert_eq!(app.drop(&drop).await["stock"]["total"], 2);
+    assert_eq!(app.ledger().await.count(&drop, "StockAdjusted"), 4);
+}
+
+#[tokio::test]
 async fn purchasers_are_shown_by_units_or_by_time_and_never_by_their_id() {
     let app = App::start().await;
     let drop = app.create_drop(100, json!({ "max_per_hold": 10 })).await;

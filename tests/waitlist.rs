@@ -1,6 +1,8 @@
 //! The line over HTTP: join when sold out, be served first come first served, and find one's way back after anything.
 
-use harness::{App, Launch, at_once, distinct, eventually, in_seconds, key, take, tally, text};
+use harness::{
+    App, Launch, Watcher, at_once, distinct, eventually, in_seconds, key, take, tally, text,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -38,12 +40,14 @@ async fn who_finds_nothing_left_waits_in_line_and_is_told_where() {
     assert_eq!(
         fields,
         [
+            "blocked_by",
             "buyer_id",
             "drop_id",
             "expires_at",
             "hold_id",
             "id",
             "joined_at",
+            "offered_at",
             "place",
             "position",
             "price",
@@ -95,6 +99,7 @@ async fn what_comes_back_becomes_a_hold_of_the_first_in_line_and_can_be_bought()
         (&json!("held"), &json!("alice"), &json!(1))
     );
     assert_eq!(read["expires_at"], place["expires_at"]);
+    assert_eq!(read["placed_at"], place["offered_at"]);
     let log = app.log().await;
     let kinds: Vec<&str> = log.iter().map(|event| event.event_type.as_str()).collect();
     assert_eq!(kinds[kinds.len() - 2..], ["HoldReleased", "HoldPlaced"]);
@@ -165,8 +170,8 @@ async fn restocking_reaches_the_line_first_and_passes_over_who_wants_more_than_t
     let adjusted = app.adjust(&drop, 3).await.ok(201);
     assert_eq!(
         adjusted["stock"],
-        json!({ "total": 4, "available": 3, "held": 1, "sold": 0 }),
-        "as it was right after, before the line was served"
+        json!({ "total": 4, "available": 2, "held": 2, "sold": 0 }),
+        "as a read shows it: the line is served"
     );
     assert_eq!(app.place(&small).await["status"], "offered");
     let waiting = app.place(&large).await;
@@ -312,6 +317,135 @@ async fn a_waiting_page_is_told_of_its_place_on_the_stream() {
     assert_eq!(shop.drop().await.json()["waitlist_length"], 0);
     app.waits(&drop, "carol", 1).await;
     shop.until(|state| state["waitlist_length"] == 1).await;
+}
+
+/// Waits until the stream tells that `block` blocks an entry; a read says the same then.
+async fn is_blocked_by(app: &App, watcher: &mut Watcher, entry: &str, block: Value) {
+    let is_told = |news: &Value| news["id"] == entry && news["blocked_by"] == block;
+    watcher.place(is_told).await;
+    assert_eq!(app.place(entry).await["blocked_by"], block);
+}
+
+async fn edit(app: &App, drop: &str, body: &Value) {
+    let edit = app.admin(Method::PATCH, &format!("/v1/drops/{drop}"));
+    take(edit.header("if-match", "*").json(body)).await.ok(200);
+}
+
+#[tokio::test]
+async fn an_entry_that_nothing_can_serve_says_so_at_once_and_after_each_change() {
+    let app = App::start().await;
+    let terms = json!({ "max_per_hold": 5, "hold_seconds": 3600 });
+    let drop = app.create_drop(3, terms).await;
+    let two = json!({ "buyer_id": "first", "quantity": 2 });
+    let first = text(&app.hold_with(&drop, &key(), &two).await.ok(201)["id"]);
+    let second = app.held(&drop, "second").await;
+    // More than the drop has: accepted, because a restock may serve it, and it says so at once.
+    let large = app.join(&drop, "large", 4).await.ok(201);
+    assert_eq!(
+        (&large["status"], &large["place"], &large["blocked_by"]),
+        (&json!("waiting"), &json!(1), &json!("total_stock"))
+    );
+    let large = text(&large["id"]);
+    let pair = app.waits(&drop, "second", 2).await;
+    let query = format!("?drops={drop}&waitlist={large},{pair}");
+    let mut watcher = app.watch(&query).await;
+    is_blocked_by(&app, &mut watcher, &large, json!("total_stock")).await;
+    let mut watcher = app.watch(&query).await;
+    is_blocked_by(&app, &mut watcher, &pair, json!(null)).await;
+
+    edit(&app, &drop, &json!({ "max_per_hold": 1 })).await;
+    is_blocked_by(&app, &mut watcher, &pair, json!("max_per_hold")).await;
+    // Of two units that one buyer may have, one is on hold already.
+    let limits = json!({ "max_per_hold": 5, "max_per_buyer": 2 });
+    edit(&app, &drop, &limits).await;
+    is_blocked_by(&app, &mut watcher, &pair, json!("max_per_buyer")).await;
+    let path = format!("/v1/waitlist/{pair}");
+    let tag = app.get(&path).await.header("etag").to_owned();
+    app.release(&second).await.ok(204);
+    is_blocked_by(&app, &mut watcher, &pair, json!(null)).await;
+    let again = take(app.request(Method::GET, &path).header("if-none-match", tag)).await;
+    assert_eq!(again.status, 200, "what blocks an entry is part of its tag");
+
+    // Two of three are sold: one is left, and two are asked for.
+    app.purchase(&first).await.ok(201);
+    is_blocked_by(&app, &mut watcher, &pair, json!("total_stock")).await;
+    // It holds up no other buyer, and is served once it can be.
+    let held = app.held(&drop, "third").await;
+    app.release(&held).await.ok(204);
+    app.adjust(&drop, 1).await.ok(201);
+    let offered = app.place(&pair).await;
+    assert_eq!(
+        (&offered["status"], &offered["blocked_by"]),
+        (&json!("offered"), &json!(null))
+    );
+    edit(&app, &drop, &json!({ "max_per_buyer": null })).await;
+    app.adjust(&drop, 2).await.ok(201);
+    // Two of its four are held by another buyer, and may come back.
+    assert_eq!(app.place(&large).await["blocked_by"], json!(null));
+    app.release(&text(&offered["hold_id"])).await.ok(204);
+    assert_eq!(app.place(&large).await["status"], "offered");
+    app.verifies().await;
+}
+
+#[tokio::test]
+async fn what_blocks_an_entry_is_the_same_after_a_restart() {
+    let mut app = Launch::private().start().await;
+    let terms = json!({ "max_per_hold": 4, "hold_seconds": 3600 });
+    let drop = app.create_drop(4, terms).await;
+    let bought = app.held(&drop, "alice").await;
+    app.purchase(&bought).await.ok(201);
+    app.held(&drop, "alice").await;
+    let gone = app.held(&drop, "alice").await;
+    app.release(&gone).await.ok(204);
+    app.held(&drop, "bob").await;
+    app.held(&drop, "cid").await;
+    let entry = app.waits(&drop, "alice", 2).await;
+    for (limit, block) in [(4, json!(null)), (3, json!("max_per_buyer"))] {
+        edit(&app, &drop, &json!({ "max_per_buyer": limit })).await;
+        // Two of the four that she may have are sold or held; two of the drop's four come back.
+        assert_eq!(app.place(&entry).await["blocked_by"], block);
+        app = app.restart().await;
+        assert_eq!(app.place(&entry).await["blocked_by"], block);
+    }
+}
+
+#[tokio::test]
+async fn an_adjustment_answers_the_stock_that_a_read_shows_after_its_offers() {
+    let app = App::start().await;
+    let (drop, _) = sold_out(&app, json!({ "hold_seconds": 3600 })).await;
+    for buyer in ["alice", "bob", "cid"] {
+        app.waits(&drop, buyer, 1).await;
+    }
+    let path = format!("/v1/drops/{drop}/stock-adjustments");
+    let restock = || {
+        let restock = app.admin(Method::POST, &path);
+        let restock = restock.header("idempotency-key", "a-box");
+        take(restock.json(&json!({ "delta": 2, "reason": "a box" })))
+    };
+    let made = restock().await.ok(201);
+    assert_eq!(made["stock"], app.drop(&drop).await["stock"]);
+    let stock = json!({ "total": 3, "available": 0, "held": 3, "sold": 0 });
+    assert_eq!(
+        (&made["stock"], &made["waitlist_length"]),
+        (&stock, &json!(1))
+    );
+    let log = app.log().await;
+    let adjusted = log.iter().find(|event| event.event_type == "StockAdjusted");
+    let position = adjusted.unwrap().position;
+    assert_eq!(made["position"], position, "its own place in the log");
+    let again = restock().await;
+    assert!(again.is_replay());
+    assert_eq!(again.ok(201), made);
+    // One more than waits: what is left may be held, and that is what the answer says.
+    let more = app.adjust(&drop, 2).await.ok(201);
+    assert_eq!(
+        (&more["stock"]["available"], &more["waitlist_length"]),
+        (&json!(1), &json!(0))
+    );
+    app.hold(&drop, "eve").await.ok(201);
+    let again = restock().await.ok(201);
+    assert_eq!(again["stock"], app.drop(&drop).await["stock"]);
+    assert_eq!(again["position"], position);
 }
 
 #[tokio::test]

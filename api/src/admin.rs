@@ -56,7 +56,13 @@ pub(crate) struct Metrics {
     holds_expired: u64,
     holds_released: u64,
     purchases_confirmed: u64,
+    /// Units in the holds that were placed.
+    units_held: u64,
     units_sold: u64,
+    /// Units that came back by expiry.
+    units_expired: u64,
+    /// Units that came back by release.
+    units_released: u64,
     /// Requests for more than there was.
     oversell_attempts_blocked: u64,
     /// Requests that a throttle refused, of a buyer or of an address.
@@ -140,7 +146,10 @@ pub(crate) async fn metrics(
         holds_expired: total.holds_expired,
         holds_released: total.holds_released,
         purchases_confirmed: total.purchases_confirmed,
+        units_held: total.held,
         units_sold: total.sold,
+        units_expired: total.expired,
+        units_released: total.released,
         oversell_attempts_blocked: refused.sold_out,
         throttle_blocks: refused.throttled,
         drops: drop_lines(&drops, now),

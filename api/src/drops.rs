@@ -30,7 +30,7 @@ use crate::preconditions::Tags;
 use crate::problem::{Code, Problem};
 use crate::render::{
     DropBody, DropStatus, Page, PurchaserBody, conditional, drop_etag, etag_of, insert, replayed,
-    version_in_etag,
+    total_in_etag, version_in_etag, waitlist_length,
 };
 use crate::stream::must_be_few;
 
@@ -325,8 +325,11 @@ pub(crate) struct AdjustmentBody {
     /// Units added; negative: taken away.
     delta: i32,
     reason: Reason,
-    /// The drop's units right after.
+    /// The drop's units now, as a read shows them: after the offers that the waitlist was made of
+    /// the units that were added.
     stock: Stock,
+    /// How many entries wait now.
+    waitlist_length: u32,
     /// Its place in the log.
     position: Position,
 }
@@ -337,12 +340,14 @@ pub(crate) async fn adjust(
     _: Admin,
     DropPath(drop_id): DropPath,
     key: IdempotencyKey,
+    headers: HeaderMap,
     Body(new): Body<NewAdjustment>,
 ) -> Result<Response, Problem> {
     let key = Some(key.within(&app.key_scope(drop_id.0.as_bytes()))?);
     let request = Request::AdjustStock {
         drop_id,
         key,
+        expected_total: expected_total(&app, drop_id, &headers),
         delta: new.delta,
         reason: new.reason,
     };
@@ -352,33 +357,45 @@ pub(crate) async fn adjust(
             "an adjustment was answered with something else",
         )));
     };
-    let made = app
-        .views
-        .adjustment(id)
-        .map(AdjustmentBody::from)
-        .ok_or_else(|| {
-            Problem::internal(&std::io::Error::other(
-                "an adjustment is missing from the views",
-            ))
-        })?;
+    let made = app.views.adjustment(id).ok_or_else(|| {
+        Problem::internal(&std::io::Error::other(
+            "an adjustment is missing from the views",
+        ))
+    })?;
+    let body = AdjustmentBody::new(made, &find(&app, drop_id)?, app.now());
     Ok(replayed(
-        (StatusCode::CREATED, Json(made)).into_response(),
+        (StatusCode::CREATED, Json(body)).into_response(),
         &answer,
     ))
 }
 
-impl From<AdjustmentView> for AdjustmentBody {
-    fn from(view: AdjustmentView) -> Self {
+/// The units in all that `If-Match` asks for: none without it, and for `*`. Of several, those that
+/// the drop has now. A tag of something else stands for units that no drop has: the engine refuses
+/// it, unless the request is a retry, whose answer comes from history.
+fn expected_total(app: &App, drop_id: DropId, headers: &HeaderMap) -> Option<u32> {
+    let tags = Tags::of(headers, header::IF_MATCH)?;
+    if tags == Tags::Any {
+        return None;
+    }
+    let totals: Vec<u32> = tags.strong().filter_map(total_in_etag).collect();
+    let present = app.views.drop(drop_id).map(|drop| drop.row.stock.total);
+    present
+        .filter(|present| totals.contains(present))
+        .or_else(|| totals.first().copied())
+        .or(Some(u32::MAX))
+}
+
+impl AdjustmentBody {
+    fn new(made: AdjustmentView, drop: &DropView, now: Timestamp) -> Self {
         let AdjustmentView {
             drop_id,
             position,
             event,
-        } = view;
+        } = made;
         let StockAdjusted {
             adjustment_id: id,
             delta,
             reason,
-            stock,
             ..
         } = event;
         Self {
@@ -386,7 +403,8 @@ impl From<AdjustmentView> for AdjustmentBody {
             drop_id,
             delta,
             reason,
-            stock,
+            stock: drop.row.stock,
+            waitlist_length: waitlist_length(drop, now),
             position,
         }
     }

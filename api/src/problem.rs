@@ -108,6 +108,8 @@ codes! {
     HoldReleased = "hold_released", GONE, "The hold was released";
     /// Edited by somebody else meanwhile.
     StaleVersion = "stale_version", PRECONDITION_FAILED, "The drop was edited meanwhile";
+    /// Adjusted by somebody else meanwhile.
+    StaleStock = "stale_stock", PRECONDITION_FAILED, "The stock was adjusted meanwhile";
     /// Over 16 KiB.
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
     /// A request line over 32 KiB.
@@ -501,6 +503,9 @@ fn refused(refusal: &Refusal, at: Timestamp) -> Problem {
             .with("available", available),
         Refusal::TooMuchStock { .. } => Problem::invalid("/delta", refusal.to_string()),
         Refusal::StaleVersion { current } => problem(Code::StaleVersion).with("version", current),
+        Refusal::StaleStock { total, available } => problem(Code::StaleStock)
+            .with("total", total)
+            .with("available", available),
         Refusal::EndsBeforeStart { .. } => Problem::invalid("/ends_at", refusal.to_string()),
     }
 }

@@ -69,6 +69,7 @@ impl Reason {
             | Refusal::WaitlistEntryNotFound
             | Refusal::AlreadyOffered { .. }
             | Refusal::StaleVersion { .. }
+            | Refusal::StaleStock { .. }
             | Refusal::EndsBeforeStart { .. } => None,
         }
     }

@@ -140,12 +140,7 @@ impl<'a> DropBody<'a> {
             max_per_buyer: terms.max_per_buyer.map(domain::values::BuyerLimit::get),
             throttle: terms.throttle,
             stock: drop.row.stock,
-            // Who waited for a drop that is over waits no more.
-            waitlist_length: if status.is_over() {
-                0
-            } else {
-                drop.row.waitlist_length
-            },
+            waitlist_length: waitlist_length(drop, now),
             position: drop.position,
             created_at: drop.row.scheduled_at,
             server_time: now,
@@ -163,15 +158,25 @@ impl<'a> DropBody<'a> {
     }
 }
 
-/// A drop's entity tag: the version of its terms, the position of its last event, and its status.
+/// How many wait for a drop: none for one that is over.
+pub(crate) fn waitlist_length(drop: &DropView, now: Timestamp) -> u32 {
+    match DropStatus::at(&drop.row, now).is_over() {
+        true => 0,
+        false => drop.row.waitlist_length,
+    }
+}
+
+/// A drop's entity tag: the version of its terms, the position of its last event, its status, and
+/// its units in all.
 ///
-/// An edit's `If-Match` looks at the version alone, so that a drop whose stock moves can be edited.
+/// An edit's `If-Match` compares the version alone, and that of an adjustment the units in all,
+/// which only adjustments change: so a drop that sells can be edited and adjusted.
 #[must_use]
 pub fn drop_etag(drop: &DropView, now: Timestamp) -> String {
     let status = DropStatus::at(&drop.row, now);
     format!(
-        "\"{}-{}-{status:?}\"",
-        drop.row.terms_version, drop.position
+        "\"{}-{}-{status:?}-{}\"",
+        drop.row.terms_version, drop.position, drop.row.stock.total
     )
 }
 
@@ -184,6 +189,15 @@ pub fn version_in_etag(etag: &str) -> Option<u32> {
         .next()?
         .parse()
         .ok()
+}
+
+/// The units in all that a drop's entity tag stands for.
+#[must_use]
+pub fn total_in_etag(etag: &str) -> Option<u32> {
+    let parts = etag.trim().strip_prefix('"')?.strip_suffix('"')?;
+    let mut parts = parts.split('-').skip(3);
+    let total = parts.next()?.parse().ok();
+    total.filter(|_| parts.next().is_none())
 }
 
 /// A `Hold` of the contract.
@@ -373,8 +387,16 @@ mod tests {
 
     #[test]
     fn an_etag_gives_back_the_version_of_the_terms() {
-        assert_eq!(version_in_etag("\"3-17-Live\""), Some(3));
+        assert_eq!(version_in_etag("\"3-17-Live-9\""), Some(3));
         assert_eq!(version_in_etag("\"x\""), None);
         assert_eq!(version_in_etag("3-17"), None);
+    }
+
+    #[test]
+    fn an_etag_gives_back_the_units_in_all() {
+        assert_eq!(total_in_etag("\"3-17-Live-9\""), Some(9));
+        for other in ["\"3-17-Live\"", "\"3-17-Live-9-1\"", "3-17-Live-9", "\"x\""] {
+            assert_eq!(total_in_etag(other), None, "{other}");
+        }
     }
 }

@@ -17,6 +17,7 @@ use domain::values::{
 };
 use infrastructure::engine::Request;
 use projections::views::{PlaceView, Views};
+use projections::waitlist::Block;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -63,6 +64,29 @@ enum PlaceStatus {
     Closed,
 }
 
+/// Why no unit that comes back can serve an entry. It keeps its place and is passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "WaitlistBlock")]
+enum BlockedBy {
+    /// It asks for more units than one hold may have.
+    MaxPerHold,
+    /// With the units that the buyer holds and has bought it is more than one buyer may have.
+    MaxPerBuyer,
+    /// It asks for more units than are unsold: `total - sold`.
+    TotalStock,
+}
+
+impl From<Block> for BlockedBy {
+    fn from(block: Block) -> Self {
+        match block {
+            Block::MaxPerHold => Self::MaxPerHold,
+            Block::MaxPerBuyer => Self::MaxPerBuyer,
+            Block::TotalStock => Self::TotalStock,
+        }
+    }
+}
+
 /// What the line tells of one place.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[schemars(rename = "WaitlistNews")]
@@ -73,8 +97,13 @@ pub(crate) struct PlaceNews {
     status: PlaceStatus,
     /// Where in line, from 1; null once it waits no more.
     place: Option<u32>,
+    /// Why nothing that comes back can serve it, until the stock, the terms or what the buyer holds
+    /// changes; null: it can be served.
+    blocked_by: Option<BlockedBy>,
     /// The hold that it became.
     hold_id: Option<HoldId>,
+    /// When it became that hold.
+    offered_at: Option<Timestamp>,
     /// What one unit costs in that hold.
     price: Option<Money>,
     /// When that hold is over.
@@ -113,13 +142,16 @@ impl PlaceNews {
                 HoldStatus::Released => PlaceStatus::Released,
             },
         };
+        let is_waiting = status == PlaceStatus::Waiting;
         Self {
             id: view.entry_id,
             drop_id: row.drop_id,
             quantity: row.quantity,
             status,
-            place: view.place.filter(|_| status == PlaceStatus::Waiting),
+            place: view.place.filter(|_| is_waiting),
+            blocked_by: view.block.filter(|_| is_waiting).map(BlockedBy::from),
             hold_id: was_offered.then_some(row.hold_id),
+            offered_at: hold.as_ref().map(|hold| hold.row.placed_at),
             price: hold.as_ref().map(|hold| hold.price),
             expires_at: hold.as_ref().map(|hold| hold.row.expires_at),
             joined_at: row.joined_at,

@@ -76,6 +76,8 @@ pub struct AdjustStock {
     pub adjustment_id: AdjustmentId,
     /// The caller's idempotency key.
     pub key: Option<KeyDigest>,
+    /// The units in all that the caller has seen; none: any. Only adjustments change them.
+    pub expected_total: Option<u32>,
     /// Units to add, or to take away when negative.
     pub delta: i32,
     /// Why.

@@ -217,6 +217,15 @@ impl DropAggregate {
         }
         self.refuse_if_cancelled()?;
         let mut stock = self.stock();
+        if command
+            .expected_total
+            .is_some_and(|expected| expected != stock.total)
+        {
+            return Err(Refusal::StaleStock {
+                total: stock.total,
+                available: stock.available,
+            });
+        }
         if stock.available.checked_add_signed(command.delta).is_none() {
             let available = stock.available;
             return Err(Refusal::InsufficientStock {

@@ -135,6 +135,14 @@ pub enum Refusal {
         /// The version now.
         current: u32,
     },
+    /// The stock was adjusted meanwhile.
+    #[error("the stock was adjusted meanwhile: {total} units in all, {available} available")]
+    StaleStock {
+        /// Units in all now.
+        total: u32,
+        /// Units available now.
+        available: u32,
+    },
     /// The end would not come after the start.
     #[error("the end must come after the start, {starts_at}")]
     EndsBeforeStart {

@@ -539,9 +539,22 @@ pub fn settle_cancelled() -> DropCommand {
 #[must_use]
 #[track_caller]
 pub fn adjust_stock(adjustment: &str, delta: i32) -> DropCommand {
+    adjust(adjustment, delta, None)
+}
+
+/// The same, if the drop has `total` units in all.
+#[must_use]
+#[track_caller]
+pub fn adjust_stock_of_total(total: u32, adjustment: &str, delta: i32) -> DropCommand {
+    adjust(adjustment, delta, Some(total))
+}
+
+#[track_caller]
+fn adjust(adjustment: &str, delta: i32, expected_total: Option<u32>) -> DropCommand {
     DropCommand::AdjustStock(AdjustStock {
         adjustment_id: adjustment_id(adjustment),
         key: None,
+        expected_total,
         delta,
         reason: reason(),
         at: second(0),

@@ -1,7 +1,7 @@
 //! Adjusting what a drop offers: up to what a drop can have, down to what is held and sold.
 
 use domain::testing::*;
-use domain::{DropEvent, Refusal};
+use domain::{DropEvent, Refusal, Subject};
 
 /// 2 available, 3 held, 4 sold.
 fn two_available() -> [DropEvent; 4] {
@@ -26,6 +26,36 @@ fn all_that_is_available_can_be_taken_away_and_not_one_more() {
         .then([stock_adjusted("a1", -2, stock(0, 3, 4))])
         .when(adjust_stock("a2", -1))
         .then_refused(too_few(-1, 0));
+}
+
+#[test]
+fn an_adjustment_of_the_total_seen_is_made_whatever_was_sold_and_of_another_is_refused() {
+    let stale = Refusal::StaleStock {
+        total: 9,
+        available: 2,
+    };
+    for seen in [0, 8, 10] {
+        given(two_available())
+            .when(adjust_stock_of_total(seen, "a1", -1))
+            .then_refused(stale.clone());
+    }
+    given(two_available())
+        .when(adjust_stock_of_total(9, "a1", -1))
+        .then([stock_adjusted("a1", -1, stock(1, 3, 4))])
+        .when(adjust_stock_of_total(9, "a2", -1))
+        .then_refused(Refusal::StaleStock {
+            total: 8,
+            available: 1,
+        });
+}
+
+#[test]
+fn a_repeated_adjustment_is_answered_from_history_though_it_changed_the_total_itself() {
+    given(two_available())
+        .when(adjust_stock_of_total(9, "a1", 1).keyed("k"))
+        .then([stock_adjusted("a1", 1, stock(3, 3, 4)).keyed("k")])
+        .when(adjust_stock_of_total(9, "a2", 1).keyed("k"))
+        .then_replays(Subject::Adjustment(adjustment_id("a1")));
 }
 
 #[test]

@@ -312,6 +312,31 @@ fn a_request_too_large_for_what_is_free_is_passed_over_and_keeps_its_place() {
 }
 
 #[test]
+fn entries_that_nothing_can_serve_are_not_offered_and_hold_up_no_other() {
+    for limit in [limited(2, 30), limited(30, 2)] {
+        let history = with(
+            all_held(terms(), 3),
+            [
+                waitlist_joined("w1", 4).by("above-total"),
+                waitlist_joined("w2", 3).by("above-limit"),
+                waitlist_joined("w3", 1).by("cid"),
+                drop_rescheduled(limit),
+            ],
+        );
+        given(history)
+            .when_followed_up(release_hold("h1"))
+            .then([hold_released("h1", 1), hold_offered("w3", 1).by("cid")])
+            .when_followed_up(release_hold("h2"))
+            .then([hold_released("h2", 1)])
+            .when_followed_up(release_hold("h3"))
+            .then([hold_released("h3", 1)])
+            // Two are free, and no entry can use them: they may be held directly.
+            .when(place_hold("h4", 2).by("eve"))
+            .then([hold_placed("h4", 2).by("eve")]);
+    }
+}
+
+#[test]
 fn a_buyer_at_their_limit_is_passed_over_until_they_are_no_more() {
     let drop = given(with(
         all_held(limited(2, 2), 3),

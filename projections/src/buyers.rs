@@ -25,7 +25,7 @@ pub struct BuyerRow {
     pub display_name: Option<DisplayName>,
 }
 
-/// Everybody whom a drop has met, at some 65 bytes each with a name of twenty characters.
+/// All buyers that a drop has met, at some 69 bytes each with a name of twenty characters.
 #[derive(Debug, Default)]
 pub struct Buyers {
     drops: Vec<DropId>,
@@ -47,9 +47,11 @@ struct Met {
     key: PackedKey,
     /// Where their names are; none: nobody has told, or they were erased.
     names: Option<U48>,
+    /// Units that they hold or have bought.
+    taken: u32,
 }
 
-const _: () = assert!(size_of::<Met>() <= 28);
+const _: () = assert!(size_of::<Met>() <= 32);
 
 impl Buyers {
     /// The place of a buyer, who is met now if they were not before.
@@ -64,7 +66,11 @@ impl Buyers {
         let buyers = &self.buyers;
         let found = self.places.insert(&key, next, |place| &buyers[place].key);
         found.unwrap_or_else(|| {
-            self.buyers.push(Met { key, names: None });
+            self.buyers.push(Met {
+                key,
+                names: None,
+                taken: 0,
+            });
             next
         })
     }
@@ -118,6 +124,36 @@ impl Buyers {
     #[must_use]
     pub fn get(&self, key: &BuyerKey) -> Option<BuyerRow> {
         self.row_at(self.place(key)?)
+    }
+
+    /// Units that a buyer holds or has bought.
+    #[must_use]
+    pub fn taken(&self, key: &BuyerKey) -> u32 {
+        self.place(key).map_or(0, |place| self.buyers[place].taken)
+    }
+
+    /// The buyer at `place` holds so many units more.
+    pub(crate) fn take(&mut self, place: u32, units: u32) {
+        self.buyers[place].taken += units;
+    }
+
+    /// The buyer at `place` holds so many units less, which were not bought.
+    pub(crate) fn give_back(&mut self, place: u32, units: u32) {
+        let taken = &mut self.buyers[place].taken;
+        *taken = taken.saturating_sub(units);
+    }
+
+    /// No buyer of this drop holds or has bought anything: its holds are to be applied again.
+    pub(crate) fn reset_taken(&mut self, drop_id: DropId) {
+        let Some(&drop) = self.drop_places.get(&drop_id) else {
+            return;
+        };
+        for place in 0..place_of(self.buyers.len()) {
+            let met = &mut self.buyers[place];
+            if met.key.drop == drop {
+                met.taken = 0;
+            }
+        }
     }
 
     /// Forgets what the shop calls a buyer.

@@ -113,9 +113,11 @@ impl DenseHolds {
             self.places.remove(&hold_id, |place| &holds[place].id);
         }
         self.places.insert(&hold_id, next, |place| &holds[place].id);
+        let buyer = buyers.meet(row.drop_id, row.buyer);
+        buyers.take(buyer, row.quantity.get());
         self.holds.push(PackedHold {
             id: hold_id,
-            buyer: buyers.meet(row.drop_id, row.buyer),
+            buyer,
             purchase: Link::NONE,
             quantity: row.quantity.into(),
             status: row.status,
@@ -131,13 +133,16 @@ impl DenseHolds {
         place: u32,
         position: Position,
         fact: Fact<'_>,
-        buyers: &Buyers,
+        buyers: &mut Buyers,
     ) -> Result<(), CannotApply> {
         let mut row = self.unpack(&self.holds[place], buyers);
         Holds::change(&mut row, fact)?;
         let packed = &mut self.holds[place];
         packed.status = row.status;
         packed.position = position.into();
+        if matches!(row.status, HoldStatus::Expired | HoldStatus::Released) {
+            buyers.give_back(packed.buyer, row.quantity.get());
+        }
         if let Some(purchase) = row.purchase {
             let next = u32::try_from(self.purchases.len()).expect("no more purchases than holds");
             packed.purchase = next.into();

@@ -39,7 +39,7 @@ use crate::live_stock::{LiveStock, LiveStockRow};
 use crate::prices::{self, Prices};
 use crate::sales_timeline::{MinuteKey, Moved, SalesTimeline};
 use crate::top_purchasers::{BuyerKey, PurchaserRow, TopPurchasers};
-use crate::waitlist::{Lines, PlaceRow};
+use crate::waitlist::{Block, Lines, PlaceRow};
 
 /// The most rows that are read under one lock; longer reads take it again.
 const ROWS_A_LOCK: usize = 512;
@@ -136,6 +136,8 @@ pub struct PlaceView {
     pub row: PlaceRow,
     /// Where in line, from 1; none once it waits no more.
     pub place: Option<u32>,
+    /// Why nothing that comes back can serve it; none: it can be served, or waits no more.
+    pub block: Option<Block>,
     /// Whose; none once they were erased.
     pub buyer: Option<BuyerRow>,
 }
@@ -245,10 +247,13 @@ impl Views {
             drop_id: row.drop_id,
             buyer: row.buyer,
         };
+        let drop = hot.drops.get(row.drop_id).filter(|_| place.is_some());
+        let taken = || hot.buyers.taken(&key);
         Some(PlaceView {
             entry_id,
             row: row.clone(),
             place,
+            block: drop.and_then(|drop| Block::of(row.quantity, &drop.row, taken())),
             buyer: hot.buyers.get(&key),
         })
     }
@@ -403,6 +408,7 @@ impl Hot {
     fn remove(&mut self, drop_id: DropId) {
         self.drops.remove(drop_id);
         self.holds.hide(drop_id);
+        self.buyers.reset_taken(drop_id);
         let buyer = |id| BuyerKey {
             drop_id,
             buyer: Pseudonym(id),

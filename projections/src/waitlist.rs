@@ -12,6 +12,7 @@ use domain::values::{DropId, HoldId, Position, Pseudonym, Quantity, Timestamp, W
 use infrastructure::codec::RecordedEvent;
 
 use crate::error::CannotApply;
+use crate::live_stock::LiveStockRow;
 
 /// One place in line.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +35,34 @@ pub struct PlaceRow {
     pub position: Position,
     /// Counted from the first who ever waited for this drop: 1, 2, 3 …
     ordinal: usize,
+}
+
+/// Why nothing that comes back can serve an entry, until an admin changes the stock or the terms, or
+/// the buyer gives units back. The engine passes such an entry over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Block {
+    /// It asks for more units than one hold may have.
+    MaxPerHold,
+    /// With the units that the buyer holds and has bought it is more than one buyer may have.
+    MaxPerBuyer,
+    /// It asks for more units than the drop has left to sell, held ones included.
+    TotalStock,
+}
+
+impl Block {
+    /// What blocks an entry for `quantity` units, whose buyer holds or has bought `taken`.
+    pub(crate) fn of(quantity: Quantity, drop: &LiveStockRow, taken: u32) -> Option<Self> {
+        let (wanted, terms, stock) = (quantity.get(), &drop.terms, drop.stock);
+        if wanted > terms.max_per_hold.get() {
+            Some(Self::MaxPerHold)
+        } else if wanted > terms.allowance(taken) {
+            Some(Self::MaxPerBuyer)
+        } else if wanted > stock.total - stock.sold {
+            Some(Self::TotalStock)
+        } else {
+            None
+        }
+    }
 }
 
 /// Every line.

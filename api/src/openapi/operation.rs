@@ -317,6 +317,7 @@ pub(super) fn parameters() -> Value {
             json!({ "type": "string", "pattern": "^[!-~]{1,255}$", "examples": ["one-per-attempt"] }),
         ),
         "If-Match": header("If-Match", true, "The `ETag` of the drop that is edited, or several, of which one must match; a weak one never does. `*` overwrites whatever is there.", text()),
+        "Stock-If-Match": header("If-Match", false, "The `ETag` of the drop whose stock is adjusted, or several, of which one must match; a weak one never does. Compares `stock.total`, which only adjustments change; without it, and with `*`, nothing is compared.", text()),
         "If-None-Match": header("If-None-Match", false, "The `ETag` that the caller has, or several.", text()),
         "Last-Event-ID": header(
             "Last-Event-ID", false,

@@ -118,6 +118,7 @@ fn members(code: Code) -> Vec<Member> {
             vec![must("hold_id", id, "6f1c2a9e-3b4d-4c5e-8f60-718293a4b5c6")]
         }
         Code::StaleVersion => vec![may("version", whole(), 2)],
+        Code::StaleStock => vec![must("total", whole(), 6), must("available", whole(), 6)],
         Code::Throttled => vec![
             must("retry_after", whole(), 42),
             may("retry_at", time(), AT),

@@ -67,7 +67,8 @@ pub enum Ask {
     /// Puts the start off, to so many milliseconds from now: whoever waits goes on waiting.
     PutOff(i64),
     Cancel,
-    Adjust(Which, Key, Delta, bool),
+    /// With a total this far from the present one.
+    Adjust(Which, Key, Option<i8>, Delta, bool),
     Place(Which, Key, u8, Quantity),
     Release(Which),
     Buy(Which),
@@ -155,16 +156,16 @@ fn ask_strategy() -> impl Strategy<Value = Ask> {
         2 => (-1..=1_i32).prop_map(Delta::BelowMost),
         1 => any::<i32>().prop_map(Delta::By),
     ];
-    let version = prop_oneof![3 => Just(None), 3 => Just(Some(0)), 1 => (-2..=2_i8).prop_map(Some)];
+    let seen = || prop_oneof![3 => Just(None), 3 => Just(Some(0)), 1 => (-2..=2_i8).prop_map(Some)];
     prop_oneof![
         5 => schedule_strategy(),
         6 => (any::<bool>(), prop_oneof![3 => Just(0), 1 => Just(1_u32)])
             .prop_map(|(starting_now, more)| Ask::ScheduleAgain { starting_now, more }),
-        40 => (version, patch_strategy()).prop_map(|(version, patch)| Ask::Reschedule(version, patch)),
+        40 => (seen(), patch_strategy()).prop_map(|(version, patch)| Ask::Reschedule(version, patch)),
         4 => (0..3_000_i64).prop_map(Ask::PutOff),
         1 => Just(Ask::Cancel),
-        40 => (which(9, 1), key_strategy(), delta, any::<bool>())
-            .prop_map(|(id, key, delta, reason)| Ask::Adjust(id, key, delta, reason)),
+        40 => (which(9, 1), key_strategy(), seen(), delta, any::<bool>())
+            .prop_map(|(id, key, total, delta, lost)| Ask::Adjust(id, key, total, delta, lost)),
         300 => (which(19, 1), key_strategy(), 0..BUYERS, units())
             .prop_map(|(id, key, buyer, units)| Ask::Place(id, key, buyer, units)),
         120 => (which(19, 1), key_strategy(), 0..BUYERS, units())
@@ -279,7 +280,8 @@ impl Writer {
             })
             .at(at),
             Ask::Cancel => cancel_drop().at(at),
-            Ask::Adjust(which, key, delta, lost) => {
+            Ask::Adjust(which, key, seen, delta, lost) => {
+                let total = seen.map(|offset| model.total() + i64::from(offset));
                 let delta = match delta {
                     Delta::By(delta) => i64::from(*delta),
                     Delta::Leaving(left) => i64::from(*left) - model.available(),
@@ -294,6 +296,7 @@ impl Writer {
                 DropCommand::AdjustStock(AdjustStock {
                     adjustment_id: old.unwrap_or_else(|| adjustment_id(&self.name())),
                     key: self.key(key),
+                    expected_total: total.map(|units| u32::try_from(units).unwrap_or(u32::MAX)),
                     delta: i32::try_from(delta).unwrap_or(i32::MIN),
                     reason: if *lost {
                         Reason::new("lost").expect("a reason")

@@ -218,7 +218,7 @@ impl Counts {
         assert!(self.commands >= 100_000, "too few commands");
         assert!(self.replays >= 1_000, "too few replays");
         assert_eq!(self.events.len(), 11, "an event never happened");
-        assert_eq!(self.refusals.len(), 23, "a refusal never happened");
+        assert_eq!(self.refusals.len(), 24, "a refusal never happened");
         for (name, &count) in self.events.iter().chain(&self.refusals) {
             assert!(count >= 50, "{name} happened {count} times only");
         }
@@ -269,6 +269,7 @@ fn reason_of(refusal: &Refusal) -> &'static str {
         Refusal::WaitlistEntryNotFound => "place not found",
         Refusal::AlreadyOffered { .. } => "already offered",
         Refusal::StaleVersion { .. } => "stale version",
+        Refusal::StaleStock { .. } => "stale stock",
         Refusal::EndsBeforeStart { .. } => "ends before start",
     }
 }

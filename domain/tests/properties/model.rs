@@ -424,6 +424,16 @@ impl Model {
             };
         }
         self.not_cancelled()?;
+        let stock = self.stock_after(0);
+        if command
+            .expected_total
+            .is_some_and(|seen| seen != stock.total)
+        {
+            return Err(Refusal::StaleStock {
+                total: stock.total,
+                available: stock.available,
+            });
+        }
         let delta = i64::from(command.delta);
         if self.available() + delta < 0 {
             return Err(Refusal::InsufficientStock {

@@ -47,6 +47,8 @@ pub enum Request {
         drop_id: DropId,
         /// Idempotency key, unique within the drop.
         key: Option<KeyDigest>,
+        /// The units in all that the caller has seen; none: any.
+        expected_total: Option<u32>,
         /// Units to add, or to take away when negative.
         delta: i32,
         /// Why.

@@ -193,6 +193,7 @@ pub fn adjust(drop_id: DropId, key_text: &str, delta: i32) -> Request {
     Request::AdjustStock {
         drop_id,
         key: Some(key(key_text)),
+        expected_total: None,
         delta,
         reason: reason("counted again"),
     }
@@ -214,6 +215,7 @@ pub fn stock_adjust(delta: i32, at: Timestamp) -> DropCommand {
         // Of two that differ: an id is taken once.
         adjustment_id: AdjustmentId(Uuid::from_u128(7 + u128::from(delta.unsigned_abs()))),
         key: None,
+        expected_total: None,
         delta,
         reason: reason("a stock program says so"),
         at,

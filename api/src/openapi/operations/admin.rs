@@ -44,7 +44,8 @@ fn example() -> Value {
         "id": DROP_ID, "name": "Harbour jacket", "status": "live", "total": 100, "available": 97, "held": 1, "sold": 2, "expired": 1,
     });
     json!({
-        "holds_placed": 4, "holds_expired": 1, "holds_released": 0, "purchases_confirmed": 2, "units_sold": 2,
+        "holds_placed": 4, "holds_expired": 1, "holds_released": 0, "purchases_confirmed": 2, "units_held": 4, "units_sold": 2,
+        "units_expired": 1, "units_released": 0,
         "oversell_attempts_blocked": 0, "throttle_blocks": 0, "drops": [drop], "has_more": false,
         "timeline": [{ "start": NOON, "held": 4, "sold": 2, "expired": 1 }],
         "release_lateness": { "count": 1, "p50_ms": 2, "p99_ms": 2, "max_ms": 2 }, "engine": { "state": "live", "queued": 0 },

@@ -101,7 +101,7 @@ fn cancel(schemas: &mut Schemas) -> Operation {
 fn adjust(schemas: &mut Schemas) -> Operation {
     let example = json!({
         "id": "0197d3f3-11aa-4bcd-8e0f-5a6b7c8d9e0f", "drop_id": DROP_ID, "delta": 20, "reason": "a second box",
-        "stock": { "total": 120, "available": 117, "held": 1, "sold": 2 }, "position": 18,
+        "stock": { "total": 120, "available": 117, "held": 1, "sold": 2 }, "waitlist_length": 0, "position": 18,
     });
     let made =
         Answer::new(201, "The adjustment.").json(schemas.answer::<AdjustmentBody>(), example);
@@ -110,13 +110,20 @@ fn adjust(schemas: &mut Schemas) -> Operation {
         "adjustStock",
         "Add stock, or take it away",
     )
+    .about(
+        "Units that are added go to the waitlist first; `stock` is what a read shows then, and again what it shows now when the \
+         request is repeated. `If-Match` is optional: 412 says that the stock was adjusted after the `ETag` was read; sales do not \
+         count.",
+    )
     .access(Access::Admin)
     .takes_key()
+    .takes("Stock-If-Match")
     .takes_json::<NewAdjustment>(schemas, json!({ "delta": 20, "reason": "a second box" }))
     .answers(made.headers(&["Idempotent-Replayed"]))
     .refuses(&[
         Code::DropNotFound,
         Code::InsufficientStock,
+        Code::StaleStock,
         Code::Ended,
         Code::Unavailable,
     ])

@@ -20,8 +20,8 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
 
 fn example() -> Value {
     json!({
-        "id": PLACE_ID, "drop_id": DROP_ID, "quantity": 1, "status": "waiting", "place": 3, "hold_id": null,
-        "price": null, "expires_at": null, "joined_at": NOON, "position": 19, "buyer_id": "buyer-2", "server_time": NOON,
+        "id": PLACE_ID, "drop_id": DROP_ID, "quantity": 1, "status": "waiting", "place": 3, "blocked_by": null, "hold_id": null,
+        "offered_at": null, "price": null, "expires_at": null, "joined_at": NOON, "position": 19, "buyer_id": "buyer-2", "server_time": NOON,
     })
 }
 
@@ -29,7 +29,7 @@ fn join(schemas: &mut Schemas) -> Operation {
     let place =
         Answer::new(201, "The place in line.").json(schemas.answer::<PlaceBody>(), example());
     Operation::post("/v1/drops/{id}/waitlist", "joinWaitlist", "Join the line of a drop that is sold out")
-        .about("First come, first fit: units that come back become a hold of the first in line who can use them. The number of entries that wait in one drop is bounded (HOLDFAST_MAX_WAITLIST).")
+        .about("First come, first fit: units that come back become a hold of the first in line who can use them. An entry that nothing can serve is passed over and says so: `blocked_by`. The number of entries that wait in one drop is bounded (HOLDFAST_MAX_WAITLIST).")
         .takes_key()
         .takes_json::<NewPlace>(schemas, json!({ "buyer_id": "buyer-2" }))
         .answers(place.headers(&["Location", "Idempotent-Replayed"]))

@@ -1,7 +1,7 @@
 // One drop on the shop's front page.
 
 import { everyBeat } from "../lib/clock.js";
-import { statusOf, statusWords, when } from "../lib/drop.js";
+import { isOver, statusOf, statusWords, when } from "../lib/drop.js";
 import { h, mark, write } from "../lib/dom.js";
 import { money } from "../lib/format.js";
 import { DropPicture } from "./drop-picture.js";
@@ -24,7 +24,7 @@ export class DropCard extends HTMLElement {
   #when = h("p", { class: "when" });
   #purchasers = h("p", { class: "purchasers" });
   #panel = new HoldPanel();
-  /** @type {Purchaser[] | undefined} */
+  /** Undefined: not asked for yet; null: the answer failed. @type {Purchaser[] | null | undefined} */
   #known;
   #isAwake = true;
   #stop = () => {};
@@ -61,12 +61,11 @@ export class DropCard extends HTMLElement {
     mark(this.#link, "href", `/drops/${drop.id}`);
     write(this.#price, money(drop.price));
     this.#picture.drop = drop;
-    this.#stock.stock = drop.stock;
     this.#panel.drop = drop;
     this.#tick();
   }
 
-  /** @param {Purchaser[]} purchasers */
+  /** Null: they could not be read. @param {Purchaser[] | null} purchasers */
   set purchasers(purchasers) {
     this.#known = purchasers;
     this.#tick();
@@ -91,20 +90,22 @@ export class DropCard extends HTMLElement {
     }
   }
 
-  /** Nothing is said of purchasers that are not known yet. @param {Drop} drop */
-  #purchasersOf(drop) {
-    const words = (this.#known ?? []).map(({ buyer, quantity }) => (quantity > 1 ? `${buyer} ×${quantity}` : buyer)).join(", ");
-    if (words) return `Top purchasers: ${words}`;
-    return drop.stock.sold === 0 ? "No purchases yet" : "";
-  }
-
   #tick() {
     const drop = this.#drop;
     if (!drop) return;
     mark(this, "data-status", statusOf(drop));
     write(this.#status, statusWords(drop));
     write(this.#when, when(drop));
-    write(this.#purchasers, this.#purchasersOf(drop));
+    this.#stock.show(drop.stock, isOver(statusOf(drop)));
+    write(this.#purchasers, whoBought(drop, this.#known));
   }
 }
 customElements.define("drop-card", DropCard);
+
+/** Never says "none" where stock is sold. @param {Drop} drop @param {Purchaser[] | null | undefined} purchasers */
+function whoBought({ stock }, purchasers) {
+  if (stock.sold === 0) return "No purchases yet";
+  if (purchasers === null) return "The purchasers could not be read. Trying again.";
+  const words = (purchasers ?? []).map(({ buyer, quantity }) => (quantity > 1 ? `${buyer} ×${quantity}` : buyer)).join(", ");
+  return `Top purchasers: ${words || "…"}`;
+}

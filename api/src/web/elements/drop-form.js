@@ -4,6 +4,7 @@ import { Problem, callForText, callUntilDecided, uuid } from "../lib/api.js";
 import { count, units } from "../lib/format.js";
 import { h, write } from "../lib/dom.js";
 import { echo, readPrice, typed } from "../lib/price.js";
+import { Stream } from "../lib/stream.js";
 import { control, faulty, openDialog } from "./form-dialog.js";
 import { toast } from "./toast-list.js";
 
@@ -100,7 +101,9 @@ export function openNewDrop() {
   dialog.querySelector("input")?.focus();
 }
 
-/** A drop, and the version of it that an edit is based on. @param {string} id @returns {Promise<{drop: Drop, etag: string}>} */
+/** @typedef {{drop: Drop, etag: string}} Version a drop, and the version of it that an edit or an adjustment is based on */
+
+/** @param {string} id @returns {Promise<Version>} */
 async function current(id) {
   const { text: json, etag } = await callForText(`/v1/drops/${id}`);
   // A proxy that compresses makes it a weak one. It stands for the version of the terms, however the answer was encoded.
@@ -110,7 +113,7 @@ async function current(id) {
 /**
  * Saves an edit. One that was recorded but not answered is sent again, and refused, for it is behind itself: what was sent reads then
  * as it was sent.
- * @param {{drop: Drop, etag: string}} base @param {Record<string, unknown>} changed
+ * @param {Version} base @param {Record<string, unknown>} changed
  */
 async function save({ drop: { id }, etag }, changed) {
   try {
@@ -128,15 +131,11 @@ function reads(drop, changed) {
 }
 
 /** @param {DropLine} line */
-export async function openEdit(line) {
-  const base = await current(line.id).catch((problem) => {
-    if (!(problem instanceof Problem)) throw problem;
-    toast(`${line.name}: ${problem.message}`, { kind: "refusal" });
-  });
-  if (base) edit(base);
+export function openEdit(line) {
+  return openWith(line, edit);
 }
 
-/** @param {{drop: Drop, etag: string}} base */
+/** @param {Version} base */
 function edit(base) {
   const { id } = base.drop;
   const hint = h("p", { class: "hint" }, "Holds that are placed keep their price and their time.");
@@ -184,37 +183,126 @@ function asShown(drop) {
   return read(h("form", {}, grid(TERMS, drop)), TERMS);
 }
 
+/**
+ * Keeps the numbers of a dialog equal to the API's: reads the drop with its version, and again after each change on the stream, until
+ * the dialog is closed. Returns a function that reads it now.
+ * @param {HTMLDialogElement} dialog @param {Version} base @param {(now: Version) => void} show
+ */
+function keepCurrent(dialog, base, show) {
+  let [shown, isReading, isStale] = [base, false, false];
+  const refresh = async () => {
+    isStale = true;
+    if (isReading) return;
+    isReading = true;
+    try {
+      while (isStale) {
+        isStale = false;
+        shown = await current(base.drop.id);
+        show(shown);
+      }
+    } catch (problem) {
+      // What is shown may be old; the version that is sent with it says so.
+      if (!(problem instanceof Problem)) throw problem;
+    } finally {
+      isReading = false;
+    }
+  };
+  const onDrop = (/** @type {Drop} */ drop) => {
+    if (drop.position > shown.drop.position || drop.status !== shown.drop.status) void refresh();
+  };
+  const stream = new Stream(`?drops=${base.drop.id}`, "", { onDrop });
+  void stream.follow();
+  dialog.addEventListener("close", () => stream.stop());
+  show(base);
+  return refresh;
+}
+
+/** Opens a dialog about a drop as it is now. @param {DropLine} line @param {(base: Version) => void} open */
+async function openWith(line, open) {
+  const base = await current(line.id).catch((problem) => {
+    if (!(problem instanceof Problem)) throw problem;
+    toast(`${line.name}: ${problem.message}`, { kind: "refusal" });
+  });
+  if (base) open(base);
+}
+
 /** @param {DropLine} line */
 export function openAdjust(line) {
+  return openWith(line, adjust);
+}
+
+/** @param {Version} base */
+function adjust(base) {
+  const { id, name } = base.drop;
+  let now = base;
   const outcome = h("p", { class: "hint", "aria-live": "polite" });
   const delta = control({ name: "delta", words: "Units to add; with a minus, to take away", type: "number", attributes: { step: 1, required: true } });
   const reason = control({ name: "reason", words: "Reason, kept in the log for ever", attributes: { required: true, maxlength: 200 }, hint: "No names: the log is never edited." });
   const keyFor = keys();
-  const dialog = openDialog(`Adjust ${line.name}`, [delta, reason, outcome], { words: "Adjust the stock", kind: "primary", keep: "Leave as it is" }, async (form) => {
+  /** @param {Problem} problem */
+  const wayOut = (problem) => {
+    if (problem.status !== 412) return undefined;
+    void refresh();
+    return { words: "The stock was adjusted meanwhile, and nothing of yours is recorded. The numbers are those of now: press again to go on from them." };
+  };
+  const dialog = openDialog(`Adjust ${name}`, [delta, reason, outcome], { words: "Adjust the stock", kind: "primary", keep: "Leave as it is" }, async (form) => {
     const values = new FormData(form);
     const body = { delta: number(String(values.get("delta"))), reason: String(values.get("reason")).trim() };
-    const made = await callUntilDecided(`/v1/drops/${line.id}/stock-adjustments`, { method: "POST", key: keyFor(body), body });
-    const undo = `an adjustment by ${made.delta > 0 ? "−" : "+"}${Math.abs(made.delta)} takes it back`;
-    return `${line.name} has ${units(made.stock.total, "unit")} now, ${count(made.stock.available)} available; ${undo}.`;
-  });
+    const headers = { "If-Match": now.etag };
+    return adjusted(name, await callUntilDecided(`/v1/drops/${id}/stock-adjustments`, { method: "POST", key: keyFor(body), body, headers }));
+  }, wayOut);
   const input = dialog.querySelector("input");
-  input?.addEventListener("input", () => {
-    const after = line.available + (input.valueAsNumber || 0);
-    write(outcome, after < 0 ? `Only ${count(line.available)} can be taken away: the rest is held or sold.` : `Available: ${count(line.available)} now, ${count(after)} after.`);
+  const show = () => write(outcome, preview(now.drop, input?.valueAsNumber || 0));
+  input?.addEventListener("input", show);
+  const refresh = keepCurrent(dialog, base, (newer) => {
+    now = newer;
+    show();
   });
   input?.focus();
 }
 
+/** What an adjustment will come to, as far as it is known: added units go to the waitlist first. @param {Drop} drop @param {number} delta */
+function preview({ stock, waitlist_length }, delta) {
+  const after = stock.available + delta;
+  const before = `Available: ${count(stock.available)} now`;
+  if (after < 0) return `Only ${count(stock.available)} can be taken away: the rest is held or sold.`;
+  if (delta === 0) return `${before}.`;
+  if (delta < 0 || waitlist_length === 0) return `${before}, ${count(after)} after.`;
+  return `${before}. What is added goes to the waitlist first, where ${units(waitlist_length, "entry waits", "entries wait")}.`;
+}
+
+/**
+ * What an adjustment has come to, by the numbers of its answer.
+ * @param {string} name @param {{delta: number, stock: import("../lib/api.js").Stock, waitlist_length: number}} made
+ */
+function adjusted(name, { delta, stock, waitlist_length }) {
+  const { total, available, held, sold } = stock;
+  const waiting = waitlist_length > 0 ? ` ${units(waitlist_length, "entry waits", "entries wait")} in line.` : "";
+  // Units that are held or sold already cannot be taken away again.
+  const undo = delta <= available ? ` An adjustment by ${delta > 0 ? "−" : "+"}${count(Math.abs(delta))} takes it back.` : "";
+  return `${name} has ${units(total, "unit")} now: ${count(available)} available, ${count(held)} held, ${count(sold)} sold.${waiting}${undo}`;
+}
+
 /** @param {DropLine} line */
 export function openCancel(line) {
-  const what = h("ul", {},
-    h("li", {}, line.held > 0 ? `${units(line.held, "unit")} on hold right now: those holds are released at once.` : "Nobody holds anything right now."),
-    h("li", {}, line.sold > 0 ? `${units(line.sold, "unit")} sold so far: they stay sold.` : "Nothing was sold yet."),
+  return openWith(line, askToCancel);
+}
+
+/** @param {Version} base */
+function askToCancel(base) {
+  const { id, name } = base.drop;
+  const [held, waiting, sold] = [h("li"), h("li"), h("li")];
+  const what = h("ul", { "aria-live": "polite" }, held, waiting, sold,
     h("li", {}, "Nothing more can be held or bought."),
     h("li", {}, h("strong", {}, "This cannot be undone."), " To pause instead, edit its end."));
-  const dialog = openDialog(`Cancel ${line.name}?`, [what], { words: "Cancel the drop", kind: "danger", keep: "Keep the drop" }, async () => {
-    const drop = await callUntilDecided(`/v1/drops/${line.id}/cancel`, { method: "POST" });
-    return `${drop.name} is called off. ${units(drop.stock.sold, "unit")} stay sold.`;
+  const dialog = openDialog(`Cancel ${name}?`, [what], { words: "Cancel the drop", kind: "danger", keep: "Keep the drop" }, async () => {
+    const drop = await callUntilDecided(`/v1/drops/${id}/cancel`, { method: "POST" });
+    return `${drop.name} is called off. ${units(drop.stock.sold, "unit stays", "units stay")} sold.`;
+  });
+  keepCurrent(dialog, base, ({ drop: { stock, waitlist_length } }) => {
+    write(held, stock.held > 0 ? `${units(stock.held, "unit")} on hold right now: those holds are released at once.` : "No unit is on hold right now.");
+    write(waiting, waitlist_length > 0 ? `${units(waitlist_length, "entry waits", "entries wait")} in line: the waitlist is closed, and its buyers see that.` : "No entry waits in line.");
+    write(sold, stock.sold > 0 ? `${units(stock.sold, "unit")} sold so far: ${stock.sold === 1 ? "it stays" : "they stay"} sold.` : "Nothing was sold yet.");
   });
   dialog.querySelector("button")?.focus();
 }

@@ -3,7 +3,7 @@
 import { call } from "../lib/api.js";
 import { buyerId } from "../lib/buyer.js";
 import { everyBeat } from "../lib/clock.js";
-import { statusOf, statusWords, when } from "../lib/drop.js";
+import { isOver, statusOf, statusWords, when } from "../lib/drop.js";
 import { h, mark, write } from "../lib/dom.js";
 import { clock, count, money, spoken, units } from "../lib/format.js";
 import { yours } from "../lib/yours.js";
@@ -18,6 +18,8 @@ import { StockBar } from "./stock-bar.js";
 
 const FIGURES = /** @type {const} */ ([["available", "Available"], ["held", "Held"], ["sold", "Sold"], ["total", "In all"]]);
 const ASK_AFTER_MS = 500;
+/** Between an answer that failed and the next question. */
+const RETRY_MS = 5000;
 
 export class DropSheet extends HTMLElement {
   /** @type {Drop | undefined} */
@@ -31,6 +33,7 @@ export class DropSheet extends HTMLElement {
   #when = h("p", { class: "when" });
   #panel = new HoldPanel();
   #figures = new Map(FIGURES.map(([name]) => [name, h("dd")]));
+  #names = new Map(FIGURES.map(([name, words]) => [name, h("dt", {}, words)]));
   #rules = h("ul", { class: "plain rules" });
   #standing = h("p", { class: "standing" });
   #top = h("ol", { class: "plain rows" });
@@ -38,7 +41,7 @@ export class DropSheet extends HTMLElement {
   #asking = 0;
 
   connectedCallback() {
-    const figures = h("dl", { class: "figures" }, ...FIGURES.map(([name, words]) => h("div", {}, h("dt", {}, words), this.#figures.get(name))));
+    const figures = h("dl", { class: "figures" }, ...FIGURES.map(([name]) => h("div", {}, this.#names.get(name), this.#figures.get(name))));
     const facts = h("div", { class: "sheet-facts" }, this.#name, this.#price, this.#description,
       h("div", { class: "buy-box" }, this.#stock, this.#when, this.#panel, this.#standing), document.createElement("name-field"));
     const buyers = h("div", { class: "columns" },
@@ -57,7 +60,6 @@ export class DropSheet extends HTMLElement {
     write(this.#description, drop.description ?? "");
     write(this.#price, money(drop.price));
     this.#picture.drop = drop;
-    this.#stock.stock = drop.stock;
     this.#panel.drop = drop;
     for (const [name, figure] of this.#figures) write(figure, count(drop.stock[name]));
     this.#showRules(drop);
@@ -71,6 +73,10 @@ export class DropSheet extends HTMLElement {
     mark(this, "data-status", statusOf(drop));
     write(this.#status, statusWords(drop));
     write(this.#when, when(drop));
+    const over = isOver(statusOf(drop));
+    this.#stock.show(drop.stock, over);
+    const available = this.#names.get("available");
+    if (available) write(available, over ? "Not sold" : "Available");
   }
 
   /** @param {Drop} drop */
@@ -85,27 +91,39 @@ export class DropSheet extends HTMLElement {
     this.#rules.replaceChildren(...rules.map((rule) => h("li", {}, rule)));
   }
 
-  /** Asks for what the stream does not tell, once things are quiet for a moment. */
-  #askSoon() {
+  /** Asks for what the stream does not tell, once things are quiet for a moment. @param {number} [pause] */
+  #askSoon(pause = ASK_AFTER_MS) {
     if (this.#asking) return;
     this.#asking = window.setTimeout(() => {
       this.#asking = 0;
       void this.#ask();
-    }, ASK_AFTER_MS);
+    }, pause);
+  }
+
+  /** Asks at once, instead of after the pause. */
+  #askNow() {
+    clearTimeout(this.#asking);
+    this.#asking = 0;
+    void this.#ask();
   }
 
   async #ask() {
     const drop = this.#drop;
     if (!drop) return;
-    const path = `/v1/drops/${drop.id}`;
+    // At least as new as what the page shows, whichever server answers.
+    const [path, fresh] = [`/v1/drops/${drop.id}`, `at_least=${drop.position}`];
     const [top, latest, standing] = await Promise.all([
-      call(`${path}/purchasers?limit=5&order=units`).catch(() => null),
-      call(`${path}/purchasers?limit=5&order=recent`).catch(() => null),
-      call(`${path}/buyers/${encodeURIComponent(buyerId())}`).catch(() => null),
+      call(`${path}/purchasers?limit=5&order=units&${fresh}`).catch(() => null),
+      call(`${path}/purchasers?limit=5&order=recent&${fresh}`).catch(() => null),
+      call(`${path}/buyers/${encodeURIComponent(buyerId())}?${fresh}`).catch(() => null),
     ]);
+    const again = () => this.#askNow();
     if (top) fill(this.#top, top.data, ({ quantity }) => units(quantity, "unit"));
+    else admit(this.#top, again);
     if (latest) fill(this.#latest, latest.data, ({ last_purchased_at }) => clock(last_purchased_at));
-    if (standing) write(this.#standing, describe(standing, yours.of(drop.id) === undefined));
+    else admit(this.#latest, again);
+    write(this.#standing, standing ? describe(standing, yours.of(drop.id) === undefined) : "");
+    if (!top || !latest || !standing) this.#askSoon(RETRY_MS);
   }
 }
 customElements.define("drop-sheet", DropSheet);
@@ -113,7 +131,14 @@ customElements.define("drop-sheet", DropSheet);
 /** @param {Element} list @param {Purchaser[]} purchasers @param {(purchaser: Purchaser) => string} figure */
 function fill(list, purchasers, figure) {
   const rows = purchasers.map((purchaser) => h("li", {}, h("span", {}, purchaser.buyer), h("span", { class: "tabular" }, figure(purchaser))));
-  list.replaceChildren(...(rows.length > 0 ? rows : [h("li", { class: "quiet-words" }, "Nobody yet.")]));
+  list.replaceChildren(...(rows.length > 0 ? rows : [h("li", { class: "quiet-words" }, "No purchases yet.")]));
+}
+
+/** Says that a list could not be read, instead of what it said before, which may no longer be true. @param {Element} list @param {() => void} again */
+function admit(list, again) {
+  if (list.querySelector(".unread")) return;
+  const retry = h("button", { type: "button", class: "quiet small", onclick: again }, "Try again");
+  list.replaceChildren(h("li", { class: "unread" }, h("span", {}, "This could not be read."), retry));
 }
 
 /** What the buyer has, and what more they may have, where that can be had right now. @param {import("../lib/api.js").Standing} standing @param {boolean} canHold */

@@ -74,7 +74,8 @@ function makeRow(first) {
     mark(badge, "data-status", now.status);
     FIGURES.forEach(([name], index) => {
       const figure = figures[index];
-      if (figure) write(figure, count(now[name]));
+      // No buyer can have what a drop that is over did not sell.
+      if (figure) write(figure, name === "available" && isOver(now.status) ? "–" : count(now[name]));
     });
     const isCancelled = now.status === "cancelled";
     const hadFocus = actions.some((button) => button === document.activeElement);

@@ -1,4 +1,5 @@
 // A dialog with a form. What is wrong with a field stands beside it and is read with it; what is wrong with the whole stands at the end.
+// However much is in it, its buttons are in sight: the part between title and buttons scrolls.
 
 import { Problem } from "../lib/api.js";
 import { h, mark, write } from "../lib/dom.js";
@@ -9,7 +10,7 @@ import { toast } from "./toast-list.js";
  * @typedef {HTMLInputElement | HTMLTextAreaElement} Control
  * @typedef {{name: string, detail: string}} Fault
  * @typedef {{words: string, kind: string, keep: string}} End what the button that sends says, how it looks, and what the other one says
- * @typedef {{words: string, next: string, act: () => Promise<string>}} Way out of a problem: what happened, what a button does, what to say then
+ * @typedef {{words: string, next?: string, act?: () => Promise<string>}} Way out of a problem: what happened, what a button does, what to say then
  * @typedef {{name: string, words: string, hint?: string, type?: string, whole?: boolean, attributes?: import("../lib/dom.js").Attributes}} Field
  */
 
@@ -38,7 +39,9 @@ export function openDialog(title, content, end, send, wayOut = () => undefined) 
   const refused = h("div", { class: "refused", role: "alert" });
   const keep = h("button", { type: "button", class: "quiet" }, end.keep);
   const submit = h("button", { class: end.kind }, end.words);
-  const form = h("form", { method: "dialog", novalidate: true }, h("h2", { id: "dialog-title" }, title), ...content, refused, h("div", { class: "form-end" }, keep, submit));
+  // Focusable, so that it can be scrolled by keys where nothing in it can be focused.
+  const body = h("div", { class: "dialog-body", tabindex: -1 }, ...content, refused);
+  const form = h("form", { method: "dialog", novalidate: true }, h("h2", { id: "dialog-title" }, title), body, h("div", { class: "form-end" }, keep, submit));
   const dialog = h("dialog", { "aria-labelledby": "dialog-title" }, form);
   keep.addEventListener("click", () => dialog.close());
   dialog.addEventListener("close", () => dialog.remove());
@@ -71,12 +74,12 @@ function tell(form, refused, problem, way) {
   const placed = point(form, faults);
   if (faults.length > 0 && placed.length === faults.length) return;
   refused.append(h("p", { class: "error" }, way?.words ?? sentence(problem.message)));
-  if (way) refused.append(wayButton(refused, way));
+  if (way?.next && way.act) refused.append(wayButton(refused, way.next, way.act));
   refused.scrollIntoView({ block: "nearest" });
 }
 
-/** @param {HTMLElement} refused @param {Way} way */
-function wayButton(refused, { next, act }) {
+/** @param {HTMLElement} refused @param {string} next @param {() => Promise<string>} act */
+function wayButton(refused, next, act) {
   const button = h("button", { type: "button", class: "secondary" }, next);
   button.addEventListener("click", async () => {
     button.disabled = true;
@@ -85,7 +88,8 @@ function wayButton(refused, { next, act }) {
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
       button.disabled = false;
-      toast(problem.message, { kind: "refusal" });
+      // Here, and not in a message, which a dialog covers.
+      refused.prepend(h("p", { class: "error" }, sentence(problem.message)));
     }
   });
   return button;

@@ -5,7 +5,7 @@
 // that was pressed cannot be pressed for a moment, and gets the focus after it.
 
 import { everyBeat, until } from "../lib/clock.js";
-import { isOver, statusOf } from "../lib/drop.js";
+import { isOver, passedOver, statusOf } from "../lib/drop.js";
 import { h, mark, write } from "../lib/dom.js";
 import { clock, duration, money, ordinal, spoken, units } from "../lib/format.js";
 import { button, disarm } from "../lib/press.js";
@@ -160,7 +160,7 @@ export class HoldPanel extends HTMLElement {
       case "purchased":
         return ended("It is yours.", `${units(entry.quantity, "unit")} bought for ${money(entry.total ?? unitPrice(entry), entry.total ? 1 : entry.quantity)}.`, entry, "Done");
       case "expired":
-        return ended("Time is up.", `The hold ran out at ${clock(entry.hold?.expires_at ?? 0)}${over ? ", and the drop is over." : " and the stock went back on sale."}`, entry, over ? "Done" : "Try again");
+        return ended("Time is up.", `The hold ran out at ${clock(entry.hold?.expires_at ?? 0)}, and ${over ? "the drop is over." : "its stock is for others again."}`, entry, over ? "Done" : "Try again");
       case "released":
         if (entry.called_off) return ended("Called off.", "The drop was called off, and your hold with it. It was not bought, and nothing is owed.", entry, "Done");
         return ended("Released.", over ? "The drop is over." : "The stock is for others again.", entry, over ? "Done" : "Hold again");
@@ -168,7 +168,7 @@ export class HoldPanel extends HTMLElement {
         return ended("The line is closed.", entry.called_off ? "The drop was called off before your turn came." : "The drop ended before your turn came.", entry, "Done");
       case "waiting": {
         const words = h("strong");
-        const tick = () => write(words, entry.waiting?.place ? `You are ${ordinal(entry.waiting.place)} in line` : "You are in line");
+        const tick = () => write(words, inLine(entry));
         return { nodes: [h("p", { class: "outcome" }, words), h("div", { class: "actions" }, button("Leave the line", "quiet", () => leave(entry)))], tick };
       }
     }
@@ -201,11 +201,24 @@ customElements.define("hold-panel", HoldPanel);
 /** What else there is to know. @param {Drop} drop @param {Entry | undefined} entry */
 function hint(drop, entry) {
   if (entry?.stage === "held" && entry.hold) return `Yours until ${clock(entry.hold.expires_at)}, and for nobody else.${repriced(entry)}`;
-  if (entry?.stage === "waiting") return "What comes back goes to the first in line, as a hold.";
+  if (entry?.stage === "waiting") return ifServed(drop, entry);
   if (entry) return "";
   if (statusOf(drop) === "live") return `A hold keeps it for you for ${spoken(drop.hold_seconds)}.`;
-  if (statusOf(drop) === "sold_out" && drop.stock.held > 0) return "Holds that run out come back here by themselves.";
-  return "";
+  if (statusOf(drop) !== "sold_out") return "";
+  if (drop.stock.held === 0) return "Every unit is sold. More stock would go to the waitlist first.";
+  return drop.waitlist_length > 0 ? "What comes back goes to the waitlist first." : "Holds that run out come back here by themselves.";
+}
+
+/** @param {Entry} entry */
+function inLine({ waiting }) {
+  if (waiting?.blocked_by) return "You are in line, and passed over";
+  return waiting?.place ? `You are ${ordinal(waiting.place)} in line` : "You are in line";
+}
+
+/** @param {Drop} drop @param {Entry} entry */
+function ifServed(drop, { waiting, quantity }) {
+  if (!waiting?.blocked_by) return "What comes back goes to the first in line, as a hold.";
+  return `Nothing that comes back can reach you: ${passedOver(waiting.blocked_by, quantity, drop)}`;
 }
 
 /** The price may have been changed between the look at it and the hold. @param {Entry} entry */

@@ -1,4 +1,4 @@
-// Where a drop's units are: sold, held, and what is left, as a bar and in words.
+// Where a drop's units are: sold, held, and what is left, as a bar and in words. Of a drop that is over nothing is left to buy.
 
 import { h, mark, write } from "../lib/dom.js";
 import { count } from "../lib/format.js";
@@ -16,17 +16,18 @@ export class StockBar extends HTMLElement {
     this.replaceChildren(this.#bar, h("p", { class: "units" }, this.#left, this.#rest));
   }
 
-  /** @param {Stock} stock */
-  set stock({ total, available, held, sold }) {
+  /** @param {Stock} stock @param {boolean} isOver */
+  show({ total, available, held, sold }, isOver) {
     const share = (/** @type {number} */ units) => `${(100 * units) / Math.max(1, total)}%`;
     this.#sold.style.width = share(sold);
     this.#held.style.width = share(held);
     // As wide as it ever gets, so that what follows stays where it is while the number falls.
     this.#left.style.minWidth = `${count(total).length + 3.3}ch`;
-    write(this.#left, `${count(available)} left`);
+    write(this.#left, isOver ? `${count(sold)} sold` : `${count(available)} left`);
     write(this.#rest, `of ${count(total)}${held > 0 ? ` · ${count(held)} held` : ""}`);
-    mark(this.#bar, "aria-label", `${count(available)} of ${count(total)} available, ${count(held)} held, ${count(sold)} sold`);
-    mark(this, "data-low", available > 0 && available <= Math.max(3, total / 10) ? "" : null);
+    const onSale = isOver ? "" : `${count(available)} of ${count(total)} available, `;
+    mark(this.#bar, "aria-label", `${onSale}${count(held)} held, ${count(sold)} ${isOver ? `of ${count(total)} ` : ""}sold`);
+    mark(this, "data-low", !isOver && available > 0 && available <= Math.max(3, total / 10) ? "" : null);
   }
 }
 customElements.define("stock-bar", StockBar);

@@ -101,6 +101,7 @@ function describe(entry) {
       return entry.called_off ? "called off, not bought" : "released";
     case "waiting":
     case "leaving":
+      if (entry.waiting?.blocked_by) return "in line, passed over";
       return entry.waiting?.place ? `${ordinal(entry.waiting.place)} in line` : "in line";
     case "closed":
       return entry.called_off ? "called off, the line is closed" : "over, the line is closed";

@@ -19,11 +19,14 @@ import { learn } from "./clock.js";
  *   position: number, server_time: string}} Hold
  * @typedef {{id: string, hold_id: string, drop_id: string, quantity: number, total: Money, purchased_at: string, position: number}} Purchase
  * @typedef {{buyer_id: string, held: number, purchased: number, allowance: number, next_hold_at: string | null, server_time: string}} Standing
- * @typedef {{id: string, place: number | null, hold_id: string | null,
+ * @typedef {"max_per_hold" | "max_per_buyer" | "total_stock"} Block why nothing that comes back can serve a waitlist entry
+ * @typedef {{id: string, drop_id: string, quantity: number, place: number | null, blocked_by: Block | null, hold_id: string | null,
+ *   offered_at: string | null, price: Money | null, expires_at: string | null, joined_at: string, position: number,
  *   status: "waiting" | "offered" | "purchased" | "expired" | "released" | "left" | "closed"}} Waiting
  * @typedef {{id: string, name: string, status: DropStatus, total: number, available: number, held: number, sold: number, expired: number}} DropLine
  * @typedef {{start: string, held: number, sold: number, expired: number, released?: number}} Bucket
- * @typedef {{holds_placed: number, holds_expired: number, holds_released: number, purchases_confirmed: number, units_sold: number,
+ * @typedef {{holds_placed: number, holds_expired: number, holds_released: number, purchases_confirmed: number,
+ *   units_held: number, units_sold: number, units_expired: number, units_released: number,
  *   oversell_attempts_blocked: number, throttle_blocks: number, drops: DropLine[], has_more: boolean, timeline: Bucket[], position: number,
  *   release_lateness: {count: number, p50_ms: number, p99_ms: number, max_ms: number} | null,
  *   engine: {state: "live" | "away" | "refused" | "clock_fault" | "stopped", queued: number}, watchers: number,

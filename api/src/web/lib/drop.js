@@ -1,7 +1,7 @@
 // A drop in words.
 
 import { until } from "./clock.js";
-import { day, duration } from "./format.js";
+import { count, day, duration, units } from "./format.js";
 
 /** @typedef {import("./api.js").Drop} Drop */
 
@@ -42,9 +42,29 @@ export function when(drop) {
 }
 
 /** @param {Drop} drop */
-function withoutEnd({ stock }) {
+function withoutEnd({ stock, waitlist_length }) {
   if (stock.available > 0) return "While stock lasts";
-  return stock.held > 0 ? "What comes back is sold here" : "Every unit is sold";
+  if (stock.held === 0) return "Every unit is sold";
+  return waitlist_length > 0 ? "What comes back goes to the waitlist" : "What comes back is sold here";
+}
+
+/**
+ * Why nothing that comes back can serve a waitlist entry: with the numbers, where the drop is known.
+ * @param {import("./api.js").Block} block @param {number} wanted units @param {Drop} [drop]
+ */
+export function passedOver(block, wanted, drop) {
+  const waits = `you wait for ${units(wanted, "unit")}`;
+  switch (block) {
+    case "max_per_hold":
+      return drop ? `one hold may have ${units(drop.max_per_hold, "unit")} now, and ${waits}.` : `${waits}, and one hold may no longer have so many.`;
+    case "max_per_buyer":
+      return `with what you hold and have bought, ${count(wanted)} more would be above what one buyer may have.`;
+    case "total_stock": {
+      const left = drop && drop.stock.total - drop.stock.sold;
+      if (!left) return `${left === 0 ? "every unit is sold" : "fewer units are unsold than you wait for"}; only more stock can reach you.`;
+      return `only ${units(left, "unit is", "units are")} not sold yet, and ${waits}; only more stock can reach you.`;
+    }
+  }
 }
 
 /** The status in words. @param {Drop} drop */

@@ -9,6 +9,9 @@
 //
 // The leader asks for the drops that its tabs show, and for new ones if any tab wants to know of them: never for a whole shop, unless
 // a tab shows none yet. A stream names 200 drops at most; more take another one.
+//
+// The waitlist entries of this buyer come on the same stream, so that an offer is seen when it is made, in a hidden tab too: what
+// arrives on a stream is handled at once, while browsers slow the timers of hidden tabs down.
 
 import { learn } from "./clock.js";
 import { uuid } from "./api.js";
@@ -17,11 +20,16 @@ import { SILENCE_MS, Stream } from "./stream.js";
 /**
  * @typedef {import("./api.js").Drop} Drop
  * @typedef {{state: "connecting" | "live"} | {state: "lost", since: number}} Connection since: when the state was last known to be new
- * @typedef {{kind: "who"} | {kind: "want", tab: string, query: string, since: number} | {kind: "gone", tab: string} | {kind: "hurry"} | {kind: "heard"} | {kind: "connection", connection: Connection}
- *   | {kind: "drop", drop: Drop, id: string, isNew: boolean}} Message `isNew`: it was told by the server just now
+ * @typedef {{kind: "who"} | {kind: "want", tab: string, query: string, since: number, entries: string[]} | {kind: "gone", tab: string} | {kind: "hurry"} | {kind: "heard"} | {kind: "connection", connection: Connection}
+ *   | {kind: "drop", drop: Drop, id: string, isNew: boolean} | {kind: "entry", news: Waiting} | {kind: "entries", ids: string[]}} Message
+ *   `isNew`: it was told by the server just now; `entries`: ids of waitlist entries, those that the stream carries where it stands alone
+ * @typedef {import("./api.js").Waiting} Waiting
  */
 
-const NAME = "holdfast.live";
+/** Changes with what tabs say to each other: those that a browser opened before an update do not understand it. */
+const NAME = "holdfast.live.2";
+/** Waitlist entries that one stream may name. */
+const MOST_ENTRIES = 20;
 /** The most drops that one stream names. */
 const MOST_DROPS = 200;
 /** The leader tells that it hears something at most this often. */
@@ -29,7 +37,7 @@ const TELL_MS = 1000;
 /** Who comes back to a tab at once finds it as they left it. */
 const HIDDEN_MS = 10_000;
 
-/** Tells `drop` (detail: Drop) and `connection` (detail: Connection). */
+/** Tells `drop` (detail: Drop), `entry` (detail: Waiting) and `connection` (detail: Connection). */
 export class Live extends EventTarget {
   #query;
   /** The position up to which this tab knows all new drops by itself. */
@@ -37,11 +45,17 @@ export class Live extends EventTarget {
   #tab = uuid();
   /** What each tab wants, as far as this one has heard. @type {Map<string, string>} */
   #wanted = new Map();
+  /** The waitlist entries that each tab wants. @type {Map<string, string[]>} */
+  #entries = new Map();
+  /** The waitlist entries that the stream carries, whichever tab reads it. @type {Set<string>} */
+  #covered = new Set();
+  /** Entries for which the server refused the stream, until others are wanted. @type {Set<string>} */
+  #refused = new Set();
   /** Drops of which the server has no state for now. @type {Set<string>} */
   #leftOut = new Set();
   /** The newest of each, for a tab that comes later. @type {Map<string, Drop>} */
   #known = new Map();
-  #lastId;
+  #lastId = "";
   #heardAt = Date.now();
   #toldAt = 0;
   /** None: another tab reads. @type {Stream[]} */
@@ -63,8 +77,6 @@ export class Live extends EventTarget {
     super();
     this.#query = query;
     this.#since = since;
-    this.#lastId = since > 0 ? String(since) : "";
-    this.#wanted.set(this.#tab, query);
     // A machine that wakes up, or finds its network again, should not wait for the next try.
     addEventListener("online", () => this.#hurry());
     document.addEventListener("visibilitychange", () => document.hidden || this.#hurry());
@@ -83,19 +95,42 @@ export class Live extends EventTarget {
     this.#askAnew();
   }
 
-  /** Follows for as long as the page is open. */
-  follow() {
+  /** Watches these waitlist entries as well, and no others. @param {string[]} ids */
+  watch(ids) {
+    const before = this.#entries.get(this.#tab) ?? [];
+    if (before.length === ids.length && ids.every((id) => before.includes(id))) return;
+    this.#entries.set(this.#tab, ids);
+    this.#refused.clear();
+    this.#tell(this.#wish());
+    this.#askAnew();
+  }
+
+  /** Whether the stream carries a waitlist entry at present, so that polling for it is not needed. @param {string} id */
+  covers(id) {
+    return this.connection.state === "live" && this.#covered.has(id);
+  }
+
+  /** Follows for as long as the page is open; by another query, from another position, if they are known only now. */
+  follow(query = this.#query, since = this.#since) {
+    this.#query = query;
+    this.#since = since;
+    this.#lastId = since > 0 ? String(since) : "";
+    this.#wanted.set(this.#tab, query);
     if ("locks" in navigator && "BroadcastChannel" in window) void this.#followTogether();
     else this.#followAlone();
   }
 
+  /** A hidden tab gives its connection up, unless it waits for an offer and was the last one that was looked at. */
   #followAlone() {
     let timer = 0;
+    const looked = "BroadcastChannel" in window ? new BroadcastChannel(`${NAME}.looked`) : undefined;
     const attend = () => {
       clearTimeout(timer);
-      if (document.hidden) timer = window.setTimeout(() => this.#close(), HIDDEN_MS);
+      if (document.hidden) timer = window.setTimeout(() => (this.#entries.get(this.#tab) ?? []).length > 0 || this.#close(), HIDDEN_MS);
       else if (this.#streams.length === 0) this.#open();
+      if (!document.hidden) looked?.postMessage(null);
     };
+    looked?.addEventListener("message", () => document.hidden && this.#close());
     document.addEventListener("visibilitychange", attend);
     this.#open();
     attend();
@@ -140,7 +175,9 @@ export class Live extends EventTarget {
     this.#heardAt = Date.now();
     this.#silent.clear();
     this.#asked = this.#union();
-    this.#streams = queriesOf(this.#asked).map((query, place) => new Stream(query, place === 0 ? this.#lastId : "", {
+    const entries = this.#wantedEntries();
+    this.#cover(entries);
+    this.#streams = queriesOf(this.#asked, entries).map((query, place) => new Stream(query, place === 0 ? this.#lastId : "", {
       onDrop: (drop, id) => {
         // New drops are told by the first, so that its place in the log says which are still to come.
         const told = place === 0 ? id : this.#lastId;
@@ -156,7 +193,11 @@ export class Live extends EventTarget {
         if (this.connection.state !== "lost") this.#become({ state: "lost", since: this.#heardAt });
         this.#tell({ kind: "connection", connection: this.connection });
       },
-      onRefused: (drop) => this.#leaveOut(drop),
+      onEntry: (news) => {
+        this.#tell({ kind: "entry", news });
+        this.#showEntry(news);
+      },
+      onRefused: (code, drop) => this.#refuse(code, drop),
     }));
     for (const stream of this.#streams) void stream.follow();
   }
@@ -172,7 +213,33 @@ export class Live extends EventTarget {
     const { isAll, isNew, ids } = this.#union();
     const hasNamed = (!isNew || this.#asked.isNew) && [...ids].every((id) => this.#asked.ids.has(id));
     const isIn = isAll ? this.#asked.isAll : !this.#asked.isAll && hasNamed;
-    if (this.#streams.length === 0 || isIn) return;
+    const isCovered = this.#wantedEntries().every((id) => this.#covered.has(id));
+    if (this.#streams.length === 0 || (isIn && isCovered)) return;
+    this.#close();
+    this.#open();
+  }
+
+  /** The waitlist entries to ask for. */
+  #wantedEntries() {
+    return [...new Set([...this.#entries.values()].flat())].filter((id) => !this.#refused.has(id)).slice(0, MOST_ENTRIES);
+  }
+
+  /** @param {string[]} ids */
+  #cover(ids) {
+    this.#covered = new Set(ids);
+    this.#tell({ kind: "entries", ids });
+  }
+
+  /**
+   * The server refused a stream. One entry that does not exist, or whose drop is in quarantine, must not stop it: the page polls for
+   * these entries. @param {string} code @param {string} drop
+   */
+  #refuse(code, drop) {
+    const isOfDrop = code === "drop_quarantined" && this.#asked.ids.has(drop);
+    if (isOfDrop) return this.#leaveOut(drop);
+    if (this.#covered.size === 0 || (code !== "drop_quarantined" && code !== "waitlist_entry_not_found")) return;
+    for (const id of this.#covered) this.#refused.add(id);
+    if (this.#streams.length === 0) return;
     this.#close();
     this.#open();
   }
@@ -197,7 +264,7 @@ export class Live extends EventTarget {
 
   /** @returns {Message} */
   #wish() {
-    return { kind: "want", tab: this.#tab, query: this.#query, since: this.#since };
+    return { kind: "want", tab: this.#tab, query: this.#query, since: this.#since, entries: this.#entries.get(this.#tab) ?? [] };
   }
 
   /** From another tab. @param {Message} message */
@@ -209,12 +276,18 @@ export class Live extends EventTarget {
         return this.#show(message.drop, message.id, message.isNew);
       case "connection":
         return this.#become(message.connection);
+      case "entry":
+        return this.#showEntry(message.news);
+      case "entries":
+        this.#covered = new Set(message.ids);
+        return undefined;
       case "who":
         return this.#tell(this.#wish());
       case "want":
         return this.#serve(message);
       case "gone":
         // What it watched is left out with the next change: nothing is missing until then.
+        this.#entries.delete(message.tab);
         return void this.#wanted.delete(message.tab);
       case "hurry":
         return this.#streams.forEach((stream) => stream.hurry());
@@ -223,11 +296,14 @@ export class Live extends EventTarget {
     }
   }
 
-  /** Another tab wants to watch as well, or something else. @param {{tab: string, query: string, since: number}} wish */
-  #serve({ tab, query, since }) {
+  /** Another tab wants to watch as well, or something else. @param {{tab: string, query: string, since: number, entries: string[]}} wish */
+  #serve({ tab, query, since, entries }) {
     const isKnown = this.#wanted.has(tab);
     this.#wanted.set(tab, query);
+    this.#entries.set(tab, entries);
+    this.#refused.clear();
     if (this.#streams.length === 0) return;
+    this.#tell({ kind: "entries", ids: [...this.#covered] });
     // First the connection, as it is with a stream of one's own: what is told after it is not missing.
     this.#tell({ kind: "connection", connection: this.connection });
     for (const [id, drop] of this.#known) if (!isKnown || query.includes(id)) this.#tell({ kind: "drop", drop, id: this.#lastId, isNew: false });
@@ -244,6 +320,11 @@ export class Live extends EventTarget {
     if (isWanted) this.dispatchEvent(new CustomEvent("drop", { detail: drop }));
     // It is known again.
     if (this.#leftOut.delete(drop.id)) this.#askAnew();
+  }
+
+  /** @param {Waiting} news */
+  #showEntry(news) {
+    if (this.#entries.get(this.#tab)?.includes(news.id)) this.dispatchEvent(new CustomEvent("entry", { detail: news }));
   }
 
   #heard() {
@@ -275,13 +356,17 @@ export class Live extends EventTarget {
   }
 }
 
-/** What to ask the server for: a query for each stream. @param {{isAll: boolean, isNew: boolean, ids: Set<string>}} asked */
-function queriesOf({ isAll, isNew, ids }) {
-  if (isAll) return [""];
+/**
+ * What to ask the server for: a query for each stream; the first carries the waitlist entries.
+ * @param {{isAll: boolean, isNew: boolean, ids: Set<string>}} asked @param {string[]} entries
+ */
+function queriesOf({ isAll, isNew, ids }, entries) {
+  const waitlist = entries.length > 0 ? `waitlist=${entries.join()}` : "";
+  if (isAll) return [waitlist && `?${waitlist}`];
   const all = [...ids].sort();
   const queries = [];
   for (let place = 0; place < all.length; place += MOST_DROPS) {
-    queries.push(`?drops=${all.slice(place, place + MOST_DROPS).join()}${isNew && place === 0 ? "&new=true" : ""}`);
+    queries.push(`?drops=${all.slice(place, place + MOST_DROPS).join()}${isNew && place === 0 ? "&new=true" : ""}${waitlist && place === 0 ? `&${waitlist}` : ""}`);
   }
   return queries;
 }

@@ -86,7 +86,7 @@ export function explain(problem) {
     case "sold_out":
       return numbers.available > 0
         ? `Only ${units(numbers.available, "unit is", "units are")} available right now.`
-        : "Somebody was faster: nothing is available right now. Units of holds that run out come back.";
+        : "Other buyers were faster: nothing is available right now. The waitlist gets first what comes back.";
     case "limit_reached":
       return numbers.allowance > 0
         ? `You may hold ${count(numbers.allowance)} more, and no more than that.`

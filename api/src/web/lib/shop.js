@@ -4,6 +4,7 @@
 import { Problem, call, callUntilDecided } from "./api.js";
 import { buyerId, displayName } from "./buyer.js";
 import { until } from "./clock.js";
+import { passedOver } from "./drop.js";
 import { clock, money, ordinal, units } from "./format.js";
 import { forgive, refuse } from "./refusals.js";
 import { service } from "./service.js";
@@ -61,11 +62,13 @@ async function placed(entry, hold) {
   if (hold.status === "held") toast(`${entry.drop_name}: ${units(hold.quantity, "unit")} held for you until ${clock(hold.expires_at)}.`);
 }
 
-/** @param {Entry} entry @param {import("./api.js").Waiting} waiting */
-async function queued(entry, { id, place }) {
-  yours.update(entry, { stage: "waiting", waiting: { id, place } });
-  if (place) toast(`${entry.drop_name}: you are ${ordinal(place)} in line.`);
-  await look(entry);
+/** @param {Entry} entry @param {import("./api.js").Waiting} answer */
+async function queued(entry, answer) {
+  const { id, place, blocked_by, status } = answer;
+  yours.update(entry, { stage: "waiting", waiting: { id, place, blocked_by } });
+  if (status !== "waiting") return hear(entry, answer);
+  if (blocked_by) toast(`${entry.drop_name}: you are in line, but ${passedOver(blocked_by, entry.quantity)}`);
+  else if (place) toast(`${entry.drop_name}: you are ${ordinal(place)} in line.`);
 }
 
 /** Takes in what the server says about a hold. @param {Entry} entry @param {Hold} hold */
@@ -134,29 +137,61 @@ async function glance(entry, hold) {
   if (seen && entry.stage === "held") await take(entry, seen);
 }
 
-/** Looks how far the line has moved; a place may have become a hold, or the line have been closed. @param {Entry} entry */
+/** Asks how a waitlist entry stands. @param {Entry} entry */
 export async function look(entry) {
   const { stage, waiting } = entry;
   if (!waiting || (stage !== "waiting" && stage !== "closed")) return;
   try {
-    /** @type {import("./api.js").Waiting} */
-    const { id, status, place, hold_id } = await call(`/v1/waitlist/${waiting.id}`);
-    const hold = hold_id ? await call(`/v1/holds/${hold_id}`) : null;
-    // The buyer may have left the line meanwhile.
-    if (entry.stage !== stage) return;
-    if (hold) await take(entry, hold);
-    else if (status === "waiting") wait(entry, { id, place });
-    else if (status === "left") yours.remove(entry);
-    else if (stage !== "closed") yours.update(entry, { stage: "closed", called_off: await isCalledOff(entry) });
+    await hear(entry, await call(`/v1/waitlist/${waiting.id}`));
   } catch (problem) {
     if (problem instanceof Problem && (problem.status === 404 || problem.status === 410)) yours.remove(entry);
   }
 }
 
-/** @param {Entry} entry @param {{id: string, place: number | null}} waiting */
-function wait(entry, waiting) {
-  const isNews = entry.stage !== "waiting" || entry.waiting?.place !== waiting.place;
-  if (isNews) yours.update(entry, { stage: "waiting", waiting });
+/**
+ * Takes in what the server says of a waitlist entry, on the stream or asked: the line has moved or was closed, or the entry has
+ * become a hold. An offer is shown as it is told, without a further question: it may be short.
+ * @param {Entry} entry @param {import("./api.js").Waiting} news
+ */
+export async function hear(entry, news) {
+  const { stage } = entry;
+  // What was offered has ended, and not on this page: only the server knows how.
+  if (stage === "held" && news.hold_id === entry.hold?.id && news.status !== "offered") return check(entry);
+  // The buyer may have left the line meanwhile.
+  if (stage !== "waiting" && stage !== "closed") return;
+  switch (news.status) {
+    case "waiting":
+      return wait(entry, news);
+    case "offered":
+      return take(entry, offerOf(news));
+    case "purchased":
+    case "expired":
+    case "released": {
+      const hold = await call(`/v1/holds/${news.hold_id}`);
+      if (entry.stage === stage) await take(entry, hold);
+      return;
+    }
+    case "left":
+      return yours.remove(entry);
+    case "closed": {
+      const called_off = stage !== "closed" && (await isCalledOff(entry));
+      if (stage !== "closed" && entry.stage === stage) yours.update(entry, { stage: "closed", called_off });
+    }
+  }
+}
+
+/** The hold that an entry has become. @param {import("./api.js").Waiting} news @returns {Hold} */
+function offerOf({ drop_id, quantity, hold_id, offered_at, price, expires_at, position }) {
+  const [id, placed, expires] = [hold_id ?? "", offered_at ?? "", expires_at ?? ""];
+  const made = { id, drop_id, buyer_id: null, quantity, placed_at: placed, expires_at: expires, purchased_at: null, position, server_time: placed };
+  return { ...made, status: "held", ...(price ? { price } : {}) };
+}
+
+/** @param {Entry} entry @param {import("./api.js").Waiting} news */
+function wait(entry, { id, place, blocked_by }) {
+  const { stage, waiting } = entry;
+  const isNews = stage !== "waiting" || waiting?.place !== place || (waiting.blocked_by ?? null) !== blocked_by;
+  if (isNews) yours.update(entry, { stage: "waiting", waiting: { id, place, blocked_by } });
 }
 
 /** Leaves the line. @param {Entry} entry */

@@ -1,12 +1,14 @@
-// One connection to the live stream, kept up: the present state of drops first, then every change.
+// One connection to the live stream, kept up: the present state of drops and waitlist entries first, then every change.
 //
 // `fetch` rather than `EventSource`: that one closes for good on a 503, hides the heartbeats by which a dead connection is told
 // from a quiet one, and hides `Retry-After`.
 
 /**
  * @typedef {import("./api.js").Drop} Drop
- * @typedef {{onDrop: (drop: Drop, id: string) => void, onHeard: () => void, onLost: () => void, onRefused: (drop: string) => void}} Listener
- *   `onHeard`: of anything at all; `onRefused`: for the sake of one drop
+ * @typedef {import("./api.js").Waiting} Waiting
+ * @typedef {{onDrop: (drop: Drop, id: string) => void, onEntry?: (news: Waiting) => void, onHeard?: () => void, onLost?: () => void,
+ *   onRefused?: (code: string, drop: string) => void}} Listener `onHeard`: of anything at all; `onRefused`: the server answered, and not
+ *   with a stream; `drop`: for the sake of this one, if it is in quarantine
  */
 
 const FIRST_PAUSE_MS = 500;
@@ -43,7 +45,7 @@ export class Stream {
         // Refused, cut off or given up: all the same to who watches.
       }
       if (this.#isStopped) return;
-      this.#listener.onLost();
+      this.#listener.onLost?.();
       // Everybody was cut off at the same moment; they should not all come back at the same moment.
       await this.#rest(Math.max(wait * 1000, this.#pause) * (0.5 + Math.random()));
       this.#pause = Math.min(2 * this.#pause, LONGEST_PAUSE_MS);
@@ -71,7 +73,7 @@ export class Stream {
     const response = await fetch(`/v1/stream${this.#query}`, { headers, signal, cache: "no-store" });
     if (!response.ok || !response.body) {
       const problem = await response.json().catch(() => ({}));
-      if (problem.code === "drop_quarantined") this.#listener.onRefused(problem.drop_id);
+      this.#listener.onRefused?.(problem.code ?? "", problem.drop_id ?? "");
       return Number(response.headers.get("retry-after")) || 0;
     }
     this.#heard();
@@ -99,11 +101,12 @@ export class Stream {
       else if (field === "id") this.#lastId = value;
     }
     if (event === "drop" && data) this.#listener.onDrop(JSON.parse(data), this.#lastId);
+    if (event === "waitlist" && data) this.#listener.onEntry?.(JSON.parse(data));
   }
 
   #heard() {
     this.#heardAt = Date.now();
-    this.#listener.onHeard();
+    this.#listener.onHeard?.();
   }
 
   #watchdog() {

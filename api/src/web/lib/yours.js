@@ -13,7 +13,7 @@ import { uuid } from "./api.js";
  * @typedef {"asking" | "unanswered" | "held" | "buying" | "releasing" | "checking" | "purchased" | "expired" | "released"
  *   | "joining" | "waiting" | "leaving" | "closed"} Stage `unanswered`: nobody knows what came of asking; `closed`: the line is no more
  * @typedef {{key: string, drop_id: string, drop_name: string, price: Money, quantity: number, asked_at: number, stage: Stage, since: number,
- *   asks: "holds" | "waitlist", again?: boolean, hold?: Hold, total?: Money, waiting?: {id: string, place: number | null},
+ *   asks: "holds" | "waitlist", again?: boolean, hold?: Hold, total?: Money, waiting?: {id: string, place: number | null, blocked_by?: import("./api.js").Block | null},
  *   called_off?: boolean, dismissed?: boolean}} Entry `again`: the first time was not answered; `called_off`: it ended because its drop was
  */
 

@@ -3,6 +3,7 @@
 
 import { Problem, call, callForText } from "../lib/api.js";
 import { byId, h, mark, write } from "../lib/dom.js";
+import { clock } from "../lib/format.js";
 import { Live } from "../lib/live.js";
 import { ConnectionState } from "../elements/connection-state.js";
 import { DropTable } from "../elements/drop-table.js";
@@ -126,6 +127,16 @@ function follow(drops, position) {
   live.follow();
 }
 
+/** When all numbers were read last, and at first when the page began to. */
+let readAt = Date.now();
+
+/** Says whether the numbers on the page are those of now. @param {boolean} isFresh */
+function admit(isFresh) {
+  if (isFresh) readAt = Date.now();
+  else write(byId("stale"), `The numbers below could not be read since ${clock(readAt)}. Trying again.`);
+  byId("stale").hidden = isFresh;
+}
+
 let isLooking = false;
 let isStale = false;
 /** Something else was asked for while a look was on its way. */
@@ -144,12 +155,14 @@ async function refresh() {
   isOutdated = false;
   try {
     await look();
+    admit(true);
   } catch (problem) {
     // The session is over: the same address now leads to the sign-in page.
     if (problem instanceof Problem && problem.status === 401) location.reload();
     // The drop that the page before ended with is not known any more.
     else if (problem instanceof Problem && problem.status === 400) turned.length = 0;
     else if (!(problem instanceof Problem)) throw problem;
+    else admit(false);
   } finally {
     isLooking = false;
     timer = window.setTimeout(refresh, pause());

@@ -16,6 +16,7 @@ import "../elements/toast-list.js";
 /** @typedef {import("../lib/api.js").Drop} Drop */
 
 const id = decoded(location.pathname.split("/")[2] ?? "");
+const live = new Live(`?drops=${encodeURIComponent(id)}`);
 const sheet = /** @type {DropSheet} */ (byId("drop"));
 /** @type {Drop | undefined} */
 let shown;
@@ -35,7 +36,6 @@ async function begin() {
   } catch (problem) {
     if (problem instanceof Problem && problem.status === 404) return miss();
   }
-  const live = new Live(`?drops=${encodeURIComponent(id)}`);
   live.addEventListener("drop", (event) => show(/** @type {CustomEvent<Drop>} */ (event).detail));
   // The stream may be shared with a page that watches what is not over: what happened to this one meanwhile is read.
   live.addEventListener("connection", () => {
@@ -64,6 +64,6 @@ function miss() {
   document.querySelector("connection-state")?.remove();
 }
 
-followYours();
+followYours(live);
 service.follow();
 void begin();

@@ -35,8 +35,9 @@ const cards = new Map();
 const list = byId("drops");
 const empty = byId("empty");
 const more = byId("more");
-/** @type {Live | undefined} */
-let live;
+/** Follows once the first page is there: from its position on. */
+const live = new Live();
+let isFollowing = false;
 
 /** @param {Drop} drop */
 function show(drop) {
@@ -96,14 +97,14 @@ let settling = 0;
 
 /** Follows the cards that are near, all of them as long as they are few; the others sleep. */
 function follow() {
-  if (!live || settling) return;
+  if (!isFollowing || settling) return;
   settling = window.setTimeout(() => {
     settling = 0;
     const all = [...cards.values()];
     const few = all.length <= MOST_AWAKE ? all : [...all.filter((card) => nearby.has(card)), ...all.filter((card) => !nearby.has(card))];
     const awake = new Map(few.slice(0, MOST_AWAKE).map((card) => [card.drop?.id ?? "", card]));
     for (const [id, card] of cards) card.isAwake = awake.has(id);
-    if (live) live.query = queryOf([...awake.keys()]);
+    live.query = queryOf([...awake.keys()]);
   }, SETTLE_MS);
 }
 
@@ -141,6 +142,7 @@ async function askForPurchasers(id) {
     const ids = [...sold].slice(0, MOST_AWAKE);
     const answer = await callForPage(`/v1/drops?ids=${ids.join()}&expand=top_purchasers`).catch(() => null);
     if (answer) ids.forEach((asked) => sold.delete(asked));
+    else ids.forEach((asked) => { const card = cards.get(asked); if (card) card.purchasers = null; });
     for (const drop of answer?.data ?? []) {
       const card = cards.get(drop.id);
       if (card && drop.top_purchasers) card.purchasers = drop.top_purchasers;
@@ -203,15 +205,15 @@ async function begin() {
   more.hidden = !catalog.hasMore;
   byId("main").toggleAttribute("data-filling", false);
   goThere();
-  live = new Live(queryOf(drops.map(({ id }) => id)), catalog.position);
   live.addEventListener("drop", (event) => show(/** @type {CustomEvent<Drop>} */ (event).detail));
   const state = document.querySelector("connection-state");
   if (state instanceof ConnectionState) state.watch(live);
-  live.follow();
+  live.follow(queryOf(drops.map(({ id }) => id)), catalog.position);
+  isFollowing = true;
 }
 
 more.addEventListener("click", showMore);
 document.addEventListener("visibilitychange", () => document.hidden && tidy());
-followYours();
+followYours(live);
 service.follow();
 void begin();

@@ -76,12 +76,14 @@ pub(super) fn decide(state: &State, entry: &Entry, times: Times, max_waiting: u3
         Request::AdjustStock {
             drop_id,
             key,
+            expected_total,
             delta,
             reason,
         } => {
             let command = AdjustStock {
                 adjustment_id: AdjustmentId(ids.subject),
                 key: *key,
+                expected_total: *expected_total,
                 delta: *delta,
                 reason: reason.clone(),
                 at,
