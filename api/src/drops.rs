@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use domain::decide::Subject;
 use domain::event::StockAdjusted;
 use domain::stock::Stock;
-use domain::values::{AdjustmentId, DropId, Position, Reason};
+use domain::values::{AdjustmentId, DropId, Entered, Position, Reason, Timestamp};
 use infrastructure::engine::Request;
 use infrastructure::quarantine::RefusedEvent;
 use projections::views::{AdjustmentView, DropView, NoSuchDrop, PurchaserOrder};
@@ -218,7 +218,7 @@ pub(crate) struct NewAdjustment {
     delta: i32,
     /// Why, in an admin's words. It stays in the log: name nobody.
     #[schemars(length(min = 1))]
-    reason: Reason,
+    reason: Entered<Reason>,
 }
 
 fn not_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
@@ -255,7 +255,7 @@ pub(crate) async fn adjust(
         drop_id,
         key,
         delta: new.delta,
-        reason: new.reason,
+        reason: new.reason.0,
     };
     let answer = app.engine.submit(request).await?;
     let Subject::Adjustment(id) = answer.subject else {

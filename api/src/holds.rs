@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::values::{BuyerId, DisplayName, HoldId, PaymentReference, Quantity};
+use domain::values::{BuyerId, DisplayName, Entered, HoldId, PaymentReference, Quantity};
 use domain::{DropEvent, Refusal};
 use infrastructure::engine::{Answer, CommandError, Request};
 use projections::buyers::BuyerRow;
@@ -27,13 +27,16 @@ use domain::decide::Subject;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewHold {
-    /// What the shop calls the buyer; compared without regard to case and outer white space.
-    buyer_id: BuyerId,
+    /// What the shop calls the buyer; compared in NFC, without regard to case and outer white
+    /// space. Graphic characters and U+0020 only: none that is invisible (default ignorable) or
+    /// changes the direction of text.
+    buyer_id: Entered<BuyerId>,
     /// Units.
     #[schemars(extend("default" = 1))]
     quantity: Option<Quantity>,
-    /// The name to show among the purchasers; masked unless said.
-    display_name: Option<DisplayName>,
+    /// The name to show among the purchasers; masked unless said. It has a visible character, and
+    /// none that changes the direction of the text around it.
+    display_name: Option<Entered<DisplayName>>,
 }
 
 /// `POST /v1/drops/{id}/holds`
@@ -45,16 +48,18 @@ pub(crate) async fn place(
     key: IdempotencyKey,
     Body(new): Body<NewHold>,
 ) -> Result<Response, Problem> {
-    caller.must_be(&new.buyer_id)?;
-    let keys = key.of_buyer(&app, &caller, drop_id, &new.buyer_id)?;
+    let Entered(buyer_id) = new.buyer_id;
+    let display_name = new.display_name.map(|Entered(name)| name);
+    caller.must_be(&buyer_id)?;
+    let keys = key.of_buyer(&app, &caller, drop_id, &buyer_id)?;
     let one = || Quantity::new(1).map_err(|error| Problem::invalid("/quantity", error.to_string()));
     let quantity = new.quantity.map_or_else(one, Ok)?;
     let request = Request::PlaceHold {
         drop_id,
         key: Some(keys.key),
         other_key: Some(keys.other_key),
-        buyer_id: new.buyer_id.clone(),
-        display_name: new.display_name.clone(),
+        buyer_id: buyer_id.clone(),
+        display_name: display_name.clone(),
         quantity,
     };
     let admission = app
@@ -63,7 +68,11 @@ pub(crate) async fn place(
     let answer = app.engine.submit(request).await;
     admission.settle(&answer);
     let answer = answer.map_err(|error| app.refused.problem(drop_id, error))?;
-    let hold = match introduction(&app, &answer, new) {
+    let buyer = BuyerRow {
+        buyer_id,
+        display_name,
+    };
+    let hold = match introduction(&app, &answer, buyer) {
         Some(hold) => hold,
         None => find(&app, hold_of(answer.subject)?)?,
     };
@@ -75,7 +84,7 @@ pub(crate) async fn place(
 
 /// The hold as it was just placed, without a look at the rows, which the engine writes all the time. Only where its event
 /// introduces the buyer: otherwise the drop knows them by an earlier spelling.
-fn introduction(app: &App, answer: &Answer, new: NewHold) -> Option<HoldView> {
+fn introduction(app: &App, answer: &Answer, buyer: BuyerRow) -> Option<HoldView> {
     let placed = answer.events().first()?;
     let DropEvent::HoldPlaced(event) = &placed.event else {
         return None;
@@ -86,10 +95,7 @@ fn introduction(app: &App, answer: &Answer, new: NewHold) -> Option<HoldView> {
         row: HoldRow::placed(placed.drop_id, event),
         price: app.views.price_at(placed.drop_id, placed.position)?,
         position: placed.position,
-        buyer: Some(BuyerRow {
-            buyer_id: new.buyer_id,
-            display_name: new.display_name,
-        }),
+        buyer: Some(buyer),
     })
 }
 
@@ -135,7 +141,7 @@ pub(crate) async fn release(
 #[serde(deny_unknown_fields)]
 pub(crate) struct Payment {
     /// What the shop's payment system calls the payment.
-    payment_reference: Option<PaymentReference>,
+    payment_reference: Option<Entered<PaymentReference>>,
 }
 
 /// `POST /v1/holds/{id}/purchase`
@@ -149,7 +155,9 @@ pub(crate) async fn purchase(
     let attempt = must_own(&app, &caller, origin, hold_id).await?;
     let request = Request::ConfirmPurchase {
         hold_id,
-        payment_reference: payment.payment_reference,
+        payment_reference: payment
+            .payment_reference
+            .map(|Entered(reference)| reference),
     };
     let answer = found(attempt, app.engine.submit(request).await)?;
     let purchase = PurchaseBody::new(find(&app, hold_id)?).ok_or_else(|| {

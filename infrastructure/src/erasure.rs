@@ -164,7 +164,7 @@ impl Found {
             let (stream, buyer): (String, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
             let named: Option<String> = row.try_get(2)?;
             let is_meant = named
-                .and_then(|named| BuyerId::new(&named).ok())
+                .and_then(|named| BuyerId::stored(&named).ok())
                 .is_some_and(|named| *named.comparable() == *comparable);
             let parsed = buyer.and_then(|buyer| {
                 Some(Erased {

@@ -99,7 +99,12 @@ impl Acquaintances {
 
     /// Keeps who the buyer at this place of the aggregate is; none when `private` does not say.
     pub(super) fn introduce(&mut self, buyer: u32, private: &Private) -> Option<Introduced> {
-        let name = self.key.name(private.buyer_id.as_ref()?);
+        let buyer_id = private.buyer_id.as_ref()?;
+        let name = self.key.name(buyer_id);
+        let is_other = |known: u32| self.known[known].buyer != buyer;
+        if !buyer_id.is_nfc() && self.place(name).is_some_and(is_other) {
+            return None;
+        }
         let shown = self.key.shown(private.display_name.as_ref());
         let known = Known { name, shown, buyer };
         let next = u32::try_from(self.known.len()).expect("fewer than four billion buyers");
@@ -130,6 +135,10 @@ impl Acquaintances {
     }
 
     /// Forgets a buyer. Their place stays, with nobody in it; nothing may be drafted meanwhile.
+    ///
+    /// Before ids had a normal form, canonically equivalent ones were two buyers. Of these the one
+    /// in NFC is found by either spelling, so that whatever is introduced from now on, in NFC,
+    /// stays with the buyer who had that spelling: the audit holds the log to that.
     pub(super) fn forget(&mut self, buyer: u32) {
         let names: Vec<NameDigest> = self
             .known
@@ -230,3 +239,27 @@ mod tests {
         assert_ne!(here.shown(Some(&name)), there.shown(Some(&name)));
     }
 }
+    #[test]
+    fn of_canonically_equivalent_ids_of_an_old_log_the_one_in_nfc_is_found() {
+        let stored = |id: &str| {
+            let buyer_id = BuyerId::stored(id).unwrap();
+            Private::buyer(Salt([0; 16]), buyer_id, None)
+        };
+        let (composed, decomposed) = ("\u{e9}va", "e\u{301}va");
+        for order in [
+            [(0, composed), (1, decomposed)],
+            [(1, decomposed), (0, composed)],
+        ] {
+            let mut people = Acquaintances::new(DigestKey::default());
+            for (buyer, id) in order {
+                people.introduce(buyer, &stored(id));
+            }
+            for id in [composed, decomposed] {
+                assert_eq!(place_of(&people, id), Some(0), "{order:?}");
+            }
+        }
+        let mut people = Acquaintances::new(DigestKey::default());
+        people.introduce(1, &stored(decomposed)).unwrap();
+        assert_eq!(place_of(&people, composed), Some(1));
+    }
+
