@@ -26,7 +26,7 @@ use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, OptionalBody, Params
 use crate::preconditions::Tags;
 use crate::problem::{Code, Problem};
 use crate::render::{
-    DropBody, DropStatus, Page, PurchaserBody, conditional, drop_etag, etag_of, insert, replayed,
+    DropBody, DropStatus, Page, PurchaserBody, Representation, conditional_at, insert, replayed,
     version_in_etag,
 };
 
@@ -92,13 +92,10 @@ pub(crate) async fn list(
     let mut page: Vec<DropView> = page.map_err(unknown)?;
     let has_more = page.len() > limit;
     page.truncate(limit);
-    let tags: Vec<String> = page.iter().map(|drop| drop_etag(drop, now)).collect();
     let purchasers = |drop: &DropView| {
         expand.then(|| purchasers_of(&app, drop.drop_id, PurchaserOrder::Units, 3))
     };
     let purchasers: Vec<_> = page.iter().map(purchasers).collect();
-    // With the names themselves: one that was erased must not be answered 304.
-    let etag = etag_of(&(tags, &purchasers, has_more));
     let bodies = page.iter().zip(purchasers).map(|(drop, purchasers)| {
         let body = DropBody::new(drop, now);
         match purchasers {
@@ -110,7 +107,7 @@ pub(crate) async fn list(
         data: bodies.collect(),
         has_more,
     };
-    Ok(conditional(&headers, &etag, body))
+    Ok(conditional_at(&headers, now, &body))
 }
 
 fn expands_purchasers(expand: Option<&str>) -> Result<bool, Problem> {
@@ -141,11 +138,7 @@ pub(crate) async fn read(
 ) -> Result<Response, Problem> {
     let now = app.now();
     let drop = find(&app, drop_id)?;
-    Ok(conditional(
-        &headers,
-        &drop_etag(&drop, now),
-        DropBody::new(&drop, now),
-    ))
+    Ok(representation(&drop, now)?.unless_known(&headers))
 }
 
 /// `PATCH /v1/drops/{id}`
@@ -339,6 +332,10 @@ pub(crate) fn quarantine(refused: Option<Arc<RefusedEvent>>) -> Option<Problem> 
 fn drop_now(app: &App, status: StatusCode, drop_id: DropId) -> Result<Response, Problem> {
     let now = app.now();
     let drop = find(app, drop_id)?;
-    let etag = [(header::ETAG, drop_etag(&drop, now))];
-    Ok((status, etag, Json(DropBody::new(&drop, now))).into_response())
+    Ok(representation(&drop, now)?.with_status(status))
+}
+
+fn representation(drop: &DropView, now: Timestamp) -> Result<Representation, Problem> {
+    let body = Representation::json(&DropBody::new(drop, now))?;
+    Ok(body.at(now).of_version(drop.row.terms_version))
 }

@@ -21,7 +21,7 @@ use crate::extract::{
 };
 use crate::limiter::{Asked, Attempt, Origin, Tried};
 use crate::problem::{Code, Problem};
-use crate::render::{HoldBody, PurchaseBody, conditional, etag_of, insert, private, replayed};
+use crate::render::{HoldBody, PurchaseBody, conditional_at, insert, private, replayed};
 use domain::decide::Subject;
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -111,14 +111,8 @@ pub(crate) async fn read(
     let hold = find_anywhere(&app, origin, hold_id).await?;
     caller.must_own(hold.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
     let now = app.now();
-    let etag = etag_of(&(
-        hold.position,
-        hold.row.status,
-        now >= hold.row.expires_at,
-        hold.buyer.is_some(),
-    ));
     let body = HoldBody::new(hold, now);
-    Ok(private(conditional(&headers, &etag, body)))
+    Ok(private(conditional_at(&headers, now, &body)))
 }
 
 /// `DELETE /v1/holds/{id}`

@@ -27,7 +27,7 @@ use crate::drops::quarantine;
 use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, follow_to_head};
 use crate::limiter::{Asked, Origin, Tried};
 use crate::problem::{Code, Problem};
-use crate::render::{DropStatus, conditional, etag_of, insert, private, replayed};
+use crate::render::{DropStatus, conditional_at, insert, private, replayed};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -198,9 +198,7 @@ pub(crate) async fn read(
     let place = find(&app, origin, entry_id).await?;
     caller.must_own(place.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
     let body = PlaceBody::new(&app, place);
-    // An answer with the name of a buyer who was erased must not be confirmed by 304.
-    let etag = etag_of(&(&body.news, body.buyer_id.is_some()));
-    Ok(private(conditional(&headers, &etag, body)))
+    Ok(private(conditional_at(&headers, body.server_time, &body)))
 }
 
 /// `DELETE /v1/waitlist/{id}`

@@ -15,7 +15,8 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::{BuyerPath, DropPath, Fresh, Params};
 use crate::problem::{Problem, unanswered};
-use crate::render::{Page, conditional, etag_of, private};
+use crate::render::{HoldBody, Page, conditional, conditional_at, private};
+use crate::waitlist::PlaceBody;
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -59,7 +60,7 @@ pub(crate) async fn purchasers(
     Params(params): Params<PurchasersParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let drop = find(&app, drop_id)?;
+    find(&app, drop_id)?;
     let limit = match params.limit {
         None => 3,
         given @ Some(_) => listed(given, MOST_LISTED)?,
@@ -71,8 +72,7 @@ pub(crate) async fn purchasers(
     let mut data = purchasers_of(&app, drop_id, order, limit + 1);
     let has_more = data.len() > limit;
     data.truncate(limit);
-    let etag = etag_of(&(drop.position, limit, order == PurchaserOrder::Units, &data));
-    Ok(conditional(&headers, &etag, Page { data, has_more }))
+    Ok(conditional(&headers, &Page { data, has_more }))
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -117,8 +117,9 @@ pub(crate) async fn standing(
         purchased,
         allowance,
         next_hold_at,
-    } = standing;
-    let etag = etag_of(&(held, purchased, allowance, next_hold_at));
+        holds,
+        entry,
+    } = *standing;
     let server_time = answer.at;
     let body = BuyerBody {
         buyer_id,
@@ -128,5 +129,5 @@ pub(crate) async fn standing(
         next_hold_at,
         server_time,
     };
-    Ok(private(conditional(&headers, &etag, body)))
+    Ok(private(conditional_at(&headers, server_time, &body)))
 }

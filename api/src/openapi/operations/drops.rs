@@ -54,13 +54,13 @@ fn list(schemas: &mut Schemas) -> Operation {
     Operation::get("/v1/drops", "listDrops", "List drops, the newest first")
         .takes_query::<ListParams>(schemas)
         .reads_fresh()
-        .answers_unless_known(Answer::new(200, "Drops.").json(page, example))
+        .answers_unless_known_at(Answer::new(200, "Drops.").json(page, example))
 }
 
 fn read(schemas: &mut Schemas) -> Operation {
     Operation::get(ONE, "readDrop", "Read a drop")
         .reads_fresh()
-        .answers_unless_known(a_drop(
+        .answers_unless_known_at(a_drop(
             schemas,
             200,
             "The drop. Its `ETag` is what an edit sends as `If-Match`.",
@@ -150,6 +150,6 @@ fn standing(schemas: &mut Schemas) -> Operation {
     .about("Hold ids are not told: they are the right to buy.")
     .access(Access::Buyer)
     .reads_fresh()
-    .answers_unless_known(standing)
+    .answers_unless_known_at(standing)
     .refuses(&[Code::DropNotFound, Code::InvalidValue, Code::Unavailable])
 }

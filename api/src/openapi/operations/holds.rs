@@ -51,7 +51,7 @@ fn read(schemas: &mut Schemas) -> Operation {
     let hold = Answer::new(200, "The hold.").json(schemas.answer::<HoldBody>(), example());
     Operation::get(ONE, "readHold", "Read a hold")
         .reads_fresh()
-        .answers_unless_known(hold)
+        .answers_unless_known_at(hold)
         .refuses(&[Code::HoldNotFound])
 }
 
