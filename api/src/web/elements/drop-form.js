@@ -1,6 +1,7 @@
 // The levers of the dashboard: create, edit, adjust and cancel a drop, each in a dialog that says what will happen.
 
 import { Problem, callForText, callUntilDecided, uuid } from "../lib/api.js";
+import { foreign } from "../lib/foreign.js";
 import { count, units } from "../lib/format.js";
 import { h, write } from "../lib/dom.js";
 import { echo, readPrice, typed } from "../lib/price.js";
@@ -95,7 +96,7 @@ export function openNewDrop() {
   const dialog = openDialog("New drop", [grid(fields)], { words: "Create the drop", kind: "primary", keep: "Not now" }, async (form) => {
     const body = said(read(form, fields));
     const drop = await callUntilDecided("/v1/drops", { method: "POST", key: keyFor(body), body });
-    return `${drop.name} is ${drop.status === "scheduled" ? "scheduled" : "on now"}, with ${units(drop.stock.total, "unit")}.`;
+    return `${foreign(drop.name)} is ${drop.status === "scheduled" ? "scheduled" : "on now"}, with ${units(drop.stock.total, "unit")}.`;
   });
   dialog.querySelector("input")?.focus();
 }
@@ -131,7 +132,7 @@ function reads(drop, changed) {
 export async function openEdit(line) {
   const base = await current(line.id).catch((problem) => {
     if (!(problem instanceof Problem)) throw problem;
-    toast(`${line.name}: ${problem.message}`, { kind: "refusal" });
+    toast(`${foreign(line.name)}: ${problem.message}`, { kind: "refusal" });
   });
   if (base) edit(base);
 }
@@ -150,7 +151,7 @@ function edit(base) {
     };
     return { words: "Somebody else changed this drop after you opened it. Nothing of yours is saved yet.", next: "Load the new version, keep my changes", act };
   };
-  openDialog(`Edit ${base.drop.name}`, [grid(TERMS, base.drop), hint], { words: "Save", kind: "primary", keep: "Leave as it is" }, async (form) => {
+  openDialog(`Edit ${foreign(base.drop.name)}`, [grid(TERMS, base.drop), hint], { words: "Save", kind: "primary", keep: "Leave as it is" }, async (form) => {
     const after = read(form, TERMS);
     const before = asShown(base.drop);
     const changed = Object.fromEntries(Object.entries(after).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name])));
@@ -158,7 +159,7 @@ function edit(base) {
     // There is always a beginning: emptied, it means now.
     if (changed.starts_at === null) changed.starts_at = new Date().toISOString();
     await save(base, changed);
-    return `${base.drop.name} is changed.`;
+    return `${foreign(base.drop.name)} is changed.`;
   }, wayOut);
 }
 
@@ -190,12 +191,12 @@ export function openAdjust(line) {
   const delta = control({ name: "delta", words: "Units to add; with a minus, to take away", type: "number", attributes: { step: 1, required: true } });
   const reason = control({ name: "reason", words: "Reason, kept in the log for ever", attributes: { required: true, maxlength: 200 }, hint: "No names: the log is never edited." });
   const keyFor = keys();
-  const dialog = openDialog(`Adjust ${line.name}`, [delta, reason, outcome], { words: "Adjust the stock", kind: "primary", keep: "Leave as it is" }, async (form) => {
+  const dialog = openDialog(`Adjust ${foreign(line.name)}`, [delta, reason, outcome], { words: "Adjust the stock", kind: "primary", keep: "Leave as it is" }, async (form) => {
     const values = new FormData(form);
     const body = { delta: number(String(values.get("delta"))), reason: String(values.get("reason")).trim() };
     const made = await callUntilDecided(`/v1/drops/${line.id}/stock-adjustments`, { method: "POST", key: keyFor(body), body });
     const undo = `an adjustment by ${made.delta > 0 ? "−" : "+"}${Math.abs(made.delta)} takes it back`;
-    return `${line.name} has ${units(made.stock.total, "unit")} now, ${count(made.stock.available)} available; ${undo}.`;
+    return `${foreign(line.name)} has ${units(made.stock.total, "unit")} now, ${count(made.stock.available)} available; ${undo}.`;
   });
   const input = dialog.querySelector("input");
   input?.addEventListener("input", () => {
@@ -212,9 +213,9 @@ export function openCancel(line) {
     h("li", {}, line.sold > 0 ? `${units(line.sold, "unit")} sold so far: they stay sold.` : "Nothing was sold yet."),
     h("li", {}, "Nothing more can be held or bought."),
     h("li", {}, h("strong", {}, "This cannot be undone."), " To pause instead, edit its end."));
-  const dialog = openDialog(`Cancel ${line.name}?`, [what], { words: "Cancel the drop", kind: "danger", keep: "Keep the drop" }, async () => {
+  const dialog = openDialog(`Cancel ${foreign(line.name)}?`, [what], { words: "Cancel the drop", kind: "danger", keep: "Keep the drop" }, async () => {
     const drop = await callUntilDecided(`/v1/drops/${line.id}/cancel`, { method: "POST" });
-    return `${drop.name} is called off. ${units(drop.stock.sold, "unit")} stay sold.`;
+    return `${foreign(drop.name)} is called off. ${units(drop.stock.sold, "unit")} stay sold.`;
   });
   dialog.querySelector("button")?.focus();
 }

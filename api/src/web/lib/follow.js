@@ -2,6 +2,7 @@
 // that is called off. What happens to a buyer who looks at another page is told there, with a link, and in the title of the page.
 
 import { everyBeat, until } from "./clock.js";
+import { foreign } from "./foreign.js";
 import { clock } from "./format.js";
 import { check, look, resume, settle } from "./shop.js";
 import { setNews } from "./title.js";
@@ -51,7 +52,7 @@ function attendHold(entry, hold) {
     const isLong = Date.parse(hold.expires_at) - Date.parse(hold.placed_at) > 2000 * seconds;
     if (!isNear || !isLong || warned.has(`${hold.id} ${seconds}`)) continue;
     warned.add(`${hold.id} ${seconds}`);
-    toast(`${entry.drop_name}: ${seconds} seconds left to buy.`);
+    toast(`${foreign(entry.drop_name)}: ${seconds} seconds left to buy.`);
   }
 }
 
@@ -72,12 +73,13 @@ function tell() {
   }
   stood = new Map(yours.entries.map(({ key, stage }) => [key, stage]));
   const offer = yours.entries.find(({ stage, waiting }) => stage === "held" && waiting);
-  setNews(offer ? `Your turn: ${offer.drop_name}` : "");
+  setNews(offer ? `Your turn: ${foreign(offer.drop_name)}` : "");
 }
 
 /** @param {Entry} entry @param {Entry["stage"]} before */
 function tellOf(entry, before) {
-  const { stage, hold, drop_name: name, called_off } = entry;
+  const { stage, hold, called_off } = entry;
+  const name = foreign(entry.drop_name);
   const link = { href: `/drops/${entry.drop_id}`, words: "Go there" };
   if (stage === "held" && before === "waiting") toast(`${name}: it is your turn. Held for you until ${clock(hold?.expires_at ?? 0)}.`, { link, stays: () => entry.stage === "held" });
   if (stage === "expired") toast(`${name}: your hold ran out at ${clock(hold?.expires_at ?? 0)}, and the stock went back on sale.`);

@@ -3,6 +3,7 @@
 
 import { Problem, call, callForText } from "../lib/api.js";
 import { byId, h, write } from "../lib/dom.js";
+import { foreign } from "../lib/foreign.js";
 import { Live } from "../lib/live.js";
 import { ConnectionState } from "../elements/connection-state.js";
 import { DropTable } from "../elements/drop-table.js";
@@ -62,8 +63,8 @@ function offer(drops) {
   const known = new Map([...dropChoice.options].map((option) => [option.value, option]));
   for (const { id, name } of drops) {
     const option = known.get(id);
-    if (option) write(option, name);
-    else dropChoice.append(h("option", { value: id }, name));
+    if (option) write(option, foreign(name));
+    else dropChoice.append(h("option", { value: id }, foreign(name)));
   }
 }
 
