@@ -74,7 +74,7 @@ pub(crate) async fn place(
     };
     let hold = match introduction(&app, &answer, buyer) {
         Some(hold) => hold,
-        None => find(&app, hold_of(answer.subject)?)?,
+        None => find(&app, hold_of(&answer.subject)?)?,
     };
     let location = format!("/v1/holds/{}", hold.hold_id);
     let mut response = (StatusCode::CREATED, Json(HoldBody::new(hold, app.now()))).into_response();
@@ -229,9 +229,9 @@ fn no_such_hold() -> Problem {
     Problem::new(Code::HoldNotFound, "There is no hold with this id.")
 }
 
-fn hold_of(subject: Subject) -> Result<HoldId, Problem> {
+fn hold_of(subject: &Subject) -> Result<HoldId, Problem> {
     match subject {
-        Subject::Hold(hold_id) | Subject::Purchase(hold_id) => Ok(hold_id),
+        Subject::Hold(hold_id) | Subject::Purchase(hold_id) => Ok(*hold_id),
         Subject::Drop | Subject::Adjustment(_) | Subject::Waitlist(_) | Subject::Buyer(_) => {
             Err(Problem::internal(&std::io::Error::other(
                 "a hold was answered with something else",

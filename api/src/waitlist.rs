@@ -138,7 +138,11 @@ fn is_over(views: &Views, drop_id: DropId, now: Timestamp) -> bool {
 
 impl PlaceBody {
     fn new(app: &App, view: PlaceView) -> Self {
-        let now = app.now();
+        Self::at(app, view, app.now())
+    }
+
+    /// The same at `now`.
+    pub(crate) fn at(app: &App, view: PlaceView, now: Timestamp) -> Self {
         Self {
             news: PlaceNews::of(&app.views, &view, now),
             buyer_id: view.buyer.map(|buyer| buyer.buyer_id),

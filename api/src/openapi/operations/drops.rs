@@ -147,7 +147,10 @@ fn standing(schemas: &mut Schemas) -> Operation {
         "readBuyer",
         "What one buyer has of a drop",
     )
-    .about("Hold ids are not told: they are the right to buy.")
+    .about(
+        "`holds` and `waitlist` are shown to the buyer's own token and to the admin key: so a buyer who lost an answer finds the \
+         hold again. For anybody else they are left out, because a hold's id is the right to buy.",
+    )
     .access(Access::Buyer)
     .reads_fresh()
     .answers_unless_known_at(standing)

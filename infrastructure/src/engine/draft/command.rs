@@ -115,7 +115,7 @@ pub(super) fn decide(state: &State, entry: &Entry, times: Times, max_waiting: u3
         Request::AskAboutBuyer { drop_id, buyer_id } => {
             let drop = find(state, *drop_id)?;
             let (buyer, _) = identify(drop, ids, buyer_id, None);
-            let subject = Subject::Buyer(drop.aggregate.standing(buyer, at)?);
+            let subject = Subject::Buyer(Box::new(drop.aggregate.standing(buyer, at)?));
             let events = vec![];
             Ok((*drop_id, Decision { events, subject }, None))
         }
