@@ -1,6 +1,7 @@
 //! The routes of drops: schedule, read, edit, cancel, adjust, and who bought.
 
 pub(crate) mod buyers;
+pub(crate) mod purchases;
 pub(crate) mod terms;
 
 use std::sync::Arc;

@@ -153,7 +153,8 @@ pub(crate) async fn purchase(
             .payment_reference
             .map(|Entered(reference)| reference),
     };
-    let answer = found(attempt, app.engine.submit(request).await)?;
+    let answer = found(attempt, app.engine.submit(request).await);
+    let answer = answer.map_err(|error| with_purchase(&app, hold_id, error))?;
     let purchase = PurchaseBody::new(find(&app, hold_id)?).ok_or_else(|| {
         Problem::internal(&std::io::Error::other(
             "a purchase is missing from the views",
@@ -165,6 +166,28 @@ pub(crate) async fn purchase(
         StatusCode::CREATED
     };
     Ok(replayed((status, Json(purchase)).into_response(), &answer))
+}
+
+/// A refusal that another payment is recorded says which purchase it is about.
+fn with_purchase(app: &App, hold_id: HoldId, error: CommandError) -> Problem {
+    let is_conflict = matches!(
+        &error,
+        CommandError::Refused {
+            refusal: Refusal::PaymentReferenceConflict { .. },
+            ..
+        }
+    );
+    let problem = Problem::from(error);
+    if !is_conflict {
+        return problem;
+    }
+    match find(app, hold_id).map(|hold| hold.row.purchase) {
+        Ok(Some(purchase)) => problem.with("id", purchase.id.to_string()),
+        Ok(None) => Problem::internal(&std::io::Error::other(
+            "a purchase is missing from the views",
+        )),
+        Err(problem) => problem,
+    }
 }
 
 /// Refuses another buyer's token. Trusted callers skip the lookup, as the engine says whether there

@@ -201,17 +201,22 @@ impl HoldBody {
 #[schemars(rename = "Purchase")]
 pub struct PurchaseBody {
     id: PurchaseId,
-    hold_id: HoldId,
-    drop_id: DropId,
+    pub(crate) hold_id: HoldId,
+    pub(crate) drop_id: DropId,
     /// Null once the buyer was erased.
-    buyer_id: Option<BuyerId>,
-    quantity: Quantity,
-    total: Money,
-    purchased_at: Timestamp,
-    position: Position,
+    pub(crate) buyer_id: Option<BuyerId>,
+    pub(crate) quantity: Quantity,
+    pub(crate) total: Money,
+    pub(crate) purchased_at: Timestamp,
+    pub(crate) position: Position,
 }
 
 impl PurchaseBody {
+    /// Its own id.
+    pub(crate) const fn id(&self) -> PurchaseId {
+        self.id
+    }
+
     /// The purchase of a hold; none if it was not paid for.
     #[must_use]
     pub fn new(hold: HoldView) -> Option<Self> {
@@ -442,11 +447,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_etag_gives_back_the_version_of_the_terms() {
-        assert_eq!(version_in_etag("\"3-17-Live\""), Some(3));
-        assert_eq!(version_in_etag("\"x\""), None);
-        assert_eq!(version_in_etag("3-17"), None);
-    #[test]
     fn a_tag_leaves_out_the_time_of_the_server_and_nothing_that_looks_like_it() {
         let (noon, later) = (Timestamp::from_millis(0), Timestamp::from_millis(1));
         let tag =
@@ -463,5 +463,10 @@ mod tests {
         assert_ne!(tag(&body("a", later), noon), tag(&body("a", noon), noon));
     }
 
+    #[test]
+    fn an_etag_gives_back_the_version_of_the_terms() {
+        assert_eq!(version_in_etag("\"3-17-Live\""), Some(3));
+        assert_eq!(version_in_etag("\"x\""), None);
+        assert_eq!(version_in_etag("3-17"), None);
     }
 }

@@ -315,6 +315,13 @@ impl DropAggregate {
         let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
         let subject = Subject::Purchase(hold.id);
         match self.outcome_of(&hold) {
+            // Another payment was made for what is paid for: answered as a replay, it would stay
+            // hidden.
+            (HoldStatus::Purchased, purchased_at)
+                if command.commitment.is_some() && !command.is_recorded =>
+            {
+                Err(Refusal::PaymentReferenceConflict { purchased_at })
+            }
             (HoldStatus::Purchased, _) => Ok(Decision::new(subject, vec![])),
             (HoldStatus::Expired, _) => Err(Refusal::HoldExpired {
                 expired_at: hold.expires_at,
@@ -445,6 +452,9 @@ impl DropAggregate {
         let terms = self.existing_terms()?;
         let known = self.buyer(buyer);
         let held = known.filter(|_| self.cancelled_at().is_none());
+        let held = held.map_or(0, |known| known.held);
+        let waits = self.place_of(buyer);
+        let waits = waits.filter(|_| self.cancelled_at().is_none());
         Ok(Standing {
             holds: self.unresolved_of(buyer, held),
             entry: waits.map(|entry| entry.id),
@@ -454,17 +464,7 @@ impl DropAggregate {
             next_hold_at: self.next_hold_at(buyer, at),
         })
     }
-        let held = held.map_or(0, |known| known.held);
-        let waits = self.place_of(buyer);
-        let waits = waits.filter(|_| self.cancelled_at().is_none());
 
-    fn units_allowed(&self, buyer: Pseudonym, terms: &DropTerms) -> u32 {
-        // A cancellation has ended what was held, recorded or not.
-        let taken = self
-            .buyer(buyer)
-            .map_or(0, |buyer| match self.cancelled_at() {
-                Some(_) => buyer.purchased,
-                None => buyer.held + buyer.purchased,
     /// The buyer's unresolved holds, which have `held` units together: no further back than the
     /// oldest of them.
     fn unresolved_of(&self, buyer: Pseudonym, held: u32) -> Vec<HoldId> {
@@ -481,6 +481,13 @@ impl DropAggregate {
         holds
     }
 
+    fn units_allowed(&self, buyer: Pseudonym, terms: &DropTerms) -> u32 {
+        // A cancellation has ended what was held, recorded or not.
+        let taken = self
+            .buyer(buyer)
+            .map_or(0, |buyer| match self.cancelled_at() {
+                Some(_) => buyer.purchased,
+                None => buyer.held + buyer.purchased,
             });
         terms.allowance(taken)
     }

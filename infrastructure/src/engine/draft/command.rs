@@ -132,6 +132,9 @@ pub(super) fn decide(state: &State, entry: &Entry, times: Times, max_waiting: u3
             payment_reference,
         } => {
             let drop = state.drop_of(*hold_id).ok_or(Refusal::HoldNotFound)?;
+            let is_recorded = payment_reference
+                .as_ref()
+                .is_some_and(|reference| drop.was_paid_by(*hold_id, reference));
             let private = payment_reference
                 .clone()
                 .map(|reference| Private::payment(ids.salt, reference));
@@ -139,6 +142,7 @@ pub(super) fn decide(state: &State, entry: &Entry, times: Times, max_waiting: u3
                 purchase_id: PurchaseId(ids.subject),
                 hold_id: *hold_id,
                 commitment: private.as_ref().map(Private::commitment),
+                is_recorded,
                 at: times.of_arrival(drop, *hold_id),
             };
             about(drop, &DropCommand::ConfirmPurchase(command), private)
