@@ -1,8 +1,6 @@
 //! One payment for one purchase: another reference is refused, and an admin can read who bought and
 //! with which reference, until the buyer is erased.
 
-#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
-
 use harness::{ADMIN_KEY, AUDITOR_KEY, Api, App, Launch, Reply, key, number, take, text, token};
 use reqwest::Method;
 use serde_json::{Value, json};
