@@ -295,9 +295,9 @@ test("what somebody else wrote turns nothing around it", async (t) => {
   await api("POST", `/v1/holds/${hold.id}/purchase`);
   const page = await openLive(t, `/drops/${drop.id}`);
   const shop = await openLive(t, "/");
-  await says(page.locator("h1"), "כובע ירוק!");
+  await says(page.locator("drop-sheet h1"), "כובע ירוק!");
   await says(page.locator("drop-sheet bdi").first(), "דנה!");
-  for (const place of [page.locator("h1"), page.locator("drop-sheet .description"), page.locator("drop-sheet bdi").first(), card(shop, drop).locator("h2 a")]) {
+  for (const place of [page.locator("drop-sheet h1"), page.locator("drop-sheet .description"), page.locator("drop-sheet bdi").first(), card(shop, drop).locator("h2 a")]) {
     assert.equal(await place.evaluate((element) => getComputedStyle(element).unicodeBidi), "isolate");
   }
   assert.equal(await page.title(), "\u2068כובע ירוק!\u2069 · Holdfast");
