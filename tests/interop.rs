@@ -183,6 +183,7 @@ async fn what_one_places_the_other_can_sell() {
         purchase_id: PurchaseId(Uuid::new_v4()),
         hold_id: engine_hold.parse().unwrap(),
         commitment: None,
+        is_recorded: false,
         at: Utc::now().into(),
     });
     execute(&program, &drop, &purchase).await.unwrap();
@@ -351,6 +352,7 @@ async fn a_stock_replay_gives_the_views_of_the_server_old_forms_of_events_includ
         purchase_id: PurchaseId(Uuid::new_v4()),
         hold_id: over,
         commitment: None,
+        is_recorded: false,
         at: Utc::now().into(),
     });
     match program.execute(&drop, purchase).await {

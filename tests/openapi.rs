@@ -201,12 +201,14 @@ fn every_problem_that_can_be_told_is_described_where_it_can_be_told() {
 }
 
 /// Who may keep the answer of each GET route, and what the answer depends on beside the address.
-const CACHES: [(&str, &str, &str); 21] = [
+const CACHES: [(&str, &str, &str); 23] = [
     ("/v1/drops", "no-cache", ""),
     ("/v1/drops/{id}", "no-cache", ""),
     ("/v1/drops/{id}/purchasers", "no-cache", ""),
     ("/v1/drops/{id}/buyers/{buyer_id}", "private, no-cache", ""),
+    ("/v1/drops/{id}/purchases", "private, no-cache", "Accept"),
     ("/v1/holds/{id}", "private, no-cache", ""),
+    ("/v1/purchases/{id}", "private, no-cache", ""),
     ("/v1/waitlist/{id}", "private, no-cache", ""),
     ("/v1/stream", "no-store", ""),
     ("/v1/admin/metrics", "private, no-cache", ""),
@@ -231,6 +233,10 @@ async fn every_route_says_who_may_keep_its_answer() {
     let drop = app.create_drop(1, json!({})).await;
     let hold = app.held(&drop, "alice").await;
     let entry = app.waits(&drop, "bob", 1).await;
+    let other = app.create_drop(1, json!({})).await;
+    let bought = app.held(&other, "carl").await;
+    let purchase = app.purchase(&bought).await.ok(201);
+    let purchase = harness::text(&purchase["id"]);
     let document = api::openapi::document();
     let gets = operations(&document).into_iter();
     let gets = gets.filter(|(_, method, _)| method == "get");
@@ -241,6 +247,7 @@ async fn every_route_says_who_may_keep_its_answer() {
         let id = match path {
             "/v1/holds/{id}" => &hold,
             "/v1/waitlist/{id}" => &entry,
+            "/v1/purchases/{id}" => &purchase,
             _ => &drop,
         };
         let filled = path

@@ -194,6 +194,28 @@ async fn where_other_machines_reach_a_server_its_keys_must_be_given_and_short_on
 }
 
 #[tokio::test]
+async fn a_key_that_is_found_by_trying_is_refused_where_other_machines_reach_the_server() {
+    for short in ["x", "key", "4444"] {
+        let long = "sixteen-or-more-a";
+        for (admin, auditor, name) in [
+            (short, long, "the admin key"),
+            (long, short, "the auditor key"),
+        ] {
+            let keys = ["serve", "--admin-key", admin, "--auditor-key", auditor];
+            let everywhere = [&keys[..], &["--listen", "0.0.0.0:0"]].concat();
+            let refused = run_with(&[], &everywhere).await;
+            assert_eq!(refused.code, Some(1), "{refused:?}");
+            let words = format!("{name} has {} characters", short.len());
+            assert!(refused.stderr.contains(&words), "{refused:?}");
+            if short == "x" {
+                let app = Launch::fresh().await.start_at("127.0.0.1:0", &keys).await;
+                assert!(app.stderr().contains(&words), "{}", app.stderr());
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_short_buyer_secret_is_refused_where_other_machines_reach_the_server_and_warned_of_elsewhere()
  {
     let keys = [

@@ -143,6 +143,21 @@ async fn a_token_acts_for_the_buyer_that_it_names_and_no_other() {
     )
     .await;
     refused.problem(401, "unauthorized");
+    // One that only canonical equivalence makes another's.
+    for (sub, buyer) in [
+        ("e\u{301}va", "e\u{301}va"),
+        ("e\u{301}va", "\u{e9}va"),
+        ("\u{c9}va", "éva"),
+    ] {
+        let bearer = with(json!({ "sub": sub }));
+        let refused = hold(&app, &drop, Some(&bearer), &key(), buyer).await;
+        let detail = text(&refused.problem(401, "unauthorized")["detail"]);
+        assert!(detail.contains("NFC"), "{detail}");
+    }
+    let eva = with(json!({ "sub": "\u{e9}va" }));
+    for same in ["\u{e9}va", "e\u{301}va", "\u{c9}VA"] {
+        hold(&app, &drop, Some(&eva), &key(), same).await.ok(201);
+    }
     for (sub, buyer) in [("mike", "ike"), ("mıke", "mike"), ("mike\u{200b}", "mike")] {
         let bearer = with(json!({ "sub": sub }));
         let refused = hold(&app, &drop, Some(&bearer), &key(), buyer).await;

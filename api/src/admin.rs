@@ -7,8 +7,8 @@ pub mod lateness;
 pub(crate) mod window;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
 use domain::values::{DropId, Position, Timestamp};
 use infrastructure::engine::Health;
 use projections::sales_timeline::Moved;
@@ -25,7 +25,7 @@ use crate::extract::{Fresh, Params};
 use crate::health::{QuarantinedDrop, quarantined};
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Problem};
-use crate::render::{DropStatus, Statuses, conditional, etag_of, private, unless_known};
+use crate::render::{DropStatus, Representation, Statuses, conditional, insert, private};
 
 const CSV: &str = "text/csv";
 /// What a timeline comes in, the usual form first.
@@ -162,9 +162,7 @@ pub(crate) async fn metrics(
         watchers: app.hub.watchers(),
         position,
     };
-    let body = serde_json::to_value(&metrics).map_err(|error| Problem::internal(&error))?;
-    let etag = etag_of(&body.to_string());
-    Ok(private(conditional(&headers, &etag, body)))
+    Ok(private(conditional(&headers, &metrics)))
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -210,11 +208,9 @@ pub(crate) async fn timeline(
     buckets.fill(app.views.timeline(drop_id, buckets.from()));
     let buckets: Vec<TimelineBucket> = buckets.iter().map(TimelineBucket::from).collect();
     let form = TIMELINE_FORMS[preferred(&headers, &TIMELINE_FORMS)];
-    // Each form has a tag of its own: the bytes differ.
-    let etag = etag_of(&(form, &buckets));
     Ok(private(varied(match form {
-        CSV => unless_known(&headers, &etag, csv(&buckets)),
-        _ => conditional(&headers, &etag, Timeline { buckets }),
+        CSV => csv(&headers, &buckets),
+        _ => conditional(&headers, &Timeline { buckets }),
     })))
 }
 
@@ -288,7 +284,7 @@ fn projection_lines(app: &App, position: Position) -> Vec<ProjectionLine> {
 }
 
 /// RFC 4180. Nothing in it needs quotes: times and whole numbers.
-fn csv(buckets: &[TimelineBucket]) -> impl IntoResponse + use<> {
+fn csv(headers: &HeaderMap, buckets: &[TimelineBucket]) -> Response {
     let mut text = String::from("start,held,sold,expired,released\r\n");
     for bucket in buckets {
         let TimelineBucket {
@@ -300,14 +296,13 @@ fn csv(buckets: &[TimelineBucket]) -> impl IntoResponse + use<> {
         } = bucket;
         text.push_str(&format!("{start},{held},{sold},{expired},{released}\r\n"));
     }
-    let headers = [
-        (header::CONTENT_TYPE, "text/csv; charset=utf-8"),
-        (
-            header::CONTENT_DISPOSITION,
-            "attachment; filename=\"timeline.csv\"",
-        ),
-    ];
-    (headers, text)
+    let file = Representation::new(text, "text/csv; charset=utf-8");
+    let mut response = file.unless_known(headers);
+    if response.status() == StatusCode::OK {
+        let name = "attachment; filename=\"timeline.csv\"";
+        insert(&mut response, header::CONTENT_DISPOSITION, name);
+    }
+    response
 }
 
 impl From<Bucket> for TimelineBucket {

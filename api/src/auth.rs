@@ -8,6 +8,8 @@
 //! Limit: the log names holds, and without a buyer secret knowing a hold's id is the right to buy or to release it; so the
 //! auditor key of a shop without one must be kept as well as the admin key.
 
+use std::convert::Infallible;
+
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
@@ -207,6 +209,47 @@ impl FromRequestParts<App> for Caller {
             )),
             Bearer::Buyer(buyer_id) => Ok(Self::Buyer(buyer_id)),
         }
+    }
+}
+
+/// Who asks on a route that others than admins may call: whether they have proved to be an admin,
+/// and where they are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Visitor {
+    pub(crate) is_admin: bool,
+    pub(crate) origin: Origin,
+}
+
+/// In a handler after [`Caller`], which refuses wrong keys where keys are needed. Elsewhere a wrong
+/// key is an attempt, and no more than anonymous.
+impl FromRequestParts<App> for Visitor {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Infallible> {
+        let origin = Origin::by_address(parts, app);
+        let anonymous = Self {
+            is_admin: false,
+            origin,
+        };
+        let Some(key) = bearer_key(parts, app) else {
+            let is_admin = signed_in(parts, app, "").is_ok();
+            return Ok(Self { is_admin, origin });
+        };
+        let Ok(attempt) = app.limiter.attempt(origin, Tried::Key) else {
+            return Ok(anonymous);
+        };
+        if app.keys.admin.matches(key) {
+            attempt.succeeded();
+            return Ok(Self {
+                is_admin: true,
+                origin: Origin::Unlimited,
+            });
+        }
+        // It is no guess, and bounds apply.
+        if app.keys.auditor.matches(key) {
+            attempt.succeeded();
+        }
+        Ok(anonymous)
     }
 }
 

@@ -216,7 +216,7 @@ pub struct BuyerSettings {
 #[derive(Debug, Clone, Args)]
 pub struct KeySettings {
     /// Bearer key of admins; made in the data directory when not given. Must be given where other machines reach the server; take 16
-    /// characters or more there.
+    /// characters or more there. Fewer than 5 are refused there.
     #[arg(long, env = "HOLDFAST_ADMIN_KEY", hide_env_values = true)]
     pub admin_key: Option<String>,
 
@@ -241,6 +241,19 @@ pub enum ConfigError {
     NoKey {
         /// Which one.
         name: &'static str,
+    },
+    /// A key that anyone finds by trying.
+    #[error(
+        "{name} has {characters} characters, and other machines can reach {listen}: it would be found by trying. \
+         Take at least {SHORTEST_KEY}, and rather what `openssl rand -hex 24` prints"
+    )]
+    ShortKey {
+        /// Which one.
+        name: &'static str,
+        /// Its length.
+        characters: usize,
+        /// The address asked for.
+        listen: SocketAddr,
     },
     /// Tokens signed with it could be anybody's, and without one there would be none.
     #[error(
@@ -328,14 +341,33 @@ pub fn buyer_tokens(settings: &Settings) -> Result<Option<BuyerTokens>, ConfigEr
 /// The shortest key, in characters, that nobody is advised to make longer.
 const ADVISED_KEY: usize = 16;
 
-/// On one's own machine anything goes; what others can reach, others can try. Whoever wants a short key all the same has one.
-fn advise(name: &str, key: &str, listen: SocketAddr) {
-    if !listen.ip().is_loopback() && key.len() < ADVISED_KEY {
+/// The shortest key, in characters, that can be used where other machines reach the server: at the
+/// 60 attempts a minute that an address has, four letters and digits are found within three weeks,
+/// and five within two years.
+const SHORTEST_KEY: usize = 5;
+
+/// On one's own machine a key that can be found by trying is only warned of; what others can reach,
+/// others can try.
+fn advise(name: &'static str, key: &str, listen: SocketAddr) -> Result<(), ConfigError> {
+    let (is_reached, characters) = (!listen.ip().is_loopback(), key.len());
+    if characters < SHORTEST_KEY {
+        if is_reached {
+            return Err(ConfigError::ShortKey {
+                name,
+                characters,
+                listen,
+            });
+        }
+        warn!(
+            "{name} has {characters} characters: it can be found by trying, and no server that other machines reach takes it"
+        );
+    } else if is_reached && characters < ADVISED_KEY {
         warn!(
             "{name} has fewer than {ADVISED_KEY} characters, and other machines can reach {listen}: it could be found by trying. \
              Set a longer one, for instance what `openssl rand -hex 24` prints"
         );
     }
+    Ok(())
 }
 
 /// A secret, kept as its digest so that comparing takes the same time whatever was guessed.
@@ -398,8 +430,9 @@ impl Keys {
             return Err(ConfigError::SameKeys);
         }
         let key = |name, text: &str| {
-            advise(name, text, listen);
-            Key::new(name, text)
+            let key = Key::new(name, text)?;
+            advise(name, text, listen)?;
+            Ok(key)
         };
         Ok(Self {
             admin: key("the admin key", &admin)?,

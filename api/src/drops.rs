@@ -1,6 +1,7 @@
 //! The routes of drops: schedule, read, edit, cancel, adjust, and who bought.
 
 pub(crate) mod buyers;
+pub(crate) mod purchases;
 pub(crate) mod terms;
 
 use std::cmp::Reverse;
@@ -14,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use domain::decide::Subject;
 use domain::event::StockAdjusted;
 use domain::stock::Stock;
-use domain::values::{AdjustmentId, DropId, Position, Reason, Timestamp};
+use domain::values::{AdjustmentId, DropId, Entered, Position, Reason, Timestamp};
 use infrastructure::engine::Request;
 use infrastructure::quarantine::RefusedEvent;
 use projections::live_stock::Phase;
@@ -29,7 +30,7 @@ use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, OptionalBody, Params
 use crate::preconditions::Tags;
 use crate::problem::{Code, Problem};
 use crate::render::{
-    DropBody, DropStatus, Page, PurchaserBody, conditional, drop_etag, etag_of, insert, replayed,
+    DropBody, DropStatus, Page, PurchaserBody, Representation, conditional_at, insert, replayed,
     total_in_etag, version_in_etag, waitlist_length,
 };
 use crate::stream::must_be_few;
@@ -102,13 +103,10 @@ pub(crate) async fn list(
     };
     let has_more = page.len() > limit;
     page.truncate(limit);
-    let tags: Vec<String> = page.iter().map(|drop| drop_etag(drop, now)).collect();
     let purchasers = |drop: &DropView| {
         expand.then(|| purchasers_of(&app, drop.drop_id, PurchaserOrder::Units, 3))
     };
     let purchasers: Vec<_> = page.iter().map(purchasers).collect();
-    // With the names themselves: one that was erased must not be answered 304.
-    let etag = etag_of(&(tags, &purchasers, has_more));
     let bodies = page.iter().zip(purchasers).map(|(drop, purchasers)| {
         let body = DropBody::new(drop, now);
         match purchasers {
@@ -120,7 +118,7 @@ pub(crate) async fn list(
         data: bodies.collect(),
         has_more,
     };
-    let mut response = conditional(&headers, &etag, body);
+    let mut response = conditional_at(&headers, now, &body);
     insert(&mut response, POSITION, &position.to_string());
     Ok(response)
 }
@@ -230,11 +228,7 @@ pub(crate) async fn read(
 ) -> Result<Response, Problem> {
     let now = app.now();
     let drop = find(&app, drop_id)?;
-    Ok(conditional(
-        &headers,
-        &drop_etag(&drop, now),
-        DropBody::new(&drop, now),
-    ))
+    Ok(representation(&drop, now)?.unless_known(&headers))
 }
 
 /// `PATCH /v1/drops/{id}`
@@ -307,7 +301,7 @@ pub(crate) struct NewAdjustment {
     delta: i32,
     /// Why, in an admin's words. It stays in the log: name nobody.
     #[schemars(length(min = 1))]
-    reason: Reason,
+    reason: Entered<Reason>,
 }
 
 fn not_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
@@ -349,7 +343,7 @@ pub(crate) async fn adjust(
         key,
         expected_total: expected_total(&app, drop_id, &headers),
         delta: new.delta,
-        reason: new.reason,
+        reason: new.reason.0,
     };
     let answer = app.engine.submit(request).await?;
     let Subject::Adjustment(id) = answer.subject else {
@@ -446,6 +440,10 @@ pub(crate) fn quarantine(refused: Option<Arc<RefusedEvent>>) -> Option<Problem> 
 fn drop_now(app: &App, status: StatusCode, drop_id: DropId) -> Result<Response, Problem> {
     let now = app.now();
     let drop = find(app, drop_id)?;
-    let etag = [(header::ETAG, drop_etag(&drop, now))];
-    Ok((status, etag, Json(DropBody::new(&drop, now))).into_response())
+    Ok(representation(&drop, now)?.with_status(status))
+}
+
+fn representation(drop: &DropView, now: Timestamp) -> Result<Representation, Problem> {
+    let body = Representation::json(&DropBody::new(drop, now))?;
+    Ok(body.at(now).of_drop(drop.row.terms_version, drop.row.stock.total))
 }

@@ -22,7 +22,7 @@ pub(crate) async fn delete(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     let Path(buyer_id) = path.map_err(|_| Problem::invalid("/buyer_id", "must be UTF-8"))?;
-    let buyer_id = BuyerId::new(&buyer_id)
+    let buyer_id = BuyerId::stored(&buyer_id)
         .map_err(|error| Problem::invalid("/buyer_id", error.to_string()))?;
     refuse_while_refused(&app)?;
     let erased = erase(app.log.pool(), &buyer_id).await.map_err(failed)?;

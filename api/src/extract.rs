@@ -176,7 +176,7 @@ impl FromRequestParts<App> for BuyerPath {
             }
         })?;
         let drop_id = drop_id.parse().map_err(|_| not_found())?;
-        let buyer_id = BuyerId::new(&buyer_id)
+        let buyer_id = BuyerId::stored(&buyer_id)
             .map_err(|error| Problem::invalid("/buyer_id", error.to_string()))?;
         Ok(Self(drop_id, buyer_id))
     }

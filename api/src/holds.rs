@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::values::{BuyerId, DisplayName, HoldId, PaymentReference, Quantity};
+use domain::values::{BuyerId, DisplayName, Entered, HoldId, PaymentReference, Quantity};
 use domain::{DropEvent, Refusal};
 use infrastructure::engine::{Answer, CommandError, Request};
 use projections::buyers::BuyerRow;
@@ -21,19 +21,22 @@ use crate::extract::{
 };
 use crate::limiter::{Asked, Attempt, Origin, Tried};
 use crate::problem::{Code, Problem};
-use crate::render::{HoldBody, PurchaseBody, conditional, etag_of, insert, private, replayed};
+use crate::render::{HoldBody, PurchaseBody, conditional_at, insert, private, replayed};
 use domain::decide::Subject;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewHold {
-    /// What the shop calls the buyer; compared without regard to case and outer white space.
-    buyer_id: BuyerId,
+    /// What the shop calls the buyer; compared in NFC, without regard to case and outer white
+    /// space. Graphic characters and U+0020 only: none that is invisible (default ignorable) or
+    /// changes the direction of text.
+    buyer_id: Entered<BuyerId>,
     /// Units.
     #[schemars(extend("default" = 1))]
     quantity: Option<Quantity>,
-    /// The name to show among the purchasers; masked unless said.
-    display_name: Option<DisplayName>,
+    /// The name to show among the purchasers; masked unless said. It has a visible character, and
+    /// none that changes the direction of the text around it.
+    display_name: Option<Entered<DisplayName>>,
 }
 
 /// `POST /v1/drops/{id}/holds`
@@ -45,16 +48,18 @@ pub(crate) async fn place(
     key: IdempotencyKey,
     Body(new): Body<NewHold>,
 ) -> Result<Response, Problem> {
-    caller.must_be(&new.buyer_id)?;
-    let keys = key.of_buyer(&app, &caller, drop_id, &new.buyer_id)?;
+    let Entered(buyer_id) = new.buyer_id;
+    let display_name = new.display_name.map(|Entered(name)| name);
+    caller.must_be(&buyer_id)?;
+    let keys = key.of_buyer(&app, &caller, drop_id, &buyer_id)?;
     let one = || Quantity::new(1).map_err(|error| Problem::invalid("/quantity", error.to_string()));
     let quantity = new.quantity.map_or_else(one, Ok)?;
     let request = Request::PlaceHold {
         drop_id,
         key: Some(keys.key),
         other_key: Some(keys.other_key),
-        buyer_id: new.buyer_id.clone(),
-        display_name: new.display_name.clone(),
+        buyer_id: buyer_id.clone(),
+        display_name: display_name.clone(),
         quantity,
     };
     let admission = app
@@ -63,9 +68,13 @@ pub(crate) async fn place(
     let answer = app.engine.submit(request).await;
     admission.settle(&answer);
     let answer = answer.map_err(|error| app.refused.problem(drop_id, error))?;
-    let hold = match introduction(&app, &answer, new) {
+    let buyer = BuyerRow {
+        buyer_id,
+        display_name,
+    };
+    let hold = match introduction(&app, &answer, buyer) {
         Some(hold) => hold,
-        None => find(&app, hold_of(answer.subject)?)?,
+        None => find(&app, hold_of(&answer.subject)?)?,
     };
     let location = format!("/v1/holds/{}", hold.hold_id);
     let mut response = (StatusCode::CREATED, Json(HoldBody::new(hold, app.now()))).into_response();
@@ -75,7 +84,7 @@ pub(crate) async fn place(
 
 /// The hold as it was just placed, without a look at the rows, which the engine writes all the time. Only where its event
 /// introduces the buyer: otherwise the drop knows them by an earlier spelling.
-fn introduction(app: &App, answer: &Answer, new: NewHold) -> Option<HoldView> {
+fn introduction(app: &App, answer: &Answer, buyer: BuyerRow) -> Option<HoldView> {
     let placed = answer.events().first()?;
     let DropEvent::HoldPlaced(event) = &placed.event else {
         return None;
@@ -86,10 +95,7 @@ fn introduction(app: &App, answer: &Answer, new: NewHold) -> Option<HoldView> {
         row: HoldRow::placed(placed.drop_id, event),
         price: app.views.price_at(placed.drop_id, placed.position)?,
         position: placed.position,
-        buyer: Some(BuyerRow {
-            buyer_id: new.buyer_id,
-            display_name: new.display_name,
-        }),
+        buyer: Some(buyer),
     })
 }
 
@@ -105,14 +111,8 @@ pub(crate) async fn read(
     let hold = find_anywhere(&app, origin, hold_id).await?;
     caller.must_own(hold.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
     let now = app.now();
-    let etag = etag_of(&(
-        hold.position,
-        hold.row.status,
-        now >= hold.row.expires_at,
-        hold.buyer.is_some(),
-    ));
     let body = HoldBody::new(hold, now);
-    Ok(private(conditional(&headers, &etag, body)))
+    Ok(private(conditional_at(&headers, now, &body)))
 }
 
 /// `DELETE /v1/holds/{id}`
@@ -135,7 +135,7 @@ pub(crate) async fn release(
 #[serde(deny_unknown_fields)]
 pub(crate) struct Payment {
     /// What the shop's payment system calls the payment.
-    payment_reference: Option<PaymentReference>,
+    payment_reference: Option<Entered<PaymentReference>>,
 }
 
 /// `POST /v1/holds/{id}/purchase`
@@ -149,9 +149,12 @@ pub(crate) async fn purchase(
     let attempt = must_own(&app, &caller, origin, hold_id).await?;
     let request = Request::ConfirmPurchase {
         hold_id,
-        payment_reference: payment.payment_reference,
+        payment_reference: payment
+            .payment_reference
+            .map(|Entered(reference)| reference),
     };
-    let answer = found(attempt, app.engine.submit(request).await)?;
+    let answer = found(attempt, app.engine.submit(request).await);
+    let answer = answer.map_err(|error| with_purchase(&app, hold_id, error))?;
     let purchase = PurchaseBody::new(find(&app, hold_id)?).ok_or_else(|| {
         Problem::internal(&std::io::Error::other(
             "a purchase is missing from the views",
@@ -163,6 +166,28 @@ pub(crate) async fn purchase(
         StatusCode::CREATED
     };
     Ok(replayed((status, Json(purchase)).into_response(), &answer))
+}
+
+/// A refusal that another payment is recorded says which purchase it is about.
+fn with_purchase(app: &App, hold_id: HoldId, error: CommandError) -> Problem {
+    let is_conflict = matches!(
+        &error,
+        CommandError::Refused {
+            refusal: Refusal::PaymentReferenceConflict { .. },
+            ..
+        }
+    );
+    let problem = Problem::from(error);
+    if !is_conflict {
+        return problem;
+    }
+    match find(app, hold_id).map(|hold| hold.row.purchase) {
+        Ok(Some(purchase)) => problem.with("id", purchase.id.to_string()),
+        Ok(None) => Problem::internal(&std::io::Error::other(
+            "a purchase is missing from the views",
+        )),
+        Err(problem) => problem,
+    }
 }
 
 /// Refuses another buyer's token. Trusted callers skip the lookup, as the engine says whether there
@@ -227,9 +252,9 @@ fn no_such_hold() -> Problem {
     Problem::new(Code::HoldNotFound, "There is no hold with this id.")
 }
 
-fn hold_of(subject: Subject) -> Result<HoldId, Problem> {
+fn hold_of(subject: &Subject) -> Result<HoldId, Problem> {
     match subject {
-        Subject::Hold(hold_id) | Subject::Purchase(hold_id) => Ok(hold_id),
+        Subject::Hold(hold_id) | Subject::Purchase(hold_id) => Ok(*hold_id),
         Subject::Drop | Subject::Adjustment(_) | Subject::Waitlist(_) | Subject::Buyer(_) => {
             Err(Problem::internal(&std::io::Error::other(
                 "a hold was answered with something else",

@@ -20,7 +20,7 @@ use crate::extract::{Fresh, Params};
 use crate::negotiate::{preferred, varied};
 use crate::openapi::schemas;
 use crate::problem::Problem;
-use crate::render::{conditional, etag_of, private};
+use crate::render::{conditional, private};
 
 const LINES: &str = "application/x-ndjson";
 /// What the log comes in, the usual form first.
@@ -132,7 +132,7 @@ async fn page(app: &App, params: LogParams, headers: &HeaderMap) -> Result<Respo
         let detail = format!("must be from 1 to {MOST_LISTED}");
         return Err(Problem::invalid_query("limit", detail));
     }
-    // The head first: the page then holds at least what its entity tag stands for.
+    // The head first: the page then holds at least what leads to it.
     let head = app.log.head().await.map_err(unreadable)?;
     let stored = app.log.read(after, limit).await.map_err(unreadable)?;
     let last = stored.last().map_or(head.position, |event| event.position);
@@ -145,16 +145,12 @@ async fn page(app: &App, params: LogParams, headers: &HeaderMap) -> Result<Respo
         .collect::<Result<Vec<_>, _>>()
         .map_err(unreadable)?;
     let has_more = stored.last().map_or(after, |event| event.position) < head.position;
-    let etag = etag_of(&(after, limit, head.hash));
-    Ok(conditional(
-        headers,
-        &etag,
-        LogPage {
-            data,
-            has_more,
-            head,
-        },
-    ))
+    let page = LogPage {
+        data,
+        has_more,
+        head,
+    };
+    Ok(conditional(headers, &page))
 }
 
 /// Events as lines. The first of them are read before the answer begins, for a fault can only cut off one that has begun.
@@ -180,8 +176,7 @@ pub(crate) async fn head(
 ) -> Result<Response, Problem> {
     let head = app.log.head().await.map_err(unreadable)?;
     prove(&app, head.position).await.map_err(unreadable)?;
-    let etag = format!("\"{}\"", head.hash);
-    Ok(private(conditional(&headers, &etag, head)))
+    Ok(private(conditional(&headers, &head)))
 }
 
 /// What the engine has not shown yet may be lost in a failover, and an auditor keeps it: the log's barrier comes first.

@@ -76,6 +76,8 @@ codes! {
     DropNotFound = "drop_not_found", NOT_FOUND, "There is no such drop";
     /// No such hold.
     HoldNotFound = "hold_not_found", NOT_FOUND, "There is no such hold";
+    /// No such purchase.
+    PurchaseNotFound = "purchase_not_found", NOT_FOUND, "There is no such purchase";
     /// No such place in line.
     WaitlistEntryNotFound = "waitlist_entry_not_found", NOT_FOUND, "There is no such place in line";
     /// The path has no such method.
@@ -92,6 +94,9 @@ codes! {
     Ended = "ended", CONFLICT, "The drop is over";
     /// Released too late.
     HoldPurchased = "hold_purchased", CONFLICT, "The hold was purchased";
+    /// Paid for with another payment.
+    PaymentReferenceConflict = "payment_reference_conflict", CONFLICT,
+        "The hold was purchased with another payment reference";
     /// An adjustment below what is held and sold.
     InsufficientStock = "insufficient_stock", CONFLICT, "Not enough units are available to take away";
     /// Nobody needs to wait.
@@ -497,6 +502,10 @@ fn refused(refusal: &Refusal, at: Timestamp) -> Problem {
         }
         Refusal::HoldPurchased { purchased_at } => {
             problem(Code::HoldPurchased).with("purchased_at", purchased_at.to_string())
+        }
+        // The purchase's id is known to the views.
+        Refusal::PaymentReferenceConflict { purchased_at } => {
+            problem(Code::PaymentReferenceConflict).with("purchased_at", purchased_at.to_string())
         }
         Refusal::InsufficientStock { delta, available } => problem(Code::InsufficientStock)
             .with("delta", delta)

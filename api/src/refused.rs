@@ -61,6 +61,7 @@ impl Reason {
             | Refusal::HoldExpired { .. }
             | Refusal::HoldReleased { .. }
             | Refusal::HoldPurchased { .. }
+            | Refusal::PaymentReferenceConflict { .. }
             | Refusal::InsufficientStock { .. }
             | Refusal::TooMuchStock { .. }
             | Refusal::NotSoldOut { .. }

@@ -1,8 +1,8 @@
 //! What resources look like on the wire.
 
-use axum::Json;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use domain::drop::HoldStatus;
 use domain::stock::Stock;
 use domain::values::{
@@ -14,8 +14,10 @@ use projections::views::{DropView, HoldView, Purchaser};
 use schemars::JsonSchema;
 use serde::de::IntoDeserializer;
 use serde::{Deserialize, Deserializer, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::preconditions::Tags;
+use crate::problem::Problem;
 
 /// Where a drop is in its life, as the server's clock has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -166,20 +168,6 @@ pub(crate) fn waitlist_length(drop: &DropView, now: Timestamp) -> u32 {
     }
 }
 
-/// A drop's entity tag: the version of its terms, the position of its last event, its status, and
-/// its units in all.
-///
-/// An edit's `If-Match` compares the version alone, and that of an adjustment the units in all,
-/// which only adjustments change: so a drop that sells can be edited and adjusted.
-#[must_use]
-pub fn drop_etag(drop: &DropView, now: Timestamp) -> String {
-    let status = DropStatus::at(&drop.row, now);
-    format!(
-        "\"{}-{}-{status:?}-{}\"",
-        drop.row.terms_version, drop.position, drop.row.stock.total
-    )
-}
-
 /// The version of the terms that a drop's entity tag stands for.
 #[must_use]
 pub fn version_in_etag(etag: &str) -> Option<u32> {
@@ -195,7 +183,7 @@ pub fn version_in_etag(etag: &str) -> Option<u32> {
 #[must_use]
 pub fn total_in_etag(etag: &str) -> Option<u32> {
     let parts = etag.trim().strip_prefix('"')?.strip_suffix('"')?;
-    let mut parts = parts.split('-').skip(3);
+    let mut parts = parts.split('-').skip(2);
     let total = parts.next()?.parse().ok();
     total.filter(|_| parts.next().is_none())
 }
@@ -250,17 +238,22 @@ impl HoldBody {
 #[schemars(rename = "Purchase")]
 pub struct PurchaseBody {
     id: PurchaseId,
-    hold_id: HoldId,
-    drop_id: DropId,
+    pub(crate) hold_id: HoldId,
+    pub(crate) drop_id: DropId,
     /// Null once the buyer was erased.
-    buyer_id: Option<BuyerId>,
-    quantity: Quantity,
-    total: Money,
-    purchased_at: Timestamp,
-    position: Position,
+    pub(crate) buyer_id: Option<BuyerId>,
+    pub(crate) quantity: Quantity,
+    pub(crate) total: Money,
+    pub(crate) purchased_at: Timestamp,
+    pub(crate) position: Position,
 }
 
 impl PurchaseBody {
+    /// Its own id.
+    pub(crate) const fn id(&self) -> PurchaseId {
+        self.id
+    }
+
     /// The purchase of a hold; none if it was not paid for.
     #[must_use]
     pub fn new(hold: HoldView) -> Option<Self> {
@@ -279,7 +272,7 @@ impl PurchaseBody {
 }
 
 /// A purchaser, as others may see them.
-#[derive(Debug, Hash, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Purchaser")]
 pub struct PurchaserBody {
     /// The name that they agreed to show; otherwise a few digits of their pseudonym.
@@ -317,8 +310,19 @@ pub struct Page<T> {
 }
 
 /// The resource with its entity tag, or 304 when the caller has it already.
-pub fn conditional(headers: &HeaderMap, etag: &str, body: impl Serialize) -> Response {
-    unless_known(headers, etag, Json(body))
+pub(crate) fn conditional(headers: &HeaderMap, body: &impl Serialize) -> Response {
+    Representation::json(body)
+        .map_or_else(Problem::into_response, |body| body.unless_known(headers))
+}
+
+/// The same for a body that says `server_time`, which is `now`.
+pub(crate) fn conditional_at(
+    headers: &HeaderMap,
+    now: Timestamp,
+    body: &impl Serialize,
+) -> Response {
+    let timed = Representation::json(body).map(|body| body.at(now));
+    timed.map_or_else(Problem::into_response, |body| body.unless_known(headers))
 }
 
 /// The same answer, which only the caller's own cache may keep: it is about one buyer, or for
@@ -332,21 +336,125 @@ pub(crate) fn private(mut response: Response) -> Response {
     response
 }
 
-/// An answer of any form with its entity tag, or 304 when the caller has it already.
-pub fn unless_known(headers: &HeaderMap, etag: &str, answer: impl IntoResponse) -> Response {
-    let tag = HeaderValue::from_str(etag).ok();
-    let mut response = if is_known(headers, etag) {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        answer.into_response()
-    };
-    if let Some(tag) = tag {
-        response.headers_mut().insert(header::ETAG, tag);
+/// When an answer that may be confirmed by 304 was given: a 304 renews it in a stored answer, whose
+/// body keeps the `server_time` that it was stored with.
+const SERVER_TIME: HeaderName = HeaderName::from_static("holdfast-server-time");
+
+/// The bytes of an answer, and the entity tag that stands for them.
+///
+/// Promise: the tag is a digest of the bytes, so a 304 never confirms others, whatever changed
+/// them. `server_time` alone is left out, as no answer would ever be confirmed with it; the header
+/// `Holdfast-Server-Time` has it, on a 304 too.
+///
+/// Source: docs/decisions/0040-entity-tags-are-digests-of-bodies.md.
+#[derive(Debug)]
+pub(crate) struct Representation {
+    bytes: Bytes,
+    kind: &'static str,
+    server_time: Option<Timestamp>,
+    /// What the tag of a drop begins and ends with: the version of its terms, and its units in all.
+    of_drop: Option<(u32, u32)>,
+}
+
+impl Representation {
+    /// As JSON.
+    ///
+    /// # Errors
+    /// 500 when the body cannot be written as JSON.
+    pub(crate) fn json(body: &impl Serialize) -> Result<Self, Problem> {
+        let bytes = serde_json::to_vec(body).map_err(|error| Problem::internal(&error))?;
+        Ok(Self::new(bytes, "application/json"))
     }
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    response
+
+    /// Text of another media type.
+    pub(crate) fn new(bytes: impl Into<Bytes>, kind: &'static str) -> Self {
+        Self {
+            bytes: bytes.into(),
+            kind,
+            server_time: None,
+            of_drop: None,
+        }
+    }
+
+    /// The same, in which every `server_time` is `now`.
+    pub(crate) fn at(self, now: Timestamp) -> Self {
+        Self {
+            server_time: Some(now),
+            ..self
+        }
+    }
+
+    /// The same with a tag that begins with the version of a drop's terms and ends with its units in
+    /// all. An edit's `If-Match` compares the version alone, and that of an adjustment the units in
+    /// all, which only adjustments change: so a drop that sells can be edited and adjusted.
+    pub(crate) fn of_drop(self, version: u32, total: u32) -> Self {
+        Self {
+            of_drop: Some((version, total)),
+            ..self
+        }
+    }
+
+    fn etag(&self) -> String {
+        let digest = digest_but(&self.bytes, self.server_time);
+        match self.of_drop {
+            Some((version, total)) => format!("\"{version}-{digest}-{total}\""),
+            None => format!("\"{digest}\""),
+        }
+    }
+
+    /// With its tag, or 304 when the caller has it already.
+    pub(crate) fn unless_known(self, headers: &HeaderMap) -> Response {
+        let etag = self.etag();
+        let server_time = self.server_time;
+        let mut response = match is_known(headers, &etag) {
+            true => StatusCode::NOT_MODIFIED.into_response(),
+            false => self.into_body(),
+        };
+        insert(&mut response, header::ETAG, &etag);
+        if let Some(now) = server_time {
+            insert(&mut response, SERVER_TIME, &now.to_string());
+        }
+        let no_cache = HeaderValue::from_static("no-cache");
+        response
+            .headers_mut()
+            .insert(header::CACHE_CONTROL, no_cache);
+        response
+    }
+
+    /// With its tag, as the answer to a write.
+    pub(crate) fn with_status(self, status: StatusCode) -> Response {
+        let etag = self.etag();
+        let mut response = (status, self.into_body()).into_response();
+        insert(&mut response, header::ETAG, &etag);
+        response
+    }
+
+    fn into_body(self) -> Response {
+        ([(header::CONTENT_TYPE, self.kind)], self.bytes).into_response()
+    }
+}
+
+/// The first half of a SHA-256, in hexadecimal digits: the same for the same bytes in every process.
+pub(crate) fn digest(bytes: &[u8]) -> String {
+    digest_but(bytes, None)
+}
+
+/// The same with every member `server_time` of `now` left out. Within a JSON text its quotes would
+/// be escaped, so only the member itself is spelled so.
+fn digest_but(bytes: &[u8], now: Option<Timestamp>) -> String {
+    let mut hasher = Sha256::new();
+    match now.map(|now| format!("\"server_time\":\"{now}\"")) {
+        None => hasher.update(bytes),
+        Some(member) => {
+            let mut rest = bytes;
+            while let Some(at) = memchr::memmem::find(rest, member.as_bytes()) {
+                hasher.update(&rest[..at]);
+                rest = &rest[at + member.len()..];
+            }
+            hasher.update(rest);
+        }
+    }
+    hex::encode(&hasher.finalize()[..16])
 }
 
 /// Marks an answer that history already held.
@@ -372,29 +480,37 @@ pub(crate) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
     Tags::of(headers, header::IF_NONE_MATCH).is_some_and(|known| known.include(etag))
 }
 
-/// An entity tag for what has no version of its own.
-#[must_use]
-pub fn etag_of(content: &impl std::hash::Hash) -> String {
-    use std::hash::{DefaultHasher, Hasher};
-    let mut hasher = DefaultHasher::new();
-    content.hash(&mut hasher);
-    format!("\"{:016x}\"", hasher.finish())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn a_tag_leaves_out_the_time_of_the_server_and_nothing_that_looks_like_it() {
+        let (noon, later) = (Timestamp::from_millis(0), Timestamp::from_millis(1));
+        let tag =
+            |body: &serde_json::Value, now| Representation::json(body).unwrap().at(now).etag();
+        let body = |name: &str, now: Timestamp| {
+            let time = now.to_string();
+            serde_json::json!({ "data": [{ "name": name, "server_time": time }, { "server_time": time }] })
+        };
+        assert_eq!(tag(&body("a", noon), noon), tag(&body("a", later), later));
+        assert_ne!(tag(&body("a", noon), noon), tag(&body("b", noon), noon));
+        // The time in a text, or of another moment, is content.
+        let spelled = format!("\"server_time\":\"{noon}\"");
+        assert_ne!(tag(&body(&spelled, noon), noon), tag(&body("", noon), noon));
+        assert_ne!(tag(&body("a", later), noon), tag(&body("a", noon), noon));
+    }
+
+    #[test]
     fn an_etag_gives_back_the_version_of_the_terms() {
-        assert_eq!(version_in_etag("\"3-17-Live-9\""), Some(3));
+        assert_eq!(version_in_etag("\"3-1f0a-9\""), Some(3));
         assert_eq!(version_in_etag("\"x\""), None);
         assert_eq!(version_in_etag("3-17"), None);
     }
 
     #[test]
     fn an_etag_gives_back_the_units_in_all() {
-        assert_eq!(total_in_etag("\"3-17-Live-9\""), Some(9));
+        assert_eq!(total_in_etag("\"3-1f0a-9\""), Some(9));
         for other in ["\"3-17-Live\"", "\"3-17-Live-9-1\"", "3-17-Live-9", "\"x\""] {
             assert_eq!(total_in_etag(other), None, "{other}");
         }

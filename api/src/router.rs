@@ -66,6 +66,8 @@ fn routes() -> Routes {
         )
         .route("/v1/holds/{id}", get(holds::read).delete(holds::release))
         .route("/v1/holds/{id}/purchase", post(holds::purchase))
+        .route("/v1/purchases/{id}", get(drops::purchases::read))
+        .route("/v1/drops/{id}/purchases", get(drops::purchases::list))
         .route(
             "/v1/waitlist/{id}",
             get(waitlist::read).delete(waitlist::leave),

@@ -91,7 +91,7 @@ pub enum TokenError {
     Buyer(String),
     /// Another buyer's id would be taken for this one.
     #[error(
-        "has a sub claim that is not the normal form of a buyer id: outside ASCII, lower case and no white space around it"
+        "has a sub claim that is not the normal form of a buyer id: outside ASCII, lower case, in NFC, and no white space around it"
     )]
     NotNormal,
 }
@@ -192,9 +192,11 @@ fn date(claims: &Map<String, Value>, claim: &'static str) -> Result<Option<Times
 /// The buyer of `sub`, which must be that buyer's id in normal form, but for ASCII: there, case and
 /// outer white space are as free as in every other place that takes a buyer id.
 ///
-/// [`BuyerId::comparable`] folds more than ASCII: U+212A KELVIN SIGN becomes `k`. Accounts that the
+/// [`BuyerId::comparable`] folds more than ASCII: U+212A KELVIN SIGN becomes `k`, and canonical
+/// equivalents become one. Accounts that the
 /// shop's sign-in tells apart must not become one buyer here, so a `sub` that only such folding
-/// makes equal to an id is refused.
+/// makes equal to an id is refused. An id that only an older log has is read by its own rule, so
+/// that its buyer can still pay for what they hold.
 fn buyer_named(claims: &Map<String, Value>) -> Result<BuyerId, TokenError> {
     let expected = "a text or a whole number";
     let text = match claims.get("sub") {
@@ -208,7 +210,7 @@ fn buyer_named(claims: &Map<String, Value>) -> Result<BuyerId, TokenError> {
             });
         }
     };
-    let buyer_id = BuyerId::new(&text).map_err(|error| TokenError::Buyer(error.to_string()))?;
+    let buyer_id = BuyerId::stored(&text).map_err(|error| TokenError::Buyer(error.to_string()))?;
     let spelled = text
         .trim_matches(|c: char| c.is_ascii_whitespace())
         .to_ascii_lowercase();

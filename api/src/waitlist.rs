@@ -13,7 +13,7 @@ use domain::decide::Subject;
 use domain::drop::HoldStatus;
 use domain::drop::line::EntryStatus;
 use domain::values::{
-    BuyerId, DisplayName, DropId, HoldId, Money, Position, Quantity, Timestamp, WaitlistId,
+    BuyerId, DisplayName, DropId, Entered, HoldId, Money, Position, Quantity, Timestamp, WaitlistId,
 };
 use infrastructure::engine::Request;
 use projections::views::{PlaceView, Views};
@@ -28,19 +28,22 @@ use crate::drops::quarantine;
 use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, follow_to_head};
 use crate::limiter::{Asked, Origin, Tried};
 use crate::problem::{Code, Problem};
-use crate::render::{DropStatus, conditional, etag_of, insert, private, replayed};
+use crate::render::{DropStatus, conditional_at, insert, private, replayed};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewWaitlistEntry")]
 pub(crate) struct NewPlace {
-    /// What the shop calls the buyer; compared without regard to case and outer white space.
-    buyer_id: BuyerId,
+    /// What the shop calls the buyer; compared in NFC, without regard to case and outer white
+    /// space. Graphic characters and U+0020 only: none that is invisible (default ignorable) or
+    /// changes the direction of text.
+    buyer_id: Entered<BuyerId>,
     /// Units.
     #[schemars(extend("default" = 1))]
     quantity: Option<Quantity>,
-    /// The name to show among the purchasers; masked unless said.
-    display_name: Option<DisplayName>,
+    /// The name to show among the purchasers; masked unless said. It has a visible character, and
+    /// none that changes the direction of the text around it.
+    display_name: Option<Entered<DisplayName>>,
 }
 
 /// How far a place has come, and then the hold that it became.
@@ -167,7 +170,11 @@ fn is_over(views: &Views, drop_id: DropId, now: Timestamp) -> bool {
 
 impl PlaceBody {
     fn new(app: &App, view: PlaceView) -> Self {
-        let now = app.now();
+        Self::at(app, view, app.now())
+    }
+
+    /// The same at `now`.
+    pub(crate) fn at(app: &App, view: PlaceView, now: Timestamp) -> Self {
         Self {
             news: PlaceNews::of(&app.views, &view, now),
             buyer_id: view.buyer.map(|buyer| buyer.buyer_id),
@@ -185,15 +192,16 @@ pub(crate) async fn join(
     key: IdempotencyKey,
     Body(new): Body<NewPlace>,
 ) -> Result<Response, Problem> {
-    caller.must_be(&new.buyer_id)?;
-    let keys = key.of_buyer(&app, &caller, drop_id, &new.buyer_id)?;
+    let Entered(buyer_id) = new.buyer_id;
+    caller.must_be(&buyer_id)?;
+    let keys = key.of_buyer(&app, &caller, drop_id, &buyer_id)?;
     let one = || Quantity::new(1).map_err(|error| Problem::invalid("/quantity", error.to_string()));
     let request = Request::JoinWaitlist {
         drop_id,
         key: Some(keys.key),
         other_key: Some(keys.other_key),
-        buyer_id: new.buyer_id,
-        display_name: new.display_name,
+        buyer_id,
+        display_name: new.display_name.map(|Entered(name)| name),
         quantity: new.quantity.map_or_else(one, Ok)?,
     };
     let admission = app
@@ -226,9 +234,7 @@ pub(crate) async fn read(
     let place = find(&app, origin, entry_id).await?;
     caller.must_own(place.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
     let body = PlaceBody::new(&app, place);
-    // An answer with the name of a buyer who was erased must not be confirmed by 304.
-    let etag = etag_of(&(&body.news, body.buyer_id.is_some()));
-    Ok(private(conditional(&headers, &etag, body)))
+    Ok(private(conditional_at(&headers, body.server_time, &body)))
 }
 
 /// `DELETE /v1/waitlist/{id}`

@@ -189,6 +189,7 @@ impl Shop {
             purchase_id: PurchaseId(Uuid::new_v4()),
             hold_id,
             commitment: private.as_ref().map(Private::commitment),
+            is_recorded: false,
             at,
         });
         self.run(&command, at, private.as_ref(), events)

@@ -121,6 +121,9 @@ pub struct ConfirmPurchase {
     pub hold_id: HoldId,
     /// Commits to a payment reference that will be stored beside the event.
     pub commitment: Option<Commitment>,
+    /// Whether that reference is the one that the purchase of this hold was recorded with. Compared
+    /// by the caller: the history has salted commitments, which cannot be compared.
+    pub is_recorded: bool,
     /// Now.
     pub at: Timestamp,
 }

@@ -34,7 +34,7 @@ pub struct Decision {
 }
 
 /// What an accepted command is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
     /// The drop itself.
     Drop,
@@ -47,7 +47,7 @@ pub enum Subject {
     /// A place in line.
     Waitlist(WaitlistId),
     /// A buyer, who was only asked about.
-    Buyer(Standing),
+    Buyer(Box<Standing>),
 }
 
 impl Decision {
@@ -66,8 +66,11 @@ impl Decision {
     }
 }
 
+/// The most unresolved holds that a [`Standing`] names.
+const MOST_NAMED: usize = 1_000;
+
 /// What one buyer has in a drop, and may still do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// Units in unresolved holds.
     pub held: u32,
@@ -77,6 +80,10 @@ pub struct Standing {
     pub allowance: u32,
     /// When the throttle lets them place their next hold; none: at once.
     pub next_hold_at: Option<Timestamp>,
+    /// Their unresolved holds, the newest first: at most [`MOST_NAMED`].
+    pub holds: Vec<HoldId>,
+    /// Their waitlist entry, if they wait.
+    pub entry: Option<WaitlistId>,
 }
 
 impl DropAggregate {
@@ -317,6 +324,13 @@ impl DropAggregate {
         let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
         let subject = Subject::Purchase(hold.id);
         match self.outcome_of(&hold) {
+            // Another payment was made for what is paid for: answered as a replay, it would stay
+            // hidden.
+            (HoldStatus::Purchased, purchased_at)
+                if command.commitment.is_some() && !command.is_recorded =>
+            {
+                Err(Refusal::PaymentReferenceConflict { purchased_at })
+            }
             (HoldStatus::Purchased, _) => Ok(Decision::new(subject, vec![])),
             (HoldStatus::Expired, _) => Err(Refusal::HoldExpired {
                 expired_at: hold.expires_at,
@@ -447,12 +461,33 @@ impl DropAggregate {
         let terms = self.existing_terms()?;
         let known = self.buyer(buyer);
         let held = known.filter(|_| self.cancelled_at().is_none());
+        let held = held.map_or(0, |known| known.held);
+        let waits = self.place_of(buyer);
+        let waits = waits.filter(|_| self.cancelled_at().is_none());
         Ok(Standing {
-            held: held.map_or(0, |known| known.held),
+            holds: self.unresolved_of(buyer, held),
+            entry: waits.map(|entry| entry.id),
+            held,
             purchased: known.map_or(0, |known| known.purchased),
             allowance: self.units_allowed(buyer, terms),
             next_hold_at: self.next_hold_at(buyer, at),
         })
+    }
+
+    /// The buyer's unresolved holds, which have `held` units together: no further back than the
+    /// oldest of them.
+    fn unresolved_of(&self, buyer: Pseudonym, held: u32) -> Vec<HoldId> {
+        let (mut holds, mut left) = (vec![], held);
+        for hold in self.holds_of(buyer) {
+            if left == 0 || holds.len() == MOST_NAMED {
+                break;
+            }
+            if hold.status == HoldStatus::Held {
+                holds.push(hold.id);
+                left = left.saturating_sub(hold.quantity.get());
+            }
+        }
+        holds
     }
 
     fn units_allowed(&self, buyer: Pseudonym, terms: &DropTerms) -> u32 {

@@ -84,6 +84,12 @@ pub enum Refusal {
         /// Since when.
         purchased_at: Timestamp,
     },
+    /// The hold was paid for, and not with the payment reference that came now.
+    #[error("the hold was purchased at {purchased_at}, not with this payment reference")]
+    PaymentReferenceConflict {
+        /// Since when.
+        purchased_at: Timestamp,
+    },
     /// An adjustment would take away units that are held or sold.
     #[error("{} to be taken away, {available} available", .delta.unsigned_abs())]
     InsufficientStock {

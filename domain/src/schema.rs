@@ -12,9 +12,9 @@ use crate::event::DropEvent;
 use crate::incident::{self, LogEvent};
 use crate::values::{
     AdjustmentId, BuyerId, BuyerLimit, Commitment, Currency, Description, DisplayName, DropId,
-    DropName, HoldId, HoldSeconds, ImageUrl, KeyDigest, PaymentReference, Position, Pseudonym,
-    PurchaseId, Quantity, Reason, Sequence, StockCount, ThrottleHolds, ThrottleSeconds, Timestamp,
-    WaitlistId,
+    DropName, Entered, HoldId, HoldSeconds, ImageUrl, KeyDigest, PaymentReference, Position,
+    Pseudonym, PurchaseId, Quantity, Reason, Sequence, StockCount, ThrottleHolds, ThrottleSeconds,
+    Timestamp, WaitlistId,
 };
 
 /// One event, as `GET /v1/log` and `audit export` write it.
@@ -155,6 +155,25 @@ fn of_another_program() -> Schema {
             ] } },
         },
     })
+}
+
+/// A request's text is described as the text.
+impl<T: JsonSchema> JsonSchema for Entered<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
 }
 
 macro_rules! described {

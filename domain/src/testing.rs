@@ -593,6 +593,7 @@ pub fn confirm_purchase(hold: &str) -> DropCommand {
         purchase_id: purchase_id(hold),
         hold_id: hold_id(hold),
         commitment: None,
+        is_recorded: false,
         at: second(0),
     })
 }

@@ -2,8 +2,8 @@
 
 use domain::terms::{DropTerms, TermsPatch};
 use domain::testing::*;
-use domain::values::{Money, Quantity};
-use domain::{DropEvent, Subject};
+use domain::values::{Commitment, Money, Quantity};
+use domain::{DropCommand, DropEvent, Refusal, Subject};
 
 fn costing(amount: i64) -> DropTerms {
     DropTerms {
@@ -77,7 +77,7 @@ fn the_largest_purchase_at_the_highest_price_is_counted_exactly() {
 #[test]
 fn a_purchase_asked_for_twice_is_made_once_whatever_id_the_second_would_have_had() {
     let mut again = confirm_purchase("h1");
-    if let domain::DropCommand::ConfirmPurchase(again) = &mut again {
+    if let DropCommand::ConfirmPurchase(again) = &mut again {
         again.purchase_id = purchase_id("other");
     }
     given([drop_opened(1), hold_placed("h1", 1)])
@@ -85,6 +85,34 @@ fn a_purchase_asked_for_twice_is_made_once_whatever_id_the_second_would_have_had
         .then([purchase_confirmed("h1", 1)])
         .when(again)
         .then_replays(Subject::Purchase(hold_id("h1")));
+}
+
+/// A purchase with a payment reference, which is or is not the one that was recorded before.
+fn paid(hold: &str, is_recorded: bool) -> DropCommand {
+    let mut command = confirm_purchase(hold);
+    if let DropCommand::ConfirmPurchase(command) = &mut command {
+        command.commitment = Some(Commitment([7; 32]));
+        command.is_recorded = is_recorded;
+    }
+    command
+}
+
+#[test]
+fn another_payment_for_what_is_paid_for_is_refused_and_the_same_or_none_is_a_retry() {
+    let bought = given([
+        drop_opened(1),
+        hold_placed("h1", 1),
+        purchase_confirmed("h1", 1).at(second(3)),
+    ]);
+    bought
+        .when(paid("h1", true).at(second(5)))
+        .then_replays(Subject::Purchase(hold_id("h1")))
+        .when(confirm_purchase("h1").at(second(6)))
+        .then_replays(Subject::Purchase(hold_id("h1")))
+        .when(paid("h1", false).at(second(7)))
+        .then_refused(Refusal::PaymentReferenceConflict {
+            purchased_at: second(3),
+        });
 }
 
 #[test]

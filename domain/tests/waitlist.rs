@@ -161,16 +161,16 @@ fn a_throttled_buyer_does_not_join_and_one_in_line_is_offered_all_the_same() {
 #[test]
 fn joining_again_with_the_same_key_is_answered_from_history_whatever_became_of_the_place() {
     let again = || join_waitlist("w9", 1).by("bob").keyed("k").at(second(40));
-    let place = Subject::Waitlist(waitlist_id("w1"));
+    let place = || Subject::Waitlist(waitlist_id("w1"));
     let joined = with(sold_out(), [waitlist_joined("w1", 1).by("bob").keyed("k")]);
-    given(joined.clone()).when(again()).then_replays(place);
+    given(joined.clone()).when(again()).then_replays(place());
     let offered = [hold_released("h1", 1), hold_offered("w1", 1).by("bob")];
     given(with(joined.clone(), offered))
         .when(again())
-        .then_replays(place);
+        .then_replays(place());
     given(with(joined.clone(), [waitlist_left("w1", 1).by("bob")]))
         .when(again())
-        .then_replays(place);
+        .then_replays(place());
     for other in [
         join_waitlist("w9", 1).by("eve").keyed("k"),
         join_waitlist("w9", 2).by("bob").keyed("k"),

@@ -173,7 +173,7 @@ impl Found {
             let private: Value = parsed(row.try_get(4)?);
             let named = private["buyer_id"].as_str();
             let is_meant = named
-                .and_then(|named| BuyerId::new(named).ok())
+                .and_then(|named| BuyerId::stored(named).ok())
                 .is_some_and(|named| *named.comparable() == *comparable);
             if is_meant {
                 self.positions.insert(row.try_get(0)?);

@@ -10,6 +10,7 @@ pub mod erasure;
 pub mod error;
 pub mod feed;
 pub mod log;
+pub mod payments;
 pub mod postgres_cluster;
 pub mod quarantine;
 pub mod sorted_runs;

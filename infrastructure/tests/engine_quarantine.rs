@@ -76,6 +76,7 @@ impl Street {
             purchase_id: PurchaseId(Uuid::from_u128(5)),
             hold_id: HoldId(Uuid::from_u128(1)),
             commitment: None,
+            is_recorded: false,
             at,
         });
         let bought = decided(&stray_hold(1, 2, 1, at), &buy);

@@ -115,8 +115,8 @@ impl Buyers {
     pub(crate) fn row_at(&self, place: u32) -> Option<BuyerRow> {
         let (buyer_id, shown) = self.names.get(self.buyers[place].names?);
         Some(BuyerRow {
-            buyer_id: BuyerId::new(buyer_id).ok()?,
-            display_name: DisplayName::new(shown).ok(),
+            buyer_id: BuyerId::stored(buyer_id).ok()?,
+            display_name: DisplayName::stored(shown).ok(),
         })
     }
 

@@ -9,7 +9,7 @@ use domain::chunks::Chunks;
 use domain::drop::HoldStatus;
 use domain::lookup::Lookup;
 use domain::packed::{Link, PackedQuantity, U48};
-use domain::values::{DropId, HoldId, Position};
+use domain::values::{DropId, HoldId, Position, PurchaseId};
 
 use crate::buyers::Buyers;
 use crate::error::CannotApply;
@@ -21,7 +21,10 @@ use crate::holds::{HoldPurchase, HoldRow, Holds};
 pub struct DenseHolds {
     holds: Chunks<PackedHold>,
     places: Lookup<u32>,
-    purchases: Chunks<HoldPurchase>,
+    purchases: Chunks<Purchase>,
+    purchase_places: Lookup<u32>,
+    /// The purchases of each drop, in the order of the log.
+    by_drop: HashMap<DropId, Vec<u32>>,
     /// Holds of a drop that were placed before so many holds of all drops are not found any more.
     hidden: HashMap<DropId, u32>,
 }
@@ -53,6 +56,13 @@ struct PackedHold {
 
 const _: () = assert!(size_of::<PackedHold>() <= 48);
 
+/// A purchase, and the place of the hold that was paid for.
+#[derive(Debug)]
+struct Purchase {
+    purchase: HoldPurchase,
+    hold: u32,
+}
+
 impl DenseHolds {
     /// One hold.
     #[must_use]
@@ -65,6 +75,47 @@ impl DenseHolds {
             place,
             buyer: packed.buyer,
         })
+    }
+
+    /// The hold that this purchase paid for, under its own id.
+    #[must_use]
+    pub fn purchased(&self, id: PurchaseId, buyers: &Buyers) -> Option<(HoldId, Found)> {
+        let place = self.purchase_place(id)?;
+        self.purchased_at(place, buyers)
+    }
+
+    /// At most `limit` purchases of a drop, the earliest first, from the one after `after` on; none
+    /// when the drop has no such purchase.
+    #[must_use]
+    pub fn purchases_of(
+        &self,
+        drop_id: DropId,
+        after: Option<PurchaseId>,
+        limit: usize,
+        buyers: &Buyers,
+    ) -> Option<Vec<(HoldId, Found)>> {
+        let all: &[u32] = self.by_drop.get(&drop_id).map_or(&[], Vec::as_slice);
+        let start = match after {
+            None => 0,
+            Some(after) => all.binary_search(&self.purchase_place(after)?).ok()? + 1,
+        };
+        let places = all[start..].iter().take(limit);
+        Some(
+            places
+                .filter_map(|&place| self.purchased_at(place, buyers))
+                .collect(),
+        )
+    }
+
+    fn purchased_at(&self, place: u32, buyers: &Buyers) -> Option<(HoldId, Found)> {
+        let hold_id = self.holds[self.purchases[place].hold].id;
+        Some((hold_id, self.get(hold_id, buyers)?))
+    }
+
+    fn purchase_place(&self, id: PurchaseId) -> Option<u32> {
+        let purchases = &self.purchases;
+        self.purchase_places
+            .find(&id, |place| &purchases[place].purchase.id)
     }
 
     /// How many there are.
@@ -146,9 +197,22 @@ impl DenseHolds {
         if let Some(purchase) = row.purchase {
             let next = u32::try_from(self.purchases.len()).expect("no more purchases than holds");
             packed.purchase = next.into();
-            self.purchases.push(*purchase);
+            self.keep_purchase(next, *purchase, place, row.drop_id);
         }
         Ok(())
+    }
+
+    fn keep_purchase(&mut self, next: u32, purchase: HoldPurchase, hold: u32, drop_id: DropId) {
+        let purchases = &self.purchases;
+        if !self.hidden.is_empty() {
+            // As for holds.
+            self.purchase_places
+                .remove(&purchase.id, |place| &purchases[place].purchase.id);
+        }
+        self.purchase_places
+            .insert(&purchase.id, next, |place| &purchases[place].purchase.id);
+        self.purchases.push(Purchase { purchase, hold });
+        self.by_drop.entry(drop_id).or_default().push(next);
     }
 
     /// Hides every hold of a drop, until it is applied again. They keep their memory.
@@ -158,6 +222,7 @@ impl DenseHolds {
     pub fn hide(&mut self, drop_id: DropId) {
         let next = u32::try_from(self.holds.len()).expect("fewer than four billion holds");
         self.hidden.insert(drop_id, next);
+        self.by_drop.remove(&drop_id);
     }
 
     /// The drop of a hold, hidden ones included.
@@ -192,7 +257,7 @@ impl DenseHolds {
             status: packed.status,
             placed_at: packed.placed_at.into(),
             expires_at: packed.expires_at.into(),
-            purchase: purchase.map(|place| Box::new(self.purchases[place].clone())),
+            purchase: purchase.map(|place| Box::new(self.purchases[place].purchase.clone())),
         }
     }
 }
@@ -243,6 +308,49 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn purchases_are_found_by_their_id_and_listed_by_drop_until_it_is_hidden() {
+        let (mut dense, mut buyers) = (DenseHolds::default(), Buyers::default());
+        let history = [
+            hold_placed("h1", 1),
+            hold_placed("h2", 2).by("bob"),
+            hold_placed("h3", 3),
+            purchase_confirmed("h2", 2).by("bob"),
+            purchase_confirmed("h1", 1),
+            hold_released("h3", 3),
+        ];
+        let apply = |dense: &mut DenseHolds, buyers: &mut Buyers| {
+            for (event, position) in history.iter().zip(1..) {
+                dense
+                    .apply(Position(position), fact(event), buyers)
+                    .unwrap();
+            }
+        };
+        apply(&mut dense, &mut buyers);
+        let drop_id = fact(&history[0]).drop_id;
+        let listed = |dense: &DenseHolds, buyers: &Buyers, after: Option<&str>, limit| {
+            let page = dense.purchases_of(drop_id, after.map(purchase_id), limit, buyers);
+            page.map(|page| page.into_iter().map(|(hold_id, _)| hold_id).collect())
+        };
+        let both = Some(vec![hold_id("h2"), hold_id("h1")]);
+        assert_eq!(listed(&dense, &buyers, None, 9), both);
+        assert_eq!(listed(&dense, &buyers, None, 1), Some(vec![hold_id("h2")]));
+        let after = Some(vec![hold_id("h1")]);
+        assert_eq!(listed(&dense, &buyers, Some("h2"), 9), after);
+        assert_eq!(listed(&dense, &buyers, Some("h1"), 9), Some(vec![]));
+        assert_eq!(listed(&dense, &buyers, Some("h3"), 9), None);
+        let found = dense.purchased(purchase_id("h1"), &buyers).unwrap();
+        assert_eq!((found.0, found.1.position), (hold_id("h1"), Position(5)));
+        assert_eq!(dense.purchased(purchase_id("h3"), &buyers), None);
+
+        dense.hide(drop_id);
+        assert_eq!(listed(&dense, &buyers, None, 9), Some(vec![]));
+        assert_eq!(dense.purchased(purchase_id("h1"), &buyers), None);
+        apply(&mut dense, &mut buyers);
+        assert_eq!(listed(&dense, &buyers, None, 9), both);
+        assert!(dense.purchased(purchase_id("h1"), &buyers).is_some());
     }
 
     #[test]

@@ -17,7 +17,8 @@ use domain::DropEvent;
 use domain::drop::HoldStatus;
 use domain::event::StockAdjusted;
 use domain::values::{
-    AdjustmentId, DisplayName, DropId, HoldId, Money, Position, Pseudonym, Timestamp, WaitlistId,
+    AdjustmentId, DisplayName, DropId, HoldId, Money, Position, Pseudonym, PurchaseId, Timestamp,
+    WaitlistId,
 };
 use infrastructure::codec::RecordedEvent;
 use infrastructure::engine::Observer;
@@ -31,7 +32,7 @@ use tracing::error;
 pub use self::drops::NoSuchDrop;
 use self::drops::{Drops, Found};
 use crate::buyers::{BuyerRow, Buyers};
-use crate::dense_holds::DenseHolds;
+use crate::dense_holds::{DenseHolds, Found as FoundHold};
 use crate::error::CannotApply;
 use crate::fold::{Fold, Placed, Rows};
 use crate::holds::HoldRow;
@@ -219,7 +220,36 @@ impl Views {
     #[must_use]
     pub fn hold(&self, hold_id: HoldId) -> Option<HoldView> {
         let hot = self.read();
-        let mut found = hot.holds.get(hold_id, &hot.buyers)?;
+        let found = hot.holds.get(hold_id, &hot.buyers)?;
+        self.hold_view(&hot, hold_id, found)
+    }
+
+    /// The hold that a purchase paid for.
+    #[must_use]
+    pub fn purchase(&self, id: PurchaseId) -> Option<HoldView> {
+        let hot = self.read();
+        let (hold_id, found) = hot.holds.purchased(id, &hot.buyers)?;
+        self.hold_view(&hot, hold_id, found)
+    }
+
+    /// At most `limit` purchases of a drop, as the holds that they paid for: the earliest first,
+    /// from the one after `after` on. None when `after` is no purchase of this drop.
+    #[must_use]
+    pub fn purchases(
+        &self,
+        drop_id: DropId,
+        after: Option<PurchaseId>,
+        limit: usize,
+    ) -> Option<Vec<HoldView>> {
+        let hot = self.read();
+        let limit = limit.min(ROWS_A_LOCK);
+        let page = hot.holds.purchases_of(drop_id, after, limit, &hot.buyers)?;
+        let views = page.into_iter();
+        let views = views.filter_map(|(hold_id, found)| self.hold_view(&hot, hold_id, found));
+        Some(views.collect())
+    }
+
+    fn hold_view(&self, hot: &Hot, hold_id: HoldId, mut found: FoundHold) -> Option<HoldView> {
         hot.end_if_cancelled(&mut found.row);
         Some(HoldView {
             hold_id,

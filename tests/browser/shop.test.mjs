@@ -288,3 +288,26 @@ test("another tab of the same browser shows the same hold", async (t) => {
   await other.getByRole("button", { name: "Release" }).click();
   await says(card(one, drop).locator(".outcome"), "Released.");
 });
+
+test("what somebody else wrote turns nothing around it", async (t) => {
+  const drop = await createDrop({ name: "כובע ירוק!" });
+  const hold = await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: "dana", display_name: "דנה!" });
+  await api("POST", `/v1/holds/${hold.id}/purchase`);
+  const page = await openLive(t, `/drops/${drop.id}`);
+  const shop = await openLive(t, "/");
+  await says(page.locator("drop-sheet h1"), "כובע ירוק!");
+  await says(page.locator("drop-sheet bdi").first(), "דנה!");
+  for (const place of [page.locator("drop-sheet h1"), page.locator("drop-sheet .description"), page.locator("drop-sheet bdi").first(), card(shop, drop).locator("h2 a")]) {
+    assert.equal(await place.evaluate((element) => getComputedStyle(element).unicodeBidi), "isolate");
+  }
+  assert.equal(await page.title(), "\u2068כובע ירוק!\u2069 · Holdfast");
+  await says(card(shop, drop).locator(".purchasers"), "\u2068דנה!\u2069");
+  // Names that a log of before has, and the server would refuse now.
+  const words = await page.evaluate(async () => {
+    const { foreign, named } = await import("/assets/lib/foreign.js");
+    const sentences = ["A plain “name” – é", "a\u202eb", "x\u2069y", "\u05d0"].map(foreign);
+    return [...sentences, ...["\u2800", "\u3164", "\u200b\u00ad", "👩\u200d🚀", "x"].map(named)];
+  });
+  const unnamed = "Without a name";
+  assert.deepEqual(words, ["A plain “name” – é", "\u2068ab\u2069", "\u2068xy\u2069", "\u2068\u05d0\u2069", unnamed, unnamed, unnamed, "👩\u200d🚀", "x"]);
+});

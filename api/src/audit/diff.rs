@@ -12,6 +12,7 @@ use projections::replay::Replay;
 use serde_json::{Value, json};
 
 use super::source::{Moment, Source, SourceArgs, Wanted};
+use super::words::shown;
 use super::{AuditError, print};
 use crate::client::table::columns;
 
@@ -164,10 +165,7 @@ impl Diff {
             let Some(after) = self.after(*drop_id) else {
                 continue;
             };
-            text.push_str(&format!(
-                "\n\n“{}” ({drop_id})\n",
-                after.terms.name.as_str()
-            ));
+            text.push_str(&format!("\n\n“{}” ({drop_id})\n", shown(&after.terms.name)));
             text.push_str(&columns(&changed.rows(after), &[]));
         }
         text
@@ -202,9 +200,8 @@ impl Changed {
             .as_ref()
             .filter(|before| before.terms != after.terms)
         {
-            let name = |row: &LiveStockRow| {
-                format!("“{}” at {}", row.terms.name.as_str(), row.terms.price)
-            };
+            let name =
+                |row: &LiveStockRow| format!("“{}” at {}", shown(&row.terms.name), row.terms.price);
             rows.push(vec![
                 "terms".to_owned(),
                 format!("{} → {}", name(before), name(after)),

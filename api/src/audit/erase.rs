@@ -29,7 +29,7 @@ pub struct EraseArgs {
 }
 
 fn buyer_id(text: &str) -> Result<BuyerId, String> {
-    BuyerId::new(text).map_err(|error| error.to_string())
+    BuyerId::stored(text).map_err(|error| error.to_string())
 }
 
 /// Runs it. Nobody to forget is no error: what was asked for is so.

@@ -108,10 +108,13 @@ pub struct Introduction {
 pub struct Person(pub [u8; 16]);
 
 impl Person {
+    /// Compared as ids were before they had a normal form: canonically equivalent ids were two
+    /// buyers then, by the rule of that time. Ids that came in since are in NFC, for which both
+    /// comparisons are the same.
     fn new(drop_id: DropId, buyer_id: &BuyerId) -> Self {
         let digest = Sha256::new()
             .chain_update(drop_id.0)
-            .chain_update(&*buyer_id.comparable())
+            .chain_update(&*buyer_id.comparable_before_nfc())
             .finalize();
         let (half, _) = digest.split_at(16);
         Self(half.try_into().unwrap_or_default())

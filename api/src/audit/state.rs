@@ -14,6 +14,7 @@ use projections::views::DropView;
 use serde_json::{Value, json};
 
 use super::source::{Moment, Source, SourceArgs, Wanted};
+use super::words::shown;
 use super::{AuditError, print};
 use crate::client::table::columns;
 use crate::render::{DropBody, DropStatus};
@@ -174,7 +175,7 @@ impl State {
             let status = status(&view, at);
             text.push_str(&format!(
                 "\n“{}” ({}) {status}, {} a unit\n  {} units: {} available, {} held, {} sold\n",
-                terms.name.as_str(),
+                shown(&terms.name),
                 view.drop_id,
                 terms.price,
                 stock.total,

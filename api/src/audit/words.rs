@@ -3,7 +3,7 @@
 use domain::DropEvent;
 use domain::event::{LeaveCause, ReleaseCause};
 use domain::terms::DropTerms;
-use domain::values::{Pseudonym, Quantity};
+use domain::values::{DropName, Pseudonym, Quantity};
 
 /// One event as a sentence without its time.
 #[must_use]
@@ -98,7 +98,22 @@ pub fn sentence(event: &DropEvent) -> String {
 }
 
 fn quoted(terms: &DropTerms) -> String {
-    format!("“{}”", terms.name.as_str())
+    format!("“{}”", shown(&terms.name))
+}
+
+/// A drop's name on one line of a terminal. An older log may have names with characters that end
+/// the line or turn it around: those are written as their code points.
+#[must_use]
+pub fn shown(name: &DropName) -> String {
+    let acts = |c: char| matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut text = String::new();
+    for c in name.as_str().chars() {
+        match acts(c) {
+            true => text.push_str(&format!("<U+{:04X}>", u32::from(c))),
+            false => text.push(c),
+        }
+    }
+    text
 }
 
 fn until(terms: &DropTerms) -> String {
@@ -122,4 +137,21 @@ fn units_were(quantity: Quantity) -> String {
 fn short(buyer: Pseudonym) -> String {
     let digits = buyer.0.simple().to_string();
     digits[..6].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_neither_ends_a_line_nor_turns_it_around() {
+        for (name, expected) in [
+            ("Walnut lamp", "Walnut lamp"),
+            ("a\u{202e}b", "a<U+202E>b"),
+            ("a\u{2028}b\u{2069}", "a<U+2028>b<U+2069>"),
+            ("שלום", "שלום"),
+        ] {
+            assert_eq!(shown(&DropName::stored(name).unwrap()), expected);
+        }
+    }
 }

@@ -4,6 +4,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use domain::decide::{Standing, Subject};
+use domain::drop::HoldStatus;
 use domain::values::{BuyerId, Timestamp};
 use infrastructure::engine::Request;
 use projections::views::PurchaserOrder;
@@ -12,10 +13,11 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::{MOST_LISTED, find, listed, purchasers_of};
 use crate::app::App;
-use crate::auth::Caller;
+use crate::auth::{Caller, Visitor};
 use crate::extract::{BuyerPath, DropPath, Fresh, Params};
 use crate::problem::{Problem, unanswered};
-use crate::render::{Page, conditional, etag_of, private};
+use crate::render::{HoldBody, Page, conditional, conditional_at, private};
+use crate::waitlist::PlaceBody;
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -59,7 +61,7 @@ pub(crate) async fn purchasers(
     Params(params): Params<PurchasersParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let drop = find(&app, drop_id)?;
+    find(&app, drop_id)?;
     let limit = match params.limit {
         None => 3,
         given @ Some(_) => listed(given, MOST_LISTED)?,
@@ -71,8 +73,7 @@ pub(crate) async fn purchasers(
     let mut data = purchasers_of(&app, drop_id, order, limit + 1);
     let has_more = data.len() > limit;
     data.truncate(limit);
-    let etag = etag_of(&(drop.position, limit, order == PurchaserOrder::Units, &data));
-    Ok(conditional(&headers, &etag, Page { data, has_more }))
+    Ok(conditional(&headers, &Page { data, has_more }))
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -87,6 +88,13 @@ pub(crate) struct BuyerBody {
     allowance: u32,
     /// When the throttle lets them place their next hold; null: at once.
     next_hold_at: Option<Timestamp>,
+    /// The buyer's live holds, the newest first, at most 1,000. Their ids are the right to buy, so
+    /// they are shown to the buyer's own token and to the admin key, and left out for anybody else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    holds: Option<Vec<HoldBody>>,
+    /// The buyer's waitlist entry; null: they do not wait. Shown as `holds` are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waitlist: Option<Option<PlaceBody>>,
     server_time: Timestamp,
 }
 
@@ -99,10 +107,12 @@ pub(crate) async fn standing(
     State(app): State<App>,
     BuyerPath(drop_id, buyer_id): BuyerPath,
     caller: Caller,
+    visitor: Visitor,
     _: Fresh,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     caller.must_be(&buyer_id)?;
+    let may_see_ids = visitor.is_admin || matches!(caller, Caller::Buyer(_));
     let request = Request::AskAboutBuyer {
         drop_id,
         buyer_id: buyer_id.clone(),
@@ -117,16 +127,31 @@ pub(crate) async fn standing(
         purchased,
         allowance,
         next_hold_at,
-    } = standing;
-    let etag = etag_of(&(held, purchased, allowance, next_hold_at));
+        holds,
+        entry,
+    } = *standing;
     let server_time = answer.at;
+    // The views have applied whatever the engine answers from.
+    let live = |hold_id| {
+        let hold = app.views.hold(hold_id)?;
+        let is_live = hold.row.status == HoldStatus::Held && server_time < hold.row.expires_at;
+        is_live.then(|| HoldBody::new(hold, server_time))
+    };
+    let holds = may_see_ids.then(|| holds.into_iter().filter_map(live).collect());
+    let entry = || {
+        let place = app.views.place(entry?)?;
+        Some(PlaceBody::at(&app, place, server_time))
+    };
+    let waitlist = may_see_ids.then(entry);
     let body = BuyerBody {
         buyer_id,
         held,
         purchased,
         allowance,
         next_hold_at,
+        holds,
+        waitlist,
         server_time,
     };
-    Ok(private(conditional(&headers, &etag, body)))
+    Ok(private(conditional_at(&headers, server_time, &body)))
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use domain::terms::{DropTerms, TermsPatch};
 use domain::values::{
-    BuyerLimit, Currency, Description, DropName, HoldSeconds, ImageUrl, Money, Quantity,
+    BuyerLimit, Currency, Description, DropName, Entered, HoldSeconds, ImageUrl, Money, Quantity,
     StockCount, Throttle, ThrottleHolds, ThrottleSeconds, Timestamp,
 };
 use infrastructure::engine::NewTerms;
@@ -33,12 +33,12 @@ struct PriceBody {
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewDrop {
     #[schemars(length(min = 1))]
-    name: DropName,
+    name: Entered<DropName>,
     price: PriceBody,
     /// Units on offer.
     total_stock: StockCount,
-    description: Option<Description>,
-    image_url: Option<ImageUrl>,
+    description: Option<Entered<Description>>,
+    image_url: Option<Entered<ImageUrl>>,
     /// When holds may be placed from; at once unless said.
     #[schemars(with = "Option<AnyTime>")]
     starts_at: Option<Timestamp>,
@@ -99,9 +99,9 @@ impl NewDrop {
     pub(super) fn into_terms(self) -> Result<(NewTerms, StockCount), Problem> {
         let default = |problem| Problem::invalid("", format!("{problem}"));
         let terms = DropTerms {
-            name: self.name,
-            description: self.description,
-            image_url: self.image_url,
+            name: self.name.0,
+            description: self.description.map(|Entered(text)| text),
+            image_url: self.image_url.map(|Entered(url)| url),
             price: self.price.checked()?,
             starts_at: self.starts_at.unwrap_or_default(),
             ends_at: self.ends_at,
@@ -130,13 +130,13 @@ impl NewDrop {
 pub(crate) struct EditedDrop {
     #[serde(default, deserialize_with = "present")]
     #[schemars(with = "DropName")]
-    name: Option<DropName>,
+    name: Option<Entered<DropName>>,
     #[serde(default, deserialize_with = "present")]
     #[schemars(with = "Option<Description>")]
-    description: Option<Option<Description>>,
+    description: Option<Option<Entered<Description>>>,
     #[serde(default, deserialize_with = "present")]
     #[schemars(with = "Option<ImageUrl>")]
-    image_url: Option<Option<ImageUrl>>,
+    image_url: Option<Option<Entered<ImageUrl>>>,
     #[serde(default, deserialize_with = "present")]
     #[schemars(with = "PriceBody")]
     price: Option<PriceBody>,
@@ -170,9 +170,9 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 impl EditedDrop {
     pub(super) fn into_patch(self) -> Result<TermsPatch, Problem> {
         Ok(TermsPatch {
-            name: self.name,
-            description: self.description,
-            image_url: self.image_url,
+            name: self.name.map(|Entered(name)| name),
+            description: self.description.map(|text| text.map(|Entered(text)| text)),
+            image_url: self.image_url.map(|url| url.map(|Entered(url)| url)),
             price: self.price.map(PriceBody::checked).transpose()?,
             starts_at: self.starts_at,
             ends_at: self.ends_at,

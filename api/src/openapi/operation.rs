@@ -224,6 +224,19 @@ impl Operation {
         self
     }
 
+    /// The same for an answer that says `server_time`.
+    pub(super) fn answers_unless_known_at(self, answer: Answer) -> Self {
+        let known = Answer::new(
+            304,
+            "Nothing has changed since the `ETag` that was sent, except `server_time`, which a stored body has of the time when \
+             it was stored.",
+        );
+        let headers = ["ETag", "Cache-Control", "Holdfast-Server-Time"];
+        self.takes("If-None-Match")
+            .answers(answer.headers(&headers))
+            .answers(known.headers(&headers))
+    }
+
     pub(super) fn answers(mut self, answer: Answer) -> Self {
         self.answers
             .insert(answer.status.to_string(), answer.described);
@@ -274,7 +287,13 @@ impl Operation {
 
 /// What else a room is answered that needs the log or a drop.
 fn while_refused(path: &str) -> &'static [Code] {
-    let of_drops = ["/v1/drops", "/v1/holds", "/v1/waitlist", "/v1/stream"];
+    let of_drops = [
+        "/v1/drops",
+        "/v1/holds",
+        "/v1/purchases",
+        "/v1/waitlist",
+        "/v1/stream",
+    ];
     let of_admins = ["/v1/admin/timeline", "/v1/admin/metrics"];
     if of_drops.iter().any(|room| path.starts_with(room)) || of_admins.contains(&path) {
         &[Code::DropQuarantined, Code::LogRefused]
@@ -340,8 +359,9 @@ pub(super) fn headers() -> Value {
         "Allow": header(true, "The methods that the path has.", text()),
         "Cache-Control": header(true, "Whether the answer may be kept: `no-cache` by anybody who asks again, `private, no-cache` by the caller alone, `no-store` by nobody.", text()),
         "Content-Disposition": header(false, "A name for the file.", text()),
-        "ETag": header(true, "The entity tag of the answer.", json!({ "type": "string", "pattern": "^\".*\"$" })),
+        "ETag": header(true, "The entity tag of the answer: a digest of its body without `server_time`.", json!({ "type": "string", "pattern": "^\".*\"$" })),
         "Holdfast-Position": header(false, "The place in the log of what was done, where the body does not say it. Of a list: all up to there is in it.", digits()),
+        "Holdfast-Server-Time": header(true, "The server's time, as `server_time` in the body. A 304 renews it, and not the body: count down from this.", json!({ "$ref": "#/components/schemas/Timestamp" })),
         "Idempotent-Replayed": header(false, "`true`: history held the answer already.", json!({ "const": "true" })),
         "Location": header(true, "Where it is read.", json!({ "type": "string", "format": "uri-reference" })),
         "RateLimit": header(true, "What is left, and when there is more (draft-ietf-httpapi-ratelimit-headers).", text()),

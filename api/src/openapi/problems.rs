@@ -108,6 +108,13 @@ fn members(code: Code) -> Vec<Member> {
             ]
         }
         Code::HoldPurchased => vec![must("purchased_at", time(), AT)],
+        Code::PaymentReferenceConflict => {
+            let id = json!({ "$ref": "#/components/schemas/PurchaseId" });
+            vec![
+                must("id", id, "0197d3f3-4455-4f6a-9b8c-0d1e2f3a4b5c"),
+                must("purchased_at", time(), AT),
+            ]
+        }
         Code::HoldExpired => vec![must("expired_at", time(), AT)],
         Code::HoldReleased => vec![must("released_at", time(), AT)],
         Code::InsufficientStock => vec![must("delta", whole(), -5), must("available", whole(), 3)],
@@ -184,6 +191,7 @@ fn members(code: Code) -> Vec<Member> {
         | Code::NotFound
         | Code::DropNotFound
         | Code::HoldNotFound
+        | Code::PurchaseNotFound
         | Code::WaitlistEntryNotFound
         | Code::MethodNotAllowed
         | Code::RequestTimeout

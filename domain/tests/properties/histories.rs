@@ -322,6 +322,7 @@ impl Writer {
                 purchase_id: purchase_id(&self.name()),
                 hold_id: self.hold(which, model),
                 commitment: None,
+                is_recorded: false,
                 at,
             }),
             Ask::Expire(which) => {

@@ -261,6 +261,7 @@ fn reason_of(refusal: &Refusal) -> &'static str {
         Refusal::HoldExpired { .. } => "hold expired",
         Refusal::HoldReleased { .. } => "hold released",
         Refusal::HoldPurchased { .. } => "hold purchased",
+        Refusal::PaymentReferenceConflict { .. } => "another payment",
         Refusal::InsufficientStock { .. } => "insufficient stock",
         Refusal::TooMuchStock { .. } => "too much stock",
         Refusal::NotSoldOut { .. } => "not sold out",

@@ -2,12 +2,16 @@
 //!
 //! Promise: what the shop calls a buyer, and the name they agreed to show, are kept as digests under a random key of this
 //! process. So the engine's memory holds nobody's data, and 40 bytes a buyer suffice.
+//! Payment references likewise, by the purchase that each was recorded with: 20 bytes and the map's
+//! own for each purchase that has one.
 //! Limit: two names are taken for one when their digests agree: 128 bits for who it is, 64 for whether they show another name.
+
+use std::collections::HashMap;
 
 use domain::chunks::Chunks;
 use domain::lookup::Lookup;
 use domain::private::Private;
-use domain::values::{BuyerId, DisplayName};
+use domain::values::{BuyerId, DisplayName, PaymentReference};
 use siphasher::{sip, sip128};
 
 /// What digests are made with: drawn once a process, and never told.
@@ -28,7 +32,16 @@ struct NameDigest([u8; 16]);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ShownDigest([u8; 8]);
 
+/// Stands for the payment reference of a purchase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PaymentDigest([u8; 16]);
+
 impl DigestKey {
+    fn payment(self, reference: &PaymentReference) -> PaymentDigest {
+        let hasher = sip128::SipHasher24::new_with_key(&self.0);
+        PaymentDigest(hasher.hash(reference.as_str().as_bytes()).as_bytes())
+    }
+
     fn name(self, buyer_id: &BuyerId) -> NameDigest {
         let hasher = sip128::SipHasher24::new_with_key(&self.0);
         NameDigest(hasher.hash(buyer_id.comparable().as_bytes()).as_bytes())
@@ -76,6 +89,8 @@ pub(super) struct Acquaintances {
     key: DigestKey,
     known: Chunks<Known>,
     by_name: Lookup<u32>,
+    /// By the place of the hold that was paid for.
+    payments: HashMap<u32, PaymentDigest>,
 }
 
 impl Acquaintances {
@@ -84,7 +99,24 @@ impl Acquaintances {
             key,
             known: Chunks::default(),
             by_name: Lookup::default(),
+            payments: HashMap::new(),
         }
+    }
+
+    /// Whether the purchase of the hold at this place was recorded with `reference`, as far as is
+    /// known: not one that has none, nor one whose reference was erased.
+    pub(super) fn was_paid_by(&self, hold: u32, reference: &PaymentReference) -> bool {
+        self.payments.get(&hold) == Some(&self.key.payment(reference))
+    }
+
+    /// Keeps what the purchase of the hold at this place was recorded with.
+    pub(super) fn keep_payment(&mut self, hold: u32, reference: &PaymentReference) {
+        self.payments.insert(hold, self.key.payment(reference));
+    }
+
+    /// Forgets it: it was erased, or the purchase is taken back.
+    pub(super) fn forget_payment(&mut self, hold: u32) {
+        self.payments.remove(&hold);
     }
 
     pub(super) fn find(&self, buyer_id: &BuyerId) -> Option<Known> {
@@ -98,8 +130,17 @@ impl Acquaintances {
     }
 
     /// Keeps who the buyer at this place of the aggregate is; none when `private` does not say.
+    ///
+    /// Before ids had a normal form, canonically equivalent ones were two buyers. Of these the one
+    /// in NFC is found by either spelling, so that whatever is introduced from now on, in NFC,
+    /// stays with the buyer who had that spelling: the audit holds the log to that.
     pub(super) fn introduce(&mut self, buyer: u32, private: &Private) -> Option<Introduced> {
-        let name = self.key.name(private.buyer_id.as_ref()?);
+        let buyer_id = private.buyer_id.as_ref()?;
+        let name = self.key.name(buyer_id);
+        let is_other = |known: u32| self.known[known].buyer != buyer;
+        if !buyer_id.is_nfc() && self.place(name).is_some_and(is_other) {
+            return None;
+        }
         let shown = self.key.shown(private.display_name.as_ref());
         let known = Known { name, shown, buyer };
         let next = u32::try_from(self.known.len()).expect("fewer than four billion buyers");
@@ -220,6 +261,30 @@ mod tests {
         assert_eq!(people.known[0], NOBODY);
         people.introduce(2, &private("ann", None)).unwrap();
         assert_eq!(place_of(&people, "ann"), Some(2));
+    }
+
+    #[test]
+    fn of_canonically_equivalent_ids_of_an_old_log_the_one_in_nfc_is_found() {
+        let stored = |id: &str| {
+            let buyer_id = BuyerId::stored(id).unwrap();
+            Private::buyer(Salt([0; 16]), buyer_id, None)
+        };
+        let (composed, decomposed) = ("\u{e9}va", "e\u{301}va");
+        for order in [
+            [(0, composed), (1, decomposed)],
+            [(1, decomposed), (0, composed)],
+        ] {
+            let mut people = Acquaintances::new(DigestKey::default());
+            for (buyer, id) in order {
+                people.introduce(buyer, &stored(id));
+            }
+            for id in [composed, decomposed] {
+                assert_eq!(place_of(&people, id), Some(0), "{order:?}");
+            }
+        }
+        let mut people = Acquaintances::new(DigestKey::default());
+        people.introduce(1, &stored(decomposed)).unwrap();
+        assert_eq!(place_of(&people, composed), Some(1));
     }
 
     #[test]

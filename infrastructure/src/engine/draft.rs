@@ -218,7 +218,7 @@ impl Draft {
             Ok(decided) => decided,
             Err(refusal) => return self.keep(entry, Err(refusal), now, start),
         };
-        let subject = decision.subject;
+        let subject = decision.subject.clone();
         if !decision.is_replay() {
             self.apply(state, drop_id, decision, private, now);
             self.follow_up(state, drop_id, now, bounds.due_events);

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use domain::drop::{Hold, HoldStatus};
 use domain::private::Private;
 use domain::values::{
-    BuyerId, DisplayName, DropId, HoldId, KeyDigest, Pseudonym, Sequence, Timestamp, WaitlistId,
+    BuyerId, DisplayName, DropId, HoldId, KeyDigest, PaymentReference, Pseudonym, Sequence,
+    Timestamp, WaitlistId,
 };
 use domain::{DropAggregate, DropEvent};
 
@@ -52,6 +53,27 @@ impl DropState {
         self.aggregate.pseudonym_at(known.buyer)
     }
 
+    /// Whether the purchase of a hold is known to have been recorded with this payment reference.
+    pub(super) fn was_paid_by(&self, hold_id: HoldId, reference: &PaymentReference) -> bool {
+        let hold = self.aggregate.hold_index(hold_id);
+        hold.is_some_and(|hold| self.people.was_paid_by(hold, reference))
+    }
+
+    /// Keeps the payment reference that stands beside a purchase.
+    fn keep_payment(&mut self, hold_id: HoldId, private: Option<&Private>) {
+        let reference = private.and_then(|private| private.payment_reference.as_ref());
+        let hold = self.aggregate.hold_index(hold_id);
+        if let Some((hold, reference)) = hold.zip(reference) {
+            self.people.keep_payment(hold, reference);
+        }
+    }
+
+    fn take_back_payment(&mut self, hold_id: HoldId) {
+        if let Some(hold) = self.aggregate.hold_index(hold_id) {
+            self.people.forget_payment(hold);
+        }
+    }
+
     /// Keeps who was introduced beside an event that the aggregate has applied.
     fn introduce(&mut self, pseudonym: Pseudonym, private: Option<&Private>) -> Option<Introduced> {
         let buyer = self.aggregate.buyer_place(pseudonym)?;
@@ -67,6 +89,13 @@ impl DropState {
     fn forget(&mut self, pseudonym: Pseudonym) {
         if let Some(buyer) = self.aggregate.buyer_place(pseudonym) {
             self.people.forget(buyer);
+        }
+        for hold in self.aggregate.holds_of(pseudonym) {
+            if hold.status == HoldStatus::Purchased
+                && let Some(hold) = self.aggregate.hold_index(hold.id)
+            {
+                self.people.forget_payment(hold);
+            }
         }
     }
 }
@@ -302,7 +331,11 @@ impl State {
                 self.look_at_line(slot);
                 Undo::default()
             }
-            DropEvent::PurchaseConfirmed(_) | DropEvent::WaitlistLeft(_) => Undo::default(),
+            DropEvent::PurchaseConfirmed(event) => {
+                drop.keep_payment(event.hold_id, private);
+                Undo::default()
+            }
+            DropEvent::WaitlistLeft(_) => Undo::default(),
         }
     }
 
@@ -348,7 +381,10 @@ impl State {
             }
             DropEvent::HoldExpired(event) => self.watch_again(slot, event.hold_id),
             DropEvent::HoldReleased(event) => self.watch_again(slot, event.hold_id),
-            DropEvent::PurchaseConfirmed(event) => self.watch_again(slot, event.hold_id),
+            DropEvent::PurchaseConfirmed(event) => {
+                drop.take_back_payment(event.hold_id);
+                self.watch_again(slot, event.hold_id);
+            }
             DropEvent::DropCancelled(_) | DropEvent::WaitlistLeft(_) => self.look_again(slot),
             DropEvent::DropRescheduled(_) | DropEvent::StockAdjusted(_) => {}
         }

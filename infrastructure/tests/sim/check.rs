@@ -7,7 +7,8 @@ use domain::decide::Subject;
 use domain::event::{LeaveCause, ReleaseCause};
 use domain::private::Private;
 use domain::values::{
-    DropId, HoldId, KeyDigest, Position, Pseudonym, PurchaseId, Sequence, Timestamp, WaitlistId,
+    DropId, HoldId, KeyDigest, PaymentReference, Position, Pseudonym, PurchaseId, Sequence,
+    Timestamp, WaitlistId,
 };
 use domain::{DropAggregate, DropEvent, Refusal};
 use infrastructure::codec::RecordedEvent;
@@ -35,7 +36,8 @@ pub fn everything(world: &World, stored: &[StoredEvent], lives: &[Life]) {
     let recorded = Recorded::of(&events, &world.stock.lock().unwrap());
     for asked in asked.iter() {
         answer_is_in_the_log(asked, &ledger, &events);
-        refusal_was_true(asked, &ledger);
+        refusal_was_true(asked, &ledger, &events);
+        no_payment_is_hidden(asked, &ledger, &events);
         decided_at_the_right_time(asked);
     }
     keys_name_one_thing(&asked, &recorded);
@@ -451,8 +453,38 @@ fn decided_at_the_right_time(asked: &Asked) {
     assert!(possible.contains(&at), "{at} {possible:?} {asked:?}");
 }
 
+/// A payment that was acknowledged is the one that the purchase was recorded with.
+fn no_payment_is_hidden(asked: &Asked, ledger: &Ledger, events: &[RecordedEvent]) {
+    let (
+        Ok(_),
+        Request::ConfirmPurchase {
+            hold_id,
+            payment_reference: Some(sent),
+        },
+    ) = (&asked.outcome, &asked.request)
+    else {
+        return;
+    };
+    assert_eq!(
+        recorded_payment(ledger, events, *hold_id),
+        Some(sent),
+        "{asked:?}"
+    );
+}
+
+/// The payment reference that the purchase of a hold was recorded with.
+fn recorded_payment<'a>(
+    ledger: &Ledger,
+    events: &'a [RecordedEvent],
+    hold_id: HoldId,
+) -> Option<&'a PaymentReference> {
+    let bought = ledger.resolved[&hold_id];
+    let bought = events.iter().find(|event| event.position == bought)?;
+    bought.private.as_ref()?.payment_reference.as_ref()
+}
+
 /// A refusal was true at some moment between question and answer.
-fn refusal_was_true(asked: &Asked, ledger: &Ledger) {
+fn refusal_was_true(asked: &Asked, ledger: &Ledger, events: &[RecordedEvent]) {
     let Err(CommandError::Refused { refusal, .. }) = &asked.outcome else {
         return;
     };
@@ -487,6 +519,16 @@ fn refusal_was_true(asked: &Asked, ledger: &Ledger) {
         }
         (Refusal::HoldReleased { .. }, Request::ConfirmPurchase { hold_id, .. }) => {
             assert!(resolved_as(hold_id, End::Released) <= asked.window.1);
+        }
+        (
+            Refusal::PaymentReferenceConflict { .. },
+            Request::ConfirmPurchase {
+                hold_id,
+                payment_reference: Some(sent),
+            },
+        ) => {
+            assert!(resolved_as(hold_id, End::Purchased) <= asked.window.1);
+            assert_ne!(recorded_payment(ledger, events, *hold_id), Some(sent));
         }
         (
             Refusal::HoldExpired { expired_at },

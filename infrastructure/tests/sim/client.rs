@@ -109,7 +109,8 @@ impl Client {
     }
 
     fn purchase(&mut self, hold_id: HoldId) -> Request {
-        let reference = || PaymentReference::new("card ending in 4242").unwrap();
+        let card = self.random.random_range(0..3);
+        let reference = || PaymentReference::new(&format!("card {card}")).unwrap();
         Request::ConfirmPurchase {
             hold_id,
             payment_reference: self.random.random_bool(0.5).then(reference),

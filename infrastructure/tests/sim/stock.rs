@@ -122,6 +122,7 @@ fn command(drop: &DropAggregate, at: Timestamp, random: &mut StdRng) -> DropComm
             purchase_id: PurchaseId(uuid(random)),
             hold_id,
             commitment: None,
+            is_recorded: false,
             at,
         }),
         (15, _) => DropCommand::JoinWaitlist(JoinWaitlist {

@@ -169,8 +169,8 @@ impl Node {
 /// The hold that an answer is about.
 #[track_caller]
 pub fn hold_of(answer: &Answer) -> HoldId {
-    match answer.subject {
-        Subject::Hold(hold_id) | Subject::Purchase(hold_id) => hold_id,
+    match &answer.subject {
+        Subject::Hold(hold_id) | Subject::Purchase(hold_id) => *hold_id,
         other @ (Subject::Drop
         | Subject::Waitlist(_)
         | Subject::Adjustment(_)

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
+use super::holds::example_purchase;
 use super::{DROP_ID, NOON, example_drop};
 use crate::drops::buyers::{BuyerBody, PurchasersParams};
+use crate::drops::purchases::{PurchasesParams, RecordedPurchase};
 use crate::drops::terms::{EditedDrop, NewDrop};
 use crate::drops::{AdjustmentBody, Cancellation, ListParams, NewAdjustment};
 use crate::openapi::operation::{Access, Answer, Operation};
@@ -22,6 +24,7 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         cancel(schemas),
         adjust(schemas),
         purchasers(schemas),
+        purchases(schemas),
         standing(schemas),
     ];
     operations
@@ -54,14 +57,14 @@ fn list(schemas: &mut Schemas) -> Operation {
     Operation::get("/v1/drops", "listDrops", "List drops, the newest first")
         .takes_query::<ListParams>(schemas)
         .reads_fresh()
-        .answers_unless_known(Answer::new(200, "Drops.").json(page, example))
+        .answers_unless_known_at(Answer::new(200, "Drops.").json(page, example))
         .says_position()
 }
 
 fn read(schemas: &mut Schemas) -> Operation {
     Operation::get(ONE, "readDrop", "Read a drop")
         .reads_fresh()
-        .answers_unless_known(a_drop(
+        .answers_unless_known_at(a_drop(
             schemas,
             200,
             "The drop. Its `ETag` is what an edit sends as `If-Match`.",
@@ -144,6 +147,39 @@ fn example_purchasers() -> Value {
     json!({ "data": [purchaser], "has_more": false })
 }
 
+fn purchases(schemas: &mut Schemas) -> Operation {
+    let mut example = example_purchase();
+    example["payment_reference"] = json!("payment-1");
+    let example = json!({ "data": [example], "has_more": false });
+    let csv = json!({
+        "schema": { "type": "string" },
+        "example": "id,hold_id,drop_id,buyer_id,quantity,amount,currency,purchased_at,payment_reference,position\r\n",
+    });
+    let page = Answer::new(200, "Purchases, the earliest first.")
+        .json(schemas.answer::<Page<RecordedPurchase>>(), example)
+        .content("text/csv", csv)
+        .headers(&["Cache-Control", "Vary"])
+        .may_have(&["ETag", "Content-Disposition"]);
+    let known = Answer::new(304, "Nothing has changed since the `ETag` that was sent.");
+    Operation::get(
+        "/v1/drops/{id}/purchases",
+        "listPurchases",
+        "What was bought, by whom, and with which payment",
+    )
+    .about(
+        "`Accept: text/csv` asks for CSV, of all purchases unless `limit` says otherwise; `amount` is in minor units. A cell \
+         that a spreadsheet would run as a formula has a single quote in front. A buyer who was erased is null, or an empty cell, \
+         and so is their payment reference.",
+    )
+    .access(Access::Admin)
+    .takes_query::<PurchasesParams>(schemas)
+    .reads_fresh()
+    .takes("If-None-Match")
+    .answers(page)
+    .answers(known.headers(&["ETag", "Cache-Control", "Vary"]))
+    .refuses(&[Code::DropNotFound])
+}
+
 fn standing(schemas: &mut Schemas) -> Operation {
     let example = json!({
         "buyer_id": "buyer-1", "held": 1, "purchased": 0, "allowance": 1, "next_hold_at": null, "server_time": NOON,
@@ -155,9 +191,12 @@ fn standing(schemas: &mut Schemas) -> Operation {
         "readBuyer",
         "What one buyer has of a drop",
     )
-    .about("Hold ids are not told: they are the right to buy.")
+    .about(
+        "`holds` and `waitlist` are shown to the buyer's own token and to the admin key: so a buyer who lost an answer finds the \
+         hold again. For anybody else they are left out, because a hold's id is the right to buy.",
+    )
     .access(Access::Buyer)
     .reads_fresh()
-    .answers_unless_known(standing)
+    .answers_unless_known_at(standing)
     .refuses(&[Code::DropNotFound, Code::InvalidValue, Code::Unavailable])
 }

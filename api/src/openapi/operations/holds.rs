@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{A_MINUTE_LATER, DROP_ID, HOLD_ID, NOON};
+use crate::drops::purchases::RecordedPurchase;
 use crate::holds::{NewHold, Payment};
 use crate::openapi::operation::{Access, Answer, Operation};
 use crate::openapi::schemas::Schemas;
@@ -12,7 +13,13 @@ use crate::render::{HoldBody, PurchaseBody};
 const ONE: &str = "/v1/holds/{id}";
 
 pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
-    let operations = [place(schemas), read(schemas), release(), purchase(schemas)];
+    let operations = [
+        place(schemas),
+        read(schemas),
+        release(),
+        purchase(schemas),
+        read_purchase(schemas),
+    ];
     operations
         .into_iter()
         .map(|operation| operation.tag("Holds and purchases").access(Access::Buyer))
@@ -51,7 +58,7 @@ fn read(schemas: &mut Schemas) -> Operation {
     let hold = Answer::new(200, "The hold.").json(schemas.answer::<HoldBody>(), example());
     Operation::get(ONE, "readHold", "Read a hold")
         .reads_fresh()
-        .answers_unless_known(hold)
+        .answers_unless_known_at(hold)
         .refuses(&[Code::HoldNotFound])
 }
 
@@ -67,11 +74,27 @@ fn release() -> Operation {
         ])
 }
 
-fn purchase(schemas: &mut Schemas) -> Operation {
-    let example = json!({
+pub(super) fn example_purchase() -> Value {
+    json!({
         "id": "0197d3f3-4455-4f6a-9b8c-0d1e2f3a4b5c", "hold_id": HOLD_ID, "drop_id": DROP_ID, "buyer_id": "buyer-1",
         "quantity": 1, "total": { "amount": 19_999, "currency": "EUR" }, "purchased_at": NOON, "position": 18,
-    });
+    })
+}
+
+fn read_purchase(schemas: &mut Schemas) -> Operation {
+    let mut example = example_purchase();
+    example["payment_reference"] = json!("payment-1");
+    let purchase =
+        Answer::new(200, "The purchase.").json(schemas.answer::<RecordedPurchase>(), example);
+    Operation::get("/v1/purchases/{id}", "readPurchase", "Read a purchase")
+        .about("Its buyer may, and an admin, who is also shown the `payment_reference`.")
+        .reads_fresh()
+        .answers_unless_known(purchase)
+        .refuses(&[Code::PurchaseNotFound])
+}
+
+fn purchase(schemas: &mut Schemas) -> Operation {
+    let example = example_purchase();
     let body = schemas.answer::<PurchaseBody>();
     Operation::post(
         "/v1/holds/{id}/purchase",
@@ -79,7 +102,9 @@ fn purchase(schemas: &mut Schemas) -> Operation {
         "Buy what is held",
     )
     .about(
-        "The hold itself makes it safe to repeat: a retry is answered 200 with the same purchase.",
+        "The hold itself makes it safe to repeat: a retry, with the same `payment_reference` or none, is answered 200 with \
+         the same purchase. Another reference than the one recorded is another payment: 409 with the purchase's `id`. So is one \
+         where none was recorded, or where it was erased with its buyer.",
     )
     .may_take_json::<Payment>(schemas, json!({ "payment_reference": "payment-1" }))
     .answers(Answer::new(201, "The purchase.").json(body.clone(), example.clone()))
@@ -92,6 +117,7 @@ fn purchase(schemas: &mut Schemas) -> Operation {
         Code::HoldNotFound,
         Code::HoldExpired,
         Code::HoldReleased,
+        Code::PaymentReferenceConflict,
         Code::Unavailable,
     ])
 }

@@ -53,7 +53,7 @@ fn read(schemas: &mut Schemas) -> Operation {
         .json(schemas.answer::<PlaceBody>(), example());
     Operation::get(ONE, "readWaitlistEntry", "Look at a place in line")
         .reads_fresh()
-        .answers_unless_known(place)
+        .answers_unless_known_at(place)
         .refuses(&[Code::WaitlistEntryNotFound])
 }
 

@@ -3,6 +3,7 @@
 import { everyBeat } from "../lib/clock.js";
 import { isOver, statusOf, statusWords, when } from "../lib/drop.js";
 import { h, mark, write } from "../lib/dom.js";
+import { foreign, named } from "../lib/foreign.js";
 import { money } from "../lib/format.js";
 import { DropPicture } from "./drop-picture.js";
 import { HoldPanel } from "./hold-panel.js";
@@ -18,7 +19,7 @@ export class DropCard extends HTMLElement {
   #drop;
   #picture = new DropPicture();
   #status = h("span", { class: "status" });
-  #link = h("a");
+  #link = h("a", { dir: "auto" });
   #price = h("p", { class: "price" });
   #stock = new StockBar();
   #when = h("p", { class: "when" });
@@ -57,7 +58,7 @@ export class DropCard extends HTMLElement {
     if (!drop) return;
     this.#drop = drop;
     this.dataset.dropId = drop.id;
-    write(this.#link, drop.name);
+    write(this.#link, named(drop.name));
     mark(this.#link, "href", `/drops/${drop.id}`);
     write(this.#price, money(drop.price));
     this.#picture.drop = drop;
@@ -106,6 +107,6 @@ customElements.define("drop-card", DropCard);
 function whoBought({ stock }, purchasers) {
   if (stock.sold === 0) return "No purchases yet";
   if (purchasers === null) return "The purchasers could not be read. Trying again.";
-  const words = (purchasers ?? []).map(({ buyer, quantity }) => (quantity > 1 ? `${buyer} ×${quantity}` : buyer)).join(", ");
+  const words = (purchasers ?? []).map(({ buyer, quantity }) => (quantity > 1 ? `${foreign(buyer)} ×${quantity}` : foreign(buyer))).join(", ");
   return `Top purchasers: ${words || "…"}`;
 }

@@ -1,6 +1,7 @@
 // The levers of the dashboard: create, edit, adjust and cancel a drop, each in a dialog that says what will happen.
 
 import { Problem, callForText, callUntilDecided, uuid } from "../lib/api.js";
+import { foreign } from "../lib/foreign.js";
 import { count, units } from "../lib/format.js";
 import { h, write } from "../lib/dom.js";
 import { echo, readPrice, typed } from "../lib/price.js";
@@ -96,7 +97,7 @@ export function openNewDrop() {
   const dialog = openDialog("New drop", [grid(fields)], { words: "Create the drop", kind: "primary", keep: "Not now" }, async (form) => {
     const body = said(read(form, fields));
     const drop = await callUntilDecided("/v1/drops", { method: "POST", key: keyFor(body), body });
-    return `${drop.name} is ${drop.status === "scheduled" ? "scheduled" : "on now"}, with ${units(drop.stock.total, "unit")}.`;
+    return `${foreign(drop.name)} is ${drop.status === "scheduled" ? "scheduled" : "on now"}, with ${units(drop.stock.total, "unit")}.`;
   });
   dialog.querySelector("input")?.focus();
 }
@@ -149,7 +150,7 @@ function edit(base) {
     };
     return { words: "Somebody else changed this drop after you opened it. Nothing of yours is saved yet.", next: "Load the new version, keep my changes", act };
   };
-  openDialog(`Edit ${base.drop.name}`, [grid(TERMS, base.drop), hint], { words: "Save", kind: "primary", keep: "Leave as it is" }, async (form) => {
+  openDialog(`Edit ${foreign(base.drop.name)}`, [grid(TERMS, base.drop), hint], { words: "Save", kind: "primary", keep: "Leave as it is" }, async (form) => {
     const after = read(form, TERMS);
     const before = asShown(base.drop);
     const changed = Object.fromEntries(Object.entries(after).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name])));
@@ -157,7 +158,7 @@ function edit(base) {
     // There is always a beginning: emptied, it means now.
     if (changed.starts_at === null) changed.starts_at = new Date().toISOString();
     await save(base, changed);
-    return `${base.drop.name} is changed.`;
+    return `${foreign(base.drop.name)} is changed.`;
   }, wayOut);
 }
 
@@ -221,7 +222,7 @@ function keepCurrent(dialog, base, show) {
 async function openWith(line, open) {
   const base = await current(line.id).catch((problem) => {
     if (!(problem instanceof Problem)) throw problem;
-    toast(`${line.name}: ${problem.message}`, { kind: "refusal" });
+    toast(`${foreign(line.name)}: ${problem.message}`, { kind: "refusal" });
   });
   if (base) open(base);
 }
@@ -245,7 +246,7 @@ function adjust(base) {
     void refresh();
     return { words: "The stock was adjusted meanwhile, and nothing of yours is recorded. The numbers are those of now: press again to go on from them." };
   };
-  const dialog = openDialog(`Adjust ${name}`, [delta, reason, outcome], { words: "Adjust the stock", kind: "primary", keep: "Leave as it is" }, async (form) => {
+  const dialog = openDialog(`Adjust ${foreign(name)}`, [delta, reason, outcome], { words: "Adjust the stock", kind: "primary", keep: "Leave as it is" }, async (form) => {
     const values = new FormData(form);
     const body = { delta: number(String(values.get("delta"))), reason: String(values.get("reason")).trim() };
     const headers = { "If-Match": now.etag };
@@ -280,7 +281,7 @@ function adjusted(name, { delta, stock, waitlist_length }) {
   const waiting = waitlist_length > 0 ? ` ${units(waitlist_length, "entry waits", "entries wait")} in line.` : "";
   // Units that are held or sold already cannot be taken away again.
   const undo = delta <= available ? ` An adjustment by ${delta > 0 ? "−" : "+"}${count(Math.abs(delta))} takes it back.` : "";
-  return `${name} has ${units(total, "unit")} now: ${count(available)} available, ${count(held)} held, ${count(sold)} sold.${waiting}${undo}`;
+  return `${foreign(name)} has ${units(total, "unit")} now: ${count(available)} available, ${count(held)} held, ${count(sold)} sold.${waiting}${undo}`;
 }
 
 /** @param {DropLine} line */
@@ -295,9 +296,9 @@ function askToCancel(base) {
   const what = h("ul", { "aria-live": "polite" }, held, waiting, sold,
     h("li", {}, "Nothing more can be held or bought."),
     h("li", {}, h("strong", {}, "This cannot be undone."), " To pause instead, edit its end."));
-  const dialog = openDialog(`Cancel ${name}?`, [what], { words: "Cancel the drop", kind: "danger", keep: "Keep the drop" }, async () => {
+  const dialog = openDialog(`Cancel ${foreign(name)}?`, [what], { words: "Cancel the drop", kind: "danger", keep: "Keep the drop" }, async () => {
     const drop = await callUntilDecided(`/v1/drops/${id}/cancel`, { method: "POST" });
-    return `${drop.name} is called off. ${units(drop.stock.sold, "unit stays", "units stay")} sold.`;
+    return `${foreign(drop.name)} is called off. ${units(drop.stock.sold, "unit stays", "units stay")} sold.`;
   });
   keepCurrent(dialog, base, ({ drop: { stock, waitlist_length } }) => {
     write(held, stock.held > 0 ? `${units(stock.held, "unit")} on hold right now: those holds are released at once.` : "No unit is on hold right now.");

@@ -5,6 +5,7 @@ import { buyerId } from "../lib/buyer.js";
 import { everyBeat } from "../lib/clock.js";
 import { isOver, statusOf, statusWords, when } from "../lib/drop.js";
 import { h, mark, write } from "../lib/dom.js";
+import { named } from "../lib/foreign.js";
 import { clock, count, money, spoken, units } from "../lib/format.js";
 import { yours } from "../lib/yours.js";
 import { DropPicture } from "./drop-picture.js";
@@ -26,8 +27,8 @@ export class DropSheet extends HTMLElement {
   #drop;
   #picture = new DropPicture();
   #status = h("span", { class: "status" });
-  #name = h("h1");
-  #description = h("p", { class: "description" });
+  #name = h("h1", { dir: "auto" });
+  #description = h("p", { class: "description", dir: "auto" });
   #price = h("p", { class: "price large" });
   #stock = new StockBar();
   #when = h("p", { class: "when" });
@@ -56,7 +57,7 @@ export class DropSheet extends HTMLElement {
   set drop(drop) {
     const before = this.#drop;
     this.#drop = drop;
-    write(this.#name, drop.name);
+    write(this.#name, named(drop.name));
     write(this.#description, drop.description ?? "");
     write(this.#price, money(drop.price));
     this.#picture.drop = drop;
@@ -130,7 +131,7 @@ customElements.define("drop-sheet", DropSheet);
 
 /** @param {Element} list @param {Purchaser[]} purchasers @param {(purchaser: Purchaser) => string} figure */
 function fill(list, purchasers, figure) {
-  const rows = purchasers.map((purchaser) => h("li", {}, h("span", {}, purchaser.buyer), h("span", { class: "tabular" }, figure(purchaser))));
+  const rows = purchasers.map((purchaser) => h("li", {}, h("bdi", {}, named(purchaser.buyer)), h("span", { class: "tabular" }, figure(purchaser))));
   list.replaceChildren(...(rows.length > 0 ? rows : [h("li", { class: "quiet-words" }, "No purchases yet.")]));
 }
 

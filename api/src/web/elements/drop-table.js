@@ -4,6 +4,7 @@
 
 import { h, mark, write } from "../lib/dom.js";
 import { STATUS } from "../lib/drop.js";
+import { foreign, named } from "../lib/foreign.js";
 import { count } from "../lib/format.js";
 import { openAdjust, openCancel, openEdit } from "./drop-form.js";
 
@@ -58,7 +59,7 @@ customElements.define("drop-table", DropTable);
 /** @param {DropLine} first @returns {Row} */
 function makeRow(first) {
   let line = first;
-  const link = h("a", { href: `/drops/${first.id}` });
+  const link = h("a", { href: `/drops/${first.id}`, dir: "auto" });
   const badge = h("span", { class: "badge" });
   const figures = FIGURES.map(([, words]) => h("td", { role: "cell", "data-label": words }));
   const names = [h("span", { class: "visually-hidden" }), h("span", { class: "visually-hidden" }), h("span", { class: "visually-hidden" })];
@@ -68,8 +69,8 @@ function makeRow(first) {
     h("td", { role: "cell" }, h("div", { class: "actions" }, ...actions)));
   const fill = (/** @type {DropLine} */ now) => {
     line = now;
-    write(link, now.name);
-    for (const name of names) write(name, ` ${now.name}`);
+    write(link, named(now.name));
+    for (const name of names) write(name, ` ${foreign(now.name)}`);
     write(badge, STATUS[now.status]);
     mark(badge, "data-status", now.status);
     FIGURES.forEach(([name], index) => {

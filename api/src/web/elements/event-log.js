@@ -2,6 +2,7 @@
 
 import { Problem, call, callForPage } from "../lib/api.js";
 import { h } from "../lib/dom.js";
+import { foreign } from "../lib/foreign.js";
 import { clock, count, money, units } from "../lib/format.js";
 
 /**
@@ -53,7 +54,7 @@ customElements.define("event-log", EventLog);
 
 /** @param {LogEvent} event @param {string} name */
 function row(event, name) {
-  const words = h("span", {}, h("strong", {}, inWords(event.event_type)), " ", h("span", { class: "quiet-words" }, [name, detail(event)].filter(Boolean).join(" · ")));
+  const words = h("span", {}, h("strong", {}, inWords(event.event_type)), " ", h("span", { class: "quiet-words" }, [foreign(name), detail(event)].filter(Boolean).join(" · ")));
   return h("li", {}, h("span", { class: "quiet-words" }, count(event.position)), h("time", { datetime: event.recorded_at }, clock(event.recorded_at)), words);
 }
 
@@ -68,7 +69,7 @@ function detail({ event_type, payload }) {
   const fields = payload[event_type] ?? {};
   if (fields.total) return `${units(fields.quantity, "unit")}, ${money(fields.total)}`;
   if (typeof fields.quantity === "number") return units(fields.quantity, "unit");
-  if (typeof fields.delta === "number") return `${fields.delta > 0 ? "+" : "−"}${Math.abs(fields.delta)}, ${fields.reason}`;
+  if (typeof fields.delta === "number") return `${fields.delta > 0 ? "+" : "−"}${Math.abs(fields.delta)}, ${foreign(fields.reason)}`;
   if (typeof fields.total_stock === "number") return units(fields.total_stock, "unit");
   return "";
 }

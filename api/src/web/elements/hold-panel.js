@@ -7,6 +7,7 @@
 import { everyBeat, until } from "../lib/clock.js";
 import { isOver, passedOver, statusOf } from "../lib/drop.js";
 import { h, mark, write } from "../lib/dom.js";
+import { foreign } from "../lib/foreign.js";
 import { clock, duration, money, ordinal, spoken, units } from "../lib/format.js";
 import { button, disarm } from "../lib/press.js";
 import { refusalOf } from "../lib/refusals.js";
@@ -59,7 +60,7 @@ export class HoldPanel extends HTMLElement {
   set drop(drop) {
     this.#drop = drop;
     this.#quantity.max = String(drop.max_per_hold);
-    mark(this, "aria-label", `${drop.name}: yours`);
+    mark(this, "aria-label", `${foreign(drop.name)}: yours`);
     this.#note.id = `note-${drop.id}`;
     mark(this.#quantity, "aria-describedby", this.#note.id);
     this.#show();

@@ -3,6 +3,7 @@
 
 import { everyBeat, until } from "../lib/clock.js";
 import { h, mark, write } from "../lib/dom.js";
+import { foreign, named } from "../lib/foreign.js";
 import { clock, duration, money, ordinal, units } from "../lib/format.js";
 import { button, disarm } from "../lib/press.js";
 import { buy } from "../lib/shop.js";
@@ -60,7 +61,7 @@ function worthShowing(entries) {
 /** @param {Entry} entry @returns {Row} */
 function makeRow(entry) {
   const [words, end] = [h("span", { class: "tabular" }), h("span", { class: "row-end" })];
-  const row = h("li", { "data-key": entry.key }, h("a", { href: `/drops/${entry.drop_id}` }, entry.drop_name), end);
+  const row = h("li", { "data-key": entry.key }, h("a", { href: `/drops/${entry.drop_id}`, dir: "auto" }, named(entry.drop_name)), end);
   end.append(words);
   let arm = () => {};
   let stage = "";
@@ -83,7 +84,7 @@ function makeRow(entry) {
 /** @param {Entry} entry */
 function buyButton(entry) {
   const made = button(`Buy for ${money(unitPrice(entry), entry.quantity)}`, "secondary small", () => buy(entry));
-  made.append(h("span", { class: "visually-hidden" }, `: ${entry.drop_name}`));
+  made.append(h("span", { class: "visually-hidden" }, `: ${foreign(entry.drop_name)}`));
   return made;
 }
 

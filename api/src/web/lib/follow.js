@@ -3,6 +3,7 @@
 
 import { everyBeat, until } from "./clock.js";
 import { passedOver } from "./drop.js";
+import { foreign } from "./foreign.js";
 import { clock } from "./format.js";
 import { check, hear, look, resume, settle } from "./shop.js";
 import { setNews } from "./title.js";
@@ -71,7 +72,7 @@ function attendHold(entry, hold) {
     const isLong = Date.parse(hold.expires_at) - Date.parse(hold.placed_at) > 2000 * seconds;
     if (!isNear || !isLong || warned.has(`${hold.id} ${seconds}`)) continue;
     warned.add(`${hold.id} ${seconds}`);
-    toast(`${entry.drop_name}: ${seconds} seconds left to buy.`);
+    toast(`${foreign(entry.drop_name)}: ${seconds} seconds left to buy.`);
   }
 }
 
@@ -94,11 +95,12 @@ function tell() {
   }
   stood = standings();
   const offer = yours.entries.find(({ stage, waiting }) => stage === "held" && waiting);
-  setNews(offer ? `Your turn: ${offer.drop_name}` : "");
+  setNews(offer ? `Your turn: ${foreign(offer.drop_name)}` : "");
 }
 
 /** Whether a waitlist entry can be served has changed. @param {Entry} entry */
-function tellBlock({ stage, waiting, quantity, drop_name: name, drop_id }) {
+function tellBlock({ stage, waiting, quantity, drop_name, drop_id }) {
+  const name = foreign(drop_name);
   if (stage !== "waiting" || !waiting) return;
   const link = { href: `/drops/${drop_id}`, words: "Go there" };
   if (waiting.blocked_by) toast(`${name}: ${passedOver(waiting.blocked_by, quantity)}`, { link });
@@ -107,7 +109,8 @@ function tellBlock({ stage, waiting, quantity, drop_name: name, drop_id }) {
 
 /** @param {Entry} entry @param {Entry["stage"]} before */
 function tellOf(entry, before) {
-  const { stage, hold, drop_name: name, called_off } = entry;
+  const { stage, hold, called_off } = entry;
+  const name = foreign(entry.drop_name);
   const link = { href: `/drops/${entry.drop_id}`, words: "Go there" };
   if (stage === "held" && before === "waiting") toast(`${name}: it is your turn. Held for you until ${clock(hold?.expires_at ?? 0)}.`, { link, stays: () => entry.stage === "held" });
   if (stage === "expired") toast(`${name}: your hold ran out at ${clock(hold?.expires_at ?? 0)}, and its stock is for others again.`);

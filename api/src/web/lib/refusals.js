@@ -3,6 +3,7 @@
 import { Problem } from "./api.js";
 import { now } from "./clock.js";
 import { isOver, statusOf } from "./drop.js";
+import { foreign } from "./foreign.js";
 import { clock, count, duration, units } from "./format.js";
 import { service } from "./service.js";
 import { yours } from "./yours.js";
@@ -47,7 +48,7 @@ export function refuse(entry, problem) {
   const { numbers } = problem;
   if (WAITS.has(problem.code)) numbers.retry_at ??= new Date(now() + 1000 * (numbers.retry_after ?? 1)).toISOString();
   refusals.set(entry.drop_id, { problem, since: Date.now(), had: unitsOf(entry.drop_id) });
-  toast(`${entry.drop_name}: ${explain(problem)}`, { kind: "refusal" });
+  toast(`${foreign(entry.drop_name)}: ${explain(problem)}`, { kind: "refusal" });
 }
 
 /** Units that this buyer holds or has bought of a drop, as far as this browser knows. @param {string} dropId */

@@ -5,6 +5,7 @@ import { Problem, call, callUntilDecided } from "./api.js";
 import { buyerId, displayName } from "./buyer.js";
 import { until } from "./clock.js";
 import { passedOver } from "./drop.js";
+import { foreign } from "./foreign.js";
 import { clock, money, ordinal, units } from "./format.js";
 import { forgive, refuse } from "./refusals.js";
 import { service } from "./service.js";
@@ -59,16 +60,17 @@ function again(entry) {
 /** @param {Entry} entry @param {Hold} hold */
 async function placed(entry, hold) {
   await take(entry, hold);
-  if (hold.status === "held") toast(`${entry.drop_name}: ${units(hold.quantity, "unit")} held for you until ${clock(hold.expires_at)}.`);
+  if (hold.status === "held") toast(`${foreign(entry.drop_name)}: ${units(hold.quantity, "unit")} held for you until ${clock(hold.expires_at)}.`);
 }
 
 /** @param {Entry} entry @param {import("./api.js").Waiting} answer */
 async function queued(entry, answer) {
   const { id, place, blocked_by, status } = answer;
+  const name = foreign(entry.drop_name);
   yours.update(entry, { stage: "waiting", waiting: { id, place, blocked_by } });
   if (status !== "waiting") return hear(entry, answer);
-  if (blocked_by) toast(`${entry.drop_name}: you are in line, but ${passedOver(blocked_by, entry.quantity)}`);
-  else if (place) toast(`${entry.drop_name}: you are ${ordinal(place)} in line.`);
+  if (blocked_by) toast(`${name}: you are in line, but ${passedOver(blocked_by, entry.quantity)}`);
+  else if (place) toast(`${name}: you are ${ordinal(place)} in line.`);
 }
 
 /** Takes in what the server says about a hold. @param {Entry} entry @param {Hold} hold */
@@ -95,7 +97,7 @@ export async function buy(entry) {
   try {
     const purchase = await callUntilDecided(`/v1/holds/${hold.id}/purchase`, { method: "POST" }, { onAgain: again(entry) });
     yours.update(entry, { stage: "purchased", total: purchase.total, hold: { ...hold, status: "purchased", purchased_at: purchase.purchased_at } });
-    toast(`Bought: ${entry.drop_name} for ${money(purchase.total)}.`);
+    toast(`Bought: ${foreign(entry.drop_name)} for ${money(purchase.total)}.`);
   } catch (problem) {
     refuse(entry, problem);
     await check(entry);
@@ -111,7 +113,7 @@ export async function release(entry) {
   try {
     await callUntilDecided(`/v1/holds/${hold.id}`, { method: "DELETE" }, { onAgain: again(entry) });
     yours.update(entry, { stage: "released", hold: { ...hold, status: "released" } });
-    toast(`${entry.drop_name}: released. ${units(hold.quantity, "unit is", "units are")} for others again.`);
+    toast(`${foreign(entry.drop_name)}: released. ${units(hold.quantity, "unit is", "units are")} for others again.`);
   } catch (problem) {
     refuse(entry, problem);
     await check(entry);
@@ -201,7 +203,7 @@ export async function leave(entry) {
   try {
     await callUntilDecided(`/v1/waitlist/${entry.waiting.id}`, { method: "DELETE" }, { onAgain: again(entry) });
     yours.remove(entry);
-    toast(`${entry.drop_name}: you left the line.`);
+    toast(`${foreign(entry.drop_name)}: you left the line.`);
   } catch (problem) {
     refuse(entry, problem);
     yours.update(entry, { stage: "waiting" });

@@ -3,6 +3,7 @@
 
 import { Problem, call, callForText } from "../lib/api.js";
 import { byId, h, mark, write } from "../lib/dom.js";
+import { foreign } from "../lib/foreign.js";
 import { clock } from "../lib/format.js";
 import { Live } from "../lib/live.js";
 import { ConnectionState } from "../elements/connection-state.js";
@@ -103,11 +104,11 @@ function offer(drops) {
   const names = new Map(drops.map(({ id, name }) => [id, name]));
   for (const option of [...dropChoice.options]) {
     const name = names.get(option.value);
-    if (name !== undefined) write(option, name);
+    if (name !== undefined) write(option, foreign(name));
     else if (option.value && !option.selected) option.remove();
     names.delete(option.value);
   }
-  dropChoice.append(...[...names].map(([id, name]) => h("option", { value: id }, name)));
+  dropChoice.append(...[...names].map(([id, name]) => h("option", { value: id }, foreign(name))));
 }
 
 /** @type {Live | undefined} */

@@ -4,6 +4,7 @@ import { Problem, call } from "../lib/api.js";
 import { byId } from "../lib/dom.js";
 import { isNewer } from "../lib/drop.js";
 import { followYours } from "../lib/follow.js";
+import { foreign, named } from "../lib/foreign.js";
 import { Live } from "../lib/live.js";
 import { service } from "../lib/service.js";
 import { setTitle } from "../lib/title.js";
@@ -54,7 +55,7 @@ async function read() {
 function show(drop) {
   if (shown && !isNewer(drop, shown)) return;
   shown = drop;
-  setTitle(`${drop.name} · Holdfast`);
+  setTitle(`${foreign(named(drop.name))} · Holdfast`);
   sheet.drop = drop;
 }
 

@@ -117,7 +117,7 @@ pub(super) fn decide(state: &State, entry: &Entry, times: Times, max_waiting: u3
         Request::AskAboutBuyer { drop_id, buyer_id } => {
             let drop = find(state, *drop_id)?;
             let (buyer, _) = identify(drop, ids, buyer_id, None);
-            let subject = Subject::Buyer(drop.aggregate.standing(buyer, at)?);
+            let subject = Subject::Buyer(Box::new(drop.aggregate.standing(buyer, at)?));
             let events = vec![];
             Ok((*drop_id, Decision { events, subject }, None))
         }
@@ -134,6 +134,9 @@ pub(super) fn decide(state: &State, entry: &Entry, times: Times, max_waiting: u3
             payment_reference,
         } => {
             let drop = state.drop_of(*hold_id).ok_or(Refusal::HoldNotFound)?;
+            let is_recorded = payment_reference
+                .as_ref()
+                .is_some_and(|reference| drop.was_paid_by(*hold_id, reference));
             let private = payment_reference
                 .clone()
                 .map(|reference| Private::payment(ids.salt, reference));
@@ -141,6 +144,7 @@ pub(super) fn decide(state: &State, entry: &Entry, times: Times, max_waiting: u3
                 purchase_id: PurchaseId(ids.subject),
                 hold_id: *hold_id,
                 commitment: private.as_ref().map(Private::commitment),
+                is_recorded,
                 at: times.of_arrival(drop, *hold_id),
             };
             about(drop, &DropCommand::ConfirmPurchase(command), private)

@@ -1,0 +1,317 @@
+//! What was bought: one purchase, for its buyer, and all of a drop, for admins, with whom and with
+//! the payment reference.
+//!
+//! Promise: whatever a shop sent as a payment reference, an admin can read, until the buyer is
+//! erased: references are read from where they stand, next to the log's events.
+//! Limit: that needs the database; without it these routes answer 503, where a reference is shown.
+
+use std::borrow::Cow;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use domain::values::{BuyerId, DropId, Money, PaymentReference, Position, PurchaseId};
+use futures::stream::{self, Stream, StreamExt};
+use infrastructure::error::LogError;
+use infrastructure::payments::payment_references;
+use projections::views::HoldView;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{MOST_LISTED, find, listed, quarantine};
+use crate::app::App;
+use crate::auth::{Admin, Caller, Visitor};
+use crate::extract::{DropPath, Fresh, Params, follow_to_head};
+use crate::limiter::Tried;
+use crate::negotiate::{preferred, varied};
+use crate::problem::{Code, Problem};
+use crate::render::{Page, PurchaseBody, conditional, insert, private};
+
+const CSV: &str = "text/csv";
+/// What purchases come in, the usual form first.
+const FORMS: [&str; 2] = ["application/json", CSV];
+/// Purchases that are read at once for a file.
+const SLICE: usize = 500;
+
+/// A purchase as an admin sees it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "RecordedPurchase")]
+pub(crate) struct RecordedPurchase {
+    #[serde(flatten)]
+    purchase: PurchaseBody,
+    /// What the shop's payment system calls the payment; null when none was sent, and once the
+    /// buyer was erased. Left out for anybody but an admin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payment_reference: Option<Option<PaymentReference>>,
+}
+
+/// `GET /v1/purchases/{id}`
+pub(crate) async fn read(
+    State(app): State<App>,
+    PurchasePath(id): PurchasePath,
+    caller: Caller,
+    visitor: Visitor,
+    _: Fresh,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let hold = find_anywhere(&app, &visitor, id).await?;
+    caller.must_own(hold.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
+    let position = hold.position;
+    let purchase = PurchaseBody::new(hold).ok_or_else(no_such_purchase)?;
+    let payment_reference = match visitor.is_admin {
+        true => Some(references(&app, &[position]).await?.remove(&position)),
+        false => None,
+    };
+    let body = RecordedPurchase {
+        purchase,
+        payment_reference,
+    };
+    Ok(private(conditional(&headers, &body)))
+}
+
+/// A purchase that is not known here may have been made at another node a moment ago.
+async fn find_anywhere(app: &App, visitor: &Visitor, id: PurchaseId) -> Result<HoldView, Problem> {
+    if let Some(hold) = app.views.purchase(id) {
+        return Ok(hold);
+    }
+    let attempt = app.limiter.attempt(visitor.origin, Tried::Id)?;
+    follow_to_head(app).await?;
+    let hold = app.views.purchase(id).ok_or_else(no_such_purchase)?;
+    attempt.succeeded();
+    Ok(hold)
+}
+
+fn no_such_purchase() -> Problem {
+    Problem::new(Code::PurchaseNotFound, "There is no purchase with this id.")
+}
+
+/// The purchase that the path names. What is no UUID names none.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PurchasePath(PurchaseId);
+
+impl FromRequestParts<App> for PurchasePath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let Path(id) = Path::<String>::from_request_parts(parts, app)
+            .await
+            .map_err(|_| no_such_purchase())?;
+        id.parse().map(Self).map_err(|_| no_such_purchase())
+    }
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+pub(crate) struct PurchasesParams {
+    /// How many at most: in JSON 100 unless said, and no more; in CSV all unless said.
+    #[schemars(range(min = 1))]
+    limit: Option<usize>,
+    /// The id that the page before ended with.
+    starting_after: Option<PurchaseId>,
+}
+
+/// `GET /v1/drops/{id}/purchases`
+pub(crate) async fn list(
+    State(app): State<App>,
+    DropPath(drop_id): DropPath,
+    _: Admin,
+    _: Fresh,
+    Params(params): Params<PurchasesParams>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    find(&app, drop_id)?;
+    let response = match FORMS[preferred(&headers, &FORMS)] {
+        CSV => file(app, drop_id, params).await?,
+        _ => page(&app, drop_id, params, &headers).await?,
+    };
+    Ok(private(varied(response)))
+}
+
+async fn page(
+    app: &App,
+    drop_id: DropId,
+    params: PurchasesParams,
+    headers: &HeaderMap,
+) -> Result<Response, Problem> {
+    let limit = listed(params.limit, MOST_LISTED)?;
+    let mut data = slice(app, drop_id, params.starting_after, limit + 1).await?;
+    let has_more = data.len() > limit;
+    data.truncate(limit);
+    Ok(conditional(headers, &Page { data, has_more }))
+}
+
+/// At most `limit` purchases of a drop, the earliest first.
+async fn slice(
+    app: &App,
+    drop_id: DropId,
+    after: Option<PurchaseId>,
+    limit: usize,
+) -> Result<Vec<RecordedPurchase>, Problem> {
+    let holds = app.views.purchases(drop_id, after, limit).ok_or_else(|| {
+        quarantine(app.views.quarantine_of(drop_id)).unwrap_or_else(|| {
+            Problem::invalid_query("starting_after", "names no purchase of this drop")
+        })
+    })?;
+    let positions: Vec<Position> = holds.iter().map(|hold| hold.position).collect();
+    let mut references = references(app, &positions).await?;
+    let recorded = holds.into_iter().filter_map(|hold| {
+        let position = hold.position;
+        Some(RecordedPurchase {
+            purchase: PurchaseBody::new(hold)?,
+            payment_reference: Some(references.remove(&position)),
+        })
+    });
+    Ok(recorded.collect())
+}
+
+async fn references(
+    app: &App,
+    positions: &[Position],
+) -> Result<std::collections::HashMap<Position, PaymentReference>, Problem> {
+    if positions.is_empty() {
+        return Ok(std::collections::HashMap::new());
+    }
+    let found = payment_references(app.log.pool(), positions).await;
+    found.map_err(|error: LogError| match error.is_away() {
+        true => Problem::unavailable("The event log cannot be reached."),
+        false => Problem::internal(&error),
+    })
+}
+
+/// Every purchase as a line. The first slice is read before the answer begins, for a fault can only
+/// cut off one that has begun.
+async fn file(app: App, drop_id: DropId, params: PurchasesParams) -> Result<Response, Problem> {
+    if params.limit == Some(0) {
+        return Err(Problem::invalid_query("limit", "must be at least 1"));
+    }
+    let mut lines = Lines {
+        app,
+        drop_id,
+        after: params.starting_after,
+        left: params.limit.unwrap_or(usize::MAX),
+    };
+    let first = lines.next().await?.unwrap_or_default();
+    let head = Bytes::from_static(HEAD.as_bytes());
+    let begun = stream::iter([head, first].map(Ok));
+    let kind = [(header::CONTENT_TYPE, "text/csv; charset=utf-8")];
+    let mut response = (kind, Body::from_stream(begun.chain(lines.rest()))).into_response();
+    let name = "attachment; filename=\"purchases.csv\"";
+    insert(&mut response, header::CONTENT_DISPOSITION, name);
+    Ok(response)
+}
+
+/// Where a file has come to.
+struct Lines {
+    app: App,
+    drop_id: DropId,
+    after: Option<PurchaseId>,
+    left: usize,
+}
+
+/// Why a file was cut off.
+#[derive(Debug, thiserror::Error)]
+#[error("the rest of the purchases could not be read")]
+struct CutOff;
+
+impl Lines {
+    /// The next slice as lines; none when that was all.
+    async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        let most = self.left.min(SLICE);
+        if most == 0 || self.app.stop.is_cancelled() {
+            return Ok(None);
+        }
+        let page = slice(&self.app, self.drop_id, self.after, most).await?;
+        let Some(last) = page.last() else {
+            return Ok(None);
+        };
+        self.after = Some(last.purchase.id());
+        self.left -= page.len();
+        lines_of(&page).map(Some)
+    }
+
+    /// What is left. A fault ends the stream with an error, so that a reader sees that it is cut off.
+    fn rest(self) -> impl Stream<Item = Result<Bytes, CutOff>> {
+        stream::try_unfold(self, |mut lines| async move {
+            if lines.app.stop.is_cancelled() {
+                return Err(CutOff);
+            }
+            let next = lines.next().await.map_err(|_| CutOff)?;
+            Ok(next.map(|next| (next, lines)))
+        })
+    }
+}
+
+const HEAD: &str = "id,hold_id,drop_id,buyer_id,quantity,amount,currency,purchased_at,payment_reference,position\r\n";
+
+fn lines_of(page: &[RecordedPurchase]) -> Result<Bytes, Problem> {
+    let mut writer = csv::WriterBuilder::new()
+        .terminator(csv::Terminator::CRLF)
+        .from_writer(vec![]);
+    for RecordedPurchase {
+        purchase,
+        payment_reference,
+    } in page
+    {
+        let Money { amount, currency } = purchase.total;
+        let reference = payment_reference.iter().flatten().next();
+        let cells = [
+            purchase.id().to_string(),
+            purchase.hold_id.to_string(),
+            purchase.drop_id.to_string(),
+            inert(purchase.buyer_id.as_ref().map_or("", BuyerId::as_str)).into_owned(),
+            purchase.quantity.get().to_string(),
+            amount.to_string(),
+            currency.code().to_owned(),
+            purchase.purchased_at.to_string(),
+            inert(reference.map_or("", PaymentReference::as_str)).into_owned(),
+            purchase.position.to_string(),
+        ];
+        writer
+            .write_record(&cells)
+            .map_err(|error| Problem::internal(&error))?;
+    }
+    let written = writer.into_inner();
+    let written = written.map_err(|error| Problem::internal(error.error()))?;
+    Ok(written.into())
+}
+
+/// A cell that a spreadsheet shows and does not run. One that begins as a formula does gets a single
+/// quote in front, which spreadsheets take for "this is text" (OWASP, CSV Injection).
+fn inert(cell: &str) -> Cow<'_, str> {
+    let starts_formula = |c: char| {
+        matches!(
+            c,
+            '=' | '+' | '-' | '@' | '\t' | '\r' | '\n' | '＝' | '＋' | '－' | '＠'
+        )
+    };
+    match cell.starts_with(starts_formula) {
+        true => format!("'{cell}").into(),
+        false => cell.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::inert;
+
+    #[test]
+    fn a_cell_that_a_spreadsheet_would_run_is_text() {
+        for (cell, shown) in [
+            (
+                "=HYPERLINK(\"https://evil.example\",\"x\")",
+                "'=HYPERLINK(\"https://evil.example\",\"x\")",
+            ),
+            ("+1", "'+1"),
+            ("-2+3", "'-2+3"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("＝1", "'＝1"),
+            ("pi_1", "pi_1"),
+            ("a=b", "a=b"),
+            ("", ""),
+        ] {
+            assert_eq!(inert(cell), shown);
+        }
+    }
+}

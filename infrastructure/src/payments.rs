@@ -1,0 +1,38 @@
+//! Payment references, for who may read them: read from where they stand, next to their events.
+//!
+//! Promise: a reference that was erased is not returned, whichever node is asked.
+//! Limit: needs the database; no view keeps them.
+
+use std::collections::HashMap;
+
+use domain::values::{PaymentReference, Position};
+use sqlx::PgPool;
+
+use crate::error::LogError;
+
+/// The payment references of the purchases at these positions: of those that have one.
+///
+/// # Errors
+/// [`LogError::Unavailable`].
+pub async fn payment_references(
+    pool: &PgPool,
+    positions: &[Position],
+) -> Result<HashMap<Position, PaymentReference>, LogError> {
+    let wanted: Vec<i64> = positions
+        .iter()
+        .map(|position| i64::try_from(position.0).unwrap_or(i64::MAX))
+        .collect();
+    let rows: Vec<(i64, Option<String>)> = sqlx::query_as(
+        "SELECT position, private ->> 'payment_reference' FROM events
+          WHERE position = ANY($1) AND private IS NOT NULL",
+    )
+    .bind(wanted)
+    .fetch_all(pool)
+    .await
+    .map_err(|error| LogError::Unavailable(error.into()))?;
+    let references = rows.into_iter().filter_map(|(position, reference)| {
+        let reference = PaymentReference::stored(&reference?).ok()?;
+        Some((Position(position.unsigned_abs()), reference))
+    });
+    Ok(references.collect())
+}

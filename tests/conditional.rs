@@ -1,0 +1,247 @@
+//! A 304 never confirms a body that has changed, whatever changed it.
+//!
+//! Every GET of `/openapi.json` that has an entity tag is asked at every step of a drop's life. The
+//! claim: a tag stands for one body of its address, without `server_time`, which has a header of its
+//! own that a 304 renews.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use harness::{App, Reply, key, take, text};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+/// What was told under each tag of an address.
+#[derive(Default)]
+struct Told {
+    bodies: BTreeMap<(String, String), String>,
+    last: BTreeMap<String, String>,
+    confirmed: BTreeSet<String>,
+    changed: BTreeSet<String>,
+}
+
+/// The same without what the tag leaves out.
+fn timeless(reply: &Reply) -> String {
+    fn remove(value: &mut Value) {
+        match value {
+            Value::Object(members) => {
+                members.retain(|name, _| name != "server_time");
+                members.values_mut().for_each(remove);
+            }
+            Value::Array(items) => items.iter_mut().for_each(remove),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    let Ok(mut body) = serde_json::from_slice::<Value>(&reply.body) else {
+        return reply.text();
+    };
+    remove(&mut body);
+    body.to_string()
+}
+
+impl Told {
+    /// Asks once more, with the tag that was told last: 304 only where nothing has changed.
+    async fn ask(&mut self, app: &App, template: &str, path: &str, accept: &str) {
+        let ask = || app.admin(Method::GET, path).header("accept", accept);
+        let address = format!("{path} {accept}");
+        let before = self.last.get(&address).cloned();
+        if let Some(before) = &before {
+            // What moves with the time may move between the two questions, but not back.
+            for attempt in 0.. {
+                let known = take(ask().header("if-none-match", before)).await;
+                let now = take(ask()).await;
+                let tag = now.header("etag").to_owned();
+                self.keep(&address, &tag, &now);
+                if known.status != 304 {
+                    self.changed.insert(template.to_owned());
+                    break;
+                }
+                assert_eq!(known.header("etag"), before, "{address}");
+                check_time(&known, &now);
+                if tag == *before {
+                    self.confirmed.insert(template.to_owned());
+                    break;
+                }
+                assert!(
+                    attempt < 9,
+                    "304 for a body that has changed: {address} {now:?}"
+                );
+            }
+        }
+        let reply = take(ask()).await;
+        if reply.status == 200 {
+            let tag = reply.header("etag").to_owned();
+            self.keep(&address, &tag, &reply);
+            self.last.insert(address, tag);
+        }
+    }
+
+    fn keep(&mut self, address: &str, tag: &str, reply: &Reply) {
+        if reply.status != 200 {
+            return;
+        }
+        assert!(!tag.is_empty(), "{address}");
+        let body = timeless(reply);
+        let place = (address.to_owned(), tag.to_owned());
+        let told = self.bodies.entry(place).or_insert_with(|| body.clone());
+        assert_eq!(*told, body, "one tag, two bodies: {address}");
+    }
+}
+
+/// The time of the answer is in a header, on a 304 as well.
+fn check_time(known: &Reply, now: &Reply) {
+    let body = serde_json::from_slice::<Value>(&now.body).unwrap_or_default();
+    let (told, header) = (
+        known.header("holdfast-server-time"),
+        now.header("holdfast-server-time"),
+    );
+    assert_eq!(told.is_empty(), header.is_empty(), "{known:?}");
+    assert!(told <= header, "{known:?}");
+    for one in [&body, &body["data"][0]] {
+        if let Some(time) = one["server_time"].as_str() {
+            assert_eq!(header, time);
+            assert!(!known.header("date").is_empty(), "{known:?}");
+        }
+    }
+}
+
+/// Every GET route with a tag, its placeholders filled in with what there is.
+fn addresses(ids: &BTreeMap<&str, Vec<String>>) -> Vec<(String, String)> {
+    let document = api::openapi::document();
+    let mut all = vec![];
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let described = &item["get"]["responses"];
+        if described.get("304").is_none() {
+            continue;
+        }
+        let of = path.trim_start_matches("/v1");
+        let of = of.trim_start_matches('/').split('/').next().unwrap();
+        let many = ids.get(of).cloned().unwrap_or_else(|| vec![String::new()]);
+        for id in many {
+            for buyer in ["ann", "BOB"] {
+                let filled = path.replace("{id}", &id).replace("{buyer_id}", buyer);
+                all.push((path.clone(), filled.replace("{path}", "style.css")));
+            }
+        }
+    }
+    for (path, query) in [
+        ("/v1/drops", "?expand=top_purchasers"),
+        ("/v1/drops", "?status=live&limit=1"),
+        ("/v1/log", "?after=1&limit=2"),
+    ] {
+        all.push((path.to_owned(), format!("{path}{query}")));
+    }
+    all.sort();
+    all.dedup();
+    all
+}
+
+#[tokio::test]
+async fn a_304_confirms_no_body_that_has_changed_in_the_life_of_a_drop() {
+    let app = App::start().await;
+    let mut ids = BTreeMap::from([
+        (
+            "drops",
+            vec![app.create_drop(3, json!({ "hold_seconds": 3600 })).await],
+        ),
+        ("holds", vec![]),
+        ("waitlist", vec![]),
+        ("purchases", vec![]),
+    ]);
+    let drop = ids["drops"][0].clone();
+    let mut told = Told::default();
+    let steps = 13;
+    for step in 0..steps {
+        match step {
+            0 => {}
+            1 => {
+                for (buyer, shown) in [("ann", Some("Ann")), ("bob", None), ("carl", None)] {
+                    let body = json!({ "buyer_id": buyer, "display_name": shown });
+                    let body = match shown {
+                        Some(_) => body,
+                        None => json!({ "buyer_id": buyer }),
+                    };
+                    let hold = app.hold_with(&drop, &key(), &body).await.ok(201);
+                    ids.get_mut("holds").unwrap().push(text(&hold["id"]));
+                }
+            }
+            2 => {
+                for buyer in ["ann", "dora"] {
+                    let entry = app.waits(&drop, buyer, 1).await;
+                    ids.get_mut("waitlist").unwrap().push(entry);
+                }
+            }
+            3 => {
+                let path = format!("/v1/holds/{}/purchase", ids["holds"][0]);
+                let request = app.request(Method::POST, &path);
+                let request = request.json(&json!({ "payment_reference": "pi_1" }));
+                let bought = take(request).await.ok(201);
+                ids.get_mut("purchases").unwrap().push(text(&bought["id"]));
+            }
+            // The same buyers in another spelling, and with another name: no event of their holds.
+            4 => {
+                app.adjust(&drop, 9).await.ok(201);
+                for (buyer, shown) in [("ANN", "Annie"), ("Bob", "Bobby"), ("Dora", "D.")] {
+                    let body = json!({ "buyer_id": buyer, "display_name": shown });
+                    app.hold_with(&drop, &key(), &body).await.ok(201);
+                }
+            }
+            5 => {
+                let request = app.admin(Method::PATCH, &format!("/v1/drops/{drop}"));
+                let edit =
+                    json!({ "name": "Another", "price": { "amount": 7, "currency": "EUR" } });
+                take(request.header("if-match", "*").json(&edit))
+                    .await
+                    .ok(200);
+            }
+            6 => assert_eq!(app.release(&ids["holds"][1]).await.status, 204),
+            7 => {
+                for turn in 0..30 {
+                    app.hold(&drop, &format!("buyer {turn}")).await;
+                }
+            }
+            8 => {
+                let other = app.create_drop(1, json!({ "name": "Other" })).await;
+                ids.get_mut("drops").unwrap().push(other);
+            }
+            9 | 11 => {
+                let buyer = if step == 9 { "ann" } else { "dora" };
+                let path = format!("/v1/admin/buyers/{buyer}");
+                assert_eq!(take(app.admin(Method::DELETE, &path)).await.status, 204);
+            }
+            10 => {
+                let request = app.admin(Method::POST, &format!("/v1/drops/{drop}/cancel"));
+                take(request).await.ok(200);
+            }
+            _ => {}
+        }
+        for (template, path) in addresses(&ids) {
+            for accept in ["application/json", "text/csv"] {
+                if accept == "text/csv" && !template.ends_with("/timeline") {
+                    continue;
+                }
+                told.ask(&app, &template, &path, accept).await;
+            }
+        }
+    }
+    // The walk has seen both on what a drop's life changes.
+    for template in [
+        "/v1/drops",
+        "/v1/drops/{id}",
+        "/v1/drops/{id}/purchasers",
+        "/v1/drops/{id}/purchases",
+        "/v1/drops/{id}/buyers/{buyer_id}",
+        "/v1/holds/{id}",
+        "/v1/purchases/{id}",
+        "/v1/waitlist/{id}",
+        "/v1/log",
+        "/v1/log/head",
+    ] {
+        assert!(
+            told.confirmed.contains(template),
+            "never confirmed: {template}"
+        );
+        assert!(told.changed.contains(template), "never changed: {template}");
+    }
+}
