@@ -6,9 +6,11 @@
 
 mod api;
 mod app;
+mod debian;
 mod described;
 mod events;
 mod lively;
+mod python;
 mod raw;
 mod raw_events;
 mod reply;
@@ -28,9 +30,11 @@ use tokio::time::{Instant, sleep};
 
 pub use self::api::{Api, key, take};
 pub use self::app::{ADMIN_KEY, AUDITOR_KEY, App, Finished, Launch, finish};
+pub use self::debian::{install, on_path, run};
 pub use self::described::validator;
 pub use self::events::{Event, Ledger, Units};
 pub use self::lively::Lively;
+pub use self::python::Python;
 pub use self::raw::{Raw, allow_open_files, holds_at_once};
 pub use self::raw_events::RawEvent;
 pub use self::reply::{Reply, tally};

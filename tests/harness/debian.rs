@@ -1,0 +1,66 @@
+//! Programs that tests need and cargo does not build: where they are, and their installation.
+//!
+//! Promise: [`install`] runs only as root where there is apt-get, and once at a time on a machine.
+//! Elsewhere it does nothing, and the test that needs the program fails with the package's name.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Mutex;
+
+use nix::unistd::Uid;
+
+/// The program called `name`, where PATH or Debian's folders of system programs have it.
+#[must_use]
+pub fn on_path(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    let folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    folders
+        .map(|folder| folder.join(name))
+        .find(|program| program.is_file())
+}
+
+/// Installs Debian's `packages`, as root where there is apt-get; otherwise nothing happens.
+///
+/// # Panics
+/// When apt-get fails, with its output.
+pub fn install(packages: &[&str]) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    if !Uid::effective().is_root() || on_path("apt-get").is_none() {
+        return;
+    }
+    let _turn = ONE_AT_A_TIME.lock().expect("another installation failed");
+    println!("installing {}", packages.join(", "));
+    // Another process may be at it: apt-get waits for its lock.
+    let apt_get = || {
+        let mut command = Command::new("apt-get");
+        command
+            .args(["-q", "-y", "-o", "DPkg::Lock::Timeout=600"])
+            .env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    run(apt_get().arg("update"));
+    run(apt_get()
+        .args(["install", "--no-install-recommends"])
+        .args(packages));
+}
+
+/// Runs a command to its end and returns its standard output.
+///
+/// # Panics
+/// When it cannot be run or fails, with all of its output.
+#[track_caller]
+pub fn run(command: &mut Command) -> String {
+    let name = format!("{command:?}");
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{name} cannot be run: {error}"));
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{name} failed ({}):\n{stdout}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    stdout
+}
