@@ -6,6 +6,7 @@
 //! module; as root, where there is apt-get, they are installed when missing.
 
 use std::env;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -46,6 +47,15 @@ impl Python {
     #[must_use]
     pub fn tool(&self, name: &str) -> Command {
         Command::new(self.program.with_file_name(name))
+    }
+
+    /// `PATH` with the programs of the environment first, for those that start others of it.
+    #[must_use]
+    pub fn tools_first(&self) -> OsString {
+        let own = self.program.parent().map(Path::to_owned);
+        let path = env::var_os("PATH").unwrap_or_default();
+        let folders = own.into_iter().chain(env::split_paths(&path));
+        env::join_paths(folders).expect("the target folder has no colon in its name")
     }
 
     fn made(requirements: &str) -> Self {
