@@ -21,7 +21,7 @@ use self::window::{Bucket, Buckets, Span};
 use crate::app::App;
 use crate::auth::Admin;
 use crate::drops::find;
-use crate::extract::{Fresh, Params};
+use crate::extract::{Fresh, Query};
 use crate::health::{QuarantinedDrop, quarantined};
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Problem};
@@ -39,6 +39,8 @@ pub(crate) struct MetricsParams {
     /// How long one bucket is; chosen by the window unless said.
     bucket: Option<Span>,
 }
+
+impl Query for MetricsParams {}
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Metrics {
@@ -110,8 +112,7 @@ struct ProjectionLine {
 pub(crate) async fn metrics(
     State(app): State<App>,
     _: Admin,
-    _: Fresh,
-    Params(params): Params<MetricsParams>,
+    Fresh(params): Fresh<MetricsParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let now = app.now();
@@ -155,6 +156,8 @@ pub(crate) struct TimelineParams {
     bucket: Option<Span>,
 }
 
+impl Query for TimelineParams {}
+
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Timeline {
     buckets: Vec<TimelineBucket>,
@@ -173,8 +176,7 @@ struct TimelineBucket {
 pub(crate) async fn timeline(
     State(app): State<App>,
     _: Admin,
-    _: Fresh,
-    Params(params): Params<TimelineParams>,
+    Fresh(params): Fresh<TimelineParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let drop_id = params
