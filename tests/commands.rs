@@ -1,6 +1,15 @@
 //! The commands that people try first: a demo that moves, sample drops, and a stampede with a verdict.
 
+#[path = "commands/tls.rs"]
+mod tls;
+
+use std::process::Stdio;
+
 use harness::{ADMIN_KEY, App, Finished, Launch, Lively, eventually, finish_on_terminal};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use self::tls::TlsFront;
 
 /// Runs a client command against a server.
 async fn run(app: &App, arguments: &[&str]) -> Finished {
@@ -58,6 +67,101 @@ async fn a_stampede_ends_with_a_verdict_that_is_counted_in_the_log() {
     assert_eq!(stampede.code, Some(0), "{stampede:?}");
     assert!(stampede.stdout.contains("PASSED"), "{}", stampede.stdout);
     app.verifies().await;
+}
+
+#[tokio::test]
+async fn a_stampede_leaves_no_drop_on_sale_not_even_when_it_is_interrupted() {
+    let app = App::start().await;
+    let stampede = run(&app, &["load", "--buyers", "20", "--units", "5"]).await;
+    assert_eq!(stampede.code, Some(0), "{stampede:?}");
+    assert_eq!(statuses(&app).await, ["cancelled"]);
+    for (signal, expected) in [(Signal::SIGINT, 2), (Signal::SIGTERM, 3)] {
+        let url = format!("http://{}", app.address());
+        // It waits for holds to expire that last an hour.
+        let mut command = app.launch().command(&[
+            "load",
+            "--abandon",
+            "--buyers",
+            "3",
+            "--units",
+            "3",
+            "--hold-seconds",
+            "3600",
+            "--url",
+            &url,
+            "--admin-key",
+            ADMIN_KEY,
+        ]);
+        let running = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        eventually("all buyers hold", || async {
+            let log = app.log().await;
+            let held = log.iter().filter(|event| event.event_type == "HoldPlaced");
+            (held.count() == 5 + 3 * (expected - 1)).then_some(())
+        })
+        .await;
+        let id = Pid::from_raw(running.id().try_into().unwrap());
+        kill(id, signal).unwrap();
+        let ended = tokio::task::spawn_blocking(move || running.wait_with_output());
+        let ended = ended.await.unwrap().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(
+            !ended.status.success() && said.contains("interrupted"),
+            "{ended:?}"
+        );
+        assert_eq!(statuses(&app).await, vec!["cancelled"; expected], "{said}");
+        app.verifies().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stampede_and_samples_reach_a_server_behind_tls_whose_authority_is_named() {
+    let app = App::start().await;
+    let front = TlsFront::before(app.address()).await;
+    let ca = app.launch().data_dir().join("ca.pem");
+    std::fs::write(&ca, &front.authority).unwrap();
+    let ca = ca.to_str().unwrap();
+    for host in ["localhost", "127.0.0.1"] {
+        let url = format!("https://{host}:{}", front.port);
+        let server = ["--url", &url, "--admin-key", ADMIN_KEY];
+        for arguments in [
+            vec![
+                "load",
+                "--buyers",
+                "50",
+                "--units",
+                "5",
+                "--connections",
+                "10",
+            ],
+            vec!["seed"],
+        ] {
+            let trusting = [arguments.as_slice(), &server, &["--ca", ca]].concat();
+            let trusted = app.launch().run(&trusting).await;
+            assert_eq!(trusted.code, Some(0), "{trusted:?}");
+            let doubting = [arguments.as_slice(), &server].concat();
+            let refused = app.launch().run(&doubting).await;
+            assert_eq!(refused.code, Some(1), "{refused:?}");
+            assert!(
+                refused.stderr.to_lowercase().contains("certificate"),
+                "{refused:?}"
+            );
+        }
+    }
+    assert!(front.served() > 20, "{}", front.served());
+    let plain = format!("http://127.0.0.1:{}", front.port);
+    let refused = app
+        .launch()
+        .run(&["seed", "--url", &plain, "--admin-key", ADMIN_KEY])
+        .await;
+    assert_eq!(refused.code, Some(1), "{refused:?}");
+    let mut statuses = statuses(&app).await;
+    statuses.sort_unstable();
+    statuses.dedup();
+    assert_eq!(statuses, ["cancelled", "live", "scheduled"]);
 }
 
 #[tokio::test]

@@ -204,7 +204,67 @@ async fn a_query_that_cannot_be_read_says_which_parameters() {
         let reply = take(app.admin(Method::GET, path)).await;
         assert_eq!(reply.faulty_places(400, "invalid_query"), places, "{path}");
     }
-    app.get("/v1/drops?limit=1&utm_source=mail").await.ok(200);
+    let reply = app.get("/v1/drops?limit=1&utm_source=mail").await;
+    assert_eq!(
+        reply.faulty_places(400, "invalid_query"),
+        ["/utm_source"],
+        "an operation has no parameters but its own"
+    );
+}
+
+#[tokio::test]
+async fn a_path_that_leads_nowhere_is_a_page_for_a_browser_and_a_problem_for_a_program() {
+    let app = App::start().await;
+    // As browsers send it for a page.
+    let browser =
+        "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8";
+    let ask = |method: Method, path: &str, accept: Option<&str>| {
+        let request = app.request(method, path);
+        take(match accept {
+            Some(accept) => request.header("accept", accept),
+            None => request,
+        })
+    };
+    for path in [
+        "/nonsense",
+        "/nonsense/",
+        "/admin/nonsense",
+        "/assets/nonsense.js",
+        "/problems/nonsense",
+    ] {
+        for accept in [browser, "text/html"] {
+            let page = ask(Method::GET, path, Some(accept)).await;
+            assert_eq!(page.status, 404, "{path}");
+            assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+            assert_eq!(page.header("vary"), "Accept");
+            assert!(
+                page.header("content-security-policy")
+                    .contains("script-src")
+            );
+            assert!(page.text().contains("<h1>Page not found</h1>"), "{path}");
+        }
+        for accept in [
+            None,
+            Some("*/*"),
+            Some("application/json"),
+            Some("text/html;q=0, */*"),
+        ] {
+            let problem = ask(Method::GET, path, accept).await;
+            problem.problem(404, "not_found");
+            assert_eq!(problem.header("vary"), "Accept", "{path} {accept:?}");
+        }
+        let head = ask(Method::HEAD, path, Some(browser)).await;
+        assert_eq!(
+            (head.status, head.header("content-type")),
+            (404, "text/html; charset=utf-8")
+        );
+    }
+    // What no browser shows stays a problem.
+    for (method, path) in [(Method::GET, "/v1/nonsense"), (Method::POST, "/nonsense")] {
+        ask(method, path, Some(browser))
+            .await
+            .problem(404, "not_found");
+    }
 }
 
 #[tokio::test]
@@ -229,7 +289,7 @@ async fn a_body_that_may_be_left_out_is_held_to_the_same_rules_when_it_is_there(
             json(r#"{"colour":"red","size":1}"#).await.invalid_places(),
             ["/colour", "/size"]
         );
-        for body in ["[]", "null", "1"] {
+        for body in ["[]", "1", "\"null\"", "[null]"] {
             json(body).await.invalid("");
         }
         for body in ["{", " ", "{} {}", "nonsense"] {
@@ -247,7 +307,9 @@ async fn a_body_that_may_be_left_out_is_held_to_the_same_rules_when_it_is_there(
     assert_eq!(app.log().await.len(), 2, "nothing came of it");
     for (path, body, kind) in [
         (&paths[1], "{}", "application/json"),
+        (&paths[1], "null", "application/json"),
         (&paths[0], "", "text/plain"),
+        (&paths[0], " null\n", "application/json"),
         (&paths[0], "{}", "application/json"),
     ] {
         let request = app.admin(Method::POST, path).header("content-type", kind);

@@ -41,7 +41,7 @@ fn walk(value: &Value, pointer: &str, look: &mut impl FnMut(&str, &Value)) {
 
 #[test]
 fn every_path_of_the_router_is_described_and_no_other() {
-    let document = api::openapi::document();
+    let document = api::openapi::document_with_pages();
     let described: BTreeSet<String> = document["paths"]
         .as_object()
         .unwrap()
@@ -53,12 +53,24 @@ fn every_path_of_the_router_is_described_and_no_other() {
         .map(|path| path.replace("{*", "{"))
         .collect();
     assert_eq!(described, served);
+    // Clients are generated from it: the pages for people are not among its operations.
+    let document = api::openapi::document();
+    let pages: Vec<&String> = document["paths"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .filter(|path| !path.starts_with("/v1/"))
+        .collect();
+    assert_eq!(
+        pages,
+        ["/health/live", "/health/ready", "/metrics", "/openapi.json"]
+    );
 }
 
 #[tokio::test]
 async fn every_method_of_a_path_is_described_and_no_other() {
     let app = App::start().await;
-    let document = api::openapi::document();
+    let document = api::openapi::document_with_pages();
     for (path, item) in document["paths"].as_object().unwrap() {
         let filled = path.replace(['{', '}'], "");
         let method = Method::from_bytes(b"NOSUCH").unwrap();
@@ -115,6 +127,51 @@ fn every_reference_leads_somewhere() {
         }
     });
     assert!(seen > 100, "{seen}");
+}
+
+/// Each form was met in a generator that makes something else of it: docs/decisions/0047.
+#[test]
+fn schemas_use_the_forms_that_client_generators_share() {
+    let document = api::openapi::document();
+    let mut seen = 0;
+    walk(&document, "", &mut |pointer, schema| {
+        let is_example = ["/example", "/properties"]
+            .iter()
+            .any(|end| pointer.ends_with(end));
+        if !schema.is_object() || is_example || pointer.contains("/example") {
+            return;
+        }
+        assert!(schema.get("discriminator").is_none(), "{pointer}");
+        let is_body = pointer.starts_with("/components/schemas/");
+        assert!(!is_body || schema.get("default").is_none(), "{pointer}");
+        let has_values = schema.get("enum").or(schema.get("const")).is_some();
+        let is_refusal = pointer.ends_with("/not");
+        assert!(
+            !has_values || is_refusal || schema["type"].is_string(),
+            "{pointer} has no type"
+        );
+        let choices = schema["oneOf"].as_array().map_or(&[][..], Vec::as_slice);
+        let are_names = choices.iter().all(|choice| choice.get("const").is_some());
+        assert!(choices.is_empty() || !are_names, "{pointer} is an enum");
+        let kinds = [&schema["type"], &schema["type"][0]];
+        let is_whole = kinds.iter().any(|kind| **kind == "integer");
+        if is_whole && schema.get("const").is_none() {
+            let format = schema["format"].as_str();
+            assert!(
+                matches!(format, Some("int32" | "int64")),
+                "{pointer}: {schema}"
+            );
+            seen += 1;
+        }
+    });
+    assert!(seen > 50, "{seen}");
+    let schemes = &document["components"]["securitySchemes"];
+    for (path, method, operation) in operations(&document) {
+        let choices = operation["security"].as_array().unwrap().iter();
+        let names = choices.flat_map(|choice| choice.as_object().unwrap().keys());
+        let bearers = names.filter(|name| schemes[name.as_str()]["scheme"] == "bearer");
+        assert!(bearers.count() <= 1, "{method} {path}");
+    }
 }
 
 #[test]
@@ -183,6 +240,7 @@ fn every_problem_that_can_be_told_is_described_where_it_can_be_told() {
     // On any path: they are described once.
     let elsewhere = [
         "method_not_allowed",
+        "not_found",
         "malformed_request",
         "uri_too_long",
         "head_too_large",
@@ -237,7 +295,7 @@ async fn every_route_says_who_may_keep_its_answer() {
     let bought = app.held(&other, "carl").await;
     let purchase = app.purchase(&bought).await.ok(201);
     let purchase = harness::text(&purchase["id"]);
-    let document = api::openapi::document();
+    let document = api::openapi::document_with_pages();
     let gets = operations(&document).into_iter();
     let gets = gets.filter(|(_, method, _)| method == "get");
     let listed: BTreeSet<String> = gets.map(|(path, ..)| path).collect();

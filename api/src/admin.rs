@@ -20,8 +20,8 @@ use self::lateness::Lateness;
 use self::window::{Bucket, Buckets, Span};
 use crate::app::App;
 use crate::auth::Admin;
-use crate::drops::{MOST_LISTED, Wanted, find, listed};
-use crate::extract::{Fresh, Params};
+use crate::drops::{MOST_LISTED, Wanted, find};
+use crate::extract::{Fresh, Limit, Query};
 use crate::health::{QuarantinedDrop, quarantined};
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Problem};
@@ -39,8 +39,8 @@ pub(crate) struct MetricsParams {
     /// How long one bucket is; chosen by the window unless said.
     bucket: Option<Span>,
     /// How many drops are listed at most; the counts are of all of them.
-    #[schemars(range(min = 1, max = 100), extend("default" = 100))]
-    limit: Option<usize>,
+    #[schemars(extend("default" = MOST_LISTED))]
+    limit: Option<Limit<MOST_LISTED>>,
     /// The id that the page of drops before ended with.
     starting_after: Option<DropId>,
     /// Lists only drops of these statuses, separated by commas.
@@ -49,6 +49,8 @@ pub(crate) struct MetricsParams {
     /// Lists only drops whose name contains this, whatever its case.
     search: Option<String>,
 }
+
+impl Query for MetricsParams {}
 
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Metrics {
@@ -129,8 +131,7 @@ struct ProjectionLine {
 pub(crate) async fn metrics(
     State(app): State<App>,
     _: Admin,
-    _: Fresh,
-    Params(params): Params<MetricsParams>,
+    Fresh(params): Fresh<MetricsParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let now = app.now();
@@ -177,6 +178,8 @@ pub(crate) struct TimelineParams {
     bucket: Option<Span>,
 }
 
+impl Query for TimelineParams {}
+
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Timeline {
     buckets: Vec<TimelineBucket>,
@@ -195,8 +198,7 @@ struct TimelineBucket {
 pub(crate) async fn timeline(
     State(app): State<App>,
     _: Admin,
-    _: Fresh,
-    Params(params): Params<TimelineParams>,
+    Fresh(params): Fresh<TimelineParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let drop_id = params
@@ -226,7 +228,7 @@ fn listed_drops(
     params: &MetricsParams,
     now: Timestamp,
 ) -> Result<(Vec<DropView>, bool), Problem> {
-    let limit = listed(params.limit, MOST_LISTED)?;
+    let limit = params.limit.map_or(MOST_LISTED, |Limit(limit)| limit);
     let phases = params.status.as_ref().map(Statuses::phases);
     let wanted = Wanted {
         phases: phases.as_deref().unwrap_or_default(),

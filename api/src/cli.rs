@@ -233,7 +233,8 @@ pub(crate) fn on_signal() -> CancellationToken {
     stop
 }
 
-async fn wait_for_signal() {
+/// Returns at the first Ctrl-C or SIGTERM from now on.
+pub(crate) async fn wait_for_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         return std::future::pending().await;

@@ -8,11 +8,13 @@
 //!
 //! Promise: no rule of the server is repeated here, and nothing here can reach around its HTTP interface; what `load`
 //! counts, it counts from the log that any auditor can read.
-//! Limit: plain HTTP only. TLS ends at the proxy in front of the server, and this side talks to the server itself.
+//! Limit: HTTP/1.1 only. TLS is used where the address begins with `https://`; the server itself has
+//! none, the proxy in front of it does.
 
 pub mod access;
 pub mod address;
 pub mod calls;
+mod cleanup;
 pub mod error;
 #[cfg(test)]
 mod fake_server;
@@ -23,6 +25,7 @@ pub mod seed;
 pub mod shoppers;
 pub mod socket;
 pub(crate) mod table;
+mod tls;
 pub mod wire;
 
 pub use access::{AccessKey, ServerArgs};

@@ -1,6 +1,7 @@
 //! The routes of drops: schedule, read, edit, cancel, adjust, and who bought.
 
 pub(crate) mod buyers;
+mod picture;
 pub(crate) mod purchases;
 pub(crate) mod terms;
 
@@ -15,7 +16,9 @@ use axum::response::{IntoResponse, Response};
 use domain::decide::Subject;
 use domain::event::StockAdjusted;
 use domain::stock::Stock;
-use domain::values::{AdjustmentId, DropId, Entered, Position, Reason, Timestamp};
+use domain::values::{
+    AdjustmentId, DropId, Entered, Position, Reason, StockCount, Timestamp,
+};
 use infrastructure::engine::Request;
 use infrastructure::quarantine::RefusedEvent;
 use projections::live_stock::Phase;
@@ -26,7 +29,9 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use self::terms::{EditedDrop, NewDrop};
 use crate::app::App;
 use crate::auth::Admin;
-use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, OptionalBody, Params};
+use crate::extract::{
+    Body, DropPath, Fresh, IdempotencyKey, Limit, MAX_TERMS_BODY, OptionalBody, Query,
+};
 use crate::preconditions::Tags;
 use crate::problem::{Code, Problem};
 use crate::render::{
@@ -43,7 +48,7 @@ pub(crate) async fn create(
     State(app): State<App>,
     _: Admin,
     key: IdempotencyKey,
-    Body(new): Body<NewDrop>,
+    Body(new): Body<NewDrop, MAX_TERMS_BODY>,
 ) -> Result<Response, Problem> {
     let key = Some(key.within(&app.key_scope(b"drops"))?);
     let (terms, total_stock) = new.into_terms()?;
@@ -67,29 +72,37 @@ pub(crate) struct ListParams {
     /// Only drops of this status.
     status: Option<DropStatus>,
     /// `top_purchasers` adds each drop's three best buyers.
-    #[schemars(extend("enum" = ["top_purchasers"]))]
-    expand: Option<String>,
+    #[schemars(with = "Option<String>", extend("enum" = ["top_purchasers"]))]
+    expand: Option<Expanded>,
     /// How many at most.
-    #[schemars(range(min = 1, max = 100), extend("default" = 100))]
-    limit: Option<usize>,
+    #[schemars(extend("default" = MOST_LISTED))]
+    limit: Option<Limit<MOST_LISTED>>,
     /// The id that the page before ended with.
     starting_after: Option<DropId>,
     /// Ids of drops, separated by commas, 100 at most: only those of them that there are.
     ids: Option<String>,
 }
 
+impl Query for ListParams {}
+
+/// What a list may add to each drop.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Expanded {
+    TopPurchasers,
+}
+
 /// `GET /v1/drops`: those in quarantine are left out.
 pub(crate) async fn list(
     State(app): State<App>,
-    _: Fresh,
-    Params(params): Params<ListParams>,
+    Fresh(params): Fresh<ListParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let now = app.now();
     // Before the rows, so that they are at least as new as it says.
     let position = app.views.position();
-    let limit = listed(params.limit, MOST_LISTED)?;
-    let expand = expands_purchasers(params.expand.as_deref())?;
+    let limit = params.limit.map_or(MOST_LISTED, |Limit(limit)| limit);
+    let expand = matches!(params.expand, Some(Expanded::TopPurchasers));
     let phases: Vec<Phase> = params.status.map(DropStatus::phase).into_iter().collect();
     // One more than is shown says whether there is more.
     let wanted = Wanted {
@@ -125,14 +138,6 @@ pub(crate) async fn list(
 
 /// Where an answer says its position that cannot say it in its body.
 const POSITION: HeaderName = HeaderName::from_static("holdfast-position");
-
-fn expands_purchasers(expand: Option<&str>) -> Result<bool, Problem> {
-    match expand {
-        None => Ok(false),
-        Some("top_purchasers") => Ok(true),
-        Some(_) => Err(Problem::invalid_query("expand", "must be top_purchasers")),
-    }
-}
 
 /// Which part of a list.
 pub(crate) struct Wanted<'a> {
@@ -208,17 +213,6 @@ fn named(ids: &str) -> Result<BTreeSet<DropId>, Problem> {
     Ok(ids)
 }
 
-pub(crate) fn listed(limit: Option<usize>, most: usize) -> Result<usize, Problem> {
-    match limit {
-        None => Ok(most),
-        Some(limit) if (1..=most).contains(&limit) => Ok(limit),
-        Some(_) => Err(Problem::invalid_query(
-            "limit",
-            format!("must be from 1 to {most}"),
-        )),
-    }
-}
-
 /// `GET /v1/drops/{id}`
 pub(crate) async fn read(
     State(app): State<App>,
@@ -237,7 +231,7 @@ pub(crate) async fn edit(
     _: Admin,
     DropPath(drop_id): DropPath,
     headers: HeaderMap,
-    Body(edited): Body<EditedDrop>,
+    Body(edited): Body<EditedDrop, MAX_TERMS_BODY>,
 ) -> Result<Response, Problem> {
     let expected_version = expected_version(&app, drop_id, &headers)?;
     let patch = Box::new(edited.into_patch()?);
@@ -296,18 +290,26 @@ pub(crate) async fn cancel(
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewAdjustment {
     /// Units to add; negative takes available ones away. Not zero.
-    #[serde(deserialize_with = "not_zero")]
-    #[schemars(extend("not" = { "const": 0 }))]
+    #[serde(deserialize_with = "delta")]
+    #[schemars(range(min = -MOST_ADJUSTED, max = MOST_ADJUSTED), extend("not" = { "const": 0 }))]
     delta: i32,
     /// Why, in an admin's words. It stays in the log: name nobody.
-    #[schemars(length(min = 1))]
     reason: Entered<Reason>,
 }
 
-fn not_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
-    match i32::deserialize(deserializer)? {
+/// As many units as a drop can have.
+const MOST_ADJUSTED: i32 = StockCount::MAX.cast_signed();
+
+fn delta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
+    match i64::deserialize(deserializer)? {
         0 => Err(de::Error::custom("must not be zero")),
-        delta => Ok(delta),
+        delta => i32::try_from(delta)
+            .ok()
+            .filter(|delta| (-MOST_ADJUSTED..=MOST_ADJUSTED).contains(delta))
+            .ok_or_else(|| {
+                let bounds = format!("must be from -{MOST_ADJUSTED} to {MOST_ADJUSTED}");
+                de::Error::custom(bounds)
+            }),
     }
 }
 

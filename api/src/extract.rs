@@ -22,13 +22,19 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use self::faults::read_closely;
-pub use self::query::Params;
+pub(crate) use self::query::{Limit, Query, no_parameters, position, some_position};
+pub use self::query::{NoParams, Params};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Code, Problem};
 
-/// The largest body accepted, in bytes.
+/// The largest body accepted, in characters, and with a few exceptions in bytes.
 pub const MAX_BODY: usize = 16 * 1024;
+
+/// The largest body that describes a drop, in bytes: the longest name, description and picture
+/// fit, also where each character is written as two escapes (`\ud83d\ude00`), 12 bytes. Only admins
+/// send one, so it bounds nothing that a stranger could fill memory with.
+pub(crate) const MAX_TERMS_BODY: usize = 96 * 1024;
 
 /// The most that is read of a body that is too large, in bytes.
 const MOST_DRAINED: usize = 1024 * 1024;
@@ -39,16 +45,16 @@ const BODY_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a reader waits for a position.
 pub(crate) const FRESHNESS_PATIENCE: Duration = Duration::from_secs(2);
 
-/// A JSON body. Unknown fields are refused by the types themselves.
+/// A JSON body of at most `MOST` bytes. Unknown fields are refused by the types themselves.
 #[derive(Debug)]
-pub struct Body<T>(pub T);
+pub struct Body<T, const MOST: usize = MAX_BODY>(pub T);
 
-impl<T: DeserializeOwned + JsonSchema> FromRequest<App> for Body<T> {
+impl<T: DeserializeOwned + JsonSchema, const MOST: usize> FromRequest<App> for Body<T, MOST> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
         let is_json = has_json_type(request.headers());
-        let bytes = read_body(request).await?;
+        let bytes = read_body(request, MOST).await?;
         if !is_json {
             let detail = "Send the body with Content-Type: application/json.";
             return Err(Problem::new(Code::UnsupportedMediaType, detail));
@@ -57,7 +63,8 @@ impl<T: DeserializeOwned + JsonSchema> FromRequest<App> for Body<T> {
     }
 }
 
-/// A JSON body that may be left out altogether.
+/// A JSON body that may be left out altogether. `null` stands for none: clients that
+/// openapi-generator 7.26 makes for Rust send it where their caller passes no body.
 #[derive(Debug)]
 pub struct OptionalBody<T>(pub T);
 
@@ -66,8 +73,8 @@ impl<T: DeserializeOwned + Default + JsonSchema> FromRequest<App> for OptionalBo
 
     async fn from_request(request: Request, _: &App) -> Result<Self, Problem> {
         let is_json = has_json_type(request.headers());
-        let bytes = read_body(request).await?;
-        if bytes.is_empty() {
+        let bytes = read_body(request, MAX_BODY).await?;
+        if bytes.is_empty() || (is_json && bytes.trim_ascii() == b"null") {
             return Ok(Self(T::default()));
         }
         if !is_json {
@@ -80,20 +87,51 @@ impl<T: DeserializeOwned + Default + JsonSchema> FromRequest<App> for OptionalBo
 
 /// Reads a body to its end. One that is too large is read on, up to a bound: a caller who is answered while still sending
 /// sees a broken connection instead of the answer.
-async fn read_body(request: Request) -> Result<Bytes, Problem> {
+async fn read_body(request: Request, most: usize) -> Result<Bytes, Problem> {
     let too_slow = |_| Problem::new(Code::RequestTimeout, "The body did not arrive in time.");
-    timeout(BODY_PATIENCE, read_to_end(request))
+    let body = timeout(BODY_PATIENCE, read_to_end(request, most))
         .await
-        .map_err(too_slow)?
+        .map_err(too_slow)??;
+    if body.len() > MAX_BODY && characters(&body) > MAX_BODY {
+        let detail = format!("The body may have at most {MAX_BODY} characters.");
+        return Err(Problem::new(Code::BodyTooLarge, detail).with("max_bytes", MAX_BODY));
+    }
+    Ok(body)
 }
 
-async fn read_to_end(request: Request) -> Result<Bytes, Problem> {
+/// The characters of a JSON text as its reader gets them: one for each escape sequence, and one for
+/// the two that stand for a character beyond U+FFFF.
+fn characters(json: &[u8]) -> usize {
+    let (mut count, mut rest) = (0, json);
+    while let [byte, after @ ..] = rest {
+        let length = match (byte, after) {
+            (
+                b'\\',
+                [
+                    b'u',
+                    b'd' | b'D',
+                    b'8' | b'9' | b'a' | b'A' | b'b' | b'B',
+                    ..,
+                ],
+            ) if after.get(5..7) == Some(b"\\u".as_slice()) => 12,
+            (b'\\', [b'u', ..]) => 6,
+            (b'\\', _) => 2,
+            _ => 1,
+        };
+        // The first byte of a character in UTF-8 counts, those that continue it do not.
+        count += usize::from(byte & 0xc0 != 0x80);
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    count
+}
+
+async fn read_to_end(request: Request, most: usize) -> Result<Bytes, Problem> {
     let announced = request
         .headers()
         .get(header::CONTENT_LENGTH)
         .and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > MOST_DRAINED) {
-        return Err(too_large());
+        return Err(too_large(most));
     }
     let mut frames = request.into_body().into_data_stream();
     let (mut body, mut length) = (BytesMut::new(), 0);
@@ -106,19 +144,19 @@ async fn read_to_end(request: Request) -> Result<Bytes, Problem> {
         if length > MOST_DRAINED {
             break;
         }
-        if length <= MAX_BODY {
+        if length <= most {
             body.extend_from_slice(&frame);
         }
     }
-    if length > MAX_BODY {
-        return Err(too_large());
+    if length > most {
+        return Err(too_large(most));
     }
     Ok(body.freeze())
 }
 
-fn too_large() -> Problem {
-    let detail = format!("A body has at most {MAX_BODY} bytes.");
-    Problem::new(Code::BodyTooLarge, detail).with("max_bytes", MAX_BODY)
+fn too_large(most: usize) -> Problem {
+    let detail = format!("The body may have at most {most} bytes.");
+    Problem::new(Code::BodyTooLarge, detail).with("max_bytes", most)
 }
 
 fn has_json_type(headers: &HeaderMap) -> bool {
@@ -277,33 +315,18 @@ impl FromRequestParts<App> for IdempotencyKey {
     }
 }
 
-/// Waits until the views are as fresh as `?at_least=POSITION` asks.
+/// The query parameters of a read, once the views are as fresh as `?at_least=POSITION` asks.
 #[derive(Debug, Clone, Copy)]
-pub struct Fresh;
+pub struct Fresh<T = NoParams>(pub T);
 
-#[derive(Deserialize, JsonSchema)]
+#[derive(Deserialize)]
 pub(crate) struct AtLeast {
     /// Answers once everything up to this position is known here, as a write told it.
+    #[serde(default, deserialize_with = "some_position")]
     at_least: Option<Position>,
 }
 
-impl FromRequestParts<App> for Fresh {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        if parts.uri.query().is_none() {
-            return Ok(Self);
-        }
-        let Params(AtLeast { at_least }) = Params::from_request_parts(parts, app).await?;
-        let Some(position) = at_least else {
-            return Ok(Self);
-        };
-        if i64::try_from(position.0).is_err() {
-            return Err(Problem::invalid_query("at_least", "must be a position"));
-        }
-        follow_to(app, position).await.map(|()| Self)
-    }
-}
+impl Query for AtLeast {}
 
 /// Waits until all that is recorded by now is known here: what is not found before that may be another node's, a moment old.
 pub(crate) async fn follow_to_head(app: &App) -> Result<(), Problem> {
@@ -350,6 +373,22 @@ mod tests {
 
     fn text(problem: &Problem) -> String {
         format!("{problem:?}")
+    }
+
+    #[test]
+    fn a_character_counts_once_however_it_is_written() {
+        for (json, count) in [
+            ("", 0),
+            ("{}", 2),
+            ("\"é€😀\"", 5),
+            (r#""\u00e9\u20ac\ud83d\ude00""#, 5),
+            (r#""\n\\\"""#, 5),
+            (r#""\ud83dx""#, 4),
+            (r#""\u12"#, 2),
+            ("\\", 1),
+        ] {
+            assert_eq!(characters(json.as_bytes()), count, "{json}");
+        }
     }
 
     #[test]

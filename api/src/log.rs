@@ -16,10 +16,10 @@ use serde_json::value::RawValue;
 
 use crate::app::App;
 use crate::auth::Auditor;
-use crate::extract::{Fresh, Params};
+use crate::extract::{Fresh, Query, position};
 use crate::negotiate::{preferred, varied};
 use crate::openapi::schemas;
-use crate::problem::Problem;
+use crate::problem::{Fault, Problem};
 use crate::render::{conditional, private};
 
 const LINES: &str = "application/x-ndjson";
@@ -90,11 +90,26 @@ impl<'a> TryFrom<&'a StoredEvent> for EventBody<'a> {
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct LogParams {
     /// Events after this position.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "position")]
     after: Position,
     /// How many at most: 1,000 unless said, and no more than 10,000 in JSON; all unless said as NDJSON.
     #[schemars(range(min = 1))]
     limit: Option<usize>,
+}
+
+impl Query for LogParams {
+    fn faults(&self, headers: &HeaderMap) -> Vec<Fault> {
+        let (most, words) = match FORMS[preferred(headers, &FORMS)] {
+            LINES => (usize::MAX, "must be at least 1".to_owned()),
+            _ => (MOST_LISTED, format!("must be from 1 to {MOST_LISTED}")),
+        };
+        let is_wrong = |&limit: &usize| !(1..=most).contains(&limit);
+        let fault = |_| Fault {
+            pointer: "/limit".to_owned(),
+            detail: words,
+        };
+        self.limit.filter(is_wrong).map(fault).into_iter().collect()
+    }
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -111,13 +126,9 @@ pub(crate) struct LogPage<'a> {
 pub(crate) async fn list(
     State(app): State<App>,
     _: Auditor,
-    Params(params): Params<LogParams>,
-    _: Fresh,
+    Fresh(params): Fresh<LogParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    if i64::try_from(params.after.0).is_err() {
-        return Err(Problem::invalid_query("after", "must be a position"));
-    }
     let response = match FORMS[preferred(&headers, &FORMS)] {
         LINES => export(app, params).await?,
         _ => page(&app, params, &headers).await?,
@@ -128,10 +139,6 @@ pub(crate) async fn list(
 async fn page(app: &App, params: LogParams, headers: &HeaderMap) -> Result<Response, Problem> {
     let LogParams { after, limit } = params;
     let limit = limit.unwrap_or(USUALLY_LISTED);
-    if !(1..=MOST_LISTED).contains(&limit) {
-        let detail = format!("must be from 1 to {MOST_LISTED}");
-        return Err(Problem::invalid_query("limit", detail));
-    }
     // The head first: the page then holds at least what leads to it.
     let head = app.log.head().await.map_err(unreadable)?;
     let stored = app.log.read(after, limit).await.map_err(unreadable)?;
@@ -156,9 +163,6 @@ async fn page(app: &App, params: LogParams, headers: &HeaderMap) -> Result<Respo
 /// Events as lines. The first of them are read before the answer begins, for a fault can only cut off one that has begun.
 async fn export(app: App, params: LogParams) -> Result<Response, Problem> {
     let LogParams { after, limit } = params;
-    if limit == Some(0) {
-        return Err(Problem::invalid_query("limit", "must be at least 1"));
-    }
     let left = limit.unwrap_or(usize::MAX);
     let mut export = Export { app, after, left };
     let first = export.next().await.map_err(unreadable)?;

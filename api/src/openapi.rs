@@ -1,7 +1,9 @@
 //! What the HTTP API is, as an OpenAPI 3.1 document: `GET /openapi.json`.
 //!
 //! Promise: bodies are described by schemas that are generated from the very types that read and write them; every route of
-//! the router is in it, and nothing else; in the tests every answer is held to it (`tests/harness/described.rs`).
+//! the router is in it, the pages for people aside, and nothing else; in the tests every answer is
+//! held to it (`tests/harness/described.rs`). Client generators of several languages can read it
+//! (`tests/clients.rs`).
 //! Limit: OpenAPI has no words for a stream of events or for lines, so those are texts, and `x-events` and `x-lines` name the
 //! schema of what is in them.
 
@@ -10,9 +12,10 @@ mod operations;
 mod problems;
 pub(crate) mod schemas;
 
+use std::collections::HashSet;
 use std::sync::LazyLock;
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -50,11 +53,55 @@ pub(crate) async fn openapi(headers: HeaderMap) -> Response {
     (common, kind, text.clone()).into_response()
 }
 
-/// The whole document.
+/// The operations that have no query parameters: path and method.
+static WITHOUT_QUERY: LazyLock<HashSet<(String, &'static str)>> = LazyLock::new(|| {
+    let operations = operations::all(&mut Schemas::default());
+    let without = operations.iter().filter(|operation| !operation.has_query());
+    without
+        .map(|operation| (operation.path().to_owned(), operation.method()))
+        .collect()
+});
+
+/// Whether this is an operation that has no query parameters.
+pub(crate) fn takes_no_query(path: &str, method: &Method) -> bool {
+    let method = match method.as_str() {
+        "GET" | "HEAD" => "get",
+        "POST" => "post",
+        "PUT" => "put",
+        "PATCH" => "patch",
+        "DELETE" => "delete",
+        _ => return false,
+    };
+    WITHOUT_QUERY.contains(&(path.to_owned(), method))
+}
+
+/// The document: what programs may call.
 #[must_use]
 pub fn document() -> Value {
     let mut schemas = Schemas::default();
     let operations = operations::all(&mut schemas);
+    described(schemas, operations)
+}
+
+/// The document, and the pages for people besides. Tests hold every answer to it.
+#[must_use]
+pub fn document_with_pages() -> Value {
+    let mut schemas = Schemas::default();
+    let operations = operations::all(&mut schemas);
+    let mut document = described(schemas, operations);
+    if let Value::Object(paths) = &mut document["paths"] {
+        paths.extend(self::paths(operations::pages()));
+    }
+    let absent = &mut document["components"]["responses"]["NotFound"];
+    absent["content"]["text/html"] = json!({ "schema": { "type": "string" } });
+    for name in ["ETag", "Vary"] {
+        absent["headers"][name] = headers()[name].take();
+        absent["headers"][name]["required"] = json!(false);
+    }
+    document
+}
+
+fn described(schemas: Schemas, operations: Vec<Operation>) -> Value {
     let mut components = schemas.take();
     components.extend(
         Code::ALL
@@ -105,11 +152,11 @@ fn paths(operations: Vec<Operation>) -> Map<String, Value> {
 fn security_schemes() -> Value {
     let bearer = |description: &str| json!({ "type": "http", "scheme": "bearer", "description": description });
     json!({
-        "adminKey": bearer("`HOLDFAST_ADMIN_KEY`. It includes what the auditor key allows."),
-        "auditorKey": bearer("`HOLDFAST_AUDITOR_KEY`: reads the log."),
+        "adminKey": bearer("`HOLDFAST_ADMIN_KEY`. It includes what the auditor key and a buyer's token allow."),
+        "auditorKey": bearer("`HOLDFAST_AUDITOR_KEY`, or the admin key: reads the log."),
         "buyerToken": {
             "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
-            "description": "Only where the server has a `HOLDFAST_BUYER_SECRET`: signed by the shop with HS256. `sub` is the buyer's id, outside ASCII in lower case; `exp` is required, by default at most a day ahead; `nbf` and `iat` are checked if present, with 30 s of leeway by default; `aud` must contain `HOLDFAST_BUYER_AUDIENCE`, and be absent where that is not set. A `crit` header parameter is refused, unknown ones are ignored.",
+            "description": "Only where the server has a `HOLDFAST_BUYER_SECRET`; the admin key does as well. A token is signed by the shop with HS256. `sub` is the buyer's id, outside ASCII in lower case; `exp` is required, by default at most a day ahead; `nbf` and `iat` are checked if present, with 30 s of leeway by default; `aud` must contain `HOLDFAST_BUYER_AUDIENCE`, and be absent where that is not set. A `crit` header parameter is refused, unknown ones are ignored.",
         },
         "adminSession": {
             "type": "apiKey", "in": "cookie", "name": crate::session::COOKIE,

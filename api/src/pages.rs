@@ -5,12 +5,13 @@
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use domain::values::DropId;
 use rust_embed::{EmbeddedFile, RustEmbed};
 
 use crate::app::App;
+use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Problem};
 use crate::render::is_known;
 
@@ -78,12 +79,35 @@ pub(crate) fn meant_by(path: &str) -> Option<Redirect> {
     }
 }
 
+/// What a path is answered in that leads nowhere: a problem, unless a page is asked for.
+const ABSENT_FORMS: [&str; 2] = ["application/problem+json", "text/html"];
+
+/// The answer to a path that leads nowhere: a page for a browser, a problem for a program, and
+/// always a problem below `/v1`.
+pub(crate) fn absent(method: &Method, uri: &Uri, headers: &HeaderMap) -> Response {
+    let is_read = matches!(*method, Method::GET | Method::HEAD);
+    if !is_read || uri.path().starts_with("/v1/") {
+        return Problem::new(Code::NotFound, "Nothing is at this path.").into_response();
+    }
+    absent_page(headers, "Nothing is at this path.")
+}
+
+fn absent_page(headers: &HeaderMap, detail: &str) -> Response {
+    varied(match ABSENT_FORMS[preferred(headers, &ABSENT_FORMS)] {
+        "text/html" => page(headers, "absent.html", StatusCode::NOT_FOUND),
+        _ => Problem::new(Code::NotFound, detail).into_response(),
+    })
+}
+
 /// `GET /assets/{path}`
 pub(crate) async fn asset(
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
     let name = path.map(|Path(name)| name).unwrap_or_default();
+    if Files::get(&name).is_none() {
+        return absent_page(&headers, "There is no such file.");
+    }
     page(&headers, &name, StatusCode::OK)
 }
 
@@ -126,10 +150,13 @@ fn media_type(name: &str) -> &'static str {
 }
 
 /// `GET /problems/{code}`: what a problem's `type` leads to.
-pub(crate) async fn problem(path: Result<Path<String>, PathRejection>) -> Response {
+pub(crate) async fn problem(
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Response {
     let name = path.map(|Path(name)| name).unwrap_or_default();
     let Some(code) = Code::ALL.iter().find(|code| code.name() == name) else {
-        return Problem::new(Code::NotFound, "There is no problem of this name.").into_response();
+        return absent_page(&headers, "There is no problem of this name.");
     };
     format!("{} ({})\n\n{}.\n", code.name(), code.status(), code.title()).into_response()
 }

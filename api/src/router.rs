@@ -3,13 +3,15 @@
 use std::any::Any;
 
 use axum::Router;
-use axum::http::{HeaderValue, Method, Uri, header};
-use axum::middleware::map_response;
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
+use axum::middleware::{Next, from_fn, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
+use crate::extract::no_parameters;
 use crate::problem::{Code, Problem};
 use crate::{
     admin, drops, erasure, health, holds, log, metrics, openapi, pages, session, stream, waitlist,
@@ -26,6 +28,7 @@ pub fn router(app: App) -> Router {
             measure,
             CatchPanicLayer::custom(panicked),
             map_response(not_stored),
+            from_fn(known_parameters_only),
         ))
         .with_state(app)
 }
@@ -94,6 +97,19 @@ fn routes() -> Routes {
         .route("/problems/{code}", get(pages::problem))
 }
 
+/// Refuses every query parameter of an operation that has none. The others refuse what they do not
+/// know when they read their own ([`crate::extract::Params`]); pages ignore it, because campaigns and
+/// mail programs append parameters to links.
+async fn known_parameters_only(request: Request, next: Next) -> Response {
+    let path = request.extensions().get::<MatchedPath>();
+    let takes_none =
+        path.is_some_and(|path| openapi::takes_no_query(path.as_str(), request.method()));
+    if takes_none && let Err(problem) = no_parameters(request.uri().query()) {
+        return problem.into_response();
+    }
+    next.run(request).await
+}
+
 /// Nothing is kept by a cache unless its handler says how: most answers are for one caller, and
 /// none is true for long.
 async fn not_stored(mut response: Response) -> Response {
@@ -103,10 +119,10 @@ async fn not_stored(mut response: Response) -> Response {
     response
 }
 
-async fn nothing_here(method: Method, uri: Uri) -> Response {
+async fn nothing_here(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let page = pages::meant_by(uri.path()).filter(|_| method == Method::GET);
     page.map_or_else(
-        || Problem::new(Code::NotFound, "Nothing is at this path.").into_response(),
+        || pages::absent(&method, &uri, &headers),
         IntoResponse::into_response,
     )
 }

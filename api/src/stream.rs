@@ -37,7 +37,7 @@ use self::watcher::{Told, Watched, Watcher};
 use crate::app::App;
 use crate::connections::{Handover, Socket};
 use crate::drops::quarantine;
-use crate::extract::Params;
+use crate::extract::{Params, Query};
 use crate::limiter::Origin;
 use crate::problem::{Code, Problem};
 use crate::waitlist::WatchedPlaces;
@@ -74,6 +74,8 @@ pub(crate) struct WatchParams {
     /// As `Last-Event-ID`, for who cannot send headers.
     last_event_id: Option<String>,
 }
+
+impl Query for WatchParams {}
 
 /// `GET /v1/stream`
 pub(crate) async fn watch(

@@ -208,10 +208,10 @@ described! {
     BuyerLimit: whole(BuyerLimit::MIN, BuyerLimit::MAX);
     ThrottleHolds: whole(ThrottleHolds::MIN, ThrottleHolds::MAX);
     ThrottleSeconds: whole(ThrottleSeconds::MIN, ThrottleSeconds::MAX);
-    DropName: text(DropName::MAX_CHARS);
+    DropName: some_text(DropName::MAX_CHARS);
     Description: text(Description::MAX_CHARS);
-    ImageUrl: text(ImageUrl::MAX_CHARS);
-    Reason: text(Reason::MAX_CHARS);
+    ImageUrl: some_text(ImageUrl::MAX_CHARS);
+    Reason: some_text(Reason::MAX_CHARS);
     BuyerId: some_text(BuyerId::MAX_CHARS);
     DisplayName: some_text(DisplayName::MAX_CHARS);
     PaymentReference: some_text(PaymentReference::MAX_CHARS);

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
-import { ADMIN_KEY, BASE, close, eventually, launch, open, scheduleDrop } from "./lib.mjs";
+import { ADMIN_KEY, BASE, api, close, context, createDrop, eventually, launch, open, says, scheduleDrop } from "./lib.mjs";
 
 before(async () => {
   await launch();
@@ -68,10 +68,57 @@ test("on a phone the contents are folded until they are asked for", async (t) =>
   assert.equal(await link.isVisible(), false);
 });
 
+test("what counts where nothing is said is shown, of fields and of parameters", async (t) => {
+  const page = await reference(t);
+  for (const [id, name, words] of [
+    ["placeHold", "quantity", "default 1"], ["createDrop", "hold_seconds", "default 60"], ["createDrop", "max_per_hold", "default 1"],
+    ["joinWaitlist", "quantity", "default 1"], ["listDrops", "limit", "default 100"], ["listPurchasers", "limit", "default 3"],
+    ["listPurchasers", "order", 'default "units"'], ["listEvents", "after", "default 0"], ["readTimeline", "window", 'default "1h"'], ["schema-NewHold", "quantity", "default 1"],
+  ]) {
+    const row = page.locator(`#${id} dl.members > div`).filter({ has: page.locator("dt code", { hasText: new RegExp(`^${name}$`) }) });
+    assert.ok((await row.first().innerText()).includes(words), `${id} ${name}: ${await row.first().innerText()}`);
+  }
+  // Every default of the document is somewhere on the page.
+  const text = JSON.stringify(await (await fetch(`${BASE}/openapi.json`)).json());
+  const count = text.match(/"(x-)?default":/g).length;
+  assert.ok((await page.locator("#reference").innerText()).match(/, default /g).length >= count, `${count}`);
+  assert.ok((await page.locator("#schema-DropStatus").innerText()).includes("Live, with nothing available."));
+});
+
+test("a line to try uses a drop that is on sale, is in sight to its end and is copied by a press", async (t) => {
+  const sold = await createDrop({ total_stock: 1, max_per_hold: 1 });
+  await api("POST", `/v1/drops/${sold.id}/holds`, { buyer_id: "all of it" });
+  await createDrop({ starts_at: "2100-01-01T00:00:00Z" });
+  const over = await createDrop();
+  await api("POST", `/v1/drops/${over.id}/cancel`);
+  for (const viewport of [{ width: 1280, height: 900 }, { width: 360, height: 740 }]) {
+    const within = await context(t, { viewport, permissions: ["clipboard-read", "clipboard-write"] });
+    const page = await open(t, "/docs", { within });
+    await page.locator("#schema-Drop").waitFor();
+    const line = page.locator("#placeHold pre.line");
+    const id = /drops\/([0-9a-f-]{36})\/holds/.exec(await line.innerText())?.[1];
+    assert.equal((await api("GET", `/v1/drops/${id}`)).status, "live");
+    const waiting = await page.locator("#joinWaitlist pre.line").innerText();
+    assert.ok(waiting.includes(sold.id), waiting);
+    const cut = await page.locator("pre.line").evaluateAll((all) => all.filter((one) => one.scrollWidth > one.clientWidth || one.scrollHeight > one.clientHeight).map((one) => one.textContent));
+    assert.deepEqual(cut, []);
+    await page.getByRole("button", { name: "Copy the curl for Hold units of a drop" }).click();
+    await says(page.locator("#placeHold .copy"), "Copied");
+    assert.equal(await page.evaluate(() => navigator.clipboard.readText()), await line.innerText());
+  }
+});
+
+test("a path that leads nowhere is a page", async (t) => {
+  const page = await open(t, "/nonsense", { expected: [/404/] });
+  await page.getByRole("heading", { name: "Page not found" }).waitFor();
+  await page.getByRole("link", { name: "All drops" }).click();
+  await page.waitForURL(`${BASE}/`);
+});
+
 test("the lines to try run as they stand", async (t) => {
   const page = await reference(t);
   const env = { ...process.env, HOLDFAST_ADMIN_KEY: ADMIN_KEY };
-  for (const id of ["listDrops", "readDrop", "createDrop", "editDrop", "readMetrics", "isAlive", "explainProblem"]) {
+  for (const id of ["listDrops", "readDrop", "createDrop", "editDrop", "adjustStock", "placeHold", "listPurchasers", "readBuyer", "readMetrics", "readTimeline", "isAlive", "isReady", "readDocument"]) {
     const line = await page.locator(`#${id} pre`).last().innerText();
     const { stdout } = await promisify(execFile)("sh", ["-c", `${line} -o /dev/null -w '%{http_code}'`], { env });
     assert.match(stdout, /^20[01]$/, line);

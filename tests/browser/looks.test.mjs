@@ -50,6 +50,7 @@ const PAGES = {
     return page;
   },
   "sign-in": (t, look) => open(t, "/admin", look),
+  absent: (t, look) => open(t, "/nonsense", { ...look, expected: [/404/] }),
   dashboard: async (t, look) => {
     const page = await openDashboard(t, look);
     await page.locator("sales-chart rect.sold").first().waitFor();

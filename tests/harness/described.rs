@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::reply::Reply;
 
-static DOCUMENT: LazyLock<Value> = LazyLock::new(api::openapi::document);
+static DOCUMENT: LazyLock<Value> = LazyLock::new(api::openapi::document_with_pages);
 /// As strict as can be: a caller must bear a new field, the document must not miss one.
 static COMPONENTS: LazyLock<Value> = LazyLock::new(|| {
     let mut components = DOCUMENT["components"].clone();
@@ -114,6 +114,9 @@ impl Asked {
                 &reply.json(),
             );
         }
+        if media_type == "application/problem+json" {
+            claim_title(&reply.json());
+        }
     }
 
     fn claim_headers(&self, reply: &Reply, described: &Value) {
@@ -139,10 +142,25 @@ impl Asked {
             .body
             .as_deref()
             .and_then(|body| serde_json::from_slice(body).ok());
+        // `null` stands for a body that is left out.
+        let may_be_left_out = operation["requestBody"]["required"] == false;
+        let body = body.filter(|body: &Value| !(may_be_left_out && body.is_null()));
         if let (Value::Object(_), Some(body)) = (schema, body) {
             claim(&format!("{place} request"), schema, &body);
         }
     }
+}
+
+/// Claims that a problem has the title of its code. The document leaves the words open, so that no
+/// client depends on them.
+///
+/// # Panics
+/// When it has another.
+fn claim_title(problem: &Value) {
+    let is_its = |code: &&api::problem::Code| problem["code"] == code.name();
+    let code = api::problem::Code::ALL.iter().find(is_its);
+    let title = code.map(|code| code.title());
+    assert_eq!(problem["title"].as_str(), title, "{problem}");
 }
 
 /// Claims that the data of an event of the stream is what the document says.

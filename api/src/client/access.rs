@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use super::address::ServerAddress;
 use super::error::ClientError;
 use super::pooled::Client;
+use super::tls;
 
 /// The file in a server's data directory that its generated admin key stands in.
 pub const ADMIN_KEY_FILE: &str = "admin.key";
@@ -16,13 +17,17 @@ pub const ADMIN_KEY_FILE: &str = "admin.key";
 /// Which server to speak to, and with which key.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServerArgs {
-    /// The server's address (http only)
+    /// The server's address, http:// or https://
     #[arg(long, env = "HOLDFAST_URL", default_value = "http://127.0.0.1:8080")]
     pub url: String,
 
     /// The server's admin key; without it, the file `admin.key` in the data directory is read
     #[arg(long, env = "HOLDFAST_ADMIN_KEY", hide_env_values = true)]
     pub admin_key: Option<AccessKey>,
+
+    /// A PEM file of certificate authorities to trust besides the system's, for https://
+    #[arg(long, env = "HOLDFAST_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
 
     /// The data directory of a server on this machine
     #[arg(long, env = "HOLDFAST_DATA_DIR", default_value = ".holdfast")]
@@ -40,7 +45,12 @@ impl ServerArgs {
             Some(key) => key.clone(),
             None => AccessKey::read(&self.data_dir.join(ADMIN_KEY_FILE))?,
         };
-        Client::new(address, key)
+        let tls = if address.has_tls() {
+            tls::trusting(self.ca.as_deref())?
+        } else {
+            tls::none()?
+        };
+        Client::with_tls(address, key, tls)
     }
 }
 
@@ -102,6 +112,7 @@ mod tests {
         ServerArgs {
             url: "http://127.0.0.1:8080".into(),
             admin_key: admin_key.map(|key| key.parse().unwrap()),
+            ca: None,
             data_dir: data_dir.to_owned(),
         }
     }

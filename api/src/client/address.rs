@@ -1,13 +1,14 @@
-//! Where a server is: an `http://` address, checked once.
+//! Where a server is: an `http://` or `https://` address, checked once.
 //!
-//! Promise: an address of this type has a host and a port and can be spoken to without TLS.
-//! Limit: `https://` is refused, with a sentence that says what to do instead.
+//! Promise: an address of this type has a host and a port.
+//! Limit: whether anybody answers there shows with the first request.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use reqwest::Url;
+use rustls::pki_types::ServerName;
+use url::Url;
 
 use super::error::ClientError;
 
@@ -30,6 +31,29 @@ impl ServerAddress {
         format!("{}{path}", self.url.path().trim_end_matches('/'))
     }
 
+    /// Whether it is spoken to with TLS.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.url.scheme() == "https"
+    }
+
+    /// The name that its certificate must be for.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`] when no certificate can be for it.
+    pub fn certified_name(&self) -> Result<ServerName<'static>, ClientError> {
+        ServerName::try_from(self.bare_host().to_owned()).map_err(|error| ClientError::Address {
+            address: self.to_string(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// The host, an IPv6 address without its brackets.
+    fn bare_host(&self) -> &str {
+        let host = self.url.host_str().unwrap_or_default();
+        host.trim_start_matches('[').trim_end_matches(']')
+    }
+
     /// What the `Host` header says.
     #[must_use]
     pub fn authority(&self) -> String {
@@ -45,8 +69,7 @@ impl ServerAddress {
     /// # Errors
     /// [`ClientError::Connection`] when there is no such host.
     pub async fn resolve(&self) -> Result<SocketAddr, ClientError> {
-        let host = self.url.host_str().unwrap_or_default();
-        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let host = self.bare_host();
         let port = self.url.port_or_known_default().unwrap_or(80);
         let connection = |source: std::io::Error| ClientError::Connection {
             server: self.to_string(),
@@ -70,16 +93,11 @@ impl FromStr for ServerAddress {
             reason: reason.to_owned(),
         };
         let url = Url::parse(text).map_err(|error| invalid(&error.to_string()))?;
-        match url.scheme() {
-            "http" => {}
-            "https" => {
-                return Err(invalid(
-                    "TLS is not spoken here, give the server's own http:// address, behind its proxy",
-                ));
-            }
-            _ => return Err(invalid("it must begin with http://")),
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(invalid("it must begin with http:// or https://"));
         }
-        if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+        let has_credentials = !url.username().is_empty() || url.password().is_some();
+        if url.query().is_some() || url.fragment().is_some() || has_credentials {
             return Err(invalid("it must be a host, a port and at most a path"));
         }
         Ok(Self { url })
@@ -113,9 +131,27 @@ mod tests {
     }
 
     #[test]
-    fn https_is_refused_with_a_way_out_and_nonsense_is_refused_too() {
+    fn https_is_spoken_on_its_own_port() {
+        let secure: ServerAddress = "https://shop.example/".parse().unwrap();
+        assert!(secure.has_tls());
+        assert_eq!(secure.url("/v1/drops"), "https://shop.example/v1/drops");
+        assert_eq!(secure.url.port_or_known_default(), Some(443));
+        let plain: ServerAddress = "http://shop.example".parse().unwrap();
+        assert!(!plain.has_tls());
+        for (text, name) in [
+            ("https://shop.example:8443", "shop.example"),
+            ("https://127.0.0.1", "127.0.0.1"),
+            ("https://[::1]:8443", "::1"),
+        ] {
+            let address: ServerAddress = text.parse().unwrap();
+            assert_eq!(address.certified_name().unwrap().to_str(), name);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
         let refused = |text: &str| text.parse::<ServerAddress>().unwrap_err().to_string();
-        assert!(refused("https://shop.example").contains("TLS is not spoken here"));
+        assert!(refused("https://:secret@shop.example").contains("at most a path"));
         assert!(refused("ftp://shop.example").contains("must begin with http://"));
         assert!(refused("localhost:8080").contains("must begin with http://"));
         assert!(refused("http://").contains("empty host"));

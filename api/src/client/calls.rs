@@ -89,6 +89,10 @@ pub struct DropView {
     pub max_per_buyer: Option<u32>,
     /// Where its units are.
     pub stock: StockView,
+    /// When it was created, by the server's clock.
+    pub created_at: Timestamp,
+    /// When the server answered.
+    pub server_time: Timestamp,
 }
 
 /// Where a drop's units are, as the server shows it.
@@ -190,6 +194,12 @@ pub fn list_drops(after: Option<DropId>) -> Call {
 #[must_use]
 pub fn get_drop(drop_id: DropId) -> Call {
     Call::get(format!("/v1/drops/{drop_id}"))
+}
+
+/// `POST /v1/drops/{id}/cancel`. Safe to repeat without a key.
+#[must_use]
+pub fn cancel_drop(drop_id: DropId) -> Call {
+    Call::post(format!("/v1/drops/{drop_id}/cancel"), &Empty {})
 }
 
 /// `POST /v1/drops/{id}/stock-adjustments`.

@@ -34,6 +34,25 @@ pub enum ClientError {
     /// The key cannot be sent in a header.
     #[error("the admin key must be visible ASCII characters, at least one")]
     InvalidKey,
+    /// The certificate authorities to trust cannot be used.
+    #[error("cannot read certificate authorities from {path}")]
+    Authorities {
+        /// Where they were looked for.
+        path: PathBuf,
+        /// Why they cannot be used.
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// A signal came first.
+    #[error("interrupted")]
+    Interrupted,
+    /// A drop that was created for the occasion could not be cancelled.
+    #[error("the drop {name:?} is left behind; cancel it in the dashboard")]
+    LeftBehind {
+        /// The drop's name.
+        name: String,
+        /// Why it could not be cancelled.
+        source: Box<ClientError>,
+    },
     /// The process may not open as many sockets as were asked for.
     #[error(
         "{needed} open files are needed and this process may have {allowed}: raise `ulimit -n` or use fewer --connections"
@@ -113,6 +132,9 @@ impl ClientError {
             Self::Address { .. }
             | Self::NoKey { .. }
             | Self::InvalidKey
+            | Self::Authorities { .. }
+            | Self::Interrupted
+            | Self::LeftBehind { .. }
             | Self::OpenFiles { .. }
             | Self::Connection { .. }
             | Self::Timeout { .. }
@@ -130,6 +152,9 @@ impl ClientError {
             Self::Address { .. }
             | Self::NoKey { .. }
             | Self::InvalidKey
+            | Self::Authorities { .. }
+            | Self::Interrupted
+            | Self::LeftBehind { .. }
             | Self::OpenFiles { .. }
             | Self::Output(_)
             | Self::Unreadable { .. } => false,

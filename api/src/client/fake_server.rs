@@ -3,7 +3,7 @@
 //! Promise: what it answers has the form that the contract gives it.
 //! Limit: no rules beyond the stock, the keys and the deadlines; those of the real server are tested where they live.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use axum::extract::{Path, Query, State};
@@ -50,6 +50,12 @@ pub struct Behaviour {
     pub expire_twice: bool,
     /// Never record an expiry.
     pub never_expire: bool,
+    /// Answer no request for the log but for its head.
+    pub hide_log: bool,
+    /// Create the first drop and answer 503 for it, as if the answer had been lost.
+    pub lose_drop: bool,
+    /// Refuse to create more than so many drops.
+    pub most_drops: Option<usize>,
 }
 
 pub struct FakeServer {
@@ -65,6 +71,7 @@ struct Shop {
     behaviour: Behaviour,
     drops: Vec<(DropId, NewDropBody, Stock)>,
     drop_keys: HashMap<String, (DropId, String)>,
+    cancelled: HashSet<DropId>,
     holds: HashMap<HoldId, Held>,
     hold_keys: HashMap<String, HoldId>,
     log: Vec<(DropId, Timestamp, DropEvent)>,
@@ -167,6 +174,7 @@ fn routes() -> Router<Shared> {
     Router::new()
         .route("/v1/drops", post(create_drop).get(list_drops))
         .route("/v1/drops/{id}", get(get_drop))
+        .route("/v1/drops/{id}/cancel", post(cancel_drop))
         .route("/v1/drops/{id}/stock-adjustments", post(adjust_stock))
         .route("/v1/drops/{id}/holds", post(place_hold))
         .route("/v1/holds/{id}/purchase", post(purchase))
@@ -227,6 +235,7 @@ impl Shop {
         let (id, terms, stock) = self.drops.iter().find(|(id, _, _)| *id == drop_id).unwrap();
         let starts_at = terms.starts_at.unwrap_or_else(now);
         let status = match stock.available {
+            _ if self.cancelled.contains(id) => "cancelled",
             _ if starts_at > now() => "scheduled",
             0 => "sold_out",
             _ => "live",
@@ -332,6 +341,10 @@ async fn create_drop(State(state): State<Shared>, headers: HeaderMap, body: Stri
         }
         return replayed(StatusCode::CREATED, shop.drop_view(*drop_id));
     }
+    let most = shop.behaviour.most_drops;
+    if most.is_some_and(|most| shop.drops.len() >= most) {
+        return problem(500, "internal");
+    }
     let new: NewDropBody = serde_json::from_str(&body).unwrap();
     let drop_id = DropId(Uuid::new_v4());
     let event = DropEvent::DropScheduled(DropScheduled {
@@ -344,7 +357,16 @@ async fn create_drop(State(state): State<Shared>, headers: HeaderMap, body: Stri
     let stock = Stock::new(new.total_stock.get());
     shop.drops.push((drop_id, new, stock));
     shop.drop_keys.insert(key, (drop_id, body));
+    if std::mem::take(&mut shop.behaviour.lose_drop) {
+        return busy();
+    }
     created(shop.drop_view(drop_id))
+}
+
+async fn cancel_drop(State(state): State<Shared>, Path(id): Path<Uuid>) -> Response {
+    let mut shop = lock(&state);
+    shop.cancelled.insert(DropId(id));
+    Json(shop.drop_view(DropId(id))).into_response()
 }
 
 fn terms(new: &NewDropBody) -> DropTerms {
@@ -483,6 +505,9 @@ async fn log_page(
         return problem(401, "unauthorized");
     }
     let shop = lock(&state);
+    if shop.behaviour.hide_log {
+        return problem(500, "internal");
+    }
     let event = |(index, (drop_id, at, event)): (usize, &(DropId, Timestamp, DropEvent))| {
         json!({
             "position": index + 1, "aggregate_type": "Drop", "aggregate_id": drop_id, "sequence": index + 1,

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Promise: it passes only if the log shows no unit too many, everything that a buyer was told, and nothing twice.
-//! Limit: it makes a drop of its own and leaves it behind, ended after an hour, with its events in the log.
+//! Limit: it makes a drop of its own and cancels it again, also on an error and on Ctrl-C; its
+//! events stay in the log. After `kill -9` the drop stays until it ends, an hour after its start.
 
 pub mod args;
 mod buyer;
@@ -36,6 +37,7 @@ use self::report::Report;
 use self::tally::{End, Tally};
 use self::verdict::judge;
 use super::calls::DropView;
+use super::cleanup::{Created, settled, until_interrupted};
 use super::error::ClientError;
 use super::log_reader::LogReader;
 use super::pooled::Client;
@@ -52,8 +54,11 @@ const LOOK: Duration = Duration::from_millis(200);
 /// # Errors
 /// [`ClientError`] when the stampede could not be held at all, or its log not be read.
 pub async fn run(args: LoadArgs) -> Result<ExitCode, ClientError> {
-    let report = stampede(&args).await?;
-    print_line(&report.to_string()).map_err(ClientError::Output)?;
+    let (outcome, cancelled) = stampede_and_cancel(&args).await?;
+    if let Ok(report) = &outcome {
+        print_line(&report.to_string()).map_err(ClientError::Output)?;
+    }
+    let report = settled(outcome, cancelled)?;
     Ok(if report.verdict.passed() {
         ExitCode::SUCCESS
     } else {
@@ -66,16 +71,37 @@ pub async fn run(args: LoadArgs) -> Result<ExitCode, ClientError> {
 /// # Errors
 /// As [`run`].
 pub async fn stampede(args: &LoadArgs) -> Result<Report, ClientError> {
+    let (outcome, cancelled) = stampede_and_cancel(args).await?;
+    settled(outcome, cancelled)
+}
+
+/// What came of the stampede, and then of cancelling its drop.
+async fn stampede_and_cancel(
+    args: &LoadArgs,
+) -> Result<(Result<Report, ClientError>, Result<(), ClientError>), ClientError> {
     limits::make_room(args.sockets())?;
     let client = args.server.client()?;
+    let created = Created::default();
+    let outcome = until_interrupted(stampede_for(&client, args, &created)).await;
+    Ok((outcome, created.cancel(&client).await))
+}
+
+async fn stampede_for(
+    client: &Client,
+    args: &LoadArgs,
+    created: &Created,
+) -> Result<Report, ClientError> {
     let before = client.log_head().await?.position;
     let run = format!("load-{}", Uuid::new_v4().simple());
-    let drop = create_drop(&client, args, &run).await?;
+    let drop = args
+        .drop()
+        .expect("the arguments are within the domain's bounds");
+    let drop = created.create(client, &drop, &run).await?;
     let counts = Arc::new(Counts::default());
-    let plan = plan(&client, args, &drop, run, Arc::clone(&counts)).await?;
+    let plan = plan(client, args, &drop, run, Arc::clone(&counts)).await?;
     let (answers, connected) = race(plan, args).await?;
 
-    let mut log = LogReader::new(client, drop.id, before);
+    let mut log = LogReader::new(client.clone(), drop.id, before);
     let tally = count_log(&mut log, &answers, args, &counts).await?;
     let verdict = judge(&answers, &tally, args.expected());
     Ok(Report {
@@ -90,13 +116,6 @@ pub async fn stampede(args: &LoadArgs) -> Result<Report, ClientError> {
     })
 }
 
-async fn create_drop(client: &Client, args: &LoadArgs, run: &str) -> Result<DropView, ClientError> {
-    let drop = args
-        .drop()
-        .expect("the arguments are within the domain's bounds");
-    client.create_drop(&drop, run).await
-}
-
 async fn plan(
     client: &Client,
     args: &LoadArgs,
@@ -106,7 +125,13 @@ async fn plan(
 ) -> Result<Plan, ClientError> {
     let patience = Duration::from_secs(args.timeout_seconds);
     Ok(Plan {
-        target: Target::resolve(client.server().clone(), client.key(), patience).await?,
+        target: Target::resolve(
+            client.server().clone(),
+            client.key(),
+            client.tls(),
+            patience,
+        )
+        .await?,
         drop_id: drop.id,
         quantity: Quantity::new(args.quantity.into()).expect("checked by the command line"),
         purchase: args.buys(),
@@ -205,6 +230,29 @@ mod tests {
         assert_eq!(report.answers.refused["sold_out"], 40);
         assert_eq!(report.tally.units.sold, 10);
         assert!(report.to_string().ends_with("PASSED"));
+    }
+
+    #[tokio::test]
+    async fn no_drop_stays_on_sale_whatever_came_of_the_stampede() {
+        for behaviour in [
+            Behaviour::default(),
+            Behaviour {
+                hide_log: true,
+                ..Behaviour::default()
+            },
+            Behaviour {
+                lose_drop: true,
+                ..Behaviour::default()
+            },
+        ] {
+            let server = FakeServer::start(behaviour).await;
+            let outcome = stampede(&args(&server, "--buyers 3 --units 3")).await;
+            let fails = behaviour.hide_log || behaviour.lose_drop;
+            assert_eq!(outcome.is_err(), fails, "{behaviour:?}");
+            let drops = server.client().drops().await.unwrap();
+            let statuses: Vec<&str> = drops.iter().map(|drop| drop.status.as_str()).collect();
+            assert_eq!(statuses, ["cancelled"], "{behaviour:?}");
+        }
     }
 
     #[tokio::test]

@@ -3,10 +3,20 @@
 //! Promise: each method sends one request and gives its typed answer; clones share the sockets.
 //! Limit: nothing is retried here, because only the caller knows for how long it is worth it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use domain::values::{DropId, HoldId, Position};
+use http_body_util::{BodyExt, Full};
+use hyper::Request;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client as Pool;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use rustls::ClientConfig;
+use tokio::time::timeout;
 
 use super::access::AccessKey;
 use super::address::ServerAddress;
@@ -14,6 +24,7 @@ use super::calls::{
     self, DropView, HoldView, LogHead, LogPage, NewAdjustment, NewDrop, NewHold, Page, PurchaseView,
 };
 use super::error::ClientError;
+use super::tls;
 use super::wire::{Call, IDEMPOTENCY_KEY, Reply};
 
 /// How long one answer is waited for.
@@ -22,24 +33,51 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    http: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
     server: ServerAddress,
     key: AccessKey,
+    tls: Arc<ClientConfig>,
 }
 
 impl Client {
-    /// A client for `server` with the admin key `key`. Nothing is sent yet.
+    /// A client for `server`, an address without TLS, with the admin key `key`. Nothing is sent yet.
     ///
     /// # Errors
-    /// [`ClientError::Connection`] when the machine's network cannot be used at all.
+    /// [`ClientError::Authorities`] when TLS cannot be used at all.
     pub fn new(server: ServerAddress, key: AccessKey) -> Result<Self, ClientError> {
-        let http = reqwest::Client::builder()
-            .no_proxy() // A proxy between would be measured along, and could answer in the server's name.
-            .timeout(TIMEOUT)
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|error| connection(&server, error))?;
-        Ok(Self { http, server, key })
+        Self::with_tls(server, key, tls::none()?)
+    }
+
+    /// The same, with the authorities that `tls` trusts where the address has TLS.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(super) fn with_tls(
+        server: ServerAddress,
+        key: AccessKey,
+        tls: Arc<ClientConfig>,
+    ) -> Result<Self, ClientError> {
+        // No proxy: it would be measured along, and could answer in the server's name.
+        let mut tcp = HttpConnector::new();
+        tcp.set_nodelay(true);
+        tcp.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(ClientConfig::clone(&tls))
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let http = Pool::builder(TokioExecutor::new()).build(connector);
+        Ok(Self {
+            http,
+            server,
+            key,
+            tls,
+        })
+    }
+
+    /// Whom it trusts.
+    pub(super) const fn tls(&self) -> &Arc<ClientConfig> {
+        &self.tls
     }
 
     /// Which server this is a client of.
@@ -59,32 +97,35 @@ impl Client {
     /// # Errors
     /// [`ClientError::Connection`] or [`ClientError::Timeout`].
     pub async fn send(&self, call: &Call) -> Result<Reply, ClientError> {
-        let failed = |error: reqwest::Error| {
-            if error.is_timeout() {
-                return ClientError::Timeout {
-                    server: self.server.to_string(),
-                    after: TIMEOUT,
-                };
-            }
-            // The address stands in our own message, so the cause need not say it again.
-            connection(&self.server, error.without_url())
+        let too_late = |_| ClientError::Timeout {
+            server: self.server.to_string(),
+            after: TIMEOUT,
         };
-        let mut request = self
-            .http
-            .request(call.method.clone(), self.server.url(&call.path))
+        timeout(TIMEOUT, self.exchange(call))
+            .await
+            .map_err(too_late)?
+    }
+
+    async fn exchange(&self, call: &Call) -> Result<Reply, ClientError> {
+        let mut request = Request::builder()
+            .method(call.method.clone())
+            .uri(self.server.url(&call.path))
             .header(AUTHORIZATION, self.key.bearer());
         if let Some(key) = &call.key {
             request = request.header(IDEMPOTENCY_KEY, key);
         }
-        if let Some(body) = &call.body {
-            request = request
-                .header(CONTENT_TYPE, "application/json")
-                .body(body.clone());
+        if call.body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
         }
-        let response = request.send().await.map_err(failed)?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        let body = response.bytes().await.map_err(failed)?;
-        Ok(Reply::new(status, &headers, body))
+        let request = request
+            .body(Full::new(call.body.clone().unwrap_or_default()))
+            .map_err(|error| connection(&self.server, error))?;
+        let response = self.http.request(request).await;
+        let response = response.map_err(|error| connection(&self.server, error))?;
+        let (head, body) = response.into_parts();
+        let body = body.collect().await;
+        let body = body.map_err(|error| connection(&self.server, error))?;
+        Ok(Reply::new(head.status, &head.headers, body.to_bytes()))
     }
 
     /// Creates a drop, or finds the one that was created under this key.
@@ -121,6 +162,14 @@ impl Client {
     /// [`ClientError`]
     pub async fn drop(&self, drop_id: DropId) -> Result<DropView, ClientError> {
         self.send(&calls::get_drop(drop_id)).await?.read("a drop")
+    }
+
+    /// Takes a drop off sale. Again is fine.
+    ///
+    /// # Errors
+    /// [`ClientError`]
+    pub async fn cancel_drop(&self, drop_id: DropId) -> Result<(), ClientError> {
+        self.send(&calls::cancel_drop(drop_id)).await?.succeeded()
     }
 
     /// Adds or takes away units.
@@ -192,7 +241,10 @@ impl Client {
     }
 }
 
-fn connection(server: &ServerAddress, error: reqwest::Error) -> ClientError {
+fn connection(
+    server: &ServerAddress,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> ClientError {
     ClientError::Connection {
         server: server.to_string(),
         source: Box::new(error),

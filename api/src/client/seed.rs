@@ -1,6 +1,8 @@
 //! `holdfast seed`: puts the sample drops into a server.
 //!
-//! Promise: however often it runs, each sample drop exists once, because its idempotency key never changes.
+//! Promise: however often it runs, each sample drop exists once, because its idempotency key never
+//! changes; one that was cancelled is made anew under the next key. When it fails, or on Ctrl-C, it
+//! cancels what it has made.
 //! Limit: a sample that is there already stays as it is; nothing is edited or restocked.
 
 pub mod catalog;
@@ -13,6 +15,7 @@ use domain::values::Timestamp;
 use self::catalog::Sample;
 use super::access::ServerArgs;
 use super::calls::DropView;
+use super::cleanup::{Created, settled, until_interrupted};
 use super::error::ClientError;
 use super::pooled::Client;
 use super::table::{columns, grouped};
@@ -32,7 +35,7 @@ pub struct SeedArgs {
 /// [`ClientError`]
 pub async fn run(args: SeedArgs) -> Result<ExitCode, ClientError> {
     let client = args.server.client()?;
-    let drops = seed(&client).await?;
+    let drops = seed_or_nothing(&client).await?;
     print_line(&table(&drops)).map_err(ClientError::Output)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -42,26 +45,64 @@ pub async fn run(args: SeedArgs) -> Result<ExitCode, ClientError> {
 /// # Errors
 /// [`ClientError`]
 pub async fn seed(client: &Client) -> Result<Vec<DropView>, ClientError> {
+    seed_noting(client, &Created::default()).await
+}
+
+/// The same; what it made is cancelled if not all of them could be made.
+async fn seed_or_nothing(client: &Client) -> Result<Vec<DropView>, ClientError> {
+    let created = Created::default();
+    let outcome = until_interrupted(seed_noting(client, &created)).await;
+    if outcome.is_ok() {
+        return outcome;
+    }
+    settled(outcome, created.cancel(client).await)
+}
+
+async fn seed_noting(client: &Client, created: &Created) -> Result<Vec<DropView>, ClientError> {
+    // A server that is not there is found before anything may have been made.
+    client.log_head().await?;
     let now = Timestamp::from(Utc::now());
     let mut drops = vec![];
     for sample in catalog::samples(now) {
-        drops.push(create_or_find(client, &sample).await?);
+        drops.push(create_or_find(client, created, &sample).await?);
     }
     Ok(drops)
 }
 
-async fn create_or_find(client: &Client, sample: &Sample) -> Result<DropView, ClientError> {
-    let refused = match client.create_drop(&sample.drop, sample.key).await {
-        Err(ClientError::Problem(problem)) if problem.code == "idempotency_key_reused" => problem,
-        outcome => return outcome,
-    };
-    // It was created by an earlier run, whose clock gave it another start: same key, other body.
-    let name = sample.drop.name.as_str();
-    let drops = client.drops().await?;
-    drops
-        .into_iter()
-        .find(|drop| drop.name == name)
-        .ok_or(ClientError::Problem(refused))
+/// How often one sample is made anew.
+const MOST_GENERATIONS: u32 = 1_000;
+
+async fn create_or_find(
+    client: &Client,
+    created: &Created,
+    sample: &Sample,
+) -> Result<DropView, ClientError> {
+    let mut generation = 1;
+    loop {
+        let key = sample.key(generation);
+        match created.create(client, &sample.drop, &key).await {
+            Ok(found) if is_cancelled(&found) && generation < MOST_GENERATIONS => {}
+            Err(ClientError::Problem(problem)) if problem.code == "idempotency_key_reused" => {
+                // It was created by an earlier run, whose clock gave it another start: same key,
+                // other body.
+                let name = sample.drop.name.as_str();
+                let drops = client.drops().await?;
+                let is_it = |drop: &DropView| drop.name == name && !is_cancelled(drop);
+                if let Some(found) = drops.into_iter().find(is_it) {
+                    return Ok(found);
+                }
+                if generation == MOST_GENERATIONS {
+                    return Err(ClientError::Problem(problem));
+                }
+            }
+            outcome => return outcome,
+        }
+        generation += 1;
+    }
+}
+
+fn is_cancelled(drop: &DropView) -> bool {
+    drop.status == "cancelled"
 }
 
 fn table(drops: &[DropView]) -> String {
@@ -113,5 +154,44 @@ mod tests {
         let statuses: Vec<&str> = first.iter().map(|drop| drop.status.as_str()).collect();
         assert_eq!(statuses, ["live", "live", "live", "scheduled"]);
         assert_eq!(table(&first).lines().count(), 5);
+    }
+
+    #[tokio::test]
+    async fn a_sample_that_was_cancelled_is_made_anew() {
+        let server = FakeServer::start(Behaviour::default()).await;
+        let client = server.client();
+        let first = seed(&client).await.unwrap();
+        for drop in &first {
+            client.cancel_drop(drop.id).await.unwrap();
+        }
+        for _ in 0..2 {
+            let again = seed(&client).await.unwrap();
+            let statuses: Vec<&str> = again.iter().map(|drop| drop.status.as_str()).collect();
+            assert_eq!(statuses, ["live", "live", "live", "scheduled"]);
+            assert_eq!(client.drops().await.unwrap().len(), 8);
+        }
+    }
+
+    #[tokio::test]
+    async fn seeding_that_fails_leaves_nothing_that_it_made() {
+        let behaviour = Behaviour {
+            most_drops: Some(2),
+            ..Behaviour::default()
+        };
+        let server = FakeServer::start(behaviour).await;
+        let client = server.client();
+        let earlier = catalog::samples(Timestamp::default()).remove(0);
+        client
+            .create_drop(&earlier.drop, &earlier.key(1))
+            .await
+            .unwrap();
+        assert!(seed_or_nothing(&client).await.is_err());
+        let drops = client.drops().await.unwrap();
+        let statuses: Vec<&str> = drops.iter().map(|drop| drop.status.as_str()).collect();
+        assert_eq!(
+            statuses,
+            ["live", "cancelled"],
+            "what was there before stays"
+        );
     }
 }

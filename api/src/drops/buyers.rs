@@ -9,12 +9,12 @@ use domain::values::{BuyerId, Timestamp};
 use infrastructure::engine::Request;
 use projections::views::PurchaserOrder;
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Serialize};
 
-use super::{MOST_LISTED, find, listed, purchasers_of};
+use super::{MOST_LISTED, find, purchasers_of};
 use crate::app::App;
 use crate::auth::{Caller, Visitor};
-use crate::extract::{BuyerPath, DropPath, Fresh, Params};
+use crate::extract::{BuyerPath, DropPath, Fresh, Limit, Query};
 use crate::problem::{Problem, unanswered};
 use crate::render::{HoldBody, Page, conditional, conditional_at, private};
 use crate::waitlist::PlaceBody;
@@ -31,41 +31,27 @@ enum OrderParam {
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct PurchasersParams {
     /// How many at most.
-    #[schemars(range(min = 1, max = 100), extend("default" = 3))]
-    limit: Option<usize>,
+    #[schemars(extend("default" = USUALLY_LISTED))]
+    limit: Option<Limit<MOST_LISTED>>,
     /// Most units first, or latest first.
     #[schemars(extend("default" = "units"))]
     order: Option<OrderParam>,
-    /// Refused rather than passed over: who asks for the next page must not take the first one for it.
-    #[serde(default, rename = "starting_after")]
-    #[schemars(skip)]
-    _starting_after: NotPaged,
 }
 
-/// What no request may ask for, because purchasers have no public id to go on after.
-#[derive(Debug, Default)]
-struct NotPaged;
+impl Query for PurchasersParams {}
 
-impl<'de> Deserialize<'de> for NotPaged {
-    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
-        let detail = "purchasers have no ids to go on after; ask for more of them with limit";
-        Err(de::Error::custom(detail))
-    }
-}
+/// Purchasers listed where no limit is given.
+const USUALLY_LISTED: usize = 3;
 
 /// `GET /v1/drops/{id}/purchasers`
 pub(crate) async fn purchasers(
     State(app): State<App>,
     DropPath(drop_id): DropPath,
-    _: Fresh,
-    Params(params): Params<PurchasersParams>,
+    Fresh(params): Fresh<PurchasersParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     find(&app, drop_id)?;
-    let limit = match params.limit {
-        None => 3,
-        given @ Some(_) => listed(given, MOST_LISTED)?,
-    };
+    let limit = params.limit.map_or(USUALLY_LISTED, |Limit(limit)| limit);
     let order = match params.order {
         None | Some(OrderParam::Units) => PurchaserOrder::Units,
         Some(OrderParam::Recent) => PurchaserOrder::Recent,

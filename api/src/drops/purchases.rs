@@ -21,13 +21,13 @@ use projections::views::HoldView;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{MOST_LISTED, find, listed, quarantine};
+use super::{MOST_LISTED, find, quarantine};
 use crate::app::App;
 use crate::auth::{Admin, Caller, Visitor};
-use crate::extract::{DropPath, Fresh, Params, follow_to_head};
+use crate::extract::{DropPath, Fresh, Query, follow_to_head};
 use crate::limiter::Tried;
 use crate::negotiate::{preferred, varied};
-use crate::problem::{Code, Problem};
+use crate::problem::{Code, Fault, Problem};
 use crate::render::{Page, PurchaseBody, conditional, insert, private};
 
 const CSV: &str = "text/csv";
@@ -112,13 +112,27 @@ pub(crate) struct PurchasesParams {
     starting_after: Option<PurchaseId>,
 }
 
+impl Query for PurchasesParams {
+    fn faults(&self, headers: &HeaderMap) -> Vec<Fault> {
+        let (most, words) = match FORMS[preferred(headers, &FORMS)] {
+            CSV => (usize::MAX, "must be at least 1".to_owned()),
+            _ => (MOST_LISTED, format!("must be from 1 to {MOST_LISTED}")),
+        };
+        let is_wrong = |&limit: &usize| !(1..=most).contains(&limit);
+        let fault = |_| Fault {
+            pointer: "/limit".to_owned(),
+            detail: words,
+        };
+        self.limit.filter(is_wrong).map(fault).into_iter().collect()
+    }
+}
+
 /// `GET /v1/drops/{id}/purchases`
 pub(crate) async fn list(
     State(app): State<App>,
     DropPath(drop_id): DropPath,
     _: Admin,
-    _: Fresh,
-    Params(params): Params<PurchasesParams>,
+    Fresh(params): Fresh<PurchasesParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     find(&app, drop_id)?;
@@ -135,7 +149,7 @@ async fn page(
     params: PurchasesParams,
     headers: &HeaderMap,
 ) -> Result<Response, Problem> {
-    let limit = listed(params.limit, MOST_LISTED)?;
+    let limit = params.limit.unwrap_or(MOST_LISTED);
     let mut data = slice(app, drop_id, params.starting_after, limit + 1).await?;
     let has_more = data.len() > limit;
     data.truncate(limit);
@@ -183,9 +197,6 @@ async fn references(
 /// Every purchase as a line. The first slice is read before the answer begins, for a fault can only
 /// cut off one that has begun.
 async fn file(app: App, drop_id: DropId, params: PurchasesParams) -> Result<Response, Problem> {
-    if params.limit == Some(0) {
-        return Err(Problem::invalid_query("limit", "must be at least 1"));
-    }
     let mut lines = Lines {
         app,
         drop_id,

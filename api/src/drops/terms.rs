@@ -11,6 +11,7 @@ use infrastructure::engine::NewTerms;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 
+use super::picture::picture;
 use crate::openapi::schemas::AnyTime;
 use crate::problem::Problem;
 
@@ -32,12 +33,13 @@ struct PriceBody {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewDrop {
-    #[schemars(length(min = 1))]
     name: Entered<DropName>,
     price: PriceBody,
     /// Units on offer.
     total_stock: StockCount,
     description: Option<Entered<Description>>,
+    /// An http or https URL, a path on this server, or a `data:image/` URL.
+    #[serde(default, deserialize_with = "picture")]
     image_url: Option<Entered<ImageUrl>>,
     /// When holds may be placed from; at once unless said.
     #[schemars(with = "Option<AnyTime>")]
@@ -134,7 +136,8 @@ pub(crate) struct EditedDrop {
     #[serde(default, deserialize_with = "present")]
     #[schemars(with = "Option<Description>")]
     description: Option<Option<Entered<Description>>>,
-    #[serde(default, deserialize_with = "present")]
+    /// An http or https URL, a path on this server, or a `data:image/` URL.
+    #[serde(default, deserialize_with = "present_picture")]
     #[schemars(with = "Option<ImageUrl>")]
     image_url: Option<Option<Entered<ImageUrl>>>,
     #[serde(default, deserialize_with = "present")]
@@ -165,6 +168,12 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
+}
+
+fn present_picture<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<ImageUrl>>, D::Error> {
+    picture(deserializer).map(Some)
 }
 
 impl EditedDrop {

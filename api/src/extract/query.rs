@@ -1,42 +1,157 @@
-//! What a query asks for. A parameter that is not known is left alone: a proxy or a campaign may have added it.
+//! The query parameters of an operation.
+//!
+//! Promise: a parameter that an operation does not have, one that cannot be read and one out of
+//! bounds are refused together, each by its name. Limit: rules that need the state of the server
+//! are checked by the handler, once the rest is right.
+
+use std::collections::BTreeSet;
+use std::fmt::{self, Display};
 
 use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
 use axum::http::request::Parts;
-use serde::de::DeserializeOwned;
+use domain::values::Position;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::Error as Unread;
+use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, Visitor};
+use serde::forward_to_deserialize_any;
 
 use super::words::{field_named, in_words, pointer};
+use super::{AtLeast, Fresh, follow_to};
 use crate::app::App;
 use crate::problem::{Fault, Problem};
 
-/// Query parameters. One without a value (`status=`, as a form sends what was left open) asks for nothing.
-#[derive(Debug)]
-pub struct Params<T>(pub T);
-
-impl<T: DeserializeOwned> FromRequestParts<App> for Params<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        read(parts.uri.query().unwrap_or_default()).map(Self)
+/// What the query of an operation may hold. Every field may be left out.
+pub(crate) trait Query: DeserializeOwned {
+    /// What is wrong with values that can be read.
+    fn faults(&self, _headers: &HeaderMap) -> Vec<Fault> {
+        vec![]
     }
 }
 
-/// Reads on after what cannot be read, without it, so that all of it is told at once.
-fn read<T: DeserializeOwned>(query: &str) -> Result<T, Problem> {
-    let has_value = |pair: &&str| !pair.ends_with('=');
-    let mut pairs: Vec<&str> = query.split('&').filter(has_value).collect();
-    let mut faults = vec![];
-    loop {
-        let fault = match deserialize(&pairs.join("&")) {
-            Ok(params) if faults.is_empty() => return Ok(params),
-            Ok(_) => return Err(Problem::invalid_queries(faults)),
-            Err(fault) => fault,
+/// The query of an operation that has no parameters of its own.
+#[derive(Debug, Clone, Copy, Default, serde::Deserialize)]
+pub struct NoParams {}
+
+impl Query for NoParams {}
+
+/// Query parameters. One without a value (`status=`, as a form sends what was left open) asks for
+/// nothing.
+#[derive(Debug)]
+pub struct Params<T>(pub T);
+
+impl<T: Query> FromRequestParts<App> for Params<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        let mut faults = Faults::of(parts);
+        let params = faults.read(&parts.headers);
+        faults.or(params).map(Self)
+    }
+}
+
+impl<T: Query + Send> FromRequestParts<App> for Fresh<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let mut faults = Faults::of(parts);
+        let params = faults.read(&parts.headers);
+        let asked: Option<AtLeast> = faults.read(&parts.headers);
+        let position = asked.as_ref().and_then(|asked| asked.at_least);
+        let params = faults.or(params)?;
+        if let Some(position) = position {
+            follow_to(app, position).await?;
+        }
+        Ok(Self(params))
+    }
+}
+
+/// The refusal of a query that an operation without parameters was sent.
+pub(crate) fn no_parameters(query: Option<&str>) -> Result<(), Problem> {
+    let mut faults = Faults::in_query(query);
+    let nothing: Option<NoParams> = faults.read(&HeaderMap::new());
+    faults.or(nothing).map(|NoParams {}| ())
+}
+
+/// A query as far as it was read, and what is wrong with it.
+#[derive(Debug)]
+struct Faults<'a> {
+    pairs: Vec<&'a str>,
+    known: Vec<&'static str>,
+    found: Vec<Fault>,
+}
+
+impl<'a> Faults<'a> {
+    fn of(parts: &'a Parts) -> Self {
+        Self::in_query(parts.uri.query())
+    }
+
+    fn in_query(query: Option<&'a str>) -> Self {
+        let pairs = query.unwrap_or_default().split('&');
+        Self {
+            pairs: pairs.filter(|pair| !pair.is_empty()).collect(),
+            known: vec![],
+            found: vec![],
+        }
+    }
+
+    /// The fields of `T`. Reads on without each one that cannot be read, so that all are found.
+    fn read<T: Query>(&mut self, headers: &HeaderMap) -> Option<T> {
+        let names = fields_of::<T>();
+        self.known.extend(names);
+        let has_value = |pair: &&str| !pair.ends_with('=') && pair.contains('=');
+        let is_its_own = |pair: &&str| names.contains(&name_of(pair).as_str());
+        let own = self.pairs.iter().copied();
+        let mut pairs: Vec<&str> = own.filter(has_value).filter(is_its_own).collect();
+        loop {
+            let fault = match deserialize::<T>(&pairs.join("&")) {
+                Ok(params) => {
+                    self.found.extend(params.faults(headers));
+                    return Some(params);
+                }
+                Err(fault) => fault,
+            };
+            let count = pairs.len();
+            let place = fault.pointer.strip_prefix('/');
+            pairs.retain(|pair| place.is_none_or(|name| name != name_of(pair)));
+            self.found.push(fault);
+            if pairs.len() == count {
+                return None;
+            }
+        }
+    }
+
+    /// `params`, if nothing is wrong.
+    fn or<T>(mut self, params: Option<T>) -> Result<T, Problem> {
+        self.find_unknown();
+        match params {
+            Some(params) if self.found.is_empty() => Ok(params),
+            Some(_) | None => Err(Problem::invalid_queries(self.found)),
+        }
+    }
+
+    fn find_unknown(&mut self) {
+        let names: BTreeSet<String> = self.pairs.iter().map(|pair| name_of(pair)).collect();
+        let is_unknown = |name: &String| !self.known.contains(&name.as_str());
+        let known = Known(&self.known);
+        let fault = |name: String| Fault {
+            pointer: format!("/{}", name.replace('~', "~0").replace('/', "~1")),
+            detail: format!("unknown parameter, {known}"),
         };
-        let count = pairs.len();
-        let place = fault.pointer.strip_prefix('/');
-        pairs.retain(|pair| place.is_none_or(|name| name != name_of(pair)));
-        faults.push(fault);
-        if pairs.len() == count {
-            return Err(Problem::invalid_queries(faults));
+        let unknown = names.into_iter().filter(is_unknown).map(fault);
+        self.found.extend(unknown.collect::<Vec<_>>());
+    }
+}
+
+/// Says which parameters there are.
+struct Known<'a>(&'a [&'static str]);
+
+impl Display for Known<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [] => f.write_str("this operation has none"),
+            [one] => write!(f, "expected `{one}`"),
+            several => write!(f, "expected one of `{}`", several.join("`, `")),
         }
     }
 }
@@ -62,6 +177,82 @@ fn name_of(pair: &str) -> String {
     first.map_or_else(String::new, |(name, _)| name.into_owned())
 }
 
+/// The names of the fields of `T`, as it asks serde for them.
+fn fields_of<T: DeserializeOwned>() -> &'static [&'static str] {
+    let mut fields: &'static [&'static str] = &[];
+    // It gives no value, and is asked for none.
+    drop(T::deserialize(FieldNames(&mut fields)));
+    fields
+}
+
+/// Notes which fields a struct has.
+struct FieldNames<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for FieldNames<'_> {
+    type Error = Unread;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Unread> {
+        *self.0 = fields;
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Unread> {
+        Err(de::Error::custom("only the names are asked for"))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+/// How many entries a page of a list has: from 1 to `MOST`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limit<const MOST: usize>(pub(crate) usize);
+
+impl<'de, const MOST: usize> Deserialize<'de> for Limit<MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match usize::deserialize(deserializer)? {
+            limit if (1..=MOST).contains(&limit) => Ok(Self(limit)),
+            _ => Err(de::Error::custom(format!("must be from 1 to {MOST}"))),
+        }
+    }
+}
+
+impl<const MOST: usize> JsonSchema for Limit<MOST> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("LimitOf{MOST}").into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 1, "maximum": MOST })
+    }
+}
+
+/// A position that a log can have.
+pub(crate) fn position<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Position, D::Error> {
+    let position = Position::deserialize(deserializer)?;
+    i64::try_from(position.0)
+        .map(|_| position)
+        .map_err(|_| de::Error::custom("must be a position"))
+}
+
+/// [`position`], where one was asked for.
+pub(crate) fn some_position<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Position>, D::Error> {
+    position(deserializer).map(Some)
+}
+
 #[cfg(test)]
 mod tests {
     use serde::Deserialize;
@@ -70,9 +261,11 @@ mod tests {
 
     #[derive(Debug, PartialEq, Deserialize)]
     struct Asked {
-        limit: Option<u8>,
+        limit: Option<Limit<100>>,
         order: Option<Order>,
     }
+
+    impl Query for Asked {}
 
     #[derive(Debug, PartialEq, Deserialize)]
     #[serde(rename_all = "snake_case")]
@@ -80,41 +273,51 @@ mod tests {
         Recent,
     }
 
+    fn read(query: &str) -> Result<Asked, Problem> {
+        let mut faults = Faults::in_query(Some(query));
+        let asked = faults.read(&HeaderMap::new());
+        faults.or(asked)
+    }
+
     #[test]
-    fn what_cannot_be_read_is_all_told_by_name() {
+    fn every_fault_of_a_query_is_listed_by_name() {
         for (query, places) in [
             ("limit=x", vec!["/limit"]),
-            ("limit=-1&order=name", vec!["/limit", "/order"]),
-            ("order=name&limit=300&x=y", vec!["/limit", "/order"]),
+            ("limit=0&order=name", vec!["/limit", "/order"]),
+            ("limit=101&colour=red", vec!["/colour", "/limit"]),
+            ("order=name&limit=300&x=y", vec!["/limit", "/order", "/x"]),
             ("limit=1&limit=2", vec!["/limit"]),
             ("%6Cimit=%78", vec!["/limit"]),
+            ("utm=1&limit=", vec!["/utm"]),
+            ("limit=&x=%ff", vec!["/x"]),
+            ("a/b=1&c~d=", vec!["/a~1b", "/c~0d"]),
+            ("bare", vec!["/bare"]),
+            ("=1", vec!["/"]),
         ] {
-            let problem = read::<Asked>(query).unwrap_err();
+            let problem = read(query).unwrap_err();
             assert_eq!(problem.faulty_places(), places, "{query}");
         }
     }
 
     #[test]
-    fn what_is_empty_or_unknown_asks_for_nothing() {
-        for query in [
-            "",
-            "limit=",
-            "limit=&order=",
-            "utm=1&limit=",
-            "&&",
-            "limit=&x=%ff",
-        ] {
-            let asked: Asked = read(query).unwrap();
-            assert_eq!(
-                asked,
-                Asked {
-                    limit: None,
-                    order: None
-                },
-                "{query}"
-            );
+    fn an_empty_parameter_asks_for_nothing() {
+        for query in ["", "limit=", "limit=&order=", "&&", "limit"] {
+            let asked = read(query).unwrap();
+            let nothing = Asked {
+                limit: None,
+                order: None,
+            };
+            assert_eq!(asked, nothing, "{query}");
         }
-        let asked: Asked = read("order=recent&limit=7").unwrap();
-        assert_eq!(asked.limit, Some(7));
+        let asked = read("order=recent&limit=7").unwrap();
+        assert_eq!(asked.limit, Some(Limit(7)));
+    }
+
+    #[test]
+    fn an_operation_without_parameters_refuses_every_one() {
+        assert!(no_parameters(None).is_ok());
+        assert!(no_parameters(Some("")).is_ok());
+        let problem = no_parameters(Some("at_least=1&x=")).unwrap_err();
+        assert_eq!(problem.faulty_places(), ["/at_least", "/x"]);
     }
 }

@@ -91,20 +91,49 @@ impl Operation {
         .access(Access::Anyone)
     }
 
-    pub(super) fn get(path: &'static str, id: &str, summary: &str) -> Self {
+    /// A page for people. Unlike every operation, it ignores query parameters that it does not know.
+    pub(super) fn page(path: &'static str, id: &str, summary: &str) -> Self {
         Self::new("get", path, id, summary)
     }
 
+    fn programmatic(method: &'static str, path: &'static str, id: &str, summary: &str) -> Self {
+        Self::new(method, path, id, summary).refuses(&[Code::InvalidQuery])
+    }
+
+    pub(super) fn path(&self) -> &'static str {
+        self.path
+    }
+
+    pub(super) fn method(&self) -> &'static str {
+        self.method
+    }
+
+    /// Whether it has any query parameter.
+    pub(super) fn has_query(&self) -> bool {
+        let shared = parameters();
+        self.parameters.iter().any(|parameter| {
+            let reference = parameter["$ref"]
+                .as_str()
+                .and_then(|to| to.rsplit('/').next());
+            let described = reference.map_or(parameter, |name| &shared[name]);
+            described["in"] == "query"
+        })
+    }
+
+    pub(super) fn get(path: &'static str, id: &str, summary: &str) -> Self {
+        Self::programmatic("get", path, id, summary)
+    }
+
     pub(super) fn post(path: &'static str, id: &str, summary: &str) -> Self {
-        Self::new("post", path, id, summary)
+        Self::programmatic("post", path, id, summary)
     }
 
     pub(super) fn patch(path: &'static str, id: &str, summary: &str) -> Self {
-        Self::new("patch", path, id, summary)
+        Self::programmatic("patch", path, id, summary)
     }
 
     pub(super) fn delete(path: &'static str, id: &str, summary: &str) -> Self {
-        Self::new("delete", path, id, summary)
+        Self::programmatic("delete", path, id, summary)
     }
 
     /// What the summary leaves open.
@@ -119,14 +148,16 @@ impl Operation {
     }
 
     pub(super) fn access(mut self, access: Access) -> Self {
+        // One bearer scheme each: where there are several to choose from, openapi-generator 7.26 sends
+        // the token once for each of them.
         let (schemes, codes): (Value, &[Code]) = match access {
             Access::Anyone => (json!([]), &[]),
             Access::Buyer => (
-                json!([{}, { "buyerToken": [] }, { "adminKey": [] }]),
+                json!([{}, { "buyerToken": [] }]),
                 &[Code::Unauthorized, Code::Forbidden, Code::TooManyAttempts],
             ),
             Access::Auditor => (
-                json!([{ "auditorKey": [] }, { "adminKey": [] }, { "adminSession": [] }]),
+                json!([{ "auditorKey": [] }, { "adminSession": [] }]),
                 &[Code::Unauthorized, Code::Forbidden, Code::TooManyAttempts],
             ),
             Access::Admin => (
@@ -157,7 +188,7 @@ impl Operation {
             }
             self.parameters.push(parameter);
         }
-        self.refuses(&[Code::InvalidQuery])
+        self
     }
 
     /// The key that makes a retry safe.
@@ -203,8 +234,7 @@ impl Operation {
 
     /// A read that may wait until it is fresh enough.
     pub(super) fn reads_fresh(self) -> Self {
-        self.takes("at_least")
-            .refuses(&[Code::InvalidQuery, Code::Unavailable])
+        self.takes("at_least").refuses(&[Code::Unavailable])
     }
 
     /// An answer with an entity tag; 304 for who has it already.
@@ -315,7 +345,7 @@ fn in_path(path: &str) -> Vec<Value> {
         ),
         "code" => (
             "The code of a problem.",
-            json!({ "enum": Code::ALL.iter().map(|code| code.name()).collect::<Vec<_>>() }),
+            json!({ "type": "string", "enum": Code::ALL.iter().map(|code| code.name()).collect::<Vec<_>>() }),
         ),
         _ => ("The file.", json!({ "type": "string" })),
     };
@@ -345,7 +375,7 @@ pub(super) fn parameters() -> Value {
         "at_least": {
             "name": "at_least", "in": "query",
             "description": "Answers once everything up to this position is known here, as a write told it; 503 after two seconds.",
-            "schema": { "type": "integer", "minimum": 0, "maximum": i64::MAX },
+            "schema": { "type": "integer", "format": "int64", "minimum": 0, "maximum": i64::MAX },
         },
     })
 }
@@ -354,7 +384,7 @@ pub(super) fn parameters() -> Value {
 pub(super) fn headers() -> Value {
     let header = |is_required: bool, description: &str, schema: Value| json!({ "required": is_required, "description": description, "schema": schema });
     let text = || json!({ "type": "string" });
-    let digits = || json!({ "type": "integer", "minimum": 0 });
+    let digits = || json!({ "type": "integer", "format": "int64", "minimum": 0 });
     json!({
         "Allow": header(true, "The methods that the path has.", text()),
         "Cache-Control": header(true, "Whether the answer may be kept: `no-cache` by anybody who asks again, `private, no-cache` by the caller alone, `no-store` by nobody.", text()),
@@ -362,7 +392,7 @@ pub(super) fn headers() -> Value {
         "ETag": header(true, "The entity tag of the answer: a digest of its body without `server_time`.", json!({ "type": "string", "pattern": "^\".*\"$" })),
         "Holdfast-Position": header(false, "The place in the log of what was done, where the body does not say it. Of a list: all up to there is in it.", digits()),
         "Holdfast-Server-Time": header(true, "The server's time, as `server_time` in the body. A 304 renews it, and not the body: count down from this.", json!({ "$ref": "#/components/schemas/Timestamp" })),
-        "Idempotent-Replayed": header(false, "`true`: history held the answer already.", json!({ "const": "true" })),
+        "Idempotent-Replayed": header(false, "`true`: history held the answer already.", json!({ "type": "string", "const": "true" })),
         "Location": header(true, "Where it is read.", json!({ "type": "string", "format": "uri-reference" })),
         "RateLimit": header(true, "What is left, and when there is more (draft-ietf-httpapi-ratelimit-headers).", text()),
         "RateLimit-Policy": header(true, "The quota and its window (draft-ietf-httpapi-ratelimit-headers).", text()),

@@ -14,7 +14,7 @@ use super::operation::Operation;
 use super::schemas::Schemas;
 
 /// The rooms, in the order that a reader meets them.
-pub(super) const TAGS: [(&str, &str); 8] = [
+pub(super) const TAGS: [(&str, &str); 7] = [
     (
         "Drops",
         "A drop offers fixed stock, from its start to its end.",
@@ -34,10 +34,14 @@ pub(super) const TAGS: [(&str, &str); 8] = [
     ("Admin", "What the dashboard is made of."),
     ("Log", "The one source of truth, for auditors."),
     ("Health", "For what runs and watches the server."),
-    ("Pages", "For people."),
 ];
 
-/// All of them.
+/// The pages for people, in the same form. No client is to be generated for them.
+pub(super) fn pages() -> Vec<Operation> {
+    pages::for_people()
+}
+
+/// All that programs may call.
 pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
     let rooms = [
         drops::all,
@@ -46,7 +50,7 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         live::all,
         admin::all,
         log::all,
-        pages::all,
+        pages::health,
     ];
     rooms.iter().flat_map(|room| room(schemas)).collect()
 }

@@ -47,6 +47,8 @@ impl Schemas {
             return Map::new();
         };
         fields.values_mut().for_each(without_null);
+        fields.values_mut().for_each(with_enums);
+        fields.values_mut().for_each(with_formats);
         fields
     }
 
@@ -61,8 +63,94 @@ impl Schemas {
             assert_eq!(*known, schema, "{name} is read and written in two forms");
         }
         all.values_mut().for_each(without_null_defaults);
+        all.values_mut().for_each(with_enums);
+        all.values_mut().for_each(with_formats);
+        all.values_mut().for_each(with_noted_defaults);
         all
     }
+}
+
+/// The members of a schema that hold values and no schemas.
+const VALUES: [&str; 5] = ["const", "default", "enum", "example", "examples"];
+
+fn in_every_schema(schema: &mut Value, change: &mut impl FnMut(&mut Map<String, Value>)) {
+    match schema {
+        Value::Object(members) => {
+            change(members);
+            let schemas = members.iter_mut();
+            let schemas = schemas.filter(|(name, _)| !VALUES.contains(&name.as_str()));
+            schemas.for_each(|(_, schema)| in_every_schema(schema, change));
+        }
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|schema| in_every_schema(schema, change)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Texts to choose from are an `enum`, not a `oneOf` of constants, as which schemars writes those
+/// that have descriptions: openapi-python-client 0.29.1 generates code for these that raises on
+/// every value. The descriptions go to `x-enum-descriptions`, which other generators read.
+fn with_enums(schema: &mut Value) {
+    in_every_schema(schema, &mut |members| {
+        let Some(Value::Array(choices)) = members.get("oneOf") else {
+            return;
+        };
+        let named = choices.iter().map(named_texts);
+        let Some(named) = named.collect::<Option<Vec<_>>>() else {
+            return;
+        };
+        let (names, descriptions): (Vec<Value>, Vec<Value>) = named.into_iter().flatten().unzip();
+        members.remove("oneOf");
+        members.insert("type".to_owned(), "string".into());
+        members.insert("enum".to_owned(), names.into());
+        members.insert("x-enum-descriptions".to_owned(), descriptions.into());
+    });
+}
+
+/// The texts that a schema allows, each with its description; none for any other schema.
+fn named_texts(schema: &Value) -> Option<Vec<(Value, Value)>> {
+    if schema["type"] != "string" {
+        return None;
+    }
+    let description = schema.get("description").cloned();
+    let description = description.unwrap_or_else(|| "".into());
+    let one = schema.get("const").cloned().map(|name| vec![name]);
+    let several = || schema.get("enum").and_then(Value::as_array).cloned();
+    let names = one.or_else(several)?.into_iter();
+    Some(names.map(|name| (name, description.clone())).collect())
+}
+
+/// Every whole number says how wide it is, in a format that generators know: what is said to be
+/// `uint64`, or nothing, becomes 32 bits wide in some languages.
+fn with_formats(schema: &mut Value) {
+    in_every_schema(schema, &mut |members| {
+        let is_whole = match &members.get("type") {
+            Some(Value::Array(types)) => types.iter().any(|kind| kind == "integer"),
+            Some(kind) => *kind == "integer",
+            None => false,
+        };
+        if !is_whole {
+            return;
+        }
+        let most = members.get("maximum").and_then(Value::as_i64);
+        let is_narrow = most.is_some_and(|most| i32::try_from(most).is_ok())
+            || members
+                .get("format")
+                .is_some_and(|format| format == "int32");
+        let format = if is_narrow { "int32" } else { "int64" };
+        members.insert("format".to_owned(), format.into());
+    });
+}
+
+/// A default is noted as `x-default`: openapi-typescript 7.13 makes a field with a `default` one
+/// that must be there, which holds for answers and not for requests.
+fn with_noted_defaults(schema: &mut Value) {
+    in_every_schema(schema, &mut |members| {
+        if let Some(default) = members.remove("default") {
+            members.insert("x-default".to_owned(), default);
+        }
+    });
 }
 
 /// What may be null in a body cannot be in a query.
@@ -104,9 +192,12 @@ fn without_null_defaults(schema: &mut Value) {
 }
 
 /// What stands in an event: one of a drop's, or of another stream's, which this page does not know.
+///
+/// Any object: `anyOf` of a `DropEvent` and an object says no more, and openapi-generator 7.26 makes
+/// of it a struct that requires the fields of every event at once.
 pub(crate) fn payload(generator: &mut SchemaGenerator) -> Schema {
-    let drop = generator.subschema_for::<DropEvent>();
-    json_schema!({ "anyOf": [drop, { "type": "object" }] })
+    let drop = generator.subschema_for::<DropEvent>().to_value();
+    json_schema!({ "type": "object", "x-of-drops": drop })
 }
 
 /// 64 hexadecimal digits.

@@ -21,7 +21,7 @@ const ENDS_AFTER_SECONDS: u32 = 3_600;
 /// Race buyers for the units of a fresh drop, and count the outcome from the log
 ///
 /// Exits with 0 only if nothing was oversold, nothing acknowledged is missing from the log, nothing happened twice and
-/// no request failed.
+/// no request failed. The drop is cancelled at the end, also after an error or Ctrl-C.
 #[derive(Debug, Clone, clap::Args)]
 pub struct LoadArgs {
     /// Which server.

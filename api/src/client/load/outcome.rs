@@ -69,6 +69,9 @@ impl From<&ClientError> for Miss {
             | ClientError::NoKey { .. }
             | ClientError::InvalidKey
             | ClientError::OpenFiles { .. }
+            | ClientError::Authorities { .. }
+            | ClientError::Interrupted
+            | ClientError::LeftBehind { .. }
             | ClientError::Output(_) => Self::Failed(Fault::Connection),
         }
     }

@@ -14,13 +14,21 @@ use crate::client::calls::NewDrop;
 /// When the upcoming drop starts, in seconds after it is first seeded.
 const UPCOMING_AFTER_SECONDS: u32 = 600;
 
-/// A drop, and the key that it is created under, ever the same.
+/// A drop, and the keys that it is created under, ever the same.
 #[derive(Debug, Clone)]
 pub struct Sample {
-    /// The idempotency key.
-    pub key: &'static str,
+    key: &'static str,
     /// The drop.
     pub drop: NewDrop,
+}
+
+impl Sample {
+    /// The idempotency key that it is created under the first time, the second time, and so on: the
+    /// drops before were cancelled.
+    #[must_use]
+    pub fn key(&self, generation: u32) -> String {
+        format!("{}-{generation}", self.key)
+    }
 }
 
 struct Draft {
@@ -38,7 +46,7 @@ struct Draft {
 
 const DRAFTS: [Draft; 4] = [
     Draft {
-        key: "holdfast-sample-keyboard-1",
+        key: "holdfast-sample-keyboard",
         name: "Halcyon 65 keyboard",
         description: "A compact keyboard in brushed aluminium, tuned by hand, with one key the colour of the \
             evening. Forty were milled; there is no second run.",
@@ -51,7 +59,7 @@ const DRAFTS: [Draft; 4] = [
         starts_after_seconds: None,
     },
     Draft {
-        key: "holdfast-sample-print-1",
+        key: "holdfast-sample-print",
         name: "Low Tide, risograph print",
         description: "Three colours on heavy cotton paper, 30 × 40 cm, signed and numbered. Printed at dawn, \
             while the drums were cool.",
@@ -64,7 +72,7 @@ const DRAFTS: [Draft; 4] = [
         starts_after_seconds: None,
     },
     Draft {
-        key: "holdfast-sample-bowl-1",
+        key: "holdfast-sample-bowl",
         name: "Morning bowl, ash glaze",
         description: "Thrown on the wheel and fired with pine for three days. No two are alike; each holds \
             exactly one breakfast.",
@@ -77,7 +85,7 @@ const DRAFTS: [Draft; 4] = [
         starts_after_seconds: None,
     },
     Draft {
-        key: "holdfast-sample-record-1",
+        key: "holdfast-sample-record",
         name: "Far Side Sessions, first pressing",
         description: "Nine pieces for piano and short-wave radio on 180 g vinyl. The first pressing has a hand-cut \
             inner groove that never ends.",

@@ -7,19 +7,21 @@ use crate::openapi::operation::{Answer, Operation};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
 
-pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
+pub(super) fn health(schemas: &mut Schemas) -> Vec<Operation> {
     let health = [live(schemas), ready(schemas), metrics(), document()];
-    let pages = [
+    let health = health.into_iter();
+    health.map(|operation| operation.tag("Health")).collect()
+}
+
+pub(super) fn for_people() -> Vec<Operation> {
+    vec![
         page("/", "showShop", "The shop"),
         drop_page(),
         dashboard(),
         page("/docs", "showReference", "This reference"),
         asset(),
         problem(),
-    ];
-    let health = health.into_iter().map(|operation| operation.tag("Health"));
-    let pages = pages.into_iter().map(|operation| operation.tag("Pages"));
-    health.chain(pages).collect()
+    ]
 }
 
 fn live(schemas: &mut Schemas) -> Operation {
@@ -66,7 +68,7 @@ fn document() -> Operation {
 }
 
 fn page(path: &'static str, id: &str, summary: &str) -> Operation {
-    Operation::get(path, id, summary)
+    Operation::page(path, id, summary)
         .answers_unless_known(Answer::new(200, "The page.").text("text/html"))
 }
 
@@ -85,7 +87,7 @@ fn dashboard() -> Operation {
     )
     .text("text/html");
     let known = Answer::new(304, "Nothing has changed since the `ETag` that was sent.");
-    Operation::get("/admin", "showDashboard", "The dashboard")
+    Operation::page("/admin", "showDashboard", "The dashboard")
         .answers_unless_known(page.headers(&["Vary"]))
         .answers(known.headers(&["ETag", "Cache-Control", "Vary"]))
 }
@@ -96,13 +98,22 @@ fn asset() -> Operation {
         .text("text/css")
         .text("text/html")
         .text("image/svg+xml");
-    Operation::get("/assets/{path}", "readAsset", "A file of the pages")
+    Operation::page("/assets/{path}", "readAsset", "A file of the pages")
         .answers_unless_known(file)
+        .answers(absent())
         .refuses(&[Code::NotFound])
 }
 
+/// A page for a browser; a problem, which [`Operation::refuses`] adds, for a program.
+fn absent() -> Answer {
+    Answer::new(404, "The page, which says that nothing is there.")
+        .text("text/html")
+        .may_have(&["ETag", "Vary"])
+}
+
 fn problem() -> Operation {
-    Operation::get("/problems/{code}", "explainProblem", "A problem in words")
+    Operation::page("/problems/{code}", "explainProblem", "A problem in words")
         .answers(Answer::new(200, "In words.").text("text/plain"))
+        .answers(absent())
         .refuses(&[Code::NotFound])
 }

@@ -1,6 +1,6 @@
 // One operation: what it takes, what it answers, what can go wrong, and a line to try it with.
 
-import { h } from "../lib/dom.js";
+import { h, write } from "../lib/dom.js";
 import { curl } from "../lib/openapi.js";
 import { fields, kind, members, prose } from "./api-schema.js";
 
@@ -10,7 +10,7 @@ import { fields, kind, members, prose } from "./api-schema.js";
  */
 
 const NEEDS = /** @type {Record<string, string>} */ ({
-  adminKey: "the admin key", auditorKey: "the auditor key", buyerToken: "the buyer's token", adminSession: "a signed-in browser",
+  adminKey: "the admin key", auditorKey: "the auditor key, or the admin key", buyerToken: "the buyer's token, or the admin key", adminSession: "a signed-in browser",
 });
 
 export class ApiOperation extends HTMLElement {
@@ -28,7 +28,7 @@ export class ApiOperation extends HTMLElement {
       body(description, described),
       ...answers(description, described),
       problems(described),
-      part("Try it", code(curl(description, operation, location.origin, known), `curl for ${described.summary}`)));
+      part("Try it", line(curl(description, operation, location.origin, known), `curl for ${described.summary}`)));
   }
 }
 customElements.define("api-operation", ApiOperation);
@@ -41,6 +41,34 @@ function part(title, ...content) {
 /** What is wider than the page can be scrolled, by keyboard as well. @param {string} text @param {string} name */
 function code(text, name) {
   return h("pre", { tabindex: 0, role: "region", "aria-label": name }, text);
+}
+
+/** How long a button says that it copied, in milliseconds. */
+const SAID_MS = 2000;
+
+/** A line for a shell: all of it in sight, and copied by a press. @param {string} text @param {string} name */
+function line(text, name) {
+  const shown = code(text, name);
+  shown.className = "line";
+  const copier = h("button", { type: "button", class: "quiet small", "aria-label": `Copy the ${name}` }, "Copy");
+  const said = h("span", { class: "hint", role: "status" });
+  copier.addEventListener("click", async () => {
+    write(said, (await copied(shown)) ? "Copied" : "Selected: copy it with the keyboard.");
+    setTimeout(() => write(said, ""), SAID_MS);
+  });
+  return h("div", { class: "try" }, shown, h("p", { class: "copy" }, copier, " ", said));
+}
+
+/** Copies what an element says. Browsers give the clipboard to pages from https and from this machine; elsewhere the text is at least selected. @param {HTMLElement} element */
+async function copied(element) {
+  const text = element.textContent ?? "";
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    getSelection()?.selectAllChildren(element);
+    return document.execCommand("copy");
+  }
 }
 
 /** @param {any} value @param {string} name */

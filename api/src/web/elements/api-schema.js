@@ -49,9 +49,11 @@ export class ApiSchema extends HTMLElement {
     this.id = `schema-${name}`;
     this.className = "panel";
     const choices = /** @type {Schema[]} */ (schema.oneOf ?? []);
+    const names = /** @type {string[]} */ (schema.enum ?? []);
     this.replaceChildren(
       h("h3", {}, h("a", { href: `#${this.id}` }, name)),
       schema.description ? h("p", { class: "quiet-words" }, ...prose(plainLinks(schema.description))) : "",
+      ...names.map((name, index) => h("p", {}, h("code", {}, JSON.stringify(name)), ` ${schema["x-enum-descriptions"]?.[index] ?? ""}`)),
       ...choices.map((choice) => (choice.properties ? members(description, fields(choice)) : h("p", {}, kind(description, choice), ` ${choice.description ?? ""}`))),
       members(description, fields(schema)));
   }

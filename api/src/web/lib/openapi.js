@@ -38,14 +38,22 @@ export class Description {
     return all.filter(([name, schema]) => hasPlace(name, schema));
   }
 
-  /** A schema in words. @param {Schema} schema @returns {Word[]} */
+  /** A schema in words, with the value that counts where none is given. @param {Schema} schema @returns {Word[]} */
   kind(schema) {
+    const usually = schema.default ?? schema["x-default"];
+    const words = this.#kind(schema);
+    return usually === undefined ? words : [...words, { text: `, default ${JSON.stringify(usually)}` }];
+  }
+
+  /** @param {Schema} schema @returns {Word[]} */
+  #kind(schema) {
     if (typeof schema.$ref === "string") {
       const name = schema.$ref.split("/").at(-1) ?? "";
       const target = this.follow(schema);
       return hasPlace(name, target) ? [{ text: name, to: `#schema-${name}` }] : this.kind(target);
     }
     const choices = schema.anyOf ?? schema.oneOf;
+    if (schema["x-of-drops"]) return [{ text: "object; of a drop, " }, ...this.kind(schema["x-of-drops"])];
     if (choices) return joined(choices.map((/** @type {Schema} */ choice) => this.kind(choice)));
     if (schema.items) return [{ text: "list of " }, ...this.kind(schema.items)];
     if (schema.additionalProperties?.$ref) return [{ text: "object of " }, ...this.kind(schema.additionalProperties)];
@@ -55,7 +63,7 @@ export class Description {
 
 /** @param {string} name @param {Schema} schema */
 function hasPlace(name, schema) {
-  return Boolean(schema.properties || schema.oneOf) && !name.endsWith("Problem");
+  return Boolean(schema.properties || schema.oneOf || schema["x-enum-descriptions"]) && !name.endsWith("Problem");
 }
 
 /** @param {Word[][]} kinds @returns {Word[]} */
@@ -73,8 +81,7 @@ function plain(schema) {
   const isBounded = minimum !== undefined && maximum !== undefined && maximum < Number.MAX_SAFE_INTEGER;
   const bounds = isBounded ? `, ${minimum} to ${maximum}` : minimum > 0 ? `, at least ${minimum}` : "";
   const length = schema.maxLength ? `, at most ${schema.maxLength} characters` : "";
-  const usually = schema.default === undefined ? "" : `, ${JSON.stringify(schema.default)} unless said`;
-  return named + bounds + length + usually;
+  return named + bounds + length;
 }
 
 /**

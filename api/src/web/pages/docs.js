@@ -6,11 +6,21 @@ import { Description } from "../lib/openapi.js";
 import { ApiOperation } from "../elements/api-operation.js";
 import { ApiSchema, prose } from "../elements/api-schema.js";
 
-/** The id of a drop that is there, so that its lines work as they stand, except where that would end it. @returns {Promise<Record<string, string>>} */
+/** The newest drop of a status, if there is one. @param {string} query @returns {Promise<string | undefined>} */
+async function newest(query) {
+  const { data } = await call(`/v1/drops?limit=1${query}`).catch(() => ({ data: [] }));
+  return data[0]?.id;
+}
+
+/**
+ * Ids to put into the lines, so that they work as they stand: a drop that is on sale, or sold out
+ * where that is needed; none where the line would end the drop. @returns {Promise<Record<string, string>>}
+ */
 async function known() {
-  const { data } = await call("/v1/drops?limit=1").catch(() => ({ data: [] }));
-  const others = { "cancelDrop.id": "DROP_ID", buyer_id: "buyer-1", code: "sold_out", path: "mark.svg", "holds.id": "HOLD_ID", "waitlist.id": "ENTRY_ID" };
-  return { ...others, id: data[0]?.id ?? "DROP_ID" };
+  const [live, soldOut, any] = await Promise.all([newest("&status=live"), newest("&status=sold_out"), newest("")]);
+  const id = live ?? soldOut ?? any ?? "DROP_ID";
+  const others = { "cancelDrop.id": "DROP_ID", buyer_id: "buyer-1", "holds.id": "HOLD_ID", "waitlist.id": "ENTRY_ID" };
+  return { ...others, id, "joinWaitlist.id": soldOut ?? id };
 }
 
 /** @param {string} title @param {[string, string][]} links where to, and what it is called */

@@ -1,0 +1,506 @@
+//! Every bound of `/openapi.json`, met from both sides at the real server; the values come from the
+//! document, so that a new field is covered as soon as it is described.
+//!
+//! Promise: every documented maximum and minimum is reached, a text in characters of one to four
+//! bytes, written as they are and as escapes; the next value is refused at its place; all texts of a
+//! body may be as long as they can be at once; a query parameter that an operation does not have is
+//! refused by name.
+
+#![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
+
+use harness::{App, Reply, key, take};
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+/// One character of each length in UTF-8.
+const CHARACTERS: [char; 4] = ['a', 'é', '€', '😀'];
+/// The most units that a drop can have.
+const ALL_UNITS: i64 = 10_000_000;
+
+/// One operation of the document.
+struct Operation {
+    method: Method,
+    path: String,
+    described: Value,
+}
+
+fn operations() -> Vec<Operation> {
+    let document = api::openapi::document();
+    let mut all = vec![];
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, described) in item.as_object().unwrap() {
+            all.push(Operation {
+                method: method.to_uppercase().parse().unwrap(),
+                path: path.clone(),
+                described: described.clone(),
+            });
+        }
+    }
+    all
+}
+
+/// What a reference leads to; anything else is itself.
+fn followed(document: &Value, value: &Value) -> Value {
+    match value["$ref"].as_str() {
+        Some(to) => followed(
+            document,
+            document.pointer(to.trim_start_matches('#')).unwrap(),
+        ),
+        None => value.clone(),
+    }
+}
+
+/// The schema without the alternative `null`, its references followed.
+fn core(document: &Value, schema: &Value) -> Value {
+    let schema = followed(document, schema);
+    let choices = schema["anyOf"].as_array().cloned().unwrap_or_default();
+    let is_real = |choice: &&Value| choice["type"] != "null";
+    match choices.iter().find(is_real) {
+        Some(choice) => core(document, choice),
+        None => schema,
+    }
+}
+
+/// Every text and number of a body with a bound: its pointer and its schema.
+fn bounded(document: &Value, schema: &Value, at: &str, found: &mut Vec<(String, Value)>) {
+    let schema = core(document, schema);
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        bounded(document, field, &format!("{at}/{name}"), found);
+    }
+    let bounds = ["minLength", "maxLength", "minimum", "maximum"];
+    if bounds.iter().any(|bound| schema.get(bound).is_some()) {
+        found.push((at.to_owned(), schema));
+    }
+}
+
+/// Sets the value at `pointer`, and makes the objects on the way.
+fn set(body: &mut Value, pointer: &str, value: Value) {
+    let mut place = body;
+    for name in pointer.split('/').skip(1) {
+        if !place.is_object() {
+            *place = json!({});
+        }
+        place = &mut place[name];
+    }
+    *place = value;
+}
+
+/// What a throttle and a price need besides the field that is tested.
+fn complete(body: &mut Value, pointer: &str) {
+    if pointer.starts_with("/throttle/") {
+        body["throttle"] = json!({ "holds": 1, "window_seconds": 60 });
+    }
+    if pointer.starts_with("/price/") {
+        body["price"] = json!({ "amount": 1, "currency": "EUR" });
+    }
+}
+
+/// A text of `length` characters that the field may hold: a URL where it must be one.
+fn text(pointer: &str, character: char, length: usize) -> String {
+    let start = match (pointer, length) {
+        ("/image_url", 0) => "",
+        ("/image_url", 1..=100) => "/",
+        ("/image_url", _) => "https://shop.example/",
+        _ => "",
+    };
+    let rest = character.to_string().repeat(length - start.len());
+    format!("{start}{rest}")
+}
+
+/// A bound of a text, if there is one.
+fn length(bound: &Value) -> Option<usize> {
+    bound.as_u64().map(|bound| usize::try_from(bound).unwrap())
+}
+
+/// The text as JSON, every character an escape.
+fn escaped(text: &str) -> String {
+    let units: String = text
+        .encode_utf16()
+        .map(|unit| format!("\\u{unit:04x}"))
+        .collect();
+    format!("\"{units}\"")
+}
+
+/// Drops for every kind of request.
+struct Shop {
+    app: App,
+    full: String,
+    sold_out: String,
+}
+
+impl Shop {
+    async fn open() -> Self {
+        let app = App::start().await;
+        let wide = |stock: i64| json!({ "max_per_hold": 1_000, "total_stock": stock });
+        let full = app.create_drop(0, wide(ALL_UNITS)).await;
+        let sold_out = app.create_drop(0, wide(0)).await;
+        Self {
+            app,
+            full,
+            sold_out,
+        }
+    }
+
+    /// The path, filled for a request of which `value` is a part.
+    async fn filled(&self, path: &str, value: &Value) -> String {
+        let id = match path {
+            "/v1/drops/{id}/waitlist" => self.sold_out.clone(),
+            "/v1/drops/{id}/stock-adjustments" => {
+                let stock = if value.as_i64() < Some(0) {
+                    ALL_UNITS
+                } else {
+                    0
+                };
+                let units = json!({ "total_stock": stock });
+                self.app.create_drop(0, units).await
+            }
+            path if path.starts_with("/v1/holds/") => {
+                self.app.held(&self.full, &format!("buyer {}", key())).await
+            }
+            _ => self.full.clone(),
+        };
+        path.replace("{id}", &id)
+    }
+
+    async fn send(&self, operation: &Operation, value: &Value, body: String) -> Reply {
+        let path = self.filled(&operation.path, value).await;
+        let request = self.app.admin(operation.method.clone(), &path);
+        let request = request
+            .header("idempotency-key", key())
+            .header("if-match", "*");
+        take(
+            request
+                .header("content-type", "application/json")
+                .body(body),
+        )
+        .await
+    }
+}
+
+/// That the value was taken, whatever the drop then had to say to it.
+#[track_caller]
+fn is_taken(reply: &Reply, place: &str) {
+    let is_refused = matches!(reply.status, 400 | 413 | 422);
+    let is_of_terms = place.contains("/v1/drops /") || place.contains("/v1/drops/{id} /");
+    let is_done = !is_of_terms || reply.status < 300;
+    assert!(!is_refused && is_done, "{place}: {}", reply.text());
+}
+
+#[tokio::test]
+async fn every_bound_of_a_body_is_reached_and_the_next_value_is_refused_at_its_place() {
+    let shop = Shop::open().await;
+    let document = api::openapi::document();
+    let mut seen = vec![];
+    for operation in operations() {
+        let media = &operation.described["requestBody"]["content"]["application/json"];
+        let mut fields = vec![];
+        bounded(&document, &media["schema"], "", &mut fields);
+        for (pointer, schema) in fields {
+            let place = format!("{} {} {pointer}", operation.method, operation.path);
+            let body = |literal: &str| {
+                let mut body = media["example"].clone();
+                complete(&mut body, &pointer);
+                set(&mut body, &pointer, json!("@@"));
+                body.to_string().replace("\"@@\"", literal)
+            };
+            let least = length(&schema["minLength"]).unwrap_or(0);
+            if let Some(most) = length(&schema["maxLength"]) {
+                for character in CHARACTERS {
+                    for length in [least.max(1), most] {
+                        let text = text(&pointer, character, length);
+                        for literal in [json!(text).to_string(), escaped(&text)] {
+                            let reply = shop.send(&operation, &json!(0), body(&literal)).await;
+                            is_taken(&reply, &format!("{place}, {length} of {character}"));
+                        }
+                    }
+                    let text = text(&pointer, character, most + 1);
+                    for literal in [json!(text).to_string(), escaped(&text)] {
+                        let reply = shop.send(&operation, &json!(0), body(&literal)).await;
+                        reply.invalid(&pointer);
+                    }
+                }
+                if least > 0 {
+                    let reply = shop.send(&operation, &json!(0), body("\"\"")).await;
+                    reply.invalid(&pointer);
+                }
+                seen.push(place);
+                continue;
+            }
+            for (bound, beyond) in [("minimum", -1), ("maximum", 1)] {
+                let value = schema[bound].as_i64();
+                let value = value.unwrap_or_else(|| panic!("{place} has no {bound}"));
+                let reply = shop
+                    .send(&operation, &json!(value), body(&value.to_string()))
+                    .await;
+                is_taken(&reply, &format!("{place} = {value}"));
+                let value = value + beyond;
+                let reply = shop
+                    .send(&operation, &json!(value), body(&value.to_string()))
+                    .await;
+                reply.invalid(&pointer);
+            }
+            seen.push(place);
+        }
+    }
+    assert!(seen.len() >= 26, "{seen:#?}");
+}
+
+#[tokio::test]
+async fn all_texts_of_a_body_may_be_as_long_as_they_can_be_at_once() {
+    let shop = Shop::open().await;
+    let document = api::openapi::document();
+    let mut seen = 0;
+    for operation in operations() {
+        let media = &operation.described["requestBody"]["content"]["application/json"];
+        let mut fields = vec![];
+        bounded(&document, &media["schema"], "", &mut fields);
+        let texts: Vec<(String, String)> = fields
+            .into_iter()
+            .filter_map(|(pointer, schema)| {
+                let text = text(&pointer, '😀', length(&schema["maxLength"])?);
+                Some((pointer, text))
+            })
+            .collect();
+        if texts.is_empty() {
+            continue;
+        }
+        let mut body = media["example"].clone();
+        for (index, (pointer, _)) in texts.iter().enumerate() {
+            set(&mut body, pointer, json!(format!("@{index}@")));
+        }
+        let mut body = body.to_string();
+        for (index, (_, text)) in texts.iter().enumerate() {
+            body = body.replace(&format!("\"@{index}@\""), &escaped(text));
+        }
+        let reply = shop.send(&operation, &json!(0), body).await;
+        is_taken(
+            &reply,
+            &format!("{} {} /", operation.method, operation.path),
+        );
+        seen += 1;
+    }
+    assert_eq!(seen, 6, "new drop, edit, adjustment, hold, entry, payment");
+}
+
+#[tokio::test]
+async fn every_bound_of_a_query_is_reached_and_the_next_value_is_refused_by_name() {
+    let shop = Shop::open().await;
+    let document = api::openapi::document();
+    let mut seen = 0;
+    for operation in operations() {
+        let parameters = operation.described["parameters"].as_array().cloned();
+        for parameter in parameters.unwrap_or_default() {
+            let parameter = followed(&document, &parameter);
+            let name = parameter["name"].as_str().unwrap();
+            let schema = followed(&document, &parameter["schema"]);
+            let path = shop.filled(&operation.path, &json!(0)).await;
+            let path = path.replace("{buyer_id}", "ann");
+            let ask = |value: String| {
+                let path = format!("{path}?{name}={value}");
+                take(shop.app.admin(operation.method.clone(), &path))
+            };
+            let is_query = parameter["in"] == "query";
+            for (bound, beyond) in [("minimum", -1), ("maximum", 1)] {
+                let Some(value) = schema[bound].as_i64().filter(|_| is_query) else {
+                    continue;
+                };
+                // To be as fresh as the last position is a long wait, and then 503.
+                if value < i64::MAX {
+                    let reply = ask(value.to_string()).await;
+                    let is_known = !matches!(reply.status, 400 | 422);
+                    assert!(is_known, "{path}?{name}={value}: {}", reply.text());
+                }
+                let value = i128::from(value) + beyond;
+                let reply = ask(value.to_string()).await;
+                assert_eq!(
+                    reply.faulty_places(400, "invalid_query"),
+                    [format!("/{name}")]
+                );
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 20, "{seen}");
+    let last = shop
+        .app
+        .get(&format!("/v1/drops?at_least={}", i64::MAX))
+        .await;
+    last.problem(503, "unavailable");
+}
+
+#[tokio::test]
+async fn a_parameter_that_an_operation_does_not_have_is_refused_by_name_with_all_that_is_wrong() {
+    let shop = Shop::open().await;
+    let mut seen = 0;
+    for operation in operations() {
+        let path = shop.filled(&operation.path, &json!(0)).await;
+        let path = path.replace("{buyer_id}", "ann");
+        let before = shop.app.log().await.len();
+        for (query, places) in [
+            ("surprise=1", vec!["/surprise"]),
+            ("surprise=&%74wo", vec!["/surprise", "/two"]),
+        ] {
+            let path = format!("{path}?{query}");
+            let request = shop.app.admin(operation.method.clone(), &path);
+            let request = request
+                .header("idempotency-key", key())
+                .header("if-match", "*");
+            let example =
+                &operation.described["requestBody"]["content"]["application/json"]["example"];
+            let request = if example.is_null() {
+                request
+            } else {
+                request.json(example)
+            };
+            let found = take(request).await.faulty_places(400, "invalid_query");
+            assert_eq!(found, places, "{} {path}", operation.method);
+        }
+        let after = shop.app.log().await.len();
+        assert_eq!(
+            after, before,
+            "{} {path}: nothing is done",
+            operation.method
+        );
+        seen += 1;
+    }
+    assert!(seen >= 20, "{seen}");
+    for (path, places) in [
+        ("/v1/drops?limit=0&status=foo", vec!["/limit", "/status"]),
+        (
+            "/v1/drops?at_least=x&expand=all&limit=101&colour=red",
+            vec!["/at_least", "/colour", "/expand", "/limit"],
+        ),
+        (
+            "/v1/log?after=x&limit=10001&at_least=-1",
+            vec!["/after", "/at_least", "/limit"],
+        ),
+        (
+            "/v1/admin/metrics?window=1w&buckets=2",
+            vec!["/buckets", "/window"],
+        ),
+        ("/v1/stream?at_least=1&drop=x", vec!["/at_least", "/drop"]),
+    ] {
+        let reply = take(shop.app.admin(Method::GET, path)).await;
+        assert_eq!(reply.faulty_places(400, "invalid_query"), places, "{path}");
+    }
+    // Links to pages are given parameters by campaigns, mail programs and messengers.
+    let page = format!("/drops/{}", shop.full);
+    for path in [
+        "/",
+        &page,
+        "/docs",
+        "/admin",
+        "/assets/style.css",
+        "/problems/sold_out",
+    ] {
+        let reply = shop
+            .app
+            .get(&format!("{path}?utm_source=mail&fbclid=1"))
+            .await;
+        assert_eq!(reply.status, 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn keys_and_buyers_in_paths_may_be_as_long_as_they_are_said_to_be() {
+    let shop = Shop::open().await;
+    for (length, is_one) in [(1, true), (255, true), (256, false)] {
+        let path = format!("/v1/drops/{}/holds", shop.full);
+        let request = shop.app.request(Method::POST, &path);
+        // Different keys of one length.
+        let key = format!("{}{}", length % 10, "k".repeat(length - 1));
+        let request = request.header("idempotency-key", key);
+        let reply = take(request.json(&json!({ "buyer_id": "ann" }))).await;
+        if is_one {
+            reply.ok(201);
+        } else {
+            reply.problem(400, "invalid_idempotency_key");
+        }
+    }
+    for character in CHARACTERS {
+        let standing = |length: usize| {
+            let buyer: String = character
+                .to_string()
+                .repeat(length)
+                .bytes()
+                .map(|byte| format!("%{byte:02X}"))
+                .collect();
+            let path = format!("/v1/drops/{}/buyers/{buyer}", shop.full);
+            take(shop.app.request(Method::GET, &path))
+        };
+        standing(128).await.ok(200);
+        standing(129).await.invalid("/buyer_id");
+    }
+}
+
+#[tokio::test]
+async fn a_body_of_many_escapes_is_counted_in_characters_and_still_bounded() {
+    let shop = Shop::open().await;
+    let new_drop = |filler: &str| {
+        let body = json!({
+            "name": "n", "price": { "amount": 1, "currency": "EUR" }, "total_stock": 1,
+        });
+        body.to_string().replace('}', &format!("}}{filler}"))
+    };
+    let send = |path: &str, body: String| {
+        let request = shop
+            .app
+            .admin(Method::POST, path)
+            .header("idempotency-key", key());
+        take(
+            request
+                .header("content-type", "application/json")
+                .body(body),
+        )
+    };
+    // White space between values: more than 16 KiB of it is too much, as it always was.
+    let refused = send("/v1/drops", new_drop(&" ".repeat(8 * 1024 + 1))).await;
+    refused.problem(413, "body_too_large");
+    let wide = json!({ "buyer_id": "ann", "display_name": "@@" }).to_string();
+    let wide = wide.replace("\"@@\"", &escaped(&"😀".repeat(1_400)));
+    let refused = send(&format!("/v1/drops/{}/holds", shop.full), wide).await;
+    assert_eq!(refused.problem(413, "body_too_large")["max_bytes"], 16_384);
+    let escapes = escaped(&"😀".repeat(9_000));
+    let long = json!({ "name": "@@" })
+        .to_string()
+        .replace("\"@@\"", &escapes);
+    let refused = send("/v1/drops", long).await;
+    assert_eq!(refused.problem(413, "body_too_large")["max_bytes"], 98_304);
+}
+
+#[tokio::test]
+async fn a_picture_is_a_url_or_a_path_on_this_server() {
+    let app = App::start().await;
+    let drop = app.create_drop(1, json!({})).await;
+    let edit = |url: &str| {
+        let request = app.admin(Method::PATCH, &format!("/v1/drops/{drop}"));
+        let body = json!({ "image_url": url });
+        take(request.header("if-match", "*").json(&body))
+    };
+    for url in [
+        "https://shop.example/a.jpg",
+        "/assets/mark.svg",
+        "data:image/png;base64,AA==",
+    ] {
+        assert_eq!(edit(url).await.ok(200)["image_url"], url);
+    }
+    for url in [
+        "https://",
+        "https://[::1",
+        "https://shop.example:99999/a.jpg",
+        "https://user:secret@shop.example/a.jpg",
+        "//other.example/a.jpg",
+        "/\\other.example/a.jpg",
+        "javascript:alert(1)",
+        "a.jpg",
+    ] {
+        edit(url).await.invalid("/image_url");
+        let mut new = Map::new();
+        new.insert("image_url".to_owned(), json!(url));
+        let reply = app.post_drop(&json!(new)).await;
+        assert!(
+            reply.invalid_places().contains(&"/image_url".to_owned()),
+            "{url}"
+        );
+    }
+}
