@@ -16,9 +16,7 @@ use axum::response::{IntoResponse, Response};
 use domain::decide::Subject;
 use domain::event::StockAdjusted;
 use domain::stock::Stock;
-use domain::values::{
-    AdjustmentId, DropId, Entered, Position, Reason, StockCount, Timestamp,
-};
+use domain::values::{AdjustmentId, DropId, Entered, Position, Reason, StockCount, Timestamp};
 use infrastructure::engine::Request;
 use infrastructure::quarantine::RefusedEvent;
 use projections::live_stock::Phase;
@@ -447,5 +445,7 @@ fn drop_now(app: &App, status: StatusCode, drop_id: DropId) -> Result<Response, 
 
 fn representation(drop: &DropView, now: Timestamp) -> Result<Representation, Problem> {
     let body = Representation::json(&DropBody::new(drop, now))?;
-    Ok(body.at(now).of_drop(drop.row.terms_version, drop.row.stock.total))
+    Ok(body
+        .at(now)
+        .of_drop(drop.row.terms_version, drop.row.stock.total))
 }

@@ -172,7 +172,7 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 
 fn present_picture<'de, D: Deserializer<'de>>(
     deserializer: D,
-) -> Result<Option<Option<ImageUrl>>, D::Error> {
+) -> Result<Option<Option<Entered<ImageUrl>>>, D::Error> {
     picture(deserializer).map(Some)
 }
 
