@@ -237,7 +237,7 @@ test("the end of a line is told, and why", async (t) => {
 
 test("a refusal goes when it is no longer true", async (t) => {
   const expected = [/status of (409|429)/];
-  const [scarce, throttled] = [await createDrop({ total_stock: 2, max_per_hold: 2 }), await createDrop({ throttle: { holds: 1, window_seconds: 3 } })];
+  const [scarce, throttled] = [await createDrop({ total_stock: 2, max_per_hold: 2 }), await createDrop({ throttle: { holds: 1, window_seconds: 20 } })];
   const other = await api("POST", `/v1/drops/${scarce.id}/holds`, { buyer_id: "somebody" });
   const page = await openLive(t, `/drops/${scarce.id}`, { expected });
   await page.getByLabel("Quantity").fill("2");
@@ -246,6 +246,7 @@ test("a refusal goes when it is no longer true", async (t) => {
   await api("DELETE", `/v1/holds/${other.id}`);
   await says(page.locator(".note:not(.refusal)"), "A hold keeps it for you");
 
+  // The throttle is long enough for three clicks on a busy machine, short enough to be waited for.
   const quick = await openLive(t, `/drops/${throttled.id}`, { expected });
   await holdIt(quick).click();
   await quick.getByRole("button", { name: "Release" }).click();
