@@ -158,8 +158,8 @@ fn a_token_names_exactly_one_buyer() {
     ] {
         let refused = read(json!({ "sub": sub }));
         assert_eq!(refused, Err(TokenError::NotNormal), "{sub}");
-        let reason = "has a sub claim that is not the normal form of a buyer id: outside ASCII, lower case and no white \
-                      space around it";
+        let reason = "has a sub claim that is not the normal form of a buyer id: outside ASCII, lower case, in NFC, \
+                      and no white space around it";
         assert_refused(&refused, reason);
     }
     for (sub, reason) in [
