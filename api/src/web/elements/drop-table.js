@@ -3,7 +3,7 @@
 // On a small screen the style sheet makes a card of each row, so that nothing is out of sight; the roles say what it is all the same.
 
 import { h, mark, write } from "../lib/dom.js";
-import { STATUS } from "../lib/drop.js";
+import { STATUS, isOver } from "../lib/drop.js";
 import { foreign, named } from "../lib/foreign.js";
 import { count } from "../lib/format.js";
 import { openAdjust, openCancel, openEdit } from "./drop-form.js";
