@@ -74,25 +74,34 @@ async fn main() {
         ..NewWaitlistEntry::new("ben".to_owned())
     };
     let entry = join_waitlist(server, &id, &key(), ben).await.unwrap();
-    assert_eq!((entry.status, entry.place), (WaitlistStatus::Waiting, Some(1)));
+    assert_eq!(
+        (entry.status, entry.place),
+        (WaitlistStatus::Waiting, Some(1))
+    );
     let held = hold.id.to_string();
     release_hold(server, &held).await.unwrap();
     let hold = read_hold(server, &held, None, None).await.unwrap();
     assert_eq!(hold.status, HoldStatus::Released);
     let entry = entry.id.to_string();
-    let entry = read_waitlist_entry(server, &entry, None, None).await.unwrap();
+    let entry = read_waitlist_entry(server, &entry, None, None)
+        .await
+        .unwrap();
     assert_eq!(entry.status, WaitlistStatus::Offered);
 
     let offered = entry.hold_id.unwrap().to_string();
     let payment = || Payment {
         payment_reference: Some(Some("payment-1".to_owned())),
     };
-    let purchase = purchase_hold(server, &offered, Some(payment())).await.unwrap();
-    let again = purchase_hold(server, &offered, Some(payment())).await.unwrap();
+    let purchase = purchase_hold(server, &offered, Some(payment()))
+        .await
+        .unwrap();
+    let again = purchase_hold(server, &offered, Some(payment()))
+        .await
+        .unwrap();
     assert_eq!(again.id, purchase.id);
 
     let more = NewAdjustment::new(2, "a second box".to_owned());
-    let adjusted = adjust_stock(server, &id, &key(), more).await.unwrap();
+    let adjusted = adjust_stock(server, &id, &key(), more, None).await.unwrap();
     assert_eq!((adjusted.stock.total, adjusted.stock.sold), (3, 1));
     let edit = DropEdit {
         max_per_buyer: Some(Some(2)),
@@ -102,14 +111,19 @@ async fn main() {
     assert_eq!(edited.max_per_buyer, Some(2));
 
     let live = Some(DropStatus::Live);
-    let listed = list_drops(server, None, None, None, live, None, None).await;
+    let listed = list_drops(server, None, None, None, None, live, None, None).await;
     assert_eq!(listed.unwrap().data[0].id, drop.id);
-    list_purchasers(server, &id, None, None, None, None).await.unwrap();
+    list_purchasers(server, &id, None, None, None, None)
+        .await
+        .unwrap();
     let standing = read_buyer(server, &id, "ben", None, None).await.unwrap();
     assert_eq!((standing.purchased, standing.next_hold_at), (1, None));
-    let metrics = admin_api::read_metrics(server, None, None, None, None).await;
+    let metrics =
+        admin_api::read_metrics(server, None, None, None, None, None, None, None, None).await;
     assert_eq!(metrics.unwrap().units_sold, 1);
-    admin_api::read_timeline(server, None, None, None, None, None).await.unwrap();
+    admin_api::read_timeline(server, None, None, None, None, None)
+        .await
+        .unwrap();
 
     let log = list_events(server, None, None, None, None).await.unwrap();
     assert_eq!(log.data[0].event_type, "DropScheduled");
@@ -118,8 +132,11 @@ async fn main() {
 
     let nowhere = read_drop(server, &key(), None, None).await;
     let nowhere = problem(404, nowhere);
-    assert!(matches!(nowhere, ReadDropError::Status404(_)), "{nowhere:?}");
-    let wrong = list_drops(server, None, Some(0), None, None, None, None).await;
+    assert!(
+        matches!(nowhere, ReadDropError::Status404(_)),
+        "{nowhere:?}"
+    );
+    let wrong = list_drops(server, None, None, Some(0), None, None, None, None).await;
     match problem(400, wrong) {
         ListDropsError::Status400(wrong) => assert_eq!(wrong.errors[0].pointer, "/limit"),
         other => panic!("not refused: {other:?}"),
