@@ -7,8 +7,9 @@ mod support;
 
 use domain::values::Position;
 use infrastructure::error::{AppendError, LogError};
-use infrastructure::log::postgres::PostgresLog;
+use infrastructure::log::postgres::{PostgresLog, connect};
 use infrastructure::log::{Batch, EventLog, Head, Turn, append_surely};
+use infrastructure::testing::url_for;
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Acquire, Connection, Executor};
 use support::build::{all, assert_is_chain, one, sample};
@@ -580,4 +581,33 @@ async fn a_stock_insert_that_leaves_a_gap_in_a_drop_is_turned_away() {
     let events = all(&log).await;
     assert_eq!(events.len(), 2);
     assert_is_chain(&events);
+}
+
+#[tokio::test]
+async fn a_database_that_lacks_characters_is_refused_before_anything_is_created() {
+    let mut operator = PgConnection::connect(&url_for("postgres").await)
+        .await
+        .unwrap();
+    let name = format!("latin_{}", Uuid::new_v4().simple());
+    let create = format!(
+        "CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+    );
+    operator.execute(create.as_str()).await.unwrap();
+    let url = url_for(&name).await;
+    let refused = connect(url.parse().unwrap(), 1).await.unwrap_err();
+    let reason = refused.to_string();
+    assert!(
+        reason.contains("LATIN1") && reason.contains("ENCODING 'UTF8'"),
+        "{reason}"
+    );
+    let mut there = PgConnection::connect(&url).await.unwrap();
+    let tables: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
+            .fetch_one(&mut there)
+            .await
+            .unwrap();
+    assert_eq!(tables, 0);
+    there.close().await.unwrap();
+    let remove = format!("DROP DATABASE {name} WITH (FORCE)");
+    operator.execute(remove.as_str()).await.unwrap();
 }
