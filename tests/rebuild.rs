@@ -456,7 +456,7 @@ async fn rows_of_another_version_of_a_fold_stop_their_projection_until_they_are_
         })
         .await;
         assert_eq!(halted(&app).await, ["sales_timeline"]);
-        assert!(app.stderr().contains(&reason), "{}", app.stderr());
+        app.logs(&reason).await;
         assert_eq!(app.purchase(&hold).await.status, 201);
         eventually("the others go on", || async {
             let tables = listed(app.launch()).await;

@@ -18,8 +18,8 @@ use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::PATIENCE;
 use crate::api::Api;
+use crate::{PATIENCE, eventually};
 
 /// The admin key of every server under test.
 pub const ADMIN_KEY: &str = "admin-key-of-the-tests";
@@ -256,6 +256,18 @@ impl App {
     #[must_use]
     pub fn stderr(&self) -> String {
         self.process.stderr()
+    }
+
+    /// Waits until it has written `words` to standard error. A thread of its own writes the log lines,
+    /// so one may come after the answer that it is about.
+    ///
+    /// # Panics
+    /// When it never does.
+    pub async fn logs(&self, words: &str) {
+        eventually(&format!("the log says: {words}"), || async {
+            self.stderr().contains(words).then_some(())
+        })
+        .await;
     }
 
     /// SIGKILL, and waits for the end.
