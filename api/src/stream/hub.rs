@@ -4,7 +4,7 @@
 //! watch, each changed drop is written once. How often a watcher hears of it is for its room to say ([`super::room`]).
 //! A tick counts as one, however many drops it tells of, so that a shop with a thousand of them does not push its watchers out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -54,10 +54,29 @@ struct Frame {
     drop_id: DropId,
     /// Where it stands in the tick.
     place: usize,
-    /// Whether the drop was scheduled since the tick before.
-    is_new: bool,
+    /// Set if the drop is new to subscribers of new drops.
+    new: Option<NewAt>,
     /// A part of the tick's bytes: one chunk.
     bytes: Bytes,
+}
+
+/// From when on a drop counts as new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NewAt {
+    /// Scheduled by the event at this position: not new to a subscriber whose state includes it.
+    Scheduled(Position),
+    /// Readmitted from quarantine: new to every subscriber.
+    Readmitted,
+}
+
+impl NewAt {
+    /// Whether the drop is new to a subscriber that has been sent everything up to `sent`.
+    fn is_after(self, sent: Option<Position>) -> bool {
+        match self {
+            Self::Scheduled(position) => sent.is_none_or(|sent| position > sent),
+            Self::Readmitted => true,
+        }
+    }
 }
 
 /// What changed since the last tick.
@@ -65,7 +84,7 @@ struct Frame {
 pub(super) struct Changed {
     drops: BTreeSet<DropId>,
     /// Those of them that were scheduled, or readmitted.
-    new: BTreeSet<DropId>,
+    new: BTreeMap<DropId, NewAt>,
     /// Every change up to here is among them, or was told before.
     position: Position,
     /// The same of the tick before.
@@ -150,7 +169,7 @@ impl StreamHub {
         let position = changed.position;
         let next = Changed {
             drops: BTreeSet::new(),
-            new: BTreeSet::new(),
+            new: BTreeMap::new(),
             position,
             before: position,
         };
@@ -217,7 +236,8 @@ impl Observer for StreamHub {
         for recorded in &committed.events {
             changed.drops.insert(recorded.drop_id);
             if matches!(recorded.event, DropEvent::DropScheduled(_)) {
-                changed.new.insert(recorded.drop_id);
+                let new_at = NewAt::Scheduled(recorded.position);
+                changed.new.insert(recorded.drop_id, new_at);
             }
         }
         changed.position = committed.head.position;
@@ -231,7 +251,7 @@ impl Observer for StreamHub {
     fn readmitted(&mut self, readmitted: &Readmitted) {
         let mut changed = self.changed();
         changed.drops.insert(readmitted.drop_id);
-        changed.new.insert(readmitted.drop_id);
+        changed.new.insert(readmitted.drop_id, NewAt::Readmitted);
         drop(changed);
         self.0.wake.notify_one();
     }
@@ -272,13 +292,13 @@ impl Tick {
     fn made(
         told: Told,
         places: Vec<(DropId, Range<usize>)>,
-        new: &BTreeSet<DropId>,
+        new: &BTreeMap<DropId, NewAt>,
         all: Bytes,
     ) -> Self {
         let frame = |(place, (drop_id, range))| Frame {
             drop_id,
             place,
-            is_new: new.contains(&drop_id),
+            new: new.get(&drop_id).copied(),
             bytes: all.slice(range),
         };
         let mut frames: Vec<Frame> = places.into_iter().enumerate().map(frame).collect();
@@ -337,7 +357,15 @@ impl Tick {
 ///
 /// A watcher that fell behind is told once of a drop that changed many times, in the order of the ticks, so that an id claims no
 /// tick of which the rest is still to come. A single tick is passed on as it is.
-pub(super) fn newest(ticks: &[&Tick], watched: &Watched, framing: Framing) -> Bytes {
+///
+/// A subscriber of new drops is sent those scheduled after `sent`, the position up to which its
+/// state is complete: a tick can repeat drops that its first state already took into account.
+pub(super) fn newest(
+    ticks: &[&Tick],
+    watched: &Watched,
+    sent: Option<Position>,
+    framing: Framing,
+) -> Bytes {
     let frames = || ticks.iter().flat_map(|tick| &tick.frames);
     let drop_ids: Vec<DropId> = match (ticks, watched) {
         ([], _) => return Bytes::new(),
@@ -349,7 +377,9 @@ pub(super) fn newest(ticks: &[&Tick], watched: &Watched, framing: Framing) -> By
         (_, Watched::Named(drops)) => drops.to_vec(),
         (_, Watched::NamedAndNew(drops)) => {
             let is_unnamed = |frame: &&Frame| drops.binary_search(&frame.drop_id).is_err();
-            let new = frames().filter(|frame| frame.is_new).filter(is_unnamed);
+            let new = frames()
+                .filter(|frame| frame.new.is_some_and(|new| new.is_after(sent)))
+                .filter(is_unnamed);
             // One can be new twice, by a readmission.
             let new: BTreeSet<DropId> = new.map(|frame| frame.drop_id).collect();
             new.into_iter().chain(drops.iter().copied()).collect()
@@ -422,11 +452,11 @@ mod tests {
     /// Texts that begin with `new` tell of drops that were scheduled since the tick before.
     fn tick(position: u64, frames: &[(u128, &'static str)]) -> Tick {
         let (mut all, mut places) = (BytesMut::new(), vec![]);
-        let mut new = BTreeSet::new();
+        let mut new = BTreeMap::new();
         for (drop, text) in frames {
             let start = all.len();
             if text.starts_with("new") {
-                new.insert(id(*drop));
+                new.insert(id(*drop), NewAt::Scheduled(Position(position)));
             }
             Framing::Chunked.write(&mut all, |to| to.extend_from_slice(text.as_bytes()));
             places.push((id(*drop), start..all.len()));
@@ -442,7 +472,7 @@ mod tests {
     }
 
     fn told(ticks: &[Tick], watched: &Watched, framing: Framing) -> Bytes {
-        newest(&ticks.iter().collect::<Vec<_>>(), watched, framing)
+        newest(&ticks.iter().collect::<Vec<_>>(), watched, None, framing)
     }
 
     fn named(drops: &[u128]) -> Watched {
@@ -497,5 +527,24 @@ mod tests {
             "drop 3 was not new then, and is not named"
         );
         assert_eq!(told(&ticks, &named(&[1]), Framing::Plain), "a1;");
+    }
+
+    #[test]
+    fn a_drop_scheduled_before_the_subscribers_first_state_is_not_new_to_it() {
+        let ticks = [tick(7, &[(1, "a;"), (2, "new b;")])];
+        let ticks: Vec<&Tick> = ticks.iter().collect();
+        let watched = Watched::NamedAndNew([id(1)].into());
+        let after = |sent| newest(&ticks, &watched, Some(Position(sent)), Framing::Plain);
+        assert_eq!(after(6), "a;new b;");
+        assert_eq!(
+            after(7),
+            "a;",
+            "its first state was taken at 7, without drop 2"
+        );
+    }
+
+    #[test]
+    fn a_readmitted_drop_is_new_to_every_subscriber() {
+        assert!(NewAt::Readmitted.is_after(Some(Position(9))));
     }
 }

@@ -181,7 +181,8 @@ impl Watcher {
             return Bytes::new();
         };
         self.told = Some(last.told);
-        let news = newest(ticks, &self.watched, self.framing);
+        let sent = since.map(|told| told.position);
+        let news = newest(ticks, &self.watched, sent, self.framing);
         if !ticks.iter().any(|tick| self.places.are_in(tick)) {
             return news;
         }
