@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use infrastructure::log::postgres::{connect, connect_as_is, connect_to_primary};
-use infrastructure::postgres_cluster::{ClusterConfig, ClusterError, PostgresCluster};
+use private_postgres::{ClusterConfig, ClusterError, PostgresCluster};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 

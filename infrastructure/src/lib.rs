@@ -1,4 +1,4 @@
-//! Where what the domain decides is kept: the event log, the engine that appends to it, and a private Postgres.
+//! Where what the domain decides is kept: the event log, and the engine that appends to it.
 //!
 //! Read [`log`] for the promise that everything rests on, [`engine`] for who decides and when a caller is answered,
 //! [`feed`] for how the rest of the process follows.
@@ -11,9 +11,6 @@ pub mod error;
 pub mod feed;
 pub mod log;
 pub mod payments;
-pub mod postgres_cluster;
 pub mod quarantine;
 pub mod sorted_runs;
-#[cfg(feature = "testing")]
-pub mod testing;
 pub mod upcasters;

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::{CONNECTIONS_PER_TEST, TestDatabase, options, spawn_sweeper, temporary_directory};
-use crate::postgres_cluster::Installed;
+use crate::Installed;
 
 const USER: &str = "holdfast";
 const PORT: u16 = 5432;

@@ -1,4 +1,4 @@
-//! Finds the bundled PostgreSQL archive, checks it, and hands it to `postgres_cluster::bundled` to embed.
+//! Finds the bundled PostgreSQL archive, checks it, and hands it to `private_postgres::bundled` to embed.
 //!
 //! Promise: the bytes that are embedded have the SHA-256 below, or the build fails.
 //! Limit: the data crate publishes neither a constant nor a path for its archive (its `links` metadata is empty in

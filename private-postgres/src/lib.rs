@@ -30,6 +30,8 @@ mod programs;
 mod server;
 mod sockets;
 mod supervisor;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;

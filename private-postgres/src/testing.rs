@@ -17,7 +17,7 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
-use crate::postgres_cluster::{ClusterConfig, PostgresCluster};
+use crate::{ClusterConfig, PostgresCluster};
 
 /// Names a server to use instead of a private one. Its user must be allowed to create databases.
 pub const SERVER_VARIABLE: &str = "HOLDFAST_TEST_DATABASE_URL";

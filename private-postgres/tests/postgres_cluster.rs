@@ -14,12 +14,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
-use infrastructure::postgres_cluster::{
-    ClusterConfig, ClusterError, FoundBy, PostgresCluster, Source,
-};
-use infrastructure::testing::{fresh_database, fresh_database_from, url_for};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, Uid};
+use private_postgres::testing::{fresh_database, fresh_database_from, url_for};
+use private_postgres::{ClusterConfig, ClusterError, FoundBy, PostgresCluster, Source};
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tempfile::TempDir;
 
@@ -547,7 +545,7 @@ async fn a_test_program_that_ends_leaves_neither_server_nor_directory() {
     let output = Command::new(env::current_exe().unwrap())
         .args(["--exact", "as_a_test_program", "--nocapture"])
         .env(TEST_PROGRAM, "1")
-        .env_remove(infrastructure::testing::SERVER_VARIABLE)
+        .env_remove(private_postgres::testing::SERVER_VARIABLE)
         .output()
         .unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
