@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use domain::values::{DropId, Position, Timestamp};
-use infrastructure::engine::Health;
+use engine::Health;
 use projections::sales_timeline::Moved;
 use projections::views::DropView;
 use schemars::JsonSchema;

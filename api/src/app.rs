@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use domain::values::{BuyerId, DropId, Timestamp};
-use infrastructure::engine::{Clock, EngineHandle, SystemClock};
+use engine::{Clock, EngineHandle, SystemClock};
 use infrastructure::log::postgres::PostgresLog;
 use projections::runner::Progress;
 use projections::views::Views;

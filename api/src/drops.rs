@@ -17,7 +17,7 @@ use domain::decide::Subject;
 use domain::event::StockAdjusted;
 use domain::stock::Stock;
 use domain::values::{AdjustmentId, DropId, Entered, Position, Reason, StockCount, Timestamp};
-use infrastructure::engine::Request;
+use engine::Request;
 use infrastructure::quarantine::RefusedEvent;
 use projections::live_stock::Phase;
 use projections::views::{AdjustmentView, DropView, NoSuchDrop, PurchaserOrder};

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::values::{BuyerId, DisplayName, Entered, HoldId, PaymentReference, Quantity};
 use domain::{DropEvent, Refusal};
-use infrastructure::engine::{Answer, CommandError, Request};
+use engine::{Answer, CommandError, Request};
 use projections::buyers::BuyerRow;
 use projections::holds::HoldRow;
 use projections::views::HoldView;

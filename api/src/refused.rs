@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use domain::Refusal;
 use domain::values::{DropId, Timestamp};
-use infrastructure::engine::{Clock, CommandError, SystemClock};
+use engine::{Clock, CommandError, SystemClock};
 use sqlx::PgPool;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;

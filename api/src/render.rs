@@ -8,7 +8,7 @@ use domain::stock::Stock;
 use domain::values::{
     BuyerId, DropId, HoldId, Money, Position, Pseudonym, PurchaseId, Quantity, Throttle, Timestamp,
 };
-use infrastructure::engine::Answer;
+use engine::Answer;
 use projections::live_stock::{LiveStockRow, Phase};
 use projections::views::{DropView, HoldView, Purchaser};
 use schemars::JsonSchema;

@@ -7,9 +7,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use infrastructure::engine::{
-    self, EngineConfig, EngineError, EnginePanicked, EngineThread, RandomIds, SystemClock,
-};
+use engine::{EngineConfig, EngineError, EnginePanicked, EngineThread, RandomIds, SystemClock};
 use infrastructure::error::LogError;
 use infrastructure::feed::Feed;
 use infrastructure::log::postgres::PostgresLog;

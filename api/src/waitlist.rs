@@ -15,7 +15,7 @@ use domain::drop::line::EntryStatus;
 use domain::values::{
     BuyerId, DisplayName, DropId, Entered, HoldId, Money, Position, Quantity, Timestamp, WaitlistId,
 };
-use infrastructure::engine::Request;
+use engine::Request;
 use projections::views::{PlaceView, Views};
 use projections::waitlist::Block;
 use schemars::JsonSchema;

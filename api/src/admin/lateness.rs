@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::DropEvent;
 use domain::values::Timestamp;
-use infrastructure::engine::Observer;
+use engine::Observer;
 use infrastructure::feed::Committed;
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use domain::DropEvent;
+use engine::Observer;
 use infrastructure::codec::RecordedEvent;
-use infrastructure::engine::Observer;
 use infrastructure::feed::{Committed, Readmitted};
 use prometheus::{Histogram, HistogramOpts, IntCounter, Registry};
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 use domain::values::{DropId, Position};
-use infrastructure::engine::{EngineConfig, Observer, RandomIds, SystemClock, load};
+use engine::{EngineConfig, Observer, RandomIds, SystemClock, load};
 use infrastructure::error::LogError;
 use infrastructure::feed::Committed;
 use infrastructure::log::copy::{Selection, blocks};

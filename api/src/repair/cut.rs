@@ -11,7 +11,7 @@ use std::time::Duration;
 use clap::Args;
 use domain::incident::{LogEvent, TailCut};
 use domain::values::Position;
-use infrastructure::engine::{Clock, SystemClock};
+use engine::{Clock, SystemClock};
 use infrastructure::log::{Hash, Head};
 use sqlx::{Connection, Executor, PgConnection, PgPool, Row};
 

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::Args;
 use domain::incident::{LogEvent, PositionVoided};
 use domain::values::Position;
-use infrastructure::engine::{Clock, SystemClock};
+use engine::{Clock, SystemClock};
 use infrastructure::quarantine::RefusedEvent;
 use sqlx::{Acquire, PgPool};
 

@@ -14,7 +14,7 @@ use async_broadcast::{InactiveReceiver, Receiver, Sender};
 use bytes::{BufMut, Bytes, BytesMut};
 use domain::DropEvent;
 use domain::values::{DropId, Position, Timestamp};
-use infrastructure::engine::{Clock, Observer, SystemClock};
+use engine::{Clock, Observer, SystemClock};
 use infrastructure::feed::{Committed, Readmitted};
 use projections::views::{DropView, Views};
 use tokio::sync::Notify;

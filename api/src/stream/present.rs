@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use domain::values::{DropId, Position};
-use infrastructure::engine::{Clock, SystemClock};
+use engine::{Clock, SystemClock};
 use projections::live_stock::LiveStockRow;
 use projections::views::{DropView, Views};
 
