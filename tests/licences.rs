@@ -101,6 +101,7 @@ fn a_notice_names_every_crate_in_the_program_with_its_licence_and_whose_it_is() 
         "infrastructure",
         "private-postgres",
         "projections",
+        "terminal",
     ];
     let linked: BTreeSet<(String, String)> = linked("normal")
         .into_iter()

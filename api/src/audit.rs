@@ -38,8 +38,9 @@ pub use self::source::Moment;
 pub use self::state::StateArgs;
 pub use self::verify::{Proved, Verifier};
 pub use self::violation::{Claim, Stop, Violation};
-use crate::cli::{fail, print_line, was_enough};
+use crate::cli::fail;
 use crate::database::DatabaseError;
+use terminal::{print_line, was_enough};
 
 /// What auditors may ask.
 #[derive(Debug, Args)]

@@ -1,24 +1,22 @@
 //! The command line: what may be said, and what the process exits with.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::error::Error;
-use std::io::{self, IsTerminal, Write};
-use std::iter::successors;
+use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 use std::thread;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use infrastructure::log::postgres::{POOLER, is_from_pooler};
+use terminal::{logging, print_line, say, wait_for_signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::audit::AuditArgs;
-use crate::client::{LoadArgs, SeedArgs, one_line};
+use crate::client::{LoadArgs, SeedArgs};
 use crate::config::{Settings, admin_key_file, auditor_key_file};
 use crate::demo::DemoArgs;
 use crate::environment::tidied;
-use crate::logging;
 use crate::projections::ProjectionsArgs;
 use crate::repair::LogArgs;
 use crate::server::{Server, ServerError};
@@ -152,41 +150,14 @@ fn exit_with<E: std::error::Error + 'static>(outcome: Result<ExitCode, E>) -> Ex
     outcome.unwrap_or_else(|error| fail(&error))
 }
 
-/// Writes a text and a line feed to standard output, and knows who does not read it to its end.
-///
-/// # Errors
-/// When it cannot be written.
-pub(crate) fn print_line(text: &str) -> io::Result<()> {
-    match writeln!(io::stdout().lock(), "{text}") {
-        Err(error) if was_enough(&error) => Ok(()),
-        written => written,
-    }
-}
-
-/// Whether whoever reads what we write has had enough, which is no error.
-pub(crate) fn was_enough(error: &io::Error) -> bool {
-    let causes = successors(Some(error as &dyn Error), |error| (*error).source());
-    causes
-        .filter_map(|error| error.downcast_ref::<io::Error>())
-        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
-}
-
 /// One line that says what went wrong and why; of a connection pooler, what to do about it.
 pub(crate) fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
     if is_from_pooler(error) {
         say(&format!("holdfast: {POOLER}"));
+        ExitCode::FAILURE
     } else {
-        say(&format!("holdfast: {}", one_line(error)));
+        terminal::fail(error)
     }
-    ExitCode::FAILURE
-}
-
-/// Writes a line to standard error, after the lines of the log so far. When it cannot be written, nobody would read it.
-pub(crate) fn say(text: &str) {
-    logging::flush();
-    let _unread = io::stderr()
-        .lock()
-        .write_all(format!("{text}\n").as_bytes());
 }
 
 async fn serve(settings: &Settings) -> Result<(), ServerError> {
@@ -231,18 +202,6 @@ pub(crate) fn on_signal() -> CancellationToken {
         std::process::exit(130);
     });
     stop
-}
-
-/// Returns at the first Ctrl-C or SIGTERM from now on.
-pub(crate) async fn wait_for_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
 }
 
 #[cfg(test)]

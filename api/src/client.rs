@@ -24,13 +24,12 @@ pub mod pooled;
 pub mod seed;
 pub mod shoppers;
 pub mod socket;
-pub(crate) mod table;
 mod tls;
 pub mod wire;
 
 pub use access::{AccessKey, ServerArgs};
 pub use address::ServerAddress;
-pub use error::{ClientError, Problem, one_line, visible};
+pub use error::{ClientError, Problem};
 pub use load::LoadArgs;
 pub use pooled::Client;
 pub use seed::SeedArgs;

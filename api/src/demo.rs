@@ -7,11 +7,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use clap::Args;
 use domain::values::DropId;
 
-use crate::cli::{announce, on_signal, print_line};
+use crate::cli::{announce, on_signal};
 use crate::client::calls::DropView;
 use crate::client::{AccessKey, Client, ClientError, Pace, run_shoppers, seed};
 use crate::config::{Settings, admin_key_file};
 use crate::server::{Server, ServerError};
+use terminal::print_line;
 
 /// Settings of a demo.
 #[derive(Debug, Args)]

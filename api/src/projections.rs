@@ -11,11 +11,12 @@ use projections::rebuild::{NAMES, Rebuilt, VERSIONS, rebuild};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::cli::{fail, print_line};
-use crate::client::table::columns;
+use crate::cli::fail;
 use crate::config::DatabaseSettings;
 use crate::database::{Database, DatabaseError};
-use crate::progress::{EVENTS, bar};
+use terminal::print_line;
+use terminal::progress::{EVENTS, bar};
+use terminal::table::columns;
 
 /// What may be asked about views.
 #[derive(Debug, Args)]

@@ -16,9 +16,10 @@ use domain::values::{Position, Reason};
 use infrastructure::error::LogError;
 use sqlx::PgConnection;
 
-use crate::cli::{fail, print_line};
+use crate::cli::fail;
 use crate::config::DatabaseSettings;
 use crate::database::DatabaseError;
+use terminal::print_line;
 
 /// What operators may ask.
 #[derive(Debug, Args)]

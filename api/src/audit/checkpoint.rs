@@ -30,7 +30,7 @@ use super::proof::verify_file;
 use super::source::{Source, SourceArgs};
 use super::violation::{Claim, Stop};
 use super::{AuditError, print};
-use crate::cli::say;
+use terminal::say;
 
 /// The kind of key that a note's signature is by: Ed25519.
 const ED25519: u8 = 1;

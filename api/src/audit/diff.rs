@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::source::{Moment, Source, SourceArgs, Wanted};
 use super::words::shown;
 use super::{AuditError, print};
-use crate::client::table::columns;
+use terminal::table::columns;
 
 /// What `audit diff` is told.
 #[derive(Debug, Args)]

@@ -12,7 +12,7 @@ use sqlx::PgPool;
 
 use super::source::{Source, SourceArgs, Wanted};
 use super::{AuditError, print, words};
-use crate::cli::say;
+use terminal::say;
 
 /// What `audit history` is told.
 #[derive(Debug, Args)]

@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use super::proof::snapshot;
 use super::source::{Moment, Source, SourceArgs, Wanted};
 use super::{AuditError, print, written};
-use crate::client::table::columns;
 use crate::database::Database;
+use terminal::table::columns;
 
 /// Rows of a table that are laid out together.
 const ROWS_AT_ONCE: usize = 1_000;

@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 use super::AuditError;
 use crate::config::DatabaseSettings;
 use crate::database::Database;
-use crate::progress::{BYTES, ENDLESS, EVENTS, bar};
+use terminal::progress::{BYTES, ENDLESS, EVENTS, bar};
 
 /// Events of a file handed over at once.
 const PAGE: usize = 128;

@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use super::source::{Moment, Source, SourceArgs, Wanted};
 use super::words::shown;
 use super::{AuditError, print};
-use crate::client::table::columns;
 use crate::render::{DropBody, DropStatus};
+use terminal::table::columns;
 
 /// What `audit state` is told.
 #[derive(Debug, Args)]

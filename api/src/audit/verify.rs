@@ -32,7 +32,7 @@ pub use self::ledger::Times;
 use self::persons::Persons;
 use super::examine::{Examined, Introduction, Link, Said};
 use super::violation::{Claim, Fault, Stop, Violation, differs, expect};
-use crate::client::visible;
+use terminal::text::visible;
 
 /// What the database tells of erasures beside the log.
 #[derive(Debug, Clone, Default)]

@@ -7,7 +7,7 @@ use domain::values::{DropId, Position};
 use infrastructure::log::Hash;
 use serde::Serialize;
 
-use crate::client::visible;
+use terminal::text::visible;
 
 /// The first thing that is wrong with a log, or with what was made from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -42,7 +42,7 @@ use super::error::ClientError;
 use super::log_reader::LogReader;
 use super::pooled::Client;
 use super::socket::{Socket, Target};
-use crate::cli::print_line;
+use terminal::print_line;
 
 /// How long the log may lag behind what was acknowledged, and expiries behind their deadlines, before it counts.
 const GRACE: Duration = Duration::from_secs(30);
@@ -338,7 +338,7 @@ mod tests {
         let mut args = args(&server, "");
         args.server.url = "http://127.0.0.1:1".into();
         let error = stampede(&args).await.unwrap_err();
-        let line = crate::client::one_line(&error);
+        let line = terminal::text::one_line(&error);
         assert!(
             line.starts_with("no answer from http://127.0.0.1:1: "),
             "{line}"

@@ -11,6 +11,8 @@ use std::process::ExitCode;
 
 use chrono::Utc;
 use domain::values::Timestamp;
+use terminal::print_line;
+use terminal::table::{columns, grouped};
 
 use self::catalog::Sample;
 use super::access::ServerArgs;
@@ -18,8 +20,6 @@ use super::calls::DropView;
 use super::cleanup::{Created, settled, until_interrupted};
 use super::error::ClientError;
 use super::pooled::Client;
-use super::table::{columns, grouped};
-use crate::cli::print_line;
 
 /// Create the sample drops: three live and one upcoming; those that exist already are left alone
 #[derive(Debug, Clone, clap::Args)]

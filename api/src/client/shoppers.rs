@@ -17,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::person::Person;
-use super::error::{ClientError, one_line};
+use super::error::ClientError;
 use super::pooled::Client;
+use terminal::text::one_line;
 
 /// How lively the shop is.
 #[derive(Debug, Clone, Copy, PartialEq)]

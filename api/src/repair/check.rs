@@ -21,9 +21,9 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 
 use super::{RepairError, say};
-use crate::client::visible;
 use crate::config::DatabaseSettings;
 use crate::database::Database;
+use terminal::text::visible;
 
 /// What `log check` is told.
 #[derive(Debug, Args)]

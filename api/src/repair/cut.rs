@@ -17,8 +17,8 @@ use sqlx::{Connection, Executor, PgConnection, PgPool, Row};
 
 use super::check::broken_before;
 use super::{RepairArgs, RepairError, must_own, record, say};
-use crate::client::visible;
 use crate::database::Database;
+use terminal::text::visible;
 
 /// How often to look for other connections, and how long to wait in between.
 const LOOKS: u32 = 10;

@@ -12,7 +12,7 @@ use domain::values::{
 use super::verdict::Expected;
 use crate::client::access::ServerArgs;
 use crate::client::calls::NewDrop;
-use crate::client::table::grouped;
+use terminal::table::grouped;
 
 /// How long a hold lasts when winners buy, and when nobody does.
 const HOLD_SECONDS: (u32, u32) = (60, 3);

@@ -13,8 +13,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::outcome::Miss;
-use crate::cli::say;
-use crate::client::table::grouped;
+use terminal::say;
+use terminal::table::grouped;
 
 /// How often the bar is redrawn.
 const REDRAW: Duration = Duration::from_millis(100);

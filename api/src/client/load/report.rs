@@ -11,7 +11,7 @@ use domain::values::{DropId, Position};
 use super::outcome::Answers;
 use super::tally::{End, Tally};
 use super::verdict::Verdict;
-use crate::client::table::{columns, grouped};
+use terminal::table::{columns, grouped};
 
 /// What a stampede came to.
 #[derive(Debug, Clone)]

@@ -29,7 +29,7 @@ static LINES: OnceLock<LogLines> = OnceLock::new();
 
 /// Hands lines to the thread that writes them. Clones share it.
 #[derive(Debug, Clone)]
-pub(crate) struct LogLines {
+pub struct LogLines {
     queue: SyncSender<Message>,
     lost: Arc<AtomicU64>,
 }
@@ -42,14 +42,14 @@ enum Message {
 }
 
 /// Starts the thread for standard error. Where the system gives none, every line is lost.
-pub(crate) fn start() -> LogLines {
+pub fn start() -> LogLines {
     LINES
         .get_or_init(|| LogLines::onto(io::stderr(), QUEUE_LINES))
         .clone()
 }
 
 /// Waits until the lines so far are written or lost, a second at most.
-pub(crate) fn flush() {
+pub fn flush() {
     if let Some(lines) = LINES.get() {
         lines.flush(FLUSH_PATIENCE);
     }
@@ -162,7 +162,7 @@ fn report(lost: u64) -> String {
     let mut time = String::new();
     let _infallible = SystemTime.format_time(&mut Writer::new(&mut time));
     format!(
-        "{time}  WARN api::logging: {lost} log lines were lost: standard error did not take them\n"
+        "{time}  WARN terminal::logging: {lost} log lines were lost: standard error did not take them\n"
     )
 }
 
@@ -235,7 +235,8 @@ mod tests {
         writer.write_all(line.as_bytes()).unwrap();
     }
 
-    const LOST: &str = " api::logging: 2 log lines were lost: standard error did not take them";
+    const LOST: &str =
+        " terminal::logging: 2 log lines were lost: standard error did not take them";
 
     #[test]
     fn lines_that_a_full_disk_refused_are_counted_once_there_is_room() {

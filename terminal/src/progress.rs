@@ -5,15 +5,14 @@ use std::fmt;
 use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 
 /// For work that is counted in events.
-pub(crate) const EVENTS: &str =
-    "{msg} {bar:40} {human_pos}/{human_len} events, {per_sec}, {eta} left";
+pub const EVENTS: &str = "{msg} {bar:40} {human_pos}/{human_len} events, {per_sec}, {eta} left";
 /// For a file.
-pub(crate) const BYTES: &str = "{msg} {bar:40} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
+pub const BYTES: &str = "{msg} {bar:40} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
 /// For what comes through a pipe, and ends when it ends.
-pub(crate) const ENDLESS: &str = "{msg} {spinner} {bytes}, {bytes_per_sec}";
+pub const ENDLESS: &str = "{msg} {spinner} {bytes}, {bytes_per_sec}";
 
 /// A bar, which is hidden where standard error is no terminal; `doing` stands before it.
-pub(crate) fn bar(length: u64, style: &str, doing: &'static str) -> ProgressBar {
+pub fn bar(length: u64, style: &str, doing: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template(style)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .with_key("per_sec", whole_rate);
