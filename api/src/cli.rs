@@ -13,13 +13,13 @@ use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 use crate::audit::AuditArgs;
-use crate::client::{LoadArgs, SeedArgs};
 use crate::config::{Settings, admin_key_file, auditor_key_file};
 use crate::demo::DemoArgs;
 use crate::environment::tidied;
 use crate::projections::ProjectionsArgs;
 use crate::repair::LogArgs;
 use crate::server::{Server, ServerError};
+use client::{LoadArgs, SeedArgs};
 
 /// Sells limited stock under a stampede, and proves that it never sold a unit twice.
 #[derive(Debug, Parser)]
@@ -130,8 +130,8 @@ async fn run(cli: Cli) -> ExitCode {
         None => exit(serve(&cli.serve).await),
         Some(Command::Serve(settings)) => exit(serve(&settings).await),
         Some(Command::Demo(args)) => exit(crate::demo::run(&args).await),
-        Some(Command::Seed(args)) => exit_with(crate::client::seed::run(args).await),
-        Some(Command::Load(args)) => exit_with(crate::client::load::run(args).await),
+        Some(Command::Seed(args)) => exit_with(client::seed::run(args).await),
+        Some(Command::Load(args)) => exit_with(client::load::run(args).await),
         Some(Command::Audit(args)) => crate::audit::run(args).await,
         Some(Command::Projections(args)) => crate::projections::run(args).await,
         Some(Command::Log(args)) => crate::repair::run(args).await,

@@ -8,10 +8,10 @@ use clap::Args;
 use domain::values::DropId;
 
 use crate::cli::{announce, on_signal};
-use crate::client::calls::DropView;
-use crate::client::{AccessKey, Client, ClientError, Pace, run_shoppers, seed};
 use crate::config::{Settings, admin_key_file};
 use crate::server::{Server, ServerError};
+use client::calls::DropView;
+use client::{AccessKey, Client, ClientError, Pace, run_shoppers, seed};
 use terminal::print_line;
 
 /// Settings of a demo.

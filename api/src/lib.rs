@@ -10,7 +10,6 @@ pub mod app;
 pub mod audit;
 pub mod auth;
 pub mod cli;
-pub mod client;
 pub mod config;
 mod connections;
 pub mod database;

@@ -9,9 +9,9 @@ use domain::values::{BuyerId, DisplayName, DropId, Quantity};
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::client::calls::{HoldView, NewHold};
-use crate::client::error::ClientError;
-use crate::client::pooled::Client;
+use crate::calls::{HoldView, NewHold};
+use crate::error::ClientError;
+use crate::pooled::Client;
 
 /// How many different shoppers there are. Enough that limits per buyer seldom turn one away, few enough that some return.
 const TOWN: u32 = 20_000;

@@ -11,6 +11,9 @@
 //! Limit: HTTP/1.1 only. TLS is used where the address begins with `https://`; the server itself has
 //! none, the proxy in front of it does.
 
+// A closed pipe or a full disk must not end a command by a panic: see [`terminal`].
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod access;
 pub mod address;
 pub mod calls;

@@ -5,7 +5,7 @@
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::client::error::ClientError;
+use crate::error::ClientError;
 
 /// Files that are open anyway: the standard three, the runtime's own, the client that reads the log.
 const BESIDES: u64 = 64;

@@ -11,9 +11,9 @@ use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use super::Pace;
-use crate::client::calls::{DropView, NewAdjustment};
-use crate::client::error::ClientError;
-use crate::client::pooled::Client;
+use crate::calls::{DropView, NewAdjustment};
+use crate::error::ClientError;
+use crate::pooled::Client;
 
 /// Units brought at a time: from, to.
 const DELIVERY: (i32, i32) = (8, 24);

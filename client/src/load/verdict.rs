@@ -195,7 +195,7 @@ mod tests {
     use super::super::outcome::{Fault, Miss, Outcome, Visit};
     use super::super::tally::tests::{expired, hold_id, placed, scheduled, sold, tally};
     use super::*;
-    use crate::client::calls::{HoldView, PurchaseView};
+    use crate::calls::{HoldView, PurchaseView};
 
     const SALE: Expected = Expected {
         quantity: 1,

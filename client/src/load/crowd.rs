@@ -16,8 +16,8 @@ use tokio::time::Instant;
 
 use super::buyer::{Plan, visit};
 use super::outcome::Visit;
-use crate::client::error::ClientError;
-use crate::client::socket::{Socket, Target};
+use crate::error::ClientError;
+use crate::socket::{Socket, Target};
 
 /// Sockets connected at a time: fewer than a listener's backlog holds, so that none waits for a second SYN.
 const CONNECTING: usize = 128;

@@ -10,8 +10,8 @@ use domain::values::{
 };
 
 use super::verdict::Expected;
-use crate::client::access::ServerArgs;
-use crate::client::calls::NewDrop;
+use crate::access::ServerArgs;
+use crate::calls::NewDrop;
 use terminal::table::grouped;
 
 /// How long a hold lasts when winners buy, and when nobody does.

@@ -9,7 +9,7 @@ use domain::values::{
     Quantity, StockCount, Timestamp,
 };
 
-use crate::client::calls::NewDrop;
+use crate::calls::NewDrop;
 
 /// When the upcoming drop starts, in seconds after it is first seeded.
 const UPCOMING_AFTER_SECONDS: u32 = 600;

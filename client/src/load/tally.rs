@@ -10,7 +10,7 @@ use domain::DropEvent;
 use domain::event::{HoldExpired, HoldPlaced};
 use domain::values::{HoldId, Pseudonym, Quantity, Timestamp};
 
-use crate::client::log_reader::Recorded;
+use crate::log_reader::Recorded;
 
 /// How a hold ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

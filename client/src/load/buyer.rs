@@ -14,10 +14,10 @@ use tokio::time::{Instant, sleep};
 use super::outcome::{Miss, Outcome, Visit};
 use super::progress::Counts;
 use super::retry::pause;
-use crate::client::calls::{self, HoldView, NewHold};
-use crate::client::error::ClientError;
-use crate::client::socket::{Socket, Target};
-use crate::client::wire::{Call, Reply};
+use crate::calls::{self, HoldView, NewHold};
+use crate::error::ClientError;
+use crate::socket::{Socket, Target};
+use crate::wire::{Call, Reply};
 
 /// What all buyers of one stampede have in common.
 #[derive(Debug)]

@@ -10,8 +10,8 @@ use std::time::Duration;
 use domain::values::Position;
 use hdrhistogram::Histogram;
 
-use crate::client::calls::{HoldView, PurchaseView};
-use crate::client::error::ClientError;
+use crate::calls::{HoldView, PurchaseView};
+use crate::error::ClientError;
 
 /// Something that should not happen to a buyer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -202,7 +202,7 @@ fn add(counts: &mut BTreeMap<String, u64>, what: &str, kind: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::error::Problem;
+    use crate::error::Problem;
 
     fn problem(status: u16, code: &str) -> Miss {
         Miss::from(&ClientError::Problem(Problem {
