@@ -9,6 +9,7 @@ pub(crate) mod window;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
+use domain::status::DropStatus;
 use domain::values::{DropId, Position, Timestamp};
 use engine::Health;
 use projections::sales_timeline::Moved;
@@ -25,7 +26,7 @@ use crate::extract::{Fresh, Limit, Query};
 use crate::health::{QuarantinedDrop, quarantined};
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Problem};
-use crate::render::{DropStatus, Representation, Statuses, conditional, insert, private};
+use crate::render::{Representation, Statuses, conditional, insert, private};
 
 const CSV: &str = "text/csv";
 /// What a timeline comes in, the usual form first.
@@ -229,9 +230,9 @@ fn listed_drops(
     now: Timestamp,
 ) -> Result<(Vec<DropView>, bool), Problem> {
     let limit = params.limit.map_or(MOST_LISTED, |Limit(limit)| limit);
-    let phases = params.status.as_ref().map(Statuses::phases);
+    let phases = params.status.as_ref().map(Statuses::all);
     let wanted = Wanted {
-        phases: phases.as_deref().unwrap_or_default(),
+        phases: phases.unwrap_or_default(),
         after: params.starting_after,
         most: limit + 1,
     };
@@ -248,7 +249,7 @@ fn drop_lines(drops: &[DropView], now: Timestamp) -> Vec<DropLine> {
     let line = |drop: &DropView| DropLine {
         id: drop.drop_id,
         name: drop.row.terms.name.as_str().to_owned(),
-        status: DropStatus::at(&drop.row, now),
+        status: drop.row.status(now),
         total: drop.row.stock.total,
         available: drop.row.stock.available,
         held: drop.row.stock.held,

@@ -26,7 +26,6 @@ use uuid::Uuid;
 use crate::admin::window::FURTHEST_BACK;
 use crate::app::App;
 use crate::problem::Problem;
-use crate::render::DropStatus;
 
 /// How often what was counted is added to the table.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -174,7 +173,7 @@ impl Refused {
     pub(crate) fn count_known(&self, app: &App, drop_id: DropId, reason: Reason) {
         let now = app.now();
         let drop = app.views.drop(drop_id);
-        if drop.is_some_and(|drop| !DropStatus::at(&drop.row, now).is_over()) {
+        if drop.is_some_and(|drop| !drop.row.status(now).is_over()) {
             self.count(drop_id, reason, now);
         }
     }

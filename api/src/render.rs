@@ -4,12 +4,12 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use domain::drop::HoldStatus;
+use domain::status::DropStatus;
 use domain::stock::Stock;
 use domain::values::{
     BuyerId, DropId, HoldId, Money, Position, Pseudonym, PurchaseId, Quantity, Throttle, Timestamp,
 };
 use engine::Answer;
-use projections::live_stock::{LiveStockRow, Phase};
 use projections::views::{DropView, HoldView, Purchaser};
 use schemars::JsonSchema;
 use serde::de::IntoDeserializer;
@@ -19,63 +19,15 @@ use sha2::{Digest, Sha256};
 use crate::preconditions::Tags;
 use crate::problem::Problem;
 
-/// Where a drop is in its life, as the server's clock has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum DropStatus {
-    /// Not started.
-    Scheduled,
-    /// Units can be held.
-    Live,
-    /// Live, with nothing available.
-    SoldOut,
-    /// Over.
-    Ended,
-    /// Called off.
-    Cancelled,
-}
-
-impl DropStatus {
-    /// The status of a drop at `now`.
-    #[must_use]
-    pub fn at(row: &LiveStockRow, now: Timestamp) -> Self {
-        match row.phase(now) {
-            Phase::Scheduled => Self::Scheduled,
-            Phase::Live => Self::Live,
-            Phase::SoldOut => Self::SoldOut,
-            Phase::Ended => Self::Ended,
-            Phase::Cancelled => Self::Cancelled,
-        }
-    }
-
-    /// The same in the words of the views.
-    #[must_use]
-    pub const fn phase(self) -> Phase {
-        match self {
-            Self::Scheduled => Phase::Scheduled,
-            Self::Live => Phase::Live,
-            Self::SoldOut => Phase::SoldOut,
-            Self::Ended => Phase::Ended,
-            Self::Cancelled => Phase::Cancelled,
-        }
-    }
-
-    /// Whether nothing can be held any more.
-    #[must_use]
-    pub const fn is_over(self) -> bool {
-        matches!(self, Self::Ended | Self::Cancelled)
-    }
-}
-
 /// Statuses as a query names them, separated by commas.
 #[derive(Debug, Clone, Default)]
 pub struct Statuses(Vec<DropStatus>);
 
 impl Statuses {
-    /// The same in the words of the views.
+    /// None for any.
     #[must_use]
-    pub fn phases(&self) -> Vec<Phase> {
-        self.0.iter().map(|status| status.phase()).collect()
+    pub fn all(&self) -> &[DropStatus] {
+        &self.0
     }
 }
 
@@ -121,7 +73,7 @@ impl<'a> DropBody<'a> {
     #[must_use]
     pub fn new(drop: &'a DropView, now: Timestamp) -> Self {
         let terms = &drop.row.terms;
-        let status = DropStatus::at(&drop.row, now);
+        let status = drop.row.status(now);
         Self {
             id: drop.drop_id,
             name: terms.name.as_str(),
@@ -162,7 +114,7 @@ impl<'a> DropBody<'a> {
 
 /// How many wait for a drop: none for one that is over.
 pub(crate) fn waitlist_length(drop: &DropView, now: Timestamp) -> u32 {
-    match DropStatus::at(&drop.row, now).is_over() {
+    match drop.row.status(now).is_over() {
         true => 0,
         false => drop.row.waitlist_length,
     }

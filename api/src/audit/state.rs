@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 use domain::DropEvent;
 use domain::event::HoldPlaced;
+use domain::status::DropStatus;
 use domain::values::{DropId, HoldId, Position, Timestamp};
 use infrastructure::codec::RecordedEvent;
 use projections::live_stock::LiveStock;
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 use super::source::{Moment, Source, SourceArgs, Wanted};
 use super::words::shown;
 use super::{AuditError, print};
-use crate::render::{DropBody, DropStatus};
+use crate::render::DropBody;
 use terminal::table::columns;
 
 /// What `audit state` is told.
@@ -211,7 +212,7 @@ fn table(holds: &[&HoldPlaced]) -> String {
 }
 
 fn status(view: &DropView, at: Timestamp) -> &'static str {
-    match DropStatus::at(&view.row, at) {
+    match view.row.status(at) {
         DropStatus::Scheduled => "has not started",
         DropStatus::Live => "is on sale",
         DropStatus::SoldOut => "has nothing available",

@@ -27,7 +27,7 @@ use super::present::Present;
 use super::room::Guest;
 use super::watcher::{Told, Watched};
 use crate::connections::Share;
-use crate::render::{DropBody, DropStatus};
+use crate::render::DropBody;
 
 /// Ticks that a watcher may lag behind before it is given the present state instead.
 pub(super) const BACKLOG: usize = 16;
@@ -418,7 +418,7 @@ pub(super) fn in_order(
     before: Position,
     told: Told,
 ) -> impl Iterator<Item = (DropView, Position)> {
-    let is_over = |drop: &DropView| DropStatus::at(&drop.row, told.at).is_over();
+    let is_over = |drop: &DropView| drop.row.status(told.at).is_over();
     drops.sort_by_key(|drop| !is_over(drop));
     let last_over = drops.partition_point(is_over);
     let id_at = move |place: usize| {
