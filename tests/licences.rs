@@ -97,6 +97,7 @@ fn a_notice_names_every_crate_in_the_program_with_its_licence_and_whose_it_is() 
     let ours = [
         "api",
         "client",
+        "database",
         "domain",
         "engine",
         "infrastructure",

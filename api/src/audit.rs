@@ -38,8 +38,8 @@ pub use self::source::Moment;
 pub use self::state::StateArgs;
 pub use self::verify::{Proved, Verifier};
 pub use self::violation::{Claim, Stop, Violation};
-use crate::cli::fail;
-use crate::database::DatabaseError;
+use database::DatabaseError;
+use database::fail;
 use terminal::{print_line, was_enough};
 
 /// What auditors may ask.

@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use std::thread;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-use infrastructure::log::postgres::{POOLER, is_from_pooler};
-use terminal::{logging, print_line, say, wait_for_signal};
+use client::{LoadArgs, SeedArgs};
+use database::fail;
+use terminal::{logging, print_line, wait_for_signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -19,7 +20,6 @@ use crate::environment::tidied;
 use crate::projections::ProjectionsArgs;
 use crate::repair::LogArgs;
 use crate::server::{Server, ServerError};
-use client::{LoadArgs, SeedArgs};
 
 /// Sells limited stock under a stampede, and proves that it never sold a unit twice.
 #[derive(Debug, Parser)]
@@ -148,16 +148,6 @@ fn exit<E: std::error::Error + 'static>(outcome: Result<(), E>) -> ExitCode {
 
 fn exit_with<E: std::error::Error + 'static>(outcome: Result<ExitCode, E>) -> ExitCode {
     outcome.unwrap_or_else(|error| fail(&error))
-}
-
-/// One line that says what went wrong and why; of a connection pooler, what to do about it.
-pub(crate) fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
-    if is_from_pooler(error) {
-        say(&format!("holdfast: {POOLER}"));
-        ExitCode::FAILURE
-    } else {
-        terminal::fail(error)
-    }
 }
 
 async fn serve(settings: &Settings) -> Result<(), ServerError> {

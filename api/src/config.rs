@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use private_postgres::Source;
+use database::DatabaseSettings;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tracing::warn;
@@ -162,30 +162,6 @@ impl EdgeSettings {
         let (trusted, unlimited) = (&self.trusted_proxies, &self.unlimited_networks);
         Limiter::new(bounds, trusted.clone(), unlimited.clone())
     }
-}
-
-/// Where the log is.
-#[derive(Debug, Clone, Args)]
-pub struct DatabaseSettings {
-    /// PostgreSQL to use; without it, a private one in the data directory is started.
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
-    pub database_url: Option<String>,
-
-    /// Private PostgreSQL and generated keys.
-    #[arg(long, env = "HOLDFAST_DATA_DIR", default_value = ".holdfast")]
-    pub data_dir: PathBuf,
-
-    /// Directory with the programs `postgres` and `initdb` for the private PostgreSQL.
-    #[arg(long, env = "PG_BIN_DIR")]
-    pub pg_bin_dir: Option<PathBuf>,
-
-    /// Where the private PostgreSQL may come from: auto, installed or bundled.
-    #[arg(long, env = "HOLDFAST_POSTGRES", default_value = "auto")]
-    pub postgres: Source,
-
-    /// Connections to PostgreSQL for reading and projecting; the engine has three more of its own.
-    #[arg(long, env = "HOLDFAST_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(6..=500))]
-    pub connections: u32,
 }
 
 /// How buyers say who they are.

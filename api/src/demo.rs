@@ -5,14 +5,14 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use clap::Args;
+use client::calls::DropView;
+use client::{AccessKey, Client, ClientError, Pace, run_shoppers, seed};
 use domain::values::DropId;
+use terminal::print_line;
 
 use crate::cli::{announce, on_signal};
 use crate::config::{Settings, admin_key_file};
 use crate::server::{Server, ServerError};
-use client::calls::DropView;
-use client::{AccessKey, Client, ClientError, Pace, run_shoppers, seed};
-use terminal::print_line;
 
 /// Settings of a demo.
 #[derive(Debug, Args)]

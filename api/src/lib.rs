@@ -12,7 +12,6 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 mod connections;
-pub mod database;
 pub mod demo;
 mod drops;
 mod environment;

@@ -11,9 +11,9 @@ use projections::rebuild::{NAMES, Rebuilt, VERSIONS, rebuild};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
-use crate::cli::fail;
-use crate::config::DatabaseSettings;
-use crate::database::{Database, DatabaseError};
+use database::DatabaseSettings;
+use database::fail;
+use database::{Database, DatabaseError};
 use terminal::print_line;
 use terminal::progress::{EVENTS, bar};
 use terminal::table::columns;

@@ -16,9 +16,9 @@ use domain::values::{Position, Reason};
 use infrastructure::error::LogError;
 use sqlx::PgConnection;
 
-use crate::cli::fail;
-use crate::config::DatabaseSettings;
-use crate::database::DatabaseError;
+use database::DatabaseError;
+use database::DatabaseSettings;
+use database::fail;
 use terminal::print_line;
 
 /// What operators may ask.

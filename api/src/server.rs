@@ -7,6 +7,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use database::{Database, DatabaseError};
 use engine::{EngineConfig, EngineError, EnginePanicked, EngineThread, RandomIds, SystemClock};
 use infrastructure::error::LogError;
 use infrastructure::feed::Feed;
@@ -30,7 +31,6 @@ use crate::admin::lateness::ReleaseLateness;
 use crate::app::{App, Parts};
 use crate::config::{ConfigError, Keys, Settings, buyer_tokens};
 use crate::connections::{self, Bounds, Exemptions, Patience, Shares};
-use crate::database::{Database, DatabaseError};
 use crate::metrics::{MeasuredLog, Metrics};
 use crate::refused::Refused;
 use crate::router::router;

@@ -7,12 +7,12 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use terminal::{fail, wait_for_signal};
 use tokio::time::sleep;
 
 use super::calls::{self, DropView, NewDrop};
 use super::error::ClientError;
 use super::pooled::Client;
-use terminal::{fail, wait_for_signal};
 
 /// How often a cancellation is tried while the server is away.
 const ATTEMPTS: u32 = 5;

@@ -26,6 +26,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use domain::values::{Position, Quantity};
+use terminal::print_line;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
@@ -42,7 +43,6 @@ use super::error::ClientError;
 use super::log_reader::LogReader;
 use super::pooled::Client;
 use super::socket::{Socket, Target};
-use terminal::print_line;
 
 /// How long the log may lag behind what was acknowledged, and expiries behind their deadlines, before it counts.
 const GRACE: Duration = Duration::from_secs(30);

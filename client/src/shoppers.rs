@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::values::DropId;
+use terminal::text::one_line;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,6 @@ use tracing::{info, warn};
 use self::person::Person;
 use super::error::ClientError;
 use super::pooled::Client;
-use terminal::text::one_line;
 
 /// How lively the shop is.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -18,6 +18,10 @@ use domain::decide::{Decision, Subject};
 use domain::private::Private;
 use domain::values::{DropId, Position, Salt, Sequence, Timestamp};
 use domain::{DropEvent, Refusal};
+use infrastructure::codec::{RecordedEvent, encode};
+use infrastructure::feed::Committed;
+use infrastructure::log::{Batch, Head, MOST_BATCH_BYTES, StoredEvent};
+use infrastructure::ports::Ids;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -25,10 +29,6 @@ use self::command::decide;
 use super::handle::Submission;
 use super::request::{Answer, CommandError, Request};
 use super::state::{State, Undo};
-use infrastructure::codec::{RecordedEvent, encode};
-use infrastructure::feed::Committed;
-use infrastructure::log::{Batch, Head, MOST_BATCH_BYTES, StoredEvent};
-use infrastructure::ports::Ids;
 
 /// A batch takes no more requests than this.
 pub(super) const MOST_REQUESTS: usize = 1_024;

@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use domain::values::{Position, Timestamp};
+use infrastructure::ports::Clock;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::request::{Answer, CommandError, Request};
 use super::skew::{ClockFault, ClockSkew};
-use infrastructure::ports::Clock;
 
 /// Whether the engine can record anything right now.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use domain::values::{DropId, HoldId, Sequence, WaitlistId};
 use domain::{DropAggregate, DropEvent};
+use infrastructure::codec::RecordedEvent;
+use infrastructure::quarantine::{Fault, RefusedEvent};
 
 use super::acquaintances::Acquaintances;
 use super::request::{CommandError, Request};
 use super::state::{DropSlot, State};
-use infrastructure::codec::RecordedEvent;
-use infrastructure::quarantine::{Fault, RefusedEvent};
 
 impl State {
     /// Whether a drop is in quarantine.

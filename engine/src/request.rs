@@ -10,10 +10,10 @@ use domain::values::{
     BuyerId, DisplayName, DropId, HoldId, KeyDigest, PaymentReference, Position, Quantity, Reason,
     StockCount, Timestamp, WaitlistId,
 };
-
-use super::skew::ClockFault;
 use infrastructure::codec::RecordedEvent;
 use infrastructure::feed::Committed;
+
+use super::skew::ClockFault;
 
 /// A request, as the shop says it. Time, ids and pseudonyms are the engine's to give.
 #[derive(Debug, Clone)]

@@ -13,11 +13,11 @@ use domain::values::{
     Timestamp, WaitlistId,
 };
 use domain::{DropAggregate, DropEvent};
+use infrastructure::quarantine::RefusedEvent;
 
 use super::acquaintances::{Acquaintances, DigestKey, Introduced, Known};
 use super::agenda::Agenda;
 use super::deadlines::Met;
-use infrastructure::quarantine::RefusedEvent;
 
 /// Where a drop is in the engine's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

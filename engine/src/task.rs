@@ -13,6 +13,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use domain::values::Timestamp;
+use infrastructure::error::{AppendError, LogError};
+use infrastructure::log::{Batch, EventLog, Head, Turn, append_proven};
+use infrastructure::ports::{Clock, Ids, Observer};
+use infrastructure::quarantine::Voids;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
@@ -27,10 +31,6 @@ use super::handle::{Health, Stamp, Submission};
 use super::request::CommandError;
 use super::skew::{ClockSkew, ClockWatch, Comparison};
 use super::state::State;
-use infrastructure::error::{AppendError, LogError};
-use infrastructure::log::{Batch, EventLog, Head, Turn, append_proven};
-use infrastructure::ports::{Clock, Ids, Observer};
-use infrastructure::quarantine::Voids;
 
 /// After a lost race, this many appends in a row are made in turn; if nobody else appended meanwhile, racing resumes.
 const QUIET_TURNS: u32 = 8;

@@ -6,12 +6,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
+use infrastructure::log::EventLog;
+use infrastructure::ports::{Clock, Ids, Observer};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
 use super::task::{Engine, EngineError};
-use infrastructure::log::EventLog;
-use infrastructure::ports::{Clock, Ids, Observer};
 
 /// A running engine. Dropping this leaves it running.
 #[derive(Debug)]

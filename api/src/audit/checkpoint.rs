@@ -24,13 +24,13 @@ use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use infrastructure::log::{Head, copy};
 use sha2::{Digest, Sha256};
 use sqlx::PgPool;
+use terminal::say;
 
 use self::note::{Note, Signed, is_name, statement};
 use super::proof::verify_file;
 use super::source::{Source, SourceArgs};
 use super::violation::{Claim, Stop};
 use super::{AuditError, print};
-use terminal::say;
 
 /// The kind of key that a note's signature is by: Ed25519.
 const ED25519: u8 = 1;

@@ -10,11 +10,11 @@ use infrastructure::codec::RecordedEvent;
 use projections::live_stock::{DropKey, LiveStock, LiveStockRow};
 use projections::replay::Replay;
 use serde_json::{Value, json};
+use terminal::table::columns;
 
 use super::source::{Moment, Source, SourceArgs, Wanted};
 use super::words::shown;
 use super::{AuditError, print};
-use terminal::table::columns;
 
 /// What `audit diff` is told.
 #[derive(Debug, Args)]

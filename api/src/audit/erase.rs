@@ -5,13 +5,13 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use database::Database;
+use database::DatabaseSettings;
 use domain::values::BuyerId;
 use infrastructure::erasure::erase;
 use serde_json::json;
 
 use super::{AuditError, print};
-use crate::config::DatabaseSettings;
-use crate::database::Database;
 
 /// What `audit erase` is told.
 #[derive(Debug, Args)]

@@ -9,10 +9,10 @@ use infrastructure::codec::RecordedEvent;
 use infrastructure::log::StoredEvent;
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use terminal::say;
 
 use super::source::{Source, SourceArgs, Wanted};
 use super::{AuditError, print, words};
-use terminal::say;
 
 /// What `audit history` is told.
 #[derive(Debug, Args)]

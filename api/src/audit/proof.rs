@@ -21,6 +21,7 @@ use projections::checked::{CheckedTable, Comparison, Mismatch, checked_tables, h
 use projections::error::{ReplayError, SnapshotError};
 use serde_json::{Value, json};
 use sqlx::{Acquire, Executor, PgPool};
+use terminal::say;
 
 use super::checkpoint::{CheckpointError, PublicKey, public_key_file};
 use super::examine::{Examined, examine};
@@ -29,7 +30,6 @@ use super::source::{Moment, Page, Reading, Source, SourceArgs, Wanted};
 use super::verify::{Erasures, Proved, Verifier};
 use super::violation::{Claim, Stop, Violation};
 use super::{AuditError, guards, print};
-use terminal::say;
 
 /// Who claims the head that is given on the command line.
 const EXPECT_HEAD: &str = "--expect-head";

@@ -5,16 +5,16 @@ use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use clap::Args;
+use database::Database;
 use domain::values::Position;
 use projections::checked::{CheckedTable, Comparison, untabled};
 use projections::error::ReplayError;
 use serde_json::{Value, json};
+use terminal::table::columns;
 
 use super::proof::snapshot;
 use super::source::{Moment, Source, SourceArgs, Wanted};
 use super::{AuditError, print, written};
-use crate::database::Database;
-use terminal::table::columns;
 
 /// Rows of a table that are laid out together.
 const ROWS_AT_ONCE: usize = 1_000;

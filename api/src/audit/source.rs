@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
+use database::Database;
+use database::DatabaseSettings;
 use domain::AGGREGATE_TYPE;
 use domain::values::{DropId, Position, Timestamp};
 use futures::{Stream, stream};
@@ -22,12 +24,10 @@ use infrastructure::log::postgres;
 use infrastructure::log::{EventRef, Hash, Head, StoredEvent};
 use infrastructure::quarantine::{Voided, Voids, voided_by};
 use sqlx::PgPool;
+use terminal::progress::{BYTES, ENDLESS, EVENTS, bar};
 use tokio::sync::mpsc;
 
 use super::AuditError;
-use crate::config::DatabaseSettings;
-use crate::database::Database;
-use terminal::progress::{BYTES, ENDLESS, EVENTS, bar};
 
 /// Events of a file handed over at once.
 const PAGE: usize = 128;

@@ -13,12 +13,12 @@ use projections::live_stock::LiveStock;
 use projections::replay::Replay;
 use projections::views::DropView;
 use serde_json::{Value, json};
+use terminal::table::columns;
 
 use super::source::{Moment, Source, SourceArgs, Wanted};
 use super::words::shown;
 use super::{AuditError, print};
 use crate::render::DropBody;
-use terminal::table::columns;
 
 /// What `audit state` is told.
 #[derive(Debug, Args)]

@@ -24,6 +24,7 @@ use infrastructure::codec::{RecordedEvent, is_named};
 use infrastructure::erasure::Erased;
 use infrastructure::log::{Head, chain};
 use infrastructure::quarantine::Voids;
+use terminal::text::visible;
 
 pub use self::closing::Closing;
 use self::foreign::Foreign;
@@ -32,7 +33,6 @@ pub use self::ledger::Times;
 use self::persons::Persons;
 use super::examine::{Examined, Introduction, Link, Said};
 use super::violation::{Claim, Fault, Stop, Violation, differs, expect};
-use terminal::text::visible;
 
 /// What the database tells of erasures beside the log.
 #[derive(Debug, Clone, Default)]

@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
+use database::Database;
+use database::DatabaseSettings;
 use domain::values::{DropId, Position};
 use engine::{EngineConfig, Observer, RandomIds, SystemClock, load};
 use infrastructure::error::LogError;
@@ -18,12 +20,10 @@ use infrastructure::log::{EventLog, Hash, Head, chain};
 use infrastructure::quarantine::{Fault, RefusedEvent};
 use serde_json::json;
 use sqlx::PgPool;
+use terminal::text::visible;
 use tokio_util::sync::CancellationToken;
 
 use super::{RepairError, say};
-use crate::config::DatabaseSettings;
-use crate::database::Database;
-use terminal::text::visible;
 
 /// What `log check` is told.
 #[derive(Debug, Args)]

@@ -9,16 +9,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use database::Database;
 use domain::incident::{LogEvent, TailCut};
 use domain::values::Position;
 use engine::{Clock, SystemClock};
 use infrastructure::log::{Hash, Head};
 use sqlx::{Connection, Executor, PgConnection, PgPool, Row};
+use terminal::text::visible;
 
 use super::check::broken_before;
 use super::{RepairArgs, RepairError, must_own, record, say};
-use crate::database::Database;
-use terminal::text::visible;
 
 /// How often to look for other connections, and how long to wait in between.
 const LOOKS: u32 = 10;

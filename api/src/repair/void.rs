@@ -7,6 +7,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use database::Database;
 use domain::incident::{LogEvent, PositionVoided};
 use domain::values::Position;
 use engine::{Clock, SystemClock};
@@ -15,7 +16,6 @@ use sqlx::{Acquire, PgPool};
 
 use super::check::{Report, check, describe};
 use super::{RepairArgs, RepairError, must_own, record, say};
-use crate::database::Database;
 
 /// What `log void` is told.
 #[derive(Debug, Args)]

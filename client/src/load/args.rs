@@ -8,11 +8,11 @@ use clap::value_parser;
 use domain::values::{
     Currency, DropName, HoldSeconds, InvalidValue, Money, Quantity, StockCount, Timestamp,
 };
+use terminal::table::grouped;
 
 use super::verdict::Expected;
 use crate::access::ServerArgs;
 use crate::calls::NewDrop;
-use terminal::table::grouped;
 
 /// How long a hold lasts when winners buy, and when nobody does.
 const HOLD_SECONDS: (u32, u32) = (60, 3);

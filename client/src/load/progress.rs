@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use terminal::say;
+use terminal::table::grouped;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::outcome::Miss;
-use terminal::say;
-use terminal::table::grouped;
 
 /// How often the bar is redrawn.
 const REDRAW: Duration = Duration::from_millis(100);

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use domain::values::{DropId, Position};
+use terminal::table::{columns, grouped};
 
 use super::outcome::Answers;
 use super::tally::{End, Tally};
 use super::verdict::Verdict;
-use terminal::table::{columns, grouped};
 
 /// What a stampede came to.
 #[derive(Debug, Clone)]

@@ -13,15 +13,15 @@ use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind, set_hook, take_hook
 use std::sync::{Arc, Once};
 
 use domain::values::{DropId, Position};
-use tracing::{error, info};
-
-use super::Engine;
 use infrastructure::codec::{RecordedEvent, read};
 use infrastructure::error::LogError;
 use infrastructure::feed::{Committed, Readmitted};
 use infrastructure::log::{EventLog, Part, StoredEvent};
 use infrastructure::ports::{Clock, Ids, Observer};
 use infrastructure::quarantine::{Fault, RefusedEvent, Voided, drop_of, voided_by};
+use tracing::{error, info};
+
+use super::Engine;
 
 /// What a part of the log says about positions: which are void from now on, and the streams of the
 /// drops that have to be applied again because of it.

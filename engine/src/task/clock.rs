@@ -4,6 +4,9 @@
 //! anything is appended; requests are not decided at a time that is suspect, they wait for the comparison.
 
 use domain::values::Timestamp;
+use infrastructure::error::LogError;
+use infrastructure::log::EventLog;
+use infrastructure::ports::{Clock, Ids, Observer};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tracing::{error, warn};
@@ -12,9 +15,6 @@ use super::{Engine, EngineError};
 use crate::draft::Draft;
 use crate::handle::Health;
 use crate::skew::{ClockFault, Comparison};
-use infrastructure::error::LogError;
-use infrastructure::log::EventLog;
-use infrastructure::ports::{Clock, Ids, Observer};
 
 /// A comparison on its way; none when the log has no clock.
 pub(super) type Comparing = JoinHandle<Compared>;

@@ -12,16 +12,16 @@ use std::time::Duration;
 use domain::event::{LeaveCause, ReleaseCause};
 use domain::values::{DropId, Position};
 use domain::{DropEvent, erasure};
+use infrastructure::codec::{RecordedEvent, read};
+use infrastructure::error::LogError;
+use infrastructure::log::{EventLog, Head, Part, StoredEvent, chain};
+use infrastructure::ports::{Clock, Ids, Observer};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Engine;
 use super::admit::News;
 use super::proof::HeldBack;
-use infrastructure::codec::{RecordedEvent, read};
-use infrastructure::error::LogError;
-use infrastructure::log::{EventLog, Head, Part, StoredEvent, chain};
-use infrastructure::ports::{Clock, Ids, Observer};
 
 /// Events read at once.
 const READ_EVENTS: usize = 10_000;

@@ -5,15 +5,15 @@
 use std::time::Duration;
 
 use domain::values::Position;
+use infrastructure::error::{AppendError, LogError};
+use infrastructure::log::{Batch, EventLog, append_surely};
+use infrastructure::ports::{Clock, Ids, Observer};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::{Engine, EngineError};
 use crate::draft::Draft;
 use crate::handle::Health;
-use infrastructure::error::{AppendError, LogError};
-use infrastructure::log::{Batch, EventLog, append_surely};
-use infrastructure::ports::{Clock, Ids, Observer};
 
 /// An unknown outcome is asked for this often before what waits behind it is refused.
 const PATIENT_ATTEMPTS: u32 = 2;

@@ -11,15 +11,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
-use tracing::{info, warn};
-
-use super::Engine;
 use infrastructure::erasure::Erased;
 use infrastructure::error::LogError;
 use infrastructure::feed::{Committed, Readmitted};
 use infrastructure::log::EventLog;
 use infrastructure::ports::{Clock, Ids, Observer};
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use super::Engine;
 
 /// Between two attempts of a start to pass the barrier.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -1,16 +1,42 @@
 //! The database of a server: the one that was named, or a private one in the data directory.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use infrastructure::log::postgres::{connect, connect_as_is, connect_to_primary};
-use private_postgres::{ClusterConfig, ClusterError, PostgresCluster};
+use clap::Args;
+use infrastructure::log::postgres::{
+    POOLER, connect, connect_as_is, connect_to_primary, is_from_pooler,
+};
+use private_postgres::{ClusterConfig, ClusterError, PostgresCluster, Source};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 
-use crate::config::DatabaseSettings;
-
 /// The engine reads one thing at a time; one more connection for the moment in which one is being replaced.
 const ENGINE_READERS: u32 = 2;
+
+/// Where the log is.
+#[derive(Debug, Clone, Args)]
+pub struct DatabaseSettings {
+    /// PostgreSQL to use; without it, a private one in the data directory is started.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+
+    /// Private PostgreSQL and generated keys.
+    #[arg(long, env = "HOLDFAST_DATA_DIR", default_value = ".holdfast")]
+    pub data_dir: PathBuf,
+
+    /// Directory with the programs `postgres` and `initdb` for the private PostgreSQL.
+    #[arg(long, env = "PG_BIN_DIR")]
+    pub pg_bin_dir: Option<PathBuf>,
+
+    /// Where the private PostgreSQL may come from: auto, installed or bundled.
+    #[arg(long, env = "HOLDFAST_POSTGRES", default_value = "auto")]
+    pub postgres: Source,
+
+    /// Connections to PostgreSQL for reading and projecting; the engine has three more of its own.
+    #[arg(long, env = "HOLDFAST_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(6..=500))]
+    pub connections: u32,
+}
 
 /// Why there is no database.
 #[derive(Debug, thiserror::Error)]
@@ -149,4 +175,14 @@ fn private(settings: &DatabaseSettings) -> ClusterConfig {
         .unwrap_or(u16::MAX)
         .saturating_add(40);
     config
+}
+
+/// One line that says what went wrong and why; of a connection pooler, what to do about it.
+pub fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
+    if is_from_pooler(error) {
+        terminal::say(&format!("holdfast: {POOLER}"));
+        ExitCode::FAILURE
+    } else {
+        terminal::fail(error)
+    }
 }
