@@ -96,6 +96,7 @@ fn a_notice_names_every_crate_in_the_program_with_its_licence_and_whose_it_is() 
     let notice = fs::read_to_string(file).unwrap();
     let ours = [
         "api",
+        "audit",
         "client",
         "database",
         "domain",

@@ -6,6 +6,7 @@ use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 use std::thread;
 
+use audit::AuditArgs;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use client::{LoadArgs, SeedArgs};
 use database::fail;
@@ -13,7 +14,6 @@ use terminal::{logging, print_line, wait_for_signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use crate::audit::AuditArgs;
 use crate::config::{Settings, admin_key_file, auditor_key_file};
 use crate::demo::DemoArgs;
 use crate::environment::tidied;
@@ -132,7 +132,7 @@ async fn run(cli: Cli) -> ExitCode {
         Some(Command::Demo(args)) => exit(crate::demo::run(&args).await),
         Some(Command::Seed(args)) => exit_with(client::seed::run(args).await),
         Some(Command::Load(args)) => exit_with(client::load::run(args).await),
-        Some(Command::Audit(args)) => crate::audit::run(args).await,
+        Some(Command::Audit(args)) => audit::run(args).await,
         Some(Command::Projections(args)) => crate::projections::run(args).await,
         Some(Command::Log(args)) => crate::repair::run(args).await,
         Some(Command::Licences) => exit(print_line(NOTICES.join("\n").trim_end())),

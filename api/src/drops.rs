@@ -20,6 +20,7 @@ use domain::stock::Stock;
 use domain::values::{AdjustmentId, DropId, Entered, Position, Reason, StockCount, Timestamp};
 use engine::Request;
 use infrastructure::quarantine::RefusedEvent;
+use projections::drop_body::{DropBody, PurchaserBody, waitlist_length};
 use projections::views::{AdjustmentView, DropView, NoSuchDrop, PurchaserOrder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -33,8 +34,7 @@ use crate::extract::{
 use crate::preconditions::Tags;
 use crate::problem::{Code, Problem};
 use crate::render::{
-    DropBody, Page, PurchaserBody, Representation, conditional_at, insert, replayed, total_in_etag,
-    version_in_etag, waitlist_length,
+    Page, Representation, conditional_at, insert, replayed, total_in_etag, version_in_etag,
 };
 use crate::stream::must_be_few;
 

@@ -16,6 +16,7 @@ use domain::DropEvent;
 use domain::values::{DropId, Position, Timestamp};
 use engine::{Clock, Observer, SystemClock};
 use infrastructure::feed::{Committed, Readmitted};
+use projections::drop_body::DropBody;
 use projections::views::{DropView, Views};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -27,7 +28,6 @@ use super::present::Present;
 use super::room::Guest;
 use super::watcher::{Told, Watched};
 use crate::connections::Share;
-use crate::render::DropBody;
 
 /// Ticks that a watcher may lag behind before it is given the present state instead.
 pub(super) const BACKLOG: usize = 16;

@@ -26,8 +26,8 @@ use super::account::{Account, on_sale, within_one_hold};
 use super::clocks::{ClockSigns, Clocks};
 use super::closing::Cancelled;
 use super::takings::{Rules, Taking, Takings, Way};
-use crate::audit::distinct::{Distinct, Kind, key_within};
-use crate::audit::violation::{Fault, Violation, expect};
+use crate::distinct::{Distinct, Kind, key_within};
+use crate::violation::{Fault, Violation, expect};
 
 /// How far the clock of another program may be from the log's, in milliseconds. The engine's own times are exact.
 const TOLERANCE: i64 = 60_000;

@@ -7,7 +7,7 @@ use domain::values::{Money, Sequence, StockCount, Timestamp};
 use super::Check;
 use super::closing::Cancelled;
 use super::takings::Rules;
-use crate::audit::violation::{Fault, differs};
+use crate::violation::{Fault, differs};
 
 /// One drop.
 #[derive(Debug, Default)]

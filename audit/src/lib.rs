@@ -2,6 +2,9 @@
 //!
 //! Read [`proof`] for what is proved, [`verify`] for how, [`source`] for where the log is read from.
 
+// A closed pipe or a full disk must not end a command by a panic: see [`terminal`].
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod checkpoint;
 mod diff;
 mod distinct;

@@ -10,7 +10,7 @@ use domain::values::{Position, Timestamp};
 use super::Check;
 use super::account::Account;
 use super::ledger::Ledger;
-use crate::audit::violation::{Violation, expect};
+use crate::violation::{Violation, expect};
 
 /// What cancelled drops still have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

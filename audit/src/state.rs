@@ -9,6 +9,7 @@ use domain::event::HoldPlaced;
 use domain::status::DropStatus;
 use domain::values::{DropId, HoldId, Position, Timestamp};
 use infrastructure::codec::RecordedEvent;
+use projections::drop_body::DropBody;
 use projections::live_stock::LiveStock;
 use projections::replay::Replay;
 use projections::views::DropView;
@@ -18,7 +19,6 @@ use terminal::table::columns;
 use super::source::{Moment, Source, SourceArgs, Wanted};
 use super::words::shown;
 use super::{AuditError, print};
-use crate::render::DropBody;
 
 /// What `audit state` is told.
 #[derive(Debug, Args)]

@@ -7,10 +7,10 @@ use hashbrown::HashMap;
 use infrastructure::log::{Hash, StoredEvent, chain};
 use serde_json::{Value, json};
 
-use crate::audit::examine::examine;
-use crate::audit::source::Page;
-use crate::audit::verify::{Proved, Verifier};
-use crate::audit::violation::{Claim, Stop, Violation};
+use crate::examine::examine;
+use crate::source::Page;
+use crate::verify::{Proved, Verifier};
+use crate::violation::{Claim, Stop, Violation};
 
 pub(super) const A: &str = "aaaaaaaa-0000-4000-8000-000000000001";
 pub(super) const B: &str = "bbbbbbbb-0000-4000-8000-000000000002";

@@ -11,8 +11,8 @@ use serde_json::json;
 
 use self::story::*;
 use super::*;
-use crate::audit::examine::examine;
-use crate::audit::source::Page;
+use crate::examine::examine;
+use crate::source::Page;
 
 #[test]
 fn an_honest_story_is_proved() {

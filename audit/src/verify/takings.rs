@@ -12,7 +12,7 @@ use domain::values::{DropId, Position, Pseudonym, ThrottleHolds, Timestamp};
 use infrastructure::sorted_runs::{Record, Sorter};
 use uuid::Uuid;
 
-use crate::audit::violation::Fault;
+use crate::violation::Fault;
 
 /// Takings in memory: some 80 bytes each.
 const RUN: usize = 1 << 17;

@@ -7,6 +7,7 @@ use domain::values::{DropId, HoldId};
 use domain::{AGGREGATE_TYPE, DropEvent};
 use infrastructure::codec::RecordedEvent;
 use infrastructure::log::StoredEvent;
+use infrastructure::log::lines::LineWriter;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use terminal::say;
@@ -120,10 +121,15 @@ async fn read(
 }
 
 fn body(stored: &StoredEvent) -> Value {
-    crate::log::EventBody::try_from(stored)
-        .ok()
-        .and_then(|body| serde_json::to_value(body).ok())
-        .unwrap_or_default()
+    let mut line = vec![];
+    LineWriter::default().write(stored, &mut line);
+    let mut body: Value = serde_json::from_slice(&line).unwrap_or_default();
+    if let Some(members) = body.as_object_mut() {
+        // The stored text matters to a hash alone.
+        members.remove("payload_text");
+        members.remove("metadata_text");
+    }
+    body
 }
 
 fn hold_of(event: &DropEvent) -> Option<HoldId> {
