@@ -239,7 +239,7 @@ impl Refused {
     }
 
     /// Reads back what was counted before, then adds what is counted to the table until `stop`, and once more.
-    pub(crate) async fn keep(self, pool: PgPool, stop: CancellationToken) {
+    pub async fn keep(self, pool: PgPool, stop: CancellationToken) {
         let mut changed_since = SystemClock.now().plus_millis(-kept_ms());
         while !stop.is_cancelled() {
             changed_since = self.exchange(&pool, changed_since).await;

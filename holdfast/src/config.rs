@@ -8,15 +8,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use database::DatabaseSettings;
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 use tracing::warn;
 
-use crate::jws::{Hs256, MIN_SECRET_BYTES};
-use crate::limiter::Limiter;
-use crate::limiter::address::{TrustedProxies, UnlimitedNetworks};
-use crate::limiter::settings::{Bound, Bounds, Count, Rate};
-use crate::tokens::BuyerTokens;
+use api::jws::{Hs256, MIN_SECRET_BYTES};
+use api::keys::{Key, Keys};
+use api::limiter::Limiter;
+use api::limiter::address::{TrustedProxies, UnlimitedNetworks};
+use api::limiter::settings::{Bound, Bounds, Count, Rate};
+use api::tokens::BuyerTokens;
 
 /// Settings of a server.
 #[derive(Debug, Clone, Args)]
@@ -346,75 +345,33 @@ fn advise(name: &'static str, key: &str, listen: SocketAddr) -> Result<(), Confi
     Ok(())
 }
 
-/// A secret, kept as its digest so that comparing takes the same time whatever was guessed.
-#[derive(Clone)]
-pub struct Key([u8; 32]);
-
-impl Key {
-    pub(crate) fn new(name: &'static str, text: &str) -> Result<Self, ConfigError> {
-        let is_usable = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-        is_usable
-            .then(|| Self(digest(text)))
-            .ok_or(ConfigError::NoKey { name })
+/// The keys that were given; for the rest, those in `data_dir`, made now if need be.
+///
+/// # Errors
+/// [`ConfigError`].
+pub fn load_keys(
+    settings: &KeySettings,
+    data_dir: &Path,
+    listen: SocketAddr,
+) -> Result<Keys, ConfigError> {
+    let given = settings.admin_key.is_some() && settings.auditor_key.is_some();
+    if !given && !listen.ip().is_loopback() {
+        return Err(ConfigError::KeysRequired { listen });
     }
-
-    /// Whether `guess` is this key.
-    #[must_use]
-    pub fn matches(&self, guess: &str) -> bool {
-        self.0.ct_eq(&digest(guess)).into()
+    let admin = given_or_kept(settings.admin_key.as_deref(), &admin_key_file(data_dir))?;
+    let auditor = given_or_kept(settings.auditor_key.as_deref(), &auditor_key_file(data_dir))?;
+    if admin == auditor {
+        return Err(ConfigError::SameKeys);
     }
-
-    /// A key for another purpose, which does not give this one away.
-    #[must_use]
-    pub fn derive(&self, purpose: &[u8], secret: &[u8]) -> [u8; 32] {
-        // The two digests have fixed lengths, so no two inputs run together to the same text.
-        let purpose: [u8; 32] = Sha256::digest(purpose).into();
-        Sha256::digest([purpose.as_slice(), &self.0, secret].concat()).into()
-    }
-}
-
-fn digest(text: &str) -> [u8; 32] {
-    Sha256::digest(text.as_bytes()).into()
-}
-
-/// Who may do what.
-#[derive(Clone)]
-pub struct Keys {
-    /// May do everything.
-    pub admin: Key,
-    /// May read the log.
-    pub auditor: Key,
-}
-
-impl Keys {
-    /// The keys that were given; for the rest, those in `data_dir`, made now if need be.
-    ///
-    /// # Errors
-    /// [`ConfigError`].
-    pub fn load(
-        settings: &KeySettings,
-        data_dir: &Path,
-        listen: SocketAddr,
-    ) -> Result<Self, ConfigError> {
-        let given = settings.admin_key.is_some() && settings.auditor_key.is_some();
-        if !given && !listen.ip().is_loopback() {
-            return Err(ConfigError::KeysRequired { listen });
-        }
-        let admin = given_or_kept(settings.admin_key.as_deref(), &admin_key_file(data_dir))?;
-        let auditor = given_or_kept(settings.auditor_key.as_deref(), &auditor_key_file(data_dir))?;
-        if admin == auditor {
-            return Err(ConfigError::SameKeys);
-        }
-        let key = |name, text: &str| {
-            let key = Key::new(name, text)?;
-            advise(name, text, listen)?;
-            Ok(key)
-        };
-        Ok(Self {
-            admin: key("the admin key", &admin)?,
-            auditor: key("the auditor key", &auditor)?,
-        })
-    }
+    let key = |name, text: &str| {
+        let key = Key::new(text).ok_or(ConfigError::NoKey { name })?;
+        advise(name, text, listen)?;
+        Ok(key)
+    };
+    Ok(Keys {
+        admin: key("the admin key", &admin)?,
+        auditor: key("the auditor key", &auditor)?,
+    })
 }
 
 /// Where a generated admin key is kept.
@@ -476,19 +433,19 @@ mod tests {
         let directory =
             std::env::temp_dir().join(format!("holdfast-keys-{}", uuid::Uuid::new_v4()));
         let listen = "127.0.0.1:0".parse().unwrap();
-        let made = Keys::load(&NONE, &directory, listen).unwrap();
+        let made = load_keys(&NONE, &directory, listen).unwrap();
         let kept = fs::read_to_string(admin_key_file(&directory)).unwrap();
         assert!(made.admin.matches(kept.trim()));
         assert!(!made.auditor.matches(kept.trim()));
         assert!(
-            Keys::load(&NONE, &directory, listen)
+            load_keys(&NONE, &directory, listen)
                 .unwrap()
                 .admin
                 .matches(kept.trim())
         );
         let everywhere = "0.0.0.0:0".parse().unwrap();
         assert!(matches!(
-            Keys::load(&NONE, &directory, everywhere),
+            load_keys(&NONE, &directory, everywhere),
             Err(ConfigError::KeysRequired { .. })
         ));
         fs::remove_dir_all(directory).unwrap();
@@ -506,15 +463,6 @@ mod tests {
         }
         for text in ["", "localhost", "127.0.0.1", ":8080x", "localhost:65536"] {
             assert!(address(text).unwrap_err().contains("HOST:PORT"), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_key_is_visible_ascii_of_any_length() {
-        assert!(Key::new("k", "short").unwrap().matches("short"));
-        assert!(!Key::new("k", "short").unwrap().matches("Short"));
-        for text in ["", "with spaces", "é", "a\nb"] {
-            assert!(Key::new("k", text).is_err(), "{text:?}");
         }
     }
 }

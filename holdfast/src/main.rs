@@ -1,4 +1,4 @@
-//! The program; see [`api::cli`].
+//! The program; see [`holdfast::cli`].
 
 use std::process::ExitCode;
 
@@ -9,5 +9,5 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    api::cli::main()
+    holdfast::cli::main()
 }

@@ -7,6 +7,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use api::admin::lateness::ReleaseLateness;
+use api::app::{App, Parts};
+use api::connections::{self, Bounds, Exemptions, Patience, Shares};
+use api::metrics::{MeasuredLog, Metrics};
+use api::refused::Refused;
+use api::router::router;
+use api::session::Sessions;
+use api::stream;
 use database::{Database, DatabaseError};
 use engine::{EngineConfig, EngineError, EnginePanicked, EngineThread, RandomIds, SystemClock};
 use infrastructure::error::LogError;
@@ -27,15 +35,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
-use crate::admin::lateness::ReleaseLateness;
-use crate::app::{App, Parts};
-use crate::config::{ConfigError, Keys, Settings, buyer_tokens};
-use crate::connections::{self, Bounds, Exemptions, Patience, Shares};
-use crate::metrics::{MeasuredLog, Metrics};
-use crate::refused::Refused;
-use crate::router::router;
-use crate::session::Sessions;
-use crate::stream;
+use crate::config::{ConfigError, Settings, buyer_tokens, load_keys};
 
 /// How long a stopping server waits for those in flight.
 pub const GRACE: Duration = Duration::from_secs(5);
@@ -102,7 +102,7 @@ impl Server {
     /// [`ServerError`]; nothing is left running then.
     pub async fn start(settings: &Settings, stop: &CancellationToken) -> Result<Self, ServerError> {
         let address = settings.listen;
-        let keys = Keys::load(&settings.keys, &settings.database.data_dir, address)?;
+        let keys = load_keys(&settings.keys, &settings.database.data_dir, address)?;
         let buyer_tokens = buyer_tokens(settings)?;
         let bounds = bounds(settings);
         let idle = bounds.patience.idle;
