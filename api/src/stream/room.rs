@@ -48,7 +48,7 @@ const STILL_HERE: &[u8] = b":\n";
 const STILL_HERE_CHUNK: &[u8] = b"2\r\n:\n\r\n";
 
 /// What a guest is written to.
-pub(crate) trait Pipe {
+pub trait Pipe {
     /// Writes what fits now.
     ///
     /// # Errors
