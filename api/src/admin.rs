@@ -3,7 +3,6 @@
 //! Promise: counts of events are those of the log, folded in memory; a window ends with the bucket that is running.
 //! Limit: minutes are the finest grain; refusals, which the log does not hold, are counted apart ([`crate::refused`]).
 
-pub mod lateness;
 pub(crate) mod window;
 
 use axum::extract::State;
@@ -17,13 +16,13 @@ use projections::views::DropView;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::lateness::Lateness;
 use self::window::{Bucket, Buckets, Span};
 use crate::app::App;
 use crate::auth::Admin;
 use crate::drops::{MOST_LISTED, Wanted, find};
 use crate::extract::{Fresh, Limit, Query};
 use crate::health::{QuarantinedDrop, quarantined};
+use crate::lateness::Lateness;
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Problem};
 use crate::render::{Representation, Statuses, conditional, insert, private};

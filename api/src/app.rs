@@ -11,9 +11,9 @@ use projections::views::Views;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::lateness::ReleaseLateness;
 use crate::connections::Shares;
 use crate::keys::Keys;
+use crate::lateness::ReleaseLateness;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
 use crate::refused::Refused;

@@ -15,6 +15,7 @@ mod health;
 mod holds;
 pub mod jws;
 pub mod keys;
+pub mod lateness;
 pub mod limiter;
 mod log;
 pub mod metrics;

@@ -1,7 +1,7 @@
 //! The heart of the proof: whole fleets of engines on one log, in a storm, on a clock of their own, checked against
 //! everything that was promised. One number decides all that happens, so a failure can be looked at again.
 //!
-//! `HOLDFAST_SIM_SEEDS=0..20000 cargo test --release -p infrastructure --test simulation` runs other seeds than the usual.
+//! `HOLDFAST_SIM_SEEDS=0..20000 cargo test --release -p engine --test simulation` runs other seeds than the usual.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 

@@ -7,9 +7,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use api::admin::lateness::ReleaseLateness;
 use api::app::{App, Parts};
 use api::connections::{self, Bounds, Exemptions, Patience, Shares};
+use api::lateness::ReleaseLateness;
 use api::metrics::{MeasuredLog, Metrics};
 use api::refused::Refused;
 use api::router::router;
