@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use harness::{ADMIN_KEY, App, Launch};
-use infrastructure::testing::url_for;
+use private_postgres::testing::url_for;
 use sqlx::{Connection, PgConnection};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};

@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, Utc};
 use harness::{App, Launch, eventually, key, number, text};
-use infrastructure::testing::{TestDatabase, fresh_database};
+use private_postgres::testing::{TestDatabase, fresh_database};
 use serde_json::{Value, json};
 use sqlx::Executor;
 

@@ -614,7 +614,7 @@ async fn a_credential_that_is_known_and_allows_too_little_is_forbidden_and_an_un
 
 #[tokio::test]
 async fn a_buyer_with_a_token_is_served_by_every_server() {
-    let database = infrastructure::testing::fresh_database().await;
+    let database = private_postgres::testing::fresh_database().await;
     let here = Launch::on(database.clone())
         .with("HOLDFAST_BUYER_SECRET", SECRET)
         .start()

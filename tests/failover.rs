@@ -2,10 +2,10 @@
 //! acknowledged, whatever is restarted or cancelled meanwhile.
 
 use harness::{ADMIN_KEY, AUDITOR_KEY, App, Launch, Reply, Tunnel, eventually, key, text};
-use infrastructure::testing::TestDatabase;
-use infrastructure::testing::replication::{Pair, count, until_count, waiting_for_standby};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use private_postgres::testing::TestDatabase;
+use private_postgres::testing::replication::{Pair, count, until_count, waiting_for_standby};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use tokio::task::{JoinHandle, spawn_blocking};

@@ -1,7 +1,7 @@
-//! The product, built for the tests; see `api::cli`.
+//! The product, built for the tests; see `holdfast::cli`.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    api::cli::main()
+    holdfast::cli::main()
 }

@@ -20,7 +20,7 @@ fn linked(edges: &str) -> BTreeSet<(String, String)> {
         "--locked",
         "--offline",
         "--package",
-        "api",
+        "holdfast",
         "--edges",
         edges,
         "--prefix",
@@ -94,7 +94,19 @@ fn named(notice: &str) -> Vec<(String, String, String)> {
 fn a_notice_names_every_crate_in_the_program_with_its_licence_and_whose_it_is() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../NOTICE");
     let notice = fs::read_to_string(file).unwrap();
-    let ours = ["api", "domain", "infrastructure", "projections"];
+    let ours = [
+        "api",
+        "audit",
+        "client",
+        "database",
+        "domain",
+        "engine",
+        "holdfast",
+        "infrastructure",
+        "private-postgres",
+        "projections",
+        "terminal",
+    ];
     let linked: BTreeSet<(String, String)> = linked("normal")
         .into_iter()
         .filter(|(name, _)| !ours.contains(&name.as_str()))

@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use harness::{App, Launch, eventually, finish, take, text};
-use infrastructure::testing::{TestDatabase, fresh_database};
+use private_postgres::testing::{TestDatabase, fresh_database};
 use reqwest::Method;
 use serde_json::json;
 use sqlx::{Executor, PgPool};

@@ -14,8 +14,8 @@ use std::process::Stdio;
 
 use harness::{Launch, eventually, install, on_path};
 use infrastructure::log::postgres::POOLER;
-use infrastructure::testing::{TestDatabase, fresh_database};
 use nix::unistd::{Uid, User};
+use private_postgres::testing::{TestDatabase, fresh_database};
 use reqwest::Url;
 use serde_json::json;
 use tempfile::TempDir;

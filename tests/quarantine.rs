@@ -9,7 +9,7 @@ use std::path::Path;
 use harness::{
     App, Finished, Launch, RawEvent, Reply, eventually, finish, key, now, number, take, text,
 };
-use infrastructure::testing::fresh_database;
+use private_postgres::testing::fresh_database;
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;

@@ -1,7 +1,7 @@
 //! What was refused is counted by drop and minute, adds up over servers, and outlasts them.
 
 use harness::{App, Launch, eventually, key};
-use infrastructure::testing::fresh_database;
+use private_postgres::testing::fresh_database;
 use serde_json::json;
 
 /// What the table adds up to for `drop`: sold out, limit reached, throttled.

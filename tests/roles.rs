@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use harness::{App, Launch, Lively};
-use infrastructure::testing::TestDatabase;
+use private_postgres::testing::TestDatabase;
 use serde_json::json;
 use sqlx::{Connection, Executor, PgConnection};
 use uuid::Uuid;
@@ -233,7 +233,7 @@ async fn a_server_runs_as_a_writer_and_can_alter_no_event() {
 
 #[tokio::test]
 async fn who_may_create_no_roles_migrates_all_the_same() {
-    let database = infrastructure::testing::fresh_database().await;
+    let database = private_postgres::testing::fresh_database().await;
     let name: String = sqlx::query_scalar("SELECT current_database()::text")
         .fetch_one(&database.pool)
         .await

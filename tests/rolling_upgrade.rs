@@ -7,7 +7,7 @@
 
 use harness::{App, Launch, eventually, take};
 use infrastructure::codec::HIDDEN_VARIABLE;
-use infrastructure::testing::fresh_database;
+use private_postgres::testing::fresh_database;
 use reqwest::Method;
 use serde_json::json;
 use sqlx::Executor;

@@ -5,7 +5,7 @@
 use harness::{
     Api, App, Launch, Reply, Rules, at_once, distinct, eventually, key, number, take, tally, text,
 };
-use infrastructure::testing::fresh_database;
+use private_postgres::testing::fresh_database;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -202,7 +202,7 @@ async fn an_audience_leeway_and_longest_lifetime_are_settings() {
 #[tokio::test]
 async fn a_key_of_one_buyer_collides_with_nobody_elses_and_is_known_after_a_restart_and_elsewhere()
 {
-    let database = infrastructure::testing::fresh_database().await;
+    let database = private_postgres::testing::fresh_database().await;
     let launch = || Launch::on(database.clone());
     let before = launch().start().await;
     let drop = before.create_drop(100, json!({})).await;

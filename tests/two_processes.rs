@@ -1,7 +1,7 @@
 //! Several servers on one log need no leader: together they sell what there is, and each sees what the others did.
 
 use harness::{App, Launch, Reply, Units, at_once, distinct, eventually, key, tally, text};
-use infrastructure::testing::fresh_database;
+use private_postgres::testing::fresh_database;
 use serde_json::json;
 
 async fn two_servers() -> [App; 2] {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use harness::{AUDITOR_KEY, App, Launch, Reply, Tunnel, eventually, key, take, tally, text};
-use infrastructure::testing::{fresh_database, url_for};
+use private_postgres::testing::{fresh_database, url_for};
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 use sqlx::{Connection, PgConnection};

@@ -3,29 +3,29 @@
 //! Promise: counts of events are those of the log, folded in memory; a window ends with the bucket that is running.
 //! Limit: minutes are the finest grain; refusals, which the log does not hold, are counted apart ([`crate::refused`]).
 
-pub mod lateness;
 pub(crate) mod window;
 
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
+use domain::status::DropStatus;
 use domain::values::{DropId, Position, Timestamp};
-use infrastructure::engine::Health;
+use engine::Health;
 use projections::sales_timeline::Moved;
 use projections::views::DropView;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::lateness::Lateness;
 use self::window::{Bucket, Buckets, Span};
 use crate::app::App;
 use crate::auth::Admin;
 use crate::drops::{MOST_LISTED, Wanted, find};
 use crate::extract::{Fresh, Limit, Query};
 use crate::health::{QuarantinedDrop, quarantined};
+use crate::lateness::Lateness;
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Problem};
-use crate::render::{DropStatus, Representation, Statuses, conditional, insert, private};
+use crate::render::{Representation, Statuses, conditional, insert, private};
 
 const CSV: &str = "text/csv";
 /// What a timeline comes in, the usual form first.
@@ -229,9 +229,9 @@ fn listed_drops(
     now: Timestamp,
 ) -> Result<(Vec<DropView>, bool), Problem> {
     let limit = params.limit.map_or(MOST_LISTED, |Limit(limit)| limit);
-    let phases = params.status.as_ref().map(Statuses::phases);
+    let phases = params.status.as_ref().map(Statuses::all);
     let wanted = Wanted {
-        phases: phases.as_deref().unwrap_or_default(),
+        phases: phases.unwrap_or_default(),
         after: params.starting_after,
         most: limit + 1,
     };
@@ -248,7 +248,7 @@ fn drop_lines(drops: &[DropView], now: Timestamp) -> Vec<DropLine> {
     let line = |drop: &DropView| DropLine {
         id: drop.drop_id,
         name: drop.row.terms.name.as_str().to_owned(),
-        status: DropStatus::at(&drop.row, now),
+        status: drop.row.status(now),
         total: drop.row.stock.total,
         available: drop.row.stock.available,
         held: drop.row.stock.held,

@@ -4,16 +4,16 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use domain::values::{BuyerId, DropId, Timestamp};
-use infrastructure::engine::{Clock, EngineHandle, SystemClock};
+use engine::{Clock, EngineHandle, SystemClock};
 use infrastructure::log::postgres::PostgresLog;
 use projections::runner::Progress;
 use projections::views::Views;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::lateness::ReleaseLateness;
-use crate::config::Keys;
 use crate::connections::Shares;
+use crate::keys::Keys;
+use crate::lateness::ReleaseLateness;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
 use crate::refused::Refused;
@@ -36,7 +36,7 @@ pub struct Parts {
     /// Tells watchers.
     pub hub: StreamHub,
     /// How many streams each client address has.
-    pub(crate) streams: Shares,
+    pub streams: Shares,
     /// Who may do what.
     pub keys: Keys,
     /// Browsers that signed in as admin.

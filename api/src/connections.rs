@@ -43,10 +43,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+pub(crate) use self::line::Handover;
+pub use self::line::Patience;
 use self::line::{Ear, Line};
-pub(crate) use self::line::{Handover, Patience};
-pub(crate) use self::shares::{Exemptions, Share, Shares};
-pub(crate) use self::socket::{Socket, limit_buffers};
+pub(crate) use self::shares::Share;
+pub use self::shares::{Exemptions, Shares};
+pub(crate) use self::socket::Socket;
+pub use self::socket::limit_buffers;
 use crate::problem::Problem;
 
 /// Connections over the bound that are told so at the same time.
@@ -74,18 +77,18 @@ struct Place {
 
 /// How many connections, and how patiently.
 #[derive(Debug, Clone)]
-pub(crate) struct Bounds {
+pub struct Bounds {
     /// The most at once.
-    pub(crate) most: usize,
+    pub most: usize,
     /// What each address may have of them.
-    pub(crate) shares: Shares,
+    pub shares: Shares,
     /// How long each may take.
-    pub(crate) patience: Patience,
+    pub patience: Patience,
 }
 
 /// Accepts from `listener` and answers with `router`, within bounds, until `closing`; returns once all that were accepted
 /// are answered.
-pub(crate) async fn serve(
+pub async fn serve(
     mut listener: TcpListener,
     router: Router,
     with_peer: bool,

@@ -15,11 +15,12 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::decide::Subject;
 use domain::event::StockAdjusted;
+use domain::status::DropStatus;
 use domain::stock::Stock;
 use domain::values::{AdjustmentId, DropId, Entered, Position, Reason, StockCount, Timestamp};
-use infrastructure::engine::Request;
+use engine::Request;
 use infrastructure::quarantine::RefusedEvent;
-use projections::live_stock::Phase;
+use projections::drop_body::{DropBody, PurchaserBody, waitlist_length};
 use projections::views::{AdjustmentView, DropView, NoSuchDrop, PurchaserOrder};
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
@@ -33,8 +34,7 @@ use crate::extract::{
 use crate::preconditions::Tags;
 use crate::problem::{Code, Problem};
 use crate::render::{
-    DropBody, DropStatus, Page, PurchaserBody, Representation, conditional_at, insert, replayed,
-    total_in_etag, version_in_etag, waitlist_length,
+    Page, Representation, conditional_at, insert, replayed, total_in_etag, version_in_etag,
 };
 use crate::stream::must_be_few;
 
@@ -101,10 +101,9 @@ pub(crate) async fn list(
     let position = app.views.position();
     let limit = params.limit.map_or(MOST_LISTED, |Limit(limit)| limit);
     let expand = matches!(params.expand, Some(Expanded::TopPurchasers));
-    let phases: Vec<Phase> = params.status.map(DropStatus::phase).into_iter().collect();
     // One more than is shown says whether there is more.
     let wanted = Wanted {
-        phases: &phases,
+        phases: params.status.as_slice(),
         after: params.starting_after,
         most: limit + 1,
     };
@@ -140,7 +139,7 @@ const POSITION: HeaderName = HeaderName::from_static("holdfast-position");
 /// Which part of a list.
 pub(crate) struct Wanted<'a> {
     /// Any, if none is named.
-    pub(crate) phases: &'a [Phase],
+    pub(crate) phases: &'a [DropStatus],
     pub(crate) after: Option<DropId>,
     pub(crate) most: usize,
 }
@@ -163,7 +162,7 @@ impl Wanted<'_> {
         let below = self.place_after(app)?.map(|drop| place(&drop));
         let is_wanted = |drop: &DropView| {
             let is_below = below.is_none_or(|below| place(drop) < below);
-            let phase = drop.row.phase(now);
+            let phase = drop.row.status(now);
             is_below && (self.phases.is_empty() || self.phases.contains(&phase))
         };
         let found = ids.iter().filter_map(|&id| app.views.drop(id));
@@ -183,7 +182,7 @@ impl Wanted<'_> {
         self.place_after(app)?;
         let words = words.trim().to_lowercase();
         let found = app.views.drops_after(self.after, self.most, |row, _| {
-            let is_wanted = self.phases.is_empty() || self.phases.contains(&row.phase(now));
+            let is_wanted = self.phases.is_empty() || self.phases.contains(&row.status(now));
             is_wanted && row.terms.name.as_str().to_lowercase().contains(&words)
         });
         Ok(found)

@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use domain::values::BuyerId;
-use infrastructure::engine::Health;
+use engine::Health;
 use infrastructure::erasure::erase;
 use infrastructure::error::LogError;
 use tracing::warn;

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use domain::values::{DropId, Position};
-use infrastructure::engine::Health;
+use engine::Health;
 use infrastructure::quarantine::RefusedEvent;
 use projections::runner::Progress;
 use schemars::JsonSchema;

@@ -4,9 +4,10 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use domain::decide::Subject;
 use domain::values::{BuyerId, DisplayName, Entered, HoldId, PaymentReference, Quantity};
 use domain::{DropEvent, Refusal};
-use infrastructure::engine::{Answer, CommandError, Request};
+use engine::{Answer, CommandError, Request};
 use projections::buyers::BuyerRow;
 use projections::holds::HoldRow;
 use projections::views::HoldView;
@@ -22,7 +23,6 @@ use crate::extract::{
 use crate::limiter::{Asked, Attempt, Origin, Tried};
 use crate::problem::{Code, Problem};
 use crate::render::{HoldBody, PurchaseBody, conditional_at, insert, private, replayed};
-use domain::decide::Subject;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

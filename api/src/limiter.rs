@@ -27,8 +27,8 @@ use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
 use domain::values::{DropId, KeyDigest};
+use engine::{Answer, Clock, CommandError, Observer, SystemClock};
 use infrastructure::codec::RecordedEvent;
-use infrastructure::engine::{Answer, Clock, CommandError, Observer, SystemClock};
 use infrastructure::feed::{Committed, Readmitted};
 
 pub(crate) use self::address::Origin;

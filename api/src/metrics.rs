@@ -21,8 +21,8 @@ use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, IntCounter, IntGauge, Opts, Registry, TextEncoder};
 
-pub(crate) use self::events::EventCounts;
-pub(crate) use self::measured_log::{Appends, MeasuredLog};
+pub use self::events::EventCounts;
+pub use self::measured_log::{Appends, MeasuredLog};
 pub(crate) use self::requests::{Measure, Requests};
 use crate::app::App;
 use crate::problem::Problem;
@@ -55,13 +55,13 @@ impl Default for Metrics {
 impl Metrics {
     /// Counts appends to the log.
     #[must_use]
-    pub(crate) fn appends(&self) -> Appends {
+    pub fn appends(&self) -> Appends {
         self.0.appends.clone()
     }
 
     /// Counts what happened.
     #[must_use]
-    pub(crate) fn events(&self) -> EventCounts {
+    pub fn events(&self) -> EventCounts {
         self.0.events.clone()
     }
 

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use domain::Refusal;
 use domain::refusal::Limit;
 use domain::values::{DropId, Position, Timestamp};
-use infrastructure::engine::{ClockFault, CommandError};
+use engine::{ClockFault, CommandError};
 use problem_details::ProblemDetails;
 use serde::Serialize;
 use serde_json::{Map, Value, json};

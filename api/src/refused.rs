@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use domain::Refusal;
 use domain::values::{DropId, Timestamp};
-use infrastructure::engine::{Clock, CommandError, SystemClock};
+use engine::{Clock, CommandError, SystemClock};
 use sqlx::PgPool;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -26,7 +26,6 @@ use uuid::Uuid;
 use crate::admin::window::FURTHEST_BACK;
 use crate::app::App;
 use crate::problem::Problem;
-use crate::render::DropStatus;
 
 /// How often what was counted is added to the table.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
@@ -174,7 +173,7 @@ impl Refused {
     pub(crate) fn count_known(&self, app: &App, drop_id: DropId, reason: Reason) {
         let now = app.now();
         let drop = app.views.drop(drop_id);
-        if drop.is_some_and(|drop| !DropStatus::at(&drop.row, now).is_over()) {
+        if drop.is_some_and(|drop| !drop.row.status(now).is_over()) {
             self.count(drop_id, reason, now);
         }
     }
@@ -240,7 +239,7 @@ impl Refused {
     }
 
     /// Reads back what was counted before, then adds what is counted to the table until `stop`, and once more.
-    pub(crate) async fn keep(self, pool: PgPool, stop: CancellationToken) {
+    pub async fn keep(self, pool: PgPool, stop: CancellationToken) {
         let mut changed_since = SystemClock.now().plus_millis(-kept_ms());
         while !stop.is_cancelled() {
             changed_since = self.exchange(&pool, changed_since).await;

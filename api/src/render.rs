@@ -4,13 +4,10 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use domain::drop::HoldStatus;
-use domain::stock::Stock;
-use domain::values::{
-    BuyerId, DropId, HoldId, Money, Position, Pseudonym, PurchaseId, Quantity, Throttle, Timestamp,
-};
-use infrastructure::engine::Answer;
-use projections::live_stock::{LiveStockRow, Phase};
-use projections::views::{DropView, HoldView, Purchaser};
+use domain::status::DropStatus;
+use domain::values::{BuyerId, DropId, HoldId, Money, Position, PurchaseId, Quantity, Timestamp};
+use engine::Answer;
+use projections::views::HoldView;
 use schemars::JsonSchema;
 use serde::de::IntoDeserializer;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -19,63 +16,15 @@ use sha2::{Digest, Sha256};
 use crate::preconditions::Tags;
 use crate::problem::Problem;
 
-/// Where a drop is in its life, as the server's clock has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum DropStatus {
-    /// Not started.
-    Scheduled,
-    /// Units can be held.
-    Live,
-    /// Live, with nothing available.
-    SoldOut,
-    /// Over.
-    Ended,
-    /// Called off.
-    Cancelled,
-}
-
-impl DropStatus {
-    /// The status of a drop at `now`.
-    #[must_use]
-    pub fn at(row: &LiveStockRow, now: Timestamp) -> Self {
-        match row.phase(now) {
-            Phase::Scheduled => Self::Scheduled,
-            Phase::Live => Self::Live,
-            Phase::SoldOut => Self::SoldOut,
-            Phase::Ended => Self::Ended,
-            Phase::Cancelled => Self::Cancelled,
-        }
-    }
-
-    /// The same in the words of the views.
-    #[must_use]
-    pub const fn phase(self) -> Phase {
-        match self {
-            Self::Scheduled => Phase::Scheduled,
-            Self::Live => Phase::Live,
-            Self::SoldOut => Phase::SoldOut,
-            Self::Ended => Phase::Ended,
-            Self::Cancelled => Phase::Cancelled,
-        }
-    }
-
-    /// Whether nothing can be held any more.
-    #[must_use]
-    pub const fn is_over(self) -> bool {
-        matches!(self, Self::Ended | Self::Cancelled)
-    }
-}
-
 /// Statuses as a query names them, separated by commas.
 #[derive(Debug, Clone, Default)]
 pub struct Statuses(Vec<DropStatus>);
 
 impl Statuses {
-    /// The same in the words of the views.
+    /// None for any.
     #[must_use]
-    pub fn phases(&self) -> Vec<Phase> {
-        self.0.iter().map(|status| status.phase()).collect()
+    pub fn all(&self) -> &[DropStatus] {
+        &self.0
     }
 }
 
@@ -88,83 +37,6 @@ impl<'de> Deserialize<'de> for Statuses {
             .map(status)
             .collect::<Result<_, _>>()
             .map(Self)
-    }
-}
-
-/// A `Drop` of the contract.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "Drop")]
-pub struct DropBody<'a> {
-    id: DropId,
-    name: &'a str,
-    description: Option<&'a str>,
-    image_url: Option<&'a str>,
-    price: Money,
-    status: DropStatus,
-    starts_at: Timestamp,
-    ends_at: Option<Timestamp>,
-    hold_seconds: u32,
-    max_per_hold: u32,
-    max_per_buyer: Option<u32>,
-    throttle: Option<Throttle>,
-    stock: Stock,
-    waitlist_length: u32,
-    position: Position,
-    created_at: Timestamp,
-    server_time: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    top_purchasers: Option<Vec<PurchaserBody>>,
-}
-
-impl<'a> DropBody<'a> {
-    /// The drop at `now`.
-    #[must_use]
-    pub fn new(drop: &'a DropView, now: Timestamp) -> Self {
-        let terms = &drop.row.terms;
-        let status = DropStatus::at(&drop.row, now);
-        Self {
-            id: drop.drop_id,
-            name: terms.name.as_str(),
-            description: terms
-                .description
-                .as_ref()
-                .map(domain::values::Description::as_str),
-            image_url: terms
-                .image_url
-                .as_ref()
-                .map(domain::values::ImageUrl::as_str),
-            price: terms.price,
-            status,
-            starts_at: terms.starts_at,
-            ends_at: terms.ends_at,
-            hold_seconds: terms.hold_seconds.get(),
-            max_per_hold: terms.max_per_hold.get(),
-            max_per_buyer: terms.max_per_buyer.map(domain::values::BuyerLimit::get),
-            throttle: terms.throttle,
-            stock: drop.row.stock,
-            waitlist_length: waitlist_length(drop, now),
-            position: drop.position,
-            created_at: drop.row.scheduled_at,
-            server_time: now,
-            top_purchasers: None,
-        }
-    }
-
-    /// The same with its purchasers.
-    #[must_use]
-    pub fn with_purchasers(self, purchasers: Vec<PurchaserBody>) -> Self {
-        Self {
-            top_purchasers: Some(purchasers),
-            ..self
-        }
-    }
-}
-
-/// How many wait for a drop: none for one that is over.
-pub(crate) fn waitlist_length(drop: &DropView, now: Timestamp) -> u32 {
-    match DropStatus::at(&drop.row, now).is_over() {
-        true => 0,
-        false => drop.row.waitlist_length,
     }
 }
 
@@ -269,34 +141,6 @@ impl PurchaseBody {
             position: hold.position,
         })
     }
-}
-
-/// A purchaser, as others may see them.
-#[derive(Debug, Serialize, JsonSchema)]
-#[schemars(rename = "Purchaser")]
-pub struct PurchaserBody {
-    /// The name that they agreed to show; otherwise a few digits of their pseudonym.
-    buyer: String,
-    quantity: u64,
-    last_purchased_at: Timestamp,
-}
-
-impl From<Purchaser> for PurchaserBody {
-    fn from(purchaser: Purchaser) -> Self {
-        let buyer = purchaser
-            .display_name
-            .map_or_else(|| masked(purchaser.buyer), |name| name.as_str().to_owned());
-        Self {
-            buyer,
-            quantity: purchaser.row.quantity,
-            last_purchased_at: purchaser.row.last_purchased_at,
-        }
-    }
-}
-
-fn masked(buyer: Pseudonym) -> String {
-    let digits = buyer.0.simple().to_string();
-    format!("Buyer {}", &digits[..6])
 }
 
 /// A list of the contract.

@@ -20,9 +20,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::config::Key;
 use crate::extract::Body;
 use crate::jws::Hs256;
+use crate::keys::Key;
 use crate::limiter::{Origin, Tried};
 use crate::problem::{Code, Problem};
 
@@ -241,7 +241,7 @@ mod tests {
     }
 
     fn sessions(admin: &str) -> Sessions {
-        Sessions::new(&Key::new("k", admin).unwrap(), b"secret of the log")
+        Sessions::new(&Key::new(admin).unwrap(), b"secret of the log")
     }
 
     fn cookie(token: &str) -> HeaderMap {

@@ -31,7 +31,7 @@ use serde::Deserialize;
 use self::framing::Framing;
 pub use self::hub::StreamHub;
 pub(crate) use self::hub::Tick;
-pub(crate) use self::room::Room;
+pub use self::room::Room;
 use self::room::{Guest, Pipe};
 use self::watcher::{Told, Watched, Watcher};
 use crate::app::App;
@@ -54,7 +54,7 @@ const RETRY: &[u8] = b"retry: 1000\n";
 
 /// A hub for at most `most_watchers` of `views`, and its rooms: each is one task.
 #[must_use]
-pub(crate) fn open(views: &Views, most_watchers: usize, rooms: usize) -> (StreamHub, Vec<Room>) {
+pub fn open(views: &Views, most_watchers: usize, rooms: usize) -> (StreamHub, Vec<Room>) {
     let (hub, entrances) = StreamHub::with_doors(most_watchers, rooms.max(1));
     let room = |entrance| Room::new(&hub, views.clone(), entrance);
     let rooms = entrances.into_iter().map(room).collect();

@@ -15,7 +15,7 @@ use domain::drop::line::EntryStatus;
 use domain::values::{
     BuyerId, DisplayName, DropId, Entered, HoldId, Money, Position, Quantity, Timestamp, WaitlistId,
 };
-use infrastructure::engine::Request;
+use engine::Request;
 use projections::views::{PlaceView, Views};
 use projections::waitlist::Block;
 use schemars::JsonSchema;
@@ -28,7 +28,7 @@ use crate::drops::quarantine;
 use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, follow_to_head};
 use crate::limiter::{Asked, Origin, Tried};
 use crate::problem::{Code, Problem};
-use crate::render::{DropStatus, conditional_at, insert, private, replayed};
+use crate::render::{conditional_at, insert, private, replayed};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -165,7 +165,7 @@ impl PlaceNews {
 
 fn is_over(views: &Views, drop_id: DropId, now: Timestamp) -> bool {
     let drop = views.drop(drop_id);
-    drop.is_some_and(|drop| DropStatus::at(&drop.row, now).is_over())
+    drop.is_some_and(|drop| drop.row.status(now).is_over())
 }
 
 impl PlaceBody {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use infrastructure::postgres_cluster::{ClusterConfig, PostgresCluster};
+use private_postgres::{ClusterConfig, PostgresCluster};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use tokio::process::Command;
 

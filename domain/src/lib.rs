@@ -26,6 +26,7 @@ pub mod private;
 pub mod refusal;
 #[cfg(feature = "schema")]
 pub mod schema;
+pub mod status;
 pub mod stock;
 pub mod terms;
 #[cfg(feature = "testing")]

@@ -1,19 +1,16 @@
-//! Where what the domain decides is kept: the event log, the engine that appends to it, and a private Postgres.
+//! Where what the domain decides is kept: the event log.
 //!
-//! Read [`log`] for the promise that everything rests on, [`engine`] for who decides and when a caller is answered,
+//! Read [`log`] for the promise that everything rests on,
 //! [`feed`] for how the rest of the process follows.
 
 pub mod binary_copy;
 pub mod codec;
-pub mod engine;
 pub mod erasure;
 pub mod error;
 pub mod feed;
 pub mod log;
 pub mod payments;
-pub mod postgres_cluster;
+pub mod ports;
 pub mod quarantine;
 pub mod sorted_runs;
-#[cfg(feature = "testing")]
-pub mod testing;
 pub mod upcasters;

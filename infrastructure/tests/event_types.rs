@@ -6,8 +6,8 @@
 mod support;
 
 use infrastructure::log::postgres::connect_as_is;
-use infrastructure::testing;
 use infrastructure::upcasters::known_pairs;
+use private_postgres::testing;
 use sqlx::{Executor, PgConnection, PgPool};
 use support::database::fresh_database;
 use uuid::Uuid;

@@ -9,7 +9,7 @@ use domain::values::Position;
 use infrastructure::error::{AppendError, LogError};
 use infrastructure::log::postgres::{PostgresLog, connect};
 use infrastructure::log::{Batch, EventLog, Head, Turn, append_surely};
-use infrastructure::testing::url_for;
+use private_postgres::testing::url_for;
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Acquire, Connection, Executor};
 use support::build::{all, assert_is_chain, one, sample};

@@ -12,7 +12,7 @@ use infrastructure::erasure::erase;
 use infrastructure::error::{AppendError, LogError};
 use infrastructure::log::postgres::{PostgresLog, connect, connect_to_primary};
 use infrastructure::log::{Batch, EventLog, Head, Turn, append_surely};
-use infrastructure::testing::replication::{Pair, count, until_count, waiting_for_standby};
+use private_postgres::testing::replication::{Pair, count, until_count, waiting_for_standby};
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Connection, Executor};
 use support::build::{all, one, sample};
@@ -202,7 +202,7 @@ async fn a_commit_whose_wait_for_the_standby_was_cancelled_is_no_success() {
 
     pair.start_standby().await;
     append_surely(&log, &batch).await.unwrap();
-    let database = pair.on_standby(&infrastructure::testing::TestDatabase {
+    let database = pair.on_standby(&private_postgres::testing::TestDatabase {
         url: url_of(&pool),
         pool: pool.clone(),
     });
@@ -272,7 +272,7 @@ fn name_of(pool: &PgPool) -> String {
 #[tokio::test]
 async fn a_standby_is_away_and_not_believed() {
     let (pair, pool, _) = pair().await;
-    let database = pair.on_standby(&infrastructure::testing::TestDatabase {
+    let database = pair.on_standby(&private_postgres::testing::TestDatabase {
         url: url_of(&pool),
         pool: pool.clone(),
     });

@@ -7,6 +7,7 @@ pub mod buyers;
 pub mod checked;
 pub mod columns;
 pub mod dense_holds;
+pub mod drop_body;
 pub mod error;
 pub mod fold;
 pub mod holds;

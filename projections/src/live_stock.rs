@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use domain::DropEvent;
+use domain::status::DropStatus;
 use domain::stock::Stock;
 use domain::terms::DropTerms;
 use domain::values::{DropId, Timestamp};
@@ -48,47 +49,11 @@ pub struct LiveStockRow {
     pub waitlist_length: u32,
 }
 
-/// Where a drop is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Phase {
-    /// Not started.
-    Scheduled,
-    /// Units can be held.
-    Live,
-    /// Live, with nothing available.
-    SoldOut,
-    /// Over.
-    Ended,
-    /// Called off.
-    Cancelled,
-}
-
-impl Phase {
-    /// Every phase; each stands at its own number.
-    pub const ALL: [Self; 5] = [
-        Self::Scheduled,
-        Self::Live,
-        Self::SoldOut,
-        Self::Ended,
-        Self::Cancelled,
-    ];
-}
-
 impl LiveStockRow {
-    /// The drop's phase at `now`. Between two events it changes at `starts_at` and at `ends_at` only.
+    /// The drop's status at `now`.
     #[must_use]
-    pub fn phase(&self, now: Timestamp) -> Phase {
-        if self.cancelled_at.is_some() {
-            Phase::Cancelled
-        } else if self.terms.ends_at.is_some_and(|ends_at| now >= ends_at) {
-            Phase::Ended
-        } else if now < self.terms.starts_at {
-            Phase::Scheduled
-        } else if self.stock.available == 0 {
-            Phase::SoldOut
-        } else {
-            Phase::Live
-        }
+    pub fn status(&self, now: Timestamp) -> DropStatus {
+        DropStatus::at(&self.terms, self.stock, self.cancelled_at.is_some(), now)
     }
 }
 

@@ -21,9 +21,9 @@ use domain::values::{
     WaitlistId,
 };
 use infrastructure::codec::RecordedEvent;
-use infrastructure::engine::Observer;
 use infrastructure::erasure::Erased;
 use infrastructure::feed::{Committed, Readmitted};
+use infrastructure::ports::Observer;
 use infrastructure::quarantine::RefusedEvent;
 use tokio::sync::watch;
 use tokio::time::timeout;

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use domain::DropEvent;
+use domain::status::DropStatus;
 use domain::terms::DropTerms;
 use domain::testing::*;
 use domain::values::{DropId, Position, Sequence, Timestamp};
 use infrastructure::codec::RecordedEvent;
-use infrastructure::engine::Observer;
 use infrastructure::feed::Committed;
 use infrastructure::log::Head;
-use projections::live_stock::Phase;
+use infrastructure::ports::Observer;
 use projections::views::{DropView, NoSuchDrop, Views};
 use proptest::prelude::*;
 
@@ -79,7 +79,7 @@ fn names(numbers: impl IntoIterator<Item = i64>) -> Vec<DropId> {
 fn a_page_visits_as_many_rows_as_it_shows_however_many_drops_there_are() {
     let world = shop(3_000);
     let now = second(4_000);
-    for phase in [None, Some(Phase::Live)] {
+    for phase in [None, Some(DropStatus::Live)] {
         let (page, visited) =
             world.visited(|views| views.drops_page(phase.as_slice(), None, 2, now));
         assert_eq!(ids(&page.unwrap()), names([2_999, 2_998]));
@@ -102,12 +102,13 @@ fn a_page_of_two_phases_visits_as_many_rows_as_it_shows() {
     for number in [2_998, 1_000] {
         world.record(&format!("d{number}"), now, drop_cancelled().at(now));
     }
-    let both = [Phase::Live, Phase::Cancelled];
-    let page = |phases: &[Phase]| world.visited(|views| views.drops_page(phases, None, 3, now));
+    let both = [DropStatus::Live, DropStatus::Cancelled];
+    let page =
+        |phases: &[DropStatus]| world.visited(|views| views.drops_page(phases, None, 3, now));
     let (found, visited) = page(&both);
     let newest = names([2_999, 2_998, 2_997]);
     assert_eq!((ids(&found.unwrap()), visited), (newest, 3));
-    let (found, visited) = page(&[Phase::SoldOut, Phase::Cancelled]);
+    let (found, visited) = page(&[DropStatus::SoldOut, DropStatus::Cancelled]);
     assert_eq!((ids(&found.unwrap()), visited), (names([2_998, 1_000]), 2));
 }
 
@@ -123,15 +124,15 @@ fn the_only_drop_of_its_phase_is_found_without_a_look_at_the_rest() {
     };
     world.record("d9", now, drop_rescheduled(ends).at(now));
     let page = |phase, now| world.visited(|views| views.drops_page(&[phase], None, 9, now));
-    for (phase, number) in [(Phase::SoldOut, 7), (Phase::Cancelled, 8)] {
+    for (phase, number) in [(DropStatus::SoldOut, 7), (DropStatus::Cancelled, 8)] {
         let (found, visited) = page(phase, now);
         assert_eq!(ids(&found.unwrap()), names([number]), "{phase:?}");
         assert_eq!(visited, 1, "{phase:?}");
     }
-    let (found, visited) = page(Phase::Ended, second(5_999));
+    let (found, visited) = page(DropStatus::Ended, second(5_999));
     assert_eq!((found, visited), (Ok(vec![]), 0));
     // The end comes without an event.
-    let (found, visited) = page(Phase::Ended, second(6_000));
+    let (found, visited) = page(DropStatus::Ended, second(6_000));
     assert_eq!((ids(&found.unwrap()), visited), (names([9]), 1));
     let (turned, visited) = world.visited(|views| views.turned(second(5_500), second(6_500)));
     assert_eq!((turned, visited), (names([9]), 1));
@@ -145,7 +146,9 @@ fn a_page_goes_on_after_a_drop_that_left_its_phase_and_after_none_that_is_not_th
     world.record("d2", second(9), drop_cancelled().at(second(9)));
     let page = |after| {
         let after = Some(drop_id(after));
-        world.views.drops_page(&[Phase::Live], after, 9, second(9))
+        world
+            .views
+            .drops_page(&[DropStatus::Live], after, 9, second(9))
     };
     assert_eq!(ids(&page("d2").unwrap()), names([1, 0]));
     assert_eq!(page("nowhere"), Err(NoSuchDrop));
@@ -223,7 +226,7 @@ fn between(now: i64, starts: i64, ends: Option<i64>) -> DropTerms {
 /// What the list is by definition: every row sorted, filtered and cut.
 fn naive(
     all: &[DropView],
-    phases: &[Phase],
+    phases: &[DropStatus],
     after: Option<DropId>,
     limit: usize,
     now: Timestamp,
@@ -235,12 +238,12 @@ fn naive(
         .skip_while(|drop| after.is_some_and(|id| drop.drop_id != id));
     let rest = rest.skip(usize::from(after.is_some()));
     let is_wanted = |phase| phases.is_empty() || phases.contains(&phase);
-    let wanted = rest.filter(|drop| is_wanted(drop.row.phase(now)));
+    let wanted = rest.filter(|drop| is_wanted(drop.row.status(now)));
     wanted.map(|drop| drop.drop_id).take(limit).collect()
 }
 
 /// Every choice of phases, none among them.
-fn subsets(phases: &[Phase]) -> Vec<Vec<Phase>> {
+fn subsets(phases: &[DropStatus]) -> Vec<Vec<DropStatus>> {
     let subset = |bits: usize| {
         let chosen = (0..phases.len()).filter(|place| bits >> place & 1 == 1);
         chosen.map(|place| phases[place]).collect()
@@ -292,7 +295,7 @@ proptest! {
             let all: Vec<DropView> = drops.iter().map(|&id| world.views.drop(id).unwrap()).collect();
             let after = [None, drops.get(number % 7).copied()];
             let now = second(now);
-            for phases in subsets(&Phase::ALL) {
+            for phases in subsets(&DropStatus::ALL) {
                 for after in after {
                     let page = world.views.drops_page(&phases, after, limit, now).unwrap();
                     let expected = naive(&all, &phases, after, limit, now);
@@ -312,7 +315,7 @@ proptest! {
             let earlier = now.plus_millis(-20_000);
             let mut turned: Vec<DropId> = all
                 .iter()
-                .filter(|drop| drop.row.phase(earlier) != drop.row.phase(now))
+                .filter(|drop| drop.row.status(earlier) != drop.row.status(now))
                 .map(|drop| drop.drop_id)
                 .collect();
             turned.sort_unstable();

@@ -9,7 +9,7 @@ use domain::testing::*;
 use domain::values::{Position, Sequence, Timestamp};
 use infrastructure::codec::RecordedEvent;
 use infrastructure::log::postgres::connect;
-use infrastructure::testing::fresh_database;
+use private_postgres::testing::fresh_database;
 use projections::checked::{CheckedTable, checked_tables};
 use projections::fold::Placed;
 use projections::live_stock::LiveStock;

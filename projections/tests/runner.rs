@@ -14,7 +14,7 @@ use infrastructure::feed::{Committed, Feed};
 use infrastructure::log::postgres::{PostgresLog, connect};
 use infrastructure::log::{Batch, EventLog};
 use infrastructure::quarantine::{Fault, RefusedEvent};
-use infrastructure::testing::fresh_database;
+use private_postgres::testing::fresh_database;
 use projections::fold::{Fold, Rows};
 use projections::live_stock::LiveStock;
 use projections::runner::{Progress, Runner};

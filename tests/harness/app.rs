@@ -10,9 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
-use infrastructure::testing::{TestDatabase, fresh_database};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use private_postgres::testing::{TestDatabase, fresh_database};
 use sqlx::PgPool;
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;

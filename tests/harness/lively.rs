@@ -1,6 +1,6 @@
 //! A log in which everything has happened that can happen, to be altered behind its back.
 
-use infrastructure::testing::{TestDatabase, fresh_database_from};
+use private_postgres::testing::{TestDatabase, fresh_database_from};
 use reqwest::Method;
 use serde_json::json;
 use sqlx::{Connection, Executor, PgConnection};

@@ -2,7 +2,7 @@
 //!
 //! Promise: what was cut or fell silent stays so; only connections made after [`Tunnel::restore`] are carried.
 
-use infrastructure::testing::TestDatabase;
+use private_postgres::testing::TestDatabase;
 use sqlx::postgres::PgConnectOptions;
 use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream, UnixStream};

@@ -21,11 +21,11 @@ use super::heads::is_status_of_an_error;
 
 /// How long a connection may take.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
+pub struct Patience {
     /// From the first byte of a request's head to its last, and from connecting to there.
-    pub(crate) head: Duration,
+    pub head: Duration,
     /// Between two requests, and between two bytes of a response that the client accepts.
-    pub(crate) idle: Duration,
+    pub idle: Duration,
 }
 
 /// What a connection waits for.

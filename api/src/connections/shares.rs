@@ -21,11 +21,11 @@ const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// Which peers limits per address apply to.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Exemptions {
+pub struct Exemptions {
     /// Peers without limits.
-    pub(crate) unlimited: UnlimitedNetworks,
+    pub unlimited: UnlimitedNetworks,
     /// Peers that stand for those whom they forward.
-    pub(crate) trusted: TrustedProxies,
+    pub trusted: TrustedProxies,
 }
 
 /// What is shared.
@@ -39,7 +39,7 @@ struct Resource {
 
 /// See the module. Clones count together.
 #[derive(Debug, Clone)]
-pub(crate) struct Shares(Arc<Counted>);
+pub struct Shares(Arc<Counted>);
 
 #[derive(Debug)]
 struct Counted {
@@ -72,7 +72,7 @@ impl fmt::Debug for Share {
 
 impl Shares {
     /// At most `most` connections for each address.
-    pub(crate) fn of_connections(most: u32, exemptions: Exemptions) -> Self {
+    pub fn of_connections(most: u32, exemptions: Exemptions) -> Self {
         let resource = Resource {
             name: "connections",
             setting: "HOLDFAST_MAX_CONNECTIONS_PER_ADDRESS",
@@ -81,7 +81,7 @@ impl Shares {
     }
 
     /// At most `most` streams for each address.
-    pub(crate) fn of_streams(most: u32, exemptions: Exemptions) -> Self {
+    pub fn of_streams(most: u32, exemptions: Exemptions) -> Self {
         let resource = Resource {
             name: "streams",
             setting: "HOLDFAST_MAX_STREAMS_PER_ADDRESS",

@@ -24,7 +24,7 @@ const RECEIVE_BUFFER: u32 = 64 * 1024;
 ///
 /// # Errors
 /// What the system says.
-pub(crate) fn limit_buffers(listener: &TcpSocket, idle: Duration) -> io::Result<()> {
+pub fn limit_buffers(listener: &TcpSocket, idle: Duration) -> io::Result<()> {
     listener.set_send_buffer_size(SEND_BUFFER)?;
     listener.set_recv_buffer_size(RECEIVE_BUFFER)?;
     #[cfg(target_os = "linux")]
@@ -41,7 +41,7 @@ pub(super) fn discard(stream: &TcpStream) {
 
 /// A socket that has left hyper, and its place among the connections.
 #[derive(Debug)]
-pub(crate) struct Socket {
+pub struct Socket {
     stream: TcpStream,
     _place: Place,
 }

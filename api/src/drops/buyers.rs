@@ -6,7 +6,7 @@ use axum::response::Response;
 use domain::decide::{Standing, Subject};
 use domain::drop::HoldStatus;
 use domain::values::{BuyerId, Timestamp};
-use infrastructure::engine::Request;
+use engine::Request;
 use projections::views::PurchaserOrder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

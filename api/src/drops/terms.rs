@@ -7,7 +7,7 @@ use domain::values::{
     BuyerLimit, Currency, Description, DropName, Entered, HoldSeconds, ImageUrl, Money, Quantity,
     StockCount, Throttle, ThrottleHolds, ThrottleSeconds, Timestamp,
 };
-use infrastructure::engine::NewTerms;
+use engine::NewTerms;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, de};
 

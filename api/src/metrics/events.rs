@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use domain::DropEvent;
+use engine::Observer;
 use infrastructure::codec::RecordedEvent;
-use infrastructure::engine::Observer;
 use infrastructure::feed::{Committed, Readmitted};
 use prometheus::{Histogram, HistogramOpts, IntCounter, Registry};
 
@@ -15,7 +15,7 @@ const LATENESS: [f64; 10] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 1.0, 1
 
 /// What happened in the whole log, as far as this process has followed it. Clones share it.
 #[derive(Debug, Clone)]
-pub(crate) struct EventCounts {
+pub struct EventCounts {
     drops_scheduled: IntCounter,
     drops_rescheduled: IntCounter,
     drops_cancelled: IntCounter,

@@ -22,7 +22,7 @@ const SIZES: [f64; 9] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1000.0];
 
 /// Counts appends. Clones share it.
 #[derive(Debug, Clone)]
-pub(crate) struct Appends {
+pub struct Appends {
     duration: Histogram,
     events: Histogram,
     committed: IntCounter,
@@ -109,13 +109,13 @@ impl Appends {
 
 /// A log whose use is counted.
 #[derive(Debug, Clone)]
-pub(crate) struct MeasuredLog<L> {
+pub struct MeasuredLog<L> {
     log: L,
     appends: Appends,
 }
 
 impl<L> MeasuredLog<L> {
-    pub(crate) const fn new(log: L, appends: Appends) -> Self {
+    pub const fn new(log: L, appends: Appends) -> Self {
         Self { log, appends }
     }
 }
@@ -184,7 +184,7 @@ impl<L: EventLog> EventLog for MeasuredLog<L> {
 
 /// A turn of a [`MeasuredLog`].
 #[derive(Debug)]
-pub(crate) struct MeasuredTurn<T> {
+pub struct MeasuredTurn<T> {
     turn: T,
     appends: Appends,
 }

@@ -1,6 +1,6 @@
 //! How the server is doing, asked of the same sources as the dashboard at each scrape.
 
-use infrastructure::engine::Health;
+use engine::Health;
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, IntCounterVec, Opts};

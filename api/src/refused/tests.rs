@@ -1,7 +1,7 @@
 //! Counting, on a database of its own.
 
 use infrastructure::log::postgres::connect;
-use infrastructure::testing::fresh_database;
+use private_postgres::testing::fresh_database;
 
 use super::*;
 

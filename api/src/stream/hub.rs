@@ -14,8 +14,9 @@ use async_broadcast::{InactiveReceiver, Receiver, Sender};
 use bytes::{BufMut, Bytes, BytesMut};
 use domain::DropEvent;
 use domain::values::{DropId, Position, Timestamp};
-use infrastructure::engine::{Clock, Observer, SystemClock};
+use engine::{Clock, Observer, SystemClock};
 use infrastructure::feed::{Committed, Readmitted};
+use projections::drop_body::DropBody;
 use projections::views::{DropView, Views};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -27,7 +28,6 @@ use super::present::Present;
 use super::room::Guest;
 use super::watcher::{Told, Watched};
 use crate::connections::Share;
-use crate::render::{DropBody, DropStatus};
 
 /// Ticks that a watcher may lag behind before it is given the present state instead.
 pub(super) const BACKLOG: usize = 16;
@@ -418,7 +418,7 @@ pub(super) fn in_order(
     before: Position,
     told: Told,
 ) -> impl Iterator<Item = (DropView, Position)> {
-    let is_over = |drop: &DropView| DropStatus::at(&drop.row, told.at).is_over();
+    let is_over = |drop: &DropView| drop.row.status(told.at).is_over();
     drops.sort_by_key(|drop| !is_over(drop));
     let last_over = drops.partition_point(is_over);
     let id_at = move |place: usize| {

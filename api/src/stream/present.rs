@@ -12,14 +12,13 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use domain::values::{DropId, Position};
-use infrastructure::engine::{Clock, SystemClock};
+use engine::{Clock, SystemClock};
 use projections::live_stock::LiveStockRow;
 use projections::views::{DropView, Views};
 
 use super::framing::Framing;
 use super::hub::write_frame;
 use super::watcher::{Told, Watched};
-use crate::render::DropStatus;
 
 /// A piece ends with the first drop that brings it to this size, in bytes.
 pub(super) const PIECE: usize = 32 * 1024;
@@ -107,11 +106,8 @@ impl Present {
     fn piece(&self, told: Told, after: Option<DropId>, views: &Views) -> Piece {
         let render = || {
             let at = SystemClock.now();
-            let source = |after| {
-                views.drops_after(after, BATCH + 1, |row, _| {
-                    !DropStatus::at(row, at).is_over()
-                })
-            };
+            let source =
+                |after| views.drops_after(after, BATCH + 1, |row, _| !row.status(at).is_over());
             Piece::rendered(source, after, told.position, told.position)
         };
         let mut newest = self.newest();
@@ -272,11 +268,7 @@ impl Resync {
             return present.piece(self.told, after, views);
         };
         let at = SystemClock.now();
-        let source = |after| {
-            named(watched, after, views, |drop| {
-                !DropStatus::at(&drop.row, at).is_over()
-            })
-        };
+        let source = |after| named(watched, after, views, |drop| !drop.row.status(at).is_over());
         Piece::rendered(source, after, self.told.position, self.told.position)
     }
 
@@ -286,11 +278,8 @@ impl Resync {
         let before = self.before.map_or(last, |told| told.position);
         match self.named.as_deref() {
             Some(watched) => {
-                let source = |after| {
-                    named(watched, after, views, |drop| {
-                        DropStatus::at(&drop.row, at).is_over()
-                    })
-                };
+                let source =
+                    |after| named(watched, after, views, |drop| drop.row.status(at).is_over());
                 Piece::rendered(source, after, before, last)
             }
             None => {
@@ -300,7 +289,7 @@ impl Resync {
                 };
                 let source = |after| {
                     views.drops_after(after, BATCH + 1, |row, position| {
-                        DropStatus::at(row, at).is_over() && may_be_news(row, position)
+                        row.status(at).is_over() && may_be_news(row, position)
                     })
                 };
                 Piece::rendered(source, after, before, last)

@@ -48,7 +48,7 @@ const STILL_HERE: &[u8] = b":\n";
 const STILL_HERE_CHUNK: &[u8] = b"2\r\n:\n\r\n";
 
 /// What a guest is written to.
-pub(crate) trait Pipe {
+pub trait Pipe {
     /// Writes what fits now.
     ///
     /// # Errors
@@ -114,7 +114,7 @@ pub(super) struct Audience<P> {
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Room<P = Socket> {
+pub struct Room<P = Socket> {
     entrance: UnboundedReceiver<Guest<P>>,
     ticks: Receiver<Arc<Tick>>,
     audience: Audience<P>,
@@ -324,7 +324,7 @@ impl<P: Pipe> Audience<P> {
 
 impl Room {
     /// Tells the guests what changes, each drop at most once per `shortest`, until `stop`; then ends their streams.
-    pub(crate) async fn run(mut self, shortest: Duration, stop: CancellationToken) {
+    pub async fn run(mut self, shortest: Duration, stop: CancellationToken) {
         stop.run_until_cancelled(self.tell(shortest)).await;
         self.entrance.close();
         while let Some(guest) = self.entrance.recv().await {

@@ -14,8 +14,8 @@ use domain::testing::{
     waitlist_left,
 };
 use domain::values::Sequence;
+use engine::Observer;
 use infrastructure::codec::RecordedEvent;
-use infrastructure::engine::Observer;
 use infrastructure::feed::Committed;
 use infrastructure::log::Head;
 use tokio::sync::mpsc::unbounded_channel;

@@ -9,7 +9,6 @@ use super::framing::Framing;
 use super::hub::{Seat, StreamHub, Tick, newest};
 use super::present::{PIECE, Present, Resync};
 use super::room::Missed;
-use crate::render::DropStatus;
 use crate::waitlist::WatchedPlaces;
 
 /// See the module. Kept small: a server has thousands.
@@ -63,7 +62,7 @@ impl Told {
 
     /// Whether the state of a drop that is over, whose last event is at `position`, may be news.
     pub(super) fn is_behind(&self, drop: &LiveStockRow, position: Position) -> bool {
-        position > self.position || !DropStatus::at(drop, self.at).is_over()
+        position > self.position || !drop.status(self.at).is_over()
     }
 }
 

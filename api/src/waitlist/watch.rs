@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use bytes::BytesMut;
 use domain::values::{DropId, Position, WaitlistId};
-use infrastructure::engine::{Clock, SystemClock};
+use engine::{Clock, SystemClock};
 use projections::views::Views;
 
 use super::{PlaceNews, find};

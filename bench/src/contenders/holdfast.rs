@@ -19,7 +19,7 @@ pub async fn build() -> Result<PathBuf, BenchError> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
-        .args(["build", "--package", "api", "--bin", "holdfast"])
+        .args(["build", "--package", "holdfast", "--bin", "holdfast"])
         .arg("--target-dir")
         .arg(target)
         .current_dir(workspace())

@@ -98,7 +98,7 @@ pub fn link_in(scratch: &mut Vec<u8>, previous: &Hash, event: EventRef<'_>) -> H
 }
 
 /// The error for the event at `position` when its hash is not [`link`] of the one before.
-pub(crate) fn broken(position: Position) -> LogError {
+pub fn broken(position: Position) -> LogError {
     LogError::Corrupt {
         position,
         reason: "its hash does not follow from the one before".to_owned(),

@@ -1,19 +1,10 @@
-//! Builders: a stored event, a chain, a drop's terms, a request.
+//! Builders: a stored event, a chain.
 
 use std::borrow::Cow;
 
-use domain::command::{AdjustStock, PlaceHold, ScheduleDrop};
-use domain::terms::DropTerms;
-use domain::values::{
-    AdjustmentId, BuyerId, Currency, DisplayName, DropId, DropName, HoldId, HoldSeconds, KeyDigest,
-    Money, Position, Pseudonym, Quantity, Reason, Sequence, StockCount, Timestamp,
-};
-use domain::{DropAggregate, DropCommand, DropEvent};
-use infrastructure::codec::{RecordedEvent, decode, encode};
-use infrastructure::engine::{NewTerms, Request};
-use infrastructure::log::memory::MemoryLog;
+use domain::values::{BuyerId, Position, Quantity, Sequence, Timestamp};
+use infrastructure::codec::{RecordedEvent, decode};
 use infrastructure::log::{Batch, EventLog, Hash, Head, StoredEvent, chain};
-use uuid::Uuid;
 
 /// 2026-01-01T00:00:00Z, when most of these tests begin.
 pub fn new_year() -> Timestamp {
@@ -77,169 +68,10 @@ pub fn decoded(events: &[StoredEvent]) -> Vec<RecordedEvent> {
         .collect()
 }
 
-/// What happened, without where and when.
-pub fn kinds(events: &[StoredEvent]) -> Vec<String> {
-    events
-        .iter()
-        .map(|event| event.event_type.to_string())
-        .collect()
-}
-
-/// A drop's history as one aggregate.
-pub fn aggregate(events: &[StoredEvent], drop_id: DropId) -> DropAggregate {
-    let mut aggregate = DropAggregate::default();
-    for recorded in decoded(events) {
-        if recorded.drop_id == drop_id {
-            aggregate.evolve(&recorded.event);
-        }
-    }
-    aggregate
-}
-
-/// The next event of a drop's stream as a stock program would store it.
-pub fn stock_event(history: &[StoredEvent], drop_id: DropId, event: &DropEvent) -> StoredEvent {
-    let sequence = aggregate(history, drop_id).sequence().next();
-    encode(drop_id, sequence, Timestamp::default(), event, None)
-}
-
 pub fn quantity(units: i64) -> Quantity {
     Quantity::new(units).unwrap()
 }
 
 pub fn buyer(name: &str) -> BuyerId {
     BuyerId::new(name).unwrap()
-}
-
-pub fn key(text: &str) -> KeyDigest {
-    KeyDigest::new(b"test", text.as_bytes()).unwrap()
-}
-
-pub fn reason(text: &str) -> Reason {
-    Reason::new(text).unwrap()
-}
-
-/// Plain terms: holds of `hold_seconds`, up to 1,000 units each, nothing else limited, open from the epoch.
-pub fn terms(hold_seconds: i64) -> DropTerms {
-    DropTerms {
-        name: DropName::new("Sneaker").unwrap(),
-        description: None,
-        image_url: None,
-        price: Money::price(19_999, Currency::new("USD").unwrap()).unwrap(),
-        starts_at: Timestamp::default(),
-        ends_at: None,
-        hold_seconds: HoldSeconds::new(hold_seconds).unwrap(),
-        max_per_hold: quantity(1_000),
-        max_per_buyer: None,
-        throttle: None,
-    }
-}
-
-pub fn schedule(key_text: &str, total: i64, hold_seconds: i64) -> Request {
-    Request::ScheduleDrop {
-        key: Some(key(key_text)),
-        terms: Box::new(NewTerms {
-            terms: terms(hold_seconds),
-            starts_now: true,
-        }),
-        total_stock: StockCount::new(total).unwrap(),
-    }
-}
-
-pub fn hold(drop_id: DropId, key_text: &str, buyer_name: &str, units: i64) -> Request {
-    hold_as(drop_id, key_text, buyer_name, None, units)
-}
-
-pub fn hold_as(
-    drop_id: DropId,
-    key_text: &str,
-    buyer_name: &str,
-    shown: Option<&str>,
-    units: i64,
-) -> Request {
-    Request::PlaceHold {
-        drop_id,
-        key: Some(key(key_text)),
-        other_key: None,
-        buyer_id: buyer(buyer_name),
-        display_name: shown.map(|name| DisplayName::new(name).unwrap()),
-        quantity: quantity(units),
-    }
-}
-
-/// A place in line.
-pub fn join(drop_id: DropId, key_text: &str, buyer_name: &str, units: i64) -> Request {
-    Request::JoinWaitlist {
-        drop_id,
-        key: Some(key(key_text)),
-        other_key: None,
-        buyer_id: buyer(buyer_name),
-        display_name: None,
-        quantity: quantity(units),
-    }
-}
-
-pub fn purchase(hold_id: HoldId) -> Request {
-    Request::ConfirmPurchase {
-        hold_id,
-        payment_reference: None,
-    }
-}
-
-pub fn release(hold_id: HoldId) -> Request {
-    Request::ReleaseHold { hold_id }
-}
-
-pub fn adjust(drop_id: DropId, key_text: &str, delta: i32) -> Request {
-    Request::AdjustStock {
-        drop_id,
-        key: Some(key(key_text)),
-        expected_total: None,
-        delta,
-        reason: reason("counted again"),
-    }
-}
-
-/// Decides `command` as a stock program does, on what the log holds now, and appends what it becomes.
-#[track_caller]
-pub fn stock_program(log: &MemoryLog, drop_id: DropId, command: &DropCommand) {
-    let decision = aggregate(&log.snapshot(), drop_id).decide(command).unwrap();
-    for event in &decision.events {
-        let stored = stock_event(&log.snapshot(), drop_id, event);
-        log.append_stock(stored);
-    }
-}
-
-/// What a stock program would ask: so many units more.
-pub fn stock_adjust(delta: i32, at: Timestamp) -> DropCommand {
-    DropCommand::AdjustStock(AdjustStock {
-        // Of two that differ: an id is taken once.
-        adjustment_id: AdjustmentId(Uuid::from_u128(7 + u128::from(delta.unsigned_abs()))),
-        key: None,
-        expected_total: None,
-        delta,
-        reason: reason("a stock program says so"),
-        at,
-    })
-}
-
-/// What a stock program would ask: a hold whose id does not carry its drop.
-pub fn stray_hold(hold: u128, buyer: u128, units: i64, at: Timestamp) -> DropCommand {
-    DropCommand::PlaceHold(PlaceHold {
-        hold_id: HoldId(Uuid::from_u128(hold)),
-        key: None,
-        buyer: Pseudonym(Uuid::from_u128(buyer)),
-        quantity: quantity(units),
-        commitment: None,
-        at,
-    })
-}
-
-/// What a stock program would ask: a drop of its own.
-pub fn stock_schedule(total: i64, hold_seconds: i64, at: Timestamp) -> DropCommand {
-    DropCommand::ScheduleDrop(ScheduleDrop {
-        key: None,
-        terms: terms(hold_seconds),
-        total_stock: StockCount::new(total).unwrap(),
-        at,
-    })
 }

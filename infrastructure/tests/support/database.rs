@@ -1,7 +1,7 @@
 //! A database of one's own, with the current schema.
 
 use infrastructure::log::postgres::connect;
-use infrastructure::testing;
+use private_postgres::testing;
 use sqlx::postgres::PgPool;
 
 /// An empty, migrated database that nobody else uses.

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::atomic::Ordering;
 
+use domain::status::DropStatus;
 use domain::values::{DropId, Position, Timestamp};
 use infrastructure::codec::RecordedEvent;
 use uuid::Uuid;
@@ -19,7 +20,7 @@ use uuid::Uuid;
 use super::{DropView, ROWS_A_LOCK, Views};
 use crate::error::CannotApply;
 use crate::fold::{Fold, Placed, Rows};
-use crate::live_stock::{DropKey, LiveStock, LiveStockRow, Phase};
+use crate::live_stock::{DropKey, LiveStock, LiveStockRow};
 
 /// A drop's place in the order of lists, oldest first. It never changes.
 type Place = (Timestamp, DropId);
@@ -30,7 +31,7 @@ pub(super) struct Drops {
     rows: Rows<LiveStock>,
     in_order: BTreeSet<Place>,
     /// The same by phase as of `as_of`.
-    in_phase: [BTreeSet<Place>; Phase::ALL.len()],
+    in_phase: [BTreeSet<Place>; DropStatus::ALL.len()],
     /// Starts and ends of all drops that are not cancelled: where phases change without an event.
     turns: BTreeSet<(Timestamp, DropId)>,
     /// Every drop by the position of its first event.
@@ -55,16 +56,16 @@ impl<T> Found<T> {
 /// What the indexes know of one drop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Indexed {
-    phase: Phase,
+    phase: DropStatus,
     turns: [Option<Timestamp>; 2],
 }
 
 impl Indexed {
     fn of(row: &LiveStockRow, as_of: Timestamp) -> Self {
-        let phase = row.phase(as_of);
+        let phase = row.status(as_of);
         let turns = match phase {
-            Phase::Cancelled => [None, None],
-            Phase::Scheduled | Phase::Live | Phase::SoldOut | Phase::Ended => {
+            DropStatus::Cancelled => [None, None],
+            DropStatus::Scheduled | DropStatus::Live | DropStatus::SoldOut | DropStatus::Ended => {
                 [Some(row.terms.starts_at), row.terms.ends_at]
             }
         };
@@ -153,7 +154,7 @@ impl Drops {
         for drop_id in turned {
             if let Some(placed) = self.rows.get(&DropKey { drop_id }) {
                 let place = (placed.row.scheduled_at, drop_id);
-                let (before, after) = (placed.row.phase(self.as_of), placed.row.phase(now));
+                let (before, after) = (placed.row.status(self.as_of), placed.row.status(now));
                 self.in_phase[before as usize].remove(&place);
                 self.in_phase[after as usize].insert(place);
             }
@@ -184,7 +185,7 @@ impl Drops {
         for drop_id in self.turns_between(one.min(other), one.max(other)) {
             found.visited += 1;
             let row = self.get(drop_id).map(|placed| &placed.row);
-            if row.is_some_and(|row| row.phase(one) != row.phase(other)) {
+            if row.is_some_and(|row| row.status(one) != row.status(other)) {
                 found.rows.push(drop_id);
             }
         }
@@ -199,7 +200,7 @@ impl Drops {
     /// [`NoSuchDrop`] when `after` names none.
     pub(super) fn page(
         &self,
-        phases: &[Phase],
+        phases: &[DropStatus],
         after: Option<DropId>,
         limit: usize,
         now: Timestamp,
@@ -215,7 +216,9 @@ impl Drops {
         let (earlier, later) = (now.min(self.as_of), now.max(self.as_of));
         let is_exact = earlier == later || self.turns_between(earlier, later).next().is_none();
         let indexes: Vec<&BTreeSet<Place>> = if is_exact && !phases.is_empty() {
-            let wanted = Phase::ALL.into_iter().filter(|&phase| is_wanted(phase));
+            let wanted = DropStatus::ALL
+                .into_iter()
+                .filter(|&phase| is_wanted(phase));
             wanted.map(|phase| &self.in_phase[phase as usize]).collect()
         } else {
             vec![&self.in_order]
@@ -234,7 +237,7 @@ impl Drops {
             };
             found.visited += 1;
             if let Some(placed) = self.get(drop_id)
-                && is_wanted(placed.row.phase(now))
+                && is_wanted(placed.row.status(now))
             {
                 found.rows.push(DropView::from(placed));
             }
@@ -277,7 +280,7 @@ impl Views {
     /// [`NoSuchDrop`] when `after` names none.
     pub fn drops_page(
         &self,
-        phases: &[Phase],
+        phases: &[DropStatus],
         after: Option<DropId>,
         limit: usize,
         now: Timestamp,

@@ -1,5 +1,6 @@
 //! Drops: schedule, read, edit, cancel, adjust, and who bought.
 
+use projections::drop_body::{DropBody, PurchaserBody};
 use serde_json::{Value, json};
 
 use super::holds::example_purchase;
@@ -11,7 +12,7 @@ use crate::drops::{AdjustmentBody, Cancellation, ListParams, NewAdjustment};
 use crate::openapi::operation::{Access, Answer, Operation};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
-use crate::render::{DropBody, Page, PurchaserBody};
+use crate::render::Page;
 
 const ONE: &str = "/v1/drops/{id}";
 

@@ -1,11 +1,11 @@
 //! The live stream.
 
+use projections::drop_body::DropBody;
 use serde_json::json;
 
 use crate::openapi::operation::{Answer, Operation};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
-use crate::render::DropBody;
 use crate::stream::WatchParams;
 use crate::waitlist::PlaceNews;
 

@@ -1,0 +1,121 @@
+//! How late the units of a hold that ran out came back: from the hold's deadline until it was recorded.
+//!
+//! Limit: the newest [`KEPT`] expiries. One that was due while no server ran counts as late as it was.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use domain::DropEvent;
+use domain::values::Timestamp;
+use engine::Observer;
+use infrastructure::feed::Committed;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// Expiries that are remembered.
+const KEPT: usize = 4096;
+
+/// Remembers how late expiries were. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct ReleaseLateness(Arc<Mutex<VecDeque<Release>>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Release {
+    recorded_at: Timestamp,
+    late_ms: i64,
+}
+
+/// How late units came back, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "ReleaseLateness")]
+pub(super) struct Lateness {
+    /// Expiries that were looked at.
+    count: usize,
+    p50_ms: i64,
+    p99_ms: i64,
+    max_ms: i64,
+}
+
+impl ReleaseLateness {
+    /// Of the expiries recorded from `from` on; none when there were none.
+    pub(super) fn since(&self, from: Timestamp) -> Option<Lateness> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = kept.iter().filter(|release| release.recorded_at >= from);
+        let mut late: Vec<i64> = recent.map(|release| release.late_ms).collect();
+        drop(kept);
+        late.sort_unstable();
+        Some(Lateness {
+            count: late.len(),
+            p50_ms: quantile(&late, 50)?,
+            p99_ms: quantile(&late, 99)?,
+            max_ms: *late.last()?,
+        })
+    }
+}
+
+/// The smallest value that at least `percent` of `sorted` do not exceed.
+fn quantile(sorted: &[i64], percent: usize) -> Option<i64> {
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
+impl Observer for ReleaseLateness {
+    fn committed(&mut self, committed: &Arc<Committed>) {
+        let release = |recorded: &infrastructure::codec::RecordedEvent| match &recorded.event {
+            DropEvent::HoldExpired(event) => Some(Release {
+                recorded_at: recorded.recorded_at,
+                late_ms: recorded.recorded_at.millis() - event.expired_at.millis(),
+            }),
+            DropEvent::DropScheduled(_)
+            | DropEvent::DropRescheduled(_)
+            | DropEvent::DropCancelled(_)
+            | DropEvent::HoldPlaced(_)
+            | DropEvent::HoldReleased(_)
+            | DropEvent::PurchaseConfirmed(_)
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::WaitlistJoined(_)
+            | DropEvent::WaitlistLeft(_) => None,
+        };
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for release in committed.events.iter().filter_map(release) {
+            if kept.len() == KEPT {
+                kept.pop_front();
+            }
+            kept.push_back(release);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_values_that_were_seen() {
+        let sorted: Vec<i64> = (1..=200).collect();
+        assert_eq!(quantile(&sorted, 50), Some(100));
+        assert_eq!(quantile(&sorted, 99), Some(198));
+        assert_eq!(quantile(&[7], 50), Some(7));
+        assert_eq!(quantile(&[], 99), None);
+    }
+
+    #[test]
+    fn what_was_recorded_before_the_window_does_not_count() {
+        let lateness = ReleaseLateness::default();
+        let at = Timestamp::from_millis;
+        lateness.0.lock().unwrap().extend([
+            Release {
+                recorded_at: at(1_000),
+                late_ms: 90,
+            },
+            Release {
+                recorded_at: at(2_000),
+                late_ms: 3,
+            },
+        ]);
+        let seen = lateness.since(at(2_000)).unwrap();
+        assert_eq!((seen.count, seen.p50_ms, seen.max_ms), (1, 3, 3));
+        assert_eq!(lateness.since(at(1_000)).unwrap().max_ms, 90);
+        assert_eq!(lateness.since(at(2_001)), None);
+    }
+}

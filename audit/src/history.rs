@@ -1,0 +1,225 @@
+//! `holdfast audit history`: everything that happened to one hold, in words.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use domain::values::{DropId, HoldId};
+use domain::{AGGREGATE_TYPE, DropEvent};
+use infrastructure::codec::RecordedEvent;
+use infrastructure::log::StoredEvent;
+use infrastructure::log::lines::LineWriter;
+use serde_json::{Value, json};
+use sqlx::PgPool;
+use terminal::say;
+
+use super::source::{Source, SourceArgs, Wanted};
+use super::{AuditError, print, words};
+
+/// What `audit history` is told.
+#[derive(Debug, Args)]
+pub struct HistoryArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+
+    /// Which hold.
+    #[arg(long, env = "HOLDFAST_AUDIT_HOLD", value_name = "ID")]
+    hold: HoldId,
+
+    /// Answer in JSON.
+    #[arg(long, env = "HOLDFAST_AUDIT_JSON")]
+    json: bool,
+}
+
+/// What is known of the hold, and of its drop while it lasted.
+#[derive(Default)]
+struct History {
+    /// The drop's beginning, kept until it is known whether the hold is in it.
+    scheduled: Option<(RecordedEvent, Value)>,
+    events: Vec<(RecordedEvent, Value)>,
+    is_placed: bool,
+    is_open: bool,
+}
+
+/// Runs it; exit code 1 when there is no such hold.
+///
+/// # Errors
+/// [`AuditError`].
+pub async fn run(args: &HistoryArgs) -> Result<ExitCode, AuditError> {
+    let source = Source::open(&args.source).await?;
+    let found = find(&source, args.hold).await;
+    source.close().await;
+    match found? {
+        Some(history) if args.json => print(&format!("{:#}", history.to_json(args.hold))),
+        Some(history) => print(&history.to_text()),
+        None => {
+            say(&format!("holdfast: the log has no hold {}", args.hold));
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+async fn find(source: &Source, hold: HoldId) -> Result<Option<History>, AuditError> {
+    if let Source::Database(database) = source {
+        for drop_id in likely_drops(&database.pool, hold).await? {
+            if let Some(history) = read(source, hold, Some(drop_id)).await? {
+                return Ok(Some(history));
+            }
+        }
+    }
+    // An export has no index; and a stock program may have placed the hold under any id.
+    read(source, hold, None).await
+}
+
+/// The drops whose ids start as the hold's does, as those of the engine do.
+async fn likely_drops(pool: &PgPool, hold: HoldId) -> Result<Vec<DropId>, AuditError> {
+    let prefix = &hold.to_string()[..8];
+    let names: Vec<String> = sqlx::query_scalar(
+        "SELECT DISTINCT aggregate_id FROM events
+          WHERE aggregate_type = $1 AND aggregate_id >= $2 AND aggregate_id <= $3 AND left(aggregate_id, 8) = $2",
+    )
+    .bind(AGGREGATE_TYPE)
+    .bind(prefix)
+    .bind(format!("{prefix}-ffff-ffff-ffff-ffffffffffff"))
+    .fetch_all(pool)
+    .await?;
+    Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+}
+
+async fn read(
+    source: &Source,
+    hold: HoldId,
+    drop: Option<DropId>,
+) -> Result<Option<History>, AuditError> {
+    let wanted = Wanted {
+        drop,
+        ..Wanted::default()
+    };
+    let mut reading = source.read(wanted, "looking").await?;
+    // Whose hold it is, is not known before it is placed; drops are few, so the beginning of each is kept.
+    let mut drops = std::collections::HashMap::<DropId, (RecordedEvent, Value)>::new();
+    let mut history = History::default();
+    let mut of: Option<DropId> = None;
+    while let Some(page) = reading.next().await? {
+        for stored in &page {
+            let Some(recorded) = reading.decode(stored)? else {
+                continue;
+            };
+            if matches!(recorded.event, DropEvent::DropScheduled(_)) {
+                drops.insert(recorded.drop_id, (recorded, body(stored)));
+                continue;
+            }
+            if hold_of(&recorded.event) == Some(hold) && of.is_none() {
+                of = Some(recorded.drop_id);
+                history.scheduled = drops.remove(&recorded.drop_id);
+            }
+            if of == Some(recorded.drop_id) {
+                history.add(hold, recorded, stored);
+            }
+        }
+    }
+    Ok(history.is_placed.then_some(history))
+}
+
+fn body(stored: &StoredEvent) -> Value {
+    let mut line = vec![];
+    LineWriter::default().write(stored, &mut line);
+    let mut body: Value = serde_json::from_slice(&line).unwrap_or_default();
+    if let Some(members) = body.as_object_mut() {
+        // The stored text matters to a hash alone.
+        members.remove("payload_text");
+        members.remove("metadata_text");
+    }
+    body
+}
+
+fn hold_of(event: &DropEvent) -> Option<HoldId> {
+    match event {
+        DropEvent::HoldPlaced(event) => Some(event.hold_id),
+        DropEvent::HoldExpired(event) => Some(event.hold_id),
+        DropEvent::HoldReleased(event) => Some(event.hold_id),
+        DropEvent::PurchaseConfirmed(event) => Some(event.hold_id),
+        // Its id is drawn when the buyer joins the line.
+        DropEvent::WaitlistJoined(event) => Some(event.hold_id),
+        DropEvent::DropScheduled(_)
+        | DropEvent::DropRescheduled(_)
+        | DropEvent::DropCancelled(_)
+        | DropEvent::StockAdjusted(_)
+        | DropEvent::WaitlistLeft(_) => None,
+    }
+}
+
+impl History {
+    fn add(&mut self, hold: HoldId, recorded: RecordedEvent, stored: &StoredEvent) {
+        let is_its_own = hold_of(&recorded.event) == Some(hold);
+        // What happens to the drop while a hold lasts may be why the hold ends.
+        let is_about_its_drop = self.is_open
+            && matches!(
+                recorded.event,
+                DropEvent::DropCancelled(_) | DropEvent::DropRescheduled(_)
+            );
+        if is_its_own {
+            self.is_open = matches!(recorded.event, DropEvent::HoldPlaced(_));
+            self.is_placed |= self.is_open;
+        }
+        if is_its_own || is_about_its_drop {
+            self.events.push((recorded, body(stored)));
+        }
+    }
+
+    fn status(&self) -> &'static str {
+        let own = self
+            .events
+            .iter()
+            .rev()
+            .map(|(recorded, _)| &recorded.event);
+        let mut ends = own.filter_map(|event| match event {
+            DropEvent::HoldPlaced(_) => Some("held"),
+            DropEvent::HoldExpired(_) => Some("expired"),
+            DropEvent::HoldReleased(_) => Some("released"),
+            DropEvent::PurchaseConfirmed(_) => Some("purchased"),
+            DropEvent::DropScheduled(_)
+            | DropEvent::DropRescheduled(_)
+            | DropEvent::DropCancelled(_)
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::WaitlistJoined(_)
+            | DropEvent::WaitlistLeft(_) => None,
+        });
+        ends.next().unwrap_or("held")
+    }
+
+    fn to_text(&self) -> String {
+        let all = self.scheduled.iter().chain(&self.events);
+        let mut lines: Vec<String> = all
+            .map(|(recorded, _)| {
+                let RecordedEvent {
+                    recorded_at,
+                    position,
+                    event,
+                    ..
+                } = recorded;
+                format!(
+                    "{recorded_at}  position {position}: {}",
+                    words::sentence(event)
+                )
+            })
+            .collect();
+        lines.push(format!(
+            "As far as the log tells, the hold is {}.",
+            self.status()
+        ));
+        lines.join("\n")
+    }
+
+    fn to_json(&self, hold: HoldId) -> Value {
+        let all = self.scheduled.iter().chain(&self.events);
+        let events: Vec<Value> = all
+            .map(|(recorded, body)| {
+                let mut body = body.clone();
+                body["words"] = words::sentence(&recorded.event).into();
+                body
+            })
+            .collect();
+        let drop_id = self.events.first().map(|(recorded, _)| recorded.drop_id);
+        json!({ "hold_id": hold, "drop_id": drop_id, "status": self.status(), "events": events })
+    }
+}

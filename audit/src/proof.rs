@@ -1,0 +1,631 @@
+//! `holdfast audit verify`: the whole proof, from a database or from an export alone.
+//!
+//! Promise: what is proved is the log up to one head, and the tables as they were when that was the head, whatever is
+//! appended meanwhile. Limit: an export proves the log alone: it has no tables and no personal data.
+
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::process::ExitCode;
+
+use clap::Args;
+use domain::values::Position;
+use futures::StreamExt;
+use infrastructure::erasure;
+use infrastructure::error::LogError;
+use infrastructure::log::Head;
+use infrastructure::log::ahead::in_order;
+use infrastructure::log::copy::{self, Selection};
+use infrastructure::log::postgres;
+use infrastructure::quarantine::Voids;
+use projections::checked::{CheckedTable, Comparison, Mismatch, checked_tables, hold_tables};
+use projections::error::{ReplayError, SnapshotError};
+use serde_json::{Value, json};
+use sqlx::{Acquire, Executor, PgPool};
+use terminal::say;
+
+use super::checkpoint::{CheckpointError, PublicKey, public_key_file};
+use super::examine::{Examined, examine};
+use super::kept::{KnownHead, head_file, read_head};
+use super::source::{Moment, Page, Reading, Source, SourceArgs, Wanted};
+use super::verify::{Erasures, Proved, Verifier};
+use super::violation::{Claim, Stop, Violation};
+use super::{AuditError, guards, print};
+
+/// Who claims the head that is given on the command line.
+const EXPECT_HEAD: &str = "--expect-head";
+
+/// Who claims the head that an export left beside itself.
+const HEAD_FILE: &str = "the head file of the export";
+
+/// Events that a view of a running server may be behind without a word.
+const TRAILING: u64 = 10_000;
+
+/// What `audit verify` is told.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+
+    /// A head that somebody kept: the log must hold this hash at this position, so that a cut off tail is found.
+    #[arg(long, env = "HOLDFAST_AUDIT_EXPECT_HEAD", value_name = "POSITION:HASH")]
+    expect_head: Option<KnownHead>,
+
+    /// A checkpoint that was kept (`audit checkpoint`): the log must extend it; may be given again.
+    #[arg(long, env = "HOLDFAST_AUDIT_CHECKPOINT", value_name = "FILE")]
+    checkpoint: Vec<PathBuf>,
+
+    /// The public key that signed the checkpoints; without it, checkpoint.pub in the data directory.
+    #[arg(
+        long,
+        env = "HOLDFAST_AUDIT_CHECKPOINT_KEY",
+        value_name = "FILE",
+        requires = "checkpoint"
+    )]
+    checkpoint_key: Option<PathBuf>,
+
+    /// Answer in JSON.
+    #[arg(long, env = "HOLDFAST_AUDIT_JSON")]
+    json: bool,
+}
+
+/// A proof, or what stands in its way.
+pub(super) type Outcome = Result<Proof, Stop>;
+
+/// What was proved.
+pub(super) struct Proof {
+    log: Proved,
+    tables: Vec<TableProof>,
+    /// Checkpoints that the log extends, and whose they are.
+    extends: Vec<(Position, String)>,
+    notes: Vec<String>,
+}
+
+struct TableProof {
+    name: &'static str,
+    checkpoint: Position,
+    rows: u64,
+}
+
+/// Runs it; exit code 0: proved, 1: disproved.
+///
+/// # Errors
+/// [`AuditError`] when it cannot be told.
+pub async fn run(args: &VerifyArgs) -> Result<ExitCode, AuditError> {
+    let claims = match claims(args) {
+        Err(AuditError::Checkpoint(forged @ CheckpointError::Forged { .. })) if args.json => {
+            print_violation(
+                &Violation::at(Position::default(), forged.to_string()),
+                true,
+            )?;
+            return Ok(ExitCode::FAILURE);
+        }
+        claims => claims?,
+    };
+    let source = Source::open(&args.source).await?;
+    let outcome = match &source {
+        Source::Database(database) => verify_database(&database.pool, claims).await,
+        Source::File(path) => verify_file(&source, path, claims).await,
+    };
+    let outcome = match outcome {
+        Ok(Err(Stop::Violated(violation))) => {
+            Ok(Err(placed_in_stream(&source, *violation).await.into()))
+        }
+        outcome => outcome,
+    };
+    source.close().await;
+    match outcome? {
+        Ok(proof) => {
+            proof.print(args.json)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(Stop::Violated(violation)) => {
+            print_violation(&violation, args.json)?;
+            Ok(ExitCode::FAILURE)
+        }
+        Err(Stop::Scratch(error)) => Err(AuditError::Scratch(error)),
+    }
+}
+
+/// The same, and in which stream: that of the event there, if there is one and nobody said.
+async fn placed_in_stream(source: &Source, mut violation: Violation) -> Violation {
+    let position = violation.position;
+    if violation.stream.is_some() || position == Position::default() {
+        return violation;
+    }
+    let wanted = Wanted {
+        after: Position(position.0 - 1),
+        until: Some(Moment::Position(position)),
+        ..Wanted::default()
+    };
+    // Where the log is damaged, that may not be told.
+    if let Ok(mut reading) = source.read(wanted, "locating").await
+        && let Ok(Some(page)) = reading.next().await
+    {
+        violation.stream = page.into_iter().next().map(|event| event.aggregate_id);
+    }
+    violation
+}
+
+fn claim(known: KnownHead, source: &str) -> Claim {
+    Claim {
+        position: known.position,
+        hash: known.hash,
+        source: source.to_owned(),
+    }
+}
+
+fn claims(args: &VerifyArgs) -> Result<Vec<Claim>, AuditError> {
+    let mut claims = vec![];
+    claims.extend(args.expect_head.map(|known| claim(known, EXPECT_HEAD)));
+    if args.checkpoint.is_empty() {
+        return Ok(claims);
+    }
+    let kept = public_key_file(&args.source.database.data_dir);
+    let key = PublicKey::read(args.checkpoint_key.as_deref().unwrap_or(&kept))?;
+    for file in &args.checkpoint {
+        claims.push(key.open(file)?);
+    }
+    Ok(claims)
+}
+
+/// Proves an export, held to its own head file as well, if there is one.
+///
+/// # Errors
+/// [`AuditError::NoEvents`] for a file without any event, unless somebody claims that the log is
+/// empty.
+pub(super) async fn verify_file(
+    source: &Source,
+    path: &Path,
+    mut claims: Vec<Claim>,
+) -> Result<Outcome, AuditError> {
+    claims.extend(read_head(path)?.map(|known| claim(known, HEAD_FILE)));
+    let first = prove_file(source, path, claims.clone(), Voids::default()).await?;
+    if !matches!(first, Err(Stop::Violated(_))) {
+        return Ok(first);
+    }
+    // Only now is it worth another pass: what is wrong may be declared void later on.
+    let voids = source.voids().await?;
+    if voids.is_empty() {
+        return Ok(first);
+    }
+    prove_file(source, path, claims, voids).await
+}
+
+async fn prove_file(
+    source: &Source,
+    path: &Path,
+    claims: Vec<Claim>,
+    voids: Voids,
+) -> Result<Outcome, AuditError> {
+    let reading = source.read_all("verifying").await?.unchecked();
+    let extends = extended(&claims);
+    let furthest = claims.iter().map(|claim| claim.position).max();
+    let verifier = Verifier::new(claims, false).with_voids(voids);
+    let log = match follow(reading, verifier, &mut []).await? {
+        Ok(verifier) => verifier.finish(),
+        Err(stop) => Err(stop),
+    };
+    let log = match log {
+        Ok(log) => log,
+        Err(stop) => return Ok(Err(stop)),
+    };
+    if log.events == 0 && furthest.is_none() {
+        return Err(AuditError::NoEvents(path.to_owned()));
+    }
+    let mut notes = log.remarks.sentences();
+    notes.extend(from_future(log.head));
+    if furthest.is_none_or(|claimed| claimed < log.head.position) {
+        notes.push(unclaimed_end(path, log.head.position));
+    }
+    Ok(Ok(Proof {
+        notes,
+        log,
+        tables: vec![],
+        extends,
+    }))
+}
+
+/// The note on an export whose end is its own word alone.
+fn unclaimed_end(path: &Path, ends: Position) -> String {
+    let kept = if path == Path::new("-") {
+        String::new()
+    } else {
+        format!(", or keep {} with the export", head_file(path).display())
+    };
+    format!(
+        "the end was not verified: an export that was cut off after position {ends} reads the same; \
+         give --expect-head or a --checkpoint of that position{kept}"
+    )
+}
+
+async fn verify_database(pool: &PgPool, claims: Vec<Claim>) -> Result<Outcome, AuditError> {
+    let snapshot = match snapshot(pool).await.map_err(damage) {
+        Ok(snapshot) => snapshot,
+        Err(Ok(violation)) => return Ok(Err(violation.into())),
+        Err(Err(error)) => return Err(error),
+    };
+    let (head, knows_private) = (snapshot.head, snapshot.knows_private);
+    let mut notes = snapshot.notes();
+    let mut tables = snapshot.tables;
+    let selection = Selection {
+        after: Position::default(),
+        until: head.position,
+        drop: None,
+        private: knows_private,
+    };
+    let reading = Reading::database(pool, selection, "verifying").unchecked();
+    let extends = extended(&claims);
+    let mut verifier = Verifier::new(claims, knows_private).with_voids(snapshot.voids);
+    if let Some(erasures) = snapshot.erasures {
+        verifier = verifier.with_erasures(erasures);
+    }
+    let outcome = follow(reading, verifier, &mut tables).await?;
+    let proved = outcome.and_then(|mut verifier| {
+        if let Err(violation) = ends_well(&mut verifier, head, snapshot.stray) {
+            return Err(verifier.fail(violation));
+        }
+        // The log first: a view that was made from what is cut off now is no news.
+        let log = verifier.finish()?;
+        Ok((log, compare(tables, head)?))
+    });
+    let (mut log, tables) = match proved {
+        Ok(proved) => proved,
+        Err(stop) => return Ok(Err(stop)),
+    };
+    if log.remarks.vanished > 0 {
+        // Who was erased while we read was forgotten by an event that we did not read.
+        let since = erasure::events_erased_after(pool, head.position).await?;
+        log.remarks.vanished = log.remarks.vanished.saturating_sub(since);
+    }
+    notes.extend(log.remarks.sentences());
+    notes.extend(from_future(log.head));
+    Ok(Ok(Proof {
+        log,
+        tables,
+        extends,
+        notes,
+    }))
+}
+
+/// That the log ends in the future of this machine's clock, by more than what clocks may differ.
+fn from_future(head: Head) -> Option<String> {
+    const TOLERATED_MS: i64 = 2_000;
+    let ahead = head.recorded_at.millis() - chrono::Utc::now().timestamp_millis();
+    (ahead > TOLERATED_MS).then(|| {
+        format!(
+            "the newest event was recorded {} s in the future of this machine's clock: a clock is wrong, here or where it was written",
+            ahead / 1_000
+        )
+    })
+}
+
+/// What was taken out of the database, or cannot be what we wrote, is found, and not merely in the way.
+fn damage(error: AuditError) -> Result<Violation, AuditError> {
+    let at = |reason| Ok(Violation::at(Position::default(), reason));
+    if let AuditError::Log(LogError::Corrupt { position, reason }) = error {
+        return Ok(Violation::at(position, reason));
+    }
+    if let AuditError::Snapshot(SnapshotError::Sql { table, source }) = &error
+        && is_missing(source)
+    {
+        return at(format!(
+            "view {table} is not there as it should be: {source}"
+        ));
+    }
+    if let AuditError::Sql(source) = &error
+        && is_missing(source)
+    {
+        return at(format!("the database is not as it should be: {source}"));
+    }
+    Err(error)
+}
+
+/// A table, or one of its columns.
+fn is_missing(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| ["42P01", "42703"].contains(&code.as_ref()))
+}
+
+/// The log's end and every table, seen at one instant.
+pub struct Snapshot {
+    head: Head,
+    stray: Option<Position>,
+    knows_private: bool,
+    /// None when this user may not see them.
+    erasures: Option<Erasures>,
+    /// Positions without effect.
+    voids: Voids,
+    /// Guards of the log that are not in force.
+    unguarded: Vec<String>,
+    /// Every table.
+    pub tables: Vec<Box<dyn CheckedTable>>,
+}
+
+/// Short on purpose: as long as it lasts, no version of the head's row is removed, and appends get slower.
+pub async fn snapshot(pool: &PgPool) -> Result<Snapshot, AuditError> {
+    let mut connection = pool.acquire().await?;
+    let mut transaction = connection.begin().await?;
+    transaction
+        .execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        .await?;
+    hold_tables(&mut transaction).await?;
+    let (head, stray) = copy::head_and_stray(&mut transaction)
+        .await
+        .map_err(AuditError::Log)?;
+    let knows_private = copy::may_read_private(&mut transaction)
+        .await
+        .map_err(AuditError::Log)?;
+    let erasures = erasure::told(&mut transaction).await?;
+    let voids = postgres::voided(&mut *transaction).await?;
+    let unguarded = guards::missing(&mut transaction).await?;
+    let tables = checked_tables(&mut transaction).await?;
+    transaction.commit().await?;
+    Ok(Snapshot {
+        head,
+        stray,
+        knows_private,
+        erasures: erasures.map(Erasures::from_iter),
+        voids: voids.into_iter().collect(),
+        unguarded,
+        tables,
+    })
+}
+
+impl Snapshot {
+    /// What is no violation, but should be known.
+    fn notes(&self) -> Vec<String> {
+        let mut notes: Vec<String> = self.unguarded.clone();
+        if !self.knows_private {
+            notes.push("commitments to personal data were not checked, nor that a person is one buyer: this database user may not read any".to_owned());
+        }
+        if self.erasures.is_none() {
+            notes.push(
+                "erasures were not checked: this database user may not see whose they were"
+                    .to_owned(),
+            );
+        }
+        for table in &self.tables {
+            notes.extend(table.stopped().map(str::to_owned));
+            if table.left_out() > 0 {
+                notes.push(format!(
+                    "view {} was compared without {} drops, whose rows wait to be folded anew",
+                    table.name(),
+                    table.left_out()
+                ));
+            }
+            let (name, checkpoint) = (table.name(), table.checkpoint());
+            let behind = self.head.position.0.saturating_sub(checkpoint.0);
+            let has_read_nothing = checkpoint == Position::default() && behind > 0;
+            if behind > TRAILING || has_read_nothing {
+                notes.push(format!(
+                    "view {name} was compared as of position {checkpoint}, {behind} events behind the head"
+                ));
+            }
+        }
+        notes
+    }
+}
+
+fn extended(claims: &[Claim]) -> Vec<(Position, String)> {
+    let is_checkpoint = |claim: &&Claim| ![EXPECT_HEAD, HEAD_FILE].contains(&claim.source.as_str());
+    let of_checkpoints = claims.iter().filter(is_checkpoint);
+    of_checkpoints
+        .map(|claim| (claim.position, claim.source.clone()))
+        .collect()
+}
+
+/// Everything that is read, examined beside one another, checked and folded in order.
+async fn follow(
+    reading: Reading,
+    mut verifier: Verifier,
+    tables: &mut [Box<dyn CheckedTable>],
+) -> Result<Result<Verifier, Stop>, AuditError> {
+    let knows_private = verifier.knows_private();
+    let work = move |page: Result<Page, LogError>| page.map(|page| examine(&page, knows_private));
+    let mut pages = pin!(in_order(reading.into_pages(), work));
+    while let Some(page) = pages.next().await {
+        let (events, broken) = match page {
+            Ok(page) => (page.events, page.broken),
+            Err(error) => (vec![], Some(error)),
+        };
+        for event in events {
+            match step(&mut verifier, tables, event) {
+                Ok(()) => {}
+                Err(Stop::Violated(violation)) => return Ok(Err(verifier.fail(*violation))),
+                Err(stop @ Stop::Scratch(_)) => return Ok(Err(stop)),
+            }
+        }
+        match broken {
+            None => {}
+            Some(LogError::Corrupt { position, reason }) => {
+                return Ok(Err(verifier.fail(Violation::at(position, reason))));
+            }
+            Some(error @ LogError::Unavailable(_)) => return Err(AuditError::Log(error)),
+        }
+    }
+    Ok(Ok(verifier))
+}
+
+fn step(
+    verifier: &mut Verifier,
+    tables: &mut [Box<dyn CheckedTable>],
+    event: Examined,
+) -> Result<(), Stop> {
+    let Some(recorded) = verifier.check(event)? else {
+        return Ok(());
+    };
+    for table in tables {
+        table.apply(&recorded).map_err(|error| match error {
+            ReplayError::CannotApply(reason) => {
+                let reason = format!("view {} cannot apply the event: {reason}", table.name());
+                Violation::at(recorded.position, reason).into()
+            }
+            ReplayError::Scratch(error) => Stop::Scratch(error),
+        })?;
+    }
+    Ok(())
+}
+
+fn ends_well(
+    verifier: &mut Verifier,
+    head: Head,
+    stray: Option<Position>,
+) -> Result<(), Violation> {
+    let reached = verifier.head().position;
+    if reached < head.position {
+        let reason = format!(
+            "the head is at position {}, but there is no event here",
+            head.position
+        );
+        return Err(Violation::at(reached.next(), reason));
+    }
+    verifier.ends_at(head)?;
+    match stray {
+        None => verifier.ends_in_order(),
+        Some(position) => {
+            let reason = format!(
+                "an event stands here, outside the log, whose head is at position {}",
+                head.position
+            );
+            Err(Violation::at(position, reason))
+        }
+    }
+}
+
+/// Compares every table; of what is wrong with any the first, by position.
+fn compare(tables: Vec<Box<dyn CheckedTable>>, head: Head) -> Result<Vec<TableProof>, Stop> {
+    let (mut compared, mut first) = (vec![], None::<Violation>);
+    for table in tables {
+        let (name, checkpoint) = (table.name(), table.checkpoint());
+        let (rows, violation) = match speaks_against_itself(&*table, head) {
+            Some(violation) => (0, Some(violation)),
+            None => {
+                let Comparison { rows, mismatch } = table.compare()?;
+                (rows, mismatch.map(differs_from_log))
+            }
+        };
+        first = first
+            .into_iter()
+            .chain(violation)
+            .reduce(Violation::or_earlier);
+        compared.push(TableProof {
+            name,
+            checkpoint,
+            rows,
+        });
+    }
+    match first {
+        None => Ok(compared),
+        Some(violation) => Err(violation.into()),
+    }
+}
+
+/// Why a table cannot be compared at all.
+fn speaks_against_itself(table: &dyn CheckedTable, head: Head) -> Option<Violation> {
+    let (name, checkpoint) = (table.name(), table.checkpoint());
+    if checkpoint > head.position {
+        let reason =
+            format!("view {name} claims to have read up to position {checkpoint}, beyond the head");
+        return Some(Violation::at(head.position, reason));
+    }
+    let other = table.other_version()?;
+    Some(Violation::at(checkpoint, other.to_string()))
+}
+
+fn differs_from_log(mismatch: Mismatch) -> Violation {
+    let reason = format!("a row of view {} is not what the log says", mismatch.table);
+    Violation {
+        expected: Some(mismatch.expected.unwrap_or_else(|| "no row".to_owned())),
+        found: Some(mismatch.found.unwrap_or_else(|| "no row".to_owned())),
+        ..Violation::at(mismatch.position, reason)
+    }
+}
+
+impl Proof {
+    /// What was proved of the log; the notes go to standard error.
+    pub(super) fn noted(&self) -> &Proved {
+        for note in &self.notes {
+            say(&format!("note: {note}"));
+        }
+        &self.log
+    }
+
+    fn print(&self, as_json: bool) -> Result<ExitCode, AuditError> {
+        if as_json {
+            return print(&self.to_json().to_string());
+        }
+        let Proved {
+            events,
+            head,
+            introductions,
+            erased,
+            erasures,
+            incidents,
+            ..
+        } = &self.log;
+        let mut lines = vec![format!(
+            "verified {events} events, head {} {}",
+            head.position, head.hash
+        )];
+        for (position, source) in &self.extends {
+            lines.push(format!("extends {source} at position {position}"));
+        }
+        if let Some(erased @ 1..) = erased {
+            lines.push(format!("{erased} of {introductions} introductions erased"));
+        }
+        if *erasures > 0 {
+            lines.push(format!("erasures: {erasures}"));
+        }
+        if !incidents.is_empty() {
+            let what = match incidents.len() {
+                1 => "1 incident".to_owned(),
+                many => format!("{many} incidents"),
+            };
+            let said: Vec<String> = incidents.iter().map(ToString::to_string).collect();
+            lines.push(format!("{what}: {}", said.join("; ")));
+        }
+        self.noted();
+        print(&lines.join("\n"))
+    }
+
+    fn to_json(&self) -> Value {
+        let Proved {
+            events,
+            head,
+            drops,
+            open_holds,
+            introductions,
+            erased,
+            erasures,
+            incidents,
+            remarks,
+        } = &self.log;
+        let incidents: Vec<Value> = incidents
+            .iter()
+            .map(|incident| json!({ "position": incident.position, "event": incident.event }))
+            .collect();
+        let views: Vec<Value> = self
+            .tables
+            .iter()
+            .map(|table| json!({ "name": table.name, "checkpoint": table.checkpoint, "rows": table.rows }))
+            .collect();
+        json!({
+            "verified": true, "events": events, "head": head, "drops": drops, "open_holds": open_holds,
+            "extends": self.extends.iter().map(|(position, source)| json!({ "position": position, "claim": source })).collect::<Vec<_>>(),
+            "introductions": introductions, "introductions_erased": erased, "erasures": erasures, "incidents": incidents, "views": views,
+            "late_purchases": remarks.times.late_purchases, "decided_far_from_recorded": remarks.times.far, "vanished": remarks.vanished,
+            "closing": { "drops": remarks.closing.drops, "holds": remarks.closing.holds, "waitlist_entries": remarks.closing.entries },
+            "foreign_events": remarks.foreign, "notes": self.notes,
+        })
+    }
+}
+
+fn print_violation(violation: &Violation, as_json: bool) -> Result<(), AuditError> {
+    if as_json {
+        let said = json!({ "verified": false, "violation": violation });
+        print(&said.to_string())?;
+    } else {
+        say(&format!("holdfast: {violation}"));
+    }
+    Ok(())
+}

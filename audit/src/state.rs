@@ -1,0 +1,222 @@
+//! `holdfast audit state`: a drop, or all, as they were at a place in the log.
+
+use std::collections::{BTreeMap, HashMap};
+use std::process::ExitCode;
+
+use clap::Args;
+use domain::DropEvent;
+use domain::event::HoldPlaced;
+use domain::status::DropStatus;
+use domain::values::{DropId, HoldId, Position, Timestamp};
+use infrastructure::codec::RecordedEvent;
+use projections::drop_body::DropBody;
+use projections::live_stock::LiveStock;
+use projections::replay::Replay;
+use projections::views::DropView;
+use serde_json::{Value, json};
+use terminal::table::columns;
+
+use super::source::{Moment, Source, SourceArgs, Wanted};
+use super::words::shown;
+use super::{AuditError, print};
+
+/// What `audit state` is told.
+#[derive(Debug, Args)]
+pub struct StateArgs {
+    #[command(flatten)]
+    source: SourceArgs,
+
+    /// Which drop; without it, all.
+    #[arg(long, env = "HOLDFAST_AUDIT_DROP", value_name = "ID")]
+    drop: Option<DropId>,
+
+    /// When: after the event at this position, or after all that was recorded by this time; without it, now.
+    #[arg(long, env = "HOLDFAST_AUDIT_AT", value_name = "POSITION|TIME")]
+    at: Option<Moment>,
+
+    /// Answer in JSON.
+    #[arg(long, env = "HOLDFAST_AUDIT_JSON")]
+    json: bool,
+}
+
+/// What the log comes to.
+#[derive(Default)]
+struct State {
+    drops: Replay<LiveStock>,
+    open: HashMap<HoldId, (DropId, HoldPlaced)>,
+    /// Up to where, whosever events these are.
+    position: Position,
+    /// When the event there was recorded.
+    recorded_at: Timestamp,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// [`AuditError`]; among others when there is no such drop then.
+pub async fn run(args: &StateArgs) -> Result<ExitCode, AuditError> {
+    let source = Source::open(&args.source).await?;
+    let read = read(&source, args).await;
+    source.close().await;
+    let state = read?;
+    let at = state.time(args.at);
+    if args.json {
+        print(&format!("{:#}", state.to_json(at)))
+    } else {
+        print(&state.to_text(at))
+    }
+}
+
+async fn read(source: &Source, args: &StateArgs) -> Result<State, AuditError> {
+    let wanted = Wanted {
+        until: args.at,
+        drop: args.drop,
+        ..Wanted::default()
+    };
+    let mut state = State::default();
+    let mut reading = source.read(wanted, "replaying").await?;
+    while let Some(page) = reading.next().await? {
+        for stored in &page {
+            if let Some(recorded) = reading.decode(stored)? {
+                state.apply(&recorded)?;
+            }
+        }
+    }
+    state.position = reading.until();
+    state.recorded_at = reading.until_at().unwrap_or_default();
+    Ok(state)
+}
+
+impl State {
+    fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), AuditError> {
+        self.drops
+            .apply(recorded)
+            .map_err(|reason| AuditError::cannot_apply(recorded.position, &reason))?;
+        match &recorded.event {
+            DropEvent::HoldPlaced(event) => {
+                self.open
+                    .insert(event.hold_id, (recorded.drop_id, event.clone()));
+            }
+            DropEvent::HoldExpired(event) => drop(self.open.remove(&event.hold_id)),
+            DropEvent::HoldReleased(event) => drop(self.open.remove(&event.hold_id)),
+            DropEvent::PurchaseConfirmed(event) => drop(self.open.remove(&event.hold_id)),
+            DropEvent::DropScheduled(_)
+            | DropEvent::DropRescheduled(_)
+            | DropEvent::DropCancelled(_)
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::WaitlistJoined(_)
+            | DropEvent::WaitlistLeft(_) => {}
+        }
+        Ok(())
+    }
+
+    /// The time that was asked for, else that of the event at the position.
+    const fn time(&self, at: Option<Moment>) -> Timestamp {
+        match at {
+            Some(Moment::Time(at)) => at,
+            Some(Moment::Position(_)) | None => self.recorded_at,
+        }
+    }
+
+    fn views(&self) -> Vec<DropView> {
+        let rows = self.drops.sorted().into_iter();
+        rows.map(|placed| DropView {
+            drop_id: placed.key.drop_id,
+            row: placed.row.clone(),
+            position: placed.position,
+        })
+        .collect()
+    }
+
+    /// Unresolved holds by drop, those that end first first.
+    fn open_holds(&self) -> BTreeMap<DropId, Vec<&HoldPlaced>> {
+        let mut open = BTreeMap::<DropId, Vec<&HoldPlaced>>::new();
+        for (drop_id, hold) in self.open.values() {
+            open.entry(*drop_id).or_default().push(hold);
+        }
+        for holds in open.values_mut() {
+            holds.sort_by_key(|hold| (hold.expires_at, hold.hold_id));
+        }
+        open
+    }
+
+    fn to_json(&self, at: Timestamp) -> Value {
+        let open = self.open_holds();
+        let views = self.views();
+        let drops: Vec<Value> = views
+            .iter()
+            .map(|view| {
+                let holds: Vec<Value> = open
+                    .get(&view.drop_id)
+                    .into_iter()
+                    .flatten()
+                    .map(|hold| {
+                        json!({
+                            "id": hold.hold_id, "buyer": hold.buyer, "quantity": hold.quantity,
+                            "placed_at": hold.placed_at, "expires_at": hold.expires_at,
+                        })
+                    })
+                    .collect();
+                let mut body = serde_json::to_value(DropBody::new(view, at)).unwrap_or_default();
+                body["open_holds"] = holds.into();
+                body
+            })
+            .collect();
+        json!({ "position": self.position, "at": at, "drops": drops })
+    }
+
+    fn to_text(&self, at: Timestamp) -> String {
+        if self.position == Position::default() {
+            return "Nothing had happened yet.".to_owned();
+        }
+        let mut text = format!("At {at}, after position {}:\n", self.position);
+        let open = self.open_holds();
+        for view in self.views() {
+            let (stock, terms) = (view.row.stock, &view.row.terms);
+            let status = status(&view, at);
+            text.push_str(&format!(
+                "\n“{}” ({}) {status}, {} a unit\n  {} units: {} available, {} held, {} sold\n",
+                shown(&terms.name),
+                view.drop_id,
+                terms.price,
+                stock.total,
+                stock.available,
+                stock.held,
+                stock.sold
+            ));
+            if let Some(holds) = open.get(&view.drop_id) {
+                text.push_str(&table(holds));
+                text.push('\n');
+            }
+        }
+        text.trim_end().to_owned()
+    }
+}
+
+fn table(holds: &[&HoldPlaced]) -> String {
+    let header = ["hold", "buyer", "units", "until"]
+        .map(str::to_owned)
+        .to_vec();
+    let rows = holds.iter().map(|hold| {
+        vec![
+            hold.hold_id.to_string(),
+            hold.buyer.to_string(),
+            hold.quantity.get().to_string(),
+            hold.expires_at.to_string(),
+        ]
+    });
+    columns(
+        &std::iter::once(header).chain(rows).collect::<Vec<_>>(),
+        &[2],
+    )
+}
+
+fn status(view: &DropView, at: Timestamp) -> &'static str {
+    match view.row.status(at) {
+        DropStatus::Scheduled => "has not started",
+        DropStatus::Live => "is on sale",
+        DropStatus::SoldOut => "has nothing available",
+        DropStatus::Ended => "is over",
+        DropStatus::Cancelled => "was called off",
+    }
+}

@@ -1,0 +1,129 @@
+//! One drop's units and terms, and what they are held to.
+
+use domain::event::StockAdjusted;
+use domain::terms::DropTerms;
+use domain::values::{Money, Sequence, StockCount, Timestamp};
+
+use super::Check;
+use super::closing::Cancelled;
+use super::takings::Rules;
+use crate::violation::{Fault, differs};
+
+/// One drop.
+#[derive(Debug, Default)]
+pub(super) struct Account {
+    pub(super) sequence: Sequence,
+    /// Those in force; none: it was never scheduled.
+    pub(super) terms: Option<DropTerms>,
+    /// None: it was not cancelled.
+    pub(super) cancelled: Option<Cancelled>,
+    /// Whether there is, or was, a rule about what one buyer may take.
+    pub(super) is_watched: bool,
+    pub(super) total: i64,
+    pub(super) available: i64,
+    pub(super) held: i64,
+    pub(super) sold: i64,
+    /// Holds that are not resolved.
+    pub(super) open: u64,
+    /// Places in line.
+    pub(super) waiting: u64,
+}
+
+impl Account {
+    pub(super) fn terms(&self) -> Result<&DropTerms, Fault> {
+        self.terms
+            .as_ref()
+            .ok_or_else(|| "the drop has no terms".to_owned().into())
+    }
+
+    pub(super) fn set_terms(&mut self, terms: &DropTerms) -> Check {
+        if !terms.ends_after_start() {
+            return Err("the drop ends before it starts".to_owned().into());
+        }
+        let Money { amount, currency } = terms.price;
+        Money::price(amount, currency).map_err(|error| format!("price {error}"))?;
+        self.is_watched |= Rules::of(terms).are_any();
+        self.terms = Some(terms.clone());
+        Ok(())
+    }
+
+    pub(super) fn adjusted(&mut self, event: &StockAdjusted) -> Check {
+        self.total += i64::from(event.delta);
+        self.available += i64::from(event.delta);
+        let claimed = [
+            event.stock.total,
+            event.stock.available,
+            event.stock.held,
+            event.stock.sold,
+        ]
+        .map(i64::from);
+        let found = [self.total, self.available, self.held, self.sold];
+        if claimed != found {
+            let what = "total, available, held, sold after the adjustment";
+            return Err(differs(what, format!("{found:?}"), format!("{claimed:?}")));
+        }
+        if self.total > i64::from(StockCount::MAX) {
+            return Err(format!("{} units are more than a drop may offer", self.total).into());
+        }
+        Ok(())
+    }
+
+    /// Only cancelling a drop ends what is in it because the drop was cancelled; and then it is what ends everything.
+    pub(super) fn check_cause(&self, by_cancelling: bool) -> Check {
+        let is_cancelled = self.cancelled.is_some();
+        if is_cancelled == by_cancelling {
+            return Ok(());
+        }
+        let is = if is_cancelled { "is" } else { "is not" };
+        Err(format!("the cause is not the right one: the drop {is} cancelled").into())
+    }
+
+    pub(super) fn check_units(&self) -> Check {
+        let Self {
+            total,
+            available,
+            held,
+            sold,
+            ..
+        } = self;
+        if [total, available, held, sold]
+            .iter()
+            .any(|units| **units < 0)
+        {
+            return Err(format!(
+                "oversold: available {available}, held {held}, sold {sold}, total {total}"
+            )
+            .into());
+        }
+        if available + held + sold != *total {
+            return Err(format!(
+                "units are not conserved: available {available} + held {held} + sold {sold} is not total {total}"
+            )
+            .into());
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn on_sale(terms: &DropTerms, at: Timestamp) -> Check {
+    let DropTerms {
+        starts_at, ends_at, ..
+    } = terms;
+    if at < *starts_at {
+        return Err(format!("asked for at {at}, before the sale started at {starts_at}").into());
+    }
+    match ends_at {
+        Some(ends_at) if at >= *ends_at => {
+            Err(format!("asked for at {at}, when the sale had ended at {ends_at}").into())
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+pub(super) fn within_one_hold(terms: &DropTerms, quantity: u32) -> Check {
+    let most = terms.max_per_hold.get();
+    if quantity <= most {
+        return Ok(());
+    }
+    Err(format!("{quantity} units in one hold, but at most {most} are allowed").into())
+}

@@ -1,0 +1,188 @@
+//! The database of a server: the one that was named, or a private one in the data directory.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use infrastructure::log::postgres::{
+    POOLER, connect, connect_as_is, connect_to_primary, is_from_pooler,
+};
+use private_postgres::{ClusterConfig, ClusterError, PostgresCluster, Source};
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+
+/// The engine reads one thing at a time; one more connection for the moment in which one is being replaced.
+const ENGINE_READERS: u32 = 2;
+
+/// Where the log is.
+#[derive(Debug, Clone, Args)]
+pub struct DatabaseSettings {
+    /// PostgreSQL to use; without it, a private one in the data directory is started.
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: Option<String>,
+
+    /// Private PostgreSQL and generated keys.
+    #[arg(long, env = "HOLDFAST_DATA_DIR", default_value = ".holdfast")]
+    pub data_dir: PathBuf,
+
+    /// Directory with the programs `postgres` and `initdb` for the private PostgreSQL.
+    #[arg(long, env = "PG_BIN_DIR")]
+    pub pg_bin_dir: Option<PathBuf>,
+
+    /// Where the private PostgreSQL may come from: auto, installed or bundled.
+    #[arg(long, env = "HOLDFAST_POSTGRES", default_value = "auto")]
+    pub postgres: Source,
+
+    /// Connections to PostgreSQL for reading and projecting; the engine has three more of its own.
+    #[arg(long, env = "HOLDFAST_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(6..=500))]
+    pub connections: u32,
+}
+
+/// Why there is no database.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// `DATABASE_URL` cannot be read.
+    #[error("DATABASE_URL is no PostgreSQL address: postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
+    Url(#[source] sqlx::Error),
+    /// It cannot be reached, or its schema cannot be brought up to date.
+    #[error("cannot use the database")]
+    Connect(#[source] sqlx::Error),
+    /// There is nothing to read.
+    #[error("there is no log in {0}: give --data-dir or --database-url")]
+    NoLog(PathBuf),
+    /// The private one cannot be started.
+    #[error("cannot start a private PostgreSQL")]
+    Private(#[source] ClusterError),
+}
+
+/// A database with the current schema.
+#[derive(Debug)]
+pub struct Database {
+    /// For reading and projecting.
+    pub pool: PgPool,
+    cluster: Option<PostgresCluster>,
+}
+
+impl Database {
+    /// Connects, after starting the private one if none was named, and migrates.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn open(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
+        let (options, cluster) = match &settings.database_url {
+            Some(url) => (
+                url.parse::<PgConnectOptions>()
+                    .map_err(DatabaseError::Url)?,
+                None,
+            ),
+            None => {
+                let cluster = start_private(settings).await?;
+                (cluster.connect_options(), Some(cluster))
+            }
+        };
+        let pool = connect(options, settings.connections)
+            .await
+            .map_err(DatabaseError::Connect)?;
+        Ok(Self { pool, cluster })
+    }
+
+    /// For who only reads: changes no schema, works beside a running server, and where there is nothing, makes nothing.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn open_existing(settings: &DatabaseSettings) -> Result<Self, DatabaseError> {
+        let (options, cluster) = match &settings.database_url {
+            Some(url) => (parse(url)?, None),
+            None => existing_private(settings).await?,
+        };
+        let pool = connect_as_is(options, settings.connections)
+            .await
+            .map_err(DatabaseError::Connect)?;
+        Ok(Self { pool, cluster })
+    }
+
+    /// Connections for the engine alone, so that no auditor and no projection can keep it waiting.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Connect`].
+    pub async fn engine_pool(&self) -> Result<PgPool, DatabaseError> {
+        let options = self.pool.connect_options().as_ref().clone();
+        connect_to_primary(options, ENGINE_READERS)
+            .await
+            .map_err(DatabaseError::Connect)
+    }
+
+    /// What it is, in words.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match &self.cluster {
+            Some(cluster) => format!(
+                "a private {} in {}",
+                cluster.origin(),
+                cluster.home().display()
+            ),
+            None => "the PostgreSQL of DATABASE_URL".to_owned(),
+        }
+    }
+
+    /// Closes every connection, and stops the private PostgreSQL if there is one.
+    pub async fn close(self) {
+        self.pool.close().await;
+        if let Some(cluster) = self.cluster
+            && let Err(error) = cluster.stop().await
+        {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the private PostgreSQL did not stop cleanly"
+            );
+        }
+    }
+}
+
+fn parse(url: &str) -> Result<PgConnectOptions, DatabaseError> {
+    url.parse().map_err(DatabaseError::Url)
+}
+
+/// The private cluster that is there: through its socket while a server runs on it, else started for us.
+async fn existing_private(
+    settings: &DatabaseSettings,
+) -> Result<(PgConnectOptions, Option<PostgresCluster>), DatabaseError> {
+    if !PostgresCluster::exists(&settings.data_dir).map_err(DatabaseError::Private)? {
+        return Err(DatabaseError::NoLog(settings.data_dir.clone()));
+    }
+    match start_private(settings).await {
+        Ok(cluster) => Ok((cluster.connect_options(), Some(cluster))),
+        Err(DatabaseError::Private(ClusterError::InUse { .. })) => {
+            let options =
+                PostgresCluster::shared(&private(settings)).map_err(DatabaseError::Private)?;
+            Ok((options, None))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn start_private(settings: &DatabaseSettings) -> Result<PostgresCluster, DatabaseError> {
+    PostgresCluster::start(private(settings))
+        .await
+        .map_err(DatabaseError::Private)
+}
+
+fn private(settings: &DatabaseSettings) -> ClusterConfig {
+    let mut config = ClusterConfig::new(&settings.data_dir);
+    config.pg_bin_dir.clone_from(&settings.pg_bin_dir);
+    config.source = settings.postgres;
+    config.max_connections = u16::try_from(settings.connections)
+        .unwrap_or(u16::MAX)
+        .saturating_add(40);
+    config
+}
+
+/// One line that says what went wrong and why; of a connection pooler, what to do about it.
+pub fn fail(error: &(dyn std::error::Error + 'static)) -> ExitCode {
+    if is_from_pooler(error) {
+        terminal::say(&format!("holdfast: {POOLER}"));
+        ExitCode::FAILURE
+    } else {
+        terminal::fail(error)
+    }
+}

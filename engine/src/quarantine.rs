@@ -1,0 +1,186 @@
+//! Drops in quarantine, as the engine's state knows them: without state, without due work, and with
+//! an answer of their own.
+//!
+//! Promise: nothing is decided about a drop in quarantine, and no hold of it expires. A drop that
+//! is readmitted starts from nothing in a slot of its own, so that no hint about its former state
+//! is met.
+//! Limit: the ids of holds that a stock program placed before a quarantine stay known until a
+//! restart.
+
+use std::sync::Arc;
+
+use domain::values::{DropId, HoldId, Sequence, WaitlistId};
+use domain::{DropAggregate, DropEvent};
+use infrastructure::codec::RecordedEvent;
+use infrastructure::quarantine::{Fault, RefusedEvent};
+
+use super::acquaintances::Acquaintances;
+use super::request::{CommandError, Request};
+use super::state::{DropSlot, State};
+
+impl State {
+    /// Whether a drop is in quarantine.
+    pub(super) fn is_quarantined(&self, drop_id: DropId) -> bool {
+        !self.quarantined.is_empty() && self.quarantined.contains_key(&drop_id)
+    }
+
+    /// The event that put a drop into quarantine.
+    pub(super) fn refused(&self, drop_id: DropId) -> Option<&Arc<RefusedEvent>> {
+        self.quarantined.get(&drop_id)
+    }
+
+    /// The drops that are in quarantine because of such a fault.
+    pub(super) fn quarantined_by(&self, fault: Fault) -> impl Iterator<Item = DropId> {
+        let quarantined = self.quarantined.iter();
+        let by_fault = quarantined.filter(move |(_, refused)| refused.fault == fault);
+        by_fault.map(|(drop_id, _)| *drop_id)
+    }
+
+    /// Puts a drop into quarantine: nothing of its state is kept.
+    pub(super) fn quarantine(&mut self, drop_id: DropId, refused: Arc<RefusedEvent>) {
+        let slot = self.slot(drop_id);
+        let key = self.digest_key;
+        let drop = &mut self.drops[slot.number()];
+        drop.aggregate = DropAggregate::default();
+        drop.people = Acquaintances::new(key);
+        self.quarantined.insert(drop_id, refused);
+    }
+
+    /// Takes a drop out of quarantine, without state: its events are applied again from the first.
+    pub(super) fn readmit(&mut self, drop_id: DropId) {
+        self.quarantined.remove(&drop_id);
+        let Some(former) = self.slots.remove(&drop_id) else {
+            return;
+        };
+        let key = self.digest_key;
+        let drop = &mut self.drops[former.number()];
+        drop.aggregate = DropAggregate::default();
+        drop.people = Acquaintances::new(key);
+        if let Some(slots) = self.by_prefix.get_mut(&drop_id.prefix()) {
+            slots.retain(|slot| *slot != former);
+        }
+    }
+
+    /// Passes over an event that has no effect; it keeps its place in the stream.
+    pub(super) fn pass_over(&mut self, drop_id: DropId, sequence: Sequence) {
+        let slot = self.slot(drop_id);
+        self.drops[slot.number()].aggregate.pass_over(sequence);
+    }
+
+    /// Remembers what belongs to a drop in quarantine and does not say so by its id.
+    pub(super) fn remember_ids(&mut self, recorded: &RecordedEvent) {
+        let drop_id = recorded.drop_id;
+        let slot = self.slot(drop_id);
+        match &recorded.event {
+            DropEvent::HoldPlaced(event) if event.hold_id.prefix() != drop_id.prefix() => {
+                self.strays.insert(event.hold_id, slot);
+            }
+            DropEvent::WaitlistJoined(event) if event.entry_id.prefix() != drop_id.prefix() => {
+                self.stray_places.insert(event.entry_id, slot);
+            }
+            DropEvent::DropScheduled(event) => {
+                if let Some(key) = event.key {
+                    self.schedule_keys.entry(key).or_insert(drop_id);
+                }
+            }
+            DropEvent::DropRescheduled(_)
+            | DropEvent::DropCancelled(_)
+            | DropEvent::HoldPlaced(_)
+            | DropEvent::HoldExpired(_)
+            | DropEvent::HoldReleased(_)
+            | DropEvent::PurchaseConfirmed(_)
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::WaitlistJoined(_)
+            | DropEvent::WaitlistLeft(_) => {}
+        }
+    }
+
+    /// Why history cannot contain `recorded` next, as far as other drops and the stream tell.
+    pub(super) fn contradiction(&self, recorded: &RecordedEvent) -> Option<RefusedEvent> {
+        let drop_id = recorded.drop_id;
+        let next = self.next_sequence(drop_id);
+        if recorded.sequence != next {
+            let found = recorded.sequence;
+            let reason = format!("the next event of drop {drop_id} is {next}, not {found}");
+            return Some(RefusedEvent::recorded(
+                recorded,
+                Fault::WrongSequence,
+                &reason,
+            ));
+        }
+        let owner = match &recorded.event {
+            DropEvent::HoldPlaced(event) => self.owner_of_hold(event.hold_id),
+            DropEvent::WaitlistJoined(event) => self.owner_of_place(event.entry_id),
+            DropEvent::DropScheduled(_)
+            | DropEvent::DropRescheduled(_)
+            | DropEvent::DropCancelled(_)
+            | DropEvent::HoldExpired(_)
+            | DropEvent::HoldReleased(_)
+            | DropEvent::PurchaseConfirmed(_)
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::WaitlistLeft(_) => None,
+        };
+        let other = owner.filter(|owner| *owner != drop_id)?;
+        let reason = format!("the id was used in drop {other} before");
+        Some(RefusedEvent::recorded(
+            recorded,
+            Fault::Contradiction,
+            &reason,
+        ))
+    }
+
+    fn owner_of_hold(&self, hold_id: HoldId) -> Option<DropId> {
+        let found = self.drop_of(hold_id)?;
+        found.aggregate.hold(hold_id).map(|_| found.id)
+    }
+
+    fn owner_of_place(&self, entry_id: WaitlistId) -> Option<DropId> {
+        let found = self.drop_in_line(entry_id)?;
+        found.aggregate.entry(entry_id).map(|_| found.id)
+    }
+
+    /// The answer to a request about a drop in quarantine; none for all other requests.
+    pub(super) fn quarantined(&self, request: &Request) -> Option<CommandError> {
+        if self.quarantined.is_empty() {
+            return None;
+        }
+        let drop_id = match request {
+            Request::ScheduleDrop { key, .. } => self.scheduled_with((*key)?)?,
+            Request::RescheduleDrop { drop_id, .. }
+            | Request::CancelDrop { drop_id }
+            | Request::AdjustStock { drop_id, .. }
+            | Request::PlaceHold { drop_id, .. }
+            | Request::AskAboutBuyer { drop_id, .. }
+            | Request::JoinWaitlist { drop_id, .. } => *drop_id,
+            Request::ReleaseHold { hold_id } | Request::ConfirmPurchase { hold_id, .. } => {
+                if self.owner_of_hold(*hold_id).is_some() {
+                    return None;
+                }
+                self.likely(hold_id.prefix(), self.strays.get(hold_id))?
+            }
+            Request::LeaveWaitlist { entry_id } => {
+                if self.owner_of_place(*entry_id).is_some() {
+                    return None;
+                }
+                self.likely(entry_id.prefix(), self.stray_places.get(entry_id))?
+            }
+        };
+        let refused = self.quarantined.get(&drop_id)?;
+        Some(CommandError::Quarantined {
+            drop_id,
+            position: refused.position,
+        })
+    }
+
+    /// The drop in quarantine that an id belongs to: by what is known of it, or by the bytes that
+    /// it shares with its drop.
+    fn likely(&self, prefix: [u8; 4], known: Option<&DropSlot>) -> Option<DropId> {
+        let known = known.map(|slot| self.drops[slot.number()].id);
+        let alike = || {
+            let slots = self.by_prefix.get(&prefix)?;
+            let mut ids = slots.iter().map(|slot| self.drops[slot.number()].id);
+            ids.find(|id| self.quarantined.contains_key(id))
+        };
+        known.or_else(alike)
+    }
+}

@@ -1,0 +1,122 @@
+//! What is decided when: requests in the order in which they came, and beside them, a slice a
+//! batch, what is due.
+//!
+//! Promise: an expiry is not recorded before a request that arrived earlier is decided, so a
+//! purchase that arrived in time counts, however long it had to wait. A batch is never held up by
+//! what is due, nor what is due by requests.
+//!
+//! Source: docs/decisions/0030-requests-count-from-their-arrival.md.
+
+use super::{Engine, EventLog};
+use crate::draft::{Bounds, Entry, MOST_REQUESTS};
+use crate::handle::Submission;
+use infrastructure::log::Head;
+use infrastructure::ports::{Clock, Ids, Observer};
+
+impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
+    pub(super) fn has_room(&self) -> bool {
+        self.draft.has_room()
+    }
+
+    pub(super) fn accept(&mut self, submission: Submission) {
+        if !self.is_live() {
+            // It was handed in just before everybody could see that nothing can be recorded.
+            let error = self.wires.health.borrow().command_error();
+            let _gone = submission.reply.send(Err(error));
+            return;
+        }
+        self.backlog
+            .push_back(Entry::new(submission, &mut self.ids));
+        self.accept_waiting();
+    }
+
+    /// Takes in what waits, and decides it unless turns are taken, or nothing can be recorded.
+    pub(super) fn accept_waiting(&mut self) {
+        self.take_in_waiting();
+        if self.turns == 0 && self.is_live() {
+            self.decide_backlog();
+        }
+    }
+
+    pub(super) fn take_in_waiting(&mut self) {
+        if !self.is_live() {
+            return;
+        }
+        while self.has_room() && self.backlog.len() < MOST_REQUESTS {
+            let Ok(submission) = self.wires.requests.try_recv() else {
+                break;
+            };
+            self.backlog
+                .push_back(Entry::new(submission, &mut self.ids));
+        }
+    }
+
+    /// The head of the log once everything that is on its way has landed: what the next decision
+    /// rests on.
+    fn tip(&self) -> Head {
+        let in_flight = self.in_flight.as_ref();
+        in_flight.map_or(self.head, |in_flight| in_flight.batch.head())
+    }
+
+    /// An empty draft may have been begun before the head moved.
+    fn begin_draft(&mut self) {
+        if self.draft.is_empty() {
+            self.draft.rebase(self.tip());
+        }
+    }
+
+    /// Decides what waits, beside what is due, as far as the draft has room.
+    pub(super) fn decide_backlog(&mut self) {
+        self.begin_draft();
+        loop {
+            self.record_due();
+            if !self.has_room() {
+                return;
+            }
+            // While the clock is suspect, requests wait for it to be compared.
+            let Some(now) = self.now() else {
+                return;
+            };
+            let Some(entry) = self.backlog.pop_front() else {
+                return;
+            };
+            if entry.is_abandoned() {
+                // After an outage, stock must not be held for callers who have long gone.
+                continue;
+            }
+            let bounds = Bounds {
+                max_waitlist: self.config.max_waitlist,
+                due_events: self.config.due_events,
+            };
+            self.draft.decide(&mut self.state, entry, now, bounds);
+        }
+    }
+
+    /// Events of due work in a batch. Half of it while nodes take turns: all of them wait for each
+    /// turn.
+    pub(super) fn share(&self) -> usize {
+        let share = self.config.due_events;
+        let share = if self.turns > 0 { share / 2 } else { share };
+        share.max(1)
+    }
+
+    /// Records what was due when the oldest request that is still to be decided arrived, as far as
+    /// the draft has a share for it. Asked to stop, it leaves that to the next engine, which
+    /// derives the same.
+    fn record_due(&mut self) {
+        if self.must_stop() {
+            return;
+        }
+        let Some(now) = self.now() else {
+            return;
+        };
+        let oldest = self.backlog.front();
+        let until = oldest.map_or(now, |entry| entry.arrived(now));
+        let share = self.share();
+        while self.draft.has_share(share)
+            && let Some(due) = self.state.next_due(until, now)
+        {
+            self.draft.record_due(&mut self.state, due, until, now);
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! What follows from events is recorded in slices that keep nobody waiting: expiries, offers, the
+//! end of cancelled drops; on a log in memory and a clock that is moved by hand.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod support;
+
+use std::time::Duration;
+
+use domain::decide::Subject;
+use domain::drop::HoldStatus;
+use domain::values::{DropId, HoldId, Timestamp};
+use domain::{DropEvent, Refusal};
+use engine::{Clock, CommandError, EngineConfig, Request, VirtualClock};
+use infrastructure::codec::RecordedEvent;
+use infrastructure::log::EventLog;
+use infrastructure::log::memory::{Faults, MemoryLog};
+use support::build::{
+    adjust, aggregate, assert_is_chain, decoded, hold, join, new_year, purchase, release, schedule,
+};
+use support::node::{Node, hold_of, pass, settle};
+use support::shop::{Shop, refusal, sold_out};
+
+/// More than the engine records of due work in ten batches.
+const MANY: usize = 6_000;
+
+/// A log that takes a while, as a real one does.
+fn slow() -> MemoryLog {
+    let faults = Faults {
+        latency: Duration::from_millis(20),
+        ..Faults::default()
+    };
+    MemoryLog::with_faults(faults, 7)
+}
+
+/// Places `many` holds of one unit, by as many buyers.
+async fn fill(node: &Node, drop_id: DropId, many: usize) -> Vec<HoldId> {
+    let asked = ask_all(node, many, |n| {
+        hold(drop_id, &format!("h{n}"), &format!("b{n}"), 1)
+    })
+    .await;
+    asked.iter().map(hold_of).collect()
+}
+
+async fn ask_all(
+    node: &Node,
+    many: usize,
+    request: impl Fn(usize) -> Request,
+) -> Vec<engine::Answer> {
+    let asked: Vec<_> = (0..many)
+        .map(|n| {
+            let (handle, request) = (node.handle.clone(), request(n));
+            tokio::spawn(async move { handle.submit(request).await })
+        })
+        .collect();
+    let mut answers = vec![];
+    for task in asked {
+        answers.push(task.await.unwrap().unwrap());
+    }
+    answers
+}
+
+/// Waits until nothing more is recorded.
+async fn come_to_rest(log: &MemoryLog) {
+    let mut last = None;
+    while last != Some(log.peek()) {
+        last = Some(log.peek());
+        pass(1_000).await;
+    }
+}
+
+fn cancel(drop_id: DropId) -> Request {
+    Request::CancelDrop { drop_id }
+}
+
+fn held(log: &MemoryLog, drop_id: DropId) -> u32 {
+    aggregate(&log.snapshot(), drop_id).stock().held
+}
+
+/// Every hold of the drop was released at `at`, in the order of placing, and nothing came between.
+#[track_caller]
+fn assert_released_in_order(events: &[RecordedEvent], drop_id: DropId, at: Timestamp, many: usize) {
+    let mut placed = vec![];
+    let mut released = vec![];
+    for recorded in events.iter().filter(|event| event.drop_id == drop_id) {
+        match &recorded.event {
+            DropEvent::HoldPlaced(event) => placed.push(event.hold_id),
+            DropEvent::HoldReleased(event) => {
+                assert_eq!(event.released_at, at);
+                assert!(recorded.recorded_at >= at);
+                released.push(event.hold_id);
+            }
+            DropEvent::DropScheduled(_) | DropEvent::DropCancelled(_) => {}
+            other @ (DropEvent::DropRescheduled(_)
+            | DropEvent::HoldExpired(_)
+            | DropEvent::PurchaseConfirmed(_)
+            | DropEvent::StockAdjusted(_)
+            | DropEvent::WaitlistJoined(_)
+            | DropEvent::WaitlistLeft(_)) => panic!("in a cancelled drop: {other:?}"),
+        }
+    }
+    assert_eq!(placed.len(), many);
+    assert_eq!(released, placed);
+}
+
+// Cancelling.
+
+#[tokio::test(start_paused = true)]
+async fn a_small_drop_is_cleared_in_the_batch_that_cancels_it() {
+    let shop = Shop::open(300, 60).await;
+    fill(&shop.node, shop.drop_id, 300).await;
+    shop.node
+        .ask(join(shop.drop_id, "w", "eve", 1))
+        .await
+        .unwrap();
+    let answer = shop.node.ask(cancel(shop.drop_id)).await.unwrap();
+    assert_eq!(answer.events().len(), 302);
+    let batch = shop.node.seen.batches().last().unwrap().clone();
+    assert_eq!(batch.events.len(), 302);
+    assert_eq!(answer.position(), shop.log.peek().position);
+    assert_eq!(held(&shop.log, shop.drop_id), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_drop_is_cancelled_at_once_and_cleared_while_others_go_on() {
+    let shop = Shop::open_on(slow(), MANY as i64, 600).await;
+    let holds = fill(&shop.node, shop.drop_id, MANY).await;
+    let other = shop.node.scheduled(schedule("other", 100, 600)).await;
+    let answer = shop.node.ask(cancel(shop.drop_id)).await.unwrap();
+    let cancelled_at = answer.at;
+    assert!(held(&shop.log, shop.drop_id) > 0, "one batch took it all");
+
+    // Nothing of it can be bought from then on, whatever is recorded yet.
+    let last = *holds.last().unwrap();
+    let released_at = cancelled_at;
+    let told = refusal(shop.node.ask(purchase(last)).await);
+    assert_eq!(told, Refusal::HoldReleased { released_at });
+    assert!(shop.node.ask(release(last)).await.unwrap().is_replay());
+    assert_eq!(
+        refusal(shop.node.ask(shop.hold("late", 1)).await),
+        Refusal::Ended {
+            ended_at: cancelled_at,
+            cancelled: true
+        }
+    );
+
+    shop.node.held(hold(other, "k", "ann", 1)).await;
+    assert!(
+        held(&shop.log, shop.drop_id) > 0,
+        "the other drop had to wait for the end"
+    );
+    come_to_rest(&shop.log).await;
+    let events = decoded(&shop.log.snapshot());
+    assert_is_chain(&shop.log.snapshot());
+    let of_drop: Vec<_> = events
+        .iter()
+        .filter(|event| event.drop_id == shop.drop_id)
+        .cloned()
+        .collect();
+    assert_released_in_order(&of_drop, shop.drop_id, cancelled_at, MANY);
+    for batch in shop.node.seen.batches() {
+        assert!(
+            batch.events.len() <= 2_048 + 512,
+            "{} events",
+            batch.events.len()
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_engine_goes_on_where_one_that_crashed_stopped() {
+    let shop = Shop::open_on(slow(), MANY as i64, 600).await;
+    fill(&shop.node, shop.drop_id, MANY).await;
+    let Shop {
+        log,
+        clock,
+        node,
+        drop_id,
+    } = shop;
+    let cancelled_at = node.ask(cancel(drop_id)).await.unwrap().at;
+    node.crash().await;
+    pass(10_000).await;
+    assert!(held(&log, drop_id) > 0, "it crashed too late");
+    let _next = Node::start(&log, clock, 2).await;
+    come_to_rest(&log).await;
+    assert_released_in_order(&decoded(&log.snapshot()), drop_id, cancelled_at, MANY);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_engines_clear_a_drop_and_answer_their_requests_meanwhile() {
+    let shop = Shop::open_on(slow(), 2 * MANY as i64, 600).await;
+    let second = shop.another_node(2).await;
+    fill(&shop.node, shop.drop_id, 2 * MANY).await;
+    let other = shop.node.scheduled(schedule("other", 1_000, 600)).await;
+    let cancelled_at = shop.node.ask(cancel(shop.drop_id)).await.unwrap().at;
+    let mut answered = 0;
+    while held(&shop.log, shop.drop_id) > 0 {
+        for (name, node) in [("a", &shop.node), ("b", &second)] {
+            let asked_at = shop.clock.now();
+            let key = format!("{name}{answered}");
+            node.held(hold(other, &key, &key, 1)).await;
+            let waited = shop.clock.now().millis() - asked_at.millis();
+            // A handful of appends and reads, each of which takes up to 40 ms here.
+            assert!(waited < 1_000, "{waited} ms");
+            answered += 1;
+        }
+    }
+    assert!(answered > 4, "it was over before anybody asked: {answered}");
+    let events = decoded(&shop.log.snapshot());
+    let of_drop: Vec<_> = events
+        .into_iter()
+        .filter(|event| event.drop_id == shop.drop_id)
+        .collect();
+    assert_released_in_order(&of_drop, shop.drop_id, cancelled_at, 2 * MANY);
+}
+
+// Expiries.
+
+#[tokio::test(start_paused = true)]
+async fn a_million_expiries_of_one_drop_would_delay_no_other_drop() {
+    let shop = Shop::open(10_000, 600).await;
+    fill(&shop.node, shop.drop_id, 10_000).await;
+    let other = shop.node.scheduled(schedule("other", 10, 600)).await;
+    let last = shop.node.ask(hold(other, "k", "ann", 1)).await.unwrap();
+    shop.clock.sleep_until(last.at.plus_seconds(600)).await;
+    come_to_rest(&shop.log).await;
+    let events = decoded(&shop.log.snapshot());
+    let expired: Vec<DropId> = events
+        .iter()
+        .filter(|recorded| matches!(recorded.event, DropEvent::HoldExpired(_)))
+        .map(|recorded| recorded.drop_id)
+        .collect();
+    assert_eq!(expired.len(), 10_001);
+    let place = expired
+        .iter()
+        .position(|drop_id| *drop_id == other)
+        .unwrap();
+    assert!(place < 100, "only after {place} others");
+}
+
+/// In the issue: ten purchases on another drop, sent 1.7 s before their holds were over, were
+/// refused as expired.
+#[tokio::test(start_paused = true)]
+async fn a_purchase_that_arrived_in_time_counts_however_long_it_had_to_wait() {
+    let shop = Shop::open(3, 60).await;
+    let first = shop.node.ask(shop.hold("bought", 1)).await.unwrap();
+    let second = shop.node.held(shop.hold("released", 1)).await;
+    let third = shop.node.held(shop.hold("late", 1)).await;
+    let expires_at = first.at.plus_seconds(60);
+    shop.clock.sleep_until(expires_at.plus_millis(-10)).await;
+
+    // The log is busy, so these wait until the holds are over.
+    let turn = shop.log.take_turn().await.unwrap();
+    let other = shop.node.begin(schedule("other", 1, 60)).await;
+    let bought = shop.node.begin(purchase(hold_of(&first))).await;
+    let released = shop.node.begin(release(second)).await;
+    shop.clock.sleep_until(expires_at).await;
+    let late = shop.node.begin(purchase(third)).await;
+    pass(100).await;
+    drop(turn);
+
+    other.await.unwrap().unwrap();
+    let bought = bought.await.unwrap().unwrap();
+    let DropEvent::PurchaseConfirmed(purchased) = &bought.events()[0].event else {
+        panic!("{bought:?}");
+    };
+    assert!(purchased.purchased_at < expires_at);
+    assert!(purchased.purchased_at >= expires_at.plus_millis(-10));
+    released.await.unwrap().unwrap();
+    let expired_at = expires_at;
+    assert_eq!(
+        refusal(late.await.unwrap()),
+        Refusal::HoldExpired { expired_at }
+    );
+    let drop = aggregate(&shop.log.snapshot(), shop.drop_id);
+    let statuses: Vec<_> = drop.holds().map(|hold| hold.status).collect();
+    assert_eq!(
+        statuses,
+        [
+            HoldStatus::Purchased,
+            HoldStatus::Released,
+            HoldStatus::Expired
+        ]
+    );
+    let recorded = decoded(&shop.log.snapshot());
+    assert!(recorded.is_sorted_by_key(|event| event.recorded_at));
+}
+
+#[tokio::test(start_paused = true)]
+async fn units_of_holds_that_are_over_are_there_for_who_asks_recorded_or_not() {
+    let (log, clock) = (MemoryLog::default(), VirtualClock::starting_at(new_year()));
+    // One expiry a batch, so that nearly all are still to be recorded when these ask.
+    let config = EngineConfig {
+        due_events: 1,
+        ..EngineConfig::default()
+    };
+    let node = Node::load(&log, clock, 1, config).await.unwrap();
+    let drop_id = node.scheduled(schedule("drop", 1_000, 60)).await;
+    fill(&node, drop_id, 1_000).await;
+    log.take_away();
+    clock.sleep_until(new_year().plus_seconds(61)).await;
+    log.calm();
+    node.handle.nudge();
+    settle().await;
+    node.held(hold(drop_id, "new", "new", 500)).await;
+    let taken = node.ask(adjust(drop_id, "fewer", -400)).await;
+    assert!(matches!(taken.unwrap().subject, Subject::Adjustment(_)));
+    assert_eq!(
+        refusal(node.ask(hold(drop_id, "more", "more", 101)).await),
+        sold_out(101, 100)
+    );
+    come_to_rest(&log).await;
+    assert_eq!(aggregate(&log.snapshot(), drop_id).stock().available, 100);
+}
+
+// The waitlist.
+
+#[tokio::test(start_paused = true)]
+async fn a_restock_serves_a_long_waitlist_in_order_and_nobody_jumps_it() {
+    let shop = Shop::open_on(slow(), 0, 600).await;
+    let joined = ask_all(&shop.node, MANY, |n| {
+        join(shop.drop_id, &format!("w{n}"), &format!("b{n}"), 1)
+    });
+    joined.await;
+    let more = i32::try_from(MANY - 1).unwrap();
+    shop.node
+        .ask(adjust(shop.drop_id, "more", more))
+        .await
+        .unwrap();
+    let waiting = |log: &MemoryLog| aggregate(&log.snapshot(), shop.drop_id).line().len();
+    assert!(waiting(&shop.log) > 1, "one batch took it all");
+    assert_eq!(
+        refusal(shop.node.ask(shop.hold("direct", 1)).await),
+        sold_out(1, 0)
+    );
+    come_to_rest(&shop.log).await;
+    let drop = aggregate(&shop.log.snapshot(), shop.drop_id);
+    assert_eq!((drop.line().len(), drop.stock().available), (1, 0));
+    let promised = drop.line().entries().iter().map(|entry| entry.hold_id);
+    let placed: Vec<HoldId> = drop.holds().map(|hold| hold.id).collect();
+    assert!(placed.iter().copied().eq(promised.take(MANY - 1)));
+}
+
+// The bound of an append.
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_too_large_is_refused_and_never_sent_again() {
+    let shop = Shop::open(5, 60).await;
+    let before = shop.log.peek();
+    shop.log.limit_batches(100);
+    let refused = shop.node.ask(shop.hold("k", 1)).await;
+    assert!(
+        matches!(refused, Err(CommandError::TooLarge)),
+        "{refused:?}"
+    );
+    pass(10_000).await;
+    assert_eq!(shop.log.peek(), before);
+    shop.log
+        .limit_batches(infrastructure::log::MOST_BATCH_BYTES);
+    let held = shop.node.ask(shop.hold("k", 1)).await.unwrap();
+    assert!(!held.is_replay(), "what was refused had been kept");
+    let drop = aggregate(&shop.log.snapshot(), shop.drop_id);
+    assert_eq!(drop.stock().held, 1);
+}

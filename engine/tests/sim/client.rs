@@ -1,0 +1,242 @@
+//! Shoppers and admins: they ask, are told or not told, ask again with the same key, and remember every word.
+
+use std::time::Duration;
+
+use domain::decide::Subject;
+use domain::terms::TermsPatch;
+use domain::values::{
+    DropId, HoldId, HoldSeconds, PaymentReference, Position, Timestamp, WaitlistId,
+};
+use engine::{Answer, Clock, CommandError, Request};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::World;
+use crate::support::build::{adjust, hold_as, join, release, schedule};
+
+/// One request and what became of it.
+#[derive(Debug, Clone)]
+pub struct Asked {
+    pub request: Request,
+    /// Where the log ended when it was asked, and when it was answered.
+    pub window: (Position, Position),
+    /// The right time when it was asked, and when it was answered.
+    pub times: (Timestamp, Timestamp),
+    pub outcome: Result<Answer, CommandError>,
+}
+
+/// Starts everybody.
+pub fn start(world: &World, random: &mut StdRng) -> Vec<JoinHandle<()>> {
+    (0..random.random_range(2..=6))
+        .map(|number| {
+            let client = Client {
+                world: world.clone(),
+                number,
+                random: StdRng::seed_from_u64(random.random()),
+                requests: 0,
+                drops: vec![],
+                holds: vec![],
+                places: vec![],
+            };
+            tokio::spawn(client.shop())
+        })
+        .collect()
+}
+
+struct Client {
+    world: World,
+    number: u32,
+    random: StdRng,
+    requests: u32,
+    drops: Vec<DropId>,
+    holds: Vec<HoldId>,
+    places: Vec<WaitlistId>,
+}
+
+impl Client {
+    async fn shop(mut self) {
+        let patience = self.random.random_range(2..150);
+        while !self.world.over.is_cancelled() {
+            sleep(Duration::from_millis(self.random.random_range(0..patience))).await;
+            self.look_around();
+            let request = self.next_request();
+            self.insist(request).await;
+        }
+    }
+
+    /// Sees every drop that anybody scheduled.
+    fn look_around(&mut self) {
+        let has_time = self.random.random_bool(0.3);
+        if has_time || self.drops.is_empty() {
+            self.drops = self.world.drops.lock().unwrap().clone();
+        }
+    }
+
+    fn next_request(&mut self) -> Request {
+        self.requests += 1;
+        let key = format!("{}-{}", self.number, self.requests);
+        let Some(drop_id) = self.pick(&self.drops.clone()) else {
+            return self.schedule(&key);
+        };
+        match self.random.random_range(0..100) {
+            0..3 => self.schedule(&key),
+            3 if self.random.random_bool(0.3) => Request::CancelDrop { drop_id },
+            3..6 => self.reschedule(drop_id),
+            6..12 => adjust(drop_id, &key, self.random.random_range(-3..=4)),
+            12..40 => match self.some_hold() {
+                Some(held) if self.random.random_bool(0.6) => self.purchase(held),
+                Some(held) => release(held),
+                None => self.hold(drop_id, &key),
+            },
+            40..52 => self.join(drop_id, &key),
+            52..54 => match self.pick(&self.places.clone()) {
+                Some(entry_id) => Request::LeaveWaitlist { entry_id },
+                None => self.join(drop_id, &key),
+            },
+            _ => self.hold(drop_id, &key),
+        }
+    }
+
+    /// Mostly one of our own; now and then one that a stock program placed.
+    fn some_hold(&mut self) -> Option<HoldId> {
+        let strays = self.world.strays.lock().unwrap().clone();
+        if self.random.random_bool(0.1) && !strays.is_empty() {
+            return self.pick(&strays);
+        }
+        self.pick(&self.holds.clone())
+    }
+
+    fn purchase(&mut self, hold_id: HoldId) -> Request {
+        let card = self.random.random_range(0..3);
+        let reference = || PaymentReference::new(&format!("card {card}")).unwrap();
+        Request::ConfirmPurchase {
+            hold_id,
+            payment_reference: self.random.random_bool(0.5).then(reference),
+        }
+    }
+
+    fn reschedule(&mut self, drop_id: DropId) -> Request {
+        let seconds = HoldSeconds::new(self.random.random_range(1..=4)).unwrap();
+        let version = self.random.random_range(0..3);
+        Request::RescheduleDrop {
+            drop_id,
+            expected_version: (version > 0).then_some(version),
+            patch: Box::new(TermsPatch {
+                hold_seconds: Some(seconds),
+                ..TermsPatch::default()
+            }),
+        }
+    }
+
+    fn schedule(&mut self, key: &str) -> Request {
+        let (total, seconds) = (
+            self.random.random_range(0..=12),
+            self.random.random_range(1..=4),
+        );
+        // Now and then two clients mean the same drop.
+        if self.random.random_bool(0.3) {
+            return schedule("everybody's", 7, 2);
+        }
+        schedule(key, total, seconds)
+    }
+
+    /// A few buyers, shared by all clients, who write themselves as they like and change their names.
+    fn hold(&mut self, drop_id: DropId, key: &str) -> Request {
+        let buyers = ["ann", "Ann", "bob", "BOB", "cy"];
+        let names = [None, None, Some("A"), Some("B")];
+        let buyer = buyers[self.random.random_range(0..buyers.len())];
+        let name = names[self.random.random_range(0..names.len())];
+        hold_as(drop_id, key, buyer, name, self.random.random_range(1..=3))
+    }
+
+    fn join(&mut self, drop_id: DropId, key: &str) -> Request {
+        let buyers = ["ann", "bob", "CY", "dot", "Eve"];
+        let buyer = buyers[self.random.random_range(0..buyers.len())];
+        join(drop_id, key, buyer, self.random.random_range(1..=3))
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {
+        (!from.is_empty()).then(|| from[self.random.random_range(0..from.len())])
+    }
+
+    /// Asks until there is an answer or it is tired of asking; and sometimes once more, having lost the answer.
+    async fn insist(&mut self, request: Request) {
+        for _ in 0..self.random.random_range(1..=5) {
+            let Some(outcome) = self.ask(&request).await else {
+                continue;
+            };
+            if let Ok(answer) = &outcome {
+                self.remember(answer);
+            }
+            let is_over = matches!(outcome, Ok(_) | Err(CommandError::Refused { .. }));
+            if is_over && self.random.random_bool(0.8) {
+                return;
+            }
+            sleep(Duration::from_millis(self.random.random_range(0..300))).await;
+        }
+    }
+
+    async fn ask(&mut self, request: &Request) -> Option<Result<Answer, CommandError>> {
+        // In half of the simulations nearly everybody goes to the same engine.
+        let place = match self.random.random_bool(self.world.affinity) {
+            true => 0,
+            false => self.random.random_range(0..self.world.fleet.len()),
+        };
+        let (handle, feed) = self.world.fleet.at(place)?;
+        let from = self.world.log.log.peek().position;
+        let asked_at = self.world.clock.now();
+        let outcome = handle.submit(request.clone()).await;
+        let times = (asked_at, self.world.clock.now());
+        let to = self.world.log.log.peek().position;
+        if let Ok(answer) = &outcome {
+            if answer.subject == Subject::Drop && !answer.is_replay() {
+                self.world.drops.lock().unwrap().push(answer.drop_id);
+            }
+            assert!(answer.position() <= to, "answered before it was in the log");
+            assert!(
+                feed.head().position >= answer.position(),
+                "answered before followers were told"
+            );
+        }
+        self.world.count(|tally| {
+            tally.requests += 1;
+            match &outcome {
+                Ok(answer) if answer.is_replay() => tally.replayed += 1,
+                Ok(_) => tally.accepted += 1,
+                Err(CommandError::Refused { .. }) => tally.refused += 1,
+                Err(CommandError::Unavailable) => tally.unavailable += 1,
+                Err(CommandError::ClockFault(_)) => tally.clock_faults += 1,
+                Err(CommandError::Overloaded) => tally.overloaded += 1,
+                Err(CommandError::Undecided) => tally.undecided += 1,
+                Err(
+                    refused @ (CommandError::Quarantined { .. } | CommandError::LogRefused { .. }),
+                ) => {
+                    panic!("a sound log is refused: {refused}")
+                }
+                Err(CommandError::TooLarge) => panic!("a small request is too large"),
+            }
+        });
+        self.world.asked.lock().unwrap().push(Asked {
+            request: request.clone(),
+            window: (from, to),
+            times,
+            outcome: outcome.clone(),
+        });
+        Some(outcome)
+    }
+
+    fn remember(&mut self, answer: &Answer) {
+        if let Subject::Hold(hold_id) = answer.subject {
+            self.holds.push(hold_id);
+        }
+        if let Subject::Waitlist(entry_id) = answer.subject {
+            self.places.push(entry_id);
+        }
+        // A hold that somebody else might pay for at the same moment.
+        if self.holds.len() > 6 {
+            self.holds.remove(0);
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The engines: started, crashed and started again, each on a clock that is off and is set now and then.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use engine::{EngineConfig, EngineHandle, Health, Request};
+use infrastructure::feed::Feed;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+
+use super::{SETTLING, World};
+use crate::support::build::schedule;
+use crate::support::node::{Node, Seen, SetClock};
+
+/// Far enough that every hold would be over, or none.
+const FAR_OFF_MS: i64 = 600_000;
+
+/// Where clients find an engine. A place is empty while its engine is down.
+pub struct Fleet {
+    places: Vec<Mutex<Option<(EngineHandle, Feed)>>>,
+}
+
+/// What one engine was told from its start to its end.
+pub struct Life {
+    pub seen: Seen,
+    /// Whether it ran until the simulation ended.
+    pub survived: bool,
+}
+
+impl Fleet {
+    pub fn new(engines: usize) -> Self {
+        let places = (0..engines).map(|_| Mutex::default()).collect();
+        Self { places }
+    }
+
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    pub fn at(&self, place: usize) -> Option<(EngineHandle, Feed)> {
+        self.places[place].lock().unwrap().clone()
+    }
+}
+
+/// Starts everybody; each task returns the lives that were lived at its place.
+pub fn start(world: &World, random: &mut StdRng) -> Vec<JoinHandle<Vec<Life>>> {
+    (0..world.fleet.len())
+        .map(|place| {
+            let random = StdRng::seed_from_u64(random.random());
+            tokio::spawn(keep(world.clone(), place, random))
+        })
+        .collect()
+}
+
+async fn keep(world: World, place: usize, mut random: StdRng) -> Vec<Life> {
+    let skew = random.random_range(-1_500..=1_500);
+    let clock = world.clock.another(skew);
+    let config = config(&mut random);
+    let mut lives = vec![];
+    loop {
+        let loaded = Node::load(&world.log, clock.clone(), random.random(), config).await;
+        let Ok(node) = loaded else {
+            world.count(|tally| tally.failed_starts += 1);
+            sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        *world.fleet.places[place].lock().unwrap() = Some((node.handle.clone(), node.feed.clone()));
+        let seen = node.seen.clone();
+        live(&world, &clock, skew, &mut random).await;
+        let survived = world.over.is_cancelled();
+        if survived {
+            // Somebody mends every clock.
+            clock.set(skew);
+            lives.push(Life { seen, survived });
+            wait_for_the_end().await;
+            node.stop().await.unwrap();
+            return lives;
+        }
+        *world.fleet.places[place].lock().unwrap() = None;
+        node.crash().await;
+        world.count(|tally| tally.crashes += 1);
+        lives.push(Life { seen, survived });
+        sleep(Duration::from_millis(random.random_range(0..1_500))).await;
+    }
+}
+
+fn config(random: &mut StdRng) -> EngineConfig {
+    EngineConfig {
+        queue: random.random_range(1..=12),
+        patience: Duration::from_millis(random.random_range(200..=2_000)),
+        follow_every: Duration::from_millis(random.random_range(20..=200)),
+        // Small ones are decided, and sent, while others are on their way.
+        crowd: random.random_range(1..=4),
+        max_waitlist: random.random_range(2..=12),
+        // Small ones leave what follows from an event to later batches, through races and crashes.
+        due_events: random.random_range(1..=3) * random.random_range(1..=3),
+        ..EngineConfig::default()
+    }
+}
+
+/// Runs until the storm is over or the engine is to crash; meanwhile somebody sets its clock.
+async fn live(world: &World, clock: &SetClock, skew: i64, random: &mut StdRng) {
+    let crashes = random.random_bool(0.8);
+    let lifetime = Duration::from_millis(random.random_range(0..6_000));
+    let crash = async {
+        sleep(lifetime).await;
+        if !crashes {
+            std::future::pending::<()>().await;
+        }
+    };
+    // Most clocks are set now and then; one in five is out of its mind, and moves while a batch is on its way.
+    let at_most = if random.random_bool(0.2) { 40 } else { 8_000 };
+    let set = async {
+        loop {
+            sleep(Duration::from_millis(random.random_range(1..at_most))).await;
+            let far = if world.is_compared && random.random_bool(0.05) {
+                [FAR_OFF_MS, -FAR_OFF_MS][random.random_range(0..2)]
+            } else {
+                0
+            };
+            clock.set(skew + far + random.random_range(-800..=800));
+            world.count(|tally| tally.clocks_set += 1);
+        }
+    };
+    tokio::select! {
+        biased;
+        () = world.over.cancelled() => {}
+        () = crash => {}
+        () = set => {}
+    }
+}
+
+/// As long as the simulation settles, and a little longer.
+async fn wait_for_the_end() {
+    sleep(SETTLING + Duration::from_secs(5)).await;
+}
+
+/// Without a key: it is on nobody's account.
+fn last_request() -> Request {
+    let Request::ScheduleDrop {
+        terms, total_stock, ..
+    } = schedule("last", 1, 1)
+    else {
+        unreachable!("that is what it schedules")
+    };
+    Request::ScheduleDrop {
+        key: None,
+        terms,
+        total_stock,
+    }
+}
+
+/// Panics unless every engine is live and does what it is asked.
+pub async fn assert_all_work(world: &World) {
+    for place in 0..world.fleet.len() {
+        let (handle, _) = world.fleet.at(place).expect("everybody is up again");
+        assert_eq!(handle.health(), Health::Live);
+        let answer = handle.submit(last_request()).await;
+        assert!(answer.is_ok(), "{answer:?}");
+    }
+    sleep(Duration::from_secs(1)).await;
+    for place in 0..world.fleet.len() {
+        let (_, feed) = world.fleet.at(place).unwrap();
+        assert_eq!(feed.head(), world.log.log.peek(), "all know the same head");
+    }
+}

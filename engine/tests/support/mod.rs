@@ -1,0 +1,11 @@
+//! What the suites share: builders of events and requests, an engine to talk to, and a database of one's own.
+
+#![allow(dead_code, reason = "every suite uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+pub mod build;
+pub mod counted;
+#[path = "../../../infrastructure/tests/support/database.rs"]
+pub mod database;
+pub mod node;
+pub mod shop;

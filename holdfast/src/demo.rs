@@ -1,0 +1,128 @@
+//! `holdfast demo`: a server with sample drops and simulated shoppers, to look at and to try things on.
+//!
+//! The shoppers are clients like any other: they use the public API on the address that is printed.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use clap::Args;
+use client::calls::DropView;
+use client::{AccessKey, Client, ClientError, Pace, run_shoppers, seed};
+use domain::values::DropId;
+use terminal::print_line;
+
+use crate::cli::{announce, on_signal};
+use crate::config::{Settings, admin_key_file};
+use crate::server::{Server, ServerError};
+
+/// Settings of a demo.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// As for serve.
+    #[command(flatten)]
+    pub settings: Settings,
+
+    /// Shoppers that arrive in a second, on average; 0 for an empty shop
+    #[arg(long, env = "HOLDFAST_SHOPPERS_PER_SECOND", default_value_t = 1.5)]
+    pub shoppers_per_second: f64,
+}
+
+/// Why there is no demo.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The server did not start, or stopped by itself.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The sample drops could not be created.
+    #[error("cannot set up the sample drops")]
+    Samples(#[source] ClientError),
+}
+
+/// Serves, seeds, and sends shoppers until a signal.
+///
+/// # Errors
+/// [`DemoError`].
+pub async fn run(args: &DemoArgs) -> Result<(), DemoError> {
+    let stop = on_signal();
+    let server = Server::start(&args.settings, &stop).await?;
+    announce(&args.settings, &server);
+    let address = reachable(server.address());
+    let serving = tokio::spawn(server.run(stop.clone()));
+    match set_up(args, address).await {
+        Ok((client, drops)) => {
+            explain(args, address, &drops);
+            let shelves: Vec<DropId> = drops.iter().map(|drop| drop.id).collect();
+            if args.shoppers_per_second > 0.0 {
+                let pace = Pace {
+                    arrivals_per_second: args.shoppers_per_second,
+                    ..Pace::default()
+                };
+                tokio::spawn(run_shoppers(client, shelves, pace, stop));
+            }
+        }
+        Err(error) => {
+            stop.cancel();
+            ended(serving.await)?;
+            return Err(DemoError::Samples(error));
+        }
+    }
+    ended(serving.await)
+}
+
+fn ended(served: Result<Result<(), ServerError>, tokio::task::JoinError>) -> Result<(), DemoError> {
+    Ok(served.map_err(|panic| ServerError::Failed(panic.into()))??)
+}
+
+async fn set_up(
+    args: &DemoArgs,
+    address: SocketAddr,
+) -> Result<(Client, Vec<DropView>), ClientError> {
+    let key = match &args.settings.keys.admin_key {
+        Some(key) => AccessKey::new(key)?,
+        None => AccessKey::read(&admin_key_file(&args.settings.database.data_dir))?,
+    };
+    let client = Client::new(format!("http://{address}").parse()?, key)?;
+    let drops = seed::seed(&client).await?;
+    Ok((client, drops))
+}
+
+/// An address that listens everywhere is reached here.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = if address.ip().is_unspecified() {
+        IpAddr::V4(Ipv4Addr::LOCALHOST)
+    } else {
+        address.ip()
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+fn explain(args: &DemoArgs, address: SocketAddr, drops: &[DropView]) {
+    let key_file = admin_key_file(&args.settings.database.data_dir);
+    let key = match &args.settings.keys.admin_key {
+        Some(_) => "$HOLDFAST_ADMIN_KEY".to_owned(),
+        None => format!("$(cat {})", key_file.display()),
+    };
+    let drop_id = drops
+        .first()
+        .map_or_else(String::new, |drop| drop.id.to_string());
+    let text = format!(
+        "
+The shop:    http://{address}/
+Dashboard:   http://{address}/admin   (it asks for the admin key)
+The stream:  curl -sN http://{address}/v1/stream
+A hold:      curl -s http://{address}/v1/drops/{drop_id}/holds -H \"Idempotency-Key: $(date +%s%N)\" \\
+                  -H 'Content-Type: application/json' -d '{{\"buyer_id\": \"me\", \"display_name\": \"Me\"}}'
+Buy it:      curl -s -X POST http://{address}/v1/holds/HOLD_ID/purchase
+The log:     curl -s 'http://{address}/v1/log?limit=5' -H \"Authorization: Bearer {key}\"
+
+In another terminal, while this runs:
+             {program} load --url http://{address} --data-dir {data_dir}
+             {program} audit verify --data-dir {data_dir}
+
+Ctrl-C stops it; the data stays in {data_dir}.",
+        program = std::env::args().next().unwrap_or_else(|| "holdfast".to_owned()),
+        data_dir = args.settings.database.data_dir.display(),
+    );
+    if let Err(error) = print_line(&text) {
+        tracing::warn!(%error, "cannot write to standard output");
+    }
+}

@@ -1,0 +1,220 @@
+//! `holdfast projections`: how far each view's table is, and tables rebuilt from the log while a server serves.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use domain::values::Position;
+use infrastructure::error::LogError;
+use projections::error::ProjectionError;
+use projections::rebuild::{NAMES, Rebuilt, VERSIONS, rebuild};
+use serde_json::{Value, json};
+use sqlx::PgPool;
+
+use database::DatabaseSettings;
+use database::fail;
+use database::{Database, DatabaseError};
+use terminal::print_line;
+use terminal::progress::{EVENTS, bar};
+use terminal::table::columns;
+
+/// What may be asked about views.
+#[derive(Debug, Args)]
+pub struct ProjectionsArgs {
+    #[command(subcommand)]
+    command: ProjectionsCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ProjectionsCommand {
+    /// Show how far each table has read, how far it is behind, and how many rows it has.
+    List(ListArgs),
+    /// Fold the whole log into new tables beside the live ones, compare, and swap them in.
+    Rebuild(RebuildArgs),
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    #[command(flatten)]
+    database: DatabaseSettings,
+
+    /// Answer in JSON.
+    #[arg(long, env = "HOLDFAST_PROJECTIONS_JSON")]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct RebuildArgs {
+    #[command(flatten)]
+    database: DatabaseSettings,
+
+    /// Which; may be several.
+    #[arg(value_name = "NAME", required_unless_present = "all", value_parser = clap::builder::PossibleValuesParser::new(NAMES))]
+    names: Vec<String>,
+
+    /// All of them, in one pass over the log.
+    #[arg(long, env = "HOLDFAST_PROJECTIONS_ALL", conflicts_with = "names")]
+    all: bool,
+
+    /// Answer in JSON.
+    #[arg(long, env = "HOLDFAST_PROJECTIONS_JSON")]
+    json: bool,
+}
+
+/// Why it could not be done.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    #[error("cannot read the database")]
+    Sql(#[from] sqlx::Error),
+    #[error(transparent)]
+    Projection(#[from] ProjectionError),
+    #[error("cannot write")]
+    Output(#[source] io::Error),
+}
+
+impl Failure {
+    /// As of an audit: 1 for what speaks against the log, else 2.
+    fn exit_code(&self) -> ExitCode {
+        let is_of_log = matches!(
+            self,
+            Self::Projection(
+                ProjectionError::Stopped { .. }
+                    | ProjectionError::Log {
+                        source: LogError::Corrupt { .. },
+                        ..
+                    }
+            )
+        );
+        ExitCode::from(if is_of_log { 1 } else { 2 })
+    }
+}
+
+/// Runs it; exit code 0: done, 1: the log is not what it should be, 2: it could not be done.
+pub async fn run(args: ProjectionsArgs) -> ExitCode {
+    let outcome = match args.command {
+        ProjectionsCommand::List(args) => list(&args).await,
+        ProjectionsCommand::Rebuild(args) => rebuild_tables(&args).await,
+    };
+    let printed = outcome.and_then(|text| print_line(&text).map_err(Failure::Output));
+    match printed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            fail(&error);
+            error.exit_code()
+        }
+    }
+}
+
+/// One table.
+struct Listed {
+    name: &'static str,
+    checkpoint: i64,
+    lag: i64,
+    rows: i64,
+    stopped: Option<String>,
+}
+
+async fn list(args: &ListArgs) -> Result<String, Failure> {
+    let database = Database::open_existing(&args.database).await?;
+    let listed = look(&database.pool).await;
+    database.close().await;
+    let listed = listed?;
+    if args.json {
+        let tables: Vec<Value> = listed.iter().map(|table| json!({
+            "name": table.name, "checkpoint": table.checkpoint, "lag": table.lag, "rows": table.rows, "stopped": table.stopped,
+        })).collect();
+        return Ok(format!("{:#}", json!({ "projections": tables })));
+    }
+    let header = ["projection", "checkpoint", "lag", "rows", "stopped"].map(str::to_owned);
+    let rows = listed.iter().map(|table| {
+        vec![
+            table.name.to_owned(),
+            table.checkpoint.to_string(),
+            table.lag.to_string(),
+            table.rows.to_string(),
+            table.stopped.clone().unwrap_or_else(|| "no".to_owned()),
+        ]
+    });
+    let rows: Vec<_> = std::iter::once(header.to_vec()).chain(rows).collect();
+    Ok(columns(&rows, &[1, 2, 3]))
+}
+
+async fn look(pool: &PgPool) -> Result<Vec<Listed>, sqlx::Error> {
+    let mut listed = vec![];
+    for (name, version) in NAMES.into_iter().zip(VERSIONS) {
+        let sql = format!(
+            "SELECT coalesce(c.position, 0), h.position - coalesce(c.position, 0), (SELECT count(*) FROM {name}), c.stopped,
+                    coalesce(c.fold_version, $2)
+               FROM log_head h LEFT JOIN projection_checkpoints c ON c.name = $1"
+        );
+        let (checkpoint, lag, rows, stopped, found): (i64, i64, i64, Option<String>, i32) =
+            sqlx::query_as(&sql)
+                .bind(name)
+                .bind(version)
+                .fetch_one(pool)
+                .await?;
+        listed.push(Listed {
+            name,
+            checkpoint,
+            lag,
+            rows,
+            stopped: of_other_version(name, checkpoint, found, version).or(stopped),
+        });
+    }
+    Ok(listed)
+}
+
+/// What a server of this version says of such a table, whether or not one runs.
+fn of_other_version(
+    name: &'static str,
+    checkpoint: i64,
+    found: i32,
+    version: i32,
+) -> Option<String> {
+    let checkpoint = Position(checkpoint.unsigned_abs());
+    let other = ProjectionError::OtherVersion {
+        name,
+        checkpoint,
+        found,
+        version,
+    };
+    (found != version).then(|| other.to_string())
+}
+
+async fn rebuild_tables(args: &RebuildArgs) -> Result<String, Failure> {
+    let database = Database::open_existing(&args.database).await?;
+    let names: Vec<&str> = match args.all {
+        true => NAMES.to_vec(),
+        false => args.names.iter().map(String::as_str).collect(),
+    };
+    let bar = bar(0, EVENTS, "rebuilding");
+    let done = rebuild(&database.pool, &names, |reached, until| {
+        bar.set_length(until.0);
+        bar.set_position(reached.0);
+    })
+    .await;
+    bar.finish_and_clear();
+    database.close().await;
+    let done = done?;
+    if args.json {
+        let tables: Vec<Value> = done.iter().map(|table| json!({
+            "name": table.name, "position": table.position, "rows": table.rows, "was_equal": table.was_equal,
+        })).collect();
+        return Ok(format!("{:#}", json!({ "rebuilt": tables })));
+    }
+    Ok(done.iter().map(sentence).collect::<Vec<_>>().join("\n"))
+}
+
+fn sentence(table: &Rebuilt) -> String {
+    let found = match table.was_equal {
+        Some(true) => "the table was equal",
+        Some(false) => "the table DIFFERED and was replaced",
+        None => "the table was behind and was replaced",
+    };
+    format!(
+        "{}: rebuilt up to position {}, {} rows; {found}",
+        table.name, table.position, table.rows
+    )
+}

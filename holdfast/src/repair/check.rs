@@ -1,0 +1,240 @@
+//! `holdfast log check`: reads the whole log as a server reads it, and recomputes the chain.
+//!
+//! Promise: reads only. What is reported is what a server of this release refuses.
+//! Limit: it needs as much memory as a server on the same log; of a drop, the first refused event
+//! is reported.
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use clap::Args;
+use database::Database;
+use database::DatabaseSettings;
+use domain::values::{DropId, Position};
+use engine::{EngineConfig, Observer, RandomIds, SystemClock, load};
+use infrastructure::error::LogError;
+use infrastructure::feed::Committed;
+use infrastructure::log::copy::{Selection, blocks};
+use infrastructure::log::postgres::PostgresLog;
+use infrastructure::log::{EventLog, Hash, Head, chain};
+use infrastructure::quarantine::{Fault, RefusedEvent};
+use serde_json::json;
+use sqlx::PgPool;
+use terminal::text::visible;
+use tokio_util::sync::CancellationToken;
+
+use super::{RepairError, say};
+
+/// What `log check` is told.
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    #[command(flatten)]
+    database: DatabaseSettings,
+
+    /// Answer in JSON.
+    #[arg(long, env = "HOLDFAST_LOG_JSON")]
+    json: bool,
+}
+
+/// What a server of this release says of a log.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    pub(super) head: Head,
+    /// Where the chain breaks, and how.
+    pub(super) broken: Option<(Position, String)>,
+    /// The first refused event of each drop.
+    pub(super) refused: Vec<Arc<RefusedEvent>>,
+    /// Pairs of event type and version that the database admits.
+    admitted: Vec<String>,
+}
+
+impl Report {
+    /// Whether a later release knows what this one refuses.
+    pub(super) fn is_from_later(&self, refused: &RefusedEvent) -> bool {
+        let pair = format!("{} {}", refused.event_type, refused.event_version);
+        matches!(refused.fault, Fault::UnknownType | Fault::UnknownVersion)
+            && self.admitted.contains(&pair)
+    }
+
+    fn is_sound(&self) -> bool {
+        self.broken.is_none() && self.refused.is_empty()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let Head { position, hash, .. } = self.head;
+        if let Some((at, reason)) = &self.broken {
+            let before = at.0.saturating_sub(1);
+            return vec![
+                format!("the chain is broken at position {at}: {}", visible(reason)),
+                "servers record nothing; reads and streams go on from memory; no server starts"
+                    .to_owned(),
+                format!(
+                    "if the rows cannot be restored: holdfast log cut --after {before} --reason TEXT"
+                ),
+            ];
+        }
+        let mut lines = vec![format!(
+            "the chain is sound: {position} events, head {position} {hash}"
+        )];
+        if self.refused.is_empty() {
+            lines.push("no drop is in quarantine".to_owned());
+        }
+        for refused in &self.refused {
+            lines.push(describe(refused));
+            if self.is_from_later(refused) {
+                lines.push(
+                    "  a later release wrote it, and the database admits it: start that release"
+                        .to_owned(),
+                );
+            } else {
+                lines.push(format!(
+                    "  holdfast log void --position {} --reason TEXT",
+                    refused.position
+                ));
+            }
+        }
+        lines
+    }
+}
+
+/// A refused event in one line.
+pub(super) fn describe(refused: &RefusedEvent) -> String {
+    visible(&format!(
+        "drop {} is in quarantine since position {}, {} {}: {}: {}",
+        refused.stream,
+        refused.position,
+        refused.event_type,
+        refused.event_version,
+        refused.fault,
+        refused.reason
+    ))
+    .into_owned()
+}
+
+/// Runs it.
+///
+/// # Errors
+/// [`RepairError`].
+pub(super) async fn run(args: &CheckArgs) -> Result<ExitCode, RepairError> {
+    let database = Database::open_existing(&args.database).await?;
+    let report = check(&database.pool).await;
+    database.close().await;
+    let report = report?;
+    if args.json {
+        let refused = report.refused.iter().map(|refused| {
+            json!({
+                "drop_id": refused.drop_id, "position": refused.position, "event_type": refused.event_type,
+                "event_version": refused.event_version, "fault": refused.fault.name(), "reason": refused.reason,
+                "later_release": report.is_from_later(refused),
+            })
+        });
+        let broken = report.broken.as_ref();
+        let broken =
+            broken.map(|(position, reason)| json!({ "position": position, "reason": reason }));
+        let refused: Vec<_> = refused.collect();
+        say(&[
+            json!({ "head": report.head, "broken": broken, "quarantined": refused }).to_string(),
+        ])?;
+    } else {
+        say(&report.lines())?;
+    }
+    Ok(ExitCode::from(u8::from(!report.is_sound())))
+}
+
+/// Collects the drops that a server would put into quarantine.
+#[derive(Debug, Clone, Default)]
+struct Collector(Arc<Mutex<Vec<Arc<RefusedEvent>>>>);
+
+impl Observer for Collector {
+    fn committed(&mut self, committed: &Arc<Committed>) {
+        let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        found.extend(committed.quarantined.iter().cloned());
+    }
+}
+
+/// Reads the log as a server does.
+pub(super) async fn check(pool: &PgPool) -> Result<Report, RepairError> {
+    let log = PostgresLog::new(pool.clone());
+    let head = log.head().await;
+    let head = match head {
+        Ok(head) => head,
+        Err(LogError::Corrupt { position, reason }) => {
+            return Ok(Report {
+                broken: Some((position, reason)),
+                ..Report::default()
+            });
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let admitted: Vec<String> = sqlx::query_scalar("SELECT unnest(known_event_types())")
+        .fetch_all(pool)
+        .await?;
+    let mut report = Report {
+        head,
+        admitted,
+        broken: broken_before(pool, head).await?,
+        refused: vec![],
+    };
+    if report.broken.is_some() {
+        return Ok(report);
+    }
+    let collector = Collector::default();
+    let stop = CancellationToken::new();
+    let (config, ids) = (EngineConfig::default(), RandomIds::from_os());
+    // Loaded and never run: it decides nothing and appends nothing.
+    match load(log, SystemClock, ids, collector.clone(), config, stop).await {
+        Ok(_engine) => {}
+        Err(LogError::Corrupt { position, reason }) => report.broken = Some((position, reason)),
+        Err(error) => return Err(error.into()),
+    }
+    report.refused =
+        std::mem::take(&mut *collector.0.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok(report)
+}
+
+/// Where the chain breaks on its way to `head`, if it does.
+pub(super) async fn broken_before(
+    pool: &PgPool,
+    head: Head,
+) -> Result<Option<(Position, String)>, RepairError> {
+    let all = Selection {
+        after: Position::default(),
+        until: head.position,
+        drop: None::<DropId>,
+        private: false,
+    };
+    let mut pages = blocks(pool.clone(), all);
+    let (mut position, mut hash, mut scratch) = (Position::default(), Hash::default(), vec![]);
+    while let Some(page) = pages.recv().await {
+        let page = match page {
+            Ok(page) => page,
+            Err(LogError::Corrupt { position, reason }) => return Ok(Some((position, reason))),
+            Err(error) => return Err(error.into()),
+        };
+        for event in page.events() {
+            let event = match event {
+                Ok(event) => event,
+                Err(LogError::Corrupt { position, reason }) => return Ok(Some((position, reason))),
+                Err(error) => return Err(error.into()),
+            };
+            let next = position.next();
+            if event.position != next {
+                let reason = format!("the next event found is at position {}", event.position);
+                return Ok(Some((next, reason)));
+            }
+            if chain::link_in(&mut scratch, &hash, event) != event.hash {
+                let reason = "its hash does not follow from the one before".to_owned();
+                return Ok(Some((next, reason)));
+            }
+            (position, hash) = (next, event.hash);
+        }
+    }
+    if position < head.position {
+        return Ok(Some((position.next(), "there is no event here".to_owned())));
+    }
+    if hash != head.hash {
+        let reason = "the head of the log states another hash".to_owned();
+        return Ok(Some((position, reason)));
+    }
+    Ok(None)
+}

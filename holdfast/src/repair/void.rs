@@ -1,0 +1,112 @@
+//! `holdfast log void`: declares that the event at one position has no effect.
+//!
+//! Promise: only an event that this release refuses can be declared void. Running servers apply its
+//! drop again when they read the record; no restart is needed. Limit: what was acknowledged on the
+//! strength of the event is not undone.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use database::Database;
+use domain::incident::{LogEvent, PositionVoided};
+use domain::values::Position;
+use engine::{Clock, SystemClock};
+use infrastructure::quarantine::RefusedEvent;
+use sqlx::{Acquire, PgPool};
+
+use super::check::{Report, check, describe};
+use super::{RepairArgs, RepairError, commit_durably, must_own, record, say};
+
+/// What `log void` is told.
+#[derive(Debug, Args)]
+pub(super) struct VoidArgs {
+    /// The position that has no effect.
+    #[arg(long, env = "HOLDFAST_LOG_POSITION", value_name = "POSITION")]
+    position: u64,
+
+    /// Declare an event void although a later release can apply it.
+    #[arg(long, env = "HOLDFAST_LOG_FORCE")]
+    force: bool,
+
+    #[command(flatten)]
+    repair: RepairArgs,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// [`RepairError`].
+pub(super) async fn run(args: &VoidArgs) -> Result<ExitCode, RepairError> {
+    let database = Database::open_existing(&args.repair.database).await?;
+    let outcome = void(&database.pool, args).await;
+    database.close().await;
+    say(&outcome?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn void(pool: &PgPool, args: &VoidArgs) -> Result<Vec<String>, RepairError> {
+    let mut connection = pool.acquire().await?;
+    must_own(&mut connection).await?;
+    let position = Position(args.position);
+    let report = check(pool).await?;
+    let refused = refused_at(&report, position, args.force)?;
+    let later: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM events WHERE aggregate_type = 'Drop' AND aggregate_id = $1 AND position > $2",
+    )
+    .bind(&refused.stream)
+    .bind(i64::try_from(position.0).unwrap_or(i64::MAX))
+    .fetch_one(&mut *connection)
+    .await?;
+    let mut lines = vec![
+        describe(refused),
+        format!(
+            "position {position} keeps its place in the log and loses its effect; {later} later events of the drop are applied again"
+        ),
+    ];
+    if !args.repair.yes {
+        lines.push("nothing was changed: add --yes to declare it void".to_owned());
+        return Ok(lines);
+    }
+    let mut transaction = connection.begin().await?;
+    commit_durably(&mut transaction).await?;
+    sqlx::query("SELECT position FROM log_head FOR UPDATE")
+        .fetch_one(&mut *transaction)
+        .await?;
+    let event = LogEvent::PositionVoided(PositionVoided {
+        position,
+        reason: args.repair.reason.clone(),
+        voided_at: SystemClock.now(),
+    });
+    let at = record(&mut transaction, &event).await?;
+    transaction.commit().await?;
+    lines.push(format!("position {position} is void since position {at}"));
+    Ok(lines)
+}
+
+fn refused_at(
+    report: &Report,
+    position: Position,
+    force: bool,
+) -> Result<&RefusedEvent, RepairError> {
+    if let Some((broken, _)) = &report.broken {
+        let why = format!("the chain is broken at position {broken}: see `holdfast log check`");
+        return Err(RepairError::Refused(why));
+    }
+    let found = report
+        .refused
+        .iter()
+        .find(|refused| refused.position == position);
+    let Some(refused) = found else {
+        let why = format!(
+            "no drop is in quarantine because of position {position}: declaring it void would undo what it did"
+        );
+        return Err(RepairError::Refused(why));
+    };
+    if report.is_from_later(refused) && !force {
+        let why = format!(
+            "position {position} was written by a later release, which can apply it: start that release, or add --force"
+        );
+        return Err(RepairError::Refused(why));
+    }
+    Ok(refused)
+}

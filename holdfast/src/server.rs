@@ -1,0 +1,366 @@
+//! A running server: its parts wired, started in order, and stopped in order.
+//!
+//! Promise: when [`Server::run`] returns after a stop, everybody in flight was answered, every stream was ended, and
+//! everything answered is in the log. Limit: each step of stopping takes at most [`GRACE`]; whoever is not done by then is
+//! cut off.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use api::app::{App, Parts};
+use api::connections::{self, Bounds, Exemptions, Patience, Shares};
+use api::lateness::ReleaseLateness;
+use api::metrics::{MeasuredLog, Metrics};
+use api::refused::Refused;
+use api::router::router;
+use api::session::Sessions;
+use api::stream;
+use database::{Database, DatabaseError};
+use engine::{EngineConfig, EngineError, EnginePanicked, EngineThread, RandomIds, SystemClock};
+use infrastructure::error::LogError;
+use infrastructure::feed::Feed;
+use infrastructure::log::postgres::PostgresLog;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use projections::live_stock::LiveStock;
+use projections::runner::{Progress, Runner};
+use projections::sales_timeline::SalesTimeline;
+use projections::table::Table;
+use projections::top_purchasers::TopPurchasers;
+use projections::views::Views;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::config::{ConfigError, Settings, buyer_tokens, load_keys};
+
+/// How long a stopping server waits for those in flight.
+pub const GRACE: Duration = Duration::from_secs(5);
+
+/// Why a server did not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The settings cannot be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// There is no database.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The address is taken, or not ours.
+    #[error("cannot listen on {address} (--listen chooses another; port 0 picks a free one)")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It was asked to stop before it had started.
+    #[error("asked to stop before it had started")]
+    Stopped,
+    /// The log cannot be read.
+    #[error("cannot read the event log")]
+    Load(#[source] LogError),
+    /// The log cannot be accepted as it is.
+    #[error("the event log is refused: run `holdfast log check`, and see docs/LOG_REFUSED.md")]
+    Refused(#[source] LogError),
+    /// The engine stopped to do no harm.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The engine ended by a panic: history that it cannot apply, or a defect.
+    #[error("the engine failed")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The system gave the engine no thread.
+    #[error("cannot start the engine's thread")]
+    Thread(#[source] std::io::Error),
+}
+
+/// A server that answers.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    database: Database,
+    /// Ends the HTTP side: no new connections, streams end.
+    closing: CancellationToken,
+    /// Ends the engine and the projections, after the HTTP side.
+    stopping: CancellationToken,
+    http: JoinHandle<()>,
+    engine: EngineThread,
+    /// The log that the engine appends to.
+    appended: PostgresLog,
+    followers: JoinSet<()>,
+}
+
+impl Server {
+    /// Starts everything, and returns once requests are answered. It may wait long for a synchronous standby, so `stop` ends
+    /// it on the way.
+    ///
+    /// # Errors
+    /// [`ServerError`]; nothing is left running then.
+    pub async fn start(settings: &Settings, stop: &CancellationToken) -> Result<Self, ServerError> {
+        let address = settings.listen;
+        let keys = load_keys(&settings.keys, &settings.database.data_dir, address)?;
+        let buyer_tokens = buyer_tokens(settings)?;
+        let bounds = bounds(settings);
+        let idle = bounds.patience.idle;
+        let listener =
+            listen(address, idle).map_err(|source| ServerError::Listen { address, source })?;
+        let address = listener.local_addr().unwrap_or(address);
+        let database = tokio::select! {
+            opened = Database::open(&settings.database) => opened?,
+            () = stop.cancelled() => return Err(ServerError::Stopped),
+        };
+        let log = PostgresLog::new(database.pool.clone());
+        let metrics = Metrics::default();
+        let appended = PostgresLog::new(database.engine_pool().await?);
+        let engine_log = MeasuredLog::new(appended.clone(), metrics.appends());
+        let key_secret = log.secret().await.map_err(ServerError::Load)?;
+        let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
+
+        let (views, feed) = (Views::default(), Feed::default());
+        let (hub, rooms) = stream::open(&views, settings.max_watchers, stream_rooms());
+        let lateness = ReleaseLateness::default();
+        let limiter = settings.edge.limiter();
+        let observer = (
+            (feed.clone(), limiter.clone()),
+            (
+                views.clone(),
+                (hub.clone(), (lateness.clone(), metrics.events())),
+            ),
+        );
+        let config = EngineConfig {
+            queue: settings.queue as usize,
+            max_waitlist: settings.max_waitlist,
+            max_clock_skew: Duration::from_millis(u64::from(settings.max_clock_skew_ms)),
+            ..EngineConfig::default()
+        };
+        let loading = engine::load(
+            engine_log,
+            SystemClock,
+            RandomIds::from_os(),
+            observer,
+            config,
+            stopping.clone(),
+        );
+        let (engine, handle) = tokio::select! {
+            loaded = loading => loaded.map_err(|error| match error {
+                corrupt @ LogError::Corrupt { .. } => ServerError::Refused(corrupt),
+                unavailable @ LogError::Unavailable(_) => ServerError::Load(unavailable),
+            })?,
+            () = stop.cancelled() => {
+                // A commit that waits for a standby would stay on the server, one for each start.
+                appended.end_sessions().await;
+                return Err(ServerError::Stopped);
+            }
+        };
+        info!(
+            position = views.position().0,
+            "read the event log up to position {}",
+            views.position()
+        );
+
+        let mut followers = JoinSet::new();
+        let runner = Runner::new(database.pool.clone(), log.clone(), feed);
+        let projections = run_projections(&runner, &mut followers, &stopping);
+        let interval = Duration::from_millis(u64::from(settings.stream_interval_ms));
+        followers.spawn(hub.clone().publish(views.clone(), stopping.clone()));
+        let streams = TaskTracker::new();
+        for room in rooms {
+            streams.spawn(room.run(interval, closing.clone()));
+        }
+
+        let refused = Refused::default();
+        let kept = refused.clone();
+        followers.spawn(kept.keep(database.pool.clone(), stopping.clone()));
+        let streams_of_address =
+            Shares::of_streams(settings.edge.max_streams_per_address, exemptions(settings));
+
+        let app = App::new(Parts {
+            engine: handle,
+            views,
+            log,
+            hub,
+            streams: streams_of_address,
+            sessions: Sessions::new(&keys.admin, &key_secret),
+            keys,
+            key_secret,
+            buyer_tokens,
+            projections,
+            refused,
+            metrics,
+            limiter,
+            lateness,
+            stop: closing.clone(),
+        });
+        Ok(Self {
+            address,
+            database,
+            http: tokio::spawn(serve(listener, app, bounds, streams, closing.clone())),
+            engine: EngineThread::start(engine).map_err(ServerError::Thread)?,
+            appended,
+            closing,
+            stopping,
+            followers,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it keeps its log in, in words.
+    #[must_use]
+    pub fn database(&self) -> String {
+        self.database.describe()
+    }
+
+    /// Runs until `stop`, then answers who is in flight and stops everything in order.
+    ///
+    /// # Errors
+    /// [`ServerError`] when the engine stopped by itself.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), ServerError> {
+        let ended = tokio::select! {
+            () = stop.cancelled() => None,
+            ended = self.engine.ended() => Some(ended),
+        };
+        self.stop_serving().await;
+        self.stopping.cancel();
+        let ended = match ended {
+            Some(ended) => Some(ended),
+            None => self.stop_engine().await,
+        };
+        if timeout(GRACE, self.followers.join_all()).await.is_err() {
+            warn!(
+                "a projection was not done in time; it goes on from its checkpoint at the next start"
+            );
+        }
+        if timeout(GRACE, self.database.close()).await.is_err() {
+            warn!("the database did not let go in time");
+        }
+        match ended {
+            Some(Ok(outcome)) => Ok(outcome?),
+            Some(Err(panic)) => Err(ServerError::Failed(panic.into())),
+            None => Ok(()),
+        }
+    }
+
+    async fn stop_serving(&mut self) {
+        self.closing.cancel();
+        if timeout(GRACE, &mut self.http).await.is_err() {
+            warn!("some requests were not done in time and are cut off");
+            self.http.abort();
+        }
+    }
+
+    async fn stop_engine(&mut self) -> Option<Result<Result<(), EngineError>, EnginePanicked>> {
+        let ended = timeout(GRACE, self.engine.ended()).await.ok();
+        if ended.is_none() {
+            warn!(
+                "the event log did not answer in time; what was in flight is known at the next start"
+            );
+            self.appended.end_sessions().await;
+        }
+        ended
+    }
+}
+
+/// Connections that may wait to be accepted, for a stampede arrives all at once; the system holds it down to its own bound
+/// (`net.core.somaxconn`).
+const LISTEN_BACKLOG: u32 = 65_535;
+
+fn listen(address: SocketAddr, idle: Duration) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restart must not wait for the connections of the run before.
+    socket.set_reuseaddr(true)?;
+    connections::limit_buffers(&socket, idle)?;
+    socket.bind(address)?;
+    socket.listen(LISTEN_BACKLOG)
+}
+
+/// Open files that are not connections of clients: the database's, and some room.
+const OTHER_FILES: u64 = 256;
+
+/// Every buyer and every watcher is an open file: raises their number as far as the system allows without asking, and tells
+/// how many connections that makes.
+fn connections_allowed() -> u32 {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
+    if let Err(error) = raised {
+        warn!(%error, "cannot raise the number of open files; connections are limited to fewer");
+    }
+    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(files, _)| files);
+    u32::try_from(files.saturating_sub(OTHER_FILES).max(1)).unwrap_or(u32::MAX)
+}
+
+/// Half as many as there are processors: telling must leave room for selling, and who reads on the same machine keeps up.
+fn stream_rooms() -> usize {
+    let processors = std::thread::available_parallelism();
+    processors.map_or(1, |processors| processors.get().div_ceil(2))
+}
+
+fn exemptions(settings: &Settings) -> Exemptions {
+    Exemptions {
+        unlimited: settings.edge.unlimited_networks.clone(),
+        trusted: settings.edge.trusted_proxies.clone(),
+    }
+}
+
+fn bounds(settings: &Settings) -> Bounds {
+    let of_address = settings.edge.max_connections_per_address;
+    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    Bounds {
+        most: settings.max_connections.min(connections_allowed()) as usize,
+        shares: Shares::of_connections(of_address, exemptions(settings)),
+        patience: Patience {
+            head: seconds(settings.head_seconds),
+            idle: seconds(settings.idle_seconds),
+        },
+    }
+}
+
+/// Serves until `closing`, and returns when every request is answered and every stream ended.
+async fn serve(
+    listener: TcpListener,
+    app: App,
+    bounds: Bounds,
+    streams: TaskTracker,
+    closing: CancellationToken,
+) {
+    // Bounds for addresses ask who called.
+    let with_peer = true;
+    connections::serve(listener, router(app), with_peer, bounds, closing).await;
+    streams.close();
+    streams.wait().await;
+}
+
+type Watched = Vec<(&'static str, watch::Receiver<Progress>)>;
+
+fn run_projections(
+    runner: &Runner<PostgresLog>,
+    followers: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> Watched {
+    vec![
+        run_projection::<LiveStock>(runner, followers, stop),
+        run_projection::<TopPurchasers>(runner, followers, stop),
+        run_projection::<SalesTimeline>(runner, followers, stop),
+    ]
+}
+
+fn run_projection<F: Table + Clone>(
+    runner: &Runner<PostgresLog>,
+    followers: &mut JoinSet<()>,
+    stop: &CancellationToken,
+) -> (&'static str, watch::Receiver<Progress>) {
+    let (sender, progress) = watch::channel(Progress::default());
+    followers.spawn(runner.clone().run::<F>(sender, stop.clone()));
+    (F::NAME, progress)
+}

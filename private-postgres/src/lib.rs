@@ -1,0 +1,325 @@
+//! A private PostgreSQL in a data directory, started and stopped by this process, without any set-up.
+//!
+//! Promise: the same data directory has the same data on every start, through `kill -9` of either process; `fsync` is
+//! on; nothing listens on the network; no PostgreSQL program runs as root; one process at a time owns the directory.
+//! Limit: for one machine. It is not upgraded across major versions, not replicated and not backed up: a shop that
+//! needs that gives `DATABASE_URL`. Decisions: docs/decisions/0005-postgres-without-setup.md.
+//!
+//! ```text
+//! PostgresCluster::start
+//!   place        where the cluster is, and the account that runs it   (account)
+//!   owner_lock   one owner                                            -> InUse
+//!   programs     named, installed, or bundled, of the right version   (bundled)
+//!   cluster_files  initdb, once
+//!   sockets      the only way in
+//!   supervisor   leftovers of a killed owner -> server -> ready -> a thread that restarts it
+//!                lifeline: a watcher that ends the server if we are killed
+//! ```
+
+mod account;
+mod bundled;
+mod cluster_files;
+mod error;
+#[cfg(feature = "testing")]
+mod installed;
+mod leftovers;
+mod lifeline;
+mod owner_lock;
+mod place;
+mod programs;
+mod server;
+mod sockets;
+mod supervisor;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::{ConnectOptions, Connection};
+use tokio::task::spawn_blocking;
+use tracing::info;
+
+pub use self::error::ClusterError;
+#[cfg(feature = "testing")]
+pub(crate) use self::installed::Installed;
+pub use self::programs::{FoundBy, OLDEST_MAJOR, Origin, Source};
+
+use self::cluster_files::USER;
+use self::owner_lock::OwnerLock;
+use self::place::Place;
+use self::programs::Wanted;
+use self::server::Recipe;
+use self::supervisor::Supervisor;
+
+/// The database that the cluster is for.
+const DATABASE: &str = "holdfast";
+
+/// Settings of a private cluster. [`ClusterConfig::new`] has the defaults.
+#[derive(Debug, Clone)]
+pub struct ClusterConfig {
+    /// Where the data is. Made if it does not exist.
+    pub data_dir: PathBuf,
+    /// The directory of `postgres` and `initdb`, if the caller names one (`PG_BIN_DIR`). Default: none.
+    pub pg_bin_dir: Option<PathBuf>,
+    /// Where the programs may come from. Default: [`Source::Auto`].
+    pub source: Source,
+    /// Where the data is kept instead if we are root and the unprivileged account cannot enter `data_dir`.
+    /// Default: `/var/lib/holdfast`.
+    pub refuge: PathBuf,
+    /// PostgreSQL's `shared_buffers`, in MiB. Default: 256; far more was slower.
+    pub shared_buffers_mib: u32,
+    /// PostgreSQL's `max_connections`. Default: 50.
+    pub max_connections: u16,
+    /// Further settings for the server's command line. Those that make commits durable cannot be changed.
+    pub settings: Vec<(String, String)>,
+    /// How long a start may take until the server is ready, replay after a crash included. Default: 120 s.
+    pub start_timeout: Duration,
+    /// How long a fast shutdown may take before an immediate one. Default: 20 s.
+    pub stop_timeout: Duration,
+}
+
+impl ClusterConfig {
+    /// The defaults, for this data directory.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            data_dir: data_dir.into(),
+            pg_bin_dir: None,
+            source: Source::Auto,
+            refuge: PathBuf::from("/var/lib/holdfast"),
+            shared_buffers_mib: 256,
+            max_connections: 50,
+            settings: Vec::new(),
+            start_timeout: Duration::from_secs(120),
+            stop_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+/// A running private cluster. Dropped, it is stopped, which blocks; [`PostgresCluster::stop`] is kinder to a runtime.
+#[derive(Debug)]
+pub struct PostgresCluster {
+    running: Option<Running>,
+    origin: Origin,
+    home: PathBuf,
+    socket_dir: PathBuf,
+}
+
+/// Declared in the order of their end: the lock is given up when the server has stopped.
+#[derive(Debug)]
+struct Running {
+    supervisor: Supervisor,
+    socket_dir: PathBuf,
+    stop_timeout: Duration,
+    _lock: OwnerLock,
+}
+
+impl PostgresCluster {
+    /// Starts the cluster of `config.data_dir`, making it first if need be, and returns when it takes connections.
+    ///
+    /// # Errors
+    /// [`ClusterError`], worded for the person who starts the program.
+    pub async fn start(config: ClusterConfig) -> Result<Self, ClusterError> {
+        // If this future is dropped, the blocking part still ends, and its result is dropped, which stops the server.
+        let started = spawn_blocking(move || Self::start_blocking(&config)).await;
+        let cluster = started.map_err(|_| ClusterError::Abandoned)??;
+        cluster.create_database().await?;
+        Ok(cluster)
+    }
+
+    fn start_blocking(config: &ClusterConfig) -> Result<Self, ClusterError> {
+        let place = Place::find(&config.data_dir, &config.refuge)?;
+        let lock = OwnerLock::take(&place.home)?;
+        let origin = prepare(config, &place)?;
+        info!(
+            version = %origin.version, found_by = ?origin.found_by, home = %place.home.display(),
+            "starting a private {origin} on {}", place.home.display()
+        );
+        let socket_dir = sockets::directory(&place)?;
+        let home = place.home.clone();
+        let supervisor = Supervisor::start(Recipe {
+            place,
+            origin: origin.clone(),
+            socket_dir: socket_dir.clone(),
+            shared_buffers_mib: config.shared_buffers_mib,
+            max_connections: config.max_connections,
+            settings: config.settings.clone(),
+            start_timeout: config.start_timeout,
+        })?;
+        let running = Some(Running {
+            supervisor,
+            socket_dir: socket_dir.clone(),
+            stop_timeout: config.stop_timeout,
+            _lock: lock,
+        });
+        Ok(Self {
+            running,
+            origin,
+            home,
+            socket_dir,
+        })
+    }
+
+    /// Whether `data_dir` has a cluster that a start would bring back. Creates nothing.
+    ///
+    /// # Errors
+    /// [`ClusterError`] when the directory cannot be read.
+    pub fn exists(data_dir: &Path) -> Result<bool, ClusterError> {
+        Place::has(data_dir)
+    }
+
+    /// How to reach the cluster of `config.data_dir` while another process runs it ([`ClusterError::InUse`]).
+    ///
+    /// # Errors
+    /// [`ClusterError`] when its socket cannot be found.
+    pub fn shared(config: &ClusterConfig) -> Result<PgConnectOptions, ClusterError> {
+        let place = Place::find(&config.data_dir, &config.refuge)?;
+        Ok(options_through(&sockets::directory(&place)?, DATABASE))
+    }
+
+    /// In a cluster of its own a database needs no more care than a name.
+    async fn create_database(&self) -> Result<(), ClusterError> {
+        let failed = |source| ClusterError::Database {
+            database: DATABASE,
+            source,
+        };
+        let mut connection = self
+            .options_for("postgres")
+            .connect()
+            .await
+            .map_err(failed)?;
+        let exists: bool =
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
+                .bind(DATABASE)
+                .fetch_one(&mut connection)
+                .await
+                .map_err(failed)?;
+        if !exists {
+            let create = format!("CREATE DATABASE {DATABASE}");
+            sqlx::query(&create)
+                .execute(&mut connection)
+                .await
+                .map_err(failed)?;
+        }
+        connection.close().await.map_err(failed)
+    }
+
+    /// The address for sqlx, or for `psql`, as text: over the Unix socket.
+    #[must_use]
+    pub fn database_url(&self) -> String {
+        self.url_for(DATABASE)
+    }
+
+    /// The same, for another database of this cluster.
+    #[must_use]
+    pub fn url_for(&self, database: &str) -> String {
+        let (database, host) = (
+            percent_encoded(database.as_bytes()),
+            percent_encoded(self.socket_dir.as_os_str().as_bytes()),
+        );
+        format!(
+            "postgres://{USER}@localhost:{}/{database}?host={host}&sslmode=disable",
+            sockets::PORT
+        )
+    }
+
+    /// The address for sqlx, typed.
+    #[must_use]
+    pub fn connect_options(&self) -> PgConnectOptions {
+        self.options_for(DATABASE)
+    }
+
+    fn options_for(&self, database: &str) -> PgConnectOptions {
+        options_through(&self.socket_dir, database)
+    }
+
+    /// The process id of the server; `None` in the moments in which it is being restarted.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.running
+            .as_ref()
+            .and_then(|running| running.supervisor.pid())
+    }
+
+    /// Which PostgreSQL runs, for a line in the log.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Where the cluster and its log are: the data directory, or its place in the refuge.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Stops the server (fast; immediate if that takes longer than `stop_timeout`) and gives up the data directory.
+    ///
+    /// # Errors
+    /// [`ClusterError::StillRunning`] if not even SIGKILL ended it.
+    pub async fn stop(mut self) -> Result<(), ClusterError> {
+        let Some(running) = self.running.take() else {
+            return Ok(());
+        };
+        spawn_blocking(move || running.stop())
+            .await
+            .unwrap_or(Err(ClusterError::Abandoned))
+    }
+}
+
+/// Everything is said, because sqlx fills what is not from `PGPORT`, `PGSSLMODE` and their kin.
+fn options_through(socket_dir: &Path, database: &str) -> PgConnectOptions {
+    PgConnectOptions::new_without_pgpass()
+        .socket(socket_dir)
+        .port(sockets::PORT)
+        .username(USER)
+        .database(database)
+        .ssl_mode(PgSslMode::Disable)
+}
+
+impl Running {
+    fn stop(mut self) -> Result<(), ClusterError> {
+        self.supervisor.stop(self.stop_timeout)?;
+        // It may be in the temporary directory. Empty now; whatever keeps it does no harm, the next start uses it again.
+        let _ = std::fs::remove_dir(&self.socket_dir);
+        Ok(())
+    }
+}
+
+impl Drop for PostgresCluster {
+    fn drop(&mut self) {
+        if let Some(Err(error)) = self.running.take().map(Running::stop) {
+            tracing::error!(%error, "{error}");
+        }
+    }
+}
+
+/// Programs that can run the cluster, and the cluster.
+fn prepare(config: &ClusterConfig, place: &Place) -> Result<Origin, ClusterError> {
+    let existing = cluster_files::made_by(place)?;
+    let wanted = Wanted {
+        source: config.source,
+        pg_bin_dir: config.pg_bin_dir.as_deref(),
+        existing,
+    };
+    let origin = programs::choose(&wanted, place)?;
+    if existing.is_none() {
+        cluster_files::create(place, &origin)?;
+    }
+    Ok(origin)
+}
+
+fn percent_encoded(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
+            text.push(char::from(*byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "%{byte:02X}");
+        }
+        text
+    })
+}

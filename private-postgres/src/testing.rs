@@ -1,0 +1,206 @@
+//! A real PostgreSQL for plain `cargo test`: one private cluster per test program, a fresh database per test.
+//!
+//! Promise: nothing needs to be installed or set, and nothing is left behind: when the test program ends, however it
+//! ends, its cluster stops and its directory is removed.
+//! Limit: with `HOLDFAST_TEST_DATABASE_URL` set, that server is used instead, and the databases made there stay.
+
+pub mod replication;
+
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::{env, fs};
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection};
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+use crate::{ClusterConfig, PostgresCluster};
+
+/// Names a server to use instead of a private one. Its user must be allowed to create databases.
+pub const SERVER_VARIABLE: &str = "HOLDFAST_TEST_DATABASE_URL";
+
+/// Tests run side by side, each with a pool.
+const CONNECTIONS_PER_TEST: u32 = 10;
+const CONNECTIONS: u16 = 300;
+
+/// An empty database, all of a test's own.
+#[derive(Debug, Clone)]
+pub struct TestDatabase {
+    /// Its address, for a program that is started on it.
+    pub url: String,
+    /// Connections to it; they belong to the runtime of the test that asked.
+    pub pool: PgPool,
+}
+
+/// Makes an empty database.
+///
+/// # Panics
+/// If there is no PostgreSQL to be had: without one the test says nothing.
+pub async fn fresh_database() -> TestDatabase {
+    fresh_database_from("template1").await
+}
+
+/// Makes a database that is a copy of `template`, after sending away whoever is connected to that one.
+///
+/// # Panics
+/// As [`fresh_database`].
+pub async fn fresh_database_from(template: &str) -> TestDatabase {
+    let name = format!("holdfast_test_{}", Uuid::new_v4().simple());
+    let server = server().await;
+    let mut connection = options(&server.url_for("postgres"))
+        .connect()
+        .await
+        .expect("the test server answers");
+    // A closed pool's last connection may outlive it by seconds, and a template must not be in use.
+    sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1")
+        .bind(template)
+        .execute(&mut connection)
+        .await
+        .expect("the test server lets us end connections");
+    let create = format!(r#"CREATE DATABASE "{name}" TEMPLATE "{template}""#);
+    sqlx::query(&create)
+        .execute(&mut connection)
+        .await
+        .expect("the test server lets us create a database");
+    connection
+        .close()
+        .await
+        .expect("the test server lets us go");
+    let url = server.url_for(&name);
+    let pool = PgPoolOptions::new()
+        .max_connections(CONNECTIONS_PER_TEST)
+        .connect_lazy_with(options(&url));
+    TestDatabase { url, pool }
+}
+
+/// The address of another database on the server that this test program uses, for instance of a template.
+///
+/// # Panics
+/// As [`fresh_database`].
+pub async fn url_for(database: &str) -> String {
+    server().await.url_for(database)
+}
+
+fn options(url: &str) -> PgConnectOptions {
+    url.parse()
+        .unwrap_or_else(|e| panic!("{url} is no address of a PostgreSQL: {e}"))
+}
+
+enum Server {
+    Given(String),
+    Private(Box<Private>),
+}
+
+/// A static is never dropped. When the program ends, the kernel closes its pipes: the cluster's own lifeline stops the
+/// server, and the sweeper then removes the directory.
+struct Private {
+    cluster: PostgresCluster,
+    _sweeper: Child,
+}
+
+static SERVER: OnceCell<Server> = OnceCell::const_new();
+
+async fn server() -> &'static Server {
+    SERVER
+        .get_or_init(|| async {
+            match env::var(SERVER_VARIABLE) {
+                Ok(url) => Server::Given(url),
+                Err(_) => Server::Private(Box::new(start_private().await)),
+            }
+        })
+        .await
+}
+
+impl Server {
+    fn url_for(&self, database: &str) -> String {
+        match self {
+            Self::Given(url) => with_database(url, database),
+            Self::Private(private) => private.cluster.url_for(database),
+        }
+    }
+}
+
+async fn start_private() -> Private {
+    let directory = temporary_directory().expect("the temporary directory is writable");
+    let sweeper = spawn_sweeper(SWEEP, &directory).expect("there is a shell");
+    let mut config = ClusterConfig::new(&directory);
+    config.max_connections = CONNECTIONS;
+    let cluster = PostgresCluster::start(config).await.unwrap_or_else(|e| {
+        let cause =
+            std::error::Error::source(&e).map_or_else(String::new, |cause| format!(": {cause}"));
+        panic!("cannot start a PostgreSQL for the tests: {e}{cause}")
+    });
+    Private {
+        cluster,
+        _sweeper: sweeper,
+    }
+}
+
+/// As root, the account that runs PostgreSQL must be able to pass through.
+fn temporary_directory() -> io::Result<PathBuf> {
+    let directory = env::temp_dir().join(format!("holdfast-test-{}", Uuid::new_v4().simple()));
+    fs::create_dir(&directory)?;
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o711))?;
+    Ok(directory)
+}
+
+/// Waits for the end of the pipe, then for the end of the server (half a minute at most), then removes the directory.
+const SWEEP: &str = r#"
+read -r never
+seconds=0
+while [ -e "$1/postgres/postmaster.pid" ] && [ "$seconds" -lt 30 ]; do sleep 1; seconds=$((seconds + 1)); done
+rm -rf "$1"
+"#;
+
+fn spawn_sweeper(script: &str, directory: &Path) -> io::Result<Child> {
+    use std::os::unix::process::CommandExt;
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", script, "holdfast-sweeper"])
+        .arg(directory)
+        .current_dir("/")
+        .process_group(0);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+}
+
+/// `postgres://user@host/one?x=y` with another database: `postgres://user@host/other?x=y`.
+fn with_database(url: &str, database: &str) -> String {
+    let (address, query) = url
+        .split_once('?')
+        .map_or((url, None), |(address, query)| (address, Some(query)));
+    let authority_at = address.find("://").map_or(0, |at| at + 3);
+    let path_at = address[authority_at..]
+        .find('/')
+        .map_or(address.len(), |at| authority_at + at);
+    let query = query.map_or_else(String::new, |query| format!("?{query}"));
+    format!("{}/{database}{query}", &address[..path_at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_addressed_with_another_database() {
+        for (url, expected) in [
+            (
+                "postgres://me:pw@host:5433/one?sslmode=disable",
+                "postgres://me:pw@host:5433/two?sslmode=disable",
+            ),
+            ("postgres://host", "postgres://host/two"),
+            (
+                "postgres:///one?host=/run/pg",
+                "postgres:///two?host=/run/pg",
+            ),
+        ] {
+            assert_eq!(with_database(url, "two"), expected);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What a drop looks like on the wire: in the API, on the stream and in `audit state`.
+
+use domain::status::DropStatus;
+use domain::stock::Stock;
+use domain::values::{DropId, Money, Position, Pseudonym, Throttle, Timestamp};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::views::{DropView, Purchaser};
+
+/// A `Drop` of the contract.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Drop")]
+pub struct DropBody<'a> {
+    id: DropId,
+    name: &'a str,
+    description: Option<&'a str>,
+    image_url: Option<&'a str>,
+    price: Money,
+    status: DropStatus,
+    starts_at: Timestamp,
+    ends_at: Option<Timestamp>,
+    hold_seconds: u32,
+    max_per_hold: u32,
+    max_per_buyer: Option<u32>,
+    throttle: Option<Throttle>,
+    stock: Stock,
+    waitlist_length: u32,
+    position: Position,
+    created_at: Timestamp,
+    server_time: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_purchasers: Option<Vec<PurchaserBody>>,
+}
+
+impl<'a> DropBody<'a> {
+    /// The drop at `now`.
+    #[must_use]
+    pub fn new(drop: &'a DropView, now: Timestamp) -> Self {
+        let terms = &drop.row.terms;
+        let status = drop.row.status(now);
+        Self {
+            id: drop.drop_id,
+            name: terms.name.as_str(),
+            description: terms
+                .description
+                .as_ref()
+                .map(domain::values::Description::as_str),
+            image_url: terms
+                .image_url
+                .as_ref()
+                .map(domain::values::ImageUrl::as_str),
+            price: terms.price,
+            status,
+            starts_at: terms.starts_at,
+            ends_at: terms.ends_at,
+            hold_seconds: terms.hold_seconds.get(),
+            max_per_hold: terms.max_per_hold.get(),
+            max_per_buyer: terms.max_per_buyer.map(domain::values::BuyerLimit::get),
+            throttle: terms.throttle,
+            stock: drop.row.stock,
+            waitlist_length: waitlist_length(drop, now),
+            position: drop.position,
+            created_at: drop.row.scheduled_at,
+            server_time: now,
+            top_purchasers: None,
+        }
+    }
+
+    /// The same with its purchasers.
+    #[must_use]
+    pub fn with_purchasers(self, purchasers: Vec<PurchaserBody>) -> Self {
+        Self {
+            top_purchasers: Some(purchasers),
+            ..self
+        }
+    }
+}
+
+/// How many wait for a drop: none for one that is over.
+#[must_use]
+pub fn waitlist_length(drop: &DropView, now: Timestamp) -> u32 {
+    match drop.row.status(now).is_over() {
+        true => 0,
+        false => drop.row.waitlist_length,
+    }
+}
+
+/// A purchaser, as others may see them.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Purchaser")]
+pub struct PurchaserBody {
+    /// The name that they agreed to show; otherwise a few digits of their pseudonym.
+    buyer: String,
+    quantity: u64,
+    last_purchased_at: Timestamp,
+}
+
+impl From<Purchaser> for PurchaserBody {
+    fn from(purchaser: Purchaser) -> Self {
+        let buyer = purchaser
+            .display_name
+            .map_or_else(|| masked(purchaser.buyer), |name| name.as_str().to_owned());
+        Self {
+            buyer,
+            quantity: purchaser.row.quantity,
+            last_purchased_at: purchaser.row.last_purchased_at,
+        }
+    }
+}
+
+fn masked(buyer: Pseudonym) -> String {
+    let digits = buyer.0.simple().to_string();
+    format!("Buyer {}", &digits[..6])
+}

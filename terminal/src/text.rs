@@ -1,0 +1,52 @@
+//! Errors and foreign text, fit to be printed.
+//!
+//! Promise: [`one_line`] writes a whole chain of causes without repeating one, and nothing but text.
+
+use std::borrow::Cow;
+use std::error::Error;
+
+/// `error` and its causes in one line. A cause whose words already stand in the line is left out.
+#[must_use]
+pub fn one_line(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        cause = error.source();
+    }
+    visible(&line.replace('\n', " ")).into_owned()
+}
+
+/// `text` without anything that a terminal would do rather than show.
+#[must_use]
+pub fn visible(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for char in text.chars() {
+        match char.is_control() {
+            true => shown.extend(char.escape_default()),
+            false => shown.push(char),
+        }
+    }
+    Cow::Owned(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_would_do_is_shown() {
+        assert_eq!(visible("“drei” Stück 🎟"), "“drei” Stück 🎟");
+        assert_eq!(
+            visible("x\nverified\u{1b}[2J\u{9b}"),
+            r"x\nverified\u{1b}[2J\u{9b}"
+        );
+    }
+}
