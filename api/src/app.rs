@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::lateness::ReleaseLateness;
 use crate::config::Keys;
-use crate::connections::Shares;
+use crate::connections::AddressLimit;
 use crate::limiter::Limiter;
 use crate::metrics::Metrics;
 use crate::refused::Refused;
@@ -36,7 +36,7 @@ pub struct Parts {
     /// Tells watchers.
     pub hub: StreamHub,
     /// How many streams each client address has.
-    pub(crate) streams: Shares,
+    pub(crate) streams: AddressLimit,
     /// Who may do what.
     pub keys: Keys,
     /// Browsers that signed in as admin.

@@ -31,7 +31,7 @@ use tracing::{info, warn};
 use crate::admin::lateness::ReleaseLateness;
 use crate::app::{App, Parts};
 use crate::config::{ConfigError, Keys, Settings, buyer_tokens};
-use crate::connections::{self, Bounds, Exemptions, Patience, Shares};
+use crate::connections::{self, AddressLimit, Bounds, Exemptions, Timeouts};
 use crate::database::{Database, DatabaseError};
 use crate::metrics::{MeasuredLog, Metrics};
 use crate::refused::Refused;
@@ -107,7 +107,7 @@ impl Server {
         let keys = Keys::load(&settings.keys, &settings.database.data_dir, address)?;
         let buyer_tokens = buyer_tokens(settings)?;
         let bounds = bounds(settings);
-        let idle = bounds.patience.idle;
+        let idle = bounds.timeouts.idle;
         let listener =
             listen(address, idle).map_err(|source| ServerError::Listen { address, source })?;
         let address = listener.local_addr().unwrap_or(address);
@@ -178,7 +178,7 @@ impl Server {
         let kept = refused.clone();
         followers.spawn(kept.keep(database.pool.clone(), stopping.clone()));
         let streams_of_address =
-            Shares::of_streams(settings.edge.max_streams_per_address, exemptions(settings));
+            AddressLimit::of_streams(settings.edge.max_streams_per_address, exemptions(settings));
 
         let app = App::new(Parts {
             engine: handle,
@@ -320,8 +320,8 @@ fn bounds(settings: &Settings) -> Bounds {
     let seconds = |seconds: u32| Duration::from_secs(seconds.into());
     Bounds {
         most: settings.max_connections.min(connections_allowed()) as usize,
-        shares: Shares::of_connections(of_address, exemptions(settings)),
-        patience: Patience {
+        address_limit: AddressLimit::of_connections(of_address, exemptions(settings)),
+        timeouts: Timeouts {
             head: seconds(settings.head_seconds),
             idle: seconds(settings.idle_seconds),
         },

@@ -26,7 +26,7 @@ use super::framing::Framing;
 use super::present::Present;
 use super::room::Guest;
 use super::watcher::{Told, Watched};
-use crate::connections::Share;
+use crate::connections::AddressPermit;
 use crate::render::{DropBody, DropStatus};
 
 /// Ticks that a watcher may lag behind before it is given the present state instead.
@@ -216,7 +216,7 @@ impl StreamHub {
     }
 
     /// A place for one more watcher, given back when dropped, as is what its address has of them.
-    pub(super) fn enter(&self, of_address: Option<Share>) -> Option<Seat> {
+    pub(super) fn enter(&self, of_address: Option<AddressPermit>) -> Option<Seat> {
         let hub = Arc::clone(&self.0);
         let taken = hub
             .watchers
@@ -261,7 +261,7 @@ impl Observer for StreamHub {
 #[derive(Debug)]
 pub(super) struct Seat {
     hub: Arc<Hub>,
-    _of_address: Option<Share>,
+    _of_address: Option<AddressPermit>,
 }
 
 impl Drop for Seat {
