@@ -17,7 +17,7 @@ use domain::values::BuyerId;
 
 use crate::app::App;
 use crate::jws::has_form_of_token;
-use crate::limiter::{Origin, Tried};
+use crate::limiter::{AttemptKind, Origin};
 use crate::problem::{Code, Problem};
 use crate::session::is_signed_in;
 use crate::tokens::TokenError;
@@ -132,7 +132,7 @@ impl Bearer {
     fn of(token: &str, parts: &Parts, app: &App) -> Result<Self, Problem> {
         let is_attempt = bearer_key(parts, app).is_some();
         let origin = is_attempt.then(|| Origin::by_address(parts, app));
-        let attempt = origin.map(|origin| app.limiter.attempt(origin, Tried::Key));
+        let attempt = origin.map(|origin| app.limiter.attempt(origin, AttemptKind::Key));
         let attempt = attempt.transpose()?;
         let bearer = Self::known(token, app)?;
         if let Some(attempt) = attempt {
@@ -235,7 +235,7 @@ impl FromRequestParts<App> for Visitor {
             let is_admin = signed_in(parts, app, "").is_ok();
             return Ok(Self { is_admin, origin });
         };
-        let Ok(attempt) = app.limiter.attempt(origin, Tried::Key) else {
+        let Ok(attempt) = app.limiter.attempt(origin, AttemptKind::Key) else {
             return Ok(anonymous);
         };
         if app.keys.admin.matches(key) {

@@ -19,7 +19,7 @@ use crate::drops::quarantine;
 use crate::extract::{
     Body, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, follow_to_head,
 };
-use crate::limiter::{Asked, Attempt, Origin, Tried};
+use crate::limiter::{Attempt, AttemptKind, Origin, RequestKind};
 use crate::problem::{Code, Problem};
 use crate::render::{HoldBody, PurchaseBody, conditional_at, insert, private, replayed};
 use domain::decide::Subject;
@@ -64,7 +64,7 @@ pub(crate) async fn place(
     };
     let admission = app
         .limiter
-        .admit(&app, origin, drop_id, Asked::Hold, keys)?;
+        .admit(&app, origin, drop_id, RequestKind::Hold, keys)?;
     let answer = app.engine.submit(request).await;
     admission.settle(&answer);
     let answer = answer.map_err(|error| app.refused.problem(drop_id, error))?;
@@ -207,7 +207,7 @@ async fn must_own(
     if origin == Origin::Unlimited || app.views.hold(hold_id).is_some() {
         return Ok(None);
     }
-    app.limiter.attempt(origin, Tried::Id).map(Some)
+    app.limiter.attempt(origin, AttemptKind::Id).map(Some)
 }
 
 /// What the engine answered. The attempt has failed if it does not know the hold either.
@@ -232,7 +232,7 @@ async fn find_anywhere(app: &App, origin: Origin, hold_id: HoldId) -> Result<Hol
     if let Some(problem) = quarantine(app.views.quarantine_of_hold(hold_id)) {
         return Err(problem);
     }
-    let attempt = app.limiter.attempt(origin, Tried::Id)?;
+    let attempt = app.limiter.attempt(origin, AttemptKind::Id)?;
     follow_to_head(app).await?;
     let hold = find(app, hold_id);
     // In a drop that was put into quarantine meanwhile nobody knows whether there is such a hold.

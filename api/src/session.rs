@@ -23,7 +23,7 @@ use crate::app::App;
 use crate::config::Key;
 use crate::extract::Body;
 use crate::jws::Hs256;
-use crate::limiter::{Origin, Tried};
+use crate::limiter::{AttemptKind, Origin};
 use crate::problem::{Code, Problem};
 
 /// How long a session lasts, in seconds: a working day.
@@ -172,7 +172,7 @@ pub(crate) async fn sign_in(
     Body(SignIn { key }): Body<SignIn>,
 ) -> Result<Response, Problem> {
     refuse_other_origins(&Method::POST, &headers)?;
-    let attempt = app.limiter.attempt(origin, Tried::SignIn)?;
+    let attempt = app.limiter.attempt(origin, AttemptKind::SignIn)?;
     if !app.keys.admin.matches(key.trim()) {
         return Err(if app.keys.auditor.matches(key.trim()) {
             attempt.succeeded();

@@ -26,7 +26,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::drops::quarantine;
 use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, follow_to_head};
-use crate::limiter::{Asked, Origin, Tried};
+use crate::limiter::{AttemptKind, Origin, RequestKind};
 use crate::problem::{Code, Problem};
 use crate::render::{DropStatus, conditional_at, insert, private, replayed};
 
@@ -206,7 +206,7 @@ pub(crate) async fn join(
     };
     let admission = app
         .limiter
-        .admit(&app, origin, drop_id, Asked::Entry, keys)?;
+        .admit(&app, origin, drop_id, RequestKind::Entry, keys)?;
     let answer = app.engine.submit(request).await;
     admission.settle(&answer);
     let answer = answer.map_err(|error| app.refused.problem(drop_id, error))?;
@@ -266,7 +266,7 @@ async fn find(app: &App, origin: Origin, entry_id: WaitlistId) -> Result<PlaceVi
     if let Some(problem) = quarantined() {
         return Err(problem);
     }
-    let attempt = app.limiter.attempt(origin, Tried::Id)?;
+    let attempt = app.limiter.attempt(origin, AttemptKind::Id)?;
     follow_to_head(app).await?;
     let place = app.views.place(entry_id).ok_or_else(quarantined);
     // In a drop that was put into quarantine meanwhile nobody knows whether there is such an entry.

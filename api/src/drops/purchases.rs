@@ -25,7 +25,7 @@ use super::{MOST_LISTED, find, quarantine};
 use crate::app::App;
 use crate::auth::{Admin, Caller, Visitor};
 use crate::extract::{DropPath, Fresh, Query, follow_to_head};
-use crate::limiter::Tried;
+use crate::limiter::AttemptKind;
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Fault, Problem};
 use crate::render::{Page, PurchaseBody, conditional, insert, private};
@@ -77,7 +77,7 @@ async fn find_anywhere(app: &App, visitor: &Visitor, id: PurchaseId) -> Result<H
     if let Some(hold) = app.views.purchase(id) {
         return Ok(hold);
     }
-    let attempt = app.limiter.attempt(visitor.origin, Tried::Id)?;
+    let attempt = app.limiter.attempt(visitor.origin, AttemptKind::Id)?;
     follow_to_head(app).await?;
     let hold = app.views.purchase(id).ok_or_else(no_such_purchase)?;
     attempt.succeeded();
