@@ -36,7 +36,7 @@ use crate::render::{
     DropBody, DropStatus, Page, PurchaserBody, Representation, conditional_at, insert, replayed,
     total_in_etag, version_in_etag, waitlist_length,
 };
-use crate::stream::must_be_few;
+use crate::stream::check_id_count;
 
 /// The most drops that one answer lists.
 pub(crate) const MOST_LISTED: usize = 100;
@@ -207,7 +207,7 @@ fn named(ids: &str) -> Result<BTreeSet<DropId>, Problem> {
     let ids = ids.split(',').map(|id| id.trim().parse());
     let ids = ids.collect::<Result<BTreeSet<DropId>, _>>();
     let ids = ids.map_err(malformed)?;
-    must_be_few("ids", ids.len(), MOST_LISTED)?;
+    check_id_count("ids", ids.len(), MOST_LISTED)?;
     Ok(ids)
 }
 

@@ -21,7 +21,7 @@ use projections::waitlist::Block;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::watch::WatchedPlaces;
+pub(crate) use self::watch::WatchedEntries;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::drops::quarantine;
@@ -214,7 +214,7 @@ pub(crate) async fn join(
         let defect = std::io::Error::other("a place in line was answered with something else");
         return Err(Problem::internal(&defect));
     };
-    let place = app.views.place(entry_id).ok_or_else(no_such_place)?;
+    let place = app.views.place(entry_id).ok_or_else(entry_not_found)?;
     let body = Json(PlaceBody::new(&app, place));
     let mut response = (StatusCode::CREATED, body).into_response();
     let location = format!("/v1/waitlist/{entry_id}");
@@ -273,10 +273,10 @@ async fn find(app: &App, origin: Origin, entry_id: WaitlistId) -> Result<PlaceVi
     if !matches!(place, Err(None)) {
         attempt.succeeded();
     }
-    place.map_err(|quarantined| quarantined.unwrap_or_else(no_such_place))
+    place.map_err(|quarantined| quarantined.unwrap_or_else(entry_not_found))
 }
 
-fn no_such_place() -> Problem {
+fn entry_not_found() -> Problem {
     let detail = "There is no place in line with this id.";
     Problem::new(Code::WaitlistEntryNotFound, detail)
 }
@@ -291,7 +291,7 @@ impl FromRequestParts<App> for PlacePath {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let Path(id) = Path::<String>::from_request_parts(parts, app)
             .await
-            .map_err(|_| no_such_place())?;
-        id.parse().map(Self).map_err(|_| no_such_place())
+            .map_err(|_| entry_not_found())?;
+        id.parse().map(Self).map_err(|_| entry_not_found())
     }
 }
