@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 use crate::app::App;
 use crate::auth::Auditor;
-use crate::extract::{Fresh, Query, position};
+use crate::extract::{Fresh, Query, limit_faults, position};
 use crate::negotiate::{preferred, varied};
 use crate::openapi::schemas;
 use crate::problem::{Fault, Problem};
@@ -99,16 +99,7 @@ pub(crate) struct LogParams {
 
 impl Query for LogParams {
     fn faults(&self, headers: &HeaderMap) -> Vec<Fault> {
-        let (most, words) = match MEDIA_TYPES[preferred(headers, &MEDIA_TYPES)] {
-            LINES => (usize::MAX, "must be at least 1".to_owned()),
-            _ => (MOST_LISTED, format!("must be from 1 to {MOST_LISTED}")),
-        };
-        let is_wrong = |&limit: &usize| !(1..=most).contains(&limit);
-        let fault = |_| Fault {
-            pointer: "/limit".to_owned(),
-            detail: words,
-        };
-        self.limit.filter(is_wrong).map(fault).into_iter().collect()
+        limit_faults(self.limit, MOST_LISTED, headers, &MEDIA_TYPES)
     }
 }
 

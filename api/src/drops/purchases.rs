@@ -24,7 +24,7 @@ use serde::{Deserialize, Serialize};
 use super::{MOST_LISTED, find, quarantine};
 use crate::app::App;
 use crate::auth::{Admin, Caller, Visitor};
-use crate::extract::{DropPath, Fresh, Query, follow_to_head};
+use crate::extract::{DropPath, Fresh, Query, follow_to_head, limit_faults};
 use crate::limiter::AttemptKind;
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Fault, Problem};
@@ -115,16 +115,7 @@ pub(crate) struct PurchasesParams {
 
 impl Query for PurchasesParams {
     fn faults(&self, headers: &HeaderMap) -> Vec<Fault> {
-        let (most, words) = match MEDIA_TYPES[preferred(headers, &MEDIA_TYPES)] {
-            CSV => (usize::MAX, "must be at least 1".to_owned()),
-            _ => (MOST_LISTED, format!("must be from 1 to {MOST_LISTED}")),
-        };
-        let is_wrong = |&limit: &usize| !(1..=most).contains(&limit);
-        let fault = |_| Fault {
-            pointer: "/limit".to_owned(),
-            detail: words,
-        };
-        self.limit.filter(is_wrong).map(fault).into_iter().collect()
+        limit_faults(self.limit, MOST_LISTED, headers, &MEDIA_TYPES)
     }
 }
 

@@ -19,6 +19,7 @@ use serde::forward_to_deserialize_any;
 use super::words::{field_named, in_words, pointer};
 use super::{AtLeast, Fresh, follow_to};
 use crate::app::App;
+use crate::negotiate::preferred;
 use crate::problem::{Fault, Problem};
 
 /// The query parameters of an operation. Every field is optional.
@@ -236,6 +237,26 @@ impl<const MOST: usize> JsonSchema for Limit<MOST> {
     }
 }
 
+/// Checks the `limit` of a list that is a page in the first of `media_types`, with at most `most`
+/// entries. In the other types the list is streamed and has no maximum.
+pub(crate) fn limit_faults(
+    limit: Option<usize>,
+    most: usize,
+    headers: &HeaderMap,
+    media_types: &[&str],
+) -> Vec<Fault> {
+    let is_page = preferred(headers, media_types) == 0;
+    let detail = match limit {
+        Some(0) if !is_page => "must be at least 1".to_owned(),
+        Some(limit) if is_page && !(1..=most).contains(&limit) => {
+            format!("must be from 1 to {most}")
+        }
+        Some(_) | None => return vec![],
+    };
+    let pointer = "/limit".to_owned();
+    vec![Fault { pointer, detail }]
+}
+
 /// Parses a position, which fits into an `i64`.
 pub(crate) fn position<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Position, D::Error> {
     let position = Position::deserialize(deserializer)?;
@@ -294,6 +315,31 @@ mod tests {
         ] {
             let problem = read(query).unwrap_err();
             assert_eq!(problem.faulty_places(), pointers, "{query}");
+        }
+    }
+
+    #[test]
+    fn limit_has_a_maximum_only_in_the_first_media_type() {
+        let faults = |limit, accept| {
+            let accept = axum::http::HeaderValue::from_static(accept);
+            let headers = HeaderMap::from_iter([(axum::http::header::ACCEPT, accept)]);
+            let found = limit_faults(limit, 10, &headers, &["application/json", "text/csv"]);
+            found.into_iter().map(|fault| fault.detail).next()
+        };
+        for (limit, in_json, in_csv) in [
+            (None, None, None),
+            (
+                Some(0),
+                Some("must be from 1 to 10"),
+                Some("must be at least 1"),
+            ),
+            (Some(1), None, None),
+            (Some(10), None, None),
+            (Some(11), Some("must be from 1 to 10"), None),
+            (Some(usize::MAX), Some("must be from 1 to 10"), None),
+        ] {
+            assert_eq!(faults(limit, "application/json").as_deref(), in_json);
+            assert_eq!(faults(limit, "text/csv").as_deref(), in_csv);
         }
     }
 

@@ -457,7 +457,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tick_that_was_lost_is_never_skipped_in_silence() {
+    fn lost_tick_is_detected_and_never_skipped_silently() {
         let mut recent = Recent::default();
         for number in [1, 2, 3, 6] {
             recent.push(Arc::new(Tick::empty(number)));
