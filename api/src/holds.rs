@@ -31,7 +31,7 @@ pub(crate) struct NewHold {
     /// space. Graphic characters and U+0020 only: none that is invisible (default ignorable) or
     /// changes the direction of text.
     buyer_id: Entered<BuyerId>,
-    /// Units.
+    /// Number of units.
     #[schemars(extend("default" = 1))]
     quantity: Option<Quantity>,
     /// The name to show among the purchasers; without it, a few digits of a pseudonym are shown.

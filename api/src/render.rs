@@ -23,15 +23,15 @@ use crate::problem::Problem;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DropStatus {
-    /// Not started.
+    /// It has not started.
     Scheduled,
     /// Units can be held.
     Live,
     /// Live, with nothing available.
     SoldOut,
-    /// Over.
+    /// It has ended.
     Ended,
-    /// Called off.
+    /// An administrator cancelled it.
     Cancelled,
 }
 

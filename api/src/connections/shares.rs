@@ -28,7 +28,6 @@ pub(crate) struct Exemptions {
     pub(crate) trusted: TrustedProxies,
 }
 
-/// The limited resource.
 #[derive(Debug, Clone, Copy)]
 struct Resource {
     /// Its name in the plural, for texts.
