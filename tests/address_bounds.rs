@@ -384,10 +384,7 @@ async fn unknown_ids_are_bounded_by_default_and_known_ones_are_not() {
 #[tokio::test]
 async fn a_peer_that_forwards_and_is_not_named_is_warned_of_once() {
     for (unlimited, words) in [
-        (
-            "127.0.0.0/8",
-            "no bound for addresses applies to its clients",
-        ),
+        ("127.0.0.0/8", "its clients have no limits per address"),
         ("none", "all its clients count as one address"),
     ] {
         let launch = Launch::fresh().await;

@@ -183,9 +183,13 @@ async fn without_its_database_a_server_refuses_writes_serves_reads_and_recovers_
     );
     let erased = take(erase).await;
     assert_told_to_try_again(&erased);
-    assert!(erased.text().contains("not known"), "{}", erased.text());
+    assert!(
+        erased.text().contains("outcome of the erasure is unknown"),
+        "{}",
+        erased.text()
+    );
     let words = eventually("it is in the log", || async {
-        Some(app.stderr()).filter(|words| words.contains("could not be erased"))
+        Some(app.stderr()).filter(|words| words.contains("erasure of a buyer failed"))
     })
     .await;
     assert!(!words.contains("carol"), "{words}");

@@ -1,7 +1,8 @@
-//! The routes of the dashboard: what happened within a window, and how the server is doing.
+//! The routes of the dashboard: counts of events within a window, and the server's state.
 //!
-//! Promise: counts of events are those of the log, folded in memory; a window ends with the bucket that is running.
-//! Limit: minutes are the finest grain; refusals, which the log does not hold, are counted apart ([`crate::refused`]).
+//! Promise: counts of events equal those of the log, folded in memory; a window ends with the
+//! present bucket. Limit: the finest resolution is a minute; refusals, which are not in the log,
+//! are counted separately ([`crate::refused`]).
 
 pub(crate) mod window;
 
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use self::window::{Bucket, Buckets, Span};
 use crate::app::App;
 use crate::auth::Admin;
-use crate::drops::{MOST_LISTED, Wanted, find};
+use crate::drops::{DropSelection, MOST_LISTED, find};
 use crate::extract::{Fresh, Limit, Query};
 use crate::health::{QuarantinedDrop, quarantined};
 use crate::lateness::Lateness;
@@ -28,25 +29,25 @@ use crate::problem::{Code, Problem};
 use crate::render::{Representation, Statuses, conditional, insert, private};
 
 const CSV: &str = "text/csv";
-/// What a timeline comes in, the usual form first.
-const TIMELINE_FORMS: [&str; 2] = ["application/json", CSV];
+/// Media types of a timeline, the default first.
+const TIMELINE_MEDIA_TYPES: [&str; 2] = ["application/json", CSV];
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct MetricsParams {
-    /// How far back.
+    /// The length of the window, which ends now.
     #[schemars(extend("default" = "1h"))]
     window: Option<Span>,
-    /// How long one bucket is; chosen by the window unless said.
+    /// The length of one bucket; by default it depends on the window.
     bucket: Option<Span>,
-    /// How many drops are listed at most; the counts are of all of them.
+    /// Maximum number of listed drops. The counts cover all drops.
     #[schemars(extend("default" = MOST_LISTED))]
     limit: Option<Limit<MOST_LISTED>>,
-    /// The id that the page of drops before ended with.
+    /// The last id of the previous page of drops.
     starting_after: Option<DropId>,
     /// Lists only drops of these statuses, separated by commas.
     #[schemars(with = "Option<String>")]
     status: Option<Statuses>,
-    /// Lists only drops whose name contains this, whatever its case.
+    /// Lists only drops whose name contains this text, ignoring case.
     search: Option<String>,
 }
 
@@ -58,34 +59,34 @@ pub(crate) struct Metrics {
     holds_expired: u64,
     holds_released: u64,
     purchases_confirmed: u64,
-    /// Units in the holds that were placed.
+    /// Units in placed holds.
     units_held: u64,
     units_sold: u64,
-    /// Units that came back by expiry.
+    /// Units returned by expiry.
     units_expired: u64,
-    /// Units that came back by release.
+    /// Units returned by release.
     units_released: u64,
-    /// Requests for more than there was.
+    /// Requests for more units than were available.
     oversell_attempts_blocked: u64,
-    /// Requests that a throttle refused, of a buyer or of an address.
+    /// Requests refused by a throttle, of a buyer or of an address.
     throttle_blocks: u64,
-    /// A page of drops, the newest first.
+    /// A page of drops, newest first.
     drops: Vec<DropLine>,
-    /// Whether there are drops after those.
+    /// True if there are more drops after this page.
     has_more: bool,
     timeline: Vec<MetricsBucket>,
-    /// How late the units of holds that ran out came back; null when none did.
+    /// The delay between the expiry of holds and the return of their units; null without expiries.
     release_lateness: Option<Lateness>,
     engine: EngineLine,
     projections: Vec<ProjectionLine>,
-    /// Drops in quarantine on this server; they are not among `drops`.
+    /// Drops in quarantine on this server, which are missing from `drops`.
     quarantined: Vec<QuarantinedDrop>,
-    /// Live streams that are open at this process.
+    /// Open SSE streams of this process.
     watchers: usize,
     position: Position,
 }
 
-/// Where one drop's units are, and how many ever came back by expiry.
+/// The units of one drop, and how many were ever returned by expiry.
 #[derive(Debug, Hash, Serialize, JsonSchema)]
 #[schemars(rename = "DropMetrics")]
 struct DropLine {
@@ -112,7 +113,7 @@ struct MetricsBucket {
 struct EngineLine {
     #[schemars(extend("enum" = ["live", "away", "refused", "clock_fault", "stopped"]))]
     state: &'static str,
-    /// Requests that wait for a decision.
+    /// Number of requests that wait for a decision.
     queued: usize,
 }
 
@@ -121,9 +122,9 @@ struct EngineLine {
 struct ProjectionLine {
     name: &'static str,
     checkpoint: Position,
-    /// Events of the log that its table does not show yet.
+    /// Events in the log that the table does not include yet.
     lag: u64,
-    /// Why it stopped, if it did.
+    /// The reason why the projection stopped; null if it runs.
     stopped: Option<String>,
 }
 
@@ -135,7 +136,7 @@ pub(crate) async fn metrics(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let now = app.now();
-    // Before the rows, so that they are at least as new as it says.
+    // Read before the rows, so that the rows are at least as new.
     let position = app.views.position();
     let mut buckets = Buckets::ending_at(now, params.window, params.bucket)?;
     buckets.fill(app.views.timeline(None, buckets.from()));
@@ -168,13 +169,13 @@ pub(crate) async fn metrics(
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct TimelineParams {
-    /// One drop; all of them unless said.
+    /// One drop; by default all.
     #[schemars(with = "Option<DropId>")]
     drop_id: Option<String>,
-    /// How far back.
+    /// The length of the window, which ends now.
     #[schemars(extend("default" = "1h"))]
     window: Option<Span>,
-    /// How long one bucket is; chosen by the window unless said.
+    /// The length of one bucket; by default it depends on the window.
     bucket: Option<Span>,
 }
 
@@ -209,20 +210,20 @@ pub(crate) async fn timeline(
     let mut buckets = Buckets::ending_at(app.now(), params.window, params.bucket)?;
     buckets.fill(app.views.timeline(drop_id, buckets.from()));
     let buckets: Vec<TimelineBucket> = buckets.iter().map(TimelineBucket::from).collect();
-    let form = TIMELINE_FORMS[preferred(&headers, &TIMELINE_FORMS)];
-    Ok(private(varied(match form {
+    let media_type = TIMELINE_MEDIA_TYPES[preferred(&headers, &TIMELINE_MEDIA_TYPES)];
+    Ok(private(varied(match media_type {
         CSV => csv(&headers, &buckets),
         _ => conditional(&headers, &Timeline { buckets }),
     })))
 }
 
 fn known_drop(app: &App, id: &str) -> Result<DropId, Problem> {
-    let not_found = || Problem::new(Code::DropNotFound, "There is no drop with this id.");
+    let not_found = || Problem::new(Code::DropNotFound, "No drop has this id.");
     let drop_id: DropId = id.parse().map_err(|_| not_found())?;
     find(app, drop_id).map(|drop| drop.drop_id)
 }
 
-/// The drops that are asked for, and whether there are more.
+/// Returns the requested page of drops, and true if more follow.
 fn listed_drops(
     app: &App,
     params: &MetricsParams,
@@ -230,14 +231,14 @@ fn listed_drops(
 ) -> Result<(Vec<DropView>, bool), Problem> {
     let limit = params.limit.map_or(MOST_LISTED, |Limit(limit)| limit);
     let phases = params.status.as_ref().map(Statuses::all);
-    let wanted = Wanted {
+    let selection = DropSelection {
         phases: phases.unwrap_or_default(),
         after: params.starting_after,
         most: limit + 1,
     };
     let mut page = match params.search.as_deref() {
-        Some(words) => wanted.of_name(app, words, now)?,
-        None => wanted.of_all(app, now)?,
+        Some(words) => selection.by_name(app, words, now)?,
+        None => selection.all(app, now)?,
     };
     let has_more = page.len() > limit;
     page.truncate(limit);
@@ -285,7 +286,7 @@ fn projection_lines(app: &App, position: Position) -> Vec<ProjectionLine> {
     app.projections.iter().map(line).collect()
 }
 
-/// RFC 4180. Nothing in it needs quotes: times and whole numbers.
+/// Formats buckets as CSV (RFC 4180). Times and whole numbers need no quotes.
 fn csv(headers: &HeaderMap, buckets: &[TimelineBucket]) -> Response {
     let mut text = String::from("start,held,sold,expired,released\r\n");
     for bucket in buckets {

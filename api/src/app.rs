@@ -11,7 +11,7 @@ use projections::views::Views;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::connections::Shares;
+use crate::connections::AddressLimit;
 use crate::keys::Keys;
 use crate::lateness::ReleaseLateness;
 use crate::limiter::Limiter;
@@ -36,7 +36,7 @@ pub struct Parts {
     /// Tells watchers.
     pub hub: StreamHub,
     /// How many streams each client address has.
-    pub streams: Shares,
+    pub streams: AddressLimit,
     /// Who may do what.
     pub keys: Keys,
     /// Browsers that signed in as admin.

@@ -1,12 +1,13 @@
-//! Who is calling, and what that allows.
+//! Authentication of callers, and their rights.
 //!
-//! Keys come as `Authorization: Bearer KEY`; a browser that signed in with the admin key has a cookie instead, see
-//! [`crate::session`]. Without a buyer secret, a shop's back end is trusted to say who its buyers
-//! are; with one, a buyer's browser brings a token (see [`crate::tokens`]) and acts for that buyer
-//! alone.
+//! Keys are sent as `Authorization: Bearer KEY`; a browser that signed in with the admin key has a
+//! cookie instead, see [`crate::session`]. Without a buyer secret, the shop's back end is trusted
+//! to identify its buyers. With one, a buyer's browser sends a token (see [`crate::tokens`]) and
+//! acts for that buyer only.
 //!
-//! Limit: the log names holds, and without a buyer secret knowing a hold's id is the right to buy or to release it; so the
-//! auditor key of a shop without one must be kept as well as the admin key.
+//! Limit: the log contains hold ids, and without a buyer secret knowing a hold's id grants the
+//! right to buy or to release it. So the auditor key of a shop without a buyer secret must be
+//! protected like the admin key.
 
 use std::convert::Infallible;
 
@@ -17,7 +18,7 @@ use domain::values::BuyerId;
 
 use crate::app::App;
 use crate::jws::has_form_of_token;
-use crate::limiter::{Origin, Tried};
+use crate::limiter::{AttemptKind, Origin};
 use crate::problem::{Code, Problem};
 use crate::session::is_signed_in;
 use crate::tokens::TokenError;
@@ -30,17 +31,17 @@ pub struct Admin;
 #[derive(Debug, Clone, Copy)]
 pub struct Auditor;
 
-/// On whose behalf a buyer's route is called.
+/// The buyer for whom a route is called.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
-    /// Somebody who is believed about any buyer: an admin, or anyone when there is no buyer secret.
+    /// A caller that may act for any buyer: an administrator, or anyone when there is no buyer
+    /// secret.
     Trusted,
-    /// One buyer.
     Buyer(BuyerId),
 }
 
 impl Caller {
-    /// Refuses to act for anybody but the caller.
+    /// Rejects a request for another buyer.
     ///
     /// # Errors
     /// 403.
@@ -50,12 +51,12 @@ impl Caller {
             Self::Buyer(caller) if caller.comparable() == buyer_id.comparable() => Ok(()),
             Self::Buyer(_) => Err(Problem::new(
                 Code::Forbidden,
-                "The token is another buyer's.",
+                "The token belongs to another buyer.",
             )),
         }
     }
 
-    /// As [`Caller::must_be`], for what may belong to a buyer who was erased.
+    /// [`Caller::must_be`] for a resource whose buyer may have been erased.
     ///
     /// # Errors
     /// 403.
@@ -65,24 +66,26 @@ impl Caller {
             (Self::Buyer(_), Some(owner)) => self.must_be(owner),
             (Self::Buyer(_), None) => Err(Problem::new(
                 Code::Forbidden,
-                "The token is another buyer's.",
+                "The token belongs to another buyer.",
             )),
         }
     }
 }
 
-/// The challenge of every 401 (RFC 6750, section 3): without an error code where nothing was
-/// presented.
+/// The challenge of every 401 (RFC 6750, section 3), without an error code when no credentials were
+/// sent.
 const CHALLENGE: &str = "Bearer realm=\"holdfast\"";
 
-/// The bearer key or token that is presented, if there is one.
+/// Returns the bearer key or token of a request.
 fn bearer(parts: &Parts) -> Result<Option<&str>, Problem> {
     let mut values = parts.headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else {
         return Ok(None);
     };
     if values.next().is_some() {
-        return Err(invalid_token("Send one Authorization header."));
+        return Err(invalid_token(
+            "The request has several Authorization headers. Send one.",
+        ));
     }
     let read = || {
         let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
@@ -91,8 +94,9 @@ fn bearer(parts: &Parts) -> Result<Option<&str>, Problem> {
     Ok(read())
 }
 
-/// The bearer, if it counts as an attempt at a key: where buyers have tokens, what has a token's form
-/// does not. Expired tokens must not use up the attempts of an address that many buyers share.
+/// Returns the bearer if it counts as an attempt to guess a key. Where buyers have tokens, a value
+/// in a token's form does not count: expired tokens must not use up the attempts of an address that
+/// many buyers share.
 pub(crate) fn bearer_key<'a>(parts: &'a Parts, app: &App) -> Option<&'a str> {
     let is_token = |key: &str| app.buyer_tokens.is_some() && has_form_of_token(key);
     let presented = bearer(parts).ok().flatten();
@@ -103,9 +107,9 @@ fn unauthorized(detail: &str) -> Problem {
     Problem::new(Code::Unauthorized, detail).header(header::WWW_AUTHENTICATE, CHALLENGE)
 }
 
-/// 401 for a key or a token that was presented and is not good.
+/// 401 for a key or a token that is not valid.
 fn invalid_token(detail: &str) -> Problem {
-    // Only these characters may stand in a description.
+    // A description may contain only these characters.
     let described = detail.replace(|c| !matches!(c, ' ' | '!' | '#'..='[' | ']'..='~'), "?");
     let challenge =
         format!("{CHALLENGE}, error=\"invalid_token\", error_description=\"{described}\"");
@@ -120,7 +124,7 @@ fn forbidden(detail: &str) -> Problem {
     Problem::new(Code::Forbidden, detail)
 }
 
-/// Whose a bearer is.
+/// The owner of a bearer key or token.
 enum Bearer {
     Admin,
     Auditor,
@@ -128,11 +132,12 @@ enum Bearer {
 }
 
 impl Bearer {
-    /// A known one that allows too little is told apart from an unknown one: 403, not 401.
+    /// Identifies the owner. A known key with too few rights gets 403 later; an unknown one gets
+    /// 401 here.
     fn of(token: &str, parts: &Parts, app: &App) -> Result<Self, Problem> {
         let is_attempt = bearer_key(parts, app).is_some();
         let origin = is_attempt.then(|| Origin::by_address(parts, app));
-        let attempt = origin.map(|origin| app.limiter.attempt(origin, Tried::Key));
+        let attempt = origin.map(|origin| app.limiter.attempt(origin, AttemptKind::Key));
         let attempt = attempt.transpose()?;
         let bearer = Self::known(token, app)?;
         if let Some(attempt) = attempt {
@@ -155,7 +160,7 @@ impl Bearer {
     }
 }
 
-/// Whoever sends no key may have signed in.
+/// Accepts a signed-in browser, which sends no key.
 fn signed_in(parts: &Parts, app: &App, otherwise: &str) -> Result<(), Problem> {
     if !parts.headers.contains_key(header::AUTHORIZATION) && is_signed_in(parts, app)? {
         Ok(())
@@ -173,8 +178,12 @@ impl FromRequestParts<App> for Admin {
         };
         match Bearer::of(key, parts, app)? {
             Bearer::Admin => Ok(Self),
-            Bearer::Auditor => Err(forbidden("The auditor key may read the log, not this.")),
-            Bearer::Buyer(_) => Err(forbidden("A buyer's token may not do what admins do.")),
+            Bearer::Auditor => Err(forbidden(
+                "The auditor key may only read the log. Use the admin key.",
+            )),
+            Bearer::Buyer(_) => Err(forbidden(
+                "A buyer's token does not allow this. Use the admin key.",
+            )),
         }
     }
 }
@@ -188,7 +197,9 @@ impl FromRequestParts<App> for Auditor {
         };
         match Bearer::of(key, parts, app)? {
             Bearer::Admin | Bearer::Auditor => Ok(Self),
-            Bearer::Buyer(_) => Err(forbidden("A buyer's token may not read the log.")),
+            Bearer::Buyer(_) => Err(forbidden(
+                "A buyer's token does not allow reading the log. Use the auditor key.",
+            )),
         }
     }
 }
@@ -205,23 +216,23 @@ impl FromRequestParts<App> for Caller {
         match Bearer::of(token, parts, app)? {
             Bearer::Admin => Ok(Self::Trusted),
             Bearer::Auditor => Err(forbidden(
-                "The auditor key may read the log, not act for buyers.",
+                "The auditor key may only read the log. Use the buyer's token.",
             )),
             Bearer::Buyer(buyer_id) => Ok(Self::Buyer(buyer_id)),
         }
     }
 }
 
-/// Who asks on a route that others than admins may call: whether they have proved to be an admin,
-/// and where they are.
+/// The caller of a route that is not only for administrators: the origin, and if the caller is
+/// an administrator.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Visitor {
     pub(crate) is_admin: bool,
     pub(crate) origin: Origin,
 }
 
-/// In a handler after [`Caller`], which refuses wrong keys where keys are needed. Elsewhere a wrong
-/// key is an attempt, and no more than anonymous.
+/// In a handler, use it after [`Caller`], which rejects wrong keys where keys are required. On
+/// other routes a caller with a wrong key counts as anonymous, and the key as an attempt.
 impl FromRequestParts<App> for Visitor {
     type Rejection = Infallible;
 
@@ -235,7 +246,7 @@ impl FromRequestParts<App> for Visitor {
             let is_admin = signed_in(parts, app, "").is_ok();
             return Ok(Self { is_admin, origin });
         };
-        let Ok(attempt) = app.limiter.attempt(origin, Tried::Key) else {
+        let Ok(attempt) = app.limiter.attempt(origin, AttemptKind::Key) else {
             return Ok(anonymous);
         };
         if app.keys.admin.matches(key) {
@@ -245,7 +256,7 @@ impl FromRequestParts<App> for Visitor {
                 origin: Origin::Unlimited,
             });
         }
-        // It is no guess, and bounds apply.
+        // The auditor's key is not a guess, but limits apply to it.
         if app.keys.auditor.matches(key) {
             attempt.succeeded();
         }
@@ -260,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buyer_acts_for_themselves_alone_whatever_the_case() {
+    fn buyer_acts_only_for_themselves_in_any_letter_case() {
         let alice = BuyerId::new("alice").unwrap();
         let caller = Caller::Buyer(BuyerId::new("ALICE").unwrap());
         assert!(caller.must_be(&alice).is_ok());
@@ -271,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn one_authorization_header_names_the_scheme_and_the_token() {
+    fn one_authorization_header_has_the_scheme_and_the_token() {
         let bearer_in = |values: &[&str]| {
             let mut request = Request::builder();
             for value in values {
@@ -286,7 +297,7 @@ mod tests {
         for none in [&["abc"][..], &["Basic abc"], &["Bearer"], &[]] {
             assert_eq!(bearer_in(none).unwrap(), None, "{none:?}");
         }
-        // Which of them counts, a proxy may see otherwise.
+        // A proxy may choose another one of two headers.
         let twice = bearer_in(&["Bearer abc", "Bearer abc"]).unwrap_err();
         assert_eq!(twice.code(), Code::Unauthorized);
     }

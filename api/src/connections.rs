@@ -1,16 +1,17 @@
-//! Connections: how many, how patiently, and until when.
+//! Accepts connections and serves HTTP/1 on them, within limits.
 //!
-//! Promise: at most so many at once, and one more is told 503 with `Retry-After`; so many of one
-//! address at most, and one more is told 429; a request whose head does not arrive in time, and a
-//! connection that lies idle for long or whose client accepts nothing for long, are closed; the
-//! buffers of a connection are bounded, ours and the kernel's; once stopping, no connection is
-//! accepted, those in mid-request are answered, and [`serve`] returns when all are. Limit: HTTP/1
-//! (a proxy in front speaks TLS and HTTP/2); bodies have their own patience (`extract.rs`); beyond
-//! [`MOST_REFUSALS`] at once, those that are too many are closed without a word. What a client's
-//! kernel has acknowledged counts as accepted, for nobody can see further.
+//! Promise: at most so many connections at the same time; one more gets 503 with `Retry-After`. At
+//! most so many per client address; one more gets 429. A request whose head does not arrive in
+//! time, and a connection that is idle or whose client accepts nothing for too long, are closed.
+//! The buffers of a connection are bounded, in this process and in the kernel. On shutdown no new
+//! connection is accepted, in-flight requests are completed, and [`serve`] returns after the last
+//! one. Limit: HTTP/1 only (a proxy in front handles TLS and HTTP/2); bodies have their own timeout
+//! (`extract.rs`). Beyond [`MOST_REFUSALS`] concurrent refusals, excess connections are closed
+//! without a response. Bytes that a client's kernel has acknowledged count as accepted, because the
+//! server cannot see further.
 //!
-//! A live stream leaves hyper after its head: its socket, of which only the kernel's buffers are left, is written to by a
-//! room ([`crate::stream`]).
+//! A live stream leaves hyper after its head: a stream shard ([`crate::stream`]) writes to the
+//! socket, of which only the kernel's buffers remain.
 //!
 //! Source: docs/decisions/0035-clients-hold-bounded-buffers.md.
 
@@ -43,90 +44,92 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use self::line::{ConnectionState, MonitoredSocket};
 pub(crate) use self::line::Handover;
-pub use self::line::Patience;
-use self::line::{Ear, Line};
-pub(crate) use self::shares::Share;
-pub use self::shares::{Exemptions, Shares};
+pub use self::line::Timeouts;
+pub(crate) use self::shares::AddressPermit;
+pub use self::shares::{AddressLimit, Exemptions};
 pub(crate) use self::socket::Socket;
 pub use self::socket::limit_buffers;
 use crate::problem::Problem;
 
-/// Connections over the bound that are told so at the same time.
+/// Maximum number of excess connections that are sent a refusal at the same time.
 const MOST_REFUSALS: usize = 256;
 
-/// What answers a connection.
+/// Responds to the requests of a connection.
 #[derive(Clone)]
-enum Answers {
-    /// The application.
-    All {
+enum Responder {
+    Application {
         router: Router,
-        /// Whether handlers ask who called.
+        /// True if handlers need the peer's address.
         with_peer: bool,
     },
-    /// That there are too many.
+    /// Sends this problem to every request.
     TooMany(Problem),
 }
 
-/// What a connection counts as while it is there.
+/// The permits that a connection holds until it is closed.
 #[derive(Debug)]
-struct Place {
-    _among_all: OwnedSemaphorePermit,
-    _of_address: Option<Share>,
+struct ConnectionPermit {
+    _connection_permit: OwnedSemaphorePermit,
+    _address_permit: Option<AddressPermit>,
 }
 
-/// How many connections, and how patiently.
+/// Limits on the number of connections and on their duration.
 #[derive(Debug, Clone)]
 pub struct Bounds {
-    /// The most at once.
+    /// Maximum number of concurrent connections.
     pub most: usize,
-    /// What each address may have of them.
-    pub shares: Shares,
-    /// How long each may take.
-    pub patience: Patience,
+    /// The limit per client address.
+    pub address_limit: AddressLimit,
+    pub timeouts: Timeouts,
 }
 
-/// Accepts from `listener` and answers with `router`, within bounds, until `closing`; returns once all that were accepted
-/// are answered.
+/// Accepts connections from `listener` and serves `router` within bounds until `closing`; returns
+/// once all accepted requests are completed.
 pub async fn serve(
     mut listener: TcpListener,
     router: Router,
     with_peer: bool,
     Bounds {
         most,
-        shares,
-        patience,
+        address_limit,
+        timeouts,
     }: Bounds,
     closing: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
+    let connection_permits = Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS)));
     let refusals = Arc::new(Semaphore::new(MOST_REFUSALS));
     let tracker = TaskTracker::new();
     let (close, is_closing) = watch::channel(());
-    let application = Answers::All { router, with_peer };
-    // The trait's `accept` goes on through whatever fails: a client that is gone, or files that have run out.
+    let application = Responder::Application { router, with_peer };
+    // The trait's `accept` retries after errors, such as a client that is gone or a lack of file
+    // descriptors.
     while let Some((stream, peer)) = closing
         .run_until_cancelled(Listener::accept(&mut listener))
         .await
     {
-        // A small answer must not wait for the one before to be acknowledged.
+        // A small response must not wait until the previous one is acknowledged.
         let _already_gone = stream.set_nodelay(true);
-        let admitted = admit(&places, &shares, peer);
-        let (place, answers) = match admitted {
-            Ok(place) => (place, application.clone()),
+        let admitted = admit(&connection_permits, &address_limit, peer);
+        let (permit, responder) = match admitted {
+            Ok(permit) => (permit, application.clone()),
             Err(problem) => match Arc::clone(&refusals).try_acquire_owned() {
-                Ok(among_refusals) => (Place::refused(among_refusals), Answers::TooMany(problem)),
+                Ok(refusal_permit) => (
+                    ConnectionPermit::refused(refusal_permit),
+                    Responder::TooMany(problem),
+                ),
                 Err(_full) => continue,
             },
         };
-        let line = Line::new(patience);
-        tracker.spawn(converse(
+        let state = ConnectionState::new(timeouts);
+        tracker.spawn(serve_connection(
             stream,
             peer,
-            patience,
-            line,
-            answers,
-            place,
+            timeouts,
+            state,
+            responder,
+            permit,
             is_closing.clone(),
         ));
     }
@@ -136,90 +139,98 @@ pub async fn serve(
     tracker.wait().await;
 }
 
-/// A place for a connection from `peer`.
-fn admit(places: &Arc<Semaphore>, shares: &Shares, peer: SocketAddr) -> Result<Place, Problem> {
-    let of_address = shares.of_peer(peer.ip())?;
+/// Returns the permits for a connection from `peer`.
+fn admit(
+    connection_permits: &Arc<Semaphore>,
+    address_limit: &AddressLimit,
+    peer: SocketAddr,
+) -> Result<ConnectionPermit, Problem> {
+    let address_permit = address_limit.of_peer(peer.ip())?;
     let full = |_| {
         Problem::unavailable("Limit of concurrent connections reached (HOLDFAST_MAX_CONNECTIONS).")
     };
-    let among_all = Arc::clone(places).try_acquire_owned().map_err(full)?;
-    Ok(Place {
-        _among_all: among_all,
-        _of_address: of_address,
+    let connection_permit = Arc::clone(connection_permits)
+        .try_acquire_owned()
+        .map_err(full)?;
+    Ok(ConnectionPermit {
+        _connection_permit: connection_permit,
+        _address_permit: address_permit,
     })
 }
 
-impl Place {
-    const fn refused(among_refusals: OwnedSemaphorePermit) -> Self {
+impl ConnectionPermit {
+    const fn refused(refusal_permit: OwnedSemaphorePermit) -> Self {
         Self {
-            _among_all: among_refusals,
-            _of_address: None,
+            _connection_permit: refusal_permit,
+            _address_permit: None,
         }
     }
 }
 
-/// How a conversation by HTTP ends.
+/// The reason why hyper stops serving a connection.
 enum Ended {
-    /// It is closed, or is to be.
+    /// It is closed, or is to be closed.
     Closed,
-    /// hyper could not go on: the client broke off, or sent a head that cannot be read.
+    /// hyper failed: the client disconnected, or sent a head that cannot be parsed.
     Failed(hyper::Error),
-    /// The client was too slow.
     TimedOut,
-    /// The socket goes on without hyper.
-    Inherited(Box<dyn FnOnce(Socket) + Send>),
+    /// A handler takes the socket over.
+    HandedOver(Box<dyn FnOnce(Socket) + Send>),
 }
 
-async fn converse(
+async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
-    patience: Patience,
-    line: Arc<Line>,
-    answers: Answers,
-    place: Place,
+    timeouts: Timeouts,
+    state: Arc<ConnectionState>,
+    responder: Responder,
+    permit: ConnectionPermit,
     mut closing: watch::Receiver<()>,
 ) {
-    let ear = Ear::new(stream, Arc::clone(&line));
-    let caller = Arc::clone(&line);
-    let is_refused = matches!(answers, Answers::TooMany(_));
+    let socket = MonitoredSocket::new(stream, Arc::clone(&state));
+    let service_state = Arc::clone(&state);
+    let is_refused = matches!(responder, Responder::TooMany(_));
     let service = service_fn(move |request| {
-        caller.answering();
-        let answer = answers.clone().answer(request, peer, Arc::clone(&caller));
-        let caller = Arc::clone(&caller);
+        service_state.request_received();
+        let response = responder
+            .clone()
+            .respond(request, peer, Arc::clone(&service_state));
+        let state = Arc::clone(&service_state);
         async move {
-            let answer = answer.await;
-            caller.answered();
-            Ok::<_, Infallible>(answer)
+            let response = response.await;
+            state.response_ready();
+            Ok::<_, Infallible>(response)
         }
     });
     let mut connection = http1::Builder::new()
         .keep_alive(!is_refused)
         .max_buf_size(heads::MOST_HEAD)
         .max_header_size(heads::MOST_HEAD)
-        // Not `max_headers`: its default is `MOST_FIELDS` (a test sends one more), and once it is
-        // set, hyper 1.12 fills two arrays of that length for every request.
-        .serve_connection(ear, service);
+        // `max_headers` is not set: its default equals `MOST_FIELDS` (a test sends one more), and
+        // once it is set, hyper 1.12 fills two arrays of that length for every request.
+        .serve_connection(socket, service);
     let mut stopping = closing.clone();
     let ended = {
-        let first_look = line
-            .next_look()
+        let first_check = state
+            .next_check()
             .map_or_else(Instant::now, Instant::from_std);
-        let mut look = pin!(sleep_until(first_look));
+        let mut check = pin!(sleep_until(first_check));
         let closing_seen = closing.clone();
-        let mut closing_told = pin!(closing.changed());
+        let mut closing_received = pin!(closing.changed());
         let (mut is_first, mut is_closing) = (true, false);
         poll_fn(|cx| {
-            // Both wake this task when they are due. To poll them each time would take locks that all connections share.
+            // Both wake this task when they are due. Polling them each time would take locks that
+            // all connections share.
             if std::mem::take(&mut is_first) {
-                let _registered = closing_told.as_mut().poll(cx);
-                let _registered = look.as_mut().poll(cx);
+                let _registered = closing_received.as_mut().poll(cx);
+                let _registered = check.as_mut().poll(cx);
             }
             loop {
                 if let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
                     return Poll::Ready(ended.map_or_else(Ended::Failed, |()| Ended::Closed));
                 }
-                if let Some(heir) = line.heir() {
-                    return Poll::Ready(Ended::Inherited(heir));
+                if let Some(takeover) = state.takeover() {
+                    return Poll::Ready(Ended::HandedOver(takeover));
                 }
                 if is_closing || !closing_seen.has_changed().unwrap_or(true) {
                     break;
@@ -227,12 +238,12 @@ async fn converse(
                 is_closing = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
-            while look.is_elapsed() {
-                let Some(next) = line.next_look() else {
+            while check.is_elapsed() {
+                let Some(next) = state.next_check() else {
                     return Poll::Ready(Ended::TimedOut);
                 };
-                look.as_mut().reset(Instant::from_std(next));
-                let _registered = look.as_mut().poll(cx);
+                check.as_mut().reset(Instant::from_std(next));
+                let _registered = check.as_mut().poll(cx);
             }
             Poll::Pending
         })
@@ -243,58 +254,58 @@ async fn converse(
     match ended {
         Ended::Closed => {}
         Ended::TimedOut => {
-            if line.is_stalled() {
+            if state.is_stalled() {
                 socket::discard(&stream);
             }
         }
         Ended::Failed(error) => {
-            if line.is_refused() || error.is_parse_version_h2() {
+            if state.is_refused() || error.is_parse_version_h2() {
                 let problem = heads::fault_of(&error, &unread);
                 tokio::select! {
-                    () = heads::refuse(stream, problem, patience.head) => {}
+                    () = heads::refuse(stream, problem, timeouts.head) => {}
                     _ = stopping.changed() => {}
                 }
             }
         }
-        Ended::Inherited(heir) => {
-            // Nothing may follow a request for a stream: what is sent there would never be read.
+        Ended::HandedOver(takeover) => {
+            // A client must not send anything after a request for a stream: it would never be read.
             if unread.is_empty() {
-                heir(Socket::new(stream, place));
+                takeover(Socket::new(stream, permit));
             }
         }
     }
 }
 
-impl Answers {
-    async fn answer(
+impl Responder {
+    async fn respond(
         self,
         request: Request<Incoming>,
         peer: SocketAddr,
-        line: Arc<Line>,
+        state: Arc<ConnectionState>,
     ) -> Response {
         let is_large = heads::is_large(&request);
         let fault = heads::host_fault(request.version(), request.headers());
-        let is_faulty = fault.is_some();
-        let mut answer = match (self, fault) {
-            (Self::TooMany(problem), _) | (Self::All { .. }, Some(problem)) => {
+        let has_fault = fault.is_some();
+        let mut response = match (self, fault) {
+            (Self::TooMany(problem), _) | (Self::Application { .. }, Some(problem)) => {
                 problem.into_response()
             }
-            (Self::All { router, with_peer }, None) => {
+            (Self::Application { router, with_peer }, None) => {
                 let mut request = request.map(Body::new);
                 if with_peer {
                     request.extensions_mut().insert(ConnectInfo(peer));
                 }
                 if request.uri().path() == crate::stream::PATH {
-                    request.extensions_mut().insert(Handover { line, peer });
+                    request.extensions_mut().insert(Handover { state, peer });
                 }
-                let Ok(answer) = router.oneshot(request).await;
-                answer
+                let Ok(response) = router.oneshot(request).await;
+                response
             }
         };
-        if is_large || is_faulty {
+        if is_large || has_fault {
             let close = HeaderValue::from_static("close");
-            answer.headers_mut().insert(header::CONNECTION, close);
+            response.headers_mut().insert(header::CONNECTION, close);
         }
-        answer
+        response
     }
 }

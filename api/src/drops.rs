@@ -1,4 +1,4 @@
-//! The routes of drops: schedule, read, edit, cancel, adjust, and who bought.
+//! The routes of drops: schedule, read, edit, cancel, adjust stock, list purchasers.
 
 pub(crate) mod buyers;
 mod picture;
@@ -36,9 +36,9 @@ use crate::problem::{Code, Problem};
 use crate::render::{
     Page, Representation, conditional_at, insert, replayed, total_in_etag, version_in_etag,
 };
-use crate::stream::must_be_few;
+use crate::stream::check_id_count;
 
-/// The most drops that one answer lists.
+/// Maximum number of drops in one response.
 pub(crate) const MOST_LISTED: usize = 100;
 
 /// `POST /v1/drops`
@@ -72,44 +72,44 @@ pub(crate) struct ListParams {
     /// `top_purchasers` adds each drop's three best buyers.
     #[schemars(with = "Option<String>", extend("enum" = ["top_purchasers"]))]
     expand: Option<Expanded>,
-    /// How many at most.
+    /// Page size.
     #[schemars(extend("default" = MOST_LISTED))]
     limit: Option<Limit<MOST_LISTED>>,
-    /// The id that the page before ended with.
+    /// The last id of the previous page.
     starting_after: Option<DropId>,
-    /// Ids of drops, separated by commas, 100 at most: only those of them that there are.
+    /// Ids of drops, separated by commas, 100 at most. Unknown ids are ignored.
     ids: Option<String>,
 }
 
 impl Query for ListParams {}
 
-/// What a list may add to each drop.
+/// Additions to each drop of a list.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Expanded {
     TopPurchasers,
 }
 
-/// `GET /v1/drops`: those in quarantine are left out.
+/// `GET /v1/drops`: omits drops in quarantine.
 pub(crate) async fn list(
     State(app): State<App>,
     Fresh(params): Fresh<ListParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let now = app.now();
-    // Before the rows, so that they are at least as new as it says.
+    // Read before the rows, so that the rows are at least as new.
     let position = app.views.position();
     let limit = params.limit.map_or(MOST_LISTED, |Limit(limit)| limit);
     let expand = matches!(params.expand, Some(Expanded::TopPurchasers));
-    // One more than is shown says whether there is more.
-    let wanted = Wanted {
+    // One row more than is returned shows if there is a next page.
+    let selection = DropSelection {
         phases: params.status.as_slice(),
         after: params.starting_after,
         most: limit + 1,
     };
     let mut page: Vec<DropView> = match params.ids.as_deref() {
-        Some(ids) => wanted.of_named(&app, &named(ids)?, now)?,
-        None => wanted.of_all(&app, now)?,
+        Some(ids) => selection.by_ids(&app, &named(ids)?, now)?,
+        None => selection.all(&app, now)?,
     };
     let has_more = page.len() > limit;
     page.truncate(limit);
@@ -133,53 +133,53 @@ pub(crate) async fn list(
     Ok(response)
 }
 
-/// Where an answer says its position that cannot say it in its body.
+/// The header with the position of a response whose body has none.
 const POSITION: HeaderName = HeaderName::from_static("holdfast-position");
 
-/// Which part of a list.
-pub(crate) struct Wanted<'a> {
-    /// Any, if none is named.
+/// Selects a part of a list.
+pub(crate) struct DropSelection<'a> {
+    /// Any phase, if empty.
     pub(crate) phases: &'a [DropStatus],
     pub(crate) after: Option<DropId>,
     pub(crate) most: usize,
 }
 
-impl Wanted<'_> {
-    pub(crate) fn of_all(&self, app: &App, now: Timestamp) -> Result<Vec<DropView>, Problem> {
+impl DropSelection<'_> {
+    pub(crate) fn all(&self, app: &App, now: Timestamp) -> Result<Vec<DropView>, Problem> {
         let page = app
             .views
             .drops_page(self.phases, self.after, self.most, now);
-        page.map_err(|NoSuchDrop| self.not_after(app))
+        page.map_err(|NoSuchDrop| self.invalid_start(app))
     }
 
-    fn of_named(
+    fn by_ids(
         &self,
         app: &App,
         ids: &BTreeSet<DropId>,
         now: Timestamp,
     ) -> Result<Vec<DropView>, Problem> {
-        let place = |drop: &DropView| (drop.row.scheduled_at, drop.drop_id);
-        let below = self.place_after(app)?.map(|drop| place(&drop));
+        let order_key = |drop: &DropView| (drop.row.scheduled_at, drop.drop_id);
+        let below = self.drop_after(app)?.map(|drop| order_key(&drop));
         let is_wanted = |drop: &DropView| {
-            let is_below = below.is_none_or(|below| place(drop) < below);
+            let is_below = below.is_none_or(|below| order_key(drop) < below);
             let phase = drop.row.status(now);
             is_below && (self.phases.is_empty() || self.phases.contains(&phase))
         };
         let found = ids.iter().filter_map(|&id| app.views.drop(id));
         let mut found: Vec<DropView> = found.filter(is_wanted).collect();
-        found.sort_by_key(|drop| Reverse(place(drop)));
+        found.sort_by_key(|drop| Reverse(order_key(drop)));
         found.truncate(self.most);
         Ok(found)
     }
 
-    /// Those whose name contains `words`, whatever their case: a look at every name.
-    pub(crate) fn of_name(
+    /// Returns drops whose name contains `words`, ignoring case. Scans every name.
+    pub(crate) fn by_name(
         &self,
         app: &App,
         words: &str,
         now: Timestamp,
     ) -> Result<Vec<DropView>, Problem> {
-        self.place_after(app)?;
+        self.drop_after(app)?;
         let words = words.trim().to_lowercase();
         let found = app.views.drops_after(self.after, self.most, |row, _| {
             let is_wanted = self.phases.is_empty() || self.phases.contains(&row.status(now));
@@ -188,25 +188,25 @@ impl Wanted<'_> {
         Ok(found)
     }
 
-    fn place_after(&self, app: &App) -> Result<Option<DropView>, Problem> {
-        let found = |after| app.views.drop(after).ok_or_else(|| self.not_after(app));
+    fn drop_after(&self, app: &App) -> Result<Option<DropView>, Problem> {
+        let found = |after| app.views.drop(after).ok_or_else(|| self.invalid_start(app));
         self.after.map(found).transpose()
     }
 
-    fn not_after(&self, app: &App) -> Problem {
+    fn invalid_start(&self, app: &App) -> Problem {
         let refused = self.after.and_then(|last| app.views.quarantine_of(last));
         quarantine(refused)
-            .unwrap_or_else(|| Problem::invalid_query("starting_after", "names no drop"))
+            .unwrap_or_else(|| Problem::invalid_query("starting_after", "is not the id of a drop"))
     }
 }
 
-/// Ids as a query names them.
+/// Parses the ids of a query.
 fn named(ids: &str) -> Result<BTreeSet<DropId>, Problem> {
     let malformed = |_| Problem::invalid_query("ids", "must be ids of drops, separated by commas");
     let ids = ids.split(',').map(|id| id.trim().parse());
     let ids = ids.collect::<Result<BTreeSet<DropId>, _>>();
     let ids = ids.map_err(malformed)?;
-    must_be_few("ids", ids.len(), MOST_LISTED)?;
+    check_id_count("ids", ids.len(), MOST_LISTED)?;
     Ok(ids)
 }
 
@@ -242,14 +242,15 @@ pub(crate) async fn edit(
     drop_now(&app, StatusCode::OK, drop_id)
 }
 
-/// The version that `If-Match` asks for: none for `*`. Of several, the one that is there now; the engine compares once more.
+/// Returns the version in `If-Match`; `None` for `*`. Of several, the present one; the engine
+/// compares again.
 fn expected_version(
     app: &App,
     drop_id: DropId,
     headers: &HeaderMap,
 ) -> Result<Option<u32>, Problem> {
     let missing = || {
-        let detail = "Send the ETag of the drop that you edit as If-Match, or * to overwrite whatever is there.";
+        let detail = "Send the drop's ETag as If-Match, or * to overwrite any version.";
         Problem::new(Code::PreconditionRequired, detail)
     };
     let tags = Tags::of(headers, header::IF_MATCH).ok_or_else(missing)?;
@@ -258,8 +259,11 @@ fn expected_version(
     }
     let versions: Vec<u32> = tags.strong().filter_map(version_in_etag).collect();
     let present = app.views.drop(drop_id).map(|drop| drop.row.terms_version);
-    // Versions grow. Should the views be behind, the newest is the one that can be true.
-    let stale = || Problem::new(Code::StaleVersion, "If-Match is no ETag of this drop.");
+    // Versions only grow. If the views are behind, the newest may be the present one.
+    let stale = || {
+        let detail = "If-Match is not an ETag of this drop. Read the drop, then send its ETag.";
+        Problem::new(Code::StaleVersion, detail)
+    };
     present
         .filter(|present| versions.contains(present))
         .or_else(|| versions.iter().max().copied())
@@ -267,7 +271,8 @@ fn expected_version(
         .ok_or_else(stale)
 }
 
-/// Nothing is to be said about a cancellation; whoever says something means something else, and is told so.
+/// The empty body of a cancellation. Unknown fields are rejected, because their sender expects an
+/// effect.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Cancellation {}
@@ -286,15 +291,15 @@ pub(crate) async fn cancel(
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewAdjustment {
-    /// Units to add; negative takes available ones away. Not zero.
+    /// Units to add; negative removes available ones. Not zero.
     #[serde(deserialize_with = "delta")]
     #[schemars(range(min = -MOST_ADJUSTED, max = MOST_ADJUSTED), extend("not" = { "const": 0 }))]
     delta: i32,
-    /// Why, in an admin's words. It stays in the log: name nobody.
+    /// The administrator's reason. It stays in the log: do not name persons.
     reason: Entered<Reason>,
 }
 
-/// As many units as a drop can have.
+/// The maximum number of units of a drop.
 const MOST_ADJUSTED: i32 = StockCount::MAX.cast_signed();
 
 fn delta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
@@ -315,15 +320,14 @@ fn delta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
 pub(crate) struct AdjustmentBody {
     id: AdjustmentId,
     drop_id: DropId,
-    /// Units added; negative: taken away.
+    /// Units added; negative: removed.
     delta: i32,
     reason: Reason,
-    /// The drop's units now, as a read shows them: after the offers that the waitlist was made of
-    /// the units that were added.
+    /// The drop's present units. Offers that were made from added units are already subtracted.
     stock: Stock,
-    /// How many entries wait now.
+    /// The number of entries that wait now.
     waitlist_length: u32,
-    /// Its place in the log.
+    /// The event's position in the log.
     position: Position,
 }
 
@@ -347,24 +351,24 @@ pub(crate) async fn adjust(
     let answer = app.engine.submit(request).await?;
     let Subject::Adjustment(id) = answer.subject else {
         return Err(Problem::internal(&std::io::Error::other(
-            "an adjustment was answered with something else",
+            "the engine returned something else than an adjustment",
         )));
     };
-    let made = app.views.adjustment(id).ok_or_else(|| {
+    let adjustment = app.views.adjustment(id).ok_or_else(|| {
         Problem::internal(&std::io::Error::other(
             "an adjustment is missing from the views",
         ))
     })?;
-    let body = AdjustmentBody::new(made, &find(&app, drop_id)?, app.now());
+    let body = AdjustmentBody::new(adjustment, &find(&app, drop_id)?, app.now());
     Ok(replayed(
         (StatusCode::CREATED, Json(body)).into_response(),
         &answer,
     ))
 }
 
-/// The units in all that `If-Match` asks for: none without it, and for `*`. Of several, those that
-/// the drop has now. A tag of something else stands for units that no drop has: the engine refuses
-/// it, unless the request is a retry, whose answer comes from history.
+/// Returns the total in `If-Match`; `None` without it, and for `*`. Of several, the drop's
+/// present total. Another tag yields a total that no drop has: the engine refuses
+/// it, unless the request is a retry of a recorded adjustment.
 fn expected_total(app: &App, drop_id: DropId, headers: &HeaderMap) -> Option<u32> {
     let tags = Tags::of(headers, header::IF_MATCH)?;
     if tags == Tags::Any {
@@ -379,12 +383,12 @@ fn expected_total(app: &App, drop_id: DropId, headers: &HeaderMap) -> Option<u32
 }
 
 impl AdjustmentBody {
-    fn new(made: AdjustmentView, drop: &DropView, now: Timestamp) -> Self {
+    fn new(adjustment: AdjustmentView, drop: &DropView, now: Timestamp) -> Self {
         let AdjustmentView {
             drop_id,
             position,
             event,
-        } = made;
+        } = adjustment;
         let StockAdjusted {
             adjustment_id: id,
             delta,
@@ -417,17 +421,17 @@ fn purchasers_of(
 }
 
 pub(crate) fn find(app: &App, drop_id: DropId) -> Result<DropView, Problem> {
-    let detail = "There is no drop with this id.";
+    let detail = "No drop has this id.";
     app.views.drop(drop_id).ok_or_else(|| {
         quarantine(app.views.quarantine_of(drop_id))
             .unwrap_or_else(|| Problem::new(Code::DropNotFound, detail))
     })
 }
 
-/// The answer to a read of a drop in quarantine.
+/// Returns the problem for a drop in quarantine.
 pub(crate) fn quarantine(refused: Option<Arc<RefusedEvent>>) -> Option<Problem> {
     let refused = refused?;
-    let detail = "The drop is in quarantine on this server, so its state is not known here.";
+    let detail = "This server has quarantined the drop, so its state is unknown here.";
     Some(Problem::quarantined(
         refused.drop_id?,
         refused.position,
@@ -435,7 +439,7 @@ pub(crate) fn quarantine(refused: Option<Arc<RefusedEvent>>) -> Option<Problem> 
     ))
 }
 
-/// The drop as it is now, with its entity tag.
+/// Responds with the present drop and its entity tag.
 fn drop_now(app: &App, status: StatusCode, drop_id: DropId) -> Result<Response, Problem> {
     let now = app.now();
     let drop = find(app, drop_id)?;

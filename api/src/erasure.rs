@@ -12,10 +12,10 @@ use tracing::warn;
 
 use crate::app::App;
 use crate::auth::Admin;
-use crate::extract::FRESHNESS_PATIENCE;
+use crate::extract::FRESHNESS_TIMEOUT;
 use crate::problem::Problem;
 
-/// `DELETE /v1/admin/buyers/{buyer_id}`: 204, whether or not anybody of that name was known.
+/// `DELETE /v1/admin/buyers/{buyer_id}`: 204, even if the buyer is unknown.
 pub(crate) async fn delete(
     State(app): State<App>,
     _: Admin,
@@ -24,21 +24,22 @@ pub(crate) async fn delete(
     let Path(buyer_id) = path.map_err(|_| Problem::invalid("/buyer_id", "must be UTF-8"))?;
     let buyer_id = BuyerId::stored(&buyer_id)
         .map_err(|error| Problem::invalid("/buyer_id", error.to_string()))?;
-    refuse_while_refused(&app)?;
+    check_log_accepted(&app)?;
     let erased = erase(app.log.pool(), &buyer_id).await.map_err(failed)?;
     let Some(erasure) = erased else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
-    // Here too, before the answer, if the log can be followed: other nodes forget before they append anything more.
+    // Apply the erasure here before the response, if the log can be followed. Other nodes apply it
+    // before they append again.
     app.engine.nudge();
-    app.views.reach(erasure.position, FRESHNESS_PATIENCE).await;
+    app.views.reach(erasure.position, FRESHNESS_TIMEOUT).await;
     let position = [("holdfast-position", erasure.position.to_string())];
     Ok((StatusCode::NO_CONTENT, position).into_response())
 }
 
-/// An erasure is an event, and no event is recorded in a log that is refused: it would stand on what a repair removes, and
-/// no server would read it.
-fn refuse_while_refused(app: &App) -> Result<(), Problem> {
+/// Rejects an erasure while the log is refused. An erasure is an event: a repair would remove it,
+/// and no server would read it.
+fn check_log_accepted(app: &App) -> Result<(), Problem> {
     if let Health::Refused { position, .. } = app.engine.health() {
         let detail = "Nothing was erased. Erase again after the repair.";
         return Err(Problem::log_refused(position, detail));
@@ -46,15 +47,15 @@ fn refuse_while_refused(app: &App) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Logged without a word about whom it was for.
+/// Logs a failed erasure without the buyer's identity.
 fn failed(error: LogError) -> Problem {
     if !error.is_away() {
         return Problem::internal(&error);
     }
     let cause = &error as &dyn std::error::Error;
-    warn!(error = cause, "somebody could not be erased: {error}");
-    // The commit may have been the last that it heard of us.
+    warn!(error = cause, "erasure of a buyer failed: {error}");
+    // The outcome is unknown: the connection may have failed after the commit.
     Problem::unavailable(
-        "The event log cannot be reached. It is not known whether anything was erased; send the same request again.",
+        "The event log is unreachable, and the outcome of the erasure is unknown. Send the same request again.",
     )
 }

@@ -1,4 +1,5 @@
-//! What handlers take from a request, each refused with a precise problem: bodies, ids, keys, queries.
+//! Extractors for handlers: bodies, ids, keys and queries, each with a precise problem when it is
+//! rejected.
 
 mod faults;
 mod query;
@@ -22,30 +23,30 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use self::faults::read_closely;
-pub(crate) use self::query::{Limit, Query, no_parameters, position, some_position};
+pub(crate) use self::query::{Limit, Query, limit_faults, no_parameters, position, some_position};
 pub use self::query::{NoParams, Params};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::problem::{Code, Problem};
 
-/// The largest body accepted, in characters, and with a few exceptions in bytes.
+/// Maximum length of a body, in characters, and with a few exceptions in bytes.
 pub const MAX_BODY: usize = 16 * 1024;
 
-/// The largest body that describes a drop, in bytes: the longest name, description and picture
-/// fit, also where each character is written as two escapes (`\ud83d\ude00`), 12 bytes. Only admins
-/// send one, so it bounds nothing that a stranger could fill memory with.
+/// Maximum size of a body that describes a drop, in bytes. The longest name, description and
+/// picture fit, even if each character is written as two escapes (`\ud83d\ude00`), 12 bytes. Only
+/// administrators can send one, so others cannot fill memory with it.
 pub(crate) const MAX_TERMS_BODY: usize = 96 * 1024;
 
-/// The most that is read of a body that is too large, in bytes.
+/// Maximum number of bytes that are read of a body that is too large.
 const MOST_DRAINED: usize = 1024 * 1024;
 
-/// How long a body may take to arrive.
-const BODY_PATIENCE: Duration = Duration::from_secs(10);
+/// Timeout for a body to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a reader waits for a position.
-pub(crate) const FRESHNESS_PATIENCE: Duration = Duration::from_secs(2);
+/// Timeout for the views to reach a position.
+pub(crate) const FRESHNESS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A JSON body of at most `MOST` bytes. Unknown fields are refused by the types themselves.
+/// A JSON body of at most `MOST` bytes. The types themselves reject unknown fields.
 #[derive(Debug)]
 pub struct Body<T, const MOST: usize = MAX_BODY>(pub T);
 
@@ -63,8 +64,8 @@ impl<T: DeserializeOwned + JsonSchema, const MOST: usize> FromRequest<App> for B
     }
 }
 
-/// A JSON body that may be left out altogether. `null` stands for none: clients that
-/// openapi-generator 7.26 makes for Rust send it where their caller passes no body.
+/// A JSON body that may be omitted. `null` means the same: clients that
+/// openapi-generator 7.26 generates for Rust send it when their caller passes no body.
 #[derive(Debug)]
 pub struct OptionalBody<T>(pub T);
 
@@ -85,22 +86,25 @@ impl<T: DeserializeOwned + Default + JsonSchema> FromRequest<App> for OptionalBo
     }
 }
 
-/// Reads a body to its end. One that is too large is read on, up to a bound: a caller who is answered while still sending
-/// sees a broken connection instead of the answer.
+/// Reads a body to its end. A body that is too large is read further, up to a bound: a client that
+/// gets a response while it is still sending sees a broken connection instead of the response.
 async fn read_body(request: Request, most: usize) -> Result<Bytes, Problem> {
-    let too_slow = |_| Problem::new(Code::RequestTimeout, "The body did not arrive in time.");
-    let body = timeout(BODY_PATIENCE, read_to_end(request, most))
+    let too_slow = |_| {
+        let detail = "The body did not arrive in time. Send the request again.";
+        Problem::new(Code::RequestTimeout, detail)
+    };
+    let body = timeout(BODY_TIMEOUT, read_to_end(request, most))
         .await
         .map_err(too_slow)??;
     if body.len() > MAX_BODY && characters(&body) > MAX_BODY {
-        let detail = format!("The body may have at most {MAX_BODY} characters.");
+        let detail = format!("The body has more than {MAX_BODY} characters, the maximum.");
         return Err(Problem::new(Code::BodyTooLarge, detail).with("max_bytes", MAX_BODY));
     }
     Ok(body)
 }
 
-/// The characters of a JSON text as its reader gets them: one for each escape sequence, and one for
-/// the two that stand for a character beyond U+FFFF.
+/// Counts the characters of a JSON text as a reader decodes them: an escape sequence counts as one,
+/// and so does a surrogate pair of two escapes.
 fn characters(json: &[u8]) -> usize {
     let (mut count, mut rest) = (0, json);
     while let [byte, after @ ..] = rest {
@@ -118,7 +122,7 @@ fn characters(json: &[u8]) -> usize {
             (b'\\', _) => 2,
             _ => 1,
         };
-        // The first byte of a character in UTF-8 counts, those that continue it do not.
+        // Only the first byte of a UTF-8 character counts, not its continuation bytes.
         count += usize::from(byte & 0xc0 != 0x80);
         rest = rest.get(length..).unwrap_or_default();
     }
@@ -137,7 +141,7 @@ async fn read_to_end(request: Request, most: usize) -> Result<Bytes, Problem> {
     let (mut body, mut length) = (BytesMut::new(), 0);
     while let Some(frame) = frames.next().await {
         let frame = frame.map_err(|_| {
-            let detail = "The body could not be read to its end.";
+            let detail = "The body ended early. Send the request again.";
             Problem::new(Code::MalformedJson, detail)
         })?;
         length += frame.len();
@@ -155,7 +159,7 @@ async fn read_to_end(request: Request, most: usize) -> Result<Bytes, Problem> {
 }
 
 fn too_large(most: usize) -> Problem {
-    let detail = format!("The body may have at most {most} bytes.");
+    let detail = format!("The body has more than {most} bytes, the maximum.");
     Problem::new(Code::BodyTooLarge, detail).with("max_bytes", most)
 }
 
@@ -170,8 +174,9 @@ fn has_json_type(headers: &HeaderMap) -> bool {
     essence.eq_ignore_ascii_case("application/json")
 }
 
-/// Serde takes an array of the right values for an object, at any depth, which nobody means. So a body with a bracket anywhere is
-/// read closely; hardly any has one.
+/// Parses a body. Serde accepts an array of the right values for an object, at any depth, which
+/// this API does not. A body with a bracket anywhere is therefore checked closely; such bodies are
+/// rare.
 fn parse<T: DeserializeOwned + JsonSchema>(bytes: &[u8]) -> Result<T, Problem> {
     let may_have_array = bytes.contains(&b'[');
     match serde_json::from_slice(bytes) {
@@ -180,7 +185,7 @@ fn parse<T: DeserializeOwned + JsonSchema>(bytes: &[u8]) -> Result<T, Problem> {
     }
 }
 
-/// The drop that the path names. What is no UUID names no drop.
+/// The drop id in the path. A value that is not a UUID gets the same problem as an unknown drop.
 #[derive(Debug, Clone, Copy)]
 pub struct DropPath(pub DropId);
 
@@ -188,7 +193,7 @@ impl FromRequestParts<App> for DropPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let not_found = || Problem::new(Code::DropNotFound, "There is no drop with this id.");
+        let not_found = || Problem::new(Code::DropNotFound, "No drop has this id.");
         let Path(id) = Path::<String>::from_request_parts(parts, app)
             .await
             .map_err(|_| not_found())?;
@@ -196,7 +201,7 @@ impl FromRequestParts<App> for DropPath {
     }
 }
 
-/// A buyer of a drop, as the path names both.
+/// The drop id and the buyer id in the path.
 #[derive(Debug, Clone)]
 pub struct BuyerPath(pub DropId, pub BuyerId);
 
@@ -204,7 +209,7 @@ impl FromRequestParts<App> for BuyerPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let not_found = || Problem::new(Code::DropNotFound, "There is no drop with this id.");
+        let not_found = || Problem::new(Code::DropNotFound, "No drop has this id.");
         let path = Path::<(String, String)>::from_request_parts(parts, app).await;
         let Path((drop_id, buyer_id)) = path.map_err(|rejection| {
             if is_not_utf8(&rejection, "buyer_id") {
@@ -220,7 +225,7 @@ impl FromRequestParts<App> for BuyerPath {
     }
 }
 
-/// Whether it is the part `name` of the path that is no text.
+/// Returns true if the path was rejected because its part `name` is not UTF-8.
 fn is_not_utf8(rejection: &PathRejection, name: &str) -> bool {
     let PathRejection::FailedToDeserializePathParams(failure) = rejection else {
         return false;
@@ -228,7 +233,7 @@ fn is_not_utf8(rejection: &PathRejection, name: &str) -> bool {
     matches!(failure.kind(), ErrorKind::InvalidUtf8InPathParam { key } if key == name)
 }
 
-/// The hold that the path names. What is no UUID names no hold.
+/// The hold id in the path. A value that is not a UUID gets the same problem as an unknown hold.
 #[derive(Debug, Clone, Copy)]
 pub struct HoldPath(pub HoldId);
 
@@ -236,7 +241,7 @@ impl FromRequestParts<App> for HoldPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let not_found = || Problem::new(Code::HoldNotFound, "There is no hold with this id.");
+        let not_found = || Problem::new(Code::HoldNotFound, "No hold has this id.");
         let Path(id) = Path::<String>::from_request_parts(parts, app)
             .await
             .map_err(|_| not_found())?;
@@ -244,15 +249,15 @@ impl FromRequestParts<App> for HoldPath {
     }
 }
 
-/// The caller's `Idempotency-Key`, not yet digested: its scope is the handler's to say.
+/// The caller's `Idempotency-Key`, not yet digested: the handler defines its scope.
 #[derive(Debug, Clone)]
 pub struct IdempotencyKey(header::HeaderValue);
 
 impl IdempotencyKey {
-    /// The key within `scope`.
+    /// Returns the key's digest within `scope`.
     ///
     /// # Errors
-    /// 400 when it cannot be a key.
+    /// 400 when the value is not a valid key.
     pub fn within(&self, scope: &[u8]) -> Result<KeyDigest, Problem> {
         KeyDigest::new(scope, self.0.as_bytes()).map_err(|error| {
             Problem::new(
@@ -262,16 +267,16 @@ impl IdempotencyKey {
         })
     }
 
-    /// The key of a request for `buyer_id` in a drop: in the caller's own scope, and in the other
-    /// one.
+    /// Returns the key of a request for `buyer_id` in a drop: in the caller's own scope, and in the
+    /// other scope.
     ///
-    /// A buyer with a token has keys of their own, so that nobody can use them up. Trusted callers
-    /// share one scope per drop, where a key that was used for one buyer is refused for another. A
-    /// retry is recognised from either side: the shop's back end may repeat what a browser began,
-    /// and a log may be older than the tokens.
+    /// A buyer with a token has their own scope, so that other callers cannot use up their keys.
+    /// Trusted callers share one scope per drop, in which a key that was used for one buyer is
+    /// refused for another. A retry is recognized in either scope: the shop's back end may repeat a
+    /// request of a browser, and a log may be older than the tokens.
     ///
     /// # Errors
-    /// 400 when it cannot be a key.
+    /// 400 when the value is not a valid key.
     pub fn of_buyer(
         &self,
         app: &App,
@@ -292,9 +297,9 @@ impl IdempotencyKey {
 /// See [`IdempotencyKey::of_buyer`].
 #[derive(Debug, Clone, Copy)]
 pub struct BuyersKey {
-    /// To be recorded.
+    /// The key to record.
     pub key: KeyDigest,
-    /// To be recognised.
+    /// The key that also identifies a retry.
     pub other_key: KeyDigest,
 }
 
@@ -304,7 +309,7 @@ impl FromRequestParts<App> for IdempotencyKey {
     async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
         let mut keys = parts.headers.get_all("idempotency-key").iter();
         let key = keys.next().ok_or_else(|| {
-            let detail = "Send an Idempotency-Key of 1 to 255 visible ASCII characters; a retry sends the same one.";
+            let detail = "Send an Idempotency-Key of 1 to 255 visible ASCII characters; repeat it on every retry.";
             Problem::new(Code::IdempotencyKeyRequired, detail)
         })?;
         if keys.any(|other| other != key) {
@@ -315,23 +320,27 @@ impl FromRequestParts<App> for IdempotencyKey {
     }
 }
 
-/// The query parameters of a read, once the views are as fresh as `?at_least=POSITION` asks.
+/// The query parameters of a read. The views have reached the position of `?at_least=POSITION`.
 #[derive(Debug, Clone, Copy)]
 pub struct Fresh<T = NoParams>(pub T);
 
 #[derive(Deserialize)]
 pub(crate) struct AtLeast {
-    /// Answers once everything up to this position is known here, as a write told it.
+    /// Delays the response until this server has applied the log up to this position, which a write
+    /// returned.
     #[serde(default, deserialize_with = "some_position")]
     at_least: Option<Position>,
 }
 
 impl Query for AtLeast {}
 
-/// Waits until all that is recorded by now is known here: what is not found before that may be another node's, a moment old.
+/// Waits until the views have reached the log's head. An id that is unknown before may come from
+/// another node.
 pub(crate) async fn follow_to_head(app: &App) -> Result<(), Problem> {
-    let away = |_| Problem::unavailable("The event log cannot be reached.");
-    let head = app.log.head().await.map_err(away)?;
+    let unreachable = |_| {
+        Problem::unavailable("The event log is unreachable, so the response could be outdated.")
+    };
+    let head = app.log.head().await.map_err(unreachable)?;
     follow_to(app, head.position).await
 }
 
@@ -341,16 +350,16 @@ async fn follow_to(app: &App, position: Position) -> Result<(), Problem> {
     }
     app.engine.nudge();
     let is_refused = matches!(app.engine.health(), Health::Refused { .. });
-    if !is_refused && app.views.reach(position, FRESHNESS_PATIENCE).await {
+    if !is_refused && app.views.reach(position, FRESHNESS_TIMEOUT).await {
         return Ok(());
     }
     let known = app.views.position();
     if let Health::Refused { position, .. } = app.engine.health() {
         let detail =
-            "It is known here up to the position before; reads of what is known are answered.";
+            "This server has applied the log up to the position before; reads of that state work.";
         return Err(Problem::log_refused(position, detail));
     }
-    let detail = format!("The log is known here up to position {known} only.");
+    let detail = format!("This server has applied the log only up to position {known}.");
     Err(Problem::unavailable(detail).with("position", known.0))
 }
 
@@ -363,7 +372,7 @@ mod tests {
     #[derive(Debug, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
     struct Order {
-        #[expect(dead_code, reason = "only read")]
+        #[expect(dead_code, reason = "only deserialized")]
         quantity: Quantity,
     }
 
@@ -392,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_malformed() {
+    fn invalid_json_is_malformed() {
         for body in [
             "",
             "{",
@@ -406,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_valid_is_pointed_at() {
+    fn invalid_value_is_reported_with_its_pointer() {
         for body in [
             r#"{"quantity":0}"#,
             r#"{"quantity":-1}"#,

@@ -20,22 +20,22 @@ use crate::drops::quarantine;
 use crate::extract::{
     Body, DropPath, Fresh, HoldPath, IdempotencyKey, OptionalBody, follow_to_head,
 };
-use crate::limiter::{Asked, Attempt, Origin, Tried};
+use crate::limiter::{Attempt, AttemptKind, Origin, RequestKind};
 use crate::problem::{Code, Problem};
 use crate::render::{HoldBody, PurchaseBody, conditional_at, insert, private, replayed};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewHold {
-    /// What the shop calls the buyer; compared in NFC, without regard to case and outer white
+    /// The shop's identifier of the buyer; compared in NFC, without regard to case and outer white
     /// space. Graphic characters and U+0020 only: none that is invisible (default ignorable) or
     /// changes the direction of text.
     buyer_id: Entered<BuyerId>,
-    /// Units.
+    /// Number of units.
     #[schemars(extend("default" = 1))]
     quantity: Option<Quantity>,
-    /// The name to show among the purchasers; masked unless said. It has a visible character, and
-    /// none that changes the direction of the text around it.
+    /// The name to show among the purchasers; without it, a few digits of a pseudonym are shown.
+    /// It has a visible character, and none that changes the direction of the text around it.
     display_name: Option<Entered<DisplayName>>,
 }
 
@@ -64,7 +64,7 @@ pub(crate) async fn place(
     };
     let admission = app
         .limiter
-        .admit(&app, origin, drop_id, Asked::Hold, keys)?;
+        .admit(&app, origin, drop_id, RequestKind::Hold, keys)?;
     let answer = app.engine.submit(request).await;
     admission.settle(&answer);
     let answer = answer.map_err(|error| app.refused.problem(drop_id, error))?;
@@ -72,7 +72,7 @@ pub(crate) async fn place(
         buyer_id,
         display_name,
     };
-    let hold = match introduction(&app, &answer, buyer) {
+    let hold = match newly_placed(&app, &answer, buyer) {
         Some(hold) => hold,
         None => find(&app, hold_of(&answer.subject)?)?,
     };
@@ -82,9 +82,10 @@ pub(crate) async fn place(
     Ok(replayed(response, &answer))
 }
 
-/// The hold as it was just placed, without a look at the rows, which the engine writes all the time. Only where its event
-/// introduces the buyer: otherwise the drop knows them by an earlier spelling.
-fn introduction(app: &App, answer: &Answer, buyer: BuyerRow) -> Option<HoldView> {
+/// Builds the hold from its event, without a lookup in the views, which the engine updates all the
+/// time. Only possible if its event introduces the buyer: otherwise the drop stores an earlier
+/// spelling of the buyer's id.
+fn newly_placed(app: &App, answer: &Answer, buyer: BuyerRow) -> Option<HoldView> {
     let placed = answer.events().first()?;
     let DropEvent::HoldPlaced(event) = &placed.event else {
         return None;
@@ -125,7 +126,7 @@ pub(crate) async fn release(
     let attempt = must_own(&app, &caller, origin, hold_id).await?;
     let answer = app.engine.submit(Request::ReleaseHold { hold_id }).await;
     let answer = found(attempt, answer)?;
-    // An answer without a body tells its position in a header.
+    // A response without a body has its position in a header.
     let position = [("holdfast-position", answer.position().to_string())];
     let response = (StatusCode::NO_CONTENT, position).into_response();
     Ok(replayed(response, &answer))
@@ -134,7 +135,7 @@ pub(crate) async fn release(
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Payment {
-    /// What the shop's payment system calls the payment.
+    /// The payment's identifier in the shop's payment system.
     payment_reference: Option<Entered<PaymentReference>>,
 }
 
@@ -168,7 +169,7 @@ pub(crate) async fn purchase(
     Ok(replayed((status, Json(purchase)).into_response(), &answer))
 }
 
-/// A refusal that another payment is recorded says which purchase it is about.
+/// Adds the purchase's id to a conflict with another payment.
 fn with_purchase(app: &App, hold_id: HoldId, error: CommandError) -> Problem {
     let is_conflict = matches!(
         &error,
@@ -190,9 +191,9 @@ fn with_purchase(app: &App, hold_id: HoldId, error: CommandError) -> Problem {
     }
 }
 
-/// Refuses another buyer's token. Trusted callers skip the lookup, as the engine says whether there
-/// is such a hold; but where an address is bounded, an id that is not known here is an attempt, for
-/// [`found`] to settle.
+/// Rejects another buyer's token. Trusted callers skip the lookup, because the engine reports an
+/// unknown hold. For a limited address an id that is unknown here counts as an attempt, which
+/// [`found`] settles.
 async fn must_own(
     app: &App,
     caller: &Caller,
@@ -207,10 +208,10 @@ async fn must_own(
     if origin == Origin::Unlimited || app.views.hold(hold_id).is_some() {
         return Ok(None);
     }
-    app.limiter.attempt(origin, Tried::Id).map(Some)
+    app.limiter.attempt(origin, AttemptKind::Id).map(Some)
 }
 
-/// What the engine answered. The attempt has failed if it does not know the hold either.
+/// Settles the attempt, which has failed if the engine does not know the hold either.
 fn found(
     attempt: Option<Attempt>,
     answer: Result<Answer, CommandError>,
@@ -224,7 +225,7 @@ fn found(
     answer
 }
 
-/// A hold that is not known here may have been placed at another node a moment ago.
+/// Finds a hold. A hold that is unknown here may have been placed by another node a moment ago.
 async fn find_anywhere(app: &App, origin: Origin, hold_id: HoldId) -> Result<HoldView, Problem> {
     if let Some(hold) = app.views.hold(hold_id) {
         return Ok(hold);
@@ -232,10 +233,10 @@ async fn find_anywhere(app: &App, origin: Origin, hold_id: HoldId) -> Result<Hol
     if let Some(problem) = quarantine(app.views.quarantine_of_hold(hold_id)) {
         return Err(problem);
     }
-    let attempt = app.limiter.attempt(origin, Tried::Id)?;
+    let attempt = app.limiter.attempt(origin, AttemptKind::Id)?;
     follow_to_head(app).await?;
     let hold = find(app, hold_id);
-    // In a drop that was put into quarantine meanwhile nobody knows whether there is such a hold.
+    // A drop that was quarantined meanwhile may have such a hold, so the attempt has not failed.
     if !matches!(&hold, Err(problem) if problem.code() == Code::HoldNotFound) {
         attempt.succeeded();
     }
@@ -244,12 +245,12 @@ async fn find_anywhere(app: &App, origin: Origin, hold_id: HoldId) -> Result<Hol
 
 fn find(app: &App, hold_id: HoldId) -> Result<HoldView, Problem> {
     app.views.hold(hold_id).ok_or_else(|| {
-        quarantine(app.views.quarantine_of_hold(hold_id)).unwrap_or_else(no_such_hold)
+        quarantine(app.views.quarantine_of_hold(hold_id)).unwrap_or_else(hold_not_found)
     })
 }
 
-fn no_such_hold() -> Problem {
-    Problem::new(Code::HoldNotFound, "There is no hold with this id.")
+fn hold_not_found() -> Problem {
+    Problem::new(Code::HoldNotFound, "No hold has this id.")
 }
 
 fn hold_of(subject: &Subject) -> Result<HoldId, Problem> {
@@ -257,7 +258,7 @@ fn hold_of(subject: &Subject) -> Result<HoldId, Problem> {
         Subject::Hold(hold_id) | Subject::Purchase(hold_id) => Ok(*hold_id),
         Subject::Drop | Subject::Adjustment(_) | Subject::Waitlist(_) | Subject::Buyer(_) => {
             Err(Problem::internal(&std::io::Error::other(
-                "a hold was answered with something else",
+                "the engine returned something else than a hold",
             )))
         }
     }

@@ -1,6 +1,7 @@
-//! How late the units of a hold that ran out came back: from the hold's deadline until it was recorded.
+//! Lateness of expiries: the time from a hold's deadline until its expiry was recorded.
 //!
-//! Limit: the newest [`KEPT`] expiries. One that was due while no server ran counts as late as it was.
+//! Limit: the newest [`KEPT`] expiries. An expiry that became due while no server ran counts
+//! from its deadline as well.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,10 +13,10 @@ use infrastructure::feed::Committed;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-/// Expiries that are remembered.
+/// Number of expiries kept.
 const KEPT: usize = 4096;
 
-/// Remembers how late expiries were. Clones share it.
+/// Keeps the lateness of recent expiries. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct ReleaseLateness(Arc<Mutex<VecDeque<Release>>>);
 
@@ -25,11 +26,11 @@ struct Release {
     late_ms: i64,
 }
 
-/// How late units came back, in milliseconds.
+/// Lateness of expiries, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "ReleaseLateness")]
 pub(super) struct Lateness {
-    /// Expiries that were looked at.
+    /// Number of expiries in the sample.
     count: usize,
     p50_ms: i64,
     p99_ms: i64,
@@ -37,7 +38,7 @@ pub(super) struct Lateness {
 }
 
 impl ReleaseLateness {
-    /// Of the expiries recorded from `from` on; none when there were none.
+    /// Returns the lateness of expiries recorded from `from` on; `None` if there were none.
     pub(super) fn since(&self, from: Timestamp) -> Option<Lateness> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let recent = kept.iter().filter(|release| release.recorded_at >= from);
@@ -53,7 +54,7 @@ impl ReleaseLateness {
     }
 }
 
-/// The smallest value that at least `percent` of `sorted` do not exceed.
+/// Returns the smallest value that at least `percent` of `sorted` do not exceed.
 fn quantile(sorted: &[i64], percent: usize) -> Option<i64> {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.saturating_sub(1)).copied()
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quantiles_are_values_that_were_seen() {
+    fn quantiles_are_observed_values() {
         let sorted: Vec<i64> = (1..=200).collect();
         assert_eq!(quantile(&sorted, 50), Some(100));
         assert_eq!(quantile(&sorted, 99), Some(198));
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_recorded_before_the_window_does_not_count() {
+    fn expiry_before_the_window_does_not_count() {
         let lateness = ReleaseLateness::default();
         let at = Timestamp::from_millis;
         lateness.0.lock().unwrap().extend([

@@ -1,14 +1,15 @@
-//! Bounds for one client address: requests for stock, unresolved holds, waiting entries, holds left
-//! to expire, and attempts with wrong keys and unknown ids.
+//! Limits per client address: requests for stock, unresolved holds, waitlist entries, expired
+//! holds, and attempts with wrong keys and unknown ids.
 //!
-//! Promise: bounded by default, exactly, until the memory bound is met; concurrent requests cannot
-//! exceed a bound, a refused request does not count, and a retry that the log has an answer for is
-//! neither refused nor counted. An address is the one that [`address`] finds, which no header can
-//! forge. What becomes of a hold is taken from the log's events. Buying and giving up are never
-//! refused here: each hold and each entry takes one such event, so bounding these bounds those.
-//! Limit: each process counts for itself, in memory, and forgets at a restart; what must be exact
-//! across processes is the drop's own throttle, decided from the log. Beyond [`MOST_REMEMBERED`] and
-//! [`MOST_OPEN`], clients are not bounded. No address is in an event, an answer or a log line.
+//! Promise: limits are on by default, and exact until the memory bound is reached. Concurrent
+//! requests cannot exceed a limit, a refused request does not count, and a retry of a recorded
+//! request is neither refused nor counted. An address is the one that [`address`] determines, which
+//! no header can forge. Holds are followed through the log's events. Purchases and releases are
+//! never refused here: each hold and each entry has one such event, so limiting holds limits those
+//! too. Limit: each process counts for itself, in memory, and starts from zero. A limit that must
+//! be exact across processes is the drop's own throttle, decided from the log. Beyond
+//! [`MOST_REMEMBERED`] and [`MOST_OPEN`], clients are not limited. No address is in an event, a
+//! response or a log line.
 //!
 //! Source: docs/decisions/0036-addresses-are-bounded-by-default.md.
 
@@ -33,11 +34,11 @@ use infrastructure::feed::{Committed, Readmitted};
 
 pub(crate) use self::address::Origin;
 use self::address::{Client, TrustedProxies, UnlimitedNetworks};
-pub(crate) use self::attempt::{Attempt, Tried};
+pub(crate) use self::attempt::{Attempt, AttemptKind};
 use self::keys::{AnsweredKeys, MOST_KEYS};
-pub(crate) use self::open::Asked;
 use self::open::Open;
-use self::reports::{Happened, Reports};
+pub(crate) use self::open::RequestKind;
+use self::reports::{ReportKind, Reports};
 use self::settings::{Bound, Bounds, Count, Rate};
 use self::window::Window;
 use crate::app::App;
@@ -45,19 +46,19 @@ use crate::extract::BuyersKey;
 use crate::problem::{Code, Problem, Quota};
 use crate::refused::Reason;
 
-/// The most requests remembered, over all addresses: some 60 MB.
+/// Maximum number of remembered requests, over all addresses: some 60 MB.
 pub const MOST_REMEMBERED: usize = 1_000_000;
 
-/// The most expiries and the most attempts remembered, over all addresses: some 12 MB each.
+/// Maximum number of remembered expiries, and of attempts, over all addresses: some 12 MB each.
 const MOST_FAULTS_REMEMBERED: usize = 200_000;
 
-/// The most holds, entries and requests for them that count, over all addresses: some 80 MB.
+/// Maximum number of counted holds, entries and requests for them, over all addresses: some 80 MB.
 pub const MOST_OPEN: usize = 500_000;
 
-/// When to try again where no instant is known.
+/// `Retry-After` when the time at which the limit ends is not known.
 const SOME_TIME: Duration = Duration::from_secs(60);
 
-/// Lets requests in, or says when to come back. Clones share it.
+/// Admits requests, or refuses them with the time to retry. Clones share their counts.
 #[derive(Debug, Clone)]
 pub struct Limiter(Arc<Shared>);
 
@@ -80,15 +81,15 @@ struct State {
     answered: AnsweredKeys,
 }
 
-/// Why a request is refused.
-enum Full {
+/// The limit that a request has reached.
+enum LimitReached {
     Requests(Rate, Duration),
-    Open(Asked, Count, Duration),
+    Open(RequestKind, Count, Duration),
     Expired(Rate, Duration),
 }
 
 impl Limiter {
-    /// A limiter that believes what `trusted` proxies say about their clients.
+    /// A limiter that accepts the forwarded addresses of `trusted` proxies.
     #[must_use]
     pub fn new(bounds: Bounds, trusted: TrustedProxies, unlimited: UnlimitedNetworks) -> Self {
         let window = |Bound(rate): Bound<Rate>, capacity| {
@@ -126,11 +127,11 @@ impl Limiter {
         self.0.started.elapsed()
     }
 
-    fn note(&self, happened: Happened) {
-        self.0.reports.note(happened, self.now());
+    fn note(&self, kind: ReportKind) {
+        self.0.reports.note(kind, self.now());
     }
 
-    /// Where a request comes from that a connection from `peer` sent with these headers.
+    /// Returns the origin of a request that a connection from `peer` sent with these headers.
     fn origin(&self, peer: IpAddr, headers: &HeaderMap) -> Origin {
         let Shared {
             trusted, unlimited, ..
@@ -138,44 +139,44 @@ impl Limiter {
         let forwards = ["x-forwarded-for", "forwarded"];
         if forwards.iter().any(|name| headers.contains_key(*name)) && !trusted.trust(peer) {
             self.note(if unlimited.contains(peer) {
-                Happened::UnnamedUnlimitedProxy
+                ReportKind::UnnamedUnlimitedProxy
             } else {
-                Happened::UnnamedProxy
+                ReportKind::UnnamedProxy
             });
         }
         trusted.origin(peer, headers, unlimited)
     }
 
-    /// Lets a request for stock in, and counts it until it is settled; or refuses it with 429.
+    /// Admits a request for stock and counts it until it is settled, or refuses it with 429.
     ///
     /// # Errors
-    /// 429, with the bound that is met and when to try again.
+    /// 429, with the limit that is reached and the time to retry.
     pub(crate) fn admit(
         &self,
         app: &App,
         origin: Origin,
         drop_id: DropId,
-        asked: Asked,
+        kind: RequestKind,
         keys: BuyersKey,
     ) -> Result<Admission, Problem> {
         let Origin::Limited(client) = origin else {
             return Ok(Admission(None));
         };
         let now = self.now();
-        // Bound before it is looked at, so that the lock is free by then.
+        // Bind the result before matching, so that the lock is released by then.
         let bounds = &self.0.bounds;
-        let admitted = bounds.admit(&mut self.state(), client, asked, keys, now);
+        let admitted = bounds.admit(&mut self.state(), client, kind, keys, now);
         match admitted {
             Ok(None) => Ok(Admission(None)),
             Ok(Some(charged_at)) => Ok(Admission(Some(Admitted {
                 limiter: self.clone(),
                 client,
-                asked,
+                kind,
                 key: keys.key,
                 charged_at,
             }))),
             Err(full) => {
-                self.note(Happened::Refused);
+                self.note(ReportKind::Refused);
                 app.refused.count_known(app, drop_id, Reason::Throttled);
                 Err(full.into())
             }
@@ -183,79 +184,81 @@ impl Limiter {
     }
 }
 
-/// When a request was counted among the address's requests, if they are bounded.
+/// The time under which a request was counted among the address's requests, if those are limited.
 type Charged = Option<Duration>;
 
 impl Bounds {
-    /// Counts a request everywhere or nowhere. None: it is a retry, which counts nowhere.
+    /// Counts a request against every limit or against none. Returns `None` for a retry, which
+    /// never counts.
     fn admit(
         &self,
         state: &mut State,
         client: Client,
-        asked: Asked,
+        kind: RequestKind,
         BuyersKey { key, other_key }: BuyersKey,
         now: Duration,
-    ) -> Result<Option<Charged>, Full> {
+    ) -> Result<Option<Charged>, LimitReached> {
         if state.answered.contain(key) {
             return Ok(None);
         }
-        // Of several requests for the same with one key at most one is accepted.
-        // The engine knows whether the other key was used for the same buyer: if so, this is a retry
-        // and is refunded; if not, it counts. Once accepted, its own key is known.
+        // At most one of several requests of the same kind with one key is accepted.
+        // The engine knows if the other key was used for the same buyer: then this is a retry
+        // and is refunded; otherwise it counts. Once accepted, its own key is known.
         let may_be_retry = state.answered.contain(other_key);
-        if !may_be_retry && !state.open.is_pending(key, asked) {
-            self.refuse_more(state, client, asked, now)?;
+        if !may_be_retry && !state.open.is_pending(key, kind) {
+            self.refuse_more(state, client, kind, now)?;
         }
         let charged = match (&mut state.requests, self.requests) {
             (Some(window), Bound(Some(_))) if may_be_retry => Some(window.count(client, now)),
             (Some(window), Bound(Some(rate))) => {
                 let admitted = window.admit(client, now);
-                Some(admitted.map_err(|wait| Full::Requests(rate, wait))?)
+                Some(admitted.map_err(|wait| LimitReached::Requests(rate, wait))?)
             }
             (Some(_) | None, _) => None,
         };
-        state.open.begin(client, asked, key, now);
+        state.open.begin(client, kind, key, now);
         Ok(Some(charged))
     }
 
-    /// Refuses one more hold or entry of an address that has let too many holds expire, or that has
-    /// as many as it may have.
+    /// Refuses one more hold or entry if the address has let too many holds expire, or has
+    /// reached its limit.
     fn refuse_more(
         &self,
         state: &mut State,
         client: Client,
-        asked: Asked,
+        kind: RequestKind,
         now: Duration,
-    ) -> Result<(), Full> {
+    ) -> Result<(), LimitReached> {
         if let (Some(window), Bound(Some(rate))) = (&mut state.expired, self.expired)
             && let Some(wait) = window.wait(client, now)
         {
-            return Err(Full::Expired(rate, wait));
+            return Err(LimitReached::Expired(rate, wait));
         }
-        let holds = state.open.of(client, Asked::Hold);
-        let (Bound(most), open, until) = match asked {
-            Asked::Hold => (self.holds, holds, state.open.first_expiry(client)),
-            Asked::Entry => {
-                // Entries became them: a request for a hold would have been refused.
+        let holds = state.open.of(client, RequestKind::Hold);
+        let (Bound(most), open, until) = match kind {
+            RequestKind::Hold => (self.holds, holds, state.open.first_expiry(client)),
+            RequestKind::Entry => {
+                // Holds beyond the limit came from entries: a request for a hold would have been
+                // refused.
                 let beyond = |most: Count| holds.saturating_sub(most.0 as usize);
                 let beyond = self.holds.0.map_or(0, beyond);
-                let open = state.open.of(client, Asked::Entry) + beyond;
+                let open = state.open.of(client, RequestKind::Entry) + beyond;
                 (self.entries, open, None)
             }
         };
         if let Some(most) = most.filter(|most| open >= most.0 as usize) {
             let left = until.map(|until| until.millis() - SystemClock.now().millis());
             let left = left.map(|left| Duration::from_millis(left.max(1).unsigned_abs()));
-            return Err(Full::Open(asked, most, left.unwrap_or(SOME_TIME)));
+            return Err(LimitReached::Open(kind, most, left.unwrap_or(SOME_TIME)));
         }
         Ok(())
     }
 }
 
-impl From<Full> for Problem {
-    fn from(full: Full) -> Self {
+impl From<LimitReached> for Problem {
+    fn from(full: LimitReached) -> Self {
         match full {
-            Full::Requests(
+            LimitReached::Requests(
                 Rate {
                     most,
                     window_seconds,
@@ -266,14 +269,14 @@ impl From<Full> for Problem {
                 most,
                 window_seconds: Some(window_seconds),
             }
-            .used_up("Too many requests from this address lately.", wait),
-            Full::Open(asked, Count(most), wait) => {
-                let (name, limit_name, things) = match asked {
-                    Asked::Hold => ("address-holds", "holds", "unresolved holds"),
-                    Asked::Entry => (
+            .used_up("Too many recent requests from this address.", wait),
+            LimitReached::Open(kind, Count(most), wait) => {
+                let (name, limit_name, things) = match kind {
+                    RequestKind::Hold => ("address-holds", "holds", "unresolved holds"),
+                    RequestKind::Entry => (
                         "address-waitlist",
                         "waitlist_entries",
-                        "waitlist entries or holds that they became",
+                        "waitlist entries or holds from the waitlist",
                     ),
                 };
                 let quota = Quota {
@@ -281,13 +284,16 @@ impl From<Full> for Problem {
                     most,
                     window_seconds: None,
                 };
-                let detail = format!("This address has {most} {things}, the most that it may.");
+                let detail = format!(
+                    "This address has {most} {things}, the limit per address. \
+                     Wait until one of them ends, then retry."
+                );
                 quota
                     .refuse(Code::AddressLimitReached, detail, wait)
                     .with("limit", most)
                     .with("limit_name", limit_name)
             }
-            Full::Expired(
+            LimitReached::Expired(
                 Rate {
                     most,
                     window_seconds,
@@ -310,7 +316,7 @@ impl From<Full> for Problem {
     }
 }
 
-/// A request that was let in. Dropped before it is settled, it counts as one without an outcome.
+/// An admitted request. If it is dropped before it is settled, its outcome counts as unknown.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Admission(Option<Admitted>);
@@ -319,13 +325,13 @@ pub(crate) struct Admission(Option<Admitted>);
 struct Admitted {
     limiter: Limiter,
     client: Client,
-    asked: Asked,
+    kind: RequestKind,
     key: KeyDigest,
     charged_at: Charged,
 }
 
 impl Admission {
-    /// Takes note of the outcome: a retry that the log had an answer for is not counted.
+    /// Records the outcome. A retry of a recorded request is refunded.
     pub(crate) fn settle(mut self, outcome: &Result<Answer, CommandError>) {
         let Some(admitted) = self.0.take() else {
             return;
@@ -336,7 +342,7 @@ impl Admission {
         let mut state = admitted.limiter.state();
         state
             .open
-            .settle(admitted.key, admitted.asked, is_known, now);
+            .settle(admitted.key, admitted.kind, is_known, now);
         if let (Some(window), Some(at), true) =
             (&mut state.requests, admitted.charged_at, is_replay)
         {
@@ -347,22 +353,19 @@ impl Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        // The caller went away; the engine may still record the request.
+        // The client disconnected; the engine may still record the request.
         if let Some(admitted) = self.0.take() {
             let Admitted {
-                limiter,
-                asked,
-                key,
-                ..
+                limiter, kind, key, ..
             } = admitted;
             let now = limiter.now();
-            limiter.state().open.settle(key, asked, false, now);
+            limiter.state().open.settle(key, kind, false, now);
         }
     }
 }
 
 impl Limiter {
-    /// Learns from events of the log.
+    /// Follows events of the log.
     fn follow<'a>(&self, events: impl Iterator<Item = &'a RecordedEvent>) {
         let now = self.now();
         let mut state = self.state();
@@ -391,7 +394,7 @@ impl Observer for Limiter {
         }
     }
 
-    /// What was followed before is not followed again.
+    /// Follows only the events that were not followed before.
     fn readmitted(&mut self, readmitted: &Readmitted) {
         let Readmitted {
             drop_id, events, ..

@@ -1,4 +1,4 @@
-//! The routes of the log, for auditors: everything, exactly as it is stored.
+//! The routes of the log, for auditors: all events, exactly as stored.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -16,20 +16,20 @@ use serde_json::value::RawValue;
 
 use crate::app::App;
 use crate::auth::Auditor;
-use crate::extract::{Fresh, Query, position};
+use crate::extract::{Fresh, Query, limit_faults, position};
 use crate::negotiate::{preferred, varied};
 use crate::openapi::schemas;
 use crate::problem::{Fault, Problem};
 use crate::render::{conditional, private};
 
 const LINES: &str = "application/x-ndjson";
-/// What the log comes in, the usual form first.
-const FORMS: [&str; 2] = ["application/json", LINES];
+/// Media types of the log, the default first.
+const MEDIA_TYPES: [&str; 2] = ["application/json", LINES];
 const MOST_LISTED: usize = 10_000;
 const USUALLY_LISTED: usize = 1_000;
 
 /// An `Event` of the contract. Payload and metadata are the stored text byte for byte, so that a
-/// reader can recompute the hash; in a line, where it has line breaks, that text follows the hash.
+/// reader can recompute the hash. In NDJSON, a text with line breaks is repeated after the hash.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Event")]
 pub struct EventBody<'a> {
@@ -40,21 +40,21 @@ pub struct EventBody<'a> {
     event_type: &'a str,
     event_version: &'a str,
     recorded_at: Timestamp,
-    /// What happened, under the name of its type.
+    /// The fields of the event, by its type.
     #[schemars(schema_with = "schemas::payload")]
     payload: &'a RawValue,
-    /// What a program noted beside it.
+    /// Additional data that the recording program stored with the event.
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     metadata: &'a RawValue,
     /// SHA-256 over this event and the hash before it.
     #[schemars(with = "schemas::Sha256")]
     hash: Hash,
-    /// In lines alone: the stored text of `payload` where that has line breaks, for each of which
-    /// `payload` then has a space.
+    /// Only in NDJSON: the stored text of `payload` if it has line breaks, each of which
+    /// is a space in `payload`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     payload_text: Option<&'a str>,
-    /// As `payload_text`, of `metadata`.
+    /// The same for `metadata`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     metadata_text: Option<&'a str>,
@@ -92,32 +92,23 @@ pub(crate) struct LogParams {
     /// Events after this position.
     #[serde(default, deserialize_with = "position")]
     after: Position,
-    /// How many at most: 1,000 unless said, and no more than 10,000 in JSON; all unless said as NDJSON.
+    /// Page size. In JSON 1,000 by default and at most 10,000; in NDJSON unlimited by default.
     #[schemars(range(min = 1))]
     limit: Option<usize>,
 }
 
 impl Query for LogParams {
     fn faults(&self, headers: &HeaderMap) -> Vec<Fault> {
-        let (most, words) = match FORMS[preferred(headers, &FORMS)] {
-            LINES => (usize::MAX, "must be at least 1".to_owned()),
-            _ => (MOST_LISTED, format!("must be from 1 to {MOST_LISTED}")),
-        };
-        let is_wrong = |&limit: &usize| !(1..=most).contains(&limit);
-        let fault = |_| Fault {
-            pointer: "/limit".to_owned(),
-            detail: words,
-        };
-        self.limit.filter(is_wrong).map(fault).into_iter().collect()
+        limit_faults(self.limit, MOST_LISTED, headers, &MEDIA_TYPES)
     }
 }
 
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct LogPage<'a> {
     data: Vec<EventBody<'a>>,
-    /// Whether there is more after it.
+    /// True if more events follow.
     has_more: bool,
-    /// Where the log ends.
+    /// The head of the log.
     #[schemars(with = "schemas::Head")]
     head: Head,
 }
@@ -129,7 +120,7 @@ pub(crate) async fn list(
     Fresh(params): Fresh<LogParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let response = match FORMS[preferred(&headers, &FORMS)] {
+    let response = match MEDIA_TYPES[preferred(&headers, &MEDIA_TYPES)] {
         LINES => export(app, params).await?,
         _ => page(&app, params, &headers).await?,
     };
@@ -139,18 +130,18 @@ pub(crate) async fn list(
 async fn page(app: &App, params: LogParams, headers: &HeaderMap) -> Result<Response, Problem> {
     let LogParams { after, limit } = params;
     let limit = limit.unwrap_or(USUALLY_LISTED);
-    // The head first: the page then holds at least what leads to it.
-    let head = app.log.head().await.map_err(unreadable)?;
-    let stored = app.log.read(after, limit).await.map_err(unreadable)?;
+    // Read the head first: the page then contains at least the events up to it.
+    let head = app.log.head().await.map_err(read_failed)?;
+    let stored = app.log.read(after, limit).await.map_err(read_failed)?;
     let last = stored.last().map_or(head.position, |event| event.position);
-    prove(app, last.max(head.position))
+    ensure_durable(app, last.max(head.position))
         .await
-        .map_err(unreadable)?;
+        .map_err(read_failed)?;
     let data = stored
         .iter()
         .map(EventBody::try_from)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(unreadable)?;
+        .map_err(read_failed)?;
     let has_more = stored.last().map_or(after, |event| event.position) < head.position;
     let page = LogPage {
         data,
@@ -160,12 +151,13 @@ async fn page(app: &App, params: LogParams, headers: &HeaderMap) -> Result<Respo
     Ok(conditional(headers, &page))
 }
 
-/// Events as lines. The first of them are read before the answer begins, for a fault can only cut off one that has begun.
+/// Returns events as NDJSON. The first page is read before the response begins, because an error
+/// can only cut off a response that has begun.
 async fn export(app: App, params: LogParams) -> Result<Response, Problem> {
     let LogParams { after, limit } = params;
     let left = limit.unwrap_or(usize::MAX);
     let mut export = Export { app, after, left };
-    let first = export.next().await.map_err(unreadable)?;
+    let first = export.next().await.map_err(read_failed)?;
     let lines = stream::iter(first.map(Ok)).chain(export.lines());
     let kind = [(header::CONTENT_TYPE, LINES)];
     Ok((kind, Body::from_stream(lines)).into_response())
@@ -178,27 +170,30 @@ pub(crate) async fn head(
     _: Fresh,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let head = app.log.head().await.map_err(unreadable)?;
-    prove(&app, head.position).await.map_err(unreadable)?;
+    let head = app.log.head().await.map_err(read_failed)?;
+    ensure_durable(&app, head.position)
+        .await
+        .map_err(read_failed)?;
     Ok(private(conditional(&headers, &head)))
 }
 
-/// What the engine has not shown yet may be lost in a failover, and an auditor keeps it: the log's barrier comes first.
-async fn prove(app: &App, position: Position) -> Result<(), LogError> {
+/// Events that the engine has not published yet may be lost in a failover, and an auditor keeps
+/// them: so a barrier precedes the response.
+async fn ensure_durable(app: &App, position: Position) -> Result<(), LogError> {
     if position <= app.views.position() {
         return Ok(());
     }
     app.log.barrier().await
 }
 
-fn unreadable(error: LogError) -> Problem {
+fn read_failed(error: LogError) -> Problem {
     match error {
-        LogError::Unavailable(_) => Problem::unavailable("The event log cannot be reached."),
+        LogError::Unavailable(_) => Problem::unavailable("The event log is unreachable. Retry."),
         corrupt @ LogError::Corrupt { .. } => Problem::internal(&corrupt),
     }
 }
 
-/// Where an export has come to.
+/// The progress of an export.
 struct Export {
     app: App,
     after: Position,
@@ -206,26 +201,27 @@ struct Export {
 }
 
 impl Export {
-    /// The next page as lines; none when that was all.
+    /// Returns the next page as lines; `None` after the last.
     async fn next(&mut self) -> Result<Option<Bytes>, LogError> {
         if self.left == 0 {
             return Ok(None);
         }
         if self.app.stop.is_cancelled() {
-            return Err(LogError::Unavailable("the server stops".into()));
+            return Err(LogError::Unavailable("the server is shutting down".into()));
         }
         let most = self.left.min(USUALLY_LISTED);
         let page = self.app.log.read(self.after, most).await?;
         let Some(last) = page.last() else {
             return Ok(None);
         };
-        prove(&self.app, last.position).await?;
+        ensure_durable(&self.app, last.position).await?;
         self.after = last.position;
         self.left -= page.len();
         Ok(Some(to_lines(&page)))
     }
 
-    /// What is left. A fault ends the stream with an error, so that a reader sees that it is cut off.
+    /// Streams the remaining pages. An error ends the stream abnormally, so that the reader
+    /// notices.
     fn lines(self) -> impl Stream<Item = Result<Bytes, LogError>> {
         stream::try_unfold(self, |mut export| async move {
             let lines = export.next().await?;

@@ -1,50 +1,57 @@
-//! Which of the forms that a route can answer in the caller's `Accept` asks for (RFC 9110, section 12.5.1).
+//! Content negotiation: selects a route's media type by the request's `Accept` (RFC 9110, section
+//! 12.5.1).
 //!
-//! Promise: the most specific range that a form falls under says what it is worth; the form that is worth most is chosen, of
-//! equals the one that is asked for most specifically, then first. One that is refused (`q=0`) is not chosen.
-//! Limit: parameters of a media type, but for `q`, are not looked at. Whoever accepts none of the forms gets the first, as who
-//! says nothing does: a page that was not asked for tells more than a refusal.
+//! Promise: the most specific range that covers a media type determines its quality. The type with
+//! the highest quality is selected; among equals the one with the most specific range, then the
+//! first. A type with `q=0` is not selected. Limit: parameters of a media type other than `q` are
+//! ignored. A client that accepts none of the types gets the first, as does one without `Accept`:
+//! an unrequested page is more useful than a refusal.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 
-/// The place in `forms` of the one to answer in. Forms are media types in lower case, the usual one first.
-pub(crate) fn preferred(headers: &HeaderMap, forms: &[&str]) -> usize {
+/// Returns the index in `media_types` of the type to respond with. Types are in lower case, the
+/// default first.
+pub(crate) fn preferred(headers: &HeaderMap, media_types: &[&str]) -> usize {
     let values = headers.get_all(header::ACCEPT).iter();
     let text: Vec<&str> = values.filter_map(|value| value.to_str().ok()).collect();
     let text = text.join(",");
     let ranges: Vec<Range<'_>> = split_outside_quotes(&text, ',')
         .filter_map(Range::parse)
         .collect();
-    let worth = |form: &&str| Worth::of(form, &ranges);
-    let worths = forms.iter().map(worth).enumerate();
-    let accepted = worths.filter_map(|(place, worth)| Some((worth?, std::cmp::Reverse(place))));
+    let rank = |media_type: &&str| Rank::of(media_type, &ranges);
+    let ranks = media_types.iter().map(rank).enumerate();
+    let accepted = ranks.filter_map(|(index, rank)| Some((rank?, std::cmp::Reverse(index))));
     accepted
         .max()
-        .map_or(0, |(_, std::cmp::Reverse(place))| place)
+        .map_or(0, |(_, std::cmp::Reverse(index))| index)
 }
 
-/// Tells caches that the answer depends on what was accepted.
+/// Adds `Vary: Accept`, so that caches store the response per `Accept`.
 pub(crate) fn varied(mut response: Response) -> Response {
     let accept = HeaderValue::from_static("Accept");
     response.headers_mut().insert(header::VARY, accept);
     response
 }
 
-/// What one form is worth to the caller; the greater, the better.
+/// The rank of one media type; a greater one is preferred.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Worth {
+struct Rank {
     /// In thousandths.
     quality: u16,
-    specific: Specific,
+    specific: Specificity,
     order: std::cmp::Reverse<usize>,
 }
 
-impl Worth {
-    /// None when the form is refused, or not asked for.
-    fn of(form: &str, ranges: &[Range<'_>]) -> Option<Self> {
+impl Rank {
+    /// Returns `None` if no range covers the type, or its quality is 0.
+    fn of(media_type: &str, ranges: &[Range<'_>]) -> Option<Self> {
         let covers = |(order, range): (usize, &Range<'_>)| {
-            Some((range.covers(form)?, std::cmp::Reverse(order), range.quality))
+            Some((
+                range.covers(media_type)?,
+                std::cmp::Reverse(order),
+                range.quality,
+            ))
         };
         let (specific, order, quality) = ranges.iter().enumerate().filter_map(covers).max()?;
         (quality > 0).then_some(Self {
@@ -56,10 +63,10 @@ impl Worth {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Specific {
+enum Specificity {
     Anything,
-    Kind,
-    Form,
+    Type,
+    Subtype,
 }
 
 /// One element of `Accept`.
@@ -71,7 +78,7 @@ struct Range<'a> {
 }
 
 impl<'a> Range<'a> {
-    /// What cannot be read asks for nothing.
+    /// Returns `None` for an element that cannot be parsed.
     fn parse(element: &'a str) -> Option<Self> {
         let mut parts = split_outside_quotes(element, ';').map(str::trim);
         let media = parts.next().filter(|media| media.contains('/'))?;
@@ -83,18 +90,18 @@ impl<'a> Range<'a> {
         Some(Self { media, quality })
     }
 
-    fn covers(&self, form: &str) -> Option<Specific> {
-        let kind = form.split('/').next().unwrap_or_default();
+    fn covers(&self, media_type: &str) -> Option<Specificity> {
+        let kind = media_type.split('/').next().unwrap_or_default();
         match self.media.split_once('/')? {
-            ("*", "*") => Some(Specific::Anything),
-            (wanted, "*") if wanted.eq_ignore_ascii_case(kind) => Some(Specific::Kind),
-            _ if self.media.eq_ignore_ascii_case(form) => Some(Specific::Form),
+            ("*", "*") => Some(Specificity::Anything),
+            (wanted, "*") if wanted.eq_ignore_ascii_case(kind) => Some(Specificity::Type),
+            _ if self.media.eq_ignore_ascii_case(media_type) => Some(Specificity::Subtype),
             _ => None,
         }
     }
 }
 
-/// A weight: 0 to 1, with at most three decimals.
+/// Parses a quality: 0 to 1, with at most three decimals.
 fn thousandths(weight: &str) -> Option<u16> {
     let (whole, decimals) = weight.split_once('.').unwrap_or((weight, ""));
     let is_number = decimals.len() <= 3 && decimals.bytes().all(|byte| byte.is_ascii_digit());
@@ -126,19 +133,23 @@ fn split_outside_quotes(text: &str, at: char) -> impl Iterator<Item = &str> {
 mod tests {
     use super::*;
 
-    const FORMS: [&str; 2] = ["application/json", "text/csv"];
+    const MEDIA_TYPES: [&str; 2] = ["application/json", "text/csv"];
 
     #[track_caller]
-    fn assert_preferred(accept: &[&'static str], form: &str) {
+    fn assert_preferred(accept: &[&'static str], media_type: &str) {
         let mut headers = HeaderMap::new();
         for value in accept {
             headers.append(header::ACCEPT, HeaderValue::from_static(value));
         }
-        assert_eq!(FORMS[preferred(&headers, &FORMS)], form, "{accept:?}");
+        assert_eq!(
+            MEDIA_TYPES[preferred(&headers, &MEDIA_TYPES)],
+            media_type,
+            "{accept:?}"
+        );
     }
 
     #[test]
-    fn the_form_that_is_worth_most_is_chosen() {
+    fn type_with_the_highest_quality_is_selected() {
         for accept in [
             "text/csv",
             "TEXT/CSV",
@@ -160,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_form_is_for_who_says_nothing_refuses_the_other_or_accepts_neither() {
+    fn default_type_is_selected_without_a_preference_or_an_acceptable_type() {
         for accept in [
             "",
             "*/*",

@@ -1,7 +1,8 @@
-//! The pages, and the explanations behind a problem's `type`. All of it is inside the binary; nothing is asked of others.
+//! The pages, and the explanations behind a problem's `type`. All files are embedded in the binary.
 //!
-//! A page is HTML, one stylesheet and ES modules, as they are in `web/`: nothing is built, and they use the public API alone.
-//! Each file is asked for again at every load and answered 304 while it is the same, so a new version shows at once.
+//! A page consists of HTML, one stylesheet and ES modules, unchanged from `web/`. There is no build
+//! step, and pages use only the public API. Browsers revalidate each file at every load and get 304
+//! while it is unchanged, so a new version appears immediately.
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -15,8 +16,9 @@ use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Problem};
 use crate::render::is_known;
 
-/// What a page may load: only what this server sends, and pictures of drops, whose addresses are the shop's to choose.
-/// No script and no style stands inside a page, and no text ever becomes either.
+/// The content security policy: pages load only files of this server, and pictures of drops, whose
+/// URLs the shop chooses. There are no inline scripts and styles, and text is never evaluated as
+/// either.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: https: http:; \
     connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
     trusted-types 'none'";
@@ -30,7 +32,7 @@ pub(crate) async fn storefront(headers: HeaderMap) -> Response {
     page(&headers, "index.html", StatusCode::OK)
 }
 
-/// `GET /drops/{id}`: the same page for every drop; it says itself when there is none.
+/// `GET /drops/{id}`: the same page for every drop; the page itself reports an unknown drop.
 pub(crate) async fn drop_page(
     State(app): State<App>,
     path: Result<Path<String>, PathRejection>,
@@ -46,7 +48,7 @@ pub(crate) async fn drop_page(
     page(&headers, "drop.html", status)
 }
 
-/// `GET /admin`: the dashboard for who signed in, otherwise the way in.
+/// `GET /admin`: the dashboard for a signed-in browser, otherwise the sign-in page.
 pub(crate) async fn dashboard(State(app): State<App>, headers: HeaderMap) -> Response {
     let name = if app.sessions.is_open(&headers, app.now()) {
         "admin.html"
@@ -65,8 +67,8 @@ pub(crate) async fn reference(headers: HeaderMap) -> Response {
     page(&headers, "docs.html", StatusCode::OK)
 }
 
-/// The page that somebody meant who wrote a slash too many, or asks where all drops are.
-pub(crate) fn meant_by(path: &str) -> Option<Redirect> {
+/// Redirects a page's path with trailing slashes, and `/drops`, to the page.
+pub(crate) fn canonical_page(path: &str) -> Option<Redirect> {
     let bare = path.trim_end_matches('/');
     match bare {
         "/drops" => Some(Redirect::temporary("/")),
@@ -79,24 +81,26 @@ pub(crate) fn meant_by(path: &str) -> Option<Redirect> {
     }
 }
 
-/// What a path is answered in that leads nowhere: a problem, unless a page is asked for.
-const ABSENT_FORMS: [&str; 2] = ["application/problem+json", "text/html"];
+/// Media types of the response to an unknown path: a problem by default, a page for browsers.
+const NOT_FOUND_MEDIA_TYPES: [&str; 2] = ["application/problem+json", "text/html"];
 
-/// The answer to a path that leads nowhere: a page for a browser, a problem for a program, and
-/// always a problem below `/v1`.
-pub(crate) fn absent(method: &Method, uri: &Uri, headers: &HeaderMap) -> Response {
+/// Responds to an unknown path: with a page for a browser, with a problem for a program, and
+/// always with a problem below `/v1`.
+pub(crate) fn not_found(method: &Method, uri: &Uri, headers: &HeaderMap) -> Response {
     let is_read = matches!(*method, Method::GET | Method::HEAD);
     if !is_read || uri.path().starts_with("/v1/") {
-        return Problem::new(Code::NotFound, "Nothing is at this path.").into_response();
+        return Problem::new(Code::NotFound, "No resource has this path.").into_response();
     }
-    absent_page(headers, "Nothing is at this path.")
+    not_found_page(headers, "No resource has this path.")
 }
 
-fn absent_page(headers: &HeaderMap, detail: &str) -> Response {
-    varied(match ABSENT_FORMS[preferred(headers, &ABSENT_FORMS)] {
-        "text/html" => page(headers, "absent.html", StatusCode::NOT_FOUND),
-        _ => Problem::new(Code::NotFound, detail).into_response(),
-    })
+fn not_found_page(headers: &HeaderMap, detail: &str) -> Response {
+    varied(
+        match NOT_FOUND_MEDIA_TYPES[preferred(headers, &NOT_FOUND_MEDIA_TYPES)] {
+            "text/html" => page(headers, "absent.html", StatusCode::NOT_FOUND),
+            _ => Problem::new(Code::NotFound, detail).into_response(),
+        },
+    )
 }
 
 /// `GET /assets/{path}`
@@ -106,14 +110,14 @@ pub(crate) async fn asset(
 ) -> Response {
     let name = path.map(|Path(name)| name).unwrap_or_default();
     if Files::get(&name).is_none() {
-        return absent_page(&headers, "There is no such file.");
+        return not_found_page(&headers, "No file has this name.");
     }
     page(&headers, &name, StatusCode::OK)
 }
 
 fn page(headers: &HeaderMap, name: &str, status: StatusCode) -> Response {
     let Some(file) = Files::get(name) else {
-        return Problem::new(Code::NotFound, "There is no such file.").into_response();
+        return Problem::new(Code::NotFound, "No file has this name.").into_response();
     };
     let etag = etag(&file);
     let common = [
@@ -134,7 +138,7 @@ fn page(headers: &HeaderMap, name: &str, status: StatusCode) -> Response {
     (status, common, kind, file.data).into_response()
 }
 
-/// The file's digest: the same bytes have the same tag in every process.
+/// Returns the file's digest: the same bytes have the same tag in every process.
 fn etag(file: &EmbeddedFile) -> String {
     format!("\"{}\"", hex::encode(&file.metadata.sha256_hash()[..16]))
 }
@@ -149,14 +153,14 @@ fn media_type(name: &str) -> &'static str {
     }
 }
 
-/// `GET /problems/{code}`: what a problem's `type` leads to.
+/// `GET /problems/{code}`: the target of a problem's `type`.
 pub(crate) async fn problem(
     path: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
     let name = path.map(|Path(name)| name).unwrap_or_default();
     let Some(code) = Code::ALL.iter().find(|code| code.name() == name) else {
-        return absent_page(&headers, "There is no problem of this name.");
+        return not_found_page(&headers, "No problem has this code.");
     };
     format!("{} ({})\n\n{}.\n", code.name(), code.status(), code.title()).into_response()
 }
@@ -170,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_and_server_count_the_decimals_of_every_currency_alike() {
+    fn pages_and_server_agree_on_the_decimals_of_every_currency() {
         let script = Files::get("lib/currencies.js").unwrap();
         let script = std::str::from_utf8(&script.data).unwrap();
         let (_, table) = script.split_once("const ODD = {").unwrap();
@@ -192,22 +196,29 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_known_is_not_sent_again_however_its_tag_is_sent_back() {
-        let ask = |lines: &[&str]| {
+    fn unchanged_file_is_not_sent_again_in_any_form_of_its_tag() {
+        let request = |lines: &[&str]| {
             let mut headers = HeaderMap::new();
             for line in lines {
                 headers.append(header::IF_NONE_MATCH, HeaderValue::from_str(line).unwrap());
             }
             page(&headers, "style.css", StatusCode::OK)
         };
-        let sent = ask(&[]);
+        let sent = request(&[]);
         assert_eq!(sent.status(), StatusCode::OK);
         let etag = sent.headers()[header::ETAG].to_str().unwrap();
-        // A proxy that compresses makes it a weak one.
+        // A proxy that compresses turns the tag into a weak one.
         for known in [etag, &format!("W/{etag}"), &format!("\"a,b\", {etag}"), "*"] {
-            assert_eq!(ask(&[known]).status(), StatusCode::NOT_MODIFIED, "{known}");
-            assert_eq!(ask(&["\"a\"", known]).status(), StatusCode::NOT_MODIFIED);
+            assert_eq!(
+                request(&[known]).status(),
+                StatusCode::NOT_MODIFIED,
+                "{known}"
+            );
+            assert_eq!(
+                request(&["\"a\"", known]).status(),
+                StatusCode::NOT_MODIFIED
+            );
         }
-        assert_eq!(ask(&["\"a\"", "b"]).status(), StatusCode::OK);
+        assert_eq!(request(&["\"a\"", "b"]).status(), StatusCode::OK);
     }
 }

@@ -1,14 +1,14 @@
-//! Entity tags that a caller lists in `If-Match` or `If-None-Match` (RFC 9110, sections 8.8.3 and 13.1).
+//! Entity tags in `If-Match` or `If-None-Match` (RFC 9110, sections 8.8.3 and 13.1).
 //!
-//! Promise: a list is read to its end, over several header lines too; a comma within a tag divides nothing.
-//! Limit: what is no tag is passed over.
+//! Promise: a list is parsed completely, over several header lines too; a comma within a tag is not
+//! a separator. Limit: anything that is not a tag is skipped.
 
 use axum::http::{HeaderMap, HeaderName};
 
-/// What one of the two headers says.
+/// The value of one of the two headers.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Tags<'a> {
-    /// `*`: whatever is there.
+    /// `*`: any present representation.
     Any,
     Listed(Vec<Tag<'a>>),
 }
@@ -16,12 +16,12 @@ pub(crate) enum Tags<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Tag<'a> {
     is_weak: bool,
-    /// With its quotes.
+    /// Including its quotes.
     text: &'a str,
 }
 
 impl<'a> Tags<'a> {
-    /// What the header `name` says; none when there is none.
+    /// Parses the header `name`; `None` if it is absent.
     pub(crate) fn of(headers: &'a HeaderMap, name: HeaderName) -> Option<Self> {
         if !headers.contains_key(&name) {
             return None;
@@ -34,7 +34,7 @@ impl<'a> Tags<'a> {
         Some(Self::Listed(lines.into_iter().flat_map(tags_in).collect()))
     }
 
-    /// The tags that `If-Match` may match: a weak one promises too little to write on.
+    /// Returns the tags that `If-Match` may match: a weak tag is not sufficient for a write.
     pub(crate) fn strong(&self) -> impl Iterator<Item = &'a str> {
         let tags = match self {
             Self::Any => &[],
@@ -43,7 +43,7 @@ impl<'a> Tags<'a> {
         tags.iter().filter(|tag| !tag.is_weak).map(|tag| tag.text)
     }
 
-    /// Whether `etag` is among them as `If-None-Match` compares: weak or not.
+    /// Returns true if `etag` is among the tags, weak or strong, as `If-None-Match` compares.
     pub(crate) fn include(&self, etag: &str) -> bool {
         match self {
             Self::Any => true,
@@ -58,9 +58,9 @@ fn tags_in(line: &str) -> Vec<Tag<'_>> {
         let Some((inside, beyond)) = after.split_once('"') else {
             break;
         };
-        // Both quotes with what is between them.
+        // Includes both quotes.
         let text = &rest[before.len()..before.len() + inside.len() + 2];
-        // What stands before the last comma is no tag.
+        // Text before the last comma is not part of this tag.
         let mark = before.rsplit(',').next().unwrap_or_default();
         match mark.trim() {
             "" => tags.push(Tag {
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_read_to_its_end() {
+    fn list_is_parsed_completely() {
         for (lines, strong) in [
             (vec!["\"a\""], vec!["\"a\""]),
             (vec!["\"a\", \"b\""], vec!["\"a\"", "\"b\""]),
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_star_is_anything_and_no_header_is_nothing() {
+    fn star_matches_anything_and_a_missing_header_nothing() {
         let star = headers(&[" * "]);
         assert_eq!(Tags::of(&star, header::IF_MATCH), Some(Tags::Any));
         assert_eq!(Tags::of(&star, header::IF_NONE_MATCH), None);
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_may_be_known_by_a_weak_tag() {
+    fn if_none_match_accepts_weak_tags() {
         let headers = headers(&["\"x\", W/\"a\""]);
         let tags = Tags::of(&headers, header::IF_MATCH).unwrap();
         assert!(tags.include("\"a\"") && tags.include("\"x\"") && !tags.include("\"b\""));

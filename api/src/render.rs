@@ -1,4 +1,4 @@
-//! What resources look like on the wire.
+//! The JSON bodies of resources, and their HTTP headers.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -16,12 +16,11 @@ use sha2::{Digest, Sha256};
 use crate::preconditions::Tags;
 use crate::problem::Problem;
 
-/// Statuses as a query names them, separated by commas.
+/// Statuses in a query, separated by commas.
 #[derive(Debug, Clone, Default)]
 pub struct Statuses(Vec<DropStatus>);
 
 impl Statuses {
-    /// None for any.
     #[must_use]
     pub fn all(&self) -> &[DropStatus] {
         &self.0
@@ -40,7 +39,7 @@ impl<'de> Deserialize<'de> for Statuses {
     }
 }
 
-/// The version of the terms that a drop's entity tag stands for.
+/// Returns the version of the terms in a drop's entity tag.
 #[must_use]
 pub fn version_in_etag(etag: &str) -> Option<u32> {
     etag.trim()
@@ -51,7 +50,7 @@ pub fn version_in_etag(etag: &str) -> Option<u32> {
         .ok()
 }
 
-/// The units in all that a drop's entity tag stands for.
+/// Returns the total stock in a drop's entity tag.
 #[must_use]
 pub fn total_in_etag(etag: &str) -> Option<u32> {
     let parts = etag.trim().strip_prefix('"')?.strip_suffix('"')?;
@@ -66,10 +65,10 @@ pub fn total_in_etag(etag: &str) -> Option<u32> {
 pub struct HoldBody {
     id: HoldId,
     drop_id: DropId,
-    /// Null once the buyer was erased.
+    /// Null after the buyer was erased.
     buyer_id: Option<BuyerId>,
     quantity: Quantity,
-    /// What one unit costs: the price in force when it was placed, whatever the drop costs now.
+    /// The price of one unit when the hold was placed, unaffected by later changes of the drop.
     price: Money,
     status: HoldStatus,
     placed_at: Timestamp,
@@ -80,7 +79,8 @@ pub struct HoldBody {
 }
 
 impl HoldBody {
-    /// The hold at `now`. One that is over is shown so, recorded or not.
+    /// Renders the hold as of `now`. A hold past its deadline is shown as expired, even before the
+    /// expiry is recorded.
     #[must_use]
     pub fn new(hold: HoldView, now: Timestamp) -> Self {
         let row = hold.row;
@@ -112,7 +112,7 @@ pub struct PurchaseBody {
     id: PurchaseId,
     pub(crate) hold_id: HoldId,
     pub(crate) drop_id: DropId,
-    /// Null once the buyer was erased.
+    /// Null after the buyer was erased.
     pub(crate) buyer_id: Option<BuyerId>,
     pub(crate) quantity: Quantity,
     pub(crate) total: Money,
@@ -121,12 +121,11 @@ pub struct PurchaseBody {
 }
 
 impl PurchaseBody {
-    /// Its own id.
     pub(crate) const fn id(&self) -> PurchaseId {
         self.id
     }
 
-    /// The purchase of a hold; none if it was not paid for.
+    /// Renders the purchase of a hold; `None` if the hold was not purchased.
     #[must_use]
     pub fn new(hold: HoldView) -> Option<Self> {
         let purchase = hold.row.purchase?;
@@ -147,19 +146,19 @@ impl PurchaseBody {
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "{T}List")]
 pub struct Page<T> {
-    /// What was asked for.
+    /// The items of this page.
     pub data: Vec<T>,
-    /// Whether there is more after it.
+    /// True if more items follow.
     pub has_more: bool,
 }
 
-/// The resource with its entity tag, or 304 when the caller has it already.
+/// Responds with the resource and its entity tag, or with 304 if the client has the same version.
 pub(crate) fn conditional(headers: &HeaderMap, body: &impl Serialize) -> Response {
     Representation::json(body)
         .map_or_else(Problem::into_response, |body| body.unless_known(headers))
 }
 
-/// The same for a body that says `server_time`, which is `now`.
+/// [`conditional`] for a body with `server_time`, which is `now`.
 pub(crate) fn conditional_at(
     headers: &HeaderMap,
     now: Timestamp,
@@ -169,8 +168,8 @@ pub(crate) fn conditional_at(
     timed.map_or_else(Problem::into_response, |body| body.unless_known(headers))
 }
 
-/// The same answer, which only the caller's own cache may keep: it is about one buyer, or for
-/// admins or auditors alone.
+/// Restricts caching to the client's own cache: the response is about one buyer, or only for
+/// administrators or auditors.
 #[must_use]
 pub(crate) fn private(mut response: Response) -> Response {
     let private = HeaderValue::from_static("private, no-cache");
@@ -180,15 +179,15 @@ pub(crate) fn private(mut response: Response) -> Response {
     response
 }
 
-/// When an answer that may be confirmed by 304 was given: a 304 renews it in a stored answer, whose
-/// body keeps the `server_time` that it was stored with.
+/// The time of a response that may be confirmed by 304. A 304 renews this header in a stored
+/// response, whose body keeps its old `server_time`.
 const SERVER_TIME: HeaderName = HeaderName::from_static("holdfast-server-time");
 
-/// The bytes of an answer, and the entity tag that stands for them.
+/// The bytes of a response and their entity tag.
 ///
-/// Promise: the tag is a digest of the bytes, so a 304 never confirms others, whatever changed
-/// them. `server_time` alone is left out, as no answer would ever be confirmed with it; the header
-/// `Holdfast-Server-Time` has it, on a 304 too.
+/// Promise: the tag is a digest of the bytes, so a 304 never confirms different ones, whatever the
+/// cause of the change. Only `server_time` is excluded, because no response would ever be confirmed
+/// with it; the header `Holdfast-Server-Time` has it, also on a 304.
 ///
 /// Source: docs/decisions/0040-entity-tags-are-digests-of-bodies.md.
 #[derive(Debug)]
@@ -196,21 +195,21 @@ pub(crate) struct Representation {
     bytes: Bytes,
     kind: &'static str,
     server_time: Option<Timestamp>,
-    /// What the tag of a drop begins and ends with: the version of its terms, and its units in all.
+    /// The version of the terms and the total stock, for the tag of a drop.
     of_drop: Option<(u32, u32)>,
 }
 
 impl Representation {
-    /// As JSON.
+    /// A body that is serialized as JSON.
     ///
     /// # Errors
-    /// 500 when the body cannot be written as JSON.
+    /// 500 when the body cannot be serialized.
     pub(crate) fn json(body: &impl Serialize) -> Result<Self, Problem> {
         let bytes = serde_json::to_vec(body).map_err(|error| Problem::internal(&error))?;
         Ok(Self::new(bytes, "application/json"))
     }
 
-    /// Text of another media type.
+    /// A body of another media type.
     pub(crate) fn new(bytes: impl Into<Bytes>, kind: &'static str) -> Self {
         Self {
             bytes: bytes.into(),
@@ -220,7 +219,7 @@ impl Representation {
         }
     }
 
-    /// The same, in which every `server_time` is `now`.
+    /// Declares that every `server_time` in the body is `now`.
     pub(crate) fn at(self, now: Timestamp) -> Self {
         Self {
             server_time: Some(now),
@@ -228,9 +227,9 @@ impl Representation {
         }
     }
 
-    /// The same with a tag that begins with the version of a drop's terms and ends with its units in
-    /// all. An edit's `If-Match` compares the version alone, and that of an adjustment the units in
-    /// all, which only adjustments change: so a drop that sells can be edited and adjusted.
+    /// Adds the version of a drop's terms and its total stock to the tag. An edit's `If-Match`
+    /// compares only the version, and an adjustment's only the total, which only adjustments
+    /// change: so a drop can be edited and adjusted while it sells.
     pub(crate) fn of_drop(self, version: u32, total: u32) -> Self {
         Self {
             of_drop: Some((version, total)),
@@ -246,7 +245,7 @@ impl Representation {
         }
     }
 
-    /// With its tag, or 304 when the caller has it already.
+    /// Responds with the body and its tag, or with 304 if the client has the same version.
     pub(crate) fn unless_known(self, headers: &HeaderMap) -> Response {
         let etag = self.etag();
         let server_time = self.server_time;
@@ -265,7 +264,7 @@ impl Representation {
         response
     }
 
-    /// With its tag, as the answer to a write.
+    /// Responds to a write, with the body and its tag.
     pub(crate) fn with_status(self, status: StatusCode) -> Response {
         let etag = self.etag();
         let mut response = (status, self.into_body()).into_response();
@@ -278,13 +277,14 @@ impl Representation {
     }
 }
 
-/// The first half of a SHA-256, in hexadecimal digits: the same for the same bytes in every process.
+/// Returns the first half of a SHA-256, in hexadecimal digits: equal for equal bytes in every
+/// process.
 pub(crate) fn digest(bytes: &[u8]) -> String {
     digest_but(bytes, None)
 }
 
-/// The same with every member `server_time` of `now` left out. Within a JSON text its quotes would
-/// be escaped, so only the member itself is spelled so.
+/// Computes the digest without any member `server_time` of `now`. Inside a JSON string the quotes
+/// would be escaped, so only members match.
 fn digest_but(bytes: &[u8], now: Option<Timestamp>) -> String {
     let mut hasher = Sha256::new();
     match now.map(|now| format!("\"server_time\":\"{now}\"")) {
@@ -301,7 +301,7 @@ fn digest_but(bytes: &[u8], now: Option<Timestamp>) -> String {
     hex::encode(&hasher.finalize()[..16])
 }
 
-/// Marks an answer that history already held.
+/// Marks the response to a retry of a recorded request.
 pub(crate) fn replayed(mut response: Response, answer: &Answer) -> Response {
     if answer.is_replay() {
         response
@@ -311,14 +311,14 @@ pub(crate) fn replayed(mut response: Response, answer: &Answer) -> Response {
     response
 }
 
-/// Adds a header, if the value can stand in one.
+/// Adds a header, if `value` is a valid header value.
 pub(crate) fn insert(response: &mut Response, name: header::HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }
 }
 
-/// Whether the caller says by `If-None-Match` that they have what `etag` stands for.
+/// Returns true if the client's `If-None-Match` contains `etag`.
 #[must_use]
 pub(crate) fn is_known(headers: &HeaderMap, etag: &str) -> bool {
     Tags::of(headers, header::IF_NONE_MATCH).is_some_and(|known| known.include(etag))
@@ -329,7 +329,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tag_leaves_out_the_time_of_the_server_and_nothing_that_looks_like_it() {
+    fn etag_excludes_server_time_and_nothing_similar() {
         let (noon, later) = (Timestamp::from_millis(0), Timestamp::from_millis(1));
         let tag =
             |body: &serde_json::Value, now| Representation::json(body).unwrap().at(now).etag();
@@ -339,21 +339,21 @@ mod tests {
         };
         assert_eq!(tag(&body("a", noon), noon), tag(&body("a", later), later));
         assert_ne!(tag(&body("a", noon), noon), tag(&body("b", noon), noon));
-        // The time in a text, or of another moment, is content.
+        // The time inside a string, or another time, is content.
         let spelled = format!("\"server_time\":\"{noon}\"");
         assert_ne!(tag(&body(&spelled, noon), noon), tag(&body("", noon), noon));
         assert_ne!(tag(&body("a", later), noon), tag(&body("a", noon), noon));
     }
 
     #[test]
-    fn an_etag_gives_back_the_version_of_the_terms() {
+    fn etag_contains_the_version_of_the_terms() {
         assert_eq!(version_in_etag("\"3-1f0a-9\""), Some(3));
         assert_eq!(version_in_etag("\"x\""), None);
         assert_eq!(version_in_etag("3-17"), None);
     }
 
     #[test]
-    fn an_etag_gives_back_the_units_in_all() {
+    fn etag_contains_the_total_stock() {
         assert_eq!(total_in_etag("\"3-1f0a-9\""), Some(9));
         for other in ["\"3-17-Live\"", "\"3-17-Live-9-1\"", "3-17-Live-9", "\"x\""] {
             assert_eq!(total_in_etag(other), None, "{other}");

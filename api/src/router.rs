@@ -1,4 +1,4 @@
-//! Every route on one screen.
+//! All routes.
 
 use std::any::Any;
 
@@ -17,29 +17,29 @@ use crate::{
     admin, drops, erasure, health, holds, log, metrics, openapi, pages, session, stream, waitlist,
 };
 
-/// The whole HTTP surface of `app`.
+/// Builds the router of `app`.
 pub fn router(app: App) -> Router {
     let Routes { router, paths } = routes();
     let measure = app.metrics.measure(&paths);
     router
-        .fallback(nothing_here)
-        .method_not_allowed_fallback(no_such_method)
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
         .layer((
             measure,
             CatchPanicLayer::custom(panicked),
-            map_response(not_stored),
+            map_response(disable_caching),
             from_fn(known_parameters_only),
         ))
         .with_state(app)
 }
 
-/// Every path that is served, as the router spells it.
+/// Returns the path of every route, as the router spells it.
 #[must_use]
 pub fn paths() -> Vec<&'static str> {
     routes().paths
 }
 
-/// A router that remembers its paths.
+/// A router that records its paths.
 #[derive(Default)]
 struct Routes {
     router: Router<App>,
@@ -97,9 +97,9 @@ fn routes() -> Routes {
         .route("/problems/{code}", get(pages::problem))
 }
 
-/// Refuses every query parameter of an operation that has none. The others refuse what they do not
-/// know when they read their own ([`crate::extract::Params`]); pages ignore it, because campaigns and
-/// mail programs append parameters to links.
+/// Rejects query parameters of operations that have none. Other operations reject unknown
+/// parameters when they read their own ([`crate::extract::Params`]). Pages ignore them, because
+/// campaigns and mail programs append parameters to links.
 async fn known_parameters_only(request: Request, next: Next) -> Response {
     let path = request.extensions().get::<MatchedPath>();
     let takes_none =
@@ -110,27 +110,27 @@ async fn known_parameters_only(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// Nothing is kept by a cache unless its handler says how: most answers are for one caller, and
-/// none is true for long.
-async fn not_stored(mut response: Response) -> Response {
+/// Disables caching unless the handler has set a policy: most responses are for one caller, and
+/// all of them become outdated soon.
+async fn disable_caching(mut response: Response) -> Response {
     let no_store = HeaderValue::from_static("no-store");
     let headers = response.headers_mut();
     headers.entry(header::CACHE_CONTROL).or_insert(no_store);
     response
 }
 
-async fn nothing_here(method: Method, uri: Uri, headers: HeaderMap) -> Response {
-    let page = pages::meant_by(uri.path()).filter(|_| method == Method::GET);
+async fn not_found(method: Method, uri: Uri, headers: HeaderMap) -> Response {
+    let page = pages::canonical_page(uri.path()).filter(|_| method == Method::GET);
     page.map_or_else(
-        || pages::absent(&method, &uri, &headers),
+        || pages::not_found(&method, &uri, &headers),
         IntoResponse::into_response,
     )
 }
 
-async fn no_such_method() -> Problem {
+async fn method_not_allowed() -> Problem {
     Problem::new(
         Code::MethodNotAllowed,
-        "The Allow header tells which methods this path has.",
+        "This path does not have this method; the Allow header lists its methods.",
     )
 }
 
@@ -140,6 +140,6 @@ fn panicked(panic: Box<dyn Any + Send>) -> Response {
         .downcast_ref::<String>()
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("a panic without words");
+        .unwrap_or("a panic without a message");
     Problem::internal(&std::io::Error::other(message.to_owned())).into_response()
 }

@@ -1,10 +1,11 @@
-//! Browsers that signed in with the admin key: a cookie stands for it, so that no page and no script ever holds the key.
+//! Sessions of browsers that signed in with the admin key. A cookie replaces the key, so that no
+//! page and no script stores the key.
 //!
-//! Promise: the cookie is signed, ends by itself after [`LASTS_SECONDS`], and is believed from this server's own pages only:
-//! it is `HttpOnly` and `SameSite=Strict`, and a request that changes something must say by its own headers, which no page can
-//! forge, that it comes from the same origin.
-//! Limit: who signs out ends that session at this process. Another process of the same log, or the next start, would
-//! still take a stolen copy until it runs out; changing the admin key ends every session everywhere.
+//! Promise: the cookie is signed, expires after [`LASTS_SECONDS`], and is accepted only from this
+//! server's own pages: it is `HttpOnly` and `SameSite=Strict`, and a request that changes something
+//! must have headers, which no page can forge, that show the same origin. Limit: signing out ends
+//! the session in this process. Other processes of the same log, or this one after a restart, still
+//! accept a stolen copy until it expires; changing the admin key ends every session everywhere.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -23,31 +24,32 @@ use crate::app::App;
 use crate::extract::Body;
 use crate::jws::Hs256;
 use crate::keys::Key;
-use crate::limiter::{Origin, Tried};
+use crate::limiter::{AttemptKind, Origin};
 use crate::problem::{Code, Problem};
 
-/// How long a session lasts, in seconds: a working day.
+/// Lifetime of a session in seconds: a working day.
 pub const LASTS_SECONDS: u32 = 12 * 60 * 60;
 
 pub(crate) const COOKIE: &str = "holdfast_admin";
 
-/// Signs sessions and remembers which were ended.
+/// Signs sessions and stores which were ended.
 pub struct Sessions {
     key: Hs256,
-    /// Ended before their time, and when they would have ended, in seconds since the Unix epoch.
+    /// Sessions that were ended early, with their original expiry in seconds since the Unix epoch.
     ended: Mutex<HashMap<Uuid, i64>>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Claims {
-    /// Names the session.
+    /// The session's id.
     jti: Uuid,
-    /// When it ends, in seconds since the Unix epoch.
+    /// Its expiry in seconds since the Unix epoch.
     exp: i64,
 }
 
 impl Sessions {
-    /// Sessions that stand for `admin`. `secret` is the log's own, so that every process of one log knows them.
+    /// Sessions for `admin`. `secret` comes from the log, so that every process of one log accepts
+    /// them.
     #[must_use]
     pub fn new(admin: &Key, secret: &[u8]) -> Self {
         let key = admin.derive(b"holdfast admin session", secret);
@@ -69,7 +71,7 @@ impl Sessions {
             .map_err(|error| Problem::internal(&error))
     }
 
-    /// Whether the request carries the cookie of a session that is on.
+    /// Returns true if the request has the cookie of an active session.
     #[must_use]
     pub fn is_open(&self, headers: &HeaderMap, now: Timestamp) -> bool {
         let Some(claims) = self.claims(headers, now) else {
@@ -84,7 +86,7 @@ impl Sessions {
             return;
         };
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        // What has run out needs no remembering.
+        // Expired sessions need not be stored.
         ended.retain(|_, exp| *exp * 1000 > now.millis());
         ended.insert(claims.jti, claims.exp);
     }
@@ -100,7 +102,7 @@ impl Sessions {
     }
 }
 
-/// Every cookie of our name: a browser may send one of another path or program as well.
+/// Returns every cookie of this name: a browser may also send those of other paths or programs.
 fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let values = headers.get_all(header::COOKIE).into_iter();
     let pairs = values
@@ -109,10 +111,10 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     pairs.filter_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
 }
 
-/// Whether the request carries a session, and may use it.
+/// Returns true if the request has a session and may use it.
 ///
 /// # Errors
-/// 403 when it comes from elsewhere.
+/// 403 when it comes from another origin.
 pub fn is_signed_in(parts: &Parts, app: &App) -> Result<bool, Problem> {
     if !app.sessions.is_open(&parts.headers, app.now()) {
         return Ok(false);
@@ -122,11 +124,12 @@ pub fn is_signed_in(parts: &Parts, app: &App) -> Result<bool, Problem> {
     }
     Err(Problem::new(
         Code::Forbidden,
-        "A signed-in browser is believed only on requests of this server's own pages.",
+        "The session cookie is only accepted from this server's own pages.",
     ))
 }
 
-/// What a browser says about where a request comes from; none when it says nothing, as programs do.
+/// Returns the browser's statement about the origin of a request; `None` if there is none, as from
+/// programs.
 fn is_same_origin(method: &Method, headers: &HeaderMap) -> Option<bool> {
     let header = |name| {
         headers
@@ -135,7 +138,7 @@ fn is_same_origin(method: &Method, headers: &HeaderMap) -> Option<bool> {
     };
     let is_safe = method.is_safe();
     if let Some(site) = header(header::HeaderName::from_static("sec-fetch-site")) {
-        // `none`: somebody typed the address, or opened a bookmark.
+        // `none`: the user typed the address or opened a bookmark.
         return Some(site == "same-origin" || (is_safe && site == "none"));
     }
     match (header(header::ORIGIN), header(header::HOST)) {
@@ -144,13 +147,13 @@ fn is_same_origin(method: &Method, headers: &HeaderMap) -> Option<bool> {
             Some(authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host)))
         }
         (Some(_), None) => Some(false),
-        // Reading leaves nothing behind, and another origin cannot read the answer.
+        // Reading changes nothing, and another origin cannot read the response.
         (None, _) if is_safe => Some(true),
         (None, _) => None,
     }
 }
 
-/// When the session ends by itself.
+/// A new session.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Session")]
 pub(crate) struct SessionBody {
@@ -164,7 +167,7 @@ pub(crate) struct SignIn {
     key: String,
 }
 
-/// `POST /v1/admin/session`: the admin key for a cookie.
+/// `POST /v1/admin/session`: exchanges the admin key for a cookie.
 pub(crate) async fn sign_in(
     State(app): State<App>,
     origin: Origin,
@@ -172,13 +175,13 @@ pub(crate) async fn sign_in(
     Body(SignIn { key }): Body<SignIn>,
 ) -> Result<Response, Problem> {
     refuse_other_origins(&Method::POST, &headers)?;
-    let attempt = app.limiter.attempt(origin, Tried::SignIn)?;
+    let attempt = app.limiter.attempt(origin, AttemptKind::SignIn)?;
     if !app.keys.admin.matches(key.trim()) {
         return Err(if app.keys.auditor.matches(key.trim()) {
             attempt.succeeded();
             Problem::new(
                 Code::Forbidden,
-                "The auditor key may read the log, not this.",
+                "The auditor key may only read the log. Use the admin key.",
             )
         } else {
             Problem::new(Code::Unauthorized, "This is not the admin key.")
@@ -192,7 +195,7 @@ pub(crate) async fn sign_in(
     Ok((StatusCode::CREATED, cookie, body).into_response())
 }
 
-/// `DELETE /v1/admin/session`: ends it. Again is fine.
+/// `DELETE /v1/admin/session`: ends the session. Idempotent.
 pub(crate) async fn sign_out(
     State(app): State<App>,
     headers: HeaderMap,
@@ -202,16 +205,18 @@ pub(crate) async fn sign_out(
     Ok((StatusCode::NO_CONTENT, set_cookie("", 0, &headers)).into_response())
 }
 
-/// Nobody is to be signed in or out by another site's page. A program that is no browser has no page.
+/// Rejects pages of other sites, which must not sign a user in or out. A program without a browser
+/// sends no origin.
 fn refuse_other_origins(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     if is_same_origin(method, headers) == Some(false) {
-        let detail = "Sessions are opened and ended by this server's own pages.";
+        let detail = "Sessions can only be opened and ended by this server's own pages.";
         return Err(Problem::new(Code::Forbidden, detail));
     }
     Ok(())
 }
 
-/// `Secure` when the page itself came by HTTPS: the browser says so, and a lie would harm the liar alone.
+/// Sets the cookie, `Secure` when the page was loaded by HTTPS. The browser states that; a false
+/// statement harms only its sender.
 fn set_cookie(token: &str, seconds: u32, headers: &HeaderMap) -> [(header::HeaderName, String); 2] {
     let origin = headers
         .get(header::ORIGIN)
@@ -253,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_on_until_it_is_ended_or_runs_out() {
+    fn session_is_active_until_it_is_ended_or_expires() {
         let sessions = sessions("admin");
         let (token, _) = sessions.open(now()).unwrap();
         assert!(sessions.is_open(&cookie(&token), now()));
@@ -262,7 +267,7 @@ mod tests {
         let (other, _) = sessions.open(now()).unwrap();
         assert!(
             sessions.is_open(&cookie(&other), now()),
-            "another session goes on"
+            "another session stays active"
         );
         let lasts = i64::from(LASTS_SECONDS) * 1000;
         let (old, _) = sessions.open(now().plus_millis(-lasts - 1000)).unwrap();
@@ -272,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_of_another_key_or_an_altered_one_is_none() {
+    fn session_of_another_key_or_altered_session_is_rejected() {
         let (token, _) = sessions("another").open(now()).unwrap();
         let sessions = sessions("admin");
         assert!(!sessions.is_open(&cookie(&token), now()));
@@ -283,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_changes_something_must_say_that_it_is_ours() {
+    fn request_that_changes_something_must_show_the_same_origin() {
         let post = |pairs: &[(&'static str, &str)]| is_same_origin(&Method::POST, &headers(pairs));
         assert_eq!(post(&[("sec-fetch-site", "same-origin")]), Some(true));
         for other in ["same-site", "cross-site", "none"] {

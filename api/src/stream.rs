@@ -1,12 +1,14 @@
-//! The live stream: server-sent events that carry state, not history.
+//! The SSE stream: server-sent events that carry state, not changes.
 //!
-//! Promise: a watcher gets the present state of every drop it watches, then the newest state after each change; a slow one, or one
-//! that was away, skips states, never the last. One serialisation per change, however many watch.
-//! Limit: a drop is sent at most once per interval; what happened in between is in the log.
+//! Promise: a subscriber is sent the present state of every drop that it watches, then the newest
+//! state after each change. A subscriber that is slow or was disconnected skips states, but never
+//! the last one. Each change is serialized once for all subscribers. Limit: a drop is sent at most
+//! once per interval; the states in between are in the log.
 //!
 //! ```text
-//!  committed ──mark──▶ changed drops ──at once──▶ one tick ──broadcast──▶ rooms ──at most once per interval──▶ sockets
-//!                                                     (behind: only the newest of each drop; far behind: the present state)
+//!  commit ─▶ changed drops ─immediately─▶ one tick ─broadcast─▶ shards
+//!                             shards ─at most once per interval─▶ sockets
+//!  (behind: only the newest state of each drop; far behind: a resync)
 //! ```
 
 mod framing;
@@ -31,47 +33,51 @@ use serde::Deserialize;
 use self::framing::Framing;
 pub use self::hub::StreamHub;
 pub(crate) use self::hub::Tick;
-pub use self::room::Room;
-use self::room::{Guest, Pipe};
-use self::watcher::{Told, Watched, Watcher};
+pub use self::room::StreamShard;
+use self::room::{Pipe, Subscriber};
+use self::watcher::{CompleteUpTo, SubscriberState, Watched};
 use crate::app::App;
 use crate::connections::{Handover, Socket};
 use crate::drops::quarantine;
 use crate::extract::{Params, Query};
 use crate::limiter::Origin;
 use crate::problem::{Code, Problem};
-use crate::waitlist::WatchedPlaces;
+use crate::waitlist::WatchedEntries;
 
-/// Where the stream is.
+/// Path of the SSE stream.
 pub(crate) const PATH: &str = "/v1/stream";
 
-/// How soon a client should reconnect, in milliseconds.
+/// The delay after which a client should reconnect, in milliseconds.
 ///
-/// Without an empty line after it, as every heartbeat: the line is complete, and the next event's
-/// block goes on behind it. An empty line would end a block without data, which the standard
-/// ignores (WHATWG HTML, section 9.2.6) and httpx-sse 0.4.3 hands on as an empty event.
+/// Like every heartbeat, it has no empty line after it: the line is complete, and the next event's
+/// block follows. An empty line would end a block without data, which the standard
+/// ignores (WHATWG HTML, section 9.2.6) and httpx-sse 0.4.3 passes on as an empty event.
 const RETRY: &[u8] = b"retry: 1000\n";
 
-/// A hub for at most `most_watchers` of `views`, and its rooms: each is one task.
+/// Returns a hub for at most `max_subscribers`, and its shards, each of which runs as one task.
 #[must_use]
-pub fn open(views: &Views, most_watchers: usize, rooms: usize) -> (StreamHub, Vec<Room>) {
-    let (hub, entrances) = StreamHub::with_doors(most_watchers, rooms.max(1));
-    let room = |entrance| Room::new(&hub, views.clone(), entrance);
-    let rooms = entrances.into_iter().map(room).collect();
-    (hub, rooms)
+pub fn open(
+    views: &Views,
+    max_subscribers: usize,
+    shards: usize,
+) -> (StreamHub, Vec<StreamShard>) {
+    let (hub, inboxes) = StreamHub::with_inboxes(max_subscribers, shards.max(1));
+    let shard = |inbox| StreamShard::new(&hub, views.clone(), inbox);
+    let shards = inboxes.into_iter().map(shard).collect();
+    (hub, shards)
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct WatchParams {
-    /// Ids of drops, separated by commas, 200 at most; every drop that is not over unless said.
+    /// Ids of drops, separated by commas, 200 at most. Without it: every drop that is not over.
     drops: Option<String>,
-    /// With `drops`: also every drop that is scheduled from then on. One that comes back is sent
-    /// those that were scheduled since `Last-Event-ID`, the newest 200 of them.
+    /// With `drops`: also every drop that is scheduled from then on. A client that reconnects
+    /// is sent the drops that were scheduled since `Last-Event-ID`, at most the newest 200.
     #[schemars(extend("default" = false))]
     new: Option<bool>,
     /// Ids of waitlist entries, separated by commas, 20 at most, to be sent as well.
     waitlist: Option<String>,
-    /// As `Last-Event-ID`, for who cannot send headers.
+    /// The same as the header `Last-Event-ID`, for clients that cannot send headers.
     last_event_id: Option<String>,
 }
 
@@ -87,15 +93,15 @@ pub(crate) async fn watch(
     Params(params): Params<WatchParams>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let told = last_event(&headers, params.last_event_id.as_deref());
-    let told = told.map(|position| Told::up_to(position, &app.views));
+    let complete = last_event(&headers, params.last_event_id.as_deref());
+    let complete = complete.map(|position| CompleteUpTo::up_to(position, &app.views));
     let watched = watched(&app, params.drops.as_deref(), params.new.unwrap_or(false))?;
-    let places = WatchedPlaces::named(&app, origin, params.waitlist.as_deref()).await?;
-    let of_address = app.streams.of_client(handover.peer.ip(), &headers)?;
+    let entries = WatchedEntries::named(&app, origin, params.waitlist.as_deref()).await?;
+    let address_permit = app.streams.of_client(handover.peer.ip(), &headers)?;
     let full = || {
         Problem::unavailable("Limit of concurrent stream clients reached (HOLDFAST_MAX_WATCHERS).")
     };
-    let seat = app.hub.enter(of_address).ok_or_else(full)?;
+    let permit = app.hub.try_admit(address_permit).ok_or_else(full)?;
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store"),
@@ -110,17 +116,19 @@ pub(crate) async fn watch(
         Framing::Plain
     };
     let (hub, views) = (app.hub.clone(), &app.views);
-    let mut watcher = Watcher::new(&hub, views, watched, places, framing, told, seat);
-    // The rest is sent by the room. hyper frames the body for itself.
-    let piece = watcher.next_piece(hub.present(), views, Framing::Plain);
+    let mut subscriber =
+        SubscriberState::new(&hub, views, watched, entries, framing, complete, permit);
+    // The shard sends the rest. hyper frames the body itself.
+    let piece = subscriber.next_piece(hub.present(), views, Framing::Plain);
     let first = [Bytes::from_static(RETRY), piece.unwrap_or_default()];
     let first = first.into_iter().filter(|piece| !piece.is_empty());
-    let heir = move |socket| hub.seat(Guest::new(socket, watcher));
-    Ok((headers, handover.after(first, heir)).into_response())
+    let take_over = move |socket| hub.assign(Subscriber::new(socket, subscriber));
+    Ok((headers, handover.after(first, take_over)).into_response())
 }
 
-/// The position that was told last. A browser that comes back says it in the header, whatever its address says; what is no
-/// position says nothing.
+/// Returns the last position that the client received. The header takes precedence, because a
+/// browser that reconnects sends it with an unchanged URL. A value that is not a position is
+/// ignored.
 fn last_event(headers: &HeaderMap, in_query: Option<&str>) -> Option<Position> {
     let header = headers.get("last-event-id");
     let in_header = header.and_then(|id| id.to_str().ok());
@@ -144,31 +152,32 @@ impl Pipe for Socket {
     }
 }
 
-/// The most drops that one stream names.
+/// Maximum number of drops that one stream may name.
 const MOST_DROPS: usize = 200;
 
-/// Refuses more than `most` ids of a query parameter.
-pub(crate) fn must_be_few(name: &str, ids: usize, most: usize) -> Result<(), Problem> {
+/// Rejects a query parameter that names more than `most` ids.
+pub(crate) fn check_id_count(name: &str, ids: usize, most: usize) -> Result<(), Problem> {
     if ids <= most {
         return Ok(());
     }
-    let detail = format!("must name at most {most} different ids, and names {ids}");
+    let detail = format!("names {ids} different ids; send at most {most}");
     Err(Problem::invalid_query(name, detail).with("most", most))
 }
 
-/// The drops that were named, each once; none: all that are not over, those to come included.
+/// Returns the named drops without duplicates; without names, all drops that are not over, future
+/// ones included.
 fn watched(app: &App, drops: Option<&str>, and_new: bool) -> Result<Watched, Problem> {
     let Some(drops) = drops.filter(|drops| !drops.is_empty()) else {
         return Ok(Watched::All);
     };
     let not_found =
-        |id: &str| Problem::new(Code::DropNotFound, format!("There is no drop {id:?}."));
+        |id: &str| Problem::new(Code::DropNotFound, format!("No drop has the id {id:?}."));
     let read = |id: &str| id.trim().parse().map_err(|_| not_found(id));
     let watched = drops
         .split(',')
         .map(read)
         .collect::<Result<BTreeSet<DropId>, _>>()?;
-    must_be_few("drops", watched.len(), MOST_DROPS)?;
+    check_id_count("drops", watched.len(), MOST_DROPS)?;
     let missing = watched.iter().find(|&&id| app.views.drop(id).is_none());
     if let Some(&id) = missing {
         let refused = quarantine(app.views.quarantine_of(id));

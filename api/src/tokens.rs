@@ -1,10 +1,9 @@
-//! Tokens by which a shop says which buyer is calling: JSON Web Tokens (RFC 7519) signed with
-//! HS256.
+//! Buyer tokens: JSON Web Tokens (RFC 7519), signed by the shop with HS256.
 //!
-//! Promise: a token acts for exactly the buyer that its `sub` names, for at most the longest
-//! lifetime, and only at a server that its `aud` means. A refusal names the claim, both values that
-//! were compared, and no library's words.
-//! Limit: a token cannot be revoked before its `exp`; the longest lifetime bounds that.
+//! Promise: a token acts only for the buyer in its `sub`, for at most the maximum lifetime, and
+//! only at a server in its `aud`. A refusal names the claim and the compared values, and does not
+//! repeat a library's message. Limit: a token cannot be revoked before its `exp`; the maximum
+//! lifetime bounds that.
 //!
 //! Source: docs/decisions/0038-tokens-are-checked-here.md.
 
@@ -13,83 +12,73 @@ use serde_json::{Map, Value};
 
 use crate::jws::{Hs256, Invalid};
 
-/// What a buyer's token must be.
+/// The settings for buyer tokens.
 #[derive(Debug, Clone)]
 pub struct BuyerTokens {
-    /// The shop's secret.
+    /// The secret shared with the shop.
     pub key: Hs256,
-    /// Who this server is to a token's `aud`.
+    /// This server's name in a token's `aud`.
     pub audience: Option<String>,
-    /// The longest time from now to `exp`, in seconds.
+    /// Maximum time from now to `exp`, in seconds.
     pub max_seconds: u32,
-    /// The difference between the shop's clock and this one that is tolerated, in seconds.
+    /// Tolerated difference between the shop's clock and this one, in seconds.
     pub leeway_seconds: u32,
 }
 
-/// Why a buyer's token is refused. `Display` continues "The buyer's token".
+/// The reason why a buyer's token is refused. `Display` continues "The buyer's token".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// It is not the shop's.
+    /// It is not signed by the shop.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// A claim that it must have.
+    /// A required claim is missing.
     #[error("has no {0} claim")]
     Missing(&'static str),
-    /// A claim of the wrong kind.
+    /// A claim has the wrong type or range.
     #[error("has an unusable {claim} claim: it is not {expected}")]
     Claim {
-        /// Which one.
         claim: &'static str,
-        /// What it must be.
+        /// The expected type.
         expected: &'static str,
     },
-    /// It is over.
-    #[error("expired: exp is {exp}, the time here is {now}, and {leeway_seconds} s are tolerated")]
+    #[error(
+        "expired: exp is {exp}, the server's time is {now}, and {leeway_seconds} s are tolerated"
+    )]
     Expired {
-        /// Its end.
         exp: Timestamp,
-        /// Now.
         now: Timestamp,
-        /// The leeway.
         leeway_seconds: u32,
     },
-    /// It has not begun.
     #[error(
-        "is not valid yet: {claim} is {begins}, the time here is {now}, and {leeway_seconds} s are tolerated"
+        "is not valid yet: {claim} is {begins}, the server's time is {now}, and {leeway_seconds} s are tolerated"
     )]
     Early {
         /// `nbf` or `iat`.
         claim: &'static str,
-        /// What it says.
         begins: Timestamp,
-        /// Now.
         now: Timestamp,
-        /// The leeway.
         leeway_seconds: u32,
     },
-    /// It would be good for too long.
+    /// Its lifetime exceeds the maximum.
     #[error(
-        "lasts too long: exp is {exp}, the time here is {now}, and at most {max_seconds} s are allowed \
+        "lasts too long: exp is {exp}, the server's time is {now}, and at most {max_seconds} s are allowed \
          (HOLDFAST_BUYER_TOKEN_MAX_SECONDS)"
     )]
     TooLong {
-        /// Its end.
         exp: Timestamp,
-        /// Now.
         now: Timestamp,
-        /// The most.
         max_seconds: u32,
     },
-    /// It is meant for another server.
+    /// It is intended for another server.
     #[error("has an aud claim without this server's audience")]
     Audience,
-    /// It is meant for certain servers, and this one does not know who it is.
+    /// It is intended for certain servers, and this one has no audience configured.
     #[error("has an aud claim, and this server has no audience (HOLDFAST_BUYER_AUDIENCE)")]
     NoAudience,
-    /// It names nobody that a buyer can be.
-    #[error("has a sub claim that is no buyer id: it {0}")]
+    /// Its `sub` is not a valid buyer id.
+    #[error("has a sub claim that is not a buyer id: it {0}")]
     Buyer(String),
-    /// Another buyer's id would be taken for this one.
+    /// Its `sub` is only equal to another buyer's id after normalization.
     #[error(
         "has a sub claim that is not the normal form of a buyer id: outside ASCII, lower case, in NFC, and no white space around it"
     )]
@@ -97,7 +86,7 @@ pub enum TokenError {
 }
 
 impl BuyerTokens {
-    /// The buyer whom `token` names, if it is good at `now`.
+    /// Returns the buyer in `token`, if the token is valid at `now`.
     ///
     /// # Errors
     /// [`TokenError`].
@@ -139,8 +128,8 @@ impl BuyerTokens {
         Ok(())
     }
 
-    /// RFC 7519, section 4.1.3: a token with an audience is refused by a server that does not find
-    /// itself there.
+    /// Checks the audience by RFC 7519, section 4.1.3: a server that is not in a token's audience
+    /// refuses the token.
     fn check_audience(&self, aud: Option<&Value>) -> Result<(), TokenError> {
         let expected = "a text or a list of texts";
         let not_audience = TokenError::Claim {
@@ -165,7 +154,7 @@ impl BuyerTokens {
     }
 }
 
-/// A `NumericDate`: seconds since the Unix epoch, with or without a fraction.
+/// Parses a `NumericDate`: seconds since the Unix epoch, with or without a fraction.
 fn date(claims: &Map<String, Value>, claim: &'static str) -> Result<Option<Timestamp>, TokenError> {
     let Some(value) = claims.get(claim) else {
         return Ok(None);
@@ -174,13 +163,13 @@ fn date(claims: &Map<String, Value>, claim: &'static str) -> Result<Option<Times
     let millis = value.as_f64().map(|seconds| seconds * 1000.0);
     #[expect(
         clippy::cast_precision_loss,
-        reason = "the latest instant has 48 bits, and so a double of its own"
+        reason = "the latest instant has 48 bits, which a double represents exactly"
     )]
     let last = Timestamp::MAX.millis() as f64;
     match millis {
         #[expect(
             clippy::cast_possible_truncation,
-            reason = "within the bounds, less than a millisecond is cut off"
+            reason = "within the bounds; a fraction of a millisecond is dropped"
         )]
         Some(millis) if (0.0..=last).contains(&millis) => {
             Ok(Some(Timestamp::from_millis(millis as i64)))
@@ -189,14 +178,13 @@ fn date(claims: &Map<String, Value>, claim: &'static str) -> Result<Option<Times
     }
 }
 
-/// The buyer of `sub`, which must be that buyer's id in normal form, but for ASCII: there, case and
-/// outer white space are as free as in every other place that takes a buyer id.
+/// Returns the buyer of `sub`, which must be a buyer id in normal form. Only ASCII case and
+/// outer white space may differ, as everywhere a buyer id is accepted.
 ///
 /// [`BuyerId::comparable`] folds more than ASCII: U+212A KELVIN SIGN becomes `k`, and canonical
-/// equivalents become one. Accounts that the
-/// shop's sign-in tells apart must not become one buyer here, so a `sub` that only such folding
-/// makes equal to an id is refused. An id that only an older log has is read by its own rule, so
-/// that its buyer can still pay for what they hold.
+/// equivalents become one. Accounts that the shop's sign-in distinguishes must not become one buyer
+/// here, so a `sub` that only such folding makes equal to an id is refused. An id that only older
+/// logs accept is read by the old rule, so that its buyer can still pay for their holds.
 fn buyer_named(claims: &Map<String, Value>) -> Result<BuyerId, TokenError> {
     let expected = "a text or a whole number";
     let text = match claims.get("sub") {

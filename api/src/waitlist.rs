@@ -1,6 +1,7 @@
-//! The routes of the line: join, look, leave.
+//! The routes of the waitlist: join, read, leave.
 //!
-//! A place's id is unguessable, and knowing it is the right to look and to leave, as a hold's id is the right to buy.
+//! An entry's id is unguessable. Knowing it grants the right to read the entry and to leave, as a
+//! hold's id grants the right to buy.
 
 mod watch;
 
@@ -21,12 +22,12 @@ use projections::waitlist::Block;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::watch::WatchedPlaces;
+pub(crate) use self::watch::WatchedEntries;
 use crate::app::App;
 use crate::auth::Caller;
 use crate::drops::quarantine;
 use crate::extract::{Body, DropPath, Fresh, IdempotencyKey, follow_to_head};
-use crate::limiter::{Asked, Origin, Tried};
+use crate::limiter::{AttemptKind, Origin, RequestKind};
 use crate::problem::{Code, Problem};
 use crate::render::{conditional_at, insert, private, replayed};
 
@@ -34,49 +35,50 @@ use crate::render::{conditional_at, insert, private, replayed};
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewWaitlistEntry")]
 pub(crate) struct NewPlace {
-    /// What the shop calls the buyer; compared in NFC, without regard to case and outer white
+    /// The shop's identifier of the buyer; compared in NFC, without regard to case and outer white
     /// space. Graphic characters and U+0020 only: none that is invisible (default ignorable) or
     /// changes the direction of text.
     buyer_id: Entered<BuyerId>,
-    /// Units.
+    /// Number of units.
     #[schemars(extend("default" = 1))]
     quantity: Option<Quantity>,
-    /// The name to show among the purchasers; masked unless said. It has a visible character, and
-    /// none that changes the direction of the text around it.
+    /// The name to show among the purchasers; without it, a few digits of a pseudonym are shown.
+    /// It has a visible character, and none that changes the direction of the text around it.
     display_name: Option<Entered<DisplayName>>,
 }
 
-/// How far a place has come, and then the hold that it became.
+/// The status of an entry, and then of the hold that it received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "WaitlistStatus")]
-enum PlaceStatus {
-    /// In line.
+enum EntryProgress {
+    /// It waits for units.
     Waiting,
-    /// It has become a hold, which can be bought.
+    /// It received a hold, which can be purchased.
     Offered,
-    /// The hold was bought.
+    /// The hold was purchased.
     Purchased,
-    /// The hold ran out.
+    /// The hold expired.
     Expired,
-    /// The hold was given up.
+    /// The hold was released.
     Released,
-    /// The buyer left the line.
+    /// The buyer left the waitlist.
     Left,
-    /// The drop was over first. Should its end be put off, whoever waited goes on waiting.
+    /// The drop ended first. If its end is postponed, entries continue to wait.
     Closed,
 }
 
-/// Why no unit that comes back can serve an entry. It keeps its place and is passed over.
+/// The reason why no returned unit can serve an entry. The entry keeps its order and is skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "WaitlistBlock")]
 enum BlockedBy {
-    /// It asks for more units than one hold may have.
+    /// It requests more units than one hold may have.
     MaxPerHold,
-    /// With the units that the buyer holds and has bought it is more than one buyer may have.
+    /// Together with the units that the buyer holds and has purchased, it exceeds the limit per
+    /// buyer.
     MaxPerBuyer,
-    /// It asks for more units than are unsold: `total - sold`.
+    /// It requests more units than are unsold: `total - sold`.
     TotalStock,
 }
 
@@ -90,38 +92,38 @@ impl From<Block> for BlockedBy {
     }
 }
 
-/// What the line tells of one place.
+/// The public state of a waitlist entry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[schemars(rename = "WaitlistNews")]
 pub(crate) struct PlaceNews {
     id: WaitlistId,
     drop_id: DropId,
     quantity: Quantity,
-    status: PlaceStatus,
-    /// Where in line, from 1; null once it waits no more.
+    status: EntryProgress,
+    /// Its number in the order of arrival, from 1; null once it no longer waits.
     place: Option<u32>,
-    /// Why nothing that comes back can serve it, until the stock, the terms or what the buyer holds
-    /// changes; null: it can be served.
+    /// The reason why no returned unit can serve it, until the stock, the terms or the buyer's
+    /// units change; null: it can be served.
     blocked_by: Option<BlockedBy>,
-    /// The hold that it became.
+    /// The hold that it received.
     hold_id: Option<HoldId>,
-    /// When it became that hold.
+    /// When it received the hold.
     offered_at: Option<Timestamp>,
-    /// What one unit costs in that hold.
+    /// The price of one unit in that hold.
     price: Option<Money>,
-    /// When that hold is over.
+    /// When that hold expires.
     expires_at: Option<Timestamp>,
     joined_at: Timestamp,
     position: Position,
 }
 
-/// A place in line as its buyer sees it.
+/// A waitlist entry as its buyer sees it.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "WaitlistEntry")]
 pub(crate) struct PlaceBody {
     #[serde(flatten)]
-    news: PlaceNews,
-    /// Null once the buyer was erased.
+    state: PlaceNews,
+    /// Null after the buyer was erased.
     buyer_id: Option<BuyerId>,
     server_time: Timestamp,
 }
@@ -132,20 +134,20 @@ impl PlaceNews {
         let was_offered = row.status == EntryStatus::Offered;
         let hold = views.hold(row.hold_id).filter(|_| was_offered);
         let status = match (row.status, &hold) {
-            (EntryStatus::Waiting, _) if is_over(views, row.drop_id, now) => PlaceStatus::Closed,
-            (EntryStatus::Waiting, _) => PlaceStatus::Waiting,
-            (EntryStatus::Left, _) if row.called_off => PlaceStatus::Closed,
-            (EntryStatus::Left, _) => PlaceStatus::Left,
-            (EntryStatus::Offered, None) => PlaceStatus::Offered,
+            (EntryStatus::Waiting, _) if is_over(views, row.drop_id, now) => EntryProgress::Closed,
+            (EntryStatus::Waiting, _) => EntryProgress::Waiting,
+            (EntryStatus::Left, _) if row.called_off => EntryProgress::Closed,
+            (EntryStatus::Left, _) => EntryProgress::Left,
+            (EntryStatus::Offered, None) => EntryProgress::Offered,
             (EntryStatus::Offered, Some(hold)) => match hold.row.status {
-                HoldStatus::Held if now >= hold.row.expires_at => PlaceStatus::Expired,
-                HoldStatus::Held => PlaceStatus::Offered,
-                HoldStatus::Purchased => PlaceStatus::Purchased,
-                HoldStatus::Expired => PlaceStatus::Expired,
-                HoldStatus::Released => PlaceStatus::Released,
+                HoldStatus::Held if now >= hold.row.expires_at => EntryProgress::Expired,
+                HoldStatus::Held => EntryProgress::Offered,
+                HoldStatus::Purchased => EntryProgress::Purchased,
+                HoldStatus::Expired => EntryProgress::Expired,
+                HoldStatus::Released => EntryProgress::Released,
             },
         };
-        let is_waiting = status == PlaceStatus::Waiting;
+        let is_waiting = status == EntryProgress::Waiting;
         Self {
             id: view.entry_id,
             drop_id: row.drop_id,
@@ -173,10 +175,10 @@ impl PlaceBody {
         Self::at(app, view, app.now())
     }
 
-    /// The same at `now`.
+    /// Returns the body as of `now`.
     pub(crate) fn at(app: &App, view: PlaceView, now: Timestamp) -> Self {
         Self {
-            news: PlaceNews::of(&app.views, &view, now),
+            state: PlaceNews::of(&app.views, &view, now),
             buyer_id: view.buyer.map(|buyer| buyer.buyer_id),
             server_time: now,
         }
@@ -206,16 +208,16 @@ pub(crate) async fn join(
     };
     let admission = app
         .limiter
-        .admit(&app, origin, drop_id, Asked::Entry, keys)?;
+        .admit(&app, origin, drop_id, RequestKind::Entry, keys)?;
     let answer = app.engine.submit(request).await;
     admission.settle(&answer);
     let answer = answer.map_err(|error| app.refused.problem(drop_id, error))?;
     let Subject::Waitlist(entry_id) = answer.subject else {
-        let defect = std::io::Error::other("a place in line was answered with something else");
+        let defect = std::io::Error::other("the engine returned something else than an entry");
         return Err(Problem::internal(&defect));
     };
-    let place = app.views.place(entry_id).ok_or_else(no_such_place)?;
-    let body = Json(PlaceBody::new(&app, place));
+    let entry = app.views.place(entry_id).ok_or_else(entry_not_found)?;
+    let body = Json(PlaceBody::new(&app, entry));
     let mut response = (StatusCode::CREATED, body).into_response();
     let location = format!("/v1/waitlist/{entry_id}");
     insert(&mut response, header::LOCATION, &location);
@@ -225,28 +227,28 @@ pub(crate) async fn join(
 /// `GET /v1/waitlist/{id}`
 pub(crate) async fn read(
     State(app): State<App>,
-    PlacePath(entry_id): PlacePath,
+    EntryPath(entry_id): EntryPath,
     caller: Caller,
     origin: Origin,
     _: Fresh,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let place = find(&app, origin, entry_id).await?;
-    caller.must_own(place.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
-    let body = PlaceBody::new(&app, place);
+    let entry = find(&app, origin, entry_id).await?;
+    caller.must_own(entry.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
+    let body = PlaceBody::new(&app, entry);
     Ok(private(conditional_at(&headers, body.server_time, &body)))
 }
 
 /// `DELETE /v1/waitlist/{id}`
 pub(crate) async fn leave(
     State(app): State<App>,
-    PlacePath(entry_id): PlacePath,
+    EntryPath(entry_id): EntryPath,
     caller: Caller,
     origin: Origin,
 ) -> Result<Response, Problem> {
     if caller != Caller::Trusted || origin != Origin::Unlimited {
-        let place = find(&app, origin, entry_id).await?;
-        caller.must_own(place.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
+        let entry = find(&app, origin, entry_id).await?;
+        caller.must_own(entry.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
     }
     let answer = app
         .engine
@@ -257,41 +259,41 @@ pub(crate) async fn leave(
     Ok(replayed(response, &answer))
 }
 
-/// A place that is not known here may have been taken at another node a moment ago.
+/// Finds an entry. One that is unknown here may have joined on another node a moment ago.
 async fn find(app: &App, origin: Origin, entry_id: WaitlistId) -> Result<PlaceView, Problem> {
-    if let Some(place) = app.views.place(entry_id) {
-        return Ok(place);
+    if let Some(entry) = app.views.place(entry_id) {
+        return Ok(entry);
     }
     let quarantined = || quarantine(app.views.quarantine_of_place(entry_id));
     if let Some(problem) = quarantined() {
         return Err(problem);
     }
-    let attempt = app.limiter.attempt(origin, Tried::Id)?;
+    let attempt = app.limiter.attempt(origin, AttemptKind::Id)?;
     follow_to_head(app).await?;
-    let place = app.views.place(entry_id).ok_or_else(quarantined);
-    // In a drop that was put into quarantine meanwhile nobody knows whether there is such an entry.
-    if !matches!(place, Err(None)) {
+    let entry = app.views.place(entry_id).ok_or_else(quarantined);
+    // A drop that was quarantined meanwhile may have such an entry, so the attempt has not failed.
+    if !matches!(entry, Err(None)) {
         attempt.succeeded();
     }
-    place.map_err(|quarantined| quarantined.unwrap_or_else(no_such_place))
+    entry.map_err(|quarantined| quarantined.unwrap_or_else(entry_not_found))
 }
 
-fn no_such_place() -> Problem {
-    let detail = "There is no place in line with this id.";
+fn entry_not_found() -> Problem {
+    let detail = "No waitlist entry has this id.";
     Problem::new(Code::WaitlistEntryNotFound, detail)
 }
 
-/// The place that the path names. What is no UUID names none.
+/// The entry id in the path. A value that is not a UUID gets the same problem as an unknown entry.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct PlacePath(WaitlistId);
+pub(crate) struct EntryPath(WaitlistId);
 
-impl FromRequestParts<App> for PlacePath {
+impl FromRequestParts<App> for EntryPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let Path(id) = Path::<String>::from_request_parts(parts, app)
             .await
-            .map_err(|_| no_such_place())?;
-        id.parse().map(Self).map_err(|_| no_such_place())
+            .map_err(|_| entry_not_found())?;
+        id.parse().map(Self).map_err(|_| entry_not_found())
     }
 }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use api::app::{App, Parts};
-use api::connections::{self, Bounds, Exemptions, Patience, Shares};
+use api::connections::{self, AddressLimit, Bounds, Exemptions, Timeouts};
 use api::lateness::ReleaseLateness;
 use api::metrics::{MeasuredLog, Metrics};
 use api::refused::Refused;
@@ -105,7 +105,7 @@ impl Server {
         let keys = load_keys(&settings.keys, &settings.database.data_dir, address)?;
         let buyer_tokens = buyer_tokens(settings)?;
         let bounds = bounds(settings);
-        let idle = bounds.patience.idle;
+        let idle = bounds.timeouts.idle;
         let listener =
             listen(address, idle).map_err(|source| ServerError::Listen { address, source })?;
         let address = listener.local_addr().unwrap_or(address);
@@ -176,7 +176,7 @@ impl Server {
         let kept = refused.clone();
         followers.spawn(kept.keep(database.pool.clone(), stopping.clone()));
         let streams_of_address =
-            Shares::of_streams(settings.edge.max_streams_per_address, exemptions(settings));
+            AddressLimit::of_streams(settings.edge.max_streams_per_address, exemptions(settings));
 
         let app = App::new(Parts {
             engine: handle,
@@ -318,8 +318,8 @@ fn bounds(settings: &Settings) -> Bounds {
     let seconds = |seconds: u32| Duration::from_secs(seconds.into());
     Bounds {
         most: settings.max_connections.min(connections_allowed()) as usize,
-        shares: Shares::of_connections(of_address, exemptions(settings)),
-        patience: Patience {
+        address_limit: AddressLimit::of_connections(of_address, exemptions(settings)),
+        timeouts: Timeouts {
             head: seconds(settings.head_seconds),
             idle: seconds(settings.idle_seconds),
         },

@@ -1,7 +1,7 @@
-//! A window of time, cut into buckets that end with the one that is running.
+//! A time window that is divided into buckets, the last of which contains the present.
 //!
-//! Buckets start at whole multiples of their length since the Unix epoch, so the same bucket has the same start in every
-//! answer, and empty ones are there: a chart needs them.
+//! Buckets start at multiples of their length since the Unix epoch, so the same bucket has the same
+//! start in every response. Empty buckets are included, because charts need them.
 
 use std::time::Duration;
 
@@ -13,15 +13,16 @@ use serde::de::{self, Deserialize, Deserializer};
 use crate::problem::Problem;
 
 const MINUTE: u64 = 60;
-/// The longest window: 31 days.
+/// Maximum length of a window: 31 days.
 const LONGEST_WINDOW: u64 = 31 * 24 * 60 * MINUTE;
-/// The first bucket of no window starts longer ago: it reaches at most the length of a bucket beyond the window, and is no longer than it.
+/// No window's first bucket starts longer ago: it begins at most one bucket before the window, and
+/// a bucket is at most as long as the window.
 pub(crate) const FURTHEST_BACK: Duration = Duration::from_secs(2 * LONGEST_WINDOW);
-/// The most buckets of one answer: a day by the minute.
+/// Maximum number of buckets in one response: a day by the minute.
 const MOST_BUCKETS: u64 = 1440;
-/// About as many bars as a chart shows well; what a bucket is chosen by when none is asked for.
+/// Number of bars that a chart shows well. The default bucket length is chosen by it.
 const USUAL_BUCKETS: u64 = 120;
-/// The lengths that a bucket is chosen from, in seconds.
+/// The default lengths of a bucket, in seconds.
 const USUAL_LENGTHS: [u64; 8] = [
     MINUTE,
     5 * MINUTE,
@@ -33,7 +34,8 @@ const USUAL_LENGTHS: [u64; 8] = [
     24 * 60 * MINUTE,
 ];
 
-/// A length of time as a query spells it: a whole number and `s`, `m`, `h` or `d`, in all a whole number of minutes.
+/// A duration in a query: a whole number followed by `s`, `m`, `h` or `d`, which must amount to
+/// whole minutes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
 #[schemars(with = "String", extend("pattern" = "^[0-9]+[smhd]$", "examples" = ["15m", "1h", "7d"]))]
 pub(crate) struct Span {
@@ -62,17 +64,16 @@ impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).ok_or_else(|| {
-            de::Error::custom("a length of time is whole minutes, at most 31 days: 15m, 1h or 7d")
+            de::Error::custom("must be whole minutes, at most 31 days: for example 15m, 1h or 7d")
         })
     }
 }
 
-/// What moved within one bucket.
+/// The movements of units within one bucket.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bucket {
-    /// Its first instant.
     pub(crate) start: Timestamp,
-    /// What moved from then on until the next bucket starts.
+    /// Movements from `start` until the next bucket starts.
     pub(crate) moved: Moved,
 }
 
@@ -85,11 +86,11 @@ pub(crate) struct Buckets {
 }
 
 impl Buckets {
-    /// Empty ones: `window` (an hour unless said) in lengths of `bucket` (a minute in an hour, longer in longer windows),
-    /// the last of which holds `now`.
+    /// Empty buckets: `window` (default: an hour) in lengths of `bucket` (default: a minute in an
+    /// hour, longer in longer windows), the last of which contains `now`.
     ///
     /// # Errors
-    /// 400 when a bucket is longer than the window, or there would be too many.
+    /// 400 when a bucket is longer than the window, or there are too many buckets.
     pub(crate) fn ending_at(
         now: Timestamp,
         window: Option<Span>,
@@ -105,7 +106,8 @@ impl Buckets {
             ));
         }
         if count > MOST_BUCKETS {
-            let detail = format!("makes {count} buckets; at most {MOST_BUCKETS} are told");
+            let detail =
+                format!("yields {count} buckets; choose one that yields at most {MOST_BUCKETS}");
             return Err(Problem::invalid_query("bucket", detail).with("most", MOST_BUCKETS));
         }
         let length_ms = millis(length);
@@ -118,12 +120,13 @@ impl Buckets {
         })
     }
 
-    /// The first instant of the first bucket.
+    /// Returns the first instant of the first bucket.
     pub(crate) const fn from(&self) -> Timestamp {
         self.from
     }
 
-    /// Adds minutes to their buckets. One beyond the last, by a clock that went back, is counted in the last.
+    /// Adds minutes to their buckets. A minute after the last bucket, from a clock that went back,
+    /// is counted in the last.
     pub(crate) fn fill(&mut self, minutes: impl IntoIterator<Item = (Timestamp, Moved)>) {
         let last = self.moved.len().saturating_sub(1);
         for (minute, moved) in minutes {
@@ -137,7 +140,7 @@ impl Buckets {
         }
     }
 
-    /// What moved in the whole window.
+    /// Returns the movements in the whole window.
     pub(crate) fn total(&self) -> Moved {
         let mut total = Moved::default();
         for &moved in &self.moved {
@@ -146,7 +149,6 @@ impl Buckets {
         total
     }
 
-    /// Each bucket.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Bucket> {
         (0..).zip(&self.moved).map(|(index, &moved)| Bucket {
             start: self.from.plus_millis(index * millis(self.length)),
@@ -185,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_of_time_is_whole_minutes() {
+    fn duration_is_whole_minutes() {
         for (text, seconds) in [("60s", 60), ("15m", 900), ("1h", 3600), ("31d", 2_678_400)] {
             assert_eq!(Span::parse(text), Some(Span { seconds }), "{text}");
         }
@@ -209,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_bucket_is_the_one_that_is_running() {
+    fn last_bucket_contains_the_present() {
         let hour = buckets(3_600_000, "1h", "1m").unwrap();
         assert_eq!(hour.from().millis(), 60_000);
         let before = buckets(3_599_999, "1h", "1m").unwrap();
@@ -235,14 +237,14 @@ mod tests {
     }
 
     #[test]
-    fn what_a_clock_that_went_back_left_in_the_future_is_not_lost() {
+    fn minute_from_a_clock_that_went_back_is_not_lost() {
         let mut hour = buckets(7_200_000, "1h", "1m").unwrap();
         hour.fill([sold(9_000_000)]);
         assert_eq!(hour.total().sold, 1);
     }
 
     #[test]
-    fn too_many_buckets_and_buckets_longer_than_the_window_are_refused() {
+    fn too_many_buckets_and_buckets_longer_than_the_window_are_rejected() {
         assert!(buckets(0, "1d", "1m").is_ok());
         assert!(buckets(0, "2d", "1m").is_err());
         assert!(buckets(0, "1h", "1h").is_ok());

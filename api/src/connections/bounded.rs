@@ -1,5 +1,5 @@
-//! A socket that is read in small pieces: hyper's buffer grows with what one read brings, and a
-//! connection keeps it while it is idle.
+//! A socket that is read in small pieces: hyper's buffer grows with the size of one read, and an
+//! idle connection keeps it.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,11 +8,11 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf, Take};
 use tokio::net::TcpStream;
 
-/// The most that one read brings, in bytes: one less than the buffer that hyper begins with, for a
+/// Maximum size of one read in bytes: one less than hyper's initial buffer, because a
 /// read that fills the buffer doubles it.
 const MOST_READ: u64 = 8 * 1024 - 1;
 
-/// See the module.
+/// A TCP stream whose reads are limited to [`MOST_READ`] bytes.
 pub(super) struct Bounded(Take<TcpStream>);
 
 impl Bounded {

@@ -1,11 +1,11 @@
-//! Heads that are refused before a handler sees them, each with a problem document.
+//! Rejects request heads before a handler sees them, each with a problem document.
 //!
 //! Promise: a head has at most [`MOST_HEAD`] bytes and [`MOST_FIELDS`] fields, one `Host` (RFC
-//! 9112, section 3.2) and a version that is spoken here; any other is answered as a problem, and
-//! the connection is closed. Limit: hyper answers the heads that it cannot read by itself, with an
-//! empty body and without a hook. Its bytes are held back ([`super::line`]) and the problem is
-//! written in their place; only a client that sends a further, unreadable request while it does not
-//! read the response before gets hyper's.
+//! 9112, section 3.2) and a supported version; any other gets a problem, and
+//! the connection is closed. Limit: hyper itself responds to heads that it cannot parse, with an
+//! empty body and without a hook. Its response is withheld ([`super::line`]) and the problem is
+//! written instead. Only a client that sends a further, unreadable request while it does not
+//! read the previous response gets hyper's.
 
 use std::time::Duration;
 
@@ -21,22 +21,22 @@ use tokio::time::timeout;
 
 use crate::problem::{Code, Problem};
 
-/// The most bytes of a request's head, the request line included.
+/// Maximum size of a request's head in bytes, request line included.
 pub(super) const MOST_HEAD: usize = 32 * 1024;
-/// The most header fields of a request.
+/// Maximum number of header fields of a request.
 pub(super) const MOST_FIELDS: usize = 100;
-/// A head above this many bytes leaves a buffer behind that an idle connection must not keep, so
+/// A head above this size leaves a buffer that an idle connection must not keep, so
 /// its connection is closed after the response.
 const MOST_KEPT: usize = 8 * 1024;
-/// The most that is read and thrown away of what follows a head that was refused.
+/// Maximum number of bytes that are read and discarded after a rejected head.
 const MOST_DRAINED: u64 = 1024 * 1024;
 
-/// Whether a response begins here that says that the request was wrong: `HTTP/1.1 4..`.
+/// Returns true if `bytes` begin a response with a client error status: `HTTP/1.1 4..`.
 pub(super) fn is_status_of_an_error(bytes: &[u8]) -> bool {
     bytes.starts_with(b"HTTP/1.") && bytes.get(8..10) == Some(b" 4")
 }
 
-/// What is wrong with the `Host` of a request, if anything is.
+/// Returns a problem if the `Host` of a request is missing, repeated or malformed.
 pub(super) fn host_fault(version: Version, headers: &HeaderMap) -> Option<Problem> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let detail = match (hosts.next(), hosts.next()) {
@@ -49,13 +49,13 @@ pub(super) fn host_fault(version: Version, headers: &HeaderMap) -> Option<Proble
     Some(Problem::new(Code::MalformedRequest, detail))
 }
 
-/// Empty is allowed: the target has no authority then.
+/// An empty value is valid: the target has no authority then.
 fn is_host(value: &HeaderValue) -> bool {
     let is_authority = |host: &[u8]| Authority::try_from(host).is_ok() && !host.contains(&b'@');
     value.is_empty() || is_authority(value.as_bytes())
 }
 
-/// Whether the buffer that a head was read into is too large to be kept.
+/// Returns true if the buffer that holds the request's head is too large to keep.
 pub(super) fn is_large<B>(request: &Request<B>) -> bool {
     let fields = request.headers().iter();
     let fields = fields.map(|(name, value)| name.as_str().len() + value.len() + 4);
@@ -66,8 +66,8 @@ pub(super) fn is_large<B>(request: &Request<B>) -> bool {
     target + fields.sum::<usize>() > MOST_KEPT
 }
 
-/// What is wrong with a head that hyper did not take; `unread` begins with it, as far as it was
-/// read.
+/// Returns the problem for a head that hyper rejected. `unread` begins with the head, as far as it
+/// was read.
 pub(super) fn fault_of(error: &hyper::Error, unread: &[u8]) -> Problem {
     if error.is_parse_too_large() {
         return too_large(unread);
@@ -100,22 +100,22 @@ fn too_large(unread: &[u8]) -> Problem {
     }
 }
 
-/// Answers a head that cannot be read, within `patience`, and closes the connection.
-pub(super) async fn refuse(mut stream: TcpStream, problem: Problem, patience: Duration) {
-    let answer = async {
-        let bytes = written(problem.into_response()).await;
+/// Responds to a head that cannot be parsed, within `timeout_after`, and closes the connection.
+pub(super) async fn refuse(mut stream: TcpStream, problem: Problem, timeout_after: Duration) {
+    let response = async {
+        let bytes = serialize(problem.into_response()).await;
         stream.write_all(&bytes).await?;
         stream.shutdown().await?;
-        // To close with unread bytes resets the connection, and takes the answer from the client.
+        // Closing with unread bytes resets the connection, and the client may lose the response.
         copy(&mut stream.take(MOST_DRAINED), &mut sink()).await
     };
-    let _gone_or_too_slow = timeout(patience, answer).await;
+    let _gone_or_too_slow = timeout(timeout_after, response).await;
 }
 
-/// A response as it is sent on a connection that is closed after it.
-async fn written(response: Response) -> Vec<u8> {
+/// Serializes a response for a connection that is closed after it.
+async fn serialize(response: Response) -> Vec<u8> {
     let (parts, body) = response.into_parts();
-    // The body of a problem is in memory.
+    // The body of a problem is already in memory.
     let body = to_bytes(body, MOST_HEAD).await.unwrap_or_default();
     let mut bytes = format!("HTTP/1.1 {}\r\n", parts.status).into_bytes();
     let fields = parts.headers.iter();
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_beginning_of_a_4xx_response_is_taken_for_one() {
+    fn only_the_beginning_of_a_4xx_response_matches() {
         assert!(is_status_of_an_error(b"HTTP/1.1 400 Bad Request\r\n"));
         assert!(is_status_of_an_error(b"HTTP/1.0 431 x\r\n"));
         for other in [

@@ -1,4 +1,5 @@
-//! A socket as hyper sees it, and what its task knows of it: what it waits for since when, and who takes it over.
+//! The socket that hyper uses, and the state of its connection: timeouts, and the handover of the
+//! socket.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,66 +20,67 @@ use super::Socket;
 use super::bounded::Bounded;
 use super::heads::is_status_of_an_error;
 
-/// How long a connection may take.
+/// Timeouts of a connection.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    /// From the first byte of a request's head to its last, and from connecting to there.
+pub struct Timeouts {
+    /// From the first byte of a request's head to its last; also from connecting to the first
+    /// head's end.
     pub head: Duration,
-    /// Between two requests, and between two bytes of a response that the client accepts.
+    /// Between two requests, and between two writes of a response that the client accepts.
     pub idle: Duration,
 }
 
-/// What a connection waits for.
+/// The event that a connection waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Phase {
-    /// The rest of a head, or the first one of all.
+    /// The rest of a head, or the first head.
     Head,
-    /// Our answer. Handlers have patience of their own.
-    Answer,
-    /// The next request, or that the answer is taken.
+    /// The response of a handler. Handlers have their own timeouts.
+    Response,
+    /// The next request, or the client's acceptance of the response.
     Idle,
 }
 
-type Heir = Box<dyn FnOnce(Socket) + Send>;
+type Takeover = Box<dyn FnOnce(Socket) + Send>;
 
-/// What the task of a connection, its socket and its handler know in common.
+/// State that the task of a connection, its socket and its handler share.
 ///
-/// All three run in that one task; atomics because the task may move between threads.
-pub(super) struct Line {
-    patience: Patience,
+/// All three run in one task. The fields are atomic because the task may move between threads.
+pub(super) struct ConnectionState {
+    timeouts: Timeouts,
     began: Instant,
     phase: AtomicU8,
     /// When the phase began, in milliseconds after `began`.
     since: AtomicU64,
-    /// Since when the socket has taken nothing of what is to be written, in milliseconds after
-    /// `began`; [`NOT_STALLED`]: nothing waits to be written.
+    /// The time since which the socket has accepted none of the pending bytes, in milliseconds
+    /// after `began`; [`NOT_STALLED`] if no write is pending.
     stalled: AtomicU64,
-    heir: Mutex<Option<Heir>>,
-    /// Whether all but what the heir writes was given to hyper.
-    is_leaving: AtomicBool,
-    /// Whether all that was given to hyper has been written.
+    takeover: Mutex<Option<Takeover>>,
+    /// Set when hyper has received everything that precedes the handover.
+    is_handing_over: AtomicBool,
+    /// Set when everything that hyper received has been written.
     is_written: AtomicBool,
-    /// Whether a handler has answered and no byte of that is written yet.
-    is_answer_due: AtomicBool,
-    /// Whether hyper refused a head by itself; its own answer was held back.
+    /// Set after a handler has responded, until the first byte of its response is written.
+    is_response_unsent: AtomicBool,
+    /// Set when hyper rejected a head by itself; its own response was withheld.
     is_refused: AtomicBool,
 }
 
 const NOT_STALLED: u64 = u64::MAX;
 
-impl Line {
-    pub(super) fn new(patience: Patience) -> Arc<Self> {
+impl ConnectionState {
+    pub(super) fn new(timeouts: Timeouts) -> Arc<Self> {
         Arc::new(Self {
-            patience,
+            timeouts,
             began: Instant::now(),
             phase: AtomicU8::new(Phase::Head as u8),
             since: AtomicU64::new(0),
             stalled: AtomicU64::new(NOT_STALLED),
-            heir: Mutex::new(None),
-            is_leaving: AtomicBool::new(false),
+            takeover: Mutex::new(None),
+            is_handing_over: AtomicBool::new(false),
             is_written: AtomicBool::new(true),
-            is_answer_due: AtomicBool::new(false),
+            is_response_unsent: AtomicBool::new(false),
             is_refused: AtomicBool::new(false),
         })
     }
@@ -97,29 +99,30 @@ impl Line {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// A request has come in full; it is for a handler to answer.
-    pub(super) fn answering(&self) {
-        self.phase.store(Phase::Answer as u8, Ordering::Relaxed);
+    /// Records that a complete request was passed to a handler.
+    pub(super) fn request_received(&self) {
+        self.phase.store(Phase::Response as u8, Ordering::Relaxed);
     }
 
-    /// A handler has answered.
-    pub(super) fn answered(&self) {
-        self.is_answer_due.store(true, Ordering::Relaxed);
+    /// Records that a handler has responded.
+    pub(super) fn response_ready(&self) {
+        self.is_response_unsent.store(true, Ordering::Relaxed);
         self.enter(Phase::Idle);
     }
 
-    /// When to look again whether the other side is too slow; none: it is.
+    /// Returns the time of the next timeout check, or `None` if the client is too slow.
     ///
-    /// Only bytes that the socket has taken count as progress of a response, never the attempt: the
-    /// send buffer is bounded, so that of a client that reads nothing soon nothing is taken.
-    pub(super) fn next_look(&self) -> Option<Instant> {
+    /// Only bytes that the socket has accepted count as progress of a response, never the attempt
+    /// to write. The send buffer is bounded, so the socket soon accepts nothing for a client that
+    /// does not read.
+    pub(super) fn next_check(&self) -> Option<Instant> {
         let now = Instant::now();
-        let Patience { head, idle } = self.patience;
-        // An idle one may begin a head any time, so that is looked for more often.
+        let Timeouts { head, idle } = self.timeouts;
+        // A head may begin at any time on an idle connection, so check at least this often.
         let soon = now + head;
         let at = |millis| self.began + Duration::from_millis(millis);
         let since = self.since.load(Ordering::Relaxed);
-        let until = if self.is(Phase::Answer) {
+        let until = if self.is(Phase::Response) {
             None
         } else if self.is(Phase::Head) {
             Some(at(since) + head)
@@ -133,22 +136,22 @@ impl Line {
         (now < until).then_some(until)
     }
 
-    /// Whether something waits to be written that the socket does not take.
+    /// Returns true if the socket does not accept pending bytes.
     pub(super) fn is_stalled(&self) -> bool {
         self.stalled.load(Ordering::Relaxed) != NOT_STALLED
     }
 
-    /// Whether hyper refused a head, which is still to be answered.
+    /// Returns true if hyper rejected a head, for which a problem is still to be sent.
     pub(super) fn is_refused(&self) -> bool {
         self.is_refused.load(Ordering::Relaxed)
     }
 
-    /// Who takes the socket over, once hyper has written all that comes before.
-    pub(super) fn heir(&self) -> Option<Heir> {
+    /// Takes the handover, once hyper has written everything that precedes it.
+    pub(super) fn takeover(&self) -> Option<Takeover> {
         let is_due =
-            self.is_leaving.load(Ordering::Relaxed) && self.is_written.load(Ordering::Relaxed);
+            self.is_handing_over.load(Ordering::Relaxed) && self.is_written.load(Ordering::Relaxed);
         let take = || {
-            self.heir
+            self.takeover
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .take()
@@ -156,24 +159,24 @@ impl Line {
         is_due.then(take).flatten()
     }
 
-    /// Whether bytes that hyper is about to write are a refusal of its own: they begin a response,
-    /// all before was written, and no handler has answered.
+    /// Returns true if the bytes that hyper is about to write are its own rejection: they begin a
+    /// response, everything before was written, and no handler has responded.
     fn is_refusal(&self, bytes: &[u8]) -> bool {
         self.is_written.load(Ordering::Relaxed)
-            && !self.is_answer_due.load(Ordering::Relaxed)
+            && !self.is_response_unsent.load(Ordering::Relaxed)
             && is_status_of_an_error(bytes)
     }
 
-    /// Notes what came of a write of some bytes.
+    /// Records the outcome of a write.
     fn wrote(&self, outcome: &Poll<io::Result<usize>>) {
         self.is_written.store(false, Ordering::Relaxed);
         match outcome {
             Poll::Ready(Ok(0) | Err(_)) => {}
             Poll::Ready(Ok(_)) => {
                 self.stalled.store(NOT_STALLED, Ordering::Relaxed);
-                self.is_answer_due.store(false, Ordering::Relaxed);
+                self.is_response_unsent.store(false, Ordering::Relaxed);
                 if self.is(Phase::Idle) {
-                    // A long answer that is being taken.
+                    // A long response makes progress.
                     self.enter(Phase::Idle);
                 }
             }
@@ -183,31 +186,35 @@ impl Line {
     }
 }
 
-/// Lets the handler of a request take its connection over, after the head and the beginning of the answer.
+/// Lets the handler of a request take its socket over, after the head and the beginning of the
+/// response.
 #[derive(Clone)]
 pub(crate) struct Handover {
-    pub(super) line: Arc<Line>,
-    /// Who is connected.
+    pub(super) state: Arc<ConnectionState>,
     pub(crate) peer: SocketAddr,
 }
 
 impl Handover {
-    /// A body that begins with `first`, which must not be empty, and is written by `heir` from
-    /// there on. The heir is dropped instead when the client has sent anything after its request.
+    /// Returns a body that begins with `first`, which must not be empty; `takeover` then takes the
+    /// socket over and writes the rest. It is dropped instead if the client has sent anything after
+    /// its request.
     pub(crate) fn after(
         self,
         first: impl IntoIterator<Item = Bytes>,
-        heir: impl FnOnce(Socket) + Send + 'static,
+        takeover: impl FnOnce(Socket) + Send + 'static,
     ) -> Body {
-        let line = self.line;
-        *line.heir.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(heir));
+        let state = self.state;
+        *state
+            .takeover
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(Box::new(takeover));
         let mut first = first.into_iter().collect::<Vec<_>>().into_iter();
         Body::from_stream(stream::poll_fn(move |_| match first.next() {
             Some(first) => Poll::Ready(Some(io::Result::Ok(first))),
             None => {
-                // Asked for more: the first was taken, and is flushed next.
-                if !line.is_leaving.swap(true, Ordering::Relaxed) {
-                    line.is_written.store(false, Ordering::Relaxed);
+                // hyper polls for more: it has taken the first part and flushes it next.
+                if !state.is_handing_over.swap(true, Ordering::Relaxed) {
+                    state.is_written.store(false, Ordering::Relaxed);
                 }
                 Poll::Pending
             }
@@ -215,17 +222,17 @@ impl Handover {
     }
 }
 
-/// The socket, with an ear on what passes.
-pub(super) struct Ear {
+/// The socket that hyper uses. It records reads and writes in the connection's state.
+pub(super) struct MonitoredSocket {
     io: TokioIo<Bounded>,
-    line: Arc<Line>,
+    state: Arc<ConnectionState>,
 }
 
-impl Ear {
-    pub(super) fn new(stream: TcpStream, line: Arc<Line>) -> Self {
+impl MonitoredSocket {
+    pub(super) fn new(stream: TcpStream, state: Arc<ConnectionState>) -> Self {
         Self {
             io: TokioIo::new(Bounded::new(stream)),
-            line,
+            state,
         }
     }
 
@@ -234,45 +241,46 @@ impl Ear {
     }
 }
 
-impl Read for Ear {
+impl Read for MonitoredSocket {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.io).poll_read(cx, buffer))?;
-        // What comes while an answer is not taken is the next head, but hyper does not read on.
-        if self.line.is(Phase::Idle) && !self.line.is_stalled() {
-            self.line.enter(Phase::Head);
+        // Bytes that arrive while a response is not accepted belong to the next head, but hyper
+        // does not read on.
+        if self.state.is(Phase::Idle) && !self.state.is_stalled() {
+            self.state.enter(Phase::Head);
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl Write for Ear {
+impl Write for MonitoredSocket {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.line.is_refused() || self.line.is_refusal(bytes) {
-            self.line.is_refused.store(true, Ordering::Relaxed);
+        if self.state.is_refused() || self.state.is_refusal(bytes) {
+            self.state.is_refused.store(true, Ordering::Relaxed);
             return Poll::Ready(Ok(bytes.len()));
         }
         let outcome = Pin::new(&mut self.io).poll_write(cx, bytes);
-        self.line.wrote(&outcome);
+        self.state.wrote(&outcome);
         outcome
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper calls it when nothing is left to write, and only then.
-        self.line.is_written.store(true, Ordering::Relaxed);
+        // hyper calls this only when nothing is left to write.
+        self.state.is_written.store(true, Ordering::Relaxed);
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.line.is_refused() {
-            // The answer is still to be written.
+        if self.state.is_refused() {
+            // The response is still to be written.
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.io).poll_shutdown(cx)
@@ -288,12 +296,12 @@ impl Write for Ear {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let first = bytes.first().map_or(&[][..], |first| first);
-        if self.line.is_refused() || self.line.is_refusal(first) {
-            self.line.is_refused.store(true, Ordering::Relaxed);
+        if self.state.is_refused() || self.state.is_refusal(first) {
+            self.state.is_refused.store(true, Ordering::Relaxed);
             return Poll::Ready(Ok(bytes.iter().map(|part| part.len()).sum()));
         }
         let outcome = Pin::new(&mut self.io).poll_write_vectored(cx, bytes);
-        self.line.wrote(&outcome);
+        self.state.wrote(&outcome);
         outcome
     }
 }

@@ -1,8 +1,9 @@
-//! How much of one resource each client address holds, and that it is no more than its share.
+//! Limits how much of one resource each client address holds.
 //!
-//! Promise: an address that is not exempt never holds more than its share, and gives back what it
-//! held when the holder is dropped. Exempt are the networks without limits, and a trusted proxy's
-//! own connections: it stands for many clients, which are bounded one by one. Limit: counted per process; IPv6 by /64.
+//! Promise: an address that is not exempt never holds more than the limit, and its permit is
+//! returned when dropped. Exempt are the unlimited networks, and the connections of a trusted
+//! proxy: it forwards many clients, which are limited one by one. Limit: counted per process; IPv6
+//! by /64.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,30 +17,28 @@ use tracing::warn;
 use crate::limiter::address::{Client, Origin, TrustedProxies, UnlimitedNetworks};
 use crate::problem::{Code, Problem, RETRY_AFTER};
 
-/// How often at most a refusal is written to the log.
+/// Shortest time between two log lines about refusals.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// Which peers limits per address apply to.
+/// Peers that limits per address do not apply to.
 #[derive(Debug, Clone, Default)]
 pub struct Exemptions {
-    /// Peers without limits.
     pub unlimited: UnlimitedNetworks,
-    /// Peers that stand for those whom they forward.
+    /// Proxies, whose forwarded clients are limited instead.
     pub trusted: TrustedProxies,
 }
 
-/// What is shared.
 #[derive(Debug, Clone, Copy)]
 struct Resource {
-    /// Its name in the plural.
+    /// Its name in the plural, for texts.
     name: &'static str,
-    /// The setting that bounds it.
+    /// The setting that defines the limit.
     setting: &'static str,
 }
 
-/// See the module. Clones count together.
+/// The limit of one resource per client address. Clones share their counts.
 #[derive(Debug, Clone)]
-pub struct Shares(Arc<Counted>);
+pub struct AddressLimit(Arc<Counted>);
 
 #[derive(Debug)]
 struct Counted {
@@ -52,26 +51,26 @@ struct Counted {
 #[derive(Debug, Default)]
 struct Held {
     by_client: HashMap<Client, u32>,
-    /// Refusals that the log does not tell of yet.
+    /// Refusals that were not logged yet.
     refused: u64,
     logged_at: Option<Instant>,
 }
 
-/// One unit of an address's share, given back when dropped.
-pub(crate) struct Share {
+/// One unit of an address's limit, returned when dropped.
+pub(crate) struct AddressPermit {
     of: Arc<Counted>,
     client: Client,
 }
 
-impl fmt::Debug for Share {
+impl fmt::Debug for AddressPermit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Without the address, which is personal data.
-        f.debug_struct("Share").finish_non_exhaustive()
+        // Omits the address, which is personal data.
+        f.debug_struct("AddressPermit").finish_non_exhaustive()
     }
 }
 
-impl Shares {
-    /// At most `most` connections for each address.
+impl AddressLimit {
+    /// Allows `most` connections per address.
     pub fn of_connections(most: u32, exemptions: Exemptions) -> Self {
         let resource = Resource {
             name: "connections",
@@ -80,7 +79,7 @@ impl Shares {
         Self::new(resource, most, exemptions)
     }
 
-    /// At most `most` streams for each address.
+    /// Allows `most` streams per address.
     pub fn of_streams(most: u32, exemptions: Exemptions) -> Self {
         let resource = Resource {
             name: "streams",
@@ -98,11 +97,11 @@ impl Shares {
         }))
     }
 
-    /// One more for a connection from `peer`; none for a peer that is exempt.
+    /// Takes a permit for a connection from `peer`; `None` if the peer is exempt.
     ///
     /// # Errors
-    /// 429 when the address has its share.
-    pub(crate) fn of_peer(&self, peer: IpAddr) -> Result<Option<Share>, Problem> {
+    /// 429 when the address has reached its limit.
+    pub(crate) fn of_peer(&self, peer: IpAddr) -> Result<Option<AddressPermit>, Problem> {
         let Exemptions { unlimited, trusted } = &self.0.exemptions;
         if unlimited.contains(peer) || trusted.trust(peer) {
             return Ok(None);
@@ -110,16 +109,16 @@ impl Shares {
         self.take(peer.into()).map(Some)
     }
 
-    /// One more for a request from `peer`: for the client that a trusted proxy forwards; none for
-    /// one that is exempt.
+    /// Takes a permit for a request from `peer`, or from the client that a trusted proxy forwards;
+    /// `None` if that address is exempt.
     ///
     /// # Errors
-    /// 429 when the address has its share.
+    /// 429 when the address has reached its limit.
     pub(crate) fn of_client(
         &self,
         peer: IpAddr,
         headers: &HeaderMap,
-    ) -> Result<Option<Share>, Problem> {
+    ) -> Result<Option<AddressPermit>, Problem> {
         let Exemptions { unlimited, trusted } = &self.0.exemptions;
         match trusted.origin(peer, headers, unlimited) {
             Origin::Unlimited => Ok(None),
@@ -127,19 +126,21 @@ impl Shares {
         }
     }
 
-    fn take(&self, client: Client) -> Result<Share, Problem> {
+    fn take(&self, client: Client) -> Result<AddressPermit, Problem> {
         let Counted { most, resource, .. } = *self.0;
         let mut held = self.0.held();
         let units = held.by_client.entry(client).or_default();
         if *units < most {
             *units += 1;
             let of = Arc::clone(&self.0);
-            return Ok(Share { of, client });
+            return Ok(AddressPermit { of, client });
         }
         held.note_refusal(resource, most);
         drop(held);
         let Resource { name, setting } = resource;
-        let detail = format!("This address has {most} {name} open, the most allowed ({setting}).");
+        let detail = format!(
+            "This address has {most} {name} open, the limit per address ({setting}). Close one, then retry."
+        );
         Err(Problem::new(Code::TooManyConnections, detail)
             .with("limit", most)
             .with("retry_after", RETRY_AFTER.as_secs())
@@ -172,7 +173,7 @@ impl Held {
     }
 }
 
-impl Drop for Share {
+impl Drop for AddressPermit {
     fn drop(&mut self) {
         let mut held = self.of.held();
         if let Some(units) = held.by_client.get_mut(&self.client) {
@@ -188,12 +189,12 @@ impl Drop for Share {
 mod tests {
     use super::*;
 
-    fn shares(most: u32, unlimited: &str, trusted: &str) -> Shares {
+    fn limit(most: u32, unlimited: &str, trusted: &str) -> AddressLimit {
         let exemptions = Exemptions {
             unlimited: unlimited.parse().unwrap(),
             trusted: trusted.parse().unwrap(),
         };
-        Shares::of_streams(most, exemptions)
+        AddressLimit::of_streams(most, exemptions)
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -201,37 +202,37 @@ mod tests {
     }
 
     #[test]
-    fn an_address_gets_its_share_and_gives_it_back() {
-        let shares = shares(2, "none", "");
-        let held: Vec<_> = (0..2).map(|_| shares.of_peer(ip("192.0.2.1"))).collect();
+    fn address_gets_permits_up_to_the_limit_and_returns_them() {
+        let limit = limit(2, "none", "");
+        let held: Vec<_> = (0..2).map(|_| limit.of_peer(ip("192.0.2.1"))).collect();
         assert!(held.iter().all(|share| matches!(share, Ok(Some(_)))));
-        let refused = shares.of_peer(ip("192.0.2.1")).unwrap_err();
+        let refused = limit.of_peer(ip("192.0.2.1")).unwrap_err();
         assert_eq!(refused.code(), Code::TooManyConnections);
-        assert!(shares.of_peer(ip("192.0.2.2")).is_ok(), "another address");
+        assert!(limit.of_peer(ip("192.0.2.2")).is_ok(), "another address");
         drop(held);
-        assert!(shares.of_peer(ip("192.0.2.1")).is_ok());
-        assert!(shares.0.held().by_client.is_empty(), "nothing is kept");
+        assert!(limit.of_peer(ip("192.0.2.1")).is_ok());
+        assert!(limit.0.held().by_client.is_empty(), "no entry is kept");
     }
 
     #[test]
-    fn exempt_peers_have_no_limit_and_a_proxy_stands_for_its_clients() {
-        let shares = shares(0, "127.0.0.0/8", "10.0.0.0/8");
-        assert!(matches!(shares.of_peer(ip("127.0.0.9")), Ok(None)));
-        assert!(matches!(shares.of_peer(ip("::ffff:127.0.0.9")), Ok(None)));
-        assert!(matches!(shares.of_peer(ip("10.0.0.1")), Ok(None)));
-        assert!(shares.of_peer(ip("192.0.2.1")).is_err());
+    fn exempt_peers_have_no_limit_and_clients_of_a_proxy_are_limited() {
+        let limit = limit(0, "127.0.0.0/8", "10.0.0.0/8");
+        assert!(matches!(limit.of_peer(ip("127.0.0.9")), Ok(None)));
+        assert!(matches!(limit.of_peer(ip("::ffff:127.0.0.9")), Ok(None)));
+        assert!(matches!(limit.of_peer(ip("10.0.0.1")), Ok(None)));
+        assert!(limit.of_peer(ip("192.0.2.1")).is_err());
         let forwarded = |client: &str| {
             let mut headers = HeaderMap::new();
             headers.insert("x-forwarded-for", client.parse().unwrap());
-            shares.of_client(ip("10.0.0.1"), &headers).is_ok()
+            limit.of_client(ip("10.0.0.1"), &headers).is_ok()
         };
         assert!(!forwarded("192.0.2.1"));
         assert!(
             !forwarded("127.0.0.1"),
-            "a proxy's clients are bounded wherever they are"
+            "clients of a proxy are limited whatever their address"
         );
         assert!(matches!(
-            shares.of_client(ip("10.0.0.1"), &HeaderMap::new()),
+            limit.of_client(ip("10.0.0.1"), &HeaderMap::new()),
             Ok(None)
         ));
     }

@@ -1,4 +1,4 @@
-//! Who bought of a drop, and what one buyer has there.
+//! The purchasers of a drop, and the holds and purchases of one buyer.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -30,7 +30,7 @@ enum OrderParam {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct PurchasersParams {
-    /// How many at most.
+    /// Page size.
     #[schemars(extend("default" = USUALLY_LISTED))]
     limit: Option<Limit<MOST_LISTED>>,
     /// Most units first, or latest first.
@@ -40,7 +40,7 @@ pub(crate) struct PurchasersParams {
 
 impl Query for PurchasersParams {}
 
-/// Purchasers listed where no limit is given.
+/// Default number of purchasers in a list.
 const USUALLY_LISTED: usize = 3;
 
 /// `GET /v1/drops/{id}/purchasers`
@@ -68,17 +68,18 @@ pub(crate) struct BuyerBody {
     buyer_id: BuyerId,
     /// Units in unresolved holds.
     held: u32,
-    /// Units paid for.
+    /// Units purchased.
     purchased: u32,
-    /// Units that they could ask for in one hold, stock permitting.
+    /// Units that the buyer may have in their next hold, if the stock suffices.
     allowance: u32,
-    /// When the throttle lets them place their next hold; null: at once.
+    /// When the throttle allows the next hold; null: immediately.
     next_hold_at: Option<Timestamp>,
-    /// The buyer's live holds, the newest first, at most 1,000. Their ids are the right to buy, so
-    /// they are shown to the buyer's own token and to the admin key, and left out for anybody else.
+    /// The buyer's live holds, newest first, at most 1,000. Knowing their ids grants the right to
+    /// buy, so only the buyer's own token and the admin key see them; otherwise the field is
+    /// omitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     holds: Option<Vec<HoldBody>>,
-    /// The buyer's waitlist entry; null: they do not wait. Shown as `holds` are.
+    /// The buyer's waitlist entry; null if there is none. Shown to the same callers as `holds`.
     #[serde(skip_serializing_if = "Option::is_none")]
     waitlist: Option<Option<PlaceBody>>,
     server_time: Timestamp,
@@ -86,9 +87,10 @@ pub(crate) struct BuyerBody {
 
 /// `GET /v1/drops/{id}/buyers/{buyer_id}`
 ///
-/// Asked of the engine and not of the views: it alone recognises a buyer by what the shop calls them (by digest, see
-/// docs/decisions/0022-engines-recognise-buyers-by-digest.md), and it answers when the log has confirmed what it knows. What a
-/// buyer may still do is worth nothing from memory: another node may have sold to them a moment ago.
+/// Read from the engine and not from the views: only the engine recognizes a buyer by the shop's
+/// identifier (by digest, see docs/decisions/0022-engines-recognise-buyers-by-digest.md), and it
+/// responds after the log has confirmed its state. Views may be behind: another node may have sold
+/// units to the buyer a moment ago.
 pub(crate) async fn standing(
     State(app): State<App>,
     BuyerPath(drop_id, buyer_id): BuyerPath,
@@ -105,7 +107,7 @@ pub(crate) async fn standing(
     };
     let answer = app.engine.submit(request).await.map_err(unanswered)?;
     let Subject::Buyer(standing) = answer.subject else {
-        let defect = std::io::Error::other("a buyer was answered with something else");
+        let defect = std::io::Error::other("the engine returned something else than a buyer");
         return Err(Problem::internal(&defect));
     };
     let Standing {
@@ -117,7 +119,7 @@ pub(crate) async fn standing(
         entry,
     } = *standing;
     let server_time = answer.at;
-    // The views have applied whatever the engine answers from.
+    // The views have applied everything that the engine's response is based on.
     let live = |hold_id| {
         let hold = app.views.hold(hold_id)?;
         let is_live = hold.row.status == HoldStatus::Held && server_time < hold.row.expires_at;
@@ -125,8 +127,8 @@ pub(crate) async fn standing(
     };
     let holds = may_see_ids.then(|| holds.into_iter().filter_map(live).collect());
     let entry = || {
-        let place = app.views.place(entry?)?;
-        Some(PlaceBody::at(&app, place, server_time))
+        let entry = app.views.place(entry?)?;
+        Some(PlaceBody::at(&app, entry, server_time))
     };
     let waitlist = may_see_ids.then(entry);
     let body = BuyerBody {

@@ -1,9 +1,10 @@
-//! Where the picture of a drop is, as a request may say it.
+//! Validates the URL of a drop's picture in a request.
 //!
-//! Promise: what is accepted is a URL by the standard that browsers follow
-//! (<https://url.spec.whatwg.org>), read by the crate `url`: an http or https address with a host, a
-//! path on this server, or a `data:image/` URL. The text is kept as it was sent. Limit: nothing is
-//! fetched. Events hold what earlier versions accepted, so this is a rule of requests alone.
+//! Promise: an accepted value is a URL by the standard that browsers follow
+//! (<https://url.spec.whatwg.org>), parsed by the crate `url`: an http or https address with a
+//! host, a path on this server, or a `data:image/` URL. The text is stored as it was sent. Limit:
+//! nothing is fetched. Events may contain values that earlier versions accepted, so the rule
+//! applies to requests only.
 
 use std::cell::Cell;
 
@@ -11,10 +12,10 @@ use domain::values::{Entered, ImageUrl};
 use serde::{Deserialize, Deserializer, de};
 use url::{SyntaxViolation, Url};
 
-/// Stands for this server, whose own address a request cannot know.
+/// A placeholder for this server, whose address a request does not contain.
 const HERE: &str = "http://server.invalid";
 
-/// A picture in a request that may leave it out.
+/// Deserializes an optional picture.
 pub(super) fn picture<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Entered<ImageUrl>>, D::Error> {
@@ -25,7 +26,7 @@ pub(super) fn picture<'de, D: Deserializer<'de>>(
     Ok(picture)
 }
 
-/// Why `text` is not where a picture can be.
+/// Returns an error if `text` is not the URL of a picture.
 fn check(text: &str) -> Result<(), String> {
     let unsafe_form = Cell::new(None);
     let note = |violation| {
@@ -44,7 +45,7 @@ fn check(text: &str) -> Result<(), String> {
         return Err(reason.to_owned());
     }
     let is_picture = match url.scheme() {
-        // A path that leads to another host (`//host/`) is no path on this server.
+        // A path that leads to another host (`//host/`) is not a path on this server.
         "http" | "https" => !is_path || url.origin() == here.origin(),
         "data" => url.path().starts_with("image/"),
         _ => false,
@@ -55,8 +56,8 @@ fn check(text: &str) -> Result<(), String> {
     Err("must be an http or https URL, a path on this server, or a data:image/ URL".to_owned())
 }
 
-/// What browsers repair in silence and other programs read as another address, or should not be
-/// shown to the public.
+/// Returns the reason to reject a violation that browsers repair silently and other programs
+/// interpret differently, or that must not be published.
 fn objection(violation: SyntaxViolation) -> Option<&'static str> {
     match violation {
         SyntaxViolation::Backslash => Some("must not have a backslash"),
@@ -64,11 +65,11 @@ fn objection(violation: SyntaxViolation) -> Option<&'static str> {
         SyntaxViolation::ExpectedDoubleSlash => Some("must have two slashes after the scheme"),
         SyntaxViolation::TabOrNewlineIgnored => Some("must not have a tab or line break"),
         SyntaxViolation::UnencodedAtSign => Some("must have its @ encoded as %40"),
-        // Browsers and libraries encode these alike.
+        // Browsers and libraries encode these in the same way.
         SyntaxViolation::NonUrlCodePoint
         | SyntaxViolation::NullInFragment
         | SyntaxViolation::PercentDecode => None,
-        // Of the scheme `file`, which is refused, and of white space, which is trimmed before.
+        // Violations of the rejected scheme `file`, and white space, which was trimmed before.
         SyntaxViolation::C0SpaceIgnored
         | SyntaxViolation::ExpectedFileDoubleSlash
         | SyntaxViolation::FileWithHostAndWindowsDrive

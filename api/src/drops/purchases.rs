@@ -1,9 +1,9 @@
-//! What was bought: one purchase, for its buyer, and all of a drop, for admins, with whom and with
-//! the payment reference.
+//! Purchases: one, for its buyer, and all of a drop, for administrators, with buyer ids and
+//! payment references.
 //!
-//! Promise: whatever a shop sent as a payment reference, an admin can read, until the buyer is
-//! erased: references are read from where they stand, next to the log's events.
-//! Limit: that needs the database; without it these routes answer 503, where a reference is shown.
+//! Promise: an administrator can read every payment reference until the buyer is
+//! erased: references are read from the private column of the log's events.
+//! Limit: that requires the database; without it, routes that show references return 503.
 
 use std::borrow::Cow;
 
@@ -24,26 +24,26 @@ use serde::{Deserialize, Serialize};
 use super::{MOST_LISTED, find, quarantine};
 use crate::app::App;
 use crate::auth::{Admin, Caller, Visitor};
-use crate::extract::{DropPath, Fresh, Query, follow_to_head};
-use crate::limiter::Tried;
+use crate::extract::{DropPath, Fresh, Query, follow_to_head, limit_faults};
+use crate::limiter::AttemptKind;
 use crate::negotiate::{preferred, varied};
 use crate::problem::{Code, Fault, Problem};
 use crate::render::{Page, PurchaseBody, conditional, insert, private};
 
 const CSV: &str = "text/csv";
-/// What purchases come in, the usual form first.
-const FORMS: [&str; 2] = ["application/json", CSV];
-/// Purchases that are read at once for a file.
+/// Media types of the list, the default first.
+const MEDIA_TYPES: [&str; 2] = ["application/json", CSV];
+/// Number of purchases that are read together for a CSV file.
 const SLICE: usize = 500;
 
-/// A purchase as an admin sees it.
+/// A purchase as administrators see it.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "RecordedPurchase")]
 pub(crate) struct RecordedPurchase {
     #[serde(flatten)]
     purchase: PurchaseBody,
-    /// What the shop's payment system calls the payment; null when none was sent, and once the
-    /// buyer was erased. Left out for anybody but an admin.
+    /// The payment's identifier in the shop's payment system; null if none was sent, and after the
+    /// buyer was erased. Only present for administrators.
     #[serde(skip_serializing_if = "Option::is_none")]
     payment_reference: Option<Option<PaymentReference>>,
 }
@@ -60,7 +60,7 @@ pub(crate) async fn read(
     let hold = find_anywhere(&app, &visitor, id).await?;
     caller.must_own(hold.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
     let position = hold.position;
-    let purchase = PurchaseBody::new(hold).ok_or_else(no_such_purchase)?;
+    let purchase = PurchaseBody::new(hold).ok_or_else(purchase_not_found)?;
     let payment_reference = match visitor.is_admin {
         true => Some(references(&app, &[position]).await?.remove(&position)),
         false => None,
@@ -72,23 +72,24 @@ pub(crate) async fn read(
     Ok(private(conditional(&headers, &body)))
 }
 
-/// A purchase that is not known here may have been made at another node a moment ago.
+/// Finds a purchase. One that is unknown here may have been recorded by another node a moment ago.
 async fn find_anywhere(app: &App, visitor: &Visitor, id: PurchaseId) -> Result<HoldView, Problem> {
     if let Some(hold) = app.views.purchase(id) {
         return Ok(hold);
     }
-    let attempt = app.limiter.attempt(visitor.origin, Tried::Id)?;
+    let attempt = app.limiter.attempt(visitor.origin, AttemptKind::Id)?;
     follow_to_head(app).await?;
-    let hold = app.views.purchase(id).ok_or_else(no_such_purchase)?;
+    let hold = app.views.purchase(id).ok_or_else(purchase_not_found)?;
     attempt.succeeded();
     Ok(hold)
 }
 
-fn no_such_purchase() -> Problem {
-    Problem::new(Code::PurchaseNotFound, "There is no purchase with this id.")
+fn purchase_not_found() -> Problem {
+    Problem::new(Code::PurchaseNotFound, "No purchase has this id.")
 }
 
-/// The purchase that the path names. What is no UUID names none.
+/// The purchase id in the path. A value that is not a UUID gets the same problem as an unknown
+/// purchase.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PurchasePath(PurchaseId);
 
@@ -98,32 +99,23 @@ impl FromRequestParts<App> for PurchasePath {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let Path(id) = Path::<String>::from_request_parts(parts, app)
             .await
-            .map_err(|_| no_such_purchase())?;
-        id.parse().map(Self).map_err(|_| no_such_purchase())
+            .map_err(|_| purchase_not_found())?;
+        id.parse().map(Self).map_err(|_| purchase_not_found())
     }
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct PurchasesParams {
-    /// How many at most: in JSON 100 unless said, and no more; in CSV all unless said.
+    /// Page size. In JSON 100 by default and at most; in CSV unlimited by default.
     #[schemars(range(min = 1))]
     limit: Option<usize>,
-    /// The id that the page before ended with.
+    /// The last id of the previous page.
     starting_after: Option<PurchaseId>,
 }
 
 impl Query for PurchasesParams {
     fn faults(&self, headers: &HeaderMap) -> Vec<Fault> {
-        let (most, words) = match FORMS[preferred(headers, &FORMS)] {
-            CSV => (usize::MAX, "must be at least 1".to_owned()),
-            _ => (MOST_LISTED, format!("must be from 1 to {MOST_LISTED}")),
-        };
-        let is_wrong = |&limit: &usize| !(1..=most).contains(&limit);
-        let fault = |_| Fault {
-            pointer: "/limit".to_owned(),
-            detail: words,
-        };
-        self.limit.filter(is_wrong).map(fault).into_iter().collect()
+        limit_faults(self.limit, MOST_LISTED, headers, &MEDIA_TYPES)
     }
 }
 
@@ -136,7 +128,7 @@ pub(crate) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     find(&app, drop_id)?;
-    let response = match FORMS[preferred(&headers, &FORMS)] {
+    let response = match MEDIA_TYPES[preferred(&headers, &MEDIA_TYPES)] {
         CSV => file(app, drop_id, params).await?,
         _ => page(&app, drop_id, params, &headers).await?,
     };
@@ -156,7 +148,7 @@ async fn page(
     Ok(conditional(headers, &Page { data, has_more }))
 }
 
-/// At most `limit` purchases of a drop, the earliest first.
+/// Returns at most `limit` purchases of a drop, the earliest first.
 async fn slice(
     app: &App,
     drop_id: DropId,
@@ -165,7 +157,7 @@ async fn slice(
 ) -> Result<Vec<RecordedPurchase>, Problem> {
     let holds = app.views.purchases(drop_id, after, limit).ok_or_else(|| {
         quarantine(app.views.quarantine_of(drop_id)).unwrap_or_else(|| {
-            Problem::invalid_query("starting_after", "names no purchase of this drop")
+            Problem::invalid_query("starting_after", "is not a purchase of this drop")
         })
     })?;
     let positions: Vec<Position> = holds.iter().map(|hold| hold.position).collect();
@@ -189,13 +181,15 @@ async fn references(
     }
     let found = payment_references(app.log.pool(), positions).await;
     found.map_err(|error: LogError| match error.is_away() {
-        true => Problem::unavailable("The event log cannot be reached."),
+        true => Problem::unavailable(
+            "The event log is unreachable, so payment references cannot be read. Retry.",
+        ),
         false => Problem::internal(&error),
     })
 }
 
-/// Every purchase as a line. The first slice is read before the answer begins, for a fault can only
-/// cut off one that has begun.
+/// Returns purchases as CSV. The first slice is read before the response begins, because an error
+/// can only cut off a response that has beginning.
 async fn file(app: App, drop_id: DropId, params: PurchasesParams) -> Result<Response, Problem> {
     let mut lines = Lines {
         app,
@@ -205,15 +199,15 @@ async fn file(app: App, drop_id: DropId, params: PurchasesParams) -> Result<Resp
     };
     let first = lines.next().await?.unwrap_or_default();
     let head = Bytes::from_static(HEAD.as_bytes());
-    let begun = stream::iter([head, first].map(Ok));
+    let beginning = stream::iter([head, first].map(Ok));
     let kind = [(header::CONTENT_TYPE, "text/csv; charset=utf-8")];
-    let mut response = (kind, Body::from_stream(begun.chain(lines.rest()))).into_response();
+    let mut response = (kind, Body::from_stream(beginning.chain(lines.rest()))).into_response();
     let name = "attachment; filename=\"purchases.csv\"";
     insert(&mut response, header::CONTENT_DISPOSITION, name);
     Ok(response)
 }
 
-/// Where a file has come to.
+/// The progress of a CSV file.
 struct Lines {
     app: App,
     drop_id: DropId,
@@ -221,13 +215,13 @@ struct Lines {
     left: usize,
 }
 
-/// Why a file was cut off.
+/// A file was cut off.
 #[derive(Debug, thiserror::Error)]
 #[error("the rest of the purchases could not be read")]
 struct CutOff;
 
 impl Lines {
-    /// The next slice as lines; none when that was all.
+    /// Returns the next slice as CSV lines; `None` after the last.
     async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         let most = self.left.min(SLICE);
         if most == 0 || self.app.stop.is_cancelled() {
@@ -242,7 +236,8 @@ impl Lines {
         lines_of(&page).map(Some)
     }
 
-    /// What is left. A fault ends the stream with an error, so that a reader sees that it is cut off.
+    /// Streams the remaining slices. An error ends the stream abnormally, so that the reader
+    /// notices.
     fn rest(self) -> impl Stream<Item = Result<Bytes, CutOff>> {
         stream::try_unfold(self, |mut lines| async move {
             if lines.app.stop.is_cancelled() {
@@ -288,8 +283,9 @@ fn lines_of(page: &[RecordedPurchase]) -> Result<Bytes, Problem> {
     Ok(written.into())
 }
 
-/// A cell that a spreadsheet shows and does not run. One that begins as a formula does gets a single
-/// quote in front, which spreadsheets take for "this is text" (OWASP, CSV Injection).
+/// Makes a cell inert, so that a spreadsheet shows it and does not evaluate it. A cell that begins
+/// like a formula gets a single quote in front, which spreadsheets interpret as a text marker
+/// (OWASP, CSV Injection).
 fn inert(cell: &str) -> Cow<'_, str> {
     let starts_formula = |c: char| {
         matches!(
@@ -308,7 +304,7 @@ mod tests {
     use super::inert;
 
     #[test]
-    fn a_cell_that_a_spreadsheet_would_run_is_text() {
+    fn cell_that_a_spreadsheet_would_evaluate_is_text() {
         for (cell, shown) in [
             (
                 "=HYPERLINK(\"https://evil.example\",\"x\")",

@@ -1,4 +1,4 @@
-//! The terms of a drop as a request spells them.
+//! The terms of a drop in requests.
 
 use std::borrow::Cow;
 
@@ -41,25 +41,26 @@ pub(crate) struct NewDrop {
     /// An http or https URL, a path on this server, or a `data:image/` URL.
     #[serde(default, deserialize_with = "picture")]
     image_url: Option<Entered<ImageUrl>>,
-    /// When holds may be placed from; at once unless said.
+    /// When holds may be placed from; immediately by default.
     #[schemars(with = "Option<AnyTime>")]
     starts_at: Option<Timestamp>,
-    /// When the drop is over; never unless said.
+    /// When the drop is over; never by default.
     #[schemars(with = "Option<AnyTime>")]
     ends_at: Option<Timestamp>,
-    /// How long a hold lasts.
+    /// The duration of a hold.
     #[schemars(extend("default" = 60))]
     hold_seconds: Option<HoldSeconds>,
-    /// Units in one hold.
+    /// Maximum number of units in one hold.
     #[schemars(extend("default" = 1))]
     max_per_hold: Option<Quantity>,
-    /// Units that one buyer may hold and have bought; unlimited unless said.
+    /// Maximum number of units that one buyer may hold and have purchased; unlimited by default.
     max_per_buyer: Option<BuyerLimit>,
-    /// Holds that one buyer may place within a sliding window; unlimited unless said.
+    /// Maximum number of holds that one buyer may place within a sliding window; unlimited by
+    /// default.
     throttle: Option<ThrottleBody>,
 }
 
-/// As [`Throttle`], but strict about what it does not know.
+/// [`Throttle`] in a request: unknown fields are rejected.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewThrottle")]
@@ -77,14 +78,14 @@ impl From<ThrottleBody> for Throttle {
     }
 }
 
-/// Within the bounds already where it is read, so that it is told with all else that is wrong.
+/// Checks the bounds while reading, so that a fault is reported together with all others.
 fn price_amount<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     let amount = i64::deserialize(deserializer)?;
     Money::check_price(amount).map_err(de::Error::custom)?;
     Ok(amount)
 }
 
-/// Events may hold withdrawn codes; a request may not.
+/// Accepts current codes only. Events may contain withdrawn ones.
 fn current_currency<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Currency, D::Error> {
     let code = Cow::<str>::deserialize(deserializer)?;
     Currency::new(&code).map_err(de::Error::custom)
@@ -163,7 +164,8 @@ pub(crate) struct EditedDrop {
     throttle: Option<Option<ThrottleBody>>,
 }
 
-/// A field that is there: null removes where that can be, a value replaces. One that is not there leaves things as they are.
+/// A field that is present: null removes an optional value, a value replaces it. An absent field
+/// changes nothing.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {

@@ -1,8 +1,10 @@
-//! Everything that is wrong with a JSON body: the slow second look at one that the first, quick one did not take.
+//! Finds every fault of a JSON body: a slow second pass over bodies that the fast first one
+//! rejected.
 //!
-//! Promise: every field that is missing, unknown or no value of its type is told, each once, at its JSON pointer.
-//! Limit: what must be there, and be an object, is read from the schema, the one that `/openapi.json` shows. What a value may be
-//! only the types say, and they stop at the first that is wrong; so that one is taken out, and they read on.
+//! Promise: every field that is missing, unknown or has an invalid value is reported once, at its
+//! JSON pointer. Limit: required fields and objects are read from the schema, the same as in
+//! `/openapi.json`. Only the types know the valid values, and they stop at the first invalid one;
+//! so that value is removed and the body is read again.
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -12,7 +14,7 @@ use serde_json::Value;
 use super::words::{at, field_named, in_words, pointer};
 use crate::problem::{Code, Fault, MOST_FAULTS, Problem};
 
-/// The body as a `T`, or all that is wrong with it.
+/// Returns the body as a `T`, or all its faults.
 pub(super) fn read_closely<T: DeserializeOwned + JsonSchema>(bytes: &[u8]) -> Result<T, Problem> {
     let body: Value = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
     let mut faults = Faults::default();
@@ -20,11 +22,11 @@ pub(super) fn read_closely<T: DeserializeOwned + JsonSchema>(bytes: &[u8]) -> Re
     faults.find_wrong::<T>(&body);
     match typed(bytes) {
         Ok(value) if faults.0.is_empty() => Ok(value),
-        Ok(_) => Err(faults.told()),
-        // A field that is there twice, for instance, which a `Value` does not show.
+        Ok(_) => Err(faults.into_problem()),
+        // For example a repeated field, which a `Value` does not show.
         Err(fault) => {
             faults.add(fault);
-            Err(faults.told())
+            Err(faults.into_problem())
         }
     }
 }
@@ -35,7 +37,7 @@ fn malformed(error: &serde_json::Error) -> Problem {
         .with("column", error.column())
 }
 
-/// What a request's body must look like, in one piece.
+/// Returns the schema of a request's body, with subschemas inlined.
 fn schema_of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12()
         .for_deserialize()
@@ -51,13 +53,14 @@ fn typed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
     serde_path_to_error::deserialize(&mut deserializer).map_err(|error| fault(&error))
 }
 
-/// What serde stopped at. A missing or repeated field is reported at its parent; it is the field that the caller looks for.
+/// Converts serde's error. Serde reports a missing or repeated field at its parent; the fault
+/// points at the field.
 fn fault(error: &serde_path_to_error::Error<serde_json::Error>) -> Fault {
     let detail = in_words(&error.inner().to_string());
-    let place = pointer(error.path());
+    let parent = pointer(error.path());
     let pointer = match field_named(&detail) {
-        Some(field) => at(&place, field),
-        None => place,
+        Some(field) => at(&parent, field),
+        None => parent,
     };
     Fault { pointer, detail }
 }
@@ -66,7 +69,7 @@ fn fault(error: &serde_path_to_error::Error<serde_json::Error>) -> Fault {
 struct Faults(Vec<Fault>);
 
 impl Faults {
-    /// A fault within what is wrong as a whole is no news.
+    /// Adds a fault, unless it is inside a value that is faulty as a whole.
     fn add(&mut self, fault: Fault) {
         let is_within = |whole: &Fault| {
             let rest = fault.pointer.strip_prefix(&whole.pointer);
@@ -77,7 +80,7 @@ impl Faults {
         }
     }
 
-    /// What must be an object and is none, and the fields that must be there and are not.
+    /// Finds values that must be objects and are not, and required fields that are missing.
     fn find_misshapen(&mut self, schema: &Value, value: &Value, pointer: &str) {
         if !may_be(schema, "object") || (value.is_null() && may_be(schema, "null")) {
             return;
@@ -101,35 +104,35 @@ impl Faults {
         }
     }
 
-    /// What is unknown, and what is no value of its type.
+    /// Finds unknown fields and invalid values.
     fn find_wrong<T: DeserializeOwned>(&mut self, body: &Value) {
         let mut rest = body.clone();
-        // An array would do for an object with the right values in the right order.
+        // Serde would accept an array for an object.
         for misshapen in &self.0 {
-            take_out(&mut rest, &misshapen.pointer);
+            remove(&mut rest, &misshapen.pointer);
         }
         while self.0.len() < MOST_FAULTS {
             let Err(error) = serde_path_to_error::deserialize::<_, T>(&rest) else {
                 return;
             };
-            let place = pointer(error.path());
+            let faulty = pointer(error.path());
             let fault = fault(&error);
-            // What was taken out is missing now; that is no fault of the body.
+            // A removed value is missing now, which is not a fault of the body.
             if field_named(&fault.detail).is_none() || body.pointer(&fault.pointer).is_none() {
                 self.add(fault);
             }
-            if !take_out(&mut rest, &place) {
+            if !remove(&mut rest, &faulty) {
                 return;
             }
         }
     }
 
-    fn told(self) -> Problem {
+    fn into_problem(self) -> Problem {
         Problem::invalid_values(self.0)
     }
 }
 
-/// Whether the schema lets a value be of this type.
+/// Returns true if the schema allows values of type `wanted`.
 fn may_be(schema: &Value, wanted: &str) -> bool {
     let kind = &schema["type"];
     let kinds = kind
@@ -138,8 +141,8 @@ fn may_be(schema: &Value, wanted: &str) -> bool {
     kinds.iter().any(|kind| kind == wanted)
 }
 
-/// Takes the value at `pointer` out of its object. Tells whether there was one.
-fn take_out(body: &mut Value, pointer: &str) -> bool {
+/// Removes the value at `pointer` from its object. Returns true if there was one.
+fn remove(body: &mut Value, pointer: &str) -> bool {
     let Some((parent, name)) = pointer.rsplit_once('/') else {
         return false;
     };
@@ -157,7 +160,7 @@ mod tests {
 
     #[derive(Debug, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "only read")]
+    #[expect(dead_code, reason = "only deserialized")]
     struct Order {
         quantity: Quantity,
         name: DisplayName,
@@ -166,22 +169,22 @@ mod tests {
 
     #[derive(Debug, Deserialize, JsonSchema)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "only read")]
+    #[expect(dead_code, reason = "only deserialized")]
     struct Gift {
         to: DisplayName,
         from: DisplayName,
     }
 
     #[track_caller]
-    fn told(body: &str) -> Vec<String> {
+    fn faults_of(body: &str) -> Vec<String> {
         let problem = read_closely::<Order>(body.as_bytes()).unwrap_err();
         assert_eq!(problem.code(), Code::InvalidValue);
         problem.faulty_places()
     }
 
     #[test]
-    fn everything_that_is_wrong_is_told_once_and_in_order() {
-        for (body, places) in [
+    fn every_fault_is_reported_once_and_in_order() {
+        for (body, pointers) in [
             ("{}", vec!["/name", "/quantity"]),
             (r#"{"quantity":0,"name":""}"#, vec!["/name", "/quantity"]),
             (
@@ -216,21 +219,21 @@ mod tests {
                 vec!["/name", "/quantity"],
             ),
         ] {
-            assert_eq!(told(body), places, "{body}");
+            assert_eq!(faults_of(body), pointers, "{body}");
         }
     }
 
     #[test]
-    fn a_body_of_nothing_but_faults_is_told_so_many_of_them() {
+    fn number_of_reported_faults_is_bounded() {
         let fields: Vec<String> = (0..1000).map(|i| format!("\"f{i}\":{i}")).collect();
         assert_eq!(
-            told(&format!("{{{}}}", fields.join(","))).len(),
+            faults_of(&format!("{{{}}}", fields.join(","))).len(),
             MOST_FAULTS
         );
     }
 
     #[test]
-    fn a_body_without_a_fault_is_read() {
+    fn body_without_a_fault_is_read() {
         let body = br#"{"quantity":1,"name":"n","gift":{"to":"a","from":"b"}}"#;
         assert!(read_closely::<Order>(body).is_ok());
         assert!(read_closely::<Order>(br#"{"quantity":1,"name":"n","gift":null}"#).is_ok());

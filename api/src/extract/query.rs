@@ -1,8 +1,8 @@
 //! The query parameters of an operation.
 //!
-//! Promise: a parameter that an operation does not have, one that cannot be read and one out of
-//! bounds are refused together, each by its name. Limit: rules that need the state of the server
-//! are checked by the handler, once the rest is right.
+//! Promise: unknown parameters, malformed values and values out of
+//! bounds are rejected together, each by name. Limit: rules that depend on the server's state
+//! are checked by the handler afterwards.
 
 use std::collections::BTreeSet;
 use std::fmt::{self, Display};
@@ -12,18 +12,19 @@ use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use domain::values::Position;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::Error as Unread;
+use serde::de::value::Error as QueryError;
 use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
 use super::words::{field_named, in_words, pointer};
 use super::{AtLeast, Fresh, follow_to};
 use crate::app::App;
+use crate::negotiate::preferred;
 use crate::problem::{Fault, Problem};
 
-/// What the query of an operation may hold. Every field may be left out.
+/// The query parameters of an operation. Every field is optional.
 pub(crate) trait Query: DeserializeOwned {
-    /// What is wrong with values that can be read.
+    /// Returns faults of values that could be parsed.
     fn faults(&self, _headers: &HeaderMap) -> Vec<Fault> {
         vec![]
     }
@@ -35,8 +36,8 @@ pub struct NoParams {}
 
 impl Query for NoParams {}
 
-/// Query parameters. One without a value (`status=`, as a form sends what was left open) asks for
-/// nothing.
+/// Query parameters. A parameter without a value (`status=`, as forms send for an empty field) is
+/// ignored.
 #[derive(Debug)]
 pub struct Params<T>(pub T);
 
@@ -56,8 +57,8 @@ impl<T: Query + Send> FromRequestParts<App> for Fresh<T> {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let mut faults = Faults::of(parts);
         let params = faults.read(&parts.headers);
-        let asked: Option<AtLeast> = faults.read(&parts.headers);
-        let position = asked.as_ref().and_then(|asked| asked.at_least);
+        let fresh: Option<AtLeast> = faults.read(&parts.headers);
+        let position = fresh.as_ref().and_then(|fresh| fresh.at_least);
         let params = faults.or(params)?;
         if let Some(position) = position {
             follow_to(app, position).await?;
@@ -66,14 +67,14 @@ impl<T: Query + Send> FromRequestParts<App> for Fresh<T> {
     }
 }
 
-/// The refusal of a query that an operation without parameters was sent.
+/// Rejects every parameter of an operation that has none.
 pub(crate) fn no_parameters(query: Option<&str>) -> Result<(), Problem> {
     let mut faults = Faults::in_query(query);
     let nothing: Option<NoParams> = faults.read(&HeaderMap::new());
     faults.or(nothing).map(|NoParams {}| ())
 }
 
-/// A query as far as it was read, and what is wrong with it.
+/// A query and the faults found so far.
 #[derive(Debug)]
 struct Faults<'a> {
     pairs: Vec<&'a str>,
@@ -95,7 +96,8 @@ impl<'a> Faults<'a> {
         }
     }
 
-    /// The fields of `T`. Reads on without each one that cannot be read, so that all are found.
+    /// Reads the fields of `T`. Skips each malformed one and reads again, so that all faults are
+    /// found.
     fn read<T: Query>(&mut self, headers: &HeaderMap) -> Option<T> {
         let names = fields_of::<T>();
         self.known.extend(names);
@@ -112,8 +114,8 @@ impl<'a> Faults<'a> {
                 Err(fault) => fault,
             };
             let count = pairs.len();
-            let place = fault.pointer.strip_prefix('/');
-            pairs.retain(|pair| place.is_none_or(|name| name != name_of(pair)));
+            let faulty = fault.pointer.strip_prefix('/');
+            pairs.retain(|pair| faulty.is_none_or(|name| name != name_of(pair)));
             self.found.push(fault);
             if pairs.len() == count {
                 return None;
@@ -121,7 +123,7 @@ impl<'a> Faults<'a> {
         }
     }
 
-    /// `params`, if nothing is wrong.
+    /// Returns `params` if there are no faults.
     fn or<T>(mut self, params: Option<T>) -> Result<T, Problem> {
         self.find_unknown();
         match params {
@@ -143,7 +145,7 @@ impl<'a> Faults<'a> {
     }
 }
 
-/// Says which parameters there are.
+/// Formats the known parameters for a fault's detail.
 struct Known<'a>(&'a [&'static str]);
 
 impl Display for Known<'_> {
@@ -161,14 +163,11 @@ fn deserialize<T: DeserializeOwned>(query: &str) -> Result<T, Fault> {
     let deserializer = serde_urlencoded::Deserializer::new(pairs);
     serde_path_to_error::deserialize(deserializer).map_err(|error| {
         let detail = in_words(&error.inner().to_string());
-        let place = match field_named(&detail) {
+        let pointer = match field_named(&detail) {
             Some(name) => format!("/{name}"),
             None => pointer(error.path()),
         };
-        Fault {
-            pointer: place,
-            detail,
-        }
+        Fault { pointer, detail }
     })
 }
 
@@ -177,32 +176,32 @@ fn name_of(pair: &str) -> String {
     first.map_or_else(String::new, |(name, _)| name.into_owned())
 }
 
-/// The names of the fields of `T`, as it asks serde for them.
+/// Returns the names of the fields of `T`, which it passes to serde.
 fn fields_of<T: DeserializeOwned>() -> &'static [&'static str] {
     let mut fields: &'static [&'static str] = &[];
-    // It gives no value, and is asked for none.
+    // It always fails; only the names are needed.
     drop(T::deserialize(FieldNames(&mut fields)));
     fields
 }
 
-/// Notes which fields a struct has.
+/// A deserializer that records the field names of a struct.
 struct FieldNames<'a>(&'a mut &'static [&'static str]);
 
 impl<'de> Deserializer<'de> for FieldNames<'_> {
-    type Error = Unread;
+    type Error = QueryError;
 
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, Unread> {
+    ) -> Result<V::Value, QueryError> {
         *self.0 = fields;
         self.deserialize_any(visitor)
     }
 
-    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Unread> {
-        Err(de::Error::custom("only the names are asked for"))
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, QueryError> {
+        Err(de::Error::custom("only field names are read"))
     }
 
     forward_to_deserialize_any! {
@@ -211,7 +210,7 @@ impl<'de> Deserializer<'de> for FieldNames<'_> {
     }
 }
 
-/// How many entries a page of a list has: from 1 to `MOST`.
+/// The page size of a list: from 1 to `MOST`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limit<const MOST: usize>(pub(crate) usize);
 
@@ -238,7 +237,27 @@ impl<const MOST: usize> JsonSchema for Limit<MOST> {
     }
 }
 
-/// A position that a log can have.
+/// Checks the `limit` of a list that is a page in the first of `media_types`, with at most `most`
+/// entries. In the other types the list is streamed and has no maximum.
+pub(crate) fn limit_faults(
+    limit: Option<usize>,
+    most: usize,
+    headers: &HeaderMap,
+    media_types: &[&str],
+) -> Vec<Fault> {
+    let is_page = preferred(headers, media_types) == 0;
+    let detail = match limit {
+        Some(0) if !is_page => "must be at least 1".to_owned(),
+        Some(limit) if is_page && !(1..=most).contains(&limit) => {
+            format!("must be from 1 to {most}")
+        }
+        Some(_) | None => return vec![],
+    };
+    let pointer = "/limit".to_owned();
+    vec![Fault { pointer, detail }]
+}
+
+/// Parses a position, which fits into an `i64`.
 pub(crate) fn position<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Position, D::Error> {
     let position = Position::deserialize(deserializer)?;
     i64::try_from(position.0)
@@ -246,7 +265,7 @@ pub(crate) fn position<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Pos
         .map_err(|_| de::Error::custom("must be a position"))
 }
 
-/// [`position`], where one was asked for.
+/// [`position`] for an optional parameter.
 pub(crate) fn some_position<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Position>, D::Error> {
@@ -260,12 +279,12 @@ mod tests {
     use super::*;
 
     #[derive(Debug, PartialEq, Deserialize)]
-    struct Asked {
+    struct TestParams {
         limit: Option<Limit<100>>,
         order: Option<Order>,
     }
 
-    impl Query for Asked {}
+    impl Query for TestParams {}
 
     #[derive(Debug, PartialEq, Deserialize)]
     #[serde(rename_all = "snake_case")]
@@ -273,15 +292,15 @@ mod tests {
         Recent,
     }
 
-    fn read(query: &str) -> Result<Asked, Problem> {
+    fn read(query: &str) -> Result<TestParams, Problem> {
         let mut faults = Faults::in_query(Some(query));
-        let asked = faults.read(&HeaderMap::new());
-        faults.or(asked)
+        let params = faults.read(&HeaderMap::new());
+        faults.or(params)
     }
 
     #[test]
     fn every_fault_of_a_query_is_listed_by_name() {
-        for (query, places) in [
+        for (query, pointers) in [
             ("limit=x", vec!["/limit"]),
             ("limit=0&order=name", vec!["/limit", "/order"]),
             ("limit=101&colour=red", vec!["/colour", "/limit"]),
@@ -295,26 +314,51 @@ mod tests {
             ("=1", vec!["/"]),
         ] {
             let problem = read(query).unwrap_err();
-            assert_eq!(problem.faulty_places(), places, "{query}");
+            assert_eq!(problem.faulty_places(), pointers, "{query}");
         }
     }
 
     #[test]
-    fn an_empty_parameter_asks_for_nothing() {
+    fn limit_has_a_maximum_only_in_the_first_media_type() {
+        let faults = |limit, accept| {
+            let accept = axum::http::HeaderValue::from_static(accept);
+            let headers = HeaderMap::from_iter([(axum::http::header::ACCEPT, accept)]);
+            let found = limit_faults(limit, 10, &headers, &["application/json", "text/csv"]);
+            found.into_iter().map(|fault| fault.detail).next()
+        };
+        for (limit, in_json, in_csv) in [
+            (None, None, None),
+            (
+                Some(0),
+                Some("must be from 1 to 10"),
+                Some("must be at least 1"),
+            ),
+            (Some(1), None, None),
+            (Some(10), None, None),
+            (Some(11), Some("must be from 1 to 10"), None),
+            (Some(usize::MAX), Some("must be from 1 to 10"), None),
+        ] {
+            assert_eq!(faults(limit, "application/json").as_deref(), in_json);
+            assert_eq!(faults(limit, "text/csv").as_deref(), in_csv);
+        }
+    }
+
+    #[test]
+    fn empty_parameter_is_ignored() {
         for query in ["", "limit=", "limit=&order=", "&&", "limit"] {
-            let asked = read(query).unwrap();
-            let nothing = Asked {
+            let params = read(query).unwrap();
+            let nothing = TestParams {
                 limit: None,
                 order: None,
             };
-            assert_eq!(asked, nothing, "{query}");
+            assert_eq!(params, nothing, "{query}");
         }
-        let asked = read("order=recent&limit=7").unwrap();
-        assert_eq!(asked.limit, Some(Limit(7)));
+        let params = read("order=recent&limit=7").unwrap();
+        assert_eq!(params.limit, Some(Limit(7)));
     }
 
     #[test]
-    fn an_operation_without_parameters_refuses_every_one() {
+    fn operation_without_parameters_rejects_every_one() {
         assert!(no_parameters(None).is_ok());
         assert!(no_parameters(Some("")).is_ok());
         let problem = no_parameters(Some("at_least=1&x=")).unwrap_err();

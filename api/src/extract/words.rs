@@ -1,22 +1,23 @@
-//! What serde says of a value, as its sender may read it: where it stands, and what is wrong, without Rust's names.
+//! Serde's errors in the words of an API client: a JSON pointer, and a message without Rust's
+//! names.
 
-/// The path of a value as a JSON pointer (RFC 6901).
+/// Converts the path of a value to a JSON pointer (RFC 6901).
 pub(super) fn pointer(path: &serde_path_to_error::Path) -> String {
     use serde_path_to_error::Segment;
     path.iter()
-        .fold(String::new(), |place, segment| match segment {
-            Segment::Seq { index } => at(&place, &index.to_string()),
-            Segment::Map { key } => at(&place, key),
-            Segment::Enum { .. } | Segment::Unknown => place,
+        .fold(String::new(), |parent, segment| match segment {
+            Segment::Seq { index } => at(&parent, &index.to_string()),
+            Segment::Map { key } => at(&parent, key),
+            Segment::Enum { .. } | Segment::Unknown => parent,
         })
 }
 
-/// The pointer to the member `name` of what is at `pointer`.
+/// Returns the pointer to the member `name` of the value at `pointer`.
 pub(super) fn at(pointer: &str, name: &str) -> String {
     format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"))
 }
 
-/// The field that serde means when it reports something at the field's parent.
+/// Returns the field that serde reports at its parent.
 pub(super) fn field_named(detail: &str) -> Option<&str> {
     let named = ["missing field `", "duplicate field `"]
         .iter()
@@ -24,7 +25,7 @@ pub(super) fn field_named(detail: &str) -> Option<&str> {
     named.and_then(|rest| rest.split('`').next())
 }
 
-/// Rust's words for what a number is, and ours.
+/// Rust's messages about numbers and their replacements.
 const NUMBERS: [(&str, &str); 6] = [
     ("expected i64", "expected a whole number"),
     ("expected i32", "expected a whole number"),
@@ -40,14 +41,15 @@ const NUMBERS: [(&str, &str); 6] = [
     ),
 ];
 
-/// What serde says, without the place, which the pointer tells, and without Rust's names for numbers.
+/// Converts serde's message: removes the position in the text, and replaces Rust's names for
+/// numbers.
 pub(super) fn in_words(message: &str) -> String {
     let detail = message
         .rsplit_once(" at line ")
         .map_or(message, |(detail, _)| detail);
     NUMBERS
         .iter()
-        .fold(detail.to_owned(), |detail, (theirs, ours)| {
-            detail.replace(theirs, ours)
+        .fold(detail.to_owned(), |detail, (original, replacement)| {
+            detail.replace(original, replacement)
         })
 }

@@ -1,8 +1,10 @@
-//! Who calls: the rightmost address that no trusted proxy vouches for, and whether bounds apply.
+//! The client address of a request: the rightmost one that no trusted proxy forwarded, and the
+//! networks without limits.
 //!
-//! Promise: a header changes nothing unless the connection comes from a trusted proxy, and then only what stands to the left of
-//! trusted proxies is believed, one hop at a time: what a client wrote there itself is never reached.
-//! IPv6 is counted by /64, because that is what one household or one machine is given.
+//! Promise: a header has no effect unless the connection comes from a trusted proxy. Then only the
+//! addresses that trusted proxies appended are used, one hop at a time; addresses that the client
+//! wrote itself are never reached. IPv6 is counted by /64, because one household or one machine is
+//! assigned that much.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
@@ -13,7 +15,7 @@ use ipnet::IpNet;
 /// One client, as the limiter counts them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Client {
-    /// An IPv4 address, or an IPv6 address that stands for one.
+    /// An IPv4 address, or an IPv4-mapped IPv6 address.
     V4(Ipv4Addr),
     /// The first 64 bits of an IPv6 address.
     V6([u8; 8]),
@@ -32,20 +34,20 @@ impl From<IpAddr> for Client {
     }
 }
 
-/// Networks whose `X-Forwarded-For` is believed.
+/// Networks whose `X-Forwarded-For` is trusted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<IpNet>);
 
 impl FromStr for TrustedProxies {
     type Err = String;
 
-    /// Networks (`10.0.0.0/8`) or addresses, separated by commas; none in an empty text.
+    /// Networks (`10.0.0.0/8`) or addresses, separated by commas; empty for none.
     fn from_str(text: &str) -> Result<Self, String> {
         networks(text).map(Self)
     }
 }
 
-/// Networks of this machine and of the shop's own back ends: no bound for addresses applies to
+/// Networks of this machine and of the shop's own back ends. Limits per address do not apply to
 /// connections from there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UnlimitedNetworks(Vec<IpNet>);
@@ -53,7 +55,7 @@ pub struct UnlimitedNetworks(Vec<IpNet>);
 impl FromStr for UnlimitedNetworks {
     type Err = String;
 
-    /// As [`TrustedProxies`]; `none` for none.
+    /// The format of [`TrustedProxies`]; `none` for none.
     fn from_str(text: &str) -> Result<Self, String> {
         if text.trim().eq_ignore_ascii_case("none") {
             return Ok(Self::default());
@@ -63,7 +65,7 @@ impl FromStr for UnlimitedNetworks {
 }
 
 impl UnlimitedNetworks {
-    /// Whether connections from `address` are not bounded.
+    /// Returns true if connections from `address` are not limited.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
@@ -85,25 +87,26 @@ fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     parts.map(network).collect()
 }
 
-/// Where a request comes from, as far as bounds for addresses go.
+/// The origin of a request, for limits per address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
-    /// No bound applies.
+    /// No limit applies.
     Unlimited,
-    /// The bounds of this client apply.
+    /// The limits of this client apply.
     Limited(Client),
 }
 
 impl TrustedProxies {
-    /// Whether `address` is a proxy that is believed.
+    /// Returns true if `address` is a trusted proxy.
     pub(crate) fn trust(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
     }
 
-    /// Where a request comes from that a connection from `peer` sent with these headers.
+    /// Returns the origin of a request that a connection from `peer` sent with these headers.
     ///
-    /// A proxy that forwards for nobody is unlimited. Its clients are not, wherever it runs.
+    /// A proxy's own requests, which name no client, are unlimited. Its clients are limited,
+    /// wherever the proxy runs.
     pub(crate) fn origin(
         &self,
         peer: IpAddr,
@@ -114,15 +117,15 @@ impl TrustedProxies {
         if !self.trust(client) && unlimited.contains(client) {
             return Origin::Unlimited;
         }
-        // Right to left: the last line is the nearest proxy's, and within it the last address.
+        // Right to left: the last line comes from the nearest proxy, and its last address too.
         let lines = headers.get_all("x-forwarded-for").iter().rev();
         let mut hops = lines.flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','));
         while self.trust(client) {
             let Some(hop) = hops.next() else {
                 return Origin::Unlimited;
             };
-            // What cannot be read was not written by a proxy of ours: stay with the last that we
-            // know, and count it.
+            // A trusted proxy writes addresses that can be parsed. Count anything else against the
+            // last known hop.
             let Some(hop) = address_in(hop) else {
                 break;
             };
@@ -132,7 +135,7 @@ impl TrustedProxies {
     }
 }
 
-/// An address as proxies write it: bare, in brackets, or with a port.
+/// Parses an address as proxies write it: bare, in brackets, or with a port.
 fn address_in(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?.trim();
     let bare = || text.parse::<IpAddr>().ok();
@@ -167,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_believed_unless_they_are_trusted() {
+    fn headers_of_untrusted_peers_are_ignored() {
         let forged = found("", "203.0.113.9", &["198.51.100.1"]);
         assert_eq!(forged, client("203.0.113.9"));
         let forged = found("10.0.0.0/8", "203.0.113.9", &["198.51.100.1"]);
@@ -175,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_trusted_proxy_the_rightmost_untrusted_hop_counts_whatever_stands_left_of_it() {
+    fn rightmost_untrusted_hop_counts_whatever_precedes_it() {
         let through = |lines: &[&str]| found("10.0.0.0/8", "10.0.0.1", lines);
         assert_eq!(through(&["198.51.100.1"]), client("198.51.100.1"));
         let forged = through(&["1.1.1.1, 2.2.2.2, 198.51.100.1, 10.0.0.2"]);
@@ -185,20 +188,20 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_itself_is_unlimited_and_its_clients_are_not_wherever_it_runs() {
+    fn proxy_is_unlimited_and_its_clients_are_limited_wherever_it_runs() {
         for peer in ["10.0.0.1", "127.0.0.1", "::ffff:10.0.0.1"] {
             let through =
                 |lines: &[&str]| found_beside("127.0.0.0/8", "10.0.0.0/8, 127.0.0.1", peer, lines);
             assert_eq!(through(&[]), Origin::Unlimited);
             assert_eq!(through(&["10.0.0.3, 10.0.0.2"]), Origin::Unlimited);
             assert_eq!(through(&["198.51.100.1"]), client("198.51.100.1"));
-            // Not a peer: whoever names the proxies decides who is forwarded.
+            // Not a peer: the operator that names the proxies decides which addresses they forward.
             assert_eq!(through(&["127.0.0.9"]), client("127.0.0.9"));
         }
     }
 
     #[test]
-    fn peers_in_unlimited_networks_are_unlimited_whatever_they_send() {
+    fn peers_in_unlimited_networks_are_unlimited_with_any_header() {
         let from = |peer| found_beside("10.0.0.0/8, ::1", "", peer, &["198.51.100.1"]);
         assert_eq!(from("10.1.2.3"), Origin::Unlimited);
         assert_eq!(from("::ffff:10.1.2.3"), Origin::Unlimited);
@@ -216,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_ends_the_walk() {
+    fn unreadable_hop_ends_the_search() {
         for garbage in [
             "unknown",
             "",
@@ -242,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn ipv6_is_counted_by_its_first_64_bits_and_what_stands_for_ipv4_as_that() {
+    fn ipv6_is_counted_by_64_bits_and_mapped_addresses_as_ipv4() {
         assert_eq!(client("2001:db8:0:1::1"), client("2001:db8:0:1:ffff::2"));
         assert_ne!(client("2001:db8:0:1::1"), client("2001:db8:0:2::1"));
         assert_eq!(client("::ffff:192.0.2.1"), client("192.0.2.1"));

@@ -1,50 +1,51 @@
-//! Attempts to find out a key or an id: those that fail are counted for each address, and once they
-//! are too many, no further one is looked at.
+//! Attempts to guess a key or an id. Failed attempts are counted per address; beyond the limit,
+//! further attempts are refused unchecked.
 //!
-//! Promise: an address learns about so many keys and ids within a window and no more, right ones
-//! included, whichever routes it asks. Limit: a right key from an address that has used its attempts
-//! up is refused as well, until the window lets one in.
+//! Promise: an address can check at most so many keys and ids within a window, correct ones
+//! included, on all routes together. Limit: a correct key from an address that has used up its
+//! attempts is refused as well, until the window admits one.
 
 use std::time::Duration;
 
 use super::address::Client;
-use super::reports::Happened;
+use super::reports::ReportKind;
 use super::settings::{Bound, Rate};
 use super::{Limiter, Origin};
 use crate::problem::{Code, Problem, Quota};
 
-/// What is tried.
+/// The kind of an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tried {
-    /// A bearer key.
+pub(crate) enum AttemptKind {
     Key,
-    /// To sign in to the dashboard.
+    /// A sign-in to the dashboard.
     SignIn,
-    /// The id of a hold or of a waitlist entry that is not known here.
+    /// The id of a hold or of a waitlist entry that is unknown here.
     Id,
 }
 
-/// One attempt. Dropped, it has failed and counts.
+/// One attempt. If it is dropped without success, it counts as failed.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Attempt {
     limiter: Limiter,
-    /// None: nothing is counted.
+    /// `None` if attempts of this origin are not counted.
     charged: Option<(Client, Duration)>,
-    failure: Option<Happened>,
+    failure: Option<ReportKind>,
 }
 
 impl Limiter {
     /// Begins an attempt, which counts unless it succeeds.
     ///
     /// # Errors
-    /// 429 when the address has failed too often: the caller must not look at what is tried.
-    pub(crate) fn attempt(&self, origin: Origin, tried: Tried) -> Result<Attempt, Problem> {
-        let failure = match tried {
-            Tried::Key => Some(Happened::WrongKey),
-            Tried::SignIn => Some(Happened::FailedSignIn),
-            // Where no bound applies a wrong id is no news.
-            Tried::Id => matches!(origin, Origin::Limited(_)).then_some(Happened::UnknownId),
+    /// 429 when the address has failed too often: the caller must not check the key or id.
+    pub(crate) fn attempt(&self, origin: Origin, kind: AttemptKind) -> Result<Attempt, Problem> {
+        let failure = match kind {
+            AttemptKind::Key => Some(ReportKind::WrongKey),
+            AttemptKind::SignIn => Some(ReportKind::FailedSignIn),
+            // An unknown id is reported only for limited origins.
+            AttemptKind::Id => {
+                matches!(origin, Origin::Limited(_)).then_some(ReportKind::UnknownId)
+            }
         };
         let charged = match origin {
             Origin::Unlimited => None,
@@ -72,20 +73,21 @@ impl Limiter {
             .as_mut()
             .map(|window| window.admit(client, now));
         admitted.transpose().map_err(|wait| {
-            self.note(Happened::Refused);
+            self.note(ReportKind::Refused);
             let quota = Quota {
                 name: "address-attempts",
                 most,
                 window_seconds: Some(window_seconds),
             };
-            let detail = "Too many wrong keys or unknown ids from this address lately.";
+            let detail =
+                "Too many recent requests with wrong keys or unknown ids from this address.";
             quota.refuse(Code::TooManyAttempts, detail, wait)
         })
     }
 }
 
 impl Attempt {
-    /// It was right: it does not count.
+    /// Ends the attempt as successful, so that it does not count.
     pub(crate) fn succeeded(mut self) {
         self.failure = None;
         if let Some((client, at)) = self.charged.take()

@@ -1,10 +1,10 @@
-//! Idempotency keys that the log holds an answer for, the newest of them.
+//! The newest idempotency keys in the log.
 //!
-//! Promise: a retry is recognised at the edge without asking the engine, wherever and whenever the
-//! first request was answered: keys are taken from the log's events, so those of other nodes and of
-//! earlier runs count as well. Limit: the newest [`MOST_KEYS`], by 64 bits of their digest. Digests
-//! are keyed with the log's secret, so a caller cannot produce one that collides; a collision by
-//! chance lets one request through.
+//! Promise: a retry is recognized at the edge without a request to the engine, wherever and
+//! whenever the first request was recorded: keys are taken from the log's events, so those of other
+//! nodes and of earlier runs count as well. Limit: the newest [`MOST_KEYS`], by 64 bits of their
+//! digest. Digests are keyed with the log's secret, so a caller cannot produce a collision; a
+//! random collision admits one request.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -12,16 +12,15 @@ use std::hash::{BuildHasherDefault, Hasher};
 use domain::values::KeyDigest;
 use hashbrown::HashSet;
 
-/// The most keys kept: some 30 MB.
+/// Maximum number of keys kept: some 30 MB.
 pub(super) const MOST_KEYS: usize = 1_000_000;
 
-/// See the module.
 #[derive(Debug)]
 pub(super) struct AnsweredKeys {
     most: usize,
     /// Oldest first.
     in_order: VecDeque<u64>,
-    known: HashSet<u64, BuildHasherDefault<AsItIs>>,
+    known: HashSet<u64, BuildHasherDefault<IdentityHasher>>,
 }
 
 impl AnsweredKeys {
@@ -56,11 +55,11 @@ fn short(key: KeyDigest) -> u64 {
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// Hashes what is a digest already.
+/// A hasher for values that are digests already.
 #[derive(Debug, Default)]
-struct AsItIs(u64);
+struct IdentityHasher(u64);
 
-impl Hasher for AsItIs {
+impl Hasher for IdentityHasher {
     fn finish(&self) -> u64 {
         self.0
     }
@@ -83,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_keys_are_known_and_no_more() {
+    fn only_the_newest_keys_are_known() {
         let mut keys = AnsweredKeys::new(3);
         for name in ["a", "b", "b", "c", "d"] {
             keys.add(key(name));

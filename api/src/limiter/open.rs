@@ -1,14 +1,13 @@
-//! What one address has open: unresolved holds, waiting entries, and requests for either that have
-//! no outcome yet.
+//! Open requests of each address: unresolved holds, waitlist entries, and requests for either that
+//! have no outcome yet.
 //!
-//! Promise: a request counts from before the engine has it until its outcome is known, and what it
-//! became counts until an event resolves it, whichever node or client did so, or its drop is put
-//! into quarantine, where nothing is resolved; concurrent requests
-//! cannot exceed the bound. Events name what a request became by its idempotency key, so a hold that
-//! is resolved before its own answer is given counts no longer.
-//! Limit: in memory, at most `most` over all addresses; beyond that newcomers do not count. A
-//! request whose outcome stayed unknown counts for [`UNKNOWN`]; a hold that it becomes after that
-//! does not.
+//! Promise: a request counts from before the engine receives it until its outcome is known. The
+//! hold or entry that it creates counts until an event resolves it, whichever node or client caused
+//! that event, or until its drop is quarantined, where nothing is resolved. Concurrent requests
+//! cannot exceed the limit. Events are matched to requests by idempotency key, so a hold that is
+//! resolved before its own response is sent no longer counts. Limit: in memory, at most `most` over
+//! all addresses; further requests do not count. A request with an unknown outcome counts for
+//! [`UNKNOWN`]; a hold that it creates later does not.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -21,70 +20,68 @@ use infrastructure::codec::RecordedEvent;
 
 use super::address::Client;
 
-/// How long a request without an outcome counts: longer than the engine tries to find out.
+/// How long a request without an outcome counts: longer than the engine needs to determine it.
 pub(super) const UNKNOWN: Duration = Duration::from_secs(60);
 
-/// What a request asks for.
+/// The kind of stock request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Asked {
-    /// A hold.
+pub(crate) enum RequestKind {
     Hold,
     /// A waitlist entry.
     Entry,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub(super) struct Open {
     most: usize,
-    /// By what is asked for as well: a request of one kind must not stand for one of the other.
-    pending: HashMap<(KeyDigest, Asked), Pending>,
+    /// Keyed by kind as well: a pending request of one kind must not admit one of the other.
+    pending: HashMap<(KeyDigest, RequestKind), Pending>,
     holds: HashMap<HoldId, (Client, Timestamp)>,
     entries: HashMap<WaitlistId, Client>,
     accounts: HashMap<Client, Account>,
-    /// Requests that ended without an outcome, and when; oldest first.
-    unknown: VecDeque<(Duration, (KeyDigest, Asked))>,
+    /// Requests that ended without a known outcome, and when; oldest first.
+    unknown: VecDeque<(Duration, (KeyDigest, RequestKind))>,
 }
 
 #[derive(Debug)]
 struct Pending {
     client: Client,
-    /// Requests with this key that are being answered.
+    /// Number of in-flight requests with this key.
     requests: usize,
 }
 
-/// What one address has.
+/// The open requests of one address.
 #[derive(Debug, Default)]
 struct Account {
     pending_holds: usize,
     pending_entries: usize,
-    /// The first to expire first.
+    /// Ordered by expiry.
     holds: BTreeSet<(Timestamp, HoldId)>,
     entries: usize,
 }
 
 impl Account {
-    fn pending(&mut self, asked: Asked) -> &mut usize {
-        match asked {
-            Asked::Hold => &mut self.pending_holds,
-            Asked::Entry => &mut self.pending_entries,
+    fn pending(&mut self, kind: RequestKind) -> &mut usize {
+        match kind {
+            RequestKind::Hold => &mut self.pending_holds,
+            RequestKind::Entry => &mut self.pending_entries,
         }
     }
 
-    fn open(&self, asked: Asked) -> usize {
-        match asked {
-            Asked::Hold => self.pending_holds + self.holds.len(),
-            Asked::Entry => self.pending_entries + self.entries,
+    fn open(&self, kind: RequestKind) -> usize {
+        match kind {
+            RequestKind::Hold => self.pending_holds + self.holds.len(),
+            RequestKind::Entry => self.pending_entries + self.entries,
         }
     }
 
     fn is_empty(&self) -> bool {
-        self.open(Asked::Hold) + self.open(Asked::Entry) == 0
+        self.open(RequestKind::Hold) + self.open(RequestKind::Entry) == 0
     }
 }
 
 impl Open {
-    /// At most `most` over all addresses.
+    /// Counts at most `most` requests over all addresses.
     pub(super) fn new(most: usize) -> Self {
         Self {
             most,
@@ -96,27 +93,33 @@ impl Open {
         }
     }
 
-    /// How many holds or entries `client` has, those included that are being asked for.
-    pub(super) fn of(&self, client: Client, asked: Asked) -> usize {
+    /// Returns the number of holds or entries of `client`, pending requests included.
+    pub(super) fn of(&self, client: Client, kind: RequestKind) -> usize {
         let account = self.accounts.get(&client);
-        account.map_or(0, |account| account.open(asked))
+        account.map_or(0, |account| account.open(kind))
     }
 
-    /// When the first of the client's holds expires.
+    /// Returns the time at which the first of the client's holds expires.
     pub(super) fn first_expiry(&self, client: Client) -> Option<Timestamp> {
         let holds = &self.accounts.get(&client)?.holds;
         holds.first().map(|(expires_at, _)| *expires_at)
     }
 
-    /// Whether a request for the same with this key is being answered.
-    pub(super) fn is_pending(&self, key: KeyDigest, asked: Asked) -> bool {
-        self.pending.contains_key(&(key, asked))
+    /// Returns true if a request of this kind with this key is in flight.
+    pub(super) fn is_pending(&self, key: KeyDigest, kind: RequestKind) -> bool {
+        self.pending.contains_key(&(key, kind))
     }
 
-    /// Counts a request from now on, until [`Open::settle`] and an event say otherwise.
-    pub(super) fn begin(&mut self, client: Client, asked: Asked, key: KeyDigest, now: Duration) {
+    /// Counts a request until [`Open::settle`] or an event ends it.
+    pub(super) fn begin(
+        &mut self,
+        client: Client,
+        kind: RequestKind,
+        key: KeyDigest,
+        now: Duration,
+    ) {
         self.forget_unknown(now);
-        if let Some(pending) = self.pending.get_mut(&(key, asked)) {
+        if let Some(pending) = self.pending.get_mut(&(key, kind)) {
             pending.requests += 1;
             return;
         }
@@ -127,14 +130,20 @@ impl Open {
             client,
             requests: 1,
         };
-        self.pending.insert((key, asked), pending);
-        *self.accounts.entry(client).or_default().pending(asked) += 1;
+        self.pending.insert((key, kind), pending);
+        *self.accounts.entry(client).or_default().pending(kind) += 1;
     }
 
-    /// A request with this key was answered: with an outcome, or without one that is known.
-    pub(super) fn settle(&mut self, key: KeyDigest, asked: Asked, is_known: bool, now: Duration) {
-        let Some(pending) = self.pending.get_mut(&(key, asked)) else {
-            // An event has said what it became.
+    /// Records that a request with this key was answered. Its outcome may be unknown.
+    pub(super) fn settle(
+        &mut self,
+        key: KeyDigest,
+        kind: RequestKind,
+        is_known: bool,
+        now: Duration,
+    ) {
+        let Some(pending) = self.pending.get_mut(&(key, kind)) else {
+            // An event has already resolved it.
             return;
         };
         pending.requests = pending.requests.saturating_sub(1);
@@ -142,28 +151,28 @@ impl Open {
             return;
         }
         if is_known {
-            self.take_pending(key, asked);
+            self.take_pending(key, kind);
         } else {
-            self.unknown.push_back((now, (key, asked)));
+            self.unknown.push_back((now, (key, kind)));
         }
     }
 
     fn forget_unknown(&mut self, now: Duration) {
-        while let Some((since, (key, asked))) = self.unknown.front().copied()
+        while let Some((since, (key, kind))) = self.unknown.front().copied()
             && since + UNKNOWN <= now
         {
             self.unknown.pop_front();
-            // A retry may be on its way.
-            let pending = self.pending.get(&(key, asked));
+            // A retry may be in flight.
+            let pending = self.pending.get(&(key, kind));
             if pending.is_some_and(|one| one.requests == 0) {
-                self.take_pending(key, asked);
+                self.take_pending(key, kind);
             }
         }
     }
 
-    fn take_pending(&mut self, key: KeyDigest, asked: Asked) -> Option<Client> {
-        let Pending { client, .. } = self.pending.remove(&(key, asked))?;
-        self.change(client, |account| *account.pending(asked) -= 1);
+    fn take_pending(&mut self, key: KeyDigest, kind: RequestKind) -> Option<Client> {
+        let Pending { client, .. } = self.pending.remove(&(key, kind))?;
+        self.change(client, |account| *account.pending(kind) -= 1);
         Some(client)
     }
 
@@ -175,7 +184,7 @@ impl Open {
         }
     }
 
-    /// Follows the log. Returns whose hold has expired, if it is one that counted.
+    /// Follows an event of the log. Returns the client whose hold has expired, if it was counted.
     pub(super) fn follow(&mut self, event: &DropEvent) -> Option<Client> {
         if self.pending.is_empty() && self.holds.is_empty() && self.entries.is_empty() {
             return None;
@@ -184,7 +193,8 @@ impl Open {
             DropEvent::HoldPlaced(event) => self.placed(event),
             DropEvent::WaitlistJoined(event) => {
                 let key = event.key;
-                if let Some(client) = key.and_then(|key| self.take_pending(key, Asked::Entry)) {
+                if let Some(client) = key.and_then(|key| self.take_pending(key, RequestKind::Entry))
+                {
                     self.entries.insert(event.entry_id, client);
                     self.change(client, |account| account.entries += 1);
                 }
@@ -201,8 +211,8 @@ impl Open {
         None
     }
 
-    /// Nothing of a drop counts any more but what `except` places: no event will resolve the rest.
-    /// What counts was placed by an engine, so its id shares its first bytes with the drop.
+    /// Stops counting the holds and entries of a drop, except those in `except`: no event will
+    /// resolve the rest. Ids given by an engine begin with the drop's prefix.
     pub(super) fn forget(&mut self, drop_id: DropId, except: &[RecordedEvent]) {
         let (mut holds, mut entries) = (HashSet::new(), HashSet::new());
         for recorded in except {
@@ -231,7 +241,7 @@ impl Open {
             Some(entry_id) => self.entry_ended(entry_id),
             None => event
                 .key
-                .and_then(|key| self.take_pending(key, Asked::Hold)),
+                .and_then(|key| self.take_pending(key, RequestKind::Hold)),
         };
         if let Some(client) = client {
             let (hold_id, expires_at) = (event.hold_id, event.expires_at);
@@ -272,18 +282,18 @@ mod tests {
     }
 
     fn counts(open: &Open) -> [usize; 2] {
-        [Asked::Hold, Asked::Entry].map(|asked| open.of(client(1), asked))
+        [RequestKind::Hold, RequestKind::Entry].map(|kind| open.of(client(1), kind))
     }
 
-    /// One address with a hold `h` and an entry `w`, as the log says.
+    /// One address with a hold `h` and an entry `w`, as recorded in the log.
     fn a_hold_and_an_entry() -> Open {
         let mut open = Open::new(100);
-        open.begin(client(1), Asked::Hold, key("h"), NOW);
-        open.begin(client(1), Asked::Entry, key("w"), NOW);
+        open.begin(client(1), RequestKind::Hold, key("h"), NOW);
+        open.begin(client(1), RequestKind::Entry, key("w"), NOW);
         open.follow(&hold_placed("h", 1).keyed("h"));
         open.follow(&waitlist_joined("w", 1).keyed("w"));
-        open.settle(key("h"), Asked::Hold, true, NOW);
-        open.settle(key("w"), Asked::Entry, true, NOW);
+        open.settle(key("h"), RequestKind::Hold, true, NOW);
+        open.settle(key("w"), RequestKind::Entry, true, NOW);
         assert_eq!(counts(&open), [1, 1]);
         open
     }
@@ -296,19 +306,19 @@ mod tests {
     }
 
     #[test]
-    fn a_request_counts_while_it_is_decided_and_a_refused_one_no_longer() {
+    fn request_counts_while_it_is_decided_and_not_after_a_refusal() {
         let mut open = Open::new(100);
-        open.begin(client(1), Asked::Hold, key("a"), NOW);
-        open.begin(client(1), Asked::Hold, key("b"), NOW);
+        open.begin(client(1), RequestKind::Hold, key("a"), NOW);
+        open.begin(client(1), RequestKind::Hold, key("b"), NOW);
         assert_eq!(counts(&open), [2, 0]);
-        assert_eq!(open.of(client(2), Asked::Hold), 0);
-        open.settle(key("a"), Asked::Hold, true, NOW);
-        open.settle(key("b"), Asked::Hold, true, NOW);
+        assert_eq!(open.of(client(2), RequestKind::Hold), 0);
+        open.settle(key("a"), RequestKind::Hold, true, NOW);
+        open.settle(key("b"), RequestKind::Hold, true, NOW);
         assert!(is_empty(&open));
     }
 
     #[test]
-    fn what_a_request_became_counts_until_it_is_resolved() {
+    fn hold_or_entry_counts_until_it_is_resolved() {
         for resolution in [
             hold_expired("h", 1),
             hold_released("h", 1),
@@ -327,56 +337,56 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_becomes_a_hold_of_the_same_address() {
+    fn entry_becomes_a_hold_of_the_same_address() {
         let mut open = a_hold_and_an_entry();
         open.follow(&hold_offered("w", 1));
         assert_eq!(counts(&open), [2, 0]);
     }
 
     #[test]
-    fn a_hold_that_is_resolved_before_its_answer_does_not_count() {
+    fn hold_that_is_resolved_before_its_response_does_not_count() {
         let mut open = Open::new(100);
-        open.begin(client(1), Asked::Hold, key("h"), NOW);
+        open.begin(client(1), RequestKind::Hold, key("h"), NOW);
         open.follow(&hold_placed("h", 1).keyed("h"));
         open.follow(&hold_called_off("h", 1));
-        open.settle(key("h"), Asked::Hold, true, NOW);
+        open.settle(key("h"), RequestKind::Hold, true, NOW);
         assert!(is_empty(&open));
     }
 
     #[test]
-    fn two_requests_with_one_key_count_once_and_until_both_are_answered() {
+    fn two_requests_with_one_key_count_once_until_both_are_answered() {
         let mut open = Open::new(100);
-        open.begin(client(1), Asked::Hold, key("h"), NOW);
-        open.begin(client(1), Asked::Hold, key("h"), NOW);
+        open.begin(client(1), RequestKind::Hold, key("h"), NOW);
+        open.begin(client(1), RequestKind::Hold, key("h"), NOW);
         assert_eq!(counts(&open), [1, 0]);
-        // The first was refused, the second is accepted: it counts all the same.
-        open.settle(key("h"), Asked::Hold, true, NOW);
+        // The first is refused and the second accepted: the second still counts.
+        open.settle(key("h"), RequestKind::Hold, true, NOW);
         open.follow(&hold_placed("h", 1).keyed("h"));
         assert_eq!(counts(&open), [1, 0]);
-        open.settle(key("h"), Asked::Hold, true, NOW);
+        open.settle(key("h"), RequestKind::Hold, true, NOW);
         assert_eq!(counts(&open), [1, 0]);
     }
 
     #[test]
-    fn a_hold_and_an_entry_with_one_key_count_as_both() {
+    fn hold_and_entry_with_one_key_count_as_both() {
         let mut open = Open::new(100);
-        open.begin(client(1), Asked::Entry, key("k"), NOW);
-        assert!(!open.is_pending(key("k"), Asked::Hold));
-        open.begin(client(1), Asked::Hold, key("k"), NOW);
+        open.begin(client(1), RequestKind::Entry, key("k"), NOW);
+        assert!(!open.is_pending(key("k"), RequestKind::Hold));
+        open.begin(client(1), RequestKind::Hold, key("k"), NOW);
         assert_eq!(counts(&open), [1, 1]);
         open.follow(&hold_placed("h", 1).keyed("k"));
-        open.settle(key("k"), Asked::Hold, true, NOW);
+        open.settle(key("k"), RequestKind::Hold, true, NOW);
         assert_eq!(counts(&open), [1, 1]);
-        open.settle(key("k"), Asked::Entry, true, NOW);
+        open.settle(key("k"), RequestKind::Entry, true, NOW);
         assert_eq!(counts(&open), [1, 0]);
     }
 
     #[test]
-    fn without_an_outcome_a_request_counts_for_a_while_and_its_hold_if_it_comes_in_time() {
+    fn request_without_outcome_counts_for_a_while_and_so_does_its_hold() {
         let mut open = Open::new(100);
         for name in ["late", "never"] {
-            open.begin(client(1), Asked::Hold, key(name), NOW);
-            open.settle(key(name), Asked::Hold, false, NOW);
+            open.begin(client(1), RequestKind::Hold, key(name), NOW);
+            open.settle(key(name), RequestKind::Hold, false, NOW);
         }
         open.follow(&hold_placed("late", 1).keyed("late"));
         let just_before = UNKNOWN.saturating_sub(Duration::from_millis(1));
@@ -389,13 +399,13 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_bounded_in_favour_of_newcomers() {
+    fn memory_is_bounded_and_new_clients_are_not_counted_beyond_it() {
         let mut open = Open::new(10);
         for number in 0..50 {
             let name = format!("h{number}");
-            open.begin(client(number), Asked::Hold, key(&name), NOW);
+            open.begin(client(number), RequestKind::Hold, key(&name), NOW);
             open.follow(&hold_placed(&name, 1).keyed(&name));
-            open.settle(key(&name), Asked::Hold, true, NOW);
+            open.settle(key(&name), RequestKind::Hold, true, NOW);
         }
         assert_eq!((open.holds.len(), open.accounts.len()), (10, 10));
         for number in 0..50 {

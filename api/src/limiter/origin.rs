@@ -1,4 +1,4 @@
-//! Where a request comes from, as handlers ask for it.
+//! Extracts the origin of a request for handlers.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -7,23 +7,24 @@ use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 
 use super::address::Origin;
-use super::attempt::Tried;
+use super::attempt::AttemptKind;
 use crate::app::App;
 use crate::auth::bearer_key;
 
 impl Origin {
-    /// By address alone.
+    /// Determines the origin by address alone.
     pub(crate) fn by_address(parts: &Parts, app: &App) -> Self {
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-        // Every connection has a peer; a request without one would be bounded, not trusted.
+        // Every connection has a peer. A request without one would be limited, not trusted.
         let peer = peer.map_or(SocketAddr::from(([0; 4], 0)), |ConnectInfo(peer)| *peer);
         app.limiter.origin(peer.ip(), &parts.headers)
     }
 }
 
-/// By address, and without bounds for who has the admin key.
+/// By address; requests with the admin key are unlimited.
 ///
-/// In a handler after [`crate::auth::Caller`], which refuses wrong keys where keys are needed.
+/// In a handler, use it after [`crate::auth::Caller`], which rejects wrong keys where keys are
+/// required.
 impl FromRequestParts<App> for Origin {
     type Rejection = Infallible;
 
@@ -32,16 +33,16 @@ impl FromRequestParts<App> for Origin {
         let (Self::Limited(_), Some(key)) = (origin, bearer_key(parts, app)) else {
             return Ok(origin);
         };
-        // A wrong key is an attempt here as well: otherwise the bounds would tell it from the right
-        // one as often as asked.
-        let Ok(attempt) = app.limiter.attempt(origin, Tried::Key) else {
+        // A wrong key is an attempt here as well: otherwise its sender could distinguish it from the right
+        // key by the limits, any number of times.
+        let Ok(attempt) = app.limiter.attempt(origin, AttemptKind::Key) else {
             return Ok(origin);
         };
         if app.keys.admin.matches(key) {
             attempt.succeeded();
             return Ok(Self::Unlimited);
         }
-        // It is no guess, and bounds apply.
+        // The auditor's key is not a guess, but limits apply to it.
         if app.keys.auditor.matches(key) {
             attempt.succeeded();
         }

@@ -1,13 +1,13 @@
-//! The bounds for one address, as an operator writes them.
+//! Settings of the limits per address, as an operator writes them.
 
 use std::str::FromStr;
 
-/// So many within any window of so many seconds.
+/// At most `most` within any window of `window_seconds`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
-    /// The most within a window: 1 to 100,000.
+    /// 1 to 100,000.
     pub most: u32,
-    /// The length of the window, in seconds: 1 to 86,400.
+    /// 1 to 86,400.
     pub window_seconds: u32,
 }
 
@@ -32,7 +32,7 @@ impl FromStr for Rate {
     }
 }
 
-/// So many at the same time: 1 to 100,000.
+/// A number of concurrent holds or entries: 1 to 100,000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Count(pub u32);
 
@@ -48,7 +48,7 @@ impl FromStr for Count {
     }
 }
 
-/// A bound, or none: `off`.
+/// A limit, or none: `off`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bound<T>(pub Option<T>);
 
@@ -64,16 +64,16 @@ impl<T: FromStr<Err = String>> FromStr for Bound<T> {
     }
 }
 
-/// The bounds for one address.
+/// The limits per address.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// Requests for stock within a window.
     pub requests: Bound<Rate>,
-    /// Unresolved holds at the same time.
+    /// Concurrent unresolved holds.
     pub holds: Bound<Count>,
-    /// Waiting waitlist entries at the same time.
+    /// Concurrent waitlist entries that wait.
     pub entries: Bound<Count>,
-    /// Holds left to expire within a window; new ones are refused from then on.
+    /// Expired holds within a window; beyond it, new holds are refused.
     pub expired: Bound<Rate>,
     /// Requests with a wrong key or an unknown id within a window.
     pub attempts: Bound<Rate>,
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bound_is_switched_off_by_a_word_and_by_no_number() {
+    fn limit_is_switched_off_by_a_word_and_not_by_a_number() {
         assert_eq!("off".parse::<Bound<Rate>>(), Ok(Bound(None)));
         assert_eq!(" OFF ".parse::<Bound<Count>>(), Ok(Bound(None)));
         assert_eq!("100".parse::<Bound<Count>>(), Ok(Bound(Some(Count(100)))));

@@ -1,28 +1,30 @@
-//! A sliding window for each client, exact, in bounded memory.
+//! A sliding window per client, exact, in bounded memory.
 //!
-//! Every request that was let in is remembered until it leaves the window, in one queue over all clients (so that forgetting
-//! costs what remembering did) and in its client's own (so that the n-th newest is found at once).
+//! Every admitted request is kept until it leaves the window: in one queue over all clients, so
+//! that removal costs as much as insertion, and in the client's own, so that the n-th newest is
+//! found immediately.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use super::address::Client;
 
-/// See the module. Times count from any fixed instant.
+/// The window of one limit. Times count from any fixed instant.
 #[derive(Debug)]
 pub(super) struct Window {
     most: usize,
     length: Duration,
     capacity: usize,
-    /// Every remembered request, oldest first.
+    /// Every kept request, oldest first.
     all: VecDeque<(Duration, Client)>,
-    /// Each client's, oldest first; none is empty.
+    /// The requests of each client, oldest first; no queue is empty.
     by_client: HashMap<Client, VecDeque<Duration>>,
     latest: Duration,
 }
 
 impl Window {
-    /// At most `most` requests of one client within any `length`; at most `capacity` are remembered in all.
+    /// Admits at most `most` requests of one client within any `length`, and keeps at most
+    /// `capacity` over all clients.
     pub(super) fn new(most: u32, length: Duration, capacity: usize) -> Self {
         Self {
             most: most as usize,
@@ -34,16 +36,19 @@ impl Window {
         }
     }
 
-    /// How long `client` must wait until another is let in; none: not at all.
+    /// Returns how long `client` must wait until another request is admitted; `None` if it need not
+    /// wait.
     pub(super) fn wait(&mut self, client: Client, now: Duration) -> Option<Duration> {
         let now = self.advance(now);
-        let theirs = self.by_client.get(&client)?;
-        let oldest = theirs.front().filter(|_| theirs.len() >= self.most)?;
+        let own_requests = self.by_client.get(&client)?;
+        let oldest = own_requests
+            .front()
+            .filter(|_| own_requests.len() >= self.most)?;
         Some(*oldest + self.length - now)
     }
 
-    /// Lets a request in and remembers it under the time that is returned; or returns how long to
-    /// wait, and remembers nothing.
+    /// Admits a request and returns the time under which it is kept; or returns how long to
+    /// wait, and keeps nothing.
     pub(super) fn admit(&mut self, client: Client, now: Duration) -> Result<Duration, Duration> {
         match self.wait(client, now) {
             Some(wait) => Err(wait),
@@ -51,7 +56,7 @@ impl Window {
         }
     }
 
-    /// Remembers one, whether or not another would be let in. Returns the time that it has.
+    /// Counts a request even beyond the limit. Returns the time under which it is kept.
     pub(super) fn count(&mut self, client: Client, now: Duration) -> Duration {
         let now = self.advance(now);
         if self.all.len() >= self.capacity {
@@ -62,21 +67,21 @@ impl Window {
         now
     }
 
-    /// Forgets one that was remembered under this time.
+    /// Removes a request that is kept under `at`.
     pub(super) fn refund(&mut self, client: Client, at: Duration) {
-        if let Some(theirs) = self.by_client.get_mut(&client)
-            && let Ok(place) = theirs.binary_search(&at)
+        if let Some(own_requests) = self.by_client.get_mut(&client)
+            && let Ok(index) = own_requests.binary_search(&at)
         {
-            // The queue of all keeps it until its time: that costs a place and nothing else.
-            theirs.remove(place);
-            if theirs.is_empty() {
+            // The queue of all clients keeps it until its time, which costs one entry.
+            own_requests.remove(index);
+            if own_requests.is_empty() {
                 self.by_client.remove(&client);
             }
         }
     }
 
-    /// Forgets what has left the window, and returns the time. Two callers may have read the clock
-    /// in the other order.
+    /// Removes requests that have left the window, and returns the time. It never goes back: two
+    /// callers may have read the clock in a different order.
     fn advance(&mut self, now: Duration) -> Duration {
         self.latest = self.latest.max(now);
         while self
@@ -93,12 +98,12 @@ impl Window {
         let Some((at, client)) = self.all.pop_front() else {
             return;
         };
-        if let Some(theirs) = self.by_client.get_mut(&client) {
-            // One that was refunded is no longer there.
-            if theirs.front() == Some(&at) {
-                theirs.pop_front();
+        if let Some(own_requests) = self.by_client.get_mut(&client) {
+            // A refunded request is already removed.
+            if own_requests.front() == Some(&at) {
+                own_requests.pop_front();
             }
-            if theirs.is_empty() {
+            if own_requests.is_empty() {
                 self.by_client.remove(&client);
             }
         }
@@ -118,8 +123,8 @@ mod tests {
     }
 
     impl Window {
-        /// As [`Window::admit`], without the time.
-        fn ask(&mut self, client: Client, now: Duration) -> Result<(), Duration> {
+        /// [`Window::admit`] without the returned time.
+        fn send(&mut self, client: Client, now: Duration) -> Result<(), Duration> {
             self.admit(client, now).map(|_| ())
         }
     }
@@ -129,28 +134,28 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_was_let_in_exactly_a_window_ago_counts_no_more() {
+    fn request_admitted_exactly_one_window_ago_no_longer_counts() {
         let mut window = Window::new(2, ms(1_000), 100);
-        assert_eq!(window.ask(client(1), ms(0)), Ok(()));
-        assert_eq!(window.ask(client(1), ms(400)), Ok(()));
-        assert_eq!(window.ask(client(1), ms(999)), Err(ms(1)));
-        assert_eq!(window.ask(client(2), ms(999)), Ok(()), "somebody else");
-        assert_eq!(window.ask(client(1), ms(1_000)), Ok(()));
-        assert_eq!(window.ask(client(1), ms(1_000)), Err(ms(400)));
+        assert_eq!(window.send(client(1), ms(0)), Ok(()));
+        assert_eq!(window.send(client(1), ms(400)), Ok(()));
+        assert_eq!(window.send(client(1), ms(999)), Err(ms(1)));
+        assert_eq!(window.send(client(2), ms(999)), Ok(()), "another client");
+        assert_eq!(window.send(client(1), ms(1_000)), Ok(()));
+        assert_eq!(window.send(client(1), ms(1_000)), Err(ms(400)));
     }
 
     #[test]
-    fn being_refused_costs_nothing() {
+    fn refused_request_costs_nothing() {
         let mut window = Window::new(1, ms(1_000), 100);
         window.admit(client(1), ms(0)).unwrap();
         for now in [1, 500, 999] {
-            assert_eq!(window.ask(client(1), ms(now)), Err(ms(1_000 - now)));
+            assert_eq!(window.send(client(1), ms(now)), Err(ms(1_000 - now)));
         }
-        assert_eq!(window.ask(client(1), ms(1_000)), Ok(()));
+        assert_eq!(window.send(client(1), ms(1_000)), Ok(()));
     }
 
     #[test]
-    fn memory_is_bounded_whoever_comes_and_empty_once_the_window_has_passed() {
+    fn memory_is_bounded_and_empty_once_the_window_has_passed() {
         let mut window = Window::new(3, ms(1_000), 50);
         for number in 0..=255 {
             window.admit(client(number), ms(u64::from(number))).unwrap();
@@ -162,34 +167,34 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_decides_as_a_plain_list_does(
+        fn decides_like_a_plain_list(
             most in 1..5_u32,
             length in 1..200_u64,
-            asks in proptest::collection::vec(
+            requests in proptest::collection::vec(
                 (0..4_u8, 0..60_u64, proptest::option::weighted(0.2, 0..50_usize)),
                 0..400,
             ),
         ) {
             let mut window = Window::new(most, ms(length), 10_000);
-            let mut let_in: Vec<(u64, u8)> = vec![];
+            let mut admitted: Vec<(u64, u8)> = vec![];
             let mut now = 0;
-            for (number, pause, refunded) in asks {
+            for (number, pause, refunded) in requests {
                 now += pause;
-                let within = |at: u64| let_in.iter().filter(|(then, who)| *who == number && *then + length > at).count();
+                let within = |at: u64| admitted.iter().filter(|(then, client)| *client == number && *then + length > at).count();
                 let expected = if within(now) < most as usize {
                     Ok(())
                 } else {
-                    // The first instant at which there is room.
+                    // The first instant at which another is admitted.
                     let later = (now..).find(|at| within(*at) < most as usize).unwrap();
                     Err(ms(later - now))
                 };
-                let asked = window.admit(client(number), ms(now));
-                prop_assert_eq!(asked, expected.map(|()| ms(now)));
+                let outcome = window.admit(client(number), ms(now));
+                prop_assert_eq!(outcome, expected.map(|()| ms(now)));
                 if expected.is_ok() {
-                    let_in.push((now, number));
+                    admitted.push((now, number));
                 }
-                if let Some(back) = refunded.filter(|back| *back < let_in.len()) {
-                    let (at, number) = let_in.remove(let_in.len() - 1 - back);
+                if let Some(back) = refunded.filter(|back| *back < admitted.len()) {
+                    let (at, number) = admitted.remove(admitted.len() - 1 - back);
                     window.refund(client(number), ms(at));
                 }
             }

@@ -1,22 +1,23 @@
-//! How the body of a stream stands on its connection: in chunks (RFC 9112, section 7.1), or as it is for HTTP/1.0.
+//! Framing of the stream's body on its connection: chunked (RFC 9112, section 7.1), or plain for
+//! HTTP/1.0.
 
 use bytes::{Bytes, BytesMut};
 
-/// What ends a body in chunks.
+/// The end of a chunked body.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 const LINE_END: &[u8] = b"\r\n";
 
-/// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
-    /// Each piece behind its length; the end is told.
+    /// Each piece is preceded by its length; a last chunk marks the end.
     Chunked,
     /// The end of the connection is the end of the body.
     Plain,
 }
 
 impl Framing {
-    /// Writes what `write` writes, framed; nothing if that is nothing, for an empty chunk would be the end.
+    /// Frames the output of `write`. Empty output writes nothing, because an empty chunk ends
+    /// the body.
     pub(super) fn write(self, to: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
         let mut piece = BytesMut::new();
         write(&mut piece);
@@ -33,7 +34,7 @@ impl Framing {
         }
     }
 
-    /// One chunk in this framing, not copied.
+    /// Returns one chunk in this framing, without copying.
     pub(super) fn of_chunk(self, chunk: &Bytes) -> Bytes {
         match self {
             Self::Chunked => chunk.clone(),
@@ -45,7 +46,7 @@ impl Framing {
         }
     }
 
-    /// What is sent last.
+    /// Returns the bytes that end the body.
     pub(super) const fn end(self) -> &'static [u8] {
         match self {
             Self::Chunked => LAST_CHUNK,
@@ -59,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chunk_tells_its_length_in_hexadecimal_and_an_empty_one_is_not_sent() {
+    fn chunk_length_is_hexadecimal_and_an_empty_chunk_is_not_sent() {
         let mut sent = BytesMut::new();
         let text = [b'x'; 26];
         Framing::Chunked.write(&mut sent, |to| to.extend_from_slice(&text));

@@ -1,8 +1,9 @@
-//! What changed, and the one place where a change becomes bytes.
+//! Collects changed drops and serializes them, once for all subscribers.
 //!
-//! Changes are told to the rooms as one [`Tick`] as soon as they happen, and gathered for [`SHORTEST`] after that: however many
-//! watch, each changed drop is written once. How often a watcher hears of it is for its room to say ([`super::room`]).
-//! A tick counts as one, however many drops it tells of, so that a shop with a thousand of them does not push its watchers out.
+//! The hub broadcasts changes to the shards as one [`Tick`] as soon as they happen, and then
+//! gathers changes for [`SHORTEST`]. Each shard decides how often it sends to its subscribers
+//! ([`super::room`]). A tick counts as one, however many drops it contains, so that a shop with a
+//! thousand changing drops does not make its subscribers resync.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -25,42 +26,44 @@ use tokio_util::sync::CancellationToken;
 
 use super::framing::Framing;
 use super::present::Present;
-use super::room::Guest;
-use super::watcher::{Told, Watched};
-use crate::connections::Share;
+use super::room::Subscriber;
+use super::watcher::{CompleteUpTo, Watched};
+use crate::connections::AddressPermit;
 
-/// Ticks that a watcher may lag behind before it is given the present state instead.
+/// Number of ticks that a subscriber may lag before it is resynchronized.
 pub(super) const BACKLOG: usize = 16;
-/// The shortest time between two ticks: a state that waits to be sent is at most so much older than the log.
+/// The shortest time between two ticks: a state that waits to be sent is older than the log by at
+/// most this.
 const SHORTEST: Duration = Duration::from_millis(5);
-/// The longest time between two looks at the clock for drops that start or end.
-const LOOK_AT_CLOCK: Duration = Duration::from_secs(1);
+/// The longest time between two checks for drops that start or end.
+const CLOCK_CHECK: Duration = Duration::from_secs(1);
 
-/// What changed within one interval, ready to be written to any number of watchers.
+/// The drops that changed within one interval, serialized for any number of subscribers.
 #[derive(Debug)]
 pub(crate) struct Tick {
-    /// Its number: 1, 2, 3 … A room that holds one number knows whether it has missed a tick.
+    /// Its number: 1, 2, 3 … A shard that knows one number knows whether it has missed a tick.
     pub(super) number: u64,
-    /// What whoever was told this and all ticks before it was told.
-    pub(super) told: Told,
-    /// One for each drop that changed, in the order of their ids.
+    /// The state of a subscriber that was sent this tick and all before it is complete up to
+    /// here.
+    pub(super) complete: CompleteUpTo,
+    /// One for each changed drop, sorted by drop id.
     frames: Vec<Frame>,
-    /// All of them, each a chunk ([`Framing::Chunked`]).
+    /// The bytes of all frames, each as a chunk ([`Framing::Chunked`]).
     all: Bytes,
 }
 
 #[derive(Debug)]
 struct Frame {
     drop_id: DropId,
-    /// Where it stands in the tick.
-    place: usize,
+    /// Its index in the tick.
+    index: usize,
     /// Set if the drop is new to subscribers of new drops.
     new: Option<NewAt>,
     /// A part of the tick's bytes: one chunk.
     bytes: Bytes,
 }
 
-/// From when on a drop counts as new.
+/// The point from which on a drop counts as new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NewAt {
     /// Scheduled by the event at this position: not new to a subscriber whose state includes it.
@@ -70,7 +73,7 @@ enum NewAt {
 }
 
 impl NewAt {
-    /// Whether the drop is new to a subscriber that has been sent everything up to `sent`.
+    /// Returns true if the drop is new to a subscriber that has been sent everything up to `sent`.
     fn is_after(self, sent: Option<Position>) -> bool {
         match self {
             Self::Scheduled(position) => sent.is_none_or(|sent| position > sent),
@@ -79,91 +82,92 @@ impl NewAt {
     }
 }
 
-/// What changed since the last tick.
+/// The changes since the last tick.
 #[derive(Debug, Default)]
 pub(super) struct Changed {
     drops: BTreeSet<DropId>,
-    /// Those of them that were scheduled, or readmitted.
+    /// The drops among them that were scheduled or readmitted.
     new: BTreeMap<DropId, NewAt>,
-    /// Every change up to here is among them, or was told before.
+    /// Every change up to this position is among them or was in an earlier tick.
     position: Position,
-    /// The same of the tick before.
+    /// The `position` of the tick before.
     before: Position,
 }
 
-/// Tells the rooms what changed, and puts watchers into them. Clones are the same hub.
+/// Broadcasts changes to the shards, and assigns subscribers to them. Clones are the same hub.
 #[derive(Debug, Clone)]
 pub struct StreamHub(Arc<Hub>);
 
 #[derive(Debug)]
 struct Hub {
     sender: Sender<Arc<Tick>>,
-    /// Keeps the room open while it is empty.
-    _room: InactiveReceiver<Arc<Tick>>,
+    /// Keeps the channel open while there are no shards.
+    _keeps_open: InactiveReceiver<Arc<Tick>>,
     changed: Mutex<Changed>,
     present: Arc<Present>,
     wake: Notify,
-    doors: Vec<UnboundedSender<Guest>>,
-    next_door: AtomicUsize,
+    inbox_senders: Vec<UnboundedSender<Subscriber>>,
+    next_shard: AtomicUsize,
     watchers: AtomicUsize,
-    most_watchers: usize,
+    max_subscribers: usize,
 }
 
 impl StreamHub {
-    /// A hub for at most `most_watchers`, and what its `rooms` are entered by.
+    /// Returns a hub for at most `max_subscribers`, and the inboxes of its shards.
     #[must_use]
-    pub(super) fn with_doors(
-        most_watchers: usize,
-        rooms: usize,
-    ) -> (Self, Vec<UnboundedReceiver<Guest>>) {
+    pub(super) fn with_inboxes(
+        max_subscribers: usize,
+        shards: usize,
+    ) -> (Self, Vec<UnboundedReceiver<Subscriber>>) {
         let (mut sender, receiver) = async_broadcast::broadcast(BACKLOG);
-        // A slow room loses ticks; it never holds up the rest.
+        // A slow shard loses ticks; it never delays the others.
         sender.set_overflow(true);
         sender.set_await_active(false);
-        let (doors, entrances) = (0..rooms).map(|_| unbounded_channel()).unzip();
+        let (inbox_senders, inboxes) = (0..shards).map(|_| unbounded_channel()).unzip();
         let hub = Hub {
             sender,
-            _room: receiver.deactivate(),
+            _keeps_open: receiver.deactivate(),
             changed: Mutex::default(),
             present: Arc::default(),
             wake: Notify::new(),
-            doors,
-            next_door: AtomicUsize::new(0),
+            inbox_senders,
+            next_shard: AtomicUsize::new(0),
             watchers: AtomicUsize::new(0),
-            most_watchers,
+            max_subscribers,
         };
-        (Self(Arc::new(hub)), entrances)
+        (Self(Arc::new(hub)), inboxes)
     }
 
-    /// How many watch now.
+    /// Returns the number of connected subscribers.
     #[must_use]
     pub fn watchers(&self) -> usize {
         self.0.watchers.load(Ordering::Relaxed)
     }
 
-    /// Tells what changed, until `stop`.
+    /// Publishes changes until `stop`.
     pub async fn publish(self, views: Views, stop: CancellationToken) {
-        let mut last_look = SystemClock.now();
+        let mut last_check = SystemClock.now();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = self.0.wake.notified() => {}
-                () = sleep(LOOK_AT_CLOCK) => {}
+                () = sleep(CLOCK_CHECK) => {}
             }
             self.0.present.forget_old();
             let mut changed = self.take_changed();
-            // After it, so that all that is recorded up to there was recorded before.
+            // Read the clock afterwards: all that is recorded up to `now` was recorded
+            // before.
             let now = SystemClock.now();
             // Drops that start or end change without an event.
-            changed.drops.extend(views.turned(last_look, now));
-            last_look = now;
-            if self.tell(&views, &changed, now) {
+            changed.drops.extend(views.turned(last_check, now));
+            last_check = now;
+            if self.broadcast(&views, &changed, now) {
                 sleep(SHORTEST).await;
             }
         }
     }
 
-    /// Takes what has changed since the last time.
+    /// Takes the changes since the last call.
     pub(super) fn take_changed(&self) -> Changed {
         let mut changed = self.changed();
         let position = changed.position;
@@ -176,16 +180,17 @@ impl StreamHub {
         std::mem::replace(&mut *changed, next)
     }
 
-    /// Tells what has changed; says whether anything has.
-    pub(super) fn tell(&self, views: &Views, changed: &Changed, now: Timestamp) -> bool {
+    /// Broadcasts `changed` as a tick; returns false if nothing has changed.
+    pub(super) fn broadcast(&self, views: &Views, changed: &Changed, now: Timestamp) -> bool {
         if changed.drops.is_empty() {
             return false;
         }
         let mut tick = Tick::of(views, changed, now);
-        // Numbered once it is written: who has seen this number before reading the views has missed nothing of it.
+        // Numbered after serialization: a subscriber that sees this number before it reads
+        // the views has missed nothing of the tick.
         tick.number = self.0.present.next_tick();
-        // An error means that there is no room.
-        let _nobody = self.0.sender.try_broadcast(Arc::new(tick));
+        // An error means that there are no shards.
+        let _no_receiver = self.0.sender.try_broadcast(Arc::new(tick));
         true
     }
 
@@ -196,36 +201,37 @@ impl StreamHub {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is told from now on.
-    pub(super) fn listen(&self) -> Receiver<Arc<Tick>> {
+    /// Returns a receiver of all further ticks.
+    pub(super) fn new_receiver(&self) -> Receiver<Arc<Tick>> {
         self.0.sender.new_receiver()
     }
 
-    /// The present state, as newcomers share it.
+    /// Returns the present state, which new subscribers share.
     pub(super) fn present(&self) -> &Arc<Present> {
         &self.0.present
     }
 
-    /// Puts `guest` into the next room. One that has closed says goodbye in its place.
-    pub(super) fn seat(&self, guest: Guest) {
-        let turn = self.0.next_door.fetch_add(1, Ordering::Relaxed);
-        let door = &self.0.doors[turn % self.0.doors.len()];
-        if let Err(closed) = door.send(guest) {
-            closed.0.say_goodbye();
+    /// Assigns `subscriber` to the next shard. If that shard has closed, ends the stream here.
+    pub(super) fn assign(&self, subscriber: Subscriber) {
+        let turn = self.0.next_shard.fetch_add(1, Ordering::Relaxed);
+        let inbox = &self.0.inbox_senders[turn % self.0.inbox_senders.len()];
+        if let Err(closed) = inbox.send(subscriber) {
+            closed.0.end_stream();
         }
     }
 
-    /// A place for one more watcher, given back when dropped, as is what its address has of them.
-    pub(super) fn enter(&self, of_address: Option<Share>) -> Option<Seat> {
+    /// Returns a permit for one more subscriber, or `None` at the limit. Dropping the permit
+    /// also releases the permit of its address.
+    pub(super) fn try_admit(&self, address_permit: Option<AddressPermit>) -> Option<Permit> {
         let hub = Arc::clone(&self.0);
-        let taken = hub
-            .watchers
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |watchers| {
-                (watchers < hub.most_watchers).then_some(watchers + 1)
-            });
-        taken.ok().map(|_| Seat {
+        let admitted =
+            hub.watchers
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |watchers| {
+                    (watchers < hub.max_subscribers).then_some(watchers + 1)
+                });
+        admitted.ok().map(|_| Permit {
             hub,
-            _of_address: of_address,
+            _address_permit: address_permit,
         })
     }
 }
@@ -247,7 +253,7 @@ impl Observer for StreamHub {
         }
     }
 
-    /// A drop in quarantine is left out; once it is readmitted, its watchers are sent its state.
+    /// Publishes the state of a readmitted drop. A drop in quarantine is not sent.
     fn readmitted(&mut self, readmitted: &Readmitted) {
         let mut changed = self.changed();
         changed.drops.insert(readmitted.drop_id);
@@ -257,14 +263,14 @@ impl Observer for StreamHub {
     }
 }
 
-/// One watcher's place.
+/// The right to be one of the concurrent subscribers.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct Permit {
     hub: Arc<Hub>,
-    _of_address: Option<Share>,
+    _address_permit: Option<AddressPermit>,
 }
 
-impl Drop for Seat {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.hub.watchers.fetch_sub(1, Ordering::Relaxed);
     }
@@ -272,7 +278,7 @@ impl Drop for Seat {
 
 impl Tick {
     fn of(views: &Views, changed: &Changed, now: Timestamp) -> Self {
-        let told = Told {
+        let complete = CompleteUpTo {
             position: changed.position,
             at: now,
         };
@@ -280,53 +286,53 @@ impl Tick {
             .drops
             .iter()
             .filter_map(|&drop_id| views.drop(drop_id));
-        let (mut all, mut places) = (BytesMut::new(), vec![]);
-        for (drop, id) in in_order(drops.collect(), changed.before, told) {
+        let (mut all, mut ranges) = (BytesMut::new(), vec![]);
+        for (drop, id) in in_order(drops.collect(), changed.before, complete) {
             let start = all.len();
             Framing::Chunked.write(&mut all, |to| write_frame(to, &drop, id, now));
-            places.push((drop.drop_id, start..all.len()));
+            ranges.push((drop.drop_id, start..all.len()));
         }
-        Self::made(told, places, &changed.new, all.freeze())
+        Self::from_parts(complete, ranges, &changed.new, all.freeze())
     }
 
-    fn made(
-        told: Told,
-        places: Vec<(DropId, Range<usize>)>,
+    fn from_parts(
+        complete: CompleteUpTo,
+        ranges: Vec<(DropId, Range<usize>)>,
         new: &BTreeMap<DropId, NewAt>,
         all: Bytes,
     ) -> Self {
-        let frame = |(place, (drop_id, range))| Frame {
+        let frame = |(index, (drop_id, range))| Frame {
             drop_id,
-            place,
+            index,
             new: new.get(&drop_id).copied(),
             bytes: all.slice(range),
         };
-        let mut frames: Vec<Frame> = places.into_iter().enumerate().map(frame).collect();
+        let mut frames: Vec<Frame> = ranges.into_iter().enumerate().map(frame).collect();
         frames.sort_unstable_by_key(|frame| frame.drop_id);
         Self {
             number: 0,
-            told,
+            complete,
             frames,
             all,
         }
     }
 
-    /// One that tells nothing.
+    /// A tick without drops.
     #[cfg(test)]
     pub(super) fn empty(number: u64) -> Self {
-        let told = Told {
+        let complete = CompleteUpTo {
             position: Position(number),
             at: Timestamp::from_millis(0),
         };
         Self {
             number,
-            told,
+            complete,
             frames: vec![],
             all: Bytes::new(),
         }
     }
 
-    /// One of so many bytes.
+    /// A tick of `size` bytes.
     #[cfg(test)]
     pub(super) fn of_size(number: u64, size: usize) -> Self {
         Self {
@@ -335,31 +341,32 @@ impl Tick {
         }
     }
 
-    /// How many bytes it is, of all drops.
+    /// Returns the size of all frames in bytes.
     pub(super) fn size(&self) -> usize {
         self.all.len()
     }
 
-    /// Whether this drop changed.
-    pub(crate) fn is_about(&self, drop_id: DropId) -> bool {
-        self.of_drop(drop_id).is_some()
+    /// Returns true if the tick contains `drop_id`.
+    pub(crate) fn contains(&self, drop_id: DropId) -> bool {
+        self.frame_of(drop_id).is_some()
     }
 
-    fn of_drop(&self, drop_id: DropId) -> Option<&Frame> {
-        let place = self
+    fn frame_of(&self, drop_id: DropId) -> Option<&Frame> {
+        let index = self
             .frames
             .binary_search_by_key(&drop_id, |frame| frame.drop_id);
-        place.ok().map(|index| &self.frames[index])
+        index.ok().map(|index| &self.frames[index])
     }
 }
 
-/// The newest state of each watched drop in `ticks`, oldest tick first.
+/// Returns the newest state of each watched drop in `ticks`, oldest tick first.
 ///
-/// A watcher that fell behind is told once of a drop that changed many times, in the order of the ticks, so that an id claims no
-/// tick of which the rest is still to come. A single tick is passed on as it is.
+/// A subscriber that fell behind is sent a drop that changed many times only once. Frames are in
+/// the order of their ticks, so that an id never acknowledges a tick whose other frames are still
+/// to be sent. A single tick is returned unchanged.
 ///
 /// A subscriber of new drops is sent those scheduled after `sent`, the position up to which its
-/// state is complete: a tick can repeat drops that its first state already took into account.
+/// state is complete: a tick can repeat drops that its first state already included.
 pub(super) fn newest(
     ticks: &[&Tick],
     watched: &Watched,
@@ -380,21 +387,21 @@ pub(super) fn newest(
             let new = frames()
                 .filter(|frame| frame.new.is_some_and(|new| new.is_after(sent)))
                 .filter(is_unnamed);
-            // One can be new twice, by a readmission.
+            // A drop can be new twice, after a readmission.
             let new: BTreeSet<DropId> = new.map(|frame| frame.drop_id).collect();
             new.into_iter().chain(drops.iter().copied()).collect()
         }
     };
     let newest_of = |drop_id| {
         let mut newest_first = ticks.iter().rev();
-        newest_first.find_map(|tick| Some((tick.number, tick.of_drop(drop_id)?)))
+        newest_first.find_map(|tick| Some((tick.number, tick.frame_of(drop_id)?)))
     };
     let mut newest: Vec<(u64, &Frame)> = drop_ids.into_iter().filter_map(newest_of).collect();
-    newest.sort_unstable_by_key(|(tick, frame)| (*tick, frame.place));
+    newest.sort_unstable_by_key(|(tick, frame)| (*tick, frame.index));
     join(newest.into_iter().map(|(_, frame)| &frame.bytes), framing)
 }
 
-/// One is shared, several are copied together: one write to the socket rather than one for each.
+/// Joins frames. One frame is shared; several are copied, so that the socket is written to once.
 fn join<'a>(mut frames: impl Iterator<Item = &'a Bytes>, framing: Framing) -> Bytes {
     let Some(first) = frames.next() else {
         return Bytes::new();
@@ -409,34 +416,37 @@ fn join<'a>(mut frames: impl Iterator<Item = &'a Bytes>, framing: Framing) -> By
     joined.freeze()
 }
 
-/// Drops in the order in which they are told, each with the id that it is told with: `before`, until the last of those that are over.
+/// Returns drops in the order in which they are sent, each with its SSE id. Drops that are over
+/// come first. Their id is `before`, except for the last one, which completes the tick.
 ///
-/// Who comes back is told of every drop that is not over, whatever the id; of one that is over, only if it may be newer than the id.
-/// So an id claims what is over, and must not claim what is still to come: a stream may be cut between any two frames.
+/// A subscriber that reconnects is sent every drop that is not over, whatever its id; a drop that
+/// is over only if its last event may be newer than the id. So an id acknowledges drops that are
+/// over, and must not acknowledge one that was not sent yet: a stream may be cut between any two
+/// frames.
 pub(super) fn in_order(
     mut drops: Vec<DropView>,
     before: Position,
-    told: Told,
+    complete: CompleteUpTo,
 ) -> impl Iterator<Item = (DropView, Position)> {
-    let is_over = |drop: &DropView| drop.row.status(told.at).is_over();
+    let is_over = |drop: &DropView| drop.row.status(complete.at).is_over();
     drops.sort_by_key(|drop| !is_over(drop));
     let last_over = drops.partition_point(is_over);
-    let id_at = move |place: usize| {
-        if place + 1 < last_over {
+    let id_at = move |index: usize| {
+        if index + 1 < last_over {
             before
         } else {
-            told.position
+            complete.position
         }
     };
     (0..).map(id_at).zip(drops).map(|(id, drop)| (drop, id))
 }
 
-/// One `drop` event: the whole public drop.
+/// Writes one `drop` event with the whole public drop.
 pub(super) fn write_frame(to: &mut BytesMut, drop: &DropView, position: Position, now: Timestamp) {
     to.extend_from_slice(format!("event: drop\nid: {position}\ndata: ").as_bytes());
     if let Err(error) = serde_json::to_writer(to.writer(), &DropBody::new(drop, now)) {
-        // A body of texts and numbers, written to memory.
-        tracing::error!(%error, drop.id = %drop.drop_id, "a drop cannot be written");
+        // Not expected: the body consists of texts and numbers, and is written to memory.
+        tracing::error!(%error, drop.id = %drop.drop_id, "cannot serialize a drop for the stream");
     }
     to.extend_from_slice(b"\n\n");
 }
@@ -449,9 +459,10 @@ mod tests {
         DropId(uuid::Uuid::from_u128(number))
     }
 
-    /// Texts that begin with `new` tell of drops that were scheduled since the tick before.
+    /// A text that begins with `new` stands for a drop that was scheduled since the previous
+    /// tick.
     fn tick(position: u64, frames: &[(u128, &'static str)]) -> Tick {
-        let (mut all, mut places) = (BytesMut::new(), vec![]);
+        let (mut all, mut ranges) = (BytesMut::new(), vec![]);
         let mut new = BTreeMap::new();
         for (drop, text) in frames {
             let start = all.len();
@@ -459,19 +470,19 @@ mod tests {
                 new.insert(id(*drop), NewAt::Scheduled(Position(position)));
             }
             Framing::Chunked.write(&mut all, |to| to.extend_from_slice(text.as_bytes()));
-            places.push((id(*drop), start..all.len()));
+            ranges.push((id(*drop), start..all.len()));
         }
-        let told = Told {
+        let complete = CompleteUpTo {
             position: Position(position),
             at: Timestamp::from_millis(0),
         };
         Tick {
             number: position,
-            ..Tick::made(told, places, &new, all.freeze())
+            ..Tick::from_parts(complete, ranges, &new, all.freeze())
         }
     }
 
-    fn told(ticks: &[Tick], watched: &Watched, framing: Framing) -> Bytes {
+    fn sent(ticks: &[Tick], watched: &Watched, framing: Framing) -> Bytes {
         newest(&ticks.iter().collect::<Vec<_>>(), watched, None, framing)
     }
 
@@ -480,57 +491,57 @@ mod tests {
     }
 
     #[test]
-    fn a_watcher_who_keeps_up_gets_the_shared_bytes() {
+    fn subscriber_that_keeps_up_gets_the_shared_bytes() {
         let ticks = [tick(1, &[(1, "a1;"), (2, "b1;")])];
-        let all = told(&ticks, &Watched::All, Framing::Chunked);
+        let all = sent(&ticks, &Watched::All, Framing::Chunked);
         assert_eq!(all, "3\r\na1;\r\n3\r\nb1;\r\n");
         assert_eq!(all.as_ptr(), ticks[0].all.as_ptr(), "not copied");
-        let one = told(&ticks, &named(&[2]), Framing::Chunked);
+        let one = sent(&ticks, &named(&[2]), Framing::Chunked);
         assert_eq!(one, "3\r\nb1;\r\n");
-        let place = &ticks[0].frames[1].bytes;
-        assert_eq!(one.as_ptr(), place.as_ptr(), "not copied");
-        let plain = told(&ticks, &named(&[2]), Framing::Plain);
+        let frame = &ticks[0].frames[1].bytes;
+        assert_eq!(one.as_ptr(), frame.as_ptr(), "not copied");
+        let plain = sent(&ticks, &named(&[2]), Framing::Plain);
         assert_eq!(plain, "b1;");
-        assert_eq!(plain.as_ptr(), place[3..].as_ptr(), "not copied either");
-        assert!(told(&ticks, &named(&[3]), Framing::Chunked).is_empty());
+        assert_eq!(plain.as_ptr(), frame[3..].as_ptr(), "not copied either");
+        assert!(sent(&ticks, &named(&[3]), Framing::Chunked).is_empty());
     }
 
     #[test]
-    fn a_watcher_who_fell_behind_is_told_the_newest_of_each_drop_once() {
+    fn subscriber_that_fell_behind_gets_the_newest_state_of_each_drop_once() {
         let ticks = [
             tick(1, &[(1, "a1;"), (2, "b1;")]),
             tick(2, &[(1, "a2;"), (3, "c2;")]),
             tick(3, &[(1, "a3;")]),
         ];
         let two = named(&[1, 2]);
-        assert_eq!(told(&ticks, &Watched::All, Framing::Plain), "b1;c2;a3;");
-        assert_eq!(told(&ticks, &two, Framing::Plain), "b1;a3;");
-        assert_eq!(told(&ticks[..2], &named(&[1]), Framing::Plain), "a2;");
+        assert_eq!(sent(&ticks, &Watched::All, Framing::Plain), "b1;c2;a3;");
+        assert_eq!(sent(&ticks, &two, Framing::Plain), "b1;a3;");
+        assert_eq!(sent(&ticks[..2], &named(&[1]), Framing::Plain), "a2;");
         assert_eq!(
-            told(&ticks, &two, Framing::Chunked),
+            sent(&ticks, &two, Framing::Chunked),
             "3\r\nb1;\r\n3\r\na3;\r\n"
         );
     }
 
     #[test]
-    fn a_watcher_of_new_drops_is_sent_the_newest_of_each_and_no_other_that_it_did_not_name() {
+    fn subscriber_of_new_drops_gets_the_newest_of_each_and_of_named_ones() {
         let ticks = [
             tick(1, &[(1, "a1;"), (2, "b1;"), (3, "new c1;")]),
             tick(2, &[(2, "b2;"), (3, "c2;"), (4, "new d2;")]),
         ];
         let watched = Watched::NamedAndNew([id(1)].into());
-        let all = told(&ticks, &watched, Framing::Plain);
+        let all = sent(&ticks, &watched, Framing::Plain);
         assert_eq!(all, "a1;c2;new d2;");
-        let later = told(&ticks[1..], &watched, Framing::Plain);
+        let later = sent(&ticks[1..], &watched, Framing::Plain);
         assert_eq!(
             later, "new d2;",
-            "drop 3 was not new then, and is not named"
+            "drop 3 was not new in this tick, and is not named"
         );
-        assert_eq!(told(&ticks, &named(&[1]), Framing::Plain), "a1;");
+        assert_eq!(sent(&ticks, &named(&[1]), Framing::Plain), "a1;");
     }
 
     #[test]
-    fn a_drop_scheduled_before_the_subscribers_first_state_is_not_new_to_it() {
+    fn drop_in_the_subscribers_first_state_is_not_new_to_it() {
         let ticks = [tick(7, &[(1, "a;"), (2, "new b;")])];
         let ticks: Vec<&Tick> = ticks.iter().collect();
         let watched = Watched::NamedAndNew([id(1)].into());
@@ -544,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn a_readmitted_drop_is_new_to_every_subscriber() {
+    fn readmitted_drop_is_new_to_every_subscriber() {
         assert!(NewAt::Readmitted.is_after(Some(Position(9))));
     }
 }

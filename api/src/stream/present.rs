@@ -1,9 +1,9 @@
 //! The present state of many drops, in pieces of bounded size.
 //!
-//! Promise: a watcher holds at most one piece at a time of what it has not accepted, however many
-//! drops there are; watchers that begin at the same position share the pieces, each rendered once.
-//! Limit: only those who watch every drop share; a state may be up to [`FRESH`] old, with the
-//! changes since then behind it.
+//! Promise: a subscriber holds at most one piece of unaccepted bytes, however many drops there are;
+//! subscribers that begin at the same position share the pieces, each rendered once. Limit: only
+//! subscribers of every drop share; a state may be up to [`FRESH`] old, followed by the changes
+//! since then.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,19 +18,19 @@ use projections::views::{DropView, Views};
 
 use super::framing::Framing;
 use super::hub::write_frame;
-use super::watcher::{Told, Watched};
+use super::watcher::{CompleteUpTo, Watched};
 
-/// A piece ends with the first drop that brings it to this size, in bytes.
+/// A piece ends with the first drop that fills it to this size, in bytes.
 pub(super) const PIECE: usize = 32 * 1024;
-/// Drops that are copied out of the views at once.
+/// Number of drops that are copied out of the views in one batch.
 const BATCH: usize = 16;
-/// How long a state that was rendered for one is given to others.
+/// How long a rendered state is shared with new subscribers.
 const FRESH: Duration = Duration::from_millis(50);
 
-/// What newcomers share.
+/// The present state that new subscribers share.
 #[derive(Debug, Default)]
 pub(super) struct Present {
-    /// The number of the last tick that was told.
+    /// The number of the last tick that was published.
     ticks: AtomicU64,
     newest: Mutex<Option<Generation>>,
 }
@@ -38,10 +38,10 @@ pub(super) struct Present {
 /// The state at one position.
 #[derive(Debug)]
 struct Generation {
-    made: Instant,
+    created: Instant,
     seen: u64,
-    told: Told,
-    /// By the drop after which they begin.
+    complete: CompleteUpTo,
+    /// Pieces, keyed by the drop after which each begins.
     pieces: HashMap<Option<DropId>, Piece>,
 }
 
@@ -50,24 +50,25 @@ struct Generation {
 struct Piece {
     /// One chunk ([`Framing::Chunked`]).
     chunk: Bytes,
-    /// The drop after which it goes on; none: that was all.
+    /// The drop after which the next piece begins; `None` after the last piece.
     next: Option<DropId>,
 }
 
 impl Present {
-    /// The number of the last tick.
+    /// Returns the number of the last tick.
     pub(super) fn ticks(&self) -> u64 {
         self.ticks.load(Ordering::Acquire)
     }
 
-    /// Numbers a tick that is written. What was rendered before lacks it.
+    /// Returns the number of a new tick, and discards the shared state, which lacks its
+    /// changes.
     pub(super) fn next_tick(&self) -> u64 {
         let number = self.ticks.fetch_add(1, Ordering::Release) + 1;
         *self.newest() = None;
         number
     }
 
-    /// Gives back the memory of a state that is too old to be shared.
+    /// Frees a state that is too old to be shared.
     pub(super) fn forget_old(&self) {
         let mut newest = self.newest();
         if newest.as_ref().is_some_and(|state| !state.is_fresh()) {
@@ -75,47 +76,51 @@ impl Present {
         }
     }
 
-    /// What somebody who begins now will have been told, and the number of the tick that it
-    /// follows.
-    fn begin(&self, views: &Views) -> (u64, Told) {
+    /// Returns the number of the tick that a new subscriber's state follows, and the point up
+    /// to which that state is complete.
+    fn begin(&self, views: &Views) -> (u64, CompleteUpTo) {
         let mut newest = self.newest();
-        // The number first: a change in between comes twice rather than never. Then the position,
-        // so that the states are at least as new; and the time, so that all up to there was
-        // recorded.
+        // Read the number first: a change in between is sent twice rather than never. Then
+        // the position, so that the states are at least as new. Then the time, so that
+        // everything up to it is recorded.
         let seen = self.ticks();
         let position = views.position();
         let shared = newest.as_ref().filter(|state| {
-            state.is_fresh() && state.seen == seen && state.told.position == position
+            state.is_fresh() && state.seen == seen && state.complete.position == position
         });
         if let Some(state) = shared {
-            return (state.seen, state.told);
+            return (state.seen, state.complete);
         }
         let at = SystemClock.now();
         let state = Generation {
-            made: Instant::now(),
+            created: Instant::now(),
             seen,
-            told: Told { position, at },
+            complete: CompleteUpTo { position, at },
             pieces: HashMap::new(),
         };
-        let begun = (state.seen, state.told);
+        let beginning = (state.seen, state.complete);
         *newest = Some(state);
-        begun
+        beginning
     }
 
-    /// The drops that are not over after `after`, for somebody who began with `told`.
-    fn piece(&self, told: Told, after: Option<DropId>, views: &Views) -> Piece {
+    /// Returns the drops after `after` that are not over, for a subscriber that began at
+    /// `complete`.
+    fn piece(&self, complete: CompleteUpTo, after: Option<DropId>, views: &Views) -> Piece {
         let render = || {
             let at = SystemClock.now();
-            let source =
-                |after| views.drops_after(after, BATCH + 1, |row, _| !row.status(at).is_over());
-            Piece::rendered(source, after, told.position, told.position)
+            let source = |after| {
+                views.drops_after(after, BATCH + 1, |row, _| {
+                    !row.status(at).is_over()
+                })
+            };
+            Piece::rendered(source, after, complete.position, complete.position)
         };
         let mut newest = self.newest();
-        // An id claims what went over up to there, so a piece is for those who began at its
-        // position.
+        // An id acknowledges the drops that ended before it, so a piece is shared only
+        // among subscribers that began at its position.
         match newest
             .as_mut()
-            .filter(|state| state.is_fresh() && state.told == told)
+            .filter(|state| state.is_fresh() && state.complete == complete)
         {
             Some(state) => state.pieces.entry(after).or_insert_with(render).clone(),
             None => {
@@ -132,13 +137,13 @@ impl Present {
 
 impl Generation {
     fn is_fresh(&self) -> bool {
-        self.made.elapsed() < FRESH
+        self.created.elapsed() < FRESH
     }
 }
 
 impl Piece {
-    /// Renders what `source` gives after `after`, [`BATCH`] drops and one to look ahead at a time:
-    /// with the id `before`, the very last with the id `last`.
+    /// Renders the drops of `source` after `after`, in batches of [`BATCH`] and one to look
+    /// ahead: with the id `before`, the very last with the id `last`.
     fn rendered(
         source: impl Fn(Option<DropId>) -> Vec<DropView>,
         mut after: Option<DropId>,
@@ -152,8 +157,8 @@ impl Piece {
             let is_end = batch.len() <= BATCH;
             batch.truncate(BATCH);
             let count = batch.len();
-            for (place, drop) in batch.iter().enumerate() {
-                let is_last = is_end && place + 1 == count;
+            for (index, drop) in batch.iter().enumerate() {
+                let is_last = is_end && index + 1 == count;
                 write_frame(&mut text, drop, if is_last { last } else { before }, at);
                 after = Some(drop.drop_id);
                 if !is_last && text.len() >= PIECE {
@@ -171,23 +176,24 @@ impl Piece {
     }
 }
 
-/// How many drops that were scheduled meanwhile a watcher of new ones is sent at most, the newest.
-/// Whoever missed more should read the list.
+/// Maximum number of drops scheduled meanwhile that a reconnecting subscriber of new drops is sent:
+/// the newest. A client that missed more reads the list.
 pub(super) const MOST_NEW: usize = 200;
 
-/// How far a watcher has come in the present state.
+/// Progress of one subscriber through the present state.
 #[derive(Debug)]
 pub(super) struct Resync {
-    /// The drops to give, in the order of their ids; none: every drop.
+    /// The drops to send, sorted by id; `None`: every drop.
     named: Option<Box<[DropId]>>,
-    /// What it had been told before.
-    before: Option<Told>,
-    /// What it will have been told at the end.
-    told: Told,
+    /// The point up to which the subscriber's state was complete before.
+    before: Option<CompleteUpTo>,
+    /// The point up to which it is complete at the end.
+    complete: CompleteUpTo,
     stage: Stage,
 }
 
-/// Drops that are over come first, so that the ids of the others may claim them. Each after an id.
+/// Drops that are over are sent first, so that the ids of the others acknowledge them. Each stage
+/// continues after a drop.
 #[derive(Debug, Clone, Copy)]
 enum Stage {
     Over(Option<DropId>),
@@ -196,15 +202,15 @@ enum Stage {
 }
 
 impl Resync {
-    /// Begins, and gives the number of the tick that the state follows, and what will have been
-    /// told.
+    /// Begins a resync. Returns the number of the tick that the state follows, and the point up
+    /// to which the state is complete.
     pub(super) fn begin(
         present: &Present,
         views: &Views,
-        before: Option<Told>,
+        before: Option<CompleteUpTo>,
         watched: &Watched,
-    ) -> (Self, u64, Told) {
-        let (seen, told) = present.begin(views);
+    ) -> (Self, u64, CompleteUpTo) {
+        let (seen, complete) = present.begin(views);
         let named = match (watched, before) {
             (Watched::All, _) => None,
             (Watched::Named(drops), _) | (Watched::NamedAndNew(drops), None) => Some(drops.clone()),
@@ -216,7 +222,7 @@ impl Resync {
                 Some(all.into())
             }
         };
-        // A newcomer needs nothing of what was over by now, unless it was named.
+        // A new subscriber needs only named drops among those that are over.
         let stage = if named.is_none() && before.is_none() {
             Stage::Live(None)
         } else {
@@ -225,19 +231,19 @@ impl Resync {
         let resync = Self {
             named,
             before,
-            told,
+            complete,
             stage,
         };
-        (resync, seen, told)
+        (resync, seen, complete)
     }
 
-    /// Whether all was given.
+    /// Returns true after the last piece.
     pub(super) const fn is_done(&self) -> bool {
         matches!(self.stage, Stage::Done)
     }
 
-    /// The next piece in `framing`, which is empty when nothing is left, in the order of ids. Of
-    /// drops that are over, only those that were named, or that it may not have been told of.
+    /// Returns the next piece in `framing`, in the order of ids; empty when nothing is left. Of
+    /// drops that are over, only those that are named or that the subscriber may not know of.
     pub(super) fn next(&mut self, present: &Present, views: &Views, framing: Framing) -> Bytes {
         let mut over = Bytes::new();
         if let Stage::Over(after) = self.stage {
@@ -265,17 +271,26 @@ impl Resync {
 
     fn live(&self, after: Option<DropId>, present: &Present, views: &Views) -> Piece {
         let Some(watched) = self.named.as_deref() else {
-            return present.piece(self.told, after, views);
+            return present.piece(self.complete, after, views);
         };
         let at = SystemClock.now();
-        let source = |after| named(watched, after, views, |drop| !drop.row.status(at).is_over());
-        Piece::rendered(source, after, self.told.position, self.told.position)
+        let source = |after| {
+            named(watched, after, views, |drop| {
+                !drop.row.status(at).is_over()
+            })
+        };
+        Piece::rendered(
+            source,
+            after,
+            self.complete.position,
+            self.complete.position,
+        )
     }
 
     fn over(&self, after: Option<DropId>, views: &Views) -> Piece {
         let at = SystemClock.now();
-        let last = self.told.position;
-        let before = self.before.map_or(last, |told| told.position);
+        let last = self.complete.position;
+        let before = self.before.map_or(last, |complete| complete.position);
         match self.named.as_deref() {
             Some(watched) => {
                 let source =
@@ -283,13 +298,13 @@ impl Resync {
                 Piece::rendered(source, after, before, last)
             }
             None => {
-                let may_be_news = |row: &LiveStockRow, position| {
+                let may_be_unknown = |row: &LiveStockRow, position| {
                     let before = self.before;
-                    before.is_some_and(|told| told.is_behind(row, position))
+                    before.is_some_and(|complete| complete.is_behind(row, position))
                 };
                 let source = |after| {
                     views.drops_after(after, BATCH + 1, |row, position| {
-                        row.status(at).is_over() && may_be_news(row, position)
+                        row.status(at).is_over() && may_be_unknown(row, position)
                     })
                 };
                 Piece::rendered(source, after, before, last)
@@ -298,7 +313,8 @@ impl Resync {
     }
 }
 
-/// The `watched` drops after `after` that `wanted` picks: a batch, and one to look ahead.
+/// Returns the `watched` drops after `after` for which `wanted` is true: a batch, and one to look
+/// ahead.
 fn named(
     watched: &[DropId],
     after: Option<DropId>,

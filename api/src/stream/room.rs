@@ -1,16 +1,17 @@
-//! A room of watchers: one task that writes to thousands of sockets.
+//! A stream shard: one task that writes to thousands of sockets.
 //!
-//! Promise: whoever keeps up is sent each state within a sweep of the room; whoever does not is
-//! passed over without waiting, loses states in between, and gets the newest as soon as there is
-//! space again. A sweep gives each guest the newest tick there is when its turn comes. One who
-//! takes nothing for a beat or two of what waits is disconnected, and so is one who sends anything.
-//! What one guest costs in one turn is bounded, whatever it sends or accepts: one read of a few
-//! bytes, two writes, one piece of a present state; and what is held for it is one piece or one
-//! tick, which are shared. Limit: sweeps begin at most once per interval, and rest for half of the
-//! time they took, so that telling never starves selling; who hangs up is noticed within a second.
+//! Promise: a subscriber that keeps up is sent each state within one sweep of the shard. A slow one
+//! is skipped without waiting, loses the states in between, and is sent the newest as soon as its
+//! socket has space. A sweep sends each subscriber the newest tick that exists when its turn comes.
+//! A subscriber is disconnected when it accepts none of its pending bytes for one or two
+//! heartbeats, or when it sends anything. The cost of one subscriber per turn is bounded, whatever
+//! it sends or accepts: one read of a few bytes, two writes, one piece of a present state. The
+//! memory held for it is one piece or one tick, and both are shared. Limit: sweeps begin at most
+//! once per interval, and pause for half of the time they took, so that the stream never starves
+//! requests; a hang-up is noticed within a second.
 //!
-//! Why not a task a watcher: a task, its buffers and its wake-ups cost 35 KiB and a third more CPU a frame
-//! (docs/decisions/0024-rooms-write-to-sockets.md).
+//! Why not one task per subscriber: a task, its buffers and its wake-ups cost 35 KiB and a third
+//! more CPU per frame (docs/decisions/0024-rooms-write-to-sockets.md).
 
 use std::collections::VecDeque;
 use std::io;
@@ -28,158 +29,157 @@ use tokio_util::sync::CancellationToken;
 use super::framing::Framing;
 use super::hub::{BACKLOG, StreamHub, Tick};
 use super::present::Present;
-use super::watcher::Watcher;
+use super::watcher::SubscriberState;
 use crate::connections::Socket;
 
-/// Guests served before others of this process get a turn: half a millisecond.
+/// Subscribers served before other tasks get a turn: half a millisecond.
 const STRIDE: usize = 64;
-/// A guest that is sent a piece of the present state counts as so many.
+/// Cost of a subscriber that is sent a piece of the present state, counted in subscribers.
 const PIECE_COSTS: usize = 8;
-/// How soon to try again those whose socket was full.
-const AGAIN: Duration = Duration::from_millis(10);
-/// How soon it is noticed that a guest has hung up, when nothing happens.
-const LOOK: Duration = Duration::from_secs(1);
-/// A guest who was sent nothing for between so long and twice that is sent a comment: at least every 15 s, with three to spare for
-/// a room that is busy.
-const BEAT: Duration = Duration::from_secs(6);
-/// A comment line, complete without an empty line after it ([`super::RETRY`]). Empty, for a client
-/// may keep it until the next event, and some keep 64 KiB at most.
-const STILL_HERE: &[u8] = b":\n";
-const STILL_HERE_CHUNK: &[u8] = b"2\r\n:\n\r\n";
+/// Delay before retrying subscribers whose socket was full.
+const FULL_SOCKET_RETRY: Duration = Duration::from_millis(10);
+/// Interval at which hang-ups are noticed while no drop changes.
+const HANG_UP_CHECK: Duration = Duration::from_secs(1);
+/// Heartbeat interval. A subscriber that was sent nothing for between one and two intervals is sent
+/// a comment: at least every 15 s, with a margin of 3 s for a busy shard.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(6);
+/// A comment line, complete without an empty line after it ([`super::RETRY`]). It has no text,
+/// because a client may keep it until the next event, and some keep 64 KiB at most.
+const HEARTBEAT: &[u8] = b":\n";
+const HEARTBEAT_CHUNK: &[u8] = b"2\r\n:\n\r\n";
 
-/// What a guest is written to.
+/// The connection of a subscriber.
 pub trait Pipe {
-    /// Writes what fits now.
+    /// Writes as many bytes as the socket accepts without waiting.
     ///
     /// # Errors
-    /// `WouldBlock` when nothing fits; anything else means that it is broken.
+    /// `WouldBlock` when the socket is full; any other error means that it is broken.
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Whether the other side has hung up, or sent anything. A bounded look.
+    /// Returns true if the client has hung up or sent anything. Reads a bounded number of bytes.
     fn is_gone(&self) -> bool;
 
-    /// Throws away what the other side has not accepted, once this is dropped.
+    /// Discards the bytes that the client has not accepted, once this is dropped.
     fn discard(&self);
 }
 
-/// One watcher and its socket.
+/// One subscriber and its connection.
 #[derive(Debug)]
-pub(super) struct Guest<P = Socket> {
+pub(super) struct Subscriber<P = Socket> {
     pipe: P,
-    watcher: Watcher,
-    /// The rest of what was begun: a frame is never cut.
-    rest: Bytes,
+    state: SubscriberState,
+    /// The rest of a frame that was begun: frames are never cut.
+    unsent: Bytes,
     was_sent_to: bool,
 }
 
-/// What a guest has missed.
+/// The ticks that a subscriber has missed.
 pub(super) enum Missed<'a> {
-    /// Nothing.
     Nothing,
-    /// These, oldest first.
     Ticks {
-        /// All that came after the one it has seen.
+        /// Every tick after the last one seen, oldest first.
         ticks: Vec<&'a Tick>,
-        /// The number of the first.
+        /// The number of the first tick.
         first: u64,
     },
-    /// More than is kept.
+    /// More than the backlog holds.
     TooMuch,
 }
 
-/// The newest ticks, numbered densely.
+/// The newest ticks, numbered without gaps.
 #[derive(Debug, Default)]
 struct Recent {
     ticks: VecDeque<Arc<Tick>>,
     last: u64,
 }
 
-/// What guests are served from.
-struct Served<'a> {
+/// The shared state from which subscribers are served.
+struct Sources<'a> {
     recent: &'a Recent,
     views: &'a Views,
     present: &'a Present,
 }
 
-/// Whoever is in a room, and what they are told; no clock, no waiting.
+/// The subscribers of a shard and the ticks for them. It has no clock and never waits.
 #[derive(Debug)]
-pub(super) struct Audience<P> {
+pub(super) struct Subscribers<P> {
     views: Views,
     present: Arc<Present>,
     recent: Recent,
-    guests: Vec<Guest<P>>,
-    /// Whether somebody's socket was full.
-    is_anybody_waiting: bool,
+    list: Vec<Subscriber<P>>,
+    /// Set if a socket was full or a subscriber has more to receive.
+    needs_retry: bool,
 }
 
-/// See the module.
+/// One task's subscribers, its inbox and its ticks.
 #[derive(Debug)]
-pub struct Room<P = Socket> {
-    entrance: UnboundedReceiver<Guest<P>>,
+pub struct StreamShard<P = Socket> {
+    inbox: UnboundedReceiver<Subscriber<P>>,
     ticks: Receiver<Arc<Tick>>,
-    audience: Audience<P>,
+    subscribers: Subscribers<P>,
 }
 
-impl<P: Pipe> Guest<P> {
-    /// A guest who was sent the first piece of the present state and nothing more.
-    pub(super) const fn new(pipe: P, watcher: Watcher) -> Self {
+impl<P: Pipe> Subscriber<P> {
+    /// A subscriber that was sent the first piece of the present state and nothing else.
+    pub(super) const fn new(pipe: P, state: SubscriberState) -> Self {
         Self {
             pipe,
-            watcher,
-            rest: Bytes::new(),
+            state,
+            unsent: Bytes::new(),
             was_sent_to: true,
         }
     }
 
-    /// Sends what it has missed, as far as there is space, and at most one piece of the present
-    /// state. False: its socket is full, or there is more.
-    fn serve(&mut self, room: &Served<'_>) -> io::Result<bool> {
-        let Served {
+    /// Sends the missed ticks as far as the socket has space, and at most one piece of the
+    /// present state. Returns false if the socket is full or more is to be sent.
+    fn serve(&mut self, sources: &Sources<'_>) -> io::Result<bool> {
+        let Sources {
             recent,
             views,
             present,
-        } = room;
+        } = sources;
         if !self.flush()? {
             return Ok(false);
         }
-        let framing = self.watcher.framing();
-        self.rest = match self.watcher.next_piece(present, views, framing) {
+        let framing = self.state.framing();
+        self.unsent = match self.state.next_piece(present, views, framing) {
             Some(piece) => piece,
             None => {
-                let missed = recent.after(self.watcher.seen());
-                self.watcher.catch_up(&missed, present, views)
+                let missed = recent.after(self.state.seen());
+                self.state.catch_up(&missed, present, views)
             }
         };
         let is_sent = self.flush()?;
-        let is_behind = self.watcher.is_resyncing() || self.watcher.seen() < recent.last;
+        let is_behind = self.state.is_resyncing() || self.state.seen() < recent.last;
         Ok(is_sent && !is_behind)
     }
 
-    /// One write: what a quick reader makes room for meanwhile is for the next turn.
+    /// Writes once. Space that a fast reader frees meanwhile is used in its next turn.
     fn flush(&mut self) -> io::Result<bool> {
-        if !self.rest.is_empty() {
-            match self.pipe.write(&self.rest) {
+        if !self.unsent.is_empty() {
+            match self.pipe.write(&self.unsent) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => self.rest.advance(written),
+                Ok(written) => self.unsent.advance(written),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error),
             }
             self.was_sent_to = true;
         }
-        if !self.rest.is_empty() {
+        if !self.unsent.is_empty() {
             return Ok(false);
         }
-        // Not a part of what all share any longer, which would keep it all in memory.
-        self.rest = Bytes::new();
+        // Drop the reference to the shared bytes, which would keep all of them in memory.
+        self.unsent = Bytes::new();
         Ok(true)
     }
 
-    /// Sends a comment if it was sent nothing since the last beat. False: its socket is full.
+    /// Sends a comment if nothing was sent since the last heartbeat. Returns false if the
+    /// socket is full.
     ///
     /// # Errors
-    /// Also when it has taken nothing since the last beat of what waits for it, and never will.
-    fn beat(&mut self) -> io::Result<bool> {
-        // First, so that nobody is let go who was not tried.
+    /// Also when it has accepted none of its pending bytes since the last heartbeat.
+    fn heartbeat(&mut self) -> io::Result<bool> {
+        // Flush first, so that no subscriber is disconnected without an attempt.
         let is_done = self.flush()?;
         if std::mem::take(&mut self.was_sent_to) {
             return Ok(is_done);
@@ -187,17 +187,17 @@ impl<P: Pipe> Guest<P> {
         if !is_done {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        self.rest = Bytes::from_static(match self.watcher.framing() {
-            Framing::Chunked => STILL_HERE_CHUNK,
-            Framing::Plain => STILL_HERE,
+        self.unsent = Bytes::from_static(match self.state.framing() {
+            Framing::Chunked => HEARTBEAT_CHUNK,
+            Framing::Plain => HEARTBEAT,
         });
         self.flush()
     }
 
-    /// Ends the stream, in order where there is space for it.
-    pub(super) fn say_goodbye(mut self) {
+    /// Ends the stream, with a proper end of the body if the socket has space.
+    pub(super) fn end_stream(mut self) {
         if let Ok(true) = self.flush() {
-            let _gone = self.pipe.write(self.watcher.framing().end());
+            let _gone = self.pipe.write(self.state.framing().end());
         }
     }
 }
@@ -205,7 +205,8 @@ impl<P: Pipe> Guest<P> {
 impl Recent {
     fn push(&mut self, tick: Arc<Tick>) {
         if tick.number != self.last + 1 {
-            // Some were lost: who has not seen the last of those kept has missed too much.
+            // Ticks were lost: a subscriber that has not seen the last kept tick has
+            // missed too much.
             self.ticks.clear();
         }
         self.last = tick.number;
@@ -234,7 +235,7 @@ impl Recent {
     }
 }
 
-impl<P: Pipe> Audience<P> {
+impl<P: Pipe> Subscribers<P> {
     pub(super) fn new(views: Views, hub: &StreamHub) -> Self {
         let present = Arc::clone(hub.present());
         Self {
@@ -244,199 +245,206 @@ impl<P: Pipe> Audience<P> {
                 last: present.ticks(),
             },
             present,
-            guests: vec![],
-            is_anybody_waiting: false,
+            list: vec![],
+            needs_retry: false,
         }
     }
 
-    pub(super) fn hear(&mut self, tick: Arc<Tick>) {
+    pub(super) fn receive(&mut self, tick: Arc<Tick>) {
         self.recent.push(tick);
     }
 
-    /// Lets `guest` in, and tells it what happened since it was told the present state.
-    pub(super) fn admit(&mut self, guest: Guest<P>) {
-        self.guests.push(guest);
-        let last = self.guests.len() - 1;
+    /// Adds a subscriber and sends it the changes since its first state.
+    pub(super) fn add(&mut self, subscriber: Subscriber<P>) {
+        self.list.push(subscriber);
+        let last = self.list.len() - 1;
         self.serve_one(last);
     }
 
-    /// Serves guests from the one at `from` down, up to `most` or as many as cost as much; gives
-    /// the place to go on from.
+    /// Serves subscribers from index `from` downwards until the cost reaches `most`; returns
+    /// the index at which to continue.
     pub(super) fn serve(&mut self, from: usize, most: usize) -> usize {
         self.each(from, most, Self::serve_one)
     }
 
-    /// Tells up to `most` guests that we are here, as [`Audience::serve`] does: who was told
-    /// nothing for long, and disconnects who takes nothing.
-    pub(super) fn beat(&mut self, from: usize, most: usize) -> usize {
-        self.each(from, most, |room, place| {
-            let outcome = room.guests[place].beat();
-            room.settle(place, outcome);
+    /// Sends heartbeats to up to `most` subscribers, in the order of [`Subscribers::serve`], and
+    /// disconnects those that accept nothing.
+    pub(super) fn heartbeat(&mut self, from: usize, most: usize) -> usize {
+        self.each(from, most, |subscribers, index| {
+            let outcome = subscribers.list[index].heartbeat();
+            subscribers.settle(index, outcome);
             1
         })
     }
 
-    /// Who takes the place of one that is gone came after it and had its turn: places are gone
-    /// through from the last to the first. `with` says what each cost.
+    /// Iterates from the last index to the first, because `swap_remove` fills a gap with a
+    /// subscriber that had its turn already. `with` returns the cost of each.
     fn each(
         &mut self,
         from: usize,
         most: usize,
         mut with: impl FnMut(&mut Self, usize) -> usize,
     ) -> usize {
-        let (mut place, mut left) = (from.min(self.guests.len()), most);
-        while place > 0 && left > 0 {
-            place -= 1;
-            left = left.saturating_sub(with(self, place));
+        let (mut index, mut left) = (from.min(self.list.len()), most);
+        while index > 0 && left > 0 {
+            index -= 1;
+            left = left.saturating_sub(with(self, index));
         }
-        place
+        index
     }
 
-    fn serve_one(&mut self, place: usize) -> usize {
-        let served = Served {
+    fn serve_one(&mut self, index: usize) -> usize {
+        let sources = Sources {
             recent: &self.recent,
             views: &self.views,
             present: &self.present,
         };
-        let guest = &mut self.guests[place];
-        let was_resyncing = guest.watcher.is_resyncing();
-        let outcome = guest.serve(&served);
-        let has_resynced = was_resyncing || guest.watcher.is_resyncing();
-        self.settle(place, outcome);
+        let subscriber = &mut self.list[index];
+        let was_resyncing = subscriber.state.is_resyncing();
+        let outcome = subscriber.serve(&sources);
+        let has_resynced = was_resyncing || subscriber.state.is_resyncing();
+        self.settle(index, outcome);
         if has_resynced { PIECE_COSTS } else { 1 }
     }
 
-    /// Keeps who is still there, and is waited for if their socket is full.
-    fn settle(&mut self, place: usize, outcome: io::Result<bool>) {
+    /// Keeps a subscriber that is still connected, and notes whether it must be served again.
+    fn settle(&mut self, index: usize, outcome: io::Result<bool>) {
         match outcome {
-            Ok(is_done) if !self.guests[place].pipe.is_gone() => {
-                self.is_anybody_waiting |= !is_done;
+            Ok(is_done) if !self.list[index].pipe.is_gone() => {
+                self.needs_retry |= !is_done;
             }
             Ok(_) | Err(_) => {
-                let guest = self.guests.swap_remove(place);
-                if !guest.rest.is_empty() {
-                    guest.pipe.discard();
+                let subscriber = self.list.swap_remove(index);
+                if !subscriber.unsent.is_empty() {
+                    subscriber.pipe.discard();
                 }
             }
         }
     }
 }
 
-impl Room {
-    /// Tells the guests what changes, each drop at most once per `shortest`, until `stop`; then ends their streams.
+impl StreamShard {
+    /// Serves subscribers, each drop at most once per `shortest`, until `stop`; then ends their
+    /// streams.
     pub async fn run(mut self, shortest: Duration, stop: CancellationToken) {
-        stop.run_until_cancelled(self.tell(shortest)).await;
-        self.entrance.close();
-        while let Some(guest) = self.entrance.recv().await {
-            guest.say_goodbye();
+        stop.run_until_cancelled(self.serve_changes(shortest)).await;
+        self.inbox.close();
+        while let Some(subscriber) = self.inbox.recv().await {
+            subscriber.end_stream();
         }
-        self.audience.guests.drain(..).for_each(Guest::say_goodbye);
+        self.subscribers
+            .list
+            .drain(..)
+            .for_each(Subscriber::end_stream);
     }
 }
 
-impl<P: Pipe> Room<P> {
-    /// A room that hears what `hub` tells.
+impl<P: Pipe> StreamShard<P> {
+    /// A shard that receives the ticks of `hub`.
     pub(super) fn new(
         hub: &StreamHub,
         views: Views,
-        entrance: UnboundedReceiver<Guest<P>>,
+        inbox: UnboundedReceiver<Subscriber<P>>,
     ) -> Self {
         Self {
-            entrance,
-            // Before the audience looks at the number of the last.
-            ticks: hub.listen(),
-            audience: Audience::new(views, hub),
+            inbox,
+            // Before `Subscribers::new` reads the number of the last tick.
+            ticks: hub.new_receiver(),
+            subscribers: Subscribers::new(views, hub),
         }
     }
 
-    pub(super) async fn tell(&mut self, shortest: Duration) {
-        let [mut look, mut beat] = [interval(LOOK), interval(BEAT)];
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut is_news, mut told) = (false, self.audience.recent.last);
-        // Newcomers one after the other, before others get a turn.
-        let mut newcomers = 0;
+    pub(super) async fn serve_changes(&mut self, shortest: Duration) {
+        let [mut hang_up_check, mut heartbeats] =
+            [interval(HANG_UP_CHECK), interval(HEARTBEAT_INTERVAL)];
+        hang_up_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut has_changes, mut sent) = (false, self.subscribers.recent.last);
+        // Count of new subscribers that were added one after another, before others get a
+        // turn.
+        let mut added_in_a_row = 0;
         loop {
             tokio::select! {
                 biased;
-                // Before what happens, which may happen all the time.
-                _ = beat.tick() => {
-                    self.beat().await;
+                                // First, because changes may never stop.
+                _ = heartbeats.tick() => {
+                    self.heartbeat().await;
                     continue;
                 }
-                Some(guest) = self.entrance.recv(), if newcomers < STRIDE => {
-                    newcomers += 1;
-                    self.audience.admit(guest);
+                Some(subscriber) = self.inbox.recv(), if added_in_a_row < STRIDE => {
+                    added_in_a_row += 1;
+                    self.subscribers.add(subscriber);
                     continue;
                 }
-                () = std::future::ready(()), if is_news => {}
-                received = self.ticks.recv() => if !self.hear(received) { return },
-                _ = look.tick() => {}
-                () = std::future::ready(()), if newcomers >= STRIDE => {
-                    newcomers = 0;
+                () = std::future::ready(()), if has_changes => {}
+                received = self.ticks.recv() => if !self.receive(received) { return },
+                _ = hang_up_check.tick() => {}
+                () = std::future::ready(()), if added_in_a_row >= STRIDE => {
+                    added_in_a_row = 0;
                     continue;
                 }
-                () = sleep(AGAIN), if self.audience.is_anybody_waiting => {}
+                () = sleep(FULL_SOCKET_RETRY), if self.subscribers.needs_retry => {}
             }
-            newcomers = 0;
+            added_in_a_row = 0;
             let began = Instant::now();
-            is_news = self.sweep().await;
+            has_changes = self.sweep().await;
             let ended = Instant::now();
-            // A sweep that told nothing must not hold up the next change.
-            if told != self.audience.recent.last {
-                told = self.audience.recent.last;
+            // A sweep that sent nothing must not delay the next change.
+            if sent != self.subscribers.recent.last {
+                sent = self.subscribers.recent.last;
                 let until = (began + shortest).max(ended + (ended - began) / 2);
-                self.rest(until, &mut beat).await;
+                self.pause(until, &mut heartbeats).await;
             }
         }
     }
 
-    /// Tells nobody anything new, but misses no beat.
-    async fn rest(&mut self, until: Instant, beat: &mut Interval) {
+    /// Waits until `until` without serving changes, but still sends heartbeats.
+    async fn pause(&mut self, until: Instant, heartbeats: &mut Interval) {
         loop {
             tokio::select! {
                 () = sleep_until(until) => return,
-                _ = beat.tick() => self.beat().await,
+                _ = heartbeats.tick() => self.heartbeat().await,
             }
         }
     }
 
-    async fn beat(&mut self) {
-        let mut left = self.audience.guests.len();
+    async fn heartbeat(&mut self) {
+        let mut left = self.subscribers.list.len();
         while left > 0 {
-            left = self.audience.beat(left, STRIDE);
+            left = self.subscribers.heartbeat(left, STRIDE);
             yield_now().await;
         }
     }
 
-    fn hear(&mut self, received: Result<Arc<Tick>, RecvError>) -> bool {
+    fn receive(&mut self, received: Result<Arc<Tick>, RecvError>) -> bool {
         match received {
-            Ok(tick) => self.audience.hear(tick),
-            // Its number tells that some were lost.
+            Ok(tick) => self.subscribers.receive(tick),
+            // The number of the next tick shows that some were lost.
             Err(RecvError::Overflowed(_)) => {}
             Err(RecvError::Closed) => return false,
         }
         true
     }
 
-    /// Serves everybody once. Says whether something happened meanwhile that not all were told.
+    /// Serves every subscriber once. Returns true if ticks arrived meanwhile that not all were
+    /// sent.
     async fn sweep(&mut self) -> bool {
-        self.hear_what_waits();
-        let told_all = self.audience.recent.last;
-        self.audience.is_anybody_waiting = false;
-        let mut left = self.audience.guests.len();
+        self.receive_pending();
+        let sent_to_all = self.subscribers.recent.last;
+        self.subscribers.needs_retry = false;
+        let mut left = self.subscribers.list.len();
         while left > 0 {
-            left = self.audience.serve(left, STRIDE);
+            left = self.subscribers.serve(left, STRIDE);
             yield_now().await;
-            self.hear_what_waits();
+            self.receive_pending();
         }
-        self.audience.recent.last != told_all
+        self.subscribers.recent.last != sent_to_all
     }
 
-    fn hear_what_waits(&mut self) {
+    fn receive_pending(&mut self) {
         loop {
             match self.ticks.try_recv() {
-                Ok(tick) => self.audience.hear(tick),
+                Ok(tick) => self.subscribers.receive(tick),
                 Err(TryRecvError::Overflowed(_)) => {}
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return,
             }
@@ -449,7 +457,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tick_that_was_lost_is_never_skipped_in_silence() {
+    fn lost_tick_is_detected_and_never_skipped_silently() {
         let mut recent = Recent::default();
         for number in [1, 2, 3, 6] {
             recent.push(Arc::new(Tick::empty(number)));

@@ -1,4 +1,4 @@
-//! A shop and its watchers without a server around them, and without a clock.
+//! Drops and their subscribers without a server, on a controlled clock.
 
 mod pieces;
 
@@ -21,18 +21,18 @@ use infrastructure::log::Head;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::sleep;
 
-use super::room::Audience;
+use super::room::Subscribers;
 use super::*;
 
-/// A socket with so much space, and what came out of it.
+/// A socket with limited space, which records every write.
 #[derive(Clone)]
-struct Wire {
+struct FakeSocket {
     space: Rc<Cell<usize>>,
     received: Rc<RefCell<Vec<u8>>>,
     is_gone: Rc<Cell<bool>>,
 }
 
-impl Pipe for Wire {
+impl Pipe for FakeSocket {
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         let fits = bytes.len().min(self.space.get());
         if fits == 0 {
@@ -50,24 +50,24 @@ impl Pipe for Wire {
     fn discard(&self) {}
 }
 
-/// What a watcher holds in its hands.
-struct Hands {
-    wire: Wire,
+/// The client's end of a stream.
+struct Client {
+    socket: FakeSocket,
     first: Vec<u8>,
 }
 
-impl Hands {
-    /// What came since the last look: the ids of its frames, and the units held in each.
-    fn told(&mut self) -> Vec<(u64, u64)> {
+impl Client {
+    /// Returns the frames since the last call: their ids, and the units held in each.
+    fn received(&mut self) -> Vec<(u64, u64)> {
         let held =
             |(id, data): (u64, serde_json::Value)| (id, data["stock"]["held"].as_u64().unwrap());
         self.frames().into_iter().map(held).collect()
     }
 
-    /// What came since the last look: the ids of its frames, and what they tell.
+    /// Returns the frames since the last call: their ids and data.
     fn frames(&mut self) -> Vec<(u64, serde_json::Value)> {
         let mut bytes = std::mem::take(&mut self.first);
-        bytes.extend(plain(&self.wire.received.take()));
+        bytes.extend(plain(&self.socket.received.take()));
         let text = String::from_utf8(bytes).unwrap();
         let frames = text.split("\n\n").filter(|frame| frame.contains("data: "));
         let read = |frame: &str| {
@@ -79,7 +79,7 @@ impl Hands {
     }
 }
 
-/// Takes the chunks off; they must be whole.
+/// Removes the chunk framing; every chunk must be complete.
 fn plain(mut bytes: &[u8]) -> Vec<u8> {
     let mut text = vec![];
     while let Some(end) = bytes.iter().position(|&byte| byte == b'\n') {
@@ -92,40 +92,40 @@ fn plain(mut bytes: &[u8]) -> Vec<u8> {
     text
 }
 
-/// A shop with one drop and one room, without a server around them.
+/// One drop and one shard, without a server.
 struct World {
     hub: StreamHub,
     views: Views,
     ticks: Receiver<Arc<Tick>>,
-    room: Audience<Wire>,
-    guests: usize,
+    subscribers: Subscribers<FakeSocket>,
+    count: usize,
     head: u64,
-    /// What the next one to come waits for.
-    places: WatchedPlaces,
+    /// The waitlist entries that the next subscriber watches.
+    entries: WatchedEntries,
 }
 
 impl World {
     fn new() -> Self {
         let views = Views::default();
-        let (hub, _) = StreamHub::with_doors(10, 1);
+        let (hub, _) = StreamHub::with_inboxes(10, 1);
         let mut world = Self {
-            ticks: hub.listen(),
-            room: Audience::new(views.clone(), &hub),
+            ticks: hub.new_receiver(),
+            subscribers: Subscribers::new(views.clone(), &hub),
             views,
             hub,
-            guests: 0,
+            count: 0,
             head: 0,
-            places: WatchedPlaces::default(),
+            entries: WatchedEntries::default(),
         };
         world.record(drop_opened(1000));
         world.sweep();
         world
     }
 
-    /// Something happens, and is told at once.
+    /// Records an event and publishes it immediately.
     fn record(&mut self, event: DropEvent) {
         self.commit("d", event);
-        self.tell();
+        self.broadcast();
     }
 
     fn commit(&mut self, drop: &str, event: DropEvent) {
@@ -152,63 +152,68 @@ impl World {
         self.hub.committed(&committed);
     }
 
-    fn tell(&self) {
+    fn broadcast(&self) {
         let changed = self.hub.take_changed();
-        self.hub.tell(&self.views, &changed, second(0));
+        self.hub.broadcast(&self.views, &changed, second(0));
     }
 
     fn hold(&mut self, number: u64) {
         self.record(hold_placed(&format!("h{number}"), 1));
     }
 
-    /// Somebody is told the present state.
-    fn arrive(&mut self) -> (Guest<Wire>, Hands) {
-        self.come_back(None)
+    /// A new subscriber, which is sent the present state.
+    fn connect(&mut self) -> (Subscriber<FakeSocket>, Client) {
+        self.reconnect(None)
     }
 
-    /// Somebody who was told of `last` before is told the present state.
-    fn come_back(&mut self, last: Option<u64>) -> (Guest<Wire>, Hands) {
-        self.come(Watched::All, last)
+    /// A subscriber that received `last` before, and is sent the present state.
+    fn reconnect(&mut self, last: Option<u64>) -> (Subscriber<FakeSocket>, Client) {
+        self.subscribe_to(Watched::All, last)
     }
 
-    fn come(&mut self, watched: Watched, last: Option<u64>) -> (Guest<Wire>, Hands) {
-        let seat = self.hub.enter(None).unwrap();
-        let places = std::mem::take(&mut self.places);
-        let told = last.map(|last| Told::up_to(Position(last), &self.views));
+    fn subscribe_to(
+        &mut self,
+        watched: Watched,
+        last: Option<u64>,
+    ) -> (Subscriber<FakeSocket>, Client) {
+        let permit = self.hub.try_admit(None).unwrap();
+        let entries = std::mem::take(&mut self.entries);
+        let sent = last.map(|last| CompleteUpTo::up_to(Position(last), &self.views));
         let (hub, views) = (&self.hub, &self.views);
         let framing = Framing::Chunked;
-        let mut watcher = Watcher::new(hub, views, watched, places, framing, told, seat);
+        let mut subscriber =
+            SubscriberState::new(hub, views, watched, entries, framing, sent, permit);
         let mut first = vec![];
-        while let Some(piece) = watcher.next_piece(hub.present(), views, Framing::Plain) {
+        while let Some(piece) = subscriber.next_piece(hub.present(), views, Framing::Plain) {
             first.extend_from_slice(&piece);
         }
-        let wire = Wire {
+        let socket = FakeSocket {
             space: Rc::new(Cell::new(usize::MAX)),
             received: Rc::default(),
             is_gone: Rc::default(),
         };
-        let hands = Hands {
-            wire: wire.clone(),
+        let client = Client {
+            socket: socket.clone(),
             first,
         };
-        (Guest::new(wire, watcher), hands)
+        (Subscriber::new(socket, subscriber), client)
     }
 
-    fn watch(&mut self) -> Hands {
-        let (guest, hands) = self.arrive();
-        self.enter(guest);
-        hands
+    fn subscribe(&mut self) -> Client {
+        let (subscriber, client) = self.connect();
+        self.add(subscriber);
+        client
     }
 
-    fn enter(&mut self, guest: Guest<Wire>) {
-        self.room.admit(guest);
-        self.guests += 1;
+    fn add(&mut self, subscriber: Subscriber<FakeSocket>) {
+        self.subscribers.add(subscriber);
+        self.count += 1;
     }
 
-    fn hear(&mut self) {
+    fn receive(&mut self) {
         loop {
             match self.ticks.try_recv() {
-                Ok(tick) => self.room.hear(tick),
+                Ok(tick) => self.subscribers.receive(tick),
                 Err(TryRecvError::Overflowed(_)) => {}
                 Err(TryRecvError::Empty | TryRecvError::Closed) => return,
             }
@@ -216,76 +221,84 @@ impl World {
     }
 
     fn sweep(&mut self) {
-        self.hear();
-        self.room.serve(self.guests, usize::MAX);
+        self.receive();
+        self.subscribers.serve(self.count, usize::MAX);
     }
 
-    fn beat(&mut self) {
-        self.room.beat(self.guests, usize::MAX);
+    fn heartbeat(&mut self) {
+        self.subscribers.heartbeat(self.count, usize::MAX);
     }
 }
 
 #[test]
-fn a_watcher_is_told_every_tick_when_swept_for_each_and_otherwise_the_newest() {
+fn each_sweep_sends_the_newest_state_and_nothing_twice() {
     let mut world = World::new();
-    let mut watcher = world.watch();
-    assert_eq!(watcher.told(), [(1, 0)]);
+    let mut subscriber = world.subscribe();
+    assert_eq!(subscriber.received(), [(1, 0)]);
     world.hold(1);
     world.sweep();
-    assert_eq!(watcher.told(), [(2, 1)]);
+    assert_eq!(subscriber.received(), [(2, 1)]);
     for number in 2..=5 {
         world.hold(number);
     }
     world.sweep();
-    assert_eq!(watcher.told(), [(6, 5)]);
+    assert_eq!(subscriber.received(), [(6, 5)]);
     world.sweep();
-    assert_eq!(watcher.told(), [], "nothing twice");
+    assert_eq!(subscriber.received(), [], "nothing twice");
 }
 
 #[test]
-fn a_room_that_sleeps_through_more_than_is_kept_goes_on_from_the_present_state() {
+fn shard_that_misses_more_than_the_backlog_continues_from_the_present_state() {
     for missed in [hub::BACKLOG, hub::BACKLOG + 1, 10 * hub::BACKLOG] {
         let mut world = World::new();
-        let mut watcher = world.watch();
-        assert_eq!(watcher.told(), [(1, 0)]);
+        let mut subscriber = world.subscribe();
+        assert_eq!(subscriber.received(), [(1, 0)]);
         let missed = missed as u64;
         for number in 1..=missed {
             world.hold(number);
         }
         world.sweep();
-        assert_eq!(watcher.told(), [(missed + 1, missed)]);
+        assert_eq!(subscriber.received(), [(missed + 1, missed)]);
         world.hold(missed + 1);
         world.sweep();
-        assert_eq!(watcher.told(), [(missed + 2, missed + 1)], "and follows");
+        assert_eq!(
+            subscriber.received(),
+            [(missed + 2, missed + 1)],
+            "and follows"
+        );
     }
 }
 
 #[test]
-fn a_watcher_whose_socket_is_full_holds_up_nobody_and_gets_the_newest_when_there_is_space() {
+fn full_socket_delays_no_other_subscriber_and_then_gets_the_newest() {
     for missed in [1, hub::BACKLOG as u64 + 5] {
         let mut world = World::new();
-        let (mut slow, mut quick) = (world.watch(), world.watch());
-        assert_eq!((slow.told(), quick.told()), (vec![(1, 0)], vec![(1, 0)]));
-        slow.wire.space.set(10);
+        let (mut slow, mut quick) = (world.subscribe(), world.subscribe());
+        assert_eq!(
+            (slow.received(), quick.received()),
+            (vec![(1, 0)], vec![(1, 0)])
+        );
+        slow.socket.space.set(10);
         world.hold(1);
         world.sweep();
         for number in 2..=missed + 1 {
             world.hold(number);
             world.sweep();
         }
-        assert_eq!(quick.told().len() as u64, missed + 1);
-        slow.wire.space.set(usize::MAX);
+        assert_eq!(quick.received().len() as u64, missed + 1);
+        slow.socket.space.set(usize::MAX);
         world.sweep();
-        // What was begun is finished, for a frame is never cut; then comes the newest.
-        assert_eq!(slow.told(), [(2, 1), (missed + 2, missed + 1)]);
+        // A frame that was begun is finished, because frames are never cut. Then comes
+        // the newest.
+        assert_eq!(slow.received(), [(2, 1), (missed + 2, missed + 1)]);
     }
 }
 
 #[test]
-fn a_drop_that_was_called_off_is_told_to_who_was_away_or_asleep_and_to_no_newcomer() {
+fn cancelled_drop_is_sent_to_lagging_and_returning_but_not_to_new_clients() {
     let mut world = World::new();
-    let mut asleep = world.watch();
-    assert_eq!(asleep.told(), [(1, 0)]);
+    let mut asleep = world.subscribe();
+    assert_eq!(asleep.received(), [(1, 0)]);
     let held = hub::BACKLOG as u64 + 5;
     for number in 1..=held {
         world.hold(number);
@@ -294,24 +307,24 @@ fn a_drop_that_was_called_off_is_told_to_who_was_away_or_asleep_and_to_no_newcom
     let last = world.head;
     world.sweep();
     assert_eq!(
-        asleep.told(),
+        asleep.received(),
         [(last, held)],
         "more was missed than is kept"
     );
-    for (told, frames) in [
+    for (sent, frames) in [
         (Some(0), vec![(last, held)]),
         (Some(last - 1), vec![(last, held)]),
         (Some(last), vec![]),
         (Some(last + 1), vec![]),
         (None, vec![]),
     ] {
-        let (_, mut hands) = world.come_back(told);
-        assert_eq!(hands.told(), frames, "{told:?}");
+        let (_, mut client) = world.reconnect(sent);
+        assert_eq!(client.received(), frames, "{sent:?}");
     }
 }
 
-/// A stream may be cut between any two of its frames, which are `frames` after the id `before`: who
-/// comes back by the last id that arrived is told whatever did not.
+/// A stream may be cut between any two of its frames, which are `frames` after the id `before`: a
+/// client that reconnects with the last id that arrived is sent everything that did not arrive.
 #[track_caller]
 fn may_be_cut_anywhere(
     world: &mut World,
@@ -322,141 +335,142 @@ fn may_be_cut_anywhere(
     for cut in 0..=frames.len() {
         let arrived = &frames[..cut];
         let last = arrived.last().map_or(before, |(id, _)| *id);
-        let (_, mut hands) = world.come_back(Some(last));
-        let rest = hands.frames();
-        let told = |drop: &str| {
+        let (_, mut client) = world.reconnect(Some(last));
+        let rest = client.frames();
+        let sent = |drop: &str| {
             let id = drop_id(drop).to_string();
-            let is_it = |(_, told): &&(u64, serde_json::Value)| told["id"] == id.as_str();
+            let is_it = |(_, sent): &&(u64, serde_json::Value)| sent["id"] == id.as_str();
             let last = arrived.iter().chain(&rest).rfind(is_it);
-            last.map(|(_, told)| told["status"].clone())
+            last.map(|(_, sent)| sent["status"].clone())
         };
         for drop in cancelled {
-            let status = told(drop).unwrap_or_default();
+            let status = sent(drop).unwrap_or_default();
             assert_eq!(status, "cancelled", "{drop}, cut after {cut} of {frames:?}");
         }
     }
 }
 
 #[test]
-fn an_id_claims_nothing_that_is_still_to_come() {
+fn id_acknowledges_nothing_that_is_still_to_be_sent() {
     let drops = ["b", "c", "e"];
-    // How many ticks tell it, and how many more come before it is heard: none, some, or more than
-    // are kept.
+    // The number of ticks that contain the cancellations, and of ticks that follow before a
+    // sweep: none, some, or more than the backlog.
     for (ticks, more) in [(1, 0), (1, 3), (3, 0), (3, 3), (3, hub::BACKLOG as u64)] {
         let mut world = World::new();
         for drop in drops {
             world.commit(drop, drop_opened(1));
         }
-        world.tell();
+        world.broadcast();
         world.sweep();
         let before = world.head;
-        let mut watcher = world.watch();
-        watcher.frames();
+        let mut subscriber = world.subscribe();
+        subscriber.frames();
         world.hold(0);
         for drop in drops {
             world.commit(drop, drop_cancelled());
             if ticks > 1 {
-                world.tell();
+                world.broadcast();
             }
         }
-        world.tell();
+        world.broadcast();
         for number in 1..=more {
             world.hold(number);
         }
         world.sweep();
-        let told = watcher.frames();
-        assert!(told.len() > drops.len(), "{told:?}");
-        assert!(told.is_sorted_by_key(|(id, _)| *id), "{told:?}");
-        assert_eq!(told.last().unwrap().0, world.head);
-        may_be_cut_anywhere(&mut world, before, &told, &drops);
-        // The same of the present state, for who was away.
-        let (_, mut hands) = world.come_back(Some(before));
-        may_be_cut_anywhere(&mut world, before, &hands.frames(), &drops);
+        let sent = subscriber.frames();
+        assert!(sent.len() > drops.len(), "{sent:?}");
+        assert!(sent.is_sorted_by_key(|(id, _)| *id), "{sent:?}");
+        assert_eq!(sent.last().unwrap().0, world.head);
+        may_be_cut_anywhere(&mut world, before, &sent, &drops);
+        // The same for the present state that a returning client is sent.
+        let (_, mut client) = world.reconnect(Some(before));
+        may_be_cut_anywhere(&mut world, before, &client.frames(), &drops);
     }
 }
 
 #[test]
-fn news_of_a_place_in_line_claims_no_drop_that_was_not_told_of() {
+fn waitlist_frame_acknowledges_no_drop_that_was_not_sent() {
     let mut world = World::new();
     world.commit("b", drop_opened(1));
-    world.commit("d", waitlist_joined("place", 1));
-    world.places = WatchedPlaces::of(waitlist_id("place"), drop_id("d"));
-    world.tell();
-    let mut watcher = world.watch();
-    watcher.frames();
-    world.record(waitlist_left("place", 1));
-    let told = world.head;
+    world.commit("d", waitlist_joined("entry", 1));
+    world.entries = WatchedEntries::of(waitlist_id("entry"), drop_id("d"));
+    world.broadcast();
+    let mut subscriber = world.subscribe();
+    subscriber.frames();
+    world.record(waitlist_left("entry", 1));
+    let sent = world.head;
     world.commit("b", drop_cancelled());
     world.sweep();
-    let frames = watcher.frames();
-    let kinds: Vec<_> = frames.iter().map(|(_, news)| &news["status"]).collect();
+    let frames = subscriber.frames();
+    let kinds: Vec<_> = frames.iter().map(|(_, data)| &data["status"]).collect();
     assert_eq!(kinds, ["live", "left"]);
-    assert!(frames.iter().all(|(id, _)| *id == told), "{frames:?}");
-    may_be_cut_anywhere(&mut world, told - 1, &frames, &["b"]);
+    assert!(frames.iter().all(|(id, _)| *id == sent), "{frames:?}");
+    may_be_cut_anywhere(&mut world, sent - 1, &frames, &["b"]);
 }
 
 #[test]
-fn what_was_told_before_somebody_came_is_not_told_to_them() {
+fn ticks_before_the_first_state_are_not_sent_again() {
     let mut world = World::new();
-    let mut early = world.watch();
+    let mut early = world.subscribe();
     world.hold(1);
-    let mut late = world.watch();
+    let mut late = world.subscribe();
     world.sweep();
-    assert_eq!(late.told(), [(2, 1)]);
-    assert_eq!(early.told(), [(1, 0), (2, 1)]);
+    assert_eq!(late.received(), [(2, 1)]);
+    assert_eq!(early.received(), [(1, 0), (2, 1)]);
 }
 
 #[test]
-fn what_happens_between_the_present_state_and_the_room_is_not_missed() {
+fn changes_between_the_first_state_and_the_shard_are_not_missed() {
     for missed in [1, hub::BACKLOG as u64 + 5] {
         let mut world = World::new();
-        let (guest, mut hands) = world.arrive();
+        let (subscriber, mut client) = world.connect();
         for number in 1..=missed {
             world.hold(number);
-            world.hear();
+            world.receive();
         }
-        world.enter(guest);
-        assert_eq!(hands.told(), [(1, 0), (missed + 1, missed)]);
+        world.add(subscriber);
+        assert_eq!(client.received(), [(1, 0), (missed + 1, missed)]);
     }
 }
 
 #[test]
-fn who_takes_nothing_is_let_go_and_who_is_told_nothing_hears_that_we_are_here() {
+fn stuck_client_is_disconnected_and_quiet_client_gets_heartbeats() {
     let mut world = World::new();
-    let (stuck, mut quiet) = (world.watch(), world.watch());
-    stuck.wire.space.set(3);
-    world.beat();
-    world.beat();
+    let (stuck, mut quiet) = (world.subscribe(), world.subscribe());
+    stuck.socket.space.set(3);
+    world.heartbeat();
+    world.heartbeat();
     world.sweep();
     assert_eq!(world.hub.watchers(), 2);
-    assert_eq!(plain(&quiet.wire.received.take()), b":\n");
-    world.beat();
-    world.beat();
+    assert_eq!(plain(&quiet.socket.received.take()), b":\n");
+    world.heartbeat();
+    world.heartbeat();
     world.sweep();
     assert_eq!(
         world.hub.watchers(),
         1,
-        "the one who took three bytes is gone"
+        "the client that accepted three bytes is disconnected"
     );
-    assert_eq!(plain(&quiet.wire.received.take()), b":\n");
-    assert_eq!(quiet.told(), [(1, 0)]);
+    assert_eq!(plain(&quiet.socket.received.take()), b":\n");
+    assert_eq!(quiet.received(), [(1, 0)]);
 }
 
-/// By a clock that moves only when everybody waits for it.
+/// On a clock that advances only when every task waits for it.
 #[tokio::test(start_paused = true)]
-async fn beside_a_drop_that_changes_all_the_time_the_quiet_hear_of_us_and_the_stuck_are_let_go() {
+async fn busy_drop_does_not_starve_heartbeats_or_keep_stuck_clients() {
     for shortest in [Duration::from_millis(50), Duration::from_secs(10)] {
         let mut world = World::new();
-        let (door, entrance) = unbounded_channel();
-        // It is told something as it enters, and takes three bytes of it.
-        let (guest, stuck) = world.arrive();
-        door.send(guest).unwrap();
-        stuck.wire.space.set(3);
+        let (sender, inbox) = unbounded_channel();
+        // A frame is sent when it is added; it accepts three bytes of it.
+        let (subscriber, stuck) = world.connect();
+        sender.send(subscriber).unwrap();
+        stuck.socket.space.set(3);
         world.hold(0);
-        let mut room = Room::new(&world.hub, world.views.clone(), entrance);
-        let (guest, quiet) = world.come(Watched::Named([drop_id("quiet")].into()), None);
-        door.send(guest).unwrap();
-        // As long as the contract allows silence.
+        let mut shard = StreamShard::new(&world.hub, world.views.clone(), inbox);
+        let (subscriber, quiet) =
+            world.subscribe_to(Watched::Named([drop_id("quiet")].into()), None);
+        sender.send(subscriber).unwrap();
+        // The longest silence that the contract allows.
         let stampede = async {
             for number in 1..=750 {
                 world.hold(number);
@@ -464,41 +478,41 @@ async fn beside_a_drop_that_changes_all_the_time_the_quiet_hear_of_us_and_the_st
             }
         };
         tokio::select! {
-            () = room.tell(shortest) => panic!("the room closed"),
+            () = shard.serve_changes(shortest) => panic!("the shard closed"),
             () = stampede => {}
         }
-        assert_eq!(plain(&quiet.wire.received.take()), b":\n");
+        assert_eq!(plain(&quiet.socket.received.take()), b":\n");
         assert_eq!(world.hub.watchers(), 1, "{shortest:?}");
     }
 }
 
 #[test]
-fn who_hangs_up_gives_the_seat_back_and_the_rest_are_served() {
+fn hang_up_returns_the_permit_and_the_others_are_served() {
     let mut world = World::new();
-    let mut watchers = [world.watch(), world.watch(), world.watch()];
-    watchers[0].wire.is_gone.set(true);
+    let mut subscribers = [world.subscribe(), world.subscribe(), world.subscribe()];
+    subscribers[0].socket.is_gone.set(true);
     world.hold(1);
     world.sweep();
     assert_eq!(world.hub.watchers(), 2);
-    for watcher in &mut watchers[1..] {
-        assert_eq!(watcher.told(), [(1, 0), (2, 1)]);
+    for subscriber in &mut subscribers[1..] {
+        assert_eq!(subscriber.received(), [(1, 0), (2, 1)]);
     }
 }
 
-/// The drops that came since the last look, by name.
-fn names(hands: &mut Hands, known: &[&str]) -> Vec<String> {
+/// Returns the names of the drops that were sent since the last call.
+fn names(client: &mut Client, known: &[&str]) -> Vec<String> {
     let name = |(_, data): (u64, serde_json::Value)| {
         let id: DropId = data["id"].as_str().unwrap().parse().unwrap();
         let known = known.iter().find(|name| drop_id(name) == id);
         (*known.unwrap()).to_owned()
     };
-    let mut names: Vec<String> = hands.frames().into_iter().map(name).collect();
+    let mut names: Vec<String> = client.frames().into_iter().map(name).collect();
     names.sort_unstable();
     names
 }
 
 #[test]
-fn who_watches_new_drops_is_sent_those_that_were_scheduled_while_it_was_away_and_no_others() {
+fn returning_subscriber_of_new_drops_gets_those_scheduled_meanwhile() {
     let mut world = World::new();
     world.commit("old", drop_opened(5));
     world.commit("gone", drop_opened(5));
@@ -508,33 +522,38 @@ fn who_watches_new_drops_is_sent_those_that_were_scheduled_while_it_was_away_and
     world.commit("new", drop_opened(5));
     world.commit("over", drop_opened(5));
     world.commit("over", drop_cancelled());
-    world.tell();
+    world.broadcast();
 
     let watched = || Watched::NamedAndNew([drop_id("d")].into());
-    let (guest, mut back) = world.come(watched(), Some(left_at));
-    world.enter(guest);
-    let (guest, mut first) = world.come(watched(), None);
-    world.enter(guest);
+    let (subscriber, mut back) = world.subscribe_to(watched(), Some(left_at));
+    world.add(subscriber);
+    let (subscriber, mut first) = world.subscribe_to(watched(), None);
+    world.add(subscriber);
     assert_eq!(names(&mut back, &known), ["d", "new", "over"]);
     assert_eq!(names(&mut first, &known), ["d"]);
 
     world.commit("later", drop_opened(5));
     world.commit("new", hold_placed("h2", 1));
-    world.tell();
+    world.broadcast();
     world.sweep();
-    assert_eq!(names(&mut back, &known), ["later"], "new was new once");
+    assert_eq!(
+        names(&mut back, &known),
+        ["later"],
+        "`new` is new only once"
+    );
     assert_eq!(names(&mut first, &known), ["later"]);
 }
 
 #[test]
-fn who_watches_new_drops_and_fell_far_behind_is_sent_those_that_it_missed() {
+fn lagging_subscriber_of_new_drops_gets_those_that_it_missed() {
     let mut world = World::new();
-    let (guest, mut slow) = world.come(Watched::NamedAndNew([drop_id("d")].into()), None);
-    world.enter(guest);
+    let (subscriber, mut slow) =
+        world.subscribe_to(Watched::NamedAndNew([drop_id("d")].into()), None);
+    world.add(subscriber);
     let known = ["d", "new"];
     assert_eq!(names(&mut slow, &known), ["d"]);
     world.commit("new", drop_opened(5));
-    world.tell();
+    world.broadcast();
     for number in 0..3 * hub::BACKLOG as u64 {
         world.hold(number);
     }

@@ -1,4 +1,5 @@
-//! One watcher: what it watches, how far it was told, and what it has to be told next.
+//! The state of one subscriber: the drops it watches, and the position up to which its state is
+//! complete.
 
 use bytes::{Bytes, BytesMut};
 use domain::values::{DropId, Position, Timestamp};
@@ -6,114 +7,114 @@ use projections::live_stock::LiveStockRow;
 use projections::views::Views;
 
 use super::framing::Framing;
-use super::hub::{Seat, StreamHub, Tick, newest};
+use super::hub::{Permit, StreamHub, Tick, newest};
 use super::present::{PIECE, Present, Resync};
 use super::room::Missed;
-use crate::waitlist::WatchedPlaces;
+use crate::waitlist::WatchedEntries;
 
-/// See the module. Kept small: a server has thousands.
+/// The state of one subscriber. Kept small: a server has thousands.
 #[derive(Debug)]
-pub(super) struct Watcher {
+pub(super) struct SubscriberState {
     watched: Watched,
-    places: WatchedPlaces,
+    entries: WatchedEntries,
     framing: Framing,
-    /// The number of the last tick that it was told of, or that was older than the state it began with.
+    /// The number of the last tick that was sent, or that was older than its first state.
     seen: u64,
-    /// None: nothing yet. A tick from before it is old news.
-    told: Option<Told>,
-    /// What is left of the present state, which comes before anything else.
+    /// `None` before the first state. Older ticks are skipped.
+    complete: Option<CompleteUpTo>,
+    /// The rest of the present state, which is sent before anything else.
     resync: Option<Box<Resync>>,
-    _seat: Seat,
+    _permit: Permit,
 }
 
-/// Which drops a watcher is sent. Ids are in their order, each once.
+/// The drops that a subscriber watches. Ids are sorted and unique.
 #[derive(Debug)]
 pub(super) enum Watched {
-    /// Every drop; those that were over before it came are left out.
+    /// Every drop, except those that were over before it subscribed.
     All,
-    /// These.
     Named(Box<[DropId]>),
-    /// These, and each that is scheduled from then on, as it is when that is told.
+    /// These, and each drop that is scheduled from then on, in its state at that time.
     NamedAndNew(Box<[DropId]>),
 }
 
-/// The most of what several ticks tell that is copied together for one watcher, in bytes.
-const MOST_JOINED: usize = 2 * PIECE;
+/// Maximum size of several ticks that are copied together for one subscriber, in bytes.
+const MAX_JOINED: usize = 2 * PIECE;
 
-/// What somebody has been told: every event up to this place, and of every drop where it was in its life at this time.
+/// The point up to which a subscriber's state is complete: every event up to `position`, and the
+/// status of every drop at time `at`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct CompleteUpTo {
     pub(super) position: Position,
     pub(super) at: Timestamp,
 }
 
-impl Told {
-    /// Who was told of `position`, then or later. That was after all that is recorded up to there; of that, the views know when
-    /// each drop was scheduled.
+impl CompleteUpTo {
+    /// Returns the point for a client that received `position`, at that time or later. The
+    /// views know when each drop up to there was scheduled, which bounds the time from below.
     pub(super) fn up_to(position: Position, views: &Views) -> Self {
         let at = views.scheduled_by(position).unwrap_or_default();
         Self { position, at }
     }
 
-    /// Whether `tick` may tell more than this.
+    /// Returns true if `tick` may contain a newer state.
     fn is_before(&self, tick: &Tick) -> bool {
-        tick.told.position >= self.position || tick.told.at > self.at
+        tick.complete.position >= self.position || tick.complete.at > self.at
     }
 
-    /// Whether the state of a drop that is over, whose last event is at `position`, may be news.
+    /// Returns true if the state of a drop that is over, whose last event is at `position`, may
+    /// be unknown to the subscriber.
     pub(super) fn is_behind(&self, drop: &LiveStockRow, position: Position) -> bool {
         position > self.position || !drop.status(self.at).is_over()
     }
 }
 
-impl Watcher {
-    /// Takes `seat`, and begins with the present state: see [`Watcher::next_piece`].
+impl SubscriberState {
+    /// Begins with the present state: see [`SubscriberState::next_piece`].
     pub(super) fn new(
         hub: &StreamHub,
         views: &Views,
         watched: Watched,
-        places: WatchedPlaces,
+        entries: WatchedEntries,
         framing: Framing,
-        told: Option<Told>,
-        seat: Seat,
+        complete: Option<CompleteUpTo>,
+        permit: Permit,
     ) -> Self {
-        let mut watcher = Self {
+        let mut state = Self {
             watched,
-            places,
+            entries,
             framing,
             seen: 0,
-            told,
+            complete,
             resync: None,
-            _seat: seat,
+            _permit: permit,
         };
-        watcher.begin_resync(hub.present(), views);
-        watcher
+        state.begin_resync(hub.present(), views);
+        state
     }
 
-    /// The number of the last tick that it was told of.
+    /// Returns the number of the last tick that was sent.
     pub(super) const fn seen(&self) -> u64 {
         self.seen
     }
 
-    /// How it is sent to.
     pub(super) const fn framing(&self) -> Framing {
         self.framing
     }
 
-    /// Whether a part of the present state is still to be sent.
+    /// Returns true while a part of the present state is still to be sent.
     pub(super) const fn is_resyncing(&self) -> bool {
         self.resync.is_some()
     }
 
     fn begin_resync(&mut self, present: &Present, views: &Views) {
-        let (resync, seen, told) = Resync::begin(present, views, self.told, &self.watched);
+        let (resync, seen, complete) = Resync::begin(present, views, self.complete, &self.watched);
         self.seen = seen;
-        self.told = Some(told);
+        self.complete = Some(complete);
         self.resync = Some(Box::new(resync));
     }
 
-    /// The next piece of the present state, in `framing`; none once it was given in full. With the
-    /// last comes the news of places in line.
+    /// Returns the next piece of the present state in `framing`; `None` after the last. The
+    /// states of waitlist entries follow the last piece.
     pub(super) fn next_piece(
         &mut self,
         present: &Present,
@@ -126,23 +127,23 @@ impl Watcher {
             return Some(piece);
         }
         self.resync = None;
-        Some(self.with_places(piece, views, framing))
+        Some(self.with_entries(piece, views, framing))
     }
 
-    /// `news` of drops, and behind it that of the places.
-    fn with_places(&mut self, news: Bytes, views: &Views, framing: Framing) -> Bytes {
-        let (Some(told), false) = (self.told, self.places.is_empty()) else {
-            return news;
+    /// Appends the changed states of waitlist entries to `frames`, the frames of drops.
+    fn with_entries(&mut self, frames: Bytes, views: &Views, framing: Framing) -> Bytes {
+        let (Some(complete), false) = (self.complete, self.entries.is_empty()) else {
+            return frames;
         };
-        let mut joined = BytesMut::from(news);
+        let mut joined = BytesMut::from(frames);
         framing.write(&mut joined, |to| {
-            self.places.write_news(views, told.position, to);
+            self.entries.write_changes(views, complete.position, to);
         });
         joined.freeze()
     }
 
-    /// What it has missed, framed, or as much of it as is sent at once; nothing if that does not
-    /// concern it. It counts as told then.
+    /// Returns the missed ticks, framed, up to [`MAX_JOINED`] bytes; empty if none of them
+    /// concerns this subscriber. They count as sent from then on.
     pub(super) fn catch_up(
         &mut self,
         missed: &Missed<'_>,
@@ -152,9 +153,9 @@ impl Watcher {
         match missed {
             Missed::Nothing => Bytes::new(),
             Missed::Ticks { ticks, first } => {
-                let ticks = &ticks[..at_once(ticks)];
+                let ticks = &ticks[..joined_count(ticks)];
                 self.seen = first + ticks.len() as u64 - 1;
-                self.news(ticks, views)
+                self.frames(ticks, views)
             }
             Missed::TooMuch => {
                 self.begin_resync(present, views);
@@ -165,37 +166,37 @@ impl Watcher {
         }
     }
 
-    fn news(&mut self, ticks: &[&Tick], views: &Views) -> Bytes {
-        let since = self.told;
-        let is_news = |tick: &&&Tick| since.is_none_or(|told| told.is_before(tick));
-        // Old news is rare, so that nothing is copied as a rule.
+    fn frames(&mut self, ticks: &[&Tick], views: &Views) -> Bytes {
+        let since = self.complete;
+        let is_newer = |tick: &&&Tick| since.is_none_or(|complete| complete.is_before(tick));
+        // Outdated ticks are rare, so the slice is normally not copied.
         let kept: Vec<&Tick>;
-        let ticks = if ticks.iter().all(|tick| is_news(&tick)) {
+        let ticks = if ticks.iter().all(|tick| is_newer(&tick)) {
             ticks
         } else {
-            kept = ticks.iter().filter(is_news).copied().collect();
+            kept = ticks.iter().filter(is_newer).copied().collect();
             &kept
         };
         let Some(last) = ticks.last() else {
             return Bytes::new();
         };
-        self.told = Some(last.told);
-        let sent = since.map(|told| told.position);
-        let news = newest(ticks, &self.watched, sent, self.framing);
-        if !ticks.iter().any(|tick| self.places.are_in(tick)) {
-            return news;
+        self.complete = Some(last.complete);
+        let sent = since.map(|complete| complete.position);
+        let frames = newest(ticks, &self.watched, sent, self.framing);
+        if !ticks.iter().any(|tick| self.entries.any_in(tick)) {
+            return frames;
         }
-        self.with_places(news, views, self.framing)
+        self.with_entries(frames, views, self.framing)
     }
 }
 
-/// How many of `ticks` are told together: at least one, whose bytes are shared; more only if they
-/// are small.
-fn at_once(ticks: &[&Tick]) -> usize {
+/// Returns how many of `ticks` are sent together: at least one, whose bytes are shared; more only
+/// if they are small.
+fn joined_count(ticks: &[&Tick]) -> usize {
     let mut size = 0;
     let fits = |tick: &&&Tick| {
         size += tick.size();
-        size <= MOST_JOINED
+        size <= MAX_JOINED
     };
     ticks.iter().take_while(fits).count().max(1)
 }
@@ -205,15 +206,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ticks_are_joined_while_they_are_small_and_a_large_one_goes_alone() {
+    fn small_ticks_are_joined_and_a_large_one_is_sent_alone() {
         let joined = |sizes: &[usize]| {
             let ticks = sizes.iter().map(|&size| Tick::of_size(1, size));
             let ticks: Vec<Tick> = ticks.collect();
-            at_once(&ticks.iter().collect::<Vec<_>>())
+            joined_count(&ticks.iter().collect::<Vec<_>>())
         };
         assert_eq!(joined(&[1; 16]), 16);
-        assert_eq!(joined(&[MOST_JOINED / 2, MOST_JOINED / 2, 1]), 2);
-        assert_eq!(joined(&[MOST_JOINED / 2, MOST_JOINED]), 1);
-        assert_eq!(joined(&[2 * MOST_JOINED, 1]), 1);
+        assert_eq!(joined(&[MAX_JOINED / 2, MAX_JOINED / 2, 1]), 2);
+        assert_eq!(joined(&[MAX_JOINED / 2, MAX_JOINED]), 1);
+        assert_eq!(joined(&[2 * MAX_JOINED, 1]), 1);
     }
 }

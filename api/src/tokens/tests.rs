@@ -19,7 +19,7 @@ fn now() -> Timestamp {
     Timestamp::from_millis(NOW * 1000)
 }
 
-/// What the claims, which may lack `sub` and `exp`, are answered.
+/// Reads a token with these claims, which may lack `sub` and `exp`.
 fn read_by(tokens: &BuyerTokens, claims: &Value) -> Result<BuyerId, TokenError> {
     let token = signed(SECRET, r#"{"alg":"HS256"}"#, &claims.to_string());
     tokens.buyer(&token, now())
@@ -37,30 +37,30 @@ fn read(more: Value) -> Result<BuyerId, TokenError> {
 fn assert_refused(outcome: &Result<BuyerId, TokenError>, reason: &str) {
     let error = outcome.as_ref().unwrap_err().to_string();
     assert_eq!(error, reason);
-    // It can stand in a header (RFC 6750, section 3).
+    // The message is valid in a header (RFC 6750, section 3).
     let stands = |c: char| matches!(c, ' ' | '!' | '#'..='[' | ']'..='~');
     assert!(error.chars().all(stands), "{error}");
 }
 
 #[test]
-fn times_hold_from_both_sides_of_each_edge() {
+fn times_are_checked_on_both_sides_of_each_edge() {
     let date = "seconds since 1970 up to the year 9999, as a number";
     for good in [
         json!({}),
         json!({ "exp": NOW + 600 }),
         json!({ "exp": f64::from(1_700_000_000) + 0.25 }),
         json!({ "exp": NOW + 86_400 + 30 }),
-        // Over, but within the leeway.
+        // Expired, but within the leeway.
         json!({ "exp": NOW - 29 }),
         json!({ "exp": f64::from(1_700_000_000) - 29.999 }),
-        // 0.4 s ahead, as of a shop whose clock is: nobody is locked out at the start of a drop.
+        // 0.4 s ahead, like a shop's clock: buyers must not be refused at the start of a drop.
         json!({ "nbf": f64::from(1_700_000_000) + 0.4 }),
         json!({ "nbf": NOW + 30, "iat": NOW + 30 }),
         json!({ "nbf": 0, "iat": NOW - 90_000 }),
     ] {
         assert!(read(good.clone()).is_ok(), "{good}");
     }
-    let here = "the time here is 2023-11-14T22:13:20.000Z";
+    let here = "the server's time is 2023-11-14T22:13:20.000Z";
     for (bad, reason) in [
         (
             json!({ "exp": NOW - 30 }),
@@ -109,7 +109,7 @@ fn times_hold_from_both_sides_of_each_edge() {
 }
 
 #[test]
-fn leeway_and_longest_lifetime_are_settings() {
+fn leeway_and_maximum_lifetime_are_settings() {
     let strict = BuyerTokens {
         max_seconds: 60,
         leeway_seconds: 0,
@@ -124,7 +124,7 @@ fn leeway_and_longest_lifetime_are_settings() {
 }
 
 #[test]
-fn a_token_names_exactly_one_buyer() {
+fn token_names_exactly_one_buyer() {
     for (sub, buyer_id) in [
         (json!("alice"), "alice"),
         (json!("Alice"), "Alice"),
@@ -140,7 +140,7 @@ fn a_token_names_exactly_one_buyer() {
     ] {
         assert_eq!(read(json!({ "sub": sub })).unwrap().as_str(), buyer_id);
     }
-    // Each would be somebody else once it is folded: k, s-like, å, ω, θ, é, trimmed.
+    // Each would become another buyer's id once it is folded: k, s-like, å, ω, θ, é, trimmed.
     for sub in [
         "mi\u{212a}e",
         "\u{212a}",
@@ -181,37 +181,37 @@ fn a_token_names_exactly_one_buyer() {
         ),
         (
             json!(""),
-            "has a sub claim that is no buyer id: it must have 1 to 128 characters",
+            "has a sub claim that is not a buyer id: it must have 1 to 128 characters",
         ),
         (
             json!("a\u{0}"),
-            "has a sub claim that is no buyer id: it must not contain control characters",
+            "has a sub claim that is not a buyer id: it must not contain control characters",
         ),
     ] {
         assert_refused(&read(json!({ "sub": sub })), reason);
     }
-    let nobody = read_by(&tokens(), &json!({ "exp": NOW + 600 }));
-    assert_refused(&nobody, "has no sub claim");
+    let no_buyer = read_by(&tokens(), &json!({ "exp": NOW + 600 }));
+    assert_refused(&no_buyer, "has no sub claim");
 }
 
 #[test]
-fn two_tokens_for_one_buyer_differ_in_ascii_case_and_space_alone() {
-    // Every character whose lower case is another: alone, and so that it is one letter of an id.
+fn tokens_of_one_buyer_differ_only_in_ascii_case_and_space() {
+    // Every character that is not its own lower case: alone, and as one letter of an id.
     let letters = (0..=0x10_ffff).filter_map(char::from_u32);
     let folded = letters.filter(|c| c.to_lowercase().ne([*c]));
-    let mut met = 0;
+    let mut tested = 0;
     for letter in folded {
         for sub in [format!("{letter}"), format!("a{letter}b")] {
             let accepted = read(json!({ "sub": sub })).is_ok();
             assert_eq!(accepted, letter.is_ascii(), "{letter:?}");
         }
-        met += 1;
+        tested += 1;
     }
-    assert!(met > 1_000, "{met}");
+    assert!(tested > 1_000, "{tested}");
 }
 
 #[test]
-fn an_audience_is_held_to_rfc_7519() {
+fn audience_is_checked_by_rfc_7519() {
     let with = |audience: Option<&str>, aud: Value| {
         let tokens = BuyerTokens {
             audience: audience.map(str::to_owned),
@@ -223,35 +223,35 @@ fn an_audience_is_held_to_rfc_7519() {
         }
         read_by(&tokens, &claims)
     };
-    let ours = Some("https://drops.example");
+    let audience_here = Some("https://drops.example");
     for (audience, aud) in [
         (None, json!("absent")),
-        (ours, json!("https://drops.example")),
-        (ours, json!(["https://drops.example"])),
-        (ours, json!(["other", "https://drops.example"])),
+        (audience_here, json!("https://drops.example")),
+        (audience_here, json!(["https://drops.example"])),
+        (audience_here, json!(["other", "https://drops.example"])),
     ] {
         assert!(with(audience, aud.clone()).is_ok(), "{aud}");
     }
     let not_texts = "has an unusable aud claim: it is not a text or a list of texts";
     for (audience, aud, reason) in [
-        (ours, json!("absent"), "has no aud claim"),
+        (audience_here, json!("absent"), "has no aud claim"),
         (
-            ours,
+            audience_here,
             json!("https://drops.example/"),
             "has an aud claim without this server's audience",
         ),
         (
-            ours,
+            audience_here,
             json!("HTTPS://drops.example"),
             "has an aud claim without this server's audience",
         ),
         (
-            ours,
+            audience_here,
             json!([]),
             "has an aud claim without this server's audience",
         ),
-        (ours, json!(null), not_texts),
-        (ours, json!([7]), not_texts),
+        (audience_here, json!(null), not_texts),
+        (audience_here, json!([7]), not_texts),
         (
             None,
             json!("https://drops.example"),
@@ -268,7 +268,7 @@ fn an_audience_is_held_to_rfc_7519() {
 }
 
 #[test]
-fn what_is_not_the_shops_is_refused_before_its_claims_are_judged() {
+fn foreign_token_is_refused_before_its_claims_are_checked() {
     let claims = json!({ "sub": "alice", "exp": 1 }).to_string();
     let foreign = signed(b"another secret", r#"{"alg":"HS256"}"#, &claims);
     let outcome = tokens().buyer(&foreign, now());

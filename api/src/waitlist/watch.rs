@@ -1,7 +1,9 @@
-//! Places in line on the live stream: `?waitlist=ID,ID` adds an event `waitlist` whenever one of them has news.
+//! Waitlist entries on the SSE stream: `?waitlist=ID,ID` adds an event `waitlist` when one of them
+//! changes.
 //!
-//! Promise: the present state of each place first, then every change that lasts longer than the stream's interval, the last
-//! one always. Limit: no buyer is named, because a browser's stream carries no token; the id is the right to look.
+//! Promise: the present state of each entry first, then every change that lasts longer than the
+//! stream's interval, and always the last one. Limit: no buyer is named, because a browser's stream
+//! carries no token; knowing the id grants the right to read.
 
 use std::collections::BTreeSet;
 
@@ -14,35 +16,36 @@ use super::{PlaceNews, find};
 use crate::app::App;
 use crate::limiter::Origin;
 use crate::problem::Problem;
-use crate::stream::{Tick, must_be_few};
+use crate::stream::{Tick, check_id_count};
 
-/// The most places that one stream watches: each keeps what was told of it last.
-pub(crate) const MOST_PLACES: usize = 20;
+/// Maximum number of entries that one stream watches: the server keeps the last sent state of each.
+pub(crate) const MAX_WATCHED_ENTRIES: usize = 20;
 
 #[derive(Debug)]
 struct Watched {
     entry_id: WaitlistId,
     drop_id: DropId,
-    /// What was told last.
-    told: Option<PlaceNews>,
+    /// The state that was sent last.
+    sent: Option<PlaceNews>,
 }
 
-/// The places that one watcher waits for.
+/// The waitlist entries that one subscriber watches.
 #[derive(Debug, Default)]
-pub(crate) struct WatchedPlaces(Vec<Watched>);
+pub(crate) struct WatchedEntries(Vec<Watched>);
 
-impl WatchedPlaces {
-    /// One place, in the line of that drop.
+impl WatchedEntries {
+    /// Watches one entry of that drop's waitlist.
     #[cfg(test)]
     pub(crate) fn of(entry_id: WaitlistId, drop_id: DropId) -> Self {
         Self(vec![Watched {
             entry_id,
             drop_id,
-            told: None,
+            sent: None,
         }])
     }
 
-    /// The places that `ids` names, separated by commas: each once, and [`MOST_PLACES`] at most.
+    /// Returns the entries that `ids` names, separated by commas, without duplicates:
+    /// [`MAX_WATCHED_ENTRIES`] at most.
     pub(crate) async fn named(
         app: &App,
         origin: Origin,
@@ -52,44 +55,44 @@ impl WatchedPlaces {
         let entry_ids = ids
             .map(|id| id.trim().parse::<WaitlistId>())
             .collect::<Result<BTreeSet<_>, _>>()
-            .map_err(|_| super::no_such_place())?;
-        must_be_few("waitlist", entry_ids.len(), MOST_PLACES)?;
+            .map_err(|_| super::entry_not_found())?;
+        check_id_count("waitlist", entry_ids.len(), MAX_WATCHED_ENTRIES)?;
         let mut watched = vec![];
         for entry_id in entry_ids {
-            let place = find(app, origin, entry_id).await?;
+            let entry = find(app, origin, entry_id).await?;
             watched.push(Watched {
                 entry_id,
-                drop_id: place.row.drop_id,
-                told: None,
+                drop_id: entry.row.drop_id,
+                sent: None,
             });
         }
         Ok(Self(watched))
     }
 
-    /// Whether no place was named.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether any place is in the line of a drop that changed.
-    pub(crate) fn are_in(&self, tick: &Tick) -> bool {
-        self.0.iter().any(|watched| tick.is_about(watched.drop_id))
+    /// Returns true if `tick` contains the drop of any of the entries.
+    pub(crate) fn any_in(&self, tick: &Tick) -> bool {
+        self.0.iter().any(|watched| tick.contains(watched.drop_id))
     }
 
-    /// Writes a frame for each place that is not as it was told last. Its id is `told`, up to where the watcher was told of drops: the
-    /// place may be newer, and what else is newer is still to come.
-    pub(crate) fn write_news(&mut self, views: &Views, told: Position, to: &mut BytesMut) {
+    /// Writes a frame for each entry whose state differs from the one sent last. The id is
+    /// `complete`, the position up to which drops were sent: the entry may be newer, and drops
+    /// that are newer are still to be sent.
+    pub(crate) fn write_changes(&mut self, views: &Views, complete: Position, to: &mut BytesMut) {
         let now = SystemClock.now();
         for watched in &mut self.0 {
-            let Some(place) = views.place(watched.entry_id) else {
+            let Some(entry) = views.place(watched.entry_id) else {
                 continue;
             };
-            let news = PlaceNews::of(views, &place, now);
-            if watched.told.as_ref() != Some(&news) {
-                let data = serde_json::to_string(&news).unwrap_or_default();
-                let frame = format!("event: waitlist\nid: {told}\ndata: {data}\n\n");
+            let state = PlaceNews::of(views, &entry, now);
+            if watched.sent.as_ref() != Some(&state) {
+                let data = serde_json::to_string(&state).unwrap_or_default();
+                let frame = format!("event: waitlist\nid: {complete}\ndata: {data}\n\n");
                 to.extend_from_slice(frame.as_bytes());
-                watched.told = Some(news);
+                watched.sent = Some(state);
             }
         }
     }

@@ -1,9 +1,9 @@
-//! What one client costs: a bounded turn, and a present state in pieces that newcomers share.
+//! The cost of one client: a bounded turn, and a present state in pieces that new subscribers
+//! share.
 
 use super::*;
 
-/// A pipe with room for anything, which takes a few bytes at a time and counts how often it is
-/// asked.
+/// A pipe that accepts a few bytes per write, and counts the calls.
 #[derive(Clone, Default)]
 struct Counting {
     writes: Rc<Cell<usize>>,
@@ -25,34 +25,35 @@ impl Pipe for Counting {
 }
 
 #[test]
-fn a_turn_costs_two_writes_and_a_look_however_much_a_client_accepts() {
+fn turn_costs_two_writes_and_one_read_however_much_a_client_accepts() {
     let mut world = World::new();
     let (hub, views) = (&world.hub, &world.views);
-    let (seat, places) = (hub.enter(None).unwrap(), WatchedPlaces::default());
-    let watcher = Watcher::new(
+    let (permit, entries) = (hub.try_admit(None).unwrap(), WatchedEntries::default());
+    let subscriber = SubscriberState::new(
         hub,
         views,
         Watched::All,
-        places,
+        entries,
         Framing::Chunked,
         None,
-        seat,
+        permit,
     );
     let pipe = Counting::default();
-    let mut room = Audience::new(views.clone(), hub);
-    room.admit(Guest::new(pipe.clone(), watcher));
+    let mut subscribers = Subscribers::new(views.clone(), hub);
+    subscribers.add(Subscriber::new(pipe.clone(), subscriber));
     for turn in 1..=20 {
         assert!(pipe.writes.get() <= 2 * turn);
         assert_eq!(pipe.looks.get(), turn);
         world.hold(turn as u64);
         while let Ok(tick) = world.ticks.try_recv() {
-            room.hear(tick);
+            subscribers.receive(tick);
         }
-        room.serve(1, usize::MAX);
+        subscribers.serve(1, usize::MAX);
     }
 }
 
-/// Drops enough for a present state of several pieces; the first is the world's own.
+/// Enough drops for a present state of several pieces; the first piece contains the world's own
+/// drop.
 const MANY: usize = 170;
 
 fn name(number: usize) -> String {
@@ -64,35 +65,36 @@ fn with_many_drops() -> World {
     for number in 0..MANY {
         world.commit(&name(number), drop_opened(1000));
     }
-    world.tell();
+    world.broadcast();
     world.sweep();
     world
 }
 
 #[test]
-fn newcomers_at_one_position_share_each_piece_and_none_is_large() {
+fn new_subscribers_at_one_position_share_each_piece_and_none_is_large() {
     let world = with_many_drops();
     let (hub, views) = (&world.hub, &world.views);
     let newcomer = || {
-        let (seat, places) = (hub.enter(None).unwrap(), WatchedPlaces::default());
-        Watcher::new(
+        let (permit, entries) = (hub.try_admit(None).unwrap(), WatchedEntries::default());
+        SubscriberState::new(
             hub,
             views,
             Watched::All,
-            places,
+            entries,
             Framing::Chunked,
             None,
-            seat,
+            permit,
         )
     };
-    // A state is shared for a while only, so a slow machine may need more than one attempt.
+    // A state is shared only for a limited time, so a slow machine may need more than one
+    // attempt.
     let is_shared = (0..1_000).any(|_| {
         let mut both = [newcomer(), newcomer()];
         let mut pieces = 0;
         loop {
             let [one, other] = both
                 .each_mut()
-                .map(|watcher| watcher.next_piece(hub.present(), views, Framing::Chunked));
+                .map(|subscriber| subscriber.next_piece(hub.present(), views, Framing::Chunked));
             match (one, other) {
                 (Some(one), Some(other)) => {
                     assert!(one.len() < 2 * present::PIECE, "{}", one.len());
@@ -102,59 +104,60 @@ fn newcomers_at_one_position_share_each_piece_and_none_is_large() {
                     }
                 }
                 (None, None) => break,
-                (one, other) => panic!("{one:?} beside {other:?}"),
+                (one, other) => panic!("pieces differ: {one:?} and {other:?}"),
             }
         }
         assert!(pieces >= 3, "{pieces}");
         true
     });
-    assert!(is_shared, "each has a copy of its own");
+    assert!(is_shared, "each subscriber has its own copy");
 }
 
 #[test]
-fn a_state_in_pieces_misses_nothing_that_happens_meanwhile_and_claims_nothing_untold() {
+fn state_in_pieces_misses_no_change_and_acknowledges_nothing_unsent() {
     let doomed: Vec<String> = [0, 1, MANY / 2, MANY - 1].map(name).to_vec();
     let doomed: Vec<&str> = doomed.iter().map(String::as_str).collect();
-    // Before whoever comes, with something else in between or not, so many ticks.
+    // The cancellations may precede the subscriber's first state or follow it, by this many
+    // ticks.
     for ticks in [1, hub::BACKLOG as u64 + 5] {
         for last in [None, Some(3)] {
             let mut world = with_many_drops();
             let before = world.head;
             let (hub, views) = (&world.hub, &world.views);
-            let (seat, places) = (hub.enter(None).unwrap(), WatchedPlaces::default());
-            let told = last.map(|last| Told::up_to(Position(last), views));
-            let watcher = Watcher::new(
+            let (permit, entries) = (hub.try_admit(None).unwrap(), WatchedEntries::default());
+            let sent = last.map(|last| CompleteUpTo::up_to(Position(last), views));
+            let subscriber = SubscriberState::new(
                 hub,
                 views,
                 Watched::All,
-                places,
+                entries,
                 Framing::Chunked,
-                told,
-                seat,
+                sent,
+                permit,
             );
-            let wire = Wire {
+            let socket = FakeSocket {
                 space: Rc::new(Cell::new(usize::MAX)),
                 received: Rc::default(),
                 is_gone: Rc::default(),
             };
             let first = vec![];
-            let mut hands = Hands {
-                wire: wire.clone(),
+            let mut client = Client {
+                socket: socket.clone(),
                 first,
             };
-            // The first piece is sent as it enters; each sweep sends one more.
-            world.enter(Guest::new(wire, watcher));
+            // The first piece is sent when it is added; each sweep sends one more.
+            world.add(Subscriber::new(socket, subscriber));
             for drop in &doomed {
                 world.commit(drop, drop_cancelled());
             }
             for _ in 0..ticks {
                 world.commit("d", hold_placed(&format!("h{}", world.head), 1));
-                world.tell();
+                world.broadcast();
             }
             for _ in 0..MANY {
                 world.sweep();
             }
-            let frames = hands.frames();
+            let frames = client.frames();
             assert!(frames.is_sorted_by_key(|(id, _)| *id), "{last:?}, {ticks}");
             may_be_cut_anywhere(&mut world, before, &frames, &doomed);
             let newest = |wanted: &str| {
@@ -164,7 +167,7 @@ fn a_state_in_pieces_misses_nothing_that_happens_meanwhile_and_claims_nothing_un
             };
             for number in 0..MANY {
                 let name = name(number);
-                let state = newest(&name).unwrap_or_else(|| panic!("{name} was never told"));
+                let state = newest(&name).unwrap_or_else(|| panic!("{name} was never sent"));
                 let is_doomed = doomed.contains(&name.as_str());
                 assert_eq!(state["status"] == "cancelled", is_doomed, "{name}");
             }
