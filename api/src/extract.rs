@@ -350,7 +350,7 @@ async fn follow_to(app: &App, position: Position) -> Result<(), Problem> {
             "It is known here up to the position before; reads of what is known are answered.";
         return Err(Problem::log_refused(position, detail));
     }
-    let detail = format!("The log is known here up to position {known} only.");
+    let detail = format!("This server has applied the log only up to position {known}.");
     Err(Problem::unavailable(detail).with("position", known.0))
 }
 
