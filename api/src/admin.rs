@@ -33,20 +33,20 @@ const TIMELINE_FORMS: [&str; 2] = ["application/json", CSV];
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct MetricsParams {
-    /// How far back.
+    /// The length of the window, which ends now.
     #[schemars(extend("default" = "1h"))]
     window: Option<Span>,
-    /// How long one bucket is; chosen by the window unless said.
+    /// The length of one bucket. Default: chosen by the window.
     bucket: Option<Span>,
-    /// How many drops are listed at most; the counts are of all of them.
+    /// The maximum number of listed drops. The counts cover all drops.
     #[schemars(extend("default" = MOST_LISTED))]
     limit: Option<Limit<MOST_LISTED>>,
-    /// The id that the page of drops before ended with.
+    /// The id of the last drop of the previous page.
     starting_after: Option<DropId>,
-    /// Lists only drops of these statuses, separated by commas.
+    /// Lists only drops with these statuses, separated by commas.
     #[schemars(with = "Option<String>")]
     status: Option<Statuses>,
-    /// Lists only drops whose name contains this, whatever its case.
+    /// Lists only drops whose name contains this text, without regard to case.
     search: Option<String>,
 }
 
@@ -58,34 +58,34 @@ pub(crate) struct Metrics {
     holds_expired: u64,
     holds_released: u64,
     purchases_confirmed: u64,
-    /// Units in the holds that were placed.
+    /// Units in the holds that were placed within the window.
     units_held: u64,
     units_sold: u64,
-    /// Units that came back by expiry.
+    /// Units that became available because their holds expired.
     units_expired: u64,
-    /// Units that came back by release.
+    /// Units that became available because their holds were released.
     units_released: u64,
-    /// Requests for more than there was.
+    /// Requests rejected because not enough units were available.
     oversell_attempts_blocked: u64,
-    /// Requests that a throttle refused, of a buyer or of an address.
+    /// Requests rejected by the rate limit of a buyer or an address.
     throttle_blocks: u64,
-    /// A page of drops, the newest first.
+    /// A page of drops, newest first.
     drops: Vec<DropLine>,
-    /// Whether there are drops after those.
+    /// True if there is another page of drops.
     has_more: bool,
     timeline: Vec<MetricsBucket>,
-    /// How late the units of holds that ran out came back; null when none did.
+    /// The delay between the end of holds and their recorded expiry; null if no hold expired.
     release_lateness: Option<Lateness>,
     engine: EngineLine,
     projections: Vec<ProjectionLine>,
-    /// Drops in quarantine on this server; they are not among `drops`.
+    /// Drops in quarantine on this server; `drops` does not contain them.
     quarantined: Vec<QuarantinedDrop>,
-    /// Live streams that are open at this process.
+    /// Open SSE streams of this process.
     watchers: usize,
     position: Position,
 }
 
-/// Where one drop's units are, and how many ever came back by expiry.
+/// The stock of one drop, and the units whose holds expired since it was scheduled.
 #[derive(Debug, Hash, Serialize, JsonSchema)]
 #[schemars(rename = "DropMetrics")]
 struct DropLine {
@@ -112,7 +112,7 @@ struct MetricsBucket {
 struct EngineLine {
     #[schemars(extend("enum" = ["live", "away", "refused", "clock_fault", "stopped"]))]
     state: &'static str,
-    /// Requests that wait for a decision.
+    /// Requests in the engine's queue.
     queued: usize,
 }
 
@@ -121,9 +121,9 @@ struct EngineLine {
 struct ProjectionLine {
     name: &'static str,
     checkpoint: Position,
-    /// Events of the log that its table does not show yet.
+    /// Events of the log that the table does not reflect yet.
     lag: u64,
-    /// Why it stopped, if it did.
+    /// The reason, if the projection has stopped.
     stopped: Option<String>,
 }
 
@@ -168,13 +168,13 @@ pub(crate) async fn metrics(
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct TimelineParams {
-    /// One drop; all of them unless said.
+    /// The id of a drop. Default: all drops.
     #[schemars(with = "Option<DropId>")]
     drop_id: Option<String>,
-    /// How far back.
+    /// The length of the window, which ends now.
     #[schemars(extend("default" = "1h"))]
     window: Option<Span>,
-    /// How long one bucket is; chosen by the window unless said.
+    /// The length of one bucket. Default: chosen by the window.
     bucket: Option<Span>,
 }
 

@@ -19,19 +19,19 @@ use sha2::{Digest, Sha256};
 use crate::preconditions::Tags;
 use crate::problem::Problem;
 
-/// Where a drop is in its life, as the server's clock has it.
+/// The status of a drop, according to the server's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DropStatus {
-    /// Not started.
+    /// The drop has not started.
     Scheduled,
     /// Units can be held.
     Live,
     /// Live, with nothing available.
     SoldOut,
-    /// Over.
+    /// The drop has ended.
     Ended,
-    /// Called off.
+    /// The drop was cancelled.
     Cancelled,
 }
 
@@ -91,7 +91,7 @@ impl<'de> Deserialize<'de> for Statuses {
     }
 }
 
-/// A `Drop` of the contract.
+/// A drop: its terms, status and stock.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Drop")]
 pub struct DropBody<'a> {
@@ -188,16 +188,16 @@ pub fn total_in_etag(etag: &str) -> Option<u32> {
     total.filter(|_| parts.next().is_none())
 }
 
-/// A `Hold` of the contract.
+/// A hold: a buyer's claim on units until `expires_at`.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Hold")]
 pub struct HoldBody {
     id: HoldId,
     drop_id: DropId,
-    /// Null once the buyer was erased.
+    /// Null after the erasure of the buyer.
     buyer_id: Option<BuyerId>,
     quantity: Quantity,
-    /// What one unit costs: the price in force when it was placed, whatever the drop costs now.
+    /// The price of one unit when the hold was placed. Later price changes do not affect it.
     price: Money,
     status: HoldStatus,
     placed_at: Timestamp,
@@ -233,14 +233,14 @@ impl HoldBody {
     }
 }
 
-/// A `Purchase` of the contract.
+/// A purchase: a hold that was paid for.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Purchase")]
 pub struct PurchaseBody {
     id: PurchaseId,
     pub(crate) hold_id: HoldId,
     pub(crate) drop_id: DropId,
-    /// Null once the buyer was erased.
+    /// Null after the erasure of the buyer.
     pub(crate) buyer_id: Option<BuyerId>,
     pub(crate) quantity: Quantity,
     pub(crate) total: Money,
@@ -271,11 +271,11 @@ impl PurchaseBody {
     }
 }
 
-/// A purchaser, as others may see them.
+/// A purchaser, in the form that is public.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Purchaser")]
 pub struct PurchaserBody {
-    /// The name that they agreed to show; otherwise a few digits of their pseudonym.
+    /// The display name that the buyer provided; otherwise a few digits of the buyer's pseudonym.
     buyer: String,
     quantity: u64,
     last_purchased_at: Timestamp,
@@ -299,13 +299,13 @@ fn masked(buyer: Pseudonym) -> String {
     format!("Buyer {}", &digits[..6])
 }
 
-/// A list of the contract.
+/// One page of a list.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "{T}List")]
 pub struct Page<T> {
-    /// What was asked for.
+    /// The items of this page.
     pub data: Vec<T>,
-    /// Whether there is more after it.
+    /// True if there is another page.
     pub has_more: bool,
 }
 

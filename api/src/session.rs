@@ -150,10 +150,11 @@ fn is_same_origin(method: &Method, headers: &HeaderMap) -> Option<bool> {
     }
 }
 
-/// When the session ends by itself.
+/// A session of the dashboard.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Session")]
 pub(crate) struct SessionBody {
+    /// The time at which the session expires.
     expires_at: Timestamp,
 }
 

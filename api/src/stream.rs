@@ -63,15 +63,15 @@ pub(crate) fn open(views: &Views, most_watchers: usize, rooms: usize) -> (Stream
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct WatchParams {
-    /// Ids of drops, separated by commas, 200 at most; every drop that is not over unless said.
+    /// At most 200 ids of drops, separated by commas. Default: every drop that has not ended.
     drops: Option<String>,
-    /// With `drops`: also every drop that is scheduled from then on. One that comes back is sent
-    /// those that were scheduled since `Last-Event-ID`, the newest 200 of them.
+    /// With `drops`: also sends every drop that is scheduled from now on. With `Last-Event-ID`, it
+    /// also sends the drops that were scheduled since then, the newest 200 of them.
     #[schemars(extend("default" = false))]
     new: Option<bool>,
-    /// Ids of waitlist entries, separated by commas, 20 at most, to be sent as well.
+    /// At most 20 ids of waitlist entries, separated by commas, whose changes are sent as well.
     waitlist: Option<String>,
-    /// As `Last-Event-ID`, for who cannot send headers.
+    /// As `Last-Event-ID`, for clients that cannot send headers.
     last_event_id: Option<String>,
 }
 

@@ -34,49 +34,50 @@ use crate::render::{DropStatus, conditional_at, insert, private, replayed};
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewWaitlistEntry")]
 pub(crate) struct NewPlace {
-    /// What the shop calls the buyer; compared in NFC, without regard to case and outer white
-    /// space. Graphic characters and U+0020 only: none that is invisible (default ignorable) or
-    /// changes the direction of text.
+    /// The shop's id of the buyer. Compared in NFC, without regard to case and surrounding white
+    /// space. Consists of graphic characters and U+0020; characters that are invisible (default
+    /// ignorable) or change the direction of text are rejected.
     buyer_id: Entered<BuyerId>,
-    /// Units.
+    /// The number of units.
     #[schemars(extend("default" = 1))]
     quantity: Option<Quantity>,
-    /// The name to show among the purchasers; masked unless said. It has a visible character, and
-    /// none that changes the direction of the text around it.
+    /// The name in the public list of purchasers. Default: a few digits of the buyer's pseudonym.
+    /// Must contain a visible character, and none that changes the direction of surrounding text.
     display_name: Option<Entered<DisplayName>>,
 }
 
-/// How far a place has come, and then the hold that it became.
+/// The status of a waitlist entry, and then of the hold that it received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "WaitlistStatus")]
 enum PlaceStatus {
-    /// In line.
+    /// The entry waits for units.
     Waiting,
-    /// It has become a hold, which can be bought.
+    /// The entry received a hold, which can be purchased.
     Offered,
-    /// The hold was bought.
+    /// The hold was purchased.
     Purchased,
-    /// The hold ran out.
+    /// The hold expired.
     Expired,
-    /// The hold was given up.
+    /// The hold was released.
     Released,
-    /// The buyer left the line.
+    /// The buyer left the waitlist.
     Left,
-    /// The drop was over first. Should its end be put off, whoever waited goes on waiting.
+    /// The drop ended or was cancelled first. If the end of the drop is postponed, the entry waits
+    /// again.
     Closed,
 }
 
-/// Why no unit that comes back can serve an entry. It keeps its place and is passed over.
+/// The reason why no number of returned units can serve an entry. It keeps its rank and is skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "WaitlistBlock")]
 enum BlockedBy {
-    /// It asks for more units than one hold may have.
+    /// The entry requests more units than one hold may have.
     MaxPerHold,
-    /// With the units that the buyer holds and has bought it is more than one buyer may have.
+    /// With the units that the buyer holds and has purchased, it exceeds the limit per buyer.
     MaxPerBuyer,
-    /// It asks for more units than are unsold: `total - sold`.
+    /// The entry requests more units than are unsold: `total - sold`.
     TotalStock,
 }
 
@@ -90,7 +91,7 @@ impl From<Block> for BlockedBy {
     }
 }
 
-/// What the line tells of one place.
+/// The current state of a waitlist entry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[schemars(rename = "WaitlistNews")]
 pub(crate) struct PlaceNews {
@@ -98,24 +99,24 @@ pub(crate) struct PlaceNews {
     drop_id: DropId,
     quantity: Quantity,
     status: PlaceStatus,
-    /// Where in line, from 1; null once it waits no more.
+    /// The rank in the waitlist, from 1; null if the entry does not wait any more.
     place: Option<u32>,
-    /// Why nothing that comes back can serve it, until the stock, the terms or what the buyer holds
-    /// changes; null: it can be served.
+    /// The reason why the entry cannot be served until the stock, the terms or the buyer's holds
+    /// change; null if it can be served.
     blocked_by: Option<BlockedBy>,
-    /// The hold that it became.
+    /// The hold that the entry received.
     hold_id: Option<HoldId>,
-    /// When it became that hold.
+    /// The time at which the entry received the hold.
     offered_at: Option<Timestamp>,
-    /// What one unit costs in that hold.
+    /// The price of one unit in that hold.
     price: Option<Money>,
-    /// When that hold is over.
+    /// The time at which that hold expires.
     expires_at: Option<Timestamp>,
     joined_at: Timestamp,
     position: Position,
 }
 
-/// A place in line as its buyer sees it.
+/// A waitlist entry.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "WaitlistEntry")]
 pub(crate) struct PlaceBody {

@@ -33,7 +33,8 @@ const USUAL_LENGTHS: [u64; 8] = [
     24 * 60 * MINUTE,
 ];
 
-/// A length of time as a query spells it: a whole number and `s`, `m`, `h` or `d`, in all a whole number of minutes.
+/// A length of time in a query: an integer followed by `s`, `m`, `h` or `d`, and a whole number of
+/// minutes in total.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
 #[schemars(with = "String", extend("pattern" = "^[0-9]+[smhd]$", "examples" = ["15m", "1h", "7d"]))]
 pub(crate) struct Span {

@@ -24,16 +24,16 @@ use crate::waitlist::PlaceBody;
 enum OrderParam {
     /// Most units first.
     Units,
-    /// Latest first.
+    /// Latest purchase first.
     Recent,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct PurchasersParams {
-    /// How many at most.
+    /// The maximum number of purchasers.
     #[schemars(extend("default" = USUALLY_LISTED))]
     limit: Option<Limit<MOST_LISTED>>,
-    /// Most units first, or latest first.
+    /// The order: most units first, or latest purchase first.
     #[schemars(extend("default" = "units"))]
     order: Option<OrderParam>,
 }
@@ -66,19 +66,20 @@ pub(crate) async fn purchasers(
 #[schemars(rename = "BuyerStanding")]
 pub(crate) struct BuyerBody {
     buyer_id: BuyerId,
-    /// Units in unresolved holds.
+    /// Units in holds that are not resolved.
     held: u32,
-    /// Units paid for.
+    /// Units purchased.
     purchased: u32,
-    /// Units that they could ask for in one hold, stock permitting.
+    /// The maximum number of units in a new hold, if enough are available.
     allowance: u32,
-    /// When the throttle lets them place their next hold; null: at once.
+    /// The earliest time at which the throttle permits the next hold; null if it permits one now.
     next_hold_at: Option<Timestamp>,
-    /// The buyer's live holds, the newest first, at most 1,000. Their ids are the right to buy, so
-    /// they are shown to the buyer's own token and to the admin key, and left out for anybody else.
+    /// The buyer's unresolved holds, newest first, at most 1,000. The id of a hold permits its
+    /// purchase, so this is included only for the buyer's own token and for the admin key.
     #[serde(skip_serializing_if = "Option::is_none")]
     holds: Option<Vec<HoldBody>>,
-    /// The buyer's waitlist entry; null: they do not wait. Shown as `holds` are.
+    /// The buyer's waitlist entry; null if the buyer does not wait. Included under the same
+    /// conditions as `holds`.
     #[serde(skip_serializing_if = "Option::is_none")]
     waitlist: Option<Option<PlaceBody>>,
     server_time: Timestamp,

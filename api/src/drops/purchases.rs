@@ -36,14 +36,14 @@ const FORMS: [&str; 2] = ["application/json", CSV];
 /// Purchases that are read at once for a file.
 const SLICE: usize = 500;
 
-/// A purchase as an admin sees it.
+/// A purchase with its payment reference, for an admin.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "RecordedPurchase")]
 pub(crate) struct RecordedPurchase {
     #[serde(flatten)]
     purchase: PurchaseBody,
-    /// What the shop's payment system calls the payment; null when none was sent, and once the
-    /// buyer was erased. Left out for anybody but an admin.
+    /// The shop's identifier of the payment; null if none was sent, and after the erasure of the
+    /// buyer. Included only for an admin.
     #[serde(skip_serializing_if = "Option::is_none")]
     payment_reference: Option<Option<PaymentReference>>,
 }
@@ -105,10 +105,10 @@ impl FromRequestParts<App> for PurchasePath {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct PurchasesParams {
-    /// How many at most: in JSON 100 unless said, and no more; in CSV all unless said.
+    /// The maximum number of purchases. JSON: default and maximum 100. CSV: default unlimited.
     #[schemars(range(min = 1))]
     limit: Option<usize>,
-    /// The id that the page before ended with.
+    /// The id of the last purchase of the previous page.
     starting_after: Option<PurchaseId>,
 }
 
