@@ -122,7 +122,7 @@ pub(crate) struct PlaceNews {
 pub(crate) struct PlaceBody {
     #[serde(flatten)]
     news: PlaceNews,
-    /// Null once the buyer was erased.
+    /// Null after the erasure of the buyer.
     buyer_id: Option<BuyerId>,
     server_time: Timestamp,
 }

@@ -59,7 +59,7 @@ pub(crate) struct NewDrop {
     throttle: Option<ThrottleBody>,
 }
 
-/// As [`Throttle`], but rejects unknown fields.
+/// A throttle in a request: at most `holds` holds per buyer within any `window_seconds`.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewThrottle")]

@@ -232,7 +232,7 @@ impl JsonSchema for AnyTime {
     }
 }
 
-/// The schema of [`infrastructure::log::Head`].
+/// The head of the log.
 #[derive(JsonSchema)]
 #[schemars(rename = "LogHead")]
 #[expect(dead_code, reason = "describes a type, never constructed")]

@@ -58,7 +58,9 @@ fn list(schemas: &mut Schemas) -> Operation {
     Operation::get("/v1/drops", "listDrops", "List drops, newest first")
         .query_parameters::<ListParams>(schemas)
         .at_least()
-        .conditional_response_with_time(ResponseSpec::new(200, "Drops.").json(page, example))
+        .conditional_response_with_time(
+            ResponseSpec::new(200, "A page of drops.").json(page, example),
+        )
         .position_header()
 }
 
@@ -155,7 +157,9 @@ fn purchasers(schemas: &mut Schemas) -> Operation {
     )
     .query_parameters::<PurchasersParams>(schemas)
     .at_least()
-    .conditional_response(ResponseSpec::new(200, "Purchasers.").json(page, example_purchasers()))
+    .conditional_response(
+        ResponseSpec::new(200, "The purchasers.").json(page, example_purchasers()),
+    )
     .problems(&[Code::DropNotFound])
 }
 
