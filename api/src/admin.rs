@@ -37,17 +37,17 @@ pub(crate) struct MetricsParams {
     /// The length of the window, which ends now.
     #[schemars(extend("default" = "1h"))]
     window: Option<Span>,
-    /// The length of one bucket; by default it depends on the window.
+    /// The length of one bucket. Default: chosen by the window.
     bucket: Option<Span>,
-    /// Maximum number of listed drops. The counts cover all drops.
+    /// The maximum number of listed drops. The counts cover all drops.
     #[schemars(extend("default" = MOST_LISTED))]
     limit: Option<Limit<MOST_LISTED>>,
-    /// The last id of the previous page of drops.
+    /// The id of the last drop of the previous page.
     starting_after: Option<DropId>,
-    /// Lists only drops of these statuses, separated by commas.
+    /// Lists only drops with these statuses, separated by commas.
     #[schemars(with = "Option<String>")]
     status: Option<Statuses>,
-    /// Lists only drops whose name contains this text, ignoring case.
+    /// Lists only drops whose name contains this text, without regard to case.
     search: Option<String>,
 }
 
@@ -59,34 +59,34 @@ pub(crate) struct Metrics {
     holds_expired: u64,
     holds_released: u64,
     purchases_confirmed: u64,
-    /// Units in placed holds.
+    /// Units in the holds that were placed within the window.
     units_held: u64,
     units_sold: u64,
-    /// Units returned by expiry.
+    /// Units that became available because their holds expired.
     units_expired: u64,
-    /// Units returned by release.
+    /// Units that became available because their holds were released.
     units_released: u64,
-    /// Requests for more units than were available.
+    /// Requests rejected because not enough units were available.
     oversell_attempts_blocked: u64,
-    /// Requests refused by a throttle, of a buyer or of an address.
+    /// Requests rejected by the rate limit of a buyer or an address.
     throttle_blocks: u64,
     /// A page of drops, newest first.
     drops: Vec<DropLine>,
-    /// True if there are more drops after this page.
+    /// True if there is another page of drops.
     has_more: bool,
     timeline: Vec<MetricsBucket>,
-    /// The delay between the expiry of holds and the return of their units; null without expiries.
+    /// The delay between the end of holds and their recorded expiry; null if no hold expired.
     release_lateness: Option<Lateness>,
     engine: EngineLine,
     projections: Vec<ProjectionLine>,
-    /// Drops in quarantine on this server, which are missing from `drops`.
+    /// Drops in quarantine on this server; `drops` does not contain them.
     quarantined: Vec<QuarantinedDrop>,
     /// Open SSE streams of this process.
     watchers: usize,
     position: Position,
 }
 
-/// The units of one drop, and how many were ever returned by expiry.
+/// The stock of one drop, and the units whose holds expired since it was scheduled.
 #[derive(Debug, Hash, Serialize, JsonSchema)]
 #[schemars(rename = "DropMetrics")]
 struct DropLine {
@@ -113,7 +113,7 @@ struct MetricsBucket {
 struct EngineLine {
     #[schemars(extend("enum" = ["live", "away", "refused", "clock_fault", "stopped"]))]
     state: &'static str,
-    /// Number of requests that wait for a decision.
+    /// Requests in the engine's queue.
     queued: usize,
 }
 
@@ -122,9 +122,9 @@ struct EngineLine {
 struct ProjectionLine {
     name: &'static str,
     checkpoint: Position,
-    /// Events in the log that the table does not include yet.
+    /// Events of the log that the table does not reflect yet.
     lag: u64,
-    /// The reason why the projection stopped; null if it runs.
+    /// The reason, if the projection has stopped.
     stopped: Option<String>,
 }
 
@@ -169,13 +169,13 @@ pub(crate) async fn metrics(
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct TimelineParams {
-    /// One drop; by default all.
+    /// The id of a drop. Default: all drops.
     #[schemars(with = "Option<DropId>")]
     drop_id: Option<String>,
     /// The length of the window, which ends now.
     #[schemars(extend("default" = "1h"))]
     window: Option<Span>,
-    /// The length of one bucket; by default it depends on the window.
+    /// The length of one bucket. Default: chosen by the window.
     bucket: Option<Span>,
 }
 

@@ -67,17 +67,18 @@ pub(crate) async fn create(
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct ListParams {
-    /// Only drops of this status.
+    /// Lists only drops with this status.
     status: Option<DropStatus>,
-    /// `top_purchasers` adds each drop's three best buyers.
+    /// `top_purchasers` adds the three buyers with the most units to each drop.
     #[schemars(with = "Option<String>", extend("enum" = ["top_purchasers"]))]
     expand: Option<Expanded>,
-    /// Page size.
+    /// The maximum number of drops.
     #[schemars(extend("default" = MOST_LISTED))]
     limit: Option<Limit<MOST_LISTED>>,
-    /// The last id of the previous page.
+    /// The id of the last drop of the previous page.
     starting_after: Option<DropId>,
-    /// Ids of drops, separated by commas, 100 at most. Unknown ids are ignored.
+    /// At most 100 ids of drops, separated by commas. Ids that do not exist are omitted from the
+    /// response.
     ids: Option<String>,
 }
 
@@ -271,8 +272,7 @@ fn expected_version(
         .ok_or_else(stale)
 }
 
-/// The empty body of a cancellation. Unknown fields are rejected, because their sender expects an
-/// effect.
+/// The body of a cancellation has no fields; a body with fields is rejected.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Cancellation {}
@@ -291,11 +291,11 @@ pub(crate) async fn cancel(
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewAdjustment {
-    /// Units to add; negative removes available ones. Not zero.
+    /// Units to add; a negative number removes available units. Not zero.
     #[serde(deserialize_with = "delta")]
     #[schemars(range(min = -MOST_ADJUSTED, max = MOST_ADJUSTED), extend("not" = { "const": 0 }))]
     delta: i32,
-    /// The administrator's reason. It stays in the log: do not name persons.
+    /// The reason. It is stored in the log permanently, so it must not contain personal data.
     reason: Entered<Reason>,
 }
 
@@ -320,14 +320,14 @@ fn delta<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i32, D::Error> {
 pub(crate) struct AdjustmentBody {
     id: AdjustmentId,
     drop_id: DropId,
-    /// Units added; negative: removed.
+    /// Units added; negative if units were removed.
     delta: i32,
     reason: Reason,
-    /// The drop's present units. Offers that were made from added units are already subtracted.
+    /// The current stock of the drop, after added units were offered to the waitlist.
     stock: Stock,
-    /// The number of entries that wait now.
+    /// The current number of waiting entries.
     waitlist_length: u32,
-    /// The event's position in the log.
+    /// The log position of the adjustment.
     position: Position,
 }
 

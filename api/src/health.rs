@@ -1,4 +1,4 @@
-//! Whether the server lives, and whether it can do its work.
+//! Liveness and readiness of the server.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::app::App;
 use crate::problem::{Code, Problem, clock_fault};
 
-/// The process answers.
+/// The process responds.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct Alive {
     #[schemars(extend("const" = "live"))]
@@ -29,12 +29,12 @@ pub(crate) struct Alive {
 pub(crate) struct Ready {
     #[schemars(extend("const" = "ready"))]
     status: &'static str,
-    /// Up to where the log is known here.
+    /// The position up to which this server has applied the log.
     position: Position,
     projections: Projections,
-    /// How many drops are in quarantine on this server.
+    /// The number of drops in quarantine on this server.
     quarantined_drops: usize,
-    /// The first of them.
+    /// The drops in quarantine, at most 100.
     quarantined: Vec<QuarantinedDrop>,
 }
 
@@ -44,17 +44,17 @@ pub(crate) struct QuarantinedDrop {
     #[schemars(with = "Option<DropId>")]
     drop_id: Option<DropId>,
     position: Position,
-    /// What is wrong with the event there.
+    /// The defect of the event at this position.
     #[schemars(extend("enum" = [
         "unknown_type", "unknown_version", "unreadable", "wrong_sequence", "contradiction",
     ]))]
     reason: &'static str,
 }
 
-/// Drops in quarantine that are listed.
+/// The most drops in quarantine that are listed.
 const MOST_LISTED: usize = 100;
 
-/// The drops in quarantine, at most [`MOST_LISTED`] of them.
+/// Returns the drops in quarantine, at most [`MOST_LISTED`].
 pub(crate) fn quarantined(app: &App) -> Vec<QuarantinedDrop> {
     let drops = app.views.quarantined().into_iter().take(MOST_LISTED);
     let drop = |refused: Arc<RefusedEvent>| QuarantinedDrop {
@@ -65,20 +65,20 @@ pub(crate) fn quarantined(app: &App) -> Vec<QuarantinedDrop> {
     drops.map(drop).collect()
 }
 
-/// How far each projection's table is, by name.
+/// The progress of each projection, by name.
 type Projections = BTreeMap<&'static str, ProjectionHealth>;
 
-/// How far a projection's table is.
+/// The progress of a projection's table.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(crate) struct ProjectionHealth {
     checkpoint: Position,
-    /// Events of the log that its table does not show yet.
+    /// Events of the log that the table does not reflect yet.
     lag: u64,
-    /// Why it stopped, if it did.
+    /// The reason, if the projection has stopped.
     stopped: Option<String>,
 }
 
-/// `GET /health/live`: the process answers.
+/// `GET /health/live`: reports that the process responds.
 pub(crate) async fn live() -> Json<Alive> {
     Json(Alive { status: "live" })
 }
@@ -93,7 +93,8 @@ impl ProjectionHealth {
     }
 }
 
-/// `GET /health/ready`: requests can be recorded; otherwise 503, and how old is what reads are answered from.
+/// `GET /health/ready`: reports that requests can be recorded; otherwise 503 with the position up
+/// to which reads are current.
 pub(crate) async fn ready(State(app): State<App>) -> Response {
     let position = app.views.position();
     let projections: Projections = app
@@ -104,18 +105,19 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
     let problem = match app.engine.health() {
         Health::Live => None,
         Health::Away { .. } => Some(Problem::unavailable(
-            "The event log cannot be reached; reads are answered from what is known.",
+            "The event log is unreachable. Reads are served from the state at `position`; writes \
+             are rejected. Retry later.",
         )),
         Health::Refused { position, .. } => Some(Problem::log_refused(
             position,
-            "No request is recorded; reads are answered from what is known.",
+            "Writes are rejected; reads are served from the last consistent state.",
         )),
         Health::ClockFault(fault) => Some(clock_fault(
             fault,
-            "Requests are not decided; reads are answered from what is known.",
+            "Writes are rejected; reads are served from the state at `position`.",
         )),
         Health::Stopped { .. } => Some(Problem::unavailable(
-            "The engine has stopped; see the server's log.",
+            "The engine has stopped. See the server's log, and restart the server.",
         )),
     };
     match problem {
@@ -127,7 +129,7 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
             quarantined: quarantined(&app),
         })
         .into_response(),
-        // Of a log that is refused the position is told where it is wrong.
+        // The problem has a `position` already: the one at which the log is wrong.
         Some(problem) if problem.code() == Code::LogRefused => problem
             .with("projections", json!(projections))
             .into_response(),

@@ -27,15 +27,15 @@ use crate::render::{HoldBody, PurchaseBody, conditional_at, insert, private, rep
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewHold {
-    /// The shop's identifier of the buyer; compared in NFC, without regard to case and outer white
-    /// space. Graphic characters and U+0020 only: none that is invisible (default ignorable) or
-    /// changes the direction of text.
+    /// The shop's id of the buyer. Compared in NFC, without regard to case and surrounding white
+    /// space. Consists of graphic characters and U+0020; characters that are invisible (default
+    /// ignorable) or change the direction of text are rejected.
     buyer_id: Entered<BuyerId>,
-    /// Number of units.
+    /// The number of units.
     #[schemars(extend("default" = 1))]
     quantity: Option<Quantity>,
-    /// The name to show among the purchasers; without it, a few digits of a pseudonym are shown.
-    /// It has a visible character, and none that changes the direction of the text around it.
+    /// The name in the public list of purchasers. Default: a few digits of the buyer's pseudonym.
+    /// Must contain a visible character, and none that changes the direction of surrounding text.
     display_name: Option<Entered<DisplayName>>,
 }
 
@@ -135,7 +135,7 @@ pub(crate) async fn release(
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Payment {
-    /// The payment's identifier in the shop's payment system.
+    /// The shop's identifier of the payment.
     payment_reference: Option<Entered<PaymentReference>>,
 }
 

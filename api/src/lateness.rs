@@ -26,11 +26,11 @@ struct Release {
     late_ms: i64,
 }
 
-/// Lateness of expiries, in milliseconds.
+/// The delay between the end of holds and their recorded expiry, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[schemars(rename = "ReleaseLateness")]
 pub(super) struct Lateness {
-    /// Number of expiries in the sample.
+    /// The number of expiries in the sample.
     count: usize,
     p50_ms: i64,
     p99_ms: i64,

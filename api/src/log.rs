@@ -28,8 +28,8 @@ const MEDIA_TYPES: [&str; 2] = ["application/json", LINES];
 const MOST_LISTED: usize = 10_000;
 const USUALLY_LISTED: usize = 1_000;
 
-/// An `Event` of the contract. Payload and metadata are the stored text byte for byte, so that a
-/// reader can recompute the hash. In NDJSON, a text with line breaks is repeated after the hash.
+/// An event of the log. `payload` and `metadata` are the stored text byte for byte, so that a client
+/// can recompute the hash. In NDJSON, a stored text with line breaks follows the hash.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Event")]
 pub struct EventBody<'a> {
@@ -40,21 +40,21 @@ pub struct EventBody<'a> {
     event_type: &'a str,
     event_version: &'a str,
     recorded_at: Timestamp,
-    /// The fields of the event, by its type.
+    /// The event's data, under the name of its type.
     #[schemars(schema_with = "schemas::payload")]
     payload: &'a RawValue,
-    /// Additional data that the recording program stored with the event.
+    /// Additional data of the program that recorded the event.
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     metadata: &'a RawValue,
-    /// SHA-256 over this event and the hash before it.
+    /// The SHA-256 hash of this event and the previous hash.
     #[schemars(with = "schemas::Sha256")]
     hash: Hash,
-    /// Only in NDJSON: the stored text of `payload` if it has line breaks, each of which
-    /// is a space in `payload`.
+    /// Only in NDJSON: the stored text of `payload`, if it has line breaks. `payload` then has spaces
+    /// instead of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     payload_text: Option<&'a str>,
-    /// The same for `metadata`.
+    /// As `payload_text`, for `metadata`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     metadata_text: Option<&'a str>,
@@ -89,10 +89,10 @@ impl<'a> TryFrom<&'a StoredEvent> for EventBody<'a> {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct LogParams {
-    /// Events after this position.
+    /// Returns the events after this position.
     #[serde(default, deserialize_with = "position")]
     after: Position,
-    /// Page size. In JSON 1,000 by default and at most 10,000; in NDJSON unlimited by default.
+    /// The maximum number of events. JSON: default 1,000, maximum 10,000. NDJSON: default unlimited.
     #[schemars(range(min = 1))]
     limit: Option<usize>,
 }
@@ -106,9 +106,9 @@ impl Query for LogParams {
 #[derive(Serialize, JsonSchema)]
 pub(crate) struct LogPage<'a> {
     data: Vec<EventBody<'a>>,
-    /// True if more events follow.
+    /// True if there are events after this page.
     has_more: bool,
-    /// The head of the log.
+    /// The current head of the log.
     #[schemars(with = "schemas::Head")]
     head: Head,
 }

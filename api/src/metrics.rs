@@ -1,10 +1,12 @@
-//! Figures for Prometheus: `GET /metrics`, in the text format 0.0.4.
+//! Metrics for Prometheus: `GET /metrics`, in the text format 0.0.4.
 //!
-//! Promise: a request is counted without a lock or an allocation; label values are routes of the router, methods, classes of
-//! status, codes and names of this program, so their number is bounded, and none names a person, an address or a drop.
-//! Counts of events are those of the whole log as this process has followed it: the same at every process of a log, and
-//! not gone after a restart. All else is this process's own, since its start.
-//! Limit: a request counts once its answer begins (a stream does so at once), and not at all when the caller leaves before.
+//! Promise: counting a request takes no lock and no allocation. Label values are routes, methods,
+//! status classes, problem codes and names defined by this program, so their number is bounded and
+//! none identifies a person, an address or a drop. Event counters cover the whole log as this
+//! process has read it: they are equal on every node of a log and survive a restart. All other
+//! metrics count from the start of this process.
+//! Limit: a request is counted when its response starts (immediately for a stream), and not at all
+//! if the client disconnects before that.
 
 mod events;
 mod measured_log;
@@ -27,7 +29,7 @@ pub(crate) use self::requests::{Measure, Requests};
 use crate::app::App;
 use crate::problem::Problem;
 
-/// Everything that is counted as it happens. Clones share it.
+/// The counters that are updated when something happens. Clones share them.
 #[derive(Clone)]
 pub struct Metrics(Arc<Counted>);
 
@@ -53,19 +55,19 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Counts appends to the log.
+    /// Returns the counters of appends to the log.
     #[must_use]
     pub fn appends(&self) -> Appends {
         self.0.appends.clone()
     }
 
-    /// Counts what happened.
+    /// Returns the counters of events.
     #[must_use]
     pub fn events(&self) -> EventCounts {
         self.0.events.clone()
     }
 
-    /// Counts requests on `paths`.
+    /// Returns a layer that counts requests to `paths`.
     #[must_use]
     pub(crate) fn measure(&self, paths: &[&'static str]) -> Measure {
         Measure::new(Arc::clone(&self.0.requests), paths)
@@ -89,9 +91,10 @@ pub(crate) async fn scrape(State(app): State<App>) -> Result<Response, Problem> 
     Ok((headers, text).into_response())
 }
 
-/// A metric whose name, labels and buckets are literals of this program: a test makes every one of them.
+/// Unwraps the construction of a metric. Names, labels and buckets are literals of this program,
+/// and a test constructs every one of them.
 fn made<T>(metric: prometheus::Result<T>) -> T {
-    metric.expect("the name, the labels and the buckets of a metric are well formed")
+    metric.expect("name, labels and buckets of a metric are well formed")
 }
 
 fn registered<T: Collector + Clone + 'static>(
@@ -103,21 +106,21 @@ fn registered<T: Collector + Clone + 'static>(
     metric
 }
 
-/// A counter whose value is known elsewhere, as it is now.
+/// Returns a counter with a value that is kept elsewhere.
 fn counter(name: &str, help: &str, value: u64) -> Vec<MetricFamily> {
     let counter = made(IntCounter::new(name, help));
     counter.inc_by(value);
     counter.collect()
 }
 
-/// A gauge whose value is known elsewhere, as it is now.
+/// Returns a gauge with a value that is kept elsewhere.
 fn gauge(name: &str, help: &str, value: u64) -> Vec<MetricFamily> {
     let gauge = made(IntGauge::new(name, help));
     gauge.set(whole(value));
     gauge.collect()
 }
 
-/// Gauges of one name, one for each value of `label`.
+/// Returns gauges of one name, one for each value of `label`.
 fn gauges(
     name: &str,
     help: &str,

@@ -1,11 +1,11 @@
-//! What the HTTP API is, as an OpenAPI 3.1 document: `GET /openapi.json`.
+//! The HTTP API as an OpenAPI 3.1 document: `GET /openapi.json`.
 //!
-//! Promise: bodies are described by schemas that are generated from the very types that read and write them; every route of
-//! the router is in it, the pages for people aside, and nothing else; in the tests every answer is
-//! held to it (`tests/harness/described.rs`). Client generators of several languages can read it
-//! (`tests/clients.rs`).
-//! Limit: OpenAPI has no words for a stream of events or for lines, so those are texts, and `x-events` and `x-lines` name the
-//! schema of what is in them.
+//! Promise: schemas of bodies are generated from the types that parse and serialize them. The
+//! document contains every route of the router except the HTML pages, and nothing else. The tests
+//! check every response against it (`tests/harness/described.rs`), and generate clients from it in
+//! several languages (`tests/clients.rs`).
+//! Limit: OpenAPI cannot describe a stream of events or of lines. These are strings, and
+//! `x-events` and `x-lines` name the schemas of their parts.
 
 mod operation;
 mod operations;
@@ -25,7 +25,7 @@ use self::schemas::Schemas;
 use crate::problem::Code;
 use crate::render::{digest, is_known};
 
-/// The document, which is the same for the life of the program: its text, and its entity tag.
+/// The text of the document and its entity tag. Both are constant while the program runs.
 static SERVED: LazyLock<(Bytes, String)> = LazyLock::new(|| {
     let text = document().to_string();
     let etag = format!("\"{}\"", digest(text.as_bytes()));
@@ -53,7 +53,7 @@ pub(crate) async fn openapi(headers: HeaderMap) -> Response {
     (common, kind, text.clone()).into_response()
 }
 
-/// The operations that have no query parameters: path and method.
+/// The path and method of the operations that have no query parameters.
 static WITHOUT_QUERY: LazyLock<HashSet<(String, &'static str)>> = LazyLock::new(|| {
     let operations = operations::all(&mut Schemas::default());
     let without = operations.iter().filter(|operation| !operation.has_query());
@@ -62,7 +62,7 @@ static WITHOUT_QUERY: LazyLock<HashSet<(String, &'static str)>> = LazyLock::new(
         .collect()
 });
 
-/// Whether this is an operation that has no query parameters.
+/// Returns whether an operation without query parameters has this path and method.
 pub(crate) fn takes_no_query(path: &str, method: &Method) -> bool {
     let method = match method.as_str() {
         "GET" | "HEAD" => "get",
@@ -75,7 +75,7 @@ pub(crate) fn takes_no_query(path: &str, method: &Method) -> bool {
     WITHOUT_QUERY.contains(&(path.to_owned(), method))
 }
 
-/// The document: what programs may call.
+/// Returns the document of the operations for programs.
 #[must_use]
 pub fn document() -> Value {
     let mut schemas = Schemas::default();
@@ -83,7 +83,7 @@ pub fn document() -> Value {
     described(schemas, operations)
 }
 
-/// The document, and the pages for people besides. Tests hold every answer to it.
+/// Returns the document with the HTML pages included. The tests check every response against it.
 #[must_use]
 pub fn document_with_pages() -> Value {
     let mut schemas = Schemas::default();
@@ -113,11 +113,11 @@ fn described(schemas: Schemas, operations: Vec<Operation>) -> Value {
         "info": {
             "title": "Holdfast",
             "version": env!("CARGO_PKG_VERSION"),
-            "summary": "Limited stock, sold under a stampede, and never twice.",
+            "summary": "Sells limited stock under heavy load, and never oversells.",
             "description": include_str!("openapi/description.md"),
             "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
         },
-        "servers": [{ "url": "/", "description": "The server that this document came from." }],
+        "servers": [{ "url": "/", "description": "The server that returned this document." }],
         "tags": operations::TAGS.map(|(name, description)| json!({ "name": name, "description": description })),
         "paths": paths(operations),
         "components": {
@@ -125,20 +125,20 @@ fn described(schemas: Schemas, operations: Vec<Operation>) -> Value {
             "parameters": parameters(),
             "headers": headers(),
             "responses": {
-                "NotFound": problems::answer(&[Code::NotFound]),
-                "MethodNotAllowed": problems::answer(&[Code::MethodNotAllowed]),
-                "MalformedRequest": problems::answer(&[Code::MalformedRequest]),
-                "UriTooLong": problems::answer(&[Code::UriTooLong]),
-                "TooManyConnections": problems::answer(&[Code::TooManyConnections]),
-                "HeadTooLarge": problems::answer(&[Code::HeadTooLarge]),
-                "HttpVersionNotSupported": problems::answer(&[Code::HttpVersionNotSupported]),
+                "NotFound": problems::response(&[Code::NotFound]),
+                "MethodNotAllowed": problems::response(&[Code::MethodNotAllowed]),
+                "MalformedRequest": problems::response(&[Code::MalformedRequest]),
+                "UriTooLong": problems::response(&[Code::UriTooLong]),
+                "TooManyConnections": problems::response(&[Code::TooManyConnections]),
+                "HeadTooLarge": problems::response(&[Code::HeadTooLarge]),
+                "HttpVersionNotSupported": problems::response(&[Code::HttpVersionNotSupported]),
             },
             "securitySchemes": security_schemes(),
         },
     })
 }
 
-/// Operations under their paths, in the order of the router.
+/// Groups operations by path, in the order of the router.
 fn paths(operations: Vec<Operation>) -> Map<String, Value> {
     let mut paths = Map::new();
     for operation in operations {
@@ -152,15 +152,24 @@ fn paths(operations: Vec<Operation>) -> Map<String, Value> {
 fn security_schemes() -> Value {
     let bearer = |description: &str| json!({ "type": "http", "scheme": "bearer", "description": description });
     json!({
-        "adminKey": bearer("`HOLDFAST_ADMIN_KEY`. It includes what the auditor key and a buyer's token allow."),
-        "auditorKey": bearer("`HOLDFAST_AUDITOR_KEY`, or the admin key: reads the log."),
+        "adminKey": bearer("The value of `HOLDFAST_ADMIN_KEY`. It also permits everything that \
+                            the auditor key and buyer tokens permit."),
+        "auditorKey": bearer("The value of `HOLDFAST_AUDITOR_KEY`. It permits reading the log."),
         "buyerToken": {
             "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
-            "description": "Only where the server has a `HOLDFAST_BUYER_SECRET`; the admin key does as well. A token is signed by the shop with HS256. `sub` is the buyer's id, outside ASCII in lower case; `exp` is required, by default at most a day ahead; `nbf` and `iat` are checked if present, with 30 s of leeway by default; `aud` must contain `HOLDFAST_BUYER_AUDIENCE`, and be absent where that is not set. A `crit` header parameter is refused, unknown ones are ignored.",
+            "description": "Required only if the server has a `HOLDFAST_BUYER_SECRET`; the admin \
+                            key is accepted instead. The shop signs the token with HS256. `sub` \
+                            is the buyer's id; characters outside ASCII must be lower case. `exp` \
+                            is required and by default at most one day ahead. `nbf` and `iat` are \
+                            checked if present, with a default leeway of 30 s. `aud` must contain \
+                            `HOLDFAST_BUYER_AUDIENCE`, and must be absent if that is not set. A \
+                            `crit` header parameter is rejected; unknown header parameters are \
+                            ignored.",
         },
         "adminSession": {
             "type": "apiKey", "in": "cookie", "name": crate::session::COOKIE,
-            "description": "A browser that signed in; believed on requests of this server's own pages only.",
+            "description": "The session of a browser that has signed in. Accepted only on \
+                            requests from this server's own pages.",
         },
     })
 }

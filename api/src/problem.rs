@@ -1,7 +1,7 @@
-//! The only place where an error becomes an HTTP status: RFC 9457 `application/problem+json`, for everything.
+//! Maps errors to HTTP responses: `application/problem+json` (RFC 9457). No other module does.
 //!
-//! Promise: every problem has a stable `code`, and the numbers that its reader can act on. A fault of ours tells no detail
-//! but an `instance` that finds the log line.
+//! Promise: every problem has a stable `code`, and the numbers that a client can act on. An
+//! internal error reveals no detail except an `instance` that identifies the log line.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -17,36 +17,35 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-/// How soon to try again when the log is away or too many requests wait.
+/// `Retry-After` when the log is unreachable or the queue is full.
 pub const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// How soon to try again what an operator has to repair first.
+/// `Retry-After` when an operator has to repair something first.
 const RETRY_REPAIRED: Duration = Duration::from_secs(30);
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $status:ident, $title:literal;)*) => {
-        /// Every kind of problem: its stable code, its status, and its title.
+        /// Every kind of problem, with its stable code, status and title.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Code {
             $($(#[$doc])* $name,)*
         }
 
         impl Code {
-            /// Every code, in the order of this table.
+            /// All codes, in the order of this table.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
-            /// The stable name that programs compare.
+            /// Returns the stable name that clients compare.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$name => $code,)* }
             }
 
-            /// The HTTP status.
             #[must_use]
             pub const fn status(self) -> StatusCode {
                 match self { $(Self::$name => StatusCode::$status,)* }
             }
 
-            /// The same for every problem of this code.
+            /// Returns the title, which is the same for every problem with this code.
             #[must_use]
             pub const fn title(self) -> &'static str {
                 match self { $(Self::$name => $title,)* }
@@ -56,116 +55,107 @@ macro_rules! codes {
 }
 
 codes! {
-    /// A head that is not HTTP, or without exactly one `Host`.
+    /// The request head is not valid HTTP, or does not have exactly one `Host`.
     MalformedRequest = "malformed_request", BAD_REQUEST, "The request is not valid HTTP";
-    /// The body is not JSON.
     MalformedJson = "malformed_json", BAD_REQUEST, "The body is not valid JSON";
-    /// A query parameter cannot be read.
-    InvalidQuery = "invalid_query", BAD_REQUEST, "A query parameter cannot be read";
-    /// No `Idempotency-Key`.
+    InvalidQuery = "invalid_query", BAD_REQUEST, "A query parameter is not valid";
     IdempotencyKeyRequired = "idempotency_key_required", BAD_REQUEST, "An Idempotency-Key header is required";
-    /// An `Idempotency-Key` that cannot be one.
-    InvalidIdempotencyKey = "invalid_idempotency_key", BAD_REQUEST, "The Idempotency-Key cannot be used";
-    /// No key or token.
+    /// The `Idempotency-Key` is not 1 to 255 visible ASCII characters.
+    InvalidIdempotencyKey = "invalid_idempotency_key", BAD_REQUEST, "The Idempotency-Key is not valid";
+    /// The key or token is missing or not valid.
     Unauthorized = "unauthorized", UNAUTHORIZED, "A valid bearer key or token is required";
-    /// A key or token that allows less.
-    Forbidden = "forbidden", FORBIDDEN, "The key or token does not allow this";
-    /// No such path.
-    NotFound = "not_found", NOT_FOUND, "There is nothing at this path";
-    /// No such drop.
-    DropNotFound = "drop_not_found", NOT_FOUND, "There is no such drop";
-    /// No such hold.
-    HoldNotFound = "hold_not_found", NOT_FOUND, "There is no such hold";
-    /// No such purchase.
-    PurchaseNotFound = "purchase_not_found", NOT_FOUND, "There is no such purchase";
-    /// No such place in line.
-    WaitlistEntryNotFound = "waitlist_entry_not_found", NOT_FOUND, "There is no such place in line";
-    /// The path has no such method.
-    MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The path has no such method";
-    /// The body came too slowly.
-    RequestTimeout = "request_timeout", REQUEST_TIMEOUT, "The request did not arrive in time";
-    /// Too few units.
+    /// The key or token is valid, but does not permit the operation.
+    Forbidden = "forbidden", FORBIDDEN, "The key or token does not permit this operation";
+    NotFound = "not_found", NOT_FOUND, "No resource exists at this path";
+    DropNotFound = "drop_not_found", NOT_FOUND, "Drop not found";
+    HoldNotFound = "hold_not_found", NOT_FOUND, "Hold not found";
+    PurchaseNotFound = "purchase_not_found", NOT_FOUND, "Purchase not found";
+    WaitlistEntryNotFound = "waitlist_entry_not_found", NOT_FOUND, "Waitlist entry not found";
+    MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "The path does not support this \
+        method";
+    /// The body was received too slowly.
+    RequestTimeout = "request_timeout", REQUEST_TIMEOUT, "The request was not received in time";
     SoldOut = "sold_out", CONFLICT, "Not enough units are available";
-    /// Over a buyer's limit.
-    LimitReached = "limit_reached", CONFLICT, "The limit is reached";
-    /// Too early.
+    /// A limit of units for one hold or one buyer would be exceeded.
+    LimitReached = "limit_reached", CONFLICT, "A limit of units is reached";
     NotLive = "not_live", CONFLICT, "The drop has not started";
-    /// Too late.
-    Ended = "ended", CONFLICT, "The drop is over";
-    /// Released too late.
+    Ended = "ended", CONFLICT, "The drop has ended";
+    /// The hold cannot be released any more, because it was purchased.
     HoldPurchased = "hold_purchased", CONFLICT, "The hold was purchased";
-    /// Paid for with another payment.
+    /// The hold was purchased with another payment.
     PaymentReferenceConflict = "payment_reference_conflict", CONFLICT,
         "The hold was purchased with another payment reference";
-    /// An adjustment below what is held and sold.
-    InsufficientStock = "insufficient_stock", CONFLICT, "Not enough units are available to take away";
-    /// Nobody needs to wait.
+    /// A stock adjustment would remove units that are held or sold.
+    InsufficientStock = "insufficient_stock", CONFLICT, "Not enough available units to remove";
+    /// Units are available, so there is nothing to wait for.
     NotSoldOut = "not_sold_out", CONFLICT, "The drop is not sold out";
-    /// One place per buyer.
-    AlreadyWaiting = "already_waiting", CONFLICT, "The buyer is in line already";
-    /// No more entries may wait.
+    /// A buyer has at most one waitlist entry per drop.
+    AlreadyWaiting = "already_waiting", CONFLICT, "The buyer is already on the waitlist";
+    /// The limit of waiting entries is reached.
     WaitlistFull = "waitlist_full", CONFLICT, "The waitlist is full";
-    /// Left too late.
-    AlreadyOffered = "already_offered", CONFLICT, "The place in line has become a hold";
-    /// Purchased or released too late.
+    /// The entry cannot be left any more, because it has become a hold.
+    AlreadyOffered = "already_offered", CONFLICT, "The waitlist entry has already received a hold";
+    /// The hold expired before the purchase or release.
     HoldExpired = "hold_expired", GONE, "The hold has expired";
-    /// Purchased after release.
+    /// The hold was released before the purchase.
     HoldReleased = "hold_released", GONE, "The hold was released";
-    /// Edited by somebody else meanwhile.
-    StaleVersion = "stale_version", PRECONDITION_FAILED, "The drop was edited meanwhile";
-    /// Adjusted by somebody else meanwhile.
-    StaleStock = "stale_stock", PRECONDITION_FAILED, "The stock was adjusted meanwhile";
-    /// Over 16 KiB.
+    /// The terms changed after the caller read them.
+    StaleVersion = "stale_version", PRECONDITION_FAILED, "The drop was edited since it was read";
+    /// The stock was adjusted after the caller read it.
+    StaleStock = "stale_stock", PRECONDITION_FAILED, "The stock was adjusted since it was read";
+    /// The body exceeds 16 KiB, or 96 KiB where a drop is scheduled or edited.
     BodyTooLarge = "body_too_large", PAYLOAD_TOO_LARGE, "The body is too large";
-    /// A request line over 32 KiB.
+    /// The request line exceeds 32 KiB.
     UriTooLong = "uri_too_long", URI_TOO_LONG, "The request line is too long";
-    /// Not JSON by its header.
+    /// The `Content-Type` is not `application/json`.
     UnsupportedMediaType = "unsupported_media_type", UNSUPPORTED_MEDIA_TYPE, "The body must be application/json";
-    /// A value outside its bounds.
+    /// A value is malformed or out of range.
     InvalidValue = "invalid_value", UNPROCESSABLE_ENTITY, "A value is not valid";
-    /// The key was used for something else.
+    /// The key was used for a different request.
     IdempotencyKeyReused = "idempotency_key_reused", UNPROCESSABLE_ENTITY,
         "The Idempotency-Key was used for a different request";
-    /// No `If-Match`.
     PreconditionRequired = "precondition_required", PRECONDITION_REQUIRED, "An If-Match header is required";
-    /// Too many holds lately.
+    /// The rate limit of a buyer or an address is exceeded.
     Throttled = "throttled", TOO_MANY_REQUESTS, "Too many holds in a short time";
-    /// As many holds or entries as one address may have.
-    AddressLimitReached = "address_limit_reached", TOO_MANY_REQUESTS, "The address has as many as one address may have";
-    /// Holds of the address were left to expire.
-    CoolingDown = "cooling_down", TOO_MANY_REQUESTS, "Too many holds from this address were left to expire";
-    /// Wrong keys or unknown ids.
-    TooManyAttempts = "too_many_attempts", TOO_MANY_REQUESTS, "Too many wrong keys or unknown ids from this address";
-    /// More connections or streams than one address may have.
+    /// The limit of open holds or waitlist entries per address is reached.
+    AddressLimitReached = "address_limit_reached", TOO_MANY_REQUESTS,
+        "The limit of holds or waitlist entries for this address is reached";
+    /// Too many holds of the address expired without a purchase.
+    CoolingDown = "cooling_down", TOO_MANY_REQUESTS, "Too many holds from this address expired \
+        unpurchased";
+    /// The address sent too many wrong keys or unknown ids.
+    TooManyAttempts = "too_many_attempts", TOO_MANY_REQUESTS, "Too many wrong keys or unknown ids \
+        from this address";
+    /// The limit of connections or streams per address is reached.
     TooManyConnections = "too_many_connections", TOO_MANY_REQUESTS, "Too many connections from this address";
-    /// A head over 32 KiB, or with more than 100 fields.
-    HeadTooLarge = "head_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The head of the request is too large";
-    /// A fault of ours.
-    Internal = "internal", INTERNAL_SERVER_ERROR, "Something went wrong on our side";
-    /// The log is away, or too many requests wait.
-    Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Not available right now";
+    /// The request head exceeds 32 KiB or 100 fields.
+    HeadTooLarge = "head_too_large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The request head is too large";
+    /// A defect of the server.
+    Internal = "internal", INTERNAL_SERVER_ERROR, "Internal server error";
+    /// The log is unreachable, or the queue is full.
+    Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Temporarily unavailable";
     /// An event of the drop cannot be applied on this node.
     DropQuarantined = "drop_quarantined", SERVICE_UNAVAILABLE, "The drop is in quarantine";
-    /// The log does not continue what is known here.
-    LogRefused = "log_refused", SERVICE_UNAVAILABLE, "The event log is refused";
-    /// Neither HTTP/1.1 nor HTTP/1.0.
+    /// The log does not continue the history that this node has applied.
+    LogRefused = "log_refused", SERVICE_UNAVAILABLE, "The event log failed a consistency check";
+    /// The version is neither HTTP/1.1 nor HTTP/1.0.
     HttpVersionNotSupported = "http_version_not_supported", HTTP_VERSION_NOT_SUPPORTED,
         "The HTTP version is not supported";
 }
 
-/// The most faults of one request that are told: whoever has more made one mistake many times.
+/// The most faults that one problem lists. More than these repeat one mistake.
 pub const MOST_FAULTS: usize = 20;
 
-/// What is wrong with one value of a request.
+/// An error in one value of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Fault {
-    /// Where it stands: a JSON pointer (RFC 6901).
+    /// A JSON pointer to the value (RFC 6901).
     pub pointer: String,
-    /// What is wrong, for people.
+    /// A description for people.
     pub detail: String,
 }
 
-/// A problem on its way to a caller.
+/// An error response.
 #[derive(Debug, Clone)]
 pub struct Problem {
     code: Code,
@@ -176,7 +166,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem with a sentence for people.
+    /// Creates a problem; `detail` is a sentence for people.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
             code,
@@ -187,14 +177,14 @@ impl Problem {
         }
     }
 
-    /// The same with a member for programs.
+    /// Adds a member for programs.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.numbers.insert(name.to_owned(), value.into());
         self
     }
 
-    /// The same with a header.
+    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: impl TryInto<HeaderValue>) -> Self {
         if let Ok(value) = value.try_into() {
@@ -203,55 +193,57 @@ impl Problem {
         self
     }
 
-    /// One value is not valid: where it stands (a JSON pointer) and what is wrong with it.
+    /// Reports one value that is not valid, by its JSON pointer.
     pub fn invalid(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
         let (pointer, detail) = (pointer.into(), detail.into());
         Self::invalid_values(vec![Fault { pointer, detail }])
     }
 
-    /// Some values of the body or the path are not valid. At most [`MOST_FAULTS`] are told, in the order of their pointers.
+    /// Reports values of the body or the path that are not valid: at most [`MOST_FAULTS`], in the
+    /// order of their pointers.
     pub fn invalid_values(faults: Vec<Fault>) -> Self {
         Self::faulty(Code::InvalidValue, "the body", faults)
     }
 
-    /// The query parameter `name` cannot be read, or not be granted.
+    /// Reports that the query parameter `name` is malformed or cannot be satisfied.
     pub fn invalid_query(name: &str, detail: impl Into<String>) -> Self {
         let (pointer, detail) = (format!("/{name}"), detail.into());
         Self::invalid_queries(vec![Fault { pointer, detail }])
     }
 
-    /// Some query parameters cannot be read; their pointers are their names.
+    /// Reports query parameters that are not valid; a pointer is a slash and the name.
     pub fn invalid_queries(faults: Vec<Fault>) -> Self {
         Self::faulty(Code::InvalidQuery, "the query", faults)
     }
 
     fn faulty(code: Code, whole: &str, mut faults: Vec<Fault>) -> Self {
-        // So that the same request is always told the same.
+        // Sorted, so that equal requests get equal responses.
         faults.sort_by(|one, other| one.pointer.cmp(&other.pointer));
         faults.truncate(MOST_FAULTS);
         Self::new(code, sentence_of(whole, &faults)).with("errors", json!(faults))
     }
 
-    /// Try again in a while.
+    /// 503 `unavailable`, with [`RETRY_AFTER`].
     pub fn unavailable(detail: impl Into<String>) -> Self {
         Self::new(Code::Unavailable, detail)
             .with("retry_after", RETRY_AFTER.as_secs())
             .header(header::RETRY_AFTER, RETRY_AFTER.as_secs().to_string())
     }
 
-    /// A drop of which an event cannot be applied on this node. `detail` says what that means to
-    /// the caller.
+    /// 503 for a drop in quarantine: its event at `position` cannot be applied on this node.
+    /// `detail` describes the effect on the caller.
     pub fn quarantined(drop_id: DropId, position: Position, detail: &str) -> Self {
-        let detail = format!("{detail} An operator finds help in docs/LOG_REFUSED.md.");
+        let detail = format!("{detail} Operators: see docs/LOG_REFUSED.md.");
         Self::unrepaired(Code::DropQuarantined, detail, position)
             .with("drop_id", drop_id.to_string())
     }
 
-    /// The log is not accepted from `position` on. `detail` says what that means to the caller.
+    /// 503 for a log that is not accepted from `position` on. `detail` describes the effect on the
+    /// caller.
     pub fn log_refused(position: Position, detail: &str) -> Self {
         let detail = format!(
-            "The event log does not continue at position {position} what this server knows. {detail} An operator finds \
-             help in docs/LOG_REFUSED.md."
+            "The event log does not continue, at position {position}, the history that this \
+             server has applied. {detail} Operators: see docs/LOG_REFUSED.md."
         );
         Self::unrepaired(Code::LogRefused, detail, position)
     }
@@ -264,58 +256,57 @@ impl Problem {
             .header(header::RETRY_AFTER, seconds.to_string())
     }
 
-    /// A fault of ours: logged with its causes under an id, which is all that the caller is told.
+    /// 500 for a defect. Logs the error with its causes under a new id, and returns only the id.
     pub fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
         let instance = Uuid::new_v4();
-        tracing::error!(%instance, error, "a request failed: {error}");
+        tracing::error!(%instance, error, "request failed with an internal error: {error}");
         Self {
             instance: Some(instance),
             ..Self::new(
                 Code::Internal,
-                "Please report the instance; it finds the cause in the server's log.",
+                "An internal error occurred. Report the instance: it identifies the cause in the \
+                 server's log.",
             )
         }
     }
 
-    /// Which kind of problem.
     #[must_use]
     pub const fn code(&self) -> Code {
         self.code
     }
 
-    /// The pointers to what is not valid.
     #[cfg(test)]
     pub(crate) fn faulty_places(&self) -> Vec<String> {
         let errors = self.numbers["errors"].as_array().into_iter().flatten();
-        let places = errors.filter_map(|error| error["pointer"].as_str());
-        places.map(str::to_owned).collect()
+        let pointers = errors.filter_map(|error| error["pointer"].as_str());
+        pointers.map(str::to_owned).collect()
     }
 }
 
-/// The first fault in full, and how many more there are.
+/// Returns the first fault as a sentence, and the number of others.
 fn sentence_of(whole: &str, faults: &[Fault]) -> String {
     let Some(Fault { pointer, detail }) = faults.first() else {
         return "A value is not valid.".to_owned();
     };
-    let place = if pointer.is_empty() { whole } else { pointer };
+    let subject = if pointer.is_empty() { whole } else { pointer };
     match faults.len() - 1 {
-        0 => format!("{place}: {detail}"),
-        more => format!("{place}: {detail}; and {more} more in errors"),
+        0 => format!("{subject}: {detail}"),
+        more => format!("{subject}: {detail}; `errors` lists {more} more"),
     }
 }
 
-/// How often each problem was told since the program started.
-pub(crate) fn told() -> impl Iterator<Item = (Code, u64)> {
-    let times = TOLD.iter().map(|times| times.load(Ordering::Relaxed));
-    Code::ALL.iter().copied().zip(times)
+/// Returns how many problems of each code were sent since the program started.
+pub(crate) fn sent_counts() -> impl Iterator<Item = (Code, u64)> {
+    let counts = SENT.iter().map(|count| count.load(Ordering::Relaxed));
+    Code::ALL.iter().copied().zip(counts)
 }
 
-static TOLD: [AtomicU64; Code::ALL.len()] = [const { AtomicU64::new(0) }; Code::ALL.len()];
+static SENT: [AtomicU64; Code::ALL.len()] = [const { AtomicU64::new(0) }; Code::ALL.len()];
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         // The codes are numbered in the order of `ALL`.
-        TOLD[self.code as usize].fetch_add(1, Ordering::Relaxed);
+        SENT[self.code as usize].fetch_add(1, Ordering::Relaxed);
         let mut members = self.numbers;
         members.insert("code".to_owned(), self.code.name().into());
         let mut details = ProblemDetails::from_status_code(self.code.status())
@@ -333,22 +324,22 @@ impl IntoResponse for Problem {
         let mut response = details.with_extensions(members).into_response();
         let no_store = HeaderValue::from_static("no-store");
         let headers = response.headers_mut();
-        // A cache may keep a 404 or a 410 without being told to (RFC 9111, section 4.2.2), and it
-        // is true for this moment only.
+        // A cache may store a 404 or a 410 heuristically (RFC 9111, section 4.2.2), but these
+        // can become outdated at any moment.
         headers.insert(header::CACHE_CONTROL, no_store);
         headers.extend(self.headers);
         response
     }
 }
 
-/// So many within any window, and what is told when they are used up.
+/// A rate limit or a concurrency limit, as it is reported in a 429.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Quota {
-    /// Whose: `buyer`, `address`, or `address-` and what is counted.
+    /// The scope: `buyer`, `address`, or `address-` followed by the counted resource.
     pub(crate) name: &'static str,
-    /// The most within one window, or at the same time.
+    /// The limit within one window, or at the same time.
     pub(crate) most: u32,
-    /// The length of the sliding window, in seconds; none for what counts at the same time.
+    /// The length of the sliding window, in seconds; `None` for a concurrency limit.
     pub(crate) window_seconds: Option<u32>,
 }
 
@@ -358,7 +349,8 @@ impl Quota {
         self.refuse(Code::Throttled, detail, wait)
     }
 
-    /// 429, with the header fields of draft-ietf-httpapi-ratelimit-headers: which policy, and when there is something left.
+    /// 429 with the `RateLimit` and `RateLimit-Policy` fields of
+    /// draft-ietf-httpapi-ratelimit-headers.
     pub(crate) fn refuse(self, code: Code, detail: impl Into<String>, wait: Duration) -> Problem {
         let Self {
             name,
@@ -382,15 +374,16 @@ impl From<CommandError> for Problem {
         match error {
             CommandError::Refused { refusal, at } => refused(&refusal, at),
             CommandError::Overloaded => Self::unavailable(
-                "Too many requests are waiting. Nothing was recorded; send the same request again.",
+                "Too many requests are queued. Nothing was recorded; send the same request again.",
             ),
             CommandError::Unavailable => Self::unavailable(
-                "The event log cannot be reached. Nothing was recorded; send the same request again.",
+                "The event log is unreachable. Nothing was recorded; send the same request again.",
             ),
             CommandError::Quarantined { drop_id, position } => Self::quarantined(
                 drop_id,
                 position,
-                "The drop is in quarantine on this server. Nothing was recorded; send the same request again later.",
+                "The drop is in quarantine on this server. Nothing was recorded; send the same \
+                 request again later.",
             ),
             CommandError::LogRefused { position } => Self::log_refused(
                 position,
@@ -401,31 +394,31 @@ impl From<CommandError> for Problem {
                 clock_fault(fault, "Nothing was recorded; send the same request again.")
             }
             CommandError::Undecided => Self::unavailable(
-                "The event log has not answered in time, and it is not known whether this was recorded. Send the same request again, with its key if \
-                 it has one: that finds out. An edit that is then refused as stale may be this one.",
+                "The event log did not respond in time, so it is unknown whether the request was \
+                 recorded. Send the same request again, with the same Idempotency-Key if it has \
+                 one, to learn the outcome. If an edit is then rejected as stale, the newer \
+                 version may be this edit.",
             ),
         }
     }
 }
 
-/// As for a command, but for who only asked: nothing could have been recorded.
+/// Maps an error of a read that the engine answers. Nothing can have been recorded.
 pub(crate) fn unanswered(error: CommandError) -> Problem {
     match error {
         refused @ (CommandError::Refused { .. }
         | CommandError::TooLarge
         | CommandError::Quarantined { .. }
         | CommandError::LogRefused { .. }) => refused.into(),
-        CommandError::Overloaded => {
-            Problem::unavailable("Too many requests are waiting. Ask again.")
-        }
+        CommandError::Overloaded => Problem::unavailable("Too many requests are queued. Retry."),
         CommandError::ClockFault(fault) => clock_fault(fault, "Retry later."),
         CommandError::Unavailable | CommandError::Undecided => Problem::unavailable(
-            "This is answered as the event log has it, which cannot be reached. Ask again.",
+            "The event log is unreachable, so a consistent answer cannot be given. Retry.",
         ),
     }
 }
 
-/// Nothing is decided because of the clocks: which is wrong, by how much, and what to do.
+/// 503 while a clock fault stops decisions: reports the fault, its size, and the next step.
 pub(crate) fn clock_fault(fault: ClockFault, advice: &str) -> Problem {
     let member = match fault {
         ClockFault::Skewed { .. } => "clock_skew_seconds",
@@ -526,7 +519,7 @@ fn limit_name(limit: Limit) -> &'static str {
     }
 }
 
-/// A refusal as a sentence: capital first, full stop last.
+/// Returns the refusal as a sentence.
 fn sentence(refusal: &Refusal) -> String {
     format!("{}.", capitalised(&refusal.to_string()))
 }
@@ -553,11 +546,11 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_that_is_told_is_counted_under_its_code() {
-        let times = |code| told().find(|(told, _)| *told == code).unwrap().1;
-        let before = times(Code::Internal);
+    fn sent_problems_are_counted_by_code() {
+        let count = |code| sent_counts().find(|(sent, _)| *sent == code).unwrap().1;
+        let before = count(Code::Internal);
         drop(Problem::new(Code::Internal, "once").into_response());
-        assert_eq!(times(Code::Internal), before + 1);
+        assert_eq!(count(Code::Internal), before + 1);
         assert!(
             Code::ALL
                 .iter()
@@ -567,7 +560,7 @@ mod tests {
     }
 
     #[test]
-    fn a_throttled_buyer_is_told_whole_seconds_rounded_up() {
+    fn retry_after_of_a_throttled_buyer_is_rounded_up_to_seconds() {
         let at = Timestamp::from_millis(10_000);
         let refusal = Refusal::Throttled {
             retry_at: Timestamp::from_millis(11_001),

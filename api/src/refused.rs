@@ -1,9 +1,10 @@
-//! What was refused, by drop and minute: telemetry, not events, because nothing happened.
+//! Counts refusals by drop and minute. They are telemetry and not events, because nothing changed.
 //!
-//! Promise: counting costs no lock that anybody waits for and no allocation but for a drop's first refusal in a minute; what is
-//! counted reaches the table `refusals` within a second or so and when the server stops, adds up over all processes, and is
-//! read back at the start. Limit: `kill -9` loses the last second; when the outcome of a flush is unknown it is counted again.
-//! Minutes older than [`KEPT`] stay in the table and are not told here.
+//! Promise: counting takes no contended lock, and allocates only for a drop's first refusal in a
+//! minute. Counts reach the table `refusals` within about a second and at shutdown, are summed over
+//! all processes, and are read again at startup. Limit: `kill -9` loses the last second; a flush
+//! with an unknown outcome is counted again. Minutes older than [`KEPT`] stay in the table and are
+//! not reported.
 
 mod table;
 #[cfg(test)]
@@ -27,21 +28,21 @@ use crate::admin::window::FURTHEST_BACK;
 use crate::app::App;
 use crate::problem::Problem;
 
-/// How often what was counted is added to the table.
+/// The interval at which counts are added to the table.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
-/// How far back can be asked: as far as of what was sold, which is told beside it.
+/// How far back counts can be queried: as far as sales, which are reported with them.
 pub const KEPT: Duration = FURTHEST_BACK;
-/// A counter that was not touched for so long is put away, in milliseconds.
+/// Counters without a change for this time are dropped, in milliseconds.
 const IDLE_MS: i64 = 120_000;
 
-/// Why a request for stock was refused, as far as anybody counts.
+/// The refusals that are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// More was asked for than there is: an oversell attempt, blocked.
+    /// More units were requested than were available: a blocked oversell attempt.
     SoldOut,
-    /// A buyer's limit.
+    /// A limit per hold or per buyer.
     LimitReached,
-    /// Too many requests of a buyer or from an address.
+    /// The rate limit of a buyer or an address.
     Throttled,
 }
 
@@ -75,14 +76,14 @@ impl Reason {
     }
 }
 
-/// How many requests were refused.
+/// The number of refused requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Because more was asked for than there was: oversell attempts, blocked.
+    /// More units were requested than were available: blocked oversell attempts.
     pub sold_out: u64,
-    /// Because of a buyer's limit.
+    /// A limit per hold or per buyer was reached.
     pub limit_reached: u64,
-    /// By a throttle, of a buyer or of an address.
+    /// The rate limit of a buyer or an address was exceeded.
     pub throttled: u64,
 }
 
@@ -142,14 +143,14 @@ impl Counters {
     }
 }
 
-/// What the table holds, as far as this process knows, and what is on its way there.
+/// The rows of the table as last read, and the counts that are being written to it.
 #[derive(Debug, Default)]
 struct Known {
     rows: BTreeMap<Slot, Tally>,
     in_flight: Vec<(Slot, Tally)>,
 }
 
-/// Counts refusals. Clones count together.
+/// Counts refusals. Clones share the counters.
 #[derive(Debug, Clone, Default)]
 pub struct Refused {
     pending: Arc<RwLock<HashMap<Slot, Counters>>>,
@@ -158,7 +159,7 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// What the engine said no to, as the problem that the caller is told; counted if it is of a kind that is counted.
+    /// Converts an error of the engine into a problem, and counts it if it has a [`Reason`].
     pub(crate) fn problem(&self, drop_id: DropId, error: CommandError) -> Problem {
         if let CommandError::Refused { refusal, at } = &error
             && let Some(reason) = Reason::of(refusal)
@@ -168,8 +169,8 @@ impl Refused {
         Problem::from(error)
     }
 
-    /// Counts what was refused before the engine was asked. Drops that do not exist or are over are
-    /// not counted: rows are kept for long, and refused clients must not be able to make many.
+    /// Counts a refusal that was made before the engine. Drops that do not exist or have ended are
+    /// not counted: rows are kept for a long time, and rejected clients must not create many.
     pub(crate) fn count_known(&self, app: &App, drop_id: DropId, reason: Reason) {
         let now = app.now();
         let drop = app.views.drop(drop_id);
@@ -178,7 +179,7 @@ impl Refused {
         }
     }
 
-    /// What this process refused since it started, over all drops.
+    /// Returns the refusals of this process since it started, over all drops.
     pub(crate) fn since_start(&self) -> Tally {
         self.since_start.now()
     }
@@ -194,7 +195,7 @@ impl Refused {
         pending.entry(slot).or_default().count(reason);
     }
 
-    /// What was refused since the minute of `from`, over all drops.
+    /// Returns the refusals since the minute of `from`, over all drops.
     #[must_use]
     pub fn totals(&self, from: Timestamp) -> Tally {
         let mut total = Tally::default();
@@ -202,7 +203,8 @@ impl Refused {
         total
     }
 
-    /// What was refused in each minute since that of `from`, of one drop or of all; empty minutes are left out.
+    /// Returns the refusals of each minute since that of `from`, of one drop or of all. Empty
+    /// minutes are omitted.
     #[must_use]
     pub fn by_minute(
         &self,
@@ -211,7 +213,7 @@ impl Refused {
     ) -> BTreeMap<Timestamp, Tally> {
         let mut minutes = BTreeMap::<Timestamp, Tally>::new();
         self.visit(from, |slot, tally| {
-            if drop_id.is_none_or(|wanted| wanted == slot.drop_id) {
+            if drop_id.is_none_or(|drop_id| drop_id == slot.drop_id) {
                 *minutes.entry(slot.minute).or_default() += tally;
             }
         });
@@ -238,7 +240,8 @@ impl Refused {
         }
     }
 
-    /// Reads back what was counted before, then adds what is counted to the table until `stop`, and once more.
+    /// Reads the counts of earlier processes, then adds new counts to the table until `stop`, and a
+    /// last time after it.
     pub async fn keep(self, pool: PgPool, stop: CancellationToken) {
         let mut changed_since = SystemClock.now().plus_millis(-kept_ms());
         while !stop.is_cancelled() {
@@ -248,7 +251,7 @@ impl Refused {
         self.exchange(&pool, changed_since).await;
     }
 
-    /// Writes what was counted and reads what changed; returns since when to read next time.
+    /// Writes new counts and reads changed rows. Returns the time from which to read next.
     async fn exchange(&self, pool: &PgPool, changed_since: Timestamp) -> Timestamp {
         let exchanged = async {
             self.flush(pool).await?;
@@ -257,7 +260,8 @@ impl Refused {
             Ok::<_, sqlx::Error>(read_until)
         };
         exchanged.await.unwrap_or_else(|error| {
-            warn!(%error, "refusals are counted in memory until the database is back");
+            warn!(%error, "cannot write refusal counts to the database; counting in memory until \
+                           it is available");
             changed_since
         })
     }
@@ -286,7 +290,7 @@ impl Refused {
         }
     }
 
-    /// Takes what was counted out of the counters, and puts away those that nobody will touch again.
+    /// Takes the counts out of the counters, and drops counters of past minutes.
     fn take(&self) -> Vec<(Slot, Tally)> {
         let idle = SystemClock.now().plus_millis(-IDLE_MS);
         let mut known = write(&self.known);

@@ -59,16 +59,16 @@ pub fn total_in_etag(etag: &str) -> Option<u32> {
     total.filter(|_| parts.next().is_none())
 }
 
-/// A `Hold` of the contract.
+/// A hold: a buyer's claim on units until `expires_at`.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Hold")]
 pub struct HoldBody {
     id: HoldId,
     drop_id: DropId,
-    /// Null after the buyer was erased.
+    /// Null after the erasure of the buyer.
     buyer_id: Option<BuyerId>,
     quantity: Quantity,
-    /// The price of one unit when the hold was placed, unaffected by later changes of the drop.
+    /// The price of one unit when the hold was placed. Later price changes do not affect it.
     price: Money,
     status: HoldStatus,
     placed_at: Timestamp,
@@ -105,14 +105,14 @@ impl HoldBody {
     }
 }
 
-/// A `Purchase` of the contract.
+/// A purchase: a hold that was paid for.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Purchase")]
 pub struct PurchaseBody {
     id: PurchaseId,
     pub(crate) hold_id: HoldId,
     pub(crate) drop_id: DropId,
-    /// Null after the buyer was erased.
+    /// Null after the erasure of the buyer.
     pub(crate) buyer_id: Option<BuyerId>,
     pub(crate) quantity: Quantity,
     pub(crate) total: Money,
@@ -142,13 +142,13 @@ impl PurchaseBody {
     }
 }
 
-/// A list of the contract.
+/// One page of a list.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "{T}List")]
 pub struct Page<T> {
     /// The items of this page.
     pub data: Vec<T>,
-    /// True if more items follow.
+    /// True if there is another page.
     pub has_more: bool,
 }
 

@@ -153,10 +153,11 @@ fn is_same_origin(method: &Method, headers: &HeaderMap) -> Option<bool> {
     }
 }
 
-/// A new session.
+/// A session of the dashboard.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Session")]
 pub(crate) struct SessionBody {
+    /// The time at which the session expires.
     expires_at: Timestamp,
 }
 

@@ -69,15 +69,15 @@ pub fn open(
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct WatchParams {
-    /// Ids of drops, separated by commas, 200 at most. Without it: every drop that is not over.
+    /// At most 200 ids of drops, separated by commas. Default: every drop that has not ended.
     drops: Option<String>,
-    /// With `drops`: also every drop that is scheduled from then on. A client that reconnects
-    /// is sent the drops that were scheduled since `Last-Event-ID`, at most the newest 200.
+    /// With `drops`: also sends every drop that is scheduled from now on. With `Last-Event-ID`, it
+    /// also sends the drops that were scheduled since then, the newest 200 of them.
     #[schemars(extend("default" = false))]
     new: Option<bool>,
-    /// Ids of waitlist entries, separated by commas, 20 at most, to be sent as well.
+    /// At most 20 ids of waitlist entries, separated by commas, whose changes are sent as well.
     waitlist: Option<String>,
-    /// The same as the header `Last-Event-ID`, for clients that cannot send headers.
+    /// As `Last-Event-ID`, for clients that cannot send headers.
     last_event_id: Option<String>,
 }
 

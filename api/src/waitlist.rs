@@ -35,26 +35,26 @@ use crate::render::{conditional_at, insert, private, replayed};
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewWaitlistEntry")]
 pub(crate) struct NewPlace {
-    /// The shop's identifier of the buyer; compared in NFC, without regard to case and outer white
-    /// space. Graphic characters and U+0020 only: none that is invisible (default ignorable) or
-    /// changes the direction of text.
+    /// The shop's id of the buyer. Compared in NFC, without regard to case and surrounding white
+    /// space. Consists of graphic characters and U+0020; characters that are invisible (default
+    /// ignorable) or change the direction of text are rejected.
     buyer_id: Entered<BuyerId>,
-    /// Number of units.
+    /// The number of units.
     #[schemars(extend("default" = 1))]
     quantity: Option<Quantity>,
-    /// The name to show among the purchasers; without it, a few digits of a pseudonym are shown.
-    /// It has a visible character, and none that changes the direction of the text around it.
+    /// The name in the public list of purchasers. Default: a few digits of the buyer's pseudonym.
+    /// Must contain a visible character, and none that changes the direction of surrounding text.
     display_name: Option<Entered<DisplayName>>,
 }
 
-/// The status of an entry, and then of the hold that it received.
+/// The status of a waitlist entry, and then of the hold that it received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "WaitlistStatus")]
 enum EntryProgress {
-    /// It waits for units.
+    /// The entry waits for units.
     Waiting,
-    /// It received a hold, which can be purchased.
+    /// The entry received a hold, which can be purchased.
     Offered,
     /// The hold was purchased.
     Purchased,
@@ -64,21 +64,21 @@ enum EntryProgress {
     Released,
     /// The buyer left the waitlist.
     Left,
-    /// The drop ended first. If its end is postponed, entries continue to wait.
+    /// The drop ended or was cancelled first. If the end of the drop is postponed, the entry waits
+    /// again.
     Closed,
 }
 
-/// The reason why no returned unit can serve an entry. The entry keeps its order and is skipped.
+/// The reason why no number of returned units can serve an entry. It keeps its rank and is skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "WaitlistBlock")]
 enum BlockedBy {
-    /// It requests more units than one hold may have.
+    /// The entry requests more units than one hold may have.
     MaxPerHold,
-    /// Together with the units that the buyer holds and has purchased, it exceeds the limit per
-    /// buyer.
+    /// With the units that the buyer holds and has purchased, it exceeds the limit per buyer.
     MaxPerBuyer,
-    /// It requests more units than are unsold: `total - sold`.
+    /// The entry requests more units than are unsold: `total - sold`.
     TotalStock,
 }
 
@@ -92,7 +92,7 @@ impl From<Block> for BlockedBy {
     }
 }
 
-/// The public state of a waitlist entry.
+/// The current state of a waitlist entry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[schemars(rename = "WaitlistNews")]
 pub(crate) struct PlaceNews {
@@ -100,30 +100,30 @@ pub(crate) struct PlaceNews {
     drop_id: DropId,
     quantity: Quantity,
     status: EntryProgress,
-    /// Its number in the order of arrival, from 1; null once it no longer waits.
+    /// The rank in the waitlist, from 1; null if the entry does not wait any more.
     place: Option<u32>,
-    /// The reason why no returned unit can serve it, until the stock, the terms or the buyer's
-    /// units change; null: it can be served.
+    /// The reason why the entry cannot be served until the stock, the terms or the buyer's holds
+    /// change; null if it can be served.
     blocked_by: Option<BlockedBy>,
-    /// The hold that it received.
+    /// The hold that the entry received.
     hold_id: Option<HoldId>,
-    /// When it received the hold.
+    /// The time at which the entry received the hold.
     offered_at: Option<Timestamp>,
     /// The price of one unit in that hold.
     price: Option<Money>,
-    /// When that hold expires.
+    /// The time at which that hold expires.
     expires_at: Option<Timestamp>,
     joined_at: Timestamp,
     position: Position,
 }
 
-/// A waitlist entry as its buyer sees it.
+/// A waitlist entry.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "WaitlistEntry")]
 pub(crate) struct PlaceBody {
     #[serde(flatten)]
     state: PlaceNews,
-    /// Null after the buyer was erased.
+    /// Null after the erasure of the buyer.
     buyer_id: Option<BuyerId>,
     server_time: Timestamp,
 }

@@ -1,4 +1,4 @@
-//! What a drop looks like on the wire: in the API, on the stream and in `audit state`.
+//! The JSON form of a drop: in the API, on the SSE stream and in `audit state`.
 
 use domain::status::DropStatus;
 use domain::stock::Stock;
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::views::{DropView, Purchaser};
 
-/// A `Drop` of the contract.
+/// A drop: its terms, status and stock.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Drop")]
 pub struct DropBody<'a> {
@@ -34,7 +34,7 @@ pub struct DropBody<'a> {
 }
 
 impl<'a> DropBody<'a> {
-    /// The drop at `now`.
+    /// Renders the drop as of `now`.
     #[must_use]
     pub fn new(drop: &'a DropView, now: Timestamp) -> Self {
         let terms = &drop.row.terms;
@@ -67,7 +67,7 @@ impl<'a> DropBody<'a> {
         }
     }
 
-    /// The same with its purchasers.
+    /// Adds the purchasers.
     #[must_use]
     pub fn with_purchasers(self, purchasers: Vec<PurchaserBody>) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl<'a> DropBody<'a> {
     }
 }
 
-/// How many wait for a drop: none for one that is over.
+/// Returns the number of waiting entries: zero for a drop that is over.
 #[must_use]
 pub fn waitlist_length(drop: &DropView, now: Timestamp) -> u32 {
     match drop.row.status(now).is_over() {
@@ -86,11 +86,11 @@ pub fn waitlist_length(drop: &DropView, now: Timestamp) -> u32 {
     }
 }
 
-/// A purchaser, as others may see them.
+/// A purchaser, in the form that is public.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Purchaser")]
 pub struct PurchaserBody {
-    /// The name that they agreed to show; otherwise a few digits of their pseudonym.
+    /// The display name that the buyer provided; otherwise a few digits of the buyer's pseudonym.
     buyer: String,
     quantity: u64,
     last_purchased_at: Timestamp,

@@ -1,22 +1,22 @@
-// The dashboard: who gets in, what it shows, and its levers.
+// The dashboard: sign-in, display, and actions.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, test } from "node:test";
-import { ADMIN_KEY, api, card, close, createDrop, edit, eventually, launch, open, openDashboard, openLive, says } from "./lib.mjs";
+import { ADMIN_KEY, api, card, close, createDrop, edit, eventually, expectText, launch, open, openDashboard, openLive } from "./lib.mjs";
 
 before(launch);
 after(close);
 
 const row = (page, drop) => page.locator(`tr[data-drop-id="${drop.id}"]`);
 
-test("only the key opens the dashboard, and it stays nowhere", async (t) => {
+test("only the admin key opens the dashboard, and the browser does not store it", async (t) => {
   const page = await open(t, "/admin", { expected: [/status of 401/] });
   await page.getByRole("button", { name: "Sign in" }).click();
-  await says(page.getByRole("alert"), "The key is needed.");
+  await expectText(page.getByRole("alert"), "Enter the admin key.");
   await page.fill("#key", "a guess");
   await page.getByRole("button", { name: "Sign in" }).click();
-  await says(page.getByRole("alert"), "This is not the admin key.");
+  await expectText(page.getByRole("alert"), "This is not the admin key.");
   await page.fill("#key", ADMIN_KEY);
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: "Sold versus expired" }).waitFor();
@@ -29,7 +29,7 @@ test("only the key opens the dashboard, and it stays nowhere", async (t) => {
   await page.getByLabel("Admin key").waitFor();
 });
 
-test("a drop that an admin creates is in the shop at once; edits, adjustments and the end show there too", async (t) => {
+test("the shop shows a new drop, its edits, adjustments and cancellation immediately", async (t) => {
   const [dashboard, shop] = [await openDashboard(t, { expected: [/status of 422/] }), await openLive(t, "/")];
   const name = `Beacon ${Date.now()}`;
   await dashboard.getByRole("button", { name: "New drop" }).click();
@@ -45,47 +45,47 @@ test("a drop that an admin creates is in the shop at once; edits, adjustments an
   await dialog.waitFor({ state: "detached" });
   const drop = (await api("GET", "/v1/drops")).data.find((drop) => drop.name === name);
   assert.deepEqual(drop.price, { amount: 1250, currency: "EUR" });
-  await says(card(shop, drop), "12 left of 12");
-  await says(row(dashboard, drop), name);
+  await expectText(card(shop, drop), "12 left of 12");
+  await expectText(row(dashboard, drop), name);
 
   await row(dashboard, drop).getByRole("button", { name: "Edit" }).click();
   await dialog.getByLabel("Name").fill(`${name}, second edition`);
   await dialog.getByRole("button", { name: "Save" }).click();
-  await says(card(shop, drop), "second edition");
+  await expectText(card(shop, drop), "second edition");
   const edited = await api("GET", `/v1/drops/${drop.id}`);
-  assert.deepEqual([edited.price, edited.starts_at], [drop.price, drop.starts_at], "what was not touched stays");
+  assert.deepEqual([edited.price, edited.starts_at], [drop.price, drop.starts_at], "other fields are unchanged");
 
   await row(dashboard, drop).getByRole("button", { name: "Adjust" }).click();
   await dialog.getByLabel(/Units to add/).fill("-2");
-  await says(dialog, "Available: 12 now, 10 after.");
+  await expectText(dialog, "Available: 12 now, 10 after.");
   await dialog.getByLabel(/Reason/).fill("Two were broken");
   await dialog.getByRole("button", { name: "Adjust the stock" }).click();
-  await says(card(shop, drop), "10 left of 10");
+  await expectText(card(shop, drop), "10 left of 10");
 
   await card(shop, drop).getByRole("button", { name: "Hold it" }).click();
-  await says(row(dashboard, drop), /10\s+9\s+1\s+0\s+0/);
+  await expectText(row(dashboard, drop), /10\s+9\s+1\s+0\s+0/);
   await row(dashboard, drop).getByRole("button", { name: "Cancel" }).click();
-  await says(dialog, "This cannot be undone.");
+  await expectText(dialog, "This cannot be undone.");
   await dialog.getByRole("button", { name: "Keep the drop" }).click();
   await dialog.waitFor({ state: "detached" });
   assert.equal((await api("GET", `/v1/drops/${drop.id}`)).status, "live");
   await row(dashboard, drop).getByRole("button", { name: "Cancel" }).click();
-  await says(dialog, "1 unit on hold right now");
+  await expectText(dialog, "1 unit is on hold: these holds will be released.");
   await dialog.getByRole("button", { name: "Cancel the drop" }).click();
-  await says(card(shop, drop).locator(".status"), "Called off");
-  await says(row(dashboard, drop), "Called off");
-  for (const event of ["Drop scheduled", "Drop rescheduled", "Stock adjusted", "Hold placed", "Hold released", "Drop cancelled"]) await says(dashboard.locator("event-log"), event);
+  await expectText(card(shop, drop).locator(".status"), "Cancelled");
+  await expectText(row(dashboard, drop), "Cancelled");
+  for (const event of ["Drop scheduled", "Drop rescheduled", "Stock adjusted", "Hold placed", "Hold released", "Drop cancelled"]) await expectText(dashboard.locator("event-log"), event);
 });
 
 const dialogOf = (page) => page.getByRole("dialog");
-/** What a screen reader says of a field after its name. */
+/** The accessible description of a field. */
 const described = (field) => field.evaluate((control) => (control.getAttribute("aria-describedby") ?? "").split(" ").map((id) => document.getElementById(id)?.textContent).join(" "));
 const isInSight = (locator) => locator.evaluate((element) => {
   const [{ top, bottom }, around] = [element.getBoundingClientRect(), element.closest("dialog").getBoundingClientRect()];
   return top >= around.top && bottom <= around.bottom;
 });
 
-test("a price is taken for what it says, or not at all", async (t) => {
+test("an ambiguous price is rejected", async (t) => {
   const page = await openDashboard(t);
   await page.getByRole("button", { name: "New drop" }).click();
   const dialog = dialogOf(page);
@@ -93,8 +93,8 @@ test("a price is taken for what it says, or not at all", async (t) => {
   const create = dialog.getByRole("button", { name: "Create the drop" });
   await dialog.getByLabel("Name").fill(`Price ${Date.now()}`);
   for (const [text, of, words] of [
-    ["1,999", "EUR", "EUR has 2 decimals."], ["1.999", "EUR", "EUR has 2 decimals."], ["49.50", "JPY", "JPY has no decimals."], ["1,999.00", "EUR", "Digits, and a point"],
-    ["1 999", "EUR", "Digits, and a point"], ["-1", "EUR", "Digits, and a point"], ["", "EUR", "This is needed."], ["99999999999", "EUR", "At most €10,000,000,000.00."],
+    ["1,999", "EUR", "EUR has 2 decimals."], ["1.999", "EUR", "EUR has 2 decimals."], ["49.50", "JPY", "JPY has no decimals."], ["1,999.00", "EUR", "Enter digits and a decimal point"],
+    ["1 999", "EUR", "Enter digits and a decimal point"], ["-1", "EUR", "Enter digits and a decimal point"], ["", "EUR", "This field is required."], ["99999999999", "EUR", "At most €10,000,000,000.00."],
   ]) {
     await price.fill(text);
     await currency.fill(of);
@@ -106,7 +106,7 @@ test("a price is taken for what it says, or not at all", async (t) => {
   for (const [text, of, echoed] of [["1999", "EUR", "= €1,999.00"], ["1,9", "eur", "= €1.90"], ["4950", "JPY", "= ¥4,950"], ["1.999", "KWD", /^= KWD\s1\.999$/], ["19990", "HUF", /^= HUF\s19,990\.00$/], ["49.50", "EUR", "= €49.50"]]) {
     await price.fill(text);
     await currency.fill(of);
-    await says(dialog.locator("output"), echoed);
+    await expectText(dialog.locator("output"), echoed);
     assert.equal(await price.getAttribute("aria-invalid"), null);
   }
   await create.click();
@@ -115,7 +115,7 @@ test("a price is taken for what it says, or not at all", async (t) => {
   assert.deepEqual(drop.price, { amount: 4950, currency: "EUR" });
 });
 
-test("a forint has two decimals by ISO 4217, whatever the browser thinks", async (t) => {
+test("HUF has two decimals by ISO 4217, independent of the browser's table", async (t) => {
   const page = await openDashboard(t);
   await page.getByRole("button", { name: "New drop" }).click();
   const dialog = dialogOf(page);
@@ -128,7 +128,7 @@ test("a forint has two decimals by ISO 4217, whatever the browser thinks", async
   assert.deepEqual(drop.price, { amount: 1_999_000, currency: "HUF" });
 });
 
-test("what is wrong with a field is said beside it, in this machine's time, and in sight", async (t) => {
+test("the error of a field is visible next to it, in local time", async (t) => {
   const page = await openDashboard(t, { expected: [/status of 422/], viewport: { width: 390, height: 600 }, timezoneId: "Asia/Tokyo" });
   await page.getByRole("button", { name: "New drop" }).click();
   const dialog = dialogOf(page);
@@ -142,13 +142,13 @@ test("what is wrong with a field is said beside it, in this machine's time, and 
   assert.ok(await isInSight(ends));
   assert.ok(await ends.evaluate((control) => control === document.activeElement));
   await ends.fill("");
-  assert.equal(await described(ends), "Empty: never. ");
-  await dialog.getByLabel("A hold lasts").fill("4000");
+  assert.equal(await described(ends), "Empty: no end. ");
+  await dialog.getByLabel("Hold duration").fill("4000");
   await dialog.getByRole("button", { name: "Create the drop" }).click();
-  await eventually("the length is refused", async () => (await described(dialog.getByLabel("A hold lasts"))).includes("From 1 to 3600."));
+  await eventually("the duration is refused", async () => (await described(dialog.getByLabel("Hold duration"))).includes("Enter a number from 1 to 3600."));
 });
 
-test("who edits what somebody else has changed meanwhile loses nothing", async (t) => {
+test("a concurrent edit by another administrator loses no input", async (t) => {
   const drop = await createDrop({ description: "Before" });
   const page = await openDashboard(t, { expected: [/status of 412/] });
   await row(page, drop).getByRole("button", { name: "Edit" }).click();
@@ -157,9 +157,9 @@ test("who edits what somebody else has changed meanwhile loses nothing", async (
   await dialog.getByLabel("Price").fill("60");
   await edit(drop, { name: `${drop.name}, theirs`, price: { amount: 5500, currency: "EUR" } });
   await dialog.getByRole("button", { name: "Save" }).click();
-  await says(dialog.getByRole("alert"), "Somebody else changed this drop after you opened it. Nothing of yours is saved yet.");
+  await expectText(dialog.getByRole("alert"), "This drop was edited since you opened it. Your changes are not saved yet.");
   await dialog.getByRole("button", { name: "Load the new version, keep my changes" }).click();
-  await says(dialog.getByRole("alert"), "Your changes are kept: Description, Price. Changed by both: Price (now 55.00).");
+  await expectText(dialog.getByRole("alert"), "Your changes are kept: Description, Price. Also changed in the new version: Price (now 55.00).");
   assert.equal(await dialog.getByLabel("Name").inputValue(), `${drop.name}, theirs`);
   await dialog.getByRole("button", { name: "Save" }).click();
   await dialog.waitFor({ state: "detached" });
@@ -167,7 +167,7 @@ test("who edits what somebody else has changed meanwhile loses nothing", async (
   assert.deepEqual([name, description, price.amount], [`${drop.name}, theirs`, "Mine", 6000]);
 });
 
-test("an edit whose answer was lost is not taken for somebody else's", async (t) => {
+test("an edit with a lost response is not mistaken for a concurrent edit", async (t) => {
   const drop = await createDrop({ description: "Before" });
   const page = await openDashboard(t, { expected: [/status of 412/, /ERR_/] });
   const sent = [];
@@ -185,17 +185,17 @@ test("an edit whose answer was lost is not taken for somebody else's", async (t)
   await dialog.getByLabel("Price").fill("60");
   await dialog.getByLabel("Ends").fill("2040-05-01T09:30");
   await dialog.getByLabel("Throttle: holds").fill("3");
-  await dialog.getByLabel("Throttle: within").fill("60");
+  await dialog.getByLabel("Throttle: window").fill("60");
   await dialog.getByRole("button", { name: "Save" }).click();
   await dialog.waitFor({ state: "detached" });
-  await says(page.locator("toast-list"), `${drop.name} is changed.`);
+  await expectText(page.locator("toast-list"), `${drop.name} was saved.`);
   assert.equal(sent.length, 2);
   assert.equal(sent[0], sent[1]);
   const { description, price, throttle } = await api("GET", `/v1/drops/${drop.id}`);
   assert.deepEqual([description, price.amount, throttle], [null, 6000, { holds: 3, window_seconds: 60 }]);
 });
 
-test("an edit gets through a proxy that compresses, and a picture may be a path of this server", async (t) => {
+test("an edit works through a compressing proxy, and with a picture path on this server", async (t) => {
   const drop = await createDrop({ image_url: "/assets/mark.svg" });
   const page = await openDashboard(t);
   await page.route(`**/v1/drops/${drop.id}`, async (route) => {
@@ -213,7 +213,7 @@ test("an edit gets through a proxy that compresses, and a picture may be a path 
   assert.deepEqual([name, image_url], [`${drop.name}, again`, "/assets/mark.svg"]);
 });
 
-test("a drop that is called another name is called that everywhere", async (t) => {
+test("a new name of a drop is shown everywhere", async (t) => {
   const drop = await createDrop();
   const page = await openDashboard(t);
   const name = `${drop.name}, renamed`;
@@ -224,27 +224,27 @@ test("a drop that is called another name is called that everywhere", async (t) =
   assert.equal(await option.innerText(), name);
 });
 
-test("what is over can be put out of sight, and the focus stays where a drop was called off", async (t) => {
+test("ended drops can be hidden, and the focus stays in the row of a cancelled drop", async (t) => {
   const [over, on] = [await createDrop(), await createDrop()];
   const page = await openDashboard(t);
   await row(page, over).getByRole("button", { name: "Cancel" }).click();
   await dialogOf(page).getByRole("button", { name: "Cancel the drop" }).click();
-  await says(row(page, over), "Called off");
+  await expectText(row(page, over), "Cancelled");
   await eventually("the focus is in the row", () => row(page, over).evaluate((element) => element.contains(document.activeElement)));
   const shown = async () => [await row(page, over).isVisible(), await row(page, on).isVisible()];
   assert.deepEqual(await shown(), [true, true]);
-  for (const [label, wanted] of [["On and to come", [false, true]], ["Over and called off", [true, false]], ["On now", [false, true]], ["Coming up", [false, false]]]) {
+  for (const [label, expected] of [["Current and upcoming", [false, true]], ["Ended and cancelled", [true, false]], ["On sale", [false, true]], ["Upcoming", [false, false]]]) {
     await page.getByLabel("Show").selectOption({ label });
-    await eventually(`${label} is shown`, async () => (await shown()).join() === wanted.join());
+    await eventually(`${label} is shown`, async () => (await shown()).join() === expected.join());
   }
 });
 
-test("on a phone every lever of a drop is in sight", async (t) => {
+test("on a phone all actions of a drop are visible", async (t) => {
   const drop = await createDrop();
   const page = await openDashboard(t, { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true });
   await row(page, drop).waitFor();
   const labels = await row(page, drop).locator("td").evaluateAll((cells) => cells.map((cell) => getComputedStyle(cell, "::before").content));
-  assert.deepEqual(labels.filter((words) => words !== "none"), ['"In all"', '"Available"', '"Held"', '"Sold"', '"Expired"']);
+  assert.deepEqual(labels.filter((words) => words !== "none"), ['"Total"', '"Available"', '"Held"', '"Sold"', '"Expired"']);
   for (const name of ["Edit", "Adjust", "Cancel"]) {
     const { x, width } = await row(page, drop).getByRole("button", { name }).boundingBox();
     assert.ok(x >= 0 && x + width <= 390, `${name} is at ${x}`);
@@ -252,15 +252,15 @@ test("on a phone every lever of a drop is in sight", async (t) => {
   assert.ok((await page.locator("drop-table").getByRole("rowheader").count()) > 1, "it is still a table");
 });
 
-test("the chart, its table and its CSV tell the same, live", async (t) => {
+test("the chart, its table and its CSV file show the same numbers, live", async (t) => {
   const drop = await createDrop({ hold_seconds: 1, max_per_hold: 5, total_stock: 20 });
   const page = await openDashboard(t);
   await page.locator("#chart-drop").selectOption({ label: drop.name });
-  await says(page.locator("#chart-table"), "Nothing happened within this window.");
+  await expectText(page.locator("#chart-table"), "No activity in this window.");
   const hold = await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: "ada", quantity: 3 });
   await api("POST", `/v1/holds/${hold.id}/purchase`);
   await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: "bo", quantity: 2 });
-  await says(page.locator("sales-chart svg + *, sales-chart").first(), "Sold");
+  await expectText(page.locator("sales-chart svg + *, sales-chart").first(), "Sold");
   await eventually("the chart shows both", async () => /^3 units sold and 2 expired/.test((await page.locator("sales-chart svg").getAttribute("aria-label")) ?? ""));
   assert.ok((await page.locator("sales-chart rect.sold").count()) >= 1);
   assert.ok((await page.locator("sales-chart rect.expired").count()) >= 1);
@@ -274,11 +274,11 @@ test("the chart, its table and its CSV tell the same, live", async (t) => {
 
   await page.locator("#window").selectOption("7d");
   await eventually("a week of buckets", async () => (await page.locator("sales-chart svg").getAttribute("aria-label"))?.startsWith("3 units sold"));
-  await says(page.locator("health-list"), "recording");
-  await eventually("the tables are up to date", async () => !(await page.locator("health-list").innerText()).includes("behind"));
+  await expectText(page.locator("health-list"), "accepting requests");
+  await eventually("the projections are up to date", async () => !(await page.locator("health-list").innerText()).includes("behind"));
 });
 
-test("a session that ends elsewhere leads back to the sign-in", async (t) => {
+test("a session that ended elsewhere leads to the sign-in page", async (t) => {
   const page = await openDashboard(t, { expected: [/status of 401/] });
   await page.context().clearCookies();
   await page.getByLabel("Admin key").waitFor();

@@ -1,14 +1,14 @@
-// The API reference: complete, to be linked into, to be used by keyboard, and true.
+// The API reference: complete, linkable, accessible by keyboard, and correct.
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
-import { ADMIN_KEY, BASE, api, close, context, createDrop, eventually, launch, open, says, scheduleDrop } from "./lib.mjs";
+import { ADMIN_KEY, BASE, api, close, context, createDrop, eventually, expectText, launch, open, scheduleDrop } from "./lib.mjs";
 
 before(async () => {
   await launch();
-  // The newest drop is the one to try, so it must be on.
+  // The commands use the newest drop, so it must be on sale.
   await scheduleDrop();
 });
 after(close);
@@ -19,19 +19,19 @@ async function reference(t, hash = "") {
   return page;
 }
 
-test("every operation of the document is there, and every link leads somewhere", async (t) => {
+test("every operation of the document is shown, and every link has a target", async (t) => {
   const page = await reference(t);
   const document = await (await fetch(`${BASE}/openapi.json`)).json();
   const described = Object.values(document.paths).flatMap((item) => Object.values(item).map(({ operationId }) => operationId));
   const shown = await page.locator("api-operation").evaluateAll((all) => all.map(({ id }) => id));
   assert.deepEqual(shown.sort(), described.sort());
-  const lost = await page.locator('a[href^="#"]').evaluateAll((all) => all.map((link) => link.getAttribute("href")).filter((to) => !document.getElementById(to.slice(1))));
-  assert.deepEqual(lost, []);
+  const broken = await page.locator('a[href^="#"]').evaluateAll((all) => all.map((link) => link.getAttribute("href")).filter((to) => !document.getElementById(to.slice(1))));
+  assert.deepEqual(broken, []);
   const ids = await page.locator("[id]").evaluateAll((all) => all.map(({ id }) => id));
   assert.equal(new Set(ids).size, ids.length);
 });
 
-test("an operation tells what it takes, what it answers and what can go wrong", async (t) => {
+test("an operation shows its parameters, responses and errors", async (t) => {
   const page = await reference(t);
   const text = await page.locator("#placeHold").innerText();
   for (const words of ["POST", "/v1/drops/{id}/holds", "Idempotency-Key", "buyer_id", "201", "sold_out", "retry_after", "Location"]) {
@@ -39,14 +39,14 @@ test("an operation tells what it takes, what it answers and what can go wrong", 
   }
 });
 
-test("a link into the page goes there", async (t) => {
+test("a link with a fragment scrolls to its target", async (t) => {
   const page = await reference(t, "#purchaseHold");
   await page.locator("#purchaseHold:target").waitFor();
   const top = await page.locator("#purchaseHold").evaluate((element) => element.getBoundingClientRect().top);
   assert.ok(top >= 0 && top < 400, `${top}`);
 });
 
-test("each line has a key of its own, and none ends a drop that is there", async (t) => {
+test("each command has its own key, and none cancels an existing drop", async (t) => {
   const page = await reference(t);
   const lines = await page.locator("api-operation pre:last-of-type").allInnerTexts();
   const keys = lines.flatMap((line) => /Idempotency-Key: ([^']+)/.exec(line)?.[1] ?? []);
@@ -55,20 +55,20 @@ test("each line has a key of its own, and none ends a drop that is there", async
   assert.match(await page.locator("#cancelDrop pre").last().innerText(), /\/v1\/drops\/DROP_ID\/cancel/);
 });
 
-test("on a phone the contents are folded until they are asked for", async (t) => {
+test("on a phone the contents are folded initially", async (t) => {
   const page = await open(t, "/docs", { viewport: { width: 390, height: 844 } });
   await page.locator("#schema-Drop").waitFor();
   assert.ok(await page.getByRole("heading", { name: "API reference" }).evaluate((heading) => heading.getBoundingClientRect().bottom < innerHeight));
-  const link = page.getByRole("navigation", { name: "Contents" }).getByRole("link", { name: "Buy what is held" });
+  const link = page.getByRole("navigation", { name: "Contents" }).getByRole("link", { name: "Purchase a hold" });
   assert.equal(await link.isVisible(), false);
   await page.getByText("Contents", { exact: true }).click();
   await link.click();
   await page.locator("#purchaseHold:target").waitFor();
-  await eventually("it is in sight", () => page.locator("#purchaseHold").evaluate((element) => Math.abs(element.getBoundingClientRect().top) < 200));
+  await eventually("the target is visible", () => page.locator("#purchaseHold").evaluate((element) => Math.abs(element.getBoundingClientRect().top) < 200));
   assert.equal(await link.isVisible(), false);
 });
 
-test("what counts where nothing is said is shown, of fields and of parameters", async (t) => {
+test("defaults of fields and parameters are shown", async (t) => {
   const page = await reference(t);
   for (const [id, name, words] of [
     ["placeHold", "quantity", "default 1"], ["createDrop", "hold_seconds", "default 60"], ["createDrop", "max_per_hold", "default 1"],
@@ -78,16 +78,16 @@ test("what counts where nothing is said is shown, of fields and of parameters", 
     const row = page.locator(`#${id} dl.members > div`).filter({ has: page.locator("dt code", { hasText: new RegExp(`^${name}$`) }) });
     assert.ok((await row.first().innerText()).includes(words), `${id} ${name}: ${await row.first().innerText()}`);
   }
-  // Every default of the document is somewhere on the page.
+  // The page contains every default of the document.
   const text = JSON.stringify(await (await fetch(`${BASE}/openapi.json`)).json());
   const count = text.match(/"(x-)?default":/g).length;
   assert.ok((await page.locator("#reference").innerText()).match(/, default /g).length >= count, `${count}`);
   assert.ok((await page.locator("#schema-DropStatus").innerText()).includes("Live, with nothing available."));
 });
 
-test("a line to try uses a drop that is on sale, is in sight to its end and is copied by a press", async (t) => {
+test("a command uses a drop on sale, is fully visible, and can be copied", async (t) => {
   const sold = await createDrop({ total_stock: 1, max_per_hold: 1 });
-  await api("POST", `/v1/drops/${sold.id}/holds`, { buyer_id: "all of it" });
+  await api("POST", `/v1/drops/${sold.id}/holds`, { buyer_id: "another" });
   await createDrop({ starts_at: "2100-01-01T00:00:00Z" });
   const over = await createDrop();
   await api("POST", `/v1/drops/${over.id}/cancel`);
@@ -103,19 +103,19 @@ test("a line to try uses a drop that is on sale, is in sight to its end and is c
     const cut = await page.locator("pre.line").evaluateAll((all) => all.filter((one) => one.scrollWidth > one.clientWidth || one.scrollHeight > one.clientHeight).map((one) => one.textContent));
     assert.deepEqual(cut, []);
     await page.getByRole("button", { name: "Copy the curl for Hold units of a drop" }).click();
-    await says(page.locator("#placeHold .copy"), "Copied");
+    await expectText(page.locator("#placeHold .copy"), "Copied");
     assert.equal(await page.evaluate(() => navigator.clipboard.readText()), await line.innerText());
   }
 });
 
-test("a path that leads nowhere is a page", async (t) => {
+test("an unknown path returns a page", async (t) => {
   const page = await open(t, "/nonsense", { expected: [/404/] });
   await page.getByRole("heading", { name: "Page not found" }).waitFor();
-  await page.getByRole("link", { name: "All drops" }).click();
+  await page.getByRole("link", { name: "all drops" }).click();
   await page.waitForURL(`${BASE}/`);
 });
 
-test("the lines to try run as they stand", async (t) => {
+test("the commands run without changes", async (t) => {
   const page = await reference(t);
   const env = { ...process.env, HOLDFAST_ADMIN_KEY: ADMIN_KEY };
   for (const id of ["listDrops", "readDrop", "createDrop", "editDrop", "adjustStock", "placeHold", "listPurchasers", "readBuyer", "readMetrics", "readTimeline", "isAlive", "isReady", "readDocument"]) {

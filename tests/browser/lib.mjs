@@ -1,6 +1,7 @@
-// A browser, pages that notice what no page of ours may do, and the API as an admin.
+// A browser, pages with checks, and calls of the API as an admin.
 //
-// Every page made here fails its test when it writes an error to the console, throws, or asks another origin for anything.
+// Every page that is opened here fails its test if it writes an error to the console, throws, or
+// sends a request to another origin.
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
@@ -10,8 +11,8 @@ import { chromium } from "playwright-core";
 export const BASE = env("HOLDFAST_URL");
 export const ADMIN_KEY = env("HOLDFAST_ADMIN_KEY");
 export const OUT = env("HOLDFAST_OUT");
-/** How long anything may take before a test gives up; generous, for a slow machine. */
-export const PATIENCE = Number(process.env.HOLDFAST_PATIENCE ?? 60_000);
+/** The timeout of each step; generous, for slow machines. */
+export const TIMEOUT = Number(process.env.HOLDFAST_PATIENCE ?? 60_000);
 
 function env(name) {
   const value = process.env[name];
@@ -24,9 +25,10 @@ let browser;
 export async function launch() {
   browser = await chromium.launch({
     executablePath: env("HOLDFAST_CHROMIUM"),
-    // As root, and in containers, Chromium's own sandbox cannot start. Only our own pages are opened.
+    // As root, and in containers, Chromium's own sandbox cannot start. Only our own pages are
+    // opened.
     args: ["--no-sandbox", "--disable-dev-shm-usage"],
-    timeout: PATIENCE,
+    timeout: TIMEOUT,
   });
 }
 
@@ -34,12 +36,12 @@ export async function close() {
   await browser?.close();
 }
 
-/** A browser of its own: its storage, its cookies. */
+/** Creates a browser context with its own storage and cookies. */
 export async function context(t, options = {}) {
   const made = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
-  made.setDefaultTimeout(PATIENCE);
+  made.setDefaultTimeout(TIMEOUT);
   t.after(async () => {
-    // A request that a test still has in its hands ends with its page, and is no fault of it.
+    // A request that a test still intercepts ends with its page; that is not an error.
     await Promise.all(made.pages().map((page) => page.unrouteAll({ behavior: "ignoreErrors" })));
     await made.close();
   });
@@ -47,8 +49,9 @@ export async function context(t, options = {}) {
 }
 
 /**
- * A page at `path`; `about:blank` for a test that goes there itself. `expected`: what it may write to the console as an error, as a browser does about every refused request.
- * `clock`: its time can be moved by the test.
+ * Opens a page at `path`; `about:blank` for a test that navigates itself. `expected`: errors that
+ * it may write to the console, as a browser does for every rejected request. `clock`: the test
+ * controls its time.
  */
 export async function open(t, path, { expected = [], within, clock = false, ...options } = {}) {
   const page = await (within ?? (await context(t, options))).newPage();
@@ -61,21 +64,21 @@ export async function open(t, path, { expected = [], within, clock = false, ...o
   page.on("pageerror", (error) => faults.push(String(error)));
   page.on("request", (request) => {
     const { protocol, origin } = new URL(request.url());
-    if (protocol !== "data:" && protocol !== "blob:" && origin !== BASE) faults.push(`asked ${request.url()}`);
+    if (protocol !== "data:" && protocol !== "blob:" && origin !== BASE) faults.push(`request to ${request.url()}`);
   });
-  t.after(() => assert.deepEqual(faults, [], `${path} did what no page may`));
-  if (path !== "about:blank") await page.goto(BASE + path, { timeout: PATIENCE });
+  t.after(() => assert.deepEqual(faults, [], `${path} has errors`));
+  if (path !== "about:blank") await page.goto(BASE + path, { timeout: TIMEOUT });
   return page;
 }
 
-/** A shop page whose stream is there. */
+/** Opens a shop page and waits until its stream is connected. */
 export async function openLive(t, path, options) {
   const page = await open(t, path, options);
   await page.locator('connection-state[data-state="live"]').waitFor();
   return page;
 }
 
-/** The dashboard, signed in. */
+/** Opens the dashboard and signs in. */
 export async function openDashboard(t, options) {
   const page = await open(t, "/admin", options);
   await page.fill("#key", ADMIN_KEY);
@@ -84,28 +87,31 @@ export async function openDashboard(t, options) {
   return page;
 }
 
-/** Calls the API with the admin key; fails on a refusal. */
+/** Calls the API with the admin key; throws on an error response. */
 export async function api(method, path, body, headers = {}) {
   const response = await fetch(BASE + path, {
     method,
     headers: { authorization: `Bearer ${ADMIN_KEY}`, "content-type": "application/json", "idempotency-key": randomUUID(), ...headers },
     body: body === undefined ? undefined : JSON.stringify(body),
   });
-  const answer = response.status === 204 ? null : await response.json();
-  assert.ok(response.ok, `${method} ${path}: ${JSON.stringify(answer)}`);
-  return answer;
+  const result = response.status === 204 ? null : await response.json();
+  assert.ok(response.ok, `${method} ${path}: ${JSON.stringify(result)}`);
+  return result;
 }
 
-/** Schedules a drop that is on at once, and stays. */
+/** Schedules a drop that starts immediately and is not cancelled after the test. */
 export async function scheduleDrop(more = {}) {
   const name = `Lantern ${randomUUID().slice(0, 8)}`;
   return api("POST", "/v1/drops", { name, price: { amount: 4900, currency: "EUR" }, total_stock: 5, ...more });
 }
 
-/** Drops that are to be called off once the test is over. */
+/** Drops that are cancelled after the test. */
 const transient = new Set();
 
-/** Schedules a drop that is on at once, for one test: the shop's first page has room for those of one test. */
+/**
+ * Schedules a drop that starts immediately, for one test: the first page of the shop has space for
+ * the drops of one test.
+ */
 export async function createDrop(more = {}) {
   const drop = await scheduleDrop(more);
   transient.add(drop.id);
@@ -118,47 +124,47 @@ afterEach(async () => {
   await Promise.all(over.map((id) => api("POST", `/v1/drops/${id}/cancel`)));
 });
 
-/** Edits a drop's terms. */
 export function edit(drop, change) {
   return api("PATCH", `/v1/drops/${drop.id}`, change, { "if-match": "*" });
 }
 
-/** The card of a drop. */
 export function card(page, drop) {
   return page.locator(`drop-card[data-drop-id="${drop.id}"]`);
 }
 
-/** A countdown of less than an hour, in seconds. */
+/** Reads a countdown of less than an hour, in seconds. */
 export async function shownSeconds(locator) {
   const [minutes, seconds] = (await locator.innerText()).split(":").map(Number);
   return 60 * minutes + seconds;
 }
 
-/** What this browser remembers of its holds. */
+/** The entries that this browser has stored. */
 export function remembered(page) {
   return page.evaluate(() => JSON.parse(localStorage.getItem("holdfast.yours") ?? "[]"));
 }
 
-/** Asks until `look` gives something. */
-export async function eventually(what, look) {
-  const deadline = Date.now() + PATIENCE;
+/** Calls `probe` until it returns a truthy value, and returns that. */
+export async function eventually(description, probe) {
+  const deadline = Date.now() + TIMEOUT;
   for (;;) {
-    const seen = await look();
-    if (seen) return seen;
-    assert.ok(Date.now() < deadline, `never came about: ${what}`);
+    const result = await probe();
+    if (result) return result;
+    assert.ok(Date.now() < deadline, `timeout: ${description}`);
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
 }
 
-/** Waits until an element says this; however its words are spread over lines. */
-export async function says(locator, words) {
+/**
+ * Waits until the text of an element contains `words` or matches them. White space is normalized.
+ */
+export async function expectText(locator, words) {
   let last = "nothing";
-  const isSaid = async () => {
-    const text = await locator.first().innerText({ timeout: PATIENCE }).catch(() => "");
+  const matches = async () => {
+    const text = await locator.first().innerText({ timeout: TIMEOUT }).catch(() => "");
     last = text.replaceAll(/\s+/g, " ").trim();
     return words instanceof RegExp ? words.test(last) : last.includes(words);
   };
-  await eventually(`an element says ${words}`, isSaid).catch((error) => {
-    throw new Error(`${error.message}; it says “${last}”`);
+  await eventually(`an element contains ${words}`, matches).catch((error) => {
+    throw new Error(`${error.message}; its text is “${last}”`);
   });
 }

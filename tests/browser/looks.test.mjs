@@ -1,11 +1,11 @@
-// What every page must be: accessible, within its width, still when asked to be, and worth a look. Keeps pictures of all of them.
+// Accessibility, layout and caching of every page. Stores a screenshot of each.
 
 import assert from "node:assert/strict";
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { AxeBuilder } from "@axe-core/playwright";
-import { ADMIN_KEY, BASE, OUT, api, close, context, createDrop, eventually, launch, open, openDashboard, openLive, remembered, says, scheduleDrop } from "./lib.mjs";
+import { ADMIN_KEY, BASE, OUT, api, close, context, createDrop, eventually, expectText, launch, open, openDashboard, openLive, remembered, scheduleDrop } from "./lib.mjs";
 
 let drop;
 
@@ -13,12 +13,12 @@ before(async () => {
   await mkdir(OUT, { recursive: true });
   await launch();
   drop = (await api("GET", "/v1/drops")).data.find(({ name }) => name.startsWith("Low Tide"));
-  // Something for the chart and the lists to show.
+  // Data for the chart and the lists.
   for (const [buyer, quantity] of [["Ada", 2], ["Bo", 1], ["Cleo", 1]]) {
     const hold = await api("POST", `/v1/drops/${drop.id}/holds`, { buyer_id: buyer, display_name: buyer, quantity });
     await api("POST", `/v1/holds/${hold.id}/purchase`);
   }
-  await scheduleDrop({ name: "Field lamp, brass", total_stock: 8, description: "No picture of it yet: this one is drawn." });
+  await scheduleDrop({ name: "Field lamp, brass", total_stock: 8, description: "Without a picture: a drawing is generated." });
 });
 after(close);
 
@@ -28,7 +28,7 @@ const LOOKS = {
   phone: { colorScheme: "light", viewport: { width: 360, height: 760 }, isMobile: true, hasTouch: true, deviceScaleFactor: 2 },
 };
 
-/** Every page, in a state worth looking at. */
+/** Opens every page in a state with content. */
 const PAGES = {
   shop: async (t, look) => {
     const page = await openLive(t, "/", look);
@@ -41,7 +41,7 @@ const PAGES = {
     const page = await openLive(t, `/drops/${drop.id}`, look);
     await page.getByRole("button", { name: "Hold it" }).click();
     await page.locator("hold-panel .time").waitFor();
-    await says(page.locator("drop-sheet .columns"), "Ada");
+    await expectText(page.locator("drop-sheet .columns"), "Ada");
     return page;
   },
   docs: async (t, look) => {
@@ -67,7 +67,7 @@ const PAGES = {
 
 for (const [name, make] of Object.entries(PAGES)) {
   for (const [look, options] of Object.entries(LOOKS)) {
-    test(`${name}, ${look}: nobody is shut out, nothing sticks out`, async (t) => {
+    test(`${name}, ${look}: accessible and within the window's width`, async (t) => {
       const page = await make(t, { ...options, reducedMotion: "reduce" });
       const { violations } = await new AxeBuilder({ page }).analyze();
       const serious = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
@@ -97,7 +97,7 @@ test("every page fits from a small phone, or a window at 200 %, to a wide deskto
   }
 });
 
-test("one long word breaks no page", async (t) => {
+test("a name of one long word breaks no layout", async (t) => {
   const word = `${"Donaudampfschifffahrtsgesellschaft".repeat(6)}`.slice(0, 200);
   const long = await createDrop({ name: word, description: word, total_stock: 3, max_per_hold: 2, hold_seconds: 600 });
   const bought = await api("POST", `/v1/drops/${long.id}/holds`, { buyer_id: "long", display_name: word.slice(0, 60) });
@@ -107,10 +107,10 @@ test("one long word breaks no page", async (t) => {
     const dashboard = await openDashboard(t, { within });
     await dashboard.locator("event-log li", { hasText: word }).first().waitFor();
     const [shop, own] = [await openLive(t, "/", { within }), await openLive(t, `/drops/${long.id}`, { within })];
-    await says(own.locator("drop-sheet .columns section").first(), word.slice(0, 60));
+    await expectText(own.locator("drop-sheet .columns section").first(), word.slice(0, 60));
     const card = shop.locator(`drop-card[data-drop-id="${long.id}"]`);
     await card.getByRole("button", { name: "Hold it" }).click();
-    await says(shop.locator("toast-list"), word);
+    await expectText(shop.locator("toast-list"), word);
     for (const page of [shop, own, dashboard]) await eventually(`${page.url()} fits ${width} px`, () => fits(page));
     for (const part of [".price", ".status", "stock-bar", "hold-panel"]) await inside(card.locator(part), card);
     for (const part of [".description", ".price", ".buy-box"]) await inside(own.locator(`.sheet-facts > ${part}`), own.locator(".sheet"));
@@ -121,7 +121,7 @@ test("one long word breaks no page", async (t) => {
   }
 });
 
-/** Claims that an element lies within another from left to right, and is there. */
+/** Asserts that an element is visible and lies within another horizontally. */
 async function inside(inner, outer) {
   await eventually(`${inner} is inside`, async () => {
     const [one, other] = [await inner.boundingBox(), await outer.boundingBox()];
@@ -129,7 +129,7 @@ async function inside(inner, outer) {
   });
 }
 
-test("nothing jumps while a page fills", async (t) => {
+test("loading a page causes no layout shift", async (t) => {
   for (const viewport of [LOOKS.light.viewport, LOOKS.phone.viewport]) {
     const within = await context(t, { viewport });
     await within.addInitScript(() => {
@@ -140,32 +140,33 @@ test("nothing jumps while a page fills", async (t) => {
     const dashboard = await openDashboard(t, { within });
     await dashboard.locator("event-log li").first().waitFor();
     for (const page of [await openLive(t, "/", { within }), await openLive(t, `/drops/${drop.id}`, { within }), dashboard]) {
-      // Good is below 0.1 (web.dev/articles/cls); they had 0.2 to 0.6 once.
+      // Below 0.1 is good (web.dev/articles/cls). Earlier versions had 0.2 to 0.6.
       const shifted = await page.evaluate(() => globalThis.shifted);
       assert.ok(shifted < 0.05, `${page.url()} shifted by ${shifted}`);
     }
   }
 });
 
-test("what comes late moves nothing: the page below the drops waits for them, however long that takes", async (t) => {
+test("late responses cause no layout shift: content below the drops waits for them", async (t) => {
   for (const viewport of [LOOKS.light.viewport, LOOKS.phone.viewport]) {
     const within = await context(t, { viewport });
     await within.addInitScript(() => {
       globalThis.shifts = [];
       const add = (list) => list.getEntries().forEach(({ sources }) => {
         const moved = sources.map(({ node }) => node?.nodeName ?? "");
-        // In the header the dot makes room for longer words, and moves nothing else.
+        // In the header the dot moves for a longer text, and nothing else does.
         if (moved.join() !== "CONNECTION-STATE") globalThis.shifts.push(moved);
       });
       new PerformanceObserver(add).observe({ type: "layout-shift", buffered: true });
     });
     const page = await open(t, "about:blank", { within });
-    // Every answer of the API waits until it is let go, each by itself: the lists in any order, then the stream, then its first states.
+    // Every response of the API is withheld until the test releases it: the lists in any order,
+    // then the stream with its first states.
     const held = new Map();
     await page.route("**/v1/**", (route) => held.set(route.request().url().slice(BASE.length), route));
-    const waitsFor = (pattern) => eventually(`${pattern} is asked for`, () => [...held.keys()].find((url) => pattern.test(url)));
-    const letGo = async (pattern) => {
-      const url = await waitsFor(pattern);
+    const requested = (pattern) => eventually(`${pattern} is requested`, () => [...held.keys()].find((url) => pattern.test(url)));
+    const release = async (pattern) => {
+      const url = await requested(pattern);
       const route = held.get(url);
       held.delete(url);
       await route.continue();
@@ -173,73 +174,73 @@ test("what comes late moves nothing: the page below the drops waits for them, ho
     const settled = () => page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 1000)));
     await page.goto(BASE);
     const [yours, cards] = [page.locator("#yours"), page.locator("drop-card")];
-    await waitsFor(/status=sold_out/);
-    // Longer than the page once waited before it guessed that there is no drop.
+    await requested(/status=sold_out/);
+    // Longer than an earlier version waited before it assumed an empty shop.
     await settled();
     assert.deepEqual([await yours.isVisible(), await page.locator("#empty").isVisible(), await cards.count()], [false, false, 0]);
     for (const status of ["sold_out", "scheduled"]) {
-      await letGo(new RegExp(`status=${status}`));
+      await release(new RegExp(`status=${status}`));
       await settled();
-      assert.deepEqual([await yours.isVisible(), await cards.count()], [false, 0], "one list alone is no page");
+      assert.deepEqual([await yours.isVisible(), await cards.count()], [false, 0], "the page needs all lists");
     }
-    await letGo(/status=live/);
+    await release(/status=live/);
     await cards.first().waitFor();
     assert.ok(await yours.isVisible());
     await settled();
-    await letGo(/^\/v1\/stream/);
+    await release(/^\/v1\/stream/);
     await page.locator('connection-state[data-state="live"]').waitFor();
     await settled();
     assert.deepEqual(await page.evaluate(() => globalThis.shifts), []);
   }
 });
 
-test("a shop without a drop says so once it knows, and a new drop takes the place of the words", async (t) => {
+test("an empty shop shows a notice, and a new drop replaces it", async (t) => {
   const page = await open(t, "about:blank");
   await page.route("**/v1/drops?status=*", async (route) => route.fulfill({ response: await route.fetch(), json: { data: [], has_more: false } }));
-  // There are drops in truth, and the stream tells of them once it may.
-  let letGo = () => {};
-  const isLetGo = new Promise((resolve) => { letGo = resolve; });
+  // The shop has drops, and the stream sends them when the test releases it.
+  let release = () => {};
+  const released = new Promise((resolve) => { release = resolve; });
   await page.route("**/v1/stream*", async (route) => {
-    await isLetGo;
+    await released;
     return route.continue();
   });
   await page.goto(BASE);
-  await page.getByText("No drop is on or to come.").waitFor();
+  await page.getByText("There are no current or upcoming drops.").waitFor();
   assert.ok(await page.locator("#yours").isVisible());
-  letGo();
+  release();
   await page.locator(`drop-card[data-drop-id="${drop.id}"]`).waitFor();
   assert.equal(await page.locator("#empty").isVisible(), false);
 });
 
-test("a shop that does not answer is asked again, and says so meanwhile", async (t) => {
+test("an unresponsive shop is reported, and requests are retried", async (t) => {
   const within = await context(t);
   const page = await open(t, "about:blank", { within, expected: [/status of 503/] });
   let refused = 0;
   await page.route("**/v1/drops?status=*", (route) => (refused++ < 3 ? route.fulfill({ status: 503, json: { code: "unavailable" } }) : route.continue()));
   await page.goto(BASE);
-  await page.getByText("The shop does not answer.").waitFor();
+  await page.getByText("The shop is not responding.").waitFor();
   await page.locator("drop-card").first().waitFor();
   assert.equal(await page.locator("#empty").isVisible(), false);
 });
 
-test("a connection that is lost does not move the page", async (t) => {
+test("a lost connection causes no layout shift", async (t) => {
   for (const width of [360, 600, 1280]) {
     const within = await context(t, { viewport: { width, height: 800 } });
     const page = await openLive(t, "/", { within, clock: true, expected: [/ERR_INTERNET_DISCONNECTED/] });
     const height = () => page.locator(".top").evaluate((header) => header.getBoundingClientRect().height);
     const before = await height();
     await within.setOffline(true);
-    await eventually("the page hears nothing", async () => {
+    await eventually("the page has lost the stream", async () => {
       await page.clock.runFor(10_000);
       return (await page.locator("connection-state").innerText()).includes("Reconnecting");
     });
     assert.equal(await height(), before, `${width} px`);
     assert.ok(await fits(page));
-    await eventually("the words are in sight", () => page.locator("connection-state span").last().evaluate((words) => words.getBoundingClientRect().width > 100));
+    await eventually("the text is visible", () => page.locator("connection-state span").last().evaluate((words) => words.getBoundingClientRect().width > 100));
   }
 });
 
-test("every page names its modules up front, so that none waits for another to be read", async (t) => {
+test("every page preloads exactly the modules that it uses", async (t) => {
   for (const page of [await openLive(t, "/"), await openLive(t, `/drops/${drop.id}`), await open(t, "/admin"), await openDashboard(t), await open(t, "/docs#placeHold")]) {
     const [named, loaded] = await page.evaluate(() => [
       [...document.querySelectorAll('link[rel="modulepreload"], script[type="module"]')].map((element) => element.getAttribute("href") ?? element.getAttribute("src")),
@@ -249,7 +250,7 @@ test("every page names its modules up front, so that none waits for another to b
   }
 });
 
-test("who asks for no motion gets none", async (t) => {
+test("reduced motion disables all animations and transitions", async (t) => {
   const page = await openLive(t, "/", { reducedMotion: "reduce" });
   const moving = await page.evaluate(() => [...document.querySelectorAll("*")]
     .filter((element) => {
@@ -260,7 +261,7 @@ test("who asks for no motion gets none", async (t) => {
   assert.deepEqual(moving, []);
 });
 
-test("every file says what it may load, and is not sent twice", async () => {
+test("every file has a content security policy and supports revalidation", async () => {
   for (const path of ["/", `/drops/${drop.id}`, "/admin", "/docs", "/assets/style.css", "/assets/pages/storefront.js", "/assets/lib/live.js"]) {
     const first = await fetch(BASE + path);
     assert.equal(first.status, 200, path);
@@ -274,6 +275,6 @@ test("every file says what it may load, and is not sent twice", async () => {
     const html = await first.text();
     assert.ok(!html.includes(ADMIN_KEY));
     if (path.startsWith("/assets/")) continue;
-    assert.doesNotMatch(html, /<script(?![^>]*\ssrc=)|<style|\son\w+=|\sstyle=/, "nothing inline");
+    assert.doesNotMatch(html, /<script(?![^>]*\ssrc=)|<style|\son\w+=|\sstyle=/, "no inline scripts or styles");
   }
 });

@@ -1,42 +1,42 @@
-// A server, or its database, that goes away under an open page, and comes back.
+// Restarts of the server, and outages of its database, under an open page.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { api, card, close, createDrop, launch, openDashboard, openLive, says } from "./lib.mjs";
+import { api, card, close, createDrop, expectText, launch, openDashboard, openLive } from "./lib.mjs";
 
 before(launch);
 after(close);
 
-test("a page outlives its server: it says how old it is, comes back by itself, and the hold is still there", async (t) => {
+test("a page survives a restart of the server: it shows its age, reconnects, and keeps the hold", async (t) => {
   const drop = await createDrop({ hold_seconds: 600 });
   const page = await openLive(t, "/", { expected: [/ERR_(CONNECTION_|INCOMPLETE_|EMPTY_|NETWORK_)/] });
   await card(page, drop).getByRole("button", { name: "Hold it" }).click();
   await card(page, drop).locator(".time").waitFor();
 
   await control("kill");
-  await says(page.locator("connection-state"), /^Reconnecting… as of \d\d:\d\d:\d\d$/);
+  await expectText(page.locator("connection-state"), /^Reconnecting… as of \d\d:\d\d:\d\d$/);
   await card(page, drop).getByRole("button", { name: /^Buy/ }).click();
-  await says(card(page, drop), "Buying…");
+  await expectText(card(page, drop), "Buying…");
   await control("start");
 
-  await says(page.locator("connection-state"), "Live");
-  await says(card(page, drop).locator(".outcome"), "It is yours.");
+  await expectText(page.locator("connection-state"), "Live");
+  await expectText(card(page, drop).locator(".outcome"), "Purchase complete.");
   assert.deepEqual((await api("GET", `/v1/drops/${drop.id}`)).stock, { total: 5, available: 4, held: 0, sold: 1 });
-  await says(card(page, drop).locator(".units"), "4 left of 5");
+  await expectText(card(page, drop).locator(".units"), "4 left of 5");
 });
 
-test("a database that is away is said to be, on every page, as long as it is", async (t) => {
+test("every page reports an outage of the database while it lasts", async (t) => {
   const drop = await createDrop({ hold_seconds: 600 });
   const expected = [/status of 503/];
   const [shop, own, dashboard] = [await openLive(t, "/", { expected }), await openLive(t, `/drops/${drop.id}`, { expected }), await openDashboard(t, { expected })];
   await card(shop, drop).getByRole("button", { name: "Hold it" }).waitFor();
   await control("away");
-  // Whoever asks for something learns it at once; the others look now and then.
+  // A page that sends a request learns of the outage immediately; the others poll.
   await card(shop, drop).getByRole("button", { name: "Hold it" }).click();
-  await says(card(shop, drop), "No answer yet, asking again.");
-  for (const page of [shop, own]) await says(page.locator("service-note"), "Nothing can be held or bought right now");
-  await says(dashboard.locator("service-note"), "Nothing is recorded: the server cannot reach its log.");
-  for (const page of [shop, own, dashboard]) await says(page.locator("connection-state"), "Not recording");
+  await expectText(card(shop, drop), "No response yet, retrying.");
+  for (const page of [shop, own]) await expectText(page.locator("service-note"), "Holds and purchases are temporarily unavailable.");
+  await expectText(dashboard.locator("service-note"), "The server cannot write to the event log.");
+  for (const page of [shop, own, dashboard]) await expectText(page.locator("connection-state"), "Read-only");
   await control("back");
   for (const page of [shop, own, dashboard]) {
     await page.locator('connection-state[data-state="live"]').waitFor();
@@ -45,8 +45,8 @@ test("a database that is away is said to be, on every page, as long as it is", a
   await card(shop, drop).getByRole("button", { name: /^Buy/ }).waitFor();
 });
 
-/** Asks who started the server. */
-async function control(what) {
-  const response = await fetch(`${process.env.HOLDFAST_CONTROL}/${what}`, { method: "POST" });
+/** Sends a command to the test that started the server. */
+async function control(command) {
+  const response = await fetch(`${process.env.HOLDFAST_CONTROL}/${command}`, { method: "POST" });
   assert.equal(response.status, 204);
 }

@@ -1,9 +1,9 @@
-// Room for what matters, on a phone and on a small laptop: no message covers what can be pressed, no column is cut off, and the
-// buttons of every dialog are in sight.
+// The layout on a phone and on a small laptop: no message covers a button, no column is cut off,
+// and the buttons of every dialog are visible.
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { api, card, close, createDrop, edit, eventually, launch, openDashboard, openLive, says } from "./lib.mjs";
+import { api, card, close, createDrop, edit, eventually, expectText, launch, openDashboard, openLive } from "./lib.mjs";
 
 before(launch);
 after(close);
@@ -12,7 +12,7 @@ const PHONE = { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch:
 const LAPTOP = { viewport: { width: 1280, height: 720 } };
 const SIZES = { phone: PHONE, laptop: LAPTOP };
 
-/** Claims that an element is in the window, and that nothing lies over it. */
+/** Asserts that an element is in the window, and that nothing covers it. */
 async function isReachable(locator) {
   const words = await locator.innerText();
   await eventually(`“${words}” can be pressed`, () => locator.evaluate((element) => {
@@ -23,7 +23,7 @@ async function isReachable(locator) {
   }));
 }
 
-/** What a message has covered of all that is `selector` while a test lasts: looked at with every frame that is drawn. */
+/** Records, with every frame, which elements that match `selector` are covered by a message. */
 async function watchOverlaps(page, selector) {
   await page.evaluate((selector) => {
     globalThis.covered = [];
@@ -44,7 +44,7 @@ async function watchOverlaps(page, selector) {
 }
 
 for (const [name, size] of Object.entries(SIZES)) {
-  test(`no message covers what can be pressed next, ${name}`, async (t) => {
+  test(`no message covers the next button, ${name}`, async (t) => {
     const drop = await createDrop({ hold_seconds: 600, max_per_hold: 2 });
     const page = await openLive(t, `/drops/${drop.id}`, { ...size, reducedMotion: "reduce" });
     const overlaps = await watchOverlaps(page, "main button, main input, hold-panel");
@@ -55,11 +55,11 @@ for (const [name, size] of Object.entries(SIZES)) {
       await isReachable(button);
       await button.click();
     }
-    await says(page.locator("hold-panel .outcome"), "It is yours.");
+    await expectText(page.locator("hold-panel .outcome"), "Purchase complete.");
     assert.deepEqual(await overlaps(), { covered: [], seen: true });
   });
 
-  test(`nor wherever the page is scrolled to, ${name}`, async (t) => {
+  test(`no message covers a button at any scroll position, ${name}`, async (t) => {
     const drop = await createDrop({ hold_seconds: 600 });
     const page = await openLive(t, "/", { ...size, reducedMotion: "reduce" });
     await card(page, drop).getByRole("button", { name: "Hold it" }).click();
@@ -68,7 +68,7 @@ for (const [name, size] of Object.entries(SIZES)) {
     await page.locator(".toast").waitFor();
     for (const block of ["start", "center", "end", "nearest"]) {
       await buy.evaluate((button, block) => button.scrollIntoView({ block }), block);
-      // Under the page's own head it is covered by that, as everything is.
+      // At the start it is covered by the sticky header of the page.
       if (block !== "start") await isReachable(buy);
       const isOver = await page.evaluate(() => {
         const toast = document.querySelector(".toast")?.getBoundingClientRect();
@@ -79,15 +79,15 @@ for (const [name, size] of Object.entries(SIZES)) {
     }
   });
 
-  test(`the buttons of every dialog are in sight, with whatever it says, ${name}`, async (t) => {
+  test(`the buttons of every dialog are visible, whatever its content, ${name}`, async (t) => {
     const drop = await createDrop({ description: "Long. ".repeat(100) });
     const page = await openDashboard(t, { ...size, expected: [/status of 4\d\d/] });
     const row = page.locator(`tr[data-drop-id="${drop.id}"]`);
     const dialog = page.getByRole("dialog");
     for (const [open, ends] of [
-      [page.getByRole("button", { name: "New drop" }), ["Not now", "Create the drop"]],
-      [row.getByRole("button", { name: "Edit" }), ["Leave as it is", "Save"]],
-      [row.getByRole("button", { name: "Adjust" }), ["Leave as it is", "Adjust the stock"]],
+      [page.getByRole("button", { name: "New drop" }), ["Close", "Create the drop"]],
+      [row.getByRole("button", { name: "Edit" }), ["Close", "Save"]],
+      [row.getByRole("button", { name: "Adjust" }), ["Close", "Adjust the stock"]],
       [row.getByRole("button", { name: "Cancel" }), ["Keep the drop", "Cancel the drop"]],
     ]) {
       await open.click();
@@ -95,12 +95,12 @@ for (const [name, size] of Object.entries(SIZES)) {
       for (const words of ends) await isReachable(dialog.getByRole("button", { name: words }));
       assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth));
       if (ends[1] === "Create the drop") {
-        // What is wrong is said where it can be read, and the buttons stay.
+        // The error is visible, and so are the buttons.
         await dialog.getByLabel("Throttle: holds").fill("0");
         await dialog.getByLabel("Name").fill("A drop");
         await dialog.getByLabel("Price").fill("1");
         await dialog.getByRole("button", { name: "Create the drop" }).click();
-        const error = dialog.locator(".error", { hasText: "At least 1." });
+        const error = dialog.locator(".error", { hasText: "Enter a number of at least 1." });
         await isReachable(error);
         for (const words of ends) await isReachable(dialog.getByRole("button", { name: words }));
       }
@@ -110,7 +110,7 @@ for (const [name, size] of Object.entries(SIZES)) {
   });
 }
 
-test("a refusal of the whole form is read above its buttons", async (t) => {
+test("an error of the whole form is visible above its buttons", async (t) => {
   const drop = await createDrop({ description: "Long. ".repeat(100) });
   const page = await openDashboard(t, { ...PHONE, expected: [/status of 412/] });
   await page.locator(`tr[data-drop-id="${drop.id}"]`).getByRole("button", { name: "Edit" }).click();
@@ -132,7 +132,7 @@ test("no column of the chart's table is cut off, for any window and with large n
   const table = page.locator("#chart-table");
   for (const window of ["1h", "24h", "7d"]) {
     await page.locator("#window").selectOption(window);
-    await says(table, /\d,\d{3}/);
+    await expectText(table, /\d,\d{3}/);
     const { inner, outer } = await table.evaluate((box) => ({ inner: box.scrollWidth, outer: box.clientWidth }));
     assert.ok(inner <= outer, `${window}: ${inner} px in ${outer}`);
     const last = table.locator("th").last();
@@ -142,11 +142,11 @@ test("no column of the chart's table is cut off, for any window and with large n
   }
 });
 
-test("what scrolls sideways shows that it does", async (t) => {
+test("a table that scrolls sideways has shadows at its edges", async (t) => {
   await createDrop({ name: "A drop with a name that takes much of the width of a table" });
   const page = await openDashboard(t, { viewport: { width: 800, height: 720 } });
   const scrolled = page.locator("drop-table .scroll");
-  await eventually("it is wider than its room", () => scrolled.evaluate((box) => box.scrollWidth > box.clientWidth));
+  await eventually("the table is wider than its container", () => scrolled.evaluate((box) => box.scrollWidth > box.clientWidth));
   const shadows = await scrolled.evaluate((box) => getComputedStyle(box).backgroundAttachment);
-  assert.equal(shadows, "local, local, scroll, scroll", "shadows at the edges, hidden by what scrolls with the content");
+  assert.equal(shadows, "local, local, scroll, scroll", "two layers that scroll with the content cover two shadows");
 });

@@ -1,7 +1,7 @@
-//! What the browser tests need and cargo does not bring: Node, npm, Chromium, and the packages of `package-lock.json`.
+//! The tools of the browser tests: Node, npm, Chromium, and the packages of `package-lock.json`.
 //!
-//! Promise: they are there, or the test fails and says what to install. Nothing is skipped. As root, on a system with apt-get,
-//! what is missing is installed.
+//! Promise: the tools are available, or the test fails and names what to install. Nothing is
+//! skipped. As root, on a system with apt-get, missing tools are installed.
 
 use std::env;
 use std::fs;
@@ -13,11 +13,11 @@ use tokio::process::Command;
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
-/// How long an installation may take.
-const PATIENCE: Duration = Duration::from_secs(900);
+/// The timeout of an installation.
+const TIMEOUT: Duration = Duration::from_secs(900);
 /// The oldest Node that runs the tests.
-const LEAST_NODE: u32 = 18;
-/// Debian's names for it, and others'.
+const MIN_NODE: u32 = 18;
+/// The names of the executable, on Debian and elsewhere.
 const CHROMIUM: [&str; 4] = [
     "chromium",
     "chromium-browser",
@@ -25,18 +25,17 @@ const CHROMIUM: [&str; 4] = [
     "google-chrome",
 ];
 
-/// Where the tools are.
+/// The paths of the tools.
 #[derive(Debug)]
 pub struct Tools {
-    /// The folder of the JavaScript tests.
+    /// The directory of the JavaScript tests.
     pub folder: PathBuf,
-    /// The browser.
     pub chromium: PathBuf,
     node: PathBuf,
 }
 
 impl Tools {
-    /// Node, to be run in the folder of the tests.
+    /// Returns a command that runs Node in the directory of the tests.
     pub fn node(&self) -> Command {
         let mut node = Command::new(&self.node);
         node.current_dir(&self.folder).kill_on_drop(true);
@@ -44,10 +43,10 @@ impl Tools {
     }
 }
 
-/// The tools, made ready once for all tests of this process.
+/// Returns the tools. They are prepared once for all tests of this process.
 ///
 /// # Panics
-/// When one is missing and cannot be installed.
+/// If a tool is missing and cannot be installed.
 pub async fn ready() -> &'static Tools {
     static TOOLS: OnceCell<Tools> = OnceCell::const_new();
     TOOLS.get_or_init(find_or_install).await
@@ -60,7 +59,8 @@ async fn find_or_install() -> Tools {
     let still: Vec<&str> = missing().collect();
     assert!(
         still.is_empty(),
-        "the browser tests need {}: install them (Debian: apt-get install nodejs npm chromium) and run again",
+        "the browser tests need {}: install them (Debian: apt-get install nodejs npm chromium) \
+         and run again",
         still.join(", "),
     );
     let tools = Tools {
@@ -113,16 +113,16 @@ async fn install() {
 }
 
 async fn check_version(tools: &Tools) {
-    let said = run(tools.node().arg("--version")).await;
-    let major = said.trim_start_matches('v').split('.').next();
+    let version = run(tools.node().arg("--version")).await;
+    let major = version.trim_start_matches('v').split('.').next();
     let major: u32 = major.and_then(|major| major.parse().ok()).unwrap_or(0);
     assert!(
-        major >= LEAST_NODE,
-        "the browser tests need Node {LEAST_NODE} or later; this is {said}"
+        major >= MIN_NODE,
+        "the browser tests need Node {MIN_NODE} or later; this is {version}"
     );
 }
 
-/// Exactly what the lock file names, once for each version of it.
+/// Installs exactly the packages of the lock file, once for each version of it.
 async fn install_packages(tools: &Tools) {
     let lock = fs::read_to_string(tools.folder.join("package-lock.json"))
         .expect("the lock file is part of the repository");
@@ -137,18 +137,18 @@ async fn install_packages(tools: &Tools) {
     fs::write(installed, lock).expect("npm has just made the folder");
 }
 
-/// Runs a command to its end and gives what it wrote.
+/// Runs a command and returns its standard output.
 async fn run(command: &mut Command) -> String {
     let name = format!("{:?}", command.as_std());
-    let output = timeout(PATIENCE, command.kill_on_drop(true).output())
+    let output = timeout(TIMEOUT, command.kill_on_drop(true).output())
         .await
         .unwrap_or_else(|_| panic!("{name} did not end"))
         .unwrap_or_else(|error| panic!("{name} cannot be run: {error}"));
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         output.status.success(),
-        "{name} failed:\n{said}\n{}",
+        "{name} failed:\n{stdout}\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    said.trim().to_owned()
+    stdout.trim().to_owned()
 }

@@ -34,8 +34,8 @@ const USUAL_LENGTHS: [u64; 8] = [
     24 * 60 * MINUTE,
 ];
 
-/// A duration in a query: a whole number followed by `s`, `m`, `h` or `d`, which must amount to
-/// whole minutes.
+/// A length of time in a query: an integer followed by `s`, `m`, `h` or `d`, and a whole number of
+/// minutes in total.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, JsonSchema)]
 #[schemars(with = "String", extend("pattern" = "^[0-9]+[smhd]$", "examples" = ["15m", "1h", "7d"]))]
 pub(crate) struct Span {

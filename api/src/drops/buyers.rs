@@ -24,16 +24,16 @@ use crate::waitlist::PlaceBody;
 enum OrderParam {
     /// Most units first.
     Units,
-    /// Latest first.
+    /// Latest purchase first.
     Recent,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct PurchasersParams {
-    /// Page size.
+    /// The maximum number of purchasers.
     #[schemars(extend("default" = USUALLY_LISTED))]
     limit: Option<Limit<MOST_LISTED>>,
-    /// Most units first, or latest first.
+    /// The order: most units first, or latest purchase first.
     #[schemars(extend("default" = "units"))]
     order: Option<OrderParam>,
 }
@@ -66,20 +66,20 @@ pub(crate) async fn purchasers(
 #[schemars(rename = "BuyerStanding")]
 pub(crate) struct BuyerBody {
     buyer_id: BuyerId,
-    /// Units in unresolved holds.
+    /// Units in holds that are not resolved.
     held: u32,
     /// Units purchased.
     purchased: u32,
-    /// Units that the buyer may have in their next hold, if the stock suffices.
+    /// The maximum number of units in a new hold, if enough are available.
     allowance: u32,
-    /// When the throttle allows the next hold; null: immediately.
+    /// The earliest time at which the throttle permits the next hold; null if it permits one now.
     next_hold_at: Option<Timestamp>,
-    /// The buyer's live holds, newest first, at most 1,000. Knowing their ids grants the right to
-    /// buy, so only the buyer's own token and the admin key see them; otherwise the field is
-    /// omitted.
+    /// The buyer's unresolved holds, newest first, at most 1,000. The id of a hold permits its
+    /// purchase, so this is included only for the buyer's own token and for the admin key.
     #[serde(skip_serializing_if = "Option::is_none")]
     holds: Option<Vec<HoldBody>>,
-    /// The buyer's waitlist entry; null if there is none. Shown to the same callers as `holds`.
+    /// The buyer's waitlist entry; null if the buyer does not wait. Included under the same
+    /// conditions as `holds`.
     #[serde(skip_serializing_if = "Option::is_none")]
     waitlist: Option<Option<PlaceBody>>,
     server_time: Timestamp,

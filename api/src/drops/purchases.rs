@@ -36,14 +36,14 @@ const MEDIA_TYPES: [&str; 2] = ["application/json", CSV];
 /// Number of purchases that are read together for a CSV file.
 const SLICE: usize = 500;
 
-/// A purchase as administrators see it.
+/// A purchase with its payment reference, for an admin.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "RecordedPurchase")]
 pub(crate) struct RecordedPurchase {
     #[serde(flatten)]
     purchase: PurchaseBody,
-    /// The payment's identifier in the shop's payment system; null if none was sent, and after the
-    /// buyer was erased. Only present for administrators.
+    /// The shop's identifier of the payment; null if none was sent, and after the erasure of the
+    /// buyer. Included only for an admin.
     #[serde(skip_serializing_if = "Option::is_none")]
     payment_reference: Option<Option<PaymentReference>>,
 }
@@ -106,10 +106,10 @@ impl FromRequestParts<App> for PurchasePath {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct PurchasesParams {
-    /// Page size. In JSON 100 by default and at most; in CSV unlimited by default.
+    /// The maximum number of purchases. JSON: default and maximum 100. CSV: default unlimited.
     #[schemars(range(min = 1))]
     limit: Option<usize>,
-    /// The last id of the previous page.
+    /// The id of the last purchase of the previous page.
     starting_after: Option<PurchaseId>,
 }
 

@@ -20,12 +20,12 @@ use crate::problem::Problem;
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Price")]
 struct PriceBody {
-    /// Minor units of the currency.
+    /// The amount in minor units of the currency.
     #[serde(deserialize_with = "price_amount")]
     #[schemars(range(min = 0, max = Money::MAX_PRICE))]
     amount: i64,
-    /// A current ISO 4217 code that has a minor unit. `amount` counts that unit, of which one is
-    /// 10 to the minus exponent of ISO 4217: HUF has two decimals, JPY none, KWD three.
+    /// A current ISO 4217 code with a minor unit. ISO 4217 defines the number of decimals: HUF has
+    /// two, JPY none, KWD three.
     #[serde(deserialize_with = "current_currency")]
     currency: Currency,
 }
@@ -35,32 +35,31 @@ struct PriceBody {
 pub(crate) struct NewDrop {
     name: Entered<DropName>,
     price: PriceBody,
-    /// Units on offer.
+    /// Units that the drop offers.
     total_stock: StockCount,
     description: Option<Entered<Description>>,
     /// An http or https URL, a path on this server, or a `data:image/` URL.
     #[serde(default, deserialize_with = "picture")]
     image_url: Option<Entered<ImageUrl>>,
-    /// When holds may be placed from; immediately by default.
+    /// The time from which holds can be placed. Default: immediately.
     #[schemars(with = "Option<AnyTime>")]
     starts_at: Option<Timestamp>,
-    /// When the drop is over; never by default.
+    /// The end of the drop. Default: no end.
     #[schemars(with = "Option<AnyTime>")]
     ends_at: Option<Timestamp>,
-    /// The duration of a hold.
+    /// The duration of a hold, in seconds.
     #[schemars(extend("default" = 60))]
     hold_seconds: Option<HoldSeconds>,
-    /// Maximum number of units in one hold.
+    /// The maximum number of units in one hold.
     #[schemars(extend("default" = 1))]
     max_per_hold: Option<Quantity>,
-    /// Maximum number of units that one buyer may hold and have purchased; unlimited by default.
+    /// The maximum number of units held and purchased by one buyer. Default: unlimited.
     max_per_buyer: Option<BuyerLimit>,
-    /// Maximum number of holds that one buyer may place within a sliding window; unlimited by
-    /// default.
+    /// The maximum number of holds placed by one buyer within a sliding window. Default: unlimited.
     throttle: Option<ThrottleBody>,
 }
 
-/// [`Throttle`] in a request: unknown fields are rejected.
+/// A throttle in a request: at most `holds` holds per buyer within any `window_seconds`.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewThrottle")]

@@ -1,4 +1,4 @@
-//! Counts the events of the log as the engine commits or reads them.
+//! Counts the events of the log when the engine commits or reads them.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, Registry};
 
 use super::registered;
 
-/// How late units came back, in seconds: a wake-up of the engine, up to an outage.
+/// Buckets of the delay of expiries, in seconds: from a wake-up of the engine to an outage.
 const LATENESS: [f64; 10] = [0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 1.0, 10.0, 60.0];
 
-/// What happened in the whole log, as far as this process has followed it. Clones share it.
+/// Counts of events in the whole log, as far as this process has read it. Clones share them.
 #[derive(Debug, Clone)]
 pub struct EventCounts {
     drops_scheduled: IntCounter,
@@ -33,37 +33,37 @@ pub struct EventCounts {
 
 impl EventCounts {
     pub(super) fn new(registry: &Registry) -> Self {
-        let counter = |name: &str, what: &str| {
+        let counter = |name: &str, counted: &str| {
             registered(
                 registry,
                 IntCounter::new(
                     format!("holdfast_{name}_total"),
-                    format!("{what}, in the whole log."),
+                    format!("{counted}, in the whole log."),
                 ),
             )
         };
         let lateness = HistogramOpts::new(
             "holdfast_release_lateness_seconds",
-            "From a hold's deadline until its expiry was recorded, in the whole log.",
+            "Delay from a hold's deadline until its expiry was recorded, in the whole log.",
         );
         Self {
             drops_scheduled: counter("drops_scheduled", "Drops scheduled"),
             drops_rescheduled: counter("drops_rescheduled", "Edits of drops"),
             drops_cancelled: counter("drops_cancelled", "Drops cancelled"),
             holds_placed: counter("holds_placed", "Holds placed"),
-            holds_expired: counter("holds_expired", "Holds that ran out"),
+            holds_expired: counter("holds_expired", "Holds expired"),
             holds_released: counter(
                 "holds_released",
-                "Holds given up, or released by a cancelled drop",
+                "Holds released by their buyer or by the cancellation of their drop",
             ),
-            purchases_confirmed: counter("purchases_confirmed", "Holds bought"),
-            units_held: counter("units_held", "Units of all holds placed"),
-            units_sold: counter("units_sold", "Units bought"),
+            purchases_confirmed: counter("purchases_confirmed", "Holds purchased"),
+            units_held: counter("units_held", "Units in all holds placed"),
+            units_sold: counter("units_sold", "Units purchased"),
             stock_adjustments: counter("stock_adjustments", "Stock adjustments"),
-            waitlist_joined: counter("waitlist_joined", "Places in line taken"),
+            waitlist_joined: counter("waitlist_joined", "Waitlist entries joined"),
             waitlist_left: counter(
                 "waitlist_left",
-                "Places in line given up, or closed by a cancelled drop",
+                "Waitlist entries left by their buyer, or cancelled with their drop",
             ),
             release_lateness: registered(
                 registry,
@@ -104,7 +104,7 @@ impl Observer for EventCounts {
         committed.events.iter().for_each(|event| self.count(event));
     }
 
-    /// What was told before is counted.
+    /// Events up to `readmitted.told` were counted before.
     fn readmitted(&mut self, readmitted: &Readmitted) {
         let new = |event: &&RecordedEvent| event.position > readmitted.told;
         let events = readmitted.events.iter().filter(new);

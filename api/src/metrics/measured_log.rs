@@ -1,4 +1,4 @@
-//! The engine's log, with a clock beside it: how long appends take, how large they are, and how often the log is away.
+//! Measures the engine's log: the duration and size of appends, and outages of the log.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,14 +13,14 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Regi
 
 use super::registered;
 
-/// A commit on a fast disk, up to the engine's patience, in seconds.
+/// Buckets in seconds, from a commit on a fast disk to the engine's timeout.
 const DURATIONS: [f64; 12] = [
     0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0,
 ];
-/// Events in one append.
+/// Buckets of events per append.
 const SIZES: [f64; 9] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 1000.0];
 
-/// Counts appends. Clones share it.
+/// Counters of appends. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Appends {
     duration: Histogram,
@@ -39,13 +39,13 @@ impl Appends {
     pub(super) fn new(registry: &Registry) -> Self {
         let duration = HistogramOpts::new(
             "holdfast_log_append_duration_seconds",
-            "From an append's start to its outcome, for batches with events.",
+            "Duration of an append until its outcome, for batches with events.",
         );
-        let events = HistogramOpts::new(
-            "holdfast_log_append_events",
-            "Events in one append that was committed.",
-        );
-        let help = "Appends by outcome: committed, confirmed (nothing to append, the head is as expected), conflict, unknown, rejected, from_future (this clock is ahead of the database's).";
+        let events =
+            HistogramOpts::new("holdfast_log_append_events", "Events per committed append.");
+        let help = "Appends by outcome: committed, confirmed (nothing to append, the head is as \
+                    expected), conflict, unknown, rejected, from_future (this clock is ahead of \
+                    the database's).";
         let outcomes = registered(
             registry,
             IntCounterVec::new(Opts::new("holdfast_log_appends_total", help), &["outcome"]),
@@ -67,7 +67,7 @@ impl Appends {
                 registry,
                 IntCounter::new(
                     "holdfast_log_outages_total",
-                    "How often the log went away from the engine.",
+                    "Outages: how often the log became unreachable for the engine.",
                 ),
             ),
             is_away: Arc::default(),
@@ -94,11 +94,11 @@ impl Appends {
         self.reached(!matches!(outcome, Err(AppendError::Unknown(_))));
     }
 
-    fn asked<T>(&self, answer: &Result<T, LogError>) {
-        self.reached(!matches!(answer, Err(LogError::Unavailable(_))));
+    fn observed<T>(&self, result: &Result<T, LogError>) {
+        self.reached(!matches!(result, Err(LogError::Unavailable(_))));
     }
 
-    /// One outage lasts until the log is reached again, however often it is tried meanwhile.
+    /// Counts an outage once: it lasts until the log is reached again, however many attempts fail.
     fn reached(&self, is_reached: bool) {
         let was_away = self.is_away.swap(!is_reached, Ordering::Relaxed);
         if !is_reached && !was_away {
@@ -107,7 +107,7 @@ impl Appends {
     }
 }
 
-/// A log whose use is counted.
+/// An [`EventLog`] that counts its use.
 #[derive(Debug, Clone)]
 pub struct MeasuredLog<L> {
     log: L,
@@ -125,19 +125,19 @@ impl<L: EventLog> EventLog for MeasuredLog<L> {
 
     async fn head(&self) -> Result<Head, LogError> {
         let head = self.log.head().await;
-        self.appends.asked(&head);
+        self.appends.observed(&head);
         head
     }
 
     async fn clock(&self) -> Result<Option<Timestamp>, LogError> {
         let clock = self.log.clock().await;
-        self.appends.asked(&clock);
+        self.appends.observed(&clock);
         clock
     }
 
     async fn read(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
         let read = self.log.read(after, limit).await;
-        self.appends.asked(&read);
+        self.appends.observed(&read);
         read
     }
 
@@ -151,13 +151,13 @@ impl<L: EventLog> EventLog for MeasuredLog<L> {
 
     async fn voided(&self) -> Result<Vec<Voided>, LogError> {
         let voided = self.log.voided().await;
-        self.appends.asked(&voided);
+        self.appends.observed(&voided);
         voided
     }
 
     async fn stream(&self, drop_id: DropId, until: Position) -> Result<Vec<StoredEvent>, LogError> {
         let stream = self.log.stream(drop_id, until).await;
-        self.appends.asked(&stream);
+        self.appends.observed(&stream);
         stream
     }
 
@@ -170,19 +170,19 @@ impl<L: EventLog> EventLog for MeasuredLog<L> {
 
     async fn barrier(&self) -> Result<(), LogError> {
         let passed = self.log.barrier().await;
-        self.appends.asked(&passed);
+        self.appends.observed(&passed);
         passed
     }
 
     async fn take_turn(&self) -> Result<Self::Turn, LogError> {
         let turn = self.log.take_turn().await;
-        self.appends.asked(&turn);
+        self.appends.observed(&turn);
         let appends = self.appends.clone();
         turn.map(|turn| MeasuredTurn { turn, appends })
     }
 }
 
-/// A turn of a [`MeasuredLog`].
+/// An append turn of a [`MeasuredLog`].
 #[derive(Debug)]
 pub struct MeasuredTurn<T> {
     turn: T,

@@ -1,4 +1,5 @@
-//! What the operating system says of this process, under the names that Prometheus' own clients use.
+//! Metrics of the process, read from the operating system, under the names that the Prometheus
+//! client libraries use.
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,11 +20,11 @@ pub(super) fn now() -> f64 {
         .as_secs_f64()
 }
 
-/// The figures now. What the system does not tell is left out.
+/// Returns the current values. Those that the system does not provide are omitted.
 pub(super) fn families(started: f64) -> Vec<MetricFamily> {
     let start = made(Gauge::new(
         "process_start_time_seconds",
-        "When the server started, in seconds since the Unix epoch.",
+        "Start time of the server, in seconds since the Unix epoch.",
     ));
     start.set(started);
     let mut families = start.collect();
@@ -49,7 +50,7 @@ pub(super) fn families(started: f64) -> Vec<MetricFamily> {
     if let Ok(files) = fs::read_dir("/proc/self/fd") {
         families.extend(gauge(
             "process_open_fds",
-            "Open files and sockets.",
+            "Open file descriptors.",
             files.count() as u64,
         ));
     }
@@ -61,7 +62,7 @@ fn seconds(time: TimeVal) -> f64 {
     time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6
 }
 
-/// The `VmRSS` of the text of `/proc/<pid>/status`, in bytes.
+/// Returns `VmRSS` from the text of `/proc/<pid>/status`, in bytes.
 fn resident(status: &str) -> Option<u64> {
     let line = status
         .lines()
@@ -75,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn resident_memory_is_told_in_bytes() {
+    fn resident_memory_is_reported_in_bytes() {
         assert_eq!(
             resident("Name:\tx\nVmPeak:\t  99 kB\nVmRSS:\t  12 kB\n"),
             Some(12 * 1024)

@@ -1,7 +1,8 @@
-//! Counts requests by route, method and class of status, and how long they take until their answer begins.
+//! Counts requests by route, method and status class, and measures the time until the response
+//! starts.
 //!
-//! The series of a route are found by its template in a table that is never changed, and made once, when they are first
-//! needed; from then on a request costs a look-up, two looks at the clock, and a few atomic additions.
+//! The series of a route are found by its template in an immutable table, and created on first use.
+//! After that a request costs one lookup, two clock reads and a few atomic additions.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,38 +21,38 @@ use tower::{Layer, Service};
 
 use super::registered;
 
-/// From a read out of memory to the engine's patience, in seconds.
+/// Buckets in seconds, from a read from memory to the engine's timeout.
 const DURATIONS: [f64; 13] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0,
 ];
-/// Every other method is `other`: its name is the caller's to choose.
+/// Any other method is counted as `other`, because a client can choose any name.
 const METHODS: [&str; 6] = ["GET", "HEAD", "POST", "PATCH", "DELETE", "other"];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-/// The route of what no route matches.
-const NOWHERE: &str = "none";
+/// The label of requests that no route matches.
+const UNMATCHED: &str = "none";
 
-/// The families that requests are counted in.
+/// The metric families of requests.
 #[derive(Debug)]
 pub(crate) struct Requests {
-    answered: IntCounterVec,
+    responses: IntCounterVec,
     duration: HistogramVec,
 }
 
 impl Requests {
     pub(super) fn new(registry: &Registry) -> Self {
-        let answered = Opts::new(
+        let responses = Opts::new(
             "holdfast_http_requests_total",
-            "Requests answered, by route, method and class of status.",
+            "Requests with a response, by route, method and status class.",
         );
         let duration = HistogramOpts::new(
             "holdfast_http_request_duration_seconds",
-            "From a request's head until its answer begins, by route and method.",
+            "Time from a request's head until its response starts, by route and method.",
         );
         let labels = ["route", "method"];
         Self {
-            answered: registered(
+            responses: registered(
                 registry,
-                IntCounterVec::new(answered, &["route", "method", "status"]),
+                IntCounterVec::new(responses, &["route", "method", "status"]),
             ),
             duration: registered(
                 registry,
@@ -61,47 +62,47 @@ impl Requests {
     }
 }
 
-/// What one route and method comes to.
+/// The series of one route and method, created on first use.
 #[derive(Debug, Default)]
 struct Series {
     duration: OnceLock<Histogram>,
-    answered: [OnceLock<IntCounter>; CLASSES.len()],
+    responses: [OnceLock<IntCounter>; CLASSES.len()],
 }
 
 #[derive(Debug)]
 struct Table {
     requests: Arc<Requests>,
     routes: Vec<(&'static str, [Series; METHODS.len()])>,
-    /// Where in `routes` a path is. The first is [`NOWHERE`].
-    places: HashMap<&'static str, usize>,
+    /// Indices into `routes` by path. The first is [`UNMATCHED`].
+    indices: HashMap<&'static str, usize>,
 }
 
 impl Table {
-    fn place(&self, request: &Request) -> usize {
+    fn index(&self, request: &Request) -> usize {
         let matched = request.extensions().get::<MatchedPath>();
         matched
-            .and_then(|path| self.places.get(path.as_str()))
+            .and_then(|path| self.indices.get(path.as_str()))
             .copied()
             .unwrap_or_default()
     }
 
-    fn count(&self, asked: Asked, status: StatusCode, took: Duration) {
-        let (Some((route, methods)), Some(class)) = (self.routes.get(asked.route), class(status))
+    fn count(&self, key: SeriesKey, status: StatusCode, elapsed: Duration) {
+        let (Some((route, methods)), Some(class)) = (self.routes.get(key.route), class(status))
         else {
             return;
         };
-        let (name, series) = (METHODS[asked.method], &methods[asked.method]);
+        let (name, series) = (METHODS[key.method], &methods[key.method]);
         let counter = || {
             self.requests
-                .answered
+                .responses
                 .with_label_values(&[route, name, CLASSES[class]])
         };
-        series.answered[class].get_or_init(counter).inc();
+        series.responses[class].get_or_init(counter).inc();
         let histogram = || self.requests.duration.with_label_values(&[route, name]);
         series
             .duration
             .get_or_init(histogram)
-            .observe(took.as_secs_f64());
+            .observe(elapsed.as_secs_f64());
     }
 }
 
@@ -121,33 +122,34 @@ fn method(method: &Method) -> usize {
     }
 }
 
-/// Where in the table a request is counted.
+/// Indices of a request's series in the table.
 #[derive(Debug, Clone, Copy)]
-struct Asked {
+struct SeriesKey {
     route: usize,
     method: usize,
 }
 
-/// Counts what passes through. A layer of a router, so that routes are known.
+/// Counts requests. A layer of a router, so that the matched route is known.
 #[derive(Debug, Clone)]
 pub(crate) struct Measure(&'static Table);
 
 impl Measure {
     pub(super) fn new(requests: Arc<Requests>, paths: &[&'static str]) -> Self {
-        let routes: Vec<_> = std::iter::once(&NOWHERE)
+        let routes: Vec<_> = std::iter::once(&UNMATCHED)
             .chain(paths)
             .map(|&path| (path, Default::default()))
             .collect();
-        let places = routes
+        let indices = routes
             .iter()
             .enumerate()
-            .map(|(place, (path, _))| (*path, place))
+            .map(|(index, (path, _))| (*path, index))
             .collect();
-        // Never given back: a router lives as long as its program, and counting references costs each request as much as counting it.
+        // Leaked on purpose: a router lives as long as the program, and reference counting would
+        // cost each request as much as the metrics themselves.
         Self(Box::leak(Box::new(Table {
             requests,
             routes,
-            places,
+            indices,
         })))
     }
 }
@@ -161,7 +163,6 @@ impl<S> Layer<S> for Measure {
     }
 }
 
-/// See [`Measure`].
 #[derive(Debug, Clone)]
 pub(crate) struct Measured<S> {
     inner: S,
@@ -171,47 +172,47 @@ pub(crate) struct Measured<S> {
 impl<S: Service<Request, Response = Response<B>>, B> Service<Request> for Measured<S> {
     type Response = Response<B>;
     type Error = S::Error;
-    type Future = Answering<S::Future>;
+    type Future = ResponseFuture<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request) -> Self::Future {
-        let asked = Asked {
-            route: self.table.place(&request),
+        let key = SeriesKey {
+            route: self.table.index(&request),
             method: method(request.method()),
         };
-        Answering {
+        ResponseFuture {
             since: Instant::now(),
             inner: self.inner.call(request),
             table: self.table,
-            asked,
+            key,
         }
     }
 }
 
 pin_project! {
-    /// An answer on its way.
-    pub(crate) struct Answering<F> {
+    /// The future of a [`Measured`] service.
+    pub(crate) struct ResponseFuture<F> {
         #[pin]
         inner: F,
         table: &'static Table,
-        asked: Asked,
+        key: SeriesKey,
         since: Instant,
     }
 }
 
-impl<F: Future<Output = Result<Response<B>, E>>, B, E> Future for Answering<F> {
+impl<F: Future<Output = Result<Response<B>, E>>, B, E> Future for ResponseFuture<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let answer = ready!(this.inner.poll(context));
-        if let Ok(response) = &answer {
+        let result = ready!(this.inner.poll(context));
+        if let Ok(response) = &result {
             this.table
-                .count(*this.asked, response.status(), this.since.elapsed());
+                .count(*this.key, response.status(), this.since.elapsed());
         }
-        Poll::Ready(answer)
+        Poll::Ready(result)
     }
 }

@@ -1,4 +1,4 @@
-//! How the server is doing, asked of the same sources as the dashboard at each scrape.
+//! The state of the server, read at each scrape from the same sources as the dashboard.
 
 use engine::Health;
 use prometheus::core::Collector;
@@ -9,7 +9,7 @@ use super::{counter, gauge, gauges, made};
 use crate::app::App;
 use crate::problem;
 
-/// The figures now.
+/// Returns the current values.
 pub(super) fn families(app: &App) -> Vec<MetricFamily> {
     [engine(app), projections(app), refusals(app), stream(app)].concat()
 }
@@ -24,17 +24,17 @@ fn engine(app: &App) -> Vec<MetricFamily> {
         ),
         gauge(
             "holdfast_engine_queue_depth",
-            "Requests that wait for a decision.",
+            "Requests in the engine's queue.",
             app.engine.queued() as u64,
         ),
         gauge(
             "holdfast_log_head_position",
-            "The last position of the log that is known here.",
+            "The last position of the log that this server has applied.",
             app.views.position().0,
         ),
         gauge(
             "holdfast_quarantined_drops",
-            "Drops in quarantine: an event of theirs cannot be applied here.",
+            "Drops in quarantine: this server cannot apply one of their events.",
             app.views.quarantined_count() as u64,
         ),
         clock_skew(app),
@@ -48,7 +48,8 @@ fn clock_skew(app: &App) -> Vec<MetricFamily> {
     };
     let skewed = made(Gauge::new(
         "holdfast_clock_skew_seconds",
-        "This server's clock minus the database's, as last compared; positive when this one is ahead.",
+        "This server's clock minus the database's at the last comparison; positive when this \
+         server is ahead.",
     ));
     skewed.set(skew.estimate_seconds());
     skewed.collect()
@@ -74,19 +75,19 @@ fn projections(app: &App) -> Vec<MetricFamily> {
     [
         gauges(
             "holdfast_projection_checkpoint_position",
-            "The position up to which the table shows the log.",
+            "The position up to which the projection's table reflects the log.",
             "projection",
             checkpoints,
         ),
         gauges(
             "holdfast_projection_lag_events",
-            "Events of the log that the table does not show yet.",
+            "Events of the log that the projection's table does not reflect yet.",
             "projection",
             lags,
         ),
         gauges(
             "holdfast_projection_halted",
-            "1 for a projection that stopped and waits for its table to be rebuilt, otherwise 0.",
+            "1 if the projection has stopped and its table has to be rebuilt, otherwise 0.",
             "projection",
             halted,
         ),
@@ -95,29 +96,29 @@ fn projections(app: &App) -> Vec<MetricFamily> {
 }
 
 fn refusals(app: &App) -> Vec<MetricFamily> {
-    let told = made(IntCounterVec::new(
-        Opts::new("holdfast_problems_total", "Problems told, by code."),
+    let problems = made(IntCounterVec::new(
+        Opts::new("holdfast_problems_total", "Error responses, by code."),
         &["code"],
     ));
-    for (code, times) in problem::told() {
-        told.with_label_values(&[code.name()]).inc_by(times);
+    for (code, count) in problem::sent_counts() {
+        problems.with_label_values(&[code.name()]).inc_by(count);
     }
     let refused = app.refused.since_start();
     [
-        told.collect(),
+        problems.collect(),
         counter(
             "holdfast_oversell_attempts_blocked_total",
-            "Requests for more units than there were, refused.",
+            "Requests rejected because not enough units were available.",
             refused.sold_out,
         ),
         counter(
             "holdfast_limit_refusals_total",
-            "Requests above a buyer's limit, refused.",
+            "Requests rejected because of a limit of units per hold or per buyer.",
             refused.limit_reached,
         ),
         counter(
             "holdfast_throttle_blocks_total",
-            "Requests that a throttle refused, of a buyer or of an address.",
+            "Requests rejected by the rate limit of a buyer or an address.",
             refused.throttled,
         ),
     ]
@@ -127,7 +128,7 @@ fn refusals(app: &App) -> Vec<MetricFamily> {
 fn stream(app: &App) -> Vec<MetricFamily> {
     gauge(
         "holdfast_stream_watchers",
-        "Live streams that are open.",
+        "Open SSE streams.",
         app.hub.watchers() as u64,
     )
 }

@@ -1,4 +1,4 @@
-//! One operation of the document, put together from what it takes and what it answers.
+//! A builder for one operation of the document.
 
 use schemars::JsonSchema;
 use serde_json::{Map, Value, json};
@@ -7,39 +7,41 @@ use super::problems;
 use super::schemas::Schemas;
 use crate::problem::Code;
 
-/// Who may call.
+/// The description of every 304.
+pub(super) const NOT_MODIFIED: &str = "Not modified: the `ETag` still matches.";
+
+/// The authorization that an operation requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     Anyone,
-    /// Anyone where buyers need no token; otherwise the buyer, or an admin.
+    /// Anyone if the server does not require buyer tokens; otherwise the buyer or an admin.
     Buyer,
     Auditor,
     Admin,
 }
 
-/// One operation.
 pub(super) struct Operation {
     path: &'static str,
     method: &'static str,
     described: Value,
     parameters: Vec<Value>,
-    answers: Map<String, Value>,
+    responses: Map<String, Value>,
     codes: Vec<Code>,
 }
 
-/// What an operation answers when all is well.
-pub(super) struct Answer {
+/// A response of an operation, other than an error.
+pub(super) struct ResponseSpec {
     status: u16,
     described: Value,
 }
 
-impl Answer {
+impl ResponseSpec {
     pub(super) fn new(status: u16, description: &str) -> Self {
         let described = json!({ "description": description });
         Self { status, described }
     }
 
-    /// The same with a JSON body.
+    /// Adds a JSON body.
     pub(super) fn json(self, schema: Value, example: Value) -> Self {
         self.content(
             "application/json",
@@ -47,18 +49,18 @@ impl Answer {
         )
     }
 
-    /// The same with a body that is no JSON.
+    /// Adds a text body of another media type.
     pub(super) fn text(self, media_type: &str) -> Self {
         self.content(media_type, json!({ "schema": { "type": "string" } }))
     }
 
-    /// The same with one more kind of body.
+    /// Adds a body of `media_type`.
     pub(super) fn content(mut self, media_type: &str, described: Value) -> Self {
         self.described["content"][media_type] = described;
         self
     }
 
-    /// The same with headers that [`headers`] describes.
+    /// Adds headers that [`headers`] describes.
     pub(super) fn headers(mut self, names: &[&str]) -> Self {
         for &name in names {
             self.described["headers"][name] =
@@ -67,8 +69,8 @@ impl Answer {
         self
     }
 
-    /// The same with headers that are there in some cases only.
-    pub(super) fn may_have(mut self, names: &[&str]) -> Self {
+    /// Adds headers that are not always present.
+    pub(super) fn optional_headers(mut self, names: &[&str]) -> Self {
         for &name in names {
             let mut header = headers()[name].take();
             header["required"] = json!(false);
@@ -85,19 +87,19 @@ impl Operation {
             method,
             described: json!({ "operationId": id, "summary": summary }),
             parameters: in_path(path),
-            answers: Map::new(),
+            responses: Map::new(),
             codes: vec![Code::Internal],
         }
         .access(Access::Anyone)
     }
 
-    /// A page for people. Unlike every operation, it ignores query parameters that it does not know.
+    /// An HTML page. Unlike the other operations, it ignores unknown query parameters.
     pub(super) fn page(path: &'static str, id: &str, summary: &str) -> Self {
         Self::new("get", path, id, summary)
     }
 
     fn programmatic(method: &'static str, path: &'static str, id: &str, summary: &str) -> Self {
-        Self::new(method, path, id, summary).refuses(&[Code::InvalidQuery])
+        Self::new(method, path, id, summary).problems(&[Code::InvalidQuery])
     }
 
     pub(super) fn path(&self) -> &'static str {
@@ -108,7 +110,7 @@ impl Operation {
         self.method
     }
 
-    /// Whether it has any query parameter.
+    /// Returns whether the operation has a query parameter.
     pub(super) fn has_query(&self) -> bool {
         let shared = parameters();
         self.parameters.iter().any(|parameter| {
@@ -136,8 +138,8 @@ impl Operation {
         Self::programmatic("delete", path, id, summary)
     }
 
-    /// What the summary leaves open.
-    pub(super) fn about(mut self, description: &str) -> Self {
+    /// Adds details that the summary does not contain.
+    pub(super) fn description(mut self, description: &str) -> Self {
         self.described["description"] = json!(description);
         self
     }
@@ -148,8 +150,8 @@ impl Operation {
     }
 
     pub(super) fn access(mut self, access: Access) -> Self {
-        // One bearer scheme each: where there are several to choose from, openapi-generator 7.26 sends
-        // the token once for each of them.
+        // One bearer scheme each: if there are several alternatives, openapi-generator 7.26 sends
+        // the token once for each.
         let (schemes, codes): (Value, &[Code]) = match access {
             Access::Anyone => (json!([]), &[]),
             Access::Buyer => (
@@ -166,18 +168,18 @@ impl Operation {
             ),
         };
         self.described["security"] = schemes;
-        self.refuses(codes)
+        self.problems(codes)
     }
 
-    /// A header or query parameter that [`parameters`] describes.
-    pub(super) fn takes(mut self, name: &str) -> Self {
+    /// Adds a header or query parameter that [`parameters`] describes.
+    pub(super) fn parameter(mut self, name: &str) -> Self {
         self.parameters
             .push(json!({ "$ref": format!("#/components/parameters/{name}") }));
         self
     }
 
-    /// The fields of `T` as query parameters.
-    pub(super) fn takes_query<T: JsonSchema>(mut self, schemas: &mut Schemas) -> Self {
+    /// Adds the fields of `T` as query parameters.
+    pub(super) fn query_parameters<T: JsonSchema>(mut self, schemas: &mut Schemas) -> Self {
         for (name, mut schema) in schemas.query::<T>() {
             let description = schema
                 .as_object_mut()
@@ -191,30 +193,30 @@ impl Operation {
         self
     }
 
-    /// The key that makes a retry safe.
-    pub(super) fn takes_key(self) -> Self {
-        self.takes("Idempotency-Key").refuses(&[
+    /// Adds the idempotency key, which makes retries safe.
+    pub(super) fn idempotency_key(self) -> Self {
+        self.parameter("Idempotency-Key").problems(&[
             Code::IdempotencyKeyRequired,
             Code::InvalidIdempotencyKey,
             Code::IdempotencyKeyReused,
         ])
     }
 
-    /// A JSON body.
-    pub(super) fn takes_json<T: JsonSchema>(self, schemas: &mut Schemas, example: Value) -> Self {
-        self.takes_body::<T>(schemas, example, true)
+    /// Adds a required JSON body.
+    pub(super) fn json_body<T: JsonSchema>(self, schemas: &mut Schemas, example: Value) -> Self {
+        self.body::<T>(schemas, example, true)
     }
 
-    /// A JSON body that may be left out.
-    pub(super) fn may_take_json<T: JsonSchema>(
+    /// Adds an optional JSON body.
+    pub(super) fn optional_json_body<T: JsonSchema>(
         self,
         schemas: &mut Schemas,
         example: Value,
     ) -> Self {
-        self.takes_body::<T>(schemas, example, false)
+        self.body::<T>(schemas, example, false)
     }
 
-    fn takes_body<T: JsonSchema>(
+    fn body<T: JsonSchema>(
         mut self,
         schemas: &mut Schemas,
         example: Value,
@@ -223,7 +225,7 @@ impl Operation {
         let media = json!({ "schema": schemas.request::<T>(), "example": example });
         self.described["requestBody"] =
             json!({ "required": is_required, "content": { "application/json": media } });
-        self.refuses(&[
+        self.problems(&[
             Code::MalformedJson,
             Code::RequestTimeout,
             Code::BodyTooLarge,
@@ -232,91 +234,91 @@ impl Operation {
         ])
     }
 
-    /// A read that may wait until it is fresh enough.
-    pub(super) fn reads_fresh(self) -> Self {
-        self.takes("at_least").refuses(&[Code::Unavailable])
+    /// Adds `at_least`: a read that can wait until it is fresh enough.
+    pub(super) fn at_least(self) -> Self {
+        self.parameter("at_least").problems(&[Code::Unavailable])
     }
 
-    /// An answer with an entity tag; 304 for who has it already.
-    pub(super) fn answers_unless_known(self, answer: Answer) -> Self {
-        let known = Answer::new(304, "Nothing has changed since the `ETag` that was sent.");
-        self.takes("If-None-Match")
-            .answers(answer.headers(&["ETag", "Cache-Control"]))
-            .answers(known.headers(&["ETag", "Cache-Control"]))
+    /// Adds a response with an entity tag, and the 304 for a matching `If-None-Match`.
+    pub(super) fn conditional_response(self, response: ResponseSpec) -> Self {
+        let not_modified = ResponseSpec::new(304, NOT_MODIFIED);
+        self.parameter("If-None-Match")
+            .response(response.headers(&["ETag", "Cache-Control"]))
+            .response(not_modified.headers(&["ETag", "Cache-Control"]))
     }
 
-    /// Every answer so far says a position, that no body says.
-    pub(super) fn says_position(mut self) -> Self {
-        for answer in self.answers.values_mut() {
-            answer["headers"]["Holdfast-Position"] =
+    /// Adds the header `Holdfast-Position` to every response so far.
+    pub(super) fn position_header(mut self) -> Self {
+        for response in self.responses.values_mut() {
+            response["headers"]["Holdfast-Position"] =
                 json!({ "$ref": "#/components/headers/Holdfast-Position" });
         }
         self
     }
 
-    /// The same for an answer that says `server_time`.
-    pub(super) fn answers_unless_known_at(self, answer: Answer) -> Self {
-        let known = Answer::new(
+    /// As [`Self::conditional_response`], for a body with `server_time`.
+    pub(super) fn conditional_response_with_time(self, response: ResponseSpec) -> Self {
+        let not_modified = ResponseSpec::new(
             304,
-            "Nothing has changed since the `ETag` that was sent, except `server_time`, which a stored body has of the time when \
-             it was stored.",
+            "Not modified: the `ETag` still matches. Only `server_time` differs; take it from the \
+             header `Holdfast-Server-Time`, because the stored body has an older value.",
         );
         let headers = ["ETag", "Cache-Control", "Holdfast-Server-Time"];
-        self.takes("If-None-Match")
-            .answers(answer.headers(&headers))
-            .answers(known.headers(&headers))
+        self.parameter("If-None-Match")
+            .response(response.headers(&headers))
+            .response(not_modified.headers(&headers))
     }
 
-    pub(super) fn answers(mut self, answer: Answer) -> Self {
-        self.answers
-            .insert(answer.status.to_string(), answer.described);
+    pub(super) fn response(mut self, response: ResponseSpec) -> Self {
+        self.responses
+            .insert(response.status.to_string(), response.described);
         self
     }
 
-    /// What can go wrong.
-    pub(super) fn refuses(mut self, codes: &[Code]) -> Self {
+    /// Adds problems that the operation can return.
+    pub(super) fn problems(mut self, codes: &[Code]) -> Self {
         self.codes.extend_from_slice(codes);
         self
     }
 
-    /// Its path, its method, and the operation object.
+    /// Returns the path, the method, and the operation object.
     pub(super) fn described(self) -> (String, &'static str, Value) {
         let Self {
             path,
             method,
             mut described,
             parameters,
-            mut answers,
+            mut responses,
             mut codes,
         } = self;
         if codes.contains(&Code::Unavailable) {
-            codes.extend(while_refused(path));
+            codes.extend(log_problems(path));
         }
-        for (status, refused) in problems::answers(&codes) {
-            match answers.get_mut(&status) {
-                // A page of its own under the same status.
-                Some(answer) => {
-                    answer["content"]["application/problem+json"] =
-                        refused["content"]["application/problem+json"].clone()
+        for (status, problem) in problems::responses(&codes) {
+            match responses.get_mut(&status) {
+                // The operation has an HTML page for the same status.
+                Some(response) => {
+                    response["content"]["application/problem+json"] =
+                        problem["content"]["application/problem+json"].clone()
                 }
-                None => drop(answers.insert(status, refused)),
+                None => drop(responses.insert(status, problem)),
             }
         }
-        for answer in answers.values_mut() {
+        for response in responses.values_mut() {
             let cache_control = "Cache-Control";
-            answer["headers"][cache_control] =
+            response["headers"][cache_control] =
                 json!({ "$ref": format!("#/components/headers/{cache_control}") });
         }
         if !parameters.is_empty() {
             described["parameters"] = parameters.into();
         }
-        described["responses"] = answers.into();
+        described["responses"] = responses.into();
         (path.to_owned(), method, described)
     }
 }
 
-/// What else a room is answered that needs the log or a drop.
-fn while_refused(path: &str) -> &'static [Code] {
+/// Returns the additional problems of operations that need the log or a drop.
+fn log_problems(path: &str) -> &'static [Code] {
     let of_drops = [
         "/v1/drops",
         "/v1/holds",
@@ -325,14 +327,14 @@ fn while_refused(path: &str) -> &'static [Code] {
         "/v1/stream",
     ];
     let of_admins = ["/v1/admin/timeline", "/v1/admin/metrics"];
-    if of_drops.iter().any(|room| path.starts_with(room)) || of_admins.contains(&path) {
+    if of_drops.iter().any(|prefix| path.starts_with(prefix)) || of_admins.contains(&path) {
         &[Code::DropQuarantined, Code::LogRefused]
     } else {
         &[Code::LogRefused]
     }
 }
 
-/// The parameters that a path names: an id of what stands before it.
+/// Returns the parameters of a path template.
 fn in_path(path: &str) -> Vec<Value> {
     let names = path
         .split('/')
@@ -340,14 +342,14 @@ fn in_path(path: &str) -> Vec<Value> {
     let kind = |name: &str| match name {
         "id" => ("The id.", json!({ "type": "string", "format": "uuid" })),
         "buyer_id" => (
-            "What the shop calls the buyer.",
+            "The shop's id of the buyer.",
             json!({ "$ref": "#/components/schemas/BuyerId" }),
         ),
         "code" => (
             "The code of a problem.",
             json!({ "type": "string", "enum": Code::ALL.iter().map(|code| code.name()).collect::<Vec<_>>() }),
         ),
-        _ => ("The file.", json!({ "type": "string" })),
+        _ => ("The path of the file.", json!({ "type": "string" })),
     };
     let parameter = |name: &str| {
         let (description, schema) = kind(name);
@@ -356,49 +358,66 @@ fn in_path(path: &str) -> Vec<Value> {
     names.map(parameter).collect()
 }
 
-/// Parameters that several operations take.
+/// Returns the shared parameters, by name.
 pub(super) fn parameters() -> Value {
     let header = |name: &str, is_required: bool, description: &str, schema: Value| json!({ "name": name, "in": "header", "required": is_required, "description": description, "schema": schema });
     let text = || json!({ "type": "string" });
     json!({
         "Idempotency-Key": header(
-            "Idempotency-Key", true, "Chosen by the caller, one for each intent: a retry sends the same one. With buyers' tokens each buyer has keys of their own; trusted callers share one set for each drop.",
-            json!({ "type": "string", "pattern": "^[!-~]{1,255}$", "examples": ["one-per-attempt"] }),
+            "Idempotency-Key", true, "Use one key per operation, and repeat it on every retry. \
+                                      With buyer tokens, each buyer has a separate set of keys; \
+                                      trusted callers share one set per drop.",
+            json!({ "type": "string", "pattern": "^[!-~]{1,255}$", "examples": ["one-per-operation"] }),
         ),
-        "If-Match": header("If-Match", true, "The `ETag` of the drop that is edited, or several, of which one must match; a weak one never does. `*` overwrites whatever is there.", text()),
-        "Stock-If-Match": header("If-Match", false, "The `ETag` of the drop whose stock is adjusted, or several, of which one must match; a weak one never does. Compares `stock.total`, which only adjustments change; without it, and with `*`, nothing is compared.", text()),
-        "If-None-Match": header("If-None-Match", false, "The `ETag` that the caller has, or several.", text()),
+        "If-Match": header("If-Match", true, "The `ETag` of the drop to edit, or several, one of \
+            which must match; weak tags never match. `*` overwrites the current version.", text()),
+        "Stock-If-Match": header("If-Match", false, "The `ETag` of the drop whose stock is \
+            adjusted, or several, one of which must match; weak tags never match. The comparison \
+            covers `stock.total`, which only adjustments change. Without this header, or with \
+            `*`, nothing is compared.", text()),
+        "If-None-Match": header("If-None-Match", false, "The `ETag` of the stored response, or \
+            several.", text()),
         "Last-Event-ID": header(
             "Last-Event-ID", false,
-            "The `id:` that was told last. The present state is sent in any case; with this, also that of drops that are over, if it is newer.", text(),
+            "The last `id:` that the client received. The current state is sent in any case; with \
+             this header, also that of drops that have ended since.", text(),
         ),
         "at_least": {
             "name": "at_least", "in": "query",
-            "description": "Answers once everything up to this position is known here, as a write told it; 503 after two seconds.",
+            "description": "A log position from the response to a write. The server responds when \
+                            it has applied the log up to this position, or returns 503 after two \
+                            seconds.",
             "schema": { "type": "integer", "format": "int64", "minimum": 0, "maximum": i64::MAX },
         },
     })
 }
 
-/// Headers that answers have.
+/// Returns the headers of responses, by name.
 pub(super) fn headers() -> Value {
     let header = |is_required: bool, description: &str, schema: Value| json!({ "required": is_required, "description": description, "schema": schema });
     let text = || json!({ "type": "string" });
     let digits = || json!({ "type": "integer", "format": "int64", "minimum": 0 });
     json!({
-        "Allow": header(true, "The methods that the path has.", text()),
-        "Cache-Control": header(true, "Whether the answer may be kept: `no-cache` by anybody who asks again, `private, no-cache` by the caller alone, `no-store` by nobody.", text()),
-        "Content-Disposition": header(false, "A name for the file.", text()),
-        "ETag": header(true, "The entity tag of the answer: a digest of its body without `server_time`.", json!({ "type": "string", "pattern": "^\".*\"$" })),
-        "Holdfast-Position": header(false, "The place in the log of what was done, where the body does not say it. Of a list: all up to there is in it.", digits()),
-        "Holdfast-Server-Time": header(true, "The server's time, as `server_time` in the body. A 304 renews it, and not the body: count down from this.", json!({ "$ref": "#/components/schemas/Timestamp" })),
-        "Idempotent-Replayed": header(false, "`true`: history held the answer already.", json!({ "type": "string", "const": "true" })),
-        "Location": header(true, "Where it is read.", json!({ "type": "string", "format": "uri-reference" })),
-        "RateLimit": header(true, "What is left, and when there is more (draft-ietf-httpapi-ratelimit-headers).", text()),
+        "Allow": header(true, "The methods that the path supports.", text()),
+        "Cache-Control": header(true, "`no-cache`: any cache may store the response and must \
+                                       revalidate it. `private, no-cache`: only the client's own \
+                                       cache may. `no-store`: no cache may store it.", text()),
+        "Content-Disposition": header(false, "A suggested file name.", text()),
+        "ETag": header(true, "The entity tag: a digest of the body without `server_time`.", json!({ "type": "string", "pattern": "^\".*\"$" })),
+        "Holdfast-Position": header(false, "The log position of the change, if the body does not \
+            contain it. For a list: the position up to which the list reflects the log.", digits()),
+        "Holdfast-Server-Time": header(true, "The server's time, as `server_time` in the body. A \
+            304 updates this header but not the stored body, so use the header for countdowns.", json!({ "$ref": "#/components/schemas/Timestamp" })),
+        "Idempotent-Replayed": header(false, "`true`: the request was recorded before, and this \
+            is the recorded result.", json!({ "type": "string", "const": "true" })),
+        "Location": header(true, "The URL of the created resource.", json!({ "type": "string", "format": "uri-reference" })),
+        "RateLimit": header(true, "The remaining quota and the time until it is renewed \
+                                   (draft-ietf-httpapi-ratelimit-headers).", text()),
         "RateLimit-Policy": header(true, "The quota and its window (draft-ietf-httpapi-ratelimit-headers).", text()),
-        "Retry-After": header(true, "When to try again, in whole seconds.", digits()),
-        "Set-Cookie": header(true, "The session: `HttpOnly`, `SameSite=Strict`.", text()),
-        "Vary": header(true, "What the answer depends on.", text()),
-        "WWW-Authenticate": header(true, "`Bearer`; with `error` and `error_description` for a key or token that is not good (RFC 6750).", text()),
+        "Retry-After": header(true, "The time to wait before a retry, in seconds.", digits()),
+        "Set-Cookie": header(true, "The session cookie: `HttpOnly`, `SameSite=Strict`.", text()),
+        "Vary": header(true, "The request headers that the response depends on.", text()),
+        "WWW-Authenticate": header(true, "`Bearer`; with `error` and `error_description` if the \
+            key or token is not valid (RFC 6750).", text()),
     })
 }

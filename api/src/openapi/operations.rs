@@ -1,4 +1,4 @@
-//! Every operation, by the room it belongs to.
+//! All operations, by tag.
 
 mod admin;
 mod drops;
@@ -13,37 +13,42 @@ use serde_json::{Value, json};
 use super::operation::Operation;
 use super::schemas::Schemas;
 
-/// The rooms, in the order that a reader meets them.
+/// The tags, in the order of the reference page.
 pub(super) const TAGS: [(&str, &str); 7] = [
     (
         "Drops",
-        "A drop offers fixed stock, from its start to its end.",
+        "A drop offers a fixed number of units from its start to its end.",
     ),
     (
         "Holds and purchases",
-        "A hold sets units aside for one buyer until `expires_at`. Its id is unguessable: knowing it is the right to buy or to release.",
+        "A hold reserves units for one buyer until `expires_at`. Its id is unguessable, and the \
+         id alone permits its purchase and release.",
     ),
     (
         "Waitlist",
-        "Who finds a drop sold out joins its line; what comes back becomes a hold of the first who can use it.",
+        "Buyers can join the waitlist of a sold-out drop. Units that become available are \
+         offered, as a hold, to the first entry that they can serve.",
     ),
     (
         "Live",
-        "Server-sent events that carry state: the present first, then every change.",
+        "Server-sent events (SSE) that carry state: first the current state, then every change.",
     ),
-    ("Admin", "What the dashboard is made of."),
-    ("Log", "The one source of truth, for auditors."),
-    ("Health", "For what runs and watches the server."),
+    (
+        "Admin",
+        "The data of the dashboard, its session, and erasure of buyers.",
+    ),
+    ("Log", "The append-only event log, for auditors."),
+    ("Health", "Liveness, readiness, metrics and this document."),
 ];
 
-/// The pages for people, in the same form. No client is to be generated for them.
+/// Returns the HTML pages. They are not part of the document that clients are generated from.
 pub(super) fn pages() -> Vec<Operation> {
     pages::for_people()
 }
 
-/// All that programs may call.
+/// Returns the operations for programs.
 pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
-    let rooms = [
+    let groups = [
         drops::all,
         holds::all,
         waitlist::all,
@@ -52,12 +57,12 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         log::all,
         pages::health,
     ];
-    rooms.iter().flat_map(|room| room(schemas)).collect()
+    groups.iter().flat_map(|group| group(schemas)).collect()
 }
 
 const DROP_ID: &str = "0197d3f2-6b1e-4c55-9a3e-2f60c1d8e7b4";
 const HOLD_ID: &str = "0197d3f2-92c4-4e0f-8d11-7a5b3c2e9f60";
-const PLACE_ID: &str = "0197d3f2-c0de-4b7a-b1e2-3d4f5a6b7c8d";
+const ENTRY_ID: &str = "0197d3f2-c0de-4b7a-b1e2-3d4f5a6b7c8d";
 const NOON: &str = "2026-03-01T12:00:00.000Z";
 const A_MINUTE_LATER: &str = "2026-03-01T12:01:00.000Z";
 

@@ -1,6 +1,6 @@
-//! Every problem, with its status and the numbers that it carries.
+//! The schema of every problem, with its status and extension members.
 //!
-//! One arm for each code: a new one is met here by the compiler, and a member that is not described by the tests.
+//! There is one arm per code: the compiler reports a missing code, and the tests a missing member.
 
 use std::collections::BTreeMap;
 
@@ -8,31 +8,31 @@ use serde_json::{Map, Value, json};
 
 use crate::problem::{Code, MOST_FAULTS};
 
-/// One member beside the five that every problem has.
+/// An extension member, in addition to the five members of every problem.
 struct Member {
     name: &'static str,
     schema: Value,
     example: Value,
-    is_always_there: bool,
+    is_required: bool,
 }
 
-fn must(name: &'static str, schema: Value, example: impl Into<Value>) -> Member {
+fn required(name: &'static str, schema: Value, example: impl Into<Value>) -> Member {
     Member {
         name,
         schema,
         example: example.into(),
-        is_always_there: true,
+        is_required: true,
     }
 }
 
-fn may(name: &'static str, schema: Value, example: impl Into<Value>) -> Member {
+fn optional(name: &'static str, schema: Value, example: impl Into<Value>) -> Member {
     Member {
-        is_always_there: false,
-        ..must(name, schema, example)
+        is_required: false,
+        ..required(name, schema, example)
     }
 }
 
-fn whole() -> Value {
+fn integer() -> Value {
     json!({ "type": "integer", "format": "int64" })
 }
 
@@ -44,7 +44,7 @@ fn time() -> Value {
     json!({ "$ref": "#/components/schemas/Timestamp" })
 }
 
-/// All that is wrong, each with its place.
+/// Returns the schema of `errors`: every fault with a pointer to the value.
 fn faults(pointer: &str) -> Value {
     let fault = json!({
         "type": "object", "required": ["pointer", "detail"], "additionalProperties": false,
@@ -62,18 +62,21 @@ fn fault(pointer: &str, detail: &str) -> Value {
 
 fn members(code: Code) -> Vec<Member> {
     const AT: &str = "2026-03-01T12:00:00.000Z";
-    let place = || json!({ "$ref": "#/components/schemas/Position" });
+    let position = || json!({ "$ref": "#/components/schemas/Position" });
     match code {
-        Code::MalformedJson => vec![may("line", whole(), 1), may("column", whole(), 12)],
+        Code::MalformedJson => vec![
+            optional("line", integer(), 1),
+            optional("column", integer(), 12),
+        ],
         Code::InvalidQuery => {
             let example = fault("/limit", "must be from 1 to 100");
             vec![
-                must(
+                required(
                     "errors",
-                    faults("Which parameter: a slash and its name."),
+                    faults("The parameter: a slash and its name."),
                     example,
                 ),
-                may("most", whole(), 1440),
+                optional("most", integer(), 1440),
             ]
         }
         Code::InvalidValue => {
@@ -81,106 +84,125 @@ fn members(code: Code) -> Vec<Member> {
                 "/quantity",
                 "must be a whole number of units from 1 to 1000",
             );
-            vec![must(
+            vec![required(
                 "errors",
-                faults("Where in the body: a JSON pointer (RFC 6901)."),
+                faults("A JSON pointer to the value in the body (RFC 6901)."),
                 example,
             )]
         }
-        Code::BodyTooLarge => vec![must("max_bytes", whole(), 16_384)],
+        Code::BodyTooLarge => vec![required("max_bytes", integer(), 16_384)],
         Code::SoldOut | Code::NotSoldOut => {
-            vec![must("requested", whole(), 2), must("available", whole(), 1)]
+            vec![
+                required("requested", integer(), 2),
+                required("available", integer(), 1),
+            ]
         }
         Code::LimitReached => {
             let names = json!({ "type": "string", "enum": ["max_per_hold", "max_per_buyer"] });
             vec![
-                must("limit", whole(), 2),
-                must("allowance", whole(), 0),
-                must("limit_name", names, "max_per_buyer"),
+                required("limit", integer(), 2),
+                required("allowance", integer(), 0),
+                required("limit_name", names, "max_per_buyer"),
             ]
         }
-        Code::NotLive => vec![must("starts_at", time(), AT)],
+        Code::NotLive => vec![required("starts_at", time(), AT)],
         Code::Ended => {
             let cancelled = json!({ "type": "boolean" });
             vec![
-                must("ended_at", time(), AT),
-                must("cancelled", cancelled, false),
+                required("ended_at", time(), AT),
+                required("cancelled", cancelled, false),
             ]
         }
-        Code::HoldPurchased => vec![must("purchased_at", time(), AT)],
+        Code::HoldPurchased => vec![required("purchased_at", time(), AT)],
         Code::PaymentReferenceConflict => {
             let id = json!({ "$ref": "#/components/schemas/PurchaseId" });
             vec![
-                must("id", id, "0197d3f3-4455-4f6a-9b8c-0d1e2f3a4b5c"),
-                must("purchased_at", time(), AT),
+                required("id", id, "0197d3f3-4455-4f6a-9b8c-0d1e2f3a4b5c"),
+                required("purchased_at", time(), AT),
             ]
         }
-        Code::HoldExpired => vec![must("expired_at", time(), AT)],
-        Code::HoldReleased => vec![must("released_at", time(), AT)],
-        Code::InsufficientStock => vec![must("delta", whole(), -5), must("available", whole(), 3)],
-        Code::AlreadyWaiting => vec![must("joined_at", time(), AT), must("quantity", whole(), 1)],
-        Code::WaitlistFull => vec![must("limit", whole(), 200_000)],
+        Code::HoldExpired => vec![required("expired_at", time(), AT)],
+        Code::HoldReleased => vec![required("released_at", time(), AT)],
+        Code::InsufficientStock => vec![
+            required("delta", integer(), -5),
+            required("available", integer(), 3),
+        ],
+        Code::AlreadyWaiting => vec![
+            required("joined_at", time(), AT),
+            required("quantity", integer(), 1),
+        ],
+        Code::WaitlistFull => vec![required("limit", integer(), 200_000)],
         Code::AlreadyOffered => {
             let id = json!({ "$ref": "#/components/schemas/HoldId" });
-            vec![must("hold_id", id, "6f1c2a9e-3b4d-4c5e-8f60-718293a4b5c6")]
+            vec![required(
+                "hold_id",
+                id,
+                "6f1c2a9e-3b4d-4c5e-8f60-718293a4b5c6",
+            )]
         }
-        Code::StaleVersion => vec![may("version", whole(), 2)],
-        Code::StaleStock => vec![must("total", whole(), 6), must("available", whole(), 6)],
+        Code::StaleVersion => vec![optional("version", integer(), 2)],
+        Code::StaleStock => vec![
+            required("total", integer(), 6),
+            required("available", integer(), 6),
+        ],
         Code::Throttled => vec![
-            must("retry_after", whole(), 42),
-            may("retry_at", time(), AT),
+            required("retry_after", integer(), 42),
+            optional("retry_at", time(), AT),
         ],
         Code::AddressLimitReached => {
             let names = json!({ "type": "string", "enum": ["holds", "waitlist_entries"] });
             vec![
-                must("retry_after", whole(), 42),
-                must("limit", whole(), 100),
-                must("limit_name", names, "holds"),
+                required("retry_after", integer(), 42),
+                required("limit", integer(), 100),
+                required("limit_name", names, "holds"),
             ]
         }
         Code::CoolingDown => vec![
-            must("retry_after", whole(), 42),
-            must("limit", whole(), 100),
+            required("retry_after", integer(), 42),
+            required("limit", integer(), 100),
         ],
-        Code::TooManyAttempts => vec![must("retry_after", whole(), 42)],
+        Code::TooManyAttempts => vec![required("retry_after", integer(), 42)],
         Code::Unavailable => {
             let projections = json!({ "type": "object" });
             vec![
-                must("retry_after", whole(), 1),
-                may("clock_skew_seconds", seconds(), 600.25),
-                may("log_ahead_seconds", seconds(), 600.25),
-                may("position", place(), 17),
-                may("projections", projections, json!({})),
+                required("retry_after", integer(), 1),
+                optional("clock_skew_seconds", seconds(), 600.25),
+                optional("log_ahead_seconds", seconds(), 600.25),
+                optional("position", position(), 17),
+                optional("projections", projections, json!({})),
             ]
         }
         Code::TooManyConnections => {
-            vec![must("limit", whole(), 500), must("retry_after", whole(), 1)]
+            vec![
+                required("limit", integer(), 500),
+                required("retry_after", integer(), 1),
+            ]
         }
-        Code::UriTooLong => vec![must("max_bytes", whole(), 32_768)],
+        Code::UriTooLong => vec![required("max_bytes", integer(), 32_768)],
         Code::HeadTooLarge => vec![
-            must("max_bytes", whole(), 32_768),
-            must("max_fields", whole(), 100),
+            required("max_bytes", integer(), 32_768),
+            required("max_fields", integer(), 100),
         ],
         Code::DropQuarantined => {
             let id = json!({ "$ref": "#/components/schemas/DropId" });
             vec![
-                must("retry_after", whole(), 30),
-                must("drop_id", id, "0197d3f2-6b1e-4c55-9a3e-2f60c1d8e7b4"),
-                must("position", place(), 17),
+                required("retry_after", integer(), 30),
+                required("drop_id", id, "0197d3f2-6b1e-4c55-9a3e-2f60c1d8e7b4"),
+                required("position", position(), 17),
             ]
         }
         Code::LogRefused => {
             let projections = json!({ "type": "object" });
             vec![
-                must("retry_after", whole(), 30),
-                must("position", place(), 17),
-                may("projections", projections, json!({})),
+                required("retry_after", integer(), 30),
+                required("position", position(), 17),
+                optional("projections", projections, json!({})),
             ]
         }
         Code::Internal => {
             let instance = json!({ "type": "string", "format": "uri-reference" });
             let example = "/problems/instances/6f1c2a9e-3b4d-4c5e-8f60-718293a4b5c6";
-            vec![must("instance", instance, example)]
+            vec![required("instance", instance, example)]
         }
         Code::MalformedRequest
         | Code::HttpVersionNotSupported
@@ -201,7 +223,7 @@ fn members(code: Code) -> Vec<Member> {
     }
 }
 
-/// The name of a problem's schema.
+/// Returns the name of a problem's schema.
 pub(super) fn name(code: Code) -> String {
     format!("{code:?}Problem")
 }
@@ -210,14 +232,14 @@ fn reference(code: Code) -> Value {
     json!(format!("#/components/schemas/{}", name(code)))
 }
 
-/// The schema of a problem.
+/// Returns the schema of a problem.
 pub(super) fn schema(code: Code) -> Value {
     let mut properties = Map::from_iter([
         (
             "type".to_owned(),
             json!({ "type": "string", "const": format!("/problems/{}", code.name()) }),
         ),
-        // No constant: a client must not break when the words become better.
+        // Not a constant: a change of the wording must not break clients.
         ("title".to_owned(), json!({ "type": "string" })),
         (
             "status".to_owned(),
@@ -232,15 +254,15 @@ pub(super) fn schema(code: Code) -> Value {
             json!({ "type": "string", "const": code.name() }),
         ),
     ]);
-    let mut required: Vec<&str> = vec!["type", "title", "status", "detail", "code"];
+    let mut required_names: Vec<&str> = vec!["type", "title", "status", "detail", "code"];
     for member in members(code) {
-        if member.is_always_there {
-            required.push(member.name);
+        if member.is_required {
+            required_names.push(member.name);
         }
         properties.insert(member.name.to_owned(), member.schema);
     }
     json!({
-        "type": "object", "description": format!("{}.", code.title()), "properties": properties, "required": required,
+        "type": "object", "description": format!("{}.", code.title()), "properties": properties, "required": required_names,
     })
 }
 
@@ -250,30 +272,30 @@ fn example(code: Code) -> Value {
         "detail": format!("{}.", code.title()), "code": code.name(),
     });
     for member in members(code) {
-        if member.is_always_there {
+        if member.is_required {
             example[member.name] = member.example;
         }
     }
     example
 }
 
-/// The answers to what goes wrong, by status.
-pub(super) fn answers(codes: &[Code]) -> BTreeMap<String, Value> {
+/// Returns the error responses for `codes`, by status.
+pub(super) fn responses(codes: &[Code]) -> BTreeMap<String, Value> {
     let mut by_status = BTreeMap::<String, Vec<Code>>::new();
     for &code in codes {
-        let same = by_status
+        let of_status = by_status
             .entry(code.status().as_str().to_owned())
             .or_default();
-        if !same.contains(&code) {
-            same.push(code);
+        if !of_status.contains(&code) {
+            of_status.push(code);
         }
     }
-    let answer = |(status, codes): (String, Vec<Code>)| (status, answer(&codes));
-    by_status.into_iter().map(answer).collect()
+    let respond = |(status, codes): (String, Vec<Code>)| (status, response(&codes));
+    by_status.into_iter().map(respond).collect()
 }
 
-/// The answer that one of `codes` gives; they have one status.
-pub(super) fn answer(codes: &[Code]) -> Value {
+/// Returns the error response for `codes`, which have the same status.
+pub(super) fn response(codes: &[Code]) -> Value {
     let schema = match codes {
         [code] => json!({ "$ref": reference(*code) }),
         codes => {
@@ -281,9 +303,9 @@ pub(super) fn answer(codes: &[Code]) -> Value {
                 .iter()
                 .map(|&code| json!({ "$ref": reference(code) }))
                 .collect();
-            // The constant `code` says which it is. A `discriminator` would repeat that, and
-            // openapi-generator 7.26 makes of it a Rust enum that takes `code` away from the
-            // variant that requires it, so that no such problem could be read.
+            // The constant `code` identifies the kind. A `discriminator` would repeat it, and
+            // openapi-generator 7.26 turns that into a Rust enum that removes `code` from the
+            // variant that requires it, so that no such problem could be parsed.
             json!({ "oneOf": kinds })
         }
     };
@@ -304,14 +326,14 @@ pub(super) fn answer(codes: &[Code]) -> Value {
             )
         }));
     }
-    let mut answer = json!({
+    let mut response = json!({
         "description": titles.join(" "),
         "content": { "application/problem+json": { "schema": schema, "examples": examples } },
     });
     if !headers.is_empty() {
-        answer["headers"] = headers.into();
+        response["headers"] = headers.into();
     }
-    answer
+    response
 }
 
 fn headers_of(code: Code) -> &'static [&'static str] {

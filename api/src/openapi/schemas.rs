@@ -1,4 +1,4 @@
-//! The schemas of bodies, generated from the types that read and write them.
+//! The schemas of bodies, generated from the types that parse and serialize them.
 
 use std::borrow::Cow;
 
@@ -8,39 +8,40 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value};
 
-const PLACE: &str = "/components/schemas";
+const DEFINITIONS_PATH: &str = "/components/schemas";
 
-/// Collects schemas under their names: one generator for what is read, one for what is written, because a field that may be
-/// left out of a request may still always be in an answer.
+/// Collects schemas by name. Requests and responses have separate generators, because a field that
+/// is optional in a request may always be present in a response.
 pub(super) struct Schemas {
     requests: SchemaGenerator,
-    answers: SchemaGenerator,
+    responses: SchemaGenerator,
 }
 
 impl Default for Schemas {
     fn default() -> Self {
         let settings = || {
-            SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = PLACE.into())
+            SchemaSettings::draft2020_12()
+                .with(|settings| settings.definitions_path = DEFINITIONS_PATH.into())
         };
         Self {
             requests: settings().for_deserialize().into_generator(),
-            answers: settings().for_serialize().into_generator(),
+            responses: settings().for_serialize().into_generator(),
         }
     }
 }
 
 impl Schemas {
-    /// A reference to the schema of a request's body.
+    /// Returns a reference to the schema of a request body.
     pub(super) fn request<T: JsonSchema>(&mut self) -> Value {
         self.requests.subschema_for::<T>().to_value()
     }
 
-    /// A reference to the schema of an answer's body.
-    pub(super) fn answer<T: JsonSchema>(&mut self) -> Value {
-        self.answers.subschema_for::<T>().to_value()
+    /// Returns a reference to the schema of a response body.
+    pub(super) fn response<T: JsonSchema>(&mut self) -> Value {
+        self.responses.subschema_for::<T>().to_value()
     }
 
-    /// The fields of a query, each with its schema; whether there is one is not the schema's to say.
+    /// Returns the query parameters of `T`, each with its schema.
     pub(super) fn query<T: JsonSchema>(&mut self) -> Map<String, Value> {
         let mut schema = T::json_schema(&mut self.requests).to_value();
         let Some(Value::Object(mut fields)) = schema.get_mut("properties").map(Value::take) else {
@@ -52,15 +53,19 @@ impl Schemas {
         fields
     }
 
-    /// Every schema that was referred to, by name.
+    /// Returns every referenced schema, by name.
     ///
     /// # Panics
-    /// When a name means two things. A test makes the document, so nobody else sees it.
+    /// If one name has two schemas. A test builds the document, so this cannot happen in
+    /// production.
     pub(super) fn take(mut self) -> Map<String, Value> {
-        let mut all = self.answers.take_definitions(true);
+        let mut all = self.responses.take_definitions(true);
         for (name, schema) in self.requests.take_definitions(true) {
             let known = all.entry(name.clone()).or_insert_with(|| schema.clone());
-            assert_eq!(*known, schema, "{name} is read and written in two forms");
+            assert_eq!(
+                *known, schema,
+                "{name} differs between requests and responses"
+            );
         }
         all.values_mut().for_each(without_null_defaults);
         all.values_mut().for_each(with_enums);
@@ -70,7 +75,7 @@ impl Schemas {
     }
 }
 
-/// The members of a schema that hold values and no schemas.
+/// The members of a schema that contain values, not schemas.
 const VALUES: [&str; 5] = ["const", "default", "enum", "example", "examples"];
 
 fn in_every_schema(schema: &mut Value, change: &mut impl FnMut(&mut Map<String, Value>)) {
@@ -88,9 +93,9 @@ fn in_every_schema(schema: &mut Value, change: &mut impl FnMut(&mut Map<String, 
     }
 }
 
-/// Texts to choose from are an `enum`, not a `oneOf` of constants, as which schemars writes those
-/// that have descriptions: openapi-python-client 0.29.1 generates code for these that raises on
-/// every value. The descriptions go to `x-enum-descriptions`, which other generators read.
+/// Replaces a `oneOf` of constant strings by an `enum`. schemars writes enums with descriptions as
+/// `oneOf`, for which openapi-python-client 0.29.1 generates code that raises on every value. The
+/// descriptions move to `x-enum-descriptions`, which other generators read.
 fn with_enums(schema: &mut Value) {
     in_every_schema(schema, &mut |members| {
         let Some(Value::Array(choices)) = members.get("oneOf") else {
@@ -108,7 +113,8 @@ fn with_enums(schema: &mut Value) {
     });
 }
 
-/// The texts that a schema allows, each with its description; none for any other schema.
+/// Returns the constant strings of a schema, each with its description. Returns `None` for any
+/// other schema.
 fn named_texts(schema: &Value) -> Option<Vec<(Value, Value)>> {
     if schema["type"] != "string" {
         return None;
@@ -121,8 +127,8 @@ fn named_texts(schema: &Value) -> Option<Vec<(Value, Value)>> {
     Some(names.map(|name| (name, description.clone())).collect())
 }
 
-/// Every whole number says how wide it is, in a format that generators know: what is said to be
-/// `uint64`, or nothing, becomes 32 bits wide in some languages.
+/// Sets the format of every integer to `int32` or `int64`, which generators know. With `uint64`, or
+/// without a format, some languages use 32 bits.
 fn with_formats(schema: &mut Value) {
     in_every_schema(schema, &mut |members| {
         let is_whole = match &members.get("type") {
@@ -143,8 +149,8 @@ fn with_formats(schema: &mut Value) {
     });
 }
 
-/// A default is noted as `x-default`: openapi-typescript 7.13 makes a field with a `default` one
-/// that must be there, which holds for answers and not for requests.
+/// Renames `default` to `x-default`: openapi-typescript 7.13 makes a field with a `default`
+/// required, which is right for responses and wrong for requests.
 fn with_noted_defaults(schema: &mut Value) {
     in_every_schema(schema, &mut |members| {
         if let Some(default) = members.remove("default") {
@@ -153,7 +159,7 @@ fn with_noted_defaults(schema: &mut Value) {
     });
 }
 
-/// What may be null in a body cannot be in a query.
+/// Removes `null`, which a body can contain and a query cannot.
 fn without_null(schema: &mut Value) {
     let Value::Object(members) = schema else {
         return;
@@ -179,7 +185,7 @@ fn without_null(schema: &mut Value) {
     members.retain(|name, value| name != "default" || !value.is_null());
 }
 
-/// A field that may be left out is not the same as one that is null.
+/// Removes `null` defaults: an optional field is not the same as a nullable one.
 fn without_null_defaults(schema: &mut Value) {
     match schema {
         Value::Object(members) => {
@@ -191,16 +197,16 @@ fn without_null_defaults(schema: &mut Value) {
     }
 }
 
-/// What stands in an event: one of a drop's, or of another stream's, which this page does not know.
+/// Returns the schema of an event's payload: that of a drop, or of a stream of another kind.
 ///
-/// Any object: `anyOf` of a `DropEvent` and an object says no more, and openapi-generator 7.26 makes
-/// of it a struct that requires the fields of every event at once.
+/// Any object is allowed. `anyOf` of a `DropEvent` and an object would be no stricter, and
+/// openapi-generator 7.26 turns it into a struct that requires the fields of all events.
 pub(crate) fn payload(generator: &mut SchemaGenerator) -> Schema {
     let drop = generator.subschema_for::<DropEvent>().to_value();
     json_schema!({ "type": "object", "x-of-drops": drop })
 }
 
-/// 64 hexadecimal digits.
+/// The schema of a SHA-256 hash: 64 hexadecimal digits.
 pub(crate) struct Sha256;
 
 impl JsonSchema for Sha256 {
@@ -213,7 +219,7 @@ impl JsonSchema for Sha256 {
     }
 }
 
-/// A time as a caller may write it: with any offset, and any fraction of a second.
+/// The schema of a time in a request: with any offset, and any fraction of a second.
 pub(crate) struct AnyTime;
 
 impl JsonSchema for AnyTime {
@@ -226,15 +232,15 @@ impl JsonSchema for AnyTime {
     }
 }
 
-/// [`infrastructure::log::Head`], described.
+/// The head of the log.
 #[derive(JsonSchema)]
 #[schemars(rename = "LogHead")]
-#[expect(dead_code, reason = "only described, never made")]
+#[expect(dead_code, reason = "describes a type, never constructed")]
 pub(crate) struct Head {
-    /// The last position; 0 for an empty log.
+    /// The last position; 0 if the log is empty.
     position: Position,
-    /// The hash of the last event; zeroes for an empty log.
+    /// The hash of the last event; zeroes if the log is empty.
     hash: Sha256,
-    /// When the last event was recorded; the epoch for an empty log.
+    /// The time at which the last event was recorded; the Unix epoch if the log is empty.
     recorded_at: Timestamp,
 }

@@ -1,4 +1,4 @@
-//! The table `refusals`: additive, so that any number of processes add to one row.
+//! The table `refusals`. Counts are added, so that any number of processes share one row.
 
 use domain::values::{DropId, Timestamp};
 use sqlx::postgres::PgRow;
@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use super::{Slot, Tally};
 
-/// Another process's transaction may become visible a little later than its time says, in milliseconds.
+/// A transaction of another process may become visible later than its timestamp, in milliseconds.
 const OVERLAP_MS: i64 = 10_000;
 
-/// Adds `counted` and returns what the rows come to. Telemetry does not wait for a standby.
+/// Adds `counted` and returns the new totals of the rows. Telemetry does not wait for a standby.
 pub(super) async fn add(
     pool: &PgPool,
     counted: &[(Slot, Tally)],
@@ -43,7 +43,7 @@ pub(super) async fn add(
     rows.iter().map(counted_in).collect()
 }
 
-/// The rows that anybody changed since `since`, and since when to ask next.
+/// Returns the rows that changed since `since`, and the time from which to read next.
 pub(super) async fn changed_since(
     pool: &PgPool,
     since: Timestamp,

@@ -1,16 +1,16 @@
-//! Counting, on a database of its own.
+//! Tests of counting, on a database of their own.
 
 use infrastructure::log::postgres::connect;
 use private_postgres::testing::fresh_database;
 
 use super::*;
 
-/// When an hour ago was.
+/// Returns the time one hour ago.
 fn hour() -> Timestamp {
     now().plus_millis(-3_600_000)
 }
 
-/// Connections to a migrated database, and to the same once more.
+/// Returns two connection pools to one migrated database.
 async fn database() -> [PgPool; 2] {
     let options = fresh_database().await.url.parse().unwrap();
     let pool = connect(options, 2).await.unwrap();
@@ -46,7 +46,7 @@ fn count(refused: &Refused, drop: u128, reason: Reason, times: u64) {
 }
 
 #[tokio::test]
-async fn what_is_counted_is_told_at_once_before_and_after_it_is_written() {
+async fn counts_are_visible_before_and_after_they_are_written() {
     let [pool, _] = database().await;
     let refused = Refused::default();
     count(&refused, 1, Reason::SoldOut, 3);
@@ -57,7 +57,7 @@ async fn what_is_counted_is_told_at_once_before_and_after_it_is_written() {
     let since = refused.exchange(&pool, Timestamp::default()).await;
     assert_eq!(refused.totals(hour()), expected);
     assert_eq!(in_table(&pool).await, 6);
-    // Reading what oneself wrote counts nothing twice.
+    // Reading back its own rows does not count anything twice.
     refused.exchange(&pool, since).await;
     assert_eq!(refused.totals(hour()), expected);
     count(&refused, 1, Reason::SoldOut, 1);
@@ -69,7 +69,7 @@ async fn what_is_counted_is_told_at_once_before_and_after_it_is_written() {
 }
 
 #[tokio::test]
-async fn processes_add_up_and_a_new_one_reads_back_what_was_counted_before() {
+async fn counts_are_summed_over_processes_and_read_at_startup() {
     let [pool, _] = database().await;
     let [here, there] = [Refused::default(), Refused::default()];
     count(&here, 1, Reason::SoldOut, 5);
@@ -86,13 +86,13 @@ async fn processes_add_up_and_a_new_one_reads_back_what_was_counted_before() {
 }
 
 #[tokio::test]
-async fn while_the_database_is_away_nothing_is_lost_and_nothing_counted_twice() {
+async fn an_outage_of_the_database_loses_and_duplicates_no_count() {
     let [away, back] = database().await;
     let refused = Refused::default();
     count(&refused, 1, Reason::LimitReached, 4);
     away.close().await;
     let since = refused.exchange(&away, Timestamp::default()).await;
-    assert_eq!(since, Timestamp::default(), "to be read again");
+    assert_eq!(since, Timestamp::default(), "will be read again");
     assert_eq!(refused.totals(hour()), tally(0, 4, 0));
     refused.exchange(&back, since).await;
     assert_eq!(refused.totals(hour()), tally(0, 4, 0));
@@ -100,7 +100,7 @@ async fn while_the_database_is_away_nothing_is_lost_and_nothing_counted_twice() 
 }
 
 #[test]
-fn what_is_asked_for_begins_with_a_whole_minute() {
+fn totals_include_the_whole_first_minute() {
     let refused = Refused::default();
     let now = now().minute();
     for minutes_ago in [0, 1, 2, 90] {
@@ -109,13 +109,13 @@ fn what_is_asked_for_begins_with_a_whole_minute() {
     }
     let since = |millis_ago: i64| refused.totals(now.plus_millis(-millis_ago)).sold_out;
     assert_eq!((since(60 * 60_000), since(90 * 60_000)), (3, 4));
-    // To the millisecond, and the whole minute that is named.
+    // Each minute counts as a whole, at its first and last millisecond.
     assert_eq!((since(60_001), since(60_000), since(59_999)), (3, 2, 2));
     assert_eq!((since(1), since(0)), (2, 1));
 }
 
 #[tokio::test]
-async fn what_is_kept_reaches_as_far_back_as_anybody_may_ask() {
+async fn counts_are_kept_as_long_as_they_can_be_queried() {
     let [pool, _] = database().await;
     let refused = Refused::default();
     let far = |past: i64| now().plus_millis(past - kept_ms());
@@ -128,7 +128,7 @@ async fn what_is_kept_reaches_as_far_back_as_anybody_may_ask() {
 }
 
 #[test]
-fn counters_that_nobody_will_touch_again_are_put_away() {
+fn counters_of_past_minutes_are_dropped() {
     let refused = Refused::default();
     refused.count(drop_id(1), Reason::SoldOut, now().plus_millis(-10 * 60_000));
     refused.count(drop_id(1), Reason::SoldOut, now());

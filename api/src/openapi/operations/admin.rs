@@ -1,10 +1,10 @@
-//! The dashboard's routes, and erasing a buyer.
+//! Operations of the dashboard, and erasure of a buyer.
 
 use serde_json::{Value, json};
 
 use super::{DROP_ID, NOON};
 use crate::admin::{Metrics, MetricsParams, Timeline, TimelineParams};
-use crate::openapi::operation::{Access, Answer, Operation};
+use crate::openapi::operation::{Access, NOT_MODIFIED, Operation, ResponseSpec};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
 use crate::session::{SessionBody, SignIn};
@@ -26,17 +26,20 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
 }
 
 fn metrics(schemas: &mut Schemas) -> Operation {
-    let metrics = Answer::new(200, "Counts of the window, and the state of things now.")
-        .json(schemas.answer::<Metrics>(), example());
+    let metrics = ResponseSpec::new(
+        200,
+        "Counts within the window, and the current state of the server.",
+    )
+    .json(schemas.response::<Metrics>(), example());
     Operation::get(
         "/v1/admin/metrics",
         "readMetrics",
-        "What happened within a window",
+        "Read metrics of a time window",
     )
     .access(Access::Admin)
-    .takes_query::<MetricsParams>(schemas)
-    .reads_fresh()
-    .answers_unless_known(metrics)
+    .query_parameters::<MetricsParams>(schemas)
+    .at_least()
+    .conditional_response(metrics)
 }
 
 fn example() -> Value {
@@ -60,61 +63,64 @@ fn timeline(schemas: &mut Schemas) -> Operation {
         "schema": { "type": "string" },
         "example": "start,held,sold,expired,released\r\n2026-03-01T12:00:00.000Z,4,2,1,0\r\n",
     });
-    let timeline = Answer::new(200, "Units by time, oldest first, empty buckets included.")
-        .json(schemas.answer::<Timeline>(), example)
+    let timeline = ResponseSpec::new(200, "Units by time, oldest first, including empty buckets.")
+        .json(schemas.response::<Timeline>(), example)
         .content("text/csv", csv)
         .headers(&["ETag", "Cache-Control", "Content-Disposition", "Vary"]);
-    let known = Answer::new(304, "Nothing has changed since the `ETag` that was sent.").headers(&[
-        "ETag",
-        "Cache-Control",
-        "Vary",
-    ]);
+    let not_modified =
+        ResponseSpec::new(304, NOT_MODIFIED).headers(&["ETag", "Cache-Control", "Vary"]);
     Operation::get(
         "/v1/admin/timeline",
         "readTimeline",
-        "Units held, sold, expired and released by time",
+        "Read units held, sold, expired and released over time",
     )
-    .about("`Accept: text/csv` asks for CSV.")
+    .description("With `Accept: text/csv` the response is a CSV file.")
     .access(Access::Admin)
-    .takes_query::<TimelineParams>(schemas)
-    .reads_fresh()
-    .takes("If-None-Match")
-    .answers(timeline)
-    .answers(known)
-    .refuses(&[Code::DropNotFound])
+    .query_parameters::<TimelineParams>(schemas)
+    .at_least()
+    .parameter("If-None-Match")
+    .response(timeline)
+    .response(not_modified)
+    .problems(&[Code::DropNotFound])
 }
 
 fn sign_in(schemas: &mut Schemas) -> Operation {
-    let session = Answer::new(201, "Signed in.").json(
-        schemas.answer::<SessionBody>(),
+    let session = ResponseSpec::new(201, "Signed in.").json(
+        schemas.response::<SessionBody>(),
         json!({ "expires_at": NOON }),
     );
     Operation::post(SESSION, "signIn", "Sign a browser in")
-        .about("Gives a cookie for the admin key, so that no page holds the key. Other sites' pages are refused.")
-        .takes_json::<SignIn>(schemas, json!({ "key": "the admin key" }))
-        .answers(session.headers(&["Set-Cookie", "Cache-Control"]))
-        .refuses(&[Code::Unauthorized, Code::Forbidden, Code::TooManyAttempts])
+        .description(
+            "Exchanges the admin key for a session cookie, so that no page has to store \
+                      the key. Requests from pages of other sites are rejected.",
+        )
+        .json_body::<SignIn>(schemas, json!({ "key": "the admin key" }))
+        .response(session.headers(&["Set-Cookie", "Cache-Control"]))
+        .problems(&[Code::Unauthorized, Code::Forbidden, Code::TooManyAttempts])
 }
 
 fn sign_out() -> Operation {
-    let signed_out = Answer::new(204, "Signed out, now or before.");
+    let signed_out = ResponseSpec::new(204, "The browser is signed out, now or earlier.");
     Operation::delete(SESSION, "signOut", "Sign a browser out")
-        .answers(signed_out.headers(&["Set-Cookie", "Cache-Control"]))
-        .refuses(&[Code::Forbidden])
+        .response(signed_out.headers(&["Set-Cookie", "Cache-Control"]))
+        .problems(&[Code::Forbidden])
 }
 
 fn erase() -> Operation {
-    let erased = Answer::new(
+    let erased = ResponseSpec::new(
         204,
-        "Nothing of that buyer is left, whether or not anything was known.",
+        "No personal data of this buyer is stored any more. Also returned if none was stored.",
     );
     Operation::delete(
         "/v1/admin/buyers/{buyer_id}",
         "eraseBuyer",
-        "Erase a buyer everywhere",
+        "Erase a buyer's personal data",
     )
-    .about("What the shop called them is removed; the log's chain still verifies.")
+    .description(
+        "Removes the buyer's id, display names and payment references. Events keep \
+                  pseudonyms, and the hash chain stays valid.",
+    )
     .access(Access::Admin)
-    .answers(erased.headers(&["Holdfast-Position"]))
-    .refuses(&[Code::InvalidValue, Code::Unavailable])
+    .response(erased.headers(&["Holdfast-Position"]))
+    .problems(&[Code::InvalidValue, Code::Unavailable])
 }

@@ -1,4 +1,4 @@
-//! Drops: schedule, read, edit, cancel, adjust, and who bought.
+//! Operations of drops: schedule, read, edit, cancel, adjust, and list purchases.
 
 use projections::drop_body::{DropBody, PurchaserBody};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use crate::drops::buyers::{BuyerBody, PurchasersParams};
 use crate::drops::purchases::{PurchasesParams, RecordedPurchase};
 use crate::drops::terms::{EditedDrop, NewDrop};
 use crate::drops::{AdjustmentBody, Cancellation, ListParams, NewAdjustment};
-use crate::openapi::operation::{Access, Answer, Operation};
+use crate::openapi::operation::{Access, NOT_MODIFIED, Operation, ResponseSpec};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
 use crate::render::Page;
@@ -34,54 +34,61 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
         .collect()
 }
 
-fn a_drop(schemas: &mut Schemas, status: u16, description: &str) -> Answer {
-    Answer::new(status, description).json(schemas.answer::<DropBody<'static>>(), example_drop())
+fn drop_response(schemas: &mut Schemas, status: u16, description: &str) -> ResponseSpec {
+    ResponseSpec::new(status, description)
+        .json(schemas.response::<DropBody<'static>>(), example_drop())
 }
 
 fn create(schemas: &mut Schemas) -> Operation {
     let example = json!({ "name": "Harbour jacket", "price": { "amount": 19_999, "currency": "EUR" }, "total_stock": 100 });
     Operation::post("/v1/drops", "createDrop", "Schedule a drop")
         .access(Access::Admin)
-        .takes_key()
-        .takes_json::<NewDrop>(schemas, example)
-        .answers(a_drop(schemas, 201, "The drop.").headers(&[
+        .idempotency_key()
+        .json_body::<NewDrop>(schemas, example)
+        .response(drop_response(schemas, 201, "The drop.").headers(&[
             "Location",
             "ETag",
             "Idempotent-Replayed",
         ]))
-        .refuses(&[Code::Unavailable])
+        .problems(&[Code::Unavailable])
 }
 
 fn list(schemas: &mut Schemas) -> Operation {
-    let page = schemas.answer::<Page<DropBody<'static>>>();
+    let page = schemas.response::<Page<DropBody<'static>>>();
     let example = json!({ "data": [example_drop()], "has_more": false });
-    Operation::get("/v1/drops", "listDrops", "List drops, the newest first")
-        .takes_query::<ListParams>(schemas)
-        .reads_fresh()
-        .answers_unless_known_at(Answer::new(200, "Drops.").json(page, example))
-        .says_position()
+    Operation::get("/v1/drops", "listDrops", "List drops, newest first")
+        .query_parameters::<ListParams>(schemas)
+        .at_least()
+        .conditional_response_with_time(
+            ResponseSpec::new(200, "A page of drops.").json(page, example),
+        )
+        .position_header()
 }
 
 fn read(schemas: &mut Schemas) -> Operation {
     Operation::get(ONE, "readDrop", "Read a drop")
-        .reads_fresh()
-        .answers_unless_known_at(a_drop(
+        .at_least()
+        .conditional_response_with_time(drop_response(
             schemas,
             200,
-            "The drop. Its `ETag` is what an edit sends as `If-Match`.",
+            "The drop. An edit sends its `ETag` as `If-Match`.",
         ))
-        .refuses(&[Code::DropNotFound])
+        .problems(&[Code::DropNotFound])
 }
 
 fn edit(schemas: &mut Schemas) -> Operation {
     Operation::patch(ONE, "editDrop", "Edit a drop's terms")
-        .about("A field that is there replaces, `null` removes where that can be, one that is not there leaves things as they are. \
-            `If-Match` compares the terms, not the stock: 412 says that somebody else edited them meanwhile.")
+        .description(
+            "A field in the body replaces the current value, and `null` removes it if it \
+                      is optional. Fields that are absent stay unchanged. `If-Match` compares the \
+                      terms, not the stock: 412 means that the terms were edited since they were \
+                      read.",
+        )
         .access(Access::Admin)
-        .takes("If-Match")
-        .takes_json::<EditedDrop>(schemas, json!({ "max_per_hold": 2, "max_per_buyer": null }))
-        .answers(a_drop(schemas, 200, "The drop as it is now.").headers(&["ETag"]))
-        .refuses(&[
+        .parameter("If-Match")
+        .json_body::<EditedDrop>(schemas, json!({ "max_per_hold": 2, "max_per_buyer": null }))
+        .response(drop_response(schemas, 200, "The edited drop.").headers(&["ETag"]))
+        .problems(&[
             Code::DropNotFound,
             Code::Ended,
             Code::StaleVersion,
@@ -92,14 +99,18 @@ fn edit(schemas: &mut Schemas) -> Operation {
 
 fn cancel(schemas: &mut Schemas) -> Operation {
     Operation::post("/v1/drops/{id}/cancel", "cancelDrop", "Cancel a drop")
-        .about(
-            "Nothing more is held or sold from then on; holds are released and waitlist entries removed. In a drop with more than \
-             about 500 of them that is recorded over the next seconds, during which `stock.held` falls to 0. Again is fine.",
+        .description(
+            "Stops holds and purchases, releases all holds and cancels all waitlist entries. In a \
+             drop with more than about 500 of them this takes several seconds, during which \
+             `stock.held` falls to 0. Cancelling again has no effect.",
         )
         .access(Access::Admin)
-        .may_take_json::<Cancellation>(schemas, json!({}))
-        .answers(a_drop(schemas, 200, "The drop, cancelled.").headers(&["ETag", "Idempotent-Replayed"]))
-        .refuses(&[Code::DropNotFound, Code::Unavailable])
+        .optional_json_body::<Cancellation>(schemas, json!({}))
+        .response(
+            drop_response(schemas, 200, "The cancelled drop.")
+                .headers(&["ETag", "Idempotent-Replayed"]),
+        )
+        .problems(&[Code::DropNotFound, Code::Unavailable])
 }
 
 fn adjust(schemas: &mut Schemas) -> Operation {
@@ -107,24 +118,25 @@ fn adjust(schemas: &mut Schemas) -> Operation {
         "id": "0197d3f3-11aa-4bcd-8e0f-5a6b7c8d9e0f", "drop_id": DROP_ID, "delta": 20, "reason": "a second box",
         "stock": { "total": 120, "available": 117, "held": 1, "sold": 2 }, "waitlist_length": 0, "position": 18,
     });
-    let made =
-        Answer::new(201, "The adjustment.").json(schemas.answer::<AdjustmentBody>(), example);
+    let made = ResponseSpec::new(201, "The adjustment.")
+        .json(schemas.response::<AdjustmentBody>(), example);
     Operation::post(
         "/v1/drops/{id}/stock-adjustments",
         "adjustStock",
-        "Add stock, or take it away",
+        "Adjust the stock",
     )
-    .about(
-        "Units that are added go to the waitlist first; `stock` is what a read shows then, and again what it shows now when the \
-         request is repeated. `If-Match` is optional: 412 says that the stock was adjusted after the `ETag` was read; sales do not \
-         count.",
+    .description(
+        "Adds or removes available units. Added units are offered to the waitlist first. `stock` \
+         is the stock after these offers; for a repeated request it is the current stock. \
+         `If-Match` is optional: 412 means that the stock was adjusted since the `ETag` was read. \
+         Sales do not change the result of the comparison.",
     )
     .access(Access::Admin)
-    .takes_key()
-    .takes("Stock-If-Match")
-    .takes_json::<NewAdjustment>(schemas, json!({ "delta": 20, "reason": "a second box" }))
-    .answers(made.headers(&["Idempotent-Replayed"]))
-    .refuses(&[
+    .idempotency_key()
+    .parameter("Stock-If-Match")
+    .json_body::<NewAdjustment>(schemas, json!({ "delta": 20, "reason": "a second box" }))
+    .response(made.headers(&["Idempotent-Replayed"]))
+    .problems(&[
         Code::DropNotFound,
         Code::InsufficientStock,
         Code::StaleStock,
@@ -134,13 +146,22 @@ fn adjust(schemas: &mut Schemas) -> Operation {
 }
 
 fn purchasers(schemas: &mut Schemas) -> Operation {
-    let page = schemas.answer::<Page<PurchaserBody>>();
-    Operation::get("/v1/drops/{id}/purchasers", "listPurchasers", "Who bought")
-        .about("There is no next page: purchasers have no ids that a reader may know, so `starting_after` is refused.")
-        .takes_query::<PurchasersParams>(schemas)
-        .reads_fresh()
-        .answers_unless_known(Answer::new(200, "Purchasers.").json(page, example_purchasers()))
-        .refuses(&[Code::DropNotFound])
+    let page = schemas.response::<Page<PurchaserBody>>();
+    Operation::get(
+        "/v1/drops/{id}/purchasers",
+        "listPurchasers",
+        "List purchasers",
+    )
+    .description(
+        "The list is not paginated, because purchasers have no public ids; \
+                      `starting_after` is rejected.",
+    )
+    .query_parameters::<PurchasersParams>(schemas)
+    .at_least()
+    .conditional_response(
+        ResponseSpec::new(200, "The purchasers.").json(page, example_purchasers()),
+    )
+    .problems(&[Code::DropNotFound])
 }
 
 fn example_purchasers() -> Value {
@@ -156,48 +177,50 @@ fn purchases(schemas: &mut Schemas) -> Operation {
         "schema": { "type": "string" },
         "example": "id,hold_id,drop_id,buyer_id,quantity,amount,currency,purchased_at,payment_reference,position\r\n",
     });
-    let page = Answer::new(200, "Purchases, the earliest first.")
-        .json(schemas.answer::<Page<RecordedPurchase>>(), example)
+    let page = ResponseSpec::new(200, "Purchases, earliest first.")
+        .json(schemas.response::<Page<RecordedPurchase>>(), example)
         .content("text/csv", csv)
         .headers(&["Cache-Control", "Vary"])
-        .may_have(&["ETag", "Content-Disposition"]);
-    let known = Answer::new(304, "Nothing has changed since the `ETag` that was sent.");
+        .optional_headers(&["ETag", "Content-Disposition"]);
+    let not_modified = ResponseSpec::new(304, NOT_MODIFIED);
     Operation::get(
         "/v1/drops/{id}/purchases",
         "listPurchases",
-        "What was bought, by whom, and with which payment",
+        "List purchases",
     )
-    .about(
-        "`Accept: text/csv` asks for CSV, of all purchases unless `limit` says otherwise; `amount` is in minor units. A cell \
-         that a spreadsheet would run as a formula has a single quote in front. A buyer who was erased is null, or an empty cell, \
-         and so is their payment reference.",
+    .description(
+        "Purchases with buyer and payment reference. With `Accept: text/csv` the response is a \
+         CSV file, of all purchases if `limit` is absent; `amount` is in minor units. A cell that \
+         a spreadsheet would evaluate as a formula is prefixed with a single quote. After the \
+         erasure of a buyer, the buyer and the payment reference are null, or empty in CSV.",
     )
     .access(Access::Admin)
-    .takes_query::<PurchasesParams>(schemas)
-    .reads_fresh()
-    .takes("If-None-Match")
-    .answers(page)
-    .answers(known.headers(&["ETag", "Cache-Control", "Vary"]))
-    .refuses(&[Code::DropNotFound])
+    .query_parameters::<PurchasesParams>(schemas)
+    .at_least()
+    .parameter("If-None-Match")
+    .response(page)
+    .response(not_modified.headers(&["ETag", "Cache-Control", "Vary"]))
+    .problems(&[Code::DropNotFound])
 }
 
 fn standing(schemas: &mut Schemas) -> Operation {
     let example = json!({
         "buyer_id": "buyer-1", "held": 1, "purchased": 0, "allowance": 1, "next_hold_at": null, "server_time": NOON,
     });
-    let standing = Answer::new(200, "What the buyer has, and may still do.")
-        .json(schemas.answer::<BuyerBody>(), example);
+    let standing = ResponseSpec::new(200, "The buyer's holds, purchases and remaining allowance.")
+        .json(schemas.response::<BuyerBody>(), example);
     Operation::get(
         "/v1/drops/{id}/buyers/{buyer_id}",
         "readBuyer",
-        "What one buyer has of a drop",
+        "Read a buyer's standing in a drop",
     )
-    .about(
-        "`holds` and `waitlist` are shown to the buyer's own token and to the admin key: so a buyer who lost an answer finds the \
-         hold again. For anybody else they are left out, because a hold's id is the right to buy.",
+    .description(
+        "`holds` and `waitlist` are included only for the buyer's own token and for the admin \
+         key. With them, a buyer who did not receive a response can find the hold again. They are \
+         omitted for other callers, because the id of a hold permits its purchase.",
     )
     .access(Access::Buyer)
-    .reads_fresh()
-    .answers_unless_known_at(standing)
-    .refuses(&[Code::DropNotFound, Code::InvalidValue, Code::Unavailable])
+    .at_least()
+    .conditional_response_with_time(standing)
+    .problems(&[Code::DropNotFound, Code::InvalidValue, Code::Unavailable])
 }

@@ -1,11 +1,11 @@
-//! Holds and purchases: place, read, release, buy.
+//! Operations of holds and purchases: place, read, release, purchase.
 
 use serde_json::{Value, json};
 
 use super::{A_MINUTE_LATER, DROP_ID, HOLD_ID, NOON};
 use crate::drops::purchases::RecordedPurchase;
 use crate::holds::{NewHold, Payment};
-use crate::openapi::operation::{Access, Answer, Operation};
+use crate::openapi::operation::{Access, Operation, ResponseSpec};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
 use crate::render::{HoldBody, PurchaseBody};
@@ -35,13 +35,15 @@ fn example() -> Value {
 }
 
 fn place(schemas: &mut Schemas) -> Operation {
-    let hold = Answer::new(201, "The hold.").json(schemas.answer::<HoldBody>(), example());
+    let hold = ResponseSpec::new(201, "The hold.").json(schemas.response::<HoldBody>(), example());
     Operation::post("/v1/drops/{id}/holds", "placeHold", "Hold units of a drop")
-        .about("The units are the buyer's alone until `expires_at`, to the millisecond.")
-        .takes_key()
-        .takes_json::<NewHold>(schemas, json!({ "buyer_id": "buyer-1", "quantity": 1 }))
-        .answers(hold.headers(&["Location", "Idempotent-Replayed"]))
-        .refuses(&[
+        .description(
+            "The units are reserved for the buyer until `expires_at`, exact to the millisecond.",
+        )
+        .idempotency_key()
+        .json_body::<NewHold>(schemas, json!({ "buyer_id": "buyer-1", "quantity": 1 }))
+        .response(hold.headers(&["Location", "Idempotent-Replayed"]))
+        .problems(&[
             Code::DropNotFound,
             Code::SoldOut,
             Code::LimitReached,
@@ -55,18 +57,18 @@ fn place(schemas: &mut Schemas) -> Operation {
 }
 
 fn read(schemas: &mut Schemas) -> Operation {
-    let hold = Answer::new(200, "The hold.").json(schemas.answer::<HoldBody>(), example());
+    let hold = ResponseSpec::new(200, "The hold.").json(schemas.response::<HoldBody>(), example());
     Operation::get(ONE, "readHold", "Read a hold")
-        .reads_fresh()
-        .answers_unless_known_at(hold)
-        .refuses(&[Code::HoldNotFound])
+        .at_least()
+        .conditional_response_with_time(hold)
+        .problems(&[Code::HoldNotFound])
 }
 
 fn release() -> Operation {
-    let released = Answer::new(204, "It is released, now or before.");
-    Operation::delete(ONE, "releaseHold", "Give a hold up")
-        .answers(released.headers(&["Holdfast-Position", "Idempotent-Replayed"]))
-        .refuses(&[
+    let released = ResponseSpec::new(204, "The hold is released, now or earlier.");
+    Operation::delete(ONE, "releaseHold", "Release a hold")
+        .response(released.headers(&["Holdfast-Position", "Idempotent-Replayed"]))
+        .problems(&[
             Code::HoldNotFound,
             Code::HoldPurchased,
             Code::HoldExpired,
@@ -84,36 +86,40 @@ pub(super) fn example_purchase() -> Value {
 fn read_purchase(schemas: &mut Schemas) -> Operation {
     let mut example = example_purchase();
     example["payment_reference"] = json!("payment-1");
-    let purchase =
-        Answer::new(200, "The purchase.").json(schemas.answer::<RecordedPurchase>(), example);
+    let purchase = ResponseSpec::new(200, "The purchase.")
+        .json(schemas.response::<RecordedPurchase>(), example);
     Operation::get("/v1/purchases/{id}", "readPurchase", "Read a purchase")
-        .about("Its buyer may, and an admin, who is also shown the `payment_reference`.")
-        .reads_fresh()
-        .answers_unless_known(purchase)
-        .refuses(&[Code::PurchaseNotFound])
+        .description(
+            "Permitted to the buyer and to an admin. Only an admin receives the \
+                      `payment_reference`.",
+        )
+        .at_least()
+        .conditional_response(purchase)
+        .problems(&[Code::PurchaseNotFound])
 }
 
 fn purchase(schemas: &mut Schemas) -> Operation {
     let example = example_purchase();
-    let body = schemas.answer::<PurchaseBody>();
+    let body = schemas.response::<PurchaseBody>();
     Operation::post(
         "/v1/holds/{id}/purchase",
         "purchaseHold",
-        "Buy what is held",
+        "Purchase a hold",
     )
-    .about(
-        "The hold itself makes it safe to repeat: a retry, with the same `payment_reference` or none, is answered 200 with \
-         the same purchase. Another reference than the one recorded is another payment: 409 with the purchase's `id`. So is one \
-         where none was recorded, or where it was erased with its buyer.",
+    .description(
+        "Safe to repeat without an idempotency key: a retry with the same `payment_reference`, or \
+         without one, returns 200 and the same purchase. A different reference means a different \
+         payment, and returns 409 with the `id` of the purchase. The same applies to a reference \
+         if none was recorded, or if it was erased with its buyer.",
     )
-    .may_take_json::<Payment>(schemas, json!({ "payment_reference": "payment-1" }))
-    .answers(Answer::new(201, "The purchase.").json(body.clone(), example.clone()))
-    .answers(
-        Answer::new(200, "The purchase that was made before.")
+    .optional_json_body::<Payment>(schemas, json!({ "payment_reference": "payment-1" }))
+    .response(ResponseSpec::new(201, "The purchase.").json(body.clone(), example.clone()))
+    .response(
+        ResponseSpec::new(200, "The purchase, which was made earlier.")
             .json(body, example)
             .headers(&["Idempotent-Replayed"]),
     )
-    .refuses(&[
+    .problems(&[
         Code::HoldNotFound,
         Code::HoldExpired,
         Code::HoldReleased,

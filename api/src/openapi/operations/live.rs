@@ -1,38 +1,44 @@
-//! The live stream.
+//! The operation of the SSE stream.
 
 use projections::drop_body::DropBody;
 use serde_json::json;
 
-use crate::openapi::operation::{Answer, Operation};
+use crate::openapi::operation::{Operation, ResponseSpec};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
 use crate::stream::WatchParams;
 use crate::waitlist::PlaceNews;
 
-const ABOUT: &str = "First one `drop` event for each drop with its whole public state, then one for each change, at most so many a \
-    second; with `waitlist`, a `waitlist` event whenever one of those places has news. `id:` is the log position \
-    that a watcher who comes back may claim, cut off wherever it was; `retry:` is 1000, and silence is broken by a comment line at \
-    least every 15 s; both stand in front of the next event, so no event is without data. A watcher that falls behind gets the newest state, never a backlog. \
-    A client that sends anything on the connection after its request, or accepts nothing for long, is disconnected. \
-    With no drops named, those that are over are left out, unless `Last-Event-ID` says that the watcher cannot know it. \
-    A drop in quarantine is left out until it is readmitted; then its state is sent. \
-    A page that shows a part of many drops names those, and hears of each that is scheduled by `new=true`.";
+const DESCRIPTION: &str = "Sends one `drop` event with the public state of each drop, then one \
+                           for each change, at a limited rate per second. With `waitlist`, it \
+                           also sends a `waitlist` event when one of these entries changes. `id:` \
+                           is the log position to resume from, wherever the stream was \
+                           interrupted. `retry:` is 1000, and an idle stream has a heartbeat (a \
+                           comment line) at least every 15 s; both precede the next event, so no \
+                           event is without data. A client that falls behind receives the newest \
+                           state, not a backlog. A client that sends anything on the connection \
+                           after its request, or stops reading for long, is disconnected. If \
+                           `drops` is absent, drops that have ended are omitted, except those \
+                           that ended after the position in `Last-Event-ID`. A drop in quarantine \
+                           is omitted until it is readmitted; then its state is sent. To show a \
+                           few of many drops, name them in `drops` and set `new=true` to receive \
+                           newly scheduled ones.";
 
 pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
     let stream = json!({
         "schema": { "type": "string" },
-        "x-events": { "drop": schemas.answer::<DropBody<'static>>(), "waitlist": schemas.answer::<PlaceNews>() },
+        "x-events": { "drop": schemas.response::<DropBody<'static>>(), "waitlist": schemas.response::<PlaceNews>() },
         "example": "retry: 1000\nevent: drop\nid: 17\ndata: {\"id\":\"0197d3f2-6b1e-4c55-9a3e-2f60c1d8e7b4\", …}\n\n",
     });
-    let answer = Answer::new(200, "Events, for as long as the caller listens.")
+    let response = ResponseSpec::new(200, "Events, until the client disconnects.")
         .content("text/event-stream", stream);
-    let watch = Operation::get("/v1/stream", "watchDrops", "Watch drops as they change")
-        .about(ABOUT)
+    let watch = Operation::get("/v1/stream", "watchDrops", "Stream changes of drops")
+        .description(DESCRIPTION)
         .tag("Live")
-        .takes_query::<WatchParams>(schemas)
-        .takes("Last-Event-ID")
-        .answers(answer.headers(&["Cache-Control"]))
-        .refuses(&[
+        .query_parameters::<WatchParams>(schemas)
+        .parameter("Last-Event-ID")
+        .response(response.headers(&["Cache-Control"]))
+        .problems(&[
             Code::TooManyAttempts,
             Code::DropNotFound,
             Code::WaitlistEntryNotFound,

@@ -1,10 +1,10 @@
-//! The log, for auditors.
+//! Operations of the log.
 
 use serde_json::{Value, json};
 
 use super::{DROP_ID, NOON};
 use crate::log::{EventBody, LogPage, LogParams};
-use crate::openapi::operation::{Access, Answer, Operation};
+use crate::openapi::operation::{Access, NOT_MODIFIED, Operation, ResponseSpec};
 use crate::openapi::schemas::{Head, Schemas};
 use crate::problem::Code;
 
@@ -16,37 +16,41 @@ pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
             operation
                 .tag("Log")
                 .access(Access::Auditor)
-                .refuses(&[Code::Unavailable])
+                .problems(&[Code::Unavailable])
         })
         .collect()
 }
 
 fn list(schemas: &mut Schemas) -> Operation {
     let page = json!({ "data": [example_event()], "has_more": false, "head": example_head() });
-    let lines = json!({ "schema": { "type": "string" }, "x-lines": schemas.answer::<EventBody<'static>>() });
-    let answer = Answer::new(200, "Events, in order, without a gap.")
-        .json(schemas.answer::<LogPage<'static>>(), page)
+    let lines = json!({ "schema": { "type": "string" }, "x-lines": schemas.response::<EventBody<'static>>() });
+    let response = ResponseSpec::new(200, "Events in order of position, without gaps.")
+        .json(schemas.response::<LogPage<'static>>(), page)
         .content("application/x-ndjson", lines);
     Operation::get("/v1/log", "listEvents", "Read the log")
-        .about("`payload` and `metadata` are the stored text byte for byte, so that a reader can recompute the hash. \
-            `Accept: application/x-ndjson` asks for all of it, one event a line; then there is no entity tag, and a fault in the \
-            middle ends the answer early. In a line, spaces replace the line breaks that a stored text may have, and \
-            `payload_text` or `metadata_text` is that text.")
-        .takes_query::<LogParams>(schemas)
-        .reads_fresh()
-        .takes("If-None-Match")
-        .answers(answer.headers(&["Vary"]).may_have(&["ETag"]))
-        .answers(Answer::new(304, "Nothing has changed since the `ETag` that was sent.").headers(&["ETag", "Cache-Control", "Vary"]))
+        .description(
+            "`payload` and `metadata` are the stored text byte for byte, so that a \
+                      client can recompute the hash. With `Accept: application/x-ndjson` the \
+                      response contains the whole log, one event per line; it has no entity tag, \
+                      and an error ends it early. Because an event is one line, spaces replace \
+                      line breaks of the stored text; `payload_text` and `metadata_text` then \
+                      contain the original text.",
+        )
+        .query_parameters::<LogParams>(schemas)
+        .at_least()
+        .parameter("If-None-Match")
+        .response(response.headers(&["Vary"]).optional_headers(&["ETag"]))
+        .response(ResponseSpec::new(304, NOT_MODIFIED).headers(&["ETag", "Cache-Control", "Vary"]))
 }
 
 fn head(schemas: &mut Schemas) -> Operation {
-    let head = Answer::new(
+    let head = ResponseSpec::new(
         200,
-        "The last position, and the hash that commits to all before it.",
+        "The last position, and its hash, which covers all events before it.",
     );
-    Operation::get("/v1/log/head", "readHead", "Where the log ends")
-        .reads_fresh()
-        .answers_unless_known(head.json(schemas.answer::<Head>(), example_head()))
+    Operation::get("/v1/log/head", "readHead", "Read the head of the log")
+        .at_least()
+        .conditional_response(head.json(schemas.response::<Head>(), example_head()))
 }
 
 fn example_head() -> Value {

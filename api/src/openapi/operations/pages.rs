@@ -1,9 +1,9 @@
-//! Health, metrics, this document, and the pages for people.
+//! Operations of health, metrics and this document; and the HTML pages.
 
 use serde_json::{Value, json};
 
 use crate::health::{Alive, Ready};
-use crate::openapi::operation::{Answer, Operation};
+use crate::openapi::operation::{NOT_MODIFIED, Operation, ResponseSpec};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
 
@@ -25,18 +25,22 @@ pub(super) fn for_people() -> Vec<Operation> {
 }
 
 fn live(schemas: &mut Schemas) -> Operation {
-    let alive =
-        Answer::new(200, "It does.").json(schemas.answer::<Alive>(), json!({ "status": "live" }));
-    Operation::get("/health/live", "isAlive", "Whether the process answers").answers(alive)
+    let alive = ResponseSpec::new(200, "The process responds.")
+        .json(schemas.response::<Alive>(), json!({ "status": "live" }));
+    Operation::get("/health/live", "isAlive", "Liveness of the process").response(alive)
 }
 
 fn ready(schemas: &mut Schemas) -> Operation {
-    let ready = Answer::new(200, "They can.").json(schemas.answer::<Ready>(), example_ready());
-    Operation::get("/health/ready", "isReady", "Whether requests can be recorded")
-        .about("When they cannot, reads are answered from what is known, and `position` tells how old that is. Drops in quarantine do not \
-                make a server unready: they are listed.")
-        .answers(ready)
-        .refuses(&[Code::Unavailable])
+    let ready = ResponseSpec::new(200, "Requests can be recorded.")
+        .json(schemas.response::<Ready>(), example_ready());
+    Operation::get("/health/ready", "isReady", "Readiness of the server")
+        .description(
+            "The server is ready if it can record requests. Otherwise reads are served \
+                      from the state at `position`. Drops in quarantine are listed, and do not \
+                      make a server unready.",
+        )
+        .response(ready)
+        .problems(&[Code::Unavailable])
 }
 
 fn example_ready() -> Value {
@@ -48,12 +52,12 @@ fn example_ready() -> Value {
 }
 
 fn metrics() -> Operation {
-    let metrics = Answer::new(200, "The text format, version 0.0.4.")
+    let metrics = ResponseSpec::new(200, "Metrics in the Prometheus text format, version 0.0.4.")
         .text("text/plain")
         .headers(&["Cache-Control"]);
-    Operation::get("/metrics", "scrapeMetrics", "Figures for Prometheus")
-        .about("No key is needed, and nothing in it names a person or a drop.")
-        .answers(metrics)
+    Operation::get("/metrics", "scrapeMetrics", "Metrics for Prometheus")
+        .description("No key is required. The metrics identify no person and no drop.")
+        .response(metrics)
 }
 
 fn document() -> Operation {
@@ -62,58 +66,64 @@ fn document() -> Operation {
     Operation::get(
         "/openapi.json",
         "readDocument",
-        "This document, in OpenAPI 3.1",
+        "Read this OpenAPI 3.1 document",
     )
-    .answers_unless_known(Answer::new(200, "The document.").content("application/json", document))
+    .conditional_response(
+        ResponseSpec::new(200, "The document.").content("application/json", document),
+    )
 }
 
 fn page(path: &'static str, id: &str, summary: &str) -> Operation {
     Operation::page(path, id, summary)
-        .answers_unless_known(Answer::new(200, "The page.").text("text/html"))
+        .conditional_response(ResponseSpec::new(200, "The page.").text("text/html"))
 }
 
 fn drop_page() -> Operation {
-    page("/drops/{id}", "showDrop", "One drop").answers(
-        Answer::new(404, "The page, which says that there is no such drop.")
+    page("/drops/{id}", "showDrop", "One drop").response(
+        ResponseSpec::new(404, "An HTML page: drop not found.")
             .text("text/html")
             .headers(&["ETag", "Cache-Control"]),
     )
 }
 
 fn dashboard() -> Operation {
-    let page = Answer::new(
+    let page = ResponseSpec::new(
         200,
-        "The dashboard for who signed in, otherwise the way in.",
+        "The dashboard if the browser has signed in, otherwise the sign-in page.",
     )
     .text("text/html");
-    let known = Answer::new(304, "Nothing has changed since the `ETag` that was sent.");
+    let not_modified = ResponseSpec::new(304, NOT_MODIFIED);
     Operation::page("/admin", "showDashboard", "The dashboard")
-        .answers_unless_known(page.headers(&["Vary"]))
-        .answers(known.headers(&["ETag", "Cache-Control", "Vary"]))
+        .conditional_response(page.headers(&["Vary"]))
+        .response(not_modified.headers(&["ETag", "Cache-Control", "Vary"]))
 }
 
 fn asset() -> Operation {
-    let file = Answer::new(200, "The file.")
+    let file = ResponseSpec::new(200, "The file.")
         .text("text/javascript")
         .text("text/css")
         .text("text/html")
         .text("image/svg+xml");
-    Operation::page("/assets/{path}", "readAsset", "A file of the pages")
-        .answers_unless_known(file)
-        .answers(absent())
-        .refuses(&[Code::NotFound])
+    Operation::page("/assets/{path}", "readAsset", "A static file of the pages")
+        .conditional_response(file)
+        .response(absent())
+        .problems(&[Code::NotFound])
 }
 
-/// A page for a browser; a problem, which [`Operation::refuses`] adds, for a program.
-fn absent() -> Answer {
-    Answer::new(404, "The page, which says that nothing is there.")
+/// A page for browsers. Programs receive the problem that [`Operation::problems`] adds.
+fn absent() -> ResponseSpec {
+    ResponseSpec::new(404, "An HTML page: nothing exists at this path.")
         .text("text/html")
-        .may_have(&["ETag", "Vary"])
+        .optional_headers(&["ETag", "Vary"])
 }
 
 fn problem() -> Operation {
-    Operation::page("/problems/{code}", "explainProblem", "A problem in words")
-        .answers(Answer::new(200, "In words.").text("text/plain"))
-        .answers(absent())
-        .refuses(&[Code::NotFound])
+    Operation::page(
+        "/problems/{code}",
+        "explainProblem",
+        "Explain a problem code",
+    )
+    .response(ResponseSpec::new(200, "An explanation.").text("text/plain"))
+    .response(absent())
+    .problems(&[Code::NotFound])
 }

@@ -1,14 +1,18 @@
-// Fields and what they may be, of a schema or of a list of parameters.
+// The fields of a schema or a list of parameters, with their types.
 
 import { h } from "../lib/dom.js";
 
 /**
  * @typedef {import("../lib/openapi.js").Description} Description
  * @typedef {import("../lib/openapi.js").Schema} Schema
- * @typedef {{name: string, schema: Schema, required: boolean, words?: string, place?: string}} Member
+ * @typedef {{name: string, schema: Schema, required: boolean, words?: string, location?: string}} Member
  */
 
-/** Text with `code` and **strong** in it. @param {string} text @returns {(Node | string)[]} */
+/**
+ * Renders text with `code`, **strong** and *emphasis*.
+ * @param {string} text
+ * @returns {(Node | string)[]}
+ */
 export function prose(text) {
   return text.split(/(`[^`]+`|\*\*[^*]+\*\*|\*[^*\s][^*]*\*)/).map((part) => {
     if (part.startsWith("`")) return h("code", {}, part.slice(1, -1));
@@ -25,12 +29,12 @@ export function kind(description, schema) {
 
 /** @param {Description} description @param {Member[]} list */
 export function members(description, list) {
-  const rows = list.map(({ name, schema, required, words, place }) => {
-    const notes = [place, required ? "required" : ""].filter(Boolean).join(", ");
-    const said = words ?? schema.description;
+  const rows = list.map(({ name, schema, required, words, location }) => {
+    const notes = [location, required ? "required" : ""].filter(Boolean).join(", ");
+    const text = words ?? schema.description;
     return h("div", {},
       h("dt", {}, h("code", {}, name), notes && h("span", { class: "kind" }, ` ${notes}`)),
-      h("dd", {}, kind(description, schema), said && h("span", {}, ...prose(said))));
+      h("dd", {}, kind(description, schema), text && h("span", {}, ...prose(text))));
   });
   return h("dl", { class: "members" }, ...rows);
 }
@@ -42,7 +46,7 @@ export function fields(schema) {
   return properties.map(([name, field]) => ({ name, schema: field, required: required.has(name) }));
 }
 
-/** One schema, at a place of its own. */
+/** One schema, with an anchor. */
 export class ApiSchema extends HTMLElement {
   /** @param {Description} description @param {string} name @param {Schema} schema */
   show(description, name, schema) {
@@ -60,7 +64,7 @@ export class ApiSchema extends HTMLElement {
 }
 customElements.define("api-schema", ApiSchema);
 
-/** Rust's way to refer to an item leads nowhere here. @param {string} text */
+/** Removes the brackets of rustdoc links, which have no target here. @param {string} text */
 function plainLinks(text) {
   return text.replaceAll(/\[(`[^`]+`)\]/g, "$1");
 }

@@ -1,4 +1,5 @@
-// Whether the numbers on the page are those of now, and if not, since when; and whether anything new can be recorded.
+// Shows whether the numbers on the page are current, and if not, from what time; and whether the
+// server can record requests.
 
 import { h, mark, write } from "../lib/dom.js";
 import { clock } from "../lib/format.js";
@@ -23,7 +24,7 @@ export class ConnectionState extends HTMLElement {
       const isAway = connection.state === "live" && service.awaySince !== null;
       mark(this, "data-state", isAway ? "away" : connection.state);
       document.documentElement.toggleAttribute("data-stale", connection.state === "lost");
-      if (connection.state === "live") write(this.#words, isAway ? "Not recording" : "Live");
+      if (connection.state === "live") write(this.#words, isAway ? "Read-only" : "Live");
       if (connection.state === "lost") write(this.#words, `Reconnecting… as of ${clock(connection.since)}`);
     };
     live.addEventListener("connection", show);

@@ -1,9 +1,9 @@
-// One drop on the shop's front page.
+// The card of one drop on the front page.
 
-import { everyBeat } from "../lib/clock.js";
+import { everyTick } from "../lib/clock.js";
 import { isOver, statusOf, statusWords, when } from "../lib/drop.js";
 import { h, mark, write } from "../lib/dom.js";
-import { foreign, named } from "../lib/foreign.js";
+import { isolate, nameOrUnnamed } from "../lib/foreign.js";
 import { money } from "../lib/format.js";
 import { DropPicture } from "./drop-picture.js";
 import { HoldPanel } from "./hold-panel.js";
@@ -25,7 +25,10 @@ export class DropCard extends HTMLElement {
   #when = h("p", { class: "when" });
   #purchasers = h("p", { class: "purchasers" });
   #panel = new HoldPanel();
-  /** Undefined: not asked for yet; null: the answer failed. @type {Purchaser[] | null | undefined} */
+  /**
+   * Undefined: not requested yet; null: the request failed.
+   * @type {Purchaser[] | null | undefined}
+   */
   #known;
   #isAwake = true;
   #stop = () => {};
@@ -42,7 +45,7 @@ export class DropCard extends HTMLElement {
       const title = h("div", { class: "title" }, h("h2", {}, this.#link), this.#price);
       this.append(h("article", { class: "card" }, frame, h("div", { class: "facts" }, title, this.#stock, this.#when, this.#purchasers, this.#panel)));
     }
-    if (this.#isAwake) this.#stop = everyBeat(() => this.#tick());
+    if (this.#isAwake) this.#stop = everyTick(() => this.#tick());
   }
 
   disconnectedCallback() {
@@ -58,7 +61,7 @@ export class DropCard extends HTMLElement {
     if (!drop) return;
     this.#drop = drop;
     this.dataset.dropId = drop.id;
-    write(this.#link, named(drop.name));
+    write(this.#link, nameOrUnnamed(drop.name));
     mark(this.#link, "href", `/drops/${drop.id}`);
     write(this.#price, money(drop.price));
     this.#picture.drop = drop;
@@ -66,7 +69,7 @@ export class DropCard extends HTMLElement {
     this.#tick();
   }
 
-  /** Null: they could not be read. @param {Purchaser[] | null} purchasers */
+  /** Null: the request failed. @param {Purchaser[] | null} purchasers */
   set purchasers(purchasers) {
     this.#known = purchasers;
     this.#tick();
@@ -76,7 +79,7 @@ export class DropCard extends HTMLElement {
     return this.#isAwake;
   }
 
-  /** A card far away from what is looked at does nothing, and cannot be pressed, until it comes near. */
+  /** A card far outside the viewport has no updates and no buttons until it comes near. */
   set isAwake(isAwake) {
     if (isAwake === this.#isAwake || this.contains(document.activeElement)) return;
     this.#isAwake = isAwake;
@@ -84,7 +87,7 @@ export class DropCard extends HTMLElement {
     this.#stop();
     if (isAwake) {
       this.querySelector(".facts")?.append(this.#panel);
-      this.#stop = everyBeat(() => this.#tick());
+      this.#stop = everyTick(() => this.#tick());
       this.#tick();
     } else {
       this.#panel.remove();
@@ -98,15 +101,19 @@ export class DropCard extends HTMLElement {
     write(this.#status, statusWords(drop));
     write(this.#when, when(drop));
     this.#stock.show(drop.stock, isOver(statusOf(drop)));
-    write(this.#purchasers, whoBought(drop, this.#known));
+    write(this.#purchasers, purchasersLine(drop, this.#known));
   }
 }
 customElements.define("drop-card", DropCard);
 
-/** Never says "none" where stock is sold. @param {Drop} drop @param {Purchaser[] | null | undefined} purchasers */
-function whoBought({ stock }, purchasers) {
+/**
+ * Does not claim "no purchases" if units are sold.
+ * @param {Drop} drop
+ * @param {Purchaser[] | null | undefined} purchasers
+ */
+function purchasersLine({ stock }, purchasers) {
   if (stock.sold === 0) return "No purchases yet";
-  if (purchasers === null) return "The purchasers could not be read. Trying again.";
-  const words = (purchasers ?? []).map(({ buyer, quantity }) => (quantity > 1 ? `${foreign(buyer)} ×${quantity}` : foreign(buyer))).join(", ");
+  if (purchasers === null) return "The purchasers could not be loaded. Retrying.";
+  const words = (purchasers ?? []).map(({ buyer, quantity }) => (quantity > 1 ? `${isolate(buyer)} ×${quantity}` : isolate(buyer))).join(", ");
   return `Top purchasers: ${words || "…"}`;
 }

@@ -1,12 +1,13 @@
-// The levers of the dashboard: create, edit, adjust and cancel a drop, each in a dialog that says what will happen.
+// The actions of the dashboard: create, edit, adjust and cancel a drop, each in a dialog that
+// describes the effect.
 
 import { Problem, callForText, callUntilDecided, uuid } from "../lib/api.js";
-import { foreign } from "../lib/foreign.js";
+import { isolate } from "../lib/foreign.js";
 import { count, units } from "../lib/format.js";
 import { h, write } from "../lib/dom.js";
 import { echo, readPrice, typed } from "../lib/price.js";
 import { Stream } from "../lib/stream.js";
-import { control, faulty, openDialog } from "./form-dialog.js";
+import { control, fieldProblem, openDialog } from "./form-dialog.js";
 import { toast } from "./toast-list.js";
 
 /**
@@ -20,7 +21,10 @@ const number = (/** @type {string} */ value) => (value === "" ? null : Number(va
 const text = (/** @type {string} */ value) => (value.trim() === "" ? null : value.trim());
 const upper = (/** @type {string} */ value) => value.trim().toUpperCase();
 const time = (/** @type {string} */ value) => (value === "" ? null : new Date(value).toISOString());
-/** As `datetime-local` has it: this machine's clock, to the second. @param {string | null} at */
+/**
+ * The format of `datetime-local`: the local time of this machine, to the second.
+ * @param {string | null} at
+ */
 const local = (at) => {
   if (!at) return "";
   const date = new Date(at);
@@ -35,17 +39,21 @@ const TERMS = [
   { name: "description", words: "Description", type: "textarea", whole: true, read: text, show: (drop) => drop.description ?? "" },
   { name: "amount", words: "Price", attributes: { required: true, inputmode: "decimal", placeholder: "49.00", autocomplete: "off" }, read: text, show: ({ price }) => typed(price) },
   { name: "currency", words: "Currency", attributes: { required: true, value: "EUR", maxlength: 3, autocapitalize: "characters" }, read: upper, show: (drop) => drop.price.currency },
-  { name: "hold_seconds", words: "A hold lasts (seconds)", type: "number", attributes: { min: 1, max: 3600, required: true, value: 60 }, read: number, show: (drop) => String(drop.hold_seconds) },
-  { name: "starts_at", words: "Starts", type: "datetime-local", hint: "Empty: at once.", attributes: { step: "any" }, read: time, show: (drop) => local(drop.starts_at) },
-  { name: "ends_at", words: "Ends", type: "datetime-local", hint: "Empty: never.", attributes: { step: "any" }, read: time, show: (drop) => local(drop.ends_at) },
-  { name: "max_per_hold", words: "Most units in a hold", type: "number", attributes: { min: 1, required: true, value: 1 }, read: number, show: (drop) => String(drop.max_per_hold) },
-  { name: "max_per_buyer", words: "Most units for a buyer", type: "number", hint: "Empty: no limit.", attributes: { min: 1 }, read: number, show: (drop) => String(drop.max_per_buyer ?? "") },
-  { name: "holds", words: "Throttle: holds for a buyer", type: "number", hint: "Empty: no throttle.", attributes: { min: 1 }, read: number, show: (drop) => String(drop.throttle?.holds ?? "") },
-  { name: "window_seconds", words: "Throttle: within (seconds)", type: "number", attributes: { min: 1 }, read: number, show: (drop) => String(drop.throttle?.window_seconds ?? "") },
-  { name: "image_url", words: "Picture (address)", whole: true, hint: "Empty: one is drawn.", attributes: { inputmode: "url", autocapitalize: "none" }, read: text, show: (drop) => drop.image_url ?? "" },
+  { name: "hold_seconds", words: "Hold duration (seconds)", type: "number", attributes: { min: 1, max: 3600, required: true, value: 60 }, read: number, show: (drop) => String(drop.hold_seconds) },
+  { name: "starts_at", words: "Starts", type: "datetime-local", hint: "Empty: immediately.", attributes: { step: "any" }, read: time, show: (drop) => local(drop.starts_at) },
+  { name: "ends_at", words: "Ends", type: "datetime-local", hint: "Empty: no end.", attributes: { step: "any" }, read: time, show: (drop) => local(drop.ends_at) },
+  { name: "max_per_hold", words: "Maximum units per hold", type: "number", attributes: { min: 1, required: true, value: 1 }, read: number, show: (drop) => String(drop.max_per_hold) },
+  { name: "max_per_buyer", words: "Maximum units per buyer", type: "number", hint: "Empty: no limit.", attributes: { min: 1 }, read: number, show: (drop) => String(drop.max_per_buyer ?? "") },
+  { name: "holds", words: "Throttle: holds per buyer", type: "number", hint: "Empty: no throttle.", attributes: { min: 1 }, read: number, show: (drop) => String(drop.throttle?.holds ?? "") },
+  { name: "window_seconds", words: "Throttle: window (seconds)", type: "number", attributes: { min: 1 }, read: number, show: (drop) => String(drop.throttle?.window_seconds ?? "") },
+  { name: "image_url", words: "Picture URL", whole: true, hint: "Empty: a picture is generated.", attributes: { inputmode: "url", autocapitalize: "none" }, read: text, show: (drop) => drop.image_url ?? "" },
 ];
 
-/** The fields in a grid; the price is repeated as it is understood. @param {Term[]} terms @param {Drop} [drop] */
+/**
+ * The fields in a grid, with the parsed price shown next to its input.
+ * @param {Term[]} terms
+ * @param {Drop} [drop]
+ */
 function grid(terms, drop) {
   const fields = h("div", { class: "fields" }, ...terms.map((term) => control(term, drop && term.show(drop))));
   const output = h("output", { class: "hint", for: "field-amount field-currency" });
@@ -57,30 +65,46 @@ function grid(terms, drop) {
   return fields;
 }
 
-/** What a field says. @param {HTMLFormElement} form @param {string} name @returns {Control | null} */
+/**
+ * The control of a field.
+ * @param {HTMLFormElement} form
+ * @param {string} name
+ * @returns {Control | null}
+ */
 function field(form, name) {
   return /** @type {Control | null} */ (form.elements.namedItem(name));
 }
 
-/** What the form says, by the API's names. @param {HTMLFormElement} form @param {Term[]} terms @returns {Record<string, any>} */
+/**
+ * The values of the form, by the field names of the API.
+ * @param {HTMLFormElement} form
+ * @param {Term[]} terms
+ * @returns {Record<string, any>}
+ */
 function read(form, terms) {
   /** @type {Record<string, any>} */
   const body = {};
   for (const term of terms) body[term.name] = term.read(field(form, term.name)?.value ?? "");
   const { amount, currency, holds, window_seconds, ...rest } = body;
   const price = readPrice(amount ?? "", currency);
-  if ("fault" in price) throw faulty("amount", price.fault);
-  // One without the other is for the server to refuse.
-  const throttle = holds === null && window_seconds === null ? null : said({ holds, window_seconds });
+  if ("fault" in price) throw fieldProblem("amount", price.fault);
+  // If only one of the two is set, the server rejects the request.
+  const throttle = holds === null && window_seconds === null ? null : withoutNulls({ holds, window_seconds });
   return { ...rest, price: { amount: price.amount, currency }, throttle };
 }
 
-/** Without what is not said: an absent field means the usual. @param {Record<string, any>} body */
-function said(body) {
+/**
+ * Removes fields without a value: an absent field has its default.
+ * @param {Record<string, any>} body
+ */
+function withoutNulls(body) {
   return Object.fromEntries(Object.entries(body).filter(([, value]) => value !== null));
 }
 
-/** A dialog's idempotency keys. Pressed twice, or sent again after a lost answer, it is one request; what was corrected is another. */
+/**
+ * The idempotency keys of a dialog. A second click or a retry repeats the key; a changed body gets
+ * a new one.
+ */
 function keys() {
   let [key, sent] = [uuid(), ""];
   return (/** @type {unknown} */ body) => {
@@ -94,26 +118,29 @@ function keys() {
 export function openNewDrop() {
   const fields = [...TERMS.slice(0, 4), STOCK, ...TERMS.slice(4)];
   const keyFor = keys();
-  const dialog = openDialog("New drop", [grid(fields)], { words: "Create the drop", kind: "primary", keep: "Not now" }, async (form) => {
-    const body = said(read(form, fields));
+  const dialog = openDialog("New drop", [grid(fields)], { words: "Create the drop", kind: "primary", keep: "Close" }, async (form) => {
+    const body = withoutNulls(read(form, fields));
     const drop = await callUntilDecided("/v1/drops", { method: "POST", key: keyFor(body), body });
-    return `${foreign(drop.name)} is ${drop.status === "scheduled" ? "scheduled" : "on now"}, with ${units(drop.stock.total, "unit")}.`;
+    return `${isolate(drop.name)} is ${drop.status === "scheduled" ? "scheduled" : "on sale"}, with ${units(drop.stock.total, "unit")}.`;
   });
   dialog.querySelector("input")?.focus();
 }
 
-/** @typedef {{drop: Drop, etag: string}} Version a drop, and the version of it that an edit or an adjustment is based on */
+/**
+ * @typedef {{drop: Drop, etag: string}} Version a drop, and the entity tag of the version that an edit or an adjustment is based on
+ */
 
 /** @param {string} id @returns {Promise<Version>} */
 async function current(id) {
   const { text: json, etag } = await callForText(`/v1/drops/${id}`);
-  // A proxy that compresses makes it a weak one. It stands for the version of the terms, however the answer was encoded.
+  // A compressing proxy makes the tag weak. The tag identifies the version of the terms in any
+  // encoding.
   return { drop: JSON.parse(json), etag: etag.replace(/^W\//, "") };
 }
 
 /**
- * Saves an edit. One that was recorded but not answered is sent again, and refused, for it is behind itself: what was sent reads then
- * as it was sent.
+ * Saves an edit. If the response was lost, the retry is rejected as stale by the edit itself. In
+ * that case the drop already has all changed values, and the edit succeeded.
  * @param {Version} base @param {Record<string, unknown>} changed
  */
 async function save({ drop: { id }, etag }, changed) {
@@ -122,12 +149,16 @@ async function save({ drop: { id }, etag }, changed) {
   } catch (problem) {
     if (!(problem instanceof Problem) || problem.status !== 412) throw problem;
     const { drop } = await current(id);
-    if (!reads(drop, changed)) throw problem;
+    if (!hasValues(drop, changed)) throw problem;
   }
 }
 
-/** Whether a drop says all that an edit asks for. @param {Record<string, any>} drop @param {Record<string, unknown>} changed */
-function reads(drop, changed) {
+/**
+ * Returns whether a drop has all values of an edit.
+ * @param {Record<string, any>} drop
+ * @param {Record<string, unknown>} changed
+ */
+function hasValues(drop, changed) {
   return Object.entries(changed).every(([name, value]) => JSON.stringify(value) === JSON.stringify(drop[name]));
 }
 
@@ -139,30 +170,36 @@ export function openEdit(line) {
 /** @param {Version} base */
 function edit(base) {
   const { id } = base.drop;
-  const hint = h("p", { class: "hint" }, "Holds that are placed keep their price and their time.");
+  const hint = h("p", { class: "hint" }, "Existing holds keep their price and expiry time.");
   /** @param {Problem} problem @param {HTMLFormElement} form */
-  const wayOut = (problem, form) => {
+  const resolve = (problem, form) => {
     if (problem.status !== 412) return undefined;
     const act = async () => {
       const before = base.drop;
       base = await current(id);
       return renew(form, before, base.drop);
     };
-    return { words: "Somebody else changed this drop after you opened it. Nothing of yours is saved yet.", next: "Load the new version, keep my changes", act };
+    return { words: "This drop was edited since you opened it. Your changes are not saved yet.", next: "Load the new version, keep my changes", act };
   };
-  openDialog(`Edit ${foreign(base.drop.name)}`, [grid(TERMS, base.drop), hint], { words: "Save", kind: "primary", keep: "Leave as it is" }, async (form) => {
+  openDialog(`Edit ${isolate(base.drop.name)}`, [grid(TERMS, base.drop), hint], { words: "Save", kind: "primary", keep: "Close" }, async (form) => {
     const after = read(form, TERMS);
     const before = asShown(base.drop);
     const changed = Object.fromEntries(Object.entries(after).filter(([name, value]) => JSON.stringify(value) !== JSON.stringify(before[name])));
-    if (Object.keys(changed).length === 0) return "Nothing was changed.";
-    // There is always a beginning: emptied, it means now.
+    if (Object.keys(changed).length === 0) return "No changes to save.";
+    // A drop always has a start. An empty field means now.
     if (changed.starts_at === null) changed.starts_at = new Date().toISOString();
     await save(base, changed);
-    return `${foreign(base.drop.name)} is changed.`;
-  }, wayOut);
+    return `${isolate(base.drop.name)} was saved.`;
+  }, resolve);
 }
 
-/** Brings a form from one version of its drop to another, but for what was typed into it; gives what to say. @param {HTMLFormElement} form @param {Drop} before @param {Drop} after */
+/**
+ * Updates a form to a new version of its drop, except for edited fields. Returns a message for the
+ * administrator.
+ * @param {HTMLFormElement} form
+ * @param {Drop} before
+ * @param {Drop} after
+ */
 function renew(form, before, after) {
   const [kept, both] = [/** @type {string[]} */ ([]), /** @type {string[]} */ ([])];
   for (const { name, words, show } of TERMS) {
@@ -174,19 +211,19 @@ function renew(form, before, after) {
     if (input.value !== is && was !== is) both.push(`${words} (now ${is || "empty"})`);
   }
   form.querySelector(".fields")?.dispatchEvent(new Event("input"));
-  const yours = kept.length > 0 ? `Your changes are kept: ${kept.join(", ")}.` : "You changed nothing.";
-  const theirs = both.length > 0 ? ` Changed by both: ${both.join(", ")}.` : "";
-  return `This is the new version. ${yours}${theirs} Save to put it in force.`;
+  const yours = kept.length > 0 ? `Your changes are kept: ${kept.join(", ")}.` : "You have no changes.";
+  const theirs = both.length > 0 ? ` Also changed in the new version: ${both.join(", ")}.` : "";
+  return `This is the new version. ${yours}${theirs} Save to apply them.`;
 }
 
-/** The drop as its untouched form would be read. @param {Drop} drop @returns {Record<string, any>} */
+/** The values of an unedited form of the drop. @param {Drop} drop @returns {Record<string, any>} */
 function asShown(drop) {
   return read(h("form", {}, grid(TERMS, drop)), TERMS);
 }
 
 /**
- * Keeps the numbers of a dialog equal to the API's: reads the drop with its version, and again after each change on the stream, until
- * the dialog is closed. Returns a function that reads it now.
+ * Keeps the numbers of a dialog current: reads the drop with its version, and again after each
+ * change on the stream, until the dialog is closed. Returns a function that reads it immediately.
  * @param {HTMLDialogElement} dialog @param {Version} base @param {(now: Version) => void} show
  */
 function keepCurrent(dialog, base, show) {
@@ -202,7 +239,7 @@ function keepCurrent(dialog, base, show) {
         show(shown);
       }
     } catch (problem) {
-      // What is shown may be old; the version that is sent with it says so.
+      // The numbers may be outdated; the version that is sent with a change protects against that.
       if (!(problem instanceof Problem)) throw problem;
     } finally {
       isReading = false;
@@ -218,11 +255,15 @@ function keepCurrent(dialog, base, show) {
   return refresh;
 }
 
-/** Opens a dialog about a drop as it is now. @param {DropLine} line @param {(base: Version) => void} open */
+/**
+ * Opens a dialog with the current state of a drop.
+ * @param {DropLine} line
+ * @param {(base: Version) => void} open
+ */
 async function openWith(line, open) {
   const base = await current(line.id).catch((problem) => {
     if (!(problem instanceof Problem)) throw problem;
-    toast(`${foreign(line.name)}: ${problem.message}`, { kind: "refusal" });
+    toast(`${isolate(line.name)}: ${problem.message}`, { kind: "refusal" });
   });
   if (base) open(base);
 }
@@ -237,21 +278,21 @@ function adjust(base) {
   const { id, name } = base.drop;
   let now = base;
   const outcome = h("p", { class: "hint", "aria-live": "polite" });
-  const delta = control({ name: "delta", words: "Units to add; with a minus, to take away", type: "number", attributes: { step: 1, required: true } });
-  const reason = control({ name: "reason", words: "Reason, kept in the log for ever", attributes: { required: true, maxlength: 200 }, hint: "No names: the log is never edited." });
+  const delta = control({ name: "delta", words: "Units to add (negative to remove)", type: "number", attributes: { step: 1, required: true } });
+  const reason = control({ name: "reason", words: "Reason (stored in the log permanently)", attributes: { required: true, maxlength: 200 }, hint: "Do not enter personal data: the log is never edited." });
   const keyFor = keys();
   /** @param {Problem} problem */
-  const wayOut = (problem) => {
+  const resolve = (problem) => {
     if (problem.status !== 412) return undefined;
     void refresh();
-    return { words: "The stock was adjusted meanwhile, and nothing of yours is recorded. The numbers are those of now: press again to go on from them." };
+    return { words: "The stock was adjusted since you opened this dialog, and your adjustment was not recorded. The numbers are now current. Submit again to apply your adjustment to them." };
   };
-  const dialog = openDialog(`Adjust ${foreign(name)}`, [delta, reason, outcome], { words: "Adjust the stock", kind: "primary", keep: "Leave as it is" }, async (form) => {
+  const dialog = openDialog(`Adjust ${isolate(name)}`, [delta, reason, outcome], { words: "Adjust the stock", kind: "primary", keep: "Close" }, async (form) => {
     const values = new FormData(form);
     const body = { delta: number(String(values.get("delta"))), reason: String(values.get("reason")).trim() };
     const headers = { "If-Match": now.etag };
     return adjusted(name, await callUntilDecided(`/v1/drops/${id}/stock-adjustments`, { method: "POST", key: keyFor(body), body, headers }));
-  }, wayOut);
+  }, resolve);
   const input = dialog.querySelector("input");
   const show = () => write(outcome, preview(now.drop, input?.valueAsNumber || 0));
   input?.addEventListener("input", show);
@@ -262,48 +303,54 @@ function adjust(base) {
   input?.focus();
 }
 
-/** What an adjustment will come to, as far as it is known: added units go to the waitlist first. @param {Drop} drop @param {number} delta */
+/**
+ * The expected result of an adjustment. Added units are offered to the waitlist first, so
+ * availability is not predicted then.
+ * @param {Drop} drop
+ * @param {number} delta
+ */
 function preview({ stock, waitlist_length }, delta) {
   const after = stock.available + delta;
   const before = `Available: ${count(stock.available)} now`;
-  if (after < 0) return `Only ${count(stock.available)} can be taken away: the rest is held or sold.`;
+  if (after < 0) return `At most ${units(stock.available, "unit")} can be removed: the others are held or sold.`;
   if (delta === 0) return `${before}.`;
   if (delta < 0 || waitlist_length === 0) return `${before}, ${count(after)} after.`;
-  return `${before}. What is added goes to the waitlist first, where ${units(waitlist_length, "entry waits", "entries wait")}.`;
+  return `${before}. Added units are offered to the waitlist first (${units(waitlist_length, "entry", "entries")} waiting).`;
 }
 
 /**
- * What an adjustment has come to, by the numbers of its answer.
- * @param {string} name @param {{delta: number, stock: import("../lib/api.js").Stock, waitlist_length: number}} made
+ * The result of an adjustment, from its response.
+ * @param {string} name
+ * @param {{delta: number, stock: import("../lib/api.js").Stock, waitlist_length: number}} made
  */
 function adjusted(name, { delta, stock, waitlist_length }) {
   const { total, available, held, sold } = stock;
-  const waiting = waitlist_length > 0 ? ` ${units(waitlist_length, "entry waits", "entries wait")} in line.` : "";
-  // Units that are held or sold already cannot be taken away again.
-  const undo = delta <= available ? ` An adjustment by ${delta > 0 ? "−" : "+"}${count(Math.abs(delta))} takes it back.` : "";
-  return `${foreign(name)} has ${units(total, "unit")} now: ${count(available)} available, ${count(held)} held, ${count(sold)} sold.${waiting}${undo}`;
+  const waiting = waitlist_length > 0 ? ` ${units(waitlist_length, "entry is", "entries are")} waiting.` : "";
+  // Units that are already held or sold cannot be removed again.
+  const undo = delta <= available ? ` An adjustment by ${delta > 0 ? "−" : "+"}${count(Math.abs(delta))} reverts it.` : "";
+  return `${isolate(name)} has ${units(total, "unit")} now: ${count(available)} available, ${count(held)} held, ${count(sold)} sold.${waiting}${undo}`;
 }
 
 /** @param {DropLine} line */
 export function openCancel(line) {
-  return openWith(line, askToCancel);
+  return openWith(line, confirmCancellation);
 }
 
 /** @param {Version} base */
-function askToCancel(base) {
+function confirmCancellation(base) {
   const { id, name } = base.drop;
   const [held, waiting, sold] = [h("li"), h("li"), h("li")];
-  const what = h("ul", { "aria-live": "polite" }, held, waiting, sold,
-    h("li", {}, "Nothing more can be held or bought."),
-    h("li", {}, h("strong", {}, "This cannot be undone."), " To pause instead, edit its end."));
-  const dialog = openDialog(`Cancel ${foreign(name)}?`, [what], { words: "Cancel the drop", kind: "danger", keep: "Keep the drop" }, async () => {
+  const effects = h("ul", { "aria-live": "polite" }, held, waiting, sold,
+    h("li", {}, "No further holds or purchases are possible."),
+    h("li", {}, h("strong", {}, "This cannot be undone."), " To stop sales without cancelling, edit the end of the drop."));
+  const dialog = openDialog(`Cancel ${isolate(name)}?`, [effects], { words: "Cancel the drop", kind: "danger", keep: "Keep the drop" }, async () => {
     const drop = await callUntilDecided(`/v1/drops/${id}/cancel`, { method: "POST" });
-    return `${foreign(drop.name)} is called off. ${units(drop.stock.sold, "unit stays", "units stay")} sold.`;
+    return `${isolate(drop.name)} was cancelled. ${units(drop.stock.sold, "unit remains", "units remain")} sold.`;
   });
   keepCurrent(dialog, base, ({ drop: { stock, waitlist_length } }) => {
-    write(held, stock.held > 0 ? `${units(stock.held, "unit")} on hold right now: those holds are released at once.` : "No unit is on hold right now.");
-    write(waiting, waitlist_length > 0 ? `${units(waitlist_length, "entry waits", "entries wait")} in line: the waitlist is closed, and its buyers see that.` : "No entry waits in line.");
-    write(sold, stock.sold > 0 ? `${units(stock.sold, "unit")} sold so far: ${stock.sold === 1 ? "it stays" : "they stay"} sold.` : "Nothing was sold yet.");
+    write(held, stock.held > 0 ? `${units(stock.held, "unit is", "units are")} on hold: these holds will be released.` : "No units are on hold.");
+    write(waiting, waitlist_length > 0 ? `${units(waitlist_length, "waitlist entry is", "waitlist entries are")} waiting: the waitlist will be closed, and the buyers will see this on their pages.` : "No waitlist entries are waiting.");
+    write(sold, stock.sold > 0 ? `${units(stock.sold, "unit is", "units are")} sold: purchases remain valid.` : "No units are sold.");
   });
   dialog.querySelector("button")?.focus();
 }

@@ -1,4 +1,5 @@
-// A drop's picture: its own, or a drawing made for it when it has none, or none that arrives.
+// The picture of a drop. A generated drawing replaces a picture that is missing or cannot be
+// loaded.
 
 import { art } from "../lib/art.js";
 import { h } from "../lib/dom.js";

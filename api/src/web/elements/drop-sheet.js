@@ -1,13 +1,13 @@
-// Everything about one drop: picture, terms, stock, who bought, and what this buyer can do.
+// The details of one drop: picture, terms, stock, purchasers, and the actions of this buyer.
 
 import { call } from "../lib/api.js";
 import { buyerId } from "../lib/buyer.js";
-import { everyBeat } from "../lib/clock.js";
+import { everyTick } from "../lib/clock.js";
 import { isOver, statusOf, statusWords, when } from "../lib/drop.js";
 import { h, mark, write } from "../lib/dom.js";
-import { named } from "../lib/foreign.js";
-import { clock, count, money, spoken, units } from "../lib/format.js";
-import { yours } from "../lib/yours.js";
+import { nameOrUnnamed } from "../lib/foreign.js";
+import { clock, count, durationInWords, money, units } from "../lib/format.js";
+import { store } from "../lib/yours.js";
 import { DropPicture } from "./drop-picture.js";
 import { HoldPanel } from "./hold-panel.js";
 import { StockBar } from "./stock-bar.js";
@@ -17,9 +17,9 @@ import { StockBar } from "./stock-bar.js";
  * @typedef {import("../lib/api.js").Purchaser} Purchaser
  */
 
-const FIGURES = /** @type {const} */ ([["available", "Available"], ["held", "Held"], ["sold", "Sold"], ["total", "In all"]]);
-const ASK_AFTER_MS = 500;
-/** Between an answer that failed and the next question. */
+const FIGURES = /** @type {const} */ ([["available", "Available"], ["held", "Held"], ["sold", "Sold"], ["total", "Total"]]);
+const REQUEST_DELAY_MS = 500;
+/** The pause after a failed request. */
 const RETRY_MS = 5000;
 
 export class DropSheet extends HTMLElement {
@@ -39,7 +39,7 @@ export class DropSheet extends HTMLElement {
   #standing = h("p", { class: "standing" });
   #top = h("ol", { class: "plain rows" });
   #latest = h("ol", { class: "plain rows" });
-  #asking = 0;
+  #timer = 0;
 
   connectedCallback() {
     const figures = h("dl", { class: "figures" }, ...FIGURES.map(([name]) => h("div", {}, this.#names.get(name), this.#figures.get(name))));
@@ -49,15 +49,15 @@ export class DropSheet extends HTMLElement {
       h("section", { class: "panel", "aria-labelledby": "top-title" }, h("h2", { id: "top-title" }, "Top purchasers"), this.#top),
       h("section", { class: "panel", "aria-labelledby": "latest-title" }, h("h2", { id: "latest-title" }, "Latest purchases"), this.#latest));
     this.replaceChildren(h("div", { class: "sheet" }, h("div", { class: "frame large" }, this.#picture, this.#status), facts, h("div", { class: "sheet-more" }, figures, this.#rules)), buyers);
-    everyBeat(() => this.#tick());
-    yours.addEventListener("change", () => this.#askSoon());
+    everyTick(() => this.#tick());
+    store.addEventListener("change", () => this.#loadSoon());
   }
 
   /** @param {Drop} drop */
   set drop(drop) {
     const before = this.#drop;
     this.#drop = drop;
-    write(this.#name, named(drop.name));
+    write(this.#name, nameOrUnnamed(drop.name));
     write(this.#description, drop.description ?? "");
     write(this.#price, money(drop.price));
     this.#picture.drop = drop;
@@ -65,7 +65,7 @@ export class DropSheet extends HTMLElement {
     for (const [name, figure] of this.#figures) write(figure, count(drop.stock[name]));
     this.#showRules(drop);
     this.#tick();
-    if (!before || before.stock.sold !== drop.stock.sold) this.#askSoon();
+    if (!before || before.stock.sold !== drop.stock.sold) this.#loadSoon();
   }
 
   #tick() {
@@ -77,75 +77,90 @@ export class DropSheet extends HTMLElement {
     const over = isOver(statusOf(drop));
     this.#stock.show(drop.stock, over);
     const available = this.#names.get("available");
-    if (available) write(available, over ? "Not sold" : "Available");
+    if (available) write(available, over ? "Unsold" : "Available");
   }
 
   /** @param {Drop} drop */
   #showRules({ hold_seconds, max_per_hold, max_per_buyer, throttle }) {
     const rules = [
-      `A hold lasts ${spoken(hold_seconds)}.`,
-      `At most ${units(max_per_hold, "unit")} in one hold.`,
-      max_per_buyer === null ? "" : `At most ${units(max_per_buyer, "unit")} for one buyer.`,
-      throttle === null ? "" : `At most ${units(throttle.holds, "hold")} for one buyer in ${spoken(throttle.window_seconds)}.`,
+      `A hold lasts ${durationInWords(hold_seconds)}.`,
+      `At most ${units(max_per_hold, "unit")} per hold.`,
+      max_per_buyer === null ? "" : `At most ${units(max_per_buyer, "unit")} per buyer.`,
+      throttle === null ? "" : `At most ${units(throttle.holds, "hold")} per buyer in ${durationInWords(throttle.window_seconds)}.`,
     ].filter(Boolean);
     if (this.#rules.childElementCount === rules.length && [...this.#rules.children].every((item, index) => item.textContent === rules[index])) return;
     this.#rules.replaceChildren(...rules.map((rule) => h("li", {}, rule)));
   }
 
-  /** Asks for what the stream does not tell, once things are quiet for a moment. @param {number} [pause] */
-  #askSoon(pause = ASK_AFTER_MS) {
-    if (this.#asking) return;
-    this.#asking = window.setTimeout(() => {
-      this.#asking = 0;
-      void this.#ask();
+  /**
+   * Requests data that the stream does not contain, after a pause that combines several changes.
+   * @param {number} [pause]
+   */
+  #loadSoon(pause = REQUEST_DELAY_MS) {
+    if (this.#timer) return;
+    this.#timer = window.setTimeout(() => {
+      this.#timer = 0;
+      void this.#load();
     }, pause);
   }
 
-  /** Asks at once, instead of after the pause. */
-  #askNow() {
-    clearTimeout(this.#asking);
-    this.#asking = 0;
-    void this.#ask();
+  /** As `#loadSoon`, without the pause. */
+  #loadNow() {
+    clearTimeout(this.#timer);
+    this.#timer = 0;
+    void this.#load();
   }
 
-  async #ask() {
+  async #load() {
     const drop = this.#drop;
     if (!drop) return;
-    // At least as new as what the page shows, whichever server answers.
+    // At least as new as the page, whichever node responds.
     const [path, fresh] = [`/v1/drops/${drop.id}`, `at_least=${drop.position}`];
     const [top, latest, standing] = await Promise.all([
       call(`${path}/purchasers?limit=5&order=units&${fresh}`).catch(() => null),
       call(`${path}/purchasers?limit=5&order=recent&${fresh}`).catch(() => null),
       call(`${path}/buyers/${encodeURIComponent(buyerId())}?${fresh}`).catch(() => null),
     ]);
-    const again = () => this.#askNow();
+    const retry = () => this.#loadNow();
     if (top) fill(this.#top, top.data, ({ quantity }) => units(quantity, "unit"));
-    else admit(this.#top, again);
+    else showError(this.#top, retry);
     if (latest) fill(this.#latest, latest.data, ({ last_purchased_at }) => clock(last_purchased_at));
-    else admit(this.#latest, again);
-    write(this.#standing, standing ? describe(standing, yours.of(drop.id) === undefined) : "");
-    if (!top || !latest || !standing) this.#askSoon(RETRY_MS);
+    else showError(this.#latest, retry);
+    write(this.#standing, standing ? describe(standing, store.of(drop.id) === undefined) : "");
+    if (!top || !latest || !standing) this.#loadSoon(RETRY_MS);
   }
 }
 customElements.define("drop-sheet", DropSheet);
 
-/** @param {Element} list @param {Purchaser[]} purchasers @param {(purchaser: Purchaser) => string} figure */
+/**
+ * @param {Element} list
+ * @param {Purchaser[]} purchasers
+ * @param {(purchaser: Purchaser) => string} figure
+ */
 function fill(list, purchasers, figure) {
-  const rows = purchasers.map((purchaser) => h("li", {}, h("bdi", {}, named(purchaser.buyer)), h("span", { class: "tabular" }, figure(purchaser))));
+  const rows = purchasers.map((purchaser) => h("li", {}, h("bdi", {}, nameOrUnnamed(purchaser.buyer)), h("span", { class: "tabular" }, figure(purchaser))));
   list.replaceChildren(...(rows.length > 0 ? rows : [h("li", { class: "quiet-words" }, "No purchases yet.")]));
 }
 
-/** Says that a list could not be read, instead of what it said before, which may no longer be true. @param {Element} list @param {() => void} again */
-function admit(list, again) {
+/**
+ * Replaces a list that could not be loaded by an error, because its old content may be outdated.
+ * @param {Element} list
+ * @param {() => void} retry
+ */
+function showError(list, retry) {
   if (list.querySelector(".unread")) return;
-  const retry = h("button", { type: "button", class: "quiet small", onclick: again }, "Try again");
-  list.replaceChildren(h("li", { class: "unread" }, h("span", {}, "This could not be read."), retry));
+  const button = h("button", { type: "button", class: "quiet small", onclick: retry }, "Retry");
+  list.replaceChildren(h("li", { class: "unread" }, h("span", {}, "The list could not be loaded."), button));
 }
 
-/** What the buyer has, and what more they may have, where that can be had right now. @param {import("../lib/api.js").Standing} standing @param {boolean} canHold */
+/**
+ * The buyer's holds and purchases, and the remaining allowance if a hold can be placed now.
+ * @param {import("../lib/api.js").Standing} standing
+ * @param {boolean} canHold
+ */
 function describe({ held, purchased, allowance }, canHold) {
   if (held === 0 && purchased === 0) return "";
   const have = [held > 0 && `${count(held)} held`, purchased > 0 && `${count(purchased)} bought`].filter(Boolean).join(", ");
-  if (allowance === 0) return `You: ${have}. That is all that one buyer may have.`;
-  return canHold ? `You: ${have}. You may hold ${count(allowance)} more.` : `You: ${have}.`;
+  if (allowance === 0) return `You: ${have}. This is the limit per buyer.`;
+  return canHold ? `You: ${have}. You can hold ${count(allowance)} more.` : `You: ${have}.`;
 }

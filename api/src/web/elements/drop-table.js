@@ -1,17 +1,17 @@
-// A page of drops: where their units are, and what can be done about it. A row is made once and its numbers change, so that focus
-// stays.
-// On a small screen the style sheet makes a card of each row, so that nothing is out of sight; the roles say what it is all the same.
+// A page of drops with their stock and actions. A row is created once and its numbers change, so
+// that it keeps the focus. On a small screen the style sheet turns each row into a card, so that
+// everything is visible; explicit roles keep the table semantics.
 
 import { h, mark, write } from "../lib/dom.js";
 import { STATUS, isOver } from "../lib/drop.js";
-import { foreign, named } from "../lib/foreign.js";
+import { isolate, nameOrUnnamed } from "../lib/foreign.js";
 import { count } from "../lib/format.js";
 import { openAdjust, openCancel, openEdit } from "./drop-form.js";
 
 /** @typedef {import("../lib/api.js").DropLine} DropLine */
 /** @typedef {{row: HTMLTableRowElement, fill: (line: DropLine) => void}} Row */
 
-const FIGURES = /** @type {const} */ ([["total", "In all"], ["available", "Available"], ["held", "Held"], ["sold", "Sold"], ["expired", "Expired"]]);
+const FIGURES = /** @type {const} */ ([["total", "Total"], ["available", "Available"], ["held", "Held"], ["sold", "Sold"], ["expired", "Expired"]]);
 
 export class DropTable extends HTMLElement {
   /** @type {Map<string, Row>} */
@@ -21,16 +21,21 @@ export class DropTable extends HTMLElement {
 
   connectedCallback() {
     const head = ["Drop", "Status", ...FIGURES.map(([, words]) => words)].map((words) => h("th", { scope: "col", role: "columnheader" }, words));
-    const actions = h("th", { scope: "col", role: "columnheader" }, h("span", { class: "visually-hidden" }, "What to do"));
+    const actions = h("th", { scope: "col", role: "columnheader" }, h("span", { class: "visually-hidden" }, "Actions"));
     this.replaceChildren(h("div", { class: "scroll wide", role: "region", "aria-label": "Drops", tabindex: 0 },
       h("table", { role: "table" }, h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, ...head, actions)), this.#body)), this.#none);
   }
 
-  /** Shows these and no others. @param {DropLine[]} lines @param {boolean} isSamePage whether the same was asked for before */
+  /**
+   * Shows exactly these drops.
+   * @param {DropLine[]} lines
+   * @param {boolean} isSamePage true if the previous request was the same
+   */
   show(lines, isSamePage) {
     const shown = new Set(lines.map(({ id }) => id));
     for (const [id, { row }] of this.#rows) {
-      // A row that a new drop pushed off the page stays while it is in use: its button may be about to be pressed.
+      // A focused row stays, even if a new drop pushed it off the page: the administrator may be
+      // about to press its button.
       if (shown.has(id) || (isSamePage && row.contains(document.activeElement))) continue;
       row.remove();
       this.#rows.delete(id);
@@ -42,14 +47,14 @@ export class DropTable extends HTMLElement {
       this.#rows.set(line.id, known);
       known.fill(line);
       /** @type {Element | null} */
-      const place = before ? before.nextElementSibling : this.#body.firstElementChild;
-      if (known.row !== place) this.#body.insertBefore(known.row, place);
+      const next = before ? before.nextElementSibling : this.#body.firstElementChild;
+      if (known.row !== next) this.#body.insertBefore(known.row, next);
       before = known.row;
     }
     this.#none.hidden = lines.length > 0;
   }
 
-  /** Why there may be no row. @param {string} words */
+  /** The text for an empty table. @param {string} words */
   set none(words) {
     write(this.#none, words);
   }
@@ -63,25 +68,25 @@ function makeRow(first) {
   const badge = h("span", { class: "badge" });
   const figures = FIGURES.map(([, words]) => h("td", { role: "cell", "data-label": words }));
   const names = [h("span", { class: "visually-hidden" }), h("span", { class: "visually-hidden" }), h("span", { class: "visually-hidden" })];
-  const levers = /** @type {const} */ ([["Edit", openEdit], ["Adjust", openAdjust], ["Cancel", openCancel]]);
-  const actions = levers.map(([words, open], place) => h("button", { type: "button", class: "quiet small", onclick: () => void open(line) }, words, names[place]));
+  const choices = /** @type {const} */ ([["Edit", openEdit], ["Adjust", openAdjust], ["Cancel", openCancel]]);
+  const actions = choices.map(([words, open], index) => h("button", { type: "button", class: "quiet small", onclick: () => void open(line) }, words, names[index]));
   const row = h("tr", { role: "row", "data-drop-id": first.id }, h("th", { scope: "row", role: "rowheader" }, link), h("td", { role: "cell" }, badge), ...figures,
     h("td", { role: "cell" }, h("div", { class: "actions" }, ...actions)));
   const fill = (/** @type {DropLine} */ now) => {
     line = now;
-    write(link, named(now.name));
-    for (const name of names) write(name, ` ${foreign(now.name)}`);
+    write(link, nameOrUnnamed(now.name));
+    for (const name of names) write(name, ` ${isolate(now.name)}`);
     write(badge, STATUS[now.status]);
     mark(badge, "data-status", now.status);
     FIGURES.forEach(([name], index) => {
       const figure = figures[index];
-      // No buyer can have what a drop that is over did not sell.
+      // The unsold units of a drop that has ended are not available to anyone.
       if (figure) write(figure, name === "available" && isOver(now.status) ? "–" : count(now[name]));
     });
     const isCancelled = now.status === "cancelled";
     const hadFocus = actions.some((button) => button === document.activeElement);
     for (const button of actions) button.disabled = isCancelled;
-    // What cannot be pressed any more loses the focus to nothing; the row keeps it.
+    // A disabled button loses the focus. The link keeps it within the row.
     if (isCancelled && hadFocus) link.focus();
   };
   return { row, fill };

@@ -1,8 +1,8 @@
-// The newest events of the log, as they arrive. The log names nobody, and so does this.
+// The latest events of the log. The log contains no personal data, and neither does this list.
 
 import { Problem, call, callForPage } from "../lib/api.js";
 import { h } from "../lib/dom.js";
-import { foreign } from "../lib/foreign.js";
+import { isolate } from "../lib/foreign.js";
 import { clock, count, money, units } from "../lib/format.js";
 
 /**
@@ -13,16 +13,20 @@ import { clock, count, money, units } from "../lib/format.js";
 const SHOWN = 40;
 
 export class EventLog extends HTMLElement {
-  #list = h("ol", { class: "plain events", tabindex: 0, "aria-label": "Newest events, the latest first" });
+  #list = h("ol", { class: "plain events", tabindex: 0, "aria-label": "Latest events, newest first" });
   #last = 0;
-  /** What drops are called. @type {Map<string, string>} */
+  /** The names of drops, by id. @type {Map<string, string>} */
   #names = new Map();
 
   connectedCallback() {
     this.replaceChildren(this.#list);
   }
 
-  /** Fetches what came after what is shown, but no more than is shown. @param {number} head @param {DropLine[]} drops */
+  /**
+   * Fetches the events after the last one shown, at most as many as the list shows.
+   * @param {number} head
+   * @param {DropLine[]} drops
+   */
   async follow(head, drops) {
     for (const { id, name } of drops) this.#names.set(id, name);
     if (head <= this.#last) return;
@@ -35,18 +39,18 @@ export class EventLog extends HTMLElement {
       while (this.#list.childElementCount > SHOWN) this.#list.lastElementChild?.remove();
       this.#last = data.at(-1)?.position ?? this.#last;
     } catch (problem) {
-      // The next look asks again.
+      // The next refresh tries again.
       if (!(problem instanceof Problem) || problem.status === 401) throw problem;
     }
   }
 
-  /** Asks once for all names that are not known. @param {LogEvent[]} events */
+  /** Requests all unknown names with one request. @param {LogEvent[]} events */
   async #learnNames(events) {
     const unknown = new Set(events.map((event) => event.aggregate_id).filter((id) => !this.#names.has(id)));
     if (unknown.size === 0) return;
     const { data } = await callForPage(`/v1/drops?ids=${[...unknown].join()}`);
     for (const { id, name } of data) this.#names.set(id, name);
-    // Of a drop that is not there, or not now, nothing more is to be learnt.
+    // A drop that is missing from the response is not requested again.
     for (const id of unknown) if (!this.#names.has(id)) this.#names.set(id, "");
   }
 }
@@ -54,12 +58,12 @@ customElements.define("event-log", EventLog);
 
 /** @param {LogEvent} event @param {string} name */
 function row(event, name) {
-  const words = h("span", {}, h("strong", {}, inWords(event.event_type)), " ", h("span", { class: "quiet-words" }, [foreign(name), detail(event)].filter(Boolean).join(" · ")));
+  const words = h("span", {}, h("strong", {}, label(event.event_type)), " ", h("span", { class: "quiet-words" }, [isolate(name), detail(event)].filter(Boolean).join(" · ")));
   return h("li", {}, h("span", { class: "quiet-words" }, count(event.position)), h("time", { datetime: event.recorded_at }, clock(event.recorded_at)), words);
 }
 
-/** `HoldPlaced` as “Hold placed”. @param {string} type */
-function inWords(type) {
+/** Converts `HoldPlaced` to “Hold placed”. @param {string} type */
+function label(type) {
   const words = type.replace(/(?<=[a-z])[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
   return words;
 }
@@ -69,7 +73,7 @@ function detail({ event_type, payload }) {
   const fields = payload[event_type] ?? {};
   if (fields.total) return `${units(fields.quantity, "unit")}, ${money(fields.total)}`;
   if (typeof fields.quantity === "number") return units(fields.quantity, "unit");
-  if (typeof fields.delta === "number") return `${fields.delta > 0 ? "+" : "−"}${Math.abs(fields.delta)}, ${foreign(fields.reason)}`;
+  if (typeof fields.delta === "number") return `${fields.delta > 0 ? "+" : "−"}${Math.abs(fields.delta)}, ${isolate(fields.reason)}`;
   if (typeof fields.total_stock === "number") return units(fields.total_stock, "unit");
   return "";
 }

@@ -1,5 +1,6 @@
-// A dialog with a form. What is wrong with a field stands beside it and is read with it; what is wrong with the whole stands at the end.
-// However much is in it, its buttons are in sight: the part between title and buttons scrolls.
+// A dialog with a form. The error of a field is shown next to it and described to screen readers;
+// an error of the whole form is shown at the end. The buttons are always visible: the content
+// between title and buttons scrolls.
 
 import { Problem } from "../lib/api.js";
 import { h, mark, write } from "../lib/dom.js";
@@ -9,17 +10,21 @@ import { toast } from "./toast-list.js";
 /**
  * @typedef {HTMLInputElement | HTMLTextAreaElement} Control
  * @typedef {{name: string, detail: string}} Fault
- * @typedef {{words: string, kind: string, keep: string}} End what the button that sends says, how it looks, and what the other one says
- * @typedef {{words: string, next?: string, act?: () => Promise<string>}} Way out of a problem: what happened, what a button does, what to say then
+ * @typedef {{words: string, kind: string, keep: string}} End the label and class of the submit button, and the label of the button that closes the dialog
+ * @typedef {{words: string, next?: string, act?: () => Promise<string>}} Resolution a description of the problem, and optionally the label and the action of a button; the action returns a message
  * @typedef {{name: string, words: string, hint?: string, type?: string, whole?: boolean, attributes?: import("../lib/dom.js").Attributes}} Field
  */
 
-/** A field that a form cannot be sent with. Refused as the server would, but here. @param {string} name @param {string} detail */
-export function faulty(name, detail) {
+/**
+ * The problem of a field that the page itself rejects, in the form of a problem of the server.
+ * @param {string} name
+ * @param {string} detail
+ */
+export function fieldProblem(name, detail) {
   return new Problem(422, { code: "invalid_value", detail, errors: [{ pointer: `/${name}`, detail }] });
 }
 
-/** A label, a control, and room for what is to be said about it. @param {Field} field @param {string} [value] */
+/** A label, a control, a hint and an error text. @param {Field} field @param {string} [value] */
 export function control({ name, words, hint, type, whole, attributes = {} }, value) {
   const id = `field-${name}`;
   const all = { ...attributes, id, name, "aria-describedby": [hint && `${id}-hint`, `${id}-error`].filter(Boolean).join(" ") };
@@ -31,15 +36,19 @@ export function control({ name, words, hint, type, whole, attributes = {} }, val
 }
 
 /**
- * Opens a dialog. `send` does it and gives what to say; `wayOut` knows what to do about some problems.
- * @param {string} title @param {Node[]} content @param {End} end @param {(form: HTMLFormElement) => Promise<string>} send
- * @param {(problem: Problem, form: HTMLFormElement) => Way | undefined} [wayOut]
+ * Opens a dialog. `send` submits the form and returns a message; `resolve` returns the resolution
+ * of some problems.
+ * @param {string} title
+ * @param {Node[]} content
+ * @param {End} end
+ * @param {(form: HTMLFormElement) => Promise<string>} send
+ * @param {(problem: Problem, form: HTMLFormElement) => Resolution | undefined} [resolve]
  */
-export function openDialog(title, content, end, send, wayOut = () => undefined) {
+export function openDialog(title, content, end, send, resolve = () => undefined) {
   const refused = h("div", { class: "refused", role: "alert" });
   const keep = h("button", { type: "button", class: "quiet" }, end.keep);
   const submit = h("button", { class: end.kind }, end.words);
-  // Focusable, so that it can be scrolled by keys where nothing in it can be focused.
+  // Focusable, so that it can be scrolled by keyboard even without a focusable element inside.
   const body = h("div", { class: "dialog-body", tabindex: -1 }, ...content, refused);
   const form = h("form", { method: "dialog", novalidate: true }, h("h2", { id: "dialog-title" }, title), body, h("div", { class: "form-end" }, keep, submit));
   const dialog = h("dialog", { "aria-labelledby": "dialog-title" }, form);
@@ -50,13 +59,13 @@ export function openDialog(title, content, end, send, wayOut = () => undefined) 
     submit.disabled = true;
     refused.replaceChildren();
     try {
-      if (point(form, unfilled(form)).length > 0) return;
+      if (showFaults(form, invalidFields(form)).length > 0) return;
       toast(await send(form));
       dialog.close();
       document.dispatchEvent(new Event("drops-changed"));
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
-      tell(form, refused, problem, wayOut(problem, form));
+      showProblem(form, refused, problem, resolve(problem, form));
     } finally {
       submit.disabled = false;
     }
@@ -66,20 +75,25 @@ export function openDialog(title, content, end, send, wayOut = () => undefined) 
   return dialog;
 }
 
-/** @param {HTMLFormElement} form @param {HTMLElement} refused @param {Problem} problem @param {Way | undefined} way */
-function tell(form, refused, problem, way) {
+/**
+ * @param {HTMLFormElement} form
+ * @param {HTMLElement} refused
+ * @param {Problem} problem
+ * @param {Resolution | undefined} resolution
+ */
+function showProblem(form, refused, problem, resolution) {
   /** @type {{pointer: string, detail: string}[]} */
   const errors = problem.numbers.errors ?? [];
   const faults = errors.map(({ pointer, detail }) => ({ name: pointer.split("/").at(-1) ?? "", detail: sentence(detail) }));
-  const placed = point(form, faults);
-  if (faults.length > 0 && placed.length === faults.length) return;
-  refused.append(h("p", { class: "error" }, way?.words ?? sentence(problem.message)));
-  if (way?.next && way.act) refused.append(wayButton(refused, way.next, way.act));
+  const shown = showFaults(form, faults);
+  if (faults.length > 0 && shown.length === faults.length) return;
+  refused.append(h("p", { class: "error" }, resolution?.words ?? sentence(problem.message)));
+  if (resolution?.next && resolution.act) refused.append(resolutionButton(refused, resolution.next, resolution.act));
   refused.scrollIntoView({ block: "nearest" });
 }
 
 /** @param {HTMLElement} refused @param {string} next @param {() => Promise<string>} act */
-function wayButton(refused, next, act) {
+function resolutionButton(refused, next, act) {
   const button = h("button", { type: "button", class: "secondary" }, next);
   button.addEventListener("click", async () => {
     button.disabled = true;
@@ -88,15 +102,19 @@ function wayButton(refused, next, act) {
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
       button.disabled = false;
-      // Here, and not in a message, which a dialog covers.
+      // In the dialog, because it covers messages of the page.
       refused.prepend(h("p", { class: "error" }, sentence(problem.message)));
     }
   });
   return button;
 }
 
-/** Writes faults beside their fields and goes to the first; gives those that have a field here. @param {HTMLFormElement} form @param {Fault[]} faults */
-function point(form, faults) {
+/**
+ * Shows faults next to their fields and focuses the first. Returns the controls that were found.
+ * @param {HTMLFormElement} form
+ * @param {Fault[]} faults
+ */
+function showFaults(form, faults) {
   const controls = faults.flatMap(({ name, detail }) => {
     const found = form.elements.namedItem(name);
     const error = form.querySelector(`#field-${CSS.escape(name)}-error`);
@@ -116,26 +134,33 @@ function clear(input, error) {
   write(error, "");
 }
 
-/** What the browser itself finds wrong, in our words. @param {HTMLFormElement} form @returns {Fault[]} */
-function unfilled(form) {
+/**
+ * The faults that the browser's validation finds.
+ * @param {HTMLFormElement} form
+ * @returns {Fault[]}
+ */
+function invalidFields(form) {
   const controls = /** @type {Control[]} */ ([...form.elements].filter((element) => element instanceof HTMLInputElement || element instanceof HTMLTextAreaElement));
-  return controls.filter(({ validity }) => !validity.valid).map((input) => ({ name: input.name, detail: whatIsWrong(input) }));
+  return controls.filter(({ validity }) => !validity.valid).map((input) => ({ name: input.name, detail: validityMessage(input) }));
 }
 
 /** @param {Control} input */
-function whatIsWrong(input) {
+function validityMessage(input) {
   const { validity } = input;
   const [min, max] = [input.getAttribute("min"), input.getAttribute("max")];
-  if (validity.badInput || validity.stepMismatch) return input.type === "number" ? "A whole number." : "A day and a time.";
-  if (validity.valueMissing) return "This is needed.";
-  if (validity.rangeUnderflow || validity.rangeOverflow) return max ? `From ${min} to ${max}.` : `At least ${min}.`;
-  if (validity.tooLong) return `At most ${input.maxLength} characters.`;
-  return "This cannot be.";
+  if (validity.badInput || validity.stepMismatch) return input.type === "number" ? "Enter a whole number." : "Enter a date and a time.";
+  if (validity.valueMissing) return "This field is required.";
+  if (validity.rangeUnderflow || validity.rangeOverflow) return max ? `Enter a number from ${min} to ${max}.` : `Enter a number of at least ${min}.`;
+  if (validity.tooLong) return `Enter at most ${input.maxLength} characters.`;
+  return "This value is not valid.";
 }
 
 const INSTANT = /\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g;
 
-/** What the server says, as a sentence, and with the times of this machine's clock, which the form has too. @param {string} words */
+/**
+ * Formats a detail of the server as a sentence, with times in the local time zone, as in the form.
+ * @param {string} words
+ */
 function sentence(words) {
   const local = words.replaceAll(INSTANT, (time) => exact(time));
   const [first = "", rest = ""] = [local.slice(0, 1).toUpperCase(), local.slice(1)];

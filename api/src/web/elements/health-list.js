@@ -1,4 +1,4 @@
-// How the machine is doing: the engine, the tables behind the log, and how late units came back.
+// The state of the server: the engine, the lag of projections, and the delay of expiries.
 
 import { h } from "../lib/dom.js";
 import { count } from "../lib/format.js";
@@ -6,17 +6,17 @@ import { count } from "../lib/format.js";
 /** @typedef {import("../lib/api.js").Metrics} Metrics */
 
 const ENGINE = {
-  live: "recording", away: "cannot reach its log", refused: "refuses its log",
-  clock_fault: "waits: its clock differs from the database's", stopped: "stopped",
+  live: "accepting requests", away: "event log unreachable", refused: "event log failed a consistency check",
+  clock_fault: "paused: the clock differs from the database's", stopped: "stopped",
 };
 
-/** What is wrong with the event that put a drop into quarantine. @type {Record<string, string>} */
-const WRONG = {
+/** The defect of the event that put a drop into quarantine. @type {Record<string, string>} */
+const DEFECTS = {
   unknown_type: "unknown event type",
   unknown_version: "unknown version of an event type",
-  unreadable: "an event that cannot be decoded",
-  wrong_sequence: "an event out of sequence",
-  contradiction: "an event that contradicts its history",
+  unreadable: "event cannot be decoded",
+  wrong_sequence: "event out of sequence",
+  contradiction: "event contradicts earlier events",
 };
 
 export class HealthList extends HTMLElement {
@@ -31,17 +31,17 @@ export class HealthList extends HTMLElement {
     /** @type {[string, string, boolean?][]} */
     const pairs = [
       ["Engine", ENGINE[engine.state], engine.state !== "live"],
-      ["Requests waiting for it", count(engine.queued)],
+      ["Queued requests", count(engine.queued)],
       ["Events in the log", count(position)],
       ["Watchers", count(watchers)],
-      ["Units come back after", late ? `median ${late.p50_ms} ms, p99 ${late.p99_ms} ms, at most ${late.max_ms} ms` : "no hold ran out"],
+      ["Expiry delay", late ? `median ${late.p50_ms} ms, p99 ${late.p99_ms} ms, max ${late.max_ms} ms` : "no hold expired"],
     ];
     for (const { name, lag, stopped } of projections) {
       const words = stopped ? `stopped: ${stopped}` : lag === 0 ? "up to date" : `${count(lag)} events behind`;
-      pairs.push([`Table ${name}`, words, stopped !== null]);
+      pairs.push([`Projection ${name}`, words, stopped !== null]);
     }
     for (const { drop_id: drop, position: at, reason } of quarantined) {
-      pairs.push([`Drop ${drop}`, `in quarantine since position ${count(at)}: ${WRONG[reason] ?? reason}`, true]);
+      pairs.push([`Drop ${drop}`, `in quarantine since position ${count(at)}: ${DEFECTS[reason] ?? reason}`, true]);
     }
     this.#list.replaceChildren(...pairs.flatMap(([words, value, alarm]) => [h("dt", {}, words), h("dd", { class: alarm && "alarm" }, value)]));
   }

@@ -1,13 +1,16 @@
-// What happened within the window, as numbers.
+// The counts of the selected window.
 
 import { h, write } from "../lib/dom.js";
 import { count, units } from "../lib/format.js";
 
 /** @typedef {import("../lib/api.js").Metrics} Metrics */
 
-/** What it is, the number, and what it counts. Stock is counted in units, as in the table and the chart. @type {[string, (metrics: Metrics) => number, (metrics: Metrics) => string][]} */
+/**
+ * The label, the number, and its unit. Stock is counted in units, as in the table and the chart.
+ * @type {[string, (metrics: Metrics) => number, (metrics: Metrics) => string][]}
+ */
 const TILES = [
-  ["Put on hold", (metrics) => metrics.units_held, (metrics) => within(metrics.units_held, units(metrics.holds_placed, "hold"))],
+  ["Held", (metrics) => metrics.units_held, (metrics) => within(metrics.units_held, units(metrics.holds_placed, "hold"))],
   ["Sold", (metrics) => metrics.units_sold, (metrics) => within(metrics.units_sold, units(metrics.purchases_confirmed, "purchase"))],
   ["Expired", (metrics) => metrics.units_expired, (metrics) => within(metrics.units_expired, units(metrics.holds_expired, "hold"))],
   ["Released", (metrics) => metrics.units_released, (metrics) => within(metrics.units_released, units(metrics.holds_released, "hold"))],
@@ -26,16 +29,19 @@ export class MetricTiles extends HTMLElement {
 
   /** @param {Metrics} metrics */
   set metrics(metrics) {
-    TILES.forEach(([, of, what], index) => {
+    TILES.forEach(([, of, caption], index) => {
       const [figure, counted] = [this.#figures[index], this.#counted[index]];
       if (figure) write(figure, count(of(metrics)));
-      if (counted) write(counted, what(metrics));
+      if (counted) write(counted, caption(metrics));
     });
   }
 }
 customElements.define("metric-tiles", MetricTiles);
 
-/** @param {number} number of units, which stands above @param {string} parts that they were in */
+/**
+ * @param {number} number of units, which the tile shows
+ * @param {string} parts the holds or purchases of these units
+ */
 function within(number, parts) {
   return `${number === 1 ? "unit" : "units"}, in ${parts}`;
 }

@@ -1,4 +1,5 @@
-// Units sold, upwards, and units that came back by expiry, downwards, by time. An SVG, drawn to the width that there is.
+// A chart of units sold (upwards) and units expired (downwards) over time. An SVG that fits the
+// available width.
 
 import { h, svg, write } from "../lib/dom.js";
 import { clock, count, day } from "../lib/format.js";
@@ -6,11 +7,11 @@ import { clock, count, day } from "../lib/format.js";
 /** @typedef {import("../lib/api.js").Bucket} Bucket */
 
 const [HEIGHT, LEFT, TOP, BOTTOM] = [272, 40, 8, 24];
-/** Pixels between two labels of the time axis, at least. */
+/** The minimum distance between two labels of the time axis, in pixels. */
 const LABEL_WIDTH = 90;
 const MINUTE_MS = 60_000;
 const HOUR_MS = 60 * MINUTE_MS;
-/** What labels of the time axis may be apart, in milliseconds. */
+/** The possible distances between labels of the time axis, in milliseconds. */
 const LABEL_STEPS = [MINUTE_MS, 2 * MINUTE_MS, 5 * MINUTE_MS, 10 * MINUTE_MS, 15 * MINUTE_MS, 30 * MINUTE_MS, HOUR_MS, 2 * HOUR_MS, 3 * HOUR_MS, 6 * HOUR_MS, 12 * HOUR_MS, 24 * HOUR_MS, 48 * HOUR_MS];
 
 export class SalesChart extends HTMLElement {
@@ -65,7 +66,7 @@ export class SalesChart extends HTMLElement {
     this.#svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     this.#svg.setAttribute("aria-label", this.#summary());
     this.#svg.replaceChildren(...parts);
-    this.#tell();
+    this.#showReadout();
   }
 
   /** @param {PointerEvent | null} event */
@@ -78,7 +79,7 @@ export class SalesChart extends HTMLElement {
     this.#draw();
   }
 
-  #tell() {
+  #showReadout() {
     const bucket = this.#buckets[this.#picked];
     write(this.#readout, bucket ? `${day(bucket.start)}: ${count(bucket.sold)} sold, ${count(bucket.expired)} expired, ${count(bucket.held)} held` : "");
   }
@@ -91,7 +92,10 @@ export class SalesChart extends HTMLElement {
 }
 customElements.define("sales-chart", SalesChart);
 
-/** The smallest of 1, 2 and 5 times a power of ten that is not less. @param {number} least */
+/**
+ * Returns the smallest number of the form 1, 2 or 5 times a power of ten that is at least `least`.
+ * @param {number} least
+ */
 function niceStep(least) {
   const power = 10 ** Math.floor(Math.log10(Math.max(1, least)));
   return [1, 2, 5, 10].map((digit) => digit * power).find((step) => step >= least) ?? 10 * power;
@@ -102,7 +106,11 @@ function span(buckets) {
   return Date.parse(buckets.at(-1)?.start ?? "") - Date.parse(buckets[0]?.start ?? "");
 }
 
-/** Labels at round times of this machine's clock, as many as there is room for. @param {Bucket[]} buckets @param {number} slot pixels a bucket */
+/**
+ * Labels at round local times, as many as fit.
+ * @param {Bucket[]} buckets
+ * @param {number} slot pixels per bucket
+ */
 function timeLabels(buckets, slot) {
   const length = buckets.length > 1 ? span(buckets) / (buckets.length - 1) : MINUTE_MS;
   const step = LABEL_STEPS.find((apart) => (apart / length) * slot >= LABEL_WIDTH) ?? 48 * HOUR_MS;
@@ -121,13 +129,13 @@ function date(time) {
   return new Date(time).toLocaleDateString("en-GB", { day: "numeric", month: "short" });
 }
 
-/** The same numbers as a table, the latest first; what has nothing to tell is left out. @param {Bucket[]} buckets */
+/** The same numbers as a table, latest first, without empty buckets. @param {Bucket[]} buckets */
 export function chartTable(buckets) {
   const isWithinADay = span(buckets) < 24 * HOUR_MS;
   const names = /** @type {const} */ (["held", "sold", "expired", "released"]);
   const busy = buckets.filter((bucket) => names.some((name) => (bucket[name] ?? 0) > 0)).reverse();
   const head = h("tr", {}, h("th", { scope: "col" }, "From"), ...["Held", "Sold", "Expired", "Released"].map((words) => h("th", { scope: "col" }, words)));
   const rows = busy.map((bucket) => h("tr", {}, h("td", {}, isWithinADay ? clock(bucket.start).slice(0, 5) : day(bucket.start)), ...names.map((name) => h("td", {}, count(bucket[name] ?? 0)))));
-  const none = h("tr", {}, h("td", { colspan: 5 }, "Nothing happened within this window."));
-  return h("table", {}, h("caption", { class: "visually-hidden" }, "Units by time, the latest first; times without any are left out"), h("thead", {}, head), h("tbody", {}, ...(rows.length > 0 ? rows : [none])));
+  const none = h("tr", {}, h("td", { colspan: 5 }, "No activity in this window."));
+  return h("table", {}, h("caption", { class: "visually-hidden" }, "Units by time, latest first, without empty intervals"), h("thead", {}, head), h("tbody", {}, ...(rows.length > 0 ? rows : [none])));
 }

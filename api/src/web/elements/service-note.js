@@ -1,4 +1,4 @@
-// Says across the page that nothing can be recorded right now. Made of nothing as long as all is well.
+// A page-wide notice that the server cannot record requests. Empty in normal operation.
 
 import { h } from "../lib/dom.js";
 import { clock } from "../lib/format.js";
@@ -15,7 +15,7 @@ export class ServiceNote extends HTMLElement {
     const { awaySince } = service;
     if (awaySince === null) return this.replaceChildren();
     const words = this.getAttribute("words") ?? "";
-    return this.replaceChildren(h("p", {}, h("strong", {}, `${words} `), `Since ${clock(awaySince)}; it is tried again all the time.`));
+    return this.replaceChildren(h("p", {}, h("strong", {}, `${words} `), `Since ${clock(awaySince)}. Retrying automatically.`));
   }
 }
 customElements.define("service-note", ServiceNote);

@@ -1,4 +1,5 @@
-// Where a drop's units are: sold, held, and what is left, as a bar and in words. Of a drop that is over nothing is left to buy.
+// The stock of a drop as a bar and as text: sold, held and available units. A drop that has ended
+// has no available units.
 
 import { h, mark, write } from "../lib/dom.js";
 import { count } from "../lib/format.js";
@@ -21,7 +22,8 @@ export class StockBar extends HTMLElement {
     const share = (/** @type {number} */ units) => `${(100 * units) / Math.max(1, total)}%`;
     this.#sold.style.width = share(sold);
     this.#held.style.width = share(held);
-    // As wide as it ever gets, so that what follows stays where it is while the number falls.
+    // The width of the largest number, so that the text after it does not move when the number
+    // falls.
     this.#left.style.minWidth = `${count(total).length + 3.3}ch`;
     write(this.#left, isOver ? `${count(sold)} sold` : `${count(available)} left`);
     write(this.#rest, `of ${count(total)}${held > 0 ? ` · ${count(held)} held` : ""}`);

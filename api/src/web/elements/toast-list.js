@@ -1,16 +1,24 @@
-// Short messages: seen in a corner, and spoken by screen readers. They go by themselves, but not while they are read, and not
-// while what they are about waits for an answer. They lie over the page, and cover nothing that can be pressed there.
+// Short messages in a corner, announced by screen readers. They disappear automatically, but not
+// while the pointer or focus is on them, and not while their subject needs a decision. They overlay
+// the page without covering its buttons.
 
-import { everyBeat } from "../lib/clock.js";
+import { everyTick } from "../lib/clock.js";
 import { h } from "../lib/dom.js";
 
-/** @typedef {{kind?: "news" | "refusal", link?: {href: string, words: string}, stays?: () => boolean}} Manner `stays`: whether it is still to be seen */
+/**
+ * @typedef {{kind?: "news" | "refusal", link?: {href: string, words: string}, stays?: () => boolean}} Manner `stays`: returns whether the message must remain visible
+ */
 
 const STAYS_MS = 7000;
 const MOST_SHOWN = 3;
-/** What a message should not cover, most important first: where there is no room for all, the last are given up. */
+/**
+ * Elements that a message should not cover, most important first. If there is not enough space, the
+ * last ones may be covered.
+ */
 const UNCOVERED = ["button.primary, button.danger, .time", "button, input, select, textarea, summary", "hold-panel, stock-bar", "a, h1, h2, .price"];
-/** Pixels around a message, and between two places that are tried. */
+/**
+ * The margin around a message, and the distance between two positions that are tried, in pixels.
+ */
 const [GAP, STEP] = [8, 4];
 
 export class ToastList extends HTMLElement {
@@ -21,8 +29,8 @@ export class ToastList extends HTMLElement {
     this.setAttribute("aria-live", "polite");
     this.setAttribute("aria-atomic", "false");
     const settle = () => this.#settle();
-    // The page changes under a message: it is scrolled, and what could be pressed becomes something else.
-    const stop = everyBeat(settle);
+    // The page changes under a message: it is scrolled, and buttons appear.
+    const stop = everyTick(settle);
     addEventListener("scroll", settle, { capture: true, passive: true });
     addEventListener("resize", settle);
     this.#stop = () => {
@@ -48,7 +56,9 @@ export class ToastList extends HTMLElement {
     this.#settle();
   }
 
-  /** Stays where it is while it covers nothing there; otherwise goes to the lowest place where it does not. */
+  /**
+   * Keeps the position if it covers nothing important; otherwise moves to the lowest free position.
+   */
   #settle() {
     const { height, left, right } = this.getBoundingClientRect();
     if (height === 0) {
@@ -73,7 +83,12 @@ export class ToastList extends HTMLElement {
 }
 customElements.define("toast-list", ToastList);
 
-/** Where the page shows what `selector` names between two columns. @param {string} selector @param {number} left @param {number} right */
+/**
+ * The boxes of visible elements that match `selector` between two x coordinates.
+ * @param {string} selector
+ * @param {number} left
+ * @param {number} right
+ */
 function inSight(selector, left, right) {
   const found = [...document.querySelectorAll(selector)].filter((element) => !element.closest("toast-list"));
   const boxes = found.map((element) => element.getBoundingClientRect());

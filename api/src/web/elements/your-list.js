@@ -1,35 +1,36 @@
-// Everything that this buyer has or had, newest first, whether its drop is still on or not. A row is made once and changes, so that
-// focus stays; what is held can be bought here.
+// All holds, purchases and waitlist entries of this buyer, newest first, including those of ended
+// drops. A row is created once and updated, so that it keeps the focus. Holds can be purchased
+// here.
 
-import { everyBeat, until } from "../lib/clock.js";
+import { everyTick, until } from "../lib/clock.js";
 import { h, mark, write } from "../lib/dom.js";
-import { foreign, named } from "../lib/foreign.js";
+import { isolate, nameOrUnnamed } from "../lib/foreign.js";
 import { clock, duration, money, ordinal, units } from "../lib/format.js";
 import { button, disarm } from "../lib/press.js";
 import { buy } from "../lib/shop.js";
-import { isSettled, unitPrice, yours } from "../lib/yours.js";
+import { isSettled, store, unitPrice } from "../lib/yours.js";
 
 /** @typedef {import("../lib/yours.js").Entry} Entry */
 /** @typedef {{row: HTMLLIElement, show: () => void}} Row */
 
-/** Of what is over; what is under way is shown whatever there is of it. */
-const MOST_OVER = 8;
+/** The maximum number of settled entries shown. Entries in progress are always shown. */
+const MAX_SETTLED = 8;
 
 export class YourList extends HTMLElement {
   /** @type {Map<string, Row>} */
   #rows = new Map();
   #list = h("ul", { class: "plain rows" });
-  #none = h("p", { class: "quiet-words" }, "Nothing yet. What you hold or buy is listed here, and is still here after a refresh.");
+  #none = h("p", { class: "quiet-words" }, "Nothing yet. Your holds and purchases are listed here, and are kept when you reload the page.");
   #stop = () => {};
 
   connectedCallback() {
     this.replaceChildren(this.#list, this.#none);
     const show = () => this.#show();
-    yours.addEventListener("change", show);
-    const stop = everyBeat(() => this.#rows.forEach((row) => row.show()));
+    store.addEventListener("change", show);
+    const stop = everyTick(() => this.#rows.forEach((row) => row.show()));
     this.#stop = () => {
       stop();
-      yours.removeEventListener("change", show);
+      store.removeEventListener("change", show);
     };
     show();
   }
@@ -39,13 +40,13 @@ export class YourList extends HTMLElement {
   }
 
   #show() {
-    const shown = worthShowing(yours.entries);
+    const shown = worthShowing(store.entries);
     this.#none.hidden = shown.length > 0;
     const known = this.#rows;
     this.#rows = new Map(shown.map((entry) => [entry.key, known.get(entry.key) ?? makeRow(entry)]));
     for (const [key, { row }] of known) if (!this.#rows.has(key)) row.remove();
-    [...this.#rows.values()].forEach(({ row, show }, place) => {
-      if (this.#list.children[place] !== row) this.#list.insertBefore(row, this.#list.children[place] ?? null);
+    [...this.#rows.values()].forEach(({ row, show }, index) => {
+      if (this.#list.children[index] !== row) this.#list.insertBefore(row, this.#list.children[index] ?? null);
       show();
     });
   }
@@ -54,14 +55,14 @@ customElements.define("your-list", YourList);
 
 /** @param {Entry[]} entries */
 function worthShowing(entries) {
-  const over = entries.filter(isSettled).slice(0, MOST_OVER);
+  const over = entries.filter(isSettled).slice(0, MAX_SETTLED);
   return entries.filter((entry) => !isSettled(entry) || over.includes(entry));
 }
 
 /** @param {Entry} entry @returns {Row} */
 function makeRow(entry) {
   const [words, end] = [h("span", { class: "tabular" }), h("span", { class: "row-end" })];
-  const row = h("li", { "data-key": entry.key }, h("a", { href: `/drops/${entry.drop_id}`, dir: "auto" }, named(entry.drop_name)), end);
+  const row = h("li", { "data-key": entry.key }, h("a", { href: `/drops/${entry.drop_id}`, dir: "auto" }, nameOrUnnamed(entry.drop_name)), end);
   end.append(words);
   let arm = () => {};
   let stage = "";
@@ -84,7 +85,7 @@ function makeRow(entry) {
 /** @param {Entry} entry */
 function buyButton(entry) {
   const made = button(`Buy for ${money(unitPrice(entry), entry.quantity)}`, "secondary small", () => buy(entry));
-  made.append(h("span", { class: "visually-hidden" }, `: ${foreign(entry.drop_name)}`));
+  made.append(h("span", { class: "visually-hidden" }, `: ${isolate(entry.drop_name)}`));
   return made;
 }
 
@@ -97,22 +98,22 @@ function describe(entry) {
     case "purchased":
       return `${quantity} bought · ${money(entry.total ?? unitPrice(entry), entry.total ? 1 : entry.quantity)}`;
     case "expired":
-      return `ran out at ${clock(entry.hold?.expires_at ?? 0)}`;
+      return `expired at ${clock(entry.hold?.expires_at ?? 0)}`;
     case "released":
-      return entry.called_off ? "called off, not bought" : "released";
+      return entry.called_off ? "cancelled, not purchased" : "released";
     case "waiting":
     case "leaving":
-      if (entry.waiting?.blocked_by) return "in line, passed over";
-      return entry.waiting?.place ? `${ordinal(entry.waiting.place)} in line` : "in line";
+      if (entry.waiting?.blocked_by) return "on the waitlist, cannot be served";
+      return entry.waiting?.place ? `${ordinal(entry.waiting.place)} on the waitlist` : "on the waitlist";
     case "closed":
-      return entry.called_off ? "called off, the line is closed" : "over, the line is closed";
+      return entry.called_off ? "cancelled, waitlist closed" : "ended, waitlist closed";
     case "unanswered":
-      return "no answer";
+      return "no response";
     case "asking":
     case "joining":
     case "buying":
     case "releasing":
     case "checking":
-      return entry.again ? "asking again…" : "asking…";
+      return entry.again ? "retrying…" : "sending…";
   }
 }

@@ -1,7 +1,8 @@
-// The public API, as CONTRACT v1 has it: the shapes, one way to call it, and one error.
+// The public API (contract v1): types, calls, and one error class.
 //
-// An answer that never came, or not in time, is a `Problem` with the code `unreachable`; whoever sends it again sends the same key.
-// No answer is taken from the browser's cache: one that was only found to be still true tells the time of when it was written.
+// A missing or late response is a `Problem` with the code `unreachable`; a retry repeats the
+// idempotency key. Responses are never taken from the browser's cache, because the `server_time` of
+// a revalidated response is outdated.
 
 import { learn } from "./clock.js";
 
@@ -19,7 +20,7 @@ import { learn } from "./clock.js";
  *   position: number, server_time: string}} Hold
  * @typedef {{id: string, hold_id: string, drop_id: string, quantity: number, total: Money, purchased_at: string, position: number}} Purchase
  * @typedef {{buyer_id: string, held: number, purchased: number, allowance: number, next_hold_at: string | null, server_time: string}} Standing
- * @typedef {"max_per_hold" | "max_per_buyer" | "total_stock"} Block why nothing that comes back can serve a waitlist entry
+ * @typedef {"max_per_hold" | "max_per_buyer" | "total_stock"} Block the reason why no number of returned units can serve a waitlist entry
  * @typedef {{id: string, drop_id: string, quantity: number, place: number | null, blocked_by: Block | null, hold_id: string | null,
  *   offered_at: string | null, price: Money | null, expires_at: string | null, joined_at: string, position: number,
  *   status: "waiting" | "offered" | "purchased" | "expired" | "released" | "left" | "closed"}} Waiting
@@ -33,42 +34,49 @@ import { learn } from "./clock.js";
  *   quarantined: {drop_id: string | null, position: number, reason: string}[],
  *   projections: {name: string, checkpoint: number, lag: number, stopped: string | null}[]}} Metrics
  * @typedef {{position: number, aggregate_id: string, event_type: string, recorded_at: string, payload: Record<string, any>}} LogEvent
- * @typedef {{data: Drop[], has_more: boolean, position: number}} DropPage `position`: all up to there is in it
+ * @typedef {{data: Drop[], has_more: boolean, position: number}} DropPage `position`: the log position that the page reflects
  * @typedef {{method?: string, body?: unknown, key?: string, headers?: Record<string, string>}} Options
  */
 
-/** A server that cannot reach its log says so within five seconds; who hears nothing for twice as long is not heard either. */
-const TIME_OUT_MS = 10_000;
+/**
+ * A server that cannot reach its log reports that within five seconds. After twice that time the
+ * request is considered lost.
+ */
+const TIMEOUT_MS = 10_000;
 
-/** What went wrong, in the contract's form. */
+/** An error response, or the lack of a response. */
 export class Problem extends Error {
   /** @param {number} status @param {Record<string, any>} body @param {number} retryAfter seconds */
   constructor(status, body, retryAfter = 0) {
-    super(body.detail ?? body.title ?? `The server answered ${status}.`);
+    super(body.detail ?? body.title ?? `The server returned status ${status}.`);
     this.status = status;
-    /** The stable name of what went wrong. @type {string} */
+    /** The stable code of the problem. @type {string} */
     this.code = body.code ?? "unknown";
-    /** The numbers to act on. */
+    /** The members of the problem. */
     this.numbers = body;
     this.retryAfter = retryAfter;
   }
 
-  /** Whether nobody knows what came of the request: the same one may be sent again. */
+  /** Returns whether the outcome of the request is unknown, so that it can be retried. */
   get isUndecided() {
     return this.code === "unreachable" || this.status === 503 || this.status === 502 || this.status === 504;
   }
 }
 
 /**
- * Sends a request and reads its answer, both in time.
- * @template T @param {string} path @param {Options} options @param {(response: Response) => Promise<T>} read @returns {Promise<T>}
+ * Sends a request and reads the response, with one timeout for both.
+ * @template T
+ * @param {string} path
+ * @param {Options} options
+ * @param {(response: Response) => Promise<T>} read
+ * @returns {Promise<T>}
  */
 async function send(path, { method = "GET", body, key, headers = {} }, read) {
   const all = { ...headers };
   if (body !== undefined) all["Content-Type"] = "application/json";
   if (key !== undefined) all["Idempotency-Key"] = key;
   const attempt = new AbortController();
-  const timer = setTimeout(() => attempt.abort(), TIME_OUT_MS);
+  const timer = setTimeout(() => attempt.abort(), TIMEOUT_MS);
   try {
     const sent = body === undefined ? undefined : JSON.stringify(body);
     const response = await fetch(path, { method, headers: all, body: sent, signal: attempt.signal, cache: "no-store" });
@@ -76,7 +84,7 @@ async function send(path, { method = "GET", body, key, headers = {} }, read) {
     return await read(response);
   } catch (error) {
     if (error instanceof Problem) throw error;
-    throw new Problem(0, { code: "unreachable", detail: "The shop does not answer." });
+    throw new Problem(0, { code: "unreachable", detail: "The server is not responding." });
   } finally {
     clearTimeout(timer);
   }
@@ -88,14 +96,23 @@ async function problemOf(response) {
   return new Problem(response.status, body, Number(response.headers.get("retry-after")) || 0);
 }
 
-/** Calls the API and gives the body of the answer. @param {string} path @param {Options} [options] @returns {Promise<any>} */
+/**
+ * Calls the API and returns the body of the response.
+ * @param {string} path
+ * @param {Options} [options]
+ * @returns {Promise<any>}
+ */
 export async function call(path, options = {}) {
   const body = await send(path, options, async (response) => (response.status === 204 ? null : response.json()));
   learn(body?.server_time);
   return body;
 }
 
-/** A page of drops, and how new it is. @param {string} path @returns {Promise<DropPage>} */
+/**
+ * Returns a page of drops with its log position.
+ * @param {string} path
+ * @returns {Promise<DropPage>}
+ */
 export async function callForPage(path) {
   const page = await send(path, {}, async (response) => {
     const body = await response.json();
@@ -105,26 +122,31 @@ export async function callForPage(path) {
   return page;
 }
 
-/** Calls the API and gives the body as text, and the entity tag. @param {string} path @param {Options} [options] */
+/**
+ * Calls the API and returns the body as text, with the entity tag.
+ * @param {string} path
+ * @param {Options} [options]
+ */
 export async function callForText(path, options = {}) {
   return send(path, options, async (response) => ({ text: await response.text(), etag: response.headers.get("etag") ?? "" }));
 }
 
 /**
- * Calls until it is known what came of it: what may be sent again is, with growing, jittered pauses, at most `patience` ms.
+ * Calls the API until the outcome is known: retries with exponential backoff and jitter for at most
+ * `timeout` ms.
  * @param {string} path @param {Options} options
- * @param {{patience?: number, onAgain?: () => void}} [how] `onAgain` is told before each time but the first
+ * @param {{timeout?: number, onRetry?: () => void}} [how] `onRetry` is called before each retry
  * @returns {Promise<any>}
  */
-export async function callUntilDecided(path, options, { patience = 20_000, onAgain = () => {} } = {}) {
-  const givesUpAt = Date.now() + patience;
+export async function callUntilDecided(path, options, { timeout = 20_000, onRetry = () => {} } = {}) {
+  const deadline = Date.now() + timeout;
   for (let pause = 300; ; pause = Math.min(2 * pause, 4000)) {
     try {
       return await call(path, options);
     } catch (error) {
-      const again = error instanceof Problem && error.isUndecided && Date.now() + pause < givesUpAt;
-      if (!again) throw error;
-      onAgain();
+      const canRetry = error instanceof Problem && error.isUndecided && Date.now() + pause < deadline;
+      if (!canRetry) throw error;
+      onRetry();
       await sleep(pause * (0.5 + Math.random()));
     }
   }
@@ -135,7 +157,10 @@ export function sleep(milliseconds) {
   return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }
 
-/** A random UUID, also where the page came by plain HTTP from another machine and `crypto.randomUUID` is not there. */
+/**
+ * Returns a random UUID. `crypto.randomUUID` is missing on pages loaded by plain HTTP from another
+ * machine.
+ */
 export function uuid() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = ((bytes[6] ?? 0) & 0x0f) | 0x40;

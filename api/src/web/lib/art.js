@@ -1,10 +1,10 @@
-// A drawing for a drop that has no picture: always the same for the same drop, different for another. Drawn, not fetched.
+// A generated drawing for a drop without a picture. The drawing is a function of the drop's id.
 
 import { svg } from "./dom.js";
 
 const [WIDTH, HEIGHT] = [400, 300];
 
-/** Paper, and three inks that go with it. */
+/** A background color and three matching colors each. */
 const PALETTES = [
   ["#e9e4d8", "#1f5c4d", "#d98a4b", "#24312d"],
   ["#1d2b3a", "#e0a458", "#5b8e9b", "#f0e7d8"],
@@ -25,7 +25,10 @@ export function art(id) {
     svg("rect", { width: WIDTH, height: HEIGHT, fill: paper }), ...motif(random, first, second, third));
 }
 
-/** Numbers from 0 to 1, the same sequence for the same text (FNV-1a, then mulberry32). @param {string} text */
+/**
+ * A deterministic sequence of numbers from 0 to 1, seeded by a text (FNV-1a, then mulberry32).
+ * @param {string} text
+ */
 function generator(text) {
   let state = 0x811c9dc5;
   for (const character of text) state = Math.imul(state ^ character.charCodeAt(0), 0x01000193);
@@ -37,7 +40,10 @@ function generator(text) {
   };
 }
 
-/** @typedef {(random: () => number, first: string, second: string, third: string) => SVGElement[]} Motif */
+/**
+ * @typedef {(random: () => number, first: string, second: string, third: string) => SVGElement[]}
+ *   Motif
+ */
 
 /** @type {Motif} */
 function waves(random, first, second, third) {

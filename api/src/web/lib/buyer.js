@@ -1,18 +1,23 @@
-// Who buys in this browser: a random id, kept here, and a name to be seen by, if one was given. For a shop without accounts;
-// one with accounts gives its buyers tokens (HOLDFAST_BUYER_SECRET) and pages of its own.
+// The buyer of this browser: a random id and an optional display name, in local storage. For a shop
+// without accounts. A shop with accounts issues buyer tokens (HOLDFAST_BUYER_SECRET) and has its
+// own pages.
 
 import { uuid } from "./api.js";
 
 const ID = "holdfast.buyer";
 const NAME = "holdfast.name";
 
-/** Storage may be switched off, or full; what it did not take lasts as long as the page. @type {Map<string, string>} */
-const instead = new Map();
+/**
+ * Values that local storage did not accept, because it is disabled or full. They last as long as
+ * the page.
+ * @type {Map<string, string>}
+ */
+const fallback = new Map();
 
 /** @param {string} name */
 export function recall(name) {
-  // First what was not taken: what storage has of it is older.
-  const kept = instead.get(name);
+  // The fallback first: a value in storage is older.
+  const kept = fallback.get(name);
   if (kept !== undefined) return kept;
   try {
     return localStorage.getItem(name);
@@ -25,13 +30,13 @@ export function recall(name) {
 export function remember(name, value) {
   try {
     localStorage.setItem(name, value);
-    instead.delete(name);
+    fallback.delete(name);
   } catch {
-    instead.set(name, value);
+    fallback.set(name, value);
   }
 }
 
-/** This browser's buyer id, made at the first look. */
+/** Returns the buyer id of this browser, which is created on first use. */
 export function buyerId() {
   const known = recall(ID);
   if (known) return known;
@@ -40,7 +45,7 @@ export function buyerId() {
   return made;
 }
 
-/** The name that this buyer wants to be seen by; empty for none. */
+/** Returns the display name; empty if none was entered. */
 export function displayName() {
   return recall(NAME) ?? "";
 }

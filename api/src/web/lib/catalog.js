@@ -1,7 +1,8 @@
-// The drops of the shop in the order in which they are shown, read a page at a time.
+// The drops of the shop in display order, read page by page.
 //
-// What can be had comes first, then what is to come, then what is gone; of each the newest first. Each status is a list of its own on
-// the server: a drop that changes its status between two pages neither hides others nor makes them come twice.
+// Drops on sale come first, then upcoming ones, then sold-out ones; each group is ordered newest
+// first. Each status is a separate list on the server, so a drop that changes its status between
+// two pages neither hides nor repeats others.
 
 import { callForPage } from "./api.js";
 import { statusOf } from "./drop.js";
@@ -9,10 +10,10 @@ import { statusOf } from "./drop.js";
 /**
  * @typedef {import("./api.js").Drop} Drop
  * @typedef {import("./api.js").DropStatus} DropStatus
- * @typedef {{status: DropStatus, last: Drop | undefined, hasMore: boolean}} Part `last`: the last drop that was given
+ * @typedef {{status: DropStatus, last: Drop | undefined, hasMore: boolean}} Part `last`: the last drop that was returned
  */
 
-/** How many drops are shown at first, and how many more each time they are asked for. */
+/** The number of drops on one page. */
 export const PAGE = 24;
 /** @type {DropStatus[]} */
 const IN_ORDER = ["live", "scheduled", "sold_out"];
@@ -20,15 +21,19 @@ const IN_ORDER = ["live", "scheduled", "sold_out"];
 export class Catalog {
   /** @type {Part[]} */
   #parts = IN_ORDER.map((status) => ({ status, last: undefined, hasMore: true }));
-  /** Every drop that was scheduled up to this position was given, or comes with a later page. */
+  /** Every drop that was scheduled up to this position was returned, or is on a later page. */
   position = 0;
 
-  /** Whether there is another page. */
+  /** Returns whether there is another page. */
   get hasMore() {
     return this.#parts.some(({ hasMore }) => hasMore);
   }
 
-  /** The next page, in order: as many requests as there are statuses left, whatever the number of drops. @returns {Promise<Drop[]>} */
+  /**
+   * Returns the next page, in order. It takes one request per remaining status, independent of the
+   * number of drops.
+   * @returns {Promise<Drop[]>}
+   */
   async next() {
     const parts = this.#parts.filter(({ hasMore }) => hasMore);
     const pages = await Promise.all(parts.map(({ status, last }) => {
@@ -38,8 +43,8 @@ export class Catalog {
     if (this.position === 0) this.position = Math.min(...pages.map(({ position }) => position));
     /** @type {Drop[]} */
     const drops = [];
-    parts.forEach((part, place) => {
-      const { data = [], has_more = false } = pages[place] ?? {};
+    parts.forEach((part, index) => {
+      const { data = [], has_more = false } = pages[index] ?? {};
       const taken = data.slice(0, PAGE - drops.length);
       drops.push(...taken);
       part.last = taken.at(-1) ?? part.last;
@@ -48,7 +53,11 @@ export class Catalog {
     return drops;
   }
 
-  /** Whether a drop's place is among what was given, so that no later page brings it. @param {Drop} drop */
+  /**
+   * Returns whether a drop belongs before the end of the returned pages, so that no later page
+   * contains it.
+   * @param {Drop} drop
+   */
   isPast(drop) {
     const part = this.#parts[rank(drop)];
     if (!part) return false;
@@ -56,18 +65,22 @@ export class Catalog {
   }
 }
 
-/** Which of two drops comes first. @param {Drop} one @param {Drop} other */
+/** Compares two drops by display order. @param {Drop} one @param {Drop} other */
 export function inOrder(one, other) {
   return rank(one) - rank(other) || (isFirst(one, other) ? -1 : 1);
 }
 
-/** Of two drops of one status. @param {Drop} one @param {Drop} other */
+/**
+ * Returns whether the first of two drops with the same status comes first.
+ * @param {Drop} one
+ * @param {Drop} other
+ */
 function isFirst(one, other) {
   return one.created_at === other.created_at ? one.id > other.id : one.created_at > other.created_at;
 }
 
-/** What is over comes last. @param {Drop} drop */
+/** The rank of a drop's status; ended drops come last. @param {Drop} drop */
 function rank(drop) {
-  const place = IN_ORDER.indexOf(statusOf(drop));
-  return place < 0 ? IN_ORDER.length : place;
+  const index = IN_ORDER.indexOf(statusOf(drop));
+  return index < 0 ? IN_ORDER.length : index;
 }

@@ -1,29 +1,36 @@
-// The server's clock, as well as this page can know it, and a beat for whatever counts down.
+// An estimate of the server's clock, and a timer for countdowns.
 //
-// Every answer carries `server_time`. On its way here it grew old, never young, so of the latest samples the one that puts the
-// server furthest ahead is nearest to the truth: it is late by the shortest way that any of them took. But one alone is believed
-// only if there is no other: a server whose clock is ahead of the rest's must not win over all that they say.
+// Every response contains `server_time`. Network delay can only make it older, so among the latest
+// samples the one that puts the server furthest ahead is the most accurate: it had the shortest
+// delay. A single outlier is not accepted if there are other samples: one node whose clock is ahead
+// must not override all others.
 
 const SAMPLES = 16;
-/** What two samples may differ by and still bear each other out. */
+/** The maximum difference between two samples that confirm each other. */
 const AGREE_MS = 1000;
-const BEAT_MS = 200;
+const TICK_MS = 200;
 
-/** The server's clock minus this machine's, in milliseconds, one entry a sample. @type {number[]} */
+/** The server's clock minus this machine's, in milliseconds, by sample. @type {number[]} */
 const samples = [];
 let offset = 0;
-/** How far this machine's clock is ahead of the page's own stopwatch, which nobody sets. */
+/**
+ * This machine's clock minus the page's monotonic clock. A jump means that the machine's clock was
+ * changed.
+ */
 let lead = leadNow();
 
 function leadNow() {
   return Date.now() - performance.now();
 }
 
-/** Takes in a `server_time`, which must come from an answer that was given just now. @param {string | undefined} time RFC 3339 */
+/**
+ * Adds a sample. The `server_time` must come from a response that has just been received.
+ * @param {string | undefined} time RFC 3339
+ */
 export function learn(time) {
   const server = Date.parse(time ?? "");
   if (Number.isNaN(server)) return;
-  // This machine's clock was set, or it slept: what was known before is worth nothing.
+  // This machine's clock was changed, or the machine slept: earlier samples are not valid any more.
   if (Math.abs(leadNow() - lead) > AGREE_MS) samples.length = 0;
   lead = leadNow();
   samples.push(server - Date.now());
@@ -31,36 +38,42 @@ export function learn(time) {
   offset = best();
 }
 
-/** The furthest ahead of those that another one bears out; if none does, the furthest ahead. */
+/** Returns the largest sample that another one confirms; if there is none, the largest sample. */
 function best() {
   const sorted = [...samples].sort((one, other) => other - one);
-  const isBorneOut = (/** @type {number} */ sample, /** @type {number} */ place) => sample - (sorted[place + 1] ?? -Infinity) <= AGREE_MS;
-  return sorted.find(isBorneOut) ?? sorted[0] ?? 0;
+  const isConfirmed = (/** @type {number} */ sample, /** @type {number} */ index) => sample - (sorted[index + 1] ?? -Infinity) <= AGREE_MS;
+  return sorted.find(isConfirmed) ?? sorted[0] ?? 0;
 }
 
-/** The server's time in milliseconds since the Unix epoch. */
+/** Returns the estimated server time, in milliseconds since the Unix epoch. */
 export function now() {
   return Date.now() + offset;
 }
 
-/** Milliseconds until `time`, by the server's clock; negative once it is past. @param {string} time RFC 3339 */
+/**
+ * Returns the milliseconds until `time` by the server's clock; negative if it has passed.
+ * @param {string} time RFC 3339
+ */
 export function until(time) {
   return Date.parse(time) - now();
 }
 
 /** @type {Set<() => void>} */
 const listeners = new Set();
-let beating = 0;
+let interval = 0;
 
-/** Calls `listener` several times a second until the returned function is called. @param {() => void} listener */
-export function everyBeat(listener) {
+/**
+ * Calls `listener` several times a second until the returned function is called.
+ * @param {() => void} listener
+ */
+export function everyTick(listener) {
   listeners.add(listener);
-  if (!beating) beating = window.setInterval(() => listeners.forEach((beat) => beat()), BEAT_MS);
+  if (!interval) interval = window.setInterval(() => listeners.forEach((tick) => tick()), TICK_MS);
   return () => {
     listeners.delete(listener);
     if (listeners.size === 0) {
-      window.clearInterval(beating);
-      beating = 0;
+      window.clearInterval(interval);
+      interval = 0;
     }
   };
 }

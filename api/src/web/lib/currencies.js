@@ -1,6 +1,8 @@
-// How many decimals each currency has, by ISO 4217: the same table as the server's, which a test compares.
+// The number of decimals of each currency by ISO 4217. The same table as on the server; a test
+// compares them.
 //
-// Not the browser's: Intl knows how a currency is usually written (HUF without decimals), and that changes with its version.
+// The browser's table is not used: Intl contains the usual notation of a currency (HUF without
+// decimals), which varies by version.
 
 /** Currencies that do not have two decimals. @type {Record<number, string>} */
 const ODD = {
@@ -11,7 +13,10 @@ const ODD = {
 
 const DECIMALS = new Map(Object.entries(ODD).flatMap(([places, codes]) => codes.split(" ").map((code) => [code, Number(places)])));
 
-/** The exponent of a currency; 2 for an unknown code, which the server refuses. @param {string} currency */
+/**
+ * Returns the number of decimals of a currency; 2 for an unknown code, which the server rejects.
+ * @param {string} currency
+ */
 export function decimals(currency) {
   return DECIMALS.get(currency) ?? 2;
 }

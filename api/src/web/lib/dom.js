@@ -1,30 +1,46 @@
-// Building and finding elements. Text is only ever text: nothing here, or anywhere, turns a string into markup.
+// Creates and finds elements. Strings are always inserted as text, never parsed as markup.
 
 /** @typedef {Node | string | number | null | undefined | false} Child */
-/** @typedef {Record<string, string | number | boolean | null | undefined | ((event: any) => void)>} Attributes */
+/**
+ * @typedef {Record<string, string | number | boolean | null | undefined | ((event: any) => void)>}
+ *   Attributes
+ */
 
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
- * An HTML element. `onclick` and the like take functions; `true` is an attribute without a value, `false` and null are none.
+ * Creates an HTML element. Attributes such as `onclick` take functions; `true` sets an attribute
+ * without a value, `false` and null set none.
  * @template {keyof HTMLElementTagNameMap} K
- * @param {K} tag @param {Attributes} [attributes] @param {...Child} children @returns {HTMLElementTagNameMap[K]}
+ * @param {K} tag
+ * @param {Attributes} [attributes]
+ * @param {...Child} children
+ * @returns {HTMLElementTagNameMap[K]}
  */
 export function h(tag, attributes = {}, ...children) {
-  return dress(document.createElement(tag), attributes, children);
+  return populate(document.createElement(tag), attributes, children);
 }
 
 /**
- * An SVG element.
+ * Creates an SVG element.
  * @template {keyof SVGElementTagNameMap} K
- * @param {K} tag @param {Attributes} [attributes] @param {...Child} children @returns {SVGElementTagNameMap[K]}
+ * @param {K} tag
+ * @param {Attributes} [attributes]
+ * @param {...Child} children
+ * @returns {SVGElementTagNameMap[K]}
  */
 export function svg(tag, attributes = {}, ...children) {
-  return dress(/** @type {SVGElementTagNameMap[K]} */ (document.createElementNS(SVG, tag)), attributes, children);
+  return populate(/** @type {SVGElementTagNameMap[K]} */ (document.createElementNS(SVG, tag)), attributes, children);
 }
 
-/** @template {Element} T @param {T} element @param {Attributes} attributes @param {Child[]} children @returns {T} */
-function dress(element, attributes, children) {
+/**
+ * @template {Element} T
+ * @param {T} element
+ * @param {Attributes} attributes
+ * @param {Child[]} children
+ * @returns {T}
+ */
+function populate(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (typeof value === "function") element.addEventListener(name.replace(/^on/, ""), value);
     else if (value === true) element.setAttribute(name, "");
@@ -36,19 +52,28 @@ function dress(element, attributes, children) {
   return element;
 }
 
-/** The element of the page with this id. @template {HTMLElement} T @param {string} id @returns {T} */
+/** Returns the element with this id. @template {HTMLElement} T @param {string} id @returns {T} */
 export function byId(id) {
   const found = document.getElementById(id);
   if (!found) throw new Error(`the page has no #${id}`);
   return /** @type {T} */ (found);
 }
 
-/** Writes text where it differs, so that what did not change is not announced, selected away or repainted. @param {Element} element @param {string} text */
+/**
+ * Sets the text if it differs, so that unchanged text is not announced, deselected or repainted.
+ * @param {Element} element
+ * @param {string} text
+ */
 export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
-/** Sets an attribute where it differs; null removes it. @param {Element} element @param {string} name @param {string | null} value */
+/**
+ * Sets an attribute if it differs; null removes it.
+ * @param {Element} element
+ * @param {string} name
+ * @param {string | null} value
+ */
 export function mark(element, name, value) {
   if (value === null) element.removeAttribute(name);
   else if (element.getAttribute(name) !== value) element.setAttribute(name, value);

@@ -1,4 +1,4 @@
-// A drop in words.
+// Texts that describe a drop.
 
 import { until } from "./clock.js";
 import { count, day, duration, units } from "./format.js";
@@ -6,9 +6,13 @@ import { count, day, duration, units } from "./format.js";
 /** @typedef {import("./api.js").Drop} Drop */
 
 /** @type {Record<import("./api.js").DropStatus, string>} */
-export const STATUS = { scheduled: "Coming up", live: "On now", sold_out: "Sold out", ended: "Over", cancelled: "Called off" };
+export const STATUS = { scheduled: "Upcoming", live: "On sale", sold_out: "Sold out", ended: "Ended", cancelled: "Cancelled" };
 
-/** The status, which the server's clock may have moved on since it was told. @param {Drop} drop @returns {import("./api.js").DropStatus} */
+/**
+ * The current status, which may have changed with the server's clock since the drop was received.
+ * @param {Drop} drop
+ * @returns {import("./api.js").DropStatus}
+ */
 export function statusOf(drop) {
   if (drop.status === "cancelled") return "cancelled";
   if (drop.ends_at && until(drop.ends_at) <= 0) return "ended";
@@ -16,17 +20,21 @@ export function statusOf(drop) {
   return drop.stock.available === 0 ? "sold_out" : "live";
 }
 
-/** Whether one is not older than another that was told of the same drop. @param {Drop} drop @param {Drop} than */
+/**
+ * Returns whether one state of a drop is at least as new as another.
+ * @param {Drop} drop
+ * @param {Drop} than
+ */
 export function isNewer(drop, than) {
   return drop.position > than.position || (drop.position === than.position && drop.server_time >= than.server_time);
 }
 
-/** Whether nothing can be held any more. @param {import("./api.js").DropStatus} status */
+/** Returns whether the drop accepts no more holds. @param {import("./api.js").DropStatus} status */
 export function isOver(status) {
   return status === "ended" || status === "cancelled";
 }
 
-/** When it starts, how long it still lasts, or since when it is over. @param {Drop} drop */
+/** The start, the remaining time, or the end of a drop. @param {Drop} drop */
 export function when(drop) {
   switch (statusOf(drop)) {
     case "scheduled":
@@ -37,40 +45,41 @@ export function when(drop) {
     case "ended":
       return `Ended ${day(drop.ends_at ?? drop.server_time)}`;
     case "cancelled":
-      return "Nothing more is sold";
+      return "No further sales";
   }
 }
 
 /** @param {Drop} drop */
 function withoutEnd({ stock, waitlist_length }) {
   if (stock.available > 0) return "While stock lasts";
-  if (stock.held === 0) return "Every unit is sold";
-  return waitlist_length > 0 ? "What comes back goes to the waitlist" : "What comes back is sold here";
+  if (stock.held === 0) return "All units are sold";
+  return waitlist_length > 0 ? "Returned units go to the waitlist" : "Returned units are sold here";
 }
 
 /**
- * Why nothing that comes back can serve a waitlist entry: with the numbers, where the drop is known.
- * @param {import("./api.js").Block} block @param {number} wanted units @param {Drop} [drop]
+ * The reason why no number of returned units can serve a waitlist entry, with numbers if the drop
+ * is known.
+ * @param {import("./api.js").Block} block @param {number} requested units @param {Drop} [drop]
  */
-export function passedOver(block, wanted, drop) {
-  const waits = `you wait for ${units(wanted, "unit")}`;
+export function blockReason(block, requested, drop) {
+  const request = `you requested ${units(requested, "unit")}`;
   switch (block) {
     case "max_per_hold":
-      return drop ? `one hold may have ${units(drop.max_per_hold, "unit")} now, and ${waits}.` : `${waits}, and one hold may no longer have so many.`;
+      return drop ? `the limit per hold is ${units(drop.max_per_hold, "unit")}, and ${request}.` : `${request}, which exceeds the limit per hold.`;
     case "max_per_buyer":
-      return `with what you hold and have bought, ${count(wanted)} more would be above what one buyer may have.`;
+      return `with the units that you hold and have bought, ${count(requested)} more would exceed the limit per buyer.`;
     case "total_stock": {
       const left = drop && drop.stock.total - drop.stock.sold;
-      if (!left) return `${left === 0 ? "every unit is sold" : "fewer units are unsold than you wait for"}; only more stock can reach you.`;
-      return `only ${units(left, "unit is", "units are")} not sold yet, and ${waits}; only more stock can reach you.`;
+      if (!left) return `${left === 0 ? "all units are sold" : "fewer units are unsold than you requested"}; you can be served only if stock is added.`;
+      return `only ${units(left, "unit is", "units are")} unsold, and ${request}; you can be served only if stock is added.`;
     }
   }
 }
 
-/** The status in words. @param {Drop} drop */
+/** The label of the status. @param {Drop} drop */
 export function statusWords(drop) {
   const status = statusOf(drop);
-  // Nothing available is not nothing left: what is only held may come back.
-  if (status === "sold_out" && drop.stock.held > 0) return "All held right now";
+  // Units on hold may become available again, so the drop is not sold out for good.
+  if (status === "sold_out" && drop.stock.held > 0) return "All units on hold";
   return STATUS[status];
 }

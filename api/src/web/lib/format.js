@@ -1,4 +1,4 @@
-// Numbers, money and times in words.
+// Formats numbers, money and times.
 
 import { decimals } from "./currencies.js";
 
@@ -12,15 +12,21 @@ export function units(number, one, many = `${one}s`) {
   return `${count(number)} ${number === 1 ? one : many}`;
 }
 
-/** Minor units as the currency is written. @param {import("./api.js").Money} money @param {number} [times] */
+/**
+ * Formats an amount in minor units.
+ * @param {import("./api.js").Money} money
+ * @param {number} [times]
+ */
 export function money({ amount, currency }, times = 1) {
-  const places = decimals(currency);
-  const digits = { minimumFractionDigits: places, maximumFractionDigits: places };
-  const format = new Intl.NumberFormat("en", { style: "currency", currency, ...digits });
-  return format.format((amount * times) / 10 ** places);
+  const digits = decimals(currency);
+  const format = new Intl.NumberFormat("en", { style: "currency", currency, minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return format.format((amount * times) / 10 ** digits);
 }
 
-/** What is left, rounded up to whole seconds: it says 0:00 at the end and not before. @param {number} milliseconds */
+/**
+ * A remaining time, rounded up to whole seconds: 0:00 means that no time is left.
+ * @param {number} milliseconds
+ */
 export function duration(milliseconds) {
   const seconds = Math.max(0, Math.ceil(milliseconds / 1000));
   const two = (/** @type {number} */ number) => String(number).padStart(2, "0");
@@ -30,26 +36,29 @@ export function duration(milliseconds) {
   return hours > 0 ? `${hours}:${two(minutes)}:${rest}` : `${minutes}:${rest}`;
 }
 
-/** Seconds as a person says them. @param {number} seconds */
-export function spoken(seconds) {
+/** A duration in words. @param {number} seconds */
+export function durationInWords(seconds) {
   if (seconds < 120) return units(seconds, "second");
   if (seconds < 7200 && seconds % 60 === 0) return units(seconds / 60, "minute");
   if (seconds % 3600 === 0) return units(seconds / 3600, "hour");
   return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 
-/** @param {number} place */
-export function ordinal(place) {
+/** @param {number} rank */
+export function ordinal(rank) {
   const suffix = { zero: "th", one: "st", two: "nd", few: "rd", many: "th", other: "th" };
-  return `${count(place)}${suffix[new Intl.PluralRules("en", { type: "ordinal" }).select(place)]}`;
+  return `${count(rank)}${suffix[new Intl.PluralRules("en", { type: "ordinal" }).select(rank)]}`;
 }
 
-/** A time of day with seconds, on this machine's clock. @param {string | number} time */
+/** The local time of day, with seconds. @param {string | number} time */
 export function clock(time) {
   return new Date(time).toLocaleTimeString("en-GB");
 }
 
-/** Day and time to the minute; with the year where it is not this one. @param {string | number} time */
+/**
+ * Day and time to the minute, with the year if it is not the current one.
+ * @param {string | number} time
+ */
 export function day(time) {
   const date = new Date(time);
   /** @type {Intl.DateTimeFormatOptions} */

@@ -1,11 +1,12 @@
-// The API's own description, read: references followed, schemas in words, a curl line for each operation.
+// Reads the OpenAPI document: resolves references, describes schemas in words, and creates curl
+// commands.
 
 import { uuid } from "./api.js";
 
 /**
  * @typedef {Record<string, any>} Schema
  * @typedef {{method: string, path: string, described: Record<string, any>}} Operation
- * @typedef {{text: string, to?: string}} Word a word, and what it leads to
+ * @typedef {{text: string, to?: string}} Word a word, and optionally the target of a link
  */
 
 const METHODS = ["get", "post", "patch", "put", "delete"];
@@ -17,7 +18,7 @@ export class Description {
     this.document = document;
   }
 
-  /** What a reference leads to; anything else is itself. @param {any} value @returns {any} */
+  /** Resolves a reference; returns any other value unchanged. @param {any} value @returns {any} */
   follow(value) {
     const reference = value?.$ref;
     if (typeof reference !== "string") return value;
@@ -25,24 +26,31 @@ export class Description {
     return this.follow(parts.reduce((found, part) => found?.[part], /** @type {any} */ (this.document)));
   }
 
-  /** The operations of a room, as the document orders them. @param {string} room @returns {Operation[]} */
-  operations(room) {
+  /**
+   * The operations with a tag, in the order of the document.
+   * @param {string} tag
+   * @returns {Operation[]}
+   */
+  operations(tag) {
     const all = Object.entries(this.document.paths).flatMap(([path, item]) =>
       METHODS.filter((method) => item[method]).map((method) => ({ method: method.toUpperCase(), path, described: item[method] })));
-    return all.filter(({ described }) => described.tags[0] === room);
+    return all.filter(({ described }) => described.tags[0] === tag);
   }
 
-  /** The schemas that are worth a place of their own: those with fields, and no problems. @returns {[string, Schema][]} */
+  /**
+   * The schemas that the reference lists: those with fields or choices, without problems.
+   * @returns {[string, Schema][]}
+   */
   schemas() {
     const all = /** @type {[string, Schema][]} */ (Object.entries(this.document.components.schemas));
-    return all.filter(([name, schema]) => hasPlace(name, schema));
+    return all.filter(([name, schema]) => isListed(name, schema));
   }
 
-  /** A schema in words, with the value that counts where none is given. @param {Schema} schema @returns {Word[]} */
+  /** A schema in words, with its default. @param {Schema} schema @returns {Word[]} */
   kind(schema) {
-    const usually = schema.default ?? schema["x-default"];
+    const preset = schema.default ?? schema["x-default"];
     const words = this.#kind(schema);
-    return usually === undefined ? words : [...words, { text: `, default ${JSON.stringify(usually)}` }];
+    return preset === undefined ? words : [...words, { text: `, default ${JSON.stringify(preset)}` }];
   }
 
   /** @param {Schema} schema @returns {Word[]} */
@@ -50,10 +58,10 @@ export class Description {
     if (typeof schema.$ref === "string") {
       const name = schema.$ref.split("/").at(-1) ?? "";
       const target = this.follow(schema);
-      return hasPlace(name, target) ? [{ text: name, to: `#schema-${name}` }] : this.kind(target);
+      return isListed(name, target) ? [{ text: name, to: `#schema-${name}` }] : this.kind(target);
     }
     const choices = schema.anyOf ?? schema.oneOf;
-    if (schema["x-of-drops"]) return [{ text: "object; of a drop, " }, ...this.kind(schema["x-of-drops"])];
+    if (schema["x-of-drops"]) return [{ text: "object; for a drop, " }, ...this.kind(schema["x-of-drops"])];
     if (choices) return joined(choices.map((/** @type {Schema} */ choice) => this.kind(choice)));
     if (schema.items) return [{ text: "list of " }, ...this.kind(schema.items)];
     if (schema.additionalProperties?.$ref) return [{ text: "object of " }, ...this.kind(schema.additionalProperties)];
@@ -62,7 +70,7 @@ export class Description {
 }
 
 /** @param {string} name @param {Schema} schema */
-function hasPlace(name, schema) {
+function isListed(name, schema) {
   return Boolean(schema.properties || schema.oneOf || schema["x-enum-descriptions"]) && !name.endsWith("Problem");
 }
 
@@ -71,7 +79,7 @@ function joined(kinds) {
   return kinds.flatMap((kind, index) => (index === 0 ? kind : [{ text: " or " }, ...kind]));
 }
 
-/** A schema without parts. @param {Schema} schema */
+/** A schema without parts, in words. @param {Schema} schema */
 function plain(schema) {
   if ("const" in schema) return JSON.stringify(schema.const);
   if (schema.enum) return schema.enum.map((/** @type {unknown} */ value) => JSON.stringify(value)).join(" or ");
@@ -85,13 +93,17 @@ function plain(schema) {
 }
 
 /**
- * A line for a shell that asks this server. `known` has the ids to put in for the names of a path's parameters, some of them for one
- * room or one operation alone. Each line has a key of its own: two that are pasted one after the other are two requests.
- * @param {Description} description @param {Operation} operation @param {string} origin @param {Record<string, string>} known
+ * A curl command for this server. `known` contains the values of path parameters; some apply to one
+ * group of paths or one operation only. Each command has a new idempotency key, so two commands are
+ * two requests.
+ * @param {Description} description
+ * @param {Operation} operation
+ * @param {string} origin
+ * @param {Record<string, string>} known
  */
 export function curl(description, { method, path, described }, origin, known) {
-  const room = path.split("/")[2];
-  const filled = path.replaceAll(/\{(\w+)\}/g, (_, name) => known[`${described.operationId}.${name}`] ?? known[`${room}.${name}`] ?? known[name] ?? name.toUpperCase());
+  const group = path.split("/")[2];
+  const filled = path.replaceAll(/\{(\w+)\}/g, (_, name) => known[`${described.operationId}.${name}`] ?? known[`${group}.${name}`] ?? known[name] ?? name.toUpperCase());
   const media = described.requestBody?.content["application/json"];
   const parts = ["curl", path === "/v1/stream" ? "-sN" : "-s"];
   if (method !== (media ? "POST" : "GET")) parts.push("-X", method);
@@ -100,8 +112,8 @@ export function curl(description, { method, path, described }, origin, known) {
   const isNeeded = !(described.security ?? []).some((/** @type {object} */ one) => Object.keys(one).length === 0);
   if (scheme && isNeeded) parts.push("-H", `"Authorization: Bearer $${VARIABLES[scheme]}"`);
   for (const parameter of described.parameters ?? []) {
-    const { name, required, in: place } = description.follow(parameter);
-    if (place === "header" && required) parts.push("-H", quoted(`${name}: ${name === "If-Match" ? "*" : uuid()}`));
+    const { name, required, in: location } = description.follow(parameter);
+    if (location === "header" && required) parts.push("-H", quoted(`${name}: ${name === "If-Match" ? "*" : uuid()}`));
   }
   if (media) parts.push("-H", quoted("Content-Type: application/json"), "-d", quoted(JSON.stringify(media.example)));
   return parts.join(" ");

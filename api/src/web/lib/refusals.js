@@ -1,12 +1,12 @@
-// Why the last request about a drop was refused: in words, and for as long as it is true.
+// The reason why the last request for a drop was rejected, shown as long as it applies.
 
 import { Problem } from "./api.js";
 import { now } from "./clock.js";
 import { isOver, statusOf } from "./drop.js";
-import { foreign } from "./foreign.js";
+import { isolate } from "./foreign.js";
 import { clock, count, duration, units } from "./format.js";
 import { service } from "./service.js";
-import { yours } from "./yours.js";
+import { store } from "./yours.js";
 import { toast } from "../elements/toast-list.js";
 
 /**
@@ -14,15 +14,21 @@ import { toast } from "../elements/toast-list.js";
  * @typedef {import("./yours.js").Entry} Entry
  */
 
-/** A refusal stands so long at least, to be read, and because the page may hear of what it was about later than the server said it. */
+/**
+ * The minimum display time: long enough to read, and for the page to receive the state that the
+ * refusal was based on.
+ */
 const READ_MS = 5000;
-/** What says nothing about the drop is let go after this. */
-const STANDS_MS = 20_000;
+/** The display time of refusals that do not depend on the drop's state. */
+const SHOWN_MS = 20_000;
 
-/** Refusals that tell when to ask again. */
+/** Refusals with a time for the next attempt. */
 const WAITS = new Set(["throttled", "cooling_down", "address_limit_reached", "too_many_attempts"]);
 
-/** By drop: why, since when, and what the buyer had then. @type {Map<string, {problem: Problem, since: number, had: number}>} */
+/**
+ * By drop: the problem, its time, and the buyer's units at that time.
+ * @type {Map<string, {problem: Problem, since: number, had: number}>}
+ */
 const refusals = new Map();
 
 /** @param {Drop} drop */
@@ -36,24 +42,30 @@ export function refusalOf(drop) {
   return "";
 }
 
-/** Something else is asked now, or the buyer has read it. @param {string} dropId */
-export function forgive(dropId) {
+/**
+ * Removes a refusal, because the buyer dismissed it or sent another request.
+ * @param {string} dropId
+ */
+export function clearRefusal(dropId) {
   refusals.delete(dropId);
 }
 
-/** Takes in why something was refused, and says so. @param {Entry} entry @param {unknown} problem */
+/** Records a refusal and shows it as a message. @param {Entry} entry @param {unknown} problem */
 export function refuse(entry, problem) {
   if (!(problem instanceof Problem)) throw problem;
   if (problem.isUndecided) service.suspect();
   const { numbers } = problem;
   if (WAITS.has(problem.code)) numbers.retry_at ??= new Date(now() + 1000 * (numbers.retry_after ?? 1)).toISOString();
   refusals.set(entry.drop_id, { problem, since: Date.now(), had: unitsOf(entry.drop_id) });
-  toast(`${foreign(entry.drop_name)}: ${explain(problem)}`, { kind: "refusal" });
+  toast(`${isolate(entry.drop_name)}: ${explain(problem)}`, { kind: "refusal" });
 }
 
-/** Units that this buyer holds or has bought of a drop, as far as this browser knows. @param {string} dropId */
+/**
+ * The units of a drop that this buyer holds or has bought, as far as this browser knows.
+ * @param {string} dropId
+ */
 function unitsOf(dropId) {
-  const has = yours.entries.filter(({ drop_id, hold }) => drop_id === dropId && (hold?.status === "held" || hold?.status === "purchased"));
+  const has = store.entries.filter(({ drop_id, hold }) => drop_id === dropId && (hold?.status === "held" || hold?.status === "purchased"));
   return has.reduce((sum, { quantity }) => sum + quantity, 0);
 }
 
@@ -76,54 +88,54 @@ function isStillTrue({ code, numbers }, drop, age) {
     case "limit_reached":
       return numbers.limit === (numbers.limit_name === "max_per_hold" ? drop.max_per_hold : drop.max_per_buyer);
     default:
-      return age < STANDS_MS;
+      return age < SHOWN_MS;
   }
 }
 
-/** A refusal as something to act on. @param {Problem} problem */
+/** Describes a refusal and the next step. @param {Problem} problem */
 export function explain(problem) {
   const { numbers } = problem;
   switch (problem.code) {
     case "sold_out":
       return numbers.available > 0
         ? `Only ${units(numbers.available, "unit is", "units are")} available right now.`
-        : "Other buyers were faster: nothing is available right now. The waitlist gets first what comes back.";
+        : "No units are available right now. Returned units are offered to the waitlist first.";
     case "limit_reached":
       return numbers.allowance > 0
-        ? `You may hold ${count(numbers.allowance)} more, and no more than that.`
-        : `That is all that one buyer may have here: ${units(numbers.limit, "unit")}.`;
+        ? `You can hold at most ${count(numbers.allowance)} more.`
+        : `You have reached the limit of ${units(numbers.limit, "unit")} per buyer.`;
     case "throttled":
       return tooSoon(Date.parse(numbers.retry_at));
     case "cooling_down":
-      return `Too many holds from your network were left to expire. Try again at ${clock(numbers.retry_at)}.`;
+      return `Too many holds from your network expired without a purchase. Try again at ${clock(numbers.retry_at)}.`;
     case "address_limit_reached":
       return numbers.limit_name === "holds"
-        ? `Your network has as many open holds as one may have. Try again at ${clock(numbers.retry_at)}.`
-        : "Your network has as many waitlist entries as one may have. Try again later.";
+        ? `The limit of open holds for your network is reached. Try again at ${clock(numbers.retry_at)}.`
+        : "The limit of waitlist entries for your network is reached. Try again later.";
     case "not_live":
-      return `It has not started: it does at ${clock(numbers.starts_at)}.`;
+      return `The drop has not started. It starts at ${clock(numbers.starts_at)}.`;
     case "ended":
-      return numbers.cancelled ? "The drop was called off." : "The drop is over.";
+      return numbers.cancelled ? "The drop was cancelled." : "The drop has ended.";
     case "hold_expired":
-      return `The hold ran out at ${clock(numbers.expired_at)}; it was not bought, and nothing is owed.`;
+      return `The hold expired at ${clock(numbers.expired_at)}. It was not purchased, and you were not charged.`;
     case "hold_released":
-      return "The hold had been released already.";
+      return "The hold was already released.";
     case "hold_purchased":
-      return "It is bought already, so there is nothing to release.";
+      return "The hold was already purchased and cannot be released.";
     case "not_sold_out":
-      return "It is available again: there is no line, hold it now.";
+      return "Units are available again. Place a hold now.";
     case "already_waiting":
-      return "You are in line already, perhaps on another page.";
+      return "You are already on the waitlist, possibly from another page.";
     case "waitlist_full":
-      return "The waitlist is full. Entries come free when holds are offered or buyers leave; try again later.";
+      return "The waitlist is full. Try again later.";
     case "already_offered":
-      return "It is your turn already: the place in line has become a hold.";
+      return "It is your turn: your waitlist entry has already received a hold.";
     case "unavailable":
     case "unreachable":
-      return "The shop did not answer in time. Nothing is known to be held; try again.";
+      return "The shop did not respond in time, so the outcome is unknown. Try again.";
     case "drop_quarantined":
     case "log_refused":
-      return "This cannot be sold at the moment. Nothing was recorded; try again later.";
+      return "This drop is temporarily unavailable. Nothing was recorded; try again later.";
     default:
       return problem.message;
   }
@@ -132,5 +144,5 @@ export function explain(problem) {
 /** @param {number} retryAt milliseconds since the Unix epoch */
 function tooSoon(retryAt) {
   const left = retryAt - now();
-  return left > 0 ? `Not so fast: the next hold is possible in ${duration(left)}, at ${clock(retryAt)}.` : "Not so fast: but now it is possible again.";
+  return left > 0 ? `Too many holds in a short time. The next hold is possible in ${duration(left)}, at ${clock(retryAt)}.` : "Too many holds in a short time. A new hold is possible now.";
 }

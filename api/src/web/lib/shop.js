@@ -1,16 +1,16 @@
-// What a buyer can do: hold, buy, release, stand in line. Shows at once what was asked, and never more than was answered: "asking"
-// is not "held", and a refusal says why.
+// The actions of a buyer: hold, buy, release, join and leave the waitlist. A request is shown
+// immediately as pending, and its result only after the response. A refusal is explained.
 
 import { Problem, call, callUntilDecided } from "./api.js";
 import { buyerId, displayName } from "./buyer.js";
 import { until } from "./clock.js";
-import { passedOver } from "./drop.js";
-import { foreign } from "./foreign.js";
+import { blockReason } from "./drop.js";
+import { isolate } from "./foreign.js";
 import { clock, money, ordinal, units } from "./format.js";
-import { forgive, refuse } from "./refusals.js";
+import { clearRefusal, refuse } from "./refusals.js";
 import { service } from "./service.js";
 import { toast } from "../elements/toast-list.js";
-import { OVER_MS, STILL_MEANT_MS, isSettled, yours } from "./yours.js";
+import { OVER_MS, STILL_MEANT_MS, isSettled, store } from "./yours.js";
 
 /**
  * @typedef {import("./api.js").Drop} Drop
@@ -18,224 +18,236 @@ import { OVER_MS, STILL_MEANT_MS, isSettled, yours } from "./yours.js";
  * @typedef {import("./yours.js").Entry} Entry
  */
 
-/** Asks for a hold. @param {Drop} drop @param {number} quantity */
+/** Places a hold. @param {Drop} drop @param {number} quantity */
 export async function place(drop, quantity) {
-  await ask(yours.add(drop, quantity, "asking"));
+  await submit(store.add(drop, quantity, "asking"));
 }
 
-/** Gets in line for what is sold out. @param {Drop} drop @param {number} quantity */
+/** Joins the waitlist. @param {Drop} drop @param {number} quantity */
 export async function join(drop, quantity) {
-  await ask(yours.add(drop, quantity, "joining"));
+  await submit(store.add(drop, quantity, "joining"));
 }
 
 /**
- * Asks for a hold or a place in line, or asks again under the same key. An entry that nobody answers for stays: there may be a
- * hold behind it, and only its key finds it.
+ * Requests a hold or a waitlist entry, or repeats the request with the same key. Without a response
+ * the entry is kept: the server may have placed a hold, which only the key can find.
  * @param {Entry} entry
  */
-export async function ask(entry) {
-  forgive(entry.drop_id);
-  yours.update(entry, { stage: entry.asks === "waitlist" ? "joining" : "asking", again: false });
+export async function submit(entry) {
+  clearRefusal(entry.drop_id);
+  store.update(entry, { stage: entry.asks === "waitlist" ? "joining" : "asking", again: false });
   const name = displayName();
   const body = { buyer_id: buyerId(), quantity: entry.quantity, ...(name ? { display_name: name } : {}) };
   const path = `/v1/drops/${entry.drop_id}/${entry.asks}`;
   try {
-    const answer = await callUntilDecided(path, { method: "POST", key: entry.key, body }, { patience: STILL_MEANT_MS, onAgain: again(entry) });
-    await (entry.asks === "waitlist" ? queued(entry, answer) : placed(entry, answer));
+    const response = await callUntilDecided(path, { method: "POST", key: entry.key, body }, { timeout: STILL_MEANT_MS, onRetry: markRetry(entry) });
+    await (entry.asks === "waitlist" ? joined(entry, response) : placed(entry, response));
   } catch (problem) {
-    if (problem instanceof Problem && problem.isUndecided) return yours.update(entry, { stage: "unanswered" });
+    if (problem instanceof Problem && problem.isUndecided) return store.update(entry, { stage: "unanswered" });
     refuse(entry, problem);
-    yours.remove(entry);
+    store.remove(entry);
   }
 }
 
-/** What to do when a question is asked again. @param {Entry} entry */
-function again(entry) {
+/** Returns a function that marks an entry as retried. @param {Entry} entry */
+function markRetry(entry) {
   return () => {
-    yours.update(entry, { again: true });
+    store.update(entry, { again: true });
     service.suspect();
   };
 }
 
 /** @param {Entry} entry @param {Hold} hold */
 async function placed(entry, hold) {
-  await take(entry, hold);
-  if (hold.status === "held") toast(`${foreign(entry.drop_name)}: ${units(hold.quantity, "unit")} held for you until ${clock(hold.expires_at)}.`);
+  await applyHold(entry, hold);
+  if (hold.status === "held") toast(`${isolate(entry.drop_name)}: ${units(hold.quantity, "unit")} held for you until ${clock(hold.expires_at)}.`);
 }
 
-/** @param {Entry} entry @param {import("./api.js").Waiting} answer */
-async function queued(entry, answer) {
-  const { id, place, blocked_by, status } = answer;
-  const name = foreign(entry.drop_name);
-  yours.update(entry, { stage: "waiting", waiting: { id, place, blocked_by } });
-  if (status !== "waiting") return hear(entry, answer);
-  if (blocked_by) toast(`${name}: you are in line, but ${passedOver(blocked_by, entry.quantity)}`);
-  else if (place) toast(`${name}: you are ${ordinal(place)} in line.`);
+/** @param {Entry} entry @param {import("./api.js").Waiting} response */
+async function joined(entry, response) {
+  const { id, place, blocked_by, status } = response;
+  const name = isolate(entry.drop_name);
+  store.update(entry, { stage: "waiting", waiting: { id, place, blocked_by } });
+  if (status !== "waiting") return applyNews(entry, response);
+  if (blocked_by) toast(`${name}: you are on the waitlist, but cannot be served: ${blockReason(blocked_by, entry.quantity)}`);
+  else if (place) toast(`${name}: you are ${ordinal(place)} on the waitlist.`);
 }
 
-/** Takes in what the server says about a hold. @param {Entry} entry @param {Hold} hold */
-async function take(entry, hold) {
-  // Released, and not by this buyer as far as this browser knows: the drop may have been called off.
+/** Applies the state of a hold to its entry. @param {Entry} entry @param {Hold} hold */
+async function applyHold(entry, hold) {
+  // Released, but not by this browser: the drop may have been cancelled.
   const isSurprise = hold.status === "released" && entry.stage !== "releasing" && entry.stage !== "released";
-  const called_off = isSurprise ? await isCalledOff(entry) : entry.called_off;
-  if (called_off) forgive(entry.drop_id);
-  yours.update(entry, { hold, stage: hold.status, quantity: hold.quantity, called_off });
+  const called_off = isSurprise ? await isCancelled(entry) : entry.called_off;
+  if (called_off) clearRefusal(entry.drop_id);
+  store.update(entry, { hold, stage: hold.status, quantity: hold.quantity, called_off });
 }
 
 /** @param {Entry} entry */
-async function isCalledOff(entry) {
+async function isCancelled(entry) {
   const drop = await call(`/v1/drops/${entry.drop_id}`).catch(() => null);
   return drop?.status === "cancelled";
 }
 
-/** Pays for a hold. @param {Entry} entry */
+/** Purchases a hold. @param {Entry} entry */
 export async function buy(entry) {
   const { hold } = entry;
   if (!hold || entry.stage !== "held") return;
-  forgive(entry.drop_id);
-  yours.update(entry, { stage: "buying", again: false });
+  clearRefusal(entry.drop_id);
+  store.update(entry, { stage: "buying", again: false });
   try {
-    const purchase = await callUntilDecided(`/v1/holds/${hold.id}/purchase`, { method: "POST" }, { onAgain: again(entry) });
-    yours.update(entry, { stage: "purchased", total: purchase.total, hold: { ...hold, status: "purchased", purchased_at: purchase.purchased_at } });
-    toast(`Bought: ${foreign(entry.drop_name)} for ${money(purchase.total)}.`);
+    const purchase = await callUntilDecided(`/v1/holds/${hold.id}/purchase`, { method: "POST" }, { onRetry: markRetry(entry) });
+    store.update(entry, { stage: "purchased", total: purchase.total, hold: { ...hold, status: "purchased", purchased_at: purchase.purchased_at } });
+    toast(`Bought: ${isolate(entry.drop_name)} for ${money(purchase.total)}.`);
   } catch (problem) {
     refuse(entry, problem);
     await check(entry);
   }
 }
 
-/** Gives a hold up. @param {Entry} entry */
+/** Releases a hold. @param {Entry} entry */
 export async function release(entry) {
   const { hold } = entry;
   if (!hold || entry.stage !== "held") return;
-  forgive(entry.drop_id);
-  yours.update(entry, { stage: "releasing", again: false });
+  clearRefusal(entry.drop_id);
+  store.update(entry, { stage: "releasing", again: false });
   try {
-    await callUntilDecided(`/v1/holds/${hold.id}`, { method: "DELETE" }, { onAgain: again(entry) });
-    yours.update(entry, { stage: "released", hold: { ...hold, status: "released" } });
-    toast(`${foreign(entry.drop_name)}: released. ${units(hold.quantity, "unit is", "units are")} for others again.`);
+    await callUntilDecided(`/v1/holds/${hold.id}`, { method: "DELETE" }, { onRetry: markRetry(entry) });
+    store.update(entry, { stage: "released", hold: { ...hold, status: "released" } });
+    toast(`${isolate(entry.drop_name)}: hold of ${units(hold.quantity, "unit")} released.`);
   } catch (problem) {
     refuse(entry, problem);
     await check(entry);
   }
 }
 
-/** Asks the server how a hold stands; it alone knows. @param {Entry} entry */
+/** Reads the status of a hold from the server. @param {Entry} entry */
 export async function check(entry) {
   if (!entry.hold) return;
-  if (entry.stage === "held" && until(entry.hold.expires_at) > 0) return glance(entry, entry.hold);
-  yours.update(entry, { stage: "checking", again: false });
+  if (entry.stage === "held" && until(entry.hold.expires_at) > 0) return refreshHold(entry, entry.hold);
+  store.update(entry, { stage: "checking", again: false });
   try {
-    await take(entry, await callUntilDecided(`/v1/holds/${entry.hold.id}`, {}, { patience: 60_000, onAgain: again(entry) }));
+    await applyHold(entry, await callUntilDecided(`/v1/holds/${entry.hold.id}`, {}, { timeout: 60_000, onRetry: markRetry(entry) }));
   } catch (problem) {
-    if (problem instanceof Problem && problem.status === 404) yours.remove(entry);
+    if (problem instanceof Problem && problem.status === 404) store.remove(entry);
     else refuse(entry, problem);
   }
 }
 
-/** Asks about a hold that keeps its clock and its buttons meanwhile. Without an answer it stays as it is. @param {Entry} entry @param {Hold} hold */
-async function glance(entry, hold) {
-  const seen = await call(`/v1/holds/${hold.id}`).catch(() => null);
-  if (seen && entry.stage === "held") await take(entry, seen);
+/**
+ * Reads the status of a hold in the background; its timer and buttons stay. Without a response
+ * nothing changes.
+ * @param {Entry} entry
+ * @param {Hold} hold
+ */
+async function refreshHold(entry, hold) {
+  const current = await call(`/v1/holds/${hold.id}`).catch(() => null);
+  if (current && entry.stage === "held") await applyHold(entry, current);
 }
 
-/** Asks how a waitlist entry stands. @param {Entry} entry */
-export async function look(entry) {
+/** Reads the status of a waitlist entry. @param {Entry} entry */
+export async function refresh(entry) {
   const { stage, waiting } = entry;
   if (!waiting || (stage !== "waiting" && stage !== "closed")) return;
   try {
-    await hear(entry, await call(`/v1/waitlist/${waiting.id}`));
+    await applyNews(entry, await call(`/v1/waitlist/${waiting.id}`));
   } catch (problem) {
-    if (problem instanceof Problem && (problem.status === 404 || problem.status === 410)) yours.remove(entry);
+    if (problem instanceof Problem && (problem.status === 404 || problem.status === 410)) store.remove(entry);
   }
 }
 
 /**
- * Takes in what the server says of a waitlist entry, on the stream or asked: the line has moved or was closed, or the entry has
- * become a hold. An offer is shown as it is told, without a further question: it may be short.
+ * Applies the state of a waitlist entry, from the stream or from a response: its rank changed, the
+ * waitlist was closed, or the entry received a hold. An offer is shown without a further request,
+ * because it may be short.
  * @param {Entry} entry @param {import("./api.js").Waiting} news
  */
-export async function hear(entry, news) {
+export async function applyNews(entry, news) {
   const { stage } = entry;
-  // What was offered has ended, and not on this page: only the server knows how.
+  // The offered hold was resolved, but not on this page: read its status.
   if (stage === "held" && news.hold_id === entry.hold?.id && news.status !== "offered") return check(entry);
-  // The buyer may have left the line meanwhile.
+  // The buyer may have left the waitlist in the meantime.
   if (stage !== "waiting" && stage !== "closed") return;
   switch (news.status) {
     case "waiting":
-      return wait(entry, news);
+      return applyWaiting(entry, news);
     case "offered":
-      return take(entry, offerOf(news));
+      return applyHold(entry, offeredHold(news));
     case "purchased":
     case "expired":
     case "released": {
       const hold = await call(`/v1/holds/${news.hold_id}`);
-      if (entry.stage === stage) await take(entry, hold);
+      if (entry.stage === stage) await applyHold(entry, hold);
       return;
     }
     case "left":
-      return yours.remove(entry);
+      return store.remove(entry);
     case "closed": {
-      const called_off = stage !== "closed" && (await isCalledOff(entry));
-      if (stage !== "closed" && entry.stage === stage) yours.update(entry, { stage: "closed", called_off });
+      const called_off = stage !== "closed" && (await isCancelled(entry));
+      if (stage !== "closed" && entry.stage === stage) store.update(entry, { stage: "closed", called_off });
     }
   }
 }
 
-/** The hold that an entry has become. @param {import("./api.js").Waiting} news @returns {Hold} */
-function offerOf({ drop_id, quantity, hold_id, offered_at, price, expires_at, position }) {
+/** The hold that an entry received. @param {import("./api.js").Waiting} news @returns {Hold} */
+function offeredHold({ drop_id, quantity, hold_id, offered_at, price, expires_at, position }) {
   const [id, placed, expires] = [hold_id ?? "", offered_at ?? "", expires_at ?? ""];
   const made = { id, drop_id, buyer_id: null, quantity, placed_at: placed, expires_at: expires, purchased_at: null, position, server_time: placed };
   return { ...made, status: "held", ...(price ? { price } : {}) };
 }
 
 /** @param {Entry} entry @param {import("./api.js").Waiting} news */
-function wait(entry, { id, place, blocked_by }) {
+function applyWaiting(entry, { id, place, blocked_by }) {
   const { stage, waiting } = entry;
   const isNews = stage !== "waiting" || waiting?.place !== place || (waiting.blocked_by ?? null) !== blocked_by;
-  if (isNews) yours.update(entry, { stage: "waiting", waiting: { id, place, blocked_by } });
+  if (isNews) store.update(entry, { stage: "waiting", waiting: { id, place, blocked_by } });
 }
 
-/** Leaves the line. @param {Entry} entry */
+/** Leaves the waitlist. @param {Entry} entry */
 export async function leave(entry) {
   if (!entry.waiting) return;
-  yours.update(entry, { stage: "leaving", again: false });
+  store.update(entry, { stage: "leaving", again: false });
   try {
-    await callUntilDecided(`/v1/waitlist/${entry.waiting.id}`, { method: "DELETE" }, { onAgain: again(entry) });
-    yours.remove(entry);
-    toast(`${foreign(entry.drop_name)}: you left the line.`);
+    await callUntilDecided(`/v1/waitlist/${entry.waiting.id}`, { method: "DELETE" }, { onRetry: markRetry(entry) });
+    store.remove(entry);
+    toast(`${isolate(entry.drop_name)}: you left the waitlist.`);
   } catch (problem) {
     refuse(entry, problem);
-    yours.update(entry, { stage: "waiting" });
-    await look(entry);
+    store.update(entry, { stage: "waiting" });
+    await refresh(entry);
   }
 }
 
-/** Puts an outcome away, so that the drop can be held again. @param {Entry} entry */
+/** Hides the result of an entry, so that the drop can be held again. @param {Entry} entry */
 export function dismiss(entry) {
-  forgive(entry.drop_id);
-  yours.update(entry, { dismissed: true });
+  clearRefusal(entry.drop_id);
+  store.update(entry, { dismissed: true });
 }
 
-/** Lets a question be that nobody answered. @param {Entry} entry */
-export function letBe(entry) {
-  yours.remove(entry);
+/** Gives up a request without a response. @param {Entry} entry */
+export function discard(entry) {
+  store.remove(entry);
 }
 
-/** After a refresh: asks again what was not answered, and how everything stands. */
+/**
+ * After a page load: repeats requests without a response, and reads the status of all other
+ * entries.
+ */
 export async function resume() {
-  await Promise.all(yours.entries.filter((entry) => !isSettled(entry)).map(settle));
+  await Promise.all(store.entries.filter((entry) => !isSettled(entry)).map(settle));
 }
 
-/** Finds out about an entry whose page may have gone before it was answered. @param {Entry} entry */
+/**
+ * Determines the state of an entry whose page may have been closed before the response.
+ * @param {Entry} entry
+ */
 export async function settle(entry) {
   if (entry.hold) return check(entry);
   if (entry.waiting) {
-    yours.update(entry, { stage: "waiting" });
-    return look(entry);
+    store.update(entry, { stage: "waiting" });
+    return refresh(entry);
   }
   const age = Date.now() - entry.asked_at;
-  if (age > OVER_MS) return yours.remove(entry);
+  if (age > OVER_MS) return store.remove(entry);
   if (entry.stage === "unanswered") return undefined;
-  return age > STILL_MEANT_MS ? yours.update(entry, { stage: "unanswered" }) : ask(entry);
+  return age > STILL_MEANT_MS ? store.update(entry, { stage: "unanswered" }) : submit(entry);
 }

@@ -1,19 +1,23 @@
-// One connection to the live stream, kept up: the present state of drops and waitlist entries first, then every change.
+// One connection to the SSE stream, with reconnects: first the current state of drops and waitlist
+// entries, then every change.
 //
-// `fetch` rather than `EventSource`: that one closes for good on a 503, hides the heartbeats by which a dead connection is told
-// from a quiet one, and hides `Retry-After`.
+// It uses `fetch` instead of `EventSource`, which stops permanently on a 503, and hides
+// `Retry-After` and the heartbeats that distinguish an idle connection from a dead one.
 
 /**
  * @typedef {import("./api.js").Drop} Drop
  * @typedef {import("./api.js").Waiting} Waiting
  * @typedef {{onDrop: (drop: Drop, id: string) => void, onEntry?: (news: Waiting) => void, onHeard?: () => void, onLost?: () => void,
- *   onRefused?: (code: string, drop: string) => void}} Listener `onHeard`: of anything at all; `onRefused`: the server answered, and not
- *   with a stream; `drop`: for the sake of this one, if it is in quarantine
+ *   onRefused?: (code: string, drop: string) => void}} Listener `onHeard`: data was received; `onRefused`: the server
+ *   returned a problem; `drop`: the drop in quarantine that caused it, if any
  */
 
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15_000;
-/** The server is never silent for longer than 15 s. */
+/**
+ * A connection without data for this time is dead: the server sends a heartbeat at least every 15
+ * s.
+ */
 export const SILENCE_MS = 25_000;
 
 export class Stream {
@@ -26,14 +30,18 @@ export class Stream {
   #isStopped = false;
   #watch = setInterval(() => this.#watchdog(), 1000);
 
-  /** @param {string} query for example `?drops=ID` @param {string} lastId of what was heard before @param {Listener} listener */
+  /**
+   * @param {string} query for example `?drops=ID`
+   * @param {string} lastId the last id that was received
+   * @param {Listener} listener
+   */
   constructor(query, lastId, listener) {
     this.#query = query;
     this.#lastId = lastId;
     this.#listener = listener;
   }
 
-  /** Follows until it is stopped. */
+  /** Reads until `stop` is called. */
   async follow() {
     while (!this.#isStopped) {
       this.#attempt = new AbortController();
@@ -42,11 +50,11 @@ export class Stream {
       try {
         wait = await this.#read(this.#attempt.signal);
       } catch {
-        // Refused, cut off or given up: all the same to who watches.
+        // Rejected, interrupted or timed out: reconnect in each case.
       }
       if (this.#isStopped) return;
       this.#listener.onLost?.();
-      // Everybody was cut off at the same moment; they should not all come back at the same moment.
+      // Jitter: all clients lose the connection at the same moment, and must not reconnect in step.
       await this.#rest(Math.max(wait * 1000, this.#pause) * (0.5 + Math.random()));
       this.#pause = Math.min(2 * this.#pause, LONGEST_PAUSE_MS);
     }
@@ -59,13 +67,16 @@ export class Stream {
     this.#wake();
   }
 
-  /** Tries now, if it waits to try again: the machine woke up, or somebody came back to look. */
+  /** Ends the pause before a reconnect, because the machine woke up or the page became visible. */
   hurry() {
     this.#pause = FIRST_PAUSE_MS;
     this.#wake();
   }
 
-  /** Reads until the stream ends; gives the seconds that the server asks to wait. @param {AbortSignal} signal */
+  /**
+   * Reads until the stream ends. Returns the seconds to wait that the server requested.
+   * @param {AbortSignal} signal
+   */
   async #read(signal) {
     /** @type {Record<string, string>} */
     const headers = { Accept: "text/event-stream" };

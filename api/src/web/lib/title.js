@@ -1,4 +1,4 @@
-// The title of the page, with what a buyer who looks at another one should know in front of it.
+// The page title, prefixed with news for a buyer in another tab.
 
 let [title, news] = [document.title, ""];
 
@@ -8,7 +8,7 @@ export function setTitle(words) {
   show();
 }
 
-/** @param {string} words empty: nothing new */
+/** @param {string} words empty: no news */
 export function setNews(words) {
   news = words;
   show();

@@ -1,7 +1,9 @@
-// What this buyer has: holds, purchases and places in line, kept in this browser, so that a refresh brings them back.
+// The holds, purchases and waitlist entries of this buyer, stored in the browser so that a page
+// load restores them.
 //
-// An entry is written down, with its idempotency key, before anything is asked of the server. Whatever happens then (a refresh,
-// a lost answer, a restart), the same question is asked again under the same key and finds its own answer.
+// An entry is stored with its idempotency key before the request is sent. After a page load, a lost
+// response or a restart, the same request is sent again with the same key and returns the recorded
+// result.
 
 import { recall, remember } from "./buyer.js";
 import { uuid } from "./api.js";
@@ -11,23 +13,28 @@ import { uuid } from "./api.js";
  * @typedef {import("./api.js").Hold} Hold
  * @typedef {import("./api.js").Money} Money
  * @typedef {"asking" | "unanswered" | "held" | "buying" | "releasing" | "checking" | "purchased" | "expired" | "released"
- *   | "joining" | "waiting" | "leaving" | "closed"} Stage `unanswered`: nobody knows what came of asking; `closed`: the line is no more
+ *   | "joining" | "waiting" | "leaving" | "closed"} Stage `unanswered`: the outcome of the request is unknown; `closed`: the waitlist is closed
  * @typedef {{key: string, drop_id: string, drop_name: string, price: Money, quantity: number, asked_at: number, stage: Stage, since: number,
  *   asks: "holds" | "waitlist", again?: boolean, hold?: Hold, total?: Money, waiting?: {id: string, place: number | null, blocked_by?: import("./api.js").Block | null},
- *   called_off?: boolean, dismissed?: boolean}} Entry `again`: the first time was not answered; `called_off`: it ended because its drop was
+ *   called_off?: boolean, dismissed?: boolean}} Entry `again`: the request is being retried; `called_off`: the drop was cancelled
  */
 
 const NAME = "holdfast.yours";
-const MOST_KEPT = 40;
-/** A question older than this is not asked again by itself: who comes back tomorrow does not want yesterday's click. */
+const MAX_KEPT = 40;
+/**
+ * An older request is not retried automatically: a buyer who returns the next day may not want it
+ * any more.
+ */
 export const STILL_MEANT_MS = 60_000;
-/** The longest that a hold lasts: after it, whatever came of an unanswered question is over. */
+/**
+ * The longest duration of a hold. After it, a hold that an unanswered request placed has expired.
+ */
 export const OVER_MS = 3_600_000;
-/** Longer than any page goes on asking. */
+/** Longer than any page retries a request. */
 const STUCK_MS = 75_000;
 
-/** Tells `change`. */
-class Yours extends EventTarget {
+/** Dispatches `change`. */
+class EntryStore extends EventTarget {
   /** Newest first. @type {Entry[]} */
   entries = [];
 
@@ -39,11 +46,17 @@ class Yours extends EventTarget {
       this.dispatchEvent(new Event("change"));
     };
     addEventListener("storage", (event) => event.key === NAME && reload());
-    // A page that was kept for the way back was not told what other tabs wrote meanwhile.
+    // A page that is restored from the back/forward cache has missed the changes of other tabs.
     addEventListener("pageshow", (event) => event.persisted && reload());
   }
 
-  /** Writes down that the buyer wants something. @param {Drop} drop @param {number} quantity @param {"asking" | "joining"} stage @returns {Entry} */
+  /**
+   * Stores a new request of the buyer.
+   * @param {Drop} drop
+   * @param {number} quantity
+   * @param {"asking" | "joining"} stage
+   * @returns {Entry}
+   */
   add(drop, quantity, stage) {
     const { id: drop_id, name: drop_name, price } = drop;
     /** @type {Entry} */
@@ -55,7 +68,11 @@ class Yours extends EventTarget {
     return entry;
   }
 
-  /** Changes an entry; one that was removed meanwhile stays away. @param {Entry} entry @param {Partial<Entry>} change */
+  /**
+   * Changes an entry; an entry that was removed in the meantime is not restored.
+   * @param {Entry} entry
+   * @param {Partial<Entry>} change
+   */
   update(entry, change) {
     this.#change(() => {
       const known = this.entries.find((other) => other.key === entry.key) ?? entry;
@@ -70,27 +87,37 @@ class Yours extends EventTarget {
     });
   }
 
-  /** What the panel of a drop shows: the newest entry, unless it was put away. @param {string} dropId @returns {Entry | undefined} */
+  /**
+   * The newest entry of a drop that was not dismissed.
+   * @param {string} dropId
+   * @returns {Entry | undefined}
+   */
   of(dropId) {
     return this.entries.find((entry) => entry.drop_id === dropId && !entry.dismissed);
   }
 
-  /** Another tab may have written a moment ago: its entries are not to be overwritten by what this one remembers. @param {() => void} change */
+  /**
+   * Reads before it writes, so that the changes of other tabs are not overwritten.
+   * @param {() => void} change
+   */
   #change(change) {
     this.#load();
     change();
-    while (this.entries.length > MOST_KEPT) this.#forgetOne();
+    while (this.entries.length > MAX_KEPT) this.#removeOldest();
     remember(NAME, JSON.stringify(this.entries));
     this.dispatchEvent(new Event("change"));
   }
 
-  /** The oldest of which nothing more will come. */
-  #forgetOne() {
+  /** Removes the oldest settled entry, or the oldest entry if none is settled. */
+  #removeOldest() {
     const oldest = this.entries.findLastIndex(isSettled);
     this.entries.splice(oldest >= 0 ? oldest : this.entries.length - 1, 1);
   }
 
-  /** Reads what is kept. An entry stays the same object, for whoever holds on to it. */
+  /**
+   * Reads the stored entries. Existing entry objects are updated, because other modules refer to
+   * them.
+   */
   #load() {
     const known = new Map(this.entries.map((entry) => [entry.key, entry]));
     this.entries = read().map((entry) => Object.assign(known.get(entry.key) ?? entry, entry));
@@ -107,20 +134,27 @@ function read() {
   }
 }
 
-/** Whether nothing more will come of it. @param {Entry} entry */
+/** Returns whether the entry has reached a final state. @param {Entry} entry */
 export function isSettled({ stage }) {
   return stage === "purchased" || stage === "expired" || stage === "released" || stage === "closed";
 }
 
-/** Whether whoever asked has gone: a page that was closed before its answer came. @param {Entry} entry */
+/**
+ * Returns whether a pending request was abandoned: its page was closed before the response.
+ * @param {Entry} entry
+ */
 export function isStuck(entry) {
-  const isAsked = !isSettled(entry) && entry.stage !== "held" && entry.stage !== "waiting" && entry.stage !== "unanswered";
-  return isAsked && Date.now() - entry.since > STUCK_MS;
+  const isPending = !isSettled(entry) && entry.stage !== "held" && entry.stage !== "waiting" && entry.stage !== "unanswered";
+  return isPending && Date.now() - entry.since > STUCK_MS;
 }
 
-/** What one unit costs: as the hold says, for the drop may have cost something else when the buyer clicked, and may now. @param {Entry} entry */
+/**
+ * The price of one unit. The price of the hold takes precedence, because the price of the drop can
+ * change.
+ * @param {Entry} entry
+ */
 export function unitPrice(entry) {
   return entry.hold?.price ?? entry.price;
 }
 
-export const yours = new Yours();
+export const store = new EntryStore();

@@ -1,9 +1,10 @@
-// The dashboard: what sells and what does not, how the machine is doing, and the levers. It looks every few seconds, and sooner when
-// the stream tells of a drop that is shown or new. However many drops there are, it asks for one page of them.
+// The dashboard: sales, the state of the server, and the administrator's actions. It refreshes
+// every few seconds, and sooner when the stream reports a change of a listed drop or a new drop.
+// It requests only one page of drops.
 
 import { Problem, call, callForText } from "../lib/api.js";
 import { byId, h, mark, write } from "../lib/dom.js";
-import { foreign } from "../lib/foreign.js";
+import { isolate } from "../lib/foreign.js";
 import { clock } from "../lib/format.js";
 import { Live } from "../lib/live.js";
 import { ConnectionState } from "../elements/connection-state.js";
@@ -19,12 +20,12 @@ import "../elements/service-note.js";
 
 /** @typedef {import("../lib/api.js").Metrics} Metrics */
 
-/** Between two looks while something happens to what is shown, and while nothing does. */
+/** The refresh interval while listed drops change, and while they do not. */
 const [BUSY_MS, IDLE_MS] = [1000, 2500];
-/** The drops of one page. */
+/** The number of drops on one page. */
 const PAGE = 50;
-/** A search begins once no key was pressed for so long. */
-const TYPED_MS = 250;
+/** The pause after the last key press before a search starts. */
+const SEARCH_DELAY_MS = 250;
 
 /** @type {HTMLSelectElement} */
 const windowChoice = byId("window");
@@ -34,9 +35,9 @@ const dropChoice = byId("chart-drop");
 const shownChoice = byId("shown");
 /** @type {HTMLInputElement} */
 const search = byId("search");
-/** The drops that the pages before the one that is shown ended with. @type {string[]} */
-const turned = [];
-/** The last drop of the page that is shown. */
+/** The last drops of the previous pages. @type {string[]} */
+const cursors = [];
+/** The last drop of the current page. */
 let lastShown = "";
 const tiles = part("metric-tiles", MetricTiles);
 const chart = part("sales-chart", SalesChart);
@@ -61,17 +62,17 @@ function metricsPath() {
   const query = new URLSearchParams({ window: windowChoice.value, limit: String(PAGE) });
   if (shownChoice.value) query.set("status", shownChoice.value);
   if (search.value.trim()) query.set("search", search.value.trim());
-  const after = turned.at(-1);
+  const after = cursors.at(-1);
   if (after) query.set("starting_after", after);
   return `/v1/admin/metrics?${query}`;
 }
 
-async function look() {
+async function load() {
   const path = metricsPath();
   /** @type {[Metrics, {buckets: import("../lib/api.js").Bucket[]}]} */
   const [metrics, timeline] = await Promise.all([call(path), call(timelinePath())]);
   tiles.metrics = metrics;
-  // Another page was asked for meanwhile: the next look shows it.
+  // If another page was requested in the meantime, the next refresh shows it.
   if (path === metricsPath()) showDrops(metrics, path);
   health.metrics = metrics;
   chart.buckets = timeline.buckets;
@@ -81,40 +82,51 @@ async function look() {
 
 let shownPath = "";
 
-/** @param {Metrics} metrics @param {string} path what was asked for */
+/** @param {Metrics} metrics @param {string} path the path of the request */
 function showDrops({ drops, has_more: hasMore, position }, path) {
-  table.none = shownChoice.value || search.value.trim() || turned.length > 0 ? "No drop of this kind." : "No drop yet.";
+  table.none = shownChoice.value || search.value.trim() || cursors.length > 0 ? "No matching drops." : "No drops yet.";
   table.show(drops, path === shownPath);
   shownPath = path;
   lastShown = drops.at(-1)?.id ?? "";
-  turnable("newer", turned.length > 0);
-  turnable("older", hasMore);
-  byId("pager").hidden = turned.length === 0 && !hasMore;
-  offer(drops);
+  setEnabled("newer", cursors.length > 0);
+  setEnabled("older", hasMore);
+  byId("pager").hidden = cursors.length === 0 && !hasMore;
+  updateChoices(drops);
   follow(drops, position);
 }
 
-/** A button that leads nowhere keeps the focus. @param {string} id @param {boolean} isTurnable */
-function turnable(id, isTurnable) {
-  mark(byId(id), "aria-disabled", isTurnable ? null : "true");
+/**
+ * Sets `aria-disabled`, with which a button keeps the focus.
+ * @param {string} id
+ * @param {boolean} isEnabled
+ */
+function setEnabled(id, isEnabled) {
+  mark(byId(id), "aria-disabled", isEnabled ? null : "true");
 }
 
-/** Offers the chart of each drop that is shown, and of the one that is chosen. @param {import("../lib/api.js").DropLine[]} drops */
-function offer(drops) {
+/**
+ * Updates the drops that can be selected for the chart: the listed ones and the selected one.
+ * @param {import("../lib/api.js").DropLine[]} drops
+ */
+function updateChoices(drops) {
   const names = new Map(drops.map(({ id, name }) => [id, name]));
   for (const option of [...dropChoice.options]) {
     const name = names.get(option.value);
-    if (name !== undefined) write(option, foreign(name));
+    if (name !== undefined) write(option, isolate(name));
     else if (option.value && !option.selected) option.remove();
     names.delete(option.value);
   }
-  dropChoice.append(...[...names].map(([id, name]) => h("option", { value: id }, foreign(name))));
+  dropChoice.append(...[...names].map(([id, name]) => h("option", { value: id }, isolate(name))));
 }
 
 /** @type {Live | undefined} */
 let live;
 
-/** Hears of the drops that are shown, and of new ones. @param {import("../lib/api.js").DropLine[]} drops @param {number} position */
+/**
+ * Follows the listed drops and new ones on the stream.
+ * @param {import("../lib/api.js").DropLine[]} drops
+ * @param {number} position
+ */
 function follow(drops, position) {
   const ids = drops.map(({ id }) => id).sort();
   const query = ids.length > 0 ? `?drops=${ids.join()}&new=true` : "";
@@ -123,49 +135,49 @@ function follow(drops, position) {
     return;
   }
   live = new Live(query, position);
-  live.addEventListener("drop", hear);
+  live.addEventListener("drop", refreshSoon);
   part("connection-state", ConnectionState).watch(live);
   live.follow();
 }
 
-/** When all numbers were read last, and at first when the page began to. */
+/** The time of the last successful refresh; initially the time at which the page was opened. */
 let readAt = Date.now();
 
-/** Says whether the numbers on the page are those of now. @param {boolean} isFresh */
-function admit(isFresh) {
+/** Shows or hides the notice that the numbers are outdated. @param {boolean} isFresh */
+function showFreshness(isFresh) {
   if (isFresh) readAt = Date.now();
-  else write(byId("stale"), `The numbers below could not be read since ${clock(readAt)}. Trying again.`);
+  else write(byId("stale"), `The numbers below are from ${clock(readAt)}: they could not be refreshed. Retrying.`);
   byId("stale").hidden = isFresh;
 }
 
-let isLooking = false;
+let isLoading = false;
 let isStale = false;
-/** Something else was asked for while a look was on its way. */
+/** True if another refresh was requested while one was running. */
 let isOutdated = false;
 let timer = 0;
 
-/** Looks now, or once the look that is on its way is done. */
+/** Refreshes immediately, or after the refresh that is running. */
 async function refresh() {
-  if (isLooking) {
+  if (isLoading) {
     isOutdated = true;
     return;
   }
-  isLooking = true;
+  isLoading = true;
   clearTimeout(timer);
   isStale = false;
   isOutdated = false;
   try {
-    await look();
-    admit(true);
+    await load();
+    showFreshness(true);
   } catch (problem) {
-    // The session is over: the same address now leads to the sign-in page.
+    // The session has ended: reloading leads to the sign-in page.
     if (problem instanceof Problem && problem.status === 401) location.reload();
-    // The drop that the page before ended with is not known any more.
-    else if (problem instanceof Problem && problem.status === 400) turned.length = 0;
+    // The last drop of the previous page does not exist any more.
+    else if (problem instanceof Problem && problem.status === 400) cursors.length = 0;
     else if (!(problem instanceof Problem)) throw problem;
-    else admit(false);
+    else showFreshness(false);
   } finally {
-    isLooking = false;
+    isLoading = false;
     timer = window.setTimeout(refresh, pause());
   }
 }
@@ -175,9 +187,9 @@ function pause() {
   return isStale ? BUSY_MS : IDLE_MS;
 }
 
-/** Something changed: look soon, but not at every change. */
-function hear() {
-  if (isLooking || isStale) {
+/** Refreshes after a short pause, which combines several changes. */
+function refreshSoon() {
+  if (isLoading || isStale) {
     isStale = true;
     return;
   }
@@ -198,25 +210,25 @@ async function download() {
   }
 }
 
-/** From the first page on, by another choice. */
-function sift() {
-  turned.length = 0;
+/** Starts again from the first page, with new filters. */
+function applyFilters() {
+  cursors.length = 0;
   void refresh();
 }
 
 let typing = 0;
 search.addEventListener("input", () => {
   clearTimeout(typing);
-  typing = window.setTimeout(sift, TYPED_MS);
+  typing = window.setTimeout(applyFilters, SEARCH_DELAY_MS);
 });
-shownChoice.addEventListener("change", sift);
+shownChoice.addEventListener("change", applyFilters);
 byId("older").addEventListener("click", () => {
   if (byId("older").ariaDisabled || !lastShown) return;
-  turned.push(lastShown);
+  cursors.push(lastShown);
   void refresh();
 });
 byId("newer").addEventListener("click", () => {
-  if (turned.pop()) void refresh();
+  if (cursors.pop()) void refresh();
 });
 windowChoice.addEventListener("change", refresh);
 dropChoice.addEventListener("change", refresh);

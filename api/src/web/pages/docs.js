@@ -1,4 +1,4 @@
-// The API reference, made of what the server says of itself.
+// The API reference, rendered from the server's OpenAPI document.
 
 import { Problem, call } from "../lib/api.js";
 import { byId, h, write } from "../lib/dom.js";
@@ -6,15 +6,20 @@ import { Description } from "../lib/openapi.js";
 import { ApiOperation } from "../elements/api-operation.js";
 import { ApiSchema, prose } from "../elements/api-schema.js";
 
-/** The newest drop of a status, if there is one. @param {string} query @returns {Promise<string | undefined>} */
+/**
+ * Returns the newest drop with a status, if there is one.
+ * @param {string} query
+ * @returns {Promise<string | undefined>}
+ */
 async function newest(query) {
   const { data } = await call(`/v1/drops?limit=1${query}`).catch(() => ({ data: [] }));
   return data[0]?.id;
 }
 
 /**
- * Ids to put into the lines, so that they work as they stand: a drop that is on sale, or sold out
- * where that is needed; none where the line would end the drop. @returns {Promise<Record<string, string>>}
+ * Ids for the curl commands, so that they work without changes: a drop on sale, or a sold-out drop
+ * for the waitlist. The command that cancels a drop has a placeholder.
+ * @returns {Promise<Record<string, string>>}
  */
 async function known() {
   const [live, soldOut, any] = await Promise.all([newest("&status=live"), newest("&status=sold_out"), newest("")]);
@@ -23,15 +28,15 @@ async function known() {
   return { ...others, id, "joinWaitlist.id": soldOut ?? id };
 }
 
-/** @param {string} title @param {[string, string][]} links where to, and what it is called */
+/** @param {string} title @param {[string, string][]} links targets and labels */
 function contents(title, links) {
   return h("section", {}, h("strong", {}, title), h("ul", {}, ...links.map(([to, name]) => h("li", {}, h("a", { href: `#${to}` }, name)))));
 }
 
 /** @param {string} title @param {string} words @param {Node[]} inside */
-function room(title, words, inside) {
-  const id = `room-${title.toLowerCase().replaceAll(" ", "-")}`;
-  return h("section", { class: "room", "aria-labelledby": id }, h("div", { class: "part" }, h("h2", { id }, title), h("p", { class: "quiet-words" }, ...prose(words))), ...inside);
+function group(title, words, inside) {
+  const id = `group-${title.toLowerCase().replaceAll(" ", "-")}`;
+  return h("section", { class: "group", "aria-labelledby": id }, h("div", { class: "part" }, h("h2", { id }, title), h("p", { class: "quiet-words" }, ...prose(words))), ...inside);
 }
 
 async function show() {
@@ -45,7 +50,7 @@ async function show() {
       element.show(description, operation, ids);
       return element;
     });
-    byId("rooms").append(room(name, words, shown));
+    byId("groups").append(group(name, words, shown));
     byId("lists").append(contents(name, operations.map(({ described }) => [described.operationId, described.summary])));
   }
   const schemas = description.schemas();
@@ -54,12 +59,15 @@ async function show() {
     element.show(description, name, schema);
     return element;
   });
-  byId("rooms").append(room("Schemas", "What bodies are made of.", shown));
+  byId("groups").append(group("Schemas", "The types of request and response bodies.", shown));
   byId("lists").append(contents("Schemas", schemas.map(([name]) => [`schema-${name}`, name])));
-  goThere();
+  scrollToHash();
 }
 
-/** Beside the text the contents are always there; above it they would be three screens of links, and are folded. */
+/**
+ * On wide screens the contents are always open next to the text. On narrow screens they are above
+ * it, and folded.
+ */
 function foldContents() {
   /** @type {HTMLDetailsElement} */
   const contents = byId("contents");
@@ -70,8 +78,8 @@ function foldContents() {
   fold();
 }
 
-/** A link into the page came before there was anything to go to. */
-function goThere() {
+/** The target of the URL's fragment did not exist yet when the page was loaded. */
+function scrollToHash() {
   if (location.hash.length > 1) location.replace(location.hash);
 }
 
@@ -80,5 +88,5 @@ try {
   await show();
 } catch (problem) {
   if (!(problem instanceof Problem)) throw problem;
-  write(byId("failed"), `${problem.message} Load the page again in a moment.`);
+  write(byId("failed"), `${problem.message} Reload the page in a moment.`);
 }

@@ -1,10 +1,10 @@
-// One drop's own page: everything about it, live, also when it is over.
+// The page of one drop, with live updates. It also works after the drop has ended.
 
 import { Problem, call } from "../lib/api.js";
 import { byId } from "../lib/dom.js";
 import { isNewer } from "../lib/drop.js";
 import { followYours } from "../lib/follow.js";
-import { foreign, named } from "../lib/foreign.js";
+import { isolate, nameOrUnnamed } from "../lib/foreign.js";
 import { Live } from "../lib/live.js";
 import { service } from "../lib/service.js";
 import { setTitle } from "../lib/title.js";
@@ -22,7 +22,10 @@ const sheet = /** @type {DropSheet} */ (byId("drop"));
 /** @type {Drop | undefined} */
 let shown;
 
-/** What is no text names no drop, and the server says so. @param {string} text */
+/**
+ * Decodes a path segment. The server rejects a segment that cannot be decoded.
+ * @param {string} text
+ */
 function decoded(text) {
   try {
     return decodeURIComponent(text);
@@ -35,10 +38,10 @@ async function begin() {
   try {
     await read();
   } catch (problem) {
-    if (problem instanceof Problem && problem.status === 404) return miss();
+    if (problem instanceof Problem && problem.status === 404) return showMissing();
   }
   live.addEventListener("drop", (event) => show(/** @type {CustomEvent<Drop>} */ (event).detail));
-  // The stream may be shared with a page that watches what is not over: what happened to this one meanwhile is read.
+  // A shared stream may not carry this drop if it has ended: read its current state.
   live.addEventListener("connection", () => {
     if (live.connection.state === "live") void read().catch(() => null);
   });
@@ -55,11 +58,11 @@ async function read() {
 function show(drop) {
   if (shown && !isNewer(drop, shown)) return;
   shown = drop;
-  setTitle(`${foreign(named(drop.name))} · Holdfast`);
+  setTitle(`${isolate(nameOrUnnamed(drop.name))} · Holdfast`);
   sheet.drop = drop;
 }
 
-function miss() {
+function showMissing() {
   byId("missing").hidden = false;
   sheet.hidden = true;
   document.querySelector("connection-state")?.remove();

@@ -1,4 +1,4 @@
-// The way into the dashboard: the admin key for a cookie that no script can read.
+// The sign-in page of the dashboard: exchanges the admin key for an HttpOnly cookie.
 
 import { Problem, call } from "../lib/api.js";
 import { byId, mark, write } from "../lib/dom.js";
@@ -9,7 +9,7 @@ const refused = byId("refused");
 
 byId("sign-in").addEventListener("submit", async (event) => {
   event.preventDefault();
-  write(refused, key.value ? "" : "The key is needed.");
+  write(refused, key.value ? "" : "Enter the admin key.");
   mark(key, "aria-invalid", key.value ? null : "true");
   if (!key.value) return key.focus();
   try {

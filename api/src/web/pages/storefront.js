@@ -1,7 +1,8 @@
-// The shop's front page: the drops that are on or to come, a page at a time, and the stream of those that are shown.
+// The front page of the shop: current and upcoming drops, page by page, with live updates.
 //
-// However many drops there are, the page asks for one page of them, follows what it shows, and is told of those that are new. It waits
-// for the first page before it shows anything below it, so that nothing moves when the drops come.
+// It requests only one page of drops, follows the visible ones, and
+// receives new ones from the stream. The content below the drops is shown after the first page has
+// loaded, to avoid layout shifts.
 
 import { Problem, callForPage, sleep } from "../lib/api.js";
 import { Catalog, PAGE, inOrder } from "../lib/catalog.js";
@@ -20,13 +21,13 @@ import "../elements/your-list.js";
 
 /** @typedef {import("../lib/api.js").Drop} Drop */
 
-/** How often purchasers are asked for at most, of all drops together. */
+/** The minimum interval between two requests for purchasers, over all drops. */
 const PURCHASERS_EVERY_MS = 2000;
-/** The most cards that are alive and followed at a time: those that are near. */
+/** The maximum number of cards that are active and followed at a time: those near the viewport. */
 const MOST_AWAKE = 100;
-/** Cards that come and go within this are followed anew by one request. */
+/** Changes of the active cards within this time lead to one new stream request. */
 const SETTLE_MS = 250;
-/** The longest pause before the first page is asked for again. */
+/** The longest pause before the first page is requested again. */
 const LONGEST_PAUSE_MS = 8000;
 
 const catalog = new Catalog();
@@ -35,42 +36,45 @@ const cards = new Map();
 const list = byId("drops");
 const empty = byId("empty");
 const more = byId("more");
-/** Follows once the first page is there: from its position on. */
+/** Follows from the position of the first page. */
 const live = new Live();
 let isFollowing = false;
 
 /** @param {Drop} drop */
 function show(drop) {
   const card = cards.get(drop.id);
-  if (!card) return arrive(drop);
+  if (!card) return addFromStream(drop);
   if (card.drop && !isNewer(drop, card.drop)) return;
   const hasSold = card.drop?.stock.sold !== drop.stock.sold;
   card.drop = drop;
-  if (hasSold) askForPurchasers(drop.id);
+  if (hasSold) requestPurchasers(drop.id);
 }
 
-/** Drops that came by themselves since the page was opened. */
+/** The number of drops that the stream added since the page was opened. */
 let arrived = 0;
 
-/** A drop that is new, or that another tab follows. @param {Drop} drop */
-function arrive(drop) {
+/** Adds a drop from the stream: a new one, or one that another tab follows. @param {Drop} drop */
+function addFromStream(drop) {
   if (isOver(statusOf(drop)) || !catalog.isPast(drop)) return;
   arrived += 1;
-  // A page that fills by itself is one that nobody can use.
+  // A page that grows without limit would be unusable.
   if (arrived > PAGE + 1) return;
-  if (arrived > PAGE) return toast("More new drops are here.", { link: { href: "/", words: "Show them" }, stays: () => true });
+  if (arrived > PAGE) return toast("More new drops are available.", { link: { href: "/", words: "Show them" }, stays: () => true });
   add([drop]);
-  if (drop.stock.sold > 0) askForPurchasers(drop.id);
+  if (drop.stock.sold > 0) requestPurchasers(drop.id);
 }
 
-/** Puts cards where they belong, but not where one is already; gives the first. @param {Drop[]} drops */
+/**
+ * Adds cards for drops that have none, in order. Returns the first of them.
+ * @param {Drop[]} drops
+ */
 function add(drops) {
   const added = drops.filter(({ id }) => !cards.has(id)).map((drop) => {
     const card = new DropCard();
     card.drop = drop;
     if (drop.top_purchasers) card.purchasers = drop.top_purchasers;
     cards.set(drop.id, card);
-    list.insertBefore(card, placeFor(drop));
+    list.insertBefore(card, successorOf(drop));
     near.observe(card);
     return card;
   });
@@ -79,15 +83,19 @@ function add(drops) {
   return added[0];
 }
 
-/** A card keeps its place from then on, so that nothing moves under a finger. @param {Drop} drop */
-function placeFor(drop) {
+/**
+ * The card before which a new card is inserted. Cards do not move after that, so that none moves
+ * under a finger.
+ * @param {Drop} drop
+ */
+function successorOf(drop) {
   const comesFirst = (/** @type {Element | null} */ card) => card instanceof DropCard && card.drop && inOrder(drop, card.drop) < 0;
-  // A page comes in order, so nearly always behind all that is there.
+  // Pages are in order, so a new card is nearly always the last.
   if (!comesFirst(list.lastElementChild)) return null;
   return [...list.children].find(comesFirst) ?? null;
 }
 
-/** Cards that are in sight or nearly. @type {Set<Element>} */
+/** The cards in or near the viewport. @type {Set<Element>} */
 const nearby = new Set();
 const near = new IntersectionObserver((entries) => {
   for (const { target, isIntersecting } of entries) nearby[isIntersecting ? "add" : "delete"](target);
@@ -95,7 +103,7 @@ const near = new IntersectionObserver((entries) => {
 }, { rootMargin: "150% 0px" });
 let settling = 0;
 
-/** Follows the cards that are near, all of them as long as they are few; the others sleep. */
+/** Follows the cards near the viewport, or all cards if they are few. The others are inactive. */
 function follow() {
   if (!isFollowing || settling) return;
   settling = window.setTimeout(() => {
@@ -108,12 +116,12 @@ function follow() {
   }, SETTLE_MS);
 }
 
-/** Where nothing is shown, every drop is new. @param {string[]} ids */
+/** If no drop is shown, the stream sends all drops. @param {string[]} ids */
 function queryOf(ids) {
   return ids.length > 0 ? `?drops=${ids.sort().join()}&new=true` : "";
 }
 
-/** Nobody looks: what is gone goes behind what can be had, and what is over goes away. */
+/** While the page is hidden: moves sold-out drops to the end, and removes drops that have ended. */
 function tidy() {
   if (list.contains(document.activeElement)) return;
   const kept = [...cards.values()].filter(({ drop }) => drop && !isOver(statusOf(drop)));
@@ -127,35 +135,38 @@ function tidy() {
   follow();
 }
 
-/** Drops whose purchasers may be others now. @type {Set<string>} */
+/** The drops whose purchasers may have changed. @type {Set<string>} */
 const sold = new Set();
-let isAsking = false;
+let isRequesting = false;
 
-/** Asks soon, once for all that were sold meanwhile. @param {string} id */
-async function askForPurchasers(id) {
+/**
+ * Requests purchasers after a short pause, with one request for several drops.
+ * @param {string} id
+ */
+async function requestPurchasers(id) {
   sold.add(id);
-  if (isAsking) return;
-  isAsking = true;
-  // Everybody is told of a sale at the same moment; they should not all ask at the same moment.
+  if (isRequesting) return;
+  isRequesting = true;
+  // Jitter: all clients learn of a sale at the same moment, and must not send requests in step.
   await sleep(100 + 200 * Math.random());
   while (sold.size > 0) {
     const ids = [...sold].slice(0, MOST_AWAKE);
-    const answer = await callForPage(`/v1/drops?ids=${ids.join()}&expand=top_purchasers`).catch(() => null);
-    if (answer) ids.forEach((asked) => sold.delete(asked));
-    else ids.forEach((asked) => { const card = cards.get(asked); if (card) card.purchasers = null; });
-    for (const drop of answer?.data ?? []) {
+    const page = await callForPage(`/v1/drops?ids=${ids.join()}&expand=top_purchasers`).catch(() => null);
+    if (page) ids.forEach((requested) => sold.delete(requested));
+    else ids.forEach((requested) => { const card = cards.get(requested); if (card) card.purchasers = null; });
+    for (const drop of page?.data ?? []) {
       const card = cards.get(drop.id);
       if (card && drop.top_purchasers) card.purchasers = drop.top_purchasers;
       if (card) show(drop);
     }
     await sleep(PURCHASERS_EVERY_MS);
   }
-  isAsking = false;
+  isRequesting = false;
 }
 
 let isReading = false;
 
-/** Shows another page, and leads who came by the keyboard to its first card. */
+/** Shows another page, and moves the focus to its first card. */
 async function showMore() {
   if (isReading) return;
   isReading = true;
@@ -166,7 +177,7 @@ async function showMore() {
     first?.querySelector("a")?.focus({ preventScroll: true });
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    toast("The shop does not answer. Ask again in a moment.", { kind: "refusal" });
+    toast("The shop is not responding. Try again in a moment.", { kind: "refusal" });
   } finally {
     isReading = false;
     mark(more, "aria-disabled", null);
@@ -177,20 +188,23 @@ async function showMore() {
 let isTouched = false;
 for (const type of ["wheel", "touchmove", "keydown", "pointerdown"]) addEventListener(type, () => { isTouched = true; }, { once: true, passive: true });
 
-/** The address names a part of the page that is there only now. Not once somebody has moved by themselves. */
-function goThere() {
+/**
+ * Scrolls to the URL's fragment, whose target did not exist before. Skipped if the user has
+ * interacted with the page.
+ */
+function scrollToHash() {
   if (location.hash.length < 2 || isTouched) return;
   requestAnimationFrame(() => document.getElementById(location.hash.slice(1))?.scrollIntoView());
 }
 
-/** The first page, however long that takes. */
+/** Requests the first page until it succeeds. */
 async function firstPage() {
   for (let pause = 500; ; pause = Math.min(2 * pause, LONGEST_PAUSE_MS)) {
     try {
       return await catalog.next();
     } catch (problem) {
       if (!(problem instanceof Problem)) throw problem;
-      write(empty, "The shop does not answer. It is asked again until it does.");
+      write(empty, "The shop is not responding. Retrying automatically.");
       empty.hidden = false;
       await sleep(pause * (0.5 + Math.random()));
     }
@@ -204,7 +218,7 @@ async function begin() {
   add(drops);
   more.hidden = !catalog.hasMore;
   byId("main").toggleAttribute("data-filling", false);
-  goThere();
+  scrollToHash();
   live.addEventListener("drop", (event) => show(/** @type {CustomEvent<Drop>} */ (event).detail));
   const state = document.querySelector("connection-state");
   if (state instanceof ConnectionState) state.watch(live);
