@@ -1,7 +1,7 @@
-//! Where what the domain decides is kept: the event log, the engine that appends to it, and a private Postgres.
+//! The event log, the engine that decides and appends to it, and a private PostgreSQL cluster.
 //!
-//! Read [`log`] for the promise that everything rests on, [`engine`] for who decides and when a caller is answered,
-//! [`feed`] for how the rest of the process follows.
+//! Read [`log`] for the guarantees of the log, [`engine`] for how requests are decided and when
+//! callers get a response, and [`feed`] for how the rest of the process follows the log.
 
 pub mod binary_copy;
 pub mod codec;

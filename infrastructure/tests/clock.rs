@@ -351,7 +351,7 @@ async fn a_log_that_ends_in_the_future_is_waited_for_unless_more_is_tolerated() 
     assert!(
         refused
             .to_string()
-            .contains("in the future of the database's clock"),
+            .contains("ahead of the database's clock"),
         "{refused}"
     );
     assert_eq!(log.head().await.unwrap(), head);

@@ -99,7 +99,7 @@ async fn what_is_due_while_a_batch_is_in_flight_between_turns_does_not_keep_the_
 /// A node whose request is in flight, behind a turn that somebody else has, and its clock.
 async fn in_flight(log: &MemoryLog, clock: &SetClock) -> (Node, Asked, MemoryTurn) {
     let config = EngineConfig {
-        crowd: 1,
+        requests_per_wake: 1,
         ..EngineConfig::default()
     };
     let node = Node::load(log, clock.clone(), 1, config).await.unwrap();

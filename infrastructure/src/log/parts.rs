@@ -191,7 +191,7 @@ async fn next<L: EventLog>(
     if page.is_empty() {
         return Err(LogError::Corrupt {
             position: last.next(),
-            reason: "the head is further than the events".to_owned(),
+            reason: "the head is beyond the last event".to_owned(),
         });
     }
     for stored in &page {

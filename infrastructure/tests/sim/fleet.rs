@@ -92,7 +92,7 @@ fn config(random: &mut StdRng) -> EngineConfig {
         patience: Duration::from_millis(random.random_range(200..=2_000)),
         follow_every: Duration::from_millis(random.random_range(20..=200)),
         // Small ones are decided, and sent, while others are on their way.
-        crowd: random.random_range(1..=4),
+        requests_per_wake: random.random_range(1..=4),
         max_waitlist: random.random_range(2..=12),
         // Small ones leave what follows from an event to later batches, through races and crashes.
         due_events: random.random_range(1..=3) * random.random_range(1..=3),
