@@ -346,7 +346,7 @@ async fn an_engine_at_rest_stops_when_asked() {
 #[tokio::test(start_paused = true)]
 async fn an_engine_stops_when_asked_though_the_log_is_away() {
     let shop = Shop::open(9, 60).await;
-    shop.log.take_away();
+    shop.log.make_unreachable();
     let asked = shop.node.begin(shop.hold("k", 1)).await;
     let ended = shop.node.stop().await;
     assert!(

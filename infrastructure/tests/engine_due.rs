@@ -297,7 +297,7 @@ async fn units_of_holds_that_are_over_are_there_for_who_asks_recorded_or_not() {
     let node = Node::load(&log, clock, 1, config).await.unwrap();
     let drop_id = node.scheduled(schedule("drop", 1_000, 60)).await;
     fill(&node, drop_id, 1_000).await;
-    log.take_away();
+    log.make_unreachable();
     clock.sleep_until(new_year().plus_seconds(61)).await;
     log.calm();
     node.handle.nudge();

@@ -41,7 +41,7 @@ async fn held_through(faults: Faults) {
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_is_found_out_by_appending_the_same_batch_again() {
     held_through(Faults {
-        lost_answers: 1_000,
+        lost_responses: 1_000,
         ..Faults::default()
     })
     .await;
@@ -143,7 +143,7 @@ async fn a_full_queue_refuses_at_once_and_records_nothing_of_it() {
 #[tokio::test(start_paused = true)]
 async fn while_the_log_is_away_requests_are_refused_at_once_and_reads_go_on() {
     let shop = Shop::open(9, 60).await;
-    shop.log.take_away();
+    shop.log.make_unreachable();
     pass(500).await;
     assert!(matches!(shop.node.handle.health(), Health::Away { .. }));
     let before = Instant::now();
@@ -167,7 +167,7 @@ async fn an_outage_in_mid_append_refuses_what_waits_and_still_answers_what_was_i
     let turn = shop.log.take_turn().await.unwrap();
     let in_flight = shop.node.begin(shop.hold("in-flight", 1)).await;
     let behind = shop.node.begin(shop.hold("behind", 1)).await;
-    shop.log.take_away();
+    shop.log.make_unreachable();
     drop(turn);
     assert_eq!(
         behind.await.unwrap().unwrap_err(),
@@ -183,7 +183,7 @@ async fn an_outage_in_mid_append_refuses_what_waits_and_still_answers_what_was_i
 #[tokio::test(start_paused = true)]
 async fn patience_ends_in_undecided_and_the_same_key_finds_out() {
     let shop = Shop::open(9, 60).await;
-    shop.log.take_away();
+    shop.log.make_unreachable();
     let outcome = shop.node.ask(shop.hold("k", 1)).await;
     assert_eq!(outcome.unwrap_err(), CommandError::Undecided);
     shop.log.calm();
@@ -205,7 +205,7 @@ async fn an_outage_over_a_deadline_in_a_contended_log_neither_spins_nor_loses_th
     drop(turn);
     let held = asked.await.unwrap().unwrap();
     // From the lost race on, appends are made in turn; and now there is nobody to take a turn from.
-    log.log.take_away();
+    log.log.make_unreachable();
     clock.sleep_until(held.at.plus_seconds(3)).await;
     assert!(matches!(node.handle.health(), Health::Away { .. }));
     log.log.calm();

@@ -8,7 +8,7 @@ mod support;
 use domain::values::Position;
 use infrastructure::error::{AppendError, LogError};
 use infrastructure::log::postgres::{PostgresLog, connect};
-use infrastructure::log::{Batch, EventLog, Head, Turn, append_surely};
+use infrastructure::log::{Batch, EventLog, Head, Turn, append_or_confirm};
 use infrastructure::testing::url_for;
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Acquire, Connection, Executor};
@@ -342,8 +342,8 @@ async fn a_killed_writer_leaves_an_unknown_outcome_that_appending_again_resolves
         matches!(outcome, Err(AppendError::Unknown(_))),
         "{outcome:?}"
     );
-    append_surely(&log, &batch).await.unwrap();
-    append_surely(&log, &batch).await.unwrap();
+    append_or_confirm(&log, &batch).await.unwrap();
+    append_or_confirm(&log, &batch).await.unwrap();
     assert_eq!(all(&log).await.len(), 3, "once");
 }
 
@@ -376,7 +376,7 @@ async fn a_writer_killed_in_the_middle_of_its_append_leaves_nothing_and_no_doubt
         "{outcome:?}"
     );
     blocker.pass().await;
-    append_surely(&log, &batch).await.unwrap();
+    append_or_confirm(&log, &batch).await.unwrap();
     assert_eq!(all(&log).await.len(), 3);
 }
 
@@ -396,7 +396,7 @@ async fn an_append_that_its_caller_gave_up_lands_at_most_once() {
     // The server knows nothing of that: the statement still waits, and lands now, before or after this one.
     let again = tokio::spawn({
         let (log, batch) = (log.clone(), batch.clone());
-        async move { append_surely(&log, &batch).await }
+        async move { append_or_confirm(&log, &batch).await }
     });
     blocker.pass().await;
     again.await.unwrap().unwrap();
@@ -426,7 +426,7 @@ async fn a_turn_whose_holder_died_passes_on() {
         matches!(outcome, Err(AppendError::Unknown(_))),
         "{outcome:?}"
     );
-    let resolved = append_surely(&log, &batch).await;
+    let resolved = append_or_confirm(&log, &batch).await;
     assert!(
         matches!(resolved, Err(AppendError::Conflict)),
         "{resolved:?}"

@@ -11,7 +11,7 @@ use domain::values::{DropId, HoldId, Position, Pseudonym, Salt, Sequence, Timest
 use infrastructure::codec::encode;
 use infrastructure::error::{AppendError, LogError};
 use infrastructure::log::{
-    Batch, EventLog, Hash, Head, MOST_BATCH_BYTES, StoredEvent, Turn, append_surely,
+    Batch, EventLog, Hash, Head, MOST_BATCH_BYTES, StoredEvent, Turn, append_or_confirm,
 };
 use support::build::{
     all, assert_is_chain, buyer, decoded, new_year, one, quantity, sample, sample_with,
@@ -347,7 +347,7 @@ async fn append_surely_recognises_what_had_landed<L: EventLog>(node: impl Fn() -
     let log = node();
     let batch = Batch::seal(Head::default(), vec![sample("a", 1), sample("a", 2)]);
     log.append(&batch).await.unwrap();
-    append_surely(&log, &batch).await.unwrap();
+    append_or_confirm(&log, &batch).await.unwrap();
     assert_eq!(all(&log).await, batch.events, "once");
 }
 
@@ -358,14 +358,14 @@ async fn append_surely_recognises_what_had_landed_under_later_events<L: EventLog
     let batch = Batch::seal(Head::default(), vec![sample("a", 1), sample("a", 2)]);
     log.append(&batch).await.unwrap();
     node().append(&one(batch.head(), "b", 1)).await.unwrap();
-    append_surely(&log, &batch).await.unwrap();
+    append_or_confirm(&log, &batch).await.unwrap();
     assert_eq!(all(&log).await.len(), 3, "once");
 }
 
 async fn append_surely_lands_what_was_lost<L: EventLog>(node: impl Fn() -> L) {
     let log = node();
     let batch = one(Head::default(), "a", 1);
-    append_surely(&log, &batch).await.unwrap();
+    append_or_confirm(&log, &batch).await.unwrap();
     assert_eq!(all(&log).await, batch.events);
 }
 
@@ -374,9 +374,9 @@ async fn append_surely_gives_way_to_foreign_events<L: EventLog>(node: impl Fn() 
     let foreign = one(Head::default(), "b", 1);
     log.append(&foreign).await.unwrap();
     let same_length = one(Head::default(), "a", 1);
-    assert_conflict(append_surely(&log, &same_length).await);
+    assert_conflict(append_or_confirm(&log, &same_length).await);
     let longer = Batch::seal(Head::default(), vec![sample("a", 1), sample("a", 2)]);
-    assert_conflict(append_surely(&log, &longer).await);
+    assert_conflict(append_or_confirm(&log, &longer).await);
     assert_eq!(all(&log).await, foreign.events);
 }
 

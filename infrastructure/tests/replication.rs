@@ -11,7 +11,7 @@ use domain::values::BuyerId;
 use infrastructure::erasure::erase;
 use infrastructure::error::{AppendError, LogError};
 use infrastructure::log::postgres::{PostgresLog, connect, connect_to_primary};
-use infrastructure::log::{Batch, EventLog, Head, Turn, append_surely};
+use infrastructure::log::{Batch, EventLog, Head, Turn, append_or_confirm};
 use infrastructure::testing::replication::{Pair, count, until_count, waiting_for_standby};
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Connection, Executor};
@@ -64,13 +64,13 @@ async fn a_locked_head_leaves_no_more_than_one_session_of_a_writer() {
         .await
         .unwrap();
     for _ in 0..4 {
-        assert_unknown(&append_surely(&log, &batch).await);
+        assert_unknown(&append_or_confirm(&log, &batch).await);
         assert!(log.take_turn().await.is_err());
         assert!(count(&mut observer, WRITERS).await <= 1);
         until_count(&mut observer, STUCK, |stuck| stuck == 0).await;
     }
     idle.rollback().await.unwrap();
-    append_surely(&log, &batch).await.unwrap();
+    append_or_confirm(&log, &batch).await.unwrap();
     assert_eq!(all(&log).await.len(), 1);
 }
 
@@ -101,14 +101,14 @@ async fn a_writer_that_is_given_up_is_ended_before_it_is_replaced() {
         .await
         .unwrap();
     for _ in 0..5 {
-        assert_unknown(&append_surely(&log, &batch).await);
+        assert_unknown(&append_or_confirm(&log, &batch).await);
         until_count(&mut observer, STUCK, |stuck| stuck <= 1).await;
     }
     observer
         .execute("SELECT pg_advisory_unlock(1)")
         .await
         .unwrap();
-    append_surely(&log, &batch).await.unwrap();
+    append_or_confirm(&log, &batch).await.unwrap();
     assert_eq!(all(&log).await.len(), 1);
 }
 
@@ -130,7 +130,7 @@ async fn without_its_standby_a_log_leaves_no_more_than_one_session_and_acknowled
     let batch = one(log.head().await.unwrap(), "a", 2);
     pair.stop_standby();
     for _ in 0..5 {
-        assert_unknown(&append_surely(&log, &batch).await);
+        assert_unknown(&append_or_confirm(&log, &batch).await);
         assert_away(&log.barrier().await);
         until_count(&mut observer, STUCK, |stuck| stuck <= 1).await;
         assert!(count(&mut observer, WRITERS).await <= 2, "one is ending");
@@ -138,7 +138,7 @@ async fn without_its_standby_a_log_leaves_no_more_than_one_session_and_acknowled
     // The head is not locked for ever by who waited: it can be read, appended to in turn, and erased from.
     assert_eq!(log.head().await.unwrap(), batch.head());
     pair.start_standby().await;
-    append_surely(&log, &batch).await.unwrap();
+    append_or_confirm(&log, &batch).await.unwrap();
     log.barrier().await.unwrap();
     assert_eq!(all(&log).await.len(), 2);
 }
@@ -177,7 +177,7 @@ async fn a_commit_whose_wait_for_the_standby_was_cancelled_is_no_success() {
 
     let finding = tokio::spawn({
         let (log, batch) = (log.clone(), batch.clone());
-        async move { append_surely(&log, &batch).await }
+        async move { append_or_confirm(&log, &batch).await }
     });
     cancel_wait(&mut observer).await;
     assert_unknown(&finding.await.unwrap());
@@ -201,7 +201,7 @@ async fn a_commit_whose_wait_for_the_standby_was_cancelled_is_no_success() {
     assert_unknown(&in_turn.await.unwrap());
 
     pair.start_standby().await;
-    append_surely(&log, &batch).await.unwrap();
+    append_or_confirm(&log, &batch).await.unwrap();
     let database = pair.on_standby(&infrastructure::testing::TestDatabase {
         url: url_of(&pool),
         pool: pool.clone(),

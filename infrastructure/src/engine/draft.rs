@@ -258,7 +258,7 @@ impl Draft {
             let sequence = state.drop(drop_id).map(|drop| drop.aggregate.sequence());
             let sequence = sequence.unwrap_or_default();
             let mut stored = encode(drop_id, sequence, at, &event, private.as_ref());
-            let _head = self.head().place(&mut stored);
+            let _head = self.head().append_to_chain(&mut stored);
             self.bytes += stored.size();
             self.stored.push(stored);
             self.pending.push(Pending {

@@ -29,7 +29,7 @@ use super::request::CommandError;
 use super::skew::{ClockSkew, ClockWatch, Comparison};
 use super::state::State;
 use crate::error::{AppendError, LogError};
-use crate::log::{Batch, EventLog, Head, Turn, append_proven};
+use crate::log::{Batch, EventLog, Head, Turn, append_durably};
 use crate::quarantine::Voids;
 
 /// After a conflict, this many appends in a row are made in turn; if no other node appended
@@ -264,7 +264,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         self.sent_at = Instant::now();
         let (log, sent) = (self.log.clone(), Arc::clone(&batch));
         let is_durable = self.is_durable();
-        let outcome = tokio::spawn(async move { append_proven(&log, &sent, is_durable).await });
+        let outcome = tokio::spawn(async move { append_durably(&log, &sent, is_durable).await });
         self.in_flight = Some(InFlight {
             draft,
             batch,

@@ -131,7 +131,7 @@ fn storm(random: &mut StdRng) -> Faults {
         _ => random.random_range(0..=most),
     };
     Faults {
-        lost_answers: now_and_then(200),
+        lost_responses: now_and_then(200),
         lost_appends: now_and_then(200),
         late_appends: now_and_then(200),
         failed_reads: now_and_then(100),

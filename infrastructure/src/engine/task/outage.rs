@@ -15,7 +15,7 @@ use crate::engine::draft::Draft;
 use crate::engine::handle::Health;
 use crate::engine::ports::{Clock, Ids, Observer};
 use crate::error::{AppendError, LogError};
-use crate::log::{Batch, EventLog, append_surely};
+use crate::log::{Batch, EventLog, append_or_confirm};
 
 /// Attempts to resolve an unknown outcome before the requests queued behind it are rejected.
 const ATTEMPTS_BEFORE_REJECTING: u32 = 2;
@@ -44,7 +44,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
         let mut pause = FIRST_PAUSE;
         for attempt in 1.. {
-            match append_surely(&self.log, batch).await {
+            match append_or_confirm(&self.log, batch).await {
                 Ok(()) => {
                     self.become_live();
                     self.commit(draft, batch);
