@@ -346,7 +346,7 @@ async fn a_build_without_bundled_programs_says_so() {
         .unwrap_err()
         .to_string();
     assert!(
-        message.contains("bundled: this build carries none"),
+        message.contains("bundled: this build does not include it"),
         "{message}"
     );
 }
@@ -389,7 +389,7 @@ async fn a_wrong_pg_bin_dir_is_refused_and_not_passed_over() {
     }
     for (directory, reason) in [
         (empty, "it has no 'postgres'"),
-        (broken, "said 'not really'"),
+        (broken, "printed 'not really'"),
     ] {
         let mut config = room.config();
         config.pg_bin_dir = Some(directory.clone());

@@ -23,8 +23,8 @@ pub enum Health {
         /// For people.
         reason: String,
     },
-    /// The log does not continue the history known to this node, or rejected a batch that was decided on its
-    /// own head. The engine writes nothing to it. The server's log has the reason.
+    /// The log does not continue the history known to this node, or rejected a batch that was
+    /// decided on its own head. The engine writes nothing to it. The server's log has the reason.
     Refused {
         /// The first invalid position.
         position: Position,

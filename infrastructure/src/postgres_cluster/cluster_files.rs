@@ -1,8 +1,9 @@
-//! The cluster on disk: what made it, and making a new one.
+//! The cluster on disk: which build created it, and how to create one.
 //!
-//! Promise: a cluster exists whole or not at all. `initdb` works in a scratch directory that is renamed when it is done.
-//! Limit: a cluster belongs to its major version, and to the bundled build or to stock PostgreSQL, for life; moving it
-//! is `pg_dump`'s work.
+//! Promise: a cluster exists completely or not at all: `initdb` works in a scratch directory that
+//! is renamed afterwards.
+//! Limit: a cluster belongs to its major version, and to the bundled build or to stock PostgreSQL,
+//! permanently; `pg_dump` can move its data.
 
 use std::path::Path;
 use std::{fmt, fs, io};
@@ -16,17 +17,19 @@ use super::programs::{Origin, leading_number};
 /// The user that owns everything in the cluster, and the name of the database.
 pub(super) const USER: &str = "holdfast";
 
-/// Beside the cluster, not inside it: root must not write where another account could have put a link.
+/// Next to the cluster, not inside it: root must not write where another account could have created
+/// a link.
 const MARK: &str = "postgres.made-by";
 const BUNDLED: &str = "bundled";
 const STOCK: &str = "stock";
 
-/// What made a cluster, and therefore what may open it.
+/// The build that created a cluster, and therefore can open it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct MadeBy {
     /// PostgreSQL's major version.
     pub(super) major: u16,
-    /// Whether by the bundled build. Its patches may or may not show on disk; nobody promised that they do not.
+    /// Created by the bundled build. Its patches may affect the disk format; it is not documented
+    /// that they do not.
     pub(super) bundled: bool,
 }
 
@@ -41,7 +44,7 @@ impl fmt::Display for MadeBy {
     }
 }
 
-/// Tells what made the cluster at `place`; `None` if there is nothing yet.
+/// Returns the build that created the cluster at `place`; `None` if there is none yet.
 pub(super) fn made_by(place: &Place) -> Result<Option<MadeBy>, ClusterError> {
     let cluster = place.cluster();
     if is_absent(&cluster)? {
@@ -68,7 +71,7 @@ fn is_absent(cluster: &Path) -> Result<bool, ClusterError> {
     }
 }
 
-/// Makes a new cluster at `place`.
+/// Creates a cluster at `place`.
 pub(super) fn create(place: &Place, origin: &Origin) -> Result<(), ClusterError> {
     let cluster = place.cluster();
     info!(
@@ -91,7 +94,8 @@ fn initdb(place: &Place, origin: &Origin, scratch: &Path) -> Result<(), ClusterE
     let output = place
         .account
         .command(&program, scratch)
-        // The only way in is a socket in a directory that only the account can enter: trust trusts nobody else.
+        // The only access is a socket in a directory that only the account can enter, so `trust`
+        // admits only that account.
         .args([
             "--encoding=UTF8",
             "--locale=C",
@@ -113,7 +117,8 @@ fn initdb(place: &Place, origin: &Origin, scratch: &Path) -> Result<(), ClusterE
     })
 }
 
-/// Before the cluster takes its name: a mark without a cluster is overwritten, a cluster without one would be misread.
+/// Before the cluster gets its name: a mark without a cluster is overwritten, a cluster without a
+/// mark would be misread.
 fn write_mark(home: &Path, origin: &Origin) -> Result<(), ClusterError> {
     let path = home.join(MARK);
     let mark = if origin.mark().bundled {
@@ -126,7 +131,7 @@ fn write_mark(home: &Path, origin: &Origin) -> Result<(), ClusterError> {
         .map_err(ClusterError::file("write", path))
 }
 
-/// Enough to see the cause, not so much that it scrolls away.
+/// Enough to see the cause, but not too much for a terminal.
 pub(super) fn last_lines(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> = text

@@ -96,7 +96,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         Ok(changes)
     }
 
-    /// Applies a part of the log. Returns the events that were applied and those withheld, for the observers.
+    /// Applies a part of the log. Returns the events that were applied and those withheld, for the
+    /// observers.
     pub(super) fn apply_part(&mut self, part: Part, voided: Vec<Voided>) -> Arc<Committed> {
         let Part {
             mut events,

@@ -100,8 +100,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         share.max(1)
     }
 
-    /// Records work that was due when the oldest undecided request arrived, up to the draft's share.
-    /// During shutdown it leaves that to the next engine, which derives the same work.
+    /// Records work that was due when the oldest undecided request arrived, up to the draft's
+    /// share. During shutdown it leaves that to the next engine, which derives the same work.
     fn record_due(&mut self) {
         if self.must_stop() {
             return;

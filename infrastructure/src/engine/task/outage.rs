@@ -95,8 +95,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
     }
 
-    /// The log does not continue the history known to this node. Nothing more is written to it; views and
-    /// streams are served from memory. It is polled further, because it may be repaired.
+    /// The log does not continue the history known to this node. Nothing more is written to it;
+    /// views and streams are served from memory. It is polled further, because it may be repaired.
     fn refuse_log(&mut self, position: Position, reason: &str) {
         let refused = Health::Refused {
             position,
