@@ -49,7 +49,7 @@ impl DigestKey {
     fn shown(self, name: Option<&DisplayName>) -> ShownDigest {
         let digest = |name: &DisplayName| {
             let hasher = sip::SipHasher24::new_with_key(&self.0);
-            // Zero means that there is no name, so a digest must not be zero.
+            // Zero stands for a missing name, so a digest must not be zero.
             hasher.hash(name.as_str().as_bytes()).max(1)
         };
         ShownDigest(name.map_or(0, digest).to_le_bytes())

@@ -15,12 +15,12 @@ use infrastructure::log::memory::MemoryLog;
 use infrastructure::log::{Batch, EventLog, Hash, Head, StoredEvent, chain};
 use uuid::Uuid;
 
-/// 2026-01-01T00:00:00Z, when most of these tests begin.
+/// 2026-01-01T00:00:00Z, the start of most of these tests.
 pub fn new_year() -> Timestamp {
     Timestamp::from_millis(1_767_225_600_000)
 }
 
-/// An event of a stream that is no drop's.
+/// An event of a stream that does not belong to a drop.
 pub fn sample(stream: &str, sequence: u64) -> StoredEvent {
     sample_with(stream, sequence, "{}")
 }
@@ -47,18 +47,22 @@ pub fn one(expected: Head, stream: &str, sequence: u64) -> Batch {
     Batch::seal(expected, vec![sample(stream, sequence)])
 }
 
-/// Everything that the log holds.
+/// All events of the log.
 pub async fn all<L: EventLog>(log: &L) -> Vec<StoredEvent> {
     log.read(Position(0), 1_000_000).await.unwrap()
 }
 
-/// Panics unless positions are 1, 2, 3 …, times never run backwards and every hash follows from the one before.
+/// Panics unless positions are 1, 2, 3 …, times never decrease and every hash follows from the one
+/// before.
 #[track_caller]
 pub fn assert_is_chain(events: &[StoredEvent]) {
     let mut head = Head::default();
     for event in events {
         assert_eq!(event.position, head.position.next(), "dense");
-        assert!(event.recorded_at >= head.recorded_at, "time ran backwards");
+        assert!(
+            event.recorded_at >= head.recorded_at,
+            "recorded_at decreased"
+        );
         assert_eq!(
             event.hash,
             chain::link(&head.hash, event),
@@ -69,7 +73,6 @@ pub fn assert_is_chain(events: &[StoredEvent]) {
     }
 }
 
-/// A drop's events, decoded.
 pub fn decoded(events: &[StoredEvent]) -> Vec<RecordedEvent> {
     events
         .iter()
@@ -77,7 +80,7 @@ pub fn decoded(events: &[StoredEvent]) -> Vec<RecordedEvent> {
         .collect()
 }
 
-/// What happened, without where and when.
+/// Event types only.
 pub fn kinds(events: &[StoredEvent]) -> Vec<String> {
     events
         .iter()
@@ -85,7 +88,7 @@ pub fn kinds(events: &[StoredEvent]) -> Vec<String> {
         .collect()
 }
 
-/// A drop's history as one aggregate.
+/// Applies a drop's events to an aggregate.
 pub fn aggregate(events: &[StoredEvent], drop_id: DropId) -> DropAggregate {
     let mut aggregate = DropAggregate::default();
     for recorded in decoded(events) {
@@ -118,7 +121,8 @@ pub fn reason(text: &str) -> Reason {
     Reason::new(text).unwrap()
 }
 
-/// Plain terms: holds of `hold_seconds`, up to 1,000 units each, nothing else limited, open from the epoch.
+/// Plain terms: holds of `hold_seconds`, up to 1,000 units each, no other limits, open from the
+/// epoch.
 pub fn terms(hold_seconds: i64) -> DropTerms {
     DropTerms {
         name: DropName::new("Sneaker").unwrap(),
@@ -166,7 +170,7 @@ pub fn hold_as(
     }
 }
 
-/// A place in line.
+/// A request to join the waitlist.
 pub fn join(drop_id: DropId, key_text: &str, buyer_name: &str, units: i64) -> Request {
     Request::JoinWaitlist {
         drop_id,
@@ -199,7 +203,7 @@ pub fn adjust(drop_id: DropId, key_text: &str, delta: i32) -> Request {
     }
 }
 
-/// Decides `command` as a stock program does, on what the log holds now, and appends what it becomes.
+/// Decides `command` as a stock program does, on the current log, and appends the resulting events.
 #[track_caller]
 pub fn stock_program(log: &MemoryLog, drop_id: DropId, command: &DropCommand) {
     let decision = aggregate(&log.snapshot(), drop_id).decide(command).unwrap();
@@ -209,20 +213,20 @@ pub fn stock_program(log: &MemoryLog, drop_id: DropId, command: &DropCommand) {
     }
 }
 
-/// What a stock program would ask: so many units more.
+/// A stock program's command: a stock adjustment by `delta`.
 pub fn stock_adjust(delta: i32, at: Timestamp) -> DropCommand {
     DropCommand::AdjustStock(AdjustStock {
-        // Of two that differ: an id is taken once.
+        // Differs by `delta`, because an id can be used only once.
         adjustment_id: AdjustmentId(Uuid::from_u128(7 + u128::from(delta.unsigned_abs()))),
         key: None,
         expected_total: None,
         delta,
-        reason: reason("a stock program says so"),
+        reason: reason("adjusted by a stock program"),
         at,
     })
 }
 
-/// What a stock program would ask: a hold whose id does not carry its drop.
+/// A stock program's command: a hold whose id does not carry its drop.
 pub fn stray_hold(hold: u128, buyer: u128, units: i64, at: Timestamp) -> DropCommand {
     DropCommand::PlaceHold(PlaceHold {
         hold_id: HoldId(Uuid::from_u128(hold)),
@@ -234,7 +238,7 @@ pub fn stray_hold(hold: u128, buyer: u128, units: i64, at: Timestamp) -> DropCom
     })
 }
 
-/// What a stock program would ask: a drop of its own.
+/// A stock program's command: a drop.
 pub fn stock_schedule(total: i64, hold_seconds: i64, at: Timestamp) -> DropCommand {
     DropCommand::ScheduleDrop(ScheduleDrop {
         key: None,
