@@ -49,7 +49,7 @@ pub struct EngineConfig {
     /// Capacity of the request queue; a request beyond it is rejected immediately.
     pub queue: usize,
     /// How long a caller waits for an outcome before it gets [`CommandError::Undecided`].
-    pub patience: Duration,
+    pub response_timeout: Duration,
     /// How often the engine polls the log for other nodes' events when it has nothing to append.
     pub follow_every: Duration,
     /// While a batch is in flight, the engine wakes once per this many queued requests: waking it
@@ -70,7 +70,7 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             queue: 16_384,
-            patience: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(5),
             follow_every: Duration::from_millis(100),
             requests_per_wake: 16,
             max_waitlist: 200_000,
@@ -106,7 +106,7 @@ pub async fn load<L: EventLog, C: Clock, I: Ids, O: Observer>(
         nudge: Arc::clone(&nudge),
         many_queued: Arc::clone(&many_queued),
         wake_every: config.requests_per_wake,
-        patience: config.patience,
+        response_timeout: config.response_timeout,
         stamp: stamp.clone(),
     };
     let mut engine = Engine::new(

@@ -51,8 +51,8 @@ pub use self::programs::{FoundBy, OLDEST_MAJOR, Origin, Source};
 
 use self::cluster_files::USER;
 use self::owner_lock::OwnerLock;
-use self::place::Place;
-use self::programs::Wanted;
+use self::place::Location;
+use self::programs::Requirements;
 use self::server::Recipe;
 use self::supervisor::Supervisor;
 
@@ -134,17 +134,17 @@ impl PostgresCluster {
     }
 
     fn start_blocking(config: &ClusterConfig) -> Result<Self, ClusterError> {
-        let place = Place::find(&config.data_dir, &config.refuge)?;
-        let lock = OwnerLock::take(&place.home)?;
-        let origin = prepare(config, &place)?;
+        let location = Location::find(&config.data_dir, &config.refuge)?;
+        let lock = OwnerLock::take(&location.home)?;
+        let origin = prepare(config, &location)?;
         info!(
-            version = %origin.version, found_by = ?origin.found_by, home = %place.home.display(),
-            "starting a private {origin} on {}", place.home.display()
+            version = %origin.version, found_by = ?origin.found_by, home = %location.home.display(),
+            "starting a private {origin} on {}", location.home.display()
         );
-        let socket_dir = sockets::directory(&place)?;
-        let home = place.home.clone();
+        let socket_dir = sockets::directory(&location)?;
+        let home = location.home.clone();
         let supervisor = Supervisor::start(Recipe {
-            place,
+            location,
             origin: origin.clone(),
             socket_dir: socket_dir.clone(),
             shared_buffers_mib: config.shared_buffers_mib,
@@ -171,7 +171,7 @@ impl PostgresCluster {
     /// # Errors
     /// [`ClusterError`] when the directory cannot be read.
     pub fn exists(data_dir: &Path) -> Result<bool, ClusterError> {
-        Place::has(data_dir)
+        Location::has(data_dir)
     }
 
     /// Connects to the cluster of `config.data_dir` while another process runs it
@@ -180,8 +180,8 @@ impl PostgresCluster {
     /// # Errors
     /// [`ClusterError`] when its socket cannot be found.
     pub fn shared(config: &ClusterConfig) -> Result<PgConnectOptions, ClusterError> {
-        let place = Place::find(&config.data_dir, &config.refuge)?;
-        Ok(options_through(&sockets::directory(&place)?, DATABASE))
+        let location = Location::find(&config.data_dir, &config.refuge)?;
+        Ok(options_through(&sockets::directory(&location)?, DATABASE))
     }
 
     /// Creates the database with default settings: the cluster serves nothing else.
@@ -305,16 +305,16 @@ impl Drop for PostgresCluster {
 }
 
 /// Finds the programs for the cluster and creates the cluster if necessary.
-fn prepare(config: &ClusterConfig, place: &Place) -> Result<Origin, ClusterError> {
-    let existing = cluster_files::made_by(place)?;
-    let wanted = Wanted {
+fn prepare(config: &ClusterConfig, location: &Location) -> Result<Origin, ClusterError> {
+    let existing = cluster_files::made_by(location)?;
+    let requirements = Requirements {
         source: config.source,
         pg_bin_dir: config.pg_bin_dir.as_deref(),
         existing,
     };
-    let origin = programs::choose(&wanted, place)?;
+    let origin = programs::choose(&requirements, location)?;
     if existing.is_none() {
-        cluster_files::create(place, &origin)?;
+        cluster_files::create(location, &origin)?;
     }
     Ok(origin)
 }

@@ -108,7 +108,7 @@ pub struct EngineHandle {
     pub(super) many_queued: Arc<Notify>,
     /// See [`super::EngineConfig::requests_per_wake`].
     pub(super) wake_every: usize,
-    pub(super) patience: Duration,
+    pub(super) response_timeout: Duration,
     pub(super) stamp: Stamp,
 }
 
@@ -118,7 +118,7 @@ impl EngineHandle {
     /// # Errors
     /// [`CommandError`]: `Refused` by the rules. `Overloaded`, `Unavailable`, `ClockFault`,
     /// `LogRefused` and `Quarantined` are returned immediately, with nothing recorded. `Undecided`
-    /// when the outcome is not known within [`super::EngineConfig::patience`].
+    /// when the outcome is not known within [`super::EngineConfig::response_timeout`].
     pub async fn submit(&self, request: Request) -> Result<Answer, CommandError> {
         {
             let health = self.health.borrow();
@@ -141,7 +141,7 @@ impl EngineHandle {
         if self.queued().is_multiple_of(self.wake_every) {
             self.many_queued.notify_one();
         }
-        match timeout(self.patience, answer).await {
+        match timeout(self.response_timeout, answer).await {
             Ok(Ok(answer)) => answer,
             // An engine that stopped in between may have recorded it.
             Ok(Err(_)) | Err(_) => Err(CommandError::Undecided),

@@ -11,7 +11,7 @@ use std::{fmt, fs, io};
 use tracing::info;
 
 use super::error::ClusterError;
-use super::place::{Place, sync_dir};
+use super::place::{Location, sync_dir};
 use super::programs::{Origin, leading_number};
 
 /// The user that owns everything in the cluster, and the name of the database.
@@ -44,9 +44,9 @@ impl fmt::Display for MadeBy {
     }
 }
 
-/// Returns the build that created the cluster at `place`; `None` if there is none yet.
-pub(super) fn made_by(place: &Place) -> Result<Option<MadeBy>, ClusterError> {
-    let cluster = place.cluster();
+/// Returns the build that created the cluster at `location`; `None` if there is none yet.
+pub(super) fn made_by(location: &Location) -> Result<Option<MadeBy>, ClusterError> {
+    let cluster = location.cluster();
     if is_absent(&cluster)? {
         return Ok(None);
     }
@@ -59,7 +59,7 @@ pub(super) fn made_by(place: &Place) -> Result<Option<MadeBy>, ClusterError> {
     let major = leading_number(&version)
         .ok_or_else(|| wrong(format!("PG_VERSION reads '{}'", version.trim())))?;
     let bundled =
-        fs::read_to_string(place.home.join(MARK)).is_ok_and(|mark| mark.trim() == BUNDLED);
+        fs::read_to_string(location.home.join(MARK)).is_ok_and(|mark| mark.trim() == BUNDLED);
     Ok(Some(MadeBy { major, bundled }))
 }
 
@@ -71,27 +71,27 @@ fn is_absent(cluster: &Path) -> Result<bool, ClusterError> {
     }
 }
 
-/// Creates a cluster at `place`.
-pub(super) fn create(place: &Place, origin: &Origin) -> Result<(), ClusterError> {
-    let cluster = place.cluster();
+/// Creates a cluster at `location`.
+pub(super) fn create(location: &Location, origin: &Origin) -> Result<(), ClusterError> {
+    let cluster = location.cluster();
     info!(
-        cluster = %cluster.display(), account = place.account.name(),
-        "creating a private PostgreSQL {} in {}, run by '{}'", origin.major, cluster.display(), place.account.name()
+        cluster = %cluster.display(), account = location.account.name(),
+        "creating a private PostgreSQL {} in {}, run by '{}'", origin.major, cluster.display(), location.account.name()
     );
-    let scratch = place.home.join("postgres.initdb");
+    let scratch = location.home.join("postgres.initdb");
     if scratch.exists() {
         fs::remove_dir_all(&scratch).map_err(ClusterError::file("remove", &scratch))?;
     }
-    place.account.create_private_dir(&scratch)?;
-    initdb(place, origin, &scratch)?;
-    write_mark(&place.home, origin)?;
+    location.account.create_private_dir(&scratch)?;
+    initdb(location, origin, &scratch)?;
+    write_mark(&location.home, origin)?;
     fs::rename(&scratch, &cluster).map_err(ClusterError::file("create", &cluster))?;
-    sync_dir(&place.home)
+    sync_dir(&location.home)
 }
 
-fn initdb(place: &Place, origin: &Origin, scratch: &Path) -> Result<(), ClusterError> {
+fn initdb(location: &Location, origin: &Origin, scratch: &Path) -> Result<(), ClusterError> {
     let program = origin.program("initdb");
-    let output = place
+    let output = location
         .account
         .command(&program, scratch)
         // The only access is a socket in a directory that only the account can enter, so `trust`
@@ -112,7 +112,7 @@ fn initdb(place: &Place, origin: &Origin, scratch: &Path) -> Result<(), ClusterE
     }
     let said = [output.stdout, output.stderr].concat();
     Err(ClusterError::Initdb {
-        cluster: place.cluster(),
+        cluster: location.cluster(),
         output: last_lines(&said),
     })
 }

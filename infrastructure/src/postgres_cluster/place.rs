@@ -29,14 +29,14 @@ use super::error::ClusterError;
 
 /// A cluster's home directory and the account that runs it.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct Location {
     /// The directory that contains all files of this cluster; absolute, without symbolic links.
     pub(super) home: PathBuf,
     /// The account that runs PostgreSQL here.
     pub(super) account: Account,
 }
 
-impl Place {
+impl Location {
     /// Finds the location of `data_dir`'s cluster, or creates one.
     pub(super) fn find(data_dir: &Path, refuge: &Path) -> Result<Self, ClusterError> {
         let data_dir = created(data_dir)?;

@@ -15,7 +15,7 @@ use super::account::Account;
 use super::bundled;
 use super::cluster_files::MadeBy;
 use super::error::ClusterError;
-use super::place::Place;
+use super::place::Location;
 
 /// The oldest supported major version: 13 added the newest function that the schema may use
 /// (`gen_random_uuid`).
@@ -145,27 +145,27 @@ pub(super) struct Requirements<'a> {
     pub(super) existing: Option<MadeBy>,
 }
 
-/// Chooses the programs for `place`.
+/// Chooses the programs for `location`.
 pub(super) fn choose(
     requirements: &Requirements<'_>,
-    place: &Place,
+    location: &Location,
 ) -> Result<Origin, ClusterError> {
     match (requirements.source, requirements.pg_bin_dir) {
         (Source::Auto | Source::Installed, Some(directory)) => {
-            configured(requirements, directory, place)
+            configured(requirements, directory, location)
         }
-        (Source::Auto, None) => first_of(requirements, place, true, true),
-        (Source::Installed, None) => first_of(requirements, place, true, false),
-        (Source::Bundled, _) => first_of(requirements, place, false, true),
+        (Source::Auto, None) => first_of(requirements, location, true, true),
+        (Source::Installed, None) => first_of(requirements, location, true, false),
+        (Source::Bundled, _) => first_of(requirements, location, false, true),
     }
 }
 
 fn configured(
     requirements: &Requirements<'_>,
     directory: &Path,
-    place: &Place,
+    location: &Location,
 ) -> Result<Origin, ClusterError> {
-    Origin::inspect(directory, FoundBy::Configured, &place.account)
+    Origin::inspect(directory, FoundBy::Configured, &location.account)
         .and_then(|origin| requirements.fit(origin))
         .map_err(|reason| ClusterError::ConfiguredPrograms {
             directory: directory.to_owned(),
@@ -175,18 +175,18 @@ fn configured(
 
 fn first_of(
     requirements: &Requirements<'_>,
-    place: &Place,
+    location: &Location,
     installed: bool,
     bundled: bool,
 ) -> Result<Origin, ClusterError> {
     let mut tried = Vec::new();
     let bin_dirs = if installed {
-        installed_bin_dirs(&place.account)
+        installed_bin_dirs(&location.account)
     } else {
         Vec::new()
     };
     for bin_dir in bin_dirs {
-        match Origin::inspect(&bin_dir, FoundBy::Installed, &place.account)
+        match Origin::inspect(&bin_dir, FoundBy::Installed, &location.account)
             .and_then(|found| requirements.fit(found))
         {
             Ok(origin) => return Ok(origin),
@@ -194,19 +194,19 @@ fn first_of(
         }
     }
     if bundled {
-        match from_bundle(requirements, place)? {
+        match from_bundle(requirements, location)? {
             Ok(origin) => return Ok(origin),
             Err(reason) => tried.push(format!("bundled: {reason}")),
         }
     }
-    Err(requirements.nothing_found(place, tried))
+    Err(requirements.nothing_found(location, tried))
 }
 
 /// The outer error is a fault (such as a full disk); the inner one a reason to skip the bundled
 /// programs.
 fn from_bundle(
     requirements: &Requirements<'_>,
-    place: &Place,
+    location: &Location,
 ) -> Result<Result<Origin, String>, ClusterError> {
     // Not unpacked for a cluster of stock PostgreSQL, which they could not open.
     if requirements
@@ -218,7 +218,7 @@ fn from_bundle(
         ));
     }
     // initdb passes its own path to a shell, inside double quotes.
-    if place
+    if location
         .home
         .as_os_str()
         .as_encoded_bytes()
@@ -229,11 +229,13 @@ fn from_bundle(
             "its programs cannot run below a path with one of \" $ ` \\ in it".to_owned(),
         ));
     }
-    let Some(bin_dir) = bundled::unpacked(&place.home)? else {
+    let Some(bin_dir) = bundled::unpacked(&location.home)? else {
         return Ok(Err("this build does not include it".to_owned()));
     };
-    Ok(Origin::inspect(&bin_dir, FoundBy::Bundled, &place.account)
-        .and_then(|origin| requirements.fit(origin)))
+    Ok(
+        Origin::inspect(&bin_dir, FoundBy::Bundled, &location.account)
+            .and_then(|origin| requirements.fit(origin)),
+    )
 }
 
 impl Requirements<'_> {
@@ -247,11 +249,11 @@ impl Requirements<'_> {
         }
     }
 
-    fn nothing_found(&self, place: &Place, tried: Vec<String>) -> ClusterError {
+    fn nothing_found(&self, location: &Location, tried: Vec<String>) -> ClusterError {
         let source_allowed = self.source;
         match self.existing {
             Some(made_by) => ClusterError::OtherVersion {
-                cluster: place.cluster(),
+                cluster: location.cluster(),
                 cluster_made_by: made_by.to_string(),
                 source_allowed,
                 tried,
@@ -276,12 +278,12 @@ fn version_of(postgres: &Path, account: &Account) -> Result<String, String> {
             postgres.display()
         )
     })?;
-    let output = String::from_utf8_lossy(&output.stdout);
-    match output.trim().strip_prefix("postgres (PostgreSQL) ") {
+    let printed = String::from_utf8_lossy(&output.stdout);
+    match printed.trim().strip_prefix("postgres (PostgreSQL) ") {
         Some(version) => Ok(version.to_owned()),
         None => Err(format!(
             "'postgres --version' printed '{}{}'",
-            output.trim(),
+            printed.trim(),
             String::from_utf8_lossy(&output.stderr).trim()
         )),
     }
@@ -296,11 +298,11 @@ pub(super) fn leading_number(version: &str) -> Option<u16> {
 /// Every directory of this machine that contains both programs, best first, each once.
 pub(super) fn installed_bin_dirs(account: &Account) -> Vec<PathBuf> {
     let mut seen = HashSet::new();
-    let places = pg_config_bin_dir(account)
+    let directories = pg_config_bin_dir(account)
         .into_iter()
         .chain(distribution_bin_dirs())
         .chain(path_bin_dirs());
-    places
+    directories
         .filter(|dir| has_programs(dir) && seen.insert(true_name(dir)))
         .collect()
 }

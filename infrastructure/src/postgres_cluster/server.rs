@@ -16,7 +16,7 @@ use std::{fs, io};
 use super::cluster_files::last_lines;
 use super::error::ClusterError;
 use super::leftovers::Traces;
-use super::place::Place;
+use super::place::Location;
 use super::programs::Origin;
 use super::sockets;
 
@@ -26,7 +26,7 @@ const LOG_BYTES_MAX: u64 = 10 << 20;
 /// Everything that is needed to start the server repeatedly in the same way.
 #[derive(Debug)]
 pub(super) struct Recipe {
-    pub(super) place: Place,
+    pub(super) location: Location,
     pub(super) origin: Origin,
     pub(super) socket_dir: PathBuf,
     pub(super) shared_buffers_mib: u32,
@@ -39,9 +39,9 @@ impl Recipe {
     /// Ends and removes leftovers of an earlier run. Only under the owner's lock, and never while
     /// our own server runs.
     pub(super) fn clear_leftovers(&self) -> Result<(), ClusterError> {
-        let cluster_name = self.place.cluster_name();
+        let cluster_name = self.location.cluster_name();
         Traces {
-            cluster: &self.place.cluster(),
+            cluster: &self.location.cluster(),
             cluster_name: &cluster_name,
             socket_dir: &self.socket_dir,
         }
@@ -51,16 +51,16 @@ impl Recipe {
     /// Starts the server; it is not ready yet.
     pub(super) fn spawn(&self) -> Result<Started, ClusterError> {
         let program = self.origin.program("postgres");
-        let log = open_log(&self.place.log())?;
+        let log = open_log(&self.location.log())?;
         let log_from = log
             .metadata()
-            .map_err(ClusterError::file("read", self.place.log()))?
+            .map_err(ClusterError::file("read", self.location.log()))?
             .len();
         let second = log
             .try_clone()
-            .map_err(ClusterError::file("open", self.place.log()))?;
-        let cluster = self.place.cluster();
-        let mut command = self.place.account.command(&program, &cluster);
+            .map_err(ClusterError::file("open", self.location.log()))?;
+        let cluster = self.location.cluster();
+        let mut command = self.location.account.command(&program, &cluster);
         command
             .arg("-D")
             .arg(&cluster)
@@ -86,7 +86,7 @@ impl Recipe {
             ("listen_addresses", OsString::new()),
             ("unix_socket_directories", quoted(&self.socket_dir)),
             ("unix_socket_permissions", "0700".into()),
-            ("cluster_name", self.place.cluster_name().into()),
+            ("cluster_name", self.location.cluster_name().into()),
             // The bundled initdb suggests 25 connections and 400 kB.
             ("max_connections", self.max_connections.to_string().into()),
             (
@@ -127,7 +127,7 @@ impl Recipe {
     /// for this one.
     pub(super) fn is_ready(&self, pid: u32) -> bool {
         let text =
-            fs::read_to_string(self.place.cluster().join("postmaster.pid")).unwrap_or_default();
+            fs::read_to_string(self.location.cluster().join("postmaster.pid")).unwrap_or_default();
         let mut lines = text.lines().map(str::trim);
         lines.next() == Some(pid.to_string().as_str()) && lines.nth(6) == Some("ready")
     }
@@ -135,7 +135,7 @@ impl Recipe {
     /// The last lines that the server wrote since `log_from`.
     pub(super) fn log_tail(&self, log_from: u64) -> String {
         let mut tail = Vec::new();
-        let read = File::open(self.place.log()).and_then(|mut log| {
+        let read = File::open(self.location.log()).and_then(|mut log| {
             log.seek(SeekFrom::Start(log_from))?;
             log.read_to_end(&mut tail)
         });

@@ -12,7 +12,7 @@ use std::{env, fs};
 
 use super::account::Account;
 use super::error::ClusterError;
-use super::place::{Place, short_hash};
+use super::place::{Location, short_hash};
 
 /// The port is only part of the socket's name. Fixed, so that `PGPORT` in the environment does not
 /// change it.
@@ -20,11 +20,11 @@ pub(super) const PORT: u16 = 5432;
 /// The smaller of the usual limits, minus the closing NUL.
 const LONGEST_PATH_BYTES: usize = 103;
 
-/// Finds or creates the socket directory of `place`.
-pub(super) fn directory(place: &Place) -> Result<PathBuf, ClusterError> {
+/// Finds or creates the socket directory of `location`.
+pub(super) fn directory(location: &Location) -> Result<PathBuf, ClusterError> {
     let mut tried = Vec::new();
-    for candidate in candidates(place) {
-        match usable(&candidate, &place.account) {
+    for candidate in candidates(location) {
+        match usable(&candidate, &location.account) {
             Ok(()) => return Ok(candidate),
             Err(reason) => tried.push(format!("{}: {reason}", candidate.display())),
         }
@@ -34,14 +34,14 @@ pub(super) fn directory(place: &Place) -> Result<PathBuf, ClusterError> {
 
 /// Next to the cluster; else a short name below the temporary directory (which may be long because
 /// of `TMPDIR`, or closed to others).
-fn candidates(place: &Place) -> [PathBuf; 3] {
+fn candidates(location: &Location) -> [PathBuf; 3] {
     let short = format!(
         "holdfast-{}-{}",
-        place.account.uid(),
-        short_hash(&place.home)
+        location.account.uid(),
+        short_hash(&location.home)
     );
     [
-        place.home.join("run"),
+        location.home.join("run"),
         env::temp_dir().join(&short),
         Path::new("/tmp").join(&short),
     ]

@@ -55,7 +55,7 @@ struct State {
 impl Supervisor {
     /// Clears leftovers of earlier runs, starts the server and waits until it is ready.
     pub(super) fn start(recipe: Recipe) -> Result<Self, ClusterError> {
-        let lifeline = Some(Lifeline::new(recipe.place.account.clone()));
+        let lifeline = Some(Lifeline::new(recipe.location.account.clone()));
         let state = Mutex::new(State {
             server: None,
             lifeline,
@@ -174,7 +174,7 @@ impl Shared {
         let started = Instant::now();
         let mut next_report = REPORT_EVERY;
         let tail = || self.recipe.log_tail(log_from);
-        let log = || self.recipe.place.log();
+        let log = || self.recipe.location.log();
         while !self.recipe.is_ready(pid) {
             if let Some(status) = self.reap() {
                 return Err(ClusterError::EndedAtStart {

@@ -148,11 +148,11 @@ impl Pair {
     /// When the servers do not respond.
     pub async fn until_replayed(&self) {
         let position = "SELECT (pg_current_wal_lsn() - '0/0')::bigint";
-        let condition = count(&mut self.operator().await, position).await;
+        let committed = count(&mut self.operator().await, position).await;
         let options = options(&self.standby.url("postgres"));
         let mut standby = options.connect().await.expect("the standby responds");
         let replayed = "SELECT (pg_last_wal_replay_lsn() - '0/0')::bigint";
-        until_count(&mut standby, replayed, |replayed| replayed >= condition).await;
+        until_count(&mut standby, replayed, |replayed| replayed >= committed).await;
     }
 
     /// Restarts the primary as after a crash.

@@ -58,9 +58,12 @@ struct Client {
 
 impl Client {
     async fn shop(mut self) {
-        let patience = self.random.random_range(2..150);
+        let longest_pause = self.random.random_range(2..150);
         while !self.world.over.is_cancelled() {
-            sleep(Duration::from_millis(self.random.random_range(0..patience))).await;
+            sleep(Duration::from_millis(
+                self.random.random_range(0..longest_pause),
+            ))
+            .await;
             self.discover_drops();
             let request = self.next_request();
             self.send_with_retries(request).await;

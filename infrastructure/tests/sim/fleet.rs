@@ -89,7 +89,7 @@ async fn keep(world: World, index: usize, mut random: StdRng) -> Vec<Life> {
 fn config(random: &mut StdRng) -> EngineConfig {
     EngineConfig {
         queue: random.random_range(1..=12),
-        patience: Duration::from_millis(random.random_range(200..=2_000)),
+        response_timeout: Duration::from_millis(random.random_range(200..=2_000)),
         follow_every: Duration::from_millis(random.random_range(20..=200)),
         // Small batches are decided and sent while others are in flight.
         requests_per_wake: random.random_range(1..=4),

@@ -77,9 +77,9 @@ mod tests {
             "25006", "25001", "25P02", "25P03", // read-only, or a transaction that was ended
             "28000", "28P01", "3D000", // a promoted server that is not set up yet
             "40001", "40003", "40P01", // a standby's recovery came first, or a deadlock
-            "53000", "53100", "53200", "53300", "53400", // no room left
+            "53000", "53100", "53200", "53300", "53400", // out of resources
             "55000", "55006", "55P03", // not in a state to, or locked
-            "57000", "57014", "57P01", "57P02", "57P03", "57P04", "57P05", // told to stop
+            "57000", "57014", "57P01", "57P02", "57P03", "57P04", "57P05", // shutting down
             "58000", "58030", "58P01", // files
             "XX000", "XX001", "XX002",
         ] {
