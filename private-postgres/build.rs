@@ -1,8 +1,10 @@
-//! Finds the bundled PostgreSQL archive, checks it, and hands it to `private_postgres::bundled` to embed.
+//! Finds the bundled PostgreSQL archive, checks it, and passes it to `private_postgres::bundled` to
+//! embed.
 //!
-//! Promise: the bytes that are embedded have the SHA-256 below, or the build fails.
-//! Limit: the data crate publishes neither a constant nor a path for its archive (its `links` metadata is empty in
-//! 0.2.7), so cargo itself is asked where the crate's source lies. That also works for vendored sources.
+//! Promise: the embedded bytes have the SHA-256 below, or the build fails.
+//! Limit: the data crate publishes neither a constant nor a path for its archive (its `links`
+//! metadata is empty in 0.2.7), so cargo is queried for the location of the crate's source. That
+//! also works for vendored sources.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,7 +14,8 @@ use sha2::{Digest, Sha256};
 
 const DATA_CRATE: &str = "pglite-rs-lib-x86_64-unknown-linux-gnu";
 const ARCHIVE: &str = "lib/pglite-runtime.tar.zst";
-/// Taken from the published 0.2.7; docs/decisions/0005-postgres-without-setup.md tells how it was looked into.
+/// Of the published 0.2.7; docs/decisions/0005-postgres-without-setup.md describes how it was
+/// reviewed.
 const ARCHIVE_SHA256: &str = "e3fb68210df2e40e534a5db9886a4af5d56d4ef9ca30adeefd437069bda95073";
 
 fn main() {
@@ -23,7 +26,7 @@ fn main() {
     }
 }
 
-/// The feature alone is not enough: the programs in the archive run on one kind of machine only.
+/// The feature alone is not enough: the programs in the archive run on one platform only.
 fn is_wanted() -> bool {
     let target = |key: &str| env::var(format!("CARGO_CFG_TARGET_{key}")).unwrap_or_default();
     env::var_os("CARGO_FEATURE_BUNDLED_POSTGRES").is_some()
@@ -32,7 +35,8 @@ fn is_wanted() -> bool {
         && target("ENV") == "gnu"
 }
 
-/// Copies the archive into `OUT_DIR`: `include_bytes!` then names no path of the machine that built it.
+/// Copies the archive into `OUT_DIR`, so that `include_bytes!` contains no path of the build
+/// machine.
 fn embed(archive: &Path) {
     let bytes =
         fs::read(archive).unwrap_or_else(|e| panic!("cannot read {}: {e}", archive.display()));
@@ -49,11 +53,12 @@ fn embed(archive: &Path) {
     println!("cargo::rustc-cfg=bundled_postgres");
 }
 
-/// Offline first: what this crate needs is already fetched, but the rest of the workspace may not be.
+/// Offline first: this crate's dependencies are already fetched, but those of the rest of the
+/// workspace may not be.
 fn crate_directory(name: &str) -> PathBuf {
     let text = metadata_with(&["--offline"])
         .or_else(|_| metadata_with(&[]))
-        .unwrap_or_else(|e| panic!("cannot ask cargo where {name} lies: {e}"));
+        .unwrap_or_else(|e| panic!("cannot query cargo for the location of {name}: {e}"));
     directory_in(&text, name).unwrap_or_else(|| panic!("cargo metadata does not list {name}"))
 }
 

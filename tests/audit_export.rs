@@ -526,7 +526,7 @@ async fn an_export_that_was_cut_off_goes_on_where_it_stopped() {
                 let verdict = ["audit", "verify", "--file", path(&file)];
                 let verdict = auditor.launch.run(&verdict).await;
                 assert_eq!(verdict.code, Some(1), "{verdict:?}");
-                let reason = "payload_text is not payload";
+                let reason = "payload_text differs from payload";
                 assert!(verdict.stderr.contains(reason), "{verdict:?}");
                 let theirs = python(&[path(&file)]).await;
                 assert_eq!(theirs.code, Some(1), "{theirs:?}");

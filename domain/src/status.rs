@@ -1,4 +1,4 @@
-//! Where a drop is in its life.
+//! The status of a drop.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,25 +6,25 @@ use crate::stock::Stock;
 use crate::terms::DropTerms;
 use crate::values::Timestamp;
 
-/// Where a drop is in its life, as the server's clock has it.
+/// The status of a drop, according to the server's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DropStatus {
-    /// Not started.
+    /// The drop has not started.
     Scheduled,
     /// Units can be held.
     Live,
     /// Live, with nothing available.
     SoldOut,
-    /// Over.
+    /// The drop has ended.
     Ended,
-    /// Called off.
+    /// The drop was cancelled.
     Cancelled,
 }
 
 impl DropStatus {
-    /// Every status; each stands at its own number.
+    /// All statuses, in the order of their discriminants.
     pub const ALL: [Self; 5] = [
         Self::Scheduled,
         Self::Live,
@@ -33,7 +33,8 @@ impl DropStatus {
         Self::Cancelled,
     ];
 
-    /// The status of a drop at `now`. Between two events it changes at `starts_at` and at `ends_at` only.
+    /// Returns the status of a drop at `now`. Between two events it changes only at `starts_at` and
+    /// `ends_at`.
     #[must_use]
     pub fn at(terms: &DropTerms, stock: Stock, is_cancelled: bool, now: Timestamp) -> Self {
         if is_cancelled {
@@ -49,7 +50,7 @@ impl DropStatus {
         }
     }
 
-    /// Whether nothing can be held any more.
+    /// Returns true if holds are no longer possible.
     #[must_use]
     pub const fn is_over(self) -> bool {
         matches!(self, Self::Ended | Self::Cancelled)

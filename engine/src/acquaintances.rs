@@ -1,10 +1,10 @@
-//! Whom a drop knows: buyers, recognised without being remembered.
+//! Recognises the buyers of a drop without storing their names.
 //!
-//! Promise: what the shop calls a buyer, and the name they agreed to show, are kept as digests under a random key of this
-//! process. So the engine's memory holds nobody's data, and 40 bytes a buyer suffice.
-//! Payment references likewise, by the purchase that each was recorded with: 20 bytes and the map's
-//! own for each purchase that has one.
-//! Limit: two names are taken for one when their digests agree: 128 bits for who it is, 64 for whether they show another name.
+//! Promise: buyer ids and display names are kept only as digests under a random key of this
+//! process. The engine's memory holds no personal data, at 40 bytes per buyer. Payment references
+//! are digested too, by purchase: 20 bytes plus map overhead for each purchase that has one.
+//! Limit: two names are equal when their digests are: 128 bits for the buyer id, 64 bits for the
+//! display name.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use domain::private::Private;
 use domain::values::{BuyerId, DisplayName, PaymentReference};
 use siphasher::{sip, sip128};
 
-/// What digests are made with: drawn once a process, and never told.
+/// The key of all digests: drawn once per process, never stored or sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DigestKey([u8; 16]);
 
@@ -24,15 +24,14 @@ impl Default for DigestKey {
     }
 }
 
-/// Stands for what the shop calls a buyer, in the form that buyers are compared by.
+/// Digest of a buyer id in its comparison form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct NameDigest([u8; 16]);
 
-/// Stands for the name that a buyer shows; zeroes: they show none.
+/// Digest of a display name; zeroes when there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ShownDigest([u8; 8]);
 
-/// Stands for the payment reference of a purchase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct PaymentDigest([u8; 16]);
 
@@ -50,7 +49,7 @@ impl DigestKey {
     fn shown(self, name: Option<&DisplayName>) -> ShownDigest {
         let digest = |name: &DisplayName| {
             let hasher = sip::SipHasher24::new_with_key(&self.0);
-            // Zero stands for no name, so no name may come to it.
+            // Zero stands for a missing name, so a digest must not be zero.
             hasher.hash(name.as_str().as_bytes()).max(1)
         };
         ShownDigest(name.map_or(0, digest).to_le_bytes())
@@ -62,38 +61,38 @@ impl DigestKey {
 pub(super) struct Known {
     name: NameDigest,
     shown: ShownDigest,
-    /// Their place in the aggregate, see [`domain::DropAggregate::buyer_place`].
+    /// The buyer's index in the aggregate, see [`domain::DropAggregate::buyer_place`].
     pub(super) buyer: u32,
 }
 
 const _: () = assert!(size_of::<Known>() <= 28);
 
-/// What is left of a buyer who was erased.
-const NOBODY: Known = Known {
+/// Replaces the entry of an erased buyer.
+const ERASED: Known = Known {
     name: NameDigest([0; 16]),
     shown: ShownDigest([0; 8]),
     buyer: u32::MAX,
 };
 
-/// An introduction, as much as is needed to take it back.
+/// What [`BuyerIndex::roll_back`] needs to undo an introduction.
 #[derive(Debug)]
 pub(super) struct Introduced {
     name: NameDigest,
-    /// Who stood under the same name before.
+    /// The entry that the same name had before.
     before: Option<Known>,
 }
 
-/// See the module.
+/// Finds buyers by digest; see the module.
 #[derive(Debug)]
-pub(super) struct Acquaintances {
+pub(super) struct BuyerIndex {
     key: DigestKey,
     known: Chunks<Known>,
     by_name: Lookup<u32>,
-    /// By the place of the hold that was paid for.
+    /// By the index of the hold that was paid for.
     payments: HashMap<u32, PaymentDigest>,
 }
 
-impl Acquaintances {
+impl BuyerIndex {
     pub(super) fn new(key: DigestKey) -> Self {
         Self {
             key,
@@ -103,51 +102,52 @@ impl Acquaintances {
         }
     }
 
-    /// Whether the purchase of the hold at this place was recorded with `reference`, as far as is
-    /// known: not one that has none, nor one whose reference was erased.
+    /// Reports whether the purchase of hold `hold` was recorded with `reference`. False when it has
+    /// no reference or the reference was erased.
     pub(super) fn was_paid_by(&self, hold: u32, reference: &PaymentReference) -> bool {
         self.payments.get(&hold) == Some(&self.key.payment(reference))
     }
 
-    /// Keeps what the purchase of the hold at this place was recorded with.
+    /// Remembers the payment reference of hold `hold`.
     pub(super) fn keep_payment(&mut self, hold: u32, reference: &PaymentReference) {
         self.payments.insert(hold, self.key.payment(reference));
     }
 
-    /// Forgets it: it was erased, or the purchase is taken back.
-    pub(super) fn forget_payment(&mut self, hold: u32) {
+    /// Removes a payment reference: it was erased, or the purchase is rolled back.
+    pub(super) fn remove_payment(&mut self, hold: u32) {
         self.payments.remove(&hold);
     }
 
     pub(super) fn find(&self, buyer_id: &BuyerId) -> Option<Known> {
         let name = self.key.name(buyer_id);
-        self.place(name).map(|place| self.known[place])
+        self.slot(name).map(|slot| self.known[slot])
     }
 
-    /// Whether a buyer shows this name already.
+    /// Reports whether the buyer already has this display name.
     pub(super) fn shows(&self, known: Known, name: &DisplayName) -> bool {
         known.shown == self.key.shown(Some(name))
     }
 
-    /// Keeps who the buyer at this place of the aggregate is; none when `private` does not say.
+    /// Remembers the buyer at index `buyer` of the aggregate; returns `None` when `private` has no
+    /// buyer id.
     ///
-    /// Before ids had a normal form, canonically equivalent ones were two buyers. Of these the one
-    /// in NFC is found by either spelling, so that whatever is introduced from now on, in NFC,
-    /// stays with the buyer who had that spelling: the audit holds the log to that.
+    /// Before ids were normalized, canonically equivalent ids were different buyers. Of these, the
+    /// one in NFC is found by either spelling, so every later introduction, in NFC, stays with the
+    /// buyer of that spelling. The audit checks the log against this rule.
     pub(super) fn introduce(&mut self, buyer: u32, private: &Private) -> Option<Introduced> {
         let buyer_id = private.buyer_id.as_ref()?;
         let name = self.key.name(buyer_id);
         let is_other = |known: u32| self.known[known].buyer != buyer;
-        if !buyer_id.is_nfc() && self.place(name).is_some_and(is_other) {
+        if !buyer_id.is_nfc() && self.slot(name).is_some_and(is_other) {
             return None;
         }
         let shown = self.key.shown(private.display_name.as_ref());
         let known = Known { name, shown, buyer };
         let next = u32::try_from(self.known.len()).expect("fewer than four billion buyers");
         let all = &self.known;
-        let found = self.by_name.insert(&name, next, |place| &all[place].name);
+        let found = self.by_name.insert(&name, next, |slot| &all[slot].name);
         let before = match found {
-            Some(place) => Some(std::mem::replace(&mut self.known[place], known)),
+            Some(slot) => Some(std::mem::replace(&mut self.known[slot], known)),
             None => {
                 self.known.push(known);
                 None
@@ -156,21 +156,21 @@ impl Acquaintances {
         Some(Introduced { name, before })
     }
 
-    /// Takes back the introduction made last.
-    pub(super) fn take_back(&mut self, introduced: Introduced) {
+    /// Undoes the latest introduction.
+    pub(super) fn roll_back(&mut self, introduced: Introduced) {
         let Introduced { name, before } = introduced;
-        match (before, self.place(name)) {
-            (Some(before), Some(place)) => self.known[place] = before,
+        match (before, self.slot(name)) {
+            (Some(before), Some(slot)) => self.known[slot] = before,
             (None, Some(_)) => {
                 let all = &self.known;
-                self.by_name.remove(&name, |place| &all[place].name);
+                self.by_name.remove(&name, |slot| &all[slot].name);
                 self.known.pop();
             }
             (_, None) => {}
         }
     }
 
-    /// Forgets a buyer. Their place stays, with nobody in it; nothing may be drafted meanwhile.
+    /// Erases a buyer. The index stays in use, without a name. No draft may be pending.
     pub(super) fn forget(&mut self, buyer: u32) {
         let names: Vec<NameDigest> = self
             .known
@@ -180,14 +180,14 @@ impl Acquaintances {
             .collect();
         for name in names {
             let all = &self.known;
-            if let Some(place) = self.by_name.remove(&name, |place| &all[place].name) {
-                self.known[place] = NOBODY;
+            if let Some(slot) = self.by_name.remove(&name, |slot| &all[slot].name) {
+                self.known[slot] = ERASED;
             }
         }
     }
 
-    fn place(&self, name: NameDigest) -> Option<u32> {
-        self.by_name.find(&name, |place| &self.known[place].name)
+    fn slot(&self, name: NameDigest) -> Option<u32> {
+        self.by_name.find(&name, |slot| &self.known[slot].name)
     }
 }
 
@@ -209,62 +209,62 @@ mod tests {
         Private::buyer(Salt([0; 16]), called(buyer_id), shown.map(showing))
     }
 
-    fn knowing_ann() -> Acquaintances {
-        let mut people = Acquaintances::new(DigestKey::default());
-        people.introduce(0, &private("Ann", Some("A."))).unwrap();
-        people
+    fn with_ann() -> BuyerIndex {
+        let mut buyers = BuyerIndex::new(DigestKey::default());
+        buyers.introduce(0, &private("Ann", Some("A."))).unwrap();
+        buyers
     }
 
-    fn place_of(people: &Acquaintances, buyer_id: &str) -> Option<u32> {
-        people.find(&called(buyer_id)).map(|known| known.buyer)
-    }
-
-    #[test]
-    fn a_buyer_is_recognised_without_regard_to_case_and_nobody_else_is() {
-        let people = knowing_ann();
-        assert_eq!(place_of(&people, "aNN"), Some(0));
-        assert_eq!(place_of(&people, "anna"), None);
+    fn index_of(buyers: &BuyerIndex, buyer_id: &str) -> Option<u32> {
+        buyers.find(&called(buyer_id)).map(|known| known.buyer)
     }
 
     #[test]
-    fn a_name_that_is_shown_is_told_from_another_and_from_none() {
-        let mut people = knowing_ann();
-        let ann = people.find(&called("ann")).unwrap();
-        assert!(people.shows(ann, &showing("A.")));
-        assert!(!people.shows(ann, &showing("a.")));
-        people.introduce(1, &private("bob", None)).unwrap();
-        let bob = people.find(&called("bob")).unwrap();
-        assert!(!people.shows(bob, &showing("B.")));
+    fn buyers_are_recognised_regardless_of_case() {
+        let buyers = with_ann();
+        assert_eq!(index_of(&buyers, "aNN"), Some(0));
+        assert_eq!(index_of(&buyers, "anna"), None);
     }
 
     #[test]
-    fn an_introduction_that_is_taken_back_leaves_what_was_before() {
-        let mut people = knowing_ann();
-        let before = people.find(&called("ann")).unwrap();
-        let renamed = people.introduce(0, &private("ann", Some("B."))).unwrap();
-        let bob = people.introduce(1, &private("bob", None)).unwrap();
-        people.take_back(bob);
-        people.take_back(renamed);
-        assert_eq!(people.find(&called("ann")), Some(before));
-        assert_eq!((place_of(&people, "bob"), people.known.len()), (None, 1));
+    fn display_name_differs_from_another_and_from_none() {
+        let mut buyers = with_ann();
+        let ann = buyers.find(&called("ann")).unwrap();
+        assert!(buyers.shows(ann, &showing("A.")));
+        assert!(!buyers.shows(ann, &showing("a.")));
+        buyers.introduce(1, &private("bob", None)).unwrap();
+        let bob = buyers.find(&called("bob")).unwrap();
+        assert!(!buyers.shows(bob, &showing("B.")));
     }
 
     #[test]
-    fn who_was_forgotten_is_a_stranger_under_every_name_and_the_rest_stay() {
-        let mut people = knowing_ann();
-        people.introduce(1, &private("bob", None)).unwrap();
-        people.introduce(0, &private("annie", None)).unwrap();
-        people.forget(0);
-        assert_eq!(place_of(&people, "ann"), None);
-        assert_eq!(place_of(&people, "annie"), None);
-        assert_eq!(place_of(&people, "bob"), Some(1));
-        assert_eq!(people.known[0], NOBODY);
-        people.introduce(2, &private("ann", None)).unwrap();
-        assert_eq!(place_of(&people, "ann"), Some(2));
+    fn undone_introduction_restores_the_previous_entry() {
+        let mut buyers = with_ann();
+        let before = buyers.find(&called("ann")).unwrap();
+        let renamed = buyers.introduce(0, &private("ann", Some("B."))).unwrap();
+        let bob = buyers.introduce(1, &private("bob", None)).unwrap();
+        buyers.roll_back(bob);
+        buyers.roll_back(renamed);
+        assert_eq!(buyers.find(&called("ann")), Some(before));
+        assert_eq!((index_of(&buyers, "bob"), buyers.known.len()), (None, 1));
     }
 
     #[test]
-    fn of_canonically_equivalent_ids_of_an_old_log_the_one_in_nfc_is_found() {
+    fn erased_buyer_is_unknown_under_every_name_and_others_stay() {
+        let mut buyers = with_ann();
+        buyers.introduce(1, &private("bob", None)).unwrap();
+        buyers.introduce(0, &private("annie", None)).unwrap();
+        buyers.forget(0);
+        assert_eq!(index_of(&buyers, "ann"), None);
+        assert_eq!(index_of(&buyers, "annie"), None);
+        assert_eq!(index_of(&buyers, "bob"), Some(1));
+        assert_eq!(buyers.known[0], ERASED);
+        buyers.introduce(2, &private("ann", None)).unwrap();
+        assert_eq!(index_of(&buyers, "ann"), Some(2));
+    }
+
+    #[test]
+    fn nfc_id_is_found_among_equivalent_ids_of_an_old_log() {
         let stored = |id: &str| {
             let buyer_id = BuyerId::stored(id).unwrap();
             Private::buyer(Salt([0; 16]), buyer_id, None)
@@ -274,21 +274,21 @@ mod tests {
             [(0, composed), (1, decomposed)],
             [(1, decomposed), (0, composed)],
         ] {
-            let mut people = Acquaintances::new(DigestKey::default());
+            let mut buyers = BuyerIndex::new(DigestKey::default());
             for (buyer, id) in order {
-                people.introduce(buyer, &stored(id));
+                buyers.introduce(buyer, &stored(id));
             }
             for id in [composed, decomposed] {
-                assert_eq!(place_of(&people, id), Some(0), "{order:?}");
+                assert_eq!(index_of(&buyers, id), Some(0), "{order:?}");
             }
         }
-        let mut people = Acquaintances::new(DigestKey::default());
-        people.introduce(1, &stored(decomposed)).unwrap();
-        assert_eq!(place_of(&people, composed), Some(1));
+        let mut buyers = BuyerIndex::new(DigestKey::default());
+        buyers.introduce(1, &stored(decomposed)).unwrap();
+        assert_eq!(index_of(&buyers, composed), Some(1));
     }
 
     #[test]
-    fn another_process_digests_otherwise_so_that_digests_tell_nothing_outside() {
+    fn digests_differ_between_processes() {
         let (here, there) = (DigestKey::default(), DigestKey::default());
         assert_ne!(here.name(&called("ann")), there.name(&called("ann")));
         let name = showing("A.");

@@ -1,11 +1,10 @@
-//! What is due without a request, drop by drop: holds that are over, offers to a waitlist, the end
-//! of a cancelled drop.
+//! Due work of each drop: expired holds, offers to its waitlist, closing a cancelled drop.
 //!
-//! Promise: work comes up at its time, or earlier for nothing, never later; drops with work take
-//! turns of [`SLICE`] events in the order in which their work came due, so a drop with a million
-//! holds to end delays no other drop's by more than that.
-//! Limit: these are hints, derived from the state and never stored; the aggregate decides whether
-//! there is anything to do. A restart, or another node, derives the same.
+//! Promise: work is scheduled at its deadline, or earlier (a check that finds nothing), but never
+//! later. Drops with work take turns of [`SLICE`] events, in the order in which their work became
+//! due, so a drop with a million holds to end delays other drops by at most one turn.
+//! Limit: entries are hints, derived from state and never stored; the aggregate decides whether
+//! there is anything to do. After a restart, or on another node, the same hints are derived again.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -14,52 +13,52 @@ use domain::values::Timestamp;
 use super::deadlines::Deadlines;
 use super::state::DropSlot;
 
-/// Events of one drop before the next drop has its turn.
+/// Events of one drop before the next drop takes its turn.
 const SLICE: usize = 32;
 
-/// Work of every drop.
+/// Due work of all drops.
 #[derive(Debug, Default)]
-pub(super) struct Agenda {
-    /// By the number of the drop's slot.
-    drops: Vec<DropAgenda>,
-    /// When each drop comes up next, unless it is in turn.
+pub(super) struct DueWork {
+    /// By slot number.
+    drops: Vec<DropDueWork>,
+    /// The next deadline of each drop that is not in `turns`.
     fronts: BTreeSet<(Timestamp, DropSlot)>,
-    /// Drops whose time has come, in the order in which they are served.
+    /// Drops whose deadline has passed, in serving order.
     turns: VecDeque<DropSlot>,
-    /// Events that the first of them has had in this turn.
+    /// Events that the first drop in `turns` has recorded in this turn.
     taken: usize,
 }
 
-/// Work of one drop.
+/// Due work of one drop.
 #[derive(Debug, Default)]
-pub(super) struct DropAgenda {
+pub(super) struct DropDueWork {
     pub(super) deadlines: Deadlines,
-    /// When to look whether the waitlist can be served.
-    pub(super) line_at: Option<Timestamp>,
-    /// Another node was seen to do this drop's work; it is left to that node until then.
+    /// When to check whether the waitlist can be served.
+    pub(super) waitlist_at: Option<Timestamp>,
+    /// Another node is doing this drop's due work; leave it to that node until then.
     pub(super) left_until: Timestamp,
     listed: Listed,
 }
 
-/// Where a drop stands.
+/// Where a drop is scheduled.
 #[derive(Debug, Default, Clone, Copy)]
 enum Listed {
     #[default]
-    Nowhere,
+    Unscheduled,
     Front(Timestamp),
     InTurn,
 }
 
-impl Agenda {
-    pub(super) fn of(&mut self, slot: DropSlot) -> &mut DropAgenda {
+impl DueWork {
+    pub(super) fn of(&mut self, slot: DropSlot) -> &mut DropDueWork {
         let number = slot.number();
         if self.drops.len() <= number {
-            self.drops.resize_with(number + 1, DropAgenda::default);
+            self.drops.resize_with(number + 1, DropDueWork::default);
         }
         &mut self.drops[number]
     }
 
-    /// Sees to it that a drop comes up at `at` or earlier.
+    /// Schedules a drop at `at`, unless it is scheduled earlier.
     pub(super) fn list(&mut self, slot: DropSlot, at: Timestamp) {
         let listed = &mut self.of(slot).listed;
         match *listed {
@@ -69,12 +68,12 @@ impl Agenda {
                 *listed = Listed::Front(at);
                 self.fronts.remove(&(before, slot));
             }
-            Listed::Nowhere => *listed = Listed::Front(at),
+            Listed::Unscheduled => *listed = Listed::Front(at),
         }
         self.fronts.insert((at, slot));
     }
 
-    /// When something may be due next.
+    /// The next time at which work may be due.
     pub(super) fn next(&self) -> Option<Timestamp> {
         match self.turns.is_empty() {
             true => self.fronts.first().map(|(at, _)| *at),
@@ -82,7 +81,7 @@ impl Agenda {
         }
     }
 
-    /// The drop whose turn it is at `until`.
+    /// The drop that is served next, of those due by `until`.
     pub(super) fn turn(&mut self, until: Timestamp) -> Option<DropSlot> {
         while let Some(&(at, slot)) = self.fronts.first()
             && at <= until
@@ -98,16 +97,16 @@ impl Agenda {
         self.turns.front().copied()
     }
 
-    /// The drop whose turn it is has had one more event.
+    /// Counts one more event of the drop that is being served.
     pub(super) const fn count(&mut self) {
         self.taken += 1;
     }
 
-    /// The drop whose turn it is has nothing more to do, until `next`.
+    /// Ends the turn of the drop that is being served; it is scheduled again at `next`.
     pub(super) fn rest(&mut self, next: Option<Timestamp>) {
         self.taken = 0;
         if let Some(slot) = self.turns.pop_front() {
-            self.of(slot).listed = Listed::Nowhere;
+            self.of(slot).listed = Listed::Unscheduled;
             if let Some(at) = next {
                 self.list(slot, at);
             }
@@ -123,52 +122,52 @@ mod tests {
         Timestamp::from_millis(at * 1_000)
     }
 
-    /// Whose events they are, drops by number, each with so many left; until everybody rests.
-    fn served(agenda: &mut Agenda, left: &mut [usize], until: i64) -> Vec<u32> {
+    /// Serves the drops until none has events left; returns the drop number of each event.
+    fn served(due_work: &mut DueWork, left: &mut [usize], until: i64) -> Vec<u32> {
         let mut served = vec![];
-        while let Some(slot) = agenda.turn(second(until)) {
+        while let Some(slot) = due_work.turn(second(until)) {
             match left[slot.number()].checked_sub(1) {
                 Some(less) => {
                     left[slot.number()] = less;
-                    agenda.count();
+                    due_work.count();
                     served.push(slot.0);
                 }
-                None => agenda.rest(None),
+                None => due_work.rest(None),
             }
         }
         served
     }
 
     #[test]
-    fn drops_take_turns_so_a_long_one_delays_no_other() {
-        let mut agenda = Agenda::default();
+    fn drops_take_turns_so_a_long_one_does_not_delay_others() {
+        let mut due_work = DueWork::default();
         for (number, at) in [(0, 1), (1, 2), (2, 3), (3, 9)] {
-            agenda.list(DropSlot(number), second(at));
+            due_work.list(DropSlot(number), second(at));
         }
         let mut left = [100_000, 3, SLICE + 1, 5];
-        let served = served(&mut agenda, &mut left, 3);
+        let served = served(&mut due_work, &mut left, 3);
         assert_eq!(left, [0, 0, 0, 5]);
         let first_of = |number| served.iter().position(|of| *of == number).unwrap();
         let last_of = |number| served.iter().rposition(|of| *of == number).unwrap();
         assert_eq!((first_of(1), last_of(1)), (SLICE, SLICE + 2));
         assert_eq!((first_of(2), last_of(2)), (SLICE + 3, 3 * SLICE + 3));
-        assert_eq!(agenda.next(), Some(second(9)));
+        assert_eq!(due_work.next(), Some(second(9)));
     }
 
     #[test]
-    fn a_drop_comes_up_at_the_earliest_time_that_it_is_listed_for_and_once() {
-        let mut agenda = Agenda::default();
+    fn drop_is_served_once_at_its_earliest_scheduled_time() {
+        let mut due_work = DueWork::default();
         for at in [5, 3, 4] {
-            agenda.list(DropSlot(0), second(at));
+            due_work.list(DropSlot(0), second(at));
         }
-        assert_eq!(agenda.next(), Some(second(3)));
-        assert_eq!(agenda.turn(second(2)), None);
-        assert_eq!(agenda.turn(second(3)), Some(DropSlot(0)));
-        agenda.list(DropSlot(0), second(1));
-        agenda.rest(Some(second(7)));
-        assert_eq!(agenda.turn(second(6)), None);
-        assert_eq!(agenda.turn(second(7)), Some(DropSlot(0)));
-        agenda.rest(None);
-        assert_eq!((agenda.next(), agenda.turn(second(99))), (None, None));
+        assert_eq!(due_work.next(), Some(second(3)));
+        assert_eq!(due_work.turn(second(2)), None);
+        assert_eq!(due_work.turn(second(3)), Some(DropSlot(0)));
+        due_work.list(DropSlot(0), second(1));
+        due_work.rest(Some(second(7)));
+        assert_eq!(due_work.turn(second(6)), None);
+        assert_eq!(due_work.turn(second(7)), Some(DropSlot(0)));
+        due_work.rest(None);
+        assert_eq!((due_work.next(), due_work.turn(second(99))), (None, None));
     }
 }

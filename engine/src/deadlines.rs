@@ -1,39 +1,41 @@
-//! When the next hold of one drop is over.
+//! Hold deadlines of one drop.
 //!
-//! Promise: an unresolved hold comes up at its `expires_at`, or earlier for nothing, never later. Limit: these are hints, and
-//! the aggregate decides: a hold that was resolved meanwhile comes up all the same.
+//! Promise: an unresolved hold is returned at its `expires_at`, or earlier (a check that finds
+//! nothing), but never later.
+//! Limit: entries are hints, and the aggregate decides: a hold that was resolved meanwhile is
+//! returned all the same.
 //!
-//! Holds of one drop nearly always run out in the order in which they were placed, so a drop needs one cursor, which walks
-//! its holds; only a hold that is over before an earlier one (the hold time was shortened) has an entry of its own.
+//! Holds of one drop nearly always expire in the order in which they were placed, so one cursor
+//! that walks the holds is enough; only a hold that expires before an earlier one (the hold time
+//! was shortened) has an entry of its own.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use domain::values::Timestamp;
 
-/// Deadlines of one drop, whose holds are known by their places in it.
+/// Deadlines of one drop's holds, which are identified by index.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
     /// The first hold that the cursor has not passed.
     next: u32,
-    /// The latest deadline before the end.
+    /// The latest deadline before the end of the holds.
     latest: Timestamp,
-    /// When the cursor comes up next, or earlier; none while it stands at the end.
+    /// A lower bound of the next deadline at the cursor; `None` while it is at the end.
     front: Option<Timestamp>,
-    /// Holds that the cursor will not meet in time.
-    odd: BinaryHeap<Reverse<(Timestamp, u32)>>,
+    /// Holds that expire before the cursor reaches them.
+    out_of_order: BinaryHeap<Reverse<(Timestamp, u32)>>,
 }
 
-/// A hold as the cursor meets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Met {
-    /// Unresolved, and over then.
+pub(super) enum CursorHold {
+    /// Unresolved, with its deadline.
     Held(Timestamp),
     Resolved,
 }
 
 impl Deadlines {
-    /// A hold was placed, the newest of the drop.
+    /// Adds the newest hold of the drop.
     pub(super) fn placed(&mut self, at: Timestamp, hold: u32) {
         let is_passed = hold < self.next;
         if is_passed || at < self.latest {
@@ -43,45 +45,49 @@ impl Deadlines {
         self.front.get_or_insert(at);
     }
 
-    /// Remembers that a hold is over at `at`, wherever the cursor stands.
+    /// Schedules a hold at `at`, independently of the cursor.
     pub(super) fn push(&mut self, at: Timestamp, hold: u32) {
-        self.odd.push(Reverse((at, hold)));
+        self.out_of_order.push(Reverse((at, hold)));
     }
 
-    /// When something may come up.
+    /// The next time at which a hold may be due.
     pub(super) fn next(&self) -> Option<Timestamp> {
-        let odd = self.odd.peek().map(|Reverse((at, _))| *at);
-        odd.into_iter().chain(self.front).min()
+        let out_of_order = self.out_of_order.peek().map(|Reverse((at, _))| *at);
+        out_of_order.into_iter().chain(self.front).min()
     }
 
-    /// Takes out the earliest hold whose time has come. `meet` returns the hold at a place; none:
-    /// there is none.
+    /// Removes and returns the earliest hold that is due. `hold_at` returns the hold at an index,
+    /// or `None` past the last.
     pub(super) fn pop_due(
         &mut self,
         until: Timestamp,
-        meet: impl Fn(u32) -> Option<Met>,
+        hold_at: impl Fn(u32) -> Option<CursorHold>,
     ) -> Option<u32> {
         loop {
             let at = self.next().filter(|at| *at <= until)?;
-            if self.odd.peek().is_some_and(|Reverse((odd, _))| *odd == at) {
-                return self.odd.pop().map(|Reverse((_, hold))| hold);
+            if self
+                .out_of_order
+                .peek()
+                .is_some_and(|Reverse((out_of_order, _))| *out_of_order == at)
+            {
+                return self.out_of_order.pop().map(|Reverse((_, hold))| hold);
             }
-            if let Some(hold) = self.walk(at, &meet) {
+            if let Some(hold) = self.walk(at, &hold_at) {
                 return Some(hold);
             }
         }
     }
 
-    /// Moves the cursor to the next unresolved hold, and past it if that is over at `at`.
-    fn walk(&mut self, at: Timestamp, meet: impl Fn(u32) -> Option<Met>) -> Option<u32> {
+    /// Moves the cursor to the next unresolved hold, and past it if it expires at `at`.
+    fn walk(&mut self, at: Timestamp, hold_at: impl Fn(u32) -> Option<CursorHold>) -> Option<u32> {
         loop {
-            match meet(self.next) {
+            match hold_at(self.next) {
                 None => {
                     self.front = None;
                     return None;
                 }
-                Some(Met::Resolved) => self.next += 1,
-                Some(Met::Held(over_at)) => {
+                Some(CursorHold::Resolved) => self.next += 1,
+                Some(CursorHold::Held(over_at)) => {
                     self.front = Some(over_at);
                     if over_at > at {
                         return None;
@@ -111,24 +117,24 @@ mod tests {
         Timestamp::from_millis(at * 1_000)
     }
 
-    fn watched(holds: &Holds) -> Deadlines {
+    fn deadlines_of(holds: &Holds) -> Deadlines {
         let mut deadlines = Deadlines::default();
-        for (place, (at, _)) in holds.iter().enumerate() {
-            deadlines.placed(second(*at), slot(place));
+        for (index, (at, _)) in holds.iter().enumerate() {
+            deadlines.placed(second(*at), slot(index));
         }
         deadlines
     }
 
-    /// What comes up until `now` and is unresolved, in order; it is resolved then.
+    /// Returns the unresolved holds that are due at `now`, in order, and resolves them.
     fn due(deadlines: &mut Deadlines, holds: &mut Holds, now: i64) -> Vec<u32> {
         let mut due = vec![];
         loop {
-            let meet = |hold: u32| {
+            let hold_at = |hold: u32| {
                 let &(at, is_held) = holds.get(hold as usize)?;
-                let held = is_held.then_some(Met::Held(second(at)));
-                Some(held.unwrap_or(Met::Resolved))
+                let held = is_held.then_some(CursorHold::Held(second(at)));
+                Some(held.unwrap_or(CursorHold::Resolved))
             };
-            let Some(hold) = deadlines.pop_due(second(now), meet) else {
+            let Some(hold) = deadlines.pop_due(second(now), hold_at) else {
                 return due;
             };
             if std::mem::take(&mut holds[hold as usize].1) {
@@ -138,9 +144,9 @@ mod tests {
     }
 
     #[test]
-    fn holds_come_up_when_they_are_over_and_not_before_each_once() {
+    fn holds_are_due_at_their_deadline_each_once() {
         let mut holds = vec![(10, true), (10, true), (20, true)];
-        let mut deadlines = watched(&holds);
+        let mut deadlines = deadlines_of(&holds);
         assert_eq!(deadlines.next(), Some(second(10)));
         assert_eq!(due(&mut deadlines, &mut holds, 9), NONE);
         assert_eq!(due(&mut deadlines, &mut holds, 10), [0, 1]);
@@ -151,9 +157,9 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_that_is_over_before_an_earlier_one_comes_up_in_time() {
+    fn hold_that_expires_before_an_earlier_one_is_due_in_time() {
         let mut holds = vec![(60, true), (10, true), (60, true), (59, true), (5, true)];
-        let mut deadlines = watched(&holds);
+        let mut deadlines = deadlines_of(&holds);
         assert_eq!(due(&mut deadlines, &mut holds, 4), NONE);
         assert_eq!(due(&mut deadlines, &mut holds, 10), [4, 1]);
         assert_eq!(due(&mut deadlines, &mut holds, 59), [3]);
@@ -161,9 +167,9 @@ mod tests {
     }
 
     #[test]
-    fn what_was_resolved_is_passed_over_and_what_is_taken_back_comes_up_again() {
+    fn resolved_hold_is_skipped_and_reverted_one_is_due_again() {
         let mut holds = vec![(10, false), (20, true), (30, true)];
-        let mut deadlines = watched(&holds);
+        let mut deadlines = deadlines_of(&holds);
         assert_eq!(due(&mut deadlines, &mut holds, 25), [1]);
         holds[0].1 = true;
         deadlines.push(second(10), slot(0));
@@ -172,28 +178,28 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_in_the_place_of_one_that_was_taken_back_comes_up_too() {
+    fn hold_at_the_index_of_a_reverted_one_is_due_too() {
         for (over, now) in [(10, 10), (40, 40)] {
-            // It had come up already, or not yet.
-            for come_up in [true, false] {
+            // Returned as due already, or not yet.
+            for was_returned in [true, false] {
                 let mut holds = vec![(10, true)];
-                let mut deadlines = watched(&holds);
-                if come_up {
+                let mut deadlines = deadlines_of(&holds);
+                if was_returned {
                     assert_eq!(due(&mut deadlines, &mut holds, 10), [0]);
                 }
                 holds[0] = (over, true);
                 deadlines.placed(second(over), slot(0));
                 assert_eq!(due(&mut deadlines, &mut holds, now - 1), NONE);
                 let up = due(&mut deadlines, &mut holds, now);
-                assert!(up.contains(&0), "{over} {come_up}");
+                assert!(up.contains(&0), "{over} {was_returned}");
             }
         }
     }
 
     #[test]
-    fn a_drop_that_had_none_left_is_watched_again() {
+    fn hold_after_all_others_ended_is_due() {
         let mut holds = vec![(10, true)];
-        let mut deadlines = watched(&holds);
+        let mut deadlines = deadlines_of(&holds);
         assert_eq!(due(&mut deadlines, &mut holds, 10), [0]);
         holds.push((20, true));
         deadlines.placed(second(20), slot(1));

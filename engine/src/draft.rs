@@ -1,12 +1,13 @@
-//! What was decided but not sent to the log yet: requests with their outcomes, and the events that they became.
+//! A decided batch that has not been sent to the log yet: requests with their outcomes, and the
+//! events they produced.
 //!
-//! Promise: a draft can be taken back whole, newest event first, and its requests decided again on
-//! another history with the same ids. Its events are written and chained as they are decided, while
-//! the batch before is on its way: when that has landed, nothing is left to do but to send this
-//! one.
+//! Promise: a draft can be rolled back completely, newest event first, and its requests decided
+//! again on a different log with the same ids. Its events are encoded and chained while they are
+//! decided, as the batch before is in flight; when that has committed, this one only needs to be
+//! sent.
 //! Limit: a draft takes no more requests once it has [`MOST_REQUESTS`], [`MOST_EVENTS`] or nearly
-//! [`MOST_BATCH_BYTES`], so no request waits behind a batch of any size. See [`due`] for the share
-//! that work without a request has of it.
+//! [`MOST_BATCH_BYTES`], which bounds the size of the batch that a request waits for. See [`due`]
+//! for the share of due work.
 
 mod command;
 mod due;
@@ -30,19 +31,20 @@ use super::handle::Submission;
 use super::request::{Answer, CommandError, Request};
 use super::state::{State, Undo};
 
-/// A batch takes no more requests than this.
+/// Maximum requests per batch.
 pub(super) const MOST_REQUESTS: usize = 1_024;
-/// A batch takes no more requests, and no more work that is due, once it has so many events.
+/// Once a batch has this many events, no more requests or due work are added.
 const MOST_EVENTS: usize = 2_048;
-/// What one request may still add to a batch that has room: its own event, which a body of 16 KiB
-/// asks for, and as many expiries as the largest hold needs units (see [`due`]). Nothing else is
-/// added without looking at the room.
+/// Bytes reserved for one more request: its own event, from a body of at most 16 KiB, and as many
+/// expiries as the largest hold needs units (see [`due`]). Everything else checks the remaining
+/// room first.
 const REQUEST_BYTES: usize = 1 << 20;
-/// A request that waited longer, in milliseconds, counts as having arrived so long ago: nothing
-/// waits so long, unless a clock jumped.
+/// Longest wait that counts, in milliseconds: an older arrival time is moved forward to this age.
+/// Requests wait longer only if a clock jumped.
 const LONGEST_WAIT_MS: i64 = 10_000;
 
-/// A request on its way, with the ids that it will use should it be accepted: drawn once, however often it is decided.
+/// A queued request with the ids that it will use if accepted: drawn once, even when it is decided
+/// several times.
 #[derive(Debug)]
 pub(super) struct Entry {
     request: Request,
@@ -51,7 +53,7 @@ pub(super) struct Entry {
     arrived: Timestamp,
 }
 
-/// What an engine's configuration says of decisions.
+/// The limits of [`super::EngineConfig`] that decisions need.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bounds {
     /// See [`super::EngineConfig::max_waitlist`].
@@ -60,7 +62,7 @@ pub(super) struct Bounds {
     pub(super) due_events: usize,
 }
 
-/// When a request is decided, and when it arrived: never later.
+/// When a request is decided and when it arrived; the arrival is never later.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
     now: Timestamp,
@@ -72,7 +74,7 @@ struct CandidateIds {
     subject: Uuid,
     buyer: Uuid,
     salt: Salt,
-    /// Of the hold that a place in line becomes; drawn for nothing else.
+    /// For the hold that a waitlist entry may receive.
     offer: Uuid,
 }
 
@@ -108,18 +110,19 @@ impl Entry {
         }
     }
 
-    /// When it arrived, seen from `now`.
+    /// The arrival time, as used for a decision at `now`.
     pub(super) fn arrived(&self, now: Timestamp) -> Timestamp {
         let earliest = now.plus_millis(-LONGEST_WAIT_MS);
         self.arrived.max(earliest).min(now)
     }
 
-    /// Whether the caller has stopped waiting. Nothing was recorded for it, so nothing need be.
+    /// Reports whether the caller has stopped waiting. Nothing has been recorded for it, so it can
+    /// be skipped.
     pub(super) fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
     }
 
-    /// Answers. A caller that has gone away is no error.
+    /// Sends the outcome. A caller that has gone away is not an error.
     pub(super) fn answer(self, answer: Result<Answer, CommandError>) {
         let _gone = self.reply.send(answer);
     }
@@ -142,25 +145,24 @@ struct Pending {
     undo: Undo,
 }
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Draft {
-    /// The head that it was decided on.
+    /// The head that the draft was decided on.
     base: Head,
     decided: Vec<Decided>,
     pending: Vec<Pending>,
-    /// What `pending` will be stored as, chained to `base`.
+    /// The encoded form of `pending`, chained to `base`.
     stored: Vec<StoredEvent>,
-    /// How much that is, in bytes.
+    /// Size of `stored`.
     bytes: usize,
-    /// Events that were due without a request.
+    /// Due-work events.
     due: usize,
     /// Events that followed from a request's own.
     followed: usize,
 }
 
 impl Draft {
-    /// An empty draft on top of this one, with room for as much.
+    /// An empty draft on top of this one, with the same capacity.
     pub(super) fn next(&self) -> Self {
         Self {
             base: self.head(),
@@ -171,13 +173,13 @@ impl Draft {
         }
     }
 
-    /// Puts an empty draft on top of `base`.
+    /// Moves an empty draft on top of `base`.
     pub(super) fn rebase(&mut self, base: Head) {
-        debug_assert!(self.is_empty(), "what was decided rests on its base");
+        debug_assert!(self.is_empty(), "a draft with decisions cannot be moved");
         self.base = base;
     }
 
-    /// The head of the log once this draft has landed.
+    /// The head of the log after this draft has committed.
     pub(super) fn head(&self) -> Head {
         self.stored.last().map_or(self.base, StoredEvent::head)
     }
@@ -190,15 +192,15 @@ impl Draft {
         !self.pending.is_empty()
     }
 
-    /// Whether one more request may be decided, or one more event recorded.
+    /// Reports whether one more request or event fits.
     pub(super) fn has_room(&self) -> bool {
         self.decided.len() < MOST_REQUESTS
             && self.pending.len() < MOST_EVENTS
             && self.bytes < MOST_BATCH_BYTES - REQUEST_BYTES
     }
 
-    /// Decides `entry` at `now` on top of `state`, applies what it became and what follows from
-    /// that, and keeps its outcome.
+    /// Decides `entry` at `now` on top of `state`, applies its events and those that follow from
+    /// them, and keeps the outcome.
     pub(super) fn decide(
         &mut self,
         state: &mut State,
@@ -207,7 +209,7 @@ impl Draft {
         bounds: Bounds,
     ) {
         if let Some(quarantined) = state.quarantined(&entry.request) {
-            // What is known of the log decides it, so it is answered at once.
+            // Decided by the known log, so the response needs no commit.
             return entry.answer(Err(quarantined));
         }
         let arrived = entry.arrived(now);
@@ -250,13 +252,13 @@ impl Draft {
         at: Timestamp,
     ) {
         for event in decision.events {
-            // The personal data belongs to the one event that commits to it.
+            // Only the event that commits to the personal data carries it.
             let private = event.commitment().and_then(|_| private.take());
             let undo = state.apply(drop_id, &event, private.as_ref());
             let sequence = state.drop(drop_id).map(|drop| drop.aggregate.sequence());
             let sequence = sequence.unwrap_or_default();
             let mut stored = encode(drop_id, sequence, at, &event, private.as_ref());
-            let _head = self.head().place(&mut stored);
+            let _head = self.head().append_to_chain(&mut stored);
             self.bytes += stored.size();
             self.stored.push(stored);
             self.pending.push(Pending {
@@ -269,7 +271,7 @@ impl Draft {
         }
     }
 
-    /// The batch that appends this draft where it was decided.
+    /// The batch that appends this draft at its base.
     pub(super) fn take_batch(&mut self) -> Batch {
         Batch {
             expected: self.base,
@@ -277,40 +279,41 @@ impl Draft {
         }
     }
 
-    /// Takes every event back out of `state` and returns the requests, to be decided again or refused.
-    pub(super) fn take_back(self, state: &mut State) -> impl Iterator<Item = Entry> {
+    /// Reverts every event in `state` and returns the requests, to be decided again or rejected.
+    pub(super) fn roll_back(self, state: &mut State) -> impl Iterator<Item = Entry> {
         for pending in self.pending.into_iter().rev() {
             state.revert(pending.drop_id, &pending.event, pending.undo);
         }
         self.decided.into_iter().map(|decided| decided.entry)
     }
 
-    /// The draft is in the log, sealed as `batch`: what followers are told, and the answers to give after that.
-    pub(super) fn committed(self, batch: &Batch) -> (Arc<Committed>, Answers) {
-        let places = batch
+    /// The draft was committed as `batch`: returns what observers receive, and the responses to
+    /// send after that.
+    pub(super) fn committed(self, batch: &Batch) -> (Arc<Committed>, Responses) {
+        let positions = batch
             .events
             .iter()
             .map(|stored| (stored.position, stored.recorded_at));
-        let events = self.pending.into_iter().zip(places);
+        let events = self.pending.into_iter().zip(positions);
         let committed = Arc::new(Committed {
             events: events
-                .map(|(pending, place)| pending.into_recorded(place))
+                .map(|(pending, position)| pending.into_recorded(position))
                 .collect(),
             head: batch.head(),
             ..Committed::default()
         });
         (
             Arc::clone(&committed),
-            Answers {
+            Responses {
                 decided: self.decided,
                 committed,
             },
         )
     }
 
-    /// The draft has no events, and `head` was found to be what it was decided on: its answers.
-    pub(super) fn confirmed(self, head: Head) -> Answers {
-        Answers {
+    /// The draft has no events, and its base was confirmed to be the head: returns its responses.
+    pub(super) fn confirmed(self, head: Head) -> Responses {
+        Responses {
             decided: self.decided,
             committed: Arc::new(Committed {
                 head,
@@ -333,16 +336,16 @@ impl Pending {
     }
 }
 
-/// Answers that may be given now.
+/// Responses that may be sent now.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Answers {
+pub(super) struct Responses {
     decided: Vec<Decided>,
     committed: Arc<Committed>,
 }
 
-impl Answers {
-    pub(super) fn give(self) {
+impl Responses {
+    pub(super) fn send(self) {
         for decided in self.decided {
             let answer = match decided.outcome {
                 Ok((drop_id, subject)) => Ok(Answer::new(

@@ -1,4 +1,5 @@
-//! The engine as its callers see it: hand in a request, wait for the answer, and be told at once when there is no point.
+//! The engine's interface for callers: submit a request, wait for its outcome, and fail fast when
+//! the engine cannot record anything.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,35 +14,34 @@ use tokio::time::timeout;
 use super::request::{Answer, CommandError, Request};
 use super::skew::{ClockFault, ClockSkew};
 
-/// Whether the engine can record anything right now.
+/// The engine's ability to record events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
-    /// Yes.
     Live,
-    /// The log cannot be reached; the engine keeps trying.
+    /// The log is unreachable; the engine keeps retrying.
     Away {
-        /// Why, for people.
+        /// For people.
         reason: String,
     },
-    /// The log does not continue what is known here, or refused what was decided on its own head:
-    /// the engine writes nothing to it. The log of the server says why.
+    /// The log does not continue the history known to this node, or rejected a batch that was
+    /// decided on its own head. The engine writes nothing to it. The server's log has the reason.
     Refused {
-        /// The first position that is wrong.
+        /// The first invalid position.
         position: Position,
-        /// Whether a repaired log is recognised at a restart only.
+        /// True if only a restart makes the engine accept a repaired log.
         is_final: bool,
     },
-    /// The log can be reached, but this node's clock, or the log's last time, is wrong: nothing is decided meanwhile.
+    /// The log is reachable, but this node's clock, or the log's last time, is wrong: nothing is
+    /// decided meanwhile.
     ClockFault(ClockFault),
-    /// The engine has ended.
     Stopped {
-        /// Why, for people.
+        /// For people.
         reason: String,
     },
 }
 
 impl Health {
-    /// What is answered to a request while the engine is not live. Nothing was recorded for it.
+    /// The error of a request while the engine is not live. Nothing was recorded for it.
     #[must_use]
     pub(super) fn command_error(&self) -> CommandError {
         match self {
@@ -54,17 +54,15 @@ impl Health {
     }
 }
 
-/// A request on its way to the engine.
 #[derive(Debug)]
 pub(super) struct Submission {
     pub(super) request: Request,
     pub(super) reply: oneshot::Sender<Result<Answer, CommandError>>,
-    /// When it arrived: what it is decided by, should it have to wait.
+    /// The arrival time, which decides if the request has to wait.
     pub(super) arrived: Timestamp,
 }
 
-/// Stamps requests when they arrive: with the engine's clock, but never before what the engine has
-/// decided already.
+/// Stamps arriving requests with the engine's clock, but never earlier than the latest decision.
 #[derive(Clone)]
 pub(super) struct Stamp {
     clock: Arc<dyn Fn() -> Timestamp + Send + Sync>,
@@ -80,7 +78,7 @@ impl Stamp {
         }
     }
 
-    /// Something was decided at `at`.
+    /// Records that a decision was made at `at`.
     pub(super) fn advance(&self, at: Timestamp) {
         self.latest.store(at.millis(), Ordering::Relaxed);
     }
@@ -107,20 +105,20 @@ pub struct EngineHandle {
     pub(super) health: watch::Receiver<Health>,
     pub(super) skew: watch::Receiver<Option<ClockSkew>>,
     pub(super) nudge: Arc<Notify>,
-    pub(super) crowd: Arc<Notify>,
-    /// See [`super::EngineConfig::crowd`].
-    pub(super) crowd_size: usize,
-    pub(super) patience: Duration,
+    pub(super) many_queued: Arc<Notify>,
+    /// See [`super::EngineConfig::requests_per_wake`].
+    pub(super) wake_every: usize,
+    pub(super) response_timeout: Duration,
     pub(super) stamp: Stamp,
 }
 
 impl EngineHandle {
-    /// Asks for `request`, and returns once its outcome is in the log.
+    /// Submits `request` and returns once its outcome is in the log.
     ///
     /// # Errors
-    /// [`CommandError`]: `Refused` by the rules; `Overloaded`, `Unavailable`, `ClockFault`,
-    /// `LogRefused` and `Quarantined` at once, with nothing recorded;
-    /// `Undecided` after the engine's patience, when the log has not said.
+    /// [`CommandError`]: `Refused` by the rules. `Overloaded`, `Unavailable`, `ClockFault`,
+    /// `LogRefused` and `Quarantined` are returned immediately, with nothing recorded. `Undecided`
+    /// when the outcome is not known within [`super::EngineConfig::response_timeout`].
     pub async fn submit(&self, request: Request) -> Result<Answer, CommandError> {
         {
             let health = self.health.borrow();
@@ -140,35 +138,35 @@ impl EngineHandle {
                 mpsc::error::TrySendError::Full(_) => CommandError::Overloaded,
                 mpsc::error::TrySendError::Closed(_) => CommandError::Unavailable,
             })?;
-        if self.queued().is_multiple_of(self.crowd_size) {
-            self.crowd.notify_one();
+        if self.queued().is_multiple_of(self.wake_every) {
+            self.many_queued.notify_one();
         }
-        match timeout(self.patience, answer).await {
+        match timeout(self.response_timeout, answer).await {
             Ok(Ok(answer)) => answer,
-            // An engine that stopped half way may have recorded it.
+            // An engine that stopped in between may have recorded it.
             Ok(Err(_)) | Err(_) => Err(CommandError::Undecided),
         }
     }
 
-    /// Asks the engine to look at the log now, because somebody knows of a later position.
+    /// Makes the engine poll the log now, because a later position is known to exist.
     pub fn nudge(&self) {
         self.nudge.notify_one();
     }
 
-    /// Whether the engine can record anything right now.
     #[must_use]
     pub fn health(&self) -> Health {
         self.health.borrow().clone()
     }
 
-    /// How far this node's clock is from the database's, as last compared; none for a log without a clock.
+    /// The difference between this node's clock and the database's, as last measured; `None` for a
+    /// log without a clock.
     #[must_use]
     pub fn clock_skew(&self) -> Option<ClockSkew> {
         *self.skew.borrow()
     }
 
-    /// `now`, read from this node's clock, as the database's clock has it where this node's is known to be wrong. So reads
-    /// go on by the clock that decides.
+    /// Corrects `now`, read from this node's clock, to the database's clock while this node's is
+    /// known to be wrong, so that reads use the clock that decides.
     #[must_use]
     pub fn corrected(&self, now: Timestamp) -> Timestamp {
         if let Health::ClockFault(ClockFault::Skewed { skew_ms }) = *self.health.borrow() {
@@ -177,7 +175,7 @@ impl EngineHandle {
         now
     }
 
-    /// Requests that wait for the engine now.
+    /// The number of queued requests.
     #[must_use]
     pub fn queued(&self) -> usize {
         self.queue.max_capacity() - self.queue.capacity()

@@ -1,17 +1,16 @@
 //! The engine: one task that owns every drop and is the only code that decides.
 //!
-//! Promise: a caller is answered only when the outcome is in the log, acceptances and refusals
-//! alike; nobody else's events are missed; a hold's expiry is recorded when it is due, unless a
-//! request that arrived before it is still to be decided. What follows from events (expiries,
-//! offers, the end of a cancelled drop's holds) is recorded in slices beside the requests, so that
-//! no event keeps the shop waiting, whatever follows from it.
-//! Limit: one node decides one request at a time. Throughput comes from batches: while one commits,
-//! the next is decided on top of it.
+//! Promise: a caller gets a response, acceptance or refusal, only after its outcome is in the log.
+//! Events of other nodes are never missed. A hold's expiry is recorded when it is due, unless a
+//! request that arrived earlier is still undecided. Due work (expiries, offers, closing a cancelled
+//! drop) is recorded in bounded portions alongside requests, so no event can stall the shop.
+//! Limit: one node decides one request at a time. Throughput comes from batches: while one batch
+//! commits, the next is decided on top of it.
 //!
 //! ```text
-//!  requests ──▶ draft ──seal──▶ in flight ──committed──▶ followers, then answers
+//!  requests ──▶ draft ──seal──▶ in flight ──committed──▶ observers, then responses
 //!                 ▲                 │
-//!                 │                 ├─ conflict: take everything back, follow the log, decide again (in turn)
+//!                 │                 ├─ conflict: roll back, follow the log, decide again (in turn)
 //!                 └─ deadlines      └─ unknown: append the same batch again until it is known
 //! ```
 
@@ -44,26 +43,26 @@ use infrastructure::error::LogError;
 use infrastructure::log::EventLog;
 pub use infrastructure::ports::{Clock, Ids, Observer, RandomIds, SystemClock, VirtualClock};
 
-/// The engine's bounds.
+/// Limits and intervals of the engine.
 #[derive(Debug, Clone, Copy)]
 pub struct EngineConfig {
-    /// Requests that may wait; one more is refused at once.
+    /// Capacity of the request queue; a request beyond it is rejected immediately.
     pub queue: usize,
-    /// How long a caller waits for an outcome before it is told that it is not known yet.
-    pub patience: Duration,
-    /// How often the log is looked at for what other nodes appended, when there is nothing to append.
+    /// How long a caller waits for an outcome before it gets [`CommandError::Undecided`].
+    pub response_timeout: Duration,
+    /// How often the engine polls the log for other nodes' events when it has nothing to append.
     pub follow_every: Duration,
-    /// While a batch is on its way, the engine wakes up for so many requests at a time: waking it costs more than deciding
-    /// one. At least 1.
-    pub crowd: usize,
-    /// Entries that may wait in one drop's waitlist; one more is refused.
+    /// While a batch is in flight, the engine wakes once per this many queued requests: waking it
+    /// costs more than deciding one request. At least 1.
+    pub requests_per_wake: usize,
+    /// Capacity of one drop's waitlist; a request to join beyond it is refused.
     pub max_waitlist: u32,
-    /// Events of work that is due without a request in one batch, and as many that follow from its
-    /// requests. A batch that is on its way delays every request that comes meanwhile, so this
-    /// holds when nobody waits, too. At least 1.
+    /// Maximum due-work events per batch; the events that follow from its requests have a separate
+    /// limit of the same size. An in-flight batch delays every request that arrives meanwhile, so
+    /// the limit applies even when no request is queued. At least 1.
     pub due_events: usize,
-    /// How far this node's clock may be from the database's before the engine stops deciding. The database never accepts
-    /// what is more than two seconds in the future.
+    /// Largest tolerated difference between this node's clock and the database's; beyond it the
+    /// engine stops deciding. The database rejects events more than two seconds in the future.
     pub max_clock_skew: Duration,
 }
 
@@ -71,9 +70,9 @@ impl Default for EngineConfig {
     fn default() -> Self {
         Self {
             queue: 16_384,
-            patience: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(5),
             follow_every: Duration::from_millis(100),
-            crowd: 16,
+            requests_per_wake: 16,
             max_waitlist: 200_000,
             due_events: 512,
             max_clock_skew: Duration::from_secs(2),
@@ -81,9 +80,9 @@ impl Default for EngineConfig {
     }
 }
 
-/// Reads the whole log, then returns the engine, to be run, and a handle to it.
+/// Reads the whole log, then returns the engine, ready to run, and a handle to it.
 ///
-/// `observer` is told of all that is read and, later, of all that is committed.
+/// `observer` receives every event that is read here and every batch that is committed later.
 ///
 /// # Errors
 /// [`LogError`] when the log cannot be read.
@@ -98,16 +97,16 @@ pub async fn load<L: EventLog, C: Clock, I: Ids, O: Observer>(
     let (queue, requests) = mpsc::channel(config.queue);
     let (health_sender, health) = watch::channel(Health::Live);
     let (skew_sender, skew) = watch::channel(None);
-    let (nudge, crowd) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (nudge, many_queued) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let stamp = Stamp::new(clock.clone());
     let handle = EngineHandle {
         queue,
         health,
         skew,
         nudge: Arc::clone(&nudge),
-        crowd: Arc::clone(&crowd),
-        crowd_size: config.crowd,
-        patience: config.patience,
+        many_queued: Arc::clone(&many_queued),
+        wake_every: config.requests_per_wake,
+        response_timeout: config.response_timeout,
         stamp: stamp.clone(),
     };
     let mut engine = Engine::new(
@@ -116,12 +115,12 @@ pub async fn load<L: EventLog, C: Clock, I: Ids, O: Observer>(
         ids,
         observer,
         config,
-        task::Wires {
+        task::EngineChannels {
             requests,
             health: health_sender,
             skew: skew_sender,
             nudge,
-            crowd,
+            many_queued,
             stamp,
             stop,
         },

@@ -1,10 +1,10 @@
-//! Drops in quarantine, as the engine's state knows them: without state, without due work, and with
-//! an answer of their own.
+//! Quarantined drops in the engine's state: they have no aggregate and no due work, and their
+//! requests get an error of their own.
 //!
-//! Promise: nothing is decided about a drop in quarantine, and no hold of it expires. A drop that
-//! is readmitted starts from nothing in a slot of its own, so that no hint about its former state
-//! is met.
-//! Limit: the ids of holds that a stock program placed before a quarantine stay known until a
+//! Promise: nothing is decided about a quarantined drop, and none of its holds expires. A
+//! readmitted drop starts from scratch in a new slot, so hints about its former state cannot apply
+//! to it.
+//! Limit: ids of holds that a stock program placed before the quarantine stay known until a
 //! restart.
 
 use std::sync::Arc;
@@ -14,12 +14,11 @@ use domain::{DropAggregate, DropEvent};
 use infrastructure::codec::RecordedEvent;
 use infrastructure::quarantine::{Fault, RefusedEvent};
 
-use super::acquaintances::Acquaintances;
+use super::acquaintances::BuyerIndex;
 use super::request::{CommandError, Request};
 use super::state::{DropSlot, State};
 
 impl State {
-    /// Whether a drop is in quarantine.
     pub(super) fn is_quarantined(&self, drop_id: DropId) -> bool {
         !self.quarantined.is_empty() && self.quarantined.contains_key(&drop_id)
     }
@@ -29,20 +28,20 @@ impl State {
         self.quarantined.get(&drop_id)
     }
 
-    /// The drops that are in quarantine because of such a fault.
+    /// The drops that are in quarantine because of `fault`.
     pub(super) fn quarantined_by(&self, fault: Fault) -> impl Iterator<Item = DropId> {
         let quarantined = self.quarantined.iter();
         let by_fault = quarantined.filter(move |(_, refused)| refused.fault == fault);
         by_fault.map(|(drop_id, _)| *drop_id)
     }
 
-    /// Puts a drop into quarantine: nothing of its state is kept.
+    /// Puts a drop into quarantine and discards its state.
     pub(super) fn quarantine(&mut self, drop_id: DropId, refused: Arc<RefusedEvent>) {
         let slot = self.slot(drop_id);
         let key = self.digest_key;
         let drop = &mut self.drops[slot.number()];
         drop.aggregate = DropAggregate::default();
-        drop.people = Acquaintances::new(key);
+        drop.buyers = BuyerIndex::new(key);
         self.quarantined.insert(drop_id, refused);
     }
 
@@ -55,19 +54,19 @@ impl State {
         let key = self.digest_key;
         let drop = &mut self.drops[former.number()];
         drop.aggregate = DropAggregate::default();
-        drop.people = Acquaintances::new(key);
+        drop.buyers = BuyerIndex::new(key);
         if let Some(slots) = self.by_prefix.get_mut(&drop_id.prefix()) {
             slots.retain(|slot| *slot != former);
         }
     }
 
-    /// Passes over an event that has no effect; it keeps its place in the stream.
+    /// Skips an event without effect; it keeps its sequence in the stream.
     pub(super) fn pass_over(&mut self, drop_id: DropId, sequence: Sequence) {
         let slot = self.slot(drop_id);
         self.drops[slot.number()].aggregate.pass_over(sequence);
     }
 
-    /// Remembers what belongs to a drop in quarantine and does not say so by its id.
+    /// Remembers the ids of a quarantined drop's holds and entries that do not carry the drop's id.
     pub(super) fn remember_ids(&mut self, recorded: &RecordedEvent) {
         let drop_id = recorded.drop_id;
         let slot = self.slot(drop_id);
@@ -76,7 +75,7 @@ impl State {
                 self.strays.insert(event.hold_id, slot);
             }
             DropEvent::WaitlistJoined(event) if event.entry_id.prefix() != drop_id.prefix() => {
-                self.stray_places.insert(event.entry_id, slot);
+                self.stray_entries.insert(event.entry_id, slot);
             }
             DropEvent::DropScheduled(event) => {
                 if let Some(key) = event.key {
@@ -95,7 +94,8 @@ impl State {
         }
     }
 
-    /// Why history cannot contain `recorded` next, as far as other drops and the stream tell.
+    /// Returns why `recorded` cannot be the next event, judged by its sequence and by the ids of
+    /// other drops.
     pub(super) fn contradiction(&self, recorded: &RecordedEvent) -> Option<RefusedEvent> {
         let drop_id = recorded.drop_id;
         let next = self.next_sequence(drop_id);
@@ -110,7 +110,7 @@ impl State {
         }
         let owner = match &recorded.event {
             DropEvent::HoldPlaced(event) => self.owner_of_hold(event.hold_id),
-            DropEvent::WaitlistJoined(event) => self.owner_of_place(event.entry_id),
+            DropEvent::WaitlistJoined(event) => self.owner_of_entry(event.entry_id),
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
             | DropEvent::DropCancelled(_)
@@ -121,7 +121,7 @@ impl State {
             | DropEvent::WaitlistLeft(_) => None,
         };
         let other = owner.filter(|owner| *owner != drop_id)?;
-        let reason = format!("the id was used in drop {other} before");
+        let reason = format!("the id was already used in drop {other}");
         Some(RefusedEvent::recorded(
             recorded,
             Fault::Contradiction,
@@ -134,12 +134,12 @@ impl State {
         found.aggregate.hold(hold_id).map(|_| found.id)
     }
 
-    fn owner_of_place(&self, entry_id: WaitlistId) -> Option<DropId> {
-        let found = self.drop_in_line(entry_id)?;
+    fn owner_of_entry(&self, entry_id: WaitlistId) -> Option<DropId> {
+        let found = self.drop_of_entry(entry_id)?;
         found.aggregate.entry(entry_id).map(|_| found.id)
     }
 
-    /// The answer to a request about a drop in quarantine; none for all other requests.
+    /// The error for a request about a quarantined drop; `None` for all other requests.
     pub(super) fn quarantined(&self, request: &Request) -> Option<CommandError> {
         if self.quarantined.is_empty() {
             return None;
@@ -159,10 +159,10 @@ impl State {
                 self.likely(hold_id.prefix(), self.strays.get(hold_id))?
             }
             Request::LeaveWaitlist { entry_id } => {
-                if self.owner_of_place(*entry_id).is_some() {
+                if self.owner_of_entry(*entry_id).is_some() {
                     return None;
                 }
-                self.likely(entry_id.prefix(), self.stray_places.get(entry_id))?
+                self.likely(entry_id.prefix(), self.stray_entries.get(entry_id))?
             }
         };
         let refused = self.quarantined.get(&drop_id)?;
@@ -172,8 +172,8 @@ impl State {
         })
     }
 
-    /// The drop in quarantine that an id belongs to: by what is known of it, or by the bytes that
-    /// it shares with its drop.
+    /// The quarantined drop that an id belongs to: by a known slot, or by the prefix that the id
+    /// shares with its drop.
     fn likely(&self, prefix: [u8; 4], known: Option<&DropSlot>) -> Option<DropId> {
         let known = known.map(|slot| self.drops[slot.number()].id);
         let alike = || {

@@ -1,4 +1,4 @@
-//! What a caller asks of the engine and what it hears back.
+//! Requests to the engine and their outcomes.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -15,118 +15,97 @@ use infrastructure::feed::Committed;
 
 use super::skew::ClockFault;
 
-/// A request, as the shop says it. Time, ids and pseudonyms are the engine's to give.
+/// A request in the shop's terms. The engine adds time, ids and pseudonyms.
 #[derive(Debug, Clone)]
 pub enum Request {
-    /// Offer stock.
+    /// Schedules a drop.
     ScheduleDrop {
         /// Idempotency key, unique among all drops.
         key: Option<KeyDigest>,
-        /// What is offered; `starts_at` is taken from the engine's clock when it is none.
+        /// The offer; with `starts_now`, the engine's clock sets `starts_at`.
         terms: Box<NewTerms>,
-        /// Units offered.
         total_stock: StockCount,
     },
-    /// Edit a drop's terms.
+    /// Edits a drop's terms.
     RescheduleDrop {
-        /// Which drop.
         drop_id: DropId,
         /// The version of the terms that the caller has seen.
         expected_version: Option<u32>,
-        /// The edit.
         patch: Box<TermsPatch>,
     },
-    /// Call a drop off.
-    CancelDrop {
-        /// Which drop.
-        drop_id: DropId,
-    },
-    /// Add or take away units.
+    /// Cancels a drop.
+    CancelDrop { drop_id: DropId },
+    /// Adds or removes units.
     AdjustStock {
-        /// Which drop.
         drop_id: DropId,
         /// Idempotency key, unique within the drop.
         key: Option<KeyDigest>,
-        /// The units in all that the caller has seen; none: any.
+        /// The total that the caller has seen; `None` accepts any.
         expected_total: Option<u32>,
-        /// Units to add, or to take away when negative.
+        /// Units to add, or to remove if negative.
         delta: i32,
-        /// Why.
         reason: Reason,
     },
-    /// Set units aside.
+    /// Places a hold.
     PlaceHold {
-        /// Which drop.
         drop_id: DropId,
         /// Idempotency key, unique within the drop.
         key: Option<KeyDigest>,
-        /// The same key in its other scope. A retry is recognised by it as well, if this buyer used
-        /// it.
+        /// The same key in its other scope. A retry is recognised by it as well, if this buyer has
+        /// used it.
         other_key: Option<KeyDigest>,
-        /// What the shop calls the buyer.
+        /// The shop's id of the buyer.
         buyer_id: BuyerId,
         /// The name that the buyer agreed to show.
         display_name: Option<DisplayName>,
-        /// Units to set aside.
         quantity: Quantity,
     },
-    /// Tell what a buyer has, and may still do. Changes nothing.
+    /// Returns a buyer's holds and remaining limits. Changes nothing.
     AskAboutBuyer {
-        /// In which drop.
         drop_id: DropId,
-        /// What the shop calls the buyer.
+        /// The shop's id of the buyer.
         buyer_id: BuyerId,
     },
-    /// Give a hold up.
-    ReleaseHold {
-        /// Which hold.
-        hold_id: HoldId,
-    },
-    /// Pay for a hold.
+    /// Releases a hold.
+    ReleaseHold { hold_id: HoldId },
+    /// Purchases a hold.
     ConfirmPurchase {
-        /// Which hold.
         hold_id: HoldId,
-        /// What the payment system calls the payment.
+        /// The payment system's identifier of the payment.
         payment_reference: Option<PaymentReference>,
     },
-    /// Take a place in line.
+    /// Joins the waitlist.
     JoinWaitlist {
-        /// Which drop.
         drop_id: DropId,
         /// Idempotency key, unique within the drop.
         key: Option<KeyDigest>,
-        /// The same key in its other scope. A retry is recognised by it as well, if this buyer used
-        /// it.
+        /// The same key in its other scope. A retry is recognised by it as well, if this buyer has
+        /// used it.
         other_key: Option<KeyDigest>,
-        /// What the shop calls the buyer.
+        /// The shop's id of the buyer.
         buyer_id: BuyerId,
         /// The name that the buyer agreed to show.
         display_name: Option<DisplayName>,
-        /// Units wanted.
         quantity: Quantity,
     },
-    /// Give a place in line up.
-    LeaveWaitlist {
-        /// Which place.
-        entry_id: WaitlistId,
-    },
+    /// Leaves the waitlist.
+    LeaveWaitlist { entry_id: WaitlistId },
 }
 
-/// Terms of a drop that is not scheduled yet: everything but a start that may be «now».
+/// Terms of a drop that is not scheduled yet; its start may be the time of scheduling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewTerms {
-    /// The terms, with any start when `starts_now`.
+    /// The terms; `starts_at` is ignored when `starts_now`.
     pub terms: DropTerms,
-    /// Whether the drop starts when it is scheduled.
+    /// The drop starts when it is scheduled.
     pub starts_now: bool,
 }
 
-/// An accepted request: the events that it became, at their places in the log.
+/// An accepted request and the recorded events that it produced.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// The drop that it was about.
     pub drop_id: DropId,
-    /// What it was about.
+    /// The hold, entry or drop that the request was about.
     pub subject: Subject,
     /// When it was decided.
     pub at: Timestamp,
@@ -151,19 +130,21 @@ impl Answer {
         }
     }
 
-    /// The events that this request became; none when history already held the answer.
+    /// The events of this request; empty when an earlier request with the same key had produced
+    /// them.
     #[must_use]
     pub fn events(&self) -> &[RecordedEvent] {
         &self.committed.events[self.events.clone()]
     }
 
-    /// Whether history already held the answer.
+    /// Reports whether the outcome was already in the log.
     #[must_use]
     pub fn is_replay(&self) -> bool {
         self.events.is_empty()
     }
 
-    /// The position of the last event of this request; for a replay, one at which history held the answer.
+    /// The position of the last event of this request; for a replay, a position by which the log
+    /// contains the outcome.
     #[must_use]
     pub fn position(&self) -> Position {
         self.events()
@@ -172,47 +153,46 @@ impl Answer {
     }
 }
 
-/// Why a request got no answer.
+/// Why a request was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
-    /// The rules say no. Nothing was recorded.
+    /// The rules refuse the request. Nothing was recorded.
     #[error("refused")]
     Refused {
-        /// Why.
         #[source]
         refusal: Refusal,
         /// When it was decided.
         at: Timestamp,
     },
-    /// Too many requests are waiting. Nothing was recorded.
-    #[error("too many requests are waiting")]
+    /// The request queue is full. Nothing was recorded.
+    #[error("the request queue is full")]
     Overloaded,
-    /// The log cannot be reached. Nothing was recorded.
-    #[error("the event log cannot be reached")]
+    /// The log is unreachable. Nothing was recorded.
+    #[error("the event log is unreachable")]
     Unavailable,
-    /// The drop is in quarantine on this node: an event of it cannot be applied. Nothing was
+    /// The drop is in quarantine on this node: one of its events cannot be applied. Nothing was
     /// recorded.
     #[error("drop {drop_id} is in quarantine since position {position}")]
     Quarantined {
-        /// The drop.
         drop_id: DropId,
         /// The event that cannot be applied.
         position: Position,
     },
-    /// This node does not accept the log as it is, and stops writing to it. Nothing was recorded.
+    /// This node does not accept the log and has stopped writing to it. Nothing was recorded.
     #[error("the event log is refused at position {position}")]
     LogRefused {
-        /// The first position that is wrong.
+        /// The first invalid position.
         position: Position,
     },
-    /// What it would record is more than the log takes at once. Nothing was recorded, and sending
-    /// it again is of no use.
-    #[error("more than the log takes at once")]
+    /// The events are larger than one append may be. Nothing was recorded, and a retry cannot
+    /// succeed.
+    #[error("the events are larger than one append may be")]
     TooLarge,
-    /// The clocks do not allow anything to be decided. Nothing was recorded.
+    /// Nothing is decided because of a clock fault. Nothing was recorded.
     #[error("{0}")]
     ClockFault(ClockFault),
-    /// The log could not be reached while this was being recorded. The same request with the same key finds out.
-    #[error("the event log has not answered in time, so the outcome is not known yet")]
+    /// The log became unreachable while this was being recorded. A retry with the same key returns
+    /// the outcome.
+    #[error("the event log did not respond in time, so the outcome is not known yet")]
     Undecided,
 }

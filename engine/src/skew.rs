@@ -1,9 +1,10 @@
-//! How far this node's clock is from the clock that all nodes of a log share: the database's.
+//! The difference between this node's clock and the database's, which all nodes of a log share.
 //!
-//! Promise: nothing is decided at a time that is known to be wrong. A node stops deciding when its clock is certainly further
-//! from the shared one than the bound, and decides again once it is certainly within. Between two comparisons the wall
-//! clock is held to the monotonic one: after a jump nothing is decided until the clocks have been compared again.
-//! Limit: what a comparison can tell is as uncertain as its round trip takes. See docs/decisions/0034.
+//! Promise: nothing is decided at a time that is known to be wrong. A node stops deciding when its
+//! clock is certainly off by more than the bound, and resumes once it is certainly within it.
+//! Between two comparisons the wall clock is checked against the monotonic clock: after a jump
+//! nothing is decided until the clocks have been compared again.
+//! Limit: a comparison is as uncertain as its round trip is long. See docs/decisions/0034.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,17 +14,19 @@ use tokio::time::Instant;
 
 use infrastructure::ports::Clock;
 
-/// The database refuses what is further in the future than this, in milliseconds (migrations/0008_clock.sql).
+/// The database rejects events further in the future, in milliseconds (migrations/0008_clock.sql).
 const DATABASE_BOUND_MS: i64 = 2_000;
-/// The wall clock may move by this much against the monotonic one, in milliseconds, before the clocks are compared again.
+/// If the wall clock moves more than this against the monotonic clock, in milliseconds, the clocks
+/// are compared again.
 const JUMP_MS: i64 = 250;
-/// A comparison that took longer can condemn a clock, but not clear one that is suspected.
-const SHARP: Duration = Duration::from_secs(1);
-/// From one comparison to the next, and to the next attempt where one told nothing.
+/// A comparison that took longer can pass_barrier a clock wrong, but not clear one that is
+/// suspected.
+const PRECISE: Duration = Duration::from_secs(1);
+/// From one comparison to the next; [`COMPARE_AGAIN`] after one that failed or was inconclusive.
 const COMPARE_EVERY: Duration = Duration::from_secs(1);
 const COMPARE_AGAIN: Duration = Duration::from_millis(100);
 
-/// Why nothing is decided although the log can be reached: the clocks do not allow it.
+/// A clock fault: nothing is decided although the log is reachable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClockFault {
     /// This node's clock differs from the database's.
@@ -53,14 +56,14 @@ impl fmt::Display for ClockFault {
                 let seconds = seconds(ahead_ms);
                 write!(
                     f,
-                    "the newest event of the log is {seconds} s in the future of the database's clock"
+                    "the newest event of the log is {seconds} s ahead of the database's clock"
                 )
             }
         }
     }
 }
 
-/// Milliseconds as seconds, for people and for programs.
+/// Milliseconds as seconds.
 #[expect(
     clippy::cast_precision_loss,
     reason = "285,000 years fit into the 53 bits"
@@ -81,30 +84,28 @@ impl ClockFault {
     }
 }
 
-/// This node's clock minus the database's, as a comparison found it: somewhere from the least to the most.
+/// This node's clock minus the database's, as measured: between `least_ms` and `most_ms`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockSkew {
     /// Milliseconds; negative when this node's clock is behind.
     pub least_ms: i64,
-    /// Milliseconds.
     pub most_ms: i64,
 }
 
 impl ClockSkew {
-    /// The middle of what is possible.
+    /// The middle of the range.
     #[must_use]
     pub const fn estimate_ms(self) -> i64 {
         self.least_ms.midpoint(self.most_ms)
     }
 
-    /// The same in seconds.
     #[must_use]
     pub fn estimate_seconds(self) -> f64 {
         seconds(self.estimate_ms())
     }
 }
 
-/// Both clocks of this node, read together.
+/// The wall clock and the monotonic clock of this node, read together.
 #[derive(Debug, Clone, Copy)]
 struct Reading {
     wall: Timestamp,
@@ -128,9 +129,10 @@ fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The shared clock as it was read at some moment of a call, and this node's clock after the call.
+/// The shared clock, read at some moment during a call, and this node's clock after the call.
 ///
-/// A jump of this node's clock during the call does no harm: how long the call took is told by the monotonic clock.
+/// A jump of this node's clock during the call is harmless: the monotonic clock measures the call's
+/// duration.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Comparison {
     shared: Timestamp,
@@ -139,18 +141,19 @@ pub(super) struct Comparison {
 }
 
 impl Comparison {
-    /// The call that read `shared` began at `asked` and has just returned.
-    pub(super) fn since(asked: Instant, shared: Timestamp, clock: &impl Clock) -> Self {
+    /// The call that read `shared` began at `sent` and has just returned.
+    pub(super) fn since(sent: Instant, shared: Timestamp, clock: &impl Clock) -> Self {
         let after = Reading::of(clock);
         Self {
             shared,
-            took: after.at.saturating_duration_since(asked),
+            took: after.at.saturating_duration_since(sent),
             after,
         }
     }
 
-    /// When this node's clock was read, the shared one was between `shared` and as much later as the call took. A millisecond
-    /// is allowed for each clock, whose readings are cut to whole ones.
+    /// When this node's clock was read, the shared clock was between `shared` and `shared` plus the
+    /// duration of the call. One millisecond is added for each clock, because readings are
+    /// truncated to whole milliseconds.
     pub(super) fn skew(&self) -> ClockSkew {
         let most_ms = self.after.wall.millis() - self.shared.millis();
         ClockSkew {
@@ -159,52 +162,53 @@ impl Comparison {
         }
     }
 
-    /// How far `instant` certainly was in the future of the shared clock.
+    /// By how much `instant` was certainly ahead of the shared clock, in milliseconds.
     fn certainly_ahead(&self, instant: Timestamp) -> i64 {
         instant.millis() - self.shared.millis() - millis(self.took) - 1
     }
 }
 
-/// Whether the clock may be decided by.
+/// The state of this node's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
+enum ClockState {
     Sound,
-    /// It has jumped since it was compared.
+    /// Jumped since the last comparison.
     Suspect,
     Faulty(ClockFault),
 }
 
-/// Watches this node's clock; see the module.
+/// Monitors this node's clock; see the module.
 #[derive(Debug)]
 pub(super) struct ClockWatch {
     bound_ms: i64,
-    standing: Standing,
-    /// As it was when it was compared last; none before, and where the log has no clock.
+    standing: ClockState,
+    /// This node's clock at the last comparison; `None` before the first, and when the log has no
+    /// clock.
     anchor: Option<Reading>,
     next_comparison: Instant,
 }
 
 impl ClockWatch {
-    /// Tolerates `bound` between this node's clock and the shared one.
+    /// Tolerates a difference of `bound` between this node's clock and the shared one.
     pub(super) fn new(bound: Duration) -> Self {
         Self {
             bound_ms: millis(bound),
-            standing: Standing::Sound,
+            standing: ClockState::Sound,
             anchor: None,
             next_comparison: Instant::now(),
         }
     }
 
-    /// The time now, if it may be decided by.
+    /// The current time, if the clock may be used for decisions.
     pub(super) fn read(&mut self, clock: &impl Clock) -> Option<Timestamp> {
-        if self.standing != Standing::Sound {
+        if self.standing != ClockState::Sound {
             return None;
         }
         let now = Reading::of(clock);
         if let Some(anchor) = self.anchor {
             let moved = now.wall.millis() - anchor.wall.millis();
             if (moved - now.millis_since(anchor.at)).abs() > JUMP_MS {
-                self.standing = Standing::Suspect;
+                self.standing = ClockState::Suspect;
                 self.next_comparison = now.at;
                 return None;
             }
@@ -213,39 +217,38 @@ impl ClockWatch {
     }
 
     pub(super) fn is_sound(&self) -> bool {
-        self.standing == Standing::Sound
+        self.standing == ClockState::Sound
     }
 
-    /// Whether nothing is to be decided until the clocks have been compared again.
+    /// Reports whether decisions must wait for the next comparison.
     pub(super) fn is_suspect(&self) -> bool {
-        self.standing == Standing::Suspect
+        self.standing == ClockState::Suspect
     }
 
     pub(super) fn fault(&self) -> Option<ClockFault> {
         match self.standing {
-            Standing::Faulty(fault) => Some(fault),
-            Standing::Sound | Standing::Suspect => None,
+            ClockState::Faulty(fault) => Some(fault),
+            ClockState::Sound | ClockState::Suspect => None,
         }
     }
 
-    /// When the clocks are to be compared next.
     pub(super) const fn next_comparison(&self) -> Instant {
         self.next_comparison
     }
 
-    /// The log has no clock of its own: there is nothing to compare with, ever.
+    /// The log has no clock: comparisons never happen.
     pub(super) fn disable(&mut self) {
         const FOR_EVER: Duration = Duration::from_secs(86_400 * 365);
-        self.standing = Standing::Sound;
+        self.standing = ClockState::Sound;
         self.next_comparison = Instant::now() + FOR_EVER;
     }
 
-    /// The shared clock could not be read.
+    /// Records that the shared clock could not be read.
     pub(super) fn comparison_failed(&mut self) {
         self.next_comparison = Instant::now() + COMPARE_AGAIN;
     }
 
-    /// The clocks were compared; the log ends at `head_at`.
+    /// Records a comparison; the log ends at `head_at`.
     pub(super) fn learn(&mut self, comparison: &Comparison, head_at: Timestamp) {
         self.anchor = Some(comparison.after);
         self.standing = self.judge(comparison, head_at);
@@ -257,34 +260,35 @@ impl ClockWatch {
         self.next_comparison = Instant::now() + pause;
     }
 
-    fn judge(&self, comparison: &Comparison, head_at: Timestamp) -> Standing {
+    fn judge(&self, comparison: &Comparison, head_at: Timestamp) -> ClockState {
         let skew = comparison.skew();
         let (behind, ahead) = (-self.bound_ms, self.bound_ms.min(DATABASE_BOUND_MS));
         let skew_ms = skew.estimate_ms();
         if skew.least_ms > ahead || skew.most_ms < behind {
-            return Standing::Faulty(ClockFault::Skewed { skew_ms });
+            return ClockState::Faulty(ClockFault::Skewed { skew_ms });
         }
         let is_certain = skew.most_ms <= ahead && skew.least_ms >= behind;
         match self.standing {
-            // Cleared by certainty only, so that a clock at the bound does not come and go.
-            Standing::Faulty(ClockFault::Skewed { .. }) if !is_certain => {
-                return Standing::Faulty(ClockFault::Skewed { skew_ms });
+            // Cleared only when certain, so that a clock near the bound does not alternate between
+            // states.
+            ClockState::Faulty(ClockFault::Skewed { .. }) if !is_certain => {
+                return ClockState::Faulty(ClockFault::Skewed { skew_ms });
             }
-            Standing::Suspect if comparison.took > SHARP => return Standing::Suspect,
-            Standing::Faulty(_) | Standing::Suspect | Standing::Sound => {}
+            ClockState::Suspect if comparison.took > PRECISE => return ClockState::Suspect,
+            ClockState::Faulty(_) | ClockState::Suspect | ClockState::Sound => {}
         }
         let ahead_ms = comparison.certainly_ahead(head_at);
         if ahead_ms > self.bound_ms {
-            return Standing::Faulty(ClockFault::LogAhead { ahead_ms });
+            return ClockState::Faulty(ClockFault::LogAhead { ahead_ms });
         }
-        Standing::Sound
+        ClockState::Sound
     }
 
-    /// The log refused a batch as from the future.
+    /// The log rejected a batch as being from the future.
     pub(super) fn refused(&mut self) {
-        // How far is not known before the next comparison; at least this far.
+        // The exact skew is unknown until the next comparison; it is at least this much.
         let skew_ms = DATABASE_BOUND_MS;
-        self.standing = Standing::Faulty(ClockFault::Skewed { skew_ms });
+        self.standing = ClockState::Faulty(ClockFault::Skewed { skew_ms });
         self.next_comparison = Instant::now();
     }
 }

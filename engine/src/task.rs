@@ -1,6 +1,6 @@
-//! The engine's loop: what it does next, and what it does when the log says no. See [`backlog`] for
-//! what is decided when, [`follow`] for what others append, and [`outage`] for when the log says
-//! nothing.
+//! The engine's loop: the choice of the next step, and the handling of append outcomes. See
+//! [`backlog`] for the order of decisions, [`follow`] for other nodes' events, and [`outage`] for
+//! an unreachable log.
 
 mod admit;
 mod backlog;
@@ -32,77 +32,79 @@ use super::request::CommandError;
 use super::skew::{ClockSkew, ClockWatch, Comparison};
 use super::state::State;
 
-/// After a lost race, this many appends in a row are made in turn; if nobody else appended meanwhile, racing resumes.
+/// After a conflict, this many appends in a row are made in turn; if no other node appended
+/// meanwhile, the engine appends without turns again.
 const QUIET_TURNS: u32 = 8;
 
-/// Why the engine stopped for good. The log is as it was; a person has to look.
+/// Why the engine stopped for good. The log is unchanged; an operator has to intervene.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
-    /// Asked to stop while the log was away in the middle of an append: whether that landed is for the next engine to see.
+    /// Shutdown was requested while the log was unreachable during an append. The next engine finds
+    /// out whether that append was committed.
     #[error("the engine stopped before it knew whether its last batch is in the log")]
     LeftUnknown(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// The ends of the channels that the engine's handle holds the other ends of.
-pub(super) struct Wires {
+/// The engine's ends of the channels to its handle.
+pub(super) struct EngineChannels {
     pub(super) requests: mpsc::Receiver<Submission>,
     pub(super) health: watch::Sender<Health>,
     pub(super) skew: watch::Sender<Option<ClockSkew>>,
     pub(super) nudge: Arc<Notify>,
-    /// Many requests wait: worth deciding them while a batch is on its way.
-    pub(super) crowd: Arc<Notify>,
-    /// Told of every time that something is decided at.
+    /// Many requests are queued: worth deciding them while a batch is in flight.
+    pub(super) many_queued: Arc<Notify>,
+    /// Receives the time of every decision.
     pub(super) stamp: Stamp,
     pub(super) stop: CancellationToken,
 }
 
-/// See [`super`]. Made by [`super::load`]; does nothing until [`Engine::run`].
+/// Made by [`super::load`]; does nothing until [`Engine::run`]. See [`super`].
 pub struct Engine<L, C, I, O> {
     log: L,
     clock: C,
     ids: I,
     observer: O,
     config: EngineConfig,
-    wires: Wires,
+    channels: EngineChannels,
     state: State,
-    /// Positions without effect.
     voids: Voids,
-    /// The head that everything answered so far rests on.
+    /// The head that all responses so far rest on.
     head: Head,
-    /// What others appended up to there, while it is not known to be durable.
+    /// Other nodes' events up to the head that are not known to be durable yet.
     held_back: Vec<HeldBack>,
-    /// Requests that lost a race and wait to be decided again, oldest first.
+    /// Requests that wait to be decided again after a conflict, oldest first.
     backlog: VecDeque<Entry>,
     draft: Draft,
     in_flight: Option<InFlight>,
-    /// Appends left to be made in turn, because somebody else appends too.
+    /// Remaining appends to be made in turn, because another node appends too.
     turns: u32,
-    /// The latest time that anything was decided at.
+    /// The latest time at which anything was decided.
     latest: Timestamp,
     clock_watch: ClockWatch,
     comparing: Option<Comparing>,
     /// When the last batch was sent.
     sent_at: Instant,
-    /// When the log is looked at next, should nothing be appended before.
-    next_look: Instant,
+    /// When the log is polled next, if nothing is appended before.
+    next_poll: Instant,
 }
 
-/// A draft on its way to the log. Without events it is only a question: is the head still what this was decided on?
-/// A refusal may rest on what another node has changed meanwhile, so it is confirmed before it is answered.
+/// A draft that was sent to the log. Without events it only confirms that the head is still the one
+/// it was decided on: a refusal may rest on state that another node has changed, so it is confirmed
+/// before the response.
 struct InFlight {
     draft: Draft,
     batch: Arc<Batch>,
     outcome: JoinHandle<Result<(), AppendError>>,
 }
 
-/// What the loop woke up for.
+/// Why the loop woke up.
 enum Wake {
     Landed(Result<(), AppendError>),
     Compared(Compared),
     Compare,
     Deadline,
     Request(Option<Submission>),
-    Crowd,
+    ManyQueued,
     Look,
     Stop,
 }
@@ -114,7 +116,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         ids: I,
         observer: O,
         config: EngineConfig,
-        wires: Wires,
+        channels: EngineChannels,
     ) -> Self {
         Self {
             log,
@@ -122,7 +124,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             ids,
             observer,
             config,
-            wires,
+            channels,
             state: State::default(),
             voids: Voids::default(),
             head: Head::default(),
@@ -135,22 +137,22 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             clock_watch: ClockWatch::new(config.max_clock_skew),
             comparing: None,
             sent_at: Instant::now(),
-            next_look: Instant::now(),
+            next_poll: Instant::now(),
         }
     }
 
-    /// Reads what the log holds now, and returns once that is known to be durable.
+    /// Reads the log up to its current head, and returns once that is known to be durable.
     pub(super) async fn load(&mut self) -> Result<(), LogError> {
         let head = self.log.head().await?;
         self.load_to(head).await?;
         self.compare_at_start().await?;
-        self.prove_start().await
+        self.pass_barrier_at_start().await
     }
 
-    /// Runs until asked to stop; then answers what waits, and returns.
+    /// Runs until shutdown is requested, then resolves the queued requests and returns.
     ///
     /// # Errors
-    /// [`EngineError`] when going on would do harm.
+    /// [`EngineError`] when continuing would do harm.
     pub async fn run(mut self) -> Result<(), EngineError> {
         let outcome = self.work().await;
         if let Err(stopped) = &outcome {
@@ -159,7 +161,9 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 "the engine stopped"
             );
             let reason = with_causes(stopped);
-            self.wires.health.send_replace(Health::Stopped { reason });
+            self.channels
+                .health
+                .send_replace(Health::Stopped { reason });
         }
         outcome
     }
@@ -176,9 +180,9 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 Wake::Compare => self.begin_to_compare(),
                 Wake::Deadline => self.accept_waiting(),
                 Wake::Request(Some(submission)) => self.accept(submission),
-                Wake::Crowd => self.accept_waiting(),
+                Wake::ManyQueued => self.accept_waiting(),
                 Wake::Look => self.look().await,
-                Wake::Stop => self.wires.requests.close(),
+                Wake::Stop => self.channels.requests.close(),
                 Wake::Request(None) if self.is_idle() => return Ok(()),
                 Wake::Request(None) => {}
             }
@@ -188,9 +192,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
 
     async fn wake(&mut self) -> Wake {
         let has_room = self.has_room();
-        // While nothing can be recorded, or decided, a deadline would only be met again and again.
+        // While nothing can be recorded or decided, a deadline would wake the loop again and again.
         let may_decide = self.is_live() && self.clock_watch.is_sound();
-        // In turn, what is due waits for the next turn, which waits for what is in flight.
+        // While nodes take turns, due work waits for the next turn, which waits for the batch in
+        // flight.
         let may_decide = may_decide && (self.turns == 0 || self.in_flight.is_none());
         let may_work = may_decide && !self.must_stop() && self.draft.has_share(self.share());
         let next_deadline = self.state.next_deadline().filter(|_| may_work);
@@ -199,18 +204,18 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         let is_comparing = self.comparing.is_some();
         let is_idle = self.is_idle();
         let is_in_flight = self.in_flight.is_some();
-        let is_closed = self.wires.requests.is_closed();
+        let is_closed = self.channels.requests.is_closed();
         tokio::select! {
             biased;
             landed = landed(&mut self.in_flight) => Wake::Landed(landed),
             compared = clock::compared(&mut self.comparing) => Wake::Compared(compared),
             () = sleep_until(compare_at), if !is_comparing => Wake::Compare,
             () = until(&self.clock, next_deadline), if has_room => Wake::Deadline,
-            () = self.wires.stop.cancelled(), if !is_closed => Wake::Stop,
-            request = self.wires.requests.recv(), if !is_in_flight && !is_suspect && has_room && (!is_closed || is_idle || !self.wires.requests.is_empty()) => Wake::Request(request),
-            () = self.wires.crowd.notified(), if is_in_flight && has_room => Wake::Crowd,
-            () = self.wires.nudge.notified(), if is_idle => Wake::Look,
-            () = sleep_until(self.next_look), if is_idle => Wake::Look,
+            () = self.channels.stop.cancelled(), if !is_closed => Wake::Stop,
+            request = self.channels.requests.recv(), if !is_in_flight && !is_suspect && has_room && (!is_closed || is_idle || !self.channels.requests.is_empty()) => Wake::Request(request),
+            () = self.channels.many_queued.notified(), if is_in_flight && has_room => Wake::ManyQueued,
+            () = self.channels.nudge.notified(), if is_idle => Wake::Look,
+            () = sleep_until(self.next_poll), if is_idle => Wake::Look,
         }
     }
 
@@ -219,19 +224,19 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     }
 
     fn must_stop(&self) -> bool {
-        self.wires.stop.is_cancelled()
+        self.channels.stop.is_cancelled()
     }
 
     fn is_live(&self) -> bool {
-        *self.wires.health.borrow() == Health::Live
+        *self.channels.health.borrow() == Health::Live
     }
 
-    /// Sends what there is to the log if nothing else is on its way there.
+    /// Sends the pending work to the log unless a batch is in flight.
     async fn send_off(&mut self) -> Result<(), EngineError> {
         if self.in_flight.is_some() {
             return Ok(());
         }
-        // Until nothing waits: one turn takes no more than one batch.
+        // Until nothing is queued: one turn takes no more than one batch.
         while self.turns > 0 && self.is_live() && self.has_work() && self.clock_watch.is_sound() {
             self.take_turn().await?;
         }
@@ -239,12 +244,12 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         Ok(())
     }
 
-    /// Sends the draft if nothing else is on its way.
+    /// Sends the draft unless a batch is in flight.
     fn dispatch(&mut self) {
         if self.in_flight.is_some() || !self.is_live() {
             return;
         }
-        // What comes while turns are taken waits for the next turn instead of racing.
+        // While nodes take turns, new requests wait for the next turn.
         if self.turns == 0 {
             self.take_in_waiting();
         }
@@ -258,8 +263,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         debug_assert_eq!(batch.expected, self.head, "a draft rests on the head");
         self.sent_at = Instant::now();
         let (log, sent) = (self.log.clone(), Arc::clone(&batch));
-        let is_proven = self.is_proven();
-        let outcome = tokio::spawn(async move { append_proven(&log, &sent, is_proven).await });
+        let is_durable = self.is_durable();
+        let outcome = tokio::spawn(async move { append_durably(&log, &sent, is_durable).await });
         self.in_flight = Some(InFlight {
             draft,
             batch,
@@ -267,7 +272,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         });
     }
 
-    /// Whether anything waits to be decided or sent, or may be due.
+    /// Reports whether anything is waiting to be decided or sent, or may be due.
     fn has_work(&mut self) -> bool {
         if !(self.draft.is_empty() && self.backlog.is_empty()) {
             return true;
@@ -277,7 +282,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         next_deadline.zip(now).is_some_and(|(at, now)| at <= now)
     }
 
-    /// What becomes of a draft once the log has said what it says about its batch.
+    /// Commits, retries or rolls back a draft, depending on the append's outcome.
     async fn settle(
         &mut self,
         draft: Draft,
@@ -293,85 +298,88 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 self.lose_race(draft);
                 Ok(())
             }
-            Err(AppendError::Unknown(cause)) => self.find_out(draft, batch, cause).await,
+            Err(AppendError::Unknown(cause)) => self.resolve_unknown(draft, batch, cause).await,
             Err(too_large @ AppendError::TooLarge { .. }) => {
                 self.refuse_draft(draft, &too_large);
                 Ok(())
             }
             Err(AppendError::FromFuture(_)) => {
-                self.be_refused(draft);
+                self.reject_from_future(draft);
                 Ok(())
             }
             Err(AppendError::Rejected(cause)) => {
-                self.be_rejected(draft, &*cause);
+                self.stop_writing(draft, &*cause);
                 Ok(())
             }
         }
     }
 
-    /// The draft is in the log. The next one goes on its way first, so that the log works while this one is answered;
-    /// unless turns are taken, for a turn ends only after its own answers.
+    /// The draft was committed. The next batch is sent first, so that the log works while these
+    /// responses are sent; not while nodes take turns, because a turn ends only after its own
+    /// responses.
     fn commit(&mut self, draft: Draft, batch: &Batch) {
         self.head = batch.head();
-        // An append of ours, or a barrier, has followed it.
+        // Followed by an append of this engine, or by a barrier.
         self.release();
-        self.know_head();
+        self.postpone_poll();
         if self.turns == 0 {
             self.dispatch();
         }
         self.publish(draft, batch);
     }
 
-    /// Followers first, so that whoever is answered finds their own write.
+    /// Observers come first, so that callers with a response can read their own write.
     fn publish(&mut self, draft: Draft, batch: &Batch) {
-        let answers = if draft.has_events() {
-            let (committed, answers) = draft.committed(batch);
+        let responses = if draft.has_events() {
+            let (committed, responses) = draft.committed(batch);
             self.observer.committed(&committed);
-            answers
+            responses
         } else {
             draft.confirmed(batch.head())
         };
-        answers.give();
+        responses.send();
     }
 
-    /// The head that we know is the log's: there is no need to look for a while.
-    fn know_head(&mut self) {
-        self.next_look = Instant::now() + self.config.follow_every;
+    /// The log's head is known: the next poll can wait.
+    fn postpone_poll(&mut self) {
+        self.next_poll = Instant::now() + self.config.follow_every;
     }
 
-    /// Somebody else appended first: nothing that was decided since stands.
+    /// Another node appended first: nothing that was decided since is valid.
     fn lose_race(&mut self, lost: Draft) {
         self.set_draft_aside();
-        self.wait_again(lost);
+        self.requeue(lost);
         self.turns = QUIET_TURNS;
         if !self.is_live() {
-            // Nothing is decided again for now: an engine with something that waits does not look at the log.
-            let health = self.wires.health.borrow().clone();
-            self.turn_away(health);
+            // Nothing is decided again for now: an engine with queued requests does not poll the
+            // log.
+            let health = self.channels.health.borrow().clone();
+            self.reject_waiting_with(health);
         }
     }
 
-    /// The log takes no batch of that size, and never will: whoever asked for what it holds is
-    /// refused.
+    /// The batch is larger than the log accepts, and a retry cannot succeed: its requests are
+    /// rejected.
     fn refuse_draft(&mut self, refused: Draft, reason: &AppendError) {
         error!(
             error = reason as &dyn std::error::Error,
-            "refusing the requests of a batch that is too large"
+            "rejecting the requests of a batch that is too large"
         );
         self.set_draft_aside();
-        for entry in refused.take_back(&mut self.state) {
+        for entry in refused.roll_back(&mut self.state) {
             entry.answer(Err(CommandError::TooLarge));
         }
     }
 
-    /// The log is contended: wait for the right to append, follow to the head, decide everything that waits, append.
+    /// Several nodes append: wait for the append turn, follow the log to its head, decide
+    /// everything that is queued, append.
     async fn take_turn(&mut self) -> Result<(), EngineError> {
         self.set_draft_aside();
         let asked = Instant::now();
         let turn = match self.log.take_turn().await {
             Ok(turn) => turn,
             Err(error) => {
-                self.be_away(error);
+                self.enter_outage(error);
                 return Ok(());
             }
         };
@@ -385,26 +393,26 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         };
         if let Err(error) = self.follow_to(head).await {
             turn.pass().await;
-            self.be_away(error);
+            self.enter_outage(error);
             return Ok(());
         }
         if let Some(comparison) = &comparison {
             self.learn(comparison);
         }
-        self.be_live();
-        // As long as anything is due, turn follows turn: requests that came meanwhile must not wait
-        // for the last.
+        self.become_live();
+        // As long as anything is due, turn follows turn; requests that arrived meanwhile must not
+        // wait for the last turn.
         self.take_in_waiting();
         self.decide_backlog();
         let mut draft = std::mem::take(&mut self.draft);
         if !draft.has_events() {
             turn.pass().await;
-            if let Err(error) = self.prove().await {
-                self.wait_again(draft);
-                self.be_away(error);
+            if let Err(error) = self.pass_barrier().await {
+                self.requeue(draft);
+                self.enter_outage(error);
                 return Ok(());
             }
-            draft.confirmed(self.head).give();
+            draft.confirmed(self.head).send();
             return Ok(());
         }
         let batch = draft.take_batch();
@@ -413,15 +421,15 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         self.settle(draft, &batch, outcome).await
     }
 
-    /// What was drafted before a turn is decided again in it, on what the log holds by then.
+    /// A draft made before a turn is decided again in it, on the log as it is then.
     fn set_draft_aside(&mut self) {
         let draft = std::mem::take(&mut self.draft);
-        self.wait_again(draft);
+        self.requeue(draft);
     }
 
-    /// Takes a draft back, newest event first, and puts its requests before all that wait.
-    fn wait_again(&mut self, draft: Draft) {
-        let entries: Vec<Entry> = draft.take_back(&mut self.state).collect();
+    /// Rolls a draft back and puts its requests at the front of the backlog.
+    fn requeue(&mut self, draft: Draft) {
+        let entries: Vec<Entry> = draft.roll_back(&mut self.state).collect();
         for entry in entries.into_iter().rev() {
             self.backlog.push_front(entry);
         }
@@ -429,9 +437,9 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
 }
 
 impl<L, C, I, O> Drop for Engine<L, C, I, O> {
-    /// However the engine ends, by being asked to, by a panic, or with its runtime: nobody should believe that it is live.
+    /// Marks the engine as stopped however it ends: by shutdown, by a panic, or with its runtime.
     fn drop(&mut self) {
-        self.wires.health.send_if_modified(|health| {
+        self.channels.health.send_if_modified(|health| {
             let is_news = !matches!(health, Health::Stopped { .. });
             if is_news {
                 let reason = "the engine has ended".to_owned();
@@ -442,7 +450,7 @@ impl<L, C, I, O> Drop for Engine<L, C, I, O> {
     }
 }
 
-/// An error and what caused it, in one line.
+/// An error and its causes on one line.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))

@@ -1,5 +1,5 @@
-//! The engine on a thread of its own: when a batch has landed, the next one goes on its way without waiting behind requests
-//! that are being parsed and answered.
+//! Runs the engine on its own thread: after a commit, the next batch is sent without waiting for
+//! requests that are being parsed or responses that are being sent.
 //!
 //! Measured in docs/PERFORMANCE.md.
 
@@ -13,13 +13,14 @@ use tokio::sync::oneshot;
 
 use super::task::{Engine, EngineError};
 
-/// A running engine. Dropping this leaves it running.
+/// A running engine. Dropping this does not stop it.
 #[derive(Debug)]
 pub struct EngineThread {
     ended: oneshot::Receiver<Result<(), EngineError>>,
 }
 
-/// The engine ended by a panic: a defect, or history that it cannot apply. The thread has printed it.
+/// The engine panicked: a defect, or an event that it cannot apply. The thread has printed the
+/// panic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the engine's thread panicked")]
 pub struct EnginePanicked;
@@ -28,7 +29,7 @@ impl EngineThread {
     /// Runs `engine` on a new thread.
     ///
     /// # Errors
-    /// When the system gives no thread, or no room for its timers and sockets.
+    /// When the system cannot create the thread or its I/O runtime.
     pub fn start<L: EventLog, C: Clock, I: Ids, O: Observer>(
         engine: Engine<L, C, I, O>,
     ) -> std::io::Result<Self> {
@@ -46,7 +47,7 @@ impl EngineThread {
         Ok(Self { ended })
     }
 
-    /// Waits for the engine to end, and tells how.
+    /// Waits for the engine to end, and returns its result.
     ///
     /// # Errors
     /// [`EnginePanicked`].

@@ -1,5 +1,6 @@
-//! The clock that all nodes share is the database's: what is from the future is refused, and a node whose clock is wrong
-//! decides nothing, ends nothing and sells nothing, while the others go on.
+//! The database's clock is shared by all nodes: events from the future are rejected, and a node
+//! whose clock is wrong decides nothing, expires nothing and sells nothing, while the others
+//! continue.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
@@ -20,10 +21,10 @@ use support::node::{Node, SetClock, pass};
 use support::shop::refusal;
 
 const TEN_MINUTES_MS: i64 = 600_000;
-/// The bound of the database, and of an engine by default.
+/// The limit of the database, and of an engine by default.
 const BOUND_MS: i64 = 2_000;
 
-/// The machine's clock, which the database has too; each copy may be set.
+/// The machine's clock, which the database uses too; each copy can be set.
 fn right_clock() -> SetClock {
     SetClock::starting_at(chrono::Utc::now().into())
 }
@@ -32,7 +33,7 @@ fn now() -> Timestamp {
     chrono::Utc::now().into()
 }
 
-/// A sample event that is stamped `off` milliseconds from now.
+/// A sample event stamped `off` milliseconds from now.
 fn stamped(stream: &str, off: i64) -> StoredEvent {
     StoredEvent {
         recorded_at: now().plus_millis(off),
@@ -44,10 +45,10 @@ fn batch_at(head: Head, stream: &str, off: i64) -> Batch {
     Batch::seal(head, vec![stamped(stream, off)])
 }
 
-/// A drop that is scheduled but starts `off` milliseconds from now.
+/// A drop that is scheduled now and starts `off` milliseconds from now.
 fn schedule_at(key_text: &str, off: i64) -> Request {
     let Request::ScheduleDrop { terms: new, .. } = schedule(key_text, 9, 300) else {
-        unreachable!("that is what it schedules")
+        unreachable!("it returns a ScheduleDrop")
     };
     let mut new = *new;
     new.starts_now = false;
@@ -81,7 +82,7 @@ async fn eventually(mut condition: impl FnMut() -> bool) {
         }
     };
     let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
-    assert!(waited.is_ok(), "not within a minute");
+    assert!(waited.is_ok(), "condition not met within a minute");
 }
 
 fn skew_of(node: &Node) -> Option<i64> {
@@ -101,7 +102,7 @@ fn assert_is_about(skew_ms: i64, expected: i64) {
 }
 
 #[track_caller]
-fn assert_turned_away<T: std::fmt::Debug>(outcome: Result<T, CommandError>, off: i64) {
+fn assert_rejected_for_skew<T: std::fmt::Debug>(outcome: Result<T, CommandError>, off: i64) {
     match outcome {
         Err(CommandError::ClockFault(ClockFault::Skewed { skew_ms })) => {
             assert_is_about(skew_ms, off);
@@ -115,7 +116,8 @@ async fn expiries(log: &impl EventLog) -> usize {
     kinds.iter().filter(|kind| *kind == "HoldExpired").count()
 }
 
-/// Writes an event from the future as nobody may: the log of a shop that had a wrong clock before the database refused it.
+/// Appends an event from the future past all guards: the log of a shop with a wrong clock, from
+/// before the database rejected such events.
 async fn force_ahead(pool: &PgPool, log: &PostgresLog, off: i64) -> Head {
     let triggers = [
         ("log_head", "refuse_future"),
@@ -135,7 +137,7 @@ async fn force_ahead(pool: &PgPool, log: &PostgresLog, off: i64) -> Head {
 }
 
 #[tokio::test]
-async fn the_database_refuses_a_batch_from_the_future_and_writes_nothing() {
+async fn database_rejects_a_batch_from_the_future_and_writes_nothing() {
     let log = PostgresLog::new(fresh_database().await);
     let origin = Head::default();
     let refused = log.append(&batch_at(origin, "a", TEN_MINUTES_MS)).await;
@@ -155,7 +157,7 @@ async fn the_database_refuses_a_batch_from_the_future_and_writes_nothing() {
         matches!(refused, Err(AppendError::FromFuture(_))),
         "{refused:?}"
     );
-    // Another head is a conflict all the same, and the past is welcome.
+    // Another head is still a conflict, and an event in the past is accepted.
     let moved = Head {
         position: Position(7),
         ..origin
@@ -172,13 +174,13 @@ async fn the_database_refuses_a_batch_from_the_future_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn no_event_is_later_than_the_head_even_when_the_head_is_moved_by_hand() {
+async fn no_event_is_later_than_a_head_moved_by_hand() {
     let pool = fresh_database().await;
     let insert = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
                                       position, recorded_at, hash)
                   VALUES ('Sample', 'a', 1, 'Sampled', '1.0', '{}', '{}', 1, clock_timestamp() + interval '1 hour', '\\x00')";
     let mut work = pool.begin().await.unwrap();
-    // Without a search path, as a restore runs.
+    // Without a search path, as during a restore.
     for statement in [
         "SELECT set_config('search_path', '', true)",
         "UPDATE public.log_head SET position = 1, hash = '\\x00', recorded_at = clock_timestamp()",
@@ -199,7 +201,7 @@ async fn no_event_is_later_than_the_head_even_when_the_head_is_moved_by_hand() {
 }
 
 #[tokio::test]
-async fn a_head_moved_into_the_future_by_hand_is_refused() {
+async fn head_moved_into_the_future_by_hand_is_rejected() {
     let pool = fresh_database().await;
     let moved = "UPDATE log_head SET position = position + 1, recorded_at = clock_timestamp() + interval '3 seconds'";
     let refused = sqlx::query(moved).execute(&pool).await.unwrap_err();
@@ -213,7 +215,7 @@ async fn a_head_moved_into_the_future_by_hand_is_refused() {
 }
 
 #[tokio::test]
-async fn a_node_that_starts_ahead_ends_nothing_sells_nothing_and_leaves_the_others_alone() {
+async fn node_that_starts_ahead_decides_nothing_and_others_continue() {
     let log = PostgresLog::new(fresh_database().await);
     let clock = right_clock();
     let right = Node::start(&log, clock.clone(), 1).await;
@@ -231,12 +233,12 @@ async fn a_node_that_starts_ahead_ends_nothing_sells_nothing_and_leaves_the_othe
         hold(open, "w2", "bob", 1),
         purchase(held),
     ] {
-        assert_turned_away(wrong.ask(request).await, TEN_MINUTES_MS);
+        assert_rejected_for_skew(wrong.submit(request).await, TEN_MINUTES_MS);
     }
-    // It follows what the other records all the while.
-    let bought = right.ask(purchase(held)).await.unwrap();
+    // It keeps following the other node's events.
+    let bought = right.submit(purchase(held)).await.unwrap();
     eventually(|| wrong.feed.head().position >= bought.position()).await;
-    let early = right.ask(hold(future, "h2", "carol", 1)).await;
+    let early = right.submit(hold(future, "h2", "carol", 1)).await;
     assert!(matches!(refusal(early), domain::Refusal::NotLive { .. }));
     right.held(hold(open, "h3", "dora", 7)).await;
     assert_eq!(expiries(&log).await, 0);
@@ -246,7 +248,7 @@ async fn a_node_that_starts_ahead_ends_nothing_sells_nothing_and_leaves_the_othe
 }
 
 #[tokio::test]
-async fn a_node_that_starts_behind_sells_nothing_that_is_over() {
+async fn node_that_starts_behind_does_not_sell_expired_holds() {
     let log = PostgresLog::new(fresh_database().await);
     let clock = right_clock();
     let right = Node::start(&log, clock.clone(), 1).await;
@@ -255,7 +257,7 @@ async fn a_node_that_starts_behind_sells_nothing_that_is_over() {
     loop {
         attempt += 1;
         let outcome = right
-            .ask(hold(over, &format!("h{attempt}"), "alice", 1))
+            .submit(hold(over, &format!("h{attempt}"), "alice", 1))
             .await;
         if let Err(CommandError::Refused { refusal, .. }) = outcome {
             assert!(
@@ -274,8 +276,11 @@ async fn a_node_that_starts_behind_sells_nothing_that_is_over() {
     let before = log.head().await.unwrap();
     let wrong = Node::start(&log, clock.another(-TEN_MINUTES_MS), 2).await;
     assert_is_about(skew_of(&wrong).expect("not live"), -TEN_MINUTES_MS);
-    assert_turned_away(wrong.ask(hold(over, "w1", "bob", 1)).await, -TEN_MINUTES_MS);
-    let fault = wrong.ask(hold(over, "w2", "bob", 1)).await.unwrap_err();
+    assert_rejected_for_skew(
+        wrong.submit(hold(over, "w1", "bob", 1)).await,
+        -TEN_MINUTES_MS,
+    );
+    let fault = wrong.submit(hold(over, "w2", "bob", 1)).await.unwrap_err();
     assert!(
         fault.to_string().contains("behind the database's clock"),
         "{fault}"
@@ -294,31 +299,32 @@ async fn jump_in_flight(off: i64) {
     let future = right.scheduled(schedule_at("future", 300_000)).await;
     let held = node.held(hold(open, "h1", "alice", 1)).await;
     jumping.set(off);
-    // Asked at once: it waits for the comparison of the clocks, and is not decided at the wrong time.
-    assert_turned_away(node.ask(hold(future, "w1", "bob", 1)).await, off);
+    // Sent immediately: it waits for the comparison of the clocks, and is not decided at the wrong
+    // time.
+    assert_rejected_for_skew(node.submit(hold(future, "w1", "bob", 1)).await, off);
     assert_is_about(skew_of(&node).expect("not live"), off);
     let other = right.held(hold(open, "h2", "carol", 1)).await;
-    right.ask(purchase(other)).await.unwrap();
+    right.submit(purchase(other)).await.unwrap();
     assert_eq!(expiries(&log).await, 0);
     jumping.set(0);
     eventually(|| node.handle.health() == Health::Live).await;
-    node.ask(purchase(held)).await.unwrap();
+    node.submit(purchase(held)).await.unwrap();
     let ahead = log.head().await.unwrap().recorded_at.millis() - now().millis();
     assert!(ahead <= BOUND_MS, "{ahead}");
 }
 
 #[tokio::test]
-async fn a_clock_that_jumps_ahead_in_flight_ends_no_hold_and_is_trusted_again_once_it_is_right() {
+async fn clock_jump_ahead_expires_no_hold_until_it_is_right_again() {
     jump_in_flight(TEN_MINUTES_MS).await;
 }
 
 #[tokio::test]
-async fn a_clock_that_jumps_back_in_flight_decides_nothing_until_it_is_right() {
+async fn clock_jump_back_decides_nothing_until_it_is_right_again() {
     jump_in_flight(-TEN_MINUTES_MS).await;
 }
 
 #[tokio::test]
-async fn a_jump_within_the_bound_is_lived_with() {
+async fn clock_jump_within_the_limit_is_tolerated() {
     let log = PostgresLog::new(fresh_database().await);
     let clock = right_clock();
     let node = Node::start(&log, clock.clone(), 1).await;
@@ -333,7 +339,7 @@ async fn a_jump_within_the_bound_is_lived_with() {
 }
 
 #[tokio::test]
-async fn a_log_that_ends_in_the_future_is_waited_for_unless_more_is_tolerated() {
+async fn log_that_ends_in_the_future_stops_decisions_unless_tolerated() {
     let pool = fresh_database().await;
     let log = PostgresLog::new(pool.clone());
     let before = Node::start(&log, right_clock(), 1).await;
@@ -345,15 +351,16 @@ async fn a_log_that_ends_in_the_future_is_waited_for_unless_more_is_tolerated() 
         panic!("{:?}", node.handle.health())
     };
     assert_is_about(ahead_ms, TEN_MINUTES_MS);
-    let refused = node.ask(hold(future, "w1", "bob", 1)).await.unwrap_err();
+    let refused = node.submit(hold(future, "w1", "bob", 1)).await.unwrap_err();
     assert!(
         refused
             .to_string()
-            .contains("in the future of the database's clock"),
+            .contains("the newest event of the log is"),
         "{refused}"
     );
     assert_eq!(log.head().await.unwrap(), head);
-    // Stock programs and erasures may record: at the time of the head, which stands still.
+    // Stock programs and erasures may append; their time is that of the head, which does not
+    // advance.
     sqlx::query(
         "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
          VALUES ('Sample', 'stock', 1, 'Sampled', '1.0', '{}', '{}')",
@@ -373,7 +380,8 @@ async fn a_log_that_ends_in_the_future_is_waited_for_unless_more_is_tolerated() 
     assert_eq!(log.head().await.unwrap().recorded_at, head.recorded_at);
 }
 
-/// A shop on a log in memory with a clock of its own, both at new year's; the node's is the second.
+/// A shop on a log in memory with its own clock, both starting at new year's; the node's clock is
+/// the second.
 async fn shop_in_memory(faults: Faults) -> (MemoryLog, SetClock, SetClock, Node, DropId) {
     let shared = SetClock::starting_at(new_year());
     let of_log = shared.clone();
@@ -386,31 +394,31 @@ async fn shop_in_memory(faults: Faults) -> (MemoryLog, SetClock, SetClock, Node,
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_that_a_jump_brings_about_is_not_met() {
+async fn deadline_reached_by_a_clock_jump_does_not_expire_a_hold() {
     let (log, _shared, clock, node, drop_id) = shop_in_memory(Faults::default()).await;
     let held = node.held(hold(drop_id, "h1", "alice", 1)).await;
     clock.set(TEN_MINUTES_MS);
-    // The engine looks at its deadlines once a second at least.
+    // The engine checks its deadlines at least once a second.
     pass(5_000).await;
     assert_eq!(expiries(&log).await, 0);
     assert_is_about(skew_of(&node).expect("not live"), TEN_MINUTES_MS);
     clock.set(0);
     pass(5_000).await;
     assert_eq!(node.handle.health(), Health::Live);
-    node.ask(purchase(held)).await.unwrap();
-    // And in its own time a hold ends.
+    node.submit(purchase(held)).await.unwrap();
+    // A hold still expires at its deadline.
     node.held(hold(drop_id, "h2", "alice", 1)).await;
     pass(61_000).await;
     assert_eq!(expiries(&log).await, 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_the_log_runs_ahead_of_is_told_by_the_log() {
-    // The log's clock goes back: the node finds out by a batch that is refused.
+async fn rejected_batch_reveals_a_clock_that_is_ahead() {
+    // The log's clock goes back: the node learns of it from a rejected batch.
     let (log, shared, _clock, node, drop_id) = shop_in_memory(Faults::default()).await;
     pass(10).await;
     shared.set(-TEN_MINUTES_MS);
-    let refused = node.ask(hold(drop_id, "h1", "alice", 1)).await;
+    let refused = node.submit(hold(drop_id, "h1", "alice", 1)).await;
     assert!(
         matches!(refused, Err(CommandError::ClockFault(_))),
         "{refused:?}"
@@ -425,17 +433,17 @@ async fn a_node_that_the_log_runs_ahead_of_is_told_by_the_log() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_refused_after_an_unknown_outcome_is_undecided_and_may_land_yet() {
+async fn batch_rejected_after_an_unknown_outcome_is_undecided() {
     let always_late = Faults {
         late_appends: 1_000,
         ..Faults::default()
     };
     let (log, shared, _clock, node, drop_id) = shop_in_memory(always_late).await;
-    let asked = node.begin(hold(drop_id, "h1", "alice", 1)).await;
+    let sent = node.begin(hold(drop_id, "h1", "alice", 1)).await;
     log.calm();
     shared.set(-TEN_MINUTES_MS);
     pass(2_000).await;
-    let outcome = asked.await.unwrap();
+    let outcome = sent.await.unwrap();
     assert!(
         matches!(outcome, Ok(_) | Err(CommandError::Undecided)),
         "{outcome:?}"
@@ -443,7 +451,7 @@ async fn a_batch_refused_after_an_unknown_outcome_is_undecided_and_may_land_yet(
     shared.set(0);
     pass(2_000).await;
     assert_eq!(node.handle.health(), Health::Live);
-    // The retry finds what landed, or is recorded now.
+    // The retry finds the committed hold, or records it now.
     node.held(hold(drop_id, "h1", "alice", 1)).await;
     assert_eq!(kinds(&log.snapshot()), ["DropScheduled", "HoldPlaced"]);
     assert_eq!(all(&log).await.last().unwrap().sequence, Sequence(2));

@@ -1,4 +1,5 @@
-//! What the engine promises its callers, one promise a test: answers, expiry, lost races and the end, on a log in memory and a clock that is moved by hand.
+//! The engine's guarantees for its callers, one per test: responses, expiry, conflicts and
+//! shutdown, on a log in memory and a virtual clock.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
@@ -18,39 +19,43 @@ use support::counted::Counted;
 use support::node::{Node, SetClock, hold_of, pass, settle};
 use support::shop::{Shop, refusal, sold_out};
 
-// Answers.
+// Responses.
 
 #[tokio::test(start_paused = true)]
-async fn a_request_is_answered_once_it_is_in_the_log_and_not_before() {
+async fn response_is_sent_only_after_the_request_is_in_the_log() {
     let shop = Shop::open(5, 60).await;
     let turn = shop.log.take_turn().await.unwrap();
-    let asked = shop.node.begin(shop.hold("k", 2)).await;
+    let sent = shop.node.begin(shop.hold("k", 2)).await;
     pass(1_000).await;
-    assert!(!asked.is_finished(), "nobody can append during a turn");
+    assert!(!sent.is_finished(), "no append succeeds during a turn");
     assert_eq!(shop.kinds(), ["DropScheduled"]);
     drop(turn);
-    let answer = asked.await.unwrap().unwrap();
+    let answer = sent.await.unwrap().unwrap();
     assert_eq!(answer.position(), Position(2));
     assert_eq!(shop.log.peek().position, Position(2));
     assert_eq!(answer.events(), &decoded(&shop.log.snapshot())[1..]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_is_answered_finds_their_own_write_in_the_log_and_in_the_feed() {
+async fn callers_read_their_own_write_in_the_log_and_in_the_feed() {
     let slow = Faults {
         latency: Duration::from_millis(40),
         ..Faults::default()
     };
     let shop = Shop::open_on(MemoryLog::with_faults(slow, 3), 50, 60).await;
     for n in 0..20 {
-        let answer = shop.node.ask(shop.hold(&format!("k{n}"), 1)).await.unwrap();
+        let answer = shop
+            .node
+            .submit(shop.hold(&format!("k{n}"), 1))
+            .await
+            .unwrap();
         assert!(shop.log.peek().position >= answer.position());
         assert!(shop.node.feed.head().position >= answer.position());
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_is_answered_only_after_the_commit_that_it_rests_on() {
+async fn refusal_is_sent_only_after_the_commit_that_it_rests_on() {
     let shop = Shop::open(1, 60).await;
     let turn = shop.log.take_turn().await.unwrap();
     let first = shop.node.begin(shop.hold("first", 1)).await;
@@ -63,7 +68,7 @@ async fn a_refusal_is_answered_only_after_the_commit_that_it_rests_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_that_rests_on_what_never_came_to_be_is_never_given() {
+async fn refusal_that_rests_on_a_rolled_back_draft_is_never_sent() {
     let shop = Shop::open(1, 60).await;
     let turn = shop.log.take_turn().await.unwrap();
     let first = shop.node.begin(shop.hold("first", 1)).await;
@@ -75,19 +80,19 @@ async fn a_refusal_that_rests_on_what_never_came_to_be_is_never_given() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_is_checked_against_what_other_nodes_appended() {
+async fn refusal_is_checked_against_events_of_other_nodes() {
     let shop = Shop::open(0, 60).await;
     shop.stock_adjusts(1);
-    let answer = shop.node.ask(shop.hold("k", 1)).await;
-    assert!(answer.is_ok(), "the unit was there already: {answer:?}");
+    let answer = shop.node.submit(shop.hold("k", 1)).await;
+    assert!(answer.is_ok(), "the unit was already available: {answer:?}");
 }
 
 // Expiry.
 
 #[tokio::test(start_paused = true)]
-async fn a_hold_expires_at_its_millisecond_without_any_request() {
+async fn hold_expires_at_its_millisecond_without_any_request() {
     let shop = Shop::open(1, 60).await;
-    let placed_at = shop.node.ask(shop.hold("k", 1)).await.unwrap().at;
+    let placed_at = shop.node.submit(shop.hold("k", 1)).await.unwrap().at;
     let expires_at = placed_at.plus_seconds(60);
     shop.clock.sleep_until(expires_at.plus_millis(-1)).await;
     assert_eq!(shop.kinds(), ["DropScheduled", "HoldPlaced"]);
@@ -100,15 +105,15 @@ async fn a_hold_expires_at_its_millisecond_without_any_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn five_thousand_holds_that_end_together_are_back_at_once_and_once_each() {
+async fn five_thousand_simultaneous_expiries_are_recorded_once_each() {
     let shop = Shop::open(5_000, 60).await;
-    let mut asked = vec![];
+    let mut sent = vec![];
     for n in 0..5_000 {
         let (handle, request) = (shop.node.handle.clone(), shop.hold(&format!("k{n}"), 1));
-        asked.push(tokio::spawn(async move { handle.submit(request).await }));
+        sent.push(tokio::spawn(async move { handle.submit(request).await }));
     }
     let mut last = Timestamp::default();
-    for task in asked {
+    for task in sent {
         last = last.max(task.await.unwrap().unwrap().at);
     }
     let deadline = last.plus_seconds(60);
@@ -122,17 +127,17 @@ async fn five_thousand_holds_that_end_together_are_back_at_once_and_once_each() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn expiries_come_before_whatever_is_decided_at_their_time() {
+async fn expiries_precede_later_decisions() {
     let shop = Shop::open(1, 2).await;
-    let placed_at = shop.node.ask(shop.hold("k", 1)).await.unwrap().at;
-    // The log is busy over the deadline, so that the next request is decided at a time that is past it.
+    let placed_at = shop.node.submit(shop.hold("k", 1)).await.unwrap().at;
+    // The log is busy beyond the deadline, so the next request is decided after it.
     let turn = shop.log.take_turn().await.unwrap();
     let busy = shop.node.begin(schedule("other", 1, 60)).await;
     shop.clock.sleep_until(placed_at.plus_seconds(2)).await;
-    let asked = shop.node.begin(shop.hold("next", 1)).await;
+    let sent = shop.node.begin(shop.hold("next", 1)).await;
     drop(turn);
     busy.await.unwrap().unwrap();
-    asked.await.unwrap().unwrap();
+    sent.await.unwrap().unwrap();
     assert_eq!(
         shop.kinds()[2..],
         ["DropScheduled", "HoldExpired", "HoldPlaced"]
@@ -140,16 +145,16 @@ async fn expiries_come_before_whatever_is_decided_at_their_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hold_can_be_paid_for_until_its_last_millisecond_and_not_at_its_end() {
+async fn hold_can_be_purchased_until_its_last_millisecond() {
     let shop = Shop::open(2, 60).await;
-    let early = shop.node.ask(shop.hold("early", 1)).await.unwrap();
-    let late = shop.node.ask(shop.hold("late", 1)).await.unwrap();
+    let early = shop.node.submit(shop.hold("early", 1)).await.unwrap();
+    let late = shop.node.submit(shop.hold("late", 1)).await.unwrap();
     let expires_at = early.at.plus_seconds(60);
     assert_eq!(late.at, early.at);
     shop.clock.sleep_until(expires_at.plus_millis(-1)).await;
-    shop.node.ask(purchase(hold_of(&early))).await.unwrap();
+    shop.node.submit(purchase(hold_of(&early))).await.unwrap();
     shop.clock.sleep_until(expires_at).await;
-    let outcome = shop.node.ask(purchase(hold_of(&late))).await;
+    let outcome = shop.node.submit(purchase(hold_of(&late))).await;
     let expired = Refusal::HoldExpired {
         expired_at: expires_at,
     };
@@ -157,11 +162,11 @@ async fn a_hold_can_be_paid_for_until_its_last_millisecond_and_not_at_its_end() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_restart_overdue_holds_expire_at_once_on_their_original_deadlines() {
+async fn overdue_holds_expire_after_a_restart_at_original_deadlines() {
     let shop = Shop::open(2, 60).await;
-    let first = shop.node.ask(shop.hold("first", 1)).await.unwrap().at;
+    let first = shop.node.submit(shop.hold("first", 1)).await.unwrap().at;
     pass(10_000).await;
-    let second = shop.node.ask(shop.hold("second", 1)).await.unwrap().at;
+    let second = shop.node.submit(shop.hold("second", 1)).await.unwrap().at;
     let Shop {
         log, clock, node, ..
     } = shop;
@@ -186,7 +191,7 @@ async fn after_a_restart_overdue_holds_expire_at_once_on_their_original_deadline
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_engines_that_expire_the_same_hold_record_it_once_and_go_on() {
+async fn two_engines_record_the_expiry_of_a_hold_once() {
     let log = Counted::new(MemoryLog::default());
     let clock = VirtualClock::starting_at(new_year());
     let (one, other) = (
@@ -194,7 +199,7 @@ async fn two_engines_that_expire_the_same_hold_record_it_once_and_go_on() {
         Node::start(&log, clock, 2).await,
     );
     let drop_id = one.scheduled(schedule("drop", 3, 1)).await;
-    let held = one.ask(hold(drop_id, "k", "ann", 1)).await.unwrap();
+    let held = one.submit(hold(drop_id, "k", "ann", 1)).await.unwrap();
     pass(500).await;
     clock.sleep_until(held.at.plus_seconds(1)).await;
     pass(500).await;
@@ -203,12 +208,12 @@ async fn two_engines_that_expire_the_same_hold_record_it_once_and_go_on() {
         ["DropScheduled", "HoldPlaced", "HoldExpired"]
     );
     assert_eq!(one.feed.head(), other.feed.head());
-    one.ask(hold(drop_id, "k2", "ann", 1)).await.unwrap();
-    other.ask(hold(drop_id, "k3", "ann", 1)).await.unwrap();
+    one.submit(hold(drop_id, "k2", "ann", 1)).await.unwrap();
+    other.submit(hold(drop_id, "k3", "ann", 1)).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_is_set_back_moves_no_decision_before_the_one_before_it() {
+async fn clock_set_back_does_not_reorder_decision_times() {
     let log = MemoryLog::default();
     let clock = SetClock::starting_at(new_year());
     let node = Node::start(&log, clock.clone(), 1).await;
@@ -235,10 +240,10 @@ async fn a_clock_that_is_set_back_moves_no_decision_before_the_one_before_it() {
     }
 }
 
-// Lost races.
+// Conflicts.
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_race_is_decided_again_on_the_new_history() {
+async fn conflicting_request_is_decided_again_on_the_new_log() {
     let shop = Shop::open(2, 60).await;
     let turn = shop.log.take_turn().await.unwrap();
     let first = shop.node.begin(shop.hold("first", 1)).await;
@@ -255,7 +260,7 @@ async fn a_lost_race_is_decided_again_on_the_new_history() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_decided_on_a_batch_that_failed_never_lands_on_its_own() {
+async fn draft_on_top_of_a_failed_batch_is_never_committed() {
     let shop = Shop::open(0, 60).await;
     let turn = shop.log.take_turn().await.unwrap();
     let added = shop.node.begin(adjust(shop.drop_id, "add", 5)).await;
@@ -269,21 +274,21 @@ async fn what_was_decided_on_a_batch_that_failed_never_lands_on_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn everything_that_waited_behind_a_lost_race_is_answered() {
+async fn requests_queued_behind_a_conflict_get_a_response() {
     let shop = Shop::open(10_000, 600).await;
     let turn = shop.log.take_turn().await.unwrap();
     let first = shop.node.begin(shop.hold("first", 1)).await;
-    let mut asked = vec![];
-    // As many as one batch takes: with the first, one more than can be decided in one turn.
+    let mut sent = vec![];
+    // As many as fit into one batch: with the first, one more than can be decided in one turn.
     for n in 0..1_024 {
         let (handle, request) = (shop.node.handle.clone(), shop.hold(&format!("k{n}"), 1));
-        asked.push(tokio::spawn(async move { handle.submit(request).await }));
+        sent.push(tokio::spawn(async move { handle.submit(request).await }));
     }
     settle().await;
     shop.stock_adjusts(1);
     drop(turn);
     first.await.unwrap().unwrap();
-    for task in asked {
+    for task in sent {
         task.await.unwrap().unwrap();
     }
     let stock = aggregate(&shop.log.snapshot(), shop.drop_id).stock();
@@ -291,21 +296,21 @@ async fn everything_that_waited_behind_a_lost_race_is_answered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn engines_under_contention_all_get_their_turn() {
+async fn engines_under_contention_all_get_a_turn() {
     let slow = Faults {
         latency: Duration::from_millis(5),
         ..Faults::default()
     };
     let shop = Shop::open_on(MemoryLog::with_faults(slow, 9), 1_000, 600).await;
     let nodes = [shop.another_node(2).await, shop.another_node(3).await];
-    let mut asked = vec![];
+    let mut sent = vec![];
     for n in 0..300 {
         let handle = nodes[n % 2].handle.clone();
         let request = shop.hold(&format!("k{n}"), 1);
-        asked.push(tokio::spawn(async move { handle.submit(request).await }));
+        sent.push(tokio::spawn(async move { handle.submit(request).await }));
         pass(1).await;
     }
-    for task in asked {
+    for task in sent {
         task.await.unwrap().unwrap();
     }
     let stock = aggregate(&shop.log.snapshot(), shop.drop_id).stock();
@@ -315,20 +320,20 @@ async fn engines_under_contention_all_get_their_turn() {
 // Shutdown.
 
 #[tokio::test(start_paused = true)]
-async fn stopping_answers_what_is_in_flight_and_what_waits_and_takes_nothing_new() {
+async fn shutdown_completes_pending_requests_and_accepts_no_new_ones() {
     let shop = Shop::open(9, 60).await;
     let turn = shop.log.take_turn().await.unwrap();
-    let asked = [
+    let sent = [
         shop.node.begin(shop.hold("in-flight", 1)).await,
         shop.node.begin(shop.hold("drafted", 1)).await,
         shop.node.begin(shop.hold("drafted-too", 1)).await,
     ];
-    shop.node.ask_to_stop();
+    shop.node.request_stop();
     settle().await;
-    let late = shop.node.ask(shop.hold("late", 1)).await.unwrap_err();
+    let late = shop.node.submit(shop.hold("late", 1)).await.unwrap_err();
     assert_eq!(late, CommandError::Unavailable);
     drop(turn);
-    for task in asked {
+    for task in sent {
         task.await.unwrap().unwrap();
     }
     let handle = shop.node.handle.clone();
@@ -338,37 +343,37 @@ async fn stopping_answers_what_is_in_flight_and_what_waits_and_takes_nothing_new
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_engine_at_rest_stops_when_asked() {
+async fn idle_engine_shuts_down_on_request() {
     let shop = Shop::open(9, 60).await;
     shop.node.stop().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_engine_stops_when_asked_though_the_log_is_away() {
+async fn engine_shuts_down_while_the_log_is_unreachable() {
     let shop = Shop::open(9, 60).await;
-    shop.log.take_away();
-    let asked = shop.node.begin(shop.hold("k", 1)).await;
+    shop.log.make_unreachable();
+    let sent = shop.node.begin(shop.hold("k", 1)).await;
     let ended = shop.node.stop().await;
     assert!(
         matches!(ended, Err(EngineError::LeftUnknown(_))),
         "{ended:?}"
     );
-    assert_eq!(asked.await.unwrap().unwrap_err(), CommandError::Undecided);
+    assert_eq!(sent.await.unwrap().unwrap_err(), CommandError::Undecided);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crashed_engine_leaves_its_callers_undecided_and_its_handle_stopped() {
+async fn crashed_engine_leaves_callers_undecided_and_health_stopped() {
     let shop = Shop::open(9, 60).await;
     let turn = shop.log.take_turn().await.unwrap();
-    let asked = shop.node.begin(shop.hold("k", 1)).await;
+    let sent = shop.node.begin(shop.hold("k", 1)).await;
     let handle = shop.node.handle.clone();
     shop.node.crash().await;
-    assert_eq!(asked.await.unwrap().unwrap_err(), CommandError::Undecided);
+    assert_eq!(sent.await.unwrap().unwrap_err(), CommandError::Undecided);
     assert!(matches!(handle.health(), Health::Stopped { .. }));
     drop(turn);
-    // What it had sent lands all the same; the next engine finds it.
+    // The batch that it had sent is committed all the same; the next engine finds it.
     settle().await;
     let next = Node::start(&shop.log, shop.clock, 2).await;
-    let again = next.ask(hold(shop.drop_id, "k", "k", 1)).await.unwrap();
+    let again = next.submit(hold(shop.drop_id, "k", "k", 1)).await.unwrap();
     assert!(again.is_replay());
 }

@@ -1,5 +1,5 @@
-//! What follows from events is recorded in slices that keep nobody waiting: expiries, offers, the
-//! end of cancelled drops; on a log in memory and a clock that is moved by hand.
+//! Due work is recorded in bounded portions: expiries, offers, closing cancelled drops; on a log in
+//! memory and a virtual clock.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
@@ -21,10 +21,10 @@ use support::build::{
 use support::node::{Node, hold_of, pass, settle};
 use support::shop::{Shop, refusal, sold_out};
 
-/// More than the engine records of due work in ten batches.
+/// More due work than the engine records in ten batches.
 const MANY: usize = 6_000;
 
-/// A log that takes a while, as a real one does.
+/// A log with latency, like a real one.
 fn slow() -> MemoryLog {
     let faults = Faults {
         latency: Duration::from_millis(20),
@@ -33,35 +33,35 @@ fn slow() -> MemoryLog {
     MemoryLog::with_faults(faults, 7)
 }
 
-/// Places `many` holds of one unit, by as many buyers.
+/// Places `many` holds of one unit, for as many buyers.
 async fn fill(node: &Node, drop_id: DropId, many: usize) -> Vec<HoldId> {
-    let asked = ask_all(node, many, |n| {
+    let sent = submit_all(node, many, |n| {
         hold(drop_id, &format!("h{n}"), &format!("b{n}"), 1)
     })
     .await;
-    asked.iter().map(hold_of).collect()
+    sent.iter().map(hold_of).collect()
 }
 
-async fn ask_all(
+async fn submit_all(
     node: &Node,
     many: usize,
     request: impl Fn(usize) -> Request,
 ) -> Vec<engine::Answer> {
-    let asked: Vec<_> = (0..many)
+    let sent: Vec<_> = (0..many)
         .map(|n| {
             let (handle, request) = (node.handle.clone(), request(n));
             tokio::spawn(async move { handle.submit(request).await })
         })
         .collect();
     let mut answers = vec![];
-    for task in asked {
+    for task in sent {
         answers.push(task.await.unwrap().unwrap());
     }
     answers
 }
 
 /// Waits until nothing more is recorded.
-async fn come_to_rest(log: &MemoryLog) {
+async fn wait_until_idle(log: &MemoryLog) {
     let mut last = None;
     while last != Some(log.peek()) {
         last = Some(log.peek());
@@ -77,7 +77,8 @@ fn held(log: &MemoryLog, drop_id: DropId) -> u32 {
     aggregate(&log.snapshot(), drop_id).stock().held
 }
 
-/// Every hold of the drop was released at `at`, in the order of placing, and nothing came between.
+/// Asserts that every hold of the drop was released at `at`, in the order of placing, without other
+/// events in between.
 #[track_caller]
 fn assert_released_in_order(events: &[RecordedEvent], drop_id: DropId, at: Timestamp, many: usize) {
     let mut placed = vec![];
@@ -96,7 +97,7 @@ fn assert_released_in_order(events: &[RecordedEvent], drop_id: DropId, at: Times
             | DropEvent::PurchaseConfirmed(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
-            | DropEvent::WaitlistLeft(_)) => panic!("in a cancelled drop: {other:?}"),
+            | DropEvent::WaitlistLeft(_)) => panic!("unexpected in a cancelled drop: {other:?}"),
         }
     }
     assert_eq!(placed.len(), many);
@@ -106,14 +107,14 @@ fn assert_released_in_order(events: &[RecordedEvent], drop_id: DropId, at: Times
 // Cancelling.
 
 #[tokio::test(start_paused = true)]
-async fn a_small_drop_is_cleared_in_the_batch_that_cancels_it() {
+async fn small_drop_is_closed_in_the_batch_that_cancels_it() {
     let shop = Shop::open(300, 60).await;
     fill(&shop.node, shop.drop_id, 300).await;
     shop.node
-        .ask(join(shop.drop_id, "w", "eve", 1))
+        .submit(join(shop.drop_id, "w", "eve", 1))
         .await
         .unwrap();
-    let answer = shop.node.ask(cancel(shop.drop_id)).await.unwrap();
+    let answer = shop.node.submit(cancel(shop.drop_id)).await.unwrap();
     assert_eq!(answer.events().len(), 302);
     let batch = shop.node.seen.batches().last().unwrap().clone();
     assert_eq!(batch.events.len(), 302);
@@ -122,22 +123,25 @@ async fn a_small_drop_is_cleared_in_the_batch_that_cancels_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_large_drop_is_cancelled_at_once_and_cleared_while_others_go_on() {
+async fn large_drop_is_closed_while_other_drops_continue() {
     let shop = Shop::open_on(slow(), MANY as i64, 600).await;
     let holds = fill(&shop.node, shop.drop_id, MANY).await;
     let other = shop.node.scheduled(schedule("other", 100, 600)).await;
-    let answer = shop.node.ask(cancel(shop.drop_id)).await.unwrap();
+    let answer = shop.node.submit(cancel(shop.drop_id)).await.unwrap();
     let cancelled_at = answer.at;
-    assert!(held(&shop.log, shop.drop_id) > 0, "one batch took it all");
+    assert!(
+        held(&shop.log, shop.drop_id) > 0,
+        "everything fitted into one batch"
+    );
 
-    // Nothing of it can be bought from then on, whatever is recorded yet.
+    // From then on none of its holds can be purchased, recorded as released or not.
     let last = *holds.last().unwrap();
     let released_at = cancelled_at;
-    let told = refusal(shop.node.ask(purchase(last)).await);
+    let told = refusal(shop.node.submit(purchase(last)).await);
     assert_eq!(told, Refusal::HoldReleased { released_at });
-    assert!(shop.node.ask(release(last)).await.unwrap().is_replay());
+    assert!(shop.node.submit(release(last)).await.unwrap().is_replay());
     assert_eq!(
-        refusal(shop.node.ask(shop.hold("late", 1)).await),
+        refusal(shop.node.submit(shop.hold("late", 1)).await),
         Refusal::Ended {
             ended_at: cancelled_at,
             cancelled: true
@@ -147,9 +151,9 @@ async fn a_large_drop_is_cancelled_at_once_and_cleared_while_others_go_on() {
     shop.node.held(hold(other, "k", "ann", 1)).await;
     assert!(
         held(&shop.log, shop.drop_id) > 0,
-        "the other drop had to wait for the end"
+        "the other drop had to wait until the end"
     );
-    come_to_rest(&shop.log).await;
+    wait_until_idle(&shop.log).await;
     let events = decoded(&shop.log.snapshot());
     assert_is_chain(&shop.log.snapshot());
     let of_drop: Vec<_> = events
@@ -168,7 +172,7 @@ async fn a_large_drop_is_cancelled_at_once_and_cleared_while_others_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_engine_goes_on_where_one_that_crashed_stopped() {
+async fn another_engine_continues_the_due_work_of_a_crashed_one() {
     let shop = Shop::open_on(slow(), MANY as i64, 600).await;
     fill(&shop.node, shop.drop_id, MANY).await;
     let Shop {
@@ -177,35 +181,38 @@ async fn another_engine_goes_on_where_one_that_crashed_stopped() {
         node,
         drop_id,
     } = shop;
-    let cancelled_at = node.ask(cancel(drop_id)).await.unwrap().at;
+    let cancelled_at = node.submit(cancel(drop_id)).await.unwrap().at;
     node.crash().await;
     pass(10_000).await;
     assert!(held(&log, drop_id) > 0, "it crashed too late");
     let _next = Node::start(&log, clock, 2).await;
-    come_to_rest(&log).await;
+    wait_until_idle(&log).await;
     assert_released_in_order(&decoded(&log.snapshot()), drop_id, cancelled_at, MANY);
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_engines_clear_a_drop_and_answer_their_requests_meanwhile() {
+async fn two_engines_close_a_drop_and_serve_requests_meanwhile() {
     let shop = Shop::open_on(slow(), 2 * MANY as i64, 600).await;
     let second = shop.another_node(2).await;
     fill(&shop.node, shop.drop_id, 2 * MANY).await;
     let other = shop.node.scheduled(schedule("other", 1_000, 600)).await;
-    let cancelled_at = shop.node.ask(cancel(shop.drop_id)).await.unwrap().at;
+    let cancelled_at = shop.node.submit(cancel(shop.drop_id)).await.unwrap().at;
     let mut answered = 0;
     while held(&shop.log, shop.drop_id) > 0 {
         for (name, node) in [("a", &shop.node), ("b", &second)] {
-            let asked_at = shop.clock.now();
+            let sent_at = shop.clock.now();
             let key = format!("{name}{answered}");
             node.held(hold(other, &key, &key, 1)).await;
-            let waited = shop.clock.now().millis() - asked_at.millis();
-            // A handful of appends and reads, each of which takes up to 40 ms here.
+            let waited = shop.clock.now().millis() - sent_at.millis();
+            // A few appends and reads, each of which takes up to 40 ms here.
             assert!(waited < 1_000, "{waited} ms");
             answered += 1;
         }
     }
-    assert!(answered > 4, "it was over before anybody asked: {answered}");
+    assert!(
+        answered > 4,
+        "it ended before enough requests were sent: {answered}"
+    );
     let events = decoded(&shop.log.snapshot());
     let of_drop: Vec<_> = events
         .into_iter()
@@ -217,13 +224,13 @@ async fn two_engines_clear_a_drop_and_answer_their_requests_meanwhile() {
 // Expiries.
 
 #[tokio::test(start_paused = true)]
-async fn a_million_expiries_of_one_drop_would_delay_no_other_drop() {
+async fn many_expiries_of_one_drop_do_not_delay_other_drops() {
     let shop = Shop::open(10_000, 600).await;
     fill(&shop.node, shop.drop_id, 10_000).await;
     let other = shop.node.scheduled(schedule("other", 10, 600)).await;
-    let last = shop.node.ask(hold(other, "k", "ann", 1)).await.unwrap();
+    let last = shop.node.submit(hold(other, "k", "ann", 1)).await.unwrap();
     shop.clock.sleep_until(last.at.plus_seconds(600)).await;
-    come_to_rest(&shop.log).await;
+    wait_until_idle(&shop.log).await;
     let events = decoded(&shop.log.snapshot());
     let expired: Vec<DropId> = events
         .iter()
@@ -231,25 +238,25 @@ async fn a_million_expiries_of_one_drop_would_delay_no_other_drop() {
         .map(|recorded| recorded.drop_id)
         .collect();
     assert_eq!(expired.len(), 10_001);
-    let place = expired
+    let delayed_by = expired
         .iter()
         .position(|drop_id| *drop_id == other)
         .unwrap();
-    assert!(place < 100, "only after {place} others");
+    assert!(delayed_by < 100, "only after {delayed_by} others");
 }
 
-/// In the issue: ten purchases on another drop, sent 1.7 s before their holds were over, were
-/// refused as expired.
+/// Regression: ten purchases on another drop, sent 1.7 s before their holds expired, were refused
+/// as expired.
 #[tokio::test(start_paused = true)]
-async fn a_purchase_that_arrived_in_time_counts_however_long_it_had_to_wait() {
+async fn purchase_that_arrived_in_time_counts_after_any_wait() {
     let shop = Shop::open(3, 60).await;
-    let first = shop.node.ask(shop.hold("bought", 1)).await.unwrap();
+    let first = shop.node.submit(shop.hold("bought", 1)).await.unwrap();
     let second = shop.node.held(shop.hold("released", 1)).await;
     let third = shop.node.held(shop.hold("late", 1)).await;
     let expires_at = first.at.plus_seconds(60);
     shop.clock.sleep_until(expires_at.plus_millis(-10)).await;
 
-    // The log is busy, so these wait until the holds are over.
+    // The log is busy, so these wait until the holds have expired.
     let turn = shop.log.take_turn().await.unwrap();
     let other = shop.node.begin(schedule("other", 1, 60)).await;
     let bought = shop.node.begin(purchase(hold_of(&first))).await;
@@ -287,9 +294,9 @@ async fn a_purchase_that_arrived_in_time_counts_however_long_it_had_to_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn units_of_holds_that_are_over_are_there_for_who_asks_recorded_or_not() {
+async fn units_of_expired_holds_are_available_before_their_record() {
     let (log, clock) = (MemoryLog::default(), VirtualClock::starting_at(new_year()));
-    // One expiry a batch, so that nearly all are still to be recorded when these ask.
+    // One expiry per batch, so that nearly all are unrecorded when these requests arrive.
     let config = EngineConfig {
         due_events: 1,
         ..EngineConfig::default()
@@ -297,43 +304,43 @@ async fn units_of_holds_that_are_over_are_there_for_who_asks_recorded_or_not() {
     let node = Node::load(&log, clock, 1, config).await.unwrap();
     let drop_id = node.scheduled(schedule("drop", 1_000, 60)).await;
     fill(&node, drop_id, 1_000).await;
-    log.take_away();
+    log.make_unreachable();
     clock.sleep_until(new_year().plus_seconds(61)).await;
     log.calm();
     node.handle.nudge();
     settle().await;
     node.held(hold(drop_id, "new", "new", 500)).await;
-    let taken = node.ask(adjust(drop_id, "fewer", -400)).await;
+    let taken = node.submit(adjust(drop_id, "fewer", -400)).await;
     assert!(matches!(taken.unwrap().subject, Subject::Adjustment(_)));
     assert_eq!(
-        refusal(node.ask(hold(drop_id, "more", "more", 101)).await),
+        refusal(node.submit(hold(drop_id, "more", "more", 101)).await),
         sold_out(101, 100)
     );
-    come_to_rest(&log).await;
+    wait_until_idle(&log).await;
     assert_eq!(aggregate(&log.snapshot(), drop_id).stock().available, 100);
 }
 
 // The waitlist.
 
 #[tokio::test(start_paused = true)]
-async fn a_restock_serves_a_long_waitlist_in_order_and_nobody_jumps_it() {
+async fn restock_serves_a_long_waitlist_in_order() {
     let shop = Shop::open_on(slow(), 0, 600).await;
-    let joined = ask_all(&shop.node, MANY, |n| {
+    let joined = submit_all(&shop.node, MANY, |n| {
         join(shop.drop_id, &format!("w{n}"), &format!("b{n}"), 1)
     });
     joined.await;
     let more = i32::try_from(MANY - 1).unwrap();
     shop.node
-        .ask(adjust(shop.drop_id, "more", more))
+        .submit(adjust(shop.drop_id, "more", more))
         .await
         .unwrap();
     let waiting = |log: &MemoryLog| aggregate(&log.snapshot(), shop.drop_id).line().len();
-    assert!(waiting(&shop.log) > 1, "one batch took it all");
+    assert!(waiting(&shop.log) > 1, "everything fitted into one batch");
     assert_eq!(
-        refusal(shop.node.ask(shop.hold("direct", 1)).await),
+        refusal(shop.node.submit(shop.hold("direct", 1)).await),
         sold_out(1, 0)
     );
-    come_to_rest(&shop.log).await;
+    wait_until_idle(&shop.log).await;
     let drop = aggregate(&shop.log.snapshot(), shop.drop_id);
     assert_eq!((drop.line().len(), drop.stock().available), (1, 0));
     let promised = drop.line().entries().iter().map(|entry| entry.hold_id);
@@ -341,14 +348,14 @@ async fn a_restock_serves_a_long_waitlist_in_order_and_nobody_jumps_it() {
     assert!(placed.iter().copied().eq(promised.take(MANY - 1)));
 }
 
-// The bound of an append.
+// The limit of an append.
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_that_is_too_large_is_refused_and_never_sent_again() {
+async fn too_large_batch_is_rejected_and_never_sent_again() {
     let shop = Shop::open(5, 60).await;
     let before = shop.log.peek();
     shop.log.limit_batches(100);
-    let refused = shop.node.ask(shop.hold("k", 1)).await;
+    let refused = shop.node.submit(shop.hold("k", 1)).await;
     assert!(
         matches!(refused, Err(CommandError::TooLarge)),
         "{refused:?}"
@@ -357,8 +364,8 @@ async fn a_batch_that_is_too_large_is_refused_and_never_sent_again() {
     assert_eq!(shop.log.peek(), before);
     shop.log
         .limit_batches(infrastructure::log::MOST_BATCH_BYTES);
-    let held = shop.node.ask(shop.hold("k", 1)).await.unwrap();
-    assert!(!held.is_replay(), "what was refused had been kept");
+    let held = shop.node.submit(shop.hold("k", 1)).await.unwrap();
+    assert!(!held.is_replay(), "the rejected request was recorded");
     let drop = aggregate(&shop.log.snapshot(), shop.drop_id);
     assert_eq!(drop.stock().held, 1);
 }

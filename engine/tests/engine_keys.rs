@@ -1,4 +1,4 @@
-//! Scopes of idempotency keys: a buyer's own, and the one that trusted callers share.
+//! Scopes of idempotency keys: a buyer's own, and the scope shared by trusted callers.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
@@ -11,12 +11,12 @@ use support::build::{buyer, hold, key, quantity};
 use support::node::{Node, hold_of};
 use support::shop::{Shop, refusal};
 
-/// The key of one buyer, as the API digests it.
+/// A key in one buyer's scope, as the API digests it.
 fn own(buyer_name: &str, text: &str) -> KeyDigest {
     key(&format!("{buyer_name}/{text}"))
 }
 
-/// A request by a buyer's own token.
+/// A request with a buyer's token.
 fn by_token(shop: &Shop, text: &str, buyer_name: &str, units: i64) -> Request {
     request(shop, [own(buyer_name, text), key(text)], buyer_name, units)
 }
@@ -38,7 +38,7 @@ fn request(shop: &Shop, keys: [KeyDigest; 2], buyer_name: &str, units: i64) -> R
 }
 
 async fn placed(node: &Node, request: Request) -> HoldId {
-    let answer = node.ask(request).await.unwrap();
+    let answer = node.submit(request).await.unwrap();
     assert!(!answer.is_replay());
     hold_of(&answer)
 }
@@ -50,55 +50,64 @@ fn assert_replayed(answer: &engine::Answer, hold_id: HoldId) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_a_stranger_used_is_still_free_for_a_buyer_with_a_token() {
+async fn key_used_by_a_stranger_is_free_for_a_buyer_with_a_token() {
     let shop = Shop::open(9, 60).await;
     let anns = placed(&shop.node, by_token(&shop, "order-1001", "ann", 1)).await;
     let bobs = placed(&shop.node, by_token(&shop, "order-1001", "bob", 1)).await;
     assert_ne!(anns, bobs);
     for (name, hold_id) in [("ann", anns), ("bob", bobs)] {
         let again = by_token(&shop, "order-1001", name, 1);
-        assert_replayed(&shop.node.ask(again).await.unwrap(), hold_id);
-        // The shop's back end repeats what a browser began.
+        assert_replayed(&shop.node.submit(again).await.unwrap(), hold_id);
+        // The shop's back end repeats a request that a browser sent first.
         let again = by_shop(&shop, "order-1001", name, 1);
-        assert_replayed(&shop.node.ask(again).await.unwrap(), hold_id);
+        assert_replayed(&shop.node.submit(again).await.unwrap(), hold_id);
         for other in [by_token, by_shop].map(|by| by(&shop, "order-1001", name, 2)) {
-            let refused = refusal(shop.node.ask(other).await);
+            let refused = refusal(shop.node.submit(other).await);
             assert_eq!(refused, Refusal::IdempotencyKeyReused, "{name}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_of_a_trusted_caller_is_for_one_buyer_and_keeps_no_other_buyer_from_theirs() {
+async fn trusted_key_belongs_to_one_buyer_and_blocks_no_other_buyer() {
     let shop = Shop::open(9, 60).await;
     let anns = placed(&shop.node, by_shop(&shop, "k", "ann", 1)).await;
-    let refused = refusal(shop.node.ask(by_shop(&shop, "k", "bob", 1)).await);
+    let refused = refusal(shop.node.submit(by_shop(&shop, "k", "bob", 1)).await);
     assert_eq!(refused, Refusal::IdempotencyKeyReused);
     let bobs = placed(&shop.node, by_token(&shop, "k", "bob", 1)).await;
-    // The browser repeats what the back end began; and now that it is Bob's, so does the back end.
-    let again = shop.node.ask(by_token(&shop, "k", "ann", 1)).await.unwrap();
+    // The browser repeats a request of the back end; and so does the back end, now that the key is
+    // Bob's.
+    let again = shop
+        .node
+        .submit(by_token(&shop, "k", "ann", 1))
+        .await
+        .unwrap();
     assert_replayed(&again, anns);
-    let again = shop.node.ask(by_shop(&shop, "k", "bob", 1)).await.unwrap();
+    let again = shop
+        .node
+        .submit(by_shop(&shop, "k", "bob", 1))
+        .await
+        .unwrap();
     assert_replayed(&again, bobs);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_that_is_older_than_the_tokens_still_answers_retries() {
+async fn retries_are_recognised_in_a_log_older_than_tokens() {
     let shop = Shop::open(9, 60).await;
     let anns = placed(&shop.node, hold(shop.drop_id, "k", "ann", 1)).await;
     let next = Node::start(&shop.log, shop.clock, 2).await;
     assert_replayed(
-        &next.ask(by_token(&shop, "k", "ann", 1)).await.unwrap(),
+        &next.submit(by_token(&shop, "k", "ann", 1)).await.unwrap(),
         anns,
     );
     assert_replayed(
-        &next.ask(by_shop(&shop, "k", "ann", 1)).await.unwrap(),
+        &next.submit(by_shop(&shop, "k", "ann", 1)).await.unwrap(),
         anns,
     );
-    let refused = refusal(next.ask(by_token(&shop, "k", "ann", 2)).await);
+    let refused = refusal(next.submit(by_token(&shop, "k", "ann", 2)).await);
     assert_eq!(refused, Refusal::IdempotencyKeyReused);
     placed(&next, by_token(&shop, "k", "bob", 1)).await;
-    // Used for a hold, it is no key for a waitlist entry.
+    // A key that was used for a hold cannot be used for a waitlist entry.
     let join = Request::JoinWaitlist {
         drop_id: shop.drop_id,
         key: Some(own("ann", "k")),
@@ -107,6 +116,6 @@ async fn a_log_that_is_older_than_the_tokens_still_answers_retries() {
         display_name: None,
         quantity: quantity(1),
     };
-    let refused = refusal(next.ask(join).await);
+    let refused = refusal(next.submit(join).await);
     assert_eq!(refused, Refusal::IdempotencyKeyReused);
 }

@@ -1,4 +1,4 @@
-//! Where two of the engine's concerns meet: turns, due work, clocks and outages.
+//! Interactions of the engine's concerns: turns, due work, clocks and outages.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
@@ -21,19 +21,19 @@ use support::node::{Node, SetClock, pass, settle};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-type Asked = JoinHandle<Result<Answer, CommandError>>;
+type Pending = JoinHandle<Result<Answer, CommandError>>;
 
-/// A clock that no two readings find at the same millisecond.
+/// A clock on which every reading returns a new millisecond.
 #[derive(Debug, Clone, Default)]
-struct Restless(Arc<AtomicI64>);
+struct EverNewClock(Arc<AtomicI64>);
 
-impl Restless {
+impl EverNewClock {
     fn set(&self, millis: i64) {
         self.0.store(millis, Ordering::Relaxed);
     }
 }
 
-impl Clock for Restless {
+impl Clock for EverNewClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.0.fetch_add(1, Ordering::Relaxed))
     }
@@ -45,12 +45,12 @@ impl Clock for Restless {
     }
 }
 
-/// Something that comes due between the last turn and the next batch is sent on its own, in the
-/// middle of turns. While it is on its way nothing may be decided, so nothing that is due may wake
-/// the engine: its thread has one task at a time, and the append is another.
+/// Work that becomes due between the last turn and the next batch is sent on its own, in the middle
+/// of turns. While it is in flight nothing may be decided, so due work must not wake the engine:
+/// its thread runs one task at a time, and the append is another one.
 #[tokio::test]
-async fn what_is_due_while_a_batch_is_in_flight_between_turns_does_not_keep_the_engine_busy() {
-    let (log, clock) = (MemoryLog::default(), Restless::default());
+async fn due_work_during_a_batch_between_turns_does_not_spin() {
+    let (log, clock) = (MemoryLog::default(), EverNewClock::default());
     clock.set(new_year().millis());
     let (engine, handle) = load(
         log.clone(),
@@ -68,7 +68,8 @@ async fn what_is_due_while_a_batch_is_in_flight_between_turns_does_not_keep_the_
         .await
         .unwrap()
         .drop_id;
-    // It comes due after so many readings of the clock: one of these is between two decisions.
+    // The work becomes due after this many readings of the clock: one of these is between two
+    // decisions.
     for readings in 1..=24 {
         log.set_faults(Faults::default());
         let first = handle
@@ -78,7 +79,7 @@ async fn what_is_due_while_a_batch_is_in_flight_between_turns_does_not_keep_the_
             .submit(named(drop_id, &format!("{readings}-b")))
             .await;
         second.unwrap();
-        // Somebody else appends first, so turns are taken for a while.
+        // Another node appends first, so the engine takes turns for a while.
         let turn = log.take_turn().await.unwrap();
         let (raced, lost) = (handle.clone(), named(drop_id, &format!("{readings}-c")));
         let raced = tokio::spawn(async move { raced.submit(lost).await });
@@ -96,17 +97,17 @@ async fn what_is_due_while_a_batch_is_in_flight_between_turns_does_not_keep_the_
     }
 }
 
-/// A node whose request is in flight, behind a turn that somebody else has, and its clock.
-async fn in_flight(log: &MemoryLog, clock: &SetClock) -> (Node, Asked, MemoryTurn) {
+/// A node whose request is in flight, blocked by another node's turn, and that turn.
+async fn in_flight(log: &MemoryLog, clock: &SetClock) -> (Node, Pending, MemoryTurn) {
     let config = EngineConfig {
-        crowd: 1,
+        requests_per_wake: 1,
         ..EngineConfig::default()
     };
     let node = Node::load(log, clock.clone(), 1, config).await.unwrap();
     let drop_id = node.scheduled(schedule("drop", 9, 60)).await;
     let turn = log.take_turn().await.unwrap();
-    let asked = node.begin(named(drop_id, "ann")).await;
-    (node, asked, turn)
+    let sent = node.begin(named(drop_id, "ann")).await;
+    (node, sent, turn)
 }
 
 fn clocked() -> (MemoryLog, SetClock) {
@@ -115,27 +116,27 @@ fn clocked() -> (MemoryLog, SetClock) {
     (MemoryLog::default().on_clock(move || shared.now()), clock)
 }
 
-/// Whoever else appends first, what is in flight has lost.
+/// Makes the batch in flight conflict, by an append of another program.
 fn lose(log: &MemoryLog, turn: MemoryTurn) {
     log.append_stock(sample("elsewhere", 1));
     drop(turn);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_race_that_is_lost_while_the_clocks_cannot_be_compared_does_not_keep_the_node_away() {
+async fn conflict_without_clock_comparison_does_not_block_the_node() {
     let (log, clock) = clocked();
-    let (node, asked, turn) = in_flight(&log, &clock).await;
+    let (node, sent, turn) = in_flight(&log, &clock).await;
     log.set_faults(Faults {
         failed_reads: 1_000,
         ..Faults::default()
     });
-    // It is looked at when somebody asks.
+    // The engine polls the log on the next request.
     clock.set(500);
     let behind = node.begin(schedule("other", 9, 60)).await;
     let answered = behind.await.unwrap().unwrap_err();
     assert_eq!(answered, CommandError::Unavailable);
     lose(&log, turn);
-    let answered = asked.await.unwrap().unwrap_err();
+    let answered = sent.await.unwrap().unwrap_err();
     assert_eq!(answered, CommandError::Unavailable);
     log.set_faults(Faults::default());
     pass(2_000).await;
@@ -143,9 +144,9 @@ async fn a_race_that_is_lost_while_the_clocks_cannot_be_compared_does_not_keep_t
     assert_eq!(node.feed.head(), log.peek());
 }
 
-/// A node that is live again because its clock is, would begin to decide on a log that it refuses.
+/// Regression: a node that became live because its clock did would decide on a log that it refuses.
 #[tokio::test(start_paused = true)]
-async fn a_log_that_is_refused_stays_refused_when_the_clock_is_right_again() {
+async fn refused_log_stays_refused_when_the_clock_is_right_again() {
     let (log, clock) = clocked();
     let node = Node::start(&log, clock.clone(), 1).await;
     node.scheduled(schedule("drop", 9, 60)).await;
@@ -163,12 +164,12 @@ async fn a_log_that_is_refused_stays_refused_when_the_clock_is_right_again() {
     }
 }
 
-/// Whether an earlier attempt landed is not for the database to say that refuses a later one.
+/// A database that rejects a later attempt cannot know whether an earlier one was committed.
 #[tokio::test(start_paused = true)]
-async fn a_batch_that_is_rejected_after_an_unknown_outcome_is_not_said_to_be_unrecorded() {
+async fn rejection_after_an_unknown_outcome_is_reported_as_undecided() {
     let (log, clock) = clocked();
-    let (node, asked, turn) = in_flight(&log, &clock).await;
-    // It lands late, and a database that allows nothing is asked meanwhile.
+    let (node, sent, turn) = in_flight(&log, &clock).await;
+    // The batch commits late, and meanwhile a database that rejects everything is used.
     log.set_faults(Faults {
         late_appends: 1_000,
         ..Faults::default()
@@ -179,14 +180,14 @@ async fn a_batch_that_is_rejected_after_an_unknown_outcome_is_not_said_to_be_unr
         rejected_appends: 1_000,
         ..Faults::default()
     });
-    let answered = asked.await.unwrap().unwrap_err();
+    let answered = sent.await.unwrap().unwrap_err();
     assert_eq!(answered, CommandError::Undecided);
     assert!(matches!(
         node.handle.health(),
         Health::Refused { is_final: true, .. }
     ));
     pass(1_000).await;
-    assert_eq!(log.peek().position, Position(2), "it has landed");
+    assert_eq!(log.peek().position, Position(2), "it was committed");
     assert_eq!(node.feed.head(), log.peek(), "and is followed");
 }
 

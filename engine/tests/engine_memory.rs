@@ -1,4 +1,4 @@
-//! Whom and what the engine knows again: buyers, retries and holds, on a log in memory and a clock that is moved by hand.
+//! Recognition by the engine: buyers, retries and holds, on a log in memory and a virtual clock.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
@@ -21,10 +21,10 @@ use uuid::Uuid;
 
 // Buyers.
 
-/// What a buyer's introduction says: their id, and the name they agreed to show.
+/// A buyer's introduction: their id and display name.
 type Introduction = Option<(String, Option<String>)>;
 
-/// Who placed each hold of the log, and how they were introduced.
+/// The buyer of each hold in the log, and their introduction.
 fn placed(log: &MemoryLog) -> Vec<(Pseudonym, Introduction)> {
     let mut found = vec![];
     for recorded in decoded(&log.snapshot()) {
@@ -50,7 +50,7 @@ fn introduced(id: &str, name: Option<&str>) -> Introduction {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_buyer_is_introduced_once_whatever_the_case_of_their_id() {
+async fn buyer_is_introduced_once_regardless_of_id_case() {
     let shop = Shop::open(9, 60).await;
     for (key, buyer) in [
         ("1", "Ann@Example"),
@@ -66,7 +66,7 @@ async fn a_buyer_is_introduced_once_whatever_the_case_of_their_id() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_buyer_is_another_in_another_drop() {
+async fn buyer_has_another_pseudonym_in_another_drop() {
     let shop = Shop::open(9, 60).await;
     let other = shop.node.scheduled(schedule("other", 9, 60)).await;
     shop.node.held(hold(shop.drop_id, "1", "ann", 1)).await;
@@ -77,7 +77,7 @@ async fn a_buyer_is_another_in_another_drop() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_buyer_with_a_new_name_is_introduced_again_and_stays_who_they_are() {
+async fn new_display_name_is_recorded_under_the_same_pseudonym() {
     let shop = Shop::open(9, 60).await;
     for (key, name) in [
         ("1", Some("Ann")),
@@ -103,25 +103,25 @@ async fn a_buyer_with_a_new_name_is_introduced_again_and_stays_who_they_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newcomer_who_was_refused_leaves_no_trace() {
+async fn refused_new_buyer_leaves_no_trace() {
     let shop = Shop::open(1, 60).await;
-    refusal(shop.node.ask(hold(shop.drop_id, "1", "ann", 2)).await);
+    refusal(shop.node.submit(hold(shop.drop_id, "1", "ann", 2)).await);
     assert_eq!(shop.kinds(), ["DropScheduled"]);
     shop.node.held(hold(shop.drop_id, "2", "ann", 1)).await;
     assert_eq!(placed(&shop.log)[0].1, introduced("ann", None));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newcomer_whose_batch_was_lost_is_introduced_again() {
+async fn new_buyer_of_a_failed_batch_is_introduced_again() {
     let shop = Shop::open(1, 60).await;
     let turn = shop.log.take_turn().await.unwrap();
-    let asked = [
+    let sent = [
         shop.node.begin(hold(shop.drop_id, "1", "ann", 1)).await,
         shop.node.begin(hold(shop.drop_id, "2", "ann", 1)).await,
     ];
     shop.stock_adjusts(1);
     drop(turn);
-    for task in asked {
+    for task in sent {
         task.await.unwrap().unwrap();
     }
     let found = placed(&shop.log);
@@ -130,7 +130,7 @@ async fn a_newcomer_whose_batch_was_lost_is_introduced_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn buyers_are_known_again_after_a_restart_and_on_another_node() {
+async fn buyers_are_recognised_after_a_restart_and_on_another_node() {
     let shop = Shop::open(9, 60).await;
     let request = hold_as(shop.drop_id, "1", "Ann", Some("A."), 1);
     shop.node.held(request).await;
@@ -142,7 +142,7 @@ async fn buyers_are_known_again_after_a_restart_and_on_another_node() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_buyer_who_was_erased_is_a_stranger_after_a_restart() {
+async fn erased_buyer_is_unknown_after_a_restart() {
     let shop = Shop::open(9, 60).await;
     shop.node.held(hold(shop.drop_id, "1", "ann", 1)).await;
     shop.log.tamper(|events| events[1].private = None);
@@ -163,44 +163,43 @@ async fn a_buyer_who_was_erased_is_a_stranger_after_a_restart() {
 // Retries.
 
 #[tokio::test(start_paused = true)]
-async fn retries_are_answered_from_history_after_a_restart_and_on_another_node() {
+async fn retries_are_recognised_after_a_restart_and_on_another_node() {
     let shop = Shop::open(9, 600).await;
-    let held = shop.node.ask(shop.hold("hold", 2)).await.unwrap();
-    let adjusted = shop.node.ask(adjust(shop.drop_id, "adjust", 3)).await;
-    let bought = shop.node.ask(purchase(hold_of(&held))).await.unwrap();
+    let held = shop.node.submit(shop.hold("hold", 2)).await.unwrap();
+    let adjusted = shop.node.submit(adjust(shop.drop_id, "adjust", 3)).await;
+    let bought = shop.node.submit(purchase(hold_of(&held))).await.unwrap();
     let before = shop.log.snapshot();
     pass(5_000).await;
     for node in [shop.another_node(2).await, shop.another_node(3).await] {
-        let drop = node.ask(schedule("drop", 9, 600)).await.unwrap();
+        let drop = node.submit(schedule("drop", 9, 600)).await.unwrap();
         assert!(drop.is_replay() && drop.drop_id == shop.drop_id);
-        let again = node.ask(shop.hold("hold", 2)).await.unwrap();
+        let again = node.submit(shop.hold("hold", 2)).await.unwrap();
         assert!(again.is_replay() && again.subject == held.subject);
-        let same = node.ask(adjust(shop.drop_id, "adjust", 3)).await.unwrap();
+        let same = node
+            .submit(adjust(shop.drop_id, "adjust", 3))
+            .await
+            .unwrap();
         assert!(same.is_replay());
         assert_eq!(same.subject, adjusted.as_ref().unwrap().subject);
-        let paid = node.ask(purchase(hold_of(&held))).await.unwrap();
+        let paid = node.submit(purchase(hold_of(&held))).await.unwrap();
         assert!(paid.is_replay() && paid.subject == bought.subject);
     }
-    assert_eq!(
-        shop.log.snapshot(),
-        before,
-        "and nothing was recorded twice"
-    );
+    assert_eq!(shop.log.snapshot(), before, "something was recorded twice");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_used_for_something_else_is_refused() {
+async fn key_used_for_another_operation_is_refused() {
     let shop = Shop::open(9, 600).await;
     shop.node.held(shop.hold("hold", 2)).await;
     let node = shop.another_node(2).await;
     for other in [
         schedule("drop", 10, 600),
         shop.hold("hold", 3),
-        hold(shop.drop_id, "hold", "somebody else", 2),
+        hold(shop.drop_id, "hold", "another buyer", 2),
         adjust(shop.drop_id, "hold", 1),
     ] {
         assert_eq!(
-            refusal(node.ask(other).await),
+            refusal(node.submit(other).await),
             Refusal::IdempotencyKeyReused
         );
     }
@@ -208,11 +207,11 @@ async fn a_key_used_for_something_else_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_same_key_in_one_batch_is_one_hold() {
+async fn same_key_in_one_batch_is_one_hold() {
     let shop = Shop::open(9, 600).await;
     let both = futures::future::join(
-        shop.node.ask(shop.hold("k", 2)),
-        shop.node.ask(shop.hold("k", 2)),
+        shop.node.submit(shop.hold("k", 2)),
+        shop.node.submit(shop.hold("k", 2)),
     );
     let (one, other) = both.await;
     let (one, other) = (one.unwrap(), other.unwrap());
@@ -223,7 +222,7 @@ async fn the_same_key_in_one_batch_is_one_hold() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_drop_scheduled_with_a_key_is_the_one_that_a_retry_gets() {
+async fn retry_returns_the_first_drop_scheduled_with_its_key() {
     let shop = Shop::open(9, 600).await;
     let second = DropId(Uuid::from_u128(5));
     let first = decoded(&shop.log.snapshot()).remove(0).event;
@@ -236,7 +235,7 @@ async fn the_first_drop_scheduled_with_a_key_is_the_one_that_a_retry_gets() {
     );
     shop.log.append_stock(copy);
     for node in [&shop.node, &shop.another_node(2).await] {
-        let again = node.ask(schedule("drop", 9, 600)).await.unwrap();
+        let again = node.submit(schedule("drop", 9, 600)).await.unwrap();
         assert!(again.is_replay() && again.drop_id == shop.drop_id);
     }
 }
@@ -244,22 +243,22 @@ async fn the_first_drop_scheduled_with_a_key_is_the_one_that_a_retry_gets() {
 // Finding holds.
 
 #[tokio::test(start_paused = true)]
-async fn a_hold_is_found_by_its_id_after_a_restart() {
+async fn hold_is_found_by_its_id_after_a_restart() {
     let shop = Shop::open(9, 600).await;
     let paid = shop.node.held(shop.hold("paid", 1)).await;
     let given_up = shop.node.held(shop.hold("given-up", 1)).await;
     let node = shop.another_node(2).await;
-    node.ask(purchase(paid)).await.unwrap();
-    node.ask(release(given_up)).await.unwrap();
+    node.submit(purchase(paid)).await.unwrap();
+    node.submit(release(given_up)).await.unwrap();
     let unknown = HoldId::for_drop(shop.drop_id, Uuid::from_u128(1));
     assert_eq!(
-        refusal(node.ask(purchase(unknown)).await),
+        refusal(node.submit(purchase(unknown)).await),
         Refusal::HoldNotFound
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hold_that_a_stock_program_placed_under_an_id_of_its_own_is_found_and_expires() {
+async fn hold_with_a_stock_programs_id_is_found_and_expires() {
     let log = MemoryLog::default();
     let clock = VirtualClock::starting_at(new_year());
     let node = Node::start(&log, clock, 1).await;
@@ -269,9 +268,9 @@ async fn a_hold_that_a_stock_program_placed_under_an_id_of_its_own_is_found_and_
         stock_program(&log, drop_id, &stray_hold(stray, 77, 1, clock.now()));
     }
     let stray = |n| HoldId(Uuid::from_u128(n));
-    node.ask(purchase(stray(1))).await.unwrap();
+    node.submit(purchase(stray(1))).await.unwrap();
     let next = Node::start(&log, clock, 2).await;
-    next.ask(release(stray(2))).await.unwrap();
+    next.submit(release(stray(2))).await.unwrap();
     pass(61_000).await;
     assert_eq!(
         kinds(&log.snapshot())[4..],
@@ -280,7 +279,7 @@ async fn a_hold_that_a_stock_program_placed_under_an_id_of_its_own_is_found_and_
 }
 
 #[tokio::test(start_paused = true)]
-async fn drops_that_share_their_first_bytes_do_not_mix_up_their_holds() {
+async fn drops_with_the_same_prefix_keep_their_holds_apart() {
     let log = MemoryLog::default();
     let clock = VirtualClock::starting_at(new_year());
     let node = Node::start(&log, clock, 1).await;
@@ -290,6 +289,6 @@ async fn drops_that_share_their_first_bytes_do_not_mix_up_their_holds() {
     }
     for drop_id in drops {
         let held = node.held(hold(drop_id, "k", "ann", 1)).await;
-        assert_eq!(node.ask(purchase(held)).await.unwrap().drop_id, drop_id);
+        assert_eq!(node.submit(purchase(held)).await.unwrap().drop_id, drop_id);
     }
 }

@@ -1,4 +1,4 @@
-//! One drop whose stream is wrong does not stop the shop: the drop is put into quarantine, and
+//! An invalid stream of one drop does not stop the shop: the drop is put into quarantine, and
 //! readmitted once the position is declared void.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
@@ -24,13 +24,13 @@ use support::shop::Shop;
 use uuid::Uuid;
 
 /// A shop with two drops, and a hold in the first.
-struct Street {
+struct TwoDrops {
     shop: Shop,
     other: DropId,
     held: HoldId,
 }
 
-impl Street {
+impl TwoDrops {
     async fn open() -> Self {
         let shop = Shop::open(9, 3600).await;
         let other = shop.node.scheduled(schedule("other", 9, 3600)).await;
@@ -44,7 +44,7 @@ impl Street {
             .next()
     }
 
-    /// The next event of the first drop, as whoever writes it likes it.
+    /// The next event of the first drop, changed by `change`.
     fn bad(&self, change: impl FnOnce(&mut StoredEvent)) -> StoredEvent {
         let history = self.shop.log.snapshot();
         let more = aggregate(&history, self.shop.drop_id)
@@ -60,7 +60,7 @@ impl Street {
         encode(self.shop.drop_id, self.next_sequence(), at, event, None)
     }
 
-    /// Every way in which one event can be wrong while the chain is sound.
+    /// Every kind of invalid event that keeps the chain valid.
     fn every_bad_event(&self) -> Vec<(Fault, StoredEvent)> {
         let at = self.shop.clock.now();
         let history = self.shop.log.snapshot();
@@ -135,7 +135,7 @@ impl Street {
         ]
     }
 
-    /// An operator declares a position void.
+    /// Declares a position void, as an operator.
     fn void(&self, position: Position) {
         let event = LogEvent::PositionVoided(PositionVoided {
             position,
@@ -161,22 +161,22 @@ impl Street {
         let drop_id = self.shop.drop_id;
         let refused = Err(CommandError::Quarantined { drop_id, position });
         let key = Uuid::new_v4().to_string();
-        let held = node.ask(hold(drop_id, &key, "ann", 1)).await.map(drop);
+        let held = node.submit(hold(drop_id, &key, "ann", 1)).await.map(drop);
         assert_eq!(held, refused);
-        let bought = node.ask(purchase(self.held)).await.map(drop);
+        let bought = node.submit(purchase(self.held)).await.map(drop);
         assert_eq!(bought, refused);
-        let again = node.ask(schedule("drop", 9, 3600)).await.map(drop);
-        assert_eq!(again, refused, "its key leads to it");
+        let again = node.submit(schedule("drop", 9, 3600)).await.map(drop);
+        assert_eq!(again, refused, "its key is quarantined too");
         assert_eq!(node.handle.health(), Health::Live);
-        node.ask(hold(self.other, &key, "ann", 1)).await.unwrap();
+        node.submit(hold(self.other, &key, "ann", 1)).await.unwrap();
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_event_that_cannot_be_applied_stops_its_drop_and_nothing_else() {
-    let count = Street::open().await.every_bad_event().len();
+async fn invalid_event_quarantines_its_drop_and_nothing_else() {
+    let count = TwoDrops::open().await.every_bad_event().len();
     for number in 0..count {
-        let street = Street::open().await;
+        let street = TwoDrops::open().await;
         let second = street.shop.another_node(2).await;
         let (fault, event) = street.every_bad_event().swap_remove(number);
         street.shop.log.append_stock(event);
@@ -193,7 +193,7 @@ async fn one_event_that_cannot_be_applied_stops_its_drop_and_nothing_else() {
                 .collect();
             assert_eq!(told, [(position, fault)]);
         }
-        // At a start as well.
+        // The same at a start.
         let third = street.shop.another_node(3).await;
         street.is_quarantined(&third, position).await;
 
@@ -202,24 +202,24 @@ async fn one_event_that_cannot_be_applied_stops_its_drop_and_nothing_else() {
         let fourth = street.shop.another_node(4).await;
         let nodes = [&street.shop.node, &second, &third, &fourth];
         for (node, key) in nodes.into_iter().zip(["a", "b", "c", "d"]) {
-            let placed = node.ask(street.shop.hold(key, 1)).await.unwrap();
-            node.ask(purchase(hold_of(&placed))).await.unwrap();
+            let placed = node.submit(street.shop.hold(key, 1)).await.unwrap();
+            node.submit(purchase(hold_of(&placed))).await.unwrap();
         }
-        second.ask(purchase(street.held)).await.unwrap();
-        third.ask(street.shop.hold("e", 4)).await.unwrap_err();
-        third.ask(street.shop.hold("f", 3)).await.unwrap();
+        second.submit(purchase(street.held)).await.unwrap();
+        third.submit(street.shop.hold("e", 4)).await.unwrap_err();
+        third.submit(street.shop.hold("f", 3)).await.unwrap();
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_added_to_a_drop_in_quarantine_is_applied_once_it_is_readmitted() {
-    let street = Street::open().await;
+async fn events_of_a_quarantined_drop_are_applied_after_readmission() {
+    let street = TwoDrops::open().await;
     let bad = street.bad(|event| event.event_version = "7.0".into());
     let sequence = bad.sequence;
     street.shop.log.append_stock(bad);
     let position = street.shop.log.peek().position;
     pass(200).await;
-    // A program that knows more goes on with the drop.
+    // A newer program continues the drop.
     let history: Vec<StoredEvent> = street.shop.log.snapshot();
     let readable = &history[..history.len() - 1];
     let at = street.shop.clock.now();
@@ -231,24 +231,24 @@ async fn what_is_added_to_a_drop_in_quarantine_is_applied_once_it_is_readmitted(
     street.shop.log.append_stock(stored);
     pass(200).await;
     let node = &street.shop.node;
-    let refused = node.ask(purchase(HoldId(Uuid::from_u128(1)))).await;
+    let refused = node.submit(purchase(HoldId(Uuid::from_u128(1)))).await;
     assert!(
         matches!(refused, Err(CommandError::Quarantined { .. })),
         "{refused:?}"
     );
     street.void(position);
     pass(200).await;
-    node.ask(purchase(HoldId(Uuid::from_u128(1))))
+    node.submit(purchase(HoldId(Uuid::from_u128(1))))
         .await
         .unwrap();
-    let left = node.ask(street.shop.hold("k", 5)).await;
+    let left = node.submit(street.shop.hold("k", 5)).await;
     assert!(left.is_err(), "9 - 2 - 3 = 4: {left:?}");
-    node.ask(street.shop.hold("k", 4)).await.unwrap();
+    node.submit(street.shop.hold("k", 4)).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn holds_of_a_drop_in_quarantine_do_not_expire_before_it_is_readmitted() {
-    let street = Street::open().await;
+async fn holds_of_a_quarantined_drop_expire_only_after_readmission() {
+    let street = TwoDrops::open().await;
     let bad = street.bad(|event| event.event_type = "DropPainted".into());
     street.shop.log.append_stock(bad);
     let position = street.shop.log.peek().position;
@@ -263,8 +263,8 @@ async fn holds_of_a_drop_in_quarantine_do_not_expire_before_it_is_readmitted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_bad_event_keeps_its_drop_in_quarantine() {
-    let street = Street::open().await;
+async fn second_invalid_event_keeps_its_drop_in_quarantine() {
+    let street = TwoDrops::open().await;
     let painted = street.bad(|event| event.event_type = "DropPainted".into());
     let renamed = street.bad(|event| {
         event.event_type = "DropRenamed".into();
@@ -285,17 +285,17 @@ async fn a_second_bad_event_keeps_its_drop_in_quarantine() {
     street
         .shop
         .node
-        .ask(street.shop.hold("k", 1))
+        .submit(street.shop.hold("k", 1))
         .await
         .unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_that_had_its_effect_loses_it_on_every_node_when_it_is_declared_void() {
-    let street = Street::open().await;
+async fn applied_event_is_undone_on_every_node_when_declared_void() {
+    let street = TwoDrops::open().await;
     let second = street.shop.another_node(2).await;
     let sold_out = street.shop.hold("all", 7);
-    street.shop.node.ask(sold_out.clone()).await.unwrap();
+    street.shop.node.submit(sold_out.clone()).await.unwrap();
     let position = street.shop.log.peek().position;
     pass(200).await;
     street.void(position);
@@ -303,23 +303,23 @@ async fn an_event_that_had_its_effect_loses_it_on_every_node_when_it_is_declared
     let third = street.shop.another_node(3).await;
     let free = [(&street.shop.node, 3), (&second, 3), (&third, 1)];
     for ((node, units), key) in free.into_iter().zip(["a", "b", "c"]) {
-        node.ask(street.shop.hold(key, units)).await.unwrap();
+        node.submit(street.shop.hold(key, units)).await.unwrap();
     }
-    third.ask(street.shop.hold("d", 1)).await.unwrap_err();
+    third.submit(street.shop.hold("d", 1)).await.unwrap_err();
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_of_a_stream_that_names_no_drop_stops_nothing() {
-    let street = Street::open().await;
+async fn event_of_a_stream_without_a_drop_stops_nothing() {
+    let street = TwoDrops::open().await;
     let bad = street.bad(|event| event.aggregate_id = "no uuid".to_owned());
     street.shop.log.append_stock(bad);
     pass(200).await;
     street
         .shop
         .node
-        .ask(street.shop.hold("k", 1))
+        .submit(street.shop.hold("k", 1))
         .await
         .unwrap();
     let second = street.shop.another_node(2).await;
-    second.ask(street.shop.hold("k2", 1)).await.unwrap();
+    second.submit(street.shop.hold("k2", 1)).await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! What the engine promises those who wait in line, on a log in memory and a clock that is moved by hand.
+//! The engine's guarantees for waitlist entries, on a log in memory and a virtual clock.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
@@ -18,7 +18,7 @@ use support::build::{
 use support::node::{Node, hold_of, pass, settle};
 use uuid::Uuid;
 
-/// One unit, held by `ann` for a minute, and `bob` and `cid` in line for it.
+/// One unit, held by `ann` for a minute, and waitlist entries of `bob` and `cid` for it.
 struct Queue {
     log: MemoryLog,
     clock: VirtualClock,
@@ -35,10 +35,10 @@ impl Queue {
         let clock = VirtualClock::starting_at(new_year());
         let node = Node::start(&log, clock, 1).await;
         let drop_id = node.scheduled(schedule("drop", 1, 60)).await;
-        let held = node.ask(hold(drop_id, "ann", "ann", 1)).await.unwrap();
+        let held = node.submit(hold(drop_id, "ann", "ann", 1)).await.unwrap();
         pass(10_000).await;
-        let bob = place_of(&node.ask(join(drop_id, "bob", "bob", 1)).await.unwrap());
-        let cid = place_of(&node.ask(join(drop_id, "cid", "cid", 1)).await.unwrap());
+        let bob = entry_of(&node.submit(join(drop_id, "bob", "bob", 1)).await.unwrap());
+        let cid = entry_of(&node.submit(join(drop_id, "cid", "cid", 1)).await.unwrap());
         Self {
             log,
             clock,
@@ -50,7 +50,7 @@ impl Queue {
         }
     }
 
-    /// The events from the fifth on, with who was offered something.
+    /// The events from the fifth on, each with the entry that received an offer.
     fn since(&self) -> Vec<(String, Option<WaitlistId>)> {
         let events = decoded(&self.log.snapshot());
         let told = events[4..].iter().map(|recorded| {
@@ -72,9 +72,9 @@ impl Queue {
     }
 }
 
-fn place_of(answer: &Answer) -> WaitlistId {
+fn entry_of(answer: &Answer) -> WaitlistId {
     let Subject::Waitlist(entry_id) = answer.subject else {
-        panic!("about {:?}, not a place in line", answer.subject);
+        panic!("about {:?}, not a waitlist entry", answer.subject);
     };
     entry_id
 }
@@ -96,7 +96,7 @@ fn offer(to: WaitlistId) -> (String, Option<WaitlistId>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_expires_goes_down_the_line_at_each_millisecond_without_any_request() {
+async fn expired_units_pass_through_the_waitlist_without_any_request() {
     let queue = Queue::open().await;
     let first = queue.held.at.plus_seconds(60);
     queue.clock.sleep_until(first).await;
@@ -116,14 +116,18 @@ async fn what_expires_goes_down_the_line_at_each_millisecond_without_any_request
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_offer_is_a_hold_like_any_other_and_can_be_paid_for() {
+async fn offer_is_an_ordinary_hold_and_can_be_purchased() {
     let queue = Queue::open().await;
-    queue.node.ask(release(hold_of(&queue.held))).await.unwrap();
+    queue
+        .node
+        .submit(release(hold_of(&queue.held)))
+        .await
+        .unwrap();
     let drop = aggregate(&queue.log.snapshot(), queue.drop_id);
     let entry = drop.entry(queue.bob).unwrap();
     assert_eq!(entry.hold_id.prefix(), queue.drop_id.prefix());
     assert_ne!(entry.hold_id.0, entry.id.0);
-    queue.node.ask(purchase(entry.hold_id)).await.unwrap();
+    queue.node.submit(purchase(entry.hold_id)).await.unwrap();
     assert_eq!(
         queue.since(),
         [
@@ -137,13 +141,13 @@ async fn an_offer_is_a_hold_like_any_other_and_can_be_paid_for() {
     };
     let hold_id = entry.hold_id;
     assert_eq!(
-        refused(queue.node.ask(leave).await),
+        refused(queue.node.submit(leave).await),
         Refusal::AlreadyOffered { hold_id }
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_line_survives_a_crash_and_a_retry_finds_its_place() {
+async fn waitlist_survives_a_crash_and_retries_find_their_entry() {
     let Queue {
         log,
         clock,
@@ -155,19 +159,19 @@ async fn the_line_survives_a_crash_and_a_retry_finds_its_place() {
     } = Queue::open().await;
     node.crash().await;
     let next = Node::start(&log, clock, 2).await;
-    let again = next.ask(join(drop_id, "bob", "BOB", 1)).await.unwrap();
+    let again = next.submit(join(drop_id, "bob", "BOB", 1)).await.unwrap();
     assert!(again.is_replay());
-    assert_eq!(place_of(&again), bob);
-    next.ask(Request::LeaveWaitlist { entry_id: bob })
+    assert_eq!(entry_of(&again), bob);
+    next.submit(Request::LeaveWaitlist { entry_id: bob })
         .await
         .unwrap();
-    next.ask(release(hold_of(&held))).await.unwrap();
+    next.submit(release(hold_of(&held))).await.unwrap();
     let offered = decoded(&log.snapshot()).pop().unwrap().event;
     let DropEvent::HoldPlaced(offered) = offered else {
         panic!("{offered:?}");
     };
     assert_eq!(offered.waitlist_entry, Some(cid));
-    // While nobody runs, the offer runs out; the line is empty then.
+    // While no engine runs, the offer expires; the waitlist is empty then.
     next.crash().await;
     pass(61_000).await;
     let _last = Node::start(&log, clock, 3).await;
@@ -176,16 +180,16 @@ async fn the_line_survives_a_crash_and_a_retry_finds_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_buyer_who_was_introduced_in_line_is_who_they_are_in_a_hold() {
+async fn buyer_introduced_in_a_waitlist_keeps_the_pseudonym_in_a_hold() {
     let queue = Queue::open().await;
     queue
         .node
-        .ask(adjust(queue.drop_id, "more", 5))
+        .submit(adjust(queue.drop_id, "more", 5))
         .await
         .unwrap();
     queue
         .node
-        .ask(hold_as(queue.drop_id, "k", "Bob", None, 1))
+        .submit(hold_as(queue.drop_id, "k", "Bob", None, 1))
         .await
         .unwrap();
     let events = decoded(&queue.log.snapshot());
@@ -200,7 +204,7 @@ async fn a_buyer_who_was_introduced_in_line_is_who_they_are_in_a_hold() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_start_that_was_put_off_is_kept_to_the_millisecond_and_serves_the_line_first() {
+async fn postponed_start_serves_the_waitlist_first_on_time() {
     let queue = Queue::open().await;
     let starts_at = queue.clock.now().plus_seconds(100);
     let put_off = Request::RescheduleDrop {
@@ -211,7 +215,7 @@ async fn a_start_that_was_put_off_is_kept_to_the_millisecond_and_serves_the_line
             ..TermsPatch::default()
         }),
     };
-    queue.node.ask(put_off).await.unwrap();
+    queue.node.submit(put_off).await.unwrap();
     queue.clock.sleep_until(starts_at.plus_millis(-1)).await;
     assert_eq!(
         queue.since(),
@@ -224,7 +228,7 @@ async fn a_start_that_was_put_off_is_kept_to_the_millisecond_and_serves_the_line
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_somebody_else_freed_and_did_not_offer_is_offered_by_the_engine() {
+async fn engine_offers_units_that_another_program_freed() {
     let queue = Queue::open().await;
     let at = queue.clock.now();
     let command = DropCommand::ReleaseHold(ReleaseHold {
@@ -242,7 +246,7 @@ async fn what_somebody_else_freed_and_did_not_offer_is_offered_by_the_engine() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_place_that_a_stock_program_took_under_ids_of_its_own_is_found_and_served() {
+async fn entry_with_a_stock_programs_id_is_found_and_served() {
     let queue = Queue::open().await;
     let entry_id = |n: u128| WaitlistId(Uuid::from_u128(n));
     for n in 1..=2 {
@@ -261,19 +265,19 @@ async fn a_place_that_a_stock_program_took_under_ids_of_its_own_is_found_and_ser
     let leave = |entry_id| Request::LeaveWaitlist { entry_id };
     queue.node.handle.nudge();
     settle().await;
-    queue.node.ask(leave(entry_id(1))).await.unwrap();
+    queue.node.submit(leave(entry_id(1))).await.unwrap();
     queue
         .node
-        .ask(adjust(queue.drop_id, "more", 9))
+        .submit(adjust(queue.drop_id, "more", 9))
         .await
         .unwrap();
     assert_eq!(
         queue.since()[4..],
         [offer(queue.bob), offer(queue.cid), offer(entry_id(2))]
     );
-    let nobody = leave(entry_id(3));
+    let unknown = leave(entry_id(3));
     assert_eq!(
-        refused(queue.node.ask(nobody).await),
+        refused(queue.node.submit(unknown).await),
         Refusal::WaitlistEntryNotFound
     );
 }

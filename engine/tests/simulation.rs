@@ -1,7 +1,8 @@
-//! The heart of the proof: whole fleets of engines on one log, in a storm, on a clock of their own, checked against
-//! everything that was promised. One number decides all that happens, so a failure can be looked at again.
+//! The main proof: groups of engines on one log with faults, on a virtual clock, checked against
+//! every guarantee. One seed determines everything, so a failure can be reproduced.
 //!
-//! `HOLDFAST_SIM_SEEDS=0..20000 cargo test --release -p engine --test simulation` runs other seeds than the usual.
+//! `HOLDFAST_SIM_SEEDS=0..20000 cargo test --release -p engine --test simulation` runs
+//! other seeds than the default.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
@@ -15,11 +16,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sim::tally::Tally;
 
-/// What runs without being asked for more.
-const USUAL_SEEDS: Range<u64> = 0..200;
+/// The seeds that run by default.
+const DEFAULT_SEEDS: Range<u64> = 0..200;
 
 #[test]
-fn every_promise_holds_in_every_storm() {
+fn every_guarantee_holds_in_every_simulation() {
     let seeds = seeds();
     let total = sweep(seeds.clone());
     println!("{} seeds: {total:#?}", seeds.end - seeds.start);
@@ -29,7 +30,7 @@ fn every_promise_holds_in_every_storm() {
 }
 
 #[test]
-fn the_same_seed_makes_the_same_history() {
+fn same_seed_produces_the_same_log() {
     for seed in 1_000_000..1_000_012 {
         let (first, second) = (sim::run(seed), sim::run(seed));
         assert_eq!(first.events, second.events, "seed {seed}");
@@ -39,7 +40,7 @@ fn the_same_seed_makes_the_same_history() {
 
 fn seeds() -> Range<u64> {
     let Ok(text) = std::env::var("HOLDFAST_SIM_SEEDS") else {
-        return USUAL_SEEDS;
+        return DEFAULT_SEEDS;
     };
     let bounds = text
         .split_once("..")
@@ -76,7 +77,7 @@ fn sweep(seeds: Range<u64>) -> Tally {
     let failed = failed.into_inner().unwrap();
     if let Some(seed) = failed.iter().min() {
         panic!(
-            "seeds {failed:?} failed; HOLDFAST_SIM_SEEDS={seed}..{} looks at one of them",
+            "seeds {failed:?} failed; HOLDFAST_SIM_SEEDS={seed}..{} reproduces one of them",
             seed + 1
         );
     }

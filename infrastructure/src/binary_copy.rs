@@ -1,24 +1,26 @@
-//! PostgreSQL's binary `COPY`: rows as it sends and takes them in bulk, without a text form in between.
+//! PostgreSQL's binary `COPY`: bulk transfer of rows without a text form.
 //!
-//! Promise: what a [`RowWriter`] writes, [`Fields`] read back and PostgreSQL takes. Limit: fields carry no names and no types;
-//! who reads must have asked for the columns in the order in which they are read.
-//! Source: PostgreSQL's documentation of `COPY`, «Binary Format», and of its types' `send` functions.
+//! Promise: [`Fields`] reads back rows of a [`RowWriter`], and PostgreSQL accepts them.
+//! Limit: fields carry no names and no types; the reader must select the columns in the order in
+//! which it reads them.
+//! Source: PostgreSQL's documentation of `COPY`, «Binary Format», and of its types' `send`
+//! functions.
 
 use std::io::{self, Read};
 
 use domain::values::Timestamp;
 use uuid::Uuid;
 
-/// What a file begins with.
 pub const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
-/// Bytes before the first row: the signature, and two numbers that are zero, for nobody has defined an extension yet.
+/// Bytes before the first row: the signature, and two numbers that are zero, because no extension
+/// is defined.
 pub const HEADER_BYTES: usize = 19;
-/// What comes where the next row would.
+/// Marks the end, instead of another row.
 pub const END: [u8; 2] = (-1_i16).to_be_bytes();
 /// Microseconds from the Unix epoch to PostgreSQL's, 2000-01-01.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
-/// What a file begins with.
+/// The bytes before the first row.
 #[must_use]
 pub fn header() -> Vec<u8> {
     let mut header = SIGNATURE.to_vec();
@@ -26,20 +28,21 @@ pub fn header() -> Vec<u8> {
     header
 }
 
-/// A `bigint`, or the microseconds of a `timestamptz`; none when it is no eight bytes.
+/// A `bigint`, or the microseconds of a `timestamptz`; `None` unless it is eight bytes.
 #[must_use]
 pub fn integer(bytes: &[u8]) -> Option<i64> {
     bytes.try_into().ok().map(i64::from_be_bytes)
 }
 
-/// A `timestamptz`.
+/// A `timestamptz` as a time.
 ///
 /// # Errors
-/// A sentence without its subject, when it is none that we write: whole milliseconds between 1970 and 9999.
+/// A predicate without its subject, unless the value is one that Holdfast writes: whole
+/// milliseconds between 1970 and 9999.
 pub fn instant(bytes: &[u8]) -> Result<Timestamp, &'static str> {
     let micros = integer(bytes)
         .and_then(|micros| micros.checked_add(EPOCH_MICROS))
-        .ok_or("is no time")?;
+        .ok_or("is not a time")?;
     if micros % 1000 != 0 {
         return Err("is not in whole milliseconds");
     }
@@ -47,40 +50,38 @@ pub fn instant(bytes: &[u8]) -> Result<Timestamp, &'static str> {
     if instant.millis() == micros / 1000 {
         Ok(instant)
     } else {
-        Err("is no time between 1970 and 9999")
+        Err("is not a time between 1970 and 9999")
     }
 }
 
-/// Writes one row after another.
 #[derive(Debug, Default)]
 pub struct RowWriter {
     bytes: Vec<u8>,
 }
 
 impl RowWriter {
-    /// What was written.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// What was written, to be sent on; the writer begins anew.
+    /// Returns the bytes written so far, and starts again.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
     }
 
-    /// Begins anew, with the room that it has.
+    /// Starts again, keeping the allocated memory.
     pub fn clear(&mut self) {
         self.bytes.clear();
     }
 
-    /// Begins a row of so many fields.
+    /// Begins a row with `fields` fields.
     pub fn row(&mut self, fields: usize) {
         let fields = i16::try_from(fields).unwrap_or(i16::MAX);
         self.bytes.extend(fields.to_be_bytes());
     }
 
-    /// NULL, or whatever `write` writes.
+    /// Writes NULL, or calls `write`.
     pub fn or_null<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
         match value {
             Some(value) => write(self, value),
@@ -88,27 +89,24 @@ impl RowWriter {
         }
     }
 
-    /// A `uuid`.
     pub fn uuid(&mut self, value: Uuid) {
         self.field(value.as_bytes());
     }
 
-    /// An `integer`. What does not fit is the largest one.
+    /// An `integer`; a value that does not fit becomes the largest one.
     pub fn integer(&mut self, value: u32) {
         self.field(&i32::try_from(value).unwrap_or(i32::MAX).to_be_bytes());
     }
 
-    /// A `bigint`. What does not fit is the largest one.
+    /// A `bigint`; a value that does not fit becomes the largest one.
     pub fn bigint(&mut self, value: u64) {
         self.field(&i64::try_from(value).unwrap_or(i64::MAX).to_be_bytes());
     }
 
-    /// A `timestamptz`.
     pub fn instant(&mut self, value: Timestamp) {
         self.field(&(value.millis() * 1000 - EPOCH_MICROS).to_be_bytes());
     }
 
-    /// A `text`, or `json`.
     pub fn text(&mut self, value: &str) {
         self.field(value.as_bytes());
     }
@@ -120,14 +118,14 @@ impl RowWriter {
     }
 }
 
-/// The fields of one row, from left to right. Each is none when it is not there, or not of that type.
+/// The fields of one row, from left to right. Each is `None` if it is missing or has another type.
 #[derive(Debug, Clone, Copy)]
 pub struct Fields<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
-    /// Those of a row that is there in full.
+    /// The fields of a complete row.
     #[must_use]
     pub fn of(row: &'a [u8]) -> Self {
         Self {
@@ -147,7 +145,7 @@ impl<'a> Fields<'a> {
         Some(Some(field))
     }
 
-    /// NULL is `Some(None)`; else what `read` makes of these fields.
+    /// Returns `Some(None)` for NULL, otherwise the result of `read`.
     pub fn or_null<T>(&mut self, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<Option<T>> {
         let mut ahead = *self;
         if ahead.field()?.is_none() {
@@ -157,7 +155,6 @@ impl<'a> Fields<'a> {
         read(self).map(Some)
     }
 
-    /// A `uuid`.
     pub fn uuid(&mut self) -> Option<Uuid> {
         Uuid::from_slice(self.field()??).ok()
     }
@@ -178,22 +175,21 @@ impl<'a> Fields<'a> {
         instant(self.field()??).ok()
     }
 
-    /// A `text`, or `json`.
     pub fn text(&mut self) -> Option<&'a str> {
         std::str::from_utf8(self.field()??).ok()
     }
 
-    /// Whether all were read.
+    /// Reports whether all fields were read.
     #[must_use]
     pub const fn is_at_end(&self) -> bool {
         self.rest.is_empty()
     }
 }
 
-/// Reads past what a file begins with.
+/// Skips the bytes before the first row.
 ///
 /// # Errors
-/// When it is no binary `COPY`, or cannot be read.
+/// When the file is not a binary `COPY`, or cannot be read.
 pub fn read_header(from: &mut impl Read) -> io::Result<()> {
     let mut header = [0; HEADER_BYTES];
     from.read_exact(&mut header)?;
@@ -202,15 +198,15 @@ pub fn read_header(from: &mut impl Read) -> io::Result<()> {
     } else {
         Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            "this is no binary COPY",
+            "this is not a binary COPY",
         ))
     }
 }
 
-/// Reads the next row into `row`, to be looked at by [`Fields::of`]; tells whether there was one.
+/// Reads the next row into `row`, for [`Fields::of`]; returns whether there was one.
 ///
 /// # Errors
-/// When it cannot be read; also when the file stops without its end.
+/// When it cannot be read, or when the file ends without its end marker.
 pub fn read_row(from: &mut impl Read, row: &mut Vec<u8>) -> io::Result<bool> {
     row.clear();
     let mut count = [0; size_of::<i16>()];
@@ -249,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn written_rows_are_read_back() {
         let file = [header().as_slice(), row().bytes(), row().bytes(), &END].concat();
         let (mut file, mut read) = (file.as_slice(), vec![]);
         read_header(&mut file).unwrap();
@@ -269,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_stops_without_its_end_is_an_error() {
+    fn file_without_an_end_marker_is_an_error() {
         let file = [header().as_slice(), row().bytes(), &END].concat();
         for length in 0..file.len() {
             let (mut file, mut read) = (&file[..length], vec![]);
@@ -283,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_another_type_is_none() {
+    fn field_of_another_type_is_none() {
         let written = row();
         let fields = || Fields::of(written.bytes());
         assert_eq!(fields().integer(), None);
@@ -296,16 +292,19 @@ mod tests {
     }
 
     #[test]
-    fn an_instant_that_we_never_write_is_refused() {
+    fn instants_that_are_never_written_are_rejected() {
         let read = |micros: i64| instant(&(micros - EPOCH_MICROS).to_be_bytes());
         assert_eq!(read(0), Ok(Timestamp::from_millis(0)));
-        assert_eq!(read(-1_000), Err("is no time between 1970 and 9999"));
+        assert_eq!(read(-1_000), Err("is not a time between 1970 and 9999"));
         assert_eq!(read(1), Err("is not in whole milliseconds"));
         let last = Timestamp::MAX.millis() * 1000;
         assert_eq!(read(last), Ok(Timestamp::MAX));
-        assert_eq!(read(last + 1_000), Err("is no time between 1970 and 9999"));
-        // «infinity».
-        assert_eq!(instant(&i64::MAX.to_be_bytes()), Err("is no time"));
-        assert_eq!(instant(&[0; 7]), Err("is no time"));
+        assert_eq!(
+            read(last + 1_000),
+            Err("is not a time between 1970 and 9999")
+        );
+        // The value `infinity`.
+        assert_eq!(instant(&i64::MAX.to_be_bytes()), Err("is not a time"));
+        assert_eq!(instant(&[0; 7]), Err("is not a time"));
     }
 }

@@ -1,7 +1,7 @@
-//! Between what is decided and what is stored: events to text, and text to events.
+//! Encodes events for storage, and decodes stored events.
 //!
-//! Promise: what `encode` writes, `decode` reads back equal; a stored event that cannot be read is an error that names
-//! its position, never skipped.
+//! Promise: `decode` returns an event equal to the one that `encode` wrote; a stored event that
+//! cannot be read is an error that names its position, and is never skipped.
 
 use std::borrow::Cow;
 
@@ -14,24 +14,22 @@ use crate::log::{EventRef, Hash, StoredEvent};
 use crate::quarantine::{Fault, RefusedEvent};
 use crate::upcasters::{is_known, upcast};
 
-/// One drop's event at its place in the log, ready to be applied.
+/// One drop's recorded event, ready to be applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordedEvent {
-    /// Place in the log.
+    /// Position in the log.
     pub position: Position,
     /// When it was recorded.
     pub recorded_at: Timestamp,
-    /// The drop it happened to.
     pub drop_id: DropId,
-    /// Place in the drop's stream.
+    /// Sequence in the drop's stream.
     pub sequence: Sequence,
-    /// What happened.
     pub event: DropEvent,
-    /// Personal data that came with it, unless there was none or it was erased.
+    /// Its personal data, unless there was none or it was erased.
     pub private: Option<Private>,
 }
 
-/// Turns an event into what will be stored. Its position and hash are given by [`crate::log::Batch::seal`].
+/// Encodes an event. [`crate::log::Batch::seal`] assigns its position and hash.
 #[must_use]
 pub fn encode(
     drop_id: DropId,
@@ -59,10 +57,10 @@ fn to_json<T: serde::Serialize>(value: &T) -> String {
     serde_json::to_string(value).expect("events and private data have no maps and no failing parts")
 }
 
-/// Reads a stored event; `None` for a stream that is no drop's.
+/// Decodes a stored event; `None` for a stream of another aggregate type.
 ///
 /// # Errors
-/// [`LogError::Corrupt`] names the position of an event that cannot be read.
+/// [`LogError::Corrupt`] with the position of an event that cannot be decoded.
 pub fn decode<'a>(stored: impl Into<EventRef<'a>>) -> Result<Option<RecordedEvent>, LogError> {
     let stored: EventRef<'a> = stored.into();
     parse(stored).map_err(|(_, reason)| LogError::Corrupt {
@@ -71,10 +69,10 @@ pub fn decode<'a>(stored: impl Into<EventRef<'a>>) -> Result<Option<RecordedEven
     })
 }
 
-/// As [`decode`], for readers that put the drop of an event that cannot be read into quarantine.
+/// As [`decode`], for readers that quarantine the drop of an event that cannot be decoded.
 ///
 /// # Errors
-/// [`RefusedEvent`]; also for a stream whose name is not written as its drop's id is.
+/// [`RefusedEvent`]; also for a stream whose id is not in the drop's canonical form.
 pub fn read<'a>(
     stored: impl Into<EventRef<'a>>,
 ) -> Result<Option<RecordedEvent>, Box<RefusedEvent>> {
@@ -82,14 +80,14 @@ pub fn read<'a>(
     let refused = |(fault, reason)| Box::new(RefusedEvent::stored(stored, fault, reason));
     match parse(stored).map_err(refused)? {
         Some(recorded) if !is_named(recorded.drop_id, stored.aggregate_id) => {
-            let reason = "aggregate_id is not written as the id of its drop".to_owned();
+            let reason = "aggregate_id is not in the canonical form of a drop's id".to_owned();
             Err(refused((Fault::Unreadable, reason)))
         }
         recorded => Ok(recorded),
     }
 }
 
-/// Whether a stream is named as its drop is written.
+/// Reports whether a stream's id is the canonical form of `drop_id`.
 #[must_use]
 pub fn is_named(drop_id: DropId, aggregate_id: &str) -> bool {
     let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
@@ -115,7 +113,7 @@ fn parse(stored: EventRef<'_>) -> Result<Option<RecordedEvent>, (Fault, String)>
         Some((version, payload)) => (version.as_str(), payload.as_str()),
         None => (filed_under, stored.payload),
     };
-    // What a later release wrote is told from what no release did: it is no damage.
+    // Events of a later release differ from invalid events: they are not damage.
     let fault = if DropEvent::version_of(kind).is_none() {
         Fault::UnknownType
     } else if is_known(kind, filed_under) {
@@ -148,8 +146,8 @@ fn parse(stored: EventRef<'_>) -> Result<Option<RecordedEvent>, (Fault, String)>
     }))
 }
 
-/// Names a pair (`TYPE VERSION`) that this process pretends not to know: an earlier release, built
-/// from the same sources. Exists in test builds only.
+/// Names a pair (`TYPE VERSION`) that this process treats as unknown, like an earlier release.
+/// Exists in test builds only.
 #[cfg(feature = "testing")]
 pub const HIDDEN_VARIABLE: &str = "HOLDFAST_TEST_HIDDEN_EVENT_TYPE";
 

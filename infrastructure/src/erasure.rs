@@ -1,11 +1,13 @@
-//! Forgetting a person: their data is removed from beside the log, and every running engine is told.
+//! Erases a buyer: removes their data from the log's table, and informs every running engine.
 //!
-//! Promise: once [`erase`] returns, no table holds what the shop called them, and no engine appends anything that it decided
-//! while it still knew them. An erasure is an event of its own (`BuyerErased`, in a stream of its own, naming nobody), so it
-//! moves the head of the log: whoever decided before it loses the race, reads it, forgets, and decides again. What is
-//! acknowledged is as durable as an append, "nobody of that name" too, for an earlier erasure may have been the reason.
-//! Limit: finding a person reads every row that still has personal data, for nothing indexes people. What PostgreSQL
-//! itself still keeps of an old row (until vacuum, in its write-ahead log, in backups) is its operator's to expire.
+//! Promise: after [`erase`] returns, no table contains the buyer's id, and no engine appends a
+//! batch that it decided while it still had the id. An erasure is an event (`BuyerErased`, in its
+//! own stream, without personal data), so it moves the head of the log: an engine that decided
+//! earlier gets a conflict, reads the event, removes the buyer, and decides again. The result is as
+//! durable as an append, even "no such buyer", because an earlier erasure may have been the reason.
+//! Limit: finding a buyer reads every row that still has personal data, because no index contains
+//! it. Old row versions in PostgreSQL (until vacuum, in its write-ahead log, in backups) are for
+//! its operator to expire.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -19,45 +21,44 @@ use crate::error::LogError;
 use crate::log::postgres::PostgresLog;
 use crate::log::{EventLog, Turn};
 
-/// Positions looked through by one statement, so that a long search holds back no vacuum.
+/// Positions per statement of the search, so that a long search does not block vacuum.
 const SLICE: u64 = 200_000;
 
-/// Closer than this to the head, the rest is looked through while nobody appends.
+/// Within this distance of the head, the rest is searched while appends are blocked.
 const CLOSE: i64 = 10_000;
 
-/// A buyer of a drop who was erased, as the log knows them.
+/// An erased buyer of a drop, as the log knows them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Erased {
-    /// The drop.
     pub drop_id: DropId,
-    /// The buyer.
     pub buyer: Pseudonym,
 }
 
-/// What an erasure came to.
+/// The result of an erasure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Erasure {
-    /// Its event in the log.
+    /// The position of its event.
     pub position: Position,
-    /// Pseudonyms that lead to nobody any more; one a drop, and one more for whoever came back after an earlier erasure.
+    /// Pseudonyms of the buyer; one per drop, and another for each return after an earlier erasure.
     pub pseudonyms: usize,
     /// Events whose personal data was removed.
     pub events: usize,
 }
 
-/// Erases a buyer everywhere; none when nobody of that name is known.
+/// Erases a buyer in all drops; `None` when the buyer is not known.
 ///
-/// It goes on to its end when its caller goes away meanwhile.
+/// Continues to completion even if its caller goes away.
 ///
 /// # Errors
-/// [`LogError::Unavailable`]. Nothing is erased then, unless it was the answer to the commit that was lost; erasing again finds out.
+/// [`LogError::Unavailable`]. Nothing is erased then, unless only the response to the commit was
+/// lost; erasing again finds out.
 pub async fn erase(pool: &PgPool, buyer_id: &BuyerId) -> Result<Option<Erasure>, LogError> {
     let log = PostgresLog::new(pool.clone());
     let comparable = buyer_id.comparable();
     let erasing = tokio::spawn(async move {
         let erased = erase_from(&log, &comparable).await;
         if erased.is_err() {
-            // A session that waits for a lock or a standby would stay.
+            // A session that waits for a lock or a standby would remain.
             log.end_sessions().await;
         }
         erased
@@ -69,7 +70,7 @@ pub async fn erase(pool: &PgPool, buyer_id: &BuyerId) -> Result<Option<Erasure>,
 
 async fn erase_from(log: &PostgresLog, comparable: &str) -> Result<Option<Erasure>, LogError> {
     let failed = |error: sqlx::Error| LogError::Unavailable(error.into());
-    // Kept to the end: no more erasures run at once than the pool has connections.
+    // Kept to the end, so that concurrent erasures are limited by the size of the pool.
     let mut connection = log.pool().acquire().await.map_err(failed)?;
     let (mut found, mut seen) = (Found::default(), 0);
     loop {
@@ -78,7 +79,7 @@ async fn erase_from(log: &PostgresLog, comparable: &str) -> Result<Option<Erasur
             .await
             .map_err(failed)?;
         found
-            .look(&mut connection, seen, head, comparable)
+            .search(&mut connection, seen, head, comparable)
             .await
             .map_err(failed)?;
         let came = head - seen;
@@ -87,11 +88,12 @@ async fn erase_from(log: &PostgresLog, comparable: &str) -> Result<Option<Erasur
             break;
         }
     }
-    // From here to the commit nobody appends. It is short: only what came meanwhile is still to be looked at.
+    // Appends are blocked from here to the commit. That is short: only recent events are still to
+    // be searched.
     let mut turn = log.take_turn().await?;
     let locked = i64::try_from(turn.head().position.0).unwrap_or(i64::MAX);
     found
-        .look(turn.connection(), seen, locked, comparable)
+        .search(turn.connection(), seen, locked, comparable)
         .await
         .map_err(failed)?;
     if found.is_empty() {
@@ -104,11 +106,11 @@ async fn erase_from(log: &PostgresLog, comparable: &str) -> Result<Option<Erasur
     Ok(Some(erasure))
 }
 
-/// Who a person is in each drop, and where their data stands.
+/// The buyer's pseudonym in each drop, and the positions of their data.
 ///
-/// The database only leaves out what is surely another's; whether a row is meant is decided here. Its
-/// functions on JSON fail on texts that are valid for `json` columns (`\u0000`), so that one such row
-/// would keep everybody from being erased, and it does not compare buyers as the shop does.
+/// The database only excludes rows that certainly belong to others; the code here decides about the
+/// rest. The database's JSON functions fail on texts that are valid for `json` columns (`\u0000`),
+/// so one such row would block every erasure, and it does not compare buyer ids as the shop does.
 #[derive(Default)]
 struct Found {
     buyers: BTreeSet<Erased>,
@@ -120,8 +122,8 @@ impl Found {
         self.buyers.is_empty() && self.positions.is_empty()
     }
 
-    /// Looks through what was recorded after `after`, up to `until`.
-    async fn look(
+    /// Searches the events after `after`, up to `until`.
+    async fn search(
         &mut self,
         connection: &mut PgConnection,
         after: i64,
@@ -147,7 +149,7 @@ impl Found {
         Ok(())
     }
 
-    /// Where a person was introduced, by an event that can be read or not.
+    /// Finds introductions of the buyer, in events that can be decoded or not.
     async fn introductions(
         &mut self,
         connection: &mut PgConnection,
@@ -155,7 +157,7 @@ impl Found {
         until: i64,
         comparable: &str,
     ) -> Result<(), sqlx::Error> {
-        // A text with an escape or with other letters than ASCII may be anybody's.
+        // A text with an escape or with non-ASCII letters cannot be excluded by the database.
         let rows = sqlx::query(
             "SELECT position, aggregate_id, event_type, payload::text, private::text
                FROM events
@@ -188,7 +190,7 @@ impl Found {
         Ok(())
     }
 
-    /// Everything that stands beside the events of these buyers: introductions, later names, payment references.
+    /// Finds all personal data of these buyers: introductions, later names, payment references.
     async fn data_of(
         &mut self,
         connection: &mut PgConnection,
@@ -222,7 +224,7 @@ impl Found {
         Ok(())
     }
 
-    /// Records the erasure and removes the data, under the head's lock.
+    /// Records the erasure and removes the data, while holding the head's lock.
     async fn remove(&self, connection: &mut PgConnection) -> Result<Erasure, sqlx::Error> {
         let events = self.positions.len();
         let erased = ErasureEvent::BuyerErased(BuyerErased {
@@ -230,7 +232,7 @@ impl Found {
         });
         let payload = serde_json::to_string(&erased);
         let payload = payload.map_err(|error| sqlx::Error::Encode(error.into()))?;
-        // As a stock program appends: the database gives the place, the time and the hash.
+        // As a stock program appends: the database assigns the position, the time and the hash.
         let position: i64 = sqlx::query_scalar(
             "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
              SELECT $1, $2, coalesce(max(sequence), 0) + 1, $3, $4, $5::json, '{}'::json
@@ -268,17 +270,17 @@ impl Found {
     }
 }
 
-/// A stored text as JSON; null where it is none.
+/// Parses a stored text as JSON; null if it is invalid.
 fn parsed(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_default()
 }
 
-/// The buyer that a payload of this type names.
+/// The buyer named by a payload of this type.
 fn buyer_in(payload: &str, event_type: &str) -> Option<Pseudonym> {
     parsed(payload)[event_type]["buyer"].as_str()?.parse().ok()
 }
 
-/// Everybody who was erased, and where; none when this user may not see them.
+/// All erased buyers, by position; `None` when this database user may not see them.
 ///
 /// # Errors
 /// [`sqlx::Error`].
@@ -305,7 +307,7 @@ pub async fn told(
     Ok(Some(told.collect()))
 }
 
-/// Events whose personal data was removed by erasures that were recorded after `position`.
+/// The number of events whose personal data was removed by erasures recorded after `position`.
 ///
 /// # Errors
 /// [`sqlx::Error`].
@@ -322,7 +324,7 @@ pub async fn events_erased_after(pool: &PgPool, position: Position) -> Result<u6
     Ok(payloads.iter().filter_map(events).sum())
 }
 
-/// Who was erased at these positions.
+/// The buyers erased at these positions.
 pub(crate) async fn erased_at(
     pool: &PgPool,
     positions: &[Position],

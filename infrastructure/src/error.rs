@@ -1,25 +1,25 @@
-//! What can go wrong below the rules: the log is away, or it holds what it never should.
+//! Errors below the rules: the log is unreachable, or its contents are invalid.
 
 use domain::values::Position;
 
 /// Why reading from the log failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The log cannot be reached; asking again later is right.
+    /// The log is unreachable; a later retry may succeed.
     #[error("the event log is unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The log holds what it never should; nobody should go on from here.
+    /// The log's contents are invalid; nothing may be decided from here on.
     #[error("the event log is corrupt at position {position}: {reason}")]
     Corrupt {
-        /// The first position that is wrong.
+        /// The first invalid position.
         position: Position,
-        /// What is wrong there.
         reason: String,
     },
 }
 
 impl LogError {
-    /// Whether the log is away, or says that it cannot answer now. Anything else is a fault, which asking again does not mend.
+    /// Reports whether the log is unreachable or temporarily unable to respond. Anything else is a
+    /// fault that a retry does not fix.
     #[must_use]
     pub fn is_away(&self) -> bool {
         match self {
@@ -29,16 +29,17 @@ impl LogError {
     }
 }
 
-/// SQLSTATE classes of a server that cannot answer now: of the connection (08), read-only or out of its transaction (25), not
-/// set up for us yet (28, 3D), rolled back for another's sake (40), out of room (53), not in a state to (55), told to stop (57),
-/// of its files (58). A failover goes through all of them.
-const NOT_NOW: [&str; 9] = ["08", "25", "28", "3D", "40", "53", "55", "57", "58"];
+/// SQLSTATE classes of a server that is temporarily unable to respond: connection (08), read-only
+/// or transaction ended (25), not set up for this user yet (28, 3D), rolled back because of others
+/// (40), out of resources (53), object not in the required state (55), shutting down (57), file
+/// errors (58). A failover causes all of them.
+const TEMPORARY: [&str; 9] = ["08", "25", "28", "3D", "40", "53", "55", "57", "58"];
 
 fn is_away(error: &sqlx::Error) -> bool {
     match error.as_database_error() {
         Some(said) => said
             .code()
-            .is_some_and(|code| NOT_NOW.iter().any(|class| code.starts_with(class))),
+            .is_some_and(|code| TEMPORARY.iter().any(|class| code.starts_with(class))),
         None => matches!(
             error,
             sqlx::Error::Io(_)
@@ -51,29 +52,24 @@ fn is_away(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Why an append did not certainly land.
+/// Why an append did not certainly succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// Somebody else appended first. Nothing was written.
-    #[error("the log moved on")]
+    /// Another node appended first. Nothing was written.
+    #[error("conflict: the log has moved on")]
     Conflict,
-    /// Nobody knows whether it landed. Append the same batch again.
+    /// The outcome is unknown. Append the same batch again.
     #[error("the outcome of an append is unknown")]
     Unknown(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The batch is larger than the log takes at once. Nothing was sent, and nothing ever is: what
-    /// it holds is to be refused.
-    #[error("a batch of {bytes} bytes is more than the log takes at once, {most}")]
-    TooLarge {
-        /// Its size.
-        bytes: usize,
-        /// The limit.
-        most: usize,
-    },
-    /// The log refuses this batch and always will. Nothing was written.
-    #[error("the log refuses the batch")]
+    /// The batch is larger than the log accepts. Nothing was sent, and a retry cannot succeed: its
+    /// requests must be rejected.
+    #[error("a batch of {bytes} bytes exceeds the limit of one append, {most} bytes")]
+    TooLarge { bytes: usize, most: usize },
+    /// The log rejects this batch and always will. Nothing was written.
+    #[error("the log rejects the batch")]
     Rejected(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The batch is stamped more than two seconds in the future of the log's own clock: the writer's clock is ahead. This
-    /// attempt wrote nothing; the batch must be decided again at the right time.
-    #[error("the log refuses a batch from the future")]
+    /// The batch's time is more than two seconds ahead of the log's own clock: the writer's clock
+    /// is ahead. This attempt wrote nothing; the batch must be decided again at the right time.
+    #[error("the log rejects a batch from the future")]
     FromFuture(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

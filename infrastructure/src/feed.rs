@@ -1,7 +1,8 @@
-//! What was committed, in order, for everybody in this process who follows the log.
+//! Distributes committed batches, in order, to all followers of the log in this process.
 //!
-//! Promise: a follower that asks for what comes after its position gets every event, once, in order: from memory when it is
-//! close behind, from the log when it is not. Limit: memory keeps the newest [`RECENT_EVENTS`] only.
+//! Promise: a follower that requests the events after its position gets every event, once, in
+//! order: from memory when it is close behind, otherwise from the log.
+//! Limit: memory keeps the newest [`RECENT_EVENTS`] only.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -14,39 +15,39 @@ use crate::error::LogError;
 use crate::log::{EventLog, Head, StoredEvent};
 use crate::quarantine::{RefusedEvent, Voided, Voids};
 
-/// How many events are kept in memory for followers that are close behind.
+/// Events kept in memory for followers that are close behind.
 pub const RECENT_EVENTS: usize = 50_000;
 
-/// Consecutive events that are in the log, and the head they lead to.
+/// Consecutive events that are in the log, and the head after them.
 #[derive(Debug, Default)]
 pub struct Committed {
-    /// In position order. Events of foreign streams are left out, so positions may jump; of a drop,
-    /// only void and withheld events are missing.
+    /// In position order. Events of foreign streams are omitted, so positions may have gaps; of a
+    /// drop, only void and withheld events are missing.
     pub events: Vec<RecordedEvent>,
     /// Events that were not applied because their drop is in quarantine, in position order.
     pub withheld: Vec<(Position, DropId)>,
-    /// Drops that are in quarantine from here on, and the event that put each there.
+    /// Drops that enter quarantine with this batch, and the event that caused it.
     pub quarantined: Vec<Arc<RefusedEvent>>,
     /// Positions that were declared void.
     pub voided: Vec<Voided>,
-    /// The head of the log right after.
+    /// The head of the log after this batch.
     pub head: Head,
 }
 
-/// All events of a drop, to be applied from the beginning: a position of it was declared void.
+/// All events of a drop, to be applied from the first: one of its positions was declared void.
 #[derive(Debug)]
 pub struct Readmitted {
-    /// The drop.
     pub drop_id: DropId,
-    /// Its events without the void ones, up to the head, or up to the next that cannot be applied.
+    /// Its events without the void ones, up to the head, or up to the next one that cannot be
+    /// applied.
     pub events: Vec<RecordedEvent>,
-    /// The next event that cannot be applied, if there is one: the drop stays in quarantine.
+    /// The next event that cannot be applied, if any: the drop then stays in quarantine.
     pub refused: Option<Arc<RefusedEvent>>,
-    /// Up to here its events were told before.
+    /// Observers already know the events up to this position.
     pub told: Position,
 }
 
-/// The newest committed batches, shared. Clones see the same.
+/// The newest committed batches. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Feed {
     recent: Arc<RwLock<Recent>>,
@@ -54,24 +55,24 @@ pub struct Feed {
     head: Arc<watch::Sender<Head>>,
 }
 
-/// What is not applied although it is in the log.
+/// Events of the log that are not applied.
 #[derive(Debug, Default)]
 struct Exceptions {
     voids: Voids,
-    /// From which position on nothing of a drop is applied.
+    /// The position from which on nothing of a drop is applied.
     quarantined: BTreeMap<DropId, Position>,
 }
 
 #[derive(Debug, Default)]
 struct Recent {
-    /// The position before the first batch kept.
+    /// The position before the first kept batch.
     start: Position,
     batches: VecDeque<Arc<Committed>>,
     weight: usize,
 }
 
 impl Feed {
-    /// A feed of a log that has been read up to `head` already.
+    /// A feed of a log that has been read up to `head`.
     #[must_use]
     pub fn starting_at(head: Head) -> Self {
         let feed = Self::default();
@@ -80,7 +81,7 @@ impl Feed {
         feed
     }
 
-    /// Adds what was committed next, and wakes who waits.
+    /// Adds the next committed batch, and wakes the waiting followers.
     pub fn publish(&self, committed: &Arc<Committed>) {
         if !(committed.voided.is_empty() && committed.quarantined.is_empty()) {
             let mut exceptions = self.change_exceptions();
@@ -95,7 +96,7 @@ impl Feed {
         self.head.send_replace(committed.head);
     }
 
-    /// A drop is applied again, up to where it is refused again, if it is.
+    /// Records that a drop is applied again, up to the next refused event, if any.
     pub fn readmit(&self, readmitted: &Readmitted) {
         let mut exceptions = self.change_exceptions();
         exceptions.quarantined.remove(&readmitted.drop_id);
@@ -104,19 +105,19 @@ impl Feed {
         }
     }
 
-    /// Whether nothing more of a drop is applied.
+    /// Reports whether a drop is in quarantine.
     #[must_use]
     pub fn is_quarantined(&self, drop_id: DropId) -> bool {
         self.exceptions().quarantined.contains_key(&drop_id)
     }
 
-    /// Whether the event at a position has no effect.
+    /// Reports whether the event at a position is void.
     #[must_use]
     pub fn is_void(&self, position: Position) -> bool {
         self.exceptions().voids.contains(position)
     }
 
-    /// The drops of which a position was declared void by an event after `after`, up to `until`.
+    /// The drops that have a position declared void by an event after `after`, up to `until`.
     #[must_use]
     pub fn voided_between(&self, after: Position, until: Position) -> BTreeSet<DropId> {
         let exceptions = self.exceptions();
@@ -127,7 +128,8 @@ impl Feed {
         within.filter_map(|voided| voided.drop_id).collect()
     }
 
-    /// Forgets what it keeps, personal data among it: followers read the log, which may have lost some since.
+    /// Discards the kept batches, which contain personal data: followers read the log, which may
+    /// have lost some of it since.
     pub fn forget(&self) {
         let head = self.head().position;
         self.write(|recent| {
@@ -138,22 +140,23 @@ impl Feed {
         });
     }
 
-    /// The head as this process knows it.
+    /// The head known to this process.
     #[must_use]
     pub fn head(&self) -> Head {
         *self.head.borrow()
     }
 
-    /// A receiver that tells when the head moves.
+    /// A receiver that is notified when the head moves.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<Head> {
         self.head.subscribe()
     }
 
-    /// What comes after `after`: whole batches from memory, or up to `limit` events from `log`. Empty at the head.
+    /// The events after `after`: whole batches from memory, or up to `limit` events from `log`.
+    /// Empty at the head.
     ///
     /// # Errors
-    /// [`LogError`] when the log had to be read and could not be.
+    /// [`LogError`] when the log had to be read and that failed.
     pub async fn after<L: EventLog>(
         &self,
         log: &L,
@@ -163,7 +166,7 @@ impl Feed {
         if let Some(batches) = self.recent_after(after, limit) {
             return Ok(batches);
         }
-        // No further than the engine, which finds out what cannot be applied.
+        // No further than the engine, which determines the events that cannot be applied.
         let known = self.head().position.0.saturating_sub(after.0);
         let limit = limit.min(usize::try_from(known).unwrap_or(limit));
         if limit == 0 {
@@ -205,7 +208,8 @@ impl Feed {
         let first = recent
             .batches
             .partition_point(|batch| batch.head.position <= after);
-        // A position inside a batch is read from the log: followers stop at batch ends, so this is rare.
+        // A position inside a batch is read from the log: followers stop at batch ends, so this is
+        // rare.
         let starts_here = first
             .checked_sub(1)
             .map_or(recent.start, |i| recent.batches[i].head.position);
@@ -233,7 +237,7 @@ impl Exceptions {
         }
     }
 
-    /// Adds a stored event to what is applied, or to what is withheld; one that is void to neither.
+    /// Adds a stored event to the applied or the withheld ones; a void one to neither.
     fn sort_in(&self, stored: &StoredEvent, committed: &mut Committed) {
         let position = stored.position;
         if self.voids.contains(position) {
@@ -260,7 +264,8 @@ impl Exceptions {
 }
 
 impl Committed {
-    /// Its share of what is kept. One of foreign streams only has no events, but it must not be kept for ever either.
+    /// Its share of the kept events. A batch of foreign streams has no events, but still counts, so
+    /// that it is discarded eventually.
     fn weight(&self) -> usize {
         self.events.len().max(1)
     }
@@ -296,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_without_events_do_not_pile_up_for_ever() {
+    fn batches_without_events_do_not_accumulate() {
         let mut recent = Recent::default();
         let most = RECENT_EVENTS as u64;
         for position in 1..=most + 10 {
@@ -307,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_forgotten_is_read_from_the_log() {
+    fn discarded_batches_are_read_from_the_log() {
         let feed = Feed::default();
         feed.publish(&empty_until(2));
         feed.forget();
@@ -321,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_follower_at_the_head_is_told_nothing_and_one_before_it_whole_batches() {
+    fn followers_get_whole_batches_and_nothing_at_the_head() {
         let feed = Feed::default();
         for position in [2, 5, 9] {
             feed.publish(&empty_until(position));
@@ -334,6 +339,6 @@ mod tests {
         assert_eq!(heads(2, 10), Some(vec![5, 9]));
         assert_eq!(heads(0, 1), Some(vec![2]));
         let inside: Option<Vec<u64>> = heads(3, 10);
-        assert_eq!(inside, None, "inside a batch: the log has to be read");
+        assert_eq!(inside, None, "inside a batch, so it is read from the log");
     }
 }

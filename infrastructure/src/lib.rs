@@ -1,7 +1,7 @@
-//! Where what the domain decides is kept: the event log.
+//! The event log, which stores the events that the domain decides, and its feed.
 //!
-//! Read [`log`] for the promise that everything rests on,
-//! [`feed`] for how the rest of the process follows.
+//! Read [`log`] for the guarantees of the log, and [`feed`] for how the rest of the process follows
+//! the log.
 
 pub mod binary_copy;
 pub mod codec;

@@ -1,8 +1,9 @@
-//! The promise of an event log: append at an expected head or not at all, and read from a position.
+//! The event log: append at an expected head or not at all, and read from a position.
 //!
-//! Promise: positions are dense (1, 2, 3 …) and in commit order; an append lands whole or not at all, at the head that
-//! it expected; what has been read once never changes. A reader keeps one number, its position, and misses nothing.
-//! Limit: one log has one head, so appends are one after another. Throughput comes from batches.
+//! Promise: positions are dense (1, 2, 3 …) and in commit order. An append is atomic and succeeds
+//! only at the head that it expected. An event that has been read never changes. A reader keeps one
+//! number, its position, and misses nothing.
+//! Limit: a log has one head, so appends are serial. Throughput comes from batches.
 //!
 //! ```text
 //!   head 41 ──append(expected 41, [e42 e43])──▶ head 43
@@ -33,11 +34,11 @@ use crate::erasure::Erased;
 use crate::error::{AppendError, LogError};
 use crate::quarantine::{Voided, drop_of, voided_by};
 
-/// The most that one append takes, in bytes: a hundredth of what PostgreSQL takes in one message,
-/// and sent within a moment.
+/// Maximum size of one append, in bytes: a hundredth of PostgreSQL's message limit, and fast to
+/// send.
 pub const MOST_BATCH_BYTES: usize = 8 << 20;
 
-/// Where the log ends: its last position, what that commits to, and when it was recorded.
+/// The head of the log: its last position, the hash at that position, and its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 pub struct Head {
     /// The last position; 0 for an empty log.
@@ -48,20 +49,17 @@ pub struct Head {
     pub recorded_at: Timestamp,
 }
 
-/// One event exactly as it is stored: texts are kept byte for byte, for they are what was hashed.
+/// One event exactly as it is stored: texts are kept byte for byte, because they are hashed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredEvent {
-    /// Place in the log.
+    /// Position in the log.
     pub position: Position,
-    /// When it was recorded. Never runs backwards along the log.
+    /// When it was recorded; never decreases along the log.
     pub recorded_at: Timestamp,
-    /// The kind of stream.
     pub aggregate_type: Cow<'static, str>,
-    /// The stream.
     pub aggregate_id: String,
-    /// Place in the stream.
+    /// Sequence in the stream.
     pub sequence: Sequence,
-    /// The kind of event.
     pub event_type: Cow<'static, str>,
     /// Version of the payload's schema.
     pub event_version: Cow<'static, str>,
@@ -69,17 +67,17 @@ pub struct StoredEvent {
     pub payload: String,
     /// JSON object.
     pub metadata: Cow<'static, str>,
-    /// The chain up to here.
+    /// The hash chain up to this event.
     pub hash: Hash,
     /// Personal data, JSON; outside the chain, absent once erased.
     pub private: Option<String>,
 }
 
 impl Head {
-    /// Gives `event` the place right after this head, holds its `recorded_at` to never running backwards, and chains it;
-    /// returns the head that it makes.
+    /// Assigns `event` the position after this head, raises its `recorded_at` if it is before the
+    /// head's, and chains it; returns the new head.
     #[must_use]
-    pub fn place(self, event: &mut StoredEvent) -> Self {
+    pub fn append_to_chain(self, event: &mut StoredEvent) -> Self {
         event.position = self.position.next();
         event.recorded_at = event.recorded_at.max(self.recorded_at);
         event.hash = chain::link(&self.hash, &*event);
@@ -87,27 +85,28 @@ impl Head {
     }
 }
 
-/// Events to append together, with places and hashes that follow on from an expected head.
+/// Events to append together, with positions and hashes that continue an expected head.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// The head that it must find.
+    /// The head that the log must have.
     pub expected: Head,
-    /// In order; none to ask only whether the head is the expected one.
+    /// In order; empty to check only whether the head is the expected one.
     pub events: Vec<StoredEvent>,
 }
 
 impl Batch {
-    /// Gives `events` their places, holds `recorded_at` to never running backwards, and chains them to `expected`.
+    /// Assigns `events` their positions, keeps `recorded_at` from decreasing, and chains them to
+    /// `expected`.
     #[must_use]
     pub fn seal(expected: Head, mut events: Vec<StoredEvent>) -> Self {
         let mut last = expected;
         for event in &mut events {
-            last = last.place(event);
+            last = last.append_to_chain(event);
         }
         Self { expected, events }
     }
 
-    /// Refuses a batch that is larger than `most` bytes, before anything of it is sent.
+    /// Rejects a batch larger than `most` bytes before any of it is sent.
     ///
     /// # Errors
     /// [`AppendError::TooLarge`].
@@ -119,18 +118,18 @@ impl Batch {
         Ok(())
     }
 
-    /// The head once this batch has landed.
+    /// The head after this batch has been appended.
     #[must_use]
     pub fn head(&self) -> Head {
         self.events.last().map_or(self.expected, StoredEvent::head)
     }
 }
 
-/// What an event is beside its texts: its numbers, its hash, and the lengths in front of all.
+/// Size of an event without its texts: its numbers, its hash, and all lengths.
 const EVENT_BYTES: usize = 128;
 
 impl StoredEvent {
-    /// How much of an append it is, in bytes.
+    /// Its size in an append, in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         let private = self.private.as_ref().map_or(0, String::len);
@@ -145,7 +144,7 @@ impl StoredEvent {
         texts.map(str::len).iter().sum::<usize>() + private + EVENT_BYTES
     }
 
-    /// The head of a log that ends here.
+    /// The head of a log that ends with this event.
     #[must_use]
     pub const fn head(&self) -> Head {
         Head {
@@ -161,13 +160,14 @@ pub trait EventLog: Clone + Send + Sync + 'static {
     /// The right to append next, see [`EventLog::take_turn`].
     type Turn: Turn;
 
-    /// Where the log ends.
+    /// The current head.
     ///
     /// # Errors
     /// [`LogError::Unavailable`].
     fn head(&self) -> impl Future<Output = Result<Head, LogError>> + Send;
 
-    /// What the clock that all nodes of this log share says now; none when the log has no clock of its own.
+    /// The current time of the clock that all nodes of this log share; `None` when the log has no
+    /// clock.
     ///
     /// # Errors
     /// [`LogError::Unavailable`].
@@ -185,10 +185,11 @@ pub trait EventLog: Clone + Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<StoredEvent>, LogError>> + Send;
 
-    /// Everything after `after` up to `until`, decoded, for who reads most of a log.
+    /// Everything after `after` up to `until`, decoded: for readers of large ranges.
     fn parts(&self, after: Position, until: Position) -> Parts;
 
-    /// Who was erased by the events at these positions, and has to be forgotten. A log without people has none.
+    /// The buyers erased by the events at these positions. A log without personal data has
+    /// none.
     ///
     /// # Errors
     /// [`LogError::Unavailable`].
@@ -196,7 +197,6 @@ pub trait EventLog: Clone + Send + Sync + 'static {
         std::future::ready(Ok(vec![]))
     }
 
-    /// Every position up to the head that was declared void.
     ///
     /// # Errors
     /// [`LogError::Unavailable`].
@@ -232,40 +232,44 @@ pub trait EventLog: Clone + Send + Sync + 'static {
         }
     }
 
-    /// Appends a sealed batch whole, durably, if and only if the log's head is the one that the batch expects.
+    /// Appends a sealed batch atomically and durably, if and only if the log's head is the expected
+    /// one.
     ///
-    /// A batch without events appends nothing, and tells all the same whether the head is the
-    /// expected one. One that is larger than [`MOST_BATCH_BYTES`] is not sent.
+    /// A batch without events appends nothing, and still reports whether the head is the expected
+    /// one. A batch larger than [`MOST_BATCH_BYTES`] is not sent.
     ///
     /// # Errors
-    /// [`AppendError`]. After [`AppendError::Unknown`], [`append_surely`] finds out.
+    /// [`AppendError`]. After [`AppendError::Unknown`], [`append_or_confirm`] resolves the outcome.
     fn append(&self, batch: &Batch) -> impl Future<Output = Result<(), AppendError>> + Send;
 
-    /// Returns once everything that was visible before the call is as durable as an acknowledged append: a synchronous commit
-    /// of its own comes after it.
+    /// Returns once everything that was visible before the call is as durable as an acknowledged
+    /// append: a synchronous commit of its own follows it.
     ///
-    /// What is found in the log may not be: an append whose wait for a synchronous standby was cut short, by a cancel or by
-    /// a restart of the server, is visible and may be lost in a failover.
+    /// Visible events may not be durable: an append whose wait for a synchronous standby was
+    /// interrupted, by a cancel or by a restart of the server, is visible and may be lost in a
+    /// failover.
     ///
     /// # Errors
-    /// [`LogError::Unavailable`]; nothing is known then.
+    /// [`LogError::Unavailable`]; nothing is known in that case.
     fn barrier(&self) -> impl Future<Output = Result<(), LogError>> + Send;
 
-    /// Waits for the right to append next and keeps everybody else from appending until the turn is used or dropped.
+    /// Waits for the append turn, and keeps all others from appending until the turn is used or
+    /// dropped.
     ///
-    /// For a contended log: each node appends its whole backlog in turn, instead of racing and losing.
+    /// For a contended log: each node appends its whole backlog in turn, instead of competing.
     ///
     /// # Errors
     /// [`LogError::Unavailable`].
     fn take_turn(&self) -> impl Future<Output = Result<Self::Turn, LogError>> + Send;
 }
 
-/// The right to append next. Dropping it passes it on.
+/// The append turn. Dropping it passes it on.
 pub trait Turn: Send {
-    /// The head, which nobody else can move during this turn.
+    /// The head, which cannot move during this turn.
     fn head(&self) -> Head;
 
-    /// What the log's own clock said at some moment while the turn was being taken; none when the log has no clock.
+    /// The log's clock, read at some moment while the turn was being taken; `None` when the log has
+    /// no clock.
     fn clock(&self) -> Option<Timestamp> {
         None
     }
@@ -273,22 +277,24 @@ pub trait Turn: Send {
     /// Appends a batch that was sealed on [`Turn::head`], and ends the turn.
     ///
     /// # Errors
-    /// [`AppendError`]; never `Conflict` while the turn lasted.
+    /// [`AppendError`]; never `Conflict` while the turn is held.
     fn append(self, batch: &Batch) -> impl Future<Output = Result<(), AppendError>> + Send;
 
-    /// Passes the turn on without appending.
     fn pass(self) -> impl Future<Output = ()> + Send;
 }
 
-/// Appends the same batch once more after an unknown outcome, and tells whether it is in the log now, durably.
+/// Appends the same batch once more after an unknown outcome, and reports whether it is in the log,
+/// durably.
 ///
-/// It lands, or it loses to itself: then the hash at its last position is its own. A batch of another node that says the
-/// same to the byte (the same hold expired or released, at the same millisecond, on the same head) counts as this one.
-/// What is found is not known to be replicated, so a barrier comes before the answer.
+/// It succeeds, or it conflicts with itself: then the hash at its last position is its own. A batch
+/// of another node that is equal to the byte (the same hold expired or released, at the same
+/// millisecond, on the same head) counts as this one. A batch that is found is not known to be
+/// replicated, so a barrier precedes the result.
 ///
 /// # Errors
-/// [`AppendError::Conflict`] when somebody else's events stand there; [`AppendError::Unknown`] when the log is still away.
-pub async fn append_surely<L: EventLog>(log: &L, batch: &Batch) -> Result<(), AppendError> {
+/// [`AppendError::Conflict`] when other events have these positions; [`AppendError::Unknown`] when
+/// the log is still unreachable.
+pub async fn append_or_confirm<L: EventLog>(log: &L, batch: &Batch) -> Result<(), AppendError> {
     match log.append(batch).await {
         Ok(()) if batch.events.is_empty() => {}
         Err(AppendError::Conflict) if !batch.events.is_empty() => find(log, batch).await?,
@@ -297,18 +303,18 @@ pub async fn append_surely<L: EventLog>(log: &L, batch: &Batch) -> Result<(), Ap
     pass_barrier(log).await
 }
 
-/// Appends a batch, or, if it has no events, confirms that the head is the expected one, behind a barrier unless everything up
-/// to there `is_proven`.
+/// Appends a batch, or, if it has no events, confirms that the head is the expected one; behind a
+/// barrier unless everything up to there `is_durable`.
 ///
 /// # Errors
 /// [`AppendError`].
-pub async fn append_proven<L: EventLog>(
+pub async fn append_durably<L: EventLog>(
     log: &L,
     batch: &Batch,
-    is_proven: bool,
+    is_durable: bool,
 ) -> Result<(), AppendError> {
     log.append(batch).await?;
-    if is_proven || !batch.events.is_empty() {
+    if is_durable || !batch.events.is_empty() {
         return Ok(());
     }
     pass_barrier(log).await
@@ -319,7 +325,7 @@ async fn pass_barrier<L: EventLog>(log: &L) -> Result<(), AppendError> {
     passed.map_err(|error| AppendError::Unknown(error.into()))
 }
 
-/// Whether `batch` stands where it was to.
+/// Reports whether `batch` is at its positions.
 async fn find<L: EventLog>(log: &L, batch: &Batch) -> Result<(), AppendError> {
     let before_last = Position(batch.head().position.0 - 1);
     let found = log

@@ -1,7 +1,7 @@
-//! Payment references, for who may read them: read from where they stand, next to their events.
+//! Payment references, for authorized readers: read from the column next to their events.
 //!
-//! Promise: a reference that was erased is not returned, whichever node is asked.
-//! Limit: needs the database; no view keeps them.
+//! Promise: an erased reference is not returned, on any node.
+//! Limit: needs the database; no view keeps payment references.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use sqlx::PgPool;
 
 use crate::error::LogError;
 
-/// The payment references of the purchases at these positions: of those that have one.
+/// The payment references of the purchases at these positions, where present.
 ///
 /// # Errors
 /// [`LogError::Unavailable`].

@@ -1,4 +1,5 @@
-//! What the engine is given from outside, so that a simulation can give it something else: time, ids, and followers.
+//! The engine's dependencies, which a simulation can replace: time, ids, and
+//! observers.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,12 +13,11 @@ use uuid::{Builder, Uuid};
 use crate::erasure::Erased;
 use crate::feed::{Committed, Feed, Readmitted};
 
-/// Tells the time, and waits for it.
+/// A source of time.
 pub trait Clock: Clone + Send + Sync + 'static {
-    /// Now.
     fn now(&self) -> Timestamp;
 
-    /// Returns at `at` or a little later; at once when it has passed.
+    /// Returns at `at` or shortly after; immediately if it has passed.
     fn sleep_until(&self, at: Timestamp) -> impl Future<Output = ()> + Send;
 }
 
@@ -31,14 +31,14 @@ impl Clock for SystemClock {
     }
 
     async fn sleep_until(&self, at: Timestamp) {
-        // At most a second at a time: the wall clock may be set while we sleep.
+        // At most one second at a time: the wall clock may be set meanwhile.
         while let Some(left) = left_until(self.now(), at) {
             tokio::time::sleep(left.min(Duration::from_secs(1))).await;
         }
     }
 }
 
-/// A clock that follows the runtime's, which a test can pause and advance; a node's clock may be off by `skew`.
+/// A clock that follows the runtime's, which a test can pause and advance, plus an offset `skew`.
 #[derive(Debug, Clone, Copy)]
 pub struct VirtualClock {
     epoch: Timestamp,
@@ -46,7 +46,7 @@ pub struct VirtualClock {
 }
 
 impl VirtualClock {
-    /// A clock that reads `now` now.
+    /// A clock that reads `now` at this moment.
     #[must_use]
     pub fn starting_at(now: Timestamp) -> Self {
         Self {
@@ -86,28 +86,26 @@ fn left_until(now: Timestamp, at: Timestamp) -> Option<Duration> {
         .map(Duration::from_millis)
 }
 
-/// Draws ids and salts. For the real engine they must be unguessable.
+/// Draws ids and salts. In production they must be unguessable.
 pub trait Ids: Send + 'static {
-    /// Sixteen random bytes.
     fn bytes(&mut self) -> [u8; 16];
 
-    /// A random UUID, version 4.
     fn uuid(&mut self) -> Uuid {
         Builder::from_random_bytes(self.bytes()).into_uuid()
     }
 
-    /// A random salt.
     fn salt(&mut self) -> Salt {
         Salt(self.bytes())
     }
 }
 
-/// Ids from a cryptographic generator, seeded by the operating system, or by a number for a simulation.
+/// Ids from a cryptographic generator, seeded by the operating system, or by a number in a
+/// simulation.
 #[derive(Debug, Clone)]
 pub struct RandomIds(StdRng);
 
 impl RandomIds {
-    /// Unguessable.
+    /// Unguessable ids.
     #[must_use]
     pub fn from_os() -> Self {
         Self(StdRng::from_os_rng())
@@ -126,15 +124,15 @@ impl Ids for RandomIds {
     }
 }
 
-/// Is told of everything that was committed, in order, before the callers whose commands it was are answered.
+/// Receives everything that is committed, in order, before the callers get their responses.
 pub trait Observer: Send + 'static {
-    /// `committed` is in the log. Called on the engine's task: be quick.
+    /// `committed` is in the log. Called on the engine's task, so it must be quick.
     fn committed(&mut self, committed: &Arc<Committed>);
 
-    /// These buyers were erased: whatever leads to a person is to be forgotten.
+    /// These buyers were erased: everything that identifies them must be removed.
     fn erased(&mut self, _: &[Erased]) {}
 
-    /// A drop is applied again from its beginning, up to the position of the last
+    /// A drop was applied again from its first event, up to the position of the last
     /// [`Observer::committed`].
     fn readmitted(&mut self, _: &Readmitted) {}
 }

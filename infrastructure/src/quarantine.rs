@@ -1,10 +1,10 @@
-//! Events that cannot be applied, and what follows from one: its drop is put into quarantine on
-//! this node, and everything else continues.
+//! Events that cannot be applied, and their consequence: the event's drop is quarantined on this
+//! node, and everything else continues.
 //!
 //! Promise: an event that this program cannot apply is never skipped silently. It names its drop,
 //! its position and the reason, and from there on nothing of that drop is applied until the
 //! position is declared void ([`domain::incident`]) or a program that can apply it is started.
-//! Limit: this is about one drop's stream. A broken chain is about the whole log ([`LogError`]).
+//! Limit: this concerns one drop's stream. A broken chain concerns the whole log ([`LogError`]).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,18 +17,17 @@ use crate::codec::RecordedEvent;
 use crate::error::LogError;
 use crate::log::EventRef;
 
-/// What is wrong with an event that cannot be applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// No event of this type is known here; a later release may know it.
+    /// The event type is unknown; a later release may know it.
     UnknownType,
     /// The type is known, but not in this version; a later release may know it.
     UnknownVersion,
-    /// The payload, or the personal data beside it, does not have the form of its type.
+    /// The payload, or the personal data, does not have the form of its type.
     Unreadable,
     /// It is not the next event of its stream.
     WrongSequence,
-    /// It contradicts the history of its drop, for example by overselling.
+    /// It contradicts the state of its drop, for example by overselling.
     Contradiction,
 }
 
@@ -58,24 +57,21 @@ impl fmt::Display for Fault {
     }
 }
 
-/// An event of a drop that cannot be applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedEvent {
-    /// Its position.
     pub position: Position,
-    /// The drop; none when its stream is not named as a drop's is.
+    /// The drop; `None` when the stream's id is not a drop's.
     pub drop_id: Option<DropId>,
-    /// The stream as the log names it.
+    /// The stream's id in the log.
     pub stream: String,
-    /// Its place in the stream; none when the stream is not named as a drop's is.
+    /// Its sequence in the stream; `None` when the stream's id is not a drop's.
     pub sequence: Option<Sequence>,
-    /// The type that it is filed under.
+    /// Its stored type.
     pub event_type: String,
-    /// The version that it is filed under.
+    /// Its stored version.
     pub event_version: String,
-    /// What is wrong.
     pub fault: Fault,
-    /// The details, for an operator at the log: they may repeat parts of the payload.
+    /// Details for an operator with access to the log: they may repeat parts of the payload.
     pub reason: String,
 }
 
@@ -96,7 +92,7 @@ impl RefusedEvent {
         }
     }
 
-    /// A decoded event that does not fit the history of its drop.
+    /// A decoded event that contradicts the state of its drop.
     #[must_use]
     pub fn recorded(recorded: &RecordedEvent, fault: Fault, reason: &str) -> Self {
         Self {
@@ -111,7 +107,7 @@ impl RefusedEvent {
         }
     }
 
-    /// Type and version in at most 80 printable characters: whoever wrote them may have written
+    /// Type and version in at most 80 printable characters, because the stored ones may contain
     /// anything.
     #[must_use]
     pub fn kind(&self) -> String {
@@ -129,7 +125,7 @@ impl RefusedEvent {
         }
     }
 
-    /// The same as an error about the log, for readers that need every event.
+    /// The same as an error of the log, for readers that need every event.
     #[must_use]
     pub fn into_error(self) -> LogError {
         LogError::Corrupt {
@@ -144,13 +140,14 @@ impl RefusedEvent {
 pub struct Voided {
     /// The position of the event that declares it.
     pub at: Position,
-    /// The position without effect.
+    /// The void position.
     pub position: Position,
-    /// The drop whose event stands there; none: it is no drop's, and nothing follows from it.
+    /// The drop whose event has this position; `None` if it belongs to no drop and nothing follows
+    /// from it.
     pub drop_id: Option<DropId>,
 }
 
-/// The position that an event of the log itself declares void; none for every other event.
+/// The position that a `PositionVoided` event declares void; `None` for every other event.
 #[must_use]
 pub fn voided_by<'a>(stored: impl Into<EventRef<'a>>) -> Option<Position> {
     let stored: EventRef<'a> = stored.into();
@@ -171,7 +168,7 @@ pub fn voided_by<'a>(stored: impl Into<EventRef<'a>>) -> Option<Position> {
     }
 }
 
-/// The drop of a stored event; none for other streams.
+/// The drop of a stored event; `None` for other streams.
 #[must_use]
 pub fn drop_of<'a>(stored: impl Into<EventRef<'a>>) -> Option<DropId> {
     let stored: EventRef<'a> = stored.into();
@@ -179,7 +176,7 @@ pub fn drop_of<'a>(stored: impl Into<EventRef<'a>>) -> Option<DropId> {
     is_drop.then(|| stored.aggregate_id.parse().ok()).flatten()
 }
 
-/// Every position that was declared void, by the position itself.
+/// Every void position.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Voids(BTreeMap<Position, Voided>);
 
@@ -192,7 +189,7 @@ impl FromIterator<Voided> for Voids {
 }
 
 impl Voids {
-    /// Adds one; false when the position was void already.
+    /// Adds one; returns false when the position was void already.
     pub fn add(&mut self, voided: Voided) -> bool {
         let is_new = !self.0.contains_key(&voided.position);
         if is_new {
@@ -201,26 +198,24 @@ impl Voids {
         is_new
     }
 
-    /// Whether no position is void.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether the event at this position has no effect.
+    /// Reports whether the event at this position is void.
     #[must_use]
     pub fn contains(&self, position: Position) -> bool {
         !self.0.is_empty() && self.0.contains_key(&position)
     }
 
-    /// Adds several.
     pub fn extend(&mut self, voided: impl IntoIterator<Item = Voided>) {
         for voided in voided {
             self.add(voided);
         }
     }
 
-    /// All of them, in the order of the void positions.
+    /// All of them, ordered by void position.
     pub fn iter(&self) -> impl Iterator<Item = &Voided> {
         self.0.values()
     }

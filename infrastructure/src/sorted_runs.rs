@@ -1,8 +1,9 @@
-//! What does not fit into memory, in order: sorted runs in a scratch file, merged at the end.
+//! External sort: sorted runs in a scratch file, merged at the end.
 //!
-//! Promise: what was added comes back in the order of its keys, as many as were added, and equal keys in the order in which they
-//! were added. Memory is one buffer a run, [`BUFFERS`] in all. The file has no name: it is gone with the process, however that
-//! ends. Limit: nothing can be read before everything was added.
+//! Promise: all added records are returned in the order of their keys; equal keys in the order in
+//! which they were added. Memory is one buffer per run, [`BUFFERS`] in total. The scratch file has
+//! no name, so it is gone when the process ends in any way.
+//! Limit: nothing can be read before everything was added.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,46 +14,45 @@ use std::marker::PhantomData;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-/// Bytes of all runs in memory while they are merged.
+/// Total bytes of the runs' buffers during a merge.
 const BUFFERS: usize = 16 << 20;
-/// The most and the fewest bytes of one.
+/// Maximum and minimum bytes of one buffer.
 const MOST: usize = 1 << 18;
 const FEWEST: usize = 1 << 12;
-/// Bytes that wait to be written.
+/// Bytes of the write buffer.
 const WRITE_BYTES: usize = 1 << 18;
 
-/// What can be written down and read back.
+/// A record that can be written to the scratch file and read back.
 pub trait Record: Sized {
-    /// What it is sorted by.
     type Key: Ord;
 
-    /// What it is sorted by.
+    /// The sort key.
     fn key(&self) -> Self::Key;
 
-    /// Writes it.
+    /// Writes the record.
     ///
     /// # Errors
     /// When it cannot be written.
     fn write(&self, to: &mut impl Write) -> io::Result<()>;
 
-    /// Reads it.
+    /// Reads the next record.
     ///
     /// # Errors
     /// When it cannot be read.
     fn read(from: &mut impl Read) -> io::Result<Self>;
 }
 
-/// Runs so far.
+/// The runs added so far.
 #[derive(Debug)]
 pub struct SortedRuns<T> {
     file: Option<File>,
-    runs: Vec<Place>,
+    runs: Vec<Location>,
     of: PhantomData<fn() -> T>,
 }
 
-/// Where a run is.
+/// The location of a run in the file.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct Location {
     start: u64,
     end: u64,
     records: u64,
@@ -69,13 +69,13 @@ impl<T> Default for SortedRuns<T> {
 }
 
 impl<T: Record> SortedRuns<T> {
-    /// Whether there are none.
+    /// Reports whether no run was added.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.runs.is_empty()
     }
 
-    /// Adds a run, which is in order.
+    /// Adds a run, which must be sorted.
     ///
     /// # Errors
     /// When the scratch file cannot be written.
@@ -94,7 +94,7 @@ impl<T: Record> SortedRuns<T> {
         writer.flush()?;
         drop(writer);
         let end = file.stream_position()?;
-        self.runs.push(Place {
+        self.runs.push(Location {
             start,
             end,
             records,
@@ -102,7 +102,7 @@ impl<T: Record> SortedRuns<T> {
         Ok(())
     }
 
-    /// Everything in order, with one last run that never was on disk.
+    /// All records in order, with one last run that is kept in memory.
     ///
     /// # Errors
     /// When the scratch file cannot be read.
@@ -110,15 +110,15 @@ impl<T: Record> SortedRuns<T> {
         let buffer = (BUFFERS / self.runs.len().max(1)).clamp(FEWEST, MOST);
         let mut runs = vec![];
         if let Some(file) = self.file.map(Arc::new) {
-            for place in self.runs {
+            for location in self.runs {
                 let section = Section {
                     file: file.clone(),
-                    at: place.start,
-                    end: place.end,
+                    at: location.start,
+                    end: location.end,
                 };
                 runs.push(Run::Stored {
                     reader: BufReader::with_capacity(buffer, section),
-                    left: place.records,
+                    left: location.records,
                 });
             }
         }
@@ -135,7 +135,9 @@ impl<T: Record> SortedRuns<T> {
     }
 }
 
-/// Records that are added in any order: so many in memory, the rest in runs. Limit: equal keys come back in any order.
+/// Sorts records added in any order, with a limit on memory; the rest is kept in runs.
+///
+/// Limit: equal keys are returned in any order.
 #[derive(Debug)]
 pub struct Sorter<T> {
     most: usize,
@@ -144,7 +146,7 @@ pub struct Sorter<T> {
 }
 
 impl<T: Record> Sorter<T> {
-    /// With so many records in memory.
+    /// Keeps up to `most` records in memory.
     #[must_use]
     pub fn with_most(most: usize) -> Self {
         Self {
@@ -154,7 +156,7 @@ impl<T: Record> Sorter<T> {
         }
     }
 
-    /// Adds one.
+    /// Adds a record.
     ///
     /// # Errors
     /// When the scratch file cannot be written.
@@ -167,7 +169,7 @@ impl<T: Record> Sorter<T> {
         Ok(())
     }
 
-    /// Everything in order.
+    /// All records in order.
     ///
     /// # Errors
     /// When the scratch file cannot be read.
@@ -200,7 +202,7 @@ impl<T: Record> Iterator for Merged<T> {
     }
 }
 
-/// The first record of a run that was not handed out yet.
+/// The first record of a run that was not returned yet.
 #[derive(Debug)]
 struct HeadOf<T> {
     record: T,
@@ -251,7 +253,7 @@ impl<T: Record> Iterator for Run<T> {
     }
 }
 
-/// A part of a file that others read other parts of.
+/// A part of a file; other readers use other parts.
 #[derive(Debug)]
 struct Section {
     file: Arc<File>,
@@ -273,7 +275,7 @@ impl Read for Section {
 mod tests {
     use super::*;
 
-    /// Sorted by the first; the second tells when it was added.
+    /// Sorted by the first number; the second is the order of adding.
     type Pair = (u8, u8);
 
     impl Record for Pair {
@@ -299,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_comes_back_in_order_and_equal_keys_as_they_were_added() {
+    fn records_are_sorted_and_equal_keys_keep_their_order() {
         let mut runs = SortedRuns::default();
         assert!(runs.is_empty());
         runs.add([(1, 0), (3, 0), (3, 1)]).unwrap();
@@ -324,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_in_any_order_comes_back_in_order_however_little_fits_into_memory() {
+    fn unsorted_records_are_sorted_with_any_memory_limit() {
         let added: [Pair; 6] = [(5, 0), (1, 1), (6, 2), (2, 3), (0, 4), (9, 5)];
         for most in 1..=7 {
             let mut sorter = Sorter::with_most(most);
@@ -341,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn runs_longer_than_their_buffers_are_read_to_their_end() {
+    fn runs_longer_than_their_buffers_are_read_completely() {
         let mut runs = SortedRuns::default();
         let long = (0..=u8::MAX).flat_map(|key| std::iter::repeat_n(key, 1_000));
         for run in 0..3 {
@@ -353,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scratch_file_that_lost_its_end_is_an_error_and_no_end() {
+    fn truncated_scratch_file_is_an_error() {
         let mut runs = SortedRuns::default();
         runs.add([(1, 0), (2, 0), (3, 0)]).unwrap();
         runs.file.as_ref().unwrap().set_len(5).unwrap();

@@ -1,10 +1,12 @@
-//! Reading what earlier versions wrote: every old form of an event, and how it is turned into the present one.
+//! Reads events of earlier versions: the steps that turn each old form of an event into the current
+//! one.
 //!
-//! Promise: stored events are never edited; each form ever written stays readable, here and in stock `cqrs-es` programs,
-//! which take the same list ([`all`]). Limit: a step goes from one version to the next, and the list is in that order.
+//! Promise: stored events are never edited; every form ever written stays readable, here and in
+//! stock `cqrs-es` programs, which use the same list ([`all`]).
+//! Limit: a step goes from one version to the next, and the list is in that order.
 //!
-//! A new version of an event: raise its number in `DropEvent::event_version`, move its fixture to
-//! `tests/fixtures/upcast`, and add a step here.
+//! To add a version of an event: raise its number in `DropEvent::event_version`, move its fixture
+//! to `tests/fixtures/upcast`, and add a step here.
 
 use cqrs_es::persist::{EventUpcaster, SerializedEvent};
 use domain::values::Timestamp;
@@ -17,7 +19,8 @@ struct Step {
     event_type: &'static str,
     from: &'static str,
     to: &'static str,
-    /// Takes and gives the fields of the event. What it cannot read it leaves alone: decoding says what is wrong.
+    /// Takes and returns the fields of the event. Unreadable fields are left unchanged: decoding
+    /// reports them.
     change: fn(&mut serde_json::Map<String, Value>) -> Option<()>,
 }
 
@@ -25,12 +28,12 @@ const STEPS: &[Step] = &[Step {
     event_type: "HoldPlaced",
     from: "0.9",
     to: "1.0",
-    change: say_when_the_hold_is_over,
+    change: add_expires_at,
 }];
 
-/// Version 0.9, of the prototype, told how long a hold lasts and not when it is over, so that every reader had to compute
-/// the one number that decides who may buy.
-fn say_when_the_hold_is_over(fields: &mut serde_json::Map<String, Value>) -> Option<()> {
+/// Version 0.9, of the prototype, stored how long a hold lasts instead of `expires_at`, so every
+/// reader had to compute the time that decides whether a purchase is possible.
+fn add_expires_at(fields: &mut serde_json::Map<String, Value>) -> Option<()> {
     let placed_at: Timestamp = fields.get("placed_at")?.as_str()?.parse().ok()?;
     let seconds = u32::try_from(fields.remove("hold_seconds")?.as_u64()?).ok()?;
     let expires_at = placed_at.plus_seconds(seconds).to_string();
@@ -55,8 +58,8 @@ impl EventUpcaster for &'static Step {
 
 /// Every pair of event type and version of drops that this program reads, former versions included.
 ///
-/// The database holds the same list (`known_event_types()`, migrations/0007_event_types.sql): it
-/// refuses every other pair.
+/// The database has the same list (`known_event_types()`, migrations/0007_event_types.sql): it
+/// rejects every other pair.
 #[must_use]
 pub fn known_pairs() -> Vec<(&'static str, &'static str)> {
     let present = domain::DropEvent::TYPES
@@ -66,7 +69,7 @@ pub fn known_pairs() -> Vec<(&'static str, &'static str)> {
     present.chain(former).collect()
 }
 
-/// Whether this program reads events that are filed under this type and version.
+/// Reports whether this program reads events of this type and version.
 pub(crate) fn is_known(event_type: &str, event_version: &str) -> bool {
     domain::DropEvent::version_of(event_type) == Some(event_version)
         || STEPS
@@ -74,14 +77,15 @@ pub(crate) fn is_known(event_type: &str, event_version: &str) -> bool {
             .any(|step| step.event_type == event_type && step.from == event_version)
 }
 
-/// Every step, oldest first, as stock `cqrs-es` programs take them.
+/// Every step, oldest first, for stock `cqrs-es` programs.
 #[must_use]
 pub fn all() -> Vec<Box<dyn EventUpcaster>> {
     let boxed = |step: &'static Step| Box::new(step) as Box<dyn EventUpcaster>;
     STEPS.iter().map(boxed).collect()
 }
 
-/// The present version and payload of an event that was stored in an older form; none for one that is as it should be.
+/// The current version and payload of an event that was stored in an older form; `None` for one in
+/// the current form.
 pub(crate) fn upcast(stored: &EventRef<'_>) -> Option<(String, String)> {
     let applies = |step: &&'static Step| step.can_upcast(stored.event_type, stored.event_version);
     if !STEPS.iter().any(|step| applies(&step)) {
@@ -96,7 +100,7 @@ pub(crate) fn upcast(stored: &EventRef<'_>) -> Option<(String, String)> {
         serde_json::from_str(stored.payload).ok()?,
         Value::Null,
     );
-    // As cqrs-es does it, whose own loop is private.
+    // As in cqrs-es, whose own loop is private.
     let event = STEPS.iter().fold(event, |event, step| {
         if step.can_upcast(&event.event_type, &event.event_version) {
             step.upcast(event)

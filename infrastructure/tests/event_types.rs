@@ -1,5 +1,5 @@
-//! The database admits the pairs of event type and version that some release knows, and no others;
-//! the incidents of the log are its owner's alone.
+//! The database accepts the pairs of event type and version that some release knows, and no others;
+//! only the log's owner may append incidents.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
@@ -37,7 +37,7 @@ async fn insert(
 }
 
 #[tokio::test]
-async fn the_database_and_the_program_know_the_same_pairs() {
+async fn database_and_program_know_the_same_pairs() {
     let pool = fresh_database().await;
     let mut in_sql: Vec<String> = sqlx::query_scalar("SELECT unnest(known_event_types())")
         .fetch_all(&pool)
@@ -53,7 +53,7 @@ async fn the_database_and_the_program_know_the_same_pairs() {
 }
 
 #[tokio::test]
-async fn a_pair_that_no_release_knows_is_refused_and_every_other_is_admitted() {
+async fn unknown_pairs_are_rejected_and_known_ones_accepted() {
     let pool = fresh_database().await;
     let mut connection = pool.acquire().await.unwrap();
     for (event_type, version) in known_pairs() {
@@ -74,11 +74,11 @@ async fn a_pair_that_no_release_knows_is_refused_and_every_other_is_admitted() {
         assert_eq!(inserted, Err("23514".to_owned()), "{event_type} {version}");
     }
     let foreign = insert(&mut connection, "Invoice", "InvoiceSent", "7.3").await;
-    assert_eq!(foreign, Ok(()), "streams of other programs are theirs");
+    assert_eq!(foreign, Ok(()), "streams of other programs are not checked");
 }
 
 #[tokio::test]
-async fn the_guard_is_in_force_where_replication_switches_triggers_off() {
+async fn guard_works_while_replication_disables_triggers() {
     let pool = fresh_database().await;
     let mut replica = pool.acquire().await.unwrap();
     let statement = "SET session_replication_role = replica";
@@ -90,13 +90,13 @@ async fn the_guard_is_in_force_where_replication_switches_triggers_off() {
 }
 
 #[tokio::test]
-async fn a_log_that_holds_an_unknown_pair_already_is_migrated_and_takes_no_more() {
+async fn log_with_an_unknown_pair_is_migrated_and_accepts_no_more() {
     let database = testing::fresh_database().await;
     let pool = connect_as_is(database.url.parse().unwrap(), 2)
         .await
         .unwrap();
     let migrator = sqlx::migrate!("../migrations");
-    // As the release before this one left it.
+    // The schema of the previous release.
     for migration in migrator.iter().filter(|migration| migration.version < 7) {
         pool.execute(migration.sql.as_ref()).await.unwrap();
     }
@@ -113,7 +113,7 @@ async fn a_log_that_holds_an_unknown_pair_already_is_migrated_and_takes_no_more(
     assert_eq!(again, Err("23514".to_owned()));
 }
 
-/// A role of its own with what a server may do.
+/// Switches to a new role with the rights of a server.
 async fn as_writer(pool: &PgPool, connection: &mut PgConnection) {
     let role = format!("holdfast_test_{}", Uuid::new_v4().simple());
     let create = format!("CREATE ROLE {role} IN ROLE holdfast_writer");
@@ -126,7 +126,7 @@ async fn as_writer(pool: &PgPool, connection: &mut PgConnection) {
 }
 
 #[tokio::test]
-async fn whoever_may_append_cannot_declare_a_position_void() {
+async fn appending_role_cannot_declare_a_position_void() {
     let pool = fresh_database().await;
     let mut connection = pool.acquire().await.unwrap();
     insert(&mut connection, "Log", "PositionVoided", "1.0")

@@ -1,5 +1,6 @@
-//! What only the log in Postgres promises: the database itself refuses to rewrite history, a stock program's plain
-//! INSERT becomes part of the chain, and a connection that dies leaves no doubt behind.
+//! Guarantees of the log in Postgres only: the database itself rejects changes of history, a stock
+//! program's plain INSERT becomes part of the chain, and a connection that dies leaves no unknown
+//! state behind.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
@@ -8,7 +9,7 @@ mod support;
 use domain::values::Position;
 use infrastructure::error::{AppendError, LogError};
 use infrastructure::log::postgres::{PostgresLog, connect};
-use infrastructure::log::{Batch, EventLog, Head, Turn, append_surely};
+use infrastructure::log::{Batch, EventLog, Head, Turn, append_or_confirm};
 use private_postgres::testing::url_for;
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Acquire, Connection, Executor};
@@ -20,7 +21,7 @@ const STOCK_INSERT: &str = "
 INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
 VALUES ($1, $2, $3, CASE $1 WHEN 'Drop' THEN 'HoldPlaced' ELSE 'Sampled' END, '1.0', $4::json, $5::json)";
 
-/// What `postgres-es` does to store an event: seven columns, and nothing of positions or hashes.
+/// Stores an event as `postgres-es` does: seven columns, without position or hash.
 async fn insert_as_stock(
     connection: &mut PgConnection,
     aggregate: (&str, &str),
@@ -59,7 +60,7 @@ fn assert_refused(outcome: Result<sqlx::postgres::PgQueryResult, sqlx::Error>, s
 }
 
 #[tokio::test]
-async fn the_database_refuses_to_rewrite_history() {
+async fn database_rejects_changes_of_history() {
     let pool = fresh_database().await;
     let log = log_of_two(&pool).await;
     let before = all(&log).await;
@@ -83,7 +84,7 @@ async fn the_database_refuses_to_rewrite_history() {
 }
 
 #[tokio::test]
-async fn the_database_refuses_to_move_the_head_back() {
+async fn database_rejects_moving_the_head_back() {
     let pool = fresh_database().await;
     let log = log_of_two(&pool).await;
     let before = log.head().await.unwrap();
@@ -100,7 +101,7 @@ async fn the_database_refuses_to_move_the_head_back() {
 }
 
 #[tokio::test]
-async fn there_is_one_head() {
+async fn only_one_head_can_exist() {
     let pool = fresh_database().await;
     let second =
         "INSERT INTO log_head (only_row, position, hash, recorded_at) VALUES (false, 0, '', now())";
@@ -110,7 +111,7 @@ async fn there_is_one_head() {
 }
 
 #[tokio::test]
-async fn private_data_may_be_erased_and_never_changed() {
+async fn private_data_can_be_erased_but_not_changed() {
     let pool = fresh_database().await;
     let log = log_of_two(&pool).await;
     for sql in [
@@ -127,7 +128,7 @@ async fn private_data_may_be_erased_and_never_changed() {
 }
 
 #[tokio::test]
-async fn a_stock_insert_gets_the_place_the_time_and_the_hash_that_rust_computes() {
+async fn stock_insert_gets_the_position_time_and_hash_that_rust_computes() {
     let pool = fresh_database().await;
     let log = log_of_two(&pool).await;
     let mut stock = pool.acquire().await.unwrap();
@@ -159,7 +160,7 @@ async fn a_stock_insert_gets_the_place_the_time_and_the_hash_that_rust_computes(
 }
 
 #[tokio::test]
-async fn a_stock_drop_is_filed_under_the_canonical_form_of_its_id() {
+async fn stock_drop_is_stored_under_the_canonical_form_of_its_id() {
     let pool = fresh_database().await;
     let log = PostgresLog::new(pool.clone());
     let id = Uuid::new_v4();
@@ -173,7 +174,7 @@ async fn a_stock_drop_is_filed_under_the_canonical_form_of_its_id() {
 }
 
 #[tokio::test]
-async fn a_drop_whose_id_is_no_uuid_is_turned_away() {
+async fn drop_whose_id_is_not_a_uuid_is_rejected() {
     let pool = fresh_database().await;
     let log = log_of_two(&pool).await;
     let mut stock = pool.acquire().await.unwrap();
@@ -186,7 +187,7 @@ async fn a_drop_whose_id_is_no_uuid_is_turned_away() {
 }
 
 #[tokio::test]
-async fn a_stock_insert_that_is_rolled_back_leaves_no_gap() {
+async fn rolled_back_stock_insert_leaves_no_gap() {
     let pool = fresh_database().await;
     let log = log_of_two(&pool).await;
     let mut stock = pool.acquire().await.unwrap();
@@ -204,7 +205,7 @@ async fn a_stock_insert_that_is_rolled_back_leaves_no_gap() {
 }
 
 #[tokio::test]
-async fn a_stock_insert_that_lost_its_stream_is_a_conflict_and_leaves_no_gap() {
+async fn conflicting_stock_insert_leaves_no_gap() {
     let pool = fresh_database().await;
     let log = log_of_two(&pool).await;
     let mut stock = pool.acquire().await.unwrap();
@@ -217,7 +218,7 @@ async fn a_stock_insert_that_lost_its_stream_is_a_conflict_and_leaves_no_gap() {
     assert_eq!(
         code.as_deref(),
         Some("23505"),
-        "what postgres-es takes for a conflict"
+        "the error that postgres-es treats as a conflict"
     );
     log.append(&one(log.head().await.unwrap(), "a", 3))
         .await
@@ -226,7 +227,7 @@ async fn a_stock_insert_that_lost_its_stream_is_a_conflict_and_leaves_no_gap() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stock_inserts_beside_batch_writers_make_one_dense_chain() {
+async fn stock_inserts_and_batch_writers_make_one_dense_chain() {
     let pool = fresh_database().await;
     let stock: Vec<_> = (0..4)
         .map(|n| tokio::spawn(insert_many(pool.clone(), format!("stock-{n}"), 40)))
@@ -260,7 +261,7 @@ async fn insert_many(pool: PgPool, stream: String, count: i64) {
     }
 }
 
-/// Half by racing and half in turn.
+/// Half of them competing and half in turn.
 async fn append_many(log: PostgresLog, stream: String, batches: u64) {
     for n in 0..batches {
         let events = |n: u64| (1..=3).map(|k| sample(&stream, 3 * n + k)).collect();
@@ -282,7 +283,7 @@ async fn append_many(log: PostgresLog, stream: String, batches: u64) {
 }
 
 #[tokio::test]
-async fn the_writer_waits_for_the_disk_whatever_the_database_says() {
+async fn writer_waits_for_the_disk_despite_database_settings() {
     let pool = fresh_database().await;
     let name: String = sqlx::query_scalar("SELECT current_database()")
         .fetch_one(&pool)
@@ -291,7 +292,7 @@ async fn the_writer_waits_for_the_disk_whatever_the_database_says() {
     pool.execute(format!("ALTER DATABASE {name} SET synchronous_commit = off").as_str())
         .await
         .unwrap();
-    // A column default that tells what the writing session has set; NULL for everybody who asks before.
+    // A trigger that records the setting of the writing session.
     pool.execute("CREATE TABLE witness (setting text)")
         .await
         .unwrap();
@@ -311,14 +312,14 @@ async fn the_writer_waits_for_the_disk_whatever_the_database_says() {
     let turn = log.take_turn().await.unwrap();
     let batch = one(turn.head(), "a", 2);
     turn.append(&batch).await.unwrap();
-    let heard: Vec<String> = sqlx::query_scalar("SELECT setting FROM witness")
+    let recorded: Vec<String> = sqlx::query_scalar("SELECT setting FROM witness")
         .fetch_all(&pool)
         .await
         .unwrap();
-    assert_eq!(heard, ["on", "on"]);
+    assert_eq!(recorded, ["on", "on"]);
 }
 
-/// Ends the session that appends last, and returns once it is gone.
+/// Ends the appending session, and returns once it is gone.
 async fn kill_writer(pool: &PgPool) {
     let killed: Vec<bool> = sqlx::query_scalar(
         "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
@@ -328,11 +329,11 @@ async fn kill_writer(pool: &PgPool) {
     .fetch_all(pool)
     .await
     .unwrap();
-    assert_eq!(killed, [true], "there is one writer");
+    assert_eq!(killed, [true], "exactly one writer");
 }
 
 #[tokio::test]
-async fn a_killed_writer_leaves_an_unknown_outcome_that_appending_again_resolves() {
+async fn killed_writer_leaves_an_unknown_outcome_resolved_by_a_retry() {
     let pool = fresh_database().await;
     let log = log_of_two(&pool).await;
     kill_writer(&pool).await;
@@ -342,13 +343,13 @@ async fn a_killed_writer_leaves_an_unknown_outcome_that_appending_again_resolves
         matches!(outcome, Err(AppendError::Unknown(_))),
         "{outcome:?}"
     );
-    append_surely(&log, &batch).await.unwrap();
-    append_surely(&log, &batch).await.unwrap();
+    append_or_confirm(&log, &batch).await.unwrap();
+    append_or_confirm(&log, &batch).await.unwrap();
     assert_eq!(all(&log).await.len(), 3, "once");
 }
 
 #[tokio::test]
-async fn a_killed_writer_costs_nobody_a_turn() {
+async fn killed_writer_does_not_cost_a_turn() {
     let pool = fresh_database().await;
     let log = log_of_two(&pool).await;
     kill_writer(&pool).await;
@@ -359,7 +360,7 @@ async fn a_killed_writer_costs_nobody_a_turn() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_writer_killed_in_the_middle_of_its_append_leaves_nothing_and_no_doubt() {
+async fn writer_killed_during_an_append_leaves_nothing_behind() {
     let pool = fresh_database().await;
     let log = log_of_two(&pool).await;
     let batch = one(log.head().await.unwrap(), "a", 3);
@@ -368,7 +369,7 @@ async fn a_writer_killed_in_the_middle_of_its_append_leaves_nothing_and_no_doubt
         let (log, batch) = (log.clone(), batch.clone());
         async move { log.append(&batch).await }
     });
-    until_somebody_waits_for_the_head(&pool).await;
+    until_a_session_waits_for_the_head(&pool).await;
     kill_writer(&pool).await;
     let outcome = appending.await.unwrap();
     assert!(
@@ -376,12 +377,12 @@ async fn a_writer_killed_in_the_middle_of_its_append_leaves_nothing_and_no_doubt
         "{outcome:?}"
     );
     blocker.pass().await;
-    append_surely(&log, &batch).await.unwrap();
+    append_or_confirm(&log, &batch).await.unwrap();
     assert_eq!(all(&log).await.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_append_that_its_caller_gave_up_lands_at_most_once() {
+async fn abandoned_append_is_committed_at_most_once() {
     let pool = fresh_database().await;
     let log = log_of_two(&pool).await;
     let batch = one(log.head().await.unwrap(), "a", 3);
@@ -390,13 +391,14 @@ async fn an_append_that_its_caller_gave_up_lands_at_most_once() {
         let (log, batch) = (log.clone(), batch.clone());
         async move { log.append(&batch).await }
     });
-    until_somebody_waits_for_the_head(&pool).await;
+    until_a_session_waits_for_the_head(&pool).await;
     given_up.abort();
     assert!(given_up.await.unwrap_err().is_cancelled());
-    // The server knows nothing of that: the statement still waits, and lands now, before or after this one.
+    // The server does not notice: the statement still waits, and commits now, before or after this
+    // one.
     let again = tokio::spawn({
         let (log, batch) = (log.clone(), batch.clone());
-        async move { append_surely(&log, &batch).await }
+        async move { append_or_confirm(&log, &batch).await }
     });
     blocker.pass().await;
     again.await.unwrap().unwrap();
@@ -406,7 +408,7 @@ async fn an_append_that_its_caller_gave_up_lands_at_most_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_turn_whose_holder_died_passes_on() {
+async fn turn_of_a_dead_holder_passes_on() {
     let pool = fresh_database().await;
     let log = log_of_two(&pool).await;
     let turn = log.take_turn().await.unwrap();
@@ -426,7 +428,7 @@ async fn a_turn_whose_holder_died_passes_on() {
         matches!(outcome, Err(AppendError::Unknown(_))),
         "{outcome:?}"
     );
-    let resolved = append_surely(&log, &batch).await;
+    let resolved = append_or_confirm(&log, &batch).await;
     assert!(
         matches!(resolved, Err(AppendError::Conflict)),
         "{resolved:?}"
@@ -435,7 +437,7 @@ async fn a_turn_whose_holder_died_passes_on() {
 }
 
 /// Waits for a state of the server, not for a time.
-async fn until_somebody_waits_for_the_head(pool: &PgPool) {
+async fn until_a_session_waits_for_the_head(pool: &PgPool) {
     let waiting = "SELECT count(*) FROM pg_stat_activity
                     WHERE datname = current_database() AND wait_event_type = 'Lock'";
     loop {
@@ -447,7 +449,7 @@ async fn until_somebody_waits_for_the_head(pool: &PgPool) {
 }
 
 #[tokio::test]
-async fn a_batch_that_the_data_forbids_is_rejected_and_leaves_nothing() {
+async fn batch_with_invalid_data_is_rejected_and_leaves_nothing() {
     let pool = fresh_database().await;
     let log = log_of_two(&pool).await;
     let head = log.head().await.unwrap();
@@ -457,15 +459,11 @@ async fn a_batch_that_the_data_forbids_is_rejected_and_leaves_nothing() {
         matches!(outcome, Err(AppendError::Rejected(_))),
         "{outcome:?}"
     );
-    assert_eq!(
-        log.head().await.unwrap(),
-        head,
-        "the head did not move alone"
-    );
+    assert_eq!(log.head().await.unwrap(), head, "the head moved alone");
     log.append(&one(head, "a", 3)).await.unwrap();
 }
 
-/// Somebody with every right, and no respect for triggers.
+/// Runs a statement with every right and with triggers disabled.
 async fn intrude(pool: &PgPool, sql: &str) {
     let mut intruder = PgConnection::connect_with(&pool.connect_options())
         .await
@@ -478,7 +476,7 @@ async fn intrude(pool: &PgPool, sql: &str) {
 }
 
 #[tokio::test]
-async fn replication_does_not_switch_the_guards_off() {
+async fn replication_role_does_not_disable_the_guards() {
     let pool = fresh_database().await;
     let _log = log_of_two(&pool).await;
     let mut replica = pool.acquire().await.unwrap();
@@ -497,7 +495,7 @@ async fn replication_does_not_switch_the_guards_off() {
 }
 
 #[tokio::test]
-async fn an_event_beyond_the_head_is_turned_away_and_the_log_goes_on() {
+async fn event_beyond_the_head_is_rejected_and_the_log_continues() {
     let pool = fresh_database().await;
     let log = log_of_two(&pool).await;
     for position in [3, 1_000_000, 0, -1] {
@@ -517,7 +515,7 @@ async fn an_event_beyond_the_head_is_turned_away_and_the_log_goes_on() {
 }
 
 #[tokio::test]
-async fn a_stock_program_that_falls_asleep_before_its_commit_is_cut_off() {
+async fn stock_program_that_stalls_before_its_commit_is_disconnected() {
     let pool = fresh_database().await;
     let log = log_of_two(&pool).await;
     let mut asleep = PgConnection::connect_with(&pool.connect_options())
@@ -528,7 +526,7 @@ async fn a_stock_program_that_falls_asleep_before_its_commit_is_cut_off() {
     insert_as_stock(&mut asleep, ("Drop", &id), 1, "{}", "{}")
         .await
         .unwrap();
-    // It holds the head and never commits; the append waits for it, and not for ever.
+    // It holds the head and never commits; the append waits for it, but not forever.
     let head = log.head().await.unwrap();
     log.append(&one(head, "z", 1)).await.unwrap();
     assert!(asleep.execute("COMMIT").await.is_err());
@@ -544,7 +542,7 @@ fn assert_corrupt_at<T: std::fmt::Debug>(found: Result<T, LogError>, expected: u
 }
 
 #[tokio::test]
-async fn a_missing_position_is_corruption_and_named() {
+async fn missing_position_is_reported_as_corruption() {
     let pool = fresh_database().await;
     let log = log_of_two(&pool).await;
     intrude(&pool, "DELETE FROM events WHERE position = 1").await;
@@ -552,7 +550,7 @@ async fn a_missing_position_is_corruption_and_named() {
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_an_event_is_corruption_and_named() {
+async fn invalid_row_is_reported_as_corruption() {
     let pool = fresh_database().await;
     let log = log_of_two(&pool).await;
     intrude(&pool, "UPDATE events SET hash = 'short' WHERE position = 2").await;
@@ -561,7 +559,7 @@ async fn a_row_that_cannot_be_an_event_is_corruption_and_named() {
 }
 
 #[tokio::test]
-async fn a_head_that_cannot_be_one_is_corruption() {
+async fn invalid_head_is_reported_as_corruption() {
     let pool = fresh_database().await;
     let log = log_of_two(&pool).await;
     intrude(&pool, "UPDATE log_head SET hash = 'short'").await;
@@ -569,7 +567,7 @@ async fn a_head_that_cannot_be_one_is_corruption() {
 }
 
 #[tokio::test]
-async fn a_stock_insert_that_leaves_a_gap_in_a_drop_is_turned_away() {
+async fn stock_insert_that_leaves_a_gap_in_a_drop_is_rejected() {
     let pool = fresh_database().await;
     let log = PostgresLog::new(pool.clone());
     let id = Uuid::new_v4().to_string();
@@ -584,7 +582,7 @@ async fn a_stock_insert_that_leaves_a_gap_in_a_drop_is_turned_away() {
 }
 
 #[tokio::test]
-async fn a_database_that_lacks_characters_is_refused_before_anything_is_created() {
+async fn database_that_lacks_characters_is_rejected_before_creation() {
     let mut operator = PgConnection::connect(&url_for("postgres").await)
         .await
         .unwrap();

@@ -1,4 +1,4 @@
-//! What every log promises, checked on the one in memory and on the one in Postgres.
+//! Guarantees of every log, checked on the one in memory and on the one in Postgres.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
@@ -11,14 +11,15 @@ use domain::values::{DropId, HoldId, Position, Pseudonym, Salt, Sequence, Timest
 use infrastructure::codec::encode;
 use infrastructure::error::{AppendError, LogError};
 use infrastructure::log::{
-    Batch, EventLog, Hash, Head, MOST_BATCH_BYTES, StoredEvent, Turn, append_surely,
+    Batch, EventLog, Hash, Head, MOST_BATCH_BYTES, StoredEvent, Turn, append_or_confirm,
 };
 use support::build::{
     all, assert_is_chain, buyer, decoded, new_year, one, quantity, sample, sample_with,
 };
 use uuid::Uuid;
 
-/// Runs every scenario on both logs. A scenario is given a way to open the log again, as another node would.
+/// Runs every scenario on both logs. A scenario gets a function that opens the log again, as
+/// another node would.
 macro_rules! on_every_log {
     ($($scenario:ident),* $(,)?) => {
         mod memory {
@@ -51,33 +52,33 @@ macro_rules! on_every_log {
 }
 
 on_every_log!(
-    a_new_log_is_empty_and_its_head_is_the_origin,
+    new_log_is_empty_and_its_head_is_the_origin,
     positions_are_dense_across_batches_and_nodes,
-    a_batch_lands_whole,
-    a_lost_race_leaves_nothing_behind,
-    a_batch_above_the_bound_is_not_sent_and_one_below_it_lands,
-    a_head_with_another_hash_at_the_same_position_is_a_conflict,
-    a_reader_gets_windows_in_order_and_nothing_at_the_head,
-    what_is_read_is_what_was_written,
-    parts_hold_every_event_between_two_positions_decoded,
-    parts_end_where_a_hash_does_not_follow,
-    recorded_at_never_runs_backwards,
-    the_chain_can_be_recomputed_from_what_is_read,
-    private_data_stands_beside_the_event_and_outside_the_chain,
-    a_turn_keeps_everybody_else_from_appending,
-    a_batch_waits_for_a_turn_to_end_and_then_lands_if_nothing_was_appended,
-    a_dropped_turn_passes_on,
-    a_passed_turn_passes_on,
-    turns_can_be_taken_again_and_again,
-    append_surely_recognises_what_had_landed,
-    append_surely_recognises_what_had_landed_under_later_events,
-    append_surely_lands_what_was_lost,
-    append_surely_gives_way_to_foreign_events,
-    whatever_many_appenders_were_told_has_landed_is_there_once,
-    appenders_that_take_turns_never_lose,
+    batch_is_appended_atomically,
+    conflict_leaves_nothing_behind,
+    batch_above_the_size_limit_is_not_sent,
+    another_hash_at_the_same_position_is_a_conflict,
+    reads_return_windows_in_order_and_nothing_at_the_head,
+    events_are_read_as_they_were_written,
+    parts_contain_every_event_of_a_range_decoded,
+    parts_end_at_a_broken_hash,
+    recorded_at_never_decreases,
+    chain_can_be_recomputed_from_the_events_read,
+    private_data_is_stored_outside_the_chain,
+    turn_blocks_all_other_appends,
+    batch_waits_for_a_turn_and_succeeds_if_nothing_was_appended,
+    dropped_turn_passes_on,
+    passed_turn_passes_on,
+    turns_can_be_taken_repeatedly,
+    retry_recognises_a_committed_batch,
+    retry_recognises_a_committed_batch_below_later_events,
+    retry_commits_a_lost_batch,
+    retry_conflicts_with_foreign_events,
+    acknowledged_batches_of_many_appenders_are_in_the_log_once,
+    appenders_that_take_turns_never_conflict,
 );
 
-async fn a_new_log_is_empty_and_its_head_is_the_origin<L: EventLog>(node: impl Fn() -> L) {
+async fn new_log_is_empty_and_its_head_is_the_origin<L: EventLog>(node: impl Fn() -> L) {
     assert_eq!(node().head().await.unwrap(), Head::default());
     assert_eq!(all(&node()).await, vec![]);
 }
@@ -93,14 +94,14 @@ async fn positions_are_dense_across_batches_and_nodes<L: EventLog>(node: impl Fn
     assert_eq!(here.head().await.unwrap(), second.head());
 }
 
-async fn a_batch_lands_whole<L: EventLog>(node: impl Fn() -> L) {
+async fn batch_is_appended_atomically<L: EventLog>(node: impl Fn() -> L) {
     let events = (1..=300).map(|n| sample("a", n)).collect();
     let batch = Batch::seal(Head::default(), events);
     node().append(&batch).await.unwrap();
     assert_eq!(all(&node()).await, batch.events);
 }
 
-async fn a_lost_race_leaves_nothing_behind<L: EventLog>(node: impl Fn() -> L) {
+async fn conflict_leaves_nothing_behind<L: EventLog>(node: impl Fn() -> L) {
     let (winner, loser) = (node(), node());
     let won = one(Head::default(), "winner", 1);
     winner.append(&won).await.unwrap();
@@ -113,9 +114,7 @@ async fn a_lost_race_leaves_nothing_behind<L: EventLog>(node: impl Fn() -> L) {
     assert_eq!(loser.head().await.unwrap(), won.head());
 }
 
-async fn a_head_with_another_hash_at_the_same_position_is_a_conflict<L: EventLog>(
-    node: impl Fn() -> L,
-) {
+async fn another_hash_at_the_same_position_is_a_conflict<L: EventLog>(node: impl Fn() -> L) {
     let log = node();
     let landed = one(Head::default(), "a", 1);
     log.append(&landed).await.unwrap();
@@ -125,7 +124,7 @@ async fn a_head_with_another_hash_at_the_same_position_is_a_conflict<L: EventLog
     assert_eq!(all(&log).await, landed.events);
 }
 
-async fn a_reader_gets_windows_in_order_and_nothing_at_the_head<L: EventLog>(node: impl Fn() -> L) {
+async fn reads_return_windows_in_order_and_nothing_at_the_head<L: EventLog>(node: impl Fn() -> L) {
     let log = node();
     let batch = Batch::seal(Head::default(), (1..=7).map(|n| sample("a", n)).collect());
     log.append(&batch).await.unwrap();
@@ -136,9 +135,10 @@ async fn a_reader_gets_windows_in_order_and_nothing_at_the_head<L: EventLog>(nod
     assert_eq!(log.read(Position(1_000), 3).await.unwrap(), vec![]);
 }
 
-async fn parts_hold_every_event_between_two_positions_decoded<L: EventLog>(node: impl Fn() -> L) {
+async fn parts_contain_every_event_of_a_range_decoded<L: EventLog>(node: impl Fn() -> L) {
     let log = node();
-    // More than two pages of the one in Postgres, with foreign streams and personal data among them.
+    // More than two pages of the one in Postgres, with foreign streams and personal data among
+    // them.
     let events = (1..=4_500).map(|n| {
         if n % 7 == 0 {
             sample("a", n)
@@ -163,7 +163,7 @@ async fn parts_hold_every_event_between_two_positions_decoded<L: EventLog>(node:
     }
 }
 
-async fn parts_end_where_a_hash_does_not_follow<L: EventLog>(node: impl Fn() -> L) {
+async fn parts_end_at_a_broken_hash<L: EventLog>(node: impl Fn() -> L) {
     let log = node();
     let events = (1..=300).map(|n| expiry(n, false)).collect();
     let mut batch = Batch::seal(Head::default(), events);
@@ -171,7 +171,8 @@ async fn parts_end_where_a_hash_does_not_follow<L: EventLog>(node: impl Fn() -> 
         batch.events[damaged - 1].hash.0[31] ^= 1;
     }
     log.append(&batch).await.unwrap();
-    // The log in Postgres reads 128 events at once: the first of them, in the middle, the last.
+    // The log in Postgres reads 128 events at a time: the damaged event is the first, a middle and
+    // the last one.
     for (after, damaged) in [(0, 129), (100, 129), (150, 200), (250, 300)] {
         let mut parts = log.parts(Position(after), Position(300));
         let error = loop {
@@ -187,7 +188,7 @@ async fn parts_end_where_a_hash_does_not_follow<L: EventLog>(node: impl Fn() -> 
     }
 }
 
-/// An expired hold of some drop, as it would be stored.
+/// An expired hold of some drop, in stored form.
 fn expiry(sequence: u64, is_private: bool) -> StoredEvent {
     let event = DropEvent::HoldExpired(HoldExpired {
         hold_id: HoldId(Uuid::from_u128(sequence.into())),
@@ -201,7 +202,7 @@ fn expiry(sequence: u64, is_private: bool) -> StoredEvent {
     encode(drop_id, Sequence(sequence), new_year(), &event, private)
 }
 
-async fn what_is_read_is_what_was_written<L: EventLog>(node: impl Fn() -> L) {
+async fn events_are_read_as_they_were_written<L: EventLog>(node: impl Fn() -> L) {
     let events = ODD_PAYLOADS
         .iter()
         .zip(1..)
@@ -212,7 +213,7 @@ async fn what_is_read_is_what_was_written<L: EventLog>(node: impl Fn() -> L) {
     assert_eq!(all(&node()).await, batch.events);
 }
 
-/// JSON that a careless log would normalise.
+/// JSON that normalization would change.
 const ODD_PAYLOADS: [&str; 8] = [
     r#"{ "b" : 1,   "a":2 }"#,
     "{\n\t\"line\": \"break\"\n}",
@@ -224,7 +225,7 @@ const ODD_PAYLOADS: [&str; 8] = [
     "null",
 ];
 
-async fn recorded_at_never_runs_backwards<L: EventLog>(node: impl Fn() -> L) {
+async fn recorded_at_never_decreases<L: EventLog>(node: impl Fn() -> L) {
     let log = node();
     log.append(&one(Head::default(), "a", 1)).await.unwrap();
     let mut early = sample("a", 2);
@@ -241,7 +242,7 @@ async fn recorded_at_never_runs_backwards<L: EventLog>(node: impl Fn() -> L) {
     assert_eq!(times, [0, 0, 7, 7]);
 }
 
-async fn the_chain_can_be_recomputed_from_what_is_read<L: EventLog>(node: impl Fn() -> L) {
+async fn chain_can_be_recomputed_from_the_events_read<L: EventLog>(node: impl Fn() -> L) {
     let log = node();
     for (n, payload) in (1..).zip(ODD_PAYLOADS) {
         let mut event = sample_with("straße", n, payload);
@@ -258,9 +259,7 @@ async fn the_chain_can_be_recomputed_from_what_is_read<L: EventLog>(node: impl F
     );
 }
 
-async fn private_data_stands_beside_the_event_and_outside_the_chain<L: EventLog>(
-    node: impl Fn() -> L,
-) {
+async fn private_data_is_stored_outside_the_chain<L: EventLog>(node: impl Fn() -> L) {
     let mut event = sample("a", 1);
     event.private = Some(r#"{ "name":"Zoë" }"#.to_owned());
     let batch = Batch::seal(Head::default(), vec![event, sample("a", 2)]);
@@ -271,11 +270,11 @@ async fn private_data_stands_beside_the_event_and_outside_the_chain<L: EventLog>
     assert_eq!(
         found[0].hash,
         one(Head::default(), "a", 1).head().hash,
-        "the hash does not know"
+        "the hash does not cover it"
     );
 }
 
-async fn a_turn_keeps_everybody_else_from_appending<L: EventLog>(node: impl Fn() -> L) {
+async fn turn_blocks_all_other_appends<L: EventLog>(node: impl Fn() -> L) {
     let (here, there) = (node(), node());
     let turn = here.take_turn().await.unwrap();
     let barging = tokio::spawn({
@@ -284,12 +283,12 @@ async fn a_turn_keeps_everybody_else_from_appending<L: EventLog>(node: impl Fn()
     });
     let waiting = tokio::spawn(async move { there.take_turn().await });
     for _ in 0..20 {
-        assert_eq!(here.head().await.unwrap(), turn.head(), "nobody moved it");
+        assert_eq!(here.head().await.unwrap(), turn.head(), "the head moved");
     }
     assert!(!barging.is_finished() && !waiting.is_finished());
     let batch = one(turn.head(), "here", 1);
     turn.append(&batch).await.unwrap();
-    // Whoever comes first of the two; the turn has to go on for the other to come at all.
+    // Either may come first; the turn has to pass on for the other to proceed.
     let next = waiting.await.unwrap().unwrap();
     assert_eq!(next.head(), batch.head(), "the next turn starts from here");
     next.pass().await;
@@ -297,7 +296,7 @@ async fn a_turn_keeps_everybody_else_from_appending<L: EventLog>(node: impl Fn()
     assert_eq!(all(&here).await, batch.events);
 }
 
-async fn a_batch_waits_for_a_turn_to_end_and_then_lands_if_nothing_was_appended<L: EventLog>(
+async fn batch_waits_for_a_turn_and_succeeds_if_nothing_was_appended<L: EventLog>(
     node: impl Fn() -> L,
 ) {
     let (here, there) = (node(), node());
@@ -313,7 +312,7 @@ async fn a_batch_waits_for_a_turn_to_end_and_then_lands_if_nothing_was_appended<
     assert_eq!(all(&here).await, batch.events);
 }
 
-async fn a_dropped_turn_passes_on<L: EventLog>(node: impl Fn() -> L) {
+async fn dropped_turn_passes_on<L: EventLog>(node: impl Fn() -> L) {
     let (here, there) = (node(), node());
     drop(here.take_turn().await.unwrap());
     let turn = there.take_turn().await.unwrap();
@@ -322,7 +321,7 @@ async fn a_dropped_turn_passes_on<L: EventLog>(node: impl Fn() -> L) {
     assert_eq!(all(&here).await, batch.events);
 }
 
-async fn a_passed_turn_passes_on<L: EventLog>(node: impl Fn() -> L) {
+async fn passed_turn_passes_on<L: EventLog>(node: impl Fn() -> L) {
     let (here, there) = (node(), node());
     here.take_turn().await.unwrap().pass().await;
     let turn = there.take_turn().await.unwrap();
@@ -332,7 +331,7 @@ async fn a_passed_turn_passes_on<L: EventLog>(node: impl Fn() -> L) {
     assert_is_chain(&all(&here).await);
 }
 
-async fn turns_can_be_taken_again_and_again<L: EventLog>(node: impl Fn() -> L) {
+async fn turns_can_be_taken_repeatedly<L: EventLog>(node: impl Fn() -> L) {
     let log = node();
     for n in 1..=5 {
         let turn = log.take_turn().await.unwrap();
@@ -343,57 +342,56 @@ async fn turns_can_be_taken_again_and_again<L: EventLog>(node: impl Fn() -> L) {
     assert_eq!(log.head().await.unwrap().position, Position(5));
 }
 
-async fn append_surely_recognises_what_had_landed<L: EventLog>(node: impl Fn() -> L) {
+async fn retry_recognises_a_committed_batch<L: EventLog>(node: impl Fn() -> L) {
     let log = node();
     let batch = Batch::seal(Head::default(), vec![sample("a", 1), sample("a", 2)]);
     log.append(&batch).await.unwrap();
-    append_surely(&log, &batch).await.unwrap();
+    append_or_confirm(&log, &batch).await.unwrap();
     assert_eq!(all(&log).await, batch.events, "once");
 }
 
-async fn append_surely_recognises_what_had_landed_under_later_events<L: EventLog>(
-    node: impl Fn() -> L,
-) {
+async fn retry_recognises_a_committed_batch_below_later_events<L: EventLog>(node: impl Fn() -> L) {
     let log = node();
     let batch = Batch::seal(Head::default(), vec![sample("a", 1), sample("a", 2)]);
     log.append(&batch).await.unwrap();
     node().append(&one(batch.head(), "b", 1)).await.unwrap();
-    append_surely(&log, &batch).await.unwrap();
+    append_or_confirm(&log, &batch).await.unwrap();
     assert_eq!(all(&log).await.len(), 3, "once");
 }
 
-async fn append_surely_lands_what_was_lost<L: EventLog>(node: impl Fn() -> L) {
+async fn retry_commits_a_lost_batch<L: EventLog>(node: impl Fn() -> L) {
     let log = node();
     let batch = one(Head::default(), "a", 1);
-    append_surely(&log, &batch).await.unwrap();
+    append_or_confirm(&log, &batch).await.unwrap();
     assert_eq!(all(&log).await, batch.events);
 }
 
-async fn append_surely_gives_way_to_foreign_events<L: EventLog>(node: impl Fn() -> L) {
+async fn retry_conflicts_with_foreign_events<L: EventLog>(node: impl Fn() -> L) {
     let log = node();
     let foreign = one(Head::default(), "b", 1);
     log.append(&foreign).await.unwrap();
     let same_length = one(Head::default(), "a", 1);
-    assert_conflict(append_surely(&log, &same_length).await);
+    assert_conflict(append_or_confirm(&log, &same_length).await);
     let longer = Batch::seal(Head::default(), vec![sample("a", 1), sample("a", 2)]);
-    assert_conflict(append_surely(&log, &longer).await);
+    assert_conflict(append_or_confirm(&log, &longer).await);
     assert_eq!(all(&log).await, foreign.events);
 }
 
-async fn whatever_many_appenders_were_told_has_landed_is_there_once<L: EventLog>(
+async fn acknowledged_batches_of_many_appenders_are_in_the_log_once<L: EventLog>(
     node: impl Fn() -> L,
 ) {
     let appenders: Vec<_> = (0..6)
         .map(|n| tokio::spawn(race(node(), format!("racer-{n}"), 8)))
         .collect();
-    let mut told: Vec<Hash> = vec![];
+    let mut expected: Vec<Hash> = vec![];
     for appender in appenders {
-        told.extend(appender.await.unwrap());
+        expected.extend(appender.await.unwrap());
     }
-    assert_holds_exactly(&node(), told).await;
+    assert_holds_exactly(&node(), expected).await;
 }
 
-/// Appends `batches` batches of two, following the log after every lost race; returns the hashes of what landed.
+/// Appends `batches` batches of two, following the log after every conflict; returns the hashes of
+/// the committed ones.
 async fn race<L: EventLog>(log: L, stream: String, batches: u64) -> Vec<Hash> {
     let mut landed = vec![];
     for n in 0..batches {
@@ -403,27 +401,25 @@ async fn race<L: EventLog>(log: L, stream: String, batches: u64) -> Vec<Hash> {
             match log.append(&batch).await {
                 Ok(()) => break landed.extend(batch.events.iter().map(|event| event.hash)),
                 Err(AppendError::Conflict) => {}
-                Err(error) => panic!("nothing else can go wrong here: {error:?}"),
+                Err(error) => panic!("unexpected error: {error:?}"),
             }
         }
     }
     landed
 }
 
-async fn appenders_that_take_turns_never_lose<L: EventLog>(node: impl Fn() -> L) {
+async fn appenders_that_take_turns_never_conflict<L: EventLog>(node: impl Fn() -> L) {
     let appenders: Vec<_> = (0..5)
         .map(|n| tokio::spawn(take_turns(node(), format!("patient-{n}"), 8)))
         .collect();
-    let mut told: Vec<Hash> = vec![];
+    let mut expected: Vec<Hash> = vec![];
     for appender in appenders {
-        told.extend(appender.await.unwrap());
+        expected.extend(appender.await.unwrap());
     }
-    assert_holds_exactly(&node(), told).await;
+    assert_holds_exactly(&node(), expected).await;
 }
 
-async fn a_batch_above_the_bound_is_not_sent_and_one_below_it_lands<L: EventLog>(
-    open: impl Fn() -> L,
-) {
+async fn batch_above_the_size_limit_is_not_sent<L: EventLog>(open: impl Fn() -> L) {
     let log = open();
     let of = |bytes: usize| {
         let events = (1..=16).map(|n| {
@@ -457,13 +453,13 @@ async fn take_turns<L: EventLog>(log: L, stream: String, batches: u64) -> Vec<Ha
     landed
 }
 
-async fn assert_holds_exactly<L: EventLog>(log: &L, mut told: Vec<Hash>) {
+async fn assert_holds_exactly<L: EventLog>(log: &L, mut expected: Vec<Hash>) {
     let events = all(log).await;
     assert_is_chain(&events);
     let mut found: Vec<Hash> = events.iter().map(|event| event.hash).collect();
-    told.sort_unstable_by_key(|hash| hash.0);
+    expected.sort_unstable_by_key(|hash| hash.0);
     found.sort_unstable_by_key(|hash| hash.0);
-    assert_eq!(found, told);
+    assert_eq!(found, expected);
 }
 
 #[track_caller]

@@ -1,5 +1,5 @@
-//! The log in Postgres while its head is locked or its synchronous standby is away: what counts as done, and how many sessions
-//! are left on the server.
+//! The log in Postgres while its head is locked or its synchronous standby is unreachable: commits
+//! that count, and the sessions left on the server.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
@@ -11,19 +11,19 @@ use domain::values::BuyerId;
 use infrastructure::erasure::erase;
 use infrastructure::error::{AppendError, LogError};
 use infrastructure::log::postgres::{PostgresLog, connect, connect_to_primary};
-use infrastructure::log::{Batch, EventLog, Head, Turn, append_surely};
+use infrastructure::log::{Batch, EventLog, Head, Turn, append_or_confirm};
 use private_postgres::testing::replication::{Pair, count, until_count, waiting_for_standby};
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Connection, Executor};
 use support::build::{all, one, sample};
 use support::database::fresh_database;
 
-/// Far shorter than the product's, so that many of them pass in a test.
+/// Much shorter than in production, so that many of them elapse in a test.
 const TIMEOUT: Duration = Duration::from_millis(250);
 /// Longer than any test.
 const NEVER: Duration = Duration::from_secs(600);
 
-/// Sessions of writers, whether or not anybody uses them.
+/// Sessions of writers, in use or not.
 const WRITERS: &str = "SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND application_name LIKE 'holdfast writer %'";
 /// Statements that wait for a lock or a standby.
@@ -54,7 +54,7 @@ fn assert_away<T: std::fmt::Debug>(outcome: &Result<T, LogError>) {
 }
 
 #[tokio::test]
-async fn a_locked_head_leaves_no_more_than_one_session_of_a_writer() {
+async fn locked_head_leaves_at_most_one_session_of_a_writer() {
     let pool = fresh_database().await;
     let log = PostgresLog::with_timeout(pool.clone(), TIMEOUT);
     let batch = one(Head::default(), "a", 1);
@@ -64,20 +64,20 @@ async fn a_locked_head_leaves_no_more_than_one_session_of_a_writer() {
         .await
         .unwrap();
     for _ in 0..4 {
-        assert_unknown(&append_surely(&log, &batch).await);
+        assert_unknown(&append_or_confirm(&log, &batch).await);
         assert!(log.take_turn().await.is_err());
         assert!(count(&mut observer, WRITERS).await <= 1);
         until_count(&mut observer, STUCK, |stuck| stuck == 0).await;
     }
     idle.rollback().await.unwrap();
-    append_surely(&log, &batch).await.unwrap();
+    append_or_confirm(&log, &batch).await.unwrap();
     assert_eq!(all(&log).await.len(), 1);
 }
 
-/// A lock that the server does not give up waiting for: what a session is left for on the server is ended before another
-/// is opened.
+/// The server does not time out on this lock: an abandoned session is ended before another one is
+/// opened.
 #[tokio::test]
-async fn a_writer_that_is_given_up_is_ended_before_it_is_replaced() {
+async fn abandoned_writer_session_is_ended_before_it_is_replaced() {
     let pool = fresh_database().await;
     let log = PostgresLog::with_timeout(pool.clone(), TIMEOUT);
     let batch = one(Head::default(), "a", 1);
@@ -101,18 +101,18 @@ async fn a_writer_that_is_given_up_is_ended_before_it_is_replaced() {
         .await
         .unwrap();
     for _ in 0..5 {
-        assert_unknown(&append_surely(&log, &batch).await);
+        assert_unknown(&append_or_confirm(&log, &batch).await);
         until_count(&mut observer, STUCK, |stuck| stuck <= 1).await;
     }
     observer
         .execute("SELECT pg_advisory_unlock(1)")
         .await
         .unwrap();
-    append_surely(&log, &batch).await.unwrap();
+    append_or_confirm(&log, &batch).await.unwrap();
     assert_eq!(all(&log).await.len(), 1);
 }
 
-/// The pair, a log on it with one event, and a way to look that needs no standby.
+/// The pair, a log on it with one event, and an observing connection that needs no standby.
 async fn pair() -> (Pair, PgPool, PgConnection) {
     let pair = Pair::start().await;
     let database = pair.fresh_database().await;
@@ -124,26 +124,27 @@ async fn pair() -> (Pair, PgPool, PgConnection) {
 }
 
 #[tokio::test]
-async fn without_its_standby_a_log_leaves_no_more_than_one_session_and_acknowledges_nothing() {
+async fn log_without_its_standby_acknowledges_nothing() {
     let (mut pair, pool, mut observer) = pair().await;
     let log = PostgresLog::with_timeout(pool.clone(), TIMEOUT);
     let batch = one(log.head().await.unwrap(), "a", 2);
     pair.stop_standby();
     for _ in 0..5 {
-        assert_unknown(&append_surely(&log, &batch).await);
+        assert_unknown(&append_or_confirm(&log, &batch).await);
         assert_away(&log.barrier().await);
         until_count(&mut observer, STUCK, |stuck| stuck <= 1).await;
         assert!(count(&mut observer, WRITERS).await <= 2, "one is ending");
     }
-    // The head is not locked for ever by who waited: it can be read, appended to in turn, and erased from.
+    // The abandoned statement does not lock the head forever: it can be read, appended to in turn,
+    // and erased from.
     assert_eq!(log.head().await.unwrap(), batch.head());
     pair.start_standby().await;
-    append_surely(&log, &batch).await.unwrap();
+    append_or_confirm(&log, &batch).await.unwrap();
     log.barrier().await.unwrap();
     assert_eq!(all(&log).await.len(), 2);
 }
 
-/// Cancels the wait for the standby, as an operator may, or a `statement_timeout`.
+/// Cancels the wait for the standby, as an operator or a `statement_timeout` may.
 async fn cancel_wait(observer: &mut PgConnection) {
     until_count(observer, STUCK, |stuck| stuck == 1).await;
     observer
@@ -156,9 +157,9 @@ async fn cancel_wait(observer: &mut PgConnection) {
 }
 
 #[tokio::test]
-async fn a_commit_whose_wait_for_the_standby_was_cancelled_is_no_success() {
+async fn cancelled_wait_for_the_standby_is_not_a_success() {
     let (mut pair, pool, mut observer) = pair().await;
-    // The server reports the cancelled wait by a warning, whatever the role wants to read.
+    // The server reports the cancelled wait by a warning, whichever messages the role wants.
     observer
         .execute("ALTER ROLE current_user SET client_min_messages = error")
         .await
@@ -173,11 +174,15 @@ async fn a_commit_whose_wait_for_the_standby_was_cancelled_is_no_success() {
     });
     cancel_wait(&mut observer).await;
     assert_unknown(&appending.await.unwrap());
-    assert_eq!(log.head().await.unwrap(), batch.head(), "it is visible");
+    assert_eq!(
+        log.head().await.unwrap(),
+        batch.head(),
+        "the batch is visible"
+    );
 
     let finding = tokio::spawn({
         let (log, batch) = (log.clone(), batch.clone());
-        async move { append_surely(&log, &batch).await }
+        async move { append_or_confirm(&log, &batch).await }
     });
     cancel_wait(&mut observer).await;
     assert_unknown(&finding.await.unwrap());
@@ -201,7 +206,7 @@ async fn a_commit_whose_wait_for_the_standby_was_cancelled_is_no_success() {
     assert_unknown(&in_turn.await.unwrap());
 
     pair.start_standby().await;
-    append_surely(&log, &batch).await.unwrap();
+    append_or_confirm(&log, &batch).await.unwrap();
     let database = pair.on_standby(&private_postgres::testing::TestDatabase {
         url: url_of(&pool),
         pool: pool.clone(),
@@ -209,7 +214,7 @@ async fn a_commit_whose_wait_for_the_standby_was_cancelled_is_no_success() {
     pair.kill_primary();
     pair.promote().await;
     let found = all(&PostgresLog::new(database.pool)).await;
-    assert_eq!(found.len(), 3, "what was proved is there");
+    assert_eq!(found.len(), 3, "durable events are missing");
 }
 
 fn url_of(pool: &PgPool) -> String {
@@ -221,7 +226,7 @@ fn url_of(pool: &PgPool) -> String {
 }
 
 #[tokio::test]
-async fn an_erasure_is_acknowledged_when_it_is_replicated_and_so_is_that_there_is_nobody() {
+async fn erasure_results_are_returned_only_once_replicated() {
     let (mut pair, pool, mut observer) = pair().await;
     let log = PostgresLog::new(pool.clone());
     let mut introduced = sample("a", 2);
@@ -244,7 +249,7 @@ async fn an_erasure_is_acknowledged_when_it_is_replicated_and_so_is_that_there_i
     .await
     .unwrap();
     pair.stop_standby();
-    // Sessions from before keep what they had; these begin now.
+    // Existing sessions keep their settings; these are new.
     let pool = PgPool::connect_with(pool.connect_options().as_ref().clone())
         .await
         .unwrap();
@@ -260,8 +265,8 @@ async fn an_erasure_is_acknowledged_when_it_is_replicated_and_so_is_that_there_i
     let erased = "SELECT count(*) FROM events WHERE event_type = 'BuyerErased'";
     assert_eq!(count(&mut observer, erased).await, 1, "visible, once");
     pair.start_standby().await;
-    let nobody = erase(&pool, &BuyerId::new("ann").unwrap()).await.unwrap();
-    assert_eq!(nobody, None);
+    let unknown = erase(&pool, &BuyerId::new("ann").unwrap()).await.unwrap();
+    assert_eq!(unknown, None);
 }
 
 fn name_of(pool: &PgPool) -> String {
@@ -270,7 +275,7 @@ fn name_of(pool: &PgPool) -> String {
 }
 
 #[tokio::test]
-async fn a_standby_is_away_and_not_believed() {
+async fn standby_counts_as_unreachable_and_is_not_read() {
     let (pair, pool, _) = pair().await;
     let database = pair.on_standby(&private_postgres::testing::TestDatabase {
         url: url_of(&pool),
@@ -290,7 +295,7 @@ async fn a_standby_is_away_and_not_believed() {
 }
 
 #[tokio::test]
-async fn a_stronger_wait_than_ours_is_left_as_it_is() {
+async fn stronger_synchronous_commit_is_kept() {
     let pool = fresh_database().await;
     pool.execute(
         format!(
@@ -320,9 +325,9 @@ async fn a_stronger_wait_than_ours_is_left_as_it_is() {
     let turn = log.take_turn().await.unwrap();
     let batch = one(turn.head(), "a", 2);
     turn.append(&batch).await.unwrap();
-    let heard: Vec<String> = sqlx::query_scalar("SELECT setting FROM witness")
+    let recorded: Vec<String> = sqlx::query_scalar("SELECT setting FROM witness")
         .fetch_all(&pool)
         .await
         .unwrap();
-    assert_eq!(heard, ["remote_apply", "remote_apply"]);
+    assert_eq!(recorded, ["remote_apply", "remote_apply"]);
 }

@@ -1,4 +1,4 @@
-//! Every form of an event that was ever written, and is no more, still reads.
+//! Every old form of an event can still be read.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,7 +24,7 @@ fn fixtures() -> BTreeMap<(String, String), String> {
         let text = fs::read_to_string(entry.path()).expect("a fixture");
         ((event_type.to_owned(), version.to_owned()), text)
     };
-    let entries = fs::read_dir(folder).expect("the folder of fixtures");
+    let entries = fs::read_dir(folder).expect("the fixture folder exists");
     entries
         .map(|entry| read(entry.expect("an entry")))
         .collect()
@@ -52,18 +52,18 @@ fn read(event_type: &str, version: &str, payload: &str) -> DropEvent {
 }
 
 #[test]
-fn every_old_form_reads_as_the_event_that_it_was() {
+fn every_old_form_is_read_as_its_event() {
     let fixtures = fixtures();
     assert!(!fixtures.is_empty());
     for ((event_type, version), payload) in &fixtures {
         let event = read(event_type, version, payload);
         assert_eq!(event.event_type(), event_type);
-        assert_ne!(event.event_version(), version, "it is no old form");
+        assert_ne!(event.event_version(), version, "it is the current form");
     }
 }
 
 #[test]
-fn a_hold_of_version_0_9_is_over_when_its_seconds_are() {
+fn hold_of_version_0_9_expires_after_its_seconds() {
     let (_, payload) = fixtures().pop_first().expect("a fixture");
     let DropEvent::HoldPlaced(event) = read("HoldPlaced", "0.9", &payload) else {
         panic!("a hold");
@@ -75,7 +75,7 @@ fn a_hold_of_version_0_9_is_over_when_its_seconds_are() {
 }
 
 #[test]
-fn stock_programs_come_to_the_same() {
+fn stock_programs_read_old_forms_the_same_way() {
     for ((event_type, version), payload) in &fixtures() {
         let event = cqrs_es::persist::SerializedEvent::new(
             String::new(),
@@ -100,7 +100,7 @@ fn stock_programs_come_to_the_same() {
 }
 
 #[test]
-fn what_no_version_ever_was_is_corrupt_at_its_position() {
+fn unknown_forms_are_corrupt_at_their_position() {
     let (_, payload) = fixtures().pop_first().expect("a fixture");
     let mut fields: Value = serde_json::from_str(&payload).expect("JSON");
     let seconds = fields["HoldPlaced"]

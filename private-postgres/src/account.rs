@@ -1,7 +1,9 @@
-//! Who runs PostgreSQL: ourselves, or an unprivileged account when we are root.
+//! The account that runs PostgreSQL: our own, or an unprivileged one when we are root.
 //!
-//! Promise: no PostgreSQL program is ever run as root, and none inherits our environment (which may hold secrets).
-//! Limit: root needs an account with a passwd entry (`initdb` looks itself up); `postgres` is tried, then `nobody`.
+//! Promise: no PostgreSQL program runs as root, and none inherits our environment (which may hold
+//! secrets).
+//! Limit: root needs an account with a passwd entry, which `initdb` looks up; `postgres` is tried,
+//! then `nobody`.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -20,12 +22,11 @@ use super::error::ClusterError;
 pub(super) struct Account {
     name: String,
     uid: u32,
-    /// Set when we are root and must become somebody else.
+    /// Set when we are root and must switch to another user.
     switch_to_gid: Option<u32>,
 }
 
 impl Account {
-    /// The account for a new cluster.
     pub(super) fn for_new_cluster() -> Result<Self, ClusterError> {
         if !Uid::effective().is_root() {
             return Ok(Self::ourselves());
@@ -37,7 +38,8 @@ impl Account {
         Self::other(user).checked()
     }
 
-    /// The account for a cluster that exists: whoever made it, whichever of us starts it today.
+    /// The account of an existing cluster: its owner, independent of the account that starts it
+    /// today.
     pub(super) fn owning(cluster: &Path) -> Result<Self, ClusterError> {
         use std::os::unix::fs::MetadataExt;
         let owner = fs::metadata(cluster)
@@ -81,7 +83,8 @@ impl Account {
         }
     }
 
-    /// Becoming somebody else may be forbidden to root (a container without `CAP_SETUID`): find out now, say it plainly.
+    /// Switching users may be forbidden even to root (a container without `CAP_SETUID`): check now,
+    /// to report a clear error.
     fn checked(self) -> Result<Self, ClusterError> {
         match self.try_enter(Path::new("/")) {
             Err(source) if source.raw_os_error() == Some(Errno::EPERM as i32) => {
@@ -94,19 +97,18 @@ impl Account {
         }
     }
 
-    /// The account's name, for messages.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its uid.
     pub(super) fn uid(&self) -> u32 {
         self.uid
     }
 
-    /// Whether this account can make `directory` its working directory.
+    /// Reports whether this account can make `directory` its working directory.
     ///
-    /// The kernel is asked, because mode bits are only half of its rule (ACLs, security modules).
+    /// Tests it by running a program, because mode bits are only part of the kernel's rule (ACLs,
+    /// security modules).
     pub(super) fn can_enter(&self, directory: &Path) -> bool {
         let refused = self
             .try_enter(directory)
@@ -115,7 +117,8 @@ impl Account {
     }
 
     fn try_enter(&self, directory: &Path) -> io::Result<()> {
-        // std becomes the other user first and changes directory then, so the failure is the one PostgreSQL would meet.
+        // std switches the user before it changes the directory, so a failure is the one that
+        // PostgreSQL would have.
         let mut probe = self.command("/bin/sh", directory);
         probe
             .args(["-c", ":"])
@@ -125,10 +128,10 @@ impl Account {
             .map(drop)
     }
 
-    /// A command that runs as this account, in `directory`, in a process group of its own.
+    /// A command that runs as this account, in `directory`, in a new process group.
     ///
-    /// Its own group, because Ctrl-C in a terminal reaches the whole foreground group: PostgreSQL would be gone before
-    /// the requests in flight are answered.
+    /// Ctrl-C in a terminal reaches the whole foreground group: without its own group PostgreSQL
+    /// would end before in-flight requests are completed.
     pub(super) fn command(&self, program: impl AsRef<OsStr>, directory: &Path) -> Command {
         let mut command = Command::new(program);
         command.env_clear().env("LC_ALL", "C").env("TZ", "UTC");
@@ -146,7 +149,7 @@ impl Account {
         command
     }
 
-    /// Creates a directory that only this account can enter (and root, whom nothing stops).
+    /// Creates a directory that only this account (and root) can enter.
     pub(super) fn create_private_dir(&self, directory: &Path) -> Result<(), ClusterError> {
         fs::create_dir(directory).map_err(ClusterError::file("create", directory))?;
         fs::set_permissions(directory, fs::Permissions::from_mode(0o700))

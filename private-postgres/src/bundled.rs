@@ -1,21 +1,24 @@
-//! The PostgreSQL that this program carries inside itself, for machines that have none.
+//! The PostgreSQL embedded in this program, for machines without an installed one.
 //!
-//! Promise: the archive has the SHA-256 that was reviewed (checked when it was built in, and again here), and a
-//! directory that exists under its final name is complete.
-//! Limit: a patched build of 17.5 for Linux x86_64 with glibc 2.34 or newer, from the crate `pglite-rs-lib-…`; not
-//! stock PostgreSQL, and without extensions. Weighed in docs/decisions/0005-postgres-without-setup.md.
+//! Promise: the archive has the reviewed SHA-256 (checked at build time and again here), and a
+//! directory with the final name is complete.
+//! Limit: a patched build of 17.5 for Linux x86_64 with glibc 2.34 or newer, from the crate
+//! `pglite-rs-lib-…`; not stock PostgreSQL, and without extensions. Evaluated in
+//! docs/decisions/0005-postgres-without-setup.md.
 
 use std::path::{Path, PathBuf};
 
 use super::error::ClusterError;
 
-/// The directory of the bundled programs below `home`, unpacked now if it was not before; `None` if there are none.
+/// The directory of the bundled programs below `home`, unpacked on first use; `None` in a build
+/// without them.
 #[cfg(not(bundled_postgres))]
 pub(super) fn unpacked(_home: &Path) -> Result<Option<PathBuf>, ClusterError> {
     Ok(None)
 }
 
-/// The directory of the bundled programs below `home`, unpacked now if it was not before; `None` if there are none.
+/// The directory of the bundled programs below `home`, unpacked on first use; `None` in a build
+/// without them.
 #[cfg(bundled_postgres)]
 pub(super) fn unpacked(home: &Path) -> Result<Option<PathBuf>, ClusterError> {
     archive::unpacked(home).map(Some)
@@ -35,7 +38,8 @@ mod archive {
 
     static ARCHIVE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/postgres-runtime.tar.zst"));
     const ARCHIVE_SHA256: &str = env!("BUNDLED_POSTGRES_SHA256");
-    /// PostgreSQL's version and the crate's: another archive goes into another directory.
+    /// The versions of PostgreSQL and of the crate: another archive is unpacked into another
+    /// directory.
     const VERSION: &str = "17.5-pglite-0.2.7";
 
     pub(super) fn unpacked(home: &Path) -> Result<PathBuf, ClusterError> {
@@ -65,7 +69,8 @@ mod archive {
         }
     }
 
-    /// Into a scratch directory, then a rename: the final name means complete, through any crash.
+    /// Unpacks into a scratch directory, which is then renamed: a crash leaves no incomplete
+    /// directory under the final name.
     fn unpack(parent: &Path, target: &Path) -> io::Result<()> {
         let scratch = parent.join("unpacking");
         if scratch.exists() {
@@ -75,12 +80,14 @@ mod archive {
         let tar = ruzstd::decoding::StreamingDecoder::new(ARCHIVE).map_err(io::Error::other)?;
         tar::Archive::new(tar).unpack(&scratch)?;
         make_readable(parent)?;
-        // One sync for hundreds of files. Without it, a power cut could leave the final name over empty files.
+        // One sync for hundreds of files. Without it, a power cut could leave empty files under the
+        // final name.
         nix::unistd::syncfs(fs::File::open(parent)?)?;
         fs::rename(&scratch, target)
     }
 
-    /// Whatever our umask is, the account that runs the programs must be able to read them, and only to read.
+    /// Independent of our umask, the account that runs the programs must be able to read them, and
+    /// only to read.
     fn make_readable(path: &Path) -> io::Result<()> {
         let found = fs::symlink_metadata(path)?;
         if found.is_symlink() {

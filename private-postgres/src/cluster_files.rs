@@ -1,8 +1,9 @@
-//! The cluster on disk: what made it, and making a new one.
+//! The cluster on disk: which build created it, and how to create one.
 //!
-//! Promise: a cluster exists whole or not at all. `initdb` works in a scratch directory that is renamed when it is done.
-//! Limit: a cluster belongs to its major version, and to the bundled build or to stock PostgreSQL, for life; moving it
-//! is `pg_dump`'s work.
+//! Promise: a cluster exists completely or not at all: `initdb` works in a scratch directory that
+//! is renamed afterwards.
+//! Limit: a cluster belongs to its major version, and to the bundled build or to stock PostgreSQL,
+//! permanently; `pg_dump` can move its data.
 
 use std::path::Path;
 use std::{fmt, fs, io};
@@ -10,23 +11,25 @@ use std::{fmt, fs, io};
 use tracing::info;
 
 use super::error::ClusterError;
-use super::place::{Place, sync_dir};
+use super::place::{Location, sync_dir};
 use super::programs::{Origin, leading_number};
 
 /// The user that owns everything in the cluster, and the name of the database.
 pub(super) const USER: &str = "holdfast";
 
-/// Beside the cluster, not inside it: root must not write where another account could have put a link.
+/// Next to the cluster, not inside it: root must not write where another account could have created
+/// a link.
 const MARK: &str = "postgres.made-by";
 const BUNDLED: &str = "bundled";
 const STOCK: &str = "stock";
 
-/// What made a cluster, and therefore what may open it.
+/// The build that created a cluster, and therefore can open it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct MadeBy {
     /// PostgreSQL's major version.
     pub(super) major: u16,
-    /// Whether by the bundled build. Its patches may or may not show on disk; nobody promised that they do not.
+    /// Created by the bundled build. Its patches may affect the disk format; it is not documented
+    /// that they do not.
     pub(super) bundled: bool,
 }
 
@@ -41,9 +44,9 @@ impl fmt::Display for MadeBy {
     }
 }
 
-/// Tells what made the cluster at `place`; `None` if there is nothing yet.
-pub(super) fn made_by(place: &Place) -> Result<Option<MadeBy>, ClusterError> {
-    let cluster = place.cluster();
+/// Returns the build that created the cluster at `location`; `None` if there is none yet.
+pub(super) fn made_by(location: &Location) -> Result<Option<MadeBy>, ClusterError> {
+    let cluster = location.cluster();
     if is_absent(&cluster)? {
         return Ok(None);
     }
@@ -56,7 +59,7 @@ pub(super) fn made_by(place: &Place) -> Result<Option<MadeBy>, ClusterError> {
     let major = leading_number(&version)
         .ok_or_else(|| wrong(format!("PG_VERSION reads '{}'", version.trim())))?;
     let bundled =
-        fs::read_to_string(place.home.join(MARK)).is_ok_and(|mark| mark.trim() == BUNDLED);
+        fs::read_to_string(location.home.join(MARK)).is_ok_and(|mark| mark.trim() == BUNDLED);
     Ok(Some(MadeBy { major, bundled }))
 }
 
@@ -68,30 +71,31 @@ fn is_absent(cluster: &Path) -> Result<bool, ClusterError> {
     }
 }
 
-/// Makes a new cluster at `place`.
-pub(super) fn create(place: &Place, origin: &Origin) -> Result<(), ClusterError> {
-    let cluster = place.cluster();
+/// Creates a cluster at `location`.
+pub(super) fn create(location: &Location, origin: &Origin) -> Result<(), ClusterError> {
+    let cluster = location.cluster();
     info!(
-        cluster = %cluster.display(), account = place.account.name(),
-        "creating a private PostgreSQL {} in {}, run by '{}'", origin.major, cluster.display(), place.account.name()
+        cluster = %cluster.display(), account = location.account.name(),
+        "creating a private PostgreSQL {} in {}, run by '{}'", origin.major, cluster.display(), location.account.name()
     );
-    let scratch = place.home.join("postgres.initdb");
+    let scratch = location.home.join("postgres.initdb");
     if scratch.exists() {
         fs::remove_dir_all(&scratch).map_err(ClusterError::file("remove", &scratch))?;
     }
-    place.account.create_private_dir(&scratch)?;
-    initdb(place, origin, &scratch)?;
-    write_mark(&place.home, origin)?;
+    location.account.create_private_dir(&scratch)?;
+    initdb(location, origin, &scratch)?;
+    write_mark(&location.home, origin)?;
     fs::rename(&scratch, &cluster).map_err(ClusterError::file("create", &cluster))?;
-    sync_dir(&place.home)
+    sync_dir(&location.home)
 }
 
-fn initdb(place: &Place, origin: &Origin, scratch: &Path) -> Result<(), ClusterError> {
+fn initdb(location: &Location, origin: &Origin, scratch: &Path) -> Result<(), ClusterError> {
     let program = origin.program("initdb");
-    let output = place
+    let output = location
         .account
         .command(&program, scratch)
-        // The only way in is a socket in a directory that only the account can enter: trust trusts nobody else.
+        // The only access is a socket in a directory that only the account can enter, so `trust`
+        // admits only that account.
         .args([
             "--encoding=UTF8",
             "--locale=C",
@@ -108,12 +112,13 @@ fn initdb(place: &Place, origin: &Origin, scratch: &Path) -> Result<(), ClusterE
     }
     let said = [output.stdout, output.stderr].concat();
     Err(ClusterError::Initdb {
-        cluster: place.cluster(),
+        cluster: location.cluster(),
         output: last_lines(&said),
     })
 }
 
-/// Before the cluster takes its name: a mark without a cluster is overwritten, a cluster without one would be misread.
+/// Before the cluster gets its name: a mark without a cluster is overwritten, a cluster without a
+/// mark would be misread.
 fn write_mark(home: &Path, origin: &Origin) -> Result<(), ClusterError> {
     let path = home.join(MARK);
     let mark = if origin.mark().bundled {
@@ -126,7 +131,7 @@ fn write_mark(home: &Path, origin: &Origin) -> Result<(), ClusterError> {
         .map_err(ClusterError::file("write", path))
 }
 
-/// Enough to see the cause, not so much that it scrolls away.
+/// Enough to see the cause, but not too much for a terminal.
 pub(super) fn last_lines(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> = text

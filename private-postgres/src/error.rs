@@ -1,7 +1,7 @@
-//! What can go wrong with a private cluster, worded for the person who starts the program.
+//! Errors of a private cluster, worded for the person who starts the program.
 //!
-//! Promise: every message says what to do next, or carries the cause that says it.
-//! Limit: faults of a running database are sqlx's to report; these are about starting and stopping it.
+//! Promise: every message names the next step, or carries a cause that does.
+//! Limit: covers starting and stopping; sqlx reports errors of a running database.
 
 use std::io;
 use std::path::PathBuf;
@@ -17,86 +17,83 @@ pub enum ClusterError {
     File {
         /// The step, as a verb: "create", "read".
         step: &'static str,
-        /// What it was done to.
         path: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 
-    /// A program could not be started at all.
+    /// A program could not be started.
     #[error("cannot run {}", program.display())]
     Run {
-        /// The program.
         program: PathBuf,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 
     /// Another live process owns this data directory.
     #[error("{} is in use by process {owner}: stop that process, or choose another data directory", directory.display())]
     InUse {
-        /// The directory whose lock is held.
+        /// The locked directory.
         directory: PathBuf,
-        /// The process id that the lock names.
+        /// The process id in the lock file.
         owner: String,
     },
 
-    /// Root needs somebody else to run PostgreSQL as.
+    /// Root needs another user to run PostgreSQL as.
     #[error(
         "PostgreSQL refuses to run as root, and this machine has neither a user 'postgres' nor 'nobody': \
          add one, start as an ordinary user, or set DATABASE_URL"
     )]
     NoAccount,
 
-    /// Root may not become another user here, as in some sandboxes.
+    /// Root may not switch to another user here, as in some sandboxes.
     #[error(
-        "PostgreSQL refuses to run as root, and this process may not become '{account}': \
+        "PostgreSQL refuses to run as root, and this process may not switch to user '{account}': \
          start it as an ordinary user, or set DATABASE_URL"
     )]
     CannotSwitchUser {
         /// The user that was tried.
         account: String,
-        /// The system's answer.
+        /// The system's error.
         source: io::Error,
     },
 
-    /// The cluster that is already here belongs to somebody else.
+    /// The existing cluster belongs to another user.
     #[error(
         "the cluster in {} belongs to uid {owner} and this process is uid {ours}: start as that user or as root, \
          or choose another data directory", cluster.display()
     )]
     NotOurs {
-        /// The cluster's directory.
         cluster: PathBuf,
-        /// Who owns it.
+        /// The owner's uid.
         owner: u32,
-        /// Who we are.
+        /// Our uid.
         ours: u32,
     },
 
-    /// A cluster is here, but the user who must run it can no longer get to it.
+    /// A cluster exists, but the account that must run it cannot reach it any more.
     #[error(
         "user '{account}' cannot enter {}, where this data directory's cluster is: \
-         give search permission (chmod o+x) to it and to every directory above it", directory.display()
+         grant search permission (chmod o+x) on it and on every directory above it", directory.display()
     )]
     Unreachable {
-        /// Where the cluster is.
+        /// The cluster's directory.
         directory: PathBuf,
-        /// Who must reach it.
+        /// The account that must reach it.
         account: String,
     },
 
-    /// The given data directory is itself somebody's cluster.
+    /// The configured data directory is itself a PostgreSQL cluster.
     #[error(
-        "{} is itself a PostgreSQL data directory: give Holdfast a directory of its own, \
+        "{} is itself a PostgreSQL data directory: choose another data directory, \
          or start that cluster yourself and set DATABASE_URL", directory.display()
     )]
     ForeignCluster {
-        /// The directory given.
+        /// The configured directory.
         directory: PathBuf,
     },
 
-    /// What stands in the cluster's place is no cluster.
+    /// The cluster's directory contains something else.
     #[error(
         "{} is not a PostgreSQL cluster ({reason}): restore it, move it away, or choose another data directory",
         cluster.display()
@@ -104,16 +101,14 @@ pub enum ClusterError {
     NotACluster {
         /// The directory in question.
         cluster: PathBuf,
-        /// What is wrong with it.
         reason: String,
     },
 
-    /// The directory named by `PG_BIN_DIR` will not do.
+    /// The directory in `PG_BIN_DIR` is not usable.
     #[error("PG_BIN_DIR={} cannot be used: {reason}", directory.display())]
     ConfiguredPrograms {
-        /// The directory given.
+        /// The configured directory.
         directory: PathBuf,
-        /// Why not.
         reason: String,
     },
 
@@ -125,55 +120,54 @@ pub enum ClusterError {
         super::programs::OLDEST_MAJOR
     )]
     NoPrograms {
-        /// Where it was allowed to look.
+        /// The allowed sources.
         source_allowed: Source,
-        /// Each place that was tried, with the reason it was passed over.
+        /// Each directory that was tried, with the reason why it was rejected.
         tried: Vec<String>,
     },
 
-    /// No PostgreSQL that can open the cluster that is already here.
+    /// No PostgreSQL that can open the existing cluster.
     #[error(
-        "{} was made by {cluster_made_by}, and no such PostgreSQL was found (allowed: {source_allowed}; {}): \
+        "{} was created by {cluster_made_by}, and no such PostgreSQL was found (allowed: {source_allowed}; {}): \
          install that version, set PG_BIN_DIR to its programs, or choose another data directory",
         cluster.display(), listed(tried)
     )]
     OtherVersion {
-        /// The cluster's directory.
         cluster: PathBuf,
-        /// Its version, and whether it is the bundled build's.
+        /// Its version, and the kind of build.
         cluster_made_by: String,
-        /// Where it was allowed to look.
+        /// The allowed sources.
         source_allowed: Source,
-        /// Each place that was tried, with the reason it was passed over.
+        /// Each directory that was tried, with the reason why it was rejected.
         tried: Vec<String>,
     },
 
     /// The embedded archive could not be unpacked.
     #[error("cannot unpack the bundled PostgreSQL into {}", directory.display())]
     Unpack {
-        /// Where to.
+        /// The target directory.
         directory: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
 
-    /// The embedded archive is not the one that was reviewed.
+    /// The embedded archive is not the reviewed one.
     #[error(
         "the bundled PostgreSQL is damaged: its SHA-256 is {found}, not {expected}; reinstall this program"
     )]
     Damaged {
-        /// What it is.
+        /// The actual digest.
         found: String,
-        /// What it must be.
+        /// The reviewed digest.
         expected: &'static str,
     },
 
     /// `initdb` ran and failed.
-    #[error("cannot create a cluster in {}: initdb said:\n{output}", cluster.display())]
+    #[error("cannot create a cluster in {}: initdb reported:\n{output}", cluster.display())]
     Initdb {
-        /// Where to.
+        /// The target directory.
         cluster: PathBuf,
-        /// The end of what it printed.
+        /// The end of its output.
         output: String,
     },
 
@@ -183,58 +177,53 @@ pub enum ClusterError {
         listed(tried)
     )]
     NoSocketDirectory {
-        /// Each directory that was tried, with the reason it was passed over.
+        /// Each directory that was tried, with the reason why it was rejected.
         tried: Vec<String>,
     },
 
     /// The server ended before it was ready.
     #[error("PostgreSQL ended while starting ({status}); the end of {}:\n{tail}", log.display())]
     EndedAtStart {
-        /// How it ended.
+        /// Its exit status.
         status: String,
-        /// Its log.
+        /// Its log file.
         log: PathBuf,
-        /// The last lines it wrote there.
+        /// The last lines of its log.
         tail: String,
     },
 
-    /// The server did not become ready in time.
+    /// The server was not ready in time.
     #[error("PostgreSQL was not ready within {} s; the end of {}:\n{tail}", waited.as_secs(), log.display())]
     NotReady {
-        /// How long it was waited for.
+        /// The time limit.
         waited: Duration,
-        /// Its log.
+        /// Its log file.
         log: PathBuf,
-        /// The last lines it wrote there.
+        /// The last lines of its log.
         tail: String,
     },
 
-    /// An earlier server of this cluster could not be ended, not even by SIGKILL.
-    #[error("an earlier PostgreSQL of {} does not end (processes {pids:?}): look into them, then start again", cluster.display())]
+    /// An earlier server of this cluster could not be ended, even by SIGKILL.
+    #[error("an earlier PostgreSQL of {} does not end (processes {pids:?}): end them by hand, then start again", cluster.display())]
     Orphans {
-        /// The cluster's directory.
         cluster: PathBuf,
-        /// The processes that remain.
+        /// The remaining processes.
         pids: Vec<i32>,
     },
 
-    /// Our server could not be ended, not even by SIGKILL.
-    #[error("PostgreSQL (process {pid}) does not end; its data is safe, look into that process")]
-    StillRunning {
-        /// The server's process id.
-        pid: u32,
-    },
+    /// Our server could not be ended, even by SIGKILL.
+    #[error("PostgreSQL (process {pid}) does not end; its data is safe; end that process by hand")]
+    StillRunning { pid: u32 },
 
-    /// The server answers, but the database could not be set up.
+    /// The server is running, but the database could not be set up.
     #[error("cannot prepare the database '{database}' in the private cluster")]
     Database {
-        /// Its name.
         database: &'static str,
-        /// sqlx's answer.
+        /// sqlx's error.
         source: sqlx::Error,
     },
 
-    /// The start was abandoned because the whole program is ending.
+    /// The start was abandoned because the program is shutting down.
     #[error("the start of PostgreSQL was abandoned")]
     Abandoned,
 }

@@ -1,4 +1,5 @@
-//! For tests that run servers of their own: the programs of an installed PostgreSQL, and the account that may run them.
+//! For tests that run their own servers: the programs of an installed PostgreSQL, and the account
+//! that may run them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,7 +16,7 @@ pub(crate) struct Installed {
 }
 
 impl Installed {
-    /// The best one that has all of `programs`; none when this machine has no such.
+    /// The best installation that has all of `programs`; `None` when this machine has none.
     pub(crate) fn with(programs: &[&str]) -> Result<Option<Self>, ClusterError> {
         let account = Account::for_new_cluster()?;
         let configured = std::env::var_os("PG_BIN_DIR").map(PathBuf::from);
@@ -28,7 +29,7 @@ impl Installed {
         Ok(found.map(|bin_dir| Self { bin_dir, account }))
     }
 
-    /// One of its programs, as the account, in `directory`.
+    /// A command for one of its programs, as the account, in `directory`.
     pub(crate) fn command(&self, program: &str, directory: &Path) -> Command {
         self.account.command(self.bin_dir.join(program), directory)
     }

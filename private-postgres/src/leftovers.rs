@@ -1,9 +1,10 @@
-//! What an earlier owner left behind: a server that still runs, a `postmaster.pid`, a socket.
+//! Cleans up after an earlier owner: a server that still runs, a `postmaster.pid`, a socket.
 //!
-//! Promise: afterwards no process works on this cluster. An orphan is stopped (fast, then immediate, then killed), not
-//! adopted: its settings and its socket are those of another run.
-//! Limit: must be called under the owner's lock. Processes are told by their command lines in `/proc`; on a system
-//! without it PostgreSQL's own checks remain, and it refuses to start beside an orphan.
+//! Promise: afterwards no process works on this cluster. An orphaned server is stopped (fast, then
+//! immediate, then killed), not reused: its settings and its socket belong to another run.
+//! Limit: the caller must hold the owner's lock. Processes are recognised by their command lines in
+//! `/proc`; on a system without it PostgreSQL's own checks remain, and it refuses to start next to
+//! an orphaned server.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,7 +17,8 @@ use tracing::warn;
 use super::error::ClusterError;
 use super::sockets;
 
-/// How an orphan is ended: each signal with the patience it gets. Fast shutdown first; it rolls back, writes and syncs.
+/// The signals for an orphaned server and the time that each may take. Fast shutdown first: it
+/// rolls back, writes and syncs.
 const STEPS: [(Signal, Duration); 3] = [
     (Signal::SIGINT, Duration::from_secs(10)),
     (Signal::SIGQUIT, Duration::from_secs(5)),
@@ -24,19 +26,19 @@ const STEPS: [(Signal, Duration); 3] = [
 ];
 const POLL: Duration = Duration::from_millis(20);
 
-/// What a server of this cluster can be told by.
+/// Identifies a server of this cluster.
 #[derive(Debug)]
 pub(super) struct Traces<'a> {
     /// PGDATA: an argument of the server's command line.
     pub(super) cluster: &'a Path,
-    /// Stands in the process titles of its children.
+    /// Appears in the process titles of its children.
     pub(super) cluster_name: &'a str,
-    /// Holds its socket.
+    /// The directory of its socket.
     pub(super) socket_dir: &'a Path,
 }
 
 impl Traces<'_> {
-    /// Ends what still runs and removes what would mislead the next server.
+    /// Ends running servers and removes files that would mislead the next one.
     pub(super) fn clear(&self) -> Result<(), ClusterError> {
         self.stop_orphans()?;
         let pid_file = self.cluster.join("postmaster.pid");
@@ -48,7 +50,7 @@ impl Traces<'_> {
     }
 
     fn stop_orphans(&self) -> Result<(), ClusterError> {
-        for (signal, patience) in STEPS {
+        for (signal, time_limit) in STEPS {
             let orphans = self.orphans();
             if orphans.is_empty() {
                 return Ok(());
@@ -58,10 +60,10 @@ impl Traces<'_> {
                 .iter()
                 .filter(|orphan| signal != Signal::SIGINT || orphan.is_server)
             {
-                // It may have ended by itself since.
+                // It may have ended meanwhile.
                 let _ = kill(Pid::from_raw(orphan.pid), signal);
             }
-            self.wait_for_orphans(patience);
+            self.wait_for_orphans(time_limit);
         }
         match self.orphans() {
             left if left.is_empty() => Ok(()),
@@ -72,8 +74,8 @@ impl Traces<'_> {
         }
     }
 
-    fn wait_for_orphans(&self, patience: Duration) {
-        let deadline = Instant::now() + patience;
+    fn wait_for_orphans(&self, time_limit: Duration) {
+        let deadline = Instant::now() + time_limit;
         while Instant::now() < deadline && !self.orphans().is_empty() {
             thread::sleep(POLL);
         }
@@ -86,8 +88,9 @@ impl Traces<'_> {
             .collect()
     }
 
-    /// By command line and not by working directory: a root without `CAP_SYS_PTRACE` (as in most containers) may not
-    /// read where other users' processes are, but everybody may read what they are called.
+    /// By command line and not by working directory: root without `CAP_SYS_PTRACE` (as in most
+    /// containers) may not read the working directories of other users' processes, but may read
+    /// their command lines.
     fn recognise(&self, pid: i32, command_line: &[u8]) -> Option<Orphan> {
         let mut arguments = command_line.split(|byte| *byte == 0);
         let program = arguments.next().unwrap_or_default();
@@ -103,8 +106,9 @@ impl Traces<'_> {
         is_server.then_some(Orphan { pid, is_server })
     }
 
-    /// PostgreSQL believes a `postmaster.pid` whose number is alive again as somebody else, and refuses to start.
-    /// It is removed only if that number is dead, or is visibly another program; else the decision is PostgreSQL's.
+    /// PostgreSQL refuses to start if the process id in `postmaster.pid` is in use, even by another
+    /// program. The file is removed only if that id is unused or clearly another program's;
+    /// otherwise PostgreSQL decides.
     fn may_belong_to_a_server(&self, pid_file: &Path) -> bool {
         let text = fs::read_to_string(pid_file).unwrap_or_default();
         let Some(pid) = text
@@ -123,7 +127,7 @@ impl Traces<'_> {
 #[derive(Debug)]
 struct Orphan {
     pid: i32,
-    /// The server itself; its children follow it.
+    /// The server itself; its children end with it.
     is_server: bool,
 }
 
@@ -134,7 +138,7 @@ fn process_ids() -> Vec<i32> {
         .collect()
 }
 
-/// Empty for a zombie; `None` for a process that is gone or hidden, or where there is no `/proc`.
+/// Empty for a zombie; `None` for a process that is gone or hidden, or without `/proc`.
 fn command_line(pid: i32) -> Option<Vec<u8>> {
     fs::read(PathBuf::from(format!("/proc/{pid}/cmdline"))).ok()
 }
@@ -162,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_processes_of_this_cluster_are_recognised() {
+    fn only_processes_of_this_cluster_are_recognised() {
         assert_eq!(
             recognised(b"/usr/lib/postgresql/15/bin/postgres\0-D\0/data/postgres\0-p\x005432\0"),
             Some(true)
@@ -177,6 +181,6 @@ mod tests {
         );
         assert_eq!(recognised(b"postgres: holdfast-12: checkpointer \0"), None);
         assert_eq!(recognised(b"vi\0/data/postgres\0"), None);
-        assert_eq!(recognised(b""), None, "a zombie works on nothing");
+        assert_eq!(recognised(b""), None, "a zombie does not use the cluster");
     }
 }

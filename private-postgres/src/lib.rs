@@ -1,9 +1,12 @@
-//! A private PostgreSQL in a data directory, started and stopped by this process, without any set-up.
+//! A private PostgreSQL in a data directory, started and stopped by this process, without any
+//! set-up.
 //!
-//! Promise: the same data directory has the same data on every start, through `kill -9` of either process; `fsync` is
-//! on; nothing listens on the network; no PostgreSQL program runs as root; one process at a time owns the directory.
-//! Limit: for one machine. It is not upgraded across major versions, not replicated and not backed up: a shop that
-//! needs that gives `DATABASE_URL`. Decisions: docs/decisions/0005-postgres-without-setup.md.
+//! Promise: the same data directory has the same data on every start, through `kill -9` of either
+//! process; `fsync` is on; nothing listens on the network; no PostgreSQL program runs as root; one
+//! process at a time owns the directory.
+//! Limit: for one machine. It is not upgraded across major versions, not replicated and not backed
+//! up: a shop that needs any of these sets `DATABASE_URL`. Decisions:
+//! docs/decisions/0005-postgres-without-setup.md.
 //!
 //! ```text
 //! PostgresCluster::start
@@ -11,9 +14,9 @@
 //!   owner_lock   one owner                                            -> InUse
 //!   programs     named, installed, or bundled, of the right version   (bundled)
 //!   cluster_files  initdb, once
-//!   sockets      the only way in
+//!   sockets      the only access
 //!   supervisor   leftovers of a killed owner -> server -> ready -> a thread that restarts it
-//!                lifeline: a watcher that ends the server if we are killed
+//!                lifeline: a process that ends the server if this one is killed
 //! ```
 
 mod account;
@@ -50,35 +53,34 @@ pub use self::programs::{FoundBy, OLDEST_MAJOR, Origin, Source};
 
 use self::cluster_files::USER;
 use self::owner_lock::OwnerLock;
-use self::place::Place;
-use self::programs::Wanted;
+use self::place::Location;
+use self::programs::Requirements;
 use self::server::Recipe;
 use self::supervisor::Supervisor;
 
-/// The database that the cluster is for.
 const DATABASE: &str = "holdfast";
 
 /// Settings of a private cluster. [`ClusterConfig::new`] has the defaults.
 #[derive(Debug, Clone)]
 pub struct ClusterConfig {
-    /// Where the data is. Made if it does not exist.
+    /// The data directory. Created if it does not exist.
     pub data_dir: PathBuf,
-    /// The directory of `postgres` and `initdb`, if the caller names one (`PG_BIN_DIR`). Default: none.
+    /// The directory of `postgres` and `initdb`, if configured (`PG_BIN_DIR`). Default: none.
     pub pg_bin_dir: Option<PathBuf>,
-    /// Where the programs may come from. Default: [`Source::Auto`].
+    /// Allowed sources of the programs. Default: [`Source::Auto`].
     pub source: Source,
-    /// Where the data is kept instead if we are root and the unprivileged account cannot enter `data_dir`.
-    /// Default: `/var/lib/holdfast`.
+    /// The fallback for the data when running as root and the unprivileged account cannot enter
+    /// `data_dir`. Default: `/var/lib/holdfast`.
     pub refuge: PathBuf,
     /// PostgreSQL's `shared_buffers`, in MiB. Default: 256; far more was slower.
     pub shared_buffers_mib: u32,
     /// PostgreSQL's `max_connections`. Default: 50.
     pub max_connections: u16,
-    /// Further settings for the server's command line. Those that make commits durable cannot be changed.
+    /// Further settings for the server's command line. Durability settings cannot be changed.
     pub settings: Vec<(String, String)>,
-    /// How long a start may take until the server is ready, replay after a crash included. Default: 120 s.
+    /// Timeout of a start, including crash recovery. Default: 120 s.
     pub start_timeout: Duration,
-    /// How long a fast shutdown may take before an immediate one. Default: 20 s.
+    /// Timeout of a fast shutdown, after which an immediate one follows. Default: 20 s.
     pub stop_timeout: Duration,
 }
 
@@ -99,7 +101,8 @@ impl ClusterConfig {
     }
 }
 
-/// A running private cluster. Dropped, it is stopped, which blocks; [`PostgresCluster::stop`] is kinder to a runtime.
+/// A running private cluster. Dropping it stops the server, which blocks the thread;
+/// [`PostgresCluster::stop`] does not.
 #[derive(Debug)]
 pub struct PostgresCluster {
     running: Option<Running>,
@@ -108,7 +111,7 @@ pub struct PostgresCluster {
     socket_dir: PathBuf,
 }
 
-/// Declared in the order of their end: the lock is given up when the server has stopped.
+/// Fields are dropped in this order: the lock is released after the server has stopped.
 #[derive(Debug)]
 struct Running {
     supervisor: Supervisor,
@@ -118,12 +121,14 @@ struct Running {
 }
 
 impl PostgresCluster {
-    /// Starts the cluster of `config.data_dir`, making it first if need be, and returns when it takes connections.
+    /// Starts the cluster of `config.data_dir`, creating it if necessary, and returns when it
+    /// accepts connections.
     ///
     /// # Errors
     /// [`ClusterError`], worded for the person who starts the program.
     pub async fn start(config: ClusterConfig) -> Result<Self, ClusterError> {
-        // If this future is dropped, the blocking part still ends, and its result is dropped, which stops the server.
+        // If this future is dropped, the blocking part still completes, and dropping its result
+        // stops the server.
         let started = spawn_blocking(move || Self::start_blocking(&config)).await;
         let cluster = started.map_err(|_| ClusterError::Abandoned)??;
         cluster.create_database().await?;
@@ -131,17 +136,17 @@ impl PostgresCluster {
     }
 
     fn start_blocking(config: &ClusterConfig) -> Result<Self, ClusterError> {
-        let place = Place::find(&config.data_dir, &config.refuge)?;
-        let lock = OwnerLock::take(&place.home)?;
-        let origin = prepare(config, &place)?;
+        let location = Location::find(&config.data_dir, &config.refuge)?;
+        let lock = OwnerLock::take(&location.home)?;
+        let origin = prepare(config, &location)?;
         info!(
-            version = %origin.version, found_by = ?origin.found_by, home = %place.home.display(),
-            "starting a private {origin} on {}", place.home.display()
+            version = %origin.version, found_by = ?origin.found_by, home = %location.home.display(),
+            "starting a private {origin} on {}", location.home.display()
         );
-        let socket_dir = sockets::directory(&place)?;
-        let home = place.home.clone();
+        let socket_dir = sockets::directory(&location)?;
+        let home = location.home.clone();
         let supervisor = Supervisor::start(Recipe {
-            place,
+            location,
             origin: origin.clone(),
             socket_dir: socket_dir.clone(),
             shared_buffers_mib: config.shared_buffers_mib,
@@ -163,24 +168,25 @@ impl PostgresCluster {
         })
     }
 
-    /// Whether `data_dir` has a cluster that a start would bring back. Creates nothing.
+    /// Reports whether `data_dir` has a cluster that a start would use. Creates nothing.
     ///
     /// # Errors
     /// [`ClusterError`] when the directory cannot be read.
     pub fn exists(data_dir: &Path) -> Result<bool, ClusterError> {
-        Place::has(data_dir)
+        Location::has(data_dir)
     }
 
-    /// How to reach the cluster of `config.data_dir` while another process runs it ([`ClusterError::InUse`]).
+    /// Connects to the cluster of `config.data_dir` while another process runs it
+    /// ([`ClusterError::InUse`]).
     ///
     /// # Errors
     /// [`ClusterError`] when its socket cannot be found.
     pub fn shared(config: &ClusterConfig) -> Result<PgConnectOptions, ClusterError> {
-        let place = Place::find(&config.data_dir, &config.refuge)?;
-        Ok(options_through(&sockets::directory(&place)?, DATABASE))
+        let location = Location::find(&config.data_dir, &config.refuge)?;
+        Ok(options_through(&sockets::directory(&location)?, DATABASE))
     }
 
-    /// In a cluster of its own a database needs no more care than a name.
+    /// Creates the database with default settings: the cluster serves nothing else.
     async fn create_database(&self) -> Result<(), ClusterError> {
         let failed = |source| ClusterError::Database {
             database: DATABASE,
@@ -207,7 +213,7 @@ impl PostgresCluster {
         connection.close().await.map_err(failed)
     }
 
-    /// The address for sqlx, or for `psql`, as text: over the Unix socket.
+    /// The URL for sqlx or `psql`, over the Unix socket.
     #[must_use]
     pub fn database_url(&self) -> String {
         self.url_for(DATABASE)
@@ -226,7 +232,7 @@ impl PostgresCluster {
         )
     }
 
-    /// The address for sqlx, typed.
+    /// Connection options for sqlx.
     #[must_use]
     pub fn connect_options(&self) -> PgConnectOptions {
         self.options_for(DATABASE)
@@ -236,7 +242,7 @@ impl PostgresCluster {
         options_through(&self.socket_dir, database)
     }
 
-    /// The process id of the server; `None` in the moments in which it is being restarted.
+    /// The process id of the server; `None` while it is being restarted.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.running
@@ -244,22 +250,23 @@ impl PostgresCluster {
             .and_then(|running| running.supervisor.pid())
     }
 
-    /// Which PostgreSQL runs, for a line in the log.
+    /// The PostgreSQL in use, for a log line.
     #[must_use]
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// Where the cluster and its log are: the data directory, or its place in the refuge.
+    /// The directory of the cluster and its log: the data directory, or its directory in the
+    /// fallback location.
     #[must_use]
     pub fn home(&self) -> &Path {
         &self.home
     }
 
-    /// Stops the server (fast; immediate if that takes longer than `stop_timeout`) and gives up the data directory.
+    /// Stops the server (fast; immediate after `stop_timeout`) and releases the data directory.
     ///
     /// # Errors
-    /// [`ClusterError::StillRunning`] if not even SIGKILL ended it.
+    /// [`ClusterError::StillRunning`] if even SIGKILL did not end it.
     pub async fn stop(mut self) -> Result<(), ClusterError> {
         let Some(running) = self.running.take() else {
             return Ok(());
@@ -270,7 +277,8 @@ impl PostgresCluster {
     }
 }
 
-/// Everything is said, because sqlx fills what is not from `PGPORT`, `PGSSLMODE` and their kin.
+/// Every option is set, because sqlx takes missing ones from `PGPORT`, `PGSSLMODE` and similar
+/// variables.
 fn options_through(socket_dir: &Path, database: &str) -> PgConnectOptions {
     PgConnectOptions::new_without_pgpass()
         .socket(socket_dir)
@@ -283,7 +291,8 @@ fn options_through(socket_dir: &Path, database: &str) -> PgConnectOptions {
 impl Running {
     fn stop(mut self) -> Result<(), ClusterError> {
         self.supervisor.stop(self.stop_timeout)?;
-        // It may be in the temporary directory. Empty now; whatever keeps it does no harm, the next start uses it again.
+        // It may be in the temporary directory. Removal may fail without harm: the next start uses
+        // it again.
         let _ = std::fs::remove_dir(&self.socket_dir);
         Ok(())
     }
@@ -297,17 +306,17 @@ impl Drop for PostgresCluster {
     }
 }
 
-/// Programs that can run the cluster, and the cluster.
-fn prepare(config: &ClusterConfig, place: &Place) -> Result<Origin, ClusterError> {
-    let existing = cluster_files::made_by(place)?;
-    let wanted = Wanted {
+/// Finds the programs for the cluster and creates the cluster if necessary.
+fn prepare(config: &ClusterConfig, location: &Location) -> Result<Origin, ClusterError> {
+    let existing = cluster_files::made_by(location)?;
+    let requirements = Requirements {
         source: config.source,
         pg_bin_dir: config.pg_bin_dir.as_deref(),
         existing,
     };
-    let origin = programs::choose(&wanted, place)?;
+    let origin = programs::choose(&requirements, location)?;
     if existing.is_none() {
-        cluster_files::create(place, &origin)?;
+        cluster_files::create(location, &origin)?;
     }
     Ok(origin)
 }

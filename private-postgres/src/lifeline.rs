@@ -1,9 +1,12 @@
-//! Ends the server when we are gone, however we went: `kill -9` included.
+//! Ends the server when this process ends in any way, `kill -9` included.
 //!
-//! Promise: a small shell process holds the reading end of a pipe whose writing end only we hold. When the kernel closes
-//! ours, it asks the server for a fast shutdown, then an immediate one. It runs as the server's account, never as root.
-//! Limit: kill it as well and the server is orphaned; the next start finds that (see `leftovers`). It knows the server
-//! by process id, so a server that ends on its own in the moment before we do leaves it a stale number.
+//! Promise: a small shell process holds the read end of a pipe whose write end only this process
+//! holds. When the kernel closes the write end, the shell requests a fast shutdown of the server,
+//! then an immediate one. It runs as the server's account, never as root.
+//! Limit: if the shell is killed as well, the server is orphaned; the next start handles that (see
+//! `leftovers`). The shell knows the server by process id, so a server that ends just before this
+//! process leaves a stale id. by process id, so a server that ends on its own in the moment before
+//! we do leaves it a stale number.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -15,7 +18,7 @@ use super::account::Account;
 
 const SCRIPT: &str = include_str!("lifeline.sh");
 
-/// The watching process and our end of its pipe.
+/// The watcher process and our end of its pipe.
 #[derive(Debug)]
 pub(super) struct Lifeline {
     account: Account,
@@ -23,7 +26,7 @@ pub(super) struct Lifeline {
 }
 
 impl Lifeline {
-    /// Nothing is watched yet.
+    /// A lifeline that watches nothing yet.
     pub(super) fn new(account: Account) -> Self {
         Self {
             account,
@@ -31,27 +34,27 @@ impl Lifeline {
         }
     }
 
-    /// From now on `server` ends with us; `None` when there is no server.
+    /// Ties `server` to this process; `None` when there is no server.
     ///
-    /// A missing shell is no reason to refuse to sell: it is logged, and the next start does the cleaning.
+    /// A missing shell does not prevent a start: it is logged, and the next start cleans up.
     pub(super) fn watch(&mut self, server: Option<u32>) {
         let line = server.map_or_else(|| "-\n".to_owned(), |pid| format!("{pid}\n"));
-        // A failure to write means that the watcher is gone; a new one is told the same.
+        // A failed write means that the watcher is gone; its replacement gets the same line.
         if let Err(error) = self
-            .tell(&line)
-            .or_else(|_| self.replace().and_then(|()| self.tell(&line)))
+            .send(&line)
+            .or_else(|_| self.replace().and_then(|()| self.send(&line)))
         {
-            warn!(%error, "PostgreSQL would outlive a crash of this process: cannot run its watcher");
+            warn!(%error, "cannot run the watcher of PostgreSQL, which would therefore outlive a crash of this process");
         }
     }
 
-    /// Lets the watcher go; whatever was watched is on its own.
+    /// Releases the watcher; the server is not watched any more.
     pub(super) fn release(mut self) {
-        let _ = self.tell("-\n");
+        let _ = self.send("-\n");
         self.end_watcher();
     }
 
-    fn tell(&mut self, line: &str) -> io::Result<()> {
+    fn send(&mut self, line: &str) -> io::Result<()> {
         let pipe = self
             .watcher
             .as_mut()
@@ -63,7 +66,7 @@ impl Lifeline {
     fn replace(&mut self) -> io::Result<()> {
         self.end_watcher();
         let mut command = self.account.command("/bin/sh", Path::new("/"));
-        // Rust opens pipes close-on-exec: no other child of ours keeps the writing end open.
+        // Rust opens pipes close-on-exec: no other child of this process keeps the write end open.
         command.args(["-c", SCRIPT, "holdfast-lifeline"]);
         command
             .stdin(Stdio::piped())

@@ -1,7 +1,8 @@
-//! One process per cluster: an exclusive `flock` that the kernel releases however the owner ends.
+//! One process per cluster: an exclusive `flock`, which the kernel releases however the owner ends.
 //!
 //! Promise: while an [`OwnerLock`] lives, no other process starts, stops or cleans up this cluster.
-//! Limit: advisory, and as good as `flock` on that file system; a second machine on a network mount is not kept out.
+//! Limit: advisory, and only as reliable as `flock` on that file system; another machine on a
+//! network mount may not be excluded.
 
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -10,15 +11,15 @@ use std::{fs, process};
 
 use super::error::ClusterError;
 
-/// Held for as long as this process owns the cluster.
+/// Held while this process owns the cluster.
 #[derive(Debug)]
 pub(super) struct OwnerLock {
-    // Rust opens files close-on-exec, so no child keeps the lock alive after us.
+    // Rust opens files close-on-exec, so no child process keeps the lock.
     _file: File,
 }
 
 impl OwnerLock {
-    /// Takes the lock of `home`, or says who holds it. Never waits.
+    /// Takes the lock of `home`, or returns an error that names its holder. Never waits.
     pub(super) fn take(home: &Path) -> Result<Self, ClusterError> {
         let path = home.join("postgres.lock");
         let file = File::options()
@@ -34,7 +35,7 @@ impl OwnerLock {
                 return Err(ClusterError::file("lock", &path)(source));
             }
         }
-        // The pid is for the other process's message only; the lock itself is the flock.
+        // The pid is only for the other process's message; the lock is the flock.
         file.set_len(0)
             .and_then(|()| writeln!(file, "{}", process::id()))
             .map_err(ClusterError::file("write", &path))?;

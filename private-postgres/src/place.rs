@@ -1,16 +1,18 @@
-//! Where a data directory's cluster is, and whether the account that runs it can get there.
+//! The location of a data directory's cluster, and the account that can reach it.
 //!
-//! Promise: the same data directory leads to the same cluster on every start, whoever starts it. Nothing is created
-//! elsewhere while a cluster exists: if it cannot be reached any more, that is an error and not an empty shop.
-//! Limit: below a directory that the account cannot enter (root's own home is one) a new cluster is placed in the
-//! refuge, by default `/var/lib/holdfast/<hash>`. The file `postgres-is-at` in the data directory says where.
+//! Promise: the same data directory leads to the same cluster on every start, under any user.
+//! Nothing is created elsewhere while a cluster exists: if it cannot be reached any more, that is
+//! an error and not an empty shop.
+//! Limit: below a directory that the account cannot enter (such as root's home) a new cluster is
+//! created in the fallback directory, by default `/var/lib/holdfast/<hash>`. The file
+//! `postgres-is-at` in the data directory points to it.
 //!
 //! ```text
-//! <home>/                the data directory, or its place in the refuge
+//! <home>/                the data directory, or its directory in the fallback location
 //!   postgres/            the cluster (PGDATA): 0700, owned by the account
 //!   run/                 its socket: 0700, owned by the account (elsewhere if the path is too long)
-//!   runtime/<version>/   the bundled programs, if they are used: readable, not writable, for the account
-//!   postgres.log         what the server prints
+//!   runtime/<version>/   the bundled programs, if used: readable, not writable, for the account
+//!   postgres.log         the server's output
 //!   postgres.lock        held by the owner
 //! ```
 
@@ -27,15 +29,15 @@ use super::error::ClusterError;
 
 /// A cluster's home directory and the account that runs it.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
-    /// The directory that holds everything of this cluster; absolute, without symbolic links.
+pub(super) struct Location {
+    /// The directory that contains all files of this cluster; absolute, without symbolic links.
     pub(super) home: PathBuf,
-    /// Who runs PostgreSQL here.
+    /// The account that runs PostgreSQL here.
     pub(super) account: Account,
 }
 
-impl Place {
-    /// Finds the place of `data_dir`'s cluster, or makes one.
+impl Location {
+    /// Finds the location of `data_dir`'s cluster, or creates one.
     pub(super) fn find(data_dir: &Path, refuge: &Path) -> Result<Self, ClusterError> {
         let data_dir = created(data_dir)?;
         if data_dir.join("PG_VERSION").exists() {
@@ -50,7 +52,7 @@ impl Place {
         }
     }
 
-    /// Whether `data_dir` has a cluster. Creates nothing.
+    /// Reports whether `data_dir` has a cluster. Creates nothing.
     pub(super) fn has(data_dir: &Path) -> Result<bool, ClusterError> {
         if !data_dir.is_dir() {
             return Ok(false);
@@ -106,17 +108,17 @@ impl Place {
         Ok(Self { home, account })
     }
 
-    /// PGDATA.
     pub(super) fn cluster(&self) -> PathBuf {
         self.home.join("postgres")
     }
 
-    /// What the server prints.
+    /// The server's log file.
     pub(super) fn log(&self) -> PathBuf {
         self.home.join("postgres.log")
     }
 
-    /// A name for this cluster among all on the machine; the server carries it in its process titles.
+    /// A name for this cluster that is unique on the machine; the server's process titles contain
+    /// it.
     pub(super) fn cluster_name(&self) -> String {
         format!("holdfast-{}", short_hash(&self.home))
     }
@@ -139,7 +141,8 @@ fn pointed_at(data_dir: &Path) -> Result<Option<PathBuf>, ClusterError> {
     }
 }
 
-/// Written before the cluster is made: a pointer to nothing is filled, but a cluster without a pointer would be lost.
+/// Written before the cluster is created: a pointer to nothing is harmless, but a cluster without a
+/// pointer would be lost.
 fn write_pointer(data_dir: &Path, home: &Path) -> Result<(), ClusterError> {
     let path = pointer(data_dir);
     let scratch = data_dir.join("postgres-is-at.new");
@@ -150,9 +153,10 @@ fn write_pointer(data_dir: &Path, home: &Path) -> Result<(), ClusterError> {
     sync_dir(data_dir)
 }
 
-/// Makes sure that `directory` exists and returns its one true name.
+/// Creates `directory` if necessary and returns its canonical path.
 ///
-/// A directory made by root lets others pass through (0711) but not look: the account must reach what it owns inside.
+/// A directory created by root can be passed through (0711) but not listed: the account must reach
+/// its files inside.
 fn created(directory: &Path) -> Result<PathBuf, ClusterError> {
     if !directory.exists() {
         let mode = if nix::unistd::Uid::effective().is_root() {
@@ -182,7 +186,8 @@ pub(super) fn sync_dir(directory: &Path) -> Result<(), ClusterError> {
         .map_err(ClusterError::file("sync", directory))
 }
 
-/// Names a path in 16 characters. A name, not a secret: collisions would need 2^32 data directories on one machine.
+/// Names a path in 16 characters. Not a secret; a collision would need 2^32 data directories on one
+/// machine.
 pub(super) fn short_hash(path: &Path) -> String {
     let mut hash = hex::encode(Sha256::digest(path.as_os_str().as_bytes()));
     hash.truncate(16);

@@ -1,8 +1,10 @@
-//! Which PostgreSQL is run: one named by the caller, one installed on the machine, or the bundled one, in that order.
+//! Chooses the PostgreSQL programs: configured, installed on the machine, or bundled, in that
+//! order.
 //!
-//! Promise: the programs chosen have run once (`postgres --version`), as the account that will run them, and can open
-//! the cluster that is already there. A name given by the caller is used or refused, never silently passed over.
-//! Limit: looks where distributions put PostgreSQL, not everywhere; `PG_BIN_DIR` names any other place.
+//! Promise: the chosen programs have run once (`postgres --version`), as the account that will run
+//! them, and can open an existing cluster. A configured directory is used or rejected, never
+//! silently skipped.
+//! Limit: searches the usual directories of distributions; `PG_BIN_DIR` names any other.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -13,20 +15,21 @@ use super::account::Account;
 use super::bundled;
 use super::cluster_files::MadeBy;
 use super::error::ClusterError;
-use super::place::Place;
+use super::place::Location;
 
-/// The oldest major version that is used: 13 brought the last function the schema may rely on (`gen_random_uuid`).
+/// The oldest supported major version: 13 added the newest function that the schema may use
+/// (`gen_random_uuid`).
 pub const OLDEST_MAJOR: u16 = 13;
 
-/// Where the programs may come from; a setting.
+/// The allowed sources of the programs; a setting.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Source {
-    /// `PG_BIN_DIR` if given, else an installed PostgreSQL, else the bundled one.
+    /// `PG_BIN_DIR` if set, else an installed PostgreSQL, else the bundled one.
     #[default]
     Auto,
     /// As `Auto`, but never the bundled one.
     Installed,
-    /// Only the bundled one, whatever is installed or named.
+    /// Only the bundled one, even if another is installed or configured.
     Bundled,
 }
 
@@ -56,24 +59,22 @@ impl fmt::Display for Source {
 /// How the programs were found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FoundBy {
-    /// Named by the caller (`PG_BIN_DIR`).
+    /// Configured (`PG_BIN_DIR`).
     Configured,
-    /// Installed on this machine.
     Installed,
-    /// Carried inside this program: a patched build, not stock PostgreSQL.
+    /// Embedded in this program: a patched build, not stock PostgreSQL.
     Bundled,
 }
 
-/// The programs that run a cluster, for a line in the log.
+/// The programs that run a cluster, for a log line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// How they were found.
     pub found_by: FoundBy,
     /// The directory of `postgres` and `initdb`.
     pub bin_dir: PathBuf,
-    /// The version as the server tells it: `15.18 (Debian 15.18-0+deb12u1)`.
+    /// The version as the server prints it: `15.18 (Debian 15.18-0+deb12u1)`.
     pub version: String,
-    /// The major version: data directories belong to one.
+    /// The major version, which a data directory belongs to.
     pub major: u16,
 }
 
@@ -94,7 +95,8 @@ impl fmt::Display for Origin {
 }
 
 impl Origin {
-    /// Looks into `bin_dir` by running what is there; the error is the reason why it will not do.
+    /// Checks the programs in `bin_dir` by running one; the error is the reason why they are not
+    /// usable.
     pub(super) fn inspect(
         bin_dir: &Path,
         found_by: FoundBy,
@@ -125,7 +127,7 @@ impl Origin {
         self.bin_dir.join(name)
     }
 
-    /// What a cluster made by these programs is marked with.
+    /// The mark of a cluster created by these programs.
     pub(super) fn mark(&self) -> MadeBy {
         MadeBy {
             major: self.major,
@@ -134,32 +136,37 @@ impl Origin {
     }
 }
 
-/// What the caller asked for.
+/// The requirements for the programs.
 #[derive(Debug)]
-pub(super) struct Wanted<'a> {
+pub(super) struct Requirements<'a> {
     pub(super) source: Source,
     pub(super) pg_bin_dir: Option<&'a Path>,
-    /// The mark of the cluster that is already there, which the programs must match.
+    /// The mark of the existing cluster, which the programs must match.
     pub(super) existing: Option<MadeBy>,
 }
 
-/// Chooses the programs for `place`.
-pub(super) fn choose(wanted: &Wanted<'_>, place: &Place) -> Result<Origin, ClusterError> {
-    match (wanted.source, wanted.pg_bin_dir) {
-        (Source::Auto | Source::Installed, Some(directory)) => configured(wanted, directory, place),
-        (Source::Auto, None) => first_of(wanted, place, true, true),
-        (Source::Installed, None) => first_of(wanted, place, true, false),
-        (Source::Bundled, _) => first_of(wanted, place, false, true),
+/// Chooses the programs for `location`.
+pub(super) fn choose(
+    requirements: &Requirements<'_>,
+    location: &Location,
+) -> Result<Origin, ClusterError> {
+    match (requirements.source, requirements.pg_bin_dir) {
+        (Source::Auto | Source::Installed, Some(directory)) => {
+            configured(requirements, directory, location)
+        }
+        (Source::Auto, None) => first_of(requirements, location, true, true),
+        (Source::Installed, None) => first_of(requirements, location, true, false),
+        (Source::Bundled, _) => first_of(requirements, location, false, true),
     }
 }
 
 fn configured(
-    wanted: &Wanted<'_>,
+    requirements: &Requirements<'_>,
     directory: &Path,
-    place: &Place,
+    location: &Location,
 ) -> Result<Origin, ClusterError> {
-    Origin::inspect(directory, FoundBy::Configured, &place.account)
-        .and_then(|origin| wanted.fit(origin))
+    Origin::inspect(directory, FoundBy::Configured, &location.account)
+        .and_then(|origin| requirements.fit(origin))
         .map_err(|reason| ClusterError::ConfiguredPrograms {
             directory: directory.to_owned(),
             reason,
@@ -167,44 +174,51 @@ fn configured(
 }
 
 fn first_of(
-    wanted: &Wanted<'_>,
-    place: &Place,
+    requirements: &Requirements<'_>,
+    location: &Location,
     installed: bool,
     bundled: bool,
 ) -> Result<Origin, ClusterError> {
     let mut tried = Vec::new();
     let bin_dirs = if installed {
-        installed_bin_dirs(&place.account)
+        installed_bin_dirs(&location.account)
     } else {
         Vec::new()
     };
     for bin_dir in bin_dirs {
-        match Origin::inspect(&bin_dir, FoundBy::Installed, &place.account)
-            .and_then(|found| wanted.fit(found))
+        match Origin::inspect(&bin_dir, FoundBy::Installed, &location.account)
+            .and_then(|found| requirements.fit(found))
         {
             Ok(origin) => return Ok(origin),
             Err(reason) => tried.push(format!("{}: {reason}", bin_dir.display())),
         }
     }
     if bundled {
-        match from_bundle(wanted, place)? {
+        match from_bundle(requirements, location)? {
             Ok(origin) => return Ok(origin),
             Err(reason) => tried.push(format!("bundled: {reason}")),
         }
     }
-    Err(wanted.nothing_found(place, tried))
+    Err(requirements.nothing_found(location, tried))
 }
 
-/// The outer error is a fault (a full disk); the inner one a reason to pass it over.
-fn from_bundle(wanted: &Wanted<'_>, place: &Place) -> Result<Result<Origin, String>, ClusterError> {
-    // Not unpacked in vain for a cluster that stock PostgreSQL made.
-    if wanted.existing.is_some_and(|made_by| !made_by.bundled) {
+/// The outer error is a fault (such as a full disk); the inner one a reason to skip the bundled
+/// programs.
+fn from_bundle(
+    requirements: &Requirements<'_>,
+    location: &Location,
+) -> Result<Result<Origin, String>, ClusterError> {
+    // Not unpacked for a cluster of stock PostgreSQL, which they could not open.
+    if requirements
+        .existing
+        .is_some_and(|made_by| !made_by.bundled)
+    {
         return Ok(Err(
-            "a patched build, not used on a cluster that stock PostgreSQL made".to_owned(),
+            "a patched build, not used on a cluster that stock PostgreSQL created".to_owned(),
         ));
     }
-    // initdb hands its own path to a shell, inside double quotes.
-    if place
+    // initdb passes its own path to a shell, inside double quotes.
+    if location
         .home
         .as_os_str()
         .as_encoded_bytes()
@@ -215,29 +229,31 @@ fn from_bundle(wanted: &Wanted<'_>, place: &Place) -> Result<Result<Origin, Stri
             "its programs cannot run below a path with one of \" $ ` \\ in it".to_owned(),
         ));
     }
-    let Some(bin_dir) = bundled::unpacked(&place.home)? else {
-        return Ok(Err("this build carries none".to_owned()));
+    let Some(bin_dir) = bundled::unpacked(&location.home)? else {
+        return Ok(Err("this build does not include it".to_owned()));
     };
-    Ok(Origin::inspect(&bin_dir, FoundBy::Bundled, &place.account)
-        .and_then(|origin| wanted.fit(origin)))
+    Ok(
+        Origin::inspect(&bin_dir, FoundBy::Bundled, &location.account)
+            .and_then(|origin| requirements.fit(origin)),
+    )
 }
 
-impl Wanted<'_> {
+impl Requirements<'_> {
     fn fit(&self, origin: Origin) -> Result<Origin, String> {
         match self.existing {
             Some(existing) if existing != origin.mark() => Err(format!(
-                "it is {}, but the cluster was made by {existing}",
+                "it is {}, but the cluster was created by {existing}",
                 origin.mark()
             )),
             Some(_) | None => Ok(origin),
         }
     }
 
-    fn nothing_found(&self, place: &Place, tried: Vec<String>) -> ClusterError {
+    fn nothing_found(&self, location: &Location, tried: Vec<String>) -> ClusterError {
         let source_allowed = self.source;
         match self.existing {
             Some(made_by) => ClusterError::OtherVersion {
-                cluster: place.cluster(),
+                cluster: location.cluster(),
                 cluster_made_by: made_by.to_string(),
                 source_allowed,
                 tried,
@@ -262,12 +278,12 @@ fn version_of(postgres: &Path, account: &Account) -> Result<String, String> {
             postgres.display()
         )
     })?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    match said.trim().strip_prefix("postgres (PostgreSQL) ") {
+    let printed = String::from_utf8_lossy(&output.stdout);
+    match printed.trim().strip_prefix("postgres (PostgreSQL) ") {
         Some(version) => Ok(version.to_owned()),
         None => Err(format!(
-            "'postgres --version' said '{}{}'",
-            said.trim(),
+            "'postgres --version' printed '{}{}'",
+            printed.trim(),
             String::from_utf8_lossy(&output.stderr).trim()
         )),
     }
@@ -279,19 +295,19 @@ pub(super) fn leading_number(version: &str) -> Option<u16> {
     digits.parse().ok()
 }
 
-/// Every directory of this machine that holds both programs, best first, each once.
+/// Every directory of this machine that contains both programs, best first, each once.
 pub(super) fn installed_bin_dirs(account: &Account) -> Vec<PathBuf> {
     let mut seen = HashSet::new();
-    let places = pg_config_bin_dir(account)
+    let directories = pg_config_bin_dir(account)
         .into_iter()
         .chain(distribution_bin_dirs())
         .chain(path_bin_dirs());
-    places
+    directories
         .filter(|dir| has_programs(dir) && seen.insert(true_name(dir)))
         .collect()
 }
 
-/// `pg_config` also comes with the client library alone, so its answer is a candidate, not a finding.
+/// `pg_config` is also part of the client library, so its directory may lack the server.
 fn pg_config_bin_dir(account: &Account) -> Option<PathBuf> {
     let output = account
         .command("pg_config", Path::new("/"))
@@ -327,7 +343,7 @@ fn versioned(parent: &str, prefix: &str, suffix: &str) -> Vec<PathBuf> {
     found.into_iter().map(|(_, path)| path).collect()
 }
 
-/// A link on the PATH stands for the directory it leads into, where the programs' siblings are.
+/// A link on the PATH is resolved to its directory, which contains the other programs.
 fn path_bin_dirs() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
@@ -360,7 +376,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_is_read_in_every_way_that_postgres_tells_it() {
+    fn every_version_format_of_postgres_is_parsed() {
         for (text, major) in [
             ("15.18 (Debian 15.18-0+deb12u1)", 15),
             ("17beta1", 17),
@@ -372,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_reads_back_as_it_prints() {
+    fn a_source_parses_from_its_display_form() {
         for source in [Source::Auto, Source::Installed, Source::Bundled] {
             assert_eq!(source.to_string().parse(), Ok(source));
         }

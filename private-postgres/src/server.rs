@@ -1,7 +1,8 @@
-//! Starting the server and knowing when it is ready.
+//! Starts the server and detects when it is ready.
 //!
-//! Promise: `fsync`, `full_page_writes` and `synchronous_commit` are on, TCP is off, and ready means that the server says so itself.
-//! Limit: knows one start; who restarts it is `supervisor`.
+//! Promise: `fsync`, `full_page_writes` and `synchronous_commit` are on, TCP is off, and the server
+//! itself reports that it is ready.
+//! Limit: handles one start; `supervisor` restarts it.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -15,17 +16,17 @@ use std::{fs, io};
 use super::cluster_files::last_lines;
 use super::error::ClusterError;
 use super::leftovers::Traces;
-use super::place::Place;
+use super::place::Location;
 use super::programs::Origin;
 use super::sockets;
 
-/// Past this the log of earlier runs is put aside at a start; one generation is kept.
+/// At a start, a log larger than this is moved aside; one generation is kept.
 const LOG_BYTES_MAX: u64 = 10 << 20;
 
-/// Everything needed to start the server, again and again, in the same way.
+/// Everything that is needed to start the server repeatedly in the same way.
 #[derive(Debug)]
 pub(super) struct Recipe {
-    pub(super) place: Place,
+    pub(super) location: Location,
     pub(super) origin: Origin,
     pub(super) socket_dir: PathBuf,
     pub(super) shared_buffers_mib: u32,
@@ -35,11 +36,12 @@ pub(super) struct Recipe {
 }
 
 impl Recipe {
-    /// Ends and removes what an earlier run left. Only under the owner's lock, and never while our own server runs.
+    /// Ends and removes leftovers of an earlier run. Only under the owner's lock, and never while
+    /// our own server runs.
     pub(super) fn clear_leftovers(&self) -> Result<(), ClusterError> {
-        let cluster_name = self.place.cluster_name();
+        let cluster_name = self.location.cluster_name();
         Traces {
-            cluster: &self.place.cluster(),
+            cluster: &self.location.cluster(),
             cluster_name: &cluster_name,
             socket_dir: &self.socket_dir,
         }
@@ -49,16 +51,16 @@ impl Recipe {
     /// Starts the server; it is not ready yet.
     pub(super) fn spawn(&self) -> Result<Started, ClusterError> {
         let program = self.origin.program("postgres");
-        let log = open_log(&self.place.log())?;
+        let log = open_log(&self.location.log())?;
         let log_from = log
             .metadata()
-            .map_err(ClusterError::file("read", self.place.log()))?
+            .map_err(ClusterError::file("read", self.location.log()))?
             .len();
         let second = log
             .try_clone()
-            .map_err(ClusterError::file("open", self.place.log()))?;
-        let cluster = self.place.cluster();
-        let mut command = self.place.account.command(&program, &cluster);
+            .map_err(ClusterError::file("open", self.location.log()))?;
+        let cluster = self.location.cluster();
+        let mut command = self.location.account.command(&program, &cluster);
         command
             .arg("-D")
             .arg(&cluster)
@@ -78,27 +80,27 @@ impl Recipe {
             .map_err(|source| ClusterError::Run { program, source })
     }
 
-    /// On the command line, so that they hold whatever stands in the cluster's own files.
+    /// On the command line, where they override the cluster's own files.
     fn all_settings(&self) -> Vec<(String, OsString)> {
         let fixed = [
             ("listen_addresses", OsString::new()),
             ("unix_socket_directories", quoted(&self.socket_dir)),
             ("unix_socket_permissions", "0700".into()),
-            ("cluster_name", self.place.cluster_name().into()),
+            ("cluster_name", self.location.cluster_name().into()),
             // The bundled initdb suggests 25 connections and 400 kB.
             ("max_connections", self.max_connections.to_string().into()),
             (
                 "shared_buffers",
                 format!("{}MB", self.shared_buffers_mib).into(),
             ),
-            // Its statements are short; compiling them costs more than it saves.
+            // The statements are short; compiling them costs more than it saves.
             ("jit", "off".into()),
             ("timezone", "UTC".into()),
             ("log_timezone", "UTC".into()),
             ("logging_collector", "off".into()),
             ("log_destination", "stderr".into()),
         ];
-        // Last, because the last one counts: durability is not for sale.
+        // Last, because the last value counts: durability cannot be configured away.
         let durable = ["fsync", "full_page_writes", "synchronous_commit"]
             .map(|name| (name, OsString::from("on")));
         let fixed = fixed
@@ -118,12 +120,14 @@ impl Recipe {
             .collect()
     }
 
-    /// Whether the server with this process id says in `postmaster.pid` (line 8) that it takes connections.
+    /// Reports whether the server with this process id declares in `postmaster.pid` (line 8) that
+    /// it accepts connections.
     ///
-    /// That is also what `pg_ctl` waits for. It needs no connection, and it cannot be fooled by another server.
+    /// `pg_ctl` waits for the same. It needs no connection, and another server cannot be mistaken
+    /// for this one.
     pub(super) fn is_ready(&self, pid: u32) -> bool {
         let text =
-            fs::read_to_string(self.place.cluster().join("postmaster.pid")).unwrap_or_default();
+            fs::read_to_string(self.location.cluster().join("postmaster.pid")).unwrap_or_default();
         let mut lines = text.lines().map(str::trim);
         lines.next() == Some(pid.to_string().as_str()) && lines.nth(6) == Some("ready")
     }
@@ -131,7 +135,7 @@ impl Recipe {
     /// The last lines that the server wrote since `log_from`.
     pub(super) fn log_tail(&self, log_from: u64) -> String {
         let mut tail = Vec::new();
-        let read = File::open(self.place.log()).and_then(|mut log| {
+        let read = File::open(self.location.log()).and_then(|mut log| {
             log.seek(SeekFrom::Start(log_from))?;
             log.read_to_end(&mut tail)
         });
@@ -139,15 +143,15 @@ impl Recipe {
     }
 }
 
-/// A server that was started.
 #[derive(Debug)]
 pub(super) struct Started {
     pub(super) child: Child,
-    /// Where its part of the log begins.
+    /// The offset at which its part of the log begins.
     pub(super) log_from: u64,
 }
 
-/// The setting is a list: a comma, a quote or a space in the path must not be read as part of the list.
+/// The setting is a list: a comma, a quote or a space in the path must not be taken for a part of
+/// the list.
 fn quoted(path: &Path) -> OsString {
     let mut quoted = OsString::from("\"");
     match path.to_str() {

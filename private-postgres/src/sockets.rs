@@ -1,8 +1,9 @@
-//! The directory of the server's Unix socket: the only way in.
+//! The directory of the server's Unix socket: the only access to the server.
 //!
-//! Promise: only the account that runs the server (and root) can enter it, so `trust` authentication trusts nobody else.
-//! The same home has the same socket on every start.
-//! Limit: a socket path has about 108 bytes on Linux, 104 on macOS, so a long data directory gets a short one elsewhere.
+//! Promise: only the account that runs the server (and root) can enter it, so `trust`
+//! authentication admits no other user. The same home has the same socket on every start.
+//! Limit: a socket path is limited to about 108 bytes on Linux, 104 on macOS, so a long data
+//! directory gets a short one elsewhere.
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -11,18 +12,19 @@ use std::{env, fs};
 
 use super::account::Account;
 use super::error::ClusterError;
-use super::place::{Place, short_hash};
+use super::place::{Location, short_hash};
 
-/// The port is only part of the socket's name. Fixed, so that no `PGPORT` in anybody's environment moves it.
+/// The port is only part of the socket's name. Fixed, so that `PGPORT` in the environment does not
+/// change it.
 pub(super) const PORT: u16 = 5432;
-/// The smaller of the usual limits, less the closing NUL.
+/// The smaller of the usual limits, minus the closing NUL.
 const LONGEST_PATH_BYTES: usize = 103;
 
-/// Finds or makes the socket directory of `place`.
-pub(super) fn directory(place: &Place) -> Result<PathBuf, ClusterError> {
+/// Finds or creates the socket directory of `location`.
+pub(super) fn directory(location: &Location) -> Result<PathBuf, ClusterError> {
     let mut tried = Vec::new();
-    for candidate in candidates(place) {
-        match usable(&candidate, &place.account) {
+    for candidate in candidates(location) {
+        match usable(&candidate, &location.account) {
             Ok(()) => return Ok(candidate),
             Err(reason) => tried.push(format!("{}: {reason}", candidate.display())),
         }
@@ -30,15 +32,16 @@ pub(super) fn directory(place: &Place) -> Result<PathBuf, ClusterError> {
     Err(ClusterError::NoSocketDirectory { tried })
 }
 
-/// Beside the cluster; else a short name below the temporary directory (which `TMPDIR` may make long, or root's own).
-fn candidates(place: &Place) -> [PathBuf; 3] {
+/// Next to the cluster; else a short name below the temporary directory (which may be long because
+/// of `TMPDIR`, or closed to others).
+fn candidates(location: &Location) -> [PathBuf; 3] {
     let short = format!(
         "holdfast-{}-{}",
-        place.account.uid(),
-        short_hash(&place.home)
+        location.account.uid(),
+        short_hash(&location.home)
     );
     [
-        place.home.join("run"),
+        location.home.join("run"),
         env::temp_dir().join(&short),
         Path::new("/tmp").join(&short),
     ]
@@ -66,7 +69,8 @@ fn usable(directory: &Path, account: &Account) -> Result<(), String> {
     }
 }
 
-/// The temporary directory is everybody's: a directory that somebody else put there first must not be used.
+/// Any user can write to the temporary directory: a directory that another user created there must
+/// not be used.
 fn is_private(directory: &Path, account: &Account) -> bool {
     fs::symlink_metadata(directory).is_ok_and(|found| {
         found.is_dir() && found.uid() == account.uid() && found.mode() & 0o777 == 0o700
@@ -79,12 +83,11 @@ fn with_cause(error: &dyn std::error::Error) -> String {
         .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
-/// The socket itself.
 pub(super) fn socket(directory: &Path) -> PathBuf {
     directory.join(format!(".s.PGSQL.{PORT}"))
 }
 
-/// The server's lock on the socket.
+/// The server's lock file of the socket.
 pub(super) fn socket_lock(directory: &Path) -> PathBuf {
     directory.join(format!(".s.PGSQL.{PORT}.lock"))
 }

@@ -1,10 +1,10 @@
-//! Keeps one server running: starts it, notices when it ends, starts it again, and stops it when asked.
+//! Keeps one server running: starts it, detects its end, restarts it, and stops it on request.
 //!
-//! Promise: until [`Supervisor::stop`], a server that ends is started again on the same data and the same socket, for as
-//! long as it takes, with growing pauses. Exactly one thread waits for the process, so no signal ever goes to a process
-//! id that is not ours.
-//! Limit: a thread and not a task, because the cluster must outlive any one runtime (tests start a runtime each).
-//! Connections break when the server ends; that is for their pools to mend.
+//! Promise: until [`Supervisor::stop`], a server that ends is restarted on the same data and the
+//! same socket, without a limit on attempts, with growing pauses. Only one thread waits for the
+//! process, so no signal is ever sent to a process id that is not ours.
+//! Limit: a thread and not a task, because the cluster must outlive any one runtime (each test
+//! starts its own). Connections break when the server ends; pools have to reconnect.
 
 use std::process::ExitStatus;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -19,14 +19,15 @@ use super::error::ClusterError;
 use super::lifeline::Lifeline;
 use super::server::{Recipe, Started};
 
-/// How soon an ended server is noticed.
+/// How soon an ended server is detected.
 const POLL: Duration = Duration::from_millis(50);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// Long enough to spare a machine in trouble, short enough that the shop is back within seconds of the cure.
+/// Long enough to spare a machine in trouble, short enough that the shop is back within seconds
+/// after the repair.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// After SIGQUIT, and again after SIGKILL. Neither waits for clients or writes data.
-const IMMEDIATE_PATIENCE: Duration = Duration::from_secs(5);
-/// While a start takes long, a line in the log says so this often.
+const IMMEDIATE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Interval of log lines during a long start.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// Runs the server of one cluster.
@@ -40,7 +41,7 @@ pub(super) struct Supervisor {
 struct Shared {
     recipe: Recipe,
     state: Mutex<State>,
-    /// Told when `stopping` is set.
+    /// Notified when `stopping` is set.
     stop: Condvar,
 }
 
@@ -52,9 +53,9 @@ struct State {
 }
 
 impl Supervisor {
-    /// Clears what earlier runs left, starts the server and waits until it is ready.
+    /// Clears leftovers of earlier runs, starts the server and waits until it is ready.
     pub(super) fn start(recipe: Recipe) -> Result<Self, ClusterError> {
-        let lifeline = Some(Lifeline::new(recipe.place.account.clone()));
+        let lifeline = Some(Lifeline::new(recipe.location.account.clone()));
         let state = Mutex::new(State {
             server: None,
             lifeline,
@@ -70,7 +71,7 @@ impl Supervisor {
             thread: None,
         };
         if let Err(error) = shared.launch() {
-            let _ = supervisor.stop(IMMEDIATE_PATIENCE);
+            let _ = supervisor.stop(IMMEDIATE_TIMEOUT);
             return Err(error);
         }
         let keeper = thread::Builder::new().name("postgres-keeper".to_owned());
@@ -81,7 +82,7 @@ impl Supervisor {
         Ok(supervisor)
     }
 
-    /// The process id of the server, unless it is down just now.
+    /// The process id of the server; `None` while it is down.
     pub(super) fn pid(&self) -> Option<u32> {
         self.shared
             .lock()
@@ -90,15 +91,16 @@ impl Supervisor {
             .map(|server| server.child.id())
     }
 
-    /// Stops the server for good: fast, after `patience` immediate, then by SIGKILL. Blocks. The second call does nothing.
-    pub(super) fn stop(&mut self, patience: Duration) -> Result<(), ClusterError> {
+    /// Stops the server for good: fast, after `timeout` immediate, then by SIGKILL. Blocks. A
+    /// second call does nothing.
+    pub(super) fn stop(&mut self, timeout: Duration) -> Result<(), ClusterError> {
         self.shared.lock().stopping = true;
         self.shared.stop.notify_all();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        let stopped = self.shared.end_server(patience);
-        // Only now: until the server has ended, the watcher would end it if we died.
+        let stopped = self.shared.end_server(timeout);
+        // Only now: if this process died earlier, the watcher would have to end the server.
         if let Some(lifeline) = self.shared.lock().lifeline.take()
             && stopped.is_ok()
         {
@@ -109,12 +111,13 @@ impl Supervisor {
 }
 
 impl Shared {
-    /// A panic while the lock is held leaves nothing half done that matters: the process table is the truth.
+    /// A panic while the lock is held leaves no inconsistent state that matters: the process table
+    /// is authoritative.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sleeps, but not past a stop. Tells whether to stop.
+    /// Sleeps, but not beyond a stop. Returns whether to stop.
     fn pause(&self, length: Duration) -> bool {
         let waited = self
             .stop
@@ -125,7 +128,7 @@ impl Shared {
     fn keep_running(&self) {
         while !self.pause(POLL) {
             if let Some(status) = self.reap() {
-                warn!(%status, "PostgreSQL ended by itself ({status}): starting it again");
+                warn!(%status, "PostgreSQL ended unexpectedly ({status}); restarting it");
                 self.launch_until_it_works();
             }
         }
@@ -137,19 +140,20 @@ impl Shared {
             if self.pause(pause) {
                 return;
             }
-            warn!(%error, cause = std::error::Error::source(&error), "cannot start PostgreSQL again yet: {error}");
+            warn!(%error, cause = std::error::Error::source(&error), "cannot restart PostgreSQL yet, will keep retrying: {error}");
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
-    /// One attempt, from clearing what was left to ready. On an error no server of ours is left running.
+    /// One attempt, from clearing leftovers to ready. On an error no server of ours is left
+    /// running.
     fn launch(&self) -> Result<(), ClusterError> {
         self.recipe.clear_leftovers()?;
         let (pid, log_from) = self.spawn()?;
         let ready = self.wait_until_ready(pid, log_from);
         match &ready {
             Ok(()) => info!(pid, "PostgreSQL is ready (process {pid})"),
-            Err(_) => self.end_server(IMMEDIATE_PATIENCE)?,
+            Err(_) => self.end_server(IMMEDIATE_TIMEOUT)?,
         }
         ready
     }
@@ -170,7 +174,7 @@ impl Shared {
         let started = Instant::now();
         let mut next_report = REPORT_EVERY;
         let tail = || self.recipe.log_tail(log_from);
-        let log = || self.recipe.place.log();
+        let log = || self.recipe.location.log();
         while !self.recipe.is_ready(pid) {
             if let Some(status) = self.reap() {
                 return Err(ClusterError::EndedAtStart {
@@ -201,7 +205,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Collects the server if it has ended. Under the lock, so that nobody signals a number that is free again.
+    /// Reaps the server if it has ended. Under the lock, so that no other thread signals a process
+    /// id that was reused.
     fn reap(&self) -> Option<ExitStatus> {
         let mut state = self.lock();
         let status = state.server.as_mut()?.child.try_wait().ok()??;
@@ -210,15 +215,15 @@ impl Shared {
         Some(status)
     }
 
-    fn end_server(&self, patience: Duration) -> Result<(), ClusterError> {
+    fn end_server(&self, timeout: Duration) -> Result<(), ClusterError> {
         let steps = [
-            (Signal::SIGINT, patience),
-            (Signal::SIGQUIT, IMMEDIATE_PATIENCE),
-            (Signal::SIGKILL, IMMEDIATE_PATIENCE),
+            (Signal::SIGINT, timeout),
+            (Signal::SIGQUIT, IMMEDIATE_TIMEOUT),
+            (Signal::SIGKILL, IMMEDIATE_TIMEOUT),
         ];
-        for (signal, patience) in steps {
+        for (signal, timeout) in steps {
             self.signal(signal);
-            let deadline = Instant::now() + patience;
+            let deadline = Instant::now() + timeout;
             while self.is_running() {
                 if Instant::now() >= deadline {
                     break;
@@ -246,7 +251,7 @@ impl Shared {
             .as_ref()
             .and_then(|server| i32::try_from(server.child.id()).ok())
         {
-            // It cannot be gone: we have not collected it.
+            // The process id is valid: the server has not been reaped.
             let _ = kill(Pid::from_raw(pid), signal);
         }
     }

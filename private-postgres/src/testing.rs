@@ -1,8 +1,10 @@
-//! A real PostgreSQL for plain `cargo test`: one private cluster per test program, a fresh database per test.
+//! A real PostgreSQL for plain `cargo test`: one private cluster per test program, a new database
+//! per test.
 //!
-//! Promise: nothing needs to be installed or set, and nothing is left behind: when the test program ends, however it
-//! ends, its cluster stops and its directory is removed.
-//! Limit: with `HOLDFAST_TEST_DATABASE_URL` set, that server is used instead, and the databases made there stay.
+//! Promise: nothing needs to be installed or configured, and nothing is left behind: when the test
+//! program ends in any way, its cluster stops and its directory is removed.
+//! Limit: with `HOLDFAST_TEST_DATABASE_URL` set, that server is used instead, and the databases
+//! created there remain.
 
 pub mod replication;
 
@@ -22,28 +24,28 @@ use crate::{ClusterConfig, PostgresCluster};
 /// Names a server to use instead of a private one. Its user must be allowed to create databases.
 pub const SERVER_VARIABLE: &str = "HOLDFAST_TEST_DATABASE_URL";
 
-/// Tests run side by side, each with a pool.
+/// Tests run in parallel, each with a pool.
 const CONNECTIONS_PER_TEST: u32 = 10;
 const CONNECTIONS: u16 = 300;
 
-/// An empty database, all of a test's own.
+/// An empty database for one test.
 #[derive(Debug, Clone)]
 pub struct TestDatabase {
     /// Its address, for a program that is started on it.
     pub url: String,
-    /// Connections to it; they belong to the runtime of the test that asked.
+    /// Connections to it; they belong to the runtime of the test that created it.
     pub pool: PgPool,
 }
 
-/// Makes an empty database.
+/// Creates an empty database.
 ///
 /// # Panics
-/// If there is no PostgreSQL to be had: without one the test says nothing.
+/// If no PostgreSQL is available: the test proves nothing without one.
 pub async fn fresh_database() -> TestDatabase {
     fresh_database_from("template1").await
 }
 
-/// Makes a database that is a copy of `template`, after sending away whoever is connected to that one.
+/// Creates a copy of the database `template`, after ending all connections to it.
 ///
 /// # Panics
 /// As [`fresh_database`].
@@ -53,8 +55,9 @@ pub async fn fresh_database_from(template: &str) -> TestDatabase {
     let mut connection = options(&server.url_for("postgres"))
         .connect()
         .await
-        .expect("the test server answers");
-    // A closed pool's last connection may outlive it by seconds, and a template must not be in use.
+        .expect("the test server responds");
+    // The last connection of a closed pool may outlive it by seconds, and a template must not be in
+    // use.
     sqlx::query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1")
         .bind(template)
         .execute(&mut connection)
@@ -68,7 +71,7 @@ pub async fn fresh_database_from(template: &str) -> TestDatabase {
     connection
         .close()
         .await
-        .expect("the test server lets us go");
+        .expect("the test server closes the connection");
     let url = server.url_for(&name);
     let pool = PgPoolOptions::new()
         .max_connections(CONNECTIONS_PER_TEST)
@@ -76,7 +79,7 @@ pub async fn fresh_database_from(template: &str) -> TestDatabase {
     TestDatabase { url, pool }
 }
 
-/// The address of another database on the server that this test program uses, for instance of a template.
+/// The address of another database on the server of this test program, for example of a template.
 ///
 /// # Panics
 /// As [`fresh_database`].
@@ -86,7 +89,7 @@ pub async fn url_for(database: &str) -> String {
 
 fn options(url: &str) -> PgConnectOptions {
     url.parse()
-        .unwrap_or_else(|e| panic!("{url} is no address of a PostgreSQL: {e}"))
+        .unwrap_or_else(|e| panic!("{url} is not a PostgreSQL URL: {e}"))
 }
 
 enum Server {
@@ -94,8 +97,8 @@ enum Server {
     Private(Box<Private>),
 }
 
-/// A static is never dropped. When the program ends, the kernel closes its pipes: the cluster's own lifeline stops the
-/// server, and the sweeper then removes the directory.
+/// A static is never dropped. When the program ends, the kernel closes its pipes: the cluster's own
+/// lifeline stops the server, and then the sweeper removes the directory.
 struct Private {
     cluster: PostgresCluster,
     _sweeper: Child,
@@ -125,7 +128,7 @@ impl Server {
 
 async fn start_private() -> Private {
     let directory = temporary_directory().expect("the temporary directory is writable");
-    let sweeper = spawn_sweeper(SWEEP, &directory).expect("there is a shell");
+    let sweeper = spawn_sweeper(SWEEP, &directory).expect("a shell is available");
     let mut config = ClusterConfig::new(&directory);
     config.max_connections = CONNECTIONS;
     let cluster = PostgresCluster::start(config).await.unwrap_or_else(|e| {
@@ -139,7 +142,7 @@ async fn start_private() -> Private {
     }
 }
 
-/// As root, the account that runs PostgreSQL must be able to pass through.
+/// As root, the account that runs PostgreSQL must be able to enter it.
 fn temporary_directory() -> io::Result<PathBuf> {
     let directory = env::temp_dir().join(format!("holdfast-test-{}", Uuid::new_v4().simple()));
     fs::create_dir(&directory)?;
@@ -147,7 +150,8 @@ fn temporary_directory() -> io::Result<PathBuf> {
     Ok(directory)
 }
 
-/// Waits for the end of the pipe, then for the end of the server (half a minute at most), then removes the directory.
+/// Waits for the end of the pipe, then for the end of the server (at most half a minute), then
+/// removes the directory.
 const SWEEP: &str = r#"
 read -r never
 seconds=0
@@ -170,7 +174,7 @@ fn spawn_sweeper(script: &str, directory: &Path) -> io::Result<Child> {
         .spawn()
 }
 
-/// `postgres://user@host/one?x=y` with another database: `postgres://user@host/other?x=y`.
+/// Replaces the database in `postgres://user@host/one?x=y`: `postgres://user@host/other?x=y`.
 fn with_database(url: &str, database: &str) -> String {
     let (address, query) = url
         .split_once('?')
@@ -188,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_is_addressed_with_another_database() {
+    fn database_in_a_url_is_replaced() {
         for (url, expected) in [
             (
                 "postgres://me:pw@host:5433/one?sslmode=disable",

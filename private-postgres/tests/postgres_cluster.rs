@@ -1,6 +1,7 @@
-//! A private PostgreSQL, tried for real: every test starts one in a directory of its own.
+//! Tests of a private PostgreSQL: every test starts a real one in its own directory.
 //!
-//! They pass as root and as an ordinary user. What only root can do has its counterpart for everybody else in the same test.
+//! They pass as root and as an ordinary user. Where only root has a case, the same test covers its
+//! counterpart for ordinary users.
 
 #![expect(
     clippy::unwrap_used,
@@ -22,9 +23,9 @@ use sqlx::{ConnectOptions, Connection, PgConnection};
 use tempfile::TempDir;
 
 #[tokio::test]
-async fn an_empty_directory_becomes_a_durable_database_that_nobody_else_can_reach() {
-    let room = Room::new();
-    let cluster = room.start().await;
+async fn empty_directory_becomes_a_durable_private_database() {
+    let dir = TestDir::new();
+    let cluster = dir.start().await;
     for (setting, expected) in [
         ("fsync", "on"),
         ("full_page_writes", "on"),
@@ -48,9 +49,9 @@ async fn an_empty_directory_becomes_a_durable_database_that_nobody_else_can_reac
 }
 
 #[tokio::test]
-async fn durability_is_not_for_sale() {
-    let room = Room::new();
-    let mut config = room.config();
+async fn durability_settings_cannot_be_changed() {
+    let dir = TestDir::new();
+    let mut config = dir.config();
     config.settings = vec![
         ("fsync".to_owned(), "off".to_owned()),
         ("work_mem".to_owned(), "5MB".to_owned()),
@@ -61,49 +62,49 @@ async fn durability_is_not_for_sale() {
 }
 
 #[tokio::test]
-async fn the_server_is_nobody_important_and_knows_no_secrets() {
-    let room = Room::new();
-    let cluster = room.start().await;
+async fn server_runs_unprivileged_without_our_environment() {
+    let dir = TestDir::new();
+    let cluster = dir.start().await;
     let pid = cluster.pid().unwrap();
     let uid = fs::metadata(format!("/proc/{pid}")).unwrap().uid();
     assert_ne!(uid, 0);
     assert!(Uid::effective().is_root() || uid == Uid::effective().as_raw());
-    // Its own process group: Ctrl-C in our terminal is not for it.
+    // Its own process group: Ctrl-C in our terminal does not reach it.
     assert_eq!(stat_field(pid, 5), pid.to_string());
     let environment = environment_of(&cluster).await;
     assert!(
         environment.contains("PATH="),
-        "inherited nothing at all: {environment}"
+        "no variables at all: {environment}"
     );
     assert!(!environment.contains("CARGO"), "inherited: {environment}");
 }
 
 #[tokio::test]
-async fn a_restart_keeps_the_data() {
-    let room = Room::new();
-    let cluster = room.start().await;
+async fn restart_keeps_the_data() {
+    let dir = TestDir::new();
+    let cluster = dir.start().await;
     write_sale(&cluster, 1).await;
     let first = cluster.pid().unwrap();
     cluster.stop().await.unwrap();
     assert!(!is_alive(first));
 
-    let cluster = room.start().await;
+    let cluster = dir.start().await;
     assert_eq!(sales(&cluster).await, [1]);
 }
 
 #[tokio::test]
-async fn a_dropped_cluster_leaves_no_server_behind() {
-    let room = Room::new();
-    let cluster = room.start().await;
+async fn dropped_cluster_leaves_no_server_behind() {
+    let dir = TestDir::new();
+    let cluster = dir.start().await;
     let pid = cluster.pid().unwrap();
     drop(cluster);
     assert!(!is_alive(pid));
 }
 
 #[tokio::test]
-async fn a_killed_server_comes_back_with_its_data_at_the_same_address() {
-    let room = Room::new();
-    let cluster = room.start().await;
+async fn killed_server_is_restarted_with_its_data_at_the_same_address() {
+    let dir = TestDir::new();
+    let cluster = dir.start().await;
     let url = cluster.database_url();
     for round in 1..=3 {
         write_sale(&cluster, round).await;
@@ -119,10 +120,10 @@ async fn a_killed_server_comes_back_with_its_data_at_the_same_address() {
 }
 
 #[tokio::test]
-async fn a_second_owner_is_refused_in_one_line_that_names_the_first() {
-    let room = Room::new();
-    let _cluster = room.start().await;
-    let message = room.refusal().await.to_string();
+async fn second_owner_is_refused_with_the_id_of_the_first() {
+    let dir = TestDir::new();
+    let _cluster = dir.start().await;
+    let message = dir.refusal().await.to_string();
     assert!(
         message.contains(&format!("is in use by process {}", process::id())),
         "{message}"
@@ -131,77 +132,78 @@ async fn a_second_owner_is_refused_in_one_line_that_names_the_first() {
 }
 
 #[tokio::test]
-async fn a_killed_owner_takes_its_server_with_it() {
-    let room = Room::new();
-    let mut owner = Owner::start(&room);
+async fn server_ends_when_its_owner_is_killed() {
+    let dir = TestDir::new();
+    let mut owner = Owner::start(&dir);
     owner.kill();
     eventually("the end of the server", || !is_alive(owner.server));
-    // Not killed but asked: the server had the time to say good-bye properly.
+    // A graceful shutdown, not a kill: the server had the time to complete it.
     assert!(
-        fs::read_to_string(room.data_dir().join("postgres.log"))
+        fs::read_to_string(dir.data_dir().join("postgres.log"))
             .unwrap()
             .contains("database system is shut down")
     );
-    let cluster = room.start().await;
+    let cluster = dir.start().await;
     assert_eq!(sales(&cluster).await, [7]);
 }
 
 #[tokio::test]
-async fn an_owner_killed_with_its_watcher_leaves_an_orphan_that_the_next_start_replaces() {
-    let room = Room::new();
-    let mut owner = Owner::start(&room);
+async fn next_start_replaces_an_orphaned_server() {
+    let dir = TestDir::new();
+    let mut owner = Owner::start(&dir);
     kill_hard(owner.watcher());
     owner.kill();
-    assert!(is_alive(owner.server), "nobody is left to stop it");
+    assert!(is_alive(owner.server), "the orphaned server ended");
 
-    let cluster = room.start().await;
+    let cluster = dir.start().await;
     assert!(!is_alive(owner.server));
     assert_eq!(sales(&cluster).await, [7]);
 }
 
 #[tokio::test]
-async fn everything_killed_at_once_is_no_loss() {
-    let room = Room::new();
-    let mut owner = Owner::start(&room);
+async fn killing_all_processes_loses_no_data() {
+    let dir = TestDir::new();
+    let mut owner = Owner::start(&dir);
     kill_hard(owner.watcher());
     owner.kill();
     kill_hard(owner.server);
-    let cluster = room.start().await;
+    let cluster = dir.start().await;
     assert_eq!(sales(&cluster).await, [7]);
 }
 
 #[tokio::test]
-async fn a_stale_pid_file_that_names_somebody_alive_does_not_stop_the_start() {
-    let room = Room::new();
-    room.start().await.stop().await.unwrap();
-    // PostgreSQL itself sees through its own parents' numbers, so it has to be somebody else, of the same user.
-    let mut somebody = Command::new("cat")
+async fn stale_pid_file_with_a_reused_id_does_not_prevent_a_start() {
+    let dir = TestDir::new();
+    dir.start().await.stop().await.unwrap();
+    // PostgreSQL ignores the ids of its own parents, so another process of the same user is needed.
+    let mut unrelated = Command::new("cat")
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let cluster_dir = room.data_dir().join("postgres");
-    let stale = format!("{}\n{}\n", somebody.id(), cluster_dir.display());
+    let cluster_dir = dir.data_dir().join("postgres");
+    let stale = format!("{}\n{}\n", unrelated.id(), cluster_dir.display());
     fs::write(cluster_dir.join("postmaster.pid"), stale).unwrap();
-    let cluster = room.start().await;
+    let cluster = dir.start().await;
     assert_eq!(show(&cluster, "fsync").await, "on");
     assert!(
-        somebody.try_wait().unwrap().is_none(),
-        "it must not be harmed"
+        unrelated.try_wait().unwrap().is_none(),
+        "the unrelated process was ended"
     );
     // It ends with its standard input, also if an assertion failed before.
-    drop(somebody.stdin.take());
-    somebody.wait().unwrap();
+    drop(unrelated.stdin.take());
+    unrelated.wait().unwrap();
 }
 
-/// Root's own home is such a place. An ordinary user runs PostgreSQL itself and needs no refuge.
+/// Root's own home is such a directory. An ordinary user runs PostgreSQL itself and needs no
+/// fallback.
 #[tokio::test]
-async fn where_the_account_cannot_go_the_data_is_kept_in_the_refuge_for_good() {
-    let room = Room::new();
-    let closed = room.path().join("closed");
+async fn data_stays_in_the_fallback_if_the_account_cannot_enter() {
+    let dir = TestDir::new();
+    let closed = dir.path().join("closed");
     fs::create_dir(&closed).unwrap();
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
-    let mut config = room.config();
+    let mut config = dir.config();
     config.data_dir = closed.join("shop");
 
     let cluster = started(config.clone()).await;
@@ -224,34 +226,35 @@ async fn where_the_account_cannot_go_the_data_is_kept_in_the_refuge_for_good() {
         assert_eq!(home, fs::canonicalize(&config.data_dir).unwrap());
     }
 
-    // Opened up later, the directory still leads to the same data.
+    // Made accessible later, the directory still leads to the same data.
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).unwrap();
     let cluster = started(config).await;
     assert_eq!(cluster.home(), home);
     assert_eq!(sales(&cluster).await, [1]);
 }
 
-/// The other way round: a cluster that was reachable once must not be replaced by an empty one elsewhere.
+/// The opposite case: a cluster that was reachable before must not be replaced by an empty one
+/// elsewhere.
 #[tokio::test]
-async fn a_cluster_that_became_unreachable_is_an_error_and_not_an_empty_shop() {
-    let room = Room::new();
-    room.start().await.stop().await.unwrap();
-    fs::set_permissions(room.path(), fs::Permissions::from_mode(0o700)).unwrap();
+async fn unreachable_cluster_is_an_error_and_not_an_empty_shop() {
+    let dir = TestDir::new();
+    dir.start().await.stop().await.unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
     if Uid::effective().is_root() {
-        let error = room.refusal().await;
+        let error = dir.refusal().await;
         assert!(matches!(error, ClusterError::Unreachable { .. }), "{error}");
         assert!(error.to_string().contains("chmod o+x"), "{error}");
     } else {
-        room.start().await;
+        dir.start().await;
     }
 }
 
 #[tokio::test]
-async fn a_long_or_awkward_path_is_no_hindrance() {
+async fn long_and_unusual_paths_work() {
     for name in ["long".repeat(50), "a b, 'c' %d é".to_owned()] {
-        let room = Room::new();
-        let mut config = room.config();
-        config.data_dir = room.path().join(name).join("shop");
+        let dir = TestDir::new();
+        let mut config = dir.config();
+        config.data_dir = dir.path().join(name).join("shop");
         let cluster = started(config).await;
         let mut by_url = PgConnection::connect(&cluster.database_url())
             .await
@@ -271,7 +274,7 @@ async fn a_long_or_awkward_path_is_no_hindrance() {
         cluster.stop().await.unwrap();
         assert!(
             !socket_dir.exists(),
-            "nothing of ours stays in the temporary directory"
+            "files remain in the temporary directory"
         );
     }
 }
@@ -283,9 +286,9 @@ async fn a_long_or_awkward_path_is_no_hindrance() {
     target_env = "gnu"
 ))]
 #[tokio::test]
-async fn the_bundled_programs_serve_where_none_are_installed() {
-    let room = Room::new();
-    let mut config = room.config();
+async fn bundled_programs_work_without_installed_ones() {
+    let dir = TestDir::new();
+    let mut config = dir.config();
     config.source = Source::Bundled;
     let cluster = started(config.clone()).await;
     assert_eq!(
@@ -309,7 +312,7 @@ async fn the_bundled_programs_serve_where_none_are_installed() {
     eventually_connects(&cluster).await;
     cluster.stop().await.unwrap();
 
-    // Its cluster stays with it, also when the choice is free again.
+    // The cluster stays with the bundled programs, even when others are allowed again.
     config.source = Source::Auto;
     let cluster = started(config.clone()).await;
     assert_eq!(cluster.origin().found_by, FoundBy::Bundled);
@@ -335,21 +338,21 @@ async fn the_bundled_programs_serve_where_none_are_installed() {
     target_env = "gnu"
 )))]
 #[tokio::test]
-async fn a_build_without_bundled_programs_says_so() {
-    let room = Room::new();
-    let mut config = room.config();
+async fn build_without_bundled_programs_reports_it() {
+    let dir = TestDir::new();
+    let mut config = dir.config();
     config.source = Source::Bundled;
     let message = PostgresCluster::start(config)
         .await
         .unwrap_err()
         .to_string();
     assert!(
-        message.contains("bundled: this build carries none"),
+        message.contains("bundled: this build does not include it"),
         "{message}"
     );
 }
 
-/// An initdb that lies below such a path cannot be run; one that is installed elsewhere can work on it.
+/// An initdb below such a path cannot be run; one installed elsewhere can use the path.
 #[cfg(all(
     feature = "bundled-postgres",
     target_os = "linux",
@@ -357,11 +360,11 @@ async fn a_build_without_bundled_programs_says_so() {
     target_env = "gnu"
 ))]
 #[tokio::test]
-async fn a_path_that_a_shell_would_read_differently_is_refused_to_the_bundled_programs() {
+async fn bundled_programs_reject_paths_with_shell_characters() {
     for name in ["a\"b", "a$b", "a`b", "a\\b"] {
-        let room = Room::new();
-        let mut config = room.config();
-        config.data_dir = room.path().join(name);
+        let dir = TestDir::new();
+        let mut config = dir.config();
+        config.data_dir = dir.path().join(name);
         config.source = Source::Bundled;
         let message = PostgresCluster::start(config)
             .await
@@ -375,11 +378,11 @@ async fn a_path_that_a_shell_would_read_differently_is_refused_to_the_bundled_pr
 }
 
 #[tokio::test]
-async fn a_wrong_pg_bin_dir_is_refused_and_not_passed_over() {
-    let room = Room::new();
-    let empty = room.path().join("empty");
+async fn invalid_pg_bin_dir_is_rejected_and_not_skipped() {
+    let dir = TestDir::new();
+    let empty = dir.path().join("empty");
     fs::create_dir(&empty).unwrap();
-    let broken = room.path().join("broken");
+    let broken = dir.path().join("broken");
     fs::create_dir(&broken).unwrap();
     for program in ["postgres", "initdb"] {
         fs::write(broken.join(program), "#!/bin/sh\necho not really\n").unwrap();
@@ -387,9 +390,9 @@ async fn a_wrong_pg_bin_dir_is_refused_and_not_passed_over() {
     }
     for (directory, reason) in [
         (empty, "it has no 'postgres'"),
-        (broken, "said 'not really'"),
+        (broken, "printed 'not really'"),
     ] {
-        let mut config = room.config();
+        let mut config = dir.config();
         config.pg_bin_dir = Some(directory.clone());
         let message = PostgresCluster::start(config)
             .await
@@ -402,24 +405,25 @@ async fn a_wrong_pg_bin_dir_is_refused_and_not_passed_over() {
         assert!(message.contains(reason), "{message}");
     }
     assert!(
-        !room.data_dir().join("postgres").exists(),
-        "nothing was made"
+        !dir.data_dir().join("postgres").exists(),
+        "something was created"
     );
 }
 
 #[tokio::test]
-async fn a_named_pg_bin_dir_is_what_runs() {
-    let room = Room::new();
-    let any = room.start().await;
+async fn configured_pg_bin_dir_is_used() {
+    let dir = TestDir::new();
+    let any = dir.start().await;
     let bin_dir = any.origin().bin_dir.clone();
     let bundled = any.origin().found_by == FoundBy::Bundled;
     any.stop().await.unwrap();
-    // What the bundled build made, a named one does not open; so that case takes a fresh directory.
-    let other = Room::new();
+    // A configured PostgreSQL cannot open a cluster of the bundled build, so that case takes a new
+    // directory.
+    let other = TestDir::new();
     let mut config = if bundled {
         other.config()
     } else {
-        room.config()
+        dir.config()
     };
     config.pg_bin_dir = Some(bin_dir.clone());
     let cluster = started(config).await;
@@ -428,12 +432,12 @@ async fn a_named_pg_bin_dir_is_what_runs() {
 }
 
 #[tokio::test]
-async fn a_cluster_of_another_version_is_named_and_left_alone() {
-    let room = Room::new();
-    room.start().await.stop().await.unwrap();
-    let version = room.data_dir().join("postgres/PG_VERSION");
+async fn cluster_of_another_version_is_reported_and_left_unchanged() {
+    let dir = TestDir::new();
+    dir.start().await.stop().await.unwrap();
+    let version = dir.data_dir().join("postgres/PG_VERSION");
     fs::write(&version, "99\n").unwrap();
-    let error = room.refusal().await;
+    let error = dir.refusal().await;
     assert!(
         matches!(error, ClusterError::OtherVersion { .. }),
         "{error}"
@@ -443,22 +447,22 @@ async fn a_cluster_of_another_version_is_named_and_left_alone() {
 }
 
 #[tokio::test]
-async fn what_is_no_cluster_is_not_overwritten() {
-    let room = Room::new();
-    let precious = room.data_dir().join("postgres/precious");
+async fn other_files_are_not_overwritten_by_a_cluster() {
+    let dir = TestDir::new();
+    let precious = dir.data_dir().join("postgres/precious");
     fs::create_dir_all(precious.parent().unwrap()).unwrap();
     fs::write(&precious, "mine").unwrap();
-    let error = room.refusal().await;
+    let error = dir.refusal().await;
     assert!(matches!(error, ClusterError::NotACluster { .. }), "{error}");
     assert_eq!(fs::read_to_string(precious).unwrap(), "mine");
 }
 
 #[tokio::test]
-async fn a_data_directory_that_cannot_be_one_is_named() {
-    let room = Room::new();
-    let file = room.path().join("file");
+async fn unusable_data_directory_is_reported() {
+    let dir = TestDir::new();
+    let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
-    let mut config = room.config();
+    let mut config = dir.config();
     config.data_dir = file.clone();
     let message = PostgresCluster::start(config.clone())
         .await
@@ -466,7 +470,7 @@ async fn a_data_directory_that_cannot_be_one_is_named() {
         .to_string();
     assert!(message.contains(file.to_str().unwrap()), "{message}");
 
-    let foreign = room.path().join("foreign");
+    let foreign = dir.path().join("foreign");
     fs::create_dir(&foreign).unwrap();
     fs::write(foreign.join("PG_VERSION"), "15\n").unwrap();
     config.data_dir = foreign;
@@ -478,9 +482,9 @@ async fn a_data_directory_that_cannot_be_one_is_named() {
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_start_says_why_in_its_own_words() {
-    let room = Room::new();
-    let mut config = room.config();
+async fn failed_start_reports_the_servers_own_message() {
+    let dir = TestDir::new();
+    let mut config = dir.config();
     config.settings = vec![("work_mem".to_owned(), "lots".to_owned())];
     let message = PostgresCluster::start(config)
         .await
@@ -490,24 +494,24 @@ async fn a_server_that_cannot_start_says_why_in_its_own_words() {
         message.contains("invalid value for parameter \"work_mem\""),
         "{message}"
     );
-    // And it gave everything up again.
-    room.start().await;
+    // All resources were released.
+    dir.start().await;
 }
 
 #[tokio::test]
-async fn an_interrupted_initdb_is_done_again() {
-    let room = Room::new();
-    let half = room.data_dir().join("postgres.initdb/base");
+async fn interrupted_initdb_is_repeated() {
+    let dir = TestDir::new();
+    let half = dir.data_dir().join("postgres.initdb/base");
     fs::create_dir_all(&half).unwrap();
-    fs::set_permissions(room.data_dir(), fs::Permissions::from_mode(0o711)).unwrap();
+    fs::set_permissions(dir.data_dir(), fs::Permissions::from_mode(0o711)).unwrap();
     fs::write(half.join("half"), "").unwrap();
-    let cluster = room.start().await;
+    let cluster = dir.start().await;
     assert_eq!(show(&cluster, "fsync").await, "on");
-    assert!(!room.data_dir().join("postgres.initdb").exists());
+    assert!(!dir.data_dir().join("postgres.initdb").exists());
 }
 
 #[tokio::test]
-async fn every_test_gets_a_database_of_its_own() {
+async fn every_test_gets_its_own_database() {
     let (one, two) = (fresh_database().await, fresh_database().await);
     sqlx::query("CREATE TABLE only_here (id int)")
         .execute(&one.pool)
@@ -521,7 +525,7 @@ async fn every_test_gets_a_database_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_database_can_be_a_copy_of_another() {
+async fn database_can_be_a_copy_of_another() {
     let template = fresh_database().await;
     sqlx::query("CREATE TABLE migrated (id int)")
         .execute(&template.pool)
@@ -541,7 +545,7 @@ async fn a_database_can_be_a_copy_of_another() {
 }
 
 #[tokio::test]
-async fn a_test_program_that_ends_leaves_neither_server_nor_directory() {
+async fn ended_test_program_leaves_neither_server_nor_directory() {
     let output = Command::new(env::current_exe().unwrap())
         .args(["--exact", "as_a_test_program", "--nocapture"])
         .env(TEST_PROGRAM, "1")
@@ -554,10 +558,12 @@ async fn a_test_program_that_ends_leaves_neither_server_nor_directory() {
             .find_map(|line| line.strip_prefix("data "))
             .expect("its directory"),
     );
-    eventually("an empty place", || !data.parent().unwrap().exists());
+    eventually("the removal of the directory", || {
+        !data.parent().unwrap().exists()
+    });
 }
 
-// Not tests but other processes' parts: this program is started again with one of these variables set.
+// Helper processes, not tests: this program is started again with one of these variables set.
 const OWNER: &str = "HOLDFAST_TEST_OWNS";
 const TEST_PROGRAM: &str = "HOLDFAST_TEST_PROGRAM";
 
@@ -569,7 +575,8 @@ async fn as_an_owner() {
     let cluster = started(config_in(Path::new(&path))).await;
     write_sale(&cluster, 7).await;
     println!("\nserver {}", cluster.pid().unwrap());
-    // Whoever started us kills us; if it dies itself, we end with our standard input.
+    // The parent process kills this one; if the parent dies itself, this one ends with its standard
+    // input.
     let _ = std::io::stdin().read_line(&mut String::new());
 }
 
@@ -586,16 +593,16 @@ async fn as_a_test_program() {
     println!("\ndata {data}");
 }
 
-/// A place for one test. As root, the account that runs PostgreSQL must be able to pass through it.
-struct Room(TempDir);
+/// A directory for one test. As root, the account that runs PostgreSQL must be able to enter it.
+struct TestDir(TempDir);
 
-impl Room {
+impl TestDir {
     fn new() -> Self {
-        let room = tempfile::Builder::new()
+        let dir = tempfile::Builder::new()
             .permissions(fs::Permissions::from_mode(0o711))
             .tempdir()
             .unwrap();
-        Self(room)
+        Self(dir)
     }
 
     fn path(&self) -> &Path {
@@ -619,10 +626,10 @@ impl Room {
     }
 }
 
-fn config_in(room: &Path) -> ClusterConfig {
+fn config_in(dir: &Path) -> ClusterConfig {
     ClusterConfig {
-        refuge: room.join("refuge"),
-        ..ClusterConfig::new(room.join("shop"))
+        refuge: dir.join("refuge"),
+        ..ClusterConfig::new(dir.join("shop"))
     }
 }
 
@@ -632,17 +639,17 @@ async fn started(config: ClusterConfig) -> PostgresCluster {
         .unwrap_or_else(|e| panic!("{e}: {:?}", std::error::Error::source(&e)))
 }
 
-/// Another process that owns a cluster, so that an owner can be killed.
+/// Another process that owns a cluster and can be killed.
 struct Owner {
     process: Child,
     server: u32,
 }
 
 impl Owner {
-    fn start(room: &Room) -> Self {
+    fn start(dir: &TestDir) -> Self {
         let mut process = Command::new(env::current_exe().unwrap())
             .args(["--exact", "as_an_owner", "--nocapture"])
-            .env(OWNER, room.path())
+            .env(OWNER, dir.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -653,7 +660,7 @@ impl Owner {
             .find_map(|line| line.strip_prefix("server ")?.parse().ok());
         Self {
             process,
-            server: server.expect("the owner tells its server"),
+            server: server.expect("the owner prints its server's id"),
         }
     }
 
@@ -679,7 +686,8 @@ fn command_line(pid: u32) -> String {
         .into_owned()
 }
 
-/// A field of `/proc/<pid>/stat`, counted from 1 as proc(5) does; only those after the name (2) are asked for.
+/// A field of `/proc/<pid>/stat`, counted from 1 as in proc(5); valid only for those after the name
+/// (2).
 fn stat_field(pid: u32, number: usize) -> String {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let after_name = stat.rsplit(") ").next().unwrap_or_default().to_owned();
@@ -690,7 +698,7 @@ fn stat_field(pid: u32, number: usize) -> String {
         .to_owned()
 }
 
-/// A zombie is dead: an orphan is collected by whoever adopted it, in its own time.
+/// A zombie counts as dead: its new parent reaps an orphan at some later time.
 fn is_alive(pid: u32) -> bool {
     !["", "Z", "X"].contains(&stat_field(pid, 3).as_str())
 }
@@ -713,7 +721,8 @@ async fn socket_dir_of(cluster: &PostgresCluster) -> PathBuf {
     PathBuf::from(setting.trim_matches('"').replace("\"\"", "\""))
 }
 
-/// Asked of a child of the server: `/proc` shows nothing, because PostgreSQL writes its process title over it.
+/// Read by a child of the server: `/proc` shows nothing, because PostgreSQL overwrites it with its
+/// process title.
 async fn environment_of(cluster: &PostgresCluster) -> String {
     let mut connection = connected(cluster).await;
     sqlx::query("CREATE TEMP TABLE environment (line text)")
@@ -756,21 +765,21 @@ async fn connected(cluster: &PostgresCluster) -> PgConnection {
 }
 
 async fn eventually_connects(cluster: &PostgresCluster) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while let Err(error) = cluster.connect_options().connect().await {
         assert!(Instant::now() < deadline, "no connection: {error}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// Not a claim about speed: past this, something is stuck.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Not a performance limit: beyond this, something is stuck.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 #[track_caller]
 fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !is_so() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        assert!(Instant::now() < deadline, "timed out waiting for {what}");
         thread::sleep(Duration::from_millis(20));
     }
 }

@@ -1,5 +1,5 @@
-//! From a request to a command: who the buyer is in the drop, which ids a new thing gets, and at
-//! what time it counts.
+//! Turns a request into a command: finds the buyer's pseudonym in the drop, adds new ids, and sets
+//! the time that the command is decided at.
 
 use domain::command::{
     AdjustStock, CancelDrop, ConfirmPurchase, JoinWaitlist, LeaveWaitlist, PlaceHold, ReleaseHold,
@@ -17,13 +17,18 @@ use super::{CandidateIds, Entry, Times};
 use crate::request::{NewTerms, Request};
 use crate::state::{DropState, State};
 
-pub(super) type Found = Result<(DropId, Decision, Option<Private>), Refusal>;
+pub(super) type DecisionResult = Result<(DropId, Decision, Option<Private>), Refusal>;
 
-/// Turns a request into a command of the drop that it is about, and decides that.
+/// Turns a request into a command of its drop and decides it.
 ///
-/// A purchase and a release count from when they arrived, should they be decided later:
-/// `expires_at` is what the buyer was told. Everything else is decided at `now`.
-pub(super) fn decide(state: &State, entry: &Entry, times: Times, max_waiting: u32) -> Found {
+/// A purchase and a release count from their arrival, even when they are decided later, because the
+/// buyer was shown `expires_at`. Everything else is decided at `now`.
+pub(super) fn decide(
+    state: &State,
+    entry: &Entry,
+    times: Times,
+    max_waiting: u32,
+) -> DecisionResult {
     let ids = entry.ids;
     let at = times.now;
     match &entry.request {
@@ -173,7 +178,7 @@ pub(super) fn decide(state: &State, entry: &Entry, times: Times, max_waiting: u3
         }
         Request::LeaveWaitlist { entry_id } => {
             let drop = state
-                .drop_in_line(*entry_id)
+                .drop_of_entry(*entry_id)
                 .ok_or(Refusal::WaitlistEntryNotFound)?;
             let entry_id = *entry_id;
             about(
@@ -186,7 +191,8 @@ pub(super) fn decide(state: &State, entry: &Entry, times: Times, max_waiting: u3
 }
 
 impl Times {
-    /// When a request about a hold counts: when it arrived, but never before the hold was placed.
+    /// The time at which a request about a hold counts: its arrival, but not before the hold was
+    /// placed.
     fn of_arrival(self, drop: &DropState, hold_id: HoldId) -> Timestamp {
         let placed_at = drop.aggregate.hold(hold_id).map(|hold| hold.placed_at);
         self.arrived.max(placed_at.unwrap_or_default())
@@ -197,17 +203,17 @@ fn find(state: &State, drop_id: DropId) -> Result<&DropState, Refusal> {
     state.drop(drop_id).ok_or(Refusal::DropNotFound)
 }
 
-fn about(drop: &DropState, command: &DropCommand, private: Option<Private>) -> Found {
+fn about(drop: &DropState, command: &DropCommand, private: Option<Private>) -> DecisionResult {
     Ok((drop.id, drop.aggregate.decide(command)?, private))
 }
 
-/// The key to decide with: the one of these that `buyer` used already, else the first.
+/// The key to decide with: the one that `buyer` has already used, otherwise the first.
 fn key_used(drop: &DropState, buyer: Pseudonym, keys: [Option<KeyDigest>; 2]) -> Option<KeyDigest> {
     let is_theirs = |key: &KeyDigest| drop.aggregate.key_holder(*key) == Some(buyer);
     keys.into_iter().flatten().find(is_theirs).or(keys[0])
 }
 
-/// The terms with their start filled in: now. The drop itself knows a retry of such a request.
+/// Fills in the start of the terms (now). The drop recognises a retry of such a request.
 fn starting(terms: &NewTerms, at: Timestamp) -> domain::terms::DropTerms {
     let starts_at = if terms.starts_now {
         at
@@ -220,8 +226,8 @@ fn starting(terms: &NewTerms, at: Timestamp) -> domain::terms::DropTerms {
     }
 }
 
-/// The pseudonym that the drop knows this buyer by, and what introduces them if it does not, or
-/// knows another name.
+/// Returns the buyer's pseudonym in the drop, and the introduction to record if the drop does not
+/// know the buyer or knows another display name.
 pub(super) fn identify(
     drop: &DropState,
     ids: CandidateIds,

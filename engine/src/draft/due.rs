@@ -1,11 +1,11 @@
-//! What a draft records without a request: what is due, what follows from a request, and what a
-//! request must not wait for.
+//! Events of a draft that are not a request's own: due work, consequences of a request, and
+//! expiries that a request must not wait for.
 //!
-//! Promise: of each batch, work that is due takes at most a share (see [`Draft::has_share`]),
-//! however much there is, so that requests never wait behind a million expiries; what follows from
-//! a request is in the same batch right after it, up to as many events again, so that a small drop
-//! is cancelled, and a freed unit offered, before anybody is answered.
-//! Limit: what does not fit is due, and recorded by later batches.
+//! Promise: due work takes at most a share of each batch (see [`Draft::has_share`]), so requests
+//! never wait behind a million expiries. Consequences of a request are in the same batch, right
+//! after it, up to the same number of events, so a small drop is closed, and a freed unit offered,
+//! before any caller gets a response.
+//! Limit: the remainder becomes due work and is recorded by later batches.
 //!
 //! Source: docs/decisions/0029-consequences-are-due-work.md.
 
@@ -18,20 +18,19 @@ use super::{Draft, Times};
 use crate::request::Request;
 use crate::state::{DropState, Due, State};
 
-/// Expiries that are recorded for one request ahead of others.
+/// Maximum expiries that are recorded ahead of their turn for one request.
 const MOST_EXPIRED: usize = 512;
-/// A waitlist that wants more units than this is served by due work alone, not for the sake of a
-/// request behind it.
-const SHORT_LINE: u64 = 64;
+/// A waitlist that requests more units than this is served by due work only, not ahead of a
+/// request.
+const SHORT_WAITLIST: u64 = 64;
 
 impl Draft {
-    /// Whether there is room for more work that is due without a request, of which a batch takes up
-    /// to `share` events.
+    /// Reports whether more due work fits, of which a batch takes up to `share` events.
     pub(crate) fn has_share(&self, share: usize) -> bool {
         self.due < share && self.has_room()
     }
 
-    /// Records what is due, of what was due by `until`.
+    /// Records work that was due by `until`.
     pub(crate) fn record_due(
         &mut self,
         state: &mut State,
@@ -43,8 +42,7 @@ impl Draft {
         self.record(state, due, until, now);
     }
 
-    /// Records what follows from the last event of a drop, as far as there is room for it: up to
-    /// `share` events a batch.
+    /// Records the consequences of a drop's last event, up to `share` events per batch.
     pub(super) fn follow_up(
         &mut self,
         state: &mut State,
@@ -61,8 +59,8 @@ impl Draft {
         }
     }
 
-    /// Records those expiries of a drop that `request` must not be refused for: they were due when
-    /// it arrived, and have only not had their turn yet.
+    /// Records those expiries of a drop that would cause `request` to be refused: they were due
+    /// when it arrived and have not had their turn yet.
     pub(super) fn expire_for(&mut self, state: &mut State, request: &Request, times: Times) {
         match request {
             Request::PlaceHold {
@@ -75,7 +73,7 @@ impl Draft {
                 let units = quantity.get();
                 let lacks = |drop: &DropState| {
                     drop.aggregate.beside_line(times.now) < units
-                        && drop.aggregate.line().wanted() <= SHORT_LINE
+                        && drop.aggregate.line().wanted() <= SHORT_WAITLIST
                 };
                 self.expire_while(state, *drop_id, times, lacks);
             }
@@ -94,8 +92,8 @@ impl Draft {
             {
                 self.expire_of_buyer(state, *drop_id, buyer_id, times);
             }
-            // What is refused because a hold is over rests on the log: no other node, on a clock
-            // behind ours, may sell it.
+            // A refusal because a hold has expired must rest on a recorded expiry: otherwise
+            // another node, with a clock behind ours, could still sell the hold.
             Request::ReleaseHold { hold_id } | Request::ConfirmPurchase { hold_id, .. } => {
                 self.expire_hold(state, *hold_id, times);
             }
@@ -110,7 +108,7 @@ impl Draft {
         }
     }
 
-    /// Records that a hold is over, if it is.
+    /// Records the expiry of a hold, if it has expired.
     fn expire_hold(&mut self, state: &mut State, hold_id: HoldId, times: Times) {
         let found = state.drop_of(hold_id);
         let found = found.and_then(|drop| drop.aggregate.hold(hold_id).map(|hold| (drop.id, hold)));
@@ -127,8 +125,8 @@ impl Draft {
         }
     }
 
-    /// Records overdue holds of a drop, and offers what they free, while `lacks` says that it is
-    /// not enough.
+    /// Records expired holds of a drop, and offers the freed units, while `lacks` reports that more
+    /// are needed.
     fn expire_while(
         &mut self,
         state: &mut State,
@@ -150,7 +148,7 @@ impl Draft {
         }
     }
 
-    /// Records the overdue holds of one buyer, which count against what they may have.
+    /// Records the expired holds of one buyer, which count towards the limit per buyer.
     fn expire_of_buyer(
         &mut self,
         state: &mut State,
@@ -188,8 +186,8 @@ impl Draft {
     }
 }
 
-/// The buyer's holds that were over by `until` and are not recorded so: some of the newest, as long
-/// as units are held at all.
+/// The newest of the buyer's holds that expired by `until` without a recorded expiry. Empty when
+/// the drop has no held units.
 fn overdue_of(drop: &DropState, buyer_id: &BuyerId, until: Timestamp) -> Vec<HoldId> {
     let Some(known) = drop.buyer(buyer_id) else {
         return vec![];

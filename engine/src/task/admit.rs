@@ -1,9 +1,9 @@
-//! Applying what the log holds, event by event: what is void has no effect, and an event that
-//! cannot be applied puts its drop into quarantine.
+//! Applies the log's events one by one: void events have no effect, and an event that cannot be
+//! applied puts its drop into quarantine.
 //!
-//! Promise: after every part the state is that of the log without void events, and holds nothing of
-//! a drop in quarantine; followers are told both. A position that is declared void is learned
-//! before any event is applied, at a start and with each part that is followed.
+//! Promise: after every part, the state is that of the log without void events and holds nothing of
+//! quarantined drops; observers learn of both. Void positions are read before any event is applied,
+//! at a start and with each part that is followed.
 //! Limit: a drop is readmitted by reading its whole stream again.
 
 use std::any::Any;
@@ -24,16 +24,16 @@ use tracing::{error, info};
 
 use super::Engine;
 
-/// What a part of the log says about positions: which are void from now on, and the streams of the
-/// drops that have to be applied again because of it.
+/// Changes of void positions in a part of the log: the newly declared ones, and the streams of
+/// the drops that must be applied again because of them.
 #[derive(Debug, Default)]
-pub(super) struct News {
+pub(super) struct VoidChanges {
     pub(super) voided: Vec<Voided>,
     pub(super) streams: BTreeMap<DropId, Vec<StoredEvent>>,
 }
 
-impl News {
-    /// Whether this drop is applied again from its first event.
+impl VoidChanges {
+    /// Reports whether this drop is applied again from its first event.
     pub(super) fn rereads(&self, drop_id: Option<DropId>) -> bool {
         drop_id.is_some_and(|drop_id| self.streams.contains_key(&drop_id))
     }
@@ -55,10 +55,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         Ok(())
     }
 
-    /// What `tail` declares void that was not void before. Changes nothing, so that it can be asked
-    /// for again should the log go away meanwhile.
-    pub(super) async fn news_of(&self, tail: &[StoredEvent]) -> Result<News, LogError> {
-        let mut news = News::default();
+    /// Returns the positions that `tail` declares void for the first time. Changes nothing, so it
+    /// can be repeated if the log becomes unreachable.
+    pub(super) async fn void_changes(&self, tail: &[StoredEvent]) -> Result<VoidChanges, LogError> {
+        let mut changes = VoidChanges::default();
         for stored in tail {
             let Some(position) = voided_by(stored) else {
                 continue;
@@ -75,17 +75,17 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 }
             };
             let at = stored.position;
-            news.voided.push(Voided {
+            changes.voided.push(Voided {
                 at,
                 position,
                 drop_id,
             });
         }
         let Some(until) = tail.last().map(|last| last.position) else {
-            return Ok(news);
+            return Ok(changes);
         };
-        // What is void before it was ever applied is passed over when it is met.
-        let applied = news
+        // An event that is declared void before it was ever applied is skipped when it is reached.
+        let applied = changes
             .voided
             .iter()
             .filter(|voided| voided.position <= self.head.position);
@@ -97,13 +97,14 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
         for drop_id in drops {
             let stream = self.log.stream(drop_id, until).await?;
-            news.streams.insert(drop_id, stream);
+            changes.streams.insert(drop_id, stream);
         }
-        Ok(news)
+        Ok(changes)
     }
 
-    /// Applies what is in the log. Observers are not given yet what was applied and what was not.
-    pub(super) fn take_in(&mut self, part: Part, voided: Vec<Voided>) -> Arc<Committed> {
+    /// Applies a part of the log. Returns the events that were applied and those withheld, for the
+    /// observers.
+    pub(super) fn apply_part(&mut self, part: Part, voided: Vec<Voided>) -> Arc<Committed> {
         let Part {
             mut events,
             refused,
@@ -119,20 +120,20 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         events.retain(|recorded| {
             let is_before = |refused: &RefusedEvent| refused.position < recorded.position;
             while let Some(refused) = refused.next_if(is_before) {
-                self.meet(refused, &mut taken);
+                self.quarantine_unreadable(refused, &mut taken);
             }
             self.admit(recorded, &mut taken)
         });
         for refused in refused {
-            self.meet(refused, &mut taken);
+            self.quarantine_unreadable(refused, &mut taken);
         }
         taken.events = events;
         self.head = head;
         Arc::new(taken)
     }
 
-    /// An event that cannot be read.
-    fn meet(&mut self, refused: RefusedEvent, taken: &mut Committed) {
+    /// Handles an event that cannot be decoded.
+    fn quarantine_unreadable(&mut self, refused: RefusedEvent, taken: &mut Committed) {
         if self.voids.contains(refused.position) {
             if let Some((drop_id, sequence)) = refused.drop_id.zip(refused.sequence) {
                 self.state.pass_over(drop_id, sequence);
@@ -144,7 +145,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 position = refused.position.0,
                 event.r#type = refused.kind(),
                 fault = refused.fault.name(),
-                "position {} belongs to no drop that could exist and is ignored: {}",
+                "position {} is not an event of any possible drop and is ignored: {}",
                 refused.position,
                 refused.fault
             );
@@ -156,7 +157,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
     }
 
-    /// Applies an event, unless it is void or its drop is in quarantine. Tells whether it is
+    /// Applies an event, unless it is void or its drop is in quarantine. Returns whether it was
     /// applied.
     fn admit(&mut self, recorded: &RecordedEvent, taken: &mut Committed) -> bool {
         let RecordedEvent {
@@ -190,13 +191,13 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         taken.quarantined.push(refused);
     }
 
-    /// Applies a drop's events from the first, for one of them is void since. Of those up to
-    /// `told`, followers knew before.
+    /// Applies a drop's events from the first, after one was declared void or personal data was
+    /// erased. Observers already know those up to `observed`.
     pub(super) fn readmit(
         &mut self,
         drop_id: DropId,
         stream: &[StoredEvent],
-        told: Position,
+        observed: Position,
     ) -> Readmitted {
         let before = self.state.refused(drop_id).cloned();
         self.state.readmit(drop_id);
@@ -210,26 +211,28 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                         events.push(recorded);
                     }
                 }
-                Err(refused) => self.meet(*refused, &mut taken),
+                Err(refused) => self.quarantine_unreadable(*refused, &mut taken),
             }
         }
         let refused = taken.quarantined.pop();
         if refused.is_none() {
             info!(
                 drop.id = %drop_id,
-                "drop {drop_id} is readmitted: its events were applied again, and every one of them can be"
+                "drop {drop_id} is readmitted: all of its events were applied again"
             );
         }
-        let told = before.map_or(told, |before| Position(before.position.0.saturating_sub(1)));
+        let observed = before.map_or(observed, |before| {
+            Position(before.position.0.saturating_sub(1))
+        });
         Readmitted {
             drop_id,
             events,
             refused,
-            told,
+            told: observed,
         }
     }
 
-    /// Applies what somebody recorded, unless history can never contain it.
+    /// Applies another program's event, unless it contradicts the state.
     fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), Box<RefusedEvent>> {
         if let Some(refused) = self.state.contradiction(recorded) {
             return Err(Box::new(refused));
@@ -238,7 +241,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         let applied = quietly(AssertUnwindSafe(|| {
             state.apply(recorded.drop_id, &recorded.event, recorded.private.as_ref());
         }));
-        // What was half applied is removed with all of its drop.
+        // A partly applied event is removed together with its drop's state.
         applied.map_err(|claim| {
             let reason = claim_of(&*claim);
             Box::new(RefusedEvent::recorded(
@@ -251,11 +254,11 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
 }
 
 thread_local! {
-    /// Whether a panic of this thread is caught and reported as what it is.
+    /// True while a panic of this thread is caught and reported as a quarantine.
     static IS_CAUGHT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Catches a claim that history contradicts. It is reported as a quarantine, not as a panic.
+/// Catches a failed assertion of `evolve`. It is reported as a quarantine, not as a panic.
 fn quietly(work: impl FnOnce() + UnwindSafe) -> std::thread::Result<()> {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -272,14 +275,14 @@ fn quietly(work: impl FnOnce() + UnwindSafe) -> std::thread::Result<()> {
     outcome
 }
 
-/// Nothing of the payload: it may hold whatever a program wrote into it.
+/// Logs nothing of the payload: it may contain anything that a program wrote into it.
 fn report(drop_id: DropId, refused: &RefusedEvent) {
     error!(
         drop.id = %drop_id,
         position = refused.position.0,
         event.r#type = refused.kind(),
         fault = refused.fault.name(),
-        "drop {drop_id} is in quarantine: {} (position {}, {}): {}. Its requests are answered 503, all other drops \
+        "drop {drop_id} is in quarantine: {} (position {}, {}): {}. Its requests get 503; all other drops \
          continue; see `holdfast log check` and docs/LOG_REFUSED.md",
         refused.fault,
         refused.position,
@@ -288,7 +291,7 @@ fn report(drop_id: DropId, refused: &RefusedEvent) {
     );
 }
 
-/// What `evolve` asserted in vain.
+/// The message of the failed assertion in `evolve`.
 fn claim_of(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<String>()

@@ -1,9 +1,9 @@
-//! What is decided when: requests in the order in which they came, and beside them, a slice a
-//! batch, what is due.
+//! The order of decisions: requests in the order of arrival, and a portion of due work with each
+//! batch.
 //!
 //! Promise: an expiry is not recorded before a request that arrived earlier is decided, so a
-//! purchase that arrived in time counts, however long it had to wait. A batch is never held up by
-//! what is due, nor what is due by requests.
+//! purchase that arrived in time counts, however long it had to wait. Due work does not delay a
+//! batch, and requests do not delay due work.
 //!
 //! Source: docs/decisions/0030-requests-count-from-their-arrival.md.
 
@@ -20,8 +20,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
 
     pub(super) fn accept(&mut self, submission: Submission) {
         if !self.is_live() {
-            // It was handed in just before everybody could see that nothing can be recorded.
-            let error = self.wires.health.borrow().command_error();
+            // It was submitted just before the change of health became visible.
+            let error = self.channels.health.borrow().command_error();
             let _gone = submission.reply.send(Err(error));
             return;
         }
@@ -30,7 +30,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         self.accept_waiting();
     }
 
-    /// Takes in what waits, and decides it unless turns are taken, or nothing can be recorded.
+    /// Takes requests from the queue, and decides them unless nodes take turns or nothing can be
+    /// recorded.
     pub(super) fn accept_waiting(&mut self) {
         self.take_in_waiting();
         if self.turns == 0 && self.is_live() {
@@ -43,7 +44,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             return;
         }
         while self.has_room() && self.backlog.len() < MOST_REQUESTS {
-            let Ok(submission) = self.wires.requests.try_recv() else {
+            let Ok(submission) = self.channels.requests.try_recv() else {
                 break;
             };
             self.backlog
@@ -51,8 +52,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
     }
 
-    /// The head of the log once everything that is on its way has landed: what the next decision
-    /// rests on.
+    /// The head after everything in flight has committed: the base of the next decision.
     fn tip(&self) -> Head {
         let in_flight = self.in_flight.as_ref();
         in_flight.map_or(self.head, |in_flight| in_flight.batch.head())
@@ -65,7 +65,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
     }
 
-    /// Decides what waits, beside what is due, as far as the draft has room.
+    /// Decides the backlog and due work, as far as the draft has room.
     pub(super) fn decide_backlog(&mut self) {
         self.begin_draft();
         loop {
@@ -73,7 +73,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             if !self.has_room() {
                 return;
             }
-            // While the clock is suspect, requests wait for it to be compared.
+            // While the clock is suspect, requests wait for the next comparison.
             let Some(now) = self.now() else {
                 return;
             };
@@ -81,7 +81,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 return;
             };
             if entry.is_abandoned() {
-                // After an outage, stock must not be held for callers who have long gone.
+                // After an outage, units must not be held for callers who stopped waiting long ago.
                 continue;
             }
             let bounds = Bounds {
@@ -92,17 +92,16 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
     }
 
-    /// Events of due work in a batch. Half of it while nodes take turns: all of them wait for each
-    /// turn.
+    /// Maximum due-work events per batch. Halved while nodes take turns, because all of them wait
+    /// for each turn.
     pub(super) fn share(&self) -> usize {
         let share = self.config.due_events;
         let share = if self.turns > 0 { share / 2 } else { share };
         share.max(1)
     }
 
-    /// Records what was due when the oldest request that is still to be decided arrived, as far as
-    /// the draft has a share for it. Asked to stop, it leaves that to the next engine, which
-    /// derives the same.
+    /// Records work that was due when the oldest undecided request arrived, up to the draft's
+    /// share. During shutdown it leaves that to the next engine, which derives the same work.
     fn record_due(&mut self) {
         if self.must_stop() {
             return;

@@ -1,7 +1,9 @@
-//! Comparing this node's clock with the log's, and deciding nothing while it is wrong. See [`super::super::skew`].
+//! Compares this node's clock with the log's, and decides nothing while it is wrong. See
+//! [`super::super::skew`].
 //!
-//! Promise: the clocks are compared before the engine is live, in every turn, and once a second while it runs, whether or not
-//! anything is appended; requests are not decided at a time that is suspect, they wait for the comparison.
+//! Promise: the clocks are compared before the engine is live, in every turn, and once a second
+//! while it runs, even when nothing is appended. Requests are not decided at a suspect time; they
+//! wait for the comparison.
 
 use domain::values::Timestamp;
 use infrastructure::error::LogError;
@@ -16,22 +18,20 @@ use crate::draft::Draft;
 use crate::handle::Health;
 use crate::skew::{ClockFault, Comparison};
 
-/// A comparison on its way; none when the log has no clock.
+/// A comparison in progress; `None` when the log has no clock.
 pub(super) type Comparing = JoinHandle<Compared>;
-/// The outcome of a comparison.
 pub(super) type Compared = Result<Option<Comparison>, LogError>;
 
 impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
-    /// The time to decide at; never before what the log holds already, nor, should the clock be set back a little, before an
-    /// earlier decision. None while the clock may not be decided by.
+    /// The time to decide at: never before the log's last event, nor, if the clock is set back a
+    /// little, before an earlier decision. `None` while the clock may not be used for decisions.
     pub(super) fn now(&mut self) -> Option<Timestamp> {
         let now = self.clock_watch.read(&self.clock)?;
         self.latest = self.latest.max(now).max(self.head.recorded_at);
-        self.wires.stamp.advance(self.latest);
+        self.channels.stamp.advance(self.latest);
         Some(self.latest)
     }
 
-    /// Compares the clocks before the first decision.
     pub(super) async fn compare_at_start(&mut self) -> Result<(), LogError> {
         match compare(&self.log, &self.clock).await? {
             Some(comparison) => self.learn(&comparison),
@@ -40,7 +40,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         Ok(())
     }
 
-    /// Starts to compare the clocks; deciding and appending go on meanwhile.
+    /// Starts a comparison; deciding and appending continue meanwhile.
     pub(super) fn begin_to_compare(&mut self) {
         let (log, clock) = (self.log.clone(), self.clock.clone());
         self.comparing = Some(tokio::spawn(async move { compare(&log, &clock).await }));
@@ -52,40 +52,41 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             Ok(None) => self.clock_watch.disable(),
             Err(error) => {
                 self.clock_watch.comparison_failed();
-                // Appends and looks find out by themselves whether the log is away.
+                // Appends and polls detect by themselves whether the log is unreachable.
                 if self.clock_watch.is_suspect() && self.is_live() {
-                    self.be_away(error);
+                    self.enter_outage(error);
                 }
             }
         }
         Ok(())
     }
 
-    /// Judges this node's clock, and stops or begins to decide accordingly.
+    /// Judges this node's clock, and stops or resumes decisions accordingly.
     pub(super) fn learn(&mut self, comparison: &Comparison) {
         let before = self.clock_watch.fault();
         self.clock_watch.learn(comparison, self.head.recorded_at);
-        self.wires.skew.send_replace(Some(comparison.skew()));
+        self.channels.skew.send_replace(Some(comparison.skew()));
         match self.clock_watch.fault() {
-            Some(fault) => self.be_faulty(fault, before),
-            // Away or refused for another reason, it is live again once that has gone.
-            None if self.is_stopped_by_clock() => self.be_live(),
+            Some(fault) => self.report_clock_fault(fault, before),
+            // If the log is unreachable or refused, the engine becomes live again once that has
+            // ended.
+            None if self.is_stopped_by_clock() => self.become_live(),
             None => {}
         }
     }
 
-    /// The log has refused a batch as from the future, and certainly does not hold it.
-    pub(super) fn be_refused(&mut self, refused: Draft) {
+    /// The log rejected a batch as being from the future, and certainly does not contain it.
+    pub(super) fn reject_from_future(&mut self, refused: Draft) {
         self.set_draft_aside();
-        self.wait_again(refused);
+        self.requeue(refused);
         self.stop_at_refusal();
     }
 
-    /// As [`Self::be_refused`], but an earlier attempt may still be on its way: the outcome stays unknown to its callers. If it
-    /// lands, its events are followed like another node's.
-    pub(super) fn be_refused_perhaps(&mut self, refused: Draft) {
+    /// As [`Self::reject_from_future`], but an earlier attempt may still be in flight: its callers
+    /// get an unknown outcome. If it commits, its events are followed like another node's.
+    pub(super) fn reject_from_future_unknown(&mut self, refused: Draft) {
         self.set_draft_aside();
-        let undecided: Vec<_> = refused.take_back(&mut self.state).collect();
+        let undecided: Vec<_> = refused.roll_back(&mut self.state).collect();
         drop(undecided);
         self.stop_at_refusal();
     }
@@ -93,38 +94,39 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     fn stop_at_refusal(&mut self) {
         let before = self.clock_watch.fault();
         self.clock_watch.refused();
-        // Nothing that was decided at that time stands.
+        // Nothing that was decided at that time is valid.
         self.latest = self.head.recorded_at;
-        self.wires.stamp.advance(self.latest);
+        self.channels.stamp.advance(self.latest);
         if let Some(fault) = self.clock_watch.fault() {
-            self.be_faulty(fault, before);
+            self.report_clock_fault(fault, before);
         }
     }
 
-    fn be_faulty(&mut self, fault: ClockFault, before: Option<ClockFault>) {
-        // Once for each fault and direction, however long it lasts.
+    fn report_clock_fault(&mut self, fault: ClockFault, before: Option<ClockFault>) {
+        // Logged once for each fault and direction, however long it lasts.
         let kind = |fault: ClockFault| (std::mem::discriminant(&fault), fault.seconds() < 0.0);
         if before.map(kind) != Some(kind(fault)) {
             let seconds = fault.seconds();
             match fault {
                 ClockFault::Skewed { .. } => error!(
                     clock_skew_seconds = seconds,
-                    "{fault}: no request is decided and no hold expires here until it is right again"
+                    "{fault}: deciding no requests and expiring no holds until the clock is right again"
                 ),
                 ClockFault::LogAhead { .. } => warn!(
                     log_ahead_seconds = seconds,
-                    "{fault}: no request is decided and no hold expires here until that time has come"
+                    "{fault}: deciding no requests and expiring no holds until that time has passed"
                 ),
             }
         }
-        // A log that is refused stays so, whatever the clocks say: only a look at it can tell.
-        if !matches!(*self.wires.health.borrow(), Health::Refused { .. }) {
-            self.turn_away(Health::ClockFault(fault));
+        // A refused log stays refused independently of the clocks: only reading the log can change
+        // that.
+        if !matches!(*self.channels.health.borrow(), Health::Refused { .. }) {
+            self.reject_waiting_with(Health::ClockFault(fault));
         }
     }
 
     fn is_stopped_by_clock(&self) -> bool {
-        matches!(*self.wires.health.borrow(), Health::ClockFault(_))
+        matches!(*self.channels.health.borrow(), Health::ClockFault(_))
     }
 }
 

@@ -1,8 +1,9 @@
-//! Following: what the log holds that this engine has not seen, checked, applied, and told on.
+//! Follows the log: events that this engine has not seen are checked, applied, and passed to
+//! observers.
 //!
 //! Promise: every event once, in order, each hash recomputed. An event that cannot be applied puts
-//! its drop into quarantine ([`admit`]); a hash that does not follow is corruption with a position,
-//! and nothing from there on is applied, at a start as well as while it runs.
+//! its drop into quarantine ([`admit`]). A hash that does not match is corruption with a position,
+//! and nothing from that position on is applied, at a start as well as later.
 //!
 //! A start reads the whole log: while one part is applied, the next is read and decoded.
 
@@ -20,47 +21,47 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Engine;
-use super::admit::News;
+use super::admit::VoidChanges;
 use super::proof::HeldBack;
 
-/// Events read at once.
+/// Events per read.
 const READ_EVENTS: usize = 10_000;
-/// How soon a log that is refused is looked at again: only an operator can repair it.
-const LOOK_AT_REFUSED: Duration = Duration::from_secs(1);
-/// So many events that were due, of one drop and read at once, show that another node works it off.
+/// Poll interval for a refused log: only an operator can repair it.
+const POLL_REFUSED_EVERY: Duration = Duration::from_secs(1);
+/// This many due-work events of one drop in one read show that another node is doing its due work.
 const DUE_SLICE: usize = 32;
-/// A node that recorded what is due in a drop is left to it for so long, in milliseconds, should it
-/// record nothing more.
+/// A drop's due work is left to the node that recorded it for this long after the last such event,
+/// in milliseconds.
 const LEAVE_DUE_MS: i64 = 250;
 
 type Reading = JoinHandle<Result<Vec<StoredEvent>, LogError>>;
 
 impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
-    /// Looks whether somebody else appended, or whether the log is back.
+    /// Polls the log for other nodes' events, or for its return after an outage.
     pub(super) async fn look(&mut self) {
-        let followed = self.follow_and_prove().await;
-        self.know_head();
+        let followed = self.follow_and_pass_barrier().await;
+        self.postpone_poll();
         match followed {
-            Ok(()) => self.be_live(),
+            Ok(()) => self.become_live(),
             Err(error @ LogError::Corrupt { .. }) => {
-                self.next_look = Instant::now() + LOOK_AT_REFUSED;
-                self.be_away(error);
+                self.next_poll = Instant::now() + POLL_REFUSED_EVERY;
+                self.enter_outage(error);
             }
-            Err(error) => self.be_away(error),
+            Err(error) => self.enter_outage(error),
         }
     }
 
-    /// Nothing more is followed while something is held back, so that it cannot pile up.
-    async fn follow_and_prove(&mut self) -> Result<(), LogError> {
-        self.prove().await?;
+    /// Follows nothing more while events are held back, so that they cannot accumulate.
+    async fn follow_and_pass_barrier(&mut self) -> Result<(), LogError> {
+        self.pass_barrier().await?;
         let head = self.log.head().await?;
         if head != self.head {
             self.follow_to(head).await?;
         }
-        self.prove().await
+        self.pass_barrier().await
     }
 
-    /// Applies what the log holds after our head, up to `target`.
+    /// Applies the log's events after our head, up to `target`.
     pub(super) async fn follow_to(&mut self, target: Head) -> Result<(), LogError> {
         let mut next = self.read_ahead(self.head.position, target);
         while let Some(reading) = next.take() {
@@ -70,25 +71,24 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             let Some(last) = tail.last() else {
                 return Err(broken(
                     self.head.position.next(),
-                    "the head is further than the events",
+                    "the head is beyond the last event",
                 ));
             };
             // While this part is applied, the next one is read.
             next = self.read_ahead(last.position, target);
             self.check_chain(&tail)?;
             self.forget_erased(&tail).await?;
-            let news = self.news_of(&tail).await?;
-            self.apply_tail(&tail, news);
+            let changes = self.void_changes(&tail).await?;
+            self.apply_tail(&tail, changes);
         }
         self.must_be_at(target)
     }
 
-    /// Applies the whole log.
     pub(super) async fn load_to(&mut self, target: Head) -> Result<(), LogError> {
         self.learn_voids().await?;
         let mut parts = self.log.parts(self.head.position, target.position);
         while let Some(part) = parts.recv().await {
-            let committed = self.take_in(part?, vec![]);
+            let committed = self.apply_part(part?, vec![]);
             self.observer.committed(&committed);
         }
         self.must_be_at(target)
@@ -100,11 +100,11 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
         Err(broken(
             target.position,
-            "history has changed: it does not lead to the head",
+            "history has changed: its events do not lead to the head",
         ))
     }
 
-    /// Starts to read what comes after `after`; none when that is all.
+    /// Starts to read the events after `after`; `None` when there are none.
     fn read_ahead(&self, after: Position, target: Head) -> Option<Reading> {
         let missing = target.position.0.checked_sub(after.0)?;
         let limit = usize::try_from(missing)
@@ -117,7 +117,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         Some(tokio::spawn(async move { log.read(after, limit).await }))
     }
 
-    /// Whoever was erased is forgotten before anything else is decided. A whole log is read without their data already.
+    /// Removes erased buyers before anything else is decided. A whole log is read without their
+    /// data already.
     async fn forget_erased(&mut self, tail: &[StoredEvent]) -> Result<(), LogError> {
         let erasures = tail
             .iter()
@@ -134,7 +135,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         Ok(())
     }
 
-    /// Recomputes each hash; nothing is applied before all of them follow.
+    /// Recomputes each hash; nothing is applied unless all of them match.
     fn check_chain(&self, tail: &[StoredEvent]) -> Result<(), LogError> {
         let mut head = self.head;
         for stored in tail {
@@ -146,7 +147,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         Ok(())
     }
 
-    fn apply_tail(&mut self, tail: &[StoredEvent], news: News) {
+    fn apply_tail(&mut self, tail: &[StoredEvent], changes: VoidChanges) {
         let mut part = Part {
             events: Vec::with_capacity(tail.len()),
             ..Part::default()
@@ -154,26 +155,26 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         for stored in tail {
             part.head = stored.head();
             match read(stored) {
-                // Read again from the beginning of its drop.
-                Ok(Some(recorded)) if news.rereads(Some(recorded.drop_id)) => {}
-                Err(refused) if news.rereads(refused.drop_id) => {}
+                // Read again from the first event of its drop.
+                Ok(Some(recorded)) if changes.rereads(Some(recorded.drop_id)) => {}
+                Err(refused) if changes.rereads(refused.drop_id) => {}
                 Ok(recorded) => part.events.extend(recorded),
                 Err(refused) => part.refused.push(*refused),
             }
         }
         self.leave_due_to_others(&part.events);
-        let told = self.head.position;
-        let committed = self.take_in(part, news.voided);
+        let observed = self.head.position;
+        let committed = self.apply_part(part, changes.voided);
         self.held_back.push(HeldBack::Committed(committed));
-        for (drop_id, stream) in news.streams {
-            let readmitted = self.readmit(drop_id, &stream, told);
+        for (drop_id, stream) in changes.streams {
+            let readmitted = self.readmit(drop_id, &stream, observed);
             self.held_back.push(HeldBack::Readmitted(readmitted));
         }
     }
 
-    /// Another node that was seen to work off what is due in a drop is left to it, as long as it
-    /// goes on: two that record the same would lose races against each other, and their requests
-    /// would wait for it.
+    /// Leaves a drop's due work to another node that is doing it, for as long as that node
+    /// continues. Two nodes that record the same work would cause conflicts, and their requests
+    /// would wait.
     fn leave_due_to_others(&mut self, events: &[RecordedEvent]) {
         let mut slices = HashMap::<DropId, usize>::new();
         for recorded in events.iter().filter(|recorded| was_due(&recorded.event)) {
@@ -191,7 +192,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     }
 }
 
-/// Whether an engine records such an event without a request.
+/// Reports whether an engine records such an event as due work.
 fn was_due(event: &DropEvent) -> bool {
     match event {
         DropEvent::HoldExpired(_) => true,

@@ -1,11 +1,12 @@
-//! What others appended, held back until it is known to survive a failover.
+//! Holds back other nodes' events until they are known to survive a failover.
 //!
-//! Promise: nothing that this engine found in the log, and did not append itself, is shown or rested an answer on before a
-//! synchronous commit of its own has followed it. An append of its own is one; otherwise the log's barrier is.
-//! Limit: a start reads the whole log and shows it at once, so it ends only when the barrier is passed.
+//! Promise: events that this engine found in the log and did not append itself are neither shown to
+//! observers nor used for a response before a later synchronous commit of its own. An append of its
+//! own is such a commit; otherwise the log's barrier is.
+//! Limit: a start reads and shows the whole log, so it completes only after the barrier.
 //!
 //! ```text
-//!   follow ──▶ state (decides on it) ──▶ held back ──barrier, or an append with events──▶ observers, answers
+//!   follow ──▶ state (decides on it) ──▶ held back ──barrier, or own append──▶ observers, responses
 //! ```
 
 use std::sync::Arc;
@@ -21,10 +22,11 @@ use tracing::{info, warn};
 
 use super::Engine;
 
-/// Between two attempts of a start to pass the barrier.
+/// Between two attempts to pass the barrier at a start.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Something that observers have not been given yet. Their order counts: an erasure forgets what came before it.
+/// Something that observers have not received yet. The order matters: an erasure removes data of
+/// earlier events.
 #[derive(Debug)]
 pub(super) enum HeldBack {
     Committed(Arc<Committed>),
@@ -33,21 +35,21 @@ pub(super) enum HeldBack {
 }
 
 impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
-    /// Whether everything up to our head is durable.
-    pub(super) const fn is_proven(&self) -> bool {
+    /// Reports whether everything up to our head is durable.
+    pub(super) const fn is_durable(&self) -> bool {
         self.held_back.is_empty()
     }
 
-    /// Passes the log's barrier, if there is anything to prove.
-    pub(super) async fn prove(&mut self) -> Result<(), LogError> {
-        if !self.is_proven() {
+    /// Passes the log's barrier, if anything is held back.
+    pub(super) async fn pass_barrier(&mut self) -> Result<(), LogError> {
+        if !self.is_durable() {
             self.log.barrier().await?;
             self.release();
         }
         Ok(())
     }
 
-    /// Everything up to our head is durable: observers are given what was held back.
+    /// Everything up to our head is durable: passes the held-back events to the observers.
     pub(super) fn release(&mut self) {
         for held_back in std::mem::take(&mut self.held_back) {
             match held_back {
@@ -58,8 +60,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         }
     }
 
-    /// Passes the log's barrier at a start, which waits for it.
-    pub(super) async fn prove_start(&self) -> Result<(), LogError> {
+    /// Waits at a start until the log's barrier is passed.
+    pub(super) async fn pass_barrier_at_start(&self) -> Result<(), LogError> {
         let mut has_waited = false;
         loop {
             match self.log.barrier().await {
@@ -81,7 +83,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 }
                 Err(_) => {}
             }
-            self.wires.stop.run_until_cancelled(sleep(PAUSE)).await;
+            self.channels.stop.run_until_cancelled(sleep(PAUSE)).await;
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What must be true of every history, however it came to be. Shares no code with the domain where it counts units:
-//! a mistake there must not excuse itself here.
+//! Invariants of every log that a simulation produces. Units are counted without domain code, so
+//! that a mistake there cannot hide itself here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,32 +16,32 @@ use infrastructure::codec::RecordedEvent;
 use infrastructure::log::StoredEvent;
 
 use super::World;
-use super::client::Asked;
+use super::client::SentRequest;
 use super::fleet::Life;
-use super::line::Lines;
+use super::line::Waitlists;
 use super::tally::Tally;
 use crate::support::build::{assert_is_chain, decoded};
 
-/// Panics at the first promise that this history breaks.
+/// Panics at the first broken invariant of this log.
 pub fn everything(world: &World, stored: &[StoredEvent], lives: &[Life]) {
     assert_is_chain(stored);
     sequences_are_dense(stored);
     let events = decoded(stored);
     let ledger = Ledger::of(&events);
     ledger.nothing_is_overdue();
-    ledger.nobody_waits_for_what_is_there();
+    ledger.no_entry_waits_for_available_units();
     aggregates_agree(&events, &ledger);
-    buyers_are_who_they_were(&events);
-    let asked = world.asked.lock().unwrap();
+    buyers_keep_their_pseudonyms(&events);
+    let sent = world.sent.lock().unwrap();
     let recorded = Recorded::of(&events, &world.stock.lock().unwrap());
-    for asked in asked.iter() {
-        answer_is_in_the_log(asked, &ledger, &events);
-        refusal_was_true(asked, &ledger, &events);
-        no_payment_is_hidden(asked, &ledger, &events);
-        decided_at_the_right_time(asked);
+    for sent in sent.iter() {
+        response_is_in_the_log(sent, &ledger, &events);
+        refusal_was_true(sent, &ledger, &events);
+        acknowledged_payment_is_recorded(sent, &ledger, &events);
+        decided_at_the_right_time(sent);
     }
-    keys_name_one_thing(&asked, &recorded);
-    nothing_came_of_what_was_turned_away(&asked, &recorded);
+    keys_identify_one_result(&sent, &recorded);
+    rejected_requests_were_not_recorded(&sent, &recorded);
     for life in lives {
         followed_the_log(life, stored, &events);
     }
@@ -76,11 +76,11 @@ struct HoldRow {
 }
 
 impl HoldRow {
-    /// Asked for while the hold lasted, and recorded then or later.
-    fn was_in_time(&self, asked_at: Timestamp, recorded_at: Timestamp) {
-        assert!(asked_at >= self.placed_at, "before the hold was placed");
-        assert!(asked_at < self.expires_at, "when the hold was over");
-        assert!(asked_at <= recorded_at, "recorded before it was asked");
+    /// The request arrived while the hold lasted, and was recorded then or later.
+    fn was_in_time(&self, sent_at: Timestamp, recorded_at: Timestamp) {
+        assert!(sent_at >= self.placed_at, "before the hold was placed");
+        assert!(sent_at < self.expires_at, "when the hold was over");
+        assert!(sent_at <= recorded_at, "recorded before it was sent");
     }
 }
 
@@ -92,18 +92,18 @@ struct Units {
     sold: i64,
 }
 
-/// The whole history, accounted for once more.
+/// An independent account of the whole log.
 #[derive(Default)]
 struct Ledger {
     units: BTreeMap<DropId, Units>,
     holds: BTreeMap<HoldId, HoldRow>,
-    /// After each position at which a drop's units moved: what was available.
+    /// After each position at which a drop's units moved: the available units.
     available: BTreeMap<DropId, Vec<(Position, i64)>>,
     scheduled: BTreeMap<DropId, Position>,
-    /// Where and when each drop was cancelled.
+    /// The position and time of each drop's cancellation.
     cancelled: BTreeMap<DropId, (Position, Timestamp)>,
     resolved: BTreeMap<HoldId, Position>,
-    lines: Lines,
+    waitlists: Waitlists,
 }
 
 impl Ledger {
@@ -111,7 +111,7 @@ impl Ledger {
         let mut ledger = Self::default();
         for recorded in events {
             let before = ledger.available_now(recorded.drop_id);
-            ledger.lines.enter(recorded, before);
+            ledger.waitlists.enter(recorded, before);
             ledger.enter(recorded);
             let units = ledger.units[&recorded.drop_id];
             let available = units.total - units.held - units.sold;
@@ -178,7 +178,7 @@ impl Ledger {
             }
             DropEvent::HoldExpired(event) => {
                 let row = self.end(event.hold_id, End::Expired, recorded);
-                assert_eq!(event.expired_at, row.expires_at, "on its own deadline");
+                assert_eq!(event.expired_at, row.expires_at, "not on its own deadline");
                 assert!(now >= row.expires_at, "expired early");
                 let cancelled = self.cancelled.get(&drop_id);
                 assert!(cancelled.is_none_or(|(_, at)| event.expired_at <= *at));
@@ -199,19 +199,17 @@ impl Ledger {
         units.total - units.held - units.sold
     }
 
-    /// Whoever is still in line wants more than there is. A cancelled drop has no line.
-    fn nobody_waits_for_what_is_there(&self) {
+    /// Every remaining waitlist entry requests more than is available. A cancelled drop has no
+    /// entries.
+    fn no_entry_waits_for_available_units(&self) {
         for drop_id in self.units.keys() {
-            let next = self.lines.next(*drop_id, self.available_now(*drop_id));
-            assert_eq!(next, None, "forgotten in the line of {drop_id}");
+            let next = self.waitlists.next(*drop_id, self.available_now(*drop_id));
+            assert_eq!(next, None, "an entry of {drop_id} was not served");
         }
     }
 
     fn end(&mut self, hold_id: HoldId, end: End, recorded: &RecordedEvent) -> &HoldRow {
-        let row = self
-            .holds
-            .get_mut(&hold_id)
-            .expect("a hold that was placed");
+        let row = self.holds.get_mut(&hold_id).expect("the hold was placed");
         assert_eq!(row.drop_id, recorded.drop_id);
         assert_eq!(row.end, None, "resolved twice, at {}", recorded.position);
         row.end = Some(end);
@@ -223,11 +221,14 @@ impl Ledger {
     /// The simulation ended long after every deadline.
     fn nothing_is_overdue(&self) {
         for (hold_id, row) in &self.holds {
-            assert!(row.end.is_some(), "hold {hold_id} was forgotten: {row:?}");
+            assert!(
+                row.end.is_some(),
+                "hold {hold_id} was never resolved: {row:?}"
+            );
         }
     }
 
-    /// Everything that was available in a drop at some position of the window.
+    /// Every number of available units in a drop within the window.
     fn available_within(&self, drop_id: DropId, (from, to): (Position, Position)) -> BTreeSet<i64> {
         let history = self.available.get(&drop_id).map_or(&[][..], Vec::as_slice);
         let before = history.iter().rev().find(|(position, _)| *position <= from);
@@ -236,7 +237,7 @@ impl Ledger {
     }
 }
 
-/// The domain's own account comes to the same.
+/// The domain's own account gives the same numbers.
 fn aggregates_agree(events: &[RecordedEvent], ledger: &Ledger) {
     let mut drops = BTreeMap::<DropId, DropAggregate>::new();
     for recorded in events {
@@ -256,8 +257,9 @@ fn aggregates_agree(events: &[RecordedEvent], ledger: &Ledger) {
     }
 }
 
-/// Inside a drop, a buyer is one pseudonym for good, and what is said of them in private is what the payload commits to.
-fn buyers_are_who_they_were(events: &[RecordedEvent]) {
+/// Within a drop, a buyer has one permanent pseudonym, and its personal data matches the commitment
+/// in the payload.
+fn buyers_keep_their_pseudonyms(events: &[RecordedEvent]) {
     let mut known = BTreeMap::new();
     for recorded in events {
         let commitment = recorded.private.as_ref().map(Private::commitment);
@@ -289,18 +291,18 @@ fn introduces(event: &DropEvent) -> Option<Pseudonym> {
     }
 }
 
-/// What the log holds, by what it was asked with.
+/// The log's contents by the requests that caused them.
 #[derive(Default)]
 struct Recorded {
     keys: BTreeMap<(Option<DropId>, KeyDigest), Vec<Position>>,
     purchases: BTreeMap<HoldId, Vec<PurchaseId>>,
-    /// What somebody must have asked an engine for, without a key.
-    wishes: BTreeSet<Wish>,
+    /// Requests without a key that must have been sent to an engine.
+    keyless: BTreeSet<KeylessRequest>,
 }
 
-/// A request that needs no key, because it can come true only once.
+/// A request that needs no key, because it can succeed only once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Wish {
+enum KeylessRequest {
     Purchase(HoldId),
     Release(HoldId),
     Cancel(DropId),
@@ -311,8 +313,9 @@ impl Recorded {
     fn of(events: &[RecordedEvent], stock: &BTreeSet<Position>) -> Self {
         let mut found = Self::default();
         for recorded in events {
-            let wish = wish_behind(recorded).filter(|_| !stock.contains(&recorded.position));
-            found.wishes.extend(wish);
+            let request_without_key =
+                keyless_cause(recorded).filter(|_| !stock.contains(&recorded.position));
+            found.keyless.extend(request_without_key);
             let position = recorded.position;
             let scope = Some(recorded.drop_id);
             let key = match &recorded.event {
@@ -345,15 +348,15 @@ impl Recorded {
     }
 }
 
-fn wish_behind(recorded: &RecordedEvent) -> Option<Wish> {
+fn keyless_cause(recorded: &RecordedEvent) -> Option<KeylessRequest> {
     match &recorded.event {
-        DropEvent::PurchaseConfirmed(event) => Some(Wish::Purchase(event.hold_id)),
+        DropEvent::PurchaseConfirmed(event) => Some(KeylessRequest::Purchase(event.hold_id)),
         DropEvent::HoldReleased(event) if event.cause == ReleaseCause::Buyer => {
-            Some(Wish::Release(event.hold_id))
+            Some(KeylessRequest::Release(event.hold_id))
         }
-        DropEvent::DropCancelled(_) => Some(Wish::Cancel(recorded.drop_id)),
+        DropEvent::DropCancelled(_) => Some(KeylessRequest::Cancel(recorded.drop_id)),
         DropEvent::WaitlistLeft(event) if event.cause == LeaveCause::Buyer => {
-            Some(Wish::Leave(event.entry_id))
+            Some(KeylessRequest::Leave(event.entry_id))
         }
         DropEvent::WaitlistLeft(_)
         | DropEvent::WaitlistJoined(_)
@@ -366,12 +369,12 @@ fn wish_behind(recorded: &RecordedEvent) -> Option<Wish> {
     }
 }
 
-fn wish_of(request: &Request) -> Option<Wish> {
+fn keyless_request(request: &Request) -> Option<KeylessRequest> {
     match request {
-        Request::ConfirmPurchase { hold_id, .. } => Some(Wish::Purchase(*hold_id)),
-        Request::ReleaseHold { hold_id } => Some(Wish::Release(*hold_id)),
-        Request::CancelDrop { drop_id } => Some(Wish::Cancel(*drop_id)),
-        Request::LeaveWaitlist { entry_id } => Some(Wish::Leave(*entry_id)),
+        Request::ConfirmPurchase { hold_id, .. } => Some(KeylessRequest::Purchase(*hold_id)),
+        Request::ReleaseHold { hold_id } => Some(KeylessRequest::Release(*hold_id)),
+        Request::CancelDrop { drop_id } => Some(KeylessRequest::Cancel(*drop_id)),
+        Request::LeaveWaitlist { entry_id } => Some(KeylessRequest::Leave(*entry_id)),
         Request::JoinWaitlist { .. }
         | Request::ScheduleDrop { .. }
         | Request::RescheduleDrop { .. }
@@ -396,15 +399,16 @@ fn key_of(request: &Request) -> Option<(Option<DropId>, KeyDigest)> {
     }
 }
 
-/// An event without an id or a key of its own: two nodes that record it at the same millisecond on the same head write the
-/// same bytes, and the one that did not hear of its append takes the other's for its own, which it is in all but name.
-fn may_be_anybodys(event: &DropEvent) -> bool {
+/// An event without an id or a key of its own: two nodes that record it at the same millisecond on
+/// the same head write the same bytes, and the one whose append got no response treats the other's
+/// event as its own, which has the same effect.
+fn may_belong_to_any_node(event: &DropEvent) -> bool {
     match event {
         DropEvent::HoldReleased(_)
         | DropEvent::DropCancelled(_)
         | DropEvent::DropRescheduled(_)
         | DropEvent::WaitlistLeft(_) => true,
-        // An offer has the id that was drawn when its place was taken.
+        // An offer has the id that was drawn when its entry joined.
         DropEvent::HoldPlaced(event) => event.waitlist_entry.is_some(),
         DropEvent::DropScheduled(_)
         | DropEvent::WaitlistJoined(_)
@@ -414,15 +418,15 @@ fn may_be_anybodys(event: &DropEvent) -> bool {
     }
 }
 
-/// What was acknowledged stands in the log, word for word, where the answer said.
-fn answer_is_in_the_log(asked: &Asked, ledger: &Ledger, events: &[RecordedEvent]) {
-    let Ok(answer) = &asked.outcome else { return };
+/// Acknowledged events are in the log, unchanged, at the position in the response.
+fn response_is_in_the_log(sent: &SentRequest, ledger: &Ledger, events: &[RecordedEvent]) {
+    let Ok(answer) = &sent.outcome else { return };
     for event in answer.events() {
         let at = events.binary_search_by_key(&event.position, |event| event.position);
-        assert_eq!(&events[at.expect("acknowledged and not there")], event);
+        assert_eq!(&events[at.expect("acknowledged but not in the log")], event);
         assert!(
-            event.position > asked.window.0 || may_be_anybodys(&event.event),
-            "recorded before it was asked: {asked:?}"
+            event.position > sent.window.0 || may_belong_to_any_node(&event.event),
+            "recorded before it was sent: {sent:?}"
         );
     }
     match answer.subject {
@@ -432,43 +436,47 @@ fn answer_is_in_the_log(asked: &Asked, ledger: &Ledger, events: &[RecordedEvent]
             assert!(row.placed <= answer.position());
         }
         Subject::Waitlist(entry_id) => {
-            let taken = ledger.lines.taken(entry_id).expect("a place in the log");
-            assert!(taken <= answer.position());
+            let joined = ledger
+                .waitlists
+                .joined(entry_id)
+                .expect("an entry in the log");
+            assert!(joined <= answer.position());
         }
     }
 }
 
-/// The bound of two seconds, a jump that is not noticed, and the uncertainty of a comparison on a slow log.
+/// The limit of two seconds, plus an undetected jump and the uncertainty of a comparison on a slow
+/// log.
 const MOST_OFF_MS: i64 = 2_600;
 
-/// Whatever the clocks did meanwhile, nothing was decided at a time that was far from the right one.
-fn decided_at_the_right_time(asked: &Asked) {
-    let at = match &asked.outcome {
+/// Independent of the clocks, nothing was decided at a time far from the correct one.
+fn decided_at_the_right_time(sent: &SentRequest) {
+    let at = match &sent.outcome {
         Ok(answer) => answer.at,
         Err(CommandError::Refused { at, .. }) => *at,
         Err(_) => return,
     };
-    let (from, to) = asked.times;
+    let (from, to) = sent.times;
     let possible = from.plus_millis(-MOST_OFF_MS)..=to.plus_millis(MOST_OFF_MS);
-    assert!(possible.contains(&at), "{at} {possible:?} {asked:?}");
+    assert!(possible.contains(&at), "{at} {possible:?} {sent:?}");
 }
 
-/// A payment that was acknowledged is the one that the purchase was recorded with.
-fn no_payment_is_hidden(asked: &Asked, ledger: &Ledger, events: &[RecordedEvent]) {
+/// An acknowledged payment is the one that the purchase was recorded with.
+fn acknowledged_payment_is_recorded(sent: &SentRequest, ledger: &Ledger, events: &[RecordedEvent]) {
     let (
         Ok(_),
         Request::ConfirmPurchase {
             hold_id,
             payment_reference: Some(sent),
         },
-    ) = (&asked.outcome, &asked.request)
+    ) = (&sent.outcome, &sent.request)
     else {
         return;
     };
     assert_eq!(
         recorded_payment(ledger, events, *hold_id),
         Some(sent),
-        "{asked:?}"
+        "{sent:?}"
     );
 }
 
@@ -483,21 +491,21 @@ fn recorded_payment<'a>(
     bought.private.as_ref()?.payment_reference.as_ref()
 }
 
-/// A refusal was true at some moment between question and answer.
-fn refusal_was_true(asked: &Asked, ledger: &Ledger, events: &[RecordedEvent]) {
-    let Err(CommandError::Refused { refusal, .. }) = &asked.outcome else {
+/// A refusal was true at some moment between request and response.
+fn refusal_was_true(sent: &SentRequest, ledger: &Ledger, events: &[RecordedEvent]) {
+    let Err(CommandError::Refused { refusal, .. }) = &sent.outcome else {
         return;
     };
-    // A cancellation ends a hold before that is recorded.
+    // A cancellation resolves a hold before its release is recorded.
     let resolved_as = |hold_id: &HoldId, end: End| {
         let row = &ledger.holds[hold_id];
-        assert_eq!(row.end, Some(end), "{asked:?}");
+        assert_eq!(row.end, Some(end), "{sent:?}");
         let cancelled = ledger.cancelled.get(&row.drop_id);
         let cancelled = cancelled.map_or(Position(u64::MAX), |(position, _)| *position);
         ledger.resolved[hold_id].min(cancelled)
     };
-    match (refusal, &asked.request) {
-        // While offers are to be made, less than is there may be held directly.
+    match (refusal, &sent.request) {
+        // While offers are pending, fewer units than are available can be held directly.
         (
             Refusal::SoldOut {
                 requested,
@@ -505,20 +513,20 @@ fn refusal_was_true(asked: &Asked, ledger: &Ledger, events: &[RecordedEvent]) {
             },
             Request::PlaceHold { drop_id, .. },
         ) => {
-            let seen = ledger.available_within(*drop_id, asked.window);
+            let seen = ledger.available_within(*drop_id, sent.window);
             let most = seen.last().copied().unwrap_or_default();
             assert!(available < requested && i64::from(*available) <= most);
         }
         (Refusal::WaitlistFull { .. }, Request::JoinWaitlist { .. }) => {}
         (Refusal::InsufficientStock { available, .. }, Request::AdjustStock { drop_id, .. }) => {
-            let seen = ledger.available_within(*drop_id, asked.window);
-            assert!(seen.contains(&i64::from(*available)), "{seen:?} {asked:?}");
+            let seen = ledger.available_within(*drop_id, sent.window);
+            assert!(seen.contains(&i64::from(*available)), "{seen:?} {sent:?}");
         }
         (Refusal::HoldPurchased { .. }, Request::ReleaseHold { hold_id }) => {
-            assert!(resolved_as(hold_id, End::Purchased) <= asked.window.1);
+            assert!(resolved_as(hold_id, End::Purchased) <= sent.window.1);
         }
         (Refusal::HoldReleased { .. }, Request::ConfirmPurchase { hold_id, .. }) => {
-            assert!(resolved_as(hold_id, End::Released) <= asked.window.1);
+            assert!(resolved_as(hold_id, End::Released) <= sent.window.1);
         }
         (
             Refusal::PaymentReferenceConflict { .. },
@@ -527,7 +535,7 @@ fn refusal_was_true(asked: &Asked, ledger: &Ledger, events: &[RecordedEvent]) {
                 payment_reference: Some(sent),
             },
         ) => {
-            assert!(resolved_as(hold_id, End::Purchased) <= asked.window.1);
+            assert!(resolved_as(hold_id, End::Purchased) <= sent.window.1);
             assert_ne!(recorded_payment(ledger, events, *hold_id), Some(sent));
         }
         (
@@ -535,16 +543,16 @@ fn refusal_was_true(asked: &Asked, ledger: &Ledger, events: &[RecordedEvent]) {
             Request::ReleaseHold { hold_id } | Request::ConfirmPurchase { hold_id, .. },
         ) => {
             assert_eq!(*expired_at, ledger.holds[hold_id].expires_at);
-            assert!(resolved_as(hold_id, End::Expired) <= asked.window.1);
+            assert!(resolved_as(hold_id, End::Expired) <= sent.window.1);
         }
         (Refusal::NotSoldOut { available, .. }, Request::JoinWaitlist { drop_id, .. }) => {
-            let seen = ledger.available_within(*drop_id, asked.window);
+            let seen = ledger.available_within(*drop_id, sent.window);
             let most = seen.last().copied().unwrap_or_default();
-            assert!(i64::from(*available) <= most, "{seen:?} {asked:?}");
+            assert!(i64::from(*available) <= most, "{seen:?} {sent:?}");
         }
         (Refusal::AlreadyWaiting { .. }, Request::JoinWaitlist { .. }) => {}
         (Refusal::AlreadyOffered { hold_id }, Request::LeaveWaitlist { .. }) => {
-            assert!(ledger.holds[hold_id].placed <= asked.window.1);
+            assert!(ledger.holds[hold_id].placed <= sent.window.1);
         }
         (Refusal::StaleVersion { .. }, Request::RescheduleDrop { .. }) => {}
         (Refusal::Ended { cancelled, .. }, _) => assert!(*cancelled),
@@ -554,21 +562,21 @@ fn refusal_was_true(asked: &Asked, ledger: &Ledger, events: &[RecordedEvent]) {
             | Request::AdjustStock { .. }
             | Request::ScheduleDrop { .. }
             | Request::JoinWaitlist { .. },
-        ) => panic!("nobody asks so in this simulation: {asked:?}"),
-        other => panic!("a refusal that cannot be: {other:?}"),
+        ) => panic!("this simulation sends no such request: {sent:?}"),
+        other => panic!("impossible refusal: {other:?}"),
     }
 }
 
-/// Whoever asks again with the same key is told of the same thing, wherever they ask.
-fn keys_name_one_thing(asked: &[Asked], recorded: &Recorded) {
+/// Retries with the same key get the same result on every node.
+fn keys_identify_one_result(sent: &[SentRequest], recorded: &Recorded) {
     let mut told = BTreeMap::new();
-    for asked in asked {
-        let (Some(key), Ok(answer)) = (key_of(&asked.request), &asked.outcome) else {
+    for sent in sent {
+        let (Some(key), Ok(answer)) = (key_of(&sent.request), &sent.outcome) else {
             continue;
         };
         assert!(
             recorded.keys.contains_key(&key),
-            "acknowledged and not there"
+            "acknowledged but not in the log"
         );
         let subject = (answer.drop_id, format!("{:?}", answer.subject));
         let before = told.entry(key).or_insert_with(|| subject.clone());
@@ -576,40 +584,40 @@ fn keys_name_one_thing(asked: &[Asked], recorded: &Recorded) {
     }
 }
 
-/// Unavailable, overloaded and refused mean that nothing was recorded.
-fn nothing_came_of_what_was_turned_away(asked: &[Asked], recorded: &Recorded) {
+/// `Unavailable`, `Overloaded` and `LogRefused` mean that nothing was recorded.
+fn rejected_requests_were_not_recorded(sent: &[SentRequest], recorded: &Recorded) {
     let may_be_recorded =
-        |asked: &Asked| matches!(asked.outcome, Ok(_) | Err(CommandError::Undecided));
-    let possible = || asked.iter().filter(|asked| may_be_recorded(asked));
+        |sent: &SentRequest| matches!(sent.outcome, Ok(_) | Err(CommandError::Undecided));
+    let possible = || sent.iter().filter(|sent| may_be_recorded(sent));
     let keys: BTreeSet<_> = possible()
-        .filter_map(|asked| key_of(&asked.request))
+        .filter_map(|sent| key_of(&sent.request))
         .collect();
     for key in recorded.keys.keys() {
-        assert!(keys.contains(key), "{key:?} was turned away, and recorded");
+        assert!(keys.contains(key), "{key:?} was rejected but recorded");
     }
-    let wishes: BTreeSet<_> = possible()
-        .filter_map(|asked| wish_of(&asked.request))
+    let keyless: BTreeSet<_> = possible()
+        .filter_map(|sent| keyless_request(&sent.request))
         .collect();
-    for wish in &recorded.wishes {
+    for request_without_key in &recorded.keyless {
         assert!(
-            wishes.contains(wish),
-            "{wish:?} was turned away, and recorded"
+            keyless.contains(request_without_key),
+            "{request_without_key:?} was rejected but recorded"
         );
     }
 }
 
-/// An engine's observer was told of every event once, in order, and of nothing else.
+/// An engine's observer received every event once, in order, and nothing else.
 fn followed_the_log(life: &Life, stored: &[StoredEvent], events: &[RecordedEvent]) {
     let mut expected = events.iter();
     let mut head = Position::default();
     for committed in life.seen.batches() {
-        assert!(committed.head.position >= head, "followers went back");
+        assert!(committed.head.position >= head, "observers went back");
         head = committed.head.position;
         let at = usize::try_from(head.0).unwrap();
         let found = at.checked_sub(1).map(|last| stored[last].head());
         assert_eq!(found.unwrap_or_default(), committed.head);
         for told in &committed.events {
-            assert_eq!(expected.next(), Some(told), "once and in order");
+            assert_eq!(expected.next(), Some(told), "each event once and in order");
         }
         assert!(
             expected

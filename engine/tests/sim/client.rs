@@ -1,4 +1,5 @@
-//! Shoppers and admins: they ask, are told or not told, ask again with the same key, and remember every word.
+//! Simulated shoppers and administrators: they send requests, retry with the same key, and remember
+//! every response.
 
 use std::time::Duration;
 
@@ -16,18 +17,18 @@ use tokio::time::sleep;
 use super::World;
 use crate::support::build::{adjust, hold_as, join, release, schedule};
 
-/// One request and what became of it.
+/// One request and its outcome.
 #[derive(Debug, Clone)]
-pub struct Asked {
+pub struct SentRequest {
     pub request: Request,
-    /// Where the log ended when it was asked, and when it was answered.
+    /// The head when it was sent, and when the response arrived.
     pub window: (Position, Position),
-    /// The right time when it was asked, and when it was answered.
+    /// The correct time when it was sent, and when the response arrived.
     pub times: (Timestamp, Timestamp),
     pub outcome: Result<Answer, CommandError>,
 }
 
-/// Starts everybody.
+/// Starts all clients.
 pub fn start(world: &World, random: &mut StdRng) -> Vec<JoinHandle<()>> {
     (0..random.random_range(2..=6))
         .map(|number| {
@@ -38,7 +39,7 @@ pub fn start(world: &World, random: &mut StdRng) -> Vec<JoinHandle<()>> {
                 requests: 0,
                 drops: vec![],
                 holds: vec![],
-                places: vec![],
+                entries: vec![],
             };
             tokio::spawn(client.shop())
         })
@@ -52,22 +53,25 @@ struct Client {
     requests: u32,
     drops: Vec<DropId>,
     holds: Vec<HoldId>,
-    places: Vec<WaitlistId>,
+    entries: Vec<WaitlistId>,
 }
 
 impl Client {
     async fn shop(mut self) {
-        let patience = self.random.random_range(2..150);
+        let longest_pause = self.random.random_range(2..150);
         while !self.world.over.is_cancelled() {
-            sleep(Duration::from_millis(self.random.random_range(0..patience))).await;
-            self.look_around();
+            sleep(Duration::from_millis(
+                self.random.random_range(0..longest_pause),
+            ))
+            .await;
+            self.discover_drops();
             let request = self.next_request();
-            self.insist(request).await;
+            self.send_with_retries(request).await;
         }
     }
 
-    /// Sees every drop that anybody scheduled.
-    fn look_around(&mut self) {
+    /// Sees every scheduled drop.
+    fn discover_drops(&mut self) {
         let has_time = self.random.random_bool(0.3);
         if has_time || self.drops.is_empty() {
             self.drops = self.world.drops.lock().unwrap().clone();
@@ -91,7 +95,7 @@ impl Client {
                 None => self.hold(drop_id, &key),
             },
             40..52 => self.join(drop_id, &key),
-            52..54 => match self.pick(&self.places.clone()) {
+            52..54 => match self.pick(&self.entries.clone()) {
                 Some(entry_id) => Request::LeaveWaitlist { entry_id },
                 None => self.join(drop_id, &key),
             },
@@ -99,7 +103,7 @@ impl Client {
         }
     }
 
-    /// Mostly one of our own; now and then one that a stock program placed.
+    /// Mostly one of its own; sometimes one that a stock program placed.
     fn some_hold(&mut self) -> Option<HoldId> {
         let strays = self.world.strays.lock().unwrap().clone();
         if self.random.random_bool(0.1) && !strays.is_empty() {
@@ -135,14 +139,15 @@ impl Client {
             self.random.random_range(0..=12),
             self.random.random_range(1..=4),
         );
-        // Now and then two clients mean the same drop.
+        // Sometimes two clients schedule the same drop.
         if self.random.random_bool(0.3) {
-            return schedule("everybody's", 7, 2);
+            return schedule("shared", 7, 2);
         }
         schedule(key, total, seconds)
     }
 
-    /// A few buyers, shared by all clients, who write themselves as they like and change their names.
+    /// A few buyers, shared by all clients, who vary the spelling of their ids and change their
+    /// names.
     fn hold(&mut self, drop_id: DropId, key: &str) -> Request {
         let buyers = ["ann", "Ann", "bob", "BOB", "cy"];
         let names = [None, None, Some("A"), Some("B")];
@@ -161,10 +166,11 @@ impl Client {
         (!from.is_empty()).then(|| from[self.random.random_range(0..from.len())])
     }
 
-    /// Asks until there is an answer or it is tired of asking; and sometimes once more, having lost the answer.
-    async fn insist(&mut self, request: Request) {
+    /// Sends a request until there is a response or it gives up; sometimes once more, as if the
+    /// response was lost.
+    async fn send_with_retries(&mut self, request: Request) {
         for _ in 0..self.random.random_range(1..=5) {
-            let Some(outcome) = self.ask(&request).await else {
+            let Some(outcome) = self.submit(&request).await else {
                 continue;
             };
             if let Ok(answer) = &outcome {
@@ -178,26 +184,29 @@ impl Client {
         }
     }
 
-    async fn ask(&mut self, request: &Request) -> Option<Result<Answer, CommandError>> {
-        // In half of the simulations nearly everybody goes to the same engine.
-        let place = match self.random.random_bool(self.world.affinity) {
+    async fn submit(&mut self, request: &Request) -> Option<Result<Answer, CommandError>> {
+        // In half of the simulations most clients use the same engine.
+        let index = match self.random.random_bool(self.world.affinity) {
             true => 0,
             false => self.random.random_range(0..self.world.fleet.len()),
         };
-        let (handle, feed) = self.world.fleet.at(place)?;
+        let (handle, feed) = self.world.fleet.at(index)?;
         let from = self.world.log.log.peek().position;
-        let asked_at = self.world.clock.now();
+        let sent_at = self.world.clock.now();
         let outcome = handle.submit(request.clone()).await;
-        let times = (asked_at, self.world.clock.now());
+        let times = (sent_at, self.world.clock.now());
         let to = self.world.log.log.peek().position;
         if let Ok(answer) = &outcome {
             if answer.subject == Subject::Drop && !answer.is_replay() {
                 self.world.drops.lock().unwrap().push(answer.drop_id);
             }
-            assert!(answer.position() <= to, "answered before it was in the log");
+            assert!(
+                answer.position() <= to,
+                "response sent before the event was in the log"
+            );
             assert!(
                 feed.head().position >= answer.position(),
-                "answered before followers were told"
+                "response sent before observers were notified"
             );
         }
         self.world.count(|tally| {
@@ -213,12 +222,12 @@ impl Client {
                 Err(
                     refused @ (CommandError::Quarantined { .. } | CommandError::LogRefused { .. }),
                 ) => {
-                    panic!("a sound log is refused: {refused}")
+                    panic!("a valid log is refused: {refused}")
                 }
                 Err(CommandError::TooLarge) => panic!("a small request is too large"),
             }
         });
-        self.world.asked.lock().unwrap().push(Asked {
+        self.world.sent.lock().unwrap().push(SentRequest {
             request: request.clone(),
             window: (from, to),
             times,
@@ -232,9 +241,9 @@ impl Client {
             self.holds.push(hold_id);
         }
         if let Subject::Waitlist(entry_id) = answer.subject {
-            self.places.push(entry_id);
+            self.entries.push(entry_id);
         }
-        // A hold that somebody else might pay for at the same moment.
+        // A hold that another client might purchase at the same moment.
         if self.holds.len() > 6 {
             self.holds.remove(0);
         }

@@ -1,4 +1,4 @@
-//! The engines: started, crashed and started again, each on a clock that is off and is set now and then.
+//! The engines: started, crashed and restarted, each on a clock with a skew that changes at times.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -14,47 +14,47 @@ use super::{SETTLING, World};
 use crate::support::build::schedule;
 use crate::support::node::{Node, Seen, SetClock};
 
-/// Far enough that every hold would be over, or none.
+/// Far enough that every hold would have expired, or none.
 const FAR_OFF_MS: i64 = 600_000;
 
-/// Where clients find an engine. A place is empty while its engine is down.
+/// The running engines by index. An entry is empty while its engine is down.
 pub struct Fleet {
-    places: Vec<Mutex<Option<(EngineHandle, Feed)>>>,
+    slots: Vec<Mutex<Option<(EngineHandle, Feed)>>>,
 }
 
-/// What one engine was told from its start to its end.
+/// Everything that one engine passed to its observer from its start to its end.
 pub struct Life {
     pub seen: Seen,
-    /// Whether it ran until the simulation ended.
+    /// It ran until the simulation ended.
     pub survived: bool,
 }
 
 impl Fleet {
     pub fn new(engines: usize) -> Self {
-        let places = (0..engines).map(|_| Mutex::default()).collect();
-        Self { places }
+        let slots = (0..engines).map(|_| Mutex::default()).collect();
+        Self { slots }
     }
 
     pub fn len(&self) -> usize {
-        self.places.len()
+        self.slots.len()
     }
 
-    pub fn at(&self, place: usize) -> Option<(EngineHandle, Feed)> {
-        self.places[place].lock().unwrap().clone()
+    pub fn at(&self, index: usize) -> Option<(EngineHandle, Feed)> {
+        self.slots[index].lock().unwrap().clone()
     }
 }
 
-/// Starts everybody; each task returns the lives that were lived at its place.
+/// Starts all engines; each task returns the lives of its engine.
 pub fn start(world: &World, random: &mut StdRng) -> Vec<JoinHandle<Vec<Life>>> {
     (0..world.fleet.len())
-        .map(|place| {
+        .map(|index| {
             let random = StdRng::seed_from_u64(random.random());
-            tokio::spawn(keep(world.clone(), place, random))
+            tokio::spawn(keep(world.clone(), index, random))
         })
         .collect()
 }
 
-async fn keep(world: World, place: usize, mut random: StdRng) -> Vec<Life> {
+async fn keep(world: World, index: usize, mut random: StdRng) -> Vec<Life> {
     let skew = random.random_range(-1_500..=1_500);
     let clock = world.clock.another(skew);
     let config = config(&mut random);
@@ -66,19 +66,19 @@ async fn keep(world: World, place: usize, mut random: StdRng) -> Vec<Life> {
             sleep(Duration::from_millis(50)).await;
             continue;
         };
-        *world.fleet.places[place].lock().unwrap() = Some((node.handle.clone(), node.feed.clone()));
+        *world.fleet.slots[index].lock().unwrap() = Some((node.handle.clone(), node.feed.clone()));
         let seen = node.seen.clone();
         live(&world, &clock, skew, &mut random).await;
         let survived = world.over.is_cancelled();
         if survived {
-            // Somebody mends every clock.
+            // All clocks are repaired.
             clock.set(skew);
             lives.push(Life { seen, survived });
             wait_for_the_end().await;
             node.stop().await.unwrap();
             return lives;
         }
-        *world.fleet.places[place].lock().unwrap() = None;
+        *world.fleet.slots[index].lock().unwrap() = None;
         node.crash().await;
         world.count(|tally| tally.crashes += 1);
         lives.push(Life { seen, survived });
@@ -89,18 +89,19 @@ async fn keep(world: World, place: usize, mut random: StdRng) -> Vec<Life> {
 fn config(random: &mut StdRng) -> EngineConfig {
     EngineConfig {
         queue: random.random_range(1..=12),
-        patience: Duration::from_millis(random.random_range(200..=2_000)),
+        response_timeout: Duration::from_millis(random.random_range(200..=2_000)),
         follow_every: Duration::from_millis(random.random_range(20..=200)),
-        // Small ones are decided, and sent, while others are on their way.
-        crowd: random.random_range(1..=4),
+        // Small batches are decided and sent while others are in flight.
+        requests_per_wake: random.random_range(1..=4),
         max_waitlist: random.random_range(2..=12),
-        // Small ones leave what follows from an event to later batches, through races and crashes.
+        // Small portions leave consequences of events to later batches, through conflicts and
+        // crashes.
         due_events: random.random_range(1..=3) * random.random_range(1..=3),
         ..EngineConfig::default()
     }
 }
 
-/// Runs until the storm is over or the engine is to crash; meanwhile somebody sets its clock.
+/// Runs until the faults end or the engine is to crash; meanwhile its clock is changed.
 async fn live(world: &World, clock: &SetClock, skew: i64, random: &mut StdRng) {
     let crashes = random.random_bool(0.8);
     let lifetime = Duration::from_millis(random.random_range(0..6_000));
@@ -110,7 +111,7 @@ async fn live(world: &World, clock: &SetClock, skew: i64, random: &mut StdRng) {
             std::future::pending::<()>().await;
         }
     };
-    // Most clocks are set now and then; one in five is out of its mind, and moves while a batch is on its way.
+    // Most clocks change rarely; one in five changes constantly, also while a batch is in flight.
     let at_most = if random.random_bool(0.2) { 40 } else { 8_000 };
     let set = async {
         loop {
@@ -137,13 +138,13 @@ async fn wait_for_the_end() {
     sleep(SETTLING + Duration::from_secs(5)).await;
 }
 
-/// Without a key: it is on nobody's account.
+/// Without a key, so it is not counted for any client.
 fn last_request() -> Request {
     let Request::ScheduleDrop {
         terms, total_stock, ..
     } = schedule("last", 1, 1)
     else {
-        unreachable!("that is what it schedules")
+        unreachable!("it returns a ScheduleDrop")
     };
     Request::ScheduleDrop {
         key: None,
@@ -152,17 +153,17 @@ fn last_request() -> Request {
     }
 }
 
-/// Panics unless every engine is live and does what it is asked.
+/// Panics unless every engine is live and records a request.
 pub async fn assert_all_work(world: &World) {
-    for place in 0..world.fleet.len() {
-        let (handle, _) = world.fleet.at(place).expect("everybody is up again");
+    for index in 0..world.fleet.len() {
+        let (handle, _) = world.fleet.at(index).expect("every engine is running");
         assert_eq!(handle.health(), Health::Live);
         let answer = handle.submit(last_request()).await;
         assert!(answer.is_ok(), "{answer:?}");
     }
     sleep(Duration::from_secs(1)).await;
-    for place in 0..world.fleet.len() {
-        let (_, feed) = world.fleet.at(place).unwrap();
-        assert_eq!(feed.head(), world.log.log.peek(), "all know the same head");
+    for index in 0..world.fleet.len() {
+        let (_, feed) = world.fleet.at(index).unwrap();
+        assert_eq!(feed.head(), world.log.log.peek(), "all have the same head");
     }
 }

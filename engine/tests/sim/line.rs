@@ -1,7 +1,8 @@
-//! The line, accounted for once more: nobody is passed over who could be served, by an offer or by a direct hold.
+//! An independent account of the waitlists: no offer and no direct hold passes over an entry that
+//! could be served.
 //!
-//! In these simulations nobody is limited and every drop is on sale until it is cancelled, so "could be served" is a matter of
-//! units alone.
+//! In these simulations buyers have no limits and every drop is on sale until it is cancelled, so
+//! only units decide whether an entry could be served.
 
 use std::collections::BTreeMap;
 
@@ -10,39 +11,39 @@ use domain::values::{DropId, HoldId, Position, Timestamp, WaitlistId};
 use infrastructure::codec::RecordedEvent;
 
 #[derive(Debug)]
-struct Place {
+struct Entry {
     drop_id: DropId,
     hold_id: HoldId,
-    taken: Position,
+    joined: Position,
     units: i64,
     waits: bool,
 }
 
-/// Every place that was ever taken, in the order of taking.
+/// Every entry that ever joined, in order of arrival.
 #[derive(Debug, Default)]
-pub struct Lines {
-    places: BTreeMap<WaitlistId, Place>,
+pub struct Waitlists {
+    entries: BTreeMap<WaitlistId, Entry>,
     order: Vec<WaitlistId>,
     cancelled: BTreeMap<DropId, Timestamp>,
 }
 
-impl Lines {
-    /// Enters what happened while `available` units were there.
+impl Waitlists {
+    /// Adds an event that happened while `available` units were available.
     pub fn enter(&mut self, recorded: &RecordedEvent, available: i64) {
         match &recorded.event {
             DropEvent::WaitlistJoined(event) => {
                 assert_eq!(event.joined_at, recorded.recorded_at);
-                let place = Place {
+                let entry = Entry {
                     drop_id: recorded.drop_id,
                     hold_id: event.hold_id,
-                    taken: recorded.position,
+                    joined: recorded.position,
                     units: i64::from(event.quantity.get()),
                     waits: true,
                 };
-                let is_there = place.units <= available;
+                let is_there = entry.units <= available;
                 let is_wanted = self.next(recorded.drop_id, available).is_some();
-                assert!(!is_there || is_wanted, "waits for what is there");
-                assert!(self.places.insert(event.entry_id, place).is_none());
+                assert!(!is_there || is_wanted, "waits although units are available");
+                assert!(self.entries.insert(event.entry_id, entry).is_none());
                 self.order.push(event.entry_id);
             }
             DropEvent::WaitlistLeft(event) => {
@@ -55,13 +56,17 @@ impl Lines {
                 let units = i64::from(event.quantity.get());
                 let Some(entry_id) = event.waitlist_entry else {
                     let left = self.left(recorded.drop_id, available);
-                    assert!(units <= left, "jumped the line at {}", recorded.position);
+                    assert!(
+                        units <= left,
+                        "passed over a waitlist entry at {}",
+                        recorded.position
+                    );
                     return;
                 };
                 let next = self.next(recorded.drop_id, available);
                 assert_eq!(Some(entry_id), next, "at {}", recorded.position);
-                let place = self.settle(entry_id);
-                let promised = (place.hold_id, place.units);
+                let entry = self.settle(entry_id);
+                let promised = (entry.hold_id, entry.units);
                 assert_eq!((event.hold_id, units), promised);
             }
             DropEvent::DropCancelled(event) => {
@@ -76,35 +81,38 @@ impl Lines {
         }
     }
 
-    /// The first in line who could be served with what is available.
+    /// The first entry that could be served with `available` units.
     pub fn next(&self, drop_id: DropId, available: i64) -> Option<WaitlistId> {
         let could_be_served = |id: &&WaitlistId| {
-            let place = &self.places[id];
-            place.drop_id == drop_id && place.waits && place.units <= available
+            let entry = &self.entries[id];
+            entry.drop_id == drop_id && entry.waits && entry.units <= available
         };
         self.order.iter().find(could_be_served).copied()
     }
 
-    /// What everybody who can be served with what is available leaves of it.
+    /// The units that remain of `available` after serving every entry that can be served.
     fn left(&self, drop_id: DropId, mut available: i64) -> i64 {
         for entry_id in &self.order {
-            let place = &self.places[entry_id];
-            if place.drop_id == drop_id && place.waits && place.units <= available {
-                available -= place.units;
+            let entry = &self.entries[entry_id];
+            if entry.drop_id == drop_id && entry.waits && entry.units <= available {
+                available -= entry.units;
             }
         }
         available
     }
 
-    /// Where a place was taken.
-    pub fn taken(&self, entry_id: WaitlistId) -> Option<Position> {
-        self.places.get(&entry_id).map(|place| place.taken)
+    /// The position at which an entry joined.
+    pub fn joined(&self, entry_id: WaitlistId) -> Option<Position> {
+        self.entries.get(&entry_id).map(|entry| entry.joined)
     }
 
-    fn settle(&mut self, entry_id: WaitlistId) -> &Place {
-        let place = self.places.get_mut(&entry_id).expect("a place in line");
-        assert!(place.waits, "settled twice");
-        place.waits = false;
-        place
+    fn settle(&mut self, entry_id: WaitlistId) -> &Entry {
+        let entry = self
+            .entries
+            .get_mut(&entry_id)
+            .expect("the waitlist entry exists");
+        assert!(entry.waits, "settled twice");
+        entry.waits = false;
+        entry
     }
 }

@@ -1,4 +1,4 @@
-//! One simulated stretch of time: engines that crash, clients that retry, stock programs, and a log that misbehaves.
+//! One simulation: engines that crash, clients that retry, stock programs, and a log with faults.
 
 mod check;
 mod client;
@@ -19,46 +19,45 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio_util::sync::CancellationToken;
 
-use self::client::Asked;
+use self::client::SentRequest;
 use self::fleet::Fleet;
 use self::tally::Tally;
 use crate::support::build::new_year;
 use crate::support::counted::Counted;
 use crate::support::node::SetClock;
 
-/// After the storm: every hold that was placed is over by then, on the slowest clock as well, and so is every hold that one of
-/// them became for those who waited in line.
+/// The fault-free end: long enough for every hold to expire, on the slowest clock as well, and for
+/// every hold that an offer turned it into.
 const SETTLING: Duration = Duration::from_secs(60);
 
-/// How it ended.
+/// The result of a simulation.
 pub struct Outcome {
     /// The whole log.
     pub events: Vec<StoredEvent>,
-    /// What was tried.
     pub tally: Tally,
 }
 
-/// What everybody in a simulation shares.
+/// Shared state of a simulation.
 #[derive(Clone)]
 struct World {
     log: Counted<MemoryLog>,
-    /// The right time, and the log's where it has a clock.
+    /// The correct time; also the log's, where it has a clock.
     clock: SetClock,
-    /// Whether the log has a clock, and the nodes' clocks are now and then far off.
+    /// The log has a clock, and the nodes' clocks are sometimes far off.
     is_compared: bool,
     fleet: Arc<Fleet>,
-    /// How many of all requests go to the first engine without asking around.
+    /// The share of requests that go to the first engine.
     affinity: f64,
-    /// Everything that any client asked, and what it was told.
-    asked: Arc<Mutex<Vec<Asked>>>,
-    /// The positions of what stock programs appended.
+    /// Every request of every client, with its outcome.
+    sent: Arc<Mutex<Vec<SentRequest>>>,
+    /// The positions of events appended by stock programs.
     stock: Arc<Mutex<BTreeSet<Position>>>,
-    /// The drops that anybody heard of.
+    /// The drops known to clients.
     drops: Arc<Mutex<Vec<DropId>>>,
-    /// Holds that stock programs placed, under ids of their own.
+    /// Holds of stock programs, whose ids do not carry their drop.
     strays: Arc<Mutex<Vec<HoldId>>>,
     tally: Arc<Mutex<Tally>>,
-    /// Cancelled when the storm is over.
+    /// Cancelled when the faults end.
     over: CancellationToken,
 }
 
@@ -68,7 +67,7 @@ impl World {
     }
 }
 
-/// Runs `seed` to its end and checks every promise.
+/// Runs `seed` to its end and checks every invariant.
 pub fn run(seed: u64) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -81,7 +80,7 @@ pub fn run(seed: u64) -> Outcome {
 async fn simulate(seed: u64) -> Outcome {
     let mut random = StdRng::seed_from_u64(seed);
     let clock = SetClock::starting_at(new_year());
-    let mut log = MemoryLog::with_faults(storm(&mut random), random.random());
+    let mut log = MemoryLog::with_faults(random_faults(&mut random), random.random());
     let is_compared = random.random_bool(0.5);
     if is_compared {
         let shared = clock.clone();
@@ -91,10 +90,10 @@ async fn simulate(seed: u64) -> Outcome {
         log: Counted::new(log),
         clock,
         is_compared,
-        // One alone never loses a race to another engine: that is where it speculates most.
+        // A single engine never conflicts with another one: it speculates most.
         fleet: Arc::new(Fleet::new([1, 2, 2, 3][random.random_range(0..4)])),
         affinity: [0.0, 0.95][random.random_range(0..2)],
-        asked: Arc::default(),
+        sent: Arc::default(),
         stock: Arc::default(),
         drops: Arc::default(),
         strays: Arc::default(),
@@ -123,22 +122,22 @@ async fn simulate(seed: u64) -> Outcome {
     Outcome { events, tally }
 }
 
-/// The weather of one simulation: mild in some, everything at once in others.
-fn storm(random: &mut StdRng) -> Faults {
+/// The faults of one simulation: few in some, all kinds together in others.
+fn random_faults(random: &mut StdRng) -> Faults {
     let mut now_and_then = |most: u32| match random.random_range(0..3) {
         0 => 0,
         1 => random.random_range(0..=most / 10),
         _ => random.random_range(0..=most),
     };
     Faults {
-        lost_answers: now_and_then(200),
+        lost_responses: now_and_then(200),
         lost_appends: now_and_then(200),
         late_appends: now_and_then(200),
         failed_reads: now_and_then(100),
         outages: now_and_then(15),
         latency: Duration::from_micros(u64::from(now_and_then(30_000))),
         outage: Duration::from_millis(u64::from(now_and_then(2_500))),
-        // It ends an engine's work until a restart.
+        // A rejection stops an engine's work until a restart.
         rejected_appends: 0,
     }
 }

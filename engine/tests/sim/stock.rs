@@ -1,4 +1,5 @@
-//! Stock programs: they know nothing of engines, decide on what the log holds, and append one event at a time.
+//! Stock programs: they work without an engine, decide on the log's events, and append one event at
+//! a time.
 
 use std::time::Duration;
 
@@ -36,7 +37,8 @@ async fn work(world: World, every: u64, mut random: StdRng) {
     let mut sequence = 0;
     while !world.over.is_cancelled() {
         sleep(Duration::from_millis(random.random_range(0..every))).await;
-        // Mostly it waits its turn, as it does in Postgres; sometimes it gets in between all the same.
+        // Mostly it waits for the append turn, as in Postgres; sometimes it appends during another
+        // turn.
         let _turn = match random.random_bool(0.7) {
             true => world.log.take_turn().await.ok(),
             false => None,
@@ -44,7 +46,7 @@ async fn work(world: World, every: u64, mut random: StdRng) {
         let log = &world.log.log;
         if random.random_bool(0.1) {
             sequence += 1;
-            log.append_stock(sample("somebody else's", sequence));
+            log.append_stock(sample("other", sequence));
             continue;
         }
         let history = decoded(&log.snapshot());

@@ -1,4 +1,4 @@
-//! What a simulation tried: so that nobody believes in a test in which nothing happened.
+//! Counts the cases that a simulation exercised, so that an empty simulation does not pass.
 
 /// Counts over one or many simulations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -30,14 +30,14 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Adds what another simulation tried.
+    /// Adds the counts of another simulation.
     pub fn add(&mut self, other: &Self) {
         for (total, more) in self.fields().into_iter().zip(other.clone().fields()) {
             *total.1 += *more.1;
         }
     }
 
-    /// Panics when something never happened.
+    /// Panics when something was never exercised.
     pub fn assert_that_everything_was_tried(mut self) {
         for (name, count) in self.fields() {
             assert!(*count > 0, "no {name} in all these simulations");
@@ -67,8 +67,8 @@ impl Tally {
             ("adjustments", &mut self.adjustments),
             ("edits", &mut self.edits),
             ("introductions", &mut self.introductions),
-            ("places in line", &mut self.joined),
-            ("places left", &mut self.left),
+            ("waitlist entries", &mut self.joined),
+            ("entries left", &mut self.left),
             ("offers", &mut self.offers),
         ]
     }

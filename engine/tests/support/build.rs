@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 pub use self::events::*;
 
-/// What happened, without where and when.
+/// Event types only.
 pub fn kinds(events: &[StoredEvent]) -> Vec<String> {
     events
         .iter()
@@ -26,7 +26,7 @@ pub fn kinds(events: &[StoredEvent]) -> Vec<String> {
         .collect()
 }
 
-/// A drop's history as one aggregate.
+/// Applies a drop's events to an aggregate.
 pub fn aggregate(events: &[StoredEvent], drop_id: DropId) -> DropAggregate {
     let mut aggregate = DropAggregate::default();
     for recorded in decoded(events) {
@@ -51,7 +51,8 @@ pub fn reason(text: &str) -> Reason {
     Reason::new(text).unwrap()
 }
 
-/// Plain terms: holds of `hold_seconds`, up to 1,000 units each, nothing else limited, open from the epoch.
+/// Plain terms: holds of `hold_seconds`, up to 1,000 units each, no other limits, open from the
+/// epoch.
 pub fn terms(hold_seconds: i64) -> DropTerms {
     DropTerms {
         name: DropName::new("Sneaker").unwrap(),
@@ -99,7 +100,7 @@ pub fn hold_as(
     }
 }
 
-/// A place in line.
+/// A request to join the waitlist.
 pub fn join(drop_id: DropId, key_text: &str, buyer_name: &str, units: i64) -> Request {
     Request::JoinWaitlist {
         drop_id,
@@ -132,7 +133,7 @@ pub fn adjust(drop_id: DropId, key_text: &str, delta: i32) -> Request {
     }
 }
 
-/// Decides `command` as a stock program does, on what the log holds now, and appends what it becomes.
+/// Decides `command` as a stock program does, on the current log, and appends the resulting events.
 #[track_caller]
 pub fn stock_program(log: &MemoryLog, drop_id: DropId, command: &DropCommand) {
     let decision = aggregate(&log.snapshot(), drop_id).decide(command).unwrap();
@@ -142,20 +143,20 @@ pub fn stock_program(log: &MemoryLog, drop_id: DropId, command: &DropCommand) {
     }
 }
 
-/// What a stock program would ask: so many units more.
+/// A stock program's command: a stock adjustment by `delta`.
 pub fn stock_adjust(delta: i32, at: Timestamp) -> DropCommand {
     DropCommand::AdjustStock(AdjustStock {
-        // Of two that differ: an id is taken once.
+        // Differs by `delta`, because an id can be used only once.
         adjustment_id: AdjustmentId(Uuid::from_u128(7 + u128::from(delta.unsigned_abs()))),
         key: None,
         expected_total: None,
         delta,
-        reason: reason("a stock program says so"),
+        reason: reason("adjusted by a stock program"),
         at,
     })
 }
 
-/// What a stock program would ask: a hold whose id does not carry its drop.
+/// A stock program's command: a hold whose id does not carry its drop.
 pub fn stray_hold(hold: u128, buyer: u128, units: i64, at: Timestamp) -> DropCommand {
     DropCommand::PlaceHold(PlaceHold {
         hold_id: HoldId(Uuid::from_u128(hold)),
@@ -167,7 +168,7 @@ pub fn stray_hold(hold: u128, buyer: u128, units: i64, at: Timestamp) -> DropCom
     })
 }
 
-/// What a stock program would ask: a drop of its own.
+/// A stock program's command: a drop.
 pub fn stock_schedule(total: i64, hold_seconds: i64, at: Timestamp) -> DropCommand {
     DropCommand::ScheduleDrop(ScheduleDrop {
         key: None,

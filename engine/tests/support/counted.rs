@@ -1,4 +1,4 @@
-//! A log that notices when its caller spins: on a paused clock a loop without a pause would never end.
+//! A log that detects a spinning caller: on a paused clock a loop without a pause would never end.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,10 +7,10 @@ use infrastructure::error::{AppendError, LogError};
 use infrastructure::log::{Batch, EventLog, Head, Parts, StoredEvent};
 use tokio::time::Instant;
 
-/// No honest caller asks this often without any time going by.
+/// No correct caller calls this often without any time passing.
 const MOST_CALLS_AT_ONCE: u32 = 5_000;
 
-/// The log that it wraps, with its calls counted.
+/// The wrapped log, with its calls counted.
 #[derive(Debug, Clone)]
 pub struct Counted<L> {
     pub log: L,

@@ -1,4 +1,4 @@
-//! One running engine and everything that a test wants to know of it.
+//! One running engine and its observable state.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ use infrastructure::log::EventLog;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// The runtime's clock, off by what somebody may change meanwhile, backwards too.
+/// The runtime's clock plus an offset that can be changed, backwards too.
 #[derive(Debug, Clone)]
 pub struct SetClock {
     base: VirtualClock,
@@ -31,7 +31,7 @@ impl SetClock {
         }
     }
 
-    /// The same time, but set on its own from here on.
+    /// The same time, but set independently from here on.
     pub fn another(&self, off_by_millis: i64) -> Self {
         Self {
             base: self.base,
@@ -51,14 +51,14 @@ impl Clock for SetClock {
     }
 
     async fn sleep_until(&self, at: Timestamp) {
-        // As the clock of the machine does: it may be set while we sleep.
+        // Like the system clock: it may be set while this sleeps.
         while let Ok(left @ 1..) = u64::try_from(at.millis() - self.now().millis()) {
             tokio::time::sleep(Duration::from_millis(left.min(1_000))).await;
         }
     }
 }
 
-/// Everything that an engine told its observer.
+/// Everything that an engine passed to its observer.
 #[derive(Debug, Clone, Default)]
 pub struct Seen(Arc<Mutex<Vec<Arc<Committed>>>>);
 
@@ -74,7 +74,6 @@ impl Observer for Seen {
     }
 }
 
-/// A running engine.
 #[derive(Debug)]
 pub struct Node {
     pub handle: EngineHandle,
@@ -89,7 +88,7 @@ impl Node {
     pub async fn start<L: EventLog, C: Clock>(log: &L, clock: C, seed: u64) -> Self {
         Self::load(log, clock, seed, EngineConfig::default())
             .await
-            .expect("a log that can be read")
+            .expect("the log can be read")
     }
 
     pub async fn load<L: EventLog, C: Clock>(
@@ -119,36 +118,37 @@ impl Node {
         })
     }
 
-    pub async fn ask(&self, request: Request) -> Result<Answer, CommandError> {
+    pub async fn submit(&self, request: Request) -> Result<Answer, CommandError> {
         self.handle.submit(request).await
     }
 
-    /// Asks without waiting, and returns once the engine has done all that it can do now.
+    /// Submits a request without waiting for the outcome, and returns once the engine has done all
+    /// that it can do now.
     pub async fn begin(&self, request: Request) -> JoinHandle<Result<Answer, CommandError>> {
         let handle = self.handle.clone();
-        let asked = tokio::spawn(async move { handle.submit(request).await });
+        let sent = tokio::spawn(async move { handle.submit(request).await });
         settle().await;
-        asked
+        sent
     }
 
     /// Schedules a drop and returns its id.
     pub async fn scheduled(&self, request: Request) -> DropId {
-        self.ask(request).await.unwrap().drop_id
+        self.submit(request).await.unwrap().drop_id
     }
 
     /// Places a hold and returns its id.
     pub async fn held(&self, request: Request) -> HoldId {
-        hold_of(&self.ask(request).await.unwrap())
+        hold_of(&self.submit(request).await.unwrap())
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Shuts it down, and waits until it has stopped.
     pub async fn stop(self) -> Result<(), EngineError> {
         self.stop.cancel();
         self.task.await.unwrap()
     }
 
-    /// Asks it to stop.
-    pub fn ask_to_stop(&self) {
+    /// Requests a shutdown.
+    pub fn request_stop(&self) {
         self.stop.cancel();
     }
 
@@ -157,7 +157,7 @@ impl Node {
         self.task.await.unwrap()
     }
 
-    /// The process dies: its task goes no further, though what it has sent to the log is on its way.
+    /// The process dies: its task ends, but requests that it sent to the log continue.
     pub async fn crash(self) {
         self.task.abort();
         if let Ok(ended) = self.task.await {
@@ -180,12 +180,13 @@ pub fn hold_of(answer: &Answer) -> HoldId {
     }
 }
 
-/// Lets everybody do what they can do before time must go by: a paused clock moves only when all are waiting.
+/// Lets all tasks run until they wait for time to pass: a paused clock moves only when all tasks
+/// are waiting.
 pub async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
-/// Lets `millis` of the runtime's time go by.
+/// Advances the runtime's clock by `millis`.
 pub async fn pass(millis: u64) {
     tokio::time::sleep(Duration::from_millis(millis)).await;
 }

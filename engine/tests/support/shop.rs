@@ -1,4 +1,4 @@
-//! What most suites of the engine stand in: a shop with one drop, and what it says when it refuses.
+//! The setup of most engine suites: a shop with one drop, and helpers for refusals.
 
 use super::build::{hold, kinds, new_year, schedule, stock_adjust, stock_program};
 use super::node::Node;
@@ -41,12 +41,12 @@ impl Shop {
         kinds(&self.log.snapshot())
     }
 
-    /// The same log and clock, another engine.
+    /// Another engine on the same log and clock.
     pub async fn another_node(&self, seed: u64) -> Node {
         Node::start(&self.log, self.clock, seed).await
     }
 
-    /// A stock program adds so many units.
+    /// A stock program adjusts the stock by `delta`.
     pub fn stock_adjusts(&self, delta: i32) {
         stock_program(
             &self.log,

@@ -1,7 +1,9 @@
-//! Work on pages of a log beside one another, and what comes of it in their order.
+//! Parallel work on pages of a log, with results in page order.
 //!
-//! Promise: results come in the order of the pages; at most [`at_once`] pages are worked on or wait for their turn. Limit: the
-//! work knows one page; what spans pages (the chain, sequences, folds) is for whoever takes the results.
+//! Promise: results are in the order of the pages; at most [`at_once`] pages are in progress or
+//! finished and waiting.
+//! Limit: the work sees one page; checks that span pages (the chain, sequences, folds) belong to
+//! the consumer.
 
 use std::num::NonZero;
 use std::thread::available_parallelism;
@@ -9,7 +11,7 @@ use std::thread::available_parallelism;
 use futures::{Stream, StreamExt};
 use tokio::task::spawn_blocking;
 
-/// Pages worked on at once: one for each core, within bounds, and one that waits for its turn.
+/// Pages in progress at a time: one per core, within bounds, and one that waits to be consumed.
 #[must_use]
 pub fn at_once() -> usize {
     available_parallelism().map_or(1, NonZero::get).clamp(1, 8) + 1
@@ -30,7 +32,7 @@ where
             async move {
                 match spawn_blocking(move || work(page)).await {
                     Ok(result) => result,
-                    // It cannot have been cancelled: nobody has its handle.
+                    // It cannot have been cancelled: its handle is not shared.
                     Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
                 }
             }
@@ -48,7 +50,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn results_come_in_the_order_of_the_pages_even_when_the_first_ends_last() {
+    async fn results_are_in_page_order_even_when_the_first_ends_last() {
         let gate = Arc::new((Mutex::new(0), Condvar::new()));
         let work = move |page: usize| {
             let (done, woken) = &*gate;
@@ -65,7 +67,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_page_is_taken_before_there_is_room_for_it() {
+    async fn pages_are_taken_only_when_there_is_room() {
         let taken = Arc::new(AtomicUsize::new(0));
         let counter = taken.clone();
         let pages = stream::iter(0..1_000).inspect(move |_| {

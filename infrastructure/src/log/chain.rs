@@ -1,14 +1,15 @@
 //! The hash chain: every event's hash commits to the event and to the hash before it.
 //!
-//! Promise: a head hash commits to every byte of history that the chain covers; two different histories have two
-//! different encodings. Limit: the chain tells that history changed, not who changed it.
+//! Promise: a head hash commits to every byte of history that the chain covers; two different
+//! histories have two different encodings.
+//! Limit: the chain proves that history changed, not by whom.
 //!
-//! `hash(n)` is SHA-256 over these bytes, in this order (integers are 64-bit, signed, big-endian; a text is the length of
-//! its UTF-8 form in bytes as such an integer, and then that form):
+//! `hash(n)` is SHA-256 over these bytes, in this order (integers are 64-bit, signed, big-endian; a
+//! text is the length of its UTF-8 form in bytes as such an integer, and then that form):
 //!
 //! | bytes | meaning |
 //! |---|---|
-//! | `holdfast.event.v1` | 17 ASCII bytes that tell this encoding from any other |
+//! | `holdfast.event.v1` | 17 ASCII bytes that distinguish this encoding from any other |
 //! | `hash(n - 1)` | 32 bytes; zeroes before the first event |
 //! | position | integer |
 //! | `recorded_at` | integer, milliseconds since the Unix epoch |
@@ -29,12 +30,12 @@ use domain::values::Position;
 use super::EventRef;
 use crate::error::LogError;
 
-/// A link of the chain: 32 bytes of SHA-256. In text, 64 hexadecimal digits.
+/// A hash of the chain: 32 bytes of SHA-256. In text, 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Hash(pub [u8; 32]);
 
 impl Hash {
-    /// From the bytes that the database stores.
+    /// Reads the 32 bytes that the database stores.
     ///
     /// # Errors
     /// When there are not 32 of them.
@@ -71,14 +72,15 @@ impl Serialize for Hash {
     }
 }
 
-/// The hash of `event` after `previous`. The event's own hash is not looked at.
+/// The hash of `event` after `previous`. The event's own hash is ignored.
 #[must_use]
 pub fn link<'a>(previous: &Hash, event: impl Into<EventRef<'a>>) -> Hash {
     link_in(&mut Vec::new(), previous, event.into())
 }
 
-/// As [`link`], encoding into `scratch`, whatever it holds: hashed in one piece it takes half the time, and who links many
-/// events needs one buffer for all.
+/// As [`link`], encoding into `scratch`, whose contents are discarded. Hashing one buffer takes
+/// half the time of hashing the parts, and a caller that links many events needs one buffer for
+/// all.
 #[must_use]
 pub fn link_in(scratch: &mut Vec<u8>, previous: &Hash, event: EventRef<'_>) -> Hash {
     scratch.clear();
@@ -105,9 +107,9 @@ pub fn broken(position: Position) -> LogError {
     }
 }
 
-/// Bytes of an encoding beside its texts.
+/// Bytes of an encoding without its texts.
 const NUMBERS: usize = 17 + 32 + 3 * 8 + 6 * 8;
-/// Bytes of the texts beside the payload, as they usually are.
+/// Typical bytes of the texts without the payload.
 const TEXTS: usize = 80;
 
 fn text(bytes: &mut Vec<u8>, text: &str) {

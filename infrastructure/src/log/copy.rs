@@ -1,8 +1,9 @@
-//! The log as a stream, for who reads all of it: binary `COPY`, a slice at a time, ahead of its reader.
+//! Streams the log to readers of all of it: binary `COPY`, one slice at a time, read ahead.
 //!
-//! Promise: events come as they are stored, in position order (or, of one drop, in stream order); a row that no log can
-//! hold ends the stream with its position. A slice is one short statement, so that reading a long log holds back no vacuum
-//! of the head's row while others append. Limit: whether positions are dense is for the reader to check.
+//! Promise: events arrive as they are stored, in position order (or, for one drop, in stream
+//! order); an invalid row ends the stream with its position. A slice is one short statement, so
+//! reading a long log does not block vacuum on the head's row while others append.
+//! Limit: the reader checks that positions are dense.
 
 mod rows;
 
@@ -22,34 +23,35 @@ use super::patience::within;
 use super::{Head, StoredEvent};
 use crate::error::LogError;
 
-/// Events handed over at once. Few enough that a page, and what is made of it, stay in the processor's cache and below the size
-/// from which an allocator asks the system for every piece anew.
+/// Events per page. Small enough that a page and its results stay in the processor's cache, and
+/// below the size from which allocators map each block separately.
 const PAGE: usize = 128;
-/// Pages read by one `COPY`. It starts only once there is room for all of them, so that no slow reader keeps it open.
+/// Pages per `COPY`. A `COPY` starts only once there is room for all of its pages, so a slow reader
+/// does not keep it open.
 const SLICE_PAGES: usize = 80;
-/// Positions (or sequences) covered by one `COPY`.
+/// Positions (or sequences) per `COPY`.
 const SLICE: u64 = (PAGE * SLICE_PAGES) as u64;
 
-/// A server that sends nothing for this long is away, in the middle of a slice too: a start must fail rather than hang.
-const SILENCE: Duration = Duration::from_secs(30);
+/// A server that sends nothing for this long counts as unreachable, even within a slice: a start
+/// must fail rather than hang.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Which events to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Selection {
-    /// Only what comes after.
+    /// Only events after this position.
     pub after: Position,
-    /// Only up to here.
+    /// Only events up to this position.
     pub until: Position,
-    /// Only this drop's.
+    /// Only events of this drop.
     pub drop: Option<DropId>,
-    /// With the personal data beside the events.
+    /// Includes the personal data of the events.
     pub private: bool,
 }
 
-/// Consecutive events, as they came.
+/// Consecutive events, as they arrived.
 type Page = Result<Block, LogError>;
 
-/// Blocks of events, read ahead by a task that ends with its receiver.
+/// Blocks of events, read ahead by a task that ends with the receiver.
 pub type Blocks = mpsc::Receiver<Page>;
 
 /// Pages of events, read ahead by a task that ends with them.
@@ -57,20 +59,19 @@ pub type Blocks = mpsc::Receiver<Page>;
 pub struct Pages(Blocks);
 
 impl Pages {
-    /// The next events; none at the end.
+    /// The next events; `None` at the end.
     pub async fn recv(&mut self) -> Option<Result<Vec<StoredEvent>, LogError>> {
         let block = self.0.recv().await?;
         Some(block.and_then(|block| block.to_stored()))
     }
 }
 
-/// Starts reading.
 #[must_use]
 pub fn pages(pool: PgPool, selection: Selection) -> Pages {
     Pages(blocks(pool, selection))
 }
 
-/// Starts reading, for who works on events where they lie.
+/// Starts reading, for consumers that process events in their wire form.
 #[must_use]
 pub fn blocks(pool: PgPool, selection: Selection) -> Blocks {
     let (sender, receiver) = mpsc::channel(2 * SLICE_PAGES);
@@ -83,7 +84,7 @@ pub fn blocks(pool: PgPool, selection: Selection) -> Blocks {
     receiver
 }
 
-/// The head; and, seen at the same instant, the first event that stands outside the log which it ends.
+/// The head and, from the same snapshot, the first event beyond the head.
 ///
 /// # Errors
 /// [`LogError`].
@@ -104,7 +105,7 @@ pub async fn head_and_stray(
     Ok((super::postgres::head_from(&row)?, stray))
 }
 
-/// Whether this connection may read personal data.
+/// Reports whether this connection may read personal data.
 ///
 /// # Errors
 /// [`LogError::Unavailable`].
@@ -115,9 +116,8 @@ pub async fn may_read_private(connection: &mut PgConnection) -> Result<bool, Log
         .map_err(unavailable)
 }
 
-/// Why a reader stops before its end.
 enum Stop {
-    /// Nobody listens any more.
+    /// The receiver was dropped.
     Gone,
     Failed(LogError),
 }
@@ -148,7 +148,7 @@ impl Reader {
             let statement = self.statement(start, stop);
             let rows = self.copy(&mut connection, &statement).await?;
             if rows == 0 && drop.is_none() {
-                // Positions are dense, so nothing that belongs to the log comes any more, wherever its head claims to be.
+                // Positions are dense, so the log ends here, even if `log_head` is further.
                 break;
             }
             start = stop;
@@ -177,18 +177,18 @@ impl Reader {
         )
     }
 
-    /// Tells how many rows there were.
+    /// Returns the number of rows.
     async fn copy(&self, connection: &mut PgConnection, statement: &str) -> Result<usize, Stop> {
         let mut room = self
             .sender
             .reserve_many(SLICE_PAGES)
             .await
             .map_err(|_| Stop::Gone)?;
-        let mut chunks = within(SILENCE, connection.copy_out_raw(statement))
+        let mut chunks = within(READ_TIMEOUT, connection.copy_out_raw(statement))
             .await
             .map_err(unavailable)?;
         let (mut cutter, mut rows) = (Cutter::default(), 0);
-        while let Some(chunk) = within(SILENCE, chunks.try_next())
+        while let Some(chunk) = within(READ_TIMEOUT, chunks.try_next())
             .await
             .map_err(unavailable)?
         {
@@ -205,7 +205,7 @@ impl Reader {
         Ok(rows)
     }
 
-    /// A slice with more rows than positions, which no log has, waits for its reader.
+    /// A slice with more rows than positions, which no valid log has, waits for its reader.
     async fn send(&self, room: Option<mpsc::Permit<'_, Page>>, block: Block) -> Result<(), Stop> {
         match room {
             Some(room) => {
@@ -229,7 +229,7 @@ async fn last_sequence(connection: &mut PgConnection, drop_id: DropId) -> Result
     Ok(last.unwrap_or_default().unsigned_abs())
 }
 
-/// What nearly every row says is kept once for all.
+/// Texts that nearly every row has are shared.
 pub(super) fn shared(text: &str) -> Cow<'static, str> {
     const USUAL: [&str; 3] = [AGGREGATE_TYPE, "1.0", "{}"];
     let mut known = USUAL.iter().chain(DropEvent::TYPES);

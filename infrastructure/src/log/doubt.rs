@@ -1,8 +1,10 @@
-//! When a database failed last, and what is connected to it since before.
+//! Remembers when a database failed last, to discard connections that are older.
 //!
-//! Promise: a connection that lay idle while its database failed is not used again: a network that went away may have left it open
-//! at our end alone, and whoever asks on it waits for nobody. Where nothing fails, nothing is asked.
-//! Limit: whoever connects to one database in one process shares its doubt, and so connects anew a few times too often.
+//! Promise: a connection that was idle while its database failed is not used again: a network
+//! failure may have left it open at our end only, and a request on it would wait forever. Without
+//! failures no round trips are added.
+//! Limit: all users of one database in one process share this record, so they reconnect slightly
+//! too often.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -14,37 +16,37 @@ use sqlx::postgres::PgConnectOptions;
 
 use super::patience::within;
 
-/// Doubt about one database. Clones share it.
+/// The last failure of one database. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Doubt(Arc<Mutex<Option<Instant>>>);
+pub(super) struct LastFailure(Arc<Mutex<Option<Instant>>>);
 
-/// Where a database is.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Place {
+struct Address {
     host: String,
     socket: Option<PathBuf>,
     port: u16,
     database: Option<String>,
 }
 
-/// A pool and the log that reads through it are made one after the other, and know of each other only where they connect to.
-static DOUBTS: Mutex<Option<HashMap<Place, Doubt>>> = Mutex::new(None);
+/// A pool and the log that reads through it are created separately, and have only the address of
+/// the database in common.
+static LAST_FAILURES: Mutex<Option<HashMap<Address, LastFailure>>> = Mutex::new(None);
 
-impl Doubt {
-    /// The one about the database that `options` lead to.
+impl LastFailure {
+    /// The record of the database that `options` lead to.
     pub(super) fn about(options: &PgConnectOptions) -> Self {
-        let place = Place {
+        let address = Address {
             host: options.get_host().to_owned(),
             socket: options.get_socket().cloned(),
             port: options.get_port(),
             database: options.get_database().map(str::to_owned),
         };
-        let mut doubts = DOUBTS.lock().unwrap_or_else(PoisonError::into_inner);
-        let doubts = doubts.get_or_insert_default();
-        doubts.entry(place).or_default().clone()
+        let mut failures = LAST_FAILURES.lock().unwrap_or_else(PoisonError::into_inner);
+        let failures = failures.get_or_insert_default();
+        failures.entry(address).or_default().clone()
     }
 
-    /// Gives up after `limit`, and takes note of what fails.
+    /// Gives up after `limit`, and records failures.
     pub(super) async fn within<T>(
         &self,
         limit: Duration,
@@ -54,8 +56,8 @@ impl Doubt {
         outcome.inspect_err(|error| self.note(error))
     }
 
-    /// Whether the database has failed after `instant`.
-    pub(super) fn arose_after(&self, instant: Instant) -> bool {
+    /// Reports whether the database failed after `instant`.
+    pub(super) fn is_after(&self, instant: Instant) -> bool {
         let failed = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         failed.is_some_and(|failed| failed >= instant)
     }
@@ -67,8 +69,9 @@ impl Doubt {
     }
 }
 
-/// Whether `error` is the connection's and not the request's. Classes 08 (connection) and 57P (the server is shut down, or starts)
-/// are what a server says while it goes or comes, and 25006 (read-only) is what one says that is not the primary any more.
+/// Reports whether `error` is about the connection and not about the request. Servers report
+/// classes 08 (connection) and 57P (shutting down or starting) while they stop or start, and 25006
+/// (read-only) when they are not the primary any more.
 pub(super) fn is_of_connection(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     match code {
@@ -92,35 +95,36 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_idle_when_the_database_failed_is_in_doubt_and_what_came_later_is_not() {
-        let doubt = Doubt::default();
+    async fn connections_older_than_the_last_failure_are_suspect() {
+        let last_failure = LastFailure::default();
         let before = Instant::now();
         let second = Duration::from_secs(1);
-        let found_nothing = doubt.within(second, async { Err::<(), _>(sqlx::Error::RowNotFound) });
+        let found_nothing =
+            last_failure.within(second, async { Err::<(), _>(sqlx::Error::RowNotFound) });
         assert!(found_nothing.await.is_err());
-        assert!(!doubt.arose_after(before), "an answer about the request");
+        assert!(!last_failure.is_after(before), "an error of the request");
         assert!(
-            doubt
+            last_failure
                 .within(second, async { Err::<(), _>(lost()) })
                 .await
                 .is_err()
         );
-        assert!(doubt.arose_after(before));
-        assert!(!doubt.arose_after(Instant::now() + second));
+        assert!(last_failure.is_after(before));
+        assert!(!last_failure.is_after(Instant::now() + second));
     }
 
     #[test]
-    fn doubt_is_about_one_database_and_shared_by_all_who_connect_to_it() {
-        let of = |url: &str| Doubt::about(&url.parse().unwrap());
+    fn failures_are_shared_by_all_users_of_one_database() {
+        let of = |url: &str| LastFailure::about(&url.parse().unwrap());
         let start = Instant::now();
         of("postgres://me@host:5433/one").note(&lost());
-        assert!(of("postgres://other@host:5433/one?sslmode=disable").arose_after(start));
+        assert!(of("postgres://other@host:5433/one?sslmode=disable").is_after(start));
         for other in [
             "postgres://me@host:5433/two",
             "postgres://me@host/one",
             "postgres://me@there:5433/one",
         ] {
-            assert!(!of(other).arose_after(start), "{other}");
+            assert!(!of(other).is_after(start), "{other}");
         }
     }
 }

@@ -1,24 +1,21 @@
-//! An event that is looked at where it lies: in a row as it came, in a line, or in a [`StoredEvent`].
+//! A view of an event in its original buffer: a row, a line, or a [`StoredEvent`].
 
 use domain::values::{Position, Sequence, Timestamp};
 
 use super::copy::shared;
 use super::{Hash, Head, StoredEvent};
 
-/// A [`StoredEvent`] whose texts are somebody else's.
+/// A [`StoredEvent`] that borrows its texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventRef<'a> {
-    /// Place in the log.
+    /// Position in the log.
     pub position: Position,
     /// When it was recorded.
     pub recorded_at: Timestamp,
-    /// The kind of stream.
     pub aggregate_type: &'a str,
-    /// The stream.
     pub aggregate_id: &'a str,
-    /// Place in the stream.
+    /// Sequence in the stream.
     pub sequence: Sequence,
-    /// The kind of event.
     pub event_type: &'a str,
     /// Version of the payload's schema.
     pub event_version: &'a str,
@@ -26,7 +23,7 @@ pub struct EventRef<'a> {
     pub payload: &'a str,
     /// JSON object.
     pub metadata: &'a str,
-    /// The chain up to here.
+    /// The hash chain up to this event.
     pub hash: Hash,
     /// Personal data, JSON; outside the chain, absent once erased.
     pub private: Option<&'a str>,
@@ -69,7 +66,7 @@ impl From<EventRef<'_>> for StoredEvent {
 }
 
 impl EventRef<'_> {
-    /// The head of a log that ends here.
+    /// The head of a log that ends with this event.
     #[must_use]
     pub const fn head(&self) -> Head {
         Head {

@@ -1,11 +1,12 @@
-//! Events as lines of JSON: what `GET /v1/log` streams, `audit export` writes, and `audit verify --file` reads.
+//! Events as lines of JSON: streamed by `GET /v1/log`, written by `audit export`, and read by
+//! `audit verify --file`.
 //!
-//! Promise: an event is one line; what is written reads back equal, so that a line proves its hash.
-//! `payload` and `metadata` are the stored text byte for byte, unless it holds a line break between
-//! two tokens, as JSON allows: then a space stands for each, and `payload_text` or `metadata_text`
-//! behind the hash is the stored text (docs/decisions/0048-an-event-is-one-line.md). Limit:
-//! personal data is never in a line. Exports of before may have events of several lines, which are
-//! read as well.
+//! Promise: an event is one line; reading a written line returns an equal event, so a line proves
+//! its hash. `payload` and `metadata` are the stored text byte for byte, unless it contains a line
+//! break between two tokens, as JSON allows: then each becomes a space, and `payload_text` or
+//! `metadata_text` after the hash is the stored text (docs/decisions/0048-an-event-is-one-line.md).
+//! Limit: a line never contains personal data. Older exports may have events that span several
+//! lines, which are accepted as well.
 
 mod reader;
 
@@ -19,14 +20,15 @@ pub use self::reader::{Extent, LineReader, ReadError};
 use super::copy::shared;
 use super::{EventRef, Hash, StoredEvent};
 
-/// The longest event that is read back, in bytes, without its line feed. Ours have some hundreds; what a stock program stores may
-/// have more, and whoever gives us a file may have put anything into it.
+/// The longest event that is read, in bytes, without its line feed. Holdfast's own events have a
+/// few hundred; stock programs may store larger ones, and a file may contain anything.
 pub const MOST_EVENT_BYTES: usize = 16 << 20;
 
-/// `2026-01-31T18:00:00.000Z`: nothing shorter or longer stands for the same millisecond.
+/// The length of `2026-01-31T18:00:00.000Z`, the only form of a time.
 const TIME_LENGTH: usize = 24;
 
-/// Writes events as lines. Keeps the last time that it wrote, because neighbours share it.
+/// Writes events as lines. Caches the last formatted time, because neighbouring events often share
+/// it.
 #[derive(Debug, Clone, Default)]
 pub struct LineWriter {
     written: Option<(Timestamp, String)>,
@@ -39,13 +41,13 @@ impl LineWriter {
         let start = line.len();
         self.write_as(event, one_line, line);
         if line.len() - start > MOST_EVENT_BYTES {
-            // Both forms of a text together are more than is read of one event: as before, then.
+            // Both forms of a text together exceed the limit of one event: write the older form.
             line.truncate(start);
             self.write_as(event, as_stored, line);
         }
     }
 
-    /// With `text` writing a JSON text and saying whether that is what is stored.
+    /// `text` writes a JSON text and returns whether that is the stored text.
     fn write_as(
         &mut self,
         event: EventRef<'_>,
@@ -86,7 +88,7 @@ impl LineWriter {
         line.extend_from_slice(b"}\n");
     }
 
-    /// A time as the log writes it.
+    /// Formats a time as in the log.
     pub fn time(&mut self, at: Timestamp) -> &str {
         if self.written.as_ref().is_none_or(|(last, _)| *last != at) {
             self.written = Some((at, at.to_string()));
@@ -110,12 +112,12 @@ pub fn number(line: &mut Vec<u8>, mut number: u64) {
     line.extend_from_slice(&digits[first..]);
 }
 
-/// What a reader of lines may take for the end of one. In a JSON text both stand between tokens
-/// alone.
+/// Characters that a line reader may treat as the end of a line. In a JSON text they occur only
+/// between tokens.
 const LINE_BREAKS: [char; 2] = ['\n', '\r'];
 
-/// Appends a JSON text with a space for each line break, which is the same value. Says whether that
-/// is the text byte for byte.
+/// Appends a JSON text with a space for each line break, which is the same value. Returns whether
+/// that is the text byte for byte.
 pub fn one_line(line: &mut Vec<u8>, text: &str) -> bool {
     let start = line.len();
     line.extend_from_slice(text.as_bytes());
@@ -135,7 +137,6 @@ fn as_stored(line: &mut Vec<u8>, text: &str) -> bool {
     true
 }
 
-/// Appends a JSON string.
 pub fn string(line: &mut Vec<u8>, text: &str) {
     let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
     if text.bytes().all(is_plain) {
@@ -173,8 +174,8 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// The stored text of what is `shown`: `text`, if there is one, which must be the same but for
-    /// its line breaks.
+    /// The stored text of the `shown` one: `text`, if present, which may differ only in its line
+    /// breaks.
     fn stored(name: &str, shown: &RawValue, text: Option<String>) -> Result<String, LineError> {
         let Some(text) = text else {
             return Ok(shown.get().to_owned());
@@ -182,24 +183,24 @@ impl Line<'_> {
         if text.contains(LINE_BREAKS) && text.replace(LINE_BREAKS, " ") == shown.get() {
             return Ok(text);
         }
-        let reason = format!("{name}_text is not {name} but for its line breaks");
+        let reason = format!("{name}_text differs from {name} in more than its line breaks");
         Err(LineError::Unreadable(reason))
     }
 }
 
-/// Why a line is no event.
+/// Why a line is not an event.
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
-    /// It stops in the middle: the rest may be in the next line, or was cut off.
+    /// It ends in the middle: the rest may be in the next line, or was cut off.
     #[error("the line is cut off")]
     Unfinished,
-    /// It has not ended after as many bytes as one event may have.
-    #[error("it does not end within {} MiB, the most that is read of one event ({why})", MOST_EVENT_BYTES >> 20)]
+    /// It is longer than one event may be.
+    #[error("it is longer than {} MiB, the limit for one event ({why})", MOST_EVENT_BYTES >> 20)]
     TooLong {
-        /// What can be said of these bytes.
+        /// Details about these bytes.
         why: String,
     },
-    /// It is no event.
+    /// It is not an event.
     #[error("{0}")]
     Unreadable(String),
 }
@@ -266,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_written_and_read_back_byte_for_byte() {
+    fn events_are_read_back_byte_for_byte() {
         for payload in [
             "{}",
             "{ \"b\": 1.0,  \"a\": \"\\u00e9\" }",
@@ -285,7 +286,7 @@ mod tests {
                 assert_eq!(parse(text).unwrap(), stored);
                 let same = |text| serde_json::from_str::<serde_json::Value>(text).unwrap();
                 assert_eq!(same(one)["payload"], same(payload));
-                // Of before: as it is stored, on several lines.
+                // The older form: as it is stored, on several lines.
                 let mut old = one.to_owned();
                 for (name, text) in [("payload", payload), ("metadata", metadata)] {
                     let shown = text.replace(['\n', '\r'], " ");
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_be_read_back_on_one_line_is_written_on_several() {
+    fn event_too_long_for_one_line_is_written_on_several() {
         let payload = format!("[1{}]", "\n,1".repeat(MOST_EVENT_BYTES / 8));
         for (payload, lines) in [(&payload[..], 1), (&payload.replace(',', "\n,"), 4_194_305)] {
             let mut line = vec![];
@@ -315,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stored_text_that_is_not_what_is_shown_is_refused() {
+    fn stored_text_that_differs_from_the_shown_one_is_rejected() {
         let mut line = vec![];
         LineWriter::default().write(&event("{\n\"a\":1}"), &mut line);
         let text = String::from_utf8(line).unwrap();
@@ -323,17 +324,17 @@ mod tests {
         assert!(text.contains(stored), "{text}");
         for other in [
             r#","payload_text":"{\n\"a\":2}""#,
-            // Without a line break there is nothing to say.
+            // Without a line break there is no stored text to give.
             r#","payload_text":"{ \"a\":1}""#,
             r#","metadata_text":"{ }""#,
         ] {
             let reason = parse(&text.replace(stored, other)).unwrap_err().to_string();
-            assert!(reason.contains("_text is not "), "{other}: {reason}");
+            assert!(reason.contains("_text differs from "), "{other}: {reason}");
         }
     }
 
     #[test]
-    fn numbers_are_written_to_the_last_digit() {
+    fn numbers_are_written_exactly() {
         for value in [0, 9, 10, 1_234_567_890, u64::MAX] {
             let mut text = vec![];
             number(&mut text, value);
@@ -342,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_exact_or_refused() {
+    fn inexact_lines_are_rejected() {
         let mut line = vec![];
         LineWriter::default().write(&event("{}"), &mut line);
         let text = String::from_utf8(line).unwrap();

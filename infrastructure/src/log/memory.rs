@@ -1,8 +1,9 @@
-//! The log in memory: the same promise as Postgres, on the clock of the runtime, with faults on purpose.
+//! The log in memory: the same guarantees as in Postgres, on the runtime's clock, with injected
+//! faults.
 //!
-//! Promise: deterministic. On a paused, single-threaded runtime the same seed gives the same run, faults included. It has a
-//! synchronous standby, which may be detached and promoted.
-//! Limit: nothing outlives the process.
+//! Promise: deterministic. On a paused, single-threaded runtime the same seed gives the same run,
+//! faults included. It has a synchronous standby, which may be detached and promoted.
+//! Limit: everything is lost with the process.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,20 +19,20 @@ use tokio::time::sleep;
 use super::{Batch, EventLog, Head, MOST_BATCH_BYTES, Parts, StoredEvent, Turn, parts};
 use crate::error::{AppendError, LogError};
 
-/// How often, of a thousand calls, something goes wrong, and how long a call takes.
+/// Fault rates, per thousand calls, and the latency of calls.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Faults {
     /// A call takes up to this long.
     pub latency: Duration,
-    /// An append lands, but its caller never hears of it.
-    pub lost_answers: u32,
-    /// An append does not land, and its caller does not know.
+    /// An append commits, but its caller does not get the outcome.
+    pub lost_responses: u32,
+    /// An append does not commit, and its caller does not get the outcome.
     pub lost_appends: u32,
-    /// An append lands late: its caller has given up on it and may have sent it again.
+    /// An append commits late: its caller has given up and may have sent it again.
     pub late_appends: u32,
-    /// A read finds nobody.
+    /// A read fails.
     pub failed_reads: u32,
-    /// From time to time, every call fails for this long.
+    /// During an outage, every call fails for this long.
     pub outage: Duration,
     /// An outage starts.
     pub outages: u32,
@@ -45,19 +46,19 @@ pub struct MemoryLog {
     events: Arc<Mutex<Vec<StoredEvent>>>,
     turn: Arc<tokio::sync::Mutex<()>>,
     most_bytes: Arc<AtomicUsize>,
-    weather: Arc<Mutex<Weather>>,
+    fault_state: Arc<Mutex<FaultState>>,
     standby: Arc<Mutex<Standby>>,
     clock: Option<SharedClock>,
 }
 
-/// The other server, and how many events it has.
+/// The standby, and how many events it has.
 #[derive(Debug)]
 struct Standby {
     is_attached: bool,
     events: usize,
 }
 
-/// The clock of the log itself.
+/// The log's own clock.
 #[derive(Clone)]
 struct SharedClock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
@@ -67,22 +68,23 @@ impl fmt::Debug for SharedClock {
     }
 }
 
-/// What is further in the future of the log's clock than this, in milliseconds, is refused, as the database does.
+/// Events further ahead of the log's clock than this, in milliseconds, are rejected, as the
+/// database does.
 const MOST_AHEAD_MS: i64 = 2_000;
 
 #[derive(Debug)]
-struct Weather {
+struct FaultState {
     faults: Faults,
     random: StdRng,
     away_until: Option<tokio::time::Instant>,
 }
 
-/// What will happen to one append.
+/// The fate of one append.
 enum Fate {
-    Lands,
-    LandsUnheard,
+    Commits,
+    CommitsUnreported,
     IsLost,
-    LandsLate(Duration),
+    CommitsLate(Duration),
     IsRejected,
 }
 
@@ -100,7 +102,7 @@ impl MemoryLog {
     /// An empty log whose faults are drawn from `seed`.
     #[must_use]
     pub fn with_faults(faults: Faults, seed: u64) -> Self {
-        let weather = Weather {
+        let fault_state = FaultState {
             faults,
             random: StdRng::seed_from_u64(seed),
             away_until: None,
@@ -109,7 +111,7 @@ impl MemoryLog {
             events: Arc::default(),
             turn: Arc::default(),
             most_bytes: Arc::new(MOST_BATCH_BYTES.into()),
-            weather: Arc::new(Mutex::new(weather)),
+            fault_state: Arc::new(Mutex::new(fault_state)),
             standby: Arc::new(Mutex::new(Standby {
                 is_attached: true,
                 events: 0,
@@ -118,35 +120,36 @@ impl MemoryLog {
         }
     }
 
-    /// The same log with a clock of its own: all nodes can compare theirs with it, and it refuses the future.
+    /// The same log with a clock of its own: all nodes can compare theirs with it, and it rejects
+    /// future events.
     #[must_use]
     pub fn on_clock(self, now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
         let clock = Some(SharedClock(Arc::new(now)));
         Self { clock, ..self }
     }
 
-    /// Every event, as an auditor would read them, whatever the weather.
+    /// Every event, as an auditor would read them; never fails.
     #[must_use]
     pub fn snapshot(&self) -> Vec<StoredEvent> {
         lock(&self.events).clone()
     }
 
-    /// Nothing goes wrong from here on.
+    /// Ends all faults.
     pub fn calm(&self) {
-        let mut weather = lock(&self.weather);
-        weather.faults = Faults {
-            latency: weather.faults.latency,
+        let mut fault_state = lock(&self.fault_state);
+        fault_state.faults = Faults {
+            latency: fault_state.faults.latency,
             ..Faults::default()
         };
-        weather.away_until = None;
+        fault_state.away_until = None;
     }
 
-    /// From here on, this is what goes wrong.
+    /// Sets the faults from now on.
     pub fn set_faults(&self, faults: Faults) {
-        lock(&self.weather).faults = faults;
+        lock(&self.fault_state).faults = faults;
     }
 
-    /// From here on, one append takes no more than so many bytes.
+    /// Limits the size of an append from now on.
     pub fn limit_batches(&self, most_bytes: usize) {
         self.most_bytes.store(most_bytes, Ordering::Relaxed);
     }
@@ -155,43 +158,43 @@ impl MemoryLog {
         batch.within(self.most_bytes.load(Ordering::Relaxed))
     }
 
-    /// Where the log ends, whatever the weather.
+    /// The head; never fails.
     #[must_use]
     pub fn peek(&self) -> Head {
         head_of(&lock(&self.events))
     }
 
-    /// Rewrites history, as nobody may: an intruder, or a restored backup.
+    /// Rewrites history, as an intruder or a restored backup would.
     pub fn tamper(&self, change: impl FnOnce(&mut Vec<StoredEvent>)) {
         change(&mut lock(&self.events));
     }
 
     /// Every call fails until [`MemoryLog::calm`].
-    pub fn take_away(&self) {
+    pub fn make_unreachable(&self) {
         let far = tokio::time::Instant::now() + Duration::from_secs(86_400 * 365);
-        lock(&self.weather).away_until = Some(far);
+        lock(&self.fault_state).away_until = Some(far);
     }
 
-    /// From here on, what is appended is visible and not replicated, as when each wait for the standby is cut short: an append
-    /// lands with an unknown outcome, and no barrier is passed.
+    /// From now on, appended events are visible and not replicated, as when each wait for the
+    /// standby is interrupted: an append commits with an unknown outcome, and no barrier is passed.
     pub fn detach_standby(&self) {
         lock(&self.standby).is_attached = false;
     }
 
-    /// The standby is back, and catches up.
+    /// Attaches the standby again; it catches up.
     pub fn attach_standby(&self) {
         lock(&self.standby).is_attached = true;
         self.replicate();
     }
 
-    /// Fails over to the standby: what it does not have is gone.
+    /// Fails over to the standby: events that it does not have are lost.
     pub fn fail_over(&self) {
         let events = lock(&self.standby).events;
         lock(&self.events).truncate(events);
         self.attach_standby();
     }
 
-    /// Whether the standby has everything now.
+    /// Reports whether the standby now has everything.
     fn replicate(&self) -> bool {
         let mut standby = lock(&self.standby);
         if standby.is_attached {
@@ -200,7 +203,7 @@ impl MemoryLog {
         standby.is_attached
     }
 
-    /// Adds an event as a stock program would: at whatever the head is.
+    /// Adds an event as a stock program would: at the current head.
     pub fn append_stock(&self, event: StoredEvent) {
         let mut events = lock(&self.events);
         let head = head_of(&events);
@@ -209,11 +212,11 @@ impl MemoryLog {
         self.replicate();
     }
 
-    async fn travel(&self) {
+    async fn delay(&self) {
         let latency = {
-            let mut weather = lock(&self.weather);
-            let most = u64::try_from(weather.faults.latency.as_micros()).unwrap_or(u64::MAX);
-            Duration::from_micros(weather.random.random_range(0..=most))
+            let mut fault_state = lock(&self.fault_state);
+            let most = u64::try_from(fault_state.faults.latency.as_micros()).unwrap_or(u64::MAX);
+            Duration::from_micros(fault_state.random.random_range(0..=most))
         };
         if !latency.is_zero() {
             sleep(latency).await;
@@ -221,13 +224,13 @@ impl MemoryLog {
     }
 
     fn is_away(&self) -> bool {
-        let mut weather = lock(&self.weather);
+        let mut fault_state = lock(&self.fault_state);
         let now = tokio::time::Instant::now();
-        let outages = weather.faults.outages;
-        if weather.happens(outages) {
-            weather.away_until = Some(now + weather.faults.outage);
+        let outages = fault_state.faults.outages;
+        if fault_state.happens(outages) {
+            fault_state.away_until = Some(now + fault_state.faults.outage);
         }
-        weather.away_until.is_some_and(|until| now < until)
+        fault_state.away_until.is_some_and(|until| now < until)
     }
 
     fn commit(&self, batch: &Batch) -> Result<(), AppendError> {
@@ -245,7 +248,7 @@ impl MemoryLog {
         drop(events);
         if !self.replicate() && !batch.events.is_empty() {
             return Err(AppendError::Unknown(
-                Injected("the wait for the standby was cut short").into(),
+                Injected("the wait for the standby was interrupted").into(),
             ));
         }
         Ok(())
@@ -255,13 +258,15 @@ impl MemoryLog {
         if self.is_away() {
             return Err(AppendError::Unknown(Injected("away").into()));
         }
-        let fate = lock(&self.weather).fate();
+        let fate = lock(&self.fault_state).fate();
         match fate {
-            Fate::Lands => self.commit(batch),
-            Fate::LandsUnheard => {
-                // A conflict is unheard as well.
-                let _unheard = self.commit(batch);
-                Err(AppendError::Unknown(Injected("the answer was lost").into()))
+            Fate::Commits => self.commit(batch),
+            Fate::CommitsUnreported => {
+                // A conflict is not reported either.
+                let _unreported = self.commit(batch);
+                Err(AppendError::Unknown(
+                    Injected("the response was lost").into(),
+                ))
             }
             Fate::IsLost => Err(AppendError::Unknown(
                 Injected("the request was lost").into(),
@@ -269,12 +274,12 @@ impl MemoryLog {
             Fate::IsRejected => Err(AppendError::Rejected(
                 Injected("the request is not allowed").into(),
             )),
-            Fate::LandsLate(delay) => {
+            Fate::CommitsLate(delay) => {
                 let (log, batch) = (self.clone(), batch.clone());
                 tokio::spawn(async move {
                     sleep(delay).await;
                     let _turn = log.turn.lock().await;
-                    let _unheard = log.commit(&batch);
+                    let _unreported = log.commit(&batch);
                 });
                 Err(AppendError::Unknown(Injected("the request is late").into()))
             }
@@ -282,23 +287,23 @@ impl MemoryLog {
     }
 }
 
-impl Weather {
+impl FaultState {
     fn happens(&mut self, per_thousand: u32) -> bool {
         per_thousand > 0 && self.random.random_ratio(per_thousand.min(1000), 1000)
     }
 
     fn fate(&mut self) -> Fate {
         let faults = self.faults;
-        if self.happens(faults.lost_answers) {
-            Fate::LandsUnheard
+        if self.happens(faults.lost_responses) {
+            Fate::CommitsUnreported
         } else if self.happens(faults.lost_appends) {
             Fate::IsLost
         } else if self.happens(faults.late_appends) {
-            Fate::LandsLate(Duration::from_millis(self.random.random_range(0..200)))
+            Fate::CommitsLate(Duration::from_millis(self.random.random_range(0..200)))
         } else if self.happens(faults.rejected_appends) {
             Fate::IsRejected
         } else {
-            Fate::Lands
+            Fate::Commits
         }
     }
 }
@@ -307,7 +312,7 @@ impl EventLog for MemoryLog {
     type Turn = MemoryTurn;
 
     async fn head(&self) -> Result<Head, LogError> {
-        self.travel().await;
+        self.delay().await;
         self.refuse_if_unreadable()?;
         Ok(head_of(&lock(&self.events)))
     }
@@ -316,15 +321,15 @@ impl EventLog for MemoryLog {
         let Some(SharedClock(now)) = &self.clock else {
             return Ok(None);
         };
-        self.travel().await;
+        self.delay().await;
         self.refuse_if_unreadable()?;
         let now = now();
-        self.travel().await;
+        self.delay().await;
         Ok(Some(now))
     }
 
     async fn read(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
-        self.travel().await;
+        self.delay().await;
         self.refuse_if_unreadable()?;
         let events = lock(&self.events);
         let start = usize::try_from(after.0).unwrap_or(usize::MAX);
@@ -337,17 +342,17 @@ impl EventLog for MemoryLog {
 
     async fn append(&self, batch: &Batch) -> Result<(), AppendError> {
         self.within_limit(batch)?;
-        self.travel().await;
+        self.delay().await;
         let outcome = {
             let _turn = self.turn.lock().await;
             self.append_with_fate(batch).await
         };
-        self.travel().await;
+        self.delay().await;
         outcome
     }
 
     async fn barrier(&self) -> Result<(), LogError> {
-        self.travel().await;
+        self.delay().await;
         self.refuse_if_unreadable()?;
         if !self.replicate() {
             return Err(LogError::Unavailable(Injected("no standby").into()));
@@ -356,7 +361,7 @@ impl EventLog for MemoryLog {
     }
 
     async fn take_turn(&self) -> Result<MemoryTurn, LogError> {
-        self.travel().await;
+        self.delay().await;
         let guard = Arc::clone(&self.turn).lock_owned().await;
         self.refuse_if_unreadable()?;
         let head = head_of(&lock(&self.events));
@@ -372,18 +377,18 @@ impl EventLog for MemoryLog {
 impl MemoryLog {
     fn refuse_if_unreadable(&self) -> Result<(), LogError> {
         let fails = {
-            let mut weather = lock(&self.weather);
-            let failed_reads = weather.faults.failed_reads;
-            weather.happens(failed_reads)
+            let mut fault_state = lock(&self.fault_state);
+            let failed_reads = fault_state.faults.failed_reads;
+            fault_state.happens(failed_reads)
         };
         if fails || self.is_away() {
-            return Err(LogError::Unavailable(Injected("nobody answers").into()));
+            return Err(LogError::Unavailable(Injected("no response").into()));
         }
         Ok(())
     }
 }
 
-/// The right to append next to a [`MemoryLog`].
+/// The append turn of a [`MemoryLog`].
 #[derive(Debug)]
 pub struct MemoryTurn {
     log: MemoryLog,
@@ -403,7 +408,7 @@ impl Turn for MemoryTurn {
 
     async fn append(self, batch: &Batch) -> Result<(), AppendError> {
         self.log.within_limit(batch)?;
-        self.log.travel().await;
+        self.log.delay().await;
         self.log.append_with_fate(batch).await
     }
 

@@ -1,9 +1,10 @@
-//! A log read and decoded in parts, ahead of who applies them: what a start reads.
+//! Reads and decodes a log in parts, ahead of their consumer: for starts.
 //!
-//! Promise: parts follow each other without a gap, and each hash is recomputed, so that a start
-//! refuses a chain that a running server refuses; an event of a drop that cannot be read is named, in
-//! its place, and does not end them. Limit: of parts that begin behind the first position, the first
-//! event follows from a hash that is not known here.
+//! Promise: parts follow each other without a gap, and each hash is recomputed, so a start refuses
+//! a chain that a running server would refuse. An event of a drop that cannot be decoded is
+//! reported in order, and reading continues.
+//! Limit: if reading begins after the first position, the first event's hash cannot be checked
+//! here.
 
 use domain::values::Position;
 use futures::{StreamExt, stream};
@@ -15,14 +16,14 @@ use crate::codec::{RecordedEvent, read as read_event};
 use crate::error::LogError;
 use crate::quarantine::RefusedEvent;
 
-/// Consecutive events of drops, and the head they lead to.
+/// Consecutive events of drops, and the head after them.
 #[derive(Debug, Default)]
 pub struct Part {
-    /// Those that can be read, in position order.
+    /// Decoded events, in position order.
     pub events: Vec<RecordedEvent>,
-    /// Those that cannot, in position order.
+    /// Events that cannot be decoded, in position order.
     pub refused: Vec<RefusedEvent>,
-    /// The head of the log right after.
+    /// The head of the log after this part.
     pub head: Head,
 }
 
@@ -31,24 +32,24 @@ pub type Parts = mpsc::Receiver<Result<Part, LogError>>;
 
 /// Parts that may wait to be applied.
 pub(super) const AHEAD: usize = 10;
-/// Events of a part, where a log has no better way to read many.
+/// Events per part, for logs without a faster way to read many.
 const PART: usize = 10_000;
 
-/// A part that grows.
+/// A part under construction.
 #[derive(Debug, Default)]
-pub(super) struct Growing {
+pub(super) struct PartBuilder {
     head: Head,
-    /// The hash that the next event follows from, where it is known.
+    /// The hash that the next event follows from, if known.
     previous: Option<Hash>,
-    /// The first event, when it was added before `previous` was known.
+    /// The first event, if it was added before `previous` was known.
     unlinked: Option<StoredEvent>,
     scratch: Vec<u8>,
     events: Vec<RecordedEvent>,
     refused: Vec<RefusedEvent>,
 }
 
-impl Growing {
-    /// Begins right after `after`.
+impl PartBuilder {
+    /// Begins after position `after`.
     pub(super) fn after(after: Position) -> Self {
         Self {
             head: Head {
@@ -60,7 +61,6 @@ impl Growing {
         }
     }
 
-    /// Adds the next event.
     pub(super) fn add(&mut self, stored: EventRef<'_>) -> Result<(), LogError> {
         let (expected, found) = (self.head.position.next(), stored.position);
         if found != expected {
@@ -84,7 +84,7 @@ impl Growing {
         Ok(())
     }
 
-    /// Takes the part out; the next one begins right after it.
+    /// Takes the finished part; the next one begins after it.
     pub(super) fn take(&mut self) -> Part {
         let room = self.events.len();
         let events = std::mem::replace(&mut self.events, Vec::with_capacity(room));
@@ -96,10 +96,10 @@ impl Growing {
     }
 }
 
-/// One block, decoded by itself, and where it begins.
+/// One block, decoded on its own, and its first position.
 struct Decoded {
     first: Option<Position>,
-    /// The first event, whose hash is still to be recomputed.
+    /// The first event, whose hash is still to be checked.
     unlinked: Option<StoredEvent>,
     part: Result<Part, LogError>,
 }
@@ -108,7 +108,7 @@ impl Decoded {
     fn from(block: &Block) -> Self {
         let first = block.positions().next();
         let before = first.map_or(0, |first| first.0.saturating_sub(1));
-        let mut growing = Growing::after(Position(before));
+        let mut growing = PartBuilder::after(Position(before));
         let part = block
             .events()
             .try_for_each(|stored| growing.add(stored?))
@@ -120,7 +120,7 @@ impl Decoded {
         }
     }
 
-    /// The part, if it begins right after `last`, and follows from its hash where that is known.
+    /// The part, if it begins right after `last` and, where known, its hash follows.
     fn after(self, last: Position, hash: Option<Hash>) -> Result<Part, LogError> {
         match (self.first, self.unlinked, hash) {
             (Some(first), _, _) if first != last.next() => Err(missing(last.next(), first)),
@@ -132,7 +132,7 @@ impl Decoded {
     }
 }
 
-/// Decodes blocks beside one another, where the database's bytes lie.
+/// Decodes blocks in parallel, in their wire form.
 pub(super) fn decoded(blocks: Blocks, after: Position) -> Parts {
     let (sender, parts) = mpsc::channel(AHEAD);
     tokio::spawn(async move {
@@ -164,11 +164,11 @@ fn missing(expected: Position, found: Position) -> LogError {
     }
 }
 
-/// Reads `log` as any log is read.
+/// Reads `log` through [`EventLog::read`].
 pub(super) fn read<L: EventLog>(log: L, after: Position, until: Position) -> Parts {
     let (sender, parts) = mpsc::channel(1);
     tokio::spawn(async move {
-        let mut growing = Growing::after(after);
+        let mut growing = PartBuilder::after(after);
         while growing.head.position < until {
             let part = next(&log, &mut growing, until).await;
             let is_last = !matches!(&part, Ok(part) if part.head.position < until);
@@ -182,7 +182,7 @@ pub(super) fn read<L: EventLog>(log: L, after: Position, until: Position) -> Par
 
 async fn next<L: EventLog>(
     log: &L,
-    growing: &mut Growing,
+    growing: &mut PartBuilder,
     until: Position,
 ) -> Result<Part, LogError> {
     let last = growing.head.position;
@@ -191,7 +191,7 @@ async fn next<L: EventLog>(
     if page.is_empty() {
         return Err(LogError::Corrupt {
             position: last.next(),
-            reason: "the head is further than the events".to_owned(),
+            reason: "the head is beyond the last event".to_owned(),
         });
     }
     for stored in &page {
@@ -218,10 +218,10 @@ mod tests {
     }
 
     #[test]
-    fn the_first_event_follows_from_the_origin() {
+    fn first_event_follows_from_the_zero_hash() {
         let mut events = events(1);
         events[0].hash.0[0] ^= 1;
-        let mut growing = Growing::after(Position(0));
+        let mut growing = PartBuilder::after(Position(0));
         let added = growing.add((&events[0]).into());
         assert!(
             matches!(
@@ -237,7 +237,7 @@ mod tests {
 
     #[test]
     fn parts_follow_each_other() {
-        let (events, mut growing) = (events(3), Growing::after(Position(0)));
+        let (events, mut growing) = (events(3), PartBuilder::after(Position(0)));
         growing.add((&events[0]).into()).unwrap();
         let first = growing.take();
         assert_eq!((first.events.len(), first.head), (1, events[0].head()));
@@ -248,10 +248,10 @@ mod tests {
     }
 
     #[test]
-    fn a_position_that_is_missing_or_comes_twice_is_corruption_where_it_should_stand() {
+    fn missing_or_repeated_position_is_corruption_at_the_expected_one() {
         let events = events(3);
         for (next, is_fine) in [(0, false), (1, true), (2, false)] {
-            let mut growing = Growing::after(Position(0));
+            let mut growing = PartBuilder::after(Position(0));
             growing.add((&events[0]).into()).unwrap();
             match growing.add((&events[next]).into()) {
                 Ok(()) => assert!(is_fine),

@@ -1,9 +1,9 @@
-//! How long a server that says nothing is waited for.
+//! Timeouts for database calls.
 
 use std::future::Future;
 use std::time::Duration;
 
-/// Gives up on a server that says nothing for `limit`.
+/// Gives up on a server that does not respond within `limit`.
 pub(super) async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, sqlx::Error>>,
@@ -11,7 +11,7 @@ pub(super) async fn within<T>(
     tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
         let error = std::io::Error::new(
             std::io::ErrorKind::TimedOut,
-            "Postgres did not answer in time",
+            "Postgres did not respond in time",
         );
         Err(sqlx::Error::Io(error))
     })
@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_server_that_says_nothing_is_given_up_and_one_that_is_slow_is_not() {
+    async fn silent_server_times_out_and_slow_server_does_not() {
         let limit = Duration::from_secs(5);
         let slow = async |millis| {
             tokio::time::sleep(Duration::from_millis(millis)).await;

@@ -1,8 +1,9 @@
-//! The log in Postgres: an append is one statement in one round trip, on a connection of its own.
+//! The log in Postgres: an append is one statement in one round trip, on its own connection.
 //!
-//! Promise: what `append` acknowledged was committed with `synchronous_commit` on, and no wait for a standby was cut short.
-//! Limit: durable means what the server's `fsync` and `synchronous_standby_names` make of it; [`connect`] warns when the
-//! former is off.
+//! Promise: acknowledged appends were committed with `synchronous_commit` on, and their wait for a
+//! standby was not interrupted.
+//! Limit: durability depends on the server's `fsync` and `synchronous_standby_names`; [`connect`]
+//! warns when the former is off.
 
 mod connect;
 mod faults;
@@ -32,21 +33,23 @@ use self::rows::{clock_from, event_from, to_sql};
 pub use self::streams::voided;
 use self::writer::{Slot, Writer};
 use super::copy::{self, Selection};
-use super::doubt::Doubt;
+use super::doubt::LastFailure;
 use super::{Batch, EventLog, Head, MOST_BATCH_BYTES, Parts, StoredEvent, Turn, parts};
 use crate::erasure::{Erased, erased_at};
 use crate::error::{AppendError, LogError};
 use crate::quarantine::Voided;
 
-/// A call that takes longer than this is given up: an append or a turn as unknown, on a new connection next time; a read
-/// as unavailable, so that a server that went silent counts as away and nobody waits for it.
+/// Timeout of a call. After it, the outcome of an append or a turn is unknown, and the next one
+/// uses a new connection; a read fails as unavailable, so a silent server counts as unreachable and
+/// callers do not wait for it.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
-/// A turn whose holder stalls is taken away by the server after this.
+/// The server ends the turn of a holder that stalls for this long.
 const STALLED_TURN_MS: &str = "2000";
 
-/// Its settings hold for its own transaction: a pooler in between may have dropped those of the session, and a role may
-/// have others. A stronger `synchronous_commit` than ours is left as it is; warnings must arrive, for a commit whose wait
-/// for a standby was cancelled is reported by one ([`notices`]).
+/// The settings apply to the statement's own transaction: a pooler may have dropped those of the
+/// session, and a role may have others. A stronger `synchronous_commit` is left as it is. Warnings
+/// must be enabled, because one reports a commit whose wait for a standby was cancelled
+/// ([`notices`]).
 const APPEND: &str = "
 WITH head AS (
     UPDATE log_head SET position = $3, hash = $4, recorded_at = $5
@@ -90,24 +93,24 @@ SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payloa
 pub struct PostgresLog {
     readers: PgPool,
     writer: Writer,
-    doubt: Doubt,
+    last_failure: LastFailure,
 }
 
 impl PostgresLog {
-    /// A log that reads through `readers` and appends on a connection of its own to the same database.
+    /// A log that reads through `readers` and appends on its own connection to the same database.
     #[must_use]
     pub fn new(readers: PgPool) -> Self {
         Self::with_timeout(readers, APPEND_TIMEOUT)
     }
 
-    /// The same, but one answer of the server is waited for so long.
+    /// As [`Self::new`], with a timeout for each response of the server.
     #[must_use]
     pub fn with_timeout(readers: PgPool, timeout: Duration) -> Self {
-        let doubt = Doubt::about(&readers.connect_options());
+        let last_failure = LastFailure::about(&readers.connect_options());
         Self {
-            writer: Writer::new(readers.clone(), doubt.clone(), timeout),
+            writer: Writer::new(readers.clone(), last_failure.clone(), timeout),
             readers,
-            doubt,
+            last_failure,
         }
     }
 
@@ -127,7 +130,7 @@ impl PostgresLog {
         &self,
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, sqlx::Error> {
-        self.doubt.within(self.writer.timeout, work).await
+        self.last_failure.within(self.writer.timeout, work).await
     }
 
     async fn reader(&self) -> Result<PoolConnection<Postgres>, LogError> {
@@ -135,7 +138,8 @@ impl PostgresLog {
         reader.map_err(unavailable)
     }
 
-    /// Locks the head, and gives the connection back with it; one on which that failed is closed.
+    /// Locks the head, and returns the connection with it; a connection on which that failed is
+    /// closed.
     async fn lock_head(
         &self,
         mut connection: PgConnection,
@@ -146,8 +150,8 @@ impl PostgresLog {
         Ok((connection, row))
     }
 
-    /// Ends the sessions that calls that were given up may have left on the server, and whatever they wait for. For who
-    /// does not append any more.
+    /// Ends sessions that abandoned calls may have left on the server, also waiting ones. For
+    /// processes that do not append any more.
     pub async fn end_sessions(&self) {
         let _away = self.writer.end_sessions().await;
     }
@@ -243,7 +247,7 @@ impl EventLog for PostgresLog {
     async fn append(&self, batch: &Batch) -> Result<(), AppendError> {
         batch.within(MOST_BATCH_BYTES)?;
         let mut slot = self.writer.slot.lock().await;
-        let mut connection = match slot.take(&self.doubt) {
+        let mut connection = match slot.take(&self.last_failure) {
             Some(connection) => connection,
             None => self.writer.open(&mut slot).await.map_err(append_error)?,
         };
@@ -265,14 +269,15 @@ impl EventLog for PostgresLog {
 
     async fn take_turn(&self) -> Result<PostgresTurn, LogError> {
         let mut slot = Arc::clone(&self.writer.slot).lock_owned().await;
-        let locked = match slot.take(&self.doubt) {
+        let locked = match slot.take(&self.last_failure) {
             Some(kept) => match self.lock_head(kept).await {
                 Err(error) if is_lock_timeout(&error) => return Err(unavailable(error)),
                 locked => locked.ok(),
             },
             None => None,
         };
-        // The connection that was kept may have died unnoticed. Nothing was asked on it yet but to wait.
+        // The kept connection may have died unnoticed. So far it has only been used to wait for the
+        // lock.
         let (connection, row) = match locked {
             Some(locked) => locked,
             None => {
@@ -284,36 +289,38 @@ impl EventLog for PostgresLog {
             head: head_from(&row)?,
             clock: clock_from(&row)?,
             connection,
-            doubt: self.doubt.clone(),
+            last_failure: self.last_failure.clone(),
             writer: self.writer.clone(),
             slot,
         })
     }
 }
 
-/// The right to append next: an open transaction that holds the head's row lock. Dropped, its connection closes and the
-/// server rolls it back.
+/// The append turn: an open transaction that holds the head's row lock. Dropping it closes its
+/// connection, and the server rolls it back.
 #[derive(Debug)]
 pub struct PostgresTurn {
     head: Head,
     clock: Timestamp,
     connection: PgConnection,
-    doubt: Doubt,
+    last_failure: LastFailure,
     writer: Writer,
     slot: OwnedMutexGuard<Slot>,
 }
 
 impl PostgresTurn {
-    /// Its transaction, for what is to be committed with [`PostgresTurn::commit`].
+    /// Its transaction, for statements that [`PostgresTurn::commit`] commits.
     pub(crate) const fn connection(&mut self) -> &mut PgConnection {
         &mut self.connection
     }
 
-    /// Commits what was done on its connection, as durably as an append, and ends the turn.
+    /// Commits the transaction as durably as an append, and ends the turn.
     pub(crate) async fn commit(mut self) -> Result<(), sqlx::Error> {
         let committing = async { self.connection.execute("COMMIT").await };
         let committing = self.writer.notices.unwarned(committing);
-        self.doubt.within(self.writer.timeout, committing).await?;
+        self.last_failure
+            .within(self.writer.timeout, committing)
+            .await?;
         self.slot.put(self.connection);
         Ok(())
     }
@@ -340,7 +347,10 @@ impl Turn for PostgresTurn {
             Ok(rows)
         };
         let appending = self.writer.notices.unwarned(appending);
-        let outcome = self.doubt.within(self.writer.timeout, appending).await;
+        let outcome = self
+            .last_failure
+            .within(self.writer.timeout, appending)
+            .await;
         let outcome = outcome.map_err(append_error);
         if outcome.is_ok() {
             self.slot.put(self.connection);
@@ -350,7 +360,10 @@ impl Turn for PostgresTurn {
 
     async fn pass(mut self) {
         let rolled_back = async { self.connection.execute("ROLLBACK").await };
-        let rolled_back = self.doubt.within(self.writer.timeout, rolled_back).await;
+        let rolled_back = self
+            .last_failure
+            .within(self.writer.timeout, rolled_back)
+            .await;
         if rolled_back.is_ok() {
             self.slot.put(self.connection);
         }
@@ -361,11 +374,13 @@ async fn lock_head(
     connection: &mut PgConnection,
     lock_timeout: &str,
 ) -> Result<PgRow, sqlx::Error> {
-    // Whatever the database defaults to: the lock must see the head that the one before us committed.
+    // Independent of the database's default: the lock must see the head that the previous
+    // transaction committed.
     connection
         .execute("BEGIN ISOLATION LEVEL READ COMMITTED")
         .await?;
-    // The clock may be read before the lock is granted: its reader allows for how long the whole call took.
+    // The clock may be read before the lock is granted: the caller allows for the duration of the
+    // whole call.
     sqlx::query(LOCK_HEAD)
         .bind(lock_timeout)
         .bind(STALLED_TURN_MS)
@@ -373,7 +388,7 @@ async fn lock_head(
         .await
 }
 
-/// Rows inserted; for a batch without events, whether the head is the expected one: 1 or 0.
+/// Rows inserted; for a batch without events, 1 if the head is the expected one, else 0.
 async fn insert(
     connection: &mut PgConnection,
     batch: &Batch,
@@ -446,7 +461,8 @@ fn landed(rows: u64) -> Result<(), AppendError> {
     }
 }
 
-/// Gives the reader back if it was answered. Otherwise it is closed, for the pool would wait for its answer, and count it, for ever.
+/// Returns the reader to the pool if it received a response. Otherwise it is closed, because the
+/// pool would wait for the response, and count the connection, forever.
 fn answered<T>(
     mut reader: PoolConnection<Postgres>,
     answer: Result<T, sqlx::Error>,

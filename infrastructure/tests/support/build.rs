@@ -6,12 +6,12 @@ use domain::values::{BuyerId, Position, Quantity, Sequence, Timestamp};
 use infrastructure::codec::{RecordedEvent, decode};
 use infrastructure::log::{Batch, EventLog, Hash, Head, StoredEvent, chain};
 
-/// 2026-01-01T00:00:00Z, when most of these tests begin.
+/// 2026-01-01T00:00:00Z, the start of most of these tests.
 pub fn new_year() -> Timestamp {
     Timestamp::from_millis(1_767_225_600_000)
 }
 
-/// An event of a stream that is no drop's.
+/// An event of a stream that does not belong to a drop.
 pub fn sample(stream: &str, sequence: u64) -> StoredEvent {
     sample_with(stream, sequence, "{}")
 }
@@ -38,18 +38,22 @@ pub fn one(expected: Head, stream: &str, sequence: u64) -> Batch {
     Batch::seal(expected, vec![sample(stream, sequence)])
 }
 
-/// Everything that the log holds.
+/// All events of the log.
 pub async fn all<L: EventLog>(log: &L) -> Vec<StoredEvent> {
     log.read(Position(0), 1_000_000).await.unwrap()
 }
 
-/// Panics unless positions are 1, 2, 3 …, times never run backwards and every hash follows from the one before.
+/// Panics unless positions are 1, 2, 3 …, times never decrease and every hash follows from the one
+/// before.
 #[track_caller]
 pub fn assert_is_chain(events: &[StoredEvent]) {
     let mut head = Head::default();
     for event in events {
         assert_eq!(event.position, head.position.next(), "dense");
-        assert!(event.recorded_at >= head.recorded_at, "time ran backwards");
+        assert!(
+            event.recorded_at >= head.recorded_at,
+            "recorded_at decreased"
+        );
         assert_eq!(
             event.hash,
             chain::link(&head.hash, event),
@@ -60,7 +64,6 @@ pub fn assert_is_chain(events: &[StoredEvent]) {
     }
 }
 
-/// A drop's events, decoded.
 pub fn decoded(events: &[StoredEvent]) -> Vec<RecordedEvent> {
     events
         .iter()

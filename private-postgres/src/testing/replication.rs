@@ -1,8 +1,9 @@
-//! A primary and its synchronous standby, for tests of what a failover leaves.
+//! A primary and its synchronous standby, for tests of failovers.
 //!
-//! Promise: both are real servers of their own, and nothing is left behind, as with the cluster of [`super`].
-//! Limit: needs an installed PostgreSQL with `pg_basebackup`; the bundled one has none. `fsync` is off: servers crash in
-//! these tests, the machine does not.
+//! Promise: both are real, separate servers, and nothing is left behind, as with the cluster of
+//! [`super`].
+//! Limit: needs an installed PostgreSQL with `pg_basebackup`, which the bundled one lacks. `fsync`
+//! is off: servers crash in these tests, the machine does not.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -20,10 +21,10 @@ use crate::Installed;
 
 const USER: &str = "holdfast";
 const PORT: u16 = 5432;
-/// How long a state is waited for. Generous: it is met only when something is broken.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// Between two looks at a state that is waited for.
-const GLANCE: Duration = Duration::from_millis(20);
+/// Timeout for a state of the servers. Generous: it is reached only when something is broken.
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// Between two checks of an awaited state.
+const CHECK_EVERY: Duration = Duration::from_millis(20);
 
 /// Ends both servers when the test program has ended.
 const SWEEP: &str = r#"
@@ -33,7 +34,7 @@ for lock in "$1"/*/data/postmaster.pid; do while [ -e "$lock" ]; do sleep 1; don
 rm -rf "$1"
 "#;
 
-/// A primary whose every commit waits for its standby, and that standby. Dropped, both are ended.
+/// A primary whose every commit waits for its standby, and that standby. Dropping it ends both.
 #[derive(Debug)]
 pub struct Pair {
     installed: Installed,
@@ -45,7 +46,7 @@ pub struct Pair {
 #[derive(Debug)]
 struct Server {
     home: PathBuf,
-    /// What its commits wait for.
+    /// The setting `synchronous_standby_names`.
     standby_names: &'static str,
     process: Option<Child>,
 }
@@ -54,16 +55,17 @@ impl Pair {
     /// Starts both, and returns once they replicate.
     ///
     /// # Panics
-    /// When no installed PostgreSQL has the programs, or they fail: without one the test says nothing.
+    /// When no installed PostgreSQL has the programs, or they fail: the test proves nothing without
+    /// them.
     pub async fn start() -> Self {
         let installed = Installed::with(&["postgres", "initdb", "pg_basebackup"])
-            .expect("there is an account for PostgreSQL")
+            .expect("an account for PostgreSQL exists")
             .expect("an installed PostgreSQL with pg_basebackup (Debian: postgresql)");
         let directory = temporary_directory().expect("the temporary directory is writable");
-        let sweeper = spawn_sweeper(SWEEP, &directory).expect("there is a shell");
+        let sweeper = spawn_sweeper(SWEEP, &directory).expect("a shell is available");
         let server = |name: &str, standby_names| {
             let home = directory.join(name);
-            installed.create_dir(&home).expect("it can be made");
+            installed.create_dir(&home).expect("it can be created");
             Server {
                 home,
                 standby_names,
@@ -97,10 +99,10 @@ impl Pair {
         pair
     }
 
-    /// Makes an empty database on both.
+    /// Creates an empty database on both.
     ///
     /// # Panics
-    /// When the servers do not answer.
+    /// When the servers do not respond.
     pub async fn fresh_database(&self) -> TestDatabase {
         let name = format!("holdfast_test_{}", Uuid::new_v4().simple());
         let mut operator = self.operator().await;
@@ -108,23 +110,23 @@ impl Pair {
         operator
             .execute(create.as_str())
             .await
-            .expect("the primary lets us create a database");
+            .expect("the primary allows us to create a database");
         self.primary.database(&name)
     }
 
-    /// A way into the primary that needs no other.
+    /// A connection to the primary that needs no setup.
     ///
     /// # Panics
-    /// When it does not answer.
+    /// When it does not respond.
     pub async fn operator(&self) -> PgConnection {
         let options = options(&self.primary.url("postgres"));
-        options.connect().await.expect("the primary answers")
+        options.connect().await.expect("the primary responds")
     }
 
-    /// Ends the standby, at once.
+    /// Ends the standby immediately.
     ///
     /// # Panics
-    /// When it does not run.
+    /// When it is not running.
     pub fn stop_standby(&mut self) {
         self.standby.end();
     }
@@ -132,48 +134,50 @@ impl Pair {
     /// Starts the standby, and returns once commits wait for it.
     ///
     /// # Panics
-    /// When the servers do not answer.
+    /// When the servers do not respond.
     pub async fn start_standby(&mut self) {
         self.standby.launch(&self.installed);
         let attached = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = 'sync'";
         until_count(&mut self.operator().await, attached, |count| count > 0).await;
     }
 
-    /// Waits until what is committed now can be read on the standby; until then it is only stored there.
+    /// Waits until everything committed so far can be read on the standby; until then it is only
+    /// stored there.
     ///
     /// # Panics
-    /// When the servers do not answer.
+    /// When the servers do not respond.
     pub async fn until_replayed(&self) {
         let position = "SELECT (pg_current_wal_lsn() - '0/0')::bigint";
-        let wanted = count(&mut self.operator().await, position).await;
+        let committed = count(&mut self.operator().await, position).await;
         let options = options(&self.standby.url("postgres"));
-        let mut standby = options.connect().await.expect("the standby answers");
+        let mut standby = options.connect().await.expect("the standby responds");
         let replayed = "SELECT (pg_last_wal_replay_lsn() - '0/0')::bigint";
-        until_count(&mut standby, replayed, |replayed| replayed >= wanted).await;
+        until_count(&mut standby, replayed, |replayed| replayed >= committed).await;
     }
 
     /// Restarts the primary as after a crash.
     ///
     /// # Panics
-    /// When it does not come back.
+    /// When it does not become ready.
     pub async fn restart_primary(&mut self) {
         self.primary.end();
         self.primary.launch(&self.installed);
         self.primary.until_ready().await;
     }
 
-    /// Ends the primary, at once and for good. What is on its way to a standby that runs may get there or not.
+    /// Ends the primary immediately and for good. Data in transit to a running standby may or may
+    /// not arrive.
     ///
     /// # Panics
-    /// When it does not run.
+    /// When it is not running.
     pub fn kill_primary(&mut self) {
         self.primary.end();
     }
 
-    /// Starts the standby if it does not run: it takes reads, and no writes.
+    /// Starts the standby unless it is running: it accepts reads, but not writes.
     ///
     /// # Panics
-    /// When it does not answer.
+    /// When it does not respond.
     pub async fn revive_standby(&mut self) {
         if self.standby.process.is_none() {
             self.standby.launch(&self.installed);
@@ -181,18 +185,18 @@ impl Pair {
         self.standby.until_ready().await;
     }
 
-    /// Promotes the standby, which [`Pair::revive_standby`] has made sure of.
+    /// Promotes the standby, which must be running ([`Pair::revive_standby`]).
     ///
     /// # Panics
     /// When it cannot be promoted.
     pub async fn promote(&self) {
         let options = options(&self.standby.url("postgres"));
-        let mut operator = options.connect().await.expect("the standby answers");
+        let mut operator = options.connect().await.expect("the standby responds");
         let promoted: bool = sqlx::query_scalar("SELECT pg_promote(true, 60)")
             .fetch_one(&mut operator)
             .await
             .expect("it is a standby");
-        assert!(promoted, "the standby is not promoted in time");
+        assert!(promoted, "the standby was not promoted in time");
     }
 
     /// The same database on the standby.
@@ -210,7 +214,7 @@ impl Server {
     }
 
     fn url(&self, database: &str) -> String {
-        // The temporary directory's path; a socket's needs no more care than that.
+        // A path below the temporary directory, which needs no escaping.
         let home = self.home.display();
         format!("postgres://{USER}@localhost:{PORT}/{database}?host={home}&sslmode=disable")
     }
@@ -240,22 +244,22 @@ impl Server {
             command.arg("-c").arg(setting);
         }
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        self.process = Some(command.spawn().expect("PostgreSQL can be started"));
+        self.process = Some(command.spawn().expect("PostgreSQL starts"));
     }
 
     async fn until_ready(&self) {
         let options = options(&self.url("postgres"));
         let ready = async {
             while options.connect().await.is_err() {
-                sleep(GLANCE).await;
+                sleep(CHECK_EVERY).await;
             }
         };
-        timeout(PATIENCE, ready).await.expect("PostgreSQL starts");
+        timeout(TIMEOUT, ready).await.expect("PostgreSQL starts");
     }
 
-    /// An immediate shutdown, which is how a server crashes without losing its shared memory to us.
+    /// An immediate shutdown: a crash without leaked shared memory.
     fn end(&mut self) {
-        let mut process = self.process.take().expect("it runs");
+        let mut process = self.process.take().expect("it is running");
         let pid = i32::try_from(process.id()).expect("a process id is positive");
         kill(Pid::from_raw(pid), Signal::SIGQUIT).expect("it is our child");
         process.wait().expect("it is our child");
@@ -270,30 +274,35 @@ impl Drop for Server {
     }
 }
 
-/// Counts on a server.
+/// Runs a count query.
 ///
 /// # Panics
-/// When it does not answer.
+/// When the server does not respond.
 pub async fn count(connection: &mut PgConnection, sql: &str) -> i64 {
     let counted = sqlx::query_scalar(sql).fetch_one(connection).await;
-    counted.expect("the server answers")
+    counted.expect("the server responds")
 }
 
-/// Waits until a count on a server is as wanted.
+/// Waits until a count query meets a condition.
 ///
 /// # Panics
-/// When it does not answer, or that never comes about.
-pub async fn until_count(connection: &mut PgConnection, sql: &str, wanted: impl Fn(i64) -> bool) {
+/// When the server does not respond, or the condition is never met.
+pub async fn until_count(
+    connection: &mut PgConnection,
+    sql: &str,
+    condition: impl Fn(i64) -> bool,
+) {
     let counted = async {
-        while !wanted(count(connection, sql).await) {
-            sleep(GLANCE).await;
+        while !condition(count(connection, sql).await) {
+            sleep(CHECK_EVERY).await;
         }
     };
-    let came_about = timeout(PATIENCE, counted).await;
-    assert!(came_about.is_ok(), "never as wanted: {sql}");
+    let came_about = timeout(TIMEOUT, counted).await;
+    assert!(came_about.is_ok(), "the condition was never met: {sql}");
 }
 
-/// How many commits of `database` wait for a standby, on its primary.
+/// A query for the number of commits of `database` that wait for a standby, to be run on its
+/// primary.
 #[must_use]
 pub fn waiting_for_standby(database: &TestDatabase) -> String {
     let options: PgConnectOptions = options(&database.url);

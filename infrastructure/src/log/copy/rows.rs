@@ -1,6 +1,7 @@
-//! Rows of a binary `COPY` of events, kept as they came and read where they lie.
+//! Rows of a binary `COPY` of events, kept and read in their wire form.
 //!
-//! Promise: a [`Block`] holds whole rows, in their order; a row that no log can hold is an error that names its position.
+//! Promise: a [`Block`] holds whole rows, in order; an invalid row is an error that names its
+//! position.
 
 use bytes::{Buf, Bytes, BytesMut};
 use domain::values::{Position, Sequence, Timestamp};
@@ -12,11 +13,11 @@ use crate::log::{EventRef, Hash, StoredEvent};
 /// Columns of a row, in the order of [`COLUMNS`].
 const FIELDS: usize = 11;
 
-/// The columns of a row; the last one is `private`, or a NULL in its place.
+/// The columns of a row; the last one is `private`, or NULL instead.
 pub(super) const COLUMNS: &str = "position, recorded_at, aggregate_type, aggregate_id, sequence, event_type, \
                                   event_version, payload, metadata, hash";
 
-/// Consecutive events as the database sent them, on which to work elsewhere.
+/// Consecutive events as the database sent them, to be processed by another task.
 #[derive(Debug, Clone)]
 pub struct Block {
     bytes: Bytes,
@@ -24,13 +25,11 @@ pub struct Block {
 }
 
 impl Block {
-    /// How many there are.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.rows
     }
 
-    /// Whether there are none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.rows == 0
@@ -39,20 +38,20 @@ impl Block {
     /// The events.
     ///
     /// # Errors
-    /// Each: [`LogError::Corrupt`] for a row that no log can hold.
+    /// For each event: [`LogError::Corrupt`] if its row is invalid.
     pub fn events(&self) -> impl Iterator<Item = Result<EventRef<'_>, LogError>> {
         self.rows().map(|fields| event(&fields))
     }
 
-    /// The places of the events, which take a fraction of the time to read; 0 for what is none.
+    /// The positions of the events, which are much faster to read; 0 for an invalid one.
     pub fn positions(&self) -> impl Iterator<Item = Position> {
         self.rows().map(|fields| position(&fields))
     }
 
-    /// The events, each with texts of its own.
+    /// The events, each with its own texts.
     ///
     /// # Errors
-    /// As [`Block::events`], for the first one.
+    /// As [`Block::events`], for the first invalid one.
     pub fn to_stored(&self) -> Result<Vec<StoredEvent>, LogError> {
         let mut stored = Vec::with_capacity(self.rows);
         for event in self.events() {
@@ -71,18 +70,17 @@ impl Block {
     }
 }
 
-/// Cuts what arrives into blocks. Messages of the protocol are whole rows; nothing here relies on it.
+/// Cuts the received bytes into blocks. Protocol messages are whole rows, but nothing relies on it.
 #[derive(Debug, Default)]
 pub(super) struct Cutter {
     buffer: BytesMut,
     is_begun: bool,
-    /// Bytes of `buffer` that are whole rows, and how many.
+    /// Bytes of `buffer` that are whole rows, and the number of those rows.
     whole: usize,
     rows: usize,
 }
 
 impl Cutter {
-    /// Takes what arrived.
     pub(super) fn add(&mut self, bytes: &[u8]) -> Result<(), LogError> {
         self.buffer.extend_from_slice(bytes);
         if !self.is_begun {
@@ -90,7 +88,7 @@ impl Cutter {
                 return Ok(());
             }
             if !self.buffer.starts_with(SIGNATURE) {
-                return Err(LogError::Unavailable("this is no binary COPY".into()));
+                return Err(LogError::Unavailable("this is not a binary COPY".into()));
             }
             self.buffer.advance(HEADER_BYTES);
             self.is_begun = true;
@@ -102,15 +100,14 @@ impl Cutter {
         Ok(())
     }
 
-    /// Rows that are there in full.
+    /// The number of complete rows.
     pub(super) const fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Those rows.
     pub(super) fn cut(&mut self) -> Block {
         let whole = self.buffer.split_to(std::mem::take(&mut self.whole));
-        // The next block takes about as much.
+        // The next block is about as large.
         self.buffer.reserve(whole.len());
         Block {
             bytes: whole.freeze(),
@@ -121,7 +118,8 @@ impl Cutter {
 
 type Fields<'a> = [Option<&'a [u8]>; FIELDS];
 
-/// The first row of `bytes` and what comes after; none when it is not there in full, or there are no more.
+/// The first row of `bytes` and the remainder; `None` if the first row is incomplete
+/// or missing.
 fn split_row(bytes: &[u8]) -> Option<(Fields<'_>, &[u8])> {
     let mut rest = bytes;
     let count = i16::from_be_bytes(take(&mut rest)?);
@@ -160,7 +158,7 @@ fn read<'a>(fields: &Fields<'a>) -> Result<EventRef<'a>, String> {
         field(index, name)
             .map(integer)?
             .and_then(|number| u64::try_from(number).ok())
-            .ok_or_else(|| format!("{name} is no place"))
+            .ok_or_else(|| format!("{name} is out of range"))
     };
     let text = |index: usize, name: &str| {
         std::str::from_utf8(field(index, name)?).map_err(|_| format!("{name} is not UTF-8"))
@@ -187,7 +185,8 @@ fn hash(bytes: &[u8]) -> Result<Hash, String> {
     Hash::from_slice(bytes).map_err(|_| format!("hash: expected 32 bytes, found {}", bytes.len()))
 }
 
-/// The chain covers milliseconds, so what is finer could be altered unseen: it is refused.
+/// The chain covers milliseconds, so smaller differences could be changed unnoticed: they are
+/// rejected.
 fn timestamp(bytes: &[u8]) -> Result<Timestamp, String> {
     instant(bytes).map_err(|reason| format!("recorded_at {reason}"))
 }
@@ -241,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_whole_however_they_arrive() {
+    fn rows_are_whole_however_the_bytes_are_split() {
         let bytes = copied(&[
             row(1, 1_000, b"{}"),
             row(2, 2_000, b"{ }"),
@@ -260,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_is_cut_between_rows_and_the_next_begins_there() {
+    fn blocks_are_cut_between_rows() {
         let bytes = copied(&[row(1, 0, b"{}"), row(2, 0, b"{}")]);
         let mut cutter = Cutter::default();
         let (first, rest) = bytes.split_at(HEADER_BYTES + row(1, 0, b"{}").len() + 5);
@@ -273,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_log_holds_is_refused_at_its_position() {
+    fn invalid_rows_are_rejected_with_their_position() {
         let refused = |row: Vec<u8>| match cut(&copied(&[row]), 64).to_stored() {
             Err(LogError::Corrupt { position, reason }) => (position.0, reason),
             outcome => panic!("{outcome:?}"),
@@ -289,7 +288,7 @@ mod tests {
         );
         assert_eq!(
             refused(row(-5, 0, b"")),
-            (0, "position is no place".to_owned())
+            (0, "position is out of range".to_owned())
         );
         assert!(Cutter::default().add(&[0; HEADER_BYTES]).is_err());
     }

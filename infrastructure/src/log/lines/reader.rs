@@ -1,7 +1,8 @@
-//! Events read back from the lines that they were written as, out of a file that anybody may have made.
+//! Reads events from the lines that they were written as, out of an untrusted file.
 //!
-//! Promise: one pass, in time that grows with the bytes and not with how they are broken into lines; no more than
-//! [`MOST_EVENT_BYTES`] of one event are ever in memory. Limit: what follows something that is no event is not read.
+//! Promise: one pass, in time proportional to the bytes, however they are broken into lines; at
+//! most [`MOST_EVENT_BYTES`] of one event are in memory.
+//! Limit: reading stops at the first text that is not an event.
 
 use std::io::{self, BufRead, Read};
 
@@ -14,12 +15,12 @@ pub enum ReadError {
     /// The file cannot be read.
     #[error(transparent)]
     File(#[from] io::Error),
-    /// What stands there is no event.
+    /// The text is not an event.
     #[error(transparent)]
     NoEvent(#[from] LineError),
 }
 
-/// Reads events, one after the other.
+/// Reads events one by one.
 #[derive(Debug)]
 pub struct LineReader<R> {
     input: R,
@@ -29,7 +30,7 @@ pub struct LineReader<R> {
 }
 
 impl<R: BufRead> LineReader<R> {
-    /// Reads `input` from where it is.
+    /// Reads `input` from its current offset.
     #[must_use]
     pub const fn new(input: R) -> Self {
         Self::with_most(input, MOST_EVENT_BYTES)
@@ -44,13 +45,14 @@ impl<R: BufRead> LineReader<R> {
         }
     }
 
-    /// How many bytes were read.
+    /// The number of bytes read.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The next event; none at the end. A stored text may hold line breaks, so one that is cut off goes on in the next line.
+    /// The next event; `None` at the end. A stored text may contain line breaks, so an incomplete
+    /// event continues in the next line.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -63,14 +65,14 @@ impl<R: BufRead> LineReader<R> {
             }
             self.is_short_enough()?;
         }
-        // Nearly every event is one line, and is read without looking for its end first.
+        // Nearly every event is one line, which is parsed without looking for its end first.
         match self.event() {
             Err(LineError::Unfinished) => self.rest(),
             event => Ok(Some(event?)),
         }
     }
 
-    /// The same event once more, with the lines in which it goes on.
+    /// Reads the same event again, with the lines that continue it.
     fn rest(&mut self) -> Result<Option<StoredEvent>, ReadError> {
         let mut extent = Extent::default();
         let mut seen = 0;
@@ -90,9 +92,9 @@ impl<R: BufRead> LineReader<R> {
         }
     }
 
-    /// Adds the next line, with its line feed; how many bytes it has.
+    /// Adds the next line, with its line feed; returns its length in bytes.
     fn line(&mut self) -> io::Result<usize> {
-        // One byte more than an event may have, for its line feed, or to tell that it has too many.
+        // One byte more than the limit: for the line feed, or to detect an event that is too long.
         let room = (self.most + 1).saturating_sub(self.text.len());
         let mut bounded = self.input.by_ref().take(room as u64);
         let read = bounded.read_until(b'\n', &mut self.text)?;
@@ -107,11 +109,11 @@ impl<R: BufRead> LineReader<R> {
         Err(self.too_long())
     }
 
-    /// What never was an event is too long for another reason, which is worth telling.
+    /// Text that was never an event is reported with its own reason.
     fn too_long(&self) -> LineError {
         let why = match self.event() {
             Err(LineError::Unreadable(why)) => why,
-            Ok(_) | Err(LineError::Unfinished | LineError::TooLong { .. }) => "it goes on".into(),
+            Ok(_) | Err(LineError::Unfinished | LineError::TooLong { .. }) => "it continues".into(),
         };
         LineError::TooLong { why }
     }
@@ -122,7 +124,8 @@ impl<R: BufRead> LineReader<R> {
     }
 }
 
-/// How deep a JSON text is, so far: where one ends that takes many lines is found in one pass, and it is parsed once.
+/// The nesting depth of a JSON text so far. The end of a text that spans many lines is found in one
+/// pass, and the text is parsed once.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Extent {
     depth: usize,
@@ -131,7 +134,7 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// Goes on with the next bytes.
+    /// Scans the next bytes.
     pub fn add(&mut self, bytes: &[u8]) {
         for byte in bytes {
             match byte {
@@ -145,7 +148,8 @@ impl Extent {
         }
     }
 
-    /// Whether, at the end of a line, it goes on in the next: no JSON string does.
+    /// Reports whether, at the end of a line, the text continues in the next one: not within a JSON
+    /// string.
     #[must_use]
     pub const fn is_open(&self) -> bool {
         self.depth > 0 && !self.is_in_text
@@ -178,7 +182,7 @@ mod tests {
         String::from_utf8(line).unwrap()
     }
 
-    /// The positions of all events, and what stands after them.
+    /// The positions of all events, and the error at which reading stopped.
     fn read(text: &[u8], most: usize) -> (Vec<u64>, Option<ReadError>) {
         let (mut reader, mut positions) = (LineReader::with_most(text, most), vec![]);
         loop {
@@ -217,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_may_be_as_long_as_the_bound_and_no_byte_longer() {
+    fn event_may_be_as_long_as_the_limit_and_no_longer() {
         for payload in ["{\"a\":1}", "{\n\"a\":\n1\n}"] {
             let text = [line(1, payload), line(2, "{}")].concat();
             let length = line(1, payload).len() - 1;
@@ -234,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_end_is_read_no_further_than_the_bound() {
+    fn endless_event_is_read_up_to_the_limit_only() {
         let endless = |byte: u8| io::BufReader::new(io::repeat(byte));
         for (byte, why) in [
             (0, "expected value"),
@@ -251,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_is_told_with_its_reason() {
+    fn invalid_events_are_reported_with_their_reason() {
         let cut = &line(1, "{}")[..20];
         for (text, reason) in [
             (cut, "cut off"),

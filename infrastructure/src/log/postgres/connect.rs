@@ -1,8 +1,9 @@
-//! Pools: made, and kept to connections that answer.
+//! Creates pools and keeps their connections usable.
 //!
-//! Promise: whoever takes a connection that was idle gets one that has just answered, or a new one; a server that says nothing
-//! is not waited for. A server process leads to a primary alone, and its statements neither wait for a lock longer than their
-//! caller waits for them, nor outlive a client that has gone (from PostgreSQL 14 on, where the platform can tell).
+//! Promise: a pooled connection that was idle has just responded to a ping, or is replaced; a
+//! silent server is not waited for. A server process connects to a primary only. Its statements do
+//! not wait for a lock longer than their caller waits for them, and do not outlive a lost client
+//! (from PostgreSQL 14 on, where the platform can detect that).
 
 use std::time::{Duration, Instant};
 
@@ -12,29 +13,30 @@ use tracing::{debug, warn};
 
 use super::APPEND_TIMEOUT;
 use super::pooler::look_for_pooler;
-use crate::log::doubt::Doubt;
+use crate::log::doubt::LastFailure;
 use crate::log::patience::within;
 
-/// A connection from the pool that does not answer a ping within this is thrown away.
+/// A pooled connection that does not respond to a ping within this time is discarded.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Less than [`APPEND_TIMEOUT`], so that the server ends a statement before its caller leaves it behind.
+/// Less than [`APPEND_TIMEOUT`], so that the server ends a statement before its caller abandons it.
 const LOCK_TIMEOUT: &str = "SET lock_timeout = '4s'";
 
-/// How often the server looks whether the client of a statement under way is still there. A setting of PostgreSQL 14 and
-/// later; a value other than 0 is an error where the platform cannot tell.
+/// How often the server checks whether the client of a running statement is still connected. A
+/// setting of PostgreSQL 14 and later; a value other than 0 is an error where the platform cannot
+/// detect it.
 const NOTICE_LOST_CLIENTS: &str = "
 SELECT set_config(name, '1s', false) FROM pg_settings WHERE name = 'client_connection_check_interval'";
 
-/// Opens a pool for reading and projecting, and brings the schema up to date.
+/// Opens a pool for reading and projecting, and migrates the schema.
 ///
 /// # Errors
 /// [`sqlx::Error`] when the database cannot be reached, is a standby or behind a pooler that does
 /// not keep a session, cannot store every character, or a migration does not apply.
 pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPool, sqlx::Error> {
-    // Before the migrations, whose lock is one of a session.
+    // Before the migrations, which take a session-level lock.
     look_for_pooler(&options).await?;
-    // A migration may have to wait for locks, as for another process that migrates.
+    // A migration may wait for locks, for example of another process that migrates.
     let first = connect_as_is(options.clone(), 1).await?;
     require_every_character(&first).await?;
     migrate(&first).await?;
@@ -48,12 +50,12 @@ pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPo
     Ok(pool)
 }
 
-/// A database with another encoding refuses an append because of a character in a buyer's name.
+/// A database with another encoding rejects an append because of a character in a buyer's name.
 async fn require_every_character(pool: &PgPool) -> Result<(), sqlx::Error> {
     let encoding: String = sqlx::query_scalar("SHOW server_encoding")
         .fetch_one(pool)
         .await?;
-    // SQL_ASCII stores bytes as they come.
+    // SQL_ASCII stores bytes unchecked.
     if ["UTF8", "SQL_ASCII"].contains(&encoding.as_str()) {
         return Ok(());
     }
@@ -64,8 +66,8 @@ async fn require_every_character(pool: &PgPool) -> Result<(), sqlx::Error> {
     Err(sqlx::Error::Configuration(what.into()))
 }
 
-/// Brings the schema up to date, and closes the pool. Where it is already, nothing is asked for that a role with the least
-/// rights may not do.
+/// Migrates the schema, and closes the pool. An up-to-date schema needs only the rights of the
+/// least privileged role.
 async fn migrate(pool: &PgPool) -> Result<(), sqlx::Error> {
     let migrated = migrate_on(pool).await;
     pool.close().await;
@@ -92,7 +94,7 @@ async fn migrate_on(pool: &PgPool) -> Result<(), sqlx::Error> {
     Ok(migrator.run(pool).await?)
 }
 
-/// Opens a pool for reading, and changes nothing.
+/// Opens a pool for reading, without changing anything.
 ///
 /// # Errors
 /// [`sqlx::Error`] when the database cannot be reached.
@@ -100,7 +102,7 @@ pub async fn connect_as_is(
     options: PgConnectOptions,
     connections: u32,
 ) -> Result<PgPool, sqlx::Error> {
-    // A pool keeps trying and then says only that it timed out; one connection says why.
+    // A pool retries and then reports only a timeout; a single connection reports the cause.
     within(APPEND_TIMEOUT, PgConnection::connect_with(&options))
         .await?
         .close()
@@ -110,11 +112,13 @@ pub async fn connect_as_is(
         .await
 }
 
-/// Opens a pool for a process that writes: each of its connections leads to a primary, and bounds its waits.
+/// Opens a pool for a process that writes: each connection leads to a primary, and its waits are
+/// bounded.
 ///
-/// A server that is in recovery stays so until it is promoted, and one that is not cannot return to it without a restart,
-/// which ends its connections; so it is enough to look once for each. Reading from a standby that lags would be worse than
-/// not reading: a head that is behind ours means that history was lost.
+/// A server in recovery stays in recovery until it is promoted, and a primary cannot return to
+/// recovery without a restart, which ends its connections; so one check per connection is enough.
+/// Reading from a standby that lags would be worse than not reading: a head behind ours means that
+/// history was lost.
 ///
 /// # Errors
 /// [`sqlx::Error`] when the database cannot be reached or is a standby.
@@ -132,14 +136,14 @@ pub async fn connect_to_primary(
 }
 
 fn pool_options(options: &PgConnectOptions, connections: u32) -> PgPoolOptions {
-    let doubt = Doubt::about(options);
+    let last_failure = LastFailure::about(options);
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(APPEND_TIMEOUT)
-        // In place of the pool's own ping, which waits for ever.
+        // Replaces the pool's own ping, which has no timeout.
         .test_before_acquire(false)
         .before_acquire(move |connection, usage| {
-            Box::pin(is_alive(connection, usage.idle_for, doubt.clone()))
+            Box::pin(is_alive(connection, usage.idle_for, last_failure.clone()))
         })
 }
 
@@ -148,7 +152,7 @@ async fn prepare(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         .fetch_one(&mut *connection)
         .await?;
     if is_standby {
-        let what = "the server is in recovery: a standby, which takes no writes";
+        let what = "the server is in recovery (a standby), so it accepts no writes";
         return Err(sqlx::Error::Protocol(what.to_owned()));
     }
     connection.execute(LOCK_TIMEOUT).await?;
@@ -156,23 +160,23 @@ async fn prepare(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Has the server end statements whose client has gone, where it can.
+/// Makes the server end statements whose client has gone, where it can detect that.
 pub(super) async fn notice_lost_clients(connection: &mut PgConnection) {
     if let Err(error) = connection.execute(NOTICE_LOST_CLIENTS).await {
         debug!(%error, "the server cannot check for lost clients");
     }
 }
 
-/// Whether a connection that was idle for so long may be used. One that may not is replaced at once.
+/// Reports whether an idle connection may be used. One that may not is replaced immediately.
 async fn is_alive(
     connection: &mut PgConnection,
     idle_for: Duration,
-    doubt: Doubt,
+    last_failure: LastFailure,
 ) -> Result<bool, sqlx::Error> {
     let idle_since = Instant::now().checked_sub(idle_for);
-    if idle_since.is_none_or(|since| doubt.arose_after(since)) {
+    if idle_since.is_none_or(|since| last_failure.is_after(since)) {
         return Ok(false);
     }
-    let answered = doubt.within(PING_TIMEOUT, connection.ping()).await;
+    let answered = last_failure.within(PING_TIMEOUT, connection.ping()).await;
     Ok(answered.is_ok())
 }

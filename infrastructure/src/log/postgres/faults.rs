@@ -1,17 +1,18 @@
-//! Errors of the database, sorted by what the engine does next: decide again, ask again, or stop.
+//! Classifies database errors by the engine's next step: decide again, append again, or stop.
 //!
-//! Promise: an append is rejected for good only when the server objects to the data itself. Everything that a failover can
-//! produce (a lost connection, a server that shuts down, starts, recovers or is read-only, a full one, an unknown statement of
-//! a pooled session) leaves the outcome unknown, and the same batch is appended again on another connection.
+//! Promise: an append is rejected for good only when the server objects to the data itself. Every
+//! error that a failover can cause (a lost connection; a server that shuts down, starts, recovers,
+//! is read-only or full; an unknown statement of a pooled session) leaves the outcome unknown, and
+//! the same batch is appended again on another connection.
 
 use domain::values::Position;
 
 use crate::error::{AppendError, LogError};
 
-/// The server's answer to events whose time is ahead of its own clock; see migrations/0008_clock.sql.
+/// The server's error for events ahead of its own clock; see migrations/0008_clock.sql.
 const FROM_FUTURE: &str = "TF001";
 
-/// The row arrived, but holds what no row of the log can.
+/// The row arrived, but its contents are invalid.
 pub(super) fn corrupt(position: Position, error: &sqlx::Error) -> LogError {
     LogError::Corrupt {
         position,
@@ -23,7 +24,8 @@ pub(super) fn unavailable(error: sqlx::Error) -> LogError {
     LogError::Unavailable(error.into())
 }
 
-/// Only what the server says about the data itself is final; everything else may have landed, or may land yet.
+/// Only an objection to the data itself is final; in all other cases the append may have committed,
+/// or may do so yet.
 pub(super) fn append_error(error: sqlx::Error) -> AppendError {
     let code = error.as_database_error().and_then(|error| error.code());
     if code.as_deref() == Some(FROM_FUTURE) {
@@ -35,8 +37,9 @@ pub(super) fn append_error(error: sqlx::Error) -> AppendError {
     }
 }
 
-/// Whether an SQLSTATE objects to what was sent: a value (22), a constraint (23), or the statement and its rights (42, but for a
-/// prepared statement that a pooled session has already).
+/// Reports whether an SQLSTATE objects to the data: a value (22), a constraint (23), or the
+/// statement and its rights (42, except for a prepared statement that a pooled session already
+/// has).
 fn is_about_data(code: &str) -> bool {
     ["22", "23", "42"]
         .iter()
@@ -44,20 +47,21 @@ fn is_about_data(code: &str) -> bool {
         && code != "42P05"
 }
 
-/// Whether the server ended the statement for want of a lock: nothing was written, and the session goes on.
+/// Reports whether the server ended the statement because of a lock timeout: nothing was written,
+/// and the session continues.
 pub(super) fn is_lock_timeout(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| code == "55P03")
 }
 
-/// Why the head could not be read. That there is none is no outage: somebody removed it.
+/// Why the head could not be read. A missing row is not an outage: it was removed.
 pub(in crate::log) fn no_head(error: sqlx::Error) -> LogError {
     if !matches!(error, sqlx::Error::RowNotFound) {
         return unavailable(error);
     }
     LogError::Corrupt {
         position: Position::default(),
-        reason: "log_head has no row: nothing tells where the log ends".to_owned(),
+        reason: "log_head has no row, so the end of the log is unknown".to_owned(),
     }
 }
 
@@ -66,16 +70,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_a_failover_produces_rejects_an_append() {
+    fn failover_errors_do_not_reject_an_append() {
         for code in [
             "08000", "08001", "08003", "08004", "08006", "08007", "08P01", // connections
             "0A000", "26000", "42P05", // prepared statements of another session
             "25006", "25001", "25P02", "25P03", // read-only, or a transaction that was ended
             "28000", "28P01", "3D000", // a promoted server that is not set up yet
             "40001", "40003", "40P01", // a standby's recovery came first, or a deadlock
-            "53000", "53100", "53200", "53300", "53400", // no room left
+            "53000", "53100", "53200", "53300", "53400", // out of resources
             "55000", "55006", "55P03", // not in a state to, or locked
-            "57000", "57014", "57P01", "57P02", "57P03", "57P04", "57P05", // told to stop
+            "57000", "57014", "57P01", "57P02", "57P03", "57P04", "57P05", // shutting down
             "58000", "58030", "58P01", // files
             "XX000", "XX001", "XX002",
         ] {

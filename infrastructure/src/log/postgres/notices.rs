@@ -1,9 +1,10 @@
-//! Warnings of the server, which its client library only logs.
+//! Detects warnings of the server, which its client library only logs.
 //!
-//! Promise: work during which the server warned does not count as done. A commit whose wait for a synchronous standby was
-//! cancelled is the case that matters: the server reports success, and a warning that it may not have been replicated.
-//! Limit: the library hands a notice to nobody but `tracing`, so it is caught there, by a subscriber that is the default
-//! one only while the work is polled, and forwards everything else.
+//! Promise: work during which the server warned does not count as done. The case that matters is a
+//! commit whose wait for a synchronous standby was cancelled: the server reports success, and a
+//! warning that it may not have been replicated.
+//! Limit: the library passes notices only to `tracing`, so they are caught there, by a subscriber
+//! that is the default only while the work is polled, and forwards everything else.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,10 +15,10 @@ use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
 use tracing::{Dispatch, Event, Level, Metadata, Subscriber, dispatcher, span};
 
-/// The target under which sqlx logs what a server notes.
+/// The target under which sqlx logs server notices.
 const TARGET: &str = "sqlx::postgres::notice";
 
-/// Catches warnings. Clones share the flag, so one piece of work at a time.
+/// Catches warnings. Clones share the flag, so use it for one piece of work at a time.
 #[derive(Debug, Clone)]
 pub(super) struct Notices {
     dispatch: Dispatch,
@@ -37,10 +38,11 @@ impl Default for Notices {
 }
 
 impl Notices {
-    /// Runs `work` to its end.
+    /// Runs `work` to completion.
     ///
     /// # Errors
-    /// Its own, and [`sqlx::Error::Protocol`] when it succeeded and the server warned meanwhile.
+    /// Errors of `work`, and [`sqlx::Error::Protocol`] when it succeeded and the server warned
+    /// meanwhile.
     pub(super) async fn unwarned<T>(
         &self,
         work: impl Future<Output = Result<T, sqlx::Error>>,
@@ -48,7 +50,7 @@ impl Notices {
         self.warned.store(false, Ordering::Relaxed);
         let done = work.with_subscriber(self.dispatch.clone()).await?;
         if self.warned.load(Ordering::Relaxed) {
-            let what = "the server warned during a commit, which may not be replicated";
+            let what = "the server warned during a commit, so the commit may not be replicated";
             return Err(sqlx::Error::Protocol(what.to_owned()));
         }
         Ok(done)
@@ -135,14 +137,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn work_that_the_server_warned_about_is_not_done() {
+    async fn work_with_a_server_warning_does_not_count_as_done() {
         let notices = Notices::default();
         assert!(notices.unwarned(logging(Level::WARN)).await.is_err());
         assert!(notices.unwarned(logging(Level::INFO)).await.is_ok());
         logging(Level::WARN).await.unwrap();
         assert!(
             notices.unwarned(async { Ok(()) }).await.is_ok(),
-            "a warning about somebody else's work"
+            "a warning about other work"
         );
     }
 }

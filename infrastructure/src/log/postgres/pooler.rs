@@ -1,11 +1,12 @@
-//! A connection pooler between a process and its server, which gives each transaction whatever
-//! connection is free: prepared statements, settings and advisory locks of a session are lost or
-//! met by others.
+//! Detects a connection pooler between the process and its server that assigns each transaction any
+//! free connection. Prepared statements, settings and advisory locks of a session are then lost, or
+//! visible to other sessions.
 //!
-//! Promise: at a start, a pooler that loses prepared statements is found, not just met by chance,
-//! and one that loses settings is warned of; every error that only a pooler produces is known by
-//! [`is_from_pooler`]. Limit: whether a connection is passed on to another is seen as long as the
-//! pooler gives out the connection that was used last, as PgBouncer does.
+//! Promise: at a start, a pooler that loses prepared statements is detected reliably, and one that
+//! loses settings causes a warning; [`is_from_pooler`] recognises every error that only a pooler
+//! produces.
+//! Limit: shared connections are detected as long as the pooler reuses the connection that was used
+//! last, as PgBouncer does.
 
 use std::error::Error;
 use std::iter::successors;
@@ -18,17 +19,17 @@ use uuid::Uuid;
 use super::{APPEND_TIMEOUT, writer};
 use crate::log::patience::within;
 
-/// What to do about a pooler, in place of what a library says about its errors.
+/// Advice about a pooler, which replaces the library's error message.
 pub const POOLER: &str = "DATABASE_URL leads to a connection pooler, such as PgBouncer, that does not \
     keep a session as it is: set it to the PostgreSQL server's own address, or to a pool with \
     pool_mode = session and ignore_startup_parameters = extra_float_digits, options";
 
-/// Uses two sessions in turn, as a process will, and fails behind a pooler that confuses them.
+/// Uses two sessions in turn, as a process will, and fails if a pooler mixes them up.
 ///
 /// # Errors
-/// [`sqlx::Error`], for which [`is_from_pooler`] holds if it is due to a pooler.
+/// [`sqlx::Error`], for which [`is_from_pooler`] holds if a pooler is the cause.
 pub(super) async fn look_for_pooler(options: &PgConnectOptions) -> Result<(), sqlx::Error> {
-    // As the writer's sessions begin, whose settings a pooler may refuse.
+    // With the settings of the writer's sessions, which a pooler may reject.
     let options = options.clone().options(writer::SETTINGS);
     let connect = || within(APPEND_TIMEOUT, PgConnection::connect_with(&options));
     let (mut first, mut second) = (connect().await?, connect().await?);
@@ -40,8 +41,8 @@ pub(super) async fn look_for_pooler(options: &PgConnectOptions) -> Result<(), sq
     second.close().await
 }
 
-/// Whether `first` finds its own session again after `second` has begun a transaction, for which a
-/// pooler takes the server's connection that was used last.
+/// Reports whether `first` keeps its own session after `second` has begun a transaction, for which
+/// a pooler uses the server connection that was used last.
 async fn keeps_session(
     first: &mut PgConnection,
     second: &mut PgConnection,
@@ -67,8 +68,8 @@ async fn keeps_session(
     Ok(found == Some(mark))
 }
 
-/// Whether `error`, or a cause of it, is what a server says only behind a pooler, or a pooler
-/// itself.
+/// Reports whether `error`, or a cause of it, is one that only a pooler, or a server behind one,
+/// produces.
 #[must_use]
 pub fn is_from_pooler(error: &(dyn Error + 'static)) -> bool {
     let causes = successors(Some(error), |error| (*error).source());
@@ -81,8 +82,8 @@ pub fn is_from_pooler(error: &(dyn Error + 'static)) -> bool {
         })
 }
 
-/// A prepared statement of another session, which is not there (26000) or was there before (42P05);
-/// or a setting that every server takes at the start of a session, refused (08P01) as PgBouncer
+/// A prepared statement of another session, which is missing (26000) or already exists (42P05); or
+/// a setting that every server accepts at the start of a session, rejected (08P01) as PgBouncer
 /// does.
 fn is_of_pooler(code: &str, message: &str) -> bool {
     match code {
@@ -97,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_only_a_pooler_brings_about_is_known() {
+    fn pooler_errors_are_recognised() {
         // PgBouncer 1.18.0 with pool_mode = transaction, before PostgreSQL 15.
         for (code, message) in [
             ("42P05", "prepared statement \"sqlx_s_1\" already exists"),

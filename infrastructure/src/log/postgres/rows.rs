@@ -1,4 +1,4 @@
-//! Rows of the log as values: the head, and events.
+//! Reads rows of the log: the head, and events.
 
 use std::borrow::Cow;
 
@@ -10,13 +10,12 @@ use crate::binary_copy::instant;
 use crate::error::LogError;
 use crate::log::{Hash, Head, StoredEvent};
 
-/// What `log_head` says.
 pub(in crate::log) fn head_from(row: &PgRow) -> Result<Head, LogError> {
     let position: i64 = row.try_get("position").unwrap_or_default();
     let read = || -> Result<Head, String> {
         let hash: &[u8] = row.try_get("hash").map_err(|_| "hash is NULL")?;
         Ok(Head {
-            position: Position(u64::try_from(position).map_err(|_| "position is no place")?),
+            position: Position(u64::try_from(position).map_err(|_| "position is out of range")?),
             hash: Hash::from_slice(hash)
                 .map_err(|_| format!("hash: expected 32 bytes, found {}", hash.len()))?,
             recorded_at: instant_from(row, "recorded_at")?,
@@ -33,14 +32,14 @@ pub(super) fn clock_from(row: &PgRow) -> Result<Timestamp, LogError> {
     instant_from(row, "clock").map_err(|reason| LogError::Unavailable(reason.into()))
 }
 
-/// As the bytes that came: chrono panics at times that it has no room for, such as `infinity`.
+/// Reads the raw bytes: chrono panics for values outside its range, such as `infinity`.
 fn instant_from(row: &PgRow, column: impl ColumnIndex<PgRow>) -> Result<Timestamp, String> {
     let value = row.try_get_raw(column).map_err(|error| error.to_string())?;
     let bytes = value.as_bytes().map_err(|_| "recorded_at is NULL")?;
     instant(bytes).map_err(|reason| format!("recorded_at {reason}"))
 }
 
-/// A row of [`READ`], by the places of its columns: a million of them are read at a start.
+/// A row of [`READ`], by column index: a start reads millions of them.
 pub(super) fn event_from(row: &PgRow) -> Result<StoredEvent, sqlx::Error> {
     let hash = Hash::from_slice(row.try_get(9)?).map_err(|error| sqlx::Error::Decode(error.into()));
     Ok(StoredEvent {
@@ -58,7 +57,7 @@ pub(super) fn event_from(row: &PgRow) -> Result<StoredEvent, sqlx::Error> {
     })
 }
 
-/// The texts that nearly every event has are not copied.
+/// Texts that nearly every event has are not copied.
 fn known(text: &str) -> Cow<'static, str> {
     const KNOWN: [&str; 7] = [
         "Drop",
@@ -75,7 +74,7 @@ fn known(text: &str) -> Cow<'static, str> {
     }
 }
 
-/// Positions and sequences are `bigint` in SQL; one that does not fit is 9 × 10^18 events away.
+/// Positions and sequences are `bigint` in SQL, which 9 × 10^18 events would exceed.
 pub(super) fn to_sql(number: u64) -> i64 {
     i64::try_from(number).expect("fewer than 2^63 events")
 }

@@ -1,5 +1,4 @@
-//! Single streams of the log: one drop's, and that of the log's own incidents. Both are found by
-//! the primary key.
+//! Single streams of the log: one drop's, and the log's own incidents. Both use the primary key.
 
 use domain::AGGREGATE_TYPE;
 use domain::incident;
@@ -11,7 +10,7 @@ use super::{event_from, to_sql};
 use crate::log::{EventRef, Hash, StoredEvent};
 use crate::quarantine::{Voided, voided_by};
 
-/// Events of a stream read by one statement.
+/// Events of a stream per statement.
 const PAGE: i64 = 10_000;
 
 const STREAM: &str = "
@@ -21,7 +20,7 @@ SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payloa
  WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > $3 AND position <= $4
  ORDER BY sequence LIMIT $5";
 
-/// The drop of the void event comes with it: the position is unique.
+/// The drop of the void event is joined: its position is unique.
 const VOIDED: &str = "
 SELECT i.position, i.event_type, i.event_version, i.payload::text,
        (SELECT v.aggregate_id FROM events v

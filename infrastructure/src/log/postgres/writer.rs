@@ -1,10 +1,11 @@
-//! The one session that appends: opened when needed, replaced when in doubt.
+//! The session that appends: opened when needed, and replaced when its state is uncertain.
 //!
-//! Promise: at most one session of a writer is left stuck on the server. Before a session is opened in place of one that
-//! was given up, that one is ended: a backend that waits for the head's lock or for a synchronous standby does not notice
-//! that its client has gone. Every commit waits for the disk and for the synchronous standbys, whatever the database, the
-//! role or a connection pooler says: the setting is made in the same transaction.
-//! Limit: the waits of sessions of a process that was killed end with what they wait for.
+//! Promise: at most one session of a writer is stuck on the server. Before an abandoned session is
+//! replaced, it is ended: a backend that waits for the head's lock or for a synchronous standby
+//! does not notice that its client has gone. Every commit waits for the disk and for the
+//! synchronous standbys, independent of the settings of the database, the role or a connection
+//! pooler: the setting is made in the same transaction.
+//! Limit: sessions of a killed process end only when their wait ends.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,16 +18,17 @@ use uuid::Uuid;
 
 use super::connect::notice_lost_clients;
 use super::notices::Notices;
-use crate::log::doubt::{Doubt, is_of_connection};
+use crate::log::doubt::{LastFailure, is_of_connection};
 
-/// Ends the sessions of a writer that are still there.
+/// Ends remaining sessions of a writer.
 const END_SESSIONS: &str = "
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
  WHERE application_name = $1 AND usename = session_user AND datname = current_database() AND pid <> pg_backend_pid()";
 
-/// A commit that changes nothing and is synchronous. Its record in the write-ahead log (PostgreSQL 9.6 and later, with any
-/// `wal_level`, open to every role) comes after everything that was committed before, and the log is flushed and replicated
-/// in order. A transaction that has only an id and no record would not wait.
+/// A synchronous commit that changes nothing. Its record in the write-ahead log (PostgreSQL 9.6 and
+/// later, with any `wal_level`, available to every role) comes after everything that was committed
+/// before, and the log is flushed and replicated in order. A transaction with an id but without a
+/// record would not wait.
 const BARRIER: &str = "
 SELECT set_config('synchronous_commit',
                   CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true),
@@ -37,49 +39,50 @@ SELECT set_config('synchronous_commit',
 /// Opens, keeps and replaces the session. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
-    /// For ending what is stuck: a session more may be one too many.
+    /// For ending stuck sessions; opening one more session could exceed the server's limit.
     readers: PgPool,
     options: PgConnectOptions,
-    /// What its sessions are called in `pg_stat_activity`; nobody else's are.
+    /// The name of its sessions in `pg_stat_activity`; unique to this writer.
     name: Arc<str>,
-    doubt: Doubt,
-    /// How long one answer of the server is waited for.
+    last_failure: LastFailure,
+    /// Timeout of one response of the server.
     pub(super) timeout: Duration,
     pub(super) slot: Arc<Mutex<Slot>>,
     pub(super) notices: Notices,
 }
 
-/// Where the session lies while nobody appends.
+/// Holds the session while it is idle.
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     idle: Option<(PgConnection, Instant)>,
-    /// A session was opened and not put back: it may be stuck.
+    /// A session was opened and not returned: it may be stuck.
     is_abandoned: bool,
 }
 
 impl Slot {
-    /// Taken out while in use: a call that is given up half way leaves no session in an unknown state behind.
-    pub(super) fn take(&mut self, doubt: &Doubt) -> Option<PgConnection> {
+    /// Removes the session while it is used: a call that is abandoned leaves no session in an
+    /// unknown state behind.
+    pub(super) fn take(&mut self, last_failure: &LastFailure) -> Option<PgConnection> {
         let (connection, since) = self.idle.take()?;
         self.is_abandoned = true;
-        (!doubt.arose_after(since)).then_some(connection)
+        (!last_failure.is_after(since)).then_some(connection)
     }
 
-    /// Back in, once nothing is under way on it.
+    /// Returns the session once it is idle.
     pub(super) fn put(&mut self, connection: PgConnection) {
         self.idle = Some((connection, Instant::now()));
         self.is_abandoned = false;
     }
 }
 
-/// Settings that a session of the writer begins with.
+/// Settings of each session of the writer.
 pub(super) const SETTINGS: [(&str, &str); 1] = [
-    // The append is the same work whatever its arrays hold, so it is planned once.
+    // The append's plan does not depend on its arrays, so it is planned once.
     ("plan_cache_mode", "force_generic_plan"),
 ];
 
 impl Writer {
-    pub(super) fn new(readers: PgPool, doubt: Doubt, timeout: Duration) -> Self {
+    pub(super) fn new(readers: PgPool, last_failure: LastFailure, timeout: Duration) -> Self {
         let options = readers.connect_options().as_ref().clone();
         let name = format!("holdfast writer {}", Uuid::new_v4().simple());
         let options = options.application_name(&name).options(SETTINGS);
@@ -87,19 +90,19 @@ impl Writer {
             readers,
             options,
             name: name.into(),
-            doubt,
+            last_failure,
             timeout,
             slot: Arc::default(),
             notices: Notices::default(),
         }
     }
 
-    /// The server gives up waiting for a lock before we give up on the server, in milliseconds.
+    /// The server's lock timeout in milliseconds: shorter than our own timeout.
     pub(super) fn lock_timeout(&self) -> String {
         (self.timeout.as_millis() * 4 / 5).max(1).to_string()
     }
 
-    /// A new session, after the end of one that was given up.
+    /// Opens a session, after ending an abandoned one.
     pub(super) async fn open(&self, slot: &mut Slot) -> Result<PgConnection, sqlx::Error> {
         if slot.is_abandoned {
             self.end_sessions().await?;
@@ -110,11 +113,12 @@ impl Writer {
             notice_lost_clients(&mut connection).await;
             Ok(connection)
         };
-        self.doubt.within(self.timeout, opening).await
+        self.last_failure.within(self.timeout, opening).await
     }
 
-    /// Ends every session of this writer on the server, whatever it waits for. Ending one that waits for a standby makes its
-    /// commit visible without being replicated, which [`Writer::pass_barrier`] is for.
+    /// Ends every session of this writer on the server, even one that waits. Ending one that
+    /// waits for a standby makes its commit visible without being replicated, which is why
+    /// [`Writer::pass_barrier`] exists.
     pub(super) async fn end_sessions(&self) -> Result<(), sqlx::Error> {
         let ending = async {
             let mut reader = self.readers.acquire().await?;
@@ -127,29 +131,29 @@ impl Writer {
             }
             ended
         };
-        match self.doubt.within(self.timeout, ending).await {
+        match self.last_failure.within(self.timeout, ending).await {
             Ok(0_i64) => Ok(()),
             Ok(ended) => {
                 warn!(
                     ended,
-                    "ended {ended} database session(s) of ours that did not answer in time"
+                    "ended {ended} database session(s) of this process that did not respond in time"
                 );
                 Ok(())
             }
             Err(error) if is_of_connection(&error) => Err(error),
-            // Not allowed to, somewhere: going on without is better than not going on.
+            // Ending sessions may not be permitted; continuing is better than stopping.
             Err(error) => {
-                warn!(%error, "cannot end a database session of ours that did not answer in time");
+                warn!(%error, "cannot end a database session of this process that did not respond in time");
                 Ok(())
             }
         }
     }
 
-    /// Returns once a synchronous commit of its own has succeeded: everything that was visible before is flushed, and
-    /// replicated to the synchronous standbys.
+    /// Returns once a synchronous commit of its own has succeeded: everything that was visible
+    /// before is flushed, and replicated to the synchronous standbys.
     pub(super) async fn pass_barrier(&self) -> Result<(), sqlx::Error> {
         let mut slot = self.slot.lock().await;
-        if let Some(mut kept) = slot.take(&self.doubt) {
+        if let Some(mut kept) = slot.take(&self.last_failure) {
             match self.commit_barrier(&mut kept).await {
                 Ok(()) => {
                     slot.put(kept);
@@ -166,9 +170,9 @@ impl Writer {
     }
 
     async fn commit_barrier(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-        // Executed, not fetched: CommandComplete follows the commit, the row need not.
+        // Executed, not fetched: CommandComplete follows the commit, the row may not.
         let commit = self.notices.unwarned(connection.execute(BARRIER));
-        let done = self.doubt.within(self.timeout, commit).await;
+        let done = self.last_failure.within(self.timeout, commit).await;
         let done = done.map_err(|error| {
             if is_timeout(&error) {
                 let why = "no synchronous commit within the time limit; is the synchronous standby attached?";
@@ -177,14 +181,15 @@ impl Writer {
             error
         })?;
         if done.rows_affected() == 0 {
-            let in_recovery = "the server is in recovery: a standby, which takes no writes";
+            let in_recovery = "the server is in recovery (a standby), so it accepts no writes";
             return Err(sqlx::Error::Protocol(in_recovery.to_owned()));
         }
         Ok(())
     }
 }
 
-/// Whether a session ended, before or while it was used; rather than that it was too slow, or warned.
+/// Reports whether the session ended, before or during its use, as opposed to a timeout or a
+/// warning.
 fn has_died(error: &sqlx::Error) -> bool {
     is_of_connection(error) && !is_timeout(error) && !matches!(error, sqlx::Error::Protocol(_))
 }
