@@ -1,5 +1,6 @@
-//! `UPDATE … WHERE available >= n RETURNING` and the hold's row in one statement: the best that a row can do. One round trip
-//! and one commit per hold; the row is still locked until the commit is on disk.
+//! `UPDATE … WHERE available >= n RETURNING` and the hold's row in one statement: the best possible
+//! with a row per drop. One round trip and one commit per hold; the row is still locked until the
+//! commit is on disk.
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
@@ -20,7 +21,6 @@ WITH taken AS (
 )
 SELECT placed.expires_at, taken.position FROM placed, taken";
 
-/// See the module.
 #[derive(Debug, Clone)]
 pub struct ConditionalUpdate(pub SqlShop);
 
@@ -39,7 +39,8 @@ impl Desk for ConditionalUpdate {
             .bind(DateTime::<Utc>::from(order.at))
             .fetch_optional(&self.0.0)
             .await?;
-        // The statement does not say how few were left; every run of "sold out" leaves none.
+        // The statement does not return the remaining units; in every run that sells out, none
+        // remain.
         let Some(row) = placed else {
             return Ok(Placed::SoldOut { available: 0 });
         };

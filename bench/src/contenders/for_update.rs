@@ -1,5 +1,5 @@
-//! `SELECT … FOR UPDATE`: the textbook. The row lock is held over four round trips and a commit, so one drop sells one hold
-//! per commit, whatever the number of connections.
+//! `SELECT … FOR UPDATE`, the textbook solution. The row lock is held for four round trips and a
+//! commit, so one drop sells one hold per commit, for any number of connections.
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
@@ -8,7 +8,6 @@ use uuid::Uuid;
 use super::desk::{Desk, DeskError, NewDrop, Order, Placed, Stock};
 use super::sql_shop::SqlShop;
 
-/// See the module.
 #[derive(Debug, Clone)]
 pub struct ForUpdate(pub SqlShop);
 

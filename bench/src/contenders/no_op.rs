@@ -1,15 +1,15 @@
-//! No-op: parses the request, keeps nothing, answers a hold. What this stack can do at most on this machine.
+//! No-op: parses the request, stores nothing, and responds with a hold. This is the limit of the
+//! HTTP stack on this machine.
 
 use domain::values::Timestamp;
 use uuid::Uuid;
 
 use super::desk::{Desk, DeskError, NewDrop, Order, Placed, Stock};
 
-/// See the module.
 #[derive(Debug, Clone, Copy)]
 pub struct NoOp;
 
-/// A hold's length, as every run asks for it.
+/// The duration of a hold, the same as in every run.
 const HOLD_MILLIS: i64 = 3_600_000;
 
 impl Desk for NoOp {

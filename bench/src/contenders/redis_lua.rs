@@ -1,6 +1,8 @@
-//! Redis: one Lua script decides and records, atomically; one multiplexed connection pipelines every caller.
+//! Redis: one Lua script decides and records atomically; one multiplexed connection pipelines all
+//! callers.
 //!
-//! How much an answer is worth is the server's setting: `appendfsync always`, or nothing on disk at all.
+//! The durability of a response depends on the server's setting: `appendfsync always`, or no
+//! persistence.
 
 use std::sync::Arc;
 
@@ -10,7 +12,8 @@ use uuid::Uuid;
 
 use super::desk::{Desk, DeskError, NewDrop, Order, Placed, Stock};
 
-/// `KEYS`: the drop, its keys, its expiries. `ARGV`: units, idempotency key, hold id, buyer, now in milliseconds.
+/// `KEYS`: the drop, its keys, its expiries. `ARGV`: units, idempotency key, hold id, buyer, now in
+/// milliseconds.
 const PLACE: &str = "
 local drop = redis.call('HMGET', KEYS[1], 'total', 'available', 'hold_ms')
 if not drop[2] then return redis.error_reply('no such drop') end
@@ -24,21 +27,18 @@ local left = redis.call('HINCRBY', KEYS[1], 'available', -tonumber(ARGV[1]))
 redis.call('ZADD', KEYS[3], expires_at, ARGV[3])
 return {1, tonumber(drop[1]) - left, expires_at}";
 
-/// See the module.
 #[derive(Clone)]
 pub struct RedisLua {
     connection: MultiplexedConnection,
     script: Arc<Script>,
 }
 
-/// The hash of a drop's keys: one field per hold.
+/// Returns the name of the hash of a drop's idempotency keys: one field per hold.
 pub fn keys_of(drop_id: Uuid) -> String {
     format!("drop:{drop_id}:keys")
 }
 
 impl RedisLua {
-    /// Connects.
-    ///
     /// # Errors
     /// [`DeskError`].
     pub async fn open(url: &str) -> Result<Self, DeskError> {

@@ -1,7 +1,8 @@
-//! The tables of the two SQL rivals: stock counted in a row, a hold a row, the idempotency key unique within its drop.
+//! The tables of the two SQL rivals: stock counted in a row, one row per hold, the idempotency key
+//! unique within its drop.
 //!
-//! In their favour: no foreign key, room in the page for the hot row's versions, and no answer to a retry (it would be a 503
-//! here, where a shop would look the first answer up).
+//! In their favour: no foreign key, free space in the page for the versions of the hot row, and no
+//! replay of a retry (it would be a 503 here, where a shop would look up the first response).
 
 use sqlx::Row;
 use sqlx::postgres::{PgPool, PgPoolOptions};
@@ -29,16 +30,16 @@ CREATE TABLE holds (
     UNIQUE (drop_id, key)
 )";
 
-/// The database of one SQL rival.
 #[derive(Debug, Clone)]
 pub struct SqlShop(pub PgPool);
 
-/// Connects and makes the tables.
+/// Connects and creates the tables.
 ///
 /// # Errors
 /// [`DeskError`].
 pub async fn open(url: &str, connections: u32) -> Result<SqlShop, DeskError> {
-    // All open from the start and for good: a backend that ends would take its CPU time along.
+    // All connections stay open from the start, because the CPU time of a backend that ends would
+    // be lost.
     let pool = PgPoolOptions::new()
         .min_connections(connections)
         .max_connections(connections)
@@ -51,8 +52,6 @@ pub async fn open(url: &str, connections: u32) -> Result<SqlShop, DeskError> {
 }
 
 impl SqlShop {
-    /// Opens a drop.
-    ///
     /// # Errors
     /// [`DeskError`].
     pub async fn open_drop(&self, drop: NewDrop) -> Result<Uuid, DeskError> {
@@ -68,8 +67,6 @@ impl SqlShop {
         Ok(id)
     }
 
-    /// The stock of a drop.
-    ///
     /// # Errors
     /// [`DeskError`].
     pub async fn stock(&self, drop_id: Uuid) -> Result<Option<Stock>, DeskError> {

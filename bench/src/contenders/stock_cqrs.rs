@@ -1,8 +1,8 @@
-//! Stock `cqrs-es` and `postgres-es` over Holdfast's own aggregate: every command loads the drop's whole stream, and a
-//! conflict with another command is tried again.
+//! Stock `cqrs-es` and `postgres-es` with Holdfast's own aggregate: every command loads the drop's
+//! whole stream, and is retried after a conflict with another command.
 //!
-//! In its favour: no snapshot or aggregate store (they apply twice, FINDINGS of the design), no query to keep up to date,
-//! no personal data, and the caller's patience as the only bound on retries.
+//! In their favour: no snapshot or aggregate store (they apply events twice), no query to keep up
+//! to date, no personal data, and no bound on retries except the request's timeout.
 
 use std::time::{Duration, Instant};
 
@@ -30,12 +30,11 @@ CREATE TABLE events (
     PRIMARY KEY (aggregate_type, aggregate_id, sequence)
 )";
 
-/// Past this, a caller is sent away. Far more than any shop would grant.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// What every run asks for.
+/// The timeout of a request. A shop would set a far shorter one.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The duration of a hold, the same as in every run.
 const HOLD_SECONDS: u32 = 3_600;
 
-/// See the module.
 #[derive(Clone)]
 pub struct StockCqrs {
     framework: std::sync::Arc<PostgresCqrs<DropAggregate>>,
@@ -43,7 +42,7 @@ pub struct StockCqrs {
 }
 
 impl StockCqrs {
-    /// Connects and makes the stock table.
+    /// Connects and creates the stock table.
     ///
     /// # Errors
     /// [`DeskError`].
@@ -51,7 +50,7 @@ impl StockCqrs {
         let pool = PgPoolOptions::new()
             .min_connections(connections)
             .max_connections(connections)
-            .acquire_timeout(PATIENCE)
+            .acquire_timeout(TIMEOUT)
             .idle_timeout(None)
             .max_lifetime(None)
             .connect(url)
@@ -71,7 +70,7 @@ impl StockCqrs {
                 .execute(&drop_id.to_string(), command.clone())
                 .await;
             match executed {
-                Err(AggregateError::AggregateConflict) if began.elapsed() < PATIENCE => {}
+                Err(AggregateError::AggregateConflict) if began.elapsed() < TIMEOUT => {}
                 outcome => return outcome,
             }
         }
@@ -113,7 +112,7 @@ impl Desk for StockCqrs {
                 order.drop_id.as_bytes(),
                 order.key.as_bytes(),
             )?),
-            // Every buyer of a run is a new one.
+            // Every buyer in a run is new.
             buyer: Pseudonym(Uuid::new_v4()),
             quantity: order.quantity,
             commitment: None,
