@@ -1,9 +1,9 @@
 //! The rules of Holdfast, without IO, clock or randomness: time and ids arrive in commands.
 //!
 //! ```text
-//!  a drop   scheduled ──starts_at──▶ live ──ends_at──▶ ended     a hold   placed ──▶ purchased
-//!               │                     │ ▲                                    ├─────▶ released
-//!               │          none left  ▼ │ units freed                        └─────▶ expired, at expires_at
+//!  a drop   scheduled ──starts_at──▶ live ──ends_at──▶ ended   a hold   placed ──▶ purchased
+//!               │                     │ ▲                                  ├─────▶ released
+//!               │          none left  ▼ │ units freed                      └─────▶ expired
 //!               └──▶ cancelled ◀── sold out
 //! ```
 //!

@@ -183,10 +183,10 @@ fn every_event_field_is_in_a_fixture() {
     }
 }
 
-fn visit(value: &Value, look: &mut impl FnMut(&str, &Value)) {
+fn visit(value: &Value, on_field: &mut impl FnMut(&str, &Value)) {
     for (field, value) in value.as_object().into_iter().flatten() {
-        look(field, value);
-        visit(value, look);
+        on_field(field, value);
+        visit(value, on_field);
     }
 }
 

@@ -201,7 +201,7 @@ pub fn history_strategy() -> impl Strategy<Value = History> {
 /// Converts symbolic requests to commands, in view of the history so far.
 #[derive(Debug, Default)]
 pub struct Writer {
-    asked: Vec<DropCommand>,
+    sent: Vec<DropCommand>,
     keys: Vec<KeyDigest>,
     names: u32,
 }
@@ -238,7 +238,7 @@ impl Writer {
 
     pub fn write(&mut self, ask: &Request, model: &Model, at: Timestamp) -> DropCommand {
         let command = self.command(ask, model, at);
-        self.asked.push(command.clone());
+        self.sent.push(command.clone());
         command
     }
 
@@ -353,10 +353,10 @@ impl Writer {
     }
 
     fn repeat(&mut self, nth: Index, same_id: bool, at: Timestamp) -> DropCommand {
-        if self.asked.is_empty() {
+        if self.sent.is_empty() {
             return cancel_drop().at(at);
         }
-        let mut again = nth.get(&self.asked).clone().at(at);
+        let mut again = nth.get(&self.sent).clone().at(at);
         if !same_id {
             let name = self.name();
             match &mut again {

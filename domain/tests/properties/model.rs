@@ -266,11 +266,11 @@ impl Model {
             }
             let at_once = command.terms.starts_at == command.at
                 && begun.terms.starts_at == begun.scheduled_at;
-            let mut asked = command.terms.clone();
+            let mut requested = command.terms.clone();
             if at_once {
-                asked.starts_at = begun.terms.starts_at;
+                requested.starts_at = begun.terms.starts_at;
             }
-            if asked == begun.terms && command.total_stock == begun.total_stock {
+            if requested == begun.terms && command.total_stock == begun.total_stock {
                 return replay(Subject::Drop);
             }
             return Err(Refusal::IdempotencyKeyReused);
