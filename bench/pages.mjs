@@ -1,7 +1,7 @@
 // Measures the cost of the shop's front page in CPU time: until the first card, and until a press
 // on it.
 //
-//   node pages.mjs CHROMIUM ROUNDS PATIENCE_MS SERVER…       SERVER: PID,ADDRESS,NAME
+//   node pages.mjs CHROMIUM ROUNDS TIMEOUT_MS SERVER…       SERVER: PID,ADDRESS,NAME
 //
 // Each round opens the page of each server once, in a new browser context, and presses the first
 // card's button. Prints one line per load:
@@ -19,7 +19,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 
 const { chromium } = createRequire(join(process.cwd(), "package.json"))("playwright-core");
-const [executablePath, rounds, patience, ...named] = process.argv.slice(2);
+const [executablePath, rounds, timeoutMs, ...named] = process.argv.slice(2);
 const servers = named.map((text) => {
   const [pid, address, name] = text.split(",");
   return { pid, address, name };
@@ -52,7 +52,7 @@ async function stopwatch(pid) {
 
 async function load({ pid, address }) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 900 } });
-  context.setDefaultTimeout(Number(patience));
+  context.setDefaultTimeout(Number(timeoutMs));
   const page = await context.newPage();
   const seen = { requests: 0, bytes: 0 };
   const network = await context.newCDPSession(page);
@@ -63,7 +63,7 @@ async function load({ pid, address }) {
   let tell = () => {};
   await context.exposeBinding("benchSees", (_source, what) => tell(what));
   const sees = (what) => new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`${what} did not come`)), Number(patience));
+    const timer = setTimeout(() => reject(new Error(`${what} did not arrive`)), Number(timeoutMs));
     tell = (seen) => {
       if (seen !== what) return;
       clearTimeout(timer);

@@ -13,7 +13,7 @@ use crate::error::{BenchError, Doing, one_line, within};
 use crate::generator::paced::{Pacing, pace};
 use crate::generator::{Load, generate};
 use crate::process::reap;
-use crate::provenance::look_around;
+use crate::provenance::collect_provenance;
 use crate::report::disturbances::table;
 use crate::report::{Report, markdown, targets_table};
 use crate::round::Pace;
@@ -220,7 +220,7 @@ async fn run(options: &Options) -> Result<(), BenchError> {
     })
     .await?;
     let mut report = Report {
-        provenance: look_around(stage.postgres()),
+        provenance: collect_provenance(stage.postgres()),
         notes,
         sections: vec![],
         figures: vec![],

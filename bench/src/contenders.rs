@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use self::desk::{DeskError, serve};
+use self::desk::{RivalError, serve};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -126,7 +126,7 @@ pub fn serve_rival(options: &ServeRival) -> ExitCode {
     }
 }
 
-async fn serve_as(options: &ServeRival) -> Result<(), DeskError> {
+async fn serve_as(options: &ServeRival) -> Result<(), RivalError> {
     let listen: SocketAddr = ([127, 0, 0, 1], 0).into();
     let (store, connections) = (&options.store, options.connections);
     match options.contender {

@@ -8,7 +8,7 @@ use crate::contenders::holdfast::workspace;
 use crate::report::Provenance;
 
 /// Collects the provenance.
-pub fn collect(postgres: String) -> Provenance {
+pub fn collect_provenance(postgres: String) -> Provenance {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let command = format!("cargo run --release -p bench -- {}", arguments.join(" "));
     let command = command.trim_end_matches(" -- ").trim_end().to_owned();

@@ -40,7 +40,7 @@ pub struct Seeder {
 
 /// Holds that expire together, and others that are purchasable meanwhile.
 #[derive(Debug, Clone)]
-pub struct Stampede {
+pub struct MassExpiry {
     /// The drop whose holds expire together.
     pub drop_id: Uuid,
     /// When these holds expire.
@@ -112,12 +112,12 @@ impl Seeder {
     ///
     /// # Errors
     /// [`BenchError`].
-    pub async fn stampede(
+    pub async fn mass_expiry(
         &mut self,
         count: u32,
         seconds: u32,
         others: Purchasable,
-    ) -> Result<Stampede, BenchError> {
+    ) -> Result<MassExpiry, BenchError> {
         let last_ms = others.first_ms + others.every_ms * i64::from(others.count);
         // The holds of the other drop last longer and are placed earlier, but not before any event
         // in the log, because recorded times never decrease.
@@ -143,7 +143,7 @@ impl Seeder {
             self.push(event).await?;
         }
         self.flush().await?;
-        Ok(Stampede {
+        Ok(MassExpiry {
             drop_id: crowd.id.0,
             expires_at,
             purchasable,

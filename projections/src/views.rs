@@ -41,7 +41,7 @@ use crate::live_stock::{LiveStock, LiveStockRow};
 use crate::prices::{self, Prices};
 use crate::sales_timeline::{MinuteKey, Moved, SalesTimeline};
 use crate::top_purchasers::{BuyerKey, PurchaserRow, TopPurchasers};
-use crate::waitlist::{Block, PlaceRow, Waitlists};
+use crate::waitlist::{Block, EntryRow, Waitlists};
 
 /// The most rows that are read under one lock; longer reads take the lock again.
 const ROWS_PER_LOCK: usize = 512;
@@ -122,7 +122,7 @@ pub struct HoldView {
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlaceView {
     pub entry_id: WaitlistId,
-    pub row: PlaceRow,
+    pub row: EntryRow,
     /// The rank among the waiting entries, from 1; `None` if the entry no longer waits.
     pub place: Option<u32>,
     /// Why the entry cannot be served by released units; `None` if it can, or no longer waits.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::desk::{Desk, DeskError, NewDrop, Order, Placed, Stock};
+use super::desk::{NewDrop, Order, Placed, Rival, RivalError, Stock};
 use super::sql_shop::SqlShop;
 
 const PLACE: &str = "
@@ -24,12 +24,12 @@ SELECT placed.expires_at, taken.position FROM placed, taken";
 #[derive(Debug, Clone)]
 pub struct ConditionalUpdate(pub SqlShop);
 
-impl Desk for ConditionalUpdate {
-    async fn open_drop(&self, drop: NewDrop) -> Result<Uuid, DeskError> {
+impl Rival for ConditionalUpdate {
+    async fn open_drop(&self, drop: NewDrop) -> Result<Uuid, RivalError> {
         self.0.open_drop(drop).await
     }
 
-    async fn place(&self, order: &Order) -> Result<Placed, DeskError> {
+    async fn place(&self, order: &Order) -> Result<Placed, RivalError> {
         let placed = sqlx::query(PLACE)
             .bind(order.drop_id)
             .bind(i64::from(order.quantity))
@@ -50,7 +50,7 @@ impl Desk for ConditionalUpdate {
         })
     }
 
-    async fn stock(&self, drop_id: Uuid) -> Result<Option<Stock>, DeskError> {
+    async fn stock(&self, drop_id: Uuid) -> Result<Option<Stock>, RivalError> {
         self.0.stock(drop_id).await
     }
 }

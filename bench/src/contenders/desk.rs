@@ -20,7 +20,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 /// The error of a rival.
-pub type DeskError = Box<dyn Error + Send + Sync>;
+pub type RivalError = Box<dyn Error + Send + Sync>;
 
 /// The largest body accepted, the same as Holdfast's.
 const MAX_BODY: usize = 16 * 1024;
@@ -123,45 +123,47 @@ struct DropBody {
 }
 
 /// The part of a rival that processes orders.
-pub trait Desk: Clone + Send + Sync + 'static {
-    fn open_drop(&self, drop: NewDrop) -> impl Future<Output = Result<Uuid, DeskError>> + Send;
+pub trait Rival: Clone + Send + Sync + 'static {
+    fn open_drop(&self, drop: NewDrop) -> impl Future<Output = Result<Uuid, RivalError>> + Send;
     /// Places a hold, if enough units are available.
-    fn place(&self, order: &Order) -> impl Future<Output = Result<Placed, DeskError>> + Send;
+    fn place(&self, order: &Order) -> impl Future<Output = Result<Placed, RivalError>> + Send;
     /// Returns the stock of a drop; `None` if the drop does not exist.
-    fn stock(&self, drop_id: Uuid)
-    -> impl Future<Output = Result<Option<Stock>, DeskError>> + Send;
+    fn stock(
+        &self,
+        drop_id: Uuid,
+    ) -> impl Future<Output = Result<Option<Stock>, RivalError>> + Send;
 }
 
-/// Serves `desk` until the process is killed. Prints its address to standard output, as Holdfast
+/// Serves `rival` until the process is killed. Prints its address to standard output, as Holdfast
 /// does.
 ///
 /// # Errors
-/// [`DeskError`] if it cannot listen on the address.
-pub async fn serve<D: Desk>(desk: D, listen: SocketAddr) -> Result<(), DeskError> {
+/// [`RivalError`] if it cannot listen on the address.
+pub async fn serve<R: Rival>(rival: R, listen: SocketAddr) -> Result<(), RivalError> {
     let listener = tokio::net::TcpListener::bind(listen).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    axum::serve(listener, router(desk)).await?;
+    axum::serve(listener, router(rival)).await?;
     Ok(())
 }
 
-fn router<D: Desk>(desk: D) -> Router {
+fn router<R: Rival>(rival: R) -> Router {
     Router::new()
-        .route("/v1/drops", post(open_drop::<D>))
-        .route("/v1/drops/{id}", get(read::<D>))
-        .route("/v1/drops/{id}/holds", post(place::<D>))
+        .route("/v1/drops", post(open_drop::<R>))
+        .route("/v1/drops/{id}", get(read::<R>))
+        .route("/v1/drops/{id}/holds", post(place::<R>))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(desk)
+        .with_state(rival)
 }
 
-async fn open_drop<D: Desk>(State(desk): State<D>, Json(drop): Json<NewDrop>) -> Response {
-    match desk.open_drop(drop).await {
+async fn open_drop<R: Rival>(State(rival): State<R>, Json(drop): Json<NewDrop>) -> Response {
+    match rival.open_drop(drop).await {
         Ok(id) => (StatusCode::CREATED, Json(Opened { id })).into_response(),
         Err(error) => failed(&*error),
     }
 }
 
-async fn place<D: Desk>(
-    State(desk): State<D>,
+async fn place<R: Rival>(
+    State(rival): State<R>,
     Path(drop_id): Path<Uuid>,
     headers: HeaderMap,
     Json(new): Json<NewHold>,
@@ -179,7 +181,7 @@ async fn place<D: Desk>(
         hold_id: Uuid::new_v4(),
         at: now(),
     };
-    match desk.place(&order).await {
+    match rival.place(&order).await {
         Ok(Placed::Held {
             expires_at,
             position,
@@ -189,8 +191,8 @@ async fn place<D: Desk>(
     }
 }
 
-async fn read<D: Desk>(State(desk): State<D>, Path(drop_id): Path<Uuid>) -> Response {
-    match desk.stock(drop_id).await {
+async fn read<R: Rival>(State(rival): State<R>, Path(drop_id): Path<Uuid>) -> Response {
+    match rival.stock(drop_id).await {
         Ok(Some(stock)) => drop_body(drop_id, stock),
         Ok(None) => StatusCode::NOT_FOUND.into_response(),
         Err(error) => failed(&*error),

@@ -10,7 +10,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, Script};
 use uuid::Uuid;
 
-use super::desk::{Desk, DeskError, NewDrop, Order, Placed, Stock};
+use super::desk::{NewDrop, Order, Placed, Rival, RivalError, Stock};
 
 /// `KEYS`: the drop, its keys, its expiries. `ARGV`: units, idempotency key, hold id, buyer, now in
 /// milliseconds.
@@ -40,8 +40,8 @@ pub fn keys_of(drop_id: Uuid) -> String {
 
 impl RedisLua {
     /// # Errors
-    /// [`DeskError`].
-    pub async fn open(url: &str) -> Result<Self, DeskError> {
+    /// [`RivalError`].
+    pub async fn open(url: &str) -> Result<Self, RivalError> {
         let connection = redis::Client::open(url)?
             .get_multiplexed_async_connection()
             .await?;
@@ -52,8 +52,8 @@ impl RedisLua {
     }
 }
 
-impl Desk for RedisLua {
-    async fn open_drop(&self, drop: NewDrop) -> Result<Uuid, DeskError> {
+impl Rival for RedisLua {
+    async fn open_drop(&self, drop: NewDrop) -> Result<Uuid, RivalError> {
         let id = Uuid::new_v4();
         let total = drop.total_stock.get();
         let hold_ms = u64::from(drop.hold_seconds.get()) * 1000;
@@ -69,7 +69,7 @@ impl Desk for RedisLua {
         Ok(id)
     }
 
-    async fn place(&self, order: &Order) -> Result<Placed, DeskError> {
+    async fn place(&self, order: &Order) -> Result<Placed, RivalError> {
         let mut connection = self.connection.clone();
         let drop = format!("drop:{}", order.drop_id);
         let (held, number, expires_at): (u8, u64, i64) = self
@@ -93,7 +93,7 @@ impl Desk for RedisLua {
         })
     }
 
-    async fn stock(&self, drop_id: Uuid) -> Result<Option<Stock>, DeskError> {
+    async fn stock(&self, drop_id: Uuid) -> Result<Option<Stock>, RivalError> {
         let mut connection = self.connection.clone();
         let found: (Option<u64>, Option<u64>) = connection
             .hmget(format!("drop:{drop_id}"), &["total", "available"])

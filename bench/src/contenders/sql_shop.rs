@@ -8,7 +8,7 @@ use sqlx::Row;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use uuid::Uuid;
 
-use super::desk::{DeskError, NewDrop, Stock};
+use super::desk::{NewDrop, RivalError, Stock};
 
 const SCHEMA: &str = "
 CREATE TABLE drops (
@@ -36,8 +36,8 @@ pub struct SqlShop(pub PgPool);
 /// Connects and creates the tables.
 ///
 /// # Errors
-/// [`DeskError`].
-pub async fn open(url: &str, connections: u32) -> Result<SqlShop, DeskError> {
+/// [`RivalError`].
+pub async fn open(url: &str, connections: u32) -> Result<SqlShop, RivalError> {
     // All connections stay open from the start, because the CPU time of a backend that ends would
     // be lost.
     let pool = PgPoolOptions::new()
@@ -53,8 +53,8 @@ pub async fn open(url: &str, connections: u32) -> Result<SqlShop, DeskError> {
 
 impl SqlShop {
     /// # Errors
-    /// [`DeskError`].
-    pub async fn open_drop(&self, drop: NewDrop) -> Result<Uuid, DeskError> {
+    /// [`RivalError`].
+    pub async fn open_drop(&self, drop: NewDrop) -> Result<Uuid, RivalError> {
         let id = Uuid::new_v4();
         let total = i64::from(drop.total_stock);
         sqlx::query("INSERT INTO drops VALUES ($1, $2, $3, $3, $4)")
@@ -68,8 +68,8 @@ impl SqlShop {
     }
 
     /// # Errors
-    /// [`DeskError`].
-    pub async fn stock(&self, drop_id: Uuid) -> Result<Option<Stock>, DeskError> {
+    /// [`RivalError`].
+    pub async fn stock(&self, drop_id: Uuid) -> Result<Option<Stock>, RivalError> {
         let row = sqlx::query("SELECT total, available FROM drops WHERE id = $1")
             .bind(drop_id)
             .fetch_optional(&self.0)

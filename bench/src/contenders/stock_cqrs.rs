@@ -16,7 +16,7 @@ use postgres_es::{PostgresCqrs, PostgresEventRepository, postgres_cqrs};
 use sqlx::postgres::PgPoolOptions;
 use uuid::Uuid;
 
-use super::desk::{Desk, DeskError, NewDrop, Order, Placed, Stock};
+use super::desk::{NewDrop, Order, Placed, Rival, RivalError, Stock};
 
 const SCHEMA: &str = "
 CREATE TABLE events (
@@ -45,8 +45,8 @@ impl StockCqrs {
     /// Connects and creates the stock table.
     ///
     /// # Errors
-    /// [`DeskError`].
-    pub async fn open(url: &str, connections: u32) -> Result<Self, DeskError> {
+    /// [`RivalError`].
+    pub async fn open(url: &str, connections: u32) -> Result<Self, RivalError> {
         let pool = PgPoolOptions::new()
             .min_connections(connections)
             .max_connections(connections)
@@ -79,8 +79,8 @@ impl StockCqrs {
 
 type CommandError = AggregateError<Refusal>;
 
-impl Desk for StockCqrs {
-    async fn open_drop(&self, drop: NewDrop) -> Result<Uuid, DeskError> {
+impl Rival for StockCqrs {
+    async fn open_drop(&self, drop: NewDrop) -> Result<Uuid, RivalError> {
         let (drop_id, at) = (Uuid::new_v4(), super::desk::now());
         let terms = DropTerms {
             name: drop.name,
@@ -105,7 +105,7 @@ impl Desk for StockCqrs {
         Ok(drop_id)
     }
 
-    async fn place(&self, order: &Order) -> Result<Placed, DeskError> {
+    async fn place(&self, order: &Order) -> Result<Placed, RivalError> {
         let command = PlaceHold {
             hold_id: HoldId(order.hold_id),
             key: Some(KeyDigest::new(
@@ -135,7 +135,7 @@ impl Desk for StockCqrs {
         }
     }
 
-    async fn stock(&self, drop_id: Uuid) -> Result<Option<Stock>, DeskError> {
+    async fn stock(&self, drop_id: Uuid) -> Result<Option<Stock>, RivalError> {
         use cqrs_es::persist::PersistedEventRepository;
         let drop_id = drop_id.to_string();
         let stored = self.events.get_events::<DropAggregate>(&drop_id).await?;

@@ -25,7 +25,7 @@ use crate::contenders::Contender;
 use crate::contenders::desk::now;
 use crate::error::{BenchError, Doing};
 use crate::report::disturbances::{Disturbance, Purchases};
-use crate::seed_state::{Purchasable, Seeder, Stampede};
+use crate::seed_state::{MassExpiry, Purchasable, Seeder};
 use crate::wire::{Call, send};
 
 /// The most waitlist entries, and the most holds that expire together.
@@ -123,16 +123,16 @@ async fn expiries(
     holds: u32,
 ) -> Result<(), BenchError> {
     let pace = play.paced();
-    let stampede = stampede(play, shop, seeder, holds).await?;
+    let mass_expiry = mass_expiry(play, shop, seeder, holds).await?;
     // In a separate task: the purchases take longer than the expiries, whose end ends the phase.
     let nodes = shop.nodes.iter().map(|node| node.address).collect();
-    let purchases = tokio::spawn(purchase_all(nodes, stampede.purchasable));
+    let purchases = tokio::spawn(purchase_all(nodes, mass_expiry.purchasable));
     let disturbance = async |shop: &Shop| {
         let is_over = |drop: &Value| drop["stock"]["held"] == 0;
         let deadline = Instant::now() + LONGEST;
-        Ok(shop.until(stampede.drop_id, is_over, deadline).await)
+        Ok(shop.until(mass_expiry.drop_id, is_over, deadline).await)
     };
-    let from = instant(stampede.expires_at.millis());
+    let from = instant(mass_expiry.expires_at.millis());
     let (outcome, is_complete) = shop.disturb(play.stage, pace, from, disturbance).await?;
     let purchases = purchases.await.doing("wait for the purchases")?;
     let name = format!("{EXPIRIES}{holds}");
@@ -143,26 +143,26 @@ async fn expiries(
 
 /// Seeds holds that expire late enough for every node to load them, and for the undisturbed server
 /// to be measured, before they do.
-async fn stampede(
+async fn mass_expiry(
     play: &Play<'_>,
     shop: &Shop,
     seeder: &mut Seeder,
     holds: u32,
-) -> Result<Stampede, BenchError> {
+) -> Result<MassExpiry, BenchError> {
     let (_, calm) = play.paced();
     let calm_seconds = u32::try_from(calm.as_secs()).unwrap_or(u32::MAX);
     let mut seconds = 10 + holds / 10_000 + calm_seconds;
     while seconds < LONGEST_HOLD {
-        let stampede = seeder.stampede(holds, seconds, PURCHASES).await?;
+        let mass_expiry = seeder.mass_expiry(holds, seconds, PURCHASES).await?;
         let held = async |units: u32| {
             let is_so = |drop: &Value| drop["stock"]["held"] == units;
             let deadline = Instant::now() + LONGEST;
-            shop.until(stampede.drop_id, is_so, deadline).await
+            shop.until(mass_expiry.drop_id, is_so, deadline).await
         };
         let is_known = held(holds).await;
         shop.settle(play.stage).await?;
-        if is_known && instant(stampede.expires_at.millis()) > soon(calm) {
-            return Ok(stampede);
+        if is_known && instant(mass_expiry.expires_at.millis()) > soon(calm) {
+            return Ok(mass_expiry);
         }
         println!(
             "consequences: holds of {seconds} s expired before they could be used; trying longer"

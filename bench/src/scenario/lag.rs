@@ -17,7 +17,7 @@ use crate::round::{LONG_HOLD, PLENTY, Readiness, count, settle};
 use crate::stage::Running;
 use crate::stats::{median, quantile};
 
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(20);
 /// The minimum duration, in seconds, to see growing lag.
 const SHORTEST: f64 = 6.0;
 
@@ -94,7 +94,7 @@ async fn look_until(
     loop {
         tokio::select! {
             ended = &mut end => return ended.map(|()| samples),
-            () = sleep(LOOK_EVERY) => {}
+            () = sleep(SAMPLE_INTERVAL) => {}
         }
         let readiness = Readiness::of(server).await?;
         samples.push(Sample {

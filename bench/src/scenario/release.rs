@@ -65,8 +65,8 @@ pub async fn play(play: &mut Play<'_>, clients: usize) -> Result<(), BenchError>
 }
 
 async fn wait_until_all_are_over(server: &Running, drop_id: uuid::Uuid) -> Result<(), BenchError> {
-    const PATIENCE: u32 = 600;
-    for _look in 0..PATIENCE {
+    const ATTEMPTS: u32 = 600;
+    for _attempt in 0..ATTEMPTS {
         let drop = server.get(&format!("/v1/drops/{drop_id}")).await?;
         if drop["stock"]["held"] == 0 {
             return Ok(());

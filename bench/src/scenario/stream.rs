@@ -54,7 +54,7 @@ pub async fn play(play: &mut Play<'_>, clients: usize) -> Result<(), BenchError>
     let server = stage.start(Contender::Holdfast).await?;
     idle(play, &server).await?;
     many(play, &server).await?;
-    stampede(play, &server, clients).await?;
+    burst(play, &server, clients).await?;
     stage.end(server).await
 }
 
@@ -116,7 +116,7 @@ async fn many(play: &mut Play<'_>, server: &Running) -> Result<(), BenchError> {
     Ok(())
 }
 
-async fn stampede(play: &mut Play<'_>, server: &Running, clients: usize) -> Result<(), BenchError> {
+async fn burst(play: &mut Play<'_>, server: &Running, clients: usize) -> Result<(), BenchError> {
     let drop_id = server.open_drop(PLENTY, LONG_HOLD).await?;
     let mut watchers = watch(play, server, drop_id, CHECKED).await?;
     let load = Load {
