@@ -172,7 +172,7 @@ impl Buyers {
     }
 
     fn wipe(&mut self, index: u32) {
-        if let Some(at) = self.buyers[index].names.add_units() {
+        if let Some(at) = self.buyers[index].names.take() {
             self.names.wipe(at);
         }
     }
