@@ -830,7 +830,7 @@ async fn stock_is_adjusted_but_never_below_what_is_held_and_sold() {
         (&refused["delta"], &refused["available"]),
         (&json!(-8), &json!(7))
     );
-    assert_eq!(refused["detail"], "8 to be taken away, 7 available.");
+    assert_eq!(refused["detail"], "Cannot remove 8 units; 7 are available.");
     assert_eq!(
         adjust(
             &app,

@@ -411,7 +411,7 @@ async fn what_somebody_else_began_anew_is_not_saved_into() {
         .unwrap();
     let refused = one.swap().await.unwrap_err();
     let cause = std::error::Error::source(&refused).unwrap().to_string();
-    assert!(cause.contains("somebody else rebuilds it"), "{cause}");
+    assert!(cause.contains("another process is rebuilding it"), "{cause}");
     assert_eq!(
         Launch::on(database).run(&["audit", "verify"]).await.code,
         Some(0)

@@ -1,4 +1,4 @@
-//! The command line, and a run from its first line to its last.
+//! The command line, and the course of a run.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use crate::error::{BenchError, Doing, one_line, within};
 use crate::generator::paced::{Pacing, pace};
 use crate::generator::{Load, generate};
 use crate::process::reap;
-use crate::provenance::look_around;
+use crate::provenance::collect_provenance;
 use crate::report::disturbances::table;
 use crate::report::{Report, markdown, targets_table};
 use crate::round::Pace;
@@ -23,12 +23,12 @@ use crate::stream_flood::{Flood, flood};
 use crate::svg::chart;
 use crate::watchers::{Watch, watch};
 
-/// A run that has not ended by then never will.
+/// The limit of a whole run.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
-/// Connections of watchers and clients, on both ends, with room.
+/// Connections of watchers and clients, at both ends, with a margin.
 const OPEN_FILES: u64 = 30_000;
 
-/// Holdfast and its rivals, side by side in one run.
+/// Compares Holdfast with its rivals in one run
 #[derive(Debug, Parser)]
 #[command(name = "bench", args_conflicts_with_subcommands = true)]
 pub struct Cli {
@@ -39,7 +39,7 @@ pub struct Cli {
     options: Options,
 }
 
-/// What this program starts itself as.
+/// Internal commands, with which this program starts itself.
 #[derive(Debug, Subcommand)]
 enum Hidden {
     /// Serve as a rival.
@@ -64,19 +64,20 @@ enum Hidden {
 
 #[derive(Debug, clap::Args)]
 struct Options {
-    /// A few minutes instead of the record: fewer and shorter rounds, shorter logs, fewer rivals beside the main scenario
+    /// A few minutes instead of the full run: fewer and shorter rounds, shorter logs, fewer rivals
+    /// outside the main scenario
     #[arg(long)]
     quick: bool,
 
-    /// The rivals only where a target names them; --quick has it so
+    /// Run rivals only where a target needs them; implied by --quick
     #[arg(long)]
     few_rivals: bool,
 
-    /// Scenarios to play [default: all]
+    /// Scenarios to run [default: all]
     #[arg(long, value_enum, value_delimiter = ',')]
     scenario: Vec<Scenario>,
 
-    /// Contenders that take part [default: all]
+    /// Contenders to run [default: all]
     #[arg(long, value_enum, value_delimiter = ',')]
     contenders: Vec<Contender>,
 
@@ -84,7 +85,8 @@ struct Options {
     #[arg(long, value_delimiter = ',')]
     clients: Vec<usize>,
 
-    /// Numbers of watchers; the largest is that of the scenario stream [default: 200, and 10000 in the full run]
+    /// Numbers of watchers; the scenario stream uses the largest [default: 200, and 10000 in the
+    /// full run]
     #[arg(long, value_delimiter = ',')]
     watchers: Vec<usize>,
 
@@ -101,8 +103,8 @@ struct Options {
     long_log: Option<u64>,
 
     /// Unresolved holds of the drop that is cancelled in the scenario consequences; the waitlist
-    /// and the holds that expire together are as many, at most 100,000 [default: 1000000; 50000
-    /// with --quick]
+    /// and the holds that expire together have the same number, at most 100,000 [default: 1000000;
+    /// 50000 with --quick]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=5_000_000))]
     consequences: Option<u32>,
 
@@ -110,17 +112,17 @@ struct Options {
     #[arg(long, value_delimiter = ',', default_value = "1,2")]
     nodes: Vec<usize>,
 
-    /// Holds a second that consequences, stream-flood and drop-lists offer on other drops, over all
+    /// Holds per second on other drops in consequences, stream-flood and drop-lists, over all
     /// processes
     #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
 
-    /// Drops of the shop whose page is opened in the scenario pages, beside one of 10
+    /// Drops of the shop whose page is opened in the scenario pages, compared with a shop of 10
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(11..=1_000_000))]
     page_drops: u32,
 
-    /// Another build of holdfast, which takes part as `against`: two builds compared in one run. It
-    /// gets a database of its own, migrates it itself, and no flag that only this build knows
+    /// Another build of holdfast, which runs as `against`, to compare two builds in one run. It
+    /// gets its own database, migrates it itself, and receives no flag that only this build has
     #[arg(long)]
     against: Option<PathBuf>,
 
@@ -128,24 +130,24 @@ struct Options {
     #[arg(long)]
     holdfast: Option<PathBuf>,
 
-    /// Connections to Postgres of each rival that uses it; more made the row-locking ones slower
+    /// Connections to Postgres of each rival that uses it; more connections made the row-locking
+    /// rivals slower
     #[arg(long, default_value_t = 8)]
     pool: u32,
 
-    /// Where runs and results are kept, on a disk whose fsync counts [default: target/bench]
+    /// Directory for runs and results, on a disk with a real fsync [default: target/bench]
     #[arg(long)]
     directory: Option<PathBuf>,
 
-    /// Write the bar chart here
+    /// Write the bar chart to this file
     #[arg(long)]
     svg: Option<PathBuf>,
 
-    /// Write the tables here, as Markdown
+    /// Write the tables to this file, as Markdown
     #[arg(long)]
     markdown: Option<PathBuf>,
 }
 
-/// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match &cli.hidden {
@@ -164,7 +166,7 @@ pub fn main() -> ExitCode {
 
 fn bench(options: &Options) -> ExitCode {
     tracing_subscriber::fmt()
-        // A slow checkpoint is nothing to be told about.
+        // A slow checkpoint is not worth a warning.
         .with_env_filter(EnvFilter::new("warn,sqlx=error"))
         .with_writer(std::io::stderr)
         .with_ansi(false)
@@ -185,7 +187,7 @@ fn bench(options: &Options) -> ExitCode {
     }
 }
 
-/// Runs, or is cut short by Ctrl-C or SIGTERM; children end with what held them.
+/// Runs until the end, Ctrl-C or SIGTERM. Children end when their owners are dropped.
 async fn until_signal(options: &Options) -> Result<(), BenchError> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate()).doing("listen for signals")?;
@@ -218,7 +220,7 @@ async fn run(options: &Options) -> Result<(), BenchError> {
     })
     .await?;
     let mut report = Report {
-        provenance: look_around(stage.postgres()),
+        provenance: collect_provenance(stage.postgres()),
         notes,
         sections: vec![],
         figures: vec![],
@@ -229,7 +231,7 @@ async fn run(options: &Options) -> Result<(), BenchError> {
         println!("\n{}", table(&report.disturbances));
     }
     println!("\n{}", targets_table(&report));
-    // What was found before something failed is found all the same.
+    // The results before a failure are written as well.
     let written = write(&report, options, &directory);
     let cleared = stage.clear().await;
     played.and(written).and(cleared)
@@ -257,18 +259,18 @@ async fn play(
     Ok(())
 }
 
-/// The options with their defaults filled in, and who cannot take part.
+/// Returns the options with their defaults, and notes about contenders that cannot run.
 async fn settings(options: &Options) -> (Settings, Vec<String>) {
     let quick = options.quick;
     let mut notes = vec![];
     if cfg!(debug_assertions) {
-        notes.push("This is a debug build: its figures mean nothing.".to_owned());
+        notes.push("This is a debug build: its figures have no meaning.".to_owned());
     }
     let mut contenders = or_all(&options.contenders, Contender::value_variants());
     contenders.retain(|contender| *contender != Contender::Against || options.against.is_some());
     let is_redis = |contender: &Contender| matches!(contender.store(), Store::Redis { .. });
     if contenders.iter().any(is_redis) && !has_redis().await {
-        notes.push("redis-server is not installed: the Redis contenders do not take part.".into());
+        notes.push("redis-server is not installed: the Redis contenders are omitted.".into());
         contenders.retain(|contender| !is_redis(contender));
     }
     let watchers: &[usize] = if quick { &[200] } else { &[200, 10_000] };
@@ -320,7 +322,7 @@ fn write(report: &Report, options: &Options, directory: &Path) -> Result<(), Ben
     match (&options.svg, chart(report)) {
         (Some(path), Some(svg)) => write_file(path, &svg),
         (Some(_), None) => {
-            println!("no chart: it shows the scenario hot with 256 clients");
+            println!("no chart: it needs the scenario hot with 256 clients");
             Ok(())
         }
         (None, _) => Ok(()),
@@ -331,7 +333,7 @@ fn write_file(path: &Path, text: &str) -> Result<(), BenchError> {
     std::fs::write(path, text).doing(format!("write {}", path.display()))
 }
 
-/// Ten thousand watchers need as many sockets, on both ends; children inherit the limit.
+/// Ten thousand watchers need as many sockets at both ends; children inherit the limit.
 fn allow_open_files() -> Result<(), BenchError> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).doing("read the limit of open files")?;
@@ -347,13 +349,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_sound() {
+    fn command_line_is_valid() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn scenarios_and_contenders_are_named_in_lists() {
+    fn scenarios_and_contenders_are_parsed_from_lists() {
         let cli = Cli::try_parse_from([
             "bench",
             "--quick",

@@ -1,17 +1,18 @@
-//! Who takes part. Every rival is a server process of its own on the same axum stack, with the same routes, the same
-//! request and the same answer; only what happens between them differs.
+//! The contenders. Every rival is a separate server process on the same axum stack, with the same
+//! routes, requests and responses; only the work between request and response differs.
 //!
 //! | contender | acknowledges after | leaves out |
 //! |---|---|---|
 //! | no-op | nothing | everything but HTTP: the limit of the stack |
 //! | holdfast | an fsync'd commit | nothing: the real program, everything on |
-//! | for-update | an fsync'd commit | expiry, audit, streams, answers to retries |
+//! | for-update | an fsync'd commit | expiry, audit, streams, replayed retries |
 //! | conditional-update | an fsync'd commit | the same |
 //! | cqrs-es | an fsync'd commit | expiry, read models, streams, personal data kept apart |
 //! | redis-always | an fsync'd append to its log | expiry, audit, streams |
 //! | redis-memory | nothing durable | the same, and durability |
 //!
-//! What a rival leaves out is in its favour. So is a new drop for every run: stock `cqrs-es` never has a long history.
+//! The omissions favour the rivals. So does a new drop for every run: stock `cqrs-es` never has a
+//! long history.
 
 pub mod conditional_update;
 pub mod desk;
@@ -28,21 +29,19 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use self::desk::{DeskError, serve};
+use self::desk::{RivalError, serve};
 
-/// A contender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Contender {
-    /// The limit of the stack.
+    /// The limit of the HTTP stack.
     NoOp,
-    /// The real program.
     Holdfast,
-    /// Another build of it, named by `--against`.
+    /// Another build, given by `--against`.
     Against,
-    /// A row lock.
+    /// A row lock per hold.
     ForUpdate,
-    /// One conditional statement.
+    /// One conditional `UPDATE` per hold.
     ConditionalUpdate,
     /// The stock framework on the same aggregate.
     CqrsEs,
@@ -52,22 +51,20 @@ pub enum Contender {
     RedisMemory,
 }
 
-/// Where a contender keeps its holds.
+/// The store of a contender's holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Store {
-    /// Nowhere.
     None,
     /// A database in the run's Postgres.
     Postgres,
     /// A Redis of its own.
     Redis {
-        /// Whether every append is fsync'd.
+        /// True if every append is fsync'd.
         durable: bool,
     },
 }
 
 impl Contender {
-    /// As it is called in tables and on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::NoOp => "no-op",
@@ -81,7 +78,6 @@ impl Contender {
         }
     }
 
-    /// Where it keeps its holds.
     pub const fn store(self) -> Store {
         match self {
             Self::NoOp => Store::None,
@@ -95,26 +91,24 @@ impl Contender {
         }
     }
 
-    /// Whether it is a build of Holdfast.
     pub const fn is_holdfast(self) -> bool {
         matches!(self, Self::Holdfast | Self::Against)
     }
 }
 
-/// Options of the hidden command `serve-rival`.
+/// Options of the internal command `serve-rival`.
 #[derive(Debug, Clone, Args)]
 pub struct ServeRival {
-    /// Which one.
     pub contender: Contender,
-    /// Its database, or its Redis.
+    /// The URL of its database or Redis.
     #[arg(long, default_value = "")]
     pub store: String,
-    /// Connections to its database.
     #[arg(long, default_value_t = 8)]
     pub connections: u32,
 }
 
-/// A rival's own program: set up like Holdfast's, one runtime with a worker per core (or `TOKIO_WORKER_THREADS`).
+/// Runs a rival's server, configured like Holdfast's: one runtime with one worker per core (or
+/// `TOKIO_WORKER_THREADS`).
 pub fn serve_rival(options: &ServeRival) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -132,7 +126,7 @@ pub fn serve_rival(options: &ServeRival) -> ExitCode {
     }
 }
 
-async fn serve_as(options: &ServeRival) -> Result<(), DeskError> {
+async fn serve_as(options: &ServeRival) -> Result<(), RivalError> {
     let listen: SocketAddr = ([127, 0, 0, 1], 0).into();
     let (store, connections) = (&options.store, options.connections);
     match options.contender {
@@ -155,6 +149,6 @@ async fn serve_as(options: &ServeRival) -> Result<(), DeskError> {
         Contender::RedisAlways | Contender::RedisMemory => {
             serve(redis_lua::RedisLua::open(store).await?, listen).await
         }
-        Contender::Holdfast | Contender::Against => Err("holdfast is no rival of itself".into()),
+        Contender::Holdfast | Contender::Against => Err("holdfast is not a rival".into()),
     }
 }

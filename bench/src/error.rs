@@ -1,4 +1,4 @@
-//! The one error of the benchmark: what could not be done, or what did not add up.
+//! The error type of the benchmark.
 
 use std::error::Error;
 use std::time::Duration;
@@ -11,41 +11,33 @@ pub enum BenchError {
     Step {
         /// Completes "cannot …".
         doing: String,
-        /// Why.
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
-    /// Something answered what it should not.
+    /// An unexpected response or output.
     #[error("{0}")]
     Unexpected(String),
-    /// The store does not hold what was acknowledged: the figures of this contender are worth nothing.
+    /// The store does not contain the acknowledged holds: the figures of this contender are
+    /// invalid.
     #[error(
-        "{contender} acknowledged {acknowledged} holds ({unanswered} requests were left unanswered), \
-         but its store has {stored}"
+        "{contender} acknowledged {acknowledged} holds ({unanswered} requests had no response), \
+            but its store has {stored}"
     )]
     Mismatch {
-        /// Who.
         contender: String,
-        /// Answers with 201.
+        /// Responses with status 201.
         acknowledged: u64,
-        /// Requests whose outcome the generator never learned: each may or may not be stored.
+        /// Requests without a response: each may or may not be stored.
         unanswered: u64,
-        /// What was counted.
         stored: u64,
     },
-    /// Something took too long.
     #[error("{what} took longer than {limit:?}")]
-    Timeout {
-        /// What.
-        what: String,
-        /// The bound.
-        limit: Duration,
-    },
+    Timeout { what: String, limit: Duration },
 }
 
 /// Names the step that failed.
 pub trait Doing<T> {
-    /// `doing` completes "cannot …".
+    /// Adds the step; `doing` completes "cannot …".
     fn doing(self, doing: impl Into<String>) -> Result<T, BenchError>;
 }
 
@@ -58,17 +50,17 @@ impl<T, E: Into<Box<dyn Error + Send + Sync>>> Doing<T> for Result<T, E> {
     }
 }
 
-/// An error and its causes, on one line.
+/// Formats an error and its causes on one line.
 pub fn one_line(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |&error| error.source());
     let parts: Vec<String> = causes.map(ToString::to_string).collect();
     parts.join(": ")
 }
 
-/// `work`, within `limit`.
+/// Waits for `work`, at most for `limit`.
 ///
 /// # Errors
-/// [`BenchError::Timeout`], or what `work` ends with.
+/// [`BenchError::Timeout`], or the error of `work`.
 pub async fn within<T>(
     what: &str,
     limit: Duration,

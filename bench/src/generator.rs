@@ -1,8 +1,10 @@
-//! The load generator: a process of its own that keeps a number of connections busy, closed loop, and counts.
+//! The load generator: a separate process that keeps a number of connections busy, closed loop, and
+//! counts responses.
 //!
-//! Promise: every request has a buyer and a key of its own; every answer is counted, those of the warm-up and those in
-//! flight at the end too, so that acknowledgements can be compared with what was stored.
-//! Limit: one thread. Its CPU is reported: near one core, the figures are its own and not the server's.
+//! Promise: every request has its own buyer and key. Every response is counted, also during the
+//! warm-up and at the end, so acknowledgements can be compared with the store.
+//! Limit: one thread. Its CPU is reported: near one core, the figures measure the generator and not
+//! the server.
 //!
 //! ```text
 //!  connect ── "measuring" ──────────── "measured" ── "result {…}"
@@ -33,16 +35,17 @@ use uuid::Uuid;
 use self::template::Template;
 use crate::error::{BenchError, Doing};
 use crate::process::{Process, Reaper};
-use crate::wire::read_answer;
+use crate::wire::read_response;
 
-/// How long requests in flight are waited for. The slowest contender sends callers away after ten seconds.
+/// The longest wait for requests in flight at the end. The slowest contender rejects requests after
+/// ten seconds.
 const DRAIN: Duration = Duration::from_secs(15);
-/// How long connecting all clients may take.
+/// The longest time for connecting all clients.
 const CONNECTING: Duration = Duration::from_secs(60);
-/// After a lost connection.
+/// The pause after a lost connection.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// What is asked.
+/// The kind of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 pub enum Question {
     /// Place a hold, expecting 201.
@@ -56,7 +59,7 @@ pub enum Question {
 }
 
 impl Question {
-    /// The status of a good answer.
+    /// Returns the status of a good response.
     pub const fn expected(self) -> u16 {
         match self {
             Self::Hold => 201,
@@ -66,53 +69,50 @@ impl Question {
     }
 }
 
-/// A load, as options of the hidden command `generate`.
+/// A load, as options of the internal command `generate`.
 #[derive(Debug, Clone, Args)]
 pub struct Load {
-    /// The server.
     #[arg(long)]
     pub address: SocketAddr,
-    /// What is asked.
     #[arg(long)]
     pub question: Question,
-    /// The drops, each asked in turn.
+    /// The drops, in turn.
     #[arg(long, value_delimiter = ',')]
     pub drops: Vec<Uuid>,
-    /// Connections.
     #[arg(long)]
     pub clients: usize,
-    /// Measured.
+    /// Measured seconds.
     #[arg(long)]
     pub seconds: f64,
-    /// Not measured.
+    /// Seconds of warm-up, not measured.
     #[arg(long)]
     pub warm_up: f64,
 }
 
-/// What came of a load.
+/// The result of a load.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Good answers a second.
+    /// Good responses per second.
     pub per_second: f64,
-    /// Median latency of good answers, in milliseconds.
+    /// Median latency of good responses, in milliseconds.
     pub p50_ms: f64,
-    /// 99 of 100 good answers were faster, in milliseconds.
+    /// The 99th percentile of the latency of good responses, in milliseconds.
     pub p99_ms: f64,
-    /// The slowest good answer, in milliseconds.
+    /// The slowest good response, in milliseconds.
     pub max_ms: f64,
-    /// Answers by status, measured.
+    /// Measured responses by status.
     pub answers: BTreeMap<u16, u64>,
-    /// Connections lost while a request was under way, measured or not.
+    /// Connections lost during a request, measured or not.
     pub lost: u64,
-    /// Answers 201, measured or not.
+    /// Responses with status 201, measured or not.
     pub acknowledged: u64,
-    /// Requests whose outcome is not known, measured or not.
+    /// Requests without a response, measured or not.
     pub unanswered: u64,
     /// CPU that the generator used while measuring, in cores.
     pub generator_cores: f64,
 }
 
-/// A running generator, as the run sees it.
+/// A running generator, seen from the run.
 #[derive(Debug)]
 pub struct Generator {
     process: Process,
@@ -120,8 +120,6 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// Starts one.
-    ///
     /// # Errors
     /// [`BenchError`].
     pub fn start(reaper: &Reaper, load: &Load) -> Result<Self, BenchError> {
@@ -145,7 +143,7 @@ impl Generator {
         })
     }
 
-    /// Returns when measuring begins.
+    /// Waits until the measurement begins.
     ///
     /// # Errors
     /// [`BenchError`].
@@ -153,7 +151,7 @@ impl Generator {
         self.process.line("measuring", self.limit).await.map(drop)
     }
 
-    /// Returns when measuring ends.
+    /// Waits until the measurement ends.
     ///
     /// # Errors
     /// [`BenchError`].
@@ -161,7 +159,7 @@ impl Generator {
         self.process.line("measured", self.limit).await.map(drop)
     }
 
-    /// Returns when every request was answered, or given up.
+    /// Waits for the responses to all requests, or their timeout.
     ///
     /// # Errors
     /// [`BenchError`].
@@ -171,7 +169,7 @@ impl Generator {
     }
 }
 
-/// The generator's own program.
+/// Runs the generator.
 pub fn generate(load: &Load) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -189,14 +187,13 @@ pub fn generate(load: &Load) -> ExitCode {
     }
 }
 
-/// When answers count.
+/// The period in which responses are measured.
 #[derive(Debug, Clone, Copy)]
 struct Window {
     from: Instant,
     to: Instant,
 }
 
-/// What was seen so far.
 #[derive(Debug)]
 struct Tally {
     window: Window,
@@ -268,7 +265,7 @@ async fn run(load: &Load) -> std::io::Result<()> {
         ));
     }
     let cores = measure(window).await;
-    // What is not answered by then is cut off and counted as unanswered.
+    // Requests without a response by then are cut off and counted as unanswered.
     let _in_time = timeout(DRAIN, async {
         while clients.join_next().await.is_some() {}
     })
@@ -293,7 +290,7 @@ async fn measure(window: Window) -> f64 {
 
 fn say(line: &str) {
     let mut output = std::io::stdout().lock();
-    // Nobody listens any more: then nobody misses it.
+    // If the reader is gone, nothing needs the output.
     let _gone = writeln!(output, "{line}").and_then(|()| output.flush());
 }
 
@@ -333,12 +330,12 @@ async fn client(
     while sent < end {
         let number = shared.sent.fetch_add(1, Ordering::Relaxed);
         let request = template.numbered(number);
-        let answer = match stream.write_all(request).await {
-            Ok(()) => read_answer(&mut stream, &mut buffer).await,
+        let response = match stream.write_all(request).await {
+            Ok(()) => read_response(&mut stream, &mut buffer).await,
             Err(error) => Err(error),
         };
         let now = Instant::now();
-        match answer {
+        match response {
             Ok(head) => {
                 shared.answered.fetch_add(1, Ordering::Relaxed);
                 shared.tally().record(head.status, sent, now);
@@ -370,7 +367,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_good_answers_within_the_window_are_timed_and_every_acknowledgement_counts() {
+    fn only_good_responses_in_the_window_are_timed_but_all_are_counted() {
         let from = Instant::now();
         let mut tally = Tally {
             window: Window {

@@ -1,11 +1,14 @@
-//! Holdfast against its rivals, in one run on one machine: `cargo run --release -p bench [-- --quick]`.
+//! Holdfast and its rivals, compared in one run on one machine:
+//! `cargo run --release -p bench [-- --quick]`.
 //!
-//! Promise: every contender serves the same requests on the same HTTP stack and the same Postgres; rounds are interleaved;
-//! after every write run the store is counted against the acknowledgements, and a mismatch ends the run.
-//! Limit: one machine, loopback TCP, the generator beside the servers: ratios are what to trust, not rates.
+//! Promise: every contender serves the same requests on the same HTTP stack and the same Postgres.
+//! Rounds are interleaved. After every run with writes, the store is compared with the
+//! acknowledgements, and a mismatch ends the run.
+//! Limit: one machine, loopback TCP, the generator on the same machine as the servers: the ratios
+//! are meaningful, the rates are not.
 //!
-//! Two builds of Holdfast stand side by side with `--against PATH`. What other drops notice while a
-//! shop is disturbed is measured with a paced load (`generator/paced.rs`), not with a closed loop:
+//! `--against PATH` compares two builds of Holdfast. The effect of a disturbance on other drops is
+//! measured with a paced load (`generator/paced.rs`), not with a closed loop:
 //!
 //! ```sh
 //! # one and two nodes, a million holds, both builds: about ten minutes on a quiet machine
@@ -20,7 +23,7 @@
 //! ```
 //!
 //! ```text
-//! cli ─▶ stage (Postgres, directories) ─▶ scenario ─▶ round ─▶ report ─▶ table, JSON, Markdown, SVG
+//! cli ─▶ stage (Postgres, files) ─▶ scenario ─▶ round ─▶ report ─▶ table, JSON, Markdown, SVG
 //!                    │                                 │
 //!                    └ contenders, a process each      ├ generator, a process
 //!                                                      └ watchers, a process

@@ -1,9 +1,9 @@
 //! Child processes that never outlive the run.
 //!
-//! Promise: a child ends when its [`Process`] is dropped, and also when this program is killed outright: a small reaper
-//! process of our own holds a pipe from us, and when the kernel closes it, kills whom we had not taken off its list and
-//! removes our directories.
-//! Limit: kill the reaper as well and orphans stay.
+//! Promise: a child ends when its [`Process`] is dropped, and also when this program is killed: a
+//! small reaper process holds a pipe from this program. When the kernel closes the pipe, the reaper
+//! kills the remaining children on its list and removes the run's directories.
+//! Limit: if the reaper is killed as well, orphans remain.
 
 use std::io::{BufRead, Write};
 use std::path::Path;
@@ -20,13 +20,11 @@ use tokio::time::timeout;
 
 use crate::error::{BenchError, Doing, within};
 
-/// Kills children and removes directories once we are gone.
+/// Kills children and removes directories after this program has ended.
 #[derive(Debug, Clone)]
 pub struct Reaper(Arc<Mutex<std::process::Child>>);
 
 impl Reaper {
-    /// Starts it.
-    ///
     /// # Errors
     /// [`BenchError`].
     pub fn start() -> Result<Self, BenchError> {
@@ -34,28 +32,28 @@ impl Reaper {
         let program = std::env::current_exe().doing("find this program")?;
         let child = std::process::Command::new(program)
             .arg("reap")
-            .process_group(0) // Ctrl-C is for us; it must outlive us.
+            .process_group(0) // Ctrl-C is for this program; the reaper must outlive it.
             .stdin(Stdio::piped())
             .spawn()
             .doing("start the reaper")?;
         Ok(Self(Arc::new(Mutex::new(child))))
     }
 
-    fn tell(&self, line: &str) {
+    fn send_line(&self, line: &str) {
         let mut child = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pipe) = &mut child.stdin {
-            // It can only fail when the reaper is gone, and then there is nobody to tell.
+            // The write fails only if the reaper is gone.
             let _gone = writeln!(pipe, "{line}");
         }
     }
 
-    /// Removes `directory` once we are gone.
+    /// Removes `directory` after this program has ended.
     pub fn remove(&self, directory: &Path) {
-        self.tell(&format!("remove {}", directory.display()));
+        self.send_line(&format!("remove {}", directory.display()));
     }
 }
 
-/// The reaper's own program: reads what to do, does it when its input ends.
+/// Runs the reaper: reads its list, and acts on it when its input ends.
 pub fn reap() {
     let (mut pids, mut directories) = (Vec::new(), Vec::new());
     for line in std::io::stdin().lock().lines().map_while(Result::ok) {
@@ -70,7 +68,7 @@ pub fn reap() {
         let _gone = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
     for directory in directories {
-        // PostgreSQL ends by its own lifeline, and may still be at it.
+        // PostgreSQL ends by its own lifeline, and may still be shutting down.
         for _attempt in 0..100 {
             if std::fs::remove_dir_all(&directory).is_ok() || !Path::new(&directory).exists() {
                 break;
@@ -95,7 +93,7 @@ impl Process {
     /// Starts `command`.
     ///
     /// # Errors
-    /// [`BenchError`] when there is no such program.
+    /// [`BenchError`] if the program cannot be started.
     pub fn spawn(reaper: &Reaper, name: &str, mut command: Command) -> Result<Self, BenchError> {
         let mut child = command
             .process_group(0)
@@ -105,7 +103,7 @@ impl Process {
             .spawn()
             .doing(format!("start {name}"))?;
         let pid = child.id().unwrap_or_default();
-        reaper.tell(&format!("kill {pid}"));
+        reaper.send_line(&format!("kill {pid}"));
         let output = child.stdout.take();
         let output = output.ok_or_else(|| BenchError::Unexpected("no output pipe".into()))?;
         Ok(Self {
@@ -118,32 +116,31 @@ impl Process {
         })
     }
 
-    /// Its process id.
     pub const fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// The rest of the first line that begins with `prefix`, within `limit`.
+    /// Returns the rest of the first line that begins with `prefix`, within `limit`.
     ///
     /// # Errors
-    /// [`BenchError`] when it ends or stays silent.
+    /// [`BenchError`] if the child ends or prints no such line.
     pub async fn line(&mut self, prefix: &str, limit: Duration) -> Result<String, BenchError> {
         let rest = |line: &str| line.strip_prefix(prefix).map(|rest| rest.trim().to_owned());
         self.find_line(prefix, limit, rest).await
     }
 
-    /// Returns once a line contains `words`, within `limit`.
+    /// Waits until a line contains `words`, within `limit`.
     ///
     /// # Errors
     /// As [`Process::line`].
     pub async fn wait_for(&mut self, words: &str, limit: Duration) -> Result<(), BenchError> {
-        let said = |line: &str| line.contains(words).then_some(());
-        self.find_line(words, limit, said).await
+        let found = |line: &str| line.contains(words).then_some(());
+        self.find_line(words, limit, found).await
     }
 
     async fn find_line<T>(
         &mut self,
-        wanted: &str,
+        words: &str,
         limit: Duration,
         found: impl Fn(&str) -> Option<T>,
     ) -> Result<T, BenchError> {
@@ -161,31 +158,31 @@ impl Process {
             }
         };
         within(
-            &format!("waiting for {name} to say {wanted:?}"),
+            &format!("waiting for {name} to print {words:?}"),
             limit,
             read,
         )
         .await
     }
 
-    /// Sends it a line.
+    /// Sends a line to the child.
     ///
     /// # Errors
-    /// [`BenchError`] when it is gone.
-    pub async fn tell(&mut self, line: &str) -> Result<(), BenchError> {
-        let doing = || format!("speak to {}", self.name);
+    /// [`BenchError`] if the child is gone.
+    pub async fn send_line(&mut self, line: &str) -> Result<(), BenchError> {
+        let doing = || format!("write to {}", self.name);
         let input = self.input.as_mut();
         let input = input.ok_or_else(|| BenchError::Unexpected(doing()))?;
         let line = format!("{line}\n");
         input.write_all(line.as_bytes()).await.doing(doing())
     }
 
-    /// Asks it to end (SIGTERM), and makes it end after `patience`.
-    pub async fn stop(mut self, patience: Duration) {
+    /// Sends SIGTERM, and kills the child after `grace`.
+    pub async fn stop(mut self, grace: Duration) {
         if let Ok(pid) = i32::try_from(self.pid) {
             let _gone = kill(Pid::from_raw(pid), Signal::SIGTERM);
         }
-        if timeout(patience, self.child.wait()).await.is_err() {
+        if timeout(grace, self.child.wait()).await.is_err() {
             let _gone = self.child.kill().await;
         }
     }
@@ -194,14 +191,14 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         let _ended = self.child.start_kill();
-        self.reaper.tell(&format!("spare {}", self.pid));
+        self.reaper.send_line(&format!("spare {}", self.pid));
     }
 }
 
-/// The lines of standard input as they come; ends when the run that writes them is gone.
+/// The lines of standard input as they arrive; ends when the run that writes them is gone.
 pub fn lines_of_stdin() -> mpsc::UnboundedReceiver<String> {
     let (send, receive) = mpsc::unbounded_channel();
-    // Not tokio's: its blocking pool would keep a runtime from ending until the next line.
+    // A plain thread: tokio's blocking pool would keep a runtime from ending until the next line.
     std::thread::spawn(move || {
         for line in std::io::stdin().lock().lines().map_while(Result::ok) {
             if send.send(line.trim().to_owned()).is_err() {

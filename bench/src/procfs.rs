@@ -1,26 +1,27 @@
-//! What the kernel knows about a process: CPU time and resident memory, from `/proc`.
+//! CPU time and resident memory of processes, from `/proc`.
 //!
-//! Limit: Linux only; CPU time comes in ticks of a hundredth of a second, which is a fifth of a percent of a five-second
-//! run. A process that ends between two samples takes its time with it.
+//! Limit: Linux only; CPU time has a resolution of a hundredth of a second, which is a fifth of a
+//! percent of a five-second run. The CPU time of a process that ends between two samples is lost.
 
 use std::fs;
 use std::time::Duration;
 
-/// Ticks per second of the times in `/proc/<pid>/stat`: the kernel's ABI says 100 on every architecture Linux runs on today.
+/// Ticks per second of the times in `/proc/<pid>/stat`: 100 in the kernel's ABI, on every
+/// architecture of today.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// One line of `/proc/<pid>/stat`, as far as it matters here.
+/// The used fields of `/proc/<pid>/stat`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
-    /// The parent.
     pub parent: u32,
     /// User and system time so far.
     pub cpu: Duration,
 }
 
-/// Reads the text of `/proc/<pid>/stat`.
+/// Parses the text of `/proc/<pid>/stat`.
 pub fn parse_stat(text: &str) -> Option<Stat> {
-    // The program's name stands in parentheses and may contain anything, so fields are counted from the last one.
+    // The program's name is in parentheses and may contain any character, so fields are counted
+    // from the last one.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_ascii_whitespace().collect();
     let ticks = |index: usize| fields.get(index)?.parse::<u64>().ok();
     Some(Stat {
@@ -29,7 +30,7 @@ pub fn parse_stat(text: &str) -> Option<Stat> {
     })
 }
 
-/// The field `name` (`VmRSS`, `VmHWM`) of the text of `/proc/<pid>/status`, in bytes.
+/// Returns the field `name` (`VmRSS`, `VmHWM`) of the text of `/proc/<pid>/status`, in bytes.
 pub fn parse_memory(text: &str, name: &str) -> Option<u64> {
     let mut lines = text.lines();
     let line = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
@@ -37,17 +38,17 @@ pub fn parse_memory(text: &str, name: &str) -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// CPU time of `pid` so far; zero once it is gone.
+/// Returns the CPU time of `pid` so far; zero if it has ended.
 pub fn cpu_of(pid: u32) -> Duration {
     stat(pid).map_or(Duration::ZERO, |stat| stat.cpu)
 }
 
-/// Resident memory of `pid`, in bytes.
+/// Returns the resident memory of `pid`, in bytes.
 pub fn resident(pid: u32) -> Option<u64> {
     memory(pid, "VmRSS")
 }
 
-/// The most resident memory that `pid` has had, in bytes.
+/// Returns the peak resident memory of `pid`, in bytes.
 pub fn peak(pid: u32) -> Option<u64> {
     memory(pid, "VmHWM")
 }
@@ -59,7 +60,7 @@ fn memory(pid: u32, name: &str) -> Option<u64> {
     )
 }
 
-/// CPU time of a Postgres server: of the backends that serve one database, and of everything else it runs.
+/// CPU time of a Postgres server: of the backends of one database, and of all other processes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PostgresCpu {
     /// Backends of the named database.
@@ -68,7 +69,7 @@ pub struct PostgresCpu {
     pub rest: Duration,
 }
 
-/// The CPU time of the children of `postmaster`, split by whether they serve `database`.
+/// Returns the CPU time of the children of `postmaster`, split by whether they serve `database`.
 pub fn postgres_cpu(postmaster: u32, database: &str) -> PostgresCpu {
     let mut cpu = PostgresCpu::default();
     for pid in pids() {
@@ -84,7 +85,8 @@ pub fn postgres_cpu(postmaster: u32, database: &str) -> PostgresCpu {
     cpu
 }
 
-/// Whether a backend's title (`postgres: NAME: USER DATABASE [local] idle`) says that it serves `database`.
+/// Returns true if a backend's title (`postgres: NAME: USER DATABASE [local] idle`) contains
+/// `database`.
 fn serves(title: &str, database: &str) -> bool {
     title.split_ascii_whitespace().any(|word| word == database)
 }
@@ -113,7 +115,7 @@ mod tests {
         "4711 (a (strange) name) S 42 4711 4711 0 -1 4194560 9 0 0 0 150 50 7 8 20 0 3 0 100 1 2";
 
     #[test]
-    fn a_stat_line_is_read_whatever_the_name() {
+    fn stat_line_is_parsed_with_any_program_name() {
         let expected = Stat {
             parent: 42,
             cpu: Duration::from_secs(2),
@@ -132,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_is_told_by_its_whole_database_name() {
+    fn backend_is_matched_by_its_whole_database_name() {
         let title = "postgres: holdfast-0a1b: postgres bench_1 [local] INSERT";
         assert!(serves(title, "bench_1"));
         assert!(!serves(title, "bench_11"));
@@ -140,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_has_a_stat_and_memory() {
+    fn this_process_has_cpu_time_and_memory() {
         let me = std::process::id();
         assert!(stat(me).is_some());
         assert!(resident(me).is_some_and(|bytes| bytes > 0));

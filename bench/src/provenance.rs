@@ -1,4 +1,5 @@
-//! Where and what a run was: the machine, the commit and the command, as docs/PERFORMANCE.md wants them.
+//! The origin of a run's figures: the machine, the commit and the command, as docs/PERFORMANCE.md
+//! requires them.
 
 use std::fs;
 use std::process::Command;
@@ -6,8 +7,8 @@ use std::process::Command;
 use crate::contenders::holdfast::workspace;
 use crate::report::Provenance;
 
-/// Looks around.
-pub fn look_around(postgres: String) -> Provenance {
+/// Collects the provenance.
+pub fn collect_provenance(postgres: String) -> Provenance {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let command = format!("cargo run --release -p bench -- {}", arguments.join(" "));
     let command = command.trim_end_matches(" -- ").trim_end().to_owned();
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_is_told_by_its_processor_and_memory() {
+    fn machine_is_described_by_processor_and_memory() {
         let cpuinfo = "processor\t: 0\nmodel name\t: A Fast One @ 3 GHz\nflags\t: fpu\n";
         assert_eq!(processor(cpuinfo), "A Fast One @ 3 GHz");
         assert_eq!(processor(""), "an unnamed processor");

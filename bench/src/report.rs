@@ -1,4 +1,4 @@
-//! What a run found, and how it is told: tables for people, JSON for programs, Markdown for docs/PERFORMANCE.md.
+//! The results of a run: tables for people, JSON for programs, Markdown for docs/PERFORMANCE.md.
 
 pub mod disturbances;
 
@@ -11,57 +11,47 @@ use crate::round::{Row, Section};
 use crate::stats::Ratio;
 use crate::targets::{Judgement, judge};
 
-/// What ran where.
+/// The origin of the results.
 #[derive(Debug, Clone, Serialize)]
 pub struct Provenance {
-    /// When it began, UTC.
+    /// The start of the run, UTC.
     pub date: String,
-    /// Of this workspace; `+` when there were changes on top.
+    /// The commit of this workspace; `+` if there were uncommitted changes.
     pub commit: String,
-    /// The arguments.
     pub command: String,
     /// Processor, cores and memory.
     pub machine: String,
-    /// Operating system kernel.
     pub kernel: String,
-    /// Which PostgreSQL.
     pub postgres: String,
-    /// Whether this was a build whose figures mean something.
+    /// The build profile: the figures of a debug build have no meaning.
     pub profile: &'static str,
 }
 
 /// One figure that is not a rate.
 #[derive(Debug, Clone, Serialize)]
 pub struct Figure {
-    /// The scenario.
     pub scenario: String,
-    /// What it is.
     pub name: String,
-    /// How much.
     pub value: f64,
-    /// Of what.
     pub unit: String,
-    /// What it rests on.
+    /// How it was measured.
     pub detail: String,
 }
 
-/// Everything that a run found.
+/// All results of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct Report {
-    /// What ran where.
     pub provenance: Provenance,
-    /// Who was missing, and why.
+    /// Contenders and scenarios that were omitted, and the reason.
     pub notes: Vec<String>,
-    /// Rates.
     pub sections: Vec<Section>,
-    /// Everything else.
     pub figures: Vec<Figure>,
-    /// What holds noticed while a shop was disturbed.
+    /// The latencies of holds during disturbances.
     pub disturbances: Vec<Disturbance>,
 }
 
 impl Report {
-    /// Keeps `figure` and says it.
+    /// Adds and prints `figure`.
     pub fn figure(&mut self, figure: Figure) {
         println!(
             "{}: {} {} ({})",
@@ -73,14 +63,14 @@ impl Report {
         self.figures.push(figure);
     }
 
-    /// The section of `scenario` at `clients`; at any number of them if none is given.
+    /// Returns the section of `scenario` at `clients`; `None` for `clients` matches any number.
     pub fn section(&self, scenario: &str, clients: Option<usize>) -> Option<&Section> {
         self.sections.iter().find(|section| {
             section.scenario == scenario && clients.is_none_or(|wanted| section.clients == wanted)
         })
     }
 
-    /// The report as JSON, with its judgements.
+    /// Returns the report as JSON, with its judgements.
     ///
     /// # Errors
     /// Never in practice: it is plain data.
@@ -100,7 +90,6 @@ impl Report {
     }
 }
 
-/// A paired ratio, named.
 #[derive(Debug, Clone, Serialize)]
 struct Compared {
     scenario: String,
@@ -110,7 +99,7 @@ struct Compared {
     ratio: Ratio,
 }
 
-/// Each row against the no-op, and Holdfast against each row.
+/// Compares each row with the no-op, and Holdfast with each row.
 fn compared(section: &Section) -> Vec<Compared> {
     let labels: Vec<&str> = section.rows.iter().map(|row| row.label.as_str()).collect();
     let against_no_op = labels.iter().map(|label| (*label, "no-op"));
@@ -145,7 +134,7 @@ const HEADINGS: [&str; 12] = [
     "holdfast ÷",
 ];
 
-/// One section as rows of cells.
+/// Formats one section as rows of cells.
 fn section_cells(section: &Section) -> Vec<Vec<String>> {
     let headings = HEADINGS.map(str::to_owned).to_vec();
     let rows = section.rows.iter().map(|row| row_cells(section, row));
@@ -200,7 +189,6 @@ fn judgement_cells(judgements: &[Judgement]) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// One section for a terminal.
 pub fn section_table(section: &Section) -> String {
     let Section {
         scenario, clients, ..
@@ -211,12 +199,12 @@ pub fn section_table(section: &Section) -> String {
     )
 }
 
-/// The targets beside what was measured, for a terminal.
+/// Formats the targets and the measured values, for a terminal.
 pub fn targets_table(report: &Report) -> String {
     columns(&judgement_cells(&judge(report)))
 }
 
-/// The whole report for docs/PERFORMANCE.md.
+/// Formats the whole report for docs/PERFORMANCE.md.
 pub fn markdown(report: &Report) -> String {
     let Provenance {
         date,
@@ -257,7 +245,7 @@ pub fn markdown(report: &Report) -> String {
     text + &markdown_table(&judgement_cells(&judge(report)))
 }
 
-/// A first row of headings, then rows; the first column to the left, the others to the right.
+/// Formats a first row of headings, then rows; the first column is aligned left, the others right.
 fn markdown_table(rows: &[Vec<String>]) -> String {
     let mut text = String::new();
     for (index, row) in rows.iter().enumerate() {
@@ -272,7 +260,7 @@ fn markdown_table(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Columns as wide as their widest cell; the first to the left, the others to the right.
+/// Formats columns as wide as their widest cell; the first is aligned left, the others right.
 fn columns(rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
@@ -292,7 +280,7 @@ fn columns(rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Three figures that matter, at most two decimals.
+/// Formats three significant figures, with at most two decimals.
 pub fn rounded(value: f64) -> String {
     let size = value.abs();
     if size >= 100.0 {
@@ -304,7 +292,7 @@ pub fn rounded(value: f64) -> String {
     }
 }
 
-/// A whole number with a comma after every three digits.
+/// Formats a whole number with a comma after every three digits.
 pub fn grouped(value: f64) -> String {
     let digits = format!("{:.0}", value.abs());
     let mut text = String::new();
@@ -382,7 +370,7 @@ pub mod tests {
     }
 
     #[test]
-    fn a_section_shows_ratios_both_ways() {
+    fn section_shows_ratios_in_both_directions() {
         let report = report(
             256,
             &[

@@ -1,7 +1,9 @@
-//! Rounds: every cell once per round, in an order that rotates, each measured, settled and counted.
+//! Rounds: every cell runs once per round, in an order that rotates. Each run is measured, settled
+//! and counted.
 //!
-//! Promise: a figure enters the report only if the store holds what was acknowledged. Before the next cell runs, the one
-//! before has caught up (Holdfast's projections) and Postgres has written everything out.
+//! Promise: a figure enters the report only if the store contains the acknowledged holds. Before
+//! the next cell runs, the previous one has caught up (Holdfast's projections), and Postgres has
+//! written everything to disk.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -18,41 +20,39 @@ use crate::stage::{Cpu, Running, Stage};
 use crate::stats::{Ratio, median, paired};
 use crate::watchers::{Seen, Watch, Watchers};
 
-/// As many units as Holdfast allows: nothing sells out by accident.
+/// The largest stock that Holdfast allows: nothing sells out by accident.
 pub const PLENTY: u32 = 10_000_000;
-/// As long as Holdfast allows: nothing expires by accident.
+/// The longest hold that Holdfast allows: nothing expires by accident.
 pub const LONG_HOLD: u32 = 3_600;
-/// How long read models may take to catch up after a run.
+/// The longest time for projections to catch up after a run.
 const SETTLING: Duration = Duration::from_secs(1_200);
 
-/// How long and how often.
+/// The number and length of rounds.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Pace {
-    /// Rounds.
     pub rounds: usize,
-    /// Measured, in each round and cell.
+    /// Measured seconds per round and cell.
     pub seconds: f64,
-    /// Not measured, before that.
+    /// Seconds of warm-up, not measured.
     pub warm_up: f64,
 }
 
 /// One server under one kind of load.
 #[derive(Debug, Clone)]
 pub struct Cell {
-    /// As it is called in tables.
+    /// The name in tables.
     pub label: String,
-    /// Which of the servers.
+    /// Index of the server.
     pub server: usize,
-    /// What it is asked.
     pub question: Question,
-    /// On how many drops.
+    /// The number of drops.
     pub drops: usize,
-    /// Watched by how many.
+    /// The number of watchers.
     pub watchers: usize,
 }
 
 impl Cell {
-    /// One drop, nobody watching, labelled with the contender's name.
+    /// One drop without watchers, labelled with the contender's name.
     pub fn new(server: usize, contender: Contender, question: Question) -> Self {
         Self {
             label: contender.name().to_owned(),
@@ -91,46 +91,43 @@ impl Cores {
 /// One cell in one round.
 #[derive(Debug, Clone, Serialize)]
 pub struct Figures {
-    /// As the generator saw it.
+    /// The result of the generator.
     #[serde(flatten)]
     pub outcome: Outcome,
-    /// Answers that were not the expected one, and connections lost.
+    /// Responses other than the expected one, and lost connections.
     pub errors: u64,
-    /// CPU.
     pub cores: Cores,
-    /// Holds found in the store, where one was asked for holds.
+    /// Holds found in the store, if the load placed holds.
     pub stored: Option<u64>,
-    /// How long the server needed afterwards until its read models had caught up, in seconds.
+    /// The time until projections had caught up after the run, in seconds.
     pub settled_after: f64,
-    /// As its watchers saw it.
+    /// The result of its watchers.
     pub seen: Option<Seen>,
 }
 
 /// One cell over all rounds.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
-    /// As it is called in tables.
+    /// The name in tables.
     pub label: String,
-    /// Who.
     pub contender: Contender,
-    /// By round.
+    /// One entry per round.
     pub rounds: Vec<Figures>,
 }
 
 impl Row {
-    /// The median over the rounds of one figure.
+    /// Returns the median of one figure over the rounds.
     pub fn median(&self, figure: impl Fn(&Figures) -> f64) -> f64 {
         let values: Vec<f64> = self.rounds.iter().map(figure).collect();
         median(&values).unwrap_or_default()
     }
 
-    /// Good answers a second, by round.
+    /// Returns the good responses per second, by round.
     pub fn rates(&self) -> Vec<f64> {
         let rate = |figures: &Figures| figures.outcome.per_second;
         self.rounds.iter().map(rate).collect()
     }
 
-    /// Errors in all rounds.
     pub fn errors(&self) -> u64 {
         self.rounds.iter().map(|figures| figures.errors).sum()
     }
@@ -139,11 +136,8 @@ impl Row {
 /// One scenario at one number of clients.
 #[derive(Debug, Clone, Serialize)]
 pub struct Section {
-    /// The scenario.
     pub scenario: String,
-    /// Connections.
     pub clients: usize,
-    /// The cells.
     pub rows: Vec<Row>,
 }
 
@@ -153,17 +147,17 @@ impl Section {
         self.rows.iter().find(|row| row.label == label)
     }
 
-    /// The paired ratio of two rows' rates.
+    /// Returns the paired ratio of two rows' rates.
     pub fn ratio(&self, numerator: &str, denominator: &str) -> Option<Ratio> {
         let (numerator, denominator) = (self.row(numerator)?, self.row(denominator)?);
         paired(&numerator.rates(), &denominator.rates())
     }
 }
 
-/// Plays all rounds of one scenario on servers that are up.
+/// Plays all rounds of one scenario on running servers.
 ///
 /// # Errors
-/// [`BenchError`], a mismatch between store and acknowledgements above all.
+/// [`BenchError`], in particular if store and acknowledgements differ.
 pub async fn play(
     stage: &Stage,
     pace: Pace,
@@ -220,10 +214,8 @@ fn progress(
     );
 }
 
-/// Runs one cell once.
-///
 /// # Errors
-/// As [`play`].
+/// As for [`play`].
 pub async fn measure(
     stage: &Stage,
     pace: Pace,
@@ -338,15 +330,15 @@ pub async fn count(
     Ok(Some(stored))
 }
 
-/// Whether everything acknowledged is stored, and nothing that nobody asked for.
+/// Returns true if every acknowledged hold is stored, and every stored hold was requested.
 const fn adds_up(acknowledged: u64, unanswered: u64, stored: u64) -> bool {
     acknowledged <= stored && stored <= acknowledged + unanswered
 }
 
-/// Waits until the read models have caught up; tells how long that took, in seconds.
+/// Waits until the projections have caught up. Returns how long that took, in seconds.
 ///
 /// # Errors
-/// [`BenchError`] when they do not within [`SETTLING`], or have stopped.
+/// [`BenchError`] if they do not within [`SETTLING`], or have stopped.
 pub async fn settle(server: &Running) -> Result<f64, BenchError> {
     if !server.contender.is_holdfast() {
         return Ok(0.0);
@@ -359,14 +351,14 @@ pub async fn settle(server: &Running) -> Result<f64, BenchError> {
         }
         if began.elapsed() > SETTLING {
             return Err(BenchError::Unexpected(format!(
-                "read models are still {lag} events behind after {SETTLING:?}"
+                "projections are still {lag} events behind after {SETTLING:?}"
             )));
         }
         sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// How far Holdfast says its log and its read models are.
+/// The positions of the log and its projections, as reported by Holdfast.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Readiness {
     /// The log's head.
@@ -376,10 +368,10 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Asks `server`.
+    /// Reads the readiness of `server`.
     ///
     /// # Errors
-    /// [`BenchError`] when it is not ready, or a projection has stopped.
+    /// [`BenchError`] if it is not ready, or a projection has stopped.
     pub async fn of(server: &Running) -> Result<Self, BenchError> {
         Self::read(&server.get("/health/ready").await?)
     }
@@ -401,13 +393,13 @@ impl Readiness {
         })
     }
 
-    /// How far the slowest projection is.
+    /// Returns the checkpoint of the slowest projection.
     pub fn slowest(&self) -> u64 {
         let slowest = self.checkpoints.values().min();
         slowest.copied().unwrap_or(self.position)
     }
 
-    /// Events that the slowest projection is behind.
+    /// Returns how many events the slowest projection is behind.
     pub fn lag(&self) -> u64 {
         self.position.saturating_sub(self.slowest())
     }
@@ -457,16 +449,19 @@ mod tests {
     }
 
     #[test]
-    fn an_acknowledged_hold_must_be_stored_and_a_stored_one_asked_for() {
+    fn acknowledged_holds_are_stored_and_stored_holds_were_requested() {
         assert!(adds_up(10, 0, 10));
         assert!(!adds_up(10, 0, 9), "lost");
         assert!(!adds_up(10, 0, 11), "invented");
-        assert!(adds_up(10, 2, 12), "unanswered requests may have landed");
+        assert!(
+            adds_up(10, 2, 12),
+            "requests without a response may be stored"
+        );
         assert!(!adds_up(10, 2, 13));
     }
 
     #[test]
-    fn readiness_tells_the_slowest_projection_and_a_stopped_one_is_an_error() {
+    fn readiness_reports_the_slowest_projection_and_rejects_stopped_ones() {
         let body = |stopped: Value| {
             json!({ "status": "ready", "position": 9, "projections": {
                 "holds": { "checkpoint": 7, "lag": 2, "stopped": stopped },
@@ -480,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_with_another_status_is_an_error() {
+    fn response_with_an_unexpected_status_is_an_error() {
         let outcome = Outcome {
             answers: BTreeMap::from([(201, 5), (503, 2)]),
             lost: 1,

@@ -1,4 +1,4 @@
-//! The scenarios: which servers, which cells, which question.
+//! The scenarios: their servers, cells and kinds of requests.
 
 mod audit;
 mod consequences;
@@ -39,46 +39,46 @@ use crate::watchers::Seen;
 pub enum Scenario {
     /// Holds on one drop.
     Hot,
-    /// Holds on a hundred drops, beside one.
+    /// Holds on a hundred drops, compared with one
     Drops,
     /// Refusals of a drop that is sold out.
     SoldOut,
-    /// One drop, read.
+    /// Reads of one drop
     Read,
-    /// Holds on a drop that many watch.
+    /// Holds on a drop with many watchers
     Watchers,
-    /// How late the live stream is, and what a watcher costs.
+    /// Latency of the live stream, and the cost of a watcher
     Stream,
-    /// Holds on a new drop of a long log, beside an empty one.
+    /// Holds on a new drop of a long log, compared with an empty log
     LongLog,
-    /// The first answer after a restart.
+    /// The first response after a restart
     Restart,
-    /// What a live hold takes in memory.
+    /// Memory per live hold
     Memory,
-    /// How late the stock of an expired hold returns under full load.
+    /// The delay until units of an expired hold are available, under full load
     Release,
-    /// How far the read models are behind the log under full load.
+    /// How far projections are behind the log, under full load
     Lag,
-    /// Verify, rebuild and export of a long log, beside the server's own COPY of it.
+    /// Verify, rebuild and export of a long log, compared with the server's own COPY of it
     Audit,
-    /// Holds on other drops while a drop is cancelled or restocked, or its holds expire together.
+    /// Holds on other drops while a drop is cancelled or restocked, or its holds expire together
     Consequences,
-    /// Holds while clients send without pause on the live stream.
+    /// Holds while clients send without pause on the live stream
     StreamFlood,
-    /// Holds while 128 clients list drops, of which there are 3,000.
+    /// Holds while 128 clients list 3,000 drops
     DropLists,
-    /// CPU time of the shop's page up to its first card and to a press, with many drops by few.
+    /// CPU time of the shop's page until its first card and until a press, with many drops and with
+    /// few
     Pages,
 }
 
-/// How a run is played.
+/// The settings of a run.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How long and how often.
     pub pace: Pace,
-    /// Numbers of clients of the scenario `hot`; the first that is 256, or else the first, is used elsewhere.
+    /// Numbers of clients of the scenario `hot`; other scenarios use 256, or the first number if
+    /// 256 is not one of them.
     pub clients: Vec<usize>,
-    /// Who takes part.
     pub contenders: Vec<Contender>,
     /// Numbers of watchers.
     pub watchers: Vec<usize>,
@@ -86,24 +86,24 @@ pub struct Settings {
     pub stream_watchers: usize,
     /// Events of a long log.
     pub long_log: u64,
-    /// Events in the drop that is read back at a restart.
+    /// Events of the drop that is loaded at a restart.
     pub restart: u64,
-    /// Holds that memory is divided by.
+    /// Holds after which memory per hold is computed.
     pub holds: u64,
-    /// Whether only the contenders that a target names take part beside the main scenario.
+    /// True if only the contenders of a target run outside the main scenario.
     pub few_rivals: bool,
     /// Holds of the drop that is cancelled.
     pub consequences: u32,
-    /// Numbers of processes on the log while a shop is disturbed.
+    /// Numbers of processes on the log during a disturbance.
     pub nodes: Vec<usize>,
-    /// Holds a second while a shop is disturbed, over all nodes.
+    /// Holds per second during a disturbance, over all nodes.
     pub rate: u32,
     /// Drops of the shop whose page is opened.
     pub page_drops: u32,
 }
 
 impl Settings {
-    /// The number of clients of every scenario but `hot`.
+    /// Returns the number of clients of every scenario except `hot`.
     pub fn usual_clients(&self) -> usize {
         let usual = self.clients.iter().find(|clients| **clients == 256);
         usual.or(self.clients.first()).copied().unwrap_or(256)
@@ -115,21 +115,16 @@ impl Settings {
     }
 }
 
-/// Where a scenario takes place, and what it adds to.
+/// The environment of a scenario.
 pub struct Play<'a> {
-    /// The stage.
     pub stage: &'a Stage,
-    /// How.
     pub settings: &'a Settings,
-    /// The results.
     pub report: &'a mut Report,
 }
 
 impl Play<'_> {
-    /// Plays `scenario`.
-    ///
     /// # Errors
-    /// [`BenchError`]; what was measured before stays in the report.
+    /// [`BenchError`]; earlier results stay in the report.
     pub async fn play(&mut self, scenario: Scenario) -> Result<(), BenchError> {
         let clients = self.settings.usual_clients();
         match scenario {
@@ -156,7 +151,7 @@ impl Play<'_> {
         let usual = self.settings.usual_clients();
         for &clients in &self.settings.clients {
             let everybody = self.settings.contenders.clone();
-            // The rivals' targets are set at the usual number of clients.
+            // The rivals' targets apply to the usual number of clients.
             let few = [Contender::NoOp, Contender::Holdfast, Contender::Against];
             let contenders = if self.settings.few_rivals && clients != usual {
                 self.settings.among(&few)
@@ -208,7 +203,8 @@ impl Play<'_> {
         let mut cells = cells(&contenders, Question::Refusal);
         for cell in &mut cells {
             if contenders[cell.server] == Contender::NoOp {
-                // It refuses nothing; its answer to a hold is the limit that a refusal is held against.
+                // The no-op refuses nothing; its response to a hold is the limit to compare a
+                // refusal with.
                 cell.question = Question::Hold;
             }
         }
@@ -253,7 +249,7 @@ impl Play<'_> {
         Ok(())
     }
 
-    /// Starts the contenders, plays, keeps the results, ends the contenders.
+    /// Starts the contenders, plays the rounds, stores the results, and stops the contenders.
     async fn section(
         &mut self,
         scenario: &str,
@@ -274,19 +270,20 @@ impl Play<'_> {
         Ok(())
     }
 
-    /// The builds of Holdfast that take part.
+    /// Returns the builds of Holdfast that run.
     fn builds(&self) -> Vec<Contender> {
         self.settings
             .among(&[Contender::Against, Contender::Holdfast])
     }
 
-    /// Holds a second while a shop is disturbed, and how long it is watched before and after.
+    /// Returns the holds per second during a disturbance, and the time of observation before and
+    /// after it.
     fn paced(&self) -> (u32, Duration) {
         let calm = Duration::from_secs_f64(self.settings.pace.seconds);
         (self.settings.rate, calm)
     }
 
-    /// Ends a shop; what its `audit verify` has against it stands at the top of the report.
+    /// Ends a shop; violations found by its `audit verify` are noted at the top of the report.
     async fn close(&mut self, shop: Shop) -> Result<(), BenchError> {
         if let Some(violation) = shop.close(self.stage).await? {
             println!("{violation}");
@@ -306,7 +303,7 @@ impl Play<'_> {
     }
 }
 
-/// What the watchers of one row saw: the medians over the rounds.
+/// Returns the results of one row's watchers: medians over the rounds.
 fn seen(row: &Row) -> Vec<Figure> {
     let median_of = |figure: fn(&Seen) -> f64| {
         let seen = row.rounds.iter().filter_map(|round| round.seen.as_ref());
@@ -345,22 +342,18 @@ fn many_drops_label(contender: &str) -> String {
     format!("{contender}, {MANY} drops")
 }
 
-/// Holdfast's row for many drops.
 pub fn hundred_drops_label() -> String {
     many_drops_label(Contender::Holdfast.name())
 }
 
-/// Holdfast's row with `watchers`.
 pub fn watched_label(watchers: usize) -> String {
     format!("{}, {watchers} watchers", Contender::Holdfast.name())
 }
 
-/// Holdfast's row on a log of `events`.
 pub fn long_log_label(events: u64) -> String {
     format!("{}, {events} events", Contender::Holdfast.name())
 }
 
-/// Holdfast's row on an empty log.
 pub const fn empty_log_label() -> &'static str {
     "holdfast, empty log"
 }

@@ -1,8 +1,8 @@
-//! Long logs for the scenarios that need one: valid histories, written through Holdfast's own log.
+//! Long logs for scenarios: valid histories, written through Holdfast's own log.
 //!
-//! Every hold is placed, then paid for, given up or left to run out, in the past; drops stay live. Three buyers of four are
-//! new; every other payment has a reference. Chain, positions, sequences, keys and commitments are real, so that a server
-//! reads the log as it would read its own, and an auditor verifies it.
+//! Every hold is placed, then purchased, released or expired, in the past; drops stay live. Three
+//! of four buyers are new; every second payment has a reference. Chain, positions, sequences, keys
+//! and commitments are real, so a server reads the log like its own, and an auditor verifies it.
 
 use domain::command::{
     ConfirmPurchase, DropCommand, ExpireHold, PlaceHold, ReleaseHold, ScheduleDrop,
@@ -22,21 +22,20 @@ use uuid::Uuid;
 use crate::error::{BenchError, Doing};
 use crate::round::PLENTY;
 
-/// Holds placed at the same instant, then resolved.
+/// Holds that are placed at the same instant and then resolved.
 const WAVE: u64 = 1_000;
-/// Holds of a wave are paid for half way through, or run out.
+/// The duration of holds; purchases happen after half of it.
 const HOLD_SECONDS: u32 = 60;
-/// Of so many holds, the last is of the same buyer as the one before.
+/// One in this many holds has the same buyer as the previous hold.
 const BUYERS: u64 = 4;
 /// Events between two progress lines.
 const REPORT_EVERY: u64 = 1_000_000;
 
-/// A history to write.
 #[derive(Debug, Clone, Copy)]
 pub struct History {
-    /// Events, about.
+    /// The approximate number of events.
     pub events: u64,
-    /// Drops that they are about, one after the other.
+    /// The number of drops, one after the other.
     pub drops: u64,
 }
 
@@ -88,7 +87,7 @@ impl Writer {
     }
 }
 
-/// One drop and how it came to be.
+/// A drop and its state.
 struct Shop {
     id: DropId,
     aggregate: DropAggregate,
@@ -221,7 +220,8 @@ fn schedule(at: Timestamp) -> Result<ScheduleDrop, InvalidValue> {
     })
 }
 
-/// A drop that is live from `at` on, whose holds last `hold_seconds`, without further limits.
+/// Returns the terms of a drop that is live from `at` on, whose holds last `hold_seconds`, without
+/// further limits.
 pub fn terms(at: Timestamp, hold_seconds: u32) -> Result<DropTerms, InvalidValue> {
     Ok(DropTerms {
         name: DropName::new("A drop with a past")?,
@@ -242,7 +242,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wave_is_a_history_that_adds_up() {
+    fn wave_is_a_consistent_history() {
         let (at, mut events) = (Timestamp::from_millis(1_000_000), vec![]);
         let mut shop = Shop::open(at, &mut events).unwrap();
         let after = shop.wave(at, &mut events).unwrap();

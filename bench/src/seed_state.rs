@@ -1,11 +1,11 @@
-//! Large states for the scenarios that disturb a shop: a million unresolved holds, a long waitlist,
-//! holds that expire together, thousands of drops. Written by `COPY`, to a log that may be in use.
+//! Large states for scenarios with disturbances: a million unresolved holds, a long waitlist, holds
+//! that expire together, thousands of drops. Written by `COPY`, to a log that may be in use.
 //!
-//! Promise: chain, positions, sequences, keys and commitments are real, so that a server reads the
-//! log as its own and an auditor verifies it; nothing is recorded in the future. Rows are appended
-//! in transactions of [`CHUNK`] events under the head's lock, as another node would append them.
-//! Limit: events are made up directly, not decided, so that the limits of one build (the length of
-//! a waitlist, holds per address) do not bound what can be seeded.
+//! Promise: chain, positions, sequences, keys and commitments are real, so a server reads the log
+//! like its own and an auditor verifies it; no time is in the future. Rows are appended in
+//! transactions of [`CHUNK`] events under the head's lock, as another node would append them.
+//! Limit: events are generated directly, not decided, so that the limits of one build (the length
+//! of a waitlist, holds per address) do not restrict the seeded state.
 
 use domain::DropEvent;
 use domain::event::{DropScheduled, HoldPlaced, PurchaseConfirmed, WaitlistJoined};
@@ -32,32 +32,30 @@ const CHUNK: usize = 10_000;
 const COPY: &str = "COPY events (aggregate_type, aggregate_id, sequence, event_type, event_version, \
                     payload, metadata, position, recorded_at, hash, private) FROM STDIN";
 
-/// Appends to the log of one database.
 #[derive(Debug)]
 pub struct Seeder {
     connection: PgConnection,
     waiting: Vec<StoredEvent>,
 }
 
-/// Holds that expire together, and others that can be bought meanwhile.
+/// Holds that expire together, and others that are purchasable meanwhile.
 #[derive(Debug, Clone)]
-pub struct Stampede {
+pub struct MassExpiry {
     /// The drop whose holds expire together.
     pub drop_id: Uuid,
-    /// When they do.
+    /// When these holds expire.
     pub expires_at: Timestamp,
     /// Holds of another drop, and when each expires.
     pub purchasable: Vec<(Uuid, Timestamp)>,
 }
 
-/// The holds of another drop that are bought while the others expire.
+/// The holds of another drop that are purchased while the others expire.
 #[derive(Debug, Clone, Copy)]
 pub struct Purchasable {
-    /// How many.
     pub count: u32,
-    /// The first of them expires so long after the stampede, in milliseconds.
+    /// When the first of them expires, in milliseconds after the expiries.
     pub first_ms: i64,
-    /// Each of the others so long after the one before, in milliseconds.
+    /// The interval between their expiries, in milliseconds.
     pub every_ms: i64,
 }
 
@@ -74,7 +72,7 @@ impl Seeder {
         })
     }
 
-    /// A drop with `count` unresolved holds, which expire in an hour; returns its id.
+    /// Seeds a drop with `count` unresolved holds, which expire in an hour; returns its id.
     ///
     /// # Errors
     /// [`BenchError`].
@@ -90,7 +88,7 @@ impl Seeder {
         Ok(drop.id.0)
     }
 
-    /// A drop of one unit, which is sold, with `count` entries on its waitlist; returns its id.
+    /// Seeds a drop of one unit, which is sold, with `count` waitlist entries; returns its id.
     ///
     /// # Errors
     /// [`BenchError`].
@@ -109,20 +107,20 @@ impl Seeder {
         Ok(drop.id.0)
     }
 
-    /// Two drops: one with `count` holds that expire in one millisecond, `seconds` from now, and
-    /// one with holds that can be bought then.
+    /// Seeds two drops: one with `count` holds that expire in the same millisecond, `seconds` from
+    /// now, and one with holds that are purchasable then.
     ///
     /// # Errors
     /// [`BenchError`].
-    pub async fn stampede(
+    pub async fn mass_expiry(
         &mut self,
         count: u32,
         seconds: u32,
         others: Purchasable,
-    ) -> Result<Stampede, BenchError> {
+    ) -> Result<MassExpiry, BenchError> {
         let last_ms = others.first_ms + others.every_ms * i64::from(others.count);
-        // The holds of the other drop last longer and are placed earlier, but not before anything
-        // that is in the log already: its time never runs backwards.
+        // The holds of the other drop last longer and are placed earlier, but not before any event
+        // in the log, because recorded times never decrease.
         let longer = u32::try_from(last_ms / 1000 + 1).unwrap_or(u32::MAX);
         let earliest = self.head().await?.recorded_at.plus_seconds(longer + 1);
         wait_until(earliest).await;
@@ -145,14 +143,14 @@ impl Seeder {
             self.push(event).await?;
         }
         self.flush().await?;
-        Ok(Stampede {
+        Ok(MassExpiry {
             drop_id: crowd.id.0,
             expires_at,
             purchasable,
         })
     }
 
-    /// `count` drops that are live, without holds.
+    /// Seeds `count` live drops without holds.
     ///
     /// # Errors
     /// [`BenchError`].
@@ -223,7 +221,7 @@ async fn wait_until(at: Timestamp) {
     tokio::time::sleep(std::time::Duration::from_millis(left)).await;
 }
 
-/// Events in PostgreSQL's text format of `COPY`.
+/// Formats events in PostgreSQL's text format of `COPY`.
 fn rows(events: &[StoredEvent]) -> Vec<u8> {
     let mut text = String::with_capacity(events.len() * 1_024);
     for event in events {
@@ -268,7 +266,6 @@ fn escape(field: &str, text: &mut String) {
     }
 }
 
-/// One drop's events, one after another.
 #[derive(Debug)]
 struct Stream {
     id: DropId,
@@ -397,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seeded_waitlist_waits_for_a_drop_that_is_sold_out() {
+    fn seeded_waitlist_belongs_to_a_sold_out_drop() {
         let at = Timestamp::from_millis(1_000_000);
         let mut stream = Stream::open(at, 3_600, 1).unwrap();
         let mut events = vec![stream.opening().unwrap()];

@@ -1,7 +1,8 @@
-//! What all contenders of a run share: one directory, one private Postgres, and how a contender is put on it.
+//! The environment that all contenders of a run share: one directory and one private Postgres.
 //!
-//! Promise: every contender has a database (or a Redis) of its own, on the same server with the same settings and with
-//! `fsync` on; whatever was started ends with the [`Stage`], and its directories go with it.
+//! Promise: every contender has its own database (or Redis), on the same server with the same
+//! settings and with `fsync` on; every started process ends with the [`Stage`], and its directories
+//! are removed with it.
 
 mod running;
 
@@ -19,16 +20,15 @@ use crate::error::{BenchError, Doing};
 use crate::process::{Process, Reaper};
 use crate::procfs;
 
-/// A server that starts on ten million events takes its time.
-const STARTING: Duration = Duration::from_secs(900);
+/// The timeout of a start: a server that loads ten million events needs time.
+const START_TIMEOUT: Duration = Duration::from_secs(900);
 const STOPPING: Duration = Duration::from_secs(15);
 const CONNECTIONS: u16 = 300;
 
-/// See the module.
 pub struct Stage {
-    /// Where everything is, on the disk that counts.
+    /// The directory of the run, on the measured disk.
     directory: PathBuf,
-    /// Where sockets are: their paths must be short.
+    /// The directory of sockets, whose paths must be short.
     sockets: PathBuf,
     cluster: PostgresCluster,
     admin: PgPool,
@@ -40,21 +40,21 @@ pub struct Stage {
     numbers: AtomicU32,
 }
 
-/// What a stage is built from.
+/// The parameters of a stage.
 #[derive(Debug)]
 pub struct Plan {
-    /// Holds every run's directory.
+    /// The parent of every run's directory.
     pub directory: PathBuf,
-    /// The program.
+    /// The path of the program.
     pub holdfast: PathBuf,
-    /// Another build of it.
+    /// The path of another build.
     pub against: Option<PathBuf>,
     /// Connections of each rival that uses Postgres.
     pub pool: u32,
 }
 
 impl Stage {
-    /// Starts the Postgres that all share.
+    /// Starts the Postgres that all contenders share.
     ///
     /// # Errors
     /// [`BenchError`].
@@ -91,22 +91,21 @@ impl Stage {
         })
     }
 
-    /// Which PostgreSQL runs.
+    /// Returns the version of PostgreSQL.
     pub fn postgres(&self) -> String {
         self.cluster.origin().to_string()
     }
 
-    /// The program.
     pub fn holdfast(&self) -> &Path {
         &self.holdfast
     }
 
-    /// Kills who must not outlive us.
+    /// Returns the reaper of the stage's processes.
     pub const fn reaper(&self) -> &Reaper {
         &self.reaper
     }
 
-    /// Stops Postgres and removes what the run kept.
+    /// Stops Postgres and removes the run's directories.
     ///
     /// # Errors
     /// [`BenchError`].
@@ -125,7 +124,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Writes everything out, so that nobody pays for what another left dirty.
+    /// Runs a checkpoint, so that no contender pays for the dirty pages of another.
     ///
     /// # Errors
     /// [`BenchError`].
@@ -134,7 +133,7 @@ impl Stage {
         done.map(drop).doing("run a checkpoint")
     }
 
-    /// A new, empty database.
+    /// Creates an empty database.
     ///
     /// # Errors
     /// [`BenchError`].
@@ -152,7 +151,7 @@ impl Stage {
         Ok(Database { name, url, pool })
     }
 
-    /// Drops a database, and whoever is connected to it.
+    /// Drops a database and closes its connections.
     ///
     /// # Errors
     /// [`BenchError`].
@@ -181,7 +180,7 @@ impl Stage {
         }
     }
 
-    /// Starts `contender` on what was kept.
+    /// Starts `contender` on an existing store.
     ///
     /// # Errors
     /// [`BenchError`].
@@ -201,7 +200,7 @@ impl Stage {
         kept: Kept,
     ) -> Result<Running, BenchError> {
         let mut process = Process::spawn(&self.reaper, contender.name(), command)?;
-        let address = process.line("listening on http://", STARTING).await?;
+        let address = process.line("listening on http://", START_TIMEOUT).await?;
         let address = address.parse().doing("read a server's address")?;
         Ok(Running {
             contender,
@@ -221,17 +220,18 @@ impl Stage {
         self.spawn(contender, command, Kept::Nothing).await
     }
 
-    /// The program of a build of Holdfast.
+    /// Returns the program of a build of Holdfast.
     ///
     /// # Errors
-    /// [`BenchError`] when there is no other build.
+    /// [`BenchError`] if no other build was given.
     pub fn program(&self, contender: Contender) -> Result<&Path, BenchError> {
         let program = if contender == Contender::Against {
             self.against.as_deref()
         } else {
             Some(self.holdfast.as_path())
         };
-        program.ok_or_else(|| BenchError::Unexpected("--against PATH names the other build".into()))
+        program
+            .ok_or_else(|| BenchError::Unexpected("pass --against PATH for the other build".into()))
     }
 
     fn command(&self, contender: Contender, kept: &Kept) -> Result<Command, BenchError> {
@@ -263,7 +263,8 @@ impl Stage {
             .arg("--dir")
             .arg(&directory);
         let mut process = Process::spawn(&self.reaper, "redis-server", command)?;
-        // Up to version 7.0 with a "* ", later without; both say this when they take connections.
+        // Up to version 7.0 with a "* ", later without; both print this when they accept
+        // connections.
         process
             .wait_for("eady to accept connections", STOPPING)
             .await?;
@@ -273,7 +274,7 @@ impl Stage {
         })
     }
 
-    /// CPU time used so far by whoever works for `running`.
+    /// Returns the CPU time so far of all processes that work for `running`.
     pub fn cpu(&self, running: &Running) -> Cpu {
         let server = procfs::cpu_of(running.process.pid());
         match &running.kept {
@@ -298,7 +299,7 @@ impl Stage {
         }
     }
 
-    /// Stops `running` and drops what it kept.
+    /// Stops `running` and drops its store.
     ///
     /// # Errors
     /// [`BenchError`].
@@ -314,14 +315,14 @@ impl Stage {
     }
 }
 
-/// Whether there is a `redis-server` to start.
+/// Returns true if a `redis-server` is installed.
 pub async fn has_redis() -> bool {
     let mut command = Command::new("redis-server");
     let version = command.arg("--version").output().await;
     version.is_ok_and(|output| output.status.success())
 }
 
-/// CPU time, split by whose it is.
+/// CPU time by process.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Cpu {
     /// The contender's server.
@@ -332,7 +333,7 @@ pub struct Cpu {
     pub rest: Duration,
 }
 
-/// Where runs and their results are kept: `target/bench`.
+/// Returns the directory of runs and results: `target/bench`.
 pub fn results_directory() -> Result<PathBuf, BenchError> {
     let me = std::env::current_exe().doing("find this program")?;
     let target = me.parent().and_then(Path::parent);

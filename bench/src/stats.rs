@@ -1,7 +1,8 @@
-//! The few statistics that a comparison needs: medians, quantiles, and ratios paired round by round.
+//! The statistics of a comparison: medians, quantiles, and ratios paired by round.
 //!
-//! Why paired: the machine itself drifts (the no-op varies by a tenth from run to run), and two contenders in the same
-//! round drift together, so their ratio is steadier than either figure.
+//! Ratios are paired because the machine itself drifts (the no-op varies by a tenth from run to
+//! run). Two contenders in the same round drift together, so their ratio is steadier than either
+//! figure.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,7 @@ pub struct Ratio {
     pub max: f64,
 }
 
-/// The value at `quantile` (0 to 1) of `values`, by nearest rank; none of none.
+/// Returns the value at `quantile` (0 to 1) of `values`, by nearest rank; `None` without values.
 pub fn quantile(values: &[f64], quantile: f64) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -34,7 +35,7 @@ fn rank(last: usize, quantile: f64) -> usize {
     ((last as f64) * quantile.clamp(0.0, 1.0)).round() as usize
 }
 
-/// The middle value; of an even number, the mean of the middle two.
+/// Returns the middle value, or the mean of the middle two.
 pub fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -45,7 +46,8 @@ pub fn median(values: &[f64]) -> Option<f64> {
     Some(f64::midpoint(sorted[sorted.len() / 2 - 1], upper))
 }
 
-/// The ratio of two contenders that ran in the same rounds; rounds in which either is missing or zero do not count.
+/// Returns the ratio of two contenders that ran in the same rounds. Rounds in which either is
+/// missing or zero do not count.
 pub fn paired(numerators: &[f64], denominators: &[f64]) -> Option<Ratio> {
     let ratios: Vec<f64> = numerators
         .iter()
@@ -65,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_median_is_the_middle_or_between_the_middle_two() {
+    fn median_is_the_middle_value_or_the_mean_of_two() {
         assert_eq!(median(&[]), None);
         assert_eq!(median(&[3.0]), Some(3.0));
         assert_eq!(median(&[9.0, 1.0, 5.0]), Some(5.0));
@@ -73,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quantile_is_one_of_the_values() {
+    fn quantile_is_one_of_the_values() {
         let values: Vec<f64> = (0..=100).map(f64::from).collect();
         assert_eq!(quantile(&values, 0.99), Some(99.0));
         assert_eq!(quantile(&values, 0.0), Some(0.0));
@@ -83,8 +85,8 @@ mod tests {
     }
 
     #[test]
-    fn a_paired_ratio_compares_within_a_round_and_not_across() {
-        // The machine was half as fast in the second round; both felt it.
+    fn paired_ratio_compares_within_each_round() {
+        // The machine was half as fast in the second round, for both contenders.
         let ratio = paired(&[50.0, 25.0, 60.0], &[100.0, 50.0, 100.0]).unwrap();
         assert_eq!(
             ratio,

@@ -1,8 +1,8 @@
-//! Clients of the live stream that send without pause: a process of its own.
+//! Clients of the live stream that send without pause, in a separate process.
 //!
-//! Each opens a stream, and from then on writes as fast as the server takes it; what the server
-//! sends is read and dropped. A client that is disconnected connects again, as an attacker would.
-//! Limit: one thread; two clients send some 100 MB/s each on loopback.
+//! Each client opens a stream and then writes as fast as the server reads; the server's output is
+//! read and discarded. A disconnected client reconnects, as an attacker would.
+//! Limit: one thread; two clients send about 100 MB/s each on loopback.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -24,29 +24,26 @@ use crate::process::{Process, Reaper, lines_of_stdin};
 
 const CONNECTING: Duration = Duration::from_secs(60);
 const CHUNK: usize = 64 * 1024;
-/// After a connection that ended or was refused.
+/// The pause after a connection that ended or was refused.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Options of the hidden command `flood-stream`.
+/// Options of the internal command `flood-stream`.
 #[derive(Debug, Clone, Args)]
 pub struct Flood {
-    /// The server.
     #[arg(long)]
     pub address: SocketAddr,
-    /// The drop to watch.
     #[arg(long)]
     pub drop_id: Uuid,
-    /// Clients.
     #[arg(long)]
     pub clients: usize,
 }
 
-/// What the clients did.
+/// The result of the clients.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Flooded {
-    /// How long, in seconds.
+    /// The duration, in seconds.
     pub seconds: f64,
-    /// Bytes that the server's side took.
+    /// Bytes that the server's side accepted.
     pub bytes: u64,
     /// Streams that were opened.
     pub opened: u64,
@@ -54,12 +51,12 @@ pub struct Flooded {
     pub disconnected: u64,
 }
 
-/// The running process, as the run sees it.
+/// The running process, seen from the run.
 #[derive(Debug)]
 pub struct StreamFlood(Process);
 
 impl StreamFlood {
-    /// Starts it, and returns when the first client sends.
+    /// Starts it, and waits until the first client sends.
     ///
     /// # Errors
     /// [`BenchError`].
@@ -75,18 +72,16 @@ impl StreamFlood {
         Ok(Self(process))
     }
 
-    /// Ends it.
-    ///
     /// # Errors
     /// [`BenchError`].
     pub async fn end(mut self) -> Result<Flooded, BenchError> {
-        self.0.tell("end").await?;
+        self.0.send_line("end").await?;
         let text = self.0.line("result", CONNECTING).await?;
         serde_json::from_str(&text).doing("read the stream flood's result")
     }
 }
 
-/// The flood's own program.
+/// Runs the flood.
 pub fn flood(flood: &Flood) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -136,7 +131,7 @@ async fn client(flood: Flood, tally: Rc<RefCell<Flooded>>) {
     }
 }
 
-/// Opens a stream and reads up to the status of the answer.
+/// Opens a stream and reads up to the status of the response.
 async fn open(flood: &Flood) -> std::io::Result<TcpStream> {
     let Flood {
         address, drop_id, ..
@@ -161,7 +156,7 @@ async fn send_until_gone(stream: TcpStream, tally: &RefCell<Flooded>) {
     let chunk = vec![b'x'; CHUNK];
     while let Ok(taken) = sender.write(&chunk).await {
         tally.borrow_mut().bytes += taken as u64;
-        // A server that only half closes has ended the stream too.
+        // A server that only half closes has ended the stream as well.
         if reading.is_finished() {
             return;
         }

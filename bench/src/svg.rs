@@ -1,6 +1,6 @@
-//! The bar chart of README: holds a second of every contender, one hot drop, 256 clients.
+//! The bar chart of README: holds per second of every contender, one hot drop, 256 clients.
 //!
-//! Plain SVG, no script, no font of its own; readable on light and dark pages, and told in words for who cannot see it.
+//! Plain SVG without scripts or fonts; readable on light and dark pages, with a text alternative.
 
 use std::fmt::Write as _;
 
@@ -11,10 +11,10 @@ const BAR: f64 = 22.0;
 const STEP: f64 = 34.0;
 const TOP: f64 = 64.0;
 const LABELS: f64 = 170.0;
-/// Room for the longest number beside the longest bar.
+/// Width for the longest number next to the longest bar.
 const NUMBERS: f64 = 90.0;
 
-/// The chart, if the scenario was played.
+/// Returns the chart, if the scenario was played.
 pub fn chart(report: &Report) -> Option<String> {
     let section = report.section("hot", Some(256))?;
     let bars: Vec<(&str, f64)> = section
@@ -95,7 +95,7 @@ mod tests {
     use crate::report::tests::report;
 
     #[test]
-    fn every_contender_has_a_bar_as_long_as_its_rate() {
+    fn bars_are_proportional_to_the_rates() {
         let report = report(
             256,
             &[
@@ -117,12 +117,12 @@ mod tests {
     }
 
     #[test]
-    fn without_its_scenario_there_is_no_chart() {
+    fn chart_requires_its_scenario() {
         assert!(chart(&report(64, &[(Contender::NoOp, 1.0)])).is_none());
     }
 
     #[test]
-    fn names_cannot_break_the_markup() {
+    fn names_are_escaped_in_the_markup() {
         let svg = draw(&[("<&>", 1.0)], "a <machine>");
         assert!(svg.contains("&lt;&amp;&gt;") && svg.contains("a &lt;machine&gt;"));
     }

@@ -1,4 +1,4 @@
-//! The targets, and whether a report meets them.
+//! The targets, and their comparison with a report.
 
 use serde::Serialize;
 
@@ -11,7 +11,7 @@ use crate::scenario::{
     watched_label,
 };
 
-/// Which way is better.
+/// The direction of a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Better {
@@ -21,18 +21,15 @@ pub enum Better {
     Less,
 }
 
-/// A target beside what was measured.
+/// A target and the measured value.
 #[derive(Debug, Clone, Serialize)]
 pub struct Judgement {
-    /// What it is.
     pub name: String,
-    /// Which way is better.
     pub better: Better,
-    /// What is wanted.
     pub target: f64,
-    /// What would be better still.
+    /// A more ambitious target.
     pub stretch: f64,
-    /// None: that scenario was not played.
+    /// `None` if the scenario was not played.
     pub measured: Option<f64>,
 }
 
@@ -44,7 +41,7 @@ impl Judgement {
         })
     }
 
-    /// A bound with its direction.
+    /// Formats a bound with its direction.
     pub fn wanted(&self, bound: f64) -> String {
         match self.better {
             Better::More => format!("≥ {}", rounded(bound)),
@@ -52,7 +49,7 @@ impl Judgement {
         }
     }
 
-    /// Met, met with ease, or short by how much.
+    /// Returns whether the target is met, exceeded, or missed by how much.
     pub fn verdict(&self) -> String {
         match (self.reaches(self.stretch), self.reaches(self.target)) {
             (None, _) | (_, None) => "–".to_owned(),
@@ -66,7 +63,7 @@ impl Judgement {
     }
 }
 
-/// Every target.
+/// Compares the report with every target.
 pub fn judge(report: &Report) -> Vec<Judgement> {
     let ratio = |scenario: &str, clients: Option<usize>, numerator: &str, denominator: &str| {
         let section = report.section(scenario, clients)?;
@@ -81,11 +78,11 @@ pub fn judge(report: &Report) -> Vec<Judgement> {
         let found = report.figures.iter().find(|figure| figure.name == name)?;
         Some(found.value)
     };
-    // A shorter log than the target's shows in the name.
+    // The name contains the number of events, also of a log that is shorter than the target's.
     let mut names = report.figures.iter().map(|figure| figure.name.as_str());
     let restart = names.find(|name| name.starts_with(FIRST_ANSWER));
     let restart = restart.unwrap_or(FIRST_ANSWER);
-    // So do fewer watchers.
+    // The same for the number of watchers.
     let of_stream = |prefix: &str, unit: &str, target, stretch| {
         let found = |figure: &&Figure| figure.name.starts_with(prefix);
         let found = report.figures.iter().find(found);
@@ -120,7 +117,7 @@ pub fn judge(report: &Report) -> Vec<Judgement> {
         better: Better::Less,
         ..more(name, target, stretch, measured)
     };
-    // As with every figure of a long log: how long it was stands in its name.
+    // The name contains the number of events, as with every figure of a long log.
     let audit = |ratio: &str, target, stretch| {
         let mut figures = report.figures.iter();
         let found = figures.find(|figure| figure.name.starts_with(ratio));
@@ -218,7 +215,8 @@ pub fn judge(report: &Report) -> Vec<Judgement> {
     all
 }
 
-/// Holds on other drops during each consequence that was played, and purchases in time.
+/// Compares the holds on other drops during each disturbance, and the purchases in time, with their
+/// targets.
 fn judge_disturbances(all: &[Disturbance]) -> Vec<Judgement> {
     let less = |name: String, target, stretch, measured| Judgement {
         name,
@@ -277,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn each_consequence_of_this_build_is_held_to_the_target() {
+    fn each_disturbance_of_this_build_is_compared_with_the_target() {
         let mut report = report(256, &[]);
         let name = format!("{CANCEL}1000");
         let (ours, theirs) = (Contender::Holdfast, Contender::Against);
@@ -307,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_is_met_exceeded_or_missed_by_how_much() {
+    fn verdict_reports_met_exceeded_or_missed_by_how_much() {
         let name = "holds ÷ no-op, 256 clients";
         assert_eq!(verdict(85.0, name), "met, stretch too");
         assert_eq!(verdict(60.0, name), "met");

@@ -1,8 +1,10 @@
-//! Watchers of the live stream: a process of its own that holds many connections open and reads every frame.
+//! Watchers of the live stream: a separate process that holds many connections open and reads every
+//! frame.
 //!
-//! Every frame's receipt is kept by position and millisecond, and joined with the log afterwards ([`receipts`]); the last
-//! state of each connection is kept too, so that a run can ask whether everybody ended with the truth.
-//! Limit: the process shares the machine with the server, so its own delay is in every figure.
+//! The receipt of every frame is stored by position and millisecond, and joined with the log
+//! afterwards ([`receipts`]). The last state of each connection is stored as well, so that a run
+//! can check it for every watcher.
+//! Limit: the process shares the machine with the server, so its own delay is part of every figure.
 
 mod frames;
 mod receipts;
@@ -33,53 +35,50 @@ use crate::process::{Process, Reaper};
 const CONNECTING: Duration = Duration::from_secs(120);
 const ANSWERING: Duration = Duration::from_secs(60);
 
-/// Options of the hidden command `watch`.
+/// Options of the internal command `watch`.
 #[derive(Debug, Clone, Args)]
 pub struct Watch {
-    /// The server.
     #[arg(long)]
     pub address: SocketAddr,
-    /// The drop to watch.
     #[arg(long)]
     pub drop_id: Uuid,
-    /// Connections.
     #[arg(long)]
     pub watchers: usize,
 }
 
-/// What the watchers saw while measuring.
+/// The result of the watchers.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Seen {
-    /// Connections open.
+    /// Open connections.
     pub watchers: usize,
     /// Frames received, on all connections.
     pub frames: u64,
-    /// How long they were counted, in seconds.
+    /// The duration, in seconds.
     pub seconds: f64,
-    /// From when the event at a frame's position was recorded to the frame's receipt.
+    /// Latency from the recording of the event at a frame's position to the frame's receipt.
     #[serde(default)]
     pub of_frames: Latency,
-    /// From when a change was recorded to the first frame that has it.
+    /// Latency from the recording of a change to the first frame that contains it.
     #[serde(default)]
     pub of_changes: Latency,
-    /// What was received when.
+    /// The receipts, with their numbers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub receipts: Vec<(Receipt, u64)>,
     /// CPU of the watchers' process, in cores.
     pub cores: f64,
 }
 
-/// How many connections were last told these numbers.
-pub type LastTold = BTreeMap<String, usize>;
+/// The number of connections by the last stock that they received.
+pub type LastStates = BTreeMap<String, usize>;
 
 impl Seen {
-    /// Frames a second, on all connections.
+    /// Returns the frames per second, on all connections.
     #[expect(clippy::cast_precision_loss, reason = "frames are far below 2^52")]
     pub fn per_second(&self) -> f64 {
         self.frames as f64 / self.seconds.max(f64::EPSILON)
     }
 
-    /// Compares the receipts with when the log says that it happened.
+    /// Compares the receipts with the recorded times in the log.
     ///
     /// # Errors
     /// [`BenchError`].
@@ -91,12 +90,12 @@ impl Seen {
     }
 }
 
-/// The running process, as the run sees it.
+/// The running process, seen from the run.
 #[derive(Debug)]
 pub struct Watchers(Process);
 
 impl Watchers {
-    /// Starts it, and returns when all are connected.
+    /// Starts it, and waits until all watchers are connected.
     ///
     /// # Errors
     /// [`BenchError`].
@@ -112,15 +111,15 @@ impl Watchers {
         Ok(Self(process))
     }
 
-    /// Counting begins.
+    /// Starts counting.
     ///
     /// # Errors
     /// [`BenchError`].
     pub async fn begin(&mut self) -> Result<(), BenchError> {
-        self.0.tell("begin").await
+        self.0.send_line("begin").await
     }
 
-    /// Counting ends.
+    /// Ends counting.
     ///
     /// # Errors
     /// [`BenchError`].
@@ -128,22 +127,22 @@ impl Watchers {
         self.ask("end").await
     }
 
-    /// What everybody was told last.
+    /// Returns the last state of every connection.
     ///
     /// # Errors
     /// [`BenchError`].
-    pub async fn last_told(&mut self) -> Result<LastTold, BenchError> {
+    pub async fn last_states(&mut self) -> Result<LastStates, BenchError> {
         self.ask("last").await
     }
 
     async fn ask<T: serde::de::DeserializeOwned>(&mut self, what: &str) -> Result<T, BenchError> {
-        self.0.tell(what).await?;
+        self.0.send_line(what).await?;
         let text = self.0.line("result", ANSWERING).await?;
         serde_json::from_str(&text).doing("read the watchers' result")
     }
 }
 
-/// The watchers' own program.
+/// Runs the watchers.
 pub fn watch(watch: &Watch) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -161,14 +160,14 @@ pub fn watch(watch: &Watch) -> ExitCode {
     }
 }
 
-/// What all connections share; one thread, so no lock.
+/// State shared by all connections; one thread, so no lock.
 #[derive(Debug)]
 struct Tally {
     is_counting: bool,
     frames: u64,
     receipts: Receipts,
     last: Vec<Vec<u8>>,
-    /// One for all: nobody keeps it while waiting.
+    /// One buffer for all: it is never used across an await.
     buffer: Vec<u8>,
 }
 
@@ -211,19 +210,19 @@ async fn run(watch: &Watch) -> std::io::Result<()> {
                 println!("result {}", serde_json::to_string(&seen)?);
             }
             "last" => {
-                let mut told = LastTold::new();
+                let mut states = LastStates::new();
                 for stock in &tally.borrow().last {
                     let text = String::from_utf8_lossy(stock).into_owned();
-                    *told.entry(text).or_default() += 1;
+                    *states.entry(text).or_default() += 1;
                 }
-                println!("result {}", serde_json::to_string(&told)?);
+                println!("result {}", serde_json::to_string(&states)?);
             }
             _ => return Ok(()),
         }
     }
 }
 
-/// What we are asked; nothing once nobody asks any more.
+/// Returns the next command; an empty line if the run is gone.
 async fn next_line() -> std::io::Result<String> {
     let read = || {
         let mut line = String::new();
@@ -234,7 +233,7 @@ async fn next_line() -> std::io::Result<String> {
         .map_err(std::io::Error::other)?
 }
 
-/// Connects and reads up to the status of the answer.
+/// Connects and reads up to the status of the response.
 async fn open(watch: &Watch) -> std::io::Result<TcpStream> {
     let Watch {
         address, drop_id, ..
@@ -247,8 +246,8 @@ async fn open(watch: &Watch) -> std::io::Result<TcpStream> {
     let mut head = [0; 12];
     stream.read_exact(&mut head).await?;
     if &head[9..] != b"200" {
-        let said = String::from_utf8_lossy(&head).into_owned();
-        return Err(std::io::Error::other(format!("refused: {said}")));
+        let response = String::from_utf8_lossy(&head).into_owned();
+        return Err(std::io::Error::other(format!("refused: {response}")));
     }
     Ok(stream)
 }

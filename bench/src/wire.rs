@@ -1,7 +1,7 @@
-//! HTTP/1.1 as far as a benchmark needs it: write a request, read an answer whole.
+//! A minimal HTTP/1.1 client for benchmarks: writes a request, reads a whole response.
 //!
-//! Limit: answers must tell their length (`content-length`, or none at all); chunked bodies are refused, so live streams
-//! are read elsewhere ([`crate::watchers`]).
+//! Limit: responses must have a length (`content-length`, or no body); chunked bodies are rejected,
+//! so live streams are read elsewhere ([`crate::watchers`]).
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use tokio::net::TcpStream;
 
 use crate::error::{BenchError, Doing, within};
 
-/// How long a single call may take: a server that starts on a long log answers late.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The timeout of a single call: a server that loads a long log responds late.
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 const MOST_HEADERS: usize = 32;
 
-/// Where an answer ends, and what it says.
+/// The length and the status of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
     /// The status code.
@@ -28,10 +28,10 @@ pub struct Head {
     pub body: usize,
 }
 
-/// Reads the head of an answer; none while it is not there yet.
+/// Parses the head of a response; `None` if it is incomplete.
 ///
 /// # Errors
-/// What is no HTTP, or does not tell its length.
+/// If it is not HTTP, or has no length.
 pub fn head(bytes: &[u8]) -> std::io::Result<Option<Head>> {
     let invalid = |what: &str| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
     let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
@@ -61,11 +61,11 @@ pub fn head(bytes: &[u8]) -> std::io::Result<Option<Head>> {
     }))
 }
 
-/// Reads one answer from `stream` into `buffer`, which grows as needed.
+/// Reads one response from `stream` into `buffer`, which grows as needed.
 ///
 /// # Errors
-/// [`std::io::Error`] when the connection ends or speaks something else.
-pub async fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<Head> {
+/// [`std::io::Error`] if the connection ends or the response is invalid.
+pub async fn read_response(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::io::Result<Head> {
     let mut filled = 0;
     let mut known = None;
     loop {
@@ -86,44 +86,38 @@ pub async fn read_answer(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std::i
     }
 }
 
-/// A whole answer.
 #[derive(Debug)]
-pub struct Answer {
-    /// The status code.
+pub struct Response {
     pub status: u16,
-    /// The body.
     pub body: Vec<u8>,
 }
 
-impl Answer {
-    /// The body, if the status is `expected`.
+impl Response {
+    /// Returns the body, if the status is `expected`.
     ///
     /// # Errors
-    /// [`BenchError`] with the body, for the reader to judge.
+    /// [`BenchError`] with the body otherwise.
     pub fn read<T: DeserializeOwned>(&self, expected: u16) -> Result<T, BenchError> {
         if self.status != expected {
-            let said = String::from_utf8_lossy(&self.body);
+            let body = String::from_utf8_lossy(&self.body);
             let status = self.status;
             return Err(BenchError::Unexpected(format!(
-                "expected {expected}, was answered {status}: {said}"
+                "expected {expected}, got {status}: {body}"
             )));
         }
-        serde_json::from_slice(&self.body).doing("read an answer's body")
+        serde_json::from_slice(&self.body).doing("read a response body")
     }
 }
 
-/// A request on a connection of its own.
+/// A request on its own connection.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
-    /// The method.
     pub method: &'a str,
-    /// The path.
     pub path: &'a str,
-    /// The idempotency key.
     pub key: Option<&'a str>,
 }
 
-/// Sends `call` with `body` to `address` and reads the answer.
+/// Sends `call` with `body` to `address` and reads the response.
 ///
 /// # Errors
 /// [`BenchError`].
@@ -131,7 +125,7 @@ pub async fn send(
     address: SocketAddr,
     call: Call<'_>,
     body: Option<&impl Serialize>,
-) -> Result<Answer, BenchError> {
+) -> Result<Response, BenchError> {
     let body = body
         .map(serde_json::to_vec)
         .transpose()
@@ -142,24 +136,24 @@ pub async fn send(
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(&request).await?;
         let mut buffer = Vec::new();
-        let head = read_answer(&mut stream, &mut buffer).await?;
+        let head = read_response(&mut stream, &mut buffer).await?;
         let body = buffer[head.length..head.length + head.body].to_vec();
-        Ok::<_, std::io::Error>(Answer {
+        Ok::<_, std::io::Error>(Response {
             status: head.status,
             body,
         })
     };
     let what = format!("{} {}", call.method, call.path);
-    within(&what, PATIENCE, async {
+    within(&what, CALL_TIMEOUT, async {
         exchange.await.doing(format!("send {what} to {address}"))
     })
     .await
 }
 
-/// The admin key that every server of a run is started with.
+/// The admin key of every server in a run.
 pub const ADMIN_KEY: &str = "bench-admin-key-of-no-value";
 
-/// The bytes of a request.
+/// Returns the bytes of a request.
 pub fn request(address: SocketAddr, call: Call<'_>, body: &[u8]) -> Vec<u8> {
     let Call { method, path, key } = call;
     let mut text = format!(
@@ -185,7 +179,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_head_is_read_when_it_is_whole() {
+    fn head_is_parsed_when_complete() {
         let bytes = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nx: y\r\n\r\n{}";
         let expected = Head {
             status: 201,
@@ -197,14 +191,14 @@ mod tests {
     }
 
     #[test]
-    fn what_tells_no_length_is_refused() {
+    fn response_without_a_length_is_rejected() {
         assert!(head(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").is_err());
         assert!(head(b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n").is_err());
         assert!(head(b"SSH-2.0-OpenSSH\r\n\r\n").is_err());
     }
 
     #[test]
-    fn an_answer_without_a_body_ends_with_its_head() {
+    fn response_without_a_body_ends_with_its_head() {
         let head = head(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap().unwrap();
         assert_eq!((head.status, head.body), (204, 0));
     }

@@ -1,20 +1,20 @@
-//! A list that grows a chunk at a time.
+//! A list that grows by one chunk at a time.
 //!
-//! Promise: past the first chunk, growing moves nothing that is there and leaves at most one chunk of slack. A vector that
-//! doubles copies a million entries at once, while buyers wait, and then keeps room for another million.
-//! Limit: it grows and shrinks at its end only.
+//! Promise: beyond the first chunk, growth moves no existing entry and leaves at most one chunk of
+//! slack. A vector that doubles its capacity copies a million entries in one step while buyers
+//! wait, and then keeps capacity for another million.
+//! Limit: the list grows and shrinks at its end only.
 
 use std::ops::{Index, IndexMut};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Entries in a full chunk. The first chunk of a list grows as a vector does, so that a short list stays small.
+/// Entries in a full chunk. The first chunk grows as a vector does, so a short list stays small.
 const CHUNK: usize = 1_024;
 
-/// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chunks<T> {
-    /// Every chunk but the last is full, and none is empty.
+    /// Every chunk except the last is full, and none is empty.
     chunks: Vec<Vec<T>>,
     len: usize,
 }
@@ -29,35 +29,30 @@ impl<T> Default for Chunks<T> {
 }
 
 impl<T> Chunks<T> {
-    /// How many entries there are.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The entry at `index`.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<&T> {
         self.chunks.get(index / CHUNK)?.get(index % CHUNK)
     }
 
-    /// The last entry.
     #[must_use]
     pub fn last(&self) -> Option<&T> {
         self.chunks.last()?.last()
     }
 
-    /// Adds an entry at the end.
     pub fn push(&mut self, entry: T) {
         if self.len.is_multiple_of(CHUNK) {
-            let room = if self.len == 0 { 0 } else { CHUNK };
-            self.chunks.push(Vec::with_capacity(room));
+            let capacity = if self.len == 0 { 0 } else { CHUNK };
+            self.chunks.push(Vec::with_capacity(capacity));
         }
         if let Some(last) = self.chunks.last_mut() {
             last.push(entry);
@@ -65,7 +60,7 @@ impl<T> Chunks<T> {
         }
     }
 
-    /// Takes the last entry out.
+    /// Removes the last entry and returns it.
     pub fn pop(&mut self) -> Option<T> {
         let last = self.chunks.last_mut()?;
         let entry = last.pop()?;
@@ -76,12 +71,10 @@ impl<T> Chunks<T> {
         Some(entry)
     }
 
-    /// Every entry, first to last.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.chunks.iter().flatten()
     }
 
-    /// Every entry, first to last, to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.chunks.iter_mut().flatten()
     }
@@ -111,7 +104,7 @@ impl<T> FromIterator<T> for Chunks<T> {
     }
 }
 
-/// As a sequence, like a vector.
+/// Serializes as a sequence, like a vector.
 impl<T: Serialize> Serialize for Chunks<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.iter())
@@ -129,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_is_what_a_vector_is_on_both_sides_of_a_full_chunk() {
+    fn list_matches_a_vector_on_both_sides_of_a_full_chunk() {
         let (mut list, mut vector) = (Chunks::default(), vec![]);
         for number in 0..2 * CHUNK + 1 {
             list.push(number);
@@ -151,25 +144,25 @@ mod tests {
     }
 
     #[test]
-    fn growing_past_a_chunk_moves_nothing_and_wastes_at_most_one() {
+    fn growth_moves_no_entry_and_wastes_at_most_one_chunk() {
         let mut list: Chunks<usize> = (0..CHUNK).collect();
         let first: *const usize = &raw const list[0];
         for number in 0..10 * CHUNK {
             list.push(number);
         }
         assert!(std::ptr::eq(first, &raw const list[0]));
-        let room: usize = list.chunks.iter().map(Vec::capacity).sum();
-        assert!(room - list.len() <= CHUNK, "room for {room}");
+        let capacity: usize = list.chunks.iter().map(Vec::capacity).sum();
+        assert!(capacity - list.len() <= CHUNK, "capacity {capacity}");
     }
 
     #[test]
-    fn a_short_list_takes_little_room() {
+    fn short_list_allocates_little() {
         let list: Chunks<u64> = (0..3).collect();
         assert!(list.chunks[0].capacity() <= 4);
     }
 
     #[test]
-    fn it_is_written_as_a_vector_is() {
+    fn chunks_serialize_like_a_vector() {
         let list: Chunks<u8> = (1..4).collect();
         let text = serde_json::to_string(&list).unwrap();
         assert_eq!(text, "[1,2,3]");

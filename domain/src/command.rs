@@ -1,4 +1,5 @@
-//! What may be asked of a drop: requests in the imperative, each with the time and the ids it will be recorded with.
+//! The commands of a drop, in the imperative. Each carries the time and the ids that its events are
+//! recorded with.
 
 use crate::terms::{DropTerms, TermsPatch};
 use crate::values::{
@@ -6,170 +7,135 @@ use crate::values::{
     StockCount, Timestamp, WaitlistId,
 };
 
-/// A request to one drop. It may be refused; if not, it becomes events.
+/// A request to one drop. It is refused or becomes events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DropCommand {
-    /// Offer stock.
+    /// Creates the drop and offers its stock.
     ScheduleDrop(ScheduleDrop),
-    /// Edit the terms.
+    /// Edits the terms.
     RescheduleDrop(RescheduleDrop),
-    /// Call it off: nothing can be held or bought from then on.
+    /// Cancels the drop: nothing can be held or purchased afterwards.
     CancelDrop(CancelDrop),
-    /// Add or take away units.
+    /// Adds or removes units.
     AdjustStock(AdjustStock),
-    /// Set units aside.
+    /// Sets units aside for a buyer.
     PlaceHold(PlaceHold),
-    /// Give a hold up.
     ReleaseHold(ReleaseHold),
-    /// Pay for a hold.
+    /// Pays for a hold.
     ConfirmPurchase(ConfirmPurchase),
-    /// Record that a hold is over; asked by the engine when a deadline passes.
+    /// Records that a hold has expired. The engine sends it when the deadline passes.
     ExpireHold(ExpireHold),
-    /// Take a place in line.
+    /// Adds a waitlist entry.
     JoinWaitlist(JoinWaitlist),
-    /// Give a place in line up.
     LeaveWaitlist(LeaveWaitlist),
-    /// Offer what there is to the first in line who can use it: one offer a command. Asked by the
-    /// engine after units came free.
+    /// Offers available units to the first waitlist entry that can use them: one offer per command.
+    /// The engine sends it after units became available.
     ServeWaitlist(ServeWaitlist),
-    /// Record the next consequence of a cancellation: one hold ended or one waitlist entry removed
-    /// a command, holds first, each in the order in which they came. Asked by the engine until
-    /// there is nothing left.
+    /// Records the next consequence of a cancellation: one hold resolved or one waitlist entry
+    /// removed per command, holds first, each in order of creation. The engine sends it until
+    /// nothing is left.
     SettleCancelled,
 }
 
-/// See [`DropCommand::ScheduleDrop`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScheduleDrop {
-    /// The caller's idempotency key.
     pub key: Option<KeyDigest>,
-    /// What is offered, and how.
+    /// The terms of the offer.
     pub terms: DropTerms,
-    /// Units offered.
+    /// The number of units offered.
     pub total_stock: StockCount,
-    /// Now.
     pub at: Timestamp,
 }
 
-/// See [`DropCommand::RescheduleDrop`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RescheduleDrop {
-    /// The version of the terms that the caller has seen; none: any.
+    /// The version of the terms that the caller has seen; `None` accepts any.
     pub expected_version: Option<u32>,
-    /// The edit.
     pub patch: TermsPatch,
-    /// Now.
     pub at: Timestamp,
 }
 
-/// See [`DropCommand::CancelDrop`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CancelDrop {
-    /// Now.
     pub at: Timestamp,
 }
 
-/// See [`DropCommand::AdjustStock`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdjustStock {
-    /// The adjustment's id, should it be accepted.
+    /// The id that the adjustment receives if it is accepted.
     pub adjustment_id: AdjustmentId,
-    /// The caller's idempotency key.
     pub key: Option<KeyDigest>,
-    /// The units in all that the caller has seen; none: any. Only adjustments change them.
+    /// The total number of units that the caller has seen; `None` accepts any. Only adjustments
+    /// change the total.
     pub expected_total: Option<u32>,
-    /// Units to add, or to take away when negative.
+    /// Units to add, or to remove when negative.
     pub delta: i32,
-    /// Why.
     pub reason: Reason,
-    /// Now.
     pub at: Timestamp,
 }
 
-/// See [`DropCommand::PlaceHold`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlaceHold {
-    /// The hold's id, should it be accepted.
+    /// The id that the hold receives if it is accepted.
     pub hold_id: HoldId,
-    /// The caller's idempotency key.
     pub key: Option<KeyDigest>,
-    /// For whom.
     pub buyer: Pseudonym,
     /// Units to set aside.
     pub quantity: Quantity,
-    /// Commits to personal data that will be stored beside the event.
+    /// Commits to the personal data that is stored with the event.
     pub commitment: Option<Commitment>,
-    /// Now.
     pub at: Timestamp,
 }
 
-/// See [`DropCommand::ReleaseHold`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReleaseHold {
-    /// Which hold.
     pub hold_id: HoldId,
-    /// Now.
     pub at: Timestamp,
 }
 
-/// See [`DropCommand::ConfirmPurchase`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfirmPurchase {
-    /// The purchase's id, should it be accepted.
+    /// The id that the purchase receives if it is accepted.
     pub purchase_id: PurchaseId,
-    /// Which hold.
     pub hold_id: HoldId,
-    /// Commits to a payment reference that will be stored beside the event.
+    /// Commits to the payment reference that is stored with the event.
     pub commitment: Option<Commitment>,
-    /// Whether that reference is the one that the purchase of this hold was recorded with. Compared
-    /// by the caller: the history has salted commitments, which cannot be compared.
+    /// True if the reference equals the one that this hold's purchase was recorded with. The caller
+    /// compares them, because the log has salted commitments, which cannot be compared.
     pub is_recorded: bool,
-    /// Now.
     pub at: Timestamp,
 }
 
-/// See [`DropCommand::ExpireHold`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpireHold {
-    /// Which hold.
     pub hold_id: HoldId,
-    /// Now.
     pub at: Timestamp,
 }
 
-/// See [`DropCommand::JoinWaitlist`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinWaitlist {
-    /// The place's id, should it be given.
+    /// The id that the entry receives if it is accepted.
     pub entry_id: WaitlistId,
-    /// The id of the hold that it will become.
+    /// The id of the hold that the entry will be offered.
     pub hold_id: HoldId,
-    /// The caller's idempotency key.
     pub key: Option<KeyDigest>,
-    /// For whom.
     pub buyer: Pseudonym,
-    /// Units wanted.
+    /// Units requested.
     pub quantity: Quantity,
-    /// Commits to personal data that will be stored beside the event.
+    /// Commits to the personal data that is stored with the event.
     pub commitment: Option<Commitment>,
-    /// The most entries that may wait in this drop at once.
+    /// The largest number of entries that may wait in this drop at the same time.
     pub max_waiting: u32,
-    /// Now.
     pub at: Timestamp,
 }
 
-/// See [`DropCommand::LeaveWaitlist`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaveWaitlist {
-    /// Which place.
     pub entry_id: WaitlistId,
-    /// Now.
     pub at: Timestamp,
 }
 
-/// See [`DropCommand::ServeWaitlist`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServeWaitlist {
-    /// Now.
     pub at: Timestamp,
 }

@@ -1,7 +1,7 @@
-//! The one file that names `cqrs_es`: a thin adapter, so that stock `cqrs-es` and `postgres-es` programs can run the
-//! same aggregate on the same log.
+//! The only file that uses `cqrs_es`: a thin adapter that lets stock `cqrs-es` and `postgres-es`
+//! programs run the same aggregate on the same log.
 //!
-//! Limit: those programs reload a stream for each command and take time and ids from the commands they are given.
+//! Limit: those programs reload a stream for each command and take time and ids from the commands.
 
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
@@ -34,7 +34,8 @@ impl Aggregate for DropAggregate {
         (): &(),
         sink: &EventSink<Self>,
     ) -> Result<(), Refusal> {
-        // Decided in full before the first write: a write applies at once, and a later refusal would not undo it.
+        // The whole decision is made before the first write: each write is applied immediately, and
+        // a later refusal would not undo it.
         for event in self.decide(&command)?.events {
             sink.write(event, self).await;
         }

@@ -1,13 +1,12 @@
-//! Decisions: history and a command in, events or a [`Refusal`] out. Pure: same history, same command, same answer,
-//! on every machine and in every replay.
+//! Decisions: a pure function from history and a command to events or a [`Refusal`]. The same
+//! history and command give the same result, on every machine and in every replay.
 //!
-//! Promise: `decide` changes nothing, and what it returns can be applied; it returns one event at
-//! most, whatever there is in the drop. What follows from an event (offers of freed units, the end
-//! of a cancelled drop's holds) is decided by commands of its own, one event each, which the engine
-//! gives as long as there is something to do.
-//! Limit: time comes from the command. The caller records due expiries first; a hold that is over
-//! but not yet recorded so still counts as held here, and is refused all the same when somebody
-//! wants to buy it.
+//! Promise: `decide` changes nothing, and the events it returns can be applied. It returns at most
+//! one event, however much the drop contains. The consequences of an event (offers of freed units,
+//! the end of a cancelled drop's holds) are decided by separate commands, one event each, which the
+//! engine sends as long as work remains. Limit: time comes from the command. The caller records due
+//! expiries first. Here, a hold that is over but not yet recorded as expired still counts as held;
+//! its purchase is refused nevertheless.
 //!
 //! Source: docs/decisions/0029-consequences-are-due-work.md.
 
@@ -24,29 +23,28 @@ use crate::refusal::{Limit, Refusal};
 use crate::terms::DropTerms;
 use crate::values::{AdjustmentId, HoldId, Pseudonym, Quantity, StockCount, Timestamp, WaitlistId};
 
-/// What a command came to: the events to record, none if history already holds the answer, and what they are about.
+/// The result of an accepted command: its subject and the events to record. No events means that
+/// history already contains the result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// To be recorded, in this order.
+    /// The events to record, in this order.
     pub events: Vec<DropEvent>,
-    /// What the caller asked for.
+    /// The object of the command.
     pub subject: Subject,
 }
 
-/// What an accepted command is about.
+/// The object of an accepted command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subject {
-    /// The drop itself.
     Drop,
-    /// A hold, placed, released or expired.
+    /// A hold that was placed, released or expired.
     Hold(HoldId),
     /// The purchase of this hold.
     Purchase(HoldId),
-    /// An adjustment of stock.
     Adjustment(AdjustmentId),
-    /// A place in line.
+    /// A waitlist entry.
     Waitlist(WaitlistId),
-    /// A buyer, who was only asked about.
+    /// A buyer's standing, which was only read.
     Buyer(Box<Standing>),
 }
 
@@ -59,30 +57,29 @@ impl Decision {
         Self::new(subject, vec![event])
     }
 
-    /// Whether this is the answer to a request that history already knows.
     #[must_use]
     pub fn is_replay(&self) -> bool {
         self.events.is_empty()
     }
 }
 
-/// The most unresolved holds that a [`Standing`] names.
-const MOST_NAMED: usize = 1_000;
+/// The largest number of unresolved holds that a [`Standing`] lists.
+const MAX_HOLDS_LISTED: usize = 1_000;
 
-/// What one buyer has in a drop, and may still do.
+/// A buyer's units in a drop, and the units that they may still hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
     /// Units in unresolved holds.
     pub held: u32,
-    /// Units paid for.
+    /// Units purchased.
     pub purchased: u32,
-    /// Units that they could ask for in one hold, stock permitting.
+    /// Units that the limits allow in the buyer's next hold, if the stock suffices.
     pub allowance: u32,
-    /// When the throttle lets them place their next hold; none: at once.
+    /// The time from which the throttle permits the next hold; `None` means now.
     pub next_hold_at: Option<Timestamp>,
-    /// Their unresolved holds, the newest first: at most [`MOST_NAMED`].
+    /// The unresolved holds, newest first: at most [`MAX_HOLDS_LISTED`].
     pub holds: Vec<HoldId>,
-    /// Their waitlist entry, if they wait.
+    /// The id of their waiting waitlist entry.
     pub entry: Option<WaitlistId>,
 }
 
@@ -90,7 +87,7 @@ impl DropAggregate {
     /// Decides `command` against this history.
     ///
     /// # Errors
-    /// A [`Refusal`]; nothing is to be recorded then.
+    /// A [`Refusal`]; then nothing must be recorded.
     pub fn decide(&self, command: &DropCommand) -> Result<Decision, Refusal> {
         match command {
             DropCommand::ScheduleDrop(command) => self.schedule(command),
@@ -113,7 +110,8 @@ impl DropAggregate {
             if command.key.is_none() || command.key != origin.key {
                 return Err(Refusal::AlreadyScheduled);
             }
-            let same = self.begun_with(command) && origin.total == command.total_stock.get();
+            let same =
+                self.matches_first_terms(command) && origin.total == command.total_stock.get();
             return same
                 .then(|| Decision::new(Subject::Drop, vec![]))
                 .ok_or(Refusal::IdempotencyKeyReused);
@@ -130,11 +128,11 @@ impl DropAggregate {
         ))
     }
 
-    /// Whether the drop was scheduled with the terms that `command` asks for.
+    /// Returns true if the drop was scheduled with the terms of `command`.
     ///
-    /// "Starting now" is the same wish a second later: the caller who names no start gets the time of the command, and
-    /// a retry must not be refused for coming later.
-    fn begun_with(&self, command: &ScheduleDrop) -> bool {
+    /// A caller that sends no start gets the time of the command, so a retry has a later start. It
+    /// must not be refused for that.
+    fn matches_first_terms(&self, command: &ScheduleDrop) -> bool {
         let (Some(first), Some(origin)) = (self.first_terms(), self.origin()) else {
             return false;
         };
@@ -187,15 +185,15 @@ impl DropAggregate {
         ))
     }
 
-    /// The next of what a cancellation brings with it, at the time of the cancellation, however
-    /// late it is recorded.
+    /// Returns the next consequence of a cancellation. Its time is that of the cancellation,
+    /// however late it is recorded.
     fn settle_cancelled(&self) -> Result<Decision, Refusal> {
         self.existing_terms()?;
         let Some(at) = self.cancelled_at() else {
             return Ok(Decision::new(Subject::Drop, vec![]));
         };
         let hold = self.first_held().map(|hold| match hold.expires_at <= at {
-            // Over at its deadline; cancelling does not lend it the time until then.
+            // The hold was over at its deadline; cancelling does not extend it.
             true => self.expire(&hold),
             false => self.release(&hold, at, ReleaseCause::DropCancelled),
         });
@@ -262,8 +260,8 @@ impl DropAggregate {
 
     fn place_hold(&self, command: &PlaceHold) -> Result<Decision, Refusal> {
         let terms = self.existing_terms()?;
-        // The caller chose the key, so this is a retry, and history already holds the answer. An id works the same way:
-        // a hold that is there already is answered, never placed twice.
+        // The caller chose the key, so this is a retry, and history already contains the result. An
+        // id works the same way: an existing hold is returned, never placed twice.
         let earlier = match command.key.filter(|&key| self.knows_key(key)) {
             Some(key) => Some(self.hold_by_key(key).ok_or(Refusal::IdempotencyKeyReused)?),
             None => self.hold(command.hold_id),
@@ -324,8 +322,8 @@ impl DropAggregate {
         let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
         let subject = Subject::Purchase(hold.id);
         match self.outcome_of(&hold) {
-            // Another payment was made for what is paid for: answered as a replay, it would stay
-            // hidden.
+            // A different payment for a purchased hold. Returning the purchase as a replay would
+            // hide it.
             (HoldStatus::Purchased, purchased_at)
                 if command.commitment.is_some() && !command.is_recorded =>
             {
@@ -357,7 +355,7 @@ impl DropAggregate {
     fn expire_hold(&self, command: &ExpireHold) -> Result<Decision, Refusal> {
         let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
         let subject = Subject::Hold(hold.id);
-        // What a cancellation has ended does not run out as well.
+        // A hold that a cancellation has resolved does not expire as well.
         let is_held = self.outcome_of(&hold).0 == HoldStatus::Held;
         if !is_held || command.at < hold.expires_at {
             return Ok(Decision::new(subject, vec![]));
@@ -453,7 +451,7 @@ impl DropAggregate {
         }
     }
 
-    /// What `buyer` has, and may still do at `at`.
+    /// Returns the units of `buyer`, and the units that they may still hold at `at`.
     ///
     /// # Errors
     /// [`Refusal::DropNotFound`] when the drop was never scheduled.
@@ -462,7 +460,7 @@ impl DropAggregate {
         let known = self.buyer(buyer);
         let held = known.filter(|_| self.cancelled_at().is_none());
         let held = held.map_or(0, |known| known.held);
-        let waits = self.place_of(buyer);
+        let waits = self.waiting_entry_of(buyer);
         let waits = waits.filter(|_| self.cancelled_at().is_none());
         Ok(Standing {
             holds: self.unresolved_of(buyer, held),
@@ -474,12 +472,12 @@ impl DropAggregate {
         })
     }
 
-    /// The buyer's unresolved holds, which have `held` units together: no further back than the
-    /// oldest of them.
+    /// Returns the buyer's unresolved holds, which have `held` units together. The search stops at
+    /// the oldest of them.
     fn unresolved_of(&self, buyer: Pseudonym, held: u32) -> Vec<HoldId> {
         let (mut holds, mut left) = (vec![], held);
         for hold in self.holds_of(buyer) {
-            if left == 0 || holds.len() == MOST_NAMED {
+            if left == 0 || holds.len() == MAX_HOLDS_LISTED {
                 break;
             }
             if hold.status == HoldStatus::Held {
@@ -491,7 +489,7 @@ impl DropAggregate {
     }
 
     fn units_allowed(&self, buyer: Pseudonym, terms: &DropTerms) -> u32 {
-        // A cancellation has ended what was held, recorded or not.
+        // A cancellation resolves all holds, recorded or not.
         let taken = self
             .buyer(buyer)
             .map_or(0, |buyer| match self.cancelled_at() {
@@ -501,7 +499,8 @@ impl DropAggregate {
         terms.allowance(taken)
     }
 
-    /// An exact sliding window: the buyer's n-th newest hold must have left it before another may be placed.
+    /// An exact sliding window: the buyer's n-th newest hold must have left it before the next one
+    /// may be placed.
     fn next_hold_at(&self, buyer: Pseudonym, at: Timestamp) -> Option<Timestamp> {
         let throttle = self.terms()?.throttle?;
         let nth_newest = throttle.holds.get() as usize - 1;

@@ -1,9 +1,12 @@
-//! `DropAggregate`: all that one decision about a drop must see, rebuilt from its events alone.
+//! `DropAggregate`: the state that one decision about a drop depends on, rebuilt from the drop's
+//! events alone.
 //!
-//! Promise: `available + held + sold == total` after every event, and a hold is resolved at most once; both are
-//! asserted where they are made. `decide` (in [`crate::decide`]) may refuse; [`DropAggregate::evolve`] may not, for the
-//! past cannot be declined: an event that history can never contain panics.
-//! Limit: the aggregate knows every hold it ever had; one hold costs about 85 bytes, and its buyer 35.
+//! Promise: `available + held + sold == total` after every event, and a hold is resolved at most
+//! once; both are asserted where the state changes. `decide` (in [`crate::decide`]) may refuse;
+//! [`DropAggregate::evolve`] may not, because past events are facts: an event that history can
+//! never contain panics.
+//! Limit: the aggregate keeps every hold that was ever placed. One hold takes about 85 bytes, and
+//! its buyer 35.
 
 mod first_fit;
 mod indexes;
@@ -15,7 +18,7 @@ mod take_back;
 use serde::{Deserialize, Serialize};
 
 use self::indexes::{Keyed, PackedKeyed};
-use self::line::{Line, WaitlistEntry};
+use self::line::{Waitlist, WaitlistEntry};
 use self::packed::PackedHold;
 use self::stored::StoredAggregate;
 use crate::chunks::Chunks;
@@ -31,81 +34,72 @@ use crate::values::{
     AdjustmentId, HoldId, KeyDigest, Pseudonym, Quantity, Reason, Sequence, Timestamp, WaitlistId,
 };
 
-/// How far a hold has come. Only `Held` may change, and only once.
+/// The state of a hold. Only `Held` may change, and only once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum HoldStatus {
-    /// Units are set aside.
+    /// The units are set aside.
     Held,
-    /// It was paid for.
+    /// The hold was paid for.
     Purchased,
-    /// It ran out.
+    /// The deadline passed.
     Expired,
-    /// It was given up.
+    /// The buyer or a cancellation released it.
     Released,
 }
 
-/// One hold of a drop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
-    /// Its id.
     pub id: HoldId,
-    /// The idempotency key it was placed with.
+    /// The idempotency key that it was placed with.
     pub key: Option<KeyDigest>,
     /// Units set aside.
     pub quantity: Quantity,
-    /// When it was placed.
     pub placed_at: Timestamp,
-    /// The first instant at which it is over.
+    /// The first instant at which the hold is over.
     pub expires_at: Timestamp,
-    /// How far it has come.
     pub status: HoldStatus,
-    /// When it was resolved; meaningless while `Held`.
+    /// The time of its resolution; meaningless while `Held`.
     pub resolved_at: Timestamp,
     /// Index of the buyer in the aggregate.
     buyer: u32,
-    /// Index of the terms in force when it was placed: they set its price.
+    /// Index of the terms in force when it was placed; they set its price.
     terms: u32,
-    /// Index of the same buyer's hold before this one: the buyer's history, newest first.
+    /// Index of the same buyer's previous hold. The chain lists a buyer's holds, newest first.
     previous: Option<u32>,
 }
 
-/// What one buyer has in a drop.
+/// A buyer's units in a drop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Buyer {
-    /// Who, as the log knows them.
     pub id: Pseudonym,
     /// Units in unresolved holds.
     pub held: u32,
-    /// Units paid for.
+    /// Units purchased.
     pub purchased: u32,
     last_hold: Link,
 }
 
-/// A stock adjustment that was made.
+/// A recorded stock adjustment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adjustment {
-    /// Its id.
     pub id: AdjustmentId,
-    /// The idempotency key it was made with.
+    /// The idempotency key that it was made with.
     pub key: Option<KeyDigest>,
-    /// Units added, or taken away when negative.
+    /// Units added, or removed when negative.
     pub delta: i32,
-    /// Why.
     pub reason: Reason,
-    /// Where the units were right after.
+    /// The stock right after the adjustment.
     pub stock: Stock,
 }
 
-/// How and when a drop came to be: what a repeated request to schedule it is compared with.
+/// How and when the drop was scheduled. A repeated request to schedule it is compared with this.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
-    /// The idempotency key it was scheduled with.
     pub key: Option<KeyDigest>,
-    /// Units offered at first.
+    /// Units offered when it was scheduled.
     pub total: u32,
-    /// When it was scheduled.
     pub scheduled_at: Timestamp,
 }
 
@@ -120,12 +114,13 @@ pub struct DropAggregate {
     cancelled_at: Option<Timestamp>,
     stock: Stock,
     holds: Chunks<PackedHold>,
-    /// The first hold that is not resolved; the number of all when each is.
+    /// Index of the first unresolved hold; the number of holds if all are resolved.
     #[serde(skip)]
     first_held: u32,
     buyers: Chunks<Buyer>,
     adjustments: Vec<Adjustment>,
-    line: Line,
+    #[serde(rename = "line")]
+    waitlist: Waitlist,
     #[serde(skip)]
     hold_index: Lookup<u32>,
     #[serde(skip)]
@@ -145,7 +140,7 @@ impl PartialEq for DropAggregate {
             && self.first_held == other.first_held
             && self.buyers == other.buyers
             && self.adjustments == other.adjustments
-            && self.line == other.line
+            && self.waitlist == other.waitlist
             && self.hold_index == other.hold_index
             && self.buyer_index == other.buyer_index
             && self.key_index == other.key_index
@@ -153,99 +148,97 @@ impl PartialEq for DropAggregate {
 }
 
 impl DropAggregate {
-    /// The sequence of the last event applied; 0: never scheduled.
+    /// Returns the sequence of the last applied event; 0 if there is none.
     #[must_use]
     pub const fn sequence(&self) -> Sequence {
         self.sequence
     }
 
-    /// How the drop came to be; none: it was never scheduled.
+    /// Returns how the drop was scheduled; `None` if it was not.
     #[must_use]
     pub const fn origin(&self) -> Option<&Origin> {
         self.origin.as_ref()
     }
 
-    /// The terms in force; none: never scheduled.
+    /// Returns the terms in force; `None` if the drop was never scheduled.
     #[must_use]
     pub fn terms(&self) -> Option<&DropTerms> {
         self.terms.last()
     }
 
-    /// The terms that the drop was scheduled with.
     #[must_use]
     pub fn first_terms(&self) -> Option<&DropTerms> {
         self.terms.first()
     }
 
-    /// How often the terms were set: 1 after scheduling, one more for each edit and for cancelling.
+    /// Returns the version of the terms: 1 after scheduling, plus one for each edit and for the
+    /// cancellation.
     #[must_use]
     pub fn terms_version(&self) -> u32 {
         index_of(self.terms.len()) + u32::from(self.cancelled_at.is_some())
     }
 
-    /// When the drop was called off, if it was.
     #[must_use]
     pub const fn cancelled_at(&self) -> Option<Timestamp> {
         self.cancelled_at
     }
 
-    /// Where the units are, counting a hold until its expiry is recorded.
+    /// Returns the stock. A hold counts as held until its expiry is recorded.
     #[must_use]
     pub const fn stock(&self) -> Stock {
         self.stock
     }
 
-    /// The hold with this id.
     #[must_use]
     pub fn hold(&self, hold_id: HoldId) -> Option<Hold> {
         self.hold_index(hold_id).map(|index| self.hold_at(index))
     }
 
-    /// Where the hold with this id stands in [`DropAggregate::holds`].
+    /// Returns the index of this hold in [`DropAggregate::holds`].
     #[must_use]
     pub fn hold_index(&self, hold_id: HoldId) -> Option<u32> {
         self.hold_index
             .find(&hold_id, |index| &self.holds[index].id)
     }
 
-    /// Every hold, in the order in which they were placed.
+    /// Iterates over every hold, in the order of placement.
     pub fn holds(&self) -> impl Iterator<Item = Hold> {
         self.holds.iter().map(PackedHold::unpack)
     }
 
-    /// How many holds were ever placed.
+    /// Returns how many holds were ever placed.
     #[must_use]
     pub const fn holds_len(&self) -> usize {
         self.holds.len()
     }
 
-    /// Where the hold placed last stands, see [`DropAggregate::nth_hold`].
+    /// Returns the index of the newest hold, see [`DropAggregate::nth_hold`].
     #[must_use]
     pub fn newest_hold(&self) -> Option<u32> {
         self.holds.len().checked_sub(1).map(index_of)
     }
 
-    /// The hold that was placed as the `index`-th, from 0.
+    /// Returns the hold at `index` in the order of placement, from 0.
     #[must_use]
     pub fn nth_hold(&self, index: u32) -> Option<Hold> {
         self.holds.get(index as usize).map(PackedHold::unpack)
     }
 
-    /// The unresolved hold that was placed first.
+    /// Returns the oldest unresolved hold.
     #[must_use]
     pub fn first_held(&self) -> Option<Hold> {
         self.nth_hold(self.first_held)
     }
 
-    /// Whether the drop was cancelled and still has holds or waitlist entries to end.
+    /// Returns true if the drop was cancelled and still has holds or waitlist entries to resolve.
     #[must_use]
     pub const fn is_closing(&self) -> bool {
-        self.cancelled_at.is_some() && (self.stock.held > 0 || !self.line.is_empty())
+        self.cancelled_at.is_some() && (self.stock.held > 0 || !self.waitlist.is_empty())
     }
 
-    /// How far a hold has come and since when, taking into account that a cancellation has ended
-    /// it, recorded or not: the hold expired if its time was over by then, and was released at that
-    /// instant otherwise.
+    /// Returns a hold's status and the time of its resolution. A cancellation resolves every hold,
+    /// recorded or not: the hold expired if its deadline had passed by then, and was released at
+    /// that instant otherwise.
     #[must_use]
     pub fn outcome_of(&self, hold: &Hold) -> (HoldStatus, Timestamp) {
         match (hold.status, self.cancelled_at) {
@@ -257,7 +250,7 @@ impl DropAggregate {
         }
     }
 
-    /// The hold that was placed with this key.
+    /// Returns the hold that was placed with this key.
     #[must_use]
     pub fn hold_by_key(&self, key: KeyDigest) -> Option<Hold> {
         match self.keyed(key) {
@@ -266,13 +259,14 @@ impl DropAggregate {
         }
     }
 
-    /// The adjustment with this id. A walk over all of them: a drop has few, and an admin waits for each.
+    /// Returns the adjustment with this id. A linear search suffices: a drop has few adjustments,
+    /// and only an administrator's request looks for one.
     #[must_use]
     pub fn adjustment(&self, id: AdjustmentId) -> Option<&Adjustment> {
         self.adjustments.iter().find(|made| made.id == id)
     }
 
-    /// The adjustment that was made with this key.
+    /// Returns the adjustment that was made with this key.
     #[must_use]
     pub fn adjustment_by_key(&self, key: KeyDigest) -> Option<&Adjustment> {
         match self.keyed(key) {
@@ -281,63 +275,61 @@ impl DropAggregate {
         }
     }
 
-    /// The line: everybody who ever waited.
+    /// Returns the waitlist, with every entry that ever joined.
     #[must_use]
-    pub const fn line(&self) -> &Line {
-        &self.line
+    pub const fn line(&self) -> &Waitlist {
+        &self.waitlist
     }
 
-    /// The place in line with this id.
     #[must_use]
     pub fn entry(&self, entry_id: WaitlistId) -> Option<&WaitlistEntry> {
-        self.line.entry(entry_id)
+        self.waitlist.entry(entry_id)
     }
 
-    /// The place in line that was taken with this key.
+    /// Returns the waitlist entry that was joined with this key.
     #[must_use]
     pub fn entry_by_key(&self, key: KeyDigest) -> Option<&WaitlistEntry> {
         match self.keyed(key) {
-            Some(Keyed::Entry(index)) => Some(self.line.at(index)),
+            Some(Keyed::Entry(index)) => Some(self.waitlist.at(index)),
             Some(Keyed::Hold(_) | Keyed::Adjustment(_)) | None => None,
         }
     }
 
-    /// Whether `key` was used for anything in this drop, scheduling it included.
+    /// Returns true if `key` was used for any operation in this drop, including scheduling it.
     #[must_use]
     pub fn knows_key(&self, key: KeyDigest) -> bool {
         let scheduled_with = self.origin.as_ref().and_then(|origin| origin.key);
         scheduled_with == Some(key) || self.keyed(key).is_some()
     }
 
-    /// Whose hold or waitlist entry was made with `key`; none: neither was.
+    /// Returns the buyer whose hold or waitlist entry was made with `key`.
     #[must_use]
     pub fn key_holder(&self, key: KeyDigest) -> Option<Pseudonym> {
         match self.keyed(key)? {
             Keyed::Hold(index) => Some(self.buyer_of(&self.hold_at(index))),
-            Keyed::Entry(index) => Some(self.buyer_in_line(self.line.at(index)).id),
+            Keyed::Entry(index) => Some(self.buyer_of_entry(self.waitlist.at(index)).id),
             Keyed::Adjustment(_) => None,
         }
     }
 
-    /// What this buyer has here; none: they never held anything.
+    /// Returns this buyer's units in the drop; `None` if they never held or waited.
     #[must_use]
     pub fn buyer(&self, buyer: Pseudonym) -> Option<&Buyer> {
         self.buyer_index(buyer).map(|index| self.buyer_at(index))
     }
 
-    /// Whose hold it is.
     #[must_use]
     pub fn buyer_of(&self, hold: &Hold) -> Pseudonym {
         self.buyer_at(hold.buyer).id
     }
 
-    /// The terms in force when the hold was placed.
+    /// Returns the terms in force when the hold was placed.
     #[must_use]
     pub fn terms_of(&self, hold: &Hold) -> &DropTerms {
         &self.terms[hold.terms as usize]
     }
 
-    /// A buyer's holds, newest first.
+    /// Iterates over a buyer's holds, newest first.
     pub fn holds_of(&self, buyer: Pseudonym) -> impl Iterator<Item = Hold> {
         let newest = self.buyer(buyer).and_then(|buyer| buyer.last_hold.get());
         std::iter::successors(newest.map(|index| self.hold_at(index)), |hold| {
@@ -345,10 +337,11 @@ impl DropAggregate {
         })
     }
 
-    /// Applies one recorded event. The next event of the stream, and no other.
+    /// Applies one recorded event, which must be the next event of the stream.
     ///
     /// # Panics
-    /// When history cannot contain the event: it would oversell, resolve a hold twice, or name what is not there.
+    /// If history cannot contain the event: it would oversell, resolve a hold twice, or refer to an
+    /// unknown object.
     pub fn evolve(&mut self, event: &DropEvent) {
         match event {
             DropEvent::DropScheduled(event) => self.scheduled(event),
@@ -365,8 +358,7 @@ impl DropAggregate {
         self.sequence = self.sequence.next();
     }
 
-    /// Passes over an event of the stream that has no effect, because it was declared void: the
-    /// event keeps its place, and the stream continues after it.
+    /// Skips a void event of the stream: it keeps its sequence but has no effect.
     pub fn pass_over(&mut self, sequence: Sequence) {
         self.sequence = self.sequence.max(sequence);
     }
@@ -396,10 +388,10 @@ impl DropAggregate {
         self.assess_if_limits_changed(&event.terms, self.terms.len() - 2);
     }
 
-    /// Assesses who may be served, unless the terms at `index` of all had the same limits.
+    /// Assesses all waiting entries again, unless the terms at `index` had the same limits.
     fn assess_if_limits_changed(&mut self, terms: &DropTerms, index: usize) {
         let limits = |terms: &DropTerms| (terms.max_per_hold, terms.max_per_buyer);
-        if !self.line.is_empty() && limits(terms) != limits(&self.terms[index]) {
+        if !self.waitlist.is_empty() && limits(terms) != limits(&self.terms[index]) {
             self.assess_all();
         }
     }
@@ -424,7 +416,7 @@ impl DropAggregate {
         );
         self.stock.hold(event.quantity.get());
         let index = index_of(self.holds.len());
-        let buyer = self.meet(event.buyer);
+        let buyer = self.intern_buyer(event.buyer);
         let held = &mut self.buyers[buyer];
         held.held += event.quantity.get();
         let previous = std::mem::replace(&mut held.last_hold, index.into());
@@ -452,7 +444,7 @@ impl DropAggregate {
     fn expired(&mut self, event: &HoldExpired) {
         let at = event.expired_at;
         let hold = self.resolve(event.hold_id, HoldStatus::Expired, at);
-        self.check_terms_of(&hold, event.buyer, event.quantity);
+        self.check_resolution(&hold, event.buyer, event.quantity);
         let (buyer, quantity) = (hold.buyer, hold.quantity.get());
         assert!(at >= hold.expires_at, "a hold expired early");
         self.stock.free(quantity);
@@ -462,7 +454,7 @@ impl DropAggregate {
 
     fn released(&mut self, event: &HoldReleased) {
         let hold = self.resolve(event.hold_id, HoldStatus::Released, event.released_at);
-        self.check_terms_of(&hold, event.buyer, event.quantity);
+        self.check_resolution(&hold, event.buyer, event.quantity);
         let (buyer, quantity) = (hold.buyer, hold.quantity.get());
         assert!(
             event.released_at < hold.expires_at,
@@ -475,7 +467,7 @@ impl DropAggregate {
 
     fn purchased(&mut self, event: &PurchaseConfirmed) {
         let hold = self.resolve(event.hold_id, HoldStatus::Purchased, event.purchased_at);
-        self.check_terms_of(&hold, event.buyer, event.quantity);
+        self.check_resolution(&hold, event.buyer, event.quantity);
         let (buyer, quantity) = (hold.buyer, hold.quantity.get());
         assert!(
             event.purchased_at < hold.expires_at,
@@ -503,7 +495,7 @@ impl DropAggregate {
         self.stock.adjust(event.delta);
         assert!(
             self.stock == event.stock,
-            "an adjustment states another stock than it leads to"
+            "a stock adjustment states a different stock than it results in"
         );
         let index = index_of(self.adjustments.len());
         self.index_key(event.key, Keyed::Adjustment(index));
@@ -531,7 +523,7 @@ impl DropAggregate {
         resolved
     }
 
-    /// Moves on to the first hold that is not resolved.
+    /// Advances `first_held` to the next unresolved hold.
     fn pass_resolved(&mut self) {
         let is_resolved = |hold: &PackedHold| hold.status != HoldStatus::Held;
         while self
@@ -543,20 +535,20 @@ impl DropAggregate {
         }
     }
 
-    /// The read models count what an event states, and this aggregate what the hold says: the two
-    /// must not differ.
-    fn check_terms_of(&self, hold: &Hold, buyer: Pseudonym, quantity: Quantity) {
+    /// Projections use the numbers in the event, and this aggregate those of the hold: the two must
+    /// not differ.
+    fn check_resolution(&self, hold: &Hold, buyer: Pseudonym, quantity: Quantity) {
         assert!(
             hold.quantity == quantity,
-            "a hold was resolved with another quantity"
+            "a hold was resolved with a different quantity"
         );
         assert!(
             self.buyer_at(hold.buyer).id == buyer,
-            "a hold was resolved by another buyer"
+            "a hold was resolved for a different buyer"
         );
     }
 
-    fn meet(&mut self, buyer: Pseudonym) -> u32 {
+    fn intern_buyer(&mut self, buyer: Pseudonym) -> u32 {
         let next = index_of(self.buyers.len());
         if let Some(known) = self.index_buyer(buyer, next) {
             return known;

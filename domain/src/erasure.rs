@@ -1,14 +1,16 @@
-//! What the log says of an erasure: that there was one, and of how many events. Of whom, it does not say.
+//! The record of an erasure: that it happened, and the number of affected events. It does not
+//! identify the buyer.
 //!
-//! Its events are in a stream of their own, which belongs to no drop: a person may be a buyer of many.
+//! These events have their own stream, which belongs to no drop, because a person may be a buyer of
+//! many drops.
 
 use serde::{Deserialize, Serialize};
 
-/// What the log files erasures under.
+/// The aggregate type of erasures.
 pub const AGGREGATE_TYPE: &str = "Erasure";
-/// The one stream of erasures.
+/// The only stream of erasures.
 pub const STREAM: &str = "buyers";
-/// The name that the log files [`ErasureEvent::BuyerErased`] under.
+/// The event type of [`ErasureEvent::BuyerErased`].
 pub const BUYER_ERASED: &str = "BuyerErased";
 /// The version of its payload's schema.
 pub const VERSION: &str = "1.0";
@@ -17,15 +19,15 @@ pub const VERSION: &str = "1.0";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ErasureEvent {
-    /// What a buyer was called was removed from beside the log.
+    /// A buyer's personal data was removed.
     BuyerErased(BuyerErased),
 }
 
 /// See [`ErasureEvent::BuyerErased`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)] // It says nothing else, of nobody.
+#[serde(deny_unknown_fields)] // No other field is allowed, so none can identify a buyer.
 pub struct BuyerErased {
-    /// Events beside which there was something to remove.
+    /// The number of events whose personal data was removed.
     pub events: u64,
 }

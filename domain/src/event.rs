@@ -1,7 +1,8 @@
-//! What happened to a drop: recorded facts, in the past tense, that nothing may decline.
+//! The events of a drop: recorded facts, in the past tense.
 //!
-//! Each event tells all that a fold needs (who, how many, when), so a read model never has to look back.
-//! Stored form: the enum's name outside, its fields inside (`{"HoldPlaced": {…}}`), as stock `cqrs-es` programs write it.
+//! Each event contains everything that a fold needs (buyer, quantity, time), so a projection never
+//! has to look back. Stored form: the name of the variant outside, its fields inside
+//! (`{"HoldPlaced": {…}}`), as stock `cqrs-es` programs write it.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,25 +17,25 @@ use crate::values::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum DropEvent {
-    /// The drop exists from here on.
+    /// The drop was created.
     DropScheduled(DropScheduled),
-    /// Its terms changed.
+    /// The drop's terms changed.
     DropRescheduled(DropRescheduled),
-    /// It was called off; nothing more is held or sold.
+    /// The drop was cancelled; nothing more is held or sold.
     DropCancelled(DropCancelled),
     /// Units were set aside for a buyer.
     HoldPlaced(HoldPlaced),
-    /// A hold ran out; its units are available again.
+    /// A hold expired; its units are available again.
     HoldExpired(HoldExpired),
-    /// A hold was given up; its units are available again.
+    /// A hold was released; its units are available again.
     HoldReleased(HoldReleased),
     /// A hold was paid for.
     PurchaseConfirmed(PurchaseConfirmed),
-    /// Units were added or taken away.
+    /// Units were added or removed.
     StockAdjusted(StockAdjusted),
-    /// A buyer took a place in line for units that were not there.
+    /// A buyer joined the waitlist for units that were not available.
     WaitlistJoined(WaitlistJoined),
-    /// A place in line was given up.
+    /// A waitlist entry was removed without an offer.
     WaitlistLeft(WaitlistLeft),
 }
 
@@ -45,9 +46,9 @@ pub struct DropScheduled {
     /// The caller's idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyDigest>,
-    /// What is offered, and how.
+    /// The terms of the offer.
     pub terms: DropTerms,
-    /// Units offered.
+    /// The number of units offered.
     pub total_stock: StockCount,
     /// When it was scheduled.
     pub scheduled_at: Timestamp,
@@ -57,9 +58,9 @@ pub struct DropScheduled {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DropRescheduled {
-    /// The terms from here on, in full.
+    /// The complete terms from now on.
     pub terms: DropTerms,
-    /// When they changed.
+    /// When the terms changed.
     pub rescheduled_at: Timestamp,
 }
 
@@ -67,7 +68,7 @@ pub struct DropRescheduled {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DropCancelled {
-    /// When it was called off.
+    /// When the drop was cancelled.
     pub cancelled_at: Timestamp,
 }
 
@@ -80,18 +81,18 @@ pub struct HoldPlaced {
     /// The caller's idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyDigest>,
-    /// Whose it is.
+    /// The buyer.
     pub buyer: Pseudonym,
     /// Units set aside.
     pub quantity: Quantity,
-    /// When it was placed.
+    /// When the hold was placed.
     pub placed_at: Timestamp,
-    /// The first instant at which it is over.
+    /// The first instant at which the hold is over.
     pub expires_at: Timestamp,
-    /// Commits to the personal data stored beside this event, if it introduces the buyer.
+    /// Commits to the personal data that is stored with this event, if it introduces the buyer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commitment: Option<Commitment>,
-    /// The place in line that this hold was offered to; none: its buyer asked for it directly.
+    /// The waitlist entry that was offered this hold; none if the buyer requested it directly.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waitlist_entry: Option<WaitlistId>,
 }
@@ -102,11 +103,11 @@ pub struct HoldPlaced {
 pub struct HoldExpired {
     /// The hold.
     pub hold_id: HoldId,
-    /// Whose it was.
+    /// The buyer.
     pub buyer: Pseudonym,
     /// Units that became available.
     pub quantity: Quantity,
-    /// The hold's own `expires_at`: when it was over, which may be before this was recorded.
+    /// The hold's `expires_at`, which may be before the expiry was recorded.
     pub expired_at: Timestamp,
 }
 
@@ -115,7 +116,7 @@ pub struct HoldExpired {
 #[serde(rename_all = "snake_case")]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ReleaseCause {
-    /// The buyer gave it up.
+    /// The buyer released it.
     Buyer,
     /// The drop was cancelled.
     DropCancelled,
@@ -127,13 +128,13 @@ pub enum ReleaseCause {
 pub struct HoldReleased {
     /// The hold.
     pub hold_id: HoldId,
-    /// Whose it was.
+    /// The buyer.
     pub buyer: Pseudonym,
     /// Units that became available.
     pub quantity: Quantity,
-    /// When it was given up.
+    /// When the hold was released.
     pub released_at: Timestamp,
-    /// Why.
+    /// The reason for the release.
     pub cause: ReleaseCause,
 }
 
@@ -145,15 +146,15 @@ pub struct PurchaseConfirmed {
     pub purchase_id: PurchaseId,
     /// The hold that was paid for.
     pub hold_id: HoldId,
-    /// Who bought.
+    /// The buyer.
     pub buyer: Pseudonym,
     /// Units sold.
     pub quantity: Quantity,
-    /// What they cost together, at the price in force when the hold was placed.
+    /// The price of all units, at the unit price in force when the hold was placed.
     pub total: Money,
-    /// When.
+    /// When the hold was purchased.
     pub purchased_at: Timestamp,
-    /// Commits to the payment reference stored beside this event, if there is one.
+    /// Commits to the payment reference that is stored with this event, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commitment: Option<Commitment>,
 }
@@ -167,13 +168,13 @@ pub struct StockAdjusted {
     /// The caller's idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyDigest>,
-    /// Units added, or taken away when negative.
+    /// Units added, or removed when negative.
     pub delta: i32,
-    /// Why.
+    /// The administrator's reason for the adjustment.
     pub reason: Reason,
-    /// Where the units were right after.
+    /// The stock right after the adjustment.
     pub stock: Stock,
-    /// When.
+    /// When the stock was adjusted.
     pub adjusted_at: Timestamp,
 }
 
@@ -181,25 +182,26 @@ pub struct StockAdjusted {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WaitlistJoined {
-    /// The place in line.
+    /// The waitlist entry.
     pub entry_id: WaitlistId,
-    /// The hold that it will become: drawn now, because deciding draws nothing.
+    /// The id of the hold that the entry will be offered. It is chosen now, because decisions use
+    /// no randomness.
     pub hold_id: HoldId,
     /// The caller's idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<KeyDigest>,
-    /// Whose it is.
+    /// The buyer.
     pub buyer: Pseudonym,
-    /// Units wanted.
+    /// Units requested.
     pub quantity: Quantity,
-    /// When it was taken.
+    /// When the entry joined.
     pub joined_at: Timestamp,
-    /// Commits to the personal data stored beside this event, if it introduces the buyer.
+    /// Commits to the personal data that is stored with this event, if it introduces the buyer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commitment: Option<Commitment>,
 }
 
-/// Why a place in line was given up.
+/// Why a waitlist entry was removed without an offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -214,20 +216,20 @@ pub enum LeaveCause {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WaitlistLeft {
-    /// The place in line.
+    /// The waitlist entry.
     pub entry_id: WaitlistId,
-    /// Whose it was.
+    /// The buyer.
     pub buyer: Pseudonym,
-    /// Units that were wanted.
+    /// Units that were requested.
     pub quantity: Quantity,
-    /// When.
+    /// When the entry was removed.
     pub left_at: Timestamp,
-    /// Why.
+    /// The reason for the removal.
     pub cause: LeaveCause,
 }
 
 impl DropEvent {
-    /// Every name that the log files an event under.
+    /// The event types, as stored in the log.
     pub const TYPES: &'static [&'static str] = &[
         "DropScheduled",
         "DropRescheduled",
@@ -241,7 +243,7 @@ impl DropEvent {
         "WaitlistLeft",
     ];
 
-    /// The name that the log files this event under.
+    /// Returns the event type, as stored in the log.
     #[must_use]
     pub const fn event_type(&self) -> &'static str {
         match self {
@@ -258,8 +260,8 @@ impl DropEvent {
         }
     }
 
-    /// The version of the payload's schema. A change that an old reader cannot read raises the first number and
-    /// comes with an upcaster and a fixture of the old form.
+    /// Returns the version of the payload's schema. A change that an old reader cannot read raises
+    /// the first number and comes with an upcaster and a fixture of the old form.
     #[must_use]
     pub const fn event_version(&self) -> &'static str {
         match self {
@@ -276,13 +278,13 @@ impl DropEvent {
         }
     }
 
-    /// The version that events of this type are written in; none for a type that is not known.
+    /// Returns the version in which events of this type are written; `None` for an unknown type.
     #[must_use]
     pub fn version_of(event_type: &str) -> Option<&'static str> {
         Self::TYPES.contains(&event_type).then_some("1.0")
     }
 
-    /// The buyer whom it is about, if it is about one.
+    /// Returns the buyer that the event is about, if any.
     #[must_use]
     pub const fn buyer(&self) -> Option<Pseudonym> {
         match self {
@@ -299,7 +301,7 @@ impl DropEvent {
         }
     }
 
-    /// The idempotency key that it was asked for with, if there was one.
+    /// Returns the idempotency key of the request, if there was one.
     #[must_use]
     pub const fn key(&self) -> Option<KeyDigest> {
         match self {
@@ -316,9 +318,9 @@ impl DropEvent {
         }
     }
 
-    /// When it was decided, according to its author; none for what is recorded at any time after:
-    /// an expiry, which carries its deadline, and what a cancellation brings with it, which carries
-    /// the time of the cancellation.
+    /// Returns the time of the decision, according to its author. `None` for events that may be
+    /// recorded at any later time: an expiry, which carries its deadline, and the consequences of a
+    /// cancellation, which carry the time of the cancellation.
     #[must_use]
     pub const fn decided_at(&self) -> Option<Timestamp> {
         match self {
@@ -341,7 +343,7 @@ impl DropEvent {
         }
     }
 
-    /// The commitment to personal data stored beside this event, if it has any.
+    /// Returns the commitment to the personal data that is stored with this event, if any.
     #[must_use]
     pub const fn commitment(&self) -> Option<Commitment> {
         match self {

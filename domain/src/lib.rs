@@ -1,16 +1,18 @@
-//! The rules of Holdfast, and nothing else: no IO, no clock, no randomness. Time and ids arrive in commands.
+//! The rules of Holdfast, without IO, clock or randomness: time and ids arrive in commands.
 //!
 //! ```text
-//!  a drop   scheduled ──starts_at──▶ live ──ends_at──▶ ended          a hold   placed ──▶ purchased
-//!               │                     │ ▲                                         ├─────▶ released
-//!               │          none left  ▼ │ units freed                             └─────▶ expired, at expires_at
+//!  a drop   scheduled ──starts_at──▶ live ──ends_at──▶ ended   a hold   placed ──▶ purchased
+//!               │                     │ ▲                                  ├─────▶ released
+//!               │          none left  ▼ │ units freed                      └─────▶ expired
 //!               └──▶ cancelled ◀── sold out
 //! ```
 //!
-//! Who finds a drop sold out may wait in line: what comes back becomes a hold of the first who can use it ([`waitlist`]).
+//! Buyers who find a drop sold out may join its waitlist: released units become a hold of the first
+//! entry that can use them ([`waitlist`]).
 //!
-//! Read [`mod@drop`] for the state and its invariant, [`decide`] for every rule, [`event`] for what is stored. A caller does
-//! `decide`, records the events, and `evolve`s; if the record fails, `revert`s.
+//! Read [`mod@drop`] for the state and its invariant, [`decide`] for every rule, [`event`] for the
+//! stored form. A caller calls `decide`, records the events and calls `evolve`; if recording fails,
+//! it calls `revert`.
 
 pub mod chunks;
 pub mod command;
@@ -40,5 +42,5 @@ pub use drop::DropAggregate;
 pub use event::DropEvent;
 pub use refusal::Refusal;
 
-/// What the log files every drop's stream under.
+/// The aggregate type of every drop's stream in the log.
 pub const AGGREGATE_TYPE: &str = "Drop";

@@ -1,90 +1,91 @@
 //! Finds entries of a vector by a key that they carry, without a second copy of the key.
 //!
-//! Promise: about ten bytes an entry, where a map from key to place takes fifty. Limit: the caller says which key stands at a
-//! place, and says the same each time.
+//! Promise: about ten bytes per entry; a map from key to index takes fifty.
+//! Limit: the caller supplies the key of the entry at an index, which must not change.
 
 use std::hash::{BuildHasher, Hash};
 
 use hashbrown::hash_table::Entry;
 use hashbrown::{DefaultHashBuilder, HashTable};
 
-/// Places, found by key. The usual hasher is fast, and random enough for keys that are drawn or digested by us; give
-/// [`std::hash::RandomState`] for keys that strangers choose.
+/// Indexes, found by key. The default hasher is fast, and sufficient for keys that are random or
+/// digests; use [`std::hash::RandomState`] for keys that clients choose.
 #[derive(Debug, Clone)]
-pub struct Lookup<Place, Hasher = DefaultHashBuilder> {
-    places: HashTable<Place>,
+pub struct Lookup<Index, Hasher = DefaultHashBuilder> {
+    indexes: HashTable<Index>,
     hasher: Hasher,
 }
 
-impl<Place, Hasher: Default> Default for Lookup<Place, Hasher> {
+impl<Index, Hasher: Default> Default for Lookup<Index, Hasher> {
     fn default() -> Self {
         Self {
-            places: HashTable::new(),
+            indexes: HashTable::new(),
             hasher: Hasher::default(),
         }
     }
 }
 
-impl<Place: Copy, Hasher: BuildHasher> Lookup<Place, Hasher> {
-    /// The place of the entry with this key. `key_at` tells the key of the entry at a place.
-    pub fn find<'a, K>(&self, key: &K, key_at: impl Fn(Place) -> &'a K) -> Option<Place>
+impl<Index: Copy, Hasher: BuildHasher> Lookup<Index, Hasher> {
+    /// Returns the index of the entry with this key. `key_at` returns the key of the entry at an
+    /// index.
+    pub fn find<'a, K>(&self, key: &K, key_at: impl Fn(Index) -> &'a K) -> Option<Index>
     where
         K: Hash + Eq + ?Sized + 'a,
     {
-        let is_it = |place: &Place| key_at(*place) == key;
-        self.places.find(self.hasher.hash_one(key), is_it).copied()
+        let is_it = |index: &Index| key_at(*index) == key;
+        self.indexes.find(self.hasher.hash_one(key), is_it).copied()
     }
 
-    /// Remembers `place` under `key`, unless there is one already: then that is returned and nothing changes.
+    /// Stores `index` under `key`. If the key is present, returns its index and changes nothing.
     ///
-    /// The entry itself may be added afterwards, but before anything else is asked of this lookup.
+    /// The entry itself may be added afterwards, but before any other call to this lookup.
     pub fn insert<'a, K>(
         &mut self,
         key: &K,
-        place: Place,
-        key_at: impl Fn(Place) -> &'a K,
-    ) -> Option<Place>
+        index: Index,
+        key_at: impl Fn(Index) -> &'a K,
+    ) -> Option<Index>
     where
         K: Hash + Eq + ?Sized + 'a,
     {
         let hasher = &self.hasher;
-        let entry = self.places.entry(
+        let entry = self.indexes.entry(
             hasher.hash_one(key),
-            |&place| key_at(place) == key,
-            |&place| hasher.hash_one(key_at(place)),
+            |&index| key_at(index) == key,
+            |&index| hasher.hash_one(key_at(index)),
         );
         match entry {
             Entry::Occupied(found) => Some(*found.get()),
             Entry::Vacant(vacant) => {
-                vacant.insert(place);
+                vacant.insert(index);
                 None
             }
         }
     }
 
-    /// Forgets the place under `key`, while the entry is still there.
-    pub fn remove<'a, K>(&mut self, key: &K, key_at: impl Fn(Place) -> &'a K) -> Option<Place>
+    /// Removes the index under `key`. The entry must still exist.
+    pub fn remove<'a, K>(&mut self, key: &K, key_at: impl Fn(Index) -> &'a K) -> Option<Index>
     where
         K: Hash + Eq + ?Sized + 'a,
     {
-        let is_it = |place: &Place| key_at(*place) == key;
-        let found = self.places.find_entry(self.hasher.hash_one(key), is_it);
+        let is_it = |index: &Index| key_at(*index) == key;
+        let found = self.indexes.find_entry(self.hasher.hash_one(key), is_it);
         found.ok().map(|entry| entry.remove().0)
     }
 
-    /// Every place, in no order.
-    pub fn places(&self) -> impl Iterator<Item = Place> {
-        self.places.iter().copied()
+    /// Iterates over every index, in any order.
+    pub fn indexes(&self) -> impl Iterator<Item = Index> {
+        self.indexes.iter().copied()
     }
 }
 
-/// The same places, whatever the order.
-impl<Place: Copy + Ord, Hasher: BuildHasher> PartialEq for Lookup<Place, Hasher> {
+/// Compares the indexes regardless of their order.
+impl<Index: Copy + Ord, Hasher: BuildHasher> PartialEq for Lookup<Index, Hasher> {
     fn eq(&self, other: &Self) -> bool {
         let sorted = |lookup: &Self| {
-            let mut places: Vec<Place> = lookup.places().collect();
-            places.sort_unstable();
-            places
+            let mut indexes: Vec<Index> = lookup.indexes().collect();
+            indexes.sort_unstable();
+            indexes
         };
         sorted(self) == sorted(other)
     }
@@ -96,35 +97,35 @@ mod tests {
 
     const WORDS: [&str; 4] = ["one", "two", "three", "four"];
 
-    fn word_at(place: usize) -> &'static str {
-        WORDS[place]
+    fn word_at(index: usize) -> &'static str {
+        WORDS[index]
     }
 
     fn lookup() -> Lookup<usize> {
         let mut lookup = Lookup::default();
-        for (place, word) in WORDS.iter().enumerate() {
-            assert_eq!(lookup.insert(*word, place, word_at), None);
+        for (index, word) in WORDS.iter().enumerate() {
+            assert_eq!(lookup.insert(*word, index, word_at), None);
         }
         lookup
     }
 
     #[test]
-    fn what_was_inserted_is_found_and_nothing_else() {
-        for (place, word) in WORDS.iter().enumerate() {
-            assert_eq!(lookup().find(*word, word_at), Some(place));
+    fn only_inserted_keys_are_found() {
+        for (index, word) in WORDS.iter().enumerate() {
+            assert_eq!(lookup().find(*word, word_at), Some(index));
         }
         assert_eq!(lookup().find("five", word_at), None);
     }
 
     #[test]
-    fn a_key_that_is_there_keeps_its_place() {
+    fn inserting_a_present_key_keeps_its_index() {
         let mut lookup = lookup();
         assert_eq!(lookup.insert("two", 3, word_at), Some(1));
         assert_eq!(lookup.find("two", word_at), Some(1));
     }
 
     #[test]
-    fn what_was_removed_is_gone_and_the_rest_stays() {
+    fn removing_a_key_keeps_the_others() {
         let mut shorter = lookup();
         assert_eq!(shorter.remove("two", word_at), Some(1));
         assert_eq!(shorter.remove("two", word_at), None);

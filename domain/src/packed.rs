@@ -1,6 +1,7 @@
-//! Values in as few bytes as they need, for lists with millions of entries.
+//! Values in as few bytes as possible, for lists with millions of entries.
 //!
-//! Promise: what was packed is unpacked equal. Limit: only what its own type has checked fits; anything else panics.
+//! Promise: unpacking returns the packed value.
+//! Limit: only values that their own type has checked fit; any other value panics.
 
 use std::fmt;
 
@@ -8,15 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::values::{Position, Quantity, Timestamp};
 
-/// A whole number below 2^48 in six bytes: an instant to the millisecond until the year 10889, or a position.
+/// A whole number below 2^48 in six bytes: a time in milliseconds until the year 10889, or a
+/// position.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct U48([u8; 6]);
 
 impl U48 {
-    /// Packs a number.
-    ///
     /// # Panics
-    /// From 2^48 on.
+    /// If `number` is 2^48 or more.
     #[must_use]
     pub const fn new(number: u64) -> Self {
         let [a, b, c, d, e, f, 0, 0] = number.to_le_bytes() else {
@@ -25,7 +25,6 @@ impl U48 {
         Self([a, b, c, d, e, f])
     }
 
-    /// The number.
     #[must_use]
     pub const fn get(self) -> u64 {
         let [a, b, c, d, e, f] = self.0;
@@ -41,7 +40,7 @@ impl fmt::Debug for U48 {
 
 impl From<Timestamp> for U48 {
     fn from(at: Timestamp) -> Self {
-        // An instant is never before 1970.
+        // A timestamp is never before 1970.
         Self::new(at.millis().unsigned_abs())
     }
 }
@@ -64,15 +63,14 @@ impl From<U48> for Position {
     }
 }
 
-/// The place of another entry, or none, in four bytes.
+/// An optional index of another entry, in four bytes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Link(u32);
 
 impl Link {
-    /// To nowhere.
+    /// No entry.
     pub const NONE: Self = Self(u32::MAX);
 
-    /// The place, if there is one.
     #[must_use]
     pub const fn get(self) -> Option<u32> {
         if self.0 == u32::MAX {
@@ -90,15 +88,15 @@ impl fmt::Debug for Link {
 }
 
 impl From<u32> for Link {
-    fn from(place: u32) -> Self {
-        assert!(place < u32::MAX, "fewer than four billion entries");
-        Self(place)
+    fn from(index: u32) -> Self {
+        assert!(index < u32::MAX, "fewer than four billion entries");
+        Self(index)
     }
 }
 
 impl From<Option<u32>> for Link {
-    fn from(place: Option<u32>) -> Self {
-        place.map_or(Self::NONE, Self::from)
+    fn from(index: Option<u32>) -> Self {
+        index.map_or(Self::NONE, Self::from)
     }
 }
 
@@ -114,7 +112,7 @@ impl<'de> Deserialize<'de> for Link {
     }
 }
 
-/// Units of one hold in two bytes.
+/// The units of one hold in two bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackedQuantity(u16);
 
@@ -128,7 +126,7 @@ impl From<Quantity> for PackedQuantity {
 
 impl From<PackedQuantity> for Quantity {
     fn from(packed: PackedQuantity) -> Self {
-        Self::new(packed.0.into()).expect("it was a quantity before")
+        Self::new(packed.0.into()).expect("a packed quantity is valid")
     }
 }
 
@@ -137,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_up_to_the_last_that_fits_come_back() {
+    fn numbers_below_2_to_the_48_survive_packing() {
         for number in [0, 1, 255, 256, 1 << 40, (1 << 48) - 1] {
             assert_eq!(U48::new(number).get(), number);
         }
@@ -145,12 +143,12 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "fewer than 2^48")]
-    fn a_number_that_does_not_fit_is_not_cut_off() {
+    fn number_that_does_not_fit_is_not_truncated() {
         let _packed = U48::new(1 << 48);
     }
 
     #[test]
-    fn every_value_comes_back() {
+    fn every_quantity_survives_packing() {
         for at in [Timestamp::default(), Timestamp::MAX] {
             assert_eq!(Timestamp::from(U48::from(at)), at);
         }
@@ -158,8 +156,8 @@ mod tests {
             let quantity = Quantity::new(units.into()).unwrap();
             assert_eq!(Quantity::from(PackedQuantity::from(quantity)), quantity);
         }
-        for place in [None, Some(0), Some(u32::MAX - 1)] {
-            assert_eq!(Link::from(place).get(), place);
+        for index in [None, Some(0), Some(u32::MAX - 1)] {
+            assert_eq!(Link::from(index).get(), index);
         }
     }
 }

@@ -1,25 +1,27 @@
 //! Personal data, and the commitment that lets the log vouch for it without containing it.
 //!
-//! Promise: nothing that the hash chain covers can be turned back into what stands here once it is erased,
-//! because the commitment is salted and the salt is erased with it.
-//! Limit: while `private` exists, whoever reads the database can read it.
+//! Promise: after an erasure, the personal data cannot be recovered from anything that the hash
+//! chain covers: the commitment is salted, and the salt is erased as well.
+//! Limit: while `private` is present, every reader of the database can read it.
 //!
-//! The commitment is SHA-256 over `holdfast.private.v1`, the 16 bytes of the salt, and then for each field that
-//! is present, in the order of the struct: the field's name and its text, each preceded by its length in bytes as
-//! a big-endian 64-bit number. No two different contents share an encoding.
+//! The commitment is SHA-256 over `holdfast.private.v1`, the 16 bytes of the salt, and then for
+//! each field that is present, in the order of the struct: the field's name and its text, each
+//! preceded by its length in bytes as a big-endian 64-bit number. Two different contents never
+//! share an encoding.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::values::{BuyerId, Commitment, DisplayName, PaymentReference, Salt, as_stored};
 
-/// What stands in the `private` column of the event that introduced it; erased by setting the column to NULL.
+/// The contents of the `private` column of the event that introduced them; erased by setting the
+/// column to NULL.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Private {
-    /// Random; keeps a guess at the fields from being checked against the commitment.
+    /// Random. Without it, a guess at the fields cannot be checked against the commitment.
     pub salt: Salt,
-    /// What the shop calls the buyer.
+    /// The shop's identifier of the buyer.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -33,7 +35,7 @@ pub struct Private {
         deserialize_with = "as_stored"
     )]
     pub display_name: Option<DisplayName>,
-    /// What the shop's payment system calls the payment.
+    /// The payment system's identifier of the payment.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -43,7 +45,7 @@ pub struct Private {
 }
 
 impl Private {
-    /// Introduces a buyer.
+    /// The personal data of an event that introduces a buyer.
     #[must_use]
     pub fn buyer(salt: Salt, buyer_id: BuyerId, display_name: Option<DisplayName>) -> Self {
         Self {
@@ -54,7 +56,7 @@ impl Private {
         }
     }
 
-    /// Accompanies a purchase.
+    /// The personal data of a purchase.
     #[must_use]
     pub fn payment(salt: Salt, payment_reference: PaymentReference) -> Self {
         Self {
@@ -65,7 +67,7 @@ impl Private {
         }
     }
 
-    /// The commitment that the event's payload carries.
+    /// Returns the commitment that the event's payload carries.
     #[must_use]
     pub fn commitment(&self) -> Commitment {
         let fields = [
@@ -108,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commitment_depends_on_every_field_and_on_the_salt() {
+    fn commitment_depends_on_every_field_and_the_salt() {
         let commitment = alice(1, Some("Al")).commitment();
         assert_eq!(commitment, alice(1, Some("Al")).commitment());
         assert_ne!(commitment, alice(2, Some("Al")).commitment());
@@ -117,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn private_data_survives_a_round_trip_and_refuses_what_it_does_not_know() {
+    fn private_data_round_trips_and_rejects_unknown_fields() {
         let json = serde_json::to_string(&alice(1, None)).unwrap();
         assert_eq!(
             serde_json::from_str::<Private>(&json).unwrap(),

@@ -1,6 +1,7 @@
-//! The JSON Schema of what the log holds, generated from the types that write it.
+//! The JSON Schema of the log's events, generated from the types that write them.
 //!
-//! `docs/events.schema.json` is this document; a test compares the two, and every stored fixture with it.
+//! A test compares this document with `docs/events.schema.json`, and every stored fixture with the
+//! document.
 
 use std::borrow::Cow;
 
@@ -20,58 +21,58 @@ use crate::values::{
 /// One event, as `GET /v1/log` and `audit export` write it.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[expect(dead_code, reason = "only described, never made")]
+#[expect(dead_code, reason = "used for its schema only")]
 struct Event {
-    /// Place in the whole log: dense, in commit order, from 1.
+    /// Position in the log: dense, in commit order, from 1.
     #[schemars(range(min = 1))]
     position: u64,
-    /// The kind of stream: `Drop`, `Erasure`, `Log`, or that of another program.
+    /// The aggregate type: `Drop`, `Erasure`, `Log`, or that of another program.
     aggregate_type: String,
-    /// The stream: the drop, or as the other program names it.
+    /// The id of the aggregate: the drop's, or as the other program defines it.
     aggregate_id: String,
-    /// Place in the stream: from 1, without gaps.
+    /// Sequence in the stream: from 1, without gaps.
     #[schemars(range(min = 1))]
     sequence: u64,
-    /// The kind of event: in our own, the one name in the payload.
+    /// The event type. For Holdfast's events, it is also the only key of the payload.
     event_type: String,
     /// Version of the payload's schema.
     event_version: String,
-    /// When it was recorded. Never runs backwards along the log.
+    /// When the event was recorded. Never decreases along the log.
     recorded_at: Timestamp,
-    /// What happened: in our own, under the name of its type.
+    /// The payload. For Holdfast's events, an object whose only key is the event type.
     payload: Value,
-    /// What a program noted beside it.
+    /// Metadata that a program stored with the event.
     metadata: serde_json::Map<String, Value>,
-    /// SHA-256 over this event and the hash before it: docs/AUDIT.md.
+    /// SHA-256 over this event and the preceding hash: docs/AUDIT.md.
     hash: Sha256,
-    /// In a line: the stored text of `payload`, which is hashed, where that has line breaks, for
-    /// each of which `payload` then has a space.
+    /// In exports: the stored text of `payload`, if it contains line breaks. The hash covers this
+    /// text; `payload` has a space for each line break.
     payload_text: Option<String>,
-    /// As `payload_text`, of `metadata`.
+    /// As `payload_text`, for `metadata`.
     metadata_text: Option<String>,
 }
 
-/// A hold as version 0.9, of the prototype, recorded it: how long it lasts, and not when it is over.
+/// A hold as version 0.9, of the prototype, recorded it: with its duration instead of its deadline.
 #[derive(JsonSchema)]
-#[expect(dead_code, reason = "only described: an upcaster reads it")]
+#[expect(dead_code, reason = "used for its schema only: an upcaster reads it")]
 struct HoldPlacedUntil0_9 {
     /// The hold.
     hold_id: HoldId,
     /// The caller's idempotency key.
     key: Option<KeyDigest>,
-    /// Whose it is.
+    /// The buyer.
     buyer: Pseudonym,
     /// Units set aside.
     quantity: Quantity,
-    /// When it was placed.
+    /// When the hold was placed.
     placed_at: Timestamp,
-    /// How long it lasts from then on.
+    /// How long the hold lasts.
     hold_seconds: u32,
-    /// Commits to the personal data stored beside this event, if it introduces the buyer.
+    /// Commits to the personal data that is stored with this event, if it introduces the buyer.
     commitment: Option<Commitment>,
 }
 
-/// The document: what all events have in common, and then whose they are.
+/// Returns the document: the fields of every event, then one schema for each kind of stream.
 #[must_use]
 pub fn document() -> Value {
     let mut generator = SchemaGenerator::default();
@@ -100,7 +101,7 @@ fn of_a_drop(generator: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// No program writes these any more; every program reads them (`infrastructure/src/upcasters.rs`).
+/// These versions are no longer written, but still read (`infrastructure/src/upcasters.rs`).
 fn of_a_drop_until_0_9(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "description": "An event of a drop, in a form that is no longer written.",
@@ -121,7 +122,8 @@ fn of_a_drop_until_0_9(generator: &mut SchemaGenerator) -> Schema {
 
 fn of_an_erasure(generator: &mut SchemaGenerator) -> Schema {
     json_schema!({
-        "description": "An event that tells that a buyer was erased, and not whom.",
+        "description": "An event that records the erasure of a buyer, without identifying the \
+            buyer.",
         "properties": {
             "aggregate_type": { "const": erasure::AGGREGATE_TYPE },
             "aggregate_id": { "const": erasure::STREAM },
@@ -145,10 +147,10 @@ fn of_an_incident(generator: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// Stock programs may keep other streams in the same log; they are chained, and otherwise left alone.
+/// Stock programs may keep other streams in the same log; they are chained, but not interpreted.
 fn of_another_program() -> Schema {
     json_schema!({
-        "description": "An event of another program, about which no more is known.",
+        "description": "An event of another program, whose payload is not interpreted.",
         "properties": {
             "aggregate_type": { "not": { "enum": [
                 crate::AGGREGATE_TYPE, erasure::AGGREGATE_TYPE, incident::AGGREGATE_TYPE,
@@ -157,7 +159,7 @@ fn of_another_program() -> Schema {
     })
 }
 
-/// A request's text is described as the text.
+/// Described as the text that a request contains.
 impl<T: JsonSchema> JsonSchema for Entered<T> {
     fn inline_schema() -> bool {
         T::inline_schema()
@@ -215,8 +217,8 @@ described! {
     BuyerId: some_text(BuyerId::MAX_CHARS);
     DisplayName: some_text(DisplayName::MAX_CHARS);
     PaymentReference: some_text(PaymentReference::MAX_CHARS);
-    Position: place_in_log();
-    Sequence: place_in_log();
+    Position: log_number();
+    Sequence: log_number();
     Currency: json_schema!({ "type": "string", "pattern": "^[A-Z]{3}$", "description": "ISO 4217." });
     Timestamp: json_schema!({
         "type": "string", "format": "date-time",
@@ -236,7 +238,7 @@ fn whole(least: u32, most: u32) -> Schema {
     json_schema!({ "type": "integer", "minimum": least, "maximum": most })
 }
 
-fn place_in_log() -> Schema {
+fn log_number() -> Schema {
     json_schema!({ "type": "integer", "minimum": 0, "maximum": i64::MAX })
 }
 

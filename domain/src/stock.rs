@@ -1,4 +1,4 @@
-//! Where a drop's units are. The invariant of the whole product lives here.
+//! The stock of a drop, and its invariant: units are never created or lost.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Stock {
-    /// Units that the drop offers in all.
+    /// All units that the drop offers.
     pub total: u32,
     /// Units that can be held now.
     pub available: u32,
@@ -17,7 +17,6 @@ pub struct Stock {
 }
 
 impl Stock {
-    /// `total` units, all available.
     #[must_use]
     pub const fn new(total: u32) -> Self {
         Self {
@@ -28,38 +27,38 @@ impl Stock {
         }
     }
 
-    /// Sets `quantity` available units aside.
+    /// Moves `quantity` units from available to held.
     pub fn hold(&mut self, quantity: u32) {
         move_units(&mut self.available, &mut self.held, quantity);
         self.check();
     }
 
-    /// Returns `quantity` held units to the available ones.
+    /// Moves `quantity` units from held to available.
     pub fn free(&mut self, quantity: u32) {
         move_units(&mut self.held, &mut self.available, quantity);
         self.check();
     }
 
-    /// Turns `quantity` held units into sold ones.
+    /// Moves `quantity` units from held to sold.
     pub fn sell(&mut self, quantity: u32) {
         move_units(&mut self.held, &mut self.sold, quantity);
         self.check();
     }
 
-    /// Turns `quantity` sold units back into held ones; only for taking back a sale that was never recorded.
+    /// Moves `quantity` units from sold to held; only to revert a sale that was never recorded.
     pub(crate) fn unsell(&mut self, quantity: u32) {
         move_units(&mut self.sold, &mut self.held, quantity);
         self.check();
     }
 
-    /// Adds `delta` units to what is offered and available.
+    /// Adds `delta` units to the total and to the available units.
     pub fn adjust(&mut self, delta: i32) {
         self.total = shifted(self.total, delta);
         self.available = shifted(self.available, delta);
         self.check();
     }
 
-    /// Whether `available + held + sold == total`.
+    /// Returns true if `available + held + sold == total`.
     #[must_use]
     pub fn is_conserved(&self) -> bool {
         u64::from(self.available) + u64::from(self.held) + u64::from(self.sold)

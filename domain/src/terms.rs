@@ -1,4 +1,4 @@
-//! What a drop offers and on which conditions; everything about it that an admin may edit.
+//! The terms of a drop: everything that an administrator may edit.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,51 +6,51 @@ use crate::values::{
     BuyerLimit, Description, DropName, HoldSeconds, ImageUrl, Money, Quantity, Throttle, Timestamp,
 };
 
-/// The conditions of a drop.
+/// The terms of a drop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DropTerms {
-    /// As shoppers read it.
+    /// The name that shoppers see.
     pub name: DropName,
-    /// Longer text, when there is one.
+    /// A longer text, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<Description>,
-    /// A picture, when there is one.
+    /// A picture, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_url: Option<ImageUrl>,
     /// Price of one unit.
     pub price: Money,
     /// The first instant at which holds may be placed.
     pub starts_at: Timestamp,
-    /// The first instant at which holds may no longer be placed; none: never.
+    /// The first instant at which holds may no longer be placed; none means no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<Timestamp>,
     /// How long a hold lasts.
     pub hold_seconds: HoldSeconds,
     /// The most units in one hold.
     pub max_per_hold: Quantity,
-    /// The most units that one buyer may hold and have bought; none: no limit.
+    /// The most units that one buyer may hold and have purchased together; none means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_per_buyer: Option<BuyerLimit>,
-    /// How often one buyer may place a hold; none: no limit.
+    /// How often one buyer may place a hold; none means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub throttle: Option<Throttle>,
 }
 
 impl DropTerms {
-    /// Whether holds may be placed at `at`: from the start on, and before the end.
+    /// Returns true if holds may be placed at `at`: from the start on, and before the end.
     #[must_use]
     pub fn are_on_sale_at(&self, at: Timestamp) -> bool {
         at >= self.starts_at && self.ends_at.is_none_or(|ends_at| at < ends_at)
     }
 
-    /// The most units in one hold of a buyer who has none.
+    /// Returns the most units in the first hold of a buyer.
     #[must_use]
     pub fn most_in_one_hold(&self) -> u32 {
         self.allowance(0)
     }
 
-    /// The most units in the next hold of a buyer who holds and has bought `taken`.
+    /// Returns the most units in the next hold of a buyer with `taken` units held or purchased.
     #[must_use]
     pub fn allowance(&self, taken: u32) -> u32 {
         let per_buyer = self
@@ -59,40 +59,34 @@ impl DropTerms {
         per_buyer.min(self.max_per_hold.get())
     }
 
-    /// Whether the end, if there is one, comes after the start.
+    /// Returns true if there is no end, or if it is after the start.
     #[must_use]
     pub fn ends_after_start(&self) -> bool {
         self.ends_at.is_none_or(|ends_at| ends_at > self.starts_at)
     }
 }
 
-/// An edit: `None` leaves a field as it is; for what may be absent, `Some(None)` removes it.
+/// An edit of the terms. `None` leaves a field unchanged; `Some(None)` removes an optional field.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TermsPatch {
-    /// New name.
     pub name: Option<DropName>,
-    /// New description.
     pub description: Option<Option<Description>>,
-    /// New picture.
     pub image_url: Option<Option<ImageUrl>>,
-    /// New price; holds already placed keep theirs.
+    /// The new price; existing holds keep theirs.
     pub price: Option<Money>,
-    /// New start.
     pub starts_at: Option<Timestamp>,
-    /// New end.
     pub ends_at: Option<Option<Timestamp>>,
-    /// New length of later holds.
+    /// The new duration of later holds.
     pub hold_seconds: Option<HoldSeconds>,
-    /// New limit for later holds.
+    /// The new limit for later holds.
     pub max_per_hold: Option<Quantity>,
-    /// New limit for later holds.
+    /// The new limit for later holds.
     pub max_per_buyer: Option<Option<BuyerLimit>>,
-    /// New throttle.
     pub throttle: Option<Option<Throttle>>,
 }
 
 impl TermsPatch {
-    /// `terms` with this edit applied.
+    /// Returns `terms` with this edit applied.
     #[must_use]
     pub fn apply(self, terms: &DropTerms) -> DropTerms {
         let old = terms.clone();

@@ -1,4 +1,5 @@
-//! Given a history, when a command comes, then these events: the words that tests of decisions are written in.
+//! Given a history, when a command arrives, then these events follow: the vocabulary of tests of
+//! decisions.
 //!
 //! ```
 //! use domain::{Refusal, testing::*};
@@ -8,12 +9,13 @@
 //!     .then_refused(Refusal::SoldOut { requested: 1, available: 0 });
 //! ```
 //!
-//! Whatever a test does not say is a default: everything happens at [`T0`], to buyer `ann`, for 10 dollars a unit, and a
-//! hold lasts [`HOLD_SECONDS`]. [`Detail`] changes one of these: `place_hold("h2", 1).by("bob").at(second(5))`.
+//! Everything that a test does not specify has a default: it happens at [`T0`], to buyer `ann`, at
+//! 10 dollars per unit, and a hold lasts [`HOLD_SECONDS`]. [`Detail`] changes one of these:
+//! `place_hold("h2", 1).by("bob").at(second(5))`.
 //!
-//! Promise: names make ids, so that equal names are equal ids in every run. An accepted command is also taken back and
-//! checked against the state before it.
-//! Limit: a builder checks nothing about history; [`given`] panics when the aggregate would.
+//! Promise: ids are derived from names, so equal names are equal ids in every run. The events of an
+//! accepted command are also reverted, and the state compared with the one before.
+//! Limit: a builder does not check the history; [`given`] panics if the aggregate would.
 
 mod waitlist;
 
@@ -40,7 +42,7 @@ use crate::values::{
     Timestamp, WaitlistId,
 };
 
-/// When tests begin, in milliseconds since the Unix epoch: 2026-01-01T12:00:00.000Z.
+/// The start of every test, in milliseconds since the Unix epoch: 2026-01-01T12:00:00.000Z.
 pub const T0: i64 = 1_767_268_800_000;
 
 /// How long a hold lasts under the default [`terms`], in seconds.
@@ -54,7 +56,7 @@ pub struct Given {
     aggregate: DropAggregate,
 }
 
-/// What a command came to, waiting for its `then`.
+/// The result of a command, to be checked by a `then` method.
 #[derive(Debug, Clone)]
 pub struct When {
     before: DropAggregate,
@@ -64,7 +66,7 @@ pub struct When {
 /// A drop with this history, oldest event first.
 ///
 /// # Panics
-/// When it is no history that a drop can have.
+/// If a drop cannot have this history.
 #[track_caller]
 pub fn given(history: impl IntoIterator<Item = DropEvent>) -> Given {
     let mut aggregate = DropAggregate::default();
@@ -75,7 +77,6 @@ pub fn given(history: impl IntoIterator<Item = DropEvent>) -> Given {
 }
 
 impl Given {
-    /// Decides `command`.
     #[must_use]
     pub fn when(self, command: DropCommand) -> When {
         let outcome = self.aggregate.decide(&command);
@@ -85,11 +86,11 @@ impl Given {
         }
     }
 
-    /// Decides `command`, and then, as the engine does, what follows from it at the same time:
-    /// offers to the waitlist, or the end of what a cancelled drop still has.
+    /// Decides `command` and then, like the engine, its consequences at the same time: offers to
+    /// the waitlist, or the end of the holds and entries of a cancelled drop.
     ///
     /// # Panics
-    /// When one decision is more than one event.
+    /// If one decision has more than one event.
     #[must_use]
     #[track_caller]
     pub fn when_followed_up(self, command: DropCommand) -> When {
@@ -115,7 +116,7 @@ impl Given {
         }
     }
 
-    /// The state that this history made.
+    /// Returns the state after this history.
     #[must_use]
     pub fn aggregate(self) -> DropAggregate {
         self.aggregate
@@ -123,10 +124,10 @@ impl Given {
 }
 
 impl When {
-    /// Expects exactly these events, and goes on with the history that they extend.
+    /// Expects exactly these events, and continues with the extended history.
     ///
     /// # Panics
-    /// When the command came to anything else, or taking its events back does not lead back.
+    /// If the command has a different result, or reverting its events does not restore the state.
     #[track_caller]
     pub fn then(self, events: impl IntoIterator<Item = DropEvent>) -> Given {
         let expected: Vec<DropEvent> = events.into_iter().collect();
@@ -134,7 +135,7 @@ impl When {
             Ok(decision) => decision,
             Err(refusal) => panic!("expected {expected:#?}, but it was refused: {refusal}"),
         };
-        assert_eq!(decision.events, expected, "other events than expected");
+        assert_eq!(decision.events, expected, "different events than expected");
         let mut aggregate = self.before.clone();
         for event in &expected {
             aggregate.evolve(event);
@@ -145,15 +146,15 @@ impl When {
         }
         assert_eq!(
             taken_back, self.before,
-            "taking the events back does not lead back"
+            "reverting the events does not restore the state"
         );
         Given { aggregate }
     }
 
-    /// Expects a no, for this reason and with these numbers; history is as it was.
+    /// Expects this refusal; the history is unchanged.
     ///
     /// # Panics
-    /// When the command was accepted, or refused for another reason.
+    /// If the command was accepted, or refused for another reason.
     #[track_caller]
     pub fn then_refused(self, refusal: Refusal) -> Given {
         assert_eq!(self.outcome, Err(refusal));
@@ -162,10 +163,10 @@ impl When {
         }
     }
 
-    /// Expects a yes that records nothing, because history already holds the answer.
+    /// Expects success without events, because history already contains the result.
     ///
     /// # Panics
-    /// When the command was refused, or would record something, or is about something else.
+    /// If the command was refused, has events, or has another subject.
     #[track_caller]
     pub fn then_replays(self, subject: Subject) -> Given {
         let events = vec![];
@@ -190,7 +191,8 @@ pub fn millisecond(millis: i64) -> Timestamp {
     Timestamp::from_millis(T0 + millis)
 }
 
-/// A UUID that spells `name`, of at most 12 bytes, after four zeros: so every hold carries the prefix of every drop.
+/// A UUID that spells `name`, of at most 12 bytes, after four zeros, so that every hold has the
+/// prefix of every drop.
 #[track_caller]
 fn named(name: &str) -> Uuid {
     let mut bytes = [0; 16];
@@ -200,42 +202,37 @@ fn named(name: &str) -> Uuid {
     Uuid::from_bytes(bytes)
 }
 
-/// The drop of this name.
 #[must_use]
 #[track_caller]
 pub fn drop_id(name: &str) -> DropId {
     DropId(named(name))
 }
 
-/// The hold of this name.
 #[must_use]
 #[track_caller]
 pub fn hold_id(name: &str) -> HoldId {
     HoldId(named(name))
 }
 
-/// The purchase of this name.
 #[must_use]
 #[track_caller]
 pub fn purchase_id(name: &str) -> PurchaseId {
     PurchaseId(named(name))
 }
 
-/// The adjustment of this name.
 #[must_use]
 #[track_caller]
 pub fn adjustment_id(name: &str) -> AdjustmentId {
     AdjustmentId(named(name))
 }
 
-/// The place in line of this name; the hold that it becomes has the same.
+/// A waitlist entry of this name; the hold that it is offered has the same name.
 #[must_use]
 #[track_caller]
 pub fn waitlist_id(name: &str) -> WaitlistId {
     WaitlistId(named(name))
 }
 
-/// The buyer of this name, as the log knows them.
 #[must_use]
 #[track_caller]
 pub fn buyer(name: &str) -> Pseudonym {
@@ -245,47 +242,39 @@ pub fn buyer(name: &str) -> Pseudonym {
 /// The digest of an idempotency key.
 ///
 /// # Panics
-/// When `name` is no valid key.
+/// If `name` is not a valid key.
 #[must_use]
 #[track_caller]
 pub fn key(name: &str) -> KeyDigest {
     KeyDigest::new(b"test", name.as_bytes()).expect("a valid key")
 }
 
-/// So many units.
-///
 /// # Panics
-/// When no hold can have that many.
+/// If a hold cannot have this many units.
 #[must_use]
 #[track_caller]
 pub fn quantity(units: u32) -> Quantity {
     Quantity::new(units.into()).expect("a valid quantity")
 }
 
-/// So many units in all.
-///
 /// # Panics
-/// When no drop can have that many.
+/// If a drop cannot have this many units.
 #[must_use]
 #[track_caller]
 pub fn stock_count(units: u32) -> StockCount {
     StockCount::new(units.into()).expect("a valid count of stock")
 }
 
-/// A limit of so many units for each buyer.
-///
 /// # Panics
-/// When no drop can have that limit.
+/// If a drop cannot have this limit.
 #[must_use]
 #[track_caller]
 pub fn buyer_limit(units: u32) -> BuyerLimit {
     BuyerLimit::new(units.into()).expect("a valid limit")
 }
 
-/// A length of holds.
-///
 /// # Panics
-/// When no hold can last so long.
+/// If a hold cannot last this long.
 #[must_use]
 #[track_caller]
 pub fn hold_seconds(seconds: u32) -> HoldSeconds {
@@ -295,7 +284,7 @@ pub fn hold_seconds(seconds: u32) -> HoldSeconds {
 /// At most `holds` holds of one buyer in any `window_seconds`.
 ///
 /// # Panics
-/// When no drop can have that throttle.
+/// If a drop cannot have this throttle.
 #[must_use]
 #[track_caller]
 pub fn throttle(holds: u32, window_seconds: u32) -> Throttle {
@@ -305,10 +294,8 @@ pub fn throttle(holds: u32, window_seconds: u32) -> Throttle {
     }
 }
 
-/// So many cents.
-///
 /// # Panics
-/// When nothing can cost that much.
+/// If a price cannot be this high.
 #[must_use]
 #[track_caller]
 pub fn cents(amount: i64) -> Money {
@@ -316,13 +303,12 @@ pub fn cents(amount: i64) -> Money {
     Money::price(amount, usd).expect("a valid price")
 }
 
-/// Why stock was adjusted, unless a test says otherwise.
+/// The default reason for a stock adjustment.
 #[must_use]
 pub fn reason() -> Reason {
     Reason::new("counted again").expect("a valid reason")
 }
 
-/// So many units in each state.
 #[must_use]
 pub fn stock(available: u32, held: u32, sold: u32) -> Stock {
     Stock {
@@ -333,7 +319,7 @@ pub fn stock(available: u32, held: u32, sold: u32) -> Stock {
     }
 }
 
-/// Terms that allow everything: open from [`T0`] on, as many units as a hold can have, no limit and no throttle.
+/// Terms that allow everything: open from [`T0`] on, the largest hold, no limit and no throttle.
 #[must_use]
 pub fn terms() -> DropTerms {
     DropTerms {
@@ -371,7 +357,6 @@ pub fn drop_scheduled(terms: DropTerms, total: u32) -> DropEvent {
     })
 }
 
-/// The terms are these from here on.
 #[must_use]
 pub fn drop_rescheduled(terms: DropTerms) -> DropEvent {
     DropEvent::DropRescheduled(DropRescheduled {
@@ -380,7 +365,6 @@ pub fn drop_rescheduled(terms: DropTerms) -> DropEvent {
     })
 }
 
-/// The drop was called off.
 #[must_use]
 pub fn drop_cancelled() -> DropEvent {
     DropEvent::DropCancelled(DropCancelled {
@@ -404,7 +388,7 @@ pub fn hold_placed(hold: &str, units: u32) -> DropEvent {
     })
 }
 
-/// A hold of the default length ran out.
+/// A hold of the default duration expired.
 #[must_use]
 #[track_caller]
 pub fn hold_expired(hold: &str, units: u32) -> DropEvent {
@@ -416,7 +400,7 @@ pub fn hold_expired(hold: &str, units: u32) -> DropEvent {
     })
 }
 
-/// A hold was given up by its buyer.
+/// A hold was released by its buyer.
 #[must_use]
 #[track_caller]
 pub fn hold_released(hold: &str, units: u32) -> DropEvent {
@@ -456,7 +440,7 @@ pub fn purchase_confirmed(hold: &str, units: u32) -> DropEvent {
     })
 }
 
-/// Units were added or taken away, after which they were as in `stock`.
+/// Units were added or removed; `stock` is the result.
 #[must_use]
 #[track_caller]
 pub fn stock_adjusted(adjustment: &str, delta: i32, stock: Stock) -> DropEvent {
@@ -491,7 +475,6 @@ impl DropCommand {
     }
 }
 
-/// Offer `total` units under these terms.
 #[must_use]
 #[track_caller]
 pub fn schedule_drop(terms: DropTerms, total: u32) -> DropCommand {
@@ -503,13 +486,12 @@ pub fn schedule_drop(terms: DropTerms, total: u32) -> DropCommand {
     })
 }
 
-/// Edit the terms, whatever their version.
 #[must_use]
 pub fn reschedule_drop(patch: TermsPatch) -> DropCommand {
     reschedule(None, patch)
 }
 
-/// Edit the terms if they are at this version.
+/// Edits the terms if they are at this version.
 #[must_use]
 pub fn reschedule_drop_at_version(version: u32, patch: TermsPatch) -> DropCommand {
     reschedule(Some(version), patch)
@@ -523,26 +505,23 @@ fn reschedule(expected_version: Option<u32>, patch: TermsPatch) -> DropCommand {
     })
 }
 
-/// Call the drop off.
 #[must_use]
 pub fn cancel_drop() -> DropCommand {
     DropCommand::CancelDrop(CancelDrop { at: second(0) })
 }
 
-/// Record the next consequence of a cancellation.
 #[must_use]
 pub fn settle_cancelled() -> DropCommand {
     DropCommand::SettleCancelled
 }
 
-/// Add units, or take them away.
 #[must_use]
 #[track_caller]
 pub fn adjust_stock(adjustment: &str, delta: i32) -> DropCommand {
     adjust(adjustment, delta, None)
 }
 
-/// The same, if the drop has `total` units in all.
+/// Adds or removes units if the drop has `total` units.
 #[must_use]
 #[track_caller]
 pub fn adjust_stock_of_total(total: u32, adjustment: &str, delta: i32) -> DropCommand {
@@ -561,7 +540,6 @@ fn adjust(adjustment: &str, delta: i32, expected_total: Option<u32>) -> DropComm
     })
 }
 
-/// Set units aside.
 #[must_use]
 #[track_caller]
 pub fn place_hold(hold: &str, units: u32) -> DropCommand {
@@ -575,7 +553,6 @@ pub fn place_hold(hold: &str, units: u32) -> DropCommand {
     })
 }
 
-/// Give a hold up.
 #[must_use]
 #[track_caller]
 pub fn release_hold(hold: &str) -> DropCommand {
@@ -585,7 +562,7 @@ pub fn release_hold(hold: &str) -> DropCommand {
     })
 }
 
-/// Pay for a hold; the purchase is named after the hold.
+/// Pays for a hold; the purchase is named after the hold.
 #[must_use]
 #[track_caller]
 pub fn confirm_purchase(hold: &str) -> DropCommand {
@@ -598,7 +575,6 @@ pub fn confirm_purchase(hold: &str) -> DropCommand {
     })
 }
 
-/// Record that a hold is over.
 #[must_use]
 #[track_caller]
 pub fn expire_hold(hold: &str) -> DropCommand {
@@ -610,23 +586,23 @@ pub fn expire_hold(hold: &str) -> DropCommand {
 
 /// Changes one detail of a default event or command.
 pub trait Detail: Sized {
-    /// With this idempotency key.
+    /// Sets the idempotency key.
     ///
     /// # Panics
-    /// When it carries none.
+    /// If it has no key.
     #[must_use]
     #[track_caller]
     fn keyed(self, name: &str) -> Self;
 
-    /// By, or for, this buyer.
+    /// Sets the buyer.
     ///
     /// # Panics
-    /// When it names none.
+    /// If it has no buyer.
     #[must_use]
     #[track_caller]
     fn by(self, name: &str) -> Self;
 
-    /// At this time. A hold placed then expires [`HOLD_SECONDS`] later.
+    /// Sets the time. A hold placed then expires [`HOLD_SECONDS`] later.
     #[must_use]
     fn at(self, at: Timestamp) -> Self;
 }
@@ -738,7 +714,7 @@ impl Detail for DropCommand {
             Self::JoinWaitlist(command) => &mut command.at,
             Self::LeaveWaitlist(command) => &mut command.at,
             Self::ServeWaitlist(command) => &mut command.at,
-            // It happens at the time of the cancellation.
+            // Its time is that of the cancellation.
             Self::SettleCancelled => return self,
         };
         *slot = at;

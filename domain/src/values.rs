@@ -1,7 +1,8 @@
-//! The values that rules are written in: checked once, where they enter, and trusted from there on.
+//! The values that the rules use: checked once on input, and trusted from there on.
 //!
-//! Promise: a value of one of these types satisfies its rule, so nothing below the edge checks it again.
-//! Limit: a rule that needs two values (an end after its start) belongs to the command that sees both.
+//! Promise: a value of one of these types satisfies its rule, so inner layers do not check it
+//! again.
+//! Limit: a rule about two values (an end after its start) belongs to the command that has both.
 
 mod characters;
 mod digests;
@@ -26,7 +27,7 @@ pub use self::texts::{
 };
 pub use self::time::Timestamp;
 
-/// Why a value was turned away: a sentence that completes "the value …".
+/// Why a value was rejected: a sentence that completes "the value …".
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidValue(pub String);
@@ -44,14 +45,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_timestamp_is_written_with_three_decimals_and_read_back() {
+    fn timestamp_round_trips_with_three_decimals() {
         let at = Timestamp::from_millis(1_700_000_000_120);
         assert_eq!(at.to_string(), "2023-11-14T22:13:20.120Z");
         assert_eq!(at.to_string().parse::<Timestamp>().unwrap(), at);
     }
 
     #[test]
-    fn a_quantity_is_one_to_a_thousand() {
+    fn quantity_is_one_to_a_thousand() {
         assert!(Quantity::new(0).is_err());
         assert!(Quantity::new(-1).is_err());
         assert_eq!(Quantity::new(1).unwrap().get(), 1);
@@ -61,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_counted_in_characters_and_refuse_control_characters() {
+    fn text_length_is_in_characters_and_control_characters_are_rejected() {
         assert!(DropName::new(&"é".repeat(200)).is_ok());
         assert!(DropName::new(&"é".repeat(201)).is_err());
         assert!(DropName::new("  ").is_err());
@@ -70,14 +71,14 @@ mod tests {
     }
 
     #[test]
-    fn buyers_are_compared_without_case_and_outer_white_space() {
+    fn buyer_ids_ignore_case_and_surrounding_white_space() {
         let one = BuyerId::new("  Alice@Example.com ").unwrap();
         let other = BuyerId::new("alice@example.COM").unwrap();
         assert_eq!(one.comparable(), other.comparable());
         assert_eq!(one.as_str(), "Alice@Example.com");
     }
 
-    /// What issue 13 found, and its siblings by property: one for each reason.
+    /// The findings of issue 13, and related characters by property: at least one for each reason.
     const NOT_IN_IDS: &[(&str, &str)] = &[
         ("an\u{200b}n", "U+200B, which is invisible"),
         ("an\u{ad}n", "U+00AD, which is invisible"),
@@ -95,14 +96,14 @@ mod tests {
         ("an\u{2028}n", "U+2028, white space"),
         ("an\u{378}n", "U+0378, which is not assigned"),
         ("an\u{ffff}n", "U+FFFF, which is not assigned"),
-        ("an\u{e000}n", "U+E000, which is no graphic"),
-        ("an\u{fff9}n", "U+FFF9, which is no graphic"),
+        ("an\u{e000}n", "U+E000, which is not a graphic"),
+        ("an\u{fff9}n", "U+FFF9, which is not a graphic"),
         ("an\u{7f}n", "control characters"),
         ("an\u{85}n", "control characters"),
     ];
 
     #[test]
-    fn ids_that_come_in_have_only_characters_that_can_be_told_apart() {
+    fn new_ids_reject_invisible_and_ambiguous_characters() {
         for (id, why) in NOT_IN_IDS {
             for refused in [
                 BuyerId::new(id).map(drop),
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_that_the_log_holds_stay_readable_and_apart() {
+    fn stored_ids_stay_readable_and_distinct() {
         let ann = BuyerId::new("ann").unwrap();
         for (id, why) in NOT_IN_IDS {
             if why.contains("control") {
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn canonically_equivalent_ids_are_one_buyer_and_kept_in_nfc() {
+    fn canonically_equivalent_ids_are_one_buyer_stored_in_nfc() {
         let (composed, decomposed) = ("\u{e9}va", "e\u{301}va");
         let id = BuyerId::new(decomposed).unwrap();
         assert_eq!(id.as_str(), composed);
@@ -154,15 +155,15 @@ mod tests {
         }
         let stored = BuyerId::stored(decomposed).unwrap();
         assert_ne!(stored.comparable_before_nfc(), id.comparable_before_nfc());
-        // Counted as it is kept.
+        // The length is that of the stored form.
         assert!(BuyerId::new(&"e\u{301}".repeat(128)).is_ok());
         assert!(BuyerId::new(&"e\u{301}".repeat(129)).is_err());
     }
 
-    /// Over every character: what buyers are compared by is its own normal form, and canonical
-    /// equivalents have the same.
+    /// For every character: the comparable form of an id is its own comparable form, and canonical
+    /// equivalents share it.
     #[test]
-    fn the_form_that_buyers_are_compared_by_is_stable() {
+    fn comparable_form_of_buyer_ids_is_stable() {
         let nfd = icu_normalizer::DecomposingNormalizerBorrowed::new_nfd();
         let mut accepted = 0;
         for c in ('\u{0}'..=char::MAX).filter(|c| !c.is_control()) {
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_has_something_to_see_and_turns_nothing_around() {
+    fn names_are_visible_and_do_not_change_text_direction() {
         for blank in [
             "\u{2800}",
             "\u{3164}",
@@ -223,7 +224,7 @@ mod tests {
             assert!(DisplayName::stored(turned).is_ok(), "{turned:?}");
         }
         assert!(DropName::new("two\u{2028}lines").is_err());
-        // Joiners, variation selectors and directional marks belong to the writing of names.
+        // Joiners, variation selectors and directional marks are part of how names are written.
         for name in [
             "می\u{200c}خواهم",
             "👩\u{200d}🚀",
@@ -237,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_visible_ascii_and_its_digest_depends_on_the_scope() {
+    fn key_is_visible_ascii_and_its_digest_depends_on_the_scope() {
         assert!(KeyDigest::new(b"s", b"").is_err());
         assert!(KeyDigest::new(b"s", b"a b").is_err());
         assert!(KeyDigest::new(b"s", &[b'k'; 255]).is_ok());
@@ -249,14 +250,14 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_currency_is_refused() {
+    fn unknown_currency_is_rejected() {
         assert!(Currency::new("USD").is_ok());
         assert!(Currency::new("usd").is_err());
         assert!(Currency::new("XYZ").is_err());
     }
 
     #[test]
-    fn a_hold_id_carries_its_drop() {
+    fn hold_id_has_the_prefix_of_its_drop() {
         let drop_id = DropId(Uuid::from_u128(0x0123_4567_89ab_4def_8123_4567_89ab_cdef));
         let hold = HoldId::for_drop(drop_id, Uuid::from_u128(u128::MAX));
         assert_eq!(hold.prefix(), drop_id.prefix());

@@ -1,11 +1,11 @@
-//! Decisions about the line: who may join, who may leave, and what is offered to whom.
+//! Decisions about the waitlist: joining, leaving and offers.
 //!
-//! Promise: units that come free become holds of those who can use them, first come first served,
-//! one decision an offer; until all are made, nobody who asks directly gets a unit that somebody in
-//! line could use. A request too large for what is free keeps its place and is passed over: what
-//! nobody in line can use may be held directly. No decision walks the line.
-//! Limit: an offer is made while the drop is on sale and within the limits of its buyer; a throttle
-//! paces what buyers ask for, so it paces joining and not offers.
+//! Promise: released units become holds of the entries that can use them, in order of arrival, one
+//! offer per decision. Until all offers are made, a direct hold never gets a unit that a waiting
+//! entry could use. An entry that requests more units than are available stays waiting and is
+//! skipped: units that no entry can use may be held directly. No decision scans the waitlist.
+//! Limit: an offer is made while the drop is on sale and within the limits of its buyer. A throttle
+//! limits requests, so it applies to joining but not to offers.
 //!
 //! Source: docs/decisions/0012-the-line-is-first-come-first-fit.md,
 //! 0029-consequences-are-due-work.md.
@@ -30,7 +30,7 @@ impl DropAggregate {
         };
         if let Some(entry) = earlier {
             let same = entry.key == command.key
-                && self.buyer_in_line(entry).id == command.buyer
+                && self.buyer_of_entry(entry).id == command.buyer
                 && entry.quantity == command.quantity;
             return same
                 .then(|| Decision::new(Subject::Waitlist(entry.id), vec![]))
@@ -44,7 +44,7 @@ impl DropAggregate {
                 available,
             });
         }
-        if let Some(entry) = self.place_of(command.buyer) {
+        if let Some(entry) = self.waiting_entry_of(command.buyer) {
             return Err(Refusal::AlreadyWaiting {
                 joined_at: entry.joined_at,
                 quantity: entry.quantity.get(),
@@ -98,7 +98,7 @@ impl DropAggregate {
             DropEvent::HoldPlaced(HoldPlaced {
                 hold_id: entry.hold_id,
                 key: None,
-                buyer: self.buyer_in_line(entry).id,
+                buyer: self.buyer_of_entry(entry).id,
                 quantity: entry.quantity,
                 placed_at: command.at,
                 expires_at,
@@ -117,15 +117,15 @@ impl DropAggregate {
     ) -> DropEvent {
         DropEvent::WaitlistLeft(WaitlistLeft {
             entry_id: entry.id,
-            buyer: self.buyer_in_line(entry).id,
+            buyer: self.buyer_of_entry(entry).id,
             quantity: entry.quantity,
             left_at: at,
             cause,
         })
     }
 
-    /// The first in line who can be served at `at` with what is available, those whom it does not
-    /// suffice passed over.
+    /// Returns the first entry that can be served at `at` with the available units. Entries that
+    /// request more are skipped.
     #[must_use]
     pub fn next_in_line(&self, at: Timestamp) -> Option<&WaitlistEntry> {
         let available = self.stock().available;
@@ -136,10 +136,10 @@ impl DropAggregate {
         self.line().first_eligible(available).filter(|_| is_on_sale)
     }
 
-    /// Units that may be held directly at `at`: as a rule all that are available, because offers
-    /// are made as soon as units are free. While some are still to be made, only what is left
-    /// should everybody in line get what they want: perhaps less than the offers will leave, and
-    /// never a unit that somebody in line could use.
+    /// Returns the units that may be held directly at `at`: normally all available units, because
+    /// offers are made as soon as units are free. While offers are pending, only the units that
+    /// would remain if every entry received its units. That may be less than the offers will
+    /// leave, but never includes a unit that an entry could use.
     #[must_use]
     pub fn beside_line(&self, at: Timestamp) -> u32 {
         let available = self.stock().available;

@@ -1,4 +1,5 @@
-//! Calling a drop off: every live hold is released, what is sold stays sold, and nothing happens after.
+//! Cancelling a drop: every live hold is released, sold units stay sold, and nothing happens
+//! afterwards.
 
 use domain::terms::TermsPatch;
 use domain::testing::*;
@@ -12,7 +13,7 @@ fn ended() -> Refusal {
 }
 
 #[test]
-fn cancelling_releases_every_live_hold_in_the_order_of_placing_and_nothing_else() {
+fn cancelling_releases_exactly_the_live_holds_in_order_of_placement() {
     let at = second(30);
     let drop = given([
         drop_opened(100),
@@ -38,7 +39,7 @@ fn cancelling_releases_every_live_hold_in_the_order_of_placing_and_nothing_else(
 }
 
 #[test]
-fn a_hold_that_is_over_when_its_drop_is_cancelled_expires_and_is_not_released() {
+fn hold_past_its_deadline_expires_when_its_drop_is_cancelled() {
     let history = [
         drop_opened(9),
         hold_placed("over", 1),
@@ -65,28 +66,28 @@ fn a_hold_that_is_over_when_its_drop_is_cancelled_expires_and_is_not_released() 
 }
 
 #[test]
-fn a_drop_without_holds_is_cancelled_too() {
+fn drop_without_holds_can_be_cancelled() {
     given([drop_opened(1)])
         .when(cancel_drop().at(second(-5)))
         .then([drop_cancelled().at(second(-5))]);
 }
 
 #[test]
-fn cancelling_again_changes_nothing() {
+fn cancelling_twice_changes_nothing() {
     given([drop_opened(1), drop_cancelled()])
         .when(cancel_drop().at(second(5)))
         .then_replays(Subject::Drop);
 }
 
 #[test]
-fn a_drop_that_was_never_scheduled_cannot_be_cancelled() {
+fn unscheduled_drop_cannot_be_cancelled() {
     given([])
         .when(cancel_drop())
         .then_refused(Refusal::DropNotFound);
 }
 
 #[test]
-fn nothing_can_be_held_adjusted_or_edited_after_cancelling() {
+fn cancelled_drop_rejects_holds_adjustments_and_edits() {
     let dearer = TermsPatch {
         price: Some(cents(1)),
         ..TermsPatch::default()
@@ -108,14 +109,14 @@ fn nothing_can_be_held_adjusted_or_edited_after_cancelling() {
 }
 
 #[test]
-fn an_edit_of_the_version_before_cancelling_is_told_that_the_version_is_stale() {
+fn edit_of_the_version_before_cancelling_is_stale() {
     given([drop_opened(1), drop_cancelled()])
         .when(reschedule_drop_at_version(1, TermsPatch::default()))
         .then_refused(Refusal::StaleVersion { current: 2 });
 }
 
 #[test]
-fn a_hold_of_a_cancelled_drop_can_no_longer_be_bought_and_stays_released() {
+fn hold_of_a_cancelled_drop_stays_released_and_cannot_be_purchased() {
     given([drop_opened(1), hold_placed("h1", 1)])
         .when_followed_up(cancel_drop())
         .then([drop_cancelled(), hold_called_off("h1", 1)])
@@ -130,7 +131,7 @@ fn a_hold_of_a_cancelled_drop_can_no_longer_be_bought_and_stays_released() {
 }
 
 #[test]
-fn a_purchase_made_before_cancelling_is_still_answered() {
+fn purchase_before_cancelling_is_still_replayed() {
     given([
         drop_opened(1),
         hold_placed("h1", 1),
@@ -142,14 +143,14 @@ fn a_purchase_made_before_cancelling_is_still_answered() {
 }
 
 #[test]
-fn a_cancelled_drop_is_not_scheduled_anew() {
+fn cancelled_drop_cannot_be_scheduled_again() {
     given([drop_opened(1), drop_cancelled()])
         .when(schedule_drop(terms(), 1))
         .then_refused(Refusal::AlreadyScheduled);
 }
 
 #[test]
-fn being_cancelled_is_told_before_not_having_started() {
+fn cancellation_takes_precedence_over_not_having_started() {
     given([
         drop_scheduled(
             domain::terms::DropTerms {
@@ -164,9 +165,7 @@ fn being_cancelled_is_told_before_not_having_started() {
     .then_refused(ended());
 }
 
-// ---- until the consequences are recorded ----
-
-/// `h1` is over at second 60, `h2` at second 70, and the drop was cancelled at second 65.
+/// `h1` expires at second 60, `h2` at second 70, and the drop was cancelled at second 65.
 fn closing() -> Vec<DropEvent> {
     vec![
         drop_opened(2),
@@ -179,7 +178,7 @@ fn closing() -> Vec<DropEvent> {
 }
 
 #[test]
-fn cancelling_is_one_event_whatever_there_is_in_the_drop() {
+fn cancelling_is_a_single_event() {
     let mut history = closing();
     history.pop();
     given(history)
@@ -188,7 +187,7 @@ fn cancelling_is_one_event_whatever_there_is_in_the_drop() {
 }
 
 #[test]
-fn each_consequence_is_a_decision_of_its_own_in_order_and_at_the_time_of_the_cancellation() {
+fn consequences_are_separate_ordered_decisions_at_the_cancellation_time() {
     given(closing())
         .when(settle_cancelled())
         .then([hold_expired("h1", 1)])
@@ -209,7 +208,7 @@ fn each_consequence_is_a_decision_of_its_own_in_order_and_at_the_time_of_the_can
 }
 
 #[test]
-fn from_the_cancellation_on_everything_is_answered_as_if_its_consequences_were_recorded() {
+fn cancelled_drop_responds_as_if_all_consequences_were_recorded() {
     let released_at = second(65);
     let expired_at = second(60);
     let drop = given(closing())

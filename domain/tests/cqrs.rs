@@ -1,4 +1,4 @@
-//! A stock `cqrs-es` program decides alike.
+//! A stock `cqrs-es` program makes the same decisions.
 
 use cqrs_es::mem_store::MemStore;
 use cqrs_es::{Aggregate, AggregateError, CqrsFramework, DomainEvent, EventStore};
@@ -6,7 +6,7 @@ use domain::testing::*;
 use domain::{DropAggregate, DropEvent, Refusal};
 
 #[tokio::test]
-async fn a_stock_framework_runs_a_sale_from_start_to_sold_out() {
+async fn stock_framework_runs_a_sale_from_start_to_sold_out() {
     let store = MemStore::<DropAggregate>::default();
     let framework = CqrsFramework::new(store.clone(), vec![], ());
     let commands = [
@@ -38,7 +38,7 @@ async fn a_stock_framework_runs_a_sale_from_start_to_sold_out() {
 }
 
 #[tokio::test]
-async fn a_stock_framework_is_refused_like_everybody_else_and_records_nothing() {
+async fn stock_framework_is_refused_alike_and_records_nothing() {
     let store = MemStore::<DropAggregate>::default();
     let framework = CqrsFramework::new(store.clone(), vec![], ());
     framework
@@ -60,7 +60,7 @@ async fn a_stock_framework_is_refused_like_everybody_else_and_records_nothing() 
 }
 
 #[test]
-fn the_log_files_drops_and_their_events_under_stable_names() {
+fn aggregate_and_event_type_names_are_stable() {
     assert_eq!(<DropAggregate as Aggregate>::TYPE, "Drop");
     let event = hold_placed("h1", 1);
     assert_eq!(DomainEvent::event_type(&event), "HoldPlaced");

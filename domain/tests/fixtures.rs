@@ -1,8 +1,9 @@
-//! Every event version ever written is in `tests/fixtures/events`, as it stands in the log, and still reads and writes
-//! to the same bytes.
+//! Every event version that was ever written is in `tests/fixtures/events`, as stored in the log.
+//! It must still be readable and serialize to the same bytes.
 //!
-//! A new version adds a file; a file that is there is never edited, for no log can be. One version that can no longer be
-//! written byte for byte (an upcaster reads it) leaves this test and gets one beside its upcaster.
+//! A new version adds a file; existing files are never edited, because no log can be. A version
+//! that is no longer written byte for byte (an upcaster reads it) moves from this test to one next
+//! to its upcaster.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,7 +15,7 @@ use domain::incident::{LogEvent, VERSION};
 use domain::testing::*;
 use serde_json::Value;
 
-/// Everything that an event can be, by the name of its fixture.
+/// Every event, by the name of its fixture.
 fn every_event() -> BTreeMap<String, DropEvent> {
     let events = [
         drop_opened(1),
@@ -33,9 +34,9 @@ fn every_event() -> BTreeMap<String, DropEvent> {
 }
 
 fn file_of(event: &DropEvent) -> String {
-    // Meets a new event at compile time: add it to `every_event`, and its fixture.
+    // Fails to compile for a new event: add it to `every_event`, and add its fixture.
     let variant = match event {
-        // A field that came later stands in a file of its own: the first one is as old logs have it.
+        // A field that was added later has its own file: the first file is as old logs have it.
         DropEvent::HoldPlaced(event) if event.waitlist_entry.is_some() => "-offered",
         DropEvent::DropScheduled(_)
         | DropEvent::DropRescheduled(_)
@@ -52,12 +53,13 @@ fn file_of(event: &DropEvent) -> String {
     format!("{kind}-{version}{variant}.json")
 }
 
-/// Of no drop, and written by the database: see [`an_erasure_is_read_as_the_database_writes_it`].
+/// Belongs to no drop, and was written by the database: see
+/// [`erasure_is_read_in_both_written_forms`].
 const ERASURE: &str = "BuyerErased-1.0.json";
-/// Of the log itself.
+/// Events of the log itself.
 const INCIDENTS: [&str; 2] = ["PositionVoided-1.0.json", "TailCut-1.0.json"];
 
-/// The stored payloads of drops by file name.
+/// The stored payloads of drop events, by file name.
 fn fixtures() -> BTreeMap<String, String> {
     let mut fixtures = all_fixtures();
     fixtures.remove(ERASURE);
@@ -84,7 +86,7 @@ fn every_event_type_and_version_has_a_fixture() {
 }
 
 #[test]
-fn a_stored_event_is_read_under_its_name_and_written_byte_for_byte() {
+fn stored_event_round_trips_byte_for_byte() {
     for (file, text) in fixtures() {
         let event: DropEvent = serde_json::from_str(&text).expect(&file);
         assert_eq!(file_of(&event), file);
@@ -93,20 +95,20 @@ fn a_stored_event_is_read_under_its_name_and_written_byte_for_byte() {
 }
 
 #[test]
-fn an_erasure_is_read_as_it_is_written_and_as_the_database_wrote_it() {
+fn erasure_is_read_in_both_written_forms() {
     let text = &all_fixtures()[ERASURE];
     let event: ErasureEvent = serde_json::from_str(text).unwrap();
     let ErasureEvent::BuyerErased(BuyerErased { events }) = event.clone();
     assert_eq!(events, 1);
     assert_eq!(serde_json::to_string(&event).unwrap(), *text);
     assert!(text.starts_with(&format!("{{\"{BUYER_ERASED}\"")));
-    // The database set spaces when it still wrote them itself.
+    // The database inserted spaces when it still wrote erasures itself.
     let spaced = r#"{"BuyerErased" : {"events" : 1}}"#;
     assert_eq!(serde_json::from_str::<ErasureEvent>(spaced).unwrap(), event);
 }
 
 #[test]
-fn an_incident_is_read_under_its_name_and_written_byte_for_byte() {
+fn incident_round_trips_byte_for_byte() {
     for file in INCIDENTS {
         let text = &all_fixtures()[file];
         let event: LogEvent = serde_json::from_str(text).unwrap();
@@ -116,7 +118,7 @@ fn an_incident_is_read_under_its_name_and_written_byte_for_byte() {
 }
 
 #[test]
-fn the_version_of_a_type_is_that_of_its_events() {
+fn version_of_a_type_is_the_version_of_its_events() {
     for event in every_event().values() {
         let version = DropEvent::version_of(event.event_type());
         assert_eq!(version, Some(event.event_version()));
@@ -125,10 +127,10 @@ fn the_version_of_a_type_is_that_of_its_events() {
 }
 
 #[test]
-fn no_stored_event_names_a_person() {
-    // What may stand in the log for ever. Whoever adds a field here answers: could it tell who somebody is?
-    // A name, description and picture are the drop's; a reason is written by an admin about stock,
-    // or by an operator about the log.
+fn stored_events_contain_no_personal_data() {
+    // Fields that may stay in the log forever. Before adding a field here, check that it cannot
+    // identify a person. A name, description and picture belong to the drop; a reason is written by
+    // an administrator about stock, or by an operator about the log.
     let harmless: BTreeSet<&str> = "
         adjusted_at adjustment_id amount available buyer cancelled_at cause commitment currency cut_at delta
         description ends_at entry_id events expired_at expires_at held hold_id hold_seconds holds image_url joined_at key
@@ -144,9 +146,9 @@ fn no_stored_event_names_a_person() {
         visit(fields, &mut |field, value| {
             assert!(harmless.contains(field), "{file} has {field}");
             match field {
-                "buyer" => assert!(is_uuid(value), "{file} calls a buyer {value}"),
-                "key" => assert!(is_hex(value, 32), "{file} spells out a key: {value}"),
-                "commitment" => assert!(is_hex(value, 64), "{file} commits to {value}"),
+                "buyer" => assert!(is_uuid(value), "{file} identifies a buyer: {value}"),
+                "key" => assert!(is_hex(value, 32), "{file} contains a key: {value}"),
+                "commitment" => assert!(is_hex(value, 64), "{file} contains a commitment: {value}"),
                 _ => {}
             }
         });
@@ -154,7 +156,7 @@ fn no_stored_event_names_a_person() {
 }
 
 #[test]
-fn every_field_that_an_event_can_have_is_in_a_fixture() {
+fn every_event_field_is_in_a_fixture() {
     let stored: BTreeSet<String> = fixtures().values().flat_map(|text| fields(text)).collect();
     for event in every_event().values() {
         let text = serde_json::to_string(event).unwrap();
@@ -181,10 +183,10 @@ fn every_field_that_an_event_can_have_is_in_a_fixture() {
     }
 }
 
-fn visit(value: &Value, look: &mut impl FnMut(&str, &Value)) {
+fn visit(value: &Value, on_field: &mut impl FnMut(&str, &Value)) {
     for (field, value) in value.as_object().into_iter().flatten() {
-        look(field, value);
-        visit(value, look);
+        on_field(field, value);
+        visit(value, on_field);
     }
 }
 

@@ -1,4 +1,5 @@
-//! Placing, releasing, buying and expiring one hold: who is first, who is last, and the millisecond in between.
+//! Placing, releasing, purchasing and expiring one hold: the first unit, the last unit, and the
+//! millisecond before a deadline.
 
 use domain::event::DropEvent;
 use domain::terms::DropTerms;
@@ -24,21 +25,21 @@ fn expired() -> Refusal {
 // ---- placing ----
 
 #[test]
-fn the_last_unit_can_be_held() {
+fn last_unit_can_be_held() {
     given([drop_opened(2), hold_placed("h1", 1)])
         .when(place_hold("h2", 1))
         .then([hold_placed("h2", 1)]);
 }
 
 #[test]
-fn a_hold_beyond_the_stock_is_refused() {
+fn hold_beyond_the_stock_is_refused() {
     given([drop_opened(2), hold_placed("h1", 2)])
         .when(place_hold("h2", 1))
         .then_refused(sold_out(1, 0));
 }
 
 #[test]
-fn a_hold_of_all_that_is_left_is_placed_and_of_one_more_is_refused_in_full() {
+fn hold_of_all_available_units_is_placed_and_of_one_more_is_refused() {
     given([drop_opened(5), hold_placed("h1", 2)])
         .when(place_hold("h2", 4))
         .then_refused(sold_out(4, 3))
@@ -47,21 +48,21 @@ fn a_hold_of_all_that_is_left_is_placed_and_of_one_more_is_refused_in_full() {
 }
 
 #[test]
-fn a_drop_of_nothing_is_sold_out_from_the_start() {
+fn drop_without_units_is_sold_out_from_the_start() {
     given([drop_opened(0)])
         .when(place_hold("h1", 1))
         .then_refused(sold_out(1, 0));
 }
 
 #[test]
-fn the_largest_hold_of_the_largest_drop_is_placed() {
+fn largest_hold_of_the_largest_drop_is_placed() {
     given([drop_opened(10_000_000)])
         .when(place_hold("h1", Quantity::MAX))
         .then([hold_placed("h1", Quantity::MAX)]);
 }
 
 #[test]
-fn a_hold_lasts_as_long_as_the_terms_in_force_say() {
+fn duration_of_a_hold_follows_the_terms_in_force() {
     let brief = DropTerms {
         hold_seconds: hold_seconds(1),
         ..terms()
@@ -76,14 +77,14 @@ fn a_hold_lasts_as_long_as_the_terms_in_force_say() {
 }
 
 #[test]
-fn nothing_can_be_held_of_a_drop_that_was_never_scheduled() {
+fn unscheduled_drop_rejects_holds() {
     given([])
         .when(place_hold("h1", 1))
         .then_refused(Refusal::DropNotFound);
 }
 
 #[test]
-fn a_hold_and_a_purchase_carry_the_commitment_to_what_is_kept_beside_them() {
+fn hold_and_purchase_carry_commitments_to_personal_data() {
     let commitment = Some(Commitment([7; 32]));
     let mut place = place_hold("h1", 1);
     if let DropCommand::PlaceHold(place) = &mut place {
@@ -104,7 +105,7 @@ fn a_hold_and_a_purchase_carry_the_commitment_to_what_is_kept_beside_them() {
 // ---- units come back, or do not ----
 
 #[test]
-fn released_units_can_be_held_again_at_once() {
+fn released_units_are_available_immediately() {
     given([
         drop_opened(1),
         hold_placed("h1", 1),
@@ -115,14 +116,14 @@ fn released_units_can_be_held_again_at_once() {
 }
 
 #[test]
-fn expired_units_can_be_held_again_at_once() {
+fn expired_units_are_available_immediately() {
     given([drop_opened(1), hold_placed("h1", 1), hold_expired("h1", 1)])
         .when(place_hold("h2", 1).at(second(60)))
         .then([hold_placed("h2", 1).at(second(60))]);
 }
 
 #[test]
-fn purchased_units_never_come_back() {
+fn purchased_units_never_become_available() {
     given([
         drop_opened(1),
         hold_placed("h1", 1),
@@ -133,7 +134,7 @@ fn purchased_units_never_come_back() {
 }
 
 #[test]
-fn units_count_as_held_until_their_expiry_is_recorded() {
+fn units_are_held_until_their_expiry_is_recorded() {
     given([drop_opened(1), hold_placed("h1", 1)])
         .when(place_hold("h2", 1).at(second(60)))
         .then_refused(sold_out(1, 0));
@@ -142,7 +143,7 @@ fn units_count_as_held_until_their_expiry_is_recorded() {
 // ---- the millisecond before expiry, and expiry ----
 
 #[test]
-fn a_hold_can_be_bought_until_the_millisecond_before_it_expires() {
+fn hold_can_be_purchased_until_a_millisecond_before_its_deadline() {
     let last = millisecond(JUST_BEFORE_EXPIRY);
     given([drop_opened(2), hold_placed("h1", 2).by("bob")])
         .when(confirm_purchase("h1").at(last))
@@ -150,7 +151,7 @@ fn a_hold_can_be_bought_until_the_millisecond_before_it_expires() {
 }
 
 #[test]
-fn a_hold_cannot_be_bought_at_its_expiry_recorded_or_not() {
+fn hold_cannot_be_purchased_at_its_deadline_recorded_or_not() {
     let over = second(60);
     given([drop_opened(1), hold_placed("h1", 1)])
         .when(confirm_purchase("h1").at(over))
@@ -162,7 +163,7 @@ fn a_hold_cannot_be_bought_at_its_expiry_recorded_or_not() {
 }
 
 #[test]
-fn a_hold_can_be_released_until_the_millisecond_before_it_expires() {
+fn hold_can_be_released_until_a_millisecond_before_its_deadline() {
     let last = millisecond(JUST_BEFORE_EXPIRY);
     given([drop_opened(1), hold_placed("h1", 1).by("bob")])
         .when(release_hold("h1").at(last))
@@ -170,7 +171,7 @@ fn a_hold_can_be_released_until_the_millisecond_before_it_expires() {
 }
 
 #[test]
-fn a_hold_cannot_be_released_at_its_expiry_recorded_or_not() {
+fn hold_cannot_be_released_at_its_deadline_recorded_or_not() {
     let over = second(60);
     given([drop_opened(1), hold_placed("h1", 1)])
         .when(release_hold("h1").at(over))
@@ -182,21 +183,21 @@ fn a_hold_cannot_be_released_at_its_expiry_recorded_or_not() {
 }
 
 #[test]
-fn a_hold_is_not_expired_a_millisecond_early() {
+fn hold_does_not_expire_a_millisecond_early() {
     given([drop_opened(1), hold_placed("h1", 1)])
         .when(expire_hold("h1").at(millisecond(JUST_BEFORE_EXPIRY)))
         .then_replays(Subject::Hold(hold_id("h1")));
 }
 
 #[test]
-fn a_hold_that_expires_late_has_expired_on_its_own_deadline() {
+fn late_expiry_is_recorded_with_the_deadline() {
     given([drop_opened(1), hold_placed("h1", 1).by("bob")])
         .when(expire_hold("h1").at(second(7_200)))
         .then([hold_expired("h1", 1).by("bob")]);
 }
 
 #[test]
-fn an_expiry_is_told_with_the_deadline_and_not_with_the_time_of_the_question() {
+fn refusal_of_an_expired_hold_reports_its_deadline() {
     given([drop_opened(1), hold_placed("h1", 1), hold_expired("h1", 1)])
         .when(confirm_purchase("h1").at(second(90)))
         .then_refused(expired());
@@ -205,7 +206,7 @@ fn an_expiry_is_told_with_the_deadline_and_not_with_the_time_of_the_question() {
 // ---- resolved once ----
 
 #[test]
-fn a_purchased_hold_stays_purchased() {
+fn purchased_hold_stays_purchased() {
     given([
         drop_opened(1),
         hold_placed("h1", 1),
@@ -222,7 +223,7 @@ fn a_purchased_hold_stays_purchased() {
 }
 
 #[test]
-fn a_released_hold_stays_released() {
+fn released_hold_stays_released() {
     given([
         drop_opened(1),
         hold_placed("h1", 1),
@@ -239,7 +240,7 @@ fn a_released_hold_stays_released() {
 }
 
 #[test]
-fn an_expired_hold_stays_expired() {
+fn expired_hold_stays_expired() {
     given([drop_opened(1), hold_placed("h1", 1), hold_expired("h1", 1)])
         .when(confirm_purchase("h1").at(second(61)))
         .then_refused(expired())
@@ -250,7 +251,7 @@ fn an_expired_hold_stays_expired() {
 }
 
 #[test]
-fn a_release_and_a_purchase_repeated_after_the_deadline_get_the_same_answer() {
+fn release_and_purchase_are_replayed_after_the_deadline() {
     let late = second(1_000);
     given([
         drop_opened(2),
@@ -266,7 +267,7 @@ fn a_release_and_a_purchase_repeated_after_the_deadline_get_the_same_answer() {
 }
 
 #[test]
-fn a_hold_that_nobody_placed_is_not_found() {
+fn unknown_hold_is_not_found() {
     for command in [
         release_hold("h2"),
         confirm_purchase("h2"),
@@ -279,7 +280,7 @@ fn a_hold_that_nobody_placed_is_not_found() {
 }
 
 #[test]
-fn one_hold_of_many_is_resolved_and_the_others_are_left_alone() {
+fn resolving_one_hold_leaves_the_others_unchanged() {
     let drop = given([
         drop_opened(10),
         hold_placed("h1", 1),

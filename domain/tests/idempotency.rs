@@ -1,4 +1,5 @@
-//! The same request twice is one request: a key brings back what it made, and nothing else.
+//! Idempotency: a repeated request with the same key returns the same result, and a key returns
+//! nothing else.
 
 use domain::refusal::Limit;
 use domain::terms::{DropTerms, TermsPatch};
@@ -13,28 +14,28 @@ fn first_hold() -> Subject {
 // ---- holds ----
 
 #[test]
-fn a_hold_asked_for_again_with_its_key_is_the_same_hold() {
+fn repeated_hold_with_its_key_returns_the_same_hold() {
     given([drop_opened(1), hold_placed("h1", 1).keyed("k")])
         .when(place_hold("h2", 1).keyed("k"))
         .then_replays(first_hold());
 }
 
 #[test]
-fn without_a_key_the_same_request_twice_is_two_holds() {
+fn repeated_hold_without_a_key_is_a_second_hold() {
     given([drop_opened(2), hold_placed("h1", 1)])
         .when(place_hold("h2", 1))
         .then([hold_placed("h2", 1)]);
 }
 
 #[test]
-fn another_key_is_another_hold() {
+fn different_key_places_a_different_hold() {
     given([drop_opened(2), hold_placed("h1", 1).keyed("k")])
         .when(place_hold("h2", 1).keyed("l"))
         .then([hold_placed("h2", 1).keyed("l")]);
 }
 
 #[test]
-fn a_key_does_not_bring_back_somebody_elses_hold() {
+fn key_does_not_return_the_hold_of_another_buyer() {
     given([
         drop_opened(2),
         hold_placed("h1", 1).by("ann").keyed("k"),
@@ -47,7 +48,7 @@ fn a_key_does_not_bring_back_somebody_elses_hold() {
 }
 
 #[test]
-fn a_key_does_not_bring_back_a_hold_of_another_quantity() {
+fn key_does_not_return_a_hold_of_a_different_quantity() {
     for units in [1, 3] {
         given([drop_opened(9), hold_placed("h1", 2).keyed("k")])
             .when(place_hold("h2", units).keyed("k"))
@@ -56,7 +57,7 @@ fn a_key_does_not_bring_back_a_hold_of_another_quantity() {
 }
 
 #[test]
-fn asking_again_does_not_extend_a_hold() {
+fn repeated_request_does_not_extend_a_hold() {
     let drop = given([drop_opened(1), hold_placed("h1", 1).keyed("k")])
         .when(place_hold("h2", 1).keyed("k").at(millisecond(59_999)))
         .then_replays(first_hold())
@@ -65,7 +66,7 @@ fn asking_again_does_not_extend_a_hold() {
 }
 
 #[test]
-fn a_key_brings_back_its_hold_however_that_ended() {
+fn key_returns_its_hold_after_every_resolution() {
     let endings = [
         hold_released("h1", 1),
         hold_expired("h1", 1),
@@ -81,7 +82,7 @@ fn a_key_brings_back_its_hold_however_that_ended() {
 }
 
 #[test]
-fn a_key_brings_back_its_hold_whatever_would_refuse_a_new_one() {
+fn key_returns_its_hold_even_if_a_new_one_would_be_refused() {
     let one_each = DropTerms {
         max_per_hold: quantity(1),
         max_per_buyer: Some(buyer_limit(1)),
@@ -101,7 +102,7 @@ fn a_key_brings_back_its_hold_whatever_would_refuse_a_new_one() {
 }
 
 #[test]
-fn a_key_whose_request_was_refused_is_free_for_the_next_try() {
+fn key_of_a_refused_request_can_be_retried() {
     given([drop_opened(1), hold_placed("h1", 1)])
         .when(place_hold("h2", 1).keyed("k"))
         .then_refused(Refusal::SoldOut {
@@ -117,7 +118,7 @@ fn a_key_whose_request_was_refused_is_free_for_the_next_try() {
 }
 
 #[test]
-fn a_refused_request_may_come_back_with_another_body_under_its_key() {
+fn key_of_a_refused_request_accepts_a_different_body() {
     let one = DropTerms {
         max_per_hold: quantity(1),
         ..terms()
@@ -134,7 +135,7 @@ fn a_refused_request_may_come_back_with_another_body_under_its_key() {
 }
 
 #[test]
-fn a_key_that_was_taken_back_is_free_again() {
+fn key_of_a_reverted_event_is_free_again() {
     let mut drop = given([drop_opened(1)]).aggregate();
     for event in [
         hold_placed("h1", 1).keyed("k"),
@@ -150,7 +151,7 @@ fn a_key_that_was_taken_back_is_free_again() {
 // ---- adjustments ----
 
 #[test]
-fn an_adjustment_asked_for_again_with_its_key_is_the_same_adjustment() {
+fn repeated_adjustment_with_its_key_returns_the_same_adjustment() {
     given([
         drop_opened(1),
         stock_adjusted("a1", 5, stock(6, 0, 0)).keyed("k"),
@@ -160,14 +161,14 @@ fn an_adjustment_asked_for_again_with_its_key_is_the_same_adjustment() {
 }
 
 #[test]
-fn without_a_key_the_same_adjustment_twice_is_two() {
+fn repeated_adjustment_without_a_key_is_a_second_adjustment() {
     given([drop_opened(1), stock_adjusted("a1", 5, stock(6, 0, 0))])
         .when(adjust_stock("a2", 5))
         .then([stock_adjusted("a2", 5, stock(11, 0, 0))]);
 }
 
 #[test]
-fn a_key_does_not_bring_back_another_adjustment() {
+fn key_does_not_return_a_different_adjustment() {
     let other_reason = || {
         let mut command = adjust_stock("a2", 5).keyed("k");
         if let DropCommand::AdjustStock(command) = &mut command {
@@ -186,13 +187,13 @@ fn a_key_does_not_bring_back_another_adjustment() {
 }
 
 #[test]
-fn a_key_brings_back_its_adjustment_whatever_would_refuse_a_new_one() {
+fn key_returns_its_adjustment_even_if_a_new_one_would_be_refused() {
     let history = [
         drop_opened(5),
         stock_adjusted("a1", -5, stock(0, 0, 0)).keyed("k"),
     ];
     given(history)
-        .when(adjust_stock("a2", -5).keyed("k")) // nothing left to take away
+        .when(adjust_stock("a2", -5).keyed("k")) // no units left to remove
         .then_replays(Subject::Adjustment(adjustment_id("a1")))
         .when(cancel_drop())
         .then([drop_cancelled()])
@@ -201,7 +202,7 @@ fn a_key_brings_back_its_adjustment_whatever_would_refuse_a_new_one() {
 }
 
 #[test]
-fn a_key_of_a_hold_does_not_bring_back_an_adjustment_nor_the_other_way_round() {
+fn keys_of_holds_and_adjustments_are_not_interchangeable() {
     given([
         drop_opened(5),
         hold_placed("h1", 1).keyed("of-hold"),
@@ -214,7 +215,7 @@ fn a_key_of_a_hold_does_not_bring_back_an_adjustment_nor_the_other_way_round() {
 }
 
 #[test]
-fn the_key_that_a_drop_was_scheduled_with_is_used_up() {
+fn key_of_a_scheduled_drop_cannot_be_reused() {
     given([drop_opened(5).keyed("k")])
         .when(place_hold("h1", 1).keyed("k"))
         .then_refused(Refusal::IdempotencyKeyReused)
@@ -227,7 +228,7 @@ fn the_key_that_a_drop_was_scheduled_with_is_used_up() {
 // ---- ids ----
 
 #[test]
-fn a_hold_asked_for_again_under_its_id_is_the_same_hold() {
+fn repeated_hold_with_its_id_returns_the_same_hold() {
     given([
         drop_opened(9),
         hold_placed("h1", 2),
@@ -240,7 +241,7 @@ fn a_hold_asked_for_again_under_its_id_is_the_same_hold() {
 }
 
 #[test]
-fn an_id_of_a_hold_is_not_given_to_another_whatever_became_of_the_first() {
+fn id_of_a_resolved_hold_is_never_reused() {
     let ends = [
         None,
         Some(hold_released("h1", 2)),
@@ -265,7 +266,7 @@ fn an_id_of_a_hold_is_not_given_to_another_whatever_became_of_the_first() {
 }
 
 #[test]
-fn an_adjustment_asked_for_again_under_its_id_is_the_same_adjustment() {
+fn repeated_adjustment_with_its_id_returns_the_same_adjustment() {
     given([drop_opened(1), stock_adjusted("a1", 5, stock(6, 0, 0))])
         .when(adjust_stock("a1", 5))
         .then_replays(Subject::Adjustment(adjustment_id("a1")))
@@ -278,14 +279,14 @@ fn an_adjustment_asked_for_again_under_its_id_is_the_same_adjustment() {
 // ---- scheduling ----
 
 #[test]
-fn a_drop_asked_for_again_with_its_key_is_the_same_drop() {
+fn repeated_drop_with_its_key_returns_the_same_drop() {
     given([drop_opened(5).keyed("k")])
         .when(schedule_drop(terms(), 5).keyed("k"))
         .then_replays(Subject::Drop);
 }
 
 #[test]
-fn a_drop_asked_for_again_is_compared_with_how_it_began_and_not_with_what_became_of_it() {
+fn repeated_drop_is_compared_with_its_original_terms() {
     let rename = TermsPatch {
         price: Some(cents(1)),
         ..TermsPatch::default()
@@ -303,7 +304,7 @@ fn a_drop_asked_for_again_is_compared_with_how_it_began_and_not_with_what_became
 }
 
 #[test]
-fn a_key_does_not_bring_back_another_drop() {
+fn key_does_not_return_a_different_drop() {
     let dearer = DropTerms {
         price: cents(11_00),
         ..terms()
@@ -316,7 +317,7 @@ fn a_key_does_not_bring_back_another_drop() {
 }
 
 #[test]
-fn a_drop_that_starts_at_once_is_the_same_drop_when_it_is_asked_for_again_later() {
+fn drop_that_starts_immediately_is_the_same_when_retried_later() {
     let starting = |seconds| DropTerms {
         starts_at: second(seconds),
         ..terms()
@@ -334,7 +335,7 @@ fn a_drop_that_starts_at_once_is_the_same_drop_when_it_is_asked_for_again_later(
 }
 
 #[test]
-fn a_drop_that_starts_at_a_named_time_is_another_drop_than_one_that_starts_at_once() {
+fn drop_with_an_explicit_start_differs_from_one_without() {
     let starting = |seconds| DropTerms {
         starts_at: second(seconds),
         ..terms()

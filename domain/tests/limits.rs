@@ -1,4 +1,4 @@
-//! How many units one hold and one buyer may have.
+//! The limits of units per hold and per buyer.
 
 use domain::refusal::Limit;
 use domain::terms::{DropTerms, TermsPatch};
@@ -34,7 +34,7 @@ fn too_many_for_one_buyer(max: u32, allowance: u32) -> Refusal {
 }
 
 #[test]
-fn a_hold_may_have_as_many_units_as_the_limit_and_not_one_more() {
+fn hold_may_reach_the_limit_but_not_exceed_it() {
     given([drop_scheduled(limited(3, None), 100)])
         .when(place_hold("h1", 4))
         .then_refused(too_many_in_one_hold(3, 3))
@@ -43,14 +43,14 @@ fn a_hold_may_have_as_many_units_as_the_limit_and_not_one_more() {
 }
 
 #[test]
-fn without_a_limit_for_each_buyer_one_buyer_may_place_hold_after_hold() {
+fn holds_are_unlimited_without_a_limit_per_buyer() {
     given([drop_scheduled(limited(3, None), 6), hold_placed("h1", 3)])
         .when(place_hold("h2", 3))
         .then([hold_placed("h2", 3)]);
 }
 
 #[test]
-fn a_buyer_may_hold_up_to_the_limit_across_holds_and_not_one_more() {
+fn buyer_may_reach_the_limit_across_holds_but_not_exceed_it() {
     given([drop_with(3, 5), hold_placed("h1", 3)])
         .when(place_hold("h2", 3))
         .then_refused(too_many_for_one_buyer(5, 2))
@@ -61,7 +61,7 @@ fn a_buyer_may_hold_up_to_the_limit_across_holds_and_not_one_more() {
 }
 
 #[test]
-fn one_for_each_buyer_means_one_held_or_bought() {
+fn limit_of_one_allows_one_unit_held_or_purchased() {
     given([drop_with(1, 1), hold_placed("h1", 1)])
         .when(place_hold("h2", 1))
         .then_refused(too_many_for_one_buyer(1, 0))
@@ -72,7 +72,7 @@ fn one_for_each_buyer_means_one_held_or_bought() {
 }
 
 #[test]
-fn bought_and_held_units_count_together() {
+fn purchased_and_held_units_count_together() {
     given([
         drop_with(5, 5),
         hold_placed("h1", 2),
@@ -86,7 +86,7 @@ fn bought_and_held_units_count_together() {
 }
 
 #[test]
-fn released_units_count_no_more() {
+fn released_units_no_longer_count() {
     given([
         drop_with(5, 5),
         hold_placed("h1", 5),
@@ -97,28 +97,28 @@ fn released_units_count_no_more() {
 }
 
 #[test]
-fn expired_units_count_no_more() {
+fn expired_units_no_longer_count() {
     given([drop_with(5, 5), hold_placed("h1", 5), hold_expired("h1", 5)])
         .when(place_hold("h2", 5).at(second(60)))
         .then([hold_placed("h2", 5).at(second(60))]);
 }
 
 #[test]
-fn one_buyers_units_do_not_count_against_another() {
+fn units_of_one_buyer_do_not_count_for_another() {
     given([drop_with(1, 1), hold_placed("h1", 1).by("ann")])
         .when(place_hold("h2", 1).by("bob"))
         .then([hold_placed("h2", 1).by("bob")]);
 }
 
 #[test]
-fn a_hold_that_is_too_large_for_both_limits_is_told_the_limit_of_a_hold_and_what_is_left() {
+fn hold_above_both_limits_reports_the_limit_per_hold_and_the_allowance() {
     given([drop_with(3, 4), hold_placed("h1", 3)])
         .when(place_hold("h2", 4))
         .then_refused(too_many_in_one_hold(3, 1));
 }
 
 #[test]
-fn a_limit_below_what_the_buyer_has_leaves_nothing_and_never_less() {
+fn allowance_is_zero_when_the_limit_is_below_the_buyers_units() {
     given([
         drop_with(5, 5),
         hold_placed("h1", 4),
@@ -129,7 +129,7 @@ fn a_limit_below_what_the_buyer_has_leaves_nothing_and_never_less() {
 }
 
 #[test]
-fn a_raised_limit_holds_from_then_on() {
+fn raised_limit_applies_from_then_on() {
     let raised = TermsPatch {
         max_per_buyer: Some(Some(buyer_limit(2))),
         ..TermsPatch::default()
@@ -142,7 +142,7 @@ fn a_raised_limit_holds_from_then_on() {
 }
 
 #[test]
-fn a_limit_is_told_before_the_stock() {
+fn limits_are_checked_before_the_stock() {
     given([drop_scheduled(limited(1, Some(1)), 0)])
         .when(place_hold("h1", 2))
         .then_refused(too_many_in_one_hold(1, 1));
@@ -152,7 +152,7 @@ fn a_limit_is_told_before_the_stock() {
 }
 
 #[test]
-fn an_allowance_is_what_the_next_hold_may_have() {
+fn allowance_is_the_largest_next_hold() {
     let allowed = |history: Vec<DropEvent>| {
         given(history)
             .aggregate()

@@ -1,4 +1,4 @@
-//! What a purchase costs: the price in force when its hold was placed, for each unit.
+//! The price of a purchase: the price per unit in force when its hold was placed.
 
 use domain::terms::{DropTerms, TermsPatch};
 use domain::testing::*;
@@ -21,14 +21,14 @@ fn bought_for(hold: &str, units: u32, amount: i64) -> DropEvent {
 }
 
 #[test]
-fn a_purchase_costs_the_price_of_each_unit() {
+fn purchase_costs_the_price_of_each_unit() {
     given([drop_scheduled(costing(19_999), 3), hold_placed("h1", 3)])
         .when(confirm_purchase("h1"))
         .then([bought_for("h1", 3, 59_997)]);
 }
 
 #[test]
-fn a_hold_keeps_its_price_when_the_price_rises_and_a_later_hold_pays_the_new_one() {
+fn price_change_applies_to_later_holds_only() {
     let dearer = TermsPatch {
         price: Some(cents(25_00)),
         ..TermsPatch::default()
@@ -45,7 +45,7 @@ fn a_hold_keeps_its_price_when_the_price_rises_and_a_later_hold_pays_the_new_one
 }
 
 #[test]
-fn a_hold_keeps_its_price_through_several_changes() {
+fn hold_keeps_its_price_through_several_changes() {
     given([
         drop_scheduled(costing(1), 3),
         drop_rescheduled(costing(2)),
@@ -58,14 +58,14 @@ fn a_hold_keeps_its_price_through_several_changes() {
 }
 
 #[test]
-fn what_costs_nothing_is_sold_for_nothing() {
+fn free_units_are_sold_for_zero() {
     given([drop_scheduled(costing(0), 3), hold_placed("h1", 3)])
         .when(confirm_purchase("h1"))
         .then([bought_for("h1", 3, 0)]);
 }
 
 #[test]
-fn the_largest_purchase_at_the_highest_price_is_counted_exactly() {
+fn largest_purchase_at_the_highest_price_is_exact() {
     given([
         drop_scheduled(costing(Money::MAX_PRICE), 1_000),
         hold_placed("h1", Quantity::MAX),
@@ -75,7 +75,7 @@ fn the_largest_purchase_at_the_highest_price_is_counted_exactly() {
 }
 
 #[test]
-fn a_purchase_asked_for_twice_is_made_once_whatever_id_the_second_would_have_had() {
+fn repeated_purchase_is_made_once_whatever_its_second_id() {
     let mut again = confirm_purchase("h1");
     if let DropCommand::ConfirmPurchase(again) = &mut again {
         again.purchase_id = purchase_id("other");
@@ -87,7 +87,7 @@ fn a_purchase_asked_for_twice_is_made_once_whatever_id_the_second_would_have_had
         .then_replays(Subject::Purchase(hold_id("h1")));
 }
 
-/// A purchase with a payment reference, which is or is not the one that was recorded before.
+/// A purchase with a payment reference; `is_recorded` if it is the one that was recorded before.
 fn paid(hold: &str, is_recorded: bool) -> DropCommand {
     let mut command = confirm_purchase(hold);
     if let DropCommand::ConfirmPurchase(command) = &mut command {
@@ -98,7 +98,7 @@ fn paid(hold: &str, is_recorded: bool) -> DropCommand {
 }
 
 #[test]
-fn another_payment_for_what_is_paid_for_is_refused_and_the_same_or_none_is_a_retry() {
+fn second_payment_is_refused_unless_its_reference_is_the_same_or_absent() {
     let bought = given([
         drop_opened(1),
         hold_placed("h1", 1),
@@ -116,7 +116,7 @@ fn another_payment_for_what_is_paid_for_is_refused_and_the_same_or_none_is_a_ret
 }
 
 #[test]
-fn what_is_held_may_be_bought_after_the_sale_has_ended() {
+fn hold_can_be_purchased_after_the_sale_has_ended() {
     let ending = DropTerms {
         ends_at: Some(second(10)),
         ..terms()
@@ -130,7 +130,7 @@ fn what_is_held_may_be_bought_after_the_sale_has_ended() {
 }
 
 #[test]
-fn lower_limits_do_not_take_away_what_is_held_already() {
+fn lowered_limits_do_not_affect_existing_holds() {
     let tight = DropTerms {
         max_per_hold: quantity(1),
         max_per_buyer: Some(buyer_limit(1)),

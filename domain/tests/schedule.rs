@@ -1,4 +1,4 @@
-//! When a drop may be held from: its start, its end, edits of both, and scheduling itself.
+//! When a drop is on sale: its start, its end, edits of both, and scheduling itself.
 
 use domain::terms::{DropTerms, TermsPatch};
 use domain::testing::*;
@@ -27,7 +27,7 @@ fn chair() -> DropTerms {
 // ---- both edges of the sale ----
 
 #[test]
-fn nothing_can_be_held_a_millisecond_before_the_start() {
+fn hold_is_refused_a_millisecond_before_the_start() {
     given([drop_scheduled(from_10_to_20(), 1)])
         .when(place_hold("h1", 1).at(millisecond(9_999)))
         .then_refused(Refusal::NotLive {
@@ -36,14 +36,14 @@ fn nothing_can_be_held_a_millisecond_before_the_start() {
 }
 
 #[test]
-fn the_first_hold_can_be_placed_at_the_start_exactly() {
+fn hold_can_be_placed_exactly_at_the_start() {
     given([drop_scheduled(from_10_to_20(), 1)])
         .when(place_hold("h1", 1).at(second(10)))
         .then([hold_placed("h1", 1).at(second(10))]);
 }
 
 #[test]
-fn the_last_hold_can_be_placed_a_millisecond_before_the_end() {
+fn hold_can_be_placed_a_millisecond_before_the_end() {
     let last = millisecond(19_999);
     given([drop_scheduled(from_10_to_20(), 1)])
         .when(place_hold("h1", 1).at(last))
@@ -51,7 +51,7 @@ fn the_last_hold_can_be_placed_a_millisecond_before_the_end() {
 }
 
 #[test]
-fn nothing_can_be_held_at_the_end_exactly() {
+fn hold_is_refused_exactly_at_the_end() {
     given([drop_scheduled(from_10_to_20(), 1)])
         .when(place_hold("h1", 1).at(second(20)))
         .then_refused(Refusal::Ended {
@@ -61,14 +61,14 @@ fn nothing_can_be_held_at_the_end_exactly() {
 }
 
 #[test]
-fn a_sale_without_an_end_goes_on() {
+fn sale_without_an_end_continues() {
     given([drop_opened(1)])
         .when(place_hold("h1", 1).at(second(1_000_000_000)))
         .then([hold_placed("h1", 1).at(second(1_000_000_000))]);
 }
 
 #[test]
-fn being_early_or_late_is_told_before_being_sold_out_or_over_a_limit() {
+fn sale_period_is_checked_before_stock_and_limits() {
     let tight = DropTerms {
         max_per_hold: quantity(1),
         ..from_10_to_20()
@@ -86,7 +86,7 @@ fn being_early_or_late_is_told_before_being_sold_out_or_over_a_limit() {
 }
 
 #[test]
-fn a_drop_that_ended_can_be_extended_and_held_again() {
+fn ended_drop_can_be_extended() {
     let longer = TermsPatch {
         ends_at: Some(None),
         ..TermsPatch::default()
@@ -103,7 +103,7 @@ fn a_drop_that_ended_can_be_extended_and_held_again() {
 }
 
 #[test]
-fn a_start_that_is_moved_later_closes_the_sale_until_then_but_leaves_what_is_held() {
+fn postponed_start_closes_the_sale_and_keeps_existing_holds() {
     let later = TermsPatch {
         starts_at: Some(second(50)),
         ..TermsPatch::default()
@@ -126,14 +126,14 @@ fn a_start_that_is_moved_later_closes_the_sale_until_then_but_leaves_what_is_hel
 // ---- scheduling ----
 
 #[test]
-fn a_drop_is_scheduled_as_asked() {
+fn drop_is_scheduled_with_the_requested_terms() {
     given([])
         .when(schedule_drop(from_10_to_20(), 10_000_000).keyed("k"))
         .then([drop_scheduled(from_10_to_20(), 10_000_000).keyed("k")]);
 }
 
 #[test]
-fn an_end_must_come_after_the_start_by_a_millisecond_at_least() {
+fn end_must_be_at_least_a_millisecond_after_the_start() {
     let ending = |millis| DropTerms {
         ends_at: Some(millisecond(millis)),
         ..from_10_to_20()
@@ -151,7 +151,7 @@ fn an_end_must_come_after_the_start_by_a_millisecond_at_least() {
 }
 
 #[test]
-fn a_drop_is_scheduled_once() {
+fn drop_is_scheduled_only_once() {
     given([drop_opened(1)])
         .when(schedule_drop(terms(), 1))
         .then_refused(Refusal::AlreadyScheduled)
@@ -160,7 +160,7 @@ fn a_drop_is_scheduled_once() {
 }
 
 #[test]
-fn a_drop_scheduled_with_a_key_is_not_scheduled_again_without_it_or_with_another() {
+fn drop_is_not_rescheduled_without_its_key_or_with_another() {
     given([drop_opened(1).keyed("k")])
         .when(schedule_drop(terms(), 1))
         .then_refused(Refusal::AlreadyScheduled)
@@ -171,14 +171,14 @@ fn a_drop_scheduled_with_a_key_is_not_scheduled_again_without_it_or_with_another
 // ---- editing ----
 
 #[test]
-fn an_edit_changes_what_it_names_and_nothing_else() {
+fn edit_changes_only_the_given_fields() {
     given([drop_opened(1)])
         .when(reschedule_drop(rename()).at(second(4)))
         .then([drop_rescheduled(chair()).at(second(4))]);
 }
 
 #[test]
-fn every_term_can_be_edited_and_what_may_be_absent_removed() {
+fn every_term_can_be_edited_and_optional_terms_removed() {
     let full = DropTerms {
         name: DropName::new("Chair").unwrap(),
         description: Some(Description::new("Oak.\nFour legs.").unwrap()),
@@ -227,7 +227,7 @@ fn every_term_can_be_edited_and_what_may_be_absent_removed() {
 }
 
 #[test]
-fn an_edit_of_the_version_seen_is_made_and_of_an_older_or_newer_one_is_refused() {
+fn edit_of_a_different_version_is_refused() {
     let history = [drop_opened(1), drop_rescheduled(from_10_to_20())];
     let patch = TermsPatch {
         ends_at: Some(None),
@@ -248,7 +248,7 @@ fn an_edit_of_the_version_seen_is_made_and_of_an_older_or_newer_one_is_refused()
 }
 
 #[test]
-fn an_edit_that_changes_nothing_is_not_recorded() {
+fn edit_without_a_change_is_not_recorded() {
     let same = TermsPatch {
         name: Some(terms().name),
         description: Some(None),
@@ -265,7 +265,7 @@ fn an_edit_that_changes_nothing_is_not_recorded() {
 }
 
 #[test]
-fn an_edit_of_either_edge_must_leave_the_end_after_the_start() {
+fn edit_of_start_or_end_must_keep_the_end_after_the_start() {
     let start = |millis| TermsPatch {
         starts_at: Some(millisecond(millis)),
         ..TermsPatch::default()
@@ -291,7 +291,7 @@ fn an_edit_of_either_edge_must_leave_the_end_after_the_start() {
 }
 
 #[test]
-fn a_drop_that_was_never_scheduled_cannot_be_edited() {
+fn unscheduled_drop_cannot_be_edited() {
     given([])
         .when(reschedule_drop(rename()))
         .then_refused(Refusal::DropNotFound)
@@ -300,7 +300,7 @@ fn a_drop_that_was_never_scheduled_cannot_be_edited() {
 }
 
 #[test]
-fn the_version_of_the_terms_counts_scheduling_edits_and_cancelling_but_not_sales() {
+fn version_of_the_terms_counts_only_scheduling_edits_and_cancelling() {
     let version = |history: Vec<domain::DropEvent>| given(history).aggregate().terms_version();
     assert_eq!(version(vec![]), 0);
     assert_eq!(version(vec![drop_opened(1)]), 1);

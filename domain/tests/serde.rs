@@ -1,4 +1,4 @@
-//! What is stored: the exact text of events, and snapshots that lose nothing.
+//! The stored forms: the exact text of events, and lossless snapshots.
 
 use domain::testing::*;
 use domain::{DropAggregate, DropEvent};
@@ -30,7 +30,7 @@ fn history() -> Vec<DropEvent> {
 }
 
 #[test]
-fn a_snapshot_brings_back_everything_keys_and_indexes_included() {
+fn snapshot_restores_the_state_with_keys_and_indexes() {
     let mut drop = DropAggregate::default();
     assert_eq!(restored(&drop), drop);
     for event in history() {
@@ -44,14 +44,14 @@ fn a_snapshot_brings_back_everything_keys_and_indexes_included() {
         adjustment_id("a1")
     );
     assert_eq!(drop.entry_by_key(key("k4")), drop.entry(waitlist_id("w1")));
-    let waits = drop.line().in_line().map(|entry| entry.id);
+    let waits = drop.line().waiting_entries().map(|entry| entry.id);
     assert_eq!(waits.collect::<Vec<_>>(), [waitlist_id("w2")]);
     let bobs: Vec<_> = drop.holds_of(buyer("bob")).map(|hold| hold.id).collect();
     assert_eq!(bobs, [hold_id("h4"), hold_id("h2")]);
 }
 
 #[test]
-fn history_goes_on_from_a_snapshot_as_it_would_have_without() {
+fn history_continues_from_a_snapshot_as_without_one() {
     let (mut unbroken, mut interrupted) = (DropAggregate::default(), DropAggregate::default());
     for event in history() {
         unbroken.evolve(&event);
@@ -67,7 +67,7 @@ fn history_goes_on_from_a_snapshot_as_it_would_have_without() {
 }
 
 #[test]
-fn what_an_event_does_not_have_is_left_out_of_its_text() {
+fn absent_fields_are_omitted_from_the_stored_event() {
     let id = |tail: &str| format!("00000000-{tail}");
     let hold = id("6831-0000-0000-000000000000");
     let ann = id("616e-6e00-0000-000000000000");
@@ -87,7 +87,7 @@ fn what_an_event_does_not_have_is_left_out_of_its_text() {
 }
 
 #[test]
-fn a_snapshot_from_before_there_were_lines_is_read() {
+fn snapshot_from_before_waitlists_is_read() {
     let drop = given(history().into_iter().take(9)).aggregate();
     let mut old = serde_json::to_value(&drop).unwrap();
     old.as_object_mut().unwrap().remove("line").unwrap();
@@ -95,7 +95,7 @@ fn a_snapshot_from_before_there_were_lines_is_read() {
 }
 
 #[test]
-fn why_a_place_in_line_was_left_is_stored_by_name() {
+fn leave_cause_is_stored_by_name() {
     for (event, cause) in [
         (waitlist_left("w1", 1), "buyer"),
         (waitlist_called_off("w1", 1), "drop_cancelled"),
@@ -106,7 +106,7 @@ fn why_a_place_in_line_was_left_is_stored_by_name() {
 }
 
 #[test]
-fn why_a_hold_was_released_is_stored_by_name() {
+fn release_cause_is_stored_by_name() {
     for (event, cause) in [
         (hold_released("h1", 1), "buyer"),
         (hold_called_off("h1", 1), "drop_cancelled"),
@@ -117,7 +117,7 @@ fn why_a_hold_was_released_is_stored_by_name() {
 }
 
 #[test]
-fn a_stored_event_with_a_value_out_of_bounds_is_not_read() {
+fn stored_event_with_a_value_out_of_bounds_is_rejected() {
     let good = serde_json::to_string(&hold_placed("h1", 2)).unwrap();
     assert!(serde_json::from_str::<DropEvent>(&good).is_ok());
     for bad in [0, 1_001, -1] {

@@ -1,4 +1,4 @@
-//! Adjusting what a drop offers: up to what a drop can have, down to what is held and sold.
+//! Stock adjustments: from the held and sold units up to the most that a drop can offer.
 
 use domain::testing::*;
 use domain::{DropEvent, Refusal, Subject};
@@ -18,7 +18,7 @@ fn too_few(delta: i32, available: u32) -> Refusal {
 }
 
 #[test]
-fn all_that_is_available_can_be_taken_away_and_not_one_more() {
+fn available_units_can_be_removed_but_not_one_more() {
     given(two_available())
         .when(adjust_stock("a1", -3))
         .then_refused(too_few(-3, 2))
@@ -29,7 +29,7 @@ fn all_that_is_available_can_be_taken_away_and_not_one_more() {
 }
 
 #[test]
-fn an_adjustment_of_the_total_seen_is_made_whatever_was_sold_and_of_another_is_refused() {
+fn adjustment_requires_the_expected_total_regardless_of_sales() {
     let stale = Refusal::StaleStock {
         total: 9,
         available: 2,
@@ -50,7 +50,7 @@ fn an_adjustment_of_the_total_seen_is_made_whatever_was_sold_and_of_another_is_r
 }
 
 #[test]
-fn a_repeated_adjustment_is_answered_from_history_though_it_changed_the_total_itself() {
+fn repeated_adjustment_is_replayed_although_it_changed_the_total() {
     given(two_available())
         .when(adjust_stock_of_total(9, "a1", 1).keyed("k"))
         .then([stock_adjusted("a1", 1, stock(3, 3, 4)).keyed("k")])
@@ -59,7 +59,7 @@ fn a_repeated_adjustment_is_answered_from_history_though_it_changed_the_total_it
 }
 
 #[test]
-fn units_can_be_added_and_held() {
+fn added_units_can_be_held() {
     given([drop_opened(0)])
         .when(adjust_stock("a1", 1))
         .then([stock_adjusted("a1", 1, stock(1, 0, 0))])
@@ -68,7 +68,7 @@ fn units_can_be_added_and_held() {
 }
 
 #[test]
-fn units_that_were_taken_away_cannot_be_held() {
+fn removed_units_cannot_be_held() {
     given([drop_opened(5), stock_adjusted("a1", -4, stock(1, 0, 0))])
         .when(place_hold("h1", 2))
         .then_refused(Refusal::SoldOut {
@@ -78,7 +78,7 @@ fn units_that_were_taken_away_cannot_be_held() {
 }
 
 #[test]
-fn units_that_come_back_can_be_taken_away() {
+fn released_units_can_be_removed() {
     given(two_available())
         .when(release_hold("h2"))
         .then([hold_released("h2", 3)])
@@ -87,7 +87,7 @@ fn units_that_come_back_can_be_taken_away() {
 }
 
 #[test]
-fn a_drop_offers_ten_million_units_at_most() {
+fn drop_offers_at_most_ten_million_units() {
     given([drop_opened(9_999_999)])
         .when(adjust_stock("a1", 2))
         .then_refused(Refusal::TooMuchStock { max: 10_000_000 })
@@ -109,7 +109,7 @@ fn sold_units_count_towards_the_ten_million() {
 }
 
 #[test]
-fn the_largest_adjustments_that_can_be_written_are_refused() {
+fn largest_representable_adjustments_are_refused() {
     given([drop_opened(10_000_000)])
         .when(adjust_stock("a1", i32::MAX))
         .then_refused(Refusal::TooMuchStock { max: 10_000_000 })
@@ -118,7 +118,7 @@ fn the_largest_adjustments_that_can_be_written_are_refused() {
 }
 
 #[test]
-fn all_units_of_the_largest_drop_can_be_taken_away() {
+fn all_units_of_the_largest_drop_can_be_removed() {
     given([drop_opened(10_000_000)])
         .when(adjust_stock("a1", -10_000_000))
         .then([stock_adjusted("a1", -10_000_000, stock(0, 0, 0))]);
@@ -139,14 +139,14 @@ fn stock_can_be_adjusted_before_the_start_and_after_the_end() {
 }
 
 #[test]
-fn stock_that_was_never_offered_cannot_be_adjusted() {
+fn stock_of_an_unscheduled_drop_cannot_be_adjusted() {
     given([])
         .when(adjust_stock("a1", 1))
         .then_refused(Refusal::DropNotFound);
 }
 
 #[test]
-fn an_adjustment_remembers_where_the_units_were_right_after() {
+fn adjustment_records_the_resulting_stock() {
     let drop = given(two_available())
         .when(adjust_stock("a1", 7).keyed("k"))
         .then([stock_adjusted("a1", 7, stock(9, 3, 4)).keyed("k")])

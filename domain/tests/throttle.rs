@@ -1,4 +1,4 @@
-//! How often one buyer may place a hold: an exact sliding window, from history alone.
+//! The throttle of one buyer's holds: an exact sliding window, computed from the history alone.
 
 use domain::terms::{DropTerms, TermsPatch};
 use domain::testing::*;
@@ -26,7 +26,7 @@ fn by(throttle: Throttle, millis: i64) -> Refusal {
 }
 
 #[test]
-fn the_window_takes_as_many_holds_as_it_says_and_not_one_more() {
+fn window_allows_its_number_of_holds_but_not_one_more() {
     given([two_in_ten_seconds(), hold_placed("h1", 1)])
         .when(place_hold("h2", 1))
         .then([hold_placed("h2", 1)])
@@ -35,7 +35,7 @@ fn the_window_takes_as_many_holds_as_it_says_and_not_one_more() {
 }
 
 #[test]
-fn a_hold_placed_exactly_a_window_ago_counts_no_more_and_a_millisecond_less_still_does() {
+fn hold_leaves_the_window_exactly_at_its_length() {
     given([
         two_in_ten_seconds(),
         hold_placed("h1", 1),
@@ -48,7 +48,7 @@ fn a_hold_placed_exactly_a_window_ago_counts_no_more_and_a_millisecond_less_stil
 }
 
 #[test]
-fn the_window_slides_with_each_hold_and_never_starts_afresh() {
+fn window_slides_with_each_hold() {
     given([
         two_in_ten_seconds(),
         hold_placed("h1", 1),
@@ -62,7 +62,7 @@ fn the_window_slides_with_each_hold_and_never_starts_afresh() {
 }
 
 #[test]
-fn being_refused_does_not_push_the_next_hold_further_away() {
+fn throttled_request_does_not_extend_the_wait() {
     let mut drop = given([
         two_in_ten_seconds(),
         hold_placed("h1", 1),
@@ -78,7 +78,7 @@ fn being_refused_does_not_push_the_next_hold_further_away() {
 }
 
 #[test]
-fn a_request_that_is_refused_for_another_reason_does_not_count() {
+fn request_refused_for_another_reason_does_not_count() {
     let terms = DropTerms {
         throttle: Some(throttle(1, 10)),
         max_per_hold: quantity(1),
@@ -96,7 +96,7 @@ fn a_request_that_is_refused_for_another_reason_does_not_count() {
 }
 
 #[test]
-fn a_hold_counts_however_it_ended() {
+fn hold_counts_regardless_of_its_resolution() {
     given([
         two_in_ten_seconds(),
         hold_placed("h1", 1),
@@ -109,7 +109,7 @@ fn a_hold_counts_however_it_ended() {
 }
 
 #[test]
-fn one_buyers_holds_do_not_slow_down_another() {
+fn holds_of_one_buyer_do_not_throttle_another() {
     given([
         two_in_ten_seconds(),
         hold_placed("h1", 1).by("ann"),
@@ -123,7 +123,7 @@ fn one_buyers_holds_do_not_slow_down_another() {
 }
 
 #[test]
-fn a_throttle_counts_the_holds_placed_before_it_was_set() {
+fn throttle_counts_holds_placed_before_it_was_set() {
     let throttled = TermsPatch {
         throttle: Some(Some(throttle(1, 10))),
         ..TermsPatch::default()
@@ -137,7 +137,7 @@ fn a_throttle_counts_the_holds_placed_before_it_was_set() {
 }
 
 #[test]
-fn a_throttle_that_was_lifted_slows_down_nobody() {
+fn removed_throttle_has_no_effect() {
     given([
         two_in_ten_seconds(),
         hold_placed("h1", 1),
@@ -149,7 +149,7 @@ fn a_throttle_that_was_lifted_slows_down_nobody() {
 }
 
 #[test]
-fn a_throttled_buyer_is_told_so_even_when_nothing_is_left() {
+fn throttle_is_checked_before_the_stock() {
     let terms = DropTerms {
         throttle: Some(throttle(1, 10)),
         ..terms()
@@ -160,7 +160,7 @@ fn a_throttled_buyer_is_told_so_even_when_nothing_is_left() {
 }
 
 #[test]
-fn an_allowance_says_when_the_next_hold_may_be_placed() {
+fn standing_reports_when_the_next_hold_may_be_placed() {
     let drop = given([
         two_in_ten_seconds(),
         hold_placed("h1", 1),

@@ -1,4 +1,5 @@
-//! The line: who may join, who is served when units come free, and that nobody is passed over who could be served.
+//! The waitlist: joining, leaving, offers when units become available, and the order in which
+//! entries are served.
 
 use domain::command::JoinWaitlist;
 use domain::drop::line::EntryStatus;
@@ -44,14 +45,14 @@ fn until(ends_at: Timestamp) -> DropTerms {
 // ---- joining ----
 
 #[test]
-fn who_finds_nothing_left_may_wait() {
+fn buyer_of_a_sold_out_drop_may_join() {
     given(sold_out())
         .when(join_waitlist("w1", 1).by("bob").keyed("k"))
         .then([waitlist_joined("w1", 1).by("bob").keyed("k")]);
 }
 
 #[test]
-fn who_could_hold_at_once_may_not_wait() {
+fn buyer_cannot_join_while_units_are_available() {
     let refused = Refusal::NotSoldOut {
         requested: 2,
         available: 2,
@@ -64,7 +65,7 @@ fn who_could_hold_at_once_may_not_wait() {
 }
 
 #[test]
-fn nobody_waits_before_the_start_or_from_the_end_on_or_for_a_cancelled_drop() {
+fn joining_is_refused_outside_the_sale() {
     let window = DropTerms {
         starts_at: second(10),
         ..until(second(20))
@@ -93,7 +94,7 @@ fn nobody_waits_before_the_start_or_from_the_end_on_or_for_a_cancelled_drop() {
 }
 
 #[test]
-fn a_buyer_waits_in_one_place_at_a_time() {
+fn buyer_has_at_most_one_waiting_entry() {
     let twice = Refusal::AlreadyWaiting {
         joined_at: second(0),
         quantity: 1,
@@ -108,7 +109,7 @@ fn a_buyer_waits_in_one_place_at_a_time() {
 }
 
 #[test]
-fn nobody_waits_for_more_than_they_may_have() {
+fn entry_cannot_request_more_than_the_limits_allow() {
     let reached = |limit, max, allowance| Refusal::LimitReached {
         limit,
         max,
@@ -128,7 +129,7 @@ fn nobody_waits_for_more_than_they_may_have() {
 }
 
 #[test]
-fn a_throttled_buyer_does_not_join_and_one_in_line_is_offered_all_the_same() {
+fn throttle_applies_to_joining_but_not_to_offers() {
     let throttle = throttle(1, 10);
     let terms = DropTerms {
         throttle: Some(throttle),
@@ -159,18 +160,18 @@ fn a_throttled_buyer_does_not_join_and_one_in_line_is_offered_all_the_same() {
 }
 
 #[test]
-fn joining_again_with_the_same_key_is_answered_from_history_whatever_became_of_the_place() {
+fn repeated_join_with_the_same_key_is_replayed_in_every_state() {
     let again = || join_waitlist("w9", 1).by("bob").keyed("k").at(second(40));
-    let place = || Subject::Waitlist(waitlist_id("w1"));
+    let subject = || Subject::Waitlist(waitlist_id("w1"));
     let joined = with(sold_out(), [waitlist_joined("w1", 1).by("bob").keyed("k")]);
-    given(joined.clone()).when(again()).then_replays(place());
+    given(joined.clone()).when(again()).then_replays(subject());
     let offered = [hold_released("h1", 1), hold_offered("w1", 1).by("bob")];
     given(with(joined.clone(), offered))
         .when(again())
-        .then_replays(place());
+        .then_replays(subject());
     given(with(joined.clone(), [waitlist_left("w1", 1).by("bob")]))
         .when(again())
-        .then_replays(place());
+        .then_replays(subject());
     for other in [
         join_waitlist("w9", 1).by("eve").keyed("k"),
         join_waitlist("w9", 2).by("bob").keyed("k"),
@@ -193,7 +194,7 @@ fn joining_again_with_the_same_key_is_answered_from_history_whatever_became_of_t
 // ---- being served ----
 
 #[test]
-fn a_released_hold_goes_to_the_first_in_line_at_once_with_a_hold_time_of_its_own() {
+fn released_units_are_offered_to_the_first_entry_with_a_new_deadline() {
     let drop = given(with(
         sold_out(),
         [
@@ -208,7 +209,7 @@ fn a_released_hold_goes_to_the_first_in_line_at_once_with_a_hold_time_of_its_own
     ])
     .aggregate();
     let hold = drop.hold(hold_id("w1")).unwrap();
-    assert_eq!(hold.expires_at, second(90), "its own hold time");
+    assert_eq!(hold.expires_at, second(90), "its own deadline");
     assert_eq!(drop.stock(), stock(0, 1, 0));
     let status = |name| drop.entry(waitlist_id(name)).unwrap().status;
     assert_eq!(
@@ -218,7 +219,7 @@ fn a_released_hold_goes_to_the_first_in_line_at_once_with_a_hold_time_of_its_own
 }
 
 #[test]
-fn an_expired_hold_goes_to_the_first_in_line_from_the_moment_it_is_recorded() {
+fn expired_units_are_offered_when_the_expiry_is_recorded() {
     given(with(sold_out(), [waitlist_joined("w1", 1).by("bob")]))
         .when_followed_up(expire_hold("h1").at(millisecond(59_999)))
         .then_replays(Subject::Hold(hold_id("h1")))
@@ -230,7 +231,7 @@ fn an_expired_hold_goes_to_the_first_in_line_from_the_moment_it_is_recorded() {
 }
 
 #[test]
-fn an_offer_that_runs_out_goes_to_the_next_in_line() {
+fn expired_offer_goes_to_the_next_entry() {
     given(with(
         sold_out(),
         [
@@ -250,7 +251,7 @@ fn an_offer_that_runs_out_goes_to_the_next_in_line() {
 }
 
 #[test]
-fn more_stock_reaches_the_line_before_anybody_else() {
+fn restocked_units_go_to_the_waitlist_before_direct_holds() {
     let drop = given(with(
         sold_out(),
         [
@@ -280,7 +281,7 @@ fn more_stock_reaches_the_line_before_anybody_else() {
 }
 
 #[test]
-fn a_request_too_large_for_what_is_free_is_passed_over_and_keeps_its_place() {
+fn entry_larger_than_the_available_units_is_skipped_and_stays() {
     given(with(
         all_held(terms(), 3),
         [
@@ -292,7 +293,7 @@ fn a_request_too_large_for_what_is_free_is_passed_over_and_keeps_its_place() {
     .then([hold_released("h1", 1), hold_offered("small", 1).by("cid")])
     .when_followed_up(release_hold("h2"))
     .then([hold_released("h2", 1)])
-    // What nobody in line can use may be held directly.
+    // Units that no entry can use may be held directly.
     .when(place_hold("h4", 1).by("eve"))
     .then([hold_placed("h4", 1).by("eve")])
     .when_followed_up(release_hold("h4"))
@@ -312,7 +313,7 @@ fn a_request_too_large_for_what_is_free_is_passed_over_and_keeps_its_place() {
 }
 
 #[test]
-fn entries_that_nothing_can_serve_are_not_offered_and_hold_up_no_other() {
+fn unservable_entries_do_not_block_others() {
     for limit in [limited(2, 30), limited(30, 2)] {
         let history = with(
             all_held(terms(), 3),
@@ -330,14 +331,14 @@ fn entries_that_nothing_can_serve_are_not_offered_and_hold_up_no_other() {
             .then([hold_released("h2", 1)])
             .when_followed_up(release_hold("h3"))
             .then([hold_released("h3", 1)])
-            // Two are free, and no entry can use them: they may be held directly.
+            // Two units are free that no entry can use: they may be held directly.
             .when(place_hold("h4", 2).by("eve"))
             .then([hold_placed("h4", 2).by("eve")]);
     }
 }
 
 #[test]
-fn a_buyer_at_their_limit_is_passed_over_until_they_are_no_more() {
+fn buyer_at_their_limit_is_skipped_until_below_it() {
     let drop = given(with(
         all_held(limited(2, 2), 3),
         [
@@ -345,7 +346,8 @@ fn a_buyer_at_their_limit_is_passed_over_until_they_are_no_more() {
             waitlist_joined("w2", 1).by("cid"),
         ],
     ));
-    // One unit is no use to bob's place, nor to cid once served; so bob may hold it directly, and is then at one of two.
+    // One unit is not enough for bob's entry, nor for cid's once served; so bob may hold it
+    // directly, and then has one of two.
     drop.when_followed_up(adjust_stock("a1", 2))
         .then([
             stock_adjusted("a1", 2, stock(2, 3, 0)),
@@ -370,7 +372,7 @@ fn a_buyer_at_their_limit_is_passed_over_until_they_are_no_more() {
 }
 
 #[test]
-fn units_that_their_own_buyer_gives_back_count_no_more_against_them() {
+fn units_released_by_their_buyer_no_longer_count_for_the_limit() {
     given([
         drop_scheduled(limited(3, 3), 3),
         hold_placed("h1", 2).by("bob"),
@@ -388,14 +390,14 @@ fn units_that_their_own_buyer_gives_back_count_no_more_against_them() {
 }
 
 #[test]
-fn a_purchase_frees_nothing() {
+fn purchase_frees_no_units() {
     given(with(sold_out(), [waitlist_joined("w1", 1).by("bob")]))
         .when(confirm_purchase("h1"))
         .then([purchase_confirmed("h1", 1)]);
 }
 
 #[test]
-fn nothing_is_offered_from_the_end_on_unless_the_end_is_put_off() {
+fn offers_stop_at_the_end_unless_it_is_postponed() {
     let ends = until(second(30));
     let history = with(
         all_held(ends.clone(), 1),
@@ -424,7 +426,7 @@ fn nothing_is_offered_from_the_end_on_unless_the_end_is_put_off() {
 }
 
 #[test]
-fn a_higher_limit_reaches_the_line_at_once() {
+fn raised_limit_applies_to_waiting_entries_immediately() {
     let lower = limited(1, 1);
     let higher = TermsPatch {
         max_per_hold: Some(quantity(2)),
@@ -447,7 +449,7 @@ fn a_higher_limit_reaches_the_line_at_once() {
 }
 
 #[test]
-fn while_a_start_is_put_off_nothing_is_offered_and_at_the_start_nobody_jumps_the_line() {
+fn postponed_start_pauses_offers_and_keeps_the_order() {
     let starts = DropTerms {
         starts_at: second(50),
         ..terms()
@@ -474,7 +476,7 @@ fn while_a_start_is_put_off_nothing_is_offered_and_at_the_start_nobody_jumps_the
 // ---- leaving ----
 
 #[test]
-fn who_leaves_is_offered_nothing_and_leaving_again_changes_nothing() {
+fn entry_that_left_gets_no_offer_and_leaving_is_idempotent() {
     given(with(
         sold_out(),
         [
@@ -491,7 +493,7 @@ fn who_leaves_is_offered_nothing_and_leaving_again_changes_nothing() {
 }
 
 #[test]
-fn a_place_that_became_a_hold_is_not_left_but_released() {
+fn offered_entry_cannot_leave_but_its_hold_can_be_released() {
     given(with(
         sold_out(),
         [
@@ -509,14 +511,14 @@ fn a_place_that_became_a_hold_is_not_left_but_released() {
 }
 
 #[test]
-fn a_place_that_was_never_taken_cannot_be_left() {
+fn unknown_entry_cannot_leave() {
     given(sold_out())
         .when(leave_waitlist("w1"))
         .then_refused(Refusal::WaitlistEntryNotFound);
 }
 
 #[test]
-fn cancelling_ends_the_line_and_offers_nothing() {
+fn cancelling_removes_all_entries_without_offers() {
     let at = second(30);
     let drop = given(with(
         sold_out(),
@@ -541,7 +543,7 @@ fn cancelling_ends_the_line_and_offers_nothing() {
 }
 
 #[test]
-fn ten_thousand_who_want_two_do_not_slow_down_who_wants_one() {
+fn ten_thousand_larger_entries_do_not_slow_down_a_smaller_one() {
     let mut history = vec![drop_opened(1), hold_placed("h1", 1)];
     let many = (0..10_000).map(|n| waitlist_joined(&format!("w{n}"), 2).by(&format!("b{n}")));
     history.extend(many);
@@ -554,7 +556,7 @@ fn ten_thousand_who_want_two_do_not_slow_down_who_wants_one() {
 // ---- bounded decisions ----
 
 #[test]
-fn each_offer_is_a_decision_of_its_own_and_nobody_jumps_the_line_before_it_is_made() {
+fn offers_are_separate_decisions_and_keep_the_order_until_made() {
     given(with(
         sold_out(),
         [
@@ -564,7 +566,7 @@ fn each_offer_is_a_decision_of_its_own_and_nobody_jumps_the_line_before_it_is_ma
     ))
     .when(adjust_stock("a1", 2))
     .then([stock_adjusted("a1", 2, stock(2, 1, 0))])
-    // One unit would be left once bob is served, and cid has no use for it; but that is known only
+    // One unit would remain after bob is served, and cid cannot use it; but that is known only
     // then.
     .when(place_hold("h2", 1).by("eve"))
     .then_refused(Refusal::SoldOut {
@@ -582,7 +584,7 @@ fn each_offer_is_a_decision_of_its_own_and_nobody_jumps_the_line_before_it_is_ma
 }
 
 #[test]
-fn what_is_left_beside_everything_that_the_line_wants_may_be_held_before_the_offers_are_made() {
+fn units_beyond_all_waiting_requests_may_be_held_before_the_offers() {
     given(with(
         sold_out(),
         [
@@ -608,10 +610,10 @@ fn what_is_left_beside_everything_that_the_line_wants_may_be_held_before_the_off
 }
 
 #[test]
-fn a_waitlist_is_full_at_the_limit_and_a_retry_is_still_answered() {
+fn full_waitlist_refuses_new_entries_but_replays_a_retry() {
     let at_most_two = |command: DropCommand| {
         let DropCommand::JoinWaitlist(command) = command else {
-            panic!("{command:?} joins no waitlist");
+            panic!("{command:?} does not join a waitlist");
         };
         DropCommand::JoinWaitlist(JoinWaitlist {
             max_waiting: 2,
@@ -637,10 +639,9 @@ fn a_waitlist_is_full_at_the_limit_and_a_retry_is_still_answered() {
     .then_refused(full);
 }
 
-/// Entries that could not be used were walked past on every request.
+/// Regression: ineligible entries used to be scanned on every request.
 #[test]
-fn entries_of_buyers_at_their_limit_are_kept_out_of_the_index_until_what_they_hold_or_the_limit_changes()
- {
+fn ineligible_entries_are_indexed_only_after_units_or_limits_change() {
     let mut history = vec![drop_scheduled(limited(2, 2), 2_000)];
     for n in 0..1_000 {
         let (hold, entry, who) = (format!("h{n}"), format!("w{n}"), format!("b{n}"));
@@ -653,12 +654,12 @@ fn entries_of_buyers_at_their_limit_are_kept_out_of_the_index_until_what_they_ho
     assert_eq!(drop.beside_line(second(0)), 1_000);
 
     let next = |drop: &DropAggregate| drop.next_in_line(second(0)).map(|entry| entry.id);
-    let mut given_back = drop.clone();
-    given_back.evolve(&hold_released("h700", 1).by("b700"));
-    assert_eq!(next(&given_back), Some(waitlist_id("w700")));
-    assert_eq!(given_back.line().wanted(), 2);
-    given_back.evolve(&hold_placed("more", 1).by("b700"));
-    assert_eq!(next(&given_back), None);
+    let mut after_release = drop.clone();
+    after_release.evolve(&hold_released("h700", 1).by("b700"));
+    assert_eq!(next(&after_release), Some(waitlist_id("w700")));
+    assert_eq!(after_release.line().wanted(), 2);
+    after_release.evolve(&hold_placed("more", 1).by("b700"));
+    assert_eq!(next(&after_release), None);
 
     let mut higher = drop.clone();
     higher.evolve(&drop_rescheduled(limited(2, 3)));

@@ -1,7 +1,8 @@
-//! Who a pseudonym is. In memory only: personal data stands in one place of the database, the log's `private` column, and
-//! is forgotten with it.
+//! The identity of pseudonyms. In memory only: personal data is stored only in the log's `private`
+//! column, and is erased with it.
 //!
-//! Promise: a buyer whom a drop has met keeps their place; what the shop called them is overwritten once they are erased.
+//! Promise: a known buyer keeps their index; the shop's identifier of a buyer is overwritten when
+//! the buyer is erased.
 
 use std::collections::HashMap;
 
@@ -16,22 +17,21 @@ use crate::fold::Fact;
 use crate::texts::Texts;
 use crate::top_purchasers::BuyerKey;
 
-/// What the shop calls a buyer.
+/// The shop's identifier and display name of a buyer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BuyerRow {
-    /// What the shop calls them.
     pub buyer_id: BuyerId,
-    /// The name that they agreed to show.
+    /// The name that the buyer agreed to show.
     pub display_name: Option<DisplayName>,
 }
 
-/// All buyers that a drop has met, at some 69 bytes each with a name of twenty characters.
+/// All buyers of all drops, at about 69 bytes each with a name of twenty characters.
 #[derive(Debug, Default)]
 pub struct Buyers {
     drops: Vec<DropId>,
-    drop_places: HashMap<DropId, u32>,
-    buyers: Chunks<Met>,
-    places: Lookup<u32>,
+    drop_indexes: HashMap<DropId, u32>,
+    buyers: Chunks<BuyerEntry>,
+    indexes: Lookup<u32>,
     names: Texts,
 }
 
@@ -43,30 +43,30 @@ struct PackedKey {
 }
 
 #[derive(Debug)]
-struct Met {
+struct BuyerEntry {
     key: PackedKey,
-    /// Where their names are; none: nobody has told, or they were erased.
+    /// The address of the names in [`Texts`]; `None` if they are unknown or were erased.
     names: Option<U48>,
-    /// Units that they hold or have bought.
+    /// Units held or purchased.
     taken: u32,
 }
 
-const _: () = assert!(size_of::<Met>() <= 32);
+const _: () = assert!(size_of::<BuyerEntry>() <= 32);
 
 impl Buyers {
-    /// The place of a buyer, who is met now if they were not before.
-    pub(crate) fn meet(&mut self, drop_id: DropId, buyer: Pseudonym) -> u32 {
+    /// Returns the index of a buyer, and adds the buyer if unknown.
+    pub(crate) fn index_or_insert(&mut self, drop_id: DropId, buyer: Pseudonym) -> u32 {
         let drops = &mut self.drops;
-        let drop = *self.drop_places.entry(drop_id).or_insert_with(|| {
+        let drop = *self.drop_indexes.entry(drop_id).or_insert_with(|| {
             drops.push(drop_id);
-            place_of(drops.len() - 1)
+            index_of(drops.len() - 1)
         });
         let key = PackedKey { drop, buyer };
-        let next = place_of(self.buyers.len());
+        let next = index_of(self.buyers.len());
         let buyers = &self.buyers;
-        let found = self.places.insert(&key, next, |place| &buyers[place].key);
+        let found = self.indexes.insert(&key, next, |index| &buyers[index].key);
         found.unwrap_or_else(|| {
-            self.buyers.push(Met {
+            self.buyers.push(BuyerEntry {
                 key,
                 names: None,
                 taken: 0,
@@ -75,7 +75,7 @@ impl Buyers {
         })
     }
 
-    /// Keeps what the shop calls a buyer, if `fact` tells.
+    /// Stores the shop's identifier of a buyer, if `fact` contains it.
     pub fn apply(&mut self, fact: Fact<'_>) {
         let buyer = match fact.event {
             DropEvent::HoldPlaced(event) => event.buyer,
@@ -93,92 +93,92 @@ impl Buyers {
         let Some(buyer_id) = &private.buyer_id else {
             return;
         };
-        let place = self.meet(fact.drop_id, buyer);
-        self.wipe(place);
+        let index = self.index_or_insert(fact.drop_id, buyer);
+        self.wipe(index);
         let shown = private.display_name.as_ref();
         let at = self
             .names
             .push(buyer_id.as_str(), shown.map_or("", DisplayName::as_str));
-        self.buyers[place].names = Some(at);
+        self.buyers[index].names = Some(at);
     }
 
-    /// Who stands at `place`, as the log knows them.
-    pub(crate) fn key_at(&self, place: u32) -> BuyerKey {
-        let PackedKey { drop, buyer } = self.buyers[place].key;
+    /// Returns the key of the buyer at `index`.
+    pub(crate) fn key_at(&self, index: u32) -> BuyerKey {
+        let PackedKey { drop, buyer } = self.buyers[index].key;
         BuyerKey {
             drop_id: self.drops[drop as usize],
             buyer,
         }
     }
 
-    /// What the shop calls who stands at `place`; none once they were erased.
-    pub(crate) fn row_at(&self, place: u32) -> Option<BuyerRow> {
-        let (buyer_id, shown) = self.names.get(self.buyers[place].names?);
+    /// Returns the row of the buyer at `index`; `None` after an erasure.
+    pub(crate) fn row_at(&self, index: u32) -> Option<BuyerRow> {
+        let (buyer_id, shown) = self.names.get(self.buyers[index].names?);
         Some(BuyerRow {
             buyer_id: BuyerId::stored(buyer_id).ok()?,
             display_name: DisplayName::stored(shown).ok(),
         })
     }
 
-    /// What the shop calls a buyer; none when nobody has told, and once they were erased.
+    /// Returns a buyer's row; `None` if it is unknown or was erased.
     #[must_use]
     pub fn get(&self, key: &BuyerKey) -> Option<BuyerRow> {
-        self.row_at(self.place(key)?)
+        self.row_at(self.index(key)?)
     }
 
-    /// Units that a buyer holds or has bought.
+    /// Returns the units that a buyer holds or has purchased.
     #[must_use]
     pub fn taken(&self, key: &BuyerKey) -> u32 {
-        self.place(key).map_or(0, |place| self.buyers[place].taken)
+        self.index(key).map_or(0, |index| self.buyers[index].taken)
     }
 
-    /// The buyer at `place` holds so many units more.
-    pub(crate) fn take(&mut self, place: u32, units: u32) {
-        self.buyers[place].taken += units;
+    /// Adds units to those of the buyer at `index`.
+    pub(crate) fn add_units(&mut self, index: u32, units: u32) {
+        self.buyers[index].taken += units;
     }
 
-    /// The buyer at `place` holds so many units less, which were not bought.
-    pub(crate) fn give_back(&mut self, place: u32, units: u32) {
-        let taken = &mut self.buyers[place].taken;
+    /// Subtracts units that the buyer at `index` held and did not purchase.
+    pub(crate) fn subtract_units(&mut self, index: u32, units: u32) {
+        let taken = &mut self.buyers[index].taken;
         *taken = taken.saturating_sub(units);
     }
 
-    /// No buyer of this drop holds or has bought anything: its holds are to be applied again.
+    /// Sets the units of every buyer of this drop to zero, because its holds will be applied again.
     pub(crate) fn reset_taken(&mut self, drop_id: DropId) {
-        let Some(&drop) = self.drop_places.get(&drop_id) else {
+        let Some(&drop) = self.drop_indexes.get(&drop_id) else {
             return;
         };
-        for place in 0..place_of(self.buyers.len()) {
-            let met = &mut self.buyers[place];
-            if met.key.drop == drop {
-                met.taken = 0;
+        for index in 0..index_of(self.buyers.len()) {
+            let entry = &mut self.buyers[index];
+            if entry.key.drop == drop {
+                entry.taken = 0;
             }
         }
     }
 
-    /// Forgets what the shop calls a buyer.
+    /// Erases the shop's identifier of a buyer.
     pub fn forget(&mut self, key: &BuyerKey) {
-        if let Some(place) = self.place(key) {
-            self.wipe(place);
+        if let Some(index) = self.index(key) {
+            self.wipe(index);
         }
     }
 
-    fn place(&self, key: &BuyerKey) -> Option<u32> {
+    fn index(&self, key: &BuyerKey) -> Option<u32> {
         let key = PackedKey {
-            drop: *self.drop_places.get(&key.drop_id)?,
+            drop: *self.drop_indexes.get(&key.drop_id)?,
             buyer: key.buyer,
         };
-        self.places.find(&key, |place| &self.buyers[place].key)
+        self.indexes.find(&key, |index| &self.buyers[index].key)
     }
 
-    fn wipe(&mut self, place: u32) {
-        if let Some(at) = self.buyers[place].names.take() {
+    fn wipe(&mut self, index: u32) {
+        if let Some(at) = self.buyers[index].names.take() {
             self.names.wipe(at);
         }
     }
 }
 
-fn place_of(length: usize) -> u32 {
+fn index_of(length: usize) -> u32 {
     u32::try_from(length).expect("fewer than four billion buyers")
 }
 
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buyer_is_known_in_the_drop_that_met_them_by_the_name_told_last() {
+    fn buyer_row_has_the_last_name_in_each_drop() {
         let mut buyers = Buyers::default();
         introduce(&mut buyers, 1, "Ann", Some("A."));
         assert_eq!(
@@ -233,14 +233,14 @@ mod tests {
     }
 
     #[test]
-    fn who_was_forgotten_keeps_their_place_but_no_name() {
+    fn erased_buyer_keeps_the_index_without_a_name() {
         let mut buyers = Buyers::default();
         introduce(&mut buyers, 1, "ann", Some("A."));
         introduce(&mut buyers, 2, "ann", None);
-        let place = buyers.place(&ann(1)).unwrap();
+        let index = buyers.index(&ann(1)).unwrap();
         buyers.forget(&ann(1));
         assert_eq!(names(&buyers, &ann(1)), None);
-        assert_eq!(buyers.key_at(place), ann(1));
+        assert_eq!(buyers.key_at(index), ann(1));
         assert!(names(&buyers, &ann(2)).is_some());
     }
 }

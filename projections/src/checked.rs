@@ -1,8 +1,9 @@
-//! Tables compared, row by row, with a fresh fold of the log.
+//! Comparison of tables, row by row, with a fresh fold of the log.
 //!
-//! Promise: a table is compared as it was at one instant, at its checkpoint of that instant, however long the log is that is
-//! folded up to there; the first row that differs is named, by position. Memory does not grow with rows that can be joined from
-//! parts: with drops alone. Limit: a table waits on disk, as binary `COPY` sent it, until the log was read.
+//! Promise: a table is compared in the state of one instant, at its checkpoint of that instant,
+//! however long the log takes to fold. The first different row by position is reported. Memory does
+//! not grow with rows that can be joined from parts, only with the number of drops.
+//! Limit: a table's rows wait on disk, as binary `COPY` sent them, until the log has been read.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -29,64 +30,67 @@ use crate::sales_timeline::SalesTimeline;
 use crate::table::{Table, columns};
 use crate::top_purchasers::TopPurchasers;
 
-/// Bytes of a scratch file in memory.
+/// Size of the buffer for a scratch file.
 const BUFFER: usize = 1 << 18;
 
-/// A row that is not what a fresh fold gives.
+/// A row that differs from that of a fresh fold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mismatch {
-    /// Which projection.
+    /// The projection.
     pub table: &'static str,
-    /// The last event that changed the row: by the fold, or by the table for a row that should not be there.
+    /// The position of the last event that changed the row: according to the fold, or to the table
+    /// for a row that should not exist.
     pub position: Position,
-    /// What the log says, as JSON; none when there should be no such row.
+    /// The row according to the log, as JSON; `None` if the row should not exist.
     pub expected: Option<String>,
-    /// What the table says; none when the row is missing.
+    /// The row of the table, as JSON; `None` if it is missing.
     pub found: Option<String>,
 }
 
-/// What a comparison came to.
+/// The result of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comparison {
-    /// Rows of the table.
+    /// The number of rows in the table.
     pub rows: u64,
-    /// The first row, by position, that differs.
+    /// The first difference, by position.
     pub mismatch: Option<Mismatch>,
 }
 
-/// A table as it was at its checkpoint, to be compared with a fold of the log up to there.
+/// A table at its checkpoint, to be compared with a fold of the log up to there.
 pub trait CheckedTable: Send {
-    /// The projection's name.
     fn name(&self) -> &'static str;
-    /// How far the table had read.
+    /// Returns the table's checkpoint.
     fn checkpoint(&self) -> Position;
-    /// Why it had stopped there, if it had.
+    /// Returns why the projection had stopped at the checkpoint, if it had.
     fn stopped(&self) -> Option<&str>;
-    /// How many drops are not compared: their rows wait to be folded anew.
+    /// Returns the number of drops that are not compared because their rows wait to be folded
+    /// again.
     fn left_out(&self) -> usize;
-    /// That its rows were made by another version of the fold, if they were: then a comparison says nothing.
+    /// Returns an error if another version of the fold made the rows; then a comparison has no
+    /// meaning.
     fn other_version(&self) -> Option<ProjectionError>;
-    /// Folds the next event; what comes after the checkpoint is left out.
+    /// Folds the next event. Ignores events after the checkpoint.
     ///
     /// # Errors
     /// [`ReplayError`].
     fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), ReplayError>;
-    /// Compares, once everything up to the checkpoint is folded.
+    /// Compares the rows, once every event up to the checkpoint is folded.
     ///
     /// # Errors
-    /// When a scratch file cannot be read.
+    /// If a scratch file cannot be read.
     fn compare(self: Box<Self>) -> io::Result<Comparison>;
-    /// What the log says, in key order, as JSON.
+    /// Returns the rows according to the log, in key order, as JSON.
     ///
     /// # Errors
-    /// When a scratch file cannot be read; each row as well.
+    /// If a scratch file cannot be read; also each row.
     fn folded(self: Box<Self>) -> io::Result<Box<dyn Iterator<Item = io::Result<Value>>>>;
 }
 
-/// Keeps rebuilds from swapping a table until the connection's transaction ends; to be called before it has a snapshot.
+/// Prevents rebuilds from swapping a table until the connection's transaction ends. Call it before
+/// the transaction takes a snapshot.
 ///
-/// A snapshot has the rows of its moment, but the names of tables mean what they mean when they are read: of a table that was
-/// swapped in between, it would not see the rows.
+/// A snapshot has the rows of its instant, but a table's name is resolved when it is read: without
+/// the lock, the rows of a table that was swapped in after the snapshot would be invisible.
 ///
 /// # Errors
 /// [`SnapshotError::Sql`].
@@ -99,7 +103,8 @@ pub async fn hold_tables(connection: &mut PgConnection) -> Result<(), SnapshotEr
     Ok(())
 }
 
-/// The tables of every projection, as one snapshot of the connection's transaction has them; see [`hold_tables`].
+/// Returns the tables of every projection, in the snapshot of the connection's transaction; see
+/// [`hold_tables`].
 ///
 /// # Errors
 /// [`SnapshotError`].
@@ -113,7 +118,7 @@ pub async fn checked_tables(
     ])
 }
 
-/// Every projection without a table, to be folded up to `until` and looked at.
+/// Returns every projection without a table, to be folded up to `until` and read.
 #[must_use]
 pub fn untabled(until: Position) -> Vec<Box<dyn CheckedTable>> {
     vec![
@@ -126,11 +131,10 @@ pub fn untabled(until: Position) -> Vec<Box<dyn CheckedTable>> {
 struct Checked<F: Table> {
     checkpoint: Position,
     stopped: Option<String>,
-    /// Of the fold that made the table.
     version: i32,
-    /// Drops that are compared once their rows are folded anew.
+    /// Drops that are not compared until their rows are folded again.
     left_out: BTreeSet<DropId>,
-    /// Its rows in key order, as binary `COPY`; none: it has none.
+    /// The rows in key order, as binary `COPY`; `None` without a table.
     table: Option<File>,
     replay: LongReplay<F>,
 }
@@ -152,9 +156,9 @@ async fn checked<F: Table>(
     let (checkpoint, stopped, version) = found.unwrap_or((0, None, F::VERSION));
     let left_out = left_out::<F>(connection, checkpoint).await.map_err(sql)?;
     let listed: Vec<String> = left_out.iter().map(ToString::to_string).collect();
-    // In the order of the rows themselves: an index that lost some would hide them.
-    let without_indexes = "SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; SET LOCAL enable_bitmapscan = off";
-    connection.execute(without_indexes).await.map_err(sql)?;
+    // Sequential scans read the rows themselves: an index with missing entries would hide rows.
+    let sequential_scans = "SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; SET LOCAL enable_bitmapscan = off";
+    connection.execute(sequential_scans).await.map_err(sql)?;
     let statement = format!(
         "COPY (SELECT {} FROM {} WHERE drop_id <> ALL ('{{{}}}'::uuid[]) ORDER BY {}) TO STDOUT (FORMAT binary)",
         names(&columns::<F>()),
@@ -178,13 +182,13 @@ async fn checked<F: Table>(
     }))
 }
 
-/// Drops whose rows are not those of the log at the checkpoint: the table says so, or a position of
-/// theirs was declared void after it.
+/// Returns the drops whose rows are not those of the log at the checkpoint: the table marks them as
+/// excluded, or one of their positions was declared void later.
 async fn left_out<F: Table>(
     connection: &mut PgConnection,
     checkpoint: i64,
 ) -> Result<BTreeSet<DropId>, sqlx::Error> {
-    // A database that no server of this release has migrated yet has no marks.
+    // A database that was not yet migrated by a server of this release has no marks.
     let sql = "SELECT to_regclass('projection_quarantines') IS NOT NULL";
     let has_marks: bool = sqlx::query_scalar(sql).fetch_one(&mut *connection).await?;
     if !has_marks {
@@ -250,7 +254,7 @@ impl<F: Table> CheckedTable for Checked<F> {
     fn compare(self: Box<Self>) -> io::Result<Comparison> {
         let found = self.table.map(Found::of).transpose()?;
         let found = found.into_iter().flatten();
-        Judge::<F>::default().judge(self.replay.into_rows()?, found)
+        RowComparison::<F>::default().compare(self.replay.into_rows()?, found)
     }
 
     fn folded(self: Box<Self>) -> io::Result<Box<dyn Iterator<Item = io::Result<Value>>>> {
@@ -260,11 +264,10 @@ impl<F: Table> CheckedTable for Checked<F> {
     }
 }
 
-/// A row of the table.
 struct FoundRow<F: Table> {
-    /// None when not even that can be read.
+    /// `None` if not even the key can be read.
     key: Option<F::Key>,
-    /// None when no fold can give such a row.
+    /// `None` if no fold can produce such a row.
     placed: Option<Placed<F>>,
     position: Position,
     bytes: Vec<u8>,
@@ -300,7 +303,7 @@ impl<F: Table> FoundRow<F> {
     }
 }
 
-/// A table's rows from a scratch file.
+/// Reads a table's rows from a scratch file.
 struct Found<F> {
     reader: BufReader<File>,
     of: PhantomData<fn() -> F>,
@@ -331,14 +334,14 @@ impl<F: Table> Iterator for Found<F> {
     }
 }
 
-/// Walks along what is expected and what is found, both in key order.
-struct Judge<F: Table> {
+/// Merges the expected and the found rows, both in key order.
+struct RowComparison<F: Table> {
     rows: u64,
     first: Option<Mismatch>,
     of: PhantomData<fn() -> F>,
 }
 
-impl<F: Table> Default for Judge<F> {
+impl<F: Table> Default for RowComparison<F> {
     fn default() -> Self {
         Self {
             rows: 0,
@@ -348,8 +351,8 @@ impl<F: Table> Default for Judge<F> {
     }
 }
 
-impl<F: Table> Judge<F> {
-    fn judge(
+impl<F: Table> RowComparison<F> {
+    fn compare(
         mut self,
         expected: impl Iterator<Item = io::Result<Placed<F>>>,
         found: impl Iterator<Item = io::Result<FoundRow<F>>>,
@@ -358,13 +361,15 @@ impl<F: Table> Judge<F> {
         for found in found {
             let found = found?;
             self.rows += 1;
-            let partner = match found.key {
-                Some(key) => self.partner(&mut expected, key)?,
+            let counterpart = match found.key {
+                Some(key) => self.counterpart(&mut expected, key)?,
                 None => None,
             };
-            let is_equal = partner.as_ref().is_some_and(|partner| found.is(partner));
+            let is_equal = counterpart
+                .as_ref()
+                .is_some_and(|counterpart| found.is(counterpart));
             if !is_equal {
-                self.differs(partner.as_ref(), Some(&found));
+                self.differs(counterpart.as_ref(), Some(&found));
             }
         }
         for missing in expected {
@@ -376,8 +381,9 @@ impl<F: Table> Judge<F> {
         })
     }
 
-    /// The row that is expected at `key`, if there is one and it was not met before; those before it are missing.
-    fn partner(
+    /// Returns the expected row at `key`, unless it was returned before; expected rows before it
+    /// are missing.
+    fn counterpart(
         &mut self,
         expected: &mut Peekable<impl Iterator<Item = io::Result<Placed<F>>>>,
         key: F::Key,
@@ -394,7 +400,7 @@ impl<F: Table> Judge<F> {
         Ok(None)
     }
 
-    /// Keeps the first, by position.
+    /// Records the difference with the lowest position.
     fn differs(&mut self, expected: Option<&Placed<F>>, found: Option<&FoundRow<F>>) {
         let position = match (expected, found) {
             (Some(expected), _) => expected.position,

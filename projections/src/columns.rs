@@ -1,24 +1,23 @@
-//! The columns of a projection's table, each named once: for SQL, and for rows that cross in bulk as binary `COPY`.
+//! The columns of a projection's table, each named once: for SQL, and for rows in bulk as binary
+//! `COPY`.
 //!
-//! Promise: what [`Columns::write`] writes, the table takes and [`Columns::read`] reads back equal; whatever else a table may hold
-//! is not read, but can still be shown. Limit: single rows cross as JSON (decision 0010), whose names are those of the fields:
-//! a column is named as its field is.
+//! Promise: the table accepts rows that [`Columns::write`] writes, and [`Columns::read`] reads them
+//! back unchanged. Other contents of a table cannot be read, but can still be displayed.
+//! Limit: single rows are sent as JSON (decision 0010) with the names of the fields, so a column
+//! has the name of its field.
 
 use domain::stock::Stock;
 use infrastructure::binary_copy::{Fields, RowWriter, instant, integer};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-/// One column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Column {
-    /// Its name.
     pub name: &'static str,
-    /// Its type.
     pub kind: Kind,
 }
 
-/// The types that our tables use.
+/// The column types in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// `uuid`
@@ -33,19 +32,18 @@ pub enum Kind {
     Json,
 }
 
-/// A key, a row, or a part of one: some columns of a table, in their order.
+/// A key, a row, or a part of one: some columns of a table, in order.
 pub trait Columns: Sized {
-    /// The columns.
     fn columns() -> Vec<Column>;
 
-    /// Writes the fields.
     fn write(&self, row: &mut RowWriter);
 
-    /// Reads the fields; none when they are not what we write.
+    /// Reads the fields; `None` if they are not in the form that `write` produces.
     fn read(fields: &mut Fields<'_>) -> Option<Self>;
 }
 
-/// Implements [`Columns`] for a struct whose fields are columns: `columns!(Key { drop_id: Uuid, minute: Instant })`.
+/// Implements [`Columns`] for a struct whose fields are columns:
+/// `columns!(Key { drop_id: Uuid, minute: Instant })`.
 macro_rules! columns {
     ($type:ident { $($field:ident: $kind:ident),+ $(,)? }) => {
         impl $crate::columns::Columns for $type {
@@ -82,14 +80,14 @@ columns!(Stock {
     sold: Bigint,
 });
 
-/// The names, in order, as SQL lists them.
+/// Returns the names as a SQL list, in order.
 #[must_use]
 pub fn names(columns: &[Column]) -> String {
     let names: Vec<&str> = columns.iter().map(|column| column.name).collect();
     names.join(", ")
 }
 
-/// What a row of these columns holds, readable or not, as JSON for people.
+/// Formats a row of these columns, readable or not, as JSON for people.
 #[must_use]
 pub fn shown(columns: &[Column], mut fields: Fields<'_>) -> String {
     let shown: Map<String, Value> = columns
@@ -117,7 +115,7 @@ fn value(kind: Kind, bytes: &[u8]) -> Value {
     known.unwrap_or_else(|| unknown(bytes))
 }
 
-/// Of a type that the column should not have: as text, if it is one.
+/// Formats a value of a type that the column should not have: as text if possible.
 fn unknown(bytes: &[u8]) -> Value {
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.contains(char::is_control) => text.into(),

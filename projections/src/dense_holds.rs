@@ -1,7 +1,7 @@
-//! The rows of [`Holds`] in memory, as small as they get: there are millions while a drop sells.
+//! The rows of [`Holds`] in compact form, because there are millions while a drop is on sale.
 //!
-//! Promise: the same rows as the fold's, at some 60 bytes each. Limit: whose a hold is stands with the [`Buyers`], who must
-//! be the same at every call.
+//! Promise: the same rows as those of the fold, at about 60 bytes each.
+//! Limit: the buyer of a hold is stored in [`Buyers`], which must be the same at every call.
 
 use std::collections::HashMap;
 
@@ -16,32 +16,31 @@ use crate::error::CannotApply;
 use crate::fold::{Fact, Fold};
 use crate::holds::{HoldPurchase, HoldRow, Holds};
 
-/// See the module.
 #[derive(Debug, Default)]
 pub struct DenseHolds {
     holds: Chunks<PackedHold>,
-    places: Lookup<u32>,
+    indexes: Lookup<u32>,
     purchases: Chunks<Purchase>,
-    purchase_places: Lookup<u32>,
+    purchase_indexes: Lookup<u32>,
     /// The purchases of each drop, in the order of the log.
     by_drop: HashMap<DropId, Vec<u32>>,
-    /// Holds of a drop that were placed before so many holds of all drops are not found any more.
+    /// For each hidden drop, the number of holds (of all drops) at which it was hidden. Its earlier
+    /// holds are not found.
     hidden: HashMap<DropId, u32>,
 }
 
-/// A hold found: its row, the position of its last event, and its buyer's place.
+/// A hold: its row, the position of its last event, and its buyer's index.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Found {
-    /// The row.
     pub row: HoldRow,
     /// The position of its last event.
     pub position: Position,
-    /// How many holds were placed before it.
-    pub(crate) place: u32,
+    /// The number of holds that were placed before it.
+    pub(crate) index: u32,
     pub(crate) buyer: u32,
 }
 
-/// See [`HoldRow`] for the fields. Its drop is its buyer's.
+/// See [`HoldRow`] for the fields. The buyer's entry contains the drop.
 #[derive(Debug)]
 struct PackedHold {
     id: HoldId,
@@ -56,7 +55,7 @@ struct PackedHold {
 
 const _: () = assert!(size_of::<PackedHold>() <= 48);
 
-/// A purchase, and the place of the hold that was paid for.
+/// A purchase, and the index of the hold that was paid for.
 #[derive(Debug)]
 struct Purchase {
     purchase: HoldPurchase,
@@ -64,28 +63,27 @@ struct Purchase {
 }
 
 impl DenseHolds {
-    /// One hold.
     #[must_use]
     pub fn get(&self, hold_id: HoldId, buyers: &Buyers) -> Option<Found> {
-        let place = self.shown(hold_id, buyers)?;
-        let packed = &self.holds[place];
+        let index = self.visible_index(hold_id, buyers)?;
+        let packed = &self.holds[index];
         Some(Found {
             row: self.unpack(packed, buyers),
             position: packed.position.into(),
-            place,
+            index,
             buyer: packed.buyer,
         })
     }
 
-    /// The hold that this purchase paid for, under its own id.
+    /// Returns the hold that this purchase paid for, with its id.
     #[must_use]
     pub fn purchased(&self, id: PurchaseId, buyers: &Buyers) -> Option<(HoldId, Found)> {
-        let place = self.purchase_place(id)?;
-        self.purchased_at(place, buyers)
+        let index = self.purchase_index(id)?;
+        self.purchased_at(index, buyers)
     }
 
-    /// At most `limit` purchases of a drop, the earliest first, from the one after `after` on; none
-    /// when the drop has no such purchase.
+    /// Returns at most `limit` purchases of a drop, oldest first, starting after `after`; `None` if
+    /// the drop has no such purchase.
     #[must_use]
     pub fn purchases_of(
         &self,
@@ -97,34 +95,32 @@ impl DenseHolds {
         let all: &[u32] = self.by_drop.get(&drop_id).map_or(&[], Vec::as_slice);
         let start = match after {
             None => 0,
-            Some(after) => all.binary_search(&self.purchase_place(after)?).ok()? + 1,
+            Some(after) => all.binary_search(&self.purchase_index(after)?).ok()? + 1,
         };
-        let places = all[start..].iter().take(limit);
+        let indexes = all[start..].iter().take(limit);
         Some(
-            places
-                .filter_map(|&place| self.purchased_at(place, buyers))
+            indexes
+                .filter_map(|&index| self.purchased_at(index, buyers))
                 .collect(),
         )
     }
 
-    fn purchased_at(&self, place: u32, buyers: &Buyers) -> Option<(HoldId, Found)> {
-        let hold_id = self.holds[self.purchases[place].hold].id;
+    fn purchased_at(&self, index: u32, buyers: &Buyers) -> Option<(HoldId, Found)> {
+        let hold_id = self.holds[self.purchases[index].hold].id;
         Some((hold_id, self.get(hold_id, buyers)?))
     }
 
-    fn purchase_place(&self, id: PurchaseId) -> Option<u32> {
+    fn purchase_index(&self, id: PurchaseId) -> Option<u32> {
         let purchases = &self.purchases;
-        self.purchase_places
-            .find(&id, |place| &purchases[place].purchase.id)
+        self.purchase_indexes
+            .find(&id, |index| &purchases[index].purchase.id)
     }
 
-    /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.holds.len()
     }
 
-    /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -133,10 +129,10 @@ impl DenseHolds {
     /// Applies the event at `position`.
     ///
     /// # Errors
-    /// [`CannotApply`]; no hold has changed then.
+    /// [`CannotApply`]; then no hold has changed.
     ///
     /// # Panics
-    /// At the four billionth hold.
+    /// If there are four billion holds.
     pub fn apply(
         &mut self,
         position: Position,
@@ -146,8 +142,8 @@ impl DenseHolds {
         let Some(key) = Holds::key(fact) else {
             return Ok(());
         };
-        match self.shown(key.hold_id, buyers) {
-            Some(place) => self.change(place, position, fact, buyers),
+        match self.visible_index(key.hold_id, buyers) {
+            Some(index) => self.change(index, position, fact, buyers),
             None => {
                 let row = Holds::start(fact)?;
                 self.start(key.hold_id, position, &row, buyers);
@@ -160,12 +156,13 @@ impl DenseHolds {
         let next = u32::try_from(self.holds.len()).expect("fewer than four billion holds");
         let holds = &self.holds;
         if !self.hidden.is_empty() {
-            // One that is hidden gives way to the same hold, applied again.
-            self.places.remove(&hold_id, |place| &holds[place].id);
+            // A hidden hold is replaced when the same hold is applied again.
+            self.indexes.remove(&hold_id, |index| &holds[index].id);
         }
-        self.places.insert(&hold_id, next, |place| &holds[place].id);
-        let buyer = buyers.meet(row.drop_id, row.buyer);
-        buyers.take(buyer, row.quantity.get());
+        self.indexes
+            .insert(&hold_id, next, |index| &holds[index].id);
+        let buyer = buyers.index_or_insert(row.drop_id, row.buyer);
+        buyers.add_units(buyer, row.quantity.get());
         self.holds.push(PackedHold {
             id: hold_id,
             buyer,
@@ -178,26 +175,26 @@ impl DenseHolds {
         });
     }
 
-    /// All that an event may change is how far the hold has come.
+    /// The status is the only field that an event may change.
     fn change(
         &mut self,
-        place: u32,
+        index: u32,
         position: Position,
         fact: Fact<'_>,
         buyers: &mut Buyers,
     ) -> Result<(), CannotApply> {
-        let mut row = self.unpack(&self.holds[place], buyers);
+        let mut row = self.unpack(&self.holds[index], buyers);
         Holds::change(&mut row, fact)?;
-        let packed = &mut self.holds[place];
+        let packed = &mut self.holds[index];
         packed.status = row.status;
         packed.position = position.into();
         if matches!(row.status, HoldStatus::Expired | HoldStatus::Released) {
-            buyers.give_back(packed.buyer, row.quantity.get());
+            buyers.subtract_units(packed.buyer, row.quantity.get());
         }
         if let Some(purchase) = row.purchase {
             let next = u32::try_from(self.purchases.len()).expect("no more purchases than holds");
             packed.purchase = next.into();
-            self.keep_purchase(next, *purchase, place, row.drop_id);
+            self.keep_purchase(next, *purchase, index, row.drop_id);
         }
         Ok(())
     }
@@ -206,58 +203,58 @@ impl DenseHolds {
         let purchases = &self.purchases;
         if !self.hidden.is_empty() {
             // As for holds.
-            self.purchase_places
-                .remove(&purchase.id, |place| &purchases[place].purchase.id);
+            self.purchase_indexes
+                .remove(&purchase.id, |index| &purchases[index].purchase.id);
         }
-        self.purchase_places
-            .insert(&purchase.id, next, |place| &purchases[place].purchase.id);
+        self.purchase_indexes
+            .insert(&purchase.id, next, |index| &purchases[index].purchase.id);
         self.purchases.push(Purchase { purchase, hold });
         self.by_drop.entry(drop_id).or_default().push(next);
     }
 
-    /// Hides every hold of a drop, until it is applied again. They keep their memory.
+    /// Hides every hold of a drop until it is applied again. Hidden holds keep their memory.
     ///
     /// # Panics
-    /// At the four billionth hold.
+    /// If there are four billion holds.
     pub fn hide(&mut self, drop_id: DropId) {
         let next = u32::try_from(self.holds.len()).expect("fewer than four billion holds");
         self.hidden.insert(drop_id, next);
         self.by_drop.remove(&drop_id);
     }
 
-    /// The drop of a hold, hidden ones included.
+    /// Returns the drop of a hold, even if it is hidden.
     #[must_use]
     pub fn drop_of(&self, hold_id: HoldId, buyers: &Buyers) -> Option<DropId> {
-        let place = self.place(hold_id)?;
-        Some(buyers.key_at(self.holds[place].buyer).drop_id)
+        let index = self.index(hold_id)?;
+        Some(buyers.key_at(self.holds[index].buyer).drop_id)
     }
 
-    /// The place of a hold, unless it is hidden.
-    fn shown(&self, hold_id: HoldId, buyers: &Buyers) -> Option<u32> {
-        let place = self.place(hold_id)?;
+    /// Returns the index of a hold, unless it is hidden.
+    fn visible_index(&self, hold_id: HoldId, buyers: &Buyers) -> Option<u32> {
+        let index = self.index(hold_id)?;
         if self.hidden.is_empty() {
-            return Some(place);
+            return Some(index);
         }
-        let drop_id = buyers.key_at(self.holds[place].buyer).drop_id;
+        let drop_id = buyers.key_at(self.holds[index].buyer).drop_id;
         let from = self.hidden.get(&drop_id).copied().unwrap_or_default();
-        (place >= from).then_some(place)
+        (index >= from).then_some(index)
     }
 
-    fn place(&self, hold_id: HoldId) -> Option<u32> {
-        self.places.find(&hold_id, |place| &self.holds[place].id)
+    fn index(&self, hold_id: HoldId) -> Option<u32> {
+        self.indexes.find(&hold_id, |index| &self.holds[index].id)
     }
 
     fn unpack(&self, packed: &PackedHold, buyers: &Buyers) -> HoldRow {
-        let whose = buyers.key_at(packed.buyer);
+        let buyer = buyers.key_at(packed.buyer);
         let purchase = packed.purchase.get();
         HoldRow {
-            drop_id: whose.drop_id,
-            buyer: whose.buyer,
+            drop_id: buyer.drop_id,
+            buyer: buyer.buyer,
             quantity: packed.quantity.into(),
             status: packed.status,
             placed_at: packed.placed_at.into(),
             expires_at: packed.expires_at.into(),
-            purchase: purchase.map(|place| Box::new(self.purchases[place].purchase.clone())),
+            purchase: purchase.map(|index| Box::new(self.purchases[index].purchase.clone())),
         }
     }
 }
@@ -280,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_are_those_of_the_fold_after_every_event() {
+    fn rows_equal_those_of_the_fold_after_every_event() {
         let history = [
             hold_placed("h1", 1),
             hold_placed("h2", 2).by("bob"),
@@ -311,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn purchases_are_found_by_their_id_and_listed_by_drop_until_it_is_hidden() {
+    fn purchases_are_found_and_listed_until_their_drop_is_hidden() {
         let (mut dense, mut buyers) = (DenseHolds::default(), Buyers::default());
         let history = [
             hold_placed("h1", 1),
@@ -354,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_history_cannot_contain_changes_nothing() {
+    fn impossible_event_changes_nothing() {
         let (mut dense, mut buyers) = (DenseHolds::default(), Buyers::default());
         let mut apply = |event: DropEvent, position| {
             let applied = dense.apply(Position(position), fact(&event), &mut buyers);

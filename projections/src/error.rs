@@ -1,4 +1,4 @@
-//! What can go wrong in a projection, with its name and the position.
+//! The errors of projections, with the projection's name and the position.
 
 use domain::values::Position;
 use infrastructure::error::LogError;
@@ -8,13 +8,13 @@ use infrastructure::error::LogError;
 #[error("{0}")]
 pub struct CannotApply(pub &'static str);
 
-/// Why a replay cannot go on.
+/// Why a replay cannot continue.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     /// History cannot contain this event.
     #[error(transparent)]
     CannotApply(#[from] CannotApply),
-    /// There is no room for rows that do not fit into memory.
+    /// Rows that do not fit into memory cannot be stored on disk.
     #[error("cannot use a scratch file in the temporary directory")]
     Scratch(#[from] std::io::Error),
 }
@@ -22,16 +22,14 @@ pub enum ReplayError {
 /// Why a table cannot be compared.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// It cannot be read.
+    /// The table cannot be read.
     #[error("cannot read the table {table}")]
     Sql {
-        /// Which one.
         table: &'static str,
-        /// Why.
         #[source]
         source: sqlx::Error,
     },
-    /// There is no room for its rows.
+    /// The table's rows cannot be stored on disk.
     #[error("cannot use a scratch file in the temporary directory")]
     Scratch(#[from] std::io::Error),
 }
@@ -39,46 +37,40 @@ pub enum SnapshotError {
 /// Why a projection did not advance.
 #[derive(Debug, thiserror::Error)]
 pub enum ProjectionError {
-    /// The event after its checkpoint cannot be applied: it has stopped there, and skips nothing.
+    /// The event after the checkpoint cannot be applied. The projection has stopped and does not
+    /// skip the event.
     #[error("projection {name} stopped at position {position}: {reason}")]
     Stopped {
-        /// Which projection.
         name: &'static str,
         /// The event that cannot be applied.
         position: Position,
-        /// Why.
         reason: String,
     },
-    /// Its table was folded by another version of this program: it has stopped there, and touches nothing.
+    /// Another version of this program folded the table. The projection has stopped and does not
+    /// change the table.
     #[error(
         "projection {name} stopped: its rows are of version {found} of its fold, and this program folds version {version}; \
          run `holdfast projections rebuild {name}`"
     )]
     OtherVersion {
-        /// Which projection.
         name: &'static str,
-        /// How far its table has read.
+        /// The table's checkpoint.
         checkpoint: Position,
         /// The version of the rows.
         found: i32,
-        /// Ours.
+        /// The version of this program's fold.
         version: i32,
     },
-    /// Its tables cannot be read or written now.
+    /// The tables cannot be read or written at present.
     #[error("projection {name} cannot reach its tables")]
     Tables {
-        /// Which projection.
         name: &'static str,
-        /// Why.
         #[source]
         source: sqlx::Error,
     },
-    /// The log cannot be read.
     #[error("projection {name} cannot read the log")]
     Log {
-        /// Which projection.
         name: &'static str,
-        /// Why.
         #[source]
         source: LogError,
     },

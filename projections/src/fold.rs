@@ -1,7 +1,9 @@
-//! What every projection is: a pure fold of events into rows, one row per event at most.
+//! The definition of a projection: a pure fold of events into rows. Each event changes at most one
+//! row.
 //!
-//! Promise: the same events in the same order give the same rows: in memory, in the tables, in a rebuild and in a stock
-//! `cqrs-es` replay. Limit: a fold sees one row at a time; what needs more is a query over rows, not a fold.
+//! Promise: the same events in the same order give the same rows: in memory, in the tables, in a
+//! rebuild and in a stock `cqrs-es` replay.
+//! Limit: a fold sees one row at a time; anything that needs more rows is a query, not a fold.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -18,14 +20,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::CannotApply;
 
-/// What a fold is told: what happened to which drop, and the personal data that came with it.
+/// The input of a fold: an event of a drop, and its personal data.
 #[derive(Debug, Clone, Copy)]
 pub struct Fact<'a> {
-    /// The drop.
     pub drop_id: DropId,
-    /// What happened.
     pub event: &'a DropEvent,
-    /// Personal data beside the event, unless there was none or it was erased.
+    /// The event's personal data, unless it has none or the data was erased.
     pub private: Option<&'a Private>,
 }
 
@@ -39,44 +39,40 @@ impl<'a> From<&'a RecordedEvent> for Fact<'a> {
     }
 }
 
-/// One projection.
 pub trait Fold: Debug + Default + Send + Sync + 'static {
-    /// Names one row.
+    /// The key of a row.
     type Key: Clone + Copy + Debug + Eq + Ord + Hash + Serialize + DeserializeOwned + Send + Sync;
-    /// One row.
     type Row: Clone + Debug + PartialEq + Serialize + DeserializeOwned + Send + Sync;
 
-    /// The row that this event changes; none when it changes nothing.
+    /// Returns the key of the row that this event changes; `None` if it changes none.
     fn key(fact: Fact<'_>) -> Option<Self::Key>;
 
-    /// The row that begins with this event.
+    /// Creates the row that begins with this event.
     ///
     /// # Errors
-    /// [`CannotApply`] when history cannot contain this event where there is no row.
+    /// [`CannotApply`] if history cannot contain this event without a preceding row.
     fn start(fact: Fact<'_>) -> Result<Self::Row, CannotApply>;
 
     /// Changes a row by a later event.
     ///
     /// # Errors
-    /// [`CannotApply`] when history cannot contain this event at this row, which has not changed then.
+    /// [`CannotApply`] if history cannot contain this event for this row; then the row is
+    /// unchanged.
     fn change(row: &mut Self::Row, fact: Fact<'_>) -> Result<(), CannotApply>;
 }
 
-/// A row at its key, and the position of the last event that changed it.
+/// A row with its key, and the position of the last event that changed it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(bound(serialize = "", deserialize = ""))]
 pub struct Placed<F: Fold> {
-    /// Where.
     #[serde(flatten)]
     pub key: F::Key,
-    /// What.
     #[serde(flatten)]
     pub row: F::Row,
-    /// Since when.
+    /// The position of the last event that changed the row.
     pub position: Position,
 }
 
-/// A projection's rows in memory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(
     bound(serialize = "", deserialize = ""),
@@ -108,16 +104,15 @@ impl<F: Fold + Clone> From<Rows<F>> for Vec<Placed<F>> {
 }
 
 impl<F: Fold + Clone> Rows<F> {
-    /// The row at `key`.
     #[must_use]
     pub fn get(&self, key: &F::Key) -> Option<&Placed<F>> {
         self.0.get(key)
     }
 
-    /// Applies the event at `position`; returns the row that it changed.
+    /// Applies the event at `position` and returns the row that it changed.
     ///
     /// # Errors
-    /// [`CannotApply`]; nothing has changed then.
+    /// [`CannotApply`]; then nothing has changed.
     pub fn apply(
         &mut self,
         position: Position,
@@ -127,12 +122,12 @@ impl<F: Fold + Clone> Rows<F> {
             return Ok(None);
         };
         match self.0.entry(key) {
-            Entry::Vacant(place) => {
+            Entry::Vacant(entry) => {
                 let row = F::start(fact)?;
-                Ok(Some(place.insert(Placed { key, row, position })))
+                Ok(Some(entry.insert(Placed { key, row, position })))
             }
-            Entry::Occupied(place) => {
-                let placed = place.into_mut();
+            Entry::Occupied(entry) => {
+                let placed = entry.into_mut();
                 F::change(&mut placed.row, fact)?;
                 placed.position = position;
                 Ok(Some(placed))
@@ -141,10 +136,11 @@ impl<F: Fold + Clone> Rows<F> {
     }
 }
 
-/// So that stock replay tools can run every fold. They know no positions, so a row's is its stream's sequence.
+/// Lets stock replay tools run every fold. They have no positions, so a row's position is the
+/// sequence in its stream.
 impl<F: Fold + Clone> View<DropAggregate> for Rows<F> {
     /// # Panics
-    /// When the event cannot be applied: a stock view has no other way to say so.
+    /// If the event cannot be applied: a stock view cannot report an error.
     fn update(&mut self, envelope: &EventEnvelope<DropAggregate>) {
         let drop_id = envelope
             .aggregate_id
@@ -156,6 +152,7 @@ impl<F: Fold + Clone> View<DropAggregate> for Rows<F> {
             private: None,
         };
         let sequence = Position(envelope.sequence as u64);
-        self.apply(sequence, fact).expect("history applies");
+        self.apply(sequence, fact)
+            .expect("the event can be applied");
     }
 }

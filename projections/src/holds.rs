@@ -1,5 +1,5 @@
-//! Every hold and how far it has come. In memory only: the log has it all, nobody reads a table of it, and a row written for
-//! each hold was half of what a hold cost the database (decision 0015).
+//! Every hold and its status. In memory only: the log contains all of it, no reader needs a table,
+//! and a table row per hold was half of a hold's cost in the database (decision 0015).
 
 use domain::DropEvent;
 use domain::drop::HoldStatus;
@@ -10,44 +10,39 @@ use serde::{Deserialize, Serialize};
 use crate::error::CannotApply;
 use crate::fold::{Fact, Fold};
 
-/// The projection `holds`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Holds;
 
-/// Names a hold's row.
+/// The key of a hold's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct HoldKey {
-    /// The hold.
     pub hold_id: HoldId,
 }
 
-/// One hold.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HoldRow {
-    /// Its drop.
     pub drop_id: DropId,
-    /// Whose it is.
+    /// The buyer.
     pub buyer: Pseudonym,
     /// Units set aside.
     pub quantity: Quantity,
-    /// How far it has come.
+    /// The status of the hold.
     pub status: HoldStatus,
-    /// When it was placed.
+    /// When the hold was placed.
     pub placed_at: Timestamp,
-    /// The first instant at which it is over.
+    /// The first instant at which the hold is over.
     pub expires_at: Timestamp,
-    /// Its purchase, if it was paid for. Boxed: while a drop is live, most holds have none.
+    /// The purchase, if the hold was paid for. Boxed, because while a drop is on sale most holds
+    /// have none.
     pub purchase: Option<Box<HoldPurchase>>,
 }
 
 /// The purchase of a hold.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HoldPurchase {
-    /// Its id.
     pub id: PurchaseId,
-    /// What it cost.
+    /// The price of all units.
     pub total: Money,
-    /// When.
     pub purchased_at: Timestamp,
 }
 
@@ -100,13 +95,13 @@ impl Fold for Holds {
             | DropEvent::DropCancelled(_)
             | DropEvent::StockAdjusted(_)
             | DropEvent::WaitlistJoined(_)
-            | DropEvent::WaitlistLeft(_) => Err(CannotApply("the event is about no hold")),
+            | DropEvent::WaitlistLeft(_) => Err(CannotApply("the event is not about a hold")),
         }
     }
 }
 
 impl HoldRow {
-    /// A hold right after it was placed.
+    /// Returns the row of a hold that was just placed.
     #[must_use]
     pub fn placed(drop_id: DropId, event: &HoldPlaced) -> Self {
         Self {

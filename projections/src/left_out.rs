@@ -1,10 +1,11 @@
-//! Drops that a table leaves out: an event of theirs could not be applied, or was declared void.
+//! Drops that a table excludes, because one of their events cannot be applied or was declared void.
 //!
-//! Promise: a mark beside the table says from which position on nothing of a drop was folded, and
-//! is committed with the rows and the checkpoint. Whoever can apply the drop's events folds them
-//! from there, from nothing where one of them is void, and removes the mark; so nothing is skipped,
-//! and a process that knows fewer events holds nobody up.
-//! Limit: while it is left out, a drop's rows are as old as the mark says.
+//! Promise: a mark, stored with the table, contains the position from which on no event of a drop
+//! was folded; it is committed with the rows and the checkpoint. A process that can apply the
+//! drop's events folds them from there (from the first event if one of them is void) and removes
+//! the mark. So no event is skipped, and a process that cannot apply an event does not block the
+//! others.
+//! Limit: while a drop is excluded, its rows are as old as its mark.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,17 +19,16 @@ use crate::error::CannotApply;
 use crate::fold::Rows;
 use crate::table::{self, Table};
 
-/// The marks of one table, by drop: the first position that is not folded. 0: the rows are of no
-/// use.
+/// The marks of one table, by drop: the first position that is not folded. 0 means that the rows
+/// are invalid.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct LeftOut {
+pub(crate) struct ExcludedDrops {
     marks: BTreeMap<DropId, Position>,
-    /// Marks at which this process failed already.
-    hopeless: BTreeSet<(DropId, Position)>,
+    /// Marks at which this process has failed already.
+    failed: BTreeSet<(DropId, Position)>,
 }
 
-impl LeftOut {
-    /// Reads the marks of a table.
+impl ExcludedDrops {
     pub(crate) async fn load(
         connection: &mut PgConnection,
         name: &str,
@@ -43,11 +43,11 @@ impl LeftOut {
         };
         Ok(Self {
             marks: found.into_iter().map(mark).collect(),
-            hopeless: BTreeSet::new(),
+            failed: BTreeSet::new(),
         })
     }
 
-    /// Writes what differs from `before`.
+    /// Writes the differences from `before`.
     pub(crate) async fn save(
         &self,
         connection: &mut PgConnection,
@@ -81,8 +81,9 @@ impl LeftOut {
         Ok(())
     }
 
-    /// Whether an event is folded where it is met.
-    pub(crate) fn takes(&self, event: &RecordedEvent) -> bool {
+    /// Returns true if the event can be folded now, because its drop is not excluded from this
+    /// position on.
+    pub(crate) fn includes(&self, event: &RecordedEvent) -> bool {
         self.marks.is_empty()
             || self
                 .marks
@@ -90,79 +91,80 @@ impl LeftOut {
                 .is_none_or(|from| event.position < *from)
     }
 
-    /// Nothing of these drops is folded from these positions on.
-    pub(crate) fn withhold(&mut self, withheld: &[(Position, DropId)]) {
-        for (position, drop_id) in withheld {
-            self.leave_out(*drop_id, *position);
+    /// Excludes these drops from these positions on.
+    pub(crate) fn exclude_all(&mut self, excluded: &[(Position, DropId)]) {
+        for (position, drop_id) in excluded {
+            self.exclude(*drop_id, *position);
         }
     }
 
-    /// Nothing of a drop is folded from `position` on.
-    pub(crate) fn leave_out(&mut self, drop_id: DropId, position: Position) {
+    /// Excludes a drop from `position` on.
+    pub(crate) fn exclude(&mut self, drop_id: DropId, position: Position) {
         let mark = self.marks.entry(drop_id).or_insert(position);
         *mark = position.min(*mark);
     }
 
-    /// The rows of a drop are of no use: an event that they may contain is void.
-    pub(crate) fn fold_anew(&mut self, drop_id: DropId) {
+    /// Marks the rows of a drop as invalid, because they may contain a void event.
+    pub(crate) fn invalidate(&mut self, drop_id: DropId) {
         self.marks.insert(drop_id, Position(0));
     }
 
-    /// A fold cannot apply an event, where there is no engine that has judged it.
+    /// Excludes the drop of an event that a fold cannot apply, where the engine has not judged the
+    /// event.
     pub(crate) fn refuse<F: Table>(&mut self, event: &RecordedEvent, reason: &CannotApply) {
         let RecordedEvent {
             position, drop_id, ..
         } = *event;
         error!(
             projection = F::NAME, drop.id = %drop_id, position = position.0,
-            "projection {} leaves drop {drop_id} out from position {position} on: {reason}", F::NAME
+            "projection {} excludes drop {drop_id} from position {position} on: {reason}", F::NAME
         );
-        self.leave_out(drop_id, position);
-        self.hopeless.insert((drop_id, position));
+        self.exclude(drop_id, position);
+        self.failed.insert((drop_id, position));
     }
 
-    /// Drops that may be folded again, and from where.
+    /// Returns the drops that may be folded again, with the position to start from.
     pub(crate) fn due(&self) -> impl Iterator<Item = (DropId, Position)> {
         let marks = self.marks.iter().map(|(drop_id, from)| (*drop_id, *from));
-        marks.filter(|mark| !self.hopeless.contains(mark))
+        marks.filter(|mark| !self.failed.contains(mark))
     }
 
-    /// A drop was folded again, up to the end or up to an event that is refused.
-    pub(crate) fn taken_up(&mut self, drop_id: DropId, refused: Option<Position>) {
+    /// Records that a drop was folded again, to the end or to an event that was refused.
+    pub(crate) fn refolded(&mut self, drop_id: DropId, refused: Option<Position>) {
         match refused {
             None => {
                 self.marks.remove(&drop_id);
-                self.hopeless.retain(|(hopeless, _)| *hopeless != drop_id);
+                self.failed.retain(|(failed, _)| *failed != drop_id);
             }
             Some(position) => {
                 self.marks.insert(drop_id, position);
-                self.hopeless.insert((drop_id, position));
+                self.failed.insert((drop_id, position));
             }
         }
     }
 }
 
 /// Why a drop cannot be folded again.
-pub(crate) enum Stuck {
+pub(crate) enum RefoldError {
     Sql(sqlx::Error),
     Fold(Position, CannotApply),
 }
 
-impl From<sqlx::Error> for Stuck {
+impl From<sqlx::Error> for RefoldError {
     fn from(error: sqlx::Error) -> Self {
         Self::Sql(error)
     }
 }
 
-/// Folds a drop's stream from `from` on into its table; returns the position of the first event
-/// that cannot be applied, if there is one.
+/// Folds a drop's stream from `from` on into its table. Returns the position of the first event
+/// that cannot be applied, if any.
 pub(crate) async fn fold_stream<F: Table + Clone>(
     connection: &mut PgConnection,
     drop_id: DropId,
     from: Position,
     stream: &[StoredEvent],
     is_void: impl Fn(Position) -> bool,
-) -> Result<Option<Position>, Stuck> {
+) -> Result<Option<Position>, RefoldError> {
     if from == Position(0) {
         let delete = format!("DELETE FROM {} WHERE drop_id = '{}'", F::NAME, drop_id);
         connection.execute(delete.as_str()).await?;
@@ -191,7 +193,7 @@ pub(crate) async fn fold_stream<F: Table + Clone>(
     }
     for event in &events {
         rows.apply(event.position, event.into())
-            .map_err(|reason| Stuck::Fold(event.position, reason))?;
+            .map_err(|reason| RefoldError::Fold(event.position, reason))?;
     }
     let all: Vec<_> = rows.0.values().collect();
     table::save::<F>(connection, &all).await?;

@@ -1,7 +1,8 @@
-//! The read models of Holdfast: pure folds over the log, kept in memory for hot reads and in tables for the rest.
+//! The projections of Holdfast: pure folds over the log, held in memory for frequent reads and in
+//! tables for the rest.
 //!
-//! Read [`fold`] for what a projection is, one of the five for an example, [`runner`] for how tables follow the log, and
-//! [`views`] for what the API answers from.
+//! Read [`fold`] for the definition of a projection, one of the five for an example, [`runner`] for
+//! the tables that follow the log, and [`views`] for the memory that answers the API's requests.
 
 pub mod buyers;
 pub mod checked;

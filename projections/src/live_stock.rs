@@ -1,4 +1,4 @@
-//! A drop as shoppers see it: its terms, and where its units are.
+//! Drops as shoppers see them: the terms and the stock.
 
 use std::sync::Arc;
 
@@ -16,41 +16,36 @@ use crate::error::CannotApply;
 use crate::fold::{Fact, Fold};
 use crate::table::Table;
 
-/// The projection `live_stock`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct LiveStock;
 
-/// Names a drop's row.
+/// The key of a drop's row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DropKey {
-    /// The drop.
     pub drop_id: DropId,
 }
 
-/// One drop.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LiveStockRow {
-    /// The terms in force.
     pub terms: Arc<DropTerms>,
-    /// How often they were set, as [`domain::DropAggregate::terms_version`] counts.
+    /// The version of the terms, as [`domain::DropAggregate::terms_version`] counts.
     pub terms_version: u32,
     /// When the drop was scheduled.
     pub scheduled_at: Timestamp,
-    /// When it was called off, if it was.
+    /// When the drop was cancelled, if it was.
     pub cancelled_at: Option<Timestamp>,
-    /// Where its units are.
     #[serde(flatten)]
     pub stock: Stock,
-    /// Units that came back by expiry, ever.
+    /// Units that became available by expiry, in total.
     pub expired: u64,
-    /// Units that came back by release, ever.
+    /// Units that became available by release, in total.
     pub released: u64,
-    /// How many wait in line.
+    /// The number of waiting entries.
     pub waitlist_length: u32,
 }
 
 impl LiveStockRow {
-    /// The drop's status at `now`.
+    /// Returns the drop's status at `now`.
     #[must_use]
     pub fn status(&self, now: Timestamp) -> DropStatus {
         DropStatus::at(&self.terms, self.stock, self.cancelled_at.is_some(), now)
@@ -161,15 +156,17 @@ impl Columns for LiveStockRow {
     }
 }
 
-/// Terms, and nothing beside them: what a reader would pass over could say something else to people.
+/// Reads the terms, and rejects unknown fields: a field that this program ignores might be shown to
+/// people by another.
 fn read_terms(text: &str) -> Option<Arc<DropTerms>> {
-    // Read as a server reads it, which of a name that is there twice would take neither.
+    // Parsed by the same rules as in a server, which rejects duplicate names.
     let terms: DropTerms = serde_json::from_str(text).ok()?;
     let found: Value = serde_json::from_str(text).ok()?;
     (serde_json::to_value(&terms).ok()? == found).then(|| Arc::new(terms))
 }
 
-/// Where the units are after `event`. With arithmetic of its own, not [`Stock`]'s: a second opinion on the same claim.
+/// Returns the stock after `event`. Computed independently of [`Stock`], as a second check of the
+/// same invariant.
 fn moved(mut stock: Stock, event: &DropEvent) -> Result<Stock, CannotApply> {
     match event {
         DropEvent::DropScheduled(_) => {
@@ -197,7 +194,7 @@ fn moved(mut stock: Stock, event: &DropEvent) -> Result<Stock, CannotApply> {
             stock.sold += quantity;
         }
         DropEvent::StockAdjusted(event) => {
-            let too_few = CannotApply("more units taken away than available");
+            let too_few = CannotApply("more units removed than available");
             stock.total = stock
                 .total
                 .checked_add_signed(event.delta)
@@ -212,13 +209,13 @@ fn moved(mut stock: Stock, event: &DropEvent) -> Result<Stock, CannotApply> {
     Ok(stock)
 }
 
-/// How many wait after `event`.
+/// Returns the number of waiting entries after `event`.
 fn waiting(before: u32, event: &DropEvent) -> Result<u32, CannotApply> {
     match event {
         DropEvent::WaitlistJoined(_) => Ok(before + 1),
-        DropEvent::WaitlistLeft(_) => less(before, 1, "more left than waited"),
+        DropEvent::WaitlistLeft(_) => less(before, 1, "more entries left than waited"),
         DropEvent::HoldPlaced(event) if event.waitlist_entry.is_some() => {
-            less(before, 1, "more were served than waited")
+            less(before, 1, "more entries were served than waited")
         }
         DropEvent::DropScheduled(_)
         | DropEvent::DropRescheduled(_)

@@ -1,23 +1,24 @@
-//! What a unit of each drop costs, and from which hold on. A hold keeps the price that it was placed at, and its event tells
-//! none: it is the last one that was set before it.
+//! The unit prices of each drop, and the holds from which they apply. A hold keeps the price at its
+//! placement. Its event does not contain the price: it is the last price that was set before the
+//! hold.
 //!
-//! Promise: the price of every hold without a byte for each. Limit: every price that a drop ever had is kept, at 32 bytes.
+//! Promise: finds the price of every hold without storing it per hold.
+//! Limit: every price that a drop ever had is kept, at 32 bytes.
 
 use std::collections::HashMap;
 
 use domain::DropEvent;
 use domain::values::{DropId, Money, Position};
 
-/// See the module.
 #[derive(Debug, Default)]
 pub struct Prices(HashMap<DropId, Vec<Price>>);
 
-/// A price, and since when: known by both numbers that a hold is found by.
+/// A price and its start, in both numbers by which a hold is found.
 #[derive(Debug)]
 struct Price {
-    /// Where in the log it was set.
+    /// The position at which it was set.
     set_at: Position,
-    /// How many holds there were of all drops.
+    /// The number of holds of all drops when it was set.
     holds_before: usize,
     unit: Money,
 }
@@ -25,10 +26,10 @@ struct Price {
 const _: () = assert!(size_of::<Price>() <= 32);
 
 impl Prices {
-    /// The price that was set at `position`, when `holds_before` holds had been placed.
+    /// Adds the price that was set at `position`, after `holds_before` holds of all drops.
     pub fn set(&mut self, drop_id: DropId, unit: Money, position: Position, holds_before: usize) {
         let prices = self.0.entry(drop_id).or_default();
-        // Most edits leave the price as it is.
+        // Most edits do not change the price.
         if prices.last().is_none_or(|last| last.unit != unit) {
             prices.push(Price {
                 set_at: position,
@@ -38,18 +39,18 @@ impl Prices {
         }
     }
 
-    /// Removes every price of a drop.
     pub fn remove(&mut self, drop_id: DropId) {
         self.0.remove(&drop_id);
     }
 
-    /// The price of one unit in the hold that was placed at `position`.
+    /// Returns the price of one unit in the hold that was placed at `position`.
     #[must_use]
     pub fn at(&self, drop_id: DropId, position: Position) -> Option<Money> {
         self.last(drop_id, |price| price.set_at < position)
     }
 
-    /// The price of one unit in the hold before which `holds` were placed, of all drops.
+    /// Returns the price of one unit in the hold that was placed after `holds` other holds of all
+    /// drops.
     #[must_use]
     pub fn after(&self, drop_id: DropId, holds: usize) -> Option<Money> {
         self.last(drop_id, |price| price.holds_before <= holds)
@@ -62,7 +63,7 @@ impl Prices {
     }
 }
 
-/// The price of one unit that an event sets, if it sets one.
+/// Returns the unit price that an event sets, if any.
 #[must_use]
 pub const fn set_by(event: &DropEvent) -> Option<Money> {
     match event {
@@ -86,7 +87,8 @@ mod tests {
 
     use super::*;
 
-    /// Records events of two drops in turn, and gives the price of each hold, found both ways.
+    /// Records the events of two drops alternately and returns the price of each hold, found both
+    /// ways.
     fn prices_of_holds(history: &[(&str, DropEvent)]) -> Vec<i64> {
         let (mut prices, mut placed) = (Prices::default(), vec![]);
         for ((drop, event), position) in history.iter().zip(1..) {
@@ -112,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_has_the_last_price_that_was_set_before_it() {
+    fn hold_has_the_last_price_set_before_it() {
         let first = terms().price.amount;
         let history = [
             ("a", drop_opened(9)),
@@ -132,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_costs_nothing_known_has_no_price() {
+    fn unknown_drops_and_holds_have_no_price() {
         assert_eq!(Prices::default().at(drop_id("a"), Position(9)), None);
         assert_eq!(Prices::default().after(drop_id("a"), 9), None);
     }

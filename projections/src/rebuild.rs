@@ -1,14 +1,15 @@
-//! Tables rebuilt beside the live ones, compared with them, and swapped in.
+//! Rebuilds tables next to the live ones, compares them, and swaps them in.
 //!
-//! Promise: the live table serves until one transaction replaces it, at its own checkpoint, with one that was folded from
-//! the log alone. A rebuild that was killed goes on from what it had saved, if this log and this version of the fold can have
-//! saved it; else it starts anew. Limit: memory grows with drops, whose rows cannot be
-//! joined from parts, and who rebuilds must own the tables.
+//! Promise: the live table serves until one transaction replaces it, at its own checkpoint, with a
+//! table that was folded from the log alone. A killed rebuild resumes from its last save if this
+//! log and this version of the fold can have produced it; otherwise it starts again.
+//! Limit: memory grows with the number of drops, whose rows cannot be joined from parts. The
+//! database role must own the tables.
 //!
 //! ```text
-//!   log ──fold──▶ a part's rows in memory ──saved every so often──▶ NAME_rebuild, with a checkpoint of its own
-//!                   (meanwhile the next part is folded)               │ at the live checkpoint: compare, rename, drop the old
-//!   runner ──▶ NAME (live) ◀──────────────────────────────────────────┘ generation + 1: the runner forgets what it remembered
+//!   log ──fold──▶ a part's rows in memory ──saved──▶ NAME_rebuild, with its checkpoint
+//!                   (meanwhile the next part is folded)  │ at the live checkpoint: compare, swap
+//!   runner ──▶ NAME (live) ◀─────────────────────────────┘ generation + 1 clears runners' caches
 //! ```
 
 mod part;
@@ -33,7 +34,7 @@ use self::part::{Part, Saving, save};
 use self::tables::{SwapError, prepare, swap};
 use crate::error::ProjectionError;
 use crate::fold::Placed;
-use crate::left_out::LeftOut;
+use crate::left_out::ExcludedDrops;
 use crate::live_stock::LiveStock;
 use crate::replay::Replay;
 use crate::sales_timeline::SalesTimeline;
@@ -42,77 +43,74 @@ use crate::top_purchasers::TopPurchasers;
 
 /// Events between two saves.
 const SAVE_EVERY: u64 = 250_000;
-/// Closer than this to the head, the last events are folded while the live table waits.
+/// When fewer events remain, they are folded while the live table is locked.
 const CLOSE: u64 = 2_000;
 
 /// The names of all projections that have a table.
 pub const NAMES: [&str; 3] = [LiveStock::NAME, TopPurchasers::NAME, SalesTimeline::NAME];
-/// The version of the fold of each.
+/// The version of each fold.
 pub const VERSIONS: [i32; 3] = [
     LiveStock::VERSION,
     TopPurchasers::VERSION,
     SalesTimeline::VERSION,
 ];
 
-/// What a rebuild came to.
+/// The result of a rebuild.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rebuilt {
-    /// Which projection.
     pub name: &'static str,
-    /// Up to where.
+    /// The checkpoint of the new table.
     pub position: Position,
-    /// Rows of the new table.
+    /// The number of rows in the new table.
     pub rows: u64,
-    /// Whether the live table had the same rows; none when it was at another position, and could not be compared.
+    /// True if the live table had the same rows; `None` if it was at another position and could not
+    /// be compared.
     pub was_equal: Option<bool>,
 }
 
-/// Tables being rebuilt.
 pub struct Rebuild {
     pool: PgPool,
     tables: Vec<Box<dyn Rebuilding>>,
-    /// Positions without effect.
     voids: Voids,
-    /// Up to where everything is saved, or is being saved.
+    /// The position up to which all tables are saved or being saved.
     saved: Position,
     saving: Option<AbortOnDropHandle<Result<(), ProjectionError>>>,
 }
 
-/// One of them.
+/// A table that is being rebuilt.
 trait Rebuilding: Send {
     fn name(&self) -> &'static str;
-    /// Of its fold.
     fn version(&self) -> i32;
     fn reached(&self) -> Position;
     fn set_reached(&mut self, position: Position);
-    /// Up to where it was saved, or taken to be.
+    /// Returns the position up to which the table is saved or being saved.
     fn saved(&self) -> Position;
-    /// Goes on from what was saved up to there.
-    fn go_on_from(&mut self, saved: Position);
-    /// Whether rows that were saved before must be taken over, for they are changed in memory.
+    /// Resumes after the position `saved`.
+    fn resume_after(&mut self, saved: Position);
+    /// Returns true if previously saved rows must be loaded, because they are changed in memory.
     fn needs_rows(&self) -> bool;
-    /// Takes over a row that was saved before.
+    /// Loads a previously saved row.
     fn resume(&mut self, row: &str) -> Result<(), serde_json::Error>;
-    /// Applies an event; one that the fold refuses leaves its drop out from there on.
+    /// Applies an event. If the fold refuses it, its drop is excluded from there on.
     fn apply(&mut self, recorded: &RecordedEvent);
-    /// Drops that are left out, and those of them that the marks beside the table name.
-    fn left_out(&mut self) -> (&mut LeftOut, &mut LeftOut);
-    /// What came since the last time, to be saved.
+    /// Returns the excluded drops, and those of them that are marked in the database.
+    fn left_out(&mut self) -> (&mut ExcludedDrops, &mut ExcludedDrops);
+    /// Takes the changes since the last save.
     fn take(&mut self) -> Box<dyn Saving>;
 }
 
-struct One<F: Table> {
+struct TableRebuild<F: Table> {
     reached: Position,
     saved: Position,
-    /// Of rows that can be joined, the part that is not taken yet; else all.
+    /// For rows that can be joined, the part since the last save; otherwise all rows.
     replay: Replay<F>,
-    /// Which of them changed since the last time, where they stay.
+    /// The rows that changed since the last save, if they stay in memory.
     changed: HashSet<F::Key>,
-    left_out: LeftOut,
-    marked: LeftOut,
+    left_out: ExcludedDrops,
+    marked: ExcludedDrops,
 }
 
-impl<F: Table> Rebuilding for One<F> {
+impl<F: Table> Rebuilding for TableRebuild<F> {
     fn name(&self) -> &'static str {
         F::NAME
     }
@@ -133,7 +131,7 @@ impl<F: Table> Rebuilding for One<F> {
         self.saved
     }
 
-    fn go_on_from(&mut self, saved: Position) {
+    fn resume_after(&mut self, saved: Position) {
         (self.reached, self.saved) = (saved, saved);
     }
 
@@ -148,7 +146,7 @@ impl<F: Table> Rebuilding for One<F> {
     }
 
     fn apply(&mut self, recorded: &RecordedEvent) {
-        if recorded.position <= self.reached || !self.left_out.takes(recorded) {
+        if recorded.position <= self.reached || !self.left_out.includes(recorded) {
             return;
         }
         match self.replay.apply(recorded) {
@@ -158,7 +156,7 @@ impl<F: Table> Rebuilding for One<F> {
         }
     }
 
-    fn left_out(&mut self) -> (&mut LeftOut, &mut LeftOut) {
+    fn left_out(&mut self) -> (&mut ExcludedDrops, &mut ExcludedDrops) {
         (&mut self.left_out, &mut self.marked)
     }
 
@@ -181,15 +179,15 @@ impl<F: Table> Rebuilding for One<F> {
 
 /// A page's events, up to the first that is missing or cannot be read.
 struct Decoded {
-    /// Where the page begins; none for an empty one.
+    /// The position of the first event; `None` for an empty page.
     first: Option<Position>,
-    /// Those of drops.
+    /// The events of drops.
     recorded: Vec<RecordedEvent>,
-    /// Those of drops that cannot be read.
+    /// The events of drops that cannot be read.
     refused: Vec<RefusedEvent>,
-    /// Positions that are declared void here.
+    /// The positions that events of this page declare void.
     voided: Vec<Position>,
-    /// The last one's place.
+    /// The position of the last event.
     reached: Position,
     broken: Option<LogError>,
 }
@@ -229,14 +227,14 @@ impl Decoded {
         Ok(())
     }
 
-    /// Takes out what is void, and applies the rest to `table`.
+    /// Applies the events to `table`, except void ones.
     fn apply_to(&self, table: &mut dyn Rebuilding, voids: &Voids) {
         let (left_out, _) = table.left_out();
         for refused in &self.refused {
             if let Some(drop_id) = refused.drop_id
                 && !voids.contains(refused.position)
             {
-                left_out.leave_out(drop_id, refused.position);
+                left_out.exclude(drop_id, refused.position);
             }
         }
         for recorded in &self.recorded {
@@ -247,7 +245,8 @@ impl Decoded {
         table.set_reached(table.reached().max(self.reached));
     }
 
-    /// The same, if nothing is missing between the event at `after` and the first here; else nothing, and why.
+    /// Returns the same page if no event is missing between `after` and its first event; otherwise
+    /// an empty page with the reason.
     fn following(self, after: Position) -> Self {
         match self.first.filter(|first| *first != after.next()) {
             None => self,
@@ -271,18 +270,19 @@ fn hole(after: Position, found: Position) -> LogError {
 }
 
 fn one<F: Table>() -> Box<dyn Rebuilding> {
-    Box::new(One::<F> {
+    Box::new(TableRebuild::<F> {
         reached: Position::default(),
         saved: Position::default(),
         replay: Replay::default(),
         changed: HashSet::new(),
-        left_out: LeftOut::default(),
-        marked: LeftOut::default(),
+        left_out: ExcludedDrops::default(),
+        marked: ExcludedDrops::default(),
     })
 }
 
 impl Rebuild {
-    /// Starts to rebuild the named projections, or goes on with a rebuild of the same version that was cut off.
+    /// Starts a rebuild of the named projections, or resumes an interrupted one of the same
+    /// version.
     ///
     /// # Errors
     /// [`ProjectionError::Tables`].
@@ -309,13 +309,13 @@ impl Rebuild {
         })?;
         for table in &mut tables {
             let saved = table.saved();
-            // Saved by a rebuild that did not know of it.
+            // The interrupted rebuild did not know these void positions.
             let late = voids
                 .iter()
                 .filter(|voided| voided.position <= saved && saved < voided.at);
             let (left_out, _) = table.left_out();
             for drop_id in late.filter_map(|voided| voided.drop_id) {
-                left_out.fold_anew(drop_id);
+                left_out.invalidate(drop_id);
             }
         }
         let mut rebuild = Self {
@@ -329,17 +329,17 @@ impl Rebuild {
         Ok(rebuild)
     }
 
-    /// How far all of them are.
+    /// Returns the position that all tables have reached.
     #[must_use]
     pub fn reached(&self) -> Position {
         let reached = self.tables.iter().map(|table| table.reached());
         reached.min().unwrap_or_default()
     }
 
-    /// Folds what comes next, and saves from time to time.
+    /// Folds the next page, and saves from time to time.
     ///
     /// # Errors
-    /// [`ProjectionError`]; what was saved stays.
+    /// [`ProjectionError`]; saved parts stay.
     pub async fn add(&mut self, page: &[StoredEvent]) -> Result<(), ProjectionError> {
         self.add_decoded(Decoded::of(page.iter().map(|event| Ok(event.into()))))
             .await
@@ -366,8 +366,8 @@ impl Rebuild {
         }
     }
 
-    /// Positions that were declared void since this rebuild began: what was folded of their drops
-    /// is of no use.
+    /// Reads the positions that were declared void since the rebuild began, and invalidates the
+    /// rows of their drops.
     async fn learn(&mut self, voided: &[Position]) -> Result<(), ProjectionError> {
         if voided.iter().all(|position| self.voids.contains(*position)) {
             return Ok(());
@@ -380,13 +380,13 @@ impl Rebuild {
             }
             let Some(drop_id) = drop_id else { continue };
             for table in &mut self.tables {
-                table.left_out().0.fold_anew(drop_id);
+                table.left_out().0.invalidate(drop_id);
             }
         }
         Ok(())
     }
 
-    /// Marks what is left out, before anything after it is saved.
+    /// Stores the marks of excluded drops before any later events are saved.
     async fn mark(&mut self) -> Result<(), ProjectionError> {
         for table in &mut self.tables {
             let name = table.name();
@@ -409,16 +409,16 @@ impl Rebuild {
         }
     }
 
-    /// Saves what was folded, each table with its checkpoint.
+    /// Saves the folded rows, each table with its checkpoint.
     ///
     /// # Errors
-    /// [`ProjectionError::Tables`]; among others when somebody else rebuilds the same table.
+    /// [`ProjectionError::Tables`], for example if another process rebuilds the same table.
     pub async fn save(&mut self) -> Result<(), ProjectionError> {
         self.begin_saving().await?;
         self.end_saving().await
     }
 
-    /// Saves beside folding on; one part at a time.
+    /// Saves in the background while folding continues; one part at a time.
     async fn begin_saving(&mut self) -> Result<(), ProjectionError> {
         self.end_saving().await?;
         let parts: Vec<_> = self.tables.iter_mut().map(|table| table.take()).collect();
@@ -433,16 +433,16 @@ impl Rebuild {
             None => Ok(()),
             Some(saving) => match saving.await {
                 Ok(saved) => saved,
-                // It cannot have been cancelled: nobody else has its handle.
+                // The task cannot have been cancelled: this is the only handle.
                 Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
             },
         }
     }
 
-    /// Folds the last events, compares each table with the live one, and puts it in its place.
+    /// Folds the last events, compares each table with the live one, and replaces it.
     ///
     /// # Errors
-    /// [`ProjectionError`]; the live table of the projection it names is as it was.
+    /// [`ProjectionError`]; the live table of the named projection is unchanged.
     pub async fn swap(mut self) -> Result<Vec<Rebuilt>, ProjectionError> {
         self.save().await?;
         let mut rebuilt = vec![];
@@ -458,7 +458,7 @@ impl Rebuild {
     }
 }
 
-/// Rebuilds the named projections from beginning to end.
+/// Rebuilds the named projections from the first to the last event.
 ///
 /// # Errors
 /// [`ProjectionError`].
@@ -490,18 +490,18 @@ pub async fn rebuild(
 }
 
 async fn mark(pool: &PgPool, table: &mut dyn Rebuilding) -> Result<(), sqlx::Error> {
-    let beside = part::beside(table.name());
+    let rebuild_table = part::rebuild_table(table.name());
     let (left_out, marked) = table.left_out();
     if left_out != marked {
         left_out
-            .save(&mut *pool.acquire().await?, &beside, marked)
+            .save(&mut *pool.acquire().await?, &rebuild_table, marked)
             .await?;
         marked.clone_from(left_out);
     }
     Ok(())
 }
 
-/// The log's head is further than its events.
+/// The error for a head beyond the last event.
 fn missing(name: &'static str, reached: Position) -> ProjectionError {
     ProjectionError::Stopped {
         name,
@@ -510,7 +510,7 @@ fn missing(name: &'static str, reached: Position) -> ProjectionError {
     }
 }
 
-/// Pages decoded beside one another, in order.
+/// Decodes pages concurrently, and returns them in order.
 fn decoded(pool: &PgPool, selection: Selection) -> impl Stream<Item = Result<Decoded, LogError>> {
     let blocks = copy::blocks(pool.clone(), selection);
     let blocks = stream::unfold(blocks, |mut blocks| async {

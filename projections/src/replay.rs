@@ -1,8 +1,10 @@
-//! Projections replayed from the log alone: what auditors compare tables with, and what rebuilds fill them from.
+//! Replays of projections from the log alone, for audits (which compare tables with them) and
+//! rebuilds (which fill tables from them).
 //!
-//! Promise: the rows are those of a fresh fold, whatever the tables hold. Limit: a [`Replay`] keeps every row in memory. A
-//! [`LongReplay`] does so only for projections whose rows cannot be joined (one for each drop); of the others it keeps
-//! [`MOST_ROWS`], and the rest on disk.
+//! Promise: the rows are those of a fresh fold, independent of the tables.
+//! Limit: a [`Replay`] keeps every row in memory. A [`LongReplay`] does so only for projections
+//! whose rows cannot be joined (one per drop); of the others it keeps [`MOST_ROWS`] in memory, and
+//! the rest on disk.
 
 use std::hash::BuildHasher;
 use std::io;
@@ -17,10 +19,11 @@ use crate::error::{CannotApply, ReplayError};
 use crate::fold::{Fold, Placed};
 use crate::table::Table;
 
-/// Rows of one projection in memory, where they can be joined.
+/// The most rows of one projection in memory, if they can be joined.
 const MOST_ROWS: usize = 1 << 17;
 
-/// One projection's rows, as far as it was told. A row has its key in it, so the table keeps none beside it.
+/// One projection's rows up to the last applied event. A row contains its key, so the table does
+/// not store a copy of it.
 #[derive(Debug)]
 pub struct Replay<F: Fold> {
     rows: HashTable<Placed<F>>,
@@ -37,7 +40,7 @@ impl<F: Fold> Default for Replay<F> {
 }
 
 impl<F: Fold> Replay<F> {
-    /// Applies the next event; returns the key of the row that it changed.
+    /// Applies the next event and returns the key of the row that it changed.
     ///
     /// # Errors
     /// [`CannotApply`].
@@ -47,12 +50,12 @@ impl<F: Fold> Replay<F> {
         };
         let position = recorded.position;
         match self.entry(key) {
-            Entry::Vacant(place) => {
+            Entry::Vacant(entry) => {
                 let row = F::start(recorded.into())?;
-                place.insert(Placed { key, row, position });
+                entry.insert(Placed { key, row, position });
             }
-            Entry::Occupied(mut place) => {
-                let placed = place.get_mut();
+            Entry::Occupied(mut entry) => {
+                let placed = entry.get_mut();
                 F::change(&mut placed.row, recorded.into())?;
                 placed.position = position;
             }
@@ -69,22 +72,21 @@ impl<F: Fold> Replay<F> {
         )
     }
 
-    /// Takes over a row that an earlier replay came to.
+    /// Adds a row of an earlier replay.
     pub fn resume(&mut self, placed: Placed<F>) {
         match self.entry(placed.key) {
-            Entry::Vacant(place) => drop(place.insert(placed)),
-            Entry::Occupied(mut place) => *place.get_mut() = placed,
+            Entry::Vacant(entry) => drop(entry.insert(placed)),
+            Entry::Occupied(mut entry) => *entry.get_mut() = placed,
         }
     }
 
-    /// The row at `key`.
     #[must_use]
     pub fn get(&self, key: &F::Key) -> Option<&Placed<F>> {
         let hash = self.hasher.hash_one(key);
         self.rows.find(hash, |placed| placed.key == *key)
     }
 
-    /// Every row, in key order.
+    /// Returns every row, in key order.
     #[must_use]
     pub fn sorted(&self) -> Vec<&Placed<F>> {
         let mut rows: Vec<_> = self.rows.iter().collect();
@@ -92,32 +94,30 @@ impl<F: Fold> Replay<F> {
         rows
     }
 
-    /// Every row, in key order; none is left.
+    /// Removes and returns every row, in key order.
     pub fn take(&mut self) -> Vec<Placed<F>> {
         let mut rows: Vec<_> = self.rows.drain().collect();
         rows.sort_unstable_by_key(|placed| placed.key);
         rows
     }
 
-    /// How many rows there are.
     #[must_use]
     pub fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 }
 
-/// One projection's rows, of a log of any length.
+/// One projection's rows, for a log of any length.
 ///
 /// ```text
 ///   log ──fold──▶ rows in memory ──too many: in key order──▶ a run on disk ─┐
-///                      ▲ begin anew ◀───────────────────────────────────────┤
-///                                                                           └─▶ merged by key, equal keys joined
+///                      ▲ start again ◀──────────────────────────────────────┤
+///                                                                           └─▶ merged by key
 /// ```
 #[derive(Debug)]
 pub struct LongReplay<F: Table> {
@@ -133,7 +133,7 @@ impl<F: Table> Default for LongReplay<F> {
 }
 
 impl<F: Table> LongReplay<F> {
-    /// With so many rows in memory.
+    /// Keeps at most this many rows in memory.
     #[must_use]
     pub fn with_most(most: usize) -> Self {
         Self {
@@ -143,8 +143,6 @@ impl<F: Table> LongReplay<F> {
         }
     }
 
-    /// Applies the next event.
-    ///
     /// # Errors
     /// [`ReplayError`].
     pub fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), ReplayError> {
@@ -155,10 +153,10 @@ impl<F: Table> LongReplay<F> {
         Ok(())
     }
 
-    /// Every row, in key order.
+    /// Returns every row, in key order.
     ///
     /// # Errors
-    /// When the scratch file cannot be read.
+    /// If the scratch file cannot be read.
     pub fn into_rows(mut self) -> io::Result<JoinedRows<F>> {
         let parts = self.runs.merge(self.part.take())?;
         Ok(JoinedRows {

@@ -1,11 +1,13 @@
-//! Runs one projection: reads events after its checkpoint, folds them, commits rows and checkpoint together.
+//! Runs one projection: reads events after its checkpoint, folds them, commits rows and checkpoint
+//! together.
 //!
-//! Promise: every event reaches the table exactly once, in order, through any crash. One process runs it at a time, for it
-//! holds the checkpoint's row while it works. A drop in quarantine is left out, by a mark beside
-//! the table ([`crate::left_out`]); all other drops go on. An event that the engine has applied and
-//! the fold cannot apply stops it at that position, loudly, and so do rows that another version of
-//! its fold has made.
-//! Limit: rows trail the log by a step or two, some [`STEP_EVERY`]; who must see their own write reads the views in memory.
+//! Promise: every event reaches the table exactly once, in order, through any crash. Only one
+//! process at a time runs it, because it locks the checkpoint's row while it works. A drop in
+//! quarantine is excluded by a mark ([`crate::left_out`]); all other drops continue. If the fold
+//! cannot apply an event that the engine has applied, the projection stops at that position and
+//! logs an error; also if another version of its fold has made the rows.
+//! Limit: rows trail the log by a step or two of about [`STEP_EVERY`]; a caller that must see its
+//! own write reads the views in memory.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,26 +25,27 @@ use tracing::{error, warn};
 
 use crate::error::{CannotApply, ProjectionError};
 use crate::fold::{Fold, Rows};
-use crate::left_out::{self, LeftOut, Stuck};
+use crate::left_out::{self, ExcludedDrops, RefoldError};
 use crate::table::{self, Table};
 
-/// Events folded in one transaction, about.
+/// The approximate number of events folded in one transaction.
 const STEP_EVENTS: usize = 5_000;
-/// The shortest time from one step to the next: a row that changes often is written once a step, not once a change.
+/// The shortest time between two steps. A row that changes often is written once per step, not once
+/// per change.
 pub const STEP_EVERY: Duration = Duration::from_millis(40);
-/// How soon to look again when another process runs this projection, or when the head moved unheard.
+/// The interval of polling while another process runs this projection, or in case a notification of
+/// a new head was missed.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Where a projection stands.
+/// The progress of a projection.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Its checkpoint, as far as this process knows.
+    /// The checkpoint, as far as this process knows.
     pub checkpoint: Position,
-    /// Why it stopped, if it did.
+    /// Why the projection stopped, if it did.
     pub stopped: Option<String>,
 }
 
-/// Runs projections on a log.
 #[derive(Debug, Clone)]
 pub struct Runner<L> {
     pool: PgPool,
@@ -50,25 +53,24 @@ pub struct Runner<L> {
     feed: Feed,
 }
 
-/// What one step came to.
+/// The result of one step.
 enum Step {
-    /// To this position; there may be more.
+    /// Advanced to this position; more events may follow.
     Advanced(Position),
     AtHead(Position),
     RunElsewhere,
 }
 
-/// The rows that the last step wrote, which the next one is likely to change again.
+/// The rows that the last step wrote; the next step is likely to change them again.
 #[derive(Debug, Default)]
 struct LastStep<F: Fold + Clone> {
     checkpoint: Position,
-    /// How often the table was replaced by a rebuilt one.
+    /// The number of times that a rebuild has replaced the table.
     generation: i64,
     rows: Rows<F>,
-    left_out: LeftOut,
+    left_out: ExcludedDrops,
 }
 
-/// When to take the next step.
 enum Next {
     Soon,
     WhenWoken,
@@ -77,13 +79,14 @@ enum Next {
 }
 
 impl<L: EventLog> Runner<L> {
-    /// A runner that reads from `feed`, or from `log` where it is far behind.
+    /// Creates a runner that reads from `feed`, or from `log` if it is far behind.
     #[must_use]
     pub const fn new(pool: PgPool, log: L, feed: Feed) -> Self {
         Self { pool, log, feed }
     }
 
-    /// Runs `F` until `stop`. One that cannot apply an event waits there until its table is rebuilt.
+    /// Runs `F` until `stop`. If an event cannot be applied, waits there until the table is
+    /// rebuilt.
     pub async fn run<F: Table + Clone>(
         self,
         progress: watch::Sender<Progress>,
@@ -110,7 +113,8 @@ impl<L: EventLog> Runner<L> {
         }
     }
 
-    /// A projection that stopped goes on once its table was rebuilt, by whoever can apply what it could not, or folds as it does.
+    /// Waits until another process has rebuilt the table: one that can apply the event, or that has
+    /// the same version of the fold.
     async fn wait_for_rebuild<F: Table>(&self, stop: &CancellationToken) {
         let is_stopped = async || {
             let sql = "SELECT stopped IS NOT NULL OR fold_version <> $2 FROM projection_checkpoints WHERE name = $1";
@@ -131,7 +135,7 @@ impl<L: EventLog> Runner<L> {
         behind > STEP_EVENTS as u64
     }
 
-    /// Tells the world what a step came to, and decides when to take the next.
+    /// Publishes the result of a step, and decides when to take the next.
     async fn note<F: Table>(
         &self,
         outcome: Result<Step, ProjectionError>,
@@ -156,13 +160,14 @@ impl<L: EventLog> Runner<L> {
             Err(stopped @ ProjectionError::Stopped { .. }) => {
                 error!(
                     error = &stopped as &dyn std::error::Error,
-                    "{stopped}; its rows stay as they were before"
+                    "{stopped}; the rows are unchanged since the previous step"
                 );
                 self.note_stop::<F>(&stopped).await;
                 progress.send_modify(|progress| progress.stopped = Some(stopped.to_string()));
                 Next::Never
             }
-            // Not noted beside the table: another program may go on with it, and does not have to be told.
+            // Not recorded in the database: another process with the matching version may continue,
+            // and needs no notice.
             Err(stopped @ ProjectionError::OtherVersion { checkpoint, .. }) => {
                 error!("{stopped}");
                 progress.send_replace(Progress {
@@ -174,7 +179,7 @@ impl<L: EventLog> Runner<L> {
             Err(error) => {
                 warn!(
                     error = &error as &dyn std::error::Error,
-                    "{error}; trying again"
+                    "{error}; retrying"
                 );
                 Next::Later
             }
@@ -190,7 +195,8 @@ impl<L: EventLog> Runner<L> {
             source,
         };
         let mut transaction = self.pool.begin().await.map_err(tables)?;
-        // Derived from the log, so they need not wait for a standby, and do not keep connections waiting while there is none.
+        // The rows are derived from the log, so the commit does not wait for a standby, and does
+        // not keep connections waiting while there is none.
         transaction
             .execute("SET LOCAL synchronous_commit = local")
             .await
@@ -219,11 +225,11 @@ impl<L: EventLog> Runner<L> {
             .await
             .map_err(unreadable::<F>)?;
         if (last.checkpoint, last.generation) != (checkpoint, generation) {
-            // Another process ran this projection meanwhile, or its table was replaced.
+            // Another process ran this projection in the meantime, or its table was replaced.
             *last = LastStep {
                 checkpoint,
                 generation,
-                left_out: LeftOut::load(&mut transaction, F::NAME)
+                left_out: ExcludedDrops::load(&mut transaction, F::NAME)
                     .await
                     .map_err(tables)?,
                 ..LastStep::default()
@@ -236,10 +242,10 @@ impl<L: EventLog> Runner<L> {
             None => checkpoint,
         };
         for drop_id in self.feed.voided_between(checkpoint, reached) {
-            left_out.fold_anew(drop_id);
+            left_out.invalidate(drop_id);
         }
         for batch in &batches {
-            left_out.withhold(&batch.withheld);
+            left_out.exclude_all(&batch.withheld);
         }
         let Folded { rows, started } =
             fold::<F>(&mut transaction, &batches, &last.rows, &left_out).await?;
@@ -255,7 +261,7 @@ impl<L: EventLog> Runner<L> {
             .await
             .map_err(refused)?;
         let mended = self
-            .take_up_again::<F>(&mut transaction, &mut left_out, reached)
+            .refold_excluded::<F>(&mut transaction, &mut left_out, reached)
             .await?;
         left_out
             .save(&mut transaction, F::NAME, &last.left_out)
@@ -274,17 +280,17 @@ impl<L: EventLog> Runner<L> {
         Ok(Step::Advanced(reached))
     }
 
-    fn is_nothing_due(&self, left_out: &LeftOut) -> bool {
+    fn is_nothing_due(&self, left_out: &ExcludedDrops) -> bool {
         let mut due = left_out.due();
         due.all(|(drop_id, _)| self.feed.is_quarantined(drop_id))
     }
 
-    /// Folds the events that drops are behind by, of those that can be applied again. Tells whether
-    /// any row was written.
-    async fn take_up_again<F: Table + Clone>(
+    /// Folds the missing events of excluded drops that can be applied again. Returns true if any
+    /// row was written.
+    async fn refold_excluded<F: Table + Clone>(
         &self,
         connection: &mut PgConnection,
-        left_out: &mut LeftOut,
+        left_out: &mut ExcludedDrops,
         reached: Position,
     ) -> Result<bool, ProjectionError> {
         let due: Vec<(DropId, Position)> = left_out
@@ -297,10 +303,10 @@ impl<L: EventLog> Runner<L> {
             let is_void = |position| self.feed.is_void(position);
             let refused = left_out::fold_stream::<F>(connection, *drop_id, *from, &stream, is_void);
             let refused = refused.await.map_err(|stuck| match stuck {
-                Stuck::Sql(error) => unwritable::<F>(reached, error),
-                Stuck::Fold(position, reason) => stopped::<F>(position, &reason),
+                RefoldError::Sql(error) => unwritable::<F>(reached, error),
+                RefoldError::Fold(position, reason) => stopped::<F>(position, &reason),
             })?;
-            left_out.taken_up(*drop_id, refused);
+            left_out.refolded(*drop_id, refused);
         }
         Ok(!due.is_empty())
     }
@@ -316,14 +322,14 @@ impl<L: EventLog> Runner<L> {
         if let Err(error) = noted {
             warn!(
                 error = &error as &dyn std::error::Error,
-                "cannot note why {} stopped",
+                "cannot record why {} stopped",
                 F::NAME
             );
         }
     }
 }
 
-/// The engine applied the event, so the rows, or the fold, are not what they should be.
+/// The engine applied the event, so the rows or the fold are wrong.
 fn stopped<F: Table>(position: Position, reason: &CannotApply) -> ProjectionError {
     ProjectionError::Stopped {
         name: F::NAME,
@@ -358,7 +364,8 @@ async fn wait(next: Next, head: &mut watch::Receiver<Head>) {
     }
 }
 
-/// A row that its table refuses stops a projection like an event that cannot be applied: somewhere after `checkpoint`.
+/// A row that its table rejects stops a projection, like an event that cannot be applied. The event
+/// is somewhere after `checkpoint`.
 fn unwritable<F: Table>(checkpoint: Position, error: sqlx::Error) -> ProjectionError {
     let code = error.as_database_error().and_then(|error| error.code());
     let code = code.filter(|code| code.starts_with("22") || code.starts_with("23"));
@@ -371,7 +378,8 @@ fn unwritable<F: Table>(checkpoint: Position, error: sqlx::Error) -> ProjectionE
     let reason = format!(
         "the table refuses a row of this step (SQLSTATE {code}; the server's log has the database's message)"
     );
-    // Anybody may read why a projection stopped (`/health/ready`), but not what the database says of its tables.
+    // The reason is public (`/health/ready`), so it must not contain the database's message about
+    // its tables.
     error!(
         error = &error as &dyn std::error::Error,
         "a table refuses a row of projection {}",
@@ -384,29 +392,30 @@ fn unwritable<F: Table>(checkpoint: Position, error: sqlx::Error) -> ProjectionE
     }
 }
 
-/// What a step comes to: rows as they are afterwards, and which of them it started.
+/// The result of a step: the changed rows, and those of them that are new.
 struct Folded<F: Fold + Clone> {
     rows: Rows<F>,
     started: BTreeSet<F::Key>,
 }
 
-/// The rows that `batches` change, as they are afterwards. Only what is neither in `known` nor started here is loaded.
+/// Returns the rows that `batches` change, in their new state. Only rows that are neither in
+/// `known` nor new are loaded.
 async fn fold<F: Table + Clone>(
     connection: &mut PgConnection,
     batches: &[Arc<Committed>],
     known: &Rows<F>,
-    left_out: &LeftOut,
+    left_out: &ExcludedDrops,
 ) -> Result<Folded<F>, ProjectionError> {
     let all = batches.iter().flat_map(|batch| &batch.events);
-    let events: Vec<_> = all.filter(|event| left_out.takes(event)).collect();
+    let events: Vec<_> = all.filter(|event| left_out.includes(event)).collect();
     let mut rows = Rows::<F>::default();
-    let (mut met, mut missing, mut started) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let (mut seen, mut missing, mut started) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
     for event in &events {
         let event = *event;
         let Some(key) = F::key(event.into()) else {
             continue;
         };
-        if !met.insert(key) {
+        if !seen.insert(key) {
             continue;
         }
         if F::starts(&event.event) {
@@ -437,7 +446,7 @@ async fn fold<F: Table + Clone>(
     Ok(Folded { rows, started })
 }
 
-/// A checkpoint that nobody else moves meanwhile.
+/// A locked checkpoint.
 struct Locked {
     checkpoint: Position,
     generation: i64,

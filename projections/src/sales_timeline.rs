@@ -1,4 +1,5 @@
-//! What was held, sold, expired and released, by drop and minute, in units and in holds: the sold-versus-expired chart.
+//! Units and holds that were held, sold, expired and released, by drop and minute: the data of the
+//! sold-versus-expired chart.
 
 use domain::DropEvent;
 use domain::values::{DropId, Timestamp};
@@ -9,37 +10,34 @@ use crate::error::CannotApply;
 use crate::fold::{Fact, Fold};
 use crate::table::{Join, Table};
 
-/// The projection `sales_timeline`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SalesTimeline;
 
-/// Names a minute of a drop.
+/// The key of one minute of a drop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct MinuteKey {
-    /// The drop.
     pub drop_id: DropId,
     /// The start of the minute.
     pub minute: Timestamp,
 }
 
-/// What moved within a minute: units, and how many holds they were in.
+/// The totals of one minute, in units and in holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moved {
     /// Units set aside.
     pub held: u64,
-    /// Units paid for.
+    /// Units purchased.
     pub sold: u64,
-    /// Units that came back by expiry.
+    /// Units that became available by expiry.
     pub expired: u64,
-    /// Units that came back by release.
+    /// Units that became available by release.
     pub released: u64,
-    /// Holds placed.
     pub holds_placed: u64,
-    /// Holds paid for.
+    /// Holds purchased.
     pub purchases_confirmed: u64,
-    /// Holds that ran out.
+    /// Holds expired.
     pub holds_expired: u64,
-    /// Holds given up, and those of a cancelled drop.
+    /// Holds released, including those of a cancelled drop.
     pub holds_released: u64,
 }
 

@@ -1,7 +1,9 @@
-//! A projection's rows in its table: loaded by key, saved by key, all in one statement each; and in bulk, as binary `COPY`.
+//! A projection's rows in its table: loaded and saved by key, in one statement each; and in bulk,
+//! as binary `COPY`.
 //!
-//! The few rows of a step cross as JSON, so that one piece of code serves every projection. Where there are very many, for a
-//! rebuild and for an audit, they cross as [`crate::columns`] writes them, and so they stand in scratch files.
+//! The few rows of a step are sent as JSON, so that the same code serves every projection. Large
+//! numbers of rows, in rebuilds and audits, are sent in the form of [`crate::columns`], which
+//! scratch files use as well.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -16,29 +18,33 @@ use sqlx::PgConnection;
 use crate::columns::{Column, Columns, Kind, names};
 use crate::fold::{Fold, Placed};
 
-/// Turns a row that was folded from one part of the log into what it would be with the next part, `later`, folded as well.
+/// Extends a row that was folded from one part of the log by `later`, the row of the following
+/// part.
 pub type Join<F> = fn(row: &mut <F as Fold>::Row, later: <F as Fold>::Row);
 
-/// A projection that is kept in a table, whose columns are those of its key, of its row, and `position`.
+/// A projection with a table, whose columns are those of its key, of its row, and `position`.
 pub trait Table: Fold<Key: Columns, Row: Columns> {
-    /// The projection's name, and its table's.
+    /// The name of the projection and of its table.
     const NAME: &'static str;
 
-    /// Raised by one with every change after which the same log gives other rows, so that nobody goes on with rows that were
-    /// folded before. Source: docs/decisions/0028-rows-know-the-version-of-their-fold.md.
+    /// Increased by one with every change after which the same log gives different rows, so that no
+    /// program continues with rows of another version. Source:
+    /// docs/decisions/0028-rows-know-the-version-of-their-fold.md.
     const VERSION: i32;
 
-    /// How rows that were folded from parts of the log, each as if it were the first, come together: for projections of which
-    /// a long log has too many rows to keep them all in memory. None: a row can only be folded in one go.
+    /// Joins rows that were folded from separate parts of the log, each as if it were the first
+    /// part. For projections with too many rows to keep them all in memory. `None` if a row can
+    /// only be folded from the whole log.
     const JOIN: Option<Join<Self>> = None;
 
-    /// Whether this event is the first of its row: then none is loaded, and the table refuses it if there is one.
+    /// Returns true if this event is the first of its row: then no row is loaded, and the table
+    /// rejects a second one.
     fn starts(_: &DropEvent) -> bool {
         false
     }
 }
 
-/// All columns of `F`'s table, those of the key first, `position` last.
+/// Returns all columns of `F`'s table: first those of the key, last `position`.
 #[must_use]
 pub fn columns<F: Table>() -> Vec<Column> {
     let position = Column {
@@ -49,7 +55,6 @@ pub fn columns<F: Table>() -> Vec<Column> {
 }
 
 impl<F: Table> Placed<F> {
-    /// The same row again.
     #[must_use]
     pub fn copy(&self) -> Self {
         Self {
@@ -59,16 +64,16 @@ impl<F: Table> Placed<F> {
         }
     }
 
-    /// Adds what a later part of the log came to at the same key.
+    /// Adds the result of a later part of the log for the same key.
     ///
     /// # Panics
-    /// When the rows of `F` cannot be joined: then there are no parts.
+    /// If the rows of `F` cannot be joined: they have no parts then.
     pub fn join(&mut self, later: Self) {
         assert!(
             self.key == later.key && self.position < later.position,
             "parts of one row, in order"
         );
-        let join = F::JOIN.expect("only rows that can be joined come in parts");
+        let join = F::JOIN.expect("only rows that can be joined are folded in parts");
         join(&mut self.row, later.row);
         self.position = later.position;
     }
@@ -81,7 +86,7 @@ impl<F: Table> Placed<F> {
         row.bigint(self.position.0);
     }
 
-    /// Reads what [`Placed::write_to`] wrote; none for anything else.
+    /// Reads the form that [`Placed::write_to`] writes; `None` for anything else.
     #[must_use]
     pub fn read_from(mut fields: Fields<'_>) -> Option<Self> {
         let placed = Self {
@@ -110,11 +115,11 @@ impl<F: Table> Record for Placed<F> {
         let mut row = vec![];
         let is_row = read_row(from, &mut row)?;
         let placed = is_row.then(|| Self::read_from(Fields::of(&row))).flatten();
-        placed.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "this is no row"))
+        placed.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "this is not a row"))
     }
 }
 
-/// What makes an `INSERT` into `F`'s table replace the row that is at a key already.
+/// Returns the clause that makes an `INSERT` into `F`'s table replace an existing row.
 #[must_use]
 pub fn or_replace<F: Table>() -> String {
     let key = F::Key::columns();
@@ -129,10 +134,9 @@ pub fn or_replace<F: Table>() -> String {
     )
 }
 
-/// Rows by key.
 pub type ByKey<F> = BTreeMap<<F as Fold>::Key, Placed<F>>;
 
-/// Loads the rows at `keys`; a key without a row is left out.
+/// Loads the rows at `keys`; keys without a row are omitted.
 ///
 /// # Errors
 /// [`sqlx::Error`].
@@ -156,10 +160,10 @@ pub async fn load<F: Table>(
         .collect()
 }
 
-/// Inserts rows at keys that have none.
+/// Inserts rows at new keys.
 ///
 /// # Errors
-/// [`sqlx::Error`]; among others when there is one, or when a row breaks a `CHECK` of its table.
+/// [`sqlx::Error`], for example if a key exists, or if a row violates a `CHECK` of its table.
 pub async fn insert<F: Table>(
     connection: &mut PgConnection,
     rows: &[&Placed<F>],
@@ -167,10 +171,8 @@ pub async fn insert<F: Table>(
     write(connection, rows, "").await
 }
 
-/// Inserts or replaces rows.
-///
 /// # Errors
-/// [`sqlx::Error`]; among others when a row breaks a `CHECK` of its table.
+/// [`sqlx::Error`], for example if a row violates a `CHECK` of its table.
 pub async fn save<F: Table>(
     connection: &mut PgConnection,
     rows: &[&Placed<F>],
@@ -199,7 +201,7 @@ async fn write<F: Table>(
     Ok(())
 }
 
-/// Every row of a projection's table, in key order.
+/// Returns every row of a projection's table, in key order.
 ///
 /// # Errors
 /// [`sqlx::Error`].

@@ -1,21 +1,21 @@
-//! Short texts, kept one behind the other.
+//! Short texts, stored one after the other.
 //!
-//! Promise: a pair of texts takes its bytes and four more, where each as a value of its own takes forty more; what is wiped is
-//! overwritten at once. Limit: the room of what was wiped is not used again.
+//! Promise: a pair of texts takes its bytes plus four, where separate values take forty more; wiped
+//! texts are overwritten immediately.
+//! Limit: the memory of wiped texts is not reused.
 
 use domain::packed::U48;
 
-/// Bytes in a full chunk. The first grows as a vector does.
+/// Bytes in a full chunk. The first chunk grows as a vector does.
 const CHUNK: usize = 1 << 16;
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Texts {
     chunks: Vec<Vec<u8>>,
 }
 
 impl Texts {
-    /// Keeps two texts; returns where. Each must be shorter than a quarter of a chunk.
+    /// Stores two texts and returns their address. Each must be shorter than a quarter of a chunk.
     pub(crate) fn push(&mut self, first: &str, second: &str) -> U48 {
         let length = 4 + first.len() + second.len();
         let fits = |chunk: &Vec<u8>| chunk.len() + length <= CHUNK;
@@ -34,7 +34,7 @@ impl Texts {
         U48::new(at as u64)
     }
 
-    /// The two texts at a place; empty once they were wiped.
+    /// Returns the two texts at an address; they are empty after a wipe.
     pub(crate) fn get(&self, at: U48) -> (&str, &str) {
         let bytes = &self.chunks[chunk_of(at)][offset_of(at)..];
         let (first, bytes) = text(bytes);
@@ -42,7 +42,7 @@ impl Texts {
         (first, second)
     }
 
-    /// Overwrites the two texts at a place.
+    /// Overwrites the two texts at an address.
     pub(crate) fn wipe(&mut self, at: U48) {
         let (first, second) = self.get(at);
         let length = 4 + first.len() + second.len();
@@ -52,14 +52,14 @@ impl Texts {
 }
 
 fn chunk_of(at: U48) -> usize {
-    usize::try_from(at.get()).expect("a place in memory") / CHUNK
+    usize::try_from(at.get()).expect("an address in memory") / CHUNK
 }
 
 fn offset_of(at: U48) -> usize {
-    usize::try_from(at.get()).expect("a place in memory") % CHUNK
+    usize::try_from(at.get()).expect("an address in memory") % CHUNK
 }
 
-/// The text that `bytes` begin with, and what comes after it.
+/// Splits `bytes` into the first text and the rest.
 fn text(bytes: &[u8]) -> (&str, &[u8]) {
     let (length, bytes) = bytes.split_at(2);
     let length = usize::from(u16::from_le_bytes([length[0], length[1]]));
@@ -72,21 +72,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_come_back_from_every_chunk() {
+    fn texts_are_returned_from_every_chunk() {
         let mut texts = Texts::default();
         let long = "ä".repeat(250);
         let pairs: Vec<(String, &str)> = (0..1_000)
             .map(|n| (format!("buyer {n}"), if n % 2 == 0 { "" } else { &long }))
             .collect();
-        let places: Vec<U48> = pairs.iter().map(|(a, b)| texts.push(a, b)).collect();
+        let addresses: Vec<U48> = pairs.iter().map(|(a, b)| texts.push(a, b)).collect();
         assert!(texts.chunks.len() > 3);
-        for ((first, second), at) in pairs.iter().zip(places) {
+        for ((first, second), at) in pairs.iter().zip(addresses) {
             assert_eq!(texts.get(at), (&**first, *second));
         }
     }
 
     #[test]
-    fn what_is_wiped_is_nowhere_and_its_neighbours_stay() {
+    fn wiping_a_text_leaves_no_trace_and_keeps_its_neighbours() {
         let mut texts = Texts::default();
         let [ann, bob, cid] = ["ann", "bob", "cid"].map(|name| texts.push(name, "shown"));
         texts.wipe(bob);

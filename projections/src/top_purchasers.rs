@@ -1,4 +1,4 @@
-//! Who bought how much of a drop.
+//! The purchases of each buyer of a drop.
 
 use domain::DropEvent;
 use domain::event::PurchaseConfirmed;
@@ -10,25 +10,23 @@ use crate::error::CannotApply;
 use crate::fold::{Fact, Fold};
 use crate::table::{Join, Table};
 
-/// The projection `top_purchasers`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct TopPurchasers;
 
-/// Names a buyer's row within a drop.
+/// The key of a buyer's row in a drop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BuyerKey {
-    /// The drop.
     pub drop_id: DropId,
-    /// The buyer, as the log knows them.
+    /// The buyer's pseudonym.
     pub buyer: Pseudonym,
 }
 
-/// What one buyer bought.
+/// The total purchases of one buyer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PurchaserRow {
-    /// Units, in all.
+    /// Units purchased.
     pub quantity: u64,
-    /// When they last bought.
+    /// The time of the last purchase.
     pub last_purchased_at: Timestamp,
 }
 
@@ -81,7 +79,7 @@ fn purchase(fact: Fact<'_>) -> Result<&PurchaseConfirmed, CannotApply> {
         | DropEvent::HoldReleased(_)
         | DropEvent::StockAdjusted(_)
         | DropEvent::WaitlistJoined(_)
-        | DropEvent::WaitlistLeft(_) => Err(CannotApply("the event is no purchase")),
+        | DropEvent::WaitlistLeft(_) => Err(CannotApply("the event is not a purchase")),
     }
 }
 

@@ -1,8 +1,9 @@
-//! The same folds in memory: what hot reads are answered from, without a database.
+//! The same folds in memory. They answer frequent reads without a database.
 //!
-//! Promise: whoever was answered by this process's engine finds their own write here; a reader that knows a later position
-//! can wait for it. Limit: everything is kept, so memory grows with the log (about 130 bytes a hold
-//! of a new buyer). The engine waits for the lock that readers hold, so each holds it for a bounded
+//! Promise: a caller that has received a result from this process's engine finds its own write
+//! here; a reader that knows a later position can wait for it.
+//! Limit: all rows are kept, so memory grows with the log (about 130 bytes per hold of a new
+//! buyer). The engine waits for the lock that readers hold, so each reader holds it for a bounded
 //! number of rows (docs/decisions/0037-lists-page-before-they-copy.md).
 
 mod drops;
@@ -40,16 +41,16 @@ use crate::live_stock::{LiveStock, LiveStockRow};
 use crate::prices::{self, Prices};
 use crate::sales_timeline::{MinuteKey, Moved, SalesTimeline};
 use crate::top_purchasers::{BuyerKey, PurchaserRow, TopPurchasers};
-use crate::waitlist::{Block, Lines, PlaceRow};
+use crate::waitlist::{Block, EntryRow, Waitlists};
 
-/// The most rows that are read under one lock; longer reads take it again.
-const ROWS_A_LOCK: usize = 512;
+/// The most rows that are read under one lock; longer reads take the lock again.
+const ROWS_PER_LOCK: usize = 512;
 
-/// Every projection in memory. Clones share it.
+/// Every projection in memory. Clones share the rows.
 #[derive(Debug, Clone)]
 pub struct Views {
     rows: Arc<RwLock<Hot>>,
-    /// Beside the rest: every hold that is placed asks for its price, and nearly nothing ever writes here.
+    /// Separate from the other rows: every placed hold reads its price, and writes are very rare.
     prices: Arc<RwLock<Prices>>,
     position: Arc<watch::Sender<Position>>,
     /// See [`Views::rows_visited`].
@@ -62,93 +63,77 @@ struct Hot {
     holds: DenseHolds,
     purchasers: Rows<TopPurchasers>,
     timeline: Rows<SalesTimeline>,
-    /// The sum of all drops, by minute.
+    /// The totals of all drops, by minute.
     minutes: BTreeMap<Timestamp, Moved>,
     buyers: Buyers,
-    lines: Lines,
+    waitlists: Waitlists,
     rankings: HashMap<DropId, Ranking>,
-    /// Few, and asked for by retries alone.
+    /// Few, and read only by retries.
     adjustments: HashMap<AdjustmentId, AdjustmentView>,
-    /// Drops of which there are no rows, and why.
+    /// Drops without rows, and the reason.
     quarantined: BTreeMap<DropId, Arc<RefusedEvent>>,
 }
 
-/// One stock adjustment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdjustmentView {
-    /// Its drop.
     pub drop_id: DropId,
-    /// Its place in the log.
+    /// Its position in the log.
     pub position: Position,
-    /// What was adjusted.
     pub event: StockAdjusted,
 }
 
-/// A drop's purchasers in both orders that are asked for.
+/// A drop's purchasers in both supported orders.
 #[derive(Debug, Default)]
 struct Ranking {
-    /// Most units last; of equals, who had them first comes last.
+    /// Most units last; among equals, the one who reached that number first is last.
     by_units: BTreeSet<(u64, std::cmp::Reverse<Timestamp>, Pseudonym)>,
-    /// Latest last.
     by_time: BTreeSet<(Timestamp, Pseudonym)>,
 }
 
-/// How to order purchasers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PurchaserOrder {
-    /// Most units first.
     Units,
-    /// Latest first.
     Recent,
 }
 
-/// One purchaser of a drop.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Purchaser {
-    /// As the log knows them.
+    /// The buyer's pseudonym.
     pub buyer: Pseudonym,
-    /// The name that they agreed to show.
+    /// The name that the buyer agreed to show.
     pub display_name: Option<DisplayName>,
-    /// What they bought.
     pub row: PurchaserRow,
 }
 
-/// One hold, and whose it is.
+/// One hold and its buyer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HoldView {
-    /// Its id.
     pub hold_id: HoldId,
-    /// The hold.
     pub row: HoldRow,
-    /// What one unit costs in it: the price in force when it was placed.
+    /// The price of one unit: the price in force when the hold was placed.
     pub price: Money,
     /// The position of its last event.
     pub position: Position,
-    /// Whose; none once they were erased.
+    /// The buyer; `None` after an erasure.
     pub buyer: Option<BuyerRow>,
 }
 
-/// One place in line, and whose it is.
+/// One waitlist entry and its buyer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PlaceView {
-    /// Its id.
     pub entry_id: WaitlistId,
-    /// The place.
-    pub row: PlaceRow,
-    /// Where in line, from 1; none once it waits no more.
+    pub row: EntryRow,
+    /// The rank among the waiting entries, from 1; `None` if the entry no longer waits.
     pub place: Option<u32>,
-    /// Why nothing that comes back can serve it; none: it can be served, or waits no more.
+    /// Why the entry cannot be served by released units; `None` if it can, or no longer waits.
     pub block: Option<Block>,
-    /// Whose; none once they were erased.
+    /// The buyer; `None` after an erasure.
     pub buyer: Option<BuyerRow>,
 }
 
-/// One drop.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DropView {
-    /// Its id.
     pub drop_id: DropId,
-    /// The drop.
     pub row: LiveStockRow,
     /// The position of its last event.
     pub position: Position,
@@ -166,40 +151,40 @@ impl Default for Views {
 }
 
 impl Views {
-    /// The position up to which everything is applied.
+    /// Returns the position up to which all events are applied.
     #[must_use]
     pub fn position(&self) -> Position {
         *self.position.borrow()
     }
 
-    /// Waits until everything up to `position` is applied, but no longer than `patience`. Tells whether it is.
-    pub async fn reach(&self, position: Position, patience: Duration) -> bool {
+    /// Waits until all events up to `position` are applied, at most for `max_wait`. Returns true if
+    /// they are.
+    pub async fn reach(&self, position: Position, max_wait: Duration) -> bool {
         let mut watched = self.position.subscribe();
-        timeout(patience, watched.wait_for(|applied| *applied >= position))
+        timeout(max_wait, watched.wait_for(|applied| *applied >= position))
             .await
             .is_ok_and(|seen| seen.is_ok())
     }
 
-    /// Every drop in quarantine: none of the other reads finds anything of it.
+    /// Returns every drop in quarantine. All other reads behave as if they did not exist.
     #[must_use]
     pub fn quarantined(&self) -> Vec<Arc<RefusedEvent>> {
         self.read().quarantined.values().cloned().collect()
     }
 
-    /// How many drops are in quarantine.
     #[must_use]
     pub fn quarantined_count(&self) -> usize {
         self.read().quarantined.len()
     }
 
-    /// The event that put this drop into quarantine, if one did.
+    /// Returns the event that put this drop into quarantine, if it is in quarantine.
     #[must_use]
     pub fn quarantine_of(&self, drop_id: DropId) -> Option<Arc<RefusedEvent>> {
         self.read().quarantined.get(&drop_id).cloned()
     }
 
-    /// The same of the drop that a hold belongs to, by what is known of the hold or by the bytes
-    /// that it shares with its drop.
+    /// Returns the quarantine of the drop that a hold belongs to, found by the known hold or by the
+    /// prefix that it shares with its drop.
     #[must_use]
     pub fn quarantine_of_hold(&self, hold_id: HoldId) -> Option<Arc<RefusedEvent>> {
         let hot = self.read();
@@ -210,13 +195,12 @@ impl Views {
         hot.quarantine_like(known, hold_id.prefix())
     }
 
-    /// The same of the drop that a waitlist entry belongs to.
+    /// Returns the quarantine of the drop that a waitlist entry belongs to.
     #[must_use]
     pub fn quarantine_of_place(&self, entry_id: WaitlistId) -> Option<Arc<RefusedEvent>> {
         self.read().quarantine_like(None, entry_id.prefix())
     }
 
-    /// One hold.
     #[must_use]
     pub fn hold(&self, hold_id: HoldId) -> Option<HoldView> {
         let hot = self.read();
@@ -224,7 +208,7 @@ impl Views {
         self.hold_view(&hot, hold_id, found)
     }
 
-    /// The hold that a purchase paid for.
+    /// Returns the hold that a purchase paid for.
     #[must_use]
     pub fn purchase(&self, id: PurchaseId) -> Option<HoldView> {
         let hot = self.read();
@@ -232,8 +216,8 @@ impl Views {
         self.hold_view(&hot, hold_id, found)
     }
 
-    /// At most `limit` purchases of a drop, as the holds that they paid for: the earliest first,
-    /// from the one after `after` on. None when `after` is no purchase of this drop.
+    /// Returns at most `limit` purchases of a drop, as the holds that they paid for: oldest first,
+    /// starting after `after`. `None` if `after` is not a purchase of this drop.
     #[must_use]
     pub fn purchases(
         &self,
@@ -242,7 +226,7 @@ impl Views {
         limit: usize,
     ) -> Option<Vec<HoldView>> {
         let hot = self.read();
-        let limit = limit.min(ROWS_A_LOCK);
+        let limit = limit.min(ROWS_PER_LOCK);
         let page = hot.holds.purchases_of(drop_id, after, limit, &hot.buyers)?;
         let views = page.into_iter();
         let views = views.filter_map(|(hold_id, found)| self.hold_view(&hot, hold_id, found));
@@ -255,24 +239,24 @@ impl Views {
             hold_id,
             price: self
                 .prices()
-                .after(found.row.drop_id, found.place as usize)?,
+                .after(found.row.drop_id, found.index as usize)?,
             buyer: hot.buyers.row_at(found.buyer),
             row: found.row,
             position: found.position,
         })
     }
 
-    /// What one unit costs in the hold of a drop that was placed at `position`.
+    /// Returns the price of one unit in the hold of a drop that was placed at `position`.
     #[must_use]
     pub fn price_at(&self, drop_id: DropId, position: Position) -> Option<Money> {
         self.prices().at(drop_id, position)
     }
 
-    /// One place in line.
+    /// Returns one waitlist entry.
     #[must_use]
     pub fn place(&self, entry_id: WaitlistId) -> Option<PlaceView> {
         let hot = self.read();
-        let (row, place) = hot.lines.place(entry_id)?;
+        let (row, place) = hot.waitlists.entry(entry_id)?;
         let key = BuyerKey {
             drop_id: row.drop_id,
             buyer: row.buyer,
@@ -288,13 +272,12 @@ impl Views {
         })
     }
 
-    /// One stock adjustment.
     #[must_use]
     pub fn adjustment(&self, id: AdjustmentId) -> Option<AdjustmentView> {
         self.read().adjustments.get(&id).cloned()
     }
 
-    /// The first `limit` purchasers of a drop.
+    /// Returns the first `limit` purchasers of a drop.
     #[must_use]
     pub fn purchasers(
         &self,
@@ -328,8 +311,8 @@ impl Views {
             .collect()
     }
 
-    /// What moved in each minute of a drop, or of all together, from `from` on; oldest first, empty
-    /// minutes left out.
+    /// Returns the totals of each minute of a drop, or of all drops together, from `from` on;
+    /// oldest first, without empty minutes.
     #[must_use]
     pub fn timeline(&self, drop_id: Option<DropId>, from: Timestamp) -> Vec<(Timestamp, Moved)> {
         let mut minutes: Vec<(Timestamp, Moved)> = vec![];
@@ -339,7 +322,7 @@ impl Views {
             let (visited, last) = (rows.len(), rows.last().map(|(minute, _)| *minute));
             minutes.extend(self.counted(Found { rows, visited }));
             match last {
-                Some(last) if visited == ROWS_A_LOCK => start = Bound::Excluded(last),
+                Some(last) if visited == ROWS_PER_LOCK => start = Bound::Excluded(last),
                 Some(_) | None => return minutes,
             }
         }
@@ -357,7 +340,7 @@ impl Views {
         self.prices.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps the price that was set, if one was, when `holds` holds had been placed.
+    /// Stores the price that an event set, if any, after `holds` holds.
     fn keep_price(&self, recorded: &RecordedEvent, holds: usize) {
         if let Some(unit) = prices::set_by(&recorded.event) {
             let prices = self.prices.write();
@@ -417,7 +400,7 @@ impl Views {
         }
     }
 
-    /// Removes every row of a drop. What the shop calls its buyers stays until they are erased.
+    /// Removes every row of a drop. The rows of its buyers stay until they are erased.
     fn remove(&self, hot: &mut Hot, drop_id: DropId) {
         hot.remove(drop_id);
         let prices = self.prices.write();
@@ -430,7 +413,8 @@ impl Views {
 impl Hot {
     fn apply_or_say(&mut self, recorded: &RecordedEvent) {
         if let Err(reason) = self.apply(recorded) {
-            // The aggregate applied it, so a fold is wrong: go on with the rest, and say so.
+            // The aggregate applied the event, so a fold is wrong: log it and continue with the
+            // other views.
             error!(position = recorded.position.0, %reason, "a view in memory cannot apply an event");
         }
     }
@@ -454,11 +438,11 @@ impl Hot {
         }
         remove_range(&mut self.timeline.0, all);
         self.rankings.remove(&drop_id);
-        self.lines.remove(drop_id);
+        self.waitlists.remove(drop_id);
         self.adjustments.retain(|_, made| made.drop_id != drop_id);
     }
 
-    /// The quarantine of a known drop, or of one whose id begins with `prefix`.
+    /// Returns the quarantine of a known drop, or of one whose id begins with `prefix`.
     fn quarantine_like(&self, known: Option<DropId>, prefix: [u8; 4]) -> Option<Arc<RefusedEvent>> {
         let found = match known {
             Some(drop_id) => self.quarantined.get(&drop_id),
@@ -480,27 +464,27 @@ impl Hot {
             SalesTimeline::change(self.minutes.entry(minute).or_default(), recorded.into())?;
         }
         self.buyers.apply(recorded.into());
-        self.lines.apply(recorded)?;
+        self.waitlists.apply(recorded)?;
         self.keep_adjustment(recorded);
         self.rank(recorded)
     }
 
-    /// Up to [`ROWS_A_LOCK`] minutes of a drop, or of all together.
+    /// Returns up to [`ROWS_PER_LOCK`] minutes of a drop, or of all drops together.
     fn minutes(&self, drop_id: Option<DropId>, start: Bound<Timestamp>) -> Vec<(Timestamp, Moved)> {
         let Some(drop_id) = drop_id else {
             let minutes = self.minutes.range((start, Bound::Unbounded));
             let minutes = minutes.map(|(minute, moved)| (*minute, *moved));
-            return minutes.take(ROWS_A_LOCK).collect();
+            return minutes.take(ROWS_PER_LOCK).collect();
         };
         let start = start.map(|minute| MinuteKey { drop_id, minute });
         let minute = Timestamp::MAX;
         let end = Bound::Included(MinuteKey { drop_id, minute });
         let minutes = self.timeline.0.range((start, end));
         let minutes = minutes.map(|(key, placed)| (key.minute, placed.row));
-        minutes.take(ROWS_A_LOCK).collect()
+        minutes.take(ROWS_PER_LOCK).collect()
     }
 
-    /// A cancellation ends every hold at once; that each has ended is recorded afterwards, and may not be yet.
+    /// A cancellation resolves every hold immediately; the events that record this follow later.
     fn end_if_cancelled(&self, row: &mut HoldRow) {
         let drop = self.drops.get(row.drop_id);
         if let Some(at) = drop.and_then(|drop| drop.row.cancelled_at)

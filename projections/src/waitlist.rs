@@ -1,7 +1,9 @@
-//! Everybody who ever waited, and who is where in line. In memory only: a line is rebuilt from the log, like everything.
+//! Every waitlist entry, and its rank among the waiting ones. In memory only: like all views, it is
+//! rebuilt from the log.
 //!
-//! Promise: the place of anybody in a line of any length is found in logarithmic time, so that a page may ask often.
-//! Limit: everybody who ever waited is kept, at about 150 bytes each.
+//! Promise: the rank of an entry is found in logarithmic time for a waitlist of any length, so
+//! pages may poll often.
+//! Limit: every entry is kept, at about 150 bytes each.
 
 use std::collections::HashMap;
 
@@ -14,43 +16,44 @@ use infrastructure::codec::RecordedEvent;
 use crate::error::CannotApply;
 use crate::live_stock::LiveStockRow;
 
-/// One place in line.
+/// One waitlist entry.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PlaceRow {
-    /// Its drop.
+pub struct EntryRow {
     pub drop_id: DropId,
-    /// Whose it is.
+    /// The buyer.
     pub buyer: Pseudonym,
-    /// Units wanted.
+    /// Units requested.
     pub quantity: Quantity,
-    /// The hold that it becomes; there is one once the status is `Offered`.
+    /// The id of the hold that the entry is offered; the hold exists once the status is `Offered`.
     pub hold_id: HoldId,
-    /// When it was taken.
+    /// When the entry joined.
     pub joined_at: Timestamp,
-    /// How far it has come.
+    /// The status of the entry.
     pub status: EntryStatus,
-    /// Whether it came to nothing because the drop was cancelled.
+    /// True if the entry was removed because the drop was cancelled.
     pub called_off: bool,
     /// The position of its last event.
     pub position: Position,
-    /// Counted from the first who ever waited for this drop: 1, 2, 3 …
+    /// The number of the entry in its drop, from 1.
     ordinal: usize,
 }
 
-/// Why nothing that comes back can serve an entry, until an admin changes the stock or the terms, or
-/// the buyer gives units back. The engine passes such an entry over.
+/// Why an entry cannot be served by released units, until an administrator changes the stock or the
+/// terms, or the buyer releases units. The engine skips such an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Block {
-    /// It asks for more units than one hold may have.
+    /// The entry requests more units than one hold may have.
     MaxPerHold,
-    /// With the units that the buyer holds and has bought it is more than one buyer may have.
+    /// Together with the units that the buyer holds and has purchased, the entry exceeds the limit
+    /// per buyer.
     MaxPerBuyer,
-    /// It asks for more units than the drop has left to sell, held ones included.
+    /// The entry requests more units than the drop has left to sell, including held ones.
     TotalStock,
 }
 
 impl Block {
-    /// What blocks an entry for `quantity` units, whose buyer holds or has bought `taken`.
+    /// Returns the obstacle for an entry of `quantity` units, whose buyer holds or has purchased
+    /// `taken`.
     pub(crate) fn of(quantity: Quantity, drop: &LiveStockRow, taken: u32) -> Option<Self> {
         let (wanted, terms, stock) = (quantity.get(), &drop.terms, drop.stock);
         if wanted > terms.max_per_hold.get() {
@@ -65,34 +68,32 @@ impl Block {
     }
 }
 
-/// Every line.
+/// The waitlists of all drops.
 #[derive(Debug, Default)]
-pub struct Lines {
-    places: HashMap<WaitlistId, PlaceRow>,
+pub struct Waitlists {
+    entries: HashMap<WaitlistId, EntryRow>,
     waiting: HashMap<DropId, Ranks>,
 }
 
-impl Lines {
-    /// One place, and how many are served before it and with it: none once it waits no more.
+impl Waitlists {
+    /// Returns an entry and its rank among the waiting ones, from 1; `None` if it no longer waits.
     #[must_use]
-    pub fn place(&self, entry_id: WaitlistId) -> Option<(&PlaceRow, Option<u32>)> {
-        let row = self.places.get(&entry_id)?;
+    pub fn entry(&self, entry_id: WaitlistId) -> Option<(&EntryRow, Option<u32>)> {
+        let row = self.entries.get(&entry_id)?;
         let waits = row.status == EntryStatus::Waiting;
         let ranks = self.waiting.get(&row.drop_id).filter(|_| waits);
         Some((row, ranks.map(|ranks| ranks.up_to(row.ordinal))))
     }
 
-    /// Removes every place of a drop.
+    /// Removes every entry of a drop.
     pub fn remove(&mut self, drop_id: DropId) {
         if self.waiting.remove(&drop_id).is_some() {
-            self.places.retain(|_, row| row.drop_id != drop_id);
+            self.entries.retain(|_, row| row.drop_id != drop_id);
         }
     }
 
-    /// Applies what was recorded.
-    ///
     /// # Errors
-    /// [`CannotApply`] when history cannot contain it; nothing has changed then.
+    /// [`CannotApply`] if history cannot contain the event; then nothing has changed.
     pub fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), CannotApply> {
         let position = recorded.position;
         match &recorded.event {
@@ -124,10 +125,10 @@ impl Lines {
         event: &WaitlistJoined,
         position: Position,
     ) -> Result<(), CannotApply> {
-        if self.places.contains_key(&event.entry_id) {
-            return Err(CannotApply("the place in line was taken already"));
+        if self.entries.contains_key(&event.entry_id) {
+            return Err(CannotApply("the waitlist entry already exists"));
         }
-        let row = PlaceRow {
+        let row = EntryRow {
             drop_id,
             buyer: event.buyer,
             quantity: event.quantity,
@@ -138,7 +139,7 @@ impl Lines {
             position,
             ordinal: self.waiting.entry(drop_id).or_default().push(),
         };
-        self.places.insert(event.entry_id, row);
+        self.entries.insert(event.entry_id, row);
         Ok(())
     }
 
@@ -147,13 +148,13 @@ impl Lines {
         entry_id: WaitlistId,
         status: EntryStatus,
         position: Position,
-    ) -> Result<&mut PlaceRow, CannotApply> {
+    ) -> Result<&mut EntryRow, CannotApply> {
         let row = self
-            .places
+            .entries
             .get_mut(&entry_id)
-            .ok_or(CannotApply("the place in line was never taken"))?;
+            .ok_or(CannotApply("the waitlist entry does not exist"))?;
         if row.status != EntryStatus::Waiting {
-            return Err(CannotApply("the place in line was settled already"));
+            return Err(CannotApply("the waitlist entry was settled already"));
         }
         (row.status, row.position) = (status, position);
         if let Some(ranks) = self.waiting.get_mut(&row.drop_id) {
@@ -163,12 +164,13 @@ impl Lines {
     }
 }
 
-/// Who of those that ever waited still does: a Fenwick tree, whose node `i` counts the `i & -i` ordinals that end with `i`.
+/// Counts the waiting entries: a Fenwick tree, whose node `i` counts the `i & -i` ordinals that end
+/// with `i`.
 #[derive(Debug, Default)]
 struct Ranks(Vec<u32>);
 
 impl Ranks {
-    /// One more at the end; returns their ordinal.
+    /// Adds an entry at the end and returns its ordinal.
     fn push(&mut self) -> usize {
         let ordinal = self.0.len() + 1;
         let before = self.up_to(ordinal - 1) - self.up_to(ordinal - lowest_bit(ordinal));
@@ -183,7 +185,7 @@ impl Ranks {
         }
     }
 
-    /// How many wait of those up to `ordinal`, it included.
+    /// Returns how many of the entries up to and including `ordinal` wait.
     fn up_to(&self, mut ordinal: usize) -> u32 {
         let mut waiting = 0;
         while ordinal > 0 {
@@ -203,15 +205,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranks_are_what_counting_says_whoever_leaves() {
+    fn ranks_match_a_linear_count() {
         let (mut ranks, mut list) = (Ranks::default(), vec![]);
         for step in 0..2_000_usize {
             assert_eq!(ranks.push(), list.len() + 1);
             list.push(true);
-            // Somebody leaves two times out of three, from all over the line.
-            let leaver = step.wrapping_mul(7_919) % list.len();
-            if step % 3 > 0 && std::mem::replace(&mut list[leaver], false) {
-                ranks.remove(leaver + 1);
+            // Two of three steps remove an entry, anywhere in the list.
+            let removed = step.wrapping_mul(7_919) % list.len();
+            if step % 3 > 0 && std::mem::replace(&mut list[removed], false) {
+                ranks.remove(removed + 1);
             }
             let looked_at = step.wrapping_mul(104_729) % list.len();
             for ordinal in [looked_at + 1, list.len()] {

@@ -1,4 +1,4 @@
-//! Each fold on its own: what one event does to one row, and that a stock replay does the same.
+//! Each fold alone: the effect of one event on one row, and the equality of a stock replay.
 #![expect(
     clippy::unwrap_used,
     reason = "a test fails where it unwraps, helpers included"
@@ -16,7 +16,7 @@ use projections::live_stock::{DropKey, LiveStock};
 use projections::sales_timeline::SalesTimeline;
 use projections::top_purchasers::TopPurchasers;
 
-/// Two sold, one expired, one released, one still held, of ten; then two more offered.
+/// Of ten units: two sold, one expired, one released, one still held; then two more added.
 fn history() -> Vec<DropEvent> {
     vec![
         drop_opened(10),
@@ -61,7 +61,7 @@ fn replay<F: Fold + Clone>(history: &[DropEvent]) -> Rows<F> {
 }
 
 #[test]
-fn live_stock_counts_where_every_unit_is() {
+fn live_stock_counts_every_unit() {
     let rows = fold::<LiveStock>(&history());
     let drop = rows
         .get(&DropKey {
@@ -74,7 +74,7 @@ fn live_stock_counts_where_every_unit_is() {
 }
 
 #[test]
-fn live_stock_cannot_hold_more_than_is_available() {
+fn live_stock_cannot_hold_more_than_available() {
     let mut rows = fold::<LiveStock>(&[drop_opened(1), hold_placed("h1", 1)]);
     let refused = rows.apply(Position(3), fact(&hold_placed("h2", 1)));
     assert_eq!(
@@ -82,11 +82,11 @@ fn live_stock_cannot_hold_more_than_is_available() {
         CannotApply("more units held than available")
     );
     let unchanged = fold::<LiveStock>(&[drop_opened(1), hold_placed("h1", 1)]);
-    assert_eq!(rows, unchanged, "a refused event changes nothing");
+    assert_eq!(rows, unchanged, "a rejected event changes nothing");
 }
 
 #[test]
-fn live_stock_counts_who_waits_until_they_are_served_or_leave() {
+fn live_stock_counts_waiting_entries_until_served_or_left() {
     let length = |history: &[DropEvent]| {
         let rows = fold::<LiveStock>(history);
         let drop_id = drop_id("d");
@@ -106,7 +106,7 @@ fn live_stock_counts_who_waits_until_they_are_served_or_leave() {
 }
 
 #[test]
-fn a_hold_is_resolved_once() {
+fn hold_is_resolved_once() {
     let rows = fold::<Holds>(&history());
     let status = |name| {
         rows.get(&HoldKey {
@@ -130,7 +130,7 @@ fn a_hold_is_resolved_once() {
 }
 
 #[test]
-fn only_purchases_make_purchasers_and_the_timeline_counts_units_and_holds() {
+fn purchasers_need_purchases_and_the_timeline_counts_units_and_holds() {
     let purchasers = fold::<TopPurchasers>(&history());
     let bought: Vec<_> = purchasers
         .0
@@ -165,7 +165,7 @@ fn only_purchases_make_purchasers_and_the_timeline_counts_units_and_holds() {
 }
 
 #[test]
-fn a_stock_replay_gives_the_same_rows() {
+fn stock_replay_gives_the_same_rows() {
     assert_eq!(
         fold::<LiveStock>(&history()),
         replay::<LiveStock>(&history())

@@ -1,4 +1,4 @@
-//! Lists of drops and charts: right under any history, and at the cost of what they show.
+//! Lists of drops and charts: correct for any history, at a cost proportional to their rows.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use infrastructure::ports::Observer;
 use projections::views::{DropView, NoSuchDrop, Views};
 use proptest::prelude::*;
 
-/// Views, and a position for the next event.
+/// Views, and the position of the next event.
 #[derive(Default)]
 struct World {
     views: Views,
@@ -48,7 +48,7 @@ impl World {
         }));
     }
 
-    /// How many rows `read` looked at.
+    /// Returns how many rows `read` visited.
     fn visited<T>(&self, read: impl FnOnce(&Views) -> T) -> (T, u64) {
         let before = self.views.rows_visited();
         let result = read(&self.views);
@@ -56,7 +56,7 @@ impl World {
     }
 }
 
-/// A shop of `drops`, one scheduled each second, all of them live, each with ten units.
+/// A shop with `drops` drops, one scheduled each second, all on sale, each with ten units.
 fn shop(drops: i64) -> World {
     let mut world = World::default();
     for number in 0..drops {
@@ -76,7 +76,7 @@ fn names(numbers: impl IntoIterator<Item = i64>) -> Vec<DropId> {
 }
 
 #[test]
-fn a_page_visits_as_many_rows_as_it_shows_however_many_drops_there_are() {
+fn page_visits_only_its_own_rows() {
     let world = shop(3_000);
     let now = second(4_000);
     for phase in [None, Some(DropStatus::Live)] {
@@ -96,7 +96,7 @@ fn a_page_visits_as_many_rows_as_it_shows_however_many_drops_there_are() {
 }
 
 #[test]
-fn a_page_of_two_phases_visits_as_many_rows_as_it_shows() {
+fn page_of_two_phases_visits_only_its_own_rows() {
     let mut world = shop(3_000);
     let now = second(4_000);
     for number in [2_998, 1_000] {
@@ -113,7 +113,7 @@ fn a_page_of_two_phases_visits_as_many_rows_as_it_shows() {
 }
 
 #[test]
-fn the_only_drop_of_its_phase_is_found_without_a_look_at_the_rest() {
+fn only_drop_of_a_phase_is_found_without_a_scan() {
     let mut world = shop(3_000);
     let now = second(5_000);
     world.record("d7", now, hold_placed("h", 10).at(now));
@@ -131,7 +131,7 @@ fn the_only_drop_of_its_phase_is_found_without_a_look_at_the_rest() {
     }
     let (found, visited) = page(DropStatus::Ended, second(5_999));
     assert_eq!((found, visited), (Ok(vec![]), 0));
-    // The end comes without an event.
+    // The end is not an event.
     let (found, visited) = page(DropStatus::Ended, second(6_000));
     assert_eq!((ids(&found.unwrap()), visited), (names([9]), 1));
     let (turned, visited) = world.visited(|views| views.turned(second(5_500), second(6_500)));
@@ -141,7 +141,7 @@ fn the_only_drop_of_its_phase_is_found_without_a_look_at_the_rest() {
 }
 
 #[test]
-fn a_page_goes_on_after_a_drop_that_left_its_phase_and_after_none_that_is_not_there() {
+fn page_continues_after_a_drop_that_left_its_phase_but_not_after_an_unknown_one() {
     let mut world = shop(4);
     world.record("d2", second(9), drop_cancelled().at(second(9)));
     let page = |after| {
@@ -155,9 +155,9 @@ fn a_page_goes_on_after_a_drop_that_left_its_phase_and_after_none_that_is_not_th
 }
 
 #[test]
-fn a_chart_of_all_drops_visits_each_minute_once() {
+fn chart_of_all_drops_visits_each_minute_once() {
     let mut world = shop(300);
-    // Each drop moves in each of ten minutes.
+    // Each drop has changes in each of ten minutes.
     for minute in 0..10 {
         for number in 0..300 {
             let at = second(10_000 + 60 * minute);
@@ -176,7 +176,7 @@ fn a_chart_of_all_drops_visits_each_minute_once() {
     assert_eq!((minutes.len(), visited), (6, 6));
 }
 
-/// Something that changes a list, at a drop of this number or to the clock.
+/// A change of a list, by an event of this drop or by the clock.
 #[derive(Debug, Clone)]
 enum Step {
     Schedule {
@@ -194,7 +194,7 @@ enum Step {
     Cancel {
         drop: usize,
     },
-    /// Forward, or back.
+    /// Forward or back.
     Clock {
         seconds: i64,
     },
@@ -223,7 +223,7 @@ fn between(now: i64, starts: i64, ends: Option<i64>) -> DropTerms {
     }
 }
 
-/// What the list is by definition: every row sorted, filtered and cut.
+/// The list by definition: all rows, sorted, filtered and truncated.
 fn naive(
     all: &[DropView],
     phases: &[DropStatus],
@@ -242,7 +242,7 @@ fn naive(
     wanted.map(|drop| drop.drop_id).take(limit).collect()
 }
 
-/// Every choice of phases, none among them.
+/// Every subset of phases, including the empty one.
 fn subsets(phases: &[DropStatus]) -> Vec<Vec<DropStatus>> {
     let subset = |bits: usize| {
         let chosen = (0..phases.len()).filter(|place| bits >> place & 1 == 1);
@@ -253,7 +253,7 @@ fn subsets(phases: &[DropStatus]) -> Vec<Vec<DropStatus>> {
 
 proptest! {
     #[test]
-    fn every_page_is_the_naive_one_whatever_happens_and_wherever_the_clock_goes(
+    fn pages_equal_the_naive_list_for_any_history_and_clock(
         steps in steps(),
         limit in 1..5_usize,
     ) {

@@ -22,10 +22,11 @@ use sqlx::{Connection, PgConnection};
 const HOLDS: i64 = 300;
 const BUYERS: i64 = 7;
 
-/// Two drops, in which each of seven buyers buys, lets go and gives up again and again, over ten minutes.
+/// Two drops, in which seven buyers purchase, release and let holds expire repeatedly, over ten
+/// minutes.
 fn history() -> Vec<RecordedEvent> {
     let mut history = vec![];
-    let mut tell = |drop: &str, event: DropEvent| {
+    let mut push = |drop: &str, event: DropEvent| {
         history.push(RecordedEvent {
             position: Position(history.len() as u64 + 1),
             recorded_at: Timestamp::default(),
@@ -36,12 +37,12 @@ fn history() -> Vec<RecordedEvent> {
         });
     };
     for drop in ["d", "e"] {
-        tell(drop, drop_opened(1_000));
+        push(drop, drop_opened(1_000));
     }
     for number in 0..HOLDS {
         let drop = ["d", "e"][usize::from(number % 3 == 0)];
         let (hold, buyer) = (format!("h{number}"), format!("b{}", number % BUYERS));
-        tell(
+        push(
             drop,
             hold_placed(&hold, 1).by(&buyer).at(second(2 * number)),
         );
@@ -54,7 +55,7 @@ fn history() -> Vec<RecordedEvent> {
                 .at(second(2 * number + 1)),
             _ => hold_expired(&hold, 1).by(&buyer),
         };
-        tell(drop, resolved);
+        push(drop, resolved);
     }
     history
 }
@@ -89,14 +90,14 @@ fn are_joined<F: Table + PartialEq>() {
 }
 
 #[test]
-fn rows_folded_in_parts_are_those_folded_in_one_go() {
+fn rows_folded_in_parts_equal_rows_folded_together() {
     are_joined::<LiveStock>();
     are_joined::<TopPurchasers>();
     are_joined::<SalesTimeline>();
 }
 
 #[test]
-fn what_was_taken_from_a_replay_is_not_in_it_any_more() {
+fn taken_rows_are_removed_from_the_replay() {
     let mut replay = Replay::<TopPurchasers>::default();
     for recorded in &history() {
         replay.apply(recorded).unwrap();
@@ -106,7 +107,7 @@ fn what_was_taken_from_a_replay_is_not_in_it_any_more() {
     assert!(replay.is_empty() && replay.take().is_empty());
 }
 
-/// A database whose tables are a fold of the history, and are at its head.
+/// A database whose tables are a fold of the history, at its head.
 async fn tables() -> PgConnection {
     let database = fresh_database().await;
     drop(connect(database.url.parse().unwrap(), 2).await.unwrap());
@@ -129,8 +130,8 @@ async fn fill<F: Table>(connection: &mut PgConnection) {
         .unwrap();
 }
 
-/// What is said of each table once `sql` was done to them.
-async fn said_after(sql: &str) -> Vec<(u64, Option<Position>)> {
+/// Returns the differences found in each table after `sql`.
+async fn differences_after(sql: &str) -> Vec<(u64, Option<Position>)> {
     let mut connection = tables().await;
     sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
     let mut transaction = connection.begin().await.unwrap();
@@ -153,12 +154,12 @@ async fn said_after(sql: &str) -> Vec<(u64, Option<Position>)> {
 }
 
 #[tokio::test]
-async fn the_first_row_that_differs_is_named_by_position() {
+async fn first_difference_is_reported_by_position() {
     let purchasers = whole::<TopPurchasers>();
     let rows = purchasers.len() as u64;
     let all: Vec<Position> = purchasers.iter().map(|placed| placed.position).collect();
     let first = *all.iter().min().unwrap();
-    let of_purchasers = async |sql: &str| said_after(sql).await[1];
+    let of_purchasers = async |sql: &str| differences_after(sql).await[1];
 
     assert_eq!(of_purchasers("SELECT 1").await, (rows, None));
     let all_altered = "UPDATE top_purchasers SET quantity = quantity + 1";
@@ -176,7 +177,7 @@ async fn the_first_row_that_differs_is_named_by_position() {
 }
 
 #[tokio::test]
-async fn a_row_that_cannot_be_read_is_shown_as_it_is_beside_what_should_be_there() {
+async fn unreadable_row_is_reported_with_the_expected_one() {
     let mut connection = tables().await;
     let sql = "ALTER TABLE top_purchasers DROP CONSTRAINT top_purchasers_quantity_check;
                UPDATE top_purchasers SET quantity = -quantity, last_purchased_at = 'infinity'";

@@ -1,4 +1,5 @@
-//! The runner on a real Postgres: exactly once, one at a time, and loud when an event cannot be applied.
+//! The runner on a real Postgres: exactly once, one process at a time, and a logged error if an
+//! event cannot be applied.
 #![expect(
     clippy::unwrap_used,
     reason = "a test fails where it unwraps, helpers included"
@@ -45,7 +46,7 @@ impl World {
         }
     }
 
-    /// Appends and tells the feed, as the engine does.
+    /// Appends and publishes to the feed, like the engine.
     async fn record(&mut self, events: &[DropEvent]) {
         let stored = events.iter().map(|event| {
             self.sequence += 1;
@@ -95,7 +96,7 @@ impl World {
             .unwrap()
     }
 
-    /// The positions from which on drops are left out of a table.
+    /// The positions from which on drops are excluded from a table.
     async fn marks(&self, name: &str) -> Vec<i64> {
         sqlx::query_scalar("SELECT position FROM projection_quarantines WHERE name = $1")
             .bind(name)
@@ -151,7 +152,7 @@ async fn tables_equal_a_fresh_fold_of_the_log() {
 }
 
 #[tokio::test]
-async fn a_runner_that_is_killed_again_and_again_applies_every_event_once() {
+async fn repeatedly_killed_runner_applies_every_event_once() {
     let mut world = World::new().await;
     world.record(&[drop_opened(10_000)]).await;
     for number in 0..300 {
@@ -175,7 +176,7 @@ async fn a_runner_that_is_killed_again_and_again_applies_every_event_once() {
 }
 
 #[tokio::test]
-async fn a_runner_without_the_feeds_memory_reads_the_log() {
+async fn runner_behind_the_feeds_buffer_reads_the_log() {
     let mut world = World::new().await;
     world.record(&[drop_opened(10)]).await;
     world.record(&sales(1)).await;
@@ -209,11 +210,12 @@ async fn two_runners_of_one_projection_take_turns() {
 }
 
 #[tokio::test]
-async fn an_event_that_cannot_be_applied_stops_its_projection_there_and_no_other() {
+async fn event_that_cannot_be_applied_stops_only_its_projection() {
     let mut world = World::new().await;
     world.record(&[drop_opened(1), hold_placed("h1", 1)]).await;
     world.run_to_head::<LiveStock>().await;
-    // More than there is: no engine would record it, so it stands for a defect or a forgery.
+    // More units than the drop has: no engine would record it, so it stands for a defect or a
+    // forgery.
     world.record(&[hold_placed("h2", 1)]).await;
     let (mut progress, _stop) = world.run::<LiveStock>();
     let stopped = progress
@@ -238,12 +240,12 @@ async fn an_event_that_cannot_be_applied_stops_its_projection_there_and_no_other
 }
 
 #[tokio::test]
-async fn what_one_process_withholds_another_that_can_apply_it_folds_later() {
+async fn excluded_drop_is_folded_later_by_a_process_that_can_apply_it() {
     let mut world = World::new().await;
     world.record(&[drop_opened(9), hold_placed("h1", 1)]).await;
     world.record(&[hold_placed("h2", 2)]).await;
     let able = world.feed.clone();
-    // An earlier release: to it the drop is in quarantine from position 3 on.
+    // An earlier release, for which the drop is in quarantine from position 3 on.
     let refused = RefusedEvent {
         position: Position(3),
         drop_id: Some(drop_id("d")),
@@ -270,7 +272,7 @@ async fn what_one_process_withholds_another_that_can_apply_it_folds_later() {
     for name in ["live_stock", "top_purchasers", "sales_timeline"] {
         assert_eq!(world.marks(name).await, [3], "{name}");
     }
-    // The later release takes over, with nothing new in the log.
+    // The later release takes over, without new events in the log.
     world.feed = able;
     for (name, (_, stop)) in [
         ("live_stock", world.run::<LiveStock>()),
@@ -293,11 +295,11 @@ async fn what_one_process_withholds_another_that_can_apply_it_folds_later() {
 }
 
 #[tokio::test]
-async fn a_row_that_its_table_refuses_stops_its_projection_loudly() {
+async fn row_that_its_table_refuses_stops_its_projection() {
     let mut world = World::new().await;
     world.record(&[drop_opened(5), hold_placed("h1", 1)]).await;
     world.run_to_head::<LiveStock>().await;
-    // The same drop once more, as a program without our aggregate might write it.
+    // The same drop again, as a program without our aggregate might write it.
     world.record(&[drop_opened(5)]).await;
     let (mut progress, _stop) = world.run::<LiveStock>();
     let stopped = progress

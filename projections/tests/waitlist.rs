@@ -1,4 +1,4 @@
-//! Places in line as pages ask for them.
+//! Waitlist entries and their ranks, as pages read them.
 #![expect(
     clippy::unwrap_used,
     reason = "a test fails where it unwraps, helpers included"
@@ -10,7 +10,7 @@ use domain::testing::*;
 use domain::values::{Position, Sequence, Timestamp};
 use infrastructure::codec::RecordedEvent;
 use projections::error::CannotApply;
-use projections::waitlist::Lines;
+use projections::waitlist::Waitlists;
 
 fn recorded(position: u64, event: DropEvent) -> RecordedEvent {
     RecordedEvent {
@@ -23,12 +23,12 @@ fn recorded(position: u64, event: DropEvent) -> RecordedEvent {
     }
 }
 
-fn lines(history: impl IntoIterator<Item = DropEvent>) -> Lines {
-    let mut lines = Lines::default();
+fn waitlists(history: impl IntoIterator<Item = DropEvent>) -> Waitlists {
+    let mut waitlists = Waitlists::default();
     for (position, event) in (1..).zip(history) {
-        lines.apply(&recorded(position, event)).unwrap();
+        waitlists.apply(&recorded(position, event)).unwrap();
     }
-    lines
+    waitlists
 }
 
 fn three() -> Vec<DropEvent> {
@@ -39,54 +39,59 @@ fn three() -> Vec<DropEvent> {
         .collect()
 }
 
-fn places(lines: &Lines) -> [Option<u32>; 3] {
-    ["w1", "w2", "w3"].map(|name| lines.place(waitlist_id(name)).unwrap().1)
+fn ranks(waitlists: &Waitlists) -> [Option<u32>; 3] {
+    ["w1", "w2", "w3"].map(|name| waitlists.entry(waitlist_id(name)).unwrap().1)
 }
 
 #[test]
-fn whoever_is_served_or_leaves_moves_up_those_behind() {
+fn served_and_removed_entries_move_up_the_later_ones() {
     let mut history = three();
-    assert_eq!(places(&lines(history.clone())), [Some(1), Some(2), Some(3)]);
+    assert_eq!(
+        ranks(&waitlists(history.clone())),
+        [Some(1), Some(2), Some(3)]
+    );
     history.push(waitlist_left("w2", 1).by("w2"));
-    assert_eq!(places(&lines(history.clone())), [Some(1), None, Some(2)]);
+    assert_eq!(ranks(&waitlists(history.clone())), [Some(1), None, Some(2)]);
     history.push(hold_offered("w1", 1).by("w1"));
-    let lines = lines(history);
-    assert_eq!(places(&lines), [None, None, Some(1)]);
-    let (row, _) = lines.place(waitlist_id("w1")).unwrap();
+    let waitlists = waitlists(history);
+    assert_eq!(ranks(&waitlists), [None, None, Some(1)]);
+    let (row, _) = waitlists.entry(waitlist_id("w1")).unwrap();
     assert_eq!(
         (row.status, row.hold_id, row.position),
         (EntryStatus::Offered, hold_id("w1"), Position(5))
     );
-    assert!(lines.place(waitlist_id("nobody")).is_none());
+    assert!(waitlists.entry(waitlist_id("nobody")).is_none());
 }
 
 #[test]
-fn a_line_that_was_called_off_is_told_from_one_that_was_left() {
+fn entries_removed_by_cancellation_and_by_leaving_are_distinct() {
     let mut history = three();
     history.push(waitlist_left("w1", 1).by("w1"));
     history.push(waitlist_called_off("w2", 1).by("w2"));
-    let lines = lines(history);
-    let called_off = |name| lines.place(waitlist_id(name)).unwrap().0.called_off;
+    let waitlists = waitlists(history);
+    let called_off = |name| waitlists.entry(waitlist_id(name)).unwrap().0.called_off;
     assert!(!called_off("w1") && called_off("w2"));
 }
 
 #[test]
-fn a_place_is_settled_once() {
-    let mut lines = lines(three());
-    let mut refused = |event| lines.apply(&recorded(9, event)).unwrap_err();
+fn entry_is_settled_once() {
+    let mut waitlists = waitlists(three());
+    let mut refused = |event| waitlists.apply(&recorded(9, event)).unwrap_err();
     assert_eq!(
         refused(waitlist_joined("w1", 1)),
-        CannotApply("the place in line was taken already")
+        CannotApply("the waitlist entry already exists")
     );
     assert_eq!(
         refused(hold_offered("w9", 1)),
-        CannotApply("the place in line was never taken")
+        CannotApply("the waitlist entry does not exist")
     );
-    lines.apply(&recorded(10, waitlist_left("w1", 1))).unwrap();
+    waitlists
+        .apply(&recorded(10, waitlist_left("w1", 1)))
+        .unwrap();
     assert_eq!(
-        lines
+        waitlists
             .apply(&recorded(11, hold_offered("w1", 1)))
             .unwrap_err(),
-        CannotApply("the place in line was settled already")
+        CannotApply("the waitlist entry was settled already")
     );
 }

@@ -1,11 +1,12 @@
-//! `UPDATE … WHERE available >= n RETURNING` and the hold's row in one statement: the best that a row can do. One round trip
-//! and one commit per hold; the row is still locked until the commit is on disk.
+//! `UPDATE … WHERE available >= n RETURNING` and the hold's row in one statement: the best possible
+//! with a row per drop. One round trip and one commit per hold; the row is still locked until the
+//! commit is on disk.
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::desk::{Desk, DeskError, NewDrop, Order, Placed, Stock};
+use super::desk::{NewDrop, Order, Placed, Rival, RivalError, Stock};
 use super::sql_shop::SqlShop;
 
 const PLACE: &str = "
@@ -20,16 +21,15 @@ WITH taken AS (
 )
 SELECT placed.expires_at, taken.position FROM placed, taken";
 
-/// See the module.
 #[derive(Debug, Clone)]
 pub struct ConditionalUpdate(pub SqlShop);
 
-impl Desk for ConditionalUpdate {
-    async fn open_drop(&self, drop: NewDrop) -> Result<Uuid, DeskError> {
+impl Rival for ConditionalUpdate {
+    async fn open_drop(&self, drop: NewDrop) -> Result<Uuid, RivalError> {
         self.0.open_drop(drop).await
     }
 
-    async fn place(&self, order: &Order) -> Result<Placed, DeskError> {
+    async fn place(&self, order: &Order) -> Result<Placed, RivalError> {
         let placed = sqlx::query(PLACE)
             .bind(order.drop_id)
             .bind(i64::from(order.quantity))
@@ -39,7 +39,8 @@ impl Desk for ConditionalUpdate {
             .bind(DateTime::<Utc>::from(order.at))
             .fetch_optional(&self.0.0)
             .await?;
-        // The statement does not say how few were left; every run of "sold out" leaves none.
+        // The statement does not return the remaining units; in every run that sells out, none
+        // remain.
         let Some(row) = placed else {
             return Ok(Placed::SoldOut { available: 0 });
         };
@@ -49,7 +50,7 @@ impl Desk for ConditionalUpdate {
         })
     }
 
-    async fn stock(&self, drop_id: Uuid) -> Result<Option<Stock>, DeskError> {
+    async fn stock(&self, drop_id: Uuid) -> Result<Option<Stock>, RivalError> {
         self.0.stock(drop_id).await
     }
 }

@@ -1,7 +1,9 @@
-//! What every rival serves: the routes, requests and answers of Holdfast's contract that the benchmark uses.
+//! The HTTP interface of every rival: the routes, requests and responses of Holdfast's contract
+//! that the benchmark uses.
 //!
-//! Requests are parsed with Holdfast's own value types and answers have its fields, so that a rival differs in what it
-//! does with an order and in nothing else. Limit: no authorization and no problem documents beyond `sold_out`.
+//! Requests are parsed with Holdfast's own value types, and responses have its fields, so a rival
+//! differs only in how it processes an order.
+//! Limit: no authorization, and no problem details except `sold_out`.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -17,29 +19,25 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
-/// What stops a rival.
-pub type DeskError = Box<dyn Error + Send + Sync>;
+/// The error of a rival.
+pub type RivalError = Box<dyn Error + Send + Sync>;
 
-/// The largest body accepted, as Holdfast's.
+/// The largest body accepted, the same as Holdfast's.
 const MAX_BODY: usize = 16 * 1024;
 
-/// A drop to be opened.
+/// A request to open a drop.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NewDrop {
-    /// As shoppers read it.
     pub name: DropName,
-    /// Of one unit.
+    /// The price of one unit.
     pub price: Money,
-    /// Units.
     pub total_stock: StockCount,
     /// How long a hold lasts.
     pub hold_seconds: HoldSeconds,
 }
 
-/// Where to find a drop that was opened.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Opened {
-    /// Its id.
     pub id: Uuid,
 }
 
@@ -53,38 +51,32 @@ struct NewHold {
 /// A request to hold units.
 #[derive(Debug)]
 pub struct Order {
-    /// Of which drop.
     pub drop_id: Uuid,
-    /// The caller's idempotency key.
     pub key: String,
-    /// For whom.
     pub buyer_id: BuyerId,
-    /// Units.
     pub quantity: Quantity,
-    /// The hold's id, should there be one.
+    /// The id that the hold receives if it is placed.
     pub hold_id: Uuid,
-    /// Now.
     pub at: Timestamp,
 }
 
-/// How an order ended.
+/// The result of an order.
 #[derive(Debug, Clone, Copy)]
 pub enum Placed {
-    /// The units are set aside.
     Held {
-        /// The first instant at which they no longer are.
+        /// The first instant at which the hold is over.
         expires_at: Timestamp,
-        /// How many holds came before, or the like.
+        /// Replaces the position in the log, for example by the number of earlier holds.
         position: u64,
     },
-    /// There are too few.
+    /// Fewer units are available than were requested.
     SoldOut {
-        /// Units left.
+        /// The units available.
         available: u64,
     },
 }
 
-/// A `Hold` of the contract.
+/// The `Hold` of the contract.
 #[derive(Debug, Serialize)]
 struct Hold<'a> {
     id: Uuid,
@@ -99,20 +91,16 @@ struct Hold<'a> {
     server_time: Timestamp,
 }
 
-/// Where a drop's units are.
+/// The stock of a drop.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Stock {
-    /// All.
     pub total: u64,
-    /// To be had.
     pub available: u64,
-    /// Set aside.
     pub held: u64,
-    /// Paid for.
     pub sold: u64,
 }
 
-/// A `Drop` of the contract.
+/// The `Drop` of the contract.
 #[derive(Debug, Serialize)]
 struct DropBody {
     id: Uuid,
@@ -134,46 +122,48 @@ struct DropBody {
     server_time: Timestamp,
 }
 
-/// What a rival does with orders.
-pub trait Desk: Clone + Send + Sync + 'static {
-    /// Opens a drop.
-    fn open_drop(&self, drop: NewDrop) -> impl Future<Output = Result<Uuid, DeskError>> + Send;
-    /// Sets units aside, or not.
-    fn place(&self, order: &Order) -> impl Future<Output = Result<Placed, DeskError>> + Send;
-    /// The stock of a drop; none if there is no such drop.
-    fn stock(&self, drop_id: Uuid)
-    -> impl Future<Output = Result<Option<Stock>, DeskError>> + Send;
+/// The part of a rival that processes orders.
+pub trait Rival: Clone + Send + Sync + 'static {
+    fn open_drop(&self, drop: NewDrop) -> impl Future<Output = Result<Uuid, RivalError>> + Send;
+    /// Places a hold, if enough units are available.
+    fn place(&self, order: &Order) -> impl Future<Output = Result<Placed, RivalError>> + Send;
+    /// Returns the stock of a drop; `None` if the drop does not exist.
+    fn stock(
+        &self,
+        drop_id: Uuid,
+    ) -> impl Future<Output = Result<Option<Stock>, RivalError>> + Send;
 }
 
-/// Serves `desk` until the process is killed; says where on standard output, as Holdfast does.
+/// Serves `rival` until the process is killed. Prints its address to standard output, as Holdfast
+/// does.
 ///
 /// # Errors
-/// [`DeskError`] when the address cannot be listened on.
-pub async fn serve<D: Desk>(desk: D, listen: SocketAddr) -> Result<(), DeskError> {
+/// [`RivalError`] if it cannot listen on the address.
+pub async fn serve<R: Rival>(rival: R, listen: SocketAddr) -> Result<(), RivalError> {
     let listener = tokio::net::TcpListener::bind(listen).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    axum::serve(listener, router(desk)).await?;
+    axum::serve(listener, router(rival)).await?;
     Ok(())
 }
 
-fn router<D: Desk>(desk: D) -> Router {
+fn router<R: Rival>(rival: R) -> Router {
     Router::new()
-        .route("/v1/drops", post(open_drop::<D>))
-        .route("/v1/drops/{id}", get(read::<D>))
-        .route("/v1/drops/{id}/holds", post(place::<D>))
+        .route("/v1/drops", post(open_drop::<R>))
+        .route("/v1/drops/{id}", get(read::<R>))
+        .route("/v1/drops/{id}/holds", post(place::<R>))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(desk)
+        .with_state(rival)
 }
 
-async fn open_drop<D: Desk>(State(desk): State<D>, Json(drop): Json<NewDrop>) -> Response {
-    match desk.open_drop(drop).await {
+async fn open_drop<R: Rival>(State(rival): State<R>, Json(drop): Json<NewDrop>) -> Response {
+    match rival.open_drop(drop).await {
         Ok(id) => (StatusCode::CREATED, Json(Opened { id })).into_response(),
         Err(error) => failed(&*error),
     }
 }
 
-async fn place<D: Desk>(
-    State(desk): State<D>,
+async fn place<R: Rival>(
+    State(rival): State<R>,
     Path(drop_id): Path<Uuid>,
     headers: HeaderMap,
     Json(new): Json<NewHold>,
@@ -191,7 +181,7 @@ async fn place<D: Desk>(
         hold_id: Uuid::new_v4(),
         at: now(),
     };
-    match desk.place(&order).await {
+    match rival.place(&order).await {
         Ok(Placed::Held {
             expires_at,
             position,
@@ -201,15 +191,15 @@ async fn place<D: Desk>(
     }
 }
 
-async fn read<D: Desk>(State(desk): State<D>, Path(drop_id): Path<Uuid>) -> Response {
-    match desk.stock(drop_id).await {
+async fn read<R: Rival>(State(rival): State<R>, Path(drop_id): Path<Uuid>) -> Response {
+    match rival.stock(drop_id).await {
         Ok(Some(stock)) => drop_body(drop_id, stock),
         Ok(None) => StatusCode::NOT_FOUND.into_response(),
         Err(error) => failed(&*error),
     }
 }
 
-/// Now, to the millisecond.
+/// Returns the present time, to the millisecond.
 pub fn now() -> Timestamp {
     DateTime::<Utc>::from(std::time::SystemTime::now()).into()
 }
@@ -269,8 +259,8 @@ fn drop_body(id: Uuid, stock: Stock) -> Response {
 }
 
 fn failed(error: &(dyn Error + 'static)) -> Response {
-    static SAID: std::sync::Once = std::sync::Once::new();
-    // The generator counts every one by its status; why is said once.
-    SAID.call_once(|| eprintln!("answering 503: {}", crate::error::one_line(error)));
+    static PRINTED: std::sync::Once = std::sync::Once::new();
+    // The generator counts every 503; its cause is printed once.
+    PRINTED.call_once(|| eprintln!("responding with 503: {}", crate::error::one_line(error)));
     StatusCode::SERVICE_UNAVAILABLE.into_response()
 }

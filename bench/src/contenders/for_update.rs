@@ -1,23 +1,22 @@
-//! `SELECT … FOR UPDATE`: the textbook. The row lock is held over four round trips and a commit, so one drop sells one hold
-//! per commit, whatever the number of connections.
+//! `SELECT … FOR UPDATE`, the textbook solution. The row lock is held for four round trips and a
+//! commit, so one drop sells one hold per commit, for any number of connections.
 
 use chrono::{DateTime, Utc};
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::desk::{Desk, DeskError, NewDrop, Order, Placed, Stock};
+use super::desk::{NewDrop, Order, Placed, Rival, RivalError, Stock};
 use super::sql_shop::SqlShop;
 
-/// See the module.
 #[derive(Debug, Clone)]
 pub struct ForUpdate(pub SqlShop);
 
-impl Desk for ForUpdate {
-    async fn open_drop(&self, drop: NewDrop) -> Result<Uuid, DeskError> {
+impl Rival for ForUpdate {
+    async fn open_drop(&self, drop: NewDrop) -> Result<Uuid, RivalError> {
         self.0.open_drop(drop).await
     }
 
-    async fn place(&self, order: &Order) -> Result<Placed, DeskError> {
+    async fn place(&self, order: &Order) -> Result<Placed, RivalError> {
         let quantity = i64::from(order.quantity);
         let mut transaction = self.0.0.begin().await?;
         let row = sqlx::query(
@@ -56,7 +55,7 @@ impl Desk for ForUpdate {
         })
     }
 
-    async fn stock(&self, drop_id: Uuid) -> Result<Option<Stock>, DeskError> {
+    async fn stock(&self, drop_id: Uuid) -> Result<Option<Stock>, RivalError> {
         self.0.stock(drop_id).await
     }
 }

@@ -1,4 +1,4 @@
-//! Holdfast: the real program, built from this workspace, started as a shop would start it.
+//! Holdfast: the real program, built from this workspace and started as in production.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -8,10 +8,10 @@ use tokio::process::Command;
 use crate::error::{BenchError, Doing};
 use crate::wire::ADMIN_KEY;
 
-/// Builds the program in the profile that this one was built in, and tells where it is.
+/// Builds the program in the profile of this program, and returns its path.
 ///
 /// # Errors
-/// [`BenchError`] when it does not build.
+/// [`BenchError`] if the build fails.
 pub async fn build() -> Result<PathBuf, BenchError> {
     let me = std::env::current_exe().doing("find this program")?;
     let profile = me.parent().map(Path::to_owned).unwrap_or_default();
@@ -47,7 +47,8 @@ pub fn workspace() -> PathBuf {
     manifest.parent().map(Path::to_owned).unwrap_or_default()
 }
 
-/// The program on `database`, with nothing inherited that would change what it does.
+/// Returns a command for the program on `database`, without inherited environment variables that
+/// would change its behaviour.
 pub fn command(program: &Path, database: &str) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
@@ -58,12 +59,12 @@ pub fn command(program: &Path, database: &str) -> Command {
     }
     command
         .env("DATABASE_URL", database)
-        // Statements that a busy machine slows down are not to be reported one by one.
+        // Statements that are slow on a busy machine must not be logged one by one.
         .env("RUST_LOG", "warn,sqlx=error");
     command
 }
 
-/// The command that serves `database`.
+/// Returns the command that serves `database`.
 pub fn serve(program: &Path, database: &str, data_dir: &Path) -> Command {
     let mut command = command(program, database);
     command

@@ -1,23 +1,23 @@
-//! No-op: parses the request, keeps nothing, answers a hold. What this stack can do at most on this machine.
+//! No-op: parses the request, stores nothing, and responds with a hold. This is the limit of the
+//! HTTP stack on this machine.
 
 use domain::values::Timestamp;
 use uuid::Uuid;
 
-use super::desk::{Desk, DeskError, NewDrop, Order, Placed, Stock};
+use super::desk::{NewDrop, Order, Placed, Rival, RivalError, Stock};
 
-/// See the module.
 #[derive(Debug, Clone, Copy)]
 pub struct NoOp;
 
-/// A hold's length, as every run asks for it.
+/// The duration of a hold, the same as in every run.
 const HOLD_MILLIS: i64 = 3_600_000;
 
-impl Desk for NoOp {
-    async fn open_drop(&self, _: NewDrop) -> Result<Uuid, DeskError> {
+impl Rival for NoOp {
+    async fn open_drop(&self, _: NewDrop) -> Result<Uuid, RivalError> {
         Ok(Uuid::new_v4())
     }
 
-    async fn place(&self, order: &Order) -> Result<Placed, DeskError> {
+    async fn place(&self, order: &Order) -> Result<Placed, RivalError> {
         let expires_at: Timestamp = order.at.plus_millis(HOLD_MILLIS);
         Ok(Placed::Held {
             expires_at,
@@ -25,7 +25,7 @@ impl Desk for NoOp {
         })
     }
 
-    async fn stock(&self, _: Uuid) -> Result<Option<Stock>, DeskError> {
+    async fn stock(&self, _: Uuid) -> Result<Option<Stock>, RivalError> {
         Ok(Some(Stock {
             total: 10_000_000,
             available: 9_000_000,

@@ -1,6 +1,8 @@
-//! Redis: one Lua script decides and records, atomically; one multiplexed connection pipelines every caller.
+//! Redis: one Lua script decides and records atomically; one multiplexed connection pipelines all
+//! callers.
 //!
-//! How much an answer is worth is the server's setting: `appendfsync always`, or nothing on disk at all.
+//! The durability of a response depends on the server's setting: `appendfsync always`, or no
+//! persistence.
 
 use std::sync::Arc;
 
@@ -8,9 +10,10 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, Script};
 use uuid::Uuid;
 
-use super::desk::{Desk, DeskError, NewDrop, Order, Placed, Stock};
+use super::desk::{NewDrop, Order, Placed, Rival, RivalError, Stock};
 
-/// `KEYS`: the drop, its keys, its expiries. `ARGV`: units, idempotency key, hold id, buyer, now in milliseconds.
+/// `KEYS`: the drop, its keys, its expiries. `ARGV`: units, idempotency key, hold id, buyer, now in
+/// milliseconds.
 const PLACE: &str = "
 local drop = redis.call('HMGET', KEYS[1], 'total', 'available', 'hold_ms')
 if not drop[2] then return redis.error_reply('no such drop') end
@@ -24,24 +27,21 @@ local left = redis.call('HINCRBY', KEYS[1], 'available', -tonumber(ARGV[1]))
 redis.call('ZADD', KEYS[3], expires_at, ARGV[3])
 return {1, tonumber(drop[1]) - left, expires_at}";
 
-/// See the module.
 #[derive(Clone)]
 pub struct RedisLua {
     connection: MultiplexedConnection,
     script: Arc<Script>,
 }
 
-/// The hash of a drop's keys: one field per hold.
+/// Returns the name of the hash of a drop's idempotency keys: one field per hold.
 pub fn keys_of(drop_id: Uuid) -> String {
     format!("drop:{drop_id}:keys")
 }
 
 impl RedisLua {
-    /// Connects.
-    ///
     /// # Errors
-    /// [`DeskError`].
-    pub async fn open(url: &str) -> Result<Self, DeskError> {
+    /// [`RivalError`].
+    pub async fn open(url: &str) -> Result<Self, RivalError> {
         let connection = redis::Client::open(url)?
             .get_multiplexed_async_connection()
             .await?;
@@ -52,8 +52,8 @@ impl RedisLua {
     }
 }
 
-impl Desk for RedisLua {
-    async fn open_drop(&self, drop: NewDrop) -> Result<Uuid, DeskError> {
+impl Rival for RedisLua {
+    async fn open_drop(&self, drop: NewDrop) -> Result<Uuid, RivalError> {
         let id = Uuid::new_v4();
         let total = drop.total_stock.get();
         let hold_ms = u64::from(drop.hold_seconds.get()) * 1000;
@@ -69,7 +69,7 @@ impl Desk for RedisLua {
         Ok(id)
     }
 
-    async fn place(&self, order: &Order) -> Result<Placed, DeskError> {
+    async fn place(&self, order: &Order) -> Result<Placed, RivalError> {
         let mut connection = self.connection.clone();
         let drop = format!("drop:{}", order.drop_id);
         let (held, number, expires_at): (u8, u64, i64) = self
@@ -93,7 +93,7 @@ impl Desk for RedisLua {
         })
     }
 
-    async fn stock(&self, drop_id: Uuid) -> Result<Option<Stock>, DeskError> {
+    async fn stock(&self, drop_id: Uuid) -> Result<Option<Stock>, RivalError> {
         let mut connection = self.connection.clone();
         let found: (Option<u64>, Option<u64>) = connection
             .hmget(format!("drop:{drop_id}"), &["total", "available"])

@@ -1,13 +1,14 @@
-//! The tables of the two SQL rivals: stock counted in a row, a hold a row, the idempotency key unique within its drop.
+//! The tables of the two SQL rivals: stock counted in a row, one row per hold, the idempotency key
+//! unique within its drop.
 //!
-//! In their favour: no foreign key, room in the page for the hot row's versions, and no answer to a retry (it would be a 503
-//! here, where a shop would look the first answer up).
+//! In their favour: no foreign key, free space in the page for the versions of the hot row, and no
+//! replay of a retry (it would be a 503 here, where a shop would look up the first response).
 
 use sqlx::Row;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use uuid::Uuid;
 
-use super::desk::{DeskError, NewDrop, Stock};
+use super::desk::{NewDrop, RivalError, Stock};
 
 const SCHEMA: &str = "
 CREATE TABLE drops (
@@ -29,16 +30,16 @@ CREATE TABLE holds (
     UNIQUE (drop_id, key)
 )";
 
-/// The database of one SQL rival.
 #[derive(Debug, Clone)]
 pub struct SqlShop(pub PgPool);
 
-/// Connects and makes the tables.
+/// Connects and creates the tables.
 ///
 /// # Errors
-/// [`DeskError`].
-pub async fn open(url: &str, connections: u32) -> Result<SqlShop, DeskError> {
-    // All open from the start and for good: a backend that ends would take its CPU time along.
+/// [`RivalError`].
+pub async fn open(url: &str, connections: u32) -> Result<SqlShop, RivalError> {
+    // All connections stay open from the start, because the CPU time of a backend that ends would
+    // be lost.
     let pool = PgPoolOptions::new()
         .min_connections(connections)
         .max_connections(connections)
@@ -51,11 +52,9 @@ pub async fn open(url: &str, connections: u32) -> Result<SqlShop, DeskError> {
 }
 
 impl SqlShop {
-    /// Opens a drop.
-    ///
     /// # Errors
-    /// [`DeskError`].
-    pub async fn open_drop(&self, drop: NewDrop) -> Result<Uuid, DeskError> {
+    /// [`RivalError`].
+    pub async fn open_drop(&self, drop: NewDrop) -> Result<Uuid, RivalError> {
         let id = Uuid::new_v4();
         let total = i64::from(drop.total_stock);
         sqlx::query("INSERT INTO drops VALUES ($1, $2, $3, $3, $4)")
@@ -68,11 +67,9 @@ impl SqlShop {
         Ok(id)
     }
 
-    /// The stock of a drop.
-    ///
     /// # Errors
-    /// [`DeskError`].
-    pub async fn stock(&self, drop_id: Uuid) -> Result<Option<Stock>, DeskError> {
+    /// [`RivalError`].
+    pub async fn stock(&self, drop_id: Uuid) -> Result<Option<Stock>, RivalError> {
         let row = sqlx::query("SELECT total, available FROM drops WHERE id = $1")
             .bind(drop_id)
             .fetch_optional(&self.0)

@@ -1,8 +1,8 @@
-//! Stock `cqrs-es` and `postgres-es` over Holdfast's own aggregate: every command loads the drop's whole stream, and a
-//! conflict with another command is tried again.
+//! Stock `cqrs-es` and `postgres-es` with Holdfast's own aggregate: every command loads the drop's
+//! whole stream, and is retried after a conflict with another command.
 //!
-//! In its favour: no snapshot or aggregate store (they apply twice, FINDINGS of the design), no query to keep up to date,
-//! no personal data, and the caller's patience as the only bound on retries.
+//! In their favour: no snapshot or aggregate store (they apply events twice), no query to keep up
+//! to date, no personal data, and no bound on retries except the request's timeout.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use postgres_es::{PostgresCqrs, PostgresEventRepository, postgres_cqrs};
 use sqlx::postgres::PgPoolOptions;
 use uuid::Uuid;
 
-use super::desk::{Desk, DeskError, NewDrop, Order, Placed, Stock};
+use super::desk::{NewDrop, Order, Placed, Rival, RivalError, Stock};
 
 const SCHEMA: &str = "
 CREATE TABLE events (
@@ -30,12 +30,11 @@ CREATE TABLE events (
     PRIMARY KEY (aggregate_type, aggregate_id, sequence)
 )";
 
-/// Past this, a caller is sent away. Far more than any shop would grant.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// What every run asks for.
+/// The timeout of a request. A shop would set a far shorter one.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The duration of a hold, the same as in every run.
 const HOLD_SECONDS: u32 = 3_600;
 
-/// See the module.
 #[derive(Clone)]
 pub struct StockCqrs {
     framework: std::sync::Arc<PostgresCqrs<DropAggregate>>,
@@ -43,15 +42,15 @@ pub struct StockCqrs {
 }
 
 impl StockCqrs {
-    /// Connects and makes the stock table.
+    /// Connects and creates the stock table.
     ///
     /// # Errors
-    /// [`DeskError`].
-    pub async fn open(url: &str, connections: u32) -> Result<Self, DeskError> {
+    /// [`RivalError`].
+    pub async fn open(url: &str, connections: u32) -> Result<Self, RivalError> {
         let pool = PgPoolOptions::new()
             .min_connections(connections)
             .max_connections(connections)
-            .acquire_timeout(PATIENCE)
+            .acquire_timeout(TIMEOUT)
             .idle_timeout(None)
             .max_lifetime(None)
             .connect(url)
@@ -71,7 +70,7 @@ impl StockCqrs {
                 .execute(&drop_id.to_string(), command.clone())
                 .await;
             match executed {
-                Err(AggregateError::AggregateConflict) if began.elapsed() < PATIENCE => {}
+                Err(AggregateError::AggregateConflict) if began.elapsed() < TIMEOUT => {}
                 outcome => return outcome,
             }
         }
@@ -80,8 +79,8 @@ impl StockCqrs {
 
 type CommandError = AggregateError<Refusal>;
 
-impl Desk for StockCqrs {
-    async fn open_drop(&self, drop: NewDrop) -> Result<Uuid, DeskError> {
+impl Rival for StockCqrs {
+    async fn open_drop(&self, drop: NewDrop) -> Result<Uuid, RivalError> {
         let (drop_id, at) = (Uuid::new_v4(), super::desk::now());
         let terms = DropTerms {
             name: drop.name,
@@ -106,14 +105,14 @@ impl Desk for StockCqrs {
         Ok(drop_id)
     }
 
-    async fn place(&self, order: &Order) -> Result<Placed, DeskError> {
+    async fn place(&self, order: &Order) -> Result<Placed, RivalError> {
         let command = PlaceHold {
             hold_id: HoldId(order.hold_id),
             key: Some(KeyDigest::new(
                 order.drop_id.as_bytes(),
                 order.key.as_bytes(),
             )?),
-            // Every buyer of a run is a new one.
+            // Every buyer in a run is new.
             buyer: Pseudonym(Uuid::new_v4()),
             quantity: order.quantity,
             commitment: None,
@@ -136,7 +135,7 @@ impl Desk for StockCqrs {
         }
     }
 
-    async fn stock(&self, drop_id: Uuid) -> Result<Option<Stock>, DeskError> {
+    async fn stock(&self, drop_id: Uuid) -> Result<Option<Stock>, RivalError> {
         use cqrs_es::persist::PersistedEventRepository;
         let drop_id = drop_id.to_string();
         let stored = self.events.get_events::<DropAggregate>(&drop_id).await?;

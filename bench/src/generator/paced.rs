@@ -1,14 +1,14 @@
 //! The paced load: holds at a fixed rate, each timed from the instant at which it was due.
 //!
-//! Promise: open loop. A request is due by the clock, whether or not earlier ones have been
-//! answered, and its latency starts when it was due. A server that stalls is charged for every
-//! request that was due meanwhile (no coordinated omission), in the phase in which it was due.
-//! Limits: a request that is due waits for a free connection, of which there are [`CONNECTIONS`] a
-//! node; requests become due in steps of the timer, a millisecond, which is part of every latency.
+//! Promise: open loop. A request is due by the clock, whether or not earlier ones have a response,
+//! and its latency starts when it was due. A server that stalls is charged for every request that
+//! was due meanwhile (no coordinated omission), in the phase in which it was due.
+//! Limits: a due request waits for a free connection, of which there are [`CONNECTIONS`] per node;
+//! requests become due in steps of the timer, a millisecond, which is part of every latency.
 //!
 //! ```text
 //!  "connected"   before ──── during ──── after ──── end   (read from standard input)
-//!       warm-up │ one histogram a phase             │ answers are waited for │ "result {…}"
+//!       warm-up │ one histogram a phase             │ responses awaited      │ "result {…}"
 //! ```
 
 mod tally;
@@ -35,34 +35,32 @@ use super::template::Template;
 use super::{DRAIN, PAUSE, Question, connect, say};
 use crate::error::{BenchError, Doing};
 use crate::process::{Process, Reaper, lines_of_stdin};
-use crate::wire::read_answer;
+use crate::wire::read_response;
 
 /// Connections to each node: ten times as many as are busy at 2,000 requests/s of 10 ms each.
 const CONNECTIONS: usize = 200;
 const TICK: Duration = Duration::from_millis(1);
 const CONNECTING: Duration = Duration::from_secs(60);
-/// A paced load, as options of the hidden command `pace`.
+/// A paced load, as options of the internal command `pace`.
 #[derive(Debug, Clone, Args)]
 pub struct Pacing {
-    /// The nodes; requests take turns.
+    /// The nodes, in turn.
     #[arg(long, value_delimiter = ',')]
     pub addresses: Vec<SocketAddr>,
-    /// The drops; at each node, requests take turns.
+    /// The drops; at each node, in turn.
     #[arg(long, value_delimiter = ',')]
     pub drops: Vec<Uuid>,
-    /// Requests a second, over all nodes.
+    /// Requests per second, over all nodes.
     #[arg(long)]
     pub rate: u32,
 }
 
-/// What a request counts for.
+/// The phase that a request is counted in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The undisturbed server.
     Before,
-    /// The disturbance.
     During,
-    /// What it leaves behind.
+    /// The recovery after the disturbance.
     After,
 }
 
@@ -81,53 +79,50 @@ impl Phase {
 /// The holds that were due in one phase.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct PhaseFigures {
-    /// How long the phase was, in seconds.
+    /// The duration of the phase, in seconds.
     pub seconds: f64,
     /// Requests that were due.
     pub due: u64,
-    /// Answers 201.
+    /// Responses with status 201.
     pub good: u64,
-    /// Median latency of good answers from when they were due, in milliseconds.
+    /// Median latency of good responses from when they were due, in milliseconds.
     pub p50_ms: f64,
-    /// 99 of 100 good answers were faster, in milliseconds.
+    /// The 99th percentile of the same latency.
     pub p99_ms: f64,
-    /// The slowest good answer, in milliseconds.
+    /// The slowest good response, in milliseconds.
     pub max_ms: f64,
-    /// Answers by status.
+    /// Responses by status.
     pub answers: BTreeMap<u16, u64>,
 }
 
 impl PhaseFigures {
-    /// Requests that were answered with another status, or not at all.
+    /// Returns the number of requests with another status or without a response.
     pub const fn failed(&self) -> u64 {
         self.due.saturating_sub(self.good)
     }
 }
 
-/// What came of a paced load.
+/// The result of a paced load.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct PacedOutcome {
-    /// The undisturbed server.
     pub before: PhaseFigures,
-    /// The disturbance.
     pub during: PhaseFigures,
-    /// What it left behind.
     pub after: PhaseFigures,
-    /// Answers 201, in the warm-up too.
+    /// Responses with status 201, including the warm-up.
     pub acknowledged: u64,
-    /// Requests that may or may not be stored, in the warm-up too: lost, unanswered, or answered
-    /// 5xx.
+    /// Requests that may or may not be stored, including the warm-up: lost, without a response, or
+    /// with a status of 5xx.
     pub uncertain: u64,
     /// CPU that the generator used, in cores.
     pub cores: f64,
 }
 
-/// A running paced load, as the run sees it.
+/// A running paced load, seen from the run.
 #[derive(Debug)]
 pub struct PacedLoad(Process);
 
 impl PacedLoad {
-    /// Starts it, and returns when it is connected and sending.
+    /// Starts it, and waits until it is connected and sending.
     ///
     /// # Errors
     /// [`BenchError`].
@@ -146,26 +141,26 @@ impl PacedLoad {
         Ok(Self(process))
     }
 
-    /// Requests that are due from now on count for `phase`.
+    /// Counts the requests that are due from now on in `phase`.
     ///
     /// # Errors
     /// [`BenchError`].
     pub async fn enter(&mut self, phase: Phase) -> Result<(), BenchError> {
-        self.0.tell(phase.name()).await
+        self.0.send_line(phase.name()).await
     }
 
-    /// Stops sending, waits for answers, and returns the figures.
+    /// Stops sending, waits for responses, and returns the figures.
     ///
     /// # Errors
     /// [`BenchError`].
     pub async fn end(mut self) -> Result<PacedOutcome, BenchError> {
-        self.0.tell("end").await?;
+        self.0.send_line("end").await?;
         let text = self.0.line("result", DRAIN + CONNECTING).await?;
         serde_json::from_str(&text).doing("read the paced load's result")
     }
 }
 
-/// The paced load's own program.
+/// Runs the paced load.
 pub fn pace(pacing: &Pacing) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -185,7 +180,7 @@ pub fn pace(pacing: &Pacing) -> ExitCode {
 
 /// One node, and the requests that wait for a connection to it.
 #[derive(Debug)]
-struct Lane {
+struct NodeQueue {
     address: SocketAddr,
     queue: RefCell<VecDeque<Due>>,
     /// As many permits as requests in the queue.
@@ -207,10 +202,13 @@ async fn run(pacing: &Pacing) -> std::io::Result<()> {
     Ok(())
 }
 
-async fn open_lanes(pacing: &Pacing, tally: &Rc<RefCell<Tally>>) -> std::io::Result<Vec<Rc<Lane>>> {
+async fn open_lanes(
+    pacing: &Pacing,
+    tally: &Rc<RefCell<Tally>>,
+) -> std::io::Result<Vec<Rc<NodeQueue>>> {
     let mut lanes = vec![];
     for &address in &pacing.addresses {
-        let lane = Rc::new(Lane {
+        let lane = Rc::new(NodeQueue {
             address,
             queue: RefCell::default(),
             queued: Semaphore::new(0),
@@ -226,8 +224,8 @@ async fn open_lanes(pacing: &Pacing, tally: &Rc<RefCell<Tally>>) -> std::io::Res
     Ok(lanes)
 }
 
-/// Makes requests due at `rate` a second until told to end, or until the run is gone.
-async fn send_until_end(rate: u32, lanes: &[Rc<Lane>], tally: &RefCell<Tally>) {
+/// Makes requests due at `rate` per second until it is stopped or the run is gone.
+async fn send_until_end(rate: u32, lanes: &[Rc<NodeQueue>], tally: &RefCell<Tally>) {
     let mut commands = lines_of_stdin();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -238,7 +236,7 @@ async fn send_until_end(rate: u32, lanes: &[Rc<Lane>], tally: &RefCell<Tally>) {
             command = commands.recv() => Some(command),
         };
         let now = Instant::now();
-        // What was due before a phase began belongs to the one before it.
+        // Requests that were due before a phase began belong to the previous phase.
         number = make_due(began, now, rate, number, lanes, &mut tally.borrow_mut());
         if let Some(command) = command {
             let named = |phase: &Phase| command.as_deref() == Some(phase.name());
@@ -251,13 +249,13 @@ async fn send_until_end(rate: u32, lanes: &[Rc<Lane>], tally: &RefCell<Tally>) {
     }
 }
 
-/// Queues every request that is due by `now`, from `number` on; returns the number of the next.
+/// Queues every request that is due by `now`, from `number` on; returns the next number.
 fn make_due(
     began: Instant,
     now: Instant,
     rate: u32,
     mut number: u64,
-    lanes: &[Rc<Lane>],
+    lanes: &[Rc<NodeQueue>],
     tally: &mut Tally,
 ) -> u64 {
     let nodes = lanes.len() as u64;
@@ -275,7 +273,7 @@ fn make_due(
 }
 
 async fn client(
-    lane: Rc<Lane>,
+    lane: Rc<NodeQueue>,
     tally: Rc<RefCell<Tally>>,
     mut stream: TcpStream,
     mut template: Template,
@@ -286,11 +284,11 @@ async fn client(
         let Some(due) = lane.queue.borrow_mut().pop_front() else {
             continue;
         };
-        let answer = match stream.write_all(template.numbered(due.number)).await {
-            Ok(()) => read_answer(&mut stream, &mut buffer).await,
+        let response = match stream.write_all(template.numbered(due.number)).await {
+            Ok(()) => read_response(&mut stream, &mut buffer).await,
             Err(error) => Err(error),
         };
-        let status = answer.ok().map(|head| head.status);
+        let status = response.ok().map(|head| head.status);
         tally.borrow_mut().record(due, status, Instant::now());
         while status.is_none() {
             sleep(PAUSE).await;
@@ -302,7 +300,7 @@ async fn client(
     }
 }
 
-/// Whatever is not answered by then counts as failed.
+/// Requests without a response by then count as failed.
 async fn wait_for_answers(tally: &RefCell<Tally>) {
     let until = Instant::now() + DRAIN;
     let is_pending = || tally.borrow().ended < tally.borrow().due;
@@ -318,9 +316,9 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn requests_are_due_by_the_clock_and_take_turns_at_the_nodes() {
+    fn requests_are_due_by_the_clock_and_alternate_between_nodes() {
         let lane = |port| {
-            Rc::new(Lane {
+            Rc::new(NodeQueue {
                 address: ([127, 0, 0, 1], port).into(),
                 queue: RefCell::default(),
                 queued: Semaphore::new(0),
@@ -329,12 +327,15 @@ mod tests {
         let (lanes, mut tally) = (vec![lane(1), lane(2)], Tally::new().unwrap());
         let began = Instant::now();
         let number = make_due(began, began + 10 * MS, 1000, 0, &lanes, &mut tally);
-        assert_eq!(number, 11, "the first at once, then one a millisecond");
+        assert_eq!(
+            number, 11,
+            "the first immediately, then one per millisecond"
+        );
         assert_eq!(
             make_due(began, began + 10 * MS, 1000, number, &lanes, &mut tally),
             11
         );
-        let queued = |lane: &Lane| {
+        let queued = |lane: &NodeQueue| {
             let queue = lane.queue.borrow();
             assert_eq!(lane.queued.available_permits(), queue.len());
             queue.iter().map(|due| due.number).collect::<Vec<_>>()

@@ -1,4 +1,4 @@
-//! One request written over in place for each buyer.
+//! A request template that is overwritten for each buyer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use uuid::Uuid;
 use super::Question;
 use crate::wire::ADMIN_KEY;
 
-/// A request whose drop, buyer and key are written over in place: nothing is allocated or formatted
-/// per request.
+/// A request whose drop, buyer and key are overwritten: no allocation or formatting per
+/// request.
 #[derive(Debug, Clone)]
 pub struct Template {
     bytes: Vec<u8>,
-    /// Where the number stands: in the key, and in the buyer's id.
+    /// Offsets of the number: in the key, and in the buyer's id.
     numbers: Vec<usize>,
-    /// Where the drop stands in the path, if it does.
+    /// Offset of the drop in the path, if the path contains one.
     drop_at: Option<usize>,
     drops: Arc<[[u8; 36]]>,
 }
@@ -25,14 +25,14 @@ const DIGITS: usize = 12;
 const PLACEHOLDER: &str = "############";
 
 impl Template {
-    /// A request to `address` that asks `question` about `drops` in turn.
+    /// Creates a request to `address` of kind `question` about `drops` in turn.
     pub fn new(question: Question, address: SocketAddr, drops: &[Uuid]) -> Self {
         let first = drops.first().copied().unwrap_or_default();
         let drops: Vec<[u8; 36]> = drops.iter().map(|id| hyphenated(*id)).collect();
-        // Keys and buyers of two loads on the same drop must differ too.
+        // Keys and buyers must also differ between two loads on the same drop.
         let nonce: u32 = rand::random();
-        // The server limits the requests of one address. The whole load comes from one, so it calls
-        // as the shop's back end does: with the admin key, which is exempt.
+        // The server limits requests per address. The whole load comes from one address, so it uses
+        // the admin key, which is exempt, like the back end of a shop.
         let head = format!("host: {address}\r\nauthorization: Bearer {ADMIN_KEY}\r\n");
         let get = |path: &str| format!("GET {path} HTTP/1.1\r\n{head}\r\n");
         let text = match question {
@@ -61,7 +61,7 @@ impl Template {
         }
     }
 
-    /// The request with this number: a buyer, a key and a drop that follow from it.
+    /// Returns the request with this number, which determines its buyer, key and drop.
     pub fn numbered(&mut self, number: u64) -> &[u8] {
         for &at in &self.numbers {
             write_hex(&mut self.bytes[at..at + DIGITS], number);
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn every_request_has_a_buyer_and_a_key_of_its_own() {
+    fn every_request_has_its_own_buyer_and_key() {
         let drops = ids(1);
         let mut template = template(Question::Hold, &drops);
         let first = String::from_utf8(template.numbered(0x1f).to_vec()).unwrap();
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn drops_take_turns() {
+    fn requests_alternate_between_drops() {
         let drops = ids(3);
         let mut template = template(Question::Read, &drops);
         for number in 0..6_u64 {
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_of_no_drop_in_particular() {
+    fn list_request_contains_no_drop() {
         let mut template = template(Question::List, &ids(3));
         let text = String::from_utf8(template.numbered(2).to_vec()).unwrap();
         assert!(

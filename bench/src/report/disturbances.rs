@@ -1,4 +1,4 @@
-//! The table of disturbances: what holds on other drops noticed, each build on a line of its own.
+//! The table of disturbances: the latencies of holds on other drops, with a line for each build.
 
 use std::collections::BTreeMap;
 
@@ -9,49 +9,45 @@ use crate::contenders::Contender;
 use crate::generator::paced::PacedOutcome;
 use crate::scenario::Shop;
 
-/// One disturbance of one build.
 #[derive(Debug, Clone, Serialize)]
 pub struct Disturbance {
-    /// The scenario.
     pub scenario: String,
-    /// What happened to the shop, and of what size.
+    /// The kind and the size of the disturbance.
     pub name: String,
-    /// Processes on the log.
+    /// The number of processes on the log.
     pub nodes: usize,
-    /// Which build.
     pub contender: Contender,
-    /// Holds on other drops.
+    /// The holds on other drops.
     pub outcome: PacedOutcome,
-    /// Whether the disturbance ended while it was looked at.
+    /// True if the disturbance ended while it was observed.
     pub is_complete: bool,
     /// Purchases that were sent in time, if there were any.
     pub purchases: Option<Purchases>,
-    /// What else was seen.
+    /// Further observations.
     pub detail: String,
 }
 
 /// Purchases that were sent before their holds expired.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Purchases {
-    /// How many by the status of their answer; 0: none came.
+    /// Responses by status; 0 stands for no response.
     pub answers: BTreeMap<u16, u64>,
-    /// How late this program sent the latest of them, in milliseconds: so much less than 1.7 s was
-    /// left.
+    /// How late this program sent the latest of them, in milliseconds: the remaining time was
+    /// shorter than 1.7 s by this much.
     pub sent_late_ms: f64,
 }
 
 impl Purchases {
-    /// How many were sent.
     pub fn sent(&self) -> u64 {
         self.answers.values().sum()
     }
 
-    /// How many were answered that the hold had expired.
+    /// Returns how many were refused because the hold had expired.
     pub fn expired(&self) -> u64 {
         self.answers.get(&410).copied().unwrap_or_default()
     }
 
-    /// The share that was answered so, in percent.
+    /// Returns the share of these refusals, in percent.
     #[expect(clippy::cast_precision_loss, reason = "a few hundred")]
     pub fn expired_percent(&self) -> f64 {
         100.0 * self.expired() as f64 / self.sent().max(1) as f64
@@ -71,7 +67,7 @@ impl Purchases {
 }
 
 impl Disturbance {
-    /// A disturbance that ended.
+    /// Creates a disturbance that has ended.
     pub fn new(scenario: &str, name: String, shop: &Shop, outcome: PacedOutcome) -> Self {
         Self {
             scenario: scenario.to_owned(),
@@ -85,7 +81,6 @@ impl Disturbance {
         }
     }
 
-    /// With whether it ended.
     pub fn complete(self, is_complete: bool) -> Self {
         Self {
             is_complete,
@@ -93,7 +88,6 @@ impl Disturbance {
         }
     }
 
-    /// With purchases that were sent in time.
     pub fn purchases(self, purchases: Purchases) -> Self {
         Self {
             purchases: Some(purchases),
@@ -101,14 +95,13 @@ impl Disturbance {
         }
     }
 
-    /// With what else was seen.
     pub fn detail(self, detail: String) -> Self {
         Self { detail, ..self }
     }
 
-    /// The 99th percentile of holds during it, in milliseconds, as it is judged. Infinite when more
-    /// than one in a hundred was not answered 201, or when the disturbance did not end: what was
-    /// measured then is the better part.
+    /// Returns the 99th percentile of holds during the disturbance, in milliseconds, for the
+    /// judgement. It is infinite if more than one in a hundred was not answered with 201, or if the
+    /// disturbance did not end: the measured responses are then the better part.
     pub fn judged_p99_ms(&self) -> f64 {
         let during = &self.outcome.during;
         if self.is_complete && during.failed() * 100 <= during.due {
@@ -190,7 +183,8 @@ const HEADINGS: [&str; 13] = [
     "also",
 ];
 
-/// Each disturbance's lines together, in the order in which disturbances were first played.
+/// Formats all lines of each disturbance together, in the order in which the disturbances were
+/// first played.
 fn all_cells(disturbances: &[Disturbance]) -> Vec<Vec<String>> {
     let mut sorted: Vec<&Disturbance> = disturbances.iter().collect();
     let first = |name: &str| disturbances.iter().position(|other| other.name == name);
@@ -201,12 +195,12 @@ fn all_cells(disturbances: &[Disturbance]) -> Vec<Vec<String>> {
         .collect()
 }
 
-/// The disturbances for a terminal.
+/// Formats the disturbances for a terminal.
 pub fn table(disturbances: &[Disturbance]) -> String {
     columns(&all_cells(disturbances))
 }
 
-/// The disturbances as Markdown, with a heading; empty when there are none.
+/// Formats the disturbances as Markdown, with a heading; empty if there are none.
 pub fn markdown(disturbances: &[Disturbance]) -> String {
     if disturbances.is_empty() {
         return String::new();
@@ -249,7 +243,7 @@ pub mod tests {
     }
 
     #[test]
-    fn builds_stand_next_to_each_other() {
+    fn builds_are_listed_on_adjacent_lines() {
         let (new, old) = (Contender::Holdfast, Contender::Against);
         let all = [
             disturbance("restock", 1, new, 20.0),
@@ -285,7 +279,7 @@ pub mod tests {
     }
 
     #[test]
-    fn a_percentile_of_survivors_meets_no_target() {
+    fn percentile_without_failed_requests_meets_no_target() {
         let mut one = disturbance("cancel", 1, Contender::Holdfast, 20.0);
         assert!((one.judged_p99_ms() - 20.0).abs() < 1e-9);
         one.outcome.during.good = 3_000;
@@ -295,7 +289,7 @@ pub mod tests {
     }
 
     #[test]
-    fn purchases_in_time_that_were_refused_as_expired_are_a_share_of_all() {
+    fn refused_purchases_in_time_are_a_share_of_all() {
         let purchases = Purchases {
             answers: BTreeMap::from([(201, 150), (410, 40), (503, 10)]),
             sent_late_ms: 250.0,

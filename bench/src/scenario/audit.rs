@@ -1,8 +1,10 @@
-//! The audit beside the least that reading a log can cost: `COPY events TO STDOUT`, as PostgreSQL sends it, thrown away.
+//! The audit, compared with the minimal cost of reading a log: `COPY events TO STDOUT`, as
+//! PostgreSQL sends it, discarded.
 //!
-//! In every round, one after the other: the `COPY` (its reader is this program), `audit verify`, `projections rebuild --all`,
-//! and `audit export --format ndjson` to the null device; each alone, and nothing serves meanwhile. Memory is the process's own
-//! peak (`VmHWM`), at the full size and at a tenth of it, which tells what grows with the log.
+//! Every round runs, in sequence: the `COPY` (read by this program), `audit verify`,
+//! `projections rebuild --all`, and `audit export --format ndjson` to the null device; each alone,
+//! without a server. Memory is the process's own peak (`VmHWM`), at the full size and at a tenth of
+//! it, which shows its growth with the log.
 //! Limit: rounds on a long log take minutes, so there are at most [`MOST_ROUNDS`].
 
 use std::process::Stdio;
@@ -20,14 +22,15 @@ use crate::seed_log::{History, write};
 use crate::stage::{Database, Stage};
 use crate::stats::{median, paired};
 
-/// However many rounds the run has.
+/// The maximum number of rounds, even if the run has more.
 const MOST_ROUNDS: usize = 3;
-/// Drops that the past is spread over.
+/// Drops over which the events are distributed.
 const DROPS: u64 = 100;
-/// Between two looks at a process: what its peak may be missed by is what it takes in its last so many.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// The interval between two samples of a process. The measured peak misses only growth within the
+/// last interval.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(10);
 
-/// What is measured beside the `COPY`.
+/// A job that is compared with the `COPY`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Job {
     Verify,
@@ -37,7 +40,7 @@ enum Job {
 
 const JOBS: [Job; 3] = [Job::Verify, Job::Rebuild, Job::Export];
 
-/// The figures' names, before how many events.
+/// The figures' names, without the number of events.
 pub const RATIOS: [&str; 3] = [
     "audit verify ÷ COPY",
     "projections rebuild ÷ COPY",
@@ -54,19 +57,17 @@ impl Job {
     }
 }
 
-/// What one process took.
+/// The resources that one process used.
 #[derive(Debug, Clone, Copy)]
-struct Taken {
+struct ResourceUse {
     seconds: f64,
-    /// User and system time of the process; what Postgres does for it comes on top.
+    /// User and system time of the process, without Postgres.
     cpu: f64,
     peak_bytes: u64,
 }
 
-/// Plays it.
-///
 /// # Errors
-/// [`BenchError`]; among others when a log is not verified.
+/// [`BenchError`], for example if verify finds a violation.
 pub async fn play(play: &mut Play<'_>) -> Result<(), BenchError> {
     let events = play.settings.long_log;
     let rounds = play.settings.pace.rounds.min(MOST_ROUNDS);
@@ -74,7 +75,7 @@ pub async fn play(play: &mut Play<'_>) -> Result<(), BenchError> {
     let (copies, taken) = measure(play.stage, events, rounds).await?;
     let copy = median(&copies).unwrap_or_default();
     for (job, name) in RATIOS.iter().enumerate() {
-        let of = |what: fn(&Taken) -> f64| -> Vec<f64> {
+        let of = |what: fn(&ResourceUse) -> f64| -> Vec<f64> {
             taken.iter().map(|round| what(&round[job])).collect()
         };
         let seconds = of(|taken| taken.seconds);
@@ -88,7 +89,7 @@ pub async fn play(play: &mut Play<'_>) -> Result<(), BenchError> {
             value: ratio.median,
             unit: "×".into(),
             detail: format!(
-                "{} s ({} events/s, {} s of CPU beside Postgres) to {} s; {rounds} rounds, {}–{}",
+                "{} s ({} events/s, {} s of CPU without Postgres) to {} s; {rounds} rounds, {}–{}",
                 rounded(took),
                 grouped(rate(events, took)),
                 rounded(median(&of(|taken| taken.cpu)).unwrap_or_default()),
@@ -118,7 +119,7 @@ pub async fn play(play: &mut Play<'_>) -> Result<(), BenchError> {
     Ok(())
 }
 
-type Rounds = (Vec<f64>, Vec<[Taken; JOBS.len()]>);
+type Rounds = (Vec<f64>, Vec<[ResourceUse; JOBS.len()]>);
 
 /// Seeds a log and plays rounds on it.
 async fn measure(stage: &Stage, events: u64, rounds: usize) -> Result<Rounds, BenchError> {
@@ -132,7 +133,7 @@ async fn measure(stage: &Stage, events: u64, rounds: usize) -> Result<Rounds, Be
         },
     )
     .await?;
-    // As autovacuum leaves a table that was written to in peace; or else the first to read it pays for it.
+    // As autovacuum leaves an idle table; otherwise the first reader would do its work.
     let vacuumed = sqlx::query("VACUUM (ANALYZE) events")
         .execute(&database.pool)
         .await;
@@ -159,7 +160,7 @@ async fn measure(stage: &Stage, events: u64, rounds: usize) -> Result<Rounds, Be
     Ok((copies, taken))
 }
 
-/// Seconds that the server's own `COPY` takes to a reader that throws it away.
+/// Returns the seconds that the server's own `COPY` takes with a reader that discards it.
 async fn copy(database: &Database) -> Result<f64, BenchError> {
     let doing = "copy the log";
     let mut connection = database.pool.acquire().await.doing(doing)?;
@@ -172,8 +173,8 @@ async fn copy(database: &Database) -> Result<f64, BenchError> {
     Ok(began.elapsed().as_secs_f64())
 }
 
-/// Runs the real program, and looks at it until it ends.
-async fn run(stage: &Stage, database: &Database, job: Job) -> Result<Taken, BenchError> {
+/// Runs the real program, and samples it until it ends.
+async fn run(stage: &Stage, database: &Database, job: Job) -> Result<ResourceUse, BenchError> {
     let mut command = holdfast::command(stage.holdfast(), &database.url);
     command
         .args(job.arguments())
@@ -188,7 +189,7 @@ async fn run(stage: &Stage, database: &Database, job: Job) -> Result<Taken, Benc
     let status = loop {
         tokio::select! {
             status = child.wait() => break status.doing(doing.clone())?,
-            () = sleep(LOOK_EVERY) => {
+            () = sleep(SAMPLE_INTERVAL) => {
                 cpu = cpu.max(procfs::cpu_of(pid));
                 peak_bytes = peak_bytes.max(procfs::peak(pid).unwrap_or_default());
             }
@@ -197,7 +198,7 @@ async fn run(stage: &Stage, database: &Database, job: Job) -> Result<Taken, Benc
     if !status.success() {
         return Err(BenchError::Unexpected(format!("cannot {doing}: {status}")));
     }
-    Ok(Taken {
+    Ok(ResourceUse {
         seconds: began.elapsed().as_secs_f64(),
         cpu: cpu.as_secs_f64(),
         peak_bytes,

@@ -1,14 +1,14 @@
-//! What other drops notice while one drop's decision has a hundred thousand or a million
-//! consequences: a restock with a long waitlist, holds that expire in one millisecond, a drop that
-//! is cancelled.
+//! The effect on other drops while one drop's decision has a hundred thousand or a million
+//! consequences: a restock with a long waitlist, holds that expire in the same millisecond, a
+//! cancelled drop.
 //!
-//! Each build has a database of its own with all three drops, and plays on one node, then (on a new
-//! database) on two; builds take turns, so that each figure of one stands next to the other's. One
-//! round: the states take longer to make than to measure.
+//! Each build has its own database with all three drops, and runs on one node, then (on a new
+//! database) on two. Builds alternate, so that their figures are comparable. One round only:
+//! seeding takes longer than measuring.
 //!
 //! While the holds expire, holds of another drop are purchased [`IN_TIME_MS`] before they expire. A
-//! purchase that is sent in time and is answered 410 is counted: expiries starved it.
-//! Limit: the end of a disturbance is seen through the API, at most one look later than it was.
+//! purchase that is sent in time and gets 410 is counted: it was starved by expiries.
+//! Limit: the end of a disturbance is observed through the API, at most one interval late.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,33 +25,32 @@ use crate::contenders::Contender;
 use crate::contenders::desk::now;
 use crate::error::{BenchError, Doing};
 use crate::report::disturbances::{Disturbance, Purchases};
-use crate::seed_state::{Purchasable, Seeder, Stampede};
+use crate::seed_state::{MassExpiry, Purchasable, Seeder};
 use crate::wire::{Call, send};
 
-/// Entries of the waitlist and holds that expire together, at most; the sizes.
+/// The most waitlist entries, and the most holds that expire together.
 const MOST_TOGETHER: u32 = 100_000;
-/// Purchases are sent so long before their holds expire.
+/// Purchases are sent this long before their holds expire.
 pub const IN_TIME_MS: i64 = 1_700;
-/// One every ten milliseconds for two seconds from the instant of the expiries on.
+/// One every ten milliseconds, for two seconds from the expiries on.
 const PURCHASES: Purchasable = Purchasable {
     count: 200,
     first_ms: IN_TIME_MS,
     every_ms: 10,
 };
-/// Seconds that the holds of the stampede last at most: the others last four longer.
+/// The longest duration of the holds that expire together, in seconds; the purchasable holds last
+/// four seconds longer.
 const LONGEST_HOLD: u32 = 600;
-/// After a refusal to begin, and before the same request is sent again.
+/// The pause before a refused request is sent again.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// The disturbances' names, before their sizes.
+/// The disturbances' names, without their sizes.
 pub const RESTOCK: &str = "restock with a waitlist of ";
 /// See [`RESTOCK`].
 pub const EXPIRIES: &str = "holds that expire in one millisecond: ";
 /// See [`RESTOCK`].
 pub const CANCEL: &str = "cancel with unresolved holds: ";
 
-/// Plays it.
-///
 /// # Errors
 /// [`BenchError`].
 pub async fn play(play: &mut Play<'_>) -> Result<(), BenchError> {
@@ -83,7 +82,7 @@ async fn on(play: &mut Play<'_>, contender: Contender, nodes: usize) -> Result<(
     shop.settle(stage).await?;
     expiries(play, &mut shop, &mut seeder, together).await?;
     shop.settle(stage).await?;
-    // Last: a build that never ends it would spoil the others.
+    // Last, because a build that never completes it would spoil the other disturbances.
     cancel(play, &mut shop, cancelled, most).await?;
     drop(seeder);
     play.close(shop).await
@@ -104,7 +103,7 @@ async fn restock(
         let deadline = Instant::now() + LONGEST;
         let path = format!("/v1/drops/{drop_id}/stock-adjustments");
         let body = json!({ "delta": entries, "reason": "a delivery" });
-        let is_begun = insist(shop.nodes[0].address, &path, &body, deadline).await;
+        let is_begun = repeat_until_accepted(shop.nodes[0].address, &path, &body, deadline).await;
         let is_over = |drop: &Value| drop["waitlist_length"] == 0;
         Ok(is_begun && shop.until(drop_id, is_over, deadline).await)
     };
@@ -124,16 +123,16 @@ async fn expiries(
     holds: u32,
 ) -> Result<(), BenchError> {
     let pace = play.paced();
-    let stampede = stampede(play, shop, seeder, holds).await?;
-    // On their own: what they measure lasts longer than the expiries may, whose end ends the phase.
+    let mass_expiry = mass_expiry(play, shop, seeder, holds).await?;
+    // In a separate task: the purchases take longer than the expiries, whose end ends the phase.
     let nodes = shop.nodes.iter().map(|node| node.address).collect();
-    let purchases = tokio::spawn(purchase_all(nodes, stampede.purchasable));
+    let purchases = tokio::spawn(purchase_all(nodes, mass_expiry.purchasable));
     let disturbance = async |shop: &Shop| {
         let is_over = |drop: &Value| drop["stock"]["held"] == 0;
         let deadline = Instant::now() + LONGEST;
-        Ok(shop.until(stampede.drop_id, is_over, deadline).await)
+        Ok(shop.until(mass_expiry.drop_id, is_over, deadline).await)
     };
-    let from = instant(stampede.expires_at.millis());
+    let from = instant(mass_expiry.expires_at.millis());
     let (outcome, is_complete) = shop.disturb(play.stage, pace, from, disturbance).await?;
     let purchases = purchases.await.doing("wait for the purchases")?;
     let name = format!("{EXPIRIES}{holds}");
@@ -142,28 +141,28 @@ async fn expiries(
     Ok(())
 }
 
-/// Seeds holds that expire so late that every node knows them, and the undisturbed server can be
-/// measured, before they do.
-async fn stampede(
+/// Seeds holds that expire late enough for every node to load them, and for the undisturbed server
+/// to be measured, before they do.
+async fn mass_expiry(
     play: &Play<'_>,
     shop: &Shop,
     seeder: &mut Seeder,
     holds: u32,
-) -> Result<Stampede, BenchError> {
+) -> Result<MassExpiry, BenchError> {
     let (_, calm) = play.paced();
     let calm_seconds = u32::try_from(calm.as_secs()).unwrap_or(u32::MAX);
     let mut seconds = 10 + holds / 10_000 + calm_seconds;
     while seconds < LONGEST_HOLD {
-        let stampede = seeder.stampede(holds, seconds, PURCHASES).await?;
+        let mass_expiry = seeder.mass_expiry(holds, seconds, PURCHASES).await?;
         let held = async |units: u32| {
             let is_so = |drop: &Value| drop["stock"]["held"] == units;
             let deadline = Instant::now() + LONGEST;
-            shop.until(stampede.drop_id, is_so, deadline).await
+            shop.until(mass_expiry.drop_id, is_so, deadline).await
         };
         let is_known = held(holds).await;
         shop.settle(play.stage).await?;
-        if is_known && instant(stampede.expires_at.millis()) > soon(calm) {
-            return Ok(stampede);
+        if is_known && instant(mass_expiry.expires_at.millis()) > soon(calm) {
+            return Ok(mass_expiry);
         }
         println!(
             "consequences: holds of {seconds} s expired before they could be used; trying longer"
@@ -187,7 +186,8 @@ async fn cancel(
     let disturbance = async |shop: &Shop| {
         let deadline = Instant::now() + LONGEST;
         let path = format!("/v1/drops/{drop_id}/cancel");
-        let is_begun = insist(shop.nodes[0].address, &path, &json!({}), deadline).await;
+        let is_begun =
+            repeat_until_accepted(shop.nodes[0].address, &path, &json!({}), deadline).await;
         let is_over = |drop: &Value| drop["status"] == "cancelled" && drop["stock"]["held"] == 0;
         Ok(is_begun && shop.until(drop_id, is_over, deadline).await)
     };
@@ -200,8 +200,13 @@ async fn cancel(
     Ok(())
 }
 
-/// Sends the same request until it is accepted; whether that was before `deadline`.
-async fn insist(address: SocketAddr, path: &str, body: &Value, deadline: Instant) -> bool {
+/// Repeats the request until it is accepted. Returns true if that was before `deadline`.
+async fn repeat_until_accepted(
+    address: SocketAddr,
+    path: &str,
+    body: &Value,
+    deadline: Instant,
+) -> bool {
     let key = Uuid::new_v4().to_string();
     let call = Call {
         method: "POST",
@@ -211,8 +216,8 @@ async fn insist(address: SocketAddr, path: &str, body: &Value, deadline: Instant
     let body = (body != &json!({})).then_some(body);
     while Instant::now() < deadline {
         match send(address, call, body).await {
-            Ok(answer) if answer.status < 300 => return true,
-            Ok(answer) => println!("consequences: POST {path} was answered {}", answer.status),
+            Ok(response) if response.status < 300 => return true,
+            Ok(response) => println!("consequences: POST {path} got status {}", response.status),
             Err(error) => println!("consequences: POST {path}: {error}"),
         }
         sleep(PAUSE).await;
@@ -220,13 +225,13 @@ async fn insist(address: SocketAddr, path: &str, body: &Value, deadline: Instant
     false
 }
 
-/// When the wall clock shows `millis`.
+/// Returns the instant at which the wall clock shows `millis`.
 fn instant(millis: i64) -> Instant {
     let left = u64::try_from(millis - now().millis()).unwrap_or_default();
     Instant::now() + Duration::from_millis(left)
 }
 
-/// Purchases each hold [`IN_TIME_MS`] before it expires, at the nodes in turn.
+/// Purchases each hold [`IN_TIME_MS`] before it expires, at alternating nodes.
 async fn purchase_all(nodes: Vec<SocketAddr>, holds: Vec<(Uuid, Timestamp)>) -> Purchases {
     let each = holds.into_iter().zip(nodes.into_iter().cycle());
     let statuses = join_all(each.map(|((hold_id, expires_at), address)| async move {
@@ -239,8 +244,8 @@ async fn purchase_all(nodes: Vec<SocketAddr>, holds: Vec<(Uuid, Timestamp)>) -> 
             path: &path,
             key: None,
         };
-        let answer = send(address, call, None::<&()>).await;
-        (answer.map_or(0, |answer| answer.status), late_ms)
+        let response = send(address, call, None::<&()>).await;
+        (response.map_or(0, |response| response.status), late_ms)
     }));
     let mut purchases = Purchases::default();
     for (status, late_ms) in statuses.await {

@@ -1,8 +1,8 @@
-//! A shop under a paced load that is disturbed, and what its other drops notice: the measurement
-//! that the scenarios `consequences`, `stream-flood` and `drop-lists` share.
+//! A disturbed shop under a paced load, and the effect on its other drops: the measurement that the
+//! scenarios `consequences`, `stream-flood` and `drop-lists` share.
 //!
-//! One or two nodes on one log take holds on [`DROPS`] drops at a fixed rate ([`paced`]); the
-//! disturbance concerns another drop, or none. At the end the store is counted against the
+//! One or two nodes on one log receive holds for [`DROPS`] drops at a fixed rate ([`paced`]); the
+//! disturbance concerns another drop, or none. At the end the store is compared with the
 //! acknowledgements, as after every run.
 //!
 //! [`paced`]: crate::generator::paced
@@ -21,27 +21,28 @@ use crate::round::{LONG_HOLD, PLENTY, count, settle};
 use crate::seed_state::Seeder;
 use crate::stage::{Kept, Running, Stage};
 
-/// Drops that the paced load holds units of.
+/// Drops of the paced load.
 const DROPS: usize = 8;
-/// Not measured, at the beginning of each paced load.
+/// The warm-up at the beginning of each paced load, not measured.
 pub const WARM_UP: Duration = Duration::from_secs(1);
-/// A disturbance that is not over by then is reported as such.
+/// A disturbance that takes longer is reported as not over.
 pub const LONGEST: Duration = Duration::from_secs(150);
-/// Between two looks at whether it is over.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// A look that takes longer is given up; a server that stalls is looked at again.
-const LOOK_PATIENCE: Duration = Duration::from_secs(5);
+/// The interval of checks that the disturbance is over.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+/// The timeout of one check. The check of a server that stalls is repeated.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One build on one log.
 pub struct Shop {
-    /// Its processes; the first keeps the database.
+    /// Its processes; the first owns the database.
     pub nodes: Vec<Running>,
     drops: Vec<Uuid>,
     acknowledged: u64,
     uncertain: u64,
 }
 
-/// A new database of `contender`, migrated by its own program and stopped, to be seeded.
+/// Creates a new database of `contender`, migrated by its own program and stopped, ready to be
+/// seeded.
 ///
 /// # Errors
 /// [`BenchError`].
@@ -52,8 +53,8 @@ pub async fn migrated(stage: &Stage, contender: Contender) -> Result<(Kept, Seed
 }
 
 impl Shop {
-    /// Starts `nodes` processes on what was seeded, and returns when their read models have caught
-    /// up.
+    /// Starts `nodes` processes on the seeded database, and waits until their projections have
+    /// caught up.
     ///
     /// # Errors
     /// [`BenchError`].
@@ -64,8 +65,7 @@ impl Shop {
         nodes: usize,
     ) -> Result<Self, BenchError> {
         if let Kept::Postgres(database) = &kept {
-            // As autovacuum leaves a table that was written to in peace, and not while it is
-            // measured.
+            // As autovacuum leaves an idle table, so that it does not run during the measurement.
             let vacuumed = sqlx::query("VACUUM (ANALYZE) events").execute(&database.pool);
             vacuumed.await.doing("vacuum the log")?;
         }
@@ -96,12 +96,12 @@ impl Shop {
         Ok(shop)
     }
 
-    /// One of the drops that the paced load holds units of.
+    /// Returns one of the drops of the paced load.
     pub fn a_drop(&self) -> Uuid {
         self.drops.first().copied().unwrap_or_default()
     }
 
-    /// Waits until the read models have caught up, and Postgres has written everything out.
+    /// Waits until the projections have caught up, and Postgres has written everything to disk.
     ///
     /// # Errors
     /// [`BenchError`].
@@ -112,8 +112,8 @@ impl Shop {
         stage.checkpoint().await
     }
 
-    /// Returns once `is_over` says so of the drop at every node, as its API shows it; whether that
-    /// was before `deadline`. A node that does not answer is asked again.
+    /// Waits until `is_over` returns true for the drop at every node, as its API returns it.
+    /// Returns true if that was before `deadline`. A node without a response is polled again.
     pub async fn until(
         &self,
         drop_id: Uuid,
@@ -123,24 +123,24 @@ impl Shop {
         let path = format!("/v1/drops/{drop_id}");
         for node in &self.nodes {
             loop {
-                let look = timeout(LOOK_PATIENCE, node.get(&path)).await;
-                if look.is_ok_and(|drop| drop.is_ok_and(|drop| is_over(&drop))) {
+                let response = timeout(CHECK_TIMEOUT, node.get(&path)).await;
+                if response.is_ok_and(|drop| drop.is_ok_and(|drop| is_over(&drop))) {
                     break;
                 }
                 if Instant::now() > deadline {
                     return false;
                 }
-                sleep(LOOK_EVERY).await;
+                sleep(CHECK_INTERVAL).await;
             }
         }
         true
     }
 
-    /// Measures the paced load at `rate` holds a second before, during and after `disturbance`,
+    /// Measures the paced load at `rate` holds per second before, during and after `disturbance`,
     /// which begins at `from`; before and after it for `calm`.
     ///
     /// # Errors
-    /// [`BenchError`], also when `from` is too soon.
+    /// [`BenchError`], also if `from` is too soon.
     pub async fn disturb<T>(
         &mut self,
         stage: &Stage,
@@ -173,11 +173,11 @@ impl Shop {
         Ok((outcome, result))
     }
 
-    /// Counts the store against the acknowledgements, has the build's own `audit verify` prove its
-    /// log and its views, and ends the shop. Returns what verify has against it, if anything.
+    /// Compares the store with the acknowledgements, runs the build's own `audit verify`, and ends
+    /// the shop. Returns the violations, if any.
     ///
     /// # Errors
-    /// [`BenchError::Mismatch`] above all.
+    /// [`BenchError::Mismatch`] in particular.
     pub async fn close(self, stage: &Stage) -> Result<Option<String>, BenchError> {
         let outcome = Outcome {
             acknowledged: self.acknowledged,
@@ -186,7 +186,7 @@ impl Shop {
         };
         count(&self.nodes[0], &outcome, &self.drops).await?;
         let violation = violation(stage, &self.nodes[0]).await?;
-        // The others first: the first one's database goes with it.
+        // The first node last: its database is dropped with it.
         for node in self.nodes.into_iter().rev() {
             stage.end(node).await?;
         }
@@ -199,13 +199,13 @@ async fn violation(stage: &Stage, node: &Running) -> Result<Option<String>, Benc
     let mut verify = holdfast::command(stage.program(node.contender)?, node.store());
     verify.args(["audit", "verify"]).kill_on_drop(true);
     let output = verify.output().await.doing("run holdfast audit verify")?;
-    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    let summary = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     if output.status.success() {
-        println!("{name}: audit verify: {said}");
+        println!("{name}: audit verify: {summary}");
         return Ok(None);
     }
     let complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
     Ok(Some(format!(
-        "{name}: audit verify FAILED: {said} {complaint}"
+        "{name}: audit verify FAILED: {summary} {complaint}"
     )))
 }

@@ -1,4 +1,4 @@
-//! What holds notice while many clients read the first entry of a long list of drops, closed loop.
+//! Holds while many clients read the first entry of a long list of drops, closed loop.
 
 use tokio::time::Instant;
 
@@ -10,12 +10,9 @@ use crate::generator::{Generator, Load, Question};
 use crate::report::disturbances::Disturbance;
 use crate::report::{grouped, rounded};
 
-/// Drops that are listed.
 const DROPS: u32 = 3_000;
 const READERS: usize = 128;
 
-/// Plays it.
-///
 /// # Errors
 /// [`BenchError`].
 pub async fn play(play: &mut Play<'_>) -> Result<(), BenchError> {

@@ -1,6 +1,8 @@
-//! How far the read models are behind the log while the server is fully loaded, by asking `/health/ready` all along.
+//! How far projections are behind the log while the server is fully loaded, by polling
+//! `/health/ready`.
 //!
-//! Lag is told in milliseconds: how long ago the log was where the slowest projection is now.
+//! Lag is in milliseconds: the time since the log was at the position where the slowest projection
+//! is now.
 
 use std::time::Instant;
 
@@ -15,23 +17,21 @@ use crate::round::{LONG_HOLD, PLENTY, Readiness, count, settle};
 use crate::stage::Running;
 use crate::stats::{median, quantile};
 
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Long enough to see whether lag grows.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(20);
+/// The minimum duration, in seconds, to see growing lag.
 const SHORTEST: f64 = 6.0;
 
-/// One look.
+/// One sample.
 #[derive(Debug, Clone, Copy)]
-struct Look {
-    /// Milliseconds since the first.
+struct Sample {
+    /// Milliseconds since the first sample.
     at: f64,
-    /// Where the log was.
+    /// The position of the log.
     position: f64,
-    /// Where the slowest projection was.
+    /// The position of the slowest projection.
     slowest: f64,
 }
 
-/// Plays it.
-///
 /// # Errors
 /// [`BenchError`].
 pub async fn play(play: &mut Play<'_>, clients: usize) -> Result<(), BenchError> {
@@ -46,15 +46,17 @@ pub async fn play(play: &mut Play<'_>, clients: usize) -> Result<(), BenchError>
         seconds: play.settings.pace.seconds.max(SHORTEST),
         warm_up: play.settings.pace.warm_up,
     };
-    println!("lag: looking at the read models under full load");
+    println!("lag: sampling the projections under full load");
     let mut generator = Generator::start(stage.reaper(), &load)?;
-    let looks = look_until(&server, generator.measured()).await?;
+    let samples = look_until(&server, generator.measured()).await?;
     let outcome = generator.outcome().await?;
     let settled = settle(&server).await?;
     count(&server, &outcome, &[drop_id]).await?;
     stage.end(server).await?;
-    let lags = lags(&looks);
-    let most = looks.iter().map(|look| look.position - look.slowest);
+    let lags = lags(&samples);
+    let most = samples
+        .iter()
+        .map(|sample| sample.position - sample.slowest);
     let most = most.fold(0.0, f64::max);
     let detail = format!(
         "{:.0} holds/s, at most {most:.0} events behind, caught up {settled:.2} s after",
@@ -86,16 +88,16 @@ pub async fn play(play: &mut Play<'_>, clients: usize) -> Result<(), BenchError>
 async fn look_until(
     server: &Running,
     end: impl Future<Output = Result<(), BenchError>>,
-) -> Result<Vec<Look>, BenchError> {
-    let (began, mut looks) = (Instant::now(), vec![]);
+) -> Result<Vec<Sample>, BenchError> {
+    let (began, mut samples) = (Instant::now(), vec![]);
     let mut end = std::pin::pin!(end);
     loop {
         tokio::select! {
-            ended = &mut end => return ended.map(|()| looks),
-            () = sleep(LOOK_EVERY) => {}
+            ended = &mut end => return ended.map(|()| samples),
+            () = sleep(SAMPLE_INTERVAL) => {}
         }
         let readiness = Readiness::of(server).await?;
-        looks.push(Look {
+        samples.push(Sample {
             at: began.elapsed().as_secs_f64() * 1000.0,
             position: number(readiness.position),
             slowest: number(readiness.slowest()),
@@ -108,26 +110,26 @@ const fn number(position: u64) -> f64 {
     position as f64
 }
 
-/// For each look, how long before it the log was where the slowest projection is; since the first look at least, where
-/// that was behind already.
-fn lags(looks: &[Look]) -> Vec<f64> {
-    let lag = |(index, look): (usize, &Look)| {
-        if look.slowest >= look.position {
+/// Returns the lag of each sample: the time since the log was at the position of the slowest
+/// projection. If that was before the first sample, the time since the first sample.
+fn lags(samples: &[Sample]) -> Vec<f64> {
+    let lag = |(index, sample): (usize, &Sample)| {
+        if sample.slowest >= sample.position {
             return 0.0;
         }
-        // The last pair of looks between which the log passed that place.
-        let mut pairs = looks[..=index].windows(2).rev();
-        let passed = pairs.find(|pair| pair[0].position <= look.slowest);
+        // The last pair of samples between which the log passed that position.
+        let mut pairs = samples[..=index].windows(2).rev();
+        let passed = pairs.find(|pair| pair[0].position <= sample.slowest);
         let Some([before, after]) = passed else {
-            return look.at - looks[0].at;
+            return sample.at - samples[0].at;
         };
-        let way = (look.slowest - before.position) / (after.position - before.position).max(1.0);
-        look.at - (before.at + (after.at - before.at) * way.min(1.0))
+        let way = (sample.slowest - before.position) / (after.position - before.position).max(1.0);
+        sample.at - (before.at + (after.at - before.at) * way.min(1.0))
     };
-    looks.iter().enumerate().map(lag).collect()
+    samples.iter().enumerate().map(lag).collect()
 }
 
-/// The median of the last third less that of the first: near zero, or lag is growing.
+/// Returns the median of the last third minus that of the first: near zero unless lag grows.
 fn growth(lags: &[f64]) -> f64 {
     let third = lags.len() / 3;
     let first = median(&lags[..third]).unwrap_or_default();
@@ -139,8 +141,8 @@ fn growth(lags: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
-    fn look(at: f64, position: f64, slowest: f64) -> Look {
-        Look {
+    fn sample(at: f64, position: f64, slowest: f64) -> Sample {
+        Sample {
             at,
             position,
             slowest,
@@ -148,23 +150,23 @@ mod tests {
     }
 
     #[test]
-    fn lag_is_the_time_since_the_log_was_there() {
-        let looks = [
-            look(0.0, 100.0, 100.0),
-            look(20.0, 200.0, 150.0),
-            look(40.0, 300.0, 150.0),
+    fn lag_is_the_time_since_the_log_passed_the_position() {
+        let samples = [
+            sample(0.0, 100.0, 100.0),
+            sample(20.0, 200.0, 150.0),
+            sample(40.0, 300.0, 150.0),
         ];
-        assert_eq!(lags(&looks), [0.0, 10.0, 30.0]);
+        assert_eq!(lags(&samples), [0.0, 10.0, 30.0]);
     }
 
     #[test]
-    fn what_was_behind_from_the_first_look_on_is_never_called_caught_up() {
-        let looks = [look(0.0, 100.0, 50.0), look(500.0, 900.0, 60.0)];
-        assert_eq!(lags(&looks), [0.0, 500.0]);
+    fn lag_since_before_the_first_sample_is_not_zero() {
+        let samples = [sample(0.0, 100.0, 50.0), sample(500.0, 900.0, 60.0)];
+        assert_eq!(lags(&samples), [0.0, 500.0]);
     }
 
     #[test]
-    fn lag_that_grows_shows() {
+    fn growing_lag_is_reported() {
         assert!(growth(&[1.0, 1.0, 5.0, 5.0, 9.0, 9.0]) > 7.0);
         assert!(growth(&[3.0; 9]).abs() < 1e-9);
         assert!(growth(&[]).abs() < 1e-9);

@@ -1,4 +1,4 @@
-//! Holds on a new drop: on a log with a long past, beside an empty one.
+//! Holds on a new drop of a long log, compared with an empty one.
 
 use super::{Play, empty_log_label, long_log_label};
 use crate::contenders::Contender;
@@ -8,10 +8,8 @@ use crate::round::{Cell, play as play_rounds, settle};
 use crate::seed_log::{History, write};
 use crate::stage::Kept;
 
-/// Drops that the past is spread over.
+/// Drops over which the events are distributed.
 const DROPS: u64 = 100;
-/// Plays it.
-///
 /// # Errors
 /// [`BenchError`].
 pub async fn play(play: &mut Play<'_>, clients: usize) -> Result<(), BenchError> {
@@ -21,7 +19,7 @@ pub async fn play(play: &mut Play<'_>, clients: usize) -> Result<(), BenchError>
     let drops = DROPS;
     write(&database.url, History { events, drops }).await?;
     stage.checkpoint().await?;
-    println!("long-log: starting on them, and waiting for the read models");
+    println!("long-log: starting on them, and waiting for the projections");
     let kept = Kept::Postgres(database);
     let long = stage.start_with(Contender::Holdfast, kept).await?;
     settle(&long).await?;

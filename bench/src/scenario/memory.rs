@@ -1,6 +1,8 @@
-//! What a live hold takes: growth of the server's resident memory over the holds that it grew by.
+//! Memory per live hold: growth of the server's resident memory divided by the holds that were
+//! added.
 //!
-//! Limit: the allocator's slack and the tables that grow by doubling are in it; more holds make it truer.
+//! Limit: includes the allocator's slack and tables that grow by doubling; more holds make it more
+//! precise.
 
 use super::Play;
 use crate::contenders::Contender;
@@ -10,24 +12,22 @@ use crate::procfs::resident;
 use crate::report::Figure;
 use crate::round::{Cell, Pace, measure};
 
-/// Measured in slices of this length, until there are enough holds.
+/// The load runs in slices of this length until there are enough holds.
 const SLICE: Pace = Pace {
     rounds: 1,
     seconds: 2.0,
     warm_up: 0.0,
 };
-/// A server that never gets there is given up after as many slices.
+/// A server that does not reach the number of holds is given up after this many slices.
 const MOST_SLICES: usize = 200;
 
-/// Plays it.
-///
 /// # Errors
 /// [`BenchError`].
 pub async fn play(play: &mut Play<'_>, clients: usize) -> Result<(), BenchError> {
     let stage = play.stage;
     let server = stage.start(Contender::Holdfast).await?;
     let cell = Cell::new(0, Contender::Holdfast, Question::Hold);
-    // Buffers and pools fill once, whatever the holds.
+    // The warm-up fills buffers and pools, whose size does not depend on the holds.
     measure(stage, SLICE, &server, clients, &cell).await?;
     let before = resident(server.pid()).unwrap_or_default();
     let mut holds = 0;

@@ -1,9 +1,11 @@
-//! What the shop's front page costs with many drops, in CPU time of the browser and the server: up
-//! to the first card, and up to a press on it.
+//! The cost of the shop's front page with many drops, in CPU time of the browser and the server:
+//! until the first card, and until a press on it.
 //!
-//! The shop with few drops and that with many are both up; each round opens the page of each in a
-//! new browser context (`bench/pages.mjs`), so a ratio is of two loads of the same minute. Limit:
-//! needs Node and Chromium; a browser's CPU time comes in hundredths of a second.
+//! The shop with few drops and the shop with many are both running; each round opens the page of
+//! each in a new browser context (`bench/pages.mjs`), so a ratio compares two loads within the same
+//! minute.
+//! Limit: needs Node and Chromium; a browser's CPU time has a resolution of a hundredth of a
+//! second.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,17 +26,16 @@ use crate::stats::{median, paired};
 
 /// Drops of the shop that the others are compared with.
 const FEW: u32 = 10;
-/// How long one page may take to show a card; a build that is slow with many drops needs a minute.
-const PATIENCE: Duration = Duration::from_secs(300);
-/// How long an installation may take.
-const INSTALLING: Duration = Duration::from_secs(600);
+/// The timeout of one page until it shows a card; a build that is slow with many drops needs a
+/// minute.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(300);
+/// The timeout of an installation.
+const INSTALL_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// The figure's name, before how many drops.
+/// The figure's name, without the number of drops.
 pub const FIRST_CARD: &str = "CPU to the first card";
-/// The same.
 pub const PRESS: &str = "CPU to a press";
 
-/// One load of one page.
 #[derive(Debug, Clone, Copy, Deserialize)]
 struct Load {
     card: Spent,
@@ -43,7 +44,7 @@ struct Load {
     bytes: u64,
 }
 
-/// Milliseconds since the page was asked for.
+/// Milliseconds since the page was requested.
 #[derive(Debug, Clone, Copy, Deserialize)]
 struct Spent {
     browser: f64,
@@ -51,7 +52,7 @@ struct Spent {
     wall: f64,
 }
 
-/// The part of a load that a figure is of.
+/// Selects the part of a load that a figure is about.
 type Part = fn(&Load) -> Spent;
 
 impl Spent {
@@ -60,13 +61,11 @@ impl Spent {
     }
 }
 
-/// Plays it.
-///
 /// # Errors
 /// [`BenchError`].
 pub async fn play(play: &mut Play<'_>) -> Result<(), BenchError> {
     let Some(browser) = Browser::find().await? else {
-        let note = "Node and Chromium are not installed: the scenario pages is not played.";
+        let note = "Node and Chromium are not installed: the scenario pages is omitted.";
         println!("{note}");
         play.report.notes.push(note.into());
         return Ok(());
@@ -129,7 +128,7 @@ async fn on(
     Ok(())
 }
 
-/// The name of a figure with `many` drops by that with few.
+/// Returns the name of a figure's ratio of `many` drops to few.
 pub fn ratio_name(name: &str, many: u32) -> String {
     format!("{name}, {many} drops ÷ {FEW}")
 }
@@ -145,7 +144,7 @@ fn detail(loads: &[Load], part: Part) -> String {
         f64::from(u32::try_from(load.bytes).unwrap_or(u32::MAX))
     });
     format!(
-        "browser {} ms, server {} ms; after {} ms; {} requests of the API, {} KiB; medians of {} loads",
+        "browser {} ms, server {} ms; after {} ms; {} API requests, {} KiB; medians of {} loads",
         of(|spent| spent.browser),
         of(|spent| spent.server),
         of(|spent| spent.wall),
@@ -155,14 +154,14 @@ fn detail(loads: &[Load], part: Part) -> String {
     )
 }
 
-/// What opens pages.
+/// A browser that opens pages.
 struct Browser {
     node: PathBuf,
     chromium: PathBuf,
 }
 
 impl Browser {
-    /// Those of the browser tests, whose packages are installed when missing.
+    /// Finds those of the browser tests, and installs their packages if missing.
     async fn find() -> Result<Option<Self>, BenchError> {
         let named = std::env::var_os("CHROMIUM").map(PathBuf::from);
         let chromium = named.filter(|path| path.is_file()).or_else(|| {
@@ -184,7 +183,7 @@ impl Browser {
                 .current_dir(&folder)
                 .kill_on_drop(true);
             let installing = async { npm.status().await.doing("run npm ci") };
-            let status = within("npm ci", INSTALLING, installing).await?;
+            let status = within("npm ci", INSTALL_TIMEOUT, installing).await?;
             if !status.success() {
                 return Err(BenchError::Unexpected("npm ci failed".into()));
             }
@@ -192,7 +191,7 @@ impl Browser {
         Ok(Some(Self { node, chromium }))
     }
 
-    /// The loads of each shop, by its number of drops.
+    /// Returns the loads of each shop, by its number of drops.
     async fn loads(
         &self,
         play: &Play<'_>,
@@ -203,7 +202,7 @@ impl Browser {
         node.arg(holdfast::workspace().join("bench/pages.mjs"))
             .arg(&self.chromium)
             .arg(rounds.to_string())
-            .arg(PATIENCE.as_millis().to_string())
+            .arg(PAGE_TIMEOUT.as_millis().to_string())
             .args(shops.iter().map(|(drops, server)| {
                 let (pid, address) = (server.pid(), server.address);
                 format!("{pid},{address},{drops}")
@@ -212,15 +211,15 @@ impl Browser {
         let mut process = Process::spawn(play.stage.reaper(), "node", node)?;
         let mut loads: BTreeMap<u32, Vec<Load>> = BTreeMap::new();
         for _load in 0..rounds * shops.len() {
-            // The first line comes after a load of each that is not counted.
-            let line = process.line("load ", 3 * PATIENCE).await?;
-            let malformed = || BenchError::Unexpected(format!("a load that is none: {line}"));
+            // The first line follows an uncounted load of each page.
+            let line = process.line("load ", 3 * PAGE_TIMEOUT).await?;
+            let malformed = || BenchError::Unexpected(format!("an invalid load: {line}"));
             let (drops, load) = line.split_once(' ').ok_or_else(malformed)?;
             let drops = drops.parse().map_err(|_| malformed())?;
             let load = serde_json::from_str(load).map_err(|_| malformed())?;
             loads.entry(drops).or_default().push(load);
         }
-        process.wait_for("done", PATIENCE).await?;
+        process.wait_for("done", PAGE_TIMEOUT).await?;
         process.stop(Duration::from_secs(10)).await;
         Ok(loads)
     }

@@ -1,7 +1,8 @@
-//! How late the stock of an expired hold returns while the server is fully loaded, from the log: `recorded_at − expired_at`.
+//! The delay until the units of an expired hold are available while the server is fully loaded,
+//! from the log: `recorded_at − expired_at`.
 //!
-//! Every hold of the load lasts [`HOLD_SECONDS`], so that soon as many expire as are placed.
-//! Limit: `recorded_at` is when the engine decided; the commit follows within one append.
+//! Every hold of the load lasts [`HOLD_SECONDS`], so soon as many expire as are placed.
+//! Limit: `recorded_at` is the time of the engine's decision; the commit follows within one append.
 
 use sqlx::Row;
 use tokio::time::{Duration, sleep};
@@ -15,7 +16,7 @@ use crate::round::{PLENTY, count, settle};
 use crate::stage::Running;
 
 const HOLD_SECONDS: u32 = 2;
-/// At least, so that most of it is under way while holds expire.
+/// The minimum duration, in seconds, so that most of the load runs while holds expire.
 const SHORTEST: f64 = 6.0;
 
 const LATENESS: &str = "
@@ -28,8 +29,6 @@ SELECT count(*) AS expired,
            AND recorded_at <= (SELECT max(recorded_at) FROM events
                                 WHERE aggregate_id = $1 AND event_type = 'HoldPlaced')) AS under_load";
 
-/// Plays it.
-///
 /// # Errors
 /// [`BenchError`].
 pub async fn play(play: &mut Play<'_>, clients: usize) -> Result<(), BenchError> {
@@ -59,15 +58,15 @@ pub async fn play(play: &mut Play<'_>, clients: usize) -> Result<(), BenchError>
             name: format!("release lateness {name}"),
             value,
             unit: "ms".into(),
-            detail: format!("{expired} expiries beside {rate:.0} holds/s"),
+            detail: format!("{expired} expiries at {rate:.0} holds/s"),
         });
     }
     Ok(())
 }
 
 async fn wait_until_all_are_over(server: &Running, drop_id: uuid::Uuid) -> Result<(), BenchError> {
-    const PATIENCE: u32 = 600;
-    for _look in 0..PATIENCE {
+    const ATTEMPTS: u32 = 600;
+    for _attempt in 0..ATTEMPTS {
         let drop = server.get(&format!("/v1/drops/{drop_id}")).await?;
         if drop["stock"]["held"] == 0 {
             return Ok(());
@@ -75,7 +74,7 @@ async fn wait_until_all_are_over(server: &Running, drop_id: uuid::Uuid) -> Resul
         sleep(Duration::from_millis(100)).await;
     }
     Err(BenchError::Unexpected(
-        "holds that are over never returned".into(),
+        "expired holds were never recorded".into(),
     ))
 }
 

@@ -1,7 +1,8 @@
-//! The first answer after a restart: from starting the process to a hold that is acknowledged, on a drop with a long past.
+//! The first response after a restart: from starting the process to an acknowledged hold on a drop
+//! with a long history.
 //!
-//! Every restart follows an orderly stop. Postgres stays up, and its cache is as warm as on a machine whose program was
-//! restarted.
+//! Every restart follows an orderly stop. Postgres keeps running, and its cache is as warm as on a
+//! machine whose program was restarted.
 
 use std::time::Instant;
 
@@ -14,14 +15,12 @@ use crate::seed_log::{History, write};
 use crate::stage::Kept;
 use crate::stats::quantile;
 
-/// Restarts: the median of them counts.
+/// The number of restarts; the median counts.
 const TIMES: usize = 5;
 
-/// The figure's name, before how many events.
+/// The figure's name, without the number of events.
 pub const FIRST_ANSWER: &str = "first answer after a restart";
 
-/// Plays it.
-///
 /// # Errors
 /// [`BenchError`].
 pub async fn play(play: &mut Play<'_>) -> Result<(), BenchError> {
@@ -31,7 +30,7 @@ pub async fn play(play: &mut Play<'_>) -> Result<(), BenchError> {
     let drops = write(&database.url, History { events, drops: 1 }).await?;
     let drop_id = drops.first().copied().unwrap_or_default();
     stage.checkpoint().await?;
-    println!("restart: a first start, until the read models have caught up");
+    println!("restart: a first start, waiting for the projections");
     let kept = Kept::Postgres(database);
     let first = stage.start_with(Contender::Holdfast, kept).await?;
     settle(&first).await?;

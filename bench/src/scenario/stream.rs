@@ -1,7 +1,9 @@
-//! How late the live stream is, what a watcher costs, and whether everybody ends with the truth.
+//! The latency of the live stream, the cost of a watcher, and the correctness of the last state
+//! that every watcher receives.
 //!
-//! Changes are holds at a stated rate, open loop: the next is due by the clock whether or not the last was answered. Latency
-//! is taken on every connection: `recorded_at` to receipt, one clock. What the watchers themselves need to read is in it.
+//! Changes are holds at a given rate, open loop: the next is due by the clock, regardless of the
+//! previous response. Latency is measured on every connection: from `recorded_at` to receipt, by
+//! one clock. It includes the watchers' own reading time.
 
 use std::net::SocketAddr;
 
@@ -19,53 +21,53 @@ use crate::round::{LONG_HOLD, PLENTY, count, settle};
 use crate::stage::{Running, place_hold};
 use crate::watchers::{Seen, Watch, Watchers};
 
-/// Changes a second that a shop may well have, and what only conflation can carry to ten thousand.
+/// Changes per second: a rate of a real shop, and a rate that only conflation can deliver to ten
+/// thousand watchers.
 const RATES: [u32; 2] = [10, 50];
-/// One watcher of an idle machine must be observed often enough for a 99th percentile.
+/// The minimum duration, in seconds: one watcher of an idle machine needs enough samples for a 99th
+/// percentile.
 const SHORTEST_IDLE: f64 = 10.0;
 const WARM_UP: f64 = 2.0;
-/// Watchers of the stampede, each of whom is checked.
+/// Watchers of the burst, all of which are checked.
 const CHECKED: usize = 1_000;
-/// How long the last state may take to reach everybody.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// For what connecting left behind.
+/// The longest time until the last state reaches every watcher.
+const LAST_STATE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The pause after connecting.
 const CALM: Duration = Duration::from_secs(1);
 
-/// The name of a figure of latency at `rate`, and how it begins whatever the number of watchers.
+/// The name of a figure of latency at each rate, without the number of watchers.
 pub const LATENCY: [&str; 2] = [
     "commit to receipt p99 at 10 changes/s, watchers: ",
     "commit to receipt p99 at 50 changes/s, watchers: ",
 ];
 /// The same on an idle machine.
 pub const IDLE: &str = "commit to receipt p99, idle";
-/// What a watcher costs, whatever their number.
+/// The name of the cost of a watcher, without their number.
 pub const MEMORY: &str = "memory per watcher, watchers: ";
-/// Watchers of a stampede who ended with another state than the drop's.
+/// Watchers whose last state differs from the drop's.
 pub const WRONG: &str = "watchers of a stampede who ended wrong";
 
-/// Plays it.
-///
 /// # Errors
-/// [`BenchError`], above all when somebody ended with a state that is not the last.
+/// [`BenchError`], in particular if a watcher ended with a wrong state.
 pub async fn play(play: &mut Play<'_>, clients: usize) -> Result<(), BenchError> {
     let stage = play.stage;
     let server = stage.start(Contender::Holdfast).await?;
     idle(play, &server).await?;
     many(play, &server).await?;
-    stampede(play, &server, clients).await?;
+    burst(play, &server, clients).await?;
     stage.end(server).await
 }
 
 async fn idle(play: &mut Play<'_>, server: &Running) -> Result<(), BenchError> {
     let drop_id = server.open_drop(PLENTY, LONG_HOLD).await?;
     let mut watchers = watch(play, server, drop_id, 1).await?;
-    // The first commits of a database that was made a moment ago are not a shop's.
+    // The first commits of a new database are not representative.
     offer(server.address, drop_id, RATES[0], WARM_UP).await?;
-    // The first change that counts must not fall into the interval of the last that does not.
+    // The first counted change must not fall into the interval of the last uncounted one.
     sleep(CALM).await;
     let seconds = play.settings.pace.seconds.max(SHORTEST_IDLE);
     let seen = offered(server, drop_id, &mut watchers, RATES[0], seconds).await?;
-    let detail = format!("{} changes, {}", seen.of_changes.count, told(&seen));
+    let detail = format!("{} changes, {}", seen.of_changes.count, latencies(&seen));
     keep(play, IDLE.to_owned(), seen.of_changes.p99_ms, "ms", detail);
     Ok(())
 }
@@ -83,7 +85,7 @@ async fn many(play: &mut Play<'_>, server: &Running) -> Result<(), BenchError> {
         let name = format!("{name}{number}");
         let detail = format!(
             "{}; server {} cores",
-            told(&seen),
+            latencies(&seen),
             rounded(used.as_secs_f64() / seen.seconds)
         );
         let changes = seen.of_changes;
@@ -96,7 +98,8 @@ async fn many(play: &mut Play<'_>, server: &Running) -> Result<(), BenchError> {
         );
         keep(play, name, changes.p99_ms, "ms", detail);
     }
-    // Once they have been sent much, for what is kept only while sending would not show before.
+    // After much has been sent, because memory that is used only while sending would not show
+    // before.
     let grown = resident(server.pid())
         .unwrap_or_default()
         .saturating_sub(before);
@@ -113,7 +116,7 @@ async fn many(play: &mut Play<'_>, server: &Running) -> Result<(), BenchError> {
     Ok(())
 }
 
-async fn stampede(play: &mut Play<'_>, server: &Running, clients: usize) -> Result<(), BenchError> {
+async fn burst(play: &mut Play<'_>, server: &Running, clients: usize) -> Result<(), BenchError> {
     let drop_id = server.open_drop(PLENTY, LONG_HOLD).await?;
     let mut watchers = watch(play, server, drop_id, CHECKED).await?;
     let load = Load {
@@ -132,15 +135,15 @@ async fn stampede(play: &mut Play<'_>, server: &Running, clients: usize) -> Resu
     settle(server).await?;
     count(server, &outcome, &[drop_id]).await?;
     let drop = server.get(&format!("/v1/drops/{drop_id}")).await?;
-    let truth = serde_json::to_string(&drop["stock"]).doing("read the drop's stock")?;
+    let expected = serde_json::to_string(&drop["stock"]).doing("read the drop's stock")?;
     let wrong = wrong_in_the_end(&mut watchers, &drop["stock"]).await?;
     if wrong > 0 {
         return Err(BenchError::Unexpected(format!(
-            "{wrong} of {CHECKED} watchers did not end with {truth}"
+            "{wrong} of {CHECKED} watchers did not end with {expected}"
         )));
     }
     let detail = format!(
-        "of {CHECKED}, beside {} holds/s and {} frames/s; each compared with the drop",
+        "of {CHECKED}, at {} holds/s and {} frames/s; each compared with the drop",
         grouped(outcome.per_second),
         grouped(seen.per_second())
     );
@@ -148,18 +151,19 @@ async fn stampede(play: &mut Play<'_>, server: &Running, clients: usize) -> Resu
     Ok(())
 }
 
-/// How many of the watchers were last told something else than `truth`, once all that is on its way has come.
+/// Returns how many watchers received a last state other than `expected`, once everything in flight
+/// has arrived.
 async fn wrong_in_the_end(
     watchers: &mut Watchers,
-    truth: &serde_json::Value,
+    expected: &serde_json::Value,
 ) -> Result<usize, BenchError> {
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + LAST_STATE_TIMEOUT;
     loop {
-        let told = watchers.last_told().await?;
-        let is_truth = |text: &str| {
-            serde_json::from_str::<serde_json::Value>(text).is_ok_and(|told| told == *truth)
+        let states = watchers.last_states().await?;
+        let is_expected = |text: &str| {
+            serde_json::from_str::<serde_json::Value>(text).is_ok_and(|state| state == *expected)
         };
-        let wrong = told.iter().filter(|(text, _)| !is_truth(text));
+        let wrong = states.iter().filter(|(text, _)| !is_expected(text));
         let wrong = wrong.map(|(_, count)| count).sum();
         if wrong == 0 || Instant::now() > until {
             return Ok(wrong);
@@ -184,7 +188,7 @@ async fn watch(
     Ok(watchers)
 }
 
-/// Places holds at `rate` for `seconds`, and tells what the watchers saw.
+/// Places holds at `rate` for `seconds`, and returns the result of the watchers.
 async fn offered(
     server: &Running,
     drop_id: Uuid,
@@ -194,14 +198,14 @@ async fn offered(
 ) -> Result<Seen, BenchError> {
     watchers.begin().await?;
     offer(server.address, drop_id, rate, seconds).await?;
-    // What is on its way still counts.
+    // Frames in flight still count.
     sleep(CALM).await;
     let mut seen = watchers.end().await?;
     seen.join(server.pool()?, drop_id).await?;
     println!(
         "stream: {} watchers, {rate} changes/s: {}",
         seen.watchers,
-        told(&seen)
+        latencies(&seen)
     );
     Ok(seen)
 }
@@ -227,7 +231,7 @@ async fn offer(
     Ok(())
 }
 
-fn told(seen: &Seen) -> String {
+fn latencies(seen: &Seen) -> String {
     format!(
         "p50 {} ms, max {} ms; {} frames/s, whose readers took {} cores",
         rounded(seen.of_frames.p50_ms),

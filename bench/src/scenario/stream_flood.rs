@@ -1,6 +1,6 @@
-//! What holds notice while one client or two send without pause on connections of the live stream.
+//! Holds while one or two clients send without pause on connections of the live stream.
 //!
-//! `/health/live` is asked all along; its slowest answer is told.
+//! `/health/live` is polled throughout; its slowest response is reported.
 
 use std::time::Duration;
 
@@ -16,11 +16,9 @@ use crate::stream_flood::{Flood, StreamFlood};
 use crate::wire::{Call, send};
 
 const CLIENTS: [usize; 2] = [1, 2];
-/// Between two questions to `/health/live`.
-const ASK_EVERY: Duration = Duration::from_millis(100);
+/// The interval between two requests to `/health/live`.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Plays it.
-///
 /// # Errors
 /// [`BenchError`].
 pub async fn play(play: &mut Play<'_>) -> Result<(), BenchError> {
@@ -62,7 +60,7 @@ async fn on(play: &mut Play<'_>, contender: Contender) -> Result<(), BenchError>
     play.close(shop).await
 }
 
-/// Asks until `until`; returns the longest wait for an answer, or for a failure.
+/// Polls until `until`; returns the longest wait for a response or a failure.
 async fn slowest_health(shop: &Shop, until: Instant) -> Duration {
     let call = Call {
         method: "GET",
@@ -71,10 +69,10 @@ async fn slowest_health(shop: &Shop, until: Instant) -> Duration {
     };
     let mut slowest = Duration::ZERO;
     while Instant::now() < until {
-        let asked = Instant::now();
+        let sent = Instant::now();
         let _any = send(shop.nodes[0].address, call, None::<&()>).await;
-        slowest = slowest.max(asked.elapsed());
-        sleep(ASK_EVERY).await;
+        slowest = slowest.max(sent.elapsed());
+        sleep(POLL_INTERVAL).await;
     }
     slowest
 }

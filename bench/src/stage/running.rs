@@ -1,4 +1,4 @@
-//! A contender that serves, and what it keeps when it is stopped.
+//! A running contender, and the store that it leaves when it is stopped.
 
 use std::net::SocketAddr;
 
@@ -16,11 +16,10 @@ use crate::wire::{Call, send};
 /// A database of the run.
 #[derive(Debug)]
 pub struct Database {
-    /// Its name.
     pub name: String,
-    /// Its address.
+    /// Its URL.
     pub url: String,
-    /// For counting what is in it.
+    /// For counting its rows.
     pub pool: PgPool,
 }
 
@@ -31,19 +30,16 @@ pub struct Redis {
     pub(super) process: Process,
 }
 
-/// What a contender keeps when it is stopped.
+/// The store of a stopped contender.
 #[derive(Debug)]
 pub enum Kept {
-    /// Nothing.
     Nothing,
-    /// A database.
     Postgres(Database),
-    /// A Redis.
     Redis(Box<Redis>),
 }
 
 impl Kept {
-    /// Its address; empty for nothing.
+    /// Returns its URL; empty without a store.
     pub fn url(&self) -> &str {
         match self {
             Self::Nothing => "",
@@ -53,32 +49,28 @@ impl Kept {
     }
 }
 
-/// A contender that serves.
 #[derive(Debug)]
 pub struct Running {
-    /// Who.
     pub contender: Contender,
-    /// Where.
     pub address: SocketAddr,
     pub(super) process: Process,
     pub(super) kept: Kept,
 }
 
 impl Running {
-    /// The server's process.
     pub const fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// The address of its store.
+    /// Returns the URL of its store.
     pub fn store(&self) -> &str {
         self.kept.url()
     }
 
-    /// Its database.
+    /// Returns its database.
     ///
     /// # Errors
-    /// When it has none.
+    /// If it has none.
     pub fn pool(&self) -> Result<&PgPool, BenchError> {
         match &self.kept {
             Kept::Postgres(database) => Ok(&database.pool),
@@ -89,7 +81,7 @@ impl Running {
         }
     }
 
-    /// Stops the server as an operator would, and keeps its store.
+    /// Stops the server like an operator, and returns its store.
     pub async fn stop(self) -> Kept {
         self.process.stop(STOPPING).await;
         self.kept
@@ -107,22 +99,20 @@ impl Running {
             "hold_seconds": hold_seconds,
         });
         let key = Uuid::new_v4().to_string();
-        let answer = send(self.address, post("/v1/drops", &key), Some(&body)).await?;
-        Ok(answer.read::<Opened>(201)?.id)
+        let response = send(self.address, post("/v1/drops", &key), Some(&body)).await?;
+        Ok(response.read::<Opened>(201)?.id)
     }
 
-    /// Places one hold.
-    ///
     /// # Errors
     /// [`BenchError`].
     pub async fn place(&self, drop_id: Uuid) -> Result<(), BenchError> {
         place_hold(self.address, drop_id).await
     }
 
-    /// What a `GET` answers.
+    /// Returns the body of a `GET`.
     ///
     /// # Errors
-    /// [`BenchError`] unless it answers 200.
+    /// [`BenchError`] unless the status is 200.
     pub async fn get(&self, path: &str) -> Result<Value, BenchError> {
         let call = Call {
             method: "GET",
@@ -132,7 +122,8 @@ impl Running {
         send(self.address, call, None::<&()>).await?.read(200)
     }
 
-    /// How many holds of `drops` are stored, counted in the store itself and not asked of the server.
+    /// Returns how many holds of `drops` are stored, counted in the store itself and not by the
+    /// server.
     ///
     /// # Errors
     /// [`BenchError`].
@@ -141,12 +132,12 @@ impl Running {
             Kept::Nothing => Ok(None),
             Kept::Postgres(database) => {
                 let counted = self.count_rows(&database.pool, drops).await;
-                let rows = counted.doing("count what is stored")?;
+                let rows = counted.doing("count the stored holds")?;
                 Ok(Some(rows.unsigned_abs()))
             }
             Kept::Redis(redis) => {
                 let counted = count_fields(&redis.url, drops).await;
-                counted.map(Some).doing("count what is stored")
+                counted.map(Some).doing("count the stored holds")
             }
         }
     }
@@ -161,7 +152,8 @@ impl Running {
             )
             .bind(streams)
         } else {
-            // A hold that is counted in the stock and has no row, or the other way round, shows as a mismatch.
+            // A hold that is counted in the stock and has no row, or the reverse, is reported as a
+            // mismatch.
             sqlx::query_scalar(
                 "SELECT CASE WHEN rows = taken THEN rows ELSE -1 END
                    FROM (SELECT count(*) AS rows FROM holds WHERE drop_id = ANY($1)) AS counted,
@@ -186,7 +178,7 @@ async fn count_fields(url: &str, drops: &[Uuid]) -> Result<u64, redis::RedisErro
     Ok(stored)
 }
 
-/// Places one hold, for a buyer of its own.
+/// Places one hold, for a new buyer.
 ///
 /// # Errors
 /// [`BenchError`].
@@ -194,8 +186,8 @@ pub async fn place_hold(address: SocketAddr, drop_id: Uuid) -> Result<(), BenchE
     let key = Uuid::new_v4().to_string();
     let body = json!({ "buyer_id": format!("buyer {key}") });
     let path = format!("/v1/drops/{drop_id}/holds");
-    let answer = send(address, post(&path, &key), Some(&body)).await?;
-    answer.read::<Value>(201).map(drop)
+    let response = send(address, post(&path, &key), Some(&body)).await?;
+    response.read::<Value>(201).map(drop)
 }
 
 const fn post<'a>(path: &'a str, key: &'a str) -> Call<'a> {

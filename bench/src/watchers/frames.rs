@@ -1,45 +1,46 @@
-//! The bytes of one stream, cut into the states they carry. Cheap, for ten thousand streams share two cores with the server.
+//! Splits the bytes of one stream into states. Cheap, because ten thousand streams share two cores
+//! with the server.
 
 use memchr::memmem;
 
-/// What one state says.
+/// One state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct State<'a> {
-    /// Its place in the log.
+    /// Its position in the log.
     pub position: i64,
-    /// The numbers, as they were sent.
+    /// The stock, as the server sent it.
     pub stock: &'a [u8],
 }
 
 const EVENT: &[u8] = b"event: drop\nid: ";
 const STOCK: &[u8] = b"\"stock\":{";
 
-/// What is left of a stream between two reads: a frame that was cut.
+/// The rest of a stream between two reads: an incomplete frame.
 #[derive(Debug, Default)]
 pub struct Frames {
     cut: Vec<u8>,
 }
 
 impl Frames {
-    /// Tells `each` state that is complete with `bytes`.
+    /// Passes each state that `bytes` completes to `each`.
     pub fn read(&mut self, bytes: &[u8], mut each: impl FnMut(State<'_>)) {
         if self.cut.is_empty() {
-            let rest = tell(bytes, &mut each);
+            let rest = read_whole(bytes, &mut each);
             self.cut.extend_from_slice(&bytes[rest..]);
         } else {
             self.cut.extend_from_slice(bytes);
-            let rest = tell(&self.cut, &mut each);
+            let rest = read_whole(&self.cut, &mut each);
             self.cut.drain(..rest);
         }
         if self.cut == b"\r\n" {
-            // The end of a chunk; as a rule there is nothing else between two reads.
+            // The end of a chunk; usually there is nothing else between two reads.
             self.cut = Vec::new();
         }
     }
 }
 
-/// Tells whole frames, and where the rest begins.
-fn tell(bytes: &[u8], each: &mut impl FnMut(State<'_>)) -> usize {
+/// Passes whole frames to `each`, and returns the offset of the rest.
+fn read_whole(bytes: &[u8], each: &mut impl FnMut(State<'_>)) -> usize {
     let mut from = 0;
     while let Some(end) = memmem::find(&bytes[from..], b"\n\n") {
         if let Some(state) = state(&bytes[from..from + end]) {
@@ -51,7 +52,7 @@ fn tell(bytes: &[u8], each: &mut impl FnMut(State<'_>)) -> usize {
 }
 
 fn state(frame: &[u8]) -> Option<State<'_>> {
-    // Behind the length of a chunk; comment lines, and of the first one the head of the answer.
+    // After the length of a chunk, comment lines, and in the first frame the head of the response.
     let name = memmem::find(frame, EVENT)?;
     let rest = &frame[name + EVENT.len()..];
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
@@ -73,11 +74,11 @@ mod tests {
         2\r\n:\n\r\n2\r\n:\n\r\n\
         3e\r\nevent: drop\nid: 42\ndata: {\"stock\":{\"held\":2},\"x\":{}}\n\n\r\n";
 
-    fn told(parts: &[&[u8]]) -> Vec<(i64, String)> {
-        let (mut frames, mut told) = (Frames::default(), vec![]);
+    fn states(parts: &[&[u8]]) -> Vec<(i64, String)> {
+        let (mut frames, mut states) = (Frames::default(), vec![]);
         for part in parts {
             let note = |state: State<'_>| {
-                told.push((
+                states.push((
                     state.position,
                     String::from_utf8_lossy(state.stock).into_owned(),
                 ));
@@ -85,19 +86,19 @@ mod tests {
             frames.read(part, note);
         }
         assert!(frames.cut.is_empty());
-        told
+        states
     }
 
     #[test]
-    fn every_state_is_told_once_wherever_a_read_cuts_the_stream() {
+    fn every_state_is_read_once_wherever_a_read_splits_the_stream() {
         let expected = [
             (41, r#"{"held":1}"#.to_owned()),
             (42, r#"{"held":2}"#.to_owned()),
         ];
-        assert_eq!(told(&[STREAM]), expected);
+        assert_eq!(states(&[STREAM]), expected);
         for cut in 0..STREAM.len() {
             assert_eq!(
-                told(&[&STREAM[..cut], &STREAM[cut..]]),
+                states(&[&STREAM[..cut], &STREAM[cut..]]),
                 expected,
                 "cut at {cut}"
             );

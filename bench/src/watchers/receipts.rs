@@ -1,9 +1,11 @@
-//! When states were received, beside when the log says that they came to be.
+//! The times at which states were received, compared with the times at which the log recorded them.
 //!
-//! Two measures. *A frame's* latency: from when the event at its position was recorded to its receipt, how old news is. *A
-//! change's*: from when it was recorded to the first frame at or after it, how long a watcher did not know; it contains the
-//! stream's own interval, which conflates changes on purpose.
-//! Limit: one clock, in whole milliseconds; `recorded_at` is when the engine decided, so the commit is in both.
+//! Two measures. *The latency of a frame*: from the recording of the event at its position to its
+//! receipt, the age of the news. *The latency of a change*: from its recording to the first frame
+//! at or after it, the time during which a watcher did not know it; it contains the stream's own
+//! interval, which conflates changes on purpose.
+//! Limit: one clock, in whole milliseconds; `recorded_at` is the time of the engine's decision, so
+//! both include the commit.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -15,30 +17,27 @@ use uuid::Uuid;
 
 use crate::error::{BenchError, Doing};
 
-/// So many watchers that knew the log up to `after` received the state at `position` in that millisecond.
+/// A state at `position`, received in one millisecond by watchers that knew the log up to `after`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Receipt {
-    /// The position of the state before.
+    /// The position of the previous state.
     pub after: i64,
-    /// The position of this one.
+    /// The position of this state.
     pub position: i64,
     /// Milliseconds since the Unix epoch.
     pub at_ms: i64,
 }
 
-/// Receipts, and how many of each.
+/// Receipts, with the number of watchers.
 pub type Receipts = HashMap<Receipt, u64>;
 
 /// A distribution, in milliseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
-    /// The middle.
     pub p50_ms: f64,
-    /// 99 of 100 are no later.
+    /// The 99th percentile.
     pub p99_ms: f64,
-    /// The latest.
     pub max_ms: f64,
-    /// How many there are.
     pub count: u64,
 }
 
@@ -55,7 +54,8 @@ impl Latency {
     }
 }
 
-/// When each event of `drop_id` was recorded, in milliseconds since the Unix epoch, by position.
+/// Returns when each event of `drop_id` was recorded, in milliseconds since the Unix epoch, by
+/// position.
 ///
 /// # Errors
 /// [`BenchError`].
@@ -71,7 +71,7 @@ pub async fn recorded(log: &PgPool, drop_id: Uuid) -> Result<BTreeMap<i64, i64>,
     Ok(rows.into_iter().map(millis).collect())
 }
 
-/// The latencies of frames and of changes.
+/// Returns the latencies of frames and of changes.
 ///
 /// # Errors
 /// Never in practice: the histogram's bounds are constants.
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_is_as_late_as_its_own_event_and_a_change_as_the_first_frame_that_has_it() {
+    fn latency_of_frames_and_of_changes_use_their_own_events() {
         let recorded = BTreeMap::from([(7, 1_000), (8, 1_040), (9, 1_060)]);
         let receipt = |after, position, at_ms| Receipt {
             after,

@@ -1,27 +1,25 @@
-//! Finds the first of many numbers that is at most a given one.
+//! Finds the first of many numbers that is at most a given limit.
 //!
-//! Promise: finding and changing take logarithmic time, however many numbers there are; adding
-//! moves none of the others.
-//! Limit: numbers below 65,535, added and removed at the end only.
+//! Promise: a search and an update take logarithmic time; adding a slot moves no other.
+//! Limit: numbers are below 65,535, and slots are added and removed at the end only.
 //!
-//! A tree of blocks: level 0 holds the numbers, and each level above the minimum of every block of
-//! [`BLOCK`] below it.
+//! A tree of blocks: level 0 holds the numbers, and each level above holds the minimum of every
+//! block of [`BLOCK`] entries below it.
 
-/// Numbers in a block: two cache lines, searched faster than a narrower tree is descended.
+/// Numbers in a block: two cache lines. Scanning them is faster than descending a narrower tree.
 const BLOCK: usize = 64;
 
-/// Stands for no number; larger than every one.
+/// Marks an empty slot; larger than every number.
 const NONE: u16 = u16::MAX;
 
-/// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct FirstFit {
-    /// A level has one above it while it has more than one block.
+    /// A level has another above it if it has more than one block.
     levels: Vec<Vec<u16>>,
 }
 
 impl FirstFit {
-    /// Adds a place without a number at the end.
+    /// Adds an empty slot at the end.
     pub(super) fn push(&mut self) {
         if self.levels.is_empty() {
             self.levels.push(vec![]);
@@ -43,7 +41,7 @@ impl FirstFit {
         }
     }
 
-    /// Takes the last place out.
+    /// Removes the last slot.
     pub(super) fn pop(&mut self) {
         let Some(last) = self.levels.first().and_then(|all| all.len().checked_sub(1)) else {
             return;
@@ -62,16 +60,16 @@ impl FirstFit {
         }
     }
 
-    /// Puts `number` at a place, or nothing.
+    /// Sets or clears the number in a slot.
     ///
     /// # Panics
-    /// When there is no such place, or the number is too large.
-    pub(super) fn set(&mut self, place: usize, number: Option<u32>) {
+    /// If the slot does not exist, or the number is too large.
+    pub(super) fn set(&mut self, slot: usize, number: Option<u32>) {
         let number = number.map_or(NONE, |number| {
             u16::try_from(number).expect("a number below 65,535")
         });
-        self.levels[0][place] = number;
-        let mut block = place / BLOCK;
+        self.levels[0][slot] = number;
+        let mut block = slot / BLOCK;
         for level in 1..self.levels.len() {
             let least = self.least(level - 1, block);
             if std::mem::replace(&mut self.levels[level][block], least) == least {
@@ -81,12 +79,11 @@ impl FirstFit {
         }
     }
 
-    /// Whether there is a number at `place`.
-    pub(super) fn is_set(&self, place: usize) -> bool {
-        self.levels[0][place] != NONE
+    pub(super) fn is_set(&self, slot: usize) -> bool {
+        self.levels[0][slot] != NONE
     }
 
-    /// The first place whose number is at most `most`.
+    /// Returns the first slot whose number is at most `most`.
     pub(super) fn first_at_most(&self, most: u32) -> Option<usize> {
         let most = u16::try_from(most).unwrap_or(NONE).min(NONE - 1);
         let mut found = 0;
@@ -108,7 +105,7 @@ impl FirstFit {
 mod tests {
     use super::*;
 
-    /// Numbers that look random and are the same in every run.
+    /// Pseudorandom numbers that are the same in every run.
     fn drawn(step: usize, below: usize) -> usize {
         step.wrapping_mul(2_654_435_761).rotate_left(17) % below
     }
@@ -118,10 +115,10 @@ mod tests {
     }
 
     #[test]
-    fn it_finds_what_a_walk_finds_while_numbers_come_change_and_go() {
+    fn first_fit_matches_a_linear_search_while_numbers_change() {
         let (mut tree, mut list) = (FirstFit::default(), Vec::<Option<u32>>::new());
         for step in 0..16_000 {
-            // Up to some 6,000 places, on three levels, and down again.
+            // Grows to about 6,000 slots, on three levels, and shrinks again.
             if drawn(step, 10) < if step < 8_000 { 9 } else { 1 } {
                 tree.push();
                 list.push(None);
@@ -130,12 +127,12 @@ mod tests {
                 list.pop();
             }
             if !list.is_empty() {
-                let place = drawn(step + 1, list.len());
+                let slot = drawn(step + 1, list.len());
                 let number = drawn_number(step + 2, 1_200);
                 let number = (number > 0 && number <= 1_000).then_some(number);
-                list[place] = number;
-                tree.set(place, number);
-                assert_eq!(tree.is_set(place), number.is_some());
+                list[slot] = number;
+                tree.set(slot, number);
+                assert_eq!(tree.is_set(slot), number.is_some());
             }
             if step % 8 > 0 {
                 continue;
@@ -148,13 +145,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_added_and_removed_leaves_no_trace() {
+    fn popping_restores_the_tree_before_the_push() {
         let mut tree = FirstFit::default();
         let mut before = vec![];
-        for place in 0..BLOCK * BLOCK + 2 {
+        for slot in 0..BLOCK * BLOCK + 2 {
             before.push(tree.clone());
             tree.push();
-            tree.set(place, Some(drawn_number(place, 1_000)));
+            tree.set(slot, Some(drawn_number(slot, 1_000)));
         }
         for expected in before.into_iter().rev() {
             tree.pop();

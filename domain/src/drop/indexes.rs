@@ -1,14 +1,15 @@
-//! How an aggregate finds what it knows: holds and buyers by id, and whatever was done with an idempotency key.
+//! The indexes of an aggregate: holds and buyers by id, and operations by idempotency key.
 //!
-//! Promise: an entry is found by the key that it carries, and a key is used once. Limit: see [`crate::lookup::Lookup`].
+//! Promise: an entry is found by the key that it carries, and a key is used once.
+//! Limit: see [`crate::lookup::Lookup`].
 
-use super::line::Line;
+use super::line::Waitlist;
 use super::packed::PackedHold;
 use super::{Adjustment, DropAggregate};
 use crate::chunks::Chunks;
 use crate::values::{HoldId, KeyDigest, Pseudonym};
 
-/// What was done with an idempotency key.
+/// The operation that an idempotency key was used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Keyed {
     Hold(u32),
@@ -50,31 +51,33 @@ impl PackedKeyed {
         self,
         holds: &'a Chunks<PackedHold>,
         adjustments: &'a [Adjustment],
-        line: &'a Line,
+        waitlist: &'a Waitlist,
     ) -> &'a KeyDigest {
         let key = match self.unpack() {
             Keyed::Hold(index) => &holds[index].key,
             Keyed::Adjustment(index) => &adjustments[index as usize].key,
-            Keyed::Entry(index) => &line.at(index).key,
+            Keyed::Entry(index) => &waitlist.at(index).key,
         };
-        key.as_ref().expect("what is found by its key has one")
+        key.as_ref()
+            .expect("an entry that was found by its key has a key")
     }
 }
 
 impl DropAggregate {
-    /// Where a buyer stands among those whom the drop has met; it stays the same unless the meeting is taken back.
+    /// Returns the index of a buyer. It stays the same unless the event that introduced the buyer
+    /// is reverted.
     #[must_use]
     pub fn buyer_place(&self, buyer: Pseudonym) -> Option<u32> {
         self.buyer_index(buyer)
     }
 
-    /// The buyer who stands at `place`.
+    /// Returns the buyer at `index`.
     ///
     /// # Panics
-    /// When nobody does.
+    /// If the index is out of range.
     #[must_use]
-    pub fn pseudonym_at(&self, place: u32) -> Pseudonym {
-        self.buyer_at(place).id
+    pub fn pseudonym_at(&self, index: u32) -> Pseudonym {
+        self.buyer_at(index).id
     }
 
     pub(super) fn buyer_index(&self, buyer: Pseudonym) -> Option<u32> {
@@ -82,8 +85,8 @@ impl DropAggregate {
             .find(&buyer, |index| &self.buyer_at(index).id)
     }
 
-    /// Takes back the meeting of the buyer who was met last.
-    pub(super) fn unmeet(&mut self, buyer: Pseudonym) {
+    /// Removes the newest buyer.
+    pub(super) fn remove_buyer(&mut self, buyer: Pseudonym) {
         let buyers = &self.buyers;
         self.buyer_index.remove(&buyer, |index| &buyers[index].id);
         self.buyers.pop();
@@ -97,7 +100,7 @@ impl DropAggregate {
         assert!(before.is_none(), "a hold was placed twice");
     }
 
-    /// The buyer's index, if they were met before.
+    /// Returns the buyer's index if it was known before; otherwise adds `index`.
     pub(super) fn index_buyer(&mut self, buyer: Pseudonym, index: u32) -> Option<u32> {
         let buyers = &self.buyers;
         self.buyer_index
@@ -107,22 +110,22 @@ impl DropAggregate {
     pub(super) fn index_key(&mut self, key: Option<KeyDigest>, keyed: Keyed) {
         let Some(key) = key else { return };
         assert!(!self.knows_key(key), "a key was used twice");
-        let (holds, adjustments, line) = (&self.holds, &self.adjustments, &self.line);
+        let (holds, adjustments, waitlist) = (&self.holds, &self.adjustments, &self.waitlist);
         self.key_index.insert(&key, keyed.into(), |keyed| {
-            keyed.key(holds, adjustments, line)
+            keyed.key(holds, adjustments, waitlist)
         });
     }
 
-    pub(super) fn forget_key(&mut self, key: Option<KeyDigest>) {
+    pub(super) fn remove_key(&mut self, key: Option<KeyDigest>) {
         let Some(key) = key else { return };
-        let (holds, adjustments, line) = (&self.holds, &self.adjustments, &self.line);
+        let (holds, adjustments, waitlist) = (&self.holds, &self.adjustments, &self.waitlist);
         self.key_index
-            .remove(&key, |keyed| keyed.key(holds, adjustments, line));
+            .remove(&key, |keyed| keyed.key(holds, adjustments, waitlist));
     }
 
-    /// What was done with `key`, scheduling the drop aside.
+    /// Returns the operation that `key` was used for, except scheduling the drop.
     pub(super) fn keyed(&self, key: KeyDigest) -> Option<Keyed> {
-        let key_at = |keyed: PackedKeyed| keyed.key(&self.holds, &self.adjustments, &self.line);
+        let key_at = |keyed: PackedKeyed| keyed.key(&self.holds, &self.adjustments, &self.waitlist);
         self.key_index.find(&key, key_at).map(PackedKeyed::unpack)
     }
 

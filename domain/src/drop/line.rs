@@ -1,10 +1,11 @@
-//! The line of a drop that is sold out: who waits for how many units, in the order in which they came.
+//! The waitlist of a sold-out drop: requests for units, in order of arrival.
 //!
-//! Promise: a place is settled at most once, by an offer or by leaving, and the first who could use
-//! a number of units is found in logarithmic time, however many wait who could not: an entry whose
-//! buyer may not hold that many is kept out of the index until what the buyer has, or the terms,
-//! change. Limit: everybody who ever waited is kept, at about 150 bytes each; an edit of the limits
-//! looks at every entry that waits.
+//! Promise: an entry is settled at most once, by an offer or by leaving. The first entry that can
+//! use a given number of units is found in logarithmic time, however many entries cannot: an entry
+//! whose buyer may not hold that many is kept out of the index until the buyer's units or the terms
+//! change.
+//! Limit: every entry is kept, at about 150 bytes each; an edit of the limits assesses every
+//! waiting entry.
 
 use std::collections::HashMap;
 
@@ -16,115 +17,111 @@ use super::{DropAggregate, index_of};
 use crate::event::{WaitlistJoined, WaitlistLeft};
 use crate::values::{HoldId, KeyDigest, Quantity, Timestamp, WaitlistId};
 
-/// How far a place in line has come. Only `Waiting` may change, and only once.
+/// The state of a waitlist entry. Only `Waiting` may change, and only once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EntryStatus {
-    /// In line.
     Waiting,
-    /// It became its hold.
+    /// The entry received its hold.
     Offered,
-    /// It was given up.
+    /// The buyer or a cancellation removed it.
     Left,
 }
 
-/// One place in line.
+/// One buyer's request in the waitlist.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitlistEntry {
-    /// Its id.
     pub id: WaitlistId,
-    /// The hold that it will become, or became.
+    /// The hold that the entry receives with its offer.
     pub hold_id: HoldId,
-    /// The idempotency key it was taken with.
+    /// The idempotency key that it was joined with.
     pub key: Option<KeyDigest>,
-    /// Units wanted.
+    /// Units requested.
     pub quantity: Quantity,
-    /// When it was taken.
     pub joined_at: Timestamp,
-    /// How far it has come.
     pub status: EntryStatus,
     /// Index of the buyer in the aggregate.
     pub(super) buyer: u32,
-    /// Index of the same buyer's place before this one.
+    /// Index of the same buyer's previous entry.
     previous: Option<u32>,
 }
 
-/// Everybody who ever waited, and who does now.
+/// Every entry that ever joined, and an index of those that can be served.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<WaitlistEntry>", into = "Vec<WaitlistEntry>")]
-pub struct Line {
-    /// In the order in which they came.
+pub struct Waitlist {
+    /// In order of arrival.
     entries: Vec<WaitlistEntry>,
     index: HashMap<WaitlistId, u32>,
-    /// Each buyer's newest place.
+    /// The index of each buyer's newest entry.
     newest: HashMap<u32, u32>,
-    /// How many wait.
     waiting: usize,
-    /// The first entry that waits; the number of all when none does.
+    /// Index of the first waiting entry; the number of entries if none waits.
     first_waiting: usize,
-    /// The units wanted by each entry that waits and that its buyer's limits allow: it can be
-    /// served once the units are there.
+    /// The units requested by each waiting entry that its buyer's limits allow. Such an entry can
+    /// be served as soon as enough units are available.
     eligible: FirstFit,
-    /// The sum of those.
+    /// The sum of the units in `eligible`.
     wanted: u64,
 }
 
-impl From<Vec<WaitlistEntry>> for Line {
+impl From<Vec<WaitlistEntry>> for Waitlist {
     fn from(entries: Vec<WaitlistEntry>) -> Self {
-        let mut line = Self::default();
+        let mut waitlist = Self::default();
         for entry in entries {
-            line.push(entry);
+            waitlist.push(entry);
         }
-        line
+        waitlist
     }
 }
 
-impl From<Line> for Vec<WaitlistEntry> {
-    fn from(line: Line) -> Self {
-        line.entries
+impl From<Waitlist> for Vec<WaitlistEntry> {
+    fn from(waitlist: Waitlist) -> Self {
+        waitlist.entries
     }
 }
 
-impl Line {
-    /// Whether nobody waits.
+impl Waitlist {
+    /// Returns true if no entry waits.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.waiting == 0
     }
 
-    /// How many wait.
+    /// Returns the number of waiting entries.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.waiting
     }
 
-    /// Units wanted by all entries that wait and that their buyers' limits allow.
+    /// Returns the sum of the units requested by the waiting entries that their buyers' limits
+    /// allow.
     #[must_use]
     pub const fn wanted(&self) -> u64 {
         self.wanted
     }
 
-    /// Everybody who ever waited, in the order in which they came.
+    /// Returns every entry that ever joined, in order of arrival.
     #[must_use]
     pub fn entries(&self) -> &[WaitlistEntry] {
         &self.entries
     }
 
-    /// Who waits now, first come first.
-    pub fn in_line(&self) -> impl Iterator<Item = &WaitlistEntry> {
+    /// Iterates over the waiting entries, in order of arrival.
+    pub fn waiting_entries(&self) -> impl Iterator<Item = &WaitlistEntry> {
         let waits = |entry: &&WaitlistEntry| entry.status == EntryStatus::Waiting;
         self.entries[self.first_waiting..].iter().filter(waits)
     }
 
-    /// The first entry that waits.
     pub(crate) fn first_waiting(&self) -> Option<&WaitlistEntry> {
         self.entries.get(self.first_waiting)
     }
 
-    /// The first entry that wants at most `most` units and that its buyer's limits allow.
+    /// Returns the first entry that requests at most `most` units and that its buyer's limits
+    /// allow.
     pub(crate) fn first_eligible(&self, most: u32) -> Option<&WaitlistEntry> {
-        let place = self.eligible.first_at_most(most)?;
-        self.entries.get(place)
+        let index = self.eligible.first_at_most(most)?;
+        self.entries.get(index)
     }
 
     pub(super) fn entry(&self, entry_id: WaitlistId) -> Option<&WaitlistEntry> {
@@ -135,13 +132,13 @@ impl Line {
         &self.entries[index as usize]
     }
 
-    /// Whether a buyer ever waited.
-    pub(super) fn knows(&self, buyer: u32) -> bool {
+    /// Returns true if the buyer ever had an entry.
+    pub(super) fn has_entry_of(&self, buyer: u32) -> bool {
         self.newest.contains_key(&buyer)
     }
 
-    /// The place that a buyer waits in.
-    fn place_of(&self, buyer: u32) -> Option<&WaitlistEntry> {
+    /// Returns the buyer's waiting entry.
+    fn waiting_entry_of(&self, buyer: u32) -> Option<&WaitlistEntry> {
         let entry = self.at(*self.newest.get(&buyer)?);
         (entry.status == EntryStatus::Waiting).then_some(entry)
     }
@@ -149,7 +146,7 @@ impl Line {
     fn push(&mut self, entry: WaitlistEntry) {
         let index = index_of(self.entries.len());
         let taken = self.index.insert(entry.id, index);
-        assert!(taken.is_none(), "a place in line was taken twice");
+        assert!(taken.is_none(), "a waitlist entry was joined twice");
         self.newest.insert(entry.buyer, index);
         self.eligible.push();
         let waits = entry.status == EntryStatus::Waiting;
@@ -161,7 +158,7 @@ impl Line {
         }
     }
 
-    /// Moves on to the first entry that waits.
+    /// Advances `first_waiting` to the next waiting entry.
     fn pass_settled(&mut self) {
         let settled = self.entries[self.first_waiting..]
             .iter()
@@ -169,7 +166,7 @@ impl Line {
         self.first_waiting += settled.count();
     }
 
-    /// Enters in the index, or takes out of it, what an entry wants.
+    /// Adds an entry's units to the index of eligible entries, or removes them.
     fn set_eligible(&mut self, index: usize, is_eligible: bool) {
         if self.eligible.is_set(index) == is_eligible {
             return;
@@ -185,11 +182,11 @@ impl Line {
 
     fn settle(&mut self, entry_id: WaitlistId, status: EntryStatus) -> &WaitlistEntry {
         let index = self.index.get(&entry_id).copied();
-        let index = index.expect("a waitlist entry was settled that was never made") as usize;
+        let index = index.expect("a waitlist entry was settled that never joined") as usize;
         let entry = &mut self.entries[index];
         assert!(
             entry.status == EntryStatus::Waiting,
-            "place {entry_id} was settled twice"
+            "waitlist entry {entry_id} was settled twice"
         );
         entry.status = status;
         self.waiting -= 1;
@@ -198,22 +195,22 @@ impl Line {
         &self.entries[index]
     }
 
-    /// Takes back an offer, or leaving; whether its buyer's limits allow it is to be assessed anew.
-    pub(super) fn wait_again(&mut self, entry_id: WaitlistId) {
+    /// Reverts an offer or a leave. The caller must assess the buyer's limits again.
+    pub(super) fn reopen(&mut self, entry_id: WaitlistId) {
         let index = self.index[&entry_id] as usize;
         let entry = &mut self.entries[index];
         assert!(
             entry.status != EntryStatus::Waiting,
-            "nothing to take back of place {entry_id}"
+            "nothing to revert for waitlist entry {entry_id}"
         );
         entry.status = EntryStatus::Waiting;
         self.waiting += 1;
         self.first_waiting = self.first_waiting.min(index);
     }
 
-    /// Takes back a place, which waits; returns it.
+    /// Removes the newest entry, which must be waiting.
     fn pop(&mut self) -> WaitlistEntry {
-        let entry = self.entries.pop().expect("a place to take back");
+        let entry = self.entries.pop().expect("a waitlist entry to revert");
         self.index.remove(&entry.id);
         self.waiting -= 1;
         if self.eligible.is_set(self.entries.len()) {
@@ -229,35 +226,37 @@ impl Line {
 }
 
 impl DropAggregate {
-    /// The place that this buyer waits in.
+    /// Returns this buyer's waiting entry.
     #[must_use]
-    pub fn place_of(&self, buyer: crate::values::Pseudonym) -> Option<&WaitlistEntry> {
-        self.line.place_of(self.buyer_index(buyer)?)
+    pub fn waiting_entry_of(&self, buyer: crate::values::Pseudonym) -> Option<&WaitlistEntry> {
+        self.waitlist.waiting_entry_of(self.buyer_index(buyer)?)
     }
 
-    /// Whose place in line it is.
     #[must_use]
-    pub fn buyer_in_line(&self, entry: &WaitlistEntry) -> &super::Buyer {
+    pub fn buyer_of_entry(&self, entry: &WaitlistEntry) -> &super::Buyer {
         self.buyer_at(entry.buyer)
     }
 
     pub(super) fn joined(&mut self, event: &WaitlistJoined) {
         assert!(
             self.origin.is_some(),
-            "a place in line was taken before its drop was scheduled"
+            "a waitlist entry was joined before its drop was scheduled"
         );
         assert!(
             self.cancelled_at.is_none(),
-            "a place in line was taken in a cancelled drop"
+            "a waitlist entry was joined in a cancelled drop"
         );
-        let buyer = self.meet(event.buyer);
+        let buyer = self.intern_buyer(event.buyer);
         assert!(
-            self.line.place_of(buyer).is_none(),
-            "a buyer waits in two places"
+            self.waitlist.waiting_entry_of(buyer).is_none(),
+            "a buyer has two waiting entries"
         );
-        self.index_key(event.key, Keyed::Entry(index_of(self.line.entries.len())));
-        let previous = self.line.newest.get(&buyer).copied();
-        self.line.push(WaitlistEntry {
+        self.index_key(
+            event.key,
+            Keyed::Entry(index_of(self.waitlist.entries.len())),
+        );
+        let previous = self.waitlist.newest.get(&buyer).copied();
+        self.waitlist.push(WaitlistEntry {
             id: event.entry_id,
             hold_id: event.hold_id,
             key: event.key,
@@ -271,15 +270,15 @@ impl DropAggregate {
     }
 
     pub(super) fn unjoin(&mut self, event: &WaitlistJoined) {
-        self.forget_key(event.key);
-        let entry = self.line.pop();
+        self.remove_key(event.key);
+        let entry = self.waitlist.pop();
         assert!(
             entry.id == event.entry_id,
-            "places in line are taken back newest first"
+            "waitlist entries are reverted newest first"
         );
         let held_before = self.buyer_at(entry.buyer).last_hold.get().is_some();
         if entry.previous.is_none() && !held_before {
-            self.unmeet(event.buyer);
+            self.remove_buyer(event.buyer);
         }
     }
 
@@ -290,49 +289,49 @@ impl DropAggregate {
         buyer: u32,
         quantity: Quantity,
     ) {
-        let entry = self.line.settle(entry_id, EntryStatus::Offered);
+        let entry = self.waitlist.settle(entry_id, EntryStatus::Offered);
         let promised = (entry.hold_id, entry.buyer, entry.quantity);
         assert!(
             promised == (hold_id, buyer, quantity),
-            "an offer is not what place {entry_id} waited for"
+            "the offer does not match waitlist entry {entry_id}"
         );
     }
 
     pub(super) fn left(&mut self, event: &WaitlistLeft) {
-        let entry = self.line.settle(event.entry_id, EntryStatus::Left);
+        let entry = self.waitlist.settle(event.entry_id, EntryStatus::Left);
         let stated = (entry.buyer, entry.quantity);
         let buyer = self.buyer_index(event.buyer);
         assert!(
             buyer.map(|buyer| (buyer, event.quantity)) == Some(stated),
-            "a waitlist entry was left with another buyer or quantity"
+            "a waitlist entry was left with a different buyer or quantity"
         );
     }
 
     pub(super) fn unleave(&mut self, event: &WaitlistLeft) {
-        self.line.wait_again(event.entry_id);
-        self.assess(self.line.entries[self.line.index[&event.entry_id] as usize].buyer);
+        self.waitlist.reopen(event.entry_id);
+        self.assess(self.waitlist.entries[self.waitlist.index[&event.entry_id] as usize].buyer);
     }
 
-    /// Decides anew whether a buyer's limits allow the place that they wait in: what they hold or
-    /// bought has changed.
+    /// Assesses again if the limits allow the buyer's waiting entry, after the buyer's units
+    /// changed.
     pub(super) fn assess(&mut self, buyer: u32) {
-        if self.line.is_empty() {
+        if self.waitlist.is_empty() {
             return;
         }
-        let Some(entry) = self.line.place_of(buyer) else {
+        let Some(entry) = self.waitlist.waiting_entry_of(buyer) else {
             return;
         };
-        let index = self.line.index[&entry.id] as usize;
+        let index = self.waitlist.index[&entry.id] as usize;
         let is_allowed = self.is_allowed(entry);
-        self.line.set_eligible(index, is_allowed);
+        self.waitlist.set_eligible(index, is_allowed);
     }
 
-    /// The same for everybody who waits: the limits have changed, or the line was just read.
+    /// Assesses every waiting entry, after the limits changed or the aggregate was loaded.
     pub(super) fn assess_all(&mut self) {
-        for index in self.line.first_waiting..self.line.entries.len() {
-            let entry = &self.line.entries[index];
+        for index in self.waitlist.first_waiting..self.waitlist.entries.len() {
+            let entry = &self.waitlist.entries[index];
             let is_eligible = entry.status == EntryStatus::Waiting && self.is_allowed(entry);
-            self.line.set_eligible(index, is_eligible);
+            self.waitlist.set_eligible(index, is_eligible);
         }
     }
 

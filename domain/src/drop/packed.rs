@@ -1,6 +1,7 @@
-//! A hold as the aggregate keeps it: 68 bytes instead of the 80 of [`Hold`], for a drop may have millions.
+//! A hold as the aggregate stores it: 68 bytes instead of the 80 of [`Hold`], because a drop may
+//! have millions.
 //!
-//! Promise: packed and unpacked again, a hold is the same; its stored form is that of [`Hold`].
+//! Promise: packing and unpacking preserves the hold, and the stored form is that of [`Hold`].
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +9,7 @@ use super::{Hold, HoldStatus};
 use crate::packed::{Link, PackedQuantity, U48};
 use crate::values::{HoldId, KeyDigest, Timestamp};
 
-/// See the module, and [`Hold`] for the fields.
+/// See [`Hold`] for the fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Hold", into = "Hold")]
 pub(super) struct PackedHold {
@@ -65,7 +66,7 @@ impl PackedHold {
         }
     }
 
-    /// Also back to `Held`, when an event is taken back.
+    /// Also sets the hold back to `Held` when an event is reverted.
     pub(super) fn resolve(&mut self, status: HoldStatus, at: Timestamp) {
         self.status = status;
         self.resolved_at = at.into();

@@ -1,9 +1,9 @@
-//! The stored form of an aggregate: everything but the indexes, which are rebuilt when it is read.
+//! The stored form of an aggregate: all fields except the indexes, which are rebuilt on load.
 
 use serde::Deserialize;
 
 use super::indexes::Keyed;
-use super::line::Line;
+use super::line::Waitlist;
 use super::packed::PackedHold;
 use super::{Adjustment, Buyer, DropAggregate, Hold, Origin, index_of};
 use crate::chunks::Chunks;
@@ -11,7 +11,6 @@ use crate::stock::Stock;
 use crate::terms::DropTerms;
 use crate::values::{Sequence, Timestamp};
 
-/// What is stored of an aggregate: the indexes are rebuilt.
 #[derive(Deserialize)]
 pub(super) struct StoredAggregate {
     sequence: Sequence,
@@ -22,8 +21,8 @@ pub(super) struct StoredAggregate {
     holds: Chunks<PackedHold>,
     buyers: Chunks<Buyer>,
     adjustments: Vec<Adjustment>,
-    #[serde(default)]
-    line: Line,
+    #[serde(default, rename = "line")]
+    waitlist: Waitlist,
 }
 
 impl From<StoredAggregate> for DropAggregate {
@@ -37,7 +36,7 @@ impl From<StoredAggregate> for DropAggregate {
             holds: stored.holds,
             buyers: stored.buyers,
             adjustments: stored.adjustments,
-            line: stored.line,
+            waitlist: stored.waitlist,
             ..Self::default()
         };
         for index in 0..index_of(aggregate.holds.len()) {
@@ -53,8 +52,8 @@ impl From<StoredAggregate> for DropAggregate {
             let key = aggregate.adjustments[index as usize].key;
             aggregate.index_key(key, Keyed::Adjustment(index));
         }
-        for index in 0..index_of(aggregate.line.entries().len()) {
-            let key = aggregate.line.at(index).key;
+        for index in 0..index_of(aggregate.waitlist.entries().len()) {
+            let key = aggregate.waitlist.at(index).key;
             aggregate.index_key(key, Keyed::Entry(index));
         }
         aggregate.pass_resolved();

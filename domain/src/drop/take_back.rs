@@ -1,20 +1,23 @@
-//! Taking back: the exact inverse of [`DropAggregate::evolve`], for events that turned out not to be in the log.
+//! Reverting: the exact inverse of [`DropAggregate::evolve`], for events that turned out not to be
+//! in the log.
 //!
-//! Promise: after `evolve(event)`, `revert(event)` leaves the aggregate as it was, to the last index. Limit: newest first.
-//! Why not a copy: docs/decisions/0006-take-back-instead-of-copy.md.
+//! Promise: after `evolve(event)`, `revert(event)` restores the aggregate exactly, including its
+//! indexes.
+//! Limit: events are reverted newest first.
+//! docs/decisions/0006-take-back-instead-of-copy.md compares it with a copy.
 
 use super::{DropAggregate, HoldStatus};
 use crate::event::{DropEvent, HoldPlaced, PurchaseConfirmed, StockAdjusted};
 use crate::values::{HoldId, Sequence, Timestamp};
 
 impl DropAggregate {
-    /// Takes back the event that was applied last, which must be this one.
+    /// Reverts the event that was applied last, which must be this one.
     ///
-    /// The engine decides ahead of the commit; when the log moved on without it, it takes its guesses back, newest
-    /// first. Cheaper than a copy of the aggregate, whose size has no bound.
+    /// The engine decides ahead of the commit. When the append conflicts, it reverts its drafts,
+    /// newest first. That is cheaper than a copy of the aggregate, whose size is not bounded.
     ///
     /// # Panics
-    /// When `event` is not the last one applied.
+    /// If `event` is not the last one applied.
     pub fn revert(&mut self, event: &DropEvent) {
         match event {
             DropEvent::DropScheduled(_) => {
@@ -40,26 +43,23 @@ impl DropAggregate {
     }
 
     fn unplace(&mut self, event: &HoldPlaced) {
-        let hold = self.holds.last().expect("a hold to take back");
-        assert!(
-            hold.id == event.hold_id,
-            "holds are taken back newest first"
-        );
-        self.forget_key(event.key);
+        let hold = self.holds.last().expect("a hold to revert");
+        assert!(hold.id == event.hold_id, "holds are reverted newest first");
+        self.remove_key(event.key);
         let holds = &self.holds;
         self.hold_index
             .remove(&event.hold_id, |index| &holds[index].id);
-        let hold = self.holds.pop().expect("a hold to take back").unpack();
+        let hold = self.holds.pop().expect("a hold to revert").unpack();
         self.stock.free(hold.quantity.get());
         let buyer = &mut self.buyers[hold.buyer];
         buyer.held -= hold.quantity.get();
         buyer.last_hold = hold.previous.into();
         if let Some(entry_id) = event.waitlist_entry {
-            self.line.wait_again(entry_id);
+            self.waitlist.reopen(entry_id);
         }
         self.assess(hold.buyer);
-        if hold.previous.is_none() && !self.line.knows(hold.buyer) {
-            self.unmeet(event.buyer);
+        if hold.previous.is_none() && !self.waitlist.has_entry_of(hold.buyer) {
+            self.remove_buyer(event.buyer);
         }
     }
 
@@ -80,14 +80,14 @@ impl DropAggregate {
 
     fn unadjust(&mut self, event: &StockAdjusted) {
         self.stock.adjust(-event.delta);
-        self.forget_key(event.key);
+        self.remove_key(event.key);
         self.adjustments.pop();
     }
 
     fn unresolve(&mut self, hold_id: HoldId) -> (u32, u32) {
         let index = self.index_of_hold(hold_id);
         let hold = &mut self.holds[index];
-        assert!(hold.status != HoldStatus::Held, "nothing to take back");
+        assert!(hold.status != HoldStatus::Held, "nothing to revert");
         hold.resolve(HoldStatus::Held, Timestamp::default());
         let hold = hold.unpack();
         self.first_held = self.first_held.min(index);

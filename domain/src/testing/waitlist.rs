@@ -1,10 +1,10 @@
-//! The words about the line. A place and the hold that it becomes have one name; both are `ann`'s unless a test says otherwise.
+//! The vocabulary of waitlist tests. An entry and the hold that it is offered have the same name;
+//! both are `ann`'s by default.
 
 use super::{HOLD_SECONDS, buyer, hold_id, quantity, second, waitlist_id};
 use crate::command::{DropCommand, JoinWaitlist, LeaveWaitlist, ServeWaitlist};
 use crate::event::{DropEvent, HoldPlaced, LeaveCause, WaitlistJoined, WaitlistLeft};
 
-/// A place was taken in line for so many units.
 #[must_use]
 #[track_caller]
 pub fn waitlist_joined(entry: &str, units: u32) -> DropEvent {
@@ -19,7 +19,7 @@ pub fn waitlist_joined(entry: &str, units: u32) -> DropEvent {
     })
 }
 
-/// A place in line became its hold.
+/// A waitlist entry was offered its hold.
 #[must_use]
 #[track_caller]
 pub fn hold_offered(entry: &str, units: u32) -> DropEvent {
@@ -35,14 +35,14 @@ pub fn hold_offered(entry: &str, units: u32) -> DropEvent {
     })
 }
 
-/// A place in line was given up by its buyer.
+/// A waitlist entry was removed by its buyer.
 #[must_use]
 #[track_caller]
 pub fn waitlist_left(entry: &str, units: u32) -> DropEvent {
     left(entry, units, LeaveCause::Buyer)
 }
 
-/// A place in line came to nothing because its drop was cancelled.
+/// A waitlist entry was removed because its drop was cancelled.
 #[must_use]
 #[track_caller]
 pub fn waitlist_called_off(entry: &str, units: u32) -> DropEvent {
@@ -60,7 +60,6 @@ fn left(entry: &str, units: u32, cause: LeaveCause) -> DropEvent {
     })
 }
 
-/// Take a place in line.
 #[must_use]
 #[track_caller]
 pub fn join_waitlist(entry: &str, units: u32) -> DropCommand {
@@ -76,7 +75,6 @@ pub fn join_waitlist(entry: &str, units: u32) -> DropCommand {
     })
 }
 
-/// Give a place in line up.
 #[must_use]
 #[track_caller]
 pub fn leave_waitlist(entry: &str) -> DropCommand {
@@ -86,7 +84,7 @@ pub fn leave_waitlist(entry: &str) -> DropCommand {
     })
 }
 
-/// Offer what there is to the first in line who can use it.
+/// Offers available units to the first entry that can use them.
 #[must_use]
 pub fn serve_waitlist() -> DropCommand {
     DropCommand::ServeWaitlist(ServeWaitlist { at: second(0) })

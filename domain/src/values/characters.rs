@@ -1,9 +1,9 @@
-//! Which characters may stand in texts that come in, by the properties that Unicode gives them.
+//! The characters that are allowed in input texts, by their Unicode properties.
 //!
-//! Promise: an id of [`refuse_in_ids`] has no character that cannot be seen, reorders its
-//! neighbours, or has no meaning yet; its NFC is the same in every later version of Unicode (UAX
-//! #15, section 3.1: normalisation of assigned characters is stable).
-//! Limit: characters that look alike (Latin a, Cyrillic а) stay different; UTS #39 calls those
+//! Promise: an id that [`refuse_in_ids`] accepts has no character that is invisible, reorders its
+//! neighbours, or is unassigned; its NFC is the same in every later version of Unicode (UAX 15,
+//! section 3.1: normalisation of assigned characters is stable).
+//! Limit: characters that look alike (Latin a, Cyrillic а) stay different; UTS 39 calls those
 //! confusables.
 //!
 //! Source: UAX #9 (Bidi_Control), UAX #15 (NFC), UAX #44 (Default_Ignorable_Code_Point,
@@ -19,7 +19,7 @@ use icu_properties::{CodePointMapData, CodePointSetData};
 
 use super::InvalidValue;
 
-/// A text in Normalization Form C. The same text, not a copy, where it is so already.
+/// Returns a text in Normalization Form C, without a copy if it is in that form already.
 pub(super) fn nfc(text: &str) -> Cow<'_, str> {
     match text.is_ascii() {
         true => text.into(),
@@ -35,15 +35,15 @@ fn category(c: char) -> GeneralCategory {
     CodePointMapData::<GeneralCategory>::new().get(c)
 }
 
-/// Symbols whose glyph is empty, although they are no white space: BRAILLE PATTERN BLANK, MUSICAL
-/// SYMBOL NULL NOTEHEAD. Unicode has no property for it; every other empty glyph is
+/// Symbols with an empty glyph that are not white space: BRAILLE PATTERN BLANK, MUSICAL SYMBOL NULL
+/// NOTEHEAD. Unicode has no property for them; every other empty glyph is
 /// Default_Ignorable_Code_Point, a mark or white space.
 const fn is_blank(c: char) -> bool {
     matches!(c, '\u{2800}' | '\u{1d159}')
 }
 
-/// Embeddings, overrides and isolates (UAX #9, section 2): they act beyond themselves, on whatever
-/// comes after them. The three marks that act as letters do (LRM, RLM, ALM) are not among them.
+/// Embeddings, overrides and isolates (UAX #9, section 2): they affect all text that follows them.
+/// The three marks that act like letters (LRM, RLM, ALM) are not included.
 const fn is_explicit_direction(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -52,7 +52,7 @@ fn refused(c: char, why: &str) -> InvalidValue {
     InvalidValue::new(format!("must not contain U+{:04X}, {why}", u32::from(c)))
 }
 
-/// Refuses what cannot be part of an id.
+/// Rejects characters that an id must not contain.
 pub(super) fn refuse_in_ids(text: &str) -> Result<(), InvalidValue> {
     for c in text.chars() {
         if c.is_control() {
@@ -75,28 +75,28 @@ pub(super) fn refuse_in_ids(text: &str) -> Result<(), InvalidValue> {
             return Err(refused(c, "which is not assigned"));
         }
         if GeneralCategoryGroup::Other.contains(category) {
-            return Err(refused(c, "which is no graphic character"));
+            return Err(refused(c, "which is not a graphic character"));
         }
     }
     Ok(())
 }
 
-/// Refuses line and paragraph separators, which are no control characters.
+/// Rejects line and paragraph separators, which are not control characters.
 pub(super) fn refuse_line_separators(text: &str) -> Result<(), InvalidValue> {
     let is_separator = |c: &char| matches!(c, '\u{2028}' | '\u{2029}');
     let found = text.chars().find(is_separator);
     found.map_or(Ok(()), |c| Err(refused(c, "which ends a line")))
 }
 
-/// Refuses characters that change the direction of the text around them.
+/// Rejects characters that change the direction of the text around them.
 pub(super) fn refuse_explicit_direction(text: &str) -> Result<(), InvalidValue> {
     let found = text.chars().find(|c| is_explicit_direction(*c));
     let why = "which changes the direction of the text around it";
     found.map_or(Ok(()), |c| Err(refused(c, why)))
 }
 
-/// Refuses a text in which nothing can be seen: one without a letter, number, punctuation mark or
-/// symbol. Marks and joiners need one of those to stand on.
+/// Rejects a text without a visible character: a letter, number, punctuation mark or symbol. Marks
+/// and joiners need one of those as a base.
 pub(super) fn require_visible(text: &str) -> Result<(), InvalidValue> {
     let graphic = GeneralCategoryGroup::Letter
         .union(GeneralCategoryGroup::Number)

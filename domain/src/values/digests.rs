@@ -1,4 +1,4 @@
-//! Bytes that stand for something else: keys, commitments, salts. In text, hexadecimal.
+//! Keys, commitments and salts: fixed-length bytes, in text as hexadecimal.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,19 +9,20 @@ use sha2::{Digest, Sha256};
 use super::InvalidValue;
 use super::visitor::TextVisitor;
 
-/// An idempotency key as the log keeps it: the first 16 bytes of a SHA-256, so that what a caller
-/// writes into a key never reaches the log.
+/// An idempotency key as the log stores it: the first 16 bytes of a SHA-256, so that the contents
+/// of a key never reach the log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyDigest([u8; 16]);
 
 impl KeyDigest {
-    /// The longest key accepted, in characters.
+    /// The maximum length of a key, in characters.
     pub const MAX_CHARS: usize = 255;
 
-    /// Digests `key`, which is 1 to 255 visible ASCII characters, within `scope` (what the key is unique in).
+    /// Digests `key`, which is 1 to 255 visible ASCII characters, within `scope` (the domain in
+    /// which the key is unique).
     ///
     /// # Errors
-    /// [`InvalidValue`] when the key is empty, too long, or has other characters.
+    /// [`InvalidValue`] if the key is empty, too long, or has other characters.
     pub fn new(scope: &[u8], key: &[u8]) -> Result<Self, InvalidValue> {
         let visible = key.iter().all(u8::is_ascii_graphic);
         if key.is_empty() || key.len() > Self::MAX_CHARS || !visible {
@@ -40,14 +41,13 @@ impl KeyDigest {
         Ok(Self(short))
     }
 
-    /// The digest itself.
     #[must_use]
     pub const fn bytes(self) -> [u8; 16] {
         self.0
     }
 }
 
-/// The value of every hexadecimal digit; 16 for what is none.
+/// The value of every hexadecimal digit; 16 for other bytes.
 const DIGITS: [u8; 256] = {
     let mut values = [16; 256];
     let (mut value, lower, upper) = (0, b"0123456789abcdef", b"0123456789ABCDEF");
@@ -59,8 +59,9 @@ const DIGITS: [u8; 256] = {
     values
 };
 
-/// Reads two digits a byte; tells whether there are exactly so many, and nothing else. Through a table: the general reader was
-/// a sixteenth of a start, for these are most of an event's text.
+/// Reads two digits per byte. Returns true if `text` has exactly that many digits and nothing else.
+/// Uses a table: with the generic decoder, hexadecimal digits took a sixteenth of the start-up
+/// time, because they are most of an event's text.
 fn read_digits(text: &[u8], bytes: &mut [u8]) -> bool {
     let (pairs, rest) = text.as_chunks::<2>();
     let mut wrong = 0;
@@ -75,7 +76,6 @@ fn read_digits(text: &[u8], bytes: &mut [u8]) -> bool {
 macro_rules! hex_bytes {
     ($name:ident, $length:literal) => {
         impl $name {
-            /// Writes the digits to `text`.
             fn digits<'a>(&self, text: &'a mut [u8; $length * 2]) -> Result<&'a str, fmt::Error> {
                 hex::encode_to_slice(self.0, text).map_err(|_| fmt::Error)?;
                 std::str::from_utf8(text).map_err(|_| fmt::Error)
@@ -124,12 +124,13 @@ macro_rules! hex_bytes {
 
 hex_bytes!(KeyDigest, 16);
 
-/// A salted SHA-256 that commits the log to personal data it does not contain. See [`crate::private`].
+/// A salted SHA-256 that commits the log to personal data that it does not contain. See
+/// [`crate::private`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Commitment(pub [u8; 32]);
 hex_bytes!(Commitment, 32);
 
-/// The random salt of a [`Commitment`]: without it, a guess cannot be checked.
+/// The random salt of a [`Commitment`]. Without it, a guess cannot be checked.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Salt(pub [u8; 16]);
 hex_bytes!(Salt, 16);
@@ -139,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn digits_are_read_as_a_general_reader_reads_them() {
+    fn hex_decoding_matches_the_generic_decoder() {
         let salt = Salt([0x0f; 16]);
         let upper = salt.to_string().to_uppercase();
         assert_eq!(upper.parse(), Ok(salt));
@@ -150,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_but_the_digits_of_every_byte_is_refused() {
+    fn anything_except_two_hex_digits_per_byte_is_rejected() {
         let digits = "0f".repeat(16);
         let (short, long) = (&digits[1..], format!("{digits}0"));
         for text in [
@@ -163,9 +164,9 @@ mod tests {
             assert!(text.parse::<Salt>().is_err(), "{text}");
         }
         for byte in (0..=127_u8).filter(|byte| !byte.is_ascii_hexdigit()) {
-            for place in [0, 1, 31] {
+            for index in [0, 1, 31] {
                 let mut text = digits.clone();
-                text.replace_range(place..=place, &char::from(byte).to_string());
+                text.replace_range(index..=index, &char::from(byte).to_string());
                 assert!(text.parse::<Salt>().is_err(), "{text:?}");
             }
         }

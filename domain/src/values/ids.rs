@@ -1,4 +1,4 @@
-//! Names of things: UUIDs, a type for each kind.
+//! Identifiers: UUIDs, with a type for each kind of object.
 
 use std::fmt;
 use std::str::FromStr;
@@ -50,36 +50,41 @@ macro_rules! uuid_id {
 }
 
 uuid_id!(
-    /// Names one drop; also the id of its stream in the log.
+    /// Identifies a drop; also the id of its stream in the log.
     DropId
 );
 uuid_id!(
-    /// Names one hold. Unguessable: knowing it is the right to buy or to release.
+    /// Identifies a hold. It cannot be guessed: knowing it grants the right to purchase or release
+    /// the hold.
     HoldId
 );
 uuid_id!(
-    /// Names one purchase.
+    /// Identifies a purchase.
     PurchaseId
 );
 uuid_id!(
-    /// Names one stock adjustment.
+    /// Identifies a stock adjustment.
     AdjustmentId
 );
 uuid_id!(
-    /// Names one place in a drop's line. Unguessable: knowing it is the right to look and to leave.
+    /// Identifies a waitlist entry. It cannot be guessed: knowing it grants the right to read and
+    /// remove the entry.
     WaitlistId
 );
 uuid_id!(
-    /// A buyer inside one drop, as the log knows them: random, and linked to nobody outside `private`.
+    /// Identifies a buyer inside one drop, in the log. It is random, and linked to a person only by
+    /// `private`.
     Pseudonym
 );
 
 macro_rules! carries_its_drop {
     ($name:ident) => {
         impl $name {
-            /// An id that carries its drop: the first four bytes are the drop's, the rest come from `random`.
+            /// Creates an id that contains its drop: the first four bytes are the drop's, the rest
+            /// come from `random`.
             ///
-            /// So its drop is found from the id alone, with no table. Ninety random bits remain.
+            /// The drop is therefore found from the id alone, without a table. Ninety random bits
+            /// remain.
             #[must_use]
             pub fn for_drop(drop_id: DropId, random: Uuid) -> Self {
                 let mut bytes = *random.as_bytes();
@@ -87,7 +92,7 @@ macro_rules! carries_its_drop {
                 Self(Uuid::from_bytes(bytes))
             }
 
-            /// The four bytes that it shares with its drop's id.
+            /// Returns the four bytes that it shares with its drop's id.
             #[must_use]
             pub fn prefix(self) -> [u8; 4] {
                 prefix(self.0)
@@ -99,7 +104,7 @@ carries_its_drop!(HoldId);
 carries_its_drop!(WaitlistId);
 
 impl DropId {
-    /// The four bytes that every hold id and every place in line of this drop starts with.
+    /// Returns the four bytes that the ids of this drop's holds and waitlist entries start with.
     #[must_use]
     pub fn prefix(self) -> [u8; 4] {
         prefix(self.0)

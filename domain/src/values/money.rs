@@ -8,15 +8,16 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::visitor::TextVisitor;
 use super::{InvalidValue, Quantity};
 
-/// Codes that were withdrawn from ISO 4217: the log may hold them, no new price may.
+/// Codes that were withdrawn from ISO 4217. The log may contain them; a new price must not.
 ///
-/// Source: ISO 4217 list one, published 2026-01-01, against the codes that `iso_currency` 0.5.3 knows.
+/// Source: ISO 4217 list one, published 2026-01-01, compared with the codes of `iso_currency`
+/// 0.5.3.
 const WITHDRAWN: [&str; 5] = ["BGN", "CUC", "HRK", "SLL", "ZWL"];
 
 /// An ISO 4217 currency.
 ///
 /// Deserializing accepts every code that was ever accepted, so that the log stays readable;
-/// [`Currency::new`] accepts what a price may be in today.
+/// [`Currency::new`] accepts only the codes that are valid for a new price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Currency(IsoCurrency);
 
@@ -24,8 +25,9 @@ impl Currency {
     /// Accepts the three-letter code, in capitals, of a current currency that has a minor unit.
     ///
     /// # Errors
-    /// [`InvalidValue`] when ISO 4217 has no such code, when the code was withdrawn, or when it has no
-    /// exponent (gold, special drawing rights, test codes): an amount in minor units would mean nothing.
+    /// [`InvalidValue`] if ISO 4217 does not list the code, if the code was withdrawn, or if it has
+    /// no exponent (gold, special drawing rights, test codes): an amount in minor units would have
+    /// no meaning.
     pub fn new(code: &str) -> Result<Self, InvalidValue> {
         let currency = Self::recorded(code)?;
         if currency.0.exponent().is_none() {
@@ -41,14 +43,14 @@ impl Currency {
         Ok(currency)
     }
 
-    /// Accepts every code that an event may hold.
+    /// Accepts every code that an event may contain.
     fn recorded(code: &str) -> Result<Self, InvalidValue> {
         IsoCurrency::from_code(code)
             .map(Self)
             .ok_or_else(|| InvalidValue::new("must be an ISO 4217 currency code, for example USD"))
     }
 
-    /// Every currency that a price may be in, by code.
+    /// Returns the currencies that are valid for a new price, by code.
     #[must_use]
     pub fn all() -> Vec<Self> {
         let letters = || 'A'..='Z';
@@ -60,16 +62,15 @@ impl Currency {
         codes.filter_map(|code| Self::new(&code).ok()).collect()
     }
 
-    /// How many decimals one unit of the currency has: 2 for USD, 0 for JPY, 3 for KWD.
+    /// Returns the number of decimals of the currency: 2 for USD, 0 for JPY, 3 for KWD.
     ///
-    /// ISO 4217 decides, not how the currency is usually written: HUF has 2. Codes without a minor
-    /// unit, which only an old log can hold, count as 0.
+    /// ISO 4217 decides, not common usage: HUF has 2. Codes without a minor unit, which only an old
+    /// log can contain, count as 0.
     #[must_use]
     pub fn exponent(self) -> u16 {
         self.0.exponent().unwrap_or_default()
     }
 
-    /// The three-letter code.
     #[must_use]
     pub fn code(self) -> &'static str {
         self.0.code()
@@ -88,8 +89,8 @@ impl<'de> Deserialize<'de> for Currency {
     }
 }
 
-/// An amount of money in the currency's minor units by ISO 4217 (cents for USD, yen for JPY,
-/// fillér for HUF).
+/// An amount of money in the currency's minor units by ISO 4217 (cents for USD, yen for JPY, fillér
+/// for HUF).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Money {
@@ -103,8 +104,6 @@ impl Money {
     /// The largest price of one unit, in minor units.
     pub const MAX_PRICE: i64 = 1_000_000_000_000;
 
-    /// A price for one unit.
-    ///
     /// # Errors
     /// As [`Money::check_price`].
     pub fn price(amount: i64, currency: Currency) -> Result<Self, InvalidValue> {
@@ -112,10 +111,10 @@ impl Money {
         Ok(Self { amount, currency })
     }
 
-    /// Whether one unit may cost `amount`, whatever the currency.
+    /// Checks if `amount` is a valid price of one unitin any currency.
     ///
     /// # Errors
-    /// [`InvalidValue`] when `amount` is negative or above [`Money::MAX_PRICE`].
+    /// [`InvalidValue`] if `amount` is negative or above [`Money::MAX_PRICE`].
     pub fn check_price(amount: i64) -> Result<(), InvalidValue> {
         if (0..=Self::MAX_PRICE).contains(&amount) {
             return Ok(());
@@ -126,7 +125,8 @@ impl Money {
         )))
     }
 
-    /// This amount `quantity` times. A price and a quantity within their bounds cannot overflow.
+    /// Returns `quantity` times this amount. A price and a quantity within their bounds cannot
+    /// overflow.
     #[must_use]
     pub fn times(self, quantity: Quantity) -> Self {
         Self {
@@ -136,7 +136,7 @@ impl Money {
     }
 }
 
-/// As people write it: `199.99 USD`, `2500000 JPY`.
+/// In the usual notation: `199.99 USD`, `2500000 JPY`.
 impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let decimals = usize::from(self.currency.exponent());
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn money_is_written_with_its_currencys_decimals() {
+    fn money_is_displayed_with_its_currencys_decimals() {
         for (amount, code, text) in [
             (19_999, "USD", "199.99 USD"),
             (5, "EUR", "0.05 EUR"),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_price_is_in_a_current_currency_with_a_minor_unit() {
+    fn price_currency_must_be_current_and_have_a_minor_unit() {
         for code in ["USD", "HUF", "XCG", "ZWG", "SLE", "CLF"] {
             assert!(Currency::new(code).is_ok(), "{code}");
         }

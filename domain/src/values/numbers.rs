@@ -31,7 +31,6 @@ macro_rules! bounded_number {
                 }
             }
 
-            /// The number itself.
             #[must_use]
             pub const fn get(self) -> u32 {
                 self.0
@@ -54,11 +53,11 @@ macro_rules! bounded_number {
 }
 
 bounded_number!(
-    /// Units asked for by one hold.
+    /// The number of units in one hold.
     Quantity, 1..=1_000, "units"
 );
 bounded_number!(
-    /// Units that a drop offers in all.
+    /// The number of units that a drop offers.
     StockCount, 0..=10_000_000, "units"
 );
 bounded_number!(
@@ -66,7 +65,7 @@ bounded_number!(
     HoldSeconds, 1..=3_600, "seconds"
 );
 bounded_number!(
-    /// The most units that one buyer may hold and have bought, across holds.
+    /// The most units that one buyer may hold and have purchased, across holds.
     BuyerLimit, 1..=10_000_000, "units"
 );
 bounded_number!(

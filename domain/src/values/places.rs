@@ -1,17 +1,17 @@
-//! Places in the log.
+//! Positions and sequences of events.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// An event's place in the whole log: dense, in commit order, from 1. 0 is before the first.
+/// The number of an event in the log: dense, in commit order, from 1. 0 is before the first event.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
 #[serde(transparent)]
 pub struct Position(pub u64);
 
-/// An event's place in its own stream: from 1, no gaps. 0 is before the first.
+/// The number of an event in its stream: from 1, without gaps. 0 is before the first event.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
 )]
@@ -21,7 +21,7 @@ pub struct Sequence(pub u64);
 macro_rules! log_number {
     ($name:ident) => {
         impl $name {
-            /// The place after this one.
+            /// Returns the following number.
             #[must_use]
             pub const fn next(self) -> Self {
                 Self(self.0 + 1)

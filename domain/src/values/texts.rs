@@ -1,6 +1,6 @@
-//! Texts within bounds, trimmed. A text has two rules: `new` for one that comes in, and `stored` for
-//! one that the log or a view holds already. The second is the older and wider one, so that a
-//! history written before a rule was made stays readable.
+//! Trimmed texts of bounded length. A text has two rules: `new` for input, and `stored` for a text
+//! that is already in the log or in a view. The second rule is older and more permissive, so that a
+//! history from before a rule stays readable.
 //!
 //! Source: docs/decisions/0039-texts-by-unicode-properties.md.
 
@@ -13,7 +13,7 @@ use super::InvalidValue;
 use super::characters::{self, nfc};
 use super::visitor::TextVisitor;
 
-/// Changes a text into the form that is kept, and refuses one that may not be.
+/// Normalizes a text, or rejects it.
 type Rule = fn(&str) -> Result<Cow<'_, str>, InvalidValue>;
 
 macro_rules! bounded_text {
@@ -24,10 +24,10 @@ macro_rules! bounded_text {
         pub struct $name(Arc<str>);
 
         impl $name {
-            /// The longest text allowed, in characters.
+            /// The maximum length, in characters.
             pub const MAX_CHARS: usize = $max;
 
-            /// Trims a text that comes in and accepts it within the bounds.
+            /// Trims an input text and accepts it within the bounds.
             ///
             /// # Errors
             /// [`InvalidValue`] names the bounds, or the kind of character that is not allowed.
@@ -35,15 +35,14 @@ macro_rules! bounded_text {
                 checked_text(text, $min, $max, $new).map(Self)
             }
 
-            /// The same for a text that is stored already, by the rule that every release kept.
+            /// Accepts a stored text, by the rule that every release has kept.
             ///
             /// # Errors
-            /// [`InvalidValue`].
+            /// [`InvalidValue`], as for `new`.
             pub fn stored(text: &str) -> Result<Self, InvalidValue> {
                 checked_text(text, $min, $max, $stored).map(Self)
             }
 
-            /// The text itself.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
@@ -64,7 +63,7 @@ macro_rules! bounded_text {
             }
         }
 
-        /// By the rule for stored texts. A request says [`Entered`].
+        /// Uses the rule for stored texts. Requests use [`Entered`].
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 deserializer.deserialize_str(TextVisitor(Self::stored))
@@ -73,25 +72,24 @@ macro_rules! bounded_text {
     };
 }
 
-/// A text with a rule for what comes in and one for what is stored.
+/// A text with a rule for input and one for stored texts.
 pub trait Text: Sized {
-    /// By the rule for what comes in.
+    /// Applies the rule for input.
     ///
     /// # Errors
     /// [`InvalidValue`].
     fn new(text: &str) -> Result<Self, InvalidValue>;
 
-    /// By the rule for what is stored.
+    /// Applies the rule for stored texts.
     ///
     /// # Errors
     /// [`InvalidValue`].
     fn stored(text: &str) -> Result<Self, InvalidValue>;
 
-    /// The text itself.
     fn as_str(&self) -> &str;
 }
 
-/// A text as a request brings it: read by the rule for what comes in.
+/// A text in a request: deserialized by the rule for input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entered<T>(pub T);
 
@@ -101,7 +99,8 @@ impl<'de, T: Text> Deserialize<'de> for Entered<T> {
     }
 }
 
-/// Reads a stored text, if there is one. What trimming would take away stands in no commitment, so it could be altered unseen.
+/// Deserializes an optional stored text. It must be trimmed: surrounding white space is not part of
+/// any commitment, so it could be altered without detection.
 pub(crate) fn as_stored<'de, T: Text, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
@@ -115,21 +114,20 @@ pub(crate) fn as_stored<'de, T: Text, D: Deserializer<'de>>(
     }))
 }
 
-/// The rule for ids: in NFC, and only of characters that can be seen and told apart as such.
+/// The rule for ids: in NFC, and only visible, assigned characters.
 fn identifier(text: &str) -> Result<Cow<'_, str>, InvalidValue> {
     let text = nfc(text);
     characters::refuse_in_ids(&text)?;
     Ok(text)
 }
 
-/// The rule for ids of other systems, which are kept to the byte.
+/// The rule for ids of other systems, which are stored unchanged.
 fn foreign_identifier(text: &str) -> Result<Cow<'_, str>, InvalidValue> {
     characters::refuse_in_ids(text)?;
     Ok(text.into())
 }
 
-/// The rule for names: one line in which something can be seen, and that leaves the direction of
-/// the text around it alone.
+/// The rule for names: one line with a visible character, and no change of text direction.
 fn name(text: &str) -> Result<Cow<'_, str>, InvalidValue> {
     one_line(text)?;
     characters::refuse_line_separators(text)?;
@@ -173,9 +171,9 @@ fn picture_address(text: &str) -> Result<Cow<'_, str>, InvalidValue> {
 fn checked_text(text: &str, min: usize, max: usize, rule: Rule) -> Result<Arc<str>, InvalidValue> {
     let text = text.trim();
     let kept = rule(text);
-    // The form that is kept is counted; of a text that is refused, the text itself.
+    // The stored form determines the length; for a rejected text, the text itself.
     let counted = kept.as_deref().unwrap_or(text);
-    // Bytes are at least as many as characters, so the usual short text is not counted.
+    // A text has at least as many bytes as characters, so a usual short text needs no count.
     let fits = counted.len() <= max || counted.chars().count() <= max;
     if counted.len() < min || !fits {
         return Err(InvalidValue::new(format!(
@@ -186,7 +184,7 @@ fn checked_text(text: &str, min: usize, max: usize, rule: Rule) -> Result<Arc<st
 }
 
 bounded_text!(
-    /// A drop's name, as shoppers read it.
+    /// A drop's name, as shoppers see it.
     DropName, 1..=200, name, stored: one_line
 );
 bounded_text!(
@@ -194,11 +192,11 @@ bounded_text!(
     Description, 0..=5_000, description, stored: many_lines
 );
 bounded_text!(
-    /// Where a drop's picture is: an absolute `http(s)` address, a path on this server, or a `data:` URL.
+    /// The address of a drop's picture: an absolute `http(s)` address, a path on this server, or a
+    /// `data:` URL.
     ImageUrl, 1..=2_048, picture_address, stored: picture_address
 );
 bounded_text!(
-    /// Why stock was adjusted.
     Reason, 1..=500, name, stored: one_line
 );
 bounded_text!(
@@ -206,36 +204,36 @@ bounded_text!(
     DisplayName, 1..=100, name, stored: one_line
 );
 bounded_text!(
-    /// What the shop's payment system calls a payment. Compared to the byte.
+    /// The payment system's identifier of a payment. Compared byte by byte.
     PaymentReference, 1..=200, foreign_identifier, stored: one_line
 );
 bounded_text!(
-    /// What the shop calls a buyer. Two that are canonically equivalent (Unicode, UAX #15), or
-    /// differ only in case or outer white space, are one buyer.
+    /// The shop's identifier of a buyer. Two ids that are canonically equivalent (Unicode, UAX
+    /// #15), or differ only in case or surrounding white space, are one buyer.
     BuyerId, 1..=128, identifier, stored: one_line
 );
 
 impl BuyerId {
-    /// The form that buyers are compared by: lower case, in NFC. The same text, not a copy, where
-    /// it is so already.
+    /// Returns the form in which buyer ids are compared: lower case, in NFC. It is not a copy if
+    /// the id is in that form already.
     #[must_use]
     pub fn comparable(&self) -> Arc<str> {
         let is_plain = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
         if self.0.bytes().all(is_plain) {
             return Arc::clone(&self.0);
         }
-        // Again after lower case, which may leave a base and its mark apart.
+        // Normalized again after lower-casing, which may separate a base and its mark.
         nfc(&nfc(&self.0).to_lowercase()).into()
     }
 
-    /// Whether it is in NFC, as every id is that came in since ids have a normal form.
+    /// Returns true if it is in NFC, as every id is that was accepted since ids are normalized.
     #[must_use]
     pub fn is_nfc(&self) -> bool {
         *nfc(&self.0) == *self.0
     }
 
-    /// The form that buyers were compared by before ids had a normal form: lower case alone. What
-    /// was two buyers then is no fault of the log.
+    /// Returns the form in which buyer ids were compared before they were normalized: lower case
+    /// alone. Ids that were two buyers then are not a fault of the log.
     #[must_use]
     pub fn comparable_before_nfc(&self) -> Arc<str> {
         self.0.to_lowercase().into()

@@ -1,4 +1,4 @@
-//! Instants, to the millisecond.
+//! Timestamps, to the millisecond.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,39 +11,39 @@ use super::visitor::TextVisitor;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
-/// An instant: whole milliseconds since the Unix epoch, UTC. On the wire RFC 3339 with three decimals.
+/// A timestamp: whole milliseconds since the Unix epoch, UTC. Serialized as RFC 3339 with three
+/// decimals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The latest instant that RFC 3339 can write: 9999-12-31T23:59:59.999Z.
+    /// The latest timestamp that RFC 3339 can represent: 9999-12-31T23:59:59.999Z.
     pub const MAX: Self = Self(253_402_300_799_999);
 
-    /// From milliseconds since the Unix epoch, held within 1970-01-01 and [`Timestamp::MAX`].
+    /// Converts milliseconds since the Unix epoch, clamped to 1970-01-01 and [`Timestamp::MAX`].
     #[must_use]
     pub fn from_millis(millis: i64) -> Self {
         Self(millis.clamp(0, Self::MAX.0))
     }
 
-    /// Milliseconds since the Unix epoch.
     #[must_use]
     pub const fn millis(self) -> i64 {
         self.0
     }
 
-    /// This instant and `seconds` more.
+    /// Adds `seconds`.
     #[must_use]
     pub fn plus_seconds(self, seconds: u32) -> Self {
         Self::from_millis(self.0 + i64::from(seconds) * 1000)
     }
 
-    /// This instant and `millis` more (or fewer, when negative).
+    /// Adds `millis`, which may be negative.
     #[must_use]
     pub fn plus_millis(self, millis: i64) -> Self {
         Self::from_millis(self.0.saturating_add(millis))
     }
 
-    /// The start of the minute that this instant falls in.
+    /// Returns the start of the minute that contains this timestamp.
     #[must_use]
     pub const fn minute(self) -> Self {
         Self(self.0 - self.0.rem_euclid(60_000))
@@ -62,11 +62,12 @@ impl From<DateTime<Utc>> for Timestamp {
     }
 }
 
-/// An instant in RFC 3339, UTC, with three decimals.
+/// A timestamp in RFC 3339, UTC, with three decimals.
 struct Text([u8; 24]);
 
 impl Text {
-    /// Digit by digit: an event is written with two instants and answered with three, and chrono takes ten times as long.
+    /// Formats digit by digit: an event has two timestamps and its response three, and chrono takes
+    /// ten times as long.
     fn of(at: Timestamp) -> Self {
         let mut text = *b"0000-00-00T00:00:00.000Z";
         let (days, millis) = (at.0.div_euclid(DAY_MS), at.0.rem_euclid(DAY_MS));
@@ -80,8 +81,8 @@ impl Text {
             (17..19, millis / 1_000 % 60),
             (20..23, millis % 1_000),
         ];
-        for (place, mut number) in parts {
-            for digit in text[place].iter_mut().rev() {
+        for (range, mut number) in parts {
+            for digit in text[range].iter_mut().rev() {
                 *digit += u8::try_from(number % 10).unwrap_or_default();
                 number /= 10;
             }
@@ -94,7 +95,8 @@ impl Text {
     }
 }
 
-/// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
+/// Converts a day counted from 1970-01-01 to year, month and day, in the proleptic Gregorian
+/// calendar.
 ///
 /// Source: Howard Hinnant, «chrono-Compatible Low-Level Date Algorithms», `civil_from_days`.
 const fn date_of(days: i64) -> (i64, i64, i64) {
@@ -115,9 +117,9 @@ const fn date_of(days: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
-/// The day of a date, counted from 1970-01-01: the inverse of [`date_of`].
+/// Converts a date to a day counted from 1970-01-01: the inverse of [`date_of`].
 ///
-/// Source: as there, `days_from_civil`.
+/// Source: the same, `days_from_civil`.
 const fn day_of(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
@@ -128,11 +130,12 @@ const fn day_of(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// An instant in the one form that [`Text`] writes; none for any other, which may be an instant all the same.
-fn as_we_write(text: &str) -> Option<Timestamp> {
+/// Parses the one form that [`Text`] writes; `None` for any other form, which may still be a valid
+/// time.
+fn parse_canonical(text: &str) -> Option<Timestamp> {
     let text: &[u8; 24] = text.as_bytes().try_into().ok()?;
-    let number = |place: std::ops::Range<usize>| {
-        text[place].iter().try_fold(0, |number, digit| {
+    let number = |range: std::ops::Range<usize>| {
+        text[range].iter().try_fold(0, |number, digit| {
             digit
                 .is_ascii_digit()
                 .then(|| number * 10 + i64::from(digit - b'0'))
@@ -141,9 +144,9 @@ fn as_we_write(text: &str) -> Option<Timestamp> {
     let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
     let (hour, minute) = (number(11..13)?, number(14..16)?);
     let (second, milli) = (number(17..19)?, number(20..23)?);
-    let marks = [4, 7, 10, 13, 16, 19, 23].map(|place| text[place]);
+    let marks = [4, 7, 10, 13, 16, 19, 23].map(|index| text[index]);
     let days = day_of(year, month, day);
-    // A day that its month does not have is another date when it is counted back.
+    // A day that its month does not have converts back to a different date.
     let is_date = (1..=12).contains(&month) && date_of(days) == (year, month, day);
     let is_time = hour < 24 && minute < 60 && second < 60;
     let is_instant = marks == *b"--T::.Z" && is_date && is_time && year >= 1970;
@@ -161,7 +164,7 @@ impl FromStr for Timestamp {
     type Err = InvalidValue;
 
     fn from_str(text: &str) -> Result<Self, InvalidValue> {
-        if let Some(at) = as_we_write(text) {
+        if let Some(at) = parse_canonical(text) {
             return Ok(at);
         }
         let at = DateTime::parse_from_rfc3339(text).map_err(|_| {
@@ -200,22 +203,22 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_instant_is_written_as_chrono_writes_it(millis in 0..=Timestamp::MAX.millis()) {
+        fn timestamps_are_formatted_as_chrono_formats_them(millis in 0..=Timestamp::MAX.millis()) {
             let at = Timestamp::from_millis(millis);
             prop_assert_eq!(at.to_string(), as_chrono_writes(at));
         }
 
         #[test]
-        fn every_instant_is_read_back_without_chrono(millis in 0..=Timestamp::MAX.millis()) {
+        fn formatted_timestamps_are_parsed_without_chrono(millis in 0..=Timestamp::MAX.millis()) {
             let at = Timestamp::from_millis(millis);
-            prop_assert_eq!(as_we_write(&at.to_string()), Some(at));
+            prop_assert_eq!(parse_canonical(&at.to_string()), Some(at));
         }
 
         #[test]
-        fn what_is_read_without_chrono_chrono_reads_alike(
+        fn parsing_without_chrono_agrees_with_chrono(
             text in "[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9]\\.[0-9]{3}Z",
         ) {
-            let ours = as_we_write(&text);
+            let ours = parse_canonical(&text);
             let theirs = DateTime::parse_from_rfc3339(&text).ok().map(|at| at.timestamp_millis());
             match ours {
                 Some(at) => prop_assert_eq!(Some(at.millis()), theirs),
@@ -226,20 +229,20 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_than_the_form_we_write_is_left_to_chrono() {
+    fn other_forms_are_left_to_chrono() {
         let text = "2026-01-31T18:00:00.000Z";
-        assert!(as_we_write(text).is_some());
-        for place in 0..text.len() {
+        assert!(parse_canonical(text).is_some());
+        for index in 0..text.len() {
             let mut other = text.to_owned();
-            other.replace_range(place..=place, "x");
-            assert_eq!(as_we_write(&other), None, "{other}");
+            other.replace_range(index..=index, "x");
+            assert_eq!(parse_canonical(&other), None, "{other}");
         }
         for other in [
             "2026-02-29T18:00:00.000Z",
             "2026-13-01T18:00:00.000Z",
             "2026-00-01T18:00:00.000Z",
         ] {
-            assert_eq!(as_we_write(other), None, "{other}");
+            assert_eq!(parse_canonical(other), None, "{other}");
             assert!(other.parse::<Timestamp>().is_err());
         }
         let elsewhere: Timestamp = "2026-01-31T19:00:00+01:00".parse().unwrap();
@@ -247,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn leap_days_and_the_ends_of_time_are_written_as_chrono_writes_them() {
+    fn leap_days_and_extreme_times_are_formatted_as_by_chrono() {
         let days = [
             "1970-01-01",
             "1972-02-29",

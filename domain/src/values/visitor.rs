@@ -1,4 +1,5 @@
-//! Reads a value from a text without a copy of the text: an event has a dozen such values, and a start reads millions.
+//! Deserializes a value from a borrowed text, without a copy: an event has a dozen such values, and
+//! start-up reads millions.
 
 use std::fmt;
 
@@ -6,7 +7,6 @@ use serde::de::{self, Visitor};
 
 use super::InvalidValue;
 
-/// Takes a text as it stands in the input.
 pub(super) struct TextVisitor<T>(pub(super) fn(&str) -> Result<T, InvalidValue>);
 
 impl<T> Visitor<'_> for TextVisitor<T> {

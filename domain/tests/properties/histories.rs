@@ -1,4 +1,5 @@
-//! Random requests, written so that they meet: few buyers, keys and ids that come back, times that fall on edges.
+//! Random requests that are likely to interact: few buyers, repeated keys and ids, times near
+//! deadlines.
 
 use domain::DropCommand;
 use domain::command::{
@@ -13,21 +14,20 @@ use proptest::sample::Index;
 
 use crate::model::Model;
 
-/// A sale: how it is run, and what is asked of it.
+/// A sale: the way it is run, and the requests it receives.
 #[derive(Debug, Clone)]
 pub struct History {
-    /// Whether due expiries are recorded before each request, and what follows from it after it, as
-    /// the engine does.
+    /// Like the engine, records due expiries before each request and its consequences after it.
     pub prompt: bool,
-    pub asks: Vec<(Wait, Ask)>,
+    pub requests: Vec<(Wait, Request)>,
 }
 
-/// How time passes before a request.
+/// The time that passes before a request.
 #[derive(Debug, Clone)]
 pub enum Wait {
     No,
     Millis(i64),
-    /// Until `offset` milliseconds from one of the next instants at which some answer changes.
+    /// Until `offset` milliseconds from one of the next instants at which some result changes.
     Edge(Index, i64),
 }
 
@@ -48,26 +48,26 @@ pub enum Which {
 #[derive(Debug, Clone)]
 pub enum Delta {
     By(i32),
-    /// So that this many are left available.
+    /// Leaves this many units available.
     Leaving(i32),
-    /// So that the total is this far from the most that a drop can offer.
+    /// Sets the total this far below the most that a drop can offer.
     BelowMost(i32),
 }
 
 #[derive(Debug, Clone)]
-pub enum Ask {
+pub enum Request {
     Schedule(Key, DropTerms, u32),
-    /// Scheduling as it was first asked for, but now, and perhaps with more units.
+    /// Repeats the original scheduling, at the present time and possibly with more units.
     ScheduleAgain {
         starting_now: bool,
         more: u32,
     },
-    /// With a version this far from the present one.
+    /// With a version that differs by this much from the present one.
     Reschedule(Option<i8>, TermsPatch),
-    /// Puts the start off, to so many milliseconds from now: whoever waits goes on waiting.
+    /// Moves the start to this many milliseconds from now; waiting entries stay.
     PutOff(i64),
     Cancel,
-    /// With a total this far from the present one.
+    /// With a total that differs by this much from the present one.
     Adjust(Which, Key, Option<i8>, Delta, bool),
     Place(Which, Key, u8, Quantity),
     Release(Which),
@@ -77,7 +77,7 @@ pub enum Ask {
     Leave(Which),
     Serve,
     Settle,
-    /// An earlier request once more, word by word, under a new id or the same.
+    /// An identical repetition of an earlier request, with a new id or the same.
     Repeat(Index, bool),
 }
 
@@ -123,7 +123,7 @@ prop_compose! {
     }
 }
 
-/// Any subset of another drop's terms.
+/// Any subset of the terms of another drop.
 fn patch_strategy() -> impl Strategy<Value = TermsPatch> {
     (terms_strategy(), any::<u8>()).prop_map(|(terms, bits)| {
         let chosen = |bit: u8| bits & (1 << bit) != 0;
@@ -144,12 +144,12 @@ fn total() -> impl Strategy<Value = u32> {
     prop_oneof![2 => 0..=12_u32, 4 => 10..=200_u32, 1 => 9_999_990..=10_000_000_u32]
 }
 
-fn schedule_strategy() -> impl Strategy<Value = Ask> {
+fn schedule_strategy() -> impl Strategy<Value = Request> {
     (key_strategy(), terms_strategy(), total())
-        .prop_map(|(key, terms, total)| Ask::Schedule(key, terms, total))
+        .prop_map(|(key, terms, total)| Request::Schedule(key, terms, total))
 }
 
-fn ask_strategy() -> impl Strategy<Value = Ask> {
+fn ask_strategy() -> impl Strategy<Value = Request> {
     let delta = prop_oneof![
         4 => (-10..=20_i32).prop_map(Delta::By),
         2 => (-1..=1_i32).prop_map(Delta::Leaving),
@@ -160,23 +160,23 @@ fn ask_strategy() -> impl Strategy<Value = Ask> {
     prop_oneof![
         5 => schedule_strategy(),
         6 => (any::<bool>(), prop_oneof![3 => Just(0), 1 => Just(1_u32)])
-            .prop_map(|(starting_now, more)| Ask::ScheduleAgain { starting_now, more }),
-        40 => (seen(), patch_strategy()).prop_map(|(version, patch)| Ask::Reschedule(version, patch)),
-        4 => (0..3_000_i64).prop_map(Ask::PutOff),
-        1 => Just(Ask::Cancel),
+            .prop_map(|(starting_now, more)| Request::ScheduleAgain { starting_now, more }),
+        40 => (seen(), patch_strategy()).prop_map(|(version, patch)| Request::Reschedule(version, patch)),
+        4 => (0..3_000_i64).prop_map(Request::PutOff),
+        1 => Just(Request::Cancel),
         40 => (which(9, 1), key_strategy(), seen(), delta, any::<bool>())
-            .prop_map(|(id, key, total, delta, lost)| Ask::Adjust(id, key, total, delta, lost)),
+            .prop_map(|(id, key, total, delta, lost)| Request::Adjust(id, key, total, delta, lost)),
         300 => (which(19, 1), key_strategy(), 0..BUYERS, units())
-            .prop_map(|(id, key, buyer, units)| Ask::Place(id, key, buyer, units)),
+            .prop_map(|(id, key, buyer, units)| Request::Place(id, key, buyer, units)),
         120 => (which(19, 1), key_strategy(), 0..BUYERS, units())
-            .prop_map(|(id, key, buyer, units)| Ask::Join(id, key, buyer, units)),
-        20 => which(1, 30).prop_map(Ask::Leave),
-        10 => Just(Ask::Serve),
-        5 => Just(Ask::Settle),
-        60 => which(1, 30).prop_map(Ask::Release),
-        120 => which(1, 30).prop_map(Ask::Buy),
-        50 => which(1, 30).prop_map(Ask::Expire),
-        60 => (any::<Index>(), any::<bool>()).prop_map(|(n, same_id)| Ask::Repeat(n, same_id)),
+            .prop_map(|(id, key, buyer, units)| Request::Join(id, key, buyer, units)),
+        20 => which(1, 30).prop_map(Request::Leave),
+        10 => Just(Request::Serve),
+        5 => Just(Request::Settle),
+        60 => which(1, 30).prop_map(Request::Release),
+        120 => which(1, 30).prop_map(Request::Buy),
+        50 => which(1, 30).prop_map(Request::Expire),
+        60 => (any::<Index>(), any::<bool>()).prop_map(|(n, same_id)| Request::Repeat(n, same_id)),
     ]
 }
 
@@ -191,32 +191,32 @@ fn wait_strategy() -> impl Strategy<Value = Wait> {
 
 pub fn history_strategy() -> impl Strategy<Value = History> {
     let first = prop_oneof![19 => schedule_strategy(), 1 => ask_strategy()];
-    let asks = proptest::collection::vec((wait_strategy(), ask_strategy()), 0..=300);
-    (any::<bool>(), first, asks).prop_map(|(prompt, first, mut asks)| {
-        asks.insert(0, (Wait::No, first));
-        History { prompt, asks }
+    let requests = proptest::collection::vec((wait_strategy(), ask_strategy()), 0..=300);
+    (any::<bool>(), first, requests).prop_map(|(prompt, first, mut requests)| {
+        requests.insert(0, (Wait::No, first));
+        History { prompt, requests }
     })
 }
 
-/// Turns symbols into commands, in view of what has happened.
+/// Converts symbolic requests to commands, in view of the history so far.
 #[derive(Debug, Default)]
 pub struct Writer {
-    asked: Vec<DropCommand>,
+    sent: Vec<DropCommand>,
     keys: Vec<KeyDigest>,
     names: u32,
 }
 
-/// Few, so that they meet; enough for a line.
+/// Few, so that they interact, but enough for a waitlist.
 const BUYERS: u8 = 8;
 
-/// Fewer than buyers, so that the line is full at times.
+/// Fewer than buyers, so that the waitlist is sometimes full.
 const MAX_WAITING: u32 = 4;
 
-/// How far back an old hold may lie: most requests are about something recent.
+/// How far back an old hold may be: most requests are about a recent one.
 const RECENT: usize = 12;
 
 impl Writer {
-    /// Never earlier than `now`.
+    /// Returns a time that is not before `now`.
     pub fn pass(&self, wait: &Wait, model: &Model, now: Timestamp) -> Timestamp {
         match wait {
             Wait::No => now,
@@ -236,21 +236,21 @@ impl Writer {
         }
     }
 
-    pub fn write(&mut self, ask: &Ask, model: &Model, at: Timestamp) -> DropCommand {
+    pub fn write(&mut self, ask: &Request, model: &Model, at: Timestamp) -> DropCommand {
         let command = self.command(ask, model, at);
-        self.asked.push(command.clone());
+        self.sent.push(command.clone());
         command
     }
 
-    fn command(&mut self, ask: &Ask, model: &Model, at: Timestamp) -> DropCommand {
+    fn command(&mut self, ask: &Request, model: &Model, at: Timestamp) -> DropCommand {
         match ask {
-            Ask::Schedule(key, terms, total) => DropCommand::ScheduleDrop(ScheduleDrop {
+            Request::Schedule(key, terms, total) => DropCommand::ScheduleDrop(ScheduleDrop {
                 key: self.key(key),
                 terms: terms.clone(),
                 total_stock: stock_count(*total),
                 at,
             }),
-            Ask::ScheduleAgain { starting_now, more } => {
+            Request::ScheduleAgain { starting_now, more } => {
                 let Some(begun) = model.begun() else {
                     return schedule_drop(terms(), 1).at(at);
                 };
@@ -265,7 +265,7 @@ impl Writer {
                     at,
                 })
             }
-            Ask::Reschedule(version, patch) => {
+            Request::Reschedule(version, patch) => {
                 let current = i64::from(model.version());
                 let expected = version.map(|offset| current + i64::from(offset));
                 DropCommand::RescheduleDrop(RescheduleDrop {
@@ -274,13 +274,13 @@ impl Writer {
                     at,
                 })
             }
-            Ask::PutOff(millis) => reschedule_drop(TermsPatch {
+            Request::PutOff(millis) => reschedule_drop(TermsPatch {
                 starts_at: Some(at.plus_millis(*millis)),
                 ..TermsPatch::default()
             })
             .at(at),
-            Ask::Cancel => cancel_drop().at(at),
-            Ask::Adjust(which, key, seen, delta, lost) => {
+            Request::Cancel => cancel_drop().at(at),
+            Request::Adjust(which, key, seen, delta, lost) => {
                 let total = seen.map(|offset| model.total() + i64::from(offset));
                 let delta = match delta {
                     Delta::By(delta) => i64::from(*delta),
@@ -306,7 +306,7 @@ impl Writer {
                     at,
                 })
             }
-            Ask::Place(which, key, by, units) => DropCommand::PlaceHold(PlaceHold {
+            Request::Place(which, key, by, units) => DropCommand::PlaceHold(PlaceHold {
                 hold_id: self.hold(which, model),
                 key: self.key(key),
                 buyer: buyer(&format!("buyer {by}")),
@@ -314,22 +314,22 @@ impl Writer {
                 commitment: None,
                 at,
             }),
-            Ask::Release(which) => {
+            Request::Release(which) => {
                 let hold_id = self.hold(which, model);
                 DropCommand::ReleaseHold(ReleaseHold { hold_id, at })
             }
-            Ask::Buy(which) => DropCommand::ConfirmPurchase(ConfirmPurchase {
+            Request::Buy(which) => DropCommand::ConfirmPurchase(ConfirmPurchase {
                 purchase_id: purchase_id(&self.name()),
                 hold_id: self.hold(which, model),
                 commitment: None,
                 is_recorded: false,
                 at,
             }),
-            Ask::Expire(which) => {
+            Request::Expire(which) => {
                 let hold_id = self.hold(which, model);
                 DropCommand::ExpireHold(ExpireHold { hold_id, at })
             }
-            Ask::Join(which, key, by, units) => {
+            Request::Join(which, key, by, units) => {
                 let (entry_id, hold_id) = self.entry(which, model);
                 DropCommand::JoinWaitlist(JoinWaitlist {
                     entry_id,
@@ -342,21 +342,21 @@ impl Writer {
                     at,
                 })
             }
-            Ask::Leave(which) => {
+            Request::Leave(which) => {
                 let (entry_id, _) = self.entry(which, model);
                 DropCommand::LeaveWaitlist(LeaveWaitlist { entry_id, at })
             }
-            Ask::Serve => DropCommand::ServeWaitlist(ServeWaitlist { at }),
-            Ask::Settle => DropCommand::SettleCancelled,
-            Ask::Repeat(nth, same_id) => self.repeat(*nth, *same_id, at),
+            Request::Serve => DropCommand::ServeWaitlist(ServeWaitlist { at }),
+            Request::Settle => DropCommand::SettleCancelled,
+            Request::Repeat(nth, same_id) => self.repeat(*nth, *same_id, at),
         }
     }
 
     fn repeat(&mut self, nth: Index, same_id: bool, at: Timestamp) -> DropCommand {
-        if self.asked.is_empty() {
+        if self.sent.is_empty() {
             return cancel_drop().at(at);
         }
-        let mut again = nth.get(&self.asked).clone().at(at);
+        let mut again = nth.get(&self.sent).clone().at(at);
         if !same_id {
             let name = self.name();
             match &mut again {
@@ -393,7 +393,7 @@ impl Writer {
         }
     }
 
-    /// A place in line and the hold that it becomes.
+    /// The ids of a waitlist entry and of its offered hold.
     fn entry(&mut self, which: &Which, model: &Model) -> (WaitlistId, HoldId) {
         let recent = &model.entries[model.entries.len().saturating_sub(RECENT)..];
         match which {
@@ -421,7 +421,7 @@ impl Writer {
     }
 }
 
-/// Every instant at which some answer changes.
+/// Every instant at which some result changes.
 fn edges(model: &Model) -> Vec<Timestamp> {
     let Some(terms) = model.terms() else {
         return vec![];
@@ -438,7 +438,7 @@ fn edges(model: &Model) -> Vec<Timestamp> {
     edges
 }
 
-/// What is due at `now`, in the order of deadlines, as the engine asks for it.
+/// The expiries that are due at `now`, in the order in which the engine sends them.
 pub fn due(model: &Model, now: Timestamp) -> Vec<DropCommand> {
     let mut due: Vec<_> = model
         .holds

@@ -1,5 +1,5 @@
-//! The line in the second opinion: who is next is found by walking from the front, once for each offer, on a copy of the list
-//! to which everything before is already added.
+//! The waitlist of the model. The next entry is found by a linear search from the front, once for
+//! each offer, on a copy of the list that includes all earlier offers.
 
 use domain::command::{JoinWaitlist, LeaveWaitlist};
 use domain::drop::line::EntryStatus;
@@ -9,7 +9,7 @@ use domain::{DropAggregate, DropEvent, Refusal, Subject};
 
 use crate::model::{Model, Predicted, one, replay};
 
-/// How a place in line ended.
+/// How a waitlist entry was settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
     Offered,
@@ -28,8 +28,6 @@ impl Waiting {
     }
 }
 
-// ---- what a command must come to ----
-
 impl Model {
     fn entry(&self, id: WaitlistId) -> Option<&Waiting> {
         self.entries
@@ -37,7 +35,7 @@ impl Model {
             .find(|entry| entry.joined.entry_id == id)
     }
 
-    /// The first in line who could be served at `at`.
+    /// Returns the first entry that could be served at `at`.
     fn next_in_line(&self, at: Timestamp) -> Option<&WaitlistJoined> {
         let terms = self.terms()?;
         self.on_sale(terms, at).ok()?;
@@ -50,7 +48,7 @@ impl Model {
         Some(&next.joined)
     }
 
-    /// What the line is offered at `at`, one after another.
+    /// Returns the offers at `at`, in order.
     pub fn offers(&self, at: Timestamp) -> Vec<DropEvent> {
         let mut later = self.clone();
         let mut offers = vec![];
@@ -72,8 +70,8 @@ impl Model {
         offers
     }
 
-    /// What a direct hold may have while offers are still to be made: what everybody in line
-    /// leaves, who may hold what they want.
+    /// Returns the units that a direct hold may have while offers are pending: the units that
+    /// remain if every eligible entry receives its units.
     pub fn beside_line(&self, at: Timestamp) -> u32 {
         let available = self.stock_after(0).available;
         let Some(terms) = self.terms().filter(|_| self.next_in_line(at).is_some()) else {
@@ -88,8 +86,8 @@ impl Model {
         available.saturating_sub(wanted)
     }
 
-    /// What the line leaves once every offer is made.
-    fn left_by_line(&self, at: Timestamp) -> u32 {
+    /// Returns the units that remain after every offer is made.
+    fn left_after_offers(&self, at: Timestamp) -> u32 {
         let mut later = self.clone();
         for offer in self.offers(at) {
             later.record(&offer);
@@ -125,10 +123,10 @@ impl Model {
             });
         }
         let mut theirs = self.entries.iter().filter(|entry| entry.waits());
-        if let Some(place) = theirs.find(|entry| entry.joined.buyer == command.buyer) {
+        if let Some(entry) = theirs.find(|entry| entry.joined.buyer == command.buyer) {
             return Err(Refusal::AlreadyWaiting {
-                joined_at: place.joined.joined_at,
-                quantity: place.joined.quantity.get(),
+                joined_at: entry.joined.joined_at,
+                quantity: entry.joined.quantity.get(),
             });
         }
         self.within_limits(terms, command.buyer, command.quantity)?;
@@ -153,8 +151,8 @@ impl Model {
     }
 
     pub fn leave(&self, command: &LeaveWaitlist) -> Predicted {
-        let place = self.entry(command.entry_id);
-        let Waiting { joined, settled } = place.ok_or(Refusal::WaitlistEntryNotFound)?;
+        let entry = self.entry(command.entry_id);
+        let Waiting { joined, settled } = entry.ok_or(Refusal::WaitlistEntryNotFound)?;
         let subject = Subject::Waitlist(command.entry_id);
         match settled {
             Some(Settled::Left) => replay(subject),
@@ -176,21 +174,19 @@ impl Model {
     }
 }
 
-// ---- what an event must satisfy, whoever decided it ----
-
 impl Model {
     pub fn record_joining(&mut self, event: &WaitlistJoined) {
         assert!(self.cancelled.is_none(), "joined after cancelling");
-        assert!(self.entry(event.entry_id).is_none(), "an id for two places");
+        assert!(self.entry(event.entry_id).is_none(), "an id of two entries");
         let mut waiting = self.entries.iter().filter(|entry| entry.waits());
         assert!(
             waiting.all(|entry| entry.joined.buyer != event.buyer),
-            "one buyer in two places"
+            "one buyer with two waiting entries"
         );
         assert!(
             i64::from(event.quantity.get()) > self.available()
                 || self.next_in_line(event.joined_at).is_some(),
-            "waits for what is there"
+            "waits for available units"
         );
         self.claim_key(event.key);
         self.entries.push(Waiting {
@@ -199,21 +195,22 @@ impl Model {
         });
     }
 
-    /// A hold is its place's turn, or takes no unit that somebody in line could use.
+    /// Asserts that an offered hold is next in turn, and that a direct hold takes no unit that a
+    /// waiting entry could use.
     pub fn record_turn(&mut self, event: &HoldPlaced) {
         let next = self.next_in_line(event.placed_at);
         let Some(entry_id) = event.waitlist_entry else {
-            let left = i64::from(self.left_by_line(event.placed_at));
+            let left = i64::from(self.left_after_offers(event.placed_at));
             assert!(
                 i64::from(event.quantity.get()) <= left,
-                "jumped the line: {next:?}"
+                "not next on the waitlist: {next:?}"
             );
             return;
         };
         assert_eq!(
             next.map(|joined| joined.entry_id),
             Some(entry_id),
-            "somebody before was passed over"
+            "an earlier entry was skipped"
         );
         let joined = self.settle(entry_id, Settled::Offered);
         assert_eq!(
@@ -226,7 +223,7 @@ impl Model {
         let mut all = self.entries.iter_mut();
         let entry = all
             .find(|entry| entry.joined.entry_id == id)
-            .expect("a place to settle");
+            .expect("an entry to settle");
         assert_eq!(entry.settled.replace(settled), None, "settled twice");
         &entry.joined
     }
@@ -235,9 +232,9 @@ impl Model {
         let next = self.next_in_line(at).map(|joined| joined.entry_id);
         assert_eq!(drop.next_in_line(at).map(|entry| entry.id), next);
         assert_eq!(drop.beside_line(at), self.beside_line(at));
-        let line = drop.line();
-        assert_eq!(line.entries().len(), self.entries.len());
-        for (theirs, ours) in line.entries().iter().zip(&self.entries) {
+        let waitlist = drop.line();
+        assert_eq!(waitlist.entries().len(), self.entries.len());
+        for (theirs, ours) in waitlist.entries().iter().zip(&self.entries) {
             let status = match ours.settled {
                 None => EntryStatus::Waiting,
                 Some(Settled::Offered) => EntryStatus::Offered,
@@ -246,6 +243,6 @@ impl Model {
             assert_eq!((theirs.id, theirs.status), (ours.joined.entry_id, status));
         }
         let waiting = self.entries.iter().filter(|entry| entry.waits());
-        assert_eq!(line.len(), waiting.count());
+        assert_eq!(waitlist.len(), waiting.count());
     }
 }

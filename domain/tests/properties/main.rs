@@ -1,12 +1,14 @@
-//! Random sales against a naive second opinion: at least 100,000 commands a run, and a check after every event.
+//! Random sales, compared with a naive model: at least 100,000 commands per run, and a check after
+//! every event.
 //!
-//! For each command: `decide` says what [`model::Model`] predicts, says it twice, and says it to a stock `cqrs-es` program
-//! too. For each event: the list audits it (conservation, limits, window, keys, deadlines) and the aggregate agrees with
-//! the list. For each history: the stored text replays to the same state, a snapshot restores it, and taking the events
-//! back, newest first, passes through every earlier state.
+//! For each command: `decide` returns what [`model::Model`] predicts, returns it again when
+//! repeated, and a stock `cqrs-es` program agrees. For each event: the model audits it
+//! (conservation, limits, window, keys, deadlines), and the aggregate agrees with the model. For
+//! each history: replaying the stored text gives the same state, a snapshot restores it, and
+//! reverting the events, newest first, passes through every earlier state.
 //!
-//! A failure prints its seed (`cc …`) and the shortest history found; put the line into `properties.regressions` beside
-//! this folder to run it first, and write the example as a plain test.
+//! A failure prints its seed (`cc …`) and the shortest history found. To run it first, add the line
+//! to `properties.regressions` next to this folder; then write the example as a plain test.
 
 mod histories;
 mod line;
@@ -28,11 +30,11 @@ use tokio::runtime::{Builder, Runtime};
 use histories::{History, Writer, due, history_strategy};
 use model::Model;
 
-/// Histories a run. They have 150 commands on average, not counting the expiries in between.
+/// Histories per run. They have 150 commands on average, not counting the expiries in between.
 const HISTORIES: u32 = 800;
 
 #[test]
-fn every_history_comes_to_what_a_plain_list_says() {
+fn every_history_matches_the_naive_model() {
     let counts = Mutex::new(Counts::default());
     let runtime = Builder::new_current_thread().build().unwrap();
     let config = Config {
@@ -60,7 +62,7 @@ struct Sale<'a> {
     runtime: &'a Runtime,
     drop: DropAggregate,
     model: Model,
-    /// Every event as it is stored, and the state before it.
+    /// Every event in its stored form, and the state before it.
     log: Vec<(String, DropAggregate)>,
     now: Timestamp,
     counts: Counts,
@@ -80,7 +82,7 @@ impl<'a> Sale<'a> {
 
     fn run(mut self, history: &History) -> Counts {
         let mut writer = Writer::default();
-        for (wait, ask) in &history.asks {
+        for (wait, ask) in &history.requests {
             self.now = writer.pass(wait, &self.model, self.now);
             if history.prompt {
                 for command in due(&self.model, self.now) {
@@ -100,7 +102,7 @@ impl<'a> Sale<'a> {
         self.counts
     }
 
-    /// What follows, one decision after another, until there is nothing left.
+    /// Sends follow-up commands until nothing is left.
     fn follow_up(&mut self) {
         while self.drop.is_closing() {
             self.execute(DropCommand::SettleCancelled);
@@ -112,12 +114,12 @@ impl<'a> Sale<'a> {
 
     fn execute(&mut self, command: DropCommand) {
         let decided = self.drop.decide(&command);
-        assert_eq!(decided, self.drop.decide(&command), "decided two ways");
+        assert_eq!(decided, self.drop.decide(&command), "decided differently");
         let predicted = self.model.predict(&command);
         let came_to = decided.clone().map(|made| (made.events, made.subject));
         assert_eq!(came_to, predicted, "after {command:#?}");
         let events = decided.as_ref().map_or(0, |made| made.events.len());
-        assert!(events <= 1, "a decision that grows: {command:#?}");
+        assert!(events <= 1, "a decision with several events: {command:#?}");
         self.counts
             .count(&decided.as_ref().map(|made| &made.events[..]));
 
@@ -133,11 +135,11 @@ impl<'a> Sale<'a> {
         }
         assert_eq!(copy.sequence(), self.drop.sequence());
         if recorded {
-            assert_eq!(copy, self.drop, "cqrs-es came to another state");
+            assert_eq!(copy, self.drop, "cqrs-es has a different state");
         }
     }
 
-    /// What a stock program gets: the events, and the state after them.
+    /// Returns the events of a stock program, and the state after them.
     fn through_cqrs(
         &self,
         command: DropCommand,
@@ -148,7 +150,7 @@ impl<'a> Sale<'a> {
         let events = self.runtime.block_on(sink.collect());
         assert!(
             handled.is_ok() || events.is_empty(),
-            "refused, yet recorded"
+            "refused, but recorded"
         );
         (handled.map(|()| events), copy)
     }
@@ -174,13 +176,13 @@ impl<'a> Sale<'a> {
         for (text, before) in self.log.iter().rev() {
             let event = serde_json::from_str(text).expect("an event to read");
             self.drop.revert(&event);
-            assert_eq!(self.drop, *before, "{text} was not taken back in full");
+            assert_eq!(self.drop, *before, "{text} was not fully reverted");
         }
         assert_eq!(self.drop, DropAggregate::default());
     }
 }
 
-/// How often each thing happened: a property over nothing proves nothing.
+/// How often each outcome occurred, because a property over nothing proves nothing.
 #[derive(Debug, Default)]
 struct Counts {
     commands: u64,
@@ -217,10 +219,10 @@ impl Counts {
     fn check(&self) {
         assert!(self.commands >= 100_000, "too few commands");
         assert!(self.replays >= 1_000, "too few replays");
-        assert_eq!(self.events.len(), 11, "an event never happened");
-        assert_eq!(self.refusals.len(), 24, "a refusal never happened");
+        assert_eq!(self.events.len(), 11, "an event never occurred");
+        assert_eq!(self.refusals.len(), 24, "a refusal never occurred");
         for (name, &count) in self.events.iter().chain(&self.refusals) {
-            assert!(count >= 50, "{name} happened {count} times only");
+            assert!(count >= 50, "{name} occurred only {count} times");
         }
     }
 }
@@ -261,13 +263,13 @@ fn reason_of(refusal: &Refusal) -> &'static str {
         Refusal::HoldExpired { .. } => "hold expired",
         Refusal::HoldReleased { .. } => "hold released",
         Refusal::HoldPurchased { .. } => "hold purchased",
-        Refusal::PaymentReferenceConflict { .. } => "another payment",
+        Refusal::PaymentReferenceConflict { .. } => "different payment",
         Refusal::InsufficientStock { .. } => "insufficient stock",
         Refusal::TooMuchStock { .. } => "too much stock",
         Refusal::NotSoldOut { .. } => "not sold out",
         Refusal::AlreadyWaiting { .. } => "already waiting",
         Refusal::WaitlistFull { .. } => "waitlist full",
-        Refusal::WaitlistEntryNotFound => "place not found",
+        Refusal::WaitlistEntryNotFound => "entry not found",
         Refusal::AlreadyOffered { .. } => "already offered",
         Refusal::StaleVersion { .. } => "stale version",
         Refusal::StaleStock { .. } => "stale stock",

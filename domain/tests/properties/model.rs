@@ -1,7 +1,8 @@
-//! A naive second opinion: a plain list of what happened, from which every answer is recomputed from scratch.
+//! A naive model: a plain list of events, from which every result is recomputed from scratch.
 //!
-//! It shares the vocabulary of `domain` (commands, events, refusals) and none of its arithmetic, indexes or stock.
-//! [`Model::predict`] says what a command must come to; [`Model::record`] audits each event against the list alone.
+//! It shares the vocabulary of `domain` (commands, events, refusals) but none of its arithmetic,
+//! indexes or stock. [`Model::predict`] returns the expected result of a command; [`Model::record`]
+//! audits each event against the list alone.
 
 use domain::command::{AdjustStock, PlaceHold, RescheduleDrop, ScheduleDrop};
 use domain::drop::HoldStatus;
@@ -19,7 +20,7 @@ use crate::line::{Settled, Waiting};
 
 const MOST_UNITS: i64 = 10_000_000;
 
-/// How a hold ended, and when.
+/// The time and kind of a hold's resolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Bought(Timestamp),
@@ -55,19 +56,17 @@ impl Held {
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     begun: Option<DropScheduled>,
-    /// Every version of the terms, the newest last.
+    /// Every version of the terms, newest last.
     terms: Vec<DropTerms>,
     pub(crate) cancelled: Option<Timestamp>,
     pub holds: Vec<Held>,
     pub adjustments: Vec<StockAdjusted>,
-    /// Everybody who ever waited, in the order in which they came.
+    /// Every waitlist entry, in order of arrival.
     pub entries: Vec<Waiting>,
     events: u64,
 }
 
 pub type Predicted = Result<(Vec<DropEvent>, Subject), Refusal>;
-
-// ---- what the list says ----
 
 impl Model {
     pub fn terms(&self) -> Option<&DropTerms> {
@@ -123,7 +122,8 @@ impl Model {
         }
     }
 
-    /// How many of the buyer's holds a window that ends at `at` contains, its beginning excluded.
+    /// Returns how many of the buyer's holds are in a window that ends at `at`, excluding its
+    /// start.
     fn in_window(&self, buyer: Pseudonym, window_millis: i64, at: i64) -> usize {
         let theirs = self.holds.iter().filter(|hold| hold.placed.buyer == buyer);
         theirs
@@ -131,8 +131,9 @@ impl Model {
             .count()
     }
 
-    /// The first instant, from `at` on, at which the throttle lets the buyer through; none: `at` itself.
-    pub(crate) fn let_through_at(
+    /// Returns the first instant from `at` on at which the throttle permits a hold; `None` means
+    /// `at` itself.
+    pub(crate) fn throttled_until(
         &self,
         buyer: Pseudonym,
         terms: &DropTerms,
@@ -144,7 +145,7 @@ impl Model {
         if open(at.millis()) {
             return None;
         }
-        // The answer can only change when a hold leaves the window.
+        // The result can only change when a hold leaves the window.
         let leaving = self
             .holds
             .iter()
@@ -171,8 +172,6 @@ impl Model {
         keys.any(|known| known == key)
     }
 }
-
-// ---- what a command must come to ----
 
 pub(crate) fn replay(subject: Subject) -> Predicted {
     Ok((vec![], subject))
@@ -267,11 +266,11 @@ impl Model {
             }
             let at_once = command.terms.starts_at == command.at
                 && begun.terms.starts_at == begun.scheduled_at;
-            let mut asked = command.terms.clone();
+            let mut requested = command.terms.clone();
             if at_once {
-                asked.starts_at = begun.terms.starts_at;
+                requested.starts_at = begun.terms.starts_at;
             }
-            if asked == begun.terms && command.total_stock == begun.total_stock {
+            if requested == begun.terms && command.total_stock == begun.total_stock {
                 return replay(Subject::Drop);
             }
             return Err(Refusal::IdempotencyKeyReused);
@@ -360,7 +359,7 @@ impl Model {
         )
     }
 
-    /// What is left to record of a cancellation, in order.
+    /// Returns the consequences of a cancellation that are still to be recorded, in order.
     fn left_to_end(&self) -> Vec<DropEvent> {
         let Some(at) = self.cancelled else {
             return vec![];
@@ -385,7 +384,7 @@ impl Model {
         events
     }
 
-    /// How a hold ended: a cancellation ends it at once, recorded or not.
+    /// Returns how a hold ended: a cancellation resolves it, recorded or not.
     fn end_of(&self, hold: &Held) -> Option<End> {
         match (hold.end, self.cancelled) {
             (None, Some(at)) if hold.is_over_at(at) => Some(End::Expired(hold.placed.expires_at)),
@@ -549,7 +548,7 @@ impl Model {
         buyer: Pseudonym,
         at: Timestamp,
     ) -> Result<(), Refusal> {
-        match terms.throttle.zip(self.let_through_at(buyer, terms, at)) {
+        match terms.throttle.zip(self.throttled_until(buyer, terms, at)) {
             Some((throttle, retry_at)) => Err(Refusal::Throttled { retry_at, throttle }),
             None => Ok(()),
         }
@@ -581,10 +580,8 @@ fn expired(hold: &Held) -> DropEvent {
     })
 }
 
-// ---- what an event must satisfy, whoever decided it ----
-
 impl Model {
-    /// Adds an event to the list, if the list allows it.
+    /// Adds an event to the list, or panics if the list does not allow it.
     pub fn record(&mut self, event: &DropEvent) {
         match event {
             DropEvent::DropScheduled(event) => {
@@ -613,19 +610,28 @@ impl Model {
             DropEvent::HoldReleased(event) => {
                 let called_off = self.cancelled.is_some();
                 let placed = self.end(event.hold_id, End::Released(event.released_at));
-                assert!(event.released_at < placed.expires_at, "released when over");
+                assert!(
+                    event.released_at < placed.expires_at,
+                    "released after the deadline"
+                );
                 let is_called_off = |at| event.released_at == at;
                 assert_eq!(
                     (event.buyer, event.quantity),
                     (placed.buyer, placed.quantity)
                 );
                 assert_eq!(event.cause == ReleaseCause::DropCancelled, called_off);
-                assert!(self.cancelled.is_none_or(is_called_off), "at another time");
+                assert!(
+                    self.cancelled.is_none_or(is_called_off),
+                    "at a different time"
+                );
             }
             DropEvent::PurchaseConfirmed(event) => {
                 assert!(self.cancelled.is_none(), "sold after cancelling");
                 let placed = self.end(event.hold_id, End::Bought(event.purchased_at));
-                assert!(event.purchased_at < placed.expires_at, "sold when over");
+                assert!(
+                    event.purchased_at < placed.expires_at,
+                    "sold after the deadline"
+                );
                 assert_eq!(
                     (event.buyer, event.quantity),
                     (placed.buyer, placed.quantity)
@@ -649,7 +655,7 @@ impl Model {
             }
         }
         self.events += 1;
-        let stock = self.stock_after(0); // asserts that nothing is negative
+        let stock = self.stock_after(0); // asserts that no count is negative
         assert_eq!(stock.available + stock.held + stock.sold, stock.total);
         assert!(self.total() <= MOST_UNITS, "more than a drop can offer");
     }
@@ -661,7 +667,10 @@ impl Model {
         assert!(at >= terms.starts_at, "held before the start");
         assert!(terms.ends_at.is_none_or(|end| at < end), "held at the end");
         assert!(event.quantity <= terms.max_per_hold, "too many in one hold");
-        assert!(self.hold(event.hold_id).is_none(), "the id names two holds");
+        assert!(
+            self.hold(event.hold_id).is_none(),
+            "two holds have the same id"
+        );
         self.claim_key(event.key);
         self.record_turn(event);
         self.holds.push(Held {
@@ -672,7 +681,7 @@ impl Model {
         if let Some(max) = terms.max_per_buyer {
             assert!(
                 self.taken_by(buyer) <= i64::from(max.get()),
-                "too many for one buyer"
+                "above the limit of a buyer"
             );
         }
         if let Some(throttle) = terms.throttle
@@ -680,14 +689,17 @@ impl Model {
         {
             let window = i64::from(throttle.window_seconds.get()) * 1000;
             let lately = self.in_window(buyer, window, at.millis());
-            assert!(lately <= throttle.holds.get() as usize, "too often");
+            assert!(
+                lately <= throttle.holds.get() as usize,
+                "above the throttle"
+            );
         }
     }
 
     pub(crate) fn claim_key(&self, key: Option<KeyDigest>) {
         assert!(
             !key.is_some_and(|key| self.key_is_known(key)),
-            "one key for two"
+            "a key of two operations"
         );
     }
 
@@ -695,12 +707,12 @@ impl Model {
         let mut all = self.holds.iter_mut();
         let hold = all
             .find(|hold| hold.placed.hold_id == id)
-            .expect("a hold to end");
-        assert_eq!(hold.end.replace(end), None, "hold {id} ended twice");
+            .expect("a hold to resolve");
+        assert_eq!(hold.end.replace(end), None, "hold {id} was resolved twice");
         &hold.placed
     }
 
-    /// Whether the aggregate came to the same as the list.
+    /// Asserts that the aggregate has the same state as the list.
     pub fn compare(&self, drop: &DropAggregate, at: Timestamp) {
         assert_eq!(drop.stock(), self.stock_after(0));
         assert_eq!(drop.sequence().0, self.events);
@@ -733,7 +745,7 @@ impl Model {
     }
 
     fn compare_buyer(&self, drop: &DropAggregate, buyer: Pseudonym, at: Timestamp) {
-        let theirs = drop.buyer(buyer).expect("a buyer who held something");
+        let theirs = drop.buyer(buyer).expect("a buyer with holds");
         let held = self.units_where(|hold| hold.placed.buyer == buyer && hold.is_live());
         assert_eq!(i64::from(theirs.held), held);
         let terms = self.terms().expect("terms");
@@ -742,7 +754,10 @@ impl Model {
         let taken = i64::from(standing.held + standing.purchased);
         assert_eq!(taken, self.taken_by(buyer));
         assert_eq!(i64::from(standing.allowance), self.allowance(buyer, terms));
-        assert_eq!(standing.next_hold_at, self.let_through_at(buyer, terms, at));
+        assert_eq!(
+            standing.next_hold_at,
+            self.throttled_until(buyer, terms, at)
+        );
         let newest_first = self
             .holds
             .iter()

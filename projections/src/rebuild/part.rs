@@ -1,7 +1,9 @@
-//! What a rebuild folded since it last saved: written into the table beside, joined with what is there already.
+//! The rows that a rebuild folded since its last save: written into the rebuild table, joined with
+//! the rows that are there.
 //!
-//! Promise: rows and checkpoint are saved together, right after what was saved before, or not at all. Limit: a part crosses in one `COPY`, so it
-//! is in memory at once.
+//! Promise: rows and checkpoint are saved together, directly after the previous save, or not at
+//! all.
+//! Limit: a part is sent in one `COPY`, so all of it is in memory.
 
 use std::collections::BTreeMap;
 
@@ -16,11 +18,11 @@ use crate::error::ProjectionError;
 use crate::fold::Placed;
 use crate::table::{Table, columns, or_replace};
 
-/// Bytes of rows sent at once.
+/// Bytes of rows per message.
 const CHUNK: usize = 1 << 18;
 
-/// The table beside a live one.
-pub(super) fn beside(name: &str) -> String {
+/// Returns the name of the table that a rebuild fills.
+pub(super) fn rebuild_table(name: &str) -> String {
     format!("{name}_rebuild")
 }
 
@@ -28,8 +30,8 @@ pub(super) fn to_sql(position: Position) -> i64 {
     i64::try_from(position.0).unwrap_or(i64::MAX)
 }
 
-/// Holds the checkpoint of the table beside, which must be where this rebuild left it: what somebody else saved or began anew
-/// meanwhile is theirs.
+/// Locks the checkpoint of the rebuild table, which must be where this rebuild left it. Otherwise
+/// another rebuild has saved or restarted in the meantime, and owns the table.
 pub(super) async fn hold(
     connection: &mut PgConnection,
     name: &str,
@@ -39,35 +41,33 @@ pub(super) async fn hold(
     let found: Option<(i64, i32)> = sqlx::query_as(
         "SELECT position, fold_version FROM projection_checkpoints WHERE name = $1 FOR UPDATE",
     )
-    .bind(beside(name))
+    .bind(rebuild_table(name))
     .fetch_optional(connection)
     .await?;
     if found == Some((to_sql(saved), version)) {
         return Ok(());
     }
-    let reason = "somebody else rebuilds it at the same time";
+    let reason = "another process is rebuilding it at the same time";
     Err(sqlx::Error::Protocol(reason.to_owned()))
 }
 
-/// What can be saved.
 pub(super) trait Saving: Send {
     fn name(&self) -> &'static str;
-    /// Within a transaction of the connection's.
+    /// Saves within a transaction of the connection.
     fn save(
         self: Box<Self>,
         connection: &mut PgConnection,
     ) -> BoxFuture<'_, Result<(), sqlx::Error>>;
 }
 
-/// Rows of one projection.
 pub(super) struct Part<F: Table> {
-    /// Up to where it was saved before.
+    /// The position of the previous save.
     pub(super) after: Position,
     pub(super) reached: Position,
     pub(super) rows: Vec<Placed<F>>,
 }
 
-/// Saves each in a transaction of its own.
+/// Saves each part in its own transaction.
 pub(super) async fn save(pool: PgPool, parts: Vec<Box<dyn Saving>>) -> Result<(), ProjectionError> {
     for part in parts {
         let name = part.name();
@@ -106,7 +106,7 @@ impl<F: Table> Saving for Part<F> {
             sqlx::query(
                 "UPDATE projection_checkpoints SET position = $2, updated_at = now() WHERE name = $1",
             )
-            .bind(beside(F::NAME))
+            .bind(rebuild_table(F::NAME))
             .bind(to_sql(reached))
             .execute(connection)
             .await?;
@@ -121,7 +121,7 @@ async fn put_all<F: Table>(
 ) -> Result<(), sqlx::Error> {
     let create = format!(
         "CREATE TEMPORARY TABLE part (LIKE {}) ON COMMIT DROP",
-        beside(F::NAME)
+        rebuild_table(F::NAME)
     );
     connection.execute(create.as_str()).await?;
     if F::JOIN.is_none() {
@@ -136,7 +136,7 @@ async fn put_all<F: Table>(
     Ok(())
 }
 
-/// The rows that there were, each with what this part adds to it.
+/// Joins the existing rows with the additions of this part.
 fn join<F: Table>(earlier: Vec<Placed<F>>, part: Vec<Placed<F>>) -> Vec<Placed<F>> {
     let earlier = earlier.into_iter().map(|placed| (placed.key, placed));
     let mut earlier: BTreeMap<_, _> = earlier.collect();
@@ -148,7 +148,7 @@ fn join<F: Table>(earlier: Vec<Placed<F>>, part: Vec<Placed<F>>) -> Vec<Placed<F
     joined.collect()
 }
 
-/// Writes rows by way of the temporary table; tells how many were inserted or replaced.
+/// Writes rows through the temporary table. Returns the number of inserted or replaced rows.
 async fn put<F: Table>(
     connection: &mut PgConnection,
     rows: &[Placed<F>],
@@ -171,14 +171,15 @@ async fn put<F: Table>(
     copy.finish().await?;
     let insert = format!(
         "INSERT INTO {} ({columns}) SELECT {columns} FROM part {on_conflict}",
-        beside(F::NAME)
+        rebuild_table(F::NAME)
     );
     Ok(connection.execute(insert.as_str()).await?.rows_affected())
 }
 
-/// The rows that stood at the part's keys before.
+/// Returns the existing rows at the part's keys.
 async fn earlier<F: Table>(connection: &mut PgConnection) -> Result<Vec<Placed<F>>, sqlx::Error> {
-    // A part is small beside its table: look each of its keys up rather than read the table through.
+    // A part is small compared with its table, so looking up each key is cheaper than reading the
+    // table.
     connection
         .execute("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
         .await?;
@@ -189,7 +190,7 @@ async fn earlier<F: Table>(connection: &mut PgConnection) -> Result<Vec<Placed<F
     let statement = format!(
         "COPY (SELECT {} FROM {} t JOIN part USING ({}) WHERE t.position < part.position) TO STDOUT (FORMAT binary)",
         of_table.join(", "),
-        beside(F::NAME),
+        rebuild_table(F::NAME),
         names(&F::Key::columns()),
     );
     let mut bytes = vec![];
@@ -201,7 +202,9 @@ async fn earlier<F: Table>(connection: &mut PgConnection) -> Result<Vec<Placed<F
     read_header(&mut reader)?;
     while read_row(&mut reader, &mut row)? {
         let placed = Placed::read_from(Fields::of(&row));
-        rows.push(placed.ok_or_else(|| sqlx::Error::Decode("a row that no fold gives".into()))?);
+        rows.push(
+            placed.ok_or_else(|| sqlx::Error::Decode("a row that no fold can produce".into()))?,
+        );
     }
     Ok(rows)
 }

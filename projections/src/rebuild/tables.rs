@@ -1,4 +1,4 @@
-//! The tables of a rebuild: the one beside, and how it takes the live one's place.
+//! The tables of a rebuild: creating or resuming them, and replacing the live table.
 
 use std::pin::pin;
 
@@ -9,10 +9,10 @@ use infrastructure::log::postgres::PostgresLog;
 use infrastructure::quarantine::Voids;
 use sqlx::{PgConnection, PgPool};
 
-use super::part::{beside, hold, to_sql};
+use super::part::{hold, rebuild_table, to_sql};
 use super::{Rebuilding, Rebuilt, decoded, head, mark, missing, selection};
 use crate::error::ProjectionError;
-use crate::left_out::LeftOut;
+use crate::left_out::ExcludedDrops;
 
 pub(super) async fn prepare(pool: &PgPool, table: &mut dyn Rebuilding) -> Result<(), sqlx::Error> {
     let mut transaction = pool.begin().await?;
@@ -26,7 +26,7 @@ pub(super) async fn prepare(pool: &PgPool, table: &mut dyn Rebuilding) -> Result
     if table.needs_rows() {
         let sql = format!(
             "SELECT row_to_json(t)::text FROM {} t",
-            beside(table.name())
+            rebuild_table(table.name())
         );
         let rows: Vec<String> = sqlx::query_scalar(&sql)
             .fetch_all(&mut *transaction)
@@ -37,37 +37,39 @@ pub(super) async fn prepare(pool: &PgPool, table: &mut dyn Rebuilding) -> Result
                 .map_err(|error| sqlx::Error::Decode(error.into()))?;
         }
     }
-    let marks = LeftOut::load(&mut transaction, &beside(table.name())).await?;
+    let marks = ExcludedDrops::load(&mut transaction, &rebuild_table(table.name())).await?;
     transaction.commit().await?;
     let (left_out, marked) = table.left_out();
     (*left_out, *marked) = (marks.clone(), marks);
-    table.go_on_from(reached);
+    table.resume_after(reached);
     Ok(())
 }
 
-/// How far an earlier rebuild had come, if what it left can be gone on with: the fold is the same, the log reaches as far, and the
-/// table beside has the form of the live one, which a migration may have changed since.
+/// Returns the checkpoint of an earlier rebuild if it can be resumed: the version of the fold is
+/// the same, the log is long enough, and the rebuild table has the form of the live one, which a
+/// migration may have changed in the meantime.
 async fn kept(
     connection: &mut PgConnection,
     table: &dyn Rebuilding,
 ) -> Result<Option<Position>, sqlx::Error> {
-    let (name, beside) = (table.name(), beside(table.name()));
+    let (name, rebuild_table) = (table.name(), rebuild_table(table.name()));
     let position: Option<i64> = sqlx::query_scalar(
         "SELECT c.position FROM projection_checkpoints c JOIN log_head h ON c.position <= h.position
           WHERE c.name = $1 AND c.fold_version = $2",
     )
-    .bind(&beside)
+    .bind(&rebuild_table)
     .bind(table.version())
     .fetch_optional(&mut *connection)
     .await?;
     let Some(position) = position else {
         return Ok(None);
     };
-    let is_alike = form(connection, name).await? == form(connection, &beside).await?;
+    let is_alike = form(connection, name).await? == form(connection, &rebuild_table).await?;
     Ok(is_alike.then(|| Position(position.unsigned_abs())))
 }
 
-/// What a table is made of: columns, constraints and indexes, by what they say and not by their names; nothing for none.
+/// Returns the form of a table: columns, constraints and indexes, by definition and without their
+/// names; empty if the table does not exist.
 async fn form(connection: &mut PgConnection, table: &str) -> Result<Vec<String>, sqlx::Error> {
     sqlx::query_scalar(
         "SELECT ARRAY(SELECT format('%s %s %s', attname, format_type(atttypid, atttypmod), attnotnull) FROM pg_attribute
@@ -85,22 +87,22 @@ async fn start_anew(
     connection: &mut PgConnection,
     table: &dyn Rebuilding,
 ) -> Result<(), sqlx::Error> {
-    let (name, beside) = (table.name(), beside(table.name()));
+    let (name, rebuild_table) = (table.name(), rebuild_table(table.name()));
     for statement in [
-        format!("DROP TABLE IF EXISTS {beside}"),
-        format!("CREATE TABLE {beside} (LIKE {name} INCLUDING ALL)"),
+        format!("DROP TABLE IF EXISTS {rebuild_table}"),
+        format!("CREATE TABLE {rebuild_table} (LIKE {name} INCLUDING ALL)"),
     ] {
         sqlx::query(&statement).execute(&mut *connection).await?;
     }
     sqlx::query("DELETE FROM projection_quarantines WHERE name = $1")
-        .bind(&beside)
+        .bind(&rebuild_table)
         .execute(&mut *connection)
         .await?;
     for statement in [
         "DELETE FROM projection_checkpoints WHERE name = $1 AND (position, fold_version) <> (0, $2)",
         "INSERT INTO projection_checkpoints (name, position, fold_version) VALUES ($1, 0, $2) ON CONFLICT DO NOTHING",
     ] {
-        let statement = sqlx::query(statement).bind(&beside);
+        let statement = sqlx::query(statement).bind(&rebuild_table);
         let statement = statement.bind(table.version());
         statement.execute(&mut *connection).await?;
     }
@@ -118,13 +120,13 @@ impl From<sqlx::Error> for SwapError {
     }
 }
 
-/// The runner waits for its checkpoint's row meanwhile; readers wait for the renaming alone.
+/// The runner waits for the lock on its checkpoint meanwhile; readers wait only for the renaming.
 pub(super) async fn swap(
     pool: &PgPool,
     table: &mut dyn Rebuilding,
     voids: &Voids,
 ) -> Result<Rebuilt, SwapError> {
-    let (name, beside) = (table.name(), beside(table.name()));
+    let (name, rebuild_table) = (table.name(), rebuild_table(table.name()));
     let mut transaction = pool.begin().await?;
     sqlx::query(
         "INSERT INTO projection_checkpoints (name, position, fold_version) VALUES ($1, 0, $2) ON CONFLICT DO NOTHING",
@@ -147,18 +149,18 @@ pub(super) async fn swap(
     hold(&mut transaction, name, table.version(), table.saved()).await?;
     let position = table.reached();
     let was_equal = if live == position {
-        Some(are_equal(&mut transaction, name, &beside).await?)
+        Some(are_equal(&mut transaction, name, &rebuild_table).await?)
     } else {
         None
     };
-    let rows: i64 = sqlx::query_scalar(&format!("SELECT count(*) FROM {beside}"))
+    let rows: i64 = sqlx::query_scalar(&format!("SELECT count(*) FROM {rebuild_table}"))
         .fetch_one(&mut *transaction)
         .await?;
     for statement in [
         format!("DELETE FROM projection_quarantines WHERE name = '{name}'"),
-        format!("UPDATE projection_quarantines SET name = '{name}' WHERE name = '{beside}'"),
+        format!("UPDATE projection_quarantines SET name = '{name}' WHERE name = '{rebuild_table}'"),
         format!("DROP TABLE {name}"),
-        format!("ALTER TABLE {beside} RENAME TO {name}"),
+        format!("ALTER TABLE {rebuild_table} RENAME TO {name}"),
         "SELECT grant_holdfast_roles()".to_owned(),
     ] {
         sqlx::query(&statement).execute(&mut *transaction).await?;
@@ -173,7 +175,7 @@ pub(super) async fn swap(
     .execute(&mut *transaction)
     .await?;
     sqlx::query("DELETE FROM projection_checkpoints WHERE name = $1")
-        .bind(&beside)
+        .bind(&rebuild_table)
         .execute(&mut *transaction)
         .await?;
     transaction.commit().await?;
@@ -205,7 +207,7 @@ async fn catch_up(
         }
     }
     mark(pool, table).await?;
-    // A live table may claim to have read more than there is: that is what a rebuild mends.
+    // A live table may have a checkpoint beyond the head; a rebuild repairs that.
     let until = until.min(head(pool).await?);
     if table.reached() < until {
         return Err(SwapError::Projection(missing(name, table.reached())));
@@ -213,7 +215,7 @@ async fn catch_up(
     Ok(())
 }
 
-/// What was declared void after this rebuild had read what is.
+/// Excludes the drops of positions that were declared void after this rebuild had read them.
 async fn leave_out_late(
     pool: &PgPool,
     table: &mut dyn Rebuilding,
@@ -227,17 +229,17 @@ async fn leave_out_late(
         if let Some(drop_id) = voided.drop_id
             && !voids.contains(voided.position)
         {
-            left_out.fold_anew(drop_id);
+            left_out.invalidate(drop_id);
         }
     }
     Ok(())
 }
 
-/// By number of rows and a checksum that does not depend on their order.
+/// Compares the number of rows and a checksum that does not depend on their order.
 async fn are_equal(
     connection: &mut PgConnection,
     name: &str,
-    beside: &str,
+    rebuild_table: &str,
 ) -> Result<bool, sqlx::Error> {
     let checksum = |table: &str| {
         format!("SELECT count(*) AS rows, sum(hashtextextended(t::text, 0)) AS sum FROM {table} t")
@@ -245,7 +247,7 @@ async fn are_equal(
     let sql = format!(
         "SELECT a.rows = b.rows AND a.sum IS NOT DISTINCT FROM b.sum FROM ({}) a, ({}) b",
         checksum(name),
-        checksum(beside)
+        checksum(rebuild_table)
     );
     sqlx::query_scalar(&sql).fetch_one(connection).await
 }

@@ -1,11 +1,10 @@
-//! The drops in memory, and the indexes that lists are read through.
+//! The drops in memory, and the indexes for reading lists.
 //!
-//! Promise: a page costs what it shows, whatever the number of drops: it starts at its first row by
-//! an index, filtered by phases or not, and ends at its last.
+//! Promise: the cost of a page is proportional to its rows, not to the number of drops: the first
+//! row is found by an index, filtered by phases or not.
 //! Limit: phases change with time as well as with events, and the index has them as of one instant,
-//! which [`Drops::turn`] moves forward. A page for an instant that the index is not exact for is
-//! found by a scan, right but slow; that happens when the clock has gone back over a start or an
-//! end.
+//! which [`Drops::turn`] advances. A page for an instant outside the index's validity is found by a
+//! scan, correct but slow; that happens when the clock has gone back past a start or an end.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,29 +16,29 @@ use domain::values::{DropId, Position, Timestamp};
 use infrastructure::codec::RecordedEvent;
 use uuid::Uuid;
 
-use super::{DropView, ROWS_A_LOCK, Views};
+use super::{DropView, ROWS_PER_LOCK, Views};
 use crate::error::CannotApply;
 use crate::fold::{Fold, Placed, Rows};
 use crate::live_stock::{DropKey, LiveStock, LiveStockRow};
 
-/// A drop's place in the order of lists, oldest first. It never changes.
-type Place = (Timestamp, DropId);
+/// A drop's key in the order of lists, oldest first. It never changes.
+type ListKey = (Timestamp, DropId);
 
-/// Every drop. See the module.
 #[derive(Debug, Default)]
 pub(super) struct Drops {
     rows: Rows<LiveStock>,
-    in_order: BTreeSet<Place>,
-    /// The same by phase as of `as_of`.
-    in_phase: [BTreeSet<Place>; DropStatus::ALL.len()],
-    /// Starts and ends of all drops that are not cancelled: where phases change without an event.
+    in_order: BTreeSet<ListKey>,
+    /// The same by phase, as of `as_of`.
+    in_phase: [BTreeSet<ListKey>; DropStatus::ALL.len()],
+    /// The starts and ends of all drops that are not cancelled, at which phases change without an
+    /// event.
     turns: BTreeSet<(Timestamp, DropId)>,
     /// Every drop by the position of its first event.
     scheduled: BTreeMap<Position, DropId>,
     as_of: Timestamp,
 }
 
-/// Rows, and how many were looked at to find them.
+/// Rows, and how many were visited to find them.
 #[derive(Debug)]
 pub(super) struct Found<T> {
     pub(super) rows: Vec<T>,
@@ -53,7 +52,7 @@ impl<T> Found<T> {
     };
 }
 
-/// What the indexes know of one drop.
+/// The indexed properties of one drop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Indexed {
     phase: DropStatus,
@@ -78,10 +77,10 @@ impl Drops {
         self.rows.get(&DropKey { drop_id })
     }
 
-    /// Applies what was recorded, and keeps the indexes.
+    /// Applies an event, and updates the indexes.
     ///
     /// # Errors
-    /// [`CannotApply`]; nothing has changed then.
+    /// [`CannotApply`]; then nothing has changed.
     pub(super) fn apply(&mut self, recorded: &RecordedEvent) -> Result<(), CannotApply> {
         let (drop_id, position) = (recorded.drop_id, recorded.position);
         let key = DropKey { drop_id };
@@ -100,52 +99,52 @@ impl Drops {
                 (Some(before), &placed.row)
             }
         };
-        let (place, after) = ((row.scheduled_at, drop_id), Indexed::of(row, self.as_of));
+        let (key, after) = ((row.scheduled_at, drop_id), Indexed::of(row, self.as_of));
         if before != Some(after) {
-            self.index(place, before, after);
+            self.index(key, before, after);
         }
         Ok(())
     }
 
-    fn index(&mut self, place: Place, before: Option<Indexed>, after: Indexed) {
-        let (_, drop_id) = place;
+    fn index(&mut self, key: ListKey, before: Option<Indexed>, after: Indexed) {
+        let (_, drop_id) = key;
         match before {
-            None => drop(self.in_order.insert(place)),
+            None => drop(self.in_order.insert(key)),
             Some(before) => {
-                self.in_phase[before.phase as usize].remove(&place);
+                self.in_phase[before.phase as usize].remove(&key);
                 for at in before.turns.into_iter().flatten() {
                     self.turns.remove(&(at, drop_id));
                 }
             }
         }
-        self.in_phase[after.phase as usize].insert(place);
+        self.in_phase[after.phase as usize].insert(key);
         for at in after.turns.into_iter().flatten() {
             self.turns.insert((at, drop_id));
         }
     }
 
-    /// Removes a drop; reads find nothing of it.
+    /// Removes a drop.
     pub(super) fn remove(&mut self, drop_id: DropId) {
         let Some(placed) = self.rows.0.remove(&DropKey { drop_id }) else {
             return;
         };
-        let place = (placed.row.scheduled_at, drop_id);
+        let key = (placed.row.scheduled_at, drop_id);
         let Indexed { phase, turns } = Indexed::of(&placed.row, self.as_of);
-        self.in_order.remove(&place);
-        self.in_phase[phase as usize].remove(&place);
+        self.in_order.remove(&key);
+        self.in_phase[phase as usize].remove(&key);
         for at in turns.into_iter().flatten() {
             self.turns.remove(&(at, drop_id));
         }
-        // A quarantine is rare: a scan then is cheaper than a position in every row.
+        // A quarantine is rare: a scan is then cheaper than storing a position in every row.
         self.scheduled.retain(|_, scheduled| *scheduled != drop_id);
     }
 
-    /// Whether a drop starts or ends after the instant of the index and up to `now`.
+    /// Returns true if a drop starts or ends after the instant of the index and up to `now`.
     pub(super) fn must_turn(&self, now: Timestamp) -> bool {
         now > self.as_of && self.turns_between(self.as_of, now).next().is_some()
     }
 
-    /// Moves the index on to `now`. Never back.
+    /// Advances the index to `now`, never back.
     pub(super) fn turn(&mut self, now: Timestamp) {
         if !self.must_turn(now) {
             return;
@@ -153,16 +152,17 @@ impl Drops {
         let turned: Vec<DropId> = self.turns_between(self.as_of, now).collect();
         for drop_id in turned {
             if let Some(placed) = self.rows.get(&DropKey { drop_id }) {
-                let place = (placed.row.scheduled_at, drop_id);
+                let key = (placed.row.scheduled_at, drop_id);
                 let (before, after) = (placed.row.status(self.as_of), placed.row.status(now));
-                self.in_phase[before as usize].remove(&place);
-                self.in_phase[after as usize].insert(place);
+                self.in_phase[before as usize].remove(&key);
+                self.in_phase[after as usize].insert(key);
             }
         }
         self.as_of = now;
     }
 
-    /// The drops that start or end after `from` and up to `until`; twice where one does both.
+    /// Returns the drops that start or end after `from` and up to `until`; a drop that does both is
+    /// returned twice.
     fn turns_between(
         &self,
         from: Timestamp,
@@ -176,7 +176,7 @@ impl Drops {
         self.turns.range(range).map(|&(_, drop_id)| drop_id)
     }
 
-    /// The drops that are in another phase at one of two instants than at the other.
+    /// Returns the drops whose phases at the two instants differ.
     pub(super) fn turned(&self, one: Timestamp, other: Timestamp) -> Found<DropId> {
         let mut found = Found::NONE;
         if one == other {
@@ -197,7 +197,7 @@ impl Drops {
     /// See [`Views::drops_page`].
     ///
     /// # Errors
-    /// [`NoSuchDrop`] when `after` names none.
+    /// [`NoSuchDrop`] if `after` does not exist.
     pub(super) fn page(
         &self,
         phases: &[DropStatus],
@@ -215,10 +215,8 @@ impl Drops {
         let is_wanted = |phase| phases.is_empty() || phases.contains(&phase);
         let (earlier, later) = (now.min(self.as_of), now.max(self.as_of));
         let is_exact = earlier == later || self.turns_between(earlier, later).next().is_none();
-        let indexes: Vec<&BTreeSet<Place>> = if is_exact && !phases.is_empty() {
-            let wanted = DropStatus::ALL
-                .into_iter()
-                .filter(|&phase| is_wanted(phase));
+        let indexes: Vec<&BTreeSet<ListKey>> = if is_exact && !phases.is_empty() {
+            let wanted = DropStatus::ALL.into_iter().filter(|&phase| is_wanted(phase));
             wanted.map(|phase| &self.in_phase[phase as usize]).collect()
         } else {
             vec![&self.in_order]
@@ -230,7 +228,7 @@ impl Drops {
         let mut sources: Vec<_> = newest_first.collect();
         let mut found = Found::NONE;
         while found.rows.len() < limit {
-            // A drop is in one phase only, so no place is in two of the indexes.
+            // A drop is in one phase only, so the sources have no key in common.
             let newest = (0..sources.len()).max_by_key(|&index| sources[index].peek().copied());
             let Some((_, drop_id)) = newest.and_then(|index| sources[index].next()) else {
                 break;
@@ -245,13 +243,14 @@ impl Drops {
         Ok(found)
     }
 
-    /// The newest of the drops whose first event is at `position` or before.
+    /// Returns the newest of the drops whose first event is at or before `position`.
     fn last_scheduled_by(&self, position: Position) -> Option<&Placed<LiveStock>> {
         let (_, &drop_id) = self.scheduled.range(..=position).next_back()?;
         self.get(drop_id)
     }
 
-    /// Up to `most` of the drops whose first event is after `position`: the newest, newest first.
+    /// Returns up to `most` of the drops whose first event is after `position`: the newest, newest
+    /// first.
     fn scheduled_after(&self, position: Position, most: usize) -> Vec<DropId> {
         let after = (Bound::Excluded(position), Bound::Unbounded);
         let newest_first = self.scheduled.range(after).rev();
@@ -262,22 +261,21 @@ impl Drops {
     }
 }
 
-/// No drop has the id that a list was to continue after.
+/// The drop after which a list should continue does not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NoSuchDrop;
 
 impl Views {
-    /// One drop.
     #[must_use]
     pub fn drop(&self, drop_id: DropId) -> Option<DropView> {
         self.read().drops.get(drop_id).map(DropView::from)
     }
 
-    /// Up to `limit` drops, the newest first, that come after `after` in that order; of one of these
-    /// phases at `now`, or of any if none is named.
+    /// Returns up to `limit` drops, newest first, that follow `after` in that order and are in one
+    /// of these phases at `now`; an empty list of phases allows all.
     ///
     /// # Errors
-    /// [`NoSuchDrop`] when `after` names none.
+    /// [`NoSuchDrop`] if `after` does not exist.
     pub fn drops_page(
         &self,
         phases: &[DropStatus],
@@ -292,8 +290,8 @@ impl Views {
         found.map(|found| self.counted(found))
     }
 
-    /// Up to `most` drops that `wanted` picks, the newest first, from the first after `after` on: a page, without copying the others. However many there are, a writer waits for a
-    /// part of them only.
+    /// Returns a page of up to `most` drops that `wanted` accepts, newest first, starting after
+    /// `after`. Other drops are not copied, and a writer waits for a bounded number of them only.
     #[must_use]
     pub fn drops_after(
         &self,
@@ -311,7 +309,8 @@ impl Views {
         page
     }
 
-    /// When the last of the drops was scheduled whose first event is at `position` or before.
+    /// Returns when the last of the drops was scheduled whose first event is at or before
+    /// `position`.
     #[must_use]
     pub fn scheduled_by(&self, position: Position) -> Option<Timestamp> {
         let hot = self.read();
@@ -319,15 +318,16 @@ impl Views {
         Some(last.row.scheduled_at)
     }
 
-    /// Up to `most` of the drops that were scheduled after `position`: the newest, newest first.
+    /// Returns up to `most` of the drops that were scheduled after `position`: the newest, newest
+    /// first.
     #[must_use]
     pub fn scheduled_after(&self, position: Position, most: usize) -> Vec<DropId> {
         self.read().drops.scheduled_after(position, most)
     }
 
-    /// Shows every drop after `after` to `visit`, the newest first, until it wants no more; the lock
-    /// is given up now and then. From the newest on where `after` names none: it was removed
-    /// meanwhile, and a drop that is shown twice does no harm.
+    /// Passes every drop after `after` to `visit`, newest first, until it returns false; the lock
+    /// is released regularly. If `after` was removed in the meantime, starts at the newest drop
+    /// again: visiting a drop twice is harmless.
     fn scan_drops(
         &self,
         mut after: Option<DropId>,
@@ -339,29 +339,30 @@ impl Views {
             let below = last.map_or(Bound::Unbounded, |placed| {
                 Bound::Excluded((placed.row.scheduled_at, placed.key.drop_id))
             });
-            let places = hot.drops.in_order.range((Bound::Unbounded, below)).rev();
+            let keys = hot.drops.in_order.range((Bound::Unbounded, below)).rev();
             let mut seen = 0;
-            for &(_, drop_id) in places.take(ROWS_A_LOCK) {
+            for &(_, drop_id) in keys.take(ROWS_PER_LOCK) {
                 if hot.drops.get(drop_id).is_some_and(|placed| !visit(placed)) {
                     return;
                 }
                 after = Some(drop_id);
                 seen += 1;
             }
-            if seen < ROWS_A_LOCK {
+            if seen < ROWS_PER_LOCK {
                 return;
             }
         }
     }
 
-    /// The drops whose phase is not the same at both instants.
+    /// Returns the drops whose phases at the two instants differ.
     #[must_use]
     pub fn turned(&self, one: Timestamp, other: Timestamp) -> Vec<DropId> {
         let found = self.read().drops.turned(one, other);
         self.counted(found)
     }
 
-    /// Rows that lists and charts have looked at so far. Tests hold their cost to it.
+    /// Returns the number of rows that lists and charts have visited so far. Tests bound their cost
+    /// with it.
     #[must_use]
     pub fn rows_visited(&self) -> u64 {
         self.visited.load(Ordering::Relaxed)

@@ -1,4 +1,4 @@
-//! What came of each request of a paced load, by the phase in which it was due.
+//! The results of a paced load, by the phase in which each request was due.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,21 +8,18 @@ use tokio::time::Instant;
 
 use super::{PacedOutcome, Phase, PhaseFigures};
 
-/// The longest latency that is told apart, in microseconds.
+/// The longest recorded latency, in microseconds; longer ones are counted as this long.
 const LONGEST_MICROS: u64 = 600_000_000;
 
-/// A request that is due.
 #[derive(Debug, Clone, Copy)]
 pub struct Due {
-    /// When.
     pub at: Instant,
-    /// What makes its buyer and key unique at its node.
+    /// Makes the buyer and the key unique at the node.
     pub number: u64,
-    /// None: the warm-up.
+    /// `None` during the warm-up.
     pub phase: Option<Phase>,
 }
 
-/// One phase so far.
 #[derive(Debug)]
 struct Part {
     began: Option<Instant>,
@@ -32,24 +29,24 @@ struct Part {
     answers: BTreeMap<u16, u64>,
 }
 
-/// Everything so far; one thread, so no lock.
+/// The results so far; one thread, so no lock.
 #[derive(Debug)]
 pub struct Tally {
     phase: Option<Phase>,
     parts: Vec<Part>,
     /// Requests that were due.
     pub due: u64,
-    /// Requests of which nothing more will be heard.
+    /// Requests that are complete, with or without a response.
     pub ended: u64,
     acknowledged: u64,
     uncertain: u64,
 }
 
 impl Tally {
-    /// Nothing yet.
+    /// Creates an empty tally.
     ///
     /// # Errors
-    /// Never in practice: the histogram's bounds are sound.
+    /// Never in practice: the histogram's bounds are constants.
     pub fn new() -> std::io::Result<Self> {
         let part = |_phase| {
             Ok(Part {
@@ -74,7 +71,7 @@ impl Tally {
         })
     }
 
-    /// Requests that are due from `now` on count for `phase`; none ends the last one.
+    /// Counts requests that are due from `now` on in `phase`; `None` ends the last one.
     pub fn enter(&mut self, phase: Option<Phase>, now: Instant) {
         if let Some(part) = self.phase.map(|phase| &mut self.parts[phase as usize]) {
             part.seconds = part.began.map_or(0.0, |began| (now - began).as_secs_f64());
@@ -85,7 +82,7 @@ impl Tally {
         }
     }
 
-    /// A request was due at `at`.
+    /// Records that a request was due at `at`.
     pub fn due(&mut self, at: Instant, number: u64) -> Due {
         self.due += 1;
         if let Some(phase) = self.phase {
@@ -98,7 +95,7 @@ impl Tally {
         }
     }
 
-    /// The request was answered with `status` at `now`; none: its connection was lost.
+    /// Records a response with `status` at `now`; `None` if the connection was lost.
     pub fn record(&mut self, due: Due, status: Option<u16>, now: Instant) {
         self.ended += 1;
         self.acknowledged += u64::from(status == Some(201));
@@ -115,7 +112,6 @@ impl Tally {
         }
     }
 
-    /// The figures.
     pub fn outcome(&self, cores: f64) -> PacedOutcome {
         let figures = |phase: Phase| {
             let part = &self.parts[phase as usize];
@@ -148,10 +144,10 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn a_stall_is_charged_to_every_request_that_was_due_meanwhile() {
+    fn stall_is_charged_to_every_request_due_meanwhile() {
         let (began, mut tally) = (Instant::now(), Tally::new().unwrap());
         tally.enter(Some(Phase::During), began);
-        // Ten requests a second; the server answers nothing for a second, then everything at once.
+        // Ten requests per second; the server stalls for a second and then responds to all of them.
         let due: Vec<Due> = (0..10)
             .map(|n| tally.due(began + 100 * n * MS, 0))
             .collect();
@@ -167,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_counts_for_the_phase_in_which_it_was_due() {
+    fn request_counts_in_the_phase_in_which_it_was_due() {
         let (began, mut tally) = (Instant::now(), Tally::new().unwrap());
         let warm_up = tally.due(began, 0);
         tally.enter(Some(Phase::Before), began);
@@ -184,6 +180,6 @@ mod tests {
         assert_eq!((outcome.during.due, outcome.during.failed()), (2, 2));
         assert_eq!(outcome.during.answers, BTreeMap::from([(503, 1)]));
         assert_eq!(outcome.acknowledged, 2);
-        assert_eq!(outcome.uncertain, 2, "one 503, and one without an answer");
+        assert_eq!(outcome.uncertain, 2, "one 503, and one without a response");
     }
 }
