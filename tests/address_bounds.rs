@@ -1,4 +1,4 @@
-//! What one address may do by default: as a client that a trusted proxy on this machine forwards.
+//! The default limits per client address, seen through a trusted proxy on this machine.
 
 use harness::{ADMIN_KEY, Api, App, Launch, Reply, at_once, distinct, eventually, key, number};
 use harness::{take, text};
@@ -9,7 +9,7 @@ use uuid::Uuid;
 const ONE: &str = "203.0.113.1";
 const OTHER: &str = "203.0.113.2";
 
-/// A server that believes this machine about its clients, with default bounds.
+/// A server that trusts this machine as a proxy, with default limits.
 async fn behind_a_proxy(settings: &[(&str, &str)]) -> App {
     launch(settings).await.start().await
 }
@@ -22,7 +22,7 @@ async fn launch(settings: &[(&str, &str)]) -> Launch {
         .fold(launch, |launch, (name, value)| launch.with(name, value))
 }
 
-/// Somebody at an address.
+/// A client at an address.
 #[derive(Clone)]
 struct Client {
     api: Api,
@@ -49,7 +49,7 @@ impl Client {
         take(request.header("idempotency-key", key).json(body)).await
     }
 
-    /// Asks for a unit, or a place in line, as a new buyer.
+    /// Requests a hold of one unit, or joins the waitlist, as a new buyer.
     async fn asks(&self, drop: &str, what: &str) -> Reply {
         let path = format!("/v1/drops/{drop}/{what}");
         self.post(&path, &key(), &json!({ "buyer_id": key() }))
@@ -64,7 +64,7 @@ impl Client {
         self.asks(drop, "waitlist").await
     }
 
-    /// Places a hold, and gives its id.
+    /// Places a hold and returns its id.
     async fn held(&self, drop: &str) -> String {
         text(&self.holds(drop).await.ok(201)["id"])
     }
@@ -75,7 +75,7 @@ impl Client {
     }
 }
 
-/// Claims that a bound of `most` refused this.
+/// Asserts that a limit with this policy rejected the request.
 #[track_caller]
 fn refused(reply: &Reply, code: &str, policy: &str) -> Value {
     let told = reply.problem(429, code);
@@ -103,7 +103,7 @@ async fn by_default_one_address_asks_for_stock_so_often_and_no_other_is_affected
     })
     .await;
     refused(&throttled, "throttled", r#""address";q=600;w=60"#);
-    // A retry is answered from history, the admin key is let in, and so is everybody else.
+    // A retry gets its earlier result; the admin key and other addresses are not limited.
     let retried = one.post(&path, &first, &body).await;
     retried.ok(201);
     assert_eq!(retried.header("idempotent-replayed"), "true");
@@ -132,7 +132,7 @@ async fn a_retry_is_neither_refused_nor_counted_after_a_restart_either() {
     let retried = one.post(&path, &first, &body).await;
     retried.ok(201);
     assert_eq!(retried.header("idempotent-replayed"), "true");
-    // A retry from another address of the same buyer.
+    // A retry of the same buyer from another address.
     client(&app, OTHER).post(&path, &first, &body).await.ok(201);
 }
 
@@ -162,7 +162,7 @@ async fn by_default_one_address_has_a_hundred_unresolved_holds() {
     assert!((3_000..=3_600).contains(&wait), "{told}");
     client(&app, OTHER).held(&drop).await;
     app.held(&drop, "the proxy's own").await;
-    // What is resolved counts no longer, bought or given up, by whomever.
+    // Resolved holds no longer count: purchased or released, from any address.
     app.purchase(&held[0]).await.ok(201);
     assert_eq!(app.release(&held[1]).await.status, 204);
     one.held(&drop).await;
@@ -214,10 +214,10 @@ async fn by_default_one_address_has_a_hundred_waiting_entries() {
     assert_eq!(told["limit"], 100);
     assert_eq!(told["limit_name"], "waitlist_entries");
     client(&app, OTHER).joins(&drop).await.ok(201);
-    // One is left, one is served.
+    // One entry leaves, one is served.
     assert_eq!(app.leave(&entries[7]).await.status, 204);
     app.adjust(&drop, 1).await.ok(201);
-    eventually("the first in line is served", || async {
+    eventually("the first entry is served", || async {
         let first = app.place(&entries[0]).await;
         (first["status"] == "offered").then_some(())
     })
@@ -232,7 +232,7 @@ async fn by_default_an_address_that_lets_a_hundred_holds_expire_waits() {
     let app = behind_a_proxy(&[]).await;
     let drop = app.create_drop(1_000, json!({ "hold_seconds": 1 })).await;
     let one = client(&app, ONE);
-    // As many as one address may have at a time, again and again.
+    // As many as one address may have at a time, repeatedly.
     let cooling = eventually("the address has to wait", || async {
         let reply = one.holds(&drop).await;
         let is_cooling = reply.status == 429 && reply.json()["code"] == "cooling_down";
@@ -288,7 +288,7 @@ async fn failed_sign_ins_are_bounded_by_default_and_logged_without_the_address()
             r#""address-attempts";q=60;w=60"#,
         );
     }
-    // The key is not looked at on other routes either.
+    // The key is not checked on other routes either.
     let metrics = one.request(Method::GET, "/v1/admin/metrics");
     let metrics = take(metrics.bearer_auth(ADMIN_KEY)).await;
     metrics.problem(429, "too_many_attempts");
@@ -324,7 +324,7 @@ async fn wrong_bearer_keys_are_bounded_on_every_route_that_could_tell_them_from_
     let right = one.request(Method::GET, "/v1/log/head");
     let right = take(right.bearer_auth(ADMIN_KEY)).await;
     right.problem(429, "too_many_attempts");
-    // The right key is like any other from here on: the third request, and one too many.
+    // From here on the right key is like any other: the third request is one too many.
     hold_with(ADMIN_KEY).await.ok(201);
     hold_with(ADMIN_KEY).await.problem(429, "throttled");
     app.audit("/v1/log/head").await.ok(200);
@@ -369,7 +369,7 @@ async fn unknown_ids_are_bounded_by_default_and_known_ones_are_not() {
             r#""address-attempts";q=60;w=60"#,
         );
     }
-    // What is known is read and bought, and others are not affected.
+    // Known ids are read and bought, and other addresses are not affected.
     one.get(&format!("/v1/holds/{held}")).await.ok(200);
     ask(Method::POST, format!("/v1/holds/{held}/purchase"))
         .await
@@ -436,7 +436,7 @@ async fn what_bounds_refuse_is_counted_for_the_drop() {
     assert_eq!(metrics.ok(200)["throttle_blocks"], 4);
 }
 
-/// What the shop signs tokens with.
+/// The secret with which the shop signs tokens.
 const SECRET: &str = "a secret of the shop, 32 bytes long";
 
 #[tokio::test]
@@ -473,7 +473,7 @@ async fn a_token_that_is_refused_is_no_guess_at_a_key_and_buyers_with_tokens_are
     }
     let right = hold_as(ADMIN_KEY.to_owned(), "bob").await;
     right.problem(429, "too_many_attempts");
-    // A buyer with a token is refused for the window alone.
+    // A buyer with a token is rejected only because of the window.
     let valid = hold_as(token(3_600), "alice").await;
     valid.problem(429, "throttled");
 }

@@ -1,4 +1,4 @@
-//! `holdfast audit verify` proves an honest log, and names the place where a log was altered behind its back.
+//! `holdfast audit verify` verifies an intact log and reports the position of an alteration.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -95,14 +95,15 @@ async fn an_alteration_is_found_at_its_position() {
         );
         assert_eq!(verdict.stdout, "", "{sql}");
     }
-    // What is no event is named for what it is, and not for what is missing then.
+    // A malformed event is reported as malformed, not as its consequences.
     let sql = format!("UPDATE events SET hash = '\\x00' WHERE position = {bought}");
     let verdict = lively.audit_after(&sql).await;
     let reason = format!("position {bought}: hash: expected 32 bytes, found 1");
     assert!(verdict.stderr.contains(&reason), "{verdict:?}");
 }
 
-/// SQL that makes room for one more event after `position`, in the log and in the stream of the event that stands there.
+/// SQL that shifts the later events by one, in the log and in the stream of the event at
+/// `position`, so that one can be inserted after it.
 fn room_after(position: u64) -> String {
     format!(
         "UPDATE events SET sequence = sequence + 1000000
@@ -163,7 +164,7 @@ async fn a_row_that_was_added_is_found_at_its_position_wherever_a_forger_moved_t
     }
 }
 
-/// SQL that cuts off the last `count` events, and moves the head to where they began.
+/// SQL that removes the last `count` events and moves the head back accordingly.
 fn cut_off(count: u64) -> String {
     format!(
         "DELETE FROM events WHERE position > (SELECT position FROM log_head) - {count};
@@ -172,12 +173,13 @@ fn cut_off(count: u64) -> String {
     )
 }
 
-/// SQL after which no table has read anything yet.
+/// SQL after which no table has read anything.
 const VIEWS_FORGOTTEN: &str =
     "DELETE FROM live_stock; DELETE FROM top_purchasers; DELETE FROM sales_timeline;
                                UPDATE projection_checkpoints SET position = 0";
 
-/// What the audit says of a log that lost its last two events, held to the head and to the checkpoint of the whole one.
+/// Verifies a log that lost its last two events: alone, with the head and with a checkpoint of the
+/// whole log.
 async fn audits_after_a_cut(lively: &Lively, more: &str) -> [Finished; 3] {
     let whole = Launch::on(lively.altered("SELECT 1").await);
     let kept = whole.data_dir().join("kept.txt");
@@ -219,12 +221,17 @@ fn assert_cut_off(lively: &Lively, verdict: &Finished, who: &str) {
 async fn rows_that_were_cut_off_are_found_by_a_head_or_a_checkpoint_that_left_the_house() {
     let lively = Lively::make().await;
     let [alone, head, checkpoint] = audits_after_a_cut(&lively, VIEWS_FORGOTTEN).await;
-    assert_eq!(alone.code, Some(0), "a shorter log is a log: {alone:?}");
+    assert_eq!(
+        alone.code,
+        Some(0),
+        "a shorter log is valid by itself: {alone:?}"
+    );
     assert_cut_off(&lively, &head, "--expect-head knows position");
     assert_cut_off(&lively, &checkpoint, "checkpoint ");
 }
 
-/// Views that have read further tell of it too, but not first: where the log ends is the cause.
+/// Tables that have read further also reveal the truncation, but the end of the log is reported
+/// first because it is the cause.
 #[tokio::test]
 async fn rows_that_were_cut_off_are_told_before_views_that_have_read_further() {
     let lively = Lively::make().await;

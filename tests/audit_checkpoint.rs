@@ -1,4 +1,5 @@
-//! A checkpoint that an auditor kept shows later whether the log still begins with what was stated.
+//! A checkpoint that an auditor has kept shows later whether the log still begins with the stated
+//! events.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -13,7 +14,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use signed_note::{StandardVerifier, VerifierList};
 
-/// Makes the house's key and a checkpoint of a log; gives the note.
+/// Creates the log's key and a checkpoint; returns the note.
 async fn checkpoint(launch: &Launch) -> String {
     let made = launch.run(&["audit", "checkpoint"]).await;
     assert_eq!(made.code, Some(0), "{made:?}");
@@ -40,7 +41,8 @@ async fn a_checkpoint_is_a_signed_note_that_anybody_can_check() {
     let note = checkpoint(&launch).await;
     let last = lively.log.last().unwrap();
 
-    // From the format's description alone: three lines, an empty one, and a signature over the three.
+    // From the description of the format alone: three lines, an empty line, and a signature of the
+    // three.
     let (body, signature) = note.split_once("\n\n").unwrap();
     let hash = BASE64.encode(hex::decode(&last.hash).unwrap());
     assert_eq!(body, format!("holdfast/log\n{}\n{hash}", last.position));
@@ -51,8 +53,9 @@ async fn a_checkpoint_is_a_signed_note_that_anybody_can_check() {
     let signed = BASE64.decode(signed).unwrap();
 
     let public = fs::read_to_string(launch.data_dir().join("checkpoint.pub")).unwrap();
-    // Other people's verifiers take the file as it is. With a line break after the key, signed_note
-    // 0.2.0 and the parse_vkey of aics-tlog 0.2.1 refuse it; Go's sumdb/note takes both.
+    // Third-party verifiers accept the file as written. With a line break after the key,
+    // signed_note 0.2.0 and the parse_vkey of aics-tlog 0.2.1 reject it; Go's sumdb/note accepts
+    // both.
     let theirs = StandardVerifier::new(&public).unwrap();
     let known = VerifierList::new(vec![Box::new(theirs)]);
     let opened = signed_note::Note::from_bytes(note.as_bytes()).unwrap();
@@ -116,7 +119,7 @@ async fn a_log_that_extends_a_checkpoint_is_proved_to_and_any_other_is_not() {
         "{verdict:?}"
     );
 
-    // The other way round: what was stated is not in the shorter log.
+    // The reverse: the stated events are missing from the shorter log.
     let whole = checkpoint(&launch).await;
     let verdict = verify(&launch, &whole, &["--file", start]).await;
     assert_eq!(verdict.code, Some(1), "{verdict:?}");
@@ -127,7 +130,7 @@ async fn a_log_that_extends_a_checkpoint_is_proved_to_and_any_other_is_not() {
         "{verdict:?}"
     );
 
-    // Another history, honest by itself.
+    // A different log that is valid by itself.
     let other = Lively::make().await;
     let file = launch.data_dir().join("other.ndjson");
     fs::write(&file, &other.export).unwrap();
@@ -171,7 +174,7 @@ async fn a_checkpoint_that_was_altered_or_signed_by_somebody_else_is_refused() {
     let keyless = Launch::on(lively.altered("SELECT 1").await);
     assert_eq!(verify(&keyless, &note, &[]).await.code, Some(2));
 
-    // A key of one's own, under a name of one's own.
+    // A separate key under a separate name.
     let own = Launch::on(lively.altered("SELECT 1").await);
     let made = own
         .run(&["audit", "checkpoint", "--origin", "shop.example/log"])
@@ -208,11 +211,11 @@ async fn nothing_that_is_kept_is_written_over() {
     let refused = state().await;
     assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(refused.stderr.contains("kept of old.txt"), "{refused:?}");
-    fs::write(&file, "somebody's only copy").unwrap();
+    fs::write(&file, "the only copy").unwrap();
     assert_eq!(state().await.code, Some(2));
-    assert_eq!(fs::read_to_string(&file).unwrap(), "somebody's only copy");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "the only copy");
 
-    // Nor does a log change its name.
+    // A log does not change its name either.
     for origin in ["holdfast/log", "shop.example/log"] {
         let named = launch
             .run(&["audit", "checkpoint", "--origin", origin])
@@ -245,12 +248,12 @@ async fn a_key_that_auditors_know_is_never_replaced_in_silence() {
     assert!(!file("checkpoint.key").exists());
     assert_eq!(fs::read_to_string(file("checkpoint.pub")).unwrap(), public);
 
-    // A public key that is lost is written anew; one that is not its own is not signed beside.
+    // A lost public key is written again; a foreign public key stops signing.
     fs::rename(file("elsewhere"), file("checkpoint.key")).unwrap();
     fs::remove_file(file("checkpoint.pub")).unwrap();
     assert_eq!(checkpoint(&launch).await, note);
     assert_eq!(fs::read_to_string(file("checkpoint.pub")).unwrap(), public);
-    // As it was written until 2026, with a line break.
+    // As written until 2026, with a line break.
     fs::write(file("checkpoint.pub"), format!("{public}\n")).unwrap();
     assert_eq!(checkpoint(&launch).await, note);
     let stranger = Launch::on(lively.altered("SELECT 1").await);
@@ -263,7 +266,7 @@ async fn a_key_that_auditors_know_is_never_replaced_in_silence() {
     refused("does not belong to").await;
 }
 
-/// Whoever comes first makes the key; all the others sign with it.
+/// The first of several concurrent runs creates the key; all of them sign with it.
 #[tokio::test]
 async fn checkpoints_that_are_asked_for_at_once_are_signed_by_one_key() {
     let lively = Lively::make().await;
@@ -303,7 +306,7 @@ async fn no_file_is_signed_that_is_no_log() {
         (Some(0), 2),
         "{made:?}"
     );
-    // What is signed is where the file ends, and nobody said that it ends there.
+    // The end of the file is signed, with a note that the end was not verified.
     assert!(
         made.stderr.starts_with("note: the end was not verified"),
         "{made:?}"
@@ -349,5 +352,5 @@ async fn a_forged_checkpoint_is_told_in_json_as_well() {
     assert_eq!(said["verified"], false, "{said}");
     let reason = said["violation"]["reason"].as_str().unwrap();
     assert!(reason.contains("is not signed by holdfast/log"), "{said}");
-    assert_eq!(verdict.stderr, "", "as with any other answer in JSON");
+    assert_eq!(verdict.stderr, "", "as with any other output in JSON");
 }

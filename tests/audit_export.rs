@@ -1,4 +1,5 @@
-//! `holdfast audit export`: every event once, as it is stored, in each form; and the schema of the events.
+//! `holdfast audit export`: every event once, as it is stored, in each format; and the schema of
+//! the events.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -14,7 +15,7 @@ use parquet::record::RowAccessor;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// A stopped server's database, and a place for files.
+/// The database of a stopped server, and a directory for files.
 struct Auditor {
     launch: Launch,
 }
@@ -36,7 +37,7 @@ impl Auditor {
         assert_eq!(
             (done.code, done.stderr.as_str()),
             (Some(0), ""),
-            "no bar where there is no terminal"
+            "no progress bar without a terminal"
         );
         done.stdout
     }
@@ -51,7 +52,7 @@ fn path(file: &Path) -> &str {
 }
 
 #[tokio::test]
-async fn an_export_is_what_the_server_streams() {
+async fn export_equals_the_servers_stream() {
     let lively = Lively::make().await;
     let auditor = Auditor::of(&lively).await;
     assert_eq!(auditor.exported(&[]).await, lively.export);
@@ -85,12 +86,12 @@ async fn an_export_is_what_the_server_streams() {
     }
 }
 
-/// A file's head, where an export leaves it.
+/// The head file that an export writes next to its output.
 fn head_of(file: &Path) -> PathBuf {
     format!("{}.head", path(file)).into()
 }
 
-/// The check that shares no code with us.
+/// Runs docs/verify.py, the verifier that shares no code with the product.
 async fn python(arguments: &[&str]) -> Finished {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/verify.py");
     let mut python = std::process::Command::new("python3");
@@ -125,7 +126,7 @@ async fn a_finished_export_says_where_it_ends_and_is_held_to_that() {
     let theirs = python(&[path(&file)]).await;
     assert_eq!((theirs.stdout, theirs.stderr.as_str()), (whole.stdout, ""));
 
-    // Cut off after every event, and emptied: each reads as a whole log of its own.
+    // Cut off after every event, and empty: each reads as a complete log.
     let lines: Vec<&str> = lively.export.split_inclusive('\n').collect();
     for kept in [0, 1, lines.len() - 1] {
         fs::write(&file, lines[..kept].concat()).unwrap();
@@ -140,7 +141,7 @@ async fn a_finished_export_says_where_it_ends_and_is_held_to_that() {
         let stated = auditor.launch.run(&stated).await;
         assert_eq!((stated.code, stated.stdout.as_str()), (Some(1), ""));
     }
-    // Nobody kept where it ends: then that is said.
+    // Without a recorded head, a note reports that the end was not verified.
     fs::rename(head_of(&file), auditor.file("kept")).unwrap();
     let noted = verify(&[]).await;
     assert_eq!(noted.code, Some(0), "{noted:?}");
@@ -178,7 +179,7 @@ async fn a_head_is_written_at_the_end_of_an_export_and_never_over_another() {
     let auditor = Auditor::of(&lively).await;
     let last = lively.log.last().unwrap();
     let head = format!("{}:{}\n", last.position, last.hash);
-    // One that is gone on with is not finished until it is.
+    // A resumed export has no head file until it is complete.
     let file = auditor.file("log.ndjson");
     let output = ["--output", path(&file)];
     auditor
@@ -203,7 +204,7 @@ async fn a_head_is_written_at_the_end_of_an_export_and_never_over_another() {
     assert_eq!(unfinished.code, Some(2), "{unfinished:?}");
     assert!(!head_of(&other).exists());
 
-    // The head of an export that is gone gives way to that of the next; a file that was named does
+    // The head file of a deleted export is replaced by that of the next; a file named explicitly is
     // not.
     fs::remove_file(&file).unwrap();
     auditor
@@ -216,7 +217,7 @@ async fn a_head_is_written_at_the_end_of_an_export_and_never_over_another() {
     assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(!other.exists());
 
-    // Of what goes to standard output, where it is asked for; and of nothing at all.
+    // For standard output, if requested; and for an empty export.
     let kept = auditor.file("kept");
     let printed = auditor.exported(&["--head", path(&kept)]).await;
     assert_eq!(printed, lively.export);
@@ -302,7 +303,7 @@ async fn a_part_is_exported_by_position_time_and_drop() {
         later.concat()
     );
 
-    // The same from a file alone.
+    // The same, read from a file without the database.
     let file = auditor.file("log.ndjson");
     fs::write(&file, &lively.export).unwrap();
     let from_file = async |more: &[&str]| {
@@ -330,7 +331,7 @@ async fn what_is_not_in_the_log_is_not_exported_in_silence() {
     let beyond = (head + 1).to_string();
     let reason = format!("position {beyond} is not in the log yet: its head is at {head}");
     let no_drop = format!("there is no drop {drop} at that place of the log");
-    // The second drop is not there yet when the first one is scheduled.
+    // The second drop does not exist yet when the first one is scheduled.
     let later = &lively.log[1].aggregate_id;
     let not_yet = format!("there is no drop {later} at that place of the log");
     for source in [vec![], vec!["--file", path(&log)]] {
@@ -351,7 +352,7 @@ async fn what_is_not_in_the_log_is_not_exported_in_silence() {
                 assert!(!file.exists(), "{source:?} {format} {arguments:?}");
             }
         }
-        // What there is, is written before a file turns out to end too early; a database is asked first.
+        // Events are written before a file turns out to end too early; a database is checked first.
         let part = auditor
             .export(&[&source, ["--until", beyond.as_str()].as_slice()].concat())
             .await;
@@ -397,7 +398,7 @@ async fn an_export_goes_on_only_with_a_file_that_is_its_beginning() {
             assert_eq!(said.stderr, format!("holdfast: {reason}\n"));
             assert_eq!(fs::read(&file).unwrap(), before, "{format} {more:?}");
         };
-        // Of another log, as far as this one, and further.
+        // Of another log: as long as this one, and longer.
         let made = export(&longer, &["--until", &of_half]).await;
         assert_eq!(made.code, Some(0), "{made:?}");
         refused(&[], &its_hash).await;
@@ -414,7 +415,7 @@ async fn an_export_goes_on_only_with_a_file_that_is_its_beginning() {
         refused(&["--after", &of_half], &not_asked_for).await;
         refused(&["--until", "2"], &not_asked_for).await;
 
-        // With what it is the beginning of, from the database and from a file.
+        // Resumed with the events it is the beginning of, from the database and from a file.
         let log = auditor.file("log.ndjson");
         fs::write(&log, &lively.export).unwrap();
         let whole = auditor.exported(&["--format", format]).await;
@@ -436,7 +437,7 @@ async fn an_export_goes_on_only_with_a_file_that_is_its_beginning() {
     }
 }
 
-/// An event without an end is not looked for anew from each of its lines.
+/// An incomplete event is not searched for again from each of its lines.
 #[tokio::test]
 async fn an_export_that_was_cut_off_within_very_many_lines_goes_on() {
     let lively = Lively::make().await;
@@ -458,7 +459,7 @@ async fn an_export_that_was_cut_off_within_very_many_lines_goes_on() {
     }
 }
 
-/// What cannot be the rest of an event is nothing to go on with, and is not read to its end.
+/// Text that cannot be an incomplete event cannot be resumed, and is not read to its end.
 #[tokio::test]
 async fn a_file_that_ends_with_more_than_any_event_is_left_as_it_is() {
     let lively = Lively::make().await;
@@ -483,8 +484,8 @@ async fn a_file_that_ends_with_more_than_any_event_is_left_as_it_is() {
 #[tokio::test]
 async fn an_export_that_was_cut_off_goes_on_where_it_stopped() {
     let lively = Lively::make().await;
-    // A stored text may hold line breaks; its event is one line all the same, and not in exports of
-    // before.
+    // A stored text may contain line breaks; its event is still one line, except in exports of
+    // earlier releases.
     let stock = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
                  VALUES ('Other', 'x', 1, 'Happened', '1.0', E'{\n \"a\": \"1, 2\"\n}', '{}')";
     let enabled = format!(
@@ -518,7 +519,7 @@ async fn an_export_that_was_cut_off_goes_on_where_it_stopped() {
                 assert_eq!(verdict.code, Some(0), "{verdict:?}");
                 let theirs = python(&[path(&file)]).await;
                 assert_eq!(theirs.stdout, verdict.stdout, "{theirs:?}");
-                // What is shown must be what is hashed.
+                // The shown text must be the hashed text.
                 let mixed = fs::read_to_string(&file).unwrap();
                 let shown = mixed.replacen("  \"a\": \"1, 2\"", "  \"a\": \"1, 3\"", 1);
                 assert_ne!(mixed, shown);
@@ -540,7 +541,7 @@ async fn an_export_that_was_cut_off_goes_on_where_it_stopped() {
             fs::write(&file, &whole[..cut]).unwrap();
             let done = auditor.export(&arguments).await;
             if cut > 0 && done.code == Some(2) {
-                // Not one whole line: it could be anything.
+                // No complete line: it could be anything.
                 assert!(
                     !whole[..cut].contains('\n') || format == "csv",
                     "{cut}: {done:?}"
@@ -558,22 +559,22 @@ async fn an_export_that_was_cut_off_goes_on_where_it_stopped() {
         assert_eq!(
             fs::read_to_string(&file).unwrap(),
             whole,
-            "nothing is left to do"
+            "nothing is left to export"
         );
     }
     let file = auditor.file("no export");
-    fs::write(&file, "what is this?\n").unwrap();
+    fs::write(&file, "not a log\n").unwrap();
     for format in ["ndjson", "cloudevents", "csv", "parquet"] {
         let done = auditor
             .export(&["--format", format, "--resume", "--output", path(&file)])
             .await;
         assert_eq!(done.code, Some(2), "{done:?}");
-        assert_eq!(fs::read_to_string(&file).unwrap(), "what is this?\n");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "not a log\n");
     }
     assert_eq!(auditor.launch.run(&["audit", "verify"]).await.code, Some(0));
 }
 
-/// The same lines as exports had them until 2026: a stored text with its line breaks.
+/// The same lines in the format written until 2026: a stored text with its line breaks.
 fn of_before(lines: &str) -> String {
     let stored = "{\n \"a\": \"1, 2\"\n}";
     let escaped = serde_json::to_string(stored).unwrap();
@@ -600,7 +601,7 @@ async fn cloud_events_of_two_logs_are_told_apart_by_their_source() {
     assert_eq!(sources(&others), [source_of(&other)]);
     assert_ne!(own, sources(&others));
 
-    // Whatever part of it is read, from wherever.
+    // For any part of it, from either source.
     let log = auditor.file("log.ndjson");
     fs::write(&log, &lively.export).unwrap();
     let drop = &lively.log[1].aggregate_id;
@@ -613,7 +614,7 @@ async fn cloud_events_of_two_logs_are_told_apart_by_their_source() {
     let nothing = lively.log.len().to_string();
     assert_eq!(export(&["--after", &nothing]).await, "");
 
-    // As it is asked for; a resumed file keeps its own, and never has two.
+    // As requested; a resumed file keeps its own source and never has two.
     let file = auditor.file("old");
     let old = ["--cloudevents-source", "/v1/log"];
     let output = ["--output", path(&file), "--until", "3"];
@@ -637,7 +638,7 @@ async fn cloud_events_of_two_logs_are_told_apart_by_their_source() {
     assert!(none.stderr.contains("URI reference"), "{none:?}");
 }
 
-/// By RFC 9562, section 5.8: a UUID of version 8, of the first hash.
+/// By RFC 9562, section 5.8: a UUID of version 8, derived from the first hash.
 fn source_of(lively: &Lively) -> String {
     let digits = &lively.log[0].hash;
     let variant = u8::from_str_radix(&digits[16..17], 16).unwrap() & 0b11 | 0b1000;
@@ -797,7 +798,7 @@ async fn the_schema_is_checked_in_and_describes_every_event() {
             let text = fs::read_to_string(entry.path()).unwrap();
             event["payload"] = serde_json::from_str(&text).unwrap();
             assert!(validator.is_valid(&event), "{file}");
-            // Every field that is there is known, and none may be of another kind.
+            // Every field of the event is described, with its type.
             let fields = event["payload"][name].as_object().unwrap().clone();
             for field in fields.keys() {
                 let mut altered = event.clone();
@@ -805,7 +806,7 @@ async fn the_schema_is_checked_in_and_describes_every_event() {
                 let is_described = !validator.is_valid(&altered);
                 assert!(is_described, "{file}: {field} is not described");
             }
-            // Nor may anything stand under another version, or in another stream of ours.
+            // No other version and no other stream of ours is valid.
             for (field, other) in [
                 ("event_version", "0.8"),
                 ("aggregate_type", "Erasure"),
@@ -831,7 +832,7 @@ async fn every_line_of_an_export_is_as_the_schema_says() {
     let schema: Value = serde_json::from_str(&schema).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
     let lively = Lively::make().await;
-    // The brief drop is still on sale.
+    // The short drop is still on sale.
     let drop = &lively.log[1].aggregate_id;
     let old = json!({ "HoldPlaced": {
         "hold_id": Uuid::new_v4(), "buyer": Uuid::new_v4(), "quantity": 1, "hold_seconds": 60, "placed_at": harness::now(),
@@ -869,7 +870,7 @@ async fn every_line_of_an_export_is_as_the_schema_says() {
     ] {
         assert!(kinds.iter().any(|seen| seen == kind), "{kind}: {kinds:?}");
     }
-    // What stands in the log is what the fixture has.
+    // The event in the log equals the fixture.
     let fixture =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/events/BuyerErased-1.0.json");
     let fixture = fs::read_to_string(fixture).unwrap();

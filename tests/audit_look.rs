@@ -1,4 +1,5 @@
-//! Looking into the log: one hold's history, the state at a place, every view replayed, and what changed in between.
+//! Queries of the log: the history of a hold, the state at a position, replayed views, and the
+//! changes between two positions.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -14,7 +15,7 @@ async fn auditor(lively: &Lively) -> Launch {
     launch
 }
 
-/// Asks the database, and asks the export alone; they must say the same.
+/// Queries the database, and the export alone; both must give the same output.
 async fn ask(launch: &Launch, arguments: &[&str]) -> Finished {
     let from_database = launch.run(&[&["audit"], arguments].concat()).await;
     let file = launch.data_dir().join("log.ndjson");
@@ -137,7 +138,7 @@ async fn a_holds_history_is_told_in_words() {
     );
 }
 
-/// The units of a drop after the first `count` events, counted by the harness.
+/// The units of a drop after the first `count` events, from the harness's ledger.
 fn units(lively: &Lively, count: usize, drop: &str) -> [i64; 4] {
     let ledger = harness::Ledger::of(&lively.log[..count]);
     let units = ledger.units(drop);
@@ -204,7 +205,7 @@ async fn the_state_is_asked_for_by_time_and_told_in_words() {
         words.contains("“Test drop” (") && words.contains("is on sale, 199.99 USD a unit"),
         "{words}"
     );
-    // A drop's state is that of the moment asked for, and not of the last thing that happened to it.
+    // A drop's state is that of the requested time, not of its last event.
     let head = lively.log.last().unwrap();
     let of_both = json_of(&launch, &["state"]).await;
     for drop in of_both["drops"].as_array().unwrap() {
@@ -235,7 +236,8 @@ async fn the_state_is_asked_for_by_time_and_told_in_words() {
     assert_refused_beyond(&launch, &lively, &["state", "--at"]).await;
 }
 
-/// What is not in the log yet is refused, and so said, by the database and by a file; the head itself is not.
+/// A position beyond the log is rejected with an explanation, by the database and by a file; the
+/// head itself is not.
 async fn assert_refused_beyond(launch: &Launch, lively: &Lively, arguments: &[&str]) {
     let head = lively.log.len();
     let (last, beyond) = (head.to_string(), (head + 1).to_string());
@@ -380,7 +382,7 @@ async fn what_changed_between_two_places_is_told_drop_by_drop() {
     let backwards = ask(&launch, &["diff", later, earlier]).await;
     let reason = format!("holdfast: FROM, {later}, comes after TO, {earlier}\n");
     assert_eq!((backwards.code, backwards.stderr), (Some(2), reason));
-    // The places are those that were asked for, whatever happened to the drop there.
+    // The positions are the requested ones, even if the drop has other events there.
     let said = json_of(&launch, &["diff", "3", &to.to_string(), "--drop", drop]).await;
     assert_eq!((&said["from"], &said["to"]), (&json!(3), &json!(to)));
     let unknown = Uuid::new_v4().to_string();

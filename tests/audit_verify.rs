@@ -1,4 +1,5 @@
-//! `holdfast audit verify` from an export alone, against a head that somebody kept, and on the views.
+//! `holdfast audit verify` from an export alone, against a head that was kept elsewhere, and on the
+//! tables.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -12,7 +13,7 @@ use infrastructure::log::{Batch, Hash, Head, StoredEvent};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// Runs the audit where there is no database at all.
+/// Runs the audit without a database.
 async fn verify_text(export: &str, more: &[&str]) -> Finished {
     let launch = Launch::private();
     let file = launch.data_dir().join("export.ndjson");
@@ -31,7 +32,7 @@ fn stored(export: &str) -> Vec<StoredEvent> {
     export.lines().map(|line| parse(line).unwrap()).collect()
 }
 
-/// The same events chained anew, as a forger would who controls the log.
+/// The same events with a recomputed hash chain, as by a forger who controls the log.
 fn reseal(events: Vec<StoredEvent>) -> String {
     let mut export = vec![];
     let mut writer = LineWriter::default();
@@ -62,7 +63,7 @@ async fn an_export_is_proved_without_a_database() {
         (verdict.code, verdict.stdout.as_str()),
         (Some(0), proved.as_str())
     );
-    // Nobody says where it ends.
+    // The end is not known.
     let note = format!(
         "note: the end was not verified: an export that was cut off after position {position} "
     );
@@ -96,7 +97,7 @@ async fn an_export_is_proved_without_a_database() {
     assert_eq!(
         said["introductions_erased"],
         Value::Null,
-        "an export cannot tell"
+        "an export alone cannot show it"
     );
     let start = format!("0:{}", "0".repeat(64));
     for empty in ["", "\n \n"] {
@@ -258,7 +259,7 @@ async fn an_altered_export_is_found_out_at_its_position() {
 
 #[tokio::test]
 async fn a_file_that_never_ends_or_is_broken_into_very_many_lines_is_read_within_bounds() {
-    // Six hundred thousand lines of one event: read once each, and not once for every line before.
+    // Six hundred thousand lines of one event: each is read once, not once per preceding line.
     let many = format!("[1{}]", "\n,1".repeat(600_000));
     let event = StoredEvent {
         position: Position(1),
@@ -288,7 +289,7 @@ async fn a_file_that_never_ends_or_is_broken_into_very_many_lines_is_read_within
     let unfinished = &export[..export.len() - 200];
     assert_disproved(&verify_text(unfinished, &[]).await, 1, "cut off");
 
-    // No event takes more than so much, on one line or on many.
+    // An event is bounded in size, on one line or on many.
     let start = "{\"position\":1,\"aggregate_type\":\"";
     for endless in [
         format!("{start}{}", "a".repeat(MOST_EVENT_BYTES)),
@@ -316,7 +317,7 @@ fn other_hash(line: &str) -> String {
     written(&event)
 }
 
-/// The same export as it was written until 2026: texts with their line breaks.
+/// The same export in the format written until 2026: texts with their line breaks.
 fn of_before(export: &str) -> String {
     let old = |line: &str| {
         let event = parse(line).unwrap();
@@ -376,7 +377,7 @@ async fn a_forger_who_chains_anew_is_found_out_by_what_cannot_happen() {
     let purchased_at = text(&field(bought, "purchased_at"));
     let bought_hold = text(&field(bought, "hold_id"));
 
-    // Both sides of the edge: a millisecond before it is over a hold can be bought.
+    // Both sides of the boundary: a hold can be purchased until a millisecond before it expires.
     let in_time = edit(bought, purchased_at.clone(), a_moment_before.to_string());
     assert_eq!(verify_text(&in_time, &[]).await.code, Some(0));
 
@@ -384,7 +385,7 @@ async fn a_forger_who_chains_anew_is_found_out_by_what_cannot_happen() {
         let mut event = events[at(position)].clone();
         change(&mut event);
         let mut forged = events.clone();
-        // Before the cancellation, the last thing that the shop did.
+        // Before the cancellation, which is the last event of the drop.
         let cancelled = at(lively.position_of("DropCancelled"));
         event.sequence = domain::values::Sequence(events[cancelled].sequence.0);
         let stream = event.aggregate_id.clone();
@@ -514,7 +515,7 @@ async fn a_head_that_somebody_kept_shows_that_a_tail_was_cut_off_or_history_repl
     assert_eq!(
         verify_text(&cut, &[]).await.code,
         Some(0),
-        "a shorter log is a log"
+        "a shorter log is valid by itself"
     );
     assert_disproved(
         &verdict(cut.clone(), known(last.position)).await,
@@ -642,7 +643,7 @@ async fn a_view_of_another_version_of_its_fold_is_not_taken_for_a_proof() {
     assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(0));
 }
 
-/// A table that a rebuild replaced after the audit's snapshot was taken would look empty to it.
+/// A table that a rebuild replaced after the audit took its snapshot would look empty to the audit.
 #[tokio::test]
 async fn a_table_that_is_swapped_at_that_moment_is_waited_for() {
     let lively = Lively::make().await;
@@ -672,7 +673,7 @@ async fn a_table_that_is_swapped_at_that_moment_is_waited_for() {
     assert_eq!(verdict.code, Some(0), "{verdict:?}");
 }
 
-/// Who wrote an export may have put anything into it.
+/// An export can contain arbitrary text.
 #[tokio::test]
 async fn what_is_said_of_a_hostile_log_is_one_line_of_text() {
     let lively = Lively::make().await;
@@ -782,7 +783,7 @@ async fn tables_are_compared_as_of_their_checkpoint() {
     assert_eq!(of("live_stock")["rows"], 2);
 }
 
-/// The check that shares no code with us, on a file.
+/// Runs docs/verify.py, the verifier that shares no code with the product, on a file.
 async fn python(options: &[&str], file: &Path) -> Finished {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/verify.py");
     let mut python = std::process::Command::new("python3");
@@ -790,7 +791,7 @@ async fn python(options: &[&str], file: &Path) -> Finished {
     harness::finish(python).await
 }
 
-/// The same on an export of ours; it does not depend on whether Python checks assertions.
+/// Runs it on an export; it must not depend on Python's assertions being enabled.
 async fn verify_in_python(export: &str) -> Finished {
     let launch = Launch::private();
     let file = launch.data_dir().join("export.ndjson");
@@ -803,7 +804,7 @@ async fn verify_in_python(export: &str) -> Finished {
     usual
 }
 
-/// One line, and no trace of Python.
+/// One line, without a Python traceback.
 #[track_caller]
 fn assert_refused_in_python(verdict: &Finished, code: i32, reason: &str) {
     assert_eq!(verdict.code, Some(code), "{verdict:?}");
@@ -820,7 +821,10 @@ fn assert_refused_in_python(verdict: &Finished, code: i32, reason: &str) {
 async fn a_program_of_a_page_in_python_comes_to_the_same_verdict() {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/verify.py");
     let program = fs::read_to_string(program).unwrap();
-    assert!(program.lines().count() <= 80, "a page, and the incidents");
+    assert!(
+        program.lines().count() <= 80,
+        "one page, including the incidents"
+    );
 
     let lively = Lively::make().await;
     let ours = verify_text(&lively.export, &[]).await;
@@ -905,7 +909,7 @@ async fn a_program_of_a_page_in_python_comes_to_the_same_verdict() {
 }
 
 #[tokio::test]
-async fn the_program_in_python_reads_what_we_read_and_says_what_it_cannot() {
+async fn python_verifier_reads_the_same_input_and_reports_unreadable_input() {
     let lively = Lively::make().await;
     let payload = "{\n \"a\": \"}]\\\\\\\"[{\",\n \"metadata\":{}, \"payload\":\n[\n]\n}";
     let stock = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata) VALUES";
@@ -941,14 +945,7 @@ async fn the_program_in_python_reads_what_we_read_and_says_what_it_cannot() {
     assert_refused_in_python(&verify_in_python(&broken).await, 1, &reason);
 
     assert_refused_in_python(&verify_in_python("").await, 2, "there is no event");
-    for garbage in [
-        "what is this?\n",
-        "[]\n",
-        "{",
-        "1",
-        "{\"position\":1}\n",
-        "\0",
-    ] {
+    for garbage in ["not a log\n", "[]\n", "{", "1", "{\"position\":1}\n", "\0"] {
         let refused = verify_in_python(garbage).await;
         assert_refused_in_python(&refused, 1, "position 1: no event of an export: ");
     }

@@ -1,10 +1,9 @@
-//! Every bound of `/openapi.json`, met from both sides at the real server; the values come from the
-//! document, so that a new field is covered as soon as it is described.
+//! Every bound of `/openapi.json`, tested from both sides at the real server. The values come from
+//! the document, so a new field is covered as soon as it is described.
 //!
-//! Promise: every documented maximum and minimum is reached, a text in characters of one to four
-//! bytes, written as they are and as escapes; the next value is refused at its place; all texts of a
-//! body may be as long as they can be at once; a query parameter that an operation does not have is
-//! refused by name.
+//! Promise: every documented maximum and minimum is accepted, for texts in characters of one to
+//! four bytes, literal and escaped; the next value is rejected with its pointer; all texts of a
+//! body may have their maximum length together; an unknown query parameter is rejected by name.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -14,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 /// One character of each length in UTF-8.
 const CHARACTERS: [char; 4] = ['a', 'é', '€', '😀'];
-/// The most units that a drop can have.
+/// The maximum number of units of a drop.
 const ALL_UNITS: i64 = 10_000_000;
 
 /// One operation of the document.
@@ -39,7 +38,7 @@ fn operations() -> Vec<Operation> {
     all
 }
 
-/// What a reference leads to; anything else is itself.
+/// Resolves a reference; returns any other value unchanged.
 fn followed(document: &Value, value: &Value) -> Value {
     match value["$ref"].as_str() {
         Some(to) => followed(
@@ -50,7 +49,7 @@ fn followed(document: &Value, value: &Value) -> Value {
     }
 }
 
-/// The schema without the alternative `null`, its references followed.
+/// The schema without the alternative `null` and with its references resolved.
 fn core(document: &Value, schema: &Value) -> Value {
     let schema = followed(document, schema);
     let choices = schema["anyOf"].as_array().cloned().unwrap_or_default();
@@ -61,7 +60,7 @@ fn core(document: &Value, schema: &Value) -> Value {
     }
 }
 
-/// Every text and number of a body with a bound: its pointer and its schema.
+/// Every string and number of a body with a bound: its pointer and its schema.
 fn bounded(document: &Value, schema: &Value, at: &str, found: &mut Vec<(String, Value)>) {
     let schema = core(document, schema);
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
@@ -73,7 +72,7 @@ fn bounded(document: &Value, schema: &Value, at: &str, found: &mut Vec<(String, 
     }
 }
 
-/// Sets the value at `pointer`, and makes the objects on the way.
+/// Sets the value at `pointer` and creates missing parent objects.
 fn set(body: &mut Value, pointer: &str, value: Value) {
     let mut place = body;
     for name in pointer.split('/').skip(1) {
@@ -85,7 +84,7 @@ fn set(body: &mut Value, pointer: &str, value: Value) {
     *place = value;
 }
 
-/// What a throttle and a price need besides the field that is tested.
+/// Adds the other fields that a throttle and a price need.
 fn complete(body: &mut Value, pointer: &str) {
     if pointer.starts_with("/throttle/") {
         body["throttle"] = json!({ "holds": 1, "window_seconds": 60 });
@@ -95,7 +94,7 @@ fn complete(body: &mut Value, pointer: &str) {
     }
 }
 
-/// A text of `length` characters that the field may hold: a URL where it must be one.
+/// A text of `length` characters that the field accepts: a URL where required.
 fn text(pointer: &str, character: char, length: usize) -> String {
     let start = match (pointer, length) {
         ("/image_url", 0) => "",
@@ -107,12 +106,12 @@ fn text(pointer: &str, character: char, length: usize) -> String {
     format!("{start}{rest}")
 }
 
-/// A bound of a text, if there is one.
+/// A bound on the length of a text, if there is one.
 fn length(bound: &Value) -> Option<usize> {
     bound.as_u64().map(|bound| usize::try_from(bound).unwrap())
 }
 
-/// The text as JSON, every character an escape.
+/// The text as JSON with every character escaped.
 fn escaped(text: &str) -> String {
     let units: String = text
         .encode_utf16()
@@ -141,7 +140,7 @@ impl Shop {
         }
     }
 
-    /// The path, filled for a request of which `value` is a part.
+    /// The path, filled for a request that contains `value`.
     async fn filled(&self, path: &str, value: &Value) -> String {
         let id = match path {
             "/v1/drops/{id}/waitlist" => self.sold_out.clone(),
@@ -177,7 +176,7 @@ impl Shop {
     }
 }
 
-/// That the value was taken, whatever the drop then had to say to it.
+/// Asserts that the value was accepted, even if the drop then refused the command.
 #[track_caller]
 fn is_taken(reply: &Reply, place: &str) {
     let is_refused = matches!(reply.status, 400 | 413 | 422);
@@ -304,7 +303,7 @@ async fn every_bound_of_a_query_is_reached_and_the_next_value_is_refused_by_name
                 let Some(value) = schema[bound].as_i64().filter(|_| is_query) else {
                     continue;
                 };
-                // To be as fresh as the last position is a long wait, and then 503.
+                // Waiting for the last position ends with 503.
                 if value < i64::MAX {
                     let reply = ask(value.to_string()).await;
                     let is_known = !matches!(reply.status, 400 | 422);
@@ -358,7 +357,7 @@ async fn a_parameter_that_an_operation_does_not_have_is_refused_by_name_with_all
         let after = shop.app.log().await.len();
         assert_eq!(
             after, before,
-            "{} {path}: nothing is done",
+            "{} {path}: nothing is recorded",
             operation.method
         );
         seen += 1;
@@ -383,7 +382,7 @@ async fn a_parameter_that_an_operation_does_not_have_is_refused_by_name_with_all
         let reply = take(shop.app.admin(Method::GET, path)).await;
         assert_eq!(reply.faulty_places(400, "invalid_query"), places, "{path}");
     }
-    // Links to pages are given parameters by campaigns, mail programs and messengers.
+    // Campaigns, mail programs and messengers add parameters to links to pages.
     let page = format!("/drops/{}", shop.full);
     for path in [
         "/",
@@ -407,7 +406,7 @@ async fn keys_and_buyers_in_paths_may_be_as_long_as_they_are_said_to_be() {
     for (length, is_one) in [(1, true), (255, true), (256, false)] {
         let path = format!("/v1/drops/{}/holds", shop.full);
         let request = shop.app.request(Method::POST, &path);
-        // Different keys of one length.
+        // Different keys of the same length.
         let key = format!("{}{}", length % 10, "k".repeat(length - 1));
         let request = request.header("idempotency-key", key);
         let reply = take(request.json(&json!({ "buyer_id": "ann" }))).await;
@@ -453,7 +452,7 @@ async fn a_body_of_many_escapes_is_counted_in_characters_and_still_bounded() {
                 .body(body),
         )
     };
-    // White space between values: more than 16 KiB of it is too much, as it always was.
+    // White space between values: more than 16 KiB of it is still rejected.
     let refused = send("/v1/drops", new_drop(&" ".repeat(8 * 1024 + 1))).await;
     refused.problem(413, "body_too_large");
     let wide = json!({ "buyer_id": "ann", "display_name": "@@" }).to_string();

@@ -1,8 +1,11 @@
-//! The pages in a real browser: what a buyer and an admin can do there, for whom, and how it looks.
+//! The pages in a real browser: functions for buyers and administrators, accessibility, and
+//! appearance.
 //!
-//! Promise: Chromium opens what the real program serves, and no page of it shuts anybody out, asks another host for anything,
-//! or writes an error to its console. The tests themselves are JavaScript, in `browser/`; pictures of every page are left in
-//! [`pictures`]. Limit: needs Chromium, Node and npm; as root, where there is apt-get, they are installed when missing.
+//! Promise: Chromium opens the pages that the real program serves; no page excludes assistive
+//! technology, sends a request to another host, or writes an error to its console. The tests
+//! themselves are JavaScript in `browser/`; screenshots of every page are written to [`pictures`].
+//! Limit: needs Chromium, Node and npm; as root where apt-get exists, they are installed if
+//! missing.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -22,10 +25,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-/// How long the whole of it may take.
+/// The timeout of all browser tests together.
 const PATIENCE: Duration = Duration::from_secs(900);
 
-/// Where the pictures go: a build output.
+/// The directory of the screenshots: a build output.
 fn pictures() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("pages")
 }
@@ -46,7 +49,7 @@ async fn the_pages_do_what_they_promise_in_a_real_browser() {
     let tools = tools::ready().await;
     let server = Server::start().await;
     let control = server.clone().listen_for_orders().await;
-    // The looks first, while the shop is still tidy; the restart last.
+    // Appearance first, while the shop still has its initial data; the restart last.
     for file in [
         "looks", "docs", "shop", "buyer", "waitlist", "live", "admin", "many", "numbers", "room",
         "restart",
@@ -71,7 +74,7 @@ async fn the_pages_do_what_they_promise_in_a_real_browser() {
     println!("pictures are in {}", pictures().display());
 }
 
-/// A shop with the sample drops, which a test may take away from under its pages.
+/// A shop with the sample drops, which a test can stop and start while its pages are open.
 #[derive(Clone)]
 struct Server {
     address: String,
@@ -103,8 +106,8 @@ impl Server {
         }
     }
 
-    /// Takes orders over HTTP: `POST /kill` and `POST /start` the server, `POST /away` and `POST /back` with its database.
-    /// Gives the address.
+    /// Serves commands over HTTP and returns the address: `POST /kill` and `POST /start` for the
+    /// server, `POST /away` and `POST /back` for its database.
     async fn listen_for_orders(self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -141,7 +144,7 @@ impl Server {
         connection.write_all(answer.as_bytes()).await.unwrap();
     }
 
-    /// Lets nobody, or everybody, connect to the server's database; who is there is put out.
+    /// Allows or denies connections to the server's database; when denied, open ones are ended.
     async fn admit(&self, everybody: bool) {
         let mut operator = PgConnection::connect(&url_for("postgres").await)
             .await

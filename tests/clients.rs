@@ -1,12 +1,12 @@
-//! Other people's client generators read `/openapi.json`, and what they generate lives one life of a
-//! drop: schedule, hold, be sold out, join the waitlist, release, be offered, buy, adjust, edit, list,
-//! read the log, be refused, cancel.
+//! Third-party client generators read `/openapi.json`, and the generated clients run the life of a
+//! drop: schedule, hold, sell out, join the waitlist, release, receive an offer, purchase, adjust,
+//! edit, list, read the log, be refused, cancel.
 //!
 //! Promise: each generator runs with its default settings on the document that the real server
-//! serves, and its client, compiled where the language is, reads every answer and every problem as
-//! the type that it is. openapi-python-client 0.29.1 and datamodel-code-generator 0.89.0 (Python),
-//! openapi-typescript 7.13.0 (TypeScript), openapi-generator 7.26.0 (Rust).
-//! Limit: needs Python, Node, npm and cargo with their registries, the first time.
+//! serves, and its client, compiled where the language is compiled, reads every response and every
+//! problem as the right type. openapi-python-client 0.29.1 and datamodel-code-generator 0.89.0
+//! (Python), openapi-typescript 7.13.0 (TypeScript), openapi-generator 7.26.0 (Rust). Limit: needs
+//! Python, Node, npm and cargo, and access to their registries on the first run.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -20,7 +20,7 @@ use tokio::task::spawn_blocking;
 
 const REQUIREMENTS: &str = include_str!("clients/requirements.txt");
 
-/// A server, and a folder with its document.
+/// A server, and a directory with its document.
 struct Subject {
     app: App,
     url: String,
@@ -41,7 +41,7 @@ impl Subject {
         self.folder.path().join(name)
     }
 
-    /// Runs the client, which says at its end that it came so far.
+    /// Runs the client, which prints a line when it has finished.
     async fn lives(self, mut client: Command) {
         client.args([&self.url, ADMIN_KEY]);
         let said = spawn_blocking(move || run(&mut client)).await.unwrap();
@@ -54,14 +54,14 @@ async fn run_apart(mut command: Command) -> String {
     spawn_blocking(move || run(&mut command)).await.unwrap()
 }
 
-/// A file or folder of these tests.
+/// A file or directory of these tests.
 fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("clients")
         .join(name)
 }
 
-/// A folder for builds that outlasts the test, so that the next run is quick.
+/// A build directory that outlasts the test, so that the next run is fast.
 fn kept(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join("clients")
@@ -80,7 +80,7 @@ async fn the_client_of_openapi_python_client_lives_a_life_of_a_drop() {
         .args(["generate", "--path"])
         .arg(subject.path("openapi.json"));
     generate.arg("--output-path").arg(&generated);
-    // It formats what it generates with the `ruff` of its environment.
+    // The generator formats its output with the `ruff` of its environment.
     generate.env("PATH", python.tools_first());
     let said = run_apart(generate).await;
     assert!(!said.contains("Warning"), "{said}");

@@ -1,4 +1,4 @@
-//! The commands that people try first: a demo that moves, sample drops, and a stampede with a verdict.
+//! The commands for a first try: the demo, the sample drops, and the stampede with its verdict.
 
 #[path = "commands/tls.rs"]
 mod tls;
@@ -32,7 +32,7 @@ async fn the_demo_needs_nothing_and_its_shop_moves() {
     let app = Launch::private()
         .start_as(&["demo", "--shoppers-per-second", "40"])
         .await;
-    eventually("three drops are on and one is coming up", || async {
+    eventually("three drops are live and one is upcoming", || async {
         let mut statuses = statuses(&app).await;
         statuses.retain(|status| status != "sold_out");
         (statuses.contains(&"scheduled".to_owned()) && statuses.len() >= 2).then_some(())

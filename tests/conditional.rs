@@ -1,8 +1,8 @@
-//! A 304 never confirms a body that has changed, whatever changed it.
+//! A 304 never confirms a body that has changed, for any reason.
 //!
-//! Every GET of `/openapi.json` that has an entity tag is asked at every step of a drop's life. The
-//! claim: a tag stands for one body of its address, without `server_time`, which has a header of its
-//! own that a 304 renews.
+//! Every GET of `/openapi.json` that has an entity tag is requested at every step of a drop's life.
+//! The claim: a tag identifies one body of its address, apart from `server_time`, which also has a
+//! header that a 304 renews.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -12,7 +12,7 @@ use harness::{App, Reply, key, take, text};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// What was told under each tag of an address.
+/// The bodies that were received under each tag of an address.
 #[derive(Default)]
 struct Told {
     bodies: BTreeMap<(String, String), String>,
@@ -21,7 +21,7 @@ struct Told {
     changed: BTreeSet<String>,
 }
 
-/// The same without what the tag leaves out.
+/// The body without the fields that the tag does not cover.
 fn timeless(reply: &Reply) -> String {
     fn remove(value: &mut Value) {
         match value {
@@ -41,13 +41,13 @@ fn timeless(reply: &Reply) -> String {
 }
 
 impl Told {
-    /// Asks once more, with the tag that was told last: 304 only where nothing has changed.
+    /// Requests the address again with the latest tag: 304 is allowed only if nothing has changed.
     async fn ask(&mut self, app: &App, template: &str, path: &str, accept: &str) {
         let ask = || app.admin(Method::GET, path).header("accept", accept);
         let address = format!("{path} {accept}");
         let before = self.last.get(&address).cloned();
         if let Some(before) = &before {
-            // What moves with the time may move between the two questions, but not back.
+            // Fields that depend on the time may move between the two requests, but not back.
             for attempt in 0.. {
                 let known = take(ask().header("if-none-match", before)).await;
                 let now = take(ask()).await;
@@ -89,7 +89,7 @@ impl Told {
     }
 }
 
-/// The time of the answer is in a header, on a 304 as well.
+/// The time of the response is in a header, on a 304 as well.
 fn check_time(known: &Reply, now: &Reply) {
     let body = serde_json::from_slice::<Value>(&now.body).unwrap_or_default();
     let (told, header) = (
@@ -106,7 +106,7 @@ fn check_time(known: &Reply, now: &Reply) {
     }
 }
 
-/// Every GET route with a tag, its placeholders filled in with what there is.
+/// Every GET route with a tag, its placeholders filled with existing ids.
 fn addresses(ids: &BTreeMap<&str, Vec<String>>) -> Vec<(String, String)> {
     let document = api::openapi::document();
     let mut all = vec![];
@@ -179,7 +179,7 @@ async fn a_304_confirms_no_body_that_has_changed_in_the_life_of_a_drop() {
                 let bought = take(request).await.ok(201);
                 ids.get_mut("purchases").unwrap().push(text(&bought["id"]));
             }
-            // The same buyers in another spelling, and with another name: no event of their holds.
+            // The same buyers in another spelling and with another name: no event of their holds.
             4 => {
                 app.adjust(&drop, 9).await.ok(201);
                 for (buyer, shown) in [("ANN", "Annie"), ("Bob", "Bobby"), ("Dora", "D.")] {
@@ -225,7 +225,7 @@ async fn a_304_confirms_no_body_that_has_changed_in_the_life_of_a_drop() {
             }
         }
     }
-    // The walk has seen both on what a drop's life changes.
+    // The walk has seen both outcomes for resources that change in a drop's life.
     for template in [
         "/v1/drops",
         "/v1/drops/{id}",

@@ -1,11 +1,12 @@
-//! Connections are so many at most, and none may dawdle: a slow head or a long silence ends one, and the rest never notice.
+//! The connection limit holds, and slow heads and idle connections time out, without effect on
+//! other connections.
 
 use harness::{App, Launch, Raw, eventually};
 use serde_json::json;
 
 const ASK: &str = "GET /health/live HTTP/1.1\r\nhost: holdfast\r\n\r\n";
 
-/// A server that waits a second for the head of a request.
+/// A server that waits one second for the head of a request.
 async fn hasty() -> App {
     let launch = Launch::fresh().await.with("HOLDFAST_HEAD_SECONDS", "1");
     launch.start().await
@@ -23,7 +24,7 @@ async fn a_head_that_does_not_come_in_time_closes_the_connection() {
     second.send(b"GET /health/live HTTP/1.1\r\n").await;
     silent.send(b"").await;
     for connection in [silent, slow, second] {
-        assert_eq!(connection.closed().await, "", "closed without a word");
+        assert_eq!(connection.closed().await, "", "closed without a response");
     }
 }
 
@@ -36,7 +37,7 @@ async fn a_head_in_pieces_is_answered_and_an_idle_connection_outlasts_a_slow_hea
         tokio::task::yield_now().await;
     }
     assert_eq!(idle.answer().await.status, 200);
-    // Another one is closed for a head that began later: the patience for heads is over.
+    // A connection whose head began later is closed, so the timeout for heads has passed.
     let mut slow = Raw::connect(app.address()).await;
     slow.send(b"GET ").await;
     slow.closed().await;
@@ -87,10 +88,14 @@ async fn more_connections_than_allowed_are_told_to_try_again() {
     refused.problem(503, "unavailable");
     for connection in &mut kept {
         connection.send(ASK.as_bytes()).await;
-        assert_eq!(connection.answer().await.status, 200, "the rest go on");
+        assert_eq!(
+            connection.answer().await.status,
+            200,
+            "the others stay open"
+        );
     }
     kept.pop();
-    eventually("there is a place again", || async {
+    eventually("a connection is free again", || async {
         let mut connection = Raw::connect(app.address()).await;
         connection.send(ASK.as_bytes()).await;
         (connection.answer().await.status == 200).then_some(())
@@ -122,7 +127,7 @@ async fn a_stream_counts_as_a_connection_until_its_watcher_leaves() {
     }
     assert!(!watchers.is_empty());
     watchers.clear();
-    eventually("there is a place again", || async {
+    eventually("a connection is free again", || async {
         watch().await.1.then_some(())
     })
     .await;

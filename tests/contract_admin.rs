@@ -1,4 +1,5 @@
-//! CONTRACT.md on the dashboard's routes: counts that agree with the log, and a session that only our own pages can use.
+//! docs/CONTRACT.md on the dashboard's routes: counts that agree with the log, and a session that
+//! only the server's own pages can use.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -15,7 +16,8 @@ async fn hold_of(app: &App, drop: &str, buyer: &str, quantity: u32) -> String {
     text(&app.hold_with(drop, &key(), &body).await.ok(201)["id"])
 }
 
-/// Five holds of nine units: two bought (3 units), one released (2), one expired (2), one held (2).
+/// Five holds of nine units: two purchased (3 units), one released (2), one expired (2), one open
+/// (2).
 async fn some_sales(app: &App) -> String {
     let terms = json!({ "max_per_hold": 5, "hold_seconds": 1 });
     let drop = app.create_drop(20, terms).await;
@@ -92,7 +94,7 @@ async fn metrics_count_holds_purchases_and_units_of_the_window() {
             .unwrap()
             .len(),
         60,
-        "an hour unless said"
+        "an hour by default"
     );
 }
 
@@ -109,13 +111,16 @@ async fn metrics_list_drops_by_page_and_count_all_of_them() {
             take(cancel).await.ok(200);
         }
         names.insert(0, name);
-        // So that the order of the list is theirs.
+        // A pause, so that the list is in order of creation.
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
     let listed = async |query: &str| {
         let metrics = admin(&app, &format!("/v1/admin/metrics?{query}")).await;
         let metrics = metrics.ok(200);
-        assert_eq!(metrics["holds_placed"], 5, "whatever is listed: {query}");
+        assert_eq!(
+            metrics["holds_placed"], 5,
+            "the filter does not change the totals: {query}"
+        );
         let drops = metrics["drops"].as_array().unwrap().clone();
         let names: Vec<String> = drops.iter().map(|drop| text(&drop["name"])).collect();
         let last = drops.last().map(|drop| text(&drop["id"]));
@@ -175,7 +180,8 @@ async fn refusals_are_counted_over_the_window_that_all_else_is_counted_over() {
     let drop = app.create_drop(1, json!({})).await;
     let path = "/v1/admin/metrics?window=31d&bucket=1d";
     let from = text(&admin(&app, path).await.ok(200)["timeline"][0]["start"]);
-    // So many minutes after it. The last is told last: what is not told with it is not told at all.
+    // The given number of minutes after it. The last refusal is written last, so all of them have
+    // been written once it is visible.
     for (minutes, units) in [(-1, 100), (25 * 60, 20), (40 * 60, 3)] {
         let refused = "INSERT INTO refusals (drop_id, minute, sold_out, limit_reached, throttled)
                        VALUES ($1::uuid, $2::timestamptz + $3::int * interval '1 minute', $4, 0, 0)";
@@ -183,7 +189,7 @@ async fn refusals_are_counted_over_the_window_that_all_else_is_counted_over() {
         let inserted = refused.bind(minutes).bind(units).execute(app.pool()).await;
         inserted.unwrap();
     }
-    eventually("what was refused is told", || async {
+    eventually("refusals are reported", || async {
         let told = number(&admin(&app, path).await.ok(200)["oversell_attempts_blocked"]);
         assert!([0, 20, 23].contains(&told), "{told}");
         (told == 23).then_some(())
@@ -244,7 +250,7 @@ async fn a_timeline_has_every_bucket_of_its_window_and_comes_as_csv_too() {
 #[tokio::test]
 async fn a_timeline_comes_in_the_form_that_is_accepted_most_and_each_is_not_sent_twice() {
     let app = App::start().await;
-    // Days, so that no bucket begins meanwhile but at midnight.
+    // Buckets of a day, so that no new bucket begins except at midnight.
     let path = "/v1/admin/timeline?window=31d&bucket=1d";
     let ask = |accept: &'static str| app.admin(Method::GET, path).header("accept", accept);
     let mut tags = vec![];
@@ -303,7 +309,7 @@ async fn what_cannot_be_asked_is_refused_and_what_is_known_is_not_sent_again() {
     assert_eq!(take(again).await.status, 304);
 }
 
-/// Signs in as a page does, and gives the cookie as a browser sends it back.
+/// Signs in as a page does and returns the cookie as a browser sends it back.
 async fn signed_in(app: &App) -> String {
     let reply = take(sign_in(app, ADMIN_KEY).header("origin", origin(app))).await;
     assert!(text(&reply.ok(201)["expires_at"]) > harness::now());
@@ -359,11 +365,7 @@ async fn a_signed_in_browser_may_do_what_an_admin_may_from_our_own_pages_alone()
         let forged = take(schedule(&app, &cookie).header(name, value)).await;
         forged.problem(403, "forbidden");
     }
-    assert_eq!(
-        app.log().await.len(),
-        2,
-        "what was refused left nothing behind"
-    );
+    assert_eq!(app.log().await.len(), 2, "rejected requests record nothing");
     let elsewhere = app
         .request(Method::GET, "/v1/admin/metrics")
         .header("cookie", &cookie)

@@ -1,4 +1,4 @@
-//! CONTRACT.md on drops: schedule, read, list, edit, cancel, adjust, and who bought.
+//! docs/CONTRACT.md on drops: schedule, read, list, edit, cancel, adjust, and purchases.
 
 use harness::{App, Reply, distinct, eventually, in_seconds, key, take, text};
 use reqwest::Method;
@@ -106,7 +106,7 @@ async fn a_drop_of_few_words_is_live_at_once_with_the_defaults() {
         assert_eq!(
             drop.get(absent),
             Some(&Value::Null),
-            "{absent} is there, and null"
+            "{absent} is present and null"
         );
     }
     let mut fields: Vec<&String> = drop.as_object().unwrap().keys().collect();
@@ -355,7 +355,7 @@ async fn a_drop_goes_through_its_statuses() {
     assert_eq!(app.drop(&drop).await["status"], "scheduled");
     let body = app.hold(&drop, "alice").await.problem(409, "not_live");
     assert_eq!(body["starts_at"], app.drop(&drop).await["starts_at"]);
-    eventually("it starts", || async {
+    eventually("the drop starts", || async {
         (app.drop(&drop).await["status"] == "live").then_some(())
     })
     .await;
@@ -369,7 +369,7 @@ async fn a_drop_goes_through_its_statuses() {
         .header("etag")
         .to_owned();
     let ends_at = harness::now();
-    eventually("time goes on", || async {
+    eventually("a millisecond passes", || async {
         (harness::now() > ends_at).then_some(())
     })
     .await;
@@ -476,7 +476,7 @@ async fn drops_are_listed_in_pages_by_status_and_with_their_best_buyers() {
     assert_eq!(
         ids(&app.get("/v1/drops?status=&expand=").await.ok(200)).len(),
         7,
-        "what is empty asks for nothing"
+        "an empty expansion adds nothing"
     );
 
     let (mut after, mut seen, mut pages) = (String::new(), vec![], 0);
@@ -554,7 +554,8 @@ async fn a_list_can_name_its_drops_and_says_how_new_it_is() {
     let path = format!("/v1/drops?ids={named}&expand=top_purchasers");
     let reply = app.get(&path).await;
     let list = reply.ok(200);
-    // Of two that were scheduled within a millisecond, the greater id comes first.
+    // Of two drops that were scheduled in the same millisecond, the one with the greater id comes
+    // first.
     let newest_first = ids(&app.get("/v1/drops").await.ok(200));
     let wanted = newest_first.iter().filter(|id| named.contains(*id));
     let wanted: Vec<String> = wanted.cloned().collect();
@@ -647,7 +648,7 @@ async fn a_drop_is_edited_by_who_has_seen_its_present_terms() {
     edit(&app, &drop, None, &json!({ "name": "New" }))
         .await
         .problem(428, "precondition_required");
-    app.held(&drop, "alice").await; // Stock may move: the terms are what is edited.
+    app.held(&drop, "alice").await; // Stock may change: only the terms have a version.
     let edited = edit(&app, &drop, Some(&etag), &json!({
         "name": "New", "description": null, "ends_at": null, "price": { "amount": 5, "currency": "USD" },
         "image_url": "https://example.org/new.png", "hold_seconds": 30, "max_per_hold": 2, "max_per_buyer": 9,
@@ -784,7 +785,7 @@ async fn a_cancelled_drop_gives_its_holds_back_and_sells_nothing_more() {
     assert_eq!(
         cancel(&app, &drop).await.ok(200)["status"],
         "cancelled",
-        "again is the same"
+        "cancelling again has the same result"
     );
     assert_eq!(app.ledger().await.count(&drop, "DropCancelled"), 1);
 }
@@ -901,7 +902,7 @@ async fn an_adjustment_may_ask_that_the_stock_was_not_adjusted_meanwhile() {
         take(request.json(&json!({ "delta": delta, "reason": "counted" })))
     };
     let seen = tag().await;
-    // Sales and edits adjust nothing.
+    // Sales and edits do not adjust the stock.
     app.held(&drop, "alice").await;
     let renamed = json!({ "name": "Renamed" });
     edit(&app, &drop, Some("*"), &renamed).await.ok(200);
@@ -927,7 +928,7 @@ async fn an_adjustment_may_ask_that_the_stock_was_not_adjusted_meanwhile() {
     let listed = format!("\"x\", {seen}, {fresh}");
     adjust(key(), -1, &listed).await.ok(201);
     adjust(key(), -1, "*").await.ok(201);
-    // Of two who saw the same, one is refused.
+    // If two administrators saw the same state, one of them is refused.
     let seen = tag().await;
     let replies = tokio::join!(adjust(key(), -2, &seen), adjust(key(), -2, &seen));
     let mut statuses = [replies.0.status, replies.1.status];

@@ -1,4 +1,4 @@
-//! CONTRACT.md on errors: whatever goes wrong is told as `application/problem+json`.
+//! docs/CONTRACT.md on errors: every error is an `application/problem+json` document.
 
 use harness::{ADMIN_KEY, AUDITOR_KEY, App, Raw, key, take};
 use reqwest::{Method, RequestBuilder};
@@ -166,7 +166,7 @@ async fn everything_that_is_wrong_with_a_body_is_told_at_once() {
     );
     let many: serde_json::Map<_, _> = (0..500).map(|i| (format!("f{i}"), json!(i))).collect();
     let places = app.post_drop(&json!(many)).await.invalid_places();
-    assert_eq!(places.len(), 20, "what is told is bounded");
+    assert_eq!(places.len(), 20, "the list of errors is bounded");
     assert_eq!(app.log().await.len(), 1, "nothing was recorded");
 }
 
@@ -208,14 +208,14 @@ async fn a_query_that_cannot_be_read_says_which_parameters() {
     assert_eq!(
         reply.faulty_places(400, "invalid_query"),
         ["/utm_source"],
-        "an operation has no parameters but its own"
+        "undeclared parameters are rejected"
     );
 }
 
 #[tokio::test]
 async fn a_path_that_leads_nowhere_is_a_page_for_a_browser_and_a_problem_for_a_program() {
     let app = App::start().await;
-    // As browsers send it for a page.
+    // The `Accept` that browsers send for a page.
     let browser =
         "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8";
     let ask = |method: Method, path: &str, accept: Option<&str>| {
@@ -259,7 +259,7 @@ async fn a_path_that_leads_nowhere_is_a_page_for_a_browser_and_a_problem_for_a_p
             (404, "text/html; charset=utf-8")
         );
     }
-    // What no browser shows stays a problem.
+    // Requests that do not come from a page view still get a problem.
     for (method, path) in [(Method::GET, "/v1/nonsense"), (Method::POST, "/nonsense")] {
         ask(method, path, Some(browser))
             .await
@@ -304,7 +304,7 @@ async fn a_body_that_may_be_left_out_is_held_to_the_same_rules_when_it_is_there(
             .await
             .problem(415, "unsupported_media_type");
     }
-    assert_eq!(app.log().await.len(), 2, "nothing came of it");
+    assert_eq!(app.log().await.len(), 2, "nothing more was recorded");
     for (path, body, kind) in [
         (&paths[1], "{}", "application/json"),
         (&paths[1], "null", "application/json"),
@@ -321,11 +321,15 @@ async fn a_body_that_may_be_left_out_is_held_to_the_same_rules_when_it_is_there(
     assert_eq!(app.drop(&drop).await["status"], "cancelled");
 }
 
-/// Every operation that takes a body: its method, its path with `drop` for an id, and the members of the body that are objects.
+/// Every operation that takes a body: its method, its path with `drop` for an id, and the members
+/// of the body that are objects.
 fn operations_with_bodies(drop: &str) -> Vec<(Method, String, Vec<String>)> {
     let document = api::openapi::document();
     let mut found = vec![];
-    for (path, item) in document["paths"].as_object().expect("there are paths") {
+    for (path, item) in document["paths"]
+        .as_object()
+        .expect("the document has paths")
+    {
         for method in [Method::POST, Method::PATCH] {
             let operation = &item[method.as_str().to_lowercase()];
             let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
@@ -343,7 +347,7 @@ fn objects_in(document: &Value, schema: &Value) -> Vec<String> {
         Some(reference) => document
             .pointer(reference.trim_start_matches('#'))
             .cloned()
-            .expect("it leads somewhere"),
+            .expect("the reference resolves"),
         None => schema.clone(),
     };
     let is_object = |schema: &Value| {
@@ -360,7 +364,7 @@ fn objects_in(document: &Value, schema: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn an_array_is_no_object_in_any_body_at_any_depth() {
+async fn array_instead_of_an_object_is_rejected_at_any_depth() {
     let app = App::start().await;
     let drop = app.create_drop(5, json!({})).await;
     let mut seen = 0;

@@ -1,4 +1,5 @@
-//! CONTRACT.md on holds and purchases: place, read, release, buy, the limits, and on whose behalf.
+//! docs/CONTRACT.md on holds and purchases: place, read, release, purchase, the limits, and
+//! authorization.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -143,7 +144,7 @@ async fn a_hold_tells_the_price_of_a_unit_in_it_to_whoever_asks_and_whenever() {
     let two = json!({ "buyer_id": "alice", "quantity": 2 });
     let first = app.hold_with(&drop, "first", &two).await.ok(201);
     reprice(&app, &drop, 2_500).await;
-    // The same buyer: one whom the drop knows is answered in another way.
+    // The same buyer: the server treats a buyer whom the drop knows differently.
     let second = app.hold_with(&drop, "second", &two).await.ok(201);
     reprice(&app, &drop, 1).await;
     let one = json!({ "buyer_id": "bob" });
@@ -234,7 +235,7 @@ async fn a_retried_request_is_answered_from_history() {
     assert_eq!(
         app.hold_with(&drop, "key-2", &body).await.status,
         201,
-        "a refusal uses no key up"
+        "a refusal does not use up a key"
     );
     let late = app.hold_with(&drop, "key-1", &body).await;
     assert_eq!(
@@ -383,7 +384,7 @@ async fn more_than_there_is_or_than_is_allowed_is_refused_with_numbers() {
     assert_eq!(
         ask("ALICE", 2).await.problem(409, "limit_reached")["allowance"],
         1,
-        "what was bought counts"
+        "purchased units count"
     );
     let body = ask("bob", 3).await.problem(409, "sold_out");
     assert_eq!(
@@ -429,7 +430,7 @@ async fn a_buyer_in_a_hurry_is_told_when_to_come_back() {
         app.hold_with(&drop, "k", &json!({ "buyer_id": "alice" }))
             .await
             .is_replay(),
-        "a retry is no new hold"
+        "a retry is not a new hold"
     );
 
     let brief = app
@@ -678,7 +679,7 @@ async fn a_buyer_can_ask_what_they_have_and_what_they_may_still_do() {
     assert!(after["next_hold_at"].is_string(), "{after}");
     assert!(
         !after.to_string().contains(second["id"].as_str().unwrap()),
-        "no hold ids"
+        "hold ids are not included"
     );
     app.get("/v1/drops/nothing/buyers/alice")
         .await

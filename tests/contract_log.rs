@@ -1,4 +1,4 @@
-//! CONTRACT.md on the log: whoever reads it can prove it, and finds nobody's name in it.
+//! docs/CONTRACT.md on the log: a reader can verify it, and it contains no names.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// A drop with some history; every event type that needs no clock.
+/// A drop with every type of event that does not depend on the clock.
 async fn some_history(app: &App) -> String {
     let drop = app
         .create_drop(
@@ -43,7 +43,7 @@ async fn some_history(app: &App) -> String {
     drop
 }
 
-/// The hash of an event, from infrastructure/src/log/chain.rs's description alone.
+/// The hash of an event, computed from the description in infrastructure/src/log/chain.rs alone.
 fn link(previous: &[u8], event: &Event) -> Vec<u8> {
     let mut hasher = Sha256::new();
     let text = |hasher: &mut Sha256, text: &str| {
@@ -69,12 +69,12 @@ fn link(previous: &[u8], event: &Event) -> Vec<u8> {
 async fn a_reader_recomputes_every_hash_from_the_log_alone() {
     let app = App::start().await;
     some_history(&app).await;
-    // As a stock program stores it: with white space, which must come through byte for byte.
+    // A payload of another program: its white space must be returned byte for byte.
     let insert = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
                   VALUES ('Other', 'ű', 1, 'Happened', '0.1', '{ \"b\": 1.0,  \"a\": \"\\u00e9\" }', '{ }')";
     sqlx::query(insert).execute(app.pool()).await.unwrap();
 
-    // And with line breaks, which a line of NDJSON cannot have.
+    // A payload with line breaks, which a line of NDJSON cannot contain.
     let broken = "{\n \"a\":\r\n[1, 2]}";
     let insert = insert.replace("'ű', 1", "'ű', 2");
     let insert = insert.replace("'{ \"b\": 1.0,  \"a\": \"\\u00e9\" }'", "$1::json");
@@ -185,7 +185,7 @@ async fn the_log_is_read_in_pages_or_as_lines() {
     }
 }
 
-/// Reads the log with an `Accept`.
+/// Reads the log with an `Accept` header.
 async fn accepting(app: &App, accept: &str, query: &str) -> Reply {
     let request = app.request(Method::GET, &format!("/v1/log{query}"));
     take(
@@ -313,10 +313,7 @@ async fn nobodys_name_is_in_the_log_the_stream_or_what_the_server_writes() {
     let drop = app.get(&format!("/v1/drops/{drop}")).await.text();
     app.verifies().await;
     let stderr = app.stderr();
-    assert!(
-        stderr.contains("DEBUG"),
-        "the server writes down what it can"
-    );
+    assert!(stderr.contains("DEBUG"), "the server logs the failure");
     for (place, said) in [
         ("log", &log),
         ("page", &page),
@@ -363,6 +360,6 @@ async fn a_buyer_is_one_pseudonym_in_a_drop_and_another_in_the_next() {
     assert_ne!(first[0], first[2]);
     assert!(
         first.iter().all(|buyer| !second.contains(buyer)),
-        "nothing links a buyer across drops"
+        "pseudonyms differ between drops"
     );
 }

@@ -1,5 +1,5 @@
-//! What follows from one event keeps nobody waiting: cancelling a large drop, and many holds that
-//! expire at once.
+//! Due work that follows from one event delays no other drop: the cancellation of a large drop, and
+//! many holds that expire simultaneously.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -13,11 +13,11 @@ use infrastructure::log::{Batch, EventLog};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// So many holds that an engine records the end of them in dozens of batches.
+/// Enough holds that an engine needs dozens of batches to record how they end.
 const MANY: usize = 20_000;
 
-/// Places [`MANY`] holds of one unit, as a stock program may, while no server runs; returns the
-/// last.
+/// Places [`MANY`] holds of one unit without a server, as a program on stock `cqrs-es` may; returns
+/// the last one.
 async fn fill(app: App, drop: &str, hold_seconds: u32) -> (Launch, HoldId) {
     let log = PostgresLog::new(app.pool().clone());
     let launch = app.stop().await;
@@ -55,8 +55,7 @@ async fn cancel(app: &App, drop: &str) -> Value {
         .json()
 }
 
-/// How many events of other drops stand between the first and the last of this drop's that are of
-/// this kind.
+/// Counts the events of other drops between the first and the last event of this drop of this type.
 fn between(log: &[Event], drop: &str, kind: &str) -> usize {
     let is_one = |event: &Event| event.aggregate_id == drop && event.event_type == kind;
     let first = log.iter().position(is_one).unwrap();
@@ -67,7 +66,7 @@ fn between(log: &[Event], drop: &str, kind: &str) -> usize {
     others.count()
 }
 
-/// Buys on `other` again and again, until the first drop holds nothing.
+/// Purchases from `other` repeatedly until the first drop has no open holds.
 async fn buy_until_free(app: &App, drop: &str, other: &str) {
     for number in 0.. {
         let hold = app.held(other, &format!("buyer-{number}")).await;
@@ -113,8 +112,11 @@ async fn a_large_drop_is_cancelled_at_once_and_its_holds_are_released_through_a_
     let cancelled = cancel(&app, &drop).await;
     assert_eq!(text(&cancelled["status"]), "cancelled");
     let left = number(&cancelled["stock"]["held"]);
-    assert!(left > 0, "cancelling took all {MANY} holds with it");
-    // Nothing is held any more from then on, whatever is recorded yet.
+    assert!(
+        left > 0,
+        "cancelling released all {MANY} holds in one batch"
+    );
+    // From then on nothing is held, even if releases are not recorded yet.
     app.purchase(&last).await.problem(410, "hold_released");
     assert_eq!(
         text(&app.read_hold(&last).await.json()["status"]),

@@ -1,4 +1,5 @@
-//! A buyer who was erased is nowhere any more, the log is still proved, and every running engine has forgotten them.
+//! An erased buyer's data is gone everywhere, the log still verifies, and every running engine has
+//! discarded it.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolCopyExt;
 
-/// Everything that the database holds, as text.
+/// The whole contents of the database as text.
 async fn dump(pool: &PgPool) -> String {
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')",
@@ -72,7 +73,7 @@ async fn nothing_of_an_erased_buyer_is_left_anywhere() {
             pay(&app, &text(&placed["id"]), &format!("card of {name}")).await;
             holds.push(text(&placed["id"]));
         }
-        // Known by another name later, which is introduced as well.
+        // Known by another name later, which is recorded as well.
         hold(&app, drop, "alice@example.ORG", "Alice Atwood").await;
     }
     let before = dump(app.pool()).await;
@@ -83,7 +84,10 @@ async fn nothing_of_an_erased_buyer_is_left_anywhere() {
         "card of Alice Adams",
         "Bob Brown",
     ] {
-        assert!(before.contains(trace), "{trace} is there to be found");
+        assert!(
+            before.contains(trace),
+            "{trace} is in the database before the erasure"
+        );
     }
     let list = purchasers(&app, &drops[0]).await;
     let verified = app.verifies().await;
@@ -99,7 +103,7 @@ async fn nothing_of_an_erased_buyer_is_left_anywhere() {
     }
     assert!(
         after.contains("Bob Brown") && after.contains("card of Bob Brown"),
-        "others stay"
+        "other buyers are unaffected"
     );
     let lines = app
         .request(Method::GET, "/v1/log")
@@ -115,7 +119,7 @@ async fn nothing_of_an_erased_buyer_is_left_anywhere() {
         assert!(traces.iter().all(|trace| !said.contains(trace)), "{said}");
     }
 
-    // What they bought stays bought, by nobody.
+    // Their purchases remain, without a name.
     assert_eq!(app.stock(&drops[0]).await, [9, 6, 1, 2]);
     let bought = app.read_hold(&holds[0]).await.ok(200);
     assert_eq!(
@@ -127,7 +131,7 @@ async fn nothing_of_an_erased_buyer_is_left_anywhere() {
     assert_ne!(
         now.header("etag"),
         list.header("etag"),
-        "a cached name must not live on"
+        "a cached name must not survive"
     );
     let names: Vec<String> = now.json()["data"]
         .as_array()
@@ -141,7 +145,7 @@ async fn nothing_of_an_erased_buyer_is_left_anywhere() {
         "{names:?}"
     );
 
-    // Six introductions: two names and a payment in each of two drops; of ten with Bob's.
+    // Six records of personal data: two names and a payment in each of two drops; ten with Bob's.
     let verified = app.verifies().await;
     assert!(
         verified.contains("\n6 of 10 introductions erased\n")
@@ -151,7 +155,7 @@ async fn nothing_of_an_erased_buyer_is_left_anywhere() {
 }
 
 #[tokio::test]
-async fn erasing_again_or_somebody_unknown_changes_nothing() {
+async fn erasing_again_or_an_unknown_buyer_changes_nothing() {
     let app = App::start().await;
     let drop = app.create_drop(9, json!({})).await;
     hold(&app, &drop, "carol", "Carol").await;
@@ -197,7 +201,7 @@ async fn an_erasure_that_is_at_fault_is_no_outage_and_names_nobody_in_the_server
     failed.problem(500, "internal");
     let instance = text(&failed.json()["instance"]);
     let id = instance.rsplit('/').next().unwrap();
-    let words = eventually("it is in the log", || async {
+    let words = eventually("the server logs the failure", || async {
         Some(app.stderr()).filter(|words| words.contains(id))
     })
     .await;
@@ -262,9 +266,9 @@ async fn a_buyer_who_comes_back_is_somebody_new_and_their_old_hold_is_still_good
         .filter(|event| event.event_type == "HoldPlaced")
         .map(|event| event.fields()["buyer"].clone())
         .collect();
-    assert_ne!(pseudonyms[0], pseudonyms[1], "nothing links the two");
+    assert_ne!(pseudonyms[0], pseudonyms[1], "the pseudonyms differ");
 
-    // The second time only what is new has to go, after a restart as well.
+    // The second erasure removes only the new data, after a restart as well.
     let app = app.restart().await;
     assert_eq!(
         app.read_hold(&text(&new["id"])).await.ok(200)["buyer_id"],
@@ -313,7 +317,7 @@ async fn an_answer_that_names_an_erased_buyer_is_confirmed_by_no_entity_tag() {
 async fn names_are_compared_as_the_engine_compares_them() {
     let app = App::start().await;
     let drop = app.create_drop(9, json!({})).await;
-    // The Kelvin sign is the letter k by canonical equivalence, and so it is kept.
+    // The Kelvin sign is canonically equivalent to the letter K, and is stored as that letter.
     for (written, kept, asked) in [
         ("ÉLISE", "ÉLISE", "élise"),
         ("\u{212A}urt", "Kurt", "kurt"),
@@ -347,8 +351,8 @@ async fn events_that_cannot_be_read_neither_stop_an_erasure_nor_keep_a_name() {
         .await
         .unwrap();
     };
-    // A text that no function of PostgreSQL on JSON reads, a payload without a buyer, one that is no
-    // object, and a name with spaces around it and with escapes.
+    // A text that no JSON function of PostgreSQL reads, a payload without a buyer, one that is not
+    // an object, and a name with surrounding spaces and escapes.
     let nul = r#"{"buyer_id": "x\u0000y", "display_name": "Nul"}"#;
     introduce(r#"{"HoldPlaced": {"buyer": "\u0000"}}"#, nul).await;
     introduce("{}", r#"{"buyer_id": " Mallory "}"#).await;
@@ -366,7 +370,7 @@ async fn events_that_cannot_be_read_neither_stop_an_erasure_nor_keep_a_name() {
     assert!(!kept.contains("allory") && !kept.contains("lice"), "{kept}");
     assert!(
         kept.contains("Nul"),
-        "it is nobody's who was erased: {kept}"
+        "it belongs to no erased buyer: {kept}"
     );
 }
 
@@ -384,7 +388,7 @@ async fn another_process_forgets_before_it_appends_again() {
         .ok(200);
     assert_eq!(known["buyer_id"], "erin");
 
-    // Without a server that is told: from the command line.
+    // From the command line: no server takes part.
     let erased = one.launch().run(&["audit", "erase", " Erin "]).await;
     assert_eq!(erased.code, Some(0), "{erased:?}");
     assert!(
@@ -394,8 +398,8 @@ async fn another_process_forgets_before_it_appends_again() {
         "{erased:?}"
     );
 
-    // The very next thing that either decides about her is about somebody new: a name that differs from the one they knew
-    // would otherwise be introduced again under the pseudonym that was erased.
+    // The next decision of either engine about her treats her as a new buyer. Otherwise a name that
+    // differs from the known one would be recorded again under the erased pseudonym.
     let again = hold(&two, &drop, "erin", "Erin Later").await;
     let log = two.log().await;
     let pseudonym = |hold: &Value| {
@@ -406,7 +410,7 @@ async fn another_process_forgets_before_it_appends_again() {
     };
     assert_ne!(pseudonym(&placed), pseudonym(&again));
     for api in [one.api(), two.api()] {
-        eventually("each process has forgotten her", || async {
+        eventually("each process has discarded her name", || async {
             let seen = api.get(&format!("/v1/holds/{id}")).await.ok(200);
             (seen["buyer_id"] == json!(null)).then_some(())
         })
@@ -432,7 +436,7 @@ async fn erasing_in_the_middle_of_a_stampede_loses_no_hold_and_links_nobody() {
     let stampede = tokio::spawn(async move {
         harness::at_once((0..600).map(|turn| {
             let (api, shop) = (api.clone(), shop.clone());
-            // The same few buyers under ever new names: each is introduced again and again.
+            // The same few buyers under new names each time: each is introduced repeatedly.
             async move {
                 hold(
                     &api,
@@ -456,7 +460,7 @@ async fn erasing_in_the_middle_of_a_stampede_loses_no_hold_and_links_nobody() {
     let after = dump(app.pool()).await;
     assert!(!after.contains("buyer-3") && !after.contains(" of 3\""));
     assert_eq!(app.stock(&drop).await, [5_000, 4_400, 600, 0]);
-    // A pseudonym that was erased never got a name again, so nothing was left to find under it.
+    // An erased pseudonym never got a name again, so none can be found under it.
     let rows: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM events e JOIN erasures x ON x.drop_id::text = e.aggregate_id
           WHERE e.position > x.position AND e.private IS NOT NULL AND e.payload -> e.event_type ->> 'buyer' = x.buyer::text",
@@ -475,7 +479,7 @@ async fn erasing_in_the_middle_of_a_stampede_loses_no_hold_and_links_nobody() {
     .unwrap();
     assert_eq!(
         introduced_after, 0,
-        "nobody was introduced again under a pseudonym that was erased"
+        "no erased pseudonym was introduced again"
     );
     app.verifies().await;
 }

@@ -1,4 +1,4 @@
-//! A hold that is not paid for comes back: once, whole, and not a moment before its time.
+//! An unpaid hold expires: once, completely, and not before its time.
 
 use harness::{App, Event, at_once, distinct, eventually, key, tally, text};
 use serde_json::json;
@@ -22,7 +22,7 @@ async fn five_thousand_holds_that_run_out_all_come_back_once_each() {
     let placed = distinct(placed.into_iter().flatten());
     assert_eq!(placed.len(), 5_000);
 
-    eventually("all units are back", || async {
+    eventually("all units are available", || async {
         (app.stock(&drop).await == [5_000, 5_000, 0, 0]).then_some(())
     })
     .await;
@@ -48,7 +48,7 @@ async fn what_comes_back_can_be_held_again() {
     let first = app.held(&drop, "alice").await;
     app.hold(&drop, "bob").await.problem(409, "sold_out");
 
-    let second = eventually("the unit comes back", || async {
+    let second = eventually("the unit is available", || async {
         let reply = app.hold(&drop, "bob").await;
         (reply.status == 201).then(|| text(&reply.json()["id"]))
     })
@@ -65,7 +65,7 @@ async fn a_hold_that_ran_out_can_be_neither_bought_nor_released() {
     let drop = app.create_drop(1, json!({ "hold_seconds": 1 })).await;
     let hold = app.held(&drop, "alice").await;
 
-    eventually("the hold is over", || async {
+    eventually("the hold has expired", || async {
         (app.read_hold(&hold).await.ok(200)["status"] == "expired").then_some(())
     })
     .await;
@@ -89,14 +89,14 @@ async fn a_purchase_that_races_with_the_end_of_its_hold_is_a_sale_or_an_expiry_n
     }))
     .await;
 
-    // Every other buyer pays in time, or nearly so; the rest pay when it is over.
+    // Every second buyer pays shortly before the end; the others pay after it.
     let outcomes = at_once(holds.iter().cloned().enumerate().map(|(index, hold)| {
         let api = app.api();
         async move {
             if index % 2 == 0 {
                 return api.purchase(&hold).await;
             }
-            eventually("the hold is over", || async {
+            eventually("the hold has expired", || async {
                 (api.read_hold(&hold).await.json()["status"] == "expired").then_some(())
             })
             .await;
@@ -156,7 +156,7 @@ async fn holds_that_ran_out_while_the_server_was_down_end_at_their_own_time() {
 
     let app = app.restart().await;
 
-    eventually("all units are back", || async {
+    eventually("all units are available", || async {
         (app.stock(&drop).await == [300, 300, 0, 0]).then_some(())
     })
     .await;
@@ -167,7 +167,7 @@ async fn holds_that_ran_out_while_the_server_was_down_end_at_their_own_time() {
             .iter()
             .filter(|event| event.event_type == "HoldExpired" && hold_in(event) == hold)
             .collect();
-        assert_eq!(ends.len(), 1, "hold {hold} ends once");
+        assert_eq!(ends.len(), 1, "hold {hold} is resolved once");
         assert_eq!(ends[0].fields()["expired_at"], expires_at.as_str());
     }
     assert_eq!(app.read_hold(&kept).await.ok(200)["status"], "held");

@@ -1,5 +1,5 @@
-//! A primary and its synchronous standby: what was acknowledged survives a failover, and what is not replicated is not
-//! acknowledged, whatever is restarted or cancelled meanwhile.
+//! A primary and its synchronous standby: acknowledged results survive a failover, and results that
+//! are not replicated are not acknowledged, even if something is restarted or cancelled meanwhile.
 
 use harness::{ADMIN_KEY, AUDITOR_KEY, App, Launch, Reply, Tunnel, eventually, key, text};
 use infrastructure::testing::TestDatabase;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-/// A pair, a server on it, a drop of ten, and a hold that was acknowledged.
+/// A pair of databases, a server on it, a drop of ten units, and an acknowledged hold.
 struct Shop {
     pair: Pair,
     database: TestDatabase,
@@ -35,7 +35,7 @@ impl Shop {
         }
     }
 
-    /// Asks for a hold, without waiting for the answer.
+    /// Requests a hold without waiting for the response.
     fn asked(&self, app: &App, attempt: &Attempt) -> JoinHandle<Reply> {
         let (api, drop, attempt) = (app.api(), self.drop.clone(), attempt.clone());
         tokio::spawn(async move { api.hold_with(&drop, &attempt.key, &attempt.body).await })
@@ -45,7 +45,8 @@ impl Shop {
         app.hold_with(&self.drop, &attempt.key, &attempt.body).await
     }
 
-    /// Waits until a commit of ours waits for the standby; returns a way to look on.
+    /// Waits until a commit of the server waits for the standby; returns a connection for further
+    /// queries.
     async fn until_one_waits(&self) -> PgConnection {
         let mut operator = self.pair.operator().await;
         until_count(&mut operator, &self.waiting(), |waiting| waiting > 0).await;
@@ -59,7 +60,7 @@ impl Shop {
         )
     }
 
-    /// Fails over, and claims that these holds are there.
+    /// Fails over and asserts that these holds are in the log.
     async fn assert_promoted_has(mut self, holds: &[&str]) {
         self.app.kill();
         self.pair.kill_primary();
@@ -75,7 +76,7 @@ impl Shop {
     }
 }
 
-/// A request, and every repetition of it.
+/// A request and all of its retries.
 #[derive(Clone)]
 struct Attempt {
     key: String,
@@ -112,8 +113,8 @@ async fn eventually_held(shop: &Shop, app: &App, attempt: &Attempt) -> String {
     .await
 }
 
-/// Ends every wait for the standby that there is, and claims that some server of ours waits anew: it has not taken what it
-/// finds in the log for an answer.
+/// Ends every wait for the standby and asserts that a server then waits again: it did not answer
+/// from unreplicated events that it found in the log.
 async fn assert_waits_anew(shop: &Shop, operator: &mut PgConnection) {
     let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
     count(operator, ended).await;
@@ -169,16 +170,19 @@ async fn a_server_that_starts_without_the_standby_waits_for_it() {
     drop(shop.until_one_waits().await);
     shop.app.kill();
     drop(first.await);
-    // The commit of the server that was killed becomes visible.
+    // The commit of the killed server becomes visible.
     shop.pair.restart_primary().await;
     let launch = shop.app.launch().clone();
     let mut starting = tokio::spawn(launch.start());
     let mut operator = tokio::select! {
-        _ = &mut starting => panic!("it serves what is not replicated"),
+        _ = &mut starting => panic!("the server shows events that are not replicated"),
         operator = shop.until_one_waits() => operator,
     };
     assert_waits_anew(&shop, &mut operator).await;
-    assert!(!starting.is_finished(), "it listens and answers nobody");
+    assert!(
+        !starting.is_finished(),
+        "the server listens without answering"
+    );
     shop.pair.start_standby().await;
     let app = starting.await.unwrap();
     let bob = eventually_held(&shop, &app, &bob).await;
@@ -217,12 +221,12 @@ async fn another_server_neither_replays_nor_shows_a_hold_that_is_not_replicated(
     let bob = attempt("bob");
     let first = shop.asked(&shop.app, &bob);
     let mut operator = shop.until_one_waits().await;
-    // The wait is cancelled: it is visible now, and the other server follows.
+    // The wait is cancelled: the commit is now visible, and the other server follows.
     let cancelled =
         "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
     count(&mut operator, cancelled).await;
     assert_unavailable(&shop.retry(&other, &bob).await);
-    eventually("the other server cannot prove what it follows", || async {
+    eventually("the other server cannot confirm replication", || async {
         (other.get("/health/ready").await.status == 503).then_some(())
     })
     .await;
@@ -255,11 +259,11 @@ async fn a_server_goes_through_a_failover_and_sells_on() {
     pair.kill_primary();
     let standby = pair.on_standby(&database);
     tunnel.lead_to(&standby);
-    eventually("the server notices", || async {
+    eventually("the server detects the outage", || async {
         (app.get("/health/ready").await.status == 503).then_some(())
     })
     .await;
-    // It is led to a server that reads and does not write yet.
+    // The address now leads to a server that accepts reads but not yet writes.
     pair.revive_standby().await;
     let bob = attempt("bob");
     for _ in 0..3 {
@@ -272,7 +276,7 @@ async fn a_server_goes_through_a_failover_and_sells_on() {
     assert_eq!(app.stock(&drop).await, [10, 9, 1, 0]);
 
     pair.promote().await;
-    eventually("it sells on", || async {
+    eventually("it sells again", || async {
         let reply = app.hold_with(&drop, &bob.key, &bob.body).await;
         (reply.status == 201).then_some(())
     })

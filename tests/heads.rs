@@ -1,9 +1,9 @@
-//! Requests that are refused by their head alone: each as a problem document, and the connection is
-//! closed.
+//! Requests that are rejected because of their head: each gets a problem document, and the
+//! connection is closed.
 
 use harness::{App, Raw, Reply};
 
-/// Sends `head`, and takes the answer and the end of the connection.
+/// Sends `head` and reads the response until the connection is closed.
 async fn answer_to(app: &App, head: &[u8]) -> Reply {
     let mut connection = Raw::connect(app.address()).await;
     connection.send(head).await;
@@ -119,8 +119,8 @@ async fn a_head_has_at_most_32_kib_and_100_fields() {
         assert_eq!(problem["max_bytes"], 32 * KIB, "{problem}");
         assert_eq!(reply.header("connection"), "close");
     }
-    // What is allowed is answered; only a small head leaves the connection open, whose buffer is
-    // kept.
+    // Allowed heads get a response; only a small head leaves the connection open, because its
+    // buffer is kept.
     for (fields, stays_open) in [
         (long(31 * KIB), false),
         ("a: b\r\n".repeat(99), true),

@@ -1,4 +1,4 @@
-//! The product, built for the tests; see `api::cli`.
+//! The product's `main`, built with the tests; see `api::cli`.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! Clients that send without end, read nothing, or take more than their share: each is disconnected
-//! or refused, what is held for it is bounded, and the others never notice.
+//! Clients that send without end, read nothing, or use more than their share: each is disconnected
+//! or rejected, its buffers are bounded, and other clients are unaffected.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 const ASK: &str = "GET /health/live HTTP/1.1\r\nhost: holdfast\r\n\r\n";
-/// More than any bounded look at a connection reads, and than the buffers of two kernels take.
+/// More than the server reads from any connection, and more than the buffers of both kernels hold.
 const WITHOUT_END: usize = 200 * 1024 * 1024;
 
 /// The value of a metric without labels.
@@ -27,7 +27,7 @@ async fn metric(app: &App, name: &str) -> f64 {
 async fn large_shop(launch: Launch, drops: usize) -> App {
     let app = launch.start().await;
     let description = "\u{1f9e5}".repeat(3_800);
-    // A few at a time: all at once is a test of the database.
+    // A few at a time: all together would be a load test of the database.
     for few in (0..drops).collect::<Vec<_>>().chunks(10) {
         at_once(few.iter().map(|_| {
             let (api, description) = (app.api(), description.clone());
@@ -82,7 +82,10 @@ async fn senders_on_streams_are_disconnected_while_the_shop_goes_on() {
     is_over.store(true, Ordering::Relaxed);
     for sender in senders {
         let sent = sender.await.expect("a sender ends");
-        assert!(sent < WITHOUT_END, "a sender was read without end");
+        assert!(
+            sent < WITHOUT_END,
+            "the server read from a sender without limit"
+        );
     }
 }
 
@@ -98,21 +101,21 @@ async fn a_request_behind_one_for_a_stream_ends_the_connection() {
     later.send(b"G").await;
     for connection in [pipelined, later] {
         let rest = timeout(PATIENCE, connection.closed()).await;
-        let rest = rest.expect("it is disconnected");
+        let rest = rest.expect("it disconnects");
         assert!(!rest.contains("HTTP/1.1 4"), "{rest}");
     }
-    eventually("their seats are free", || async {
+    eventually("their permits are free", || async {
         (metric(&app, "holdfast_stream_watchers").await == 0.0).then_some(())
     })
     .await;
 }
 
-/// The server's end of a connection, as its kernel sees it.
+/// The server's end of a connection, as its kernel reports it.
 #[cfg(target_os = "linux")]
 struct ServerEnd {
     client_port: u16,
     is_established: bool,
-    /// Bytes that were sent and that the client's kernel has not taken.
+    /// Bytes that were sent and that the client's kernel has not acknowledged.
     unaccepted: u64,
 }
 
@@ -120,9 +123,9 @@ struct ServerEnd {
 fn server_ends(address: &str) -> Vec<ServerEnd> {
     let hexadecimal = |text: &str| u64::from_str_radix(text, 16).ok();
     let port = |address: &str| hexadecimal(address.rsplit_once(':')?.1)?.try_into().ok();
-    let (_, listening) = address.rsplit_once(':').expect("a port");
-    let listening: u16 = listening.parse().expect("a port");
-    let sockets = std::fs::read_to_string("/proc/net/tcp").expect("Linux tells it");
+    let (_, listening) = address.rsplit_once(':').expect("the address has a port");
+    let listening: u16 = listening.parse().expect("the port is a number");
+    let sockets = std::fs::read_to_string("/proc/net/tcp").expect("Linux provides this file");
     let end = |line: &str| {
         let columns: Vec<&str> = line.split_whitespace().collect();
         let [_, local, remote, state, queues, ..] = columns[..] else {
@@ -191,7 +194,9 @@ async fn a_body_that_does_not_come_ends_the_connection() {
         let mut slow = Raw::connect(app.address()).await;
         slow.send(head(&path).as_bytes()).await;
         let answer = timeout(PATIENCE, slow.reply()).await;
-        answer.expect("it is closed").problem(status, code);
+        answer
+            .expect("the connection is closed")
+            .problem(status, code);
     }
 }
 
@@ -208,12 +213,15 @@ async fn a_client_that_reads_slowly_gets_a_long_answer_in_full() {
             break;
         }
         answer.extend(bytes);
-        // Slow enough that the whole takes longer than the limit for a client that takes nothing.
+        // Slow enough that the whole response takes longer than the timeout for clients that read
+        // nothing.
         sleep(std::time::Duration::from_millis(20)).await;
     }
     let answer = String::from_utf8_lossy(&answer);
-    let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
-    let drops: serde_json::Value = serde_json::from_str(body).expect("the answer is whole");
+    let (_, body) = answer
+        .split_once("\r\n\r\n")
+        .expect("the response has a head");
+    let drops: serde_json::Value = serde_json::from_str(body).expect("the response is complete");
     assert_eq!(drops["data"].as_array().map(Vec::len), Some(60));
 }
 
@@ -223,7 +231,7 @@ async fn what_is_held_for_streams_that_nobody_reads_is_bounded() {
     const UNREAD: usize = 60;
     const MIB: f64 = 1024.0 * 1024.0;
     harness::allow_open_files();
-    // About 6 MB of present state: more than the kernel takes for one connection if it may.
+    // About 6 MB of present state: more than the kernel would buffer for one connection if allowed.
     let app = large_shop(Launch::fresh().await, 400).await;
     let resident = "process_resident_memory_bytes";
     let before = metric(&app, resident).await;
@@ -234,7 +242,7 @@ async fn what_is_held_for_streams_that_nobody_reads_is_bounded() {
         connection.send(request).await;
         unread.push(connection);
     }
-    let held = eventually("all of them are sent something", || async {
+    let held = eventually("all of them have data to send", || async {
         let held = server_ends(app.address());
         let held = held.iter().map(|end| end.unaccepted);
         let held: Vec<u64> = held.filter(|&bytes| bytes > 8 * 1024).collect();
@@ -242,7 +250,10 @@ async fn what_is_held_for_streams_that_nobody_reads_is_bounded() {
     })
     .await;
     let most = held.into_iter().max().unwrap_or_default();
-    assert!(most <= 256 * 1024, "the kernel holds {most} bytes for one");
+    assert!(
+        most <= 256 * 1024,
+        "the kernel buffers {most} bytes for one connection"
+    );
     let grown = (metric(&app, resident).await - before) / MIB;
     assert!(grown < 64.0, "{grown} MiB for {UNREAD} unread streams");
 }
@@ -263,7 +274,7 @@ async fn an_id_is_watched_once_and_not_more_of_them_than_a_few() {
     assert_eq!(app.leave(&place).await.status, 204);
     told += &watcher.read_until("\"status\":\"left\"").await;
     assert_eq!(told.matches("event: waitlist").count(), 2, "{told}");
-    // The URI of one id 1,770 times is longer than a head may be.
+    // The URI with one id 1,770 times is longer than a head may be.
     let mut long = Raw::connect(app.address()).await;
     let query = often(&place, 1_770);
     let request = format!("GET /v1/stream?waitlist={query} HTTP/1.1\r\nhost: holdfast\r\n\r\n");
@@ -280,14 +291,18 @@ async fn an_id_is_watched_once_and_not_more_of_them_than_a_few() {
         assert_eq!(places, [format!("/{parameter}")]);
         assert_eq!(refused.json()["most"], most, "{}", refused.text());
         let path = format!("/v1/stream?{parameter}={}", distinct(most));
-        assert_eq!(app.get(&path).await.status, 404, "so many may be named");
+        assert_eq!(
+            app.get(&path).await.status,
+            404,
+            "this number of ids is allowed"
+        );
     }
 }
 
 const ONE: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
 const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
-/// A connection from `from` that is open after one answer, or how it was refused.
+/// A connection from `from` that is open after one response, or the response that rejected it.
 async fn connected(app: &App, from: Ipv4Addr) -> Result<Raw, harness::Reply> {
     let mut connection = Raw::connect_from(from, app.address()).await;
     connection.send(ASK.as_bytes()).await;
@@ -309,16 +324,18 @@ async fn an_address_has_its_share_of_the_connections_and_the_others_have_theirs(
         .await;
     let mut open = vec![];
     for _ in 0..3 {
-        open.push(connected(&app, ONE).await.expect("within its share"));
+        open.push(connected(&app, ONE).await.expect("within the limit"));
     }
     for _ in 0..20 {
-        let refused = connected(&app, ONE).await.expect_err("beyond its share");
+        let refused = connected(&app, ONE).await.expect_err("beyond the limit");
         let problem = refused.problem(429, "too_many_connections");
         assert_eq!(problem["limit"], 3);
         assert!(!refused.header("retry-after").is_empty());
         assert_eq!(refused.header("connection"), "close");
     }
-    connected(&app, OTHER).await.expect("another address");
+    connected(&app, OTHER)
+        .await
+        .expect("another address is not limited");
     let lines = app.stderr();
     let told: Vec<&str> = lines
         .lines()
@@ -327,14 +344,14 @@ async fn an_address_has_its_share_of_the_connections_and_the_others_have_theirs(
     assert_eq!(told.len(), 1, "{lines}");
     assert!(!told[0].contains("127.0.0.1"), "{}", told[0]);
     open.pop();
-    eventually("there is room again", || async {
+    eventually("a connection is free again", || async {
         connected(&app, ONE).await.ok().map(drop)
     })
     .await;
 }
 
-/// Asks for a stream from `from`, forwarded for `client` if that is said; the connection, and the
-/// answer as far as it has come.
+/// Requests a stream from `from`, forwarded for `client` if not empty. Returns the connection and
+/// the response so far.
 async fn streaming(app: &App, from: Ipv4Addr, client: &str) -> (Raw, String) {
     let mut connection = Raw::connect_from(from, app.address()).await;
     let forwarded = if client.is_empty() {
@@ -376,7 +393,7 @@ async fn an_address_has_its_share_of_the_streams_and_a_proxy_stands_for_its_clie
         assert!(!is_let_in(&app, &mut open, from, client).await, "{client}");
     }
     let forged = is_let_in(&app, &mut open, ONE, "198.51.100.3").await;
-    assert!(!forged, "only a trusted proxy is believed");
+    assert!(!forged, "only a trusted proxy may forward");
     for _ in 0..5 {
         assert!(
             is_let_in(&app, &mut open, OTHER, "").await,
@@ -384,7 +401,7 @@ async fn an_address_has_its_share_of_the_streams_and_a_proxy_stands_for_its_clie
         );
     }
     open.clear();
-    eventually("there is room again", || async {
+    eventually("a stream is free again", || async {
         is_let_in(&app, &mut vec![], ONE, "").await.then_some(())
     })
     .await;

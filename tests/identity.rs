@@ -1,7 +1,7 @@
-//! Who is who: ids and names by Unicode's own documents (UAX #9, #15, #44, Unicode 17), and what an
-//! older log holds.
+//! Identity of buyers: ids and names by Unicode's own documents (UAX #9, #15, #44, Unicode 17), and
+//! names in older logs.
 //!
-//! The characters are those of issue 13 and a sibling of each kind; `domain/src/values.rs` has the
+//! The characters are those of issue 13 and one more of each kind; `domain/src/values.rs` has the
 //! whole list.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
@@ -12,7 +12,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// In a path.
+/// Percent-encodes a path segment.
 fn encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
@@ -54,7 +54,7 @@ async fn a_buyer_cannot_come_back_under_an_id_that_looks_the_same() {
         let path = format!("/v1/drops/{drop}/buyers/{}", encoded(same));
         assert_eq!(app.get(&path).await.ok(200)["held"], 1, "{same:?}");
     }
-    // As keys are compared, too: a retry in another spelling is a retry.
+    // Keys are scoped the same way: a retry in another spelling is a retry.
     let body = |id: &str| json!({ "buyer_id": id });
     let first = app.hold_with(&drop, "k-1", &body("zo\u{eb}")).await.ok(201);
     let again = app.hold_with(&drop, "k-1", &body("zoe\u{308}")).await;
@@ -114,7 +114,7 @@ async fn a_name_can_be_seen_and_turns_nothing_around() {
     }
 }
 
-/// Records an event as an earlier release did, which had only the rule against control characters.
+/// Records an event as an earlier release did, which only rejected control characters.
 async fn record(
     app: &App,
     drop: &str,
@@ -181,7 +181,7 @@ async fn what_an_older_log_holds_is_read_and_erased_although_it_would_be_refused
         holds.push(hold);
     }
     let path = format!("/v1/holds/{}?at_least={last}", holds[0]);
-    eventually("the server has followed", || async {
+    eventually("the server has applied them", || async {
         (app.get(&path).await.status == 200).then_some(())
     })
     .await;
@@ -201,7 +201,8 @@ async fn what_an_older_log_holds_is_read_and_erased_although_it_would_be_refused
         .get(&format!("/v1/drops/{drop}/purchasers?limit=9"))
         .await;
     assert!(purchasers.text().contains("Eva, apart"));
-    // Nobody new under an id that is refused now, and nobody else's buyer under one that is not.
+    // No new buyer can use an id that is rejected now, and no other buyer gets access to the old
+    // one.
     app.hold(&drop, "ann\u{200b}").await.invalid("/buyer_id");
     app.held(&drop, "ann").await;
     for either in ["\u{e9}va", "e\u{301}va"] {
@@ -221,7 +222,7 @@ async fn what_an_older_log_holds_is_read_and_erased_although_it_would_be_refused
     let owner = async |hold: &str| app.read_hold(hold).await.ok(200)["buyer_id"].clone();
     assert_eq!(owner(&holds[0]).await, json!(null));
     assert_eq!(owner(&holds[1]).await, "ann\u{ad}");
-    // Both spellings are the one person whom an admin means.
+    // An administrator means the same person with either spelling.
     erase("\u{c9}va").await;
     assert_eq!(
         (owner(&holds[2]).await, owner(&holds[3]).await),

@@ -1,5 +1,5 @@
-//! Standard error and standard output that cannot be written: full, without a reader, or with one that does not read. Neither
-//! a server nor a command ends by that.
+//! Standard error and standard output that cannot be written: on a full disk, without a reader, or
+//! with a reader that does not read. Neither a server nor a command fails because of it.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -16,7 +16,7 @@ use nix::unistd::{Pid, mkfifo};
 use serde_json::json;
 use tokio::task::spawn_blocking;
 
-/// Sells, and stops in good order.
+/// Sells a unit and shuts down gracefully.
 async fn assert_works(app: App) {
     let drop = app.create_drop(10, json!({ "hold_seconds": 3600 })).await;
     for buyer in 0..10 {
@@ -27,7 +27,7 @@ async fn assert_works(app: App) {
     app.stop().await;
 }
 
-/// A server that has much to say, after this line of script.
+/// A server that writes many log lines, started after this line of script.
 async fn started(launch: Launch, script: &str) -> App {
     launch.with("RUST_LOG", "debug").after(script).start().await
 }
@@ -44,7 +44,7 @@ async fn a_closed_standard_error_ends_no_server() {
     assert_works(app).await;
 }
 
-/// A pipe with a name, which a server writes its log to.
+/// A named pipe to which a server writes its log.
 struct Pipe(PathBuf);
 
 impl Pipe {
@@ -58,7 +58,7 @@ impl Pipe {
         &self.0
     }
 
-    /// A reader, whether or not somebody writes.
+    /// A reader, even if no writer has opened the pipe.
     fn reader(&self) -> File {
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(O_NONBLOCK);
@@ -66,14 +66,14 @@ impl Pipe {
     }
 }
 
-/// A server whose standard error has this reader.
+/// A server with a reader of its standard error.
 async fn started_with(pipe: &Pipe, launch: Launch) -> (App, File) {
     let reader = pipe.reader();
     let script = format!("exec 2>{}", pipe.path().display());
     (started(launch, &script).await, reader)
 }
 
-/// Reads what there is by now.
+/// Reads the bytes that are available now.
 fn available(reader: &mut File) -> String {
     let (mut text, mut chunk) = (vec![], vec![0; 1 << 16]);
     while let Ok(length @ 1..) = reader.read(&mut chunk) {
@@ -93,14 +93,14 @@ async fn until_losses_are_reported(app: &App, reader: &mut File) {
             if let Some(report) = report {
                 return report.to_owned();
             }
-            // Something to say.
+            // Requests that are logged.
             app.get("/v1/drops").await;
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     };
     let report = tokio::time::timeout(harness::PATIENCE, reported)
         .await
-        .expect("what was lost is reported");
+        .expect("the report is in the log");
     let lost = report
         .split_whitespace()
         .find_map(|word| word.parse::<u64>().ok());
@@ -128,8 +128,8 @@ async fn a_reader_of_the_log_that_does_not_read_keeps_nobody_waiting() {
     let launch = Launch::fresh().await;
     let pipe = Pipe::of(&launch);
     let reader = pipe.reader();
-    // Room for a few lines, which a start at this level fills many times over.
-    fcntl(&reader, FcntlArg::F_SETPIPE_SZ(4_096)).expect("a pipe may be smaller");
+    // A small pipe, which the log lines of a start at this level fill many times over.
+    fcntl(&reader, FcntlArg::F_SETPIPE_SZ(4_096)).expect("a smaller pipe is allowed");
     let script = format!("exec 2>{}", pipe.path().display());
     assert_works(started(launch, &script).await).await;
 }
@@ -140,9 +140,12 @@ async fn a_server_needs_nobody_to_read_its_standard_output() {
         .await
         .with("HOLDFAST_ADMIN_KEY", ADMIN_KEY)
         .after("exec >/dev/full");
-    // Nobody can say where it listens, so it is told.
+    // Its standard output cannot be read, so its address is chosen here.
     let free = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let address = free.local_addr().expect("it is bound").to_string();
+    let address = free
+        .local_addr()
+        .expect("the listener is bound")
+        .to_string();
     std::mem::drop(free);
     let mut command = launch.command(&["serve", "--listen", &address]);
     let mut server = command.spawn().expect("the program can be started");
@@ -157,9 +160,11 @@ async fn a_server_needs_nobody_to_read_its_standard_output() {
     let drop = api.create_drop(1, json!({ "hold_seconds": 3600 })).await;
     api.held(&drop, "alice").await;
     let pid = i32::try_from(server.id()).expect("a process id is positive");
-    kill(Pid::from_raw(pid), Signal::SIGTERM).expect("it is our child");
+    kill(Pid::from_raw(pid), Signal::SIGTERM).expect("the process is a child of this test");
     let status = spawn_blocking(move || server.wait()).await;
-    let status = status.expect("it is waited for").expect("it is our child");
+    let status = status
+        .expect("the process can be waited for")
+        .expect("the process is a child of this test");
     assert!(status.success(), "{status}");
 }
 

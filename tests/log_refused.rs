@@ -1,4 +1,4 @@
-//! A chain that is broken stops writes on every node and nothing else; a repaired or cut log is
+//! A broken hash chain stops writes on every node and nothing else; a repaired or truncated log is
 //! accepted again.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::json;
 use sqlx::{Executor, PgPool};
 
-/// Appends an event of another program, and changes it before anybody has read it, as a superuser
+/// Appends an event of another program and alters it before any server has read it, as a superuser
 /// could.
 async fn break_the_chain(pool: &PgPool) -> i64 {
     let mut transaction = pool.begin().await.unwrap();
@@ -24,7 +24,7 @@ async fn break_the_chain(pool: &PgPool) -> i64 {
         .execute("ALTER TABLE events DISABLE TRIGGER refuse_rewriting")
         .await
         .unwrap();
-    sqlx::query("UPDATE events SET payload = '{\"to\": \"nobody\"}' WHERE position = $1")
+    sqlx::query("UPDATE events SET payload = '{\"to\": \"mallory\"}' WHERE position = $1")
         .bind(position)
         .execute(&mut *transaction)
         .await
@@ -60,7 +60,7 @@ impl Shop {
         }
     }
 
-    /// Writes 503, reads and streams 200, readiness 503.
+    /// Asserts that writes and readiness get 503, and reads and streams 200.
     async fn is_refused(&self, position: i64) {
         for app in &self.apps {
             eventually("the log is refused", || async {
@@ -79,7 +79,7 @@ impl Shop {
                 app.purchase(&self.hold).await,
                 app.adjust(&self.drop, 1).await,
                 take(app.admin(Method::POST, &cancel)).await,
-                // What it records would stand on what a repair removes.
+                // An event recorded now would follow one that a repair removes.
                 take(app.admin(Method::DELETE, "/v1/admin/buyers/alice")).await,
             ] {
                 let problem = reply.problem(503, "log_refused");
@@ -96,7 +96,7 @@ impl Shop {
         }
     }
 
-    /// No server starts on such a log, and each says what to do.
+    /// Asserts that no server starts on such a log, and that the error names the next step.
     async fn no_server_starts(&self) {
         let launch = Launch::on(self.database.clone());
         let ended = finish(launch.command(&["serve", "--listen", "127.0.0.1:0"])).await;
@@ -111,7 +111,7 @@ async fn a_broken_chain_stops_writes_until_it_is_restored_and_nothing_else() {
     let shop = Shop::open().await;
     let position = break_the_chain(shop.apps[0].pool()).await;
     shop.is_refused(position).await;
-    // A crash, or an orchestrator that restarts what is not ready, does not accept it either.
+    // A crash, or an orchestrator that restarts unready servers, does not make the log acceptable.
     shop.no_server_starts().await;
     let launch = shop.apps[0].launch();
     let found = launch.run(&["log", "check"]).await;
@@ -200,10 +200,9 @@ async fn the_tail_of_a_broken_log_is_cut_and_the_shop_goes_on_without_it() {
         app.pool().close().await;
         app.kill();
     }
-    eventually(
-        "nobody is connected any more, and the tail is cut",
-        || async { (cut(&["--yes"]).await.code == Some(0)).then_some(()) },
-    )
+    eventually("all connections are closed and the tail is cut", || async {
+        (cut(&["--yes"]).await.code == Some(0)).then_some(())
+    })
     .await;
     let app = Launch::on(TestDatabase {
         pool: sqlx::postgres::PgPoolOptions::new()
@@ -226,7 +225,7 @@ async fn the_tail_of_a_broken_log_is_cut_and_the_shop_goes_on_without_it() {
         .await
         .unwrap();
     assert_eq!(copies, [position]);
-    // The guards are in force again.
+    // The triggers are enabled again.
     let rewritten = app.pool().execute("UPDATE events SET payload = '{}'").await;
     assert!(rewritten.is_err());
     let moved = app.pool().execute("UPDATE log_head SET position = 0").await;

@@ -1,4 +1,4 @@
-//! CONTRACT.md on `/metrics`: what Prometheus reads agrees with what happened, and names nobody.
+//! docs/CONTRACT.md on `/metrics`: the metrics agree with the log and contain no names.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -8,7 +8,7 @@ use harness::{App, Launch, eventually, take, text};
 use reqwest::Method;
 use serde_json::json;
 
-/// One scrape: samples by name and labels as they are written, and what is said of each family.
+/// One scrape: samples by name and labels as written, and the declared type of each family.
 #[derive(Debug, Default)]
 struct Scrape {
     samples: BTreeMap<String, f64>,
@@ -26,7 +26,7 @@ impl Scrape {
         Self::parse(&reply.text())
     }
 
-    /// As the format is defined: `# HELP name text`, `# TYPE name kind`, `name{labels} value`.
+    /// The format's definition: `# HELP name text`, `# TYPE name kind`, `name{labels} value`.
     fn parse(text: &str) -> Self {
         let mut scrape = Self::default();
         assert!(text.ends_with('\n'));
@@ -52,7 +52,7 @@ impl Scrape {
                 assert_eq!(
                     scrape.samples.insert(series.to_owned(), value),
                     None,
-                    "twice: {line}"
+                    "duplicate sample: {line}"
                 );
             }
         }
@@ -128,12 +128,13 @@ async fn what_is_scraped_is_well_formed_and_named_by_the_conventions() {
     assert!(scrape.get("process_open_fds") > 3.0);
 }
 
-/// Six holds of eight units: two bought (3 units), one released, one expired, two held; then three refusals.
+/// Six holds of eight units: two purchased (3 units), one released, one expired, two open; then
+/// three refusals.
 async fn some_sales(app: &App) -> String {
     let terms = json!({ "max_per_hold": 2, "max_per_buyer": 2, "hold_seconds": 1, "throttle": { "holds": 1, "window_seconds": 3600 } });
     let drop = app.create_drop(6, terms).await;
     app.held(&drop, "quick").await;
-    eventually("it has run out", || async {
+    eventually("the hold has expired", || async {
         (app.stock(&drop).await == [6, 6, 0, 0]).then_some(())
     })
     .await;
@@ -212,7 +213,7 @@ async fn what_is_scraped_agrees_with_what_happened() {
             ("holdfast_log_outages_total", 0.0),
             ("holdfast_stream_watchers", 0.0),
             ("holdfast_log_head_position", 12.0),
-            // A drop, an edit, six holds, and what became of four of them.
+            // A drop, an edit, six holds, and the resolution of four of them.
             ("holdfast_log_append_events_sum", 12.0),
         ],
     );
@@ -223,13 +224,16 @@ async fn what_is_scraped_agrees_with_what_happened() {
         appends
     );
     let confirmed = scrape.get(r#"holdfast_log_appends_total{outcome="confirmed"}"#);
-    assert!(confirmed >= 1.0, "refusals ask the log: {confirmed}");
+    assert!(
+        confirmed >= 1.0,
+        "refusals are confirmed against the log: {confirmed}"
+    );
     let again = Scrape::of(&app).await;
     let scrapes = r#"holdfast_http_requests_total{method="GET",route="/metrics",status="2xx"}"#;
     assert_eq!(
         (scrape.get(scrapes), again.get(scrapes)),
         (0.0, 1.0),
-        "a scrape counts once it is answered"
+        "a scrape is counted after its response"
     );
 }
 

@@ -1,6 +1,7 @@
-//! CONTRACT.md on `/openapi.json`: a valid OpenAPI 3.1 document of everything that the server answers, and of nothing else.
+//! docs/CONTRACT.md on `/openapi.json`: a valid OpenAPI 3.1 document of everything that the server
+//! serves, and of nothing else.
 //!
-//! That answers are as described is claimed of every answer in every other test, by the harness.
+//! The harness checks in every other test that responses are as described.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 
 const METHODS: [&str; 5] = ["get", "post", "patch", "put", "delete"];
 
-/// Every operation: its path, its method, and what is said of it.
+/// Every operation: its path, its method and its description.
 fn operations(document: &Value) -> Vec<(String, String, Value)> {
     let paths = document["paths"].as_object().unwrap();
     let of_path = |(path, item): (&String, &Value)| {
@@ -24,7 +25,7 @@ fn operations(document: &Value) -> Vec<(String, String, Value)> {
     paths.iter().flat_map(of_path).collect()
 }
 
-/// Every value in `value`, with the pointer to it.
+/// Visits every value in `value` with the pointer to it.
 fn walk(value: &Value, pointer: &str, look: &mut impl FnMut(&str, &Value)) {
     look(pointer, value);
     match value {
@@ -53,7 +54,8 @@ fn every_path_of_the_router_is_described_and_no_other() {
         .map(|path| path.replace("{*", "{"))
         .collect();
     assert_eq!(described, served);
-    // Clients are generated from it: the pages for people are not among its operations.
+    // Clients are generated from the document, so the pages for people are not among its
+    // operations.
     let document = api::openapi::document();
     let pages: Vec<&String> = document["paths"]
         .as_object()
@@ -129,7 +131,7 @@ fn every_reference_leads_somewhere() {
     assert!(seen > 100, "{seen}");
 }
 
-/// Each form was met in a generator that makes something else of it: docs/decisions/0047.
+/// Each of the avoided forms is misread by some generator: docs/decisions/0047.
 #[test]
 fn schemas_use_the_forms_that_client_generators_share() {
     let document = api::openapi::document();
@@ -237,7 +239,7 @@ fn every_operation_has_a_name_of_its_own_a_room_and_words() {
 fn every_problem_that_can_be_told_is_described_where_it_can_be_told() {
     let document = api::openapi::document();
     let text = document["paths"].to_string();
-    // On any path: they are described once.
+    // Possible on any path, so described once.
     let elsewhere = [
         "method_not_allowed",
         "not_found",
@@ -258,7 +260,7 @@ fn every_problem_that_can_be_told_is_described_where_it_can_be_told() {
     }
 }
 
-/// Who may keep the answer of each GET route, and what the answer depends on beside the address.
+/// The `cache-control` of each GET route, and the request headers on which its response depends.
 const CACHES: [(&str, &str, &str); 23] = [
     ("/v1/drops", "no-cache", ""),
     ("/v1/drops/{id}", "no-cache", ""),
@@ -314,7 +316,7 @@ async fn every_route_says_who_may_keep_its_answer() {
             .replace("{path}", "style.css")
             .replace("{code}", "sold_out");
         if path == "/v1/stream" {
-            // It does not end: only its head is read.
+            // The response does not end: only its head is read.
             let reply = app.request(Method::GET, &filled).send().await.unwrap();
             assert_eq!(reply.headers()["cache-control"], cache_control);
             continue;
@@ -326,7 +328,7 @@ async fn every_route_says_who_may_keep_its_answer() {
         assert_eq!(reply.header("vary"), vary, "{path}");
         if reply.headers.contains_key("etag") {
             let again = take(ask().header("if-none-match", reply.header("etag"))).await;
-            // Some say the time or a count that moves; then they are sent again.
+            // Some bodies contain the time or a changing count; they are sent again.
             assert!(matches!(again.status, 200 | 304), "{path}: {again:?}");
             assert_eq!(again.header("cache-control"), cache_control, "{path}");
             assert_eq!(again.header("vary"), vary, "{path}");
@@ -334,7 +336,7 @@ async fn every_route_says_who_may_keep_its_answer() {
         let refused = take(app.request(Method::DELETE, "/v1/drops")).await;
         assert_eq!(refused.header("cache-control"), "no-store");
     }
-    // A right to buy, and a "not found" that will not last.
+    // A 404 and a CSV file must not be stored either.
     let placed = app
         .hold(&app.create_drop(1, json!({})).await, "carol")
         .await;

@@ -1,4 +1,5 @@
-//! A unit is never sold twice, however many want it at once. Counted from the log, not from the answers.
+//! A unit is never sold twice, however many buyers request it concurrently. Counted from the log,
+//! not from the responses.
 
 use harness::{App, Launch, Units, at_once, distinct, holds_at_once, key, tally, text};
 use serde_json::{Value, json};
@@ -125,7 +126,7 @@ async fn holds_of_several_units_never_add_up_to_more_than_there_are() {
         "{:?}",
         tally(&replies)
     );
-    // Somebody always asks for a single unit, so none is left over.
+    // Some buyers request a single unit, so none is left over.
     assert_eq!(held, 100);
     assert_eq!(
         app.ledger().await.units(&drop),

@@ -1,5 +1,5 @@
-//! One payment for one purchase: another reference is refused, and an admin can read who bought and
-//! with which reference, until the buyer is erased.
+//! One payment per purchase: another reference is rejected, and administrators can read buyers and
+//! references until the buyer is erased.
 
 use harness::{ADMIN_KEY, AUDITOR_KEY, Api, App, Launch, Reply, key, number, take, text, token};
 use reqwest::Method;
@@ -52,7 +52,7 @@ async fn another_payment_reference_is_a_conflict_here_elsewhere_and_after_a_rest
             assert_eq!(refused["purchased_at"], first["purchased_at"]);
             assert!(!refused.to_string().contains("pi_1\""), "{refused}");
         }
-        // Taken without a payment: one that comes now is not the one that was recorded.
+        // Purchased without a payment reference: a later reference is not the recorded one.
         let refused = buy(&api, &unpaid, Some("pi_3")).await;
         let refused = refused.problem(409, "payment_reference_conflict");
         assert_eq!(refused["id"], free["id"]);
@@ -109,7 +109,7 @@ async fn an_admin_reads_who_bought_and_with_which_reference_until_they_are_erase
     let references = json!(["pi_1", "@SUM(1+1)", null, "-2"]);
     assert_eq!(json!(of(&listed, "payment_reference")), references);
 
-    // Page after page.
+    // Page by page.
     let page = list(&app, &drop, "?limit=3").await;
     assert_eq!(
         (of(&page, "id"), &page["has_more"]),
@@ -133,7 +133,7 @@ async fn an_admin_reads_who_bought_and_with_which_reference_until_they_are_erase
     );
     assert_eq!(list(&app, &elsewhere, "").await["data"], json!([]));
 
-    // As a file: cells that a spreadsheet would run are text.
+    // As a CSV file: cells that a spreadsheet would evaluate are quoted as text.
     let file = csv(&app, &drop, "").await;
     assert_eq!(file.header("content-type"), "text/csv; charset=utf-8");
     let text_of_file = file.text();
@@ -158,7 +158,7 @@ async fn an_admin_reads_who_bought_and_with_which_reference_until_they_are_erase
     let two = csv(&app, &drop, "?limit=2").await.text();
     assert_eq!(two.split("\r\n").count(), 4, "{two}");
 
-    // Nobody else.
+    // Only for administrators.
     let path = format!("/v1/drops/{drop}/purchases");
     app.get(&path).await.problem(401, "unauthorized");
     app.audit(&path).await.problem(403, "forbidden");
@@ -190,7 +190,8 @@ async fn an_admin_reads_who_bought_and_with_which_reference_until_they_are_erase
     assert_eq!(listed["data"][0]["payment_reference"], json!(null));
     assert_eq!(listed["data"][0]["buyer_id"], json!(null));
     assert!(!csv(&app, &drop, "").await.text().contains("pi_1"));
-    // What was erased cannot be compared, before and after a restart alike: a person decides.
+    // An erased reference cannot be compared, before and after a restart alike: a person has to
+    // decide.
     let hold = text(&purchases[0]["hold_id"]);
     let app = app.restart().await;
     for reference in ["pi_1", "pi_2"] {
@@ -245,7 +246,7 @@ async fn a_buyer_who_lost_an_answer_finds_their_holds_and_their_entry_and_nobody
     assert_eq!(believed.purchase(&bought).await.status, 201);
     let last = believed.held(&drop, "ann").await;
     let entry = believed.waits(&drop, "ann", 1).await;
-    // Whoever is believed may be anybody: no ids without the admin key.
+    // Without tokens the buyer is not authenticated: ids are shown only with the admin key.
     for reply in [believed.get(&path).await, believed.audit(&path).await] {
         let seen = reply.ok(200);
         assert_eq!(
@@ -281,7 +282,7 @@ async fn a_buyer_who_lost_an_answer_finds_their_holds_and_their_entry_and_nobody
     );
     ask("bob").await.problem(403, "forbidden");
     assert_eq!(believed.release(&last).await.status, 204);
-    // What came free went to the entry.
+    // The freed unit went to the waitlist entry.
     let seen = admin(&believed).await;
     assert_eq!((ids(&seen).len(), &seen["waitlist"]), (2, &json!(null)));
     let cancel = believed.admin(Method::POST, &format!("/v1/drops/{drop}/cancel"));

@@ -1,9 +1,10 @@
-//! Behind a connection pooler that does not keep a session, a start says so and names the way out.
+//! Behind a connection pooler that does not keep a session, the program fails at the start and
+//! names the setting to change.
 //!
 //! Promise: with PgBouncer (Debian's; 1.18.0 on Debian 12) and `pool_mode = transaction`, every
-//! start is refused in one sentence, not some of them by a message of a library; with `pool_mode =
-//! session` the server sells. Limit: needs PgBouncer; as root, where there is apt-get, it is
-//! installed when missing.
+//! start fails with one sentence, and none with a message of a library; with `pool_mode = session`
+//! the server sells. Limit: needs PgBouncer; as root where apt-get exists, it is installed if
+//! missing.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -58,7 +59,8 @@ impl Pooler {
         let file = folder.path().join("pgbouncer.ini");
         fs::write(&file, configuration).unwrap();
         let mut command = Command::new(program);
-        // It refuses to run as root; a private server's socket is for the account that runs it.
+        // PgBouncer refuses to run as root; a private server's socket belongs to the account that
+        // runs it.
         if Uid::effective().is_root() {
             let owner = fs::metadata(&host).map_or(65534, |socket| socket.uid());
             let account = User::from_uid(owner.into()).unwrap().unwrap();
@@ -90,7 +92,7 @@ impl Pooler {
     }
 }
 
-/// Starts programs on the same database, through `port`.
+/// Starts programs on the same database through `port`.
 fn through(port: u16, url: &Url, database: TestDatabase) -> Launch {
     let pooled = format!(
         "postgres://{}@127.0.0.1:{port}{}?sslmode=disable",
@@ -116,7 +118,8 @@ fn pgbouncer() -> std::path::PathBuf {
 
 #[tokio::test]
 async fn a_pooler_of_transactions_is_named_at_every_start() {
-    // As Debian ships it, and as its users set it up for drivers that send settings at the start.
+    // With Debian's default settings, and with those used for drivers that send settings at the
+    // start.
     for ignored in [
         "",
         "ignore_startup_parameters = extra_float_digits, options",

@@ -1,4 +1,4 @@
-//! One event that cannot be applied stops its drop, on every node, and nothing else; the drop is
+//! One event that cannot be applied stops its drop on every node, and nothing else; the drop is
 //! repaired while the shop runs.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
@@ -14,13 +14,13 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// A drop that was sold from, and the event that breaks it.
+/// A drop with sales, and the event that breaks it.
 struct Case {
     reason: &'static str,
     drop: String,
     hold: String,
     event: RawEvent,
-    /// Whether a role that may append is stopped by the database.
+    /// True if the database rejects the event from a role that may append.
     is_guarded: bool,
 }
 
@@ -91,7 +91,7 @@ async fn cases(app: &App) -> Vec<Case> {
     cases
 }
 
-/// Every room of the drop answers 503 with its position.
+/// Asserts that every route of the drop answers 503 with the position.
 async fn is_quarantined(app: &App, case: &Case, position: i64) {
     let Case { drop, hold, .. } = case;
     let of_drop = |rest: &str| format!("/v1/drops/{drop}{rest}");
@@ -124,7 +124,7 @@ async fn is_quarantined(app: &App, case: &Case, position: i64) {
     assert!(listed.iter().all(|listed| listed["id"] != *drop.as_str()));
 }
 
-/// What a node says of itself: ready, and which drops are in quarantine.
+/// Asserts that a node reports itself ready and lists the quarantined drops.
 async fn says_so(app: &App, broken: &[(&Case, i64)]) {
     let ready = app.get("/health/ready").await.ok(200);
     assert_eq!(ready["quarantined_drops"], broken.len());
@@ -162,7 +162,7 @@ async fn check(launch: &Launch, arguments: &[&str]) -> Finished {
     launch.run(&[&["log"], arguments].concat()).await
 }
 
-/// The check that shares no code with us, on an export.
+/// Runs docs/verify.py, the verifier that shares no code with the product, on an export.
 async fn verify_in_python(app: &App) -> Finished {
     let export = app.launch().run(&["audit", "export"]).await;
     let file = app.launch().data_dir().join("export.ndjson");
@@ -207,16 +207,16 @@ async fn one_event_that_cannot_be_applied_stops_one_drop_and_is_repaired_while_t
     for app in [&first, &second] {
         says_so(app, &broken).await;
     }
-    // The stream goes on.
+    // The SSE stream continues.
     let sold = 2 * cases.len() as u64;
     watcher.until(|state| state["stock"]["sold"] == sold).await;
-    // The raw log shows all of it.
+    // The raw log contains everything.
     let log = first.log().await;
     for (case, position) in &broken {
         let event = &log[usize::try_from(*position).unwrap() - 1];
         assert_eq!(event.event_type, case.event.event_type);
     }
-    // So does a start.
+    // A start does the same.
     let second = second.restart().await;
     for (case, position) in &broken {
         is_quarantined(&second, case, *position).await;
@@ -252,7 +252,7 @@ async fn one_event_that_cannot_be_applied_stops_one_drop_and_is_repaired_while_t
         );
     }
 
-    // A repair: what would be done first, and then it is done, once, and only there.
+    // A repair: first a dry run, then the repair itself, once, and only at this position.
     let healthy_position = log.len().to_string();
     let void = async |position: &str, more: &[&str]| {
         let arguments = [
@@ -287,12 +287,12 @@ async fn one_event_that_cannot_be_applied_stops_one_drop_and_is_repaired_while_t
             } else {
                 4
             };
-            eventually("both count the same", || async {
+            eventually("both nodes have the same stock", || async {
                 (app.stock(&case.drop).await[1] == left).then_some(())
             })
             .await;
             sells(app, &case.drop).await;
-            eventually("others are still in quarantine", || async {
+            eventually("the other drops are still in quarantine", || async {
                 let ready = app.get("/health/ready").await.ok(200);
                 (ready["quarantined_drops"] == cases.len() - 1 - index).then_some(())
             })
@@ -306,7 +306,7 @@ async fn one_event_that_cannot_be_applied_stops_one_drop_and_is_repaired_while_t
     let again = void(&broken[0].1.to_string(), &["--yes"]).await;
     assert_eq!(again.code, Some(1), "void already: {again:?}");
 
-    let verified = eventually("the tables have folded the drops anew", || async {
+    let verified = eventually("the tables have folded the drops again", || async {
         let verdict = launch.run(&["audit", "verify"]).await;
         let is_whole = verdict.code == Some(0) && !verdict.stderr.contains("folded anew");
         is_whole.then_some(verdict)

@@ -1,17 +1,16 @@
-//! Other people's readers read every format of `audit export`, and read what the log holds.
+//! Third-party readers of every format of `audit export` read the contents of the log.
 //!
 //! Promise: pyarrow, DuckDB, polars, pandas and the CloudEvents SDK, in the versions of
 //! `readers/requirements.txt`, read each row as the table `events` has it: texts, numbers, and
-//! times with their zone. Limit: column types are stated where docs/AUDIT.md says that they must
-//! be.
+//! times with their zone. Limit: column types are given where docs/AUDIT.md requires it.
 
 use std::fs;
 
 use harness::{Launch, Lively, Python, finish};
 use serde_json::Value;
 
-/// What other programs may store: line breaks and quotes in a text, a version that is no number,
-/// words that readers take for nothing, a stream without a name.
+/// Events of other programs: line breaks and quotes in a text, a version that is not a number,
+/// words that readers take for null, a stream with an empty name.
 const OF_OTHERS: &str = r#"
     ALTER TABLE events ENABLE TRIGGER USER; ALTER TABLE log_head ENABLE TRIGGER USER;
     INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata) VALUES
@@ -20,7 +19,7 @@ const OF_OTHERS: &str = r#"
     ('Other', 'é', 2, 'Happened', '1.0', '{"a": "x"}', '{"by":"you"}'),
     ('Other', '', 1, 'Happened', '1.0', '{"a": "x"}', '{}')"#;
 
-/// The log from the database, past every code of ours that exports it.
+/// The log from the database, read without the product's export code.
 const LOG: &str = r#"
     SELECT json_agg(json_build_object(
         'position', position, 'aggregate_type', aggregate_type, 'aggregate_id', aggregate_id,

@@ -1,4 +1,5 @@
-//! Tables are cattle: rebuilt from the log while a server serves, compared, and swapped; a rebuild that was cut off goes on.
+//! Tables can be rebuilt from the log at any time: compared and swapped while a server runs; an
+//! interrupted rebuild is resumed.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -17,7 +18,7 @@ async fn listed(launch: &Launch) -> Vec<Value> {
     said["projections"].as_array().unwrap().clone()
 }
 
-/// Waits until every table shows the whole log.
+/// Waits until every table has applied the whole log.
 async fn reach_the_head(app: &App) {
     let head = number(&app.audit("/v1/log/head").await.ok(200)["position"]);
     eventually("the tables are at the head", || async {
@@ -30,7 +31,7 @@ async fn reach_the_head(app: &App) {
     .await;
 }
 
-/// The projections that have stopped, as an operator's alarm sees it.
+/// The stopped projections, as an operator's alert sees them.
 async fn halted(app: &App) -> Vec<String> {
     let metrics = app.get("/metrics").await.text();
     let of = |name: &str, value: u8| {
@@ -108,7 +109,7 @@ async fn a_table_that_differs_is_replaced_and_one_that_is_equal_is_said_to_be() 
             Some(2)
         );
     }
-    // Nothing is left lying about, and the new table guards as the old one did.
+    // No temporary table remains, and the new table has the constraints of the old one.
     let pool = sqlx::PgPool::connect(launch.database_url().unwrap())
         .await
         .unwrap();
@@ -156,7 +157,7 @@ async fn tables_are_rebuilt_while_a_server_sells() {
         rebuilds += 1;
     }
     trade.await.unwrap();
-    // And the server goes on folding into the tables that replaced its own.
+    // The server continues to fold into the replaced tables.
     app.held(&drop, "one more").await;
     reach_the_head(&app).await;
     app.verifies().await;
@@ -168,7 +169,8 @@ async fn a_running_server_forgets_the_rows_that_were_replaced() {
     let drop = app.create_drop(50, json!({ "hold_seconds": 3600 })).await;
     app.held(&drop, "alice").await;
     reach_the_head(&app).await;
-    // Altered, and then taken into memory by the next step: without a rebuild it would be written back for ever.
+    // Altered, and then loaded into memory by the next step: without a rebuild it would be written
+    // back forever.
     sqlx::query("UPDATE live_stock SET available = available - 7, sold = sold + 7")
         .execute(app.pool())
         .await
@@ -204,7 +206,8 @@ async fn a_projection_that_stopped_shows_where_costs_the_others_nothing_and_goes
         (listed(app.launch()).await[0]["lag"] == 0).then_some(())
     })
     .await;
-    // Nobody can hold more than there is: as the table has it now, the next event cannot be applied.
+    // No drop can hold more than its stock: with the table altered like this, the next event cannot
+    // be applied.
     sqlx::query("UPDATE live_stock SET sold = sold + available, available = 0")
         .execute(app.pool())
         .await
@@ -231,9 +234,9 @@ async fn a_projection_that_stopped_shows_where_costs_the_others_nothing_and_goes
     assert_eq!(
         app.purchase(&hold).await.status,
         201,
-        "and the shop goes on selling"
+        "the shop continues to sell"
     );
-    eventually("the others go on", || async {
+    eventually("the other projections continue", || async {
         let tables = listed(app.launch()).await;
         (tables[1]["lag"] == 0 && tables[2]["lag"] == 0 && tables[1]["rows"] == 1).then_some(())
     })
@@ -247,7 +250,7 @@ async fn a_projection_that_stopped_shows_where_costs_the_others_nothing_and_goes
         .await;
     assert_eq!(rebuilt.code, Some(0), "{rebuilt:?}");
     app.held(&drop, "carol").await;
-    eventually("it goes on without a restart", || async {
+    eventually("it continues without a restart", || async {
         let ready = app.get("/health/ready").await.ok(200);
         let stock = &ready["projections"]["live_stock"];
         (stock["lag"] == 0 && stock["stopped"] == json!(null)).then_some(())
@@ -303,7 +306,7 @@ async fn a_rebuild_that_was_cut_off_goes_on_with_what_it_had_saved() {
     assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(0));
 }
 
-/// Folds the first half of the log and saves it, as a rebuild does that is killed then.
+/// Folds the first half of the log and saves it, like a rebuild that is killed at that point.
 async fn half_a_rebuild(lively: &Lively, pool: &sqlx::PgPool) {
     let selection = Selection {
         after: Position(0),
@@ -320,7 +323,8 @@ async fn half_a_rebuild(lively: &Lively, pool: &sqlx::PgPool) {
     rebuild.save().await.unwrap();
 }
 
-/// Whatever an earlier rebuild left that this one did not write, of this log, in this form, with this fold.
+/// Leftovers of an earlier rebuild that this one could not have written for this log, this schema
+/// and this fold.
 #[tokio::test]
 async fn a_rebuild_starts_anew_beside_rows_that_it_cannot_have_saved() {
     let lively = Lively::make().await;
@@ -354,7 +358,7 @@ async fn a_rebuild_starts_anew_beside_rows_that_it_cannot_have_saved() {
         }
         assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(0));
     }
-    // The same rows are gone on with, wrong as they are, where nothing speaks against them.
+    // The same rows are resumed, although wrong, if nothing identifies them as foreign.
     let database = lively.altered("SELECT 1").await;
     half_a_rebuild(&lively, &database.pool).await;
     sqlx::raw_sql(wrong_rows)
@@ -367,7 +371,7 @@ async fn a_rebuild_starts_anew_beside_rows_that_it_cannot_have_saved() {
     assert!(said.stdout.contains("DIFFERED"), "{said:?}");
 }
 
-/// Rows that were folded from a log with a hole would replace right ones.
+/// Rows that were folded from a log with a gap would replace correct rows.
 #[tokio::test]
 async fn nothing_is_rebuilt_from_a_log_that_has_a_hole() {
     let lively = Lively::make().await;
@@ -451,14 +455,14 @@ async fn rows_of_another_version_of_a_fold_stop_their_projection_until_they_are_
             "projection sales_timeline stopped: its rows are of version {version} of its fold, and this program folds version 1; \
              run `holdfast projections rebuild sales_timeline`"
         );
-        eventually("it has stopped, and says why", || async {
+        eventually("it has stopped with the reason", || async {
             (health().await["stopped"] == reason.as_str()).then_some(())
         })
         .await;
         assert_eq!(halted(&app).await, ["sales_timeline"]);
         app.logs(&reason).await;
         assert_eq!(app.purchase(&hold).await.status, 201);
-        eventually("the others go on", || async {
+        eventually("the other projections continue", || async {
             let tables = listed(app.launch()).await;
             (tables[0]["lag"] == 0 && tables[1]["lag"] == 0).then_some(())
         })
@@ -466,11 +470,11 @@ async fn rows_of_another_version_of_a_fold_stop_their_projection_until_they_are_
         let listed = listed(app.launch()).await;
         assert_eq!(listed[2]["stopped"], reason.as_str());
         assert_eq!(listed[2]["lag"], 2);
-        assert_eq!(rows().await, before, "nobody folds on");
+        assert_eq!(rows().await, before, "the rows do not change");
 
-        // A server that starts meanwhile says so too, and knows how far the rows are.
+        // A server that starts meanwhile reports the same, and the position of the rows.
         let other = app.launch().clone().start().await;
-        let seen = eventually("another server sees it", || async {
+        let seen = eventually("another server reports it", || async {
             let ready = other.get("/health/ready").await.ok(200);
             let seen = ready["projections"]["sales_timeline"].clone();
             seen["stopped"].is_string().then_some(seen)
@@ -488,7 +492,7 @@ async fn rows_of_another_version_of_a_fold_stop_their_projection_until_they_are_
             .await;
         assert_eq!(rebuilt.code, Some(0), "{rebuilt:?}");
         app.held(&drop, "carol").await;
-        eventually("it goes on without a restart", || async {
+        eventually("it continues without a restart", || async {
             let health = health().await;
             (health["lag"] == 0 && health["stopped"] == json!(null)).then_some(())
         })
@@ -497,7 +501,7 @@ async fn rows_of_another_version_of_a_fold_stop_their_projection_until_they_are_
     }
 }
 
-/// Rows are saved in as many parts as there are events, each joined with what was saved before.
+/// Rows are saved after every event, each save joined with the earlier ones.
 #[tokio::test]
 async fn a_rebuild_that_saves_after_every_event_comes_to_the_same_tables() {
     let lively = Lively::make().await;
@@ -527,7 +531,8 @@ async fn a_rebuild_that_saves_after_every_event_comes_to_the_same_tables() {
     assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(0));
 }
 
-/// Rebuilds everything until it waits for the checkpoint `name`, which somebody holds, and kills it (SIGKILL) there.
+/// Runs a full rebuild until it waits for the checkpoint `name`, which a transaction has locked,
+/// and kills it (SIGKILL) there.
 async fn rebuild_killed_at(app: &App, name: &str) {
     sqlx::query(
         "INSERT INTO projection_checkpoints (name, position) VALUES ($1, 0) ON CONFLICT DO NOTHING",
@@ -544,7 +549,7 @@ async fn rebuild_killed_at(app: &App, name: &str) {
         .unwrap();
     let mut rebuild = app.launch().command(&["projections", "rebuild", "--all"]);
     let mut rebuild = rebuild.spawn().unwrap();
-    eventually("the rebuild waits in the middle", || async {
+    eventually("the rebuild waits for the lock", || async {
         let waits: bool = sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM pg_stat_activity
                              WHERE datname = current_database() AND wait_event_type = 'Lock'
@@ -559,12 +564,12 @@ async fn rebuild_killed_at(app: &App, name: &str) {
     rebuild.kill().unwrap();
     assert!(
         !rebuild.wait().unwrap().success(),
-        "it did not end by itself"
+        "it was killed before it ended"
     );
     holder.rollback().await.unwrap();
 }
 
-/// How far each checkpoint is and how often its table was replaced, those of tables in the making as well.
+/// Position and generation of every checkpoint, including those of unfinished rebuilds.
 async fn checkpoints(app: &App) -> BTreeMap<String, (i64, i64)> {
     let rows: Vec<(String, i64, i64)> =
         sqlx::query_as("SELECT name, position, generation FROM projection_checkpoints")
@@ -582,7 +587,7 @@ async fn a_rebuild_killed_in_the_middle_harms_nobody_and_goes_on_when_it_is_run_
     let drop = app
         .create_drop(1_100, json!({ "hold_seconds": 3600 }))
         .await;
-    // More events than a rebuild leaves to the moment in which it swaps.
+    // More events than a rebuild leaves for the final step, in which it swaps the tables.
     for wave in 0..3 {
         at_once((0..350).map(|buyer| {
             let (api, shop) = (app.api(), drop.clone());
@@ -597,7 +602,8 @@ async fn a_rebuild_killed_in_the_middle_harms_nobody_and_goes_on_when_it_is_run_
     reach_the_head(&app).await;
     let before = checkpoints(&app).await;
 
-    // While it saves: two of the tables beside are saved, the third is not, and none is in its place.
+    // During the save: two of the new tables are saved, the third is not, and none has been swapped
+    // in.
     rebuild_killed_at(&app, "sales_timeline_rebuild").await;
     let saved = checkpoints(&app).await;
     for name in NAMES {
@@ -611,9 +617,9 @@ async fn a_rebuild_killed_in_the_middle_harms_nobody_and_goes_on_when_it_is_run_
     reach_the_head(&app).await;
     app.verifies().await;
 
-    // While it swaps: the first table is in its place, the others are as they were.
+    // During the swap: the first table has been replaced, the others have not.
     rebuild_killed_at(&app, "top_purchasers").await;
-    eventually("what it left half done is undone", || async {
+    eventually("the incomplete swap is rolled back", || async {
         let now = checkpoints(&app).await;
         let replaced = NAMES.map(|name| now[name].1 - before[name].1);
         (replaced == [1, 0, 0]).then_some(())
@@ -624,7 +630,7 @@ async fn a_rebuild_killed_in_the_middle_harms_nobody_and_goes_on_when_it_is_run_
     reach_the_head(&app).await;
     app.verifies().await;
 
-    // Run again it goes on, and ends with tables that are equal.
+    // A second run resumes and ends with equal tables.
     let said = app
         .launch()
         .run(&["projections", "rebuild", "--all", "--json"])
@@ -635,7 +641,11 @@ async fn a_rebuild_killed_in_the_middle_harms_nobody_and_goes_on_when_it_is_run_
         assert_eq!(table["was_equal"], true, "{said}");
     }
     let names: Vec<String> = checkpoints(&app).await.into_keys().collect();
-    assert_eq!(names.len(), NAMES.len(), "nothing is left: {names:?}");
+    assert_eq!(
+        names.len(),
+        NAMES.len(),
+        "temporary tables remain: {names:?}"
+    );
     app.held(&drop, "erin").await;
     reach_the_head(&app).await;
     app.verifies().await;

@@ -1,10 +1,10 @@
-//! What was refused is counted by drop and minute, adds up over servers, and outlasts them.
+//! Refusals are counted by drop and minute, summed over servers, and survive them.
 
 use harness::{App, Launch, eventually, key};
 use infrastructure::testing::fresh_database;
 use serde_json::json;
 
-/// What the table adds up to for `drop`: sold out, limit reached, throttled.
+/// The totals of the table for `drop`: sold out, limit reached, throttled.
 async fn counted(app: &App, drop: &str) -> [i64; 3] {
     let row: (i64, i64, i64) = sqlx::query_as(
         "SELECT coalesce(sum(sold_out), 0)::bigint, coalesce(sum(limit_reached), 0)::bigint, \
@@ -18,7 +18,7 @@ async fn counted(app: &App, drop: &str) -> [i64; 3] {
 }
 
 async fn comes_to(app: &App, drop: &str, expected: [i64; 3]) {
-    eventually("what was refused is counted", || async {
+    eventually("the refusals are counted", || async {
         let found = counted(app, drop).await;
         assert!(
             found
@@ -53,7 +53,7 @@ async fn each_refusal_is_counted_once_under_its_reason_and_nothing_else_is() {
     app.join(&drop, "carol", 3)
         .await
         .problem(409, "limit_reached");
-    // Neither of these is about stock that was not there.
+    // Neither of these refusals is about stock.
     app.hold_with(&drop, "bad key", &json!({ "buyer_id": "x" }))
         .await
         .problem(400, "invalid_idempotency_key");
@@ -87,7 +87,7 @@ async fn what_an_address_was_refused_counts_as_throttled() {
     assert_eq!(
         counted(&app, &nowhere).await,
         [0; 3],
-        "no row for what never was"
+        "no row for an unknown drop"
     );
 }
 
@@ -108,7 +108,7 @@ async fn servers_add_up_and_what_was_counted_is_written_when_they_stop() {
                 .problem(409, "sold_out");
         }
     }
-    // At once: whatever the last second counted is written on the way out.
+    // Immediately: the counts of the last second are written during shutdown.
     here.stop().await;
     there.stop().await;
     let after = Launch::on(database).start().await;

@@ -1,4 +1,4 @@
-//! Each role may do what its program needs, and is refused the rest.
+//! Each database role has the permissions that its program needs, and no others.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -18,7 +18,8 @@ async fn user_in(role: &str, database: &TestDatabase) -> String {
     with_user(&database.url, &user)
 }
 
-/// The same address for another user. The tests' own server believes everybody whom the file system lets in.
+/// The same address for another user. The tests' own server uses trust authentication for users
+/// with access to its directory.
 fn with_user(url: &str, user: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap();
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -45,7 +46,7 @@ async fn may_not(connection: &mut PgConnection, sql: &str) {
         .execute(sql)
         .await
         .err()
-        .unwrap_or_else(|| panic!("{sql} was done"));
+        .unwrap_or_else(|| panic!("{sql} was allowed"));
     let code = refused
         .as_database_error()
         .and_then(|error| error.code())
@@ -99,7 +100,7 @@ async fn an_auditor_reads_what_the_chain_covers_and_the_views_and_nothing_else()
     }
     auditor.close().await.unwrap();
 
-    // All that an auditor does, done as one.
+    // The actual audit commands, run as an auditor.
     let launch = Launch::private().with("DATABASE_URL", &url);
     let verdict = launch.run(&["audit", "verify"]).await;
     assert_eq!(verdict.code, Some(0), "{verdict:?}");
@@ -178,7 +179,7 @@ async fn a_server_runs_as_a_writer_and_can_alter_no_event() {
     let more = json!({ "buyer_id": "carol", "quantity": 9 });
     let refused = server.hold_with(&drop, &harness::key(), &more).await;
     refused.problem(409, "limit_reached");
-    harness::eventually("what it refused is in its table", || async {
+    harness::eventually("the refusal is in its table", || async {
         let sql = "SELECT coalesce(sum(limit_reached), 0)::bigint FROM refusals";
         let refused: i64 = sqlx::query_scalar(sql)
             .fetch_one(owner.pool())

@@ -1,9 +1,9 @@
-//! Readers first: a node of an earlier release survives events that it does not know, and a newer
+//! Upgrade readers first: a node of an earlier release survives unknown events and a newer
 //! migration.
 //!
 //! The earlier release is this program with one pair of event type and version hidden from it, by a
-//! variable that exists in test builds only: the same code otherwise, so that both builds run side
-//! by side at the cost of one.
+//! variable that exists only in test builds. The code is otherwise the same, so both releases run
+//! together for the price of one build.
 
 use harness::{App, Launch, eventually, take};
 use infrastructure::codec::HIDDEN_VARIABLE;
@@ -46,7 +46,7 @@ async fn an_earlier_release_survives_events_that_a_later_one_writes() {
         }
     }
     assert_eq!(later.stock(&changed).await, [10, 0, 10, 0]);
-    // The earlier release starts, too, though a later migration has been applied.
+    // The earlier release also starts after a later migration has been applied.
     later
         .pool()
         .execute(
@@ -58,7 +58,7 @@ async fn an_earlier_release_survives_events_that_a_later_one_writes() {
     let earlier = earlier.restart().await;
     assert_eq!(status(&earlier, &changed).await, 503);
     earlier.held(&other, "after a restart").await;
-    // It must not undo what the later release can apply.
+    // It must not undo an event that the later release can apply.
     let position = take(earlier.request(Method::GET, "/health/ready"))
         .await
         .ok(200)["quarantined"][0]["position"]
@@ -76,7 +76,7 @@ async fn an_earlier_release_survives_events_that_a_later_one_writes() {
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.stderr.contains("later release"), "{refused:?}");
 
-    // Upgraded, it goes on with the drop.
+    // After its upgrade it continues with the drop.
     let launch = earlier.stop().await;
     let upgraded = launch.with(HIDDEN_VARIABLE, "").start().await;
     assert_eq!(upgraded.stock(&changed).await, [10, 0, 10, 0]);

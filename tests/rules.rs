@@ -1,4 +1,5 @@
-//! The buyers' rules under pressure: many at once, after a crash, and from two servers, every rule holds exactly.
+//! The buyers' rules under load: every rule holds exactly with concurrent requests, after a crash,
+//! and on two servers.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -9,7 +10,8 @@ use infrastructure::testing::fresh_database;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// Claims that all said the same, that the first to be recorded said so and the rest were replays, and gives the resource.
+/// Asserts that all responses are equal, that one has the status of the first result and the others
+/// are replays; returns the resource.
 #[track_caller]
 fn all_equal(replies: &[Reply], first: u16, again: u16) -> Value {
     assert!(
@@ -23,7 +25,7 @@ fn all_equal(replies: &[Reply], first: u16, again: u16) -> Value {
     assert_eq!(firsts, 1, "{:?}", tally(replies));
     let mut bodies: Vec<Value> = replies.iter().map(Reply::json).collect();
     for body in &mut bodies {
-        // The one field that tells when it was answered, not what.
+        // The one field that depends on the time of the response.
         body.as_object_mut().unwrap().remove("server_time");
     }
     for body in &bodies {
@@ -115,7 +117,7 @@ async fn every_answer_is_given_again_after_kill_nine_and_by_another_server() {
     let asks = [
         (at("holds"), "hold", json!({ "buyer_id": "alice" })),
         (at("holds"), "given up", json!({ "buyer_id": "bob" })),
-        // Refused at first, because both are held; accepted once one is given up.
+        // Refused at first because both units are held; accepted once one is released.
         (at("holds"), "later", json!({ "buyer_id": "carol" })),
     ];
     let ask = |app: &App, (path, key, body): &(String, &str, Value)| {
@@ -212,7 +214,7 @@ async fn throttled_drop(app: &App, holds: u32, window_seconds: u32) -> String {
         .await
 }
 
-/// Thirty requests of one buyer at once.
+/// Thirty concurrent requests of one buyer.
 async fn hurry(app: &App, drop: &str) -> Vec<Reply> {
     at_once((0..30).map(|_| {
         let (api, drop) = (app.api(), drop.to_owned());
@@ -278,7 +280,8 @@ async fn holding_again_does_not_extend_a_hold() {
     assert_eq!(app.log().await.len(), 2, "nothing else was recorded");
 }
 
-/// One shopper: holds, buys some, gives some back, and waits in line when there is nothing.
+/// One shopper: places holds, purchases some, releases some, and joins the waitlist when the drop
+/// is sold out.
 async fn shop(apis: [Api; 2], drop: String, buyer: usize) {
     let name = format!("buyer-{}", buyer % 60);
     for round in 0..6 {
@@ -339,19 +342,20 @@ async fn under_load_at_two_servers_every_rule_holds_exactly() {
     .await;
     apps[0].adjust(&drop, 5).await.ok(201);
 
-    // Every hold that was offered runs out by and by, and the line is served until nobody in it can use what is there.
+    // Every offered hold expires in the end; the waitlist is served until no entry can use the
+    // available units.
     let rules = Rules {
         max_per_hold: 3,
         max_per_buyer: Some(4),
         throttle: Some((3, 1_000)),
     };
-    eventually("all holds are over", || async {
+    eventually("all holds are resolved", || async {
         (app_held(&apps[0], &drop).await == 0).then_some(())
     })
     .await;
     let log = apps[0].log().await;
     let offers = rules.kept_in(&log, &drop);
-    assert!(offers > 0, "the line was never served");
+    assert!(offers > 0, "no waitlist entry was served");
     let ledger = apps[0].ledger().await;
     assert!(ledger.count(&drop, "PurchaseConfirmed") > 0);
     let keys = log
@@ -364,7 +368,7 @@ async fn under_load_at_two_servers_every_rule_holds_exactly() {
         "a key is used once"
     );
     for app in &apps {
-        eventually("both show the end", || async {
+        eventually("both servers show the final state", || async {
             let [_, available, held, sold] = app.stock(&drop).await;
             (available + sold == 45 && held == 0).then_some(())
         })

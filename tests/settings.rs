@@ -1,8 +1,9 @@
-//! Settings: each a flag and a variable, read alike, and refused in words.
+//! Settings: each is a flag and a variable with the same meaning; invalid values are rejected with
+//! an explanation.
 
 use harness::{App, Finished, Launch};
 
-/// Runs the program where no server is needed to see what it makes of its settings.
+/// Runs the program without a server, to see how it reads its settings.
 async fn run_with(variables: &[(&str, &str)], arguments: &[&str]) -> Finished {
     let launch = variables
         .iter()
@@ -65,10 +66,10 @@ async fn a_variable_that_is_empty_counts_as_not_set() {
     app.held(&drop, "alice").await;
     assert!(
         app.stderr().contains("INFO"),
-        "RUST_LOG too: {}",
+        "an empty RUST_LOG counts as not set: {}",
         app.stderr()
     );
-    // Without a database it is the one in the data directory that is meant, and there is none.
+    // Without a database the one in the data directory is used, and it does not exist.
     let empty = [
         ("DATABASE_URL", ""),
         ("HOLDFAST_AUDIT_FILE", ""),
@@ -99,7 +100,7 @@ async fn a_buyer_secret_that_is_empty_opens_nothing() {
         refused.stderr.contains("HOLDFAST_BUYER_AUDIENCE"),
         "{refused:?}"
     );
-    // Who asks no buyer for a token need not know it.
+    // Commands that do not check buyer tokens ignore the buyer secret.
     let audited = run_with(&empty, &["audit", "verify"]).await;
     assert!(audited.stderr.contains("there is no log in"), "{audited:?}");
 }
@@ -128,7 +129,7 @@ async fn a_switch_is_thrown_by_a_variable_in_any_of_the_usual_words() {
 }
 
 #[tokio::test]
-async fn a_flag_goes_before_its_variable_and_a_switch_that_is_off_stands_in_no_others_way() {
+async fn flag_overrides_its_variable_and_a_switch_set_to_off_is_ignored() {
     let nowhere = ["load", "--url", "http://127.0.0.1:9", "--admin-key", "key"];
     let off = [
         ("HOLDFAST_LOAD_ABANDON", "no"),
@@ -180,13 +181,13 @@ async fn where_other_machines_reach_a_server_its_keys_must_be_given_and_short_on
     }
     assert!(
         words.contains("openssl rand"),
-        "it says what to do: {words}"
+        "the next step is given: {words}"
     );
     drop(app);
     let app = launch.start_at("127.0.0.1:0", &short).await;
     assert!(
         !app.stderr().contains("fewer than"),
-        "nobody else can try: {}",
+        "no other machine can connect: {}",
         app.stderr()
     );
     let help = run_with(&[], &["serve", "--help"]).await;

@@ -1,9 +1,10 @@
-//! A server that is asked to stop answers everybody it has begun with, ends its streams, and leaves nothing behind.
+//! A graceful shutdown drains in-flight requests, ends the streams, and leaves nothing behind.
 
 use harness::{App, Launch, Raw, at_once, eventually, key, tally, text};
 use serde_json::json;
 
-/// The head of a request whose body the server has to ask for: when it does, the request is in flight.
+/// The head of a request whose body the server requests with 100 Continue; from then on the request
+/// is in flight.
 fn head(drop: &str, length: usize) -> String {
     format!(
         "POST /v1/drops/{drop}/holds HTTP/1.1\r\nhost: holdfast\r\nidempotency-key: {}\r\nexpect: 100-continue\r\n\
@@ -111,7 +112,7 @@ async fn a_private_postgres_stops_and_starts_with_its_server() {
     let launch = app.stop().await;
     assert!(
         !data_dir.join("postgres/postmaster.pid").exists(),
-        "Postgres was stopped in order"
+        "Postgres was shut down cleanly"
     );
     let app = launch.start().await;
     assert_eq!(app.read_hold(&hold).await.ok(200)["status"], "held");
@@ -185,7 +186,7 @@ async fn generated_keys_are_kept_in_the_data_directory_and_their_place_is_printe
         .spawn()
         .unwrap();
     let file = launch.data_dir().join("admin.key");
-    eventually("the key is made", || async {
+    eventually("the key file exists", || async {
         std::fs::read_to_string(&file)
             .is_ok_and(|key| key.len() > 16)
             .then_some(())

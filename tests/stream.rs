@@ -1,4 +1,4 @@
-//! The live stream tells the present state first, then every change, and ends when the server does.
+//! The SSE stream sends the present state first, then every change, and ends when the server stops.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -84,7 +84,11 @@ async fn a_watcher_who_names_drops_may_hear_of_new_ones_also_of_those_that_came_
     app.held(&other, "alice").await;
     let new = app.create_drop(5, json!({})).await;
     let told = watcher.drop().await;
-    assert_eq!(told.json()["id"], new.as_str(), "not of the other one");
+    assert_eq!(
+        told.json()["id"],
+        new.as_str(),
+        "the other drop is not sent"
+    );
 
     let missed = app.create_drop(5, json!({})).await;
     app.held(&other, "bob").await;
@@ -101,7 +105,7 @@ async fn a_watcher_who_names_drops_may_hear_of_new_ones_also_of_those_that_came_
     app.held(&other, "cid").await;
     app.held(&shown, "cid").await;
     let next = watcher.drop().await.json();
-    assert_eq!(next["id"], shown.as_str(), "not of the other one");
+    assert_eq!(next["id"], shown.as_str(), "the other drop is not sent");
 
     let mut quiet = app.watch(&format!("?drops={shown}&new=false")).await;
     quiet.drop().await;
@@ -142,7 +146,7 @@ async fn a_watcher_who_names_none_gets_every_drop_that_is_not_over() {
     assert_eq!(
         watcher.drop().await.json()["status"],
         "ended",
-        "one that is over can be named"
+        "a drop that has ended can be selected"
     );
 }
 
@@ -217,7 +221,7 @@ async fn a_watcher_who_comes_back_is_told_what_was_over_meanwhile_once_and_first
         .id;
     std::mem::drop(watcher);
     cancel(&doomed).await;
-    eventually("the clock ends a drop", || async {
+    eventually("a drop reaches its end", || async {
         (app.drop(&brief).await["status"] == "ended").then_some(())
     })
     .await;
@@ -245,7 +249,7 @@ async fn a_watcher_who_comes_back_is_told_what_was_over_meanwhile_once_and_first
         let total = &app.adjust(&live, 1).await.ok(201)["stock"]["total"];
         watcher
             .until(|state| {
-                assert_ne!(state["id"], doomed.as_str(), "told once");
+                assert_ne!(state["id"], doomed.as_str(), "sent once");
                 state["stock"]["total"] == *total
             })
             .await;
@@ -255,13 +259,13 @@ async fn a_watcher_who_comes_back_is_told_what_was_over_meanwhile_once_and_first
         assert_eq!(
             first["id"],
             live.as_str(),
-            "{query}: what is over is not told"
+            "{query}: ended drops are not sent"
         );
     }
     let now = app.audit("/v1/log/head").await.ok(200)["position"].to_string();
     cancel(&live).await;
     let mut watcher = app.watch(&format!("?last_event_id={now}")).await;
-    // What may be news of drops that are over comes in the order of their ids.
+    // Drops that may have ended meanwhile are sent in the order of their ids.
     let told = watcher.until(|state| state["id"] == live.as_str()).await;
     assert_eq!(told.json()["status"], "cancelled");
 }
@@ -402,7 +406,7 @@ async fn more_watchers_than_allowed_are_told_to_try_again() {
     refused.problem(503, "unavailable");
     assert!(!refused.header("retry-after").is_empty());
     std::mem::drop(kept);
-    harness::eventually("a place is free again", || async {
+    harness::eventually("a stream is free again", || async {
         (app.watch("").await.status == 200).then_some(())
     })
     .await;

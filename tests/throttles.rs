@@ -1,4 +1,4 @@
-//! The throttle at the edge: one address, any window, and no header that changes who one is.
+//! The rate limit per address: configurable windows, and no header that changes a client's address.
 
 use harness::{
     AUDITOR_KEY, App, Launch, Reply, at_once, eventually, key, number, take, tally, token,
@@ -16,7 +16,7 @@ async fn limited(settings: &[(&str, &str)]) -> (App, String) {
     (app, drop)
 }
 
-/// Asks for a hold of somebody new, as somebody who was forwarded so.
+/// Requests a hold for a new buyer, forwarded for these addresses.
 async fn forwarded(app: &App, drop: &str, forwarded_for: &[&str]) -> Reply {
     let mut request = app
         .request(Method::POST, &format!("/v1/drops/{drop}/holds"))
@@ -71,7 +71,7 @@ async fn one_address_gets_so_many_requests_for_stock_and_everything_else() {
         );
     }
     app.join(&drop, "a", 1).await.problem(429, "throttled");
-    // Paying, giving up and looking are never throttled.
+    // Purchases, releases and reads are never throttled.
     for reply in &held {
         app.purchase(&harness::text(&reply.json()["id"]))
             .await
@@ -91,15 +91,12 @@ async fn a_refused_request_does_not_push_the_next_one_further_away() {
     ])
     .await;
     let placed = || async { app.ledger().await.count(&drop, "HoldPlaced") };
-    eventually(
-        "three windows pass though somebody asks all the time",
-        || async {
-            for _ in 0..10 {
-                app.hold(&drop, &key()).await;
-            }
-            (placed().await >= 6).then_some(())
-        },
-    )
+    eventually("three windows pass under constant requests", || async {
+        for _ in 0..10 {
+            app.hold(&drop, &key()).await;
+        }
+        (placed().await >= 6).then_some(())
+    })
     .await;
 }
 
@@ -136,17 +133,17 @@ async fn behind_a_trusted_proxy_each_client_has_a_window_and_what_they_forge_cha
         .problem(429, "throttled");
     ask(&["203.0.113.1, 203.0.113.2"]).await.ok(201);
 
-    // IPv6: by /64.
+    // IPv6 addresses are grouped by /64.
     ask(&["2001:db8:0:1::1"]).await.ok(201);
     ask(&["2001:db8:0:1:ffff::2"]).await.ok(201);
     ask(&["2001:db8:0:1::3"]).await.problem(429, "throttled");
     ask(&["2001:db8:0:2::3"]).await.ok(201);
 }
 
-/// What the shop signs tokens with.
+/// The secret with which the shop signs tokens.
 const SECRET: &str = "a secret of the shop, 32 bytes long";
 
-/// Asks from one outside address, with this key or token.
+/// Sends a request from one outside address with this key or token.
 async fn presented(app: &App, method: Method, path: &str, bearer: &str) -> Reply {
     let request = app.request(method, path).bearer_auth(bearer);
     take(request.header("x-forwarded-for", "203.0.113.1")).await

@@ -1,5 +1,5 @@
-//! Buyers' tokens over HTTP: which are accepted, why others are not, and whose idempotency keys are
-//! whose.
+//! Buyer tokens over HTTP: which are accepted, why others are rejected, and the scope of
+//! idempotency keys.
 
 use harness::{App, Launch, Reply, key, seconds_now, signed, take, text, token};
 use reqwest::Method;
@@ -15,7 +15,7 @@ async fn start(more: &[(&str, &str)]) -> App {
     launch.start().await
 }
 
-/// A token with these claims beside `sub` and `exp`, unless they say otherwise.
+/// A token with these claims in addition to `sub` and `exp`, which they may override.
 fn with(claims: Value) -> String {
     let header = json!({ "alg": "HS256" });
     let mut all = json!({ "sub": "mike", "exp": seconds_now() + 600 });
@@ -115,7 +115,7 @@ async fn a_good_token_is_accepted_and_a_bad_one_is_refused_with_its_reason() {
             "Error",
             "invalid type",
         ] {
-            assert!(!detail.contains(word), "a library's word: {detail}");
+            assert!(!detail.contains(word), "wording of a library: {detail}");
         }
     }
     let refused = hold(&app, &drop, None, &key(), "mike").await;
@@ -123,14 +123,14 @@ async fn a_good_token_is_accepted_and_a_bad_one_is_refused_with_its_reason() {
     let challenge = refused.header("www-authenticate");
     assert_eq!(challenge, "Bearer realm=\"holdfast\"");
     let placed = app.log().await.len();
-    assert_eq!(placed, 8, "the drop, and a hold for each that was good");
+    assert_eq!(placed, 8, "the drop and one hold for each valid token");
 }
 
 #[tokio::test]
 async fn a_token_acts_for_the_buyer_that_it_names_and_no_other() {
     let app = start(&[]).await;
     let drop = app.create_drop(100, json!({})).await;
-    // Placed for that id by the shop itself: the rules take it for mike.
+    // Placed for that id by the shop itself: the rules treat the buyer as mike.
     let kelvin = "mi\u{212a}e";
     let admin = Some(harness::ADMIN_KEY);
     hold(&app, &drop, admin, &key(), kelvin).await.ok(201);
@@ -143,7 +143,7 @@ async fn a_token_acts_for_the_buyer_that_it_names_and_no_other() {
     )
     .await;
     refused.problem(401, "unauthorized");
-    // One that only canonical equivalence makes another's.
+    // An id that equals another only by canonical equivalence.
     for (sub, buyer) in [
         ("e\u{301}va", "e\u{301}va"),
         ("e\u{301}va", "\u{e9}va"),
@@ -212,7 +212,8 @@ async fn a_key_of_one_buyer_collides_with_nobody_elses_and_is_known_after_a_rest
     let here = launch().with("HOLDFAST_BUYER_SECRET", SECRET).start().await;
     let there = launch().with("HOLDFAST_BUYER_SECRET", SECRET).start().await;
     let (mike, eve) = (token(SECRET, "mike", 600), token(SECRET, "eve", 600));
-    // The retry of what was begun before there were tokens; and Eve, who took that key too.
+    // A retry of a hold that was placed before tokens were required; and Eve, who used the same
+    // key.
     let again = hold(&here, &drop, Some(&mike), "old", "mike").await;
     assert_eq!((again.is_replay(), text(&again.ok(201)["id"])), (true, old));
     let eves = hold(&here, &drop, Some(&eve), "old", "eve").await;
@@ -225,7 +226,7 @@ async fn a_key_of_one_buyer_collides_with_nobody_elses_and_is_known_after_a_rest
     let mikes = hold(&here, &drop, Some(&mike), "order-1001", "Mike").await;
     let mikes = text(&mikes.ok(201)["id"]);
     assert_ne!(eves, mikes);
-    // A line has keys as well.
+    // A waitlist has keys as well.
     let join = async |app: &App, bearer: &str, buyer: &str| {
         let path = format!("/v1/drops/{drop}/waitlist");
         let request = app.request(Method::POST, &path).bearer_auth(bearer);
@@ -244,7 +245,7 @@ async fn a_key_of_one_buyer_collides_with_nobody_elses_and_is_known_after_a_rest
             assert_eq!(text(&again.ok(201)["id"]), mikes);
         }
     }
-    // Trusted callers share one scope: there, a key is for one buyer.
+    // Trusted callers share one scope, in which a key belongs to one buyer.
     let admin = Some(harness::ADMIN_KEY);
     hold(&there, &drop, admin, "shop-7", "ann").await.ok(201);
     hold(&there, &drop, admin, "shop-7", "bob")

@@ -1,4 +1,5 @@
-//! Several servers on one log need no leader: together they sell what there is, and each sees what the others did.
+//! Several servers on one log need no leader: together they sell exactly the stock, and each sees
+//! the events of the others.
 
 use harness::{App, Launch, Reply, Units, at_once, distinct, eventually, key, tally, text};
 use infrastructure::testing::fresh_database;
@@ -10,7 +11,7 @@ async fn two_servers() -> [App; 2] {
     [first, Launch::on(database).start().await]
 }
 
-/// Waits until `app` knows of `drop`.
+/// Waits until `app` knows `drop`.
 async fn knows(app: &App, drop: &str) {
     eventually("the other server follows", || async {
         (app.get(&format!("/v1/drops/{drop}")).await.status == 200).then_some(())
@@ -66,7 +67,7 @@ async fn two_servers_together_sell_no_unit_twice() {
     );
     assert_eq!(ledger.count(&drop, "HoldPlaced"), 100);
     for app in &apps {
-        eventually("both show the end", || async {
+        eventually("both servers show the final state", || async {
             (app.stock(&drop).await == [100, 0, 0, 100]).then_some(())
         })
         .await;
@@ -118,7 +119,7 @@ async fn a_hold_has_the_same_price_at_every_server() {
         .header("if-match", "*")
         .json(&json!({ "price": price }));
     harness::take(edited).await.ok(200);
-    // Decided here, where the edit may not have been heard of when the request came.
+    // Decided by the other server, which may not have read the edit when the request arrived.
     let hold = apps[0].hold(&drop, "alice").await.ok(201);
     let id = text(&hold["id"]);
     let read = eventually("the other server has the hold", || async {
@@ -225,7 +226,7 @@ async fn when_one_server_is_killed_the_other_ends_its_holds_in_time() {
         here.held(&drop, &format!("buyer-{buyer}")).await;
     }
     here.kill();
-    eventually("all units are back", || async {
+    eventually("all units are available", || async {
         (there.stock(&drop).await == [50, 50, 0, 0]).then_some(())
     })
     .await;

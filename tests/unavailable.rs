@@ -1,4 +1,5 @@
-//! A database that goes away: callers are told at once to try again, readers are served on, and nothing is lost.
+//! The database becomes unavailable: clients immediately get 503 with Retry-After, reads continue,
+//! and nothing is lost.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -12,7 +13,7 @@ use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use tokio::task::JoinSet;
 
-/// Another way into the server, which is not cut when the database is.
+/// A separate connection to the database server, which is not cut with the database.
 async fn operator() -> PgConnection {
     PgConnection::connect(&url_for("postgres").await)
         .await
@@ -26,7 +27,7 @@ async fn database_of(app: &App) -> String {
         .unwrap()
 }
 
-/// Ends every connection to `database`; tells how many there were.
+/// Ends every connection to `database` and returns their number.
 async fn cut(operator: &mut PgConnection, database: &str) -> i64 {
     let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $1";
     sqlx::query_scalar(sql)
@@ -36,7 +37,7 @@ async fn cut(operator: &mut PgConnection, database: &str) -> i64 {
         .unwrap()
 }
 
-/// Ends the connections of a server at work, which may be between two connections when it is looked at.
+/// Ends the connections of a busy server, which may have none at the moment of the query.
 async fn cut_in_mid_load(operator: &mut PgConnection, database: &str) {
     loop {
         if cut(operator, database).await > 0 {
@@ -84,7 +85,7 @@ async fn connections_that_are_cut_in_mid_load_cost_nobody_a_hold_and_nobody_a_fa
         buyers.spawn(async move {
             let mut replies = vec![];
             while !enough.load(Ordering::SeqCst) {
-                // As a good caller does: the same request with the same key until it is answered.
+                // Well-behaved clients repeat a request with the same key until it is answered.
                 let key = key();
                 loop {
                     let reply = api.hold_with(&drop, &key, &body).await;
@@ -132,7 +133,7 @@ async fn connections_that_are_cut_in_mid_load_cost_nobody_a_hold_and_nobody_a_fa
     assert_eq!(
         ledger.count(&drop, "HoldPlaced"),
         holds.len(),
-        "one hold a key: {:?}",
+        "one hold per key: {:?}",
         tally(&replies)
     );
     app.verifies().await;
@@ -151,7 +152,7 @@ async fn without_its_database_a_server_refuses_writes_serves_reads_and_recovers_
 
     allow(&mut operator, &database, false).await;
     cut(&mut operator, &database).await;
-    eventually("the server notices", || async {
+    eventually("the server detects the outage", || async {
         (app.get("/health/ready").await.status == 503).then_some(())
     })
     .await;
@@ -163,7 +164,7 @@ async fn without_its_database_a_server_refuses_writes_serves_reads_and_recovers_
     assert_told_to_try_again(&standing);
     assert!(
         !standing.text().contains("recorded"),
-        "who asks records nothing: {}",
+        "requests record nothing: {}",
         standing.text()
     );
     assert_told_to_try_again(&app.purchase(&hold).await);
@@ -184,7 +185,7 @@ async fn without_its_database_a_server_refuses_writes_serves_reads_and_recovers_
     let erased = take(erase).await;
     assert_told_to_try_again(&erased);
     assert!(erased.text().contains("not known"), "{}", erased.text());
-    let words = eventually("it is in the log", || async {
+    let words = eventually("the failure is logged", || async {
         Some(app.stderr()).filter(|words| words.contains("could not be erased"))
     })
     .await;
@@ -212,13 +213,13 @@ async fn without_its_database_a_server_refuses_writes_serves_reads_and_recovers_
 }
 
 async fn eventually_ready(app: &App, status: u16) {
-    eventually("the server sees how it is", || async {
+    eventually("readiness reports the state", || async {
         (app.get("/health/ready").await.status == status).then_some(())
     })
     .await;
 }
 
-/// Writes that come one by one are all recorded, and the server says that it can.
+/// Successive writes are all recorded, and the server reports itself ready.
 async fn assert_back(app: &App, drop: &str) {
     for buyer in 0..12 {
         let reply = app.hold(drop, &format!("buyer-{buyer}-{}", key())).await;
@@ -254,12 +255,12 @@ async fn servers_that_take_turns_are_back_as_one() {
     let drop = here
         .create_drop(1_000, json!({ "hold_seconds": 3600 }))
         .await;
-    eventually("the other one knows of it", || async {
+    eventually("the other server knows the drop", || async {
         (there.get(&format!("/v1/drops/{drop}")).await.status == 200).then_some(())
     })
     .await;
     for outage in [Tunnel::cut, Tunnel::fall_silent] {
-        // Both lose races, and take turns from then on.
+        // Both have conflicts, and use append turns from then on.
         harness::at_once((0..40).map(|buyer| {
             let api = if buyer % 2 == 0 {
                 here.api()
@@ -292,7 +293,8 @@ async fn a_retry_after_an_outage_finds_out_what_became_of_the_first_request() {
     let mut operator = operator().await;
     let drop = app.create_drop(10, json!({ "hold_seconds": 3600 })).await;
     let (key, body) = (key(), json!({ "buyer_id": "alice" }));
-    // The head's lock keeps the append from landing; the cut then leaves its outcome unknown to the server.
+    // The lock on the head delays the append; the cut then leaves its outcome unknown to the
+    // server.
     let mut blocker = PgConnection::connect(app.launch().database_url().unwrap())
         .await
         .unwrap();

@@ -1,4 +1,5 @@
-//! The line over HTTP: join when sold out, be served first come first served, and find one's way back after anything.
+//! The waitlist over HTTP: join when sold out, be served in order of arrival, and find the entry
+//! again after any failure.
 
 use harness::{
     App, Launch, Watcher, at_once, distinct, eventually, in_seconds, key, take, tally, text,
@@ -104,8 +105,8 @@ async fn what_comes_back_becomes_a_hold_of_the_first_in_line_and_can_be_bought()
     let kinds: Vec<&str> = log.iter().map(|event| event.event_type.as_str()).collect();
     assert_eq!(kinds[kinds.len() - 2..], ["HoldReleased", "HoldPlaced"]);
     let [freed, offered] = [log.len() - 2, log.len() - 1].map(|index| &log[index].recorded_at);
-    assert_eq!(freed, offered, "one batch");
-    assert_eq!(app.place(&bob).await["place"], 1, "the next moved up");
+    assert_eq!(freed, offered, "the release and the offer are one batch");
+    assert_eq!(app.place(&bob).await["place"], 1, "the next entry moved up");
     app.hold(&drop, "eve").await.problem(409, "sold_out");
 
     app.purchase(&hold).await.ok(201);
@@ -144,7 +145,7 @@ async fn an_offer_that_runs_out_goes_down_the_line_and_the_last_unit_back_on_sal
         app.waits(&drop, "alice", 1).await,
         app.waits(&drop, "bob", 1).await,
     ];
-    eventually("the unit is back on sale", || async {
+    eventually("the unit is on sale again", || async {
         (app.stock(&drop).await == [1, 1, 0, 0]).then_some(())
     })
     .await;
@@ -171,7 +172,7 @@ async fn restocking_reaches_the_line_first_and_passes_over_who_wants_more_than_t
     assert_eq!(
         adjusted["stock"],
         json!({ "total": 4, "available": 2, "held": 2, "sold": 0 }),
-        "as a read shows it: the line is served"
+        "the response includes the offers"
     );
     assert_eq!(app.place(&small).await["status"], "offered");
     let waiting = app.place(&large).await;
@@ -179,7 +180,7 @@ async fn restocking_reaches_the_line_first_and_passes_over_who_wants_more_than_t
         (&waiting["status"], &waiting["place"]),
         (&json!("waiting"), &json!(1))
     );
-    // Two units that are of no use to the line: on sale.
+    // Two units that no entry can use: on sale.
     let state = app.drop(&drop).await;
     assert_eq!(
         (&state["status"], &state["stock"]["available"]),
@@ -231,7 +232,7 @@ async fn joining_is_idempotent_and_one_buyer_has_one_place() {
     assert_eq!(
         (&offered.ok(201)["status"], offered.is_replay()),
         (&json!("offered"), true),
-        "the same place, whatever became of it"
+        "the same entry, in any state"
     );
 }
 
@@ -295,7 +296,7 @@ async fn the_line_of_a_drop_that_is_over_is_closed_and_opens_again_when_the_end_
 }
 
 #[tokio::test]
-async fn a_waiting_page_is_told_of_its_place_on_the_stream() {
+async fn stream_reports_changes_of_a_waitlist_entry() {
     let app = App::start().await;
     let (drop, first) = sold_out(&app, json!({})).await;
     let alice = app.waits(&drop, "alice", 1).await;
@@ -319,7 +320,7 @@ async fn a_waiting_page_is_told_of_its_place_on_the_stream() {
     shop.until(|state| state["waitlist_length"] == 1).await;
 }
 
-/// Waits until the stream tells that `block` blocks an entry; a read says the same then.
+/// Waits until the stream reports `block` for an entry, and asserts that a read reports the same.
 async fn is_blocked_by(app: &App, watcher: &mut Watcher, entry: &str, block: Value) {
     let is_told = |news: &Value| news["id"] == entry && news["blocked_by"] == block;
     watcher.place(is_told).await;
@@ -339,7 +340,8 @@ async fn an_entry_that_nothing_can_serve_says_so_at_once_and_after_each_change()
     let two = json!({ "buyer_id": "first", "quantity": 2 });
     let first = text(&app.hold_with(&drop, &key(), &two).await.ok(201)["id"]);
     let second = app.held(&drop, "second").await;
-    // More than the drop has: accepted, because a restock may serve it, and it says so at once.
+    // More units than the drop has: accepted because a restock may serve it, and reported
+    // immediately as blocked.
     let large = app.join(&drop, "large", 4).await.ok(201);
     assert_eq!(
         (&large["status"], &large["place"], &large["blocked_by"]),
@@ -355,7 +357,7 @@ async fn an_entry_that_nothing_can_serve_says_so_at_once_and_after_each_change()
 
     edit(&app, &drop, &json!({ "max_per_hold": 1 })).await;
     is_blocked_by(&app, &mut watcher, &pair, json!("max_per_hold")).await;
-    // Of two units that one buyer may have, one is on hold already.
+    // Of two units per buyer, one is already held.
     let limits = json!({ "max_per_hold": 5, "max_per_buyer": 2 });
     edit(&app, &drop, &limits).await;
     is_blocked_by(&app, &mut watcher, &pair, json!("max_per_buyer")).await;
@@ -364,12 +366,12 @@ async fn an_entry_that_nothing_can_serve_says_so_at_once_and_after_each_change()
     app.release(&second).await.ok(204);
     is_blocked_by(&app, &mut watcher, &pair, json!(null)).await;
     let again = take(app.request(Method::GET, &path).header("if-none-match", tag)).await;
-    assert_eq!(again.status, 200, "what blocks an entry is part of its tag");
+    assert_eq!(again.status, 200, "the tag covers the block of an entry");
 
-    // Two of three are sold: one is left, and two are asked for.
+    // Two of three units are sold: one is left, and two are requested.
     app.purchase(&first).await.ok(201);
     is_blocked_by(&app, &mut watcher, &pair, json!("total_stock")).await;
-    // It holds up no other buyer, and is served once it can be.
+    // The entry blocks no other buyer, and is served once possible.
     let held = app.held(&drop, "third").await;
     app.release(&held).await.ok(204);
     app.adjust(&drop, 1).await.ok(201);
@@ -380,7 +382,7 @@ async fn an_entry_that_nothing_can_serve_says_so_at_once_and_after_each_change()
     );
     edit(&app, &drop, &json!({ "max_per_buyer": null })).await;
     app.adjust(&drop, 2).await.ok(201);
-    // Two of its four are held by another buyer, and may come back.
+    // Two of its four units are held by another buyer and may become available.
     assert_eq!(app.place(&large).await["blocked_by"], json!(null));
     app.release(&text(&offered["hold_id"])).await.ok(204);
     assert_eq!(app.place(&large).await["status"], "offered");
@@ -402,7 +404,7 @@ async fn what_blocks_an_entry_is_the_same_after_a_restart() {
     let entry = app.waits(&drop, "alice", 2).await;
     for (limit, block) in [(4, json!(null)), (3, json!("max_per_buyer"))] {
         edit(&app, &drop, &json!({ "max_per_buyer": limit })).await;
-        // Two of the four that she may have are sold or held; two of the drop's four come back.
+        // Two of her limit of four are sold or held; two of the drop's four units become available.
         assert_eq!(app.place(&entry).await["blocked_by"], block);
         app = app.restart().await;
         assert_eq!(app.place(&entry).await["blocked_by"], block);
@@ -432,11 +434,11 @@ async fn an_adjustment_answers_the_stock_that_a_read_shows_after_its_offers() {
     let log = app.log().await;
     let adjusted = log.iter().find(|event| event.event_type == "StockAdjusted");
     let position = adjusted.unwrap().position;
-    assert_eq!(made["position"], position, "its own place in the log");
+    assert_eq!(made["position"], position, "the position of its own event");
     let again = restock().await;
     assert!(again.is_replay());
     assert_eq!(again.ok(201), made);
-    // One more than waits: what is left may be held, and that is what the answer says.
+    // One unit more than the entries need: the rest may be held, and the response reports that.
     let more = app.adjust(&drop, 2).await.ok(201);
     assert_eq!(
         (&more["stock"]["available"], &more["waitlist_length"]),

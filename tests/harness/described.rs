@@ -1,8 +1,9 @@
-//! Holds every answer to what `/openapi.json` says of it.
+//! Checks every response against its description in `/openapi.json`.
 //!
-//! Promise: an answer whose status, headers, media type or body the document does not describe fails the test that got it, and so
-//! does a request that was accepted against the document. A field that it does not name is not described.
-//! Limit: of a stream and of lines, each event and each line is looked at, as far as a test reads.
+//! Promise: a test fails if it receives a response whose status, headers, media type or body is not
+//! described, or if a request was accepted that the description does not allow. Fields that are not
+//! named are not described. Limit: of streams and NDJSON, only the events and lines that a test
+//! reads are checked.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -14,12 +15,12 @@ use serde_json::{Map, Value, json};
 use crate::reply::Reply;
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(api::openapi::document_with_pages);
-/// As strict as can be: a caller must bear a new field, the document must not miss one.
+/// The schemas, closed: clients must accept new fields, but the document must describe every field.
 static COMPONENTS: LazyLock<Value> = LazyLock::new(|| {
     let mut components = DOCUMENT["components"].clone();
     let schemas = components["schemas"]
         .as_object_mut()
-        .expect("there are schemas");
+        .expect("the document has schemas");
     for schema in schemas.values_mut() {
         let is_closed = schema.get("additionalProperties").is_some();
         if schema.get("properties").is_some() && !is_closed {
@@ -30,7 +31,7 @@ static COMPONENTS: LazyLock<Value> = LazyLock::new(|| {
 });
 static VALIDATORS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> = LazyLock::new(Mutex::default);
 
-/// What was asked.
+/// A request that was sent.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     method: Method,
@@ -48,16 +49,16 @@ impl Asked {
         }
     }
 
-    /// Claims that `reply` is what the document says.
+    /// Checks that the document describes `reply`.
     ///
     /// # Panics
-    /// When it is not.
+    /// If it does not.
     pub(crate) fn was_answered(&self, reply: &Reply) {
         let Some((template, item)) = item_at(&self.path) else {
             return self.claim_response(
                 reply,
                 &json!({ "$ref": "#/components/responses/NotFound" }),
-                "no path",
+                "unknown path",
             );
         };
         let method = if self.method == Method::HEAD {
@@ -67,13 +68,13 @@ impl Asked {
         };
         let Some(operation) = item.get(&method) else {
             let refused = json!({ "$ref": "#/components/responses/MethodNotAllowed" });
-            return self.claim_response(reply, &refused, "no method");
+            return self.claim_response(reply, &refused, "unknown method");
         };
         let status = reply.status.to_string();
         let described = operation["responses"].get(&status);
         let described = described.unwrap_or_else(|| {
             panic!(
-                "{self:?} is not described as answered {status}: {}",
+                "{self:?} has no described response {status}: {}",
                 reply.text()
             )
         });
@@ -96,14 +97,14 @@ impl Asked {
             .unwrap_or_default();
         let content = described["content"].get(media_type);
         let content = content.unwrap_or_else(|| {
-            panic!("{self:?} is not described as answered in {media_type:?}: {reply:?}")
+            panic!("{self:?} has no described response of type {media_type:?}: {reply:?}")
         });
         if let Some(lines) = content.get("x-lines") {
             for line in reply.text().lines() {
                 claim(
                     &format!("{place} line"),
                     lines,
-                    &serde_json::from_str(line).expect("a line is JSON"),
+                    &serde_json::from_str(line).expect("each line is JSON"),
                 );
             }
         }
@@ -122,7 +123,7 @@ impl Asked {
     fn claim_headers(&self, reply: &Reply, described: &Value) {
         let known = DOCUMENT["components"]["headers"]
             .as_object()
-            .expect("there are headers");
+            .expect("the document has headers");
         for name in known.keys() {
             let described = described["headers"].get(name).map(resolved);
             let is_there = reply.headers.contains_key(name.to_lowercase());
@@ -142,7 +143,7 @@ impl Asked {
             .body
             .as_deref()
             .and_then(|body| serde_json::from_slice(body).ok());
-        // `null` stands for a body that is left out.
+        // `null` represents an omitted body.
         let may_be_left_out = operation["requestBody"]["required"] == false;
         let body = body.filter(|body: &Value| !(may_be_left_out && body.is_null()));
         if let (Value::Object(_), Some(body)) = (schema, body) {
@@ -151,11 +152,11 @@ impl Asked {
     }
 }
 
-/// Claims that a problem has the title of its code. The document leaves the words open, so that no
-/// client depends on them.
+/// Checks that a problem has the title of its code. The document does not fix the titles, so that
+/// no client depends on them.
 ///
 /// # Panics
-/// When it has another.
+/// If it has another title.
 fn claim_title(problem: &Value) {
     let is_its = |code: &&api::problem::Code| problem["code"] == code.name();
     let code = api::problem::Code::ALL.iter().find(is_its);
@@ -163,17 +164,17 @@ fn claim_title(problem: &Value) {
     assert_eq!(problem["title"].as_str(), title, "{problem}");
 }
 
-/// Claims that the data of an event of the stream is what the document says.
+/// Checks that the data of an SSE event is as described.
 ///
 /// # Panics
-/// When it is not.
+/// If it is not.
 pub(crate) fn claim_event(name: &str, data: &Value) {
     let stream =
         &DOCUMENT["paths"]["/v1/stream"]["get"]["responses"]["200"]["content"]["text/event-stream"];
     let schema = stream["x-events"].get(name);
     claim(
         &format!("event {name}"),
-        schema.unwrap_or_else(|| panic!("the stream has no event {name}")),
+        schema.unwrap_or_else(|| panic!("the SSE stream has no event {name}")),
         data,
     );
 }
@@ -191,14 +192,14 @@ fn claim(place: &str, schema: &Value, value: &Value) {
         .collect();
     assert!(
         faults.is_empty(),
-        "{place} is not as described: {faults:#?}\n{value}"
+        "{place} does not match its description: {faults:#?}\n{value}"
     );
 }
 
-/// A validator of `schema`, which may refer to what the document has.
+/// A validator of `schema`, which may refer to the document's components.
 ///
 /// # Panics
-/// When it is no schema.
+/// If it is not a valid schema.
 #[must_use]
 pub fn validator(schema: &Value) -> Validator {
     let mut schemas = Map::new();
@@ -211,7 +212,8 @@ pub fn validator(schema: &Value) -> Validator {
         .unwrap_or_else(|error| panic!("{error}: {schema}"))
 }
 
-/// Adds the schemas that `value` refers to, and those that they refer to: compiling all of them each time is slow.
+/// Adds the schemas that `value` refers to, transitively. Compiling all of the document's schemas
+/// each time is slow.
 fn collect(value: &Value, to: &mut Map<String, Value>) {
     let name = value
         .get("$ref")
@@ -230,7 +232,9 @@ fn collect(value: &Value, to: &mut Map<String, Value>) {
 }
 
 fn item_at(path: &str) -> Option<(&'static str, &'static Value)> {
-    let items = DOCUMENT["paths"].as_object().expect("there are paths");
+    let items = DOCUMENT["paths"]
+        .as_object()
+        .expect("the document has paths");
     let mut fitting = items.iter().filter(|(template, _)| fits(template, path));
     fitting
         .next()

@@ -1,4 +1,4 @@
-//! The rules of one drop, checked on its log by an account that shares no code with the product.
+//! The rules of one drop, checked on its log by a model that shares no code with the product.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +7,14 @@ use serde_json::Value;
 use crate::events::Event;
 use crate::text;
 
-/// What a drop was created with.
+/// The limits of a drop.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Rules {
     /// Units in one hold.
     pub max_per_hold: u64,
-    /// Units that one buyer may hold and have bought.
+    /// Units that one buyer may have held or purchased.
     pub max_per_buyer: Option<u64>,
-    /// So many holds within so many milliseconds.
+    /// Number of holds within a number of milliseconds.
     pub throttle: Option<(usize, i64)>,
 }
 
@@ -28,19 +28,20 @@ struct Waiting {
 #[derive(Debug, Default)]
 struct Account {
     available: u64,
-    /// Held and bought, by buyer.
+    /// Held and purchased, by buyer.
     taken: BTreeMap<String, u64>,
     placed: BTreeMap<String, Vec<i64>>,
-    /// First come first.
+    /// In order of arrival.
     line: Vec<Waiting>,
     offers: usize,
 }
 
 impl Rules {
-    /// Walks the drop's history from its beginning; returns how many holds were offered to the line.
+    /// Replays the drop's events from the first; returns how many holds were offered to waitlist
+    /// entries.
     ///
     /// # Panics
-    /// At the first event that breaks a rule: a limit, the throttle, or somebody's turn in line.
+    /// At the first event that breaks a rule: a limit, the throttle, or the order of the waitlist.
     #[track_caller]
     pub fn kept_in(&self, log: &[Event], drop: &str) -> usize {
         let mut account = Account::default();
@@ -56,7 +57,7 @@ impl Rules {
             && self.max_per_buyer.is_none_or(|max| taken + quantity <= max)
     }
 
-    /// The first in line who could be served.
+    /// The first entry that can be served.
     fn next<'a>(&self, account: &'a Account) -> Option<&'a Waiting> {
         let could = |waiting: &&Waiting| {
             waiting.quantity <= account.available
@@ -74,9 +75,12 @@ impl Rules {
             "DropScheduled" => account.available = crate::number(&fields["total_stock"]),
             "StockAdjusted" => account.available = crate::number(&fields["stock"]["available"]),
             "WaitlistJoined" => {
-                assert!(quantity > account.available, "waits in vain at {position}");
+                assert!(
+                    quantity > account.available,
+                    "joined although units were available at {position}"
+                );
                 let waits = account.line.iter().any(|waiting| waiting.buyer == buyer());
-                assert!(!waits, "one buyer in two places at {position}");
+                assert!(!waits, "one buyer has two entries at {position}");
                 account.line.push(Waiting {
                     entry: text(&fields["entry_id"]),
                     buyer: buyer(),
@@ -90,10 +94,10 @@ impl Rules {
             "HoldPlaced" => {
                 let next = self.next(account).map(|waiting| waiting.entry.clone());
                 let served = fields["waitlist_entry"].as_str().map(str::to_owned);
-                assert_eq!(served, next, "whose turn was it at {position}?");
+                assert_eq!(served, next, "wrong entry served at {position}");
                 assert!(
                     self.allowed(account, &buyer(), quantity),
-                    "too many for one buyer at {position}"
+                    "buyer limit exceeded at {position}"
                 );
                 if let Some(entry) = served {
                     account.line.retain(|waiting| waiting.entry != entry);
@@ -111,7 +115,7 @@ impl Rules {
                 account.available += quantity;
             }
             "PurchaseConfirmed" | "DropRescheduled" | "DropCancelled" => {}
-            other => panic!("the contract has no event {other}"),
+            other => panic!("unknown event type {other}"),
         }
     }
 
@@ -123,7 +127,7 @@ impl Rules {
         let now = millis(&fields["placed_at"]);
         let earlier = account.placed.get(buyer).into_iter().flatten();
         let lately = earlier.filter(|at| **at > now - window).count();
-        assert!(lately < holds, "too often at {position}");
+        assert!(lately < holds, "throttle exceeded at {position}");
     }
 }
 

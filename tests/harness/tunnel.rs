@@ -1,6 +1,7 @@
-//! A way to the database that a test can cut, or let fall silent: an outage as a network makes it, not as a database does.
+//! A proxy to the database that a test can cut or stall, to simulate a network outage.
 //!
-//! Promise: what was cut or fell silent stays so; only connections made after [`Tunnel::restore`] are carried.
+//! Promise: connections that were cut or stalled stay so; only connections made after
+//! [`Tunnel::restore`] are forwarded.
 
 use infrastructure::testing::TestDatabase;
 use sqlx::postgres::PgConnectOptions;
@@ -15,25 +16,30 @@ enum Mode {
     Silent,
 }
 
-/// See the module. Ends with the test's runtime.
+/// The proxy. It ends with the test's runtime.
 #[derive(Debug)]
 pub struct Tunnel {
     mode: watch::Sender<Mode>,
     target: watch::Sender<PgConnectOptions>,
-    /// The database, for a server that is to reach it through here.
+    /// The database's address through the proxy.
     database: TestDatabase,
 }
 
 impl Tunnel {
-    /// A way to `database`.
+    /// Starts a proxy to `database`.
     ///
     /// # Panics
-    /// When there is no port left, or the database's address cannot be read.
+    /// If no port is free, or the database's address is invalid.
     pub async fn to(database: TestDatabase) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let port = listener.local_addr().expect("it is bound").port();
-        let target: PgConnectOptions = database.url.parse().expect("an address");
-        let (_, rest) = database.url.split_once("://").expect("an address");
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port is free");
+        let port = listener.local_addr().expect("the listener is bound").port();
+        let target: PgConnectOptions = database.url.parse().expect("the address is valid");
+        let (_, rest) = database
+            .url
+            .split_once("://")
+            .expect("the address is valid");
         let user = rest.split_once('@').map_or("", |(user, _)| user);
         let name = target.get_database().unwrap_or_default();
         let url = format!("postgres://{user}@127.0.0.1:{port}/{name}?sslmode=disable");
@@ -53,32 +59,32 @@ impl Tunnel {
         }
     }
 
-    /// The database, reached through here; the pool goes around.
+    /// The database, reached through the proxy; its pool bypasses the proxy.
     #[must_use]
     pub fn database(&self) -> TestDatabase {
         self.database.clone()
     }
 
-    /// Closes every connection, and new ones at once.
+    /// Closes every connection, and new ones immediately.
     pub fn cut(&self) {
         self.mode.send_replace(Mode::Cut);
     }
 
-    /// Carries nothing more, and says nothing about it; new connections are taken and left alone.
+    /// Forwards nothing more and leaves connections open; new connections are accepted and ignored.
     pub fn fall_silent(&self) {
         self.mode.send_replace(Mode::Silent);
     }
 
-    /// Leads to another server from now on, as an address does after a failover.
+    /// Forwards to another server from now on, as an address does after a failover.
     ///
     /// # Panics
-    /// When its address cannot be read.
+    /// If its address is invalid.
     pub fn lead_to(&self, database: &TestDatabase) {
-        let target = database.url.parse().expect("an address");
+        let target = database.url.parse().expect("the address is valid");
         self.target.send_replace(target);
     }
 
-    /// Carries what is connected from now on.
+    /// Forwards connections that are made from now on.
     pub fn restore(&self) {
         self.mode.send_replace(Mode::Open);
     }
@@ -88,7 +94,7 @@ async fn carry(mut caller: TcpStream, target: PgConnectOptions, mut mode: watch:
     let now = *mode.borrow_and_update();
     let ended = match now {
         Mode::Open => {
-            // A server that is down refuses connections, and so does this.
+            // A server that is down refuses connections; so does this one.
             let Ok(mut database) = reach(&target).await else {
                 return;
             };
@@ -100,12 +106,12 @@ async fn carry(mut caller: TcpStream, target: PgConnectOptions, mut mode: watch:
         Mode::Cut | Mode::Silent => now,
     };
     if ended == Mode::Silent {
-        // Both ends stay open, and nobody hears anything.
+        // Both ends stay open, and neither receives anything.
         std::future::pending::<()>().await;
     }
 }
 
-/// How it ended; with the test, it is cut.
+/// Waits until the mode is no longer open and returns it; `Cut` if the tunnel is dropped.
 async fn ended(mode: &mut watch::Receiver<Mode>) -> Mode {
     let ended = mode.wait_for(|mode| *mode != Mode::Open).await;
     ended.map_or(Mode::Cut, |mode| *mode)
