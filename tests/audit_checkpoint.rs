@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{Signature, VerifyingKey};
-use harness::{Finished, Launch, Lively};
+use harness::{Finished, Launch, SampleLog};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use signed_note::{StandardVerifier, VerifierList};
@@ -35,11 +35,11 @@ async fn verify(launch: &Launch, note: &str, more: &[&str]) -> Finished {
 }
 
 #[tokio::test]
-async fn a_checkpoint_is_a_signed_note_that_anybody_can_check() {
-    let lively = Lively::make().await;
-    let launch = Launch::on(lively.altered("SELECT 1").await);
+async fn checkpoint_is_a_signed_note_that_third_parties_can_verify() {
+    let sample = SampleLog::create().await;
+    let launch = Launch::on(sample.altered("SELECT 1").await);
     let note = checkpoint(&launch).await;
-    let last = lively.log.last().unwrap();
+    let last = sample.log.last().unwrap();
 
     // From the description of the format alone: three lines, an empty line, and a signature of the
     // three.
@@ -93,11 +93,11 @@ async fn a_checkpoint_is_a_signed_note_that_anybody_can_check() {
 }
 
 #[tokio::test]
-async fn a_log_that_extends_a_checkpoint_is_proved_to_and_any_other_is_not() {
-    let lively = Lively::make().await;
-    let cut = lively.log.len() - 3;
-    let earlier: String = lively.export.split_inclusive('\n').take(cut).collect();
-    let launch = Launch::on(lively.altered("SELECT 1").await);
+async fn only_a_log_that_extends_the_checkpoint_is_verified() {
+    let sample = SampleLog::create().await;
+    let cut = sample.log.len() - 3;
+    let earlier: String = sample.export.split_inclusive('\n').take(cut).collect();
+    let launch = Launch::on(sample.altered("SELECT 1").await);
     let start = launch.data_dir().join("start.ndjson");
     fs::write(&start, &earlier).unwrap();
     let start = start.to_str().unwrap();
@@ -111,7 +111,7 @@ async fn a_log_that_extends_a_checkpoint_is_proved_to_and_any_other_is_not() {
     assert!(
         verdict
             .stdout
-            .starts_with(&format!("verified {} events, head ", lively.log.len())),
+            .starts_with(&format!("verified {} events, head ", sample.log.len())),
         "{verdict:?}"
     );
     assert!(
@@ -131,7 +131,7 @@ async fn a_log_that_extends_a_checkpoint_is_proved_to_and_any_other_is_not() {
     );
 
     // A different log that is valid by itself.
-    let other = Lively::make().await;
+    let other = SampleLog::create().await;
     let file = launch.data_dir().join("other.ndjson");
     fs::write(&file, &other.export).unwrap();
     let verdict = verify(&launch, &note, &["--file", file.to_str().unwrap()]).await;
@@ -140,11 +140,11 @@ async fn a_log_that_extends_a_checkpoint_is_proved_to_and_any_other_is_not() {
 }
 
 #[tokio::test]
-async fn a_checkpoint_that_was_altered_or_signed_by_somebody_else_is_refused() {
-    let lively = Lively::make().await;
-    let launch = Launch::on(lively.altered("SELECT 1").await);
+async fn altered_or_foreign_checkpoint_is_rejected() {
+    let sample = SampleLog::create().await;
+    let launch = Launch::on(sample.altered("SELECT 1").await);
     let note = checkpoint(&launch).await;
-    let last = lively.log.last().unwrap();
+    let last = sample.log.last().unwrap();
     let altered = note.replacen(&format!("\n{}\n", last.position), "\n1\n", 1);
     assert_ne!(altered, note);
     let verdict = verify(&launch, &altered, &[]).await;
@@ -154,7 +154,7 @@ async fn a_checkpoint_that_was_altered_or_signed_by_somebody_else_is_refused() {
         "{verdict:?}"
     );
 
-    let stranger = Launch::on(lively.altered("SELECT 1").await);
+    let stranger = Launch::on(sample.altered("SELECT 1").await);
     let forged = checkpoint(&stranger).await;
     assert_eq!(verify(&launch, &forged, &[]).await.code, Some(1));
     let key = stranger.data_dir().join("checkpoint.pub");
@@ -171,11 +171,11 @@ async fn a_checkpoint_that_was_altered_or_signed_by_somebody_else_is_refused() {
     );
 
     assert_eq!(verify(&launch, "hello\n", &[]).await.code, Some(2));
-    let keyless = Launch::on(lively.altered("SELECT 1").await);
+    let keyless = Launch::on(sample.altered("SELECT 1").await);
     assert_eq!(verify(&keyless, &note, &[]).await.code, Some(2));
 
     // A separate key under a separate name.
-    let own = Launch::on(lively.altered("SELECT 1").await);
+    let own = Launch::on(sample.altered("SELECT 1").await);
     let made = own
         .run(&["audit", "checkpoint", "--origin", "shop.example/log"])
         .await;
@@ -199,9 +199,9 @@ async fn a_checkpoint_that_was_altered_or_signed_by_somebody_else_is_refused() {
 }
 
 #[tokio::test]
-async fn nothing_that_is_kept_is_written_over() {
-    let lively = Lively::make().await;
-    let launch = Launch::on(lively.altered("SELECT 1").await);
+async fn existing_files_are_not_overwritten() {
+    let sample = SampleLog::create().await;
+    let launch = Launch::on(sample.altered("SELECT 1").await);
     let note = checkpoint(&launch).await;
     let file = launch.data_dir().join("kept of old.txt");
     let arguments = ["audit", "checkpoint", "--output", file.to_str().unwrap()];
@@ -232,9 +232,9 @@ async fn nothing_that_is_kept_is_written_over() {
 }
 
 #[tokio::test]
-async fn a_key_that_auditors_know_is_never_replaced_in_silence() {
-    let lively = Lively::make().await;
-    let launch = Launch::on(lively.altered("SELECT 1").await);
+async fn known_key_is_never_replaced_silently() {
+    let sample = SampleLog::create().await;
+    let launch = Launch::on(sample.altered("SELECT 1").await);
     let note = checkpoint(&launch).await;
     let file = |name: &str| launch.data_dir().join(name);
     let public = fs::read_to_string(file("checkpoint.pub")).unwrap();
@@ -256,7 +256,7 @@ async fn a_key_that_auditors_know_is_never_replaced_in_silence() {
     // As written until 2026, with a line break.
     fs::write(file("checkpoint.pub"), format!("{public}\n")).unwrap();
     assert_eq!(checkpoint(&launch).await, note);
-    let stranger = Launch::on(lively.altered("SELECT 1").await);
+    let stranger = Launch::on(sample.altered("SELECT 1").await);
     checkpoint(&stranger).await;
     fs::copy(
         stranger.data_dir().join("checkpoint.pub"),
@@ -268,38 +268,38 @@ async fn a_key_that_auditors_know_is_never_replaced_in_silence() {
 
 /// The first of several concurrent runs creates the key; all of them sign with it.
 #[tokio::test]
-async fn checkpoints_that_are_asked_for_at_once_are_signed_by_one_key() {
-    let lively = Lively::make().await;
-    let launch = Launch::on(lively.altered("SELECT 1").await);
+async fn concurrent_checkpoints_are_signed_by_one_key() {
+    let sample = SampleLog::create().await;
+    let launch = Launch::on(sample.altered("SELECT 1").await);
     let notes = futures::future::join_all((0..8).map(|_| checkpoint(&launch))).await;
     assert!(notes.iter().all(|note| *note == notes[0]), "{notes:?}");
     assert_eq!(verify(&launch, &notes[0], &[]).await.code, Some(0));
 }
 
 #[tokio::test]
-async fn no_file_is_signed_that_is_no_log() {
-    let lively = Lively::make().await;
+async fn file_that_is_not_a_log_is_not_signed() {
+    let sample = SampleLog::create().await;
     let launch = Launch::private();
     let file = launch.data_dir().join("log.ndjson");
     let kept = launch.data_dir().join("kept.txt");
     let (log, output) = (file.to_str().unwrap(), kept.to_str().unwrap());
     let arguments = ["audit", "checkpoint", "--file", log, "--output", output];
-    let bought = lively.position_of("PurchaseConfirmed");
-    let altered = lively
+    let bought = sample.position_of("PurchaseConfirmed");
+    let altered = sample
         .export
         .replacen("\"quantity\":2", "\"quantity\":3", 1);
-    assert_ne!(altered, lively.export);
+    assert_ne!(altered, sample.export);
     fs::write(&file, altered).unwrap();
     let refused = launch.run(&arguments).await;
     assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));
-    let said = refused.stderr.contains("hash: expected ");
+    let has_reason = refused.stderr.contains("hash: expected ");
     assert!(
-        said && refused.stderr.starts_with("holdfast: position "),
+        has_reason && refused.stderr.starts_with("holdfast: position "),
         "{refused:?}"
     );
     assert!(!kept.exists() && !launch.data_dir().join("checkpoint.key").exists());
 
-    fs::write(&file, &lively.export).unwrap();
+    fs::write(&file, &sample.export).unwrap();
     let made = launch.run(&arguments).await;
     assert_eq!(
         (made.code, made.stderr.lines().count()),
@@ -313,14 +313,14 @@ async fn no_file_is_signed_that_is_no_log() {
     );
     let stated = fs::read_to_string(&kept).unwrap();
     let position = stated.lines().nth(1).unwrap();
-    assert_eq!(position, lively.log.last().unwrap().position.to_string());
+    assert_eq!(position, sample.log.last().unwrap().position.to_string());
     assert!(bought < position.parse().unwrap());
 }
 
 #[tokio::test]
-async fn a_checkpoint_with_something_beside_it_is_refused() {
-    let lively = Lively::make().await;
-    let launch = Launch::on(lively.altered("SELECT 1").await);
+async fn checkpoint_with_trailing_text_is_rejected() {
+    let sample = SampleLog::create().await;
+    let launch = Launch::on(sample.altered("SELECT 1").await);
     let note = checkpoint(&launch).await;
     for more in ["and more\n", "\n", "\nP.S.\n"] {
         let refused = verify(&launch, &format!("{note}{more}"), &["--json"]).await;
@@ -341,16 +341,16 @@ async fn a_checkpoint_with_something_beside_it_is_refused() {
 }
 
 #[tokio::test]
-async fn a_forged_checkpoint_is_told_in_json_as_well() {
-    let lively = Lively::make().await;
-    let launch = Launch::on(lively.altered("SELECT 1").await);
+async fn forged_checkpoint_is_reported_in_json_too() {
+    let sample = SampleLog::create().await;
+    let launch = Launch::on(sample.altered("SELECT 1").await);
     let note = checkpoint(&launch).await;
     let forged = note.replacen("holdfast/log\n", "holdfast/lag\n", 1);
     let verdict = verify(&launch, &forged, &["--json"]).await;
     assert_eq!(verdict.code, Some(1), "{verdict:?}");
-    let said: Value = serde_json::from_str(&verdict.stdout).unwrap();
-    assert_eq!(said["verified"], false, "{said}");
-    let reason = said["violation"]["reason"].as_str().unwrap();
-    assert!(reason.contains("is not signed by holdfast/log"), "{said}");
+    let output: Value = serde_json::from_str(&verdict.stdout).unwrap();
+    assert_eq!(output["verified"], false, "{output}");
+    let reason = output["violation"]["reason"].as_str().unwrap();
+    assert!(reason.contains("is not signed by holdfast/log"), "{output}");
     assert_eq!(verdict.stderr, "", "as with any other output in JSON");
 }

@@ -26,7 +26,7 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 /// The timeout of all browser tests together.
-const PATIENCE: Duration = Duration::from_secs(900);
+const TIMEOUT: Duration = Duration::from_secs(900);
 
 /// The directory of the screenshots: a build output.
 fn pictures() -> PathBuf {
@@ -34,21 +34,21 @@ fn pictures() -> PathBuf {
 }
 
 #[tokio::test]
-async fn the_scripts_of_the_pages_keep_their_types() {
+async fn page_scripts_pass_the_type_check() {
     let tools = tools::ready().await;
     let compiler = tools.folder.join("node_modules/typescript/bin/tsc");
     let mut check = tools.node();
     check.arg(compiler).args(["--project", "."]);
-    let checked = timeout(PATIENCE, check.output()).await.unwrap().unwrap();
-    let said = String::from_utf8_lossy(&checked.stdout);
-    assert!(checked.status.success(), "{said}");
+    let checked = timeout(TIMEOUT, check.output()).await.unwrap().unwrap();
+    let output = String::from_utf8_lossy(&checked.stdout);
+    assert!(checked.status.success(), "{output}");
 }
 
 #[tokio::test]
-async fn the_pages_do_what_they_promise_in_a_real_browser() {
+async fn pages_work_in_a_real_browser() {
     let tools = tools::ready().await;
     let server = Server::start().await;
-    let control = server.clone().listen_for_orders().await;
+    let control = server.clone().listen_for_commands().await;
     // Appearance first, while the shop still has its initial data; the restart last.
     for file in [
         "looks", "docs", "shop", "buyer", "waitlist", "live", "admin", "many", "numbers", "room",
@@ -64,12 +64,15 @@ async fn the_pages_do_what_they_promise_in_a_real_browser() {
             .env("HOLDFAST_CHROMIUM", &tools.chromium)
             .env("HOLDFAST_CONTROL", &control)
             .stdin(Stdio::null());
-        let ended = timeout(PATIENCE, tests.output()).await.unwrap().unwrap();
-        let said = String::from_utf8_lossy(&ended.stdout);
-        let complained = String::from_utf8_lossy(&ended.stderr);
-        println!("{said}");
-        assert!(ended.status.success(), "{file}:\n{said}\n{complained}");
-        assert!(!said.contains("tests 0\n"), "{file} has no test:\n{said}");
+        let ended = timeout(TIMEOUT, tests.output()).await.unwrap().unwrap();
+        let output = String::from_utf8_lossy(&ended.stdout);
+        let errors = String::from_utf8_lossy(&ended.stderr);
+        println!("{output}");
+        assert!(ended.status.success(), "{file}:\n{output}\n{errors}");
+        assert!(
+            !output.contains("tests 0\n"),
+            "{file} has no test:\n{output}"
+        );
     }
     println!("pictures are in {}", pictures().display());
 }
@@ -108,18 +111,18 @@ impl Server {
 
     /// Serves commands over HTTP and returns the address: `POST /kill` and `POST /start` for the
     /// server, `POST /away` and `POST /back` for its database.
-    async fn listen_for_orders(self) -> String {
+    async fn listen_for_commands(self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
-                self.obey(connection).await;
+                self.handle_command(connection).await;
             }
         });
         format!("http://{address}")
     }
 
-    async fn obey(&self, mut connection: TcpStream) {
+    async fn handle_command(&self, mut connection: TcpStream) {
         let mut request = vec![0; 4096];
         let length = connection.read(&mut request).await.unwrap();
         let request = String::from_utf8_lossy(&request[..length]);
@@ -140,21 +143,21 @@ impl Server {
         } else {
             "404 Not Found"
         };
-        let answer = format!("HTTP/1.1 {status}\r\nConnection: close\r\n\r\n");
-        connection.write_all(answer.as_bytes()).await.unwrap();
+        let response = format!("HTTP/1.1 {status}\r\nConnection: close\r\n\r\n");
+        connection.write_all(response.as_bytes()).await.unwrap();
     }
 
     /// Allows or denies connections to the server's database; when denied, open ones are ended.
-    async fn admit(&self, everybody: bool) {
+    async fn admit(&self, allowed: bool) {
         let mut operator = PgConnection::connect(&url_for("postgres").await)
             .await
             .unwrap();
         let allow = format!(
-            "ALTER DATABASE \"{}\" WITH ALLOW_CONNECTIONS {everybody}",
+            "ALTER DATABASE \"{}\" WITH ALLOW_CONNECTIONS {allowed}",
             self.database
         );
         sqlx::query(&allow).execute(&mut operator).await.unwrap();
-        if !everybody {
+        if !allowed {
             let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";
             let cut = sqlx::query(cut).bind(&self.database);
             cut.execute(&mut operator).await.unwrap();

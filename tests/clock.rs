@@ -75,7 +75,7 @@ async fn assert_waits(app: &App, drop: &str, off_seconds: f64, direction: &str) 
     .await;
 }
 
-async fn a_server_next_to_a_right_one(database_off: i64, direction: &str) {
+async fn check_server_with_clock_skew(database_off: i64, direction: &str) {
     let database = fresh_database().await;
     let right = Launch::on(database.clone()).start().await;
     let drop = right.create_drop(9, json!({ "hold_seconds": 300 })).await;
@@ -109,21 +109,21 @@ async fn a_server_next_to_a_right_one(database_off: i64, direction: &str) {
     assert_waits(&wrong, &drop, skew, direction).await;
     right.held(&drop, "dora").await;
     assert_eq!(expired(&right).await, 0);
-    right.verifies().await;
+    right.audit_verify().await;
 }
 
 #[tokio::test]
-async fn a_server_whose_clock_is_ahead_waits_says_why_and_ends_no_hold() {
-    a_server_next_to_a_right_one(-600, "ahead of the database's clock").await;
+async fn server_with_a_fast_clock_waits_and_expires_no_hold() {
+    check_server_with_clock_skew(-600, "ahead of the database's clock").await;
 }
 
 #[tokio::test]
-async fn a_server_whose_clock_is_behind_waits_says_why_and_sells_nothing() {
-    a_server_next_to_a_right_one(600, "behind the database's clock").await;
+async fn server_with_a_slow_clock_waits_and_sells_nothing() {
+    check_server_with_clock_skew(600, "behind the database's clock").await;
 }
 
 #[tokio::test]
-async fn a_log_that_ends_in_the_future_is_waited_for_and_verify_notes_it() {
+async fn log_that_ends_in_the_future_is_waited_for_and_noted_by_verify() {
     let app = App::start().await;
     let drop = app.create_drop(9, json!({ "hold_seconds": 300 })).await;
     // The event that a server with a fast clock left before the database rejected events from the

@@ -3,12 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
-use harness::{ADMIN_KEY, AUDITOR_KEY, App, Reply, eventually, key, number, take, text};
+use harness::{ADMIN_KEY, AUDITOR_KEY, App, Reply, eventually, fetch, key, number, text};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 async fn admin(app: &App, path: &str) -> Reply {
-    take(app.admin(Method::GET, path)).await
+    fetch(app.admin(Method::GET, path)).await
 }
 
 async fn hold_of(app: &App, drop: &str, buyer: &str, quantity: u32) -> String {
@@ -27,7 +27,7 @@ async fn some_sales(app: &App) -> String {
         .admin(Method::PATCH, &format!("/v1/drops/{drop}"))
         .header("if-match", "*")
         .json(&json!({ "hold_seconds": 3600 }));
-    take(patch).await.ok(200);
+    fetch(patch).await.ok(200);
     for (buyer, quantity) in [("bob", 1), ("cid", 2)] {
         let hold = hold_of(app, &drop, buyer, quantity).await;
         app.purchase(&hold).await.ok(201);
@@ -108,7 +108,7 @@ async fn metrics_list_drops_by_page_and_count_all_of_them() {
         hold_of(&app, &drop, "ann", 1).await;
         if number == 3 {
             let cancel = app.admin(Method::POST, &format!("/v1/drops/{drop}/cancel"));
-            take(cancel).await.ok(200);
+            fetch(cancel).await.ok(200);
         }
         names.insert(0, name);
         // A pause, so that the list is in order of creation.
@@ -175,7 +175,7 @@ async fn metrics_of_many_drops_are_bounded() {
 }
 
 #[tokio::test]
-async fn refusals_are_counted_over_the_window_that_all_else_is_counted_over() {
+async fn refusals_are_counted_over_the_same_window() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({})).await;
     let path = "/v1/admin/metrics?window=31d&bucket=1d";
@@ -190,15 +190,15 @@ async fn refusals_are_counted_over_the_window_that_all_else_is_counted_over() {
         inserted.unwrap();
     }
     eventually("refusals are reported", || async {
-        let told = number(&admin(&app, path).await.ok(200)["oversell_attempts_blocked"]);
-        assert!([0, 20, 23].contains(&told), "{told}");
-        (told == 23).then_some(())
+        let blocked = number(&admin(&app, path).await.ok(200)["oversell_attempts_blocked"]);
+        assert!([0, 20, 23].contains(&blocked), "{blocked}");
+        (blocked == 23).then_some(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_timeline_has_every_bucket_of_its_window_and_comes_as_csv_too() {
+async fn timeline_has_every_bucket_of_its_window_also_as_csv() {
     let app = App::start().await;
     let drop = some_sales(&app).await;
     let empty = app.create_drop(1, json!({})).await;
@@ -231,7 +231,7 @@ async fn a_timeline_has_every_bucket_of_its_window_and_comes_as_csv_too() {
     assert_eq!(sum(none["buckets"].as_array().unwrap(), "held"), 0);
 
     let request = app.admin(Method::GET, &path).header("accept", "text/csv");
-    let csv = take(request).await;
+    let csv = fetch(request).await;
     assert_eq!(csv.status, 200);
     assert!(csv.header("content-type").starts_with("text/csv"));
     let lines: Vec<String> = csv.text().lines().map(str::to_owned).collect();
@@ -248,11 +248,11 @@ async fn a_timeline_has_every_bucket_of_its_window_and_comes_as_csv_too() {
 }
 
 #[tokio::test]
-async fn a_timeline_comes_in_the_form_that_is_accepted_most_and_each_is_not_sent_twice() {
+async fn timeline_negotiates_its_format_and_each_format_has_its_tag() {
     let app = App::start().await;
     // Buckets of a day, so that no new bucket begins except at midnight.
     let path = "/v1/admin/timeline?window=31d&bucket=1d";
-    let ask = |accept: &'static str| app.admin(Method::GET, path).header("accept", accept);
+    let request = |accept: &'static str| app.admin(Method::GET, path).header("accept", accept);
     let mut tags = vec![];
     for (accept, form) in [
         ("*/*", "application/json"),
@@ -265,7 +265,7 @@ async fn a_timeline_comes_in_the_form_that_is_accepted_most_and_each_is_not_sent
         ("application/json;q=0.5, text/*", "text/csv; charset=utf-8"),
         ("application/json;q=0, */*", "text/csv; charset=utf-8"),
     ] {
-        let reply = take(ask(accept)).await;
+        let reply = fetch(request(accept)).await;
         assert_eq!(
             (reply.status, reply.header("content-type")),
             (200, form),
@@ -273,7 +273,7 @@ async fn a_timeline_comes_in_the_form_that_is_accepted_most_and_each_is_not_sent
         );
         assert_eq!(reply.header("vary").to_lowercase(), "accept", "{accept}");
         let etag = reply.header("etag").to_owned();
-        let again = take(ask(accept).header("if-none-match", &etag)).await;
+        let again = fetch(request(accept).header("if-none-match", &etag)).await;
         assert_eq!((again.status, again.body.len()), (304, 0), "{accept}");
         assert_eq!(again.header("vary").to_lowercase(), "accept", "{accept}");
         tags.push((form, etag));
@@ -282,7 +282,7 @@ async fn a_timeline_comes_in_the_form_that_is_accepted_most_and_each_is_not_sent
 }
 
 #[tokio::test]
-async fn what_cannot_be_asked_is_refused_and_what_is_known_is_not_sent_again() {
+async fn invalid_queries_are_rejected_and_known_bodies_get_304() {
     let app = App::start().await;
     for query in [
         "window=0m",
@@ -306,12 +306,12 @@ async fn what_cannot_be_asked_is_refused_and_what_is_known_is_not_sent_again() {
     let path = "/v1/admin/timeline?window=31d&bucket=1d";
     let etag = admin(&app, path).await.header("etag").to_owned();
     let again = app.admin(Method::GET, path).header("if-none-match", etag);
-    assert_eq!(take(again).await.status, 304);
+    assert_eq!(fetch(again).await.status, 304);
 }
 
 /// Signs in as a page does and returns the cookie as a browser sends it back.
 async fn signed_in(app: &App) -> String {
-    let reply = take(sign_in(app, ADMIN_KEY).header("origin", origin(app))).await;
+    let reply = fetch(sign_in(app, ADMIN_KEY).header("origin", origin(app))).await;
     assert!(text(&reply.ok(201)["expires_at"]) > harness::now());
     let cookie = reply.header("set-cookie").to_owned();
     for part in ["HttpOnly", "SameSite=Strict", "Path=/"] {
@@ -340,18 +340,18 @@ fn schedule(app: &App, cookie: &str) -> RequestBuilder {
 }
 
 #[tokio::test]
-async fn a_signed_in_browser_may_do_what_an_admin_may_from_our_own_pages_alone() {
+async fn session_has_admin_rights_from_own_pages_only() {
     let app = App::start().await;
     let cookie = signed_in(&app).await;
     for path in ["/v1/admin/metrics", "/v1/log", "/v1/log/head"] {
         let read = app.request(Method::GET, path).header("cookie", &cookie);
-        take(read).await.ok(200);
+        fetch(read).await.ok(200);
     }
     for (name, value) in [
         ("sec-fetch-site", "same-origin".to_owned()),
         ("origin", origin(&app)),
     ] {
-        take(schedule(&app, &cookie).header(name, value))
+        fetch(schedule(&app, &cookie).header(name, value))
             .await
             .ok(201);
     }
@@ -362,7 +362,7 @@ async fn a_signed_in_browser_may_do_what_an_admin_may_from_our_own_pages_alone()
         ("origin", "null"),
         ("accept", "*/*"),
     ] {
-        let forged = take(schedule(&app, &cookie).header(name, value)).await;
+        let forged = fetch(schedule(&app, &cookie).header(name, value)).await;
         forged.problem(403, "forbidden");
     }
     assert_eq!(app.log().await.len(), 2, "rejected requests record nothing");
@@ -370,24 +370,24 @@ async fn a_signed_in_browser_may_do_what_an_admin_may_from_our_own_pages_alone()
         .request(Method::GET, "/v1/admin/metrics")
         .header("cookie", &cookie)
         .header("sec-fetch-site", "cross-site");
-    take(elsewhere).await.problem(403, "forbidden");
+    fetch(elsewhere).await.problem(403, "forbidden");
     let wrong_key = schedule(&app, &cookie)
         .header("origin", origin(&app))
         .bearer_auth("wrong");
-    take(wrong_key).await.problem(401, "unauthorized");
+    fetch(wrong_key).await.problem(401, "unauthorized");
 }
 
 #[tokio::test]
-async fn nobody_signs_in_without_the_key_or_from_another_site() {
+async fn sign_in_needs_the_key_and_the_same_site() {
     let app = App::start().await;
-    take(sign_in(&app, "a guess"))
+    fetch(sign_in(&app, "a guess"))
         .await
         .problem(401, "unauthorized");
-    take(sign_in(&app, AUDITOR_KEY))
+    fetch(sign_in(&app, AUDITOR_KEY))
         .await
         .problem(403, "forbidden");
     let forged = sign_in(&app, ADMIN_KEY).header("origin", "http://evil.example");
-    let forged = take(forged).await;
+    let forged = fetch(forged).await;
     forged.problem(403, "forbidden");
     assert_eq!(forged.header("set-cookie"), "");
     for cookie in [
@@ -398,12 +398,12 @@ async fn nobody_signs_in_without_the_key_or_from_another_site() {
         let read = app
             .request(Method::GET, "/v1/admin/metrics")
             .header("cookie", cookie);
-        take(read).await.problem(401, "unauthorized");
+        fetch(read).await.problem(401, "unauthorized");
     }
 }
 
 #[tokio::test]
-async fn a_cookie_is_worth_nothing_once_its_owner_signed_out() {
+async fn cookie_is_invalid_after_sign_out() {
     let app = App::start().await;
     let (cookie, other) = (signed_in(&app).await, signed_in(&app).await);
     let sign_out = |site: &'static str| {
@@ -411,16 +411,18 @@ async fn a_cookie_is_worth_nothing_once_its_owner_signed_out() {
             .header("cookie", &cookie)
             .header("sec-fetch-site", site)
     };
-    take(sign_out("cross-site")).await.problem(403, "forbidden");
+    fetch(sign_out("cross-site"))
+        .await
+        .problem(403, "forbidden");
     let read = |cookie: &str| {
-        take(
+        fetch(
             app.request(Method::GET, "/v1/admin/metrics")
                 .header("cookie", cookie),
         )
     };
     read(&cookie).await.ok(200);
     for _ in 0..2 {
-        let reply = take(sign_out("same-origin")).await;
+        let reply = fetch(sign_out("same-origin")).await;
         assert_eq!(reply.status, 204);
         assert!(reply.header("set-cookie").contains("Max-Age=0"));
     }

@@ -38,7 +38,7 @@ struct Shoppers {
 }
 
 impl Shoppers {
-    fn go(api: &Api, drop: &str, round: usize) -> Self {
+    fn start(api: &Api, drop: &str, round: usize) -> Self {
         let (acknowledged, enough) = (
             Arc::new(AtomicUsize::new(0)),
             Arc::new(AtomicBool::new(false)),
@@ -61,7 +61,7 @@ impl Shoppers {
     }
 
     /// Waits until this number of requests was acknowledged.
-    async fn have(&self, acknowledged: usize) {
+    async fn wait_for(&self, acknowledged: usize) {
         eventually("requests are acknowledged", || async {
             (self.acknowledged.load(Ordering::SeqCst) >= acknowledged).then_some(())
         })
@@ -69,13 +69,13 @@ impl Shoppers {
     }
 
     /// Stops the buyers and returns their attempts and refusals.
-    async fn leave(self) -> (Vec<Attempt>, Vec<Reply>) {
+    async fn finish(self) -> (Vec<Attempt>, Vec<Reply>) {
         self.enough.store(true, Ordering::SeqCst);
-        self.are_gone().await
+        self.wait_until_cut_off().await
     }
 
     /// Waits until the last buyer has noticed that the server is gone.
-    async fn are_gone(self) -> (Vec<Attempt>, Vec<Reply>) {
+    async fn wait_until_cut_off(self) -> (Vec<Attempt>, Vec<Reply>) {
         let (mut attempts, mut refusals) = (vec![], vec![]);
         for (made, refused) in self.buyers.join_all().await {
             attempts.extend(made);
@@ -168,17 +168,17 @@ async fn assert_kept(app: &App, drop: &str, attempts: &[Attempt]) {
 }
 
 #[tokio::test]
-async fn a_server_that_is_killed_ten_times_loses_nothing_that_it_acknowledged() {
+async fn server_killed_ten_times_loses_nothing_acknowledged() {
     let mut app = Launch::private().start().await;
     let drop = app
         .create_drop(1_000_000, json!({ "hold_seconds": 3600 }))
         .await;
     let mut attempts = vec![];
     for round in 0..10 {
-        let shoppers = Shoppers::go(&app, &drop, round);
-        shoppers.have(60).await;
+        let shoppers = Shoppers::start(&app, &drop, round);
+        shoppers.wait_for(60).await;
         app.kill();
-        let (made, refusals) = shoppers.are_gone().await;
+        let (made, refusals) = shoppers.wait_until_cut_off().await;
         assert!(refusals.is_empty(), "{refusals:?}");
         assert!(made.iter().any(Attempt::was_cut_off), "killed in mid-load");
         attempts.extend(made);
@@ -197,14 +197,14 @@ async fn a_server_that_is_killed_ten_times_loses_nothing_that_it_acknowledged() 
 }
 
 #[tokio::test]
-async fn a_private_postgres_that_is_killed_comes_back_and_callers_are_told_to_try_again() {
+async fn killed_private_postgres_restarts_and_clients_get_retry_after() {
     let app = Launch::private().start().await;
     let drop = app
         .create_drop(1_000_000, json!({ "hold_seconds": 3600 }))
         .await;
-    let shoppers = Shoppers::go(&app, &drop, 0);
+    let shoppers = Shoppers::start(&app, &drop, 0);
     for killed in 1..=3 {
-        shoppers.have(killed * 60).await;
+        shoppers.wait_for(killed * 60).await;
         let before = postmaster(app.launch().data_dir()).expect("Postgres runs");
         kill(Pid::from_raw(before), Signal::SIGKILL).unwrap();
         eventually("Postgres is started again", || async {
@@ -212,9 +212,9 @@ async fn a_private_postgres_that_is_killed_comes_back_and_callers_are_told_to_tr
         })
         .await;
         let served = shoppers.acknowledged.load(Ordering::SeqCst);
-        shoppers.have(served + 60).await;
+        shoppers.wait_for(served + 60).await;
     }
-    let (attempts, refusals) = shoppers.leave().await;
+    let (attempts, refusals) = shoppers.finish().await;
 
     for refusal in &refusals {
         refusal.problem(503, "unavailable");

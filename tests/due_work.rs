@@ -50,7 +50,7 @@ async fn fill(app: App, drop: &str, hold_seconds: u32) -> (Launch, HoldId) {
 
 async fn cancel(app: &App, drop: &str) -> Value {
     let path = format!("/v1/drops/{drop}/cancel");
-    harness::take(app.admin(reqwest::Method::POST, &path))
+    harness::fetch(app.admin(reqwest::Method::POST, &path))
         .await
         .json()
 }
@@ -78,7 +78,7 @@ async fn buy_until_free(app: &App, drop: &str, other: &str) {
 }
 
 #[tokio::test]
-async fn many_holds_that_expire_at_once_hold_up_no_other_drop() {
+async fn many_simultaneous_expiries_delay_no_other_drop() {
     let app = App::start().await;
     let units = u32::try_from(MANY).unwrap();
     let drop = app.create_drop(units, json!({ "hold_seconds": 10 })).await;
@@ -91,11 +91,11 @@ async fn many_holds_that_expire_at_once_hold_up_no_other_drop() {
     let log = app.log().await;
     let others = between(&log, &drop, "HoldExpired");
     assert!(others >= 5, "{others} events of the other drop meanwhile");
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn a_large_drop_is_cancelled_at_once_and_its_holds_are_released_through_a_crash() {
+async fn large_drop_is_cancelled_immediately_and_releases_survive_a_crash() {
     let app = App::start().await;
     let units = u32::try_from(MANY).unwrap();
     let drop = app
@@ -147,11 +147,11 @@ async fn a_large_drop_is_cancelled_at_once_and_its_holds_are_released_through_a_
 }
 
 #[tokio::test]
-async fn a_small_drop_is_cleared_when_cancelling_it_is_answered() {
+async fn small_drop_has_no_holds_once_its_cancellation_is_answered() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({})).await;
     let hold = app.held(&drop, "ann").await;
-    let entry = app.waits(&drop, "bob", 1).await;
+    let entry = app.joined(&drop, "bob", 1).await;
     let cancelled = cancel(&app, &drop).await;
     assert_eq!(number(&cancelled["stock"]["held"]), 0);
     assert_eq!(number(&cancelled["waitlist_length"]), 0);
@@ -159,22 +159,22 @@ async fn a_small_drop_is_cleared_when_cancelling_it_is_answered() {
         text(&app.read_hold(&hold).await.json()["status"]),
         "released"
     );
-    assert_eq!(text(&app.place(&entry).await["status"]), "closed");
+    assert_eq!(text(&app.waitlist_entry(&entry).await["status"]), "closed");
 }
 
 #[tokio::test]
-async fn a_waitlist_is_full_at_the_operators_limit() {
+async fn waitlist_is_full_at_the_configured_limit() {
     let launch = Launch::fresh().await;
     let app = launch.with("HOLDFAST_MAX_WAITLIST", "2").start().await;
     let drop = app.create_drop(1, json!({})).await;
     app.held(&drop, "ann").await;
-    let first = app.waits(&drop, "bob", 1).await;
-    app.waits(&drop, "cid", 1).await;
+    let first = app.joined(&drop, "bob", 1).await;
+    app.joined(&drop, "cid", 1).await;
     let full = app
         .join(&drop, "dan", 1)
         .await
         .problem(409, "waitlist_full");
     assert_eq!(number(&full["limit"]), 2);
     assert_eq!(app.leave(&first).await.status, 204);
-    app.waits(&drop, "dan", 1).await;
+    app.joined(&drop, "dan", 1).await;
 }

@@ -5,7 +5,7 @@
 
 use futures::TryStreamExt;
 use harness::{
-    ADMIN_KEY, AUDITOR_KEY, Api, App, Launch, Reply, eventually, key, number, take, text,
+    ADMIN_KEY, AUDITOR_KEY, Api, App, Launch, Reply, eventually, fetch, key, number, text,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ async fn pay(api: &Api, hold: &str, reference: &str) {
 
 async fn erase(api: &Api, buyer: &str) -> Reply {
     let buyer = buyer.replace(' ', "%20").replace('@', "%40");
-    take(api.admin(Method::DELETE, &format!("/v1/admin/buyers/{buyer}"))).await
+    fetch(api.admin(Method::DELETE, &format!("/v1/admin/buyers/{buyer}"))).await
 }
 
 async fn purchasers(api: &Api, drop: &str) -> Reply {
@@ -56,7 +56,7 @@ async fn purchasers(api: &Api, drop: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn nothing_of_an_erased_buyer_is_left_anywhere() {
+async fn no_data_of_an_erased_buyer_remains_anywhere() {
     let app = Launch::fresh()
         .await
         .with("RUST_LOG", "debug")
@@ -90,7 +90,7 @@ async fn nothing_of_an_erased_buyer_is_left_anywhere() {
         );
     }
     let list = purchasers(&app, &drops[0]).await;
-    let verified = app.verifies().await;
+    let verified = app.audit_verify().await;
     assert!(!verified.contains("eras"), "{verified}");
 
     let erased = erase(&app, "ALICE@example.org").await;
@@ -110,13 +110,16 @@ async fn nothing_of_an_erased_buyer_is_left_anywhere() {
         .bearer_auth(AUDITOR_KEY)
         .header("accept", "application/x-ndjson");
     let exported = app.launch().run(&["audit", "export"]).await.stdout;
-    for said in [
-        take(lines).await.text(),
+    for content in [
+        fetch(lines).await.text(),
         exported,
         app.stderr(),
         purchasers(&app, &drops[0]).await.text(),
     ] {
-        assert!(traces.iter().all(|trace| !said.contains(trace)), "{said}");
+        assert!(
+            traces.iter().all(|trace| !content.contains(trace)),
+            "{content}"
+        );
     }
 
     // Their purchases remain, without a name.
@@ -146,7 +149,7 @@ async fn nothing_of_an_erased_buyer_is_left_anywhere() {
     );
 
     // Six records of personal data: two names and a payment in each of two drops; ten with Bob's.
-    let verified = app.verifies().await;
+    let verified = app.audit_verify().await;
     assert!(
         verified.contains("\n6 of 10 introductions erased\n")
             && verified.ends_with("erasures: 1\n"),
@@ -172,23 +175,27 @@ async fn erasing_again_or_an_unknown_buyer_changes_nothing() {
     erase(&app, &"x".repeat(129)).await.invalid("/buyer_id");
 
     let path = "/v1/admin/buyers/carol";
-    take(app.request(Method::DELETE, path))
+    fetch(app.request(Method::DELETE, path))
         .await
         .problem(401, "unauthorized");
-    take(app.request(Method::DELETE, path).bearer_auth(AUDITOR_KEY))
+    fetch(app.request(Method::DELETE, path).bearer_auth(AUDITOR_KEY))
         .await
         .problem(403, "forbidden");
     assert_eq!(
-        take(app.request(Method::DELETE, path).bearer_auth(ADMIN_KEY))
+        fetch(app.request(Method::DELETE, path).bearer_auth(ADMIN_KEY))
             .await
             .status,
         204
     );
-    assert!(app.verifies().await.contains("1 of 1 introductions erased"));
+    assert!(
+        app.audit_verify()
+            .await
+            .contains("1 of 1 introductions erased")
+    );
 }
 
 #[tokio::test]
-async fn an_erasure_that_is_at_fault_is_no_outage_and_names_nobody_in_the_servers_log() {
+async fn failed_erasure_is_not_an_outage_and_logs_no_buyer_id() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({})).await;
     hold(&app, &drop, "alice@example.org", "Alice").await;
@@ -209,11 +216,11 @@ async fn an_erasure_that_is_at_fault_is_no_outage_and_names_nobody_in_the_server
     assert!(!words.contains("alice"), "{words}");
     rename("mislaid", "erasures").await;
     assert_eq!(erase(&app, "alice@example.org").await.status, 204);
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn what_is_put_back_after_an_erasure_is_found_out_by_the_audit() {
+async fn audit_finds_personal_data_restored_after_an_erasure() {
     let app = App::start().await;
     let drop = app.create_drop(5, json!({ "hold_seconds": 3600 })).await;
     hold(&app.api(), &drop, "alice", "Alice").await;
@@ -223,7 +230,7 @@ async fn what_is_put_back_after_an_erasure_is_found_out_by_the_audit() {
             .await
             .unwrap();
     assert_eq!(erase(&app.api(), "alice").await.status, 204);
-    app.verifies().await;
+    app.audit_verify().await;
 
     let put_back = format!(
         "ALTER TABLE events DISABLE TRIGGER refuse_rewriting;
@@ -241,7 +248,7 @@ async fn what_is_put_back_after_an_erasure_is_found_out_by_the_audit() {
 }
 
 #[tokio::test]
-async fn a_buyer_who_comes_back_is_somebody_new_and_their_old_hold_is_still_good() {
+async fn returning_erased_buyer_is_new_and_their_old_hold_stays_valid() {
     let app = App::start().await;
     let drop = app.create_drop(9, json!({ "max_per_buyer": 1 })).await;
     let old = hold(&app, &drop, "dora", "Dora").await;
@@ -284,21 +291,21 @@ async fn a_buyer_who_comes_back_is_somebody_new_and_their_old_hold_is_still_good
         "neither dora nor Dora"
     );
     assert!(
-        app.verifies()
+        app.audit_verify()
             .await
             .contains("2 of 2 introductions erased\nerasures: 2\n")
     );
 }
 
 #[tokio::test]
-async fn an_answer_that_names_an_erased_buyer_is_confirmed_by_no_entity_tag() {
+async fn no_entity_tag_confirms_a_body_with_an_erased_buyer() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({})).await;
     let held = app.held(&drop, "frida").await;
-    let entry = app.waits(&drop, "frida", 1).await;
+    let entry = app.joined(&drop, "frida", 1).await;
     let paths = [format!("/v1/holds/{held}"), format!("/v1/waitlist/{entry}")];
     let known = async |path: &str, tag: &str| {
-        take(app.request(Method::GET, path).header("If-None-Match", tag)).await
+        fetch(app.request(Method::GET, path).header("If-None-Match", tag)).await
     };
     let mut tags = vec![];
     for path in &paths {
@@ -308,17 +315,17 @@ async fn an_answer_that_names_an_erased_buyer_is_confirmed_by_no_entity_tag() {
     }
     assert_eq!(erase(&app, "frida").await.status, 204);
     for (path, tag) in paths.iter().zip(&tags) {
-        let answer = known(path, tag).await.ok(200);
-        assert_eq!(answer["buyer_id"], json!(null), "{path}");
+        let body = known(path, tag).await.ok(200);
+        assert_eq!(body["buyer_id"], json!(null), "{path}");
     }
 }
 
 #[tokio::test]
-async fn names_are_compared_as_the_engine_compares_them() {
+async fn names_are_compared_as_in_the_engine() {
     let app = App::start().await;
     let drop = app.create_drop(9, json!({})).await;
     // The Kelvin sign is canonically equivalent to the letter K, and is stored as that letter.
-    for (written, kept, asked) in [
+    for (written, kept, requested) in [
         ("ÉLISE", "ÉLISE", "élise"),
         ("\u{212A}urt", "Kurt", "kurt"),
         ("Zoë Z", "Zoë Z", "zoË%20z"),
@@ -326,7 +333,8 @@ async fn names_are_compared_as_the_engine_compares_them() {
     ] {
         hold(&app, &drop, written, "Somebody").await;
         assert!(dump(app.pool()).await.contains(kept));
-        let erased = take(app.admin(Method::DELETE, &format!("/v1/admin/buyers/{asked}"))).await;
+        let erased =
+            fetch(app.admin(Method::DELETE, &format!("/v1/admin/buyers/{requested}"))).await;
         assert_eq!(erased.status, 204);
         let dump = dump(app.pool()).await;
         assert!(!dump.contains(written) && !dump.contains(kept), "{written}");
@@ -334,7 +342,7 @@ async fn names_are_compared_as_the_engine_compares_them() {
 }
 
 #[tokio::test]
-async fn events_that_cannot_be_read_neither_stop_an_erasure_nor_keep_a_name() {
+async fn unreadable_events_neither_stop_an_erasure_nor_keep_a_name() {
     let app = App::start().await;
     let drop = app.create_drop(9, json!({})).await;
     hold(&app, &drop, "alice", "Alice").await;
@@ -375,7 +383,7 @@ async fn events_that_cannot_be_read_neither_stop_an_erasure_nor_keep_a_name() {
 }
 
 #[tokio::test]
-async fn another_process_forgets_before_it_appends_again() {
+async fn other_process_applies_an_erasure_before_its_next_append() {
     let one = App::start().await;
     let two = one.launch().clone().start().await;
     let drop = one.create_drop(50, json!({ "max_per_hold": 1 })).await;
@@ -417,24 +425,24 @@ async fn another_process_forgets_before_it_appends_again() {
         .await;
     }
     assert!(!dump(one.pool()).await.contains("Erin Early"));
-    assert!(one.verifies().await.contains("erasures: 1\n"));
-    let nobody = one
+    assert!(one.audit_verify().await.contains("erasures: 1\n"));
+    let unknown = one
         .launch()
         .run(&["audit", "erase", "nobody", "--json"])
         .await;
     assert_eq!(
-        serde_json::from_str::<Value>(&nobody.stdout).unwrap(),
+        serde_json::from_str::<Value>(&unknown.stdout).unwrap(),
         json!({ "position": null, "pseudonyms": 0, "introductions": 0 })
     );
 }
 
 #[tokio::test]
-async fn erasing_in_the_middle_of_a_stampede_loses_no_hold_and_links_nobody() {
+async fn erasure_during_a_stampede_loses_no_hold_and_links_no_buyer() {
     let app = App::start().await;
     let drop = app.create_drop(5_000, json!({})).await;
     let (api, shop) = (app.api(), drop.clone());
     let stampede = tokio::spawn(async move {
-        harness::at_once((0..600).map(|turn| {
+        harness::concurrently((0..600).map(|turn| {
             let (api, shop) = (api.clone(), shop.clone());
             // The same few buyers under new names each time: each is introduced repeatedly.
             async move {
@@ -481,5 +489,5 @@ async fn erasing_in_the_middle_of_a_stampede_loses_no_hold_and_links_nobody() {
         introduced_after, 0,
         "no erased pseudonym was introduced again"
     );
-    app.verifies().await;
+    app.audit_verify().await;
 }

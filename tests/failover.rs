@@ -36,7 +36,7 @@ impl Shop {
     }
 
     /// Requests a hold without waiting for the response.
-    fn asked(&self, app: &App, attempt: &Attempt) -> JoinHandle<Reply> {
+    fn send_hold(&self, app: &App, attempt: &Attempt) -> JoinHandle<Reply> {
         let (api, drop, attempt) = (app.api(), self.drop.clone(), attempt.clone());
         tokio::spawn(async move { api.hold_with(&drop, &attempt.key, &attempt.body).await })
     }
@@ -47,13 +47,16 @@ impl Shop {
 
     /// Waits until a commit of the server waits for the standby; returns a connection for further
     /// queries.
-    async fn until_one_waits(&self) -> PgConnection {
+    async fn wait_for_blocked_commit(&self) -> PgConnection {
         let mut operator = self.pair.operator().await;
-        until_count(&mut operator, &self.waiting(), |waiting| waiting > 0).await;
+        until_count(&mut operator, &self.blocked_commits(), |blocked_commits| {
+            blocked_commits > 0
+        })
+        .await;
         operator
     }
 
-    fn waiting(&self) -> String {
+    fn blocked_commits(&self) -> String {
         format!(
             "{} AND (query LIKE '%UPDATE log_head%' OR query LIKE '%pg_logical_emit_message%')",
             waiting_for_standby(&self.database)
@@ -72,7 +75,7 @@ impl Shop {
         for hold in holds {
             assert!(ledger.has_hold(hold), "{hold} was acknowledged");
         }
-        app.verifies().await;
+        app.audit_verify().await;
     }
 }
 
@@ -120,26 +123,28 @@ async fn assert_waits_anew(shop: &Shop, operator: &mut PgConnection) {
     count(operator, ended).await;
     let proving = format!(
         "{} AND query LIKE '%pg_logical_emit_message%'",
-        shop.waiting()
+        shop.blocked_commits()
     );
-    until_count(operator, &proving, |waiting| waiting > 0).await;
+    until_count(operator, &proving, |blocked_commits| blocked_commits > 0).await;
 }
 
 #[tokio::test]
-async fn a_hold_that_is_found_after_a_restart_of_the_primary_is_acknowledged_when_it_is_replicated()
-{
+async fn hold_found_after_a_primary_restart_is_acknowledged_once_replicated() {
     let mut shop = Shop::open().await;
     shop.pair.stop_standby();
     let bob = attempt("bob");
-    let first = shop.asked(&shop.app, &bob);
-    drop(shop.until_one_waits().await);
+    let first = shop.send_hold(&shop.app, &bob);
+    drop(shop.wait_for_blocked_commit().await);
     shop.pair.restart_primary().await;
     assert_unavailable(&first.await.unwrap());
-    let mut operator = shop.until_one_waits().await;
+    let mut operator = shop.wait_for_blocked_commit().await;
     assert_waits_anew(&shop, &mut operator).await;
     assert_unavailable(&shop.retry(&shop.app, &bob).await);
-    let waiting = count(&mut operator, &shop.waiting()).await;
-    assert!(waiting <= 1, "{waiting} sessions of one server wait");
+    let blocked_commits = count(&mut operator, &shop.blocked_commits()).await;
+    assert!(
+        blocked_commits <= 1,
+        "{blocked_commits} sessions of one server wait"
+    );
 
     shop.pair.start_standby().await;
     let bob = eventually_held(&shop, &shop.app, &bob).await;
@@ -148,13 +153,12 @@ async fn a_hold_that_is_found_after_a_restart_of_the_primary_is_acknowledged_whe
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_before_the_standby_went_away_survives_a_failover_and_the_rest_was_not()
- {
+async fn only_replicated_holds_are_acknowledged_and_they_survive_a_failover() {
     let mut shop = Shop::open().await;
     shop.pair.stop_standby();
     let bob = attempt("bob");
-    let first = shop.asked(&shop.app, &bob);
-    drop(shop.until_one_waits().await);
+    let first = shop.send_hold(&shop.app, &bob);
+    drop(shop.wait_for_blocked_commit().await);
     shop.pair.restart_primary().await;
     assert_unavailable(&first.await.unwrap());
     let alice = shop.held.clone();
@@ -162,12 +166,12 @@ async fn what_was_acknowledged_before_the_standby_went_away_survives_a_failover_
 }
 
 #[tokio::test]
-async fn a_server_that_starts_without_the_standby_waits_for_it() {
+async fn server_started_without_the_standby_waits_for_it() {
     let mut shop = Shop::open().await;
     shop.pair.stop_standby();
     let bob = attempt("bob");
-    let first = shop.asked(&shop.app, &bob);
-    drop(shop.until_one_waits().await);
+    let first = shop.send_hold(&shop.app, &bob);
+    drop(shop.wait_for_blocked_commit().await);
     shop.app.kill();
     drop(first.await);
     // The commit of the killed server becomes visible.
@@ -176,7 +180,7 @@ async fn a_server_that_starts_without_the_standby_waits_for_it() {
     let mut starting = tokio::spawn(launch.start());
     let mut operator = tokio::select! {
         _ = &mut starting => panic!("the server shows events that are not replicated"),
-        operator = shop.until_one_waits() => operator,
+        operator = shop.wait_for_blocked_commit() => operator,
     };
     assert_waits_anew(&shop, &mut operator).await;
     assert!(
@@ -192,35 +196,44 @@ async fn a_server_that_starts_without_the_standby_waits_for_it() {
 }
 
 #[tokio::test]
-async fn a_start_that_is_stopped_while_it_waits_leaves_no_session() {
+async fn start_stopped_while_waiting_leaves_no_session() {
     let mut shop = Shop::open().await;
     shop.app.kill();
     shop.pair.stop_standby();
     let mut operator = shop.pair.operator().await;
-    until_count(&mut operator, &shop.waiting(), |waiting| waiting == 0).await;
+    until_count(&mut operator, &shop.blocked_commits(), |blocked_commits| {
+        blocked_commits == 0
+    })
+    .await;
     for _ in 0..3 {
         let mut command = shop
             .app
             .launch()
             .command(&["serve", "--listen", "127.0.0.1:0"]);
         let mut starting = command.spawn().unwrap();
-        until_count(&mut operator, &shop.waiting(), |waiting| waiting > 0).await;
+        until_count(&mut operator, &shop.blocked_commits(), |blocked_commits| {
+            blocked_commits > 0
+        })
+        .await;
         let pid = i32::try_from(starting.id()).unwrap();
         kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
         let ended = spawn_blocking(move || starting.wait()).await.unwrap();
         assert_eq!(ended.unwrap().code(), Some(1));
-        until_count(&mut operator, &shop.waiting(), |waiting| waiting == 0).await;
+        until_count(&mut operator, &shop.blocked_commits(), |blocked_commits| {
+            blocked_commits == 0
+        })
+        .await;
     }
 }
 
 #[tokio::test]
-async fn another_server_neither_replays_nor_shows_a_hold_that_is_not_replicated() {
+async fn other_server_neither_replays_nor_shows_an_unreplicated_hold() {
     let mut shop = Shop::open().await;
     let other = Launch::on(shop.database.clone()).start().await;
     shop.pair.stop_standby();
     let bob = attempt("bob");
-    let first = shop.asked(&shop.app, &bob);
-    let mut operator = shop.until_one_waits().await;
+    let first = shop.send_hold(&shop.app, &bob);
+    let mut operator = shop.wait_for_blocked_commit().await;
     // The wait is cancelled: the commit is now visible, and the other server follows.
     let cancelled =
         "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
@@ -235,7 +248,7 @@ async fn another_server_neither_replays_nor_shows_a_hold_that_is_not_replicated(
     let head = other
         .request(reqwest::Method::GET, "/v1/log/head")
         .bearer_auth(AUDITOR_KEY);
-    assert_unavailable(&harness::take(head).await);
+    assert_unavailable(&harness::fetch(head).await);
     assert_unavailable(&first.await.unwrap());
 
     shop.pair.start_standby().await;
@@ -248,7 +261,7 @@ async fn another_server_neither_replays_nor_shows_a_hold_that_is_not_replicated(
 }
 
 #[tokio::test]
-async fn a_server_goes_through_a_failover_and_sells_on() {
+async fn server_survives_a_failover_and_continues_to_sell() {
     let mut pair = Pair::start().await;
     let database = pair.fresh_database().await;
     let tunnel = Tunnel::to(database.clone()).await;
@@ -258,7 +271,7 @@ async fn a_server_goes_through_a_failover_and_sells_on() {
 
     pair.kill_primary();
     let standby = pair.on_standby(&database);
-    tunnel.lead_to(&standby);
+    tunnel.redirect_to(&standby);
     eventually("the server detects the outage", || async {
         (app.get("/health/ready").await.status == 503).then_some(())
     })
@@ -272,7 +285,7 @@ async fn a_server_goes_through_a_failover_and_sells_on() {
     let erase = app
         .request(reqwest::Method::DELETE, "/v1/admin/buyers/alice")
         .bearer_auth(ADMIN_KEY);
-    assert_unavailable(&harness::take(erase).await);
+    assert_unavailable(&harness::fetch(erase).await);
     assert_eq!(app.stock(&drop).await, [10, 9, 1, 0]);
 
     pair.promote().await;

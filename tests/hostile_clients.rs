@@ -5,11 +5,11 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use harness::{App, Launch, PATIENCE, Raw, at_once, eventually};
+use harness::{App, Launch, Raw, TIMEOUT, concurrently, eventually};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
-const ASK: &str = "GET /health/live HTTP/1.1\r\nhost: holdfast\r\n\r\n";
+const REQUEST: &str = "GET /health/live HTTP/1.1\r\nhost: holdfast\r\n\r\n";
 /// More than the server reads from any connection, and more than the buffers of both kernels hold.
 const WITHOUT_END: usize = 200 * 1024 * 1024;
 
@@ -29,7 +29,7 @@ async fn large_shop(launch: Launch, drops: usize) -> App {
     let description = "\u{1f9e5}".repeat(3_800);
     // A few at a time: all together would be a load test of the database.
     for few in (0..drops).collect::<Vec<_>>().chunks(10) {
-        at_once(few.iter().map(|_| {
+        concurrently(few.iter().map(|_| {
             let (api, description) = (app.api(), description.clone());
             async move {
                 api.create_drop(1, json!({ "description": description }))
@@ -41,7 +41,7 @@ async fn large_shop(launch: Launch, drops: usize) -> App {
     app
 }
 
-async fn hasty() -> Launch {
+async fn with_short_timeouts() -> Launch {
     let launch = Launch::fresh().await;
     launch
         .with("HOLDFAST_HEAD_SECONDS", "1")
@@ -49,7 +49,7 @@ async fn hasty() -> Launch {
 }
 
 #[tokio::test]
-async fn senders_on_streams_are_disconnected_while_the_shop_goes_on() {
+async fn clients_that_send_on_streams_are_disconnected() {
     const HOLDS: u32 = 30;
     let app = App::start().await;
     let drop = app
@@ -90,17 +90,19 @@ async fn senders_on_streams_are_disconnected_while_the_shop_goes_on() {
 }
 
 #[tokio::test]
-async fn a_request_behind_one_for_a_stream_ends_the_connection() {
+async fn request_pipelined_after_a_stream_ends_the_connection() {
     let app = App::start().await;
     app.create_drop(1, json!({})).await;
     let stream = "GET /v1/stream HTTP/1.1\r\nhost: holdfast\r\n\r\n";
     let mut pipelined = Raw::connect(app.address()).await;
-    pipelined.send(format!("{stream}{ASK}").as_bytes()).await;
+    pipelined
+        .send(format!("{stream}{REQUEST}").as_bytes())
+        .await;
     let mut later = Raw::connect(app.address()).await;
     later.watch("").await;
     later.send(b"G").await;
     for connection in [pipelined, later] {
-        let rest = timeout(PATIENCE, connection.closed()).await;
+        let rest = timeout(TIMEOUT, connection.closed()).await;
         let rest = rest.expect("it disconnects");
         assert!(!rest.contains("HTTP/1.1 4"), "{rest}");
     }
@@ -144,8 +146,8 @@ fn server_ends(address: &str) -> Vec<ServerEnd> {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn clients_that_read_nothing_are_disconnected_whatever_they_asked_for() {
-    let app = large_shop(hasty().await, 60).await;
+async fn clients_that_read_nothing_are_disconnected_on_every_route() {
+    let app = large_shop(with_short_timeouts().await, 60).await;
     let lines = "accept: application/x-ndjson\r\n";
     let key = format!("authorization: Bearer {}\r\n", harness::AUDITOR_KEY);
     let page = "GET /openapi.json HTTP/1.1\r\nhost: holdfast\r\n\r\n";
@@ -159,7 +161,7 @@ async fn clients_that_read_nothing_are_disconnected_whatever_they_asked_for() {
     ];
     let mut unread = vec![];
     for request in requests {
-        let mut connection = Raw::connect_narrow(app.address()).await;
+        let mut connection = Raw::connect_with_small_buffer(app.address()).await;
         connection.send(request.as_bytes()).await;
         unread.push((request, connection));
     }
@@ -178,8 +180,8 @@ async fn clients_that_read_nothing_are_disconnected_whatever_they_asked_for() {
 }
 
 #[tokio::test]
-async fn a_body_that_does_not_come_ends_the_connection() {
-    let app = hasty().await.start().await;
+async fn missing_body_ends_the_connection() {
+    let app = with_short_timeouts().await.start().await;
     let drop = app.create_drop(1, json!({})).await;
     let head = |path: &str| {
         format!(
@@ -193,32 +195,32 @@ async fn a_body_that_does_not_come_ends_the_connection() {
     ] {
         let mut slow = Raw::connect(app.address()).await;
         slow.send(head(&path).as_bytes()).await;
-        let answer = timeout(PATIENCE, slow.reply()).await;
-        answer
+        let response = timeout(TIMEOUT, slow.reply()).await;
+        response
             .expect("the connection is closed")
             .problem(status, code);
     }
 }
 
 #[tokio::test]
-async fn a_client_that_reads_slowly_gets_a_long_answer_in_full() {
-    let app = large_shop(hasty().await, 60).await;
-    let mut slow = Raw::connect_narrow(app.address()).await;
+async fn slow_reader_gets_a_long_response_completely() {
+    let app = large_shop(with_short_timeouts().await, 60).await;
+    let mut slow = Raw::connect_with_small_buffer(app.address()).await;
     let request = "GET /v1/drops?limit=100 HTTP/1.1\r\nhost: holdfast\r\nconnection: close\r\n\r\n";
     slow.send(request.as_bytes()).await;
-    let mut answer = vec![];
+    let mut response = vec![];
     loop {
-        let bytes = slow.some_bytes().await;
+        let bytes = slow.read_some().await;
         if bytes.is_empty() {
             break;
         }
-        answer.extend(bytes);
+        response.extend(bytes);
         // Slow enough that the whole response takes longer than the timeout for clients that read
         // nothing.
         sleep(std::time::Duration::from_millis(20)).await;
     }
-    let answer = String::from_utf8_lossy(&answer);
-    let (_, body) = answer
+    let response = String::from_utf8_lossy(&response);
+    let (_, body) = response
         .split_once("\r\n\r\n")
         .expect("the response has a head");
     let drops: serde_json::Value = serde_json::from_str(body).expect("the response is complete");
@@ -227,7 +229,7 @@ async fn a_client_that_reads_slowly_gets_a_long_answer_in_full() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn what_is_held_for_streams_that_nobody_reads_is_bounded() {
+async fn memory_for_unread_streams_is_bounded() {
     const UNREAD: usize = 60;
     const MIB: f64 = 1024.0 * 1024.0;
     harness::allow_open_files();
@@ -237,7 +239,7 @@ async fn what_is_held_for_streams_that_nobody_reads_is_bounded() {
     let before = metric(&app, resident).await;
     let mut unread = vec![];
     for _ in 0..UNREAD {
-        let mut connection = Raw::connect_narrow(app.address()).await;
+        let mut connection = Raw::connect_with_small_buffer(app.address()).await;
         let request = b"GET /v1/stream HTTP/1.1\r\nhost: holdfast\r\n\r\n";
         connection.send(request).await;
         unread.push(connection);
@@ -259,24 +261,24 @@ async fn what_is_held_for_streams_that_nobody_reads_is_bounded() {
 }
 
 #[tokio::test]
-async fn an_id_is_watched_once_and_not_more_of_them_than_a_few() {
+async fn ids_on_a_stream_are_deduplicated_and_limited() {
     let app = App::start().await;
     let drop = app.create_drop(0, json!({})).await;
-    let place = app.waits(&drop, "alice", 1).await;
+    let entry = app.joined(&drop, "alice", 1).await;
     let often = |id: &str, times: usize| vec![id.to_owned(); times].join(",");
     let mut watcher = Raw::connect(app.address()).await;
     let query = format!(
         "?drops={}&waitlist={}",
         often(&drop, 400),
-        often(&place, 400)
+        often(&entry, 400)
     );
-    let mut told = watcher.watch(&query).await;
-    assert_eq!(app.leave(&place).await.status, 204);
-    told += &watcher.read_until("\"status\":\"left\"").await;
-    assert_eq!(told.matches("event: waitlist").count(), 2, "{told}");
+    let mut received = watcher.watch(&query).await;
+    assert_eq!(app.leave(&entry).await.status, 204);
+    received += &watcher.read_until("\"status\":\"left\"").await;
+    assert_eq!(received.matches("event: waitlist").count(), 2, "{received}");
     // The URI with one id 1,770 times is longer than a head may be.
     let mut long = Raw::connect(app.address()).await;
-    let query = often(&place, 1_770);
+    let query = often(&entry, 1_770);
     let request = format!("GET /v1/stream?waitlist={query} HTTP/1.1\r\nhost: holdfast\r\n\r\n");
     long.send(request.as_bytes()).await;
     long.reply().await.problem(414, "uri_too_long");
@@ -287,8 +289,8 @@ async fn an_id_is_watched_once_and_not_more_of_them_than_a_few() {
     for (parameter, most) in [("waitlist", 20), ("drops", 200)] {
         let path = format!("/v1/stream?{parameter}={}", distinct(most + 1));
         let refused = app.get(&path).await;
-        let places = refused.faulty_places(400, "invalid_query");
-        assert_eq!(places, [format!("/{parameter}")]);
+        let pointers = refused.error_pointers(400, "invalid_query");
+        assert_eq!(pointers, [format!("/{parameter}")]);
         assert_eq!(refused.json()["most"], most, "{}", refused.text());
         let path = format!("/v1/stream?{parameter}={}", distinct(most));
         assert_eq!(
@@ -305,17 +307,17 @@ const OTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// A connection from `from` that is open after one response, or the response that rejected it.
 async fn connected(app: &App, from: Ipv4Addr) -> Result<Raw, harness::Reply> {
     let mut connection = Raw::connect_from(from, app.address()).await;
-    connection.send(ASK.as_bytes()).await;
-    let answer = connection.answer().await;
-    if answer.status == 200 {
+    connection.send(REQUEST.as_bytes()).await;
+    let response = connection.next_reply().await;
+    if response.status == 200 {
         return Ok(connection);
     }
     connection.closed().await;
-    Err(answer)
+    Err(response)
 }
 
 #[tokio::test]
-async fn an_address_has_its_share_of_the_connections_and_the_others_have_theirs() {
+async fn connections_are_limited_per_address() {
     let launch = Launch::fresh().await;
     let app = launch
         .with("HOLDFAST_UNLIMITED_NETWORKS", "none")
@@ -337,12 +339,12 @@ async fn an_address_has_its_share_of_the_connections_and_the_others_have_theirs(
         .await
         .expect("another address is not limited");
     let lines = app.stderr();
-    let told: Vec<&str> = lines
+    let received: Vec<&str> = lines
         .lines()
         .filter(|line| line.contains("HOLDFAST_MAX_CONNECTIONS_PER_ADDRESS"))
         .collect();
-    assert_eq!(told.len(), 1, "{lines}");
-    assert!(!told[0].contains("127.0.0.1"), "{}", told[0]);
+    assert_eq!(received.len(), 1, "{lines}");
+    assert!(!received[0].contains("127.0.0.1"), "{}", received[0]);
     open.pop();
     eventually("a connection is free again", || async {
         connected(&app, ONE).await.ok().map(drop)
@@ -361,23 +363,23 @@ async fn streaming(app: &App, from: Ipv4Addr, client: &str) -> (Raw, String) {
     };
     let request = format!("GET /v1/stream HTTP/1.1\r\nhost: holdfast\r\n{forwarded}\r\n");
     connection.send(request.as_bytes()).await;
-    let answer = connection.read_until("\r\n\r\n").await;
-    (connection, answer)
+    let response = connection.read_until("\r\n\r\n").await;
+    (connection, response)
 }
 
-async fn is_let_in(app: &App, open: &mut Vec<Raw>, from: Ipv4Addr, client: &str) -> bool {
-    let (connection, answer) = streaming(app, from, client).await;
-    let is_let_in = answer.starts_with("HTTP/1.1 200 ");
-    if is_let_in {
+async fn is_accepted(app: &App, open: &mut Vec<Raw>, from: Ipv4Addr, client: &str) -> bool {
+    let (connection, response) = streaming(app, from, client).await;
+    let is_accepted = response.starts_with("HTTP/1.1 200 ");
+    if is_accepted {
         open.push(connection);
     } else {
-        assert!(answer.starts_with("HTTP/1.1 429 "), "{answer}");
+        assert!(response.starts_with("HTTP/1.1 429 "), "{response}");
     }
-    is_let_in
+    is_accepted
 }
 
 #[tokio::test]
-async fn an_address_has_its_share_of_the_streams_and_a_proxy_stands_for_its_clients() {
+async fn streams_are_limited_per_address_also_behind_a_proxy() {
     let launch = Launch::fresh().await;
     let app = launch
         .with("HOLDFAST_UNLIMITED_NETWORKS", "none")
@@ -388,27 +390,30 @@ async fn an_address_has_its_share_of_the_streams_and_a_proxy_stands_for_its_clie
     let mut open = vec![];
     for client in ["", "198.51.100.1", "198.51.100.2"] {
         let from = if client.is_empty() { ONE } else { OTHER };
-        assert!(is_let_in(&app, &mut open, from, client).await, "{client}");
-        assert!(is_let_in(&app, &mut open, from, client).await, "{client}");
-        assert!(!is_let_in(&app, &mut open, from, client).await, "{client}");
+        assert!(is_accepted(&app, &mut open, from, client).await, "{client}");
+        assert!(is_accepted(&app, &mut open, from, client).await, "{client}");
+        assert!(
+            !is_accepted(&app, &mut open, from, client).await,
+            "{client}"
+        );
     }
-    let forged = is_let_in(&app, &mut open, ONE, "198.51.100.3").await;
+    let forged = is_accepted(&app, &mut open, ONE, "198.51.100.3").await;
     assert!(!forged, "only a trusted proxy may forward");
     for _ in 0..5 {
         assert!(
-            is_let_in(&app, &mut open, OTHER, "").await,
+            is_accepted(&app, &mut open, OTHER, "").await,
             "the proxy's own"
         );
     }
     open.clear();
     eventually("a stream is free again", || async {
-        is_let_in(&app, &mut vec![], ONE, "").await.then_some(())
+        is_accepted(&app, &mut vec![], ONE, "").await.then_some(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn this_machine_is_without_limits_unless_that_is_changed() {
+async fn this_machine_has_no_address_limits_by_default() {
     let launch = Launch::fresh().await;
     let app = launch
         .with("HOLDFAST_MAX_CONNECTIONS_PER_ADDRESS", "1")
@@ -417,7 +422,7 @@ async fn this_machine_is_without_limits_unless_that_is_changed() {
         .await;
     let mut open = vec![];
     for _ in 0..5 {
-        assert!(is_let_in(&app, &mut open, ONE, "").await);
-        assert!(is_let_in(&app, &mut open, OTHER, "").await);
+        assert!(is_accepted(&app, &mut open, ONE, "").await);
+        assert!(is_accepted(&app, &mut open, OTHER, "").await);
     }
 }

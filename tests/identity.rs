@@ -7,7 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use domain::private::Private;
-use harness::{App, eventually, key, number, take, text};
+use harness::{App, eventually, fetch, key, number, text};
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -18,7 +18,7 @@ fn encoded(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_buyer_cannot_come_back_under_an_id_that_looks_the_same() {
+async fn buyer_cannot_return_with_a_lookalike_id() {
     let app = App::start().await;
     let drop = app.create_drop(50, json!({ "max_per_buyer": 1 })).await;
     app.held(&drop, "ann").await;
@@ -63,11 +63,11 @@ async fn a_buyer_cannot_come_back_under_an_id_that_looks_the_same() {
         (true, &first["id"])
     );
     assert_eq!(app.stock(&drop).await, [50, 47, 3, 0]);
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn a_name_can_be_seen_and_turns_nothing_around() {
+async fn names_are_visible_and_do_not_change_the_text_direction() {
     let app = App::start().await;
     let drop = app.create_drop(9, json!({})).await;
     let new = |name: &str| {
@@ -86,13 +86,13 @@ async fn a_name_can_be_seen_and_turns_nothing_around() {
     ] {
         let refused = app.post_drop(&new(bad)).await;
         assert_eq!(
-            refused.invalid_places(),
+            refused.invalid_pointers(),
             ["/description", "/name"],
             "{bad:?}"
         );
         let edit = app.admin(Method::PATCH, &format!("/v1/drops/{drop}"));
         let edit = edit.header("if-match", "*").json(&json!({ "name": bad }));
-        take(edit).await.invalid("/name");
+        fetch(edit).await.invalid("/name");
         let body = json!({ "buyer_id": "ann", "display_name": bad });
         app.hold_with(&drop, &key(), &body)
             .await
@@ -104,7 +104,7 @@ async fn a_name_can_be_seen_and_turns_nothing_around() {
         let adjust = app
             .admin(Method::POST, &path)
             .header("idempotency-key", key());
-        take(adjust.json(&json!({ "delta": 1, "reason": bad })))
+        fetch(adjust.json(&json!({ "delta": 1, "reason": bad })))
             .await
             .invalid("/reason");
     }
@@ -155,7 +155,7 @@ fn placed(drop: &str, buyer: Uuid, private: &Private) -> (String, Value) {
 }
 
 #[tokio::test]
-async fn what_an_older_log_holds_is_read_and_erased_although_it_would_be_refused_now() {
+async fn ids_of_an_older_log_that_are_rejected_now_are_read_and_erased() {
     let app = App::start().await;
     let drop = Uuid::new_v4().to_string();
     let scheduled = json!({ "DropScheduled": {
@@ -173,10 +173,10 @@ async fn what_an_older_log_holds_is_read_and_erased_although_it_would_be_refused
         ("\u{e9}va", "Eva, in one"),
     ];
     let (mut holds, mut last) = (vec![], 0);
-    for (place, (buyer, shown)) in people.iter().enumerate() {
+    for (index, (buyer, shown)) in people.iter().enumerate() {
         let private = introducing(buyer, shown);
         let (hold, event) = placed(&drop, Uuid::new_v4(), &private);
-        let sequence = i64::try_from(place).unwrap() + 2;
+        let sequence = i64::try_from(index).unwrap() + 2;
         last = record(&app, &drop, sequence, &event, Some(&private)).await;
         holds.push(hold);
     }
@@ -185,9 +185,9 @@ async fn what_an_older_log_holds_is_read_and_erased_although_it_would_be_refused
         (app.get(&path).await.status == 200).then_some(())
     })
     .await;
-    app.verifies().await;
+    app.audit_verify().await;
     let app = app.restart().await;
-    app.verifies().await;
+    app.audit_verify().await;
     assert_eq!(app.drop(&drop).await["name"], "\u{2800}");
     for (hold, (buyer, _)) in holds.iter().zip(people) {
         assert_eq!(app.read_hold(hold).await.ok(200)["buyer_id"], buyer);
@@ -208,11 +208,11 @@ async fn what_an_older_log_holds_is_read_and_erased_although_it_would_be_refused
     for either in ["\u{e9}va", "e\u{301}va"] {
         app.hold(&drop, either).await.problem(409, "limit_reached");
     }
-    app.verifies().await;
+    app.audit_verify().await;
 
     let erase = async |buyer: &str| {
         let path = format!("/v1/admin/buyers/{}", encoded(buyer));
-        let erased = take(app.admin(Method::DELETE, &path)).await;
+        let erased = fetch(app.admin(Method::DELETE, &path)).await;
         assert_eq!(erased.status, 204);
         number(&json!(
             erased.header("holdfast-position").parse::<u64>().unwrap()
@@ -235,5 +235,5 @@ async fn what_an_older_log_holds_is_read_and_erased_although_it_would_be_refused
     .await
     .unwrap();
     assert_eq!(left, 0);
-    app.verifies().await;
+    app.audit_verify().await;
 }

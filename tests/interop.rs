@@ -12,7 +12,7 @@ use cqrs_es::{AggregateError, CqrsFramework, EventEnvelope, Query, View};
 use domain::command::{ConfirmPurchase, PlaceHold};
 use domain::values::{HoldId, Pseudonym, PurchaseId, Quantity};
 use domain::{DropAggregate, DropCommand, Refusal};
-use harness::{App, Units, at_once, distinct, eventually, tally, text};
+use harness::{App, Units, concurrently, distinct, eventually, tally, text};
 use infrastructure::upcasters;
 use postgres_es::{
     PostgresCqrs, PostgresEventRepository, postgres_aggregate_cqrs, postgres_cqrs,
@@ -65,7 +65,7 @@ fn place_hold() -> (HoldId, DropCommand) {
 /// events of other programs. Here both fail before they append, because the table `snapshots` does
 /// not exist.
 #[tokio::test]
-async fn a_stock_program_with_snapshots_appends_nothing() {
+async fn stock_program_with_snapshots_appends_nothing() {
     let app = App::start().await;
     let drop = app.create_drop(5, json!({})).await;
     let pool = || app.pool().clone();
@@ -83,7 +83,7 @@ async fn a_stock_program_with_snapshots_appends_nothing() {
 }
 
 #[tokio::test]
-async fn a_stock_program_and_the_engine_sell_one_drop_together() {
+async fn stock_program_and_engine_sell_one_drop_together() {
     let app = App::start().await;
     let drop = app.create_drop(200, json!({ "hold_seconds": 3600 })).await;
     // A stock program may lose every race against the faster engine; this command precedes the
@@ -92,7 +92,7 @@ async fn a_stock_program_and_the_engine_sell_one_drop_together() {
     execute(&stock_program(app.pool()), &drop, &command)
         .await
         .unwrap();
-    let stock_buyers = at_once((0..4).map(|_| {
+    let stock_buyers = concurrently((0..4).map(|_| {
         let (program, drop) = (stock_program(app.pool()), drop.clone());
         async move {
             let mut held = vec![];
@@ -109,7 +109,7 @@ async fn a_stock_program_and_the_engine_sell_one_drop_together() {
             held
         }
     }));
-    let engine_buyers = at_once((0..400).map(|buyer| {
+    let engine_buyers = concurrently((0..400).map(|buyer| {
         let (api, drop) = (app.api(), drop.clone());
         async move {
             let reply = api.hold(&drop, &format!("buyer-{buyer}")).await;
@@ -168,11 +168,11 @@ async fn a_stock_program_and_the_engine_sell_one_drop_together() {
             (&json!("held"), &json!(null))
         );
     }
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn what_one_places_the_other_can_sell() {
+async fn hold_placed_by_either_can_be_sold_by_the_other() {
     let app = App::start().await;
     let drop = app.create_drop(2, json!({ "hold_seconds": 3600 })).await;
     let program = stock_program(app.pool());
@@ -196,11 +196,11 @@ async fn what_one_places_the_other_can_sell() {
     })
     .await;
     app.hold(&drop, "bob").await.problem(409, "sold_out");
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn a_hold_that_a_stock_program_placed_runs_out_in_the_engine() {
+async fn engine_expires_a_hold_placed_by_a_stock_program() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({ "hold_seconds": 1 })).await;
     let (hold, command) = place_hold();
@@ -214,11 +214,11 @@ async fn a_hold_that_a_stock_program_placed_runs_out_in_the_engine() {
     .await;
 
     assert_eq!(app.stock(&drop).await, [1, 1, 0, 0]);
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn events_of_foreign_streams_are_chained_and_left_alone() {
+async fn foreign_events_are_chained_and_otherwise_ignored() {
     let app = App::start().await;
     let drop = app.create_drop(3, json!({})).await;
     let insert = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
@@ -233,7 +233,7 @@ async fn events_of_foreign_streams_are_chained_and_left_alone() {
     }
     assert_eq!(app.stock(&drop).await, [3, 0, 3, 0]);
     assert_eq!(app.log().await.len(), 7);
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 /// A stock query that folds the events it receives with one of the product's folds.
@@ -296,7 +296,7 @@ async fn place_old_hold(pool: &PgPool, drop: &str, seconds: u32) -> HoldId {
 }
 
 #[tokio::test]
-async fn a_stock_replay_gives_the_views_of_the_server_old_forms_of_events_included() {
+async fn stock_replay_gives_the_servers_views_including_old_event_versions() {
     let app = App::start().await;
     let drop = app.create_drop(50, json!({ "hold_seconds": 3600 })).await;
     let brief = app.create_drop(5, json!({ "hold_seconds": 1 })).await;
@@ -329,9 +329,9 @@ async fn a_stock_replay_gives_the_views_of_the_server_old_forms_of_events_includ
     })
     .await;
     assert_eq!(app.purchase(&lasting.to_string()).await.status, 201);
-    app.verifies().await;
+    app.audit_verify().await;
 
-    eventually("the tables are at the head and no hold is open", || async {
+    eventually("the tables equal a stock replay of the log", || async {
         let pool = app.pool();
         let is_same = replayed::<LiveStock>(pool).await == served::<LiveStock>(pool).await
             && replayed::<TopPurchasers>(pool).await == served::<TopPurchasers>(pool).await

@@ -47,7 +47,7 @@ fn linked(edges: &str) -> BTreeSet<(String, String)> {
 }
 
 #[test]
-fn the_program_links_no_rsa_and_nothing_that_brings_it() {
+fn program_links_neither_rsa_nor_its_companions() {
     let names: BTreeSet<String> = linked("normal,build")
         .into_iter()
         .map(|(name, _)| name)
@@ -91,7 +91,7 @@ fn named(notice: &str) -> Vec<(String, String, String)> {
 }
 
 #[test]
-fn a_notice_names_every_crate_in_the_program_with_its_licence_and_whose_it_is() {
+fn notice_names_every_linked_crate_with_licence_and_holder() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../NOTICE");
     let notice = fs::read_to_string(file).unwrap();
     let ours = ["api", "domain", "infrastructure", "projections"];
@@ -138,7 +138,7 @@ fn a_notice_names_every_crate_in_the_program_with_its_licence_and_whose_it_is() 
 }
 
 #[tokio::test]
-async fn the_program_prints_the_notices_that_must_go_with_it() {
+async fn program_prints_the_required_notices() {
     let printed = Launch::private().run(&["licences"]).await;
     assert_eq!(printed.code, Some(0), "{printed:?}");
     for words in [

@@ -33,13 +33,13 @@ async fn started(launch: Launch, script: &str) -> App {
 }
 
 #[tokio::test]
-async fn a_full_disk_under_the_log_ends_no_server() {
+async fn full_disk_under_the_log_stops_no_server() {
     let app = started(Launch::fresh().await, "exec 2>/dev/full").await;
     assert_works(app).await;
 }
 
 #[tokio::test]
-async fn a_closed_standard_error_ends_no_server() {
+async fn closed_standard_error_stops_no_server() {
     let app = started(Launch::fresh().await, "exec 2>&-").await;
     assert_works(app).await;
 }
@@ -98,7 +98,7 @@ async fn until_losses_are_reported(app: &App, reader: &mut File) {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     };
-    let report = tokio::time::timeout(harness::PATIENCE, reported)
+    let report = tokio::time::timeout(harness::TIMEOUT, reported)
         .await
         .expect("the report is in the log");
     let lost = report
@@ -108,7 +108,7 @@ async fn until_losses_are_reported(app: &App, reader: &mut File) {
 }
 
 #[tokio::test]
-async fn a_server_outlives_the_reader_of_its_log_and_tells_the_next_one_what_was_lost() {
+async fn server_outlives_its_log_reader_and_reports_lost_lines_to_the_next() {
     let launch = Launch::fresh().await;
     let pipe = Pipe::of(&launch);
     let (app, reader) = started_with(&pipe, launch).await;
@@ -124,7 +124,7 @@ async fn a_server_outlives_the_reader_of_its_log_and_tells_the_next_one_what_was
 }
 
 #[tokio::test]
-async fn a_reader_of_the_log_that_does_not_read_keeps_nobody_waiting() {
+async fn blocked_log_reader_delays_no_request() {
     let launch = Launch::fresh().await;
     let pipe = Pipe::of(&launch);
     let reader = pipe.reader();
@@ -135,7 +135,7 @@ async fn a_reader_of_the_log_that_does_not_read_keeps_nobody_waiting() {
 }
 
 #[tokio::test]
-async fn a_server_needs_nobody_to_read_its_standard_output() {
+async fn server_needs_no_reader_of_its_standard_output() {
     let launch = Launch::fresh()
         .await
         .with("HOLDFAST_ADMIN_KEY", ADMIN_KEY)
@@ -151,9 +151,9 @@ async fn a_server_needs_nobody_to_read_its_standard_output() {
     let mut server = command.spawn().expect("the program can be started");
     let api = Api::new(format!("http://{address}"));
     eventually("it is ready", || async {
-        let asked = reqwest::get(format!("http://{address}/health/ready")).await;
-        asked
-            .is_ok_and(|answer| answer.status() == 200)
+        let response = reqwest::get(format!("http://{address}/health/ready")).await;
+        response
+            .is_ok_and(|response| response.status() == 200)
             .then_some(())
     })
     .await;
@@ -176,7 +176,7 @@ async fn piped(launch: &Launch, arguments: &[&str], into: &str) -> Finished {
 }
 
 #[tokio::test]
-async fn commands_whose_output_nobody_reads_end_as_they_would() {
+async fn commands_with_unread_output_exit_as_usual() {
     let app = App::start().await;
     let drop = app.create_drop(10, json!({ "hold_seconds": 3600 })).await;
     let hold = app.held(&drop, "alice").await;
@@ -210,7 +210,7 @@ async fn commands_whose_output_nobody_reads_end_as_they_would() {
 }
 
 #[tokio::test]
-async fn commands_whose_words_nobody_reads_end_as_they_would() {
+async fn commands_with_unread_standard_error_exit_as_usual() {
     let app = App::start().await;
     app.create_drop(10, json!({ "hold_seconds": 3600 })).await;
     let unknown = "00000000-0000-4000-8000-000000000000.00000000-0000-4000-8000-000000000000";
@@ -221,10 +221,13 @@ async fn commands_whose_words_nobody_reads_end_as_they_would() {
         &["seed", "--url", "http://127.0.0.1:1", "--admin-key", "k"],
         &["audit", "nonsense"],
     ] {
-        let heard = app.launch().run(arguments).await;
-        let unheard = app.launch().clone().after("exec 2>/dev/full");
-        let unheard = unheard.run(arguments).await;
-        assert_eq!(heard.code, unheard.code, "{arguments:?}: {heard:?}");
-        assert_ne!(unheard.code, Some(101), "{arguments:?}");
+        let with_reader = app.launch().run(arguments).await;
+        let without_reader = app.launch().clone().after("exec 2>/dev/full");
+        let without_reader = without_reader.run(arguments).await;
+        assert_eq!(
+            with_reader.code, without_reader.code,
+            "{arguments:?}: {with_reader:?}"
+        );
+        assert_ne!(without_reader.code, Some(101), "{arguments:?}");
     }
 }

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
-use harness::{App, Launch, eventually, finish, take, text};
+use harness::{App, Launch, eventually, fetch, finish, text};
 use infrastructure::testing::{TestDatabase, fresh_database};
 use reqwest::Method;
 use serde_json::json;
@@ -78,9 +78,9 @@ impl Shop {
                 app.hold(&self.drop, "bob").await,
                 app.purchase(&self.hold).await,
                 app.adjust(&self.drop, 1).await,
-                take(app.admin(Method::POST, &cancel)).await,
+                fetch(app.admin(Method::POST, &cancel)).await,
                 // An event recorded now would follow one that a repair removes.
-                take(app.admin(Method::DELETE, "/v1/admin/buyers/alice")).await,
+                fetch(app.admin(Method::DELETE, "/v1/admin/buyers/alice")).await,
             ] {
                 let problem = reply.problem(503, "log_refused");
                 assert_eq!(problem["position"], position);
@@ -91,7 +91,7 @@ impl Shop {
             app.get("/health/live").await.ok(200);
             let mut watcher = app.watch("").await;
             assert_eq!(watcher.drop().await.json()["stock"]["held"], 1);
-            let metrics = take(app.admin(Method::GET, "/v1/admin/metrics")).await;
+            let metrics = fetch(app.admin(Method::GET, "/v1/admin/metrics")).await;
             assert_eq!(metrics.ok(200)["engine"]["state"], "refused");
         }
     }
@@ -107,7 +107,7 @@ impl Shop {
 }
 
 #[tokio::test]
-async fn a_broken_chain_stops_writes_until_it_is_restored_and_nothing_else() {
+async fn broken_chain_stops_only_writes_until_it_is_restored() {
     let shop = Shop::open().await;
     let position = break_the_chain(shop.apps[0].pool()).await;
     shop.is_refused(position).await;
@@ -137,11 +137,11 @@ async fn a_broken_chain_stops_writes_until_it_is_restored_and_nothing_else() {
         .await;
         app.held(&shop.drop, "bob").await;
     }
-    shop.apps[0].verifies().await;
+    shop.apps[0].audit_verify().await;
 }
 
 #[tokio::test]
-async fn a_head_that_leads_nowhere_is_refused_at_a_start_with_what_to_do() {
+async fn head_that_does_not_match_the_log_is_rejected_at_the_start() {
     let shop = Shop::open().await;
     let [mut first, mut second] = shop.apps;
     first.kill();
@@ -162,7 +162,7 @@ async fn a_head_that_leads_nowhere_is_refused_at_a_start_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn the_tail_of_a_broken_log_is_cut_and_the_shop_goes_on_without_it() {
+async fn tail_of_a_broken_log_is_cut_and_the_shop_continues() {
     let shop = Shop::open().await;
     let position = break_the_chain(shop.apps[0].pool()).await;
     shop.is_refused(position).await;
@@ -179,14 +179,15 @@ async fn the_tail_of_a_broken_log_is_cut_and_the_shop_goes_on_without_it() {
         ];
         launch.run(&[&arguments, more].concat()).await
     };
-    let said = cut(&[]).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = cut(&[]).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert!(
-        said.stdout
+        output
+            .stdout
             .starts_with(&format!("1 events stand after position {kept}\n")),
-        "{said:?}"
+        "{output:?}"
     );
-    assert!(said.stdout.contains("nothing was changed"), "{said:?}");
+    assert!(output.stdout.contains("nothing was changed"), "{output:?}");
     let refused = cut(&["--yes"]).await;
     assert_eq!(refused.code, Some(1), "servers run: {refused:?}");
     assert!(refused.stderr.contains("stop every server"), "{refused:?}");
@@ -215,7 +216,7 @@ async fn the_tail_of_a_broken_log_is_cut_and_the_shop_goes_on_without_it() {
     .await;
     app.purchase(&hold).await.ok(201);
     assert_eq!(app.stock(&drop).await, [5, 4, 0, 1]);
-    let verified = app.verifies().await;
+    let verified = app.audit_verify().await;
     assert!(
         verified.contains("\n1 incident: 1 events after position "),
         "{verified}"

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use harness::{App, Launch, eventually, take, text};
+use harness::{App, Launch, eventually, fetch, text};
 use reqwest::Method;
 use serde_json::json;
 
@@ -89,7 +89,7 @@ fn same(scrape: &Scrape, expected: &[(&str, f64)]) {
 }
 
 #[tokio::test]
-async fn what_is_scraped_is_well_formed_and_named_by_the_conventions() {
+async fn metrics_are_well_formed_and_named_by_the_conventions() {
     let app = App::start().await;
     let drop = app.create_drop(3, json!({})).await;
     app.held(&drop, "ann").await;
@@ -141,7 +141,7 @@ async fn some_sales(app: &App) -> String {
     let patch = app
         .admin(Method::PATCH, &format!("/v1/drops/{drop}"))
         .header("if-match", "*");
-    take(patch.json(&json!({ "hold_seconds": 3600 })))
+    fetch(patch.json(&json!({ "hold_seconds": 3600 })))
         .await
         .ok(200);
     for (buyer, quantity) in [("bob", 1), ("cid", 2)] {
@@ -164,7 +164,7 @@ async fn some_sales(app: &App) -> String {
 }
 
 #[tokio::test]
-async fn what_is_scraped_agrees_with_what_happened() {
+async fn metrics_agree_with_the_log() {
     let app = App::start().await;
     let _drop = some_sales(&app).await;
     app.get("/nothing").await.problem(404, "not_found");
@@ -238,7 +238,7 @@ async fn what_is_scraped_agrees_with_what_happened() {
 }
 
 #[tokio::test]
-async fn projections_catch_up_and_watchers_are_counted() {
+async fn projection_lag_falls_and_watchers_are_counted() {
     let app = App::start().await;
     app.create_drop(3, json!({})).await;
     let mut watcher = app.watch("").await;
@@ -261,7 +261,7 @@ async fn projections_catch_up_and_watchers_are_counted() {
 }
 
 #[tokio::test]
-async fn counts_of_the_log_outlast_a_restart_and_those_of_the_process_do_not() {
+async fn only_counts_from_the_log_survive_a_restart() {
     let app = App::start().await;
     some_sales(&app).await;
     let app = app.restart().await;
@@ -277,7 +277,7 @@ async fn counts_of_the_log_outlast_a_restart_and_those_of_the_process_do_not() {
 }
 
 #[tokio::test]
-async fn nothing_that_a_caller_sends_becomes_a_label() {
+async fn no_client_input_becomes_a_label() {
     let app = Launch::fresh().await.start().await;
     let drop = app.create_drop(3, json!({ "name": "Quince" })).await;
     app.held(&drop, "zebedee@example.org").await;
@@ -286,7 +286,7 @@ async fn nothing_that_a_caller_sends_becomes_a_label() {
         .problem(404, "drop_not_found");
     app.get("/quagga/..%2f").await.any_problem();
     let method = Method::from_bytes(b"QUIBBLE").unwrap();
-    take(app.request(method, "/v1/drops"))
+    fetch(app.request(method, "/v1/drops"))
         .await
         .problem(405, "method_not_allowed");
     let before = app.get("/metrics").await.text();
@@ -316,7 +316,7 @@ async fn nothing_that_a_caller_sends_becomes_a_label() {
     for number in 0..50 {
         app.get(&format!("/v1/drops/{number}")).await.any_problem();
         app.get(&format!("/{number}")).await.any_problem();
-        take(app.request(
+        fetch(app.request(
             Method::from_bytes(format!("M{number}").as_bytes()).unwrap(),
             "/v1/drops",
         ))

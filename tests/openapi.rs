@@ -7,7 +7,7 @@
 
 use std::collections::BTreeSet;
 
-use harness::{App, distinct, take, validator};
+use harness::{App, distinct, fetch, validator};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -76,7 +76,7 @@ async fn every_method_of_a_path_is_described_and_no_other() {
     for (path, item) in document["paths"].as_object().unwrap() {
         let filled = path.replace(['{', '}'], "");
         let method = Method::from_bytes(b"NOSUCH").unwrap();
-        let reply = take(app.request(method, &filled)).await;
+        let reply = fetch(app.request(method, &filled)).await;
         reply.problem(405, "method_not_allowed");
         let served = reply
             .header("allow")
@@ -92,7 +92,7 @@ async fn every_method_of_a_path_is_described_and_no_other() {
 }
 
 #[tokio::test]
-async fn the_document_is_served_and_not_sent_twice() {
+async fn document_is_served_with_an_entity_tag() {
     let app = App::start().await;
     let reply = app.get("/openapi.json").await;
     assert_eq!(reply.header("content-type"), "application/json");
@@ -100,25 +100,25 @@ async fn the_document_is_served_and_not_sent_twice() {
     let again = app
         .request(Method::GET, "/openapi.json")
         .header("if-none-match", reply.header("etag"));
-    let again = take(again).await;
+    let again = fetch(again).await;
     assert_eq!((again.status, again.body.len()), (304, 0));
     let other = app
         .request(Method::GET, "/openapi.json")
         .header("if-none-match", "\"other\"");
-    assert_eq!(take(other).await.status, 200);
+    assert_eq!(fetch(other).await.status, 200);
 }
 
 #[test]
-fn the_document_is_openapi_3_1() {
+fn document_is_valid_openapi_3_1() {
     let spec = oas3::from_json(api::openapi::document().to_string()).unwrap();
     assert!(spec.openapi.starts_with("3.1."), "{}", spec.openapi);
     spec.validate_version().unwrap();
-    let told = spec.operations().count();
-    assert_eq!(told, operations(&api::openapi::document()).len());
+    let count = spec.operations().count();
+    assert_eq!(count, operations(&api::openapi::document()).len());
 }
 
 #[test]
-fn every_reference_leads_somewhere() {
+fn every_reference_resolves() {
     let document = api::openapi::document();
     let mut seen = 0;
     walk(&document, "", &mut |pointer, value| {
@@ -210,10 +210,10 @@ fn every_example_is_valid() {
 }
 
 #[test]
-fn every_operation_has_a_name_of_its_own_a_room_and_words() {
+fn every_operation_has_a_unique_name_a_tag_and_texts() {
     let document = api::openapi::document();
     let operations = operations(&document);
-    let rooms: BTreeSet<&str> = document["tags"]
+    let tags: BTreeSet<&str> = document["tags"]
         .as_array()
         .unwrap()
         .iter()
@@ -225,7 +225,7 @@ fn every_operation_has_a_name_of_its_own_a_room_and_words() {
     assert_eq!(distinct(ids).len(), operations.len());
     for (path, method, operation) in &operations {
         assert!(
-            rooms.contains(operation["tags"][0].as_str().unwrap()),
+            tags.contains(operation["tags"][0].as_str().unwrap()),
             "{method} {path}"
         );
         assert!(
@@ -236,7 +236,7 @@ fn every_operation_has_a_name_of_its_own_a_room_and_words() {
 }
 
 #[test]
-fn every_problem_that_can_be_told_is_described_where_it_can_be_told() {
+fn every_problem_is_described_where_it_can_occur() {
     let document = api::openapi::document();
     let text = document["paths"].to_string();
     // Possible on any path, so described once.
@@ -288,11 +288,11 @@ const CACHES: [(&str, &str, &str); 23] = [
 ];
 
 #[tokio::test]
-async fn every_route_says_who_may_keep_its_answer() {
+async fn every_route_has_the_right_cache_headers() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({})).await;
     let hold = app.held(&drop, "alice").await;
-    let entry = app.waits(&drop, "bob", 1).await;
+    let entry = app.joined(&drop, "bob", 1).await;
     let other = app.create_drop(1, json!({})).await;
     let bought = app.held(&other, "carl").await;
     let purchase = app.purchase(&bought).await.ok(201);
@@ -321,19 +321,19 @@ async fn every_route_says_who_may_keep_its_answer() {
             assert_eq!(reply.headers()["cache-control"], cache_control);
             continue;
         }
-        let ask = || app.admin(Method::GET, &filled);
-        let reply = take(ask()).await;
+        let request = || app.admin(Method::GET, &filled);
+        let reply = fetch(request()).await;
         assert_eq!(reply.status, 200, "{path}");
         assert_eq!(reply.header("cache-control"), cache_control, "{path}");
         assert_eq!(reply.header("vary"), vary, "{path}");
         if reply.headers.contains_key("etag") {
-            let again = take(ask().header("if-none-match", reply.header("etag"))).await;
+            let again = fetch(request().header("if-none-match", reply.header("etag"))).await;
             // Some bodies contain the time or a changing count; they are sent again.
             assert!(matches!(again.status, 200 | 304), "{path}: {again:?}");
             assert_eq!(again.header("cache-control"), cache_control, "{path}");
             assert_eq!(again.header("vary"), vary, "{path}");
         }
-        let refused = take(app.request(Method::DELETE, "/v1/drops")).await;
+        let refused = fetch(app.request(Method::DELETE, "/v1/drops")).await;
         assert_eq!(refused.header("cache-control"), "no-store");
     }
     // A 404 and a CSV file must not be stored either.
@@ -348,9 +348,9 @@ async fn every_route_says_who_may_keep_its_answer() {
         "no-store"
     );
     let csv = app.admin(Method::GET, "/v1/admin/timeline");
-    let csv = take(csv.header("accept", "text/csv")).await;
+    let csv = fetch(csv.header("accept", "text/csv")).await;
     assert_eq!(csv.header("cache-control"), "private, no-cache");
     let lines = app.admin(Method::GET, "/v1/log");
-    let lines = take(lines.header("accept", "application/x-ndjson")).await;
+    let lines = fetch(lines.header("accept", "application/x-ndjson")).await;
     assert_eq!(lines.header("cache-control"), "private, no-cache");
 }

@@ -85,7 +85,7 @@ impl Pooler {
         }
     }
 
-    async fn is_named(&self, arguments: &[&str], code: i32) {
+    async fn assert_reported(&self, arguments: &[&str], code: i32) {
         let refused = self.launch.run(arguments).await;
         assert_eq!(refused.stderr, format!("holdfast: {POOLER}\n"));
         assert_eq!(refused.code, Some(code));
@@ -117,7 +117,7 @@ fn pgbouncer() -> std::path::PathBuf {
 }
 
 #[tokio::test]
-async fn a_pooler_of_transactions_is_named_at_every_start() {
+async fn transaction_pooling_is_reported_at_every_start() {
     // With Debian's default settings, and with those used for drivers that send settings at the
     // start.
     for ignored in [
@@ -127,18 +127,18 @@ async fn a_pooler_of_transactions_is_named_at_every_start() {
         let pooler = Pooler::start(&format!("pool_mode = transaction\n{ignored}")).await;
         for _ in 0..3 {
             pooler
-                .is_named(&["serve", "--listen", "127.0.0.1:0"], 1)
+                .assert_reported(&["serve", "--listen", "127.0.0.1:0"], 1)
                 .await;
         }
     }
 }
 
 #[tokio::test]
-async fn a_reader_behind_a_pooler_of_transactions_never_hears_of_prepared_statements() {
+async fn audit_behind_transaction_pooling_reports_the_pooler() {
     let pooler = Pooler::start("pool_mode = transaction").await;
-    pooler.is_named(&["audit", "verify"], 2).await;
-    pooler.is_named(&["projections", "list"], 2).await;
-    pooler.is_named(&["log", "check"], 2).await;
+    pooler.assert_reported(&["audit", "verify"], 2).await;
+    pooler.assert_reported(&["projections", "list"], 2).await;
+    pooler.assert_reported(&["log", "check"], 2).await;
     let ignored = "ignore_startup_parameters = extra_float_digits, options";
     let pooler = Pooler::start(&format!("pool_mode = transaction\n{ignored}")).await;
     for _ in 0..5 {
@@ -148,10 +148,10 @@ async fn a_reader_behind_a_pooler_of_transactions_never_hears_of_prepared_statem
 }
 
 #[tokio::test]
-async fn a_pooler_of_sessions_is_sold_through_once_it_lets_their_settings_pass() {
+async fn session_pooling_works_once_it_passes_startup_settings() {
     let pooler = Pooler::start("pool_mode = session").await;
     let serve = ["serve", "--listen", "127.0.0.1:0"];
-    pooler.is_named(&serve, 1).await;
+    pooler.assert_reported(&serve, 1).await;
     let ignored = "ignore_startup_parameters = extra_float_digits, options";
     let pooler = Pooler::start(&format!("pool_mode = session\n{ignored}")).await;
     let app = pooler.launch.clone().start().await;

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use domain::values::{Position, Sequence, Timestamp};
-use harness::{App, Event, at_once, eventually, number, text};
+use harness::{App, Event, concurrently, eventually, number, text};
 use infrastructure::codec::{RecordedEvent, decode};
 use infrastructure::log::{Hash, StoredEvent};
 use projections::fold::Rows;
@@ -68,7 +68,7 @@ async fn assert_all_folded(app: &App) {
 /// Buyers who place holds and then purchase them, release them or leave them to expire, until the
 /// server is gone.
 async fn trade(app: &App, drops: &[String], buyers: usize) {
-    at_once((0..buyers).map(|buyer| {
+    concurrently((0..buyers).map(|buyer| {
         let (api, drop) = (app.api(), drops[buyer % drops.len()].clone());
         async move {
             let body = json!({ "buyer_id": format!("buyer-{}", buyer % 40), "display_name": format!("Buyer {buyer}"), "quantity": buyer % 3 + 1 });
@@ -91,14 +91,14 @@ async fn two_drops(app: &App) -> Vec<String> {
     let lasting = app
         .create_drop(300, json!({ "max_per_hold": 3, "hold_seconds": 3600 }))
         .await;
-    let brief = app
+    let short = app
         .create_drop(300, json!({ "max_per_hold": 3, "hold_seconds": 1 }))
         .await;
-    vec![lasting, brief]
+    vec![lasting, short]
 }
 
 #[tokio::test]
-async fn the_tables_are_a_fresh_fold_of_the_log() {
+async fn tables_equal_a_fresh_fold_of_the_log() {
     let app = App::start().await;
     let drops = two_drops(&app).await;
     trade(&app, &drops, 400).await;
@@ -120,7 +120,7 @@ async fn the_tables_are_a_fresh_fold_of_the_log() {
 }
 
 #[tokio::test]
-async fn readiness_shows_no_message_of_the_database() {
+async fn readiness_contains_no_message_of_the_database() {
     let app = App::start().await;
     let drop = app.create_drop(9, json!({})).await;
     sqlx::query("ALTER TABLE live_stock ADD CONSTRAINT a_rule_of_the_shop CHECK (held < 1)")
@@ -146,7 +146,7 @@ async fn readiness_shows_no_message_of_the_database() {
 }
 
 #[tokio::test]
-async fn reads_answer_what_the_tables_say() {
+async fn reads_agree_with_the_tables() {
     let app = App::start().await;
     let drops = two_drops(&app).await;
     trade(&app, &drops, 200).await;
@@ -182,7 +182,7 @@ async fn reads_answer_what_the_tables_say() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_killed_again_and_again_counts_nothing_twice() {
+async fn server_killed_repeatedly_counts_nothing_twice() {
     let mut app = App::start().await;
     let drops = two_drops(&app).await;
     for round in 1..=4 {
@@ -211,5 +211,5 @@ async fn a_server_that_is_killed_again_and_again_counts_nothing_twice() {
     })
     .await;
     assert_all_folded(&app).await;
-    app.verifies().await;
+    app.audit_verify().await;
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use harness::{
-    App, Finished, Launch, RawEvent, Reply, eventually, finish, key, now, number, take, text,
+    App, Finished, Launch, RawEvent, Reply, eventually, fetch, finish, key, now, number, text,
 };
 use infrastructure::testing::fresh_database;
 use reqwest::Method;
@@ -35,8 +35,8 @@ async fn cases(app: &App) -> Vec<Case> {
         "purchase_id": id(), "hold_id": id(), "buyer": id(), "quantity": 1,
         "total": { "amount": 1, "currency": "USD" }, "purchased_at": now(),
     });
-    type Wrong<'a> = (&'static str, &'a str, &'a str, Value, Option<i64>, bool);
-    let wrong: Vec<Wrong<'_>> = vec![
+    type BrokenEvent<'a> = (&'static str, &'a str, &'a str, Value, Option<i64>, bool);
+    let wrong: Vec<BrokenEvent<'_>> = vec![
         ("unknown_type", "DropPainted", "1.0", json!({}), None, true),
         (
             "unknown_version",
@@ -92,7 +92,7 @@ async fn cases(app: &App) -> Vec<Case> {
 }
 
 /// Asserts that every route of the drop answers 503 with the position.
-async fn is_quarantined(app: &App, case: &Case, position: i64) {
+async fn assert_quarantined(app: &App, case: &Case, position: i64) {
     let Case { drop, hold, .. } = case;
     let of_drop = |rest: &str| format!("/v1/drops/{drop}{rest}");
     eventually("the drop is in quarantine", || async {
@@ -110,8 +110,8 @@ async fn is_quarantined(app: &App, case: &Case, position: i64) {
         app.join(drop, "bob", 1).await,
         app.adjust(drop, 1).await,
         app.get(&format!("/v1/stream?drops={drop}")).await,
-        take(app.admin(Method::POST, &of_drop("/cancel"))).await,
-        take(app.admin(Method::GET, &format!("/v1/admin/timeline?drop_id={drop}"))).await,
+        fetch(app.admin(Method::POST, &of_drop("/cancel"))).await,
+        fetch(app.admin(Method::GET, &format!("/v1/admin/timeline?drop_id={drop}"))).await,
     ];
     for reply in replies {
         let problem = reply.problem(503, "drop_quarantined");
@@ -125,21 +125,21 @@ async fn is_quarantined(app: &App, case: &Case, position: i64) {
 }
 
 /// Asserts that a node reports itself ready and lists the quarantined drops.
-async fn says_so(app: &App, broken: &[(&Case, i64)]) {
+async fn assert_reported(app: &App, broken: &[(&Case, i64)]) {
     let ready = app.get("/health/ready").await.ok(200);
     assert_eq!(ready["quarantined_drops"], broken.len());
-    let metrics = take(app.admin(Method::GET, "/v1/admin/metrics"))
+    let metrics = fetch(app.admin(Method::GET, "/v1/admin/metrics"))
         .await
         .ok(200);
     let figures = app.get("/metrics").await.text();
     let gauge = format!("\nholdfast_quarantined_drops {}\n", broken.len());
     assert!(figures.contains(&gauge), "{figures}");
     for (case, position) in broken {
-        let said = json!({ "drop_id": case.drop, "position": position, "reason": case.reason });
+        let entry = json!({ "drop_id": case.drop, "position": position, "reason": case.reason });
         for listed in [&ready["quarantined"], &metrics["quarantined"]] {
             assert!(
-                listed.as_array().unwrap().contains(&said),
-                "{said}: {listed}"
+                listed.as_array().unwrap().contains(&entry),
+                "{entry}: {listed}"
             );
         }
         let lines = app.stderr();
@@ -153,7 +153,7 @@ async fn says_so(app: &App, broken: &[(&Case, i64)]) {
     }
 }
 
-async fn sells(app: &App, drop: &str) {
+async fn assert_sells(app: &App, drop: &str) {
     let hold = app.held(drop, &key()).await;
     app.purchase(&hold).await.ok(201);
 }
@@ -174,7 +174,7 @@ async fn verify_in_python(app: &App) -> Finished {
 }
 
 #[tokio::test]
-async fn one_event_that_cannot_be_applied_stops_one_drop_and_is_repaired_while_the_shop_runs() {
+async fn inapplicable_event_stops_one_drop_and_is_repaired_online() {
     let database = fresh_database().await;
     let first = Launch::on(database.clone()).start().await;
     let second = Launch::on(database).start().await;
@@ -200,12 +200,12 @@ async fn one_event_that_cannot_be_applied_stops_one_drop_and_is_repaired_while_t
         let position = case.event.append(first.pool()).await;
         broken.push((case, position));
         for app in [&first, &second] {
-            is_quarantined(app, case, position).await;
-            sells(app, &healthy).await;
+            assert_quarantined(app, case, position).await;
+            assert_sells(app, &healthy).await;
         }
     }
     for app in [&first, &second] {
-        says_so(app, &broken).await;
+        assert_reported(app, &broken).await;
     }
     // The SSE stream continues.
     let sold = 2 * cases.len() as u64;
@@ -219,10 +219,10 @@ async fn one_event_that_cannot_be_applied_stops_one_drop_and_is_repaired_while_t
     // A start does the same.
     let second = second.restart().await;
     for (case, position) in &broken {
-        is_quarantined(&second, case, *position).await;
+        assert_quarantined(&second, case, *position).await;
     }
-    says_so(&second, &broken).await;
-    sells(&second, &healthy).await;
+    assert_reported(&second, &broken).await;
+    assert_sells(&second, &healthy).await;
     let mut watcher = second.watch("").await;
     watcher.drop().await;
 
@@ -269,9 +269,9 @@ async fn one_event_that_cannot_be_applied_stops_one_drop_and_is_repaired_while_t
     for (index, (case, position)) in broken.iter().enumerate() {
         let position_text = position.to_string();
         let before = number(&first.audit("/v1/log/head").await.ok(200)["position"]);
-        let said = void(&position_text, &[]).await;
-        assert_eq!(said.code, Some(0), "{said:?}");
-        assert!(said.stdout.contains("nothing was changed"), "{said:?}");
+        let output = void(&position_text, &[]).await;
+        assert_eq!(output.code, Some(0), "{output:?}");
+        assert!(output.stdout.contains("nothing was changed"), "{output:?}");
         let after = number(&first.audit("/v1/log/head").await.ok(200)["position"]);
         assert_eq!(before, after, "a dry run");
         let done = void(&position_text, &["--yes"]).await;
@@ -291,7 +291,7 @@ async fn one_event_that_cannot_be_applied_stops_one_drop_and_is_repaired_while_t
                 (app.stock(&case.drop).await[1] == left).then_some(())
             })
             .await;
-            sells(app, &case.drop).await;
+            assert_sells(app, &case.drop).await;
             eventually("the other drops are still in quarantine", || async {
                 let ready = app.get("/health/ready").await.ok(200);
                 (ready["quarantined_drops"] == cases.len() - 1 - index).then_some(())
@@ -333,8 +333,7 @@ async fn one_event_that_cannot_be_applied_stops_one_drop_and_is_repaired_while_t
 }
 
 #[tokio::test]
-async fn a_rebuild_leaves_a_drop_out_that_cannot_be_read_and_the_runner_folds_it_once_it_is_repaired()
- {
+async fn rebuild_omits_a_quarantined_drop_until_it_is_repaired() {
     let app = App::start().await;
     let drop = app.create_drop(5, json!({})).await;
     let other = app.create_drop(5, json!({})).await;
@@ -376,6 +375,6 @@ async fn a_rebuild_leaves_a_drop_out_that_cannot_be_read_and_the_runner_folds_it
     .await;
     let rebuilt = launch.run(&["projections", "rebuild", "--all"]).await;
     assert_eq!(rebuilt.code, Some(0), "{rebuilt:?}");
-    let verified = app.verifies().await;
+    let verified = app.audit_verify().await;
     assert!(verified.contains("\n1 incident: position "), "{verified}");
 }

@@ -6,12 +6,12 @@
 
 use std::fs;
 
-use harness::{Launch, Lively, Python, finish};
+use harness::{Launch, Python, SampleLog, finish};
 use serde_json::Value;
 
 /// Events of other programs: line breaks and quotes in a text, a version that is not a number,
 /// words that readers take for null, a stream with an empty name.
-const OF_OTHERS: &str = r#"
+const FOREIGN_EVENTS: &str = r#"
     ALTER TABLE events ENABLE TRIGGER USER; ALTER TABLE log_head ENABLE TRIGGER USER;
     INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata) VALUES
     ('Other', 'NA', 1, 'null', '1.10', E'{\n "a": "1, \\"2\\"\\n",\r\n\t"b": {"c": 1.5} \n}', '{}'),
@@ -29,14 +29,14 @@ const LOG: &str = r#"
     ) ORDER BY position) FROM events"#;
 
 #[tokio::test]
-async fn readers_of_others_read_every_format_as_the_log_has_it() {
-    let lively = Lively::make().await;
-    let database = lively.altered(OF_OTHERS).await;
+async fn third_party_readers_read_every_format_correctly() {
+    let sample = SampleLog::create().await;
+    let database = sample.altered(FOREIGN_EVENTS).await;
     let log: Value = sqlx::query_scalar(LOG)
         .fetch_one(&database.pool)
         .await
         .unwrap();
-    assert_eq!(log.as_array().unwrap().len(), lively.log.len() + 4);
+    assert_eq!(log.as_array().unwrap().len(), sample.log.len() + 4);
     let launch = Launch::on(database);
     let folder = launch.data_dir();
     fs::write(folder.join("log.json"), log.to_string()).unwrap();

@@ -6,16 +6,16 @@
 use std::collections::BTreeMap;
 
 use domain::values::Position;
-use harness::{App, Launch, Lively, at_once, eventually, key, number, text};
+use harness::{App, Launch, SampleLog, concurrently, eventually, key, number, text};
 use infrastructure::log::copy::{self, Selection};
 use projections::rebuild::{NAMES, Rebuild};
 use serde_json::{Value, json};
 
 async fn listed(launch: &Launch) -> Vec<Value> {
-    let said = launch.run(&["projections", "list", "--json"]).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
-    let said: Value = serde_json::from_str(&said.stdout).unwrap();
-    said["projections"].as_array().unwrap().clone()
+    let output = launch.run(&["projections", "list", "--json"]).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let output: Value = serde_json::from_str(&output.stdout).unwrap();
+    output["projections"].as_array().unwrap().clone()
 }
 
 /// Waits until every table has applied the whole log.
@@ -47,13 +47,13 @@ async fn halted(app: &App) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn tables_are_listed_with_how_far_they_are() {
-    let lively = Lively::make().await;
-    let launch = Launch::on(lively.altered("UPDATE projection_checkpoints SET position = position - 2, stopped = 'because' WHERE name = 'sales_timeline'").await);
+async fn tables_are_listed_with_their_positions() {
+    let sample = SampleLog::create().await;
+    let launch = Launch::on(sample.altered("UPDATE projection_checkpoints SET position = position - 2, stopped = 'because' WHERE name = 'sales_timeline'").await);
     let tables = listed(&launch).await;
     let names: Vec<String> = tables.iter().map(|table| text(&table["name"])).collect();
     assert_eq!(names, NAMES);
-    let head = lively.log.last().unwrap().position;
+    let head = sample.log.last().unwrap().position;
     assert_eq!(
         tables[0],
         json!({ "name": "live_stock", "checkpoint": head, "lag": 0, "rows": 2, "stopped": null })
@@ -74,18 +74,22 @@ async fn tables_are_listed_with_how_far_they_are() {
 }
 
 #[tokio::test]
-async fn a_table_that_differs_is_replaced_and_one_that_is_equal_is_said_to_be() {
-    let lively = Lively::make().await;
+async fn differing_table_is_replaced_and_an_equal_one_reported() {
+    let sample = SampleLog::create().await;
     let tampered = "UPDATE live_stock SET sold = sold - 1, available = available + 1 WHERE sold > 0; DELETE FROM sales_timeline";
-    let launch = Launch::on(lively.altered(tampered).await);
+    let launch = Launch::on(sample.altered(tampered).await);
     assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(1));
 
-    let said = launch
+    let output = launch
         .run(&["projections", "rebuild", "--all", "--json"])
         .await;
-    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
-    let said: Value = serde_json::from_str(&said.stdout).unwrap();
-    let equal: Vec<&Value> = said["rebuilt"]
+    assert_eq!(
+        (output.code, output.stderr.as_str()),
+        (Some(0), ""),
+        "{output:?}"
+    );
+    let output: Value = serde_json::from_str(&output.stdout).unwrap();
+    let equal: Vec<&Value> = output["rebuilt"]
         .as_array()
         .unwrap()
         .iter()
@@ -95,7 +99,7 @@ async fn a_table_that_differs_is_replaced_and_one_that_is_equal_is_said_to_be() 
     assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(0));
 
     let again = launch.run(&["projections", "rebuild", "live_stock"]).await;
-    let head = lively.log.last().unwrap().position;
+    let head = sample.log.last().unwrap().position;
     assert_eq!(
         again.stdout,
         format!("live_stock: rebuilt up to position {head}, 2 rows; the table was equal\n")
@@ -137,7 +141,7 @@ async fn tables_are_rebuilt_while_a_server_sells() {
     let drop = app.create_drop(400, json!({ "hold_seconds": 3600 })).await;
     let (api, shop) = (app.api(), drop.clone());
     let trade = tokio::spawn(async move {
-        at_once((0..300).map(|buyer| {
+        concurrently((0..300).map(|buyer| {
             let (api, shop) = (api.clone(), shop.clone());
             async move {
                 let body = json!({ "buyer_id": format!("buyer-{}", buyer % 50) });
@@ -151,20 +155,20 @@ async fn tables_are_rebuilt_while_a_server_sells() {
     });
     let mut rebuilds = 0;
     while !trade.is_finished() || rebuilds < 2 {
-        let said = app.launch().run(&["projections", "rebuild", "--all"]).await;
-        assert_eq!(said.code, Some(0), "{said:?}");
-        assert!(!said.stdout.contains("DIFFERED"), "{said:?}");
+        let output = app.launch().run(&["projections", "rebuild", "--all"]).await;
+        assert_eq!(output.code, Some(0), "{output:?}");
+        assert!(!output.stdout.contains("DIFFERED"), "{output:?}");
         rebuilds += 1;
     }
     trade.await.unwrap();
     // The server continues to fold into the replaced tables.
     app.held(&drop, "one more").await;
     reach_the_head(&app).await;
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn a_running_server_forgets_the_rows_that_were_replaced() {
+async fn running_server_discards_replaced_rows() {
     let app = App::start().await;
     let drop = app.create_drop(50, json!({ "hold_seconds": 3600 })).await;
     app.held(&drop, "alice").await;
@@ -191,14 +195,14 @@ async fn a_running_server_forgets_the_rows_that_were_replaced() {
             .stdout
             .contains("DIFFERED")
     );
-    app.verifies().await;
+    app.audit_verify().await;
     app.held(&drop, "carol").await;
     reach_the_head(&app).await;
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn a_projection_that_stopped_shows_where_costs_the_others_nothing_and_goes_on_once_rebuilt() {
+async fn stopped_projection_is_reported_and_resumes_once_rebuilt() {
     let app = App::start().await;
     let drop = app.create_drop(50, json!({ "hold_seconds": 3600 })).await;
     app.held(&drop, "alice").await;
@@ -257,14 +261,14 @@ async fn a_projection_that_stopped_shows_where_costs_the_others_nothing_and_goes
     })
     .await;
     assert_eq!(halted(&app).await, [""; 0]);
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn a_rebuild_that_was_cut_off_goes_on_with_what_it_had_saved() {
-    let lively = Lively::make().await;
-    let database = lively.altered("SELECT 1").await;
-    let half = Position(lively.log.len() as u64 / 2);
+async fn interrupted_rebuild_resumes_from_its_saved_rows() {
+    let sample = SampleLog::create().await;
+    let database = sample.altered("SELECT 1").await;
+    let half = Position(sample.log.len() as u64 / 2);
     let page = async |after: Position, until: Position| {
         let selection = Selection {
             after,
@@ -293,24 +297,24 @@ async fn a_rebuild_that_was_cut_off_goes_on_with_what_it_had_saved() {
     assert_eq!(rebuild.reached(), half);
     drop(rebuild);
     let launch = Launch::on(database);
-    let said = launch
+    let output = launch
         .run(&["projections", "rebuild", "--all", "--json"])
         .await;
-    let said: Value = serde_json::from_str(&said.stdout).unwrap();
-    for table in said["rebuilt"].as_array().unwrap() {
+    let output: Value = serde_json::from_str(&output.stdout).unwrap();
+    for table in output["rebuilt"].as_array().unwrap() {
         assert_eq!(
             (&table["was_equal"], &table["position"]),
-            (&json!(true), &json!(lively.log.len()))
+            (&json!(true), &json!(sample.log.len()))
         );
     }
     assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(0));
 }
 
 /// Folds the first half of the log and saves it, like a rebuild that is killed at that point.
-async fn half_a_rebuild(lively: &Lively, pool: &sqlx::PgPool) {
+async fn half_a_rebuild(sample: &SampleLog, pool: &sqlx::PgPool) {
     let selection = Selection {
         after: Position(0),
-        until: Position(lively.log.len() as u64 / 2),
+        until: Position(sample.log.len() as u64 / 2),
         drop: None,
         private: false,
     };
@@ -326,8 +330,8 @@ async fn half_a_rebuild(lively: &Lively, pool: &sqlx::PgPool) {
 /// Leftovers of an earlier rebuild that this one could not have written for this log, this schema
 /// and this fold.
 #[tokio::test]
-async fn a_rebuild_starts_anew_beside_rows_that_it_cannot_have_saved() {
-    let lively = Lively::make().await;
+async fn rebuild_starts_over_when_the_saved_rows_are_foreign() {
+    let sample = SampleLog::create().await;
     let wrong_rows = "UPDATE top_purchasers_rebuild SET quantity = 7;
                       UPDATE sales_timeline_rebuild SET sold = 7; UPDATE live_stock_rebuild SET terms_version = 7";
     for left in [
@@ -342,44 +346,44 @@ async fn a_rebuild_starts_anew_beside_rows_that_it_cannot_have_saved() {
         "DELETE FROM projection_checkpoints WHERE name LIKE '%_rebuild'",
         "DROP TABLE live_stock_rebuild, top_purchasers_rebuild, sales_timeline_rebuild",
     ] {
-        let database = lively.altered("SELECT 1").await;
-        half_a_rebuild(&lively, &database.pool).await;
+        let database = sample.altered("SELECT 1").await;
+        half_a_rebuild(&sample, &database.pool).await;
         let script = format!("{wrong_rows}; {left}");
         sqlx::raw_sql(&script).execute(&database.pool).await.unwrap();
 
         let launch = Launch::on(database);
-        let said = launch
+        let output = launch
             .run(&["projections", "rebuild", "--all", "--json"])
             .await;
-        assert_eq!(said.code, Some(0), "{left}: {said:?}");
-        let said: Value = serde_json::from_str(&said.stdout).unwrap();
-        for table in said["rebuilt"].as_array().unwrap() {
-            assert_eq!(table["was_equal"], true, "{left}: {said}");
+        assert_eq!(output.code, Some(0), "{left}: {output:?}");
+        let output: Value = serde_json::from_str(&output.stdout).unwrap();
+        for table in output["rebuilt"].as_array().unwrap() {
+            assert_eq!(table["was_equal"], true, "{left}: {output}");
         }
         assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(0));
     }
     // The same rows are resumed, although wrong, if nothing identifies them as foreign.
-    let database = lively.altered("SELECT 1").await;
-    half_a_rebuild(&lively, &database.pool).await;
+    let database = sample.altered("SELECT 1").await;
+    half_a_rebuild(&sample, &database.pool).await;
     sqlx::raw_sql(wrong_rows)
         .execute(&database.pool)
         .await
         .unwrap();
-    let said = Launch::on(database)
+    let output = Launch::on(database)
         .run(&["projections", "rebuild", "--all"])
         .await;
-    assert!(said.stdout.contains("DIFFERED"), "{said:?}");
+    assert!(output.stdout.contains("DIFFERED"), "{output:?}");
 }
 
 /// Rows that were folded from a log with a gap would replace correct rows.
 #[tokio::test]
-async fn nothing_is_rebuilt_from_a_log_that_has_a_hole() {
-    let lively = Lively::make().await;
-    let bought = lively.position_of("PurchaseConfirmed");
-    let last = lively.log.last().unwrap().position;
+async fn no_table_is_rebuilt_from_a_log_with_a_gap() {
+    let sample = SampleLog::create().await;
+    let bought = sample.position_of("PurchaseConfirmed");
+    let last = sample.log.last().unwrap().position;
     for hole in [1, bought, last] {
         let sql = format!("DELETE FROM events WHERE position = {hole}");
-        let launch = Launch::on(lively.altered(&sql).await);
+        let launch = Launch::on(sample.altered(&sql).await);
         let pool = sqlx::PgPool::connect(launch.database_url().unwrap())
             .await
             .unwrap();
@@ -402,10 +406,10 @@ async fn nothing_is_rebuilt_from_a_log_that_has_a_hole() {
 }
 
 #[tokio::test]
-async fn what_somebody_else_began_anew_is_not_saved_into() {
-    let lively = Lively::make().await;
-    let database = lively.altered("SELECT 1").await;
-    half_a_rebuild(&lively, &database.pool).await;
+async fn rebuild_does_not_save_into_a_table_restarted_by_another() {
+    let sample = SampleLog::create().await;
+    let database = sample.altered("SELECT 1").await;
+    half_a_rebuild(&sample, &database.pool).await;
     let one = Rebuild::start(database.pool.clone(), &NAMES).await.unwrap();
     let begun_anew = "DELETE FROM top_purchasers_rebuild; DELETE FROM sales_timeline_rebuild; DELETE FROM live_stock_rebuild;
                       UPDATE projection_checkpoints SET position = 0 WHERE name LIKE '%_rebuild'";
@@ -423,7 +427,7 @@ async fn what_somebody_else_began_anew_is_not_saved_into() {
 }
 
 #[tokio::test]
-async fn rows_of_another_version_of_a_fold_stop_their_projection_until_they_are_rebuilt() {
+async fn rows_of_another_fold_version_stop_their_projection_until_rebuilt() {
     let app = App::start().await;
     let drop = app.create_drop(50, json!({ "hold_seconds": 3600 })).await;
     app.held(&drop, "alice").await;
@@ -460,7 +464,7 @@ async fn rows_of_another_version_of_a_fold_stop_their_projection_until_they_are_
         })
         .await;
         assert_eq!(halted(&app).await, ["sales_timeline"]);
-        app.logs(&reason).await;
+        app.wait_for_log(&reason).await;
         assert_eq!(app.purchase(&hold).await.status, 201);
         eventually("the other projections continue", || async {
             let tables = listed(app.launch()).await;
@@ -497,18 +501,18 @@ async fn rows_of_another_version_of_a_fold_stop_their_projection_until_they_are_
             (health["lag"] == 0 && health["stopped"] == json!(null)).then_some(())
         })
         .await;
-        app.verifies().await;
+        app.audit_verify().await;
     }
 }
 
 /// Rows are saved after every event, each save joined with the earlier ones.
 #[tokio::test]
-async fn a_rebuild_that_saves_after_every_event_comes_to_the_same_tables() {
-    let lively = Lively::make().await;
-    let database = lively.altered("SELECT 1").await;
+async fn rebuild_that_saves_after_every_event_gives_the_same_tables() {
+    let sample = SampleLog::create().await;
+    let database = sample.altered("SELECT 1").await;
     let selection = Selection {
         after: Position(0),
-        until: Position(lively.log.len() as u64),
+        until: Position(sample.log.len() as u64),
         drop: None,
         private: false,
     };
@@ -523,7 +527,7 @@ async fn a_rebuild_that_saves_after_every_event_comes_to_the_same_tables() {
     for table in rebuild.swap().await.unwrap() {
         assert_eq!(
             (table.was_equal, table.position.0),
-            (Some(true), lively.log.len() as u64),
+            (Some(true), sample.log.len() as u64),
             "{table:?}"
         );
     }
@@ -582,14 +586,14 @@ async fn checkpoints(app: &App) -> BTreeMap<String, (i64, i64)> {
 }
 
 #[tokio::test]
-async fn a_rebuild_killed_in_the_middle_harms_nobody_and_goes_on_when_it_is_run_again() {
+async fn killed_rebuild_does_no_harm_and_resumes_when_run_again() {
     let app = App::start().await;
     let drop = app
         .create_drop(1_100, json!({ "hold_seconds": 3600 }))
         .await;
     // More events than a rebuild leaves for the final step, in which it swaps the tables.
     for wave in 0..3 {
-        at_once((0..350).map(|buyer| {
+        concurrently((0..350).map(|buyer| {
             let (api, shop) = (app.api(), drop.clone());
             async move {
                 let body = json!({ "buyer_id": format!("buyer {wave} {buyer}") });
@@ -615,7 +619,7 @@ async fn a_rebuild_killed_in_the_middle_harms_nobody_and_goes_on_when_it_is_run_
     assert_eq!(saved["sales_timeline_rebuild"].0, 0);
     app.held(&drop, "carol").await;
     reach_the_head(&app).await;
-    app.verifies().await;
+    app.audit_verify().await;
 
     // During the swap: the first table has been replaced, the others have not.
     rebuild_killed_at(&app, "top_purchasers").await;
@@ -628,17 +632,17 @@ async fn a_rebuild_killed_in_the_middle_harms_nobody_and_goes_on_when_it_is_run_
     let hold = app.held(&drop, "dora").await;
     assert_eq!(app.purchase(&hold).await.status, 201);
     reach_the_head(&app).await;
-    app.verifies().await;
+    app.audit_verify().await;
 
     // A second run resumes and ends with equal tables.
-    let said = app
+    let output = app
         .launch()
         .run(&["projections", "rebuild", "--all", "--json"])
         .await;
-    assert_eq!(said.code, Some(0), "{said:?}");
-    let said: Value = serde_json::from_str(&said.stdout).unwrap();
-    for table in said["rebuilt"].as_array().unwrap() {
-        assert_eq!(table["was_equal"], true, "{said}");
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let output: Value = serde_json::from_str(&output.stdout).unwrap();
+    for table in output["rebuilt"].as_array().unwrap() {
+        assert_eq!(table["was_equal"], true, "{output}");
     }
     let names: Vec<String> = checkpoints(&app).await.into_keys().collect();
     assert_eq!(
@@ -648,5 +652,5 @@ async fn a_rebuild_killed_in_the_middle_harms_nobody_and_goes_on_when_it_is_run_
     );
     app.held(&drop, "erin").await;
     reach_the_head(&app).await;
-    app.verifies().await;
+    app.audit_verify().await;
 }

@@ -5,7 +5,7 @@
 //! variable that exists only in test builds. The code is otherwise the same, so both releases run
 //! together for the price of one build.
 
-use harness::{App, Launch, eventually, take};
+use harness::{App, Launch, eventually, fetch};
 use infrastructure::codec::HIDDEN_VARIABLE;
 use infrastructure::testing::fresh_database;
 use reqwest::Method;
@@ -19,7 +19,7 @@ async fn status(app: &App, drop: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn an_earlier_release_survives_events_that_a_later_one_writes() {
+async fn earlier_release_survives_events_of_a_later_one() {
     let database = fresh_database().await;
     let later = Launch::on(database.clone()).start().await;
     let launch = Launch::on(database).with(HIDDEN_VARIABLE, HIDDEN);
@@ -59,7 +59,7 @@ async fn an_earlier_release_survives_events_that_a_later_one_writes() {
     assert_eq!(status(&earlier, &changed).await, 503);
     earlier.held(&other, "after a restart").await;
     // It must not undo an event that the later release can apply.
-    let position = take(earlier.request(Method::GET, "/health/ready"))
+    let position = fetch(earlier.request(Method::GET, "/health/ready"))
         .await
         .ok(200)["quarantined"][0]["position"]
         .to_string();
@@ -90,8 +90,7 @@ async fn an_earlier_release_survives_events_that_a_later_one_writes() {
 }
 
 #[tokio::test]
-async fn a_later_release_that_writes_before_the_database_is_migrated_stops_itself_and_nobody_else()
-{
+async fn later_release_on_an_unmigrated_database_stops_only_itself() {
     let database = fresh_database().await;
     let later = Launch::on(database.clone()).start().await;
     let other = Launch::on(database).start().await;
@@ -116,5 +115,5 @@ async fn a_later_release_that_writes_before_the_database_is_migrated_stops_itsel
     later.pool().execute(definition.as_str()).await.unwrap();
     let later = later.restart().await;
     later.adjust(&drop, 5).await.ok(201);
-    later.verifies().await;
+    later.audit_verify().await;
 }

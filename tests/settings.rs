@@ -14,7 +14,7 @@ async fn run_with(variables: &[(&str, &str)], arguments: &[&str]) -> Finished {
 }
 
 #[tokio::test]
-async fn a_server_listens_on_a_name_as_well() {
+async fn server_listens_on_a_host_name_too() {
     let app = Launch::fresh()
         .await
         .start_at("localhost:0", &["serve"])
@@ -27,7 +27,7 @@ async fn a_server_listens_on_a_name_as_well() {
 }
 
 #[tokio::test]
-async fn a_variable_that_is_empty_counts_as_not_set() {
+async fn empty_variable_counts_as_not_set() {
     let names = [
         "HOLDFAST_LISTEN",
         "HOLDFAST_ADMIN_KEY",
@@ -80,7 +80,7 @@ async fn a_variable_that_is_empty_counts_as_not_set() {
 }
 
 #[tokio::test]
-async fn a_buyer_secret_that_is_empty_opens_nothing() {
+async fn empty_buyer_secret_is_rejected() {
     let empty = [("HOLDFAST_BUYER_SECRET", "")];
     for (variables, arguments) in [
         (&empty[..], &["serve"][..]),
@@ -106,21 +106,24 @@ async fn a_buyer_secret_that_is_empty_opens_nothing() {
 }
 
 #[tokio::test]
-async fn a_switch_is_thrown_by_a_variable_in_any_of_the_usual_words() {
+async fn switch_variable_accepts_the_usual_words() {
     let app = App::start().await;
     let audit = async |value: &str| {
         let launch = app.launch().clone().with("HOLDFAST_AUDIT_JSON", value);
         launch.run(&["audit", "verify"]).await
     };
     for on in ["1", "yes", "true", "TRUE", "on"] {
-        let told = audit(on).await;
-        assert!(told.stdout.trim_start().starts_with('{'), "{on}: {told:?}");
+        let verdict = audit(on).await;
+        assert!(
+            verdict.stdout.trim_start().starts_with('{'),
+            "{on}: {verdict:?}"
+        );
     }
     for off in ["0", "no", "false", "False", "off", ""] {
-        let told = audit(off).await;
+        let verdict = audit(off).await;
         assert!(
-            told.stdout.starts_with("verified 0 events"),
-            "{off}: {told:?}"
+            verdict.stdout.starts_with("verified 0 events"),
+            "{off}: {verdict:?}"
         );
     }
     let unclear = audit("maybe").await;
@@ -154,7 +157,7 @@ async fn flag_overrides_its_variable_and_a_switch_set_to_off_is_ignored() {
 }
 
 #[tokio::test]
-async fn where_other_machines_reach_a_server_its_keys_must_be_given_and_short_ones_are_warned_of() {
+async fn reachable_server_requires_explicit_keys_and_warns_of_short_ones() {
     let everywhere = ["serve", "--listen", "0.0.0.0:0"];
     let refused = run_with(&[], &everywhere).await;
     assert_eq!(refused.code, Some(1), "{refused:?}");
@@ -195,7 +198,7 @@ async fn where_other_machines_reach_a_server_its_keys_must_be_given_and_short_on
 }
 
 #[tokio::test]
-async fn a_key_that_is_found_by_trying_is_refused_where_other_machines_reach_the_server() {
+async fn guessable_key_is_rejected_on_a_reachable_server() {
     for short in ["x", "key", "4444"] {
         let long = "sixteen-or-more-a";
         for (admin, auditor, name) in [
@@ -210,15 +213,14 @@ async fn a_key_that_is_found_by_trying_is_refused_where_other_machines_reach_the
             assert!(refused.stderr.contains(&words), "{refused:?}");
             if short == "x" {
                 let app = Launch::fresh().await.start_at("127.0.0.1:0", &keys).await;
-                app.logs(&words).await;
+                app.wait_for_log(&words).await;
             }
         }
     }
 }
 
 #[tokio::test]
-async fn a_short_buyer_secret_is_refused_where_other_machines_reach_the_server_and_warned_of_elsewhere()
- {
+async fn short_buyer_secret_is_rejected_if_reachable_and_logged_otherwise() {
     let keys = [
         "--admin-key",
         "an-admin-key-of-20-c",
@@ -246,12 +248,12 @@ async fn a_short_buyer_secret_is_refused_where_other_machines_reach_the_server_a
             .start_at("127.0.0.1:0", &settings)
             .await;
         let warned = format!("the buyer secret has {} bytes", short.len());
-        app.logs(&warned).await;
+        app.wait_for_log(&warned).await;
     }
 }
 
 #[tokio::test]
-async fn a_start_without_a_buyers_secret_says_what_that_means_where_other_machines_reach_it() {
+async fn start_without_a_buyer_secret_is_explained_on_a_reachable_server() {
     const WORDS: &str = "can hold, buy and release as any buyer";
     let keys = [
         "serve",

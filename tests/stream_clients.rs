@@ -27,7 +27,7 @@ use tokio::task::JoinHandle;
 /// An event as a client delivers it. All fields are present, or the line is not from one of the
 /// scripts.
 #[derive(Debug, Clone, Deserialize)]
-struct Seen {
+struct ReceivedEvent {
     event: String,
     id: String,
     data: String,
@@ -36,7 +36,7 @@ struct Seen {
 /// A client that follows the stream.
 struct Client {
     name: &'static str,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: Arc<Mutex<Vec<ReceivedEvent>>>,
     complaints: Arc<Mutex<String>>,
     _child: Option<Child>,
     tasks: Vec<JoinHandle<()>>,
@@ -93,7 +93,7 @@ impl Client {
             while let Some(next) = source.next().await {
                 match next {
                     Ok(Event::Open) => {}
-                    Ok(Event::Message(message)) => seen.lock().unwrap().push(Seen {
+                    Ok(Event::Message(message)) => seen.lock().unwrap().push(ReceivedEvent {
                         event: message.event,
                         id: message.id,
                         data: message.data,
@@ -131,7 +131,7 @@ impl Client {
     }
 
     /// Asserts that the client delivered only events of the stream, none of them empty.
-    fn was_given_nothing_else(&self) {
+    fn assert_only_stream_events(&self) {
         for event in self.seen.lock().unwrap().iter() {
             let is_event = event.event == "drop" && event.id.parse::<u64>().is_ok();
             assert!(is_event, "{} delivered {event:?}", self.name);
@@ -253,5 +253,5 @@ async fn six_clients_follow_the_stream_across_restarts_and_miss_no_end() {
         app.purchase(&sold).await.ok(201);
         all_see(&clients, &shop, "/stock/sold", json!(round - 1)).await;
     }
-    clients.iter().for_each(Client::was_given_nothing_else);
+    clients.iter().for_each(Client::assert_only_stream_events);
 }

@@ -1,7 +1,7 @@
 //! Buyer tokens over HTTP: which are accepted, why others are rejected, and the scope of
 //! idempotency keys.
 
-use harness::{App, Launch, Reply, key, seconds_now, signed, take, text, token};
+use harness::{App, Launch, Reply, fetch, key, seconds_now, signed, text, token};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -37,11 +37,11 @@ async fn hold(app: &App, drop: &str, bearer: Option<&str>, key: &str, buyer: &st
     if let Some(bearer) = bearer {
         request = request.bearer_auth(bearer);
     }
-    take(request.json(&json!({ "buyer_id": buyer }))).await
+    fetch(request.json(&json!({ "buyer_id": buyer }))).await
 }
 
 #[tokio::test]
-async fn a_good_token_is_accepted_and_a_bad_one_is_refused_with_its_reason() {
+async fn valid_token_is_accepted_and_an_invalid_one_rejected_with_its_reason() {
     let app = start(&[]).await;
     let drop = app.create_drop(100, json!({})).await;
     let now = seconds_now();
@@ -127,7 +127,7 @@ async fn a_good_token_is_accepted_and_a_bad_one_is_refused_with_its_reason() {
 }
 
 #[tokio::test]
-async fn a_token_acts_for_the_buyer_that_it_names_and_no_other() {
+async fn token_acts_only_for_its_buyer() {
     let app = start(&[]).await;
     let drop = app.create_drop(100, json!({})).await;
     // Placed for that id by the shop itself: the rules treat the buyer as mike.
@@ -166,7 +166,7 @@ async fn a_token_acts_for_the_buyer_that_it_names_and_no_other() {
 }
 
 #[tokio::test]
-async fn an_audience_leeway_and_longest_lifetime_are_settings() {
+async fn audience_leeway_and_maximum_lifetime_are_settings() {
     let app = start(&[
         ("HOLDFAST_BUYER_AUDIENCE", "drops.example"),
         ("HOLDFAST_BUYER_TOKEN_MAX_SECONDS", "900"),
@@ -174,12 +174,12 @@ async fn an_audience_leeway_and_longest_lifetime_are_settings() {
     ])
     .await;
     let drop = app.create_drop(100, json!({})).await;
-    let ask = async |claims: Value| {
+    let send = async |claims: Value| {
         let bearer = with(claims);
         hold(&app, &drop, Some(&bearer), &key(), "mike").await
     };
-    ask(json!({ "aud": "drops.example" })).await.ok(201);
-    ask(json!({ "aud": ["x", "drops.example"] })).await.ok(201);
+    send(json!({ "aud": "drops.example" })).await.ok(201);
+    send(json!({ "aud": ["x", "drops.example"] })).await.ok(201);
     let exp = seconds_now() + 1800;
     for (claims, reason) in [
         (json!({}), "has no aud claim"),
@@ -193,15 +193,14 @@ async fn an_audience_leeway_and_longest_lifetime_are_settings() {
             "0 s are tolerated",
         ),
     ] {
-        let problem = ask(claims).await.problem(401, "unauthorized");
+        let problem = send(claims).await.problem(401, "unauthorized");
         let detail = text(&problem["detail"]);
         assert!(detail.contains(reason), "{reason}: {detail}");
     }
 }
 
 #[tokio::test]
-async fn a_key_of_one_buyer_collides_with_nobody_elses_and_is_known_after_a_restart_and_elsewhere()
-{
+async fn idempotency_keys_are_scoped_to_the_buyer_on_every_server() {
     let database = infrastructure::testing::fresh_database().await;
     let launch = || Launch::on(database.clone());
     let before = launch().start().await;
@@ -231,7 +230,7 @@ async fn a_key_of_one_buyer_collides_with_nobody_elses_and_is_known_after_a_rest
         let path = format!("/v1/drops/{drop}/waitlist");
         let request = app.request(Method::POST, &path).bearer_auth(bearer);
         let request = request.header("idempotency-key", "order-1001");
-        take(request.json(&json!({ "buyer_id": buyer, "quantity": 1 }))).await
+        fetch(request.json(&json!({ "buyer_id": buyer, "quantity": 1 }))).await
     };
     join(&here, &mike, "mike")
         .await
@@ -251,23 +250,23 @@ async fn a_key_of_one_buyer_collides_with_nobody_elses_and_is_known_after_a_rest
     hold(&there, &drop, admin, "shop-7", "bob")
         .await
         .problem(422, "idempotency_key_reused");
-    here.verifies().await;
+    here.audit_verify().await;
 }
 
 #[tokio::test]
-async fn two_different_idempotency_keys_are_none() {
+async fn two_different_idempotency_keys_are_rejected() {
     let app = App::start().await;
     let drop = app.create_drop(9, json!({})).await;
-    let ask = async |keys: [&str; 2]| {
+    let send = async |keys: [&str; 2]| {
         let path = format!("/v1/drops/{drop}/holds");
         let mut request = app.request(Method::POST, &path);
         for key in keys {
             request = request.header("idempotency-key", key);
         }
-        take(request.json(&json!({ "buyer_id": "mike" }))).await
+        fetch(request.json(&json!({ "buyer_id": "mike" }))).await
     };
-    ask(["one", "two"])
+    send(["one", "two"])
         .await
         .problem(400, "invalid_idempotency_key");
-    ask(["one", "one"]).await.ok(201);
+    send(["one", "one"]).await.ok(201);
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use harness::{AUDITOR_KEY, App, Launch, Reply, Tunnel, eventually, key, take, tally, text};
+use harness::{AUDITOR_KEY, App, Launch, Reply, Tunnel, eventually, fetch, key, tally, text};
 use infrastructure::testing::{fresh_database, url_for};
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
@@ -58,7 +58,7 @@ fn export_of(app: &App) -> RequestBuilder {
     request.bearer_auth(AUDITOR_KEY)
 }
 
-fn assert_told_to_try_again(reply: &Reply) {
+fn assert_unavailable_with_retry_after(reply: &Reply) {
     reply.problem(503, "unavailable");
     assert!(
         reply
@@ -70,7 +70,7 @@ fn assert_told_to_try_again(reply: &Reply) {
 }
 
 #[tokio::test]
-async fn connections_that_are_cut_in_mid_load_cost_nobody_a_hold_and_nobody_a_fault() {
+async fn connections_cut_under_load_lose_no_hold_and_cause_no_500() {
     let app = App::start().await;
     let database = database_of(&app).await;
     let mut operator = operator().await;
@@ -117,7 +117,7 @@ async fn connections_that_are_cut_in_mid_load_cost_nobody_a_hold_and_nobody_a_fa
     let replies: Vec<Reply> = buyers.join_all().await.into_iter().flatten().collect();
 
     for reply in replies.iter().filter(|reply| reply.status != 201) {
-        assert_told_to_try_again(reply);
+        assert_unavailable_with_retry_after(reply);
     }
     let holds: Vec<String> = replies
         .iter()
@@ -136,11 +136,11 @@ async fn connections_that_are_cut_in_mid_load_cost_nobody_a_hold_and_nobody_a_fa
         "one hold per key: {:?}",
         tally(&replies)
     );
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn without_its_database_a_server_refuses_writes_serves_reads_and_recovers_by_itself() {
+async fn server_without_its_database_rejects_writes_serves_reads_and_recovers() {
     let app = App::start().await;
     let database = database_of(&app).await;
     let mut operator = operator().await;
@@ -157,33 +157,33 @@ async fn without_its_database_a_server_refuses_writes_serves_reads_and_recovers_
     })
     .await;
 
-    assert_told_to_try_again(&app.get("/health/ready").await);
+    assert_unavailable_with_retry_after(&app.get("/health/ready").await);
     assert_eq!(app.get("/health/live").await.status, 200);
-    assert_told_to_try_again(&app.hold(&drop, "bob").await);
+    assert_unavailable_with_retry_after(&app.hold(&drop, "bob").await);
     let standing = app.get(&format!("/v1/drops/{drop}/buyers/alice")).await;
-    assert_told_to_try_again(&standing);
+    assert_unavailable_with_retry_after(&standing);
     assert!(
         !standing.text().contains("recorded"),
         "requests record nothing: {}",
         standing.text()
     );
-    assert_told_to_try_again(&app.purchase(&hold).await);
-    assert_told_to_try_again(&app.release(&hold).await);
-    assert_told_to_try_again(
+    assert_unavailable_with_retry_after(&app.purchase(&hold).await);
+    assert_unavailable_with_retry_after(&app.release(&hold).await);
+    assert_unavailable_with_retry_after(
         &app.post_drop(
             &json!({ "name": "n", "price": { "amount": 1, "currency": "USD" }, "total_stock": 1 }),
         )
         .await,
     );
-    assert_told_to_try_again(&app.audit("/v1/log").await);
-    assert_told_to_try_again(&app.audit("/v1/log/head").await);
-    assert_told_to_try_again(&take(export_of(&app)).await);
+    assert_unavailable_with_retry_after(&app.audit("/v1/log").await);
+    assert_unavailable_with_retry_after(&app.audit("/v1/log/head").await);
+    assert_unavailable_with_retry_after(&fetch(export_of(&app)).await);
     let erase = app.admin(
         reqwest::Method::DELETE,
         "/v1/admin/buyers/carol%40example.org",
     );
-    let erased = take(erase).await;
-    assert_told_to_try_again(&erased);
+    let erased = fetch(erase).await;
+    assert_unavailable_with_retry_after(&erased);
     assert!(erased.text().contains("not known"), "{}", erased.text());
     let words = eventually("the failure is logged", || async {
         Some(app.stderr()).filter(|words| words.contains("could not be erased"))
@@ -209,7 +209,7 @@ async fn without_its_database_a_server_refuses_writes_serves_reads_and_recovers_
     watcher
         .until(|state| state["stock"]["held"] == 1 && state["stock"]["sold"] == 1)
         .await;
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 async fn eventually_ready(app: &App, status: u16) {
@@ -229,13 +229,13 @@ async fn assert_back(app: &App, drop: &str) {
 }
 
 #[tokio::test]
-async fn once_a_server_says_that_it_is_back_nobody_meets_a_connection_from_before() {
+async fn recovered_server_uses_no_stale_connection() {
     let tunnel = Tunnel::to(fresh_database().await).await;
     let app = Launch::on(tunnel.database()).start().await;
     let drop = app
         .create_drop(1_000, json!({ "hold_seconds": 3600 }))
         .await;
-    for outage in [Tunnel::cut, Tunnel::fall_silent] {
+    for outage in [Tunnel::cut, Tunnel::stall] {
         assert_back(&app, &drop).await;
         outage(&tunnel);
         eventually_ready(&app, 503).await;
@@ -244,11 +244,11 @@ async fn once_a_server_says_that_it_is_back_nobody_meets_a_connection_from_befor
         assert_back(&app, &drop).await;
         assert_eq!(app.audit("/v1/log").await.status, 200);
     }
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn servers_that_take_turns_are_back_as_one() {
+async fn servers_with_append_turns_recover_together() {
     let tunnel = Tunnel::to(fresh_database().await).await;
     let here = Launch::on(tunnel.database()).start().await;
     let there = Launch::on(tunnel.database()).start().await;
@@ -259,9 +259,9 @@ async fn servers_that_take_turns_are_back_as_one() {
         (there.get(&format!("/v1/drops/{drop}")).await.status == 200).then_some(())
     })
     .await;
-    for outage in [Tunnel::cut, Tunnel::fall_silent] {
+    for outage in [Tunnel::cut, Tunnel::stall] {
         // Both have conflicts, and use append turns from then on.
-        harness::at_once((0..40).map(|buyer| {
+        harness::concurrently((0..40).map(|buyer| {
             let api = if buyer % 2 == 0 {
                 here.api()
             } else {
@@ -283,11 +283,11 @@ async fn servers_that_take_turns_are_back_as_one() {
             assert_back(app, &drop).await;
         }
     }
-    here.verifies().await;
+    here.audit_verify().await;
 }
 
 #[tokio::test]
-async fn a_retry_after_an_outage_finds_out_what_became_of_the_first_request() {
+async fn retry_after_an_outage_gets_the_outcome_of_the_first_request() {
     let app = App::start().await;
     let database = database_of(&app).await;
     let mut operator = operator().await;
@@ -323,12 +323,12 @@ async fn a_retry_after_an_outage_finds_out_what_became_of_the_first_request() {
 
     let first = first.await.unwrap();
     if first.status != 201 {
-        assert_told_to_try_again(&first);
+        assert_unavailable_with_retry_after(&first);
     }
     let hold = eventually("the retry is answered", || async {
         let reply = app.hold_with(&drop, &key, &body).await;
         if reply.status != 201 {
-            assert_told_to_try_again(&reply);
+            assert_unavailable_with_retry_after(&reply);
             return None;
         }
         Some(text(&reply.json()["id"]))
@@ -338,5 +338,5 @@ async fn a_retry_after_an_outage_finds_out_what_became_of_the_first_request() {
     let ledger = app.ledger().await;
     assert_eq!(ledger.count(&drop, "HoldPlaced"), 1);
     assert!(ledger.has_hold(&hold));
-    app.verifies().await;
+    app.audit_verify().await;
 }

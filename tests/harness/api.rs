@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::app::{ADMIN_KEY, AUDITOR_KEY};
-use crate::described::Asked;
+use crate::described::SentRequest;
 use crate::events::{Event, Ledger};
 use crate::reply::Reply;
 use crate::watcher::Watcher;
-use crate::{PATIENCE, text};
+use crate::{TIMEOUT, text};
 
 /// A client of one server.
 #[derive(Debug, Clone)]
@@ -32,7 +32,7 @@ impl Api {
     #[must_use]
     pub fn new(base: String) -> Self {
         let client = Client::builder()
-            .timeout(PATIENCE)
+            .timeout(TIMEOUT)
             .no_proxy()
             .build()
             .expect("an HTTP client can be built");
@@ -57,17 +57,17 @@ impl Api {
 
     /// Sends `GET path`.
     pub async fn get(&self, path: &str) -> Reply {
-        take(self.request(Method::GET, path)).await
+        fetch(self.request(Method::GET, path)).await
     }
 
     /// Sends `GET path` with the auditor key.
     pub async fn audit(&self, path: &str) -> Reply {
-        take(self.request(Method::GET, path).bearer_auth(AUDITOR_KEY)).await
+        fetch(self.request(Method::GET, path).bearer_auth(AUDITOR_KEY)).await
     }
 
     /// Sends `POST /v1/drops` with the admin key and a new idempotency key.
     pub async fn post_drop(&self, body: &Value) -> Reply {
-        take(
+        fetch(
             self.admin(Method::POST, "/v1/drops")
                 .header("idempotency-key", key())
                 .json(body),
@@ -152,7 +152,7 @@ impl Api {
 
     /// Releases a hold.
     pub async fn release(&self, hold: &str) -> Reply {
-        take(self.request(Method::DELETE, &format!("/v1/holds/{hold}"))).await
+        fetch(self.request(Method::DELETE, &format!("/v1/holds/{hold}"))).await
     }
 
     /// Joins the waitlist with a new key.
@@ -165,22 +165,22 @@ impl Api {
     pub async fn join_with(&self, drop: &str, key: &str, body: &Value) -> Reply {
         let path = format!("/v1/drops/{drop}/waitlist");
         let request = self.request(Method::POST, &path);
-        take(request.header("idempotency-key", key).json(body)).await
+        fetch(request.header("idempotency-key", key).json(body)).await
     }
 
     /// Joins the waitlist with a new key, which must succeed; returns the entry's id.
-    pub async fn waits(&self, drop: &str, buyer: &str, quantity: u32) -> String {
+    pub async fn joined(&self, drop: &str, buyer: &str, quantity: u32) -> String {
         text(&self.join(drop, buyer, quantity).await.ok(201)["id"])
     }
 
     /// Reads a waitlist entry.
-    pub async fn place(&self, entry: &str) -> Value {
+    pub async fn waitlist_entry(&self, entry: &str) -> Value {
         self.get(&format!("/v1/waitlist/{entry}")).await.ok(200)
     }
 
     /// Leaves the waitlist.
     pub async fn leave(&self, entry: &str) -> Reply {
-        take(self.request(Method::DELETE, &format!("/v1/waitlist/{entry}"))).await
+        fetch(self.request(Method::DELETE, &format!("/v1/waitlist/{entry}"))).await
     }
 
     /// Adjusts the stock with a new key.
@@ -188,7 +188,7 @@ impl Api {
         let path = format!("/v1/drops/{drop}/stock-adjustments");
         let request = self.admin(Method::POST, &path);
         let request = request.header("idempotency-key", key());
-        take(request.json(&json!({ "delta": delta, "reason": "for a test" }))).await
+        fetch(request.json(&json!({ "delta": delta, "reason": "for a test" }))).await
     }
 
     /// Reads the whole log, in order.
@@ -196,7 +196,7 @@ impl Api {
         let request = self
             .request(Method::GET, "/v1/log")
             .bearer_auth(AUDITOR_KEY);
-        let reply = take(request.header("accept", "application/x-ndjson")).await;
+        let reply = fetch(request.header("accept", "application/x-ndjson")).await;
         assert_eq!(reply.status, 200, "{}", reply.text());
         reply.text().lines().map(Event::parse).collect()
     }
@@ -216,14 +216,14 @@ impl Api {
 ///
 /// # Panics
 /// If the server does not respond, or not as described.
-pub async fn take(request: RequestBuilder) -> Reply {
+pub async fn fetch(request: RequestBuilder) -> Reply {
     try_send(request).await.expect("the server responds")
 }
 
 pub(crate) async fn try_send(request: RequestBuilder) -> Result<Reply, reqwest::Error> {
     let (client, request) = request.build_split();
     let request = request?;
-    let asked = Asked::of(&request);
+    let sent = SentRequest::of(&request);
     let response = client.execute(request).await?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.bytes().await?;
@@ -232,7 +232,7 @@ pub(crate) async fn try_send(request: RequestBuilder) -> Result<Reply, reqwest::
         headers,
         body,
     };
-    asked.was_answered(&reply);
+    sent.check_reply(&reply);
     Ok(reply)
 }
 

@@ -19,7 +19,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::api::Api;
-use crate::{PATIENCE, eventually};
+use crate::{TIMEOUT, eventually};
 
 /// The admin key of every server under test.
 pub const ADMIN_KEY: &str = "admin-key-of-the-tests";
@@ -191,7 +191,7 @@ pub struct Finished {
 pub async fn finish(command: Command) -> Finished {
     let mut command = tokio::process::Command::from(command);
     command.kill_on_drop(true);
-    let output = timeout(PATIENCE, command.output())
+    let output = timeout(TIMEOUT, command.output())
         .await
         .expect("the program ends")
         .expect("the program runs");
@@ -260,7 +260,7 @@ impl App {
     ///
     /// # Panics
     /// If it does not write them in time.
-    pub async fn logs(&self, words: &str) {
+    pub async fn wait_for_log(&self, words: &str) {
         eventually(&format!("the log contains: {words}"), || async {
             self.stderr().contains(words).then_some(())
         })
@@ -315,7 +315,7 @@ impl App {
     ///
     /// # Panics
     /// If it does not pass.
-    pub async fn verifies(&self) -> String {
+    pub async fn audit_verify(&self) -> String {
         let verdict = self.launch.run(&["audit", "verify"]).await;
         assert_eq!(verdict.code, Some(0), "{verdict:?}");
         verdict.stdout
@@ -363,7 +363,7 @@ impl Process {
             stderr,
             postmaster,
         };
-        let address = line.recv_timeout(PATIENCE).ok();
+        let address = line.recv_timeout(TIMEOUT).ok();
         let address = address
             .as_deref()
             .and_then(|line| line.strip_prefix("listening on "))
@@ -397,7 +397,7 @@ impl Process {
     }
 
     fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {
                 self.status = Some(status);
@@ -441,11 +441,11 @@ fn program() -> PathBuf {
         return program.into();
     }
     let own = env::current_exe().expect("a running program has a file");
-    let beside = own
+    let candidate = own
         .parent()
         .and_then(Path::parent)
         .map(|directory| directory.join(NAME));
-    beside
+    candidate
         .filter(|program| program.exists())
         .expect("cargo builds the program with the tests")
 }

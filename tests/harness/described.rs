@@ -33,13 +33,13 @@ static VALIDATORS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> = LazyLock::
 
 /// A request that was sent.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
+pub(crate) struct SentRequest {
     method: Method,
     path: String,
     body: Option<Vec<u8>>,
 }
 
-impl Asked {
+impl SentRequest {
     pub(crate) fn of(request: &Request) -> Self {
         let body = request.body().and_then(reqwest::Body::as_bytes);
         Self {
@@ -53,9 +53,9 @@ impl Asked {
     ///
     /// # Panics
     /// If it does not.
-    pub(crate) fn was_answered(&self, reply: &Reply) {
+    pub(crate) fn check_reply(&self, reply: &Reply) {
         let Some((template, item)) = item_at(&self.path) else {
-            return self.claim_response(
+            return self.check_response(
                 reply,
                 &json!({ "$ref": "#/components/responses/NotFound" }),
                 "unknown path",
@@ -68,7 +68,7 @@ impl Asked {
         };
         let Some(operation) = item.get(&method) else {
             let refused = json!({ "$ref": "#/components/responses/MethodNotAllowed" });
-            return self.claim_response(reply, &refused, "unknown method");
+            return self.check_response(reply, &refused, "unknown method");
         };
         let status = reply.status.to_string();
         let described = operation["responses"].get(&status);
@@ -78,15 +78,15 @@ impl Asked {
                 reply.text()
             )
         });
-        self.claim_response(reply, described, &format!("{method} {template} {status}"));
+        self.check_response(reply, described, &format!("{method} {template} {status}"));
         if reply.status < 400 {
-            self.claim_request(operation, &format!("{method} {template}"));
+            self.check_request(operation, &format!("{method} {template}"));
         }
     }
 
-    fn claim_response(&self, reply: &Reply, described: &Value, place: &str) {
-        let described = resolved(described);
-        self.claim_headers(reply, described);
+    fn check_response(&self, reply: &Reply, described: &Value, location: &str) {
+        let described = resolve(described);
+        self.check_headers(reply, described);
         if reply.body.is_empty() {
             return;
         }
@@ -101,43 +101,43 @@ impl Asked {
         });
         if let Some(lines) = content.get("x-lines") {
             for line in reply.text().lines() {
-                claim(
-                    &format!("{place} line"),
+                check_schema(
+                    &format!("{location} line"),
                     lines,
                     &serde_json::from_str(line).expect("each line is JSON"),
                 );
             }
         }
         if matches!(media_type, "application/json" | "application/problem+json") {
-            claim(
-                &format!("{place} {media_type}"),
+            check_schema(
+                &format!("{location} {media_type}"),
                 &content["schema"],
                 &reply.json(),
             );
         }
         if media_type == "application/problem+json" {
-            claim_title(&reply.json());
+            check_title(&reply.json());
         }
     }
 
-    fn claim_headers(&self, reply: &Reply, described: &Value) {
+    fn check_headers(&self, reply: &Reply, described: &Value) {
         let known = DOCUMENT["components"]["headers"]
             .as_object()
             .expect("the document has headers");
         for name in known.keys() {
-            let described = described["headers"].get(name).map(resolved);
-            let is_there = reply.headers.contains_key(name.to_lowercase());
+            let described = described["headers"].get(name).map(resolve);
+            let is_present = reply.headers.contains_key(name.to_lowercase());
             assert!(
-                !is_there || described.is_some(),
+                !is_present || described.is_some(),
                 "{name} is not described: {self:?} {reply:?}"
             );
             let is_missing =
-                !is_there && described.is_some_and(|header| header["required"] == true);
+                !is_present && described.is_some_and(|header| header["required"] == true);
             assert!(!is_missing, "{name} is missing: {self:?} {reply:?}");
         }
     }
 
-    fn claim_request(&self, operation: &Value, place: &str) {
+    fn check_request(&self, operation: &Value, location: &str) {
         let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
         let body = self
             .body
@@ -147,7 +147,7 @@ impl Asked {
         let may_be_left_out = operation["requestBody"]["required"] == false;
         let body = body.filter(|body: &Value| !(may_be_left_out && body.is_null()));
         if let (Value::Object(_), Some(body)) = (schema, body) {
-            claim(&format!("{place} request"), schema, &body);
+            check_schema(&format!("{location} request"), schema, &body);
         }
     }
 }
@@ -157,9 +157,9 @@ impl Asked {
 ///
 /// # Panics
 /// If it has another title.
-fn claim_title(problem: &Value) {
-    let is_its = |code: &&api::problem::Code| problem["code"] == code.name();
-    let code = api::problem::Code::ALL.iter().find(is_its);
+fn check_title(problem: &Value) {
+    let has_code = |code: &&api::problem::Code| problem["code"] == code.name();
+    let code = api::problem::Code::ALL.iter().find(has_code);
     let title = code.map(|code| code.title());
     assert_eq!(problem["title"].as_str(), title, "{problem}");
 }
@@ -168,31 +168,31 @@ fn claim_title(problem: &Value) {
 ///
 /// # Panics
 /// If it is not.
-pub(crate) fn claim_event(name: &str, data: &Value) {
+pub(crate) fn check_event(name: &str, data: &Value) {
     let stream =
         &DOCUMENT["paths"]["/v1/stream"]["get"]["responses"]["200"]["content"]["text/event-stream"];
     let schema = stream["x-events"].get(name);
-    claim(
+    check_schema(
         &format!("event {name}"),
         schema.unwrap_or_else(|| panic!("the SSE stream has no event {name}")),
         data,
     );
 }
 
-fn claim(place: &str, schema: &Value, value: &Value) {
+fn check_schema(location: &str, schema: &Value, value: &Value) {
     let mut validators = VALIDATORS.lock().unwrap_or_else(PoisonError::into_inner);
     let validator = validators
-        .entry(place.to_owned())
+        .entry(location.to_owned())
         .or_insert_with(|| Arc::new(validator(schema)));
     let validator = Arc::clone(validator);
     drop(validators);
-    let faults: Vec<String> = validator
+    let errors: Vec<String> = validator
         .iter_errors(value)
         .map(|error| format!("{}: {error}", error.instance_path))
         .collect();
     assert!(
-        faults.is_empty(),
-        "{place} does not match its description: {faults:#?}\n{value}"
+        errors.is_empty(),
+        "{location} does not match its description: {errors:#?}\n{value}"
     );
 }
 
@@ -235,30 +235,32 @@ fn item_at(path: &str) -> Option<(&'static str, &'static Value)> {
     let items = DOCUMENT["paths"]
         .as_object()
         .expect("the document has paths");
-    let mut fitting = items.iter().filter(|(template, _)| fits(template, path));
-    fitting
+    let mut matching = items
+        .iter()
+        .filter(|(template, _)| matches_template(template, path));
+    matching
         .next()
         .map(|(template, item)| (template.as_str(), item))
 }
 
-fn fits(template: &str, path: &str) -> bool {
+fn matches_template(template: &str, path: &str) -> bool {
     if let Some(prefix) = template.strip_suffix("{path}") {
         return path
             .strip_prefix(prefix)
             .is_some_and(|rest| !rest.is_empty());
     }
-    let (mut wanted, mut given) = (template.split('/'), path.split('/'));
+    let (mut expected, mut actual) = (template.split('/'), path.split('/'));
     loop {
-        match (wanted.next(), given.next()) {
+        match (expected.next(), actual.next()) {
             (None, None) => return true,
-            (Some(wanted), Some(given))
-                if wanted == given || (wanted.starts_with('{') && !given.is_empty()) => {}
+            (Some(expected), Some(actual))
+                if expected == actual || (expected.starts_with('{') && !actual.is_empty()) => {}
             _ => return false,
         }
     }
 }
 
-fn resolved(value: &Value) -> &Value {
+fn resolve(value: &Value) -> &Value {
     match value["$ref"].as_str() {
         Some(reference) => DOCUMENT
             .pointer(reference.trim_start_matches('#'))

@@ -31,15 +31,15 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-pub use self::api::{Api, key, take};
+pub use self::api::{Api, fetch, key};
 pub use self::app::{ADMIN_KEY, AUDITOR_KEY, App, Finished, Launch, finish};
 pub use self::debian::{install, on_path, run};
 pub use self::described::validator;
 pub use self::events::{Event, Ledger, Units};
-pub use self::lively::Lively;
+pub use self::lively::SampleLog;
 pub use self::node::Node;
 pub use self::python::Python;
-pub use self::raw::{Raw, allow_open_files, holds_at_once};
+pub use self::raw::{Raw, allow_open_files, concurrent_holds};
 pub use self::raw_events::RawEvent;
 pub use self::reply::{Reply, tally};
 pub use self::rules::Rules;
@@ -50,9 +50,9 @@ pub use self::watcher::{Frame, Watcher};
 
 /// How long a state may take before a test fails. Generous: it is reached only when something is
 /// broken.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const TIMEOUT: Duration = Duration::from_secs(120);
 /// How often a state is checked.
-const GLANCE: Duration = Duration::from_millis(15);
+const POLL_INTERVAL: Duration = Duration::from_millis(15);
 
 /// Polls `look` until it returns a value, and returns that value.
 ///
@@ -66,7 +66,7 @@ where
 {
     let caller = Location::caller();
     async move {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(value) = look().await {
                 return value;
@@ -75,7 +75,7 @@ where
                 Instant::now() < deadline,
                 "{caller}: timed out waiting until {what}"
             );
-            sleep(GLANCE).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 }
@@ -84,7 +84,7 @@ where
 ///
 /// # Panics
 /// If one of them panics.
-pub async fn at_once<T, Work>(work: impl IntoIterator<Item = Work>) -> Vec<T>
+pub async fn concurrently<T, Work>(work: impl IntoIterator<Item = Work>) -> Vec<T>
 where
     T: Send + 'static,
     Work: Future<Output = T> + Send + 'static,

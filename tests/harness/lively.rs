@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::json;
 use sqlx::{Connection, Executor, PgConnection};
 
-use crate::api::{key, take};
+use crate::api::{fetch, key};
 use crate::app::{AUDITOR_KEY, App, Finished, Launch};
 use crate::events::Event;
 use crate::{eventually, text};
@@ -24,7 +24,7 @@ const GUARDS: [(&str, &str); 8] = [
 
 /// The log of a stopped server in which every kind of event of a drop has occurred.
 #[derive(Debug)]
-pub struct Lively {
+pub struct SampleLog {
     /// The name of its database.
     pub database: String,
     pub log: Vec<Event>,
@@ -32,12 +32,12 @@ pub struct Lively {
     pub export: String,
 }
 
-impl Lively {
+impl SampleLog {
     /// Creates the log with a real server.
     ///
     /// # Panics
     /// If the server does not respond as expected.
-    pub async fn make() -> Self {
+    pub async fn create() -> Self {
         let app = App::start().await;
         let shop = app
             .create_drop(20, json!({ "hold_seconds": 3600, "max_per_hold": 3 }))
@@ -100,7 +100,7 @@ impl Lively {
         })
         .await;
         let lines = app.request(Method::GET, "/v1/log").bearer_auth(AUDITOR_KEY);
-        let export = take(lines.header("accept", "application/x-ndjson"))
+        let export = fetch(lines.header("accept", "application/x-ndjson"))
             .await
             .text();
         let log = app.log().await;

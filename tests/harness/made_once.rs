@@ -16,21 +16,22 @@ pub(crate) fn made_once(kind: &str, key: impl Hash, make: impl FnOnce(&Path)) ->
     key.hash(&mut hasher);
     let all = target().join("tmp").join(kind);
     fs::create_dir_all(&all).expect("the target directory is writable");
-    let folder = all.join(format!("{:016x}", hasher.finish()));
+    let directory = all.join(format!("{:016x}", hasher.finish()));
     // Locked until this function returns, by one thread of one process at a time.
-    let lock = File::create(folder.with_extension("lock")).expect("the lock file can be created");
+    let lock =
+        File::create(directory.with_extension("lock")).expect("the lock file can be created");
     lock.lock().expect("the directory can be locked");
-    let complete = folder.join(".complete");
+    let complete = directory.join(".complete");
     if !complete.is_file() {
         // Incomplete: its process was killed.
-        if folder.exists() {
-            fs::remove_dir_all(&folder).expect("an incomplete directory can be removed");
+        if directory.exists() {
+            fs::remove_dir_all(&directory).expect("an incomplete directory can be removed");
         }
-        fs::create_dir(&folder).expect("the target directory is writable");
-        make(&folder);
+        fs::create_dir(&directory).expect("the target directory is writable");
+        make(&directory);
         fs::write(complete, "").expect("the directory is writable");
     }
-    folder
+    directory
 }
 
 /// The target directory: test programs are in `target/PROFILE/deps`.

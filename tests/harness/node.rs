@@ -16,7 +16,7 @@ use crate::made_once::made_once;
 /// A Node with known packages.
 #[derive(Debug, Clone)]
 pub struct Node {
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 impl Node {
@@ -25,7 +25,7 @@ impl Node {
     /// # Panics
     /// If Node, npm or a package cannot be installed.
     pub async fn with(package: &'static str, lock: &'static str) -> Self {
-        spawn_blocking(|| Self::made(package, lock))
+        spawn_blocking(|| Self::create(package, lock))
             .await
             .expect("the Node packages are ready")
     }
@@ -36,11 +36,11 @@ impl Node {
         let mut command = Command::new("node");
         command
             .args(["--input-type=module", "--eval", script])
-            .current_dir(&self.folder);
+            .current_dir(&self.directory);
         command
     }
 
-    fn made(package: &str, lock: &str) -> Self {
+    fn create(package: &str, lock: &str) -> Self {
         let is_missing = || on_path("node").is_none() || on_path("npm").is_none();
         if is_missing() {
             install(&["nodejs", "npm"]);
@@ -50,14 +50,14 @@ impl Node {
             "this test needs Node 18 or later and npm (Debian: apt-get install nodejs npm): \
              install them and run again"
         );
-        let folder = made_once("npm", (package, lock), |folder| {
+        let directory = made_once("npm", (package, lock), |directory| {
             for (name, text) in [("package.json", package), ("package-lock.json", lock)] {
-                fs::write(folder.join(name), text).expect("the directory is writable");
+                fs::write(directory.join(name), text).expect("the directory is writable");
             }
             run(Command::new("npm")
                 .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"])
-                .current_dir(folder));
+                .current_dir(directory));
         });
-        Self { folder }
+        Self { directory }
     }
 }

@@ -29,7 +29,7 @@ impl Python {
     /// # Panics
     /// If a line names no exact version, or if Python or a package cannot be installed.
     pub async fn with(requirements: &'static str) -> Self {
-        spawn_blocking(|| Self::made(requirements))
+        spawn_blocking(|| Self::create(requirements))
             .await
             .expect("the Python environment is ready")
     }
@@ -58,34 +58,36 @@ impl Python {
         env::join_paths(folders).expect("the path of the target directory contains no colon")
     }
 
-    fn made(requirements: &str) -> Self {
+    fn create(requirements: &str) -> Self {
         for line in lines(requirements) {
             assert!(line.contains("=="), "no exact version: {line}");
         }
         let python = python();
         let version =
             run(Command::new(&python).args(["-I", "-c", "import sys; print(sys.version)"]));
-        let folder = made_once("python", (requirements, version), |folder| {
-            run(Command::new(&python).args(["-I", "-m", "venv"]).arg(folder));
-            let wanted = folder.join("requirements.txt");
-            fs::write(&wanted, requirements).expect("the environment is writable");
+        let directory = made_once("python", (requirements, version), |directory| {
+            run(Command::new(&python)
+                .args(["-I", "-m", "venv"])
+                .arg(directory));
+            let requirements_file = directory.join("requirements.txt");
+            fs::write(&requirements_file, requirements).expect("the environment is writable");
             let pip = |arguments: &[&str]| {
-                let mut pip = Self::within(folder).command();
+                let mut pip = Self::within(directory).command();
                 pip.args(["-m", "pip"]).args(arguments);
                 pip
             };
             // Without packages that are not named, so that every version is known.
             let install = ["install", "--quiet", "--no-input", "--no-deps"];
             let wheels = ["--only-binary", ":all:", "-r"];
-            run(pip(&[&install[..], &wheels].concat()).arg(&wanted));
+            run(pip(&[&install[..], &wheels].concat()).arg(&requirements_file));
             run(&mut pip(&["check"]));
         });
-        Self::within(&folder)
+        Self::within(&directory)
     }
 
-    fn within(folder: &Path) -> Self {
+    fn within(directory: &Path) -> Self {
         Self {
-            program: folder.join("bin/python"),
+            program: directory.join("bin/python"),
         }
     }
 }
@@ -97,7 +99,7 @@ fn lines(requirements: &str) -> impl Iterator<Item = &str> {
 
 /// A Python that can create environments.
 fn python() -> PathBuf {
-    let found = || on_path("python3").filter(|python| can_make_environments(python));
+    let found = || on_path("python3").filter(|python| can_create_environments(python));
     if let Some(python) = found() {
         return python;
     }
@@ -108,7 +110,7 @@ fn python() -> PathBuf {
     )
 }
 
-fn can_make_environments(python: &Path) -> bool {
+fn can_create_environments(python: &Path) -> bool {
     let script = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))";
     let mut command = Command::new(python);
     command.args(["-I", "-c", script]);
@@ -118,11 +120,12 @@ fn can_make_environments(python: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::at_once;
+    use crate::concurrently;
 
     #[tokio::test]
     async fn environment_is_created_once_with_the_requested_packages() {
-        let three = at_once([(); 3].map(|()| Python::with("# A comment.\nsix==1.17.0\n"))).await;
+        let three =
+            concurrently([(); 3].map(|()| Python::with("# A comment.\nsix==1.17.0\n"))).await;
         for python in &three {
             let script = "import six; print(six.__version__)";
             assert_eq!(run(python.command().args(["-c", script])), "1.17.0\n");
@@ -133,6 +136,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "no exact version: six>=1")]
     fn requirement_without_an_exact_version_is_rejected() {
-        Python::made("six>=1\n");
+        Python::create("six>=1\n");
     }
 }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::reply::Reply;
-use crate::{at_once, key};
+use crate::{concurrently, key};
 
 #[derive(Debug)]
 pub struct Raw(TcpStream);
@@ -46,7 +46,7 @@ impl Raw {
     ///
     /// # Panics
     /// If the connection fails.
-    pub async fn connect_narrow(address: &str) -> Self {
+    pub async fn connect_with_small_buffer(address: &str) -> Self {
         let socket = TcpSocket::new_v4().expect("a socket can be created");
         socket
             .set_recv_buffer_size(4096)
@@ -99,7 +99,7 @@ impl Raw {
     ///
     /// # Panics
     /// If the connection is reset.
-    pub async fn some_bytes(&mut self) -> Vec<u8> {
+    pub async fn read_some(&mut self) -> Vec<u8> {
         let mut bytes = vec![0; 4096];
         let read = self
             .0
@@ -123,7 +123,7 @@ impl Raw {
     ///
     /// # Panics
     /// If the server sends something else.
-    pub async fn is_asked_for_the_body(&mut self) {
+    pub async fn expect_continue(&mut self) {
         let mut interim = [0; 25];
         self.0
             .read_exact(&mut interim)
@@ -136,7 +136,7 @@ impl Raw {
     ///
     /// # Panics
     /// If the connection is closed first.
-    pub async fn answer(&mut self) -> Reply {
+    pub async fn next_reply(&mut self) -> Reply {
         let mut bytes = vec![];
         loop {
             let read = self
@@ -150,7 +150,7 @@ impl Raw {
                 "closed after {:?}",
                 String::from_utf8_lossy(&bytes)
             );
-            if let Some(length) = length_of_answer(&bytes)
+            if let Some(length) = response_length(&bytes)
                 && bytes.len() >= length
             {
                 return parse(&bytes);
@@ -202,14 +202,14 @@ impl Raw {
 }
 
 /// One buyer per socket: connects all, then requests one unit for each of them concurrently.
-pub async fn holds_at_once(address: &str, drop: &str, buyers: usize) -> Vec<Reply> {
+pub async fn concurrent_holds(address: &str, drop: &str, buyers: usize) -> Vec<Reply> {
     allow_open_files();
-    let connections = at_once((0..buyers).map(|_| {
+    let connections = concurrently((0..buyers).map(|_| {
         let address = address.to_owned();
         async move { Raw::connect(&address).await }
     }))
     .await;
-    at_once(
+    concurrently(
         connections
             .into_iter()
             .enumerate()
@@ -243,7 +243,7 @@ fn hold_request(drop: &str, buyer: &str) -> String {
 }
 
 /// The length of head and body, or `None` while the head is incomplete.
-fn length_of_answer(bytes: &[u8]) -> Option<usize> {
+fn response_length(bytes: &[u8]) -> Option<usize> {
     let text = String::from_utf8_lossy(bytes);
     let (head, _) = text.split_once("\r\n\r\n")?;
     let lines = head.lines().filter_map(|line| line.split_once(':'));

@@ -109,8 +109,8 @@ impl Reply {
     /// If the response is something else.
     #[track_caller]
     #[must_use]
-    pub fn invalid_places(&self) -> Vec<String> {
-        self.faulty_places(422, "invalid_value")
+    pub fn invalid_pointers(&self) -> Vec<String> {
+        self.error_pointers(422, "invalid_value")
     }
 
     /// Asserts a problem with a list of errors and returns their pointers.
@@ -119,7 +119,7 @@ impl Reply {
     /// If the response is something else.
     #[track_caller]
     #[must_use]
-    pub fn faulty_places(&self, status: u16, code: &str) -> Vec<String> {
+    pub fn error_pointers(&self, status: u16, code: &str) -> Vec<String> {
         let body = self.problem(status, code);
         let errors = body["errors"].as_array();
         let errors = errors.unwrap_or_else(|| panic!("missing errors: {body}"));
@@ -137,7 +137,7 @@ impl Reply {
     /// If the response is something else.
     #[track_caller]
     pub fn invalid(&self, pointer: &str) {
-        assert_eq!(self.invalid_places(), [pointer], "{}", self.text());
+        assert_eq!(self.invalid_pointers(), [pointer], "{}", self.text());
     }
 }
 

@@ -9,7 +9,7 @@ use nix::pty::{Winsize, openpty};
 
 use tokio::time::timeout;
 
-use crate::PATIENCE;
+use crate::TIMEOUT;
 use crate::app::Finished;
 
 /// Wide enough for any line of the program.
@@ -44,7 +44,7 @@ pub async fn finish_on_terminal(mut command: Command) -> Finished {
         .expect("the program runs");
     // `command` keeps our copy of the other side open; without this the read would never end.
     drop(command);
-    let output = timeout(PATIENCE, running.wait_with_output())
+    let output = timeout(TIMEOUT, running.wait_with_output())
         .await
         .expect("the program ends")
         .expect("the program runs");

@@ -17,8 +17,8 @@ pub fn seconds_now() -> i64 {
 
 /// A token for `buyer` that is valid for `seconds`.
 #[must_use]
-pub fn token(secret: &str, buyer: &str, lasts: i64) -> String {
-    let claims = json!({ "sub": buyer, "exp": seconds_now() + lasts });
+pub fn token(secret: &str, buyer: &str, seconds: i64) -> String {
+    let claims = json!({ "sub": buyer, "exp": seconds_now() + seconds });
     signed(secret, &json!({ "alg": "HS256", "typ": "JWT" }), &claims)
 }
 

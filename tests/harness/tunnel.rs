@@ -13,7 +13,7 @@ use tokio::sync::watch;
 enum Mode {
     Open,
     Cut,
-    Silent,
+    Stalled,
 }
 
 /// The proxy. It ends with the test's runtime.
@@ -44,10 +44,10 @@ impl Tunnel {
         let name = target.get_database().unwrap_or_default();
         let url = format!("postgres://{user}@127.0.0.1:{port}/{name}?sslmode=disable");
         let (mode, watched) = watch::channel(Mode::Open);
-        let (target, led_to) = watch::channel(target);
+        let (target, redirected) = watch::channel(target);
         tokio::spawn(async move {
             while let Ok((caller, _)) = listener.accept().await {
-                let target = led_to.borrow().clone();
+                let target = redirected.borrow().clone();
                 tokio::spawn(carry(caller, target, watched.clone()));
             }
         });
@@ -71,15 +71,15 @@ impl Tunnel {
     }
 
     /// Forwards nothing more and leaves connections open; new connections are accepted and ignored.
-    pub fn fall_silent(&self) {
-        self.mode.send_replace(Mode::Silent);
+    pub fn stall(&self) {
+        self.mode.send_replace(Mode::Stalled);
     }
 
     /// Forwards to another server from now on, as an address does after a failover.
     ///
     /// # Panics
     /// If its address is invalid.
-    pub fn lead_to(&self, database: &TestDatabase) {
+    pub fn redirect_to(&self, database: &TestDatabase) {
         let target = database.url.parse().expect("the address is valid");
         self.target.send_replace(target);
     }
@@ -95,7 +95,7 @@ async fn carry(mut caller: TcpStream, target: PgConnectOptions, mut mode: watch:
     let ended = match now {
         Mode::Open => {
             // A server that is down refuses connections; so does this one.
-            let Ok(mut database) = reach(&target).await else {
+            let Ok(mut database) = connect(&target).await else {
                 return;
             };
             tokio::select! {
@@ -103,9 +103,9 @@ async fn carry(mut caller: TcpStream, target: PgConnectOptions, mut mode: watch:
                 ended = ended(&mut mode) => ended,
             }
         }
-        Mode::Cut | Mode::Silent => now,
+        Mode::Cut | Mode::Stalled => now,
     };
-    if ended == Mode::Silent {
+    if ended == Mode::Stalled {
         // Both ends stay open, and neither receives anything.
         std::future::pending::<()>().await;
     }
@@ -120,7 +120,7 @@ async fn ended(mode: &mut watch::Receiver<Mode>) -> Mode {
 trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
-async fn reach(target: &PgConnectOptions) -> std::io::Result<Box<dyn Duplex>> {
+async fn connect(target: &PgConnectOptions) -> std::io::Result<Box<dyn Duplex>> {
     let port = target.get_port();
     Ok(match target.get_socket() {
         Some(directory) => {

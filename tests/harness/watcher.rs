@@ -5,7 +5,7 @@ use reqwest::header::HeaderMap;
 use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
 
-use crate::described::claim_event;
+use crate::described::check_event;
 use crate::number;
 
 /// One server-sent event, with the comment lines before it.
@@ -52,7 +52,7 @@ impl Watcher {
                 let frame = self.received.split_to(end + 2);
                 let frame = Frame::parse(&String::from_utf8_lossy(&frame));
                 assert!(!frame.data.is_empty(), "an event without data: {frame:?}");
-                claim_event(&frame.event, &frame.json());
+                check_event(&frame.event, &frame.json());
                 return Some(frame);
             }
             match self
@@ -84,10 +84,10 @@ impl Watcher {
     ///
     /// # Panics
     /// If the stream ends first.
-    pub async fn place(&mut self, mut wanted: impl FnMut(&Value) -> bool) -> Value {
+    pub async fn waitlist_entry(&mut self, mut condition: impl FnMut(&Value) -> bool) -> Value {
         loop {
             let frame = self.frame().await.expect("the stream continues");
-            if frame.event == "waitlist" && wanted(&frame.json()) {
+            if frame.event == "waitlist" && condition(&frame.json()) {
                 return frame.json();
             }
         }
@@ -97,10 +97,10 @@ impl Watcher {
     ///
     /// # Panics
     /// If the stream ends first.
-    pub async fn until(&mut self, mut wanted: impl FnMut(&Value) -> bool) -> Frame {
+    pub async fn until(&mut self, mut condition: impl FnMut(&Value) -> bool) -> Frame {
         loop {
             let frame = self.drop().await;
-            if wanted(&frame.json()) {
+            if condition(&frame.json()) {
                 return frame;
             }
         }

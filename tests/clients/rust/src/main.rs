@@ -20,8 +20,11 @@ use openapi::models::{
 };
 
 /// The typed problem in a response with that status.
-fn problem<T: std::fmt::Debug, E: std::fmt::Debug>(status: u16, answer: Result<T, Error<E>>) -> E {
-    match answer {
+fn problem<T: std::fmt::Debug, E: std::fmt::Debug>(
+    status: u16,
+    response: Result<T, Error<E>>,
+) -> E {
+    match response {
         Err(Error::ResponseError(response)) if response.status.as_u16() == status => {
             let content = response.content;
             response
