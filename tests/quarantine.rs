@@ -378,3 +378,81 @@ async fn rebuild_omits_a_quarantined_drop_until_it_is_repaired() {
     let verified = app.audit_verify().await;
     assert!(verified.contains("\n1 incident: position "), "{verified}");
 }
+
+/// Adds a trigger that keeps each appending session's `synchronous_commit` in the table `witness`.
+async fn witness_appends(pool: &sqlx::PgPool) {
+    for statement in [
+        "CREATE TABLE witness (setting text)",
+        "CREATE FUNCTION testify() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             INSERT INTO witness VALUES (current_setting('synchronous_commit')); RETURN NEW; END $$",
+        "CREATE TRIGGER testify AFTER INSERT ON events FOR EACH ROW
+             WHEN (NEW.aggregate_type <> 'Drop') EXECUTE FUNCTION testify()",
+    ] {
+        sqlx::query(statement).execute(pool).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_repair_commits_synchronously_whatever_the_database_has_set() {
+    let app = App::start().await;
+    let drop = app.create_drop(5, json!({})).await;
+    let position = RawEvent::next(&drop, "DropPainted", "1.0", json!({}))
+        .append(app.pool())
+        .await
+        .to_string();
+    witness_appends(app.pool()).await;
+    let name: String = sqlx::query_scalar("SELECT current_database()")
+        .fetch_one(app.pool())
+        .await
+        .unwrap();
+    let off = format!("ALTER DATABASE {name} SET synchronous_commit = off");
+    sqlx::query(&off).execute(app.pool()).await.unwrap();
+    let launch = app.launch();
+    let reason = ["--reason", "written by a test", "--yes"];
+    let void = [&["void", "--position", &position][..], &reason].concat();
+    let done = check(launch, &void).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let cut = [&["cut", "--force", "--after", "1"][..], &reason].concat();
+    let done = check(launch, &cut).await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let settings: Vec<String> = sqlx::query_scalar("SELECT setting FROM witness")
+        .fetch_all(app.pool())
+        .await
+        .unwrap();
+    assert_eq!(settings, ["on", "on"]);
+}
+
+#[tokio::test]
+async fn an_erasure_that_makes_an_event_readable_ends_the_quarantine_on_running_nodes() {
+    let database = fresh_database().await;
+    let first = Launch::on(database.clone()).start().await;
+    let second = Launch::on(database).start().await;
+    let drop = first.create_drop(5, json!({})).await;
+    let buyer = Uuid::new_v4();
+    let placed = json!({
+        "hold_id": Uuid::new_v4(), "buyer": buyer, "quantity": 1, "placed_at": now(),
+        "expires_at": harness::in_seconds(3600),
+    });
+    let mut event = RawEvent::next(&drop, "HoldPlaced", "1.0", placed);
+    // No salt: the personal data cannot be read, so neither can the event.
+    event.private = Some(json!({ "buyer_id": "mallory" }));
+    event.append(first.pool()).await;
+    for app in [&first, &second] {
+        eventually("the drop is in quarantine", || async {
+            (app.get(&format!("/v1/drops/{drop}")).await.status == 503).then_some(())
+        })
+        .await;
+    }
+    let erased = take(first.admin(Method::DELETE, "/v1/admin/buyers/mallory")).await;
+    assert_eq!(erased.status, 204, "{erased:?}");
+    for app in [&first, &second] {
+        eventually("the drop is readmitted", || async {
+            let ready = app.get("/health/ready").await.ok(200);
+            (ready["quarantined_drops"] == 0).then_some(())
+        })
+        .await;
+        assert_eq!(app.stock(&drop).await, [5, 4, 1, 0]);
+    }
+    first.held(&drop, "alice").await;
+    second.held(&drop, "bob").await;
+}

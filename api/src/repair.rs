@@ -116,6 +116,19 @@ async fn must_own(connection: &mut PgConnection) -> Result<(), RepairError> {
     Err(RepairError::Refused(why.to_owned()))
 }
 
+/// Makes the commit of a repair wait for the disk and for synchronous standbys, whatever the
+/// database, the role or a connection pooler has set; for this transaction only.
+async fn commit_durably(transaction: &mut PgConnection) -> Result<(), RepairError> {
+    sqlx::query(
+        "SELECT set_config('synchronous_commit',
+                           CASE current_setting('synchronous_commit')
+                                WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)",
+    )
+    .execute(transaction)
+    .await?;
+    Ok(())
+}
+
 /// Appends the record of an incident, as a stock program appends: the database gives place, time
 /// and hash.
 async fn record(connection: &mut PgConnection, event: &LogEvent) -> Result<Position, RepairError> {

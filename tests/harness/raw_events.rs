@@ -15,6 +15,8 @@ pub struct RawEvent {
     /// The value of `event_version`.
     pub version: String,
     pub payload: Value,
+    /// Personal data stored next to it.
+    pub private: Option<Value>,
 }
 
 impl RawEvent {
@@ -27,6 +29,7 @@ impl RawEvent {
             event_type: event_type.to_owned(),
             version: version.to_owned(),
             payload: json!({ event_type: fields }),
+            private: None,
         }
     }
 
@@ -54,8 +57,8 @@ impl RawEvent {
                            FROM log_head) at
                  RETURNING at.position, at.recorded_at, at.sequence, log_head.hash)
              INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
-                                 position, recorded_at, hash)
-             SELECT 'Drop', $1, sequence, $3, $4, $5::json, '{}'::json, position, recorded_at, hash FROM moved
+                                 position, recorded_at, hash, private)
+             SELECT 'Drop', $1, sequence, $3, $4, $5::json, '{}'::json, position, recorded_at, hash, $6::json FROM moved
              RETURNING position",
         )
         .bind(&self.drop)
@@ -63,6 +66,7 @@ impl RawEvent {
         .bind(&self.event_type)
         .bind(&self.version)
         .bind(self.payload.to_string())
+        .bind(self.private.as_ref().map(Value::to_string))
         .fetch_one(&mut *transaction)
         .await
         .expect("the owner may insert");

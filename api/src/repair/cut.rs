@@ -16,7 +16,7 @@ use infrastructure::log::{Hash, Head};
 use sqlx::{Connection, Executor, PgConnection, PgPool, Row};
 
 use super::check::broken_before;
-use super::{RepairArgs, RepairError, must_own, record, say};
+use super::{RepairArgs, RepairError, commit_durably, must_own, record, say};
 use crate::client::visible;
 use crate::database::Database;
 
@@ -83,6 +83,7 @@ async fn cut(pool: &PgPool, args: &CutArgs) -> Result<Vec<String>, RepairError> 
         return Err(RepairError::Refused(why));
     }
     let mut transaction = connection.begin().await?;
+    commit_durably(&mut transaction).await?;
     let at = remove(&mut transaction, after, kept, args).await?;
     transaction.commit().await?;
     lines.push(format!(

@@ -14,7 +14,7 @@ use infrastructure::quarantine::RefusedEvent;
 use sqlx::{Acquire, PgPool};
 
 use super::check::{Report, check, describe};
-use super::{RepairArgs, RepairError, must_own, record, say};
+use super::{RepairArgs, RepairError, commit_durably, must_own, record, say};
 use crate::database::Database;
 
 /// What `log void` is told.
@@ -68,6 +68,7 @@ async fn void(pool: &PgPool, args: &VoidArgs) -> Result<Vec<String>, RepairError
         return Ok(lines);
     }
     let mut transaction = connection.begin().await?;
+    commit_durably(&mut transaction).await?;
     sqlx::query("SELECT position FROM log_head FOR UPDATE")
         .fetch_one(&mut *transaction)
         .await?;

@@ -29,6 +29,13 @@ impl State {
         self.quarantined.get(&drop_id)
     }
 
+    /// The drops that are in quarantine because of such a fault.
+    pub(super) fn quarantined_by(&self, fault: Fault) -> impl Iterator<Item = DropId> {
+        let quarantined = self.quarantined.iter();
+        let by_fault = quarantined.filter(move |(_, refused)| refused.fault == fault);
+        by_fault.map(|(drop_id, _)| *drop_id)
+    }
+
     /// Puts a drop into quarantine: nothing of its state is kept.
     pub(super) fn quarantine(&mut self, drop_id: DropId, refused: Arc<RefusedEvent>) {
         let slot = self.slot(drop_id);

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, UnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::{Arc, Once};
 
+use domain::erasure;
 use domain::values::{DropId, Position};
 use tracing::{error, info};
 
@@ -88,7 +89,12 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             .voided
             .iter()
             .filter(|voided| voided.position <= self.head.position);
-        let drops: BTreeSet<DropId> = applied.filter_map(|voided| voided.drop_id).collect();
+        let mut drops: BTreeSet<DropId> = applied.filter_map(|voided| voided.drop_id).collect();
+        // An erasure removes personal data, and with it possibly the reason of a quarantine.
+        let erases = |stored: &StoredEvent| stored.aggregate_type == erasure::AGGREGATE_TYPE;
+        if tail.iter().any(erases) {
+            drops.extend(self.state.quarantined_by(Fault::Unreadable));
+        }
         for drop_id in drops {
             let stream = self.log.stream(drop_id, until).await?;
             news.streams.insert(drop_id, stream);
@@ -211,7 +217,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         if refused.is_none() {
             info!(
                 drop.id = %drop_id,
-                "drop {drop_id} is readmitted: its events were applied again without the void ones"
+                "drop {drop_id} is readmitted: its events were applied again, and every one of them can be"
             );
         }
         let told = before.map_or(told, |before| Position(before.position.0.saturating_sub(1)));

@@ -1,0 +1,43 @@
+# The commands that people repeat. `just` lists them; CONTRIBUTING.md explains them.
+
+set positional-arguments
+
+_list:
+    @just --list --unsorted
+
+# A shop with sample drops and simulated shoppers
+demo *args:
+    cargo run --release -- demo "$@"
+
+# The server
+serve *args:
+    cargo run --release -- serve "$@"
+
+# Format, then lint every crate with its tests
+check:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets --locked -- -D warnings
+
+# Every test, or the test binaries that are named: just test oversell expiry
+test *names:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    targets=()
+    for name in "$@"; do targets+=(--test "$name"); done
+    cargo test --workspace --locked ${targets[@]+"${targets[@]}"}
+
+# Everything that must hold before a change lands
+ci:
+    .ci/run
+
+# Holdfast and its rivals in one run, for a few minutes
+bench *args:
+    cargo run --release -p bench -- --quick "$@"
+
+# Verify the log of the data directory, or of DATABASE_URL
+verify *args:
+    cargo run --release -- audit verify "$@"
+
+# Licences, banned crates and sources (cargo install cargo-deny --locked)
+deny:
+    cargo deny check bans licenses sources
