@@ -379,7 +379,7 @@ async fn rebuild_omits_a_quarantined_drop_until_it_is_repaired() {
     assert!(verified.contains("\n1 incident: position "), "{verified}");
 }
 
-/// Adds a trigger that keeps each appending session's `synchronous_commit` in the table `witness`.
+/// Adds a trigger that records the `synchronous_commit` of each appending session in `witness`.
 async fn witness_appends(pool: &sqlx::PgPool) {
     for statement in [
         "CREATE TABLE witness (setting text)",
@@ -393,7 +393,7 @@ async fn witness_appends(pool: &sqlx::PgPool) {
 }
 
 #[tokio::test]
-async fn a_repair_commits_synchronously_whatever_the_database_has_set() {
+async fn repair_commits_synchronously_despite_the_databases_default() {
     let app = App::start().await;
     let drop = app.create_drop(5, json!({})).await;
     let position = RawEvent::next(&drop, "DropPainted", "1.0", json!({}))
@@ -423,7 +423,7 @@ async fn a_repair_commits_synchronously_whatever_the_database_has_set() {
 }
 
 #[tokio::test]
-async fn an_erasure_that_makes_an_event_readable_ends_the_quarantine_on_running_nodes() {
+async fn erasure_that_makes_an_event_readable_ends_the_quarantine() {
     let database = fresh_database().await;
     let first = Launch::on(database.clone()).start().await;
     let second = Launch::on(database).start().await;
@@ -443,7 +443,7 @@ async fn an_erasure_that_makes_an_event_readable_ends_the_quarantine_on_running_
         })
         .await;
     }
-    let erased = take(first.admin(Method::DELETE, "/v1/admin/buyers/mallory")).await;
+    let erased = fetch(first.admin(Method::DELETE, "/v1/admin/buyers/mallory")).await;
     assert_eq!(erased.status, 204, "{erased:?}");
     for app in [&first, &second] {
         eventually("the drop is readmitted", || async {

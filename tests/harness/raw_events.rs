@@ -15,7 +15,7 @@ pub struct RawEvent {
     /// The value of `event_version`.
     pub version: String,
     pub payload: Value,
-    /// Personal data stored next to it.
+    /// Personal data that is stored with it.
     pub private: Option<Value>,
 }
 
