@@ -77,11 +77,11 @@ fn set(body: &mut Value, pointer: &str, value: Value) {
     let mut location = body;
     for name in pointer.split('/').skip(1) {
         if !location.is_object() {
-            *target = json!({});
+            *location = json!({});
         }
         location = &mut location[name];
     }
-    *target = value;
+    *location = value;
 }
 
 /// Adds the other fields that a throttle and a price need.
