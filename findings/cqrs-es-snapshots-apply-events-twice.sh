@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# cqrs-es 0.5.0: the state that a snapshot store or an aggregate store saves has each event applied
-# twice.
+# cqrs-es 0.5.0: a snapshot store and an aggregate store save a state to which each event has been
+# applied twice.
 #
-# Behaviour: EventSink::write applies an event to the aggregate at once, so that a command may go on
-# from there; PersistedEventStore::commit then applies the same events to the same aggregate once
-# more before it saves the snapshot (src/event_sink.rs, src/persist/event_store.rs). A counter to
-# which 1 was added loads as 2. A store of events alone saves no state and loads 1. Output seen:
-# events: 1 / snapshots: 2 / aggregate: 2 Where it matters: programs on postgres_snapshot_cqrs,
-# postgres_aggregate_cqrs and their likes for other databases, all of which save this state;
+# Behaviour: EventSink::write applies an event to the aggregate immediately, so that the command can
+# continue with the new state. PersistedEventStore::commit applies the same events to the same
+# aggregate again before it saves the snapshot (src/event_sink.rs, src/persist/event_store.rs). A
+# counter to which 1 was added loads as 2. A store of events alone saves no state and loads 1.
+# Output: events: 1 / snapshots: 2 / aggregate: 2. Affected: programs on postgres_snapshot_cqrs,
+# postgres_aggregate_cqrs and their equivalents for other databases, all of which save this state;
 # postgres_cqrs is not affected.
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
@@ -54,7 +54,7 @@ impl Aggregate for Counter {
     fn apply(&mut self, event: Added) { self.sum += event.0; }
 }
 
-/// A repository in memory: it keeps what it is given.
+/// A repository in memory.
 #[derive(Clone, Default)]
 struct Memory(Arc<Mutex<(Vec<SerializedEvent>, Option<SerializedSnapshot>)>>);
 impl PersistedEventRepository for Memory {

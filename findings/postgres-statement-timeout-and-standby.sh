@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # PostgreSQL 16.2: statement_timeout does not end a commit that waits for a synchronous standby, and
-# a transaction that has an xid but wrote no WAL of its own does not wait for one.
+# a transaction that has an xid but wrote no WAL of its own does not wait for the standby.
 #
-# Behaviour: the timer of statement_timeout is switched off before the implicit commit, so an INSERT
-# with statement_timeout = '1s' is still in wait_event SyncRep long after. To prove that everything
-# up to now is replicated, a transaction has to write something: one that only took an xid
-# (pg_current_xact_id()) commits at once with the standby absent, while
-# pg_logical_emit_message(true, …), which writes one record and needs no table, waits.
-# Output seen: insert: SyncRep / xid only: committed / message: SyncRep
-# Where it matters: timeouts that are meant to bound an append, and cheap "is it replicated" probes.
+# Behaviour: the timer of statement_timeout is disabled before the implicit commit, so an INSERT
+# with statement_timeout = '1s' stays in wait_event SyncRep indefinitely. A transaction that shall
+# prove the replication of all earlier ones has to write a record: one that only took an xid
+# (pg_current_xact_id()) commits immediately with the standby absent, while
+# pg_logical_emit_message(true, …), which writes one record and needs no table, waits. Output:
+# insert: SyncRep / xid only: committed / message: SyncRep. Affected: timeouts that are meant to
+# bound an append, and cheap probes of the replication.
 set -euo pipefail
 work=$(mktemp -d); chmod 711 "$work"
 cleanup() { [ -f "$work/data/postmaster.pid" ] && kill -QUIT "$(head -1 "$work/data/postmaster.pid")" || true; sleep 1; rm -rf "$work"; }
@@ -28,7 +28,7 @@ mkdir "$work/data"; [ "$EUID" = 0 ] && chown nobody:nogroup "$work/data"
 sql() { "$bin/psql" -h 127.0.0.1 -p "$port" -U me -d postgres -Atqc "$1" "${@:2}"; }
 until sql 'SELECT 1' >/dev/null 2>&1; do sleep 0.2; done
 PGOPTIONS='-c synchronous_commit=local' sql 'CREATE TABLE t (n int)'
-# Runs a statement with a timeout of 1 s; tells after 5 s what its session does.
+# Runs a statement with a timeout of 1 s and prints the state of its session after 5 s.
 after_five_seconds() {
   PGAPPNAME=$1 PGOPTIONS='-c statement_timeout=1s' sql "$2" >/dev/null 2>&1 &
   sleep 5

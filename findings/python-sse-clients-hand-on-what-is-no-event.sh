@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
-# httpx-sse 0.4.3 hands on an empty event for a comment that stands between two empty lines;
-# sseclient-py 1.9.0 hands on an event that the end of the connection has cut off.
+# httpx-sse 0.4.3 delivers an empty event for a comment between two empty lines; sseclient-py 1.9.0
+# delivers an event that was cut off by the end of the connection.
 #
-# Behaviour: by the standard (WHATWG HTML, 9.2.6) a block without data is no event, and an event
-# that is not complete at the end of the stream is discarded. httpx-sse returns an event without
-# data, with the last id, for every empty line once an id or a retry was seen, so a heartbeat of ":
-# comment", empty line, is an event to its caller. sseclient-py returns whatever came after the last
-# empty line. Output seen: httpx-sse: [('drop', '1', 'a'), ('message', '1', '')] / sseclient-py:
-# ['a', '{"cut'] Where it matters: servers that send heartbeats or a lone retry (no empty line
-# behind them avoids it), and callers of sseclient-py, who must be ready for half a JSON text when a
-# server is killed.
+# Behaviour: by the standard (WHATWG HTML, 9.2.6) a block without data is discarded, and so is an
+# event that is incomplete at the end of the stream. httpx-sse returns an event without data, with
+# the last id, for every empty line after the first id or retry, so its caller receives a heartbeat
+# (": comment", empty line) as an event. sseclient-py returns everything after the last empty line.
+# Output: httpx-sse: [('drop', '1', 'a'), ('message', '1', '')] / sseclient-py: ['a', '{"cut'].
+# Affected: servers that send heartbeats or a lone retry (without an empty line after them this does
+# not occur), and callers of sseclient-py, which receive incomplete JSON when a server is killed.
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/venv"

@@ -1,7 +1,9 @@
-//! What one address may do by default: as a client that a trusted proxy on this machine forwards.
+//! The default limits per client address, seen through a trusted proxy on this machine.
 
-use harness::{ADMIN_KEY, Api, App, Launch, Reply, at_once, distinct, eventually, key, number};
-use harness::{take, text};
+use harness::{
+    ADMIN_KEY, Api, App, Launch, Reply, concurrently, distinct, eventually, key, number,
+};
+use harness::{fetch, text};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -9,7 +11,7 @@ use uuid::Uuid;
 const ONE: &str = "203.0.113.1";
 const OTHER: &str = "203.0.113.2";
 
-/// A server that believes this machine about its clients, with default bounds.
+/// A server that trusts this machine as a proxy, with default limits.
 async fn behind_a_proxy(settings: &[(&str, &str)]) -> App {
     launch(settings).await.start().await
 }
@@ -22,7 +24,7 @@ async fn launch(settings: &[(&str, &str)]) -> Launch {
         .fold(launch, |launch, (name, value)| launch.with(name, value))
 }
 
-/// Somebody at an address.
+/// A client at an address.
 #[derive(Clone)]
 struct Client {
     api: Api,
@@ -41,53 +43,53 @@ impl Client {
     }
 
     async fn get(&self, path: &str) -> Reply {
-        take(self.request(Method::GET, path)).await
+        fetch(self.request(Method::GET, path)).await
     }
 
     async fn post(&self, path: &str, key: &str, body: &Value) -> Reply {
         let request = self.request(Method::POST, path);
-        take(request.header("idempotency-key", key).json(body)).await
+        fetch(request.header("idempotency-key", key).json(body)).await
     }
 
-    /// Asks for a unit, or a place in line, as a new buyer.
-    async fn asks(&self, drop: &str, what: &str) -> Reply {
-        let path = format!("/v1/drops/{drop}/{what}");
+    /// Requests a hold of one unit, or joins the waitlist, as a new buyer.
+    async fn send_as_new_buyer(&self, drop: &str, resource: &str) -> Reply {
+        let path = format!("/v1/drops/{drop}/{resource}");
         self.post(&path, &key(), &json!({ "buyer_id": key() }))
             .await
     }
 
     async fn holds(&self, drop: &str) -> Reply {
-        self.asks(drop, "holds").await
+        self.send_as_new_buyer(drop, "holds").await
     }
 
     async fn joins(&self, drop: &str) -> Reply {
-        self.asks(drop, "waitlist").await
+        self.send_as_new_buyer(drop, "waitlist").await
     }
 
-    /// Places a hold, and gives its id.
+    /// Places a hold and returns its id.
     async fn held(&self, drop: &str) -> String {
         text(&self.holds(drop).await.ok(201)["id"])
     }
 
     async fn signs_in(&self, key: &str) -> Reply {
         let request = self.request(Method::POST, "/v1/admin/session");
-        take(request.json(&json!({ "key": key }))).await
+        fetch(request.json(&json!({ "key": key }))).await
     }
 }
 
-/// Claims that a bound of `most` refused this.
+/// Asserts that a limit with this policy rejected the request.
 #[track_caller]
 fn refused(reply: &Reply, code: &str, policy: &str) -> Value {
-    let told = reply.problem(429, code);
-    let wait = number(&told["retry_after"]);
-    assert!(wait >= 1, "{told}");
+    let problem = reply.problem(429, code);
+    let wait = number(&problem["retry_after"]);
+    assert!(wait >= 1, "{problem}");
     assert_eq!(reply.header("retry-after"), wait.to_string());
     assert_eq!(reply.header("ratelimit-policy"), policy);
-    told
+    problem
 }
 
 #[tokio::test]
-async fn by_default_one_address_asks_for_stock_so_often_and_no_other_is_affected() {
+async fn stock_requests_are_limited_by_default_for_each_address_separately() {
     let app = behind_a_proxy(&[("HOLDFAST_ADDRESS_HOLDS", "off")]).await;
     let drop = app.create_drop(100_000, json!({})).await;
     let (one, other) = (client(&app, ONE), client(&app, OTHER));
@@ -95,7 +97,7 @@ async fn by_default_one_address_asks_for_stock_so_often_and_no_other_is_affected
     let path = format!("/v1/drops/{drop}/holds");
     one.post(&path, &first, &body).await.ok(201);
     let throttled = eventually("the window is used up", || async {
-        let replies = at_once((0..50).map(|_| {
+        let replies = concurrently((0..50).map(|_| {
             let (one, drop) = (one.clone(), drop.clone());
             async move { one.holds(&drop).await }
         }));
@@ -103,19 +105,19 @@ async fn by_default_one_address_asks_for_stock_so_often_and_no_other_is_affected
     })
     .await;
     refused(&throttled, "throttled", r#""address";q=600;w=60"#);
-    // A retry is answered from history, the admin key is let in, and so is everybody else.
+    // A retry gets its earlier result; the admin key and other addresses are not limited.
     let retried = one.post(&path, &first, &body).await;
     retried.ok(201);
     assert_eq!(retried.header("idempotent-replayed"), "true");
     let admin = one.request(Method::POST, &path).bearer_auth(ADMIN_KEY);
     let admin = admin.header("idempotency-key", key());
-    take(admin.json(&json!({ "buyer_id": "a" }))).await.ok(201);
+    fetch(admin.json(&json!({ "buyer_id": "a" }))).await.ok(201);
     other.holds(&drop).await.ok(201);
     app.hold(&drop, "the proxy's own").await.ok(201);
 }
 
 #[tokio::test]
-async fn a_retry_is_neither_refused_nor_counted_after_a_restart_either() {
+async fn retry_is_neither_rejected_nor_counted_even_after_a_restart() {
     let app = behind_a_proxy(&[("HOLDFAST_ADDRESS_LIMIT", "2/3600")]).await;
     let drop = app.create_drop(10, json!({})).await;
     let path = format!("/v1/drops/{drop}/holds");
@@ -132,18 +134,18 @@ async fn a_retry_is_neither_refused_nor_counted_after_a_restart_either() {
     let retried = one.post(&path, &first, &body).await;
     retried.ok(201);
     assert_eq!(retried.header("idempotent-replayed"), "true");
-    // A retry from another address of the same buyer.
+    // A retry of the same buyer from another address.
     client(&app, OTHER).post(&path, &first, &body).await.ok(201);
 }
 
 #[tokio::test]
-async fn by_default_one_address_has_a_hundred_unresolved_holds() {
+async fn one_address_has_at_most_a_hundred_unresolved_holds_by_default() {
     let app = behind_a_proxy(&[]).await;
     let drop = app
         .create_drop(1_000, json!({ "hold_seconds": 3600 }))
         .await;
     let one = client(&app, ONE);
-    let replies = at_once((0..130).map(|_| {
+    let replies = concurrently((0..130).map(|_| {
         let (one, drop) = (one.clone(), drop.clone());
         async move { one.holds(&drop).await }
     }))
@@ -155,21 +157,21 @@ async fn by_default_one_address_has_a_hundred_unresolved_holds() {
         .collect();
     assert_eq!(held.len(), 100, "{:?}", harness::tally(&replies));
     let full = one.holds(&drop).await;
-    let told = refused(&full, "address_limit_reached", r#""address-holds";q=100"#);
-    assert_eq!(told["limit"], 100);
-    assert_eq!(told["limit_name"], "holds");
-    let wait = number(&told["retry_after"]);
-    assert!((3_000..=3_600).contains(&wait), "{told}");
+    let problem = refused(&full, "address_limit_reached", r#""address-holds";q=100"#);
+    assert_eq!(problem["limit"], 100);
+    assert_eq!(problem["limit_name"], "holds");
+    let wait = number(&problem["retry_after"]);
+    assert!((3_000..=3_600).contains(&wait), "{problem}");
     client(&app, OTHER).held(&drop).await;
     app.held(&drop, "the proxy's own").await;
-    // What is resolved counts no longer, bought or given up, by whomever.
+    // Resolved holds no longer count: purchased or released, from any address.
     app.purchase(&held[0]).await.ok(201);
     assert_eq!(app.release(&held[1]).await.status, 204);
     one.held(&drop).await;
     one.held(&drop).await;
     one.holds(&drop).await.problem(429, "address_limit_reached");
     let cancel = app.admin(Method::POST, &format!("/v1/drops/{drop}/cancel"));
-    take(cancel).await.ok(200);
+    fetch(cancel).await.ok(200);
     let next = app.create_drop(5, json!({})).await;
     eventually("the cancelled drop's holds are resolved", || async {
         (one.holds(&next).await.status == 201).then_some(())
@@ -178,7 +180,7 @@ async fn by_default_one_address_has_a_hundred_unresolved_holds() {
 }
 
 #[tokio::test]
-async fn a_hold_that_another_server_resolves_counts_no_longer() {
+async fn hold_resolved_at_another_server_no_longer_counts() {
     let launch = launch(&[("HOLDFAST_ADDRESS_HOLDS", "1")]).await;
     let (here, there) = (launch.clone().start().await, launch.start().await);
     let drop = here.create_drop(10, json!({ "hold_seconds": 3600 })).await;
@@ -197,7 +199,7 @@ async fn a_hold_that_another_server_resolves_counts_no_longer() {
 }
 
 #[tokio::test]
-async fn by_default_one_address_has_a_hundred_waiting_entries() {
+async fn one_address_has_at_most_a_hundred_waitlist_entries_by_default() {
     let app = behind_a_proxy(&[]).await;
     let drop = app.create_drop(0, json!({ "hold_seconds": 3600 })).await;
     let one = client(&app, ONE);
@@ -206,19 +208,19 @@ async fn by_default_one_address_has_a_hundred_waiting_entries() {
         entries.push(text(&one.joins(&drop).await.ok(201)["id"]));
     }
     let full = one.joins(&drop).await;
-    let told = refused(
+    let problem = refused(
         &full,
         "address_limit_reached",
         r#""address-waitlist";q=100"#,
     );
-    assert_eq!(told["limit"], 100);
-    assert_eq!(told["limit_name"], "waitlist_entries");
+    assert_eq!(problem["limit"], 100);
+    assert_eq!(problem["limit_name"], "waitlist_entries");
     client(&app, OTHER).joins(&drop).await.ok(201);
-    // One is left, one is served.
+    // One entry leaves, one is served.
     assert_eq!(app.leave(&entries[7]).await.status, 204);
     app.adjust(&drop, 1).await.ok(201);
-    eventually("the first in line is served", || async {
-        let first = app.place(&entries[0]).await;
+    eventually("the first entry is served", || async {
+        let first = app.waitlist_entry(&entries[0]).await;
         (first["status"] == "offered").then_some(())
     })
     .await;
@@ -228,21 +230,21 @@ async fn by_default_one_address_has_a_hundred_waiting_entries() {
 }
 
 #[tokio::test]
-async fn by_default_an_address_that_lets_a_hundred_holds_expire_waits() {
+async fn address_with_a_hundred_expired_holds_has_to_wait_by_default() {
     let app = behind_a_proxy(&[]).await;
     let drop = app.create_drop(1_000, json!({ "hold_seconds": 1 })).await;
     let one = client(&app, ONE);
-    // As many as one address may have at a time, again and again.
+    // As many as one address may have at a time, repeatedly.
     let cooling = eventually("the address has to wait", || async {
         let reply = one.holds(&drop).await;
         let is_cooling = reply.status == 429 && reply.json()["code"] == "cooling_down";
         is_cooling.then_some(reply)
     })
     .await;
-    let told = refused(&cooling, "cooling_down", r#""address-expired";q=100;w=900"#);
-    assert_eq!(told["limit"], 100);
-    let wait = number(&told["retry_after"]);
-    assert!((1..=900).contains(&wait), "{told}");
+    let problem = refused(&cooling, "cooling_down", r#""address-expired";q=100;w=900"#);
+    assert_eq!(problem["limit"], 100);
+    let wait = number(&problem["retry_after"]);
+    assert!((1..=900).contains(&wait), "{problem}");
     let ledger = app.ledger().await;
     assert!(ledger.count(&drop, "HoldExpired") >= 100);
     let empty = app.create_drop(0, json!({})).await;
@@ -252,7 +254,7 @@ async fn by_default_an_address_that_lets_a_hundred_holds_expire_waits() {
 }
 
 #[tokio::test]
-async fn holds_that_are_bought_or_given_up_make_nobody_wait() {
+async fn purchased_and_released_holds_do_not_limit_the_address() {
     let app = behind_a_proxy(&[("HOLDFAST_ADDRESS_EXPIRED", "2/3600")]).await;
     let drop = app.create_drop(100, json!({ "hold_seconds": 1 })).await;
     let slow = app.create_drop(100, json!({ "hold_seconds": 3600 })).await;
@@ -274,7 +276,7 @@ async fn holds_that_are_bought_or_given_up_make_nobody_wait() {
 }
 
 #[tokio::test]
-async fn failed_sign_ins_are_bounded_by_default_and_logged_without_the_address() {
+async fn failed_sign_ins_are_limited_and_logged_without_the_address() {
     let app = behind_a_proxy(&[]).await;
     let (one, other) = (client(&app, ONE), client(&app, OTHER));
     for _ in 0..60 {
@@ -288,9 +290,9 @@ async fn failed_sign_ins_are_bounded_by_default_and_logged_without_the_address()
             r#""address-attempts";q=60;w=60"#,
         );
     }
-    // The key is not looked at on other routes either.
+    // The key is not checked on other routes either.
     let metrics = one.request(Method::GET, "/v1/admin/metrics");
-    let metrics = take(metrics.bearer_auth(ADMIN_KEY)).await;
+    let metrics = fetch(metrics.bearer_auth(ADMIN_KEY)).await;
     metrics.problem(429, "too_many_attempts");
     other.signs_in(ADMIN_KEY).await.ok(201);
     let log = app.stderr();
@@ -300,7 +302,7 @@ async fn failed_sign_ins_are_bounded_by_default_and_logged_without_the_address()
 }
 
 #[tokio::test]
-async fn wrong_bearer_keys_are_bounded_on_every_route_that_could_tell_them_from_right_ones() {
+async fn wrong_bearer_keys_are_limited_on_every_route_that_checks_them() {
     let app = behind_a_proxy(&[
         ("HOLDFAST_ADDRESS_ATTEMPTS", "4/3600"),
         ("HOLDFAST_ADDRESS_LIMIT", "3/3600"),
@@ -312,45 +314,45 @@ async fn wrong_bearer_keys_are_bounded_on_every_route_that_could_tell_them_from_
     let hold_with = |bearer: &'static str| {
         let request = one.request(Method::POST, &path).bearer_auth(bearer);
         let request = request.header("idempotency-key", key());
-        take(request.json(&json!({ "buyer_id": key() })))
+        fetch(request.json(&json!({ "buyer_id": key() })))
     };
     for wrong in ["one", "two"] {
         hold_with(wrong).await.ok(201);
     }
     for path in ["/v1/admin/timeline", "/v1/log/head"] {
         let wrong = one.request(Method::GET, path).bearer_auth("three");
-        take(wrong).await.problem(401, "unauthorized");
+        fetch(wrong).await.problem(401, "unauthorized");
     }
     let right = one.request(Method::GET, "/v1/log/head");
-    let right = take(right.bearer_auth(ADMIN_KEY)).await;
+    let right = fetch(right.bearer_auth(ADMIN_KEY)).await;
     right.problem(429, "too_many_attempts");
-    // The right key is like any other from here on: the third request, and one too many.
+    // From here on the right key is like any other: the third request is one too many.
     hold_with(ADMIN_KEY).await.ok(201);
     hold_with(ADMIN_KEY).await.problem(429, "throttled");
     app.audit("/v1/log/head").await.ok(200);
 }
 
 #[tokio::test]
-async fn unknown_ids_are_bounded_by_default_and_known_ones_are_not() {
+async fn unknown_ids_are_limited_by_default_and_known_ids_are_not() {
     let app = behind_a_proxy(&[]).await;
     let drop = app.create_drop(10, json!({ "hold_seconds": 3600 })).await;
     let (one, other) = (client(&app, ONE), client(&app, OTHER));
     let held = one.held(&drop).await;
     let unknown = || Uuid::new_v4();
-    let ask = async |method: Method, path: String| take(one.request(method, &path)).await;
+    let send = async |method: Method, path: String| fetch(one.request(method, &path)).await;
     for _ in 0..10 {
         let hold = format!("/v1/holds/{}", unknown());
-        let place = format!("/v1/waitlist/{}", unknown());
+        let entry = format!("/v1/waitlist/{}", unknown());
         let watch = format!("/v1/stream?waitlist={}", unknown());
         for (method, path) in [
             (Method::GET, hold.clone()),
             (Method::DELETE, hold.clone()),
             (Method::POST, format!("{hold}/purchase")),
-            (Method::GET, place.clone()),
-            (Method::DELETE, place),
+            (Method::GET, entry.clone()),
+            (Method::DELETE, entry),
             (Method::GET, watch),
         ] {
-            let reply = ask(method, path).await;
+            let reply = send(method, path).await;
             assert_eq!(reply.status, 404, "{}", reply.text());
         }
     }
@@ -362,16 +364,16 @@ async fn unknown_ids_are_bounded_by_default_and_known_ones_are_not() {
         (Method::DELETE, format!("/v1/waitlist/{}", unknown())),
         (Method::GET, format!("/v1/stream?waitlist={}", unknown())),
     ] {
-        let reply = ask(method, path).await;
+        let reply = send(method, path).await;
         refused(
             &reply,
             "too_many_attempts",
             r#""address-attempts";q=60;w=60"#,
         );
     }
-    // What is known is read and bought, and others are not affected.
+    // Known ids are read and bought, and other addresses are not affected.
     one.get(&format!("/v1/holds/{held}")).await.ok(200);
-    ask(Method::POST, format!("/v1/holds/{held}/purchase"))
+    send(Method::POST, format!("/v1/holds/{held}/purchase"))
         .await
         .ok(201);
     let reply = other.get(&format!("/v1/holds/{}", unknown())).await;
@@ -382,7 +384,7 @@ async fn unknown_ids_are_bounded_by_default_and_known_ones_are_not() {
 }
 
 #[tokio::test]
-async fn a_peer_that_forwards_and_is_not_named_is_warned_of_once() {
+async fn untrusted_peer_that_forwards_is_logged_once() {
     for (unlimited, words) in [
         ("127.0.0.0/8", "its clients have no limits per address"),
         ("none", "all its clients count as one address"),
@@ -412,7 +414,7 @@ async fn a_peer_that_forwards_and_is_not_named_is_warned_of_once() {
 }
 
 #[tokio::test]
-async fn what_bounds_refuse_is_counted_for_the_drop() {
+async fn rejections_by_address_limits_are_counted_for_the_drop() {
     let app = behind_a_proxy(&[
         ("HOLDFAST_ADDRESS_HOLDS", "1"),
         ("HOLDFAST_ADDRESS_WAITLIST", "1"),
@@ -429,15 +431,15 @@ async fn what_bounds_refuse_is_counted_for_the_drop() {
             .await
             .problem(429, "address_limit_reached");
     }
-    let metrics = take(app.admin(Method::GET, "/v1/admin/metrics")).await;
+    let metrics = fetch(app.admin(Method::GET, "/v1/admin/metrics")).await;
     assert_eq!(metrics.ok(200)["throttle_blocks"], 4);
 }
 
-/// What the shop signs tokens with.
+/// The secret with which the shop signs tokens.
 const SECRET: &str = "a secret of the shop, 32 bytes long";
 
 #[tokio::test]
-async fn a_token_that_is_refused_is_no_guess_at_a_key_and_buyers_with_tokens_are_bounded_too() {
+async fn rejected_token_is_not_a_guessed_key_and_token_buyers_are_limited_too() {
     let app = behind_a_proxy(&[
         ("HOLDFAST_BUYER_SECRET", SECRET),
         ("HOLDFAST_ADDRESS_ATTEMPTS", "2/3600"),
@@ -450,7 +452,7 @@ async fn a_token_that_is_refused_is_no_guess_at_a_key_and_buyers_with_tokens_are
     let hold_as = |bearer: String, buyer: &'static str| {
         let request = one.request(Method::POST, &path).bearer_auth(bearer);
         let request = request.header("idempotency-key", key());
-        take(request.json(&json!({ "buyer_id": buyer })))
+        fetch(request.json(&json!({ "buyer_id": buyer })))
     };
     let token = |lasts: i64| harness::token(SECRET, "alice", lasts);
     for _ in 0..5 {
@@ -470,7 +472,7 @@ async fn a_token_that_is_refused_is_no_guess_at_a_key_and_buyers_with_tokens_are
     }
     let right = hold_as(ADMIN_KEY.to_owned(), "bob").await;
     right.problem(429, "too_many_attempts");
-    // A buyer with a token is refused for the window alone.
+    // A buyer with a token is rejected only because of the window.
     let valid = hold_as(token(3_600), "alice").await;
     valid.problem(429, "throttled");
 }

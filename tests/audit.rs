@@ -1,13 +1,13 @@
-//! `holdfast audit verify` proves an honest log, and names the place where a log was altered behind its back.
+//! `holdfast audit verify` verifies an intact log and reports the position of an alteration.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
-use harness::{App, Finished, Launch, Lively};
+use harness::{App, Finished, Launch, SampleLog};
 use serde_json::json;
 
 #[tokio::test]
-async fn a_log_in_which_everything_has_happened_is_proved() {
-    let lively = Lively::make().await;
+async fn log_with_every_kind_of_event_is_verified() {
+    let sample = SampleLog::create().await;
     for kind in [
         "DropScheduled",
         "DropRescheduled",
@@ -18,16 +18,16 @@ async fn a_log_in_which_everything_has_happened_is_proved() {
         "PurchaseConfirmed",
         "StockAdjusted",
     ] {
-        lively.position_of(kind);
+        sample.position_of(kind);
     }
-    let head = lively.log.last().unwrap();
+    let head = sample.log.last().unwrap();
 
-    let verdict = lively.audit_after("SELECT 1").await;
+    let verdict = sample.audit_after("SELECT 1").await;
 
     assert_eq!(verdict.code, Some(0), "{verdict:?}");
     let expected = format!(
         "verified {} events, head {} {}\n",
-        lively.log.len(),
+        sample.log.len(),
         head.position,
         head.hash
     );
@@ -35,17 +35,17 @@ async fn a_log_in_which_everything_has_happened_is_proved() {
 }
 
 #[tokio::test]
-async fn an_alteration_is_found_at_its_position() {
-    let lively = Lively::make().await;
-    let placed = lively.position_of("HoldPlaced");
-    let bought = lively.position_of("PurchaseConfirmed");
-    let introduced = lively
+async fn alteration_is_found_at_its_position() {
+    let sample = SampleLog::create().await;
+    let placed = sample.position_of("HoldPlaced");
+    let bought = sample.position_of("PurchaseConfirmed");
+    let introduced = sample
         .log
         .iter()
         .find(|event| event.payload.get().contains("commitment"))
         .unwrap()
         .position;
-    let last = lively.log.last().unwrap().position;
+    let last = sample.log.last().unwrap().position;
     let alterations = [
         (format!("UPDATE events SET payload = replace(payload::text, '\"quantity\":1', '\"quantity\":2')::json WHERE position = {placed}"), placed),
         (format!("UPDATE events SET payload = (payload::text || ' ')::json WHERE position = {bought}"), bought),
@@ -87,7 +87,7 @@ async fn an_alteration_is_found_at_its_position() {
         (format!("UPDATE events SET private = '{{\"name\":\"mallory\"}}' WHERE position = {introduced}"), introduced),
     ];
     for (sql, position) in &alterations {
-        let verdict = lively.audit_after(sql).await;
+        let verdict = sample.audit_after(sql).await;
         assert_eq!(verdict.code, Some(1), "{sql}: {verdict:?}");
         assert!(
             verdict.stderr.contains(&format!("position {position}: ")),
@@ -95,15 +95,16 @@ async fn an_alteration_is_found_at_its_position() {
         );
         assert_eq!(verdict.stdout, "", "{sql}");
     }
-    // What is no event is named for what it is, and not for what is missing then.
+    // A malformed event is reported as malformed, not as its consequences.
     let sql = format!("UPDATE events SET hash = '\\x00' WHERE position = {bought}");
-    let verdict = lively.audit_after(&sql).await;
+    let verdict = sample.audit_after(&sql).await;
     let reason = format!("position {bought}: hash: expected 32 bytes, found 1");
     assert!(verdict.stderr.contains(&reason), "{verdict:?}");
 }
 
-/// SQL that makes room for one more event after `position`, in the log and in the stream of the event that stands there.
-fn room_after(position: u64) -> String {
+/// SQL that shifts the later events by one, in the log and in the stream of the event at
+/// `position`, so that one can be inserted after it.
+fn make_gap_after(position: u64) -> String {
     format!(
         "UPDATE events SET sequence = sequence + 1000000
           WHERE position > {position} AND aggregate_id = (SELECT aggregate_id FROM events WHERE position = {position});
@@ -115,9 +116,9 @@ fn room_after(position: u64) -> String {
 }
 
 #[tokio::test]
-async fn a_row_that_was_added_is_found_at_its_position_wherever_a_forger_moved_the_others() {
-    let lively = Lively::make().await;
-    let bought = lively.position_of("PurchaseConfirmed");
+async fn inserted_row_is_found_even_if_later_rows_were_shifted() {
+    let sample = SampleLog::create().await;
+    let bought = sample.position_of("PurchaseConfirmed");
     let again = bought + 1;
     let copied = |to: u64, payload: &str| {
         format!(
@@ -126,15 +127,15 @@ async fn a_row_that_was_added_is_found_at_its_position_wherever_a_forger_moved_t
                FROM events WHERE position = {bought}"
         )
     };
-    let room = room_after(bought);
+    let gap = make_gap_after(bought);
     let other_units = "replace(payload::text, '\"quantity\":2', '\"quantity\":1')::json";
     for (name, sql) in [
-        ("duplicated", format!("{room}; {}", copied(again, "payload"))),
-        ("inserted", format!("{room}; {}", copied(again, other_units))),
+        ("duplicated", format!("{gap}; {}", copied(again, "payload"))),
+        ("inserted", format!("{gap}; {}", copied(again, other_units))),
         (
             "inserted, of another program",
             format!(
-                "{room}; INSERT INTO events
+                "{gap}; INSERT INTO events
                  SELECT 'Other', 'x', 1, 'Happened', '1.0', '{{}}', '{{}}', {again}, recorded_at, hash FROM events WHERE position = {bought}"
             ),
         ),
@@ -148,14 +149,14 @@ async fn a_row_that_was_added_is_found_at_its_position_wherever_a_forger_moved_t
         (
             "inserted with a hash that follows",
             format!(
-                "{room}; {}; UPDATE events e SET hash = event_hash(b.hash, e.position, e.recorded_at, e.aggregate_type, e.aggregate_id,
+                "{gap}; {}; UPDATE events e SET hash = event_hash(b.hash, e.position, e.recorded_at, e.aggregate_type, e.aggregate_id,
                      e.sequence, e.event_type, e.event_version, e.payload::text, e.metadata::text)
                    FROM events b WHERE b.position = {bought} AND e.position = {again}",
                 copied(again, "payload")
             ),
         ),
     ] {
-        let verdict = lively.audit_after(&sql).await;
+        let verdict = sample.audit_after(&sql).await;
         assert_eq!(verdict.code, Some(1), "{name}: {verdict:?}");
         assert_eq!(verdict.stdout, "", "{name}");
         let start = format!("holdfast: position {again}: ");
@@ -163,7 +164,7 @@ async fn a_row_that_was_added_is_found_at_its_position_wherever_a_forger_moved_t
     }
 }
 
-/// SQL that cuts off the last `count` events, and moves the head to where they began.
+/// SQL that removes the last `count` events and moves the head back accordingly.
 fn cut_off(count: u64) -> String {
     format!(
         "DELETE FROM events WHERE position > (SELECT position FROM log_head) - {count};
@@ -172,23 +173,24 @@ fn cut_off(count: u64) -> String {
     )
 }
 
-/// SQL after which no table has read anything yet.
+/// SQL after which no table has read anything.
 const VIEWS_FORGOTTEN: &str =
     "DELETE FROM live_stock; DELETE FROM top_purchasers; DELETE FROM sales_timeline;
                                UPDATE projection_checkpoints SET position = 0";
 
-/// What the audit says of a log that lost its last two events, held to the head and to the checkpoint of the whole one.
-async fn audits_after_a_cut(lively: &Lively, more: &str) -> [Finished; 3] {
-    let whole = Launch::on(lively.altered("SELECT 1").await);
+/// Verifies a log that lost its last two events: alone, with the head and with a checkpoint of the
+/// whole log.
+async fn audits_after_a_cut(sample: &SampleLog, more: &str) -> [Finished; 3] {
+    let whole = Launch::on(sample.altered("SELECT 1").await);
     let kept = whole.data_dir().join("kept.txt");
     let kept = kept.to_str().unwrap();
     let made = whole.run(&["audit", "checkpoint", "--output", kept]).await;
     assert_eq!(made.code, Some(0), "{made:?}");
     let key = whole.data_dir().join("checkpoint.pub");
-    let last = lively.log.last().unwrap();
+    let last = sample.log.last().unwrap();
     let head = format!("{}:{}", last.position, last.hash);
 
-    let cut = Launch::on(lively.altered(&format!("{}; {more}", cut_off(2))).await);
+    let cut = Launch::on(sample.altered(&format!("{}; {more}", cut_off(2))).await);
     let key = key.to_str().unwrap();
     [
         cut.run(&["audit", "verify"]).await,
@@ -206,43 +208,52 @@ async fn audits_after_a_cut(lively: &Lively, more: &str) -> [Finished; 3] {
 }
 
 #[track_caller]
-fn assert_cut_off(lively: &Lively, verdict: &Finished, who: &str) {
-    let count = lively.log.len();
+fn assert_cut_off(sample: &SampleLog, verdict: &Finished, witness: &str) {
+    let count = sample.log.len();
     let (ends, first) = (count - 2, count - 1);
     assert_eq!(verdict.code, Some(1), "{verdict:?}");
     assert_eq!(verdict.stdout, "");
-    let said = format!("holdfast: position {first}: the log ends at position {ends}, but {who}");
-    assert!(verdict.stderr.starts_with(&said), "{said}: {verdict:?}");
+    let expected =
+        format!("holdfast: position {first}: the log ends at position {ends}, but {witness}");
+    assert!(
+        verdict.stderr.starts_with(&expected),
+        "{expected}: {verdict:?}"
+    );
 }
 
 #[tokio::test]
-async fn rows_that_were_cut_off_are_found_by_a_head_or_a_checkpoint_that_left_the_house() {
-    let lively = Lively::make().await;
-    let [alone, head, checkpoint] = audits_after_a_cut(&lively, VIEWS_FORGOTTEN).await;
-    assert_eq!(alone.code, Some(0), "a shorter log is a log: {alone:?}");
-    assert_cut_off(&lively, &head, "--expect-head knows position");
-    assert_cut_off(&lively, &checkpoint, "checkpoint ");
+async fn removed_tail_is_found_with_a_head_or_checkpoint_kept_elsewhere() {
+    let sample = SampleLog::create().await;
+    let [alone, head, checkpoint] = audits_after_a_cut(&sample, VIEWS_FORGOTTEN).await;
+    assert_eq!(
+        alone.code,
+        Some(0),
+        "a shorter log is valid by itself: {alone:?}"
+    );
+    assert_cut_off(&sample, &head, "--expect-head knows position");
+    assert_cut_off(&sample, &checkpoint, "checkpoint ");
 }
 
-/// Views that have read further tell of it too, but not first: where the log ends is the cause.
+/// Tables that have read further also reveal the truncation, but the end of the log is reported
+/// first because it is the cause.
 #[tokio::test]
-async fn rows_that_were_cut_off_are_told_before_views_that_have_read_further() {
-    let lively = Lively::make().await;
-    let [alone, head, checkpoint] = audits_after_a_cut(&lively, "SELECT 1").await;
+async fn removed_tail_is_reported_before_tables_that_have_read_further() {
+    let sample = SampleLog::create().await;
+    let [alone, head, checkpoint] = audits_after_a_cut(&sample, "SELECT 1").await;
     assert_eq!(alone.code, Some(1), "{alone:?}");
-    assert_cut_off(&lively, &head, "--expect-head knows position");
-    assert_cut_off(&lively, &checkpoint, "checkpoint ");
+    assert_cut_off(&sample, &head, "--expect-head knows position");
+    assert_cut_off(&sample, &checkpoint, "checkpoint ");
 }
 
 #[tokio::test]
-async fn a_log_whose_buyers_were_erased_is_still_proved() {
-    let lively = Lively::make().await;
-    let verdict = lively.audit_after("UPDATE events SET private = NULL").await;
+async fn log_with_erased_buyers_is_verified() {
+    let sample = SampleLog::create().await;
+    let verdict = sample.audit_after("UPDATE events SET private = NULL").await;
     assert_eq!(verdict.code, Some(0), "{verdict:?}");
-    let head = lively.log.last().unwrap();
+    let head = sample.log.last().unwrap();
     let start = format!(
         "verified {} events, head {} {}",
-        lively.log.len(),
+        sample.log.len(),
         head.position,
         head.hash
     );
@@ -254,7 +265,7 @@ async fn a_log_whose_buyers_were_erased_is_still_proved() {
 }
 
 #[tokio::test]
-async fn the_database_itself_refuses_to_rewrite_history() {
+async fn database_rejects_changes_to_recorded_events() {
     let app = App::start().await;
     let drop = app.create_drop(2, json!({})).await;
     app.held(&drop, "alice").await;
@@ -275,21 +286,25 @@ async fn the_database_itself_refuses_to_rewrite_history() {
         .execute(app.pool())
         .await
         .unwrap();
-    assert!(app.verifies().await.contains("1 of 1 introductions erased"));
+    assert!(
+        app.audit_verify()
+            .await
+            .contains("1 of 1 introductions erased")
+    );
 }
 
 #[tokio::test]
-async fn an_empty_log_is_proved() {
+async fn empty_log_is_verified() {
     let app = App::start().await;
     let zeroes = "0".repeat(64);
     assert_eq!(
-        app.verifies().await,
+        app.audit_verify().await,
         format!("verified 0 events, head 0 {zeroes}\n")
     );
 }
 
 #[tokio::test]
-async fn a_log_that_cannot_be_reached_is_neither_proved_nor_disproved() {
+async fn unreachable_log_is_neither_verified_nor_in_violation() {
     let launch = Launch::private().with("DATABASE_URL", "postgres://nobody@127.0.0.1:1/nothing");
     let verdict = launch.run(&["audit", "verify"]).await;
     assert_eq!(verdict.code, Some(2), "{verdict:?}");

@@ -1,4 +1,5 @@
-//! A checkpoint that an auditor kept shows later whether the log still begins with what was stated.
+//! A checkpoint that an auditor has kept shows later whether the log still begins with the stated
+//! events.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -8,12 +9,12 @@ use std::os::unix::fs::PermissionsExt;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{Signature, VerifyingKey};
-use harness::{Finished, Launch, Lively};
+use harness::{Finished, Launch, SampleLog};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use signed_note::{StandardVerifier, VerifierList};
 
-/// Makes the house's key and a checkpoint of a log; gives the note.
+/// Creates the log's key and a checkpoint; returns the note.
 async fn checkpoint(launch: &Launch) -> String {
     let made = launch.run(&["audit", "checkpoint"]).await;
     assert_eq!(made.code, Some(0), "{made:?}");
@@ -34,13 +35,14 @@ async fn verify(launch: &Launch, note: &str, more: &[&str]) -> Finished {
 }
 
 #[tokio::test]
-async fn a_checkpoint_is_a_signed_note_that_anybody_can_check() {
-    let lively = Lively::make().await;
-    let launch = Launch::on(lively.altered("SELECT 1").await);
+async fn checkpoint_is_a_signed_note_that_third_parties_can_verify() {
+    let sample = SampleLog::create().await;
+    let launch = Launch::on(sample.altered("SELECT 1").await);
     let note = checkpoint(&launch).await;
-    let last = lively.log.last().unwrap();
+    let last = sample.log.last().unwrap();
 
-    // From the format's description alone: three lines, an empty one, and a signature over the three.
+    // From the description of the format alone: three lines, an empty line, and a signature of the
+    // three.
     let (body, signature) = note.split_once("\n\n").unwrap();
     let hash = BASE64.encode(hex::decode(&last.hash).unwrap());
     assert_eq!(body, format!("holdfast/log\n{}\n{hash}", last.position));
@@ -51,8 +53,9 @@ async fn a_checkpoint_is_a_signed_note_that_anybody_can_check() {
     let signed = BASE64.decode(signed).unwrap();
 
     let public = fs::read_to_string(launch.data_dir().join("checkpoint.pub")).unwrap();
-    // Other people's verifiers take the file as it is. With a line break after the key, signed_note
-    // 0.2.0 and the parse_vkey of aics-tlog 0.2.1 refuse it; Go's sumdb/note takes both.
+    // Third-party verifiers accept the file as written. With a line break after the key,
+    // signed_note 0.2.0 and the parse_vkey of aics-tlog 0.2.1 reject it; Go's sumdb/note accepts
+    // both.
     let theirs = StandardVerifier::new(&public).unwrap();
     let known = VerifierList::new(vec![Box::new(theirs)]);
     let opened = signed_note::Note::from_bytes(note.as_bytes()).unwrap();
@@ -90,11 +93,11 @@ async fn a_checkpoint_is_a_signed_note_that_anybody_can_check() {
 }
 
 #[tokio::test]
-async fn a_log_that_extends_a_checkpoint_is_proved_to_and_any_other_is_not() {
-    let lively = Lively::make().await;
-    let cut = lively.log.len() - 3;
-    let earlier: String = lively.export.split_inclusive('\n').take(cut).collect();
-    let launch = Launch::on(lively.altered("SELECT 1").await);
+async fn only_a_log_that_extends_the_checkpoint_is_verified() {
+    let sample = SampleLog::create().await;
+    let cut = sample.log.len() - 3;
+    let earlier: String = sample.export.split_inclusive('\n').take(cut).collect();
+    let launch = Launch::on(sample.altered("SELECT 1").await);
     let start = launch.data_dir().join("start.ndjson");
     fs::write(&start, &earlier).unwrap();
     let start = start.to_str().unwrap();
@@ -108,7 +111,7 @@ async fn a_log_that_extends_a_checkpoint_is_proved_to_and_any_other_is_not() {
     assert!(
         verdict
             .stdout
-            .starts_with(&format!("verified {} events, head ", lively.log.len())),
+            .starts_with(&format!("verified {} events, head ", sample.log.len())),
         "{verdict:?}"
     );
     assert!(
@@ -116,7 +119,7 @@ async fn a_log_that_extends_a_checkpoint_is_proved_to_and_any_other_is_not() {
         "{verdict:?}"
     );
 
-    // The other way round: what was stated is not in the shorter log.
+    // The reverse: the stated events are missing from the shorter log.
     let whole = checkpoint(&launch).await;
     let verdict = verify(&launch, &whole, &["--file", start]).await;
     assert_eq!(verdict.code, Some(1), "{verdict:?}");
@@ -127,8 +130,8 @@ async fn a_log_that_extends_a_checkpoint_is_proved_to_and_any_other_is_not() {
         "{verdict:?}"
     );
 
-    // Another history, honest by itself.
-    let other = Lively::make().await;
+    // A different log that is valid by itself.
+    let other = SampleLog::create().await;
     let file = launch.data_dir().join("other.ndjson");
     fs::write(&file, &other.export).unwrap();
     let verdict = verify(&launch, &note, &["--file", file.to_str().unwrap()]).await;
@@ -137,11 +140,11 @@ async fn a_log_that_extends_a_checkpoint_is_proved_to_and_any_other_is_not() {
 }
 
 #[tokio::test]
-async fn a_checkpoint_that_was_altered_or_signed_by_somebody_else_is_refused() {
-    let lively = Lively::make().await;
-    let launch = Launch::on(lively.altered("SELECT 1").await);
+async fn altered_or_foreign_checkpoint_is_rejected() {
+    let sample = SampleLog::create().await;
+    let launch = Launch::on(sample.altered("SELECT 1").await);
     let note = checkpoint(&launch).await;
-    let last = lively.log.last().unwrap();
+    let last = sample.log.last().unwrap();
     let altered = note.replacen(&format!("\n{}\n", last.position), "\n1\n", 1);
     assert_ne!(altered, note);
     let verdict = verify(&launch, &altered, &[]).await;
@@ -151,7 +154,7 @@ async fn a_checkpoint_that_was_altered_or_signed_by_somebody_else_is_refused() {
         "{verdict:?}"
     );
 
-    let stranger = Launch::on(lively.altered("SELECT 1").await);
+    let stranger = Launch::on(sample.altered("SELECT 1").await);
     let forged = checkpoint(&stranger).await;
     assert_eq!(verify(&launch, &forged, &[]).await.code, Some(1));
     let key = stranger.data_dir().join("checkpoint.pub");
@@ -168,11 +171,11 @@ async fn a_checkpoint_that_was_altered_or_signed_by_somebody_else_is_refused() {
     );
 
     assert_eq!(verify(&launch, "hello\n", &[]).await.code, Some(2));
-    let keyless = Launch::on(lively.altered("SELECT 1").await);
+    let keyless = Launch::on(sample.altered("SELECT 1").await);
     assert_eq!(verify(&keyless, &note, &[]).await.code, Some(2));
 
-    // A key of one's own, under a name of one's own.
-    let own = Launch::on(lively.altered("SELECT 1").await);
+    // A separate key under a separate name.
+    let own = Launch::on(sample.altered("SELECT 1").await);
     let made = own
         .run(&["audit", "checkpoint", "--origin", "shop.example/log"])
         .await;
@@ -196,9 +199,9 @@ async fn a_checkpoint_that_was_altered_or_signed_by_somebody_else_is_refused() {
 }
 
 #[tokio::test]
-async fn nothing_that_is_kept_is_written_over() {
-    let lively = Lively::make().await;
-    let launch = Launch::on(lively.altered("SELECT 1").await);
+async fn existing_files_are_not_overwritten() {
+    let sample = SampleLog::create().await;
+    let launch = Launch::on(sample.altered("SELECT 1").await);
     let note = checkpoint(&launch).await;
     let file = launch.data_dir().join("kept of old.txt");
     let arguments = ["audit", "checkpoint", "--output", file.to_str().unwrap()];
@@ -208,11 +211,11 @@ async fn nothing_that_is_kept_is_written_over() {
     let refused = state().await;
     assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(refused.stderr.contains("kept of old.txt"), "{refused:?}");
-    fs::write(&file, "somebody's only copy").unwrap();
+    fs::write(&file, "the only copy").unwrap();
     assert_eq!(state().await.code, Some(2));
-    assert_eq!(fs::read_to_string(&file).unwrap(), "somebody's only copy");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "the only copy");
 
-    // Nor does a log change its name.
+    // A log does not change its name either.
     for origin in ["holdfast/log", "shop.example/log"] {
         let named = launch
             .run(&["audit", "checkpoint", "--origin", origin])
@@ -229,9 +232,9 @@ async fn nothing_that_is_kept_is_written_over() {
 }
 
 #[tokio::test]
-async fn a_key_that_auditors_know_is_never_replaced_in_silence() {
-    let lively = Lively::make().await;
-    let launch = Launch::on(lively.altered("SELECT 1").await);
+async fn known_key_is_never_replaced_silently() {
+    let sample = SampleLog::create().await;
+    let launch = Launch::on(sample.altered("SELECT 1").await);
     let note = checkpoint(&launch).await;
     let file = |name: &str| launch.data_dir().join(name);
     let public = fs::read_to_string(file("checkpoint.pub")).unwrap();
@@ -245,15 +248,15 @@ async fn a_key_that_auditors_know_is_never_replaced_in_silence() {
     assert!(!file("checkpoint.key").exists());
     assert_eq!(fs::read_to_string(file("checkpoint.pub")).unwrap(), public);
 
-    // A public key that is lost is written anew; one that is not its own is not signed beside.
+    // A lost public key is written again; a foreign public key stops signing.
     fs::rename(file("elsewhere"), file("checkpoint.key")).unwrap();
     fs::remove_file(file("checkpoint.pub")).unwrap();
     assert_eq!(checkpoint(&launch).await, note);
     assert_eq!(fs::read_to_string(file("checkpoint.pub")).unwrap(), public);
-    // As it was written until 2026, with a line break.
+    // As written until 2026, with a line break.
     fs::write(file("checkpoint.pub"), format!("{public}\n")).unwrap();
     assert_eq!(checkpoint(&launch).await, note);
-    let stranger = Launch::on(lively.altered("SELECT 1").await);
+    let stranger = Launch::on(sample.altered("SELECT 1").await);
     checkpoint(&stranger).await;
     fs::copy(
         stranger.data_dir().join("checkpoint.pub"),
@@ -263,61 +266,61 @@ async fn a_key_that_auditors_know_is_never_replaced_in_silence() {
     refused("does not belong to").await;
 }
 
-/// Whoever comes first makes the key; all the others sign with it.
+/// The first of several concurrent runs creates the key; all of them sign with it.
 #[tokio::test]
-async fn checkpoints_that_are_asked_for_at_once_are_signed_by_one_key() {
-    let lively = Lively::make().await;
-    let launch = Launch::on(lively.altered("SELECT 1").await);
+async fn concurrent_checkpoints_are_signed_by_one_key() {
+    let sample = SampleLog::create().await;
+    let launch = Launch::on(sample.altered("SELECT 1").await);
     let notes = futures::future::join_all((0..8).map(|_| checkpoint(&launch))).await;
     assert!(notes.iter().all(|note| *note == notes[0]), "{notes:?}");
     assert_eq!(verify(&launch, &notes[0], &[]).await.code, Some(0));
 }
 
 #[tokio::test]
-async fn no_file_is_signed_that_is_no_log() {
-    let lively = Lively::make().await;
+async fn file_that_is_not_a_log_is_not_signed() {
+    let sample = SampleLog::create().await;
     let launch = Launch::private();
     let file = launch.data_dir().join("log.ndjson");
     let kept = launch.data_dir().join("kept.txt");
     let (log, output) = (file.to_str().unwrap(), kept.to_str().unwrap());
     let arguments = ["audit", "checkpoint", "--file", log, "--output", output];
-    let bought = lively.position_of("PurchaseConfirmed");
-    let altered = lively
+    let bought = sample.position_of("PurchaseConfirmed");
+    let altered = sample
         .export
         .replacen("\"quantity\":2", "\"quantity\":3", 1);
-    assert_ne!(altered, lively.export);
+    assert_ne!(altered, sample.export);
     fs::write(&file, altered).unwrap();
     let refused = launch.run(&arguments).await;
     assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));
-    let said = refused.stderr.contains("hash: expected ");
+    let has_reason = refused.stderr.contains("hash: expected ");
     assert!(
-        said && refused.stderr.starts_with("holdfast: position "),
+        has_reason && refused.stderr.starts_with("holdfast: position "),
         "{refused:?}"
     );
     assert!(!kept.exists() && !launch.data_dir().join("checkpoint.key").exists());
 
-    fs::write(&file, &lively.export).unwrap();
+    fs::write(&file, &sample.export).unwrap();
     let made = launch.run(&arguments).await;
     assert_eq!(
         (made.code, made.stderr.lines().count()),
         (Some(0), 2),
         "{made:?}"
     );
-    // What is signed is where the file ends, and nobody said that it ends there.
+    // The end of the file is signed, with a note that the end was not verified.
     assert!(
         made.stderr.starts_with("note: the end was not verified"),
         "{made:?}"
     );
     let stated = fs::read_to_string(&kept).unwrap();
     let position = stated.lines().nth(1).unwrap();
-    assert_eq!(position, lively.log.last().unwrap().position.to_string());
+    assert_eq!(position, sample.log.last().unwrap().position.to_string());
     assert!(bought < position.parse().unwrap());
 }
 
 #[tokio::test]
-async fn a_checkpoint_with_something_beside_it_is_refused() {
-    let lively = Lively::make().await;
-    let launch = Launch::on(lively.altered("SELECT 1").await);
+async fn checkpoint_with_trailing_text_is_rejected() {
+    let sample = SampleLog::create().await;
+    let launch = Launch::on(sample.altered("SELECT 1").await);
     let note = checkpoint(&launch).await;
     for more in ["and more\n", "\n", "\nP.S.\n"] {
         let refused = verify(&launch, &format!("{note}{more}"), &["--json"]).await;
@@ -338,16 +341,16 @@ async fn a_checkpoint_with_something_beside_it_is_refused() {
 }
 
 #[tokio::test]
-async fn a_forged_checkpoint_is_told_in_json_as_well() {
-    let lively = Lively::make().await;
-    let launch = Launch::on(lively.altered("SELECT 1").await);
+async fn forged_checkpoint_is_reported_in_json_too() {
+    let sample = SampleLog::create().await;
+    let launch = Launch::on(sample.altered("SELECT 1").await);
     let note = checkpoint(&launch).await;
     let forged = note.replacen("holdfast/log\n", "holdfast/lag\n", 1);
     let verdict = verify(&launch, &forged, &["--json"]).await;
     assert_eq!(verdict.code, Some(1), "{verdict:?}");
-    let said: Value = serde_json::from_str(&verdict.stdout).unwrap();
-    assert_eq!(said["verified"], false, "{said}");
-    let reason = said["violation"]["reason"].as_str().unwrap();
-    assert!(reason.contains("is not signed by holdfast/log"), "{said}");
-    assert_eq!(verdict.stderr, "", "as with any other answer in JSON");
+    let output: Value = serde_json::from_str(&verdict.stdout).unwrap();
+    assert_eq!(output["verified"], false, "{output}");
+    let reason = output["violation"]["reason"].as_str().unwrap();
+    assert!(reason.contains("is not signed by holdfast/log"), "{output}");
+    assert_eq!(verdict.stderr, "", "as with any other output in JSON");
 }

@@ -1,4 +1,5 @@
-//! `holdfast audit export`: every event once, as it is stored, in each form; and the schema of the events.
+//! `holdfast audit export`: every event once, as it is stored, in each format; and the schema of
+//! the events.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -8,20 +9,20 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use domain::DropEvent;
-use harness::{Finished, Launch, Lively, distinct, text};
+use harness::{Finished, Launch, SampleLog, distinct, text};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// A stopped server's database, and a place for files.
+/// The database of a stopped server, and a directory for files.
 struct Auditor {
     launch: Launch,
 }
 
 impl Auditor {
-    async fn of(lively: &Lively) -> Self {
-        let launch = Launch::on(lively.altered("SELECT 1").await);
+    async fn of(sample: &SampleLog) -> Self {
+        let launch = Launch::on(sample.altered("SELECT 1").await);
         Self { launch }
     }
 
@@ -36,7 +37,7 @@ impl Auditor {
         assert_eq!(
             (done.code, done.stderr.as_str()),
             (Some(0), ""),
-            "no bar where there is no terminal"
+            "no progress bar without a terminal"
         );
         done.stdout
     }
@@ -51,18 +52,18 @@ fn path(file: &Path) -> &str {
 }
 
 #[tokio::test]
-async fn an_export_is_what_the_server_streams() {
-    let lively = Lively::make().await;
-    let auditor = Auditor::of(&lively).await;
-    assert_eq!(auditor.exported(&[]).await, lively.export);
+async fn export_equals_the_servers_stream() {
+    let sample = SampleLog::create().await;
+    let auditor = Auditor::of(&sample).await;
+    assert_eq!(auditor.exported(&[]).await, sample.export);
     assert_eq!(
         auditor.exported(&["--format", "ndjson"]).await,
-        lively.export
+        sample.export
     );
 
     let file = auditor.file("log.ndjson");
     assert_eq!(auditor.exported(&["--output", path(&file)]).await, "");
-    assert_eq!(fs::read_to_string(&file).unwrap(), lively.export);
+    assert_eq!(fs::read_to_string(&file).unwrap(), sample.export);
     let again = auditor.export(&["--output", path(&file)]).await;
     assert_eq!(
         again.code,
@@ -81,16 +82,16 @@ async fn an_export_is_what_the_server_streams() {
     );
 
     for name in ["alice", "bob", "carol", "dora", "The real"] {
-        assert!(!lively.export.contains(name), "{name}");
+        assert!(!sample.export.contains(name), "{name}");
     }
 }
 
-/// A file's head, where an export leaves it.
+/// The head file that an export writes next to its output.
 fn head_of(file: &Path) -> PathBuf {
     format!("{}.head", path(file)).into()
 }
 
-/// The check that shares no code with us.
+/// Runs docs/verify.py, the verifier that shares no code with the product.
 async fn python(arguments: &[&str]) -> Finished {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/verify.py");
     let mut python = std::process::Command::new("python3");
@@ -99,10 +100,10 @@ async fn python(arguments: &[&str]) -> Finished {
 }
 
 #[tokio::test]
-async fn a_finished_export_says_where_it_ends_and_is_held_to_that() {
-    let lively = Lively::make().await;
-    let auditor = Auditor::of(&lively).await;
-    let last = lively.log.last().unwrap();
+async fn complete_export_records_its_head_and_is_verified_against_it() {
+    let sample = SampleLog::create().await;
+    let auditor = Auditor::of(&sample).await;
+    let last = sample.log.last().unwrap();
     let head = format!("{}:{}\n", last.position, last.hash);
     for format in ["ndjson", "cloudevents", "csv", "parquet"] {
         let file = auditor.file(&format!("log.{format}"));
@@ -125,8 +126,8 @@ async fn a_finished_export_says_where_it_ends_and_is_held_to_that() {
     let theirs = python(&[path(&file)]).await;
     assert_eq!((theirs.stdout, theirs.stderr.as_str()), (whole.stdout, ""));
 
-    // Cut off after every event, and emptied: each reads as a whole log of its own.
-    let lines: Vec<&str> = lively.export.split_inclusive('\n').collect();
+    // Cut off after every event, and empty: each reads as a complete log.
+    let lines: Vec<&str> = sample.export.split_inclusive('\n').collect();
     for kept in [0, 1, lines.len() - 1] {
         fs::write(&file, lines[..kept].concat()).unwrap();
         let cut = verify(&[]).await;
@@ -140,7 +141,7 @@ async fn a_finished_export_says_where_it_ends_and_is_held_to_that() {
         let stated = auditor.launch.run(&stated).await;
         assert_eq!((stated.code, stated.stdout.as_str()), (Some(1), ""));
     }
-    // Nobody kept where it ends: then that is said.
+    // Without a recorded head, a note reports that the end was not verified.
     fs::rename(head_of(&file), auditor.file("kept")).unwrap();
     let noted = verify(&[]).await;
     assert_eq!(noted.code, Some(0), "{noted:?}");
@@ -148,11 +149,11 @@ async fn a_finished_export_says_where_it_ends_and_is_held_to_that() {
         noted.stderr.contains("the end was not verified"),
         "{noted:?}"
     );
-    let said: Value = serde_json::from_str(&verify(&["--json"]).await.stdout).unwrap();
-    let notes = said["notes"].as_array().unwrap();
+    let output: Value = serde_json::from_str(&verify(&["--json"]).await.stdout).unwrap();
+    let notes = output["notes"].as_array().unwrap();
     let is_about_the_end =
         |note: &&Value| note.as_str().unwrap().contains("the end was not verified");
-    assert_eq!(notes.iter().filter(is_about_the_end).count(), 1, "{said}");
+    assert_eq!(notes.iter().filter(is_about_the_end).count(), 1, "{output}");
     let theirs = python(&[path(&file)]).await;
     assert_eq!(theirs.code, Some(0), "{theirs:?}");
     assert!(
@@ -173,18 +174,18 @@ async fn a_finished_export_says_where_it_ends_and_is_held_to_that() {
 }
 
 #[tokio::test]
-async fn a_head_is_written_at_the_end_of_an_export_and_never_over_another() {
-    let lively = Lively::make().await;
-    let auditor = Auditor::of(&lively).await;
-    let last = lively.log.last().unwrap();
+async fn head_file_is_written_last_and_never_overwrites_another() {
+    let sample = SampleLog::create().await;
+    let auditor = Auditor::of(&sample).await;
+    let last = sample.log.last().unwrap();
     let head = format!("{}:{}\n", last.position, last.hash);
-    // One that is gone on with is not finished until it is.
+    // A resumed export has no head file until it is complete.
     let file = auditor.file("log.ndjson");
     let output = ["--output", path(&file)];
     auditor
         .exported(&[&output[..], &["--until", "3"]].concat())
         .await;
-    let third = format!("3:{}\n", lively.log[2].hash);
+    let third = format!("3:{}\n", sample.log[2].hash);
     assert_eq!(fs::read_to_string(head_of(&file)).unwrap(), third);
     auditor
         .exported(&[&output[..], &["--resume"]].concat())
@@ -194,7 +195,7 @@ async fn a_head_is_written_at_the_end_of_an_export_and_never_over_another() {
         .exported(&[&output[..], &["--resume"]].concat())
         .await;
     assert_eq!(fs::read_to_string(head_of(&file)).unwrap(), head);
-    let beyond = (lively.log.len() + 1).to_string();
+    let beyond = (sample.log.len() + 1).to_string();
     let source = ["--file", path(&file), "--until", &beyond];
     let other = auditor.file("other.ndjson");
     let unfinished = auditor
@@ -203,7 +204,7 @@ async fn a_head_is_written_at_the_end_of_an_export_and_never_over_another() {
     assert_eq!(unfinished.code, Some(2), "{unfinished:?}");
     assert!(!head_of(&other).exists());
 
-    // The head of an export that is gone gives way to that of the next; a file that was named does
+    // The head file of a deleted export is replaced by that of the next; a file named explicitly is
     // not.
     fs::remove_file(&file).unwrap();
     auditor
@@ -216,10 +217,10 @@ async fn a_head_is_written_at_the_end_of_an_export_and_never_over_another() {
     assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(!other.exists());
 
-    // Of what goes to standard output, where it is asked for; and of nothing at all.
+    // For standard output, if requested; and for an empty export.
     let kept = auditor.file("kept");
     let printed = auditor.exported(&["--head", path(&kept)]).await;
-    assert_eq!(printed, lively.export);
+    assert_eq!(printed, sample.export);
     assert_eq!(fs::read_to_string(&kept).unwrap(), head);
     let none = auditor.file("none.ndjson");
     auditor
@@ -235,10 +236,10 @@ async fn a_head_is_written_at_the_end_of_an_export_and_never_over_another() {
 }
 
 #[tokio::test]
-async fn a_part_is_exported_by_position_time_and_drop() {
-    let lively = Lively::make().await;
-    let auditor = Auditor::of(&lively).await;
-    let lines: Vec<&str> = lively.export.split_inclusive('\n').collect();
+async fn export_is_limited_by_position_time_and_drop() {
+    let sample = SampleLog::create().await;
+    let auditor = Auditor::of(&sample).await;
+    let lines: Vec<&str> = sample.export.split_inclusive('\n').collect();
     assert_eq!(
         auditor.exported(&["--after", "3"]).await,
         lines[3..].concat()
@@ -259,8 +260,8 @@ async fn a_part_is_exported_by_position_time_and_drop() {
     assert_eq!(auditor.exported(&["--after", &head]).await, "");
     assert_eq!(auditor.export(&["--after", &beyond]).await.code, Some(2));
 
-    let at = &lively.log[4].recorded_at;
-    let until_then = lively
+    let at = &sample.log[4].recorded_at;
+    let until_then = sample
         .log
         .iter()
         .filter(|event| event.recorded_at <= *at)
@@ -279,19 +280,19 @@ async fn a_part_is_exported_by_position_time_and_drop() {
         auditor
             .exported(&["--until", "2101-01-01T00:00:00.000Z"])
             .await,
-        lively.export
+        sample.export
     );
 
-    let drop = &lively.log[1].aggregate_id;
+    let drop = &sample.log[1].aggregate_id;
     let of_drop: Vec<&str> = lines
         .iter()
-        .zip(&lively.log)
+        .zip(&sample.log)
         .filter(|(_, event)| event.aggregate_id == *drop)
         .map(|(line, _)| *line)
         .collect();
     assert!(of_drop.len() > 1 && of_drop.len() < lines.len());
     assert_eq!(auditor.exported(&["--drop", drop]).await, of_drop.concat());
-    let after = lively.log[1].position.to_string();
+    let after = sample.log[1].position.to_string();
     let later: Vec<&str> = of_drop
         .iter()
         .copied()
@@ -302,9 +303,9 @@ async fn a_part_is_exported_by_position_time_and_drop() {
         later.concat()
     );
 
-    // The same from a file alone.
+    // The same, read from a file without the database.
     let file = auditor.file("log.ndjson");
-    fs::write(&file, &lively.export).unwrap();
+    fs::write(&file, &sample.export).unwrap();
     let from_file = async |more: &[&str]| {
         auditor
             .exported(&[&["--file", path(&file)], more].concat())
@@ -321,17 +322,17 @@ async fn a_part_is_exported_by_position_time_and_drop() {
 }
 
 #[tokio::test]
-async fn what_is_not_in_the_log_is_not_exported_in_silence() {
-    let lively = Lively::make().await;
-    let auditor = Auditor::of(&lively).await;
+async fn export_beyond_the_log_is_an_error() {
+    let sample = SampleLog::create().await;
+    let auditor = Auditor::of(&sample).await;
     let log = auditor.file("log.ndjson");
-    fs::write(&log, &lively.export).unwrap();
-    let (head, drop) = (lively.log.len(), Uuid::new_v4().to_string());
+    fs::write(&log, &sample.export).unwrap();
+    let (head, drop) = (sample.log.len(), Uuid::new_v4().to_string());
     let beyond = (head + 1).to_string();
     let reason = format!("position {beyond} is not in the log yet: its head is at {head}");
     let no_drop = format!("there is no drop {drop} at that place of the log");
-    // The second drop is not there yet when the first one is scheduled.
-    let later = &lively.log[1].aggregate_id;
+    // The second drop does not exist yet when the first one is scheduled.
+    let later = &sample.log[1].aggregate_id;
     let not_yet = format!("there is no drop {later} at that place of the log");
     for source in [vec![], vec!["--file", path(&log)]] {
         for format in ["ndjson", "cloudevents", "csv", "parquet"] {
@@ -351,7 +352,7 @@ async fn what_is_not_in_the_log_is_not_exported_in_silence() {
                 assert!(!file.exists(), "{source:?} {format} {arguments:?}");
             }
         }
-        // What there is, is written before a file turns out to end too early; a database is asked first.
+        // Events are written before a file turns out to end too early; a database is checked first.
         let part = auditor
             .export(&[&source, ["--until", beyond.as_str()].as_slice()].concat())
             .await;
@@ -361,15 +362,15 @@ async fn what_is_not_in_the_log_is_not_exported_in_silence() {
 }
 
 #[tokio::test]
-async fn an_export_goes_on_only_with_a_file_that_is_its_beginning() {
-    let lively = Lively::make().await;
-    let auditor = Auditor::of(&lively).await;
-    let other = Lively::make().await;
+async fn export_resumes_only_a_file_that_is_its_beginning() {
+    let sample = SampleLog::create().await;
+    let auditor = Auditor::of(&sample).await;
+    let other = SampleLog::create().await;
     let longer = Auditor::of(&other).await;
-    let last = lively.log.len();
+    let last = sample.log.len();
     let (half, of_half) = (last / 2, (last / 2).to_string());
-    let drop = lively.log[half - 1].aggregate_id.as_str();
-    let another = lively
+    let drop = sample.log[half - 1].aggregate_id.as_str();
+    let another = sample
         .log
         .iter()
         .find(|event| event.aggregate_id != drop)
@@ -388,23 +389,23 @@ async fn an_export_goes_on_only_with_a_file_that_is_its_beginning() {
             "cannot go on with {}: its last event, at position {half}, has the hash {}, and in the log that is {}",
             path(&file),
             other.log[half - 1].hash,
-            lively.log[half - 1].hash
+            sample.log[half - 1].hash
         );
         let refused = async |more: &[&str], reason: &str| {
             let before = fs::read(&file).unwrap();
-            let said = export(&auditor, &[&["--resume"], more].concat()).await;
-            assert_eq!(said.code, Some(2), "{format} {more:?} {said:?}");
-            assert_eq!(said.stderr, format!("holdfast: {reason}\n"));
+            let output = export(&auditor, &[&["--resume"], more].concat()).await;
+            assert_eq!(output.code, Some(2), "{format} {more:?} {output:?}");
+            assert_eq!(output.stderr, format!("holdfast: {reason}\n"));
             assert_eq!(fs::read(&file).unwrap(), before, "{format} {more:?}");
         };
-        // Of another log, as far as this one, and further.
+        // Of another log: as long as this one, and longer.
         let made = export(&longer, &["--until", &of_half]).await;
         assert_eq!(made.code, Some(0), "{made:?}");
         refused(&[], &its_hash).await;
         fs::remove_file(&file).unwrap();
         export(&auditor, &["--until", &of_half]).await;
         let shorter = auditor.file("shorter.ndjson");
-        let start: Vec<&str> = lively.export.split_inclusive('\n').collect();
+        let start: Vec<&str> = sample.export.split_inclusive('\n').collect();
         for kept in [half - 1, half - 2] {
             fs::write(&shorter, start[..kept].concat()).unwrap();
             refused(&["--file", path(&shorter)], &not_asked_for).await;
@@ -414,9 +415,9 @@ async fn an_export_goes_on_only_with_a_file_that_is_its_beginning() {
         refused(&["--after", &of_half], &not_asked_for).await;
         refused(&["--until", "2"], &not_asked_for).await;
 
-        // With what it is the beginning of, from the database and from a file.
+        // Resumed with the events it is the beginning of, from the database and from a file.
         let log = auditor.file("log.ndjson");
-        fs::write(&log, &lively.export).unwrap();
+        fs::write(&log, &sample.export).unwrap();
         let whole = auditor.exported(&["--format", format]).await;
         for source in [vec![], vec!["--file", path(&log)]] {
             let before = fs::read(&file).unwrap();
@@ -436,15 +437,15 @@ async fn an_export_goes_on_only_with_a_file_that_is_its_beginning() {
     }
 }
 
-/// An event without an end is not looked for anew from each of its lines.
+/// An incomplete event is not searched for again from each of its lines.
 #[tokio::test]
-async fn an_export_that_was_cut_off_within_very_many_lines_goes_on() {
-    let lively = Lively::make().await;
-    let auditor = Auditor::of(&lively).await;
+async fn export_cut_off_within_very_many_lines_is_resumed() {
+    let sample = SampleLog::create().await;
+    let auditor = Auditor::of(&sample).await;
     for format in ["ndjson", "cloudevents"] {
         let whole = auditor.exported(&["--format", format]).await;
         let file = auditor.file(format);
-        let nested = format!("{{\n{}", lively.export.lines().next().unwrap());
+        let nested = format!("{{\n{}", sample.export.lines().next().unwrap());
         let cut = format!(
             "{whole}{{\"payload\":[1{}{nested}\n",
             "\n,1".repeat(300_000)
@@ -458,11 +459,11 @@ async fn an_export_that_was_cut_off_within_very_many_lines_goes_on() {
     }
 }
 
-/// What cannot be the rest of an event is nothing to go on with, and is not read to its end.
+/// Text that cannot be an incomplete event cannot be resumed, and is not read to its end.
 #[tokio::test]
-async fn a_file_that_ends_with_more_than_any_event_is_left_as_it_is() {
-    let lively = Lively::make().await;
-    let auditor = Auditor::of(&lively).await;
+async fn file_that_ends_with_an_oversized_event_is_not_changed() {
+    let sample = SampleLog::create().await;
+    let auditor = Auditor::of(&sample).await;
     for (format, start) in [
         ("ndjson", "{\"position\":9,\"payload\":\""),
         ("cloudevents", "{\"specversion\":\"1.0\",\"data\":\""),
@@ -481,10 +482,10 @@ async fn a_file_that_ends_with_more_than_any_event_is_left_as_it_is() {
 }
 
 #[tokio::test]
-async fn an_export_that_was_cut_off_goes_on_where_it_stopped() {
-    let lively = Lively::make().await;
-    // A stored text may hold line breaks; its event is one line all the same, and not in exports of
-    // before.
+async fn export_that_was_cut_off_is_resumed_at_every_byte() {
+    let sample = SampleLog::create().await;
+    // A stored text may contain line breaks; its event is still one line, except in exports of
+    // earlier releases.
     let stock = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
                  VALUES ('Other', 'x', 1, 'Happened', '1.0', E'{\n \"a\": \"1, 2\"\n}', '{}')";
     let enabled = format!(
@@ -492,18 +493,18 @@ async fn an_export_that_was_cut_off_goes_on_where_it_stopped() {
         stock.replace("1, 'Hap", "2, 'Hap")
     );
     let auditor = Auditor {
-        launch: Launch::on(lively.altered(&enabled).await),
+        launch: Launch::on(sample.altered(&enabled).await),
     };
     for format in ["ndjson", "cloudevents", "csv"] {
         let whole = auditor.exported(&["--format", format]).await;
         let file = auditor.file(format);
         let arguments = ["--format", format, "--resume", "--output", path(&file)];
         if format != "csv" {
-            assert_eq!(whole.lines().count(), lively.log.len() + 2, "{whole}");
+            assert_eq!(whole.lines().count(), sample.log.len() + 2, "{whole}");
             let (start, new) = whole.trim_end().rsplit_once('\n').unwrap();
-            let old = of_before(start);
+            let old = in_the_format_until_2026(start);
             assert!(old.contains("\n \"a\""), "{old}");
-            let last = of_before(new);
+            let last = in_the_format_until_2026(new);
             for cut in [0, 40, last.len() - 70, last.len() - 1] {
                 let cut = &last[..cut];
                 fs::write(&file, format!("{old}\n{cut}")).unwrap();
@@ -518,7 +519,7 @@ async fn an_export_that_was_cut_off_goes_on_where_it_stopped() {
                 assert_eq!(verdict.code, Some(0), "{verdict:?}");
                 let theirs = python(&[path(&file)]).await;
                 assert_eq!(theirs.stdout, verdict.stdout, "{theirs:?}");
-                // What is shown must be what is hashed.
+                // The shown text must be the hashed text.
                 let mixed = fs::read_to_string(&file).unwrap();
                 let shown = mixed.replacen("  \"a\": \"1, 2\"", "  \"a\": \"1, 3\"", 1);
                 assert_ne!(mixed, shown);
@@ -540,7 +541,7 @@ async fn an_export_that_was_cut_off_goes_on_where_it_stopped() {
             fs::write(&file, &whole[..cut]).unwrap();
             let done = auditor.export(&arguments).await;
             if cut > 0 && done.code == Some(2) {
-                // Not one whole line: it could be anything.
+                // No complete line: it could be anything.
                 assert!(
                     !whole[..cut].contains('\n') || format == "csv",
                     "{cut}: {done:?}"
@@ -558,23 +559,23 @@ async fn an_export_that_was_cut_off_goes_on_where_it_stopped() {
         assert_eq!(
             fs::read_to_string(&file).unwrap(),
             whole,
-            "nothing is left to do"
+            "nothing is left to export"
         );
     }
     let file = auditor.file("no export");
-    fs::write(&file, "what is this?\n").unwrap();
+    fs::write(&file, "not a log\n").unwrap();
     for format in ["ndjson", "cloudevents", "csv", "parquet"] {
         let done = auditor
             .export(&["--format", format, "--resume", "--output", path(&file)])
             .await;
         assert_eq!(done.code, Some(2), "{done:?}");
-        assert_eq!(fs::read_to_string(&file).unwrap(), "what is this?\n");
+        assert_eq!(fs::read_to_string(&file).unwrap(), "not a log\n");
     }
     assert_eq!(auditor.launch.run(&["audit", "verify"]).await.code, Some(0));
 }
 
-/// The same lines as exports had them until 2026: a stored text with its line breaks.
-fn of_before(lines: &str) -> String {
+/// The same lines in the format written until 2026: a stored text with its line breaks.
+fn in_the_format_until_2026(lines: &str) -> String {
     let stored = "{\n \"a\": \"1, 2\"\n}";
     let escaped = serde_json::to_string(stored).unwrap();
     let in_base64 = BASE64_STANDARD.encode(stored);
@@ -585,9 +586,9 @@ fn of_before(lines: &str) -> String {
 }
 
 #[tokio::test]
-async fn cloud_events_of_two_logs_are_told_apart_by_their_source() {
-    let (lively, other) = (Lively::make().await, Lively::make().await);
-    let auditor = Auditor::of(&lively).await;
+async fn cloud_events_of_two_logs_have_different_sources() {
+    let (sample, other) = (SampleLog::create().await, SampleLog::create().await);
+    let auditor = Auditor::of(&sample).await;
     let sources = |export: &str| {
         let of_line = |line| text(&serde_json::from_str::<Value>(line).unwrap()["source"]);
         distinct(export.lines().map(of_line))
@@ -595,25 +596,25 @@ async fn cloud_events_of_two_logs_are_told_apart_by_their_source() {
     let cloud_events = ["--format", "cloudevents"];
     let export = async |more: &[&str]| auditor.exported(&[&cloud_events[..], more].concat()).await;
     let own = sources(&export(&[]).await);
-    assert_eq!(own, [source_of(&lively)]);
+    assert_eq!(own, [source_of(&sample)]);
     let others = Auditor::of(&other).await.exported(&cloud_events).await;
     assert_eq!(sources(&others), [source_of(&other)]);
     assert_ne!(own, sources(&others));
 
-    // Whatever part of it is read, from wherever.
+    // For any part of it, from either source.
     let log = auditor.file("log.ndjson");
-    fs::write(&log, &lively.export).unwrap();
-    let drop = &lively.log[1].aggregate_id;
+    fs::write(&log, &sample.export).unwrap();
+    let drop = &sample.log[1].aggregate_id;
     let from_file = ["--file", path(&log)];
     for part in [&[][..], &["--after", "3"], &["--drop", drop]] {
         assert_eq!(sources(&export(part).await), own, "{part:?}");
         let part = [&from_file[..], part].concat();
         assert_eq!(sources(&export(&part).await), own, "{part:?}");
     }
-    let nothing = lively.log.len().to_string();
+    let nothing = sample.log.len().to_string();
     assert_eq!(export(&["--after", &nothing]).await, "");
 
-    // As it is asked for; a resumed file keeps its own, and never has two.
+    // As requested; a resumed file keeps its own source and never has two.
     let file = auditor.file("old");
     let old = ["--cloudevents-source", "/v1/log"];
     let output = ["--output", path(&file), "--until", "3"];
@@ -629,7 +630,7 @@ async fn cloud_events_of_two_logs_are_told_apart_by_their_source() {
     );
     export(&rest).await;
     let whole = fs::read_to_string(&file).unwrap();
-    assert_eq!(whole.lines().count(), lively.log.len());
+    assert_eq!(whole.lines().count(), sample.log.len());
     assert_eq!(sources(&whole), ["/v1/log"]);
     let none = ["--cloudevents-source", "no URI"];
     let none = auditor.export(&[&cloud_events[..], &none].concat()).await;
@@ -637,9 +638,9 @@ async fn cloud_events_of_two_logs_are_told_apart_by_their_source() {
     assert!(none.stderr.contains("URI reference"), "{none:?}");
 }
 
-/// By RFC 9562, section 5.8: a UUID of version 8, of the first hash.
-fn source_of(lively: &Lively) -> String {
-    let digits = &lively.log[0].hash;
+/// By RFC 9562, section 5.8: a UUID of version 8, derived from the first hash.
+fn source_of(sample: &SampleLog) -> String {
+    let digits = &sample.log[0].hash;
     let variant = u8::from_str_radix(&digits[16..17], 16).unwrap() & 0b11 | 0b1000;
     format!(
         "urn:uuid:{}-{}-8{}-{variant:x}{}-{}",
@@ -652,10 +653,10 @@ fn source_of(lively: &Lively) -> String {
 }
 
 #[tokio::test]
-async fn each_form_tells_the_same() {
-    let lively = Lively::make().await;
-    let auditor = Auditor::of(&lively).await;
-    let lines: Vec<Value> = lively
+async fn every_format_contains_the_same_data() {
+    let sample = SampleLog::create().await;
+    let auditor = Auditor::of(&sample).await;
+    let lines: Vec<Value> = sample
         .export
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
@@ -668,7 +669,7 @@ async fn each_form_tells_the_same() {
         assert_eq!(cloud["specversion"], "1.0");
         assert_eq!(
             (&cloud["source"], &cloud["datacontenttype"]),
-            (&json!(source_of(&lively)), &json!("application/json"))
+            (&json!(source_of(&sample)), &json!("application/json"))
         );
         assert_eq!(text(&cloud["id"]), event["position"].to_string());
         assert_eq!(
@@ -754,7 +755,7 @@ fn assert_same(name: &str, field: &str, value: &Value) {
 }
 
 #[tokio::test]
-async fn the_schema_is_checked_in_and_describes_every_event() {
+async fn checked_in_schema_describes_every_event() {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let printed = Launch::private().run(&["audit", "schema"]).await.stdout;
     let kept = fs::read_to_string(project.join("docs/events.schema.json")).unwrap();
@@ -797,7 +798,7 @@ async fn the_schema_is_checked_in_and_describes_every_event() {
             let text = fs::read_to_string(entry.path()).unwrap();
             event["payload"] = serde_json::from_str(&text).unwrap();
             assert!(validator.is_valid(&event), "{file}");
-            // Every field that is there is known, and none may be of another kind.
+            // Every field of the event is described, with its type.
             let fields = event["payload"][name].as_object().unwrap().clone();
             for field in fields.keys() {
                 let mut altered = event.clone();
@@ -805,7 +806,7 @@ async fn the_schema_is_checked_in_and_describes_every_event() {
                 let is_described = !validator.is_valid(&altered);
                 assert!(is_described, "{file}: {field} is not described");
             }
-            // Nor may anything stand under another version, or in another stream of ours.
+            // No other version and no other stream of ours is valid.
             for (field, other) in [
                 ("event_version", "0.8"),
                 ("aggregate_type", "Erasure"),
@@ -826,13 +827,13 @@ async fn the_schema_is_checked_in_and_describes_every_event() {
 }
 
 #[tokio::test]
-async fn every_line_of_an_export_is_as_the_schema_says() {
+async fn every_exported_line_matches_the_schema() {
     let schema = Launch::private().run(&["audit", "schema"]).await.stdout;
     let schema: Value = serde_json::from_str(&schema).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
-    let lively = Lively::make().await;
-    // The brief drop is still on sale.
-    let drop = &lively.log[1].aggregate_id;
+    let sample = SampleLog::create().await;
+    // The short drop is still on sale.
+    let drop = &sample.log[1].aggregate_id;
     let old = json!({ "HoldPlaced": {
         "hold_id": Uuid::new_v4(), "buyer": Uuid::new_v4(), "quantity": 1, "hold_seconds": 60, "placed_at": harness::now(),
     } });
@@ -845,7 +846,7 @@ async fn every_line_of_an_export_is_as_the_schema_says() {
          VALUES ('Invoice', 'no uuid', 1, 'InvoiceSent', '2.0', '[\"anything\"]', '{{\"by\": 7}}')"
     );
     let auditor = Auditor {
-        launch: Launch::on(lively.altered(&others).await),
+        launch: Launch::on(sample.altered(&others).await),
     };
     let erased = auditor.launch.run(&["audit", "erase", "alice"]).await;
     assert_eq!(erased.code, Some(0), "{erased:?}");
@@ -860,7 +861,7 @@ async fn every_line_of_an_export_is_as_the_schema_says() {
         let (kind, version) = (text(&event["event_type"]), text(&event["event_version"]));
         kinds.push(format!("{kind} {version}"));
     }
-    assert_eq!(export.lines().count(), lively.log.len() + 3);
+    assert_eq!(export.lines().count(), sample.log.len() + 3);
     for kind in [
         "HoldPlaced 1.0",
         "HoldPlaced 0.9",
@@ -869,7 +870,7 @@ async fn every_line_of_an_export_is_as_the_schema_says() {
     ] {
         assert!(kinds.iter().any(|seen| seen == kind), "{kind}: {kinds:?}");
     }
-    // What stands in the log is what the fixture has.
+    // The event in the log equals the fixture.
     let fixture =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/events/BuyerErased-1.0.json");
     let fixture = fs::read_to_string(fixture).unwrap();

@@ -1,21 +1,22 @@
-//! Looking into the log: one hold's history, the state at a place, every view replayed, and what changed in between.
+//! Queries of the log: the history of a hold, the state at a position, replayed views, and the
+//! changes between two positions.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use std::fs;
 
-use harness::{Event, Finished, Launch, Lively, text};
+use harness::{Event, Finished, Launch, SampleLog, text};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-async fn auditor(lively: &Lively) -> Launch {
-    let launch = Launch::on(lively.altered("SELECT 1").await);
-    fs::write(launch.data_dir().join("log.ndjson"), &lively.export).unwrap();
+async fn auditor(sample: &SampleLog) -> Launch {
+    let launch = Launch::on(sample.altered("SELECT 1").await);
+    fs::write(launch.data_dir().join("log.ndjson"), &sample.export).unwrap();
     launch
 }
 
-/// Asks the database, and asks the export alone; they must say the same.
-async fn ask(launch: &Launch, arguments: &[&str]) -> Finished {
+/// Queries the database, and the export alone; both must give the same output.
+async fn query(launch: &Launch, arguments: &[&str]) -> Finished {
     let from_database = launch.run(&[&["audit"], arguments].concat()).await;
     let file = launch.data_dir().join("log.ndjson");
     let more = ["--file", file.to_str().unwrap()];
@@ -29,33 +30,37 @@ async fn ask(launch: &Launch, arguments: &[&str]) -> Finished {
     from_database
 }
 
-async fn told(launch: &Launch, arguments: &[&str]) -> String {
-    let said = ask(launch, arguments).await;
-    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
-    said.stdout
+async fn output_of(launch: &Launch, arguments: &[&str]) -> String {
+    let output = query(launch, arguments).await;
+    assert_eq!(
+        (output.code, output.stderr.as_str()),
+        (Some(0), ""),
+        "{output:?}"
+    );
+    output.stdout
 }
 
 async fn json_of(launch: &Launch, arguments: &[&str]) -> Value {
-    let said = told(launch, &[arguments, &["--json"]].concat()).await;
-    serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
+    let output = output_of(launch, &[arguments, &["--json"]].concat()).await;
+    serde_json::from_str(&output).unwrap_or_else(|error| panic!("{error}: {output}"))
 }
 
-fn hold_that(lively: &Lively, ended: &str) -> String {
-    let event = lively.log.iter().find(|event| event.event_type == ended);
+fn hold_resolved_by(sample: &SampleLog, ended: &str) -> String {
+    let event = sample.log.iter().find(|event| event.event_type == ended);
     text(&event.unwrap().fields()["hold_id"])
 }
 
 #[tokio::test]
-async fn a_holds_history_is_told_in_words() {
-    let lively = Lively::make().await;
-    let launch = auditor(&lively).await;
+async fn history_of_a_hold_is_described_in_words() {
+    let sample = SampleLog::create().await;
+    let launch = auditor(&sample).await;
 
-    let bought = told(
+    let bought = output_of(
         &launch,
         &[
             "history",
             "--hold",
-            &hold_that(&lively, "PurchaseConfirmed"),
+            &hold_resolved_by(&sample, "PurchaseConfirmed"),
         ],
     )
     .await;
@@ -75,22 +80,30 @@ async fn a_holds_history_is_told_in_words() {
     );
     assert!(lines[2].contains(&format!(
         "position {}: ",
-        lively.position_of("PurchaseConfirmed")
+        sample.position_of("PurchaseConfirmed")
     )));
     assert_eq!(lines[3], "As far as the log tells, the hold is purchased.");
 
-    let expired = told(
+    let expired = output_of(
         &launch,
-        &["history", "--hold", &hold_that(&lively, "HoldExpired")],
+        &[
+            "history",
+            "--hold",
+            &hold_resolved_by(&sample, "HoldExpired"),
+        ],
     )
     .await;
     assert!(
         expired.contains(" had run out at ") && expired.ends_with("the hold is expired.\n"),
         "{expired}"
     );
-    let given_up = told(
+    let given_up = output_of(
         &launch,
-        &["history", "--hold", &hold_that(&lively, "HoldReleased")],
+        &[
+            "history",
+            "--hold",
+            &hold_resolved_by(&sample, "HoldReleased"),
+        ],
     )
     .await;
     assert!(
@@ -98,19 +111,19 @@ async fn a_holds_history_is_told_in_words() {
         "{given_up}"
     );
 
-    let cancelled = lively
+    let cancelled = sample
         .log
         .iter()
         .rfind(|event| event.event_type == "HoldReleased")
         .unwrap();
     let hold = text(&cancelled.fields()["hold_id"]);
-    let said = json_of(&launch, &["history", "--hold", &hold]).await;
+    let output = json_of(&launch, &["history", "--hold", &hold]).await;
     assert_eq!(
-        (&said["hold_id"], &said["status"]),
+        (&output["hold_id"], &output["status"]),
         (&json!(hold), &json!("released"))
     );
-    assert_eq!(text(&said["drop_id"]), cancelled.aggregate_id);
-    let kinds: Vec<String> = said["events"]
+    assert_eq!(text(&output["drop_id"]), cancelled.aggregate_id);
+    let kinds: Vec<String> = output["events"]
         .as_array()
         .unwrap()
         .iter()
@@ -126,29 +139,29 @@ async fn a_holds_history_is_told_in_words() {
             "HoldReleased"
         ]
     );
-    assert_eq!(said["events"][4]["hash"], cancelled.hash);
-    assert!(text(&said["events"][4]["words"]).contains("because the drop was called off"));
+    assert_eq!(output["events"][4]["hash"], cancelled.hash);
+    assert!(text(&output["events"][4]["words"]).contains("because the drop was called off"));
 
-    let nobody = ask(&launch, &["history", "--hold", &Uuid::new_v4().to_string()]).await;
+    let unknown_hold = query(&launch, &["history", "--hold", &Uuid::new_v4().to_string()]).await;
     assert_eq!(
-        (nobody.code, nobody.stdout.as_str()),
+        (unknown_hold.code, unknown_hold.stdout.as_str()),
         (Some(1), ""),
-        "{nobody:?}"
+        "{unknown_hold:?}"
     );
 }
 
-/// The units of a drop after the first `count` events, counted by the harness.
-fn units(lively: &Lively, count: usize, drop: &str) -> [i64; 4] {
-    let ledger = harness::Ledger::of(&lively.log[..count]);
+/// The units of a drop after the first `count` events, from the harness's ledger.
+fn units(sample: &SampleLog, count: usize, drop: &str) -> [i64; 4] {
+    let ledger = harness::Ledger::of(&sample.log[..count]);
     let units = ledger.units(drop);
     [units.total, units.available, units.held, units.sold]
 }
 
 #[tokio::test]
-async fn the_state_at_any_position_is_what_a_ledger_says() {
-    let lively = Lively::make().await;
-    let launch = auditor(&lively).await;
-    for (index, event) in lively.log.iter().enumerate() {
+async fn state_at_any_position_equals_the_ledger() {
+    let sample = SampleLog::create().await;
+    let launch = auditor(&sample).await;
+    for (index, event) in sample.log.iter().enumerate() {
         let position = event.position.to_string();
         let state = json_of(
             &launch,
@@ -160,7 +173,7 @@ async fn the_state_at_any_position_is_what_a_ledger_says() {
             .map(|name| drop["stock"][name].as_i64().unwrap());
         assert_eq!(
             stock,
-            units(&lively, index + 1, &event.aggregate_id),
+            units(&sample, index + 1, &event.aggregate_id),
             "at position {position}"
         );
         let held: i64 = drop["open_holds"]
@@ -178,15 +191,15 @@ async fn the_state_at_any_position_is_what_a_ledger_says() {
 }
 
 #[tokio::test]
-async fn the_state_is_asked_for_by_time_and_told_in_words() {
-    let lively = Lively::make().await;
-    let launch = auditor(&lively).await;
-    let drop = &lively.log[0].aggregate_id;
+async fn state_is_selected_by_time_and_described_in_words() {
+    let sample = SampleLog::create().await;
+    let launch = auditor(&sample).await;
+    let drop = &sample.log[0].aggregate_id;
     let now = json_of(&launch, &["state"]).await;
     assert_eq!(now["drops"].as_array().unwrap().len(), 2);
-    assert_eq!(now["position"], lively.log.last().unwrap().position);
+    assert_eq!(now["position"], sample.log.last().unwrap().position);
 
-    let cancelled = &lively.log[usize::try_from(lively.position_of("DropCancelled")).unwrap() - 1];
+    let cancelled = &sample.log[usize::try_from(sample.position_of("DropCancelled")).unwrap() - 1];
     let status = async |at: &str| {
         let state = json_of(&launch, &["state", "--drop", drop, "--at", at]).await;
         text(&state["drops"][0]["status"])
@@ -199,13 +212,13 @@ async fn the_state_is_asked_for_by_time_and_told_in_words() {
     assert_eq!(status(&moment_before.to_string()).await, "live");
     assert_eq!(status(&cancelled.recorded_at).await, "cancelled");
 
-    let words = told(&launch, &["state", "--drop", drop, "--at", "3"]).await;
+    let words = output_of(&launch, &["state", "--drop", drop, "--at", "3"]).await;
     assert!(
         words.contains("“Test drop” (") && words.contains("is on sale, 199.99 USD a unit"),
         "{words}"
     );
-    // A drop's state is that of the moment asked for, and not of the last thing that happened to it.
-    let head = lively.log.last().unwrap();
+    // A drop's state is that of the requested time, not of its last event.
+    let head = sample.log.last().unwrap();
     let of_both = json_of(&launch, &["state"]).await;
     for drop in of_both["drops"].as_array().unwrap() {
         let of_one = json_of(&launch, &["state", "--drop", &text(&drop["id"])]).await;
@@ -215,10 +228,10 @@ async fn the_state_is_asked_for_by_time_and_told_in_words() {
             (&json!(head.position), &json!(head.recorded_at))
         );
     }
-    let before = told(&launch, &["state", "--at", "2001-01-01T00:00:00.000Z"]).await;
+    let before = output_of(&launch, &["state", "--at", "2001-01-01T00:00:00.000Z"]).await;
     assert_eq!(before, "Nothing had happened yet.\n");
     assert_eq!(
-        ask(&launch, &["state", "--drop", &Uuid::new_v4().to_string()])
+        query(&launch, &["state", "--drop", &Uuid::new_v4().to_string()])
             .await
             .code,
         Some(1)
@@ -232,38 +245,39 @@ async fn the_state_is_asked_for_by_time_and_told_in_words() {
             Some(2)
         );
     }
-    assert_refused_beyond(&launch, &lively, &["state", "--at"]).await;
+    assert_refused_beyond(&launch, &sample, &["state", "--at"]).await;
 }
 
-/// What is not in the log yet is refused, and so said, by the database and by a file; the head itself is not.
-async fn assert_refused_beyond(launch: &Launch, lively: &Lively, arguments: &[&str]) {
-    let head = lively.log.len();
+/// A position beyond the log is rejected with an explanation, by the database and by a file; the
+/// head itself is not.
+async fn assert_refused_beyond(launch: &Launch, sample: &SampleLog, arguments: &[&str]) {
+    let head = sample.log.len();
     let (last, beyond) = (head.to_string(), (head + 1).to_string());
-    told(launch, &[arguments, &[&last]].concat()).await;
-    let refused = ask(launch, &[arguments, &[&beyond]].concat()).await;
+    output_of(launch, &[arguments, &[&last]].concat()).await;
+    let refused = query(launch, &[arguments, &[&beyond]].concat()).await;
     let reason = format!("position {beyond} is not in the log yet: its head is at {head}");
     assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""));
     assert!(refused.stderr.contains(&reason), "{refused:?}");
 }
 
 #[tokio::test]
-async fn views_are_replayed_from_the_log_alone_and_compared() {
-    let lively = Lively::make().await;
-    let launch = auditor(&lively).await;
-    let said = json_of(&launch, &["replay"]).await;
-    assert_eq!(said["position"], lively.log.last().unwrap().position);
+async fn views_are_replayed_from_the_log_and_compared() {
+    let sample = SampleLog::create().await;
+    let launch = auditor(&sample).await;
+    let output = json_of(&launch, &["replay"]).await;
+    assert_eq!(output["position"], sample.log.last().unwrap().position);
     for view in ["live_stock", "top_purchasers", "sales_timeline"] {
         let sql = format!("SELECT coalesce(json_agg(t), '[]')::text FROM {view} t");
         let rows: String = sqlx::query_scalar(&sql)
-            .fetch_one(&lively_pool(&launch).await)
+            .fetch_one(&sample_pool(&launch).await)
             .await
             .unwrap();
         let table: Vec<Value> = serde_json::from_str(&rows).unwrap();
-        let replayed = said["views"][view].as_array().unwrap();
+        let replayed = output["views"][view].as_array().unwrap();
         assert_eq!(replayed.len(), table.len(), "{view}");
         assert!(!table.is_empty());
     }
-    let purchasers = told(&launch, &["replay", "--view", "top_purchasers"]).await;
+    let purchasers = output_of(&launch, &["replay", "--view", "top_purchasers"]).await;
     assert!(
         purchasers.contains("\ntop_purchasers\n")
             && purchasers.ends_with("\n  (1 row)\n")
@@ -280,9 +294,9 @@ async fn views_are_replayed_from_the_log_alone_and_compared() {
         Some(2)
     );
 
-    assert_refused_beyond(&launch, &lively, &["replay", "--at"]).await;
+    assert_refused_beyond(&launch, &sample, &["replay", "--at"]).await;
 
-    let equal = told(&launch, &["replay", "--compare"]).await;
+    let equal = output_of(&launch, &["replay", "--compare"]).await;
     assert_eq!(
         equal
             .lines()
@@ -292,51 +306,51 @@ async fn views_are_replayed_from_the_log_alone_and_compared() {
         "{equal}"
     );
     let altered = Launch::on(
-        lively
+        sample
             .altered(
                 "UPDATE live_stock SET sold = sold - 2, available = available + 2 WHERE sold > 0",
             )
             .await,
     );
-    fs::write(altered.data_dir().join("log.ndjson"), &lively.export).unwrap();
-    let differs = ask(&altered, &["replay", "--compare"]).await;
+    fs::write(altered.data_dir().join("log.ndjson"), &sample.export).unwrap();
+    let differs = query(&altered, &["replay", "--compare"]).await;
     assert_eq!(differs.code, Some(1), "{differs:?}");
     assert!(
         differs.stdout.contains("live_stock: differs from the log")
             && differs.stdout.contains("\"sold\":0"),
         "{differs:?}"
     );
-    let said = ask(&altered, &["replay", "--compare", "--json"]).await;
-    let said: Value = serde_json::from_str(&said.stdout).unwrap();
+    let output = query(&altered, &["replay", "--compare", "--json"]).await;
+    let output: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!(
         (
-            &said["equal"],
-            &said["views"][0]["equal"],
-            &said["views"][1]["equal"]
+            &output["equal"],
+            &output["views"][0]["equal"],
+            &output["views"][1]["equal"]
         ),
         (&json!(false), &json!(false), &json!(true))
     );
 }
 
-async fn lively_pool(launch: &Launch) -> sqlx::PgPool {
+async fn sample_pool(launch: &Launch) -> sqlx::PgPool {
     sqlx::PgPool::connect(launch.database_url().unwrap())
         .await
         .unwrap()
 }
 
 #[tokio::test]
-async fn what_changed_between_two_places_is_told_drop_by_drop() {
-    let lively = Lively::make().await;
-    let launch = auditor(&lively).await;
-    let (from, to) = (3, lively.log.len());
-    let said = json_of(&launch, &["diff", &from.to_string(), &to.to_string()]).await;
-    assert_eq!((&said["from"], &said["to"]), (&json!(from), &json!(to)));
-    for drop in said["drops"].as_array().unwrap() {
+async fn changes_between_two_positions_are_listed_by_drop() {
+    let sample = SampleLog::create().await;
+    let launch = auditor(&sample).await;
+    let (from, to) = (3, sample.log.len());
+    let output = json_of(&launch, &["diff", &from.to_string(), &to.to_string()]).await;
+    assert_eq!((&output["from"], &output["to"]), (&json!(from), &json!(to)));
+    for drop in output["drops"].as_array().unwrap() {
         let id = text(&drop["drop_id"]);
         for (side, count) in [("before", from), ("after", to)] {
             let stock = ["total", "available", "held", "sold"]
                 .map(|name| drop[side][name].as_i64().unwrap());
-            assert_eq!(stock, units(&lively, count, &id), "{side}");
+            assert_eq!(stock, units(&sample, count, &id), "{side}");
         }
         let happened = |event: &&Event| event.aggregate_id == id && event.position > from as u64;
         let counted: u64 = drop["events"]
@@ -345,9 +359,9 @@ async fn what_changed_between_two_places_is_told_drop_by_drop() {
             .values()
             .map(|count| count.as_u64().unwrap())
             .sum();
-        assert_eq!(counted, lively.log.iter().filter(happened).count() as u64);
+        assert_eq!(counted, sample.log.iter().filter(happened).count() as u64);
     }
-    let words = told(&launch, &["diff", "3"]).await;
+    let words = output_of(&launch, &["diff", "3"]).await;
     assert!(
         words.contains("sold            0 → 2 (+2)") && words.contains("holds paid for  1"),
         "{words}"
@@ -357,34 +371,34 @@ async fn what_changed_between_two_places_is_told_drop_by_drop() {
         "{words}"
     );
     assert_eq!(
-        told(&launch, &["diff", &to.to_string()]).await,
+        output_of(&launch, &["diff", &to.to_string()]).await,
         format!("From position {to} to position {to}:\n\n  no drop changed\n")
     );
     assert!(
-        told(&launch, &["diff", "0", "1"])
+        output_of(&launch, &["diff", "0", "1"])
             .await
             .contains("available    20 (new)")
     );
-    assert_refused_beyond(&launch, &lively, &["diff"]).await;
-    assert_refused_beyond(&launch, &lively, &["diff", "3"]).await;
-    let drop = lively.log[1].aggregate_id.as_str();
-    assert_refused_beyond(&launch, &lively, &["diff", "--drop", drop]).await;
+    assert_refused_beyond(&launch, &sample, &["diff"]).await;
+    assert_refused_beyond(&launch, &sample, &["diff", "3"]).await;
+    let drop = sample.log[1].aggregate_id.as_str();
+    assert_refused_beyond(&launch, &sample, &["diff", "--drop", drop]).await;
 
-    let backwards = ask(&launch, &["diff", "6", "2"]).await;
+    let backwards = query(&launch, &["diff", "6", "2"]).await;
     let reason = "holdfast: FROM, position 6, comes after TO, position 2\n";
     assert_eq!(
         (backwards.code, backwards.stderr.as_str()),
         (Some(2), reason)
     );
     let (later, earlier) = ("2026-02-01T00:00:00.000Z", "2026-01-01T00:00:00.000Z");
-    let backwards = ask(&launch, &["diff", later, earlier]).await;
+    let backwards = query(&launch, &["diff", later, earlier]).await;
     let reason = format!("holdfast: FROM, {later}, comes after TO, {earlier}\n");
     assert_eq!((backwards.code, backwards.stderr), (Some(2), reason));
-    // The places are those that were asked for, whatever happened to the drop there.
-    let said = json_of(&launch, &["diff", "3", &to.to_string(), "--drop", drop]).await;
-    assert_eq!((&said["from"], &said["to"]), (&json!(3), &json!(to)));
+    // The positions are the requested ones, even if the drop has other events there.
+    let output = json_of(&launch, &["diff", "3", &to.to_string(), "--drop", drop]).await;
+    assert_eq!((&output["from"], &output["to"]), (&json!(3), &json!(to)));
     let unknown = Uuid::new_v4().to_string();
-    let nothing = ask(&launch, &["diff", "3", "--drop", &unknown]).await;
+    let nothing = query(&launch, &["diff", "3", "--drop", &unknown]).await;
     let reason = format!("holdfast: there is no drop {unknown} at that place of the log\n");
     assert_eq!((nothing.code, nothing.stderr), (Some(1), reason));
 }

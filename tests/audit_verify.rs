@@ -1,4 +1,5 @@
-//! `holdfast audit verify` from an export alone, against a head that somebody kept, and on the views.
+//! `holdfast audit verify` from an export alone, against a head that was kept elsewhere, and on the
+//! tables.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -6,13 +7,13 @@ use std::fs;
 use std::path::Path;
 
 use domain::values::{Position, Sequence, Timestamp};
-use harness::{Finished, Launch, Lively, eventually, text};
+use harness::{Finished, Launch, SampleLog, eventually, text};
 use infrastructure::log::lines::{LineWriter, MOST_EVENT_BYTES, parse};
 use infrastructure::log::{Batch, Hash, Head, StoredEvent};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// Runs the audit where there is no database at all.
+/// Runs the audit without a database.
 async fn verify_text(export: &str, more: &[&str]) -> Finished {
     let launch = Launch::private();
     let file = launch.data_dir().join("export.ndjson");
@@ -31,7 +32,7 @@ fn stored(export: &str) -> Vec<StoredEvent> {
     export.lines().map(|line| parse(line).unwrap()).collect()
 }
 
-/// The same events chained anew, as a forger would who controls the log.
+/// The same events with a recomputed hash chain, as by a forger who controls the log.
 fn reseal(events: Vec<StoredEvent>) -> String {
     let mut export = vec![];
     let mut writer = LineWriter::default();
@@ -51,52 +52,52 @@ fn assert_disproved(verdict: &Finished, position: u64, reason: &str) {
 }
 
 #[tokio::test]
-async fn an_export_is_proved_without_a_database() {
-    let lively = Lively::make().await;
-    let last = lively.log.last().unwrap();
-    let (count, position, hash) = (lively.log.len(), last.position, &last.hash);
+async fn export_is_verified_without_a_database() {
+    let sample = SampleLog::create().await;
+    let last = sample.log.last().unwrap();
+    let (count, position, hash) = (sample.log.len(), last.position, &last.hash);
     let proved = format!("verified {count} events, head {position} {hash}\n");
 
-    let verdict = verify_text(&lively.export, &[]).await;
+    let verdict = verify_text(&sample.export, &[]).await;
     assert_eq!(
         (verdict.code, verdict.stdout.as_str()),
         (Some(0), proved.as_str())
     );
-    // Nobody says where it ends.
+    // The end is not known.
     let note = format!(
         "note: the end was not verified: an export that was cut off after position {position} "
     );
     assert!(verdict.stderr.starts_with(&note), "{}", verdict.stderr);
     assert_eq!(verdict.stderr.lines().count(), 1, "{}", verdict.stderr);
     let head = format!("{position}:{hash}");
-    let verdict = verify_text(&lively.export, &["--expect-head", &head]).await;
+    let verdict = verify_text(&sample.export, &["--expect-head", &head]).await;
     assert_eq!(
         (verdict.stdout, verdict.stderr),
         (proved.clone(), String::new())
     );
 
-    let spaced = lively.export.replacen('\n', "\n\n", 3);
+    let spaced = sample.export.replacen('\n', "\n\n", 3);
     assert_eq!(verify_text(&spaced, &[]).await.stdout, proved);
     assert_eq!(
-        verify_text(lively.export.trim_end(), &[]).await.stdout,
+        verify_text(sample.export.trim_end(), &[]).await.stdout,
         proved
     );
 
-    let verdict = verify_text(&lively.export, &["--json"]).await;
-    let said: Value = serde_json::from_str(&verdict.stdout).unwrap();
+    let verdict = verify_text(&sample.export, &["--json"]).await;
+    let output: Value = serde_json::from_str(&verdict.stdout).unwrap();
     assert_eq!(
         (
-            &said["verified"],
-            &said["events"],
-            &said["head"]["position"]
+            &output["verified"],
+            &output["events"],
+            &output["head"]["position"]
         ),
         (&json!(true), &json!(count), &json!(position))
     );
-    assert_eq!(text(&said["head"]["hash"]), *hash);
+    assert_eq!(text(&output["head"]["hash"]), *hash);
     assert_eq!(
-        said["introductions_erased"],
+        output["introductions_erased"],
         Value::Null,
-        "an export cannot tell"
+        "an export alone cannot show it"
     );
     let start = format!("0:{}", "0".repeat(64));
     for empty in ["", "\n \n"] {
@@ -113,11 +114,11 @@ async fn an_export_is_proved_without_a_database() {
 }
 
 #[tokio::test]
-async fn an_altered_export_is_found_out_at_its_position() {
-    let lively = Lively::make().await;
-    let original = lines(&lively.export);
-    let placed = usize::try_from(lively.position_of("HoldPlaced")).unwrap();
-    let bought = usize::try_from(lively.position_of("PurchaseConfirmed")).unwrap();
+async fn alteration_of_an_export_is_found_at_its_position() {
+    let sample = SampleLog::create().await;
+    let original = lines(&sample.export);
+    let placed = usize::try_from(sample.position_of("HoldPlaced")).unwrap();
+    let bought = usize::try_from(sample.position_of("PurchaseConfirmed")).unwrap();
     let last = original.len();
     let with = |change: &dyn Fn(&mut Vec<String>)| {
         let mut lines: Vec<String> = original.iter().map(|line| (*line).to_owned()).collect();
@@ -239,13 +240,13 @@ async fn an_altered_export_is_found_out_at_its_position() {
         (
             "cut off in a line",
             last,
-            lively.export.trim_end()[..lively.export.len() - 20].to_owned(),
+            sample.export.trim_end()[..sample.export.len() - 20].to_owned(),
             "cut off",
         ),
         (
             "not an event",
             1,
-            format!("[]\n{}", lively.export),
+            format!("[]\n{}", sample.export),
             "is no event",
         ),
     ];
@@ -257,8 +258,8 @@ async fn an_altered_export_is_found_out_at_its_position() {
 }
 
 #[tokio::test]
-async fn a_file_that_never_ends_or_is_broken_into_very_many_lines_is_read_within_bounds() {
-    // Six hundred thousand lines of one event: read once each, and not once for every line before.
+async fn endless_or_very_fragmented_file_is_read_within_bounds() {
+    // Six hundred thousand lines of one event: each is read once, not once per preceding line.
     let many = format!("[1{}]", "\n,1".repeat(600_000));
     let event = StoredEvent {
         position: Position(1),
@@ -275,7 +276,7 @@ async fn a_file_that_never_ends_or_is_broken_into_very_many_lines_is_read_within
     };
     let line = reseal(vec![event]);
     assert_eq!(line.lines().count(), 1);
-    let export = of_before(&line);
+    let export = in_the_format_until_2026(&line);
     assert!(export.lines().count() > 600_000);
     for export in [&line, &export] {
         let verdict = verify_text(export, &[]).await;
@@ -288,7 +289,7 @@ async fn a_file_that_never_ends_or_is_broken_into_very_many_lines_is_read_within
     let unfinished = &export[..export.len() - 200];
     assert_disproved(&verify_text(unfinished, &[]).await, 1, "cut off");
 
-    // No event takes more than so much, on one line or on many.
+    // An event is bounded in size, on one line or on many.
     let start = "{\"position\":1,\"aggregate_type\":\"";
     for endless in [
         format!("{start}{}", "a".repeat(MOST_EVENT_BYTES)),
@@ -316,8 +317,8 @@ fn other_hash(line: &str) -> String {
     written(&event)
 }
 
-/// The same export as it was written until 2026: texts with their line breaks.
-fn of_before(export: &str) -> String {
+/// The same export in the format written until 2026: texts with their line breaks.
+fn in_the_format_until_2026(export: &str) -> String {
     let old = |line: &str| {
         let event = parse(line).unwrap();
         let start = line.find(",\"payload\":").unwrap();
@@ -339,14 +340,14 @@ fn written(event: &StoredEvent) -> String {
 }
 
 #[tokio::test]
-async fn a_forger_who_chains_anew_is_found_out_by_what_cannot_happen() {
-    let lively = Lively::make().await;
-    let events = stored(&lively.export);
+async fn forged_log_with_a_valid_chain_is_found_by_impossible_events() {
+    let sample = SampleLog::create().await;
+    let events = stored(&sample.export);
     let (placed, bought) = (
-        lively.position_of("HoldPlaced"),
-        lively.position_of("PurchaseConfirmed"),
+        sample.position_of("HoldPlaced"),
+        sample.position_of("PurchaseConfirmed"),
     );
-    let expired = lively.position_of("HoldExpired");
+    let expired = sample.position_of("HoldExpired");
     let at = |position: u64| usize::try_from(position).unwrap() - 1;
     let with = |change: &dyn Fn(&mut Vec<StoredEvent>)| {
         let mut forged = events.clone();
@@ -361,11 +362,11 @@ async fn a_forger_who_chains_anew_is_found_out_by_what_cannot_happen() {
         })
     };
     let field = |position: u64, name: &str| -> Value {
-        let event = &lively.log[at(position)];
+        let event = &sample.log[at(position)];
         event.fields()[name].clone()
     };
     let expires_at = |hold: &Value| {
-        let placed = lively
+        let placed = sample
             .log
             .iter()
             .find(|event| event.event_type == "HoldPlaced" && event.fields()["hold_id"] == *hold);
@@ -376,7 +377,7 @@ async fn a_forger_who_chains_anew_is_found_out_by_what_cannot_happen() {
     let purchased_at = text(&field(bought, "purchased_at"));
     let bought_hold = text(&field(bought, "hold_id"));
 
-    // Both sides of the edge: a millisecond before it is over a hold can be bought.
+    // Both sides of the boundary: a hold can be purchased until a millisecond before it expires.
     let in_time = edit(bought, purchased_at.clone(), a_moment_before.to_string());
     assert_eq!(verify_text(&in_time, &[]).await.code, Some(0));
 
@@ -384,8 +385,8 @@ async fn a_forger_who_chains_anew_is_found_out_by_what_cannot_happen() {
         let mut event = events[at(position)].clone();
         change(&mut event);
         let mut forged = events.clone();
-        // Before the cancellation, the last thing that the shop did.
-        let cancelled = at(lively.position_of("DropCancelled"));
+        // Before the cancellation, which is the last event of the drop.
+        let cancelled = at(sample.position_of("DropCancelled"));
         event.sequence = domain::values::Sequence(events[cancelled].sequence.0);
         let stream = event.aggregate_id.clone();
         for later in &mut forged[cancelled..] {
@@ -397,8 +398,8 @@ async fn a_forger_who_chains_anew_is_found_out_by_what_cannot_happen() {
         (reseal(forged), cancelled as u64 + 1)
     };
     let (resolved_twice, second) = again(bought, &|_| {});
-    let (placed_twice, placed_again) = again(held_by(&lively, &bought_hold), &|_| {});
-    let (oversold, oversold_at) = again(held_by(&lively, &bought_hold), &|event| {
+    let (placed_twice, placed_again) = again(held_by(&sample, &bought_hold), &|_| {});
+    let (oversold, oversold_at) = again(held_by(&sample, &bought_hold), &|event| {
         event.payload = event
             .payload
             .replace(&bought_hold, &Uuid::new_v4().to_string());
@@ -428,11 +429,11 @@ async fn a_forger_who_chains_anew_is_found_out_by_what_cannot_happen() {
         ),
         (
             edit(
-                lively.position_of("StockAdjusted"),
+                sample.position_of("StockAdjusted"),
                 "\"delta\":5".into(),
                 "\"delta\":6".into(),
             ),
-            lively.position_of("StockAdjusted"),
+            sample.position_of("StockAdjusted"),
             "after the adjustment",
         ),
         (resolved_twice, second, "it is not open"),
@@ -471,8 +472,8 @@ async fn a_forger_who_chains_anew_is_found_out_by_what_cannot_happen() {
     }
 }
 
-fn held_by(lively: &Lively, hold: &str) -> u64 {
-    let placed = lively
+fn held_by(sample: &SampleLog, hold: &str) -> u64 {
+    let placed = sample
         .log
         .iter()
         .find(|event| event.event_type == "HoldPlaced" && event.payload.get().contains(hold));
@@ -489,16 +490,16 @@ fn without(payload: &str, field: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_head_that_somebody_kept_shows_that_a_tail_was_cut_off_or_history_replaced() {
-    let lively = Lively::make().await;
-    let last = lively.log.last().unwrap();
+async fn kept_head_reveals_a_truncated_or_replaced_log() {
+    let sample = SampleLog::create().await;
+    let last = sample.log.last().unwrap();
     let known = |position: u64| {
         format!(
             "{position}:{}",
-            lively.log[usize::try_from(position).unwrap() - 1].hash
+            sample.log[usize::try_from(position).unwrap() - 1].hash
         )
     };
-    let cut: String = lines(&lively.export)[..lively.log.len() - 2].concat();
+    let cut: String = lines(&sample.export)[..sample.log.len() - 2].concat();
     let expect = |head: String| ["--expect-head".to_owned(), head];
     let verdict = |export: String, head: String| async move {
         let arguments = expect(head);
@@ -507,14 +508,14 @@ async fn a_head_that_somebody_kept_shows_that_a_tail_was_cut_off_or_history_repl
 
     for position in [1, last.position - 2, last.position] {
         assert_eq!(
-            verdict(lively.export.clone(), known(position)).await.code,
+            verdict(sample.export.clone(), known(position)).await.code,
             Some(0)
         );
     }
     assert_eq!(
         verify_text(&cut, &[]).await.code,
         Some(0),
-        "a shorter log is a log"
+        "a shorter log is valid by itself"
     );
     assert_disproved(
         &verdict(cut.clone(), known(last.position)).await,
@@ -524,20 +525,20 @@ async fn a_head_that_somebody_kept_shows_that_a_tail_was_cut_off_or_history_repl
     assert_eq!(verdict(cut, known(last.position - 2)).await.code, Some(0));
     let wrong = format!("3:{}", last.hash);
     assert_disproved(
-        &verdict(lively.export.clone(), wrong).await,
+        &verdict(sample.export.clone(), wrong).await,
         3,
         "hash that --expect-head knows: expected",
     );
     for unreadable in ["3", "3:abc", "x:00"] {
         assert_eq!(
-            verdict(lively.export.clone(), unreadable.to_owned())
+            verdict(sample.export.clone(), unreadable.to_owned())
                 .await
                 .code,
             Some(2)
         );
     }
 
-    let database = lively.altered("SELECT 1").await;
+    let database = sample.altered("SELECT 1").await;
     let launch = Launch::on(database);
     let run = |head: String| {
         let launch = launch.clone();
@@ -556,10 +557,10 @@ async fn a_head_that_somebody_kept_shows_that_a_tail_was_cut_off_or_history_repl
 }
 
 #[tokio::test]
-async fn a_view_that_is_not_what_the_log_says_is_found_out() {
-    let lively = Lively::make().await;
-    let cancelled = lively.log.last().unwrap().position;
-    let bought = lively.position_of("PurchaseConfirmed");
+async fn table_that_differs_from_the_log_is_found() {
+    let sample = SampleLog::create().await;
+    let cancelled = sample.log.last().unwrap().position;
+    let bought = sample.position_of("PurchaseConfirmed");
     let alterations = [
         ("UPDATE live_stock SET available = available - 1, sold = sold + 1 WHERE sold > 0".to_owned(), "live_stock", Some(cancelled)),
         ("DELETE FROM live_stock".to_owned(), "live_stock", None),
@@ -581,7 +582,7 @@ async fn a_view_that_is_not_what_the_log_says_is_found_out() {
         ("UPDATE sales_timeline SET minute = '-infinity' WHERE sold > 0".to_owned(), "sales_timeline", None),
     ];
     for (sql, view, position) in &alterations {
-        let verdict = lively.audit_after(sql).await;
+        let verdict = sample.audit_after(sql).await;
         assert_eq!(verdict.code, Some(1), "{sql}: {verdict:?}");
         assert!(
             verdict.stderr.contains(&format!("view {view}")),
@@ -595,42 +596,42 @@ async fn a_view_that_is_not_what_the_log_says_is_found_out() {
             );
         }
     }
-    let copy = lively
+    let copy = sample
         .altered("UPDATE top_purchasers SET quantity = 9")
         .await;
     let verdict = Launch::on(copy).run(&["audit", "verify", "--json"]).await;
     assert_eq!(verdict.code, Some(1));
-    let said: Value = serde_json::from_str(&verdict.stdout).unwrap();
+    let output: Value = serde_json::from_str(&verdict.stdout).unwrap();
     assert_eq!(
-        (&said["verified"], &said["violation"]["position"]),
+        (&output["verified"], &output["violation"]["position"]),
         (&json!(false), &json!(bought))
     );
     let quantity = |row: &Value| {
         serde_json::from_str::<Value>(row.as_str().unwrap()).unwrap()["quantity"].clone()
     };
-    assert_eq!(quantity(&said["violation"]["expected"]), 2);
-    assert_eq!(quantity(&said["violation"]["found"]), 9);
+    assert_eq!(quantity(&output["violation"]["expected"]), 2);
+    assert_eq!(quantity(&output["violation"]["found"]), 9);
 }
 
 #[tokio::test]
-async fn of_all_views_the_first_position_is_named() {
-    let lively = Lively::make().await;
-    let bought = lively.position_of("PurchaseConfirmed");
+async fn lowest_position_of_all_differing_tables_is_reported() {
+    let sample = SampleLog::create().await;
+    let bought = sample.position_of("PurchaseConfirmed");
     let both = "UPDATE live_stock SET available = available - 1, sold = sold + 1 WHERE sold > 0; UPDATE top_purchasers SET quantity = 9";
     assert_disproved(
-        &lively.audit_after(both).await,
+        &sample.audit_after(both).await,
         bought,
         "view top_purchasers",
     );
 }
 
 #[tokio::test]
-async fn a_view_of_another_version_of_its_fold_is_not_taken_for_a_proof() {
-    let lively = Lively::make().await;
+async fn table_of_another_fold_version_is_not_verified() {
+    let sample = SampleLog::create().await;
     let newer = "UPDATE projection_checkpoints SET fold_version = 2 WHERE name = 'sales_timeline'";
-    let launch = Launch::on(lively.altered(newer).await);
+    let launch = Launch::on(sample.altered(newer).await);
     let reason = "its rows are of version 2 of its fold, and this program folds version 1; run `holdfast projections rebuild sales_timeline`";
-    let head = lively.log.last().unwrap().position;
+    let head = sample.log.last().unwrap().position;
     assert_disproved(&launch.run(&["audit", "verify"]).await, head, reason);
     let compared = launch.run(&["audit", "replay", "--compare"]).await;
     assert_eq!(compared.code, Some(1), "{compared:?}");
@@ -642,11 +643,11 @@ async fn a_view_of_another_version_of_its_fold_is_not_taken_for_a_proof() {
     assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(0));
 }
 
-/// A table that a rebuild replaced after the audit's snapshot was taken would look empty to it.
+/// A table that a rebuild replaced after the audit took its snapshot would look empty to the audit.
 #[tokio::test]
-async fn a_table_that_is_swapped_at_that_moment_is_waited_for() {
-    let lively = Lively::make().await;
-    let copy = lively.altered("SELECT 1").await;
+async fn audit_waits_for_a_table_that_is_being_replaced() {
+    let sample = SampleLog::create().await;
+    let copy = sample.altered("SELECT 1").await;
     let pool = sqlx::PgPool::connect(&copy.url).await.unwrap();
     let mut swap = pool.begin().await.unwrap();
     let swapped = "CREATE TABLE next (LIKE sales_timeline INCLUDING ALL); INSERT INTO next SELECT * FROM sales_timeline;
@@ -672,18 +673,18 @@ async fn a_table_that_is_swapped_at_that_moment_is_waited_for() {
     assert_eq!(verdict.code, Some(0), "{verdict:?}");
 }
 
-/// Who wrote an export may have put anything into it.
+/// An export can contain arbitrary text.
 #[tokio::test]
-async fn what_is_said_of_a_hostile_log_is_one_line_of_text() {
-    let lively = Lively::make().await;
-    let mut events = stored(&lively.export);
+async fn report_on_a_hostile_log_is_one_line_of_text() {
+    let sample = SampleLog::create().await;
+    let mut events = stored(&sample.export);
     let mut foreign = events.last().unwrap().clone();
     foreign.aggregate_type = "Invoice".into();
     foreign.aggregate_id = "one\nverified 9 events, head 9\u{1b}[2J".to_owned();
     foreign.sequence = Sequence(2);
     events.push(foreign);
     let verdict = verify_text(&reseal(events), &[]).await;
-    let position = lively.log.len() as u64 + 1;
+    let position = sample.log.len() as u64 + 1;
     assert_disproved(&verdict, position, "sequence: expected 1, found 2");
     assert_eq!(verdict.stderr.matches(char::is_control).count(), 1);
     assert!(
@@ -693,9 +694,9 @@ async fn what_is_said_of_a_hostile_log_is_one_line_of_text() {
 }
 
 #[tokio::test]
-async fn what_was_done_to_the_database_itself_is_found_out() {
-    let lively = Lively::make().await;
-    let last = lively.log.last().unwrap().position;
+async fn damage_to_the_database_is_found() {
+    let sample = SampleLog::create().await;
+    let last = sample.log.last().unwrap().position;
     let damages = [
         ("UPDATE log_head SET position = 1000000000000".to_owned(), last + 1, "there is no event here"),
         (format!("UPDATE log_head SET (position, hash, recorded_at) = (SELECT position, hash, recorded_at FROM events WHERE position = {last} - 1)"), last, "outside the log"),
@@ -716,25 +717,25 @@ async fn what_was_done_to_the_database_itself_is_found_out() {
         ("INSERT INTO erasures SELECT 3, gen_random_uuid(), gen_random_uuid()".to_owned(), 3, "nobody was erased here"),
     ];
     for (sql, position, reason) in &damages {
-        let verdict = lively.audit_after(sql).await;
+        let verdict = sample.audit_after(sql).await;
         println!("{sql}");
         assert_disproved(&verdict, *position, reason);
     }
 }
 
 #[tokio::test]
-async fn what_is_no_violation_but_should_be_known_is_noted() {
-    let lively = Lively::make().await;
-    let copy = lively.altered("SELECT 1").await;
+async fn noteworthy_findings_that_are_not_violations_are_noted() {
+    let sample = SampleLog::create().await;
+    let copy = sample.altered("SELECT 1").await;
     let quiet = Launch::on(copy).run(&["audit", "verify"]).await;
     assert_eq!((quiet.code, quiet.stderr.as_str()), (Some(0), ""));
 
     let guard = "ALTER TABLE events DISABLE TRIGGER refuse_rewriting";
-    let copy = lively.altered("SELECT 1").await;
+    let copy = sample.altered("SELECT 1").await;
     let pool = sqlx::PgPool::connect(&copy.url).await.unwrap();
     sqlx::raw_sql(guard).execute(&pool).await.unwrap();
-    let nobody = "UPDATE events SET private = NULL WHERE position = (SELECT min(position) FROM events WHERE private IS NOT NULL)";
-    sqlx::raw_sql(nobody).execute(&pool).await.unwrap();
+    let erase_one = "UPDATE events SET private = NULL WHERE position = (SELECT min(position) FROM events WHERE private IS NOT NULL)";
+    sqlx::raw_sql(erase_one).execute(&pool).await.unwrap();
     sqlx::raw_sql("DELETE FROM sales_timeline; DELETE FROM projection_checkpoints WHERE name = 'sales_timeline'")
         .execute(&pool)
         .await
@@ -753,36 +754,36 @@ async fn what_is_no_violation_but_should_be_known_is_noted() {
     ] {
         assert!(noted.stderr.contains(note), "{note}: {}", noted.stderr);
     }
-    let said = launch.run(&["audit", "verify", "--json"]).await;
-    let said: Value = serde_json::from_str(&said.stdout).unwrap();
-    assert_eq!(said["foreign_events"], json!({ "Invoice": 1 }));
+    let output = launch.run(&["audit", "verify", "--json"]).await;
+    let output: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(output["foreign_events"], json!({ "Invoice": 1 }));
     assert_eq!(
-        (&said["vanished"], &said["late_purchases"]),
+        (&output["vanished"], &output["late_purchases"]),
         (&json!(1), &json!(0))
     );
-    assert_eq!(said["notes"].as_array().unwrap().len(), 4);
+    assert_eq!(output["notes"].as_array().unwrap().len(), 4);
 }
 
 #[tokio::test]
-async fn tables_are_compared_as_of_their_checkpoint() {
-    let lively = Lively::make().await;
+async fn tables_are_compared_at_their_checkpoint() {
+    let sample = SampleLog::create().await;
     let behind = "DELETE FROM sales_timeline; UPDATE projection_checkpoints SET position = 0 WHERE name = 'sales_timeline'";
-    let verdict = Launch::on(lively.altered(behind).await)
+    let verdict = Launch::on(sample.altered(behind).await)
         .run(&["audit", "verify", "--json"])
         .await;
     assert_eq!(verdict.code, Some(0), "{verdict:?}");
-    let said: Value = serde_json::from_str(&verdict.stdout).unwrap();
-    let views = said["views"].as_array().unwrap();
+    let output: Value = serde_json::from_str(&verdict.stdout).unwrap();
+    let views = output["views"].as_array().unwrap();
     let of = |name: &str| views.iter().find(|view| view["name"] == name).unwrap();
     assert_eq!(
         of("sales_timeline"),
         &json!({ "name": "sales_timeline", "checkpoint": 0, "rows": 0 })
     );
-    assert_eq!(of("live_stock")["checkpoint"], said["head"]["position"]);
+    assert_eq!(of("live_stock")["checkpoint"], output["head"]["position"]);
     assert_eq!(of("live_stock")["rows"], 2);
 }
 
-/// The check that shares no code with us, on a file.
+/// Runs docs/verify.py, the verifier that shares no code with the product, on a file.
 async fn python(options: &[&str], file: &Path) -> Finished {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/verify.py");
     let mut python = std::process::Command::new("python3");
@@ -790,7 +791,7 @@ async fn python(options: &[&str], file: &Path) -> Finished {
     harness::finish(python).await
 }
 
-/// The same on an export of ours; it does not depend on whether Python checks assertions.
+/// Runs it on an export; it must not depend on Python's assertions being enabled.
 async fn verify_in_python(export: &str) -> Finished {
     let launch = Launch::private();
     let file = launch.data_dir().join("export.ndjson");
@@ -803,7 +804,7 @@ async fn verify_in_python(export: &str) -> Finished {
     usual
 }
 
-/// One line, and no trace of Python.
+/// One line, without a Python traceback.
 #[track_caller]
 fn assert_refused_in_python(verdict: &Finished, code: i32, reason: &str) {
     assert_eq!(verdict.code, Some(code), "{verdict:?}");
@@ -817,23 +818,26 @@ fn assert_refused_in_python(verdict: &Finished, code: i32, reason: &str) {
 }
 
 #[tokio::test]
-async fn a_program_of_a_page_in_python_comes_to_the_same_verdict() {
+async fn one_page_python_verifier_reaches_the_same_verdict() {
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/verify.py");
     let program = fs::read_to_string(program).unwrap();
-    assert!(program.lines().count() <= 80, "a page, and the incidents");
+    assert!(
+        program.lines().count() <= 80,
+        "one page, including the incidents"
+    );
 
-    let lively = Lively::make().await;
-    let ours = verify_text(&lively.export, &[]).await;
-    let theirs = verify_in_python(&lively.export).await;
+    let sample = SampleLog::create().await;
+    let ours = verify_text(&sample.export, &[]).await;
+    let theirs = verify_in_python(&sample.export).await;
     assert_eq!(
         (theirs.code, &theirs.stdout),
         (Some(0), &ours.stdout),
         "{theirs:?}"
     );
 
-    let bought = usize::try_from(lively.position_of("PurchaseConfirmed")).unwrap();
+    let bought = usize::try_from(sample.position_of("PurchaseConfirmed")).unwrap();
     let with = |change: &dyn Fn(&mut Vec<String>)| {
-        let kept = lines(&lively.export).into_iter();
+        let kept = lines(&sample.export).into_iter();
         let mut lines: Vec<String> = kept.map(str::to_owned).collect();
         change(&mut lines);
         lines.concat()
@@ -874,12 +878,12 @@ async fn a_program_of_a_page_in_python_comes_to_the_same_verdict() {
     }
 
     let forge = |change: &dyn Fn(&mut StoredEvent)| {
-        let mut forged = stored(&lively.export);
+        let mut forged = stored(&sample.export);
         change(&mut forged[bought - 1]);
         reseal(forged)
     };
-    let hold = text(&lively.log[bought - 1].fields()["hold_id"]);
-    let purchased_at = text(&lively.log[bought - 1].fields()["purchased_at"]);
+    let hold = text(&sample.log[bought - 1].fields()["hold_id"]);
+    let purchased_at = text(&sample.log[bought - 1].fields()["purchased_at"]);
     let replace =
         |from: &str, to: &str| forge(&|event| event.payload = event.payload.replace(from, to));
     for (export, reason) in [
@@ -905,8 +909,8 @@ async fn a_program_of_a_page_in_python_comes_to_the_same_verdict() {
 }
 
 #[tokio::test]
-async fn the_program_in_python_reads_what_we_read_and_says_what_it_cannot() {
-    let lively = Lively::make().await;
+async fn python_verifier_reads_the_same_input_and_reports_unreadable_input() {
+    let sample = SampleLog::create().await;
     let payload = "{\n \"a\": \"}]\\\\\\\"[{\",\n \"metadata\":{}, \"payload\":\n[\n]\n}";
     let stock = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata) VALUES";
     let altered = format!(
@@ -914,10 +918,10 @@ async fn the_program_in_python_reads_what_we_read_and_says_what_it_cannot() {
          {stock} ('Other', 'x', 1, 'Happened', '1.0', '{payload}', E'{{\n\"metadata\":{{}},\"hash\":1}}');
          {stock} ('Other', 'x', 2, 'Happened', '1.0', '1', '{{}}')"
     );
-    let launch = Launch::on(lively.altered(&altered).await);
+    let launch = Launch::on(sample.altered(&altered).await);
     let lines = launch.run(&["audit", "export"]).await.stdout;
-    assert_eq!(lines.lines().count(), lively.log.len() + 2, "{lines}");
-    let export = of_before(&lines);
+    assert_eq!(lines.lines().count(), sample.log.len() + 2, "{lines}");
+    let export = in_the_format_until_2026(&lines);
     assert!(export.contains("\n \"a\": "), "{export}");
     let ours = launch.run(&["audit", "verify"]).await;
     assert_eq!(ours.code, Some(0), "{ours:?}");
@@ -931,7 +935,7 @@ async fn the_program_in_python_reads_what_we_read_and_says_what_it_cannot() {
         assert_eq!(theirs.stdout, ours.stdout, "{theirs:?}");
         assert_eq!(verify_text(export, &[]).await.stdout, ours.stdout);
     }
-    let seen = lively.log.len() + 1;
+    let seen = sample.log.len() + 1;
     let broken = export.replace("\n[\n]\n", "\n[\n ]\n");
     let reason = format!("position {seen}: expected hash ");
     assert_refused_in_python(&verify_in_python(&broken).await, 1, &reason);
@@ -941,14 +945,7 @@ async fn the_program_in_python_reads_what_we_read_and_says_what_it_cannot() {
     assert_refused_in_python(&verify_in_python(&broken).await, 1, &reason);
 
     assert_refused_in_python(&verify_in_python("").await, 2, "there is no event");
-    for garbage in [
-        "what is this?\n",
-        "[]\n",
-        "{",
-        "1",
-        "{\"position\":1}\n",
-        "\0",
-    ] {
+    for garbage in ["not a log\n", "[]\n", "{", "1", "{\"position\":1}\n", "\0"] {
         let refused = verify_in_python(garbage).await;
         assert_refused_in_python(&refused, 1, "position 1: no event of an export: ");
     }

@@ -1,20 +1,19 @@
-//! Every bound of `/openapi.json`, met from both sides at the real server; the values come from the
-//! document, so that a new field is covered as soon as it is described.
+//! Every bound of `/openapi.json`, tested from both sides at the real server. The values come from
+//! the document, so a new field is covered as soon as it is described.
 //!
-//! Promise: every documented maximum and minimum is reached, a text in characters of one to four
-//! bytes, written as they are and as escapes; the next value is refused at its place; all texts of a
-//! body may be as long as they can be at once; a query parameter that an operation does not have is
-//! refused by name.
+//! Promise: every documented maximum and minimum is accepted, for texts in characters of one to
+//! four bytes, literal and escaped; the next value is rejected with its pointer; all texts of a
+//! body may have their maximum length together; an unknown query parameter is rejected by name.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
-use harness::{App, Reply, key, take};
+use harness::{App, Reply, fetch, key};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 /// One character of each length in UTF-8.
 const CHARACTERS: [char; 4] = ['a', 'é', '€', '😀'];
-/// The most units that a drop can have.
+/// The maximum number of units of a drop.
 const ALL_UNITS: i64 = 10_000_000;
 
 /// One operation of the document.
@@ -39,10 +38,10 @@ fn operations() -> Vec<Operation> {
     all
 }
 
-/// What a reference leads to; anything else is itself.
-fn followed(document: &Value, value: &Value) -> Value {
+/// Resolves a reference; returns any other value unchanged.
+fn resolve(document: &Value, value: &Value) -> Value {
     match value["$ref"].as_str() {
-        Some(to) => followed(
+        Some(to) => resolve(
             document,
             document.pointer(to.trim_start_matches('#')).unwrap(),
         ),
@@ -50,9 +49,9 @@ fn followed(document: &Value, value: &Value) -> Value {
     }
 }
 
-/// The schema without the alternative `null`, its references followed.
+/// The schema without the alternative `null` and with its references resolved.
 fn core(document: &Value, schema: &Value) -> Value {
-    let schema = followed(document, schema);
+    let schema = resolve(document, schema);
     let choices = schema["anyOf"].as_array().cloned().unwrap_or_default();
     let is_real = |choice: &&Value| choice["type"] != "null";
     match choices.iter().find(is_real) {
@@ -61,7 +60,7 @@ fn core(document: &Value, schema: &Value) -> Value {
     }
 }
 
-/// Every text and number of a body with a bound: its pointer and its schema.
+/// Every string and number of a body with a bound: its pointer and its schema.
 fn bounded(document: &Value, schema: &Value, at: &str, found: &mut Vec<(String, Value)>) {
     let schema = core(document, schema);
     for (name, field) in schema["properties"].as_object().into_iter().flatten() {
@@ -73,19 +72,19 @@ fn bounded(document: &Value, schema: &Value, at: &str, found: &mut Vec<(String, 
     }
 }
 
-/// Sets the value at `pointer`, and makes the objects on the way.
+/// Sets the value at `pointer` and creates missing parent objects.
 fn set(body: &mut Value, pointer: &str, value: Value) {
-    let mut place = body;
+    let mut location = body;
     for name in pointer.split('/').skip(1) {
-        if !place.is_object() {
-            *place = json!({});
+        if !location.is_object() {
+            *location = json!({});
         }
-        place = &mut place[name];
+        location = &mut location[name];
     }
-    *place = value;
+    *location = value;
 }
 
-/// What a throttle and a price need besides the field that is tested.
+/// Adds the other fields that a throttle and a price need.
 fn complete(body: &mut Value, pointer: &str) {
     if pointer.starts_with("/throttle/") {
         body["throttle"] = json!({ "holds": 1, "window_seconds": 60 });
@@ -95,7 +94,7 @@ fn complete(body: &mut Value, pointer: &str) {
     }
 }
 
-/// A text of `length` characters that the field may hold: a URL where it must be one.
+/// A text of `length` characters that the field accepts: a URL where required.
 fn text(pointer: &str, character: char, length: usize) -> String {
     let start = match (pointer, length) {
         ("/image_url", 0) => "",
@@ -107,12 +106,12 @@ fn text(pointer: &str, character: char, length: usize) -> String {
     format!("{start}{rest}")
 }
 
-/// A bound of a text, if there is one.
+/// A bound on the length of a text, if there is one.
 fn length(bound: &Value) -> Option<usize> {
     bound.as_u64().map(|bound| usize::try_from(bound).unwrap())
 }
 
-/// The text as JSON, every character an escape.
+/// The text as JSON with every character escaped.
 fn escaped(text: &str) -> String {
     let units: String = text
         .encode_utf16()
@@ -141,7 +140,7 @@ impl Shop {
         }
     }
 
-    /// The path, filled for a request of which `value` is a part.
+    /// The path, filled for a request that contains `value`.
     async fn filled(&self, path: &str, value: &Value) -> String {
         let id = match path {
             "/v1/drops/{id}/waitlist" => self.sold_out.clone(),
@@ -168,7 +167,7 @@ impl Shop {
         let request = request
             .header("idempotency-key", key())
             .header("if-match", "*");
-        take(
+        fetch(
             request
                 .header("content-type", "application/json")
                 .body(body),
@@ -177,17 +176,17 @@ impl Shop {
     }
 }
 
-/// That the value was taken, whatever the drop then had to say to it.
+/// Asserts that the value was accepted, even if the drop then refused the command.
 #[track_caller]
-fn is_taken(reply: &Reply, place: &str) {
+fn assert_accepted(reply: &Reply, location: &str) {
     let is_refused = matches!(reply.status, 400 | 413 | 422);
-    let is_of_terms = place.contains("/v1/drops /") || place.contains("/v1/drops/{id} /");
+    let is_of_terms = location.contains("/v1/drops /") || location.contains("/v1/drops/{id} /");
     let is_done = !is_of_terms || reply.status < 300;
-    assert!(!is_refused && is_done, "{place}: {}", reply.text());
+    assert!(!is_refused && is_done, "{location}: {}", reply.text());
 }
 
 #[tokio::test]
-async fn every_bound_of_a_body_is_reached_and_the_next_value_is_refused_at_its_place() {
+async fn every_bound_of_a_body_is_accepted_and_the_next_value_rejected() {
     let shop = Shop::open().await;
     let document = api::openapi::document();
     let mut seen = vec![];
@@ -196,7 +195,7 @@ async fn every_bound_of_a_body_is_reached_and_the_next_value_is_refused_at_its_p
         let mut fields = vec![];
         bounded(&document, &media["schema"], "", &mut fields);
         for (pointer, schema) in fields {
-            let place = format!("{} {} {pointer}", operation.method, operation.path);
+            let location = format!("{} {} {pointer}", operation.method, operation.path);
             let body = |literal: &str| {
                 let mut body = media["example"].clone();
                 complete(&mut body, &pointer);
@@ -210,7 +209,10 @@ async fn every_bound_of_a_body_is_reached_and_the_next_value_is_refused_at_its_p
                         let text = text(&pointer, character, length);
                         for literal in [json!(text).to_string(), escaped(&text)] {
                             let reply = shop.send(&operation, &json!(0), body(&literal)).await;
-                            is_taken(&reply, &format!("{place}, {length} of {character}"));
+                            assert_accepted(
+                                &reply,
+                                &format!("{location}, {length} of {character}"),
+                            );
                         }
                     }
                     let text = text(&pointer, character, most + 1);
@@ -223,30 +225,30 @@ async fn every_bound_of_a_body_is_reached_and_the_next_value_is_refused_at_its_p
                     let reply = shop.send(&operation, &json!(0), body("\"\"")).await;
                     reply.invalid(&pointer);
                 }
-                seen.push(place);
+                seen.push(location);
                 continue;
             }
             for (bound, beyond) in [("minimum", -1), ("maximum", 1)] {
                 let value = schema[bound].as_i64();
-                let value = value.unwrap_or_else(|| panic!("{place} has no {bound}"));
+                let value = value.unwrap_or_else(|| panic!("{location} has no {bound}"));
                 let reply = shop
                     .send(&operation, &json!(value), body(&value.to_string()))
                     .await;
-                is_taken(&reply, &format!("{place} = {value}"));
+                assert_accepted(&reply, &format!("{location} = {value}"));
                 let value = value + beyond;
                 let reply = shop
                     .send(&operation, &json!(value), body(&value.to_string()))
                     .await;
                 reply.invalid(&pointer);
             }
-            seen.push(place);
+            seen.push(location);
         }
     }
     assert!(seen.len() >= 26, "{seen:#?}");
 }
 
 #[tokio::test]
-async fn all_texts_of_a_body_may_be_as_long_as_they_can_be_at_once() {
+async fn all_texts_of_a_body_may_have_their_maximum_length_together() {
     let shop = Shop::open().await;
     let document = api::openapi::document();
     let mut seen = 0;
@@ -273,7 +275,7 @@ async fn all_texts_of_a_body_may_be_as_long_as_they_can_be_at_once() {
             body = body.replace(&format!("\"@{index}@\""), &escaped(text));
         }
         let reply = shop.send(&operation, &json!(0), body).await;
-        is_taken(
+        assert_accepted(
             &reply,
             &format!("{} {} /", operation.method, operation.path),
         );
@@ -283,37 +285,37 @@ async fn all_texts_of_a_body_may_be_as_long_as_they_can_be_at_once() {
 }
 
 #[tokio::test]
-async fn every_bound_of_a_query_is_reached_and_the_next_value_is_refused_by_name() {
+async fn every_bound_of_a_query_is_accepted_and_the_next_value_rejected() {
     let shop = Shop::open().await;
     let document = api::openapi::document();
     let mut seen = 0;
     for operation in operations() {
         let parameters = operation.described["parameters"].as_array().cloned();
         for parameter in parameters.unwrap_or_default() {
-            let parameter = followed(&document, &parameter);
+            let parameter = resolve(&document, &parameter);
             let name = parameter["name"].as_str().unwrap();
-            let schema = followed(&document, &parameter["schema"]);
+            let schema = resolve(&document, &parameter["schema"]);
             let path = shop.filled(&operation.path, &json!(0)).await;
             let path = path.replace("{buyer_id}", "ann");
-            let ask = |value: String| {
+            let send_value = |value: String| {
                 let path = format!("{path}?{name}={value}");
-                take(shop.app.admin(operation.method.clone(), &path))
+                fetch(shop.app.admin(operation.method.clone(), &path))
             };
             let is_query = parameter["in"] == "query";
             for (bound, beyond) in [("minimum", -1), ("maximum", 1)] {
                 let Some(value) = schema[bound].as_i64().filter(|_| is_query) else {
                     continue;
                 };
-                // To be as fresh as the last position is a long wait, and then 503.
+                // Waiting for the last position ends with 503.
                 if value < i64::MAX {
-                    let reply = ask(value.to_string()).await;
+                    let reply = send_value(value.to_string()).await;
                     let is_known = !matches!(reply.status, 400 | 422);
                     assert!(is_known, "{path}?{name}={value}: {}", reply.text());
                 }
                 let value = i128::from(value) + beyond;
-                let reply = ask(value.to_string()).await;
+                let reply = send_value(value.to_string()).await;
                 assert_eq!(
-                    reply.faulty_places(400, "invalid_query"),
+                    reply.error_pointers(400, "invalid_query"),
                     [format!("/{name}")]
                 );
                 seen += 1;
@@ -329,14 +331,14 @@ async fn every_bound_of_a_query_is_reached_and_the_next_value_is_refused_by_name
 }
 
 #[tokio::test]
-async fn a_parameter_that_an_operation_does_not_have_is_refused_by_name_with_all_that_is_wrong() {
+async fn unknown_parameter_is_rejected_by_name_with_all_other_errors() {
     let shop = Shop::open().await;
     let mut seen = 0;
     for operation in operations() {
         let path = shop.filled(&operation.path, &json!(0)).await;
         let path = path.replace("{buyer_id}", "ann");
         let before = shop.app.log().await.len();
-        for (query, places) in [
+        for (query, pointers) in [
             ("surprise=1", vec!["/surprise"]),
             ("surprise=&%74wo", vec!["/surprise", "/two"]),
         ] {
@@ -352,19 +354,19 @@ async fn a_parameter_that_an_operation_does_not_have_is_refused_by_name_with_all
             } else {
                 request.json(example)
             };
-            let found = take(request).await.faulty_places(400, "invalid_query");
-            assert_eq!(found, places, "{} {path}", operation.method);
+            let found = fetch(request).await.error_pointers(400, "invalid_query");
+            assert_eq!(found, pointers, "{} {path}", operation.method);
         }
         let after = shop.app.log().await.len();
         assert_eq!(
             after, before,
-            "{} {path}: nothing is done",
+            "{} {path}: nothing is recorded",
             operation.method
         );
         seen += 1;
     }
     assert!(seen >= 20, "{seen}");
-    for (path, places) in [
+    for (path, pointers) in [
         ("/v1/drops?limit=0&status=foo", vec!["/limit", "/status"]),
         (
             "/v1/drops?at_least=x&expand=all&limit=101&colour=red",
@@ -380,10 +382,14 @@ async fn a_parameter_that_an_operation_does_not_have_is_refused_by_name_with_all
         ),
         ("/v1/stream?at_least=1&drop=x", vec!["/at_least", "/drop"]),
     ] {
-        let reply = take(shop.app.admin(Method::GET, path)).await;
-        assert_eq!(reply.faulty_places(400, "invalid_query"), places, "{path}");
+        let reply = fetch(shop.app.admin(Method::GET, path)).await;
+        assert_eq!(
+            reply.error_pointers(400, "invalid_query"),
+            pointers,
+            "{path}"
+        );
     }
-    // Links to pages are given parameters by campaigns, mail programs and messengers.
+    // Campaigns, mail programs and messengers add parameters to links to pages.
     let page = format!("/drops/{}", shop.full);
     for path in [
         "/",
@@ -402,15 +408,15 @@ async fn a_parameter_that_an_operation_does_not_have_is_refused_by_name_with_all
 }
 
 #[tokio::test]
-async fn keys_and_buyers_in_paths_may_be_as_long_as_they_are_said_to_be() {
+async fn keys_and_buyers_in_paths_may_have_their_documented_length() {
     let shop = Shop::open().await;
     for (length, is_one) in [(1, true), (255, true), (256, false)] {
         let path = format!("/v1/drops/{}/holds", shop.full);
         let request = shop.app.request(Method::POST, &path);
-        // Different keys of one length.
+        // Different keys of the same length.
         let key = format!("{}{}", length % 10, "k".repeat(length - 1));
         let request = request.header("idempotency-key", key);
-        let reply = take(request.json(&json!({ "buyer_id": "ann" }))).await;
+        let reply = fetch(request.json(&json!({ "buyer_id": "ann" }))).await;
         if is_one {
             reply.ok(201);
         } else {
@@ -426,7 +432,7 @@ async fn keys_and_buyers_in_paths_may_be_as_long_as_they_are_said_to_be() {
                 .map(|byte| format!("%{byte:02X}"))
                 .collect();
             let path = format!("/v1/drops/{}/buyers/{buyer}", shop.full);
-            take(shop.app.request(Method::GET, &path))
+            fetch(shop.app.request(Method::GET, &path))
         };
         standing(128).await.ok(200);
         standing(129).await.invalid("/buyer_id");
@@ -434,7 +440,7 @@ async fn keys_and_buyers_in_paths_may_be_as_long_as_they_are_said_to_be() {
 }
 
 #[tokio::test]
-async fn a_body_of_many_escapes_is_counted_in_characters_and_still_bounded() {
+async fn escaped_body_is_counted_in_characters_and_still_bounded() {
     let shop = Shop::open().await;
     let new_drop = |filler: &str| {
         let body = json!({
@@ -447,13 +453,13 @@ async fn a_body_of_many_escapes_is_counted_in_characters_and_still_bounded() {
             .app
             .admin(Method::POST, path)
             .header("idempotency-key", key());
-        take(
+        fetch(
             request
                 .header("content-type", "application/json")
                 .body(body),
         )
     };
-    // White space between values: more than 16 KiB of it is too much, as it always was.
+    // White space between values: more than 16 KiB of it is still rejected.
     let refused = send("/v1/drops", new_drop(&" ".repeat(8 * 1024 + 1))).await;
     refused.problem(413, "body_too_large");
     let wide = json!({ "buyer_id": "ann", "display_name": "@@" }).to_string();
@@ -469,13 +475,13 @@ async fn a_body_of_many_escapes_is_counted_in_characters_and_still_bounded() {
 }
 
 #[tokio::test]
-async fn a_picture_is_a_url_or_a_path_on_this_server() {
+async fn image_is_a_url_or_a_path_on_this_server() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({})).await;
     let edit = |url: &str| {
         let request = app.admin(Method::PATCH, &format!("/v1/drops/{drop}"));
         let body = json!({ "image_url": url });
-        take(request.header("if-match", "*").json(&body))
+        fetch(request.header("if-match", "*").json(&body))
     };
     for url in [
         "https://shop.example/a.jpg",
@@ -499,7 +505,7 @@ async fn a_picture_is_a_url_or_a_path_on_this_server() {
         new.insert("image_url".to_owned(), json!(url));
         let reply = app.post_drop(&json!(new)).await;
         assert!(
-            reply.invalid_places().contains(&"/image_url".to_owned()),
+            reply.invalid_pointers().contains(&"/image_url".to_owned()),
             "{url}"
         );
     }

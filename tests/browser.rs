@@ -1,8 +1,11 @@
-//! The pages in a real browser: what a buyer and an admin can do there, for whom, and how it looks.
+//! The pages in a real browser: functions for buyers and administrators, accessibility, and
+//! appearance.
 //!
-//! Promise: Chromium opens what the real program serves, and no page of it shuts anybody out, asks another host for anything,
-//! or writes an error to its console. The tests themselves are JavaScript, in `browser/`; pictures of every page are left in
-//! [`pictures`]. Limit: needs Chromium, Node and npm; as root, where there is apt-get, they are installed when missing.
+//! Promise: Chromium opens the pages that the real program serves; no page excludes assistive
+//! technology, sends a request to another host, or writes an error to its console. The tests
+//! themselves are JavaScript in `browser/`; screenshots of every page are written to [`pictures`].
+//! Limit: needs Chromium, Node and npm; as root where apt-get exists, they are installed if
+//! missing.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -22,31 +25,31 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-/// How long the whole of it may take.
-const PATIENCE: Duration = Duration::from_secs(900);
+/// The timeout of all browser tests together.
+const TIMEOUT: Duration = Duration::from_secs(900);
 
-/// Where the pictures go: a build output.
+/// The directory of the screenshots: a build output.
 fn pictures() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("pages")
 }
 
 #[tokio::test]
-async fn the_scripts_of_the_pages_keep_their_types() {
+async fn page_scripts_pass_the_type_check() {
     let tools = tools::ready().await;
     let compiler = tools.folder.join("node_modules/typescript/bin/tsc");
     let mut check = tools.node();
     check.arg(compiler).args(["--project", "."]);
-    let checked = timeout(PATIENCE, check.output()).await.unwrap().unwrap();
-    let said = String::from_utf8_lossy(&checked.stdout);
-    assert!(checked.status.success(), "{said}");
+    let checked = timeout(TIMEOUT, check.output()).await.unwrap().unwrap();
+    let output = String::from_utf8_lossy(&checked.stdout);
+    assert!(checked.status.success(), "{output}");
 }
 
 #[tokio::test]
-async fn the_pages_do_what_they_promise_in_a_real_browser() {
+async fn pages_work_in_a_real_browser() {
     let tools = tools::ready().await;
     let server = Server::start().await;
-    let control = server.clone().listen_for_orders().await;
-    // The looks first, while the shop is still tidy; the restart last.
+    let control = server.clone().listen_for_commands().await;
+    // Appearance first, while the shop still has its initial data; the restart last.
     for file in [
         "looks", "docs", "shop", "buyer", "waitlist", "live", "admin", "many", "numbers", "room",
         "restart",
@@ -61,17 +64,20 @@ async fn the_pages_do_what_they_promise_in_a_real_browser() {
             .env("HOLDFAST_CHROMIUM", &tools.chromium)
             .env("HOLDFAST_CONTROL", &control)
             .stdin(Stdio::null());
-        let ended = timeout(PATIENCE, tests.output()).await.unwrap().unwrap();
-        let said = String::from_utf8_lossy(&ended.stdout);
-        let complained = String::from_utf8_lossy(&ended.stderr);
-        println!("{said}");
-        assert!(ended.status.success(), "{file}:\n{said}\n{complained}");
-        assert!(!said.contains("tests 0\n"), "{file} has no test:\n{said}");
+        let ended = timeout(TIMEOUT, tests.output()).await.unwrap().unwrap();
+        let output = String::from_utf8_lossy(&ended.stdout);
+        let errors = String::from_utf8_lossy(&ended.stderr);
+        println!("{output}");
+        assert!(ended.status.success(), "{file}:\n{output}\n{errors}");
+        assert!(
+            !output.contains("tests 0\n"),
+            "{file} has no test:\n{output}"
+        );
     }
     println!("pictures are in {}", pictures().display());
 }
 
-/// A shop with the sample drops, which a test may take away from under its pages.
+/// A shop with the sample drops, which a test can stop and start while its pages are open.
 #[derive(Clone)]
 struct Server {
     address: String,
@@ -103,20 +109,20 @@ impl Server {
         }
     }
 
-    /// Takes orders over HTTP: `POST /kill` and `POST /start` the server, `POST /away` and `POST /back` with its database.
-    /// Gives the address.
-    async fn listen_for_orders(self) -> String {
+    /// Serves commands over HTTP and returns the address: `POST /kill` and `POST /start` for the
+    /// server, `POST /away` and `POST /back` for its database.
+    async fn listen_for_commands(self) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
-                self.obey(connection).await;
+                self.handle_command(connection).await;
             }
         });
         format!("http://{address}")
     }
 
-    async fn obey(&self, mut connection: TcpStream) {
+    async fn handle_command(&self, mut connection: TcpStream) {
         let mut request = vec![0; 4096];
         let length = connection.read(&mut request).await.unwrap();
         let request = String::from_utf8_lossy(&request[..length]);
@@ -137,21 +143,21 @@ impl Server {
         } else {
             "404 Not Found"
         };
-        let answer = format!("HTTP/1.1 {status}\r\nConnection: close\r\n\r\n");
-        connection.write_all(answer.as_bytes()).await.unwrap();
+        let response = format!("HTTP/1.1 {status}\r\nConnection: close\r\n\r\n");
+        connection.write_all(response.as_bytes()).await.unwrap();
     }
 
-    /// Lets nobody, or everybody, connect to the server's database; who is there is put out.
-    async fn admit(&self, everybody: bool) {
+    /// Allows or denies connections to the server's database; when denied, open ones are ended.
+    async fn admit(&self, allowed: bool) {
         let mut operator = PgConnection::connect(&url_for("postgres").await)
             .await
             .unwrap();
         let allow = format!(
-            "ALTER DATABASE \"{}\" WITH ALLOW_CONNECTIONS {everybody}",
+            "ALTER DATABASE \"{}\" WITH ALLOW_CONNECTIONS {allowed}",
             self.database
         );
         sqlx::query(&allow).execute(&mut operator).await.unwrap();
-        if !everybody {
+        if !allowed {
             let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1";
             let cut = sqlx::query(cut).bind(&self.database);
             cut.execute(&mut operator).await.unwrap();

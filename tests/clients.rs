@@ -1,12 +1,12 @@
-//! Other people's client generators read `/openapi.json`, and what they generate lives one life of a
-//! drop: schedule, hold, be sold out, join the waitlist, release, be offered, buy, adjust, edit, list,
-//! read the log, be refused, cancel.
+//! Third-party client generators read `/openapi.json`, and the generated clients run the life of a
+//! drop: schedule, hold, sell out, join the waitlist, release, receive an offer, purchase, adjust,
+//! edit, list, read the log, be refused, cancel.
 //!
 //! Promise: each generator runs with its default settings on the document that the real server
-//! serves, and its client, compiled where the language is, reads every answer and every problem as
-//! the type that it is. openapi-python-client 0.29.1 and datamodel-code-generator 0.89.0 (Python),
-//! openapi-typescript 7.13.0 (TypeScript), openapi-generator 7.26.0 (Rust).
-//! Limit: needs Python, Node, npm and cargo with their registries, the first time.
+//! serves, and its client, compiled where the language is compiled, reads every response and every
+//! problem as the right type. openapi-python-client 0.29.1 and datamodel-code-generator 0.89.0
+//! (Python), openapi-typescript 7.13.0 (TypeScript), openapi-generator 7.26.0 (Rust). Limit: needs
+//! Python, Node, npm and cargo, and access to their registries on the first run.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -20,59 +20,63 @@ use tokio::task::spawn_blocking;
 
 const REQUIREMENTS: &str = include_str!("clients/requirements.txt");
 
-/// A server, and a folder with its document.
-struct Subject {
+/// A server, and a directory with its document.
+struct GeneratorTest {
     app: App,
     url: String,
-    folder: TempDir,
+    directory: TempDir,
 }
 
-impl Subject {
+impl GeneratorTest {
     async fn new() -> Self {
         let app = App::start().await;
         let url = format!("http://{}", app.address());
-        let folder = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let document = app.get("/openapi.json").await;
-        fs::write(folder.path().join("openapi.json"), &document.body).unwrap();
-        Self { app, url, folder }
+        fs::write(directory.path().join("openapi.json"), &document.body).unwrap();
+        Self {
+            app,
+            url,
+            directory,
+        }
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.directory.path().join(name)
     }
 
-    /// Runs the client, which says at its end that it came so far.
-    async fn lives(self, mut client: Command) {
+    /// Runs the client, which prints a line when it has finished.
+    async fn assert_completes(self, mut client: Command) {
         client.args([&self.url, ADMIN_KEY]);
-        let said = spawn_blocking(move || run(&mut client)).await.unwrap();
-        assert_eq!(said.lines().last(), Some("lived"), "{said}");
-        self.app.verifies().await;
+        let output = spawn_blocking(move || run(&mut client)).await.unwrap();
+        assert_eq!(output.lines().last(), Some("lived"), "{output}");
+        self.app.audit_verify().await;
     }
 }
 
-async fn run_apart(mut command: Command) -> String {
+async fn run_blocking(mut command: Command) -> String {
     spawn_blocking(move || run(&mut command)).await.unwrap()
 }
 
-/// A file or folder of these tests.
+/// A file or directory of these tests.
 fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("clients")
         .join(name)
 }
 
-/// A folder for builds that outlasts the test, so that the next run is quick.
-fn kept(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
+/// A build directory that outlasts the test, so that the next run is fast.
+fn build_directory(name: &str) -> PathBuf {
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join("clients")
         .join(name);
-    fs::create_dir_all(&folder).unwrap();
-    folder
+    fs::create_dir_all(&directory).unwrap();
+    directory
 }
 
 #[tokio::test]
-async fn the_client_of_openapi_python_client_lives_a_life_of_a_drop() {
-    let subject = Subject::new().await;
+async fn openapi_python_client_runs_the_life_of_a_drop() {
+    let subject = GeneratorTest::new().await;
     let python = Python::with(REQUIREMENTS).await;
     let generated = subject.path("generated");
     let mut generate = python.tool("openapi-python-client");
@@ -80,58 +84,58 @@ async fn the_client_of_openapi_python_client_lives_a_life_of_a_drop() {
         .args(["generate", "--path"])
         .arg(subject.path("openapi.json"));
     generate.arg("--output-path").arg(&generated);
-    // It formats what it generates with the `ruff` of its environment.
+    // The generator formats its output with the `ruff` of its environment.
     generate.env("PATH", python.tools_first());
-    let said = run_apart(generate).await;
-    assert!(!said.contains("Warning"), "{said}");
+    let output = run_blocking(generate).await;
+    assert!(!output.contains("Warning"), "{output}");
     let mut client = python.command();
     client
         .arg(source("openapi_python_client.py"))
         .arg(generated);
-    subject.lives(client).await;
+    subject.assert_completes(client).await;
 }
 
 #[tokio::test]
-async fn the_models_of_datamodel_code_generator_live_a_life_of_a_drop() {
-    let subject = Subject::new().await;
+async fn datamodel_code_generator_models_run_the_life_of_a_drop() {
+    let subject = GeneratorTest::new().await;
     let python = Python::with(REQUIREMENTS).await;
     let mut generate = python.tool("datamodel-codegen");
     generate.arg("--input").arg(subject.path("openapi.json"));
     generate.arg("--output").arg(subject.path("models.py"));
-    run_apart(generate).await;
+    run_blocking(generate).await;
     let mut client = python.command();
     client
         .arg(source("datamodel_codegen.py"))
-        .arg(subject.folder.path());
-    subject.lives(client).await;
+        .arg(subject.directory.path());
+    subject.assert_completes(client).await;
 }
 
 #[tokio::test]
-async fn the_types_of_openapi_typescript_live_a_life_of_a_drop() {
-    let subject = Subject::new().await;
+async fn openapi_typescript_types_run_the_life_of_a_drop() {
+    let subject = GeneratorTest::new().await;
     if on_path("npm").is_none() {
         install(&["nodejs", "npm"]);
     }
-    let folder = kept("typescript");
+    let directory = build_directory("typescript");
     for name in [
         "package.json",
         "package-lock.json",
         "tsconfig.json",
         "life.ts",
     ] {
-        fs::copy(source("typescript").join(name), folder.join(name)).unwrap();
+        fs::copy(source("typescript").join(name), directory.join(name)).unwrap();
     }
     let in_folder = |program: &str| {
         let mut command = Command::new(on_path(program).expect("Node and npm are installed"));
-        command.current_dir(&folder);
+        command.current_dir(&directory);
         command
     };
-    let lock = fs::read_to_string(folder.join("package-lock.json")).unwrap();
-    let installed = folder.join("node_modules/.installed-from");
+    let lock = fs::read_to_string(directory.join("package-lock.json")).unwrap();
+    let installed = directory.join("node_modules/.installed-from");
     if !fs::read_to_string(&installed).is_ok_and(|from| from == lock) {
         let mut npm = in_folder("npm");
         npm.args(["ci", "--no-audit", "--no-fund"]);
-        run_apart(npm).await;
+        run_blocking(npm).await;
         fs::write(&installed, lock).unwrap();
     }
     let mut generate = in_folder("node");
@@ -139,28 +143,28 @@ async fn the_types_of_openapi_typescript_live_a_life_of_a_drop() {
         .arg("node_modules/openapi-typescript/bin/cli.js")
         .arg(subject.path("openapi.json"));
     generate.args(["--output", "api.d.ts"]);
-    run_apart(generate).await;
+    run_blocking(generate).await;
     let mut compile = in_folder("node");
     compile.args(["node_modules/typescript/bin/tsc", "--project", "."]);
-    run_apart(compile).await;
+    run_blocking(compile).await;
     let mut client = in_folder("node");
     client.arg("life.js");
-    subject.lives(client).await;
+    subject.assert_completes(client).await;
 }
 
 #[tokio::test]
-async fn the_rust_client_of_openapi_generator_lives_a_life_of_a_drop() {
-    let subject = Subject::new().await;
+async fn openapi_generator_rust_client_runs_the_life_of_a_drop() {
+    let subject = GeneratorTest::new().await;
     let python = Python::with(REQUIREMENTS).await;
-    let folder = kept("rust");
-    let client = folder.join("client");
+    let directory = build_directory("rust");
+    let client = directory.join("client");
     if client.exists() {
         // Files of an earlier document.
         fs::remove_dir_all(&client).unwrap();
     }
-    fs::create_dir_all(folder.join("src")).unwrap();
+    fs::create_dir_all(directory.join("src")).unwrap();
     for name in ["Cargo.toml", "Cargo.lock", "src/main.rs"] {
-        fs::copy(source("rust").join(name), folder.join(name)).unwrap();
+        fs::copy(source("rust").join(name), directory.join(name)).unwrap();
     }
     let mut generate = python.tool("openapi-generator-cli");
     generate.args(["generate", "--generator-name", "rust", "--input-spec"]);
@@ -168,14 +172,14 @@ async fn the_rust_client_of_openapi_generator_lives_a_life_of_a_drop() {
         .arg(subject.path("openapi.json"))
         .arg("--output")
         .arg(&client);
-    run_apart(generate).await;
+    run_blocking(generate).await;
     let mut build = Command::new(env!("CARGO"));
     build
         .args(["build", "--locked", "--quiet"])
-        .current_dir(&folder);
-    build.env("CARGO_TARGET_DIR", folder.join("target"));
+        .current_dir(&directory);
+    build.env("CARGO_TARGET_DIR", directory.join("target"));
     build.env("CARGO_PROFILE_DEV_DEBUG", "0");
-    run_apart(build).await;
-    let client = Command::new(folder.join("target/debug/life"));
-    subject.lives(client).await;
+    run_blocking(build).await;
+    let client = Command::new(directory.join("target/debug/life"));
+    subject.assert_completes(client).await;
 }

@@ -1,5 +1,6 @@
-//! A server whose clock differs from the database's decides nothing and says why; the others go on, and so does it once the
-//! clock is right. The program runs on the machine's clock here: it is the database's that is moved, for one server alone.
+//! A server whose clock differs from the database's decides nothing and reports why. Other servers
+//! are unaffected, and this one resumes once its clock is right. The program uses the machine's
+//! clock; the tests shift the database's clock for one server.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -9,7 +10,7 @@ use private_postgres::testing::{TestDatabase, fresh_database};
 use serde_json::{Value, json};
 use sqlx::Executor;
 
-/// A server for which the clock of `database` reads `off_seconds` more than it does, until [`set`] says otherwise.
+/// A server for which the clock of `database` is `off_seconds` ahead, until [`set`] changes it.
 async fn start_off(database: &TestDatabase, off_seconds: i64) -> App {
     let shim = "
         CREATE SCHEMA IF NOT EXISTS shim;
@@ -55,7 +56,7 @@ async fn is_ready(app: &App) -> Option<()> {
     (app.get("/health/ready").await.status == 200).then_some(())
 }
 
-/// The server is not ready and turns requests away, saying by how much its clock is off.
+/// The server is not ready and rejects requests, with the clock skew.
 async fn assert_waits(app: &App, drop: &str, off_seconds: f64, direction: &str) {
     let unready = app.get("/health/ready").await.problem(503, "unavailable");
     assert_about(unready["clock_skew_seconds"].as_f64().unwrap(), off_seconds);
@@ -68,13 +69,13 @@ async fn assert_waits(app: &App, drop: &str, off_seconds: f64, direction: &str) 
         off_seconds,
     );
     assert_eq!(metric(app, "holdfast_engine_up").await, Some(0.0));
-    eventually("the log says so", || async {
+    eventually("the server logs the skew", || async {
         app.stderr().contains(direction).then_some(())
     })
     .await;
 }
 
-async fn a_server_next_to_a_right_one(database_off: i64, direction: &str) {
+async fn check_server_with_clock_skew(database_off: i64, direction: &str) {
     let database = fresh_database().await;
     let right = Launch::on(database.clone()).start().await;
     let drop = right.create_drop(9, json!({ "hold_seconds": 300 })).await;
@@ -84,14 +85,14 @@ async fn a_server_next_to_a_right_one(database_off: i64, direction: &str) {
     let wrong = start_off(&database, database_off).await;
     assert_waits(&wrong, &drop, skew, direction).await;
     assert!(is_ready(&right).await.is_some());
-    // Reads go on, by the clock that decides, of what the other records meanwhile too.
+    // Reads continue, by the database's clock, including events that the other server records.
     let read = wrong.get(&format!("/v1/drops/{drop}")).await.ok(200);
     let server_time: DateTime<Utc> = text(&read["server_time"]).parse().unwrap();
     let off = (server_time - Utc::now()).as_seconds_f64();
     #[expect(clippy::cast_precision_loss, reason = "ten minutes")]
     assert_about(off, database_off as f64);
     right.held(&drop, "carol").await;
-    eventually("it follows", || async {
+    eventually("it has applied the event", || async {
         (wrong.stock(&drop).await == right.stock(&drop).await).then_some(())
     })
     .await;
@@ -99,33 +100,34 @@ async fn a_server_next_to_a_right_one(database_off: i64, direction: &str) {
     set(&database, 0).await;
     eventually("it is ready again", || is_ready(&wrong)).await;
     assert_eq!(wrong.purchase(&held).await.status, 201);
-    // In flight as well.
+    // Requests in flight as well.
     set(&database, database_off).await;
-    eventually("it has noticed", || async {
+    eventually("it has detected the skew", || async {
         is_ready(&wrong).await.is_none().then_some(())
     })
     .await;
     assert_waits(&wrong, &drop, skew, direction).await;
     right.held(&drop, "dora").await;
     assert_eq!(expired(&right).await, 0);
-    right.verifies().await;
+    right.audit_verify().await;
 }
 
 #[tokio::test]
-async fn a_server_whose_clock_is_ahead_waits_says_why_and_ends_no_hold() {
-    a_server_next_to_a_right_one(-600, "ahead of the database's clock").await;
+async fn server_with_a_fast_clock_waits_and_expires_no_hold() {
+    check_server_with_clock_skew(-600, "ahead of the database's clock").await;
 }
 
 #[tokio::test]
-async fn a_server_whose_clock_is_behind_waits_says_why_and_sells_nothing() {
-    a_server_next_to_a_right_one(600, "behind the database's clock").await;
+async fn server_with_a_slow_clock_waits_and_sells_nothing() {
+    check_server_with_clock_skew(600, "behind the database's clock").await;
 }
 
 #[tokio::test]
-async fn a_log_that_ends_in_the_future_is_waited_for_and_verify_notes_it() {
+async fn log_that_ends_in_the_future_is_waited_for_and_noted_by_verify() {
     let app = App::start().await;
     let drop = app.create_drop(9, json!({ "hold_seconds": 300 })).await;
-    // As a server whose clock was ahead left it before the database refused the future.
+    // The event that a server with a fast clock left before the database rejected events from the
+    // future.
     let forced = "
         ALTER TABLE log_head DISABLE TRIGGER refuse_future;
         ALTER TABLE events DISABLE TRIGGER refuse_later_than_head;
@@ -141,7 +143,7 @@ async fn a_log_that_ends_in_the_future_is_waited_for_and_verify_notes_it() {
         ALTER TABLE events ENABLE ALWAYS TRIGGER place_stock_event;
         ALTER TABLE log_head ENABLE ALWAYS TRIGGER refuse_future";
     app.pool().execute(forced).await.unwrap();
-    eventually("it has met the event from the future", || async {
+    eventually("it has read the event from the future", || async {
         is_ready(&app).await.is_none().then_some(())
     })
     .await;
@@ -163,7 +165,7 @@ async fn a_log_that_ends_in_the_future_is_waited_for_and_verify_notes_it() {
             .contains("in the future of this machine's clock"),
         "{audit:?}"
     );
-    // Who prefers time that stands still says so.
+    // An operator can choose to tolerate a time that stands still.
     let tolerant = restarted
         .stop()
         .await

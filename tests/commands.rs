@@ -1,11 +1,11 @@
-//! The commands that people try first: a demo that moves, sample drops, and a stampede with a verdict.
+//! The commands for a first try: the demo, the sample drops, and the stampede with its verdict.
 
 #[path = "commands/tls.rs"]
 mod tls;
 
 use std::process::Stdio;
 
-use harness::{ADMIN_KEY, App, Finished, Launch, Lively, eventually, finish_on_terminal};
+use harness::{ADMIN_KEY, App, Finished, Launch, SampleLog, eventually, finish_on_terminal};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -28,11 +28,11 @@ async fn statuses(app: &App) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_demo_needs_nothing_and_its_shop_moves() {
+async fn demo_needs_no_setup_and_its_shop_is_active() {
     let app = Launch::private()
         .start_as(&["demo", "--shoppers-per-second", "40"])
         .await;
-    eventually("three drops are on and one is coming up", || async {
+    eventually("three drops are live and one is upcoming", || async {
         let mut statuses = statuses(&app).await;
         statuses.retain(|status| status != "sold_out");
         (statuses.contains(&"scheduled".to_owned()) && statuses.len() >= 2).then_some(())
@@ -45,11 +45,11 @@ async fn the_demo_needs_nothing_and_its_shop_moves() {
         kinds.into_iter().all(happened).then_some(())
     })
     .await;
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn sample_drops_are_made_once_however_often_they_are_asked_for() {
+async fn sample_drops_are_created_once() {
     let app = App::start().await;
     for _ in 0..2 {
         let seeded = run(&app, &["seed"]).await;
@@ -61,16 +61,16 @@ async fn sample_drops_are_made_once_however_often_they_are_asked_for() {
 }
 
 #[tokio::test]
-async fn a_stampede_ends_with_a_verdict_that_is_counted_in_the_log() {
+async fn stampede_ends_with_a_verdict_counted_from_the_log() {
     let app = App::start().await;
     let stampede = run(&app, &["load", "--buyers", "300", "--units", "20"]).await;
     assert_eq!(stampede.code, Some(0), "{stampede:?}");
     assert!(stampede.stdout.contains("PASSED"), "{}", stampede.stdout);
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn a_stampede_leaves_no_drop_on_sale_not_even_when_it_is_interrupted() {
+async fn stampede_leaves_no_drop_on_sale_even_if_interrupted() {
     let app = App::start().await;
     let stampede = run(&app, &["load", "--buyers", "20", "--units", "5"]).await;
     assert_eq!(stampede.code, Some(0), "{stampede:?}");
@@ -107,18 +107,22 @@ async fn a_stampede_leaves_no_drop_on_sale_not_even_when_it_is_interrupted() {
         kill(id, signal).unwrap();
         let ended = tokio::task::spawn_blocking(move || running.wait_with_output());
         let ended = ended.await.unwrap().unwrap();
-        let said = String::from_utf8_lossy(&ended.stderr);
+        let output = String::from_utf8_lossy(&ended.stderr);
         assert!(
-            !ended.status.success() && said.contains("interrupted"),
+            !ended.status.success() && output.contains("interrupted"),
             "{ended:?}"
         );
-        assert_eq!(statuses(&app).await, vec!["cancelled"; expected], "{said}");
-        app.verifies().await;
+        assert_eq!(
+            statuses(&app).await,
+            vec!["cancelled"; expected],
+            "{output}"
+        );
+        app.audit_verify().await;
     }
 }
 
 #[tokio::test]
-async fn a_stampede_and_samples_reach_a_server_behind_tls_whose_authority_is_named() {
+async fn stampede_and_samples_reach_a_server_behind_tls_with_its_authority() {
     let app = App::start().await;
     let front = TlsFront::before(app.address()).await;
     let ca = app.launch().data_dir().join("ca.pem");
@@ -165,7 +169,7 @@ async fn a_stampede_and_samples_reach_a_server_behind_tls_whose_authority_is_nam
 }
 
 #[tokio::test]
-async fn abandoned_holds_are_all_back_and_their_lateness_is_told() {
+async fn abandoned_holds_all_expire_and_their_delay_is_reported() {
     let app = App::start().await;
     let arguments = [
         "load",
@@ -191,9 +195,9 @@ async fn abandoned_holds_are_all_back_and_their_lateness_is_told() {
 }
 
 #[tokio::test]
-async fn a_command_without_a_server_or_a_key_says_so_in_one_line() {
-    let nobody = Launch::private();
-    let refused = nobody
+async fn command_without_a_server_or_a_key_fails_with_one_line() {
+    let unconfigured = Launch::private();
+    let refused = unconfigured
         .run(&[
             "seed",
             "--url",
@@ -204,21 +208,23 @@ async fn a_command_without_a_server_or_a_key_says_so_in_one_line() {
         .await;
     assert_ne!(refused.code, Some(0));
     assert_eq!(refused.stderr.trim().lines().count(), 1, "{refused:?}");
-    let keyless = nobody.run(&["load", "--url", "http://127.0.0.1:9"]).await;
+    let keyless = unconfigured
+        .run(&["load", "--url", "http://127.0.0.1:9"])
+        .await;
     assert_ne!(keyless.code, Some(0));
     assert!(keyless.stderr.starts_with("holdfast: "), "{keyless:?}");
-    let help = nobody.run(&["--help"]).await;
+    let help = unconfigured.run(&["--help"]).await;
     assert_eq!(help.code, Some(0));
     for command in ["serve", "demo", "seed", "load", "audit"] {
         assert!(help.stdout.contains(command), "{command}: {}", help.stdout);
     }
-    assert_eq!(nobody.run(&["sell"]).await.code, Some(2));
+    assert_eq!(unconfigured.run(&["sell"]).await.code, Some(2));
 }
 
 #[tokio::test]
-async fn a_reader_who_has_had_enough_is_no_error() {
-    let lively = Lively::make().await;
-    let launch = Launch::on(lively.altered("SELECT 1").await);
+async fn reader_that_closes_the_pipe_early_is_not_an_error() {
+    let sample = SampleLog::create().await;
+    let launch = Launch::on(sample.altered("SELECT 1").await);
     for arguments in [
         vec!["audit", "export"],
         vec!["audit", "export", "--format", "csv"],
@@ -232,10 +238,13 @@ async fn a_reader_who_has_had_enough_is_no_error() {
         drop(reader);
         let mut command = launch.command(&arguments);
         command.stdout(writer);
-        let said = tokio::task::spawn_blocking(move || command.output());
-        let said = said.await.unwrap().unwrap();
+        let output = tokio::task::spawn_blocking(move || command.output());
+        let output = output.await.unwrap().unwrap();
         assert_eq!(
-            (said.status.code(), String::from_utf8_lossy(&said.stderr)),
+            (
+                output.status.code(),
+                String::from_utf8_lossy(&output.stderr)
+            ),
             (Some(0), "".into()),
             "{arguments:?}"
         );
@@ -243,12 +252,12 @@ async fn a_reader_who_has_had_enough_is_no_error() {
 }
 
 #[tokio::test]
-async fn a_bar_with_rate_and_time_left_shows_on_a_terminal_and_is_gone_at_the_end() {
-    let lively = Lively::make().await;
-    let launch = Launch::on(lively.altered("SELECT 1").await);
+async fn progress_bar_shows_on_a_terminal_and_is_removed_at_the_end() {
+    let sample = SampleLog::create().await;
+    let launch = Launch::on(sample.altered("SELECT 1").await);
     let file = launch.data_dir().join("log.ndjson");
-    std::fs::write(&file, &lively.export).expect("the directory is ours");
-    let count = lively.log.len();
+    std::fs::write(&file, &sample.export).expect("the directory is ours");
+    let count = sample.log.len();
     for (doing, arguments) in [
         ("verifying", vec!["audit", "verify"]),
         ("exporting", vec!["audit", "export"]),

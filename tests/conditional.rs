@@ -1,27 +1,27 @@
-//! A 304 never confirms a body that has changed, whatever changed it.
+//! A 304 never confirms a body that has changed, for any reason.
 //!
-//! Every GET of `/openapi.json` that has an entity tag is asked at every step of a drop's life. The
-//! claim: a tag stands for one body of its address, without `server_time`, which has a header of its
-//! own that a 304 renews.
+//! Every GET of `/openapi.json` that has an entity tag is requested at every step of a drop's life.
+//! The claim: a tag identifies one body of its address, apart from `server_time`, which also has a
+//! header that a 304 renews.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use harness::{App, Reply, key, take, text};
+use harness::{App, Reply, fetch, key, text};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// What was told under each tag of an address.
+/// The bodies that were received under each tag of an address.
 #[derive(Default)]
-struct Told {
+struct TagHistory {
     bodies: BTreeMap<(String, String), String>,
     last: BTreeMap<String, String>,
     confirmed: BTreeSet<String>,
     changed: BTreeSet<String>,
 }
 
-/// The same without what the tag leaves out.
+/// The body without the fields that the tag does not cover.
 fn timeless(reply: &Reply) -> String {
     fn remove(value: &mut Value) {
         match value {
@@ -40,17 +40,17 @@ fn timeless(reply: &Reply) -> String {
     body.to_string()
 }
 
-impl Told {
-    /// Asks once more, with the tag that was told last: 304 only where nothing has changed.
-    async fn ask(&mut self, app: &App, template: &str, path: &str, accept: &str) {
-        let ask = || app.admin(Method::GET, path).header("accept", accept);
+impl TagHistory {
+    /// Requests the address again with the latest tag: 304 is allowed only if nothing has changed.
+    async fn check(&mut self, app: &App, template: &str, path: &str, accept: &str) {
+        let check = || app.admin(Method::GET, path).header("accept", accept);
         let address = format!("{path} {accept}");
         let before = self.last.get(&address).cloned();
         if let Some(before) = &before {
-            // What moves with the time may move between the two questions, but not back.
+            // Fields that depend on the time may move between the two requests, but not back.
             for attempt in 0.. {
-                let known = take(ask().header("if-none-match", before)).await;
-                let now = take(ask()).await;
+                let known = fetch(check().header("if-none-match", before)).await;
+                let now = fetch(check()).await;
                 let tag = now.header("etag").to_owned();
                 self.keep(&address, &tag, &now);
                 if known.status != 304 {
@@ -69,7 +69,7 @@ impl Told {
                 );
             }
         }
-        let reply = take(ask()).await;
+        let reply = fetch(check()).await;
         if reply.status == 200 {
             let tag = reply.header("etag").to_owned();
             self.keep(&address, &tag, &reply);
@@ -83,21 +83,21 @@ impl Told {
         }
         assert!(!tag.is_empty(), "{address}");
         let body = timeless(reply);
-        let place = (address.to_owned(), tag.to_owned());
-        let told = self.bodies.entry(place).or_insert_with(|| body.clone());
-        assert_eq!(*told, body, "one tag, two bodies: {address}");
+        let slot = (address.to_owned(), tag.to_owned());
+        let history = self.bodies.entry(slot).or_insert_with(|| body.clone());
+        assert_eq!(*history, body, "one tag, two bodies: {address}");
     }
 }
 
-/// The time of the answer is in a header, on a 304 as well.
+/// The time of the response is in a header, on a 304 as well.
 fn check_time(known: &Reply, now: &Reply) {
     let body = serde_json::from_slice::<Value>(&now.body).unwrap_or_default();
-    let (told, header) = (
+    let (history, header) = (
         known.header("holdfast-server-time"),
         now.header("holdfast-server-time"),
     );
-    assert_eq!(told.is_empty(), header.is_empty(), "{known:?}");
-    assert!(told <= header, "{known:?}");
+    assert_eq!(history.is_empty(), header.is_empty(), "{known:?}");
+    assert!(history <= header, "{known:?}");
     for one in [&body, &body["data"][0]] {
         if let Some(time) = one["server_time"].as_str() {
             assert_eq!(header, time);
@@ -106,7 +106,7 @@ fn check_time(known: &Reply, now: &Reply) {
     }
 }
 
-/// Every GET route with a tag, its placeholders filled in with what there is.
+/// Every GET route with a tag, its placeholders filled with existing ids.
 fn addresses(ids: &BTreeMap<&str, Vec<String>>) -> Vec<(String, String)> {
     let document = api::openapi::document();
     let mut all = vec![];
@@ -138,7 +138,7 @@ fn addresses(ids: &BTreeMap<&str, Vec<String>>) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn a_304_confirms_no_body_that_has_changed_in_the_life_of_a_drop() {
+async fn not_modified_never_confirms_a_changed_body() {
     let app = App::start().await;
     let mut ids = BTreeMap::from([
         (
@@ -150,7 +150,7 @@ async fn a_304_confirms_no_body_that_has_changed_in_the_life_of_a_drop() {
         ("purchases", vec![]),
     ]);
     let drop = ids["drops"][0].clone();
-    let mut told = Told::default();
+    let mut history = TagHistory::default();
     let steps = 13;
     for step in 0..steps {
         match step {
@@ -168,7 +168,7 @@ async fn a_304_confirms_no_body_that_has_changed_in_the_life_of_a_drop() {
             }
             2 => {
                 for buyer in ["ann", "dora"] {
-                    let entry = app.waits(&drop, buyer, 1).await;
+                    let entry = app.joined(&drop, buyer, 1).await;
                     ids.get_mut("waitlist").unwrap().push(entry);
                 }
             }
@@ -176,10 +176,10 @@ async fn a_304_confirms_no_body_that_has_changed_in_the_life_of_a_drop() {
                 let path = format!("/v1/holds/{}/purchase", ids["holds"][0]);
                 let request = app.request(Method::POST, &path);
                 let request = request.json(&json!({ "payment_reference": "pi_1" }));
-                let bought = take(request).await.ok(201);
+                let bought = fetch(request).await.ok(201);
                 ids.get_mut("purchases").unwrap().push(text(&bought["id"]));
             }
-            // The same buyers in another spelling, and with another name: no event of their holds.
+            // The same buyers in another spelling and with another name: no event of their holds.
             4 => {
                 app.adjust(&drop, 9).await.ok(201);
                 for (buyer, shown) in [("ANN", "Annie"), ("Bob", "Bobby"), ("Dora", "D.")] {
@@ -191,7 +191,7 @@ async fn a_304_confirms_no_body_that_has_changed_in_the_life_of_a_drop() {
                 let request = app.admin(Method::PATCH, &format!("/v1/drops/{drop}"));
                 let edit =
                     json!({ "name": "Another", "price": { "amount": 7, "currency": "EUR" } });
-                take(request.header("if-match", "*").json(&edit))
+                fetch(request.header("if-match", "*").json(&edit))
                     .await
                     .ok(200);
             }
@@ -208,11 +208,11 @@ async fn a_304_confirms_no_body_that_has_changed_in_the_life_of_a_drop() {
             9 | 11 => {
                 let buyer = if step == 9 { "ann" } else { "dora" };
                 let path = format!("/v1/admin/buyers/{buyer}");
-                assert_eq!(take(app.admin(Method::DELETE, &path)).await.status, 204);
+                assert_eq!(fetch(app.admin(Method::DELETE, &path)).await.status, 204);
             }
             10 => {
                 let request = app.admin(Method::POST, &format!("/v1/drops/{drop}/cancel"));
-                take(request).await.ok(200);
+                fetch(request).await.ok(200);
             }
             _ => {}
         }
@@ -221,11 +221,11 @@ async fn a_304_confirms_no_body_that_has_changed_in_the_life_of_a_drop() {
                 if accept == "text/csv" && !template.ends_with("/timeline") {
                     continue;
                 }
-                told.ask(&app, &template, &path, accept).await;
+                history.check(&app, &template, &path, accept).await;
             }
         }
     }
-    // The walk has seen both on what a drop's life changes.
+    // The walk has seen both outcomes for resources that change in a drop's life.
     for template in [
         "/v1/drops",
         "/v1/drops/{id}",
@@ -239,9 +239,12 @@ async fn a_304_confirms_no_body_that_has_changed_in_the_life_of_a_drop() {
         "/v1/log/head",
     ] {
         assert!(
-            told.confirmed.contains(template),
+            history.confirmed.contains(template),
             "never confirmed: {template}"
         );
-        assert!(told.changed.contains(template), "never changed: {template}");
+        assert!(
+            history.changed.contains(template),
+            "never changed: {template}"
+        );
     }
 }

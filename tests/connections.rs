@@ -1,51 +1,52 @@
-//! Connections are so many at most, and none may dawdle: a slow head or a long silence ends one, and the rest never notice.
+//! The connection limit holds, and slow heads and idle connections time out, without effect on
+//! other connections.
 
 use harness::{App, Launch, Raw, eventually};
 use serde_json::json;
 
-const ASK: &str = "GET /health/live HTTP/1.1\r\nhost: holdfast\r\n\r\n";
+const REQUEST: &str = "GET /health/live HTTP/1.1\r\nhost: holdfast\r\n\r\n";
 
-/// A server that waits a second for the head of a request.
-async fn hasty() -> App {
+/// A server that waits one second for the head of a request.
+async fn with_short_head_timeout() -> App {
     let launch = Launch::fresh().await.with("HOLDFAST_HEAD_SECONDS", "1");
     launch.start().await
 }
 
 #[tokio::test]
-async fn a_head_that_does_not_come_in_time_closes_the_connection() {
-    let app = hasty().await;
+async fn late_head_closes_the_connection() {
+    let app = with_short_head_timeout().await;
     let mut silent = Raw::connect(app.address()).await;
     let mut slow = Raw::connect(app.address()).await;
     slow.send(b"GET /health/live HTTP/1.1\r\nhost: ").await;
     let mut second = Raw::connect(app.address()).await;
-    second.send(ASK.as_bytes()).await;
-    assert_eq!(second.answer().await.status, 200);
+    second.send(REQUEST.as_bytes()).await;
+    assert_eq!(second.next_reply().await.status, 200);
     second.send(b"GET /health/live HTTP/1.1\r\n").await;
     silent.send(b"").await;
     for connection in [silent, slow, second] {
-        assert_eq!(connection.closed().await, "", "closed without a word");
+        assert_eq!(connection.closed().await, "", "closed without a response");
     }
 }
 
 #[tokio::test]
-async fn a_head_in_pieces_is_answered_and_an_idle_connection_outlasts_a_slow_head() {
-    let app = hasty().await;
+async fn fragmented_head_is_read_and_idle_connection_outlasts_a_slow_head() {
+    let app = with_short_head_timeout().await;
     let mut idle = Raw::connect(app.address()).await;
-    for piece in ASK.as_bytes().chunks(10) {
+    for piece in REQUEST.as_bytes().chunks(10) {
         idle.send(piece).await;
         tokio::task::yield_now().await;
     }
-    assert_eq!(idle.answer().await.status, 200);
-    // Another one is closed for a head that began later: the patience for heads is over.
+    assert_eq!(idle.next_reply().await.status, 200);
+    // A connection whose head began later is closed, so the timeout for heads has passed.
     let mut slow = Raw::connect(app.address()).await;
     slow.send(b"GET ").await;
     slow.closed().await;
-    idle.send(ASK.as_bytes()).await;
-    assert_eq!(idle.answer().await.status, 200);
+    idle.send(REQUEST.as_bytes()).await;
+    assert_eq!(idle.next_reply().await.status, 200);
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_and_a_stream_that_nothing_happens_on_is_not() {
+async fn idle_connection_is_closed_and_quiet_stream_is_not() {
     let launch = Launch::fresh().await;
     let app = launch
         .with("HOLDFAST_HEAD_SECONDS", "1")
@@ -56,15 +57,15 @@ async fn an_idle_connection_is_closed_and_a_stream_that_nothing_happens_on_is_no
     let mut watcher = app.watch("").await;
     watcher.drop().await;
     let mut idle = Raw::connect(app.address()).await;
-    idle.send(ASK.as_bytes()).await;
-    assert_eq!(idle.answer().await.status, 200);
+    idle.send(REQUEST.as_bytes()).await;
+    assert_eq!(idle.next_reply().await.status, 200);
     assert_eq!(idle.closed().await, "");
     app.held(&drop, "alice").await;
     watcher.until(|state| state["stock"]["held"] == 1).await;
 }
 
 #[tokio::test]
-async fn more_connections_than_allowed_are_told_to_try_again() {
+async fn excess_connections_get_503_with_retry_after() {
     const MOST: usize = 6;
     let launch = Launch::fresh().await;
     let most = MOST.to_string();
@@ -72,11 +73,11 @@ async fn more_connections_than_allowed_are_told_to_try_again() {
     let mut kept = vec![];
     let refused = loop {
         let mut connection = Raw::connect(app.address()).await;
-        connection.send(ASK.as_bytes()).await;
-        let answer = connection.answer().await;
-        if answer.status != 200 {
+        connection.send(REQUEST.as_bytes()).await;
+        let response = connection.next_reply().await;
+        if response.status != 200 {
             connection.closed().await;
-            break answer;
+            break response;
         }
         kept.push(connection);
         assert!(kept.len() <= MOST, "one more than is allowed");
@@ -86,20 +87,24 @@ async fn more_connections_than_allowed_are_told_to_try_again() {
     assert!(!refused.header("retry-after").is_empty());
     refused.problem(503, "unavailable");
     for connection in &mut kept {
-        connection.send(ASK.as_bytes()).await;
-        assert_eq!(connection.answer().await.status, 200, "the rest go on");
+        connection.send(REQUEST.as_bytes()).await;
+        assert_eq!(
+            connection.next_reply().await.status,
+            200,
+            "the others stay open"
+        );
     }
     kept.pop();
-    eventually("there is a place again", || async {
+    eventually("a connection is free again", || async {
         let mut connection = Raw::connect(app.address()).await;
-        connection.send(ASK.as_bytes()).await;
-        (connection.answer().await.status == 200).then_some(())
+        connection.send(REQUEST.as_bytes()).await;
+        (connection.next_reply().await.status == 200).then_some(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_stream_counts_as_a_connection_until_its_watcher_leaves() {
+async fn stream_counts_as_a_connection_until_its_client_leaves() {
     const MOST: usize = 6;
     let launch = Launch::fresh().await;
     let most = MOST.to_string();
@@ -122,14 +127,14 @@ async fn a_stream_counts_as_a_connection_until_its_watcher_leaves() {
     }
     assert!(!watchers.is_empty());
     watchers.clear();
-    eventually("there is a place again", || async {
+    eventually("a connection is free again", || async {
         watch().await.1.then_some(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_client_of_http_1_0_gets_the_stream_without_chunks_and_its_end() {
+async fn http_1_0_client_gets_the_stream_unchunked_and_its_end() {
     let app = App::start().await;
     let drop = app.create_drop(3, json!({})).await;
     let mut old = Raw::connect(app.address()).await;
@@ -152,14 +157,14 @@ async fn a_client_of_http_1_0_gets_the_stream_without_chunks_and_its_end() {
 }
 
 #[tokio::test]
-async fn to_ask_for_the_head_of_a_stream_takes_no_seat() {
+async fn head_request_for_a_stream_takes_no_permit() {
     let launch = Launch::fresh().await;
     let app = launch.with("HOLDFAST_MAX_WATCHERS", "1").start().await;
     for _ in 0..3 {
         let request = app.request(reqwest::Method::HEAD, "/v1/stream");
-        let answer = request.send().await.unwrap();
-        assert_eq!(answer.status(), 200);
-        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
     }
     assert_eq!(app.watch("").await.status, 200);
 }

@@ -1,13 +1,14 @@
-//! CONTRACT.md on the dashboard's routes: counts that agree with the log, and a session that only our own pages can use.
+//! docs/CONTRACT.md on the dashboard's routes: counts that agree with the log, and a session that
+//! only the server's own pages can use.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
-use harness::{ADMIN_KEY, AUDITOR_KEY, App, Reply, eventually, key, number, take, text};
+use harness::{ADMIN_KEY, AUDITOR_KEY, App, Reply, eventually, fetch, key, number, text};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 async fn admin(app: &App, path: &str) -> Reply {
-    take(app.admin(Method::GET, path)).await
+    fetch(app.admin(Method::GET, path)).await
 }
 
 async fn hold_of(app: &App, drop: &str, buyer: &str, quantity: u32) -> String {
@@ -15,7 +16,8 @@ async fn hold_of(app: &App, drop: &str, buyer: &str, quantity: u32) -> String {
     text(&app.hold_with(drop, &key(), &body).await.ok(201)["id"])
 }
 
-/// Five holds of nine units: two bought (3 units), one released (2), one expired (2), one held (2).
+/// Five holds of nine units: two purchased (3 units), one released (2), one expired (2), one open
+/// (2).
 async fn some_sales(app: &App) -> String {
     let terms = json!({ "max_per_hold": 5, "hold_seconds": 1 });
     let drop = app.create_drop(20, terms).await;
@@ -25,7 +27,7 @@ async fn some_sales(app: &App) -> String {
         .admin(Method::PATCH, &format!("/v1/drops/{drop}"))
         .header("if-match", "*")
         .json(&json!({ "hold_seconds": 3600 }));
-    take(patch).await.ok(200);
+    fetch(patch).await.ok(200);
     for (buyer, quantity) in [("bob", 1), ("cid", 2)] {
         let hold = hold_of(app, &drop, buyer, quantity).await;
         app.purchase(&hold).await.ok(201);
@@ -92,7 +94,7 @@ async fn metrics_count_holds_purchases_and_units_of_the_window() {
             .unwrap()
             .len(),
         60,
-        "an hour unless said"
+        "an hour by default"
     );
 }
 
@@ -106,16 +108,19 @@ async fn metrics_list_drops_by_page_and_count_all_of_them() {
         hold_of(&app, &drop, "ann", 1).await;
         if number == 3 {
             let cancel = app.admin(Method::POST, &format!("/v1/drops/{drop}/cancel"));
-            take(cancel).await.ok(200);
+            fetch(cancel).await.ok(200);
         }
         names.insert(0, name);
-        // So that the order of the list is theirs.
+        // A pause, so that the list is in order of creation.
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
     let listed = async |query: &str| {
         let metrics = admin(&app, &format!("/v1/admin/metrics?{query}")).await;
         let metrics = metrics.ok(200);
-        assert_eq!(metrics["holds_placed"], 5, "whatever is listed: {query}");
+        assert_eq!(
+            metrics["holds_placed"], 5,
+            "the filter does not change the totals: {query}"
+        );
         let drops = metrics["drops"].as_array().unwrap().clone();
         let names: Vec<String> = drops.iter().map(|drop| text(&drop["name"])).collect();
         let last = drops.last().map(|drop| text(&drop["id"]));
@@ -170,12 +175,13 @@ async fn metrics_of_many_drops_are_bounded() {
 }
 
 #[tokio::test]
-async fn refusals_are_counted_over_the_window_that_all_else_is_counted_over() {
+async fn refusals_are_counted_over_the_same_window() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({})).await;
     let path = "/v1/admin/metrics?window=31d&bucket=1d";
     let from = text(&admin(&app, path).await.ok(200)["timeline"][0]["start"]);
-    // So many minutes after it. The last is told last: what is not told with it is not told at all.
+    // The given number of minutes after it. The last refusal is written last, so all of them have
+    // been written once it is visible.
     for (minutes, units) in [(-1, 100), (25 * 60, 20), (40 * 60, 3)] {
         let refused = "INSERT INTO refusals (drop_id, minute, sold_out, limit_reached, throttled)
                        VALUES ($1::uuid, $2::timestamptz + $3::int * interval '1 minute', $4, 0, 0)";
@@ -183,16 +189,16 @@ async fn refusals_are_counted_over_the_window_that_all_else_is_counted_over() {
         let inserted = refused.bind(minutes).bind(units).execute(app.pool()).await;
         inserted.unwrap();
     }
-    eventually("what was refused is told", || async {
-        let told = number(&admin(&app, path).await.ok(200)["oversell_attempts_blocked"]);
-        assert!([0, 20, 23].contains(&told), "{told}");
-        (told == 23).then_some(())
+    eventually("refusals are reported", || async {
+        let blocked = number(&admin(&app, path).await.ok(200)["oversell_attempts_blocked"]);
+        assert!([0, 20, 23].contains(&blocked), "{blocked}");
+        (blocked == 23).then_some(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_timeline_has_every_bucket_of_its_window_and_comes_as_csv_too() {
+async fn timeline_has_every_bucket_of_its_window_also_as_csv() {
     let app = App::start().await;
     let drop = some_sales(&app).await;
     let empty = app.create_drop(1, json!({})).await;
@@ -225,7 +231,7 @@ async fn a_timeline_has_every_bucket_of_its_window_and_comes_as_csv_too() {
     assert_eq!(sum(none["buckets"].as_array().unwrap(), "held"), 0);
 
     let request = app.admin(Method::GET, &path).header("accept", "text/csv");
-    let csv = take(request).await;
+    let csv = fetch(request).await;
     assert_eq!(csv.status, 200);
     assert!(csv.header("content-type").starts_with("text/csv"));
     let lines: Vec<String> = csv.text().lines().map(str::to_owned).collect();
@@ -242,11 +248,11 @@ async fn a_timeline_has_every_bucket_of_its_window_and_comes_as_csv_too() {
 }
 
 #[tokio::test]
-async fn a_timeline_comes_in_the_form_that_is_accepted_most_and_each_is_not_sent_twice() {
+async fn timeline_negotiates_its_format_and_each_format_has_its_tag() {
     let app = App::start().await;
-    // Days, so that no bucket begins meanwhile but at midnight.
+    // Buckets of a day, so that no new bucket begins except at midnight.
     let path = "/v1/admin/timeline?window=31d&bucket=1d";
-    let ask = |accept: &'static str| app.admin(Method::GET, path).header("accept", accept);
+    let request = |accept: &'static str| app.admin(Method::GET, path).header("accept", accept);
     let mut tags = vec![];
     for (accept, form) in [
         ("*/*", "application/json"),
@@ -259,7 +265,7 @@ async fn a_timeline_comes_in_the_form_that_is_accepted_most_and_each_is_not_sent
         ("application/json;q=0.5, text/*", "text/csv; charset=utf-8"),
         ("application/json;q=0, */*", "text/csv; charset=utf-8"),
     ] {
-        let reply = take(ask(accept)).await;
+        let reply = fetch(request(accept)).await;
         assert_eq!(
             (reply.status, reply.header("content-type")),
             (200, form),
@@ -267,7 +273,7 @@ async fn a_timeline_comes_in_the_form_that_is_accepted_most_and_each_is_not_sent
         );
         assert_eq!(reply.header("vary").to_lowercase(), "accept", "{accept}");
         let etag = reply.header("etag").to_owned();
-        let again = take(ask(accept).header("if-none-match", &etag)).await;
+        let again = fetch(request(accept).header("if-none-match", &etag)).await;
         assert_eq!((again.status, again.body.len()), (304, 0), "{accept}");
         assert_eq!(again.header("vary").to_lowercase(), "accept", "{accept}");
         tags.push((form, etag));
@@ -276,7 +282,7 @@ async fn a_timeline_comes_in_the_form_that_is_accepted_most_and_each_is_not_sent
 }
 
 #[tokio::test]
-async fn what_cannot_be_asked_is_refused_and_what_is_known_is_not_sent_again() {
+async fn invalid_queries_are_rejected_and_known_bodies_get_304() {
     let app = App::start().await;
     for query in [
         "window=0m",
@@ -300,12 +306,12 @@ async fn what_cannot_be_asked_is_refused_and_what_is_known_is_not_sent_again() {
     let path = "/v1/admin/timeline?window=31d&bucket=1d";
     let etag = admin(&app, path).await.header("etag").to_owned();
     let again = app.admin(Method::GET, path).header("if-none-match", etag);
-    assert_eq!(take(again).await.status, 304);
+    assert_eq!(fetch(again).await.status, 304);
 }
 
-/// Signs in as a page does, and gives the cookie as a browser sends it back.
+/// Signs in as a page does and returns the cookie as a browser sends it back.
 async fn signed_in(app: &App) -> String {
-    let reply = take(sign_in(app, ADMIN_KEY).header("origin", origin(app))).await;
+    let reply = fetch(sign_in(app, ADMIN_KEY).header("origin", origin(app))).await;
     assert!(text(&reply.ok(201)["expires_at"]) > harness::now());
     let cookie = reply.header("set-cookie").to_owned();
     for part in ["HttpOnly", "SameSite=Strict", "Path=/"] {
@@ -334,18 +340,18 @@ fn schedule(app: &App, cookie: &str) -> RequestBuilder {
 }
 
 #[tokio::test]
-async fn a_signed_in_browser_may_do_what_an_admin_may_from_our_own_pages_alone() {
+async fn session_has_admin_rights_from_own_pages_only() {
     let app = App::start().await;
     let cookie = signed_in(&app).await;
     for path in ["/v1/admin/metrics", "/v1/log", "/v1/log/head"] {
         let read = app.request(Method::GET, path).header("cookie", &cookie);
-        take(read).await.ok(200);
+        fetch(read).await.ok(200);
     }
     for (name, value) in [
         ("sec-fetch-site", "same-origin".to_owned()),
         ("origin", origin(&app)),
     ] {
-        take(schedule(&app, &cookie).header(name, value))
+        fetch(schedule(&app, &cookie).header(name, value))
             .await
             .ok(201);
     }
@@ -356,36 +362,32 @@ async fn a_signed_in_browser_may_do_what_an_admin_may_from_our_own_pages_alone()
         ("origin", "null"),
         ("accept", "*/*"),
     ] {
-        let forged = take(schedule(&app, &cookie).header(name, value)).await;
+        let forged = fetch(schedule(&app, &cookie).header(name, value)).await;
         forged.problem(403, "forbidden");
     }
-    assert_eq!(
-        app.log().await.len(),
-        2,
-        "what was refused left nothing behind"
-    );
+    assert_eq!(app.log().await.len(), 2, "rejected requests record nothing");
     let elsewhere = app
         .request(Method::GET, "/v1/admin/metrics")
         .header("cookie", &cookie)
         .header("sec-fetch-site", "cross-site");
-    take(elsewhere).await.problem(403, "forbidden");
+    fetch(elsewhere).await.problem(403, "forbidden");
     let wrong_key = schedule(&app, &cookie)
         .header("origin", origin(&app))
         .bearer_auth("wrong");
-    take(wrong_key).await.problem(401, "unauthorized");
+    fetch(wrong_key).await.problem(401, "unauthorized");
 }
 
 #[tokio::test]
-async fn nobody_signs_in_without_the_key_or_from_another_site() {
+async fn sign_in_needs_the_key_and_the_same_site() {
     let app = App::start().await;
-    take(sign_in(&app, "a guess"))
+    fetch(sign_in(&app, "a guess"))
         .await
         .problem(401, "unauthorized");
-    take(sign_in(&app, AUDITOR_KEY))
+    fetch(sign_in(&app, AUDITOR_KEY))
         .await
         .problem(403, "forbidden");
     let forged = sign_in(&app, ADMIN_KEY).header("origin", "http://evil.example");
-    let forged = take(forged).await;
+    let forged = fetch(forged).await;
     forged.problem(403, "forbidden");
     assert_eq!(forged.header("set-cookie"), "");
     for cookie in [
@@ -396,12 +398,12 @@ async fn nobody_signs_in_without_the_key_or_from_another_site() {
         let read = app
             .request(Method::GET, "/v1/admin/metrics")
             .header("cookie", cookie);
-        take(read).await.problem(401, "unauthorized");
+        fetch(read).await.problem(401, "unauthorized");
     }
 }
 
 #[tokio::test]
-async fn a_cookie_is_worth_nothing_once_its_owner_signed_out() {
+async fn cookie_is_invalid_after_sign_out() {
     let app = App::start().await;
     let (cookie, other) = (signed_in(&app).await, signed_in(&app).await);
     let sign_out = |site: &'static str| {
@@ -409,16 +411,18 @@ async fn a_cookie_is_worth_nothing_once_its_owner_signed_out() {
             .header("cookie", &cookie)
             .header("sec-fetch-site", site)
     };
-    take(sign_out("cross-site")).await.problem(403, "forbidden");
+    fetch(sign_out("cross-site"))
+        .await
+        .problem(403, "forbidden");
     let read = |cookie: &str| {
-        take(
+        fetch(
             app.request(Method::GET, "/v1/admin/metrics")
                 .header("cookie", cookie),
         )
     };
     read(&cookie).await.ok(200);
     for _ in 0..2 {
-        let reply = take(sign_out("same-origin")).await;
+        let reply = fetch(sign_out("same-origin")).await;
         assert_eq!(reply.status, 204);
         assert!(reply.header("set-cookie").contains("Max-Age=0"));
     }

@@ -1,6 +1,6 @@
-//! CONTRACT.md on drops: schedule, read, list, edit, cancel, adjust, and who bought.
+//! docs/CONTRACT.md on drops: schedule, read, list, edit, cancel, adjust, and purchases.
 
-use harness::{App, Reply, distinct, eventually, in_seconds, key, take, text};
+use harness::{App, Reply, distinct, eventually, fetch, in_seconds, key, text};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -15,16 +15,16 @@ async fn edit(app: &App, drop: &str, if_match: Option<&str>, body: &Value) -> Re
     if let Some(etag) = if_match {
         request = request.header("if-match", etag);
     }
-    take(request).await
+    fetch(request).await
 }
 
 async fn cancel(app: &App, drop: &str) -> Reply {
-    take(app.admin(Method::POST, &format!("/v1/drops/{drop}/cancel"))).await
+    fetch(app.admin(Method::POST, &format!("/v1/drops/{drop}/cancel"))).await
 }
 
 async fn adjust(app: &App, drop: &str, key: &str, body: &Value) -> Reply {
     let path = format!("/v1/drops/{drop}/stock-adjustments");
-    take(
+    fetch(
         app.admin(Method::POST, &path)
             .header("idempotency-key", key)
             .json(body),
@@ -44,15 +44,15 @@ fn assert_time(value: &Value) {
 }
 
 #[tokio::test]
-async fn a_drop_is_scheduled_with_everything_that_was_said() {
+async fn drop_is_scheduled_with_every_given_field() {
     let app = App::start().await;
-    let said = json!({
+    let given = json!({
         "name": "  Árvíztűrő 🥾  ", "description": "Two\nlines", "image_url": "https://example.org/boot.png",
         "price": { "amount": 19_999, "currency": "USD" }, "total_stock": 500,
         "starts_at": "2999-01-01T10:00:00+02:00", "ends_at": "2999-01-02T00:00:00Z",
         "hold_seconds": 90, "max_per_hold": 2, "max_per_buyer": 4, "throttle": { "holds": 3, "window_seconds": 600 },
     });
-    let reply = app.post_drop(&said).await;
+    let reply = app.post_drop(&given).await;
     let drop = reply.ok(201);
     let id = text(&drop["id"]);
     assert_eq!(reply.header("location"), format!("/v1/drops/{id}"));
@@ -66,7 +66,7 @@ async fn a_drop_is_scheduled_with_everything_that_was_said() {
         "max_per_buyer",
         "throttle",
     ] {
-        assert_eq!(drop[field], said[field], "{field}");
+        assert_eq!(drop[field], given[field], "{field}");
     }
     assert_eq!(drop["name"], "Árvíztűrő 🥾");
     assert_eq!(drop["starts_at"], "2999-01-01T08:00:00.000Z");
@@ -89,7 +89,7 @@ async fn a_drop_is_scheduled_with_everything_that_was_said() {
 }
 
 #[tokio::test]
-async fn a_drop_of_few_words_is_live_at_once_with_the_defaults() {
+async fn minimal_drop_is_live_immediately_with_the_defaults() {
     let app = App::start().await;
     let drop = app.post_drop(&small()).await.ok(201);
     assert_eq!(drop["status"], "live");
@@ -106,7 +106,7 @@ async fn a_drop_of_few_words_is_live_at_once_with_the_defaults() {
         assert_eq!(
             drop.get(absent),
             Some(&Value::Null),
-            "{absent} is there, and null"
+            "{absent} is present and null"
         );
     }
     let mut fields: Vec<&String> = drop.as_object().unwrap().keys().collect();
@@ -135,18 +135,18 @@ async fn a_drop_of_few_words_is_live_at_once_with_the_defaults() {
 }
 
 #[tokio::test]
-async fn a_drop_asked_for_twice_is_one_drop() {
+async fn drop_requested_twice_is_one_drop() {
     let app = App::start().await;
     let key = key();
-    let ask = |body: Value| {
+    let send = |body: Value| {
         let request = app
             .admin(Method::POST, "/v1/drops")
             .header("idempotency-key", &key)
             .json(&body);
-        async move { take(request).await }
+        async move { fetch(request).await }
     };
-    let first = ask(small()).await;
-    let again = ask(small()).await;
+    let first = send(small()).await;
+    let again = send(small()).await;
     assert_eq!(first.ok(201)["id"], again.ok(201)["id"]);
     assert_eq!(first.header("location"), again.header("location"));
     assert!(!first.is_replay() && again.is_replay());
@@ -159,16 +159,16 @@ async fn a_drop_asked_for_twice_is_one_drop() {
     ] {
         let mut body = small();
         body[field] = other;
-        ask(body).await.problem(422, "idempotency_key_reused");
+        send(body).await.problem(422, "idempotency_key_reused");
     }
-    take(app.admin(Method::POST, "/v1/drops").json(&small()))
+    fetch(app.admin(Method::POST, "/v1/drops").json(&small()))
         .await
         .problem(400, "idempotency_key_required");
     assert_eq!(app.log().await.len(), 1);
 }
 
 #[tokio::test]
-async fn values_that_cannot_be_are_pointed_at() {
+async fn invalid_drop_fields_are_reported_with_their_pointers() {
     let app = App::start().await;
     let cases = [
         (
@@ -315,7 +315,7 @@ async fn values_that_cannot_be_are_pointed_at() {
 }
 
 #[tokio::test]
-async fn values_at_their_bounds_are_accepted() {
+async fn drop_fields_at_their_bounds_are_accepted() {
     let app = App::start().await;
     for (field, value) in [
         ("name", json!("x".repeat(200))),
@@ -347,7 +347,7 @@ async fn values_at_their_bounds_are_accepted() {
 }
 
 #[tokio::test]
-async fn a_drop_goes_through_its_statuses() {
+async fn drop_goes_through_its_statuses() {
     let app = App::start().await;
     let drop = app
         .create_drop(1, json!({ "starts_at": in_seconds(1) }))
@@ -355,7 +355,7 @@ async fn a_drop_goes_through_its_statuses() {
     assert_eq!(app.drop(&drop).await["status"], "scheduled");
     let body = app.hold(&drop, "alice").await.problem(409, "not_live");
     assert_eq!(body["starts_at"], app.drop(&drop).await["starts_at"]);
-    eventually("it starts", || async {
+    eventually("the drop starts", || async {
         (app.drop(&drop).await["status"] == "live").then_some(())
     })
     .await;
@@ -369,7 +369,7 @@ async fn a_drop_goes_through_its_statuses() {
         .header("etag")
         .to_owned();
     let ends_at = harness::now();
-    eventually("time goes on", || async {
+    eventually("a millisecond passes", || async {
         (harness::now() > ends_at).then_some(())
     })
     .await;
@@ -384,7 +384,7 @@ async fn a_drop_goes_through_its_statuses() {
 }
 
 #[tokio::test]
-async fn a_read_that_has_nothing_new_is_told_so() {
+async fn unchanged_read_gets_304() {
     let app = App::start().await;
     let drop = app.create_drop(2, json!({})).await;
     let hold = app.held(&drop, "alice").await;
@@ -400,14 +400,14 @@ async fn a_read_that_has_nothing_new_is_told_so() {
             etag.starts_with('"') && etag.ends_with('"'),
             "{path}: {etag}"
         );
-        let ask = |tag: String| app.request(Method::GET, &path).header("if-none-match", tag);
+        let request = |tag: String| app.request(Method::GET, &path).header("if-none-match", tag);
         for tag in [
             etag.clone(),
             format!("\"other\", {etag}"),
             format!("W/{etag}"),
             "*".to_owned(),
         ] {
-            let same = take(ask(tag)).await;
+            let same = fetch(request(tag)).await;
             assert_eq!(
                 (same.status, same.body.len(), same.header("etag")),
                 (304, 0, etag.as_str()),
@@ -415,7 +415,7 @@ async fn a_read_that_has_nothing_new_is_told_so() {
             );
         }
         assert_eq!(
-            take(ask("\"other\"".to_owned())).await.status,
+            fetch(request("\"other\"".to_owned())).await.status,
             200,
             "{path}"
         );
@@ -426,7 +426,7 @@ async fn a_read_that_has_nothing_new_is_told_so() {
         .header("etag")
         .to_owned();
     app.purchase(&hold).await.ok(201);
-    let changed = take(
+    let changed = fetch(
         app.request(Method::GET, &format!("/v1/drops/{drop}"))
             .header("if-none-match", before),
     )
@@ -435,7 +435,7 @@ async fn a_read_that_has_nothing_new_is_told_so() {
 }
 
 #[tokio::test]
-async fn drops_are_listed_in_pages_by_status_and_with_their_best_buyers() {
+async fn drops_are_listed_in_pages_by_status_and_with_top_purchasers() {
     let app = App::start().await;
     let mut live = vec![];
     for _ in 0..5 {
@@ -476,7 +476,7 @@ async fn drops_are_listed_in_pages_by_status_and_with_their_best_buyers() {
     assert_eq!(
         ids(&app.get("/v1/drops?status=&expand=").await.ok(200)).len(),
         7,
-        "what is empty asks for nothing"
+        "an empty expansion adds nothing"
     );
 
     let (mut after, mut seen, mut pages) = (String::new(), vec![], 0);
@@ -533,7 +533,7 @@ async fn drops_are_listed_in_pages_by_status_and_with_their_best_buyers() {
 }
 
 #[tokio::test]
-async fn a_list_can_name_its_drops_and_says_how_new_it_is() {
+async fn list_can_select_drops_and_reports_its_position() {
     let app = App::start().await;
     let mut drops = vec![];
     for _ in 0..4 {
@@ -554,13 +554,14 @@ async fn a_list_can_name_its_drops_and_says_how_new_it_is() {
     let path = format!("/v1/drops?ids={named}&expand=top_purchasers");
     let reply = app.get(&path).await;
     let list = reply.ok(200);
-    // Of two that were scheduled within a millisecond, the greater id comes first.
+    // Of two drops that were scheduled in the same millisecond, the one with the greater id comes
+    // first.
     let newest_first = ids(&app.get("/v1/drops").await.ok(200));
-    let wanted = newest_first.iter().filter(|id| named.contains(*id));
-    let wanted: Vec<String> = wanted.cloned().collect();
+    let expected = newest_first.iter().filter(|id| named.contains(*id));
+    let expected: Vec<String> = expected.cloned().collect();
     assert_eq!(
         (ids(&list), &list["has_more"]),
-        (wanted.clone(), &json!(false))
+        (expected.clone(), &json!(false))
     );
     let position = reply.header("holdfast-position").parse::<u64>().unwrap();
     assert!(
@@ -568,7 +569,7 @@ async fn a_list_can_name_its_drops_and_says_how_new_it_is() {
         "{position}"
     );
     let first =
-        &list["data"].as_array().unwrap()[wanted.iter().position(|id| *id == drops[0]).unwrap()];
+        &list["data"].as_array().unwrap()[expected.iter().position(|id| *id == drops[0]).unwrap()];
     assert_eq!(first["top_purchasers"][0]["quantity"], 1);
 
     let of_status = format!("/v1/drops?ids={named}&status=cancelled");
@@ -579,13 +580,16 @@ async fn a_list_can_name_its_drops_and_says_how_new_it_is() {
         .ok(200);
     assert_eq!(
         (ids(&page), &page["has_more"]),
-        (wanted[..2].to_vec(), &json!(true))
+        (expected[..2].to_vec(), &json!(true))
     );
-    let rest = format!("/v1/drops?ids={named}&limit=2&starting_after={}", wanted[1]);
+    let rest = format!(
+        "/v1/drops?ids={named}&limit=2&starting_after={}",
+        expected[1]
+    );
     let rest = app.get(&rest).await.ok(200);
     assert_eq!(
         (ids(&rest), &rest["has_more"]),
-        (wanted[2..].to_vec(), &json!(false))
+        (expected[2..].to_vec(), &json!(false))
     );
 
     let many: Vec<String> = (0..101).map(|_| uuid::Uuid::new_v4().to_string()).collect();
@@ -604,7 +608,7 @@ async fn a_list_can_name_its_drops_and_says_how_new_it_is() {
 }
 
 #[tokio::test]
-async fn a_drop_that_is_not_there_is_not_found() {
+async fn unknown_drop_is_not_found() {
     let app = App::start().await;
     for id in [
         uuid::Uuid::new_v4().to_string(),
@@ -631,7 +635,7 @@ async fn a_drop_that_is_not_there_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_drop_is_edited_by_who_has_seen_its_present_terms() {
+async fn edit_requires_the_present_version_of_the_terms() {
     let app = App::start().await;
     let drop = app
         .create_drop(
@@ -647,7 +651,7 @@ async fn a_drop_is_edited_by_who_has_seen_its_present_terms() {
     edit(&app, &drop, None, &json!({ "name": "New" }))
         .await
         .problem(428, "precondition_required");
-    app.held(&drop, "alice").await; // Stock may move: the terms are what is edited.
+    app.held(&drop, "alice").await; // Stock may change: only the terms have a version.
     let edited = edit(&app, &drop, Some(&etag), &json!({
         "name": "New", "description": null, "ends_at": null, "price": { "amount": 5, "currency": "USD" },
         "image_url": "https://example.org/new.png", "hold_seconds": 30, "max_per_hold": 2, "max_per_buyer": 9,
@@ -721,7 +725,7 @@ async fn a_drop_is_edited_by_who_has_seen_its_present_terms() {
 }
 
 #[tokio::test]
-async fn an_edit_may_list_several_versions_and_a_weak_one_never_matches() {
+async fn edit_may_list_several_versions_and_weak_ones_never_match() {
     let app = App::start().await;
     let drop = app.create_drop(3, json!({})).await;
     let path = format!("/v1/drops/{drop}");
@@ -757,11 +761,11 @@ async fn an_edit_may_list_several_versions_and_a_weak_one_never_matches() {
     let lines = lines
         .header("if-match", tag().await)
         .json(&json!({ "name": "Last" }));
-    assert_eq!(take(lines).await.ok(200)["name"], "Last", "on two lines");
+    assert_eq!(fetch(lines).await.ok(200)["name"], "Last", "on two lines");
 }
 
 #[tokio::test]
-async fn a_cancelled_drop_gives_its_holds_back_and_sells_nothing_more() {
+async fn cancelled_drop_releases_its_holds_and_sells_nothing_more() {
     let app = App::start().await;
     let drop = app.create_drop(3, json!({})).await;
     let (held, bought) = (app.held(&drop, "alice").await, app.held(&drop, "bob").await);
@@ -784,13 +788,13 @@ async fn a_cancelled_drop_gives_its_holds_back_and_sells_nothing_more() {
     assert_eq!(
         cancel(&app, &drop).await.ok(200)["status"],
         "cancelled",
-        "again is the same"
+        "cancelling again has the same result"
     );
     assert_eq!(app.ledger().await.count(&drop, "DropCancelled"), 1);
 }
 
 #[tokio::test]
-async fn stock_is_adjusted_but_never_below_what_is_held_and_sold() {
+async fn stock_is_never_adjusted_below_held_and_sold() {
     let app = App::start().await;
     let drop = app.create_drop(3, json!({})).await;
     app.held(&drop, "alice").await;
@@ -882,14 +886,14 @@ async fn stock_is_adjusted_but_never_below_what_is_held_and_sold() {
         .await
         .invalid("/reason");
     let path = format!("/v1/drops/{drop}/stock-adjustments");
-    take(app.admin(Method::POST, &path).json(&body))
+    fetch(app.admin(Method::POST, &path).json(&body))
         .await
         .problem(400, "idempotency_key_required");
     assert_eq!(app.ledger().await.count(&drop, "StockAdjusted"), 2);
 }
 
 #[tokio::test]
-async fn an_adjustment_may_ask_that_the_stock_was_not_adjusted_meanwhile() {
+async fn adjustment_may_require_an_unadjusted_stock() {
     let app = App::start().await;
     let drop = app.create_drop(10, json!({})).await;
     let path = format!("/v1/drops/{drop}");
@@ -898,10 +902,10 @@ async fn an_adjustment_may_ask_that_the_stock_was_not_adjusted_meanwhile() {
         let request = app.admin(Method::POST, &format!("{path}/stock-adjustments"));
         let request = request.header("idempotency-key", key);
         let request = request.header("if-match", if_match);
-        take(request.json(&json!({ "delta": delta, "reason": "counted" })))
+        fetch(request.json(&json!({ "delta": delta, "reason": "counted" })))
     };
     let seen = tag().await;
-    // Sales and edits adjust nothing.
+    // Sales and edits do not adjust the stock.
     app.held(&drop, "alice").await;
     let renamed = json!({ "name": "Renamed" });
     edit(&app, &drop, Some("*"), &renamed).await.ok(200);
@@ -927,7 +931,7 @@ async fn an_adjustment_may_ask_that_the_stock_was_not_adjusted_meanwhile() {
     let listed = format!("\"x\", {seen}, {fresh}");
     adjust(key(), -1, &listed).await.ok(201);
     adjust(key(), -1, "*").await.ok(201);
-    // Of two who saw the same, one is refused.
+    // If two administrators saw the same state, one of them is refused.
     let seen = tag().await;
     let replies = tokio::join!(adjust(key(), -2, &seen), adjust(key(), -2, &seen));
     let mut statuses = [replies.0.status, replies.1.status];
@@ -938,7 +942,7 @@ async fn an_adjustment_may_ask_that_the_stock_was_not_adjusted_meanwhile() {
 }
 
 #[tokio::test]
-async fn purchasers_are_shown_by_units_or_by_time_and_never_by_their_id() {
+async fn purchasers_are_listed_by_units_or_time_without_their_ids() {
     let app = App::start().await;
     let drop = app.create_drop(100, json!({ "max_per_hold": 10 })).await;
     for (buyer, name, quantity) in [
@@ -1000,14 +1004,14 @@ async fn purchasers_are_shown_by_units_or_by_time_and_never_by_their_id() {
         ))
         .await;
     assert_eq!(
-        after.faulty_places(400, "invalid_query"),
+        after.error_pointers(400, "invalid_query"),
         ["/starting_after"]
     );
     assert_eq!(quantities(&list("?limit=1&order=").await), [5]);
 }
 
 #[tokio::test]
-async fn a_read_can_ask_to_be_as_fresh_as_a_position() {
+async fn read_of_a_drop_can_require_a_position() {
     let app = App::start().await;
     let drop = app.create_drop(3, json!({})).await;
     let position = app.hold(&drop, "alice").await.ok(201)["position"].clone();

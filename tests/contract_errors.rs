@@ -1,6 +1,6 @@
-//! CONTRACT.md on errors: whatever goes wrong is told as `application/problem+json`.
+//! docs/CONTRACT.md on errors: every error is an `application/problem+json` document.
 
-use harness::{ADMIN_KEY, AUDITOR_KEY, App, Raw, key, take};
+use harness::{ADMIN_KEY, AUDITOR_KEY, App, Raw, fetch, key};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ fn post(app: &App, path: &str, is_admins: bool) -> RequestBuilder {
 }
 
 #[tokio::test]
-async fn a_path_that_is_not_there_is_told_as_a_problem() {
+async fn unknown_path_is_a_problem() {
     let app = App::start().await;
     for path in [
         "/nothing",
@@ -40,7 +40,7 @@ async fn a_path_that_is_not_there_is_told_as_a_problem() {
         "/v1/holds",
     ] {
         for method in [Method::GET, Method::POST, Method::DELETE] {
-            let reply = take(app.request(method.clone(), path)).await;
+            let reply = fetch(app.request(method.clone(), path)).await;
             assert!(
                 matches!(reply.status, 404 | 405),
                 "{method} {path}: {reply:?}"
@@ -52,7 +52,7 @@ async fn a_path_that_is_not_there_is_told_as_a_problem() {
 }
 
 #[tokio::test]
-async fn a_method_that_is_not_there_is_told_with_those_that_are() {
+async fn unknown_method_is_a_problem_with_the_allowed_methods() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({})).await;
     for (method, path, allowed) in [
@@ -68,7 +68,7 @@ async fn a_method_that_is_not_there_is_told_with_those_that_are() {
         (Method::POST, "/health/ready".to_owned(), "GET"),
         (Method::POST, "/".to_owned(), "GET"),
     ] {
-        let reply = take(app.request(method.clone(), &path)).await;
+        let reply = fetch(app.request(method.clone(), &path)).await;
         reply.problem(405, "method_not_allowed");
         assert!(
             reply.header("allow").contains(allowed),
@@ -78,7 +78,7 @@ async fn a_method_that_is_not_there_is_told_with_those_that_are() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_not_json_is_malformed() {
+async fn body_that_is_not_json_is_malformed() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({})).await;
     for (path, is_admins) in posts(&drop) {
@@ -92,18 +92,18 @@ async fn a_body_that_is_not_json_is_malformed() {
             "\u{feff}{}",
         ] {
             let request = post(&app, &path, is_admins).header("content-type", "application/json");
-            take(request.body(body))
+            fetch(request.body(body))
                 .await
                 .problem(400, "malformed_json");
         }
         let bytes = post(&app, &path, is_admins)
             .header("content-type", "application/json")
             .body(vec![b'"', 0xff, 0xfe, b'"']);
-        let reply = take(bytes).await;
+        let reply = fetch(bytes).await;
         assert!(matches!(reply.status, 400 | 422), "{reply:?}");
         reply.any_problem();
         let deep = format!("{}{}", "[".repeat(8_000), "]".repeat(8_000));
-        let reply = take(
+        let reply = fetch(
             post(&app, &path, is_admins)
                 .header("content-type", "application/json")
                 .body(deep),
@@ -115,13 +115,13 @@ async fn a_body_that_is_not_json_is_malformed() {
             let request = post(&app, &path, is_admins)
                 .header("content-type", "application/json")
                 .body(body);
-            take(request).await.invalid("");
+            fetch(request).await.invalid("");
         }
     }
 }
 
 #[tokio::test]
-async fn everything_that_is_wrong_with_a_body_is_told_at_once() {
+async fn all_errors_of_a_body_are_reported_together() {
     let app = App::start().await;
     let drop = app.create_drop(5, json!({})).await;
     let body = json!({
@@ -130,7 +130,7 @@ async fn everything_that_is_wrong_with_a_body_is_told_at_once() {
     });
     let reply = app.post_drop(&body).await;
     assert_eq!(
-        reply.invalid_places(),
+        reply.invalid_pointers(),
         [
             "/colour",
             "/hold_seconds",
@@ -146,36 +146,39 @@ async fn everything_that_is_wrong_with_a_body_is_told_at_once() {
     assert_eq!(app.post_drop(&body).await.text(), reply.text());
     let hold = json!({ "quantity": 0, "display_name": "" });
     assert_eq!(
-        app.hold_with(&drop, &key(), &hold).await.invalid_places(),
+        app.hold_with(&drop, &key(), &hold).await.invalid_pointers(),
         ["/buyer_id", "/display_name", "/quantity"]
     );
     assert_eq!(
-        app.join_with(&drop, &key(), &hold).await.invalid_places(),
+        app.join_with(&drop, &key(), &hold).await.invalid_pointers(),
         ["/buyer_id", "/display_name", "/quantity"]
     );
     let path = format!("/v1/drops/{drop}/stock-adjustments");
     let adjust = post(&app, &path, true).json(&json!({ "delta": 0 }));
-    assert_eq!(take(adjust).await.invalid_places(), ["/delta", "/reason"]);
+    assert_eq!(
+        fetch(adjust).await.invalid_pointers(),
+        ["/delta", "/reason"]
+    );
     let edit = app.admin(Method::PATCH, &format!("/v1/drops/{drop}"));
     let edit = edit
         .header("if-match", "*")
         .json(&json!({ "name": null, "price": { "amount": 1.5 }, "max_per_hold": 0 }));
     assert_eq!(
-        take(edit).await.invalid_places(),
+        fetch(edit).await.invalid_pointers(),
         ["/max_per_hold", "/name", "/price/amount", "/price/currency"]
     );
     let many: serde_json::Map<_, _> = (0..500).map(|i| (format!("f{i}"), json!(i))).collect();
-    let places = app.post_drop(&json!(many)).await.invalid_places();
-    assert_eq!(places.len(), 20, "what is told is bounded");
+    let pointers = app.post_drop(&json!(many)).await.invalid_pointers();
+    assert_eq!(pointers.len(), 20, "the list of errors is bounded");
     assert_eq!(app.log().await.len(), 1, "nothing was recorded");
 }
 
 #[tokio::test]
-async fn a_query_that_cannot_be_read_says_which_parameters() {
+async fn invalid_query_is_reported_by_parameter() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({})).await;
     let purchasers = format!("/v1/drops/{drop}/purchasers");
-    for (path, places) in [
+    for (path, pointers) in [
         ("/v1/drops?limit=0", vec!["/limit"]),
         ("/v1/drops?limit=x&status=open", vec!["/limit", "/status"]),
         ("/v1/drops?expand=all", vec!["/expand"]),
@@ -201,26 +204,30 @@ async fn a_query_that_cannot_be_read_says_which_parameters() {
         ("/v1/log?after=x&limit=-1", vec!["/after", "/limit"]),
         ("/v1/log?limit=10001", vec!["/limit"]),
     ] {
-        let reply = take(app.admin(Method::GET, path)).await;
-        assert_eq!(reply.faulty_places(400, "invalid_query"), places, "{path}");
+        let reply = fetch(app.admin(Method::GET, path)).await;
+        assert_eq!(
+            reply.error_pointers(400, "invalid_query"),
+            pointers,
+            "{path}"
+        );
     }
     let reply = app.get("/v1/drops?limit=1&utm_source=mail").await;
     assert_eq!(
-        reply.faulty_places(400, "invalid_query"),
+        reply.error_pointers(400, "invalid_query"),
         ["/utm_source"],
-        "an operation has no parameters but its own"
+        "undeclared parameters are rejected"
     );
 }
 
 #[tokio::test]
-async fn a_path_that_leads_nowhere_is_a_page_for_a_browser_and_a_problem_for_a_program() {
+async fn unknown_path_is_a_page_for_browsers_and_a_problem_for_programs() {
     let app = App::start().await;
-    // As browsers send it for a page.
+    // The `Accept` that browsers send for a page.
     let browser =
         "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8";
-    let ask = |method: Method, path: &str, accept: Option<&str>| {
+    let send = |method: Method, path: &str, accept: Option<&str>| {
         let request = app.request(method, path);
-        take(match accept {
+        fetch(match accept {
             Some(accept) => request.header("accept", accept),
             None => request,
         })
@@ -233,7 +240,7 @@ async fn a_path_that_leads_nowhere_is_a_page_for_a_browser_and_a_problem_for_a_p
         "/problems/nonsense",
     ] {
         for accept in [browser, "text/html"] {
-            let page = ask(Method::GET, path, Some(accept)).await;
+            let page = send(Method::GET, path, Some(accept)).await;
             assert_eq!(page.status, 404, "{path}");
             assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
             assert_eq!(page.header("vary"), "Accept");
@@ -249,26 +256,26 @@ async fn a_path_that_leads_nowhere_is_a_page_for_a_browser_and_a_problem_for_a_p
             Some("application/json"),
             Some("text/html;q=0, */*"),
         ] {
-            let problem = ask(Method::GET, path, accept).await;
+            let problem = send(Method::GET, path, accept).await;
             problem.problem(404, "not_found");
             assert_eq!(problem.header("vary"), "Accept", "{path} {accept:?}");
         }
-        let head = ask(Method::HEAD, path, Some(browser)).await;
+        let head = send(Method::HEAD, path, Some(browser)).await;
         assert_eq!(
             (head.status, head.header("content-type")),
             (404, "text/html; charset=utf-8")
         );
     }
-    // What no browser shows stays a problem.
+    // Requests that do not come from a page view still get a problem.
     for (method, path) in [(Method::GET, "/v1/nonsense"), (Method::POST, "/nonsense")] {
-        ask(method, path, Some(browser))
+        send(method, path, Some(browser))
             .await
             .problem(404, "not_found");
     }
 }
 
 #[tokio::test]
-async fn a_body_that_may_be_left_out_is_held_to_the_same_rules_when_it_is_there() {
+async fn optional_body_follows_the_same_rules_when_present() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({})).await;
     let hold = app.held(&drop, "alice").await;
@@ -278,7 +285,7 @@ async fn a_body_that_may_be_left_out_is_held_to_the_same_rules_when_it_is_there(
     ];
     for path in &paths {
         let send = |kind: &'static str, body: String| {
-            take(
+            fetch(
                 app.admin(Method::POST, path)
                     .header("content-type", kind)
                     .body(body),
@@ -286,7 +293,9 @@ async fn a_body_that_may_be_left_out_is_held_to_the_same_rules_when_it_is_there(
         };
         let json = |body: &str| send("application/json", body.to_owned());
         assert_eq!(
-            json(r#"{"colour":"red","size":1}"#).await.invalid_places(),
+            json(r#"{"colour":"red","size":1}"#)
+                .await
+                .invalid_pointers(),
             ["/colour", "/size"]
         );
         for body in ["[]", "1", "\"null\"", "[null]"] {
@@ -300,11 +309,11 @@ async fn a_body_that_may_be_left_out_is_held_to_the_same_rules_when_it_is_there(
             .problem(413, "body_too_large");
         let unlike = send("text/plain", "{}".to_owned()).await;
         unlike.problem(415, "unsupported_media_type");
-        take(app.admin(Method::POST, path).body("{}"))
+        fetch(app.admin(Method::POST, path).body("{}"))
             .await
             .problem(415, "unsupported_media_type");
     }
-    assert_eq!(app.log().await.len(), 2, "nothing came of it");
+    assert_eq!(app.log().await.len(), 2, "nothing more was recorded");
     for (path, body, kind) in [
         (&paths[1], "{}", "application/json"),
         (&paths[1], "null", "application/json"),
@@ -314,18 +323,22 @@ async fn a_body_that_may_be_left_out_is_held_to_the_same_rules_when_it_is_there(
     ] {
         let request = app.admin(Method::POST, path).header("content-type", kind);
         assert!(
-            take(request.body(body)).await.status < 300,
+            fetch(request.body(body)).await.status < 300,
             "{path} {body:?}"
         );
     }
     assert_eq!(app.drop(&drop).await["status"], "cancelled");
 }
 
-/// Every operation that takes a body: its method, its path with `drop` for an id, and the members of the body that are objects.
+/// Every operation that takes a body: its method, its path with `drop` for an id, and the members
+/// of the body that are objects.
 fn operations_with_bodies(drop: &str) -> Vec<(Method, String, Vec<String>)> {
     let document = api::openapi::document();
     let mut found = vec![];
-    for (path, item) in document["paths"].as_object().expect("there are paths") {
+    for (path, item) in document["paths"]
+        .as_object()
+        .expect("the document has paths")
+    {
         for method in [Method::POST, Method::PATCH] {
             let operation = &item[method.as_str().to_lowercase()];
             let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
@@ -343,7 +356,7 @@ fn objects_in(document: &Value, schema: &Value) -> Vec<String> {
         Some(reference) => document
             .pointer(reference.trim_start_matches('#'))
             .cloned()
-            .expect("it leads somewhere"),
+            .expect("the reference resolves"),
         None => schema.clone(),
     };
     let is_object = |schema: &Value| {
@@ -360,7 +373,7 @@ fn objects_in(document: &Value, schema: &Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn an_array_is_no_object_in_any_body_at_any_depth() {
+async fn array_instead_of_an_object_is_rejected_at_any_depth() {
     let app = App::start().await;
     let drop = app.create_drop(5, json!({})).await;
     let mut seen = 0;
@@ -369,17 +382,19 @@ async fn an_array_is_no_object_in_any_body_at_any_depth() {
             let request = app
                 .admin(method.clone(), &path)
                 .header("idempotency-key", key());
-            take(request.header("if-match", "*").json(body))
+            fetch(request.header("if-match", "*").json(body))
         };
         send(&json!([])).await.invalid("");
         send(&json!([null, null, null])).await.invalid("");
         for name in objects {
             seen += 1;
             for value in [json!([]), json!([1, 60]), json!([1000, "USD"]), json!(7)] {
-                let places = send(&json!({ name.clone(): value })).await.invalid_places();
+                let pointers = send(&json!({ name.clone(): value }))
+                    .await
+                    .invalid_pointers();
                 assert!(
-                    places.contains(&format!("/{name}")),
-                    "{method} {path}: {places:?}"
+                    pointers.contains(&format!("/{name}")),
+                    "{method} {path}: {pointers:?}"
                 );
             }
         }
@@ -388,7 +403,7 @@ async fn an_array_is_no_object_in_any_body_at_any_depth() {
     let mut body =
         json!({ "name": "[n]", "price": [1000, "USD"], "total_stock": 1, "throttle": [1, 60] });
     assert_eq!(
-        app.post_drop(&body).await.invalid_places(),
+        app.post_drop(&body).await.invalid_pointers(),
         ["/price", "/throttle"]
     );
     body["price"] = json!({ "amount": 1000, "currency": "USD" });
@@ -401,7 +416,7 @@ async fn an_array_is_no_object_in_any_body_at_any_depth() {
 }
 
 #[tokio::test]
-async fn a_body_of_another_kind_is_refused() {
+async fn body_of_another_media_type_is_rejected() {
     let app = App::start().await;
     let drop = app.create_drop(5, json!({})).await;
     for (path, is_admins) in posts(&drop) {
@@ -415,9 +430,9 @@ async fn a_body_of_another_kind_is_refused() {
             let request = post(&app, &path, is_admins)
                 .header("content-type", kind)
                 .body("{}");
-            take(request).await.problem(415, "unsupported_media_type");
+            fetch(request).await.problem(415, "unsupported_media_type");
         }
-        take(post(&app, &path, is_admins).body("{}"))
+        fetch(post(&app, &path, is_admins).body("{}"))
             .await
             .problem(415, "unsupported_media_type");
     }
@@ -430,7 +445,7 @@ async fn a_body_of_another_kind_is_refused() {
         let request =
             post(&app, &format!("/v1/drops/{drop}/holds"), false).header("content-type", kind);
         assert_eq!(
-            take(request.body("{\"buyer_id\":\"a\"}")).await.status,
+            fetch(request.body("{\"buyer_id\":\"a\"}")).await.status,
             201,
             "{kind}"
         );
@@ -438,7 +453,7 @@ async fn a_body_of_another_kind_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_over_16_kib_is_refused_and_one_of_16_kib_is_read() {
+async fn body_over_16_kib_is_rejected_and_one_of_16_kib_is_read() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({})).await;
     for (path, is_admins) in posts(&drop) {
@@ -447,11 +462,11 @@ async fn a_body_over_16_kib_is_refused_and_one_of_16_kib_is_read() {
                 .header("content-type", "application/json")
                 .body(" ".repeat(size))
         };
-        take(request(16 * 1024 + 1))
+        fetch(request(16 * 1024 + 1))
             .await
             .problem(413, "body_too_large");
-        take(request(200_000)).await.problem(413, "body_too_large");
-        take(request(16 * 1024))
+        fetch(request(200_000)).await.problem(413, "body_too_large");
+        fetch(request(16 * 1024))
             .await
             .problem(400, "malformed_json");
     }
@@ -459,7 +474,7 @@ async fn a_body_over_16_kib_is_refused_and_one_of_16_kib_is_read() {
     let request = app
         .request(Method::POST, &format!("/v1/holds/{hold}/purchase"))
         .header("content-type", "application/json");
-    take(request.body(" ".repeat(16 * 1024 + 1)))
+    fetch(request.body(" ".repeat(16 * 1024 + 1)))
         .await
         .problem(413, "body_too_large");
     let mut chunked = Raw::connect(app.address()).await;
@@ -474,7 +489,7 @@ async fn a_body_over_16_kib_is_refused_and_one_of_16_kib_is_read() {
 }
 
 #[tokio::test]
-async fn without_a_key_one_is_asked_for_and_with_too_little_one_is_turned_away() {
+async fn missing_key_gets_401_and_insufficient_key_gets_403() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({})).await;
     let body =
@@ -502,7 +517,7 @@ async fn without_a_key_one_is_asked_for_and_with_too_little_one_is_turned_away()
             request().basic_auth("admin", Some(ADMIN_KEY)),
             request().header("authorization", ADMIN_KEY),
         ] {
-            let reply = take(request).await;
+            let reply = fetch(request).await;
             reply.problem(401, "unauthorized");
             assert!(
                 reply.header("www-authenticate").starts_with("Bearer"),
@@ -512,14 +527,14 @@ async fn without_a_key_one_is_asked_for_and_with_too_little_one_is_turned_away()
     }
     for (method, path) in &admins {
         let request = app.request(method.clone(), path).bearer_auth(AUDITOR_KEY);
-        take(request.header("idempotency-key", key()).json(&body))
+        fetch(request.header("idempotency-key", key()).json(&body))
             .await
             .problem(403, "forbidden");
     }
     for (method, path) in &auditors {
         for key in [ADMIN_KEY, AUDITOR_KEY] {
             assert_eq!(
-                take(app.request(method.clone(), path).bearer_auth(key))
+                fetch(app.request(method.clone(), path).bearer_auth(key))
                     .await
                     .status,
                 200
@@ -529,12 +544,12 @@ async fn without_a_key_one_is_asked_for_and_with_too_little_one_is_turned_away()
     let lower = app
         .request(Method::GET, "/v1/log/head")
         .header("authorization", format!("bearer {AUDITOR_KEY}"));
-    assert_eq!(take(lower).await.status, 200, "the scheme has no case");
+    assert_eq!(fetch(lower).await.status, 200, "the scheme has no case");
     assert_eq!(app.log().await.len(), 1, "nothing was recorded");
 }
 
 #[tokio::test]
-async fn the_type_of_a_problem_leads_to_its_explanation() {
+async fn problem_type_links_to_its_explanation() {
     let app = App::start().await;
     let drop = app.create_drop(0, json!({})).await;
     let problem = app.hold(&drop, "alice").await.problem(409, "sold_out");
@@ -544,7 +559,7 @@ async fn the_type_of_a_problem_leads_to_its_explanation() {
 }
 
 #[tokio::test]
-async fn health_is_told() {
+async fn health_endpoints_report_liveness_and_readiness() {
     let app = App::start().await;
     assert_eq!(app.get("/health/live").await.status, 200);
     let ready = app.get("/health/ready").await.ok(200);
@@ -555,14 +570,14 @@ async fn health_is_told() {
 }
 
 #[tokio::test]
-async fn a_full_queue_is_told_at_once_and_loses_nothing() {
+async fn full_queue_is_reported_immediately_and_loses_nothing() {
     let app = harness::Launch::fresh()
         .await
         .with("HOLDFAST_QUEUE", "1")
         .start()
         .await;
     let drop = app.create_drop(10_000, json!({})).await;
-    let replies = harness::at_once((0..500).map(|buyer| {
+    let replies = harness::concurrently((0..500).map(|buyer| {
         let (api, drop) = (app.api(), drop.clone());
         async move { api.hold(&drop, &format!("buyer-{buyer}")).await }
     }))

@@ -1,13 +1,14 @@
-//! CONTRACT.md on holds and purchases: place, read, release, buy, the limits, and on whose behalf.
+//! docs/CONTRACT.md on holds and purchases: place, read, release, purchase, the limits, and
+//! authorization.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
-use harness::{App, Launch, Reply, distinct, in_seconds, key, number, take, text, token};
+use harness::{App, Launch, Reply, distinct, fetch, in_seconds, key, number, text, token};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 async fn buy(app: &App, hold: &str, body: &Value) -> Reply {
-    take(
+    fetch(
         app.request(Method::POST, &format!("/v1/holds/{hold}/purchase"))
             .json(body),
     )
@@ -22,7 +23,7 @@ fn millis(value: &Value) -> i64 {
 }
 
 #[tokio::test]
-async fn a_hold_is_placed_read_and_bought() {
+async fn hold_is_placed_read_and_purchased() {
     let app = App::start().await;
     let drop = app
         .create_drop(5, json!({ "hold_seconds": 90, "max_per_hold": 3 }))
@@ -121,14 +122,14 @@ async fn a_hold_is_placed_read_and_bought() {
 }
 
 #[tokio::test]
-async fn a_hold_keeps_the_price_it_was_placed_at() {
+async fn hold_keeps_the_price_at_which_it_was_placed() {
     let app = App::start().await;
     let drop = app.create_drop(5, json!({})).await;
     let hold = app.held(&drop, "alice").await;
     let edit = app
         .admin(Method::PATCH, &format!("/v1/drops/{drop}"))
         .header("if-match", "*");
-    take(edit.json(&json!({ "price": { "amount": 1, "currency": "USD" } })))
+    fetch(edit.json(&json!({ "price": { "amount": 1, "currency": "USD" } })))
         .await
         .ok(200);
     assert_eq!(app.purchase(&hold).await.ok(201)["total"]["amount"], 19_999);
@@ -137,20 +138,20 @@ async fn a_hold_keeps_the_price_it_was_placed_at() {
 }
 
 #[tokio::test]
-async fn a_hold_tells_the_price_of_a_unit_in_it_to_whoever_asks_and_whenever() {
+async fn hold_shows_its_unit_price_to_every_caller_at_any_time() {
     let app = App::start().await;
     let drop = app.create_drop(9, json!({ "max_per_hold": 3 })).await;
     let two = json!({ "buyer_id": "alice", "quantity": 2 });
     let first = app.hold_with(&drop, "first", &two).await.ok(201);
     reprice(&app, &drop, 2_500).await;
-    // The same buyer: one whom the drop knows is answered in another way.
+    // The same buyer: the server treats a buyer whom the drop knows differently.
     let second = app.hold_with(&drop, "second", &two).await.ok(201);
     reprice(&app, &drop, 1).await;
     let one = json!({ "buyer_id": "bob" });
     let other = app.hold_with(&drop, "third", &one).await.ok(201);
 
-    let told = [(&first, 19_999), (&second, 2_500), (&other, 1)];
-    for (hold, amount) in told {
+    let expected = [(&first, 19_999), (&second, 2_500), (&other, 1)];
+    for (hold, amount) in expected {
         assert_eq!(
             hold["price"],
             json!({ "amount": amount, "currency": "USD" })
@@ -158,7 +159,7 @@ async fn a_hold_tells_the_price_of_a_unit_in_it_to_whoever_asks_and_whenever() {
     }
     app.purchase(&text(&first["id"])).await.ok(201);
     let app = app.restart().await;
-    for (hold, amount) in told {
+    for (hold, amount) in expected {
         let read = app.read_hold(&text(&hold["id"])).await.ok(200);
         assert_eq!(read["price"]["amount"], amount);
     }
@@ -174,11 +175,11 @@ async fn reprice(app: &App, drop: &str, amount: i64) {
         .admin(Method::PATCH, &format!("/v1/drops/{drop}"))
         .header("if-match", "*");
     let price = json!({ "price": { "amount": amount, "currency": "USD" } });
-    take(edit.json(&price)).await.ok(200);
+    fetch(edit.json(&price)).await.ok(200);
 }
 
 #[tokio::test]
-async fn a_released_hold_gives_its_units_back_once() {
+async fn released_hold_returns_its_units_once() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({})).await;
     let hold = app.held(&drop, "alice").await;
@@ -193,7 +194,7 @@ async fn a_released_hold_gives_its_units_back_once() {
 }
 
 #[tokio::test]
-async fn a_retried_request_is_answered_from_history() {
+async fn retried_request_gets_the_earlier_result() {
     let app = App::start().await;
     let drop = app.create_drop(2, json!({})).await;
     let body = json!({ "buyer_id": "alice" });
@@ -234,7 +235,7 @@ async fn a_retried_request_is_answered_from_history() {
     assert_eq!(
         app.hold_with(&drop, "key-2", &body).await.status,
         201,
-        "a refusal uses no key up"
+        "a refusal does not use up a key"
     );
     let late = app.hold_with(&drop, "key-1", &body).await;
     assert_eq!(
@@ -244,12 +245,12 @@ async fn a_retried_request_is_answered_from_history() {
 }
 
 #[tokio::test]
-async fn a_key_is_1_to_255_visible_characters() {
+async fn idempotency_key_has_1_to_255_visible_characters() {
     let app = App::start().await;
     let drop = app.create_drop(10, json!({})).await;
     let body = json!({ "buyer_id": "alice" });
     let path = format!("/v1/drops/{drop}/holds");
-    take(app.request(Method::POST, &path).json(&body))
+    fetch(app.request(Method::POST, &path).json(&body))
         .await
         .problem(400, "idempotency_key_required");
     for key in ["k".to_owned(), "~!{}\"\\".to_owned(), "k".repeat(255)] {
@@ -267,7 +268,7 @@ async fn a_key_is_1_to_255_visible_characters() {
 }
 
 #[tokio::test]
-async fn values_that_cannot_be_are_pointed_at() {
+async fn invalid_hold_fields_are_reported_with_their_pointers() {
     let app = App::start().await;
     let drop = app.create_drop(10, json!({ "max_per_hold": 1000 })).await;
     let cases = [
@@ -342,7 +343,7 @@ async fn values_that_cannot_be_are_pointed_at() {
 }
 
 #[tokio::test]
-async fn a_hold_that_is_not_there_is_not_found() {
+async fn unknown_hold_is_not_found() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({})).await;
     for id in [
@@ -358,12 +359,12 @@ async fn a_hold_that_is_not_there_is_not_found() {
 }
 
 #[tokio::test]
-async fn more_than_there_is_or_than_is_allowed_is_refused_with_numbers() {
+async fn refusals_for_stock_and_limits_contain_numbers() {
     let app = App::start().await;
     let drop = app
         .create_drop(5, json!({ "max_per_hold": 3, "max_per_buyer": 4 }))
         .await;
-    let ask = |buyer: &'static str, quantity: u32| {
+    let send = |buyer: &'static str, quantity: u32| {
         let (api, drop) = (app.api(), drop.clone());
         async move {
             api.hold_with(
@@ -374,37 +375,37 @@ async fn more_than_there_is_or_than_is_allowed_is_refused_with_numbers() {
             .await
         }
     };
-    let body = ask("alice", 4).await.problem(409, "limit_reached");
+    let body = send("alice", 4).await.problem(409, "limit_reached");
     assert_eq!((&body["limit"], &body["allowance"]), (&json!(3), &json!(3)));
-    let three = text(&ask("alice", 3).await.ok(201)["id"]);
-    let body = ask("Alice", 2).await.problem(409, "limit_reached");
+    let three = text(&send("alice", 3).await.ok(201)["id"]);
+    let body = send("Alice", 2).await.problem(409, "limit_reached");
     assert_eq!((&body["limit"], &body["allowance"]), (&json!(4), &json!(1)));
     app.purchase(&three).await.ok(201);
     assert_eq!(
-        ask("ALICE", 2).await.problem(409, "limit_reached")["allowance"],
+        send("ALICE", 2).await.problem(409, "limit_reached")["allowance"],
         1,
-        "what was bought counts"
+        "purchased units count"
     );
-    let body = ask("bob", 3).await.problem(409, "sold_out");
+    let body = send("bob", 3).await.problem(409, "sold_out");
     assert_eq!(
         (&body["requested"], &body["available"]),
         (&json!(3), &json!(2))
     );
-    let two = text(&ask("bob", 2).await.ok(201)["id"]);
+    let two = text(&send("bob", 2).await.ok(201)["id"]);
     assert_eq!(
-        ask("carol", 1).await.problem(409, "sold_out")["available"],
+        send("carol", 1).await.problem(409, "sold_out")["available"],
         0
     );
     app.release(&two).await.ok(204);
-    ask("alice", 1).await.ok(201);
+    send("alice", 1).await.ok(201);
     assert_eq!(
-        ask("alice", 1).await.problem(409, "limit_reached")["allowance"],
+        send("alice", 1).await.problem(409, "limit_reached")["allowance"],
         0
     );
 }
 
 #[tokio::test]
-async fn a_buyer_in_a_hurry_is_told_when_to_come_back() {
+async fn throttled_buyer_gets_a_retry_time() {
     let app = App::start().await;
     let drop = app
         .create_drop(
@@ -429,7 +430,7 @@ async fn a_buyer_in_a_hurry_is_told_when_to_come_back() {
         app.hold_with(&drop, "k", &json!({ "buyer_id": "alice" }))
             .await
             .is_replay(),
-        "a retry is no new hold"
+        "a retry is not a new hold"
     );
 
     let brief = app
@@ -447,7 +448,7 @@ async fn a_buyer_in_a_hurry_is_told_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn outside_its_time_a_drop_says_when_it_was_or_will_be() {
+async fn refusal_outside_the_sale_window_contains_the_window() {
     let app = App::start().await;
     let starts_at = in_seconds(3600);
     let upcoming = app.create_drop(1, json!({ "starts_at": starts_at })).await;
@@ -485,7 +486,7 @@ async fn hold_ids_cannot_be_guessed_from_one_another() {
 const SECRET: &str = "the shop's secret for its buyers";
 
 #[tokio::test]
-async fn with_a_buyer_secret_everybody_acts_for_themselves_alone() {
+async fn with_a_buyer_secret_each_buyer_acts_only_for_themselves() {
     let app = Launch::fresh()
         .await
         .with("HOLDFAST_BUYER_SECRET", SECRET)
@@ -499,7 +500,7 @@ async fn with_a_buyer_secret_everybody_acts_for_themselves_alone() {
         if let Some(bearer) = bearer {
             request = request.bearer_auth(bearer);
         }
-        take(request.json(&json!({ "buyer_id": buyer })))
+        fetch(request.json(&json!({ "buyer_id": buyer })))
     };
     let alice = token(SECRET, "Alice", 3600);
     let bob = token(SECRET, "bob", 3600);
@@ -519,7 +520,7 @@ async fn with_a_buyer_secret_everybody_acts_for_themselves_alone() {
     let hold = text(&place(Some(alice.clone()), "alice").await.ok(201)["id"]);
 
     let on = |method: Method, path: &str, bearer: &str| {
-        take(
+        fetch(
             app.request(method, &format!("/v1/holds/{hold}{path}"))
                 .bearer_auth(bearer),
         )
@@ -532,7 +533,7 @@ async fn with_a_buyer_secret_everybody_acts_for_themselves_alone() {
         on(method.clone(), path, &bob)
             .await
             .problem(403, "forbidden");
-        take(app.request(method, &format!("/v1/holds/{hold}{path}")))
+        fetch(app.request(method, &format!("/v1/holds/{hold}{path}")))
             .await
             .problem(401, "unauthorized");
     }
@@ -544,7 +545,7 @@ async fn with_a_buyer_secret_everybody_acts_for_themselves_alone() {
             .ok(201)["id"],
     );
     let release = app.admin(Method::DELETE, &format!("/v1/holds/{by_admin}"));
-    assert_eq!(take(release).await.status, 204);
+    assert_eq!(fetch(release).await.status, 204);
     assert_eq!(
         app.get(&format!("/v1/drops/{drop}")).await.status,
         200,
@@ -553,8 +554,7 @@ async fn with_a_buyer_secret_everybody_acts_for_themselves_alone() {
 }
 
 #[tokio::test]
-async fn a_credential_that_is_known_and_allows_too_little_is_forbidden_and_an_unknown_one_is_not_known()
- {
+async fn insufficient_credential_gets_403_and_unknown_credential_401() {
     let app = Launch::fresh()
         .await
         .with("HOLDFAST_BUYER_SECRET", SECRET)
@@ -562,12 +562,12 @@ async fn a_credential_that_is_known_and_allows_too_little_is_forbidden_and_an_un
         .await;
     let drop = app.create_drop(10, json!({})).await;
     let hold = uuid::Uuid::new_v4();
-    let ask = |method: &Method, path: &str, bearer: &str| {
+    let send = |method: &Method, path: &str, bearer: &str| {
         let request = app.request(method.clone(), path).bearer_auth(bearer);
         let request = request
             .header("idempotency-key", key())
             .header("if-match", "*");
-        take(request.json(&json!({ "buyer_id": "alice" })))
+        fetch(request.json(&json!({ "buyer_id": "alice" })))
     };
     let alice = token(SECRET, "alice", 3600);
     for (method, path) in [
@@ -581,13 +581,13 @@ async fn a_credential_that_is_known_and_allows_too_little_is_forbidden_and_an_un
         (Method::GET, "/v1/log".to_owned()),
         (Method::GET, "/v1/log/head".to_owned()),
     ] {
-        ask(&method, &path, &alice).await.problem(403, "forbidden");
+        send(&method, &path, &alice).await.problem(403, "forbidden");
         for unknown in [
             token("another secret", "alice", 3600),
             token(SECRET, "alice", -60),
             "guess".to_owned(),
         ] {
-            ask(&method, &path, &unknown)
+            send(&method, &path, &unknown)
                 .await
                 .problem(401, "unauthorized");
         }
@@ -602,10 +602,10 @@ async fn a_credential_that_is_known_and_allows_too_little_is_forbidden_and_an_un
         (Method::GET, format!("/v1/waitlist/{hold}")),
         (Method::DELETE, format!("/v1/waitlist/{hold}")),
     ] {
-        ask(&method, &path, harness::AUDITOR_KEY)
+        send(&method, &path, harness::AUDITOR_KEY)
             .await
             .problem(403, "forbidden");
-        ask(&method, &path, "guess")
+        send(&method, &path, "guess")
             .await
             .problem(401, "unauthorized");
     }
@@ -613,7 +613,7 @@ async fn a_credential_that_is_known_and_allows_too_little_is_forbidden_and_an_un
 }
 
 #[tokio::test]
-async fn a_buyer_with_a_token_is_served_by_every_server() {
+async fn buyer_token_is_accepted_by_every_server() {
     let database = private_postgres::testing::fresh_database().await;
     let here = Launch::on(database.clone())
         .with("HOLDFAST_BUYER_SECRET", SECRET)
@@ -631,7 +631,7 @@ async fn a_buyer_with_a_token_is_served_by_every_server() {
             .request(Method::POST, &format!("/v1/drops/{drop}/holds"))
             .bearer_auth(&bearer);
         let hold = text(
-            &take(
+            &fetch(
                 request
                     .header("idempotency-key", key())
                     .json(&json!({ "buyer_id": name })),
@@ -642,12 +642,12 @@ async fn a_buyer_with_a_token_is_served_by_every_server() {
         let purchase = there
             .request(Method::POST, &format!("/v1/holds/{hold}/purchase"))
             .bearer_auth(&bearer);
-        take(purchase).await.ok(201);
+        fetch(purchase).await.ok(201);
     }
 }
 
 #[tokio::test]
-async fn a_buyer_can_ask_what_they_have_and_what_they_may_still_do() {
+async fn buyer_can_read_their_holds_and_remaining_limits() {
     let app = App::start().await;
     let terms = json!({
         "max_per_hold": 2, "max_per_buyer": 3, "throttle": { "holds": 2, "window_seconds": 3600 },
@@ -678,7 +678,7 @@ async fn a_buyer_can_ask_what_they_have_and_what_they_may_still_do() {
     assert!(after["next_hold_at"].is_string(), "{after}");
     assert!(
         !after.to_string().contains(second["id"].as_str().unwrap()),
-        "no hold ids"
+        "hold ids are not included"
     );
     app.get("/v1/drops/nothing/buyers/alice")
         .await

@@ -1,13 +1,13 @@
-//! CONTRACT.md on the log: whoever reads it can prove it, and finds nobody's name in it.
+//! docs/CONTRACT.md on the log: a reader can verify it, and it contains no names.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
-use harness::{AUDITOR_KEY, App, Event, Launch, Reply, distinct, key, number, take, text};
+use harness::{AUDITOR_KEY, App, Event, Launch, Reply, distinct, fetch, key, number, text};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-/// A drop with some history; every event type that needs no clock.
+/// A drop with every type of event that does not depend on the clock.
 async fn some_history(app: &App) -> String {
     let drop = app
         .create_drop(
@@ -43,7 +43,7 @@ async fn some_history(app: &App) -> String {
     drop
 }
 
-/// The hash of an event, from infrastructure/src/log/chain.rs's description alone.
+/// The hash of an event, computed from the description in infrastructure/src/log/chain.rs alone.
 fn link(previous: &[u8], event: &Event) -> Vec<u8> {
     let mut hasher = Sha256::new();
     let text = |hasher: &mut Sha256, text: &str| {
@@ -66,15 +66,15 @@ fn link(previous: &[u8], event: &Event) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_reader_recomputes_every_hash_from_the_log_alone() {
+async fn reader_recomputes_every_hash_from_the_log_alone() {
     let app = App::start().await;
     some_history(&app).await;
-    // As a stock program stores it: with white space, which must come through byte for byte.
+    // A payload of another program: its white space must be returned byte for byte.
     let insert = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
                   VALUES ('Other', 'ű', 1, 'Happened', '0.1', '{ \"b\": 1.0,  \"a\": \"\\u00e9\" }', '{ }')";
     sqlx::query(insert).execute(app.pool()).await.unwrap();
 
-    // And with line breaks, which a line of NDJSON cannot have.
+    // A payload with line breaks, which a line of NDJSON cannot contain.
     let broken = "{\n \"a\":\r\n[1, 2]}";
     let insert = insert.replace("'ű', 1", "'ű', 2");
     let insert = insert.replace("'{ \"b\": 1.0,  \"a\": \"\\u00e9\" }'", "$1::json");
@@ -107,7 +107,7 @@ async fn a_reader_recomputes_every_hash_from_the_log_alone() {
     let spaced = &log[log.len() - 2];
     assert_eq!(spaced.payload.get(), "{ \"b\": 1.0,  \"a\": \"\\u00e9\" }");
     let lines = app.request(Method::GET, "/v1/log").bearer_auth(AUDITOR_KEY);
-    let lines = take(lines.header("accept", "application/x-ndjson")).await;
+    let lines = fetch(lines.header("accept", "application/x-ndjson")).await;
     let lines = lines.text();
     assert_eq!(lines.lines().count(), log.len(), "{lines}");
     let line: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
@@ -118,7 +118,7 @@ async fn a_reader_recomputes_every_hash_from_the_log_alone() {
 }
 
 #[tokio::test]
-async fn the_log_is_read_in_pages_or_as_lines() {
+async fn log_is_read_in_pages_or_as_lines() {
     let app = App::start().await;
     some_history(&app).await;
     let whole = app.log().await;
@@ -185,10 +185,10 @@ async fn the_log_is_read_in_pages_or_as_lines() {
     }
 }
 
-/// Reads the log with an `Accept`.
+/// Reads the log with an `Accept` header.
 async fn accepting(app: &App, accept: &str, query: &str) -> Reply {
     let request = app.request(Method::GET, &format!("/v1/log{query}"));
-    take(
+    fetch(
         request
             .bearer_auth(harness::AUDITOR_KEY)
             .header("accept", accept),
@@ -197,7 +197,7 @@ async fn accepting(app: &App, accept: &str, query: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn the_log_comes_in_the_form_that_is_accepted_most() {
+async fn log_is_returned_in_the_preferred_format() {
     let app = App::start().await;
     app.create_drop(1, json!({})).await;
     for (accept, form) in [
@@ -234,7 +234,7 @@ async fn the_log_comes_in_the_form_that_is_accepted_most() {
 }
 
 #[tokio::test]
-async fn a_read_of_the_log_can_ask_to_be_as_fresh_as_a_position() {
+async fn read_of_the_log_can_require_a_position() {
     let app = App::start().await;
     app.create_drop(1, json!({})).await;
     for path in ["/v1/log", "/v1/log/head"] {
@@ -242,7 +242,7 @@ async fn a_read_of_the_log_can_ask_to_be_as_fresh_as_a_position() {
         let ahead = app.audit(&format!("{path}?at_least=1000000")).await;
         assert_eq!(ahead.problem(503, "unavailable")["position"], 1);
         let unread = app.audit(&format!("{path}?at_least=soon")).await;
-        assert_eq!(unread.faulty_places(400, "invalid_query"), ["/at_least"]);
+        assert_eq!(unread.error_pointers(400, "invalid_query"), ["/at_least"]);
     }
     accepting(&app, "application/x-ndjson", "?at_least=1000000")
         .await
@@ -250,7 +250,7 @@ async fn a_read_of_the_log_can_ask_to_be_as_fresh_as_a_position() {
 }
 
 #[tokio::test]
-async fn events_have_the_contracts_types_and_say_who_how_many_and_when() {
+async fn events_have_the_documented_types_and_fields() {
     let app = App::start().await;
     let drop = some_history(&app).await;
     let log = app.log().await;
@@ -283,7 +283,7 @@ async fn events_have_the_contracts_types_and_say_who_how_many_and_when() {
 }
 
 #[tokio::test]
-async fn nobodys_name_is_in_the_log_the_stream_or_what_the_server_writes() {
+async fn no_buyer_name_is_in_the_log_the_stream_or_the_servers_output() {
     let app = Launch::fresh()
         .await
         .with("RUST_LOG", "debug")
@@ -311,13 +311,10 @@ async fn nobodys_name_is_in_the_log_the_stream_or_what_the_server_writes() {
     let log = lines.send().await.unwrap().text().await.unwrap();
     let page = app.audit("/v1/log").await.text();
     let drop = app.get(&format!("/v1/drops/{drop}")).await.text();
-    app.verifies().await;
+    app.audit_verify().await;
     let stderr = app.stderr();
-    assert!(
-        stderr.contains("DEBUG"),
-        "the server writes down what it can"
-    );
-    for (place, said) in [
+    assert!(stderr.contains("DEBUG"), "the server logs the failure");
+    for (source, content) in [
         ("log", &log),
         ("page", &page),
         ("stream", &streamed),
@@ -331,14 +328,14 @@ async fn nobodys_name_is_in_the_log_the_stream_or_what_the_server_writes() {
             "card-4242",
             "key-of-buyer",
         ] {
-            let found = said.lines().find(|line| line.contains(name));
-            assert_eq!(found, None, "{name} in {place}");
+            let found = content.lines().find(|line| line.contains(name));
+            assert_eq!(found, None, "{name} in {source}");
         }
     }
 }
 
 #[tokio::test]
-async fn a_buyer_is_one_pseudonym_in_a_drop_and_another_in_the_next() {
+async fn buyer_has_one_pseudonym_per_drop() {
     let app = App::start().await;
     let drops = [
         app.create_drop(5, json!({})).await,
@@ -363,6 +360,6 @@ async fn a_buyer_is_one_pseudonym_in_a_drop_and_another_in_the_next() {
     assert_ne!(first[0], first[2]);
     assert!(
         first.iter().all(|buyer| !second.contains(buyer)),
-        "nothing links a buyer across drops"
+        "pseudonyms differ between drops"
     );
 }

@@ -1,4 +1,4 @@
-//! What was acknowledged is kept, whatever is killed: the server, or the database under it.
+//! Acknowledged results survive a kill of the server or of the database under it.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-/// One request to hold, and what its buyer was told before the power went.
+/// A request for a hold and the response that its buyer received before the crash.
 #[derive(Debug)]
 struct Attempt {
     key: String,
@@ -29,7 +29,8 @@ impl Attempt {
     }
 }
 
-/// Buyers who hold, and every other time buy, one after another, until the server is gone or `enough`.
+/// Buyers who place holds one after another and purchase every second one, until the server is gone
+/// or `enough` is set.
 struct Shoppers {
     buyers: JoinSet<(Vec<Attempt>, Vec<Reply>)>,
     acknowledged: Arc<AtomicUsize>,
@@ -37,7 +38,7 @@ struct Shoppers {
 }
 
 impl Shoppers {
-    fn go(api: &Api, drop: &str, round: usize) -> Self {
+    fn start(api: &Api, drop: &str, round: usize) -> Self {
         let (acknowledged, enough) = (
             Arc::new(AtomicUsize::new(0)),
             Arc::new(AtomicBool::new(false)),
@@ -59,22 +60,22 @@ impl Shoppers {
         }
     }
 
-    /// Waits until so many requests were acknowledged.
-    async fn have(&self, acknowledged: usize) {
-        eventually("shoppers are served", || async {
+    /// Waits until this number of requests was acknowledged.
+    async fn wait_for(&self, acknowledged: usize) {
+        eventually("requests are acknowledged", || async {
             (self.acknowledged.load(Ordering::SeqCst) >= acknowledged).then_some(())
         })
         .await;
     }
 
-    /// Has had enough, and tells what happened.
-    async fn leave(self) -> (Vec<Attempt>, Vec<Reply>) {
+    /// Stops the buyers and returns their attempts and refusals.
+    async fn finish(self) -> (Vec<Attempt>, Vec<Reply>) {
         self.enough.store(true, Ordering::SeqCst);
-        self.are_gone().await
+        self.wait_until_cut_off().await
     }
 
-    /// Waits until the last has found the server gone.
-    async fn are_gone(self) -> (Vec<Attempt>, Vec<Reply>) {
+    /// Waits until the last buyer has noticed that the server is gone.
+    async fn wait_until_cut_off(self) -> (Vec<Attempt>, Vec<Reply>) {
         let (mut attempts, mut refusals) = (vec![], vec![]);
         for (made, refused) in self.buyers.join_all().await {
             attempts.extend(made);
@@ -102,7 +103,7 @@ async fn shop(
             purchase: None,
         });
         let attempt = attempts.last_mut().unwrap();
-        // As a good caller does: the same request with the same key until it is answered.
+        // Well-behaved clients repeat a request with the same key until it is answered.
         let reply = loop {
             match api.try_hold_with(drop, &attempt.key, &attempt.body).await {
                 Ok(reply) if reply.status == 201 => break reply,
@@ -126,9 +127,10 @@ async fn shop(
     (attempts, refusals)
 }
 
-/// Claims that everything acknowledged is kept, and that asking again with the same key gives the same hold.
+/// Asserts that every acknowledged result is kept, and that repeating a request with its key
+/// returns the same hold.
 async fn assert_kept(app: &App, drop: &str, attempts: &[Attempt]) {
-    let ledger = app.ledger().await; // Asserts that nothing is in it twice.
+    let ledger = app.ledger().await; // Asserts that no result is recorded twice.
     for attempt in attempts {
         let again = app
             .hold_with(drop, &attempt.key, &attempt.body)
@@ -166,17 +168,17 @@ async fn assert_kept(app: &App, drop: &str, attempts: &[Attempt]) {
 }
 
 #[tokio::test]
-async fn a_server_that_is_killed_ten_times_loses_nothing_that_it_acknowledged() {
+async fn server_killed_ten_times_loses_nothing_acknowledged() {
     let mut app = Launch::private().start().await;
     let drop = app
         .create_drop(1_000_000, json!({ "hold_seconds": 3600 }))
         .await;
     let mut attempts = vec![];
     for round in 0..10 {
-        let shoppers = Shoppers::go(&app, &drop, round);
-        shoppers.have(60).await;
+        let shoppers = Shoppers::start(&app, &drop, round);
+        shoppers.wait_for(60).await;
         app.kill();
-        let (made, refusals) = shoppers.are_gone().await;
+        let (made, refusals) = shoppers.wait_until_cut_off().await;
         assert!(refusals.is_empty(), "{refusals:?}");
         assert!(made.iter().any(Attempt::was_cut_off), "killed in mid-load");
         attempts.extend(made);
@@ -195,14 +197,14 @@ async fn a_server_that_is_killed_ten_times_loses_nothing_that_it_acknowledged() 
 }
 
 #[tokio::test]
-async fn a_private_postgres_that_is_killed_comes_back_and_callers_are_told_to_try_again() {
+async fn killed_private_postgres_restarts_and_clients_get_retry_after() {
     let app = Launch::private().start().await;
     let drop = app
         .create_drop(1_000_000, json!({ "hold_seconds": 3600 }))
         .await;
-    let shoppers = Shoppers::go(&app, &drop, 0);
+    let shoppers = Shoppers::start(&app, &drop, 0);
     for killed in 1..=3 {
-        shoppers.have(killed * 60).await;
+        shoppers.wait_for(killed * 60).await;
         let before = postmaster(app.launch().data_dir()).expect("Postgres runs");
         kill(Pid::from_raw(before), Signal::SIGKILL).unwrap();
         eventually("Postgres is started again", || async {
@@ -210,9 +212,9 @@ async fn a_private_postgres_that_is_killed_comes_back_and_callers_are_told_to_tr
         })
         .await;
         let served = shoppers.acknowledged.load(Ordering::SeqCst);
-        shoppers.have(served + 60).await;
+        shoppers.wait_for(served + 60).await;
     }
-    let (attempts, refusals) = shoppers.leave().await;
+    let (attempts, refusals) = shoppers.finish().await;
 
     for refusal in &refusals {
         refusal.problem(503, "unavailable");
@@ -228,7 +230,7 @@ async fn a_private_postgres_that_is_killed_comes_back_and_callers_are_told_to_tr
     assert_eq!(verdict.code, Some(0), "{verdict:?}");
 }
 
-/// The process id that Postgres wrote into its lock file.
+/// The process id that Postgres wrote to its lock file.
 fn postmaster(data_dir: &Path) -> Option<i32> {
     let lock = fs::read_to_string(data_dir.join("postgres/postmaster.pid")).ok()?;
     lock.lines().next()?.trim().parse().ok()

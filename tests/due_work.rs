@@ -1,5 +1,5 @@
-//! What follows from one event keeps nobody waiting: cancelling a large drop, and many holds that
-//! expire at once.
+//! Due work that follows from one event delays no other drop: the cancellation of a large drop, and
+//! many holds that expire simultaneously.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -13,11 +13,11 @@ use infrastructure::log::{Batch, EventLog};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// So many holds that an engine records the end of them in dozens of batches.
+/// Enough holds that an engine needs dozens of batches to record how they end.
 const MANY: usize = 20_000;
 
-/// Places [`MANY`] holds of one unit, as a stock program may, while no server runs; returns the
-/// last.
+/// Places [`MANY`] holds of one unit without a server, as a program on stock `cqrs-es` may; returns
+/// the last one.
 async fn fill(app: App, drop: &str, hold_seconds: u32) -> (Launch, HoldId) {
     let log = PostgresLog::new(app.pool().clone());
     let launch = app.stop().await;
@@ -50,13 +50,12 @@ async fn fill(app: App, drop: &str, hold_seconds: u32) -> (Launch, HoldId) {
 
 async fn cancel(app: &App, drop: &str) -> Value {
     let path = format!("/v1/drops/{drop}/cancel");
-    harness::take(app.admin(reqwest::Method::POST, &path))
+    harness::fetch(app.admin(reqwest::Method::POST, &path))
         .await
         .json()
 }
 
-/// How many events of other drops stand between the first and the last of this drop's that are of
-/// this kind.
+/// Counts the events of other drops between the first and the last event of this drop of this type.
 fn between(log: &[Event], drop: &str, kind: &str) -> usize {
     let is_one = |event: &Event| event.aggregate_id == drop && event.event_type == kind;
     let first = log.iter().position(is_one).unwrap();
@@ -67,7 +66,7 @@ fn between(log: &[Event], drop: &str, kind: &str) -> usize {
     others.count()
 }
 
-/// Buys on `other` again and again, until the first drop holds nothing.
+/// Purchases from `other` repeatedly until the first drop has no open holds.
 async fn buy_until_free(app: &App, drop: &str, other: &str) {
     for number in 0.. {
         let hold = app.held(other, &format!("buyer-{number}")).await;
@@ -79,7 +78,7 @@ async fn buy_until_free(app: &App, drop: &str, other: &str) {
 }
 
 #[tokio::test]
-async fn many_holds_that_expire_at_once_hold_up_no_other_drop() {
+async fn many_simultaneous_expiries_delay_no_other_drop() {
     let app = App::start().await;
     let units = u32::try_from(MANY).unwrap();
     let drop = app.create_drop(units, json!({ "hold_seconds": 10 })).await;
@@ -92,11 +91,11 @@ async fn many_holds_that_expire_at_once_hold_up_no_other_drop() {
     let log = app.log().await;
     let others = between(&log, &drop, "HoldExpired");
     assert!(others >= 5, "{others} events of the other drop meanwhile");
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn a_large_drop_is_cancelled_at_once_and_its_holds_are_released_through_a_crash() {
+async fn large_drop_is_cancelled_immediately_and_releases_survive_a_crash() {
     let app = App::start().await;
     let units = u32::try_from(MANY).unwrap();
     let drop = app
@@ -113,8 +112,11 @@ async fn a_large_drop_is_cancelled_at_once_and_its_holds_are_released_through_a_
     let cancelled = cancel(&app, &drop).await;
     assert_eq!(text(&cancelled["status"]), "cancelled");
     let left = number(&cancelled["stock"]["held"]);
-    assert!(left > 0, "cancelling took all {MANY} holds with it");
-    // Nothing is held any more from then on, whatever is recorded yet.
+    assert!(
+        left > 0,
+        "cancelling released all {MANY} holds in one batch"
+    );
+    // From then on nothing is held, even if releases are not recorded yet.
     app.purchase(&last).await.problem(410, "hold_released");
     assert_eq!(
         text(&app.read_hold(&last).await.json()["status"]),
@@ -145,11 +147,11 @@ async fn a_large_drop_is_cancelled_at_once_and_its_holds_are_released_through_a_
 }
 
 #[tokio::test]
-async fn a_small_drop_is_cleared_when_cancelling_it_is_answered() {
+async fn small_drop_has_no_holds_once_its_cancellation_is_answered() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({})).await;
     let hold = app.held(&drop, "ann").await;
-    let entry = app.waits(&drop, "bob", 1).await;
+    let entry = app.joined(&drop, "bob", 1).await;
     let cancelled = cancel(&app, &drop).await;
     assert_eq!(number(&cancelled["stock"]["held"]), 0);
     assert_eq!(number(&cancelled["waitlist_length"]), 0);
@@ -157,22 +159,22 @@ async fn a_small_drop_is_cleared_when_cancelling_it_is_answered() {
         text(&app.read_hold(&hold).await.json()["status"]),
         "released"
     );
-    assert_eq!(text(&app.place(&entry).await["status"]), "closed");
+    assert_eq!(text(&app.waitlist_entry(&entry).await["status"]), "closed");
 }
 
 #[tokio::test]
-async fn a_waitlist_is_full_at_the_operators_limit() {
+async fn waitlist_is_full_at_the_configured_limit() {
     let launch = Launch::fresh().await;
     let app = launch.with("HOLDFAST_MAX_WAITLIST", "2").start().await;
     let drop = app.create_drop(1, json!({})).await;
     app.held(&drop, "ann").await;
-    let first = app.waits(&drop, "bob", 1).await;
-    app.waits(&drop, "cid", 1).await;
+    let first = app.joined(&drop, "bob", 1).await;
+    app.joined(&drop, "cid", 1).await;
     let full = app
         .join(&drop, "dan", 1)
         .await
         .problem(409, "waitlist_full");
     assert_eq!(number(&full["limit"]), 2);
     assert_eq!(app.leave(&first).await.status, 204);
-    app.waits(&drop, "dan", 1).await;
+    app.joined(&drop, "dan", 1).await;
 }

@@ -1,17 +1,18 @@
-//! A buyer who was erased is nowhere any more, the log is still proved, and every running engine has forgotten them.
+//! An erased buyer's data is gone everywhere, the log still verifies, and every running engine has
+//! discarded it.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use futures::TryStreamExt;
 use harness::{
-    ADMIN_KEY, AUDITOR_KEY, Api, App, Launch, Reply, eventually, key, number, take, text,
+    ADMIN_KEY, AUDITOR_KEY, Api, App, Launch, Reply, eventually, fetch, key, number, text,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use sqlx::postgres::PgPoolCopyExt;
 
-/// Everything that the database holds, as text.
+/// The whole contents of the database as text.
 async fn dump(pool: &PgPool) -> String {
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT quote_ident(schemaname) || '.' || quote_ident(tablename) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')",
@@ -46,7 +47,7 @@ async fn pay(api: &Api, hold: &str, reference: &str) {
 
 async fn erase(api: &Api, buyer: &str) -> Reply {
     let buyer = buyer.replace(' ', "%20").replace('@', "%40");
-    take(api.admin(Method::DELETE, &format!("/v1/admin/buyers/{buyer}"))).await
+    fetch(api.admin(Method::DELETE, &format!("/v1/admin/buyers/{buyer}"))).await
 }
 
 async fn purchasers(api: &Api, drop: &str) -> Reply {
@@ -55,7 +56,7 @@ async fn purchasers(api: &Api, drop: &str) -> Reply {
 }
 
 #[tokio::test]
-async fn nothing_of_an_erased_buyer_is_left_anywhere() {
+async fn no_data_of_an_erased_buyer_remains_anywhere() {
     let app = Launch::fresh()
         .await
         .with("RUST_LOG", "debug")
@@ -72,7 +73,7 @@ async fn nothing_of_an_erased_buyer_is_left_anywhere() {
             pay(&app, &text(&placed["id"]), &format!("card of {name}")).await;
             holds.push(text(&placed["id"]));
         }
-        // Known by another name later, which is introduced as well.
+        // Known by another name later, which is recorded as well.
         hold(&app, drop, "alice@example.ORG", "Alice Atwood").await;
     }
     let before = dump(app.pool()).await;
@@ -83,10 +84,13 @@ async fn nothing_of_an_erased_buyer_is_left_anywhere() {
         "card of Alice Adams",
         "Bob Brown",
     ] {
-        assert!(before.contains(trace), "{trace} is there to be found");
+        assert!(
+            before.contains(trace),
+            "{trace} is in the database before the erasure"
+        );
     }
     let list = purchasers(&app, &drops[0]).await;
-    let verified = app.verifies().await;
+    let verified = app.audit_verify().await;
     assert!(!verified.contains("eras"), "{verified}");
 
     let erased = erase(&app, "ALICE@example.org").await;
@@ -99,23 +103,26 @@ async fn nothing_of_an_erased_buyer_is_left_anywhere() {
     }
     assert!(
         after.contains("Bob Brown") && after.contains("card of Bob Brown"),
-        "others stay"
+        "other buyers are unaffected"
     );
     let lines = app
         .request(Method::GET, "/v1/log")
         .bearer_auth(AUDITOR_KEY)
         .header("accept", "application/x-ndjson");
     let exported = app.launch().run(&["audit", "export"]).await.stdout;
-    for said in [
-        take(lines).await.text(),
+    for content in [
+        fetch(lines).await.text(),
         exported,
         app.stderr(),
         purchasers(&app, &drops[0]).await.text(),
     ] {
-        assert!(traces.iter().all(|trace| !said.contains(trace)), "{said}");
+        assert!(
+            traces.iter().all(|trace| !content.contains(trace)),
+            "{content}"
+        );
     }
 
-    // What they bought stays bought, by nobody.
+    // Their purchases remain, without a name.
     assert_eq!(app.stock(&drops[0]).await, [9, 6, 1, 2]);
     let bought = app.read_hold(&holds[0]).await.ok(200);
     assert_eq!(
@@ -127,7 +134,7 @@ async fn nothing_of_an_erased_buyer_is_left_anywhere() {
     assert_ne!(
         now.header("etag"),
         list.header("etag"),
-        "a cached name must not live on"
+        "a cached name must not survive"
     );
     let names: Vec<String> = now.json()["data"]
         .as_array()
@@ -141,8 +148,8 @@ async fn nothing_of_an_erased_buyer_is_left_anywhere() {
         "{names:?}"
     );
 
-    // Six introductions: two names and a payment in each of two drops; of ten with Bob's.
-    let verified = app.verifies().await;
+    // Six records of personal data: two names and a payment in each of two drops; ten with Bob's.
+    let verified = app.audit_verify().await;
     assert!(
         verified.contains("\n6 of 10 introductions erased\n")
             && verified.ends_with("erasures: 1\n"),
@@ -151,7 +158,7 @@ async fn nothing_of_an_erased_buyer_is_left_anywhere() {
 }
 
 #[tokio::test]
-async fn erasing_again_or_somebody_unknown_changes_nothing() {
+async fn erasing_again_or_an_unknown_buyer_changes_nothing() {
     let app = App::start().await;
     let drop = app.create_drop(9, json!({})).await;
     hold(&app, &drop, "carol", "Carol").await;
@@ -168,23 +175,27 @@ async fn erasing_again_or_somebody_unknown_changes_nothing() {
     erase(&app, &"x".repeat(129)).await.invalid("/buyer_id");
 
     let path = "/v1/admin/buyers/carol";
-    take(app.request(Method::DELETE, path))
+    fetch(app.request(Method::DELETE, path))
         .await
         .problem(401, "unauthorized");
-    take(app.request(Method::DELETE, path).bearer_auth(AUDITOR_KEY))
+    fetch(app.request(Method::DELETE, path).bearer_auth(AUDITOR_KEY))
         .await
         .problem(403, "forbidden");
     assert_eq!(
-        take(app.request(Method::DELETE, path).bearer_auth(ADMIN_KEY))
+        fetch(app.request(Method::DELETE, path).bearer_auth(ADMIN_KEY))
             .await
             .status,
         204
     );
-    assert!(app.verifies().await.contains("1 of 1 introductions erased"));
+    assert!(
+        app.audit_verify()
+            .await
+            .contains("1 of 1 introductions erased")
+    );
 }
 
 #[tokio::test]
-async fn an_erasure_that_is_at_fault_is_no_outage_and_names_nobody_in_the_servers_log() {
+async fn failed_erasure_is_not_an_outage_and_logs_no_buyer_id() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({})).await;
     hold(&app, &drop, "alice@example.org", "Alice").await;
@@ -197,7 +208,7 @@ async fn an_erasure_that_is_at_fault_is_no_outage_and_names_nobody_in_the_server
     failed.problem(500, "internal");
     let instance = text(&failed.json()["instance"]);
     let id = instance.rsplit('/').next().unwrap();
-    let words = eventually("it is in the log", || async {
+    let words = eventually("the server logs the failure", || async {
         Some(app.stderr()).filter(|words| words.contains(id))
     })
     .await;
@@ -205,11 +216,11 @@ async fn an_erasure_that_is_at_fault_is_no_outage_and_names_nobody_in_the_server
     assert!(!words.contains("alice"), "{words}");
     rename("mislaid", "erasures").await;
     assert_eq!(erase(&app, "alice@example.org").await.status, 204);
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn what_is_put_back_after_an_erasure_is_found_out_by_the_audit() {
+async fn audit_finds_personal_data_restored_after_an_erasure() {
     let app = App::start().await;
     let drop = app.create_drop(5, json!({ "hold_seconds": 3600 })).await;
     hold(&app.api(), &drop, "alice", "Alice").await;
@@ -219,7 +230,7 @@ async fn what_is_put_back_after_an_erasure_is_found_out_by_the_audit() {
             .await
             .unwrap();
     assert_eq!(erase(&app.api(), "alice").await.status, 204);
-    app.verifies().await;
+    app.audit_verify().await;
 
     let put_back = format!(
         "ALTER TABLE events DISABLE TRIGGER refuse_rewriting;
@@ -237,7 +248,7 @@ async fn what_is_put_back_after_an_erasure_is_found_out_by_the_audit() {
 }
 
 #[tokio::test]
-async fn a_buyer_who_comes_back_is_somebody_new_and_their_old_hold_is_still_good() {
+async fn returning_erased_buyer_is_new_and_their_old_hold_stays_valid() {
     let app = App::start().await;
     let drop = app.create_drop(9, json!({ "max_per_buyer": 1 })).await;
     let old = hold(&app, &drop, "dora", "Dora").await;
@@ -262,9 +273,9 @@ async fn a_buyer_who_comes_back_is_somebody_new_and_their_old_hold_is_still_good
         .filter(|event| event.event_type == "HoldPlaced")
         .map(|event| event.fields()["buyer"].clone())
         .collect();
-    assert_ne!(pseudonyms[0], pseudonyms[1], "nothing links the two");
+    assert_ne!(pseudonyms[0], pseudonyms[1], "the pseudonyms differ");
 
-    // The second time only what is new has to go, after a restart as well.
+    // The second erasure removes only the new data, after a restart as well.
     let app = app.restart().await;
     assert_eq!(
         app.read_hold(&text(&new["id"])).await.ok(200)["buyer_id"],
@@ -280,21 +291,21 @@ async fn a_buyer_who_comes_back_is_somebody_new_and_their_old_hold_is_still_good
         "neither dora nor Dora"
     );
     assert!(
-        app.verifies()
+        app.audit_verify()
             .await
             .contains("2 of 2 introductions erased\nerasures: 2\n")
     );
 }
 
 #[tokio::test]
-async fn an_answer_that_names_an_erased_buyer_is_confirmed_by_no_entity_tag() {
+async fn no_entity_tag_confirms_a_body_with_an_erased_buyer() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({})).await;
     let held = app.held(&drop, "frida").await;
-    let entry = app.waits(&drop, "frida", 1).await;
+    let entry = app.joined(&drop, "frida", 1).await;
     let paths = [format!("/v1/holds/{held}"), format!("/v1/waitlist/{entry}")];
     let known = async |path: &str, tag: &str| {
-        take(app.request(Method::GET, path).header("If-None-Match", tag)).await
+        fetch(app.request(Method::GET, path).header("If-None-Match", tag)).await
     };
     let mut tags = vec![];
     for path in &paths {
@@ -304,17 +315,17 @@ async fn an_answer_that_names_an_erased_buyer_is_confirmed_by_no_entity_tag() {
     }
     assert_eq!(erase(&app, "frida").await.status, 204);
     for (path, tag) in paths.iter().zip(&tags) {
-        let answer = known(path, tag).await.ok(200);
-        assert_eq!(answer["buyer_id"], json!(null), "{path}");
+        let body = known(path, tag).await.ok(200);
+        assert_eq!(body["buyer_id"], json!(null), "{path}");
     }
 }
 
 #[tokio::test]
-async fn names_are_compared_as_the_engine_compares_them() {
+async fn names_are_compared_as_in_the_engine() {
     let app = App::start().await;
     let drop = app.create_drop(9, json!({})).await;
-    // The Kelvin sign is the letter k by canonical equivalence, and so it is kept.
-    for (written, kept, asked) in [
+    // The Kelvin sign is canonically equivalent to the letter K, and is stored as that letter.
+    for (written, kept, requested) in [
         ("ÉLISE", "ÉLISE", "élise"),
         ("\u{212A}urt", "Kurt", "kurt"),
         ("Zoë Z", "Zoë Z", "zoË%20z"),
@@ -322,7 +333,8 @@ async fn names_are_compared_as_the_engine_compares_them() {
     ] {
         hold(&app, &drop, written, "Somebody").await;
         assert!(dump(app.pool()).await.contains(kept));
-        let erased = take(app.admin(Method::DELETE, &format!("/v1/admin/buyers/{asked}"))).await;
+        let erased =
+            fetch(app.admin(Method::DELETE, &format!("/v1/admin/buyers/{requested}"))).await;
         assert_eq!(erased.status, 204);
         let dump = dump(app.pool()).await;
         assert!(!dump.contains(written) && !dump.contains(kept), "{written}");
@@ -330,7 +342,7 @@ async fn names_are_compared_as_the_engine_compares_them() {
 }
 
 #[tokio::test]
-async fn events_that_cannot_be_read_neither_stop_an_erasure_nor_keep_a_name() {
+async fn unreadable_events_neither_stop_an_erasure_nor_keep_a_name() {
     let app = App::start().await;
     let drop = app.create_drop(9, json!({})).await;
     hold(&app, &drop, "alice", "Alice").await;
@@ -347,8 +359,8 @@ async fn events_that_cannot_be_read_neither_stop_an_erasure_nor_keep_a_name() {
         .await
         .unwrap();
     };
-    // A text that no function of PostgreSQL on JSON reads, a payload without a buyer, one that is no
-    // object, and a name with spaces around it and with escapes.
+    // A text that no JSON function of PostgreSQL reads, a payload without a buyer, one that is not
+    // an object, and a name with surrounding spaces and escapes.
     let nul = r#"{"buyer_id": "x\u0000y", "display_name": "Nul"}"#;
     introduce(r#"{"HoldPlaced": {"buyer": "\u0000"}}"#, nul).await;
     introduce("{}", r#"{"buyer_id": " Mallory "}"#).await;
@@ -366,12 +378,12 @@ async fn events_that_cannot_be_read_neither_stop_an_erasure_nor_keep_a_name() {
     assert!(!kept.contains("allory") && !kept.contains("lice"), "{kept}");
     assert!(
         kept.contains("Nul"),
-        "it is nobody's who was erased: {kept}"
+        "it belongs to no erased buyer: {kept}"
     );
 }
 
 #[tokio::test]
-async fn another_process_forgets_before_it_appends_again() {
+async fn other_process_applies_an_erasure_before_its_next_append() {
     let one = App::start().await;
     let two = one.launch().clone().start().await;
     let drop = one.create_drop(50, json!({ "max_per_hold": 1 })).await;
@@ -384,7 +396,7 @@ async fn another_process_forgets_before_it_appends_again() {
         .ok(200);
     assert_eq!(known["buyer_id"], "erin");
 
-    // Without a server that is told: from the command line.
+    // From the command line: no server takes part.
     let erased = one.launch().run(&["audit", "erase", " Erin "]).await;
     assert_eq!(erased.code, Some(0), "{erased:?}");
     assert!(
@@ -394,8 +406,8 @@ async fn another_process_forgets_before_it_appends_again() {
         "{erased:?}"
     );
 
-    // The very next thing that either decides about her is about somebody new: a name that differs from the one they knew
-    // would otherwise be introduced again under the pseudonym that was erased.
+    // The next decision of either engine about her treats her as a new buyer. Otherwise a name that
+    // differs from the known one would be recorded again under the erased pseudonym.
     let again = hold(&two, &drop, "erin", "Erin Later").await;
     let log = two.log().await;
     let pseudonym = |hold: &Value| {
@@ -406,33 +418,33 @@ async fn another_process_forgets_before_it_appends_again() {
     };
     assert_ne!(pseudonym(&placed), pseudonym(&again));
     for api in [one.api(), two.api()] {
-        eventually("each process has forgotten her", || async {
+        eventually("each process has discarded her name", || async {
             let seen = api.get(&format!("/v1/holds/{id}")).await.ok(200);
             (seen["buyer_id"] == json!(null)).then_some(())
         })
         .await;
     }
     assert!(!dump(one.pool()).await.contains("Erin Early"));
-    assert!(one.verifies().await.contains("erasures: 1\n"));
-    let nobody = one
+    assert!(one.audit_verify().await.contains("erasures: 1\n"));
+    let unknown = one
         .launch()
         .run(&["audit", "erase", "nobody", "--json"])
         .await;
     assert_eq!(
-        serde_json::from_str::<Value>(&nobody.stdout).unwrap(),
+        serde_json::from_str::<Value>(&unknown.stdout).unwrap(),
         json!({ "position": null, "pseudonyms": 0, "introductions": 0 })
     );
 }
 
 #[tokio::test]
-async fn erasing_in_the_middle_of_a_stampede_loses_no_hold_and_links_nobody() {
+async fn erasure_during_a_stampede_loses_no_hold_and_links_no_buyer() {
     let app = App::start().await;
     let drop = app.create_drop(5_000, json!({})).await;
     let (api, shop) = (app.api(), drop.clone());
     let stampede = tokio::spawn(async move {
-        harness::at_once((0..600).map(|turn| {
+        harness::concurrently((0..600).map(|turn| {
             let (api, shop) = (api.clone(), shop.clone());
-            // The same few buyers under ever new names: each is introduced again and again.
+            // The same few buyers under new names each time: each is introduced repeatedly.
             async move {
                 hold(
                     &api,
@@ -456,7 +468,7 @@ async fn erasing_in_the_middle_of_a_stampede_loses_no_hold_and_links_nobody() {
     let after = dump(app.pool()).await;
     assert!(!after.contains("buyer-3") && !after.contains(" of 3\""));
     assert_eq!(app.stock(&drop).await, [5_000, 4_400, 600, 0]);
-    // A pseudonym that was erased never got a name again, so nothing was left to find under it.
+    // An erased pseudonym never got a name again, so none can be found under it.
     let rows: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM events e JOIN erasures x ON x.drop_id::text = e.aggregate_id
           WHERE e.position > x.position AND e.private IS NOT NULL AND e.payload -> e.event_type ->> 'buyer' = x.buyer::text",
@@ -475,7 +487,7 @@ async fn erasing_in_the_middle_of_a_stampede_loses_no_hold_and_links_nobody() {
     .unwrap();
     assert_eq!(
         introduced_after, 0,
-        "nobody was introduced again under a pseudonym that was erased"
+        "no erased pseudonym was introduced again"
     );
-    app.verifies().await;
+    app.audit_verify().await;
 }

@@ -1,14 +1,14 @@
-//! A hold that is not paid for comes back: once, whole, and not a moment before its time.
+//! An unpaid hold expires: once, completely, and not before its time.
 
-use harness::{App, Event, at_once, distinct, eventually, key, tally, text};
+use harness::{App, Event, concurrently, distinct, eventually, key, tally, text};
 use serde_json::json;
 
 #[tokio::test]
-async fn five_thousand_holds_that_run_out_all_come_back_once_each() {
+async fn five_thousand_holds_expire_once_each() {
     let app = App::start().await;
     let drop = app.create_drop(5_000, json!({ "hold_seconds": 1 })).await;
 
-    let placed = at_once((0..50).map(|buyer| {
+    let placed = concurrently((0..50).map(|buyer| {
         let (api, drop) = (app.api(), drop.clone());
         async move {
             let mut ids = vec![];
@@ -22,7 +22,7 @@ async fn five_thousand_holds_that_run_out_all_come_back_once_each() {
     let placed = distinct(placed.into_iter().flatten());
     assert_eq!(placed.len(), 5_000);
 
-    eventually("all units are back", || async {
+    eventually("all units are available", || async {
         (app.stock(&drop).await == [5_000, 5_000, 0, 0]).then_some(())
     })
     .await;
@@ -38,17 +38,17 @@ async fn five_thousand_holds_that_run_out_all_come_back_once_each() {
             .count(),
         5_000
     );
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn what_comes_back_can_be_held_again() {
+async fn units_of_an_expired_hold_can_be_held_again() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({ "hold_seconds": 1 })).await;
     let first = app.held(&drop, "alice").await;
     app.hold(&drop, "bob").await.problem(409, "sold_out");
 
-    let second = eventually("the unit comes back", || async {
+    let second = eventually("the unit is available", || async {
         let reply = app.hold(&drop, "bob").await;
         (reply.status == 201).then(|| text(&reply.json()["id"]))
     })
@@ -60,12 +60,12 @@ async fn what_comes_back_can_be_held_again() {
 }
 
 #[tokio::test]
-async fn a_hold_that_ran_out_can_be_neither_bought_nor_released() {
+async fn expired_hold_can_be_neither_purchased_nor_released() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({ "hold_seconds": 1 })).await;
     let hold = app.held(&drop, "alice").await;
 
-    eventually("the hold is over", || async {
+    eventually("the hold has expired", || async {
         (app.read_hold(&hold).await.ok(200)["status"] == "expired").then_some(())
     })
     .await;
@@ -80,23 +80,23 @@ async fn a_hold_that_ran_out_can_be_neither_bought_nor_released() {
 }
 
 #[tokio::test]
-async fn a_purchase_that_races_with_the_end_of_its_hold_is_a_sale_or_an_expiry_never_both() {
+async fn purchase_racing_with_expiry_is_a_sale_or_an_expiry_never_both() {
     let app = App::start().await;
     let drop = app.create_drop(200, json!({ "hold_seconds": 1 })).await;
-    let holds = at_once((0..200).map(|buyer| {
+    let holds = concurrently((0..200).map(|buyer| {
         let (api, drop) = (app.api(), drop.clone());
         async move { api.held(&drop, &format!("buyer-{buyer}")).await }
     }))
     .await;
 
-    // Every other buyer pays in time, or nearly so; the rest pay when it is over.
-    let outcomes = at_once(holds.iter().cloned().enumerate().map(|(index, hold)| {
+    // Every second buyer pays shortly before the end; the others pay after it.
+    let outcomes = concurrently(holds.iter().cloned().enumerate().map(|(index, hold)| {
         let api = app.api();
         async move {
             if index % 2 == 0 {
                 return api.purchase(&hold).await;
             }
-            eventually("the hold is over", || async {
+            eventually("the hold has expired", || async {
                 (api.read_hold(&hold).await.json()["status"] == "expired").then_some(())
             })
             .await;
@@ -120,16 +120,16 @@ async fn a_purchase_that_races_with_the_end_of_its_hold_is_a_sale_or_an_expiry_n
         "{:?}",
         tally(&outcomes)
     );
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn holds_that_ran_out_while_the_server_was_down_end_at_their_own_time() {
+async fn holds_that_expire_while_the_server_is_down_end_at_their_deadline() {
     let mut app = App::start().await;
     let drop = app.create_drop(300, json!({ "hold_seconds": 1 })).await;
     let lasting = app.create_drop(1, json!({ "hold_seconds": 3600 })).await;
     let kept = app.held(&lasting, "alice").await;
-    let replies = at_once((0..300).map(|buyer| {
+    let replies = concurrently((0..300).map(|buyer| {
         let (api, drop) = (app.api(), drop.clone());
         async move {
             api.hold_with(
@@ -156,7 +156,7 @@ async fn holds_that_ran_out_while_the_server_was_down_end_at_their_own_time() {
 
     let app = app.restart().await;
 
-    eventually("all units are back", || async {
+    eventually("all units are available", || async {
         (app.stock(&drop).await == [300, 300, 0, 0]).then_some(())
     })
     .await;
@@ -167,11 +167,11 @@ async fn holds_that_ran_out_while_the_server_was_down_end_at_their_own_time() {
             .iter()
             .filter(|event| event.event_type == "HoldExpired" && hold_in(event) == hold)
             .collect();
-        assert_eq!(ends.len(), 1, "hold {hold} ends once");
+        assert_eq!(ends.len(), 1, "hold {hold} is resolved once");
         assert_eq!(ends[0].fields()["expired_at"], expires_at.as_str());
     }
     assert_eq!(app.read_hold(&kept).await.ok(200)["status"], "held");
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 fn hold_in(event: &Event) -> String {

@@ -1,5 +1,5 @@
-//! A primary and its synchronous standby: what was acknowledged survives a failover, and what is not replicated is not
-//! acknowledged, whatever is restarted or cancelled meanwhile.
+//! A primary and its synchronous standby: acknowledged results survive a failover, and results that
+//! are not replicated are not acknowledged, even if something is restarted or cancelled meanwhile.
 
 use harness::{ADMIN_KEY, AUDITOR_KEY, App, Launch, Reply, Tunnel, eventually, key, text};
 use nix::sys::signal::{Signal, kill};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sqlx::PgConnection;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-/// A pair, a server on it, a drop of ten, and a hold that was acknowledged.
+/// A pair of databases, a server on it, a drop of ten units, and an acknowledged hold.
 struct Shop {
     pair: Pair,
     database: TestDatabase,
@@ -35,8 +35,8 @@ impl Shop {
         }
     }
 
-    /// Asks for a hold, without waiting for the answer.
-    fn asked(&self, app: &App, attempt: &Attempt) -> JoinHandle<Reply> {
+    /// Requests a hold without waiting for the response.
+    fn send_hold(&self, app: &App, attempt: &Attempt) -> JoinHandle<Reply> {
         let (api, drop, attempt) = (app.api(), self.drop.clone(), attempt.clone());
         tokio::spawn(async move { api.hold_with(&drop, &attempt.key, &attempt.body).await })
     }
@@ -45,21 +45,25 @@ impl Shop {
         app.hold_with(&self.drop, &attempt.key, &attempt.body).await
     }
 
-    /// Waits until a commit of ours waits for the standby; returns a way to look on.
-    async fn until_one_waits(&self) -> PgConnection {
+    /// Waits until a commit of the server waits for the standby; returns a connection for further
+    /// queries.
+    async fn wait_for_blocked_commit(&self) -> PgConnection {
         let mut operator = self.pair.operator().await;
-        until_count(&mut operator, &self.waiting(), |waiting| waiting > 0).await;
+        until_count(&mut operator, &self.blocked_commits(), |blocked_commits| {
+            blocked_commits > 0
+        })
+        .await;
         operator
     }
 
-    fn waiting(&self) -> String {
+    fn blocked_commits(&self) -> String {
         format!(
             "{} AND (query LIKE '%UPDATE log_head%' OR query LIKE '%pg_logical_emit_message%')",
             waiting_for_standby(&self.database)
         )
     }
 
-    /// Fails over, and claims that these holds are there.
+    /// Fails over and asserts that these holds are in the log.
     async fn assert_promoted_has(mut self, holds: &[&str]) {
         self.app.kill();
         self.pair.kill_primary();
@@ -71,11 +75,11 @@ impl Shop {
         for hold in holds {
             assert!(ledger.has_hold(hold), "{hold} was acknowledged");
         }
-        app.verifies().await;
+        app.audit_verify().await;
     }
 }
 
-/// A request, and every repetition of it.
+/// A request and all of its retries.
 #[derive(Clone)]
 struct Attempt {
     key: String,
@@ -112,33 +116,35 @@ async fn eventually_held(shop: &Shop, app: &App, attempt: &Attempt) -> String {
     .await
 }
 
-/// Ends every wait for the standby that there is, and claims that some server of ours waits anew: it has not taken what it
-/// finds in the log for an answer.
+/// Ends every wait for the standby and asserts that a server then waits again: it did not answer
+/// from unreplicated events that it found in the log.
 async fn assert_waits_anew(shop: &Shop, operator: &mut PgConnection) {
     let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
     count(operator, ended).await;
     let proving = format!(
         "{} AND query LIKE '%pg_logical_emit_message%'",
-        shop.waiting()
+        shop.blocked_commits()
     );
-    until_count(operator, &proving, |waiting| waiting > 0).await;
+    until_count(operator, &proving, |blocked_commits| blocked_commits > 0).await;
 }
 
 #[tokio::test]
-async fn a_hold_that_is_found_after_a_restart_of_the_primary_is_acknowledged_when_it_is_replicated()
-{
+async fn hold_found_after_a_primary_restart_is_acknowledged_once_replicated() {
     let mut shop = Shop::open().await;
     shop.pair.stop_standby();
     let bob = attempt("bob");
-    let first = shop.asked(&shop.app, &bob);
-    drop(shop.until_one_waits().await);
+    let first = shop.send_hold(&shop.app, &bob);
+    drop(shop.wait_for_blocked_commit().await);
     shop.pair.restart_primary().await;
     assert_unavailable(&first.await.unwrap());
-    let mut operator = shop.until_one_waits().await;
+    let mut operator = shop.wait_for_blocked_commit().await;
     assert_waits_anew(&shop, &mut operator).await;
     assert_unavailable(&shop.retry(&shop.app, &bob).await);
-    let waiting = count(&mut operator, &shop.waiting()).await;
-    assert!(waiting <= 1, "{waiting} sessions of one server wait");
+    let blocked_commits = count(&mut operator, &shop.blocked_commits()).await;
+    assert!(
+        blocked_commits <= 1,
+        "{blocked_commits} sessions of one server wait"
+    );
 
     shop.pair.start_standby().await;
     let bob = eventually_held(&shop, &shop.app, &bob).await;
@@ -147,13 +153,12 @@ async fn a_hold_that_is_found_after_a_restart_of_the_primary_is_acknowledged_whe
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_before_the_standby_went_away_survives_a_failover_and_the_rest_was_not()
- {
+async fn only_replicated_holds_are_acknowledged_and_they_survive_a_failover() {
     let mut shop = Shop::open().await;
     shop.pair.stop_standby();
     let bob = attempt("bob");
-    let first = shop.asked(&shop.app, &bob);
-    drop(shop.until_one_waits().await);
+    let first = shop.send_hold(&shop.app, &bob);
+    drop(shop.wait_for_blocked_commit().await);
     shop.pair.restart_primary().await;
     assert_unavailable(&first.await.unwrap());
     let alice = shop.held.clone();
@@ -161,24 +166,27 @@ async fn what_was_acknowledged_before_the_standby_went_away_survives_a_failover_
 }
 
 #[tokio::test]
-async fn a_server_that_starts_without_the_standby_waits_for_it() {
+async fn server_started_without_the_standby_waits_for_it() {
     let mut shop = Shop::open().await;
     shop.pair.stop_standby();
     let bob = attempt("bob");
-    let first = shop.asked(&shop.app, &bob);
-    drop(shop.until_one_waits().await);
+    let first = shop.send_hold(&shop.app, &bob);
+    drop(shop.wait_for_blocked_commit().await);
     shop.app.kill();
     drop(first.await);
-    // The commit of the server that was killed becomes visible.
+    // The commit of the killed server becomes visible.
     shop.pair.restart_primary().await;
     let launch = shop.app.launch().clone();
     let mut starting = tokio::spawn(launch.start());
     let mut operator = tokio::select! {
-        _ = &mut starting => panic!("it serves what is not replicated"),
-        operator = shop.until_one_waits() => operator,
+        _ = &mut starting => panic!("the server shows events that are not replicated"),
+        operator = shop.wait_for_blocked_commit() => operator,
     };
     assert_waits_anew(&shop, &mut operator).await;
-    assert!(!starting.is_finished(), "it listens and answers nobody");
+    assert!(
+        !starting.is_finished(),
+        "the server listens without answering"
+    );
     shop.pair.start_standby().await;
     let app = starting.await.unwrap();
     let bob = eventually_held(&shop, &app, &bob).await;
@@ -188,41 +196,50 @@ async fn a_server_that_starts_without_the_standby_waits_for_it() {
 }
 
 #[tokio::test]
-async fn a_start_that_is_stopped_while_it_waits_leaves_no_session() {
+async fn start_stopped_while_waiting_leaves_no_session() {
     let mut shop = Shop::open().await;
     shop.app.kill();
     shop.pair.stop_standby();
     let mut operator = shop.pair.operator().await;
-    until_count(&mut operator, &shop.waiting(), |waiting| waiting == 0).await;
+    until_count(&mut operator, &shop.blocked_commits(), |blocked_commits| {
+        blocked_commits == 0
+    })
+    .await;
     for _ in 0..3 {
         let mut command = shop
             .app
             .launch()
             .command(&["serve", "--listen", "127.0.0.1:0"]);
         let mut starting = command.spawn().unwrap();
-        until_count(&mut operator, &shop.waiting(), |waiting| waiting > 0).await;
+        until_count(&mut operator, &shop.blocked_commits(), |blocked_commits| {
+            blocked_commits > 0
+        })
+        .await;
         let pid = i32::try_from(starting.id()).unwrap();
         kill(Pid::from_raw(pid), Signal::SIGTERM).unwrap();
         let ended = spawn_blocking(move || starting.wait()).await.unwrap();
         assert_eq!(ended.unwrap().code(), Some(1));
-        until_count(&mut operator, &shop.waiting(), |waiting| waiting == 0).await;
+        until_count(&mut operator, &shop.blocked_commits(), |blocked_commits| {
+            blocked_commits == 0
+        })
+        .await;
     }
 }
 
 #[tokio::test]
-async fn another_server_neither_replays_nor_shows_a_hold_that_is_not_replicated() {
+async fn other_server_neither_replays_nor_shows_an_unreplicated_hold() {
     let mut shop = Shop::open().await;
     let other = Launch::on(shop.database.clone()).start().await;
     shop.pair.stop_standby();
     let bob = attempt("bob");
-    let first = shop.asked(&shop.app, &bob);
-    let mut operator = shop.until_one_waits().await;
-    // The wait is cancelled: it is visible now, and the other server follows.
+    let first = shop.send_hold(&shop.app, &bob);
+    let mut operator = shop.wait_for_blocked_commit().await;
+    // The wait is cancelled: the commit is now visible, and the other server follows.
     let cancelled =
         "SELECT count(pg_cancel_backend(pid)) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
     count(&mut operator, cancelled).await;
     assert_unavailable(&shop.retry(&other, &bob).await);
-    eventually("the other server cannot prove what it follows", || async {
+    eventually("the other server cannot confirm replication", || async {
         (other.get("/health/ready").await.status == 503).then_some(())
     })
     .await;
@@ -231,7 +248,7 @@ async fn another_server_neither_replays_nor_shows_a_hold_that_is_not_replicated(
     let head = other
         .request(reqwest::Method::GET, "/v1/log/head")
         .bearer_auth(AUDITOR_KEY);
-    assert_unavailable(&harness::take(head).await);
+    assert_unavailable(&harness::fetch(head).await);
     assert_unavailable(&first.await.unwrap());
 
     shop.pair.start_standby().await;
@@ -244,7 +261,7 @@ async fn another_server_neither_replays_nor_shows_a_hold_that_is_not_replicated(
 }
 
 #[tokio::test]
-async fn a_server_goes_through_a_failover_and_sells_on() {
+async fn server_survives_a_failover_and_continues_to_sell() {
     let mut pair = Pair::start().await;
     let database = pair.fresh_database().await;
     let tunnel = Tunnel::to(database.clone()).await;
@@ -254,12 +271,12 @@ async fn a_server_goes_through_a_failover_and_sells_on() {
 
     pair.kill_primary();
     let standby = pair.on_standby(&database);
-    tunnel.lead_to(&standby);
-    eventually("the server notices", || async {
+    tunnel.redirect_to(&standby);
+    eventually("the server detects the outage", || async {
         (app.get("/health/ready").await.status == 503).then_some(())
     })
     .await;
-    // It is led to a server that reads and does not write yet.
+    // The address now leads to a server that accepts reads but not yet writes.
     pair.revive_standby().await;
     let bob = attempt("bob");
     for _ in 0..3 {
@@ -268,11 +285,11 @@ async fn a_server_goes_through_a_failover_and_sells_on() {
     let erase = app
         .request(reqwest::Method::DELETE, "/v1/admin/buyers/alice")
         .bearer_auth(ADMIN_KEY);
-    assert_unavailable(&harness::take(erase).await);
+    assert_unavailable(&harness::fetch(erase).await);
     assert_eq!(app.stock(&drop).await, [10, 9, 1, 0]);
 
     pair.promote().await;
-    eventually("it sells on", || async {
+    eventually("it sells again", || async {
         let reply = app.hold_with(&drop, &bob.key, &bob.body).await;
         (reply.status == 201).then_some(())
     })

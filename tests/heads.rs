@@ -1,10 +1,10 @@
-//! Requests that are refused by their head alone: each as a problem document, and the connection is
-//! closed.
+//! Requests that are rejected because of their head: each gets a problem document, and the
+//! connection is closed.
 
 use harness::{App, Raw, Reply};
 
-/// Sends `head`, and takes the answer and the end of the connection.
-async fn answer_to(app: &App, head: &[u8]) -> Reply {
+/// Sends `head` and reads the response until the connection is closed.
+async fn response_to(app: &App, head: &[u8]) -> Reply {
     let mut connection = Raw::connect(app.address()).await;
     connection.send(head).await;
     connection.reply().await
@@ -15,7 +15,7 @@ fn get(path: &str, fields: &str) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn what_is_not_http_gets_a_problem_and_the_connection_is_closed() {
+async fn request_that_is_not_http_gets_a_problem_and_is_disconnected() {
     let app = App::start().await;
     let live = "GET /health/live HTTP/1.1\r\n";
     for (head, status, code) in [
@@ -56,7 +56,7 @@ async fn what_is_not_http_gets_a_problem_and_the_connection_is_closed() {
             "http_version_not_supported",
         ),
     ] {
-        let reply = answer_to(&app, head.as_bytes()).await;
+        let reply = response_to(&app, head.as_bytes()).await;
         reply.problem(status, code);
         assert_eq!(reply.header("connection"), "close", "{head:?}");
         assert!(!reply.header("date").is_empty(), "{head:?}");
@@ -76,7 +76,7 @@ async fn http_1_1_needs_exactly_one_host_and_http_1_0_none() {
         "host: user@shop\r\n",
     ] {
         let head = format!("GET /health/live HTTP/1.1\r\n{hosts}\r\n");
-        let reply = answer_to(&app, head.as_bytes()).await;
+        let reply = response_to(&app, head.as_bytes()).await;
         reply.problem(400, "malformed_request");
         assert_eq!(reply.header("connection"), "close", "{hosts:?}");
     }
@@ -86,12 +86,16 @@ async fn http_1_1_needs_exactly_one_host_and_http_1_0_none() {
         "GET /health/live HTTP/1.1\r\nhost: [::1]:80\r\nconnection: close\r\n\r\n",
         "GET http://shop/health/live HTTP/1.1\r\nhost: shop\r\nconnection: close\r\n\r\n",
     ] {
-        assert_eq!(answer_to(&app, head.as_bytes()).await.status, 200, "{head}");
+        assert_eq!(
+            response_to(&app, head.as_bytes()).await.status,
+            200,
+            "{head}"
+        );
     }
 }
 
 #[tokio::test]
-async fn a_head_has_at_most_32_kib_and_100_fields() {
+async fn head_has_at_most_32_kib_and_100_fields() {
     const KIB: usize = 1024;
     let app = App::start().await;
     let long = |bytes: usize| format!("x-padding: {}\r\n", "x".repeat(bytes));
@@ -114,13 +118,13 @@ async fn a_head_has_at_most_32_kib_and_100_fields() {
             "uri_too_long",
         ),
     ] {
-        let reply = answer_to(&app, &head).await;
+        let reply = response_to(&app, &head).await;
         let problem = reply.problem(status, code);
         assert_eq!(problem["max_bytes"], 32 * KIB, "{problem}");
         assert_eq!(reply.header("connection"), "close");
     }
-    // What is allowed is answered; only a small head leaves the connection open, whose buffer is
-    // kept.
+    // Allowed heads get a response; only a small head leaves the connection open, because its
+    // buffer is kept.
     for (fields, stays_open) in [
         (long(31 * KIB), false),
         ("a: b\r\n".repeat(99), true),
@@ -128,12 +132,12 @@ async fn a_head_has_at_most_32_kib_and_100_fields() {
     ] {
         let mut connection = Raw::connect(app.address()).await;
         connection.send(&get("/health/live", &fields)).await;
-        let reply = connection.answer().await;
+        let reply = connection.next_reply().await;
         assert_eq!(reply.status, 200);
         assert_eq!(reply.header("connection") != "close", stays_open);
         if stays_open {
             connection.send(&get("/health/live", "")).await;
-            assert_eq!(connection.answer().await.status, 200);
+            assert_eq!(connection.next_reply().await.status, 200);
         } else {
             assert_eq!(connection.closed().await, "");
         }
@@ -141,21 +145,21 @@ async fn a_head_has_at_most_32_kib_and_100_fields() {
 }
 
 #[tokio::test]
-async fn a_bad_request_behind_good_ones_is_refused_after_they_are_answered() {
+async fn bad_pipelined_request_is_rejected_after_the_good_ones() {
     let app = App::start().await;
     let mut connection = Raw::connect(app.address()).await;
     let good = String::from_utf8(get("/health/live", "")).expect("ASCII");
     let all = format!("{good}{good}GET / HTTP/1.1\r\nno colon\r\n\r\n{good}");
     connection.send(all.as_bytes()).await;
-    let answers = connection.closed().await;
-    let statuses: Vec<&str> = answers
+    let responses = connection.closed().await;
+    let statuses: Vec<&str> = responses
         .split("HTTP/1.1 ")
         .skip(1)
-        .map(|answer| &answer[..3])
+        .map(|response| &response[..3])
         .collect();
-    assert_eq!(statuses, ["200", "200", "400"], "{answers}");
+    assert_eq!(statuses, ["200", "200", "400"], "{responses}");
     assert!(
-        answers.contains("\"code\":\"malformed_request\""),
-        "{answers}"
+        responses.contains("\"code\":\"malformed_request\""),
+        "{responses}"
     );
 }

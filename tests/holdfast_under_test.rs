@@ -1,4 +1,4 @@
-//! The product, built for the tests; see `holdfast::cli`.
+//! The product's `main`, built with the tests; see `holdfast::cli`.
 
 use std::process::ExitCode;
 

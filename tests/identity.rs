@@ -1,24 +1,24 @@
-//! Who is who: ids and names by Unicode's own documents (UAX #9, #15, #44, Unicode 17), and what an
-//! older log holds.
+//! Identity of buyers: ids and names by Unicode's own documents (UAX #9, #15, #44, Unicode 17), and
+//! names in older logs.
 //!
-//! The characters are those of issue 13 and a sibling of each kind; `domain/src/values.rs` has the
+//! The characters are those of issue 13 and one more of each kind; `domain/src/values.rs` has the
 //! whole list.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use domain::private::Private;
-use harness::{App, eventually, key, number, take, text};
+use harness::{App, eventually, fetch, key, number, text};
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// In a path.
+/// Percent-encodes a path segment.
 fn encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 #[tokio::test]
-async fn a_buyer_cannot_come_back_under_an_id_that_looks_the_same() {
+async fn buyer_cannot_return_with_a_lookalike_id() {
     let app = App::start().await;
     let drop = app.create_drop(50, json!({ "max_per_buyer": 1 })).await;
     app.held(&drop, "ann").await;
@@ -54,7 +54,7 @@ async fn a_buyer_cannot_come_back_under_an_id_that_looks_the_same() {
         let path = format!("/v1/drops/{drop}/buyers/{}", encoded(same));
         assert_eq!(app.get(&path).await.ok(200)["held"], 1, "{same:?}");
     }
-    // As keys are compared, too: a retry in another spelling is a retry.
+    // Keys are scoped the same way: a retry in another spelling is a retry.
     let body = |id: &str| json!({ "buyer_id": id });
     let first = app.hold_with(&drop, "k-1", &body("zo\u{eb}")).await.ok(201);
     let again = app.hold_with(&drop, "k-1", &body("zoe\u{308}")).await;
@@ -63,11 +63,11 @@ async fn a_buyer_cannot_come_back_under_an_id_that_looks_the_same() {
         (true, &first["id"])
     );
     assert_eq!(app.stock(&drop).await, [50, 47, 3, 0]);
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn a_name_can_be_seen_and_turns_nothing_around() {
+async fn names_are_visible_and_do_not_change_the_text_direction() {
     let app = App::start().await;
     let drop = app.create_drop(9, json!({})).await;
     let new = |name: &str| {
@@ -86,13 +86,13 @@ async fn a_name_can_be_seen_and_turns_nothing_around() {
     ] {
         let refused = app.post_drop(&new(bad)).await;
         assert_eq!(
-            refused.invalid_places(),
+            refused.invalid_pointers(),
             ["/description", "/name"],
             "{bad:?}"
         );
         let edit = app.admin(Method::PATCH, &format!("/v1/drops/{drop}"));
         let edit = edit.header("if-match", "*").json(&json!({ "name": bad }));
-        take(edit).await.invalid("/name");
+        fetch(edit).await.invalid("/name");
         let body = json!({ "buyer_id": "ann", "display_name": bad });
         app.hold_with(&drop, &key(), &body)
             .await
@@ -104,7 +104,7 @@ async fn a_name_can_be_seen_and_turns_nothing_around() {
         let adjust = app
             .admin(Method::POST, &path)
             .header("idempotency-key", key());
-        take(adjust.json(&json!({ "delta": 1, "reason": bad })))
+        fetch(adjust.json(&json!({ "delta": 1, "reason": bad })))
             .await
             .invalid("/reason");
     }
@@ -114,7 +114,7 @@ async fn a_name_can_be_seen_and_turns_nothing_around() {
     }
 }
 
-/// Records an event as an earlier release did, which had only the rule against control characters.
+/// Records an event as an earlier release did, which only rejected control characters.
 async fn record(
     app: &App,
     drop: &str,
@@ -155,7 +155,7 @@ fn placed(drop: &str, buyer: Uuid, private: &Private) -> (String, Value) {
 }
 
 #[tokio::test]
-async fn what_an_older_log_holds_is_read_and_erased_although_it_would_be_refused_now() {
+async fn ids_of_an_older_log_that_are_rejected_now_are_read_and_erased() {
     let app = App::start().await;
     let drop = Uuid::new_v4().to_string();
     let scheduled = json!({ "DropScheduled": {
@@ -173,21 +173,21 @@ async fn what_an_older_log_holds_is_read_and_erased_although_it_would_be_refused
         ("\u{e9}va", "Eva, in one"),
     ];
     let (mut holds, mut last) = (vec![], 0);
-    for (place, (buyer, shown)) in people.iter().enumerate() {
+    for (index, (buyer, shown)) in people.iter().enumerate() {
         let private = introducing(buyer, shown);
         let (hold, event) = placed(&drop, Uuid::new_v4(), &private);
-        let sequence = i64::try_from(place).unwrap() + 2;
+        let sequence = i64::try_from(index).unwrap() + 2;
         last = record(&app, &drop, sequence, &event, Some(&private)).await;
         holds.push(hold);
     }
     let path = format!("/v1/holds/{}?at_least={last}", holds[0]);
-    eventually("the server has followed", || async {
+    eventually("the server has applied them", || async {
         (app.get(&path).await.status == 200).then_some(())
     })
     .await;
-    app.verifies().await;
+    app.audit_verify().await;
     let app = app.restart().await;
-    app.verifies().await;
+    app.audit_verify().await;
     assert_eq!(app.drop(&drop).await["name"], "\u{2800}");
     for (hold, (buyer, _)) in holds.iter().zip(people) {
         assert_eq!(app.read_hold(hold).await.ok(200)["buyer_id"], buyer);
@@ -201,17 +201,18 @@ async fn what_an_older_log_holds_is_read_and_erased_although_it_would_be_refused
         .get(&format!("/v1/drops/{drop}/purchasers?limit=9"))
         .await;
     assert!(purchasers.text().contains("Eva, apart"));
-    // Nobody new under an id that is refused now, and nobody else's buyer under one that is not.
+    // No new buyer can use an id that is rejected now, and no other buyer gets access to the old
+    // one.
     app.hold(&drop, "ann\u{200b}").await.invalid("/buyer_id");
     app.held(&drop, "ann").await;
     for either in ["\u{e9}va", "e\u{301}va"] {
         app.hold(&drop, either).await.problem(409, "limit_reached");
     }
-    app.verifies().await;
+    app.audit_verify().await;
 
     let erase = async |buyer: &str| {
         let path = format!("/v1/admin/buyers/{}", encoded(buyer));
-        let erased = take(app.admin(Method::DELETE, &path)).await;
+        let erased = fetch(app.admin(Method::DELETE, &path)).await;
         assert_eq!(erased.status, 204);
         number(&json!(
             erased.header("holdfast-position").parse::<u64>().unwrap()
@@ -221,7 +222,7 @@ async fn what_an_older_log_holds_is_read_and_erased_although_it_would_be_refused
     let owner = async |hold: &str| app.read_hold(hold).await.ok(200)["buyer_id"].clone();
     assert_eq!(owner(&holds[0]).await, json!(null));
     assert_eq!(owner(&holds[1]).await, "ann\u{ad}");
-    // Both spellings are the one person whom an admin means.
+    // An administrator means the same person with either spelling.
     erase("\u{c9}va").await;
     assert_eq!(
         (owner(&holds[2]).await, owner(&holds[3]).await),
@@ -234,5 +235,5 @@ async fn what_an_older_log_holds_is_read_and_erased_although_it_would_be_refused
     .await
     .unwrap();
     assert_eq!(left, 0);
-    app.verifies().await;
+    app.audit_verify().await;
 }

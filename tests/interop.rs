@@ -1,4 +1,5 @@
-//! A program on stock `cqrs-es` and `postgres-es` adds events to a drop while the engine serves it: neither loses anything.
+//! A program on stock `cqrs-es` and `postgres-es` adds events to a drop while the engine serves it:
+//! neither loses an event.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -11,7 +12,7 @@ use cqrs_es::{AggregateError, CqrsFramework, EventEnvelope, Query, View};
 use domain::command::{ConfirmPurchase, PlaceHold};
 use domain::values::{HoldId, Pseudonym, PurchaseId, Quantity};
 use domain::{DropAggregate, DropCommand, Refusal};
-use harness::{App, Units, at_once, distinct, eventually, tally, text};
+use harness::{App, Units, concurrently, distinct, eventually, tally, text};
 use infrastructure::upcasters;
 use postgres_es::{
     PostgresCqrs, PostgresEventRepository, postgres_aggregate_cqrs, postgres_cqrs,
@@ -30,7 +31,7 @@ fn stock_program(pool: &PgPool) -> PostgresCqrs<DropAggregate> {
     postgres_cqrs(pool.clone(), vec![], ())
 }
 
-/// As every stock program has to: a conflict is decided again.
+/// Every stock program has to decide again after a conflict.
 async fn execute(
     program: &PostgresCqrs<DropAggregate>,
     drop: &str,
@@ -61,9 +62,10 @@ fn place_hold() -> (HoldId, DropCommand) {
 
 /// cqrs-es 0.5.0 applies each event twice to the state that its snapshot and aggregate stores save
 /// (findings/cqrs-es-snapshots-apply-events-twice.sh), and its aggregate store never reads the
-/// events of others. Here both fail before they append, for want of the table `snapshots`.
+/// events of other programs. Here both fail before they append, because the table `snapshots` does
+/// not exist.
 #[tokio::test]
-async fn a_stock_program_with_snapshots_appends_nothing() {
+async fn stock_program_with_snapshots_appends_nothing() {
     let app = App::start().await;
     let drop = app.create_drop(5, json!({})).await;
     let pool = || app.pool().clone();
@@ -76,20 +78,21 @@ async fn a_stock_program_with_snapshots_appends_nothing() {
         let refused = format!("{refused:?}");
         assert!(refused.contains("snapshots"), "{refused}");
     }
-    assert_eq!(app.log().await.len(), 1, "the drop alone");
+    assert_eq!(app.log().await.len(), 1, "only the drop is in the log");
     assert_eq!(app.stock(&drop).await, [5, 5, 0, 0]);
 }
 
 #[tokio::test]
-async fn a_stock_program_and_the_engine_sell_one_drop_together() {
+async fn stock_program_and_engine_sell_one_drop_together() {
     let app = App::start().await;
     let drop = app.create_drop(200, json!({ "hold_seconds": 3600 })).await;
-    // A stock program that races may lose every race: the engine is quicker. This one comes before the race.
+    // A stock program may lose every race against the faster engine; this command precedes the
+    // race.
     let (early, command) = place_hold();
     execute(&stock_program(app.pool()), &drop, &command)
         .await
         .unwrap();
-    let stock_buyers = at_once((0..4).map(|_| {
+    let stock_buyers = concurrently((0..4).map(|_| {
         let (program, drop) = (stock_program(app.pool()), drop.clone());
         async move {
             let mut held = vec![];
@@ -106,7 +109,7 @@ async fn a_stock_program_and_the_engine_sell_one_drop_together() {
             held
         }
     }));
-    let engine_buyers = at_once((0..400).map(|buyer| {
+    let engine_buyers = concurrently((0..400).map(|buyer| {
         let (api, drop) = (app.api(), drop.clone());
         async move {
             let reply = api.hold(&drop, &format!("buyer-{buyer}")).await;
@@ -165,11 +168,11 @@ async fn a_stock_program_and_the_engine_sell_one_drop_together() {
             (&json!("held"), &json!(null))
         );
     }
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn what_one_places_the_other_can_sell() {
+async fn hold_placed_by_either_can_be_sold_by_the_other() {
     let app = App::start().await;
     let drop = app.create_drop(2, json!({ "hold_seconds": 3600 })).await;
     let program = stock_program(app.pool());
@@ -193,11 +196,11 @@ async fn what_one_places_the_other_can_sell() {
     })
     .await;
     app.hold(&drop, "bob").await.problem(409, "sold_out");
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn a_hold_that_a_stock_program_placed_runs_out_in_the_engine() {
+async fn engine_expires_a_hold_placed_by_a_stock_program() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({ "hold_seconds": 1 })).await;
     let (hold, command) = place_hold();
@@ -205,17 +208,17 @@ async fn a_hold_that_a_stock_program_placed_runs_out_in_the_engine() {
         .await
         .unwrap();
 
-    eventually("the hold is recorded as over", || async {
+    eventually("the expiry is recorded", || async {
         (app.ledger().await.end_of(&hold.to_string()) == Some("HoldExpired")).then_some(())
     })
     .await;
 
     assert_eq!(app.stock(&drop).await, [1, 1, 0, 0]);
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn events_of_foreign_streams_are_chained_and_left_alone() {
+async fn foreign_events_are_chained_and_otherwise_ignored() {
     let app = App::start().await;
     let drop = app.create_drop(3, json!({})).await;
     let insert = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
@@ -230,10 +233,10 @@ async fn events_of_foreign_streams_are_chained_and_left_alone() {
     }
     assert_eq!(app.stock(&drop).await, [3, 0, 3, 0]);
     assert_eq!(app.log().await.len(), 7);
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
-/// A stock query that folds what it is told with one of our folds.
+/// A stock query that folds the events it receives with one of the product's folds.
 #[derive(Clone)]
 struct Folding<F: Fold + Clone>(Arc<Mutex<Rows<F>>>);
 
@@ -247,7 +250,8 @@ impl<F: Fold + Clone> Query<DropAggregate> for Folding<F> {
     }
 }
 
-/// What stock `QueryReplay` makes of the whole log, by key. Its rows are placed by their streams' sequences, so without places.
+/// The rows that stock `QueryReplay` computes from the whole log, by key. It knows sequences but
+/// not positions, so the rows have no positions.
 async fn replayed<F: Table + Clone>(pool: &PgPool) -> BTreeMap<F::Key, F::Row> {
     let folding = Folding(Arc::<Mutex<Rows<F>>>::default());
     let repository = PostgresEventRepository::new(pool.clone());
@@ -263,7 +267,7 @@ async fn replayed<F: Table + Clone>(pool: &PgPool) -> BTreeMap<F::Key, F::Row> {
         .collect()
 }
 
-/// What the table of the server holds.
+/// The rows of the server's table.
 async fn served<F: Table>(pool: &PgPool) -> BTreeMap<F::Key, F::Row> {
     let mut connection = pool.acquire().await.unwrap();
     let rows = load_all::<F>(&mut connection).await.unwrap();
@@ -272,7 +276,8 @@ async fn served<F: Table>(pool: &PgPool) -> BTreeMap<F::Key, F::Row> {
         .collect()
 }
 
-/// An event of the prototype, as the prototype stored it: version 0.9 told seconds, and not when a hold is over.
+/// An event as the prototype stored it: version 0.9 had a duration in seconds instead of an expiry
+/// time.
 async fn place_old_hold(pool: &PgPool, drop: &str, seconds: u32) -> HoldId {
     let hold_id = HoldId(Uuid::new_v4());
     let payload = json!({ "HoldPlaced": {
@@ -282,7 +287,7 @@ async fn place_old_hold(pool: &PgPool, drop: &str, seconds: u32) -> HoldId {
     let insert = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
                   SELECT 'Drop', $1, max(sequence) + 1, 'HoldPlaced', '0.9', $2::json, '{}'::json
                     FROM events WHERE aggregate_id = $1";
-    eventually("nobody else appends at the same time", || async {
+    eventually("no other append conflicts", || async {
         let placed = sqlx::query(insert).bind(drop).bind(payload.to_string());
         placed.execute(pool).await.ok().map(|_| ())
     })
@@ -291,7 +296,7 @@ async fn place_old_hold(pool: &PgPool, drop: &str, seconds: u32) -> HoldId {
 }
 
 #[tokio::test]
-async fn a_stock_replay_gives_the_views_of_the_server_old_forms_of_events_included() {
+async fn stock_replay_gives_the_servers_views_including_old_event_versions() {
     let app = App::start().await;
     let drop = app.create_drop(50, json!({ "hold_seconds": 3600 })).await;
     let brief = app.create_drop(5, json!({ "hold_seconds": 1 })).await;
@@ -313,37 +318,31 @@ async fn a_stock_replay_gives_the_views_of_the_server_old_forms_of_events_includ
     let lasting = place_old_hold(app.pool(), &drop, 3600).await;
     let over = place_old_hold(app.pool(), &drop, 1).await;
     for hold in [stock_hold, lasting] {
-        eventually("the server sees what others placed", || async {
+        eventually("the server sees the holds of other programs", || async {
             let reply = app.read_hold(&hold.to_string()).await;
             (reply.status == 200).then_some(())
         })
         .await;
     }
-    eventually(
-        "the old hold runs out when its seconds are over",
-        || async {
-            (app.ledger().await.end_of(&over.to_string()) == Some("HoldExpired")).then_some(())
-        },
-    )
+    eventually("the old hold expires after its duration", || async {
+        (app.ledger().await.end_of(&over.to_string()) == Some("HoldExpired")).then_some(())
+    })
     .await;
     assert_eq!(app.purchase(&lasting.to_string()).await.status, 201);
-    app.verifies().await;
+    app.audit_verify().await;
 
-    eventually(
-        "the tables are at the head, and nothing moves any more",
-        || async {
-            let pool = app.pool();
-            let is_same = replayed::<LiveStock>(pool).await == served::<LiveStock>(pool).await
-                && replayed::<TopPurchasers>(pool).await == served::<TopPurchasers>(pool).await
-                && replayed::<SalesTimeline>(pool).await == served::<SalesTimeline>(pool).await;
-            is_same.then_some(())
-        },
-    )
+    eventually("the tables equal a stock replay of the log", || async {
+        let pool = app.pool();
+        let is_same = replayed::<LiveStock>(pool).await == served::<LiveStock>(pool).await
+            && replayed::<TopPurchasers>(pool).await == served::<TopPurchasers>(pool).await
+            && replayed::<SalesTimeline>(pool).await == served::<SalesTimeline>(pool).await;
+        is_same.then_some(())
+    })
     .await;
     assert_eq!(replayed::<LiveStock>(app.pool()).await.len(), 2);
     assert_eq!(replayed::<TopPurchasers>(app.pool()).await.len(), 3);
 
-    // A stock program with our upcasters decides on such a stream as the engine does.
+    // A stock program with the product's upcasters decides on such a stream as the engine does.
     let repository = PostgresEventRepository::new(app.pool().clone());
     let store = PersistedEventStore::<_, DropAggregate>::new_event_store(repository)
         .with_upcasters(upcasters::all());

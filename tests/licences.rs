@@ -1,4 +1,4 @@
-//! What the program is made of: nothing that it must not link, and everything with its notice.
+//! The dependencies of the program: none that it must not link, and a notice for each.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -9,11 +9,11 @@ use std::process::Command;
 
 use harness::Launch;
 
-/// Where NOTICE speaks of: the platform that most people run it on.
+/// The platform that NOTICE describes.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Name and licence of every crate that is linked into the product, asked of cargo without any
-/// network.
+/// Name and licence of every crate that is linked into the product, from cargo without network
+/// access.
 fn linked(edges: &str) -> BTreeSet<(String, String)> {
     let arguments = [
         "tree",
@@ -47,20 +47,20 @@ fn linked(edges: &str) -> BTreeSet<(String, String)> {
 }
 
 #[test]
-fn the_program_links_no_rsa_and_nothing_that_brings_it() {
+fn program_links_neither_rsa_nor_its_companions() {
     let names: BTreeSet<String> = linked("normal,build")
         .into_iter()
         .map(|(name, _)| name)
         .collect();
     assert!(names.contains("sqlx-postgres") && names.contains("hmac"));
     for unwanted in [
-        // RUSTSEC-2023-0071, and what it used to come with.
+        // RUSTSEC-2023-0071, and the crates that came with it.
         "rsa",
         "p256",
         "p384",
         "jsonwebtoken",
         "sqlx-mysql",
-        // C libraries that no platform may need.
+        // C libraries that must not be needed on any platform.
         "openssl-sys",
         "aws-lc-sys",
     ] {
@@ -71,7 +71,7 @@ fn the_program_links_no_rsa_and_nothing_that_brings_it() {
     }
 }
 
-/// The crates that NOTICE names, under their licences; the text of each item.
+/// The crates that NOTICE names, with their licences and the text of each item.
 fn named(notice: &str) -> Vec<(String, String, String)> {
     let crates = notice.split("Crates\n------\n").nth(1).unwrap();
     let mut found = vec![];
@@ -79,7 +79,7 @@ fn named(notice: &str) -> Vec<(String, String, String)> {
         let (licence, rest) = group.split_once("]\n").unwrap();
         let items = rest.split("\n\n").next().unwrap();
         let with_holders = items.contains(": ");
-        // A line that goes on is indented further.
+        // Continuation lines are indented further.
         let items = items.replace("\n    ", " ");
         let separator = if with_holders { "\n" } else { "," };
         for item in items.trim().split(separator).map(str::trim) {
@@ -91,7 +91,7 @@ fn named(notice: &str) -> Vec<(String, String, String)> {
 }
 
 #[test]
-fn a_notice_names_every_crate_in_the_program_with_its_licence_and_whose_it_is() {
+fn notice_names_every_linked_crate_with_licence_and_holder() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../NOTICE");
     let notice = fs::read_to_string(file).unwrap();
     let ours = [
@@ -120,14 +120,17 @@ fn a_notice_names_every_crate_in_the_program_with_its_licence_and_whose_it_is() 
     let stale: Vec<_> = listed.difference(&linked).collect();
     assert!(
         missing.is_empty() && stale.is_empty(),
-        "NOTICE must gain {missing:?} and lose {stale:?}; write who holds the copyright of what offers no Apache-2.0"
+        "NOTICE must gain {missing:?} and lose {stale:?}; add the copyright holder of each crate without Apache-2.0"
     );
     assert!(listed.len() > 200, "{}", listed.len());
     for (name, licence, item) in &named {
         let offers_apache = licence.contains("Apache-2.0") && !licence.contains(" AND ");
         let has_holder = item.contains("Copyright") || name == "webpki-roots";
-        assert!(offers_apache || has_holder, "whose is {name}?");
-        // Each other licence has its text.
+        assert!(
+            offers_apache || has_holder,
+            "no copyright holder for {name}"
+        );
+        // Every other licence has its text.
         for other in [
             "MIT",
             "BSD-3-Clause",
@@ -147,7 +150,7 @@ fn a_notice_names_every_crate_in_the_program_with_its_licence_and_whose_it_is() 
 }
 
 #[tokio::test]
-async fn the_program_prints_the_notices_that_must_go_with_it() {
+async fn program_prints_the_required_notices() {
     let printed = Launch::private().run(&["licences"]).await;
     assert_eq!(printed.code, Some(0), "{printed:?}");
     for words in [

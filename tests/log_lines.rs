@@ -1,5 +1,5 @@
-//! Standard error and standard output that cannot be written: full, without a reader, or with one that does not read. Neither
-//! a server nor a command ends by that.
+//! Standard error and standard output that cannot be written: on a full disk, without a reader, or
+//! with a reader that does not read. Neither a server nor a command fails because of it.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -16,7 +16,7 @@ use nix::unistd::{Pid, mkfifo};
 use serde_json::json;
 use tokio::task::spawn_blocking;
 
-/// Sells, and stops in good order.
+/// Sells a unit and shuts down gracefully.
 async fn assert_works(app: App) {
     let drop = app.create_drop(10, json!({ "hold_seconds": 3600 })).await;
     for buyer in 0..10 {
@@ -27,24 +27,24 @@ async fn assert_works(app: App) {
     app.stop().await;
 }
 
-/// A server that has much to say, after this line of script.
+/// A server that writes many log lines, started after this line of script.
 async fn started(launch: Launch, script: &str) -> App {
     launch.with("RUST_LOG", "debug").after(script).start().await
 }
 
 #[tokio::test]
-async fn a_full_disk_under_the_log_ends_no_server() {
+async fn full_disk_under_the_log_stops_no_server() {
     let app = started(Launch::fresh().await, "exec 2>/dev/full").await;
     assert_works(app).await;
 }
 
 #[tokio::test]
-async fn a_closed_standard_error_ends_no_server() {
+async fn closed_standard_error_stops_no_server() {
     let app = started(Launch::fresh().await, "exec 2>&-").await;
     assert_works(app).await;
 }
 
-/// A pipe with a name, which a server writes its log to.
+/// A named pipe to which a server writes its log.
 struct Pipe(PathBuf);
 
 impl Pipe {
@@ -58,7 +58,7 @@ impl Pipe {
         &self.0
     }
 
-    /// A reader, whether or not somebody writes.
+    /// A reader, even if no writer has opened the pipe.
     fn reader(&self) -> File {
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(O_NONBLOCK);
@@ -66,14 +66,14 @@ impl Pipe {
     }
 }
 
-/// A server whose standard error has this reader.
+/// A server with a reader of its standard error.
 async fn started_with(pipe: &Pipe, launch: Launch) -> (App, File) {
     let reader = pipe.reader();
     let script = format!("exec 2>{}", pipe.path().display());
     (started(launch, &script).await, reader)
 }
 
-/// Reads what there is by now.
+/// Reads the bytes that are available now.
 fn available(reader: &mut File) -> String {
     let (mut text, mut chunk) = (vec![], vec![0; 1 << 16]);
     while let Ok(length @ 1..) = reader.read(&mut chunk) {
@@ -93,14 +93,14 @@ async fn until_losses_are_reported(app: &App, reader: &mut File) {
             if let Some(report) = report {
                 return report.to_owned();
             }
-            // Something to say.
+            // Requests that are logged.
             app.get("/v1/drops").await;
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
     };
-    let report = tokio::time::timeout(harness::PATIENCE, reported)
+    let report = tokio::time::timeout(harness::TIMEOUT, reported)
         .await
-        .expect("what was lost is reported");
+        .expect("the report is in the log");
     let lost = report
         .split_whitespace()
         .find_map(|word| word.parse::<u64>().ok());
@@ -108,7 +108,7 @@ async fn until_losses_are_reported(app: &App, reader: &mut File) {
 }
 
 #[tokio::test]
-async fn a_server_outlives_the_reader_of_its_log_and_tells_the_next_one_what_was_lost() {
+async fn server_outlives_its_log_reader_and_reports_lost_lines_to_the_next() {
     let launch = Launch::fresh().await;
     let pipe = Pipe::of(&launch);
     let (app, reader) = started_with(&pipe, launch).await;
@@ -124,42 +124,47 @@ async fn a_server_outlives_the_reader_of_its_log_and_tells_the_next_one_what_was
 }
 
 #[tokio::test]
-async fn a_reader_of_the_log_that_does_not_read_keeps_nobody_waiting() {
+async fn blocked_log_reader_delays_no_request() {
     let launch = Launch::fresh().await;
     let pipe = Pipe::of(&launch);
     let reader = pipe.reader();
-    // Room for a few lines, which a start at this level fills many times over.
-    fcntl(&reader, FcntlArg::F_SETPIPE_SZ(4_096)).expect("a pipe may be smaller");
+    // A small pipe, which the log lines of a start at this level fill many times over.
+    fcntl(&reader, FcntlArg::F_SETPIPE_SZ(4_096)).expect("a smaller pipe is allowed");
     let script = format!("exec 2>{}", pipe.path().display());
     assert_works(started(launch, &script).await).await;
 }
 
 #[tokio::test]
-async fn a_server_needs_nobody_to_read_its_standard_output() {
+async fn server_needs_no_reader_of_its_standard_output() {
     let launch = Launch::fresh()
         .await
         .with("HOLDFAST_ADMIN_KEY", ADMIN_KEY)
         .after("exec >/dev/full");
-    // Nobody can say where it listens, so it is told.
+    // Its standard output cannot be read, so its address is chosen here.
     let free = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-    let address = free.local_addr().expect("it is bound").to_string();
+    let address = free
+        .local_addr()
+        .expect("the listener is bound")
+        .to_string();
     std::mem::drop(free);
     let mut command = launch.command(&["serve", "--listen", &address]);
     let mut server = command.spawn().expect("the program can be started");
     let api = Api::new(format!("http://{address}"));
     eventually("it is ready", || async {
-        let asked = reqwest::get(format!("http://{address}/health/ready")).await;
-        asked
-            .is_ok_and(|answer| answer.status() == 200)
+        let response = reqwest::get(format!("http://{address}/health/ready")).await;
+        response
+            .is_ok_and(|response| response.status() == 200)
             .then_some(())
     })
     .await;
     let drop = api.create_drop(1, json!({ "hold_seconds": 3600 })).await;
     api.held(&drop, "alice").await;
     let pid = i32::try_from(server.id()).expect("a process id is positive");
-    kill(Pid::from_raw(pid), Signal::SIGTERM).expect("it is our child");
+    kill(Pid::from_raw(pid), Signal::SIGTERM).expect("the process is a child of this test");
     let status = spawn_blocking(move || server.wait()).await;
-    let status = status.expect("it is waited for").expect("it is our child");
+    let status = status
+        .expect("the process can be waited for")
+        .expect("the process is a child of this test");
     assert!(status.success(), "{status}");
 }
 
@@ -171,7 +176,7 @@ async fn piped(launch: &Launch, arguments: &[&str], into: &str) -> Finished {
 }
 
 #[tokio::test]
-async fn commands_whose_output_nobody_reads_end_as_they_would() {
+async fn commands_with_unread_output_exit_as_usual() {
     let app = App::start().await;
     let drop = app.create_drop(10, json!({ "hold_seconds": 3600 })).await;
     let hold = app.held(&drop, "alice").await;
@@ -205,7 +210,7 @@ async fn commands_whose_output_nobody_reads_end_as_they_would() {
 }
 
 #[tokio::test]
-async fn commands_whose_words_nobody_reads_end_as_they_would() {
+async fn commands_with_unread_standard_error_exit_as_usual() {
     let app = App::start().await;
     app.create_drop(10, json!({ "hold_seconds": 3600 })).await;
     let unknown = "00000000-0000-4000-8000-000000000000.00000000-0000-4000-8000-000000000000";
@@ -216,10 +221,13 @@ async fn commands_whose_words_nobody_reads_end_as_they_would() {
         &["seed", "--url", "http://127.0.0.1:1", "--admin-key", "k"],
         &["audit", "nonsense"],
     ] {
-        let heard = app.launch().run(arguments).await;
-        let unheard = app.launch().clone().after("exec 2>/dev/full");
-        let unheard = unheard.run(arguments).await;
-        assert_eq!(heard.code, unheard.code, "{arguments:?}: {heard:?}");
-        assert_ne!(unheard.code, Some(101), "{arguments:?}");
+        let with_reader = app.launch().run(arguments).await;
+        let without_reader = app.launch().clone().after("exec 2>/dev/full");
+        let without_reader = without_reader.run(arguments).await;
+        assert_eq!(
+            with_reader.code, without_reader.code,
+            "{arguments:?}: {with_reader:?}"
+        );
+        assert_ne!(without_reader.code, Some(101), "{arguments:?}");
     }
 }

@@ -1,15 +1,15 @@
-//! A chain that is broken stops writes on every node and nothing else; a repaired or cut log is
+//! A broken hash chain stops writes on every node and nothing else; a repaired or truncated log is
 //! accepted again.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
-use harness::{App, Launch, eventually, finish, take, text};
+use harness::{App, Launch, eventually, fetch, finish, text};
 use private_postgres::testing::{TestDatabase, fresh_database};
 use reqwest::Method;
 use serde_json::json;
 use sqlx::{Executor, PgPool};
 
-/// Appends an event of another program, and changes it before anybody has read it, as a superuser
+/// Appends an event of another program and alters it before any server has read it, as a superuser
 /// could.
 async fn break_the_chain(pool: &PgPool) -> i64 {
     let mut transaction = pool.begin().await.unwrap();
@@ -24,7 +24,7 @@ async fn break_the_chain(pool: &PgPool) -> i64 {
         .execute("ALTER TABLE events DISABLE TRIGGER refuse_rewriting")
         .await
         .unwrap();
-    sqlx::query("UPDATE events SET payload = '{\"to\": \"nobody\"}' WHERE position = $1")
+    sqlx::query("UPDATE events SET payload = '{\"to\": \"mallory\"}' WHERE position = $1")
         .bind(position)
         .execute(&mut *transaction)
         .await
@@ -60,7 +60,7 @@ impl Shop {
         }
     }
 
-    /// Writes 503, reads and streams 200, readiness 503.
+    /// Asserts that writes and readiness get 503, and reads and streams 200.
     async fn is_refused(&self, position: i64) {
         for app in &self.apps {
             eventually("the log is refused", || async {
@@ -78,9 +78,9 @@ impl Shop {
                 app.hold(&self.drop, "bob").await,
                 app.purchase(&self.hold).await,
                 app.adjust(&self.drop, 1).await,
-                take(app.admin(Method::POST, &cancel)).await,
-                // What it records would stand on what a repair removes.
-                take(app.admin(Method::DELETE, "/v1/admin/buyers/alice")).await,
+                fetch(app.admin(Method::POST, &cancel)).await,
+                // An event recorded now would follow one that a repair removes.
+                fetch(app.admin(Method::DELETE, "/v1/admin/buyers/alice")).await,
             ] {
                 let problem = reply.problem(503, "log_refused");
                 assert_eq!(problem["position"], position);
@@ -91,12 +91,12 @@ impl Shop {
             app.get("/health/live").await.ok(200);
             let mut watcher = app.watch("").await;
             assert_eq!(watcher.drop().await.json()["stock"]["held"], 1);
-            let metrics = take(app.admin(Method::GET, "/v1/admin/metrics")).await;
+            let metrics = fetch(app.admin(Method::GET, "/v1/admin/metrics")).await;
             assert_eq!(metrics.ok(200)["engine"]["state"], "refused");
         }
     }
 
-    /// No server starts on such a log, and each says what to do.
+    /// Asserts that no server starts on such a log, and that the error names the next step.
     async fn no_server_starts(&self) {
         let launch = Launch::on(self.database.clone());
         let ended = finish(launch.command(&["serve", "--listen", "127.0.0.1:0"])).await;
@@ -107,11 +107,11 @@ impl Shop {
 }
 
 #[tokio::test]
-async fn a_broken_chain_stops_writes_until_it_is_restored_and_nothing_else() {
+async fn broken_chain_stops_only_writes_until_it_is_restored() {
     let shop = Shop::open().await;
     let position = break_the_chain(shop.apps[0].pool()).await;
     shop.is_refused(position).await;
-    // A crash, or an orchestrator that restarts what is not ready, does not accept it either.
+    // A crash, or an orchestrator that restarts unready servers, does not make the log acceptable.
     shop.no_server_starts().await;
     let launch = shop.apps[0].launch();
     let found = launch.run(&["log", "check"]).await;
@@ -137,11 +137,11 @@ async fn a_broken_chain_stops_writes_until_it_is_restored_and_nothing_else() {
         .await;
         app.held(&shop.drop, "bob").await;
     }
-    shop.apps[0].verifies().await;
+    shop.apps[0].audit_verify().await;
 }
 
 #[tokio::test]
-async fn a_head_that_leads_nowhere_is_refused_at_a_start_with_what_to_do() {
+async fn head_that_does_not_match_the_log_is_rejected_at_the_start() {
     let shop = Shop::open().await;
     let [mut first, mut second] = shop.apps;
     first.kill();
@@ -162,7 +162,7 @@ async fn a_head_that_leads_nowhere_is_refused_at_a_start_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn the_tail_of_a_broken_log_is_cut_and_the_shop_goes_on_without_it() {
+async fn tail_of_a_broken_log_is_cut_and_the_shop_continues() {
     let shop = Shop::open().await;
     let position = break_the_chain(shop.apps[0].pool()).await;
     shop.is_refused(position).await;
@@ -179,14 +179,15 @@ async fn the_tail_of_a_broken_log_is_cut_and_the_shop_goes_on_without_it() {
         ];
         launch.run(&[&arguments, more].concat()).await
     };
-    let said = cut(&[]).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
+    let output = cut(&[]).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
     assert!(
-        said.stdout
+        output
+            .stdout
             .starts_with(&format!("1 events stand after position {kept}\n")),
-        "{said:?}"
+        "{output:?}"
     );
-    assert!(said.stdout.contains("nothing was changed"), "{said:?}");
+    assert!(output.stdout.contains("nothing was changed"), "{output:?}");
     let refused = cut(&["--yes"]).await;
     assert_eq!(refused.code, Some(1), "servers run: {refused:?}");
     assert!(refused.stderr.contains("stop every server"), "{refused:?}");
@@ -200,10 +201,9 @@ async fn the_tail_of_a_broken_log_is_cut_and_the_shop_goes_on_without_it() {
         app.pool().close().await;
         app.kill();
     }
-    eventually(
-        "nobody is connected any more, and the tail is cut",
-        || async { (cut(&["--yes"]).await.code == Some(0)).then_some(()) },
-    )
+    eventually("all connections are closed and the tail is cut", || async {
+        (cut(&["--yes"]).await.code == Some(0)).then_some(())
+    })
     .await;
     let app = Launch::on(TestDatabase {
         pool: sqlx::postgres::PgPoolOptions::new()
@@ -216,7 +216,7 @@ async fn the_tail_of_a_broken_log_is_cut_and_the_shop_goes_on_without_it() {
     .await;
     app.purchase(&hold).await.ok(201);
     assert_eq!(app.stock(&drop).await, [5, 4, 0, 1]);
-    let verified = app.verifies().await;
+    let verified = app.audit_verify().await;
     assert!(
         verified.contains("\n1 incident: 1 events after position "),
         "{verified}"
@@ -226,7 +226,7 @@ async fn the_tail_of_a_broken_log_is_cut_and_the_shop_goes_on_without_it() {
         .await
         .unwrap();
     assert_eq!(copies, [position]);
-    // The guards are in force again.
+    // The triggers are enabled again.
     let rewritten = app.pool().execute("UPDATE events SET payload = '{}'").await;
     assert!(rewritten.is_err());
     let moved = app.pool().execute("UPDATE log_head SET position = 0").await;

@@ -1,14 +1,14 @@
-//! CONTRACT.md on `/metrics`: what Prometheus reads agrees with what happened, and names nobody.
+//! docs/CONTRACT.md on `/metrics`: the metrics agree with the log and contain no names.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use harness::{App, Launch, eventually, take, text};
+use harness::{App, Launch, eventually, fetch, text};
 use reqwest::Method;
 use serde_json::json;
 
-/// One scrape: samples by name and labels as they are written, and what is said of each family.
+/// One scrape: samples by name and labels as written, and the declared type of each family.
 #[derive(Debug, Default)]
 struct Scrape {
     samples: BTreeMap<String, f64>,
@@ -26,7 +26,7 @@ impl Scrape {
         Self::parse(&reply.text())
     }
 
-    /// As the format is defined: `# HELP name text`, `# TYPE name kind`, `name{labels} value`.
+    /// The format's definition: `# HELP name text`, `# TYPE name kind`, `name{labels} value`.
     fn parse(text: &str) -> Self {
         let mut scrape = Self::default();
         assert!(text.ends_with('\n'));
@@ -52,7 +52,7 @@ impl Scrape {
                 assert_eq!(
                     scrape.samples.insert(series.to_owned(), value),
                     None,
-                    "twice: {line}"
+                    "duplicate sample: {line}"
                 );
             }
         }
@@ -89,7 +89,7 @@ fn same(scrape: &Scrape, expected: &[(&str, f64)]) {
 }
 
 #[tokio::test]
-async fn what_is_scraped_is_well_formed_and_named_by_the_conventions() {
+async fn metrics_are_well_formed_and_named_by_the_conventions() {
     let app = App::start().await;
     let drop = app.create_drop(3, json!({})).await;
     app.held(&drop, "ann").await;
@@ -128,19 +128,20 @@ async fn what_is_scraped_is_well_formed_and_named_by_the_conventions() {
     assert!(scrape.get("process_open_fds") > 3.0);
 }
 
-/// Six holds of eight units: two bought (3 units), one released, one expired, two held; then three refusals.
+/// Six holds of eight units: two purchased (3 units), one released, one expired, two open; then
+/// three refusals.
 async fn some_sales(app: &App) -> String {
     let terms = json!({ "max_per_hold": 2, "max_per_buyer": 2, "hold_seconds": 1, "throttle": { "holds": 1, "window_seconds": 3600 } });
     let drop = app.create_drop(6, terms).await;
     app.held(&drop, "quick").await;
-    eventually("it has run out", || async {
+    eventually("the hold has expired", || async {
         (app.stock(&drop).await == [6, 6, 0, 0]).then_some(())
     })
     .await;
     let patch = app
         .admin(Method::PATCH, &format!("/v1/drops/{drop}"))
         .header("if-match", "*");
-    take(patch.json(&json!({ "hold_seconds": 3600 })))
+    fetch(patch.json(&json!({ "hold_seconds": 3600 })))
         .await
         .ok(200);
     for (buyer, quantity) in [("bob", 1), ("cid", 2)] {
@@ -163,7 +164,7 @@ async fn some_sales(app: &App) -> String {
 }
 
 #[tokio::test]
-async fn what_is_scraped_agrees_with_what_happened() {
+async fn metrics_agree_with_the_log() {
     let app = App::start().await;
     let _drop = some_sales(&app).await;
     app.get("/nothing").await.problem(404, "not_found");
@@ -212,7 +213,7 @@ async fn what_is_scraped_agrees_with_what_happened() {
             ("holdfast_log_outages_total", 0.0),
             ("holdfast_stream_watchers", 0.0),
             ("holdfast_log_head_position", 12.0),
-            // A drop, an edit, six holds, and what became of four of them.
+            // A drop, an edit, six holds, and the resolution of four of them.
             ("holdfast_log_append_events_sum", 12.0),
         ],
     );
@@ -223,18 +224,21 @@ async fn what_is_scraped_agrees_with_what_happened() {
         appends
     );
     let confirmed = scrape.get(r#"holdfast_log_appends_total{outcome="confirmed"}"#);
-    assert!(confirmed >= 1.0, "refusals ask the log: {confirmed}");
+    assert!(
+        confirmed >= 1.0,
+        "refusals are confirmed against the log: {confirmed}"
+    );
     let again = Scrape::of(&app).await;
     let scrapes = r#"holdfast_http_requests_total{method="GET",route="/metrics",status="2xx"}"#;
     assert_eq!(
         (scrape.get(scrapes), again.get(scrapes)),
         (0.0, 1.0),
-        "a scrape counts once it is answered"
+        "a scrape is counted after its response"
     );
 }
 
 #[tokio::test]
-async fn projections_catch_up_and_watchers_are_counted() {
+async fn projection_lag_falls_and_watchers_are_counted() {
     let app = App::start().await;
     app.create_drop(3, json!({})).await;
     let mut watcher = app.watch("").await;
@@ -257,7 +261,7 @@ async fn projections_catch_up_and_watchers_are_counted() {
 }
 
 #[tokio::test]
-async fn counts_of_the_log_outlast_a_restart_and_those_of_the_process_do_not() {
+async fn only_counts_from_the_log_survive_a_restart() {
     let app = App::start().await;
     some_sales(&app).await;
     let app = app.restart().await;
@@ -273,7 +277,7 @@ async fn counts_of_the_log_outlast_a_restart_and_those_of_the_process_do_not() {
 }
 
 #[tokio::test]
-async fn nothing_that_a_caller_sends_becomes_a_label() {
+async fn no_client_input_becomes_a_label() {
     let app = Launch::fresh().await.start().await;
     let drop = app.create_drop(3, json!({ "name": "Quince" })).await;
     app.held(&drop, "zebedee@example.org").await;
@@ -282,7 +286,7 @@ async fn nothing_that_a_caller_sends_becomes_a_label() {
         .problem(404, "drop_not_found");
     app.get("/quagga/..%2f").await.any_problem();
     let method = Method::from_bytes(b"QUIBBLE").unwrap();
-    take(app.request(method, "/v1/drops"))
+    fetch(app.request(method, "/v1/drops"))
         .await
         .problem(405, "method_not_allowed");
     let before = app.get("/metrics").await.text();
@@ -312,7 +316,7 @@ async fn nothing_that_a_caller_sends_becomes_a_label() {
     for number in 0..50 {
         app.get(&format!("/v1/drops/{number}")).await.any_problem();
         app.get(&format!("/{number}")).await.any_problem();
-        take(app.request(
+        fetch(app.request(
             Method::from_bytes(format!("M{number}").as_bytes()).unwrap(),
             "/v1/drops",
         ))

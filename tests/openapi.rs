@@ -1,18 +1,19 @@
-//! CONTRACT.md on `/openapi.json`: a valid OpenAPI 3.1 document of everything that the server answers, and of nothing else.
+//! docs/CONTRACT.md on `/openapi.json`: a valid OpenAPI 3.1 document of everything that the server
+//! serves, and of nothing else.
 //!
-//! That answers are as described is claimed of every answer in every other test, by the harness.
+//! The harness checks in every other test that responses are as described.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use std::collections::BTreeSet;
 
-use harness::{App, distinct, take, validator};
+use harness::{App, distinct, fetch, validator};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 const METHODS: [&str; 5] = ["get", "post", "patch", "put", "delete"];
 
-/// Every operation: its path, its method, and what is said of it.
+/// Every operation: its path, its method and its description.
 fn operations(document: &Value) -> Vec<(String, String, Value)> {
     let paths = document["paths"].as_object().unwrap();
     let of_path = |(path, item): (&String, &Value)| {
@@ -24,7 +25,7 @@ fn operations(document: &Value) -> Vec<(String, String, Value)> {
     paths.iter().flat_map(of_path).collect()
 }
 
-/// Every value in `value`, with the pointer to it.
+/// Visits every value in `value` with the pointer to it.
 fn walk(value: &Value, pointer: &str, look: &mut impl FnMut(&str, &Value)) {
     look(pointer, value);
     match value {
@@ -53,7 +54,8 @@ fn every_path_of_the_router_is_described_and_no_other() {
         .map(|path| path.replace("{*", "{"))
         .collect();
     assert_eq!(described, served);
-    // Clients are generated from it: the pages for people are not among its operations.
+    // Clients are generated from the document, so the pages for people are not among its
+    // operations.
     let document = api::openapi::document();
     let pages: Vec<&String> = document["paths"]
         .as_object()
@@ -74,7 +76,7 @@ async fn every_method_of_a_path_is_described_and_no_other() {
     for (path, item) in document["paths"].as_object().unwrap() {
         let filled = path.replace(['{', '}'], "");
         let method = Method::from_bytes(b"NOSUCH").unwrap();
-        let reply = take(app.request(method, &filled)).await;
+        let reply = fetch(app.request(method, &filled)).await;
         reply.problem(405, "method_not_allowed");
         let served = reply
             .header("allow")
@@ -90,7 +92,7 @@ async fn every_method_of_a_path_is_described_and_no_other() {
 }
 
 #[tokio::test]
-async fn the_document_is_served_and_not_sent_twice() {
+async fn document_is_served_with_an_entity_tag() {
     let app = App::start().await;
     let reply = app.get("/openapi.json").await;
     assert_eq!(reply.header("content-type"), "application/json");
@@ -98,25 +100,25 @@ async fn the_document_is_served_and_not_sent_twice() {
     let again = app
         .request(Method::GET, "/openapi.json")
         .header("if-none-match", reply.header("etag"));
-    let again = take(again).await;
+    let again = fetch(again).await;
     assert_eq!((again.status, again.body.len()), (304, 0));
     let other = app
         .request(Method::GET, "/openapi.json")
         .header("if-none-match", "\"other\"");
-    assert_eq!(take(other).await.status, 200);
+    assert_eq!(fetch(other).await.status, 200);
 }
 
 #[test]
-fn the_document_is_openapi_3_1() {
+fn document_is_valid_openapi_3_1() {
     let spec = oas3::from_json(api::openapi::document().to_string()).unwrap();
     assert!(spec.openapi.starts_with("3.1."), "{}", spec.openapi);
     spec.validate_version().unwrap();
-    let told = spec.operations().count();
-    assert_eq!(told, operations(&api::openapi::document()).len());
+    let count = spec.operations().count();
+    assert_eq!(count, operations(&api::openapi::document()).len());
 }
 
 #[test]
-fn every_reference_leads_somewhere() {
+fn every_reference_resolves() {
     let document = api::openapi::document();
     let mut seen = 0;
     walk(&document, "", &mut |pointer, value| {
@@ -129,7 +131,7 @@ fn every_reference_leads_somewhere() {
     assert!(seen > 100, "{seen}");
 }
 
-/// Each form was met in a generator that makes something else of it: docs/decisions/0047.
+/// Each of the avoided forms is misread by some generator: docs/decisions/0047.
 #[test]
 fn schemas_use_the_forms_that_client_generators_share() {
     let document = api::openapi::document();
@@ -208,10 +210,10 @@ fn every_example_is_valid() {
 }
 
 #[test]
-fn every_operation_has_a_name_of_its_own_a_room_and_words() {
+fn every_operation_has_a_unique_name_a_tag_and_texts() {
     let document = api::openapi::document();
     let operations = operations(&document);
-    let rooms: BTreeSet<&str> = document["tags"]
+    let tags: BTreeSet<&str> = document["tags"]
         .as_array()
         .unwrap()
         .iter()
@@ -223,7 +225,7 @@ fn every_operation_has_a_name_of_its_own_a_room_and_words() {
     assert_eq!(distinct(ids).len(), operations.len());
     for (path, method, operation) in &operations {
         assert!(
-            rooms.contains(operation["tags"][0].as_str().unwrap()),
+            tags.contains(operation["tags"][0].as_str().unwrap()),
             "{method} {path}"
         );
         assert!(
@@ -234,10 +236,10 @@ fn every_operation_has_a_name_of_its_own_a_room_and_words() {
 }
 
 #[test]
-fn every_problem_that_can_be_told_is_described_where_it_can_be_told() {
+fn every_problem_is_described_where_it_can_occur() {
     let document = api::openapi::document();
     let text = document["paths"].to_string();
-    // On any path: they are described once.
+    // Possible on any path, so described once.
     let elsewhere = [
         "method_not_allowed",
         "not_found",
@@ -258,7 +260,7 @@ fn every_problem_that_can_be_told_is_described_where_it_can_be_told() {
     }
 }
 
-/// Who may keep the answer of each GET route, and what the answer depends on beside the address.
+/// The `cache-control` of each GET route, and the request headers on which its response depends.
 const CACHES: [(&str, &str, &str); 23] = [
     ("/v1/drops", "no-cache", ""),
     ("/v1/drops/{id}", "no-cache", ""),
@@ -286,11 +288,11 @@ const CACHES: [(&str, &str, &str); 23] = [
 ];
 
 #[tokio::test]
-async fn every_route_says_who_may_keep_its_answer() {
+async fn every_route_has_the_right_cache_headers() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({})).await;
     let hold = app.held(&drop, "alice").await;
-    let entry = app.waits(&drop, "bob", 1).await;
+    let entry = app.joined(&drop, "bob", 1).await;
     let other = app.create_drop(1, json!({})).await;
     let bought = app.held(&other, "carl").await;
     let purchase = app.purchase(&bought).await.ok(201);
@@ -314,27 +316,27 @@ async fn every_route_says_who_may_keep_its_answer() {
             .replace("{path}", "style.css")
             .replace("{code}", "sold_out");
         if path == "/v1/stream" {
-            // It does not end: only its head is read.
+            // The response does not end: only its head is read.
             let reply = app.request(Method::GET, &filled).send().await.unwrap();
             assert_eq!(reply.headers()["cache-control"], cache_control);
             continue;
         }
-        let ask = || app.admin(Method::GET, &filled);
-        let reply = take(ask()).await;
+        let request = || app.admin(Method::GET, &filled);
+        let reply = fetch(request()).await;
         assert_eq!(reply.status, 200, "{path}");
         assert_eq!(reply.header("cache-control"), cache_control, "{path}");
         assert_eq!(reply.header("vary"), vary, "{path}");
         if reply.headers.contains_key("etag") {
-            let again = take(ask().header("if-none-match", reply.header("etag"))).await;
-            // Some say the time or a count that moves; then they are sent again.
+            let again = fetch(request().header("if-none-match", reply.header("etag"))).await;
+            // Some bodies contain the time or a changing count; they are sent again.
             assert!(matches!(again.status, 200 | 304), "{path}: {again:?}");
             assert_eq!(again.header("cache-control"), cache_control, "{path}");
             assert_eq!(again.header("vary"), vary, "{path}");
         }
-        let refused = take(app.request(Method::DELETE, "/v1/drops")).await;
+        let refused = fetch(app.request(Method::DELETE, "/v1/drops")).await;
         assert_eq!(refused.header("cache-control"), "no-store");
     }
-    // A right to buy, and a "not found" that will not last.
+    // A 404 and a CSV file must not be stored either.
     let placed = app
         .hold(&app.create_drop(1, json!({})).await, "carol")
         .await;
@@ -346,9 +348,9 @@ async fn every_route_says_who_may_keep_its_answer() {
         "no-store"
     );
     let csv = app.admin(Method::GET, "/v1/admin/timeline");
-    let csv = take(csv.header("accept", "text/csv")).await;
+    let csv = fetch(csv.header("accept", "text/csv")).await;
     assert_eq!(csv.header("cache-control"), "private, no-cache");
     let lines = app.admin(Method::GET, "/v1/log");
-    let lines = take(lines.header("accept", "application/x-ndjson")).await;
+    let lines = fetch(lines.header("accept", "application/x-ndjson")).await;
     assert_eq!(lines.header("cache-control"), "private, no-cache");
 }

@@ -1,25 +1,30 @@
-//! A unit is never sold twice, however many want it at once. Counted from the log, not from the answers.
+//! A unit is never sold twice, however many buyers request it concurrently. Counted from the log,
+//! not from the responses.
 
-use harness::{App, Launch, Units, at_once, distinct, holds_at_once, key, tally, text};
+use harness::{App, Launch, Units, concurrent_holds, concurrently, distinct, key, tally, text};
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn a_thousand_buyers_who_race_for_ten_units_get_ten() {
+async fn thousand_buyers_racing_for_ten_units_get_ten() {
     let app = App::start().await;
     let drop = app.create_drop(10, json!({})).await;
 
-    let replies = at_once((0..1_000).map(|buyer| {
+    let replies = concurrently((0..1_000).map(|buyer| {
         let (api, drop) = (app.api(), drop.clone());
         async move { api.hold(&drop, &format!("buyer-{buyer}")).await }
     }))
     .await;
 
-    let answers = tally(&replies);
-    assert_eq!(answers.get(&(201, String::new())), Some(&10), "{answers:?}");
+    let outcomes = tally(&replies);
     assert_eq!(
-        answers.get(&(409, "sold_out".to_owned())),
+        outcomes.get(&(201, String::new())),
+        Some(&10),
+        "{outcomes:?}"
+    );
+    assert_eq!(
+        outcomes.get(&(409, "sold_out".to_owned())),
         Some(&990),
-        "{answers:?}"
+        "{outcomes:?}"
     );
     assert_eq!(
         replies
@@ -45,7 +50,7 @@ async fn a_thousand_buyers_who_race_for_ten_units_get_ten() {
         .iter()
         .filter(|reply| reply.status == 201)
         .map(|reply| text(&reply.json()["id"]));
-    let sales = at_once(winners.map(|hold| {
+    let sales = concurrently(winners.map(|hold| {
         let api = app.api();
         async move { api.purchase(&hold).await }
     }))
@@ -66,26 +71,26 @@ async fn a_thousand_buyers_who_race_for_ten_units_get_ten() {
     );
     assert_eq!(app.stock(&drop).await, [10, 0, 0, 10]);
     assert_eq!(app.drop(&drop).await["status"], "sold_out");
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn two_thousand_buyers_on_two_thousand_sockets_get_a_hundred_units_and_everybody_an_answer() {
+async fn two_thousand_sockets_get_a_hundred_units_and_one_response_each() {
     let app = App::start().await;
     let drop = app.create_drop(100, json!({ "hold_seconds": 3600 })).await;
 
-    let replies = holds_at_once(app.address(), &drop, 2_000).await;
+    let replies = concurrent_holds(app.address(), &drop, 2_000).await;
 
-    let answers = tally(&replies);
+    let outcomes = tally(&replies);
     assert_eq!(
-        answers.get(&(201, String::new())),
+        outcomes.get(&(201, String::new())),
         Some(&100),
-        "{answers:?}"
+        "{outcomes:?}"
     );
     assert_eq!(
-        answers.get(&(409, "sold_out".to_owned())),
+        outcomes.get(&(409, "sold_out".to_owned())),
         Some(&1_900),
-        "{answers:?}"
+        "{outcomes:?}"
     );
     let ledger = app.ledger().await;
     assert_eq!(ledger.count(&drop, "HoldPlaced"), 100);
@@ -98,15 +103,15 @@ async fn two_thousand_buyers_on_two_thousand_sockets_get_a_hundred_units_and_eve
             sold: 0
         }
     );
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn holds_of_several_units_never_add_up_to_more_than_there_are() {
+async fn holds_of_several_units_never_exceed_the_stock() {
     let app = App::start().await;
     let drop = app.create_drop(100, json!({ "max_per_hold": 7 })).await;
 
-    let replies = at_once((0..300).map(|buyer| {
+    let replies = concurrently((0..300).map(|buyer| {
         let (api, drop) = (app.api(), drop.clone());
         let body = json!({ "buyer_id": format!("buyer-{buyer}"), "quantity": buyer % 7 + 1 });
         async move { api.hold_with(&drop, &key(), &body).await }
@@ -125,7 +130,7 @@ async fn holds_of_several_units_never_add_up_to_more_than_there_are() {
         "{:?}",
         tally(&replies)
     );
-    // Somebody always asks for a single unit, so none is left over.
+    // Some buyers request a single unit, so none is left over.
     assert_eq!(held, 100);
     assert_eq!(
         app.ledger().await.units(&drop),
@@ -139,11 +144,11 @@ async fn holds_of_several_units_never_add_up_to_more_than_there_are() {
 }
 
 #[tokio::test]
-async fn a_request_sent_twenty_times_at_once_is_one_hold_and_twenty_equal_answers() {
+async fn request_sent_twenty_times_concurrently_is_one_hold() {
     let app = App::start().await;
     let drop = app.create_drop(50, json!({})).await;
 
-    let replies = at_once((0..20).map(|_| {
+    let replies = concurrently((0..20).map(|_| {
         let (api, drop) = (app.api(), drop.clone());
         async move {
             api.hold_with(&drop, "the-same-key", &json!({ "buyer_id": "alice" }))
@@ -180,12 +185,12 @@ async fn a_request_sent_twenty_times_at_once_is_one_hold_and_twenty_equal_answer
 }
 
 #[tokio::test]
-async fn a_hold_that_is_paid_for_twenty_times_at_once_is_one_sale() {
+async fn hold_purchased_twenty_times_concurrently_is_one_sale() {
     let app = App::start().await;
     let drop = app.create_drop(5, json!({})).await;
     let hold = app.held(&drop, "alice").await;
 
-    let replies = at_once((0..20).map(|_| {
+    let replies = concurrently((0..20).map(|_| {
         let (api, hold) = (app.api(), hold.clone());
         async move { api.purchase(&hold).await }
     }))
@@ -211,15 +216,19 @@ async fn a_hold_that_is_paid_for_twenty_times_at_once_is_one_sale() {
 }
 
 #[tokio::test]
-async fn a_server_that_was_given_few_open_files_serves_a_crowd_all_the_same() {
+async fn server_started_with_few_open_files_raises_its_limit() {
     let launch = Launch::fresh().await.after("ulimit -Sn 256");
     let app = launch.start().await;
     let drop = app.create_drop(10, json!({})).await;
-    let answers = tally(&holds_at_once(app.address(), &drop, 600).await);
-    assert_eq!(answers.get(&(201, String::new())), Some(&10), "{answers:?}");
+    let outcomes = tally(&concurrent_holds(app.address(), &drop, 600).await);
     assert_eq!(
-        answers.get(&(409, "sold_out".to_owned())),
+        outcomes.get(&(201, String::new())),
+        Some(&10),
+        "{outcomes:?}"
+    );
+    assert_eq!(
+        outcomes.get(&(409, "sold_out".to_owned())),
         Some(&590),
-        "{answers:?}"
+        "{outcomes:?}"
     );
 }

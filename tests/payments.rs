@@ -1,13 +1,13 @@
-//! One payment for one purchase: another reference is refused, and an admin can read who bought and
-//! with which reference, until the buyer is erased.
+//! One payment per purchase: another reference is rejected, and administrators can read buyers and
+//! references until the buyer is erased.
 
-use harness::{ADMIN_KEY, AUDITOR_KEY, Api, App, Launch, Reply, key, number, take, text, token};
+use harness::{ADMIN_KEY, AUDITOR_KEY, Api, App, Launch, Reply, fetch, key, number, text, token};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 async fn buy(api: &Api, hold: &str, reference: Option<&str>) -> Reply {
     let request = api.request(Method::POST, &format!("/v1/holds/{hold}/purchase"));
-    take(match reference {
+    fetch(match reference {
         Some(reference) => request.json(&json!({ "payment_reference": reference })),
         None => request,
     })
@@ -16,21 +16,21 @@ async fn buy(api: &Api, hold: &str, reference: Option<&str>) -> Reply {
 
 async fn list(api: &Api, drop: &str, query: &str) -> Value {
     let path = format!("/v1/drops/{drop}/purchases{query}");
-    take(api.admin(Method::GET, &path)).await.ok(200)
+    fetch(api.admin(Method::GET, &path)).await.ok(200)
 }
 
 async fn csv(api: &Api, drop: &str, query: &str) -> Reply {
     let path = format!("/v1/drops/{drop}/purchases{query}");
-    take(api.admin(Method::GET, &path).header("accept", "text/csv")).await
+    fetch(api.admin(Method::GET, &path).header("accept", "text/csv")).await
 }
 
 async fn erase(api: &Api, buyer: &str) {
     let path = format!("/v1/admin/buyers/{buyer}");
-    assert_eq!(take(api.admin(Method::DELETE, &path)).await.status, 204);
+    assert_eq!(fetch(api.admin(Method::DELETE, &path)).await.status, 204);
 }
 
 #[tokio::test]
-async fn another_payment_reference_is_a_conflict_here_elsewhere_and_after_a_restart() {
+async fn other_payment_reference_is_a_conflict_on_every_server_and_restart() {
     let app = App::start().await;
     let other = app.launch().clone().start().await;
     let drop = app.create_drop(9, json!({ "hold_seconds": 3600 })).await;
@@ -52,22 +52,22 @@ async fn another_payment_reference_is_a_conflict_here_elsewhere_and_after_a_rest
             assert_eq!(refused["purchased_at"], first["purchased_at"]);
             assert!(!refused.to_string().contains("pi_1\""), "{refused}");
         }
-        // Taken without a payment: one that comes now is not the one that was recorded.
+        // Purchased without a payment reference: a later reference is not the recorded one.
         let refused = buy(&api, &unpaid, Some("pi_3")).await;
         let refused = refused.problem(409, "payment_reference_conflict");
         assert_eq!(refused["id"], free["id"]);
         assert!(buy(&api, &unpaid, None).await.is_replay());
     }
     assert_eq!(app.stock(&drop).await, [9, 7, 0, 2]);
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn two_payments_at_once_are_one_purchase_and_a_conflict() {
+async fn two_concurrent_payments_are_one_purchase_and_a_conflict() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({})).await;
     let hold = app.held(&drop, "ann").await;
-    let replies = harness::at_once((0..20).map(|turn| {
+    let replies = harness::concurrently((0..20).map(|turn| {
         let (api, hold) = (app.api(), hold.clone());
         async move { buy(&api, &hold, Some(&format!("pi_{turn}"))).await }
     }))
@@ -82,7 +82,7 @@ async fn two_payments_at_once_are_one_purchase_and_a_conflict() {
 }
 
 #[tokio::test]
-async fn an_admin_reads_who_bought_and_with_which_reference_until_they_are_erased() {
+async fn admin_reads_buyers_and_references_until_they_are_erased() {
     let app = App::start().await;
     let drop = app.create_drop(9, json!({ "hold_seconds": 3600 })).await;
     let mut purchases = vec![];
@@ -109,7 +109,7 @@ async fn an_admin_reads_who_bought_and_with_which_reference_until_they_are_erase
     let references = json!(["pi_1", "@SUM(1+1)", null, "-2"]);
     assert_eq!(json!(of(&listed, "payment_reference")), references);
 
-    // Page after page.
+    // Page by page.
     let page = list(&app, &drop, "?limit=3").await;
     assert_eq!(
         (of(&page, "id"), &page["has_more"]),
@@ -126,14 +126,14 @@ async fn an_admin_reads_who_bought_and_with_which_reference_until_they_are_erase
         "/v1/drops/{elsewhere}/purchases?starting_after={}",
         text(&ids[0])
     );
-    let refused = take(app.admin(Method::GET, &path)).await;
+    let refused = fetch(app.admin(Method::GET, &path)).await;
     assert_eq!(
-        refused.faulty_places(400, "invalid_query"),
+        refused.error_pointers(400, "invalid_query"),
         ["/starting_after"]
     );
     assert_eq!(list(&app, &elsewhere, "").await["data"], json!([]));
 
-    // As a file: cells that a spreadsheet would run are text.
+    // As a CSV file: cells that a spreadsheet would evaluate are quoted as text.
     let file = csv(&app, &drop, "").await;
     assert_eq!(file.header("content-type"), "text/csv; charset=utf-8");
     let text_of_file = file.text();
@@ -158,7 +158,7 @@ async fn an_admin_reads_who_bought_and_with_which_reference_until_they_are_erase
     let two = csv(&app, &drop, "?limit=2").await.text();
     assert_eq!(two.split("\r\n").count(), 4, "{two}");
 
-    // Nobody else.
+    // Only for administrators.
     let path = format!("/v1/drops/{drop}/purchases");
     app.get(&path).await.problem(401, "unauthorized");
     app.audit(&path).await.problem(403, "forbidden");
@@ -170,7 +170,7 @@ async fn an_admin_reads_who_bought_and_with_which_reference_until_they_are_erase
     );
     let audited = app.audit(&one).await.ok(200);
     assert_eq!(audited.get("payment_reference"), None);
-    let admin = take(app.admin(Method::GET, &one)).await;
+    let admin = fetch(app.admin(Method::GET, &one)).await;
     assert_eq!(admin.json()["payment_reference"], "pi_1");
     for unknown in [uuid::Uuid::new_v4().to_string(), "nothing".to_owned()] {
         let path = format!("/v1/purchases/{unknown}");
@@ -179,7 +179,7 @@ async fn an_admin_reads_who_bought_and_with_which_reference_until_they_are_erase
 
     erase(&app, "ann").await;
     let known = app.admin(Method::GET, &one);
-    let known = take(known.header("if-none-match", admin.header("etag"))).await;
+    let known = fetch(known.header("if-none-match", admin.header("etag"))).await;
     let now = known.ok(200);
     assert_eq!(
         (&now["buyer_id"], &now["payment_reference"]),
@@ -190,7 +190,8 @@ async fn an_admin_reads_who_bought_and_with_which_reference_until_they_are_erase
     assert_eq!(listed["data"][0]["payment_reference"], json!(null));
     assert_eq!(listed["data"][0]["buyer_id"], json!(null));
     assert!(!csv(&app, &drop, "").await.text().contains("pi_1"));
-    // What was erased cannot be compared, before and after a restart alike: a person decides.
+    // An erased reference cannot be compared, before and after a restart alike: a person has to
+    // decide.
     let hold = text(&purchases[0]["hold_id"]);
     let app = app.restart().await;
     for reference in ["pi_1", "pi_2"] {
@@ -198,11 +199,11 @@ async fn an_admin_reads_who_bought_and_with_which_reference_until_they_are_erase
         refused.problem(409, "payment_reference_conflict");
     }
     assert!(buy(&app, &hold, None).await.is_replay());
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn with_tokens_a_purchase_is_its_buyers_and_the_admins() {
+async fn with_tokens_only_the_buyer_and_the_admin_read_a_purchase() {
     const SECRET: &str = "the shop's secret for its buyers";
     let app = Launch::fresh().await;
     let app = app.with("HOLDFAST_BUYER_SECRET", SECRET).start().await;
@@ -211,54 +212,59 @@ async fn with_tokens_a_purchase_is_its_buyers_and_the_admins() {
     let (ann, bob) = (token(SECRET, "ann", 600), token(SECRET, "bob", 600));
     let hold = app.request(Method::POST, &format!("/v1/drops/{drop}/holds"));
     let hold = hold.bearer_auth(&ann).header("idempotency-key", key());
-    let hold = take(hold.json(&json!({ "buyer_id": "ann" }))).await.ok(201);
+    let hold = fetch(hold.json(&json!({ "buyer_id": "ann" })))
+        .await
+        .ok(201);
     let path = format!("/v1/holds/{}/purchase", text(&hold["id"]));
     let bought = app.request(Method::POST, &path).bearer_auth(&ann);
-    let bought = take(bought.json(&json!({ "payment_reference": "pi_1" })))
+    let bought = fetch(bought.json(&json!({ "payment_reference": "pi_1" })))
         .await
         .ok(201);
     assert!(number(&bought["position"]) > 0);
     let path = format!("/v1/purchases/{}", text(&bought["id"]));
-    let ask =
-        async |bearer: &str| take(other.request(Method::GET, &path).bearer_auth(bearer)).await;
-    let seen = ask(&ann).await.ok(200);
+    let send =
+        async |bearer: &str| fetch(other.request(Method::GET, &path).bearer_auth(bearer)).await;
+    let seen = send(&ann).await.ok(200);
     assert_eq!(
         (&seen["id"], seen.get("payment_reference")),
         (&bought["id"], None)
     );
-    ask(&bob).await.problem(403, "forbidden");
-    ask(AUDITOR_KEY).await.problem(403, "forbidden");
-    assert_eq!(ask(ADMIN_KEY).await.ok(200)["payment_reference"], "pi_1");
+    send(&bob).await.problem(403, "forbidden");
+    send(AUDITOR_KEY).await.problem(403, "forbidden");
+    assert_eq!(send(ADMIN_KEY).await.ok(200)["payment_reference"], "pi_1");
     other.get(&path).await.problem(401, "unauthorized");
 }
 
 #[tokio::test]
-async fn a_buyer_who_lost_an_answer_finds_their_holds_and_their_entry_and_nobody_elses() {
+async fn buyer_who_lost_a_response_finds_only_their_own_holds_and_entry() {
     const SECRET: &str = "the shop's secret for its buyers";
-    let believed = App::start().await;
-    let drop = believed
+    let without_tokens = App::start().await;
+    let drop = without_tokens
         .create_drop(3, json!({ "hold_seconds": 3600 }))
         .await;
     let path = format!("/v1/drops/{drop}/buyers/ann");
-    let first = believed.held(&drop, "ann").await;
-    let bought = believed.held(&drop, "ann").await;
-    assert_eq!(believed.purchase(&bought).await.status, 201);
-    let last = believed.held(&drop, "ann").await;
-    let entry = believed.waits(&drop, "ann", 1).await;
-    // Whoever is believed may be anybody: no ids without the admin key.
-    for reply in [believed.get(&path).await, believed.audit(&path).await] {
+    let first = without_tokens.held(&drop, "ann").await;
+    let bought = without_tokens.held(&drop, "ann").await;
+    assert_eq!(without_tokens.purchase(&bought).await.status, 201);
+    let last = without_tokens.held(&drop, "ann").await;
+    let entry = without_tokens.joined(&drop, "ann", 1).await;
+    // Without tokens the buyer is not authenticated: ids are shown only with the admin key.
+    for reply in [
+        without_tokens.get(&path).await,
+        without_tokens.audit(&path).await,
+    ] {
         let seen = reply.ok(200);
         assert_eq!(
             (&seen["held"], seen.get("holds"), seen.get("waitlist")),
             (&json!(2), None, None)
         );
     }
-    let wrong = believed
+    let wrong = without_tokens
         .request(Method::GET, &path)
         .bearer_auth("not the key");
-    assert_eq!(take(wrong).await.ok(200).get("holds"), None);
-    let admin = async |app: &App| take(app.admin(Method::GET, &path)).await.ok(200);
-    let seen = admin(&believed).await;
+    assert_eq!(fetch(wrong).await.ok(200).get("holds"), None);
+    let admin = async |app: &App| fetch(app.admin(Method::GET, &path)).await.ok(200);
+    let seen = admin(&without_tokens).await;
     let ids = |seen: &Value| -> Vec<String> {
         let holds = seen["holds"].as_array().unwrap();
         holds.iter().map(|hold| text(&hold["id"])).collect()
@@ -269,24 +275,24 @@ async fn a_buyer_who_lost_an_answer_finds_their_holds_and_their_entry_and_nobody
         (&json!("held"), &json!(entry))
     );
 
-    let launch = believed.launch().clone();
+    let launch = without_tokens.launch().clone();
     let app = launch.with("HOLDFAST_BUYER_SECRET", SECRET).start().await;
-    let ask = async |buyer: &str| {
+    let send = async |buyer: &str| {
         let bearer = token(SECRET, buyer, 600);
-        take(app.request(Method::GET, &path).bearer_auth(bearer)).await
+        fetch(app.request(Method::GET, &path).bearer_auth(bearer)).await
     };
     assert_eq!(
-        ids(&ask("ann").await.ok(200)),
+        ids(&send("ann").await.ok(200)),
         [last.clone(), first.clone()]
     );
-    ask("bob").await.problem(403, "forbidden");
-    assert_eq!(believed.release(&last).await.status, 204);
-    // What came free went to the entry.
-    let seen = admin(&believed).await;
+    send("bob").await.problem(403, "forbidden");
+    assert_eq!(without_tokens.release(&last).await.status, 204);
+    // The freed unit went to the waitlist entry.
+    let seen = admin(&without_tokens).await;
     assert_eq!((ids(&seen).len(), &seen["waitlist"]), (2, &json!(null)));
-    let cancel = believed.admin(Method::POST, &format!("/v1/drops/{drop}/cancel"));
-    take(cancel).await.ok(200);
-    let seen = admin(&believed).await;
+    let cancel = without_tokens.admin(Method::POST, &format!("/v1/drops/{drop}/cancel"));
+    fetch(cancel).await.ok(200);
+    let seen = admin(&without_tokens).await;
     assert_eq!(
         (&seen["holds"], &seen["waitlist"]),
         (&json!([]), &json!(null))

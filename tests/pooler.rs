@@ -1,9 +1,10 @@
-//! Behind a connection pooler that does not keep a session, a start says so and names the way out.
+//! Behind a connection pooler that does not keep a session, the program fails at the start and
+//! names the setting to change.
 //!
 //! Promise: with PgBouncer (Debian's; 1.18.0 on Debian 12) and `pool_mode = transaction`, every
-//! start is refused in one sentence, not some of them by a message of a library; with `pool_mode =
-//! session` the server sells. Limit: needs PgBouncer; as root, where there is apt-get, it is
-//! installed when missing.
+//! start fails with one sentence, and none with a message of a library; with `pool_mode = session`
+//! the server sells. Limit: needs PgBouncer; as root where apt-get exists, it is installed if
+//! missing.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -58,7 +59,8 @@ impl Pooler {
         let file = folder.path().join("pgbouncer.ini");
         fs::write(&file, configuration).unwrap();
         let mut command = Command::new(program);
-        // It refuses to run as root; a private server's socket is for the account that runs it.
+        // PgBouncer refuses to run as root; a private server's socket belongs to the account that
+        // runs it.
         if Uid::effective().is_root() {
             let owner = fs::metadata(&host).map_or(65534, |socket| socket.uid());
             let account = User::from_uid(owner.into()).unwrap().unwrap();
@@ -83,14 +85,14 @@ impl Pooler {
         }
     }
 
-    async fn is_named(&self, arguments: &[&str], code: i32) {
+    async fn assert_reported(&self, arguments: &[&str], code: i32) {
         let refused = self.launch.run(arguments).await;
         assert_eq!(refused.stderr, format!("holdfast: {POOLER}\n"));
         assert_eq!(refused.code, Some(code));
     }
 }
 
-/// Starts programs on the same database, through `port`.
+/// Starts programs on the same database through `port`.
 fn through(port: u16, url: &Url, database: TestDatabase) -> Launch {
     let pooled = format!(
         "postgres://{}@127.0.0.1:{port}{}?sslmode=disable",
@@ -115,8 +117,9 @@ fn pgbouncer() -> std::path::PathBuf {
 }
 
 #[tokio::test]
-async fn a_pooler_of_transactions_is_named_at_every_start() {
-    // As Debian ships it, and as its users set it up for drivers that send settings at the start.
+async fn transaction_pooling_is_reported_at_every_start() {
+    // With Debian's default settings, and with those used for drivers that send settings at the
+    // start.
     for ignored in [
         "",
         "ignore_startup_parameters = extra_float_digits, options",
@@ -124,18 +127,18 @@ async fn a_pooler_of_transactions_is_named_at_every_start() {
         let pooler = Pooler::start(&format!("pool_mode = transaction\n{ignored}")).await;
         for _ in 0..3 {
             pooler
-                .is_named(&["serve", "--listen", "127.0.0.1:0"], 1)
+                .assert_reported(&["serve", "--listen", "127.0.0.1:0"], 1)
                 .await;
         }
     }
 }
 
 #[tokio::test]
-async fn a_reader_behind_a_pooler_of_transactions_never_hears_of_prepared_statements() {
+async fn audit_behind_transaction_pooling_reports_the_pooler() {
     let pooler = Pooler::start("pool_mode = transaction").await;
-    pooler.is_named(&["audit", "verify"], 2).await;
-    pooler.is_named(&["projections", "list"], 2).await;
-    pooler.is_named(&["log", "check"], 2).await;
+    pooler.assert_reported(&["audit", "verify"], 2).await;
+    pooler.assert_reported(&["projections", "list"], 2).await;
+    pooler.assert_reported(&["log", "check"], 2).await;
     let ignored = "ignore_startup_parameters = extra_float_digits, options";
     let pooler = Pooler::start(&format!("pool_mode = transaction\n{ignored}")).await;
     for _ in 0..5 {
@@ -145,10 +148,10 @@ async fn a_reader_behind_a_pooler_of_transactions_never_hears_of_prepared_statem
 }
 
 #[tokio::test]
-async fn a_pooler_of_sessions_is_sold_through_once_it_lets_their_settings_pass() {
+async fn session_pooling_works_once_it_passes_startup_settings() {
     let pooler = Pooler::start("pool_mode = session").await;
     let serve = ["serve", "--listen", "127.0.0.1:0"];
-    pooler.is_named(&serve, 1).await;
+    pooler.assert_reported(&serve, 1).await;
     let ignored = "ignore_startup_parameters = extra_float_digits, options";
     let pooler = Pooler::start(&format!("pool_mode = session\n{ignored}")).await;
     let app = pooler.launch.clone().start().await;

@@ -1,9 +1,9 @@
-//! The read models are what the log says they are, through any crash.
+//! The read models equal a fold of the log, through any crash.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use domain::values::{Position, Sequence, Timestamp};
-use harness::{App, Event, at_once, eventually, number, text};
+use harness::{App, Event, concurrently, eventually, number, text};
 use infrastructure::codec::{RecordedEvent, decode};
 use infrastructure::log::{Hash, StoredEvent};
 use projections::fold::Rows;
@@ -14,7 +14,7 @@ use projections::top_purchasers::TopPurchasers;
 use serde_json::json;
 use sqlx::PgPool;
 
-/// An event of `GET /v1/log`, as a projection takes it.
+/// An event of `GET /v1/log` in the form that a projection accepts.
 fn recorded(event: &Event) -> RecordedEvent {
     let stored = StoredEvent {
         position: Position(event.position),
@@ -32,7 +32,7 @@ fn recorded(event: &Event) -> RecordedEvent {
     decode(&stored).unwrap().expect("a drop's event")
 }
 
-/// Claims that the table holds exactly what a fresh fold of the log gives.
+/// Asserts that the table equals a fresh fold of the log.
 async fn assert_folded<F: Table + Clone + PartialEq>(pool: &PgPool, log: &[RecordedEvent]) {
     let mut rows = Rows::<F>::default();
     for event in log {
@@ -47,7 +47,7 @@ async fn assert_folded<F: Table + Clone + PartialEq>(pool: &PgPool, log: &[Recor
     }
 }
 
-/// Waits until every projection has read the whole log, and compares them all.
+/// Waits until every projection has read the whole log, and compares each with a fresh fold.
 async fn assert_all_folded(app: &App) {
     eventually("every checkpoint is at the head", || async {
         let behind: i64 = sqlx::query_scalar(
@@ -65,9 +65,10 @@ async fn assert_all_folded(app: &App) {
     assert_folded::<SalesTimeline>(app.pool(), &log).await;
 }
 
-/// Buyers who hold, and then buy, release, or let go, until the server is gone.
+/// Buyers who place holds and then purchase them, release them or leave them to expire, until the
+/// server is gone.
 async fn trade(app: &App, drops: &[String], buyers: usize) {
-    at_once((0..buyers).map(|buyer| {
+    concurrently((0..buyers).map(|buyer| {
         let (api, drop) = (app.api(), drops[buyer % drops.len()].clone());
         async move {
             let body = json!({ "buyer_id": format!("buyer-{}", buyer % 40), "display_name": format!("Buyer {buyer}"), "quantity": buyer % 3 + 1 });
@@ -90,18 +91,18 @@ async fn two_drops(app: &App) -> Vec<String> {
     let lasting = app
         .create_drop(300, json!({ "max_per_hold": 3, "hold_seconds": 3600 }))
         .await;
-    let brief = app
+    let short = app
         .create_drop(300, json!({ "max_per_hold": 3, "hold_seconds": 1 }))
         .await;
-    vec![lasting, brief]
+    vec![lasting, short]
 }
 
 #[tokio::test]
-async fn the_tables_are_a_fresh_fold_of_the_log() {
+async fn tables_equal_a_fresh_fold_of_the_log() {
     let app = App::start().await;
     let drops = two_drops(&app).await;
     trade(&app, &drops, 400).await;
-    eventually("the brief holds are over", || async {
+    eventually("the short holds have expired", || async {
         (app.stock(&drops[1]).await[2] == 0).then_some(())
     })
     .await;
@@ -109,7 +110,7 @@ async fn the_tables_are_a_fresh_fold_of_the_log() {
 
     let ready = app.get("/health/ready").await.ok(200);
     for name in ["live_stock", "top_purchasers", "sales_timeline"] {
-        eventually("the server knows so too", || async {
+        eventually("the server has recorded the expiries", || async {
             let ready = app.get("/health/ready").await.ok(200);
             (ready["projections"][name]["lag"] == 0).then_some(())
         })
@@ -119,7 +120,7 @@ async fn the_tables_are_a_fresh_fold_of_the_log() {
 }
 
 #[tokio::test]
-async fn readiness_shows_no_message_of_the_database() {
+async fn readiness_contains_no_message_of_the_database() {
     let app = App::start().await;
     let drop = app.create_drop(9, json!({})).await;
     sqlx::query("ALTER TABLE live_stock ADD CONSTRAINT a_rule_of_the_shop CHECK (held < 1)")
@@ -127,7 +128,7 @@ async fn readiness_shows_no_message_of_the_database() {
         .await
         .unwrap();
     app.held(&drop, "alice").await;
-    let stopped = eventually("the table refuses the row", || async {
+    let stopped = eventually("the table rejects the row", || async {
         let ready = app.get("/health/ready").await.ok(200);
         ready["projections"]["live_stock"]["stopped"]
             .as_str()
@@ -138,18 +139,18 @@ async fn readiness_shows_no_message_of_the_database() {
     for word in ["violates", "relation", "a_rule_of_the_shop"] {
         assert!(!stopped.contains(word), "{stopped}");
     }
-    eventually("the operator finds it in the log", || async {
+    eventually("the message is in the server's log", || async {
         app.stderr().contains("a_rule_of_the_shop").then_some(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn reads_answer_what_the_tables_say() {
+async fn reads_agree_with_the_tables() {
     let app = App::start().await;
     let drops = two_drops(&app).await;
     trade(&app, &drops, 200).await;
-    eventually("the brief holds are over", || async {
+    eventually("the short holds have expired", || async {
         (app.stock(&drops[1]).await[2] == 0).then_some(())
     })
     .await;
@@ -181,7 +182,7 @@ async fn reads_answer_what_the_tables_say() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_killed_again_and_again_counts_nothing_twice() {
+async fn server_killed_repeatedly_counts_nothing_twice() {
     let mut app = App::start().await;
     let drops = two_drops(&app).await;
     for round in 1..=4 {
@@ -205,10 +206,10 @@ async fn a_server_that_is_killed_again_and_again_counts_nothing_twice() {
         }
         app = app.restart().await;
     }
-    eventually("the brief holds are over", || async {
+    eventually("the short holds have expired", || async {
         (app.stock(&drops[1]).await[2] == 0).then_some(())
     })
     .await;
     assert_all_folded(&app).await;
-    app.verifies().await;
+    app.audit_verify().await;
 }

@@ -1,4 +1,4 @@
-//! One event that cannot be applied stops its drop, on every node, and nothing else; the drop is
+//! One event that cannot be applied stops its drop on every node, and nothing else; the drop is
 //! repaired while the shop runs.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
@@ -7,20 +7,20 @@ use std::fs;
 use std::path::Path;
 
 use harness::{
-    App, Finished, Launch, RawEvent, Reply, eventually, finish, key, now, number, take, text,
+    App, Finished, Launch, RawEvent, Reply, eventually, fetch, finish, key, now, number, text,
 };
 use private_postgres::testing::fresh_database;
 use reqwest::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// A drop that was sold from, and the event that breaks it.
+/// A drop with sales, and the event that breaks it.
 struct Case {
     reason: &'static str,
     drop: String,
     hold: String,
     event: RawEvent,
-    /// Whether a role that may append is stopped by the database.
+    /// True if the database rejects the event from a role that may append.
     is_guarded: bool,
 }
 
@@ -35,8 +35,8 @@ async fn cases(app: &App) -> Vec<Case> {
         "purchase_id": id(), "hold_id": id(), "buyer": id(), "quantity": 1,
         "total": { "amount": 1, "currency": "USD" }, "purchased_at": now(),
     });
-    type Wrong<'a> = (&'static str, &'a str, &'a str, Value, Option<i64>, bool);
-    let wrong: Vec<Wrong<'_>> = vec![
+    type BrokenEvent<'a> = (&'static str, &'a str, &'a str, Value, Option<i64>, bool);
+    let wrong: Vec<BrokenEvent<'_>> = vec![
         ("unknown_type", "DropPainted", "1.0", json!({}), None, true),
         (
             "unknown_version",
@@ -91,8 +91,8 @@ async fn cases(app: &App) -> Vec<Case> {
     cases
 }
 
-/// Every room of the drop answers 503 with its position.
-async fn is_quarantined(app: &App, case: &Case, position: i64) {
+/// Asserts that every route of the drop answers 503 with the position.
+async fn assert_quarantined(app: &App, case: &Case, position: i64) {
     let Case { drop, hold, .. } = case;
     let of_drop = |rest: &str| format!("/v1/drops/{drop}{rest}");
     eventually("the drop is in quarantine", || async {
@@ -110,8 +110,8 @@ async fn is_quarantined(app: &App, case: &Case, position: i64) {
         app.join(drop, "bob", 1).await,
         app.adjust(drop, 1).await,
         app.get(&format!("/v1/stream?drops={drop}")).await,
-        take(app.admin(Method::POST, &of_drop("/cancel"))).await,
-        take(app.admin(Method::GET, &format!("/v1/admin/timeline?drop_id={drop}"))).await,
+        fetch(app.admin(Method::POST, &of_drop("/cancel"))).await,
+        fetch(app.admin(Method::GET, &format!("/v1/admin/timeline?drop_id={drop}"))).await,
     ];
     for reply in replies {
         let problem = reply.problem(503, "drop_quarantined");
@@ -124,22 +124,22 @@ async fn is_quarantined(app: &App, case: &Case, position: i64) {
     assert!(listed.iter().all(|listed| listed["id"] != *drop.as_str()));
 }
 
-/// What a node says of itself: ready, and which drops are in quarantine.
-async fn says_so(app: &App, broken: &[(&Case, i64)]) {
+/// Asserts that a node reports itself ready and lists the quarantined drops.
+async fn assert_reported(app: &App, broken: &[(&Case, i64)]) {
     let ready = app.get("/health/ready").await.ok(200);
     assert_eq!(ready["quarantined_drops"], broken.len());
-    let metrics = take(app.admin(Method::GET, "/v1/admin/metrics"))
+    let metrics = fetch(app.admin(Method::GET, "/v1/admin/metrics"))
         .await
         .ok(200);
     let figures = app.get("/metrics").await.text();
     let gauge = format!("\nholdfast_quarantined_drops {}\n", broken.len());
     assert!(figures.contains(&gauge), "{figures}");
     for (case, position) in broken {
-        let said = json!({ "drop_id": case.drop, "position": position, "reason": case.reason });
+        let entry = json!({ "drop_id": case.drop, "position": position, "reason": case.reason });
         for listed in [&ready["quarantined"], &metrics["quarantined"]] {
             assert!(
-                listed.as_array().unwrap().contains(&said),
-                "{said}: {listed}"
+                listed.as_array().unwrap().contains(&entry),
+                "{entry}: {listed}"
             );
         }
         let lines = app.stderr();
@@ -153,7 +153,7 @@ async fn says_so(app: &App, broken: &[(&Case, i64)]) {
     }
 }
 
-async fn sells(app: &App, drop: &str) {
+async fn assert_sells(app: &App, drop: &str) {
     let hold = app.held(drop, &key()).await;
     app.purchase(&hold).await.ok(201);
 }
@@ -162,7 +162,7 @@ async fn check(launch: &Launch, arguments: &[&str]) -> Finished {
     launch.run(&[&["log"], arguments].concat()).await
 }
 
-/// The check that shares no code with us, on an export.
+/// Runs docs/verify.py, the verifier that shares no code with the product, on an export.
 async fn verify_in_python(app: &App) -> Finished {
     let export = app.launch().run(&["audit", "export"]).await;
     let file = app.launch().data_dir().join("export.ndjson");
@@ -174,7 +174,7 @@ async fn verify_in_python(app: &App) -> Finished {
 }
 
 #[tokio::test]
-async fn one_event_that_cannot_be_applied_stops_one_drop_and_is_repaired_while_the_shop_runs() {
+async fn inapplicable_event_stops_one_drop_and_is_repaired_online() {
     let database = fresh_database().await;
     let first = Launch::on(database.clone()).start().await;
     let second = Launch::on(database).start().await;
@@ -200,29 +200,29 @@ async fn one_event_that_cannot_be_applied_stops_one_drop_and_is_repaired_while_t
         let position = case.event.append(first.pool()).await;
         broken.push((case, position));
         for app in [&first, &second] {
-            is_quarantined(app, case, position).await;
-            sells(app, &healthy).await;
+            assert_quarantined(app, case, position).await;
+            assert_sells(app, &healthy).await;
         }
     }
     for app in [&first, &second] {
-        says_so(app, &broken).await;
+        assert_reported(app, &broken).await;
     }
-    // The stream goes on.
+    // The SSE stream continues.
     let sold = 2 * cases.len() as u64;
     watcher.until(|state| state["stock"]["sold"] == sold).await;
-    // The raw log shows all of it.
+    // The raw log contains everything.
     let log = first.log().await;
     for (case, position) in &broken {
         let event = &log[usize::try_from(*position).unwrap() - 1];
         assert_eq!(event.event_type, case.event.event_type);
     }
-    // So does a start.
+    // A start does the same.
     let second = second.restart().await;
     for (case, position) in &broken {
-        is_quarantined(&second, case, *position).await;
+        assert_quarantined(&second, case, *position).await;
     }
-    says_so(&second, &broken).await;
-    sells(&second, &healthy).await;
+    assert_reported(&second, &broken).await;
+    assert_sells(&second, &healthy).await;
     let mut watcher = second.watch("").await;
     watcher.drop().await;
 
@@ -252,7 +252,7 @@ async fn one_event_that_cannot_be_applied_stops_one_drop_and_is_repaired_while_t
         );
     }
 
-    // A repair: what would be done first, and then it is done, once, and only there.
+    // A repair: first a dry run, then the repair itself, once, and only at this position.
     let healthy_position = log.len().to_string();
     let void = async |position: &str, more: &[&str]| {
         let arguments = [
@@ -269,9 +269,9 @@ async fn one_event_that_cannot_be_applied_stops_one_drop_and_is_repaired_while_t
     for (index, (case, position)) in broken.iter().enumerate() {
         let position_text = position.to_string();
         let before = number(&first.audit("/v1/log/head").await.ok(200)["position"]);
-        let said = void(&position_text, &[]).await;
-        assert_eq!(said.code, Some(0), "{said:?}");
-        assert!(said.stdout.contains("nothing was changed"), "{said:?}");
+        let output = void(&position_text, &[]).await;
+        assert_eq!(output.code, Some(0), "{output:?}");
+        assert!(output.stdout.contains("nothing was changed"), "{output:?}");
         let after = number(&first.audit("/v1/log/head").await.ok(200)["position"]);
         assert_eq!(before, after, "a dry run");
         let done = void(&position_text, &["--yes"]).await;
@@ -287,12 +287,12 @@ async fn one_event_that_cannot_be_applied_stops_one_drop_and_is_repaired_while_t
             } else {
                 4
             };
-            eventually("both count the same", || async {
+            eventually("both nodes have the same stock", || async {
                 (app.stock(&case.drop).await[1] == left).then_some(())
             })
             .await;
-            sells(app, &case.drop).await;
-            eventually("others are still in quarantine", || async {
+            assert_sells(app, &case.drop).await;
+            eventually("the other drops are still in quarantine", || async {
                 let ready = app.get("/health/ready").await.ok(200);
                 (ready["quarantined_drops"] == cases.len() - 1 - index).then_some(())
             })
@@ -306,7 +306,7 @@ async fn one_event_that_cannot_be_applied_stops_one_drop_and_is_repaired_while_t
     let again = void(&broken[0].1.to_string(), &["--yes"]).await;
     assert_eq!(again.code, Some(1), "void already: {again:?}");
 
-    let verified = eventually("the tables have folded the drops anew", || async {
+    let verified = eventually("the tables have folded the drops again", || async {
         let verdict = launch.run(&["audit", "verify"]).await;
         let is_whole = verdict.code == Some(0) && !verdict.stderr.contains("folded anew");
         is_whole.then_some(verdict)
@@ -333,8 +333,7 @@ async fn one_event_that_cannot_be_applied_stops_one_drop_and_is_repaired_while_t
 }
 
 #[tokio::test]
-async fn a_rebuild_leaves_a_drop_out_that_cannot_be_read_and_the_runner_folds_it_once_it_is_repaired()
- {
+async fn rebuild_omits_a_quarantined_drop_until_it_is_repaired() {
     let app = App::start().await;
     let drop = app.create_drop(5, json!({})).await;
     let other = app.create_drop(5, json!({})).await;
@@ -376,11 +375,11 @@ async fn a_rebuild_leaves_a_drop_out_that_cannot_be_read_and_the_runner_folds_it
     .await;
     let rebuilt = launch.run(&["projections", "rebuild", "--all"]).await;
     assert_eq!(rebuilt.code, Some(0), "{rebuilt:?}");
-    let verified = app.verifies().await;
+    let verified = app.audit_verify().await;
     assert!(verified.contains("\n1 incident: position "), "{verified}");
 }
 
-/// Adds a trigger that keeps each appending session's `synchronous_commit` in the table `witness`.
+/// Adds a trigger that records the `synchronous_commit` of each appending session in `witness`.
 async fn witness_appends(pool: &sqlx::PgPool) {
     for statement in [
         "CREATE TABLE witness (setting text)",
@@ -394,7 +393,7 @@ async fn witness_appends(pool: &sqlx::PgPool) {
 }
 
 #[tokio::test]
-async fn a_repair_commits_synchronously_whatever_the_database_has_set() {
+async fn repair_commits_synchronously_despite_the_databases_default() {
     let app = App::start().await;
     let drop = app.create_drop(5, json!({})).await;
     let position = RawEvent::next(&drop, "DropPainted", "1.0", json!({}))
@@ -424,7 +423,7 @@ async fn a_repair_commits_synchronously_whatever_the_database_has_set() {
 }
 
 #[tokio::test]
-async fn an_erasure_that_makes_an_event_readable_ends_the_quarantine_on_running_nodes() {
+async fn erasure_that_makes_an_event_readable_ends_the_quarantine() {
     let database = fresh_database().await;
     let first = Launch::on(database.clone()).start().await;
     let second = Launch::on(database).start().await;
@@ -444,7 +443,7 @@ async fn an_erasure_that_makes_an_event_readable_ends_the_quarantine_on_running_
         })
         .await;
     }
-    let erased = take(first.admin(Method::DELETE, "/v1/admin/buyers/mallory")).await;
+    let erased = fetch(first.admin(Method::DELETE, "/v1/admin/buyers/mallory")).await;
     assert_eq!(erased.status, 204, "{erased:?}");
     for app in [&first, &second] {
         eventually("the drop is readmitted", || async {

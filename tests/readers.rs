@@ -1,18 +1,17 @@
-//! Other people's readers read every format of `audit export`, and read what the log holds.
+//! Third-party readers of every format of `audit export` read the contents of the log.
 //!
 //! Promise: pyarrow, DuckDB, polars, pandas and the CloudEvents SDK, in the versions of
 //! `readers/requirements.txt`, read each row as the table `events` has it: texts, numbers, and
-//! times with their zone. Limit: column types are stated where docs/AUDIT.md says that they must
-//! be.
+//! times with their zone. Limit: column types are given where docs/AUDIT.md requires it.
 
 use std::fs;
 
-use harness::{Launch, Lively, Python, finish};
+use harness::{Launch, Python, SampleLog, finish};
 use serde_json::Value;
 
-/// What other programs may store: line breaks and quotes in a text, a version that is no number,
-/// words that readers take for nothing, a stream without a name.
-const OF_OTHERS: &str = r#"
+/// Events of other programs: line breaks and quotes in a text, a version that is not a number,
+/// words that readers take for null, a stream with an empty name.
+const FOREIGN_EVENTS: &str = r#"
     ALTER TABLE events ENABLE TRIGGER USER; ALTER TABLE log_head ENABLE TRIGGER USER;
     INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata) VALUES
     ('Other', 'NA', 1, 'null', '1.10', E'{\n "a": "1, \\"2\\"\\n",\r\n\t"b": {"c": 1.5} \n}', '{}'),
@@ -20,7 +19,7 @@ const OF_OTHERS: &str = r#"
     ('Other', 'é', 2, 'Happened', '1.0', '{"a": "x"}', '{"by":"you"}'),
     ('Other', '', 1, 'Happened', '1.0', '{"a": "x"}', '{}')"#;
 
-/// The log from the database, past every code of ours that exports it.
+/// The log from the database, read without the product's export code.
 const LOG: &str = r#"
     SELECT json_agg(json_build_object(
         'position', position, 'aggregate_type', aggregate_type, 'aggregate_id', aggregate_id,
@@ -30,14 +29,14 @@ const LOG: &str = r#"
     ) ORDER BY position) FROM events"#;
 
 #[tokio::test]
-async fn readers_of_others_read_every_format_as_the_log_has_it() {
-    let lively = Lively::make().await;
-    let database = lively.altered(OF_OTHERS).await;
+async fn third_party_readers_read_every_format_correctly() {
+    let sample = SampleLog::create().await;
+    let database = sample.altered(FOREIGN_EVENTS).await;
     let log: Value = sqlx::query_scalar(LOG)
         .fetch_one(&database.pool)
         .await
         .unwrap();
-    assert_eq!(log.as_array().unwrap().len(), lively.log.len() + 4);
+    assert_eq!(log.as_array().unwrap().len(), sample.log.len() + 4);
     let launch = Launch::on(database);
     let folder = launch.data_dir();
     fs::write(folder.join("log.json"), log.to_string()).unwrap();

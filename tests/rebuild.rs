@@ -1,23 +1,24 @@
-//! Tables are cattle: rebuilt from the log while a server serves, compared, and swapped; a rebuild that was cut off goes on.
+//! Tables can be rebuilt from the log at any time: compared and swapped while a server runs; an
+//! interrupted rebuild is resumed.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use std::collections::BTreeMap;
 
 use domain::values::Position;
-use harness::{App, Launch, Lively, at_once, eventually, key, number, text};
+use harness::{App, Launch, SampleLog, concurrently, eventually, key, number, text};
 use infrastructure::log::copy::{self, Selection};
 use projections::rebuild::{NAMES, Rebuild};
 use serde_json::{Value, json};
 
 async fn listed(launch: &Launch) -> Vec<Value> {
-    let said = launch.run(&["projections", "list", "--json"]).await;
-    assert_eq!(said.code, Some(0), "{said:?}");
-    let said: Value = serde_json::from_str(&said.stdout).unwrap();
-    said["projections"].as_array().unwrap().clone()
+    let output = launch.run(&["projections", "list", "--json"]).await;
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let output: Value = serde_json::from_str(&output.stdout).unwrap();
+    output["projections"].as_array().unwrap().clone()
 }
 
-/// Waits until every table shows the whole log.
+/// Waits until every table has applied the whole log.
 async fn reach_the_head(app: &App) {
     let head = number(&app.audit("/v1/log/head").await.ok(200)["position"]);
     eventually("the tables are at the head", || async {
@@ -30,7 +31,7 @@ async fn reach_the_head(app: &App) {
     .await;
 }
 
-/// The projections that have stopped, as an operator's alarm sees it.
+/// The stopped projections, as an operator's alert sees them.
 async fn halted(app: &App) -> Vec<String> {
     let metrics = app.get("/metrics").await.text();
     let of = |name: &str, value: u8| {
@@ -46,13 +47,13 @@ async fn halted(app: &App) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn tables_are_listed_with_how_far_they_are() {
-    let lively = Lively::make().await;
-    let launch = Launch::on(lively.altered("UPDATE projection_checkpoints SET position = position - 2, stopped = 'because' WHERE name = 'sales_timeline'").await);
+async fn tables_are_listed_with_their_positions() {
+    let sample = SampleLog::create().await;
+    let launch = Launch::on(sample.altered("UPDATE projection_checkpoints SET position = position - 2, stopped = 'because' WHERE name = 'sales_timeline'").await);
     let tables = listed(&launch).await;
     let names: Vec<String> = tables.iter().map(|table| text(&table["name"])).collect();
     assert_eq!(names, NAMES);
-    let head = lively.log.last().unwrap().position;
+    let head = sample.log.last().unwrap().position;
     assert_eq!(
         tables[0],
         json!({ "name": "live_stock", "checkpoint": head, "lag": 0, "rows": 2, "stopped": null })
@@ -73,18 +74,22 @@ async fn tables_are_listed_with_how_far_they_are() {
 }
 
 #[tokio::test]
-async fn a_table_that_differs_is_replaced_and_one_that_is_equal_is_said_to_be() {
-    let lively = Lively::make().await;
+async fn differing_table_is_replaced_and_an_equal_one_reported() {
+    let sample = SampleLog::create().await;
     let tampered = "UPDATE live_stock SET sold = sold - 1, available = available + 1 WHERE sold > 0; DELETE FROM sales_timeline";
-    let launch = Launch::on(lively.altered(tampered).await);
+    let launch = Launch::on(sample.altered(tampered).await);
     assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(1));
 
-    let said = launch
+    let output = launch
         .run(&["projections", "rebuild", "--all", "--json"])
         .await;
-    assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{said:?}");
-    let said: Value = serde_json::from_str(&said.stdout).unwrap();
-    let equal: Vec<&Value> = said["rebuilt"]
+    assert_eq!(
+        (output.code, output.stderr.as_str()),
+        (Some(0), ""),
+        "{output:?}"
+    );
+    let output: Value = serde_json::from_str(&output.stdout).unwrap();
+    let equal: Vec<&Value> = output["rebuilt"]
         .as_array()
         .unwrap()
         .iter()
@@ -94,7 +99,7 @@ async fn a_table_that_differs_is_replaced_and_one_that_is_equal_is_said_to_be() 
     assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(0));
 
     let again = launch.run(&["projections", "rebuild", "live_stock"]).await;
-    let head = lively.log.last().unwrap().position;
+    let head = sample.log.last().unwrap().position;
     assert_eq!(
         again.stdout,
         format!("live_stock: rebuilt up to position {head}, 2 rows; the table was equal\n")
@@ -108,7 +113,7 @@ async fn a_table_that_differs_is_replaced_and_one_that_is_equal_is_said_to_be() 
             Some(2)
         );
     }
-    // Nothing is left lying about, and the new table guards as the old one did.
+    // No temporary table remains, and the new table has the constraints of the old one.
     let pool = sqlx::PgPool::connect(launch.database_url().unwrap())
         .await
         .unwrap();
@@ -136,7 +141,7 @@ async fn tables_are_rebuilt_while_a_server_sells() {
     let drop = app.create_drop(400, json!({ "hold_seconds": 3600 })).await;
     let (api, shop) = (app.api(), drop.clone());
     let trade = tokio::spawn(async move {
-        at_once((0..300).map(|buyer| {
+        concurrently((0..300).map(|buyer| {
             let (api, shop) = (api.clone(), shop.clone());
             async move {
                 let body = json!({ "buyer_id": format!("buyer-{}", buyer % 50) });
@@ -150,25 +155,26 @@ async fn tables_are_rebuilt_while_a_server_sells() {
     });
     let mut rebuilds = 0;
     while !trade.is_finished() || rebuilds < 2 {
-        let said = app.launch().run(&["projections", "rebuild", "--all"]).await;
-        assert_eq!(said.code, Some(0), "{said:?}");
-        assert!(!said.stdout.contains("DIFFERED"), "{said:?}");
+        let output = app.launch().run(&["projections", "rebuild", "--all"]).await;
+        assert_eq!(output.code, Some(0), "{output:?}");
+        assert!(!output.stdout.contains("DIFFERED"), "{output:?}");
         rebuilds += 1;
     }
     trade.await.unwrap();
-    // And the server goes on folding into the tables that replaced its own.
+    // The server continues to fold into the replaced tables.
     app.held(&drop, "one more").await;
     reach_the_head(&app).await;
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn a_running_server_forgets_the_rows_that_were_replaced() {
+async fn running_server_discards_replaced_rows() {
     let app = App::start().await;
     let drop = app.create_drop(50, json!({ "hold_seconds": 3600 })).await;
     app.held(&drop, "alice").await;
     reach_the_head(&app).await;
-    // Altered, and then taken into memory by the next step: without a rebuild it would be written back for ever.
+    // Altered, and then loaded into memory by the next step: without a rebuild it would be written
+    // back forever.
     sqlx::query("UPDATE live_stock SET available = available - 7, sold = sold + 7")
         .execute(app.pool())
         .await
@@ -189,14 +195,14 @@ async fn a_running_server_forgets_the_rows_that_were_replaced() {
             .stdout
             .contains("DIFFERED")
     );
-    app.verifies().await;
+    app.audit_verify().await;
     app.held(&drop, "carol").await;
     reach_the_head(&app).await;
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn a_projection_that_stopped_shows_where_costs_the_others_nothing_and_goes_on_once_rebuilt() {
+async fn stopped_projection_is_reported_and_resumes_once_rebuilt() {
     let app = App::start().await;
     let drop = app.create_drop(50, json!({ "hold_seconds": 3600 })).await;
     app.held(&drop, "alice").await;
@@ -204,7 +210,8 @@ async fn a_projection_that_stopped_shows_where_costs_the_others_nothing_and_goes
         (listed(app.launch()).await[0]["lag"] == 0).then_some(())
     })
     .await;
-    // Nobody can hold more than there is: as the table has it now, the next event cannot be applied.
+    // No drop can hold more than its stock: with the table altered like this, the next event cannot
+    // be applied.
     sqlx::query("UPDATE live_stock SET sold = sold + available, available = 0")
         .execute(app.pool())
         .await
@@ -231,9 +238,9 @@ async fn a_projection_that_stopped_shows_where_costs_the_others_nothing_and_goes
     assert_eq!(
         app.purchase(&hold).await.status,
         201,
-        "and the shop goes on selling"
+        "the shop continues to sell"
     );
-    eventually("the others go on", || async {
+    eventually("the other projections continue", || async {
         let tables = listed(app.launch()).await;
         (tables[1]["lag"] == 0 && tables[2]["lag"] == 0 && tables[1]["rows"] == 1).then_some(())
     })
@@ -247,21 +254,21 @@ async fn a_projection_that_stopped_shows_where_costs_the_others_nothing_and_goes
         .await;
     assert_eq!(rebuilt.code, Some(0), "{rebuilt:?}");
     app.held(&drop, "carol").await;
-    eventually("it goes on without a restart", || async {
+    eventually("it continues without a restart", || async {
         let ready = app.get("/health/ready").await.ok(200);
         let stock = &ready["projections"]["live_stock"];
         (stock["lag"] == 0 && stock["stopped"] == json!(null)).then_some(())
     })
     .await;
     assert_eq!(halted(&app).await, [""; 0]);
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn a_rebuild_that_was_cut_off_goes_on_with_what_it_had_saved() {
-    let lively = Lively::make().await;
-    let database = lively.altered("SELECT 1").await;
-    let half = Position(lively.log.len() as u64 / 2);
+async fn interrupted_rebuild_resumes_from_its_saved_rows() {
+    let sample = SampleLog::create().await;
+    let database = sample.altered("SELECT 1").await;
+    let half = Position(sample.log.len() as u64 / 2);
     let page = async |after: Position, until: Position| {
         let selection = Selection {
             after,
@@ -290,24 +297,24 @@ async fn a_rebuild_that_was_cut_off_goes_on_with_what_it_had_saved() {
     assert_eq!(rebuild.reached(), half);
     drop(rebuild);
     let launch = Launch::on(database);
-    let said = launch
+    let output = launch
         .run(&["projections", "rebuild", "--all", "--json"])
         .await;
-    let said: Value = serde_json::from_str(&said.stdout).unwrap();
-    for table in said["rebuilt"].as_array().unwrap() {
+    let output: Value = serde_json::from_str(&output.stdout).unwrap();
+    for table in output["rebuilt"].as_array().unwrap() {
         assert_eq!(
             (&table["was_equal"], &table["position"]),
-            (&json!(true), &json!(lively.log.len()))
+            (&json!(true), &json!(sample.log.len()))
         );
     }
     assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(0));
 }
 
-/// Folds the first half of the log and saves it, as a rebuild does that is killed then.
-async fn half_a_rebuild(lively: &Lively, pool: &sqlx::PgPool) {
+/// Folds the first half of the log and saves it, like a rebuild that is killed at that point.
+async fn half_a_rebuild(sample: &SampleLog, pool: &sqlx::PgPool) {
     let selection = Selection {
         after: Position(0),
-        until: Position(lively.log.len() as u64 / 2),
+        until: Position(sample.log.len() as u64 / 2),
         drop: None,
         private: false,
     };
@@ -320,10 +327,11 @@ async fn half_a_rebuild(lively: &Lively, pool: &sqlx::PgPool) {
     rebuild.save().await.unwrap();
 }
 
-/// Whatever an earlier rebuild left that this one did not write, of this log, in this form, with this fold.
+/// Leftovers of an earlier rebuild that this one could not have written for this log, this schema
+/// and this fold.
 #[tokio::test]
-async fn a_rebuild_starts_anew_beside_rows_that_it_cannot_have_saved() {
-    let lively = Lively::make().await;
+async fn rebuild_starts_over_when_the_saved_rows_are_foreign() {
+    let sample = SampleLog::create().await;
     let wrong_rows = "UPDATE top_purchasers_rebuild SET quantity = 7;
                       UPDATE sales_timeline_rebuild SET sold = 7; UPDATE live_stock_rebuild SET terms_version = 7";
     for left in [
@@ -338,44 +346,44 @@ async fn a_rebuild_starts_anew_beside_rows_that_it_cannot_have_saved() {
         "DELETE FROM projection_checkpoints WHERE name LIKE '%_rebuild'",
         "DROP TABLE live_stock_rebuild, top_purchasers_rebuild, sales_timeline_rebuild",
     ] {
-        let database = lively.altered("SELECT 1").await;
-        half_a_rebuild(&lively, &database.pool).await;
+        let database = sample.altered("SELECT 1").await;
+        half_a_rebuild(&sample, &database.pool).await;
         let script = format!("{wrong_rows}; {left}");
         sqlx::raw_sql(&script).execute(&database.pool).await.unwrap();
 
         let launch = Launch::on(database);
-        let said = launch
+        let output = launch
             .run(&["projections", "rebuild", "--all", "--json"])
             .await;
-        assert_eq!(said.code, Some(0), "{left}: {said:?}");
-        let said: Value = serde_json::from_str(&said.stdout).unwrap();
-        for table in said["rebuilt"].as_array().unwrap() {
-            assert_eq!(table["was_equal"], true, "{left}: {said}");
+        assert_eq!(output.code, Some(0), "{left}: {output:?}");
+        let output: Value = serde_json::from_str(&output.stdout).unwrap();
+        for table in output["rebuilt"].as_array().unwrap() {
+            assert_eq!(table["was_equal"], true, "{left}: {output}");
         }
         assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(0));
     }
-    // The same rows are gone on with, wrong as they are, where nothing speaks against them.
-    let database = lively.altered("SELECT 1").await;
-    half_a_rebuild(&lively, &database.pool).await;
+    // The same rows are resumed, although wrong, if nothing identifies them as foreign.
+    let database = sample.altered("SELECT 1").await;
+    half_a_rebuild(&sample, &database.pool).await;
     sqlx::raw_sql(wrong_rows)
         .execute(&database.pool)
         .await
         .unwrap();
-    let said = Launch::on(database)
+    let output = Launch::on(database)
         .run(&["projections", "rebuild", "--all"])
         .await;
-    assert!(said.stdout.contains("DIFFERED"), "{said:?}");
+    assert!(output.stdout.contains("DIFFERED"), "{output:?}");
 }
 
-/// Rows that were folded from a log with a hole would replace right ones.
+/// Rows that were folded from a log with a gap would replace correct rows.
 #[tokio::test]
-async fn nothing_is_rebuilt_from_a_log_that_has_a_hole() {
-    let lively = Lively::make().await;
-    let bought = lively.position_of("PurchaseConfirmed");
-    let last = lively.log.last().unwrap().position;
+async fn no_table_is_rebuilt_from_a_log_with_a_gap() {
+    let sample = SampleLog::create().await;
+    let bought = sample.position_of("PurchaseConfirmed");
+    let last = sample.log.last().unwrap().position;
     for hole in [1, bought, last] {
         let sql = format!("DELETE FROM events WHERE position = {hole}");
-        let launch = Launch::on(lively.altered(&sql).await);
+        let launch = Launch::on(sample.altered(&sql).await);
         let pool = sqlx::PgPool::connect(launch.database_url().unwrap())
             .await
             .unwrap();
@@ -398,10 +406,10 @@ async fn nothing_is_rebuilt_from_a_log_that_has_a_hole() {
 }
 
 #[tokio::test]
-async fn what_somebody_else_began_anew_is_not_saved_into() {
-    let lively = Lively::make().await;
-    let database = lively.altered("SELECT 1").await;
-    half_a_rebuild(&lively, &database.pool).await;
+async fn rebuild_does_not_save_into_a_table_restarted_by_another() {
+    let sample = SampleLog::create().await;
+    let database = sample.altered("SELECT 1").await;
+    half_a_rebuild(&sample, &database.pool).await;
     let one = Rebuild::start(database.pool.clone(), &NAMES).await.unwrap();
     let begun_anew = "DELETE FROM top_purchasers_rebuild; DELETE FROM sales_timeline_rebuild; DELETE FROM live_stock_rebuild;
                       UPDATE projection_checkpoints SET position = 0 WHERE name LIKE '%_rebuild'";
@@ -411,7 +419,10 @@ async fn what_somebody_else_began_anew_is_not_saved_into() {
         .unwrap();
     let refused = one.swap().await.unwrap_err();
     let cause = std::error::Error::source(&refused).unwrap().to_string();
-    assert!(cause.contains("another process is rebuilding it"), "{cause}");
+    assert!(
+        cause.contains("another process is rebuilding it"),
+        "{cause}"
+    );
     assert_eq!(
         Launch::on(database).run(&["audit", "verify"]).await.code,
         Some(0)
@@ -419,7 +430,7 @@ async fn what_somebody_else_began_anew_is_not_saved_into() {
 }
 
 #[tokio::test]
-async fn rows_of_another_version_of_a_fold_stop_their_projection_until_they_are_rebuilt() {
+async fn rows_of_another_fold_version_stop_their_projection_until_rebuilt() {
     let app = App::start().await;
     let drop = app.create_drop(50, json!({ "hold_seconds": 3600 })).await;
     app.held(&drop, "alice").await;
@@ -451,14 +462,14 @@ async fn rows_of_another_version_of_a_fold_stop_their_projection_until_they_are_
             "projection sales_timeline stopped: its rows are of version {version} of its fold, and this program folds version 1; \
              run `holdfast projections rebuild sales_timeline`"
         );
-        eventually("it has stopped, and says why", || async {
+        eventually("it has stopped with the reason", || async {
             (health().await["stopped"] == reason.as_str()).then_some(())
         })
         .await;
         assert_eq!(halted(&app).await, ["sales_timeline"]);
-        app.logs(&reason).await;
+        app.wait_for_log(&reason).await;
         assert_eq!(app.purchase(&hold).await.status, 201);
-        eventually("the others go on", || async {
+        eventually("the other projections continue", || async {
             let tables = listed(app.launch()).await;
             (tables[0]["lag"] == 0 && tables[1]["lag"] == 0).then_some(())
         })
@@ -466,11 +477,11 @@ async fn rows_of_another_version_of_a_fold_stop_their_projection_until_they_are_
         let listed = listed(app.launch()).await;
         assert_eq!(listed[2]["stopped"], reason.as_str());
         assert_eq!(listed[2]["lag"], 2);
-        assert_eq!(rows().await, before, "nobody folds on");
+        assert_eq!(rows().await, before, "the rows do not change");
 
-        // A server that starts meanwhile says so too, and knows how far the rows are.
+        // A server that starts meanwhile reports the same, and the position of the rows.
         let other = app.launch().clone().start().await;
-        let seen = eventually("another server sees it", || async {
+        let seen = eventually("another server reports it", || async {
             let ready = other.get("/health/ready").await.ok(200);
             let seen = ready["projections"]["sales_timeline"].clone();
             seen["stopped"].is_string().then_some(seen)
@@ -488,23 +499,23 @@ async fn rows_of_another_version_of_a_fold_stop_their_projection_until_they_are_
             .await;
         assert_eq!(rebuilt.code, Some(0), "{rebuilt:?}");
         app.held(&drop, "carol").await;
-        eventually("it goes on without a restart", || async {
+        eventually("it continues without a restart", || async {
             let health = health().await;
             (health["lag"] == 0 && health["stopped"] == json!(null)).then_some(())
         })
         .await;
-        app.verifies().await;
+        app.audit_verify().await;
     }
 }
 
-/// Rows are saved in as many parts as there are events, each joined with what was saved before.
+/// Rows are saved after every event, each save joined with the earlier ones.
 #[tokio::test]
-async fn a_rebuild_that_saves_after_every_event_comes_to_the_same_tables() {
-    let lively = Lively::make().await;
-    let database = lively.altered("SELECT 1").await;
+async fn rebuild_that_saves_after_every_event_gives_the_same_tables() {
+    let sample = SampleLog::create().await;
+    let database = sample.altered("SELECT 1").await;
     let selection = Selection {
         after: Position(0),
-        until: Position(lively.log.len() as u64),
+        until: Position(sample.log.len() as u64),
         drop: None,
         private: false,
     };
@@ -519,7 +530,7 @@ async fn a_rebuild_that_saves_after_every_event_comes_to_the_same_tables() {
     for table in rebuild.swap().await.unwrap() {
         assert_eq!(
             (table.was_equal, table.position.0),
-            (Some(true), lively.log.len() as u64),
+            (Some(true), sample.log.len() as u64),
             "{table:?}"
         );
     }
@@ -527,7 +538,8 @@ async fn a_rebuild_that_saves_after_every_event_comes_to_the_same_tables() {
     assert_eq!(launch.run(&["audit", "verify"]).await.code, Some(0));
 }
 
-/// Rebuilds everything until it waits for the checkpoint `name`, which somebody holds, and kills it (SIGKILL) there.
+/// Runs a full rebuild until it waits for the checkpoint `name`, which a transaction has locked,
+/// and kills it (SIGKILL) there.
 async fn rebuild_killed_at(app: &App, name: &str) {
     sqlx::query(
         "INSERT INTO projection_checkpoints (name, position) VALUES ($1, 0) ON CONFLICT DO NOTHING",
@@ -544,7 +556,7 @@ async fn rebuild_killed_at(app: &App, name: &str) {
         .unwrap();
     let mut rebuild = app.launch().command(&["projections", "rebuild", "--all"]);
     let mut rebuild = rebuild.spawn().unwrap();
-    eventually("the rebuild waits in the middle", || async {
+    eventually("the rebuild waits for the lock", || async {
         let waits: bool = sqlx::query_scalar(
             "SELECT EXISTS (SELECT FROM pg_stat_activity
                              WHERE datname = current_database() AND wait_event_type = 'Lock'
@@ -559,12 +571,12 @@ async fn rebuild_killed_at(app: &App, name: &str) {
     rebuild.kill().unwrap();
     assert!(
         !rebuild.wait().unwrap().success(),
-        "it did not end by itself"
+        "it was killed before it ended"
     );
     holder.rollback().await.unwrap();
 }
 
-/// How far each checkpoint is and how often its table was replaced, those of tables in the making as well.
+/// Position and generation of every checkpoint, including those of unfinished rebuilds.
 async fn checkpoints(app: &App) -> BTreeMap<String, (i64, i64)> {
     let rows: Vec<(String, i64, i64)> =
         sqlx::query_as("SELECT name, position, generation FROM projection_checkpoints")
@@ -577,14 +589,14 @@ async fn checkpoints(app: &App) -> BTreeMap<String, (i64, i64)> {
 }
 
 #[tokio::test]
-async fn a_rebuild_killed_in_the_middle_harms_nobody_and_goes_on_when_it_is_run_again() {
+async fn killed_rebuild_does_no_harm_and_resumes_when_run_again() {
     let app = App::start().await;
     let drop = app
         .create_drop(1_100, json!({ "hold_seconds": 3600 }))
         .await;
-    // More events than a rebuild leaves to the moment in which it swaps.
+    // More events than a rebuild leaves for the final step, in which it swaps the tables.
     for wave in 0..3 {
-        at_once((0..350).map(|buyer| {
+        concurrently((0..350).map(|buyer| {
             let (api, shop) = (app.api(), drop.clone());
             async move {
                 let body = json!({ "buyer_id": format!("buyer {wave} {buyer}") });
@@ -597,7 +609,8 @@ async fn a_rebuild_killed_in_the_middle_harms_nobody_and_goes_on_when_it_is_run_
     reach_the_head(&app).await;
     let before = checkpoints(&app).await;
 
-    // While it saves: two of the tables beside are saved, the third is not, and none is in its place.
+    // During the save: two of the new tables are saved, the third is not, and none has been swapped
+    // in.
     rebuild_killed_at(&app, "sales_timeline_rebuild").await;
     let saved = checkpoints(&app).await;
     for name in NAMES {
@@ -609,11 +622,11 @@ async fn a_rebuild_killed_in_the_middle_harms_nobody_and_goes_on_when_it_is_run_
     assert_eq!(saved["sales_timeline_rebuild"].0, 0);
     app.held(&drop, "carol").await;
     reach_the_head(&app).await;
-    app.verifies().await;
+    app.audit_verify().await;
 
-    // While it swaps: the first table is in its place, the others are as they were.
+    // During the swap: the first table has been replaced, the others have not.
     rebuild_killed_at(&app, "top_purchasers").await;
-    eventually("what it left half done is undone", || async {
+    eventually("the incomplete swap is rolled back", || async {
         let now = checkpoints(&app).await;
         let replaced = NAMES.map(|name| now[name].1 - before[name].1);
         (replaced == [1, 0, 0]).then_some(())
@@ -622,21 +635,25 @@ async fn a_rebuild_killed_in_the_middle_harms_nobody_and_goes_on_when_it_is_run_
     let hold = app.held(&drop, "dora").await;
     assert_eq!(app.purchase(&hold).await.status, 201);
     reach_the_head(&app).await;
-    app.verifies().await;
+    app.audit_verify().await;
 
-    // Run again it goes on, and ends with tables that are equal.
-    let said = app
+    // A second run resumes and ends with equal tables.
+    let output = app
         .launch()
         .run(&["projections", "rebuild", "--all", "--json"])
         .await;
-    assert_eq!(said.code, Some(0), "{said:?}");
-    let said: Value = serde_json::from_str(&said.stdout).unwrap();
-    for table in said["rebuilt"].as_array().unwrap() {
-        assert_eq!(table["was_equal"], true, "{said}");
+    assert_eq!(output.code, Some(0), "{output:?}");
+    let output: Value = serde_json::from_str(&output.stdout).unwrap();
+    for table in output["rebuilt"].as_array().unwrap() {
+        assert_eq!(table["was_equal"], true, "{output}");
     }
     let names: Vec<String> = checkpoints(&app).await.into_keys().collect();
-    assert_eq!(names.len(), NAMES.len(), "nothing is left: {names:?}");
+    assert_eq!(
+        names.len(),
+        NAMES.len(),
+        "temporary tables remain: {names:?}"
+    );
     app.held(&drop, "erin").await;
     reach_the_head(&app).await;
-    app.verifies().await;
+    app.audit_verify().await;
 }

@@ -1,10 +1,10 @@
-//! What was refused is counted by drop and minute, adds up over servers, and outlasts them.
+//! Refusals are counted by drop and minute, summed over servers, and survive them.
 
 use harness::{App, Launch, eventually, key};
 use private_postgres::testing::fresh_database;
 use serde_json::json;
 
-/// What the table adds up to for `drop`: sold out, limit reached, throttled.
+/// The totals of the table for `drop`: sold out, limit reached, throttled.
 async fn counted(app: &App, drop: &str) -> [i64; 3] {
     let row: (i64, i64, i64) = sqlx::query_as(
         "SELECT coalesce(sum(sold_out), 0)::bigint, coalesce(sum(limit_reached), 0)::bigint, \
@@ -17,8 +17,8 @@ async fn counted(app: &App, drop: &str) -> [i64; 3] {
     row.into()
 }
 
-async fn comes_to(app: &App, drop: &str, expected: [i64; 3]) {
-    eventually("what was refused is counted", || async {
+async fn assert_counted(app: &App, drop: &str, expected: [i64; 3]) {
+    eventually("the refusals are counted", || async {
         let found = counted(app, drop).await;
         assert!(
             found
@@ -33,27 +33,27 @@ async fn comes_to(app: &App, drop: &str, expected: [i64; 3]) {
 }
 
 #[tokio::test]
-async fn each_refusal_is_counted_once_under_its_reason_and_nothing_else_is() {
+async fn each_refusal_is_counted_once_under_its_reason() {
     let app = App::start().await;
     let terms = json!({ "max_per_hold": 2, "throttle": { "holds": 1, "window_seconds": 3600 } });
     let drop = app.create_drop(2, terms).await;
-    let ask = |buyer: &'static str, quantity: u32| {
+    let send = |buyer: &'static str, quantity: u32| {
         let body = json!({ "buyer_id": buyer, "quantity": quantity });
         let (api, drop) = (app.api(), drop.clone());
         async move { api.hold_with(&drop, &key(), &body).await }
     };
-    ask("alice", 2).await.ok(201);
+    send("alice", 2).await.ok(201);
     for _ in 0..3 {
-        ask("bob", 1).await.problem(409, "sold_out");
+        send("bob", 1).await.problem(409, "sold_out");
     }
     for _ in 0..2 {
-        ask("carol", 3).await.problem(409, "limit_reached");
+        send("carol", 3).await.problem(409, "limit_reached");
     }
-    ask("alice", 1).await.problem(429, "throttled");
+    send("alice", 1).await.problem(429, "throttled");
     app.join(&drop, "carol", 3)
         .await
         .problem(409, "limit_reached");
-    // Neither of these is about stock that was not there.
+    // Neither of these refusals is about stock.
     app.hold_with(&drop, "bad key", &json!({ "buyer_id": "x" }))
         .await
         .problem(400, "invalid_idempotency_key");
@@ -64,12 +64,12 @@ async fn each_refusal_is_counted_once_under_its_reason_and_nothing_else_is() {
     app.hold(&nowhere, "bob")
         .await
         .problem(404, "drop_not_found");
-    comes_to(&app, &drop, [3, 3, 1]).await;
+    assert_counted(&app, &drop, [3, 3, 1]).await;
     assert_eq!(counted(&app, &nowhere).await, [0; 3]);
 }
 
 #[tokio::test]
-async fn what_an_address_was_refused_counts_as_throttled() {
+async fn requests_over_the_address_limit_count_as_throttled() {
     let launch = Launch::fresh().await;
     let app = launch
         .with("HOLDFAST_ADDRESS_LIMIT", "1/3600")
@@ -83,16 +83,16 @@ async fn what_an_address_was_refused_counts_as_throttled() {
     }
     let nowhere = uuid::Uuid::new_v4().to_string();
     app.hold(&nowhere, "bob").await.problem(429, "throttled");
-    comes_to(&app, &drop, [0, 0, 4]).await;
+    assert_counted(&app, &drop, [0, 0, 4]).await;
     assert_eq!(
         counted(&app, &nowhere).await,
         [0; 3],
-        "no row for what never was"
+        "no row for an unknown drop"
     );
 }
 
 #[tokio::test]
-async fn servers_add_up_and_what_was_counted_is_written_when_they_stop() {
+async fn counts_of_servers_are_summed_and_written_at_shutdown() {
     let database = fresh_database().await;
     let here = Launch::on(database.clone()).start().await;
     let there = Launch::on(database.clone()).start().await;
@@ -108,7 +108,7 @@ async fn servers_add_up_and_what_was_counted_is_written_when_they_stop() {
                 .problem(409, "sold_out");
         }
     }
-    // At once: whatever the last second counted is written on the way out.
+    // Immediately: the counts of the last second are written during shutdown.
     here.stop().await;
     there.stop().await;
     let after = Launch::on(database).start().await;

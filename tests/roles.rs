@@ -1,8 +1,8 @@
-//! Each role may do what its program needs, and is refused the rest.
+//! Each database role has the permissions that its program needs, and no others.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
-use harness::{App, Launch, Lively};
+use harness::{App, Launch, SampleLog};
 use private_postgres::testing::TestDatabase;
 use serde_json::json;
 use sqlx::{Connection, Executor, PgConnection};
@@ -18,7 +18,8 @@ async fn user_in(role: &str, database: &TestDatabase) -> String {
     with_user(&database.url, &user)
 }
 
-/// The same address for another user. The tests' own server believes everybody whom the file system lets in.
+/// The same address for another user. The tests' own server uses trust authentication for users
+/// with access to its directory.
 fn with_user(url: &str, user: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap();
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -34,18 +35,18 @@ fn with_user(url: &str, user: &str) -> String {
     format!("{scheme}://{user}:{password}@{host}/{path}")
 }
 
-async fn may(connection: &mut PgConnection, sql: &str) {
+async fn assert_allowed(connection: &mut PgConnection, sql: &str) {
     if let Err(error) = connection.execute(sql).await {
         panic!("{sql}: {error}");
     }
 }
 
-async fn may_not(connection: &mut PgConnection, sql: &str) {
+async fn assert_denied(connection: &mut PgConnection, sql: &str) {
     let refused = connection
         .execute(sql)
         .await
         .err()
-        .unwrap_or_else(|| panic!("{sql} was done"));
+        .unwrap_or_else(|| panic!("{sql} was allowed"));
     let code = refused
         .as_database_error()
         .and_then(|error| error.code())
@@ -64,12 +65,12 @@ const REWRITES: [&str; 6] = [
 ];
 
 #[tokio::test]
-async fn an_auditor_reads_what_the_chain_covers_and_the_views_and_nothing_else() {
-    let lively = Lively::make().await;
-    let database = lively.altered("SELECT grant_holdfast_roles()").await;
+async fn auditor_reads_only_the_chained_columns_and_the_views() {
+    let sample = SampleLog::create().await;
+    let database = sample.altered("SELECT grant_holdfast_roles()").await;
     let url = user_in("holdfast_auditor", &database).await;
     let mut auditor = PgConnection::connect(&url).await.unwrap();
-    may(
+    assert_allowed(
         &mut auditor,
         "SELECT position, payload, metadata, hash FROM events",
     )
@@ -83,8 +84,8 @@ async fn an_auditor_reads_what_the_chain_covers_and_the_views_and_nothing_else()
         "refusals",
         "erasures",
     ] {
-        may(&mut auditor, &format!("SELECT * FROM {table}")).await;
-        may_not(&mut auditor, &format!("DELETE FROM {table}")).await;
+        assert_allowed(&mut auditor, &format!("SELECT * FROM {table}")).await;
+        assert_denied(&mut auditor, &format!("DELETE FROM {table}")).await;
     }
     for sql in [
         "SELECT private FROM events",
@@ -92,21 +93,21 @@ async fn an_auditor_reads_what_the_chain_covers_and_the_views_and_nothing_else()
         "SELECT * FROM log_secret",
         "SELECT grant_holdfast_roles()",
     ] {
-        may_not(&mut auditor, sql).await;
+        assert_denied(&mut auditor, sql).await;
     }
     for sql in REWRITES {
-        may_not(&mut auditor, sql).await;
+        assert_denied(&mut auditor, sql).await;
     }
     auditor.close().await.unwrap();
 
-    // All that an auditor does, done as one.
+    // The actual audit commands, run as an auditor.
     let launch = Launch::private().with("DATABASE_URL", &url);
     let verdict = launch.run(&["audit", "verify"]).await;
     assert_eq!(verdict.code, Some(0), "{verdict:?}");
     assert!(
         verdict
             .stdout
-            .starts_with(&format!("verified {} events, head ", lively.log.len())),
+            .starts_with(&format!("verified {} events, head ", sample.log.len())),
         "{verdict:?}"
     );
     assert!(
@@ -125,15 +126,15 @@ async fn an_auditor_reads_what_the_chain_covers_and_the_views_and_nothing_else()
         let done = launch.run(&arguments).await;
         assert_eq!(done.code, Some(0), "{arguments:?}: {done:?}");
     }
-    assert_eq!(launch.run(&["audit", "export"]).await.stdout, lively.export);
+    assert_eq!(launch.run(&["audit", "export"]).await.stdout, sample.export);
     let refused = launch.run(&["audit", "erase", "alice"]).await;
     assert_ne!(refused.code, Some(0), "{refused:?}");
 }
 
 #[tokio::test]
-async fn a_reader_sees_the_views_and_not_the_log() {
-    let lively = Lively::make().await;
-    let database = lively.altered("SELECT grant_holdfast_roles()").await;
+async fn reader_sees_the_views_and_not_the_log() {
+    let sample = SampleLog::create().await;
+    let database = sample.altered("SELECT grant_holdfast_roles()").await;
     let url = user_in("holdfast_reader", &database).await;
     let mut reader = PgConnection::connect(&url).await.unwrap();
     for table in [
@@ -144,7 +145,7 @@ async fn a_reader_sees_the_views_and_not_the_log() {
         "refusals",
         "log_head",
     ] {
-        may(&mut reader, &format!("SELECT * FROM {table}")).await;
+        assert_allowed(&mut reader, &format!("SELECT * FROM {table}")).await;
     }
     for sql in [
         "SELECT position FROM events",
@@ -153,16 +154,16 @@ async fn a_reader_sees_the_views_and_not_the_log() {
         "UPDATE live_stock SET sold = 0",
         "INSERT INTO sales_timeline SELECT * FROM sales_timeline",
     ] {
-        may_not(&mut reader, sql).await;
+        assert_denied(&mut reader, sql).await;
     }
     for sql in REWRITES {
-        may_not(&mut reader, sql).await;
+        assert_denied(&mut reader, sql).await;
     }
     reader.close().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_server_runs_as_a_writer_and_can_alter_no_event() {
+async fn server_runs_as_a_writer_and_cannot_alter_events() {
     let owner = App::start().await;
     let drop = owner.create_drop(9, json!({ "hold_seconds": 3600 })).await;
     owner.held(&drop, "alice").await;
@@ -178,7 +179,7 @@ async fn a_server_runs_as_a_writer_and_can_alter_no_event() {
     let more = json!({ "buyer_id": "carol", "quantity": 9 });
     let refused = server.hold_with(&drop, &harness::key(), &more).await;
     refused.problem(409, "limit_reached");
-    harness::eventually("what it refused is in its table", || async {
+    harness::eventually("the refusal is in its table", || async {
         let sql = "SELECT coalesce(sum(limit_reached), 0)::bigint FROM refusals";
         let refused: i64 = sqlx::query_scalar(sql)
             .fetch_one(owner.pool())
@@ -209,14 +210,14 @@ async fn a_server_runs_as_a_writer_and_can_alter_no_event() {
     .await;
 
     let mut writer = PgConnection::connect(&url).await.unwrap();
-    may(&mut writer, "SELECT private FROM events").await;
-    may(
+    assert_allowed(&mut writer, "SELECT private FROM events").await;
+    assert_allowed(
         &mut writer,
         "UPDATE events SET private = NULL WHERE position = 1",
     )
     .await;
     for sql in REWRITES {
-        may_not(&mut writer, sql).await;
+        assert_denied(&mut writer, sql).await;
     }
     for sql in [
         "UPDATE events SET hash = sha256('x')",
@@ -225,14 +226,14 @@ async fn a_server_runs_as_a_writer_and_can_alter_no_event() {
         "UPDATE erasures SET position = 9",
         "CREATE TABLE mine ()",
     ] {
-        may_not(&mut writer, sql).await;
+        assert_denied(&mut writer, sql).await;
     }
     writer.close().await.unwrap();
-    owner.verifies().await;
+    owner.audit_verify().await;
 }
 
 #[tokio::test]
-async fn who_may_create_no_roles_migrates_all_the_same() {
+async fn user_without_the_right_to_create_roles_can_migrate() {
     let database = private_postgres::testing::fresh_database().await;
     let name: String = sqlx::query_scalar("SELECT current_database()::text")
         .fetch_one(&database.pool)

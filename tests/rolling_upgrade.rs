@@ -1,11 +1,11 @@
-//! Readers first: a node of an earlier release survives events that it does not know, and a newer
+//! Upgrade readers first: a node of an earlier release survives unknown events and a newer
 //! migration.
 //!
 //! The earlier release is this program with one pair of event type and version hidden from it, by a
-//! variable that exists in test builds only: the same code otherwise, so that both builds run side
-//! by side at the cost of one.
+//! variable that exists only in test builds. The code is otherwise the same, so both releases run
+//! together for the price of one build.
 
-use harness::{App, Launch, eventually, take};
+use harness::{App, Launch, eventually, fetch};
 use infrastructure::codec::HIDDEN_VARIABLE;
 use private_postgres::testing::fresh_database;
 use reqwest::Method;
@@ -19,7 +19,7 @@ async fn status(app: &App, drop: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn an_earlier_release_survives_events_that_a_later_one_writes() {
+async fn earlier_release_survives_events_of_a_later_one() {
     let database = fresh_database().await;
     let later = Launch::on(database.clone()).start().await;
     let launch = Launch::on(database).with(HIDDEN_VARIABLE, HIDDEN);
@@ -46,7 +46,7 @@ async fn an_earlier_release_survives_events_that_a_later_one_writes() {
         }
     }
     assert_eq!(later.stock(&changed).await, [10, 0, 10, 0]);
-    // The earlier release starts, too, though a later migration has been applied.
+    // The earlier release also starts after a later migration has been applied.
     later
         .pool()
         .execute(
@@ -58,8 +58,8 @@ async fn an_earlier_release_survives_events_that_a_later_one_writes() {
     let earlier = earlier.restart().await;
     assert_eq!(status(&earlier, &changed).await, 503);
     earlier.held(&other, "after a restart").await;
-    // It must not undo what the later release can apply.
-    let position = take(earlier.request(Method::GET, "/health/ready"))
+    // It must not undo an event that the later release can apply.
+    let position = fetch(earlier.request(Method::GET, "/health/ready"))
         .await
         .ok(200)["quarantined"][0]["position"]
         .to_string();
@@ -76,7 +76,7 @@ async fn an_earlier_release_survives_events_that_a_later_one_writes() {
     assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.stderr.contains("later release"), "{refused:?}");
 
-    // Upgraded, it goes on with the drop.
+    // After its upgrade it continues with the drop.
     let launch = earlier.stop().await;
     let upgraded = launch.with(HIDDEN_VARIABLE, "").start().await;
     assert_eq!(upgraded.stock(&changed).await, [10, 0, 10, 0]);
@@ -90,8 +90,7 @@ async fn an_earlier_release_survives_events_that_a_later_one_writes() {
 }
 
 #[tokio::test]
-async fn a_later_release_that_writes_before_the_database_is_migrated_stops_itself_and_nobody_else()
-{
+async fn later_release_on_an_unmigrated_database_stops_only_itself() {
     let database = fresh_database().await;
     let later = Launch::on(database.clone()).start().await;
     let other = Launch::on(database).start().await;
@@ -116,5 +115,5 @@ async fn a_later_release_that_writes_before_the_database_is_migrated_stops_itsel
     later.pool().execute(definition.as_str()).await.unwrap();
     let later = later.restart().await;
     later.adjust(&drop, 5).await.ok(201);
-    later.verifies().await;
+    later.audit_verify().await;
 }

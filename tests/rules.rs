@@ -1,15 +1,18 @@
-//! The buyers' rules under pressure: many at once, after a crash, and from two servers, every rule holds exactly.
+//! The buyers' rules under load: every rule holds exactly with concurrent requests, after a crash,
+//! and on two servers.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use harness::{
-    Api, App, Launch, Reply, Rules, at_once, distinct, eventually, key, number, take, tally, text,
+    Api, App, Launch, Reply, Rules, concurrently, distinct, eventually, fetch, key, number, tally,
+    text,
 };
 use private_postgres::testing::fresh_database;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-/// Claims that all said the same, that the first to be recorded said so and the rest were replays, and gives the resource.
+/// Asserts that all responses are equal, that one has the status of the first result and the others
+/// are replays; returns the resource.
 #[track_caller]
 fn all_equal(replies: &[Reply], first: u16, again: u16) -> Value {
     assert!(
@@ -23,7 +26,7 @@ fn all_equal(replies: &[Reply], first: u16, again: u16) -> Value {
     assert_eq!(firsts, 1, "{:?}", tally(replies));
     let mut bodies: Vec<Value> = replies.iter().map(Reply::json).collect();
     for body in &mut bodies {
-        // The one field that tells when it was answered, not what.
+        // The one field that depends on the time of the response.
         body.as_object_mut().unwrap().remove("server_time");
     }
     for body in &bodies {
@@ -38,23 +41,23 @@ fn post(app: &App, path: &str, key: &str, body: &Value) -> reqwest::RequestBuild
 }
 
 #[tokio::test]
-async fn twenty_requests_with_one_key_are_one_hold_and_twenty_equal_answers() {
+async fn twenty_requests_with_one_key_are_one_hold() {
     let app = App::start().await;
     let drop = app.create_drop(100, json!({})).await;
     let path = format!("/v1/drops/{drop}/holds");
     let body = json!({ "buyer_id": "alice" });
-    let replies = at_once((0..20).map(|_| take(post(&app, &path, "k", &body)))).await;
+    let replies = concurrently((0..20).map(|_| fetch(post(&app, &path, "k", &body)))).await;
     all_equal(&replies, 201, 201);
     assert_eq!(app.stock(&drop).await, [100, 99, 1, 0]);
     assert_eq!(app.ledger().await.count(&drop, "HoldPlaced"), 1);
 }
 
 #[tokio::test]
-async fn twenty_purchases_of_one_hold_are_one_sale_and_twenty_equal_answers() {
+async fn twenty_purchases_of_one_hold_are_one_sale() {
     let app = App::start().await;
     let drop = app.create_drop(100, json!({})).await;
     let hold = app.held(&drop, "alice").await;
-    let replies = at_once((0..20).map(|_| {
+    let replies = concurrently((0..20).map(|_| {
         let (api, hold) = (app.api(), hold.clone());
         async move { api.purchase(&hold).await }
     }))
@@ -66,25 +69,25 @@ async fn twenty_purchases_of_one_hold_are_one_sale_and_twenty_equal_answers() {
 }
 
 #[tokio::test]
-async fn twenty_creations_adjustments_joins_and_releases_come_to_one_each() {
+async fn twenty_creations_adjustments_joins_and_releases_take_effect_once() {
     let app = App::start().await;
     let body =
         json!({ "name": "Once", "price": { "amount": 1, "currency": "EUR" }, "total_stock": 1 });
-    let created = at_once((0..20).map(|_| take(post(&app, "/v1/drops", "k", &body)))).await;
+    let created = concurrently((0..20).map(|_| fetch(post(&app, "/v1/drops", "k", &body)))).await;
     let drop = text(&all_equal(&created, 201, 201)["id"]);
     let hold = app.held(&drop, "alice").await;
 
     let path = format!("/v1/drops/{drop}/waitlist");
     let body = json!({ "buyer_id": "bob" });
-    let joined = at_once((0..20).map(|_| take(post(&app, &path, "j", &body)))).await;
+    let joined = concurrently((0..20).map(|_| fetch(post(&app, &path, "j", &body)))).await;
     assert_eq!(all_equal(&joined, 201, 201)["place"], 1);
 
     let path = format!("/v1/drops/{drop}/stock-adjustments");
     let body = json!({ "delta": 5, "reason": "found" });
-    let adjusted = at_once((0..20).map(|_| take(post(&app, &path, "a", &body)))).await;
+    let adjusted = concurrently((0..20).map(|_| fetch(post(&app, &path, "a", &body)))).await;
     assert_eq!(all_equal(&adjusted, 201, 201)["stock"]["total"], 6);
 
-    let released = at_once((0..20).map(|_| {
+    let released = concurrently((0..20).map(|_| {
         let (api, hold) = (app.api(), hold.clone());
         async move { api.release(&hold).await }
     }))
@@ -105,72 +108,72 @@ async fn twenty_creations_adjustments_joins_and_releases_come_to_one_each() {
 }
 
 #[tokio::test]
-async fn every_answer_is_given_again_after_kill_nine_and_by_another_server() {
+async fn every_response_is_replayed_after_a_kill_and_by_another_server() {
     let database = fresh_database().await;
     let mut app = Launch::on(database.clone()).start().await;
     let new =
         json!({ "name": "Kept", "price": { "amount": 1, "currency": "EUR" }, "total_stock": 2 });
-    let drop = text(&take(post(&app, "/v1/drops", "create", &new)).await.ok(201)["id"]);
+    let drop = text(&fetch(post(&app, "/v1/drops", "create", &new)).await.ok(201)["id"]);
     let at = |part: &str| format!("/v1/drops/{drop}/{part}");
-    let asks = [
+    let requests = [
         (at("holds"), "hold", json!({ "buyer_id": "alice" })),
         (at("holds"), "given up", json!({ "buyer_id": "bob" })),
-        // Refused at first, because both are held; accepted once one is given up.
+        // Refused at first because both units are held; accepted once one is released.
         (at("holds"), "later", json!({ "buyer_id": "carol" })),
     ];
-    let ask = |app: &App, (path, key, body): &(String, &str, Value)| {
-        take(post(app, path, &key.replace(' ', "-"), body))
+    let send = |app: &App, (path, key, body): &(String, &str, Value)| {
+        fetch(post(app, path, &key.replace(' ', "-"), body))
     };
-    let hold = ask(&app, &asks[0]).await.ok(201);
-    let given_up = ask(&app, &asks[1]).await.ok(201);
-    ask(&app, &asks[2]).await.problem(409, "sold_out");
+    let hold = send(&app, &requests[0]).await.ok(201);
+    let given_up = send(&app, &requests[1]).await.ok(201);
+    send(&app, &requests[2]).await.problem(409, "sold_out");
     app.release(&text(&given_up["id"])).await.ok(204);
-    let later = ask(&app, &asks[2]).await.ok(201);
+    let later = send(&app, &requests[2]).await.ok(201);
     let purchase = app.purchase(&text(&hold["id"])).await.ok(201);
     let wait = (at("waitlist"), "wait", json!({ "buyer_id": "dan" }));
-    let place = ask(&app, &wait).await.ok(201);
+    let entry = send(&app, &wait).await.ok(201);
     let more = (
         at("stock-adjustments"),
         "more",
         json!({ "delta": 3, "reason": "found" }),
     );
-    let adjusted = ask(&app, &more).await.ok(201);
+    let adjusted = send(&app, &more).await.ok(201);
 
     app = app.restart().await;
     let other = Launch::on(database).start().await;
     for server in [&app, &other] {
-        let created = take(post(server, "/v1/drops", "create", &new)).await;
+        let created = fetch(post(server, "/v1/drops", "create", &new)).await;
         assert_eq!(
             (&created.ok(201)["id"], created.is_replay()),
             (&json!(drop), true)
         );
-        for (ask_again, first) in [
-            (&asks[0], &hold),
-            (&asks[1], &given_up),
-            (&asks[2], &later),
-            (&wait, &place),
+        for (request, first) in [
+            (&requests[0], &hold),
+            (&requests[1], &given_up),
+            (&requests[2], &later),
+            (&wait, &entry),
         ] {
-            let again = ask(server, ask_again).await;
+            let again = send(server, request).await;
             assert!(again.is_replay(), "{again:?}");
             assert_eq!(again.ok(201)["id"], first["id"]);
-            let mut other_buyer = ask_again.clone();
+            let mut other_buyer = request.clone();
             other_buyer.2["buyer_id"] = json!("mallory");
-            ask(server, &other_buyer)
+            send(server, &other_buyer)
                 .await
                 .problem(422, "idempotency_key_reused");
         }
-        let again = ask(server, &more).await;
+        let again = send(server, &more).await;
         assert_eq!((again.ok(201), again.is_replay()), (adjusted.clone(), true));
         let again = server.purchase(&text(&hold["id"])).await;
         assert_eq!((again.ok(200), again.is_replay()), (purchase.clone(), true));
         let again = server.release(&text(&given_up["id"])).await;
         assert_eq!((again.status, again.is_replay()), (204, true));
     }
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn limits_are_exact_however_many_ask_at_once() {
+async fn limits_are_exact_under_concurrent_requests() {
     let app = App::start().await;
     let drop = app
         .create_drop(
@@ -179,7 +182,7 @@ async fn limits_are_exact_however_many_ask_at_once() {
         )
         .await;
     let spellings = ["alice", " Alice", "ALICE ", "aLiCe"];
-    let replies = at_once((0..40).map(|n| {
+    let replies = concurrently((0..40).map(|n| {
         let (api, drop) = (app.api(), drop.clone());
         let body = json!({ "buyer_id": spellings[n % 4], "quantity": 1 + n % 2 });
         async move { api.hold_with(&drop, &key(), &body).await }
@@ -192,9 +195,9 @@ async fn limits_are_exact_however_many_ask_at_once() {
         .sum();
     assert_eq!(held, 5, "{:?}", tally(&replies));
     for refused in replies.iter().filter(|reply| reply.status != 201) {
-        let told = refused.problem(409, "limit_reached");
+        let problem = refused.problem(409, "limit_reached");
         assert_eq!(
-            (&told["limit"], &told["limit_name"]),
+            (&problem["limit"], &problem["limit_name"]),
             (&json!(5), &json!("max_per_buyer"))
         );
     }
@@ -203,7 +206,7 @@ async fn limits_are_exact_however_many_ask_at_once() {
         max_per_buyer: Some(5),
         throttle: None,
     };
-    rules.kept_in(&app.log().await, &drop);
+    rules.check(&app.log().await, &drop);
 }
 
 async fn throttled_drop(app: &App, holds: u32, window_seconds: u32) -> String {
@@ -212,9 +215,9 @@ async fn throttled_drop(app: &App, holds: u32, window_seconds: u32) -> String {
         .await
 }
 
-/// Thirty requests of one buyer at once.
-async fn hurry(app: &App, drop: &str) -> Vec<Reply> {
-    at_once((0..30).map(|_| {
+/// Thirty concurrent requests of one buyer.
+async fn thirty_concurrent_holds(app: &App, drop: &str) -> Vec<Reply> {
+    concurrently((0..30).map(|_| {
         let (api, drop) = (app.api(), drop.to_owned());
         async move { api.hold(&drop, "alice").await }
     }))
@@ -222,10 +225,10 @@ async fn hurry(app: &App, drop: &str) -> Vec<Reply> {
 }
 
 #[tokio::test]
-async fn a_throttle_is_exact_however_many_ask_at_once() {
+async fn throttle_is_exact_under_concurrent_requests() {
     let app = App::start().await;
     let drop = throttled_drop(&app, 4, 3_600).await;
-    let replies = hurry(&app, &drop).await;
+    let replies = thirty_concurrent_holds(&app, &drop).await;
     let held = replies.iter().filter(|reply| reply.status == 201).count();
     assert_eq!(held, 4, "{:?}", tally(&replies));
     for refused in replies.iter().filter(|reply| reply.status != 201) {
@@ -240,11 +243,11 @@ async fn a_throttle_is_exact_however_many_ask_at_once() {
 }
 
 #[tokio::test]
-async fn who_asks_all_the_time_gets_what_a_window_allows_and_refusals_cost_nothing() {
+async fn constant_requests_get_the_allowed_rate_and_refusals_are_free() {
     let app = App::start().await;
     let drop = throttled_drop(&app, 4, 1).await;
     eventually("three windows pass", || async {
-        hurry(&app, &drop).await;
+        thirty_concurrent_holds(&app, &drop).await;
         let placed = app.ledger().await.count(&drop, "HoldPlaced");
         (placed >= 12).then_some(())
     })
@@ -254,11 +257,11 @@ async fn who_asks_all_the_time_gets_what_a_window_allows_and_refusals_cost_nothi
         max_per_buyer: None,
         throttle: Some((4, 1_000)),
     };
-    rules.kept_in(&app.log().await, &drop);
+    rules.check(&app.log().await, &drop);
 }
 
 #[tokio::test]
-async fn holding_again_does_not_extend_a_hold() {
+async fn retry_does_not_extend_a_hold() {
     let app = App::start().await;
     let drop = app
         .create_drop(5, json!({ "max_per_buyer": 1, "hold_seconds": 3600 }))
@@ -278,7 +281,8 @@ async fn holding_again_does_not_extend_a_hold() {
     assert_eq!(app.log().await.len(), 2, "nothing else was recorded");
 }
 
-/// One shopper: holds, buys some, gives some back, and waits in line when there is nothing.
+/// One shopper: places holds, purchases some, releases some, and joins the waitlist when the drop
+/// is sold out.
 async fn shop(apis: [Api; 2], drop: String, buyer: usize) {
     let name = format!("buyer-{}", buyer % 60);
     for round in 0..6 {
@@ -301,8 +305,8 @@ async fn shop(apis: [Api; 2], drop: String, buyer: usize) {
                 let joined = here.join_with(&drop, &again, &body).await;
                 drop_result(joined.clone(), &[201, 409, 429]);
                 if joined.status == 201 && round % 3 == 2 {
-                    let place = text(&joined.json()["id"]);
-                    drop_result(there.leave(&place).await, &[204, 409]);
+                    let entry = text(&joined.json()["id"]);
+                    drop_result(there.leave(&entry).await, &[204, 409]);
                 }
             }
             (409, "limit_reached") | (429, "throttled") => {}
@@ -317,7 +321,7 @@ fn drop_result(reply: Reply, expected: &[u16]) {
 }
 
 #[tokio::test]
-async fn under_load_at_two_servers_every_rule_holds_exactly() {
+async fn every_rule_holds_exactly_under_load_on_two_servers() {
     let database = fresh_database().await;
     let apps = [
         Launch::on(database.clone()).start().await,
@@ -332,26 +336,27 @@ async fn under_load_at_two_servers_every_rule_holds_exactly() {
         (apps[1].get(&format!("/v1/drops/{drop}")).await.status == 200).then_some(())
     })
     .await;
-    at_once((0..120).map(|buyer| {
+    concurrently((0..120).map(|buyer| {
         let apis = [apps[0].api(), apps[1].api()];
         shop(apis, drop.clone(), buyer)
     }))
     .await;
     apps[0].adjust(&drop, 5).await.ok(201);
 
-    // Every hold that was offered runs out by and by, and the line is served until nobody in it can use what is there.
+    // Every offered hold expires in the end; the waitlist is served until no entry can use the
+    // available units.
     let rules = Rules {
         max_per_hold: 3,
         max_per_buyer: Some(4),
         throttle: Some((3, 1_000)),
     };
-    eventually("all holds are over", || async {
+    eventually("all holds are resolved", || async {
         (app_held(&apps[0], &drop).await == 0).then_some(())
     })
     .await;
     let log = apps[0].log().await;
-    let offers = rules.kept_in(&log, &drop);
-    assert!(offers > 0, "the line was never served");
+    let offers = rules.check(&log, &drop);
+    assert!(offers > 0, "no waitlist entry was served");
     let ledger = apps[0].ledger().await;
     assert!(ledger.count(&drop, "PurchaseConfirmed") > 0);
     let keys = log
@@ -364,13 +369,13 @@ async fn under_load_at_two_servers_every_rule_holds_exactly() {
         "a key is used once"
     );
     for app in &apps {
-        eventually("both show the end", || async {
+        eventually("both servers show the final state", || async {
             let [_, available, held, sold] = app.stock(&drop).await;
             (available + sold == 45 && held == 0).then_some(())
         })
         .await;
     }
-    apps[0].verifies().await;
+    apps[0].audit_verify().await;
 }
 
 async fn app_held(app: &App, drop: &str) -> u64 {

@@ -1,8 +1,9 @@
-//! Settings: each a flag and a variable, read alike, and refused in words.
+//! Settings: each is a flag and a variable with the same meaning; invalid values are rejected with
+//! an explanation.
 
 use harness::{App, Finished, Launch};
 
-/// Runs the program where no server is needed to see what it makes of its settings.
+/// Runs the program without a server, to see how it reads its settings.
 async fn run_with(variables: &[(&str, &str)], arguments: &[&str]) -> Finished {
     let launch = variables
         .iter()
@@ -13,7 +14,7 @@ async fn run_with(variables: &[(&str, &str)], arguments: &[&str]) -> Finished {
 }
 
 #[tokio::test]
-async fn a_server_listens_on_a_name_as_well() {
+async fn server_listens_on_a_host_name_too() {
     let app = Launch::fresh()
         .await
         .start_at("localhost:0", &["serve"])
@@ -26,7 +27,7 @@ async fn a_server_listens_on_a_name_as_well() {
 }
 
 #[tokio::test]
-async fn a_variable_that_is_empty_counts_as_not_set() {
+async fn empty_variable_counts_as_not_set() {
     let names = [
         "HOLDFAST_LISTEN",
         "HOLDFAST_ADMIN_KEY",
@@ -65,10 +66,10 @@ async fn a_variable_that_is_empty_counts_as_not_set() {
     app.held(&drop, "alice").await;
     assert!(
         app.stderr().contains("INFO"),
-        "RUST_LOG too: {}",
+        "an empty RUST_LOG counts as not set: {}",
         app.stderr()
     );
-    // Without a database it is the one in the data directory that is meant, and there is none.
+    // Without a database the one in the data directory is used, and it does not exist.
     let empty = [
         ("DATABASE_URL", ""),
         ("HOLDFAST_AUDIT_FILE", ""),
@@ -79,7 +80,7 @@ async fn a_variable_that_is_empty_counts_as_not_set() {
 }
 
 #[tokio::test]
-async fn a_buyer_secret_that_is_empty_opens_nothing() {
+async fn empty_buyer_secret_is_rejected() {
     let empty = [("HOLDFAST_BUYER_SECRET", "")];
     for (variables, arguments) in [
         (&empty[..], &["serve"][..]),
@@ -99,27 +100,30 @@ async fn a_buyer_secret_that_is_empty_opens_nothing() {
         refused.stderr.contains("HOLDFAST_BUYER_AUDIENCE"),
         "{refused:?}"
     );
-    // Who asks no buyer for a token need not know it.
+    // Commands that do not check buyer tokens ignore the buyer secret.
     let audited = run_with(&empty, &["audit", "verify"]).await;
     assert!(audited.stderr.contains("there is no log in"), "{audited:?}");
 }
 
 #[tokio::test]
-async fn a_switch_is_thrown_by_a_variable_in_any_of_the_usual_words() {
+async fn switch_variable_accepts_the_usual_words() {
     let app = App::start().await;
     let audit = async |value: &str| {
         let launch = app.launch().clone().with("HOLDFAST_AUDIT_JSON", value);
         launch.run(&["audit", "verify"]).await
     };
     for on in ["1", "yes", "true", "TRUE", "on"] {
-        let told = audit(on).await;
-        assert!(told.stdout.trim_start().starts_with('{'), "{on}: {told:?}");
+        let verdict = audit(on).await;
+        assert!(
+            verdict.stdout.trim_start().starts_with('{'),
+            "{on}: {verdict:?}"
+        );
     }
     for off in ["0", "no", "false", "False", "off", ""] {
-        let told = audit(off).await;
+        let verdict = audit(off).await;
         assert!(
-            told.stdout.starts_with("verified 0 events"),
-            "{off}: {told:?}"
+            verdict.stdout.starts_with("verified 0 events"),
+            "{off}: {verdict:?}"
         );
     }
     let unclear = audit("maybe").await;
@@ -128,7 +132,7 @@ async fn a_switch_is_thrown_by_a_variable_in_any_of_the_usual_words() {
 }
 
 #[tokio::test]
-async fn a_flag_goes_before_its_variable_and_a_switch_that_is_off_stands_in_no_others_way() {
+async fn flag_overrides_its_variable_and_a_switch_set_to_off_is_ignored() {
     let nowhere = ["load", "--url", "http://127.0.0.1:9", "--admin-key", "key"];
     let off = [
         ("HOLDFAST_LOAD_ABANDON", "no"),
@@ -153,7 +157,7 @@ async fn a_flag_goes_before_its_variable_and_a_switch_that_is_off_stands_in_no_o
 }
 
 #[tokio::test]
-async fn where_other_machines_reach_a_server_its_keys_must_be_given_and_short_ones_are_warned_of() {
+async fn reachable_server_requires_explicit_keys_and_warns_of_short_ones() {
     let everywhere = ["serve", "--listen", "0.0.0.0:0"];
     let refused = run_with(&[], &everywhere).await;
     assert_eq!(refused.code, Some(1), "{refused:?}");
@@ -180,13 +184,13 @@ async fn where_other_machines_reach_a_server_its_keys_must_be_given_and_short_on
     }
     assert!(
         words.contains("openssl rand"),
-        "it says what to do: {words}"
+        "the next step is given: {words}"
     );
     drop(app);
     let app = launch.start_at("127.0.0.1:0", &short).await;
     assert!(
         !app.stderr().contains("fewer than"),
-        "nobody else can try: {}",
+        "no other machine can connect: {}",
         app.stderr()
     );
     let help = run_with(&[], &["serve", "--help"]).await;
@@ -194,7 +198,7 @@ async fn where_other_machines_reach_a_server_its_keys_must_be_given_and_short_on
 }
 
 #[tokio::test]
-async fn a_key_that_is_found_by_trying_is_refused_where_other_machines_reach_the_server() {
+async fn guessable_key_is_rejected_on_a_reachable_server() {
     for short in ["x", "key", "4444"] {
         let long = "sixteen-or-more-a";
         for (admin, auditor, name) in [
@@ -209,15 +213,14 @@ async fn a_key_that_is_found_by_trying_is_refused_where_other_machines_reach_the
             assert!(refused.stderr.contains(&words), "{refused:?}");
             if short == "x" {
                 let app = Launch::fresh().await.start_at("127.0.0.1:0", &keys).await;
-                app.logs(&words).await;
+                app.wait_for_log(&words).await;
             }
         }
     }
 }
 
 #[tokio::test]
-async fn a_short_buyer_secret_is_refused_where_other_machines_reach_the_server_and_warned_of_elsewhere()
- {
+async fn short_buyer_secret_is_rejected_if_reachable_and_logged_otherwise() {
     let keys = [
         "--admin-key",
         "an-admin-key-of-20-c",
@@ -245,12 +248,12 @@ async fn a_short_buyer_secret_is_refused_where_other_machines_reach_the_server_a
             .start_at("127.0.0.1:0", &settings)
             .await;
         let warned = format!("the buyer secret has {} bytes", short.len());
-        app.logs(&warned).await;
+        app.wait_for_log(&warned).await;
     }
 }
 
 #[tokio::test]
-async fn a_start_without_a_buyers_secret_says_what_that_means_where_other_machines_reach_it() {
+async fn start_without_a_buyer_secret_is_explained_on_a_reachable_server() {
     const WORDS: &str = "can hold, buy and release as any buyer";
     let keys = [
         "serve",

@@ -1,9 +1,10 @@
-//! A server that is asked to stop answers everybody it has begun with, ends its streams, and leaves nothing behind.
+//! A graceful shutdown drains in-flight requests, ends the streams, and leaves nothing behind.
 
-use harness::{App, Launch, Raw, at_once, eventually, key, tally, text};
+use harness::{App, Launch, Raw, concurrently, eventually, key, tally, text};
 use serde_json::json;
 
-/// The head of a request whose body the server has to ask for: when it does, the request is in flight.
+/// The head of a request whose body the server requests with 100 Continue; from then on the request
+/// is in flight.
 fn head(drop: &str, length: usize) -> String {
     format!(
         "POST /v1/drops/{drop}/holds HTTP/1.1\r\nhost: holdfast\r\nidempotency-key: {}\r\nexpect: 100-continue\r\n\
@@ -13,7 +14,7 @@ fn head(drop: &str, length: usize) -> String {
 }
 
 #[tokio::test]
-async fn everybody_in_flight_is_answered_and_what_they_were_told_is_true() {
+async fn in_flight_requests_are_answered_and_their_results_are_kept() {
     let app = App::start().await;
     let drop = app
         .create_drop(1_000, json!({ "hold_seconds": 3600 }))
@@ -27,13 +28,13 @@ async fn everybody_in_flight_is_answered_and_what_they_were_told_is_true() {
     for body in &bodies {
         let mut connection = Raw::connect(app.address()).await;
         connection.send(head(&drop, body.len()).as_bytes()).await;
-        connection.is_asked_for_the_body().await;
+        connection.expect_continue().await;
         in_flight.push(connection);
     }
 
     app.terminate();
     while watcher.frame().await.is_some() {} // The stream has ended: the server is stopping.
-    let replies = at_once(in_flight.into_iter().zip(bodies).map(
+    let replies = concurrently(in_flight.into_iter().zip(bodies).map(
         |(mut connection, body)| async move {
             connection.send(body.as_bytes()).await;
             connection.reply().await
@@ -56,18 +57,18 @@ async fn everybody_in_flight_is_answered_and_what_they_were_told_is_true() {
             .iter()
             .all(|reply| ledger.has_hold(&text(&reply.json()["id"])))
     );
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn a_server_stopped_in_mid_load_keeps_what_it_acknowledged() {
+async fn server_stopped_under_load_keeps_acknowledged_holds() {
     let app = App::start().await;
     let drop = app
         .create_drop(1_000_000, json!({ "hold_seconds": 3600 }))
         .await;
-    let (api, wanted) = (app.api(), drop.clone());
-    let buyers = tokio::spawn(at_once((0..16).map(move |buyer| {
-        let (api, drop) = (api.clone(), wanted.clone());
+    let (api, drop_id) = (app.api(), drop.clone());
+    let buyers = tokio::spawn(concurrently((0..16).map(move |buyer| {
+        let (api, drop) = (api.clone(), drop_id.clone());
         async move {
             let mut held = vec![];
             while let Ok(reply) = api
@@ -98,11 +99,11 @@ async fn a_server_stopped_in_mid_load_keeps_what_it_acknowledged() {
     let ledger = app.ledger().await;
     assert!(held.iter().all(|hold| ledger.has_hold(hold)));
     app.held(&drop, "a late buyer").await;
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn a_private_postgres_stops_and_starts_with_its_server() {
+async fn private_postgres_stops_and_starts_with_its_server() {
     let app = Launch::private().start().await;
     let drop = app.create_drop(5, json!({})).await;
     let hold = app.held(&drop, "alice").await;
@@ -111,14 +112,14 @@ async fn a_private_postgres_stops_and_starts_with_its_server() {
     let launch = app.stop().await;
     assert!(
         !data_dir.join("postgres/postmaster.pid").exists(),
-        "Postgres was stopped in order"
+        "Postgres was shut down cleanly"
     );
     let app = launch.start().await;
     assert_eq!(app.read_hold(&hold).await.ok(200)["status"], "held");
 }
 
 #[tokio::test]
-async fn a_second_server_on_the_same_data_is_refused_in_one_line() {
+async fn second_server_on_the_same_data_fails_with_one_line() {
     let app = Launch::private().start().await;
     let second = app
         .launch()
@@ -132,7 +133,7 @@ async fn a_second_server_on_the_same_data_is_refused_in_one_line() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_served_is_refused_in_one_line() {
+async fn invalid_configuration_fails_with_one_line() {
     let database = harness::Launch::fresh().await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
@@ -178,37 +179,40 @@ async fn what_cannot_be_served_is_refused_in_one_line() {
 }
 
 #[tokio::test]
-async fn generated_keys_are_kept_in_the_data_directory_and_their_place_is_printed() {
+async fn generated_keys_are_stored_and_their_path_is_printed() {
     let launch = Launch::fresh().await;
     let mut server = launch
         .command(&["serve", "--listen", "127.0.0.1:0"])
         .spawn()
         .unwrap();
     let file = launch.data_dir().join("admin.key");
-    eventually("the key is made", || async {
+    eventually("the key file exists", || async {
         std::fs::read_to_string(&file)
             .is_ok_and(|key| key.len() > 16)
             .then_some(())
     })
     .await;
     let mut stdout = std::io::BufReader::new(server.stdout.take().unwrap());
-    let mut said = String::new();
-    while !said.contains("auditor key in ") {
+    let mut output = String::new();
+    while !output.contains("auditor key in ") {
         assert_ne!(
-            std::io::BufRead::read_line(&mut stdout, &mut said).unwrap(),
+            std::io::BufRead::read_line(&mut stdout, &mut output).unwrap(),
             0,
-            "{said}"
+            "{output}"
         );
     }
     server.kill().unwrap();
     server.wait().unwrap();
-    assert!(said.starts_with("listening on http://127.0.0.1:"), "{said}");
     assert!(
-        said.contains(&format!("admin key in {}", file.display())),
-        "{said}"
+        output.starts_with("listening on http://127.0.0.1:"),
+        "{output}"
     );
     assert!(
-        !said.contains(std::fs::read_to_string(&file).unwrap().trim()),
+        output.contains(&format!("admin key in {}", file.display())),
+        "{output}"
+    );
+    assert!(
+        !output.contains(std::fs::read_to_string(&file).unwrap().trim()),
         "a key is never printed"
     );
     let mode =
@@ -218,10 +222,10 @@ async fn generated_keys_are_kept_in_the_data_directory_and_their_place_is_printe
 
 #[track_caller]
 fn assert_one_line(stderr: &str) {
-    let said: Vec<&str> = stderr
+    let errors: Vec<&str> = stderr
         .lines()
         .filter(|line| line.starts_with("holdfast: "))
         .collect();
-    assert_eq!(said.len(), 1, "{stderr}");
+    assert_eq!(errors.len(), 1, "{stderr}");
     assert!(!stderr.contains("panicked"), "{stderr}");
 }

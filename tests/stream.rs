@@ -1,16 +1,16 @@
-//! The live stream tells the present state first, then every change, and ends when the server does.
+//! The SSE stream sends the present state first, then every change, and ends when the server stops.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use harness::{
-    App, Launch, Watcher, allow_open_files, at_once, eventually, in_seconds, key, number, take,
-    text,
+    App, Launch, Watcher, allow_open_files, concurrently, eventually, fetch, in_seconds, key,
+    number, text,
 };
 use reqwest::Method;
 use serde_json::json;
 
 #[tokio::test]
-async fn a_watcher_gets_the_state_first_and_then_its_changes() {
+async fn subscriber_gets_the_state_first_and_then_changes() {
     let app = App::start().await;
     let drop = app.create_drop(3, json!({})).await;
     let mut watcher = app.watch(&format!("?drops={drop}")).await;
@@ -47,7 +47,7 @@ async fn a_watcher_gets_the_state_first_and_then_its_changes() {
 }
 
 #[tokio::test]
-async fn a_watcher_who_names_drops_hears_of_no_others() {
+async fn subscriber_of_selected_drops_gets_no_others() {
     let app = App::start().await;
     let mut drops = vec![];
     for _ in 0..3 {
@@ -72,8 +72,7 @@ async fn a_watcher_who_names_drops_hears_of_no_others() {
 }
 
 #[tokio::test]
-async fn a_watcher_who_names_drops_may_hear_of_new_ones_also_of_those_that_came_while_it_was_away()
-{
+async fn subscriber_of_selected_drops_can_request_new_drops_too() {
     let app = App::start().await;
     let (shown, other) = (
         app.create_drop(5, json!({})).await,
@@ -83,14 +82,18 @@ async fn a_watcher_who_names_drops_may_hear_of_new_ones_also_of_those_that_came_
     assert_eq!(watcher.drop().await.json()["id"], shown.as_str());
     app.held(&other, "alice").await;
     let new = app.create_drop(5, json!({})).await;
-    let told = watcher.drop().await;
-    assert_eq!(told.json()["id"], new.as_str(), "not of the other one");
+    let received = watcher.drop().await;
+    assert_eq!(
+        received.json()["id"],
+        new.as_str(),
+        "the other drop is not sent"
+    );
 
     let missed = app.create_drop(5, json!({})).await;
     app.held(&other, "bob").await;
     let again = format!(
         "?drops={shown},{new}&new=true&last_event_id={}",
-        told.position()
+        received.position()
     );
     let mut watcher = app.watch(&again).await;
     let mut first = BTreeSet::new();
@@ -101,7 +104,7 @@ async fn a_watcher_who_names_drops_may_hear_of_new_ones_also_of_those_that_came_
     app.held(&other, "cid").await;
     app.held(&shown, "cid").await;
     let next = watcher.drop().await.json();
-    assert_eq!(next["id"], shown.as_str(), "not of the other one");
+    assert_eq!(next["id"], shown.as_str(), "the other drop is not sent");
 
     let mut quiet = app.watch(&format!("?drops={shown}&new=false")).await;
     quiet.drop().await;
@@ -111,7 +114,7 @@ async fn a_watcher_who_names_drops_may_hear_of_new_ones_also_of_those_that_came_
 }
 
 #[tokio::test]
-async fn a_watcher_who_names_none_gets_every_drop_that_is_not_over() {
+async fn subscriber_without_a_selection_gets_every_drop_that_has_not_ended() {
     let app = App::start().await;
     let live = app.create_drop(1, json!({})).await;
     let upcoming = app
@@ -142,12 +145,12 @@ async fn a_watcher_who_names_none_gets_every_drop_that_is_not_over() {
     assert_eq!(
         watcher.drop().await.json()["status"],
         "ended",
-        "one that is over can be named"
+        "a drop that has ended can be selected"
     );
 }
 
 #[tokio::test]
-async fn to_watch_a_drop_that_is_not_there_is_refused() {
+async fn stream_of_an_unknown_drop_is_rejected() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({})).await;
     for drops in [
@@ -162,7 +165,7 @@ async fn to_watch_a_drop_that_is_not_there_is_refused() {
 }
 
 #[tokio::test]
-async fn a_watcher_who_comes_back_gets_the_present_state() {
+async fn reconnecting_subscriber_gets_the_present_state() {
     let app = App::start().await;
     let drop = app.create_drop(10, json!({})).await;
     let mut watcher = app.watch(&format!("?drops={drop}")).await;
@@ -194,11 +197,11 @@ async fn a_watcher_who_comes_back_gets_the_present_state() {
 }
 
 #[tokio::test]
-async fn a_watcher_who_comes_back_is_told_what_was_over_meanwhile_once_and_first() {
+async fn reconnecting_subscriber_gets_drops_that_ended_meanwhile_first() {
     let app = App::start().await;
     let cancel = async |drop: &str| {
         let path = format!("/v1/drops/{drop}/cancel");
-        take(app.admin(Method::POST, &path)).await.ok(200);
+        fetch(app.admin(Method::POST, &path)).await.ok(200);
     };
     let long_over = app.create_drop(1, json!({})).await;
     cancel(&long_over).await;
@@ -217,7 +220,7 @@ async fn a_watcher_who_comes_back_is_told_what_was_over_meanwhile_once_and_first
         .id;
     std::mem::drop(watcher);
     cancel(&doomed).await;
-    eventually("the clock ends a drop", || async {
+    eventually("a drop reaches its end", || async {
         (app.drop(&brief).await["status"] == "ended").then_some(())
     })
     .await;
@@ -230,14 +233,14 @@ async fn a_watcher_who_comes_back_is_told_what_was_over_meanwhile_once_and_first
     let both = both.header("last-event-id", &last);
     for request in [by_header, by_query, both] {
         let mut watcher = Watcher::open(request).await;
-        let mut told = BTreeMap::new();
+        let mut received = BTreeMap::new();
         for _ in 0..3 {
             let state = watcher.drop().await.json();
-            told.insert(text(&state["id"]), text(&state["status"]));
+            received.insert(text(&state["id"]), text(&state["status"]));
         }
         let expected = [(&doomed, "cancelled"), (&brief, "ended"), (&live, "live")];
         assert_eq!(
-            told,
+            received,
             expected
                 .map(|(id, status)| (id.clone(), status.to_owned()))
                 .into()
@@ -245,7 +248,7 @@ async fn a_watcher_who_comes_back_is_told_what_was_over_meanwhile_once_and_first
         let total = &app.adjust(&live, 1).await.ok(201)["stock"]["total"];
         watcher
             .until(|state| {
-                assert_ne!(state["id"], doomed.as_str(), "told once");
+                assert_ne!(state["id"], doomed.as_str(), "sent once");
                 state["stock"]["total"] == *total
             })
             .await;
@@ -255,26 +258,26 @@ async fn a_watcher_who_comes_back_is_told_what_was_over_meanwhile_once_and_first
         assert_eq!(
             first["id"],
             live.as_str(),
-            "{query}: what is over is not told"
+            "{query}: ended drops are not sent"
         );
     }
     let now = app.audit("/v1/log/head").await.ok(200)["position"].to_string();
     cancel(&live).await;
     let mut watcher = app.watch(&format!("?last_event_id={now}")).await;
-    // What may be news of drops that are over comes in the order of their ids.
-    let told = watcher.until(|state| state["id"] == live.as_str()).await;
-    assert_eq!(told.json()["status"], "cancelled");
+    // Drops that may have ended meanwhile are sent in the order of their ids.
+    let received = watcher.until(|state| state["id"] == live.as_str()).await;
+    assert_eq!(received.json()["status"], "cancelled");
 }
 
 #[tokio::test]
-async fn after_a_burst_every_watcher_ends_with_the_right_state() {
+async fn every_subscriber_has_the_right_state_after_a_burst() {
     let app = App::start().await;
     let drop = app.create_drop(500, json!({ "hold_seconds": 3600 })).await;
     let mut watchers = vec![];
     for _ in 0..20 {
         watchers.push(app.watch(&format!("?drops={drop}")).await);
     }
-    at_once((0..500).map(|buyer| {
+    concurrently((0..500).map(|buyer| {
         let (api, drop) = (app.api(), drop.clone());
         async move {
             api.hold_with(
@@ -311,23 +314,23 @@ async fn after_a_burst_every_watcher_ends_with_the_right_state() {
 }
 
 #[tokio::test]
-async fn a_thousand_watchers_of_a_stampede_all_end_with_the_right_stock() {
+async fn thousand_subscribers_of_a_stampede_get_the_right_stock() {
     const WATCHERS: usize = 1000;
     allow_open_files();
     let app = App::start().await;
     let drop = app.create_drop(300, json!({ "hold_seconds": 3600 })).await;
     let watched = format!("?drops={drop}");
-    let watchers = at_once((0..WATCHERS).map(|_| {
+    let watchers = concurrently((0..WATCHERS).map(|_| {
         let (api, watched) = (app.api(), watched.clone());
         async move { api.watch(&watched).await }
     }))
     .await;
-    let told = watchers.into_iter().map(|mut watcher| async move {
+    let received = watchers.into_iter().map(|mut watcher| async move {
         let sold_out = |state: &serde_json::Value| state["stock"]["available"] == 0;
         watcher.until(sold_out).await.json()["stock"].clone()
     });
-    let told = tokio::spawn(at_once(told));
-    at_once((0..600).map(|buyer| {
+    let received = tokio::spawn(concurrently(received));
+    concurrently((0..600).map(|buyer| {
         let (api, drop) = (app.api(), drop.clone());
         async move { api.hold(&drop, &format!("buyer-{buyer}")).await.status }
     }))
@@ -337,13 +340,13 @@ async fn a_thousand_watchers_of_a_stampede_all_end_with_the_right_stock() {
         truth,
         json!({ "total": 300, "available": 0, "held": 300, "sold": 0 })
     );
-    let told = told.await.unwrap();
-    assert_eq!(told.len(), WATCHERS);
-    assert!(told.iter().all(|stock| *stock == truth));
+    let received = received.await.unwrap();
+    assert_eq!(received.len(), WATCHERS);
+    assert!(received.iter().all(|stock| *stock == truth));
 }
 
 #[tokio::test]
-async fn a_drop_that_starts_or_ends_is_told_of_although_nothing_was_recorded() {
+async fn start_and_end_of_a_drop_are_sent_without_an_event() {
     let app = App::start().await;
     let drop = app
         .create_drop(
@@ -366,7 +369,7 @@ async fn a_drop_that_starts_or_ends_is_told_of_although_nothing_was_recorded() {
 }
 
 #[tokio::test]
-async fn a_hold_that_runs_out_is_told_of() {
+async fn expired_hold_is_sent() {
     let app = App::start().await;
     let drop = app.create_drop(1, json!({ "hold_seconds": 1 })).await;
     let mut watcher = app.watch("").await;
@@ -391,7 +394,7 @@ async fn streams_end_when_the_server_stops() {
 }
 
 #[tokio::test]
-async fn more_watchers_than_allowed_are_told_to_try_again() {
+async fn excess_subscribers_get_503_with_retry_after() {
     let app = Launch::fresh()
         .await
         .with("HOLDFAST_MAX_WATCHERS", "2")
@@ -402,7 +405,7 @@ async fn more_watchers_than_allowed_are_told_to_try_again() {
     refused.problem(503, "unavailable");
     assert!(!refused.header("retry-after").is_empty());
     std::mem::drop(kept);
-    harness::eventually("a place is free again", || async {
+    harness::eventually("a stream is free again", || async {
         (app.watch("").await.status == 200).then_some(())
     })
     .await;

@@ -1,11 +1,11 @@
-//! Other people's clients of server-sent events follow the stream across restarts of the server.
+//! Third-party clients of server-sent events follow the stream across restarts of the server.
 //!
-//! Promise: each of six gets the present state, every change, nothing empty between them, and after
-//! a restart what ended while it was away, because it returns with the `Last-Event-ID` that it has.
+//! Promise: each of six clients receives the present state, every change, no empty event, and after
+//! a restart the drops that ended meanwhile, because it reconnects with its `Last-Event-ID`.
 //! Versions: httpx-sse and sseclient-py of `stream_clients/requirements.txt`, eventsource and
 //! eventsource-client (built on fetch) of `stream_clients/package.json`, reqwest-eventsource of
 //! `Cargo.toml`, and the installed Chromium. The two Python clients leave reconnecting to their
-//! caller; the scripts do it as the packages' own pages describe.
+//! caller; the scripts reconnect as the packages' documentation describes.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -24,9 +24,10 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-/// An event as a client hands it on. All are there, or the line is none of ours.
+/// An event as a client delivers it. All fields are present, or the line is not from one of the
+/// scripts.
 #[derive(Debug, Clone, Deserialize)]
-struct Seen {
+struct ReceivedEvent {
     event: String,
     id: String,
     data: String,
@@ -35,7 +36,7 @@ struct Seen {
 /// A client that follows the stream.
 struct Client {
     name: &'static str,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    seen: Arc<Mutex<Vec<ReceivedEvent>>>,
     complaints: Arc<Mutex<String>>,
     _child: Option<Child>,
     tasks: Vec<JoinHandle<()>>,
@@ -92,7 +93,7 @@ impl Client {
             while let Some(next) = source.next().await {
                 match next {
                     Ok(Event::Open) => {}
-                    Ok(Event::Message(message)) => seen.lock().unwrap().push(Seen {
+                    Ok(Event::Message(message)) => seen.lock().unwrap().push(ReceivedEvent {
                         event: message.event,
                         id: message.id,
                         data: message.data,
@@ -104,7 +105,7 @@ impl Client {
         client
     }
 
-    /// The newest state of a drop that it was given.
+    /// The latest state of a drop that the client received.
     fn state(&self, drop: &str) -> Option<Value> {
         let seen = self.seen.lock().unwrap();
         let states = seen.iter().map(|event| {
@@ -114,7 +115,7 @@ impl Client {
         states.filter(|state| state["id"] == drop).last()
     }
 
-    /// Waits until what it was given last of `drop` has this at `pointer`.
+    /// Waits until the latest state of `drop` has `value` at `pointer`.
     async fn sees(&self, drop: &str, pointer: &str, value: Value) {
         let what = format!("{} sees {pointer} = {value} of {drop}", self.name);
         let look = || async {
@@ -129,11 +130,11 @@ impl Client {
         eventually(&what, look).await;
     }
 
-    /// Whether all that it handed on were events of the stream, and none was empty.
-    fn was_given_nothing_else(&self) {
+    /// Asserts that the client delivered only events of the stream, none of them empty.
+    fn assert_only_stream_events(&self) {
         for event in self.seen.lock().unwrap().iter() {
             let is_event = event.event == "drop" && event.id.parse::<u64>().is_ok();
-            assert!(is_event, "{} handed on {event:?}", self.name);
+            assert!(is_event, "{} delivered {event:?}", self.name);
         }
     }
 }
@@ -223,8 +224,8 @@ async fn six_clients_follow_the_stream_across_restarts_and_miss_no_end() {
         all_see(&clients, drop, "/status", json!("live")).await;
     }
 
-    // A heartbeat is no event, neither alone nor with the event after it. The last to come is the
-    // last to be sent one.
+    // A heartbeat is not an event, alone or before one. The last client to connect is the last to
+    // get one.
     let mut quiet = Raw::connect(&address).await;
     quiet.watch("").await;
     quiet.read_until("\r\n:\n").await;
@@ -232,14 +233,14 @@ async fn six_clients_follow_the_stream_across_restarts_and_miss_no_end() {
     all_see(&clients, &shop, "/stock/held", json!(1)).await;
 
     for (round, drop) in (2..).zip(&ending) {
-        // In order first, and then as in a power cut.
+        // A clean stop first, then a kill.
         if round == 2 {
             app.stop().await;
         } else {
             app.kill();
             app.ended().await;
         }
-        // Another server of the same log, to which no client leads.
+        // Another server of the same log, to which no client connects.
         let elsewhere = launch.clone().start().await;
         cancel(&elsewhere, drop).await;
         elsewhere.held(&shop, &format!("away-{round}")).await;
@@ -247,10 +248,10 @@ async fn six_clients_follow_the_stream_across_restarts_and_miss_no_end() {
         app = launch.clone().start_at(&address, &["serve"]).await;
         all_see(&clients, drop, "/status", json!("cancelled")).await;
         all_see(&clients, &shop, "/stock/held", json!(round)).await;
-        // And what happens from here on.
+        // Changes from here on.
         let sold = app.held(&shop, &format!("back-{round}")).await;
         app.purchase(&sold).await.ok(201);
         all_see(&clients, &shop, "/stock/sold", json!(round - 1)).await;
     }
-    clients.iter().for_each(Client::was_given_nothing_else);
+    clients.iter().for_each(Client::assert_only_stream_events);
 }

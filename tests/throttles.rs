@@ -1,7 +1,7 @@
-//! The throttle at the edge: one address, any window, and no header that changes who one is.
+//! The rate limit per address: configurable windows, and no header that changes a client's address.
 
 use harness::{
-    AUDITOR_KEY, App, Launch, Reply, at_once, eventually, key, number, take, tally, token,
+    AUDITOR_KEY, App, Launch, Reply, concurrently, eventually, fetch, key, number, tally, token,
 };
 use reqwest::Method;
 use serde_json::json;
@@ -16,7 +16,7 @@ async fn limited(settings: &[(&str, &str)]) -> (App, String) {
     (app, drop)
 }
 
-/// Asks for a hold of somebody new, as somebody who was forwarded so.
+/// Requests a hold for a new buyer, forwarded for these addresses.
 async fn forwarded(app: &App, drop: &str, forwarded_for: &[&str]) -> Reply {
     let mut request = app
         .request(Method::POST, &format!("/v1/drops/{drop}/holds"))
@@ -24,13 +24,13 @@ async fn forwarded(app: &App, drop: &str, forwarded_for: &[&str]) -> Reply {
     for line in forwarded_for {
         request = request.header("x-forwarded-for", *line);
     }
-    take(request.json(&json!({ "buyer_id": key() }))).await
+    fetch(request.json(&json!({ "buyer_id": key() }))).await
 }
 
 #[tokio::test]
-async fn this_machine_is_not_throttled_unless_that_is_configured() {
+async fn this_machine_is_not_throttled_by_default() {
     let (app, drop) = limited(&[("HOLDFAST_ADDRESS_LIMIT", "5/3600")]).await;
-    let replies = at_once((0..200).map(|n| {
+    let replies = concurrently((0..200).map(|n| {
         let (api, drop) = (app.api(), drop.clone());
         async move { api.hold(&drop, &format!("buyer-{n}")).await }
     }))
@@ -43,13 +43,13 @@ async fn this_machine_is_not_throttled_unless_that_is_configured() {
 }
 
 #[tokio::test]
-async fn one_address_gets_so_many_requests_for_stock_and_everything_else() {
+async fn one_address_has_a_limit_for_stock_requests_only() {
     let (app, drop) = limited(&[
         ("HOLDFAST_ADDRESS_LIMIT", "5/3600"),
         ("HOLDFAST_UNLIMITED_NETWORKS", "none"),
     ])
     .await;
-    let replies = at_once((0..30).map(|n| {
+    let replies = concurrently((0..30).map(|n| {
         let (api, drop) = (app.api(), drop.clone());
         async move { api.hold(&drop, &format!("buyer-{n}")).await }
     }))
@@ -57,9 +57,9 @@ async fn one_address_gets_so_many_requests_for_stock_and_everything_else() {
     let held: Vec<&Reply> = replies.iter().filter(|reply| reply.status == 201).collect();
     assert_eq!(held.len(), 5, "{:?}", tally(&replies));
     for refused in replies.iter().filter(|reply| reply.status != 201) {
-        let told = refused.problem(429, "throttled");
-        let wait = number(&told["retry_after"]);
-        assert!((3_500..=3_600).contains(&wait), "{told}");
+        let problem = refused.problem(429, "throttled");
+        let wait = number(&problem["retry_after"]);
+        assert!((3_500..=3_600).contains(&wait), "{problem}");
         assert_eq!(refused.header("retry-after"), wait.to_string());
         assert_eq!(
             refused.header("ratelimit-policy"),
@@ -71,7 +71,7 @@ async fn one_address_gets_so_many_requests_for_stock_and_everything_else() {
         );
     }
     app.join(&drop, "a", 1).await.problem(429, "throttled");
-    // Paying, giving up and looking are never throttled.
+    // Purchases, releases and reads are never throttled.
     for reply in &held {
         app.purchase(&harness::text(&reply.json()["id"]))
             .await
@@ -84,27 +84,24 @@ async fn one_address_gets_so_many_requests_for_stock_and_everything_else() {
 }
 
 #[tokio::test]
-async fn a_refused_request_does_not_push_the_next_one_further_away() {
+async fn rejected_request_does_not_delay_the_next_one() {
     let (app, drop) = limited(&[
         ("HOLDFAST_ADDRESS_LIMIT", "2/2"),
         ("HOLDFAST_UNLIMITED_NETWORKS", "none"),
     ])
     .await;
     let placed = || async { app.ledger().await.count(&drop, "HoldPlaced") };
-    eventually(
-        "three windows pass though somebody asks all the time",
-        || async {
-            for _ in 0..10 {
-                app.hold(&drop, &key()).await;
-            }
-            (placed().await >= 6).then_some(())
-        },
-    )
+    eventually("three windows pass under constant requests", || async {
+        for _ in 0..10 {
+            app.hold(&drop, &key()).await;
+        }
+        (placed().await >= 6).then_some(())
+    })
     .await;
 }
 
 #[tokio::test]
-async fn a_forged_header_changes_nothing_when_no_proxy_is_trusted() {
+async fn forged_header_has_no_effect_without_a_trusted_proxy() {
     let (app, drop) = limited(&[
         ("HOLDFAST_ADDRESS_LIMIT", "3/3600"),
         ("HOLDFAST_UNLIMITED_NETWORKS", "none"),
@@ -121,39 +118,41 @@ async fn a_forged_header_changes_nothing_when_no_proxy_is_trusted() {
 }
 
 #[tokio::test]
-async fn behind_a_trusted_proxy_each_client_has_a_window_and_what_they_forge_changes_nothing() {
+async fn clients_behind_a_trusted_proxy_have_windows_they_cannot_forge() {
     let (app, drop) = limited(&[
         ("HOLDFAST_ADDRESS_LIMIT", "2/3600"),
         ("HOLDFAST_TRUSTED_PROXIES", "127.0.0.0/8, 10.0.0.0/8"),
     ])
     .await;
-    let ask = |lines: &'static [&'static str]| forwarded(&app, &drop, lines);
-    ask(&["203.0.113.1"]).await.ok(201);
-    ask(&["1.1.1.1, 203.0.113.1"]).await.ok(201);
-    ask(&["203.0.113.1"]).await.problem(429, "throttled");
-    ask(&["9.9.9.9", "203.0.113.1, 10.1.2.3"])
+    let request = |lines: &'static [&'static str]| forwarded(&app, &drop, lines);
+    request(&["203.0.113.1"]).await.ok(201);
+    request(&["1.1.1.1, 203.0.113.1"]).await.ok(201);
+    request(&["203.0.113.1"]).await.problem(429, "throttled");
+    request(&["9.9.9.9", "203.0.113.1, 10.1.2.3"])
         .await
         .problem(429, "throttled");
-    ask(&["203.0.113.1, 203.0.113.2"]).await.ok(201);
+    request(&["203.0.113.1, 203.0.113.2"]).await.ok(201);
 
-    // IPv6: by /64.
-    ask(&["2001:db8:0:1::1"]).await.ok(201);
-    ask(&["2001:db8:0:1:ffff::2"]).await.ok(201);
-    ask(&["2001:db8:0:1::3"]).await.problem(429, "throttled");
-    ask(&["2001:db8:0:2::3"]).await.ok(201);
+    // IPv6 addresses are grouped by /64.
+    request(&["2001:db8:0:1::1"]).await.ok(201);
+    request(&["2001:db8:0:1:ffff::2"]).await.ok(201);
+    request(&["2001:db8:0:1::3"])
+        .await
+        .problem(429, "throttled");
+    request(&["2001:db8:0:2::3"]).await.ok(201);
 }
 
-/// What the shop signs tokens with.
+/// The secret with which the shop signs tokens.
 const SECRET: &str = "a secret of the shop, 32 bytes long";
 
-/// Asks from one outside address, with this key or token.
+/// Sends a request from one outside address with this key or token.
 async fn presented(app: &App, method: Method, path: &str, bearer: &str) -> Reply {
     let request = app.request(method, path).bearer_auth(bearer);
-    take(request.header("x-forwarded-for", "203.0.113.1")).await
+    fetch(request.header("x-forwarded-for", "203.0.113.1")).await
 }
 
 #[tokio::test]
-async fn the_auditor_key_is_no_guess_where_no_key_is_needed() {
+async fn auditor_key_is_not_a_guess_where_no_key_is_needed() {
     let (app, drop) = limited(&[
         ("HOLDFAST_ADDRESS_ATTEMPTS", "1/3600"),
         ("HOLDFAST_TRUSTED_PROXIES", "127.0.0.1"),
@@ -167,7 +166,7 @@ async fn the_auditor_key_is_no_guess_where_no_key_is_needed() {
 }
 
 #[tokio::test]
-async fn an_admin_key_with_two_dots_is_guessed_no_oftener_than_another() {
+async fn admin_key_with_two_dots_has_the_same_guess_limit() {
     let launch = Launch::fresh().await;
     let settings = [
         ("HOLDFAST_BUYER_SECRET", SECRET),
@@ -178,17 +177,17 @@ async fn an_admin_key_with_two_dots_is_guessed_no_oftener_than_another() {
     let launch = settings.into_iter().fold(launch, with);
     let key = "the.shop.admins-key";
     let app = launch.start_as(&["serve", "--admin-key", key]).await;
-    let ask = |bearer| presented(&app, Method::GET, "/v1/log/head", bearer);
-    ask(key).await.ok(200);
+    let request = |bearer| presented(&app, Method::GET, "/v1/log/head", bearer);
+    request(key).await.ok(200);
     for guess in ["a.b.c", "d.e.f"] {
-        ask(guess).await.problem(401, "unauthorized");
+        request(guess).await.problem(401, "unauthorized");
     }
-    let right = ask(key).await;
+    let right = request(key).await;
     right.problem(429, "too_many_attempts");
 }
 
 #[tokio::test]
-async fn a_buyers_retry_of_what_the_back_end_began_is_answered_whatever_the_bounds() {
+async fn buyers_retry_of_a_back_end_request_is_answered_beyond_the_limits() {
     let (app, drop) = limited(&[
         ("HOLDFAST_ADDRESS_HOLDS", "1"),
         ("HOLDFAST_ADDRESS_LIMIT", "1/3600"),
@@ -200,22 +199,24 @@ async fn a_buyers_retry_of_what_the_back_end_began_is_answered_whatever_the_boun
     let body = json!({ "buyer_id": "alice" });
     let began = app.admin(Method::POST, &path);
     let began = began.header("idempotency-key", "order-1").json(&body);
-    let hold = take(began).await.ok(201);
-    let ask = |key: &'static str| {
+    let hold = fetch(began).await.ok(201);
+    let request = |key: &'static str| {
         let request = app.request(Method::POST, &path).json(&body);
         let request = request.bearer_auth(token(SECRET, "alice", 600));
         let request = request.header("x-forwarded-for", "203.0.113.1");
-        take(request.header("idempotency-key", key))
+        fetch(request.header("idempotency-key", key))
     };
-    ask("her-own").await.ok(201);
-    ask("another").await.problem(429, "address_limit_reached");
-    let retried = ask("order-1").await;
+    request("her-own").await.ok(201);
+    request("another")
+        .await
+        .problem(429, "address_limit_reached");
+    let retried = request("order-1").await;
     assert_eq!(retried.ok(201)["id"], hold["id"]);
     assert!(retried.is_replay());
 }
 
 #[tokio::test]
-async fn settings_that_make_no_sense_are_refused_at_the_start() {
+async fn invalid_settings_are_rejected_at_the_start() {
     let launch = Launch::fresh().await;
     for (name, value) in [
         ("HOLDFAST_ADDRESS_LIMIT", "many"),

@@ -1,7 +1,7 @@
-//! Buyers' tokens over HTTP: which are accepted, why others are not, and whose idempotency keys are
-//! whose.
+//! Buyer tokens over HTTP: which are accepted, why others are rejected, and the scope of
+//! idempotency keys.
 
-use harness::{App, Launch, Reply, key, seconds_now, signed, take, text, token};
+use harness::{App, Launch, Reply, fetch, key, seconds_now, signed, text, token};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ async fn start(more: &[(&str, &str)]) -> App {
     launch.start().await
 }
 
-/// A token with these claims beside `sub` and `exp`, unless they say otherwise.
+/// A token with these claims in addition to `sub` and `exp`, which they may override.
 fn with(claims: Value) -> String {
     let header = json!({ "alg": "HS256" });
     let mut all = json!({ "sub": "mike", "exp": seconds_now() + 600 });
@@ -37,11 +37,11 @@ async fn hold(app: &App, drop: &str, bearer: Option<&str>, key: &str, buyer: &st
     if let Some(bearer) = bearer {
         request = request.bearer_auth(bearer);
     }
-    take(request.json(&json!({ "buyer_id": buyer }))).await
+    fetch(request.json(&json!({ "buyer_id": buyer }))).await
 }
 
 #[tokio::test]
-async fn a_good_token_is_accepted_and_a_bad_one_is_refused_with_its_reason() {
+async fn valid_token_is_accepted_and_an_invalid_one_rejected_with_its_reason() {
     let app = start(&[]).await;
     let drop = app.create_drop(100, json!({})).await;
     let now = seconds_now();
@@ -115,7 +115,7 @@ async fn a_good_token_is_accepted_and_a_bad_one_is_refused_with_its_reason() {
             "Error",
             "invalid type",
         ] {
-            assert!(!detail.contains(word), "a library's word: {detail}");
+            assert!(!detail.contains(word), "wording of a library: {detail}");
         }
     }
     let refused = hold(&app, &drop, None, &key(), "mike").await;
@@ -123,14 +123,14 @@ async fn a_good_token_is_accepted_and_a_bad_one_is_refused_with_its_reason() {
     let challenge = refused.header("www-authenticate");
     assert_eq!(challenge, "Bearer realm=\"holdfast\"");
     let placed = app.log().await.len();
-    assert_eq!(placed, 8, "the drop, and a hold for each that was good");
+    assert_eq!(placed, 8, "the drop and one hold for each valid token");
 }
 
 #[tokio::test]
-async fn a_token_acts_for_the_buyer_that_it_names_and_no_other() {
+async fn token_acts_only_for_its_buyer() {
     let app = start(&[]).await;
     let drop = app.create_drop(100, json!({})).await;
-    // Placed for that id by the shop itself: the rules take it for mike.
+    // Placed for that id by the shop itself: the rules treat the buyer as mike.
     let kelvin = "mi\u{212a}e";
     let admin = Some(harness::ADMIN_KEY);
     hold(&app, &drop, admin, &key(), kelvin).await.ok(201);
@@ -143,7 +143,7 @@ async fn a_token_acts_for_the_buyer_that_it_names_and_no_other() {
     )
     .await;
     refused.problem(401, "unauthorized");
-    // One that only canonical equivalence makes another's.
+    // An id that equals another only by canonical equivalence.
     for (sub, buyer) in [
         ("e\u{301}va", "e\u{301}va"),
         ("e\u{301}va", "\u{e9}va"),
@@ -166,7 +166,7 @@ async fn a_token_acts_for_the_buyer_that_it_names_and_no_other() {
 }
 
 #[tokio::test]
-async fn an_audience_leeway_and_longest_lifetime_are_settings() {
+async fn audience_leeway_and_maximum_lifetime_are_settings() {
     let app = start(&[
         ("HOLDFAST_BUYER_AUDIENCE", "drops.example"),
         ("HOLDFAST_BUYER_TOKEN_MAX_SECONDS", "900"),
@@ -174,12 +174,12 @@ async fn an_audience_leeway_and_longest_lifetime_are_settings() {
     ])
     .await;
     let drop = app.create_drop(100, json!({})).await;
-    let ask = async |claims: Value| {
+    let send = async |claims: Value| {
         let bearer = with(claims);
         hold(&app, &drop, Some(&bearer), &key(), "mike").await
     };
-    ask(json!({ "aud": "drops.example" })).await.ok(201);
-    ask(json!({ "aud": ["x", "drops.example"] })).await.ok(201);
+    send(json!({ "aud": "drops.example" })).await.ok(201);
+    send(json!({ "aud": ["x", "drops.example"] })).await.ok(201);
     let exp = seconds_now() + 1800;
     for (claims, reason) in [
         (json!({}), "has no aud claim"),
@@ -193,15 +193,14 @@ async fn an_audience_leeway_and_longest_lifetime_are_settings() {
             "0 s are tolerated",
         ),
     ] {
-        let problem = ask(claims).await.problem(401, "unauthorized");
+        let problem = send(claims).await.problem(401, "unauthorized");
         let detail = text(&problem["detail"]);
         assert!(detail.contains(reason), "{reason}: {detail}");
     }
 }
 
 #[tokio::test]
-async fn a_key_of_one_buyer_collides_with_nobody_elses_and_is_known_after_a_restart_and_elsewhere()
-{
+async fn idempotency_keys_are_scoped_to_the_buyer_on_every_server() {
     let database = private_postgres::testing::fresh_database().await;
     let launch = || Launch::on(database.clone());
     let before = launch().start().await;
@@ -212,7 +211,8 @@ async fn a_key_of_one_buyer_collides_with_nobody_elses_and_is_known_after_a_rest
     let here = launch().with("HOLDFAST_BUYER_SECRET", SECRET).start().await;
     let there = launch().with("HOLDFAST_BUYER_SECRET", SECRET).start().await;
     let (mike, eve) = (token(SECRET, "mike", 600), token(SECRET, "eve", 600));
-    // The retry of what was begun before there were tokens; and Eve, who took that key too.
+    // A retry of a hold that was placed before tokens were required; and Eve, who used the same
+    // key.
     let again = hold(&here, &drop, Some(&mike), "old", "mike").await;
     assert_eq!((again.is_replay(), text(&again.ok(201)["id"])), (true, old));
     let eves = hold(&here, &drop, Some(&eve), "old", "eve").await;
@@ -225,12 +225,12 @@ async fn a_key_of_one_buyer_collides_with_nobody_elses_and_is_known_after_a_rest
     let mikes = hold(&here, &drop, Some(&mike), "order-1001", "Mike").await;
     let mikes = text(&mikes.ok(201)["id"]);
     assert_ne!(eves, mikes);
-    // A line has keys as well.
+    // A waitlist has keys as well.
     let join = async |app: &App, bearer: &str, buyer: &str| {
         let path = format!("/v1/drops/{drop}/waitlist");
         let request = app.request(Method::POST, &path).bearer_auth(bearer);
         let request = request.header("idempotency-key", "order-1001");
-        take(request.json(&json!({ "buyer_id": buyer, "quantity": 1 }))).await
+        fetch(request.json(&json!({ "buyer_id": buyer, "quantity": 1 }))).await
     };
     join(&here, &mike, "mike")
         .await
@@ -244,29 +244,29 @@ async fn a_key_of_one_buyer_collides_with_nobody_elses_and_is_known_after_a_rest
             assert_eq!(text(&again.ok(201)["id"]), mikes);
         }
     }
-    // Trusted callers share one scope: there, a key is for one buyer.
+    // Trusted callers share one scope, in which a key belongs to one buyer.
     let admin = Some(harness::ADMIN_KEY);
     hold(&there, &drop, admin, "shop-7", "ann").await.ok(201);
     hold(&there, &drop, admin, "shop-7", "bob")
         .await
         .problem(422, "idempotency_key_reused");
-    here.verifies().await;
+    here.audit_verify().await;
 }
 
 #[tokio::test]
-async fn two_different_idempotency_keys_are_none() {
+async fn two_different_idempotency_keys_are_rejected() {
     let app = App::start().await;
     let drop = app.create_drop(9, json!({})).await;
-    let ask = async |keys: [&str; 2]| {
+    let send = async |keys: [&str; 2]| {
         let path = format!("/v1/drops/{drop}/holds");
         let mut request = app.request(Method::POST, &path);
         for key in keys {
             request = request.header("idempotency-key", key);
         }
-        take(request.json(&json!({ "buyer_id": "mike" }))).await
+        fetch(request.json(&json!({ "buyer_id": "mike" }))).await
     };
-    ask(["one", "two"])
+    send(["one", "two"])
         .await
         .problem(400, "invalid_idempotency_key");
-    ask(["one", "one"]).await.ok(201);
+    send(["one", "one"]).await.ok(201);
 }

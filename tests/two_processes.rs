@@ -1,6 +1,7 @@
-//! Several servers on one log need no leader: together they sell what there is, and each sees what the others did.
+//! Several servers on one log need no leader: together they sell exactly the stock, and each sees
+//! the events of the others.
 
-use harness::{App, Launch, Reply, Units, at_once, distinct, eventually, key, tally, text};
+use harness::{App, Launch, Reply, Units, concurrently, distinct, eventually, key, tally, text};
 use private_postgres::testing::fresh_database;
 use serde_json::json;
 
@@ -10,7 +11,7 @@ async fn two_servers() -> [App; 2] {
     [first, Launch::on(database).start().await]
 }
 
-/// Waits until `app` knows of `drop`.
+/// Waits until `app` knows `drop`.
 async fn knows(app: &App, drop: &str) {
     eventually("the other server follows", || async {
         (app.get(&format!("/v1/drops/{drop}")).await.status == 200).then_some(())
@@ -26,7 +27,7 @@ async fn two_servers_together_sell_no_unit_twice() {
         .await;
     knows(&apps[1], &drop).await;
 
-    let replies = at_once((0..600).map(|buyer| {
+    let replies = concurrently((0..600).map(|buyer| {
         let (api, drop) = (apps[buyer % 2].api(), drop.clone());
         async move {
             let reply = api.hold(&drop, &format!("buyer-{buyer}")).await;
@@ -66,16 +67,16 @@ async fn two_servers_together_sell_no_unit_twice() {
     );
     assert_eq!(ledger.count(&drop, "HoldPlaced"), 100);
     for app in &apps {
-        eventually("both show the end", || async {
+        eventually("both servers show the final state", || async {
             (app.stock(&drop).await == [100, 0, 0, 100]).then_some(())
         })
         .await;
     }
-    apps[0].verifies().await;
+    apps[0].audit_verify().await;
 }
 
 #[tokio::test]
-async fn the_same_request_at_both_servers_is_one_hold() {
+async fn same_request_at_both_servers_is_one_hold() {
     let apps = two_servers().await;
     let drop = apps[0]
         .create_drop(1_000, json!({ "hold_seconds": 3600 }))
@@ -83,7 +84,7 @@ async fn the_same_request_at_both_servers_is_one_hold() {
     knows(&apps[1], &drop).await;
 
     let keys: Vec<String> = (0..50).map(|_| key()).collect();
-    let replies = at_once((0..100).map(|request| {
+    let replies = concurrently((0..100).map(|request| {
         let (api, drop, key) = (
             apps[request % 2].api(),
             drop.clone(),
@@ -104,11 +105,11 @@ async fn the_same_request_at_both_servers_is_one_hold() {
         assert_eq!(pair.iter().filter(|reply| reply.is_replay()).count(), 1);
     }
     assert_eq!(apps[0].ledger().await.count(&drop, "HoldPlaced"), 50);
-    apps[1].verifies().await;
+    apps[1].audit_verify().await;
 }
 
 #[tokio::test]
-async fn a_hold_has_the_same_price_at_every_server() {
+async fn hold_has_the_same_price_at_every_server() {
     let apps = two_servers().await;
     let drop = apps[0].create_drop(9, json!({})).await;
     knows(&apps[1], &drop).await;
@@ -117,8 +118,8 @@ async fn a_hold_has_the_same_price_at_every_server() {
     let edited = edit
         .header("if-match", "*")
         .json(&json!({ "price": price }));
-    harness::take(edited).await.ok(200);
-    // Decided here, where the edit may not have been heard of when the request came.
+    harness::fetch(edited).await.ok(200);
+    // Decided by the other server, which may not have read the edit when the request arrived.
     let hold = apps[0].hold(&drop, "alice").await.ok(201);
     let id = text(&hold["id"]);
     let read = eventually("the other server has the hold", || async {
@@ -131,12 +132,12 @@ async fn a_hold_has_the_same_price_at_every_server() {
 }
 
 #[tokio::test]
-async fn the_same_drop_scheduled_at_both_servers_is_one_drop() {
+async fn same_drop_scheduled_at_both_servers_is_one_drop() {
     let apps = two_servers().await;
     let body =
         json!({ "name": "Once", "price": { "amount": 1, "currency": "EUR" }, "total_stock": 5 });
     let key = key();
-    let replies = at_once(apps.iter().map(|app| {
+    let replies = concurrently(apps.iter().map(|app| {
         let request = app
             .admin(reqwest::Method::POST, "/v1/drops")
             .header("idempotency-key", &key)
@@ -160,7 +161,7 @@ async fn the_same_drop_scheduled_at_both_servers_is_one_drop() {
 }
 
 #[tokio::test]
-async fn a_hold_placed_at_one_server_can_be_read_and_bought_at_the_other() {
+async fn hold_placed_at_one_server_can_be_read_and_purchased_at_the_other() {
     let [here, there] = two_servers().await;
     let drop = here.create_drop(100, json!({ "hold_seconds": 3600 })).await;
     for buyer in 0..20 {
@@ -192,11 +193,11 @@ async fn a_hold_placed_at_one_server_can_be_read_and_bought_at_the_other() {
             .ok(200);
         assert_eq!(state["stock"]["sold"], buyer + 1);
     }
-    here.verifies().await;
+    here.audit_verify().await;
 }
 
 #[tokio::test]
-async fn what_one_server_has_acknowledged_is_found_at_the_other_at_once() {
+async fn acknowledged_hold_is_immediately_found_at_the_other_server() {
     let [here, there] = two_servers().await;
     let drop = here.create_drop(20, json!({})).await;
     knows(&there, &drop).await;
@@ -206,35 +207,35 @@ async fn what_one_server_has_acknowledged_is_found_at_the_other_at_once() {
         assert_eq!(found["status"], "held");
     }
     for buyer in 20..40 {
-        let place = here.waits(&drop, &format!("buyer-{buyer}"), 1).await;
-        let found = there.place(&place).await;
+        let entry = here.joined(&drop, &format!("buyer-{buyer}"), 1).await;
+        let found = there.waitlist_entry(&entry).await;
         assert_eq!(found["place"], buyer - 19);
     }
     let nowhere = uuid::Uuid::new_v4();
     let hold = there.read_hold(&nowhere.to_string()).await;
     hold.problem(404, "hold_not_found");
-    let place = there.get(&format!("/v1/waitlist/{nowhere}")).await;
-    place.problem(404, "waitlist_entry_not_found");
+    let entry = there.get(&format!("/v1/waitlist/{nowhere}")).await;
+    entry.problem(404, "waitlist_entry_not_found");
 }
 
 #[tokio::test]
-async fn when_one_server_is_killed_the_other_ends_its_holds_in_time() {
+async fn holds_of_a_killed_server_are_expired_by_the_other_in_time() {
     let [mut here, there] = two_servers().await;
     let drop = here.create_drop(50, json!({ "hold_seconds": 1 })).await;
     for buyer in 0..50 {
         here.held(&drop, &format!("buyer-{buyer}")).await;
     }
     here.kill();
-    eventually("all units are back", || async {
+    eventually("all units are available", || async {
         (there.stock(&drop).await == [50, 50, 0, 0]).then_some(())
     })
     .await;
     assert_eq!(there.ledger().await.count(&drop, "HoldExpired"), 50);
-    there.verifies().await;
+    there.audit_verify().await;
 }
 
 #[tokio::test]
-async fn a_watcher_at_one_server_sees_what_is_sold_at_the_other() {
+async fn subscriber_at_one_server_sees_sales_at_the_other() {
     let [here, there] = two_servers().await;
     let drop = here.create_drop(3, json!({})).await;
     knows(&there, &drop).await;

@@ -1,18 +1,19 @@
-//! A database that goes away: callers are told at once to try again, readers are served on, and nothing is lost.
+//! The database becomes unavailable: clients immediately get 503 with Retry-After, reads continue,
+//! and nothing is lost.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use harness::{AUDITOR_KEY, App, Launch, Reply, Tunnel, eventually, key, take, tally, text};
+use harness::{AUDITOR_KEY, App, Launch, Reply, Tunnel, eventually, fetch, key, tally, text};
 use private_postgres::testing::{fresh_database, url_for};
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
 use tokio::task::JoinSet;
 
-/// Another way into the server, which is not cut when the database is.
+/// A separate connection to the database server, which is not cut with the database.
 async fn operator() -> PgConnection {
     PgConnection::connect(&url_for("postgres").await)
         .await
@@ -26,7 +27,7 @@ async fn database_of(app: &App) -> String {
         .unwrap()
 }
 
-/// Ends every connection to `database`; tells how many there were.
+/// Ends every connection to `database` and returns their number.
 async fn cut(operator: &mut PgConnection, database: &str) -> i64 {
     let sql = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = $1";
     sqlx::query_scalar(sql)
@@ -36,7 +37,7 @@ async fn cut(operator: &mut PgConnection, database: &str) -> i64 {
         .unwrap()
 }
 
-/// Ends the connections of a server at work, which may be between two connections when it is looked at.
+/// Ends the connections of a busy server, which may have none at the moment of the query.
 async fn cut_in_mid_load(operator: &mut PgConnection, database: &str) {
     loop {
         if cut(operator, database).await > 0 {
@@ -57,7 +58,7 @@ fn export_of(app: &App) -> RequestBuilder {
     request.bearer_auth(AUDITOR_KEY)
 }
 
-fn assert_told_to_try_again(reply: &Reply) {
+fn assert_unavailable_with_retry_after(reply: &Reply) {
     reply.problem(503, "unavailable");
     assert!(
         reply
@@ -69,7 +70,7 @@ fn assert_told_to_try_again(reply: &Reply) {
 }
 
 #[tokio::test]
-async fn connections_that_are_cut_in_mid_load_cost_nobody_a_hold_and_nobody_a_fault() {
+async fn connections_cut_under_load_lose_no_hold_and_cause_no_500() {
     let app = App::start().await;
     let database = database_of(&app).await;
     let mut operator = operator().await;
@@ -84,7 +85,7 @@ async fn connections_that_are_cut_in_mid_load_cost_nobody_a_hold_and_nobody_a_fa
         buyers.spawn(async move {
             let mut replies = vec![];
             while !enough.load(Ordering::SeqCst) {
-                // As a good caller does: the same request with the same key until it is answered.
+                // Well-behaved clients repeat a request with the same key until it is answered.
                 let key = key();
                 loop {
                     let reply = api.hold_with(&drop, &key, &body).await;
@@ -116,7 +117,7 @@ async fn connections_that_are_cut_in_mid_load_cost_nobody_a_hold_and_nobody_a_fa
     let replies: Vec<Reply> = buyers.join_all().await.into_iter().flatten().collect();
 
     for reply in replies.iter().filter(|reply| reply.status != 201) {
-        assert_told_to_try_again(reply);
+        assert_unavailable_with_retry_after(reply);
     }
     let holds: Vec<String> = replies
         .iter()
@@ -132,14 +133,14 @@ async fn connections_that_are_cut_in_mid_load_cost_nobody_a_hold_and_nobody_a_fa
     assert_eq!(
         ledger.count(&drop, "HoldPlaced"),
         holds.len(),
-        "one hold a key: {:?}",
+        "one hold per key: {:?}",
         tally(&replies)
     );
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn without_its_database_a_server_refuses_writes_serves_reads_and_recovers_by_itself() {
+async fn server_without_its_database_rejects_writes_serves_reads_and_recovers() {
     let app = App::start().await;
     let database = database_of(&app).await;
     let mut operator = operator().await;
@@ -151,44 +152,44 @@ async fn without_its_database_a_server_refuses_writes_serves_reads_and_recovers_
 
     allow(&mut operator, &database, false).await;
     cut(&mut operator, &database).await;
-    eventually("the server notices", || async {
+    eventually("the server detects the outage", || async {
         (app.get("/health/ready").await.status == 503).then_some(())
     })
     .await;
 
-    assert_told_to_try_again(&app.get("/health/ready").await);
+    assert_unavailable_with_retry_after(&app.get("/health/ready").await);
     assert_eq!(app.get("/health/live").await.status, 200);
-    assert_told_to_try_again(&app.hold(&drop, "bob").await);
+    assert_unavailable_with_retry_after(&app.hold(&drop, "bob").await);
     let standing = app.get(&format!("/v1/drops/{drop}/buyers/alice")).await;
-    assert_told_to_try_again(&standing);
+    assert_unavailable_with_retry_after(&standing);
     assert!(
         !standing.text().contains("recorded"),
-        "who asks records nothing: {}",
+        "requests record nothing: {}",
         standing.text()
     );
-    assert_told_to_try_again(&app.purchase(&hold).await);
-    assert_told_to_try_again(&app.release(&hold).await);
-    assert_told_to_try_again(
+    assert_unavailable_with_retry_after(&app.purchase(&hold).await);
+    assert_unavailable_with_retry_after(&app.release(&hold).await);
+    assert_unavailable_with_retry_after(
         &app.post_drop(
             &json!({ "name": "n", "price": { "amount": 1, "currency": "USD" }, "total_stock": 1 }),
         )
         .await,
     );
-    assert_told_to_try_again(&app.audit("/v1/log").await);
-    assert_told_to_try_again(&app.audit("/v1/log/head").await);
-    assert_told_to_try_again(&take(export_of(&app)).await);
+    assert_unavailable_with_retry_after(&app.audit("/v1/log").await);
+    assert_unavailable_with_retry_after(&app.audit("/v1/log/head").await);
+    assert_unavailable_with_retry_after(&fetch(export_of(&app)).await);
     let erase = app.admin(
         reqwest::Method::DELETE,
         "/v1/admin/buyers/carol%40example.org",
     );
-    let erased = take(erase).await;
-    assert_told_to_try_again(&erased);
+    let erased = fetch(erase).await;
+    assert_unavailable_with_retry_after(&erased);
     assert!(
         erased.text().contains("outcome of the erasure is unknown"),
         "{}",
         erased.text()
     );
-    let words = eventually("it is in the log", || async {
+    let words = eventually("the failure is logged", || async {
         Some(app.stderr()).filter(|words| words.contains("erasure of a buyer failed"))
     })
     .await;
@@ -212,17 +213,17 @@ async fn without_its_database_a_server_refuses_writes_serves_reads_and_recovers_
     watcher
         .until(|state| state["stock"]["held"] == 1 && state["stock"]["sold"] == 1)
         .await;
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 async fn eventually_ready(app: &App, status: u16) {
-    eventually("the server sees how it is", || async {
+    eventually("readiness reports the state", || async {
         (app.get("/health/ready").await.status == status).then_some(())
     })
     .await;
 }
 
-/// Writes that come one by one are all recorded, and the server says that it can.
+/// Successive writes are all recorded, and the server reports itself ready.
 async fn assert_back(app: &App, drop: &str) {
     for buyer in 0..12 {
         let reply = app.hold(drop, &format!("buyer-{buyer}-{}", key())).await;
@@ -232,13 +233,13 @@ async fn assert_back(app: &App, drop: &str) {
 }
 
 #[tokio::test]
-async fn once_a_server_says_that_it_is_back_nobody_meets_a_connection_from_before() {
+async fn recovered_server_uses_no_stale_connection() {
     let tunnel = Tunnel::to(fresh_database().await).await;
     let app = Launch::on(tunnel.database()).start().await;
     let drop = app
         .create_drop(1_000, json!({ "hold_seconds": 3600 }))
         .await;
-    for outage in [Tunnel::cut, Tunnel::fall_silent] {
+    for outage in [Tunnel::cut, Tunnel::stall] {
         assert_back(&app, &drop).await;
         outage(&tunnel);
         eventually_ready(&app, 503).await;
@@ -247,24 +248,24 @@ async fn once_a_server_says_that_it_is_back_nobody_meets_a_connection_from_befor
         assert_back(&app, &drop).await;
         assert_eq!(app.audit("/v1/log").await.status, 200);
     }
-    app.verifies().await;
+    app.audit_verify().await;
 }
 
 #[tokio::test]
-async fn servers_that_take_turns_are_back_as_one() {
+async fn servers_with_append_turns_recover_together() {
     let tunnel = Tunnel::to(fresh_database().await).await;
     let here = Launch::on(tunnel.database()).start().await;
     let there = Launch::on(tunnel.database()).start().await;
     let drop = here
         .create_drop(1_000, json!({ "hold_seconds": 3600 }))
         .await;
-    eventually("the other one knows of it", || async {
+    eventually("the other server knows the drop", || async {
         (there.get(&format!("/v1/drops/{drop}")).await.status == 200).then_some(())
     })
     .await;
-    for outage in [Tunnel::cut, Tunnel::fall_silent] {
-        // Both lose races, and take turns from then on.
-        harness::at_once((0..40).map(|buyer| {
+    for outage in [Tunnel::cut, Tunnel::stall] {
+        // Both have conflicts, and use append turns from then on.
+        harness::concurrently((0..40).map(|buyer| {
             let api = if buyer % 2 == 0 {
                 here.api()
             } else {
@@ -286,17 +287,18 @@ async fn servers_that_take_turns_are_back_as_one() {
             assert_back(app, &drop).await;
         }
     }
-    here.verifies().await;
+    here.audit_verify().await;
 }
 
 #[tokio::test]
-async fn a_retry_after_an_outage_finds_out_what_became_of_the_first_request() {
+async fn retry_after_an_outage_gets_the_outcome_of_the_first_request() {
     let app = App::start().await;
     let database = database_of(&app).await;
     let mut operator = operator().await;
     let drop = app.create_drop(10, json!({ "hold_seconds": 3600 })).await;
     let (key, body) = (key(), json!({ "buyer_id": "alice" }));
-    // The head's lock keeps the append from landing; the cut then leaves its outcome unknown to the server.
+    // The lock on the head delays the append; the cut then leaves its outcome unknown to the
+    // server.
     let mut blocker = PgConnection::connect(app.launch().database_url().unwrap())
         .await
         .unwrap();
@@ -325,12 +327,12 @@ async fn a_retry_after_an_outage_finds_out_what_became_of_the_first_request() {
 
     let first = first.await.unwrap();
     if first.status != 201 {
-        assert_told_to_try_again(&first);
+        assert_unavailable_with_retry_after(&first);
     }
     let hold = eventually("the retry is answered", || async {
         let reply = app.hold_with(&drop, &key, &body).await;
         if reply.status != 201 {
-            assert_told_to_try_again(&reply);
+            assert_unavailable_with_retry_after(&reply);
             return None;
         }
         Some(text(&reply.json()["id"]))
@@ -340,5 +342,5 @@ async fn a_retry_after_an_outage_finds_out_what_became_of_the_first_request() {
     let ledger = app.ledger().await;
     assert_eq!(ledger.count(&drop, "HoldPlaced"), 1);
     assert!(ledger.has_hold(&hold));
-    app.verifies().await;
+    app.audit_verify().await;
 }

@@ -44,9 +44,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use self::line::{ConnectionState, MonitoredSocket};
 pub(crate) use self::line::Handover;
 pub use self::line::Timeouts;
+use self::line::{ConnectionState, MonitoredSocket};
 pub(crate) use self::shares::AddressPermit;
 pub use self::shares::{AddressLimit, Exemptions};
 pub(crate) use self::socket::Socket;

@@ -56,11 +56,7 @@ const RETRY: &[u8] = b"retry: 1000\n";
 
 /// Returns a hub for at most `max_subscribers`, and its shards, each of which runs as one task.
 #[must_use]
-pub fn open(
-    views: &Views,
-    max_subscribers: usize,
-    shards: usize,
-) -> (StreamHub, Vec<StreamShard>) {
+pub fn open(views: &Views, max_subscribers: usize, shards: usize) -> (StreamHub, Vec<StreamShard>) {
     let (hub, inboxes) = StreamHub::with_inboxes(max_subscribers, shards.max(1));
     let shard = |inbox| StreamShard::new(&hub, views.clone(), inbox);
     let shards = inboxes.into_iter().map(shard).collect();

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use domain::values::Timestamp;
 use infrastructure::error::{AppendError, LogError};
-use infrastructure::log::{Batch, EventLog, Head, Turn, append_proven};
+use infrastructure::log::{Batch, EventLog, Head, Turn, append_durably};
 use infrastructure::ports::{Clock, Ids, Observer};
 use infrastructure::quarantine::Voids;
 use tokio::sync::{Notify, mpsc, watch};

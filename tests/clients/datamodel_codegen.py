@@ -1,4 +1,4 @@
-"""One life of a drop with the pydantic models that datamodel-code-generator generates.
+"""The life of a drop with the pydantic models that datamodel-code-generator generates.
 
 Run as: datamodel_codegen.py FOLDER URL ADMIN_KEY
 """
@@ -16,8 +16,8 @@ client = httpx.Client(base_url=sys.argv[2], headers={"authorization": f"Bearer {
 
 
 def sent(method, path, status, model, body=None, **headers):
-    """Sends a model as a body and reads the answer as a model."""
-    # Fields that are not set are left out, as a model with defaults of its own would show.
+    """Sends a model as a body and parses the response as a model."""
+    # Unset fields are omitted: a model with its own defaults would otherwise send them.
     content = None if body is None else body.model_dump_json(exclude_unset=True)
     headers = {name.replace("_", "-"): value for name, value in headers.items()}
     headers |= {"content-type": "application/json"} if body is not None else {}

@@ -1,4 +1,4 @@
-"""One life of a drop with the client that openapi-python-client generates.
+"""The life of a drop with the client that openapi-python-client generates.
 
 Run as: openapi_python_client.py FOLDER URL ADMIN_KEY
 """
@@ -54,7 +54,7 @@ client = AuthenticatedClient(base_url=sys.argv[2], token=sys.argv[3])
 
 
 def sent(operation, expected, /, *args, **kwargs):
-    """Calls an operation and returns what the client made of the answer."""
+    """Calls an operation and returns the response as the client parsed it."""
     answer = operation.sync_detailed(*args, client=client, **kwargs)
     assert answer.status_code == expected, answer
     return answer.parsed

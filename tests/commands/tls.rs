@@ -1,4 +1,4 @@
-//! TLS in front of a server, as a proxy ends it, with a certificate of an authority of its own.
+//! Terminates TLS in front of a server, as a proxy does, with a certificate of its own authority.
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
@@ -13,17 +13,16 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-/// Takes TLS on a port of its own and passes on what is in it.
+/// Accepts TLS on a port of its own and forwards the contents.
 pub struct TlsFront {
-    /// Where it listens.
     pub port: u16,
-    /// The certificate of its authority, PEM.
+    /// The certificate of its authority, in PEM.
     pub authority: String,
     served: Arc<AtomicUsize>,
 }
 
 impl TlsFront {
-    /// One for `localhost` and `127.0.0.1`, before the server at `address`.
+    /// Starts a proxy for `localhost` and `127.0.0.1` in front of the server at `address`.
     pub async fn before(address: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -36,13 +35,13 @@ impl TlsFront {
                 let (acceptor, counted) = (acceptor.clone(), Arc::clone(&counted));
                 let address = address.clone();
                 tokio::spawn(async move {
-                    // A client that does not trust us goes away.
+                    // A client that does not trust the certificate disconnects.
                     let Ok(mut stream) = acceptor.accept(stream).await else {
                         return;
                     };
                     counted.fetch_add(1, Ordering::Relaxed);
                     let mut server = TcpStream::connect(address).await.unwrap();
-                    // Either side may hang up at any time.
+                    // Either side may disconnect at any time.
                     drop(copy_bidirectional(&mut stream, &mut server).await);
                 });
             }
@@ -54,7 +53,7 @@ impl TlsFront {
         }
     }
 
-    /// Connections that were encrypted.
+    /// The number of encrypted connections.
     pub fn served(&self) -> usize {
         self.served.load(Ordering::Relaxed)
     }

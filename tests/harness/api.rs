@@ -1,17 +1,17 @@
-//! The HTTP API as a caller uses it. Clones share connections.
+//! The HTTP API as a client uses it. Clones share connections.
 
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::app::{ADMIN_KEY, AUDITOR_KEY};
-use crate::described::Asked;
+use crate::described::SentRequest;
 use crate::events::{Event, Ledger};
 use crate::reply::Reply;
 use crate::watcher::Watcher;
-use crate::{PATIENCE, text};
+use crate::{TIMEOUT, text};
 
-/// A caller of one server.
+/// A client of one server.
 #[derive(Debug, Clone)]
 pub struct Api {
     base: String,
@@ -25,49 +25,49 @@ pub fn key() -> String {
 }
 
 impl Api {
-    /// A caller of the server at this address: `http://HOST:PORT`.
+    /// A client of the server at this address: `http://HOST:PORT`.
     ///
     /// # Panics
-    /// When there is no client to be made.
+    /// If the HTTP client cannot be built.
     #[must_use]
     pub fn new(base: String) -> Self {
         let client = Client::builder()
-            .timeout(PATIENCE)
+            .timeout(TIMEOUT)
             .no_proxy()
             .build()
-            .expect("a client of defaults");
+            .expect("an HTTP client can be built");
         Self { base, client }
     }
 
-    /// Where the server listens: `127.0.0.1:PORT`.
+    /// The address on which the server listens: `127.0.0.1:PORT`.
     #[must_use]
     pub fn address(&self) -> &str {
         self.base.trim_start_matches("http://")
     }
 
-    /// The start of a request.
+    /// Starts building a request.
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base))
     }
 
-    /// The start of a request with the admin key.
+    /// Starts building a request with the admin key.
     pub fn admin(&self, method: Method, path: &str) -> RequestBuilder {
         self.request(method, path).bearer_auth(ADMIN_KEY)
     }
 
-    /// `GET path`.
+    /// Sends `GET path`.
     pub async fn get(&self, path: &str) -> Reply {
-        take(self.request(Method::GET, path)).await
+        fetch(self.request(Method::GET, path)).await
     }
 
-    /// `GET path` with the auditor key.
+    /// Sends `GET path` with the auditor key.
     pub async fn audit(&self, path: &str) -> Reply {
-        take(self.request(Method::GET, path).bearer_auth(AUDITOR_KEY)).await
+        fetch(self.request(Method::GET, path).bearer_auth(AUDITOR_KEY)).await
     }
 
-    /// `POST /v1/drops` with the admin key and a new idempotency key.
+    /// Sends `POST /v1/drops` with the admin key and a new idempotency key.
     pub async fn post_drop(&self, body: &Value) -> Reply {
-        take(
+        fetch(
             self.admin(Method::POST, "/v1/drops")
                 .header("idempotency-key", key())
                 .json(body),
@@ -75,7 +75,8 @@ impl Api {
         .await
     }
 
-    /// Schedules a drop of `units` that is live at once; `more` is added to the request. Gives its id.
+    /// Schedules a drop of `units` that is live immediately and returns its id. `more` is added to
+    /// the request.
     pub async fn create_drop(&self, units: u32, more: Value) -> String {
         let mut body = json!({
             "name": "Test drop", "price": { "amount": 19_999, "currency": "USD" }, "total_stock": units,
@@ -86,7 +87,6 @@ impl Api {
         text(&self.post_drop(&body).await.ok(201)["id"])
     }
 
-    /// The drop.
     pub async fn drop(&self, drop: &str) -> Value {
         self.get(&format!("/v1/drops/{drop}")).await.ok(200)
     }
@@ -96,20 +96,20 @@ impl Api {
         stock_in(&self.drop(drop).await)
     }
 
-    /// Asks for one unit with a new key.
+    /// Requests a hold of one unit with a new key.
     pub async fn hold(&self, drop: &str, buyer: &str) -> Reply {
         self.hold_with(drop, &key(), &json!({ "buyer_id": buyer }))
             .await
     }
 
-    /// Asks for a hold.
+    /// Requests a hold.
     pub async fn hold_with(&self, drop: &str, key: &str, body: &Value) -> Reply {
         self.try_hold_with(drop, key, body)
             .await
-            .expect("the server answers")
+            .expect("the server responds")
     }
 
-    /// Asks for a hold; an error when the server does not answer.
+    /// Requests a hold; returns an error if the server does not respond.
     ///
     /// # Errors
     /// [`reqwest::Error`].
@@ -128,22 +128,21 @@ impl Api {
         .await
     }
 
-    /// Asks for one unit with a new key, gets it, and gives the hold's id.
+    /// Requests a hold of one unit with a new key, which must succeed; returns the hold's id.
     pub async fn held(&self, drop: &str, buyer: &str) -> String {
         text(&self.hold(drop, buyer).await.ok(201)["id"])
     }
 
-    /// The hold.
     pub async fn read_hold(&self, hold: &str) -> Reply {
         self.get(&format!("/v1/holds/{hold}")).await
     }
 
     /// Pays for a hold.
     pub async fn purchase(&self, hold: &str) -> Reply {
-        self.try_purchase(hold).await.expect("the server answers")
+        self.try_purchase(hold).await.expect("the server responds")
     }
 
-    /// Pays for a hold; an error when the server does not answer.
+    /// Pays for a hold; returns an error if the server does not respond.
     ///
     /// # Errors
     /// [`reqwest::Error`].
@@ -151,80 +150,80 @@ impl Api {
         try_send(self.request(Method::POST, &format!("/v1/holds/{hold}/purchase"))).await
     }
 
-    /// Gives a hold up.
+    /// Releases a hold.
     pub async fn release(&self, hold: &str) -> Reply {
-        take(self.request(Method::DELETE, &format!("/v1/holds/{hold}"))).await
+        fetch(self.request(Method::DELETE, &format!("/v1/holds/{hold}"))).await
     }
 
-    /// Asks for a place in line with a new key.
+    /// Joins the waitlist with a new key.
     pub async fn join(&self, drop: &str, buyer: &str, quantity: u32) -> Reply {
         let body = json!({ "buyer_id": buyer, "quantity": quantity });
         self.join_with(drop, &key(), &body).await
     }
 
-    /// Asks for a place in line.
+    /// Joins the waitlist.
     pub async fn join_with(&self, drop: &str, key: &str, body: &Value) -> Reply {
         let path = format!("/v1/drops/{drop}/waitlist");
         let request = self.request(Method::POST, &path);
-        take(request.header("idempotency-key", key).json(body)).await
+        fetch(request.header("idempotency-key", key).json(body)).await
     }
 
-    /// Asks for a place in line, gets it, and gives its id.
-    pub async fn waits(&self, drop: &str, buyer: &str, quantity: u32) -> String {
+    /// Joins the waitlist with a new key, which must succeed; returns the entry's id.
+    pub async fn joined(&self, drop: &str, buyer: &str, quantity: u32) -> String {
         text(&self.join(drop, buyer, quantity).await.ok(201)["id"])
     }
 
-    /// The place in line.
-    pub async fn place(&self, entry: &str) -> Value {
+    /// Reads a waitlist entry.
+    pub async fn waitlist_entry(&self, entry: &str) -> Value {
         self.get(&format!("/v1/waitlist/{entry}")).await.ok(200)
     }
 
-    /// Gives a place in line up.
+    /// Leaves the waitlist.
     pub async fn leave(&self, entry: &str) -> Reply {
-        take(self.request(Method::DELETE, &format!("/v1/waitlist/{entry}"))).await
+        fetch(self.request(Method::DELETE, &format!("/v1/waitlist/{entry}"))).await
     }
 
-    /// Adds stock, or takes it away, with a new key.
+    /// Adjusts the stock with a new key.
     pub async fn adjust(&self, drop: &str, delta: i32) -> Reply {
         let path = format!("/v1/drops/{drop}/stock-adjustments");
         let request = self.admin(Method::POST, &path);
         let request = request.header("idempotency-key", key());
-        take(request.json(&json!({ "delta": delta, "reason": "a test says so" }))).await
+        fetch(request.json(&json!({ "delta": delta, "reason": "for a test" }))).await
     }
 
-    /// The whole log, in order.
+    /// Reads the whole log, in order.
     pub async fn log(&self) -> Vec<Event> {
         let request = self
             .request(Method::GET, "/v1/log")
             .bearer_auth(AUDITOR_KEY);
-        let reply = take(request.header("accept", "application/x-ndjson")).await;
+        let reply = fetch(request.header("accept", "application/x-ndjson")).await;
         assert_eq!(reply.status, 200, "{}", reply.text());
         reply.text().lines().map(Event::parse).collect()
     }
 
-    /// The whole log, counted.
+    /// Reads the whole log and adds it up.
     pub async fn ledger(&self) -> Ledger {
         Ledger::of(&self.log().await)
     }
 
-    /// Watches the live stream; `query` starts with `?`, or is empty.
+    /// Subscribes to the SSE stream; `query` starts with `?` or is empty.
     pub async fn watch(&self, query: &str) -> Watcher {
         Watcher::open(self.request(Method::GET, &format!("/v1/stream{query}"))).await
     }
 }
 
-/// Sends a request and takes the answer in full, which must be as `/openapi.json` describes it.
+/// Sends a request and reads the whole response, which must be as `/openapi.json` describes it.
 ///
 /// # Panics
-/// When the server does not answer, or not as described.
-pub async fn take(request: RequestBuilder) -> Reply {
-    try_send(request).await.expect("the server answers")
+/// If the server does not respond, or not as described.
+pub async fn fetch(request: RequestBuilder) -> Reply {
+    try_send(request).await.expect("the server responds")
 }
 
 pub(crate) async fn try_send(request: RequestBuilder) -> Result<Reply, reqwest::Error> {
     let (client, request) = request.build_split();
     let request = request?;
-    let asked = Asked::of(&request);
+    let sent = SentRequest::of(&request);
     let response = client.execute(request).await?;
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.bytes().await?;
@@ -233,7 +232,7 @@ pub(crate) async fn try_send(request: RequestBuilder) -> Result<Reply, reqwest::
         headers,
         body,
     };
-    asked.was_answered(&reply);
+    sent.check_reply(&reply);
     Ok(reply)
 }
 

@@ -1,4 +1,4 @@
-//! The process under test: started, stopped and killed as an operator, or a power cut, would.
+//! The process under test: started, stopped and killed as an operator, or a power failure, would.
 
 use std::io::{BufRead, BufReader, Read};
 use std::ops::Deref;
@@ -19,14 +19,14 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use crate::api::Api;
-use crate::{PATIENCE, eventually};
+use crate::{TIMEOUT, eventually};
 
 /// The admin key of every server under test.
 pub const ADMIN_KEY: &str = "admin-key-of-the-tests";
 /// The auditor key of every server under test.
 pub const AUDITOR_KEY: &str = "auditor-key-of-the-tests";
 
-/// How to start a program: where its log is, where its data is, and what else it is told.
+/// How to start a program: its database, its data directory and its settings.
 #[derive(Debug, Clone)]
 pub struct Launch {
     database: Option<TestDatabase>,
@@ -41,7 +41,7 @@ impl Launch {
         Self::on(fresh_database().await)
     }
 
-    /// On a database that is there.
+    /// On an existing database.
     #[must_use]
     pub fn on(database: TestDatabase) -> Self {
         Self {
@@ -53,14 +53,14 @@ impl Launch {
     /// On a private Postgres in its data directory.
     ///
     /// # Panics
-    /// When there is no temporary directory.
+    /// If no temporary directory can be created.
     #[must_use]
     pub fn private() -> Self {
         let data_dir =
             TempDir::with_prefix("holdfast-app-").expect("the temporary directory is writable");
-        // As root, the account that runs PostgreSQL must be able to pass through.
+        // If the tests run as root, the account that runs PostgreSQL must be able to enter it.
         fs::set_permissions(data_dir.path(), fs::Permissions::from_mode(0o711))
-            .expect("it is ours");
+            .expect("the directory is owned by this process");
         Self {
             database: None,
             data_dir: Arc::new(data_dir),
@@ -69,27 +69,26 @@ impl Launch {
         }
     }
 
-    /// The same with one more setting.
+    /// Adds one setting.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// The same, started by a shell after this line of script.
+    /// Starts the program from a shell, after this line of script.
     #[must_use]
     pub fn after(mut self, script: &str) -> Self {
         self.shell = Some(format!("{script} && exec \"$0\" \"$@\""));
         self
     }
 
-    /// The data directory.
     #[must_use]
     pub fn data_dir(&self) -> &Path {
         self.data_dir.path()
     }
 
-    /// The database's address, if it is not private.
+    /// The database's address, unless it is a private Postgres.
     #[must_use]
     pub fn database_url(&self) -> Option<&str> {
         self.database.as_ref().map(|database| database.url.as_str())
@@ -98,23 +97,23 @@ impl Launch {
     /// Starts a server and waits until it listens.
     ///
     /// # Panics
-    /// When it does not.
+    /// If the server does not listen.
     pub async fn start(self) -> App {
         self.start_as(&["serve"]).await
     }
 
-    /// Starts a server with another command than `serve`, and waits until it listens.
+    /// Starts a server with a command other than `serve`, and waits until it listens.
     ///
     /// # Panics
-    /// When it does not.
+    /// If the server does not listen.
     pub async fn start_as(self, arguments: &[&str]) -> App {
         self.start_at("127.0.0.1:0", arguments).await
     }
 
-    /// The same on an address of one's choice, for whoever must come back where they were.
+    /// Starts a server on a given address, for tests that start it there again.
     ///
     /// # Panics
-    /// When it does not listen.
+    /// If the server does not listen.
     pub async fn start_at(self, address: &str, arguments: &[&str]) -> App {
         let mut command = self.command(&[arguments, &["--listen", address]].concat());
         command.envs([
@@ -134,12 +133,13 @@ impl Launch {
     /// Runs the program with `arguments` to its end.
     ///
     /// # Panics
-    /// When it does not end.
+    /// If the program does not end.
     pub async fn run(&self, arguments: &[&str]) -> Finished {
         finish(self.command(arguments)).await
     }
 
-    /// The program with `arguments`, on this database and data directory, and told nothing by our own environment.
+    /// The program with `arguments`, on this database and data directory, without the settings in
+    /// the environment of the tests.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = match &self.shell {
@@ -152,8 +152,8 @@ impl Launch {
         };
         for (name, _) in env::vars_os() {
             let name = name.to_string_lossy().into_owned();
-            let tells = ["HOLDFAST_", "PG", "RUST_LOG", "DATABASE_URL"];
-            if tells.iter().any(|prefix| name.starts_with(prefix)) {
+            let settings = ["HOLDFAST_", "PG", "RUST_LOG", "DATABASE_URL"];
+            if settings.iter().any(|prefix| name.starts_with(prefix)) {
                 command.env_remove(name);
             }
         }
@@ -175,25 +175,23 @@ impl Launch {
     }
 }
 
-/// What a program that ended had to say.
+/// The result of a program that ended.
 #[derive(Debug)]
 pub struct Finished {
-    /// Its exit code; none when a signal ended it.
+    /// `None` when a signal ended it.
     pub code: Option<i32>,
-    /// Its standard output.
     pub stdout: String,
-    /// Its standard error.
     pub stderr: String,
 }
 
 /// Runs a command to its end.
 ///
 /// # Panics
-/// When it cannot be run.
+/// If the command cannot be run.
 pub async fn finish(command: Command) -> Finished {
     let mut command = tokio::process::Command::from(command);
     command.kill_on_drop(true);
-    let output = timeout(PATIENCE, command.output())
+    let output = timeout(TIMEOUT, command.output())
         .await
         .expect("the program ends")
         .expect("the program runs");
@@ -204,7 +202,7 @@ pub async fn finish(command: Command) -> Finished {
     }
 }
 
-/// A running server, and a caller of it.
+/// A running server and a client of it.
 #[derive(Debug)]
 pub struct App {
     api: Api,
@@ -226,59 +224,58 @@ impl App {
         Launch::fresh().await.start().await
     }
 
-    /// A caller that may outlive this borrow.
+    /// A client that may outlive this borrow.
     #[must_use]
     pub fn api(&self) -> Api {
         self.api.clone()
     }
 
-    /// How it was started.
     #[must_use]
     pub const fn launch(&self) -> &Launch {
         &self.launch
     }
 
-    /// Connections to its database.
+    /// A connection pool on its database.
     ///
     /// # Panics
-    /// When the database is private.
+    /// If the database is private.
     #[must_use]
     pub fn pool(&self) -> &PgPool {
         &self
             .launch
             .database
             .as_ref()
-            .expect("a database of the tests' own")
+            .expect("the database is not private")
             .pool
     }
 
-    /// What it has written to standard error so far.
+    /// Its standard error so far.
     #[must_use]
     pub fn stderr(&self) -> String {
         self.process.stderr()
     }
 
-    /// Waits until it has written `words` to standard error. A thread of its own writes the log lines,
-    /// so one may come after the answer that it is about.
+    /// Waits until it has written `words` to standard error. A separate thread writes the log
+    /// lines, so a line can follow the response that it is about.
     ///
     /// # Panics
-    /// When it never does.
-    pub async fn logs(&self, words: &str) {
-        eventually(&format!("the log says: {words}"), || async {
+    /// If it does not write them in time.
+    pub async fn wait_for_log(&self, words: &str) {
+        eventually(&format!("the log contains: {words}"), || async {
             self.stderr().contains(words).then_some(())
         })
         .await;
     }
 
-    /// SIGKILL, and waits for the end.
+    /// Sends SIGKILL and waits for the process to end.
     pub fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// SIGTERM, without waiting.
+    /// Sends SIGTERM without waiting.
     ///
     /// # Panics
-    /// When there is no such process.
+    /// If the process does not exist.
     pub fn terminate(&self) {
         kill(self.process.pid(), Signal::SIGTERM).expect("it runs");
     }
@@ -286,7 +283,7 @@ impl App {
     /// Waits for the end of the process.
     ///
     /// # Panics
-    /// When it does not end.
+    /// If the process does not end.
     pub async fn ended(mut self) -> (ExitStatus, Launch) {
         let launch = self.launch.clone();
         let status = spawn_blocking(move || self.process.wait())
@@ -295,10 +292,10 @@ impl App {
         (status, launch)
     }
 
-    /// SIGTERM, and claims that it ends in good order.
+    /// Sends SIGTERM and asserts that the process exits with success.
     ///
     /// # Panics
-    /// When it does not.
+    /// If it does not.
     pub async fn stop(self) -> Launch {
         self.terminate();
         let (status, launch) = self.ended().await;
@@ -306,19 +303,19 @@ impl App {
         launch
     }
 
-    /// Starts another server as this one was started, after killing this one.
+    /// Kills this server and starts another with the same settings.
     pub async fn restart(mut self) -> Self {
         self.kill();
-        // From here on the lock file is the next server's.
+        // From here on the lock file belongs to the next server.
         self.process.postmaster = None;
         self.launch.clone().start().await
     }
 
-    /// `holdfast audit verify` on this server's database, which must pass.
+    /// Runs `holdfast audit verify` on this server's database, which must pass.
     ///
     /// # Panics
-    /// When it does not.
-    pub async fn verifies(&self) -> String {
+    /// If it does not pass.
+    pub async fn audit_verify(&self) -> String {
         let verdict = self.launch.run(&["audit", "verify"]).await;
         assert_eq!(verdict.code, Some(0), "{verdict:?}");
         verdict.stdout
@@ -330,7 +327,7 @@ struct Process {
     child: Child,
     status: Option<ExitStatus>,
     stderr: Arc<Mutex<String>>,
-    /// The lock file of a private Postgres, which outlives its owner by a moment.
+    /// The lock file of a private Postgres, which can outlive its owner briefly.
     postmaster: Option<PathBuf>,
 }
 
@@ -366,7 +363,7 @@ impl Process {
             stderr,
             postmaster,
         };
-        let address = line.recv_timeout(PATIENCE).ok();
+        let address = line.recv_timeout(TIMEOUT).ok();
         let address = address
             .as_deref()
             .and_then(|line| line.strip_prefix("listening on "))
@@ -400,13 +397,13 @@ impl Process {
     }
 
     fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {
                 self.status = Some(status);
                 return status;
             }
-            assert!(Instant::now() < deadline, "the server does not end");
+            assert!(Instant::now() < deadline, "the server does not exit");
             thread::sleep(Duration::from_millis(10));
         }
     }
@@ -416,7 +413,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
         if thread::panicking() {
-            eprintln!("--- what the server wrote ---\n{}---", self.stderr());
+            eprintln!("--- standard error of the server ---\n{}---", self.stderr());
         }
         let deadline = Instant::now() + Duration::from_secs(30);
         while self.postmaster.as_ref().is_some_and(|file| file.exists())
@@ -436,18 +433,19 @@ fn collect(mut pipe: impl Read, into: &Mutex<String>) {
     }
 }
 
-/// Cargo says where the program is; started by hand, a test program finds it beside its own directory.
+/// The program under test. Cargo sets its path in the environment; a test program that is started
+/// by hand finds it in the parent of its own directory.
 fn program() -> PathBuf {
     const NAME: &str = "holdfast-under-test";
     if let Some(program) = env::var_os(format!("CARGO_BIN_EXE_{NAME}")) {
         return program.into();
     }
     let own = env::current_exe().expect("a running program has a file");
-    let beside = own
+    let candidate = own
         .parent()
         .and_then(Path::parent)
         .map(|directory| directory.join(NAME));
-    beside
+    candidate
         .filter(|program| program.exists())
         .expect("cargo builds the program with the tests")
 }

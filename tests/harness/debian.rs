@@ -1,6 +1,6 @@
-//! Programs that tests need and cargo does not build: where they are, and their installation.
+//! Finding and installing the programs that tests need and cargo does not build.
 //!
-//! Promise: [`install`] runs only as root where there is apt-get, and once at a time on a machine.
+//! Promise: [`install`] runs only as root where apt-get exists, and once at a time on a machine.
 //! Elsewhere it does nothing, and the test that needs the program fails with the package's name.
 
 use std::env;
@@ -10,7 +10,7 @@ use std::sync::Mutex;
 
 use nix::unistd::Uid;
 
-/// The program called `name`, where PATH or Debian's folders of system programs have it.
+/// The program called `name`, from PATH or from Debian's directories of system programs.
 #[must_use]
 pub fn on_path(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
@@ -20,10 +20,10 @@ pub fn on_path(name: &str) -> Option<PathBuf> {
         .find(|program| program.is_file())
 }
 
-/// Installs Debian's `packages`, as root where there is apt-get; otherwise nothing happens.
+/// Installs Debian's `packages` as root where apt-get exists; otherwise does nothing.
 ///
 /// # Panics
-/// When apt-get fails, with its output.
+/// If apt-get fails, with its output.
 pub fn install(packages: &[&str]) {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     if !Uid::effective().is_root() || on_path("apt-get").is_none() {
@@ -31,7 +31,7 @@ pub fn install(packages: &[&str]) {
     }
     let _turn = ONE_AT_A_TIME.lock().expect("another installation failed");
     println!("installing {}", packages.join(", "));
-    // Another process may be at it: apt-get waits for its lock.
+    // Another process may be running apt-get: wait for its lock.
     let apt_get = || {
         let mut command = Command::new("apt-get");
         command
@@ -48,7 +48,7 @@ pub fn install(packages: &[&str]) {
 /// Runs a command to its end and returns its standard output.
 ///
 /// # Panics
-/// When it cannot be run or fails, with all of its output.
+/// If it cannot be run or fails, with all of its output.
 #[track_caller]
 pub fn run(command: &mut Command) -> String {
     let name = format!("{command:?}");

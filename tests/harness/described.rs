@@ -1,8 +1,9 @@
-//! Holds every answer to what `/openapi.json` says of it.
+//! Checks every response against its description in `/openapi.json`.
 //!
-//! Promise: an answer whose status, headers, media type or body the document does not describe fails the test that got it, and so
-//! does a request that was accepted against the document. A field that it does not name is not described.
-//! Limit: of a stream and of lines, each event and each line is looked at, as far as a test reads.
+//! Promise: a test fails if it receives a response whose status, headers, media type or body is not
+//! described, or if a request was accepted that the description does not allow. Fields that are not
+//! named are not described. Limit: of streams and NDJSON, only the events and lines that a test
+//! reads are checked.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -14,12 +15,12 @@ use serde_json::{Map, Value, json};
 use crate::reply::Reply;
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(api::openapi::document_with_pages);
-/// As strict as can be: a caller must bear a new field, the document must not miss one.
+/// The schemas, closed: clients must accept new fields, but the document must describe every field.
 static COMPONENTS: LazyLock<Value> = LazyLock::new(|| {
     let mut components = DOCUMENT["components"].clone();
     let schemas = components["schemas"]
         .as_object_mut()
-        .expect("there are schemas");
+        .expect("the document has schemas");
     for schema in schemas.values_mut() {
         let is_closed = schema.get("additionalProperties").is_some();
         if schema.get("properties").is_some() && !is_closed {
@@ -30,15 +31,15 @@ static COMPONENTS: LazyLock<Value> = LazyLock::new(|| {
 });
 static VALIDATORS: LazyLock<Mutex<HashMap<String, Arc<Validator>>>> = LazyLock::new(Mutex::default);
 
-/// What was asked.
+/// A request that was sent.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
+pub(crate) struct SentRequest {
     method: Method,
     path: String,
     body: Option<Vec<u8>>,
 }
 
-impl Asked {
+impl SentRequest {
     pub(crate) fn of(request: &Request) -> Self {
         let body = request.body().and_then(reqwest::Body::as_bytes);
         Self {
@@ -48,16 +49,16 @@ impl Asked {
         }
     }
 
-    /// Claims that `reply` is what the document says.
+    /// Checks that the document describes `reply`.
     ///
     /// # Panics
-    /// When it is not.
-    pub(crate) fn was_answered(&self, reply: &Reply) {
+    /// If it does not.
+    pub(crate) fn check_reply(&self, reply: &Reply) {
         let Some((template, item)) = item_at(&self.path) else {
-            return self.claim_response(
+            return self.check_response(
                 reply,
                 &json!({ "$ref": "#/components/responses/NotFound" }),
-                "no path",
+                "unknown path",
             );
         };
         let method = if self.method == Method::HEAD {
@@ -67,25 +68,25 @@ impl Asked {
         };
         let Some(operation) = item.get(&method) else {
             let refused = json!({ "$ref": "#/components/responses/MethodNotAllowed" });
-            return self.claim_response(reply, &refused, "no method");
+            return self.check_response(reply, &refused, "unknown method");
         };
         let status = reply.status.to_string();
         let described = operation["responses"].get(&status);
         let described = described.unwrap_or_else(|| {
             panic!(
-                "{self:?} is not described as answered {status}: {}",
+                "{self:?} has no described response {status}: {}",
                 reply.text()
             )
         });
-        self.claim_response(reply, described, &format!("{method} {template} {status}"));
+        self.check_response(reply, described, &format!("{method} {template} {status}"));
         if reply.status < 400 {
-            self.claim_request(operation, &format!("{method} {template}"));
+            self.check_request(operation, &format!("{method} {template}"));
         }
     }
 
-    fn claim_response(&self, reply: &Reply, described: &Value, place: &str) {
-        let described = resolved(described);
-        self.claim_headers(reply, described);
+    fn check_response(&self, reply: &Reply, described: &Value, location: &str) {
+        let described = resolve(described);
+        self.check_headers(reply, described);
         if reply.body.is_empty() {
             return;
         }
@@ -96,109 +97,109 @@ impl Asked {
             .unwrap_or_default();
         let content = described["content"].get(media_type);
         let content = content.unwrap_or_else(|| {
-            panic!("{self:?} is not described as answered in {media_type:?}: {reply:?}")
+            panic!("{self:?} has no described response of type {media_type:?}: {reply:?}")
         });
         if let Some(lines) = content.get("x-lines") {
             for line in reply.text().lines() {
-                claim(
-                    &format!("{place} line"),
+                check_schema(
+                    &format!("{location} line"),
                     lines,
-                    &serde_json::from_str(line).expect("a line is JSON"),
+                    &serde_json::from_str(line).expect("each line is JSON"),
                 );
             }
         }
         if matches!(media_type, "application/json" | "application/problem+json") {
-            claim(
-                &format!("{place} {media_type}"),
+            check_schema(
+                &format!("{location} {media_type}"),
                 &content["schema"],
                 &reply.json(),
             );
         }
         if media_type == "application/problem+json" {
-            claim_title(&reply.json());
+            check_title(&reply.json());
         }
     }
 
-    fn claim_headers(&self, reply: &Reply, described: &Value) {
+    fn check_headers(&self, reply: &Reply, described: &Value) {
         let known = DOCUMENT["components"]["headers"]
             .as_object()
-            .expect("there are headers");
+            .expect("the document has headers");
         for name in known.keys() {
-            let described = described["headers"].get(name).map(resolved);
-            let is_there = reply.headers.contains_key(name.to_lowercase());
+            let described = described["headers"].get(name).map(resolve);
+            let is_present = reply.headers.contains_key(name.to_lowercase());
             assert!(
-                !is_there || described.is_some(),
+                !is_present || described.is_some(),
                 "{name} is not described: {self:?} {reply:?}"
             );
             let is_missing =
-                !is_there && described.is_some_and(|header| header["required"] == true);
+                !is_present && described.is_some_and(|header| header["required"] == true);
             assert!(!is_missing, "{name} is missing: {self:?} {reply:?}");
         }
     }
 
-    fn claim_request(&self, operation: &Value, place: &str) {
+    fn check_request(&self, operation: &Value, location: &str) {
         let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
         let body = self
             .body
             .as_deref()
             .and_then(|body| serde_json::from_slice(body).ok());
-        // `null` stands for a body that is left out.
+        // `null` represents an omitted body.
         let may_be_left_out = operation["requestBody"]["required"] == false;
         let body = body.filter(|body: &Value| !(may_be_left_out && body.is_null()));
         if let (Value::Object(_), Some(body)) = (schema, body) {
-            claim(&format!("{place} request"), schema, &body);
+            check_schema(&format!("{location} request"), schema, &body);
         }
     }
 }
 
-/// Claims that a problem has the title of its code. The document leaves the words open, so that no
-/// client depends on them.
+/// Checks that a problem has the title of its code. The document does not fix the titles, so that
+/// no client depends on them.
 ///
 /// # Panics
-/// When it has another.
-fn claim_title(problem: &Value) {
-    let is_its = |code: &&api::problem::Code| problem["code"] == code.name();
-    let code = api::problem::Code::ALL.iter().find(is_its);
+/// If it has another title.
+fn check_title(problem: &Value) {
+    let has_code = |code: &&api::problem::Code| problem["code"] == code.name();
+    let code = api::problem::Code::ALL.iter().find(has_code);
     let title = code.map(|code| code.title());
     assert_eq!(problem["title"].as_str(), title, "{problem}");
 }
 
-/// Claims that the data of an event of the stream is what the document says.
+/// Checks that the data of an SSE event is as described.
 ///
 /// # Panics
-/// When it is not.
-pub(crate) fn claim_event(name: &str, data: &Value) {
+/// If it is not.
+pub(crate) fn check_event(name: &str, data: &Value) {
     let stream =
         &DOCUMENT["paths"]["/v1/stream"]["get"]["responses"]["200"]["content"]["text/event-stream"];
     let schema = stream["x-events"].get(name);
-    claim(
+    check_schema(
         &format!("event {name}"),
-        schema.unwrap_or_else(|| panic!("the stream has no event {name}")),
+        schema.unwrap_or_else(|| panic!("the SSE stream has no event {name}")),
         data,
     );
 }
 
-fn claim(place: &str, schema: &Value, value: &Value) {
+fn check_schema(location: &str, schema: &Value, value: &Value) {
     let mut validators = VALIDATORS.lock().unwrap_or_else(PoisonError::into_inner);
     let validator = validators
-        .entry(place.to_owned())
+        .entry(location.to_owned())
         .or_insert_with(|| Arc::new(validator(schema)));
     let validator = Arc::clone(validator);
     drop(validators);
-    let faults: Vec<String> = validator
+    let errors: Vec<String> = validator
         .iter_errors(value)
         .map(|error| format!("{}: {error}", error.instance_path))
         .collect();
     assert!(
-        faults.is_empty(),
-        "{place} is not as described: {faults:#?}\n{value}"
+        errors.is_empty(),
+        "{location} does not match its description: {errors:#?}\n{value}"
     );
 }
 
-/// A validator of `schema`, which may refer to what the document has.
+/// A validator of `schema`, which may refer to the document's components.
 ///
 /// # Panics
-/// When it is no schema.
+/// If it is not a valid schema.
 #[must_use]
 pub fn validator(schema: &Value) -> Validator {
     let mut schemas = Map::new();
@@ -211,7 +212,8 @@ pub fn validator(schema: &Value) -> Validator {
         .unwrap_or_else(|error| panic!("{error}: {schema}"))
 }
 
-/// Adds the schemas that `value` refers to, and those that they refer to: compiling all of them each time is slow.
+/// Adds the schemas that `value` refers to, transitively. Compiling all of the document's schemas
+/// each time is slow.
 fn collect(value: &Value, to: &mut Map<String, Value>) {
     let name = value
         .get("$ref")
@@ -230,31 +232,35 @@ fn collect(value: &Value, to: &mut Map<String, Value>) {
 }
 
 fn item_at(path: &str) -> Option<(&'static str, &'static Value)> {
-    let items = DOCUMENT["paths"].as_object().expect("there are paths");
-    let mut fitting = items.iter().filter(|(template, _)| fits(template, path));
-    fitting
+    let items = DOCUMENT["paths"]
+        .as_object()
+        .expect("the document has paths");
+    let mut matching = items
+        .iter()
+        .filter(|(template, _)| matches_template(template, path));
+    matching
         .next()
         .map(|(template, item)| (template.as_str(), item))
 }
 
-fn fits(template: &str, path: &str) -> bool {
+fn matches_template(template: &str, path: &str) -> bool {
     if let Some(prefix) = template.strip_suffix("{path}") {
         return path
             .strip_prefix(prefix)
             .is_some_and(|rest| !rest.is_empty());
     }
-    let (mut wanted, mut given) = (template.split('/'), path.split('/'));
+    let (mut expected, mut actual) = (template.split('/'), path.split('/'));
     loop {
-        match (wanted.next(), given.next()) {
+        match (expected.next(), actual.next()) {
             (None, None) => return true,
-            (Some(wanted), Some(given))
-                if wanted == given || (wanted.starts_with('{') && !given.is_empty()) => {}
+            (Some(expected), Some(actual))
+                if expected == actual || (expected.starts_with('{') && !actual.is_empty()) => {}
             _ => return false,
         }
     }
 }
 
-fn resolved(value: &Value) -> &Value {
+fn resolve(value: &Value) -> &Value {
     match value["$ref"].as_str() {
         Some(reference) => DOCUMENT
             .pointer(reference.trim_start_matches('#'))

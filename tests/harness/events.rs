@@ -1,4 +1,4 @@
-//! The log as an auditor reads it, and an account of it that shares no code with the product.
+//! The log as an auditor reads it, and a ledger of it that shares no code with the product.
 
 use std::collections::BTreeMap;
 
@@ -12,25 +12,23 @@ use crate::{number, text};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Event {
-    /// Place in the log.
+    /// Position in the log.
     pub position: u64,
-    /// The kind of stream.
     pub aggregate_type: String,
-    /// The stream: the drop's id.
+    /// The drop's id.
     pub aggregate_id: String,
-    /// Place in the stream.
+    /// Sequence in the stream.
     pub sequence: u64,
-    /// The kind of event.
     pub event_type: String,
     /// The version of its payload.
     pub event_version: String,
-    /// When it was recorded, RFC 3339.
+    /// RFC 3339.
     pub recorded_at: String,
     /// The stored text.
     pub payload: Box<RawValue>,
     /// The stored text.
     pub metadata: Box<RawValue>,
-    /// The chain up to here, in hexadecimal digits.
+    /// The hash chain up to this event, in hexadecimal.
     pub hash: String,
     /// The stored text of a payload with line breaks.
     payload_text: Option<String>,
@@ -39,10 +37,10 @@ pub struct Event {
 }
 
 impl Event {
-    /// Reads one line.
+    /// Parses one line.
     ///
     /// # Panics
-    /// When it is no event.
+    /// If the line is not an event.
     #[track_caller]
     #[must_use]
     pub fn parse(line: &str) -> Self {
@@ -59,10 +57,10 @@ impl Event {
         }
     }
 
-    /// What the payload tells.
+    /// The payload's fields.
     ///
     /// # Panics
-    /// When it is not filed under its own name.
+    /// If the payload is not keyed by the event's type.
     #[must_use]
     pub fn fields(&self) -> Value {
         let mut payload: Value =
@@ -70,7 +68,7 @@ impl Event {
         let fields = payload[&self.event_type].take();
         assert!(
             fields.is_object(),
-            "filed as {}: {}",
+            "not keyed by {}: {}",
             self.event_type,
             self.payload
         );
@@ -78,20 +76,15 @@ impl Event {
     }
 }
 
-/// Where a drop's units are.
+/// The units of a drop by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Units {
-    /// Offered.
     pub total: i64,
-    /// Can be held.
     pub available: i64,
-    /// Set aside.
     pub held: i64,
-    /// Paid for.
     pub sold: i64,
 }
 
-/// One hold of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Held {
     drop: String,
@@ -99,7 +92,7 @@ struct Held {
     ended: Option<String>,
 }
 
-/// What a log adds up to.
+/// The state that a log adds up to.
 #[derive(Debug, Default)]
 pub struct Ledger {
     drops: BTreeMap<String, Units>,
@@ -111,8 +104,8 @@ impl Ledger {
     /// Adds up a log from its beginning.
     ///
     /// # Panics
-    /// When positions are not dense, a sequence has a gap, a hold is placed or ended twice, or units are not conserved
-    /// at any position.
+    /// If positions are not dense, a sequence has a gap, a hold is placed or resolved twice, or the
+    /// number of units is not conserved at some position.
     #[track_caller]
     #[must_use]
     pub fn of(log: &[Event]) -> Self {
@@ -144,19 +137,19 @@ impl Ledger {
             assert_eq!(
                 available + held + sold,
                 total,
-                "units are lost at position {expected}: {units:?}"
+                "units are not conserved at position {expected}: {units:?}"
             );
         }
         ledger
     }
 
-    /// Where the units of `drop` are.
+    /// The units of `drop` by state.
     #[must_use]
     pub fn units(&self, drop: &str) -> Units {
         self.drops.get(drop).copied().unwrap_or_default()
     }
 
-    /// How many events of a kind there are of `drop`.
+    /// Counts the events of `drop` of one type.
     #[must_use]
     pub fn count(&self, drop: &str, event_type: &str) -> usize {
         self.counts
@@ -165,13 +158,13 @@ impl Ledger {
             .unwrap_or_default()
     }
 
-    /// Whether there is such a hold.
+    /// Returns true if the log has placed this hold.
     #[must_use]
     pub fn has_hold(&self, hold: &str) -> bool {
         self.holds.contains_key(hold)
     }
 
-    /// How a hold ended: the type of the event; none while it lasts.
+    /// The type of the event that resolved a hold, or `None` while it is open.
     #[must_use]
     pub fn end_of(&self, hold: &str) -> Option<&str> {
         self.holds.get(hold)?.ended.as_deref()
@@ -188,7 +181,7 @@ impl Ledger {
         let signed = |name: &str| {
             fields[name]
                 .as_i64()
-                .unwrap_or_else(|| panic!("no {name}: {fields}"))
+                .unwrap_or_else(|| panic!("{name} is not a number: {fields}"))
         };
         match event.event_type.as_str() {
             "DropScheduled" => {
@@ -225,7 +218,7 @@ impl Ledger {
                 units.available += signed("delta");
             }
             "DropRescheduled" | "DropCancelled" | "WaitlistJoined" | "WaitlistLeft" => {}
-            other => panic!("the contract has no event {other}"),
+            other => panic!("unknown event type {other}"),
         }
     }
 
@@ -235,11 +228,11 @@ impl Ledger {
         let held = self
             .holds
             .get_mut(&hold)
-            .unwrap_or_else(|| panic!("hold {hold} was never placed"));
+            .unwrap_or_else(|| panic!("hold {hold} was not placed"));
         assert_eq!(held.drop, drop);
         assert_eq!(
             held.ended, None,
-            "ended twice at position {}",
+            "resolved twice at position {}",
             event.position
         );
         assert_eq!(held.quantity.unsigned_abs(), number(&fields["quantity"]));

@@ -1,8 +1,9 @@
-//! Starts the real program and talks to it as the world does: over HTTP, by signals, and on its database.
+//! Starts the real program and uses it over HTTP, by signals, and through its database.
 //!
-//! Promise: every [`App`] is a process of its own on a fresh database and a data directory of its own, on a port that the
-//! system picks; it is killed when dropped, and its log is shown when the test fails.
-//! Limit: a test waits for states ([`eventually`]), never for a time, so a hang shows only after [`PATIENCE`].
+//! Promise: every [`App`] is a process of its own on a fresh database and data directory, on a port
+//! chosen by the system. It is killed when dropped, and its log is printed when the test fails.
+//! Limit: a test waits for states ([`eventually`]), never for a time, so a hang is detected only
+//! after [`TIMEOUT`].
 
 mod api;
 mod app;
@@ -30,15 +31,15 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-pub use self::api::{Api, key, take};
+pub use self::api::{Api, fetch, key};
 pub use self::app::{ADMIN_KEY, AUDITOR_KEY, App, Finished, Launch, finish};
 pub use self::debian::{install, on_path, run};
 pub use self::described::validator;
 pub use self::events::{Event, Ledger, Units};
-pub use self::lively::Lively;
+pub use self::lively::SampleLog;
 pub use self::node::Node;
 pub use self::python::Python;
-pub use self::raw::{Raw, allow_open_files, holds_at_once};
+pub use self::raw::{Raw, allow_open_files, concurrent_holds};
 pub use self::raw_events::RawEvent;
 pub use self::reply::{Reply, tally};
 pub use self::rules::Rules;
@@ -47,15 +48,16 @@ pub use self::token::{seconds_now, signed, token};
 pub use self::tunnel::Tunnel;
 pub use self::watcher::{Frame, Watcher};
 
-/// How long anything may take before a test gives up. Generous: it is met only when something is broken.
-pub const PATIENCE: Duration = Duration::from_secs(120);
-/// How often a state is looked at.
-const GLANCE: Duration = Duration::from_millis(15);
+/// How long a state may take before a test fails. Generous: it is reached only when something is
+/// broken.
+pub const TIMEOUT: Duration = Duration::from_secs(120);
+/// How often a state is checked.
+const POLL_INTERVAL: Duration = Duration::from_millis(15);
 
-/// Asks again until `look` gives a value, and returns it.
+/// Polls `look` until it returns a value, and returns that value.
 ///
 /// # Panics
-/// After [`PATIENCE`], at the caller's place.
+/// After [`TIMEOUT`], at the caller's location.
 #[track_caller]
 pub fn eventually<T, Look, Seen>(what: &str, mut look: Look) -> impl Future<Output = T>
 where
@@ -64,25 +66,25 @@ where
 {
     let caller = Location::caller();
     async move {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             if let Some(value) = look().await {
                 return value;
             }
             assert!(
                 Instant::now() < deadline,
-                "{caller}: never came about: {what}"
+                "{caller}: timed out waiting until {what}"
             );
-            sleep(GLANCE).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 }
 
-/// Runs all of `work` at the same time, and returns what each came to, in order.
+/// Runs all of `work` concurrently and returns the results in order.
 ///
 /// # Panics
-/// When one of them panics.
-pub async fn at_once<T, Work>(work: impl IntoIterator<Item = Work>) -> Vec<T>
+/// If one of them panics.
+pub async fn concurrently<T, Work>(work: impl IntoIterator<Item = Work>) -> Vec<T>
 where
     T: Send + 'static,
     Work: Future<Output = T> + Send + 'static,
@@ -99,40 +101,40 @@ where
 /// The text of a JSON string.
 ///
 /// # Panics
-/// When it is none.
+/// If the value is not a string.
 #[track_caller]
 pub fn text(value: &serde_json::Value) -> String {
     value
         .as_str()
-        .unwrap_or_else(|| panic!("no text: {value}"))
+        .unwrap_or_else(|| panic!("not a string: {value}"))
         .to_owned()
 }
 
-/// A JSON number that is a whole one and not negative.
+/// The value of a non-negative JSON integer.
 ///
 /// # Panics
-/// When it is none.
+/// If the value is not one.
 #[track_caller]
 pub fn number(value: &serde_json::Value) -> u64 {
     value
         .as_u64()
-        .unwrap_or_else(|| panic!("no whole number: {value}"))
+        .unwrap_or_else(|| panic!("not a non-negative integer: {value}"))
 }
 
-/// Our clock as the API writes times; they order as text.
+/// The present time as the API writes it; such times sort as text.
 #[must_use]
 pub fn now() -> String {
     in_seconds(0)
 }
 
-/// The time `seconds` from now, as the API writes times.
+/// The time `seconds` from now, as the API writes it.
 #[must_use]
 pub fn in_seconds(seconds: i64) -> String {
     let at = chrono::Utc::now() + chrono::TimeDelta::seconds(seconds);
     at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
-/// Sorted and without what repeats.
+/// Sorts and removes duplicates.
 pub fn distinct<T: Ord + Debug>(values: impl IntoIterator<Item = T>) -> Vec<T> {
     let mut values: Vec<T> = values.into_iter().collect();
     values.sort();

@@ -1,16 +1,16 @@
-//! A log in which everything has happened that can happen, to be altered behind its back.
+//! A log in which every kind of event of a drop has occurred, for tests that alter it.
 
 use private_postgres::testing::{TestDatabase, fresh_database_from};
 use reqwest::Method;
 use serde_json::json;
 use sqlx::{Connection, Executor, PgConnection};
 
-use crate::api::{key, take};
+use crate::api::{fetch, key};
 use crate::app::{AUDITOR_KEY, App, Finished, Launch};
 use crate::events::Event;
 use crate::{eventually, text};
 
-/// What keeps everybody else from altering a log.
+/// The triggers that protect the log from alterations.
 const GUARDS: [(&str, &str); 8] = [
     ("events", "place_stock_event"),
     ("events", "refuse_beyond_head"),
@@ -22,23 +22,22 @@ const GUARDS: [(&str, &str); 8] = [
     ("log_head", "refuse_truncating"),
 ];
 
-/// A stopped server's log in which everything has happened that can happen to a drop.
+/// The log of a stopped server in which every kind of event of a drop has occurred.
 #[derive(Debug)]
-pub struct Lively {
+pub struct SampleLog {
     /// The name of its database.
     pub database: String,
-    /// Its events.
     pub log: Vec<Event>,
-    /// The same as the server exported them: lines of JSON.
+    /// The events as the server exported them, as NDJSON.
     pub export: String,
 }
 
-impl Lively {
-    /// Makes one.
+impl SampleLog {
+    /// Creates the log with a real server.
     ///
     /// # Panics
-    /// When the server does not do as asked.
-    pub async fn make() -> Self {
+    /// If the server does not respond as expected.
+    pub async fn create() -> Self {
         let app = App::start().await;
         let shop = app
             .create_drop(20, json!({ "hold_seconds": 3600, "max_per_hold": 3 }))
@@ -62,10 +61,7 @@ impl Lively {
             .json(&adjustment)
             .send()
             .await;
-        assert_eq!(
-            reply.expect("the server and its database answer").status(),
-            201
-        );
+        assert_eq!(reply.expect("the server responds").status(), 201);
         let etag = app
             .get(&format!("/v1/drops/{shop}"))
             .await
@@ -78,21 +74,17 @@ impl Lively {
             edit.json(&json!({ "name": "Renamed" }))
                 .send()
                 .await
-                .expect("the server and its database answer")
+                .expect("the server responds")
                 .status(),
             200
         );
-        eventually("the brief hold is over", || async {
+        eventually("the short hold has expired", || async {
             (app.stock(&brief).await[2] == 0).then_some(())
         })
         .await;
         let cancel = app.admin(Method::POST, &format!("/v1/drops/{shop}/cancel"));
         assert_eq!(
-            cancel
-                .send()
-                .await
-                .expect("the server and its database answer")
-                .status(),
+            cancel.send().await.expect("the server responds").status(),
             200
         );
 
@@ -103,19 +95,19 @@ impl Lively {
             )
             .fetch_one(app.pool())
             .await
-            .expect("the server and its database answer");
+            .expect("the database responds");
             (behind == 0).then_some(())
         })
         .await;
         let lines = app.request(Method::GET, "/v1/log").bearer_auth(AUDITOR_KEY);
-        let export = take(lines.header("accept", "application/x-ndjson"))
+        let export = fetch(lines.header("accept", "application/x-ndjson"))
             .await
             .text();
         let log = app.log().await;
         let database: String = sqlx::query_scalar("SELECT current_database()::text")
             .fetch_one(app.pool())
             .await
-            .expect("the server and its database answer");
+            .expect("the database responds");
         app.pool().close().await;
         app.stop().await;
         Self {
@@ -125,15 +117,15 @@ impl Lively {
         }
     }
 
-    /// A copy in which `sql` was done by somebody who may do anything.
+    /// A copy that `sql` has altered, with the triggers disabled.
     ///
     /// # Panics
-    /// When the database refuses.
+    /// If the database rejects `sql`.
     pub async fn altered(&self, sql: &str) -> TestDatabase {
         let copy = fresh_database_from(&self.database).await;
         let mut connection = PgConnection::connect(&copy.url)
             .await
-            .expect("the server and its database answer");
+            .expect("the database responds");
         let guards = |how: &str| {
             let guard = |(table, name)| format!("ALTER TABLE {table} {how} TRIGGER {name};");
             GUARDS.map(guard).concat()
@@ -143,29 +135,26 @@ impl Lively {
         connection
             .execute(sqlx::raw_sql(&script))
             .await
-            .expect("the server and its database answer");
-        connection
-            .close()
-            .await
-            .expect("the server and its database answer");
+            .expect("the script runs");
+        connection.close().await.expect("the connection closes");
         copy
     }
 
-    /// What the audit says of such a copy.
+    /// Runs the audit on such a copy.
     pub async fn audit_after(&self, sql: &str) -> Finished {
         Launch::on(self.altered(sql).await)
             .run(&["audit", "verify"])
             .await
     }
 
-    /// The first event of a type.
+    /// The position of the first event of a type.
     ///
     /// # Panics
-    /// When there is none.
+    /// If the log has none.
     pub fn position_of(&self, event_type: &str) -> u64 {
         let found = self.log.iter().find(|event| event.event_type == event_type);
         found
-            .unwrap_or_else(|| panic!("a lively log has a {event_type}"))
+            .unwrap_or_else(|| panic!("the log has no {event_type}"))
             .position
     }
 }

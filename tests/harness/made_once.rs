@@ -1,40 +1,42 @@
-//! Folders that are expensive to make and never change: made once, under the target folder.
+//! Directories that are expensive to create and never change: created once, in the target
+//! directory.
 
 use std::env;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
-/// The folder of `kind` for `key`. `make` fills it unless a process has done so before; others wait
-/// for it meanwhile.
+/// The directory of `kind` for `key`. `make` fills it unless another process has done so;
+/// concurrent callers wait until it is complete.
 ///
 /// # Panics
-/// When the target folder cannot be written.
+/// If the target directory cannot be written.
 pub(crate) fn made_once(kind: &str, key: impl Hash, make: impl FnOnce(&Path)) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     key.hash(&mut hasher);
     let all = target().join("tmp").join(kind);
-    fs::create_dir_all(&all).expect("the target folder can be written");
-    let folder = all.join(format!("{:016x}", hasher.finish()));
-    // Held to the end of this function, by one thread of one process at a time.
-    let lock = File::create(folder.with_extension("lock")).expect("a lock file");
-    lock.lock().expect("the lock of the folder");
-    let complete = folder.join(".complete");
+    fs::create_dir_all(&all).expect("the target directory is writable");
+    let directory = all.join(format!("{:016x}", hasher.finish()));
+    // Locked until this function returns, by one thread of one process at a time.
+    let lock =
+        File::create(directory.with_extension("lock")).expect("the lock file can be created");
+    lock.lock().expect("the directory can be locked");
+    let complete = directory.join(".complete");
     if !complete.is_file() {
-        // Unfinished: its process was killed.
-        if folder.exists() {
-            fs::remove_dir_all(&folder).expect("an unfinished folder can be removed");
+        // Incomplete: its process was killed.
+        if directory.exists() {
+            fs::remove_dir_all(&directory).expect("an incomplete directory can be removed");
         }
-        fs::create_dir(&folder).expect("the target folder can be written");
-        make(&folder);
-        fs::write(complete, "").expect("the folder can be written");
+        fs::create_dir(&directory).expect("the target directory is writable");
+        make(&directory);
+        fs::write(complete, "").expect("the directory is writable");
     }
-    folder
+    directory
 }
 
-/// The target folder: tests are programs in `target/PROFILE/deps`.
+/// The target directory: test programs are in `target/PROFILE/deps`.
 fn target() -> PathBuf {
-    let program = env::current_exe().expect("a program knows where it is");
+    let program = env::current_exe().expect("the path of this program is known");
     let target = program.ancestors().nth(3);
-    target.expect("it is in the target folder").to_owned()
+    target.expect("it is in the target directory").to_owned()
 }

@@ -1,8 +1,8 @@
-//! Node with exact versions of packages from npm, for tests that use other people's programs.
+//! Node with exact versions of packages from npm, for tests of third-party programs.
 //!
 //! Promise: the packages of a lock file and no others; they are installed once for each version of
-//! it, under the target folder, however many tests and processes ask for them at once. Limit: needs
-//! Node 18 or later and npm; as root, where there is apt-get, they are installed when missing.
+//! it, in the target directory, however many tests and processes request them concurrently. Limit:
+//! needs Node 18 or later and npm; as root where apt-get exists, they are installed if missing.
 
 use std::fs;
 use std::path::PathBuf;
@@ -13,34 +13,34 @@ use tokio::task::spawn_blocking;
 use crate::debian::{install, on_path, run};
 use crate::made_once::made_once;
 
-/// A Node whose packages are known.
+/// A Node with known packages.
 #[derive(Debug, Clone)]
 pub struct Node {
-    folder: PathBuf,
+    directory: PathBuf,
 }
 
 impl Node {
-    /// One with the packages of `lock`, the package-lock.json of `package`, a package.json.
+    /// Installs the packages of `lock`, the package-lock.json of `package`, a package.json.
     ///
     /// # Panics
-    /// When Node, npm or a package cannot be had.
+    /// If Node, npm or a package cannot be installed.
     pub async fn with(package: &'static str, lock: &'static str) -> Self {
-        spawn_blocking(|| Self::made(package, lock))
+        spawn_blocking(|| Self::create(package, lock))
             .await
             .expect("the Node packages are ready")
     }
 
-    /// Runs `script`, the text of a module, which imports from these packages and Node alone.
+    /// Runs `script`, the text of a module, which can import only these packages and Node's own.
     #[must_use]
     pub fn module(&self, script: &str) -> Command {
         let mut command = Command::new("node");
         command
             .args(["--input-type=module", "--eval", script])
-            .current_dir(&self.folder);
+            .current_dir(&self.directory);
         command
     }
 
-    fn made(package: &str, lock: &str) -> Self {
+    fn create(package: &str, lock: &str) -> Self {
         let is_missing = || on_path("node").is_none() || on_path("npm").is_none();
         if is_missing() {
             install(&["nodejs", "npm"]);
@@ -50,14 +50,14 @@ impl Node {
             "this test needs Node 18 or later and npm (Debian: apt-get install nodejs npm): \
              install them and run again"
         );
-        let folder = made_once("npm", (package, lock), |folder| {
+        let directory = made_once("npm", (package, lock), |directory| {
             for (name, text) in [("package.json", package), ("package-lock.json", lock)] {
-                fs::write(folder.join(name), text).expect("the folder can be written");
+                fs::write(directory.join(name), text).expect("the directory is writable");
             }
             run(Command::new("npm")
                 .args(["ci", "--no-audit", "--no-fund", "--ignore-scripts"])
-                .current_dir(folder));
+                .current_dir(directory));
         });
-        Self { folder }
+        Self { directory }
     }
 }

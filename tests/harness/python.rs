@@ -1,9 +1,9 @@
-//! Python with exact versions of packages from PyPI, for tests that use other people's programs.
+//! Python with exact versions of packages from PyPI, for tests of third-party programs.
 //!
 //! Promise: the packages of a requirements file and no others, each at its exact version; the
-//! environment is made once for each version of the file, under the target folder, however many
-//! tests and processes ask for it at once. Limit: needs Python 3.11 or later with its `venv`
-//! module; as root, where there is apt-get, they are installed when missing.
+//! environment is created once for each version of the file, in the target directory, however many
+//! tests and processes request it concurrently. Limit: needs Python 3.11 or later with its `venv`
+//! module; as root where apt-get exists, they are installed if missing.
 
 use std::env;
 use std::ffi::OsString;
@@ -16,29 +16,29 @@ use tokio::task::spawn_blocking;
 use crate::debian::{install, on_path, run};
 use crate::made_once::made_once;
 
-/// A Python whose packages are known.
+/// A Python with known packages.
 #[derive(Debug, Clone)]
 pub struct Python {
     program: PathBuf,
 }
 
 impl Python {
-    /// One with what `requirements` names: lines of a requirements file, `name==version` each, with
-    /// all that these need (`pip freeze`), and comments.
+    /// Installs `requirements`: lines of a requirements file, `name==version` each, with all of
+    /// their dependencies (`pip freeze`), and comments.
     ///
     /// # Panics
-    /// When a line names no exact version, and when Python or a package cannot be had.
+    /// If a line names no exact version, or if Python or a package cannot be installed.
     pub async fn with(requirements: &'static str) -> Self {
-        spawn_blocking(|| Self::made(requirements))
+        spawn_blocking(|| Self::create(requirements))
             .await
             .expect("the Python environment is ready")
     }
 
-    /// The program, to be run with arguments; it imports nothing from outside its environment.
+    /// The interpreter, to be run with arguments; it imports nothing from outside its environment.
     #[must_use]
     pub fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        // -I: neither PYTHONPATH nor the user's own packages.
+        // -I: ignore PYTHONPATH and the user's packages.
         command.arg("-I").env("PYTHONUTF8", "1");
         command
     }
@@ -49,43 +49,45 @@ impl Python {
         Command::new(self.program.with_file_name(name))
     }
 
-    /// `PATH` with the programs of the environment first, for those that start others of it.
+    /// `PATH` with the programs of the environment first, for programs that start others of it.
     #[must_use]
     pub fn tools_first(&self) -> OsString {
         let own = self.program.parent().map(Path::to_owned);
         let path = env::var_os("PATH").unwrap_or_default();
         let folders = own.into_iter().chain(env::split_paths(&path));
-        env::join_paths(folders).expect("the target folder has no colon in its name")
+        env::join_paths(folders).expect("the path of the target directory contains no colon")
     }
 
-    fn made(requirements: &str) -> Self {
+    fn create(requirements: &str) -> Self {
         for line in lines(requirements) {
             assert!(line.contains("=="), "no exact version: {line}");
         }
         let python = python();
         let version =
             run(Command::new(&python).args(["-I", "-c", "import sys; print(sys.version)"]));
-        let folder = made_once("python", (requirements, version), |folder| {
-            run(Command::new(&python).args(["-I", "-m", "venv"]).arg(folder));
-            let wanted = folder.join("requirements.txt");
-            fs::write(&wanted, requirements).expect("the environment can be written");
+        let directory = made_once("python", (requirements, version), |directory| {
+            run(Command::new(&python)
+                .args(["-I", "-m", "venv"])
+                .arg(directory));
+            let requirements_file = directory.join("requirements.txt");
+            fs::write(&requirements_file, requirements).expect("the environment is writable");
             let pip = |arguments: &[&str]| {
-                let mut pip = Self::within(folder).command();
+                let mut pip = Self::within(directory).command();
                 pip.args(["-m", "pip"]).args(arguments);
                 pip
             };
-            // Without what is not named, so that every version is known.
+            // Without packages that are not named, so that every version is known.
             let install = ["install", "--quiet", "--no-input", "--no-deps"];
             let wheels = ["--only-binary", ":all:", "-r"];
-            run(pip(&[&install[..], &wheels].concat()).arg(&wanted));
+            run(pip(&[&install[..], &wheels].concat()).arg(&requirements_file));
             run(&mut pip(&["check"]));
         });
-        Self::within(&folder)
+        Self::within(&directory)
     }
 
-    fn within(folder: &Path) -> Self {
+    fn within(directory: &Path) -> Self {
         Self {
-            program: folder.join("bin/python"),
+            program: directory.join("bin/python"),
         }
     }
 }
@@ -95,9 +97,9 @@ fn lines(requirements: &str) -> impl Iterator<Item = &str> {
     lines.filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
-/// A Python that can make environments.
+/// A Python that can create environments.
 fn python() -> PathBuf {
-    let found = || on_path("python3").filter(|python| can_make_environments(python));
+    let found = || on_path("python3").filter(|python| can_create_environments(python));
     if let Some(python) = found() {
         return python;
     }
@@ -108,7 +110,7 @@ fn python() -> PathBuf {
     )
 }
 
-fn can_make_environments(python: &Path) -> bool {
+fn can_create_environments(python: &Path) -> bool {
     let script = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))";
     let mut command = Command::new(python);
     command.args(["-I", "-c", script]);
@@ -118,11 +120,12 @@ fn can_make_environments(python: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::at_once;
+    use crate::concurrently;
 
     #[tokio::test]
-    async fn an_environment_is_made_once_and_has_what_was_asked_for() {
-        let three = at_once([(); 3].map(|()| Python::with("# One.\nsix==1.17.0\n"))).await;
+    async fn environment_is_created_once_with_the_requested_packages() {
+        let three =
+            concurrently([(); 3].map(|()| Python::with("# A comment.\nsix==1.17.0\n"))).await;
         for python in &three {
             let script = "import six; print(six.__version__)";
             assert_eq!(run(python.command().args(["-c", script])), "1.17.0\n");
@@ -132,7 +135,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "no exact version: six>=1")]
-    fn a_version_that_may_move_is_refused() {
-        Python::made("six>=1\n");
+    fn requirement_without_an_exact_version_is_rejected() {
+        Python::create("six>=1\n");
     }
 }

@@ -1,4 +1,5 @@
-//! HTTP by hand, for what a client library hides: one socket a caller, and bytes sent when a test says so.
+//! HTTP over bare sockets, for behaviour that a client library hides: one socket per client, and
+//! bytes sent at chosen times.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
@@ -11,9 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::reply::Reply;
-use crate::{at_once, key};
+use crate::{concurrently, key};
 
-/// One connection.
 #[derive(Debug)]
 pub struct Raw(TcpStream);
 
@@ -21,49 +21,49 @@ impl Raw {
     /// Connects to `127.0.0.1:PORT`.
     ///
     /// # Panics
-    /// When it cannot.
+    /// If the connection fails.
     pub async fn connect(address: &str) -> Self {
         Self(
             TcpStream::connect(address)
                 .await
-                .expect("the server takes connections"),
+                .expect("the server accepts connections"),
         )
     }
 
     /// Connects from one of this machine's addresses, `127.0.0.0/8`.
     ///
     /// # Panics
-    /// When it cannot.
+    /// If the connection fails.
     pub async fn connect_from(from: Ipv4Addr, address: &str) -> Self {
-        let socket = TcpSocket::new_v4().expect("a socket");
+        let socket = TcpSocket::new_v4().expect("a socket can be created");
         socket
             .bind(SocketAddr::new(from.into(), 0))
-            .expect("the address is this machine's");
+            .expect("the address is local");
         Self::connect_with(socket, address).await
     }
 
-    /// Connects with a small receive buffer, as a client that reads nothing for long.
+    /// Connects with a small receive buffer, for clients that read nothing.
     ///
     /// # Panics
-    /// When it cannot.
-    pub async fn connect_narrow(address: &str) -> Self {
-        let socket = TcpSocket::new_v4().expect("a socket");
+    /// If the connection fails.
+    pub async fn connect_with_small_buffer(address: &str) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket can be created");
         socket
             .set_recv_buffer_size(4096)
-            .expect("a buffer may be small");
+            .expect("a small buffer is allowed");
         Self::connect_with(socket, address).await
     }
 
     async fn connect_with(socket: TcpSocket, address: &str) -> Self {
-        let address = address.parse().expect("an address and a port");
+        let address = address.parse().expect("the address is valid");
         let connected = socket.connect(address).await;
-        Self(connected.expect("the server takes connections"))
+        Self(connected.expect("the server accepts connections"))
     }
 
-    /// Sends `request` for a stream and reads what comes with its first state.
+    /// Requests a stream and reads through the first state.
     ///
     /// # Panics
-    /// When the server does not answer with a stream.
+    /// If the server does not respond with a stream.
     pub async fn watch(&mut self, query: &str) -> String {
         let request = format!("GET /v1/stream{query} HTTP/1.1\r\nhost: holdfast\r\n\r\n");
         self.send(request.as_bytes()).await;
@@ -72,8 +72,8 @@ impl Raw {
         first
     }
 
-    /// Sends zeros at full speed until the server disconnects, or `most` bytes are sent. Gives how
-    /// many were.
+    /// Sends zeros at full speed until the server disconnects or `most` bytes are sent. Returns the
+    /// number of bytes sent.
     pub async fn flood(&mut self, most: usize) -> usize {
         let block = [0; 64 * 1024];
         let mut sent = 0;
@@ -86,30 +86,32 @@ impl Raw {
         sent
     }
 
-    /// The port that it comes from.
+    /// The local port.
     ///
     /// # Panics
-    /// When the system cannot say.
+    /// If the system does not report it.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.0.local_addr().expect("a socket has an address").port()
     }
 
-    /// Reads some bytes; none when the server has closed the connection.
+    /// Reads some bytes; returns none if the server has closed the connection.
     ///
     /// # Panics
-    /// When the connection is reset.
-    pub async fn some_bytes(&mut self) -> Vec<u8> {
+    /// If the connection is reset.
+    pub async fn read_some(&mut self) -> Vec<u8> {
         let mut bytes = vec![0; 4096];
-        let read = self.0.read(&mut bytes).await.expect("it is not reset");
+        let read = self
+            .0
+            .read(&mut bytes)
+            .await
+            .expect("the connection is not reset");
         bytes.truncate(read);
         bytes
     }
 
-    /// Sends bytes.
-    ///
     /// # Panics
-    /// When the server has closed the connection.
+    /// If the server has closed the connection.
     pub async fn send(&mut self, bytes: &[u8]) {
         self.0
             .write_all(bytes)
@@ -117,34 +119,38 @@ impl Raw {
             .expect("the connection is open");
     }
 
-    /// Reads up to the end of the interim answer 100, which says that a handler waits for the body.
+    /// Reads the interim response 100, which means that a handler waits for the body.
     ///
     /// # Panics
-    /// When something else comes.
-    pub async fn is_asked_for_the_body(&mut self) {
+    /// If the server sends something else.
+    pub async fn expect_continue(&mut self) {
         let mut interim = [0; 25];
         self.0
             .read_exact(&mut interim)
             .await
-            .expect("an interim answer");
+            .expect("an interim response arrives");
         assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
     }
 
-    /// Reads one answer that tells its length, and leaves the connection open.
+    /// Reads one response with a `content-length` and leaves the connection open.
     ///
     /// # Panics
-    /// When the connection is closed before.
-    pub async fn answer(&mut self) -> Reply {
+    /// If the connection is closed first.
+    pub async fn next_reply(&mut self) -> Reply {
         let mut bytes = vec![];
         loop {
-            let read = self.0.read_buf(&mut bytes).await.expect("the answer comes");
+            let read = self
+                .0
+                .read_buf(&mut bytes)
+                .await
+                .expect("the response arrives");
             assert_ne!(
                 read,
                 0,
                 "closed after {:?}",
                 String::from_utf8_lossy(&bytes)
             );
-            if let Some(length) = length_of_answer(&bytes)
+            if let Some(length) = response_length(&bytes)
                 && bytes.len() >= length
             {
                 return parse(&bytes);
@@ -152,10 +158,11 @@ impl Raw {
         }
     }
 
-    /// Reads until `words` have come; everything up to there, and what came with it.
+    /// Reads until `words` have arrived. Returns everything read, which may include bytes after
+    /// them.
     ///
     /// # Panics
-    /// When the connection is closed before.
+    /// If the connection is closed first.
     pub async fn read_until(&mut self, words: &str) -> String {
         let mut bytes = vec![];
         loop {
@@ -163,12 +170,16 @@ impl Raw {
             if text.contains(words) {
                 return text.into_owned();
             }
-            let read = self.0.read_buf(&mut bytes).await.expect("more comes");
+            let read = self
+                .0
+                .read_buf(&mut bytes)
+                .await
+                .expect("more bytes arrive");
             assert_ne!(read, 0, "closed before {words:?}");
         }
     }
 
-    /// Waits until the server closes the connection; what came before.
+    /// Reads until the server closes the connection.
     pub async fn closed(mut self) -> String {
         let mut bytes = vec![];
         // A reset closes it as well.
@@ -176,29 +187,29 @@ impl Raw {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// Reads until the server closes the connection; the answer must have come in full.
+    /// Reads until the server closes the connection; the response must be complete.
     ///
     /// # Panics
-    /// When it has not.
+    /// If it is not complete.
     pub async fn reply(mut self) -> Reply {
         let mut bytes = vec![];
         self.0
             .read_to_end(&mut bytes)
             .await
-            .expect("the answer comes in full");
+            .expect("the response is complete");
         parse(&bytes)
     }
 }
 
-/// One buyer a socket: connects all, then lets all ask for one unit at once, and gives their answers.
-pub async fn holds_at_once(address: &str, drop: &str, buyers: usize) -> Vec<Reply> {
+/// One buyer per socket: connects all, then requests one unit for each of them concurrently.
+pub async fn concurrent_holds(address: &str, drop: &str, buyers: usize) -> Vec<Reply> {
     allow_open_files();
-    let connections = at_once((0..buyers).map(|_| {
+    let connections = concurrently((0..buyers).map(|_| {
         let address = address.to_owned();
         async move { Raw::connect(&address).await }
     }))
     .await;
-    at_once(
+    concurrently(
         connections
             .into_iter()
             .enumerate()
@@ -213,13 +224,13 @@ pub async fn holds_at_once(address: &str, drop: &str, buyers: usize) -> Vec<Repl
     .await
 }
 
-/// As many open files as the system allows without asking: a crowd of callers has a socket each.
+/// Raises the limit of open files to the hard limit: each of many clients has a socket.
 ///
 /// # Panics
-/// When it may not be raised.
+/// If the limit cannot be raised.
 pub fn allow_open_files() {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("there is a limit");
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("it may be raised");
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("the limit can be read");
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("the limit can be raised");
 }
 
 fn hold_request(drop: &str, buyer: &str) -> String {
@@ -231,8 +242,8 @@ fn hold_request(drop: &str, buyer: &str) -> String {
     )
 }
 
-/// The length of head and body; none while the head is not there.
-fn length_of_answer(bytes: &[u8]) -> Option<usize> {
+/// The length of head and body, or `None` while the head is incomplete.
+fn response_length(bytes: &[u8]) -> Option<usize> {
     let text = String::from_utf8_lossy(bytes);
     let (head, _) = text.split_once("\r\n\r\n")?;
     let lines = head.lines().filter_map(|line| line.split_once(':'));
@@ -247,7 +258,7 @@ fn parse(bytes: &[u8]) -> Reply {
     let whole = String::from_utf8_lossy(bytes);
     let (head, body) = whole
         .split_once("\r\n\r\n")
-        .unwrap_or_else(|| panic!("no full answer: {whole:?}"));
+        .unwrap_or_else(|| panic!("incomplete response: {whole:?}"));
     let mut lines = head.lines();
     let status = lines
         .next()

@@ -1,22 +1,21 @@
-//! Events written past every guard of the log but its chain, as the owner of the tables could.
+//! Events written past every guard of the log except its hash chain, as the owner of the tables
+//! could.
 
 use serde_json::{Value, json};
 use sqlx::{Executor, PgPool};
 
-/// One event of a drop, as somebody likes it.
+/// An arbitrary event of a drop.
 #[derive(Debug, Clone)]
 pub struct RawEvent {
-    /// The drop.
     pub drop: String,
-    /// Its place in the stream; none: the next.
+    /// Its sequence; `None` means the next one.
     pub sequence: Option<i64>,
-    /// The type that it is filed under.
+    /// The value of `event_type`.
     pub event_type: String,
-    /// The version that it is filed under.
+    /// The value of `event_version`.
     pub version: String,
-    /// What it says.
     pub payload: Value,
-    /// Personal data stored next to it.
+    /// Personal data that is stored with it.
     pub private: Option<Value>,
 }
 
@@ -34,13 +33,14 @@ impl RawEvent {
         }
     }
 
-    /// Appends it, chained, with the guard on types off meanwhile; returns its position.
+    /// Appends and chains it, with the guard on types disabled during the append; returns its
+    /// position.
     ///
     /// # Panics
-    /// When the database refuses it all the same.
+    /// If the database rejects it nevertheless.
     pub async fn append(&self, pool: &PgPool) -> i64 {
-        let mut transaction = pool.begin().await.expect("the database answers");
-        // In this order, as an append of the engine takes its locks.
+        let mut transaction = pool.begin().await.expect("the database responds");
+        // In the order in which the engine's append takes its locks.
         for statement in [
             "SELECT position FROM log_head FOR UPDATE",
             "ALTER TABLE events DISABLE TRIGGER refuse_beyond_head",
@@ -69,19 +69,19 @@ impl RawEvent {
         .bind(self.private.as_ref().map(Value::to_string))
         .fetch_one(&mut *transaction)
         .await
-        .expect("the owner may");
+        .expect("the owner may insert");
         transaction
             .execute("ALTER TABLE events ENABLE ALWAYS TRIGGER refuse_beyond_head")
             .await
-            .expect("the owner may");
-        transaction.commit().await.expect("it lands");
+            .expect("the owner may alter the trigger");
+        transaction.commit().await.expect("the transaction commits");
         position
     }
 
-    /// Inserts it as a stock program would; returns the code of the refusal.
+    /// Inserts it as a program on stock `cqrs-es` would; returns the code of the database error.
     ///
     /// # Panics
-    /// When it is not refused.
+    /// If it is not rejected.
     pub async fn is_refused(&self, pool: &PgPool) -> String {
         let inserted = sqlx::query(
             "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
@@ -95,8 +95,8 @@ impl RawEvent {
         .bind(self.payload.to_string())
         .execute(pool)
         .await;
-        let refused = inserted.expect_err("the database refuses it");
+        let refused = inserted.expect_err("the database rejects it");
         let code = refused.as_database_error().and_then(|error| error.code());
-        code.expect("a code").into_owned()
+        code.expect("the error has a code").into_owned()
     }
 }

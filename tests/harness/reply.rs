@@ -1,4 +1,4 @@
-//! An answer, taken in full, and what a test may claim of it.
+//! A complete response and the assertions that tests make about it.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,10 @@ use bytes::Bytes;
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
-/// An answer.
 #[derive(Debug, Clone)]
 pub struct Reply {
-    /// The HTTP status.
     pub status: u16,
-    /// The headers.
     pub headers: HeaderMap,
-    /// The body.
     pub body: Bytes,
 }
 
@@ -27,14 +23,14 @@ impl Reply {
     /// The body as JSON.
     ///
     /// # Panics
-    /// When it is none.
+    /// If it is not JSON.
     #[track_caller]
     #[must_use]
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// A header; empty when it is not there.
+    /// A header; empty if absent.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
         self.headers
@@ -43,23 +39,23 @@ impl Reply {
             .unwrap_or_default()
     }
 
-    /// Whether it says that history held the answer already.
+    /// Returns true if the response repeats an earlier result.
     #[must_use]
     pub fn is_replay(&self) -> bool {
         self.header("idempotent-replayed") == "true"
     }
 
-    /// The stable code of a problem; empty for what is no problem.
+    /// The stable code of a problem; empty for any other response.
     #[must_use]
     pub fn code(&self) -> String {
         let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
         body["code"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Claims the status, and gives the body.
+    /// Asserts the status and returns the body.
     ///
     /// # Panics
-    /// When it is another.
+    /// If the status differs.
     #[track_caller]
     pub fn ok(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
@@ -70,10 +66,10 @@ impl Reply {
         }
     }
 
-    /// Claims a problem in the contract's form, and gives its body.
+    /// Asserts that this is a problem document and returns its body.
     ///
     /// # Panics
-    /// When it is another, or not in that form.
+    /// If it is another problem, or malformed.
     #[track_caller]
     pub fn problem(&self, status: u16, code: &str) -> Value {
         let body = self.any_problem();
@@ -85,10 +81,10 @@ impl Reply {
         body
     }
 
-    /// Claims some problem in the contract's form.
+    /// Asserts that this is some problem document.
     ///
     /// # Panics
-    /// When it is not in that form.
+    /// If it is malformed.
     #[track_caller]
     pub fn any_problem(&self) -> Value {
         assert_eq!(
@@ -101,32 +97,32 @@ impl Reply {
         for member in ["type", "title", "detail", "code"] {
             assert!(
                 body[member].as_str().is_some_and(|text| !text.is_empty()),
-                "no {member}: {body}"
+                "missing {member}: {body}"
             );
         }
         body
     }
 
-    /// Claims 422, and gives the pointers to what is not valid, in the order in which they are told.
+    /// Asserts 422 and returns the pointers to the invalid values, in the order of the response.
     ///
     /// # Panics
-    /// When it says something else.
+    /// If the response is something else.
     #[track_caller]
     #[must_use]
-    pub fn invalid_places(&self) -> Vec<String> {
-        self.faulty_places(422, "invalid_value")
+    pub fn invalid_pointers(&self) -> Vec<String> {
+        self.error_pointers(422, "invalid_value")
     }
 
-    /// Claims a problem that lists what is wrong, and gives the pointers to it.
+    /// Asserts a problem with a list of errors and returns their pointers.
     ///
     /// # Panics
-    /// When it says something else.
+    /// If the response is something else.
     #[track_caller]
     #[must_use]
-    pub fn faulty_places(&self, status: u16, code: &str) -> Vec<String> {
+    pub fn error_pointers(&self, status: u16, code: &str) -> Vec<String> {
         let body = self.problem(status, code);
         let errors = body["errors"].as_array();
-        let errors = errors.unwrap_or_else(|| panic!("no errors: {body}"));
+        let errors = errors.unwrap_or_else(|| panic!("missing errors: {body}"));
         let has_detail = |error: &Value| !crate::text(&error["detail"]).is_empty();
         assert!(errors.iter().all(has_detail), "{body}");
         errors
@@ -135,17 +131,17 @@ impl Reply {
             .collect()
     }
 
-    /// Claims 422 for the value at `pointer`, and for no other.
+    /// Asserts 422 for the value at `pointer` and for no other.
     ///
     /// # Panics
-    /// When it says something else.
+    /// If the response is something else.
     #[track_caller]
     pub fn invalid(&self, pointer: &str) {
-        assert_eq!(self.invalid_places(), [pointer], "{}", self.text());
+        assert_eq!(self.invalid_pointers(), [pointer], "{}", self.text());
     }
 }
 
-/// How many answers there were of each status and code.
+/// Counts responses by status and code.
 #[must_use]
 pub fn tally(replies: &[Reply]) -> BTreeMap<(u16, String), usize> {
     let mut tally = BTreeMap::new();

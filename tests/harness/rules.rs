@@ -1,4 +1,4 @@
-//! The rules of one drop, checked on its log by an account that shares no code with the product.
+//! The rules of one drop, checked on its log by a model that shares no code with the product.
 
 use std::collections::BTreeMap;
 
@@ -7,77 +7,84 @@ use serde_json::Value;
 use crate::events::Event;
 use crate::text;
 
-/// What a drop was created with.
+/// The limits of a drop.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Rules {
     /// Units in one hold.
     pub max_per_hold: u64,
-    /// Units that one buyer may hold and have bought.
+    /// Units that one buyer may have held or purchased.
     pub max_per_buyer: Option<u64>,
-    /// So many holds within so many milliseconds.
+    /// Number of holds within a number of milliseconds.
     pub throttle: Option<(usize, i64)>,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct WaitlistEntry {
     entry: String,
     buyer: String,
     quantity: u64,
 }
 
 #[derive(Debug, Default)]
-struct Account {
+struct DropModel {
     available: u64,
-    /// Held and bought, by buyer.
+    /// Held and purchased, by buyer.
     taken: BTreeMap<String, u64>,
     placed: BTreeMap<String, Vec<i64>>,
-    /// First come first.
-    line: Vec<Waiting>,
+    /// In order of arrival.
+    waitlist: Vec<WaitlistEntry>,
     offers: usize,
 }
 
 impl Rules {
-    /// Walks the drop's history from its beginning; returns how many holds were offered to the line.
+    /// Replays the drop's events from the first; returns how many holds were offered to waitlist
+    /// entries.
     ///
     /// # Panics
-    /// At the first event that breaks a rule: a limit, the throttle, or somebody's turn in line.
+    /// At the first event that breaks a rule: a limit, the throttle, or the order of the waitlist.
     #[track_caller]
-    pub fn kept_in(&self, log: &[Event], drop: &str) -> usize {
-        let mut account = Account::default();
+    pub fn check(&self, log: &[Event], drop: &str) -> usize {
+        let mut model = DropModel::default();
         for event in log.iter().filter(|event| event.aggregate_id == drop) {
-            self.enter(&mut account, event);
+            self.apply(&mut model, event);
         }
-        account.offers
+        model.offers
     }
 
-    fn allowed(&self, account: &Account, buyer: &str, quantity: u64) -> bool {
-        let taken = account.taken.get(buyer).copied().unwrap_or_default();
+    fn allowed(&self, model: &DropModel, buyer: &str, quantity: u64) -> bool {
+        let taken = model.taken.get(buyer).copied().unwrap_or_default();
         quantity <= self.max_per_hold
             && self.max_per_buyer.is_none_or(|max| taken + quantity <= max)
     }
 
-    /// The first in line who could be served.
-    fn next<'a>(&self, account: &'a Account) -> Option<&'a Waiting> {
-        let could = |waiting: &&Waiting| {
-            waiting.quantity <= account.available
-                && self.allowed(account, &waiting.buyer, waiting.quantity)
+    /// The first entry that can be served.
+    fn next<'a>(&self, model: &'a DropModel) -> Option<&'a WaitlistEntry> {
+        let could = |candidate: &&WaitlistEntry| {
+            candidate.quantity <= model.available
+                && self.allowed(model, &candidate.buyer, candidate.quantity)
         };
-        account.line.iter().find(could)
+        model.waitlist.iter().find(could)
     }
 
     #[track_caller]
-    fn enter(&self, account: &mut Account, event: &Event) {
+    fn apply(&self, model: &mut DropModel, event: &Event) {
         let (fields, position) = (event.fields(), event.position);
         let quantity = fields["quantity"].as_u64().unwrap_or_default();
         let buyer = || text(&fields["buyer"]);
         match event.event_type.as_str() {
-            "DropScheduled" => account.available = crate::number(&fields["total_stock"]),
-            "StockAdjusted" => account.available = crate::number(&fields["stock"]["available"]),
+            "DropScheduled" => model.available = crate::number(&fields["total_stock"]),
+            "StockAdjusted" => model.available = crate::number(&fields["stock"]["available"]),
             "WaitlistJoined" => {
-                assert!(quantity > account.available, "waits in vain at {position}");
-                let waits = account.line.iter().any(|waiting| waiting.buyer == buyer());
-                assert!(!waits, "one buyer in two places at {position}");
-                account.line.push(Waiting {
+                assert!(
+                    quantity > model.available,
+                    "joined although units were available at {position}"
+                );
+                let waits = model
+                    .waitlist
+                    .iter()
+                    .any(|candidate| candidate.buyer == buyer());
+                assert!(!waits, "one buyer has two entries at {position}");
+                model.waitlist.push(WaitlistEntry {
                     entry: text(&fields["entry_id"]),
                     buyer: buyer(),
                     quantity,
@@ -85,45 +92,45 @@ impl Rules {
             }
             "WaitlistLeft" => {
                 let entry = text(&fields["entry_id"]);
-                account.line.retain(|waiting| waiting.entry != entry);
+                model.waitlist.retain(|candidate| candidate.entry != entry);
             }
             "HoldPlaced" => {
-                let next = self.next(account).map(|waiting| waiting.entry.clone());
+                let next = self.next(model).map(|candidate| candidate.entry.clone());
                 let served = fields["waitlist_entry"].as_str().map(str::to_owned);
-                assert_eq!(served, next, "whose turn was it at {position}?");
+                assert_eq!(served, next, "wrong entry served at {position}");
                 assert!(
-                    self.allowed(account, &buyer(), quantity),
-                    "too many for one buyer at {position}"
+                    self.allowed(model, &buyer(), quantity),
+                    "buyer limit exceeded at {position}"
                 );
                 if let Some(entry) = served {
-                    account.line.retain(|waiting| waiting.entry != entry);
-                    account.offers += 1;
+                    model.waitlist.retain(|candidate| candidate.entry != entry);
+                    model.offers += 1;
                 } else {
-                    self.paced(account, &buyer(), &fields, position);
+                    self.check_throttle(model, &buyer(), &fields, position);
                 }
-                let placed = account.placed.entry(buyer()).or_default();
+                let placed = model.placed.entry(buyer()).or_default();
                 placed.push(millis(&fields["placed_at"]));
-                *account.taken.entry(buyer()).or_default() += quantity;
-                account.available -= quantity;
+                *model.taken.entry(buyer()).or_default() += quantity;
+                model.available -= quantity;
             }
             "HoldReleased" | "HoldExpired" => {
-                *account.taken.entry(buyer()).or_default() -= quantity;
-                account.available += quantity;
+                *model.taken.entry(buyer()).or_default() -= quantity;
+                model.available += quantity;
             }
             "PurchaseConfirmed" | "DropRescheduled" | "DropCancelled" => {}
-            other => panic!("the contract has no event {other}"),
+            other => panic!("unknown event type {other}"),
         }
     }
 
     #[track_caller]
-    fn paced(&self, account: &Account, buyer: &str, fields: &Value, position: u64) {
+    fn check_throttle(&self, model: &DropModel, buyer: &str, fields: &Value, position: u64) {
         let Some((holds, window)) = self.throttle else {
             return;
         };
         let now = millis(&fields["placed_at"]);
-        let earlier = account.placed.get(buyer).into_iter().flatten();
-        let lately = earlier.filter(|at| **at > now - window).count();
-        assert!(lately < holds, "too often at {position}");
+        let earlier = model.placed.get(buyer).into_iter().flatten();
+        let recent = earlier.filter(|at| **at > now - window).count();
+        assert!(recent < holds, "throttle exceeded at {position}");
     }
 }
 

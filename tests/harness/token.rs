@@ -1,24 +1,24 @@
-//! Tokens of buyers, as a shop signs them.
+//! Buyer tokens, as a shop signs them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use api::jws::Hs256;
 use serde_json::{Value, json};
 
-/// The time, in seconds since the Unix epoch.
+/// The present time in seconds since the Unix epoch.
 ///
 /// # Panics
-/// When the system's clock is before that.
+/// If the system's clock is before the epoch.
 #[must_use]
 pub fn seconds_now() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.expect("a clock after 1970").as_secs().cast_signed()
 }
 
-/// A token that says `buyer` for another `lasts` seconds.
+/// A token for `buyer` that is valid for `seconds`.
 #[must_use]
-pub fn token(secret: &str, buyer: &str, lasts: i64) -> String {
-    let claims = json!({ "sub": buyer, "exp": seconds_now() + lasts });
+pub fn token(secret: &str, buyer: &str, seconds: i64) -> String {
+    let claims = json!({ "sub": buyer, "exp": seconds_now() + seconds });
     signed(secret, &json!({ "alg": "HS256", "typ": "JWT" }), &claims)
 }
 

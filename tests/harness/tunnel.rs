@@ -1,6 +1,7 @@
-//! A way to the database that a test can cut, or let fall silent: an outage as a network makes it, not as a database does.
+//! A proxy to the database that a test can cut or stall, to simulate a network outage.
 //!
-//! Promise: what was cut or fell silent stays so; only connections made after [`Tunnel::restore`] are carried.
+//! Promise: connections that were cut or stalled stay so; only connections made after
+//! [`Tunnel::restore`] are forwarded.
 
 use private_postgres::testing::TestDatabase;
 use sqlx::postgres::PgConnectOptions;
@@ -12,36 +13,41 @@ use tokio::sync::watch;
 enum Mode {
     Open,
     Cut,
-    Silent,
+    Stalled,
 }
 
-/// See the module. Ends with the test's runtime.
+/// The proxy. It ends with the test's runtime.
 #[derive(Debug)]
 pub struct Tunnel {
     mode: watch::Sender<Mode>,
     target: watch::Sender<PgConnectOptions>,
-    /// The database, for a server that is to reach it through here.
+    /// The database's address through the proxy.
     database: TestDatabase,
 }
 
 impl Tunnel {
-    /// A way to `database`.
+    /// Starts a proxy to `database`.
     ///
     /// # Panics
-    /// When there is no port left, or the database's address cannot be read.
+    /// If no port is free, or the database's address is invalid.
     pub async fn to(database: TestDatabase) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let port = listener.local_addr().expect("it is bound").port();
-        let target: PgConnectOptions = database.url.parse().expect("an address");
-        let (_, rest) = database.url.split_once("://").expect("an address");
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port is free");
+        let port = listener.local_addr().expect("the listener is bound").port();
+        let target: PgConnectOptions = database.url.parse().expect("the address is valid");
+        let (_, rest) = database
+            .url
+            .split_once("://")
+            .expect("the address is valid");
         let user = rest.split_once('@').map_or("", |(user, _)| user);
         let name = target.get_database().unwrap_or_default();
         let url = format!("postgres://{user}@127.0.0.1:{port}/{name}?sslmode=disable");
         let (mode, watched) = watch::channel(Mode::Open);
-        let (target, led_to) = watch::channel(target);
+        let (target, redirected) = watch::channel(target);
         tokio::spawn(async move {
             while let Ok((caller, _)) = listener.accept().await {
-                let target = led_to.borrow().clone();
+                let target = redirected.borrow().clone();
                 tokio::spawn(carry(caller, target, watched.clone()));
             }
         });
@@ -53,32 +59,32 @@ impl Tunnel {
         }
     }
 
-    /// The database, reached through here; the pool goes around.
+    /// The database, reached through the proxy; its pool bypasses the proxy.
     #[must_use]
     pub fn database(&self) -> TestDatabase {
         self.database.clone()
     }
 
-    /// Closes every connection, and new ones at once.
+    /// Closes every connection, and new ones immediately.
     pub fn cut(&self) {
         self.mode.send_replace(Mode::Cut);
     }
 
-    /// Carries nothing more, and says nothing about it; new connections are taken and left alone.
-    pub fn fall_silent(&self) {
-        self.mode.send_replace(Mode::Silent);
+    /// Forwards nothing more and leaves connections open; new connections are accepted and ignored.
+    pub fn stall(&self) {
+        self.mode.send_replace(Mode::Stalled);
     }
 
-    /// Leads to another server from now on, as an address does after a failover.
+    /// Forwards to another server from now on, as an address does after a failover.
     ///
     /// # Panics
-    /// When its address cannot be read.
-    pub fn lead_to(&self, database: &TestDatabase) {
-        let target = database.url.parse().expect("an address");
+    /// If its address is invalid.
+    pub fn redirect_to(&self, database: &TestDatabase) {
+        let target = database.url.parse().expect("the address is valid");
         self.target.send_replace(target);
     }
 
-    /// Carries what is connected from now on.
+    /// Forwards connections that are made from now on.
     pub fn restore(&self) {
         self.mode.send_replace(Mode::Open);
     }
@@ -88,8 +94,8 @@ async fn carry(mut caller: TcpStream, target: PgConnectOptions, mut mode: watch:
     let now = *mode.borrow_and_update();
     let ended = match now {
         Mode::Open => {
-            // A server that is down refuses connections, and so does this.
-            let Ok(mut database) = reach(&target).await else {
+            // A server that is down refuses connections; so does this one.
+            let Ok(mut database) = connect(&target).await else {
                 return;
             };
             tokio::select! {
@@ -97,15 +103,15 @@ async fn carry(mut caller: TcpStream, target: PgConnectOptions, mut mode: watch:
                 ended = ended(&mut mode) => ended,
             }
         }
-        Mode::Cut | Mode::Silent => now,
+        Mode::Cut | Mode::Stalled => now,
     };
-    if ended == Mode::Silent {
-        // Both ends stay open, and nobody hears anything.
+    if ended == Mode::Stalled {
+        // Both ends stay open, and neither receives anything.
         std::future::pending::<()>().await;
     }
 }
 
-/// How it ended; with the test, it is cut.
+/// Waits until the mode is no longer open and returns it; `Cut` if the tunnel is dropped.
 async fn ended(mode: &mut watch::Receiver<Mode>) -> Mode {
     let ended = mode.wait_for(|mode| *mode != Mode::Open).await;
     ended.map_or(Mode::Cut, |mode| *mode)
@@ -114,7 +120,7 @@ async fn ended(mode: &mut watch::Receiver<Mode>) -> Mode {
 trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
-async fn reach(target: &PgConnectOptions) -> std::io::Result<Box<dyn Duplex>> {
+async fn connect(target: &PgConnectOptions) -> std::io::Result<Box<dyn Duplex>> {
     let port = target.get_port();
     Ok(match target.get_socket() {
         Some(directory) => {

@@ -1,46 +1,38 @@
-//! A watcher of the live stream, who reads server-sent events as a browser does.
+//! A subscriber of the SSE stream, which parses events as a browser does.
 
 use bytes::BytesMut;
 use reqwest::header::HeaderMap;
 use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
 
-use crate::described::claim_event;
+use crate::described::check_event;
 use crate::number;
 
 /// One server-sent event, with the comment lines before it.
 #[derive(Debug, Clone, Default)]
 pub struct Frame {
-    /// Its `event:`.
     pub event: String,
-    /// Its `id:`.
     pub id: String,
-    /// Its `data:`.
     pub data: String,
-    /// Its `retry:`.
     pub retry: String,
-    /// Its comment.
     pub comment: String,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub struct Watcher {
-    /// The status of the answer.
     pub status: u16,
-    /// The headers of the answer.
     pub headers: HeaderMap,
     response: Response,
     received: BytesMut,
 }
 
 impl Watcher {
-    /// Sends the request, and returns once there is a status.
+    /// Sends the request and returns once the status has arrived.
     ///
     /// # Panics
-    /// When the server does not answer.
+    /// If the server does not respond.
     pub async fn open(request: RequestBuilder) -> Self {
-        let response = request.send().await.expect("the server answers");
+        let response = request.send().await.expect("the server responds");
         Self {
             status: response.status().as_u16(),
             headers: response.headers().clone(),
@@ -49,18 +41,18 @@ impl Watcher {
         }
     }
 
-    /// The next frame of any kind; none when the server ended the stream in order.
+    /// The next frame of any kind, or `None` if the server ended the stream.
     ///
     /// # Panics
-    /// When the stream is cut off, and at a frame without data: the standard ignores one, and some
-    /// clients hand it on as an empty event.
+    /// If the stream is cut off, or if a frame has no data: the standard ignores such a frame, and
+    /// some clients deliver it as an empty event.
     pub async fn frame(&mut self) -> Option<Frame> {
         loop {
             if let Some(end) = self.received.windows(2).position(|pair| pair == b"\n\n") {
                 let frame = self.received.split_to(end + 2);
                 let frame = Frame::parse(&String::from_utf8_lossy(&frame));
                 assert!(!frame.data.is_empty(), "an event without data: {frame:?}");
-                claim_event(&frame.event, &frame.json());
+                check_event(&frame.event, &frame.json());
                 return Some(frame);
             }
             match self
@@ -78,37 +70,37 @@ impl Watcher {
     /// The next state of a drop.
     ///
     /// # Panics
-    /// When the stream ends first.
+    /// If the stream ends first.
     pub async fn drop(&mut self) -> Frame {
         loop {
-            let frame = self.frame().await.expect("the stream goes on");
+            let frame = self.frame().await.expect("the stream continues");
             if frame.event == "drop" {
                 return frame;
             }
         }
     }
 
-    /// The first news of a place in line that is as wanted.
+    /// The first `waitlist` event whose data satisfies the condition.
     ///
     /// # Panics
-    /// When the stream ends first.
-    pub async fn place(&mut self, mut wanted: impl FnMut(&Value) -> bool) -> Value {
+    /// If the stream ends first.
+    pub async fn waitlist_entry(&mut self, mut condition: impl FnMut(&Value) -> bool) -> Value {
         loop {
-            let frame = self.frame().await.expect("the stream goes on");
-            if frame.event == "waitlist" && wanted(&frame.json()) {
+            let frame = self.frame().await.expect("the stream continues");
+            if frame.event == "waitlist" && condition(&frame.json()) {
                 return frame.json();
             }
         }
     }
 
-    /// The first state of a drop that is as wanted.
+    /// The first state of a drop that satisfies the condition.
     ///
     /// # Panics
-    /// When the stream ends first.
-    pub async fn until(&mut self, mut wanted: impl FnMut(&Value) -> bool) -> Frame {
+    /// If the stream ends first.
+    pub async fn until(&mut self, mut condition: impl FnMut(&Value) -> bool) -> Frame {
         loop {
             let frame = self.drop().await;
-            if wanted(&frame.json()) {
+            if condition(&frame.json()) {
                 return frame;
             }
         }
@@ -119,7 +111,7 @@ impl Frame {
     /// The data as JSON.
     ///
     /// # Panics
-    /// When it is none.
+    /// If it is not JSON.
     #[track_caller]
     #[must_use]
     pub fn json(&self) -> Value {
@@ -129,7 +121,7 @@ impl Frame {
     /// The id as a position.
     ///
     /// # Panics
-    /// When it is none.
+    /// If it is not a number.
     #[track_caller]
     #[must_use]
     pub fn position(&self) -> u64 {
@@ -147,7 +139,7 @@ impl Frame {
                 "id" => value.clone_into(&mut frame.id),
                 "retry" => value.clone_into(&mut frame.retry),
                 "data" => frame.data.push_str(value),
-                other => panic!("the stream has no field {other}"),
+                other => panic!("unknown field {other} in the stream"),
             }
         }
         frame

@@ -1,6 +1,6 @@
-"""Reads every format of `audit export` with other people's readers and compares each row with the
-log: python read_exports.py FOLDER. The folder holds log.json (the table `events`, each text as it is
-stored) and log.FORMAT of every format. How each file is read is how docs/AUDIT.md says to read it."""
+"""Reads every format of `audit export` with third-party readers and compares each row with the log.
+Usage: python read_exports.py DIRECTORY. It contains log.json (the table `events`, each text as it is
+stored) and log.FORMAT of every format. Each file is read as docs/AUDIT.md recommends."""
 import base64
 import datetime
 import hashlib
@@ -30,7 +30,7 @@ def file(export):
 
 
 def instant(time):
-    """A time with a zone, as UTC; text is parsed."""
+    """Converts a time with a zone, or its text, to UTC."""
     if isinstance(time, str):
         time = datetime.datetime.fromisoformat(time.replace("Z", "+00:00"))
     if isinstance(time, pandas.Timestamp):
@@ -60,7 +60,7 @@ def zoned(reader, kind, wanted):
     assert str(kind) == wanted, f"{reader} reads recorded_at as {kind}"
 
 
-# Whatever zone the reader is in.
+# Independent of the reader's time zone.
 database = duckdb.connect()
 database.execute("SET TimeZone = 'Asia/Tokyo'")
 
@@ -88,7 +88,7 @@ frame = pandas.read_parquet(file("parquet"))
 zoned("pandas", frame["recorded_at"].dtype, "datetime64[ms, UTC]")
 same_table("pandas, parquet", frame.to_dict("records"))
 
-# CSV has no types: without a word of ours a reader takes "1.0" for a number, and "1.10" for 1.1.
+# CSV has no types: without given types a reader takes "1.0" for a number, and "1.10" for 1.1.
 table = pyarrow.csv.read_csv(
     file("csv"),
     parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
@@ -106,7 +106,7 @@ frame = polars.read_csv(
 same_table("polars, csv", frame.to_dicts())
 frame = pandas.read_csv(file("csv"), dtype={name: "str" for name in TEXTS}, keep_default_na=False)
 same_table("pandas, csv", frame.to_dict("records"))
-# As docs/AUDIT.md says of those who do not know it.
+# The method of docs/AUDIT.md for readers without this option.
 newlines = pyarrow.csv.ParseOptions(newlines_in_values=True)
 inferred = {
     "pyarrow": pyarrow.csv.read_csv(file("csv"), parse_options=newlines).column("event_version").to_pylist(),
@@ -118,7 +118,7 @@ inferred = {
 for reader, versions in inferred.items():
     assert versions == [float(event["event_version"]) for event in LOG], f"{reader}: {versions}"
 
-# Lines: payload and metadata are JSON values; readers with one type for a column fill up with
+# NDJSON: payload and metadata are JSON values; readers with one type per column fill it up with
 # nulls.
 
 LINES = [
@@ -150,7 +150,7 @@ def same_lines(reader, rows):
 
 
 def lines_of(export):
-    """Every reader of lines, of a file."""
+    """Reads a file with every NDJSON reader."""
     path = file(export)
     names = list(json.loads(Path(path).read_text().split("\n")[0]))
     json_kinds = {"payload": "JSON", "metadata": "JSON", "data": "JSON", "position": "VARCHAR", "sequence": "VARCHAR"}
@@ -208,13 +208,13 @@ same("CloudEvents SDK, cloudevents", [{**event, "time": instant(event["time"])} 
 for reader, rows in lines_of("cloudevents").items():
     rows = [{**row, "time": instant(row["time"]), "data": parsed(row["data"])} for row in rows]
     for row in rows:
-        # pandas has a float in place of what is not there.
+        # pandas has a float instead of a missing value.
         if row.get("subject") != row.get("subject"):
             row["subject"] = None
     same(f"{reader}, cloudevents", rows, clouds)
 
 
-# The hash can be recomputed from a CloudEvent as well: docs/AUDIT.md, "The encoding".
+# The hash can be recomputed from a CloudEvent, too: docs/AUDIT.md, "The encoding".
 def integer(number):
     return struct.pack(">q", number)
 

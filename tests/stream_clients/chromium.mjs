@@ -3,7 +3,7 @@
 import { chromium } from "playwright-core";
 
 const url = new URL(process.env.STREAM_URL);
-// As root, and in containers, Chromium's own sandbox cannot start.
+// As root and in containers, Chromium's own sandbox cannot start.
 const browser = await chromium.launch({
   executablePath: process.env.HOLDFAST_CHROMIUM,
   args: ["--no-sandbox", "--disable-dev-shm-usage"],

@@ -108,11 +108,8 @@ impl Present {
     fn piece(&self, complete: CompleteUpTo, after: Option<DropId>, views: &Views) -> Piece {
         let render = || {
             let at = SystemClock.now();
-            let source = |after| {
-                views.drops_after(after, BATCH + 1, |row, _| {
-                    !row.status(at).is_over()
-                })
-            };
+            let source =
+                |after| views.drops_after(after, BATCH + 1, |row, _| !row.status(at).is_over());
             Piece::rendered(source, after, complete.position, complete.position)
         };
         let mut newest = self.newest();
@@ -274,11 +271,7 @@ impl Resync {
             return present.piece(self.complete, after, views);
         };
         let at = SystemClock.now();
-        let source = |after| {
-            named(watched, after, views, |drop| {
-                !drop.row.status(at).is_over()
-            })
-        };
+        let source = |after| named(watched, after, views, |drop| !drop.row.status(at).is_over());
         Piece::rendered(
             source,
             after,

@@ -216,7 +216,9 @@ impl Drops {
         let (earlier, later) = (now.min(self.as_of), now.max(self.as_of));
         let is_exact = earlier == later || self.turns_between(earlier, later).next().is_none();
         let indexes: Vec<&BTreeSet<ListKey>> = if is_exact && !phases.is_empty() {
-            let wanted = DropStatus::ALL.into_iter().filter(|&phase| is_wanted(phase));
+            let wanted = DropStatus::ALL
+                .into_iter()
+                .filter(|&phase| is_wanted(phase));
             wanted.map(|phase| &self.in_phase[phase as usize]).collect()
         } else {
             vec![&self.in_order]

@@ -1,4 +1,4 @@
-// One life of a drop with the types that openapi-typescript generates, through openapi-fetch.
+// The life of a drop with the types that openapi-typescript generates, through openapi-fetch.
 //
 // Run as: life.js URL ADMIN_KEY
 
@@ -15,13 +15,13 @@ function is(claim: unknown, seen: unknown): asserts claim {
   if (!claim) throw new Error(`not as expected: ${JSON.stringify(seen)}`);
 }
 
-/** What was answered, which must have been this status. */
+/** Returns the data of a response, which must have this status. */
 function answered<T>(status: number, { data, error, response }: { data?: T; error?: unknown; response: Response }): T {
   is(response.status === status, error ?? data);
   return data as T;
 }
 
-/** The problem that was answered. */
+/** Returns the problem of a response, which must have this status. */
 function refused<P>(status: number, { error, response }: { error?: P; response: Response }): P {
   is(response.status === status && error !== undefined, response);
   return error;
@@ -29,7 +29,7 @@ function refused<P>(status: number, { error, response }: { error?: P; response: 
 
 const keyed = () => ({ "Idempotency-Key": crypto.randomUUID() });
 
-// Without what has a default: the types must not ask for it.
+// Without the fields that have defaults: the types must not require them.
 const price = { amount: 999_999_999_999, currency: "EUR" };
 const created = await client.POST("/v1/drops", { params: { header: keyed() }, body: { name: "Lamp 🪔", price, total_stock: 1 } });
 const drop = answered(201, created);
@@ -43,7 +43,7 @@ const fresh = answered(200, await client.GET("/v1/drops/{id}", { params: { path,
 is(fresh.status === "sold_out", fresh);
 
 const soldOut = refused(409, await client.POST("/v1/drops/{id}/holds", { params: { path, header: keyed() }, body: { buyer_id: "ben" } }));
-// The code says which problem it is, to the compiler as well.
+// The code identifies the problem, for the compiler as well.
 is(soldOut.code === "sold_out", soldOut);
 is(soldOut.available === 0 && soldOut.requested === 1, soldOut);
 
@@ -71,7 +71,7 @@ const metrics = answered(200, await client.GET("/v1/admin/metrics"));
 is(metrics.units_sold === 1, metrics);
 
 const log = answered(200, await client.GET("/v1/log"));
-// As NDJSON it would be a text.
+// As NDJSON the body would be a text.
 is(typeof log !== "string", log);
 is(log.data[0]?.event_type === "DropScheduled" && log.head.position === log.data.length, log);
 

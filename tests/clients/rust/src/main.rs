@@ -1,4 +1,4 @@
-//! One life of a drop with the client that openapi-generator generates for Rust.
+//! The life of a drop with the Rust client that openapi-generator generates.
 //!
 //! Run as: life URL ADMIN_KEY
 
@@ -19,16 +19,19 @@ use openapi::models::{
     PlaceHold409Response, Price, WaitlistStatus,
 };
 
-/// The typed problem in an answer of that status.
-fn problem<T: std::fmt::Debug, E: std::fmt::Debug>(status: u16, answer: Result<T, Error<E>>) -> E {
-    match answer {
+/// The typed problem in a response with that status.
+fn problem<T: std::fmt::Debug, E: std::fmt::Debug>(
+    status: u16,
+    response: Result<T, Error<E>>,
+) -> E {
+    match response {
         Err(Error::ResponseError(response)) if response.status.as_u16() == status => {
             let content = response.content;
             response
                 .entity
-                .unwrap_or_else(|| panic!("no such problem is known: {content}"))
+                .unwrap_or_else(|| panic!("unknown problem: {content}"))
         }
-        other => panic!("not answered {status}: {other:?}"),
+        other => panic!("expected status {status}: {other:?}"),
     }
 }
 
