@@ -220,7 +220,7 @@ async fn rows_that_were_cut_off_are_found_by_a_head_or_a_checkpoint_that_left_th
     let lively = Lively::make().await;
     let [alone, head, checkpoint] = audits_after_a_cut(&lively, VIEWS_FORGOTTEN).await;
     assert_eq!(alone.code, Some(0), "a shorter log is a log: {alone:?}");
-    assert_cut_off(&lively, &head, "--expect-head knows position");
+    assert_cut_off(&lively, &head, "--expect-head claims position");
     assert_cut_off(&lively, &checkpoint, "checkpoint ");
 }
 
@@ -230,7 +230,7 @@ async fn rows_that_were_cut_off_are_told_before_views_that_have_read_further() {
     let lively = Lively::make().await;
     let [alone, head, checkpoint] = audits_after_a_cut(&lively, "SELECT 1").await;
     assert_eq!(alone.code, Some(1), "{alone:?}");
-    assert_cut_off(&lively, &head, "--expect-head knows position");
+    assert_cut_off(&lively, &head, "--expect-head claims position");
     assert_cut_off(&lively, &checkpoint, "checkpoint ");
 }
 

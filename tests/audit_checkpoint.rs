@@ -133,7 +133,10 @@ async fn a_log_that_extends_a_checkpoint_is_proved_to_and_any_other_is_not() {
     fs::write(&file, &other.export).unwrap();
     let verdict = verify(&launch, &note, &["--file", file.to_str().unwrap()]).await;
     assert_eq!(verdict.code, Some(1), "{verdict:?}");
-    assert!(verdict.stderr.contains("knows: expected"), "{verdict:?}");
+    assert!(
+        verdict.stderr.contains("hash claimed by checkpoint "),
+        "{verdict:?}"
+    );
 }
 
 #[tokio::test]
@@ -221,7 +224,7 @@ async fn nothing_that_is_kept_is_written_over() {
             "holdfast/log" => assert_eq!((named.code, named.stdout), (Some(0), note.clone())),
             _ => {
                 assert_eq!((named.code, named.stdout.as_str()), (Some(2), ""));
-                let reason = "is called holdfast/log, not shop.example/log";
+                let reason = "has the name holdfast/log, not shop.example/log";
                 assert!(named.stderr.contains(reason), "{}", named.stderr);
             }
         }
@@ -241,7 +244,7 @@ async fn a_key_that_auditors_know_is_never_replaced_in_silence() {
         assert!(refused.stderr.contains(reason), "{refused:?}");
     };
     fs::rename(file("checkpoint.key"), file("elsewhere")).unwrap();
-    refused("is there, but not ").await;
+    refused("exists, but its private key ").await;
     assert!(!file("checkpoint.key").exists());
     assert_eq!(fs::read_to_string(file("checkpoint.pub")).unwrap(), public);
 
@@ -329,7 +332,7 @@ async fn a_checkpoint_with_something_beside_it_is_refused() {
         assert!(
             refused
                 .stderr
-                .contains("is no checkpoint in a signed note: "),
+                .contains("is not a checkpoint in a signed note: "),
             "{refused:?}"
         );
     }

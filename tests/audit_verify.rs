@@ -64,7 +64,7 @@ async fn an_export_is_proved_without_a_database() {
     );
     // Nobody says where it ends.
     let note = format!(
-        "note: the end was not verified: an export that was cut off after position {position} "
+        "note: the end was not verified: an export that was truncated after position {position} "
     );
     assert!(verdict.stderr.starts_with(&note), "{}", verdict.stderr);
     assert_eq!(verdict.stderr.lines().count(), 1, "{}", verdict.stderr);
@@ -102,10 +102,7 @@ async fn an_export_is_proved_without_a_database() {
     for empty in ["", "\n \n"] {
         let refused = verify_text(empty, &[]).await;
         assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""));
-        assert!(
-            refused.stderr.contains("there is no event in"),
-            "{refused:?}"
-        );
+        assert!(refused.stderr.contains("contains no events"), "{refused:?}");
         let verdict = verify_text(empty, &["--expect-head", &start]).await;
         let nothing = format!("verified 0 events, head 0 {}\n", "0".repeat(64));
         assert_eq!((verdict.stdout, verdict.stderr), (nothing, String::new()));
@@ -246,7 +243,7 @@ async fn an_altered_export_is_found_out_at_its_position() {
             "not an event",
             1,
             format!("[]\n{}", lively.export),
-            "is no event",
+            "is not an event",
         ),
     ];
     for (name, position, export, reason) in &cases {
@@ -526,7 +523,7 @@ async fn a_head_that_somebody_kept_shows_that_a_tail_was_cut_off_or_history_repl
     assert_disproved(
         &verdict(lively.export.clone(), wrong).await,
         3,
-        "hash that --expect-head knows: expected",
+        "hash claimed by --expect-head: expected",
     );
     for unreadable in ["3", "3:abc", "x:00"] {
         assert_eq!(
@@ -571,7 +568,7 @@ async fn a_view_that_is_not_what_the_log_says_is_found_out() {
         ("DELETE FROM sales_timeline".to_owned(), "sales_timeline", None),
         ("UPDATE sales_timeline SET expired = expired + 1".to_owned(), "sales_timeline", None),
         ("UPDATE projection_checkpoints SET position = position - 1 WHERE name = 'live_stock'".to_owned(), "live_stock", None),
-        ("UPDATE projection_checkpoints SET position = position + 1 WHERE name = 'live_stock'".to_owned(), "live_stock claims to have read", Some(cancelled)),
+        ("UPDATE projection_checkpoints SET position = position + 1 WHERE name = 'live_stock'".to_owned(), "the checkpoint of view live_stock", Some(cancelled)),
         ("ALTER TABLE live_stock DROP CONSTRAINT live_stock_sold_check, DROP CONSTRAINT units_are_conserved; UPDATE live_stock SET sold = -1".to_owned(), "live_stock", None),
         ("UPDATE live_stock SET terms = (left(terms::text, -1) || ',\"free\": true}')::json".to_owned(), "live_stock", None),
         ("UPDATE live_stock SET terms = ('{\"name\":\"Free!\",' || substr(terms::text, 2))::json".to_owned(), "live_stock", None),
@@ -697,14 +694,14 @@ async fn what_was_done_to_the_database_itself_is_found_out() {
     let lively = Lively::make().await;
     let last = lively.log.last().unwrap().position;
     let damages = [
-        ("UPDATE log_head SET position = 1000000000000".to_owned(), last + 1, "there is no event here"),
+        ("UPDATE log_head SET position = 1000000000000".to_owned(), last + 1, "this event is missing"),
         (format!("UPDATE log_head SET (position, hash, recorded_at) = (SELECT position, hash, recorded_at FROM events WHERE position = {last} - 1)"), last, "outside the log"),
         ("UPDATE log_head SET position = -1".to_owned(), 0, "log_head is damaged: position is no place"),
         ("UPDATE log_head SET recorded_at = 'infinity'".to_owned(), last, "log_head is damaged: recorded_at is no time"),
         ("UPDATE log_head SET hash = '\\x00'".to_owned(), last, "log_head is damaged: hash: expected 32 bytes, found 1"),
         ("DELETE FROM log_head".to_owned(), 0, "log_head has no row"),
-        ("DROP TABLE top_purchasers".to_owned(), 0, "view top_purchasers is not there as it should be"),
-        ("ALTER TABLE live_stock DROP COLUMN expired".to_owned(), 0, "view live_stock is not there as it should be"),
+        ("DROP TABLE top_purchasers".to_owned(), 0, "table top_purchasers does not have the expected schema"),
+        ("ALTER TABLE live_stock DROP COLUMN expired".to_owned(), 0, "table live_stock does not have the expected schema"),
         ("DROP TABLE erasures".to_owned(), 0, "relation \"erasures\" does not exist"),
         (
             "ALTER TABLE events ALTER position DROP NOT NULL;
@@ -713,7 +710,7 @@ async fn what_was_done_to_the_database_itself_is_found_out() {
             0,
             "outside the log",
         ),
-        ("INSERT INTO erasures SELECT 3, gen_random_uuid(), gen_random_uuid()".to_owned(), 3, "nobody was erased here"),
+        ("INSERT INTO erasures SELECT 3, gen_random_uuid(), gen_random_uuid()".to_owned(), 3, "the event is not an erasure"),
     ];
     for (sql, position, reason) in &damages {
         let verdict = lively.audit_after(sql).await;
@@ -746,10 +743,10 @@ async fn what_is_no_violation_but_should_be_known_is_noted() {
     let noted = launch.run(&["audit", "verify"]).await;
     assert_eq!(noted.code, Some(0), "{noted:?}");
     for note in [
-        "note: the guard refuse_rewriting of events is not in force",
+        "note: the trigger refuse_rewriting of table events is missing or disabled",
         "note: view sales_timeline was compared as of position 0",
-        "note: 1 introductions have lost their personal data, though no recorded erasure took it",
-        "note: 1 events of streams of the kind \"Invoice\" are chained, but nobody here can judge them",
+        "note: 1 events have lost their personal data although no recorded erasure removed it",
+        "note: 1 events of streams of the kind \"Invoice\" are chained correctly; their content cannot be checked",
     ] {
         assert!(noted.stderr.contains(note), "{note}: {}", noted.stderr);
     }

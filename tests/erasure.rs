@@ -230,7 +230,7 @@ async fn what_is_put_back_after_an_erasure_is_found_out_by_the_audit() {
     let verdict = app.launch().run(&["audit", "verify"]).await;
     assert_eq!(verdict.code, Some(1), "{verdict:?}");
     let reason = format!(
-        "position {position}: there is personal data here of a buyer who was erased at position {}",
+        "position {position}: personal data remains of a buyer erased at position {}",
         position + 1
     );
     assert!(verdict.stderr.contains(&reason), "{verdict:?}");
@@ -388,9 +388,9 @@ async fn another_process_forgets_before_it_appends_again() {
     let erased = one.launch().run(&["audit", "erase", " Erin "]).await;
     assert_eq!(erased.code, Some(0), "{erased:?}");
     assert!(
-        erased
-            .stdout
-            .contains("1 pseudonyms lead to nobody any more, 1 introductions are gone"),
+        erased.stdout.contains(
+            "1 pseudonyms no longer identify a buyer, the personal data of 1 events is removed"
+        ),
         "{erased:?}"
     );
 

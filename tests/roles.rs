@@ -110,9 +110,9 @@ async fn an_auditor_reads_what_the_chain_covers_and_the_views_and_nothing_else()
         "{verdict:?}"
     );
     assert!(
-        verdict
-            .stderr
-            .contains("commitments to personal data were not checked"),
+        verdict.stderr.contains(
+            "commitments to personal data, and that each person is one buyer, were not checked"
+        ),
         "{verdict:?}"
     );
     for arguments in [
