@@ -183,7 +183,7 @@ async fn the_tail_of_a_broken_log_is_cut_and_the_shop_goes_on_without_it() {
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(
         said.stdout
-            .starts_with(&format!("1 events stand after position {kept}\n")),
+            .starts_with(&format!("1 events after position {kept}\n")),
         "{said:?}"
     );
     assert!(said.stdout.contains("nothing was changed"), "{said:?}");
