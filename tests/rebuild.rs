@@ -97,7 +97,7 @@ async fn a_table_that_differs_is_replaced_and_one_that_is_equal_is_said_to_be() 
     let head = lively.log.last().unwrap().position;
     assert_eq!(
         again.stdout,
-        format!("live_stock: rebuilt up to position {head}, 2 rows; the table was equal\n")
+        format!("live_stock: rebuilt up to position {head}, 2 rows; the old table was equal\n")
     );
     for wrong in [vec![], vec!["nothing"], vec!["--all", "live_stock"]] {
         assert_eq!(

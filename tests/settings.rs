@@ -75,7 +75,7 @@ async fn a_variable_that_is_empty_counts_as_not_set() {
         ("HOLDFAST_AUDIT_JSON", ""),
     ];
     let audited = run_with(&empty, &["audit", "verify"]).await;
-    assert!(audited.stderr.contains("there is no log in"), "{audited:?}");
+    assert!(audited.stderr.contains("no log found in"), "{audited:?}");
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn a_buyer_secret_that_is_empty_opens_nothing() {
     );
     // Who asks no buyer for a token need not know it.
     let audited = run_with(&empty, &["audit", "verify"]).await;
-    assert!(audited.stderr.contains("there is no log in"), "{audited:?}");
+    assert!(audited.stderr.contains("no log found in"), "{audited:?}");
 }
 
 #[tokio::test]

@@ -1,8 +1,11 @@
-//! Holdfast's program: the command line, the HTTP API, the live stream and the pages. Thin: parse, call, render.
+//! Holdfast's program: the command line, the HTTP API, the live stream and the pages. Thin: parse,
+//! call, render.
 //!
-//! Read [`router`] for every route, [`server`] for how the parts are wired and stopped, [`problem`] for every error.
+//! Read [`router`] for every route, [`server`] for how the parts are wired and stopped, [`problem`]
+//! for every error.
 
-// A closed pipe or a full disk must end neither a server nor a command by a panic: see `cli::print_line` and `cli::say`.
+// A closed pipe or a full disk must not make a server or a command panic: see `cli::print_line` and
+// `cli::say`.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod admin;

@@ -1,4 +1,4 @@
-//! `holdfast projections`: how far each view's table is, and tables rebuilt from the log while a server serves.
+//! `holdfast projections`: lists each projection's table, and rebuilds tables while a server runs.
 
 use std::io;
 use std::process::ExitCode;
@@ -17,7 +17,7 @@ use crate::config::DatabaseSettings;
 use crate::database::{Database, DatabaseError};
 use crate::progress::{EVENTS, bar};
 
-/// What may be asked about views.
+/// Arguments of `holdfast projections`.
 #[derive(Debug, Args)]
 pub struct ProjectionsArgs {
     #[command(subcommand)]
@@ -26,9 +26,9 @@ pub struct ProjectionsArgs {
 
 #[derive(Debug, Subcommand)]
 enum ProjectionsCommand {
-    /// Show how far each table has read, how far it is behind, and how many rows it has.
+    /// Show each table's checkpoint, its lag and its number of rows.
     List(ListArgs),
-    /// Fold the whole log into new tables beside the live ones, compare, and swap them in.
+    /// Fold the whole log into new tables, compare them with the live ones, and swap them in.
     Rebuild(RebuildArgs),
 }
 
@@ -37,7 +37,7 @@ struct ListArgs {
     #[command(flatten)]
     database: DatabaseSettings,
 
-    /// Answer in JSON.
+    /// Print JSON.
     #[arg(long, env = "HOLDFAST_PROJECTIONS_JSON")]
     json: bool,
 }
@@ -47,20 +47,19 @@ struct RebuildArgs {
     #[command(flatten)]
     database: DatabaseSettings,
 
-    /// Which; may be several.
+    /// The projections to rebuild.
     #[arg(value_name = "NAME", required_unless_present = "all", value_parser = clap::builder::PossibleValuesParser::new(NAMES))]
     names: Vec<String>,
 
-    /// All of them, in one pass over the log.
+    /// Rebuild all of them, in one pass over the log.
     #[arg(long, env = "HOLDFAST_PROJECTIONS_ALL", conflicts_with = "names")]
     all: bool,
 
-    /// Answer in JSON.
+    /// Print JSON.
     #[arg(long, env = "HOLDFAST_PROJECTIONS_JSON")]
     json: bool,
 }
 
-/// Why it could not be done.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
@@ -74,7 +73,7 @@ enum Failure {
 }
 
 impl Failure {
-    /// As of an audit: 1 for what speaks against the log, else 2.
+    /// The exit codes of `audit`: 1 for a fault of the log, else 2.
     fn exit_code(&self) -> ExitCode {
         let is_of_log = matches!(
             self,
@@ -90,7 +89,7 @@ impl Failure {
     }
 }
 
-/// Runs it; exit code 0: done, 1: the log is not what it should be, 2: it could not be done.
+/// Runs the command. Exit code 0: done; 1: the log violates its invariants; 2: the command failed.
 pub async fn run(args: ProjectionsArgs) -> ExitCode {
     let outcome = match args.command {
         ProjectionsCommand::List(args) => list(&args).await,
@@ -106,7 +105,6 @@ pub async fn run(args: ProjectionsArgs) -> ExitCode {
     }
 }
 
-/// One table.
 struct Listed {
     name: &'static str,
     checkpoint: i64,
@@ -165,7 +163,8 @@ async fn look(pool: &PgPool) -> Result<Vec<Listed>, sqlx::Error> {
     Ok(listed)
 }
 
-/// What a server of this version says of such a table, whether or not one runs.
+/// The error that a server of this version reports for a table of another version. Independent of
+/// whether a server runs.
 fn of_other_version(
     name: &'static str,
     checkpoint: i64,
@@ -207,13 +206,13 @@ async fn rebuild_tables(args: &RebuildArgs) -> Result<String, Failure> {
 }
 
 fn sentence(table: &Rebuilt) -> String {
-    let found = match table.was_equal {
-        Some(true) => "the table was equal",
-        Some(false) => "the table DIFFERED and was replaced",
-        None => "the table was behind and was replaced",
+    let comparison = match table.was_equal {
+        Some(true) => "the old table was equal",
+        Some(false) => "the old table DIFFERED and was replaced",
+        None => "the old table was behind and was replaced",
     };
     format!(
-        "{}: rebuilt up to position {}, {} rows; {found}",
+        "{}: rebuilt up to position {}, {} rows; {comparison}",
         table.name, table.position, table.rows
     )
 }
