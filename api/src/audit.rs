@@ -38,7 +38,7 @@ pub use self::source::Moment;
 pub use self::state::StateArgs;
 pub use self::verify::{Proved, Verifier};
 pub use self::violation::{Claim, Stop, Violation};
-use crate::cli::{fail, print_line, was_enough};
+use crate::cli::{fail, is_broken_pipe, print_line};
 use crate::database::DatabaseError;
 
 /// Arguments of `holdfast audit`.
@@ -176,7 +176,7 @@ fn print(text: &str) -> Result<ExitCode, AuditError> {
 
 fn written(result: Result<(), AuditError>) -> Result<ExitCode, AuditError> {
     match result {
-        Err(AuditError::Output(error)) if was_enough(&error) => Ok(ExitCode::SUCCESS),
+        Err(AuditError::Output(error)) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
         result => result.map(|()| ExitCode::SUCCESS),
     }
 }

@@ -17,7 +17,7 @@ use crate::audit::AuditArgs;
 use crate::client::{LoadArgs, SeedArgs, one_line};
 use crate::config::{Settings, admin_key_file, auditor_key_file};
 use crate::demo::DemoArgs;
-use crate::environment::tidied;
+use crate::environment::normalized;
 use crate::logging;
 use crate::projections::ProjectionsArgs;
 use crate::repair::LogArgs;
@@ -90,7 +90,7 @@ impl Cli {
     /// Parses the arguments and the environment of the process. On invalid input, prints an error
     /// and exits.
     fn from_process() -> Self {
-        let mut command = tidied(Self::command());
+        let mut command = normalized(Self::command());
         let understood = Self::from_arg_matches(&command.get_matches_mut());
         understood.unwrap_or_else(|error| error.format(&mut command).exit())
     }
@@ -160,13 +160,13 @@ fn exit_with<E: std::error::Error + 'static>(outcome: Result<ExitCode, E>) -> Ex
 /// Any other failure to write.
 pub(crate) fn print_line(text: &str) -> io::Result<()> {
     match writeln!(io::stdout().lock(), "{text}") {
-        Err(error) if was_enough(&error) => Ok(()),
+        Err(error) if is_broken_pipe(&error) => Ok(()),
         written => written,
     }
 }
 
 /// Reports whether the error is a broken pipe: the reader closed its end, which is not a failure.
-pub(crate) fn was_enough(error: &io::Error) -> bool {
+pub(crate) fn is_broken_pipe(error: &io::Error) -> bool {
     let causes = successors(Some(error as &dyn Error), |error| (*error).source());
     causes
         .filter_map(|error| error.downcast_ref::<io::Error>())
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn every_flag_has_an_environment_variable() {
-        let cli = tidied(Cli::command());
+        let cli = normalized(Cli::command());
         let mut seen = 0;
         for command in every_command(&cli) {
             let flags = command
@@ -286,6 +286,6 @@ mod tests {
 
     #[test]
     fn command_line_definition_is_valid() {
-        tidied(Cli::command()).debug_assert();
+        normalized(Cli::command()).debug_assert();
     }
 }

@@ -15,11 +15,11 @@ use clap::{Arg, ArgAction, Command};
 const LOCKS: [&str; 2] = ["HOLDFAST_BUYER_SECRET", "HOLDFAST_BUYER_AUDIENCE"];
 
 /// Removes the variables without a value from the arguments of `command` and its subcommands.
-pub(crate) fn tidied(command: Command) -> Command {
-    command.mut_args(tidied_arg).mut_subcommands(tidied)
+pub(crate) fn normalized(command: Command) -> Command {
+    command.mut_args(normalized_arg).mut_subcommands(normalized)
 }
 
-fn tidied_arg(arg: Arg) -> Arg {
+fn normalized_arg(arg: Arg) -> Arg {
     let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);
     let name = arg
         .get_env()

@@ -185,7 +185,7 @@ mod tests {
     struct State {
         text: String,
         /// How many more bytes it accepts; `None` for any number.
-        room: Option<usize>,
+        capacity: Option<usize>,
         is_blocked: bool,
         was_called: bool,
     }
@@ -216,11 +216,13 @@ mod tests {
             state.was_called = true;
             changed.notify_all();
             let mut state = changed.wait_while(state, |state| state.is_blocked).unwrap();
-            let fits = state.room.map_or(bytes.len(), |room| room.min(bytes.len()));
+            let fits = state
+                .capacity
+                .map_or(bytes.len(), |capacity| capacity.min(bytes.len()));
             if fits == 0 {
                 return Err(io::ErrorKind::StorageFull.into());
             }
-            state.room = state.room.map(|room| room - fits);
+            state.capacity = state.capacity.map(|capacity| capacity - fits);
             state
                 .text
                 .push_str(&String::from_utf8_lossy(&bytes[..fits]));
@@ -245,12 +247,12 @@ mod tests {
         let lines = LogLines::onto(output.clone(), 10);
         log(&lines, "one\n");
         lines.flush(TIMEOUT);
-        output.set(|state| state.room = Some(2));
+        output.set(|state| state.capacity = Some(2));
         for line in ["two\n", "three\n"] {
             log(&lines, line);
             lines.flush(TIMEOUT);
         }
-        output.set(|state| state.room = None);
+        output.set(|state| state.capacity = None);
         log(&lines, "four\n");
         log(&lines, "five\n");
         lines.flush(TIMEOUT);

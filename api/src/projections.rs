@@ -115,7 +115,7 @@ struct Listed {
 
 async fn list(args: &ListArgs) -> Result<String, Failure> {
     let database = Database::open_existing(&args.database).await?;
-    let listed = look(&database.pool).await;
+    let listed = read_tables(&database.pool).await;
     database.close().await;
     let listed = listed?;
     if args.json {
@@ -138,7 +138,7 @@ async fn list(args: &ListArgs) -> Result<String, Failure> {
     Ok(columns(&rows, &[1, 2, 3]))
 }
 
-async fn look(pool: &PgPool) -> Result<Vec<Listed>, sqlx::Error> {
+async fn read_tables(pool: &PgPool) -> Result<Vec<Listed>, sqlx::Error> {
     let mut listed = vec![];
     for (name, version) in NAMES.into_iter().zip(VERSIONS) {
         let sql = format!(

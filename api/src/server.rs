@@ -116,7 +116,7 @@ impl Server {
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
 
         let (views, feed) = (Views::default(), Feed::default());
-        let (hub, rooms) = stream::open(&views, settings.max_watchers, stream_rooms());
+        let (hub, shards) = stream::open(&views, settings.max_watchers, stream_shard_count());
         let lateness = ReleaseLateness::default();
         let limiter = settings.edge.limiter();
         let observer = (
@@ -164,13 +164,13 @@ impl Server {
         let interval = Duration::from_millis(u64::from(settings.stream_interval_ms));
         followers.spawn(hub.clone().publish(views.clone(), stopping.clone()));
         let streams = TaskTracker::new();
-        for room in rooms {
-            streams.spawn(room.run(interval, closing.clone()));
+        for shard in shards {
+            streams.spawn(shard.run(interval, closing.clone()));
         }
 
         let refused = Refused::default();
-        let kept = refused.clone();
-        followers.spawn(kept.keep(database.pool.clone(), stopping.clone()));
+        let saved = refused.clone();
+        followers.spawn(saved.keep(database.pool.clone(), stopping.clone()));
         let streams_of_address =
             Shares::of_streams(settings.edge.max_streams_per_address, exemptions(settings));
 
@@ -298,7 +298,7 @@ fn connections_allowed() -> u32 {
 
 /// Half as many shards as processors: serving streams must leave capacity for sales, and stream
 /// clients on the same machine must keep up.
-fn stream_rooms() -> usize {
+fn stream_shard_count() -> usize {
     let processors = std::thread::available_parallelism();
     processors.map_or(1, |processors| processors.get().div_ceil(2))
 }

@@ -144,7 +144,7 @@ fn state(args: &CheckpointArgs, head: Head) -> Result<ExitCode, AuditError> {
     let origin = args.origin.as_deref();
     let key = match &args.key {
         Some(file) => PrivateKey::read(file, origin)?,
-        None => PrivateKey::kept(&args.source.database.data_dir, origin)?,
+        None => PrivateKey::load_or_create(&args.source.database.data_dir, origin)?,
     };
     let note = key.sign(head);
     match &args.output {
@@ -196,7 +196,7 @@ struct PrivateKey {
 impl PrivateKey {
     /// Reads the key pair in the data directory, generated if missing. Of concurrent processes, the
     /// first one wins: the private key appears atomically, and before the public one.
-    fn kept(data_dir: &Path, origin: Option<&str>) -> Result<Self, CheckpointError> {
+    fn load_or_create(data_dir: &Path, origin: Option<&str>) -> Result<Self, CheckpointError> {
         let (private, public) = (private_key_file(data_dir), public_key_file(data_dir));
         let had_public = public.exists();
         if !private.exists() {

@@ -93,7 +93,7 @@ async fn read(
         drop,
         ..EventFilter::default()
     };
-    let mut reading = source.read(filter, "looking").await?;
+    let mut reading = source.read(filter, "searching").await?;
     // The drop of the hold is known only once it is placed; drops are few, so all schedulings are
     // kept.
     let mut drops = std::collections::HashMap::<DropId, (RecordedEvent, Value)>::new();

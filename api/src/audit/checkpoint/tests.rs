@@ -156,14 +156,14 @@ fn signed_text_must_be_a_valid_checkpoint() {
 #[test]
 fn key_keeps_its_name() {
     let dir = TempDir::new().unwrap();
-    let made = PrivateKey::kept(dir.path(), Some("shop.example/log")).unwrap();
+    let made = PrivateKey::load_or_create(dir.path(), Some("shop.example/log")).unwrap();
     for requested in [None, Some("shop.example/log")] {
-        let kept = PrivateKey::kept(dir.path(), requested).unwrap();
+        let kept = PrivateKey::load_or_create(dir.path(), requested).unwrap();
         assert_eq!((kept.name, kept.key), (made.name.clone(), made.key.clone()));
     }
     let file = private_key_file(dir.path());
     for refused in [
-        PrivateKey::kept(dir.path(), Some("holdfast/log")),
+        PrivateKey::load_or_create(dir.path(), Some("holdfast/log")),
         PrivateKey::read(&file, Some("holdfast/log")),
     ] {
         let Err(CheckpointError::OtherName {

@@ -165,19 +165,19 @@ fn objects(tail: &[u8]) -> Vec<(usize, usize)> {
 }
 
 fn last_record(file: &File) -> io::Result<Option<LastEvent>> {
-    let room = Rc::new(Cell::new(MOST_TAIL));
+    let remaining = Rc::new(Cell::new(MOST_TAIL));
     let mut records = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
         .from_reader(Bounded {
             file: BufReader::new(file),
-            room: Rc::clone(&room),
+            remaining: Rc::clone(&remaining),
         });
     let (mut record, mut last, mut is_first) = (csv::ByteRecord::new(), None, true);
     let length = file.metadata()?.len();
     while records.read_byte_record(&mut record)? {
         let end = records.position().byte();
-        room.set(MOST_TAIL);
+        remaining.set(MOST_TAIL);
         if is_first {
             if record != *COLUMNS.as_slice() {
                 let reason = "it does not begin with the header of such an export";
@@ -207,14 +207,14 @@ fn last_record(file: &File) -> io::Result<Option<LastEvent>> {
 /// the file.
 struct Bounded<'a> {
     file: BufReader<&'a File>,
-    room: Rc<Cell<u64>>,
+    remaining: Rc<Cell<u64>>,
 }
 
 impl Read for Bounded<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read(into)?;
-        match self.room.get().checked_sub(read as u64) {
-            Some(room) => self.room.set(room),
+        match self.remaining.get().checked_sub(read as u64) {
+            Some(remaining) => self.remaining.set(remaining),
             None => {
                 let reason = "it contains a record longer than any in such an export";
                 return Err(io::Error::new(io::ErrorKind::InvalidData, reason));

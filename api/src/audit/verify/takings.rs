@@ -123,7 +123,7 @@ impl BuyerActions {
 struct Buyer {
     of: Option<(DropId, Pseudonym)>,
     /// Units held and purchased.
-    taken: i64,
+    units_taken: i64,
     /// When their holds were placed, the newest last; as many as the largest throttle needs.
     placed: VecDeque<Timestamp>,
 }
@@ -131,7 +131,7 @@ struct Buyer {
 impl Buyer {
     fn begin(&mut self, action: &BuyerAction) {
         self.of = Some((action.drop_id, action.buyer));
-        self.taken = 0;
+        self.units_taken = 0;
         self.placed.clear();
     }
 
@@ -146,27 +146,27 @@ impl Buyer {
         };
         match action.kind {
             ActionKind::Requested | ActionKind::Offered => {
-                self.taken += units;
+                self.units_taken += units;
                 self.placed.push_back(action.at);
                 if self.placed.len() > ThrottleHolds::MAX as usize {
                     self.placed.pop_front();
                 }
             }
             ActionKind::Joined => {}
-            ActionKind::Returned => self.taken -= units,
+            ActionKind::Returned => self.units_taken -= units,
         }
         judged
     }
 
     fn within_limit(&self, action: &BuyerAction) -> Result<(), Fault> {
         let most = i64::from(action.rules.max_per_buyer);
-        let (taken, units) = (self.taken.max(0), i64::from(action.units));
-        if most == 0 || taken + units <= most {
+        let (units_taken, units) = (self.units_taken.max(0), i64::from(action.units));
+        if most == 0 || units_taken + units <= most {
             return Ok(());
         }
         let buyer = action.buyer;
         Err(format!(
-            "buyer {buyer} has {taken} units and gets {units} more, but at most {most} are allowed"
+            "buyer {buyer} has {units_taken} units and gets {units} more, but at most {most} are allowed"
         )
         .into())
     }

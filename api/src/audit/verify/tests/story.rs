@@ -113,15 +113,15 @@ pub(super) fn released(seconds: f64, hold: u8) -> TestEvent {
     resolved(seconds, "HoldReleased", hold, 1, more)
 }
 
-pub(super) fn joined(seconds: f64, place: u8, hold: u8) -> TestEvent {
+pub(super) fn joined(seconds: f64, entry: u8, hold: u8) -> TestEvent {
     let more = json!({ "hold_id": id(hold), "joined_at": at(seconds) });
-    waits(seconds, "WaitlistJoined", place, hold, more)
+    waits(seconds, "WaitlistJoined", entry, hold, more)
 }
 
 pub(super) fn waits(
     seconds: f64,
     kind: &'static str,
-    place: u8,
+    entry: u8,
     hold: u8,
     more: Value,
 ) -> TestEvent {
@@ -129,7 +129,7 @@ pub(super) fn waits(
         A,
         seconds,
         kind,
-        json!({ "entry_id": id(place), "buyer": id(hold + 100), "quantity": 1 }),
+        json!({ "entry_id": id(entry), "buyer": id(hold + 100), "quantity": 1 }),
     );
     let fields = event.fields.as_object_mut().unwrap();
     fields.extend(more.as_object().unwrap().clone());
