@@ -230,7 +230,7 @@ async fn removed_tail_is_found_with_a_head_or_checkpoint_kept_elsewhere() {
         Some(0),
         "a shorter log is valid by itself: {alone:?}"
     );
-    assert_cut_off(&sample, &head, "--expect-head knows position");
+    assert_cut_off(&sample, &head, "--expect-head claims position");
     assert_cut_off(&sample, &checkpoint, "checkpoint ");
 }
 
@@ -241,7 +241,7 @@ async fn removed_tail_is_reported_before_tables_that_have_read_further() {
     let sample = SampleLog::create().await;
     let [alone, head, checkpoint] = audits_after_a_cut(&sample, "SELECT 1").await;
     assert_eq!(alone.code, Some(1), "{alone:?}");
-    assert_cut_off(&sample, &head, "--expect-head knows position");
+    assert_cut_off(&sample, &head, "--expect-head claims position");
     assert_cut_off(&sample, &checkpoint, "checkpoint ");
 }
 

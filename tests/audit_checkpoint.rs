@@ -136,7 +136,10 @@ async fn only_a_log_that_extends_the_checkpoint_is_verified() {
     fs::write(&file, &other.export).unwrap();
     let verdict = verify(&launch, &note, &["--file", file.to_str().unwrap()]).await;
     assert_eq!(verdict.code, Some(1), "{verdict:?}");
-    assert!(verdict.stderr.contains("knows: expected"), "{verdict:?}");
+    assert!(
+        verdict.stderr.contains("hash claimed by checkpoint "),
+        "{verdict:?}"
+    );
 }
 
 #[tokio::test]
@@ -224,7 +227,7 @@ async fn existing_files_are_not_overwritten() {
             "holdfast/log" => assert_eq!((named.code, named.stdout), (Some(0), note.clone())),
             _ => {
                 assert_eq!((named.code, named.stdout.as_str()), (Some(2), ""));
-                let reason = "is called holdfast/log, not shop.example/log";
+                let reason = "has the name holdfast/log, not shop.example/log";
                 assert!(named.stderr.contains(reason), "{}", named.stderr);
             }
         }
@@ -244,7 +247,7 @@ async fn known_key_is_never_replaced_silently() {
         assert!(refused.stderr.contains(reason), "{refused:?}");
     };
     fs::rename(file("checkpoint.key"), file("elsewhere")).unwrap();
-    refused("is there, but not ").await;
+    refused("exists, but its private key ").await;
     assert!(!file("checkpoint.key").exists());
     assert_eq!(fs::read_to_string(file("checkpoint.pub")).unwrap(), public);
 
@@ -332,7 +335,7 @@ async fn checkpoint_with_trailing_text_is_rejected() {
         assert!(
             refused
                 .stderr
-                .contains("is no checkpoint in a signed note: "),
+                .contains("is not a checkpoint in a signed note: "),
             "{refused:?}"
         );
     }

@@ -329,11 +329,11 @@ async fn export_beyond_the_log_is_an_error() {
     fs::write(&log, &sample.export).unwrap();
     let (head, drop) = (sample.log.len(), Uuid::new_v4().to_string());
     let beyond = (head + 1).to_string();
-    let reason = format!("position {beyond} is not in the log yet: its head is at {head}");
-    let no_drop = format!("there is no drop {drop} at that place of the log");
+    let reason = format!("position {beyond} is not in the log yet: the head is at position {head}");
+    let no_drop = format!("drop {drop} does not exist at that point of the log");
     // The second drop does not exist yet when the first one is scheduled.
     let later = &sample.log[1].aggregate_id;
-    let not_yet = format!("there is no drop {later} at that place of the log");
+    let not_yet = format!("drop {later} does not exist at that point of the log");
     for source in [vec![], vec!["--file", path(&log)]] {
         for format in ["ndjson", "cloudevents", "csv", "parquet"] {
             for (arguments, code, reason) in [
@@ -382,11 +382,11 @@ async fn export_resumes_only_a_file_that_is_its_beginning() {
             auditor.export(&[arguments.as_slice(), more].concat()).await
         };
         let not_asked_for = format!(
-            "cannot go on with {}: its last event, at position {half}, is not among what is to be exported",
+            "cannot resume {}: its last event, at position {half}, is not in the selection to export",
             path(&file)
         );
         let its_hash = format!(
-            "cannot go on with {}: its last event, at position {half}, has the hash {}, and in the log that is {}",
+            "cannot resume {}: its last event, at position {half}, has the hash {}, and in the log that is {}",
             path(&file),
             other.log[half - 1].hash,
             sample.log[half - 1].hash

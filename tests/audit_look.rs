@@ -67,11 +67,11 @@ async fn history_of_a_hold_is_described_in_words() {
     let lines: Vec<&str> = bought.lines().collect();
     assert_eq!(lines.len(), 4, "{bought}");
     assert!(
-        lines[0].contains("“Test drop” was put on sale: 20 units at 199.99 USD"),
+        lines[0].contains("“Test drop” was scheduled: 20 units at 199.99 USD"),
         "{bought}"
     );
     assert!(
-        lines[1].contains(": 2 units were set aside for buyer "),
+        lines[1].contains(": 2 units were held for buyer "),
         "{bought}"
     );
     assert!(
@@ -82,7 +82,7 @@ async fn history_of_a_hold_is_described_in_words() {
         "position {}: ",
         sample.position_of("PurchaseConfirmed")
     )));
-    assert_eq!(lines[3], "As far as the log tells, the hold is purchased.");
+    assert_eq!(lines[3], "According to the log, the hold is purchased.");
 
     let expired = output_of(
         &launch,
@@ -94,7 +94,7 @@ async fn history_of_a_hold_is_described_in_words() {
     )
     .await;
     assert!(
-        expired.contains(" had run out at ") && expired.ends_with("the hold is expired.\n"),
+        expired.contains(" expired at ") && expired.ends_with("the hold is expired.\n"),
         "{expired}"
     );
     let given_up = output_of(
@@ -107,7 +107,7 @@ async fn history_of_a_hold_is_described_in_words() {
     )
     .await;
     assert!(
-        given_up.contains("given up, by its buyer; 2 units were available again"),
+        given_up.contains("released by its buyer; 2 units were available again"),
         "{given_up}"
     );
 
@@ -140,7 +140,7 @@ async fn history_of_a_hold_is_described_in_words() {
         ]
     );
     assert_eq!(output["events"][4]["hash"], cancelled.hash);
-    assert!(text(&output["events"][4]["words"]).contains("because the drop was called off"));
+    assert!(text(&output["events"][4]["words"]).contains("because the drop was cancelled"));
 
     let unknown_hold = query(&launch, &["history", "--hold", &Uuid::new_v4().to_string()]).await;
     assert_eq!(
@@ -229,7 +229,7 @@ async fn state_is_selected_by_time_and_described_in_words() {
         );
     }
     let before = output_of(&launch, &["state", "--at", "2001-01-01T00:00:00.000Z"]).await;
-    assert_eq!(before, "Nothing had happened yet.\n");
+    assert_eq!(before, "The log has no events up to this point.\n");
     assert_eq!(
         query(&launch, &["state", "--drop", &Uuid::new_v4().to_string()])
             .await
@@ -255,7 +255,7 @@ async fn assert_refused_beyond(launch: &Launch, sample: &SampleLog, arguments: &
     let (last, beyond) = (head.to_string(), (head + 1).to_string());
     output_of(launch, &[arguments, &[&last]].concat()).await;
     let refused = query(launch, &[arguments, &[&beyond]].concat()).await;
-    let reason = format!("position {beyond} is not in the log yet: its head is at {head}");
+    let reason = format!("position {beyond} is not in the log yet: the head is at position {head}");
     assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""));
     assert!(refused.stderr.contains(&reason), "{refused:?}");
 }
@@ -363,7 +363,7 @@ async fn changes_between_two_positions_are_listed_by_drop() {
     }
     let words = output_of(&launch, &["diff", "3"]).await;
     assert!(
-        words.contains("sold            0 → 2 (+2)") && words.contains("holds paid for  1"),
+        words.contains("sold            0 → 2 (+2)") && words.contains("holds purchased  1"),
         "{words}"
     );
     assert!(
@@ -385,20 +385,20 @@ async fn changes_between_two_positions_are_listed_by_drop() {
     assert_refused_beyond(&launch, &sample, &["diff", "--drop", drop]).await;
 
     let backwards = query(&launch, &["diff", "6", "2"]).await;
-    let reason = "holdfast: FROM, position 6, comes after TO, position 2\n";
+    let reason = "holdfast: FROM (position 6) is later than TO (position 2)\n";
     assert_eq!(
         (backwards.code, backwards.stderr.as_str()),
         (Some(2), reason)
     );
     let (later, earlier) = ("2026-02-01T00:00:00.000Z", "2026-01-01T00:00:00.000Z");
     let backwards = query(&launch, &["diff", later, earlier]).await;
-    let reason = format!("holdfast: FROM, {later}, comes after TO, {earlier}\n");
+    let reason = format!("holdfast: FROM ({later}) is later than TO ({earlier})\n");
     assert_eq!((backwards.code, backwards.stderr), (Some(2), reason));
     // The positions are the requested ones, even if the drop has other events there.
     let output = json_of(&launch, &["diff", "3", &to.to_string(), "--drop", drop]).await;
     assert_eq!((&output["from"], &output["to"]), (&json!(3), &json!(to)));
     let unknown = Uuid::new_v4().to_string();
     let nothing = query(&launch, &["diff", "3", "--drop", &unknown]).await;
-    let reason = format!("holdfast: there is no drop {unknown} at that place of the log\n");
+    let reason = format!("holdfast: drop {unknown} does not exist at that point of the log\n");
     assert_eq!((nothing.code, nothing.stderr), (Some(1), reason));
 }

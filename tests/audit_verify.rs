@@ -65,7 +65,7 @@ async fn export_is_verified_without_a_database() {
     );
     // The end is not known.
     let note = format!(
-        "note: the end was not verified: an export that was cut off after position {position} "
+        "note: the end was not verified: an export that was truncated after position {position} "
     );
     assert!(verdict.stderr.starts_with(&note), "{}", verdict.stderr);
     assert_eq!(verdict.stderr.lines().count(), 1, "{}", verdict.stderr);
@@ -103,10 +103,7 @@ async fn export_is_verified_without_a_database() {
     for empty in ["", "\n \n"] {
         let refused = verify_text(empty, &[]).await;
         assert_eq!((refused.code, refused.stdout.as_str()), (Some(2), ""));
-        assert!(
-            refused.stderr.contains("there is no event in"),
-            "{refused:?}"
-        );
+        assert!(refused.stderr.contains("contains no events"), "{refused:?}");
         let verdict = verify_text(empty, &["--expect-head", &start]).await;
         let nothing = format!("verified 0 events, head 0 {}\n", "0".repeat(64));
         assert_eq!((verdict.stdout, verdict.stderr), (nothing, String::new()));
@@ -247,7 +244,7 @@ async fn alteration_of_an_export_is_found_at_its_position() {
             "not an event",
             1,
             format!("[]\n{}", sample.export),
-            "is no event",
+            "is not an event",
         ),
     ];
     for (name, position, export, reason) in &cases {
@@ -527,7 +524,7 @@ async fn kept_head_reveals_a_truncated_or_replaced_log() {
     assert_disproved(
         &verdict(sample.export.clone(), wrong).await,
         3,
-        "hash that --expect-head knows: expected",
+        "hash claimed by --expect-head: expected",
     );
     for unreadable in ["3", "3:abc", "x:00"] {
         assert_eq!(
@@ -572,7 +569,7 @@ async fn table_that_differs_from_the_log_is_found() {
         ("DELETE FROM sales_timeline".to_owned(), "sales_timeline", None),
         ("UPDATE sales_timeline SET expired = expired + 1".to_owned(), "sales_timeline", None),
         ("UPDATE projection_checkpoints SET position = position - 1 WHERE name = 'live_stock'".to_owned(), "live_stock", None),
-        ("UPDATE projection_checkpoints SET position = position + 1 WHERE name = 'live_stock'".to_owned(), "live_stock claims to have read", Some(cancelled)),
+        ("UPDATE projection_checkpoints SET position = position + 1 WHERE name = 'live_stock'".to_owned(), "the checkpoint of view live_stock", Some(cancelled)),
         ("ALTER TABLE live_stock DROP CONSTRAINT live_stock_sold_check, DROP CONSTRAINT units_are_conserved; UPDATE live_stock SET sold = -1".to_owned(), "live_stock", None),
         ("UPDATE live_stock SET terms = (left(terms::text, -1) || ',\"free\": true}')::json".to_owned(), "live_stock", None),
         ("UPDATE live_stock SET terms = ('{\"name\":\"Free!\",' || substr(terms::text, 2))::json".to_owned(), "live_stock", None),
@@ -698,14 +695,14 @@ async fn damage_to_the_database_is_found() {
     let sample = SampleLog::create().await;
     let last = sample.log.last().unwrap().position;
     let damages = [
-        ("UPDATE log_head SET position = 1000000000000".to_owned(), last + 1, "there is no event here"),
+        ("UPDATE log_head SET position = 1000000000000".to_owned(), last + 1, "this event is missing"),
         (format!("UPDATE log_head SET (position, hash, recorded_at) = (SELECT position, hash, recorded_at FROM events WHERE position = {last} - 1)"), last, "outside the log"),
         ("UPDATE log_head SET position = -1".to_owned(), 0, "log_head is damaged: position is out of range"),
         ("UPDATE log_head SET recorded_at = 'infinity'".to_owned(), last, "log_head is damaged: recorded_at is not a time"),
         ("UPDATE log_head SET hash = '\\x00'".to_owned(), last, "log_head is damaged: hash: expected 32 bytes, found 1"),
         ("DELETE FROM log_head".to_owned(), 0, "log_head has no row"),
-        ("DROP TABLE top_purchasers".to_owned(), 0, "view top_purchasers is not there as it should be"),
-        ("ALTER TABLE live_stock DROP COLUMN expired".to_owned(), 0, "view live_stock is not there as it should be"),
+        ("DROP TABLE top_purchasers".to_owned(), 0, "table top_purchasers does not have the expected schema"),
+        ("ALTER TABLE live_stock DROP COLUMN expired".to_owned(), 0, "table live_stock does not have the expected schema"),
         ("DROP TABLE erasures".to_owned(), 0, "relation \"erasures\" does not exist"),
         (
             "ALTER TABLE events ALTER position DROP NOT NULL;
@@ -714,7 +711,7 @@ async fn damage_to_the_database_is_found() {
             0,
             "outside the log",
         ),
-        ("INSERT INTO erasures SELECT 3, gen_random_uuid(), gen_random_uuid()".to_owned(), 3, "nobody was erased here"),
+        ("INSERT INTO erasures SELECT 3, gen_random_uuid(), gen_random_uuid()".to_owned(), 3, "the event is not an erasure"),
     ];
     for (sql, position, reason) in &damages {
         let verdict = sample.audit_after(sql).await;
@@ -747,10 +744,10 @@ async fn noteworthy_findings_that_are_not_violations_are_noted() {
     let noted = launch.run(&["audit", "verify"]).await;
     assert_eq!(noted.code, Some(0), "{noted:?}");
     for note in [
-        "note: the guard refuse_rewriting of events is not in force",
+        "note: the trigger refuse_rewriting of table events is missing or disabled",
         "note: view sales_timeline was compared as of position 0",
-        "note: 1 introductions have lost their personal data, though no recorded erasure took it",
-        "note: 1 events of streams of the kind \"Invoice\" are chained, but nobody here can judge them",
+        "note: 1 events have lost their personal data although no recorded erasure removed it",
+        "note: 1 events of streams of the kind \"Invoice\" are chained correctly; their content cannot be checked",
     ] {
         assert!(noted.stderr.contains(note), "{note}: {}", noted.stderr);
     }

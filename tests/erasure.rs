@@ -241,7 +241,7 @@ async fn audit_finds_personal_data_restored_after_an_erasure() {
     let verdict = app.launch().run(&["audit", "verify"]).await;
     assert_eq!(verdict.code, Some(1), "{verdict:?}");
     let reason = format!(
-        "position {position}: there is personal data here of a buyer who was erased at position {}",
+        "position {position}: personal data remains of a buyer erased at position {}",
         position + 1
     );
     assert!(verdict.stderr.contains(&reason), "{verdict:?}");
@@ -400,9 +400,9 @@ async fn other_process_applies_an_erasure_before_its_next_append() {
     let erased = one.launch().run(&["audit", "erase", " Erin "]).await;
     assert_eq!(erased.code, Some(0), "{erased:?}");
     assert!(
-        erased
-            .stdout
-            .contains("1 pseudonyms lead to nobody any more, 1 introductions are gone"),
+        erased.stdout.contains(
+            "1 pseudonyms no longer identify a buyer, the personal data of 1 events is removed"
+        ),
         "{erased:?}"
     );
 

@@ -184,7 +184,7 @@ async fn tail_of_a_broken_log_is_cut_and_the_shop_continues() {
     assert!(
         output
             .stdout
-            .starts_with(&format!("1 events stand after position {kept}\n")),
+            .starts_with(&format!("1 events after position {kept}\n")),
         "{output:?}"
     );
     assert!(output.stdout.contains("nothing was changed"), "{output:?}");

@@ -308,7 +308,7 @@ async fn inapplicable_event_stops_one_drop_and_is_repaired_online() {
 
     let verified = eventually("the tables have folded the drops again", || async {
         let verdict = launch.run(&["audit", "verify"]).await;
-        let is_whole = verdict.code == Some(0) && !verdict.stderr.contains("folded anew");
+        let is_whole = verdict.code == Some(0) && !verdict.stderr.contains("to be rebuilt");
         is_whole.then_some(verdict)
     })
     .await;

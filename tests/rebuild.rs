@@ -102,7 +102,7 @@ async fn differing_table_is_replaced_and_an_equal_one_reported() {
     let head = sample.log.last().unwrap().position;
     assert_eq!(
         again.stdout,
-        format!("live_stock: rebuilt up to position {head}, 2 rows; the table was equal\n")
+        format!("live_stock: rebuilt up to position {head}, 2 rows; the old table was equal\n")
     );
     for wrong in [vec![], vec!["nothing"], vec!["--all", "live_stock"]] {
         assert_eq!(

@@ -111,9 +111,9 @@ async fn auditor_reads_only_the_chained_columns_and_the_views() {
         "{verdict:?}"
     );
     assert!(
-        verdict
-            .stderr
-            .contains("commitments to personal data were not checked"),
+        verdict.stderr.contains(
+            "commitments to personal data, and that each person is one buyer, were not checked"
+        ),
         "{verdict:?}"
     );
     for arguments in [

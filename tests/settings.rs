@@ -76,7 +76,7 @@ async fn empty_variable_counts_as_not_set() {
         ("HOLDFAST_AUDIT_JSON", ""),
     ];
     let audited = run_with(&empty, &["audit", "verify"]).await;
-    assert!(audited.stderr.contains("there is no log in"), "{audited:?}");
+    assert!(audited.stderr.contains("no log found in"), "{audited:?}");
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn empty_buyer_secret_is_rejected() {
     );
     // Commands that do not check buyer tokens ignore the buyer secret.
     let audited = run_with(&empty, &["audit", "verify"]).await;
-    assert!(audited.stderr.contains("there is no log in"), "{audited:?}");
+    assert!(audited.stderr.contains("no log found in"), "{audited:?}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The parts of a running server, as its handlers see them.
+//! The parts of a running server that its handlers share.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -21,58 +21,56 @@ use crate::session::Sessions;
 use crate::stream::StreamHub;
 use crate::tokens::BuyerTokens;
 
-/// Shared by every handler. Clones are the same server.
+/// Shared by every handler. Clones refer to the same server.
 #[derive(Clone)]
 pub struct App(Arc<Parts>);
 
-/// See [`App`].
 pub struct Parts {
-    /// Decides and records.
+    /// Decides and records commands.
     pub engine: EngineHandle,
-    /// Answers hot reads.
+    /// Serves frequent reads from memory.
     pub views: Views,
-    /// Answers auditors.
+    /// Serves the auditors' reads.
     pub log: PostgresLog,
-    /// Tells watchers.
+    /// Sends changes to stream subscribers.
     pub hub: StreamHub,
-    /// How many streams each client address has.
+    /// Counts the streams of each client address.
     pub streams: AddressLimit,
-    /// Who may do what.
+    /// The admin key and the auditor key.
     pub keys: Keys,
-    /// Browsers that signed in as admin.
+    /// Browsers that are signed in as administrators.
     pub sessions: Sessions,
-    /// Keeps idempotency keys from being guessed from their digests; the same for every process of this log.
+    /// Keyed into the digests of idempotency keys, so that a key cannot be guessed from its digest.
+    /// Every process on this log uses the same secret.
     pub key_secret: Vec<u8>,
-    /// What buyers' tokens must be, if buyers need any.
+    /// How buyers' tokens are verified; `None` when buyers send none.
     pub buyer_tokens: Option<BuyerTokens>,
-    /// How far each projection's table is.
+    /// The progress of each projection's table.
     pub projections: Vec<(&'static str, watch::Receiver<Progress>)>,
-    /// Counts what is refused.
+    /// Counts refusals.
     pub refused: Refused,
-    /// Counts for Prometheus.
     pub metrics: Metrics,
-    /// Bounds what one client address may do.
+    /// Limits the requests of each client address.
     pub limiter: Limiter,
-    /// How late the units of holds that ran out came back.
+    /// Measures the delay between a hold's expiry and the return of its units.
     pub lateness: ReleaseLateness,
-    /// Ends what would otherwise never end: exports.
+    /// Ends responses that have no end of their own, such as exports.
     pub stop: CancellationToken,
 }
 
 impl App {
-    /// Puts the parts together.
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         Self(Arc::new(parts))
     }
 
-    /// What an idempotency key of `resource` is digested with.
+    /// The secret with which idempotency keys of `resource` are digested.
     #[must_use]
     pub fn key_scope(&self, resource: &[u8]) -> Vec<u8> {
         [self.key_secret.as_slice(), resource].concat()
     }
 
-    /// What an idempotency key of one buyer of a drop is digested with.
+    /// The secret with which idempotency keys of one buyer of a drop are digested.
     #[must_use]
     pub fn buyer_key_scope(&self, drop_id: DropId, buyer_id: &BuyerId) -> Vec<u8> {
         let buyer = buyer_id.comparable();

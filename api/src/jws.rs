@@ -2,12 +2,13 @@
 //! algorithm.
 //!
 //! Promise: [`Hs256::verify`] returns the payload only if the signature over exactly these bytes is
-//! right. The comparison takes the same time wherever two signatures differ.
-//! Limit: a shared secret, so whoever can verify can sign. Times and names in the payload are the
-//! caller's to check.
+//! valid. The comparison takes constant time.
+//! Limit: the secret is shared, so every party that can verify can also sign. The caller checks the
+//! times and names in the payload.
 //!
-//! Own code, because the libraries link RSA or elliptic curves for it, or refuse header parameters
-//! that RFC 7515 says must be ignored. Source: docs/decisions/0038-tokens-are-checked-here.md.
+//! Written here because the libraries link RSA or elliptic curves for it, or reject header
+//! parameters that RFC 7515 requires to be ignored. Source:
+//! docs/decisions/0038-tokens-are-checked-here.md.
 
 use std::fmt;
 
@@ -22,35 +23,35 @@ use sha2::Sha256;
 /// The shortest secret that RFC 7518, section 3.2, allows for HS256, in bytes.
 pub const MIN_SECRET_BYTES: usize = 32;
 
-/// What our own tokens begin with.
+/// The header of tokens signed here.
 const HEADER: &[u8] = br#"{"typ":"JWT","alg":"HS256"}"#;
 
-/// Types of tokens that may be presented to a server. Any other is meant for another use (RFC 8725,
-/// section 3.11).
+/// Accepted token types. Tokens of any other type are meant for another use (RFC 8725, section
+/// 3.11).
 const TYPES: [&str; 4] = ["jwt", "application/jwt", "at+jwt", "application/at+jwt"];
 
-/// Why a token is not one that was signed with the secret.
+/// Why a token is not accepted as signed with the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
-    /// It is something else.
+    /// The token is malformed.
     #[error("is not a JSON Web Token: three base64url parts with dots between them")]
     Form,
-    /// The first part cannot be read.
+    /// The header cannot be decoded.
     #[error("has a header that is not a JSON object with each member once")]
     Header,
-    /// It is signed in another way, or not at all.
+    /// The token is signed with another algorithm, or unsigned.
     #[error("is not signed with HS256")]
     Algorithm,
-    /// It needs something that is not understood here (RFC 7515, section 4.1.11).
+    /// The token requires an unsupported extension (RFC 7515, section 4.1.11).
     #[error("has a crit header parameter, and no extension is supported")]
     Critical,
-    /// It is a token of another kind.
-    #[error("has another typ than JWT or at+jwt")]
+    /// The token is of another type.
+    #[error("has a typ other than JWT or at+jwt")]
     Type,
-    /// Signed with another secret, or altered.
+    /// The token was signed with another secret, or altered.
     #[error("has a wrong signature")]
     Signature,
-    /// The second part cannot be read.
+    /// The payload cannot be decoded.
     #[error("has claims that are not a JSON object with each member once")]
     Claims,
 }
@@ -66,7 +67,7 @@ impl fmt::Debug for Hs256 {
 }
 
 impl Hs256 {
-    /// With this secret.
+    /// Uses this secret.
     ///
     /// # Panics
     /// Never: HMAC takes keys of any length.
@@ -75,17 +76,17 @@ impl Hs256 {
         Self(Hmac::new_from_slice(secret).expect("HMAC takes keys of any length"))
     }
 
-    /// A token with these claims.
+    /// Returns a token with these claims.
     ///
     /// # Errors
-    /// When the claims are no JSON.
+    /// When the claims cannot be serialized as JSON.
     pub fn sign(&self, claims: &impl Serialize) -> Result<String, serde_json::Error> {
         let claims = serde_json::to_vec(claims)?;
         Ok(self.sign_parts(HEADER, &claims))
     }
 
-    /// A token with this header and payload, byte for byte. [`Hs256::sign`] is for tokens that are
-    /// used; this is for showing how others are answered.
+    /// Returns a token with this header and payload, byte for byte. For testing how unusual tokens
+    /// are handled; use [`Hs256::sign`] otherwise.
     #[must_use]
     pub fn sign_parts(&self, header: &[u8], payload: &[u8]) -> String {
         let mut token = BASE64_URL_SAFE_NO_PAD.encode(header);
@@ -97,10 +98,9 @@ impl Hs256 {
         token
     }
 
-    /// The claims of a token that was signed with this secret.
+    /// Returns the claims of a token that was signed with this secret.
     ///
-    /// Header parameters that are not understood are ignored, whatever they hold (RFC 7515, section
-    /// 4).
+    /// Unknown header parameters are ignored, whatever their value (RFC 7515, section 4).
     ///
     /// # Errors
     /// [`Invalid`].
@@ -121,8 +121,8 @@ impl Hs256 {
     }
 }
 
-/// Whether `text` has the form of a token, whoever signed it: three parts, of which the first is a
-/// JSON object. A key that happens to have two dots has not.
+/// Reports whether `text` has the form of a token, independent of its signature: three parts, the
+/// first of which is a JSON object. An ordinary key that contains two dots does not.
 #[must_use]
 pub fn has_form_of_token(text: &str) -> bool {
     let mut parts = text.split('.');
@@ -145,8 +145,8 @@ fn check_header(header: &Map<String, Value>) -> Result<(), Invalid> {
     }
 }
 
-/// The members of a JSON object. None for anything else, and where a name occurs twice: two readers
-/// might then see two different tokens (RFC 7515, section 4; RFC 7519, section 4).
+/// The members of a JSON object. `None` for any other input and for a repeated name: two parsers
+/// might read two different tokens (RFC 7515, section 4; RFC 7519, section 4).
 fn members(json: &[u8]) -> Option<Map<String, Value>> {
     serde_json::from_slice::<Members>(json)
         .ok()
@@ -187,7 +187,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// Signs any header and payload, whatever they are.
+    /// Signs any header and payload.
     pub(crate) fn signed(secret: &[u8], header: &str, payload: &str) -> String {
         Hs256::new(secret).sign_parts(header.as_bytes(), payload.as_bytes())
     }
@@ -209,7 +209,7 @@ pub(crate) mod tests {
         let expected =
             json!({ "iss": "joe", "exp": 1_300_819_380, "http://example.com/is_root": true });
         assert_eq!(Value::Object(claims), expected);
-        // The same bytes are signed alike.
+        // The same bytes get the same signature.
         let header = "{\"typ\":\"JWT\",\r\n \"alg\":\"HS256\"}";
         let payload =
             "{\"iss\":\"joe\",\r\n \"exp\":1300819380,\r\n \"http://example.com/is_root\":true}";
@@ -226,7 +226,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_own_token_verifies_with_its_secret_alone() {
+    fn token_verifies_only_with_its_own_secret() {
         let token = Hs256::new(SECRET).sign(&json!({ "sub": "alice" })).unwrap();
         let claims = Hs256::new(SECRET).verify(&token).unwrap();
         assert_eq!(Value::Object(claims), json!({ "sub": "alice" }));
@@ -245,7 +245,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_text_of_another_form_is_refused() {
+    fn malformed_tokens_are_refused() {
         let good = signed(SECRET, r#"{"alg":"HS256"}"#, "{}");
         for text in [
             "",
@@ -256,7 +256,7 @@ pub(crate) mod tests {
             &format!("{good}.e30"),
             &format!("{good}="),
             &format!(" {good}"),
-            // A last digit with bits that stand for nothing: one signature has one spelling.
+            // A last digit with nonzero padding bits: a signature has exactly one encoding.
             &format!("{}B", &good[..good.len() - 1]),
         ] {
             assert!(Hs256::new(SECRET).verify(text).is_err(), "{text}");
@@ -264,7 +264,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_key_with_two_dots_has_not_the_form_of_a_token() {
+    fn key_with_two_dots_does_not_have_the_form_of_a_token() {
         let token = signed(SECRET, r#"{"alg":"none"}"#, "no claims");
         assert!(has_form_of_token(&token));
         let longer = format!("{token}.x");
@@ -274,14 +274,14 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_header_is_read_as_rfc_7515_says() {
+    fn header_parameters_follow_rfc_7515() {
         for header in [
             r#"{"alg":"HS256"}"#,
             r#"{"alg":"HS256","typ":"JWT"}"#,
             r#"{"alg":"HS256","typ":"jwt"}"#,
             r#"{"alg":"HS256","typ":"at+jwt"}"#,
             r#"{"alg":"HS256","typ":"application/at+JWT"}"#,
-            // Not understood, so ignored, whatever it holds.
+            // Unknown, therefore ignored.
             r#"{"alg":"HS256","version":2,"x":null,"y":[true],"z":{"a":{}},"kid":7}"#,
             r#"{"alg":"HS256","jwk":{"kty":"oct","k":"AAAA"},"jku":"https://example.com","b64":true}"#,
         ] {
@@ -313,7 +313,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_payload_is_an_object_with_each_member_once() {
+    fn payload_must_be_an_object_without_repeated_members() {
         for payload in ["", "[]", "7", r#"{"sub":"a","sub":"b"}"#, r#"{"a":1}x"#] {
             let token = signed(SECRET, r#"{"alg":"HS256"}"#, payload);
             let refused = Hs256::new(SECRET).verify(&token);

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// A secret, kept as its digest so that comparing takes the same time whatever was guessed.
+/// A bearer key, stored as its digest so that a comparison takes the same time for every guess.
 #[derive(Clone)]
 pub struct Key([u8; 32]);
 
@@ -15,16 +15,17 @@ impl Key {
         is_usable.then(|| Self(digest(text)))
     }
 
-    /// Whether `guess` is this key.
+    /// Compares in constant time.
     #[must_use]
     pub fn matches(&self, guess: &str) -> bool {
         self.0.ct_eq(&digest(guess)).into()
     }
 
-    /// A key for another purpose, which does not give this one away.
+    /// Derives a key for another purpose, from which this one cannot be computed.
     #[must_use]
     pub fn derive(&self, purpose: &[u8], secret: &[u8]) -> [u8; 32] {
-        // The two digests have fixed lengths, so no two inputs run together to the same text.
+        // The first two parts have fixed lengths, so different inputs never concatenate to the same
+        // bytes.
         let purpose: [u8; 32] = Sha256::digest(purpose).into();
         Sha256::digest([purpose.as_slice(), &self.0, secret].concat()).into()
     }
@@ -34,12 +35,11 @@ fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }
 
-/// Who may do what.
 #[derive(Clone)]
 pub struct Keys {
-    /// May do everything.
+    /// Grants everything.
     pub admin: Key,
-    /// May read the log.
+    /// Grants reading the log.
     pub auditor: Key,
 }
 

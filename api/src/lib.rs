@@ -1,4 +1,4 @@
-//! The HTTP API, the live stream and the pages. Thin: parse, call, render.
+//! The HTTP API, the SSE stream and the pages. Thin: parse, call, render.
 //!
 //! Read [`router`] for every route, [`problem`] for every error.
 

@@ -1,12 +1,13 @@
-//! `holdfast audit checkpoint`: a small signed statement of where the log ends, which an auditor keeps.
+//! `holdfast audit checkpoint`: a small signed statement of the log's head, which an auditor keeps.
 //!
-//! It is a C2SP checkpoint (`tlog-checkpoint`) in a signed note: three lines (who says so, the position, the hash in
-//! base64), an empty line, and an Ed25519 signature. One difference: the hash is the head of our chain, and no Merkle root.
-//! Keys are written as Go's `sumdb/note` writes them, so that its tools read both.
+//! It is a C2SP checkpoint (`tlog-checkpoint`) in a signed note: three lines (origin, position,
+//! hash in base64), an empty line, and an Ed25519 signature. One difference: the hash is the head
+//! of the hash chain, not a Merkle root. Keys have the format of Go's `sumdb/note`, so its tools
+//! can read both.
 //!
-//! Promise: whoever holds a checkpoint and the public key proves later that the log still begins with what was stated.
-//! Limit: the key's owner can state anything once; what they cannot do is take back a statement that has left the house. Of a
-//! database the head is stated as it stands there; a file is proved first.
+//! Promise: a checkpoint and the public key prove later that the log still begins with the stated
+//! history. Limit: the key's owner can sign anything once, but cannot revoke a checkpoint that
+//! others hold. For a database the head is signed as recorded; a file is verified first.
 
 mod note;
 
@@ -32,32 +33,34 @@ use super::source::{Source, SourceArgs};
 use super::violation::{Claim, Stop};
 use super::{AuditError, print};
 
-/// The kind of key that a note's signature is by: Ed25519.
+/// The signature algorithm of a note's key: Ed25519.
 const ED25519: u8 = 1;
-/// The longest checkpoint, or key, that is read, in bytes. Ours have some 200; one that many have signed has some thousands.
+/// The longest checkpoint or key that is read, in bytes. Ours have some 200; one with many
+/// signatures has some thousands.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// What `audit checkpoint` is told.
+/// Arguments of `audit checkpoint`.
 #[derive(Debug, Args)]
 pub struct CheckpointArgs {
     #[command(flatten)]
     source: SourceArgs,
 
-    /// Private key to sign with; without it, checkpoint.key in the data directory, made now if need be.
+    /// Private key to sign with; without it, checkpoint.key in the data directory, which is
+    /// generated if missing.
     #[arg(long, env = "HOLDFAST_AUDIT_SIGNING_KEY", value_name = "FILE")]
     key: Option<PathBuf>,
 
-    /// What the key is called, and with it the log: a name without spaces and plus signs. A key made now is called holdfast/log
-    /// without it; one that is there must have this name.
+    /// Name of the key, and thereby of the log, without spaces and plus signs. The default for a
+    /// generated key is holdfast/log; an existing key must have this name.
     #[arg(long, env = "HOLDFAST_AUDIT_ORIGIN", value_name = "NAME", value_parser = key_name)]
     origin: Option<String>,
 
-    /// Write to a new file rather than to standard output.
+    /// Write to a new file instead of standard output.
     #[arg(long, short, env = "HOLDFAST_AUDIT_OUTPUT", value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
-/// What a key is called that nobody gave a name.
+/// The default name of a generated key.
 const ORIGIN: &str = "holdfast/log";
 
 fn key_name(text: &str) -> Result<String, String> {
@@ -66,71 +69,45 @@ fn key_name(text: &str) -> Result<String, String> {
         .ok_or_else(|| "must have no spaces and no plus signs".to_owned())
 }
 
-/// Why a checkpoint or a key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// A file cannot be read or written.
     #[error("cannot use {path}")]
     File {
-        /// Which one.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
-    /// It is no key.
-    #[error("{path} holds no Ed25519 key as signed notes write it")]
-    NoKey {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The log has a name already, which auditors know.
-    #[error("the key in {path} is called {name}, not {asked}")]
+    /// The file does not contain a key.
+    #[error("{path} does not contain an Ed25519 key in the format of signed notes")]
+    NoKey { path: PathBuf },
+    /// The key has another name, which auditors know.
+    #[error("the key in {path} has the name {name}, not {requested}")]
     OtherName {
-        /// The file.
         path: PathBuf,
-        /// What it is called.
         name: String,
-        /// What was asked for.
-        asked: String,
+        requested: String,
     },
-    /// The key that auditors know was lost, or is kept elsewhere.
+    /// The private key to a public key that auditors know is missing.
     #[error(
-        "{public} is there, but not {private}, which it belongs to: name it with --key, or take {public} away for a new one"
+        "{public} exists, but its private key {private} does not: set --key, or remove {public} to generate a new pair"
     )]
-    NoPrivateKey {
-        /// The public key's file.
-        public: PathBuf,
-        /// Where the other should be.
-        private: PathBuf,
-    },
-    /// Nobody could check with it what this key signs.
+    NoPrivateKey { public: PathBuf, private: PathBuf },
+    /// The two key files are not a pair.
     #[error("{public} does not belong to {private}")]
-    OtherPublicKey {
-        /// The public key's file.
-        public: PathBuf,
-        /// The private key's.
-        private: PathBuf,
-    },
-    /// It is no checkpoint.
-    #[error("{path} is no checkpoint in a signed note: {reason}")]
-    NoCheckpoint {
-        /// The file.
-        path: PathBuf,
-        /// What it lacks.
-        reason: &'static str,
-    },
-    /// Somebody else signed it, or it was altered since.
-    #[error("{path} is not signed by {key}, or was altered since")]
+    OtherPublicKey { public: PathBuf, private: PathBuf },
+    /// The file is not a checkpoint.
+    #[error("{path} is not a checkpoint in a signed note: {reason}")]
+    NoCheckpoint { path: PathBuf, reason: &'static str },
+    /// The signature is missing or invalid.
+    #[error("{path} is not signed by {key}, or was altered afterwards")]
     Forged {
-        /// The file.
         path: PathBuf,
-        /// Whose key was tried.
+        /// The name of the key that was tried.
         key: String,
     },
 }
 
-/// Signs the head of the log; exit code 1 when a file is no log.
+/// Signs the head of the log. Exit code 1 if a file fails verification.
 ///
 /// # Errors
 /// [`AuditError`].
@@ -138,10 +115,10 @@ pub async fn run(args: &CheckpointArgs) -> Result<ExitCode, AuditError> {
     let source = Source::open(&args.source).await?;
     let head = match &source {
         Source::Database(database) => head(&database.pool).await.map(Ok),
-        // Nobody signs for a file that they have not looked at.
+        // A file is verified before its head is signed.
         Source::File(path) => {
             let outcome = verify_file(&source, path, vec![]).await;
-            outcome.map(|outcome| outcome.map(|proof| proof.noted().head))
+            outcome.map(|outcome| outcome.map(|proof| proof.with_notes_printed().head))
         }
     };
     source.close().await;
@@ -167,7 +144,7 @@ fn state(args: &CheckpointArgs, head: Head) -> Result<ExitCode, AuditError> {
     let origin = args.origin.as_deref();
     let key = match &args.key {
         Some(file) => PrivateKey::read(file, origin)?,
-        None => PrivateKey::kept(&args.source.database.data_dir, origin)?,
+        None => PrivateKey::load_or_create(&args.source.database.data_dir, origin)?,
     };
     let note = key.sign(head);
     match &args.output {
@@ -179,13 +156,13 @@ fn state(args: &CheckpointArgs, head: Head) -> Result<ExitCode, AuditError> {
     }
 }
 
-/// Never over something that is there: a checkpoint that was kept is what a later log is held to.
+/// Never overwrites a file: a kept checkpoint is evidence.
 fn write_new(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
     file.write_all(text.as_bytes())
 }
 
-/// Makes a file that appears whole, unless there is one; tells whether it did.
+/// Atomically creates a file with `text` unless it exists. Returns whether it was created.
 fn appear(path: &Path, text: &str, mode: u32) -> io::Result<bool> {
     let mut whole = tempfile::Builder::new()
         .permissions(fs::Permissions::from_mode(mode))
@@ -199,13 +176,13 @@ fn appear(path: &Path, text: &str, mode: u32) -> io::Result<bool> {
     }
 }
 
-/// Where a checkpoint's private key is kept.
+/// The file of the private checkpoint key.
 #[must_use]
 pub fn private_key_file(data_dir: &Path) -> PathBuf {
     data_dir.join("checkpoint.key")
 }
 
-/// Where its public key is kept, to be handed out.
+/// The file of the public checkpoint key, which is handed to auditors.
 #[must_use]
 pub fn public_key_file(data_dir: &Path) -> PathBuf {
     data_dir.join("checkpoint.pub")
@@ -217,9 +194,9 @@ struct PrivateKey {
 }
 
 impl PrivateKey {
-    /// The key in the data directory, made now if there is none. Whoever comes first makes it: the private key appears whole,
-    /// and before the public one.
-    fn kept(data_dir: &Path, origin: Option<&str>) -> Result<Self, CheckpointError> {
+    /// Reads the key pair in the data directory, generated if missing. Of concurrent processes, the
+    /// first one wins: the private key appears atomically, and before the public one.
+    fn load_or_create(data_dir: &Path, origin: Option<&str>) -> Result<Self, CheckpointError> {
         let (private, public) = (private_key_file(data_dir), public_key_file(data_dir));
         let had_public = public.exists();
         if !private.exists() {
@@ -234,7 +211,10 @@ impl PrivateKey {
         let text = key.public().to_text();
         let is_new = appear(&public, &text, 0o644).map_err(|source| failed(&public, source))?;
         if is_new {
-            say(&format!("made a key; auditors need {}", public.display()));
+            say(&format!(
+                "generated a key pair; auditors need {}",
+                public.display()
+            ));
         } else if text_of(&public)?.trim() != text {
             return Err(CheckpointError::OtherPublicKey { public, private });
         }
@@ -264,10 +244,10 @@ impl PrivateKey {
         let path = || file.to_owned();
         let key = read().ok_or_else(|| CheckpointError::NoKey { path: path() })?;
         match origin {
-            Some(asked) if asked != key.name => Err(CheckpointError::OtherName {
+            Some(requested) if requested != key.name => Err(CheckpointError::OtherName {
                 path: path(),
                 name: key.name,
-                asked: asked.to_owned(),
+                requested: requested.to_owned(),
             }),
             Some(_) | None => Ok(key),
         }
@@ -293,7 +273,7 @@ impl PrivateKey {
     }
 }
 
-/// Whose checkpoints are believed.
+/// Verifies checkpoints.
 #[derive(Debug, Clone)]
 pub struct PublicKey {
     name: String,
@@ -301,7 +281,7 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
-    /// Reads it from a file.
+    /// Reads the key from a file.
     ///
     /// # Errors
     /// [`CheckpointError`].
@@ -326,7 +306,7 @@ impl PublicKey {
         to_text(&self.name, self.id(), self.key.as_bytes())
     }
 
-    /// What a checkpoint claims, if this key signed it.
+    /// Returns the checkpoint's claim if this key signed it.
     ///
     /// # Errors
     /// [`CheckpointError`].
@@ -338,7 +318,7 @@ impl PublicKey {
             reason,
         };
         let note = Note::parse(&text).map_err(no_checkpoint)?;
-        // What nobody signed says nothing, so it is not looked at before.
+        // Unsigned content is not trusted, so the signature is checked first.
         if !self.has_signed(&note) {
             let key = self.name.clone();
             return Err(CheckpointError::Forged { path: path(), key });
@@ -352,7 +332,8 @@ impl PublicKey {
         })
     }
 
-    /// Others may have signed as well, with keys that we do not know; but what claims to be by this key must be.
+    /// Other keys, unknown to us, may have signed as well; but every signature in this key's name
+    /// must be valid.
     fn has_signed(&self, note: &Note<'_>) -> bool {
         let is_ours = |signed: &&Signed<'_>| signed.name == self.name && signed.id == self.id();
         let is_valid = |signed: &Signed<'_>| {
@@ -376,7 +357,7 @@ impl FromStr for PublicKey {
     }
 }
 
-/// `name+id+key`.
+/// Formats `name+id+key`.
 fn to_text(name: &str, id: [u8; 4], key: &[u8; 32]) -> String {
     let typed = [&[ED25519], key.as_slice()].concat();
     format!("{name}+{}+{}", hex::encode(id), BASE64.encode(typed))
@@ -392,14 +373,14 @@ fn parts(text: &str) -> Option<(String, [u8; 4], [u8; 32])> {
     is_name(name).then(|| (name.to_owned(), read_id, key))
 }
 
-/// A note or a key. Whoever gives us a file may have put anything into it.
+/// Reads a note or a key. The file is untrusted, so its size is limited.
 fn text_of(file: &Path) -> Result<String, CheckpointError> {
     let read = || {
         let mut text = String::new();
         let mut bounded = File::open(file)?.take(MOST_BYTES + 1);
         bounded.read_to_string(&mut text)?;
         if text.len() as u64 > MOST_BYTES {
-            let reason = "it is longer than any checkpoint or key";
+            let reason = "the file is longer than any checkpoint or key";
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
         }
         Ok(text)

@@ -1,4 +1,4 @@
-//! `holdfast audit diff`: what changed between two places of the log, drop by drop.
+//! `holdfast audit diff`: the changes between two points of the log, per drop.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -12,21 +12,21 @@ use projections::replay::Replay;
 use serde_json::{Value, json};
 use terminal::table::columns;
 
-use super::source::{Moment, Source, SourceArgs, Wanted};
+use super::source::{EventFilter, Moment, Source, SourceArgs};
 use super::words::shown;
 use super::{AuditError, print};
 
-/// What `audit diff` is told.
+/// Arguments of `audit diff`.
 #[derive(Debug, Args)]
 pub struct DiffArgs {
     #[command(flatten)]
     source: SourceArgs,
 
-    /// The earlier place: after this position, or after all that was recorded by this time.
+    /// The earlier point: after this position, or after all events recorded by this time.
     #[arg(value_name = "FROM")]
     from: Moment,
 
-    /// The later place; without it, the head.
+    /// The later point; without it, the head.
     #[arg(value_name = "TO")]
     to: Option<Moment>,
 
@@ -34,19 +34,19 @@ pub struct DiffArgs {
     #[arg(long, env = "HOLDFAST_AUDIT_DROP", value_name = "ID")]
     drop: Option<DropId>,
 
-    /// Answer in JSON.
+    /// Print JSON.
     #[arg(long, env = "HOLDFAST_AUDIT_JSON")]
     json: bool,
 }
 
-/// What happened to one drop.
+/// The changes of one drop.
 #[derive(Default)]
 struct Changed {
     before: Option<LiveStockRow>,
     events: BTreeMap<&'static str, u64>,
 }
 
-/// What happened between two places.
+/// The changes between two points.
 #[derive(Default)]
 struct Diff {
     drops: Replay<LiveStock>,
@@ -55,7 +55,7 @@ struct Diff {
     to: Position,
 }
 
-/// Runs it.
+/// Runs the comparison.
 ///
 /// # Errors
 /// [`AuditError`].
@@ -72,17 +72,17 @@ pub async fn run(args: &DiffArgs) -> Result<ExitCode, AuditError> {
 }
 
 async fn read(source: &Source, args: &DiffArgs) -> Result<Diff, AuditError> {
-    let wanted = Wanted {
+    let filter = EventFilter {
         until: args.to,
         drop: args.drop,
-        ..Wanted::default()
+        ..EventFilter::default()
     };
     if let (Moment::Time(from), Some(Moment::Time(to))) = (args.from, args.to)
         && from > to
     {
         return Err(backwards(args.from, Moment::Time(to)));
     }
-    let mut reading = source.read(wanted, "replaying").await?;
+    let mut reading = source.read(filter, "replaying").await?;
     let mut diff = Diff::default();
     while let Some(page) = reading.next().await? {
         for stored in &page {
@@ -103,7 +103,7 @@ async fn read(source: &Source, args: &DiffArgs) -> Result<Diff, AuditError> {
         Moment::Position(from) if from > diff.to => Err(match args.to {
             Some(_) => backwards(args.from, Moment::Position(diff.to)),
             None => AuditError::BeyondHead {
-                asked: from,
+                requested: from,
                 head: diff.to,
             },
         }),
@@ -209,24 +209,24 @@ impl Changed {
         }
         let happened = self.events.iter();
         rows.extend(
-            happened.map(|(event, count)| vec![in_words(event).to_owned(), count.to_string()]),
+            happened.map(|(event, count)| vec![label(event).to_owned(), count.to_string()]),
         );
         rows
     }
 }
 
-fn in_words(event_type: &'static str) -> &'static str {
+fn label(event_type: &'static str) -> &'static str {
     match event_type {
-        "DropScheduled" => "put on sale",
+        "DropScheduled" => "scheduled",
         "DropRescheduled" => "terms changed",
-        "DropCancelled" => "called off",
+        "DropCancelled" => "cancelled",
         "HoldPlaced" => "holds placed",
-        "HoldExpired" => "holds run out",
-        "HoldReleased" => "holds given up",
-        "PurchaseConfirmed" => "holds paid for",
+        "HoldExpired" => "holds expired",
+        "HoldReleased" => "holds released",
+        "PurchaseConfirmed" => "holds purchased",
         "StockAdjusted" => "stock adjusted",
-        "WaitlistJoined" => "places in line taken",
-        "WaitlistLeft" => "places in line given up",
+        "WaitlistJoined" => "waitlist entries joined",
+        "WaitlistLeft" => "waitlist entries removed",
         other => other,
     }
 }
@@ -236,9 +236,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_event_has_words() {
+    fn every_event_type_has_a_label() {
         for event_type in domain::DropEvent::TYPES {
-            assert_ne!(in_words(event_type), *event_type);
+            assert_ne!(label(event_type), *event_type);
         }
     }
 }

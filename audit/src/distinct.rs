@@ -1,7 +1,7 @@
-//! Whether each of very many ids occurs once, in bounded memory: sorted runs on disk, merged at the end.
+//! Finds repeated ids among very many, in bounded memory: sorted runs on disk, merged at the end.
 //!
-//! Promise: exact, for any number of ids, with at most [`RUN`] of them in memory. Limit: it is known at the end only, and
-//! takes 24 bytes of scratch space an id once there are more than that.
+//! Promise: exact for any number of ids, with at most [`RUN`] of them in memory. Limit: the result
+//! is known only at the end, and larger sets take 24 bytes of scratch space per id.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -10,22 +10,20 @@ use domain::values::{DropId, KeyDigest, Position};
 use infrastructure::sorted_runs::{Record, Sorter};
 use uuid::Uuid;
 
-/// Ids in memory: 24 bytes each.
+/// Ids in memory, at 24 bytes each.
 const RUN: usize = 1 << 19;
-/// Bits of a position beside those that tell the kind.
+/// Bits of the position; the bits above contain the kind.
 const POSITION_BITS: u32 = 60;
 
-/// What an id names: ids of different kinds may be the same.
+/// The kind of object that an id names. Ids of different kinds may coincide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// A hold that was placed.
     Hold,
-    /// A purchase.
     Purchase,
-    /// An adjustment of stock.
+    /// A stock adjustment.
     Adjustment,
-    /// A place in line.
-    Place,
+    /// A waitlist entry.
+    WaitlistEntry,
     /// An idempotency key, within its drop.
     Key,
 }
@@ -34,24 +32,23 @@ const KINDS: [Kind; 5] = [
     Kind::Hold,
     Kind::Purchase,
     Kind::Adjustment,
-    Kind::Place,
+    Kind::WaitlistEntry,
     Kind::Key,
 ];
 
 /// An id that occurs again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Repeat {
-    /// What it names.
     pub kind: Kind,
-    /// The id.
     pub id: Uuid,
-    /// The first place at which it occurs again.
+    /// The first position at which it occurs again.
     pub position: Position,
 }
 
 impl Repeat {
-    /// A key comes after what it was used for: that says more.
-    const fn place(&self) -> (u64, u8) {
+    /// A key sorts after the object that it was used for, because the object is the more specific
+    /// report.
+    const fn rank(&self) -> (u64, u8) {
         (self.position.0, self.kind as u8)
     }
 }
@@ -63,19 +60,20 @@ impl fmt::Display for Repeat {
             Kind::Hold => write!(f, "hold {id} was placed twice"),
             Kind::Purchase => write!(f, "purchase {id} was made twice"),
             Kind::Adjustment => write!(f, "adjustment {id} was made twice"),
-            Kind::Place => write!(f, "place {id} was taken twice"),
+            Kind::WaitlistEntry => write!(f, "waitlist entry {id} was joined twice"),
             Kind::Key => write!(f, "the idempotency key was used before in the same drop"),
         }
     }
 }
 
-/// A key as an id of its own: two drops may know the same one. Both halves are random, so their difference tells pairs apart.
+/// A key as an id of its own, because two drops may use the same key. Both parts are random, so
+/// their difference distinguishes pairs.
 #[must_use]
 pub fn key_within(drop_id: DropId, key: KeyDigest) -> Uuid {
     Uuid::from_u128(drop_id.0.as_u128() ^ u128::from_be_bytes(key.bytes()))
 }
 
-/// An id in two halves, and its kind and where it occurs in one number; in this order.
+/// An id in two halves; the kind and the position in one number. Sorts in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Occurrence(u64, u64, u64);
 
@@ -85,8 +83,8 @@ impl Occurrence {
         Self(high, low, ((kind as u64) << POSITION_BITS) | position.0)
     }
 
-    /// The same for all that must not occur again.
-    const fn what(self) -> (u64, u64, u64) {
+    /// The part that must not occur again.
+    const fn identity(self) -> (u64, u64, u64) {
         (self.0, self.1, self.2 >> POSITION_BITS)
     }
 
@@ -115,12 +113,12 @@ impl Record for Occurrence {
     fn read(from: &mut impl Read) -> io::Result<Self> {
         let mut parts = [[0; size_of::<u64>()]; 3];
         from.read_exact(parts.as_flattened_mut())?;
-        let [high, low, place] = parts.map(u64::from_be_bytes);
-        Ok(Self(high, low, place))
+        let [high, low, kind_and_position] = parts.map(u64::from_be_bytes);
+        Ok(Self(high, low, kind_and_position))
     }
 }
 
-/// Ids and where they occur.
+/// Ids and their positions.
 #[derive(Debug)]
 pub struct Distinct(Sorter<Occurrence>);
 
@@ -139,7 +137,7 @@ impl Distinct {
         self.0.add(Occurrence::new(kind, id.into(), position))
     }
 
-    /// The first place where an id occurs again.
+    /// Returns the first position at which an id occurs again.
     ///
     /// # Errors
     /// When the scratch file cannot be read.
@@ -147,12 +145,12 @@ impl Distinct {
         let (mut last, mut found) = (None, None::<Repeat>);
         for occurrence in self.0.into_sorted()? {
             let occurrence = occurrence?;
-            if last == Some(occurrence.what()) {
+            if last == Some(occurrence.identity()) {
                 let repeat = occurrence.repeat();
-                let is_first = found.is_none_or(|found| repeat.place() < found.place());
+                let is_first = found.is_none_or(|found| repeat.rank() < found.rank());
                 found = if is_first { Some(repeat) } else { found };
             }
-            last = Some(occurrence.what());
+            last = Some(occurrence.identity());
         }
         Ok(found)
     }
@@ -181,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_repeat_is_found_within_and_across_runs() {
+    fn first_repeat_is_found_within_and_across_runs() {
         for most in [1, 2, 3, 100] {
             assert_eq!(repeat_among(&[], most), None);
             assert_eq!(repeat_among(&[9, 7, 8, 1, 5, 3, 2, u128::MAX], most), None);
@@ -200,21 +198,18 @@ mod tests {
     }
 
     #[test]
-    fn an_id_may_name_one_thing_of_each_kind() {
+    fn ids_of_different_kinds_may_coincide() {
         let id = Uuid::from_u128(7);
         let mut distinct = Distinct(Sorter::with_most(2));
         for (position, kind) in (1..).zip(KINDS) {
             distinct.add(kind, id, Position(position)).unwrap();
         }
         let again = Position(6);
-        for (place, kind) in KINDS.into_iter().enumerate() {
-            assert_eq!(
-                kind as usize, place,
-                "kinds are numbered as they are listed"
-            );
+        for (index, kind) in KINDS.into_iter().enumerate() {
+            assert_eq!(kind as usize, index, "kinds are numbered in list order");
         }
-        distinct.add(Kind::Place, id, again).unwrap();
+        distinct.add(Kind::WaitlistEntry, id, again).unwrap();
         let repeat = distinct.first_repeat().unwrap().unwrap();
-        assert_eq!((repeat.kind, repeat.position), (Kind::Place, again));
+        assert_eq!((repeat.kind, repeat.position), (Kind::WaitlistEntry, again));
     }
 }

@@ -1,6 +1,7 @@
-//! `holdfast audit erase`: forgets a buyer, without a server.
+//! `holdfast audit erase`: erases a buyer's personal data, without a server.
 //!
-//! Promise: as `DELETE /v1/admin/buyers/{buyer_id}`; servers that run meanwhile learn of it from the log.
+//! Promise: the same as `DELETE /v1/admin/buyers/{buyer_id}`. Running servers learn of the erasure
+//! from the log.
 
 use std::process::ExitCode;
 
@@ -13,17 +14,17 @@ use serde_json::json;
 
 use super::{AuditError, print};
 
-/// What `audit erase` is told.
+/// Arguments of `audit erase`.
 #[derive(Debug, Args)]
 pub struct EraseArgs {
     #[command(flatten)]
     database: DatabaseSettings,
 
-    /// What the shop calls the buyer.
+    /// The shop's id of the buyer.
     #[arg(value_name = "BUYER_ID", value_parser = buyer_id)]
     buyer_id: BuyerId,
 
-    /// Answer in JSON.
+    /// Print JSON.
     #[arg(long, env = "HOLDFAST_AUDIT_JSON")]
     json: bool,
 }
@@ -32,7 +33,7 @@ fn buyer_id(text: &str) -> Result<BuyerId, String> {
     BuyerId::stored(text).map_err(|error| error.to_string())
 }
 
-/// Runs it. Nobody to forget is no error: what was asked for is so.
+/// Runs the erasure. An unknown buyer is not an error: there is nothing to erase.
 ///
 /// # Errors
 /// [`AuditError`].
@@ -45,14 +46,14 @@ pub async fn run(args: &EraseArgs) -> Result<ExitCode, AuditError> {
         let position = erasure.map(|erasure| erasure.position);
         let (pseudonyms, events) =
             erasure.map_or((0, 0), |erasure| (erasure.pseudonyms, erasure.events));
-        let said =
+        let report =
             json!({ "position": position, "pseudonyms": pseudonyms, "introductions": events });
-        return print(&said.to_string());
+        return print(&report.to_string());
     }
     match erasure {
-        None => print("nobody of that name is known here"),
+        None => print("this buyer is not known here"),
         Some(erasure) => print(&format!(
-            "erased at position {}: {} pseudonyms lead to nobody any more, {} introductions are gone",
+            "erased at position {}: {} pseudonyms no longer identify a buyer, the personal data of {} events is removed",
             erasure.position, erasure.pseudonyms, erasure.events
         )),
     }

@@ -1,7 +1,8 @@
-//! What can be checked of an event by itself, or with the event before it: done for many pages beside one another.
+//! Checks of single events, and of an event with the one before it. Pages are examined in parallel.
 //!
-//! Promise: nothing is judged here. What was found waits in each [`Examined`], for the [`super::verify::Verifier`] to judge in
-//! the order of the log. Limit: a page's first event is linked by the verifier, who knows the event before it.
+//! Promise: nothing is judged here. Each [`Examined`] carries the findings, which
+//! [`super::verify::Verifier`] judges in log order. Limit: the verifier computes the link of a
+//! page's first event, because only it knows the event before.
 
 use domain::erasure::{self, BuyerErased, ErasureEvent};
 use domain::incident::{self, LogEvent};
@@ -15,102 +16,88 @@ use sha2::{Digest, Sha256};
 use super::source::Page;
 use super::violation::{Fault, differs, expect};
 
-/// A page's events, up to the first that cannot be one.
+/// The events of a page, up to the first one that cannot be decoded.
 #[derive(Debug)]
 pub struct ExaminedPage {
-    /// In order.
+    /// In log order.
     pub events: Vec<Examined>,
-    /// What comes after them and is no event.
+    /// The error that ended the page, if any.
     pub broken: Option<LogError>,
 }
 
-/// One event.
 #[derive(Debug)]
 pub struct Examined {
-    /// What the log says of its place.
+    /// The position, hash and time that the log records.
     pub head: Head,
-    /// Place in its stream.
+    /// The number in its stream.
     pub sequence: Sequence,
-    /// What its hash should be.
+    /// The hash that it should have.
     pub link: Link,
-    /// What it says.
-    pub said: Said,
+    /// The decoded content.
+    pub content: Content,
 }
 
 /// The hash that an event should have.
 #[derive(Debug)]
 pub enum Link {
-    /// After the event before it in the page.
+    /// Computed from the preceding event of the page.
     To(Hash),
-    /// The first of a page: still to be computed.
+    /// The first event of a page: still to be computed.
     Unknown(Box<StoredEvent>),
 }
 
-/// What an event says.
+/// The content of an event.
 #[derive(Debug)]
-pub enum Said {
-    /// About a drop.
+pub enum Content {
+    /// An event of a drop.
     Drop {
-        /// What happened. Its personal data is checked, and gone.
+        /// The event. Its personal data was checked and removed.
         recorded: Box<RecordedEvent>,
-        /// What was said of that data.
+        /// The result of checking that data.
         introduction: Introduction,
-        /// Whether it was stored in a former form.
+        /// True if the event was stored in an old version.
         is_old: bool,
     },
-    /// That somebody was erased.
+    /// An erasure.
     Erasure {
-        /// Events that lost their personal data.
+        /// The number of events that lost their personal data.
         events: u64,
-        /// The stream.
         stream: String,
     },
-    /// That the log itself was repaired.
-    Incident {
-        /// How.
-        event: LogEvent,
-        /// The stream.
-        stream: String,
-    },
-    /// About something else.
+    /// A repair of the log.
+    Incident { event: LogEvent, stream: String },
+    /// An event of another kind of stream.
     Other {
-        /// The kind of stream.
         aggregate_type: String,
-        /// The stream.
         aggregate_id: String,
     },
-    /// Nothing that can be read, or not what it is filed under.
-    Unreadable {
-        /// The stream.
-        aggregate_id: String,
-        /// What is wrong.
-        fault: Fault,
-    },
+    /// Content that cannot be decoded, or that contradicts its columns.
+    Unreadable { aggregate_id: String, fault: Fault },
 }
 
-/// What an event says of personal data.
+/// The personal data of an event.
 #[derive(Debug)]
 pub struct Introduction {
-    /// Whether it commits to some.
+    /// True if the payload commits to personal data.
     pub is_committed: bool,
-    /// Whether there is some.
+    /// True if personal data is present.
     pub is_present: bool,
-    /// Whether that is there no more.
+    /// True if personal data was erased.
     pub is_erased: bool,
-    /// Who it introduces, if it does.
+    /// The person whom the event introduces, if any.
     pub person: Option<Person>,
-    /// Whether what is there is something else.
+    /// The mismatch between data and commitment, if any.
     pub fault: Option<Box<Fault>>,
 }
 
-/// A person in a drop: the first half of a SHA-256 of both, so that no name waits on disk for the end of an audit.
+/// A person in a drop: the first half of a SHA-256 of both, so that no name is written to disk
+/// during an audit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Person(pub [u8; 16]);
 
 impl Person {
-    /// Compared as ids were before they had a normal form: canonically equivalent ids were two
-    /// buyers then, by the rule of that time. Ids that came in since are in NFC, for which both
-    /// comparisons are the same.
+    /// Uses the comparison from before ids were normalized, under which canonically equivalent ids
+    /// were two buyers. Later ids are in NFC, for which both comparisons agree.
     fn new(drop_id: DropId, buyer_id: &BuyerId) -> Self {
         let digest = Sha256::new()
             .chain_update(drop_id.0)
@@ -121,7 +108,7 @@ impl Person {
     }
 }
 
-/// Examines a page; without personal data (`knows_private`) commitments are not checked.
+/// Examines a page. Without access to personal data (`knows_private`), commitments are not checked.
 #[must_use]
 pub fn examine(page: &Page, knows_private: bool) -> ExaminedPage {
     let mut examined = ExaminedPage {
@@ -146,14 +133,14 @@ pub fn examine(page: &Page, knows_private: bool) -> ExaminedPage {
             head: event.head(),
             sequence: event.sequence,
             link,
-            said: said(event, knows_private),
+            content: content(event, knows_private),
         });
     }
     examined
 }
 
-fn said(event: EventRef<'_>, knows_private: bool) -> Said {
-    let unreadable = |fault: Fault| Said::Unreadable {
+fn content(event: EventRef<'_>, knows_private: bool) -> Content {
+    let unreadable = |fault: Fault| Content::Unreadable {
         aggregate_id: event.aggregate_id.to_owned(),
         fault,
     };
@@ -169,32 +156,32 @@ fn said(event: EventRef<'_>, knows_private: bool) -> Said {
             let introduction =
                 Introduction::check(recorded.drop_id, private.as_ref(), committed, knows_private);
             let is_old = event.event_version != recorded.event.event_version();
-            Said::Drop {
+            Content::Drop {
                 recorded: Box::new(recorded),
                 introduction,
                 is_old,
             }
         }
         Ok(None) if event.private.is_some() => unreadable(
-            "there is private data that nothing commits to"
+            "the event has private data without a commitment"
                 .to_owned()
                 .into(),
         ),
         Ok(None) if event.aggregate_type == erasure::AGGREGATE_TYPE => match erased_events(event) {
-            Ok(events) => Said::Erasure {
+            Ok(events) => Content::Erasure {
                 events,
                 stream: event.aggregate_id.to_owned(),
             },
             Err(fault) => unreadable(fault),
         },
         Ok(None) if event.aggregate_type == incident::AGGREGATE_TYPE => match incident_of(event) {
-            Ok(said) => Said::Incident {
-                event: said,
+            Ok(content) => Content::Incident {
+                event: content,
                 stream: event.aggregate_id.to_owned(),
             },
             Err(fault) => unreadable(fault),
         },
-        Ok(None) => Said::Other {
+        Ok(None) => Content::Other {
             aggregate_type: event.aggregate_type.to_owned(),
             aggregate_id: event.aggregate_id.to_owned(),
         },
@@ -203,7 +190,8 @@ fn said(event: EventRef<'_>, knows_private: bool) -> Said {
     }
 }
 
-/// How many events an erasure says that it took personal data from; it says nothing else.
+/// Returns how many events lost their personal data through an erasure. The payload may contain
+/// nothing else.
 fn erased_events(event: EventRef<'_>) -> Result<u64, Fault> {
     expect("aggregate_id", erasure::STREAM, event.aggregate_id)?;
     expect("event_type", erasure::BUYER_ERASED, event.event_type)?;
@@ -213,19 +201,19 @@ fn erased_events(event: EventRef<'_>) -> Result<u64, Fault> {
     Ok(events)
 }
 
-/// What a repair of the log says.
+/// Decodes a repair of the log.
 fn incident_of(event: EventRef<'_>) -> Result<LogEvent, Fault> {
     expect("aggregate_id", incident::STREAM, event.aggregate_id)?;
     expect("event_version", incident::VERSION, event.event_version)?;
-    let said: LogEvent = serde_json::from_str(event.payload)
+    let content: LogEvent = serde_json::from_str(event.payload)
         .map_err(|error| format!("the payload cannot be read: {error}"))?;
-    expect("event_type", said.event_type(), event.event_type)?;
-    match &said {
+    expect("event_type", content.event_type(), event.event_type)?;
+    match &content {
         LogEvent::PositionVoided(void) if void.position >= event.position => {
             let reason = format!("position {} is not before this one", void.position);
             Err(reason.into())
         }
-        LogEvent::PositionVoided(_) | LogEvent::TailCut(_) => Ok(said),
+        LogEvent::PositionVoided(_) | LogEvent::TailCut(_) => Ok(content),
     }
 }
 
@@ -242,7 +230,7 @@ impl Introduction {
                 fault = expect("commitment to private", committed, private.commitment()).err();
             }
             (Some(_), None) if knows_private => {
-                let reason = "there is private data that the payload does not commit to";
+                let reason = "the event has private data that the payload does not commit to";
                 fault = Some(reason.to_owned().into());
             }
             (None, Some(_)) => is_erased = knows_private,

@@ -1,8 +1,8 @@
-//! `holdfast audit export`: the log, or a part of it, in a form that other programs read.
+//! `holdfast audit export`: the log, or a part of it, in a format that other programs read.
 //!
-//! Promise: every event asked for, once, in order, as it is stored; an export that was cut off goes
-//! on where it stopped. Personal data is in none. A finished export leaves its last position and
-//! hash in `FILE.head`. Limit: only the whole log as ndjson can be verified, for a part of a chain
+//! Promise: every selected event, once, in order, as stored; an interrupted export can be resumed.
+//! No format contains personal data. A finished export writes its last position and hash to
+//! `FILE.head`. Limit: only the whole log as ndjson can be verified, because a part of a hash chain
 //! proves nothing.
 
 mod cloud_source;
@@ -24,26 +24,26 @@ use infrastructure::log::{EventRef, Hash};
 use self::formats::{CloudEvents, Csv, LineFormat, Ndjson};
 use self::resume::LastEvent;
 use super::kept::{self, KnownHead};
-use super::source::{Moment, Page, Reading, Source, SourceArgs, Wanted};
+use super::source::{EventFilter, Moment, Page, Reading, Source, SourceArgs};
 use super::{AuditError, written};
 
-/// Bytes of a table written at once.
+/// Bytes per write of a table.
 const WRITE_BYTES: usize = 1 << 18;
 
-/// What the bar says.
+/// The label of the progress bar.
 const EXPORTING: &str = "exporting";
 
-/// What `audit export` is told.
+/// Arguments of `audit export`.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
     #[command(flatten)]
     source: SourceArgs,
 
-    /// How to write the events.
+    /// The format of the events.
     #[arg(long, env = "HOLDFAST_AUDIT_FORMAT", value_enum, default_value_t = Format::Ndjson)]
     format: Format,
 
-    /// Only what comes after this position.
+    /// Only events after this position.
     #[arg(
         long,
         env = "HOLDFAST_AUDIT_AFTER",
@@ -52,30 +52,30 @@ pub struct ExportArgs {
     )]
     after: u64,
 
-    /// Only up to this position, or to this time.
+    /// Only events up to this position, or up to this time.
     #[arg(long, env = "HOLDFAST_AUDIT_UNTIL", value_name = "POSITION|TIME")]
     until: Option<Moment>,
 
-    /// Only this drop's events.
+    /// Only events of this drop.
     #[arg(long, env = "HOLDFAST_AUDIT_DROP", value_name = "ID")]
     drop: Option<DropId>,
 
-    /// Write to a file rather than to standard output.
+    /// Write to a file instead of standard output.
     #[arg(long, short, env = "HOLDFAST_AUDIT_OUTPUT", value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// Write the position and the hash of the last event to this file once the export is finished,
-    /// as POSITION:HASH, which verify --expect-head takes. With --output it is FILE.head unless
-    /// said, and verify --file reads it there.
+    /// Write the position and hash of the last event to this file when the export is finished, as
+    /// POSITION:HASH for verify --expect-head. With --output the default is FILE.head, where verify
+    /// --file reads it.
     #[arg(long, env = "HOLDFAST_AUDIT_HEAD", value_name = "FILE")]
     head: Option<PathBuf>,
 
-    /// Go on with a file that an earlier export did not finish; in any format but parquet.
+    /// Resume a file that an earlier export did not finish; in any format but parquet.
     #[arg(long, env = "HOLDFAST_AUDIT_RESUME", requires = "output")]
     resume: bool,
 
-    /// What CloudEvents say that they come from, a URI reference. Unless said it is a URN of the
-    /// log's own, which no other log has, or that of the file that is resumed.
+    /// The source attribute of CloudEvents, a URI reference. The default is a URN that is unique to
+    /// the log, or the source in the file that is resumed.
     #[arg(
         long,
         env = "HOLDFAST_AUDIT_CLOUDEVENTS_SOURCE",
@@ -85,12 +85,12 @@ pub struct ExportArgs {
     cloudevents_source: Option<String>,
 }
 
-/// A form for events.
+/// An export format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// A JSON object a line, as GET /v1/log streams them: what verify --file reads.
+    /// One JSON object per line, as GET /v1/log streams them; verify --file reads it.
     Ndjson,
-    /// A CloudEvent 1.0 a line.
+    /// One CloudEvent 1.0 per line.
     Cloudevents,
     /// A table with a header; payload and metadata are JSON.
     Csv,
@@ -98,21 +98,21 @@ pub enum Format {
     Parquet,
 }
 
-/// Takes events one after the other, for what keeps something from one to the next.
+/// An encoder that keeps state between events.
 trait Encoder: Send {
-    /// Takes the next one.
     fn event(&mut self, event: EventRef<'_>) -> io::Result<()>;
-    /// Writes what is still to be written.
+    /// Writes buffered data.
     fn finish(self: Box<Self>) -> io::Result<()>;
 }
 
-/// Where an export goes to.
+/// The destination of an export.
 type Output = Box<dyn Write + Send>;
 
-/// Runs it.
+/// Runs the export.
 ///
 /// # Errors
-/// [`AuditError`]; then a file that was there is as it was, and a new one was not made, unless the source ends before --until.
+/// [`AuditError`]; then an existing file is unchanged and no new file was created, unless the
+/// source ends before --until.
 pub async fn run(args: &ExportArgs) -> Result<ExitCode, AuditError> {
     let source = Source::open(&args.source).await?;
     let outcome = export(args, &source).await;
@@ -124,7 +124,7 @@ async fn export(args: &ExportArgs, source: &Source) -> Result<(), AuditError> {
     if cfg!(not(feature = "parquet")) && args.format == Format::Parquet {
         return Err(AuditError::WithoutParquet);
     }
-    let wanted = Wanted {
+    let filter = EventFilter {
         after: Position(args.after),
         until: args.until,
         drop: args.drop,
@@ -137,14 +137,14 @@ async fn export(args: &ExportArgs, source: &Source) -> Result<(), AuditError> {
     if let Some(path) = args.head.as_deref().filter(|_| !args.resume) {
         refuse_existing(path).map_err(|error| failed(path, error))?;
     }
-    let forget_head = || match &head_path {
-        Some(path) => forget(path).map_err(|error| failed(path, error)),
+    let remove_head = || match &head_path {
+        Some(path) => remove_existing(path).map_err(|error| failed(path, error)),
         None => Ok(()),
     };
-    // No file is touched before it is known that there is what was asked for.
+    // No file is touched before the selection is known to exist.
     let (events, output, is_new, cloud): (_, Output, _, _) = match &args.output {
         None => {
-            let events = Events::all(source, wanted).await?;
+            let events = Events::all(source, filter).await?;
             let cloud = cloud_source::of(args, source, &events, None).await?;
             (events, Box::new(io::stdout()), true, cloud)
         }
@@ -152,19 +152,19 @@ async fn export(args: &ExportArgs, source: &Source) -> Result<(), AuditError> {
             let at = |error| failed(path, error);
             let last = resume::last_event(path, args.format).map_err(at)?;
             let events = match &last {
-                None => Events::all(source, wanted).await?,
-                Some(last) => Events::following(last, path, source, wanted).await?,
+                None => Events::all(source, filter).await?,
+                Some(last) => Events::following(last, path, source, filter).await?,
             };
             let cloud = cloud_source::of(args, source, &events, last.as_ref()).await?;
-            forget_head()?;
+            remove_head()?;
             let file = resume::reopen(path, last.as_ref()).map_err(at)?;
             (events, Box::new(file), last.is_none(), cloud)
         }
         Some(path) => {
-            let events = Events::all(source, wanted).await?;
+            let events = Events::all(source, filter).await?;
             let cloud = cloud_source::of(args, source, &events, None).await?;
             let file = create(path).map_err(|error| failed(path, error))?;
-            forget_head()?;
+            remove_head()?;
             (events, Box::new(file), true, cloud)
         }
     };
@@ -175,25 +175,25 @@ async fn export(args: &ExportArgs, source: &Source) -> Result<(), AuditError> {
     Ok(())
 }
 
-/// What is to be written. Its first page is there already.
+/// The events to write. The first page is already read.
 struct Events {
     first: Option<Page>,
-    /// How many of the first page's are written already.
+    /// How many events of the first page are already written.
     written: usize,
-    /// The last event that was written; none yet: the start of the log.
+    /// The last written event; before the first, the start of the log.
     last: KnownHead,
     reading: Reading,
 }
 
-/// Before the first event.
+/// The head of an empty log.
 const START: KnownHead = KnownHead {
     position: Position(0),
     hash: Hash([0; 32]),
 };
 
 impl Events {
-    async fn all(source: &Source, wanted: Wanted) -> Result<Self, AuditError> {
-        let mut reading = source.read(wanted, EXPORTING).await?;
+    async fn all(source: &Source, filter: EventFilter) -> Result<Self, AuditError> {
+        let mut reading = source.read(filter, EXPORTING).await?;
         let first = reading.next_page().await?;
         let written = 0;
         Ok(Self {
@@ -204,30 +204,31 @@ impl Events {
         })
     }
 
-    /// What follows the last event of a file, which is read once more, to see that it is the log's.
+    /// The events after the last event of a file. That event is read again, to check that it is the
+    /// log's.
     async fn following(
         last: &LastEvent,
         path: &Path,
         source: &Source,
-        wanted: Wanted,
+        filter: EventFilter,
     ) -> Result<Self, AuditError> {
         let refused = |reason| AuditError::OtherExport {
             path: path.to_owned(),
             reason,
         };
-        if last.position <= wanted.after {
-            return Err(refused(last.is_not_asked_for()));
+        if last.position <= filter.after {
+            return Err(refused(last.is_not_selected()));
         }
         let before = Position(last.position.0 - 1);
-        let wanted = Wanted {
+        let filter = EventFilter {
             after: before,
-            ..wanted
+            ..filter
         };
-        let events = Self::all(source, wanted).await.map_err(|error| {
+        let events = Self::all(source, filter).await.map_err(|error| {
             let is_shorter =
-                matches!(error, AuditError::BeyondHead { asked, .. } if asked == before);
+                matches!(error, AuditError::BeyondHead { requested, .. } if requested == before);
             if is_shorter {
-                refused(last.is_not_asked_for())
+                refused(last.is_not_selected())
             } else {
                 error
             }
@@ -244,7 +245,7 @@ impl Events {
         }
     }
 
-    /// The next page, and how many of its events are to be left out.
+    /// The next page, and how many of its events to skip.
     async fn next(&mut self) -> Result<Option<(Page, usize)>, AuditError> {
         if let Some(first) = self.first.take() {
             return Ok(Some((first, self.written)));
@@ -279,8 +280,8 @@ async fn write(
     write_table(events, encoder).await
 }
 
-/// A page at a time through one piece of memory. Beside the server that sends them and the task that receives them, one thread
-/// writes faster than events come: more of them only woke each other.
+/// Writes a page at a time through one buffer. Together with the database server and the receiving
+/// task, one thread writes faster than events arrive; more threads only woke each other.
 async fn write_lines(
     mut events: Events,
     mut format: impl LineFormat,
@@ -291,7 +292,7 @@ async fn write_lines(
         lines.clear();
         let last = &mut events.last;
         let appended = append_lines(&page, written, &mut format, &mut lines, last);
-        // What comes before an event that cannot be one is written all the same.
+        // Events before an unreadable one are written nevertheless.
         output.write_all(&lines).map_err(AuditError::Output)?;
         appended.map_err(AuditError::Log)?;
     }
@@ -308,13 +309,13 @@ fn append_lines(
 ) -> Result<(), LogError> {
     for event in page.events().skip(written) {
         let event = event?;
-        *last = place_of(&event);
+        *last = head_of(&event);
         format.line(event, lines);
     }
     Ok(())
 }
 
-fn place_of(event: &EventRef<'_>) -> KnownHead {
+fn head_of(event: &EventRef<'_>) -> KnownHead {
     KnownHead {
         position: event.position,
         hash: event.hash,
@@ -328,7 +329,7 @@ async fn write_table(
     while let Some((page, written)) = events.next().await? {
         for event in page.events().skip(written) {
             let event = event.map_err(AuditError::Log)?;
-            events.last = place_of(&event);
+            events.last = head_of(&event);
             encoder.event(event).map_err(AuditError::Output)?;
         }
     }
@@ -343,7 +344,7 @@ fn failed(path: &Path, source: io::Error) -> AuditError {
     }
 }
 
-/// Before anything is written: what stands where a head was asked for may be something else.
+/// Checked before anything is written: the file may be something else.
 fn refuse_existing(path: &Path) -> io::Result<()> {
     if path.try_exists()? {
         return Err(io::ErrorKind::AlreadyExists.into());
@@ -351,15 +352,15 @@ fn refuse_existing(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Until an export is finished, a head beside it would be wrong, or that of one which is gone.
-fn forget(path: &Path) -> io::Result<()> {
+/// Removes an old head file: until the export is finished, it would be wrong.
+fn remove_existing(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
 }
 
-/// Never over something that is there: it may be somebody's only copy.
+/// Never overwrites a file: it may be the only copy.
 fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).open(path)
 }

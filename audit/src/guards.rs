@@ -1,11 +1,11 @@
-//! Whether the database still guards the log as our migrations told it to.
+//! Checks that the database's triggers still protect the log.
 //!
-//! Promise: a trigger that is gone, or switched off, is named. Limit: a guard that is in force now may have been off before; what
-//! happened meanwhile is for the chain to tell.
+//! Promise: a trigger that is missing or disabled is reported. Limit: a trigger that is enabled now
+//! may have been disabled before; only the hash chain can show changes made meanwhile.
 
 use sqlx::PgConnection;
 
-/// What our migrations put on the log: tables, and triggers that fire even where replication would switch them off.
+/// The triggers that the migrations create, and that fire even in replication sessions.
 const GUARDS: [(&str, &str); 8] = [
     ("events", "place_stock_event"),
     ("events", "refuse_beyond_head"),
@@ -17,7 +17,7 @@ const GUARDS: [(&str, &str); 8] = [
     ("log_head", "refuse_truncating"),
 ];
 
-/// A sentence for each guard that is not in force.
+/// Returns a sentence for each trigger that is not enabled.
 ///
 /// # Errors
 /// [`sqlx::Error`].
@@ -36,7 +36,7 @@ pub async fn missing(connection: &mut PgConnection) -> Result<Vec<String>, sqlx:
     let missing = GUARDS.iter().filter(is_missing);
     let sentence = |(table, guard): &(&str, &str)| {
         format!(
-            "the guard {guard} of {table} is not in force: the database would accept what it is to refuse"
+            "the trigger {guard} of table {table} is missing or disabled: the database would accept changes that it must reject"
         )
     };
     Ok(missing.map(sentence).collect())

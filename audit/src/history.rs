@@ -1,4 +1,4 @@
-//! `holdfast audit history`: everything that happened to one hold, in words.
+//! `holdfast audit history`: all events of one hold, as sentences.
 
 use std::process::ExitCode;
 
@@ -12,35 +12,35 @@ use serde_json::{Value, json};
 use sqlx::PgPool;
 use terminal::say;
 
-use super::source::{Source, SourceArgs, Wanted};
+use super::source::{EventFilter, Source, SourceArgs};
 use super::{AuditError, print, words};
 
-/// What `audit history` is told.
+/// Arguments of `audit history`.
 #[derive(Debug, Args)]
 pub struct HistoryArgs {
     #[command(flatten)]
     source: SourceArgs,
 
-    /// Which hold.
+    /// The hold.
     #[arg(long, env = "HOLDFAST_AUDIT_HOLD", value_name = "ID")]
     hold: HoldId,
 
-    /// Answer in JSON.
+    /// Print JSON.
     #[arg(long, env = "HOLDFAST_AUDIT_JSON")]
     json: bool,
 }
 
-/// What is known of the hold, and of its drop while it lasted.
+/// The events of a hold, and of its drop while the hold was open.
 #[derive(Default)]
 struct History {
-    /// The drop's beginning, kept until it is known whether the hold is in it.
+    /// The scheduling of the drop, kept until the hold's drop is known.
     scheduled: Option<(RecordedEvent, Value)>,
     events: Vec<(RecordedEvent, Value)>,
     is_placed: bool,
     is_open: bool,
 }
 
-/// Runs it; exit code 1 when there is no such hold.
+/// Runs the search. Exit code 1 if there is no such hold.
 ///
 /// # Errors
 /// [`AuditError`].
@@ -66,11 +66,11 @@ async fn find(source: &Source, hold: HoldId) -> Result<Option<History>, AuditErr
             }
         }
     }
-    // An export has no index; and a stock program may have placed the hold under any id.
+    // An export has no index, and other programs may have placed the hold under any id.
     read(source, hold, None).await
 }
 
-/// The drops whose ids start as the hold's does, as those of the engine do.
+/// The drops whose ids start like the hold's, which holds for ids from the engine.
 async fn likely_drops(pool: &PgPool, hold: HoldId) -> Result<Vec<DropId>, AuditError> {
     let prefix = &hold.to_string()[..8];
     let names: Vec<String> = sqlx::query_scalar(
@@ -90,12 +90,13 @@ async fn read(
     hold: HoldId,
     drop: Option<DropId>,
 ) -> Result<Option<History>, AuditError> {
-    let wanted = Wanted {
+    let filter = EventFilter {
         drop,
-        ..Wanted::default()
+        ..EventFilter::default()
     };
-    let mut reading = source.read(wanted, "looking").await?;
-    // Whose hold it is, is not known before it is placed; drops are few, so the beginning of each is kept.
+    let mut reading = source.read(filter, "searching").await?;
+    // The drop of the hold is known only once it is placed; drops are few, so all schedulings are
+    // kept.
     let mut drops = std::collections::HashMap::<DropId, (RecordedEvent, Value)>::new();
     let mut history = History::default();
     let mut of: Option<DropId> = None;
@@ -138,7 +139,7 @@ fn hold_of(event: &DropEvent) -> Option<HoldId> {
         DropEvent::HoldExpired(event) => Some(event.hold_id),
         DropEvent::HoldReleased(event) => Some(event.hold_id),
         DropEvent::PurchaseConfirmed(event) => Some(event.hold_id),
-        // Its id is drawn when the buyer joins the line.
+        // The id is assigned when the buyer joins the waitlist.
         DropEvent::WaitlistJoined(event) => Some(event.hold_id),
         DropEvent::DropScheduled(_)
         | DropEvent::DropRescheduled(_)
@@ -151,7 +152,7 @@ fn hold_of(event: &DropEvent) -> Option<HoldId> {
 impl History {
     fn add(&mut self, hold: HoldId, recorded: RecordedEvent, stored: &StoredEvent) {
         let is_its_own = hold_of(&recorded.event) == Some(hold);
-        // What happens to the drop while a hold lasts may be why the hold ends.
+        // Changes of the drop during a hold may be the reason that it ended.
         let is_about_its_drop = self.is_open
             && matches!(
                 recorded.event,
@@ -204,7 +205,7 @@ impl History {
             })
             .collect();
         lines.push(format!(
-            "As far as the log tells, the hold is {}.",
+            "According to the log, the hold is {}.",
             self.status()
         ));
         lines.join("\n")

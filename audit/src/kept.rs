@@ -1,10 +1,8 @@
-//! A head that was kept outside the log: on a command line, or in the file that an export leaves
-//! beside itself.
+//! A head that is kept outside the log: on the command line, or in the file next to an export.
 //!
-//! An export that was cut off at the end of a line is a whole log to whoever reads it alone. So a
-//! finished export writes its last position and hash to a file of its own, and every reader of one
-//! event a line stays as it is.
-//! Source: docs/decisions/0038-tokens-are-checked-here.md, "Exports".
+//! An export that was truncated at a line end looks complete. Therefore a finished export writes
+//! its last position and hash to a separate file, and the format of one event per line stays
+//! unchanged. Source: docs/decisions/0038-tokens-are-checked-here.md, "Exports".
 
 use std::ffi::OsString;
 use std::fmt;
@@ -18,15 +16,15 @@ use infrastructure::log::Hash;
 
 use super::AuditError;
 
-/// The most that is read of such a file, in bytes.
+/// The longest head file that is read, in bytes.
 const MOST_BYTES: u64 = 1024;
 
-/// A position, and the hash that the history up to there comes to: `POSITION:HASH`.
+/// A position, and the hash of the log up to it: `POSITION:HASH`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownHead {
-    /// The last event's; 0: there is none.
+    /// The last event's position; 0 for an empty log.
     pub position: Position,
-    /// The last event's; zeroes before the first.
+    /// The last event's hash; zeroes for an empty log.
     pub hash: Hash,
 }
 
@@ -51,7 +49,7 @@ impl FromStr for KnownHead {
     }
 }
 
-/// Where the head of the export `file` is kept: `FILE.head`.
+/// The head file of the export `file`: `FILE.head`.
 #[must_use]
 pub fn head_file(file: &Path) -> PathBuf {
     let mut name: OsString = file.into();
@@ -59,8 +57,8 @@ pub fn head_file(file: &Path) -> PathBuf {
     name.into()
 }
 
-/// Reads the head of the export `file`; none when there is no such file, as for standard input
-/// (`-`).
+/// Reads the head of the export `file`. Returns `None` if the file does not exist, and for standard
+/// input (`-`).
 ///
 /// # Errors
 /// [`AuditError::File`].
@@ -88,7 +86,7 @@ pub fn read_head(file: &Path) -> Result<Option<KnownHead>, AuditError> {
 /// Writes a head to a new file.
 ///
 /// # Errors
-/// When the file is there already, or cannot be written.
+/// When the file exists already, or cannot be written.
 pub fn write_head(path: &Path, head: KnownHead) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
     writeln!(file, "{head}")
@@ -99,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_head_is_read_as_it_is_written() {
+    fn head_file_round_trips() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("log.ndjson");
         assert_eq!(read_head(&file).unwrap(), None);

@@ -1,6 +1,6 @@
 //! `holdfast audit`: reads the log alone and recomputes everything that it claims.
 //!
-//! Read [`proof`] for what is proved, [`verify`] for how, [`source`] for where the log is read from.
+//! Read [`proof`] for what is verified, [`verify`] for how, [`source`] for how the log is read.
 
 // A closed pipe or a full disk must not end a command by a panic: see [`terminal`].
 #![warn(clippy::print_stdout, clippy::print_stderr)]
@@ -43,9 +43,9 @@ pub use self::verify::{Proved, Verifier};
 pub use self::violation::{Claim, Stop, Violation};
 use database::DatabaseError;
 use database::fail;
-use terminal::{print_line, was_enough};
+use terminal::{is_broken_pipe, print_line};
 
-/// What auditors may ask.
+/// Arguments of `holdfast audit`.
 #[derive(Debug, Args)]
 pub struct AuditArgs {
     #[command(subcommand)]
@@ -54,115 +54,84 @@ pub struct AuditArgs {
 
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
-    /// Prove the log: hash chain, density, sequences, conservation of stock, and every view; exit 1 at the first position
-    /// that fails.
+    /// Verify the log: hash chain, density, sequences, conservation of stock, and every projection.
+    /// Exits with 1 at the first violated position.
     Verify(VerifyArgs),
     /// Write the log, or a part of it, as ndjson, CloudEvents, CSV or Parquet.
     Export(ExportArgs),
-    /// Tell everything that happened to one hold, in words.
+    /// Show all events of one hold as sentences.
     History(HistoryArgs),
-    /// Show a drop, or all, as they were at a place in the log.
+    /// Show one drop, or all drops, as of a position or time.
     State(StateArgs),
-    /// Rebuild every view from the log alone, to print it or to compare it with the tables.
+    /// Recompute every projection from the log alone, to print it or to compare it with the tables.
     Replay(ReplayArgs),
-    /// Tell what changed between two places in the log.
+    /// Show the changes between two positions or times.
     Diff(DiffArgs),
-    /// State where the log ends, signed, for an auditor to keep.
+    /// Sign the head of the log, for an auditor to keep.
     Checkpoint(CheckpointArgs),
-    /// Forget a buyer: remove what the shop called them from everywhere.
+    /// Erase a buyer's personal data from the database.
     Erase(EraseArgs),
     /// Print the JSON Schema of the events.
     Schema,
 }
 
-/// Why an audit could not be made, which is not to say that the log is wrong.
+/// Why an audit could not be completed. Most of these are not evidence against the log.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
-    /// There is no database.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// The log cannot be read.
     #[error("cannot read the event log")]
     Log(#[source] LogError),
-    /// The database does not answer as it should.
+    /// The database failed.
     #[error("cannot read the database")]
     Sql(#[from] sqlx::Error),
-    /// A table cannot be read, or there is no room for its rows.
+    /// A table cannot be read, or the scratch space for its rows is full.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    /// A file cannot be read or written.
     #[error("cannot use {path}")]
     File {
-        /// Which one.
         path: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
-    /// There is no room for scratch files.
+    /// A scratch file cannot be written.
     #[error("cannot use a scratch file in the temporary directory")]
     Scratch(#[source] std::io::Error),
-    /// A checkpoint or its key cannot be used.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// A view cannot apply what the log holds.
-    #[error("the views cannot be rebuilt beyond position {position}: {reason}")]
-    CannotApply {
-        /// The event.
-        position: Position,
-        /// Why.
-        reason: String,
-    },
-    /// There is no such view.
-    #[error("there is no view {asked}; there are {known}")]
-    NoSuchView {
-        /// The name.
-        asked: String,
-        /// The names that there are.
-        known: String,
-    },
-    /// What was asked for cannot be written.
+    /// A projection cannot apply an event.
+    #[error("the projections cannot apply the event at position {position}: {reason}")]
+    CannotApply { position: Position, reason: String },
+    #[error("unknown view {name}; the views are {known}")]
+    NoSuchView { name: String, known: String },
+    /// The result cannot be written.
     #[error("cannot write")]
     Output(#[source] std::io::Error),
     /// The program was built without Parquet.
     #[error("this program was built without Parquet (feature parquet)")]
     WithoutParquet,
-    /// Nobody knows the future.
-    #[error("position {asked} is not in the log yet: its head is at {head}")]
-    BeyondHead {
-        /// The position asked for.
-        asked: Position,
-        /// The last one.
-        head: Position,
-    },
-    /// An export that did not begin reads the same as one of an empty log.
+    /// The position is not in the log yet.
+    #[error("position {requested} is not in the log yet: the head is at position {head}")]
+    BeyondHead { requested: Position, head: Position },
+    /// An export that was never started looks like an export of an empty log.
     #[error(
-        "there is no event in {0}, so nothing was verified; for an export of an empty log give --expect-head 0: and 64 zeroes"
+        "{0} contains no events, so nothing was verified; for an export of an empty log, add --expect-head 0: followed by 64 zeroes"
     )]
     NoEvents(PathBuf),
-    /// It would not be one export any more.
-    #[error("cannot go on with {path}: {reason}")]
-    OtherExport {
-        /// The file.
-        path: PathBuf,
-        /// What it is not.
-        reason: String,
-    },
-    /// Of a log whose first event is not there, nothing says which one it is.
+    /// The file does not contain the beginning of this export.
+    #[error("cannot resume {path}: {reason}")]
+    OtherExport { path: PathBuf, reason: String },
+    /// The default CloudEvents source is derived from the log's first event, which is not
+    /// available.
     #[error(
-        "the log's first event, which names the log, cannot be read here: give --cloudevents-source"
+        "the log's first event, from which the CloudEvents source is derived, is not available: set --cloudevents-source"
     )]
     NamelessLog,
-    /// Two places are named the wrong way round.
-    #[error("FROM, {from}, comes after TO, {to}")]
-    Backwards {
-        /// The one that should be the earlier.
-        from: Moment,
-        /// The one that should be the later.
-        to: Moment,
-    },
-    /// Nothing was ever said about it.
-    #[error("there is no drop {0} at that place of the log")]
+    /// The two positions or times are in the wrong order.
+    #[error("FROM ({from}) is later than TO ({to})")]
+    Backwards { from: Moment, to: Moment },
+    /// The drop was not scheduled up to that position.
+    #[error("drop {0} does not exist at that point of the log")]
     NoSuchDrop(DropId),
 }
 
@@ -172,20 +141,20 @@ impl AuditError {
         Self::CannotApply { position, reason }
     }
 
-    /// 1 for what speaks against the log, or against what is claimed or assumed of it; else 2.
+    /// 1 for a fault of the log, or of a claim about it; otherwise 2.
     fn exit_code(&self) -> ExitCode {
-        let is_answer = matches!(
+        let is_finding = matches!(
             self,
             Self::NoSuchDrop(_)
                 | Self::Checkpoint(CheckpointError::Forged { .. })
                 | Self::Log(LogError::Corrupt { .. })
                 | Self::CannotApply { .. }
         );
-        ExitCode::from(if is_answer { 1 } else { 2 })
+        ExitCode::from(if is_finding { 1 } else { 2 })
     }
 }
 
-/// Runs an audit; exit code 0: done or proved, 1: disproved, 2: could not be told.
+/// Runs an audit. Exit code 0: done or verified; 1: a violation was found; 2: the audit failed.
 pub async fn run(args: AuditArgs) -> ExitCode {
     let outcome = match args.command {
         AuditCommand::Verify(args) => proof::run(&args).await,
@@ -211,7 +180,7 @@ fn print(text: &str) -> Result<ExitCode, AuditError> {
 
 fn written(result: Result<(), AuditError>) -> Result<ExitCode, AuditError> {
     match result {
-        Err(AuditError::Output(error)) if was_enough(&error) => Ok(ExitCode::SUCCESS),
+        Err(AuditError::Output(error)) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
         result => result.map(|()| ExitCode::SUCCESS),
     }
 }

@@ -1,7 +1,8 @@
-//! `holdfast audit verify`: the whole proof, from a database or from an export alone.
+//! `holdfast audit verify`: the complete verification of a database, or of an export alone.
 //!
-//! Promise: what is proved is the log up to one head, and the tables as they were when that was the head, whatever is
-//! appended meanwhile. Limit: an export proves the log alone: it has no tables and no personal data.
+//! Promise: it verifies the log up to one head, and the tables as they were at that head, whatever
+//! is appended meanwhile. Limit: for an export it verifies the log alone: an export has no tables
+//! and no personal data.
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -26,35 +27,36 @@ use terminal::say;
 use super::checkpoint::{CheckpointError, PublicKey, public_key_file};
 use super::examine::{Examined, examine};
 use super::kept::{KnownHead, head_file, read_head};
-use super::source::{Moment, Page, Reading, Source, SourceArgs, Wanted};
+use super::source::{EventFilter, Moment, Page, Reading, Source, SourceArgs};
 use super::verify::{Erasures, Proved, Verifier};
 use super::violation::{Claim, Stop, Violation};
 use super::{AuditError, guards, print};
 
-/// Who claims the head that is given on the command line.
+/// The claim's source for a head from the command line.
 const EXPECT_HEAD: &str = "--expect-head";
 
-/// Who claims the head that an export left beside itself.
+/// The claim's source for the head file of an export.
 const HEAD_FILE: &str = "the head file of the export";
 
-/// Events that a view of a running server may be behind without a word.
+/// The lag of a running server's projections, in events, that is not noted.
 const TRAILING: u64 = 10_000;
 
-/// What `audit verify` is told.
+/// Arguments of `audit verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
     #[command(flatten)]
     source: SourceArgs,
 
-    /// A head that somebody kept: the log must hold this hash at this position, so that a cut off tail is found.
+    /// A head that was kept: the log must have this hash at this position, so that a truncated tail
+    /// is found.
     #[arg(long, env = "HOLDFAST_AUDIT_EXPECT_HEAD", value_name = "POSITION:HASH")]
     expect_head: Option<KnownHead>,
 
-    /// A checkpoint that was kept (`audit checkpoint`): the log must extend it; may be given again.
+    /// A checkpoint that was kept (`audit checkpoint`): the log must extend it; may be repeated.
     #[arg(long, env = "HOLDFAST_AUDIT_CHECKPOINT", value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
 
-    /// The public key that signed the checkpoints; without it, checkpoint.pub in the data directory.
+    /// The public key of the checkpoints; without it, checkpoint.pub in the data directory.
     #[arg(
         long,
         env = "HOLDFAST_AUDIT_CHECKPOINT_KEY",
@@ -63,19 +65,19 @@ pub struct VerifyArgs {
     )]
     checkpoint_key: Option<PathBuf>,
 
-    /// Answer in JSON.
+    /// Print JSON.
     #[arg(long, env = "HOLDFAST_AUDIT_JSON")]
     json: bool,
 }
 
-/// A proof, or what stands in its way.
+/// The verification's result, or the reason that it ended early.
 pub(super) type Outcome = Result<Proof, Stop>;
 
-/// What was proved.
+/// The verified facts.
 pub(super) struct Proof {
     log: Proved,
     tables: Vec<TableProof>,
-    /// Checkpoints that the log extends, and whose they are.
+    /// Checkpoints that the log extends, and their sources.
     extends: Vec<(Position, String)>,
     notes: Vec<String>,
 }
@@ -86,10 +88,10 @@ struct TableProof {
     rows: u64,
 }
 
-/// Runs it; exit code 0: proved, 1: disproved.
+/// Runs the verification. Exit code 0: verified; 1: violated.
 ///
 /// # Errors
-/// [`AuditError`] when it cannot be told.
+/// [`AuditError`] when the verification failed.
 pub async fn run(args: &VerifyArgs) -> Result<ExitCode, AuditError> {
     let claims = match claims(args) {
         Err(AuditError::Checkpoint(forged @ CheckpointError::Forged { .. })) if args.json => {
@@ -126,19 +128,19 @@ pub async fn run(args: &VerifyArgs) -> Result<ExitCode, AuditError> {
     }
 }
 
-/// The same, and in which stream: that of the event there, if there is one and nobody said.
+/// Adds the stream of the event at the violation's position, if it is not known yet.
 async fn placed_in_stream(source: &Source, mut violation: Violation) -> Violation {
     let position = violation.position;
     if violation.stream.is_some() || position == Position::default() {
         return violation;
     }
-    let wanted = Wanted {
+    let filter = EventFilter {
         after: Position(position.0 - 1),
         until: Some(Moment::Position(position)),
-        ..Wanted::default()
+        ..EventFilter::default()
     };
-    // Where the log is damaged, that may not be told.
-    if let Ok(mut reading) = source.read(wanted, "locating").await
+    // Where the log is damaged, the event may be unreadable.
+    if let Ok(mut reading) = source.read(filter, "locating").await
         && let Ok(Some(page)) = reading.next().await
     {
         violation.stream = page.into_iter().next().map(|event| event.aggregate_id);
@@ -168,11 +170,10 @@ fn claims(args: &VerifyArgs) -> Result<Vec<Claim>, AuditError> {
     Ok(claims)
 }
 
-/// Proves an export, held to its own head file as well, if there is one.
+/// Verifies an export, also against its head file if there is one.
 ///
 /// # Errors
-/// [`AuditError::NoEvents`] for a file without any event, unless somebody claims that the log is
-/// empty.
+/// [`AuditError::NoEvents`] for a file without events, unless a claim states that the log is empty.
 pub(super) async fn verify_file(
     source: &Source,
     path: &Path,
@@ -183,7 +184,7 @@ pub(super) async fn verify_file(
     if !matches!(first, Err(Stop::Violated(_))) {
         return Ok(first);
     }
-    // Only now is it worth another pass: what is wrong may be declared void later on.
+    // A second pass is worthwhile only now: a later event may declare the faulty position void.
     let voids = source.voids().await?;
     if voids.is_empty() {
         return Ok(first);
@@ -212,7 +213,7 @@ async fn prove_file(
     if log.events == 0 && furthest.is_none() {
         return Err(AuditError::NoEvents(path.to_owned()));
     }
-    let mut notes = log.remarks.sentences();
+    let mut notes = log.notes.sentences();
     notes.extend(from_future(log.head));
     if furthest.is_none_or(|claimed| claimed < log.head.position) {
         notes.push(unclaimed_end(path, log.head.position));
@@ -225,7 +226,7 @@ async fn prove_file(
     }))
 }
 
-/// The note on an export whose end is its own word alone.
+/// The note on an export whose end nothing outside confirms.
 fn unclaimed_end(path: &Path, ends: Position) -> String {
     let kept = if path == Path::new("-") {
         String::new()
@@ -233,8 +234,8 @@ fn unclaimed_end(path: &Path, ends: Position) -> String {
         format!(", or keep {} with the export", head_file(path).display())
     };
     format!(
-        "the end was not verified: an export that was cut off after position {ends} reads the same; \
-         give --expect-head or a --checkpoint of that position{kept}"
+        "the end was not verified: an export that was truncated after position {ends} looks the same; \
+         add --expect-head or a --checkpoint of that position{kept}"
     )
 }
 
@@ -261,10 +262,10 @@ async fn verify_database(pool: &PgPool, claims: Vec<Claim>) -> Result<Outcome, A
     }
     let outcome = follow(reading, verifier, &mut tables).await?;
     let proved = outcome.and_then(|mut verifier| {
-        if let Err(violation) = ends_well(&mut verifier, head, snapshot.stray) {
+        if let Err(violation) = check_end(&mut verifier, head, snapshot.stray) {
             return Err(verifier.fail(violation));
         }
-        // The log first: a view that was made from what is cut off now is no news.
+        // The log first: if its tail was cut off, differing projections are only a consequence.
         let log = verifier.finish()?;
         Ok((log, compare(tables, head)?))
     });
@@ -272,12 +273,13 @@ async fn verify_database(pool: &PgPool, claims: Vec<Claim>) -> Result<Outcome, A
         Ok(proved) => proved,
         Err(stop) => return Ok(Err(stop)),
     };
-    if log.remarks.vanished > 0 {
-        // Who was erased while we read was forgotten by an event that we did not read.
+    if log.notes.vanished > 0 {
+        // Buyers erased during the verification have their erasure events after the
+        // verified head.
         let since = erasure::events_erased_after(pool, head.position).await?;
-        log.remarks.vanished = log.remarks.vanished.saturating_sub(since);
+        log.notes.vanished = log.notes.vanished.saturating_sub(since);
     }
-    notes.extend(log.remarks.sentences());
+    notes.extend(log.notes.sentences());
     notes.extend(from_future(log.head));
     Ok(Ok(Proof {
         log,
@@ -287,19 +289,19 @@ async fn verify_database(pool: &PgPool, claims: Vec<Claim>) -> Result<Outcome, A
     }))
 }
 
-/// That the log ends in the future of this machine's clock, by more than what clocks may differ.
+/// A note if the newest event is in the future of this machine's clock, beyond the tolerated skew.
 fn from_future(head: Head) -> Option<String> {
     const TOLERATED_MS: i64 = 2_000;
     let ahead = head.recorded_at.millis() - chrono::Utc::now().timestamp_millis();
     (ahead > TOLERATED_MS).then(|| {
         format!(
-            "the newest event was recorded {} s in the future of this machine's clock: a clock is wrong, here or where it was written",
+            "the newest event was recorded {} s in the future of this machine's clock: this machine's clock or the writer's clock is wrong",
             ahead / 1_000
         )
     })
 }
 
-/// What was taken out of the database, or cannot be what we wrote, is found, and not merely in the way.
+/// Turns damage to the log or to the schema into a violation; other errors stay errors.
 fn damage(error: AuditError) -> Result<Violation, AuditError> {
     let at = |reason| Ok(Violation::at(Position::default(), reason));
     if let AuditError::Log(LogError::Corrupt { position, reason }) = error {
@@ -309,39 +311,40 @@ fn damage(error: AuditError) -> Result<Violation, AuditError> {
         && is_missing(source)
     {
         return at(format!(
-            "view {table} is not there as it should be: {source}"
+            "table {table} does not have the expected schema: {source}"
         ));
     }
     if let AuditError::Sql(source) = &error
         && is_missing(source)
     {
-        return at(format!("the database is not as it should be: {source}"));
+        return at(format!(
+            "the database does not have the expected schema: {source}"
+        ));
     }
     Err(error)
 }
 
-/// A table, or one of its columns.
+/// The codes for a missing table or column.
 fn is_missing(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| ["42P01", "42703"].contains(&code.as_ref()))
 }
 
-/// The log's end and every table, seen at one instant.
+/// The log's head and every table, read in one snapshot.
 pub struct Snapshot {
     head: Head,
     stray: Option<Position>,
     knows_private: bool,
-    /// None when this user may not see them.
+    /// `None` if this user may not read the table.
     erasures: Option<Erasures>,
-    /// Positions without effect.
     voids: Voids,
-    /// Guards of the log that are not in force.
+    /// Sentences about missing or disabled triggers.
     unguarded: Vec<String>,
-    /// Every table.
     pub tables: Vec<Box<dyn CheckedTable>>,
 }
 
-/// Short on purpose: as long as it lasts, no version of the head's row is removed, and appends get slower.
+/// Kept short: while the transaction is open, no version of the head's row can be vacuumed, and
+/// appends become slower.
 pub async fn snapshot(pool: &PgPool) -> Result<Snapshot, AuditError> {
     let mut connection = pool.acquire().await?;
     let mut transaction = connection.begin().await?;
@@ -372,15 +375,15 @@ pub async fn snapshot(pool: &PgPool) -> Result<Snapshot, AuditError> {
 }
 
 impl Snapshot {
-    /// What is no violation, but should be known.
+    /// Observations that are not violations.
     fn notes(&self) -> Vec<String> {
         let mut notes: Vec<String> = self.unguarded.clone();
         if !self.knows_private {
-            notes.push("commitments to personal data were not checked, nor that a person is one buyer: this database user may not read any".to_owned());
+            notes.push("commitments to personal data, and that each person is one buyer, were not checked: this database user may not read personal data".to_owned());
         }
         if self.erasures.is_none() {
             notes.push(
-                "erasures were not checked: this database user may not see whose they were"
+                "erasures were not checked: this database user may not read the table erasures"
                     .to_owned(),
             );
         }
@@ -388,7 +391,7 @@ impl Snapshot {
             notes.extend(table.stopped().map(str::to_owned));
             if table.left_out() > 0 {
                 notes.push(format!(
-                    "view {} was compared without {} drops, whose rows wait to be folded anew",
+                    "view {} was compared without {} drops whose rows are to be rebuilt",
                     table.name(),
                     table.left_out()
                 ));
@@ -414,7 +417,7 @@ fn extended(claims: &[Claim]) -> Vec<(Position, String)> {
         .collect()
 }
 
-/// Everything that is read, examined beside one another, checked and folded in order.
+/// Reads everything: examines pages in parallel, checks and folds events in order.
 async fn follow(
     reading: Reading,
     mut verifier: Verifier,
@@ -466,7 +469,7 @@ fn step(
     Ok(())
 }
 
-fn ends_well(
+fn check_end(
     verifier: &mut Verifier,
     head: Head,
     stray: Option<Position>,
@@ -474,17 +477,17 @@ fn ends_well(
     let reached = verifier.head().position;
     if reached < head.position {
         let reason = format!(
-            "the head is at position {}, but there is no event here",
+            "the head is at position {}, but this event is missing",
             head.position
         );
         return Err(Violation::at(reached.next(), reason));
     }
-    verifier.ends_at(head)?;
+    verifier.check_head(head)?;
     match stray {
-        None => verifier.ends_in_order(),
+        None => verifier.check_closing(),
         Some(position) => {
             let reason = format!(
-                "an event stands here, outside the log, whose head is at position {}",
+                "an event exists here, beyond the log's head at position {}",
                 head.position
             );
             Err(Violation::at(position, reason))
@@ -492,12 +495,12 @@ fn ends_well(
     }
 }
 
-/// Compares every table; of what is wrong with any the first, by position.
+/// Compares every table; returns the violation with the lowest position.
 fn compare(tables: Vec<Box<dyn CheckedTable>>, head: Head) -> Result<Vec<TableProof>, Stop> {
     let (mut compared, mut first) = (vec![], None::<Violation>);
     for table in tables {
         let (name, checkpoint) = (table.name(), table.checkpoint());
-        let (rows, violation) = match speaks_against_itself(&*table, head) {
+        let (rows, violation) = match incomparable(&*table, head) {
             Some(violation) => (0, Some(violation)),
             None => {
                 let Comparison { rows, mismatch } = table.compare()?;
@@ -520,12 +523,12 @@ fn compare(tables: Vec<Box<dyn CheckedTable>>, head: Head) -> Result<Vec<TablePr
     }
 }
 
-/// Why a table cannot be compared at all.
-fn speaks_against_itself(table: &dyn CheckedTable, head: Head) -> Option<Violation> {
+/// The reason that a table cannot be compared, if any.
+fn incomparable(table: &dyn CheckedTable, head: Head) -> Option<Violation> {
     let (name, checkpoint) = (table.name(), table.checkpoint());
     if checkpoint > head.position {
         let reason =
-            format!("view {name} claims to have read up to position {checkpoint}, beyond the head");
+            format!("the checkpoint of view {name} is position {checkpoint}, beyond the head");
         return Some(Violation::at(head.position, reason));
     }
     let other = table.other_version()?;
@@ -533,7 +536,7 @@ fn speaks_against_itself(table: &dyn CheckedTable, head: Head) -> Option<Violati
 }
 
 fn differs_from_log(mismatch: Mismatch) -> Violation {
-    let reason = format!("a row of view {} is not what the log says", mismatch.table);
+    let reason = format!("a row of view {} differs from the log", mismatch.table);
     Violation {
         expected: Some(mismatch.expected.unwrap_or_else(|| "no row".to_owned())),
         found: Some(mismatch.found.unwrap_or_else(|| "no row".to_owned())),
@@ -542,8 +545,8 @@ fn differs_from_log(mismatch: Mismatch) -> Violation {
 }
 
 impl Proof {
-    /// What was proved of the log; the notes go to standard error.
-    pub(super) fn noted(&self) -> &Proved {
+    /// Returns the facts about the log; prints the notes to standard error.
+    pub(super) fn with_notes_printed(&self) -> &Proved {
         for note in &self.notes {
             say(&format!("note: {note}"));
         }
@@ -581,10 +584,10 @@ impl Proof {
                 1 => "1 incident".to_owned(),
                 many => format!("{many} incidents"),
             };
-            let said: Vec<String> = incidents.iter().map(ToString::to_string).collect();
-            lines.push(format!("{what}: {}", said.join("; ")));
+            let described: Vec<String> = incidents.iter().map(ToString::to_string).collect();
+            lines.push(format!("{what}: {}", described.join("; ")));
         }
-        self.noted();
+        self.with_notes_printed();
         print(&lines.join("\n"))
     }
 
@@ -598,7 +601,7 @@ impl Proof {
             erased,
             erasures,
             incidents,
-            remarks,
+            notes,
         } = &self.log;
         let incidents: Vec<Value> = incidents
             .iter()
@@ -613,17 +616,17 @@ impl Proof {
             "verified": true, "events": events, "head": head, "drops": drops, "open_holds": open_holds,
             "extends": self.extends.iter().map(|(position, source)| json!({ "position": position, "claim": source })).collect::<Vec<_>>(),
             "introductions": introductions, "introductions_erased": erased, "erasures": erasures, "incidents": incidents, "views": views,
-            "late_purchases": remarks.times.late_purchases, "decided_far_from_recorded": remarks.times.far, "vanished": remarks.vanished,
-            "closing": { "drops": remarks.closing.drops, "holds": remarks.closing.holds, "waitlist_entries": remarks.closing.entries },
-            "foreign_events": remarks.foreign, "notes": self.notes,
+            "late_purchases": notes.times.late_purchases, "decided_far_from_recorded": notes.times.far, "vanished": notes.vanished,
+            "closing": { "drops": notes.closing.drops, "holds": notes.closing.holds, "waitlist_entries": notes.closing.entries },
+            "foreign_events": notes.foreign, "notes": self.notes,
         })
     }
 }
 
 fn print_violation(violation: &Violation, as_json: bool) -> Result<(), AuditError> {
     if as_json {
-        let said = json!({ "verified": false, "violation": violation });
-        print(&said.to_string())?;
+        let report = json!({ "verified": false, "violation": violation });
+        print(&report.to_string())?;
     } else {
         say(&format!("holdfast: {violation}"));
     }

@@ -1,4 +1,5 @@
-//! `holdfast audit replay`: every view from the log alone, printed or compared with the tables.
+//! `holdfast audit replay`: recomputes every projection from the log alone, to print it or to
+//! compare it with its table.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
@@ -13,19 +14,19 @@ use serde_json::{Value, json};
 use terminal::table::columns;
 
 use super::proof::snapshot;
-use super::source::{Moment, Source, SourceArgs, Wanted};
+use super::source::{EventFilter, Moment, Source, SourceArgs};
 use super::{AuditError, print, written};
 
-/// Rows of a table that are laid out together.
+/// Rows of a table that share one layout.
 const ROWS_AT_ONCE: usize = 1_000;
 
-/// What `audit replay` is told.
+/// Arguments of `audit replay`.
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
     #[command(flatten)]
     source: SourceArgs,
 
-    /// Up to this position, or this time; without it, to the head.
+    /// Up to this position, or this time; without it, up to the head.
     #[arg(
         long,
         env = "HOLDFAST_AUDIT_AT",
@@ -34,22 +35,23 @@ pub struct ReplayArgs {
     )]
     at: Option<Moment>,
 
-    /// Only this view; may be given again.
+    /// Only this projection; may be repeated.
     #[arg(long, env = "HOLDFAST_AUDIT_VIEW", value_name = "NAME")]
     view: Vec<String>,
 
-    /// Compare with the tables of the database, each as of its checkpoint, rather than print; exit 1 where they differ.
+    /// Compare with the tables of the database, each as of its checkpoint, instead of printing;
+    /// exits with 1 if they differ.
     #[arg(long, env = "HOLDFAST_AUDIT_COMPARE")]
     compare: bool,
 
-    /// Answer in JSON.
+    /// Print JSON.
     #[arg(long, env = "HOLDFAST_AUDIT_JSON")]
     json: bool,
 }
 
 type Views = Vec<Box<dyn CheckedTable>>;
 
-/// Runs it.
+/// Runs the command.
 ///
 /// # Errors
 /// [`AuditError`].
@@ -76,7 +78,7 @@ pub async fn run(args: &ReplayArgs) -> Result<ExitCode, AuditError> {
     })
 }
 
-/// The tables as they are: of the database that is read from, or beside a file of the one that is named.
+/// The tables: of the database that is read, or, for a file, of the configured database.
 async fn tables(args: &ReplayArgs, source: &Source) -> Result<Views, AuditError> {
     match source {
         Source::Database(database) => Ok(snapshot(&database.pool).await?.tables),
@@ -96,7 +98,7 @@ fn chosen(views: Views, names: &[String]) -> Result<Views, AuditError> {
     if let Some(unknown) = names.iter().find(|name| !known.contains(name.as_str())) {
         let known: Vec<&str> = known.into_iter().collect();
         return Err(AuditError::NoSuchView {
-            asked: unknown.clone(),
+            name: unknown.clone(),
             known: known.join(", "),
         });
     }
@@ -115,11 +117,11 @@ async fn replay(
         (true, Some(furthest)) => Some(Moment::Position(furthest)),
         (true, None) | (false, _) => args.at,
     };
-    let wanted = Wanted {
+    let filter = EventFilter {
         until,
-        ..Wanted::default()
+        ..EventFilter::default()
     };
-    let mut reading = source.read(wanted, "replaying").await?;
+    let mut reading = source.read(filter, "replaying").await?;
     while let Some(page) = reading.next().await? {
         for stored in &page {
             let Some(recorded) = reading.decode(stored)? else {
@@ -139,13 +141,13 @@ async fn replay(
 }
 
 fn compare(views: Views, as_json: bool) -> Result<ExitCode, AuditError> {
-    let (mut lines, mut said, mut differ) = (vec![], vec![], false);
+    let (mut lines, mut results, mut differ) = (vec![], vec![], false);
     for view in views {
         let (name, checkpoint) = (view.name(), view.checkpoint());
         if let Some(other) = view.other_version() {
             differ = true;
             lines.push(format!("{name}: cannot be compared: {other}"));
-            said.push(json!({ "name": name, "checkpoint": checkpoint, "equal": false, "reason": other.to_string() }));
+            results.push(json!({ "name": name, "checkpoint": checkpoint, "equal": false, "reason": other.to_string() }));
             continue;
         }
         let Comparison { rows, mismatch } = view.compare().map_err(AuditError::Scratch)?;
@@ -154,7 +156,7 @@ fn compare(views: Views, as_json: bool) -> Result<ExitCode, AuditError> {
                 lines.push(format!(
                     "{name}: {rows} rows, equal to the log up to position {checkpoint}"
                 ));
-                said.push(
+                results.push(
                     json!({ "name": name, "checkpoint": checkpoint, "rows": rows, "equal": true }),
                 );
             }
@@ -166,7 +168,7 @@ fn compare(views: Views, as_json: bool) -> Result<ExitCode, AuditError> {
                     "{name}: differs from the log up to position {checkpoint}, first at position {}: expected {}, found {}",
                     mismatch.position, or_none(&mismatch.expected), or_none(&mismatch.found)
                 ));
-                said.push(json!({
+                results.push(json!({
                     "name": name, "checkpoint": checkpoint, "rows": rows, "equal": false,
                     "position": mismatch.position, "expected": mismatch.expected, "found": mismatch.found,
                 }));
@@ -174,7 +176,10 @@ fn compare(views: Views, as_json: bool) -> Result<ExitCode, AuditError> {
         }
     }
     if as_json {
-        print(&format!("{:#}", json!({ "equal": !differ, "views": said })))?;
+        print(&format!(
+            "{:#}",
+            json!({ "equal": !differ, "views": results })
+        ))?;
     } else {
         print(&lines.join("\n"))?;
     }
@@ -185,7 +190,7 @@ fn compare(views: Views, as_json: bool) -> Result<ExitCode, AuditError> {
     })
 }
 
-/// One document, a row a line, however many there are.
+/// Writes one document with one row per line, for any number of rows.
 fn show_json(out: &mut impl Write, position: Position, views: Views) -> Result<(), AuditError> {
     let mut put = |text: &str| out.write_all(text.as_bytes()).map_err(AuditError::Output);
     put(&format!("{{\n  \"position\": {position},\n  \"views\": {{"))?;
@@ -205,7 +210,8 @@ fn show_json(out: &mut impl Write, position: Position, views: Views) -> Result<(
     out.flush().map_err(AuditError::Output)
 }
 
-/// A table each; a long one in pieces of [`ROWS_AT_ONCE`] rows, each with columns as wide as it needs.
+/// Writes a table for each projection; a long one in pieces of [`ROWS_AT_ONCE`] rows, with column
+/// widths per piece.
 fn show_text(out: &mut impl Write, position: Position, views: Views) -> Result<(), AuditError> {
     let mut put = |text: &str| writeln!(out, "{text}").map_err(AuditError::Output);
     put(&format!("Up to position {position}:"))?;
@@ -251,7 +257,7 @@ fn table(rows: &[Value]) -> String {
     )
 }
 
-/// A drop's terms would fill the screen: its name tells enough.
+/// A drop's terms would fill the screen: shows only its name.
 fn cell(name: &str, value: &Value) -> String {
     match (name, value) {
         ("terms", terms) => terms["name"].as_str().unwrap_or_default().to_owned(),

@@ -1,7 +1,7 @@
-//! Where auditors read from: a database, or an export alone.
+//! The sources that auditors read: a database, or an export alone.
 //!
-//! Promise: one pass, in order, a page at a time, read ahead of whoever works on it; a bar shows how far it is, on a
-//! terminal only. Limit: a file is read from its beginning whatever is asked of it, for it has no index.
+//! Promise: one pass, in order, page by page, with read-ahead; a progress bar on a terminal. Limit:
+//! a file has no index, so it is always read from its beginning.
 
 use std::fmt;
 use std::fs::File;
@@ -29,16 +29,16 @@ use tokio::sync::mpsc;
 
 use super::AuditError;
 
-/// Events of a file handed over at once.
+/// Events per page of a file.
 const PAGE: usize = 128;
-/// Bytes of a file after which a page is handed over, however few events it has: some of them may be long.
+/// A page of a file ends after this many bytes even with fewer events, because events may be long.
 const PAGE_BYTES: u64 = 1 << 20;
-/// Pages of a file that may wait for their reader.
+/// Pages of a file that are read ahead.
 const PAGES_AHEAD: usize = 16;
-/// Bytes read from a file at once.
+/// Bytes per read from a file.
 const READ_BYTES: usize = 1 << 20;
 
-/// Where the log is read from.
+/// Selects the source of the log.
 #[derive(Debug, Clone, Args)]
 pub struct SourceArgs {
     /// Read an export (ndjson) instead of a database; - for standard input.
@@ -46,16 +46,15 @@ pub struct SourceArgs {
     pub file: Option<PathBuf>,
 
     #[command(flatten)]
-    /// The database, when no file is given.
     pub database: DatabaseSettings,
 }
 
-/// A place in the log, as people name it.
+/// A point of the log, as given on the command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
     /// After the event at this position.
     Position(Position),
-    /// After everything that was recorded at this time or before.
+    /// After every event that was recorded at or before this time.
     Time(Timestamp),
 }
 
@@ -81,45 +80,43 @@ impl FromStr for Moment {
     }
 }
 
-/// Which events are asked for.
+/// Selects events of the log.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Wanted {
-    /// Only what comes after.
+pub struct EventFilter {
+    /// Only events after this position.
     pub after: Position,
-    /// Only up to here; none: to the end.
+    /// Only events up to here; `None`: up to the head.
     pub until: Option<Moment>,
-    /// Only this drop's.
+    /// Only events of this drop.
     pub drop: Option<DropId>,
-    /// With personal data, where there is some.
+    /// Include personal data where present.
     pub private: bool,
 }
 
-impl Wanted {
-    /// Whether a log that ends at `head` has all these places.
+impl EventFilter {
+    /// Checks that a log with this `head` contains all selected positions.
     fn is_within(&self, head: Position) -> Result<(), AuditError> {
         let until = match self.until {
             Some(Moment::Position(position)) => position,
             Some(Moment::Time(_)) | None => Position::default(),
         };
-        let asked = until.max(self.after);
-        if asked > head {
-            return Err(AuditError::BeyondHead { asked, head });
+        let requested = until.max(self.after);
+        if requested > head {
+            return Err(AuditError::BeyondHead { requested, head });
         }
         Ok(())
     }
 }
 
-/// A log that can be read.
+/// A readable log.
 #[derive(Debug)]
 pub enum Source {
-    /// In a database.
     Database(Database),
-    /// In an export.
     File(PathBuf),
 }
 
 impl Source {
-    /// Opens what the arguments name.
+    /// Opens the source that the arguments name.
     ///
     /// # Errors
     /// [`AuditError`].
@@ -132,7 +129,7 @@ impl Source {
         }
     }
 
-    /// Lets go of it.
+    /// Closes the database, if any.
     pub async fn close(self) {
         match self {
             Self::Database(database) => database.close().await,
@@ -140,7 +137,7 @@ impl Source {
         }
     }
 
-    /// Every position that the log declares void; of standard input, none.
+    /// Returns every position that the log declares void; nothing for standard input.
     ///
     /// # Errors
     /// [`AuditError`].
@@ -154,7 +151,7 @@ impl Source {
         }
     }
 
-    /// The hash of the first event; none where it cannot be read, as of standard input.
+    /// Returns the hash of the first event, if it can be read. Standard input cannot.
     ///
     /// # Errors
     /// [`AuditError`].
@@ -182,26 +179,31 @@ impl Source {
         }
     }
 
-    /// As [`Source::read`], for who leaves out by itself what is void: reads a file once.
+    /// Like [`Source::read`], for callers that skip void positions themselves: reads a file only
+    /// once.
     ///
     /// # Errors
     /// [`AuditError`].
     pub async fn read_all(&self, doing: &'static str) -> Result<Reading, AuditError> {
         match self {
-            Self::Database(_) => self.read(Wanted::default(), doing).await,
-            Self::File(path) => Reading::file(path, Wanted::default(), doing),
+            Self::Database(_) => self.read(EventFilter::default(), doing).await,
+            Self::File(path) => Reading::file(path, EventFilter::default(), doing),
         }
     }
 
-    /// Starts reading; `doing` says on the bar what for.
+    /// Starts reading; `doing` labels the progress bar.
     ///
     /// # Errors
     /// [`AuditError`].
-    pub async fn read(&self, wanted: Wanted, doing: &'static str) -> Result<Reading, AuditError> {
+    pub async fn read(
+        &self,
+        filter: EventFilter,
+        doing: &'static str,
+    ) -> Result<Reading, AuditError> {
         match self {
             Self::Database(database) => {
-                let selection = resolve(&database.pool, wanted).await?;
-                if let Some(drop_id) = wanted.drop {
+                let selection = resolve(&database.pool, filter).await?;
+                if let Some(drop_id) = filter.drop {
                     find(&database.pool, drop_id, selection.until).await?;
                 }
                 let mut reading = Reading::database(&database.pool, selection, doing);
@@ -210,7 +212,7 @@ impl Source {
                 Ok(reading)
             }
             Self::File(path) => {
-                let mut reading = Reading::file(path, wanted, doing)?;
+                let mut reading = Reading::file(path, filter, doing)?;
                 reading.voids = voids_in(path)?;
                 Ok(reading)
             }
@@ -218,8 +220,8 @@ impl Source {
     }
 }
 
-/// What an export declares void, as far as it can be read. Standard input cannot be read twice:
-/// nothing.
+/// The positions that an export declares void, as far as it can be read. Standard input cannot be
+/// read twice and returns nothing.
 fn voids_in(path: &Path) -> Result<Voids, AuditError> {
     let mut voids = Voids::default();
     if path == Path::new("-") {
@@ -230,7 +232,7 @@ fn voids_in(path: &Path) -> Result<Voids, AuditError> {
         source,
     })?;
     let mut lines = LineReader::new(BufReader::with_capacity(READ_BYTES, file));
-    // Where it is no export any more, whoever reads it for good says so.
+    // Errors are left to the pass that reads the events.
     while let Ok(Some(stored)) = lines.read() {
         voids.extend(voided_by(&stored).map(|position| Voided {
             at: stored.position,
@@ -241,28 +243,28 @@ fn voids_in(path: &Path) -> Result<Voids, AuditError> {
     Ok(voids)
 }
 
-/// Turns a moment into the last position that it covers.
-async fn resolve(pool: &PgPool, wanted: Wanted) -> Result<Selection, AuditError> {
+/// Resolves a selection against the log.
+async fn resolve(pool: &PgPool, filter: EventFilter) -> Result<Selection, AuditError> {
     let mut connection = pool.acquire().await?;
     let (head, _) = copy::head_and_stray(&mut connection)
         .await
         .map_err(AuditError::Log)?;
     drop(connection);
-    wanted.is_within(head.position)?;
-    let until = match wanted.until {
+    filter.is_within(head.position)?;
+    let until = match filter.until {
         None => head.position,
         Some(Moment::Position(position)) => position,
         Some(Moment::Time(at)) => last_until(pool, head, at).await?,
     };
     Ok(Selection {
-        after: wanted.after,
+        after: filter.after,
         until,
-        drop: wanted.drop,
-        private: wanted.private,
+        drop: filter.drop,
+        private: filter.private,
     })
 }
 
-/// Whether the drop is there at that place of the log.
+/// Checks that the drop exists at that position.
 async fn find(pool: &PgPool, drop_id: DropId, until: Position) -> Result<(), AuditError> {
     let sql = "SELECT EXISTS (SELECT FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 AND position <= $3)";
     let is_there: bool = sqlx::query_scalar(sql)
@@ -278,7 +280,8 @@ async fn find(pool: &PgPool, drop_id: DropId, until: Position) -> Result<(), Aud
     }
 }
 
-/// The last position that was recorded at `at` or before: time never runs backwards along the log, so halving finds it.
+/// Returns the last position that was recorded at or before `at`. Recorded times never decrease, so
+/// a binary search finds it.
 async fn last_until(pool: &PgPool, head: Head, at: Timestamp) -> Result<Position, AuditError> {
     let (mut known, mut beyond) = (0, head.position.0 + 1);
     while beyond - known > 1 {
@@ -291,7 +294,7 @@ async fn last_until(pool: &PgPool, head: Head, at: Timestamp) -> Result<Position
     Ok(Position(known))
 }
 
-/// When an event was recorded; none where there is none.
+/// When an event was recorded; `None` if it does not exist.
 async fn recorded_at(pool: &PgPool, position: Position) -> Result<Option<Timestamp>, AuditError> {
     let recorded: Option<chrono::DateTime<chrono::Utc>> =
         sqlx::query_scalar("SELECT recorded_at FROM events WHERE position = $1")
@@ -301,17 +304,17 @@ async fn recorded_at(pool: &PgPool, position: Position) -> Result<Option<Timesta
     Ok(recorded.map(Timestamp::from))
 }
 
-/// Consecutive events, on which to work on any thread.
+/// Consecutive events, which any thread can process.
 #[derive(Debug)]
 pub enum Page {
-    /// As the database sent them.
+    /// Rows as the database sent them.
     Rows(Block),
-    /// As a file told them.
+    /// Events parsed from a file.
     Events(Vec<StoredEvent>),
 }
 
 impl Page {
-    /// How many there are.
+    /// The number of events.
     #[must_use]
     pub const fn len(&self) -> usize {
         match self {
@@ -320,10 +323,7 @@ impl Page {
         }
     }
 
-    /// The events.
-    ///
-    /// # Errors
-    /// Each: [`LogError::Corrupt`] for what no log can hold.
+    /// Iterates over the events. Each item is [`LogError::Corrupt`] if no log can contain it.
     pub fn events(&self) -> impl Iterator<Item = Result<EventRef<'_>, LogError>> {
         let (rows, events) = self.parts();
         let rows = rows.into_iter().flat_map(Block::events);
@@ -351,23 +351,23 @@ impl Page {
     }
 }
 
-/// What comes from a file.
+/// A message from the file reader.
 enum FromFile {
     Events(Vec<StoredEvent>),
-    /// All was read that there is to read.
+    /// The end of the file.
     End(FileEnd),
 }
 
-/// What is known of a file only once it was read.
+/// Facts that are known only after a file was read.
 #[derive(Debug, Clone, Copy, Default)]
 struct FileEnd {
-    /// The last event's place, wanted or not.
+    /// The position of the last event, selected or not.
     head: Position,
-    /// The last event's that is not beyond what was asked for.
+    /// The last position within the selection's end.
     until: Position,
-    /// When that was recorded; none when there is none.
+    /// When that event was recorded, if there is one.
     until_at: Option<Timestamp>,
-    /// Whether the drop that was asked for occurs up to there.
+    /// True if the selected drop occurs up to there.
     has_drop: bool,
 }
 
@@ -392,29 +392,29 @@ impl Pages {
     }
 }
 
-/// Events that are on their way.
+/// A running read.
 pub struct Reading {
     pages: Pages,
     progress: ProgressBar,
-    wanted: Wanted,
-    /// The position that must come next; none where gaps are expected.
+    filter: EventFilter,
+    /// The position that must come next; `None` where gaps are expected.
     next: Option<Position>,
-    /// Where it ends; of a file, once that was read.
+    /// The last position of the selection; for a file, known at its end.
     until: Position,
     until_at: Option<Timestamp>,
-    /// Positions without effect.
+    /// Void positions.
     voids: Voids,
 }
 
 impl Reading {
-    /// From a database.
+    /// Reads from a database.
     #[must_use]
     pub fn database(pool: &PgPool, selection: Selection, doing: &'static str) -> Self {
         let events = selection.until.0.saturating_sub(selection.after.0);
         Self {
             pages: Pages::Rows(copy::blocks(pool.clone(), selection)),
             progress: bar(events, EVENTS, doing),
-            wanted: Wanted {
+            filter: EventFilter {
                 after: selection.after,
                 until: Some(Moment::Position(selection.until)),
                 drop: selection.drop,
@@ -427,7 +427,7 @@ impl Reading {
         }
     }
 
-    fn file(path: &Path, wanted: Wanted, doing: &'static str) -> Result<Self, AuditError> {
+    fn file(path: &Path, filter: EventFilter, doing: &'static str) -> Result<Self, AuditError> {
         let failed = |source| AuditError::File {
             path: path.to_owned(),
             source,
@@ -443,7 +443,7 @@ impl Reading {
         let mut reader = FileReader {
             lines: LineReader::new(BufReader::with_capacity(READ_BYTES, input)),
             progress: progress.clone(),
-            wanted,
+            filter,
             sender,
             end: FileEnd::default(),
         };
@@ -455,15 +455,15 @@ impl Reading {
         Ok(Self {
             pages: Pages::Events(pages, None),
             progress,
-            wanted,
-            next: wanted.drop.is_none().then(|| wanted.after.next()),
+            filter,
+            next: filter.drop.is_none().then(|| filter.after.next()),
             until: Position::default(),
             until_at: None,
             voids: Voids::default(),
         })
     }
 
-    /// Reads what an event of a drop says; none for other streams, and for an event that is void.
+    /// Decodes an event of a drop. Returns `None` for other streams and for void events.
     ///
     /// # Errors
     /// [`AuditError::Log`].
@@ -474,17 +474,18 @@ impl Reading {
         decode(stored).map_err(AuditError::Log)
     }
 
-    /// Leaves it to the reader whether positions are dense.
+    /// Leaves the check for dense positions to the caller.
     #[must_use]
     pub fn unchecked(mut self) -> Self {
         self.next = None;
         self
     }
 
-    /// The next events; none at the end.
+    /// Returns the next events; `None` at the end.
     ///
     /// # Errors
-    /// [`AuditError`]; among others where a position is missing, and at the end when there was not what was asked for.
+    /// [`AuditError`]; among others for a missing position, and at the end if the selection is not
+    /// in the log.
     pub async fn next(&mut self) -> Result<Option<Vec<StoredEvent>>, AuditError> {
         let Some(page) = self.next_page().await? else {
             return Ok(None);
@@ -492,10 +493,10 @@ impl Reading {
         page.into_events().map(Some).map_err(AuditError::Log)
     }
 
-    /// As [`Reading::next`], for who works on events where they lie.
+    /// Like [`Reading::next`], without copying the events.
     ///
     /// # Errors
-    /// As [`Reading::next`].
+    /// The same as for [`Reading::next`].
     pub async fn next_page(&mut self) -> Result<Option<Page>, AuditError> {
         let page = self.page().await.map_err(AuditError::Log)?;
         if page.is_none() {
@@ -513,34 +514,36 @@ impl Reading {
             if let Some(next) = self.next.filter(|next| position != *next) {
                 return Err(LogError::Corrupt {
                     position: next,
-                    reason: format!("the next event found is at position {position}"),
+                    reason: format!("the next event is at position {position}"),
                 });
             }
             self.next = self.next.map(Position::next);
             last = Some(position);
         }
         if let (Some(last), Pages::Rows(_)) = (last, &self.pages) {
-            let done = last.0.saturating_sub(self.wanted.after.0);
+            let done = last.0.saturating_sub(self.filter.after.0);
             self.progress.set_position(done);
         }
         Ok(Some(page))
     }
 
-    /// What a database was asked before it was read, a file can be asked only now.
+    /// Makes the checks of a file that a database allows before reading.
     fn end(&mut self) -> Result<(), AuditError> {
         match &self.pages {
             Pages::Events(_, Some(end)) => {
                 (self.until, self.until_at) = (end.until, end.until_at);
-                self.wanted.is_within(end.head)?;
-                match self.wanted.drop {
+                self.filter.is_within(end.head)?;
+                match self.filter.drop {
                     Some(drop_id) if !end.has_drop => Err(AuditError::NoSuchDrop(drop_id)),
                     Some(_) | None => Ok(()),
                 }
             }
             Pages::Events(_, None) | Pages::Rows(_) => match self.next {
                 Some(position) if position <= self.until => {
-                    let reason =
-                        format!("the log ends at {}, but there is no event here", self.until);
+                    let reason = format!(
+                        "the log ends at position {}, but this event is missing",
+                        self.until
+                    );
                     Err(AuditError::Log(LogError::Corrupt { position, reason }))
                 }
                 Some(_) | None => Ok(()),
@@ -548,7 +551,7 @@ impl Reading {
         }
     }
 
-    /// All pages, to be worked on beside one another.
+    /// Returns all pages, for parallel processing.
     pub fn into_pages(self) -> impl Stream<Item = Result<Page, LogError>> {
         stream::unfold(self, |mut reading| async {
             let page = reading.page().await.transpose()?;
@@ -556,13 +559,13 @@ impl Reading {
         })
     }
 
-    /// The last position that was covered by what was asked for, whether or not its event was wanted; known at the end.
+    /// The last position of the selection, selected or not; known at the end.
     #[must_use]
     pub const fn until(&self) -> Position {
         self.until
     }
 
-    /// When the event there was recorded; none before the first. Known when [`Reading::until`] is.
+    /// When the event at [`Reading::until`] was recorded; `None` before the first event.
     #[must_use]
     pub const fn until_at(&self) -> Option<Timestamp> {
         self.until_at
@@ -578,7 +581,7 @@ impl Drop for Reading {
 struct FileReader {
     lines: LineReader<BufReader<Box<dyn Read + Send>>>,
     progress: ProgressBar,
-    wanted: Wanted,
+    filter: EventFilter,
     sender: mpsc::Sender<Result<FromFile, LogError>>,
     end: FileEnd,
 }
@@ -592,22 +595,22 @@ impl FileReader {
                 Ok(Some(event)) => event,
                 Ok(None) => break,
                 Err(error) => {
-                    // What is wrong before that is to be found first.
+                    // Faults in the earlier events must be found first.
                     self.send(page);
                     return Err(error);
                 }
             };
             self.end.head = event.position;
             if self.is_over(&event) {
-                // Whether there is what comes after, is known there only.
-                if event.position >= self.wanted.after {
+                // Continue until the selection's start, to find out whether that position exists.
+                if event.position >= self.filter.after {
                     break;
                 }
                 continue;
             }
             self.end.until = event.position;
             self.end.until_at = Some(event.recorded_at);
-            if self.is_wanted(&event) {
+            if self.is_selected(&event) {
                 page.push(event);
             }
             let bytes = self.lines.bytes();
@@ -624,7 +627,7 @@ impl FileReader {
         Ok(())
     }
 
-    /// Whether anybody listens still.
+    /// Reports whether the receiver is still there.
     fn send(&self, page: Vec<StoredEvent>) -> bool {
         self.progress.set_position(self.lines.bytes());
         page.is_empty()
@@ -637,7 +640,7 @@ impl FileReader {
     fn event(&mut self) -> Result<Option<StoredEvent>, LogError> {
         self.lines.read().map_err(|error| match error {
             ReadError::NoEvent(error) => self.corrupt(&error.to_string()),
-            // Such as a directory, or a disk that fails.
+            // For example a directory, or a failing disk.
             ReadError::File(error) => LogError::Unavailable(error.into()),
         })
     }
@@ -645,23 +648,23 @@ impl FileReader {
     fn corrupt(&self, reason: &str) -> LogError {
         LogError::Corrupt {
             position: self.end.head.next(),
-            reason: format!("the line where it should be is no event of an export: {reason}"),
+            reason: format!("the line is not an event of an export: {reason}"),
         }
     }
 
     fn is_over(&self, event: &StoredEvent) -> bool {
-        match self.wanted.until {
+        match self.filter.until {
             None => false,
             Some(Moment::Position(position)) => event.position > position,
             Some(Moment::Time(at)) => event.recorded_at > at,
         }
     }
 
-    fn is_wanted(&mut self, event: &StoredEvent) -> bool {
-        let is_of_drop = self.wanted.drop.is_none_or(|drop_id| {
+    fn is_selected(&mut self, event: &StoredEvent) -> bool {
+        let is_of_drop = self.filter.drop.is_none_or(|drop_id| {
             event.aggregate_type == AGGREGATE_TYPE && event.aggregate_id == drop_id.to_string()
         });
         self.end.has_drop |= is_of_drop;
-        is_of_drop && event.position > self.wanted.after
+        is_of_drop && event.position > self.filter.after
     }
 }

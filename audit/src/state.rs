@@ -1,4 +1,4 @@
-//! `holdfast audit state`: a drop, or all, as they were at a place in the log.
+//! `holdfast audit state`: one drop, or all, as of a point in the log.
 
 use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
@@ -16,44 +16,45 @@ use projections::views::DropView;
 use serde_json::{Value, json};
 use terminal::table::columns;
 
-use super::source::{Moment, Source, SourceArgs, Wanted};
+use super::source::{EventFilter, Moment, Source, SourceArgs};
 use super::words::shown;
 use super::{AuditError, print};
 
-/// What `audit state` is told.
+/// Arguments of `audit state`.
 #[derive(Debug, Args)]
 pub struct StateArgs {
     #[command(flatten)]
     source: SourceArgs,
 
-    /// Which drop; without it, all.
+    /// The drop; without it, all.
     #[arg(long, env = "HOLDFAST_AUDIT_DROP", value_name = "ID")]
     drop: Option<DropId>,
 
-    /// When: after the event at this position, or after all that was recorded by this time; without it, now.
+    /// The point in the log: after the event at this position, or after all events recorded by this
+    /// time; without it, the head.
     #[arg(long, env = "HOLDFAST_AUDIT_AT", value_name = "POSITION|TIME")]
     at: Option<Moment>,
 
-    /// Answer in JSON.
+    /// Print JSON.
     #[arg(long, env = "HOLDFAST_AUDIT_JSON")]
     json: bool,
 }
 
-/// What the log comes to.
+/// The state that the events add up to.
 #[derive(Default)]
 struct State {
     drops: Replay<LiveStock>,
     open: HashMap<HoldId, (DropId, HoldPlaced)>,
-    /// Up to where, whosever events these are.
+    /// The last position of the selection, whatever its stream.
     position: Position,
-    /// When the event there was recorded.
+    /// When that event was recorded.
     recorded_at: Timestamp,
 }
 
-/// Runs it.
+/// Runs the command.
 ///
 /// # Errors
-/// [`AuditError`]; among others when there is no such drop then.
+/// [`AuditError`]; among others if the drop did not exist at that point.
 pub async fn run(args: &StateArgs) -> Result<ExitCode, AuditError> {
     let source = Source::open(&args.source).await?;
     let read = read(&source, args).await;
@@ -68,13 +69,13 @@ pub async fn run(args: &StateArgs) -> Result<ExitCode, AuditError> {
 }
 
 async fn read(source: &Source, args: &StateArgs) -> Result<State, AuditError> {
-    let wanted = Wanted {
+    let filter = EventFilter {
         until: args.at,
         drop: args.drop,
-        ..Wanted::default()
+        ..EventFilter::default()
     };
     let mut state = State::default();
-    let mut reading = source.read(wanted, "replaying").await?;
+    let mut reading = source.read(filter, "replaying").await?;
     while let Some(page) = reading.next().await? {
         for stored in &page {
             if let Some(recorded) = reading.decode(stored)? {
@@ -110,7 +111,7 @@ impl State {
         Ok(())
     }
 
-    /// The time that was asked for, else that of the event at the position.
+    /// The requested time, or the time of the event at the requested position.
     const fn time(&self, at: Option<Moment>) -> Timestamp {
         match at {
             Some(Moment::Time(at)) => at,
@@ -128,7 +129,7 @@ impl State {
         .collect()
     }
 
-    /// Unresolved holds by drop, those that end first first.
+    /// Unresolved holds by drop, in order of their deadlines.
     fn open_holds(&self) -> BTreeMap<DropId, Vec<&HoldPlaced>> {
         let mut open = BTreeMap::<DropId, Vec<&HoldPlaced>>::new();
         for (drop_id, hold) in self.open.values() {
@@ -167,7 +168,7 @@ impl State {
 
     fn to_text(&self, at: Timestamp) -> String {
         if self.position == Position::default() {
-            return "Nothing had happened yet.".to_owned();
+            return "The log has no events up to this point.".to_owned();
         }
         let mut text = format!("At {at}, after position {}:\n", self.position);
         let open = self.open_holds();
@@ -215,8 +216,8 @@ fn status(view: &DropView, at: Timestamp) -> &'static str {
     match view.row.status(at) {
         DropStatus::Scheduled => "has not started",
         DropStatus::Live => "is on sale",
-        DropStatus::SoldOut => "has nothing available",
-        DropStatus::Ended => "is over",
-        DropStatus::Cancelled => "was called off",
+        DropStatus::SoldOut => "is sold out",
+        DropStatus::Ended => "has ended",
+        DropStatus::Cancelled => "was cancelled",
     }
 }

@@ -1,10 +1,13 @@
-//! Proving a log, one event at a time, with code that shares nothing with what wrote it but the event types and the hash.
+//! Verifies a log, one event at a time. Shares only the event types and the hash with the code that
+//! wrote it.
 //!
-//! Promise: the first position at which the log breaks a promise is named, up to where it was read. Checked here: density, the chain, monotone time,
-//! sequences without gaps, payloads that decode (after upcasting) and are filed under their type, commitments to personal
-//! data that is still there, and that nothing is left of whom an erasure forgot. What drops are held to is in [`ledger`].
-//! Limit: memory grows as the ledger's does, and with the buyers who were erased. That an id was used again, that a buyer took
-//! too much in all or had two pseudonyms, or that another kind of stream has a gap, is known at the end only.
+//! Promise: reports the first position, up to where the log was read, that violates a rule. Checked
+//! here: density, the hash chain, monotonic time, sequences without gaps, payloads that decode
+//! (after upcasting) and match their columns, commitments to personal data that is still present,
+//! and that no personal data of erased buyers remains. [`ledger`] has the rules for drops.
+//! Limit: memory grows with the ledger and with the number of erased buyers. Repeated ids, exceeded
+//! buyer limits, buyers with two pseudonyms and gaps in other kinds of streams are found only at
+//! the end.
 
 mod account;
 mod clocks;
@@ -31,23 +34,23 @@ use self::foreign::Foreign;
 use self::ledger::Ledger;
 pub use self::ledger::Times;
 use self::persons::Persons;
-use super::examine::{Examined, Introduction, Link, Said};
+use super::examine::{Content, Examined, Introduction, Link};
 use super::violation::{Claim, Fault, Stop, Violation, differs, expect};
 
-/// What the database tells of erasures beside the log.
+/// The erasures that the database's table lists.
 #[derive(Debug, Clone, Default)]
 pub struct Erasures {
     /// The last erasure of each pseudonym.
     last: HashMap<(DropId, Pseudonym), Position>,
-    /// Where erasures should be, as far as none was met there yet.
-    unmet: BTreeSet<Position>,
+    /// Positions of erasures that were not reached yet.
+    pending: BTreeSet<Position>,
 }
 
 impl FromIterator<(Position, Erased)> for Erasures {
-    fn from_iter<I: IntoIterator<Item = (Position, Erased)>>(told: I) -> Self {
+    fn from_iter<I: IntoIterator<Item = (Position, Erased)>>(listed: I) -> Self {
         let mut erasures = Self::default();
-        for (position, Erased { drop_id, buyer }) in told {
-            erasures.unmet.insert(position);
+        for (position, Erased { drop_id, buyer }) in listed {
+            erasures.pending.insert(position);
             let last = erasures.last.entry((drop_id, buyer)).or_default();
             *last = position.max(*last);
         }
@@ -55,7 +58,7 @@ impl FromIterator<(Position, Erased)> for Erasures {
     }
 }
 
-/// Takes every event of a log in order; see the module.
+/// Checks every event of a log in order; see the module.
 #[derive(Debug, Default)]
 pub struct Verifier {
     head: Head,
@@ -63,16 +66,15 @@ pub struct Verifier {
     introductions: u64,
     erased: u64,
     erasures: u64,
-    /// Events that lost their personal data, as the erasures tell.
-    told_erased: u64,
+    /// Events that lost their personal data, as recorded by the erasures.
+    recorded_erased: u64,
     ledger: Ledger,
     persons: Persons,
     foreign: Foreign,
     claims: Vec<Claim>,
     knows_private: bool,
-    /// None: the log stands alone.
-    told: Option<Erasures>,
-    /// Positions without effect.
+    /// `None`: only the log is available.
+    listed: Option<Erasures>,
     voids: Voids,
     incidents: Vec<Incident>,
 }
@@ -80,9 +82,8 @@ pub struct Verifier {
 /// A recorded repair of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Incident {
-    /// The position of its record.
     pub position: Position,
-    /// What was done, and why.
+    /// The repair and its reason.
     pub event: LogEvent,
 }
 
@@ -97,7 +98,7 @@ impl fmt::Display for Incident {
                 )
             }
             LogEvent::TailCut(cut) => format!(
-                "{} events after position {} were cut off: {}",
+                "{} events after position {} were removed: {}",
                 cut.events,
                 cut.position,
                 cut.reason.as_str()
@@ -107,44 +108,38 @@ impl fmt::Display for Incident {
     }
 }
 
-/// What was proved of a log.
+/// The verified facts about a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proved {
-    /// Events.
     pub events: u64,
-    /// Where it ends.
     pub head: Head,
-    /// Drops.
     pub drops: usize,
-    /// Holds that are not resolved.
+    /// Unresolved holds.
     pub open_holds: usize,
-    /// Events that personal data belongs to.
+    /// Events with personal data, present or erased.
     pub introductions: u64,
-    /// Erasures that were recorded.
     pub erasures: u64,
-    /// Repairs that were recorded.
     pub incidents: Vec<Incident>,
-    /// Introductions whose personal data is erased; none when the reader may not see any.
+    /// Events whose personal data is erased; `None` if the reader may not read personal data.
     pub erased: Option<u64>,
-    /// What is no violation, but should be known.
-    pub remarks: Remarks,
+    /// Observations that are not violations.
+    pub notes: Notes,
 }
 
-/// What is no violation, but should be known.
+/// Observations that are not violations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Remarks {
-    /// Of times.
+pub struct Notes {
     pub times: Times,
-    /// Of cancelled drops whose holds and waitlist entries are still to be ended.
+    /// Cancelled drops whose holds and waitlist entries are not all ended yet.
     pub closing: Closing,
-    /// Introductions whose personal data is gone, though no erasure took it.
+    /// Events without their personal data although no erasure removed it.
     pub vanished: u64,
-    /// Events of streams that are not ours, by kind of stream: chained, and not judged.
+    /// Events of other kinds of streams, by kind: their chain is checked, their content is not.
     pub foreign: BTreeMap<String, u64>,
 }
 
-impl Remarks {
-    /// In sentences.
+impl Notes {
+    /// Describes the observations in sentences.
     #[must_use]
     pub fn sentences(&self) -> Vec<String> {
         let mut sentences = vec![];
@@ -156,25 +151,25 @@ impl Remarks {
         } = self.times;
         if late_purchases > 0 {
             sentences.push(format!(
-                "{late_purchases} purchases were recorded within the minute after their hold was over; they say that they arrived before"
+                "{late_purchases} purchases were recorded within a minute after their hold's deadline; according to their events they arrived before it"
             ));
         }
         if let Some(first) = first_far {
             sentences.push(format!(
-                "{far} events say that they were decided more than a minute from when they were recorded, the first at position {first}"
+                "{far} events have a decision time more than a minute away from their recorded time, the first at position {first}"
             ));
         }
         sentences.extend(self.closing.sentence());
         sentences.extend(clocks.sentences());
         if self.vanished > 0 {
             sentences.push(format!(
-                "{} introductions have lost their personal data, though no recorded erasure took it",
+                "{} events have lost their personal data although no recorded erasure removed it",
                 self.vanished
             ));
         }
         for (kind, events) in &self.foreign {
             sentences.push(format!(
-                "{events} events of streams of the kind {kind:?} are chained, but nobody here can judge them"
+                "{events} events of streams of the kind {kind:?} are chained correctly; their content cannot be checked"
             ));
         }
         sentences
@@ -184,7 +179,8 @@ impl Remarks {
 type Check = Result<(), Fault>;
 
 impl Verifier {
-    /// A verifier that holds the log to `claims`. Without personal data (`knows_private`) commitments are not checked.
+    /// Creates a verifier that checks the log against `claims`. Without access to personal data
+    /// (`knows_private`), commitments are not checked.
     #[must_use]
     pub fn new(claims: Vec<Claim>, knows_private: bool) -> Self {
         Self {
@@ -194,43 +190,43 @@ impl Verifier {
         }
     }
 
-    /// Holds the log to what the database tells of erasures.
+    /// Checks the log against the table of erasures.
     #[must_use]
-    pub fn with_erasures(mut self, told: Erasures) -> Self {
-        self.told = Some(told);
+    pub fn with_erasures(mut self, listed: Erasures) -> Self {
+        self.listed = Some(listed);
         self
     }
 
-    /// Leaves out the effect of these positions; each must be declared void by the log itself.
+    /// Skips the effect of these positions; the log itself must declare each of them void.
     #[must_use]
     pub fn with_voids(mut self, voids: Voids) -> Self {
         self.voids = voids;
         self
     }
 
-    /// Where it has come to.
+    /// The last verified event.
     #[must_use]
     pub const fn head(&self) -> Head {
         self.head
     }
 
-    /// Whether it is to be told personal data.
+    /// True if personal data is available.
     #[must_use]
     pub const fn knows_private(&self) -> bool {
         self.knows_private
     }
 
-    /// Checks the next event; returns what it says, if it is a drop's.
+    /// Checks the next event. Returns it if it belongs to a drop.
     ///
     /// # Errors
-    /// [`Stop`] when it breaks a promise.
+    /// [`Stop`] if it violates a rule.
     pub fn check(&mut self, event: Examined) -> Result<Option<RecordedEvent>, Stop> {
         let next = self.head.position.next();
         let Examined {
             head,
             sequence,
             link,
-            said,
+            content,
         } = event;
         if head.position != next {
             return Err(differs("position", next, head.position).at(next).into());
@@ -239,13 +235,13 @@ impl Verifier {
         let is_void = self.voids.contains(next);
         let checked = followed.and_then(|()| match is_void {
             true => {
-                self.pass_over(sequence, &said);
+                self.skip_void(sequence, &content);
                 Ok(())
             }
-            false => self.check_said(next, sequence, &said),
+            false => self.check_said(next, sequence, &content),
         });
         checked.map_err(|fault| Violation {
-            stream: Some(said.stream()),
+            stream: Some(content.stream()),
             ..fault.at(next)
         })?;
         self.head = head;
@@ -253,45 +249,45 @@ impl Verifier {
         if is_void {
             return Ok(None);
         }
-        Ok(self.keep(said, sequence)?)
+        Ok(self.keep(content, sequence)?)
     }
 
-    /// A void event of a drop keeps its place in the stream; nothing else is judged of it.
-    fn pass_over(&mut self, sequence: Sequence, said: &Said) {
-        let drop_id = match said {
-            Said::Drop { recorded, .. } => Some(recorded.drop_id),
-            Said::Unreadable { aggregate_id, .. } => {
+    /// A void event of a drop counts in its stream; nothing else about it is checked.
+    fn skip_void(&mut self, sequence: Sequence, content: &Content) {
+        let drop_id = match content {
+            Content::Drop { recorded, .. } => Some(recorded.drop_id),
+            Content::Unreadable { aggregate_id, .. } => {
                 let drop_id: Option<DropId> = aggregate_id.parse().ok();
                 drop_id.filter(|drop_id| is_named(*drop_id, aggregate_id))
             }
-            Said::Erasure { .. } | Said::Incident { .. } | Said::Other { .. } => None,
+            Content::Erasure { .. } | Content::Incident { .. } | Content::Other { .. } => None,
         };
         if let Some(drop_id) = drop_id {
-            self.ledger.pass_over(drop_id, sequence);
+            self.ledger.skip_void(drop_id, sequence);
         }
     }
 
-    /// Keeps what is judged at the end; returns what was said, if it is a drop's.
-    fn keep(&mut self, said: Said, sequence: Sequence) -> io::Result<Option<RecordedEvent>> {
+    /// Keeps the facts that are judged at the end. Returns the event if it belongs to a drop.
+    fn keep(&mut self, content: Content, sequence: Sequence) -> io::Result<Option<RecordedEvent>> {
         let position = self.head.position;
-        let (recorded, introduction) = match said {
-            Said::Drop {
+        let (recorded, introduction) = match content {
+            Content::Drop {
                 recorded,
                 introduction,
                 ..
             } => (recorded, introduction),
-            Said::Erasure { stream, .. } => {
+            Content::Erasure { stream, .. } => {
                 let kind = domain::erasure::AGGREGATE_TYPE;
                 self.foreign.add(kind, &stream, sequence, position)?;
                 return Ok(None);
             }
-            Said::Incident { stream, event } => {
+            Content::Incident { stream, event } => {
                 let kind = incident::AGGREGATE_TYPE;
                 self.foreign.add(kind, &stream, sequence, position)?;
                 self.incidents.push(Incident { position, event });
                 return Ok(None);
             }
-            Said::Other {
+            Content::Other {
                 aggregate_type,
                 aggregate_id,
             } => {
@@ -300,7 +296,7 @@ impl Verifier {
                 self.foreign.count(&aggregate_type);
                 return Ok(None);
             }
-            Said::Unreadable { .. } => return Ok(None),
+            Content::Unreadable { .. } => return Ok(None),
         };
         self.ledger.keep(&recorded)?;
         if let Some((person, buyer)) = introduction.person.zip(recorded.event.buyer()) {
@@ -309,37 +305,37 @@ impl Verifier {
         Ok(Some(*recorded))
     }
 
-    /// Checks that nothing of a cancelled drop was passed over. What is still to be ended is no
-    /// violation, but noted.
+    /// Checks that a cancellation skipped no hold or waitlist entry. Holds and entries that are
+    /// still to be ended are noted, not a violation.
     ///
     /// # Errors
-    /// [`Violation`] when something was.
-    pub fn ends_in_order(&self) -> Result<(), Violation> {
-        self.ledger.check_passed_over(self.head.position)
+    /// [`Violation`] if one was skipped.
+    pub fn check_closing(&self) -> Result<(), Violation> {
+        self.ledger.check_skipped(self.head.position)
     }
 
-    /// Checks that the log's own head is what its events lead to.
+    /// Checks that the log's recorded head matches its last event.
     ///
     /// # Errors
-    /// [`Violation`] when it is not.
-    pub fn ends_at(&self, head: Head) -> Result<(), Violation> {
+    /// [`Violation`] if it does not.
+    pub fn check_head(&self, head: Head) -> Result<(), Violation> {
         if self.head == head {
             return Ok(());
         }
-        let say = |head: Head| format!("{} at {}", head.hash, head.recorded_at);
-        Err(differs("the head of the log", say(self.head), say(head)).at(head.position))
+        let describe = |head: Head| format!("{} at {}", head.hash, head.recorded_at);
+        Err(differs("the head of the log", describe(self.head), describe(head)).at(head.position))
     }
 
-    /// Checks that the log reaches what others know of it.
+    /// Checks that the log reaches every claimed position.
     ///
     /// # Errors
-    /// [`Violation`] when it ends before what was claimed.
+    /// [`Violation`] if it ends earlier.
     pub fn reaches_claims(&self) -> Result<(), Violation> {
         let after = self.head.position.next();
         if let Some(claim) = self.claims.iter().find(|claim| claim.position >= after) {
             let (ends, claimed) = (self.head.position, claim.position);
             let reason = format!(
-                "the log ends at position {ends}, but {} knows position {claimed}",
+                "the log ends at position {ends}, but {} claims position {claimed}",
                 claim.source
             );
             return Err(Violation::at(after, reason));
@@ -348,13 +344,14 @@ impl Verifier {
         let before_all =
             |claim: &&Claim| claim.position == Position::default() && claim.hash != start.hash;
         if let Some(claim) = self.claims.iter().find(before_all) {
-            let what = format!("hash that {} knows", claim.source);
+            let what = format!("hash claimed by {}", claim.source);
             return Err(differs(&what, claim.hash, start.hash).at(start.position));
         }
         Ok(())
     }
 
-    /// Ends a proof that failed: with what was found, or with something before it that is known only now.
+    /// Ends a failed verification: returns `found`, or an earlier violation among those known only
+    /// at the end.
     #[must_use]
     pub fn fail(self, found: Violation) -> Stop {
         match judge_kept(self.ledger, self.persons, self.foreign) {
@@ -363,25 +360,29 @@ impl Verifier {
         }
     }
 
-    /// Ends the proof.
+    /// Ends the verification.
     ///
     /// # Errors
-    /// [`Stop`] with the first of: the log ends before what was claimed, an erasure is missing, an id was used again, a buyer took
-    /// too much, a person was two buyers, another kind of stream has a gap.
+    /// [`Stop`] with the first of: the log ends before a claimed position, an erasure is missing,
+    /// an id was used again, a buyer exceeded a limit, a person was two buyers, another kind of
+    /// stream has a gap.
     pub fn finish(self) -> Result<Proved, Stop> {
-        let unmet = self.told.iter().filter_map(|told| told.unmet.first());
-        let unmet = unmet.min().map(|position| {
-            let reason = "the table erasures names this position, but nobody was erased here";
+        let pending = self
+            .listed
+            .iter()
+            .filter_map(|listed| listed.pending.first());
+        let pending = pending.min().map(|position| {
+            let reason = "the table erasures lists this position, but the event is not an erasure";
             Violation::at(*position, reason)
         });
-        let mut found = Vec::from_iter(unmet);
+        let mut found = Vec::from_iter(pending);
         found.extend(self.undeclared());
         found.extend(self.reaches_claims().err());
-        let remarks = Remarks {
+        let notes = Notes {
             times: self.ledger.times(),
             closing: self.ledger.closing(),
             vanished: match self.knows_private {
-                true => self.erased.saturating_sub(self.told_erased),
+                true => self.erased.saturating_sub(self.recorded_erased),
                 false => 0,
             },
             foreign: self.foreign.kinds().clone(),
@@ -400,11 +401,11 @@ impl Verifier {
             erasures: self.erasures,
             incidents: self.incidents,
             erased: self.knows_private.then_some(self.erased),
-            remarks,
+            notes,
         })
     }
 
-    /// A position whose effect was left out, though nothing in the log declares it void.
+    /// A skipped position that the log does not declare void.
     fn undeclared(&self) -> Option<Violation> {
         let declared = |position: Position| {
             self.incidents.iter().any(|incident| match &incident.event {
@@ -414,11 +415,11 @@ impl Verifier {
         };
         let mut left_out = self.voids.iter().map(|voided| voided.position);
         let position = left_out.find(|position| !declared(*position))?;
-        let reason = "nothing in the log declares this position void";
+        let reason = "no event in the log declares this position void";
         Some(Violation::at(position, reason))
     }
 
-    /// That it follows from what came before: the chain, what others know of it, time.
+    /// Checks the chain, the claims and the time.
     fn check_link(&self, head: Head, link: Link) -> Check {
         let linked = match link {
             Link::To(hash) => hash,
@@ -427,13 +428,13 @@ impl Verifier {
         expect("hash", linked, head.hash)?;
         for claim in &self.claims {
             if claim.position == head.position && claim.hash != head.hash {
-                let what = format!("hash that {} knows", claim.source);
+                let what = format!("hash claimed by {}", claim.source);
                 return Err(differs(&what, claim.hash, head.hash));
             }
         }
         if head.recorded_at < self.head.recorded_at {
             return Err(format!(
-                "recorded at {}, before {} at the position before",
+                "recorded at {}, earlier than the previous position at {}",
                 head.recorded_at, self.head.recorded_at
             )
             .into());
@@ -441,9 +442,9 @@ impl Verifier {
         Ok(())
     }
 
-    fn check_said(&mut self, position: Position, sequence: Sequence, said: &Said) -> Check {
-        match said {
-            Said::Drop {
+    fn check_said(&mut self, position: Position, sequence: Sequence, content: &Content) -> Check {
+        match content {
+            Content::Drop {
                 recorded,
                 introduction,
                 is_old,
@@ -452,31 +453,31 @@ impl Verifier {
                 self.check_introduction(recorded, introduction)?;
                 self.ledger.check(recorded, *is_old)
             }
-            Said::Erasure { events, .. } => {
+            Content::Erasure { events, .. } => {
                 self.erasures += 1;
-                self.told_erased += events;
-                let is_told = self
-                    .told
+                self.recorded_erased += events;
+                let is_listed = self
+                    .listed
                     .as_mut()
-                    .is_none_or(|told| told.unmet.remove(&position));
-                if is_told {
+                    .is_none_or(|listed| listed.pending.remove(&position));
+                if is_listed {
                     return Ok(());
                 }
-                let reason = "somebody was erased here, but the table erasures names nobody";
+                let reason = "an erasure is recorded here, but the table erasures does not list it";
                 Err(reason.to_owned().into())
             }
-            Said::Incident { event, .. } => match event {
+            Content::Incident { event, .. } => match event {
                 LogEvent::PositionVoided(void) if !self.voids.contains(void.position) => {
                     let void = void.position;
                     Err(format!(
-                        "position {void} is declared void here, but its effect was not left out"
+                        "position {void} is declared void here, but its effect was not skipped"
                     )
                     .into())
                 }
                 LogEvent::PositionVoided(_) | LogEvent::TailCut(_) => Ok(()),
             },
-            Said::Other { .. } => Ok(()),
-            Said::Unreadable { fault, .. } => Err(fault.clone()),
+            Content::Other { .. } => Ok(()),
+            Content::Unreadable { fault, .. } => Err(fault.clone()),
         }
     }
 
@@ -490,17 +491,17 @@ impl Verifier {
         if let Some(fault) = &introduction.fault {
             return Err((**fault).clone());
         }
-        let told = self.told.as_ref().filter(|_| introduction.is_present);
+        let listed = self.listed.as_ref().filter(|_| introduction.is_present);
         let buyer = recorded
             .event
             .buyer()
             .map(|buyer| (recorded.drop_id, buyer));
-        let erased_at = told
+        let erased_at = listed
             .zip(buyer)
-            .and_then(|(told, buyer)| told.last.get(&buyer));
+            .and_then(|(listed, buyer)| listed.last.get(&buyer));
         match erased_at {
             Some(erased_at) if *erased_at > recorded.position => Err(format!(
-                "there is personal data here of a buyer who was erased at position {erased_at}"
+                "personal data remains of a buyer erased at position {erased_at}"
             )
             .into()),
             Some(_) | None => Ok(()),
@@ -508,7 +509,7 @@ impl Verifier {
     }
 }
 
-impl Said {
+impl Content {
     fn stream(&self) -> String {
         match self {
             Self::Drop { recorded, .. } => recorded.drop_id.to_string(),
@@ -520,7 +521,7 @@ impl Said {
     }
 }
 
-/// What could not be told before all of it was read; each the first of its sort.
+/// Violations that are known only at the end; the first of each kind.
 fn judge_kept(ledger: Ledger, persons: Persons, foreign: Foreign) -> io::Result<Vec<Violation>> {
     let mut found = ledger.judge_kept()?;
     found.extend(persons.first_double()?);

@@ -1,4 +1,4 @@
-//! What can be said against a log: what, where, what was expected and what was found.
+//! A violation of the log: its position and stream, the expected and the found value.
 
 use std::fmt;
 use std::io;
@@ -9,32 +9,30 @@ use serde::Serialize;
 
 use terminal::text::visible;
 
-/// The first thing that is wrong with a log, or with what was made from it.
+/// The first violation of a log, or of a table derived from it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Violation {
-    /// Where.
     pub position: Position,
-    /// In which drop, or other stream, if it is about one.
+    /// The drop or other stream, if the violation concerns one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
-    /// What.
     pub reason: String,
-    /// What should be there.
+    /// The expected value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
-    /// What is there.
+    /// The found value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found: Option<String>,
 }
 
 impl Violation {
-    /// Something at `position` that is not as it should be.
+    /// A violation at `position`.
     #[must_use]
     pub fn at(position: Position, reason: impl Into<String>) -> Self {
         Fault::from(reason.into()).at(position)
     }
 
-    /// Of two the one at the earlier position; at the same one, this.
+    /// Returns the violation with the lower position; `self` if they are equal.
     #[must_use]
     pub fn or_earlier(self, other: Self) -> Self {
         match other.position < self.position {
@@ -43,38 +41,38 @@ impl Violation {
         }
     }
 
-    fn in_words(&self) -> String {
-        let mut words = format!("position {}: {}", self.position, self.reason);
+    fn text(&self) -> String {
+        let mut text = format!("position {}: {}", self.position, self.reason);
         if let Some(expected) = &self.expected {
-            words.push_str(&format!(": expected {expected}"));
+            text.push_str(&format!(": expected {expected}"));
         }
         if let Some(found) = &self.found {
-            words.push_str(&format!(", found {found}"));
+            text.push_str(&format!(", found {found}"));
         }
         match &self.stream {
             Some(stream) if stream.parse::<DropId>().is_ok() => {
-                words.push_str(&format!(" (drop {stream})"));
+                text.push_str(&format!(" (drop {stream})"));
             }
-            Some(stream) => words.push_str(&format!(" (stream {stream})")),
+            Some(stream) => text.push_str(&format!(" (stream {stream})")),
             None => {}
         }
-        words
+        text
     }
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Who wrote the log may have put anything into it, such as a line that looks like another.
-        f.write_str(&visible(&self.in_words()))
+        // The log's writer may have inserted control characters that imitate other lines.
+        f.write_str(&visible(&self.text()))
     }
 }
 
-/// Why a log was not verified.
+/// Why verification ended early.
 #[derive(Debug)]
 pub enum Stop {
-    /// It is wrong.
+    /// The log violates a rule.
     Violated(Box<Violation>),
-    /// There is no room for scratch files.
+    /// A scratch file cannot be written.
     Scratch(io::Error),
 }
 
@@ -90,18 +88,17 @@ impl From<io::Error> for Stop {
     }
 }
 
-/// What somebody outside claims: that the log held this hash at this position.
+/// A hash of the log at a position, as kept by someone outside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// Where.
     pub position: Position,
-    /// What the history up to there comes to.
+    /// The hash of the log up to the position.
     pub hash: Hash,
-    /// Who says so, for people.
+    /// The source of the claim, for people.
     pub source: String,
 }
 
-/// What is wrong with one event.
+/// A fault of one event.
 #[derive(Debug, Clone)]
 pub struct Fault {
     reason: String,

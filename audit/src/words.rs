@@ -1,16 +1,16 @@
-//! What happened, in words that people read who never saw the code.
+//! Describes events in sentences, for readers without knowledge of the code.
 
 use domain::DropEvent;
 use domain::event::{LeaveCause, ReleaseCause};
 use domain::terms::DropTerms;
 use domain::values::{DropName, Pseudonym, Quantity};
 
-/// One event as a sentence without its time.
+/// Describes one event in a sentence, without its time.
 #[must_use]
 pub fn sentence(event: &DropEvent) -> String {
     match event {
         DropEvent::DropScheduled(event) => format!(
-            "{} was put on sale: {} units at {}, from {}{}",
+            "{} was scheduled: {} units at {}, from {}{}",
             quoted(&event.terms),
             event.total_stock.get(),
             event.terms.price,
@@ -24,48 +24,48 @@ pub fn sentence(event: &DropEvent) -> String {
             event.terms.starts_at,
             until(&event.terms),
         ),
-        DropEvent::DropCancelled(_) => "the drop was called off".to_owned(),
+        DropEvent::DropCancelled(_) => "the drop was cancelled".to_owned(),
         DropEvent::HoldPlaced(event) => format!(
-            "{} set aside for buyer {} until {}{} (hold {})",
+            "{} held for buyer {} until {}{} (hold {})",
             units_were(event.quantity),
             short(event.buyer),
             event.expires_at,
             match event.waitlist_entry {
-                Some(_) => ", whose turn it was in line",
+                Some(_) => ", offered from the waitlist",
                 None => "",
             },
             event.hold_id
         ),
         DropEvent::WaitlistJoined(event) => format!(
-            "buyer {} joined the line for {} (place {}, to become hold {})",
+            "buyer {} joined the waitlist for {} (entry {}, to become hold {})",
             short(event.buyer),
             units(event.quantity),
             event.entry_id,
             event.hold_id
         ),
         DropEvent::WaitlistLeft(event) => format!(
-            "the place of buyer {} in line, for {}, was given up, {} (place {})",
+            "the waitlist entry of buyer {}, for {}, was removed {} (entry {})",
             short(event.buyer),
             units(event.quantity),
             match event.cause {
                 LeaveCause::Buyer => "by its buyer",
-                LeaveCause::DropCancelled => "because the drop was called off",
+                LeaveCause::DropCancelled => "because the drop was cancelled",
             },
             event.entry_id
         ),
         DropEvent::HoldExpired(event) => format!(
-            "the hold of buyer {} had run out at {}; {} available again (hold {})",
+            "the hold of buyer {} expired at {}; {} available again (hold {})",
             short(event.buyer),
             event.expired_at,
             units_were(event.quantity),
             event.hold_id
         ),
         DropEvent::HoldReleased(event) => format!(
-            "the hold of buyer {} was given up, {}; {} available again (hold {})",
+            "the hold of buyer {} was released {}; {} available again (hold {})",
             short(event.buyer),
             match event.cause {
                 ReleaseCause::Buyer => "by its buyer",
-                ReleaseCause::DropCancelled => "because the drop was called off",
+                ReleaseCause::DropCancelled => "because the drop was cancelled",
             },
             units_were(event.quantity),
             event.hold_id
@@ -80,13 +80,13 @@ pub fn sentence(event: &DropEvent) -> String {
         ),
         DropEvent::StockAdjusted(event) => {
             let (verb, count) = if event.delta < 0 {
-                ("taken away", event.delta.unsigned_abs())
+                ("removed", event.delta.unsigned_abs())
             } else {
                 ("added", event.delta.unsigned_abs())
             };
             let stock = event.stock;
             format!(
-                "{count} units were {verb}: {}; then {} in all, {} available, {} held, {} sold",
+                "{count} units were {verb}: {}; then {} in total, {} available, {} held, {} sold",
                 event.reason.as_str(),
                 stock.total,
                 stock.available,
@@ -101,8 +101,8 @@ fn quoted(terms: &DropTerms) -> String {
     format!("“{}”", shown(&terms.name))
 }
 
-/// A drop's name on one line of a terminal. An older log may have names with characters that end
-/// the line or turn it around: those are written as their code points.
+/// A drop's name, safe for one line of a terminal. Old logs may contain names with characters that
+/// end the line or reverse its direction; those are written as code points.
 #[must_use]
 pub fn shown(name: &DropName) -> String {
     let acts = |c: char| matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -133,7 +133,7 @@ fn units_were(quantity: Quantity) -> String {
     format!("{} {verb}", units(quantity))
 }
 
-/// Enough of a pseudonym to tell buyers of one drop apart.
+/// Enough digits of a pseudonym to distinguish the buyers of one drop.
 fn short(buyer: Pseudonym) -> String {
     let digits = buyer.0.simple().to_string();
     digits[..6].to_owned()
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_neither_ends_a_line_nor_turns_it_around() {
+    fn names_cannot_break_or_reverse_a_line() {
         for (name, expected) in [
             ("Walnut lamp", "Walnut lamp"),
             ("a\u{202e}b", "a<U+202E>b"),

@@ -1,7 +1,9 @@
-//! Which server, and with which key: the options that every client command shares.
+//! The server and the key: options that every client command shares.
 //!
-//! Promise: a key given by flag or environment wins; else the one that a server on this machine wrote is found.
-//! Limit: only the admin key is looked for. It includes the auditor's scope and may act for any buyer.
+//! Promise: a key from a flag or the environment takes precedence over the key file of a server on
+//! this machine.
+//! Limit: only the admin key is looked up. It includes the auditor's scope and may act for any
+//! buyer.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,10 +13,10 @@ use super::error::ClientError;
 use super::pooled::Client;
 use super::tls;
 
-/// The file in a server's data directory that its generated admin key stands in.
+/// The file in a server's data directory that contains the generated admin key.
 pub const ADMIN_KEY_FILE: &str = "admin.key";
 
-/// Which server to speak to, and with which key.
+/// The server to connect to, and the key to send.
 #[derive(Debug, Clone, clap::Args)]
 pub struct ServerArgs {
     /// The server's address, http:// or https://
@@ -25,7 +27,7 @@ pub struct ServerArgs {
     #[arg(long, env = "HOLDFAST_ADMIN_KEY", hide_env_values = true)]
     pub admin_key: Option<AccessKey>,
 
-    /// A PEM file of certificate authorities to trust besides the system's, for https://
+    /// A PEM file of certificate authorities to trust in addition to the system's, for https://
     #[arg(long, env = "HOLDFAST_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
 
@@ -35,10 +37,10 @@ pub struct ServerArgs {
 }
 
 impl ServerArgs {
-    /// A client for that server with that key. Nothing is sent yet.
+    /// A client for that server with that key. Sends nothing yet.
     ///
     /// # Errors
-    /// [`ClientError`] when the address cannot be used or there is no key.
+    /// [`ClientError`] when the address is invalid or no key is found.
     pub fn client(&self) -> Result<Client, ClientError> {
         let address: ServerAddress = self.url.parse()?;
         let key = match &self.admin_key {
@@ -54,7 +56,7 @@ impl ServerArgs {
     }
 }
 
-/// A bearer key. It does not show itself in debug output.
+/// A bearer key. Debug output does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessKey(String);
 
@@ -83,7 +85,7 @@ impl AccessKey {
         Self::new(&text)
     }
 
-    /// The value of an `Authorization` header.
+    /// The value of the `Authorization` header.
     #[must_use]
     pub fn bearer(&self) -> String {
         format!("Bearer {}", self.0)
@@ -118,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_never_shows_itself_and_is_trimmed() {
+    fn key_is_trimmed_and_hidden_in_debug_output() {
         let key = AccessKey::new(" secret\n").unwrap();
         assert_eq!(key.bearer(), "Bearer secret");
         assert!(!format!("{key:?}").contains("secret"));
@@ -127,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_given_key_wins_and_a_missing_one_says_where_it_was_looked_for() {
+    fn given_key_wins_and_a_missing_one_names_the_file() {
         let nowhere = Path::new("no-such-directory");
         assert!(args(Some("given"), nowhere).client().is_ok());
         let error = args(None, nowhere).client().unwrap_err().to_string();

@@ -1,7 +1,7 @@
-//! Where a server is: an `http://` or `https://` address, checked once.
+//! A server's address: an `http://` or `https://` URL, validated on construction.
 //!
 //! Promise: an address of this type has a host and a port.
-//! Limit: whether anybody answers there shows with the first request.
+//! Limit: only the first request shows whether a server responds there.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,35 +12,35 @@ use url::Url;
 
 use super::error::ClientError;
 
-/// A server's address, with the path that its routes hang under (usually none).
+/// A server's address, with the base path of its routes (usually none).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerAddress {
     url: Url,
 }
 
 impl ServerAddress {
-    /// `path` (which starts with `/v1`) on this server, as a URL.
+    /// The URL of `path` (which starts with `/v1`) on this server.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
         format!("{self}{path}")
     }
 
-    /// `path` as the request line of a socket to this server wants it.
+    /// `path` as a request target, for the request line of a socket to this server.
     #[must_use]
     pub fn request_target(&self, path: &str) -> String {
         format!("{}{path}", self.url.path().trim_end_matches('/'))
     }
 
-    /// Whether it is spoken to with TLS.
+    /// Reports whether the scheme is https.
     #[must_use]
     pub fn has_tls(&self) -> bool {
         self.url.scheme() == "https"
     }
 
-    /// The name that its certificate must be for.
+    /// The name that the server's certificate must be valid for.
     ///
     /// # Errors
-    /// [`ClientError::Address`] when no certificate can be for it.
+    /// [`ClientError::Address`] when no certificate can be issued for it.
     pub fn certified_name(&self) -> Result<ServerName<'static>, ClientError> {
         ServerName::try_from(self.bare_host().to_owned()).map_err(|error| ClientError::Address {
             address: self.to_string(),
@@ -48,13 +48,13 @@ impl ServerAddress {
         })
     }
 
-    /// The host, an IPv6 address without its brackets.
+    /// The host, without the brackets of an IPv6 address.
     fn bare_host(&self) -> &str {
         let host = self.url.host_str().unwrap_or_default();
         host.trim_start_matches('[').trim_end_matches(']')
     }
 
-    /// What the `Host` header says.
+    /// The value of the `Host` header.
     #[must_use]
     pub fn authority(&self) -> String {
         let host = self.url.host_str().unwrap_or_default();
@@ -64,10 +64,10 @@ impl ServerAddress {
         }
     }
 
-    /// Looks the host's name up.
+    /// Resolves the host name.
     ///
     /// # Errors
-    /// [`ClientError::Connection`] when there is no such host.
+    /// [`ClientError::Connection`] when the host has no address.
     pub async fn resolve(&self) -> Result<SocketAddr, ClientError> {
         let host = self.bare_host();
         let port = self.url.port_or_known_default().unwrap_or(80);
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_gives_urls_hosts_and_request_targets() {
+    fn urls_hosts_and_request_targets_derive_from_the_address() {
         let plain: ServerAddress = "http://127.0.0.1:8080".parse().unwrap();
         assert_eq!(plain.url("/v1/drops"), "http://127.0.0.1:8080/v1/drops");
         assert_eq!(plain.authority(), "127.0.0.1:8080");
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn https_is_spoken_on_its_own_port() {
+    fn https_uses_its_own_default_port() {
         let secure: ServerAddress = "https://shop.example/".parse().unwrap();
         assert!(secure.has_tls());
         assert_eq!(secure.url("/v1/drops"), "https://shop.example/v1/drops");
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused() {
+    fn invalid_addresses_are_refused() {
         let refused = |text: &str| text.parse::<ServerAddress>().unwrap_err().to_string();
         assert!(refused("https://:secret@shop.example").contains("at most a path"));
         assert!(refused("ftp://shop.example").contains("must begin with http://"));

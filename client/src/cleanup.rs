@@ -1,8 +1,8 @@
-//! Drops that a command creates for its own purposes, and cancels again.
+//! Drops that a command creates for its own purposes and cancels at its end.
 //!
 //! Promise: once [`Created::cancel`] has succeeded, no drop that was created through it is on sale,
-//! also where the answer to the creation was lost. Limit: after `kill -9`, or while the server is
-//! away, nothing is cancelled; the drops of `load` then end by themselves.
+//! even if the response to the creation was lost. Limit: after `kill -9`, or while the server is
+//! unreachable, nothing is cancelled; the drops of `load` then end on schedule.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,17 +14,17 @@ use super::calls::{self, DropView, NewDrop};
 use super::error::ClientError;
 use super::pooled::Client;
 
-/// How often a cancellation is tried while the server is away.
+/// How often a cancellation is tried while the server is unreachable.
 const ATTEMPTS: u32 = 5;
-/// Between two of them.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How exactly a server's times agree with the time that passed here.
+/// Tolerance between elapsed time here and the server's timestamps.
 const SLACK_MS: i64 = 1_000;
 
 /// Runs `work` until it ends, or until the first Ctrl-C or SIGTERM.
 ///
 /// # Errors
-/// What `work` ends with, or [`ClientError::Interrupted`].
+/// The error of `work`, or [`ClientError::Interrupted`].
 pub(super) async fn until_interrupted<T>(
     work: impl Future<Output = Result<T, ClientError>>,
 ) -> Result<T, ClientError> {
@@ -34,15 +34,14 @@ pub(super) async fn until_interrupted<T>(
     }
 }
 
-/// What a command ends with: `outcome`, unless that is well and a drop was left behind. Both faults
-/// are reported.
+/// Combines the outcome of a command with the outcome of its cleanup. If both failed, reports both.
 pub(super) fn settled<T>(
     outcome: Result<T, ClientError>,
     cancelled: Result<(), ClientError>,
 ) -> Result<T, ClientError> {
     match (outcome, cancelled) {
         (Err(error), Err(left_behind)) => {
-            // The other one is reported by the caller.
+            // The caller reports the other error.
             let _failure = fail(&left_behind);
             Err(error)
         }
@@ -64,7 +63,7 @@ struct Creation {
 }
 
 impl Created {
-    /// Creates a drop, or finds the one that was created under this key.
+    /// Creates a drop, or returns the one that was created under this key.
     ///
     /// # Errors
     /// [`ClientError`]
@@ -92,7 +91,7 @@ impl Created {
                     creation.answered = Some(made.clone());
                 }
             }),
-            // Whether it was created is not known.
+            // The drop may have been created.
             Err(error) if error.is_passing() => {}
             Ok(_) | Err(_) => self.with(|all| all.retain(|creation| creation.key != key)),
         }
@@ -102,12 +101,12 @@ impl Created {
     /// Cancels every drop that was created here. A second signal ends the attempt.
     ///
     /// # Errors
-    /// [`ClientError::LeftBehind`] names the first that could not be cancelled.
+    /// [`ClientError::LeftBehind`] names the first drop that could not be cancelled.
     pub(super) async fn cancel(&self, client: &Client) -> Result<(), ClientError> {
         let all = self.with(std::mem::take);
         let mut first_failure = None;
         for creation in all {
-            let outcome = until_interrupted(insistently(client, &creation)).await;
+            let outcome = until_interrupted(cancel_with_retries(client, &creation)).await;
             if let Err(source) = outcome {
                 let name = creation.drop.name.as_str().to_owned();
                 let source = Box::new(source);
@@ -122,7 +121,7 @@ impl Created {
     }
 }
 
-async fn insistently(client: &Client, creation: &Creation) -> Result<(), ClientError> {
+async fn cancel_with_retries(client: &Client, creation: &Creation) -> Result<(), ClientError> {
     let mut attempt = 1;
     loop {
         match undo(client, creation).await {
@@ -137,11 +136,11 @@ async fn undo(client: &Client, creation: &Creation) -> Result<(), ClientError> {
     let made = match &creation.answered {
         Some(made) => made.clone(),
         None => {
-            // Under the same key the server answers with the drop, if it was created.
+            // Under the same key the server returns the drop, if it was created.
             let call = calls::create_drop(&creation.drop, &creation.key);
             let reply = client.send(&call).await?;
             let found: DropView = reply.read("a drop")?;
-            if reply.replayed && !is_as_young_as(creation, &found) {
+            if reply.replayed && !is_young_enough(creation, &found) {
                 return Ok(());
             }
             found
@@ -150,8 +149,8 @@ async fn undo(client: &Client, creation: &Creation) -> Result<(), ClientError> {
     client.cancel_drop(made.id).await
 }
 
-/// Whether the drop can be the one that this process asked for, by the server's own times.
-fn is_as_young_as(creation: &Creation, found: &DropView) -> bool {
+/// Reports whether this process can have created the drop, judged by the server's own timestamps.
+fn is_young_enough(creation: &Creation, found: &DropView) -> bool {
     let age = found.server_time.millis() - found.created_at.millis();
     let passed = i64::try_from(creation.began.elapsed().as_millis()).unwrap_or(i64::MAX);
     age <= passed.saturating_add(SLACK_MS)

@@ -1,6 +1,7 @@
-//! What can go wrong between this side and a server, each told in one precise line.
+//! Errors between a client and a server, each described in one precise line.
 //!
-//! Limit: a refusal is here too, as the [`Problem`] the server answered with; the caller decides whether it is an error.
+//! Limit: a refusal is included, as the [`Problem`] that the server returned; the caller decides
+//! whether it is an error.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -8,103 +9,84 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-/// Why a call brought no answer that could be used.
+/// Why a call returned no usable response.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The address is not one that this side can speak to.
+    /// The client cannot use the address.
     #[error("cannot use {address} as the server's address: {reason}")]
     Address {
-        /// As it was given.
         address: String,
         /// Completes "because it …".
         reason: String,
     },
-    /// No admin key was given and none lies in the data directory.
+    /// No admin key was given, and the data directory contains none.
     #[error(
-        "there is no admin key: give --admin-key or HOLDFAST_ADMIN_KEY, or the server's --data-dir (cannot read {path})"
+        "no admin key: set --admin-key or HOLDFAST_ADMIN_KEY, or the server's --data-dir (cannot read {path})"
     )]
     NoKey {
-        /// Where it was looked for.
         path: PathBuf,
-        /// Why it could not be read.
         source: std::io::Error,
     },
-    /// The key cannot be sent in a header.
     #[error("the admin key must be visible ASCII characters, at least one")]
     InvalidKey,
-    /// The certificate authorities to trust cannot be used.
+    /// The certificate authorities cannot be read.
     #[error("cannot read certificate authorities from {path}")]
     Authorities {
-        /// Where they were looked for.
         path: PathBuf,
-        /// Why they cannot be used.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// A signal came first.
+    /// Ctrl-C or SIGTERM ended the command.
     #[error("interrupted")]
     Interrupted,
-    /// A drop that was created for the occasion could not be cancelled.
-    #[error("the drop {name:?} is left behind; cancel it in the dashboard")]
+    /// A drop that the command created could not be cancelled.
+    #[error("the drop {name:?} was not cancelled; cancel it in the dashboard")]
     LeftBehind {
-        /// The drop's name.
         name: String,
-        /// Why it could not be cancelled.
         source: Box<ClientError>,
     },
-    /// The process may not open as many sockets as were asked for.
+    /// The process may not open as many sockets as requested.
     #[error(
-        "{needed} open files are needed and this process may have {allowed}: raise `ulimit -n` or use fewer --connections"
+        "{needed} open files are needed, but this process is limited to {allowed}: raise `ulimit -n` or use fewer --connections"
     )]
     OpenFiles {
-        /// Files needed.
         needed: u64,
         /// The hard limit.
         allowed: u64,
     },
-    /// The server could not be reached, or went away before it answered.
-    #[error("no answer from {server}")]
+    /// The server could not be reached, or closed the connection before it responded.
+    #[error("no response from {server}")]
     Connection {
-        /// Its address.
         server: String,
-        /// What the network said.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The server did not answer in time. Whether it acted is unknown.
-    #[error("no answer from {server} within {} s", after.as_secs_f32())]
-    Timeout {
-        /// Its address.
-        server: String,
-        /// How long it was waited for.
-        after: Duration,
-    },
-    /// The result cannot be written to standard output.
+    /// The server did not respond in time. It may have processed the request.
+    #[error("no response from {server} within {} s", after.as_secs_f32())]
+    Timeout { server: String, after: Duration },
     #[error("cannot write")]
     Output(#[source] std::io::Error),
-    /// The server answered with a problem.
-    #[error("the server answered {0}")]
+    /// The server returned a problem.
+    #[error("the server returned {0}")]
     Problem(Problem),
-    /// The server answered with something that this side cannot read.
-    #[error("cannot read the server's answer, {what}")]
+    /// The server returned a body that the client cannot parse.
+    #[error("cannot parse the server's response as {what}")]
     Unreadable {
-        /// What was expected.
+        /// The expected content.
         what: &'static str,
-        /// Why it is not that.
         source: serde_json::Error,
     },
 }
 
-/// An `application/problem+json` answer, as far as this side acts on it.
+/// An `application/problem+json` response, reduced to the members that clients use.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Problem {
-    /// The HTTP status.
     pub status: u16,
-    /// The stable name of the problem; empty if the answer was no problem document.
+    /// The stable code of the problem; empty if the response was not a problem document.
     #[serde(default)]
     pub code: String,
     /// One sentence for people.
     #[serde(default)]
     pub detail: String,
-    /// How long the server asks to be left alone.
+    /// The server's `Retry-After`.
     #[serde(skip)]
     pub retry_after: Option<Duration>,
 }
@@ -122,7 +104,7 @@ impl std::fmt::Display for Problem {
 }
 
 impl ClientError {
-    /// The problem that the server answered with, if it answered with one.
+    /// The problem that the server returned, if it returned one.
     #[must_use]
     pub const fn problem(&self) -> Option<&Problem> {
         match self {
@@ -141,7 +123,8 @@ impl ClientError {
         }
     }
 
-    /// Whether the same call, sent again, may well succeed: the server was away, silent, or said 503.
+    /// Reports whether the same call may succeed when sent again: the server was unreachable,
+    /// silent, or returned 503.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
@@ -167,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chain_of_causes_is_one_line_and_says_nothing_twice() {
+    fn chain_of_causes_is_one_line_without_repetition() {
         let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         let error = ClientError::Connection {
             server: "http://127.0.0.1:1".into(),
@@ -175,12 +158,12 @@ mod tests {
         };
         assert_eq!(
             one_line(&error),
-            "no answer from http://127.0.0.1:1: connection refused"
+            "no response from http://127.0.0.1:1: connection refused"
         );
     }
 
     #[test]
-    fn only_an_absent_or_busy_server_is_worth_another_try() {
+    fn only_an_unreachable_or_busy_server_is_retried() {
         let answered = |status| {
             ClientError::Problem(Problem {
                 status,

@@ -1,7 +1,8 @@
-//! A server for tests: the routes that this side uses, over an honest little stock, with faults on purpose.
+//! A server for tests: the routes that the clients use, with a simple stock and configurable
+//! faults.
 //!
-//! Promise: what it answers has the form that the contract gives it.
-//! Limit: no rules beyond the stock, the keys and the deadlines; those of the real server are tested where they live.
+//! Promise: its responses have the form that the API contract defines.
+//! Limit: it enforces only stock, keys and deadlines; the real server's rules are tested elsewhere.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -35,14 +36,14 @@ use super::wire::{IDEMPOTENCY_KEY, IDEMPOTENT_REPLAYED};
 
 pub const ADMIN_KEY: &str = "test-admin-key";
 
-/// Faults.
+/// The configurable faults.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Behaviour {
     /// Units sold beyond the stock.
     pub oversell: u32,
-    /// Requests to hold that are answered with 503 first.
+    /// The first this many hold requests get 503.
     pub busy: u32,
-    /// Requests to hold that are acted upon and then answered with 503, as if the answer had been lost.
+    /// Hold requests that are processed but get 503, as if the response had been lost.
     pub lose: u32,
     /// Acknowledge the first hold without recording it.
     pub forget_first: bool,
@@ -50,11 +51,11 @@ pub struct Behaviour {
     pub expire_twice: bool,
     /// Never record an expiry.
     pub never_expire: bool,
-    /// Answer no request for the log but for its head.
+    /// Fail requests for the log's events; only the head is served.
     pub hide_log: bool,
-    /// Create the first drop and answer 503 for it, as if the answer had been lost.
+    /// Create the first drop but return 503, as if the response had been lost.
     pub lose_drop: bool,
-    /// Refuse to create more than so many drops.
+    /// Fail to create more drops than this.
     pub most_drops: Option<usize>,
 }
 
@@ -273,7 +274,7 @@ impl Shop {
             waitlist_entry: None,
         };
         if stock.available < quantity.get() {
-            // Oversold on purpose: the shelf is made longer, the log is not told.
+            // Deliberate overselling: the fake stock grows without an event.
             self.behaviour.oversell -= quantity.get();
             self.stock(drop_id).adjust(1);
         }
@@ -298,7 +299,7 @@ impl Shop {
 fn problem(status: u16, code: &str) -> Response {
     let status = StatusCode::from_u16(status).unwrap();
     let body = json!({
-        "type": "about:blank", "title": code, "status": status.as_u16(), "code": code, "detail": "as told",
+        "type": "about:blank", "title": code, "status": status.as_u16(), "code": code, "detail": "as configured",
     });
     let headers = [(header::CONTENT_TYPE, "application/problem+json")];
     (status, headers, body.to_string()).into_response()

@@ -1,4 +1,4 @@
-//! The client side: everything that speaks to a Holdfast server through its public contract and nothing else.
+//! The client side: uses a Holdfast server only through its public API.
 //!
 //! ```text
 //!   seed ─────────┐                       ┌─ pooled: one client, shared sockets ──┐
@@ -6,10 +6,10 @@
 //!   load ─────────┘  (routes)             └─ socket: one buyer, one TCP socket ───┘
 //! ```
 //!
-//! Promise: no rule of the server is repeated here, and nothing here can reach around its HTTP interface; what `load`
-//! counts, it counts from the log that any auditor can read.
-//! Limit: HTTP/1.1 only. TLS is used where the address begins with `https://`; the server itself has
-//! none, the proxy in front of it does.
+//! Promise: no server rule is duplicated here, and no code here bypasses the HTTP interface. `load`
+//! counts its results from the log, which any auditor can read.
+//! Limit: HTTP/1.1 only. TLS is used for addresses that begin with `https://`; the server itself
+//! has no TLS, the proxy in front of it does.
 
 // A closed pipe or a full disk must not end a command by a panic: see [`terminal`].
 #![warn(clippy::print_stdout, clippy::print_stderr)]

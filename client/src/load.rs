@@ -1,13 +1,14 @@
-//! `holdfast load`: a stampede against a server, judged by the server's own log.
+//! `holdfast load`: a load test against a server, judged by the server's own log.
 //!
 //! ```text
 //!   head ─▶ create a drop ─▶ connect all ─▶ start! ─▶ every visit ──┐
 //!    └──────────────── follow the log from here ─▶ tally ───────────┴─▶ verdict
 //! ```
 //!
-//! Promise: it passes only if the log shows no unit too many, everything that a buyer was told, and nothing twice.
-//! Limit: it makes a drop of its own and cancels it again, also on an error and on Ctrl-C; its
-//! events stay in the log. After `kill -9` the drop stays until it ends, an hour after its start.
+//! Promise: it passes only if the log shows no oversold unit, every acknowledged hold and purchase,
+//! and no duplicate.
+//! Limit: it creates its own drop and cancels it again, also on an error and on Ctrl-C; the events
+//! stay in the log. After `kill -9` the drop stays until it ends, an hour after its start.
 
 pub mod args;
 mod buyer;
@@ -32,7 +33,7 @@ use uuid::Uuid;
 
 pub use self::args::LoadArgs;
 use self::buyer::Plan;
-use self::outcome::Answers;
+use self::outcome::Responses;
 use self::progress::{Counts, Phase};
 use self::report::Report;
 use self::tally::{End, Tally};
@@ -44,15 +45,16 @@ use super::log_reader::LogReader;
 use super::pooled::Client;
 use super::socket::{Socket, Target};
 
-/// How long the log may lag behind what was acknowledged, and expiries behind their deadlines, before it counts.
+/// How long the log may lag behind acknowledged requests, and expiries behind their deadlines,
+/// before it counts as a failure.
 const GRACE: Duration = Duration::from_secs(30);
-/// Between two looks at the log.
-const LOOK: Duration = Duration::from_millis(200);
+/// The pause between two reads of the log.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Runs a stampede and prints its report. Success only if it passed.
+/// Runs a load test and prints its report. Succeeds only if the test passed.
 ///
 /// # Errors
-/// [`ClientError`] when the stampede could not be held at all, or its log not be read.
+/// [`ClientError`] when the test could not run, or the log could not be read.
 pub async fn run(args: LoadArgs) -> Result<ExitCode, ClientError> {
     let (outcome, cancelled) = stampede_and_cancel(&args).await?;
     if let Ok(report) = &outcome {
@@ -66,20 +68,20 @@ pub async fn run(args: LoadArgs) -> Result<ExitCode, ClientError> {
     })
 }
 
-/// Runs a stampede.
+/// Runs a load test.
 ///
 /// # Errors
-/// As [`run`].
+/// The same as for [`run`].
 pub async fn stampede(args: &LoadArgs) -> Result<Report, ClientError> {
     let (outcome, cancelled) = stampede_and_cancel(args).await?;
     settled(outcome, cancelled)
 }
 
-/// What came of the stampede, and then of cancelling its drop.
+/// Returns the outcome of the load test, and the outcome of cancelling its drop.
 async fn stampede_and_cancel(
     args: &LoadArgs,
 ) -> Result<(Result<Report, ClientError>, Result<(), ClientError>), ClientError> {
-    limits::make_room(args.sockets())?;
+    limits::ensure_open_files(args.sockets())?;
     let client = args.server.client()?;
     let created = Created::default();
     let outcome = until_interrupted(stampede_for(&client, args, &created)).await;
@@ -99,17 +101,17 @@ async fn stampede_for(
     let drop = created.create(client, &drop, &run).await?;
     let counts = Arc::new(Counts::default());
     let plan = plan(client, args, &drop, run, Arc::clone(&counts)).await?;
-    let (answers, connected) = race(plan, args).await?;
+    let (responses, connected) = race(plan, args).await?;
 
     let mut log = LogReader::new(client.clone(), drop.id, before);
-    let tally = count_log(&mut log, &answers, args, &counts).await?;
-    let verdict = judge(&answers, &tally, args.expected());
+    let tally = count_log(&mut log, &responses, args, &counts).await?;
+    let verdict = judge(&responses, &tally, args.expected());
     Ok(Report {
         drop_id: drop.id,
         drop_name: drop.name,
         connected,
         abandoned: args.abandon,
-        answers,
+        responses,
         tally,
         span: (before, log.position()),
         verdict,
@@ -123,15 +125,10 @@ async fn plan(
     run: String,
     counts: Arc<Counts>,
 ) -> Result<Plan, ClientError> {
-    let patience = Duration::from_secs(args.timeout_seconds);
+    let timeout = Duration::from_secs(args.timeout_seconds);
     Ok(Plan {
-        target: Target::resolve(
-            client.server().clone(),
-            client.key(),
-            client.tls(),
-            patience,
-        )
-        .await?,
+        target: Target::resolve(client.server().clone(), client.key(), client.tls(), timeout)
+            .await?,
         drop_id: drop.id,
         quantity: Quantity::new(args.quantity.into()).expect("checked by the command line"),
         purchase: args.buys(),
@@ -141,12 +138,12 @@ async fn plan(
     })
 }
 
-async fn race(plan: Plan, args: &LoadArgs) -> Result<(Answers, u64), ClientError> {
+async fn race(plan: Plan, args: &LoadArgs) -> Result<(Responses, u64), ClientError> {
     let sockets = connect(&plan, args.sockets()).await?;
     let connected = sockets.iter().flatten().count() as u64;
     let _shown = Phase::show("buying", args.buyers.into(), &plan.counts);
     let (visits, elapsed) = crowd::run(Arc::new(plan), args.buyers, sockets).await;
-    Ok((Answers::gather(visits, elapsed), connected))
+    Ok((Responses::gather(visits, elapsed), connected))
 }
 
 async fn connect(plan: &Plan, sockets: u32) -> Result<Vec<Option<Socket>>, ClientError> {
@@ -157,16 +154,17 @@ async fn connect(plan: &Plan, sockets: u32) -> Result<Vec<Option<Socket>>, Clien
     crowd::connect(&plan.target, sockets, opened).await
 }
 
-/// Reads the log until it has caught up with what was acknowledged and, where nobody buys, until every hold has ended.
+/// Reads the log until it contains every acknowledged request and, with --abandon, every hold has
+/// ended.
 async fn count_log(
     log: &mut LogReader,
-    answers: &Answers,
+    responses: &Responses,
     args: &LoadArgs,
     counts: &Arc<Counts>,
 ) -> Result<Tally, ClientError> {
     let _shown = args
         .abandon
-        .then(|| Phase::show("expiring", answers.holds.len() as u64, counts));
+        .then(|| Phase::show("expiring", responses.holds.len() as u64, counts));
     let hold_for = Duration::from_secs(args.hold_for().into());
     let mut tally = Tally::default();
     let mut deadline = Instant::now() + GRACE;
@@ -178,15 +176,16 @@ async fn count_log(
         counts
             .done
             .store(tally.ended_in(End::Expired) as u64, Relaxed);
-        if is_complete(&tally, log.position(), answers, args.abandon) || Instant::now() > deadline {
+        if is_complete(&tally, log.position(), responses, args.abandon) || Instant::now() > deadline
+        {
             return Ok(tally);
         }
-        sleep(LOOK).await;
+        sleep(POLL_INTERVAL).await;
     }
 }
 
-fn is_complete(tally: &Tally, read: Position, answers: &Answers, abandoned: bool) -> bool {
-    read >= answers.last_position() && (!abandoned || tally.open() == 0)
+fn is_complete(tally: &Tally, read: Position, responses: &Responses, abandoned: bool) -> bool {
+    read >= responses.last_position() && (!abandoned || tally.open() == 0)
 }
 
 #[cfg(test)]
@@ -222,18 +221,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ten_units_go_to_ten_of_fifty_buyers_each_on_their_own_socket() {
+    async fn ten_units_go_to_ten_of_fifty_buyers_on_separate_sockets() {
         let report = run_against(Behaviour::default(), "--buyers 50 --units 10").await;
         check(&report, &[]);
         assert_eq!(report.connected, 50);
-        assert_eq!(report.answers.holds.len(), 10);
-        assert_eq!(report.answers.refused["sold_out"], 40);
+        assert_eq!(report.responses.holds.len(), 10);
+        assert_eq!(report.responses.refused["sold_out"], 40);
         assert_eq!(report.tally.units.sold, 10);
         assert!(report.to_string().ends_with("PASSED"));
     }
 
     #[tokio::test]
-    async fn no_drop_stays_on_sale_whatever_came_of_the_stampede() {
+    async fn no_drop_stays_on_sale_after_any_outcome() {
         for behaviour in [
             Behaviour::default(),
             Behaviour {
@@ -260,12 +259,12 @@ mod tests {
         let options = "--buyers 50 --units 10 --connections 3 --no-purchase";
         let report = run_against(Behaviour::default(), options).await;
         check(&report, &[]);
-        assert_eq!((report.connected, report.answers.buyers), (3, 50));
+        assert_eq!((report.connected, report.responses.buyers), (3, 50));
         assert_eq!((report.tally.units.held, report.tally.units.sold), (10, 0));
     }
 
     #[tokio::test]
-    async fn a_server_that_oversells_is_found_out() {
+    async fn overselling_server_is_detected() {
         let behaviour = Behaviour {
             oversell: 1,
             ..Behaviour::default()
@@ -276,7 +275,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_forgets_what_it_acknowledged_is_found_out() {
+    async fn server_that_loses_an_acknowledged_hold_is_detected() {
         let behaviour = Behaviour {
             forget_first: true,
             ..Behaviour::default()
@@ -287,34 +286,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_busy_server_fails_a_hasty_crowd_and_passes_a_stubborn_one() {
+    async fn busy_server_fails_without_retries_and_passes_with_them() {
         let behaviour = Behaviour {
             busy: 3,
             ..Behaviour::default()
         };
-        let hasty = run_against(behaviour, "--buyers 20 --units 5").await;
-        check(&hasty, &[Failure::Failed(3)]);
-        let stubborn = run_against(behaviour, "--buyers 20 --units 5 --retries 5").await;
-        check(&stubborn, &[]);
-        assert_eq!(stubborn.answers.retried["HTTP 503 unavailable"], 3);
+        let without_retries = run_against(behaviour, "--buyers 20 --units 5").await;
+        check(&without_retries, &[Failure::Failed(3)]);
+        let with_retries = run_against(behaviour, "--buyers 20 --units 5 --retries 5").await;
+        check(&with_retries, &[]);
+        assert_eq!(with_retries.responses.retried["HTTP 503 unavailable"], 3);
     }
 
     #[tokio::test]
-    async fn a_buyer_whose_answer_was_lost_gets_the_same_hold_again() {
+    async fn retry_after_a_lost_response_returns_the_same_hold() {
         let behaviour = Behaviour {
             lose: 2,
             ..Behaviour::default()
         };
         let report = run_against(behaviour, "--buyers 5 --units 5 --retries 5").await;
         check(&report, &[]);
-        assert_eq!(report.answers.holds.len(), 5);
+        assert_eq!(report.responses.holds.len(), 5);
         assert_eq!(report.verdict.unacknowledged, 0);
     }
 
     const ABANDON: &str = "--abandon --buyers 20 --units 20 --connections 4 --hold-seconds 1";
 
     #[tokio::test]
-    async fn abandoned_holds_are_waited_for_and_timed() {
+    async fn expiries_of_abandoned_holds_are_awaited_and_timed() {
         let report = run_against(Behaviour::default(), ABANDON).await;
         check(&report, &[]);
         assert_eq!(report.tally.lateness_ms.len(), 20);
@@ -323,7 +322,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_releases_a_hold_twice_is_found_out() {
+    async fn server_that_expires_a_hold_twice_is_detected() {
         let behaviour = Behaviour {
             expire_twice: true,
             ..Behaviour::default()
@@ -333,14 +332,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_absent_server_is_told_in_one_line() {
+    async fn unreachable_server_is_reported_in_one_line() {
         let server = FakeServer::start(Behaviour::default()).await;
         let mut args = args(&server, "");
         args.server.url = "http://127.0.0.1:1".into();
         let error = stampede(&args).await.unwrap_err();
         let line = terminal::text::one_line(&error);
         assert!(
-            line.starts_with("no answer from http://127.0.0.1:1: "),
+            line.starts_with("no response from http://127.0.0.1:1: "),
             "{line}"
         );
         assert!(line.contains("refused") && !line.contains('\n'), "{line}");

@@ -1,7 +1,8 @@
-//! Follows one drop through the log, from a position on.
+//! Follows one drop through the log from a given position.
 //!
-//! Promise: every event of the drop after the start is given once, in order, read as what the domain says it is.
-//! Limit: the whole log is paged through to find them, so start at a recent head.
+//! Promise: every event of the drop after the start is returned once, in order, decoded into the
+//! domain's type.
+//! Limit: it pages through the whole log to find them, so start at a recent head.
 
 use std::time::Duration;
 
@@ -13,25 +14,21 @@ use super::calls::LogEvent;
 use super::error::ClientError;
 use super::pooled::Client;
 
-/// Events asked for at once.
+/// Events per request.
 const PAGE: usize = 1_000;
-/// How long a server that is away is waited for: a restart and a recovery, with room.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Between two tries at a server that is away.
+/// How long to retry while the server is unreachable: enough for a restart and a recovery.
+const RETRY_LIMIT: Duration = Duration::from_secs(60);
+/// The pause between two retries.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// One event of the drop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recorded {
-    /// Its place in the log.
     pub position: Position,
-    /// When it was recorded.
     pub recorded_at: Timestamp,
-    /// What happened.
     pub event: DropEvent,
 }
 
-/// See the module.
 #[derive(Debug)]
 pub struct LogReader {
     client: Client,
@@ -56,15 +53,16 @@ impl LogReader {
         self.position
     }
 
-    /// The drop's events from here to where the log ends now. What is appended meanwhile is left for the next time.
+    /// Returns the drop's events from here to the present head. Events appended meanwhile are left
+    /// for the next call.
     ///
     /// # Errors
-    /// [`ClientError`], after having waited for a server that is away.
+    /// [`ClientError`], after retrying while the server was unreachable.
     pub async fn read_to_head(&mut self) -> Result<Vec<Recorded>, ClientError> {
-        let head = patiently(|| self.client.log_head()).await?;
+        let head = with_retries(|| self.client.log_head()).await?;
         let mut found = vec![];
         while self.position < head.position {
-            let page = patiently(|| self.client.log_page(self.position, PAGE)).await?;
+            let page = with_retries(|| self.client.log_page(self.position, PAGE)).await?;
             let Some(last) = page.data.last() else { break };
             self.position = last.position;
             for event in page.data.iter().filter(|e| e.aggregate_id == self.drop_id) {
@@ -75,13 +73,13 @@ impl LogReader {
     }
 }
 
-async fn patiently<T, F>(mut ask: impl FnMut() -> F) -> Result<T, ClientError>
+async fn with_retries<T, F>(mut send: impl FnMut() -> F) -> Result<T, ClientError>
 where
     F: Future<Output = Result<T, ClientError>>,
 {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + RETRY_LIMIT;
     loop {
-        match ask().await {
+        match send().await {
             Err(error) if error.is_passing() && Instant::now() < deadline => sleep(PAUSE).await,
             outcome => return outcome,
         }

@@ -1,7 +1,7 @@
-//! One client for one server: sockets are kept and shared, and every route is a method.
+//! A client for one server with shared, kept-alive sockets and a method per route.
 //!
-//! Promise: each method sends one request and gives its typed answer; clones share the sockets.
-//! Limit: nothing is retried here, because only the caller knows for how long it is worth it.
+//! Promise: each method sends one request and returns its typed response; clones share the sockets.
+//! Limit: it never retries, because only the caller knows how long a retry is worth it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,10 +27,9 @@ use super::error::ClientError;
 use super::tls;
 use super::wire::{Call, IDEMPOTENCY_KEY, Reply};
 
-/// How long one answer is waited for.
+/// The longest wait for one response.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// See the module.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
@@ -40,24 +39,24 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for `server`, an address without TLS, with the admin key `key`. Nothing is sent yet.
+    /// A client for `server`, an address without TLS, with the admin key `key`. Sends nothing yet.
     ///
     /// # Errors
-    /// [`ClientError::Authorities`] when TLS cannot be used at all.
+    /// [`ClientError::Authorities`] when TLS cannot be initialized.
     pub fn new(server: ServerAddress, key: AccessKey) -> Result<Self, ClientError> {
         Self::with_tls(server, key, tls::none()?)
     }
 
-    /// The same, with the authorities that `tls` trusts where the address has TLS.
+    /// Like [`Self::new`], with the certificate authorities of `tls` if the address uses TLS.
     ///
     /// # Errors
-    /// As [`Self::new`].
+    /// The same as for [`Self::new`].
     pub(super) fn with_tls(
         server: ServerAddress,
         key: AccessKey,
         tls: Arc<ClientConfig>,
     ) -> Result<Self, ClientError> {
-        // No proxy: it would be measured along, and could answer in the server's name.
+        // No proxy: it would be part of the measurement, and could respond in the server's name.
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
@@ -75,12 +74,11 @@ impl Client {
         })
     }
 
-    /// Whom it trusts.
+    /// The TLS configuration.
     pub(super) const fn tls(&self) -> &Arc<ClientConfig> {
         &self.tls
     }
 
-    /// Which server this is a client of.
     #[must_use]
     pub const fn server(&self) -> &ServerAddress {
         &self.server
@@ -92,7 +90,7 @@ impl Client {
         &self.key
     }
 
-    /// Sends `call` once and takes the answer whole, whatever its status.
+    /// Sends `call` once and reads the complete response, whatever its status.
     ///
     /// # Errors
     /// [`ClientError::Connection`] or [`ClientError::Timeout`].
@@ -128,7 +126,7 @@ impl Client {
         Ok(Reply::new(head.status, &head.headers, body.to_bytes()))
     }
 
-    /// Creates a drop, or finds the one that was created under this key.
+    /// Creates a drop, or returns the one that was created under this key.
     ///
     /// # Errors
     /// [`ClientError`]
@@ -138,7 +136,7 @@ impl Client {
             .read("a drop")
     }
 
-    /// Every drop.
+    /// Returns every drop.
     ///
     /// # Errors
     /// [`ClientError`]
@@ -156,7 +154,7 @@ impl Client {
         }
     }
 
-    /// One drop.
+    /// Returns one drop.
     ///
     /// # Errors
     /// [`ClientError`]
@@ -164,7 +162,7 @@ impl Client {
         self.send(&calls::get_drop(drop_id)).await?.read("a drop")
     }
 
-    /// Takes a drop off sale. Again is fine.
+    /// Cancels a drop. Safe to repeat.
     ///
     /// # Errors
     /// [`ClientError`]
@@ -172,7 +170,7 @@ impl Client {
         self.send(&calls::cancel_drop(drop_id)).await?.succeeded()
     }
 
-    /// Adds or takes away units.
+    /// Adds or removes units.
     ///
     /// # Errors
     /// [`ClientError`]
@@ -187,7 +185,7 @@ impl Client {
             .succeeded()
     }
 
-    /// Sets units aside.
+    /// Places a hold.
     ///
     /// # Errors
     /// [`ClientError`]
@@ -202,7 +200,7 @@ impl Client {
             .read("a hold")
     }
 
-    /// Pays for a hold.
+    /// Purchases a hold.
     ///
     /// # Errors
     /// [`ClientError`]
@@ -212,7 +210,7 @@ impl Client {
             .read("a purchase")
     }
 
-    /// Gives a hold up.
+    /// Releases a hold.
     ///
     /// # Errors
     /// [`ClientError`]
@@ -220,7 +218,7 @@ impl Client {
         self.send(&calls::release(hold_id)).await?.succeeded()
     }
 
-    /// Where the log ends.
+    /// Returns the head of the log.
     ///
     /// # Errors
     /// [`ClientError`]
@@ -230,7 +228,7 @@ impl Client {
             .read("the head of the log")
     }
 
-    /// Up to `limit` events after `after`.
+    /// Returns up to `limit` events after `after`.
     ///
     /// # Errors
     /// [`ClientError`]

@@ -1,9 +1,9 @@
-//! `holdfast seed`: puts the sample drops into a server.
+//! `holdfast seed`: creates the sample drops on a server.
 //!
 //! Promise: however often it runs, each sample drop exists once, because its idempotency key never
-//! changes; one that was cancelled is made anew under the next key. When it fails, or on Ctrl-C, it
-//! cancels what it has made.
-//! Limit: a sample that is there already stays as it is; nothing is edited or restocked.
+//! changes; a cancelled one is created again under the next key. On failure or Ctrl-C, it cancels
+//! the drops that it created.
+//! Limit: an existing sample drop is neither edited nor restocked.
 
 pub mod catalog;
 
@@ -21,45 +21,44 @@ use super::cleanup::{Created, settled, until_interrupted};
 use super::error::ClientError;
 use super::pooled::Client;
 
-/// Create the sample drops: three live and one upcoming; those that exist already are left alone
+/// Create the sample drops: three live and one upcoming; existing ones are left unchanged
 #[derive(Debug, Clone, clap::Args)]
 pub struct SeedArgs {
-    /// Which server.
     #[command(flatten)]
     pub server: ServerArgs,
 }
 
-/// Seeds the server and prints what is there now.
+/// Seeds the server and prints the sample drops.
 ///
 /// # Errors
 /// [`ClientError`]
 pub async fn run(args: SeedArgs) -> Result<ExitCode, ClientError> {
     let client = args.server.client()?;
-    let drops = seed_or_nothing(&client).await?;
+    let drops = seed_or_cancel(&client).await?;
     print_line(&table(&drops)).map_err(ClientError::Output)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Creates every sample drop that is not there yet, and gives them all, the upcoming one last.
+/// Creates the missing sample drops and returns all of them, the upcoming one last.
 ///
 /// # Errors
 /// [`ClientError`]
 pub async fn seed(client: &Client) -> Result<Vec<DropView>, ClientError> {
-    seed_noting(client, &Created::default()).await
+    seed_into(client, &Created::default()).await
 }
 
-/// The same; what it made is cancelled if not all of them could be made.
-async fn seed_or_nothing(client: &Client) -> Result<Vec<DropView>, ClientError> {
+/// Like [`seed`], but cancels the drops it created if not all could be created.
+async fn seed_or_cancel(client: &Client) -> Result<Vec<DropView>, ClientError> {
     let created = Created::default();
-    let outcome = until_interrupted(seed_noting(client, &created)).await;
+    let outcome = until_interrupted(seed_into(client, &created)).await;
     if outcome.is_ok() {
         return outcome;
     }
     settled(outcome, created.cancel(client).await)
 }
 
-async fn seed_noting(client: &Client, created: &Created) -> Result<Vec<DropView>, ClientError> {
-    // A server that is not there is found before anything may have been made.
+async fn seed_into(client: &Client, created: &Created) -> Result<Vec<DropView>, ClientError> {
+    // Finds out that the server is unreachable before anything may have been created.
     client.log_head().await?;
     let now = Timestamp::from(Utc::now());
     let mut drops = vec![];
@@ -69,7 +68,7 @@ async fn seed_noting(client: &Client, created: &Created) -> Result<Vec<DropView>
     Ok(drops)
 }
 
-/// How often one sample is made anew.
+/// How often one sample can be created again.
 const MOST_GENERATIONS: u32 = 1_000;
 
 async fn create_or_find(
@@ -83,8 +82,8 @@ async fn create_or_find(
         match created.create(client, &sample.drop, &key).await {
             Ok(found) if is_cancelled(&found) && generation < MOST_GENERATIONS => {}
             Err(ClientError::Problem(problem)) if problem.code == "idempotency_key_reused" => {
-                // It was created by an earlier run, whose clock gave it another start: same key,
-                // other body.
+                // An earlier run created it with another start time: the same key with another
+                // body.
                 let name = sample.drop.name.as_str();
                 let drops = client.drops().await?;
                 let is_it = |drop: &DropView| drop.name == name && !is_cancelled(drop);
@@ -132,7 +131,7 @@ fn row(drop: &DropView) -> Vec<String> {
     ]
 }
 
-/// In minor units, as the contract gives it: how many decimals a currency has is for the pages to know.
+/// In minor units, as in the API; only the pages know the decimals of a currency.
 fn price(drop: &DropView) -> String {
     format!("{} {}", drop.price.amount, drop.price.currency.code())
 }
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_sample_that_was_cancelled_is_made_anew() {
+    async fn cancelled_sample_is_created_again() {
         let server = FakeServer::start(Behaviour::default()).await;
         let client = server.client();
         let first = seed(&client).await.unwrap();
@@ -173,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn seeding_that_fails_leaves_nothing_that_it_made() {
+    async fn failed_seeding_cancels_its_drops() {
         let behaviour = Behaviour {
             most_drops: Some(2),
             ..Behaviour::default()
@@ -185,13 +184,9 @@ mod tests {
             .create_drop(&earlier.drop, &earlier.key(1))
             .await
             .unwrap();
-        assert!(seed_or_nothing(&client).await.is_err());
+        assert!(seed_or_cancel(&client).await.is_err());
         let drops = client.drops().await.unwrap();
         let statuses: Vec<&str> = drops.iter().map(|drop| drop.status.as_str()).collect();
-        assert_eq!(
-            statuses,
-            ["live", "cancelled"],
-            "what was there before stays"
-        );
+        assert_eq!(statuses, ["live", "cancelled"], "earlier drops stay");
     }
 }

@@ -1,7 +1,8 @@
-//! Simulated shoppers: they keep arriving, hold, and then buy, think too long, or change their minds.
+//! Simulated shoppers: they keep arriving, place holds, and then buy, wait too long, or release.
 //!
-//! Promise: stock visibly moves for hours: what sells out is restocked after a while, and a server that goes away finds
-//! its shoppers back soon after it returns. They are bounded in number, and plainly invented.
+//! Promise: stock visibly changes for hours. Sold-out drops are restocked after a while, and
+//! shoppers return soon after an unreachable server is back. Their number is bounded, and their
+//! names are clearly invented.
 //! Limit: a demonstration. They neither measure nor check anything; `holdfast load` does.
 
 mod person;
@@ -21,39 +22,40 @@ use self::person::Person;
 use super::error::ClientError;
 use super::pooled::Client;
 
-/// How lively the shop is.
+/// How busy the shop is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Pace {
-    /// Shoppers that arrive in a second, on average; above 0.
+    /// Average number of shoppers that arrive per second; above 0.
     pub arrivals_per_second: f64,
-    /// Shoppers in the shop at a time. When it is full, who arrives goes away again.
-    pub most_at_once: usize,
-    /// The shortest and the longest time that a shopper thinks before buying or giving up.
+    /// Most concurrent shoppers. At the limit, arriving shoppers leave immediately.
+    pub max_concurrent: usize,
+    /// The shortest and the longest time between a shopper's hold and the decision.
     pub thinking: (Duration, Duration),
-    /// How long a drop stays bare before it is restocked.
+    /// How long a drop stays sold out before it is restocked.
     pub restock_after: Duration,
-    /// Between two looks at the shelves.
-    pub restock_look: Duration,
+    /// The interval between two checks for sold-out drops.
+    pub restock_check: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
         Self {
             arrivals_per_second: 1.5,
-            most_at_once: 64,
+            max_concurrent: 64,
             thinking: (Duration::from_secs(2), Duration::from_secs(14)),
             restock_after: Duration::from_secs(20),
-            restock_look: Duration::from_secs(2),
+            restock_check: Duration::from_secs(2),
         }
     }
 }
 
-/// The first pause when the server is away; it doubles with every further failure.
+/// The first pause while the server is unreachable; it doubles with every further failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// The longest pause when the server is away.
+/// The longest pause while the server is unreachable.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Sends shoppers to `drops` until `stop` is cancelled. Then it returns at once; shoppers inside simply vanish.
+/// Runs shoppers on `drops` until `stop` is cancelled. Then it returns immediately and abandons
+/// running visits.
 pub async fn run_shoppers(client: Client, drops: Vec<DropId>, pace: Pace, stop: CancellationToken) {
     if drops.is_empty() {
         return;
@@ -69,13 +71,13 @@ pub async fn run_shoppers(client: Client, drops: Vec<DropId>, pace: Pace, stop: 
 async fn keep_arriving(client: &Client, drops: &[DropId], pace: Pace) {
     let drops: Arc<[DropId]> = drops.into();
     let mut inside = JoinSet::new();
-    let mut patience = Patience::default();
+    let mut backoff = Backoff::default();
     loop {
         sleep(until_next(pace, rand::random())).await;
-        if let Some(pause) = patience.note(left(&mut inside)) {
+        if let Some(pause) = backoff.note(finished(&mut inside)) {
             sleep(pause).await;
         }
-        if inside.len() < pace.most_at_once {
+        if inside.len() < pace.max_concurrent {
             let (client, drops) = (client.clone(), Arc::clone(&drops));
             inside
                 .spawn(async move { Person::random().visit(&client, &drops, pace.thinking).await });
@@ -83,21 +85,22 @@ async fn keep_arriving(client: &Client, drops: &[DropId], pace: Pace) {
     }
 }
 
-/// The time to the next arrival, as if arrivals were independent. `roll` is a random number from 0 to below 1.
+/// The time to the next arrival of a Poisson process. `roll` is a random number from 0 to below 1.
 fn until_next(pace: Pace, roll: f64) -> Duration {
     let seconds = -(1.0 - roll).ln() / pace.arrivals_per_second;
-    // At most ten: a lull longer than that looks like a fault.
+    // At most ten seconds: a longer pause looks like a fault.
     Duration::from_secs_f64(seconds.clamp(0.0, 10.0))
 }
 
-/// Remembers how often in a row the server was away, and says so once.
+/// Counts consecutive failures, and logs the first failure and the recovery.
 #[derive(Debug, Default)]
-struct Patience {
+struct Backoff {
     failures: u32,
 }
 
-impl Patience {
-    /// Notes how the latest visits went, and tells how long nobody should come now. Nobody left, nothing learnt.
+impl Backoff {
+    /// Notes the results of the latest visits, and returns the pause before the next visit. No
+    /// visits change nothing.
     fn note(&mut self, visits: Vec<Result<(), ClientError>>) -> Option<Duration> {
         let any = !visits.is_empty();
         if let Some(error) = visits.into_iter().find_map(Result::err) {
@@ -105,14 +108,14 @@ impl Patience {
         }
         if any && self.failures > 0 {
             self.failures = 0;
-            info!("shoppers are back");
+            info!("the server is reachable again; simulated shoppers continue");
         }
         None
     }
 
     fn failed(&mut self, error: &ClientError) -> Duration {
         if self.failures == 0 {
-            warn!(error = %one_line(error), "shoppers stay away for now");
+            warn!(error = %one_line(error), "the server is unreachable; simulated shoppers pause");
         }
         let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.failures));
         self.failures = self.failures.saturating_add(1);
@@ -120,8 +123,8 @@ impl Patience {
     }
 }
 
-/// How the visits went that ended since the last look.
-fn left(inside: &mut JoinSet<Result<(), ClientError>>) -> Vec<Result<(), ClientError>> {
+/// The results of the visits that ended since the last call.
+fn finished(inside: &mut JoinSet<Result<(), ClientError>>) -> Vec<Result<(), ClientError>> {
     std::iter::from_fn(|| inside.try_join_next())
         .map(|visit| visit.unwrap_or(Ok(())))
         .collect()
@@ -136,10 +139,10 @@ mod tests {
 
     const FAST: Pace = Pace {
         arrivals_per_second: 400.0,
-        most_at_once: 16,
+        max_concurrent: 16,
         thinking: (Duration::from_millis(1), Duration::from_millis(5)),
         restock_after: Duration::from_millis(50),
-        restock_look: Duration::from_millis(10),
+        restock_check: Duration::from_millis(10),
     };
 
     async fn shop_until(server: &FakeServer, drops: Vec<DropId>, done: impl Fn(&[&str]) -> bool) {
@@ -159,7 +162,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn shoppers_buy_release_and_are_restocked_until_told_to_stop() {
+    async fn shoppers_buy_and_release_and_drops_are_restocked() {
         let server = FakeServer::start(Behaviour::default()).await;
         let drop = server
             .client()
@@ -179,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn shoppers_outlast_a_server_that_is_away() {
+    async fn shoppers_continue_after_an_outage() {
         let server = FakeServer::start(Behaviour {
             busy: 4,
             ..Behaviour::default()
@@ -197,28 +200,28 @@ mod tests {
     }
 
     #[test]
-    fn pauses_grow_while_the_server_is_away_and_end_when_it_is_back() {
+    fn pauses_grow_during_an_outage_and_reset_after_it() {
         let away = || {
             Err(ClientError::Timeout {
                 server: String::new(),
                 after: Duration::ZERO,
             })
         };
-        let mut patience = Patience::default();
-        assert_eq!(patience.note(vec![]), None);
-        assert_eq!(patience.note(vec![away(), away()]), Some(FIRST_PAUSE));
-        assert_eq!(patience.note(vec![]), None, "nothing new, no further pause");
-        assert_eq!(patience.note(vec![away()]), Some(FIRST_PAUSE * 2));
+        let mut backoff = Backoff::default();
+        assert_eq!(backoff.note(vec![]), None);
+        assert_eq!(backoff.note(vec![away(), away()]), Some(FIRST_PAUSE));
+        assert_eq!(backoff.note(vec![]), None, "nothing new, no further pause");
+        assert_eq!(backoff.note(vec![away()]), Some(FIRST_PAUSE * 2));
         for _ in 0..100 {
-            patience.note(vec![away()]);
+            backoff.note(vec![away()]);
         }
-        assert_eq!(patience.note(vec![away()]), Some(LONGEST_PAUSE));
-        assert_eq!(patience.note(vec![Ok(())]), None);
-        assert_eq!(patience.note(vec![away()]), Some(FIRST_PAUSE));
+        assert_eq!(backoff.note(vec![away()]), Some(LONGEST_PAUSE));
+        assert_eq!(backoff.note(vec![Ok(())]), None);
+        assert_eq!(backoff.note(vec![away()]), Some(FIRST_PAUSE));
     }
 
     #[test]
-    fn arrivals_come_at_the_asked_rate_on_average() {
+    fn arrivals_have_the_configured_average_rate() {
         let pace = Pace::default();
         let rolls = (0..1_000).map(|n| f64::from(n) / 1_000.0);
         let total: Duration = rolls.map(|roll| until_next(pace, roll)).sum();

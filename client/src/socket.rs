@@ -1,11 +1,12 @@
-//! One TCP socket that belongs to one buyer, spoken to in HTTP/1.1 without a pool in between.
+//! One TCP socket that belongs to one buyer, with HTTP/1.1 and without a pool.
 //!
-//! Promise: no two sockets share anything but the address, so N of them are N clients to the server.
-//! Limit: one request at a time; after any error the socket is done for and a new one has to be opened. From one
-//! machine to one port there are about 28,000 sockets (the range of local ports).
+//! Promise: sockets share nothing but the address, so N sockets are N clients to the server.
+//! Limit: one request at a time; after any error the socket is unusable and a new one must be
+//! opened. One machine can open about 28,000 sockets to one port (the range of local ports).
 //!
-//! Why not a pooled client for each buyer: tried with 2,000 of each against a server in the same process, that took 88
-//! against 37 MiB, and 45 against 30 µs of processor time a request, server and kernel included.
+//! Why not a pooled client per buyer: with 2,000 of each against a server in the same process,
+//! pooled clients took 88 against 37 MiB, and 45 against 30 µs of processor time per request,
+//! server and kernel included.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -30,13 +31,13 @@ use super::address::ServerAddress;
 use super::error::ClientError;
 use super::wire::{Call, IDEMPOTENCY_KEY, Reply};
 
-/// What every socket to one server needs to know; resolved once and shared.
+/// The data that every socket to one server needs; resolved once and shared.
 pub struct Target {
     server: ServerAddress,
     resolved: SocketAddr,
     host: HeaderValue,
     bearer: HeaderValue,
-    patience: Duration,
+    timeout: Duration,
     tls: Option<(TlsConnector, ServerName<'static>)>,
 }
 
@@ -50,17 +51,17 @@ impl fmt::Debug for Target {
 }
 
 impl Target {
-    /// `server`, spoken to with `key` and, where its address has TLS, trusting whom `tls` trusts;
-    /// connecting, and each answer, may take `patience`.
+    /// Resolves `server`. Sockets send `key` and, if the address uses TLS, trust the authorities of
+    /// `tls`. Connecting and each response may take up to `timeout`.
     ///
     /// # Errors
     /// [`ClientError::Connection`] when the host has no address, [`ClientError::InvalidKey`], or
-    /// [`ClientError::Address`] when no certificate can be for it.
+    /// [`ClientError::Address`] when no certificate can be issued for it.
     pub(super) async fn resolve(
         server: ServerAddress,
         key: &AccessKey,
         tls: &Arc<ClientConfig>,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Arc<Self>, ClientError> {
         let resolved = server.resolve().await?;
         let tls = match server.has_tls() {
@@ -80,7 +81,7 @@ impl Target {
             resolved,
             host,
             bearer,
-            patience,
+            timeout,
             tls,
         }))
     }
@@ -106,16 +107,15 @@ impl Target {
         &self,
         work: impl Future<Output = Result<T, ClientError>>,
     ) -> Result<T, ClientError> {
-        timeout(self.patience, work).await.unwrap_or_else(|_| {
+        timeout(self.timeout, work).await.unwrap_or_else(|_| {
             Err(ClientError::Timeout {
                 server: self.server.to_string(),
-                after: self.patience,
+                after: self.timeout,
             })
         })
     }
 }
 
-/// See the module.
 #[derive(Debug)]
 pub struct Socket {
     target: Arc<Target>,
@@ -123,7 +123,7 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Connects.
+    /// Connects to the target.
     ///
     /// # Errors
     /// [`ClientError::Connection`] or [`ClientError::Timeout`].
@@ -132,10 +132,11 @@ impl Socket {
         Ok(Self { target, sender })
     }
 
-    /// Sends `call` once and takes the answer whole, whatever its status.
+    /// Sends `call` once and reads the complete response, whatever its status.
     ///
     /// # Errors
-    /// [`ClientError::Connection`] or [`ClientError::Timeout`]; this socket must not be used again after either.
+    /// [`ClientError::Connection`] or [`ClientError::Timeout`]; do not use the socket again after
+    /// either.
     pub async fn send(&mut self, call: &Call) -> Result<Reply, ClientError> {
         let target = Arc::clone(&self.target);
         let request = target.request(call)?;
@@ -176,7 +177,8 @@ async fn handshake(
     let (sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
         .map_err(|error| failed(&target.server, error.into()))?;
-    // It ends when the sender is dropped or the server hangs up; whoever waits on the sender hears why.
+    // Ends when the sender is dropped or the server closes the connection; the sender's user gets
+    // the error.
     tokio::spawn(connection);
     Ok(sender)
 }
@@ -196,7 +198,8 @@ mod tests {
     use super::super::{calls, tls};
     use super::*;
 
-    /// A socket to a server that reads one request and then does as `answer` says: say that, or (`None`) nothing more.
+    /// A socket to a server that reads one request and then sends `answer`, or, for `None`,
+    /// nothing.
     async fn socket_to(answer: Option<&'static str>) -> Socket {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
@@ -210,14 +213,14 @@ mod tests {
             }
         });
         let key = AccessKey::new("key").unwrap();
-        let patience = Duration::from_millis(300);
+        let timeout = Duration::from_millis(300);
         let tls = tls::none().unwrap();
-        let target = Target::resolve(address.parse().unwrap(), &key, &tls, patience).await;
+        let target = Target::resolve(address.parse().unwrap(), &key, &tls, timeout).await;
         Socket::open(target.unwrap()).await.unwrap()
     }
 
     #[tokio::test]
-    async fn an_answer_is_taken_whole() {
+    async fn complete_response_is_read() {
         let mut socket = socket_to(Some(
             "HTTP/1.1 200 OK\r\ncontent-length: 14\r\n\r\n{\"position\":7}",
         ))
@@ -228,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_hangs_up_is_a_lost_connection() {
+    async fn server_that_closes_the_connection_is_a_connection_error() {
         for answer in ["", "HTTP/1.1 200 OK\r\ncontent-length: 14\r\n\r\n{\"pos"] {
             let mut socket = socket_to(Some(answer)).await;
             let error = socket.send(&calls::log_head()).await.unwrap_err();
@@ -238,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_stays_silent_is_waited_for_and_then_not() {
+    async fn silent_server_causes_a_timeout() {
         let mut socket = socket_to(None).await;
         let error = socket.send(&calls::log_head()).await.unwrap_err();
         assert!(matches!(error, ClientError::Timeout { .. }), "{error}");

@@ -1,8 +1,7 @@
-//! TLS towards a server, or the proxy in front of it.
+//! TLS to a server, or to the proxy in front of it.
 //!
-//! Promise: a certificate is checked against the authorities that the system trusts and those of
-//! `--ca`, and never left unchecked. Limit: HTTP/1.1 alone is offered, as without TLS; there are no
-//! client certificates.
+//! Promise: a certificate is always checked, against the system's authorities and those of `--ca`.
+//! Limit: only HTTP/1.1 is offered, as without TLS; client certificates are not supported.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,10 +12,10 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::error::ClientError;
 
-/// How to speak TLS where the authorities in the PEM file `ca` are trusted as well.
+/// A configuration that also trusts the authorities in the PEM file `ca`.
 ///
 /// # Errors
-/// [`ClientError::Authorities`] when the file cannot be used, or nothing is trusted at all.
+/// [`ClientError::Authorities`] when the file cannot be used, or no authority is trusted.
 pub(super) fn trusting(ca: Option<&Path>) -> Result<Arc<ClientConfig>, ClientError> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = ca {
@@ -30,7 +29,7 @@ pub(super) fn trusting(ca: Option<&Path>) -> Result<Arc<ClientConfig>, ClientErr
     roots.add_parsable_certificates(of_system.certs);
     if roots.is_empty() {
         let nothing = std::io::Error::other(
-            "the system trusts no certificate authority; name a file of them with --ca",
+            "the system has no trusted certificate authorities; name a PEM file with --ca",
         );
         let source = of_system.errors.into_iter().next();
         let source = source.map_or_else(|| nothing.into(), Into::into);
@@ -39,10 +38,10 @@ pub(super) fn trusting(ca: Option<&Path>) -> Result<Arc<ClientConfig>, ClientErr
     with_roots(roots)
 }
 
-/// Trusts no authority: for addresses without TLS.
+/// A configuration that trusts no authority: for addresses without TLS.
 ///
 /// # Errors
-/// As [`trusting`].
+/// The same as for [`trusting`].
 pub(super) fn none() -> Result<Arc<ClientConfig>, ClientError> {
     with_roots(RootCertStore::empty())
 }
@@ -62,7 +61,7 @@ fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, ClientError> {
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(|error| unusable(path, error.into()))?;
     if certificates.is_empty() {
-        let nothing = std::io::Error::other("it has no PEM certificate");
+        let nothing = std::io::Error::other("the file contains no PEM certificate");
         return Err(unusable(path, nothing.into()));
     }
     Ok(certificates)
@@ -80,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_without_a_certificate_is_refused_by_name() {
+    fn unusable_authorities_file_is_named_in_the_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ca.pem");
         let refused = |path: &Path| trusting(Some(path)).unwrap_err().to_string();

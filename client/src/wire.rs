@@ -1,7 +1,8 @@
-//! One call and its reply, free of any transport: what a route needs to be asked, and what came back.
+//! One call and its reply, independent of the transport.
 //!
-//! Promise: a call can be sent again byte for byte, on the same socket or another, and means the same.
-//! Limit: bodies are small and whole; nothing here streams.
+//! Promise: a call can be sent again byte for byte, on the same socket or another, with the same
+//! meaning.
+//! Limit: bodies are small and complete; nothing here streams.
 
 use std::time::Duration;
 
@@ -15,36 +16,31 @@ use super::error::{ClientError, Problem};
 
 /// The header that makes a call safe to repeat.
 pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
-/// The header that marks an answer as one that was given before.
+/// The header that marks a response as a repetition of an earlier one.
 pub const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
 
 /// A request that is ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// The method.
     pub method: Method,
-    /// The path and query on the server.
     pub path: String,
-    /// The idempotency key, where the route wants one.
+    /// The idempotency key, if the route requires one.
     pub key: Option<String>,
-    /// The JSON body, if any.
     pub body: Option<Bytes>,
 }
 
 impl Call {
-    /// A `GET`.
     #[must_use]
     pub fn get(path: String) -> Self {
         Self::bare(Method::GET, path)
     }
 
-    /// A `DELETE`.
     #[must_use]
     pub fn delete(path: String) -> Self {
         Self::bare(Method::DELETE, path)
     }
 
-    /// A `POST` of `body`.
+    /// A `POST` with `body` as JSON.
     #[must_use]
     pub fn post(path: String, body: &impl Serialize) -> Self {
         let body = serde_json::to_vec(body).expect("a request body is plain data");
@@ -54,7 +50,7 @@ impl Call {
         }
     }
 
-    /// This call under an idempotency key.
+    /// Adds an idempotency key.
     #[must_use]
     pub fn keyed(self, key: &str) -> Self {
         Self {
@@ -73,21 +69,19 @@ impl Call {
     }
 }
 
-/// An answer, whole.
+/// A complete response.
 #[derive(Debug, Clone)]
 pub struct Reply {
-    /// The status.
     pub status: StatusCode,
-    /// Whether the server gave this answer before, to the same key.
+    /// The server returned this response before, to the same key.
     pub replayed: bool,
-    /// How long the server asks to be left alone.
+    /// The server's `Retry-After`.
     pub retry_after: Option<Duration>,
-    /// The body.
     pub body: Bytes,
 }
 
 impl Reply {
-    /// From the parts of an HTTP response.
+    /// Builds a reply from the parts of an HTTP response.
     #[must_use]
     pub fn new(status: StatusCode, headers: &HeaderMap, body: Bytes) -> Self {
         Self {
@@ -100,17 +94,18 @@ impl Reply {
         }
     }
 
-    /// The body as `T`, if the status says success.
+    /// Parses the body as `T` if the status is a success.
     ///
     /// # Errors
-    /// [`ClientError::Problem`] for any other status, [`ClientError::Unreadable`] when the body is not a `T`.
+    /// [`ClientError::Problem`] for any other status, [`ClientError::Unreadable`] when the body is
+    /// not a `T`.
     pub fn read<T: DeserializeOwned>(&self, what: &'static str) -> Result<T, ClientError> {
         self.succeeded()?;
         serde_json::from_slice(&self.body)
             .map_err(|source| ClientError::Unreadable { what, source })
     }
 
-    /// Whether the status says success, whatever the body.
+    /// Checks that the status is a success; ignores the body.
     ///
     /// # Errors
     /// [`ClientError::Problem`] if not.
@@ -125,10 +120,10 @@ impl Reply {
         let mut problem = serde_json::from_slice(&self.body).unwrap_or_else(|_| Problem {
             status: 0,
             code: String::new(),
-            detail: "without a problem document".into(),
+            detail: "no problem document".into(),
             retry_after: None,
         });
-        // The status line is what proxies and clients act on, so it wins over what the document says.
+        // Proxies and clients act on the status line, so it overrides the document's status.
         problem.status = self.status.as_u16();
         problem.retry_after = self.retry_after;
         problem
@@ -162,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_problem_keeps_its_code_and_how_long_to_wait() {
+    fn problem_keeps_its_code_and_retry_after() {
         let reply = reply(
             503,
             &[("retry-after", "2")],
@@ -174,16 +169,16 @@ mod tests {
         assert_eq!(problem.retry_after, Some(Duration::from_secs(2)));
         assert_eq!(
             error.to_string(),
-            "the server answered 503 unavailable: the log is away"
+            "the server returned 503 unavailable: the log is away"
         );
     }
 
     #[test]
-    fn an_answer_that_is_no_problem_document_is_still_told() {
+    fn response_without_a_problem_document_is_still_reported() {
         let error = reply(502, &[], "<html>").succeeded().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the server answered 502: without a problem document"
+            "the server returned 502: no problem document"
         );
     }
 

@@ -1,4 +1,4 @@
-//! The database of a server: the one that was named, or a private one in the data directory.
+//! The database of a server: the configured one, or a private one in the data directory.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,17 +11,18 @@ use private_postgres::{ClusterConfig, ClusterError, PostgresCluster, Source};
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 
-/// The engine reads one thing at a time; one more connection for the moment in which one is being replaced.
+/// The engine runs one read at a time; the second connection covers the time while one is replaced.
 const ENGINE_READERS: u32 = 2;
 
-/// Where the log is.
+/// Where the event log is stored.
 #[derive(Debug, Clone, Args)]
 pub struct DatabaseSettings {
-    /// PostgreSQL to use; without it, a private one in the data directory is started.
+    /// URL of the PostgreSQL database; without it, a private PostgreSQL is started in the data
+    /// directory.
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: Option<String>,
 
-    /// Private PostgreSQL and generated keys.
+    /// Directory of the private PostgreSQL and the generated keys.
     #[arg(long, env = "HOLDFAST_DATA_DIR", default_value = ".holdfast")]
     pub data_dir: PathBuf,
 
@@ -29,42 +30,42 @@ pub struct DatabaseSettings {
     #[arg(long, env = "PG_BIN_DIR")]
     pub pg_bin_dir: Option<PathBuf>,
 
-    /// Where the private PostgreSQL may come from: auto, installed or bundled.
+    /// Which PostgreSQL to start as the private one: auto, installed or bundled.
     #[arg(long, env = "HOLDFAST_POSTGRES", default_value = "auto")]
     pub postgres: Source,
 
-    /// Connections to PostgreSQL for reading and projecting; the engine has three more of its own.
+    /// Connections to PostgreSQL for reads and projections; the engine has three more of its own.
     #[arg(long, env = "HOLDFAST_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(6..=500))]
     pub connections: u32,
 }
 
-/// Why there is no database.
 #[derive(Debug, thiserror::Error)]
 pub enum DatabaseError {
-    /// `DATABASE_URL` cannot be read.
-    #[error("DATABASE_URL is no PostgreSQL address: postgres://USER:PASSWORD@HOST:PORT/DATABASE")]
+    /// `DATABASE_URL` cannot be parsed.
+    #[error(
+        "DATABASE_URL is not a PostgreSQL address; expected postgres://USER:PASSWORD@HOST:PORT/DATABASE"
+    )]
     Url(#[source] sqlx::Error),
-    /// It cannot be reached, or its schema cannot be brought up to date.
+    /// The database cannot be reached, or its migrations failed.
     #[error("cannot use the database")]
     Connect(#[source] sqlx::Error),
-    /// There is nothing to read.
-    #[error("there is no log in {0}: give --data-dir or --database-url")]
+    /// The data directory contains no database.
+    #[error("no log found in {0}: set --data-dir or --database-url")]
     NoLog(PathBuf),
-    /// The private one cannot be started.
     #[error("cannot start a private PostgreSQL")]
     Private(#[source] ClusterError),
 }
 
-/// A database with the current schema.
+/// A connected database.
 #[derive(Debug)]
 pub struct Database {
-    /// For reading and projecting.
+    /// For reads and projections.
     pub pool: PgPool,
     cluster: Option<PostgresCluster>,
 }
 
 impl Database {
-    /// Connects, after starting the private one if none was named, and migrates.
+    /// Starts the private database if none is configured, connects, and migrates.
     ///
     /// # Errors
     /// [`DatabaseError`].
@@ -86,7 +87,8 @@ impl Database {
         Ok(Self { pool, cluster })
     }
 
-    /// For who only reads: changes no schema, works beside a running server, and where there is nothing, makes nothing.
+    /// Opens an existing database for reading: does not migrate, works while a server runs on it,
+    /// and creates nothing.
     ///
     /// # Errors
     /// [`DatabaseError`].
@@ -101,7 +103,7 @@ impl Database {
         Ok(Self { pool, cluster })
     }
 
-    /// Connections for the engine alone, so that no auditor and no projection can keep it waiting.
+    /// Opens connections for the engine alone, so that neither auditors nor projections delay it.
     ///
     /// # Errors
     /// [`DatabaseError::Connect`].
@@ -112,7 +114,7 @@ impl Database {
             .map_err(DatabaseError::Connect)
     }
 
-    /// What it is, in words.
+    /// A description for people.
     #[must_use]
     pub fn describe(&self) -> String {
         match &self.cluster {
@@ -143,7 +145,8 @@ fn parse(url: &str) -> Result<PgConnectOptions, DatabaseError> {
     url.parse().map_err(DatabaseError::Url)
 }
 
-/// The private cluster that is there: through its socket while a server runs on it, else started for us.
+/// Connects to the existing private cluster: through its socket while a server runs on it;
+/// otherwise starts it.
 async fn existing_private(
     settings: &DatabaseSettings,
 ) -> Result<(PgConnectOptions, Option<PostgresCluster>), DatabaseError> {

@@ -1,4 +1,4 @@
-//! The command line: what may be said, and what the process exits with.
+//! The command line: its commands, and the exit codes of the process.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;
@@ -16,7 +16,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{Settings, admin_key_file, auditor_key_file};
 use crate::demo::DemoArgs;
-use crate::environment::tidied;
+use crate::environment::normalized;
 use crate::projections::ProjectionsArgs;
 use crate::repair::LogArgs;
 use crate::server::{Server, ServerError};
@@ -34,17 +34,17 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the API and the pages (what happens without a command).
+    /// Serve the API and the pages (the default command).
     Serve(Settings),
-    /// Serve with sample drops and simulated shoppers, to look at and to try things on.
+    /// Serve with sample drops and simulated shoppers, for trying things out.
     Demo(DemoArgs),
     /// Create the sample drops on a running server.
     Seed(SeedArgs),
-    /// Hold a stampede against a running server and give a verdict, counted from its log.
+    /// Run a load test against a running server and report a verdict, counted from its log.
     Load(LoadArgs),
-    /// Recompute and prove the event log.
+    /// Verify and recompute the event log.
     Audit(AuditArgs),
-    /// List the tables of the views, or rebuild them from the log.
+    /// List the tables of the projections, or rebuild them from the log.
     Projections(ProjectionsArgs),
     /// Find out where the event log is refused, and repair it.
     Log(LogArgs),
@@ -53,7 +53,7 @@ enum Command {
     Licences,
 }
 
-/// What must be passed on with the program.
+/// Notices that every distribution of the program must include.
 const NOTICES: [&str; 3] = [
     include_str!("../../NOTICE"),
     include_str!("../../LICENSE-MIT"),
@@ -85,15 +85,16 @@ pub fn main() -> ExitCode {
 }
 
 impl Cli {
-    /// What the arguments and the environment of the process say. What cannot be understood ends it, with words.
+    /// Parses the arguments and the environment of the process. On invalid input, prints an error
+    /// and exits.
     fn from_process() -> Self {
-        let mut command = tidied(Self::command());
+        let mut command = normalized(Self::command());
         let understood = Self::from_arg_matches(&command.get_matches_mut());
         understood.unwrap_or_else(|error| error.format(&mut command).exit())
     }
 }
 
-/// A panic of one request, which is answered 500, must not wait for standard error either.
+/// A request's panic, which gets the response 500, must not block on standard error either.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let trace = Backtrace::capture();
     if trace.status() == BacktraceStatus::Captured {
@@ -106,16 +107,17 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
     }
 }
 
-/// What `RUST_LOG` asks for.
+/// The filter in `RUST_LOG`, or the default.
 fn log_filter() -> EnvFilter {
-    let asked = std::env::var("RUST_LOG").ok();
-    let filter = asked
-        .filter(|asked| !asked.is_empty())
-        .and_then(|asked| EnvFilter::try_new(asked).ok());
+    let directives = std::env::var("RUST_LOG").ok();
+    let filter = directives
+        .filter(|directives| !directives.is_empty())
+        .and_then(|directives| EnvFilter::try_new(directives).ok());
     filter.unwrap_or_else(|| EnvFilter::new("info,sqlx=warn"))
 }
 
-/// Every caller is an open file, and the usual soft limit of 1,024 is for programs that use `select`. We do not.
+/// Every connection is an open file. The usual soft limit of 1,024 exists for programs that use
+/// `select`, which this one does not.
 fn raise_open_files() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
@@ -157,7 +159,7 @@ async fn serve(settings: &Settings) -> Result<(), ServerError> {
     server.run(stop).await
 }
 
-/// What a person needs to go on, on standard output; the first line is what programs wait for.
+/// Prints the addresses and key files on standard output. Programs wait for the first line.
 pub(crate) fn announce(settings: &Settings, server: &Server) {
     let data_dir = &settings.database.data_dir;
     let mut text = format!(
@@ -172,22 +174,23 @@ pub(crate) fn announce(settings: &Settings, server: &Server) {
         text += &format!("\nauditor key in {}", auditor_key_file(data_dir).display());
     }
     logging::flush();
-    // A server does not need anybody to read it.
+    // The server runs without a reader on standard output.
     if let Err(error) = print_line(&text) {
         tracing::warn!(%error, "cannot write to standard output");
     }
 }
 
-/// Is cancelled by the first Ctrl-C or SIGTERM; a second one ends the process at once.
+/// Returns a token that the first Ctrl-C or SIGTERM cancels; a second one ends the process
+/// immediately.
 pub(crate) fn on_signal() -> CancellationToken {
     let stop = CancellationToken::new();
     let token = stop.clone();
     tokio::spawn(async move {
         wait_for_signal().await;
-        tracing::info!("stopping: answering who is in flight");
+        tracing::info!("shutting down: draining in-flight requests");
         token.cancel();
         wait_for_signal().await;
-        tracing::warn!("stopped at once");
+        tracing::warn!("second signal: exiting without draining");
         logging::flush();
         std::process::exit(130);
     });
@@ -206,8 +209,8 @@ mod tests {
     }
 
     #[test]
-    fn every_flag_is_a_variable_too() {
-        let cli = tidied(Cli::command());
+    fn every_flag_has_an_environment_variable() {
+        let cli = normalized(Cli::command());
         let mut seen = 0;
         for command in every_command(&cli) {
             let flags = command
@@ -230,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_line_is_well_made() {
-        tidied(Cli::command()).debug_assert();
+    fn command_line_definition_is_valid() {
+        normalized(Cli::command()).debug_assert();
     }
 }

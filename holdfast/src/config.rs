@@ -1,4 +1,4 @@
-//! Every setting, each a flag and an environment variable, and the keys that are made when none are given.
+//! Every setting, as a flag and an environment variable, and the generated keys.
 
 use std::fs;
 use std::io::Write;
@@ -25,61 +25,59 @@ pub struct Settings {
     pub listen: SocketAddr,
 
     #[command(flatten)]
-    /// Where the log is.
     pub database: DatabaseSettings,
 
     #[command(flatten)]
-    /// Who may do what.
     pub keys: KeySettings,
 
     #[command(flatten)]
-    /// Who buyers are.
     pub buyers: BuyerSettings,
 
     #[command(flatten)]
-    /// What one address may do.
     pub edge: EdgeSettings,
 
-    /// Requests that may wait for the engine; one more is answered 503 at once.
+    /// Commands that may wait in the engine's queue; further requests get 503 immediately.
     #[arg(long, env = "HOLDFAST_QUEUE", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub queue: u32,
 
-    /// Most entries that may wait in the waitlist of one drop at once; one more is refused (409
-    /// waitlist_full).
+    /// Most entries in the waitlist of one drop; further ones are refused (409 waitlist_full).
     #[arg(long, env = "HOLDFAST_MAX_WAITLIST", default_value_t = 200_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub max_waitlist: u32,
 
-    /// Largest difference between this server's clock and the database's, in milliseconds; beyond it nothing is decided and
-    /// requests get 503. How far the log's newest event may be in the future of the database's clock, too. The database itself
-    /// refuses what is more than 2000 ms in the future, so a larger value tolerates only clocks that are behind, and such a log.
+    /// Largest difference between this server's clock and the database's, in milliseconds. Beyond
+    /// it the engine decides nothing and requests get 503. Also the largest distance of the log's
+    /// newest event into the future of the database's clock. The database itself refuses events
+    /// more than 2000 ms in the future, so a larger value tolerates only clocks that are behind,
+    /// and logs that already contain such events.
     #[arg(long, env = "HOLDFAST_MAX_CLOCK_SKEW_MS", default_value_t = 2_000, value_parser = clap::value_parser!(u32).range(100..))]
     pub max_clock_skew_ms: u32,
 
-    /// Most connections at once, watchers among them; one more is answered 503. Held down to the open files that the system allows.
+    /// Most concurrent connections, including streams; further ones get 503. Capped by the system's
+    /// limit of open files.
     #[arg(long, env = "HOLDFAST_MAX_CONNECTIONS", default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections: u32,
 
-    /// Longest wait for the whole head of a request from its first byte on, and for the first byte of a new connection, in seconds;
-    /// the connection is closed then.
+    /// Longest wait, in seconds, for the complete head of a request after its first byte, and for
+    /// the first byte of a new connection. Then the connection is closed.
     #[arg(long, env = "HOLDFAST_HEAD_SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=300))]
     pub head_seconds: u32,
 
-    /// Longest time that a connection may lie idle between two requests, or that a client may
-    /// accept nothing of what is sent to it, in seconds. Should be longer than proxies in front
-    /// keep theirs (a minute, commonly), so that it is they who close.
+    /// Longest time, in seconds, that a connection may be idle between two requests, or that a
+    /// client may accept none of the data sent to it. Set it above the idle timeout of proxies in
+    /// front (commonly a minute), so that the proxy closes the connection first.
     #[arg(long, env = "HOLDFAST_IDLE_SECONDS", default_value_t = 75, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub idle_seconds: u32,
 
-    /// Most watchers of the live stream; one more is answered 503.
+    /// Most concurrent watchers of the live stream; further ones get 503.
     #[arg(long, env = "HOLDFAST_MAX_WATCHERS", default_value_t = 20_000)]
     pub max_watchers: usize,
 
-    /// Shortest time between two states of one drop on the live stream, in milliseconds.
+    /// Shortest interval between two states of one drop on the live stream, in milliseconds.
     #[arg(long, env = "HOLDFAST_STREAM_INTERVAL_MS", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub stream_interval_ms: u32,
 }
 
-/// An address, or a name that stands for one. Of several, one of version 4, as the default is.
+/// Parses an address, or resolves a host name. Prefers IPv4, like the default.
 fn address(text: &str) -> Result<SocketAddr, String> {
     let found: Vec<SocketAddr> = text
         .to_socket_addrs()
@@ -89,41 +87,40 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     of_version_4
         .or(found.first())
         .copied()
-        .ok_or_else(|| "no address goes by this name".to_owned())
+        .ok_or_else(|| "the host name has no address".to_owned())
 }
 
-/// What one address may do. Each process counts for itself.
+/// Limits per client address. Each process counts separately.
 #[derive(Debug, Clone, Args)]
 pub struct EdgeSettings {
     /// Most requests for stock (holds, waitlist entries) from one address within any window, as
-    /// REQUESTS/SECONDS, or off. The admin key and retries that have an answer are exempt. Each
-    /// process counts for itself; so do the other bounds for addresses.
+    /// REQUESTS/SECONDS, or off. Requests with the admin key and retries of answered requests are
+    /// exempt. Each process counts separately; so do the other limits per address.
     #[arg(long, env = "HOLDFAST_ADDRESS_LIMIT", default_value = "600/60")]
     pub address_limit: Bound<Rate>,
 
-    /// Most unresolved holds of one address, or off.
+    /// Most unresolved holds per address, or off.
     #[arg(long, env = "HOLDFAST_ADDRESS_HOLDS", default_value = "100")]
     pub address_holds: Bound<Count>,
 
-    /// Most waiting waitlist entries of one address, or off. Holds beyond --address-holds, which
-    /// entries became, count as entries.
+    /// Most waiting waitlist entries per address, or off. Holds beyond --address-holds that were
+    /// offered to entries count as entries.
     #[arg(long, env = "HOLDFAST_ADDRESS_WAITLIST", default_value = "100")]
     pub address_waitlist: Bound<Count>,
 
-    /// Holds of one address that may be left to expire within any window, as HOLDS/SECONDS, or off.
-    /// Once there were as many, new requests for stock from it are refused until the window has
-    /// passed the oldest.
+    /// Expired holds of one address within any window, as HOLDS/SECONDS, or off. At the limit, new
+    /// requests for stock from the address are refused until the oldest expiry leaves the window.
     #[arg(long, env = "HOLDFAST_ADDRESS_EXPIRED", default_value = "100/900")]
     pub address_expired: Bound<Rate>,
 
     /// Most failed sign-ins, unknown bearer keys and unknown hold or waitlist ids from one address
-    /// within any window, as ATTEMPTS/SECONDS, or off. While it is used up, right ones are refused
-    /// as well.
+    /// within any window, as ATTEMPTS/SECONDS, or off. At the limit, valid keys and ids from the
+    /// address are refused too.
     #[arg(long, env = "HOLDFAST_ADDRESS_ATTEMPTS", default_value = "60/60")]
     pub address_attempts: Bound<Rate>,
 
-    /// Networks whose connections no bound for addresses applies to, separated by commas, or none:
-    /// this machine and the shop's own back ends.
+    /// Networks that are exempt from all limits per address, separated by commas, or none. By
+    /// default this machine; add the shop's own back ends.
     #[arg(
         long,
         env = "HOLDFAST_UNLIMITED_NETWORKS",
@@ -131,24 +128,24 @@ pub struct EdgeSettings {
     )]
     pub unlimited_networks: UnlimitedNetworks,
 
-    /// Networks whose X-Forwarded-For is believed, separated by commas: 10.0.0.0/8,::1. The client
-    /// is the rightmost hop outside, and bounded wherever the proxy runs.
+    /// Networks whose X-Forwarded-For header is trusted, separated by commas: 10.0.0.0/8,::1. The
+    /// client is the rightmost hop outside of them; limits apply to it wherever the proxy runs.
     #[arg(long, env = "HOLDFAST_TRUSTED_PROXIES", default_value = "")]
     pub trusted_proxies: TrustedProxies,
 
-    /// Most connections at once from one address (IPv6: from one /64 network), streams among them;
-    /// one more is answered 429. Raise it where many clients share an address.
+    /// Most concurrent connections per address (IPv6: per /64 network), including streams; further
+    /// ones get 429. Raise it where many clients share an address.
     #[arg(long, env = "HOLDFAST_MAX_CONNECTIONS_PER_ADDRESS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections_per_address: u32,
 
-    /// Most streams at once from one address; behind a trusted proxy, of one forwarded address. One
-    /// more is answered 429.
+    /// Most concurrent streams per address (behind a trusted proxy, per forwarded address); further
+    /// ones get 429.
     #[arg(long, env = "HOLDFAST_MAX_STREAMS_PER_ADDRESS", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_streams_per_address: u32,
 }
 
 impl EdgeSettings {
-    /// The limiter that these settings ask for.
+    /// Creates the limiter for these settings.
     #[must_use]
     pub fn limiter(&self) -> Limiter {
         let bounds = Bounds {
@@ -163,12 +160,12 @@ impl EdgeSettings {
     }
 }
 
-/// How buyers say who they are.
+/// How buyers are authenticated.
 #[derive(Debug, Clone, Args)]
 pub struct BuyerSettings {
-    /// Secret that the shop signs buyers' tokens with (JWT, HS256); without it, the buyer_id of a
-    /// request is believed. At least 32 bytes where other machines reach the server: any buyer can
-    /// test guesses on their own token.
+    /// Secret with which the shop signs buyers' tokens (JWT, HS256). Without it, the buyer_id of a
+    /// request is trusted. At least 32 bytes where other machines can reach the server: a buyer can
+    /// test guesses against their own token.
     #[arg(long, env = "HOLDFAST_BUYER_SECRET", hide_env_values = true)]
     pub buyer_secret: Option<String>,
 
@@ -177,25 +174,27 @@ pub struct BuyerSettings {
     #[arg(long, env = "HOLDFAST_BUYER_AUDIENCE", value_name = "TEXT")]
     pub buyer_audience: Option<String>,
 
-    /// Longest lifetime of a buyer's token, in seconds: one whose exp is farther ahead is refused.
+    /// Longest lifetime of a buyer's token, in seconds: a token whose exp is farther ahead is
+    /// refused.
     #[arg(long, env = "HOLDFAST_BUYER_TOKEN_MAX_SECONDS", value_name = "SECONDS", default_value_t = 86_400, value_parser = clap::value_parser!(u32).range(1..=31_622_400))]
     pub buyer_token_max_seconds: u32,
 
-    /// Difference between the shop's clock and this one that the exp, nbf and iat of a buyer's
-    /// token may show, in seconds.
+    /// Tolerated difference between the shop's clock and this server's, in seconds, when the exp,
+    /// nbf and iat claims of a buyer's token are checked.
     #[arg(long, env = "HOLDFAST_BUYER_LEEWAY_SECONDS", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=300))]
     pub buyer_leeway_seconds: u32,
 }
 
-/// The bearer keys.
+/// The bearer keys of administrators and auditors.
 #[derive(Debug, Clone, Args)]
 pub struct KeySettings {
-    /// Bearer key of admins; made in the data directory when not given. Must be given where other machines reach the server; take 16
-    /// characters or more there. Fewer than 5 are refused there.
+    /// Bearer key of administrators; generated in the data directory when not set. Required where
+    /// other machines can reach the server; there, fewer than 5 characters are refused and 16 or
+    /// more are recommended.
     #[arg(long, env = "HOLDFAST_ADMIN_KEY", hide_env_values = true)]
     pub admin_key: Option<String>,
 
-    /// Bearer key of auditors; as the admin key.
+    /// Bearer key of auditors; the same rules apply as for the admin key.
     #[arg(long, env = "HOLDFAST_AUDITOR_KEY", hide_env_values = true)]
     pub auditor_key: Option<String>,
 }
@@ -203,77 +202,61 @@ pub struct KeySettings {
 /// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Generated keys are for one machine.
+    /// Generated keys are accepted only on a loopback address.
     #[error(
         "listening on {listen}, which other machines can reach, needs --admin-key and --auditor-key"
     )]
-    KeysRequired {
-        /// The address asked for.
-        listen: SocketAddr,
-    },
-    /// A key that no header can carry.
+    KeysRequired { listen: SocketAddr },
+    /// A key that cannot be sent in a header.
     #[error("{name} must be visible ASCII, at least one character")]
-    NoKey {
-        /// Which one.
-        name: &'static str,
-    },
-    /// A key that anyone finds by trying.
+    NoKey { name: &'static str },
+    /// A key short enough to be found by trying.
     #[error(
-        "{name} has {characters} characters, and other machines can reach {listen}: it would be found by trying. \
-         Take at least {SHORTEST_KEY}, and rather what `openssl rand -hex 24` prints"
+        "{name} has {characters} characters, and other machines can reach {listen}: it can be guessed. \
+         Use at least {SHORTEST_KEY} characters, preferably the output of `openssl rand -hex 24`"
     )]
     ShortKey {
-        /// Which one.
         name: &'static str,
-        /// Its length.
         characters: usize,
-        /// The address asked for.
         listen: SocketAddr,
     },
-    /// Tokens signed with it could be anybody's, and without one there would be none.
+    /// With an empty secret anyone could sign tokens; ignoring it would leave requests
+    /// unauthenticated.
     #[error(
-        "the buyer secret is empty: set HOLDFAST_BUYER_SECRET to what the shop signs with, or unset it to believe every buyer_id"
+        "the buyer secret is empty: set HOLDFAST_BUYER_SECRET to the shop's signing secret, or unset it to trust every buyer_id"
     )]
     EmptyBuyerSecret,
     /// Tokens without an audience would be accepted.
     #[error(
-        "the buyer audience is empty: set HOLDFAST_BUYER_AUDIENCE to what the shop's tokens have as aud, or unset it"
+        "the buyer audience is empty: set HOLDFAST_BUYER_AUDIENCE to the aud claim of the shop's tokens, or unset it"
     )]
     EmptyBuyerAudience,
-    /// Whoever has one token could find it by trying, and then be any buyer.
+    /// A buyer with one token could find the secret by trying, and then sign tokens for any buyer.
     #[error(
         "the buyer secret has {bytes} bytes, and other machines can reach {listen}: HS256 needs {MIN_SECRET_BYTES} or more \
          (RFC 7518, section 3.2), because any buyer can test guesses on their own token; \
-         set HOLDFAST_BUYER_SECRET to what `openssl rand -hex 32` prints"
+         set HOLDFAST_BUYER_SECRET to the output of `openssl rand -hex 32`"
     )]
-    ShortBuyerSecret {
-        /// Its length.
-        bytes: usize,
-        /// The address asked for.
-        listen: SocketAddr,
-    },
-    /// Whoever reads the log could sell from it.
+    ShortBuyerSecret { bytes: usize, listen: SocketAddr },
+    /// Otherwise auditors could act as administrators.
     #[error("the admin key and the auditor key must differ")]
     SameKeys,
     /// The data directory cannot be used.
     #[error("cannot keep keys in {path}")]
     KeyFile {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
 }
 
-/// What buyers' tokens must be, if the shop signs any.
+/// Returns how buyers' tokens are verified, or `None` when the shop signs none.
 ///
-/// On a loopback address a secret below [`MIN_SECRET_BYTES`] is only warned of: a developer's
-/// machine, or a server behind a proxy that was started with such a secret before this was checked.
+/// On a loopback address, a secret shorter than [`MIN_SECRET_BYTES`] only logs a warning: it may be
+/// a developer's machine, or a server behind a proxy that was started before this check existed.
 ///
 /// # Errors
-/// [`ConfigError::EmptyBuyerSecret`]: an empty secret would let anybody be any buyer;
-/// [`ConfigError::ShortBuyerSecret`];
+/// [`ConfigError::EmptyBuyerSecret`], [`ConfigError::ShortBuyerSecret`] or
 /// [`ConfigError::EmptyBuyerAudience`].
 pub fn buyer_tokens(settings: &Settings) -> Result<Option<BuyerTokens>, ConfigError> {
     let (buyers, listen) = (&settings.buyers, settings.listen);
@@ -300,9 +283,9 @@ pub fn buyer_tokens(settings: &Settings) -> Result<Option<BuyerTokens>, ConfigEr
             return Err(ConfigError::ShortBuyerSecret { bytes, listen });
         }
         warn!(
-            "the buyer secret has {bytes} bytes: any buyer can test guesses on their own token, and a guess that fits signs \
-             tokens for every buyer. Set HOLDFAST_BUYER_SECRET to {MIN_SECRET_BYTES} bytes or more, for instance what \
-             `openssl rand -hex 32` prints"
+            "the buyer secret has {bytes} bytes: any buyer can test guesses on their own token, and a correct guess signs \
+             tokens for every buyer. Set HOLDFAST_BUYER_SECRET to {MIN_SECRET_BYTES} bytes or more, for example the output of \
+             `openssl rand -hex 32`"
         );
     }
     Ok(Some(BuyerTokens {
@@ -313,16 +296,15 @@ pub fn buyer_tokens(settings: &Settings) -> Result<Option<BuyerTokens>, ConfigEr
     }))
 }
 
-/// The shortest key, in characters, that nobody is advised to make longer.
+/// Keys of at least this many characters log no warning.
 const ADVISED_KEY: usize = 16;
 
-/// The shortest key, in characters, that can be used where other machines reach the server: at the
-/// 60 attempts a minute that an address has, four letters and digits are found within three weeks,
-/// and five within two years.
+/// The shortest key, in characters, that is accepted where other machines can reach the server. At
+/// the 60 attempts a minute that an address has, four letters and digits are found within three
+/// weeks, and five within two years.
 const SHORTEST_KEY: usize = 5;
 
-/// On one's own machine a key that can be found by trying is only warned of; what others can reach,
-/// others can try.
+/// Rejects a short key where other machines can reach the server; elsewhere logs a warning.
 fn advise(name: &'static str, key: &str, listen: SocketAddr) -> Result<(), ConfigError> {
     let (is_reached, characters) = (!listen.ip().is_loopback(), key.len());
     if characters < SHORTEST_KEY {
@@ -334,18 +316,19 @@ fn advise(name: &'static str, key: &str, listen: SocketAddr) -> Result<(), Confi
             });
         }
         warn!(
-            "{name} has {characters} characters: it can be found by trying, and no server that other machines reach takes it"
+            "{name} has {characters} characters: it can be guessed. It is accepted only because no other machine can reach this server"
         );
     } else if is_reached && characters < ADVISED_KEY {
         warn!(
-            "{name} has fewer than {ADVISED_KEY} characters, and other machines can reach {listen}: it could be found by trying. \
-             Set a longer one, for instance what `openssl rand -hex 24` prints"
+            "{name} has fewer than {ADVISED_KEY} characters, and other machines can reach {listen}: it can be guessed. \
+             Set a longer one, for example the output of `openssl rand -hex 24`"
         );
     }
     Ok(())
 }
 
-/// The keys that were given; for the rest, those in `data_dir`, made now if need be.
+/// Returns the configured keys; reads a key that is not configured from `data_dir`, or generates
+/// it there.
 ///
 /// # Errors
 /// [`ConfigError`].
@@ -374,13 +357,13 @@ pub fn load_keys(
     })
 }
 
-/// Where a generated admin key is kept.
+/// The file of the generated admin key.
 #[must_use]
 pub fn admin_key_file(data_dir: &Path) -> PathBuf {
     data_dir.join("admin.key")
 }
 
-/// Where a generated auditor key is kept.
+/// The file of the generated auditor key.
 #[must_use]
 pub fn auditor_key_file(data_dir: &Path) -> PathBuf {
     data_dir.join("auditor.key")
@@ -429,7 +412,7 @@ mod tests {
     };
 
     #[test]
-    fn generated_keys_are_kept_and_are_for_loopback_only() {
+    fn generated_keys_persist_and_are_for_loopback_only() {
         let directory =
             std::env::temp_dir().join(format!("holdfast-keys-{}", uuid::Uuid::new_v4()));
         let listen = "127.0.0.1:0".parse().unwrap();
@@ -452,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_to_listen_on_may_be_a_name() {
+    fn listen_address_may_be_a_host_name() {
         for (text, expected) in [
             ("127.0.0.1:8080", "127.0.0.1:8080"),
             ("[::1]:0", "[::1]:0"),

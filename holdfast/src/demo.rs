@@ -1,6 +1,6 @@
-//! `holdfast demo`: a server with sample drops and simulated shoppers, to look at and to try things on.
+//! `holdfast demo`: a server with sample drops and simulated shoppers, for trying things out.
 //!
-//! The shoppers are clients like any other: they use the public API on the address that is printed.
+//! The shoppers are ordinary clients: they use the public API on the printed address.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -17,27 +17,26 @@ use crate::server::{Server, ServerError};
 /// Settings of a demo.
 #[derive(Debug, Args)]
 pub struct DemoArgs {
-    /// As for serve.
+    /// The same as for serve.
     #[command(flatten)]
     pub settings: Settings,
 
-    /// Shoppers that arrive in a second, on average; 0 for an empty shop
+    /// Average number of shoppers that arrive per second; 0 for an empty shop
     #[arg(long, env = "HOLDFAST_SHOPPERS_PER_SECOND", default_value_t = 1.5)]
     pub shoppers_per_second: f64,
 }
 
-/// Why there is no demo.
+/// Why the demo failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    /// The server did not start, or stopped by itself.
+    /// The server did not start, or stopped without a request to stop.
     #[error(transparent)]
     Server(#[from] ServerError),
-    /// The sample drops could not be created.
     #[error("cannot set up the sample drops")]
     Samples(#[source] ClientError),
 }
 
-/// Serves, seeds, and sends shoppers until a signal.
+/// Serves, seeds and simulates shoppers until a signal.
 ///
 /// # Errors
 /// [`DemoError`].
@@ -85,7 +84,7 @@ async fn set_up(
     Ok((client, drops))
 }
 
-/// An address that listens everywhere is reached here.
+/// A server that listens on all addresses is reached through the loopback address.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = if address.ip().is_unspecified() {
         IpAddr::V4(Ipv4Addr::LOCALHOST)
@@ -107,7 +106,7 @@ fn explain(args: &DemoArgs, address: SocketAddr, drops: &[DropView]) {
     let text = format!(
         "
 The shop:    http://{address}/
-Dashboard:   http://{address}/admin   (it asks for the admin key)
+Dashboard:   http://{address}/admin   (sign in with the admin key)
 The stream:  curl -sN http://{address}/v1/stream
 A hold:      curl -s http://{address}/v1/drops/{drop_id}/holds -H \"Idempotency-Key: $(date +%s%N)\" \\
                   -H 'Content-Type: application/json' -d '{{\"buyer_id\": \"me\", \"display_name\": \"Me\"}}'

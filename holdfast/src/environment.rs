@@ -1,24 +1,25 @@
-//! What the environment says, put in order before the command line is read.
+//! Normalizes environment variables before the command line is parsed.
 //!
-//! Promise: a variable that is set but empty counts as not set, for a container or a unit file often cannot leave one out; but not
-//! where that would open what somebody meant to lock ([`LOCKS`]). A switch is on for 1, yes, true, on, and off for 0, no, false, off.
-//! Limit: `--help` does not name a variable that is set but empty.
+//! Promise: a variable that is set but empty counts as not set, because a container or a unit file
+//! often cannot leave one out. The exceptions are variables whose absence would disable a
+//! protection ([`LOCKS`]). A switch is on for 1, yes, true, on, and off for 0, no, false, off.
+//! Limit: `--help` does not show a variable that is set but empty.
 
 use std::ffi::OsString;
 
 use clap::builder::{BoolishValueParser, OsStr, Resettable, TypedValueParser};
 use clap::{Arg, ArgAction, Command};
 
-/// What is locked when this is set and open when it is not. Empty, it is a mistake (a secret that was not found, most likely), and
-/// whoever reads the setting refuses it.
+/// Variables that enable a protection. An empty value is a mistake (most likely a secret that was
+/// not found), and the code that reads the setting rejects it.
 const LOCKS: [&str; 2] = ["HOLDFAST_BUYER_SECRET", "HOLDFAST_BUYER_AUDIENCE"];
 
-/// `command` and all below it, without the variables that say nothing.
-pub(crate) fn tidied(command: Command) -> Command {
-    command.mut_args(tidied_arg).mut_subcommands(tidied)
+/// Removes the variables without a value from the arguments of `command` and its subcommands.
+pub(crate) fn normalized(command: Command) -> Command {
+    command.mut_args(normalized_arg).mut_subcommands(normalized)
 }
 
-fn tidied_arg(arg: Arg) -> Arg {
+fn normalized_arg(arg: Arg) -> Arg {
     let is_switch = matches!(arg.get_action(), ArgAction::SetTrue);
     let name = arg
         .get_env()
@@ -29,15 +30,15 @@ fn tidied_arg(arg: Arg) -> Arg {
     } else {
         arg
     };
-    if value.is_some_and(|value| says_nothing(is_switch, &value)) {
+    if value.is_some_and(|value| is_unset(is_switch, &value)) {
         arg.env(Resettable::<OsStr>::Reset)
     } else {
         arg
     }
 }
 
-/// A switch that is off is as one that was not thrown: it stands in no other's way.
-fn says_nothing(is_switch: bool, value: &OsString) -> bool {
+/// A switch that is off counts as not set, so that it does not conflict with another argument.
+fn is_unset(is_switch: bool, value: &OsString) -> bool {
     let is_off = || BoolishValueParser::new().parse_ref(&Command::new(""), None, value);
     value.is_empty() || (is_switch && is_off().is_ok_and(|is_on| !is_on))
 }
@@ -47,8 +48,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_empty_says_nothing_and_neither_does_a_switch_that_is_off() {
-        for (is_switch, value, nothing) in [
+    fn empty_variables_and_switches_that_are_off_count_as_unset() {
+        for (is_switch, value, unset) in [
             (false, "", true),
             (true, "", true),
             (false, " ", false),
@@ -63,8 +64,8 @@ mod tests {
             (true, "maybe", false),
         ] {
             assert_eq!(
-                says_nothing(is_switch, &value.into()),
-                nothing,
+                is_unset(is_switch, &value.into()),
+                unset,
                 "{is_switch} {value:?}"
             );
         }

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use mimalloc::MiMalloc;
 
-/// Requests are taken on one thread, answered on another, and freed on either: measured in docs/PERFORMANCE.md.
+/// Requests are read on one thread, handled on another, and freed on either. Measured in
+/// docs/PERFORMANCE.md.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -1,4 +1,4 @@
-//! `holdfast projections`: how far each view's table is, and tables rebuilt from the log while a server serves.
+//! `holdfast projections`: lists each projection's table, and rebuilds tables while a server runs.
 
 use std::io;
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ use terminal::print_line;
 use terminal::progress::{EVENTS, bar};
 use terminal::table::columns;
 
-/// What may be asked about views.
+/// Arguments of `holdfast projections`.
 #[derive(Debug, Args)]
 pub struct ProjectionsArgs {
     #[command(subcommand)]
@@ -27,9 +27,9 @@ pub struct ProjectionsArgs {
 
 #[derive(Debug, Subcommand)]
 enum ProjectionsCommand {
-    /// Show how far each table has read, how far it is behind, and how many rows it has.
+    /// Show each table's checkpoint, its lag and its number of rows.
     List(ListArgs),
-    /// Fold the whole log into new tables beside the live ones, compare, and swap them in.
+    /// Fold the whole log into new tables, compare them with the live ones, and swap them in.
     Rebuild(RebuildArgs),
 }
 
@@ -38,7 +38,7 @@ struct ListArgs {
     #[command(flatten)]
     database: DatabaseSettings,
 
-    /// Answer in JSON.
+    /// Print JSON.
     #[arg(long, env = "HOLDFAST_PROJECTIONS_JSON")]
     json: bool,
 }
@@ -48,20 +48,19 @@ struct RebuildArgs {
     #[command(flatten)]
     database: DatabaseSettings,
 
-    /// Which; may be several.
+    /// The projections to rebuild.
     #[arg(value_name = "NAME", required_unless_present = "all", value_parser = clap::builder::PossibleValuesParser::new(NAMES))]
     names: Vec<String>,
 
-    /// All of them, in one pass over the log.
+    /// Rebuild all of them, in one pass over the log.
     #[arg(long, env = "HOLDFAST_PROJECTIONS_ALL", conflicts_with = "names")]
     all: bool,
 
-    /// Answer in JSON.
+    /// Print JSON.
     #[arg(long, env = "HOLDFAST_PROJECTIONS_JSON")]
     json: bool,
 }
 
-/// Why it could not be done.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
     #[error(transparent)]
@@ -75,7 +74,7 @@ enum Failure {
 }
 
 impl Failure {
-    /// As of an audit: 1 for what speaks against the log, else 2.
+    /// The exit codes of `audit`: 1 for a fault of the log, else 2.
     fn exit_code(&self) -> ExitCode {
         let is_of_log = matches!(
             self,
@@ -91,7 +90,7 @@ impl Failure {
     }
 }
 
-/// Runs it; exit code 0: done, 1: the log is not what it should be, 2: it could not be done.
+/// Runs the command. Exit code 0: done; 1: the log violates its invariants; 2: the command failed.
 pub async fn run(args: ProjectionsArgs) -> ExitCode {
     let outcome = match args.command {
         ProjectionsCommand::List(args) => list(&args).await,
@@ -107,7 +106,6 @@ pub async fn run(args: ProjectionsArgs) -> ExitCode {
     }
 }
 
-/// One table.
 struct Listed {
     name: &'static str,
     checkpoint: i64,
@@ -118,7 +116,7 @@ struct Listed {
 
 async fn list(args: &ListArgs) -> Result<String, Failure> {
     let database = Database::open_existing(&args.database).await?;
-    let listed = look(&database.pool).await;
+    let listed = read_tables(&database.pool).await;
     database.close().await;
     let listed = listed?;
     if args.json {
@@ -141,7 +139,7 @@ async fn list(args: &ListArgs) -> Result<String, Failure> {
     Ok(columns(&rows, &[1, 2, 3]))
 }
 
-async fn look(pool: &PgPool) -> Result<Vec<Listed>, sqlx::Error> {
+async fn read_tables(pool: &PgPool) -> Result<Vec<Listed>, sqlx::Error> {
     let mut listed = vec![];
     for (name, version) in NAMES.into_iter().zip(VERSIONS) {
         let sql = format!(
@@ -166,7 +164,8 @@ async fn look(pool: &PgPool) -> Result<Vec<Listed>, sqlx::Error> {
     Ok(listed)
 }
 
-/// What a server of this version says of such a table, whether or not one runs.
+/// The error that a server of this version reports for a table of another version. Independent of
+/// whether a server runs.
 fn of_other_version(
     name: &'static str,
     checkpoint: i64,
@@ -208,13 +207,13 @@ async fn rebuild_tables(args: &RebuildArgs) -> Result<String, Failure> {
 }
 
 fn sentence(table: &Rebuilt) -> String {
-    let found = match table.was_equal {
-        Some(true) => "the table was equal",
-        Some(false) => "the table DIFFERED and was replaced",
-        None => "the table was behind and was replaced",
+    let comparison = match table.was_equal {
+        Some(true) => "the old table was equal",
+        Some(false) => "the old table DIFFERED and was replaced",
+        None => "the old table was behind and was replaced",
     };
     format!(
-        "{}: rebuilt up to position {}, {} rows; {found}",
+        "{}: rebuilt up to position {}, {} rows; {comparison}",
         table.name, table.position, table.rows
     )
 }

@@ -1,8 +1,8 @@
 //! `holdfast log`: finds out where the event log is refused, and repairs it.
 //!
-//! Promise: without `--yes` nothing changes, and what would change is printed. Each repair leaves a
-//! record in the log itself ([`domain::incident`]), which `audit verify` reports. Limit: a repair
-//! needs the owner of the tables.
+//! Promise: without `--yes` nothing changes, and the planned change is printed. Each repair is
+//! recorded in the log itself ([`domain::incident`]), and `audit verify` reports the record. Limit:
+//! a repair needs the owner of the tables.
 
 mod check;
 mod cut;
@@ -21,7 +21,7 @@ use database::DatabaseSettings;
 use database::fail;
 use terminal::print_line;
 
-/// What operators may ask.
+/// Arguments of `holdfast log`.
 #[derive(Debug, Args)]
 pub struct LogArgs {
     #[command(subcommand)]
@@ -30,37 +30,34 @@ pub struct LogArgs {
 
 #[derive(Debug, Subcommand)]
 enum LogCommand {
-    /// Find out where the log is refused, and why. Reads only.
+    /// Find out where and why the log is refused. Reads only.
     Check(check::CheckArgs),
-    /// Remove the end of the log, from the position after --after on. A copy stays in the table
-    /// cut_events.
+    /// Remove the tail of the log after position --after. A copy is kept in the table cut_events.
     Cut(cut::CutArgs),
-    /// Declare that the event at one position has no effect. It keeps its place in the log.
+    /// Declare that the event at one position has no effect. The event stays in the log.
     Void(void::VoidArgs),
 }
 
-/// Why a repair was not made.
+/// Why a command failed or a repair was not made.
 #[derive(Debug, thiserror::Error)]
 pub enum RepairError {
-    /// There is no database.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// The log cannot be read.
     #[error("cannot read the event log")]
     Log(#[from] LogError),
-    /// The database does not answer as it should.
+    /// The database failed.
     #[error("cannot use the database")]
     Sql(#[from] sqlx::Error),
-    /// It would do harm.
+    /// The repair would do harm.
     #[error("{0}")]
     Refused(String),
-    /// The answer cannot be written.
+    /// The result cannot be printed.
     #[error("cannot write")]
     Output(#[from] std::io::Error),
 }
 
-/// Runs a command; exit code 0: done, or nothing to repair, 1: something is refused, 2: it could
-/// not be told.
+/// Runs a command. Exit code 0: done, or nothing to repair; 1: the log or the repair is refused; 2:
+/// the command failed.
 pub async fn run(args: LogArgs) -> ExitCode {
     let outcome = match args.command {
         LogCommand::Check(args) => check::run(&args).await,
@@ -79,17 +76,17 @@ pub async fn run(args: LogArgs) -> ExitCode {
     })
 }
 
-/// What every repair is told.
+/// Arguments of every repair.
 #[derive(Debug, Args)]
 struct RepairArgs {
     #[command(flatten)]
     database: DatabaseSettings,
 
-    /// Why. It stays in the log: name no person.
+    /// The reason, recorded in the log. Do not name a person.
     #[arg(long, env = "HOLDFAST_LOG_REASON", value_name = "TEXT", value_parser = reason)]
     reason: Reason,
 
-    /// Do it. Without, only what would be done is printed.
+    /// Make the change. Without this flag, the planned change is only printed.
     #[arg(long, env = "HOLDFAST_LOG_YES")]
     yes: bool,
 }
@@ -102,7 +99,7 @@ fn say(lines: &[String]) -> Result<(), RepairError> {
     Ok(print_line(&lines.join("\n"))?)
 }
 
-/// Refuses whoever does not own the log.
+/// Returns [`RepairError::Refused`] unless the database user owns the log's tables.
 async fn must_own(connection: &mut PgConnection) -> Result<(), RepairError> {
     let owns: bool = sqlx::query_scalar(
         "SELECT pg_has_role(current_user, relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass('events')",
@@ -113,12 +110,12 @@ async fn must_own(connection: &mut PgConnection) -> Result<(), RepairError> {
     if owns {
         return Ok(());
     }
-    let why = "this repair needs the database user who owns the table events";
+    let why = "this repair needs the owner of the table events as the database user";
     Err(RepairError::Refused(why.to_owned()))
 }
 
-/// Makes the commit of a repair wait for the disk and for synchronous standbys, whatever the
-/// database, the role or a connection pooler has set; for this transaction only.
+/// Makes the commit of a repair wait for the disk and for synchronous standbys, for this transaction
+/// only. Overrides settings of the database, the role or a connection pooler.
 async fn commit_durably(transaction: &mut PgConnection) -> Result<(), RepairError> {
     sqlx::query(
         "SELECT set_config('synchronous_commit',
@@ -130,8 +127,8 @@ async fn commit_durably(transaction: &mut PgConnection) -> Result<(), RepairErro
     Ok(())
 }
 
-/// Appends the record of an incident, as a stock program appends: the database gives place, time
-/// and hash.
+/// Appends the record of an incident with a plain INSERT. The database assigns position, time and
+/// hash.
 async fn record(connection: &mut PgConnection, event: &LogEvent) -> Result<Position, RepairError> {
     let payload =
         serde_json::to_string(event).map_err(|error| sqlx::Error::Encode(error.into()))?;

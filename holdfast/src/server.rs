@@ -1,8 +1,8 @@
-//! A running server: its parts wired, started in order, and stopped in order.
+//! A running server: wires its parts, starts them in order and stops them in order.
 //!
-//! Promise: when [`Server::run`] returns after a stop, everybody in flight was answered, every stream was ended, and
-//! everything answered is in the log. Limit: each step of stopping takes at most [`GRACE`]; whoever is not done by then is
-//! cut off.
+//! Promise: when [`Server::run`] returns after a stop, every in-flight request was answered, every
+//! stream has ended, and everything that was answered is in the log. Limit: each step of the
+//! shutdown takes at most [`GRACE`]; requests that are not done by then are cut off.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -37,69 +37,62 @@ use tracing::{info, warn};
 
 use crate::config::{ConfigError, Settings, buyer_tokens, load_keys};
 
-/// How long a stopping server waits for those in flight.
+/// How long a stopping server waits for in-flight requests.
 pub const GRACE: Duration = Duration::from_secs(5);
 
-/// Why a server did not start, or stopped by itself.
+/// Why a server did not start, or stopped without a request to stop.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The settings cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// There is no database.
     #[error(transparent)]
     Database(#[from] DatabaseError),
-    /// The address is taken, or not ours.
+    /// The address is in use, or does not belong to this machine.
     #[error("cannot listen on {address} (--listen chooses another; port 0 picks a free one)")]
     Listen {
-        /// The address asked for.
         address: SocketAddr,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
-    /// It was asked to stop before it had started.
-    #[error("asked to stop before it had started")]
+    /// A signal arrived during the start.
+    #[error("interrupted before the server had started")]
     Stopped,
-    /// The log cannot be read.
     #[error("cannot read the event log")]
     Load(#[source] LogError),
-    /// The log cannot be accepted as it is.
+    /// The log violates its invariants.
     #[error("the event log is refused: run `holdfast log check`, and see docs/LOG_REFUSED.md")]
     Refused(#[source] LogError),
-    /// The engine stopped to do no harm.
+    /// The engine stopped because continuing could do harm.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The engine ended by a panic: history that it cannot apply, or a defect.
+    /// The engine panicked: it cannot apply an event, or it has a defect.
     #[error("the engine failed")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The system gave the engine no thread.
     #[error("cannot start the engine's thread")]
     Thread(#[source] std::io::Error),
 }
 
-/// A server that answers.
+/// A server that accepts requests.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
     database: Database,
-    /// Ends the HTTP side: no new connections, streams end.
+    /// Ends the HTTP side: it accepts no new connections, and streams end.
     closing: CancellationToken,
     /// Ends the engine and the projections, after the HTTP side.
     stopping: CancellationToken,
     http: JoinHandle<()>,
     engine: EngineThread,
-    /// The log that the engine appends to.
     appended: PostgresLog,
     followers: JoinSet<()>,
 }
 
 impl Server {
-    /// Starts everything, and returns once requests are answered. It may wait long for a synchronous standby, so `stop` ends
-    /// it on the way.
+    /// Starts everything, and returns once requests are served. Waiting for a synchronous standby
+    /// can take long, so `stop` interrupts the start.
     ///
     /// # Errors
-    /// [`ServerError`]; nothing is left running then.
+    /// [`ServerError`]; everything that was started has been stopped by then.
     pub async fn start(settings: &Settings, stop: &CancellationToken) -> Result<Self, ServerError> {
         let address = settings.listen;
         let keys = load_keys(&settings.keys, &settings.database.data_dir, address)?;
@@ -121,7 +114,7 @@ impl Server {
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
 
         let (views, feed) = (Views::default(), Feed::default());
-        let (hub, rooms) = stream::open(&views, settings.max_watchers, stream_rooms());
+        let (hub, shards) = stream::open(&views, settings.max_watchers, stream_shard_count());
         let lateness = ReleaseLateness::default();
         let limiter = settings.edge.limiter();
         let observer = (
@@ -151,7 +144,8 @@ impl Server {
                 unavailable @ LogError::Unavailable(_) => ServerError::Load(unavailable),
             })?,
             () = stop.cancelled() => {
-                // A commit that waits for a standby would stay on the server, one for each start.
+                // A commit that waits for a standby would stay on the database server, one for each
+                // start.
                 appended.end_sessions().await;
                 return Err(ServerError::Stopped);
             }
@@ -168,13 +162,13 @@ impl Server {
         let interval = Duration::from_millis(u64::from(settings.stream_interval_ms));
         followers.spawn(hub.clone().publish(views.clone(), stopping.clone()));
         let streams = TaskTracker::new();
-        for room in rooms {
-            streams.spawn(room.run(interval, closing.clone()));
+        for shard in shards {
+            streams.spawn(shard.run(interval, closing.clone()));
         }
 
         let refused = Refused::default();
-        let kept = refused.clone();
-        followers.spawn(kept.keep(database.pool.clone(), stopping.clone()));
+        let saved = refused.clone();
+        followers.spawn(saved.keep(database.pool.clone(), stopping.clone()));
         let streams_of_address =
             AddressLimit::of_streams(settings.edge.max_streams_per_address, exemptions(settings));
 
@@ -207,22 +201,22 @@ impl Server {
         })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// What it keeps its log in, in words.
+    /// Describes the database for people.
     #[must_use]
     pub fn database(&self) -> String {
         self.database.describe()
     }
 
-    /// Runs until `stop`, then answers who is in flight and stops everything in order.
+    /// Runs until `stop`, then drains in-flight requests and stops everything in order.
     ///
     /// # Errors
-    /// [`ServerError`] when the engine stopped by itself.
+    /// [`ServerError`] when the engine stopped without being stopped.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), ServerError> {
         let ended = tokio::select! {
             () = stop.cancelled() => None,
@@ -236,11 +230,11 @@ impl Server {
         };
         if timeout(GRACE, self.followers.join_all()).await.is_err() {
             warn!(
-                "a projection was not done in time; it goes on from its checkpoint at the next start"
+                "a projection did not stop in time; it resumes from its checkpoint at the next start"
             );
         }
         if timeout(GRACE, self.database.close()).await.is_err() {
-            warn!("the database did not let go in time");
+            warn!("the database did not close its connections in time");
         }
         match ended {
             Some(Ok(outcome)) => Ok(outcome?),
@@ -252,7 +246,7 @@ impl Server {
     async fn stop_serving(&mut self) {
         self.closing.cancel();
         if timeout(GRACE, &mut self.http).await.is_err() {
-            warn!("some requests were not done in time and are cut off");
+            warn!("some requests did not finish in time and are cut off");
             self.http.abort();
         }
     }
@@ -261,7 +255,7 @@ impl Server {
         let ended = timeout(GRACE, self.engine.ended()).await.ok();
         if ended.is_none() {
             warn!(
-                "the event log did not answer in time; what was in flight is known at the next start"
+                "the event log did not respond in time; the outcome of in-flight appends is known at the next start"
             );
             self.appended.end_sessions().await;
         }
@@ -269,8 +263,8 @@ impl Server {
     }
 }
 
-/// Connections that may wait to be accepted, for a stampede arrives all at once; the system holds it down to its own bound
-/// (`net.core.somaxconn`).
+/// Connections that may wait to be accepted, because a stampede arrives all at the same moment. The
+/// system caps it at its own limit (`net.core.somaxconn`).
 const LISTEN_BACKLOG: u32 = 65_535;
 
 fn listen(address: SocketAddr, idle: Duration) -> std::io::Result<TcpListener> {
@@ -278,18 +272,18 @@ fn listen(address: SocketAddr, idle: Duration) -> std::io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // A restart must not wait for the connections of the run before.
+    // A restart must not wait for the previous run's connections to leave TIME_WAIT.
     socket.set_reuseaddr(true)?;
     connections::limit_buffers(&socket, idle)?;
     socket.bind(address)?;
     socket.listen(LISTEN_BACKLOG)
 }
 
-/// Open files that are not connections of clients: the database's, and some room.
+/// Open files that are not client connections: the database's, and a reserve.
 const OTHER_FILES: u64 = 256;
 
-/// Every buyer and every watcher is an open file: raises their number as far as the system allows without asking, and tells
-/// how many connections that makes.
+/// Raises the limit of open files as far as the system allows, because every buyer and every
+/// watcher is an open file. Returns the number of connections that this permits.
 fn connections_allowed() -> u32 {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
@@ -300,8 +294,9 @@ fn connections_allowed() -> u32 {
     u32::try_from(files.saturating_sub(OTHER_FILES).max(1)).unwrap_or(u32::MAX)
 }
 
-/// Half as many as there are processors: telling must leave room for selling, and who reads on the same machine keeps up.
-fn stream_rooms() -> usize {
+/// Half as many shards as processors: serving streams must leave capacity for sales, and stream
+/// clients on the same machine must keep up.
+fn stream_shard_count() -> usize {
     let processors = std::thread::available_parallelism();
     processors.map_or(1, |processors| processors.get().div_ceil(2))
 }
@@ -326,7 +321,7 @@ fn bounds(settings: &Settings) -> Bounds {
     }
 }
 
-/// Serves until `closing`, and returns when every request is answered and every stream ended.
+/// Serves until `closing`, and returns when every request is answered and every stream has ended.
 async fn serve(
     listener: TcpListener,
     app: App,
@@ -334,7 +329,7 @@ async fn serve(
     streams: TaskTracker,
     closing: CancellationToken,
 ) {
-    // Bounds for addresses ask who called.
+    // Limits per address need the peer's address.
     let with_peer = true;
     connections::serve(listener, router(app), with_peer, bounds, closing).await;
     streams.close();

@@ -1,7 +1,8 @@
-//! What the commands share towards a terminal: lines on standard output and standard error, log
-//! lines, tables, bars, and Ctrl-C.
+//! Terminal input and output of the commands: lines on standard output and standard error, log
+//! lines, tables, progress bars, and signals.
 
-// A closed pipe or a full disk must end neither a server nor a command by a panic: see [`print_line`] and [`say`].
+// A closed pipe or a full disk must not make a server or a command panic: see [`print_line`] and
+// [`say`].
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod logging;
@@ -16,32 +17,33 @@ use std::process::ExitCode;
 
 use self::text::one_line;
 
-/// Writes a text and a line feed to standard output, and knows who does not read it to its end.
+/// Writes a text and a line feed to standard output. A reader that closed the pipe is not an error.
 ///
 /// # Errors
-/// When it cannot be written.
+/// Any other failure to write.
 pub fn print_line(text: &str) -> io::Result<()> {
     match writeln!(io::stdout().lock(), "{text}") {
-        Err(error) if was_enough(&error) => Ok(()),
+        Err(error) if is_broken_pipe(&error) => Ok(()),
         written => written,
     }
 }
 
-/// Whether whoever reads what we write has had enough, which is no error.
-pub fn was_enough(error: &io::Error) -> bool {
+/// Reports whether the error is a broken pipe: the reader closed its end, which is not a failure.
+pub fn is_broken_pipe(error: &io::Error) -> bool {
     let causes = successors(Some(error as &dyn Error), |error| (*error).source());
     causes
         .filter_map(|error| error.downcast_ref::<io::Error>())
         .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// One line that says what went wrong and why.
+/// Prints the error and its causes in one line.
 pub fn fail(error: &(dyn Error + 'static)) -> ExitCode {
     say(&format!("holdfast: {}", one_line(error)));
     ExitCode::FAILURE
 }
 
-/// Writes a line to standard error, after the lines of the log so far. When it cannot be written, nobody would read it.
+/// Writes a line to standard error, after the log lines so far. If that fails, there is nothing
+/// left to report it to.
 pub fn say(text: &str) {
     logging::flush();
     let _unread = io::stderr()
@@ -49,7 +51,7 @@ pub fn say(text: &str) {
         .write_all(format!("{text}\n").as_bytes());
 }
 
-/// Returns at the first Ctrl-C or SIGTERM from now on.
+/// Returns at the next Ctrl-C or SIGTERM.
 pub async fn wait_for_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {

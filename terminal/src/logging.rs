@@ -1,11 +1,12 @@
-//! Log lines on standard error, written by a thread of their own.
+//! Log lines on standard error, written by a separate thread.
 //!
-//! Promise: nobody who logs waits for standard error or fails because of it, be it a full disk, a pipe whose reader has gone,
-//! or one whose reader has stopped reading. What cannot be written is dropped and counted; the next line that can be is
-//! preceded by one that says how many were lost.
-//! Limit: a process that is killed loses the lines that wait, [`QUEUE_LINES`] at most.
+//! Promise: logging never blocks on standard error or fails because of it, whether the disk is
+//! full, the pipe's reader is gone or it has stopped reading. Lines that cannot be written are
+//! dropped and counted; the next line that can be written is preceded by the number of lost lines.
+//! Limit: a process that is killed loses the queued lines, at most [`QUEUE_LINES`].
 //!
-//! `tracing-appender` has such a thread, and neither counts nor reports what its writer refused.
+//! `tracing-appender` has such a thread, but it neither counts nor reports lines that its writer
+//! rejected.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,16 +19,16 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
-/// Lines that may wait to be written; one more is lost.
+/// Lines that may wait to be written; further ones are lost.
 const QUEUE_LINES: usize = 8_192;
-/// How long an ending process waits for its last lines.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
-/// Between two attempts to put a flush into a full queue.
+/// How long an exiting process waits for its last lines.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+/// The pause between two attempts to queue a flush.
 const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(1);
 
 static LINES: OnceLock<LogLines> = OnceLock::new();
 
-/// Hands lines to the thread that writes them. Clones share it.
+/// Queues lines for the thread that writes them. Clones share the queue.
 #[derive(Debug, Clone)]
 pub struct LogLines {
     queue: SyncSender<Message>,
@@ -37,21 +38,22 @@ pub struct LogLines {
 #[derive(Debug)]
 enum Message {
     Line(Vec<u8>),
-    /// Everything before it has been dealt with once this is dropped.
+    /// Dropped once every earlier message has been processed.
     Flush(SyncSender<()>),
 }
 
-/// Starts the thread for standard error. Where the system gives none, every line is lost.
+/// Starts the thread that writes to standard error. If the thread cannot be started, every line is
+/// lost.
 pub fn start() -> LogLines {
     LINES
         .get_or_init(|| LogLines::onto(io::stderr(), QUEUE_LINES))
         .clone()
 }
 
-/// Waits until the lines so far are written or lost, a second at most.
+/// Waits until the lines so far are written or lost, at most one second.
 pub fn flush() {
     if let Some(lines) = LINES.get() {
-        lines.flush(FLUSH_PATIENCE);
+        lines.flush(FLUSH_TIMEOUT);
     }
 }
 
@@ -69,11 +71,11 @@ impl LogLines {
         Self { queue, lost }
     }
 
-    fn flush(&self, patience: Duration) {
-        let deadline = Instant::now() + patience;
+    fn flush(&self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
         let (done, ended) = sync_channel(0);
         let mut message = Message::Flush(done);
-        // A full queue has room as soon as its reader has taken a line.
+        // A full queue has room again as soon as the thread takes a line.
         while let Err(TrySendError::Full(unsent)) = self.queue.try_send(message) {
             if Instant::now() >= deadline {
                 return;
@@ -86,7 +88,7 @@ impl LogLines {
     }
 }
 
-/// One line a call, for that is how the formatter writes.
+/// The formatter writes one line per call.
 impl Write for &LogLines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.queue.try_send(Message::Line(line.to_vec())).is_err() {
@@ -111,7 +113,7 @@ impl<'a> MakeWriter<'a> for LogLines {
 struct Lines<W> {
     output: W,
     lost: Arc<AtomicU64>,
-    /// The last line was written in part.
+    /// The last line was only partly written.
     is_torn: bool,
 }
 
@@ -162,7 +164,7 @@ fn report(lost: u64) -> String {
     let mut time = String::new();
     let _infallible = SystemTime.format_time(&mut Writer::new(&mut time));
     format!(
-        "{time}  WARN terminal::logging: {lost} log lines were lost: standard error did not take them\n"
+        "{time}  WARN terminal::logging: {lost} log lines were lost: standard error did not accept them\n"
     )
 }
 
@@ -172,20 +174,20 @@ mod tests {
 
     use super::*;
 
-    /// Met only when something is broken.
-    const PATIENCE: Duration = Duration::from_secs(60);
+    /// Reached only when a test fails.
+    const TIMEOUT: Duration = Duration::from_secs(60);
 
-    /// A place to write to that a test can fill and block.
+    /// An output that a test can fill and block.
     #[derive(Clone, Default)]
     struct Output(Arc<(Mutex<State>, Condvar)>);
 
     #[derive(Default)]
     struct State {
         text: String,
-        /// Bytes that it takes yet; none for any number.
-        room: Option<usize>,
+        /// How many more bytes it accepts; `None` for any number.
+        capacity: Option<usize>,
         is_blocked: bool,
-        is_met: bool,
+        was_called: bool,
     }
 
     impl Output {
@@ -194,14 +196,14 @@ mod tests {
             self.0.1.notify_all();
         }
 
-        fn until_met(&self) {
+        fn wait_for_write(&self) {
             let (state, changed) = &*self.0;
-            drop(changed.wait_while(state.lock().unwrap(), |state| !state.is_met));
+            drop(changed.wait_while(state.lock().unwrap(), |state| !state.was_called));
         }
 
         fn lines(&self) -> Vec<String> {
             let text = self.0.0.lock().unwrap().text.clone();
-            // Without their times.
+            // Without the timestamps.
             let known = |line: &str| line.split("Z  WARN").last().unwrap_or(line).to_owned();
             text.lines().map(known).collect()
         }
@@ -211,14 +213,16 @@ mod tests {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let (state, changed) = &*self.0;
             let mut state = state.lock().unwrap();
-            state.is_met = true;
+            state.was_called = true;
             changed.notify_all();
             let mut state = changed.wait_while(state, |state| state.is_blocked).unwrap();
-            let fits = state.room.map_or(bytes.len(), |room| room.min(bytes.len()));
+            let fits = state
+                .capacity
+                .map_or(bytes.len(), |capacity| capacity.min(bytes.len()));
             if fits == 0 {
                 return Err(io::ErrorKind::StorageFull.into());
             }
-            state.room = state.room.map(|room| room - fits);
+            state.capacity = state.capacity.map(|capacity| capacity - fits);
             state
                 .text
                 .push_str(&String::from_utf8_lossy(&bytes[..fits]));
@@ -236,40 +240,40 @@ mod tests {
     }
 
     const LOST: &str =
-        " terminal::logging: 2 log lines were lost: standard error did not take them";
+        " terminal::logging: 2 log lines were lost: standard error did not accept them";
 
     #[test]
-    fn lines_that_a_full_disk_refused_are_counted_once_there_is_room() {
+    fn lines_lost_to_a_full_disk_are_counted_once_writes_succeed() {
         let output = Output::default();
         let lines = LogLines::onto(output.clone(), 10);
         log(&lines, "one\n");
-        lines.flush(PATIENCE);
-        output.set(|state| state.room = Some(2));
+        lines.flush(TIMEOUT);
+        output.set(|state| state.capacity = Some(2));
         for line in ["two\n", "three\n"] {
             log(&lines, line);
-            lines.flush(PATIENCE);
+            lines.flush(TIMEOUT);
         }
-        output.set(|state| state.room = None);
+        output.set(|state| state.capacity = None);
         log(&lines, "four\n");
         log(&lines, "five\n");
-        lines.flush(PATIENCE);
+        lines.flush(TIMEOUT);
         assert_eq!(output.lines(), ["one", "tw", LOST, "four", "five"]);
     }
 
     #[test]
-    fn lines_for_which_a_reader_has_no_time_are_lost_and_nobody_waits() {
+    fn blocked_output_loses_lines_without_blocking_the_logger() {
         let output = Output::default();
         let lines = LogLines::onto(output.clone(), 2);
         output.set(|state| state.is_blocked = true);
         log(&lines, "under way\n");
-        output.until_met();
+        output.wait_for_write();
         for line in ["waits\n", "waits too\n", "lost\n", "lost too\n"] {
             log(&lines, line);
         }
         output.set(|state| state.is_blocked = false);
-        lines.flush(PATIENCE);
+        lines.flush(TIMEOUT);
         log(&lines, "later\n");
-        lines.flush(PATIENCE);
+        lines.flush(TIMEOUT);
         let written = output.lines();
         assert_eq!(written.first().map(String::as_str), Some("under way"));
         assert!(written.contains(&LOST.to_owned()), "{written:?}");

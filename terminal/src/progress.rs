@@ -1,17 +1,18 @@
-//! Bars for work that takes a while: how far, how fast, and how long still. On a terminal only, on standard error.
+//! Progress bars for long work: position, rate and remaining time. Shown only on a terminal, on
+//! standard error.
 
 use std::fmt;
 
 use indicatif::{HumanCount, ProgressBar, ProgressState, ProgressStyle};
 
-/// For work that is counted in events.
+/// For work counted in events.
 pub const EVENTS: &str = "{msg} {bar:40} {human_pos}/{human_len} events, {per_sec}, {eta} left";
-/// For a file.
+/// For a file of known size.
 pub const BYTES: &str = "{msg} {bar:40} {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left";
-/// For what comes through a pipe, and ends when it ends.
+/// For input of unknown size, such as a pipe.
 pub const ENDLESS: &str = "{msg} {spinner} {bytes}, {bytes_per_sec}";
 
-/// A bar, which is hidden where standard error is no terminal; `doing` stands before it.
+/// Creates a bar with `doing` in front of it; hidden if standard error is not a terminal.
 pub fn bar(length: u64, style: &str, doing: &'static str) -> ProgressBar {
     let style = ProgressStyle::with_template(style)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -21,7 +22,7 @@ pub fn bar(length: u64, style: &str, doing: &'static str) -> ProgressBar {
         .with_message(doing)
 }
 
-/// The library's own has four decimals, which nobody can read while they change.
+/// The library's own rate has four decimals, which are unreadable while they change.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "a rate has no more digits than that"

@@ -1,9 +1,11 @@
-//! Plain tables for a terminal or a file: labels to the left, numbers to the right.
+//! Plain tables for a terminal or a file: labels left-aligned, numbers right-aligned.
 //!
-//! Promise: the same text everywhere, with no colour and no frame, so that it can be read by people and by `awk`.
-//! Limit: a width is counted in characters, which is wrong for wide scripts.
+//! Promise: the same text everywhere, without colours and frames, so that people and `awk` can read
+//! it.
+//! Limit: width is counted in characters, which is wrong for wide scripts.
 
-/// Lays `rows` out in columns as wide as their widest cell. The columns that `right` names by index are set flush right.
+/// Lays out `rows` in columns as wide as their widest cell. Columns whose index is in `right` are
+/// right-aligned.
 pub fn columns(rows: &[Vec<String>], right: &[usize]) -> String {
     let width = |column: usize| {
         rows.iter()

@@ -1,11 +1,12 @@
-//! Errors and foreign text, fit to be printed.
+//! Errors and untrusted text in a form that is safe to print.
 //!
-//! Promise: [`one_line`] writes a whole chain of causes without repeating one, and nothing but text.
+//! Promise: [`one_line`] writes a whole chain of causes without repetition and without control
+//! characters.
 
 use std::borrow::Cow;
 use std::error::Error;
 
-/// `error` and its causes in one line. A cause whose words already stand in the line is left out.
+/// `error` and its causes in one line. A cause whose text the line already contains is left out.
 #[must_use]
 pub fn one_line(error: &dyn Error) -> String {
     let mut line = error.to_string();
@@ -21,7 +22,8 @@ pub fn one_line(error: &dyn Error) -> String {
     visible(&line.replace('\n', " ")).into_owned()
 }
 
-/// `text` without anything that a terminal would do rather than show.
+/// Escapes the control characters of `text`, so that a terminal shows them instead of executing
+/// them.
 #[must_use]
 pub fn visible(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {
@@ -42,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_would_do_is_shown() {
+    fn control_characters_are_escaped() {
         assert_eq!(visible("“drei” Stück 🎟"), "“drei” Stück 🎟");
         assert_eq!(
             visible("x\nverified\u{1b}[2J\u{9b}"),

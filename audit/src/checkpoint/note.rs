@@ -1,52 +1,52 @@
-//! A signed note, and the checkpoint in it, read as strictly as they are described: <https://c2sp.org/signed-note>,
+//! A strict parser for signed notes and the checkpoints in them: <https://c2sp.org/signed-note>,
 //! <https://c2sp.org/tlog-checkpoint>.
 //!
-//! Promise: every byte of a note belongs to its text or to a signature line; what is read is what was signed. Limit: what a
-//! checkpoint says after its first three lines (extension lines, which the description allows) is signed, and not read.
+//! Promise: every byte of a note belongs to its text or to a signature line; the parsed text is the
+//! signed text. Limit: extension lines after a checkpoint's first three lines, which the
+//! specification allows, are signed but ignored.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use domain::values::Position;
 use infrastructure::log::Hash;
 
-/// A text and who signed it, nothing of which is checked yet.
+/// A text and its signatures, not verified yet.
 #[derive(Debug)]
 pub struct Note<'a> {
-    /// What is signed, with its last line feed.
+    /// The signed text, with its last line feed.
     pub text: &'a str,
-    /// By whom.
     pub signatures: Vec<Signed<'a>>,
 }
 
 /// One signature line.
 #[derive(Debug)]
 pub struct Signed<'a> {
-    /// What the key is called.
+    /// The name of the key.
     pub name: &'a str,
-    /// Tells keys of one name apart.
+    /// Distinguishes keys of the same name.
     pub id: [u8; 4],
-    /// The rest, as the kind of key has it.
+    /// The signature, in the format of the key's algorithm.
     pub signature: Vec<u8>,
 }
 
 impl<'a> Note<'a> {
-    /// Takes a note apart.
+    /// Parses a note.
     ///
     /// # Errors
-    /// What it lacks.
+    /// What is missing.
     pub fn parse(note: &'a str) -> Result<Self, &'static str> {
         if note.bytes().any(|byte| byte < b' ' && byte != b'\n') {
-            return Err("it has control characters, or lines that end with more than a line feed");
+            return Err("it has control characters, or line ends other than a single line feed");
         }
         let (text, signatures) = note
             .rsplit_once("\n\n")
-            .ok_or("there is no empty line before its signatures")?;
+            .ok_or("no empty line precedes its signatures")?;
         let text = &note[..=text.len()];
         let signatures = signatures
             .strip_suffix('\n')
             .ok_or("it does not end with a signature line")?;
         let signatures: Option<_> = signatures.split('\n').map(Signed::parse).collect();
-        let signatures = signatures.ok_or("there is something else among its signature lines")?;
+        let signatures = signatures.ok_or("it has invalid signature lines")?;
         Ok(Self { text, signatures })
     }
 }
@@ -65,15 +65,15 @@ impl<'a> Signed<'a> {
     }
 }
 
-/// Whether a key may be called so.
+/// Reports whether `text` is a valid name of a key.
 pub fn is_name(text: &str) -> bool {
     !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || c == '+')
 }
 
-/// What a checkpoint states: where the log ends, and what that commits to.
+/// Parses the position and the hash that a checkpoint states.
 ///
 /// # Errors
-/// What it lacks.
+/// What is missing.
 pub fn statement(text: &str) -> Result<(Position, Hash), &'static str> {
     let lines: Vec<&str> = text
         .strip_suffix('\n')
@@ -89,8 +89,8 @@ pub fn statement(text: &str) -> Result<(Position, Hash), &'static str> {
     let number: Option<u64> = position.parse().ok();
     let number = number
         .filter(|number| number.to_string() == *position)
-        .ok_or("its second line is no position")?;
+        .ok_or("its second line is not a position")?;
     let bytes = BASE64.decode(hash).unwrap_or_default();
-    let hash = Hash::from_slice(&bytes).map_err(|_| "its third line is no hash in base64")?;
+    let hash = Hash::from_slice(&bytes).map_err(|_| "its third line is not a hash in base64")?;
     Ok((Position(number), hash))
 }

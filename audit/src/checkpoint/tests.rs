@@ -19,7 +19,7 @@ fn key(name: &str) -> PrivateKey {
     }
 }
 
-/// What `house` makes of a note.
+/// Opens a note with the public key of `house`.
 fn opened(note: impl AsRef<[u8]>) -> Result<Claim, CheckpointError> {
     let dir = TempDir::new().unwrap();
     let file = dir.path().join("note");
@@ -53,13 +53,13 @@ fn signature(key: &PrivateKey, text: &str) -> String {
     format!("— {} {}\n", key.name, BASE64.encode(signed))
 }
 
-/// A note as `house` signs it, whatever it says.
+/// A note with any text, signed by `house`.
 fn signed(text: &str) -> String {
     format!("{text}\n{}", signature(&key("house"), text))
 }
 
 #[test]
-fn what_was_signed_is_claimed() {
+fn signed_head_becomes_the_claim() {
     let note = key("house").sign(head());
     let claim = opened(&note).unwrap();
     assert_eq!((claim.position, claim.hash), (head().position, head().hash));
@@ -68,7 +68,7 @@ fn what_was_signed_is_claimed() {
 }
 
 #[test]
-fn every_byte_of_a_checkpoint_matters() {
+fn changing_any_byte_invalidates_a_checkpoint() {
     let note = key("house").sign(head()).into_bytes();
     for at in 0..note.len() {
         for flip in [1, 0x20] {
@@ -84,7 +84,7 @@ fn every_byte_of_a_checkpoint_matters() {
 }
 
 #[test]
-fn nothing_stands_beside_the_text_and_its_signatures() {
+fn note_contains_only_text_and_signatures() {
     let note = key("house").sign(head());
     for more in [
         "\n",
@@ -104,7 +104,7 @@ fn nothing_stands_beside_the_text_and_its_signatures() {
 }
 
 #[test]
-fn others_may_have_signed_as_well() {
+fn additional_signatures_are_allowed() {
     let note = key("house").sign(head());
     let text = note.split_inclusive('\n').take(3).collect::<String>();
     let witness = signature(&key("witness"), &text);
@@ -115,16 +115,16 @@ fn others_may_have_signed_as_well() {
     ] {
         assert_eq!(opened(&both).unwrap().position, head().position);
     }
-    // But what claims to be by the house's key must be.
+    // But every signature in the name of the house's key must be valid.
     let forged = signature(&key("house"), "something else\n");
     assert_forged(format!("{note}{forged}"));
     assert_forged(format!("{text}\n{witness}"));
 }
 
 #[test]
-fn a_signed_text_that_is_no_checkpoint_claims_nothing() {
+fn signed_text_must_be_a_valid_checkpoint() {
     let hash = BASE64.encode(head().hash.0);
-    // Extension lines are allowed, and the log's name is not the key's by force.
+    // Extension lines are allowed, and the log's name may differ from the key's.
     for text in [
         format!("house\n0\n{hash}\n"),
         format!("another name\n4711\n{hash}\nmore\nand more\n"),
@@ -135,39 +135,45 @@ fn a_signed_text_that_is_no_checkpoint_claims_nothing() {
         ("house\n1\n".to_owned(), "fewer than three"),
         (format!("\n1\n{hash}\n"), "empty line"),
         (format!("house\n1\n{hash}\n\nmore\n"), "empty line"),
-        (format!("house\n+1\n{hash}\n"), "no position"),
-        (format!("house\n01\n{hash}\n"), "no position"),
-        (format!("house\n1 \n{hash}\n"), "no position"),
+        (format!("house\n+1\n{hash}\n"), "not a position"),
+        (format!("house\n01\n{hash}\n"), "not a position"),
+        (format!("house\n1 \n{hash}\n"), "not a position"),
         (
             format!("house\n18446744073709551616\n{hash}\n"),
-            "no position",
+            "not a position",
         ),
-        (format!("house\n1\n{hash}=\n"), "no hash"),
-        (format!("house\n1\n{}\n", &hash[4..]), "no hash"),
-        (format!("house\n1\n{}\n", hash.replace('=', "")), "no hash"),
+        (format!("house\n1\n{hash}=\n"), "not a hash"),
+        (format!("house\n1\n{}\n", &hash[4..]), "not a hash"),
+        (
+            format!("house\n1\n{}\n", hash.replace('=', "")),
+            "not a hash",
+        ),
     ] {
         assert_no_checkpoint(signed(&text), why);
     }
 }
 
 #[test]
-fn a_key_keeps_its_name() {
+fn key_keeps_its_name() {
     let dir = TempDir::new().unwrap();
-    let made = PrivateKey::kept(dir.path(), Some("shop.example/log")).unwrap();
-    for asked in [None, Some("shop.example/log")] {
-        let kept = PrivateKey::kept(dir.path(), asked).unwrap();
+    let made = PrivateKey::load_or_create(dir.path(), Some("shop.example/log")).unwrap();
+    for requested in [None, Some("shop.example/log")] {
+        let kept = PrivateKey::load_or_create(dir.path(), requested).unwrap();
         assert_eq!((kept.name, kept.key), (made.name.clone(), made.key.clone()));
     }
     let file = private_key_file(dir.path());
     for refused in [
-        PrivateKey::kept(dir.path(), Some("holdfast/log")),
+        PrivateKey::load_or_create(dir.path(), Some("holdfast/log")),
         PrivateKey::read(&file, Some("holdfast/log")),
     ] {
-        let Err(CheckpointError::OtherName { name, asked, .. }) = refused else {
-            panic!("another name was taken");
+        let Err(CheckpointError::OtherName {
+            name, requested, ..
+        }) = refused
+        else {
+            panic!("another name was accepted");
         };
         assert_eq!(
-            (name.as_str(), asked.as_str()),
+            (name.as_str(), requested.as_str()),
             ("shop.example/log", "holdfast/log")
         );
     }

@@ -1,10 +1,11 @@
-//! The `source` of CloudEvents: with the `id`, which is the position, it names one event in the
-//! world (CloudEvents 1.0.2, "id" and "source").
+//! The `source` of CloudEvents: together with the `id`, which is the position, it identifies one
+//! event globally (CloudEvents 1.0.2, "id" and "source").
 //!
-//! Promise: two logs have different sources, and one log has one, from whatever it is read: the
-//! database, a replica, an export. It is a UUID of version 8 (RFC 9562, section 5.8), made of the
-//! first 16 bytes of the hash of the log's first event, so a reader of the log can check it. Limit:
-//! a copy of a log that continues on its own has the same; give it another by hand.
+//! Promise: two logs have different sources, and one log has the same source whether it is read
+//! from the database, a replica or an export. It is a UUID of version 8 (RFC 9562, section 5.8),
+//! made of the first 16 bytes of the hash of the log's first event, so a reader of the log can
+//! check it. Limit: a copy of a log that continues separately has the same source; set another one
+//! for it.
 
 use infrastructure::log::Hash;
 use uuid::Builder;
@@ -14,8 +15,8 @@ use super::super::source::Source;
 use super::resume::LastEvent;
 use super::{Events, ExportArgs, Format};
 
-/// The source of what is to be written: as was asked for; as the resumed file has it; or
-/// the log's own. Empty where there is no event, or where the format has none.
+/// Returns the configured source, the resumed file's, or the log's own, in this order. Empty if
+/// there are no events, or if the format has no source.
 pub async fn of(
     args: &ExportArgs,
     source: &Source,
@@ -27,11 +28,13 @@ pub async fn of(
     }
     let kept = last.and_then(|last| last.cloud_source.as_deref());
     match (&args.cloudevents_source, kept, &args.output) {
-        (Some(asked), Some(kept), Some(path)) if asked != kept => Err(AuditError::OtherExport {
-            path: path.clone(),
-            reason: format!("its events have the source {kept}, and {asked} is asked for"),
-        }),
-        (Some(asked), ..) => Ok(asked.clone()),
+        (Some(requested), Some(kept), Some(path)) if requested != kept => {
+            Err(AuditError::OtherExport {
+                path: path.clone(),
+                reason: format!("its events have the source {kept}, not the requested {requested}"),
+            })
+        }
+        (Some(requested), ..) => Ok(requested.clone()),
         (None, Some(kept), _) => Ok(kept.to_owned()),
         (None, None, _) => of_log(source, events).await,
     }
@@ -56,8 +59,8 @@ fn urn(first: Hash) -> String {
         .to_string()
 }
 
-/// Accepts what may be a URI reference (RFC 3986): not empty, of its characters alone, and with
-/// complete percent-encodings.
+/// Accepts the characters of a URI reference (RFC 3986): not empty, and with complete
+/// percent-encodings.
 pub fn uri_reference(text: &str) -> Result<String, String> {
     let mut bytes = text.bytes();
     let mut is_one = !text.is_empty();
@@ -84,8 +87,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_is_named_by_its_first_hash_in_a_uuid_of_version_8() {
-        // Version and variant stand for 6 of the 128 bits: RFC 9562, sections 4.1 and 4.2.
+    fn source_is_a_version_8_uuid_of_the_first_hash() {
+        // Version and variant take 6 of the 128 bits: RFC 9562, sections 4.1 and 4.2.
         assert_eq!(
             urn(Hash([0xff; 32])),
             "urn:uuid:ffffffff-ffff-8fff-bfff-ffffffffffff"
@@ -97,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_is_a_uri_reference() {
+    fn source_must_be_a_uri_reference() {
         for text in ["/v1/log", "urn:a:b", "https://a.example/l%20g?x=1#y", "log"] {
             assert_eq!(uri_reference(text), Ok(text.to_owned()));
         }

@@ -1,4 +1,4 @@
-//! The forms that are text.
+//! The text formats.
 
 use std::io::{self, BufWriter};
 
@@ -9,13 +9,13 @@ use infrastructure::log::lines::{LineWriter, number, one_line, string};
 
 use super::{Encoder, Output};
 
-/// An event a line; a line knows nothing of those around it.
+/// One event per line; lines are independent of each other.
 pub trait LineFormat {
-    /// Appends one, with its line feed.
+    /// Appends an event with its line feed.
     fn line(&mut self, event: EventRef<'_>, lines: &mut Vec<u8>);
 }
 
-/// A JSON object a line.
+/// One JSON object per line.
 #[derive(Debug, Default)]
 pub struct Ndjson(LineWriter);
 
@@ -25,14 +25,14 @@ impl LineFormat for Ndjson {
     }
 }
 
-/// A CloudEvent 1.0 in JSON a line. Extension attributes have lower case names, numbers beyond 32
-/// bits are texts, and what is hashed and cannot be read off the event byte for byte is there in
-/// base64 (type Binary; a String must not hold control characters): a payload with line breaks, for
-/// each of which `data` has a space, and metadata.
+/// One CloudEvent 1.0 in JSON per line. Extension attributes have lower-case names, and numbers
+/// beyond 32 bits are texts. Hashed content that the event does not contain byte for byte is added
+/// in base64 (type Binary; a String must not contain control characters): payloads with line
+/// breaks, which `data` replaces by spaces, and metadata.
 #[derive(Debug)]
 pub struct CloudEvents {
     times: LineWriter,
-    /// As a JSON string.
+    /// The source as a JSON string.
     source: Vec<u8>,
 }
 
@@ -55,8 +55,8 @@ impl LineFormat for CloudEvents {
         line.extend_from_slice(&self.source);
         line.extend_from_slice(b",\"type\":");
         string(line, &format!("holdfast.{}", event.event_type));
-        // Not empty, if it is there: CloudEvents 1.0.2, "subject". Other programs name streams as
-        // they like.
+        // A subject must not be empty (CloudEvents 1.0.2, "subject"), and other programs may name
+        // streams arbitrarily.
         if !event.aggregate_id.is_empty() {
             line.extend_from_slice(b",\"subject\":");
             string(line, event.aggregate_id);
@@ -80,7 +80,7 @@ impl LineFormat for CloudEvents {
         if event.metadata != "{}" {
             binary(line, b",\"metadatabase64\":\"", event.metadata);
         }
-        // Last, so that its text is easily found.
+        // The last member, so that its text is easy to find.
         line.extend_from_slice(b",\"data\":");
         one_line(line, event.payload);
         line.extend_from_slice(b"}\n");
@@ -93,7 +93,6 @@ fn binary(line: &mut Vec<u8>, name: &[u8], text: &str) {
     line.push(b'"');
 }
 
-/// The columns of the table.
 pub const COLUMNS: [&str; 10] = [
     "position",
     "aggregate_type",

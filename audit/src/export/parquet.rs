@@ -1,4 +1,4 @@
-//! Apache Parquet, a row group at a time.
+//! Apache Parquet, one row group at a time.
 
 use std::io;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use parquet::schema::parser::parse_message_type;
 
 use super::{Encoder, Output};
 
-/// Events in one row group: what is kept in memory.
+/// Events per row group, which are kept in memory.
 const GROUP: usize = 100_000;
 
-/// `TIMESTAMP(MILLIS,true)` is UTC. The older `TIMESTAMP_MILLIS` says nothing of a zone, so DuckDB
-/// 2.0.1 and polars 2.1.0 read a local time.
+/// `TIMESTAMP(MILLIS,true)` is UTC. The older `TIMESTAMP_MILLIS` has no zone, and DuckDB 2.0.1 and
+/// polars 2.1.0 read it as local time.
 const SCHEMA: &str = "
 message event {
   required int64 position;
@@ -32,7 +32,7 @@ message event {
   required binary hash (UTF8);
 }";
 
-/// A Parquet file in the making.
+/// A Parquet file that is being written.
 pub struct Parquet {
     writer: SerializedFileWriter<Output>,
     group: Vec<StoredEvent>,

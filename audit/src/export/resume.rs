@@ -1,8 +1,9 @@
-//! Going on with a file that an earlier export did not finish.
+//! Resumes a file that an earlier export did not finish.
 //!
-//! Promise: what follows is what would have followed; a last event that was written in part is taken away first. A file whose
-//! last event is not in the log as it stands there is left as it is.
-//! Limit: what comes before that event is believed. A CSV is read from its beginning, for a line break in it may be part of a text.
+//! Promise: the result equals an uninterrupted export; a partly written last event is removed
+//! first. A file whose last event differs from the log is left unchanged.
+//! Limit: events before the last one are not checked. A CSV file is read from its beginning,
+//! because a line break may be part of a text.
 
 use std::cell::Cell;
 use std::fs::{File, OpenOptions};
@@ -19,26 +20,26 @@ use super::super::kept::KnownHead;
 use super::Format;
 use super::formats::COLUMNS;
 
-/// Where the last whole event is looked for: it, and after it one that was cut off, with what a form adds to each.
+/// The size of the tail that is searched for the last complete event: that event, and a truncated
+/// one after it, with the format's overhead for each.
 const MOST_TAIL: u64 = 2 * (MOST_EVENT_BYTES as u64) + (1 << 20);
 
-/// The last whole event of a file.
+/// The last complete event of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastEvent {
-    /// Where it ends, in bytes.
+    /// Its end in the file, in bytes.
     end: u64,
-    /// Its place in the log.
     pub position: Position,
     hash: Hash,
-    /// Of a CloudEvent.
+    /// The source, in a CloudEvent.
     pub cloud_source: Option<String>,
 }
 
-/// What one event of a file says.
-type Said = (Position, Hash, Option<String>);
+/// The position, hash and CloudEvents source of an event in a file.
+type EventHead = (Position, Hash, Option<String>);
 
 impl LastEvent {
-    /// Its place and its hash.
+    /// Its position and hash.
     pub const fn head(&self) -> KnownHead {
         KnownHead {
             position: self.position,
@@ -46,10 +47,11 @@ impl LastEvent {
         }
     }
 
-    /// What speaks against going on after it, when what was asked for begins with `event` from there on.
+    /// The reason not to resume after it, if any; `event` is the first event to export from there
+    /// on.
     pub fn differs_from(&self, event: Option<EventRef<'_>>) -> Option<String> {
         match event.filter(|event| event.position == self.position) {
-            None => Some(self.is_not_asked_for()),
+            None => Some(self.is_not_selected()),
             Some(event) if event.hash != self.hash => Some(format!(
                 "its last event, at position {}, has the hash {}, and in the log that is {}",
                 self.position, self.hash, event.hash
@@ -58,14 +60,14 @@ impl LastEvent {
         }
     }
 
-    /// Said of a file that holds more than the log, or than was asked for, or something else.
-    pub fn is_not_asked_for(&self) -> String {
+    /// The reason for a file that goes beyond the log or the selection, or contains something else.
+    pub fn is_not_selected(&self) -> String {
         let position = self.position;
-        format!("its last event, at position {position}, is not among what is to be exported")
+        format!("its last event, at position {position}, is not in the selection to export")
     }
 }
 
-/// The last whole event of a file; none when there is no file, or nothing in it yet.
+/// Returns the last complete event of a file; `None` if the file does not exist or is empty.
 pub fn last_event(path: &Path, format: Format) -> io::Result<Option<LastEvent>> {
     let mut file = match File::open(path) {
         Ok(file) => file,
@@ -77,13 +79,13 @@ pub fn last_event(path: &Path, format: Format) -> io::Result<Option<LastEvent>> 
         Format::Cloudevents => last_line(&mut file, cloud_event),
         Format::Csv => last_record(&file),
         Format::Parquet => {
-            let reason = "a Parquet file has its index at its end: export what comes --after into another file";
+            let reason = "a Parquet file has its index at its end and cannot be resumed: export the rest to another file with --after";
             Err(io::Error::new(io::ErrorKind::Unsupported, reason))
         }
     }
 }
 
-/// Opens a file to append to after its last whole event; without one, from its beginning.
+/// Opens a file for appending after its last complete event; without one, from its beginning.
 pub fn reopen(path: &Path, last: Option<&LastEvent>) -> io::Result<File> {
     let mut file = OpenOptions::new()
         .write(true)
@@ -95,12 +97,12 @@ pub fn reopen(path: &Path, last: Option<&LastEvent>) -> io::Result<File> {
     Ok(file)
 }
 
-fn ndjson(text: &str) -> Option<Said> {
+fn ndjson(text: &str) -> Option<EventHead> {
     let event = lines::parse(text).ok()?;
     Some((event.position, event.hash, None))
 }
 
-fn cloud_event(text: &str) -> Option<Said> {
+fn cloud_event(text: &str) -> Option<EventHead> {
     #[derive(Deserialize)]
     struct CloudEvent<'a> {
         id: &'a str,
@@ -112,10 +114,10 @@ fn cloud_event(text: &str) -> Option<Said> {
     Some((position, event.hash.parse().ok()?, Some(event.source)))
 }
 
-/// In an export of before, an event may take several lines.
+/// Older exports may contain events of several lines.
 fn last_line(
     file: &mut File,
-    read: impl Fn(&str) -> Option<Said>,
+    read: impl Fn(&str) -> Option<EventHead>,
 ) -> io::Result<Option<LastEvent>> {
     let length = file.seek(SeekFrom::End(0))?;
     if length == 0 {
@@ -136,13 +138,13 @@ fn last_line(
             cloud_source,
         })
     });
-    let reason = "there is no event of such an export at its end";
+    let reason = "it does not end with an event of such an export";
     let nothing = || io::Error::new(io::ErrorKind::InvalidData, reason);
     whole.map(Some).ok_or_else(nothing)
 }
 
-/// Where objects begin and end that take whole lines, one or several. Within one that is not seen from its beginning there may be
-/// others, but what comes after it is met again: all that is nested ends before it does.
+/// Finds the objects that consist of whole lines. Objects nested in one whose beginning is not in
+/// the tail may be found too, but they end before it does, so the last one is right.
 fn objects(tail: &[u8]) -> Vec<(usize, usize)> {
     let (mut found, mut begun) = (vec![], None);
     let mut start = 0;
@@ -163,28 +165,29 @@ fn objects(tail: &[u8]) -> Vec<(usize, usize)> {
 }
 
 fn last_record(file: &File) -> io::Result<Option<LastEvent>> {
-    let room = Rc::new(Cell::new(MOST_TAIL));
+    let remaining = Rc::new(Cell::new(MOST_TAIL));
     let mut records = csv::ReaderBuilder::new()
         .has_headers(false)
         .flexible(true)
         .from_reader(Bounded {
             file: BufReader::new(file),
-            room: Rc::clone(&room),
+            remaining: Rc::clone(&remaining),
         });
     let (mut record, mut last, mut is_first) = (csv::ByteRecord::new(), None, true);
     let length = file.metadata()?.len();
     while records.read_byte_record(&mut record)? {
         let end = records.position().byte();
-        room.set(MOST_TAIL);
+        remaining.set(MOST_TAIL);
         if is_first {
             if record != *COLUMNS.as_slice() {
-                let reason = "there is no header of such an export at its beginning";
+                let reason = "it does not begin with the header of such an export";
                 return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
             }
             is_first = false;
             continue;
         }
-        // The last field is of known length, so one that was cut off shows; its line feed must be there as well.
+        // The last field has a known length, so truncation is visible; its line feed must be
+        // present too.
         match read_record(&record) {
             Some((position, hash)) if end < length || ends_with_line_feed(file)? => {
                 last = Some(LastEvent {
@@ -200,19 +203,20 @@ fn last_record(file: &File) -> io::Result<Option<LastEvent>> {
     Ok(last)
 }
 
-/// Reads only so much of one record: without its closing quote it would be the rest of the file.
+/// Limits the size of one record: without its closing quote, a record would extend to the end of
+/// the file.
 struct Bounded<'a> {
     file: BufReader<&'a File>,
-    room: Rc<Cell<u64>>,
+    remaining: Rc<Cell<u64>>,
 }
 
 impl Read for Bounded<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.file.read(into)?;
-        match self.room.get().checked_sub(read as u64) {
-            Some(room) => self.room.set(room),
+        match self.remaining.get().checked_sub(read as u64) {
+            Some(remaining) => self.remaining.set(remaining),
             None => {
-                let reason = "a record of it is longer than any of such an export";
+                let reason = "it contains a record longer than any in such an export";
                 return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
             }
         }

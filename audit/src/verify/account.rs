@@ -1,4 +1,4 @@
-//! One drop's units and terms, and what they are held to.
+//! One drop's units and terms, and their rules.
 
 use domain::event::StockAdjusted;
 use domain::terms::DropTerms;
@@ -9,23 +9,22 @@ use super::closing::Cancelled;
 use super::takings::Rules;
 use crate::violation::{Fault, differs};
 
-/// One drop.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     pub(super) sequence: Sequence,
-    /// Those in force; none: it was never scheduled.
+    /// The present terms; `None`: never scheduled.
     pub(super) terms: Option<DropTerms>,
-    /// None: it was not cancelled.
+    /// `None`: not cancelled.
     pub(super) cancelled: Option<Cancelled>,
-    /// Whether there is, or was, a rule about what one buyer may take.
-    pub(super) is_watched: bool,
+    /// True if a rule per buyer exists or existed.
+    pub(super) has_rules: bool,
     pub(super) total: i64,
     pub(super) available: i64,
     pub(super) held: i64,
     pub(super) sold: i64,
-    /// Holds that are not resolved.
+    /// Unresolved holds.
     pub(super) open: u64,
-    /// Places in line.
+    /// Waiting waitlist entries.
     pub(super) waiting: u64,
 }
 
@@ -42,7 +41,7 @@ impl Account {
         }
         let Money { amount, currency } = terms.price;
         Money::price(amount, currency).map_err(|error| format!("price {error}"))?;
-        self.is_watched |= Rules::of(terms).are_any();
+        self.has_rules |= Rules::of(terms).are_any();
         self.terms = Some(terms.clone());
         Ok(())
     }
@@ -63,19 +62,20 @@ impl Account {
             return Err(differs(what, format!("{found:?}"), format!("{claimed:?}")));
         }
         if self.total > i64::from(StockCount::MAX) {
-            return Err(format!("{} units are more than a drop may offer", self.total).into());
+            return Err(format!("{} units exceed the largest stock of a drop", self.total).into());
         }
         Ok(())
     }
 
-    /// Only cancelling a drop ends what is in it because the drop was cancelled; and then it is what ends everything.
+    /// Checks the cause of a release or a removal: the cause "drop cancelled" appears exactly in
+    /// cancelled drops.
     pub(super) fn check_cause(&self, by_cancelling: bool) -> Check {
         let is_cancelled = self.cancelled.is_some();
         if is_cancelled == by_cancelling {
             return Ok(());
         }
         let is = if is_cancelled { "is" } else { "is not" };
-        Err(format!("the cause is not the right one: the drop {is} cancelled").into())
+        Err(format!("wrong cause: the drop {is} cancelled").into())
     }
 
     pub(super) fn check_units(&self) -> Check {
@@ -110,11 +110,11 @@ pub(super) fn on_sale(terms: &DropTerms, at: Timestamp) -> Check {
         starts_at, ends_at, ..
     } = terms;
     if at < *starts_at {
-        return Err(format!("asked for at {at}, before the sale started at {starts_at}").into());
+        return Err(format!("requested at {at}, before the sale started at {starts_at}").into());
     }
     match ends_at {
         Some(ends_at) if at >= *ends_at => {
-            Err(format!("asked for at {at}, when the sale had ended at {ends_at}").into())
+            Err(format!("requested at {at}, after the sale ended at {ends_at}").into())
         }
         Some(_) | None => Ok(()),
     }

@@ -1,39 +1,40 @@
-//! Signs in a log of a clock that was wrong: notes, for none of them proves it.
+//! Signs of a wrong clock in a log. They are notes, because none of them is proof.
 //!
-//! Limit: a log knows no clock but the one of the server that wrote it. Holds that are recorded as expired long after they were
-//! over look the same after an outage; a clock that was wrong by less than a minute leaves no sign.
+//! Limit: a log knows only the clock of the server that wrote it. Holds recorded as expired long
+//! after their deadline look the same after an outage; a clock that was wrong by less than a minute
+//! leaves no sign.
 
 use domain::values::{Position, Timestamp};
 
-/// An expiry is recorded within milliseconds, unless nobody could record it.
+/// Expiries are normally recorded within milliseconds, unless no server was running.
 const LATE_MS: i64 = 60_000;
-/// So many holds that were paid for in the very millisecond in which they were placed are no coincidence: each buyer had to be
-/// answered, after a commit, before paying.
+/// This many holds that were purchased in the same millisecond in which they were placed cannot be
+/// a coincidence: each buyer needed a response, after a commit, before paying.
 const STANDSTILL: u32 = 10;
 
-/// What times tell of the clocks that made them.
+/// The signs of wrong clocks.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ClockSigns {
-    /// Holds recorded as expired more than a minute after they were over.
+    /// Holds recorded as expired more than a minute after their deadline.
     pub late_expiries: u64,
     /// The first of those.
     pub first_late: Option<Position>,
-    /// Milliseconds in which at least ten holds were both placed and paid for.
+    /// Milliseconds in which at least ten holds were both placed and purchased.
     pub standstills: u64,
-    /// Where the first of those was recognised.
+    /// The position at which the first of those was recognized.
     pub first_standstill: Option<Position>,
 }
 
-/// Gathers [`ClockSigns`] along a log.
+/// Collects [`ClockSigns`] along a log.
 #[derive(Debug, Default)]
 pub(super) struct Clocks {
     pub(super) signs: ClockSigns,
-    /// Where time is, and how many holds were placed and paid for there.
+    /// The present millisecond, and the number of holds placed and purchased in it.
     now: (Timestamp, u32),
 }
 
 impl Clocks {
-    /// A hold that was over at `over_at` was recorded as expired at `recorded_at`.
+    /// Notes that a hold with the deadline `over_at` was recorded as expired at `recorded_at`.
     pub(super) fn expired(
         &mut self,
         position: Position,
@@ -46,7 +47,7 @@ impl Clocks {
         }
     }
 
-    /// A hold that was recorded at `placed_at` was recorded as paid for at `recorded_at`.
+    /// Notes that a hold recorded at `placed_at` was recorded as purchased at `recorded_at`.
     pub(super) fn purchased(
         &mut self,
         position: Position,
@@ -68,17 +69,17 @@ impl Clocks {
 }
 
 impl ClockSigns {
-    /// In sentences.
+    /// Describes the signs in sentences.
     pub(super) fn sentences(self) -> impl Iterator<Item = String> {
         let late = self.first_late.map(|first| {
             format!(
-                "{} holds were recorded as expired more than a minute after they were over, the first at position {first}: no server could record them in time, or a server's clock was wrong",
+                "{} holds were recorded as expired more than a minute after their deadline, the first at position {first}: no server was able to record them in time, or a server's clock was wrong",
                 self.late_expiries
             )
         });
         let standstill = self.first_standstill.map(|first| {
             format!(
-                "in {} milliseconds {STANDSTILL} or more holds were both placed and paid for, first seen at position {first}: time stood still there, as it does after a clock that was ahead",
+                "in {} milliseconds {STANDSTILL} or more holds were both placed and purchased, first at position {first}: recorded time stood still, as happens after a clock was ahead",
                 self.standstills
             )
         });

@@ -1,9 +1,9 @@
-//! What a cancellation brings with it: every hold ended and every waitlist entry removed, at the
-//! time of the cancellation, each once and in the order in which they came.
+//! The consequences of a cancellation: every hold ends and every waitlist entry is removed, at the
+//! time of the cancellation, each once and in order.
 //!
-//! Promise: a hold or an entry that was passed over is found, at the one that came before its turn,
-//! or at the end. Limit: a log may end before all is done, since an engine records it in slices;
-//! what is left is noted.
+//! Promise: a skipped hold or entry is found, at the event that came before its turn, or at the
+//! end. Limit: the engine records the consequences in slices, so a log may end before all are
+//! recorded; the rest is noted.
 
 use domain::values::{Position, Timestamp};
 
@@ -12,10 +12,10 @@ use super::account::Account;
 use super::ledger::Ledger;
 use crate::violation::{Violation, expect};
 
-/// What cancelled drops still have.
+/// Open holds and entries of cancelled drops.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Closing {
-    /// Drops that have something.
+    /// Drops with open holds or entries.
     pub drops: u64,
     /// Holds to end.
     pub holds: u64,
@@ -24,7 +24,7 @@ pub struct Closing {
 }
 
 impl Closing {
-    /// In a sentence; none when nothing is left.
+    /// Describes them in a sentence; `None` if nothing is left.
     pub(super) fn sentence(self) -> Option<String> {
         let Self {
             drops,
@@ -44,13 +44,13 @@ impl Closing {
     }
 }
 
-/// How far the consequences of a cancellation were recorded.
+/// How far the consequences of a cancellation are recorded.
 #[derive(Debug, Default)]
 pub(super) struct Cancelled {
     at: Timestamp,
-    /// Where the last hold that it ended was placed.
+    /// The position at which the last ended hold was placed.
     hold: Position,
-    /// Where the last entry that it removed was recorded.
+    /// The position at which the last removed entry joined.
     entry: Position,
 }
 
@@ -62,13 +62,13 @@ impl Cancelled {
         }
     }
 
-    /// A hold was released at `at` because of it.
+    /// Notes that the cancellation released a hold at `at`.
     pub(super) fn released(&mut self, at: Timestamp, placed: Position) -> Check {
         expect("released_at of a cancelled drop's hold", self.at, at)?;
         in_order(&mut self.hold, placed)
     }
 
-    /// A hold ran out, which it can only have done before.
+    /// Notes that a hold expired, which is possible only before the cancellation.
     pub(super) fn expired(&mut self, at: Timestamp, placed: Position) -> Check {
         if at > self.at {
             return Err(format!(
@@ -80,17 +80,17 @@ impl Cancelled {
         in_order(&mut self.hold, placed)
     }
 
-    /// A waitlist entry was removed at `at` because of it.
-    pub(super) fn removed(&mut self, at: Timestamp, taken: Position) -> Check {
+    /// Notes that the cancellation removed a waitlist entry at `at`.
+    pub(super) fn removed(&mut self, at: Timestamp, joined: Position) -> Check {
         expect("left_at of a cancelled drop's entry", self.at, at)?;
-        in_order(&mut self.entry, taken)
+        in_order(&mut self.entry, joined)
     }
 }
 
 fn in_order(last: &mut Position, next: Position) -> Check {
     if next < *last {
         return Err(format!(
-            "of a cancelled drop, what came at position {next} ends after what came at position {last}"
+            "in a cancelled drop, the hold or entry of position {next} ends after that of position {last}"
         )
         .into());
     }
@@ -99,7 +99,7 @@ fn in_order(last: &mut Position, next: Position) -> Check {
 }
 
 impl Ledger {
-    /// What cancelled drops still have.
+    /// Counts the open holds and entries of cancelled drops.
     pub(super) fn closing(&self) -> Closing {
         let left = |account: &&Account| {
             account.cancelled.is_some() && (account.open > 0 || account.waiting > 0)
@@ -113,15 +113,15 @@ impl Ledger {
         closing
     }
 
-    /// Checks, at the end of a log, that nothing of a cancelled drop was passed over.
-    pub(super) fn check_passed_over(&self, head: Position) -> Result<(), Violation> {
+    /// Checks, at the end of a log, that no hold or entry of a cancelled drop was skipped.
+    pub(super) fn check_skipped(&self, head: Position) -> Result<(), Violation> {
         let holds = self.open_of_cancelled(|cancelled| cancelled.hold);
         let entries = self.waiting_of_cancelled(|cancelled| cancelled.entry);
         match holds.into_iter().chain(entries).min() {
             None => Ok(()),
             Some(position) => {
                 let reason = format!(
-                    "a drop was cancelled, and what came at position {position} was passed over when later holds or entries ended"
+                    "a drop was cancelled, and the hold or entry of position {position} was skipped when later ones ended"
                 );
                 Err(Violation::at(head, reason))
             }

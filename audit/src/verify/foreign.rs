@@ -1,7 +1,8 @@
-//! Streams of other kinds than ours, which stand in the same log: that they have no gaps, and how many events they are.
+//! Other kinds of streams in the same log: checks that they have no gaps, and counts their events.
 //!
-//! Promise: exact, for any number of streams, in bounded memory: sorted runs on disk, read through at the end. Limit: nobody here
-//! knows what their events mean; and of more kinds than [`KINDS`], the others are counted together.
+//! Promise: exact for any number of streams, in bounded memory: sorted runs on disk, merged at the
+//! end. Limit: the content of their events is not checked; beyond [`KINDS`] kinds, the others are
+//! counted together.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -12,32 +13,32 @@ use sha2::{Digest, Sha256};
 
 use super::super::violation::{Violation, differs};
 
-/// Events in memory: 32 bytes each.
+/// Events in memory, at 32 bytes each.
 const RUN: usize = 1 << 17;
-/// Kinds that are told apart.
+/// Kinds that are counted separately.
 const KINDS: usize = 32;
-/// What the others are called.
+/// The name under which all further kinds are counted.
 const OTHERS: &str = "(others)";
 
-/// An event's place in its stream, and in the log.
+/// An event's number in its stream, and its position.
 #[derive(Debug, Clone, Copy)]
-struct Place {
+struct StreamEvent {
     stream: [u8; 16],
     position: Position,
     sequence: Sequence,
 }
 
-/// All of their events so far.
+/// All such events so far.
 #[derive(Debug)]
 pub(super) struct Foreign {
-    places: Sorter<Place>,
+    events: Sorter<StreamEvent>,
     kinds: BTreeMap<String, u64>,
 }
 
 impl Default for Foreign {
     fn default() -> Self {
         Self {
-            places: Sorter::with_most(RUN),
+            events: Sorter::with_most(RUN),
             kinds: BTreeMap::new(),
         }
     }
@@ -55,42 +56,42 @@ impl Foreign {
         sequence: Sequence,
         position: Position,
     ) -> io::Result<()> {
-        self.places.add(Place {
+        self.events.add(StreamEvent {
             stream: digest(kind, id),
             position,
             sequence,
         })
     }
 
-    /// Counts an event that nobody here can judge.
+    /// Counts an event whose content is not checked.
     pub(super) fn count(&mut self, kind: &str) {
         let is_known = self.kinds.len() < KINDS || self.kinds.contains_key(kind);
         let kind = if is_known { kind } else { OTHERS };
         *self.kinds.entry(kind.to_owned()).or_default() += 1;
     }
 
-    /// How many events nobody here can judge, by kind.
+    /// The counted events, by kind.
     pub(super) const fn kinds(&self) -> &BTreeMap<String, u64> {
         &self.kinds
     }
 
-    /// The first event that does not follow the one before it in its stream.
+    /// Returns the first event that does not follow the previous one of its stream.
     ///
     /// # Errors
     /// When the scratch file cannot be read.
     pub(super) fn first_gap(self) -> io::Result<Option<Violation>> {
         let (mut stream, mut due) = (None, Sequence::default());
         let mut first = None::<Violation>;
-        for place in self.places.into_sorted()? {
-            let place = place?;
-            due = match stream == Some(place.stream) {
+        for event in self.events.into_sorted()? {
+            let event = event?;
+            due = match stream == Some(event.stream) {
                 true => due.next(),
                 false => Sequence::default().next(),
             };
-            stream = Some(place.stream);
-            let is_first = |first: &Violation| place.position < first.position;
-            if place.sequence != due && first.as_ref().is_none_or(is_first) {
-                first = Some(differs("sequence", due, place.sequence).at(place.position));
+            stream = Some(event.stream);
+            let is_first = |first: &Violation| event.position < first.position;
+            if event.sequence != due && first.as_ref().is_none_or(is_first) {
+                first = Some(differs("sequence", due, event.sequence).at(event.position));
             }
         }
         Ok(first)
@@ -108,7 +109,7 @@ fn digest(kind: &str, id: &str) -> [u8; 16] {
     half.try_into().unwrap_or_default()
 }
 
-impl Record for Place {
+impl Record for StreamEvent {
     type Key = ([u8; 16], Position);
 
     fn key(&self) -> Self::Key {

@@ -1,14 +1,14 @@
-//! What the log says of drops, kept as an accountant would: by arithmetic that may go wrong where the engine's panics.
+//! The accounts of all drops. Plain arithmetic, so that a wrong log is reported where the engine
+//! would panic.
 //!
-//! Promise: a log that is not objected to is one that every engine loads, and in which every rule
-//! held: units are conserved and never negative; a hold is resolved at most once, by its buyer, in
-//! time; what is sold costs what it cost when it was held; holds are placed while the drop is on
-//! sale, for as long and as many units as its terms say, within each buyer's limit and throttle; a
-//! place in line is settled at most once; in a cancelled drop nothing happens but what the
-//! cancellation brings with it (see [`super::closing`]).
-//! Limit: memory grows with drops, with holds that are not resolved and with places that wait, not
-//! with the log. What a buyer took in all, and whether an id was used again, is known at the end
-//! only. That the line was served in order is not checked.
+//! Promise: every engine can load a log that passes, and every rule held in it: units are conserved
+//! and never negative; a hold is resolved at most once, by its buyer, in time; a purchase has the
+//! price of its hold; holds are placed while the drop is on sale, for the time and quantity of its
+//! terms, within each buyer's limit and throttle; a waitlist entry is settled at most once; in a
+//! cancelled drop only the consequences of the cancellation follow (see [`super::closing`]).
+//! Limit: memory grows with drops, unresolved holds and waiting entries, not with the log. Excesses
+//! per buyer and repeated ids are found only at the end. The order in which the waitlist was served
+//! is not checked.
 
 use std::io;
 
@@ -25,11 +25,12 @@ use super::Check;
 use super::account::{Account, on_sale, within_one_hold};
 use super::clocks::{ClockSigns, Clocks};
 use super::closing::Cancelled;
-use super::takings::{Rules, Taking, Takings, Way};
+use super::takings::{ActionKind, BuyerAction, BuyerActions, Rules};
 use crate::distinct::{Distinct, Kind, key_within};
 use crate::violation::{Fault, Violation, expect};
 
-/// How far the clock of another program may be from the log's, in milliseconds. The engine's own times are exact.
+/// Tolerated difference between another program's clock and the log's, in milliseconds. The
+/// engine's own times are exact.
 const TOLERANCE: i64 = 60_000;
 
 #[derive(Debug)]
@@ -38,61 +39,59 @@ struct OpenHold {
     buyer: Pseudonym,
     quantity: u32,
     expires_at: Timestamp,
-    /// When its placement was recorded.
+    /// When the hold was recorded as placed.
     recorded_at: Timestamp,
-    /// Of one unit.
+    /// The price of one unit.
     price: Money,
     placed: Position,
 }
 
 #[derive(Debug)]
-struct OpenPlace {
-    taken: Position,
+struct OpenEntry {
+    joined: Position,
     drop_id: DropId,
     hold_id: HoldId,
     buyer: Pseudonym,
     quantity: u32,
 }
 
-/// What is no violation, but should be known.
+/// Observations about times that are not violations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Times {
-    /// Purchases recorded when their holds were over, though decided in time by another program's clock.
+    /// Purchases recorded after their hold's deadline, although decided in time by another
+    /// program's clock.
     pub late_purchases: u64,
-    /// Events decided more than a minute away from when they were recorded, and the first of them.
+    /// Events decided more than a minute away from their recorded time.
     pub far: u64,
-    /// The first of those.
+    /// The position of the first of those.
     pub first_far: Option<Position>,
-    /// What tells of wrong clocks.
+    /// Signs of wrong clocks.
     pub clocks: ClockSigns,
 }
 
-/// Every drop.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     drops: HashMap<DropId, Account>,
     holds: HashMap<HoldId, OpenHold>,
-    places: HashMap<WaitlistId, OpenPlace>,
-    /// Who waits where: in one place of a drop at most.
+    entries: HashMap<WaitlistId, OpenEntry>,
+    /// Waiting buyers; each has at most one entry in a drop.
     waiting: HashSet<(DropId, Pseudonym)>,
     times: Times,
     clocks: Clocks,
     ids: Distinct,
-    takings: Takings,
+    actions: BuyerActions,
 }
 
 impl Ledger {
-    /// Drops that there are.
     pub(super) fn drops(&self) -> usize {
         self.drops.len()
     }
 
-    /// Holds that are not resolved.
     pub(super) fn open_holds(&self) -> usize {
         self.holds.len()
     }
 
-    /// What is to be known of times.
+    /// The observations about times.
     pub(super) const fn times(&self) -> Times {
         Times {
             clocks: self.clocks.signs,
@@ -100,25 +99,24 @@ impl Ledger {
         }
     }
 
-    /// Takes the next sequence of a drop's stream.
+    /// Checks and takes the next sequence of a drop's stream.
     pub(super) fn follows(&mut self, drop_id: DropId, sequence: Sequence) -> Check {
         let account = self.drops.entry(drop_id).or_default();
         super::follows(&mut account.sequence, sequence)
     }
 
-    /// Passes over a void event, which keeps its place in the stream.
-    pub(super) fn pass_over(&mut self, drop_id: DropId, sequence: Sequence) {
+    /// Skips a void event, which counts in its stream.
+    pub(super) fn skip_void(&mut self, drop_id: DropId, sequence: Sequence) {
         let account = self.drops.entry(drop_id).or_default();
         account.sequence = account.sequence.max(sequence);
     }
 
-    /// Every drop.
     pub(super) fn accounts(&self) -> impl Iterator<Item = &Account> {
         self.drops.values()
     }
 
-    /// Where open holds of cancelled drops were placed that came before the hold at the place that
-    /// `last` returns.
+    /// Returns the positions of open holds of cancelled drops that were placed before the position
+    /// that `last` returns.
     pub(super) fn open_of_cancelled(
         &self,
         last: fn(&Cancelled) -> Position,
@@ -132,9 +130,9 @@ impl Ledger {
         &self,
         last: fn(&Cancelled) -> Position,
     ) -> impl Iterator<Item = Position> {
-        let places = self.places.values();
-        let places = places.map(|place| (place.drop_id, place.taken));
-        places.filter_map(move |(drop_id, at)| self.before(drop_id, at, last))
+        let entries = self.entries.values();
+        let entries = entries.map(|entry| (entry.drop_id, entry.joined));
+        entries.filter_map(move |(drop_id, at)| self.before(drop_id, at, last))
     }
 
     fn before(
@@ -147,8 +145,8 @@ impl Ledger {
         (at < last(cancelled)).then_some(at)
     }
 
-    /// Checks what happened to a drop. `is_old` tells that it was stored in a former form, by a program with other rules about
-    /// the length of holds.
+    /// Checks an event of a drop. `is_old`: it was stored in an old version, by a program with
+    /// other rules for the length of holds.
     pub(super) fn check(&mut self, recorded: &RecordedEvent, is_old: bool) -> Check {
         let drop_id = recorded.drop_id;
         self.note_time(recorded);
@@ -180,7 +178,7 @@ impl Ledger {
         self.account(drop_id)?.check_units()
     }
 
-    /// Keeps what can be judged at the end only.
+    /// Keeps the facts that are judged at the end.
     ///
     /// # Errors
     /// When a scratch file cannot be written.
@@ -193,11 +191,11 @@ impl Ledger {
         match &recorded.event {
             DropEvent::HoldPlaced(event) => {
                 self.ids.add(Kind::Hold, event.hold_id, position)?;
-                let way = match event.waitlist_entry {
-                    Some(_) => Way::Offered,
-                    None => Way::Asked,
+                let kind = match event.waitlist_entry {
+                    Some(_) => ActionKind::Offered,
+                    None => ActionKind::Requested,
                 };
-                self.keep_taking(recorded, way, event.quantity.get(), event.placed_at)
+                self.keep_action(recorded, kind, event.quantity.get(), event.placed_at)
             }
             DropEvent::PurchaseConfirmed(event) => {
                 self.ids.add(Kind::Purchase, event.purchase_id, position)
@@ -207,16 +205,22 @@ impl Ledger {
                     .add(Kind::Adjustment, event.adjustment_id, position)
             }
             DropEvent::WaitlistJoined(event) => {
-                self.ids.add(Kind::Place, event.entry_id, position)?;
-                self.keep_taking(recorded, Way::Joined, event.quantity.get(), event.joined_at)
+                self.ids
+                    .add(Kind::WaitlistEntry, event.entry_id, position)?;
+                self.keep_action(
+                    recorded,
+                    ActionKind::Joined,
+                    event.quantity.get(),
+                    event.joined_at,
+                )
             }
             DropEvent::HoldExpired(event) => {
                 let at = event.expired_at;
-                self.keep_taking(recorded, Way::GivenBack, event.quantity.get(), at)
+                self.keep_action(recorded, ActionKind::Returned, event.quantity.get(), at)
             }
             DropEvent::HoldReleased(event) => {
                 let at = event.released_at;
-                self.keep_taking(recorded, Way::GivenBack, event.quantity.get(), at)
+                self.keep_action(recorded, ActionKind::Returned, event.quantity.get(), at)
             }
             DropEvent::DropScheduled(_)
             | DropEvent::DropRescheduled(_)
@@ -225,44 +229,41 @@ impl Ledger {
         }
     }
 
-    fn keep_taking(
+    fn keep_action(
         &mut self,
         recorded: &RecordedEvent,
-        way: Way,
+        kind: ActionKind,
         units: u32,
         at: Timestamp,
     ) -> io::Result<()> {
         let drop_id = recorded.drop_id;
-        let watched = self
-            .drops
-            .get(&drop_id)
-            .filter(|account| account.is_watched);
+        let watched = self.drops.get(&drop_id).filter(|account| account.has_rules);
         let Some((account, buyer)) = watched.zip(recorded.event.buyer()) else {
             return Ok(());
         };
         let rules = account.terms.as_ref().map(Rules::of).unwrap_or_default();
-        self.takings.add(Taking {
+        self.actions.add(BuyerAction {
             drop_id,
             buyer,
             position: recorded.position,
-            way,
+            kind,
             units,
             at,
             rules,
         })
     }
 
-    /// Judges what was kept: the first id that was used again, and the first buyer who took too much.
+    /// Judges the kept facts: returns the first repeated id and the first excess of a buyer.
     ///
     /// # Errors
     /// When a scratch file cannot be read.
     pub(super) fn judge_kept(self) -> io::Result<Vec<Violation>> {
         let repeat = self.ids.first_repeat()?;
         let repeat = repeat.map(|repeat| Violation::at(repeat.position, repeat.to_string()));
-        let excess = self.takings.first_excess()?;
-        let excess = excess.map(|(taking, fault)| Violation {
-            stream: Some(taking.drop_id.to_string()),
-            ..fault.at(taking.position)
+        let excess = self.actions.first_excess()?;
+        let excess = excess.map(|(action, fault)| Violation {
+            stream: Some(action.drop_id.to_string()),
+            ..fault.at(action.position)
         });
         Ok(repeat.into_iter().chain(excess).collect())
     }
@@ -285,14 +286,14 @@ impl Ledger {
             return Err(format!("hold {} was placed twice", event.hold_id).into());
         }
         if let Some(entry_id) = event.waitlist_entry {
-            let place = self.settle(entry_id, drop_id, event.buyer, quantity)?;
-            expect("hold of the place", place.hold_id, event.hold_id)?;
+            let entry = self.settle(entry_id, drop_id, event.buyer, quantity)?;
+            expect("hold of the entry", entry.hold_id, event.hold_id)?;
         }
         let account = self.open_account(drop_id)?;
         account.available -= i64::from(quantity);
         account.held += i64::from(quantity);
         account.open += 1;
-        // That more is held than there is says more than how it came about.
+        // Overselling is the more important report, so it is checked first.
         account.check_units()?;
         let terms = account.terms()?;
         on_sale(terms, event.placed_at)?;
@@ -324,7 +325,7 @@ impl Ledger {
         expect("expired_at", hold.expires_at, event.expired_at)?;
         if recorded.recorded_at < hold.expires_at {
             return Err(format!(
-                "hold {} expired at {}, before its time, {}",
+                "hold {} expired at {}, before its deadline {}",
                 event.hold_id, recorded.recorded_at, hold.expires_at
             )
             .into());
@@ -334,7 +335,7 @@ impl Ledger {
         }
         self.clocks
             .expired(recorded.position, recorded.recorded_at, hold.expires_at);
-        self.give_back(&hold)
+        self.return_units(&hold)
     }
 
     fn released(&mut self, recorded: &RecordedEvent, event: &HoldReleased) -> Check {
@@ -345,8 +346,8 @@ impl Ledger {
             event.quantity.get(),
         )?;
         let by_cancelling = event.cause == ReleaseCause::DropCancelled;
-        // A cancellation ends a hold when it is recorded; that it has ended may be recorded at any
-        // time after.
+        // A cancellation ends a hold when it is recorded; the release itself may be recorded at any
+        // later time.
         let recorded_at = match by_cancelling {
             true => event.released_at,
             false => recorded.recorded_at,
@@ -363,7 +364,7 @@ impl Ledger {
         if let Some(cancelled) = &mut account.cancelled {
             cancelled.released(event.released_at, hold.placed)?;
         }
-        self.give_back(&hold)
+        self.return_units(&hold)
     }
 
     fn purchased(&mut self, recorded: &RecordedEvent, event: &PurchaseConfirmed) -> Check {
@@ -402,53 +403,53 @@ impl Ledger {
         on_sale(terms, event.joined_at)?;
         within_one_hold(terms, event.quantity.get())?;
         account.waiting += 1;
-        let place = OpenPlace {
-            taken: recorded.position,
+        let entry = OpenEntry {
+            joined: recorded.position,
             drop_id,
             hold_id: event.hold_id,
             buyer: event.buyer,
             quantity: event.quantity.get(),
         };
-        if self.places.insert(event.entry_id, place).is_some() {
-            return Err(format!("place {} was taken twice", event.entry_id).into());
+        if self.entries.insert(event.entry_id, entry).is_some() {
+            return Err(format!("waitlist entry {} was joined twice", event.entry_id).into());
         }
         if !self.waiting.insert((drop_id, event.buyer)) {
-            return Err(format!("buyer {} waits in two places", event.buyer).into());
+            return Err(format!("buyer {} has two waiting entries", event.buyer).into());
         }
         Ok(())
     }
 
     fn left(&mut self, drop_id: DropId, event: &WaitlistLeft) -> Check {
-        let place = self.settle(event.entry_id, drop_id, event.buyer, event.quantity.get())?;
+        let entry = self.settle(event.entry_id, drop_id, event.buyer, event.quantity.get())?;
         let by_cancelling = event.cause == LeaveCause::DropCancelled;
         let account = self.account(drop_id)?;
         account.check_cause(by_cancelling)?;
         match &mut account.cancelled {
-            Some(cancelled) => cancelled.removed(event.left_at, place.taken),
+            Some(cancelled) => cancelled.removed(event.left_at, entry.joined),
             None => Ok(()),
         }
     }
 
-    /// The place, which waited until now.
+    /// Removes and returns a waiting entry.
     fn settle(
         &mut self,
         entry_id: WaitlistId,
         drop_id: DropId,
         buyer: Pseudonym,
         quantity: u32,
-    ) -> Result<OpenPlace, Fault> {
-        let place = self.places.remove(&entry_id).ok_or_else(|| {
-            format!("place {entry_id} is settled, but it does not wait: it was never taken, or settled before")
+    ) -> Result<OpenEntry, Fault> {
+        let entry = self.entries.remove(&entry_id).ok_or_else(|| {
+            format!("waitlist entry {entry_id} is settled, but it is not waiting: it never joined, or was settled before")
         })?;
-        expect("drop of the place", place.drop_id, drop_id)?;
-        expect("buyer of the place", place.buyer, buyer)?;
-        expect("quantity of the place", place.quantity, quantity)?;
+        expect("drop of the entry", entry.drop_id, drop_id)?;
+        expect("buyer of the entry", entry.buyer, buyer)?;
+        expect("quantity of the entry", entry.quantity, quantity)?;
         self.waiting.remove(&(drop_id, buyer));
         self.account(drop_id)?.waiting -= 1;
-        Ok(place)
+        Ok(entry)
     }
 
-    /// The hold, which was open until now.
+    /// Removes and returns an open hold.
     fn resolve(
         &mut self,
         hold_id: HoldId,
@@ -466,7 +467,7 @@ impl Ledger {
         Ok(hold)
     }
 
-    fn give_back(&mut self, hold: &OpenHold) -> Check {
+    fn return_units(&mut self, hold: &OpenHold) -> Check {
         let account = self.account(hold.drop_id)?;
         account.held -= i64::from(hold.quantity);
         account.available += i64::from(hold.quantity);
@@ -480,7 +481,7 @@ impl Ledger {
             .ok_or_else(|| format!("drop {drop_id} was never scheduled").into())
     }
 
-    /// The drop, in which something happened that cannot happen any more once it is cancelled.
+    /// The account of a drop, for events that are impossible once it is cancelled.
     fn open_account(&mut self, drop_id: DropId) -> Result<&mut Account, Fault> {
         let account = self.account(drop_id)?;
         if account.cancelled.is_some() {
@@ -490,7 +491,7 @@ impl Ledger {
     }
 }
 
-/// That a hold was not over: by the clock of whoever decided, and, give or take what clocks differ, by the log's.
+/// Checks that a hold was not over: by the deciding clock and, within the tolerance, by the log's.
 fn in_time(
     hold: &OpenHold,
     hold_id: HoldId,
@@ -501,12 +502,12 @@ fn in_time(
     let over_at = hold.expires_at;
     if at >= over_at {
         return Err(
-            format!("hold {hold_id} was {what} at {at}, but it was over at {over_at}").into(),
+            format!("hold {hold_id} was {what} at {at}, but its deadline was {over_at}").into(),
         );
     }
     if recorded_at.millis() >= over_at.millis() + TOLERANCE {
         return Err(format!(
-            "that hold {hold_id} was {what} was recorded at {recorded_at}, more than a minute after it was over at {over_at}"
+            "hold {hold_id} was recorded as {what} at {recorded_at}, more than a minute after its deadline {over_at}"
         )
         .into());
     }

@@ -1,7 +1,9 @@
-//! Whether each person is one buyer in each drop: with two pseudonyms, every limit would be twice as high for them.
+//! Checks that each person is one buyer in each drop: with two pseudonyms, every limit would be
+//! doubled for them.
 //!
-//! Promise: exact for everybody whose personal data is there, in bounded memory: sorted runs on disk, read through at the end.
-//! Limit: who was erased is nobody any more, and may be somebody new; and who is known to the shop by two names is two persons.
+//! Promise: exact for every person whose personal data is present, in bounded memory: sorted runs
+//! on disk, merged at the end. Limit: an erased person counts as new when they return, and a person
+//! whom the shop knows under two ids counts as two.
 
 use std::io::{self, Read, Write};
 
@@ -12,10 +14,10 @@ use uuid::Uuid;
 use super::super::examine::Person;
 use super::super::violation::Violation;
 
-/// Introductions in memory: 40 bytes each.
+/// Introductions in memory, at 40 bytes each.
 const RUN: usize = 1 << 17;
 
-/// A person, by one of their introductions.
+/// A person, in one introducing event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Introduced {
     person: Person,
@@ -34,7 +36,7 @@ impl Default for Persons {
 }
 
 impl Persons {
-    /// Adds one.
+    /// Adds an introduction.
     ///
     /// # Errors
     /// When the scratch file cannot be written.
@@ -51,7 +53,7 @@ impl Persons {
         })
     }
 
-    /// The first place where somebody is another buyer than they were.
+    /// Returns the first position at which a person has another pseudonym than before.
     ///
     /// # Errors
     /// When the scratch file cannot be read.
@@ -70,7 +72,7 @@ impl Persons {
             }
         }
         Ok(first.map(|(position, before)| {
-            let reason = format!("this person was buyer {before} in the same drop before");
+            let reason = format!("the same person was buyer {before} earlier in this drop");
             Violation::at(position, reason)
         }))
     }

@@ -1,8 +1,8 @@
-//! What each buyer took of a drop, in order: whether a limit per buyer, or a throttle, was ever passed.
+//! Each buyer's holds in a drop, in order: checks limits per buyer and throttles.
 //!
-//! Promise: exact for every drop that had such a rule from its start, in bounded memory: sorted runs on disk, read through at the
-//! end. Limit: a rule that came later is held against what was taken since then, so it may be passed unseen, but nobody is
-//! accused wrongly.
+//! Promise: exact for every drop that had such a rule from its start, in bounded memory: sorted
+//! runs on disk, merged at the end. Limit: a rule that was added later is checked only against
+//! actions since then, so an excess may be missed, but a correct log is never rejected.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
@@ -14,38 +14,42 @@ use uuid::Uuid;
 
 use crate::violation::Fault;
 
-/// Takings in memory: some 80 bytes each.
+/// Actions in memory, at some 80 bytes each.
 const RUN: usize = 1 << 17;
 
-/// How units were taken or given back.
+/// How an action changes the units that a buyer has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Way {
-    /// A hold that its buyer asked for.
-    Asked,
-    /// A hold that was offered to a place in line.
+pub(super) enum ActionKind {
+    /// A hold that its buyer requested.
+    Requested,
+    /// A hold that was offered to a waitlist entry.
     Offered,
-    /// No units yet, but a place in line for them, which is asked for under the same rules.
+    /// A waitlist entry, without units yet; the same rules apply to its request.
     Joined,
-    /// A hold ran out or was given up.
-    GivenBack,
+    /// A hold that expired or was released.
+    Returned,
 }
 
-const WAYS: [Way; 4] = [Way::Asked, Way::Offered, Way::Joined, Way::GivenBack];
+const ACTION_KINDS: [ActionKind; 4] = [
+    ActionKind::Requested,
+    ActionKind::Offered,
+    ActionKind::Joined,
+    ActionKind::Returned,
+];
 
-/// One taking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Taking {
+pub(super) struct BuyerAction {
     pub(super) drop_id: DropId,
     pub(super) buyer: Pseudonym,
     pub(super) position: Position,
-    pub(super) way: Way,
+    pub(super) kind: ActionKind,
     pub(super) units: u32,
     pub(super) at: Timestamp,
     pub(super) rules: Rules,
 }
 
-/// The rules in force; a number is 0 where there is none.
+/// The present rules; 0 means that there is no such rule.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Rules {
     max_per_buyer: u32,
@@ -63,48 +67,48 @@ impl Rules {
         }
     }
 
-    /// Whether there is any.
+    /// Reports whether there is any rule.
     pub(super) fn are_any(self) -> bool {
         self != Self::default()
     }
 }
 
-/// All takings so far.
+/// All actions so far.
 #[derive(Debug)]
-pub(super) struct Takings(Sorter<Taking>);
+pub(super) struct BuyerActions(Sorter<BuyerAction>);
 
-impl Default for Takings {
+impl Default for BuyerActions {
     fn default() -> Self {
         Self(Sorter::with_most(RUN))
     }
 }
 
-impl Takings {
-    /// Adds one.
+impl BuyerActions {
+    /// Adds an action.
     ///
     /// # Errors
     /// When the scratch file cannot be written.
-    pub(super) fn add(&mut self, taking: Taking) -> io::Result<()> {
-        self.0.add(taking)
+    pub(super) fn add(&mut self, action: BuyerAction) -> io::Result<()> {
+        self.0.add(action)
     }
 
-    /// The first place where somebody took more than they may, or too soon.
+    /// Returns the first action that exceeded a limit or came too soon.
     ///
     /// # Errors
     /// When the scratch file cannot be read.
-    pub(super) fn first_excess(self) -> io::Result<Option<(Taking, Fault)>> {
-        let (mut buyer, mut first) = (Buyer::default(), None::<(Taking, Fault)>);
-        for taking in self.0.into_sorted()? {
-            let taking = taking?;
-            if buyer.of != Some((taking.drop_id, taking.buyer)) {
-                buyer.begin(&taking);
+    pub(super) fn first_excess(self) -> io::Result<Option<(BuyerAction, Fault)>> {
+        let (mut buyer, mut first) = (Buyer::default(), None::<(BuyerAction, Fault)>);
+        for action in self.0.into_sorted()? {
+            let action = action?;
+            if buyer.of != Some((action.drop_id, action.buyer)) {
+                buyer.begin(&action);
             }
-            if let Err(fault) = buyer.take(&taking) {
+            if let Err(fault) = buyer.take(&action) {
                 let is_first = first
                     .as_ref()
-                    .is_none_or(|(found, _)| taking.position < found.position);
+                    .is_none_or(|(found, _)| action.position < found.position);
                 first = if is_first {
-                    Some((taking, fault))
+                    Some((action, fault))
                 } else {
                     first
                 };
@@ -114,71 +118,73 @@ impl Takings {
     }
 }
 
-/// One buyer in one drop.
+/// The state of one buyer in one drop.
 #[derive(Debug, Default)]
 struct Buyer {
     of: Option<(DropId, Pseudonym)>,
-    /// Units held and bought.
-    taken: i64,
-    /// When their holds were placed, the newest last; as many as a throttle can ask for.
+    /// Units held and purchased.
+    units_taken: i64,
+    /// When their holds were placed, the newest last; as many as the largest throttle needs.
     placed: VecDeque<Timestamp>,
 }
 
 impl Buyer {
-    fn begin(&mut self, taking: &Taking) {
-        self.of = Some((taking.drop_id, taking.buyer));
-        self.taken = 0;
+    fn begin(&mut self, action: &BuyerAction) {
+        self.of = Some((action.drop_id, action.buyer));
+        self.units_taken = 0;
         self.placed.clear();
     }
 
-    fn take(&mut self, taking: &Taking) -> Result<(), Fault> {
-        let units = i64::from(taking.units);
-        let judged = match taking.way {
-            Way::Asked | Way::Joined => self.within_limit(taking).and(self.in_time(taking)),
-            Way::Offered => self.within_limit(taking),
-            Way::GivenBack => Ok(()),
+    fn take(&mut self, action: &BuyerAction) -> Result<(), Fault> {
+        let units = i64::from(action.units);
+        let judged = match action.kind {
+            ActionKind::Requested | ActionKind::Joined => {
+                self.within_limit(action).and(self.in_time(action))
+            }
+            ActionKind::Offered => self.within_limit(action),
+            ActionKind::Returned => Ok(()),
         };
-        match taking.way {
-            Way::Asked | Way::Offered => {
-                self.taken += units;
-                self.placed.push_back(taking.at);
+        match action.kind {
+            ActionKind::Requested | ActionKind::Offered => {
+                self.units_taken += units;
+                self.placed.push_back(action.at);
                 if self.placed.len() > ThrottleHolds::MAX as usize {
                     self.placed.pop_front();
                 }
             }
-            Way::Joined => {}
-            Way::GivenBack => self.taken -= units,
+            ActionKind::Joined => {}
+            ActionKind::Returned => self.units_taken -= units,
         }
         judged
     }
 
-    fn within_limit(&self, taking: &Taking) -> Result<(), Fault> {
-        let most = i64::from(taking.rules.max_per_buyer);
-        let (taken, units) = (self.taken.max(0), i64::from(taking.units));
-        if most == 0 || taken + units <= most {
+    fn within_limit(&self, action: &BuyerAction) -> Result<(), Fault> {
+        let most = i64::from(action.rules.max_per_buyer);
+        let (units_taken, units) = (self.units_taken.max(0), i64::from(action.units));
+        if most == 0 || units_taken + units <= most {
             return Ok(());
         }
-        let buyer = taking.buyer;
+        let buyer = action.buyer;
         Err(format!(
-            "buyer {buyer} has {taken} units and is given {units} more, but at most {most} are allowed"
+            "buyer {buyer} has {units_taken} units and gets {units} more, but at most {most} are allowed"
         )
         .into())
     }
 
-    fn in_time(&self, taking: &Taking) -> Result<(), Fault> {
+    fn in_time(&self, action: &BuyerAction) -> Result<(), Fault> {
         let Rules {
             throttle_holds,
             window_seconds,
             ..
-        } = taking.rules;
+        } = action.rules;
         let back = self.placed.len().checked_sub(throttle_holds as usize);
         let blocking = back.and_then(|index| self.placed.get(index));
         match blocking {
-            Some(blocking) if blocking.plus_seconds(window_seconds) > taking.at => {
-                let buyer = taking.buyer;
+            Some(blocking) if blocking.plus_seconds(window_seconds) > action.at => {
+                let buyer = action.buyer;
                 Err(format!(
-                    "buyer {buyer} asks at {} for one more than {throttle_holds} holds within {window_seconds} seconds",
-                    taking.at
+                    "buyer {buyer} requests, at {}, more than {throttle_holds} holds within {window_seconds} seconds",
+                    action.at
                 )
                 .into())
             }
@@ -187,7 +193,7 @@ impl Buyer {
     }
 }
 
-impl Record for Taking {
+impl Record for BuyerAction {
     type Key = (DropId, Pseudonym, Position);
 
     fn key(&self) -> Self::Key {
@@ -199,7 +205,7 @@ impl Record for Taking {
         to.write_all(self.buyer.0.as_bytes())?;
         to.write_all(&self.position.0.to_be_bytes())?;
         to.write_all(&self.at.millis().to_be_bytes())?;
-        to.write_all(&[self.way as u8])?;
+        to.write_all(&[self.kind as u8])?;
         let Rules {
             max_per_buyer,
             throttle_holds,
@@ -214,7 +220,7 @@ impl Record for Taking {
         let buyer = Pseudonym(Uuid::from_bytes(bytes(from)?));
         let position = Position(u64::from_be_bytes(bytes(from)?));
         let at = Timestamp::from_millis(i64::from_be_bytes(bytes(from)?));
-        let [way] = bytes(from)?;
+        let [kind] = bytes(from)?;
         let mut number = || bytes(from).map(u32::from_be_bytes);
         let (units, max_per_buyer) = (number()?, number()?);
         let (throttle_holds, window_seconds) = (number()?, number()?);
@@ -222,7 +228,7 @@ impl Record for Taking {
             drop_id,
             buyer,
             position,
-            way: WAYS[usize::from(way)],
+            kind: ACTION_KINDS[usize::from(kind)],
             units,
             at,
             rules: Rules {
@@ -244,12 +250,12 @@ fn bytes<const N: usize>(from: &mut impl Read) -> io::Result<[u8; N]> {
 mod tests {
     use super::*;
 
-    fn taking(buyer: u128, position: u64, way: Way, units: u32, at: i64) -> Taking {
-        Taking {
+    fn action(buyer: u128, position: u64, kind: ActionKind, units: u32, at: i64) -> BuyerAction {
+        BuyerAction {
             drop_id: DropId(Uuid::from_u128(1)),
             buyer: Pseudonym(Uuid::from_u128(buyer)),
             position: Position(position),
-            way,
+            kind,
             units,
             at: Timestamp::from_millis(at * 1_000),
             rules: Rules {
@@ -260,16 +266,16 @@ mod tests {
         }
     }
 
-    /// The first excess, however many fit into memory.
+    /// The first excess, independent of how many actions fit into memory.
     #[track_caller]
-    fn first_excess(takings: &[Taking]) -> Option<u64> {
+    fn first_excess(actions: &[BuyerAction]) -> Option<u64> {
         let found: Vec<_> = [1, 2, 100]
             .into_iter()
             .map(|most| {
-                let mut all = Takings(Sorter::with_most(most));
-                takings.iter().for_each(|taking| all.add(*taking).unwrap());
+                let mut all = BuyerActions(Sorter::with_most(most));
+                actions.iter().for_each(|action| all.add(*action).unwrap());
                 let found = all.first_excess().unwrap();
-                found.map(|(taking, _)| taking.position.0)
+                found.map(|(action, _)| action.position.0)
             })
             .collect();
         assert!(found.iter().all(|position| *position == found[0]));
@@ -277,56 +283,56 @@ mod tests {
     }
 
     #[test]
-    fn a_buyer_may_take_up_to_the_limit_and_again_what_they_gave_back() {
-        use Way::{Asked, GivenBack, Offered};
-        let mut takings = vec![
-            taking(7, 1, Asked, 2, 0),
-            taking(8, 2, Asked, 3, 0),
-            taking(7, 3, GivenBack, 2, 5),
-            taking(7, 4, Offered, 3, 6),
+    fn buyer_may_reach_the_limit_and_reuse_returned_units() {
+        use ActionKind::{Offered, Requested, Returned};
+        let mut actions = vec![
+            action(7, 1, Requested, 2, 0),
+            action(8, 2, Requested, 3, 0),
+            action(7, 3, Returned, 2, 5),
+            action(7, 4, Offered, 3, 6),
         ];
-        assert_eq!(first_excess(&takings), None);
-        takings.push(taking(7, 5, Offered, 1, 6));
-        assert_eq!(first_excess(&takings), Some(5));
-        takings.push(taking(8, 6, GivenBack, 3, 7));
-        assert_eq!(first_excess(&takings), Some(5));
+        assert_eq!(first_excess(&actions), None);
+        actions.push(action(7, 5, Offered, 1, 6));
+        assert_eq!(first_excess(&actions), Some(5));
+        actions.push(action(8, 6, Returned, 3, 7));
+        assert_eq!(first_excess(&actions), Some(5));
     }
 
     #[test]
-    fn the_first_of_several_is_the_one_with_the_lowest_position() {
-        let takings = [
-            taking(1, 9, Way::Asked, 4, 0),
-            taking(2, 4, Way::Asked, 4, 0),
-            taking(3, 6, Way::Asked, 4, 0),
+    fn first_of_several_excesses_has_the_lowest_position() {
+        let actions = [
+            action(1, 9, ActionKind::Requested, 4, 0),
+            action(2, 4, ActionKind::Requested, 4, 0),
+            action(3, 6, ActionKind::Requested, 4, 0),
         ];
-        assert_eq!(first_excess(&takings), Some(4));
+        assert_eq!(first_excess(&actions), Some(4));
     }
 
     #[test]
-    fn a_throttle_paces_what_is_asked_for_and_not_what_is_offered() {
-        use Way::{Asked, GivenBack, Joined, Offered};
+    fn throttle_applies_to_requests_but_not_to_offers() {
+        use ActionKind::{Joined, Offered, Requested, Returned};
         let two = [
-            taking(7, 1, Asked, 1, 0),
-            taking(7, 2, GivenBack, 1, 1),
-            taking(7, 3, Asked, 1, 2),
+            action(7, 1, Requested, 1, 0),
+            action(7, 2, Returned, 1, 1),
+            action(7, 3, Requested, 1, 2),
         ];
-        let then = |way, at| {
-            let last = taking(7, 4, way, 1, at);
+        let then = |kind, at| {
+            let last = action(7, 4, kind, 1, at);
             first_excess(&[two.as_slice(), &[last]].concat())
         };
-        // The second newest hold leaves the window at the tenth second, and not before.
-        assert_eq!(then(Asked, 9), Some(4));
+        // The second newest hold leaves the window exactly at the tenth second.
+        assert_eq!(then(Requested, 9), Some(4));
         assert_eq!(then(Joined, 9), Some(4));
-        assert_eq!(then(Asked, 10), None);
+        assert_eq!(then(Requested, 10), None);
         assert_eq!(then(Offered, 9), None);
     }
 
     #[test]
-    fn a_drop_without_rules_has_none() {
-        let mut free = taking(1, 1, Way::Asked, 1_000, 0);
+    fn drop_without_rules_has_no_excess() {
+        let mut free = action(1, 1, ActionKind::Requested, 1_000, 0);
         free.rules = Rules::default();
         assert!(!free.rules.are_any());
-        let again = Taking {
+        let again = BuyerAction {
             position: Position(2),
             ..free
         };

@@ -1,5 +1,5 @@
-//! Every check of the verifier, from both sides: an honest story, and the same story with one thing wrong, chained anew as
-//! a forger would who controls the log.
+//! Every check of the verifier, from both sides: a valid story, and the same story with one fault,
+//! chained again as a forger in control of the log would chain it.
 
 mod meddled;
 mod story;
@@ -15,7 +15,7 @@ use crate::examine::examine;
 use crate::source::Page;
 
 #[test]
-fn an_honest_story_is_proved() {
+fn valid_story_is_verified() {
     let events = seal(&story());
     let proved = verdict(&events, &[]).unwrap();
     let expected = Proved {
@@ -27,10 +27,10 @@ fn an_honest_story_is_proved() {
         incidents: vec![],
         erasures: 2,
         erased: Some(0),
-        remarks: Remarks::default(),
+        notes: Notes::default(),
     };
     assert_eq!(proved, expected);
-    // A hold may be bought until the last millisecond, and given up until then.
+    // A hold may be purchased or released until its last millisecond.
     let mut late = story();
     late[BOUGHT - 1].fields["purchased_at"] = json!(at(60.999));
     late[RELEASED - 1].fields["released_at"] = json!(at(121.999));
@@ -38,9 +38,9 @@ fn an_honest_story_is_proved() {
 }
 
 #[test]
-fn what_is_altered_without_a_new_chain_is_found_where_it_is() {
+fn alteration_without_rechaining_is_found_at_its_position() {
     let honest = seal(&story());
-    for place in 0..honest.len() {
+    for index in 0..honest.len() {
         let alterations: [fn(&mut StoredEvent); 8] = [
             |event| event.payload.push(' '),
             |event| event.metadata = "{ }".into(),
@@ -53,30 +53,33 @@ fn what_is_altered_without_a_new_chain_is_found_where_it_is() {
         ];
         for alter in alterations {
             let mut events = honest.clone();
-            alter(&mut events[place]);
-            assert_violated(&events, place + 1, "hash: expected");
+            alter(&mut events[index]);
+            assert_violated(&events, index + 1, "hash: expected");
         }
         let mut events = honest.clone();
-        events[place].hash = Hash([7; 32]);
-        assert_violated(&events, place + 1, "hash: expected");
+        events[index].hash = Hash([7; 32]);
+        assert_violated(&events, index + 1, "hash: expected");
         let mut events = honest.clone();
-        events.remove(place);
-        if place + 1 < honest.len() {
-            assert_violated(&events, place + 1, "position: expected");
+        events.remove(index);
+        if index + 1 < honest.len() {
+            assert_violated(&events, index + 1, "position: expected");
         }
         let mut events = honest.clone();
-        events[place].position = events[place].position.next();
-        assert_violated(&events, place + 1, "position: expected");
+        events[index].position = events[index].position.next();
+        assert_violated(&events, index + 1, "position: expected");
     }
 }
 
 #[test]
-fn what_cannot_happen_is_found_in_a_chain_that_holds() {
-    type Change = fn(&mut Vec<Told>);
+fn impossible_events_are_found_in_a_valid_chain() {
+    type Change = fn(&mut Vec<TestEvent>);
     let cases: Vec<(&str, usize, &str, Change)> = vec![
-        ("time runs back", BOUGHT, "before", |s| {
-            s[BOUGHT - 1].at = 2.999
-        }),
+        (
+            "time runs back",
+            BOUGHT,
+            "earlier than the previous position",
+            |s| s[BOUGHT - 1].at = 2.999,
+        ),
         ("scheduled twice", OTHER_DROP, "was scheduled twice", |s| {
             s[OTHER_DROP - 1] = scheduled(A, 74.0, 1)
         }),
@@ -84,7 +87,7 @@ fn what_cannot_happen_is_found_in_a_chain_that_holds() {
             drop(s.remove(0))
         }),
         ("cancelled twice", ERASED, "was cancelled before", |s| {
-            s[ERASED - 1] = told(
+            s[ERASED - 1] = test_event(
                 A,
                 76.0,
                 "DropCancelled",
@@ -100,7 +103,7 @@ fn what_cannot_happen_is_found_in_a_chain_that_holds() {
             "was cancelled before",
             |s| {
                 let terms = s[0].fields["terms"].clone();
-                s[ERASED - 1] = told(
+                s[ERASED - 1] = test_event(
                     A,
                     76.0,
                     "DropRescheduled",
@@ -113,7 +116,7 @@ fn what_cannot_happen_is_found_in_a_chain_that_holds() {
             ERASED,
             "was cancelled before",
             |s| {
-                let again = Told {
+                let again = TestEvent {
                     at: 76.0,
                     ..s[ADJUSTED - 1].clone()
                 };
@@ -152,16 +155,19 @@ fn what_cannot_happen_is_found_in_a_chain_that_holds() {
             s.insert(BOUGHT - 1, scheduled(B, 3.0, 9));
             s.remove(OTHER_DROP);
         }),
-        ("bought when it was over", BOUGHT, "was purchased at", |s| {
-            s[BOUGHT - 1].fields["purchased_at"] = json!(at(61.0))
-        }),
         (
-            "given up when it was over",
+            "purchased after the deadline",
+            BOUGHT,
+            "was purchased at",
+            |s| s[BOUGHT - 1].fields["purchased_at"] = json!(at(61.0)),
+        ),
+        (
+            "released after the deadline",
             RELEASED,
             "was released at",
             |s| s[RELEASED - 1].fields["released_at"] = json!(at(122.0)),
         ),
-        ("expired too early", EXPIRED, "before its time", |s| {
+        ("expired too early", EXPIRED, "before its deadline", |s| {
             s[EXPIRED - 1].at = 61.999
         }),
         (
@@ -182,51 +188,57 @@ fn what_cannot_happen_is_found_in_a_chain_that_holds() {
             "after the adjustment",
             |s| s[ADJUSTED - 1].fields["stock"]["sold"] = json!(2),
         ),
-        ("a place taken twice", OFFERED, "was taken twice", |s| {
+        ("an entry joined twice", OFFERED, "was joined twice", |s| {
             s[OFFERED - 1] = s[JOINED - 1].clone().later(62.0)
         }),
-        ("a place never taken", OFFERED, "it does not wait", |s| {
-            s[OFFERED - 1].fields["waitlist_entry"] = json!(id(59))
-        }),
-        ("a place left twice", OTHER_DROP, "it does not wait", |s| {
-            s[OTHER_DROP - 1] = s[LEFT - 1].clone().later(74.0)
-        }),
         (
-            "a place for another hold",
+            "an entry that never joined",
             OFFERED,
-            "hold of the place",
+            "it is not waiting",
+            |s| s[OFFERED - 1].fields["waitlist_entry"] = json!(id(59)),
+        ),
+        (
+            "an entry removed twice",
+            OTHER_DROP,
+            "it is not waiting",
+            |s| s[OTHER_DROP - 1] = s[LEFT - 1].clone().later(74.0),
+        ),
+        (
+            "an entry for another hold",
+            OFFERED,
+            "hold of the entry",
             |s| s[JOINED - 1].fields["hold_id"] = json!(id(60)),
         ),
-        ("another buyer's place", LEFT, "buyer of the place", |s| {
+        ("another buyer's entry", LEFT, "buyer of the entry", |s| {
             s[LEFT - 1].fields["buyer"] = json!(id(60))
         }),
         (
-            "a place for another quantity",
+            "an entry for another quantity",
             LEFT,
-            "quantity of the place",
+            "quantity of the entry",
             |s| s[LEFT - 1].fields["quantity"] = json!(2),
         ),
-        ("another drop's place", LEFT + 1, "drop of the place", |s| {
+        ("another drop's entry", LEFT + 1, "drop of the entry", |s| {
             s[LEFT - 1].stream.1 = B.to_owned();
             s.insert(LEFT - 1, scheduled(B, 72.5, 9));
             s.remove(OTHER_DROP);
         }),
         (
-            "in line after the end",
+            "joined after the end",
             ERASED,
             "was cancelled before",
             |s| s[ERASED - 1] = joined(76.0, 53, 9),
         ),
         (
-            "two places of one buyer",
+            "two entries of one buyer",
             JOINED + 1,
-            "waits in two places",
+            "has two waiting entries",
             |s| s.insert(JOINED, joined(3.5, 53, 3)),
         ),
         (
-            "a place taken again after it was offered",
+            "an entry joined again after it was offered",
             LEFT + 1,
-            "was taken twice",
+            "was joined twice",
             |s| {
                 s.insert(LEFT, joined(73.5, 51, 3));
                 let left = json!({ "left_at": at(73.6), "cause": "buyer" });
@@ -268,7 +280,7 @@ fn what_cannot_happen_is_found_in_a_chain_that_holds() {
             s[BOUGHT - 1].fields["buyer"] = json!(id(60))
         }),
         (
-            "cancelled and bought all the same",
+            "purchased after the cancellation",
             BOUGHT,
             "was cancelled before",
             |s| s[JOINED - 1] = cancelled(3.0),
@@ -280,17 +292,17 @@ fn what_cannot_happen_is_found_in_a_chain_that_holds() {
             |s| closing(s, [hold_ended(1, 1, 50.0), hold_ended(2, 2, 50.001)]),
         ),
         (
-            "given up by the buyer when the drop was cancelled",
+            "released by the buyer after the drop was cancelled",
             JOINED + 2,
             "the drop is cancelled",
             |s| {
-                let mut given_up = hold_ended(1, 1, 50.0);
-                given_up.fields["cause"] = json!("buyer");
-                closing(s, [given_up, hold_ended(2, 2, 50.0)]);
+                let mut released = hold_ended(1, 1, 50.0);
+                released.fields["cause"] = json!("buyer");
+                closing(s, [released, hold_ended(2, 2, 50.0)]);
             },
         ),
         (
-            "run out after the drop was cancelled",
+            "expired after the drop was cancelled",
             JOINED + 2,
             "the drop was cancelled before",
             |s| {
@@ -302,7 +314,7 @@ fn what_cannot_happen_is_found_in_a_chain_that_holds() {
         (
             "ended out of order",
             JOINED + 3,
-            "ends after what came at position 3",
+            "ends after that of position 3",
             |s| closing(s, [hold_ended(2, 2, 50.0), hold_ended(1, 1, 50.0)]),
         ),
         (
@@ -316,13 +328,13 @@ fn what_cannot_happen_is_found_in_a_chain_that_holds() {
             },
         ),
         (
-            "given up for no reason",
+            "released for no reason",
             RELEASED,
             "the drop is not cancelled",
             |s| s[RELEASED - 1].fields["cause"] = json!("drop_cancelled"),
         ),
         (
-            "left for no reason",
+            "removed for no reason",
             LEFT,
             "the drop is not cancelled",
             |s| s[LEFT - 1].fields["cause"] = json!("drop_cancelled"),
@@ -348,19 +360,19 @@ fn what_cannot_happen_is_found_in_a_chain_that_holds() {
             "before the sale started",
             |s| s[0].fields["terms"]["starts_at"] = json!(at(1.001)),
         ),
-        ("held after the sale", 3, "when the sale had ended", |s| {
+        ("held after the sale", 3, "after the sale ended", |s| {
             s[0].fields["terms"]["ends_at"] = json!(at(2.0))
         }),
         (
-            "in line after the sale",
+            "joined after the sale",
             JOINED,
-            "when the sale had ended",
+            "after the sale ended",
             |s| s[0].fields["terms"]["ends_at"] = json!(at(3.0)),
         ),
         (
             "offered after the sale",
             OFFERED,
-            "when the sale had ended",
+            "after the sale ended",
             |s| s[0].fields["terms"]["ends_at"] = json!(at(62.0)),
         ),
         (
@@ -370,7 +382,7 @@ fn what_cannot_happen_is_found_in_a_chain_that_holds() {
             |s| s[0].fields["terms"]["max_per_hold"] = json!(1),
         ),
         (
-            "too many wanted in line",
+            "too many in one waitlist entry",
             JOINED,
             "2 units in one hold, but at most 1",
             |s| {
@@ -379,27 +391,27 @@ fn what_cannot_happen_is_found_in_a_chain_that_holds() {
                 s[JOINED - 1].fields["quantity"] = json!(2);
             },
         ),
-        ("over before it starts", 1, "ends before it starts", |s| {
+        ("ends before it starts", 1, "ends before it starts", |s| {
             s[0].fields["terms"]["ends_at"] = json!(at(0.0))
         }),
         (
-            "terms that cannot be",
+            "impossible terms",
             OTHER_DROP,
             "ends before it starts",
             |s| {
                 let mut terms = s[0].fields["terms"].clone();
                 terms["ends_at"] = terms["starts_at"].clone();
                 let fields = json!({ "terms": terms, "rescheduled_at": at(74.0) });
-                s[OTHER_DROP - 1] = told(A, 74.0, "DropRescheduled", fields);
+                s[OTHER_DROP - 1] = test_event(A, 74.0, "DropRescheduled", fields);
             },
         ),
-        ("less than nothing to pay", 1, "price must be", |s| {
+        ("negative price", 1, "price must be", |s| {
             s[0].fields["terms"]["price"]["amount"] = json!(-1)
         }),
         (
             "more than a drop may offer",
             ADJUSTED,
-            "more than a drop may offer",
+            "exceed the largest stock of a drop",
             |s| {
                 s[ADJUSTED - 1].fields["delta"] = json!(9_999_998);
                 let stock =
@@ -408,7 +420,7 @@ fn what_cannot_happen_is_found_in_a_chain_that_holds() {
             },
         ),
         (
-            "more than one buyer may have",
+            "more than the limit per buyer",
             3,
             "at most 2 are allowed",
             |s| {
@@ -420,7 +432,7 @@ fn what_cannot_happen_is_found_in_a_chain_that_holds() {
         (
             "too soon for one buyer",
             3,
-            "one more than 1 holds within 60 seconds",
+            "more than 1 holds within 60 seconds",
             |s| {
                 s[0].fields["terms"]["throttle"] = json!({ "holds": 1, "window_seconds": 60 });
                 s[2].fields["buyer"] = json!(id(101));
@@ -428,7 +440,7 @@ fn what_cannot_happen_is_found_in_a_chain_that_holds() {
             },
         ),
         (
-            "bought, recorded much too late",
+            "purchase recorded much too late",
             BOUGHT,
             "more than a minute after",
             |s| {
@@ -437,7 +449,7 @@ fn what_cannot_happen_is_found_in_a_chain_that_holds() {
             },
         ),
         (
-            "given up, recorded much too late",
+            "release recorded much too late",
             RELEASED,
             "more than a minute after",
             |s| {
@@ -446,13 +458,13 @@ fn what_cannot_happen_is_found_in_a_chain_that_holds() {
             },
         ),
         (
-            "an erasure that says more",
+            "an erasure with an additional field",
             ERASED,
             "unknown field `who`",
             |s| s[ERASED - 1].fields["who"] = json!("alice"),
         ),
         (
-            "an erasure under another name",
+            "an erasure of another type",
             ERASED,
             "event_type: expected BuyerErased",
             |s| s[ERASED - 1].kind = "BuyerForgotten",
@@ -464,21 +476,21 @@ fn what_cannot_happen_is_found_in_a_chain_that_holds() {
             |s| s[ERASED - 1].version = "1.1",
         ),
         (
-            "an erasure somewhere else",
+            "an erasure in another stream",
             ERASED,
             "aggregate_id: expected buyers",
             |s| s[ERASED - 1].stream.1 = "others".to_owned(),
         ),
         (
-            "personal data beside an erasure",
+            "personal data of an erasure",
             ERASED,
-            "nothing commits to",
+            "without a commitment",
             |s| s[ERASED - 1].private = private(&alice(1)),
         ),
         (
-            "personal data beside a foreign event",
+            "personal data of a foreign event",
             ERASED,
-            "nothing commits to",
+            "without a commitment",
             |s| {
                 s[ERASED - 1].stream = ("Invoice", "one".to_owned());
                 s[ERASED - 1].private = private(&alice(1));
@@ -511,42 +523,42 @@ fn what_cannot_happen_is_found_in_a_chain_that_holds() {
             |s| s[BOUGHT - 1].stream.1 = A.to_uppercase(),
         ),
         (
-            "filed as something else",
+            "stored under another type",
             BOUGHT,
             "the payload cannot be read",
             |s| s[BOUGHT - 1].kind = "HoldExpired",
         ),
         (
-            "no event at all",
+            "an unknown event type",
             BOUGHT,
             "the payload cannot be read",
             |s| s[BOUGHT - 1].kind = "SomethingElse",
         ),
     ];
     for (name, position, reason, change) in cases {
-        let mut told = story();
-        change(&mut told);
+        let mut changed = story();
+        change(&mut changed);
         println!("{name}");
-        assert_violated(&seal(&told), position, reason);
+        assert_violated(&seal(&changed), position, reason);
     }
 }
 
 #[test]
-fn what_may_happen_is_not_objected_to() {
-    type Change = fn(&mut Vec<Told>);
+fn permitted_stories_are_verified() {
+    type Change = fn(&mut Vec<TestEvent>);
     let cases: [(&str, Change); 9] = [
         ("one key in two drops", |s| {
             s[0].fields["key"] = json!(key(1));
             s[OTHER_DROP - 1].fields["key"] = json!(key(1));
         }),
-        ("a hold of the old form is as long as it says", |s| {
+        ("a hold of an old version has its own length", |s| {
             s[2].version = "0.9";
             let fields = s[2].fields.as_object_mut().unwrap();
             fields.remove("expires_at");
             fields.insert("hold_seconds".to_owned(), json!(59));
             s[EXPIRED - 1].fields["expired_at"] = json!(at(61.0));
         }),
-        ("a cancelled drop gives everything back", |s| {
+        ("a cancelled drop returns all units", |s| {
             s.truncate(JOINED);
             s.push(cancelled(61.0));
             let over = json!({ "expired_at": at(61.0) });
@@ -558,7 +570,7 @@ fn what_may_happen_is_not_objected_to() {
             s.push(scheduled(B, 62.0, 1));
         }),
         (
-            "a cancelled drop is cleared beside others, and much later",
+            "a cancelled drop is cleared between other events, and much later",
             |s| {
                 closing(s, [scheduled(B, 60.0, 1), hold_ended(1, 1, 50.0)]);
                 s.push(hold_ended(2, 2, 50.0).later(3_600.0));
@@ -570,49 +582,49 @@ fn what_may_happen_is_not_objected_to() {
             let mut terms = s[0].fields["terms"].clone();
             terms["price"]["amount"] = json!(250);
             let fields = json!({ "terms": terms, "rescheduled_at": at(3.5) });
-            s.insert(JOINED, told(A, 3.5, "DropRescheduled", fields));
+            s.insert(JOINED, test_event(A, 3.5, "DropRescheduled", fields));
         }),
         ("a hold until the last millisecond of the sale", |s| {
             s[0].fields["terms"]["ends_at"] = json!(at(62.001));
             s.truncate(OFFERED);
         }),
-        ("as much as one buyer may have", |s| {
+        ("exactly the limit per buyer", |s| {
             s[0].fields["terms"]["max_per_buyer"] = json!(3);
             s[2].fields["buyer"] = json!(id(101));
             s.truncate(3);
         }),
-        ("one buyer who is introduced again", |s| {
+        ("a buyer introduced again", |s| {
             s[2].fields["buyer"] = json!(id(101));
             s[2].fields["commitment"] = json!(alice(2).commitment());
             s[2].private = private(&alice(2));
             s.truncate(3);
         }),
-        ("a buyer who waits again once they were served", |s| {
+        ("a buyer who joins again after an offer", |s| {
             s.insert(OFFERED, joined(63.0, 53, 3));
             let left = json!({ "left_at": at(64.0), "cause": "buyer" });
             s.insert(OFFERED + 1, waits(64.0, "WaitlistLeft", 53, 3, left));
         }),
     ];
     for (name, change) in cases {
-        let mut told = story();
-        change(&mut told);
-        let proved = verdict(&seal(&told), &[]);
+        let mut changed = story();
+        change(&mut changed);
+        let proved = verdict(&seal(&changed), &[]);
         let proved = proved.unwrap_or_else(|violation| panic!("{name}: {violation}"));
-        assert_eq!(proved.remarks, Remarks::default(), "{name}");
+        assert_eq!(proved.notes, Notes::default(), "{name}");
     }
 }
 
 #[test]
-fn time_that_stood_still_is_noted_and_a_quick_buyer_is_not() {
+fn standstill_of_time_is_noted_but_a_quick_buyer_is_not() {
     let standstills = |buyers: u8, paid_at: f64| {
-        let mut told = vec![scheduled(A, 0.0, 100)];
-        told.extend((1..=buyers).map(|hold| placed(1.0, hold, 1)));
-        told.extend((1..=buyers).map(|hold| {
+        let mut changed = vec![scheduled(A, 0.0, 100)];
+        changed.extend((1..=buyers).map(|hold| placed(1.0, hold, 1)));
+        changed.extend((1..=buyers).map(|hold| {
             let money = json!({ "amount": 100, "currency": "USD" });
             let purchase = json!({ "purchase_id": id(hold + 50), "total": money, "purchased_at": at(paid_at) });
             resolved(paid_at, "PurchaseConfirmed", hold, 1, purchase)
         }));
-        verdict(&seal(&told), &[]).unwrap().remarks
+        verdict(&seal(&changed), &[]).unwrap().notes
     };
     let still = standstills(10, 1.0);
     let clocks = still.times.clocks;
@@ -629,25 +641,25 @@ fn time_that_stood_still_is_noted_and_a_quick_buyer_is_not() {
 }
 
 #[test]
-fn what_is_odd_but_may_be_is_told() {
-    let remarks = |change: fn(&mut Vec<Told>)| {
-        let mut told = story();
-        change(&mut told);
-        verdict(&seal(&told), &[]).unwrap().remarks
+fn unusual_but_permitted_events_are_noted() {
+    let notes = |change: fn(&mut Vec<TestEvent>)| {
+        let mut changed = story();
+        change(&mut changed);
+        verdict(&seal(&changed), &[]).unwrap().notes
     };
-    let late = remarks(|s| {
+    let late = notes(|s| {
         s.truncate(BOUGHT);
         s[BOUGHT - 1].at = 61.0;
         s[BOUGHT - 1].fields["purchased_at"] = json!(at(60.999));
     });
     assert_eq!((late.times.late_purchases, late.times.far), (1, 0));
-    let far = remarks(|s| {
+    let far = notes(|s| {
         s[INTRODUCED - 1].at = 61.001;
         s[2].at = 61.001;
         s.truncate(3);
     });
     assert_eq!((far.times.far, far.times.first_far), (1, Some(Position(2))));
-    let ahead = remarks(|s| {
+    let ahead = notes(|s| {
         s.truncate(ADJUSTED);
         s[ADJUSTED - 1].fields["adjusted_at"] = json!(at(131.001));
     });
@@ -655,7 +667,7 @@ fn what_is_odd_but_may_be_is_told() {
         (ahead.times.far, ahead.times.first_far),
         (1, Some(Position(9)))
     );
-    let late_expiry = remarks(|s| {
+    let late_expiry = notes(|s| {
         s.truncate(EXPIRED);
         s[EXPIRED - 1].at += 300.0;
     });
@@ -665,25 +677,25 @@ fn what_is_odd_but_may_be_is_told() {
         (1, 0),
         "{late_expiry:?}"
     );
-    let foreign = remarks(|s| {
+    let foreign = notes(|s| {
         s[ERASED - 1].stream = ("drop", "one".to_owned());
         s[ERASED].stream = ("Invoice", "two".to_owned());
     });
     let events = ["Invoice", "drop"].map(|kind| (kind.to_owned(), 1));
     assert_eq!(foreign.foreign, BTreeMap::from(events));
-    let vanished = remarks(|s| {
+    let vanished = notes(|s| {
         s[INTRODUCED - 1].private = None;
         s.truncate(ERASED - 1);
     });
     assert_eq!(vanished.vanished, 1);
-    assert_eq!(remarks(|s| s[INTRODUCED - 1].private = None).vanished, 0);
+    assert_eq!(notes(|s| s[INTRODUCED - 1].private = None).vanished, 0);
     assert_eq!(late.sentences().len(), 1);
     assert_eq!(foreign.sentences().len(), 2);
 }
 
-/// What is said of the story where the database tells these erasures beside it.
-fn verdict_beside(story: &[Told], told: &[(usize, u8)]) -> Result<Proved, Violation> {
-    let erased = told.iter().map(|(position, buyer)| {
+/// The verdict on the story together with this table of erasures.
+fn verdict_with_erasures(story: &[TestEvent], table: &[(usize, u8)]) -> Result<Proved, Violation> {
+    let erased = table.iter().map(|(position, buyer)| {
         let erased = Erased {
             drop_id: A.parse().unwrap(),
             buyer: id(*buyer).parse().unwrap(),
@@ -695,49 +707,54 @@ fn verdict_beside(story: &[Told], told: &[(usize, u8)]) -> Result<Proved, Violat
 }
 
 #[test]
-fn the_log_and_the_table_of_erasures_agree() {
+fn log_and_table_of_erasures_must_agree() {
     let mut honest = story();
     honest[INTRODUCED - 1].private = None;
     let both = [(ERASED, 101), (ERASED + 1, 102), (ERASED + 1, 103)];
-    assert!(verdict_beside(&honest, &both).is_ok());
+    assert!(verdict_with_erasures(&honest, &both).is_ok());
 
-    let restored = verdict_beside(&story(), &both).unwrap_err();
+    let restored = verdict_with_erasures(&story(), &both).unwrap_err();
     assert_eq!(restored.position, Position(INTRODUCED as u64));
     assert!(
-        restored.reason.contains("who was erased at position 14"),
+        restored.reason.contains("buyer erased at position 14"),
         "{restored}"
     );
-    let somebody_else = [(ERASED, 104), (ERASED + 1, 102)];
-    assert!(verdict_beside(&story(), &somebody_else).is_ok());
-    // What came under the same pseudonym afterwards was not erased.
+    let other_buyer = [(ERASED, 104), (ERASED + 1, 102)];
+    assert!(verdict_with_erasures(&story(), &other_buyer).is_ok());
+    // Personal data that was added under the same pseudonym afterwards was not erased.
     let mut paid = honest.clone();
     paid.insert(1, paid[ERASED - 1].clone().later(0.5));
     paid[INTRODUCED] = story()[INTRODUCED - 1].clone();
-    assert!(verdict_beside(&paid, &[(2, 101), (ERASED + 1, 102), (ERASED + 2, 103)]).is_ok());
+    assert!(
+        verdict_with_erasures(&paid, &[(2, 101), (ERASED + 1, 102), (ERASED + 2, 103)]).is_ok()
+    );
 
-    let missing = verdict_beside(&honest, &both[..1]).unwrap_err();
+    let missing = verdict_with_erasures(&honest, &both[..1]).unwrap_err();
     assert_eq!(missing.position, Position(ERASED as u64 + 1));
-    assert!(missing.reason.contains("names nobody"), "{missing}");
+    assert!(missing.reason.contains("does not list it"), "{missing}");
     let more = [both.as_slice(), &[(3, 101), (99, 101)]].concat();
-    let more = verdict_beside(&honest, &more).unwrap_err();
+    let more = verdict_with_erasures(&honest, &more).unwrap_err();
     assert_eq!(more.position, Position(3));
-    assert!(more.reason.contains("nobody was erased here"), "{more}");
+    assert!(
+        more.reason.contains("the event is not an erasure"),
+        "{more}"
+    );
 }
 
 #[test]
-fn every_stream_counts_from_one_without_gaps() {
-    for place in [0, BOUGHT - 1, OTHER_DROP - 1, ERASED - 1, ERASED] {
+fn every_stream_is_numbered_from_one_without_gaps() {
+    for index in [0, BOUGHT - 1, OTHER_DROP - 1, ERASED - 1, ERASED] {
         for by in [-1_i64, 1] {
             let mut events = seal(&story());
-            let sequence = events[place].sequence.0.checked_add_signed(by).unwrap();
-            events[place].sequence = Sequence(sequence);
-            assert_violated(&chained(events), place + 1, "sequence: expected");
+            let sequence = events[index].sequence.0.checked_add_signed(by).unwrap();
+            events[index].sequence = Sequence(sequence);
+            assert_violated(&chained(events), index + 1, "sequence: expected");
         }
     }
 }
 
 #[test]
-fn streams_of_others_are_followed_however_many_there_are_and_counted_by_kind() {
+fn foreign_streams_are_checked_for_gaps_and_counted_by_kind() {
     let of = |kind: &str, stream: &str, sequence: u64| {
         let mut event = seal(&story())[ERASED].clone();
         event.aggregate_type = kind.to_owned().into();
@@ -759,99 +776,103 @@ fn streams_of_others_are_followed_however_many_there_are_and_counted_by_kind() {
     ];
     let proved = verdict(&chained(alike.clone()), &[]).unwrap();
     let kinds = ["a", "ab"].map(|kind| (kind.to_owned(), 2));
-    assert_eq!(proved.remarks.foreign, BTreeMap::from(kinds));
-    for (place, sequence) in [(0, 2), (1, 0), (2, 1), (2, 3), (3, u64::MAX / 2)] {
+    assert_eq!(proved.notes.foreign, BTreeMap::from(kinds));
+    for (index, sequence) in [(0, 2), (1, 0), (2, 1), (2, 3), (3, u64::MAX / 2)] {
         let mut gap = alike.clone();
-        gap[place].sequence = Sequence(sequence);
-        assert_violated(&chained(gap), place + 1, "sequence: expected");
+        gap[index].sequence = Sequence(sequence);
+        assert_violated(&chained(gap), index + 1, "sequence: expected");
     }
 
     let many = (0..100).map(|kind| of(&format!("kind {kind}"), "one", 1));
     let proved = verdict(&chained(many.collect()), &[]).unwrap();
-    let foreign = proved.remarks.foreign;
+    let foreign = proved.notes.foreign;
     assert_eq!((foreign.len(), foreign.values().sum::<u64>()), (33, 100));
     assert_eq!(foreign["(others)"], 68);
 }
 
 #[test]
-fn what_is_known_at_the_end_only_is_told_before_what_comes_after_it() {
-    let mut told = story();
-    told[OTHER_DROP - 1].fields["key"] = json!(key(1));
-    told[0].fields["key"] = json!(key(1));
-    told[2].fields["key"] = json!(key(1));
+fn violations_found_at_the_end_are_ordered_by_position() {
+    let mut changed = story();
+    changed[OTHER_DROP - 1].fields["key"] = json!(key(1));
+    changed[0].fields["key"] = json!(key(1));
+    changed[2].fields["key"] = json!(key(1));
     let reason = "used before in the same drop";
-    assert_violated(&seal(&told), 3, reason);
-    // However what comes after it is found: while reading, or at the end.
-    let mut broken = seal(&told);
+    assert_violated(&seal(&changed), 3, reason);
+    // Independent of how the later violation is found: while reading, or at the end.
+    let mut broken = seal(&changed);
     broken[BOUGHT - 1].hash = Hash([7; 32]);
     assert_violated(&broken, 3, reason);
     let claim = Claim {
         position: Position(99),
         hash: Hash([9; 32]),
-        source: "somebody".to_owned(),
+        source: "an auditor".to_owned(),
     };
-    let violation = verdict(&seal(&told), &[claim]).unwrap_err();
+    let violation = verdict(&seal(&changed), &[claim]).unwrap_err();
     assert_eq!(violation.position, Position(3), "{violation}");
-    let violation = verdict_beside(&told, &[(BOUGHT, 199)]).unwrap_err();
+    let violation = verdict_with_erasures(&changed, &[(BOUGHT, 199)]).unwrap_err();
     assert_eq!(violation.position, Position(3), "{violation}");
-    // And what comes before it, before it.
-    let mut broken = seal(&told);
+    // An earlier violation comes first.
+    let mut broken = seal(&changed);
     broken[1].hash = Hash([7; 32]);
     assert_violated(&broken, 2, "hash: expected");
 }
 
-/// The drop is cancelled at second 50, with two holds and a place in line; then these.
-fn closing<const N: usize>(story: &mut Vec<Told>, then: [Told; N]) {
+/// Cancels the drop at second 50, with two open holds and a waitlist entry, and appends these
+/// events.
+fn closing<const N: usize>(story: &mut Vec<TestEvent>, then: [TestEvent; N]) {
     story.truncate(JOINED);
     story.push(cancelled(50.0));
     story.extend(then);
 }
 
-/// A hold that the cancellation ended, recorded a while later.
-fn hold_ended(number: u8, units: u32, released_at: f64) -> Told {
+/// A hold that the cancellation ended, recorded later.
+fn hold_ended(number: u8, units: u32, released_at: f64) -> TestEvent {
     let fields = json!({ "released_at": at(released_at), "cause": "drop_cancelled" });
     resolved(70.0, "HoldReleased", number, units, fields)
 }
 
 #[test]
-fn a_log_may_end_in_the_middle_of_a_cancellation_and_what_is_left_is_noted() {
-    let mut told = story();
-    closing(&mut told, [hold_ended(1, 1, 50.0), hold_ended(2, 2, 50.0)]);
+fn incomplete_cancellation_is_noted() {
+    let mut changed = story();
+    closing(
+        &mut changed,
+        [hold_ended(1, 1, 50.0), hold_ended(2, 2, 50.0)],
+    );
     let left = [(2, 1), (1, 1), (0, 1)];
     for (count, (holds, entries)) in (JOINED + 1..=JOINED + 3).zip(left) {
-        let proved = verdict(&seal(&told[..count]), &[]).unwrap();
+        let proved = verdict(&seal(&changed[..count]), &[]).unwrap();
         let expected = Closing {
             drops: 1,
             holds,
             entries,
         };
-        assert_eq!(proved.remarks.closing, expected);
-        let sentences = proved.remarks.sentences();
-        let said = format!(
+        assert_eq!(proved.notes.closing, expected);
+        let sentences = proved.notes.sentences();
+        let expected = format!(
             "1 cancelled drop still has {holds} holds to release and {entries} waitlist entries to remove"
         );
-        assert!(sentences.contains(&said), "{sentences:?}");
+        assert!(sentences.contains(&expected), "{sentences:?}");
     }
 }
 
 #[test]
-fn a_hold_that_a_cancellation_passed_over_is_found_at_the_end() {
-    let mut told = story();
-    closing(&mut told, [hold_ended(2, 2, 50.0)]);
+fn hold_skipped_by_a_cancellation_is_found_at_the_end() {
+    let mut changed = story();
+    closing(&mut changed, [hold_ended(2, 2, 50.0)]);
     let mut verifier = Verifier::new(vec![], true);
-    for event in examine(&Page::Events(seal(&told)), true).events {
+    for event in examine(&Page::Events(seal(&changed)), true).events {
         verifier.check(event).unwrap();
     }
-    let violation = verifier.ends_in_order().unwrap_err();
-    assert_eq!(violation.position, Position(told.len() as u64));
+    let violation = verifier.check_closing().unwrap_err();
+    assert_eq!(violation.position, Position(changed.len() as u64));
     assert!(
-        violation.to_string().contains("position 2 was passed over"),
+        violation.to_string().contains("position 2 was skipped"),
         "{violation}"
     );
 }
 
 #[test]
-fn an_event_that_is_filed_wrong_is_not_read_as_another() {
+fn event_under_a_wrong_type_is_a_violation() {
     let mut events = seal(&story());
     events[BOUGHT - 1].event_type = "HoldExpired".into();
     assert_violated(
@@ -869,22 +890,22 @@ fn an_event_that_is_filed_wrong_is_not_read_as_another() {
 }
 
 #[test]
-fn erased_data_is_counted_and_unseen_data_is_not() {
-    let mut told = story();
-    told[INTRODUCED - 1].private = None;
-    let proved = verdict(&seal(&told), &[]).unwrap();
+fn erased_data_is_counted_only_if_readable() {
+    let mut changed = story();
+    changed[INTRODUCED - 1].private = None;
+    let proved = verdict(&seal(&changed), &[]).unwrap();
     assert_eq!((proved.introductions, proved.erased), (1, Some(1)));
-    let unseen = judged(&seal(&told), 4, &[], false).unwrap();
+    let unseen = judged(&seal(&changed), 4, &[], false).unwrap();
     assert_eq!((unseen.introductions, unseen.erased), (1, None));
 }
 
 #[test]
-fn what_others_know_of_the_log_holds_it_to_its_history() {
+fn claims_are_checked_against_the_log() {
     let events = seal(&story());
     let claim = |position: u64, hash: Hash| Claim {
         position: Position(position),
         hash,
-        source: "somebody".to_owned(),
+        source: "an auditor".to_owned(),
     };
     let mut honest: Vec<Claim> = events
         .iter()
@@ -896,7 +917,7 @@ fn what_others_know_of_the_log_holds_it_to_its_history() {
         let violation = verdict(&events, &[claim(position, Hash([9; 32]))]).unwrap_err();
         assert_eq!(violation.position, Position(position));
         assert!(
-            violation.reason.contains("hash that somebody knows"),
+            violation.reason.contains("hash claimed by an auditor"),
             "{violation}"
         );
     }
@@ -909,14 +930,14 @@ fn what_others_know_of_the_log_holds_it_to_its_history() {
 }
 
 #[test]
-fn the_head_is_where_the_events_lead_to() {
+fn head_must_match_the_last_event() {
     let events = seal(&story());
     let mut verifier = Verifier::new(vec![], true);
     for event in examine(&Page::Events(events.clone()), true).events {
         verifier.check(event).unwrap();
     }
     let head = events[14].head();
-    assert!(verifier.ends_at(head).is_ok());
+    assert!(verifier.check_head(head).is_ok());
     let others = [
         Head {
             hash: Hash([1; 32]),
@@ -932,6 +953,6 @@ fn the_head_is_where_the_events_lead_to() {
         },
     ];
     for other in others {
-        assert!(verifier.ends_at(other).is_err());
+        assert!(verifier.check_head(other).is_err());
     }
 }

@@ -1,7 +1,7 @@
-//! The options of `holdfast load`, and what follows from them.
+//! The options of `holdfast load`, and values derived from them.
 //!
-//! Promise: whatever the command line accepts is within the domain's bounds.
-//! Limit: whether this machine and that server can bear it shows when it runs.
+//! Promise: every accepted command line is within the domain's bounds.
+//! Limit: only a run shows whether this machine and the server can sustain the load.
 
 use chrono::Utc;
 use clap::value_parser;
@@ -14,17 +14,17 @@ use super::verdict::Expected;
 use crate::access::ServerArgs;
 use crate::calls::NewDrop;
 
-/// How long a hold lasts when winners buy, and when nobody does.
+/// How long a hold lasts when winners buy, and with --abandon.
 const HOLD_SECONDS: (u32, u32) = (60, 3);
-/// The drop ends by itself, so that it does not stand in the shop for ever.
+/// The drop has an end, so that it does not stay in the shop forever.
 const ENDS_AFTER_SECONDS: u32 = 3_600;
 /// Race buyers for the units of a fresh drop, and count the outcome from the log
 ///
-/// Exits with 0 only if nothing was oversold, nothing acknowledged is missing from the log, nothing happened twice and
-/// no request failed. The drop is cancelled at the end, also after an error or Ctrl-C.
+/// Exits with 0 only if nothing was oversold, nothing acknowledged is missing from the log, nothing
+/// happened twice and no request failed. The drop is cancelled at the end, also after an error or
+/// Ctrl-C.
 #[derive(Debug, Clone, clap::Args)]
 pub struct LoadArgs {
-    /// Which server.
     #[command(flatten)]
     pub server: ServerArgs,
 
@@ -32,11 +32,11 @@ pub struct LoadArgs {
     #[arg(long, env = "HOLDFAST_LOAD_BUYERS", default_value_t = 2_000, value_parser = value_parser!(u32).range(1..=10_000_000))]
     pub buyers: u32,
 
-    /// Units that they race for
+    /// Units on sale
     #[arg(long, env = "HOLDFAST_LOAD_UNITS", default_value_t = 100, value_parser = value_parser!(u32).range(1..=i64::from(StockCount::MAX)))]
     pub units: u32,
 
-    /// Units that each buyer asks for
+    /// Units that each buyer requests
     #[arg(long, env = "HOLDFAST_LOAD_QUANTITY", default_value_t = 1, value_parser = value_parser!(u32).range(1..=i64::from(Quantity::MAX)))]
     pub quantity: u32,
 
@@ -44,15 +44,15 @@ pub struct LoadArgs {
     #[arg(long, env = "HOLDFAST_LOAD_CONNECTIONS", value_parser = value_parser!(u32).range(1..))]
     pub connections: Option<u32>,
 
-    /// Winners buy what they hold (the default)
+    /// Winners purchase their holds (the default)
     #[arg(long, env = "HOLDFAST_LOAD_PURCHASE", overrides_with = "no_purchase")]
     pub purchase: bool,
 
-    /// Winners keep their holds and do not buy
+    /// Winners keep their holds without purchasing them
     #[arg(long, env = "HOLDFAST_LOAD_NO_PURCHASE", overrides_with = "purchase")]
     pub no_purchase: bool,
 
-    /// Nobody buys: wait until every hold has expired, and measure how late each was released
+    /// Do not buy: wait until every hold has expired, and measure how late each expiry was recorded
     #[arg(long, env = "HOLDFAST_LOAD_ABANDON", conflicts_with = "purchase")]
     pub abandon: bool,
 
@@ -60,26 +60,27 @@ pub struct LoadArgs {
     #[arg(long, env = "HOLDFAST_LOAD_HOLD_SECONDS", value_parser = value_parser!(u32).range(i64::from(HoldSeconds::MIN)..=i64::from(HoldSeconds::MAX)))]
     pub hold_seconds: Option<u32>,
 
-    /// Fail if a hold is released later than this after its deadline, in milliseconds
+    /// Fail if a hold's expiry is recorded later than this after its deadline, in milliseconds
     #[arg(long, env = "HOLDFAST_LOAD_MAX_LATENESS_MS")]
     pub max_lateness_ms: Option<u32>,
 
-    /// How often a request is sent again, with the same key, after a 503, a timeout or a lost connection
+    /// How often a request is retried, with the same key, after a 503, a timeout or a lost
+    /// connection
     #[arg(long, env = "HOLDFAST_LOAD_RETRIES", default_value_t = 0)]
     pub retries: u32,
 
-    /// How long one answer is waited for, in seconds
+    /// Longest wait for one response, in seconds
     #[arg(long, env = "HOLDFAST_LOAD_TIMEOUT_SECONDS", default_value_t = 30, value_parser = value_parser!(u64).range(1..=3_600))]
     pub timeout_seconds: u64,
 }
 
 impl LoadArgs {
-    /// Whether winners buy.
+    /// Reports whether winners buy.
     pub(super) fn buys(&self) -> bool {
         !self.no_purchase && !self.abandon
     }
 
-    /// How many sockets there will be.
+    /// The number of sockets to open.
     pub(super) fn sockets(&self) -> u32 {
         self.connections.unwrap_or(self.buyers).min(self.buyers)
     }
@@ -91,7 +92,7 @@ impl LoadArgs {
         self.hold_seconds.unwrap_or(default)
     }
 
-    /// What the verdict is to hold the log against.
+    /// The expectations that the verdict is based on.
     pub(super) fn expected(&self) -> Expected {
         Expected {
             quantity: self.quantity,
@@ -100,7 +101,7 @@ impl LoadArgs {
         }
     }
 
-    /// The drop that they race for.
+    /// The drop whose units are on sale.
     pub(super) fn drop(&self) -> Result<NewDrop, InvalidValue> {
         let kind = if self.abandon {
             "Abandonment"
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn purchase_and_no_purchase_override_each_other_and_the_last_one_wins() {
+    fn last_of_purchase_and_no_purchase_wins() {
         let buys = |options: &str| {
             let line = format!("load {options}");
             let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn an_abandoned_hold_is_short_unless_told_otherwise() {
+    fn abandoned_holds_are_short_by_default() {
         let hold_for = |options: &str| {
             let line = format!("load {options}");
             let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn the_widest_options_still_make_a_drop() {
+    fn largest_options_still_make_a_valid_drop() {
         let line = "load --buyers 10000000 --units 10000000 --quantity 1000 --hold-seconds 3600";
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
         assert!(cli.load.drop().is_ok());

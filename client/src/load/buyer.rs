@@ -1,8 +1,9 @@
-//! One buyer: asks for a hold, buys it if that is the plan, and stays stubborn about both as far as the plan allows.
+//! One buyer: requests a hold, buys it if the plan includes that, and retries both as often as the
+//! plan allows.
 //!
-//! Promise: every try of a request carries the same idempotency key and the same body, so however often the answer is
-//! lost, the buyer ends with one hold.
-//! Limit: only an absent, silent or busy server is tried again; a refusal is taken for an answer.
+//! Promise: every attempt of a request carries the same idempotency key and the same body, so the
+//! buyer ends with one hold, however many responses are lost.
+//! Limit: only an unreachable, silent or busy server is retried; a refusal is final.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,7 +12,7 @@ use domain::values::{BuyerId, DropId, Quantity};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep};
 
-use super::outcome::{Miss, Outcome, Visit};
+use super::outcome::{Outcome, Unsuccessful, Visit};
 use super::progress::Counts;
 use super::retry::pause;
 use crate::calls::{self, HoldView, NewHold};
@@ -19,26 +20,24 @@ use crate::error::ClientError;
 use crate::socket::{Socket, Target};
 use crate::wire::{Call, Reply};
 
-/// What all buyers of one stampede have in common.
+/// Settings that all buyers of one load test share.
 #[derive(Debug)]
 pub struct Plan {
-    /// The server.
     pub target: Arc<Target>,
-    /// What they are after.
     pub drop_id: DropId,
-    /// Units each asks for.
+    /// Units that each buyer requests.
     pub quantity: Quantity,
-    /// Whether winners buy.
+    /// True if winners buy.
     pub purchase: bool,
-    /// How often one request is tried again.
+    /// How often one request is retried.
     pub retries: u32,
-    /// Tells this stampede's buyers and keys from any other's.
+    /// Distinguishes this run's buyers and keys from those of other runs.
     pub run: String,
-    /// Where they report to.
+    /// The shared counters.
     pub counts: Arc<Counts>,
 }
 
-/// Buyer `number` visits the shop on `socket`, which is opened again if it is lost.
+/// Runs buyer `number` on `socket`, which is opened again if it is lost.
 pub async fn visit(plan: &Plan, number: u32, socket: &mut Option<Socket>) -> Visit {
     let name = format!("{}-{number}", plan.run);
     let hold = NewHold {
@@ -47,13 +46,13 @@ pub async fn visit(plan: &Plan, number: u32, socket: &mut Option<Socket>) -> Vis
         display_name: None,
     };
     let call = calls::place_hold(plan.drop_id, &hold, &name);
-    let hold: Outcome<HoldView> = persist(plan, socket, &call, "a hold").await;
+    let hold: Outcome<HoldView> = send_with_retries(plan, socket, &call, "a hold").await;
     plan.counts.note(&hold.result, &plan.counts.held);
 
     let purchase = match &hold.result {
         Ok(won) if plan.purchase => {
             let call = calls::purchase(won.id);
-            let purchase = persist(plan, socket, &call, "a purchase").await;
+            let purchase = send_with_retries(plan, socket, &call, "a purchase").await;
             plan.counts.note(&purchase.result, &plan.counts.sold);
             Some(purchase)
         }
@@ -63,7 +62,7 @@ pub async fn visit(plan: &Plan, number: u32, socket: &mut Option<Socket>) -> Vis
     Visit { hold, purchase }
 }
 
-async fn persist<T: DeserializeOwned>(
+async fn send_with_retries<T: DeserializeOwned>(
     plan: &Plan,
     socket: &mut Option<Socket>,
     call: &Call,
@@ -76,14 +75,14 @@ async fn persist<T: DeserializeOwned>(
         let latency = began.elapsed();
         match reply.and_then(|reply| reply.read(what)) {
             Err(error) if error.is_passing() && attempt < plan.retries => {
-                retried.push(Miss::from(&error));
+                retried.push(Unsuccessful::from(&error));
                 plan.counts.retried.fetch_add(1, Relaxed);
-                let asked = error.problem().and_then(|problem| problem.retry_after);
-                sleep(pause(attempt, asked, rand::random())).await;
+                let retry_after = error.problem().and_then(|problem| problem.retry_after);
+                sleep(pause(attempt, retry_after, rand::random())).await;
             }
             outcome => {
                 return Outcome {
-                    result: outcome.map_err(|error| Miss::from(&error)),
+                    result: outcome.map_err(|error| Unsuccessful::from(&error)),
                     latency,
                     retried,
                 };
@@ -103,6 +102,6 @@ async fn attempt_once(
         None => Socket::open(Arc::clone(&plan.target)).await?,
     };
     let reply = socket.send(call).await?;
-    *slot = Some(socket); // Only after an answer: a socket that failed is done for.
+    *slot = Some(socket); // Only after a response: a failed socket is unusable.
     Ok(reply)
 }

@@ -1,8 +1,9 @@
-//! The crowd: every socket is connected first, then everybody starts at once.
+//! All buyers together: every socket is connected first, then all of them start at the same moment.
 //!
-//! Promise: with as many connections as buyers, each buyer has a socket of its own and places one request on it at the
-//! common start; with fewer, each socket serves a fixed share of the buyers, one after another.
-//! Limit: one process on one machine; what it measures includes its own share of the processor.
+//! Promise: with as many connections as buyers, each buyer has its own socket and sends one request
+//! on it at the common start; with fewer, each socket serves a fixed share of the buyers, one after
+//! another.
+//! Limit: one process on one machine; the measurements include its own share of the processor.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,13 +20,14 @@ use super::outcome::Visit;
 use crate::error::ClientError;
 use crate::socket::{Socket, Target};
 
-/// Sockets connected at a time: fewer than a listener's backlog holds, so that none waits for a second SYN.
+/// Sockets connected concurrently: fewer than a listener's backlog, so that none waits for a second
+/// SYN.
 const CONNECTING: usize = 128;
 
-/// Opens `count` sockets. A socket that could not be opened is `None`; its buyer will try again.
+/// Opens `count` sockets. A socket that could not be opened is `None`; its buyer tries again.
 ///
 /// # Errors
-/// The first failure, when not one socket could be opened.
+/// The first failure, if no socket could be opened.
 pub async fn connect(
     target: &Arc<Target>,
     count: u32,
@@ -54,7 +56,8 @@ pub async fn connect(
     }
 }
 
-/// Sends `buyers` through `sockets`, all at once. Gives every visit, and the time from the start to the last answer.
+/// Runs `buyers` on `sockets`, with a common start. Returns every visit, and the time from the
+/// start to the last response.
 pub async fn run(
     plan: Arc<Plan>,
     buyers: u32,

@@ -1,23 +1,23 @@
-//! Room for sockets: raises this process's soft limit on open files as far as it may.
+//! Open files for sockets: raises this process's soft limit as far as needed.
 //!
-//! Promise: a stampede that cannot have its sockets says so before it begins.
-//! Limit: the hard limit is the machine's, and stays.
+//! Promise: a load test that cannot open its sockets fails before it begins.
+//! Limit: the hard limit is the machine's and stays.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::error::ClientError;
 
-/// Files that are open anyway: the standard three, the runtime's own, the client that reads the log.
-const BESIDES: u64 = 64;
+/// Files that are open anyway: the standard three, the runtime's, and the log reader's.
+const OTHER_FILES: u64 = 64;
 
-/// Makes room for `sockets`.
+/// Raises the soft limit of open files to `sockets` and the other open files.
 ///
 /// # Errors
 /// [`ClientError::OpenFiles`] when the hard limit is too low.
-pub fn make_room(sockets: u32) -> Result<(), ClientError> {
-    let needed = u64::from(sockets) + BESIDES;
+pub fn ensure_open_files(sockets: u32) -> Result<(), ClientError> {
+    let needed = u64::from(sockets) + OTHER_FILES;
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return Ok(()); // Unknown is no reason to stop: a socket too many will say so itself.
+        return Ok(()); // If the limit is unknown, continue: opening too many sockets fails later.
     };
     if soft >= needed {
         return Ok(());
@@ -37,11 +37,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_few_sockets_always_fit_and_too_many_are_told_before_the_start() {
-        assert!(make_room(1).is_ok());
+    fn too_many_sockets_are_reported_before_the_start() {
+        assert!(ensure_open_files(1).is_ok());
         let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         if hard < u64::from(u32::MAX) {
-            let error = make_room(u32::MAX).unwrap_err().to_string();
+            let error = ensure_open_files(u32::MAX).unwrap_err().to_string();
             assert!(error.contains("ulimit -n"), "{error}");
         }
     }

@@ -1,7 +1,8 @@
-//! What the buyers were told, one by one and summed up.
+//! The responses that buyers received, individually and summed up.
 //!
-//! Promise: every buyer ends in exactly one of held, refused or failed; what was tried again is counted apart.
-//! Limit: this is the buyers' side only. Whether it is true, the log says: see [`super::tally`].
+//! Promise: every buyer ends as exactly one of held, refused or failed; retries are counted
+//! separately.
+//! Limit: this is the buyers' view only. [`super::tally`] has the log's.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,21 +14,20 @@ use hdrhistogram::Histogram;
 use crate::calls::{HoldView, PurchaseView};
 use crate::error::ClientError;
 
-/// Something that should not happen to a buyer.
+/// A failure that a buyer should never see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// A status that is neither success nor a refusal.
     Status {
-        /// The status.
         status: u16,
-        /// The problem's code, if there was one.
+        /// The problem's code; empty if there was none.
         code: String,
     },
-    /// No answer in time.
+    /// No response in time.
     Timeout,
     /// The connection was refused or lost.
     Connection,
-    /// Success, with a body that is not what the contract says.
+    /// Success, with a body that does not match the API contract.
     Unreadable,
 }
 
@@ -38,21 +38,21 @@ impl fmt::Display for Fault {
             Self::Status { status, code } => write!(f, "HTTP {status} {code}"),
             Self::Timeout => f.write_str("timeout"),
             Self::Connection => f.write_str("connection"),
-            Self::Unreadable => f.write_str("unreadable answer"),
+            Self::Unreadable => f.write_str("unreadable response"),
         }
     }
 }
 
-/// Why a request did not get what it asked for.
+/// Why a request did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Miss {
-    /// The server said no, for a reason that a buyer can act on.
+pub enum Unsuccessful {
+    /// The server refused the request, for a reason that a buyer can act on.
     Refused(String),
-    /// Something went wrong.
+    /// The request failed.
     Failed(Fault),
 }
 
-impl From<&ClientError> for Miss {
+impl From<&ClientError> for Unsuccessful {
     fn from(error: &ClientError) -> Self {
         match error {
             ClientError::Problem(problem) => match problem.status {
@@ -77,30 +77,28 @@ impl From<&ClientError> for Miss {
     }
 }
 
-/// How one request ended, after all its tries.
+/// How one request ended, after all its attempts.
 #[derive(Debug, Clone)]
 pub struct Outcome<T> {
-    /// What came of it.
-    pub result: Result<T, Miss>,
-    /// How long the last try took.
+    pub result: Result<T, Unsuccessful>,
+    /// How long the last attempt took.
     pub latency: Duration,
-    /// What the tries before it met.
-    pub retried: Vec<Miss>,
+    /// The results of the attempts before it.
+    pub retried: Vec<Unsuccessful>,
 }
 
-/// How one buyer fared.
+/// The requests of one buyer.
 #[derive(Debug, Clone)]
 pub struct Visit {
-    /// The hold.
     pub hold: Outcome<HoldView>,
-    /// The purchase, if one was tried.
+    /// The purchase, if one was attempted.
     pub purchase: Option<Outcome<PurchaseView>>,
 }
 
-/// All visits, summed up.
+/// The responses of all visits, summed up.
 #[derive(Debug, Clone)]
-pub struct Answers {
-    /// Buyers that came.
+pub struct Responses {
+    /// The number of buyers.
     pub buyers: u64,
     /// Holds that the server acknowledged.
     pub holds: Vec<HoldView>,
@@ -108,36 +106,35 @@ pub struct Answers {
     pub purchases: Vec<PurchaseView>,
     /// Refusals, by code.
     pub refused: BTreeMap<String, u64>,
-    /// Failures that stood, by kind.
+    /// Requests that failed after all retries, by kind.
     pub failed: BTreeMap<String, u64>,
-    /// Failures that were tried again, by kind.
+    /// Failures that were retried, by kind.
     pub retried: BTreeMap<String, u64>,
-    /// Latency of the hold requests that were answered, in microseconds.
+    /// Latency of the hold requests that got a response, in microseconds.
     pub latency: Histogram<u64>,
-    /// Requests sent in all.
     pub requests: u64,
-    /// From the common start to the last answer.
+    /// From the common start to the last response.
     pub elapsed: Duration,
 }
 
-impl Answers {
-    /// Sums `visits` up, which took `elapsed` together.
+impl Responses {
+    /// Sums up `visits`, which took `elapsed` together.
     #[must_use]
     pub fn gather(visits: Vec<Visit>, elapsed: Duration) -> Self {
-        let mut answers = Self {
+        let mut responses = Self {
             buyers: visits.len() as u64,
             elapsed,
             ..Self::none()
         };
         for visit in visits {
-            answers.time(&visit.hold);
-            if let Some(hold) = answers.count("", visit.hold) {
-                answers.holds.push(hold);
+            responses.time(&visit.hold);
+            if let Some(hold) = responses.count("", visit.hold) {
+                responses.holds.push(hold);
             }
-            let purchase = visit.purchase.and_then(|p| answers.count("purchase ", p));
-            answers.purchases.extend(purchase);
+            let purchase = visit.purchase.and_then(|p| responses.count("purchase ", p));
+            responses.purchases.extend(purchase);
         }
-        answers
+        responses
     }
 
     /// The highest position that the server acknowledged; the log must reach at least this far.
@@ -163,9 +160,10 @@ impl Answers {
     }
 
     fn time(&mut self, hold: &Outcome<HoldView>) {
-        if !matches!(hold.result, Err(Miss::Failed(_))) {
+        if !matches!(hold.result, Err(Unsuccessful::Failed(_))) {
             let micros = u64::try_from(hold.latency.as_micros()).unwrap_or(u64::MAX);
-            // Not `saturating_record`: that clamps to what the histogram has grown to, instead of growing it.
+            // Not `saturating_record`: it clamps to the histogram's present range instead of
+            // growing it.
             self.latency
                 .record(micros)
                 .expect("a histogram that grows takes any duration");
@@ -174,19 +172,19 @@ impl Answers {
 
     fn count<T>(&mut self, what: &str, outcome: Outcome<T>) -> Option<T> {
         self.requests += 1 + outcome.retried.len() as u64;
-        for miss in outcome.retried {
-            add(&mut self.retried, what, &miss.kind());
+        for attempt in outcome.retried {
+            add(&mut self.retried, what, &attempt.kind());
         }
         match outcome.result {
             Ok(answer) => return Some(answer),
-            Err(Miss::Refused(code)) => add(&mut self.refused, what, &code),
-            Err(Miss::Failed(fault)) => add(&mut self.failed, what, &fault.to_string()),
+            Err(Unsuccessful::Refused(code)) => add(&mut self.refused, what, &code),
+            Err(Unsuccessful::Failed(fault)) => add(&mut self.failed, what, &fault.to_string()),
         }
         None
     }
 }
 
-impl Miss {
+impl Unsuccessful {
     fn kind(&self) -> String {
         match self {
             Self::Refused(code) => code.clone(),
@@ -204,8 +202,8 @@ mod tests {
     use super::*;
     use crate::error::Problem;
 
-    fn problem(status: u16, code: &str) -> Miss {
-        Miss::from(&ClientError::Problem(Problem {
+    fn problem(status: u16, code: &str) -> Unsuccessful {
+        Unsuccessful::from(&ClientError::Problem(Problem {
             status,
             code: code.into(),
             detail: String::new(),
@@ -213,10 +211,10 @@ mod tests {
         }))
     }
 
-    fn missed(miss: Miss, retried: Vec<Miss>) -> Visit {
+    fn unsuccessful(reason: Unsuccessful, retried: Vec<Unsuccessful>) -> Visit {
         Visit {
             hold: Outcome {
-                result: Err(miss),
+                result: Err(reason),
                 latency: Duration::from_millis(3),
                 retried,
             },
@@ -225,9 +223,15 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_what_a_buyer_can_act_on_and_anything_else_is_a_failure() {
-        assert_eq!(problem(409, "sold_out"), Miss::Refused("sold_out".into()));
-        assert_eq!(problem(429, "throttled"), Miss::Refused("throttled".into()));
+    fn problems_are_refusals_only_if_a_buyer_can_act_on_them() {
+        assert_eq!(
+            problem(409, "sold_out"),
+            Unsuccessful::Refused("sold_out".into())
+        );
+        assert_eq!(
+            problem(429, "throttled"),
+            Unsuccessful::Refused("throttled".into())
+        );
         for (status, code) in [
             (400, "malformed"),
             (401, "x"),
@@ -236,7 +240,7 @@ mod tests {
             (409, ""),
         ] {
             assert!(
-                matches!(problem(status, code), Miss::Failed(_)),
+                matches!(problem(status, code), Unsuccessful::Failed(_)),
                 "{status} {code}"
             );
         }
@@ -245,21 +249,21 @@ mod tests {
     #[test]
     fn visits_are_summed_up_by_code_and_by_kind() {
         let busy = || problem(503, "unavailable");
-        let answers = Answers::gather(
+        let responses = Responses::gather(
             vec![
-                missed(problem(409, "sold_out"), vec![busy(), busy()]),
-                missed(problem(409, "sold_out"), vec![]),
-                missed(Miss::Failed(Fault::Timeout), vec![]),
+                unsuccessful(problem(409, "sold_out"), vec![busy(), busy()]),
+                unsuccessful(problem(409, "sold_out"), vec![]),
+                unsuccessful(Unsuccessful::Failed(Fault::Timeout), vec![]),
             ],
             Duration::from_secs(1),
         );
-        assert_eq!(answers.buyers, 3);
-        assert_eq!(answers.requests, 5);
-        assert_eq!(answers.refused["sold_out"], 2);
-        assert_eq!(answers.failed["timeout"], 1);
-        assert_eq!(answers.retried["HTTP 503 unavailable"], 2);
-        assert_eq!(answers.latency.len(), 2, "a timeout has no latency");
-        let median = answers.latency.value_at_quantile(0.5);
+        assert_eq!(responses.buyers, 3);
+        assert_eq!(responses.requests, 5);
+        assert_eq!(responses.refused["sold_out"], 2);
+        assert_eq!(responses.failed["timeout"], 1);
+        assert_eq!(responses.retried["HTTP 503 unavailable"], 2);
+        assert_eq!(responses.latency.len(), 2, "a timeout has no latency");
+        let median = responses.latency.value_at_quantile(0.5);
         assert!((2_997..=3_003).contains(&median), "{median} µs");
     }
 }

@@ -1,7 +1,8 @@
-//! Shows a stampede while it runs: a bar on a terminal, otherwise a plain line at most once a second.
+//! Progress of a load test while it runs: a bar on a terminal, otherwise a plain line at most once
+//! a second.
 //!
-//! Promise: counting costs the buyers one atomic addition, and drawing happens on its own time.
-//! Limit: for the eye only; the verdict is counted from the visits and from the log.
+//! Promise: counting costs a buyer one atomic addition; drawing runs in a separate task.
+//! Limit: for display only; the verdict is computed from the visits and from the log.
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -14,37 +15,32 @@ use terminal::table::grouped;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::outcome::Miss;
+use super::outcome::Unsuccessful;
 
-/// How often the bar is redrawn.
+/// The interval between two redraws of the bar.
 const REDRAW: Duration = Duration::from_millis(100);
-/// How often a plain line is written.
+/// The interval between two plain lines.
 const PLAIN: Duration = Duration::from_secs(1);
 
-/// Running counts.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// How much of the present phase is done.
+    /// Finished steps of the present phase.
     pub done: AtomicU64,
-    /// Holds acknowledged.
     pub held: AtomicU64,
-    /// Purchases acknowledged.
     pub sold: AtomicU64,
-    /// Requests refused.
     pub refused: AtomicU64,
-    /// Requests failed for good.
+    /// Requests that failed after all retries.
     pub failed: AtomicU64,
-    /// Requests tried again.
     pub retried: AtomicU64,
 }
 
 impl Counts {
-    /// Adds what one request came to.
-    pub fn note<T>(&self, result: &Result<T, Miss>, succeeded: &AtomicU64) {
+    /// Counts the result of one request.
+    pub fn note<T>(&self, result: &Result<T, Unsuccessful>, succeeded: &AtomicU64) {
         let counter = match result {
             Ok(_) => succeeded,
-            Err(Miss::Refused(_)) => &self.refused,
-            Err(Miss::Failed(_)) => &self.failed,
+            Err(Unsuccessful::Refused(_)) => &self.refused,
+            Err(Unsuccessful::Failed(_)) => &self.failed,
         };
         counter.fetch_add(1, Relaxed);
     }
@@ -62,7 +58,7 @@ impl Counts {
     }
 }
 
-/// One phase on show. Dropping it ends the show.
+/// Displays one phase until dropped.
 #[derive(Debug)]
 pub struct Phase {
     task: JoinHandle<()>,
@@ -70,7 +66,7 @@ pub struct Phase {
 }
 
 impl Phase {
-    /// Shows `name` going from 0 to `total`, from `counts`.
+    /// Displays `name` from 0 to `total`, from `counts`.
     #[must_use]
     pub fn show(name: &'static str, total: u64, counts: &Arc<Counts>) -> Self {
         counts.done.store(0, Relaxed);
@@ -115,7 +111,7 @@ async fn redraw(bar: ProgressBar, counts: Arc<Counts>) {
 async fn write_lines(name: &'static str, total: u64, counts: Arc<Counts>) {
     let mut tick = interval(PLAIN);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    tick.tick().await; // The first is due at once; a phase shorter than a second needs no line.
+    tick.tick().await; // The first tick is immediate; a phase shorter than a second needs no line.
     loop {
         tick.tick().await;
         let done = grouped(counts.done.load(Relaxed));

@@ -1,7 +1,8 @@
-//! The end of a stampede, in words and numbers: what was told, what the log says, and the verdict.
+//! The report of a load test: the responses, the counts from the log, and the verdict.
 //!
-//! Promise: everything that the verdict rests on is shown, and the last line says `PASSED` or `FAILED` with the reason.
-//! Limit: for reading; a program should look at the exit code.
+//! Promise: every number that the verdict depends on is shown, and the last line is `PASSED` or
+//! `FAILED` with the reason.
+//! Limit: for people; programs should check the exit code.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,46 +10,45 @@ use std::fmt;
 use domain::values::{DropId, Position};
 use terminal::table::{columns, grouped};
 
-use super::outcome::Answers;
+use super::outcome::Responses;
 use super::tally::{End, Tally};
 use super::verdict::Verdict;
 
-/// What a stampede came to.
+/// The results of a load test.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// The drop that was fought over.
+    /// The drop on sale.
     pub drop_id: DropId,
-    /// Its name.
     pub drop_name: String,
     /// Sockets that were connected before the start.
     pub connected: u64,
-    /// Whether holds were left to expire.
+    /// True if holds were left to expire.
     pub abandoned: bool,
-    /// What the buyers were told.
-    pub answers: Answers,
-    /// What the log says.
+    /// The buyers' responses.
+    pub responses: Responses,
+    /// The counts from the log.
     pub tally: Tally,
     /// The log's head before the drop was created, and the last position read.
     pub span: (Position, Position),
-    /// What follows from both.
+    /// The judgement of both.
     pub verdict: Verdict,
 }
 
 impl Report {
-    fn told(&self) -> Vec<Vec<String>> {
-        let answers = &self.answers;
-        let seconds = answers.elapsed.as_secs_f64();
+    fn response_rows(&self) -> Vec<Vec<String>> {
+        let responses = &self.responses;
+        let seconds = responses.elapsed.as_secs_f64();
         let mut rows = vec![
-            count("buyers", answers.buyers),
+            count("buyers", responses.buyers),
             count("connections, before the start", self.connected),
-            count("holds placed (201)", answers.holds.len() as u64),
-            count("sold (201)", answers.purchases.len() as u64),
+            count("holds placed (201)", responses.holds.len() as u64),
+            count("sold (201)", responses.purchases.len() as u64),
         ];
-        rows.extend(kinds("refused", &answers.refused));
-        rows.extend(kinds("errors", &answers.failed));
-        rows.extend(kinds("tried again after", &answers.retried));
+        rows.extend(kinds("refused", &responses.refused));
+        rows.extend(kinds("errors", &responses.failed));
+        rows.extend(kinds("retried after", &responses.retried));
         for (name, quantile) in [("p50", 0.5), ("p99", 0.99), ("max", 1.0)] {
-            let micros = answers.latency.value_at_quantile(quantile);
+            let micros = responses.latency.value_at_quantile(quantile);
             rows.push(vec![
                 format!("hold request, {name}"),
                 milliseconds(micros),
@@ -56,12 +56,12 @@ impl Report {
             ]);
         }
         rows.push(vec!["elapsed".into(), format!("{seconds:.3}"), "s".into()]);
-        let rate = per_second(answers.requests, seconds);
+        let rate = per_second(responses.requests, seconds);
         rows.push(count("requests per second", rate));
         rows
     }
 
-    fn logged(&self) -> Vec<Vec<String>> {
+    fn log_rows(&self) -> Vec<Vec<String>> {
         let units = self.tally.units;
         let shown = |units: i64| u64::try_from(units).unwrap_or(0);
         let mut rows = vec![
@@ -79,12 +79,12 @@ impl Report {
         ];
         if self.verdict.unacknowledged > 0 {
             let lost = self.verdict.unacknowledged as u64;
-            rows.push(count("holds whose answer was lost on the way", lost));
+            rows.push(count("holds whose response was lost", lost));
         }
         rows
     }
 
-    fn releases(&self) -> Vec<Vec<String>> {
+    fn expiry_rows(&self) -> Vec<Vec<String>> {
         let mut sorted = self.tally.lateness_ms.clone();
         sorted.sort_unstable();
         let mut rows = vec![
@@ -115,12 +115,12 @@ impl fmt::Display for Report {
         let Position(last) = self.span.1;
         let sections = [
             (
-                format!("told to the buyers of {}", self.drop_name),
-                self.told(),
+                format!("responses to the buyers of {}", self.drop_name),
+                self.response_rows(),
             ),
             (
                 format!("counted from the log, positions {} to {last}", before + 1),
-                self.logged(),
+                self.log_rows(),
             ),
         ];
         writeln!(f, "drop {}", self.drop_id)?;
@@ -128,7 +128,7 @@ impl fmt::Display for Report {
             writeln!(f, "\n{title}\n{}", columns(&rows, &[1]))?;
         }
         if self.abandoned {
-            writeln!(f, "\nreleases\n{}", columns(&self.releases(), &[1]))?;
+            writeln!(f, "\nexpiries\n{}", columns(&self.expiry_rows(), &[1]))?;
         }
         if self.verdict.passed() {
             write!(f, "\nPASSED")
@@ -164,7 +164,7 @@ fn per_second(requests: u64, seconds: f64) -> u64 {
     (requests as f64 / seconds.max(0.001)).round() as u64
 }
 
-/// The smallest of `sorted` that at least `percent` of them do not exceed.
+/// The smallest element of `sorted` that at least `percent` of the elements do not exceed.
 fn percentile(sorted: &[i64], percent: usize) -> Option<i64> {
     let rank = (sorted.len() * percent).div_ceil(100);
     sorted.get(rank.saturating_sub(1)).copied()
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_percentile_is_one_of_the_numbers() {
+    fn percentile_is_one_of_the_numbers() {
         let numbers: Vec<i64> = (1..=200).collect();
         assert_eq!(percentile(&numbers, 50), Some(100));
         assert_eq!(percentile(&numbers, 99), Some(198));

@@ -1,19 +1,21 @@
-//! How long a buyer waits before the same request goes out again.
+//! The pause before a buyer retries a request.
 //!
-//! Promise: never sooner than the server asked for, and never all buyers at once.
-//! Limit: it does not decide whether to try again, only when.
+//! Promise: never shorter than the server's `Retry-After`, and randomized so that buyers do not
+//! retry simultaneously.
+//! Limit: the caller decides whether to retry.
 
 use std::time::Duration;
 
-/// The first pause after a lost connection; it doubles with every further try.
+/// The first pause after a lost connection; it doubles with every further attempt.
 const FIRST: Duration = Duration::from_millis(50);
-/// The longest pause. A server that restarts is back within seconds, and a buyer would not wait longer than this.
+/// The longest pause. A server that restarts is back within seconds, and a buyer would not wait
+/// longer.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// The pause before try `attempt` (the first retry is 0). `roll` is a random number from 0 to 1.
-pub fn pause(attempt: u32, asked: Option<Duration>, roll: f64) -> Duration {
-    match asked {
-        Some(asked) => asked.mul_f64(1.0 + roll / 2.0),
+/// The pause before retry `attempt` (counted from 0). `roll` is a random number from 0 to 1.
+pub fn pause(attempt: u32, retry_after: Option<Duration>, roll: f64) -> Duration {
+    match retry_after {
+        Some(least) => least.mul_f64(1.0 + roll / 2.0),
         None => backoff(attempt).mul_f64(0.5 + roll / 2.0),
     }
 }
@@ -29,14 +31,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_server_is_never_asked_sooner_than_it_wished() {
-        let asked = Some(Duration::from_secs(2));
-        assert_eq!(pause(0, asked, 0.0), Duration::from_secs(2));
-        assert_eq!(pause(9, asked, 1.0), Duration::from_secs(3));
+    fn pause_is_never_shorter_than_retry_after() {
+        let retry_after = Some(Duration::from_secs(2));
+        assert_eq!(pause(0, retry_after, 0.0), Duration::from_secs(2));
+        assert_eq!(pause(9, retry_after, 1.0), Duration::from_secs(3));
     }
 
     #[test]
-    fn pauses_double_up_to_a_bound() {
+    fn pauses_double_up_to_the_longest() {
         assert_eq!(pause(0, None, 1.0), Duration::from_millis(50));
         assert_eq!(pause(0, None, 0.0), Duration::from_millis(25));
         assert_eq!(pause(2, None, 1.0), Duration::from_millis(200));

@@ -1,8 +1,8 @@
-//! Counts one drop's events, on its own: it shares no arithmetic with the server that wrote them.
+//! Counts one drop's events independently: shares no arithmetic with the server that wrote them.
 //!
-//! Promise: units held, sold, expired and released as the log tells them; every unit too many, every hold placed or
-//! ended twice, every deadline that was not kept is found, in whatever log it is given.
-//! Limit: it knows one drop, from its first event on.
+//! Promise: counts units held, sold, expired and released. Finds every oversold unit, every hold
+//! placed or ended twice, and every expiry off its deadline, in any log.
+//! Limit: it counts one drop, from its first event on.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,69 +12,64 @@ use domain::values::{HoldId, Pseudonym, Quantity, Timestamp};
 
 use crate::log_reader::Recorded;
 
-/// How a hold ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// It was paid for.
+    /// The hold was purchased.
     Sold,
-    /// It ran out.
+    /// The hold expired.
     Expired,
-    /// It was given up.
+    /// The hold was released.
     Released,
 }
 
-/// A hold as the log tells it.
+/// A hold, as recorded in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LoggedHold {
-    /// Units.
     pub quantity: u32,
-    /// The first instant at which it is over.
+    /// The first instant at which the hold no longer counts.
     pub expires_at: Timestamp,
-    /// How it ended, if it has.
+    /// How it ended; `None` while it is unresolved.
     pub end: Option<End>,
 }
 
-/// Units, by what became of them.
+/// Units by their present state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Units {
-    /// Offered in all.
+    /// Units on sale in total.
     pub total: i64,
-    /// In holds that have not ended.
+    /// Units in unresolved holds.
     pub held: i64,
-    /// Sold.
     pub sold: i64,
-    /// In holds that ran out.
+    /// Units in expired holds.
     pub expired: i64,
-    /// In holds that were given up.
+    /// Units in released holds.
     pub released: i64,
 }
 
-/// See the module.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    /// Units now.
+    /// The present units.
     pub units: Units,
-    /// The most units that were ever held and sold together.
+    /// The maximum of held and sold units together.
     pub peak_taken: i64,
-    /// The most units that were ever held and sold beyond the total.
+    /// The maximum of held and sold units beyond the total.
     pub oversold: i64,
-    /// Every hold.
     pub holds: HashMap<HoldId, LoggedHold>,
-    /// Holds placed again: the same id, or a second hold of a buyer who asked for one.
+    /// Holds placed again: a repeated id, or a second hold of a buyer who requested one.
     pub placed_again: u64,
-    /// Holds that ended more than once.
     pub ended_again: u64,
     /// Ends of holds that were never placed.
     pub ended_unplaced: u64,
-    /// Expiries whose time is not the one that the hold was placed with.
+    /// Expiries with a deadline other than the hold's.
     pub deadlines_moved: u64,
-    /// For each expiry, how many milliseconds after the deadline it was recorded; negative: before it.
+    /// For each expiry, how many milliseconds after the deadline it was recorded; negative: before
+    /// it.
     pub lateness_ms: Vec<i64>,
     buyers: HashSet<Pseudonym>,
 }
 
 impl Tally {
-    /// Counts `events`, which follow on from those counted before.
+    /// Counts `events`, which follow those counted before.
     pub fn count(&mut self, events: &[Recorded]) {
         for recorded in events {
             self.apply(&recorded.event, recorded.recorded_at);
@@ -100,7 +95,7 @@ impl Tally {
             | DropEvent::WaitlistJoined(_)
             | DropEvent::WaitlistLeft(_) => {}
         }
-        self.watch();
+        self.note_extremes();
     }
 
     fn placed(&mut self, event: &HoldPlaced) {
@@ -138,13 +133,13 @@ impl Tally {
         }
     }
 
-    fn watch(&mut self) {
+    fn note_extremes(&mut self) {
         let taken = self.units.held + self.units.sold;
         self.peak_taken = self.peak_taken.max(taken);
         self.oversold = self.oversold.max(taken - self.units.total);
     }
 
-    /// Holds that ended in `end`.
+    /// The number of holds that ended in `end`.
     #[must_use]
     pub fn ended_in(&self, end: End) -> usize {
         self.holds
@@ -153,7 +148,7 @@ impl Tally {
             .count()
     }
 
-    /// Holds that have not ended.
+    /// The number of unresolved holds.
     #[must_use]
     pub fn open(&self) -> usize {
         self.holds
@@ -269,7 +264,7 @@ pub(crate) mod tests {
         })
     }
 
-    /// `events`, all recorded 7 ms after the deadline of [`placed`].
+    /// Tallies `events`, all recorded 7 ms after the deadline of [`placed`].
     pub(crate) fn tally(events: impl IntoIterator<Item = DropEvent>) -> Tally {
         let recorded: Vec<Recorded> = events
             .into_iter()
@@ -285,7 +280,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn units_go_where_the_log_says() {
+    fn units_are_counted_by_event_type() {
         let tally = tally([
             scheduled(6),
             placed(1, 2),
@@ -311,7 +306,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_last_unit_is_not_oversold_and_one_more_is() {
+    fn last_unit_is_not_oversold_and_one_more_is() {
         assert_eq!(tally([scheduled(2), placed(1, 2)]).oversold, 0);
         assert_eq!(
             tally([scheduled(2), placed(1, 2), placed(2, 1)]).oversold,
@@ -320,13 +315,13 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn an_oversell_that_was_made_good_later_is_still_found() {
+    fn temporary_oversell_is_still_found() {
         let events = [scheduled(1), placed(1, 1), placed(2, 1), released(2, 1)];
         assert_eq!(tally(events).oversold, 1);
     }
 
     #[test]
-    fn a_hold_placed_again_or_a_second_one_for_a_buyer_is_a_duplicate() {
+    fn repeated_hold_or_second_hold_of_a_buyer_is_a_duplicate() {
         assert_eq!(
             tally([scheduled(5), placed(1, 1), placed(1, 1)]).placed_again,
             1
@@ -339,7 +334,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_hold_ends_once_and_only_if_it_was_placed() {
+    fn repeated_and_unplaced_ends_are_counted() {
         let twice = tally([scheduled(5), placed(1, 1), expired(1, 1), expired(1, 1)]);
         assert_eq!((twice.ended_again, twice.ended_unplaced), (1, 0));
         let both = tally([scheduled(5), placed(1, 1), sold(1, 1), expired(1, 1)]);
@@ -348,7 +343,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_deadline_that_moved_is_found() {
+    fn moved_deadline_is_found() {
         let mut moved = expired(1, 1);
         if let DropEvent::HoldExpired(event) = &mut moved {
             event.expired_at = Timestamp::from_millis(2_000);

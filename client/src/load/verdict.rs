@@ -1,86 +1,80 @@
-//! The rules that a stampede is judged by: what the buyers were told against what the log says.
+//! The rules that judge a load test: the buyers' responses are compared with the log.
 //!
-//! Promise: pure, and passes only if nothing was oversold, nothing acknowledged is missing, nothing happened twice and
-//! nothing failed; with abandoned holds, only if each expired once, on its deadline and not before.
-//! Limit: a server that lies in its log as well as in its answers passes here; `holdfast audit verify` and the
-//! database's own rules stand against that.
+//! Promise: pure. It passes only if nothing was oversold, nothing acknowledged is missing, nothing
+//! happened twice and nothing failed; with abandoned holds, only if each expired once and not
+//! before its deadline.
+//! Limit: a server whose log is wrong in the same way as its responses passes here; `holdfast audit
+//! verify` and the database's constraints guard against that.
 
 use std::collections::HashSet;
 
 use domain::values::HoldId;
 
-use super::outcome::Answers;
+use super::outcome::Responses;
 use super::tally::{End, Tally};
 
-/// What the stampede was meant to do, as far as the rules depend on it.
+/// The expectations that the rules depend on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Expected {
-    /// Units that each buyer asked for.
+    /// Units that each buyer requested.
     pub quantity: u32,
-    /// Whether every hold was left to expire.
+    /// True if every hold was left to expire.
     pub abandoned: bool,
     /// The latest that an expiry may be recorded, in milliseconds after the deadline.
     pub max_lateness_ms: Option<i64>,
 }
 
-/// A rule that was broken. Units and holds are counted, so the line alone tells how badly.
+/// A broken rule, with the number of affected units or holds.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// More units were held and sold than there were.
+    /// More units were held and sold than were on sale.
     #[error("{0} units oversold")]
     Oversold(i64),
-    /// Refused as sold out although units were left throughout.
-    #[error("buyers were refused as sold out although {0} units were never taken")]
+    /// Buyers were refused as sold out although units were always available.
+    #[error("buyers were refused as sold out although {0} units were always available")]
     Undersold(i64),
-    /// A buyer was told of a hold that the log does not have.
+    /// An acknowledged hold is not in the log.
     #[error("{0} acknowledged holds are not in the log")]
     HoldsMissing(usize),
-    /// A buyer was told of a purchase that the log does not have.
+    /// An acknowledged purchase is not in the log.
     #[error("{0} acknowledged purchases are not in the log")]
     PurchasesMissing(usize),
-    /// A hold was placed or ended twice, or two buyers were given the same one.
+    /// A hold was placed or ended twice, or acknowledged to two buyers.
     #[error("{0} duplicates")]
     Duplicates(u64),
-    /// A hold ended that was never placed.
     #[error("{0} holds ended that were never placed")]
     EndedUnplaced(u64),
-    /// Requests failed.
     #[error("{0} requests failed")]
     Failed(u64),
-    /// An abandoned hold is still there.
+    /// An abandoned hold has not expired.
     #[error("{0} holds never expired")]
     NeverExpired(usize),
-    /// An expiry was recorded before its deadline.
     #[error("{0} holds expired before their deadline")]
     ExpiredEarly(usize),
-    /// An expiry names another deadline than the hold did.
-    #[error("{0} holds expired on another deadline than they were placed with")]
+    /// An expiry has a deadline other than the hold's.
+    #[error("{0} holds expired with a deadline other than the one they were placed with")]
     DeadlinesMoved(u64),
     /// An expiry was recorded later than allowed.
-    #[error("the latest release was {worst} ms late, {allowed} ms are allowed")]
-    Late {
-        /// The latest.
-        worst: i64,
-        /// What was allowed.
-        allowed: i64,
-    },
+    #[error("the latest expiry was recorded {worst} ms late; {allowed} ms are allowed")]
+    Late { worst: i64, allowed: i64 },
 }
 
-/// What came of it.
+/// The judgement of a load test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// Acknowledged holds and purchases that the log does not have.
+    /// Acknowledged holds and purchases that are not in the log.
     pub missing: usize,
-    /// Holds in the log that no buyer was told of: their answers were lost on the way. No fault of the log.
+    /// Holds in the log that were not acknowledged, because the response was lost. Not a fault of
+    /// the log.
     pub unacknowledged: usize,
     /// Holds placed or ended twice, or acknowledged to two buyers.
     pub duplicates: u64,
-    /// The rules that were broken; none: passed.
+    /// The broken rules; empty if the test passed.
     pub failures: Vec<Failure>,
 }
 
 impl Verdict {
-    /// Whether no rule was broken.
+    /// Reports whether no rule was broken.
     #[must_use]
     pub const fn passed(&self) -> bool {
         self.failures.is_empty()
@@ -94,14 +88,13 @@ impl Verdict {
     }
 }
 
-/// Judges.
 #[must_use]
-pub fn judge(answers: &Answers, tally: &Tally, expected: Expected) -> Verdict {
-    let acknowledged: HashSet<HoldId> = answers.holds.iter().map(|hold| hold.id).collect();
-    let shared = answers.holds.len() - acknowledged.len();
+pub fn judge(responses: &Responses, tally: &Tally, expected: Expected) -> Verdict {
+    let acknowledged: HashSet<HoldId> = responses.holds.iter().map(|hold| hold.id).collect();
+    let shared = responses.holds.len() - acknowledged.len();
     let duplicates = tally.placed_again + tally.ended_again + shared as u64;
-    let holds_missing = holds_missing(answers, tally);
-    let purchases_missing = purchases_missing(answers, tally);
+    let holds_missing = holds_missing(responses, tally);
+    let purchases_missing = purchases_missing(responses, tally);
     let unacknowledged = |id: &&HoldId| !acknowledged.contains(id);
     let rules = [
         (holds_missing > 0, Failure::HoldsMissing(holds_missing)),
@@ -111,7 +104,7 @@ pub fn judge(answers: &Answers, tally: &Tally, expected: Expected) -> Verdict {
         ),
         (duplicates > 0, Failure::Duplicates(duplicates)),
     ];
-    let all = stock(answers, tally, expected)
+    let all = stock(responses, tally, expected)
         .into_iter()
         .chain(rules)
         .chain(deadlines(tally, expected));
@@ -126,10 +119,10 @@ pub fn judge(answers: &Answers, tally: &Tally, expected: Expected) -> Verdict {
 }
 
 /// The rules about units and requests, each with whether it was broken.
-fn stock(answers: &Answers, tally: &Tally, expected: Expected) -> [(bool, Failure); 4] {
-    let failed = answers.failed.values().sum();
+fn stock(responses: &Responses, tally: &Tally, expected: Expected) -> [(bool, Failure); 4] {
+    let failed = responses.failed.values().sum();
     let left = tally.units.total - tally.peak_taken;
-    let sold_out = answers.refused.contains_key("sold_out");
+    let sold_out = responses.refused.contains_key("sold_out");
     [
         (tally.oversold > 0, Failure::Oversold(tally.oversold)),
         (
@@ -158,30 +151,31 @@ fn deadlines(tally: &Tally, expected: Expected) -> [(bool, Failure); 4] {
     ]
 }
 
-fn holds_missing(answers: &Answers, tally: &Tally) -> usize {
+fn holds_missing(responses: &Responses, tally: &Tally) -> usize {
     let recorded = |id| tally.holds.get(id);
-    answers
+    responses
         .holds
         .iter()
-        .filter(|told| {
-            recorded(&told.id).is_none_or(|logged| {
-                logged.quantity != told.quantity || logged.expires_at != told.expires_at
+        .filter(|acknowledged| {
+            recorded(&acknowledged.id).is_none_or(|logged| {
+                logged.quantity != acknowledged.quantity
+                    || logged.expires_at != acknowledged.expires_at
             })
         })
         .count()
 }
 
-fn purchases_missing(answers: &Answers, tally: &Tally) -> usize {
+fn purchases_missing(responses: &Responses, tally: &Tally) -> usize {
     let sold = |id| {
         tally
             .holds
             .get(id)
             .is_some_and(|hold| hold.end == Some(End::Sold))
     };
-    answers
+    responses
         .purchases
         .iter()
-        .filter(|told| !sold(&told.hold_id))
+        .filter(|purchase| !sold(&purchase.hold_id))
         .count()
 }
 
@@ -192,7 +186,7 @@ mod tests {
     use domain::DropEvent;
     use domain::values::{Position, PurchaseId, Timestamp};
 
-    use super::super::outcome::{Fault, Miss, Outcome, Visit};
+    use super::super::outcome::{Fault, Outcome, Unsuccessful, Visit};
     use super::super::tally::tests::{expired, hold_id, placed, scheduled, sold, tally};
     use super::*;
     use crate::calls::{HoldView, PurchaseView};
@@ -207,7 +201,7 @@ mod tests {
         ..SALE
     };
 
-    fn outcome<T>(result: Result<T, Miss>) -> Outcome<T> {
+    fn outcome<T>(result: Result<T, Unsuccessful>) -> Outcome<T> {
         Outcome {
             result,
             latency: Duration::from_millis(1),
@@ -215,7 +209,7 @@ mod tests {
         }
     }
 
-    fn told_of_hold(number: u128) -> Visit {
+    fn acknowledged_hold(number: u128) -> Visit {
         let hold = HoldView {
             id: hold_id(number),
             quantity: 1,
@@ -229,7 +223,7 @@ mod tests {
         }
     }
 
-    fn told_of_purchase(number: u128) -> Visit {
+    fn acknowledged_purchase(number: u128) -> Visit {
         let purchase = PurchaseView {
             id: PurchaseId(hold_id(number).0),
             hold_id: hold_id(number),
@@ -238,13 +232,13 @@ mod tests {
         };
         Visit {
             purchase: Some(outcome(Ok(purchase))),
-            ..told_of_hold(number)
+            ..acknowledged_hold(number)
         }
     }
 
-    fn missed(miss: Miss) -> Visit {
+    fn unsuccessful(reason: Unsuccessful) -> Visit {
         Visit {
-            hold: outcome(Err(miss)),
+            hold: outcome(Err(reason)),
             purchase: None,
         }
     }
@@ -256,20 +250,20 @@ mod tests {
         expected: Expected,
         failures: &[Failure],
     ) {
-        let answers = Answers::gather(visits.into_iter().collect(), Duration::from_secs(1));
-        let verdict = judge(&answers, &tally(log), expected);
+        let responses = Responses::gather(visits.into_iter().collect(), Duration::from_secs(1));
+        let verdict = judge(&responses, &tally(log), expected);
         assert_eq!(verdict.failures, failures);
         assert_eq!(verdict.passed(), failures.is_empty());
     }
 
     fn sold_out() -> Visit {
-        missed(Miss::Refused("sold_out".into()))
+        unsuccessful(Unsuccessful::Refused("sold_out".into()))
     }
 
     #[test]
     fn every_unit_sold_once_and_the_rest_refused_passes() {
         check(
-            [told_of_purchase(1), sold_out()],
+            [acknowledged_purchase(1), sold_out()],
             [scheduled(1), placed(1, 1), sold(1, 1)],
             SALE,
             &[],
@@ -277,9 +271,9 @@ mod tests {
     }
 
     #[test]
-    fn an_oversold_log_fails() {
+    fn oversold_log_fails() {
         check(
-            [told_of_hold(1), told_of_hold(2)],
+            [acknowledged_hold(1), acknowledged_hold(2)],
             [scheduled(1), placed(1, 1), placed(2, 1)],
             SALE,
             &[Failure::Oversold(1)],
@@ -287,9 +281,9 @@ mod tests {
     }
 
     #[test]
-    fn an_acknowledged_hold_that_the_log_lacks_fails() {
+    fn acknowledged_hold_missing_from_the_log_fails() {
         check(
-            [told_of_hold(1), told_of_hold(2)],
+            [acknowledged_hold(1), acknowledged_hold(2)],
             [scheduled(5), placed(1, 1)],
             SALE,
             &[Failure::HoldsMissing(1)],
@@ -297,9 +291,9 @@ mod tests {
     }
 
     #[test]
-    fn an_acknowledged_hold_that_the_log_tells_otherwise_fails() {
+    fn acknowledged_hold_that_differs_from_the_log_fails() {
         check(
-            [told_of_hold(1)],
+            [acknowledged_hold(1)],
             [scheduled(5), placed(1, 2)],
             SALE,
             &[Failure::HoldsMissing(1)],
@@ -307,9 +301,9 @@ mod tests {
     }
 
     #[test]
-    fn an_acknowledged_purchase_that_the_log_lacks_fails() {
+    fn acknowledged_purchase_missing_from_the_log_fails() {
         check(
-            [told_of_purchase(1)],
+            [acknowledged_purchase(1)],
             [scheduled(1), placed(1, 1)],
             SALE,
             &[Failure::PurchasesMissing(1)],
@@ -317,9 +311,9 @@ mod tests {
     }
 
     #[test]
-    fn one_hold_given_to_two_buyers_fails() {
+    fn one_hold_acknowledged_to_two_buyers_fails() {
         check(
-            [told_of_hold(1), told_of_hold(1)],
+            [acknowledged_hold(1), acknowledged_hold(1)],
             [scheduled(5), placed(1, 1)],
             SALE,
             &[Failure::Duplicates(1)],
@@ -329,7 +323,7 @@ mod tests {
     #[test]
     fn any_failed_request_fails() {
         check(
-            [missed(Miss::Failed(Fault::Timeout))],
+            [unsuccessful(Unsuccessful::Failed(Fault::Timeout))],
             [scheduled(5)],
             SALE,
             &[Failure::Failed(1)],
@@ -337,9 +331,9 @@ mod tests {
     }
 
     #[test]
-    fn refusing_a_buyer_while_units_are_left_fails() {
+    fn refusing_a_buyer_while_units_are_available_fails() {
         check(
-            [told_of_hold(1), sold_out()],
+            [acknowledged_hold(1), sold_out()],
             [scheduled(2), placed(1, 1)],
             SALE,
             &[Failure::Undersold(1)],
@@ -347,9 +341,9 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_lost_on_the_way_is_told_and_is_no_failure() {
-        let answers = Answers::gather(vec![sold_out()], Duration::from_secs(1));
-        let verdict = judge(&answers, &tally([scheduled(1), placed(1, 1)]), SALE);
+    fn lost_response_is_reported_and_is_not_a_failure() {
+        let responses = Responses::gather(vec![sold_out()], Duration::from_secs(1));
+        let verdict = judge(&responses, &tally([scheduled(1), placed(1, 1)]), SALE);
         assert!(verdict.passed());
         assert_eq!(verdict.unacknowledged, 1);
     }
@@ -357,7 +351,7 @@ mod tests {
     #[test]
     fn abandoned_holds_that_each_expire_once_pass() {
         check(
-            [told_of_hold(1), told_of_hold(2)],
+            [acknowledged_hold(1), acknowledged_hold(2)],
             [
                 scheduled(2),
                 placed(1, 1),
@@ -371,9 +365,9 @@ mod tests {
     }
 
     #[test]
-    fn a_double_expiry_fails() {
+    fn double_expiry_fails() {
         check(
-            [told_of_hold(1)],
+            [acknowledged_hold(1)],
             [scheduled(2), placed(1, 1), expired(1, 1), expired(1, 1)],
             ABANDONED,
             &[Failure::Duplicates(1)],
@@ -381,22 +375,22 @@ mod tests {
     }
 
     #[test]
-    fn an_abandoned_hold_that_never_expires_fails_and_a_held_one_otherwise_does_not() {
+    fn unresolved_hold_fails_only_if_holds_were_abandoned() {
         let log = || [scheduled(2), placed(1, 1)];
         check(
-            [told_of_hold(1)],
+            [acknowledged_hold(1)],
             log(),
             ABANDONED,
             &[Failure::NeverExpired(1)],
         );
-        check([told_of_hold(1)], log(), SALE, &[]);
+        check([acknowledged_hold(1)], log(), SALE, &[]);
     }
 
     #[test]
-    fn lateness_is_allowed_up_to_the_bound_and_not_a_millisecond_more() {
+    fn lateness_is_allowed_up_to_the_limit_exactly() {
         let check_bound = |max_lateness_ms, failures: &[Failure]| {
             check(
-                [told_of_hold(1)],
+                [acknowledged_hold(1)],
                 [scheduled(2), placed(1, 1), expired(1, 1)],
                 Expected {
                     max_lateness_ms: Some(max_lateness_ms),

@@ -1,8 +1,9 @@
-//! The sample drops: what a visitor of a fresh shop sees.
+//! The sample drops of a new shop.
 //!
-//! Promise: every sample is valid by the domain's own rules, and small enough in stock and short enough in holds that
-//! something happens within a minute.
-//! Limit: invented goods. Pictures are small drawings, sent along as `data:` URLs, so no other host is asked for them.
+//! Promise: every sample is valid under the domain's rules. Stock is small and holds are short, so
+//! that something happens within a minute.
+//! Limit: invented goods. Pictures are small drawings in `data:` URLs, so they are not loaded from
+//! another host.
 
 use domain::values::{
     BuyerLimit, Currency, Description, DropName, HoldSeconds, ImageUrl, InvalidValue, Money,
@@ -14,17 +15,16 @@ use crate::calls::NewDrop;
 /// When the upcoming drop starts, in seconds after it is first seeded.
 const UPCOMING_AFTER_SECONDS: u32 = 600;
 
-/// A drop, and the keys that it is created under, ever the same.
+/// A drop, and its constant idempotency keys.
 #[derive(Debug, Clone)]
 pub struct Sample {
     key: &'static str,
-    /// The drop.
     pub drop: NewDrop,
 }
 
 impl Sample {
-    /// The idempotency key that it is created under the first time, the second time, and so on: the
-    /// drops before were cancelled.
+    /// The idempotency key of the given creation, counted from 1; the drops of earlier generations
+    /// were cancelled.
     #[must_use]
     pub fn key(&self, generation: u32) -> String {
         format!("{}-{generation}", self.key)
@@ -99,14 +99,14 @@ const DRAFTS: [Draft; 4] = [
     },
 ];
 
-/// The samples as of `now`: three that start at once and one that starts later.
+/// The samples as of `now`: three that start immediately and one that starts later.
 #[must_use]
 pub fn samples(now: Timestamp) -> Vec<Sample> {
     let sample = |draft: &Draft| Sample {
         key: draft.key,
         drop: draft
             .drop(now)
-            .expect("the samples keep the domain's rules, see the test"),
+            .expect("the samples follow the domain's rules, see the test"),
     };
     DRAFTS.iter().map(sample).collect()
 }
@@ -129,13 +129,13 @@ impl Draft {
     }
 }
 
-/// An SVG drawing as a URL. Lines are joined, and what a URL may not contain is escaped.
+/// An SVG drawing as a URL: joins its lines and escapes the characters that a URL may not contain.
 fn data_url(svg: &str) -> String {
     let joined: String = svg.lines().map(str::trim).collect();
     let mut url = String::from("data:image/svg+xml,");
     for c in joined.chars() {
         match c {
-            '"' => url.push('\''), // Means the same in SVG, and needs no escape.
+            '"' => url.push('\''), // Equivalent in SVG, and needs no escape.
             '<' | '>' | '#' | '%' | ' ' | '{' | '}' => {
                 url.push_str(&format!("%{:02X}", u32::from(c)))
             }
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_sample_keeps_the_domains_rules_and_has_a_key_and_a_name_of_its_own() {
+    fn every_sample_is_valid_and_has_a_unique_key_and_name() {
         let samples = samples(Timestamp::from_millis(1_700_000_000_000));
         let keys: HashSet<&str> = samples.iter().map(|sample| sample.key).collect();
         let names: HashSet<&str> = samples.iter().map(|s| s.drop.name.as_str()).collect();
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn three_samples_start_at_once_and_one_is_upcoming() {
+    fn three_samples_start_immediately_and_one_is_upcoming() {
         let now = Timestamp::from_millis(1_700_000_000_000);
         let starts: Vec<_> = samples(now).iter().map(|s| s.drop.starts_at).collect();
         let upcoming = now.plus_seconds(UPCOMING_AFTER_SECONDS);
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_of_a_sample_lasts_long_enough_to_buy_and_short_enough_to_watch() {
+    fn sample_holds_last_between_20_and_60_seconds() {
         for sample in samples(Timestamp::default()) {
             assert!((20..=60).contains(&sample.drop.hold_seconds.get()));
             let limit = sample.drop.max_per_buyer.unwrap().get();

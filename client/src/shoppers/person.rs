@@ -1,7 +1,8 @@
-//! One shopper: an invented name, a drop that caught their eye, and a mind to make up.
+//! One simulated shopper: an invented name, a random drop, and a random decision.
 //!
-//! Promise: a shopper has the same id and the same name on every visit, and both are plainly invented.
-//! Limit: a refusal ends the visit; only a server that is away or at fault is reported.
+//! Promise: a shopper has the same id and the same name on every visit, and both are clearly
+//! invented.
+//! Limit: a refusal ends the visit; only an unreachable or failing server is an error.
 
 use std::time::Duration;
 
@@ -13,8 +14,9 @@ use crate::calls::{HoldView, NewHold};
 use crate::error::ClientError;
 use crate::pooled::Client;
 
-/// How many different shoppers there are. Enough that limits per buyer seldom turn one away, few enough that some return.
-const TOWN: u32 = 20_000;
+/// The number of different shoppers. Enough that limits per buyer seldom apply, few enough that
+/// some return.
+const POPULATION: u32 = 20_000;
 
 const FIRST_NAMES: [&str; 40] = [
     "Ada", "Amara", "Anouk", "Ben", "Bodil", "Caio", "Chidi", "Dalia", "Dmitri", "Eira", "Elif",
@@ -23,21 +25,20 @@ const FIRST_NAMES: [&str; 40] = [
     "Sanna", "Sefa", "Theo", "Uma", "Wanjiru", "Yuki", "Zofia",
 ];
 
-/// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Person(u32);
 
-/// What a shopper does with a hold.
+/// How a shopper resolves a hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mind {
+enum Decision {
     Buy,
     Release,
     Forget,
 }
 
-impl Mind {
+impl Decision {
     /// `roll` is a random number from 0 to below 1.
-    fn made_up(roll: f64) -> Self {
+    fn from_roll(roll: f64) -> Self {
         match roll {
             roll if roll < 0.55 => Self::Buy,
             roll if roll < 0.75 => Self::Release,
@@ -47,9 +48,8 @@ impl Mind {
 }
 
 impl Person {
-    /// Anybody.
     pub fn random() -> Self {
-        Self(rand::random_range(0..TOWN))
+        Self(rand::random_range(0..POPULATION))
     }
 
     fn id(self) -> BuyerId {
@@ -57,17 +57,17 @@ impl Person {
     }
 
     fn name(self) -> DisplayName {
-        // Spread, so that neighbours in number do not share a first name.
+        // Hashed, so that shoppers with adjacent numbers have different first names.
         let spread = self.0.wrapping_mul(2_654_435_761) >> 8;
         let first = FIRST_NAMES[spread as usize % FIRST_NAMES.len()];
         let letter = char::from(b'A' + u8::try_from(self.0 % 26).unwrap_or(0));
         DisplayName::new(&format!("{first} {letter}.")).expect("short and printable")
     }
 
-    /// Goes to one of `drops`, tries to hold a unit or two, thinks, and acts.
+    /// Picks one of `drops`, tries to hold one or two units, waits, and resolves the hold.
     ///
     /// # Errors
-    /// [`ClientError`] when the server is away or at fault. A refusal is none.
+    /// [`ClientError`] when the server is unreachable or fails. A refusal is not an error.
     pub async fn visit(
         self,
         client: &Client,
@@ -75,35 +75,37 @@ impl Person {
         thinking: (Duration, Duration),
     ) -> Result<(), ClientError> {
         let drop_id = drops[rand::random_range(0..drops.len())];
-        let Some(hold) = unless_refused(self.hold(client, drop_id).await)? else {
+        let Some(hold) = ignore_refusal(self.hold(client, drop_id).await)? else {
             return Ok(());
         };
-        let mind = Mind::made_up(rand::random());
-        if mind == Mind::Forget {
+        let decision = Decision::from_roll(rand::random());
+        if decision == Decision::Forget {
             return Ok(());
         }
         sleep(time_to_think(&hold, thinking, rand::random())).await;
-        let acted = match mind {
-            Mind::Buy => client.purchase(hold.id).await.map(|_| ()),
-            Mind::Release => client.release(hold.id).await,
-            Mind::Forget => Ok(()),
+        let acted = match decision {
+            Decision::Buy => client.purchase(hold.id).await.map(|_| ()),
+            Decision::Release => client.release(hold.id).await,
+            Decision::Forget => Ok(()),
         };
-        unless_refused(acted).map(|_| ())
+        ignore_refusal(acted).map(|_| ())
     }
 
     async fn hold(self, client: &Client, drop_id: DropId) -> Result<HoldView, ClientError> {
         let two = rand::random_bool(0.2);
-        let first = self.ask(client, drop_id, if two { 2 } else { 1 }).await;
+        let first = self
+            .place_hold(client, drop_id, if two { 2 } else { 1 })
+            .await;
         match first {
-            // Two were too many, for the drop or for what is left: one will do.
+            // Two units exceed the drop's limit or the available stock: try one.
             Err(ClientError::Problem(problem)) if two && problem.status == 409 => {
-                self.ask(client, drop_id, 1).await
+                self.place_hold(client, drop_id, 1).await
             }
             outcome => outcome,
         }
     }
 
-    async fn ask(
+    async fn place_hold(
         self,
         client: &Client,
         drop_id: DropId,
@@ -119,7 +121,8 @@ impl Person {
     }
 }
 
-/// Between the bounds, and at most four fifths of the hold, so that a purchase is not made in its last moment.
+/// A time between the bounds, and at most four fifths of the hold, so that purchases keep clear of
+/// the deadline.
 fn time_to_think(hold: &HoldView, (least, most): (Duration, Duration), roll: f64) -> Duration {
     let lasts = hold.expires_at.millis() - hold.placed_at.millis();
     let lasts = Duration::from_millis(u64::try_from(lasts).unwrap_or(0));
@@ -127,8 +130,8 @@ fn time_to_think(hold: &HoldView, (least, most): (Duration, Duration), roll: f64
     thought.min(lasts * 4 / 5)
 }
 
-/// A refusal is a normal day in a shop; anything else is passed on.
-fn unless_refused<T>(outcome: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
+/// Turns a refusal, which is normal in a shop, into `None`; returns any other error.
+fn ignore_refusal<T>(outcome: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
     match outcome {
         Ok(answer) => Ok(Some(answer)),
         Err(ClientError::Problem(problem)) if matches!(problem.status, 409 | 410 | 429) => Ok(None),
@@ -143,8 +146,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everybody_has_a_valid_id_and_name_that_do_not_change() {
-        for number in 0..TOWN {
+    fn every_shopper_has_a_valid_and_constant_id_and_name() {
+        for number in 0..POPULATION {
             let person = Person(number);
             assert!(person.id().as_str().ends_with("@example.com"));
             assert_eq!(person.name(), Person(number).name());
@@ -153,17 +156,21 @@ mod tests {
 
     #[test]
     fn about_half_buy_a_fifth_release_and_the_rest_forget() {
-        let minds = (0..100).map(|n| Mind::made_up(f64::from(n) / 100.0));
-        let minds: Vec<Mind> = minds.collect();
-        let count = |mind| minds.iter().filter(|m| **m == mind).count();
+        let decisions = (0..100).map(|n| Decision::from_roll(f64::from(n) / 100.0));
+        let decisions: Vec<Decision> = decisions.collect();
+        let count = |decision| decisions.iter().filter(|d| **d == decision).count();
         assert_eq!(
-            (count(Mind::Buy), count(Mind::Release), count(Mind::Forget)),
+            (
+                count(Decision::Buy),
+                count(Decision::Release),
+                count(Decision::Forget)
+            ),
             (55, 20, 25)
         );
     }
 
     #[test]
-    fn nobody_thinks_longer_than_their_hold_lasts() {
+    fn shoppers_decide_before_their_hold_expires() {
         let hold = HoldView {
             id: HoldId(Uuid::nil()),
             quantity: 1,

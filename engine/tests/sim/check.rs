@@ -475,7 +475,7 @@ fn acknowledged_payment_is_recorded(sent: &SentRequest, ledger: &Ledger, events:
     };
     assert_eq!(
         recorded_payment(ledger, events, *hold_id),
-        Some(sent),
+        Some(reference),
         "{sent:?}"
     );
 }

@@ -1,8 +1,8 @@
-//! `holdfast log check`: reads the whole log as a server reads it, and recomputes the chain.
+//! `holdfast log check`: reads the whole log as a server does, and recomputes the hash chain.
 //!
-//! Promise: reads only. What is reported is what a server of this release refuses.
-//! Limit: it needs as much memory as a server on the same log; of a drop, the first refused event
-//! is reported.
+//! Promise: reads only. It reports exactly the events that a server of this release refuses. Limit: it needs
+//! as much memory as a server on the same log, and reports only the first refused event of each
+//! drop.
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,31 +25,31 @@ use tokio_util::sync::CancellationToken;
 
 use super::{RepairError, say};
 
-/// What `log check` is told.
+/// Arguments of `log check`.
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
     #[command(flatten)]
     database: DatabaseSettings,
 
-    /// Answer in JSON.
+    /// Print JSON.
     #[arg(long, env = "HOLDFAST_LOG_JSON")]
     json: bool,
 }
 
-/// What a server of this release says of a log.
+/// How a server of this release judges a log.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     pub(super) head: Head,
-    /// Where the chain breaks, and how.
+    /// The position at which the chain breaks, and the reason.
     pub(super) broken: Option<(Position, String)>,
     /// The first refused event of each drop.
     pub(super) refused: Vec<Arc<RefusedEvent>>,
-    /// Pairs of event type and version that the database admits.
+    /// Pairs of event type and version that the database accepts.
     admitted: Vec<String>,
 }
 
 impl Report {
-    /// Whether a later release knows what this one refuses.
+    /// Reports whether a later release can apply the event.
     pub(super) fn is_from_later(&self, refused: &RefusedEvent) -> bool {
         let pair = format!("{} {}", refused.event_type, refused.event_version);
         matches!(refused.fault, Fault::UnknownType | Fault::UnknownVersion)
@@ -66,7 +66,7 @@ impl Report {
             let before = at.0.saturating_sub(1);
             return vec![
                 format!("the chain is broken at position {at}: {}", visible(reason)),
-                "servers record nothing; reads and streams go on from memory; no server starts"
+                "running servers record nothing and serve reads and streams from memory; no server can start"
                     .to_owned(),
                 format!(
                     "if the rows cannot be restored: holdfast log cut --after {before} --reason TEXT"
@@ -83,7 +83,7 @@ impl Report {
             lines.push(describe(refused));
             if self.is_from_later(refused) {
                 lines.push(
-                    "  a later release wrote it, and the database admits it: start that release"
+                    "  it was written by a later release, and the database accepts its type: start that release"
                         .to_owned(),
                 );
             } else {
@@ -97,7 +97,7 @@ impl Report {
     }
 }
 
-/// A refused event in one line.
+/// Describes a refused event in one line.
 pub(super) fn describe(refused: &RefusedEvent) -> String {
     visible(&format!(
         "drop {} is in quarantine since position {}, {} {}: {}: {}",
@@ -111,7 +111,7 @@ pub(super) fn describe(refused: &RefusedEvent) -> String {
     .into_owned()
 }
 
-/// Runs it.
+/// Checks the log and prints the report. Exit code 1 if it is refused.
 ///
 /// # Errors
 /// [`RepairError`].
@@ -141,7 +141,7 @@ pub(super) async fn run(args: &CheckArgs) -> Result<ExitCode, RepairError> {
     Ok(ExitCode::from(u8::from(!report.is_sound())))
 }
 
-/// Collects the drops that a server would put into quarantine.
+/// Collects the drops that a server would quarantine.
 #[derive(Debug, Clone, Default)]
 struct Collector(Arc<Mutex<Vec<Arc<RefusedEvent>>>>);
 
@@ -181,7 +181,7 @@ pub(super) async fn check(pool: &PgPool) -> Result<Report, RepairError> {
     let collector = Collector::default();
     let stop = CancellationToken::new();
     let (config, ids) = (EngineConfig::default(), RandomIds::from_os());
-    // Loaded and never run: it decides nothing and appends nothing.
+    // Loaded but never run: it decides nothing and appends nothing.
     match load(log, SystemClock, ids, collector.clone(), config, stop).await {
         Ok(_engine) => {}
         Err(LogError::Corrupt { position, reason }) => report.broken = Some((position, reason)),
@@ -192,7 +192,7 @@ pub(super) async fn check(pool: &PgPool) -> Result<Report, RepairError> {
     Ok(report)
 }
 
-/// Where the chain breaks on its way to `head`, if it does.
+/// Returns where the chain up to `head` breaks, if it does.
 pub(super) async fn broken_before(
     pool: &PgPool,
     head: Head,
@@ -219,21 +219,21 @@ pub(super) async fn broken_before(
             };
             let next = position.next();
             if event.position != next {
-                let reason = format!("the next event found is at position {}", event.position);
+                let reason = format!("the next event is at position {}", event.position);
                 return Ok(Some((next, reason)));
             }
             if chain::link_in(&mut scratch, &hash, event) != event.hash {
-                let reason = "its hash does not follow from the one before".to_owned();
+                let reason = "its hash does not follow from the previous event's hash".to_owned();
                 return Ok(Some((next, reason)));
             }
             (position, hash) = (next, event.hash);
         }
     }
     if position < head.position {
-        return Ok(Some((position.next(), "there is no event here".to_owned())));
+        return Ok(Some((position.next(), "the event is missing".to_owned())));
     }
     if hash != head.hash {
-        let reason = "the head of the log states another hash".to_owned();
+        let reason = "log_head has another hash".to_owned();
         return Ok(Some((position, reason)));
     }
     Ok(None)

@@ -1,9 +1,9 @@
-//! `holdfast log cut`: removes the end of the log, and sets its head back.
+//! `holdfast log cut`: removes the tail of the log, and moves its head back.
 //!
-//! Promise: one transaction; the chain up to there was recomputed; what is removed is copied into
-//! the table `cut_events`, without personal data; the first event afterwards is the record of the
-//! cut. Limit: what was acknowledged after the cut is lost, and servers that know more than the log
-//! are to be restarted.
+//! Promise: the cut is one transaction. The chain up to the cut was recomputed. The removed events
+//! are copied into the table `cut_events`, without personal data. The first event afterwards
+//! records the cut. Limit: acknowledged requests after the cut are lost, and servers that have
+//! applied more than the log now contains must be restarted.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -20,14 +20,14 @@ use terminal::text::visible;
 use super::check::broken_before;
 use super::{RepairArgs, RepairError, commit_durably, must_own, record, say};
 
-/// How often to look for other connections, and how long to wait in between.
-const LOOKS: u32 = 10;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+/// How often to check for other connections, and the pause between two checks.
+const CONNECTION_CHECKS: u32 = 10;
+const CHECK_PAUSE: Duration = Duration::from_millis(100);
 
-/// What `log cut` is told.
+/// Arguments of `log cut`.
 #[derive(Debug, Args)]
 pub(super) struct CutArgs {
-    /// The last position that is kept; 0 keeps none.
+    /// The last position to keep; 0 keeps none.
     #[arg(long, env = "HOLDFAST_LOG_AFTER", value_name = "POSITION")]
     after: u64,
 
@@ -39,7 +39,7 @@ pub(super) struct CutArgs {
     repair: RepairArgs,
 }
 
-/// Runs it.
+/// Prints the planned cut; with `--yes`, makes it.
 ///
 /// # Errors
 /// [`RepairError`].
@@ -57,7 +57,9 @@ async fn cut(pool: &PgPool, args: &CutArgs) -> Result<Vec<String>, RepairError> 
     must_own(&mut connection).await?;
     let kept = head_at(&mut connection, after).await?;
     if let Some((broken, reason)) = broken_before(pool, kept).await? {
-        let why = format!("what is to be kept is broken at position {broken} already: {reason}");
+        let why = format!(
+            "the chain is broken at position {broken} already, which would be kept: {reason}"
+        );
         return Err(RepairError::Refused(why));
     }
     drop(connection);
@@ -65,7 +67,7 @@ async fn cut(pool: &PgPool, args: &CutArgs) -> Result<Vec<String>, RepairError> 
     pool.close().await;
     let mut connection = PgConnection::connect_with(&options).await?;
     let mut lines = removed(&mut connection, after).await?;
-    // The pool's own idle connections are no other program: they carry our process's name.
+    // The pool's idle connections would count as another program's: they carry our process's name.
     let others = others(&mut connection).await?;
     if others > 0 {
         lines.push(format!(
@@ -73,12 +75,12 @@ async fn cut(pool: &PgPool, args: &CutArgs) -> Result<Vec<String>, RepairError> 
         ));
     }
     if !args.repair.yes {
-        lines.push("nothing was changed: stop every server, and add --yes to cut".to_owned());
+        lines.push("nothing was changed: stop every server, then repeat with --yes".to_owned());
         return Ok(lines);
     }
     if others > 0 && !args.force {
         let why = format!(
-            "{others} connections of other programs to this database are open: stop every server, or add --force"
+            "{others} connections of other programs to this database are open: stop every server, or repeat with --force"
         );
         return Err(RepairError::Refused(why));
     }
@@ -87,13 +89,13 @@ async fn cut(pool: &PgPool, args: &CutArgs) -> Result<Vec<String>, RepairError> 
     let at = remove(&mut transaction, after, kept, args).await?;
     transaction.commit().await?;
     lines.push(format!(
-        "cut: the log ends after position {after}, and position {at} records the cut. Start the servers; their tables are \
-         folded anew"
+        "cut: the log now ends at position {after}, and position {at} records the cut. Start the servers; they rebuild \
+         their tables"
     ));
     Ok(lines)
 }
 
-/// What the log's head was when `after` was recorded.
+/// Returns the log's head as it was at position `after`.
 async fn head_at(connection: &mut PgConnection, after: Position) -> Result<Head, RepairError> {
     if after == Position::default() {
         return Ok(Head::default());
@@ -118,7 +120,7 @@ async fn head_at(connection: &mut PgConnection, after: Position) -> Result<Head,
     })
 }
 
-/// What would be removed, by type.
+/// Describes the events that would be removed, by type.
 async fn removed(
     connection: &mut PgConnection,
     after: Position,
@@ -131,17 +133,18 @@ async fn removed(
     .fetch_all(connection)
     .await?;
     let total: i64 = kinds.iter().map(|(_, count, ..)| count).sum();
-    let mut lines = vec![format!("{total} events stand after position {after}")];
+    let mut lines = vec![format!("{total} events after position {after}")];
     lines.extend(kinds.iter().map(|(kind, count, first, last)| {
         visible(&format!("  {count} {kind}, positions {first} to {last}")).into_owned()
     }));
     Ok(lines)
 }
 
-/// Connections of other programs. Our own, just closed, may take a moment to end.
+/// Counts the connections of other programs. Our own pool, just closed, may take a moment to
+/// disappear.
 async fn others(connection: &mut PgConnection) -> Result<i64, RepairError> {
     let mut open = 0;
-    for _ in 0..LOOKS {
+    for _ in 0..CONNECTION_CHECKS {
         open = sqlx::query_scalar(
             "SELECT count(*) FROM pg_stat_activity
               WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()",
@@ -151,7 +154,7 @@ async fn others(connection: &mut PgConnection) -> Result<i64, RepairError> {
         if open == 0 {
             break;
         }
-        tokio::time::sleep(BETWEEN_LOOKS).await;
+        tokio::time::sleep(CHECK_PAUSE).await;
     }
     Ok(open)
 }
@@ -204,7 +207,7 @@ async fn remove(
     for statement in [
         "ALTER TABLE events ENABLE ALWAYS TRIGGER refuse_rewriting",
         "ALTER TABLE log_head ENABLE ALWAYS TRIGGER refuse_moving_back",
-        // The read models may show what was removed: they are folded from the log again.
+        // The read models may contain removed events: they are folded from the log again.
         "DELETE FROM live_stock",
         "DELETE FROM top_purchasers",
         "DELETE FROM sales_timeline",

@@ -1,8 +1,8 @@
 //! `holdfast log void`: declares that the event at one position has no effect.
 //!
 //! Promise: only an event that this release refuses can be declared void. Running servers apply its
-//! drop again when they read the record; no restart is needed. Limit: what was acknowledged on the
-//! strength of the event is not undone.
+//! drop again when they read the record; no restart is needed. Limit: requests that were
+//! acknowledged because of the event are not undone.
 
 use std::process::ExitCode;
 
@@ -17,10 +17,10 @@ use sqlx::{Acquire, PgPool};
 use super::check::{Report, check, describe};
 use super::{RepairArgs, RepairError, commit_durably, must_own, record, say};
 
-/// What `log void` is told.
+/// Arguments of `log void`.
 #[derive(Debug, Args)]
 pub(super) struct VoidArgs {
-    /// The position that has no effect.
+    /// The position of the event to void.
     #[arg(long, env = "HOLDFAST_LOG_POSITION", value_name = "POSITION")]
     position: u64,
 
@@ -32,7 +32,7 @@ pub(super) struct VoidArgs {
     repair: RepairArgs,
 }
 
-/// Runs it.
+/// Prints the planned change; with `--yes`, makes it.
 ///
 /// # Errors
 /// [`RepairError`].
@@ -60,11 +60,11 @@ async fn void(pool: &PgPool, args: &VoidArgs) -> Result<Vec<String>, RepairError
     let mut lines = vec![
         describe(refused),
         format!(
-            "position {position} keeps its place in the log and loses its effect; {later} later events of the drop are applied again"
+            "the event at position {position} stays in the log and loses its effect; {later} later events of the drop are applied again"
         ),
     ];
     if !args.repair.yes {
-        lines.push("nothing was changed: add --yes to declare it void".to_owned());
+        lines.push("nothing was changed: repeat with --yes to declare it void".to_owned());
         return Ok(lines);
     }
     let mut transaction = connection.begin().await?;
@@ -79,7 +79,7 @@ async fn void(pool: &PgPool, args: &VoidArgs) -> Result<Vec<String>, RepairError
     });
     let at = record(&mut transaction, &event).await?;
     transaction.commit().await?;
-    lines.push(format!("position {position} is void since position {at}"));
+    lines.push(format!("position {position} is void as of position {at}"));
     Ok(lines)
 }
 
@@ -98,13 +98,13 @@ fn refused_at(
         .find(|refused| refused.position == position);
     let Some(refused) = found else {
         let why = format!(
-            "no drop is in quarantine because of position {position}: declaring it void would undo what it did"
+            "no drop is in quarantine because of position {position}; declaring an applied event void would change the state of its drop"
         );
         return Err(RepairError::Refused(why));
     };
     if report.is_from_later(refused) && !force {
         let why = format!(
-            "position {position} was written by a later release, which can apply it: start that release, or add --force"
+            "position {position} was written by a later release, which can apply it: start that release, or repeat with --force"
         );
         return Err(RepairError::Refused(why));
     }

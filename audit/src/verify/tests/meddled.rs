@@ -1,4 +1,4 @@
-//! Stories that somebody meddled with at random: what is proved all the same, every engine loads.
+//! Randomly altered stories: every engine can load a log that is verified.
 
 use domain::DropAggregate;
 use domain::values::DropId;
@@ -11,8 +11,8 @@ use serde_json::json;
 
 use super::story::*;
 
-/// Changes a story as somebody might who does not care what can happen.
-fn meddle(story: &mut Vec<Told>, random: &mut StdRng) {
+/// Alters a story without regard to the rules.
+fn alter(story: &mut Vec<TestEvent>, random: &mut StdRng) {
     let (one, other) = (
         random.random_range(0..story.len()),
         random.random_range(0..story.len()),
@@ -45,7 +45,7 @@ fn meddle(story: &mut Vec<Told>, random: &mut StdRng) {
     }
 }
 
-/// Whether every engine would load it.
+/// Reports whether every engine can load the log.
 fn is_loaded(events: &[StoredEvent]) -> bool {
     let load = || {
         let mut drops: HashMap<DropId, DropAggregate> = HashMap::new();
@@ -60,24 +60,24 @@ fn is_loaded(events: &[StoredEvent]) -> bool {
 }
 
 #[test]
-fn what_is_proved_every_engine_loads() {
+fn every_verified_log_can_be_loaded() {
     let (mut proved, mut loaded) = (0, 0);
     for seed in 0..4_000 {
         let mut random = StdRng::seed_from_u64(seed);
-        let mut told = story();
+        let mut changed = story();
         for _ in 0..random.random_range(1..=2) {
-            if !told.is_empty() {
-                meddle(&mut told, &mut random);
+            if !changed.is_empty() {
+                alter(&mut changed, &mut random);
             }
         }
-        let events = seal(&told);
+        let events = seal(&changed);
         if judged(&events, 100, &[], true).is_ok() {
             proved += 1;
-            assert!(is_loaded(&events), "seed {seed}: {told:#?}");
+            assert!(is_loaded(&events), "seed {seed}: {changed:#?}");
         }
         loaded += usize::from(is_loaded(&events));
     }
-    // The engine asserts what it needs, and an audit asks for more; but neither turns everything away.
+    // The audit has more rules than the engine, but neither rejects everything.
     assert!(
         proved > 100 && loaded > proved,
         "{proved} proved, {loaded} loaded"

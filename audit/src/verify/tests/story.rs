@@ -1,4 +1,4 @@
-//! An honest story in which everything happens that can happen to a drop, told as events and sealed into a log.
+//! A valid story with every kind of event of a drop, as a sealed log.
 
 use domain::erasure;
 use domain::private::Private;
@@ -21,7 +21,7 @@ pub(super) fn at(seconds: f64) -> String {
     Timestamp::from_millis(1_767_225_600_000 + millis).to_string()
 }
 
-/// The id of a hold, a place or a buyer.
+/// The id of a hold, a waitlist entry or a buyer.
 pub(super) fn id(number: u8) -> String {
     format!("aaaaaaaa-0000-4000-9000-0000000000{number:02x}")
 }
@@ -30,8 +30,8 @@ pub(super) fn key(number: u8) -> String {
     format!("{number:032x}")
 }
 
-pub(super) fn cancelled(seconds: f64) -> Told {
-    told(
+pub(super) fn cancelled(seconds: f64) -> TestEvent {
+    test_event(
         A,
         seconds,
         "DropCancelled",
@@ -47,9 +47,9 @@ pub(super) fn private(private: &Private) -> Option<String> {
     Some(serde_json::to_string(private).unwrap())
 }
 
-/// One event, before it has a place.
+/// An event without position and hash.
 #[derive(Debug, Clone)]
-pub(super) struct Told {
+pub(super) struct TestEvent {
     pub(super) stream: (&'static str, String),
     pub(super) at: f64,
     pub(super) kind: &'static str,
@@ -58,8 +58,8 @@ pub(super) struct Told {
     pub(super) private: Option<String>,
 }
 
-pub(super) fn told(drop: &str, seconds: f64, kind: &'static str, fields: Value) -> Told {
-    Told {
+pub(super) fn test_event(drop: &str, seconds: f64, kind: &'static str, fields: Value) -> TestEvent {
+    TestEvent {
         stream: (domain::AGGREGATE_TYPE, drop.to_owned()),
         at: seconds,
         kind,
@@ -69,9 +69,9 @@ pub(super) fn told(drop: &str, seconds: f64, kind: &'static str, fields: Value) 
     }
 }
 
-pub(super) fn scheduled(drop: &str, seconds: f64, total: u32) -> Told {
+pub(super) fn scheduled(drop: &str, seconds: f64, total: u32) -> TestEvent {
     let terms = json!({ "name": "Lamp", "price": { "amount": 100, "currency": "USD" }, "starts_at": at(0.0), "hold_seconds": 60, "max_per_hold": 9 });
-    told(
+    test_event(
         drop,
         seconds,
         "DropScheduled",
@@ -79,8 +79,8 @@ pub(super) fn scheduled(drop: &str, seconds: f64, total: u32) -> Told {
     )
 }
 
-pub(super) fn placed(seconds: f64, hold: u8, quantity: u32) -> Told {
-    told(
+pub(super) fn placed(seconds: f64, hold: u8, quantity: u32) -> TestEvent {
+    test_event(
         A,
         seconds,
         "HoldPlaced",
@@ -96,8 +96,8 @@ pub(super) fn resolved(
     hold: u8,
     quantity: u32,
     more: Value,
-) -> Told {
-    let mut event = told(
+) -> TestEvent {
+    let mut event = test_event(
         A,
         seconds,
         kind,
@@ -108,29 +108,35 @@ pub(super) fn resolved(
     event
 }
 
-pub(super) fn released(seconds: f64, hold: u8) -> Told {
+pub(super) fn released(seconds: f64, hold: u8) -> TestEvent {
     let more = json!({ "released_at": at(seconds), "cause": "buyer" });
     resolved(seconds, "HoldReleased", hold, 1, more)
 }
 
-pub(super) fn joined(seconds: f64, place: u8, hold: u8) -> Told {
+pub(super) fn joined(seconds: f64, entry: u8, hold: u8) -> TestEvent {
     let more = json!({ "hold_id": id(hold), "joined_at": at(seconds) });
-    waits(seconds, "WaitlistJoined", place, hold, more)
+    waits(seconds, "WaitlistJoined", entry, hold, more)
 }
 
-pub(super) fn waits(seconds: f64, kind: &'static str, place: u8, hold: u8, more: Value) -> Told {
-    let mut event = told(
+pub(super) fn waits(
+    seconds: f64,
+    kind: &'static str,
+    entry: u8,
+    hold: u8,
+    more: Value,
+) -> TestEvent {
+    let mut event = test_event(
         A,
         seconds,
         kind,
-        json!({ "entry_id": id(place), "buyer": id(hold + 100), "quantity": 1 }),
+        json!({ "entry_id": id(entry), "buyer": id(hold + 100), "quantity": 1 }),
     );
     let fields = event.fields.as_object_mut().unwrap();
     fields.extend(more.as_object().unwrap().clone());
     event
 }
 
-/// Places of the story's events.
+/// Positions of the story's events.
 pub(super) const INTRODUCED: usize = 2;
 pub(super) const JOINED: usize = 4;
 pub(super) const BOUGHT: usize = 5;
@@ -143,7 +149,7 @@ pub(super) const OTHER_DROP: usize = 12;
 pub(super) const CANCELLED: usize = 13;
 pub(super) const ERASED: usize = 14;
 
-pub(super) fn story() -> Vec<Told> {
+pub(super) fn story() -> Vec<TestEvent> {
     let mut introduced = placed(1.0, 1, 1);
     introduced.fields["commitment"] = json!(alice(1).commitment());
     introduced.private = private(&alice(1));
@@ -151,9 +157,9 @@ pub(super) fn story() -> Vec<Told> {
     offered.fields["waitlist_entry"] = json!(id(51));
     let money = json!({ "amount": 100, "currency": "USD" });
     let stock = json!({ "total": 4, "available": 3, "held": 0, "sold": 1 });
-    let erasure = |seconds| Told {
+    let erasure = |seconds| TestEvent {
         stream: (erasure::AGGREGATE_TYPE, erasure::STREAM.to_owned()),
-        ..told("", seconds, erasure::BUYER_ERASED, json!({ "events": 1 }))
+        ..test_event("", seconds, erasure::BUYER_ERASED, json!({ "events": 1 }))
     };
     vec![
         scheduled(A, 0.0, 3),
@@ -173,7 +179,7 @@ pub(super) fn story() -> Vec<Told> {
             1,
             json!({ "purchase_id": id(90), "total": money, "purchased_at": at(4.0) }),
         ),
-        // At the very millisecond at which it is over.
+        // In the first millisecond in which the hold is over.
         resolved(62.0, "HoldExpired", 2, 2, json!({ "expired_at": at(62.0) })),
         offered,
         resolved(
@@ -183,7 +189,7 @@ pub(super) fn story() -> Vec<Told> {
             1,
             json!({ "released_at": at(70.0), "cause": "buyer" }),
         ),
-        told(
+        test_event(
             A,
             71.0,
             "StockAdjusted",
@@ -204,7 +210,7 @@ pub(super) fn story() -> Vec<Told> {
             json!({ "left_at": at(73.0), "cause": "buyer" }),
         ),
         scheduled(B, 74.0, 1),
-        told(
+        test_event(
             A,
             75.0,
             "DropCancelled",
@@ -215,26 +221,27 @@ pub(super) fn story() -> Vec<Told> {
     ]
 }
 
-/// The chain, without [`infrastructure::log::Batch::seal`], which mends what should be wrong here.
-pub(super) fn seal(story: &[Told]) -> Vec<StoredEvent> {
+/// Chains the events without [`infrastructure::log::Batch::seal`], which would repair deliberate
+/// faults.
+pub(super) fn seal(story: &[TestEvent]) -> Vec<StoredEvent> {
     let mut sequences: HashMap<String, Sequence> = HashMap::new();
     let mut events = vec![];
-    for told in story {
-        let sequence = sequences.entry(told.stream.1.to_lowercase()).or_default();
+    for event in story {
+        let sequence = sequences.entry(event.stream.1.to_lowercase()).or_default();
         *sequence = sequence.next();
-        let payload = json!({ told.kind: told.fields });
+        let payload = json!({ event.kind: event.fields });
         events.push(StoredEvent {
             position: Position(events.len() as u64 + 1),
-            recorded_at: at(told.at).parse().unwrap(),
-            aggregate_type: told.stream.0.into(),
-            aggregate_id: told.stream.1.clone(),
+            recorded_at: at(event.at).parse().unwrap(),
+            aggregate_type: event.stream.0.into(),
+            aggregate_id: event.stream.1.clone(),
             sequence: *sequence,
-            event_type: told.kind.into(),
-            event_version: told.version.into(),
+            event_type: event.kind.into(),
+            event_version: event.version.into(),
             payload: payload.to_string(),
             metadata: "{}".into(),
             hash: Hash::default(),
-            private: told.private.clone(),
+            private: event.private.clone(),
         });
     }
     chained(events)
@@ -249,7 +256,7 @@ pub(super) fn chained(mut events: Vec<StoredEvent>) -> Vec<StoredEvent> {
     events
 }
 
-/// What is said of a log that comes in pages of `size`.
+/// Verifies a log in pages of `size`.
 pub(super) fn judged(
     events: &[StoredEvent],
     size: usize,
@@ -281,7 +288,7 @@ pub(super) fn judged_by(
     verifier.finish().map_err(violation)
 }
 
-/// Judged alike however it is cut into pages.
+/// Checks that the verdict does not depend on the page size.
 #[track_caller]
 pub(super) fn verdict(events: &[StoredEvent], claims: &[Claim]) -> Result<Proved, Violation> {
     let whole = judged(events, events.len().max(1), claims, true);
@@ -305,7 +312,7 @@ pub(super) fn assert_violated(events: &[StoredEvent], position: usize, reason: &
     );
 }
 
-impl Told {
+impl TestEvent {
     pub(super) fn later(self, at: f64) -> Self {
         Self { at, ..self }
     }
