@@ -92,7 +92,7 @@ export class HoldPanel extends HTMLElement {
     // result, changes the meaning of a click.
     const isStep = this.#kind !== "" && (entry !== undefined || this.hasAttribute("data-mine"));
     this.#kind = kind;
-    const { nodes, tick } = entry ? this.#mine(drop, entry) : this.#offer(drop);
+    const { nodes, tick } = entry ? this.#mine(drop, entry) : this.#choices(drop);
     this.#tick = tick;
     this.dataset.stage = entry?.stage ?? statusOf(drop);
     this.toggleAttribute("data-mine", entry !== undefined);
@@ -120,7 +120,7 @@ export class HoldPanel extends HTMLElement {
   }
 
   /** The actions of a buyer without an entry. @param {Drop} drop @returns {View} */
-  #offer(drop) {
+  #choices(drop) {
     switch (statusOf(drop)) {
       case "live":
         return this.#choice(drop, "Hold it", "primary", place);

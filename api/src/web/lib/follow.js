@@ -8,7 +8,7 @@ import { isolate } from "./foreign.js";
 import { clock } from "./format.js";
 import { applyNews, check, refresh, resume, settle } from "./shop.js";
 import { setNews } from "./title.js";
-import { isStuck, store } from "./yours.js";
+import { isAbandoned, store } from "./yours.js";
 import { toast } from "../elements/toast-list.js";
 
 /** @typedef {import("./yours.js").Entry} Entry */
@@ -69,7 +69,7 @@ function mayBeServed({ stage, called_off, dismissed }) {
 
 /** @param {Entry} entry @param {import("./live.js").Live} live */
 function update(entry, live) {
-  if (isStuck(entry)) void settle(entry);
+  if (isAbandoned(entry)) void settle(entry);
   if (entry.stage === "held" && entry.hold) updateHold(entry, entry.hold);
   if (!entry.waiting || live.covers(entry.waiting.id)) return;
   if (entry.stage === "waiting" && isDue(entry, document.hidden ? POLL_HIDDEN_MS : POLL_MS)) void refresh(entry);

@@ -10,7 +10,7 @@ import { clock, money, ordinal, units } from "./format.js";
 import { clearRefusal, refuse } from "./refusals.js";
 import { service } from "./service.js";
 import { toast } from "../elements/toast-list.js";
-import { OVER_MS, STILL_MEANT_MS, isSettled, store } from "./yours.js";
+import { MAX_HOLD_MS, RETRY_WINDOW_MS, isSettled, store } from "./yours.js";
 
 /**
  * @typedef {import("./api.js").Drop} Drop
@@ -40,7 +40,7 @@ export async function submit(entry) {
   const body = { buyer_id: buyerId(), quantity: entry.quantity, ...(name ? { display_name: name } : {}) };
   const path = `/v1/drops/${entry.drop_id}/${entry.asks}`;
   try {
-    const response = await callUntilDecided(path, { method: "POST", key: entry.key, body }, { timeout: STILL_MEANT_MS, onRetry: markRetry(entry) });
+    const response = await callUntilDecided(path, { method: "POST", key: entry.key, body }, { timeout: RETRY_WINDOW_MS, onRetry: markRetry(entry) });
     await (entry.asks === "waitlist" ? joined(entry, response) : placed(entry, response));
   } catch (problem) {
     if (problem instanceof Problem && problem.isUndecided) return store.update(entry, { stage: "unanswered" });
@@ -247,7 +247,7 @@ export async function settle(entry) {
     return refresh(entry);
   }
   const age = Date.now() - entry.asked_at;
-  if (age > OVER_MS) return store.remove(entry);
+  if (age > MAX_HOLD_MS) return store.remove(entry);
   if (entry.stage === "unanswered") return undefined;
-  return age > STILL_MEANT_MS ? store.update(entry, { stage: "unanswered" }) : submit(entry);
+  return age > RETRY_WINDOW_MS ? store.update(entry, { stage: "unanswered" }) : submit(entry);
 }

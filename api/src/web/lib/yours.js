@@ -25,13 +25,13 @@ const MAX_KEPT = 40;
  * An older request is not retried automatically: a buyer who returns the next day may not want it
  * any more.
  */
-export const STILL_MEANT_MS = 60_000;
+export const RETRY_WINDOW_MS = 60_000;
 /**
  * The longest duration of a hold. After it, a hold that an unanswered request placed has expired.
  */
-export const OVER_MS = 3_600_000;
+export const MAX_HOLD_MS = 3_600_000;
 /** Longer than any page retries a request. */
-const STUCK_MS = 75_000;
+const ABANDONED_MS = 75_000;
 
 /** Dispatches `change`. */
 class EntryStore extends EventTarget {
@@ -143,9 +143,9 @@ export function isSettled({ stage }) {
  * Returns whether a pending request was abandoned: its page was closed before the response.
  * @param {Entry} entry
  */
-export function isStuck(entry) {
+export function isAbandoned(entry) {
   const isPending = !isSettled(entry) && entry.stage !== "held" && entry.stage !== "waiting" && entry.stage !== "unanswered";
-  return isPending && Date.now() - entry.since > STUCK_MS;
+  return isPending && Date.now() - entry.since > ABANDONED_MS;
 }
 
 /**
