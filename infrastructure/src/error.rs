@@ -56,7 +56,7 @@ fn is_away(error: &sqlx::Error) -> bool {
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     /// Another node appended first. Nothing was written.
-    #[error("the log moved on")]
+    #[error("conflict: the log has moved on")]
     Conflict,
     /// The outcome is unknown. Append the same batch again.
     #[error("the outcome of an append is unknown")]

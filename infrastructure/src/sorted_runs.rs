@@ -110,15 +110,15 @@ impl<T: Record> SortedRuns<T> {
         let buffer = (BUFFERS / self.runs.len().max(1)).clamp(FEWEST, MOST);
         let mut runs = vec![];
         if let Some(file) = self.file.map(Arc::new) {
-            for place in self.runs {
+            for location in self.runs {
                 let section = Section {
                     file: file.clone(),
-                    at: place.start,
-                    end: place.end,
+                    at: location.start,
+                    end: location.end,
                 };
                 runs.push(Run::Stored {
                     reader: BufReader::with_capacity(buffer, section),
-                    left: place.records,
+                    left: location.records,
                 });
             }
         }

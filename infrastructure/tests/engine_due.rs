@@ -238,11 +238,11 @@ async fn many_expiries_of_one_drop_do_not_delay_other_drops() {
         .map(|recorded| recorded.drop_id)
         .collect();
     assert_eq!(expired.len(), 10_001);
-    let place = expired
+    let delayed_by = expired
         .iter()
         .position(|drop_id| *drop_id == other)
         .unwrap();
-    assert!(place < 100, "only after {place} others");
+    assert!(delayed_by < 100, "only after {delayed_by} others");
 }
 
 /// Regression: ten purchases on another drop, sent 1.7 s before their holds expired, were refused

@@ -195,7 +195,7 @@ async fn key_used_for_another_operation_is_refused() {
     for other in [
         schedule("drop", 10, 600),
         shop.hold("hold", 3),
-        hold(shop.drop_id, "hold", "somebody else", 2),
+        hold(shop.drop_id, "hold", "another buyer", 2),
         adjust(shop.drop_id, "hold", 1),
     ] {
         assert_eq!(

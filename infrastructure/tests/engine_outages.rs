@@ -292,7 +292,7 @@ async fn shortened_log_stops_writes() {
 #[tokio::test(start_paused = true)]
 async fn events_of_other_streams_are_skipped() {
     let shop = Shop::open(9, 60).await;
-    shop.log.append_stock(sample("somebody else's", 1));
+    shop.log.append_stock(sample("other", 1));
     shop.node.submit(shop.hold("k", 1)).await.unwrap();
     assert_eq!(shop.kinds(), ["DropScheduled", "Sampled", "HoldPlaced"]);
     assert_eq!(shop.node.feed.head(), shop.log.peek());

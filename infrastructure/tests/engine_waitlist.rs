@@ -275,9 +275,9 @@ async fn entry_with_a_stock_programs_id_is_found_and_served() {
         queue.since()[4..],
         [offer(queue.bob), offer(queue.cid), offer(entry_id(2))]
     );
-    let nobody = leave(entry_id(3));
+    let unknown = leave(entry_id(3));
     assert_eq!(
-        refused(queue.node.submit(nobody).await),
+        refused(queue.node.submit(unknown).await),
         Refusal::WaitlistEntryNotFound
     );
 }

@@ -265,8 +265,8 @@ async fn erasure_results_are_returned_only_once_replicated() {
     let erased = "SELECT count(*) FROM events WHERE event_type = 'BuyerErased'";
     assert_eq!(count(&mut observer, erased).await, 1, "visible, once");
     pair.start_standby().await;
-    let nobody = erase(&pool, &BuyerId::new("ann").unwrap()).await.unwrap();
-    assert_eq!(nobody, None);
+    let unknown = erase(&pool, &BuyerId::new("ann").unwrap()).await.unwrap();
+    assert_eq!(unknown, None);
 }
 
 fn name_of(pool: &PgPool) -> String {

@@ -120,7 +120,7 @@ impl BuyerIndex {
 
     pub(super) fn find(&self, buyer_id: &BuyerId) -> Option<Known> {
         let name = self.key.name(buyer_id);
-        self.place(name).map(|place| self.known[place])
+        self.slot(name).map(|slot| self.known[slot])
     }
 
     /// Reports whether the buyer already has this display name.
@@ -138,16 +138,16 @@ impl BuyerIndex {
         let buyer_id = private.buyer_id.as_ref()?;
         let name = self.key.name(buyer_id);
         let is_other = |known: u32| self.known[known].buyer != buyer;
-        if !buyer_id.is_nfc() && self.place(name).is_some_and(is_other) {
+        if !buyer_id.is_nfc() && self.slot(name).is_some_and(is_other) {
             return None;
         }
         let shown = self.key.shown(private.display_name.as_ref());
         let known = Known { name, shown, buyer };
         let next = u32::try_from(self.known.len()).expect("fewer than four billion buyers");
         let all = &self.known;
-        let found = self.by_name.insert(&name, next, |place| &all[place].name);
+        let found = self.by_name.insert(&name, next, |slot| &all[slot].name);
         let before = match found {
-            Some(place) => Some(std::mem::replace(&mut self.known[place], known)),
+            Some(slot) => Some(std::mem::replace(&mut self.known[slot], known)),
             None => {
                 self.known.push(known);
                 None
@@ -159,11 +159,11 @@ impl BuyerIndex {
     /// Undoes the latest introduction.
     pub(super) fn roll_back(&mut self, introduced: Introduced) {
         let Introduced { name, before } = introduced;
-        match (before, self.place(name)) {
-            (Some(before), Some(place)) => self.known[place] = before,
+        match (before, self.slot(name)) {
+            (Some(before), Some(slot)) => self.known[slot] = before,
             (None, Some(_)) => {
                 let all = &self.known;
-                self.by_name.remove(&name, |place| &all[place].name);
+                self.by_name.remove(&name, |slot| &all[slot].name);
                 self.known.pop();
             }
             (_, None) => {}
@@ -180,14 +180,14 @@ impl BuyerIndex {
             .collect();
         for name in names {
             let all = &self.known;
-            if let Some(place) = self.by_name.remove(&name, |place| &all[place].name) {
-                self.known[place] = ERASED;
+            if let Some(slot) = self.by_name.remove(&name, |slot| &all[slot].name) {
+                self.known[slot] = ERASED;
             }
         }
     }
 
-    fn place(&self, name: NameDigest) -> Option<u32> {
-        self.by_name.find(&name, |place| &self.known[place].name)
+    fn slot(&self, name: NameDigest) -> Option<u32> {
+        self.by_name.find(&name, |slot| &self.known[slot].name)
     }
 }
 

@@ -290,14 +290,14 @@ impl Draft {
     /// The draft was committed as `batch`: returns what observers receive, and the responses to
     /// send after that.
     pub(super) fn committed(self, batch: &Batch) -> (Arc<Committed>, Responses) {
-        let places = batch
+        let positions = batch
             .events
             .iter()
             .map(|stored| (stored.position, stored.recorded_at));
-        let events = self.pending.into_iter().zip(places);
+        let events = self.pending.into_iter().zip(positions);
         let committed = Arc::new(Committed {
             events: events
-                .map(|(pending, place)| pending.into_recorded(place))
+                .map(|(pending, position)| pending.into_recorded(position))
                 .collect(),
             head: batch.head(),
             ..Committed::default()

@@ -382,7 +382,7 @@ impl MemoryLog {
             fault_state.happens(failed_reads)
         };
         if fails || self.is_away() {
-            return Err(LogError::Unavailable(Injected("nobody answers").into()));
+            return Err(LogError::Unavailable(Injected("no response").into()));
         }
         Ok(())
     }

@@ -467,7 +467,7 @@ fn acknowledged_payment_is_recorded(sent: &SentRequest, ledger: &Ledger, events:
         Ok(_),
         Request::ConfirmPurchase {
             hold_id,
-            payment_reference: Some(sent),
+            payment_reference: Some(reference),
         },
     ) = (&sent.outcome, &sent.request)
     else {
@@ -475,7 +475,7 @@ fn acknowledged_payment_is_recorded(sent: &SentRequest, ledger: &Ledger, events:
     };
     assert_eq!(
         recorded_payment(ledger, events, *hold_id),
-        Some(sent),
+        Some(reference),
         "{sent:?}"
     );
 }
@@ -532,11 +532,11 @@ fn refusal_was_true(sent: &SentRequest, ledger: &Ledger, events: &[RecordedEvent
             Refusal::PaymentReferenceConflict { .. },
             Request::ConfirmPurchase {
                 hold_id,
-                payment_reference: Some(sent),
+                payment_reference: Some(reference),
             },
         ) => {
             assert!(resolved_as(hold_id, End::Purchased) <= sent.window.1);
-            assert_ne!(recorded_payment(ledger, events, *hold_id), Some(sent));
+            assert_ne!(recorded_payment(ledger, events, *hold_id), Some(reference));
         }
         (
             Refusal::HoldExpired { expired_at },

@@ -39,7 +39,7 @@ pub fn start(world: &World, random: &mut StdRng) -> Vec<JoinHandle<()>> {
                 requests: 0,
                 drops: vec![],
                 holds: vec![],
-                places: vec![],
+                entries: vec![],
             };
             tokio::spawn(client.shop())
         })
@@ -53,7 +53,7 @@ struct Client {
     requests: u32,
     drops: Vec<DropId>,
     holds: Vec<HoldId>,
-    places: Vec<WaitlistId>,
+    entries: Vec<WaitlistId>,
 }
 
 impl Client {
@@ -95,7 +95,7 @@ impl Client {
                 None => self.hold(drop_id, &key),
             },
             40..52 => self.join(drop_id, &key),
-            52..54 => match self.pick(&self.places.clone()) {
+            52..54 => match self.pick(&self.entries.clone()) {
                 Some(entry_id) => Request::LeaveWaitlist { entry_id },
                 None => self.join(drop_id, &key),
             },
@@ -186,11 +186,11 @@ impl Client {
 
     async fn submit(&mut self, request: &Request) -> Option<Result<Answer, CommandError>> {
         // In half of the simulations most clients use the same engine.
-        let place = match self.random.random_bool(self.world.affinity) {
+        let index = match self.random.random_bool(self.world.affinity) {
             true => 0,
             false => self.random.random_range(0..self.world.fleet.len()),
         };
-        let (handle, feed) = self.world.fleet.at(place)?;
+        let (handle, feed) = self.world.fleet.at(index)?;
         let from = self.world.log.log.peek().position;
         let sent_at = self.world.clock.now();
         let outcome = handle.submit(request.clone()).await;
@@ -241,7 +241,7 @@ impl Client {
             self.holds.push(hold_id);
         }
         if let Subject::Waitlist(entry_id) = answer.subject {
-            self.places.push(entry_id);
+            self.entries.push(entry_id);
         }
         // A hold that another client might purchase at the same moment.
         if self.holds.len() > 6 {

@@ -46,7 +46,7 @@ async fn work(world: World, every: u64, mut random: StdRng) {
         let log = &world.log.log;
         if random.random_bool(0.1) {
             sequence += 1;
-            log.append_stock(sample("somebody else's", sequence));
+            log.append_stock(sample("other", sequence));
             continue;
         }
         let history = decoded(&log.snapshot());

@@ -68,7 +68,7 @@ impl Tally {
             ("edits", &mut self.edits),
             ("introductions", &mut self.introductions),
             ("waitlist entries", &mut self.joined),
-            ("places left", &mut self.left),
+            ("entries left", &mut self.left),
             ("offers", &mut self.offers),
         ]
     }

@@ -191,8 +191,8 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         taken.quarantined.push(refused);
     }
 
-    /// Applies a drop's events from the first, because one of them is now void. Observers already
-    /// know those up to `observed`.
+    /// Applies a drop's events from the first, after one was declared void or personal data was
+    /// erased. Observers already know those up to `observed`.
     pub(super) fn readmit(
         &mut self,
         drop_id: DropId,

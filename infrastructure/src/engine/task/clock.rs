@@ -110,11 +110,11 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             match fault {
                 ClockFault::Skewed { .. } => error!(
                     clock_skew_seconds = seconds,
-                    "{fault}: no request is decided and no hold expires here until it is right again"
+                    "{fault}: deciding no requests and expiring no holds until the clock is right again"
                 ),
                 ClockFault::LogAhead { .. } => warn!(
                     log_ahead_seconds = seconds,
-                    "{fault}: no request is decided and no hold expires here until that time has come"
+                    "{fault}: deciding no requests and expiring no holds until that time has passed"
                 ),
             }
         }
