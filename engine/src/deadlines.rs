@@ -106,7 +106,7 @@ mod tests {
 
     const NONE: [u32; 0] = [];
 
-    /// The holds of one drop: when each is over, and whether it is unresolved.
+    /// The holds of one drop: the deadline of each, and whether it is unresolved.
     type Holds = Vec<(i64, bool)>;
 
     fn slot(hold: usize) -> u32 {

@@ -19,7 +19,7 @@ const DATABASE_BOUND_MS: i64 = 2_000;
 /// If the wall clock moves more than this against the monotonic clock, in milliseconds, the clocks
 /// are compared again.
 const JUMP_MS: i64 = 250;
-/// A comparison that took longer can pass_barrier a clock wrong, but not clear one that is
+/// A comparison that took longer can prove a clock wrong, but not clear one that is
 /// suspected.
 const PRECISE: Duration = Duration::from_secs(1);
 /// From one comparison to the next; [`COMPARE_AGAIN`] after one that failed or was inconclusive.

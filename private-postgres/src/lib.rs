@@ -71,7 +71,7 @@ pub struct ClusterConfig {
     pub source: Source,
     /// The fallback for the data when running as root and the unprivileged account cannot enter
     /// `data_dir`. Default: `/var/lib/holdfast`.
-    pub refuge: PathBuf,
+    pub fallback_dir: PathBuf,
     /// PostgreSQL's `shared_buffers`, in MiB. Default: 256; far more was slower.
     pub shared_buffers_mib: u32,
     /// PostgreSQL's `max_connections`. Default: 50.
@@ -91,7 +91,7 @@ impl ClusterConfig {
             data_dir: data_dir.into(),
             pg_bin_dir: None,
             source: Source::Auto,
-            refuge: PathBuf::from("/var/lib/holdfast"),
+            fallback_dir: PathBuf::from("/var/lib/holdfast"),
             shared_buffers_mib: 256,
             max_connections: 50,
             settings: Vec::new(),
@@ -136,7 +136,7 @@ impl PostgresCluster {
     }
 
     fn start_blocking(config: &ClusterConfig) -> Result<Self, ClusterError> {
-        let location = Location::find(&config.data_dir, &config.refuge)?;
+        let location = Location::find(&config.data_dir, &config.fallback_dir)?;
         let lock = OwnerLock::take(&location.home)?;
         let origin = prepare(config, &location)?;
         info!(
@@ -182,7 +182,7 @@ impl PostgresCluster {
     /// # Errors
     /// [`ClusterError`] when its socket cannot be found.
     pub fn shared(config: &ClusterConfig) -> Result<PgConnectOptions, ClusterError> {
-        let location = Location::find(&config.data_dir, &config.refuge)?;
+        let location = Location::find(&config.data_dir, &config.fallback_dir)?;
         Ok(options_through(&sockets::directory(&location)?, DATABASE))
     }
 

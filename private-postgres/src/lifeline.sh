@@ -1,7 +1,8 @@
-# Ends the server when its owner is gone.
+# Ends the server when its owner ends.
 #
-# Standard input is a pipe that only the owner can write to. Each line names the server that runs now, or "-" for none.
-# When the owner ends, in whatever way, the kernel closes the pipe and the loop is over.
+# Standard input is a pipe that only the owner can write to. Each line contains the process id of the
+# running server, or "-" for none. When the owner ends in any way, the kernel closes the pipe and the
+# loop ends.
 server=-
 while read -r line; do server=$line; done
 [ "$server" = - ] && exit 0

@@ -38,7 +38,7 @@ pub(super) struct Location {
 
 impl Location {
     /// Finds the location of `data_dir`'s cluster, or creates one.
-    pub(super) fn find(data_dir: &Path, refuge: &Path) -> Result<Self, ClusterError> {
+    pub(super) fn find(data_dir: &Path, fallback_dir: &Path) -> Result<Self, ClusterError> {
         let data_dir = created(data_dir)?;
         if data_dir.join("PG_VERSION").exists() {
             return Err(ClusterError::ForeignCluster {
@@ -48,7 +48,7 @@ impl Location {
         match pointed_at(&data_dir)? {
             Some(home) => Self::existing_or_new(home),
             None if has_cluster(&data_dir) => Self::existing(data_dir),
-            None => Self::new_for(data_dir, refuge),
+            None => Self::new_for(data_dir, fallback_dir),
         }
     }
 
@@ -83,7 +83,7 @@ impl Location {
         }
     }
 
-    fn new_for(data_dir: PathBuf, refuge: &Path) -> Result<Self, ClusterError> {
+    fn new_for(data_dir: PathBuf, fallback_dir: &Path) -> Result<Self, ClusterError> {
         let account = Account::for_new_cluster()?;
         if account.can_enter(&data_dir) {
             return Ok(Self {
@@ -91,8 +91,8 @@ impl Location {
                 account,
             });
         }
-        created(refuge)?;
-        let home = created(&refuge.join(short_hash(&data_dir)))?;
+        created(fallback_dir)?;
+        let home = created(&fallback_dir.join(short_hash(&data_dir)))?;
         if !account.can_enter(&home) {
             return Err(ClusterError::Unreachable {
                 directory: home,

@@ -212,7 +212,7 @@ async fn data_stays_in_the_fallback_if_the_account_cannot_enter() {
     cluster.stop().await.unwrap();
     if Uid::effective().is_root() {
         assert!(
-            home.starts_with(fs::canonicalize(&config.refuge).unwrap()),
+            home.starts_with(fs::canonicalize(&config.fallback_dir).unwrap()),
             "{}",
             home.display()
         );
@@ -628,7 +628,7 @@ impl TestDir {
 
 fn config_in(dir: &Path) -> ClusterConfig {
     ClusterConfig {
-        refuge: dir.join("refuge"),
+        fallback_dir: dir.join("fallback"),
         ..ClusterConfig::new(dir.join("shop"))
     }
 }
