@@ -33,8 +33,8 @@ impl FromRequestParts<App> for Origin {
         let (Self::Limited(_), Some(key)) = (origin, bearer_key(parts, app)) else {
             return Ok(origin);
         };
-        // A wrong key is an attempt here as well: otherwise its sender could distinguish it from the right
-        // key by the limits, any number of times.
+        // A wrong key is an attempt here as well: otherwise its sender could distinguish it from
+        // the right key by the limits, any number of times.
         let Ok(attempt) = app.limiter.attempt(origin, AttemptKind::Key) else {
             return Ok(origin);
         };
