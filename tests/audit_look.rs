@@ -349,7 +349,7 @@ async fn what_changed_between_two_places_is_told_drop_by_drop() {
     }
     let words = told(&launch, &["diff", "3"]).await;
     assert!(
-        words.contains("sold            0 → 2 (+2)") && words.contains("holds purchased  1"),
+        words.contains("sold             0 → 2 (+2)") && words.contains("holds purchased  1"),
         "{words}"
     );
     assert!(
@@ -363,7 +363,7 @@ async fn what_changed_between_two_places_is_told_drop_by_drop() {
     assert!(
         told(&launch, &["diff", "0", "1"])
             .await
-            .contains("available    20 (new)")
+            .contains("available  20 (new)")
     );
     assert_refused_beyond(&launch, &lively, &["diff"]).await;
     assert_refused_beyond(&launch, &lively, &["diff", "3"]).await;
