@@ -363,7 +363,7 @@ async fn changes_between_two_positions_are_listed_by_drop() {
     }
     let words = output_of(&launch, &["diff", "3"]).await;
     assert!(
-        words.contains("sold            0 → 2 (+2)") && words.contains("holds purchased  1"),
+        words.contains("sold             0 → 2 (+2)") && words.contains("holds purchased  1"),
         "{words}"
     );
     assert!(
@@ -377,7 +377,7 @@ async fn changes_between_two_positions_are_listed_by_drop() {
     assert!(
         output_of(&launch, &["diff", "0", "1"])
             .await
-            .contains("available    20 (new)")
+            .contains("available  20 (new)")
     );
     assert_refused_beyond(&launch, &sample, &["diff"]).await;
     assert_refused_beyond(&launch, &sample, &["diff", "3"]).await;

@@ -569,7 +569,7 @@ async fn table_that_differs_from_the_log_is_found() {
         ("DELETE FROM sales_timeline".to_owned(), "sales_timeline", None),
         ("UPDATE sales_timeline SET expired = expired + 1".to_owned(), "sales_timeline", None),
         ("UPDATE projection_checkpoints SET position = position - 1 WHERE name = 'live_stock'".to_owned(), "live_stock", None),
-        ("UPDATE projection_checkpoints SET position = position + 1 WHERE name = 'live_stock'".to_owned(), "the checkpoint of view live_stock", Some(cancelled)),
+        ("UPDATE projection_checkpoints SET position = position + 1 WHERE name = 'live_stock'".to_owned(), "live_stock has its checkpoint", Some(cancelled)),
         ("ALTER TABLE live_stock DROP CONSTRAINT live_stock_sold_check, DROP CONSTRAINT units_are_conserved; UPDATE live_stock SET sold = -1".to_owned(), "live_stock", None),
         ("UPDATE live_stock SET terms = (left(terms::text, -1) || ',\"free\": true}')::json".to_owned(), "live_stock", None),
         ("UPDATE live_stock SET terms = ('{\"name\":\"Free!\",' || substr(terms::text, 2))::json".to_owned(), "live_stock", None),

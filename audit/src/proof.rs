@@ -487,7 +487,7 @@ fn check_end(
         None => verifier.check_closing(),
         Some(position) => {
             let reason = format!(
-                "an event exists here, beyond the log's head at position {}",
+                "an event exists here, outside the log: the log's head is at position {}",
                 head.position
             );
             Err(Violation::at(position, reason))
@@ -528,7 +528,7 @@ fn incomparable(table: &dyn CheckedTable, head: Head) -> Option<Violation> {
     let (name, checkpoint) = (table.name(), table.checkpoint());
     if checkpoint > head.position {
         let reason =
-            format!("the checkpoint of view {name} is position {checkpoint}, beyond the head");
+            format!("view {name} has its checkpoint at position {checkpoint}, beyond the head");
         return Some(Violation::at(head.position, reason));
     }
     let other = table.other_version()?;
