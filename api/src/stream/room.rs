@@ -10,7 +10,7 @@
 //! time they took, so that telling never starves selling; who hangs up is noticed within a second.
 //!
 //! Why not a task a watcher: a task, its buffers and its wake-ups cost 35 KiB and a third more CPU a frame
-//! (docs/decisions/0024-rooms-write-to-sockets.md).
+//! (docs/decisions/0024-stream-shards-write-to-sockets.md).
 
 use std::collections::VecDeque;
 use std::io;

@@ -1,7 +1,7 @@
 //! Taking back: the exact inverse of [`DropAggregate::evolve`], for events that turned out not to be in the log.
 //!
 //! Promise: after `evolve(event)`, `revert(event)` leaves the aggregate as it was, to the last index. Limit: newest first.
-//! Why not a copy: docs/decisions/0006-take-back-instead-of-copy.md.
+//! Why not a copy: docs/decisions/0006-roll-back-instead-of-copy.md.
 
 use super::{DropAggregate, HoldStatus};
 use crate::event::{DropEvent, HoldPlaced, PurchaseConfirmed, StockAdjusted};
