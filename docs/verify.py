@@ -1,19 +1,19 @@
-"""An independent check of a Holdfast export, in the standard library alone: python3 docs/verify.py EXPORT.ndjson [POSITION:HASH]
-It shares no code with Holdfast; the encoding is in docs/AUDIT.md. Checked: positions, hashes, times, sequences, holds (placed once,
-resolved at most once, in time), units (available + held + sold = total, none negative), a kept head (EXPORT.ndjson.head unless given).
-Events that the log itself declares void have no effect; each such incident is reported.
-Exit code 0: verified. 1: disproved, and where. 2: unreadable, or without an event. A note: no kept head says where it ends."""
+"""Independent check of a Holdfast export: python3 docs/verify.py EXPORT.ndjson [POSITION:HASH]
+Shares no code with Holdfast; encoding: docs/AUDIT.md. Checks positions, hashes, times, sequences,
+holds (placed once, resolved at most once, in time), units (available + held + sold = total, none
+negative), the kept head (default: EXPORT.ndjson.head). Void events have no effect. Lists incidents.
+Exit code 0: verified; a note if no head was kept. 1: a check failed. 2: unreadable, or no event."""
 import datetime, hashlib, json, os, re, struct, sys
 VALUE, STRING = json.JSONDecoder().raw_decode, re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
 class Fault(Exception): pass
-def same(what, expected, found):
-    if expected != found: raise Fault(f"expected {what} {expected}, found {found}")
+def same(name, expected, found):
+    if expected != found: raise Fault(f"expected {name} {expected}, found {found}")
 def integer(number): return struct.pack(">q", number)
 def text(string): return integer(len(string.encode())) + string.encode()
 def millis(time): return round(datetime.datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp() * 1000)
-def stored(shown, text):  # a line shows a space for each line break of the stored text, which follows the hash
+def stored(shown, text):  # the line has a space for each line break of the stored text, which follows the hash
     return shown if text is None or same("text on one line", re.sub("[\r\n]", " ", text), shown) else text
-def events(export, most=16 << 20):  # in exports of before, an event takes several lines where a stored text has line breaks; only so many characters
+def events(export, most=16 << 20):  # in older exports an event with line breaks in a stored text takes several lines, at most 16 MiB
     lines, size, depth = [], 0, 0
     while line := export.readline(most):
         lines.append(line); size += len(line); bare = STRING.sub("", line)
@@ -34,20 +34,20 @@ def move(units, holds, drop, event_type, payload):  # units: [available, held, s
         held, sold, holds[fields["hold_id"]] = -quantity, quantity if kind == "PurchaseConfirmed" else 0, None
     units[:] = map(sum, zip(units, (total - held - sold, held, sold, total)))
     if min(units) < 0 or sum(units[:3]) != units[3]: raise Fault(f"units are not conserved: {units}")
-def voided(export):  # positions that a later event of the log itself declares void: they keep their place and have no effect
+def voided(export):  # positions that a later event declares void: they stay in the chain and have no effect
     void = set()
     try:
         export.seek(0)  # standard input cannot be read twice
         for event in map(json.loads, filter(str.strip, events(export))):
-            said = event["payload"].get("PositionVoided") if event["aggregate_type"] == "Log" else None
-            if said and said["position"] < event["position"]: void.add(said["position"])
+            declared = event["payload"].get("PositionVoided") if event["aggregate_type"] == "Log" else None
+            if declared and declared["position"] < event["position"]: void.add(declared["position"])
     except (OSError, ValueError, LookupError, TypeError, AttributeError): pass
     return void
-def kept_head(file="", head="", *_):  # a hash by its position, if there is one
+def kept_head(file="", head="", *_):  # {position: hash}, empty without a kept head
     if not head and os.path.exists(f"{file}.head"): head = open(f"{file}.head", encoding="ascii").read()
     return {int(head.split(":")[0]): head.split(":")[1].strip()} if head else {}
 def verify(export, kept, void=frozenset()):
-    position, head, last_time, sequences, stock, holds, met = 0, bytes(32), 0, {}, {}, {}, []
+    position, head, last_time, sequences, stock, holds, incidents = 0, bytes(32), 0, {}, {}, {}, []
     if void: export.seek(0)
     try:
         for line in filter(str.strip, events(export)):
@@ -62,19 +62,19 @@ def verify(export, kept, void=frozenset()):
             else: same("sequence", sequences.get(stream, 0) + 1, event["sequence"])
             same("time in order", max(last_time, time), time)
             if stream[0] == "Log":
-                met.append((position + 1, *json.loads(texts[2]).items()))
-                if met[-1][1][0] == "PositionVoided" and met[-1][1][1]["position"] not in void: raise Fault("an effect that is void was not left out")
+                incidents.append((position + 1, *json.loads(texts[2]).items()))
+                if incidents[-1][1][0] == "PositionVoided" and incidents[-1][1][1]["position"] not in void: raise Fault("the effect of a void position was applied")
             if stream[0] == "Drop" and position + 1 not in void: move(stock.setdefault(stream, [0] * 4), holds, stream, event["event_type"], json.loads(texts[2]))
             position, last_time, sequences[stream] = position + 1, time, event["sequence"]
-            same("hash that was kept", kept.get(position, head.hex()), head.hex())
-        if position < max(kept, default=0): raise Fault(f"the export ends before it, and the head that was kept is at {max(kept)}")
+            same("hash of the kept head", kept.get(position, head.hex()), head.hex())
+        if position < max(kept, default=0): raise Fault(f"the export ends before it, but the kept head is at position {max(kept)}")
     except (Fault, ValueError, LookupError, TypeError, AttributeError, struct.error) as fault:
         if not void and (void := voided(export)): return verify(export, kept, void)
         sys.exit(f"verify.py: position {position + 1}: {'' if isinstance(fault, Fault) else 'no event of an export: '}{fault}")
-    if not kept and not position: raise OSError("there is no event, so nothing was verified")
-    if position > max(kept, default=-1): print(f"note: cut off after position {position} it would read the same", file=sys.stderr)
-    said = "; ".join(f"{kind} at position {at}: position {fields['position']}, {fields['reason']}" for at, (kind, fields) in met)
-    return f"verified {position} events, head {position} {head.hex()}" + (f"\n{len(met)} incident{'s' * (len(met) > 1)}: {said}" if met else "")
+    if not kept and not position: raise OSError("there is no event, so there was nothing to verify")
+    if position > max(kept, default=-1): print(f"note: cut off after position {position} it would verify as well: no head was kept for a later position", file=sys.stderr)
+    listed = "; ".join(f"{kind} at position {at}: position {fields['position']}, {fields['reason']}" for at, (kind, fields) in incidents)
+    return f"verified {position} events, head {position} {head.hex()}" + (f"\n{len(incidents)} incident{'s' * (len(incidents) > 1)}: {listed}" if incidents else "")
 try:
     print(verify(open(sys.argv[1], encoding="utf-8", newline="\n") if sys.argv[1:] else sys.stdin, kept_head(*sys.argv[1:])))
 except (OSError, RecursionError, ValueError, IndexError) as error: print(f"verify.py: {error}", file=sys.stderr); sys.exit(2)

@@ -7,7 +7,7 @@
 //! Limit: an offer is made while the drop is on sale and within the limits of its buyer. A throttle
 //! limits requests, so it applies to joining but not to offers.
 //!
-//! Source: docs/decisions/0012-the-line-is-first-come-first-fit.md,
+//! Source: docs/decisions/0012-the-waitlist-is-first-come-first-fit.md,
 //! 0029-consequences-are-due-work.md.
 
 use crate::command::{JoinWaitlist, LeaveWaitlist, ServeWaitlist};

@@ -130,8 +130,8 @@ impl ConnectionState {
             Some(at(since) + idle)
         };
         let stalled = self.stalled.load(Ordering::Relaxed);
-        let unstalled_by = (stalled != NOT_STALLED).then(|| at(stalled) + idle);
-        let until = until.into_iter().chain(unstalled_by).min();
+        let stall_ends = (stalled != NOT_STALLED).then(|| at(stalled) + idle);
+        let until = until.into_iter().chain(stall_ends).min();
         let until = until.unwrap_or(soon).min(soon);
         (now < until).then_some(until)
     }

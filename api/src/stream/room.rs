@@ -11,7 +11,7 @@
 //! requests; a hang-up is noticed within a second.
 //!
 //! Why not one task per subscriber: a task, its buffers and its wake-ups cost 35 KiB and a third
-//! more CPU per frame (docs/decisions/0024-rooms-write-to-sockets.md).
+//! more CPU per frame (docs/decisions/0024-stream-shards-write-to-sockets.md).
 
 use std::collections::VecDeque;
 use std::io;

@@ -4,7 +4,7 @@
 //! Promise: after `evolve(event)`, `revert(event)` restores the aggregate exactly, including its
 //! indexes.
 //! Limit: events are reverted newest first.
-//! docs/decisions/0006-take-back-instead-of-copy.md compares it with a copy.
+//! docs/decisions/0006-roll-back-instead-of-copy.md compares it with a copy.
 
 use super::{DropAggregate, HoldStatus};
 use crate::event::{DropEvent, HoldPlaced, PurchaseConfirmed, StockAdjusted};
