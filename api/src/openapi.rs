@@ -3,7 +3,7 @@
 //! Promise: bodies are described by schemas that are generated from the very types that read and write them; every route of
 //! the router is in it, the pages for people aside, and nothing else; in the tests every answer is
 //! held to it (`tests/harness/described.rs`). Client generators of several languages can read it
-//! (`tests/clients.rs`).
+//! (`tests/clients/generated.rs`).
 //! Limit: OpenAPI has no words for a stream of events or for lines, so those are texts, and `x-events` and `x-lines` name the
 //! schema of what is in them.
 

@@ -1,6 +1,5 @@
 //! The commands that people try first: a demo that moves, sample drops, and a stampede with a verdict.
 
-#[path = "commands/tls.rs"]
 mod tls;
 
 use std::process::Stdio;
