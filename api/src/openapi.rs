@@ -3,7 +3,7 @@
 //! Promise: schemas of bodies are generated from the types that parse and serialize them. The
 //! document contains every route of the router except the HTML pages, and nothing else. The tests
 //! check every response against it (`tests/harness/described.rs`), and generate clients from it in
-//! several languages (`tests/clients.rs`).
+//! several languages (`tests/clients/generated.rs`).
 //! Limit: OpenAPI cannot describe a stream of events or of lines. These are strings, and
 //! `x-events` and `x-lines` name the schemas of their parts.
 

@@ -18,7 +18,7 @@ use harness::{ADMIN_KEY, App, Python, install, on_path, run};
 use tempfile::TempDir;
 use tokio::task::spawn_blocking;
 
-const REQUIREMENTS: &str = include_str!("clients/requirements.txt");
+const REQUIREMENTS: &str = include_str!("requirements.txt");
 
 /// A server, and a directory with its document.
 struct GeneratorTest {

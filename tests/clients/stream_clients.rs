@@ -9,7 +9,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of tests fails as a test does")]
 
-#[path = "browser/tools.rs"]
+#[path = "../browser/tools.rs"]
 mod tools;
 
 use std::process::Stdio;

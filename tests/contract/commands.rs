@@ -1,6 +1,5 @@
 //! The commands for a first try: the demo, the sample drops, and the stampede with its verdict.
 
-#[path = "commands/tls.rs"]
 mod tls;
 
 use std::process::Stdio;

@@ -1,0 +1,22 @@
+//! The promises that hold through crashes, failovers, hostile clients, broken logs and a second node.
+
+mod clock;
+mod connections;
+mod crash;
+mod due_work;
+mod erasure;
+mod expiry;
+mod failover;
+mod heads;
+mod hostile_clients;
+mod log_lines;
+mod log_refused;
+mod oversell;
+mod pooler;
+mod projections;
+mod quarantine;
+mod rebuild;
+mod rolling_upgrade;
+mod shutdown;
+mod two_processes;
+mod unavailable;
