@@ -12,7 +12,7 @@ use axum::response::Response;
 use domain::status::DropStatus;
 use domain::values::{DropId, Position, Timestamp};
 use engine::Health;
-use projections::sales_timeline::Moved;
+use projections::sales_timeline::SalesTotals;
 use projections::views::DropView;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -310,7 +310,7 @@ fn csv(headers: &HeaderMap, buckets: &[TimelineBucket]) -> Response {
 
 impl From<Bucket> for TimelineBucket {
     fn from(Bucket { start, moved }: Bucket) -> Self {
-        let Moved {
+        let SalesTotals {
             held,
             sold,
             expired,

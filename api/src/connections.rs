@@ -15,10 +15,10 @@
 //!
 //! Source: docs/decisions/0035-clients-hold-bounded-buffers.md.
 
+mod address_limit;
 mod bounded;
 mod heads;
-mod line;
-mod shares;
+mod monitored;
 mod socket;
 
 use std::convert::Infallible;
@@ -44,11 +44,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-pub(crate) use self::line::Handover;
-pub use self::line::Timeouts;
-use self::line::{ConnectionState, MonitoredSocket};
-pub(crate) use self::shares::AddressPermit;
-pub use self::shares::{AddressLimit, Exemptions};
+pub(crate) use self::address_limit::AddressPermit;
+pub use self::address_limit::{AddressLimit, Exemptions};
+pub(crate) use self::monitored::Handover;
+pub use self::monitored::Timeouts;
+use self::monitored::{ConnectionState, MonitoredSocket};
 pub(crate) use self::socket::Socket;
 pub use self::socket::limit_buffers;
 use crate::problem::Problem;

@@ -2,8 +2,8 @@
 //! rejected.
 
 mod faults;
+mod messages;
 mod query;
-mod words;
 
 use std::time::Duration;
 

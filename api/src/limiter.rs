@@ -269,7 +269,7 @@ impl From<LimitReached> for Problem {
                 most,
                 window_seconds: Some(window_seconds),
             }
-            .used_up("Too many recent requests from this address.", wait),
+            .throttled_problem("Too many recent requests from this address.", wait),
             LimitReached::Open(kind, Count(most), wait) => {
                 let (name, limit_name, things) = match kind {
                     RequestKind::Hold => ("address-holds", "holds", "unresolved holds"),

@@ -144,7 +144,7 @@ codes! {
 }
 
 /// The most faults that one problem lists. More than these repeat one mistake.
-pub const MOST_FAULTS: usize = 20;
+pub const MAX_FAULTS: usize = 20;
 
 /// An error in one value of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -199,7 +199,7 @@ impl Problem {
         Self::invalid_values(vec![Fault { pointer, detail }])
     }
 
-    /// Reports values of the body or the path that are not valid: at most [`MOST_FAULTS`], in the
+    /// Reports values of the body or the path that are not valid: at most [`MAX_FAULTS`], in the
     /// order of their pointers.
     pub fn invalid_values(faults: Vec<Fault>) -> Self {
         Self::faulty(Code::InvalidValue, "the body", faults)
@@ -219,7 +219,7 @@ impl Problem {
     fn faulty(code: Code, whole: &str, mut faults: Vec<Fault>) -> Self {
         // Sorted, so that equal requests get equal responses.
         faults.sort_by(|one, other| one.pointer.cmp(&other.pointer));
-        faults.truncate(MOST_FAULTS);
+        faults.truncate(MAX_FAULTS);
         Self::new(code, sentence_of(whole, &faults)).with("errors", json!(faults))
     }
 
@@ -276,7 +276,7 @@ impl Problem {
     }
 
     #[cfg(test)]
-    pub(crate) fn faulty_places(&self) -> Vec<String> {
+    pub(crate) fn faulty_pointers(&self) -> Vec<String> {
         let errors = self.numbers["errors"].as_array().into_iter().flatten();
         let pointers = errors.filter_map(|error| error["pointer"].as_str());
         pointers.map(str::to_owned).collect()
@@ -345,7 +345,7 @@ pub(crate) struct Quota {
 
 impl Quota {
     /// 429 `throttled`. See [`Quota::refuse`].
-    pub(crate) fn used_up(self, detail: impl Into<String>, wait: Duration) -> Problem {
+    pub(crate) fn throttled_problem(self, detail: impl Into<String>, wait: Duration) -> Problem {
         self.refuse(Code::Throttled, detail, wait)
     }
 
@@ -458,7 +458,7 @@ fn refused(refusal: &Refusal, at: Timestamp) -> Problem {
             };
             let millis = (retry_at.millis() - at.millis()).max(0).unsigned_abs();
             quota
-                .used_up(sentence(refusal), Duration::from_millis(millis))
+                .throttled_problem(sentence(refusal), Duration::from_millis(millis))
                 .with("retry_at", retry_at.to_string())
         }
         Refusal::NotSoldOut {

@@ -14,8 +14,8 @@
 mod framing;
 mod hub;
 mod present;
-mod room;
-mod watcher;
+mod shard;
+mod subscriber;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -33,9 +33,9 @@ use serde::Deserialize;
 use self::framing::Framing;
 pub use self::hub::StreamHub;
 pub(crate) use self::hub::Tick;
-pub use self::room::StreamShard;
-use self::room::{Pipe, Subscriber};
-use self::watcher::{CompleteUpTo, SubscriberState, Watched};
+pub use self::shard::StreamShard;
+use self::shard::{Pipe, Subscriber};
+use self::subscriber::{CompleteUpTo, SubscriberState, Watched};
 use crate::app::App;
 use crate::connections::{Handover, Socket};
 use crate::drops::quarantine;

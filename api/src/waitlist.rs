@@ -12,12 +12,12 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use domain::decide::Subject;
 use domain::drop::HoldStatus;
-use domain::drop::line::EntryStatus;
+use domain::drop::waitlist::EntryStatus;
 use domain::values::{
     BuyerId, DisplayName, DropId, Entered, HoldId, Money, Position, Quantity, Timestamp, WaitlistId,
 };
 use engine::Request;
-use projections::views::{PlaceView, Views};
+use projections::views::{EntryView, Views};
 use projections::waitlist::Block;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -34,7 +34,7 @@ use crate::render::{conditional_at, insert, private, replayed};
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "NewWaitlistEntry")]
-pub(crate) struct NewPlace {
+pub(crate) struct NewWaitlistEntry {
     /// The shop's id of the buyer. Compared in NFC, without regard to case and surrounding white
     /// space. Consists of graphic characters and U+0020; characters that are invisible (default
     /// ignorable) or change the direction of text are rejected.
@@ -95,7 +95,7 @@ impl From<Block> for BlockedBy {
 /// The current state of a waitlist entry.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[schemars(rename = "WaitlistNews")]
-pub(crate) struct PlaceNews {
+pub(crate) struct WaitlistEntryState {
     id: WaitlistId,
     drop_id: DropId,
     quantity: Quantity,
@@ -120,23 +120,23 @@ pub(crate) struct PlaceNews {
 /// A waitlist entry.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "WaitlistEntry")]
-pub(crate) struct PlaceBody {
+pub(crate) struct WaitlistEntryBody {
     #[serde(flatten)]
-    state: PlaceNews,
+    state: WaitlistEntryState,
     /// Null after the erasure of the buyer.
     buyer_id: Option<BuyerId>,
     server_time: Timestamp,
 }
 
-impl PlaceNews {
-    fn of(views: &Views, view: &PlaceView, now: Timestamp) -> Self {
+impl WaitlistEntryState {
+    fn of(views: &Views, view: &EntryView, now: Timestamp) -> Self {
         let row = &view.row;
         let was_offered = row.status == EntryStatus::Offered;
         let hold = views.hold(row.hold_id).filter(|_| was_offered);
         let status = match (row.status, &hold) {
             (EntryStatus::Waiting, _) if is_over(views, row.drop_id, now) => EntryProgress::Closed,
             (EntryStatus::Waiting, _) => EntryProgress::Waiting,
-            (EntryStatus::Left, _) if row.called_off => EntryProgress::Closed,
+            (EntryStatus::Left, _) if row.removed_by_cancellation => EntryProgress::Closed,
             (EntryStatus::Left, _) => EntryProgress::Left,
             (EntryStatus::Offered, None) => EntryProgress::Offered,
             (EntryStatus::Offered, Some(hold)) => match hold.row.status {
@@ -170,15 +170,15 @@ fn is_over(views: &Views, drop_id: DropId, now: Timestamp) -> bool {
     drop.is_some_and(|drop| drop.row.status(now).is_over())
 }
 
-impl PlaceBody {
-    fn new(app: &App, view: PlaceView) -> Self {
+impl WaitlistEntryBody {
+    fn new(app: &App, view: EntryView) -> Self {
         Self::at(app, view, app.now())
     }
 
     /// Returns the body as of `now`.
-    pub(crate) fn at(app: &App, view: PlaceView, now: Timestamp) -> Self {
+    pub(crate) fn at(app: &App, view: EntryView, now: Timestamp) -> Self {
         Self {
-            state: PlaceNews::of(&app.views, &view, now),
+            state: WaitlistEntryState::of(&app.views, &view, now),
             buyer_id: view.buyer.map(|buyer| buyer.buyer_id),
             server_time: now,
         }
@@ -192,7 +192,7 @@ pub(crate) async fn join(
     caller: Caller,
     origin: Origin,
     key: IdempotencyKey,
-    Body(new): Body<NewPlace>,
+    Body(new): Body<NewWaitlistEntry>,
 ) -> Result<Response, Problem> {
     let Entered(buyer_id) = new.buyer_id;
     caller.must_be(&buyer_id)?;
@@ -216,8 +216,8 @@ pub(crate) async fn join(
         let defect = std::io::Error::other("the engine returned something else than an entry");
         return Err(Problem::internal(&defect));
     };
-    let entry = app.views.place(entry_id).ok_or_else(entry_not_found)?;
-    let body = Json(PlaceBody::new(&app, entry));
+    let entry = app.views.entry(entry_id).ok_or_else(entry_not_found)?;
+    let body = Json(WaitlistEntryBody::new(&app, entry));
     let mut response = (StatusCode::CREATED, body).into_response();
     let location = format!("/v1/waitlist/{entry_id}");
     insert(&mut response, header::LOCATION, &location);
@@ -235,7 +235,7 @@ pub(crate) async fn read(
 ) -> Result<Response, Problem> {
     let entry = find(&app, origin, entry_id).await?;
     caller.must_own(entry.buyer.as_ref().map(|buyer| &buyer.buyer_id))?;
-    let body = PlaceBody::new(&app, entry);
+    let body = WaitlistEntryBody::new(&app, entry);
     Ok(private(conditional_at(&headers, body.server_time, &body)))
 }
 
@@ -260,17 +260,17 @@ pub(crate) async fn leave(
 }
 
 /// Finds an entry. One that is unknown here may have joined on another node a moment ago.
-async fn find(app: &App, origin: Origin, entry_id: WaitlistId) -> Result<PlaceView, Problem> {
-    if let Some(entry) = app.views.place(entry_id) {
+async fn find(app: &App, origin: Origin, entry_id: WaitlistId) -> Result<EntryView, Problem> {
+    if let Some(entry) = app.views.entry(entry_id) {
         return Ok(entry);
     }
-    let quarantined = || quarantine(app.views.quarantine_of_place(entry_id));
+    let quarantined = || quarantine(app.views.quarantine_of_entry(entry_id));
     if let Some(problem) = quarantined() {
         return Err(problem);
     }
     let attempt = app.limiter.attempt(origin, AttemptKind::Id)?;
     follow_to_head(app).await?;
-    let entry = app.views.place(entry_id).ok_or_else(quarantined);
+    let entry = app.views.entry(entry_id).ok_or_else(quarantined);
     // A drop that was quarantined meanwhile may have such an entry, so the attempt has not failed.
     if !matches!(entry, Err(None)) {
         attempt.succeeded();

@@ -23,7 +23,7 @@ use infrastructure::log::{EventRef, Hash};
 
 use self::formats::{CloudEvents, Csv, LineFormat, Ndjson};
 use self::resume::LastEvent;
-use super::kept::{self, KnownHead};
+use super::kept_head::{self, KnownHead};
 use super::source::{EventFilter, Moment, Page, Reading, Source, SourceArgs};
 use super::{AuditError, written};
 
@@ -133,7 +133,7 @@ async fn export(args: &ExportArgs, source: &Source) -> Result<(), AuditError> {
     let head_path = args
         .head
         .clone()
-        .or_else(|| args.output.as_deref().map(kept::head_file));
+        .or_else(|| args.output.as_deref().map(kept_head::head_file));
     if let Some(path) = args.head.as_deref().filter(|_| !args.resume) {
         refuse_existing(path).map_err(|error| failed(path, error))?;
     }
@@ -170,7 +170,7 @@ async fn export(args: &ExportArgs, source: &Source) -> Result<(), AuditError> {
     };
     let last = write(args.format, &cloud, events, output, is_new).await?;
     if let Some(path) = &head_path {
-        kept::write_head(path, last).map_err(|error| failed(path, error))?;
+        kept_head::write_head(path, last).map_err(|error| failed(path, error))?;
     }
     Ok(())
 }

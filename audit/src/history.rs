@@ -13,7 +13,7 @@ use sqlx::PgPool;
 use terminal::say;
 
 use super::source::{EventFilter, Source, SourceArgs};
-use super::{AuditError, print, words};
+use super::{AuditError, print, sentences};
 
 /// Arguments of `audit history`.
 #[derive(Debug, Args)]
@@ -200,7 +200,7 @@ impl History {
                 } = recorded;
                 format!(
                     "{recorded_at}  position {position}: {}",
-                    words::sentence(event)
+                    sentences::sentence(event)
                 )
             })
             .collect();
@@ -216,7 +216,7 @@ impl History {
         let events: Vec<Value> = all
             .map(|(recorded, body)| {
                 let mut body = body.clone();
-                body["words"] = words::sentence(&recorded.event).into();
+                body["words"] = sentences::sentence(&recorded.event).into();
                 body
             })
             .collect();

@@ -13,14 +13,14 @@ mod examine;
 mod export;
 mod guards;
 mod history;
-mod kept;
+mod kept_head;
 mod proof;
 mod replay;
+mod sentences;
 mod source;
 mod state;
 mod verify;
 mod violation;
-mod words;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -26,7 +26,7 @@ use terminal::say;
 
 use super::checkpoint::{CheckpointError, PublicKey, public_key_file};
 use super::examine::{Examined, examine};
-use super::kept::{KnownHead, head_file, read_head};
+use super::kept_head::{KnownHead, head_file, read_head};
 use super::source::{EventFilter, Moment, Page, Reading, Source, SourceArgs};
 use super::verify::{Erasures, Proved, Verifier};
 use super::violation::{Claim, Stop, Violation};

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 use database::Database;
 use domain::values::Position;
-use projections::checked::{CheckedTable, Comparison, untabled};
+use projections::checked::{CheckedTable, Comparison, without_table};
 use projections::error::ReplayError;
 use serde_json::{Value, json};
 use terminal::table::columns;
@@ -60,7 +60,7 @@ pub async fn run(args: &ReplayArgs) -> Result<ExitCode, AuditError> {
     let views = if args.compare {
         tables(args, &source).await
     } else {
-        Ok(untabled(Position(u64::MAX)))
+        Ok(without_table(Position(u64::MAX)))
     };
     let replayed = match views.and_then(|views| chosen(views, &args.view)) {
         Ok(views) => replay(args, &source, views).await,

@@ -16,8 +16,8 @@ use projections::views::DropView;
 use serde_json::{Value, json};
 use terminal::table::columns;
 
+use super::sentences::shown;
 use super::source::{EventFilter, Moment, Source, SourceArgs};
-use super::words::shown;
 use super::{AuditError, print};
 
 /// Arguments of `audit state`.

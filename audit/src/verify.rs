@@ -10,12 +10,12 @@
 //! the end.
 
 mod account;
+mod buyer_actions;
 mod clocks;
 mod closing;
 mod foreign;
 mod ledger;
 mod persons;
-mod takings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::{fmt, io};

@@ -15,9 +15,9 @@
 //! long history.
 
 pub mod conditional_update;
-pub mod desk;
 pub mod for_update;
 pub mod holdfast;
+pub mod http;
 pub mod no_op;
 pub mod redis_lua;
 pub mod sql_shop;
@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use self::desk::{RivalError, serve};
+use self::http::{RivalError, serve};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

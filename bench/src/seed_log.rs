@@ -52,7 +52,7 @@ pub async fn write(url: &str, history: History) -> Result<Vec<Uuid>, BenchError>
     };
     let waves = history.events.div_ceil(2 * WAVE).max(1);
     let length = i64::try_from(waves).unwrap_or(i64::MAX) * i64::from(HOLD_SECONDS) * 1000;
-    let mut at = crate::contenders::desk::now().plus_millis(-length);
+    let mut at = crate::contenders::http::now().plus_millis(-length);
     let mut drops: Vec<Shop> = vec![];
     for wave in 0..waves {
         let wanted = wave * history.drops / waves + 1;

@@ -21,7 +21,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{Connection, Row};
 use uuid::Uuid;
 
-use crate::contenders::desk::now;
+use crate::contenders::http::now;
 use crate::error::{BenchError, Doing};
 use crate::round::PLENTY;
 use crate::seed_log::terms;
@@ -405,7 +405,7 @@ mod tests {
         }
         let drop = fold(&events);
         assert_eq!((drop.stock().available, drop.stock().sold), (0, 1));
-        assert_eq!(drop.line().len(), 20);
+        assert_eq!(drop.waitlist().len(), 20);
     }
 
     #[test]

@@ -197,7 +197,7 @@ impl DropAggregate {
             true => self.expire(&hold),
             false => self.release(&hold, at, ReleaseCause::DropCancelled),
         });
-        let entry = || self.line().first_waiting();
+        let entry = || self.waitlist().first_waiting();
         let event =
             hold.or_else(|| entry().map(|entry| self.leave(entry, at, LeaveCause::DropCancelled)));
         Ok(Decision::new(Subject::Drop, event.into_iter().collect()))
@@ -277,7 +277,10 @@ impl DropAggregate {
         self.refuse_outside_sale(command.at)?;
         self.refuse_above_limits(command.buyer, command.quantity)?;
         self.refuse_if_throttled(command.buyer, command.at)?;
-        let (requested, available) = (command.quantity.get(), self.beside_line(command.at));
+        let (requested, available) = (
+            command.quantity.get(),
+            self.available_for_direct_holds(command.at),
+        );
         if available < requested {
             return Err(Refusal::SoldOut {
                 requested,

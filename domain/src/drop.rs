@@ -10,17 +10,17 @@
 
 mod first_fit;
 mod indexes;
-pub mod line;
 mod packed;
+mod revert;
 mod stored;
-mod take_back;
+pub mod waitlist;
 
 use serde::{Deserialize, Serialize};
 
 use self::indexes::{Keyed, PackedKeyed};
-use self::line::{Waitlist, WaitlistEntry};
 use self::packed::PackedHold;
 use self::stored::StoredAggregate;
+use self::waitlist::{Waitlist, WaitlistEntry};
 use crate::chunks::Chunks;
 use crate::event::{
     DropCancelled, DropEvent, DropRescheduled, DropScheduled, HoldExpired, HoldPlaced,
@@ -277,7 +277,7 @@ impl DropAggregate {
 
     /// Returns the waitlist, with every entry that ever joined.
     #[must_use]
-    pub const fn line(&self) -> &Waitlist {
+    pub const fn waitlist(&self) -> &Waitlist {
         &self.waitlist
     }
 
@@ -359,7 +359,7 @@ impl DropAggregate {
     }
 
     /// Skips a void event of the stream: it keeps its sequence but has no effect.
-    pub fn pass_over(&mut self, sequence: Sequence) {
+    pub fn skip_void(&mut self, sequence: Sequence) {
         self.sequence = self.sequence.max(sequence);
     }
 

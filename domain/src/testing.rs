@@ -410,7 +410,7 @@ pub fn hold_released(hold: &str, units: u32) -> DropEvent {
 /// A hold was released because its drop was cancelled.
 #[must_use]
 #[track_caller]
-pub fn hold_called_off(hold: &str, units: u32) -> DropEvent {
+pub fn hold_cancelled(hold: &str, units: u32) -> DropEvent {
     released(hold, units, ReleaseCause::DropCancelled)
 }
 

@@ -9,7 +9,7 @@ mod digests;
 mod ids;
 mod money;
 mod numbers;
-mod places;
+mod positions;
 mod texts;
 mod time;
 mod visitor;
@@ -20,7 +20,7 @@ pub use self::money::{Currency, Money};
 pub use self::numbers::{
     BuyerLimit, HoldSeconds, Quantity, StockCount, Throttle, ThrottleHolds, ThrottleSeconds,
 };
-pub use self::places::{Position, Sequence};
+pub use self::positions::{Position, Sequence};
 pub(crate) use self::texts::as_stored;
 pub use self::texts::{
     BuyerId, Description, DisplayName, DropName, Entered, ImageUrl, PaymentReference, Reason, Text,

@@ -13,7 +13,7 @@
 use crate::command::{JoinWaitlist, LeaveWaitlist, ServeWaitlist};
 use crate::decide::{Decision, Subject};
 use crate::drop::DropAggregate;
-use crate::drop::line::{EntryStatus, WaitlistEntry};
+use crate::drop::waitlist::{EntryStatus, WaitlistEntry};
 use crate::event::{DropEvent, HoldPlaced, LeaveCause, WaitlistJoined, WaitlistLeft};
 use crate::refusal::Refusal;
 use crate::values::Timestamp;
@@ -37,7 +37,10 @@ impl DropAggregate {
                 .ok_or(Refusal::IdempotencyKeyReused);
         }
         self.refuse_outside_sale(command.at)?;
-        let (requested, available) = (command.quantity.get(), self.beside_line(command.at));
+        let (requested, available) = (
+            command.quantity.get(),
+            self.available_for_direct_holds(command.at),
+        );
         if requested <= available {
             return Err(Refusal::NotSoldOut {
                 requested,
@@ -52,7 +55,7 @@ impl DropAggregate {
         }
         self.refuse_above_limits(command.buyer, command.quantity)?;
         self.refuse_if_throttled(command.buyer, command.at)?;
-        if self.line().len() >= command.max_waiting as usize {
+        if self.waitlist().len() >= command.max_waiting as usize {
             let limit = command.max_waiting;
             return Err(Refusal::WaitlistFull { limit });
         }
@@ -94,7 +97,7 @@ impl DropAggregate {
     pub(crate) fn serve_waitlist(&self, command: &ServeWaitlist) -> Result<Decision, Refusal> {
         let terms = self.existing_terms()?;
         let expires_at = command.at.plus_seconds(terms.hold_seconds.get());
-        let offer = self.next_in_line(command.at).map(|entry| {
+        let offer = self.next_entry_to_offer(command.at).map(|entry| {
             DropEvent::HoldPlaced(HoldPlaced {
                 hold_id: entry.hold_id,
                 key: None,
@@ -127,13 +130,15 @@ impl DropAggregate {
     /// Returns the first entry that can be served at `at` with the available units. Entries that
     /// request more are skipped.
     #[must_use]
-    pub fn next_in_line(&self, at: Timestamp) -> Option<&WaitlistEntry> {
+    pub fn next_entry_to_offer(&self, at: Timestamp) -> Option<&WaitlistEntry> {
         let available = self.stock().available;
-        if available == 0 || self.line().is_empty() || self.cancelled_at().is_some() {
+        if available == 0 || self.waitlist().is_empty() || self.cancelled_at().is_some() {
             return None;
         }
         let is_on_sale = self.terms()?.are_on_sale_at(at);
-        self.line().first_eligible(available).filter(|_| is_on_sale)
+        self.waitlist()
+            .first_eligible(available)
+            .filter(|_| is_on_sale)
     }
 
     /// Returns the units that may be held directly at `at`: normally all available units, because
@@ -141,12 +146,12 @@ impl DropAggregate {
     /// would remain if every entry received its units. That may be less than the offers will
     /// leave, but never includes a unit that an entry could use.
     #[must_use]
-    pub fn beside_line(&self, at: Timestamp) -> u32 {
+    pub fn available_for_direct_holds(&self, at: Timestamp) -> u32 {
         let available = self.stock().available;
-        if self.next_in_line(at).is_none() {
+        if self.next_entry_to_offer(at).is_none() {
             return available;
         }
-        let wanted = u32::try_from(self.line().wanted()).unwrap_or(u32::MAX);
+        let wanted = u32::try_from(self.waitlist().wanted()).unwrap_or(u32::MAX);
         available.saturating_sub(wanted)
     }
 }

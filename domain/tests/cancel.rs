@@ -30,9 +30,9 @@ fn cancelling_releases_exactly_the_live_holds_in_order_of_placement() {
     .when_followed_up(cancel_drop().at(at))
     .then([
         drop_cancelled().at(at),
-        hold_called_off("live-1", 2).by("bob").at(at),
-        hold_called_off("live-2", 8).at(at),
-        hold_called_off("live-3", 32).by("bob").at(at),
+        hold_cancelled("live-1", 2).by("bob").at(at),
+        hold_cancelled("live-2", 8).at(at),
+        hold_cancelled("live-3", 32).by("bob").at(at),
     ])
     .aggregate();
     assert_eq!(drop.stock(), stock(99, 0, 1));
@@ -50,8 +50,8 @@ fn hold_past_its_deadline_expires_when_its_drop_is_cancelled() {
         .when_followed_up(cancel_drop().at(at))
         .then([
             drop_cancelled().at(at),
-            hold_called_off("over", 1).at(at),
-            hold_called_off("live", 2).by("bob").at(at),
+            hold_cancelled("over", 1).at(at),
+            hold_cancelled("live", 2).by("bob").at(at),
         ]);
     let at = second(60);
     given(history)
@@ -59,7 +59,7 @@ fn hold_past_its_deadline_expires_when_its_drop_is_cancelled() {
         .then([
             drop_cancelled().at(at),
             hold_expired("over", 1),
-            hold_called_off("live", 2).by("bob").at(at),
+            hold_cancelled("live", 2).by("bob").at(at),
         ])
         .when(confirm_purchase("over").at(at))
         .then_refused(Refusal::HoldExpired { expired_at: at });
@@ -119,7 +119,7 @@ fn edit_of_the_version_before_cancelling_is_stale() {
 fn hold_of_a_cancelled_drop_stays_released_and_cannot_be_purchased() {
     given([drop_opened(1), hold_placed("h1", 1)])
         .when_followed_up(cancel_drop())
-        .then([drop_cancelled(), hold_called_off("h1", 1)])
+        .then([drop_cancelled(), hold_cancelled("h1", 1)])
         .when(confirm_purchase("h1").at(second(1)))
         .then_refused(Refusal::HoldReleased {
             released_at: second(0),
@@ -192,11 +192,11 @@ fn consequences_are_separate_ordered_decisions_at_the_cancellation_time() {
         .when(settle_cancelled())
         .then([hold_expired("h1", 1)])
         .when(settle_cancelled())
-        .then([hold_called_off("h2", 1).by("bob").at(second(65))])
+        .then([hold_cancelled("h2", 1).by("bob").at(second(65))])
         .when(settle_cancelled())
-        .then([waitlist_called_off("w1", 1).by("cid").at(second(65))])
+        .then([entry_cancelled("w1", 1).by("cid").at(second(65))])
         .when(settle_cancelled())
-        .then([waitlist_called_off("w2", 1).by("dan").at(second(65))])
+        .then([entry_cancelled("w2", 1).by("dan").at(second(65))])
         .when(settle_cancelled())
         .then_replays(Subject::Drop);
     given([drop_opened(1), hold_placed("h1", 1)])

@@ -96,7 +96,7 @@ fn key_returns_its_hold_even_if_a_new_one_would_be_refused() {
         .when(place_hold("h2", 1).keyed("k").at(second(10))) // ended
         .then_replays(first_hold())
         .when_followed_up(cancel_drop())
-        .then([drop_cancelled(), hold_called_off("h1", 1)])
+        .then([drop_cancelled(), hold_cancelled("h1", 1)])
         .when(place_hold("h2", 1).keyed("k"))
         .then_replays(first_hold());
 }

@@ -44,7 +44,7 @@ fn snapshot_restores_the_state_with_keys_and_indexes() {
         adjustment_id("a1")
     );
     assert_eq!(drop.entry_by_key(key("k4")), drop.entry(waitlist_id("w1")));
-    let waits = drop.line().waiting_entries().map(|entry| entry.id);
+    let waits = drop.waitlist().waiting_entries().map(|entry| entry.id);
     assert_eq!(waits.collect::<Vec<_>>(), [waitlist_id("w2")]);
     let bobs: Vec<_> = drop.holds_of(buyer("bob")).map(|hold| hold.id).collect();
     assert_eq!(bobs, [hold_id("h4"), hold_id("h2")]);
@@ -98,7 +98,7 @@ fn snapshot_from_before_waitlists_is_read() {
 fn leave_cause_is_stored_by_name() {
     for (event, cause) in [
         (waitlist_left("w1", 1), "buyer"),
-        (waitlist_called_off("w1", 1), "drop_cancelled"),
+        (entry_cancelled("w1", 1), "drop_cancelled"),
     ] {
         let stored = serde_json::to_value(&event).unwrap();
         assert_eq!(stored["WaitlistLeft"]["cause"], cause);
@@ -109,7 +109,7 @@ fn leave_cause_is_stored_by_name() {
 fn release_cause_is_stored_by_name() {
     for (event, cause) in [
         (hold_released("h1", 1), "buyer"),
-        (hold_called_off("h1", 1), "drop_cancelled"),
+        (hold_cancelled("h1", 1), "drop_cancelled"),
     ] {
         let stored = serde_json::to_value(&event).unwrap();
         assert_eq!(stored["HoldReleased"]["cause"], cause);

@@ -2,7 +2,7 @@
 //! entries are served.
 
 use domain::command::JoinWaitlist;
-use domain::drop::line::EntryStatus;
+use domain::drop::waitlist::EntryStatus;
 use domain::refusal::Limit;
 use domain::terms::{DropTerms, TermsPatch};
 use domain::testing::*;
@@ -531,15 +531,15 @@ fn cancelling_removes_all_entries_without_offers() {
     .when_followed_up(cancel_drop().at(at))
     .then([
         drop_cancelled().at(at),
-        hold_called_off("h1", 1).at(at),
-        waitlist_called_off("w2", 2).by("cid").at(at),
+        hold_cancelled("h1", 1).at(at),
+        entry_cancelled("w2", 2).by("cid").at(at),
     ])
     .when(serve_waitlist().at(at))
     .then_replays(Subject::Drop)
     .when(leave_waitlist("w2"))
     .then_replays(Subject::Waitlist(waitlist_id("w2")))
     .aggregate();
-    assert!(drop.line().is_empty());
+    assert!(drop.waitlist().is_empty());
 }
 
 #[test]
@@ -649,22 +649,25 @@ fn ineligible_entries_are_indexed_only_after_units_or_limits_change() {
         history.push(waitlist_joined(&entry, 2).by(&who));
     }
     let drop = given(history).aggregate();
-    assert_eq!((drop.line().len(), drop.line().wanted()), (1_000, 0));
-    assert_eq!(drop.next_in_line(second(0)), None);
-    assert_eq!(drop.beside_line(second(0)), 1_000);
+    assert_eq!(
+        (drop.waitlist().len(), drop.waitlist().wanted()),
+        (1_000, 0)
+    );
+    assert_eq!(drop.next_entry_to_offer(second(0)), None);
+    assert_eq!(drop.available_for_direct_holds(second(0)), 1_000);
 
-    let next = |drop: &DropAggregate| drop.next_in_line(second(0)).map(|entry| entry.id);
+    let next = |drop: &DropAggregate| drop.next_entry_to_offer(second(0)).map(|entry| entry.id);
     let mut after_release = drop.clone();
     after_release.evolve(&hold_released("h700", 1).by("b700"));
     assert_eq!(next(&after_release), Some(waitlist_id("w700")));
-    assert_eq!(after_release.line().wanted(), 2);
+    assert_eq!(after_release.waitlist().wanted(), 2);
     after_release.evolve(&hold_placed("more", 1).by("b700"));
     assert_eq!(next(&after_release), None);
 
     let mut higher = drop.clone();
     higher.evolve(&drop_rescheduled(limited(2, 3)));
     assert_eq!(next(&higher), Some(waitlist_id("w0")));
-    assert_eq!(higher.line().wanted(), 2_000);
+    assert_eq!(higher.waitlist().wanted(), 2_000);
     higher.revert(&drop_rescheduled(limited(2, 3)));
     assert_eq!(higher, drop);
 }

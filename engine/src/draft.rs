@@ -96,7 +96,7 @@ impl Entry {
                 | Request::CancelDrop { .. }
                 | Request::AdjustStock { .. }
                 | Request::PlaceHold { .. }
-                | Request::AskAboutBuyer { .. }
+                | Request::LookUpBuyer { .. }
                 | Request::ReleaseHold { .. }
                 | Request::ConfirmPurchase { .. }
                 | Request::LeaveWaitlist { .. } => Uuid::nil(),

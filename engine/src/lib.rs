@@ -14,10 +14,10 @@
 //!                 └─ deadlines      └─ unknown: append the same batch again until it is known
 //! ```
 
-mod acquaintances;
-mod agenda;
+mod buyer_index;
 mod deadlines;
 mod draft;
+mod due_work;
 mod handle;
 
 mod quarantine;

@@ -14,7 +14,7 @@ use domain::{DropAggregate, DropEvent};
 use infrastructure::codec::RecordedEvent;
 use infrastructure::quarantine::{Fault, RefusedEvent};
 
-use super::acquaintances::BuyerIndex;
+use super::buyer_index::BuyerIndex;
 use super::request::{CommandError, Request};
 use super::state::{DropSlot, State};
 
@@ -61,9 +61,9 @@ impl State {
     }
 
     /// Skips an event without effect; it keeps its sequence in the stream.
-    pub(super) fn pass_over(&mut self, drop_id: DropId, sequence: Sequence) {
+    pub(super) fn skip_void(&mut self, drop_id: DropId, sequence: Sequence) {
         let slot = self.slot(drop_id);
-        self.drops[slot.number()].aggregate.pass_over(sequence);
+        self.drops[slot.number()].aggregate.skip_void(sequence);
     }
 
     /// Remembers the ids of a quarantined drop's holds and entries that do not carry the drop's id.
@@ -150,7 +150,7 @@ impl State {
             | Request::CancelDrop { drop_id }
             | Request::AdjustStock { drop_id, .. }
             | Request::PlaceHold { drop_id, .. }
-            | Request::AskAboutBuyer { drop_id, .. }
+            | Request::LookUpBuyer { drop_id, .. }
             | Request::JoinWaitlist { drop_id, .. } => *drop_id,
             Request::ReleaseHold { hold_id } | Request::ConfirmPurchase { hold_id, .. } => {
                 if self.owner_of_hold(*hold_id).is_some() {

@@ -61,7 +61,7 @@ pub enum Request {
         quantity: Quantity,
     },
     /// Returns a buyer's holds and remaining limits. Changes nothing.
-    AskAboutBuyer {
+    LookUpBuyer {
         drop_id: DropId,
         /// The shop's id of the buyer.
         buyer_id: BuyerId,

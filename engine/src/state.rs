@@ -2,7 +2,7 @@
 //! find them.
 //!
 //! Promise: `apply` in log order gives the same state on every node. `revert` is its exact inverse,
-//! newest event first, except for due work, which consists of hints (see [`super::agenda`]).
+//! newest event first, except for due work, which consists of hints (see [`super::due_work`]).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,9 +16,9 @@ use domain::values::{
 use domain::{DropAggregate, DropEvent};
 use infrastructure::quarantine::RefusedEvent;
 
-use super::acquaintances::{BuyerIndex, DigestKey, Introduced, Known};
-use super::agenda::DueWork;
+use super::buyer_index::{BuyerIndex, DigestKey, Introduced, Known};
 use super::deadlines::CursorHold;
+use super::due_work::DueWork;
 
 /// A drop's index in the engine's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,7 +76,7 @@ impl DropState {
 
     /// Remembers the buyer introduced by an event that the aggregate has applied.
     fn introduce(&mut self, pseudonym: Pseudonym, private: Option<&Private>) -> Option<Introduced> {
-        let buyer = self.aggregate.buyer_place(pseudonym)?;
+        let buyer = self.aggregate.index_of_buyer(pseudonym)?;
         self.buyers.introduce(buyer, private?)
     }
 
@@ -87,7 +87,7 @@ impl DropState {
     }
 
     fn forget(&mut self, pseudonym: Pseudonym) {
-        if let Some(buyer) = self.aggregate.buyer_place(pseudonym) {
+        if let Some(buyer) = self.aggregate.index_of_buyer(pseudonym) {
             self.buyers.forget(buyer);
         }
         for hold in self.aggregate.holds_of(pseudonym) {
@@ -237,7 +237,7 @@ impl State {
         if aggregate.is_closing() {
             return Some(Due::Closing(*id));
         }
-        aggregate.next_in_line(now).map(|_| Due::Offer(*id))
+        aggregate.next_entry_to_offer(now).map(|_| Due::Offer(*id))
     }
 
     /// The next hold of a drop that expired by `until` without a recorded expiry. Each is returned
@@ -342,7 +342,7 @@ impl State {
     /// Units may be available for the waitlist: check as soon as the drop is on sale.
     fn check_waitlist(&mut self, slot: DropSlot) {
         let aggregate = &self.at(slot).aggregate;
-        if !aggregate.line().is_empty()
+        if !aggregate.waitlist().is_empty()
             && let Some(terms) = aggregate.terms()
         {
             let at = terms.starts_at;

@@ -334,7 +334,7 @@ async fn restock_serves_a_long_waitlist_in_order() {
         .submit(adjust(shop.drop_id, "more", more))
         .await
         .unwrap();
-    let waiting = |log: &MemoryLog| aggregate(&log.snapshot(), shop.drop_id).line().len();
+    let waiting = |log: &MemoryLog| aggregate(&log.snapshot(), shop.drop_id).waitlist().len();
     assert!(waiting(&shop.log) > 1, "everything fitted into one batch");
     assert_eq!(
         refusal(shop.node.submit(shop.hold("direct", 1)).await),
@@ -342,8 +342,8 @@ async fn restock_serves_a_long_waitlist_in_order() {
     );
     wait_until_idle(&shop.log).await;
     let drop = aggregate(&shop.log.snapshot(), shop.drop_id);
-    assert_eq!((drop.line().len(), drop.stock().available), (1, 0));
-    let promised = drop.line().entries().iter().map(|entry| entry.hold_id);
+    assert_eq!((drop.waitlist().len(), drop.stock().available), (1, 0));
+    let promised = drop.waitlist().entries().iter().map(|entry| entry.hold_id);
     let placed: Vec<HoldId> = drop.holds().map(|hold| hold.id).collect();
     assert!(placed.iter().copied().eq(promised.take(MANY - 1)));
 }

@@ -13,13 +13,13 @@
 pub mod ahead;
 pub mod chain;
 pub mod copy;
-mod doubt;
 mod event_ref;
+mod failures;
 pub mod lines;
 pub mod memory;
 pub mod parts;
-mod patience;
 pub mod postgres;
+mod timeout;
 
 use std::borrow::Cow;
 use std::future::Future;

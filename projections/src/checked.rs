@@ -120,11 +120,11 @@ pub async fn checked_tables(
 
 /// Returns every projection without a table, to be folded up to `until` and read.
 #[must_use]
-pub fn untabled(until: Position) -> Vec<Box<dyn CheckedTable>> {
+pub fn without_table(until: Position) -> Vec<Box<dyn CheckedTable>> {
     vec![
-        Box::new(Checked::<LiveStock>::untabled(until)),
-        Box::new(Checked::<TopPurchasers>::untabled(until)),
-        Box::new(Checked::<SalesTimeline>::untabled(until)),
+        Box::new(Checked::<LiveStock>::without_table(until)),
+        Box::new(Checked::<TopPurchasers>::without_table(until)),
+        Box::new(Checked::<SalesTimeline>::without_table(until)),
     ]
 }
 
@@ -206,7 +206,7 @@ async fn left_out<F: Table>(
 }
 
 impl<F: Table> Checked<F> {
-    fn untabled(until: Position) -> Self {
+    fn without_table(until: Position) -> Self {
         Self {
             checkpoint: until,
             stopped: None,

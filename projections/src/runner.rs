@@ -3,7 +3,7 @@
 //!
 //! Promise: every event reaches the table exactly once, in order, through any crash. Only one
 //! process at a time runs it, because it locks the checkpoint's row while it works. A drop in
-//! quarantine is excluded by a mark ([`crate::left_out`]); all other drops continue. If the fold
+//! quarantine is excluded by a mark ([`crate::excluded`]); all other drops continue. If the fold
 //! cannot apply an event that the engine has applied, the projection stops at that position and
 //! logs an error; also if another version of its fold has made the rows.
 //! Limit: rows trail the log by a step or two of about [`STEP_EVERY`]; a caller that must see its
@@ -24,8 +24,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::error::{CannotApply, ProjectionError};
+use crate::excluded::{self, ExcludedDrops, RefoldError};
 use crate::fold::{Fold, Rows};
-use crate::left_out::{self, ExcludedDrops, RefoldError};
 use crate::table::{self, Table};
 
 /// The approximate number of events folded in one transaction.
@@ -301,7 +301,7 @@ impl<L: EventLog> Runner<L> {
             let stream = self.log.stream(*drop_id, reached).await;
             let stream = stream.map_err(unreadable::<F>)?;
             let is_void = |position| self.feed.is_void(position);
-            let refused = left_out::fold_stream::<F>(connection, *drop_id, *from, &stream, is_void);
+            let refused = excluded::fold_stream::<F>(connection, *drop_id, *from, &stream, is_void);
             let refused = refused.await.map_err(|stuck| match stuck {
                 RefoldError::Sql(error) => unwritable::<F>(reached, error),
                 RefoldError::Fold(position, reason) => stopped::<F>(position, &reason),

@@ -23,7 +23,7 @@ pub struct MinuteKey {
 
 /// The totals of one minute, in units and in holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Moved {
+pub struct SalesTotals {
     /// Units set aside.
     pub held: u64,
     /// Units purchased.
@@ -41,7 +41,7 @@ pub struct Moved {
     pub holds_released: u64,
 }
 
-impl std::ops::AddAssign for Moved {
+impl std::ops::AddAssign for SalesTotals {
     fn add_assign(&mut self, more: Self) {
         self.held += more.held;
         self.sold += more.sold;
@@ -54,7 +54,7 @@ impl std::ops::AddAssign for Moved {
     }
 }
 
-impl std::ops::SubAssign for Moved {
+impl std::ops::SubAssign for SalesTotals {
     fn sub_assign(&mut self, less: Self) {
         self.held -= less.held;
         self.sold -= less.sold;
@@ -69,7 +69,7 @@ impl std::ops::SubAssign for Moved {
 
 impl Fold for SalesTimeline {
     type Key = MinuteKey;
-    type Row = Moved;
+    type Row = SalesTotals;
 
     fn key(fact: Fact<'_>) -> Option<MinuteKey> {
         let at = match fact.event {
@@ -90,13 +90,13 @@ impl Fold for SalesTimeline {
         })
     }
 
-    fn start(fact: Fact<'_>) -> Result<Moved, CannotApply> {
-        let mut moved = Moved::default();
+    fn start(fact: Fact<'_>) -> Result<SalesTotals, CannotApply> {
+        let mut moved = SalesTotals::default();
         Self::change(&mut moved, fact)?;
         Ok(moved)
     }
 
-    fn change(moved: &mut Moved, fact: Fact<'_>) -> Result<(), CannotApply> {
+    fn change(moved: &mut SalesTotals, fact: Fact<'_>) -> Result<(), CannotApply> {
         match fact.event {
             DropEvent::HoldPlaced(event) => {
                 moved.held += u64::from(event.quantity.get());
@@ -136,7 +136,7 @@ columns!(MinuteKey {
     minute: Instant,
 });
 
-columns!(Moved {
+columns!(SalesTotals {
     held: Bigint,
     sold: Bigint,
     expired: Bigint,

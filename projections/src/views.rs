@@ -39,7 +39,7 @@ use crate::fold::{Fold, Placed, Rows};
 use crate::holds::HoldRow;
 use crate::live_stock::{LiveStock, LiveStockRow};
 use crate::prices::{self, Prices};
-use crate::sales_timeline::{MinuteKey, Moved, SalesTimeline};
+use crate::sales_timeline::{MinuteKey, SalesTimeline, SalesTotals};
 use crate::top_purchasers::{BuyerKey, PurchaserRow, TopPurchasers};
 use crate::waitlist::{Block, EntryRow, Waitlists};
 
@@ -64,7 +64,7 @@ struct Hot {
     purchasers: Rows<TopPurchasers>,
     timeline: Rows<SalesTimeline>,
     /// The totals of all drops, by minute.
-    minutes: BTreeMap<Timestamp, Moved>,
+    minutes: BTreeMap<Timestamp, SalesTotals>,
     buyers: Buyers,
     waitlists: Waitlists,
     rankings: HashMap<DropId, Ranking>,
@@ -120,7 +120,7 @@ pub struct HoldView {
 
 /// One waitlist entry and its buyer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PlaceView {
+pub struct EntryView {
     pub entry_id: WaitlistId,
     pub row: EntryRow,
     /// The rank among the waiting entries, from 1; `None` if the entry no longer waits.
@@ -197,7 +197,7 @@ impl Views {
 
     /// Returns the quarantine of the drop that a waitlist entry belongs to.
     #[must_use]
-    pub fn quarantine_of_place(&self, entry_id: WaitlistId) -> Option<Arc<RefusedEvent>> {
+    pub fn quarantine_of_entry(&self, entry_id: WaitlistId) -> Option<Arc<RefusedEvent>> {
         self.read().quarantine_like(None, entry_id.prefix())
     }
 
@@ -254,7 +254,7 @@ impl Views {
 
     /// Returns one waitlist entry.
     #[must_use]
-    pub fn place(&self, entry_id: WaitlistId) -> Option<PlaceView> {
+    pub fn entry(&self, entry_id: WaitlistId) -> Option<EntryView> {
         let hot = self.read();
         let (row, place) = hot.waitlists.entry(entry_id)?;
         let key = BuyerKey {
@@ -263,7 +263,7 @@ impl Views {
         };
         let drop = hot.drops.get(row.drop_id).filter(|_| place.is_some());
         let taken = || hot.buyers.taken(&key);
-        Some(PlaceView {
+        Some(EntryView {
             entry_id,
             row: row.clone(),
             place,
@@ -314,8 +314,12 @@ impl Views {
     /// Returns the totals of each minute of a drop, or of all drops together, from `from` on;
     /// oldest first, without empty minutes.
     #[must_use]
-    pub fn timeline(&self, drop_id: Option<DropId>, from: Timestamp) -> Vec<(Timestamp, Moved)> {
-        let mut minutes: Vec<(Timestamp, Moved)> = vec![];
+    pub fn timeline(
+        &self,
+        drop_id: Option<DropId>,
+        from: Timestamp,
+    ) -> Vec<(Timestamp, SalesTotals)> {
+        let mut minutes: Vec<(Timestamp, SalesTotals)> = vec![];
         let mut start = Bound::Included(from);
         loop {
             let rows = self.read().minutes(drop_id, start);
@@ -470,7 +474,11 @@ impl Hot {
     }
 
     /// Returns up to [`ROWS_PER_LOCK`] minutes of a drop, or of all drops together.
-    fn minutes(&self, drop_id: Option<DropId>, start: Bound<Timestamp>) -> Vec<(Timestamp, Moved)> {
+    fn minutes(
+        &self,
+        drop_id: Option<DropId>,
+        start: Bound<Timestamp>,
+    ) -> Vec<(Timestamp, SalesTotals)> {
         let Some(drop_id) = drop_id else {
             let minutes = self.minutes.range((start, Bound::Unbounded));
             let minutes = minutes.map(|(minute, moved)| (*minute, *moved));

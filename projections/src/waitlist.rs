@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use domain::DropEvent;
-use domain::drop::line::EntryStatus;
+use domain::drop::waitlist::EntryStatus;
 use domain::event::{LeaveCause, WaitlistJoined};
 use domain::values::{DropId, HoldId, Position, Pseudonym, Quantity, Timestamp, WaitlistId};
 use infrastructure::codec::RecordedEvent;
@@ -31,7 +31,7 @@ pub struct EntryRow {
     /// The status of the entry.
     pub status: EntryStatus,
     /// True if the entry was removed because the drop was cancelled.
-    pub called_off: bool,
+    pub removed_by_cancellation: bool,
     /// The position of its last event.
     pub position: Position,
     /// The number of the entry in its drop, from 1.
@@ -100,7 +100,7 @@ impl Waitlists {
             DropEvent::WaitlistJoined(event) => self.join(recorded.drop_id, event, position),
             DropEvent::WaitlistLeft(event) => {
                 let row = self.settle(event.entry_id, EntryStatus::Left, position)?;
-                row.called_off = event.cause == LeaveCause::DropCancelled;
+                row.removed_by_cancellation = event.cause == LeaveCause::DropCancelled;
                 Ok(())
             }
             DropEvent::HoldPlaced(event) => match event.waitlist_entry {
@@ -135,7 +135,7 @@ impl Waitlists {
             hold_id: event.hold_id,
             joined_at: event.joined_at,
             status: EntryStatus::Waiting,
-            called_off: false,
+            removed_by_cancellation: false,
             position,
             ordinal: self.waiting.entry(drop_id).or_default().push(),
         };

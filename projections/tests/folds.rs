@@ -140,7 +140,7 @@ fn purchasers_need_purchases_and_the_timeline_counts_units_and_holds() {
     assert_eq!(bought, [(buyer("ann"), 2)]);
 
     let timeline = fold::<SalesTimeline>(&history());
-    let sum = |count: fn(&projections::sales_timeline::Moved) -> u64| {
+    let sum = |count: fn(&projections::sales_timeline::SalesTotals) -> u64| {
         timeline
             .0
             .values()

@@ -5,7 +5,7 @@
 )]
 
 use domain::DropEvent;
-use domain::drop::line::EntryStatus;
+use domain::drop::waitlist::EntryStatus;
 use domain::testing::*;
 use domain::values::{Position, Sequence, Timestamp};
 use infrastructure::codec::RecordedEvent;
@@ -67,10 +67,16 @@ fn served_and_removed_entries_move_up_the_later_ones() {
 fn entries_removed_by_cancellation_and_by_leaving_are_distinct() {
     let mut history = three();
     history.push(waitlist_left("w1", 1).by("w1"));
-    history.push(waitlist_called_off("w2", 1).by("w2"));
+    history.push(entry_cancelled("w2", 1).by("w2"));
     let waitlists = waitlists(history);
-    let called_off = |name| waitlists.entry(waitlist_id(name)).unwrap().0.called_off;
-    assert!(!called_off("w1") && called_off("w2"));
+    let removed_by_cancellation = |name| {
+        waitlists
+            .entry(waitlist_id(name))
+            .unwrap()
+            .0
+            .removed_by_cancellation
+    };
+    assert!(!removed_by_cancellation("w1") && removed_by_cancellation("w2"));
 }
 
 #[test]

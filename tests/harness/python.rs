@@ -13,8 +13,8 @@ use std::process::Command;
 
 use tokio::task::spawn_blocking;
 
+use crate::cached_directory::made_once;
 use crate::debian::{install, on_path, run};
-use crate::made_once::made_once;
 
 /// A Python with known packages.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use domain::values::Timestamp;
-use projections::sales_timeline::Moved;
+use projections::sales_timeline::SalesTotals;
 use schemars::JsonSchema;
 use serde::de::{self, Deserialize, Deserializer};
 
@@ -74,7 +74,7 @@ impl<'de> Deserialize<'de> for Span {
 pub(crate) struct Bucket {
     pub(crate) start: Timestamp,
     /// Movements from `start` until the next bucket starts.
-    pub(crate) moved: Moved,
+    pub(crate) moved: SalesTotals,
 }
 
 /// The buckets of a window, oldest first.
@@ -82,7 +82,7 @@ pub(crate) struct Bucket {
 pub(crate) struct Buckets {
     from: Timestamp,
     length: u64,
-    moved: Vec<Moved>,
+    moved: Vec<SalesTotals>,
 }
 
 impl Buckets {
@@ -116,7 +116,7 @@ impl Buckets {
         Ok(Self {
             from: Timestamp::from_millis(running - before),
             length,
-            moved: (0..count).map(|_| Moved::default()).collect(),
+            moved: (0..count).map(|_| SalesTotals::default()).collect(),
         })
     }
 
@@ -127,7 +127,7 @@ impl Buckets {
 
     /// Adds minutes to their buckets. A minute after the last bucket, from a clock that went back,
     /// is counted in the last.
-    pub(crate) fn fill(&mut self, minutes: impl IntoIterator<Item = (Timestamp, Moved)>) {
+    pub(crate) fn fill(&mut self, minutes: impl IntoIterator<Item = (Timestamp, SalesTotals)>) {
         let last = self.moved.len().saturating_sub(1);
         for (minute, moved) in minutes {
             let since = minute.millis() - self.from.millis();
@@ -141,8 +141,8 @@ impl Buckets {
     }
 
     /// Returns the movements in the whole window.
-    pub(crate) fn total(&self) -> Moved {
-        let mut total = Moved::default();
+    pub(crate) fn total(&self) -> SalesTotals {
+        let mut total = SalesTotals::default();
         for &moved in &self.moved {
             total += moved;
         }
@@ -178,10 +178,10 @@ mod tests {
         Buckets::ending_at(Timestamp::from_millis(now), span(window), span(bucket))
     }
 
-    fn sold(minute: i64) -> (Timestamp, Moved) {
-        let moved = Moved {
+    fn sold(minute: i64) -> (Timestamp, SalesTotals) {
+        let moved = SalesTotals {
             sold: 1,
-            ..Moved::default()
+            ..SalesTotals::default()
         };
         (Timestamp::from_millis(minute), moved)
     }

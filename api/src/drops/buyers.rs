@@ -17,7 +17,7 @@ use crate::auth::{Caller, Visitor};
 use crate::extract::{BuyerPath, DropPath, Fresh, Limit, Query};
 use crate::problem::{Problem, unanswered};
 use crate::render::{HoldBody, Page, conditional, conditional_at, private};
-use crate::waitlist::PlaceBody;
+use crate::waitlist::WaitlistEntryBody;
 
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -81,7 +81,7 @@ pub(crate) struct BuyerBody {
     /// The buyer's waitlist entry; null if the buyer does not wait. Included under the same
     /// conditions as `holds`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    waitlist: Option<Option<PlaceBody>>,
+    waitlist: Option<Option<WaitlistEntryBody>>,
     server_time: Timestamp,
 }
 
@@ -101,7 +101,7 @@ pub(crate) async fn standing(
 ) -> Result<Response, Problem> {
     caller.must_be(&buyer_id)?;
     let may_see_ids = visitor.is_admin || matches!(caller, Caller::Buyer(_));
-    let request = Request::AskAboutBuyer {
+    let request = Request::LookUpBuyer {
         drop_id,
         buyer_id: buyer_id.clone(),
     };
@@ -127,8 +127,8 @@ pub(crate) async fn standing(
     };
     let holds = may_see_ids.then(|| holds.into_iter().filter_map(live).collect());
     let entry = || {
-        let entry = app.views.place(entry?)?;
-        Some(PlaceBody::at(&app, entry, server_time))
+        let entry = app.views.entry(entry?)?;
+        Some(WaitlistEntryBody::at(&app, entry, server_time))
     };
     let waitlist = may_see_ids.then(entry);
     let body = BuyerBody {

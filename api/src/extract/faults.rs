@@ -11,8 +11,8 @@ use schemars::generate::SchemaSettings;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::words::{at, field_named, in_words, pointer};
-use crate::problem::{Code, Fault, MOST_FAULTS, Problem};
+use super::messages::{at, field_named, in_words, pointer};
+use crate::problem::{Code, Fault, MAX_FAULTS, Problem};
 
 /// Returns the body as a `T`, or all its faults.
 pub(super) fn read_closely<T: DeserializeOwned + JsonSchema>(bytes: &[u8]) -> Result<T, Problem> {
@@ -111,7 +111,7 @@ impl Faults {
         for misshapen in &self.0 {
             remove(&mut rest, &misshapen.pointer);
         }
-        while self.0.len() < MOST_FAULTS {
+        while self.0.len() < MAX_FAULTS {
             let Err(error) = serde_path_to_error::deserialize::<_, T>(&rest) else {
                 return;
             };
@@ -179,7 +179,7 @@ mod tests {
     fn faults_of(body: &str) -> Vec<String> {
         let problem = read_closely::<Order>(body.as_bytes()).unwrap_err();
         assert_eq!(problem.code(), Code::InvalidValue);
-        problem.faulty_places()
+        problem.faulty_pointers()
     }
 
     #[test]
@@ -228,7 +228,7 @@ mod tests {
         let fields: Vec<String> = (0..1000).map(|i| format!("\"f{i}\":{i}")).collect();
         assert_eq!(
             faults_of(&format!("{{{}}}", fields.join(","))).len(),
-            MOST_FAULTS
+            MAX_FAULTS
         );
     }
 

@@ -16,7 +16,7 @@ use serde::de::value::Error as QueryError;
 use serde::de::{self, Deserialize, DeserializeOwned, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::words::{field_named, in_words, pointer};
+use super::messages::{field_named, in_words, pointer};
 use super::{AtLeast, Fresh, follow_to};
 use crate::app::App;
 use crate::negotiate::preferred;
@@ -314,7 +314,7 @@ mod tests {
             ("=1", vec!["/"]),
         ] {
             let problem = read(query).unwrap_err();
-            assert_eq!(problem.faulty_places(), pointers, "{query}");
+            assert_eq!(problem.faulty_pointers(), pointers, "{query}");
         }
     }
 
@@ -362,6 +362,6 @@ mod tests {
         assert!(no_parameters(None).is_ok());
         assert!(no_parameters(Some("")).is_ok());
         let problem = no_parameters(Some("at_least=1&x=")).unwrap_err();
-        assert_eq!(problem.faulty_places(), ["/at_least", "/x"]);
+        assert_eq!(problem.faulty_pointers(), ["/at_least", "/x"]);
     }
 }

@@ -322,7 +322,7 @@ mod tests {
         for resolution in [
             hold_expired("h", 1),
             hold_released("h", 1),
-            hold_called_off("h", 1),
+            hold_cancelled("h", 1),
             purchase_confirmed("h", 1),
         ] {
             let mut open = a_hold_and_an_entry();
@@ -348,7 +348,7 @@ mod tests {
         let mut open = Open::new(100);
         open.begin(client(1), RequestKind::Hold, key("h"), NOW);
         open.follow(&hold_placed("h", 1).keyed("h"));
-        open.follow(&hold_called_off("h", 1));
+        open.follow(&hold_cancelled("h", 1));
         open.settle(key("h"), RequestKind::Hold, true, NOW);
         assert!(is_empty(&open));
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::problem::{Code, MOST_FAULTS};
+use crate::problem::{Code, MAX_FAULTS};
 
 /// An extension member, in addition to the five members of every problem.
 struct Member {
@@ -53,7 +53,7 @@ fn faults(pointer: &str) -> Value {
             "detail": { "type": "string" },
         },
     });
-    json!({ "type": "array", "minItems": 1, "maxItems": MOST_FAULTS, "items": fault })
+    json!({ "type": "array", "minItems": 1, "maxItems": MAX_FAULTS, "items": fault })
 }
 
 fn fault(pointer: &str, detail: &str) -> Value {

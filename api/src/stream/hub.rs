@@ -2,7 +2,7 @@
 //!
 //! The hub broadcasts changes to the shards as one [`Tick`] as soon as they happen, and then
 //! gathers changes for [`SHORTEST`]. Each shard decides how often it sends to its subscribers
-//! ([`super::room`]). A tick counts as one, however many drops it contains, so that a shop with a
+//! ([`super::shard`]). A tick counts as one, however many drops it contains, so that a shop with a
 //! thousand changing drops does not make its subscribers resync.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,8 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::framing::Framing;
 use super::present::Present;
-use super::room::Subscriber;
-use super::watcher::{CompleteUpTo, Watched};
+use super::shard::Subscriber;
+use super::subscriber::{CompleteUpTo, Watched};
 use crate::connections::AddressPermit;
 
 /// Number of ticks that a subscriber may lag before it is resynchronized.

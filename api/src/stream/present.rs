@@ -18,7 +18,7 @@ use projections::views::{DropView, Views};
 
 use super::framing::Framing;
 use super::hub::write_frame;
-use super::watcher::{CompleteUpTo, Watched};
+use super::subscriber::{CompleteUpTo, Watched};
 
 /// A piece ends with the first drop that fills it to this size, in bytes.
 pub(super) const PIECE: usize = 32 * 1024;

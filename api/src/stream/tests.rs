@@ -21,7 +21,7 @@ use infrastructure::log::Head;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::sleep;
 
-use super::room::Subscribers;
+use super::shard::Subscribers;
 use super::*;
 
 /// A socket with limited space, which records every write.

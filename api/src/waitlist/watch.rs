@@ -12,7 +12,7 @@ use domain::values::{DropId, Position, WaitlistId};
 use engine::{Clock, SystemClock};
 use projections::views::Views;
 
-use super::{PlaceNews, find};
+use super::{WaitlistEntryState, find};
 use crate::app::App;
 use crate::limiter::Origin;
 use crate::problem::Problem;
@@ -26,7 +26,7 @@ struct Watched {
     entry_id: WaitlistId,
     drop_id: DropId,
     /// The state that was sent last.
-    sent: Option<PlaceNews>,
+    sent: Option<WaitlistEntryState>,
 }
 
 /// The waitlist entries that one subscriber watches.
@@ -84,10 +84,10 @@ impl WatchedEntries {
     pub(crate) fn write_changes(&mut self, views: &Views, complete: Position, to: &mut BytesMut) {
         let now = SystemClock.now();
         for watched in &mut self.0 {
-            let Some(entry) = views.place(watched.entry_id) else {
+            let Some(entry) = views.entry(watched.entry_id) else {
                 continue;
             };
-            let state = PlaceNews::of(views, &entry, now);
+            let state = WaitlistEntryState::of(views, &entry, now);
             if watched.sent.as_ref() != Some(&state) {
                 let data = serde_json::to_string(&state).unwrap_or_default();
                 let frame = format!("event: waitlist\nid: {complete}\ndata: {data}\n\n");

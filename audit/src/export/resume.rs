@@ -16,7 +16,7 @@ use infrastructure::log::lines::{self, Extent, MOST_EVENT_BYTES};
 use infrastructure::log::{EventRef, Hash};
 use serde::Deserialize;
 
-use super::super::kept::KnownHead;
+use super::super::kept_head::KnownHead;
 use super::Format;
 use super::formats::COLUMNS;
 

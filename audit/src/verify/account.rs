@@ -5,8 +5,8 @@ use domain::terms::DropTerms;
 use domain::values::{Money, Sequence, StockCount, Timestamp};
 
 use super::Check;
+use super::buyer_actions::Rules;
 use super::closing::Cancelled;
-use super::takings::Rules;
 use crate::violation::{Fault, differs};
 
 #[derive(Debug, Default)]

@@ -23,9 +23,9 @@ use infrastructure::codec::RecordedEvent;
 
 use super::Check;
 use super::account::{Account, on_sale, within_one_hold};
+use super::buyer_actions::{ActionKind, BuyerAction, BuyerActions, Rules};
 use super::clocks::{ClockSigns, Clocks};
 use super::closing::Cancelled;
-use super::takings::{ActionKind, BuyerAction, BuyerActions, Rules};
 use crate::distinct::{Distinct, Kind, key_within};
 use crate::violation::{Fault, Violation, expect};
 

@@ -1,8 +1,8 @@
 //! Every check of the verifier, from both sides: a valid story, and the same story with one fault,
 //! chained again as a forger in control of the log would chain it.
 
-mod meddled;
 mod story;
+mod tampered;
 
 use domain::values::{Position, Sequence};
 use infrastructure::erasure::Erased;

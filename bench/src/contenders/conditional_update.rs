@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::desk::{NewDrop, Order, Placed, Rival, RivalError, Stock};
+use super::http::{NewDrop, Order, Placed, Rival, RivalError, Stock};
 use super::sql_shop::SqlShop;
 
 const PLACE: &str = "

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::desk::{NewDrop, Order, Placed, Rival, RivalError, Stock};
+use super::http::{NewDrop, Order, Placed, Rival, RivalError, Stock};
 use super::sql_shop::SqlShop;
 
 #[derive(Debug, Clone)]

@@ -4,7 +4,7 @@
 use domain::values::Timestamp;
 use uuid::Uuid;
 
-use super::desk::{NewDrop, Order, Placed, Rival, RivalError, Stock};
+use super::http::{NewDrop, Order, Placed, Rival, RivalError, Stock};
 
 #[derive(Debug, Clone, Copy)]
 pub struct NoOp;

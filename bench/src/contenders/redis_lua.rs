@@ -10,7 +10,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncCommands, Script};
 use uuid::Uuid;
 
-use super::desk::{NewDrop, Order, Placed, Rival, RivalError, Stock};
+use super::http::{NewDrop, Order, Placed, Rival, RivalError, Stock};
 
 /// `KEYS`: the drop, its keys, its expiries. `ARGV`: units, idempotency key, hold id, buyer, now in
 /// milliseconds.

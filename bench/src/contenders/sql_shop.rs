@@ -8,7 +8,7 @@ use sqlx::Row;
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use uuid::Uuid;
 
-use super::desk::{NewDrop, RivalError, Stock};
+use super::http::{NewDrop, RivalError, Stock};
 
 const SCHEMA: &str = "
 CREATE TABLE drops (

@@ -16,7 +16,7 @@ use postgres_es::{PostgresCqrs, PostgresEventRepository, postgres_cqrs};
 use sqlx::postgres::PgPoolOptions;
 use uuid::Uuid;
 
-use super::desk::{NewDrop, Order, Placed, Rival, RivalError, Stock};
+use super::http::{NewDrop, Order, Placed, Rival, RivalError, Stock};
 
 const SCHEMA: &str = "
 CREATE TABLE events (
@@ -81,7 +81,7 @@ type CommandError = AggregateError<Refusal>;
 
 impl Rival for StockCqrs {
     async fn open_drop(&self, drop: NewDrop) -> Result<Uuid, RivalError> {
-        let (drop_id, at) = (Uuid::new_v4(), super::desk::now());
+        let (drop_id, at) = (Uuid::new_v4(), super::http::now());
         let terms = DropTerms {
             name: drop.name,
             description: None,

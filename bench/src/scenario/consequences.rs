@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::Play;
 use super::disturbed::{LONGEST, Shop, WARM_UP, migrated};
 use crate::contenders::Contender;
-use crate::contenders::desk::now;
+use crate::contenders::http::now;
 use crate::error::{BenchError, Doing};
 use crate::report::disturbances::{Disturbance, Purchases};
 use crate::seed_state::{MassExpiry, Purchasable, Seeder};

@@ -7,7 +7,7 @@ use sqlx::postgres::PgPool;
 use uuid::Uuid;
 
 use super::STOPPING;
-use crate::contenders::desk::Opened;
+use crate::contenders::http::Opened;
 use crate::contenders::{Contender, redis_lua};
 use crate::error::{BenchError, Doing};
 use crate::process::Process;

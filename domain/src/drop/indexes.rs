@@ -3,8 +3,8 @@
 //! Promise: an entry is found by the key that it carries, and a key is used once.
 //! Limit: see [`crate::lookup::Lookup`].
 
-use super::line::Waitlist;
 use super::packed::PackedHold;
+use super::waitlist::Waitlist;
 use super::{Adjustment, DropAggregate};
 use crate::chunks::Chunks;
 use crate::values::{HoldId, KeyDigest, Pseudonym};
@@ -67,7 +67,7 @@ impl DropAggregate {
     /// Returns the index of a buyer. It stays the same unless the event that introduced the buyer
     /// is reverted.
     #[must_use]
-    pub fn buyer_place(&self, buyer: Pseudonym) -> Option<u32> {
+    pub fn index_of_buyer(&self, buyer: Pseudonym) -> Option<u32> {
         self.buyer_index(buyer)
     }
 

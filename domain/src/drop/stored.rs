@@ -3,8 +3,8 @@
 use serde::Deserialize;
 
 use super::indexes::Keyed;
-use super::line::Waitlist;
 use super::packed::PackedHold;
+use super::waitlist::Waitlist;
 use super::{Adjustment, Buyer, DropAggregate, Hold, Origin, index_of};
 use crate::chunks::Chunks;
 use crate::stock::Stock;

@@ -45,7 +45,7 @@ pub fn waitlist_left(entry: &str, units: u32) -> DropEvent {
 /// A waitlist entry was removed because its drop was cancelled.
 #[must_use]
 #[track_caller]
-pub fn waitlist_called_off(entry: &str, units: u32) -> DropEvent {
+pub fn entry_cancelled(entry: &str, units: u32) -> DropEvent {
     left(entry, units, LeaveCause::DropCancelled)
 }
 

@@ -11,8 +11,8 @@
 //! to `properties.regressions` next to this folder; then write the example as a plain test.
 
 mod histories;
-mod line;
 mod model;
+mod waitlist;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -107,7 +107,7 @@ impl<'a> Sale<'a> {
         while self.drop.is_closing() {
             self.execute(DropCommand::SettleCancelled);
         }
-        while self.drop.next_in_line(self.now).is_some() {
+        while self.drop.next_entry_to_offer(self.now).is_some() {
             self.execute(DropCommand::ServeWaitlist(ServeWaitlist { at: self.now }));
         }
     }

@@ -16,7 +16,7 @@ use domain::terms::DropTerms;
 use domain::values::{HoldId, KeyDigest, Money, Pseudonym, Quantity, Timestamp};
 use domain::{DropAggregate, DropCommand, DropEvent, Refusal, Subject};
 
-use crate::line::{Settled, Waiting};
+use crate::waitlist::{Settled, Waiting};
 
 const MOST_UNITS: i64 = 10_000_000;
 
@@ -477,7 +477,10 @@ impl Model {
         self.on_sale(terms, command.at)?;
         self.within_limits(terms, command.buyer, command.quantity)?;
         self.not_throttled(terms, command.buyer, command.at)?;
-        let (requested, available) = (command.quantity.get(), self.beside_line(command.at));
+        let (requested, available) = (
+            command.quantity.get(),
+            self.available_for_direct_holds(command.at),
+        );
         if available < requested {
             return Err(Refusal::SoldOut {
                 requested,
@@ -608,7 +611,7 @@ impl Model {
                 );
             }
             DropEvent::HoldReleased(event) => {
-                let called_off = self.cancelled.is_some();
+                let removed_by_cancellation = self.cancelled.is_some();
                 let placed = self.end(event.hold_id, End::Released(event.released_at));
                 assert!(
                     event.released_at < placed.expires_at,
@@ -619,7 +622,10 @@ impl Model {
                     (event.buyer, event.quantity),
                     (placed.buyer, placed.quantity)
                 );
-                assert_eq!(event.cause == ReleaseCause::DropCancelled, called_off);
+                assert_eq!(
+                    event.cause == ReleaseCause::DropCancelled,
+                    removed_by_cancellation
+                );
                 assert!(
                     self.cancelled.is_none_or(is_called_off),
                     "at a different time"
@@ -645,8 +651,11 @@ impl Model {
             }
             DropEvent::WaitlistJoined(event) => self.record_joining(event),
             DropEvent::WaitlistLeft(event) => {
-                let called_off = self.cancelled.is_some();
-                assert_eq!(event.cause == LeaveCause::DropCancelled, called_off);
+                let removed_by_cancellation = self.cancelled.is_some();
+                assert_eq!(
+                    event.cause == LeaveCause::DropCancelled,
+                    removed_by_cancellation
+                );
                 let joined = self.settle(event.entry_id, Settled::Left);
                 assert_eq!(
                     (event.buyer, event.quantity),

@@ -119,7 +119,7 @@ pub(super) fn decide(
             };
             about(drop, &DropCommand::PlaceHold(command), private)
         }
-        Request::AskAboutBuyer { drop_id, buyer_id } => {
+        Request::LookUpBuyer { drop_id, buyer_id } => {
             let drop = find(state, *drop_id)?;
             let (buyer, _) = identify(drop, ids, buyer_id, None);
             let subject = Subject::Buyer(Box::new(drop.aggregate.standing(buyer, at)?));

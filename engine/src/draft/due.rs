@@ -72,8 +72,8 @@ impl Draft {
                 self.expire_of_buyer(state, *drop_id, buyer_id, times);
                 let units = quantity.get();
                 let lacks = |drop: &DropState| {
-                    drop.aggregate.beside_line(times.now) < units
-                        && drop.aggregate.line().wanted() <= SHORT_WAITLIST
+                    drop.aggregate.available_for_direct_holds(times.now) < units
+                        && drop.aggregate.waitlist().wanted() <= SHORT_WAITLIST
                 };
                 self.expire_while(state, *drop_id, times, lacks);
             }
@@ -87,7 +87,7 @@ impl Draft {
             Request::JoinWaitlist {
                 drop_id, buyer_id, ..
             }
-            | Request::AskAboutBuyer { drop_id, buyer_id }
+            | Request::LookUpBuyer { drop_id, buyer_id }
                 if state.may_be_overdue(*drop_id, times.arrived) =>
             {
                 self.expire_of_buyer(state, *drop_id, buyer_id, times);
@@ -100,7 +100,7 @@ impl Draft {
             Request::PlaceHold { .. }
             | Request::AdjustStock { .. }
             | Request::JoinWaitlist { .. }
-            | Request::AskAboutBuyer { .. }
+            | Request::LookUpBuyer { .. }
             | Request::ScheduleDrop { .. }
             | Request::RescheduleDrop { .. }
             | Request::CancelDrop { .. }

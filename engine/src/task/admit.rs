@@ -136,7 +136,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
     fn quarantine_unreadable(&mut self, refused: RefusedEvent, taken: &mut Committed) {
         if self.voids.contains(refused.position) {
             if let Some((drop_id, sequence)) = refused.drop_id.zip(refused.sequence) {
-                self.state.pass_over(drop_id, sequence);
+                self.state.skip_void(drop_id, sequence);
             }
             return;
         }
@@ -171,7 +171,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
             return false;
         }
         if self.voids.contains(position) {
-            self.state.pass_over(drop_id, recorded.sequence);
+            self.state.skip_void(drop_id, recorded.sequence);
             return false;
         }
         match self.apply(recorded) {

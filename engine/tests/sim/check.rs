@@ -18,8 +18,8 @@ use infrastructure::log::StoredEvent;
 use super::World;
 use super::client::SentRequest;
 use super::fleet::Life;
-use super::line::Waitlists;
 use super::tally::Tally;
+use super::waitlist::Waitlists;
 use crate::support::build::{assert_is_chain, decoded};
 
 /// Panics at the first broken invariant of this log.
@@ -379,7 +379,7 @@ fn keyless_request(request: &Request) -> Option<KeylessRequest> {
         | Request::ScheduleDrop { .. }
         | Request::RescheduleDrop { .. }
         | Request::AdjustStock { .. }
-        | Request::AskAboutBuyer { .. }
+        | Request::LookUpBuyer { .. }
         | Request::PlaceHold { .. } => None,
     }
 }
@@ -393,7 +393,7 @@ fn key_of(request: &Request) -> Option<(Option<DropId>, KeyDigest)> {
         Request::LeaveWaitlist { .. }
         | Request::RescheduleDrop { .. }
         | Request::CancelDrop { .. }
-        | Request::AskAboutBuyer { .. }
+        | Request::LookUpBuyer { .. }
         | Request::ReleaseHold { .. }
         | Request::ConfirmPurchase { .. } => None,
     }

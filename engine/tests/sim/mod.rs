@@ -3,9 +3,9 @@
 mod check;
 mod client;
 mod fleet;
-mod line;
 mod stock;
 pub mod tally;
+mod waitlist;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};

@@ -137,8 +137,8 @@ fn command(drop: &DropAggregate, at: Timestamp, random: &mut StdRng) -> DropComm
             max_waiting: u32::MAX,
             at,
         }),
-        (16, _) if !drop.line().entries().is_empty() => {
-            let entries = drop.line().entries();
+        (16, _) if !drop.waitlist().entries().is_empty() => {
+            let entries = drop.waitlist().entries();
             let entry_id = entries[random.random_range(0..entries.len())].id;
             DropCommand::LeaveWaitlist(LeaveWaitlist { entry_id, at })
         }

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 pub use self::rows::Block;
 use self::rows::{COLUMNS, Cutter};
-use super::patience::within;
+use super::timeout::within;
 use super::{Head, StoredEvent};
 use crate::error::LogError;
 

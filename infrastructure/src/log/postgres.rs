@@ -33,7 +33,7 @@ use self::rows::{clock_from, event_from, to_sql};
 pub use self::streams::voided;
 use self::writer::{Slot, Writer};
 use super::copy::{self, Selection};
-use super::doubt::LastFailure;
+use super::failures::LastFailure;
 use super::{Batch, EventLog, Head, MOST_BATCH_BYTES, Parts, StoredEvent, Turn, parts};
 use crate::erasure::{Erased, erased_at};
 use crate::error::{AppendError, LogError};

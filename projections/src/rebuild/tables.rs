@@ -12,7 +12,7 @@ use sqlx::{PgConnection, PgPool};
 use super::part::{hold, rebuild_table, to_sql};
 use super::{Rebuilding, Rebuilt, decoded, head, mark, missing, selection};
 use crate::error::ProjectionError;
-use crate::left_out::ExcludedDrops;
+use crate::excluded::ExcludedDrops;
 
 pub(super) async fn prepare(pool: &PgPool, table: &mut dyn Rebuilding) -> Result<(), sqlx::Error> {
     let mut transaction = pool.begin().await?;

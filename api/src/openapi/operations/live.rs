@@ -7,7 +7,7 @@ use crate::openapi::operation::{Operation, ResponseSpec};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
 use crate::stream::WatchParams;
-use crate::waitlist::PlaceNews;
+use crate::waitlist::WaitlistEntryState;
 
 const DESCRIPTION: &str = "Sends one `drop` event with the public state of each drop, then one \
                            for each change, at a limited rate per second. With `waitlist`, it \
@@ -27,7 +27,7 @@ const DESCRIPTION: &str = "Sends one `drop` event with the public state of each 
 pub(super) fn all(schemas: &mut Schemas) -> Vec<Operation> {
     let stream = json!({
         "schema": { "type": "string" },
-        "x-events": { "drop": schemas.response::<DropBody<'static>>(), "waitlist": schemas.response::<PlaceNews>() },
+        "x-events": { "drop": schemas.response::<DropBody<'static>>(), "waitlist": schemas.response::<WaitlistEntryState>() },
         "example": "retry: 1000\nevent: drop\nid: 17\ndata: {\"id\":\"0197d3f2-6b1e-4c55-9a3e-2f60c1d8e7b4\", …}\n\n",
     });
     let response = ResponseSpec::new(200, "Events, until the client disconnects.")

@@ -6,7 +6,7 @@ use super::{DROP_ID, ENTRY_ID, NOON};
 use crate::openapi::operation::{Access, Operation, ResponseSpec};
 use crate::openapi::schemas::Schemas;
 use crate::problem::Code;
-use crate::waitlist::{NewPlace, PlaceBody};
+use crate::waitlist::{NewWaitlistEntry, WaitlistEntryBody};
 
 const ONE: &str = "/v1/waitlist/{id}";
 
@@ -27,7 +27,7 @@ fn example() -> Value {
 
 fn join(schemas: &mut Schemas) -> Operation {
     let entry = ResponseSpec::new(201, "The waitlist entry.")
-        .json(schemas.response::<PlaceBody>(), example());
+        .json(schemas.response::<WaitlistEntryBody>(), example());
     Operation::post(
         "/v1/drops/{id}/waitlist",
         "joinWaitlist",
@@ -41,7 +41,7 @@ fn join(schemas: &mut Schemas) -> Operation {
                       per drop is limited (HOLDFAST_MAX_WAITLIST).",
     )
     .idempotency_key()
-    .json_body::<NewPlace>(schemas, json!({ "buyer_id": "buyer-2" }))
+    .json_body::<NewWaitlistEntry>(schemas, json!({ "buyer_id": "buyer-2" }))
     .response(entry.headers(&["Location", "Idempotent-Replayed"]))
     .problems(&[
         Code::DropNotFound,
@@ -63,7 +63,7 @@ fn read(schemas: &mut Schemas) -> Operation {
         200,
         "The waitlist entry, and the hold that it received, if any.",
     )
-    .json(schemas.response::<PlaceBody>(), example());
+    .json(schemas.response::<WaitlistEntryBody>(), example());
     Operation::get(ONE, "readWaitlistEntry", "Read a waitlist entry")
         .at_least()
         .conditional_response_with_time(entry)

@@ -13,8 +13,8 @@ use tracing::{debug, warn};
 
 use super::APPEND_TIMEOUT;
 use super::pooler::look_for_pooler;
-use crate::log::doubt::LastFailure;
-use crate::log::patience::within;
+use crate::log::failures::LastFailure;
+use crate::log::timeout::within;
 
 /// A pooled connection that does not respond to a ping within this time is discarded.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);

@@ -17,7 +17,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use super::{APPEND_TIMEOUT, writer};
-use crate::log::patience::within;
+use crate::log::timeout::within;
 
 /// Advice about a pooler, which replaces the library's error message.
 pub const POOLER: &str = "DATABASE_URL leads to a connection pooler, such as PgBouncer, that does not \

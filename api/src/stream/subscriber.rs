@@ -9,7 +9,7 @@ use projections::views::Views;
 use super::framing::Framing;
 use super::hub::{Permit, StreamHub, Tick, newest};
 use super::present::{PIECE, Present, Resync};
-use super::room::Missed;
+use super::shard::Missed;
 use crate::waitlist::WatchedEntries;
 
 /// The state of one subscriber. Kept small: a server has thousands.

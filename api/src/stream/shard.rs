@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use super::framing::Framing;
 use super::hub::{BACKLOG, StreamHub, Tick};
 use super::present::Present;
-use super::watcher::SubscriberState;
+use super::subscriber::SubscriberState;
 use crate::connections::Socket;
 
 /// Subscribers served before other tasks get a turn: half a millisecond.

@@ -61,7 +61,7 @@ impl DigestKey {
 pub(super) struct Known {
     name: NameDigest,
     shown: ShownDigest,
-    /// The buyer's index in the aggregate, see [`domain::DropAggregate::buyer_place`].
+    /// The buyer's index in the aggregate, see [`domain::DropAggregate::index_of_buyer`].
     pub(super) buyer: u32,
 }
 

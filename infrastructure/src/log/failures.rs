@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
 
-use super::patience::within;
+use super::timeout::within;
 
 /// The last failure of one database. Clones share it.
 #[derive(Debug, Clone, Default)]

@@ -2,7 +2,7 @@
 //! each offer, on a copy of the list that includes all earlier offers.
 
 use domain::command::{JoinWaitlist, LeaveWaitlist};
-use domain::drop::line::EntryStatus;
+use domain::drop::waitlist::EntryStatus;
 use domain::event::{HoldPlaced, LeaveCause, WaitlistJoined, WaitlistLeft};
 use domain::values::{Timestamp, WaitlistId};
 use domain::{DropAggregate, DropEvent, Refusal, Subject};
@@ -36,7 +36,7 @@ impl Model {
     }
 
     /// Returns the first entry that could be served at `at`.
-    fn next_in_line(&self, at: Timestamp) -> Option<&WaitlistJoined> {
+    fn next_entry_to_offer(&self, at: Timestamp) -> Option<&WaitlistJoined> {
         let terms = self.terms()?;
         self.on_sale(terms, at).ok()?;
         let mut waiting = self.entries.iter().filter(|entry| entry.waits());
@@ -52,7 +52,7 @@ impl Model {
     pub fn offers(&self, at: Timestamp) -> Vec<DropEvent> {
         let mut later = self.clone();
         let mut offers = vec![];
-        while let Some(joined) = later.next_in_line(at) {
+        while let Some(joined) = later.next_entry_to_offer(at) {
             let seconds = later.terms().map_or(0, |terms| terms.hold_seconds.get());
             let offer = DropEvent::HoldPlaced(HoldPlaced {
                 hold_id: joined.hold_id,
@@ -72,9 +72,12 @@ impl Model {
 
     /// Returns the units that a direct hold may have while offers are pending: the units that
     /// remain if every eligible entry receives its units.
-    pub fn beside_line(&self, at: Timestamp) -> u32 {
+    pub fn available_for_direct_holds(&self, at: Timestamp) -> u32 {
         let available = self.stock_after(0).available;
-        let Some(terms) = self.terms().filter(|_| self.next_in_line(at).is_some()) else {
+        let Some(terms) = self
+            .terms()
+            .filter(|_| self.next_entry_to_offer(at).is_some())
+        else {
             return available;
         };
         let waiting = self.entries.iter().filter(|entry| entry.waits());
@@ -115,7 +118,10 @@ impl Model {
             };
         }
         self.on_sale(terms, command.at)?;
-        let (requested, available) = (command.quantity.get(), self.beside_line(command.at));
+        let (requested, available) = (
+            command.quantity.get(),
+            self.available_for_direct_holds(command.at),
+        );
         if requested <= available {
             return Err(Refusal::NotSoldOut {
                 requested,
@@ -185,7 +191,7 @@ impl Model {
         );
         assert!(
             i64::from(event.quantity.get()) > self.available()
-                || self.next_in_line(event.joined_at).is_some(),
+                || self.next_entry_to_offer(event.joined_at).is_some(),
             "waits for available units"
         );
         self.claim_key(event.key);
@@ -198,7 +204,7 @@ impl Model {
     /// Asserts that an offered hold is next in turn, and that a direct hold takes no unit that a
     /// waiting entry could use.
     pub fn record_turn(&mut self, event: &HoldPlaced) {
-        let next = self.next_in_line(event.placed_at);
+        let next = self.next_entry_to_offer(event.placed_at);
         let Some(entry_id) = event.waitlist_entry else {
             let left = i64::from(self.left_after_offers(event.placed_at));
             assert!(
@@ -229,10 +235,13 @@ impl Model {
     }
 
     pub fn compare_line(&self, drop: &DropAggregate, at: Timestamp) {
-        let next = self.next_in_line(at).map(|joined| joined.entry_id);
-        assert_eq!(drop.next_in_line(at).map(|entry| entry.id), next);
-        assert_eq!(drop.beside_line(at), self.beside_line(at));
-        let waitlist = drop.line();
+        let next = self.next_entry_to_offer(at).map(|joined| joined.entry_id);
+        assert_eq!(drop.next_entry_to_offer(at).map(|entry| entry.id), next);
+        assert_eq!(
+            drop.available_for_direct_holds(at),
+            self.available_for_direct_holds(at)
+        );
+        let waitlist = drop.waitlist();
         assert_eq!(waitlist.entries().len(), self.entries.len());
         for (theirs, ours) in waitlist.entries().iter().zip(&self.entries) {
             let status = match ours.settled {
