@@ -243,7 +243,7 @@ mod tests {
         for (byte, why) in [
             (0, "expected value"),
             (b'[', "invalid type"),
-            (b' ', "goes on"),
+            (b' ', "continues"),
         ] {
             let mut reader = LineReader::with_most(endless(byte), 5_000);
             let error = reader.read().unwrap_err().to_string();
