@@ -160,6 +160,7 @@ impl Server {
         let runner = Runner::new(database.pool.clone(), log.clone(), feed);
         let projections = run_projections(&runner, &mut followers, &stopping);
         let interval = Duration::from_millis(u64::from(settings.stream_interval_ms));
+        hub.follow_clock(handle.clone());
         followers.spawn(hub.clone().publish(views.clone(), stopping.clone()));
         let streams = TaskTracker::new();
         for shard in shards {

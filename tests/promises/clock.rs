@@ -85,12 +85,16 @@ async fn check_server_with_clock_skew(database_off: i64, direction: &str) {
     let wrong = start_off(&database, database_off).await;
     assert_waits(&wrong, &drop, skew, direction).await;
     assert!(is_ready(&right).await.is_some());
-    // Reads continue, by the database's clock, including events that the other server records.
+    // Reads and streams continue, by the database's clock, including events that the other server
+    // records.
     let read = wrong.get(&format!("/v1/drops/{drop}")).await.ok(200);
-    let server_time: DateTime<Utc> = text(&read["server_time"]).parse().unwrap();
-    let off = (server_time - Utc::now()).as_seconds_f64();
-    #[expect(clippy::cast_precision_loss, reason = "ten minutes")]
-    assert_about(off, database_off as f64);
+    let streamed = wrong.watch("").await.drop().await.json();
+    for shown in [&read, &streamed] {
+        let server_time: DateTime<Utc> = text(&shown["server_time"]).parse().unwrap();
+        let off = (server_time - Utc::now()).as_seconds_f64();
+        #[expect(clippy::cast_precision_loss, reason = "ten minutes")]
+        assert_about(off, database_off as f64);
+    }
     right.held(&drop, "carol").await;
     eventually("it has applied the event", || async {
         (wrong.stock(&drop).await == right.stock(&drop).await).then_some(())

@@ -15,7 +15,7 @@ use async_broadcast::{InactiveReceiver, Receiver, Sender};
 use bytes::{BufMut, Bytes, BytesMut};
 use domain::DropEvent;
 use domain::values::{DropId, Position, Timestamp};
-use engine::{Clock, Observer, SystemClock};
+use engine::{EngineHandle, Observer};
 use infrastructure::feed::{Committed, Readmitted};
 use projections::drop_body::DropBody;
 use projections::views::{DropView, Views};
@@ -144,9 +144,14 @@ impl StreamHub {
         self.0.watchers.load(Ordering::Relaxed)
     }
 
+    /// Shows statuses by the database's clock from now on, as `engine` knows it.
+    pub fn follow_clock(&self, engine: EngineHandle) {
+        self.0.present.follow_clock(engine);
+    }
+
     /// Publishes changes until `stop`.
     pub async fn publish(self, views: Views, stop: CancellationToken) {
-        let mut last_check = SystemClock.now();
+        let mut last_check = self.0.present.now();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -157,7 +162,7 @@ impl StreamHub {
             let mut changed = self.take_changed();
             // Read the clock afterwards: all that is recorded up to `now` was recorded
             // before.
-            let now = SystemClock.now();
+            let now = self.0.present.now();
             // Drops that start or end change without an event.
             changed.drops.extend(views.turned(last_check, now));
             last_check = now;

@@ -7,12 +7,12 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use domain::values::{DropId, Position};
-use engine::{Clock, SystemClock};
+use domain::values::{DropId, Position, Timestamp};
+use engine::{Clock, EngineHandle, SystemClock};
 use projections::live_stock::LiveStockRow;
 use projections::views::{DropView, Views};
 
@@ -33,6 +33,8 @@ pub(super) struct Present {
     /// The number of the last tick that was published.
     ticks: AtomicU64,
     newest: Mutex<Option<Generation>>,
+    /// Knows how wrong this node's clock is; unset until the log is loaded.
+    engine: OnceLock<EngineHandle>,
 }
 
 /// The state at one position.
@@ -55,6 +57,20 @@ struct Piece {
 }
 
 impl Present {
+    /// Shows statuses by the database's clock from now on, as `engine` knows it.
+    pub(super) fn follow_clock(&self, engine: EngineHandle) {
+        // The first engine is the only one of this process.
+        let _same = self.engine.set(engine);
+    }
+
+    /// Returns this node's time, corrected where the engine measured a skew.
+    pub(super) fn now(&self) -> Timestamp {
+        let now = SystemClock.now();
+        self.engine
+            .get()
+            .map_or(now, |engine| engine.corrected(now))
+    }
+
     /// Returns the number of the last tick.
     pub(super) fn ticks(&self) -> u64 {
         self.ticks.load(Ordering::Acquire)
@@ -91,7 +107,7 @@ impl Present {
         if let Some(state) = shared {
             return (state.seen, state.complete);
         }
-        let at = SystemClock.now();
+        let at = self.now();
         let state = Generation {
             created: Instant::now(),
             seen,
@@ -107,10 +123,10 @@ impl Present {
     /// `complete`.
     fn piece(&self, complete: CompleteUpTo, after: Option<DropId>, views: &Views) -> Piece {
         let render = || {
-            let at = SystemClock.now();
+            let at = self.now();
             let source =
                 |after| views.drops_after(after, BATCH + 1, |row, _| !row.status(at).is_over());
-            Piece::rendered(source, after, complete.position, complete.position)
+            Piece::rendered(source, after, complete.position, complete.position, at)
         };
         let mut newest = self.newest();
         // An id acknowledges the drops that ended before it, so a piece is shared only
@@ -140,14 +156,14 @@ impl Generation {
 
 impl Piece {
     /// Renders the drops of `source` after `after`, in batches of [`BATCH`] and one to look
-    /// ahead: with the id `before`, the very last with the id `last`.
+    /// ahead: with the id `before`, the very last with the id `last`, as of `at`.
     fn rendered(
         source: impl Fn(Option<DropId>) -> Vec<DropView>,
         mut after: Option<DropId>,
         before: Position,
         last: Position,
+        at: Timestamp,
     ) -> Self {
-        let at = SystemClock.now();
         let mut text = BytesMut::new();
         let next = 'piece: loop {
             let mut batch = source(after);
@@ -244,7 +260,7 @@ impl Resync {
     pub(super) fn next(&mut self, present: &Present, views: &Views, framing: Framing) -> Bytes {
         let mut over = Bytes::new();
         if let Stage::Over(after) = self.stage {
-            let piece = self.over(after, views);
+            let piece = self.over(after, present, views);
             over = framing.of_chunk(&piece.chunk);
             if let Some(id) = piece.next {
                 self.stage = Stage::Over(Some(id));
@@ -270,25 +286,26 @@ impl Resync {
         let Some(watched) = self.named.as_deref() else {
             return present.piece(self.complete, after, views);
         };
-        let at = SystemClock.now();
+        let at = present.now();
         let source = |after| named(watched, after, views, |drop| !drop.row.status(at).is_over());
         Piece::rendered(
             source,
             after,
             self.complete.position,
             self.complete.position,
+            at,
         )
     }
 
-    fn over(&self, after: Option<DropId>, views: &Views) -> Piece {
-        let at = SystemClock.now();
+    fn over(&self, after: Option<DropId>, present: &Present, views: &Views) -> Piece {
+        let at = present.now();
         let last = self.complete.position;
         let before = self.before.map_or(last, |complete| complete.position);
         match self.named.as_deref() {
             Some(watched) => {
                 let source =
                     |after| named(watched, after, views, |drop| drop.row.status(at).is_over());
-                Piece::rendered(source, after, before, last)
+                Piece::rendered(source, after, before, last, at)
             }
             None => {
                 let may_be_unknown = |row: &LiveStockRow, position| {
@@ -300,7 +317,7 @@ impl Resync {
                         row.status(at).is_over() && may_be_unknown(row, position)
                     })
                 };
-                Piece::rendered(source, after, before, last)
+                Piece::rendered(source, after, before, last, at)
             }
         }
     }

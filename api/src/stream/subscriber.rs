@@ -127,17 +127,24 @@ impl SubscriberState {
             return Some(piece);
         }
         self.resync = None;
-        Some(self.with_entries(piece, views, framing))
+        Some(self.with_entries(piece, present, views, framing))
     }
 
     /// Appends the changed states of waitlist entries to `frames`, the frames of drops.
-    fn with_entries(&mut self, frames: Bytes, views: &Views, framing: Framing) -> Bytes {
+    fn with_entries(
+        &mut self,
+        frames: Bytes,
+        present: &Present,
+        views: &Views,
+        framing: Framing,
+    ) -> Bytes {
         let (Some(complete), false) = (self.complete, self.entries.is_empty()) else {
             return frames;
         };
         let mut joined = BytesMut::from(frames);
         framing.write(&mut joined, |to| {
-            self.entries.write_changes(views, complete.position, to);
+            self.entries
+                .write_changes(views, complete.position, present.now(), to);
         });
         joined.freeze()
     }
@@ -155,7 +162,7 @@ impl SubscriberState {
             Missed::Ticks { ticks, first } => {
                 let ticks = &ticks[..joined_count(ticks)];
                 self.seen = first + ticks.len() as u64 - 1;
-                self.frames(ticks, views)
+                self.frames(ticks, present, views)
             }
             Missed::TooMuch => {
                 self.begin_resync(present, views);
@@ -166,7 +173,7 @@ impl SubscriberState {
         }
     }
 
-    fn frames(&mut self, ticks: &[&Tick], views: &Views) -> Bytes {
+    fn frames(&mut self, ticks: &[&Tick], present: &Present, views: &Views) -> Bytes {
         let since = self.complete;
         let is_newer = |tick: &&&Tick| since.is_none_or(|complete| complete.is_before(tick));
         // Outdated ticks are rare, so the slice is normally not copied.
@@ -186,7 +193,7 @@ impl SubscriberState {
         if !ticks.iter().any(|tick| self.entries.any_in(tick)) {
             return frames;
         }
-        self.with_entries(frames, views, self.framing)
+        self.with_entries(frames, present, views, self.framing)
     }
 }
 

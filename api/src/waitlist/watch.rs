@@ -8,8 +8,7 @@
 use std::collections::BTreeSet;
 
 use bytes::BytesMut;
-use domain::values::{DropId, Position, WaitlistId};
-use engine::{Clock, SystemClock};
+use domain::values::{DropId, Position, Timestamp, WaitlistId};
 use projections::views::Views;
 
 use super::{WaitlistEntryState, find};
@@ -80,9 +79,14 @@ impl WatchedEntries {
 
     /// Writes a frame for each entry whose state differs from the one sent last. The id is
     /// `complete`, the position up to which drops were sent: the entry may be newer, and drops
-    /// that are newer are still to be sent.
-    pub(crate) fn write_changes(&mut self, views: &Views, complete: Position, to: &mut BytesMut) {
-        let now = SystemClock.now();
+    /// that are newer are still to be sent. Statuses are as of `now`.
+    pub(crate) fn write_changes(
+        &mut self,
+        views: &Views,
+        complete: Position,
+        now: Timestamp,
+        to: &mut BytesMut,
+    ) {
         for watched in &mut self.0 {
             let Some(entry) = views.entry(watched.entry_id) else {
                 continue;
