@@ -28,8 +28,8 @@ const MEDIA_TYPES: [&str; 2] = ["application/json", LINES];
 const MOST_LISTED: usize = 10_000;
 const USUALLY_LISTED: usize = 1_000;
 
-/// An event of the log. `payload` and `metadata` are the stored text byte for byte, so that a client
-/// can recompute the hash. In NDJSON, a stored text with line breaks follows the hash.
+/// An event of the log. `payload` and `metadata` are the stored text byte for byte, so that a
+/// client can recompute the hash. In NDJSON, a stored text with line breaks follows the hash.
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "Event")]
 pub struct EventBody<'a> {
@@ -49,8 +49,8 @@ pub struct EventBody<'a> {
     /// The SHA-256 hash of this event and the previous hash.
     #[schemars(with = "schemas::Sha256")]
     hash: Hash,
-    /// Only in NDJSON: the stored text of `payload`, if it has line breaks. `payload` then has spaces
-    /// instead of them.
+    /// Only in NDJSON: the stored text of `payload`, if it has line breaks. `payload` then has
+    /// spaces instead of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String")]
     payload_text: Option<&'a str>,
@@ -92,7 +92,8 @@ pub(crate) struct LogParams {
     /// Returns the events after this position.
     #[serde(default, deserialize_with = "position")]
     after: Position,
-    /// The maximum number of events. JSON: default 1,000, maximum 10,000. NDJSON: default unlimited.
+    /// The maximum number of events. JSON: default 1,000, maximum 10,000. NDJSON: default
+    /// unlimited.
     #[schemars(range(min = 1))]
     limit: Option<usize>,
 }

@@ -1,8 +1,8 @@
-//! Holdfast's program: the command line, the settings, the demo, the repairs, and the life of the process.
+//! Holdfast's program: command line, settings, demo, repairs, and process lifecycle.
 //!
 //! Read [`server`] for how the parts are wired and stopped.
 
-// A closed pipe or a full disk must end neither a server nor a command by a panic: see [`terminal`].
+// A closed pipe or a full disk must not make a server or a command panic: see [`terminal`].
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod cli;

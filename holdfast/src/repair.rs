@@ -114,8 +114,8 @@ async fn must_own(connection: &mut PgConnection) -> Result<(), RepairError> {
     Err(RepairError::Refused(why.to_owned()))
 }
 
-/// Makes the commit of a repair wait for the disk and for synchronous standbys, for this transaction
-/// only. Overrides settings of the database, the role or a connection pooler.
+/// Makes the commit of a repair wait for the disk and for synchronous standbys, for this
+/// transaction only. Overrides settings of the database, the role or a connection pooler.
 async fn commit_durably(transaction: &mut PgConnection) -> Result<(), RepairError> {
     sqlx::query(
         "SELECT set_config('synchronous_commit',

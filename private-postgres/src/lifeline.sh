@@ -1,8 +1,8 @@
 # Ends the server when its owner ends.
 #
-# Standard input is a pipe that only the owner can write to. Each line contains the process id of the
-# running server, or "-" for none. When the owner ends in any way, the kernel closes the pipe and the
-# loop ends.
+# Standard input is a pipe that only the owner can write to. Each line contains the process id of
+# the running server, or "-" for none. When the owner ends in any way, the kernel closes the pipe
+# and the loop ends.
 server=-
 while read -r line; do server=$line; done
 [ "$server" = - ] && exit 0

@@ -10,7 +10,7 @@
 //! ```text
 //! <home>/                the data directory, or its directory in the fallback location
 //!   postgres/            the cluster (PGDATA): 0700, owned by the account
-//!   run/                 its socket: 0700, owned by the account (elsewhere if the path is too long)
+//!   run/                 its socket: 0700, owned by the account (elsewhere if its path is long)
 //!   runtime/<version>/   the bundled programs, if used: readable, not writable, for the account
 //!   postgres.log         the server's output
 //!   postgres.lock        held by the owner

@@ -1,4 +1,5 @@
-//! Clients and readers that were not written here: generated clients, SSE clients, readers of the log.
+//! Clients and readers that were not written here: generated clients, SSE clients, readers of the
+//! log.
 
 mod generated;
 mod interop;

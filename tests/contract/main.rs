@@ -1,4 +1,5 @@
-//! The public contract over HTTP: every route, refusal, limit and setting that docs/CONTRACT.md promises.
+//! The public contract over HTTP: every route, refusal, limit and setting that docs/CONTRACT.md
+//! promises.
 
 mod address_bounds;
 mod admin;

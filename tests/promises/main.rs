@@ -1,4 +1,5 @@
-//! The promises that hold through crashes, failovers, hostile clients, broken logs and a second node.
+//! The promises that hold through crashes, failovers, hostile clients, broken logs and a second
+//! node.
 
 mod clock;
 mod connections;

@@ -3,8 +3,8 @@
 //! Promise: a head has at most [`MOST_HEAD`] bytes and [`MOST_FIELDS`] fields, one `Host` (RFC
 //! 9112, section 3.2) and a supported version; any other gets a problem, and
 //! the connection is closed. Limit: hyper itself responds to heads that it cannot parse, with an
-//! empty body and without a hook. Its response is withheld ([`super::monitored`]) and the problem is
-//! written instead. Only a client that sends a further, unreadable request while it does not
+//! empty body and without a hook. Its response is withheld ([`super::monitored`]) and the problem
+//! is written instead. Only a client that sends a further, unreadable request while it does not
 //! read the previous response gets hyper's.
 
 use std::time::Duration;

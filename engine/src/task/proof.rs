@@ -6,7 +6,7 @@
 //! Limit: a start reads and shows the whole log, so it completes only after the barrier.
 //!
 //! ```text
-//!   follow ──▶ state (decides on it) ──▶ held back ──barrier, or own append──▶ observers, responses
+//!   follow ──▶ state (decides on it) ──▶ held back ──barrier or own append──▶ observers, responses
 //! ```
 
 use std::sync::Arc;

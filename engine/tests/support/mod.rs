@@ -1,4 +1,4 @@
-//! What the suites share: builders of events and requests, an engine to talk to, and a database of one's own.
+//! Shared by the test suites: builders of events and requests, an engine, and a separate database.
 
 #![allow(dead_code, reason = "every suite uses its own part")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]

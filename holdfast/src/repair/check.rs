@@ -1,8 +1,8 @@
 //! `holdfast log check`: reads the whole log as a server does, and recomputes the hash chain.
 //!
-//! Promise: reads only. It reports exactly the events that a server of this release refuses. Limit: it needs
-//! as much memory as a server on the same log, and reports only the first refused event of each
-//! drop.
+//! Promise: reads only. It reports exactly the events that a server of this release refuses.
+//! Limit: it needs as much memory as a server on the same log, and reports only the first refused
+//! event of each drop.
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,6 +1,6 @@
 """Reads every format of `audit export` with third-party readers and compares each row with the log.
-Usage: python read_exports.py DIRECTORY. It contains log.json (the table `events`, each text as it is
-stored) and log.FORMAT of every format. Each file is read as docs/AUDIT.md recommends."""
+Usage: python read_exports.py DIRECTORY. It contains log.json (the table `events`, each text as
+it is stored) and log.FORMAT of every format. Each file is read as docs/AUDIT.md recommends."""
 import base64
 import datetime
 import hashlib

@@ -23,10 +23,15 @@ import { SILENCE_MS, Stream } from "./stream.js";
 
 /**
  * @typedef {import("./api.js").Drop} Drop
- * @typedef {{state: "connecting" | "live"} | {state: "lost", since: number}} Connection since: when the state was last known to be current
- * @typedef {{kind: "who"} | {kind: "want", tab: string, query: string, since: number, entries: string[]} | {kind: "gone", tab: string} | {kind: "hurry"} | {kind: "heard"} | {kind: "connection", connection: Connection}
- *   | {kind: "drop", drop: Drop, id: string, isNew: boolean} | {kind: "entry", news: Waiting} | {kind: "entries", ids: string[]}} Message
- *   `isNew`: the server has just sent it; `entries`: ids of waitlist entries; as a message of its own, those that the stream carries
+ * @typedef {{state: "connecting" | "live"} | {state: "lost", since: number}} Connection since: when
+ *   the state was last known to be current
+ * @typedef {{kind: "who"} | {kind: "want", tab: string, query: string, since: number,
+ *   entries: string[]} | {kind: "gone",
+ *   tab: string} | {kind: "hurry"} | {kind: "heard"} | {kind: "connection",
+ *   connection: Connection} | {kind: "drop", drop: Drop, id: string,
+ *   isNew: boolean} | {kind: "entry", news: Waiting} | {kind: "entries", ids: string[]}} Message
+ *   `isNew`: the server has just sent it; `entries`: ids of waitlist entries; as a message of its
+ *   own, those that the stream carries
  * @typedef {import("./api.js").Waiting} Waiting
  */
 
