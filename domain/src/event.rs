@@ -13,6 +13,10 @@ use crate::values::{
     StockCount, Timestamp, WaitlistId,
 };
 
+/// How much later than its recording an event may have taken effect, in milliseconds: the clock
+/// skew up to which a node decides (docs/decisions/0034-the-database-clock-is-the-shared-one.md).
+pub const MAX_AHEAD_MS: i64 = 2_000;
+
 /// One recorded fact about one drop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -341,6 +345,31 @@ impl DropEvent {
                 LeaveCause::DropCancelled => None,
             },
         }
+    }
+
+    /// Returns the time at which the event took effect, according to its author.
+    #[must_use]
+    pub const fn effective_at(&self) -> Timestamp {
+        match self {
+            Self::DropScheduled(event) => event.scheduled_at,
+            Self::DropRescheduled(event) => event.rescheduled_at,
+            Self::DropCancelled(event) => event.cancelled_at,
+            Self::HoldPlaced(event) => event.placed_at,
+            Self::HoldExpired(event) => event.expired_at,
+            Self::HoldReleased(event) => event.released_at,
+            Self::PurchaseConfirmed(event) => event.purchased_at,
+            Self::StockAdjusted(event) => event.adjusted_at,
+            Self::WaitlistJoined(event) => event.joined_at,
+            Self::WaitlistLeft(event) => event.left_at,
+        }
+    }
+
+    /// Reports whether the event took effect later than it was recorded, by more than clocks may
+    /// differ ([`MAX_AHEAD_MS`]). No author knows the future: a cancellation from next month would
+    /// end holds that are still open.
+    #[must_use]
+    pub const fn is_from_the_future(&self, recorded_at: Timestamp) -> bool {
+        self.effective_at().millis() - recorded_at.millis() > MAX_AHEAD_MS
     }
 
     /// Returns the commitment to the personal data that is stored with this event, if any.

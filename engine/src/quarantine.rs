@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use domain::values::{DropId, HoldId, Sequence, WaitlistId};
+use domain::values::{DropId, HoldId, Position, Sequence, WaitlistId};
 use domain::{DropAggregate, DropEvent};
 use infrastructure::codec::RecordedEvent;
 use infrastructure::quarantine::{Fault, RefusedEvent};
@@ -29,10 +29,10 @@ impl State {
     }
 
     /// The drops that are in quarantine because of `fault`.
-    pub(super) fn quarantined_by(&self, fault: Fault) -> impl Iterator<Item = DropId> {
+    pub(super) fn quarantined_by(&self, fault: Fault) -> impl Iterator<Item = (DropId, Position)> {
         let quarantined = self.quarantined.iter();
         let by_fault = quarantined.filter(move |(_, refused)| refused.fault == fault);
-        by_fault.map(|(drop_id, _)| *drop_id)
+        by_fault.map(|(drop_id, refused)| (*drop_id, refused.position))
     }
 
     /// Puts a drop into quarantine and discards its state.
@@ -94,8 +94,8 @@ impl State {
         }
     }
 
-    /// Returns why `recorded` cannot be the next event, judged by its sequence and by the ids of
-    /// other drops.
+    /// Returns why `recorded` cannot be the next event, judged by its sequence, by the ids of
+    /// other drops and by its time.
     pub(super) fn contradiction(&self, recorded: &RecordedEvent) -> Option<RefusedEvent> {
         let drop_id = recorded.drop_id;
         let next = self.next_sequence(drop_id);
@@ -105,6 +105,18 @@ impl State {
             return Some(RefusedEvent::recorded(
                 recorded,
                 Fault::WrongSequence,
+                &reason,
+            ));
+        }
+        if recorded.event.is_from_the_future(recorded.recorded_at) {
+            let reason = format!(
+                "it took effect at {}, later than it was recorded, at {}",
+                recorded.event.effective_at(),
+                recorded.recorded_at
+            );
+            return Some(RefusedEvent::recorded(
+                recorded,
+                Fault::Contradiction,
                 &reason,
             ));
         }

@@ -8,7 +8,7 @@ mod support;
 use std::borrow::Cow;
 
 use domain::command::ConfirmPurchase;
-use domain::event::{HoldReleased, ReleaseCause};
+use domain::event::{DropCancelled, HoldExpired, HoldReleased, ReleaseCause};
 use domain::incident::{self, LogEvent, PositionVoided};
 use domain::values::{DropId, HoldId, Position, Pseudonym, PurchaseId, Sequence};
 use domain::{DropCommand, DropEvent};
@@ -98,6 +98,16 @@ impl TwoDrops {
             released_at: at,
             cause: ReleaseCause::Buyer,
         }));
+        let tomorrow = at.plus_seconds(24 * 3600);
+        let from_the_future = self.bad_event(&DropEvent::DropCancelled(DropCancelled {
+            cancelled_at: tomorrow,
+        }));
+        let expired_early = self.bad_event(&DropEvent::HoldExpired(HoldExpired {
+            hold_id: self.held,
+            buyer,
+            quantity: first.quantity,
+            expired_at: first.expires_at,
+        }));
         let change = |change: fn(&mut StoredEvent)| self.bad(change);
         vec![
             (
@@ -132,6 +142,8 @@ impl TwoDrops {
             (Fault::Contradiction, bought),
             (Fault::Contradiction, too_many),
             (Fault::Contradiction, somebody_else),
+            (Fault::Contradiction, from_the_future),
+            (Fault::Contradiction, expired_early),
         ]
     }
 

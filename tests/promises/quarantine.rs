@@ -64,6 +64,14 @@ async fn cases(app: &App) -> Vec<Case> {
             false,
         ),
         (
+            "contradiction",
+            "DropCancelled",
+            "1.0",
+            json!({ "cancelled_at": harness::in_seconds(600) }),
+            None,
+            false,
+        ),
+        (
             "wrong_sequence",
             "HoldPlaced",
             "1.0",
@@ -313,17 +321,17 @@ async fn inapplicable_event_stops_one_drop_and_is_repaired_online() {
     })
     .await;
     assert!(
-        verified.stdout.contains("\n6 incidents: position "),
+        verified.stdout.contains("\n7 incidents: position "),
         "{verified:?}"
     );
     let python = verify_in_python(&first).await;
     assert_eq!(python.code, Some(0), "{python:?}");
-    assert!(python.stdout.contains("\n6 incidents: "), "{python:?}");
+    assert!(python.stdout.contains("\n7 incidents: "), "{python:?}");
     let file = launch.data_dir().join("export.ndjson");
     let ours = launch
         .run(&["audit", "verify", "--file", file.to_str().unwrap()])
         .await;
-    assert!(ours.stdout.contains("\n6 incidents: position "), "{ours:?}");
+    assert!(ours.stdout.contains("\n7 incidents: position "), "{ours:?}");
     let found = check(launch, &["check"]).await;
     assert_eq!(found.code, Some(0), "{found:?}");
     let third = second.restart().await;
@@ -422,37 +430,48 @@ async fn repair_commits_synchronously_despite_the_databases_default() {
     assert_eq!(settings, ["on", "on"]);
 }
 
+/// Appends a hold whose personal data has no salt: neither it nor the event can be read.
+async fn append_unreadable_hold(app: &App, drop: &str, buyer_id: &str) {
+    let placed = json!({
+        "hold_id": Uuid::new_v4(), "buyer": Uuid::new_v4(), "quantity": 1, "placed_at": now(),
+        "expires_at": harness::in_seconds(3600),
+    });
+    let mut event = RawEvent::next(drop, "HoldPlaced", "1.0", placed);
+    event.private = Some(json!({ "buyer_id": buyer_id }));
+    event.append(app.pool()).await;
+}
+
+async fn wait_for_quarantined(app: &App, drops: usize) {
+    eventually("the number of drops in quarantine", || async {
+        let ready = app.get("/health/ready").await.ok(200);
+        (ready["quarantined_drops"] == drops).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn erasure_that_makes_an_event_readable_ends_the_quarantine() {
     let database = fresh_database().await;
     let first = Launch::on(database.clone()).start().await;
     let second = Launch::on(database).start().await;
     let drop = first.create_drop(5, json!({})).await;
-    let buyer = Uuid::new_v4();
-    let placed = json!({
-        "hold_id": Uuid::new_v4(), "buyer": buyer, "quantity": 1, "placed_at": now(),
-        "expires_at": harness::in_seconds(3600),
-    });
-    let mut event = RawEvent::next(&drop, "HoldPlaced", "1.0", placed);
-    // No salt: the personal data cannot be read, so neither can the event.
-    event.private = Some(json!({ "buyer_id": "mallory" }));
-    event.append(first.pool()).await;
+    let other = first.create_drop(5, json!({})).await;
+    append_unreadable_hold(&first, &drop, "mallory").await;
+    append_unreadable_hold(&first, &other, "nancy").await;
     for app in [&first, &second] {
-        eventually("the drop is in quarantine", || async {
-            (app.get(&format!("/v1/drops/{drop}")).await.status == 503).then_some(())
-        })
-        .await;
+        wait_for_quarantined(app, 2).await;
     }
     let erased = fetch(first.admin(Method::DELETE, "/v1/admin/buyers/mallory")).await;
     assert_eq!(erased.status, 204, "{erased:?}");
     for app in [&first, &second] {
-        eventually("the drop is readmitted", || async {
-            let ready = app.get("/health/ready").await.ok(200);
-            (ready["quarantined_drops"] == 0).then_some(())
-        })
-        .await;
+        wait_for_quarantined(app, 1).await;
         assert_eq!(app.stock(&drop).await, [5, 4, 1, 0]);
     }
     first.held(&drop, "alice").await;
     second.held(&drop, "bob").await;
+    for app in [&first, &second] {
+        let lines = app.stderr();
+        let is_error = |line: &&str| line.contains("ERROR") && line.contains(&other);
+        assert_eq!(lines.lines().filter(is_error).count(), 1, "{lines}");
+    }
 }

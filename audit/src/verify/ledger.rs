@@ -150,6 +150,14 @@ impl Ledger {
     pub(super) fn check(&mut self, recorded: &RecordedEvent, is_old: bool) -> Check {
         let drop_id = recorded.drop_id;
         self.note_time(recorded);
+        if recorded.event.is_from_the_future(recorded.recorded_at) {
+            return Err(format!(
+                "it took effect at {}, later than it was recorded, at {}",
+                recorded.event.effective_at(),
+                recorded.recorded_at
+            )
+            .into());
+        }
         match &recorded.event {
             DropEvent::DropScheduled(event) => {
                 let total = i64::from(event.total_stock.get());

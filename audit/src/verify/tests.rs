@@ -94,6 +94,19 @@ fn impossible_events_are_found_in_a_valid_chain() {
                 json!({ "cancelled_at": at(76.0) }),
             )
         }),
+        (
+            "cancelled in the future",
+            ERASED,
+            "later than it was recorded",
+            |s| {
+                s[ERASED - 1] = test_event(
+                    B,
+                    76.0,
+                    "DropCancelled",
+                    json!({ "cancelled_at": at(79.0) }),
+                )
+            },
+        ),
         ("held after the end", ERASED, "was cancelled before", |s| {
             s[ERASED - 1] = placed(76.0, 7, 1)
         }),

@@ -93,13 +93,26 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         // An erasure removes personal data, and with it possibly the reason of a quarantine.
         let erases = |stored: &StoredEvent| stored.aggregate_type == erasure::AGGREGATE_TYPE;
         if tail.iter().any(erases) {
-            drops.extend(self.state.quarantined_by(Fault::Unreadable));
+            drops.extend(self.readable_again().await?);
         }
         for drop_id in drops {
             let stream = self.log.stream(drop_id, until).await?;
             changes.streams.insert(drop_id, stream);
         }
         Ok(changes)
+    }
+
+    /// Returns the drops in quarantine whose unreadable event can be read now.
+    async fn readable_again(&self) -> Result<Vec<DropId>, LogError> {
+        let mut readable = vec![];
+        for (drop_id, position) in self.state.quarantined_by(Fault::Unreadable) {
+            let before = Position(position.0.saturating_sub(1));
+            let stored = self.log.read(before, 1).await?;
+            if stored.first().is_some_and(|stored| read(stored).is_ok()) {
+                readable.push(drop_id);
+            }
+        }
+        Ok(readable)
     }
 
     /// Applies a part of the log. Returns the events that were applied and those withheld, for the
