@@ -1,16 +1,13 @@
 //! The database accepts the pairs of event type and version that some release knows, and no others;
 //! only the log's owner may append incidents.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
-
 use infrastructure::log::postgres::connect_as_is;
 use infrastructure::upcasters::known_pairs;
 use private_postgres::testing;
 use sqlx::{Executor, PgConnection, PgPool};
-use support::database::fresh_database;
 use uuid::Uuid;
+
+use crate::support::database::fresh_database;
 
 const STOCK_INSERT: &str = "
 INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
