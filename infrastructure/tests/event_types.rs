@@ -2,6 +2,7 @@
 //! only the log's owner may append incidents.
 
 use infrastructure::log::postgres::connect_as_is;
+use infrastructure::migrations::migrator;
 use infrastructure::upcasters::known_pairs;
 use private_postgres::testing;
 use sqlx::{Executor, PgConnection, PgPool};
@@ -92,7 +93,7 @@ async fn log_with_an_unknown_pair_is_migrated_and_accepts_no_more() {
     let pool = connect_as_is(database.url.parse().unwrap(), 2)
         .await
         .unwrap();
-    let migrator = sqlx::migrate!("../migrations");
+    let migrator = migrator().await.unwrap();
     // The schema of the previous release.
     for migration in migrator.iter().filter(|migration| migration.version < 7) {
         pool.execute(migration.sql.as_ref()).await.unwrap();

@@ -5,6 +5,7 @@
 mod event_types;
 mod every_log;
 mod log_postgres;
+mod migrations;
 mod replication;
 mod support;
 mod upcasters;
