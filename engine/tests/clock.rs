@@ -2,10 +2,6 @@
 //! whose clock is wrong decides nothing, expires nothing and sells nothing, while the others
 //! continue.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
-
 use std::time::Duration;
 
 use domain::values::{DropId, Position, Sequence, StockCount, Timestamp};
@@ -15,10 +11,11 @@ use infrastructure::log::memory::{Faults, MemoryLog};
 use infrastructure::log::postgres::PostgresLog;
 use infrastructure::log::{Batch, EventLog, Head, StoredEvent, Turn};
 use sqlx::PgPool;
-use support::build::{all, hold, key, kinds, new_year, purchase, sample, schedule, terms};
-use support::database::fresh_database;
-use support::node::{Node, SetClock, pass};
-use support::shop::refusal;
+
+use crate::support::build::{all, hold, key, kinds, new_year, purchase, sample, schedule, terms};
+use crate::support::database::fresh_database;
+use crate::support::node::{Node, SetClock, pass};
+use crate::support::shop::refusal;
 
 const TEN_MINUTES_MS: i64 = 600_000;
 /// The limit of the database, and of an engine by default.

@@ -1,20 +1,16 @@
 //! The main proof: groups of engines on one log with faults, on a virtual clock, checked against
 //! every guarantee. One seed determines everything, so a failure can be reproduced.
 //!
-//! `HOLDFAST_SIM_SEEDS=0..20000 cargo test --release -p engine --test simulation` runs
+//! `HOLDFAST_SIM_SEEDS=0..20000 cargo test --release -p engine simulation` runs
 //! other seeds than the default.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod sim;
-mod support;
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use sim::tally::Tally;
+use crate::sim;
+use crate::sim::tally::Tally;
 
 /// The seeds that run by default.
 const DEFAULT_SEEDS: Range<u64> = 0..200;

@@ -9,6 +9,7 @@ pub mod erasure;
 pub mod error;
 pub mod feed;
 pub mod log;
+pub mod migrations;
 pub mod payments;
 pub mod ports;
 pub mod quarantine;

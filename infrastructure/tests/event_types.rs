@@ -1,16 +1,14 @@
 //! The database accepts the pairs of event type and version that some release knows, and no others;
 //! only the log's owner may append incidents.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
-
 use infrastructure::log::postgres::connect_as_is;
+use infrastructure::migrations::migrator;
 use infrastructure::upcasters::known_pairs;
 use private_postgres::testing;
 use sqlx::{Executor, PgConnection, PgPool};
-use support::database::fresh_database;
 use uuid::Uuid;
+
+use crate::support::database::fresh_database;
 
 const STOCK_INSERT: &str = "
 INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
@@ -95,7 +93,7 @@ async fn log_with_an_unknown_pair_is_migrated_and_accepts_no_more() {
     let pool = connect_as_is(database.url.parse().unwrap(), 2)
         .await
         .unwrap();
-    let migrator = sqlx::migrate!("../migrations");
+    let migrator = migrator().await.unwrap();
     // The schema of the previous release.
     for migration in migrator.iter().filter(|migration| migration.version < 7) {
         pool.execute(migration.sql.as_ref()).await.unwrap();

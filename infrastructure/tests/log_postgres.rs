@@ -2,10 +2,6 @@
 //! program's plain INSERT becomes part of the chain, and a connection that dies leaves no unknown
 //! state behind.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
-
 use domain::values::Position;
 use infrastructure::error::{AppendError, LogError};
 use infrastructure::log::postgres::{PostgresLog, connect};
@@ -13,9 +9,10 @@ use infrastructure::log::{Batch, EventLog, Head, Turn, append_or_confirm};
 use private_postgres::testing::url_for;
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Acquire, Connection, Executor};
-use support::build::{all, assert_is_chain, one, sample};
-use support::database::fresh_database;
 use uuid::Uuid;
+
+use crate::support::build::{all, assert_is_chain, one, sample};
+use crate::support::database::fresh_database;
 
 const STOCK_INSERT: &str = "
 INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)

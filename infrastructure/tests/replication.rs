@@ -1,10 +1,6 @@
 //! The log in Postgres while its head is locked or its synchronous standby is unreachable: commits
 //! that count, and the sessions left on the server.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
-
 use std::time::Duration;
 
 use domain::values::BuyerId;
@@ -15,8 +11,9 @@ use infrastructure::log::{Batch, EventLog, Head, Turn, append_or_confirm};
 use private_postgres::testing::replication::{Pair, count, until_count, waiting_for_standby};
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Connection, Executor};
-use support::build::{all, one, sample};
-use support::database::fresh_database;
+
+use crate::support::build::{all, one, sample};
+use crate::support::database::fresh_database;
 
 /// Much shorter than in production, so that many of them elapse in a test.
 const TIMEOUT: Duration = Duration::from_millis(250);

@@ -2,7 +2,7 @@
 //!
 //! Counts the phrases of `docs/language.toml` in Markdown, comments, texts of the pages, multi-word
 //! string literals and function names, and compares their rates with the limits in that file.
-//! `cargo test -p tests --test language -- --nocapture` prints the table.
+//! `cargo test -p tests --test contract language -- --nocapture` prints the table.
 //!
 //! Limit: patterns find a part of unclear language only. A reviewer still reads every sentence.
 

@@ -12,7 +12,7 @@ use domain::values::{HoldId, KeyDigest, Quantity, Reason, StockCount, Timestamp,
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use crate::model::Model;
+use super::model::Model;
 
 /// A sale: the way it is run, and the requests it receives.
 #[derive(Debug, Clone)]

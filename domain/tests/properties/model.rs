@@ -16,7 +16,7 @@ use domain::terms::DropTerms;
 use domain::values::{HoldId, KeyDigest, Money, Pseudonym, Quantity, Timestamp};
 use domain::{DropAggregate, DropCommand, DropEvent, Refusal, Subject};
 
-use crate::waitlist::{Settled, Waiting};
+use super::waitlist::{Settled, Waiting};
 
 const MOST_UNITS: i64 = 10_000_000;
 

@@ -7,7 +7,7 @@ use domain::event::{HoldPlaced, LeaveCause, WaitlistJoined, WaitlistLeft};
 use domain::values::{Timestamp, WaitlistId};
 use domain::{DropAggregate, DropEvent, Refusal, Subject};
 
-use crate::model::{Model, Predicted, one, replay};
+use super::model::{Model, Predicted, one, replay};
 
 /// How a waitlist entry was settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,6 @@
 //! Shared by the test suites: builders of events, and a separate database.
 
 #![allow(dead_code, reason = "every suite uses its own part")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 pub mod build;
 pub mod database;

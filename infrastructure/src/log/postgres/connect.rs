@@ -15,6 +15,7 @@ use super::APPEND_TIMEOUT;
 use super::pooler::look_for_pooler;
 use crate::log::failures::LastFailure;
 use crate::log::timeout::within;
+use crate::migrations::migrator;
 
 /// A pooled connection that does not respond to a ping within this time is discarded.
 const PING_TIMEOUT: Duration = Duration::from_secs(1);
@@ -75,7 +76,7 @@ async fn migrate(pool: &PgPool) -> Result<(), sqlx::Error> {
 }
 
 async fn migrate_on(pool: &PgPool) -> Result<(), sqlx::Error> {
-    let migrator = sqlx::migrate!("../migrations");
+    let migrator = migrator().await?;
     let applied: Result<Vec<(i64, Vec<u8>)>, sqlx::Error> =
         sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success")
             .fetch_all(pool)

@@ -1,9 +1,5 @@
 //! Guarantees of every log, checked on the one in memory and on the one in Postgres.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
-
 use domain::DropEvent;
 use domain::event::HoldExpired;
 use domain::private::Private;
@@ -13,10 +9,11 @@ use infrastructure::error::{AppendError, LogError};
 use infrastructure::log::{
     Batch, EventLog, Hash, Head, MOST_BATCH_BYTES, StoredEvent, Turn, append_or_confirm,
 };
-use support::build::{
+use uuid::Uuid;
+
+use crate::support::build::{
     all, assert_is_chain, buyer, decoded, new_year, one, quantity, sample, sample_with,
 };
-use uuid::Uuid;
 
 /// Runs every scenario on both logs. A scenario gets a function that opens the log again, as
 /// another node would.
@@ -43,7 +40,7 @@ macro_rules! on_every_log {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $scenario() {
-                    let pool = super::support::database::fresh_database().await;
+                    let pool = crate::support::database::fresh_database().await;
                     super::$scenario(|| PostgresLog::new(pool.clone())).await;
                 }
             )*

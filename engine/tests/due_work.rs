@@ -1,10 +1,6 @@
 //! Due work is recorded in bounded portions: expiries, offers, closing cancelled drops; on a log in
 //! memory and a virtual clock.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
-
 use std::time::Duration;
 
 use domain::decide::Subject;
@@ -15,11 +11,12 @@ use engine::{Clock, CommandError, EngineConfig, Request, VirtualClock};
 use infrastructure::codec::RecordedEvent;
 use infrastructure::log::EventLog;
 use infrastructure::log::memory::{Faults, MemoryLog};
-use support::build::{
+
+use crate::support::build::{
     adjust, aggregate, assert_is_chain, decoded, hold, join, new_year, purchase, release, schedule,
 };
-use support::node::{Node, hold_of, pass, settle};
-use support::shop::{Shop, refusal, sold_out};
+use crate::support::node::{Node, hold_of, pass, settle};
+use crate::support::shop::{Shop, refusal, sold_out};
 
 /// More due work than the engine records in ten batches.
 const MANY: usize = 6_000;

@@ -27,8 +27,8 @@ use domain::{DropAggregate, DropCommand, DropEvent, Refusal};
 use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
 use tokio::runtime::{Builder, Runtime};
 
-use histories::{History, Writer, due, history_strategy};
-use model::Model;
+use self::histories::{History, Writer, due, history_strategy};
+use self::model::Model;
 
 /// Histories per run. They have 150 commands on average, not counting the expiries in between.
 const HISTORIES: u32 = 800;

@@ -1,15 +1,12 @@
 //! Scopes of idempotency keys: a buyer's own, and the scope shared by trusted callers.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
-
 use domain::Refusal;
 use domain::values::{HoldId, KeyDigest};
 use engine::Request;
-use support::build::{buyer, hold, key, quantity};
-use support::node::{Node, hold_of};
-use support::shop::{Shop, refusal};
+
+use crate::support::build::{buyer, hold, key, quantity};
+use crate::support::node::{Node, hold_of};
+use crate::support::shop::{Shop, refusal};
 
 /// A key in one buyer's scope, as the API digests it.
 fn own(buyer_name: &str, text: &str) -> KeyDigest {

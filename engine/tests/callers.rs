@@ -1,10 +1,6 @@
 //! The engine's guarantees for its callers, one per test: responses, expiry, conflicts and
 //! shutdown, on a log in memory and a virtual clock.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
-
 use std::time::Duration;
 
 use domain::values::{Position, Timestamp};
@@ -12,12 +8,13 @@ use domain::{DropEvent, Refusal};
 use engine::{Clock, CommandError, EngineError, Health, VirtualClock};
 use infrastructure::log::EventLog;
 use infrastructure::log::memory::{Faults, MemoryLog};
-use support::build::{
+
+use crate::support::build::{
     adjust, aggregate, assert_is_chain, decoded, hold, kinds, new_year, purchase, schedule,
 };
-use support::counted::Counted;
-use support::node::{Node, SetClock, hold_of, pass, settle};
-use support::shop::{Shop, refusal, sold_out};
+use crate::support::counted::Counted;
+use crate::support::node::{Node, SetClock, hold_of, pass, settle};
+use crate::support::shop::{Shop, refusal, sold_out};
 
 // Responses.
 

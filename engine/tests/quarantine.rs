@@ -1,10 +1,6 @@
 //! An invalid stream of one drop does not stop the shop: the drop is put into quarantine, and
 //! readmitted once the position is declared void.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
-
 use std::borrow::Cow;
 
 use domain::command::ConfirmPurchase;
@@ -16,12 +12,13 @@ use engine::{Clock, CommandError, Health};
 use infrastructure::codec::encode;
 use infrastructure::log::StoredEvent;
 use infrastructure::quarantine::Fault;
-use support::build::{
+use uuid::Uuid;
+
+use crate::support::build::{
     aggregate, hold, purchase, reason, schedule, stock_adjust, stock_event, stray_hold,
 };
-use support::node::{Node, hold_of, pass};
-use support::shop::Shop;
-use uuid::Uuid;
+use crate::support::node::{Node, hold_of, pass};
+use crate::support::shop::Shop;
 
 /// A shop with two drops, and a hold in the first.
 struct TwoDrops {
@@ -87,7 +84,7 @@ impl TwoDrops {
         let too_many = self.bad_event(&DropEvent::HoldReleased(HoldReleased {
             hold_id: self.held,
             buyer,
-            quantity: support::build::quantity(7),
+            quantity: crate::support::build::quantity(7),
             released_at: at,
             cause: ReleaseCause::Buyer,
         }));

@@ -1,9 +1,5 @@
 //! Recognition by the engine: buyers, retries and holds, on a log in memory and a virtual clock.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
-
 use domain::private::Private;
 use domain::values::{DropId, HoldId, Pseudonym, Timestamp};
 use domain::{DropEvent, Refusal};
@@ -11,13 +7,14 @@ use engine::{Clock, VirtualClock};
 use infrastructure::codec::encode;
 use infrastructure::log::EventLog;
 use infrastructure::log::memory::MemoryLog;
-use support::build::{
+use uuid::Uuid;
+
+use crate::support::build::{
     adjust, assert_is_chain, decoded, hold, hold_as, kinds, new_year, purchase, release, schedule,
     stock_program, stock_schedule, stray_hold,
 };
-use support::node::{Node, hold_of, pass};
-use support::shop::{Shop, refusal};
-use uuid::Uuid;
+use crate::support::node::{Node, hold_of, pass};
+use crate::support::shop::{Shop, refusal};
 
 // Buyers.
 

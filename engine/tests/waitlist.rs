@@ -1,9 +1,5 @@
 //! The engine's guarantees for waitlist entries, on a log in memory and a virtual clock.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
-
 use domain::command::{JoinWaitlist, ReleaseHold};
 use domain::decide::Subject;
 use domain::terms::TermsPatch;
@@ -11,12 +7,13 @@ use domain::values::{DropId, HoldId, Pseudonym, WaitlistId};
 use domain::{DropCommand, DropEvent, Refusal};
 use engine::{Answer, Clock, CommandError, Request, VirtualClock};
 use infrastructure::log::memory::MemoryLog;
-use support::build::{
+use uuid::Uuid;
+
+use crate::support::build::{
     adjust, aggregate, decoded, hold, hold_as, join, kinds, new_year, purchase, quantity, release,
     schedule, stock_event, stock_program,
 };
-use support::node::{Node, hold_of, pass, settle};
-use uuid::Uuid;
+use crate::support::node::{Node, hold_of, pass, settle};
 
 /// One unit, held by `ann` for a minute, and waitlist entries of `bob` and `cid` for it.
 struct Queue {

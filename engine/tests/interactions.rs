@@ -1,9 +1,5 @@
 //! Interactions of the engine's concerns: turns, due work, clocks and outages.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -16,10 +12,11 @@ use engine::{
 use infrastructure::feed::Feed;
 use infrastructure::log::memory::{Faults, MemoryLog, MemoryTurn};
 use infrastructure::log::{EventLog, Hash};
-use support::build::{hold, new_year, sample, schedule};
-use support::node::{Node, SetClock, pass, settle};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use crate::support::build::{hold, new_year, sample, schedule};
+use crate::support::node::{Node, SetClock, pass, settle};
 
 type Pending = JoinHandle<Result<Answer, CommandError>>;
 

@@ -1,10 +1,6 @@
 //! Faults of the log: unknown outcomes, outages, and invalid contents, on a log in memory and a
 //! virtual clock.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
-
 use std::time::Duration;
 
 use domain::DropEvent;
@@ -12,13 +8,14 @@ use domain::values::Position;
 use engine::{Clock, CommandError, EngineConfig, Health, VirtualClock};
 use infrastructure::log::EventLog;
 use infrastructure::log::memory::{Faults, MemoryLog};
-use support::build::{
+use tokio::time::Instant;
+
+use crate::support::build::{
     decoded, hold, key, kinds, new_year, purchase, sample, schedule, stock_adjust, stock_program,
 };
-use support::counted::Counted;
-use support::node::{Node, pass, settle};
-use support::shop::{Shop, refusal, sold_out};
-use tokio::time::Instant;
+use crate::support::counted::Counted;
+use crate::support::node::{Node, pass, settle};
+use crate::support::shop::{Shop, refusal, sold_out};
 
 // Unknown outcomes.
 

@@ -1,15 +1,12 @@
 //! A log whose synchronous standby is unreachable: commits are visible, and a failover would lose
 //! them. On a log in memory.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
-
 use domain::values::Position;
 use engine::{CommandError, EngineConfig, Health};
 use infrastructure::log::EventLog;
-use support::node::{Node, pass};
-use support::shop::{Shop, refusal, sold_out};
+
+use crate::support::node::{Node, pass};
+use crate::support::shop::{Shop, refusal, sold_out};
 
 /// Longer than the engine's timeout.
 const LONG: u64 = 20_000;

@@ -1,0 +1,16 @@
+//! Holdfast's rules, without IO: every command, refusal and stored form.
+
+mod cancel;
+mod cqrs;
+mod fixtures;
+mod history;
+mod holds;
+mod idempotency;
+mod limits;
+mod properties;
+mod purchases;
+mod schedule;
+mod serde;
+mod stock;
+mod throttle;
+mod waitlist;

@@ -1,0 +1,17 @@
+//! The engine's guarantees, on a log in memory and a virtual clock where possible.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+mod callers;
+mod clock;
+mod due_work;
+mod interactions;
+mod keys;
+mod memory;
+mod outages;
+mod quarantine;
+mod replication;
+mod sim;
+mod simulation;
+mod support;
+mod waitlist;
