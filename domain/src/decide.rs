@@ -48,8 +48,6 @@ pub enum Subject {
     Adjustment(AdjustmentId),
     /// A waitlist entry.
     Waitlist(WaitlistId),
-    /// A buyer's standing, which was only read.
-    Buyer(Box<Standing>),
 }
 
 impl<S> Decision<S> {

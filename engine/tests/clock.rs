@@ -9,7 +9,7 @@ mod support;
 use std::time::Duration;
 
 use domain::values::{DropId, Position, Sequence, StockCount, Timestamp};
-use engine::{Clock, ClockFault, CommandError, EngineConfig, Health, NewTerms, Request};
+use engine::{Clock, ClockFault, CommandError, EngineConfig, Health, NewTerms};
 use infrastructure::error::AppendError;
 use infrastructure::log::memory::{Faults, MemoryLog};
 use infrastructure::log::postgres::PostgresLog;
@@ -18,6 +18,7 @@ use sqlx::PgPool;
 use support::build::{all, hold, key, kinds, new_year, purchase, sample, schedule, terms};
 use support::database::fresh_database;
 use support::node::{Node, SetClock, pass};
+use support::request::Request;
 use support::shop::refusal;
 
 const TEN_MINUTES_MS: i64 = 600_000;

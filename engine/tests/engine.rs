@@ -17,6 +17,7 @@ use support::build::{
 };
 use support::counted::Counted;
 use support::node::{Node, SetClock, hold_of, pass, settle};
+use support::request::submit;
 use support::shop::{Shop, refusal, sold_out};
 
 // Responses.
@@ -110,7 +111,7 @@ async fn five_thousand_simultaneous_expiries_are_recorded_once_each() {
     let mut sent = vec![];
     for n in 0..5_000 {
         let (handle, request) = (shop.node.handle.clone(), shop.hold(&format!("k{n}"), 1));
-        sent.push(tokio::spawn(async move { handle.submit(request).await }));
+        sent.push(tokio::spawn(async move { submit(&handle, request).await }));
     }
     let mut last = Timestamp::default();
     for task in sent {
@@ -282,7 +283,7 @@ async fn requests_queued_behind_a_conflict_get_a_response() {
     // As many as fit into one batch: with the first, one more than can be decided in one turn.
     for n in 0..1_024 {
         let (handle, request) = (shop.node.handle.clone(), shop.hold(&format!("k{n}"), 1));
-        sent.push(tokio::spawn(async move { handle.submit(request).await }));
+        sent.push(tokio::spawn(async move { submit(&handle, request).await }));
     }
     settle().await;
     shop.stock_adjusts(1);
@@ -307,7 +308,7 @@ async fn engines_under_contention_all_get_a_turn() {
     for n in 0..300 {
         let handle = nodes[n % 2].handle.clone();
         let request = shop.hold(&format!("k{n}"), 1);
-        sent.push(tokio::spawn(async move { handle.submit(request).await }));
+        sent.push(tokio::spawn(async move { submit(&handle, request).await }));
         pass(1).await;
     }
     for task in sent {

@@ -11,7 +11,7 @@ use domain::decide::Subject;
 use domain::drop::HoldStatus;
 use domain::values::{DropId, HoldId, Timestamp};
 use domain::{DropEvent, Refusal};
-use engine::{Clock, CommandError, EngineConfig, Request, VirtualClock};
+use engine::{Clock, CommandError, EngineConfig, VirtualClock};
 use infrastructure::codec::RecordedEvent;
 use infrastructure::log::EventLog;
 use infrastructure::log::memory::{Faults, MemoryLog};
@@ -19,6 +19,7 @@ use support::build::{
     adjust, aggregate, assert_is_chain, decoded, hold, join, new_year, purchase, release, schedule,
 };
 use support::node::{Node, hold_of, pass, settle};
+use support::request::{Answer, Request, submit};
 use support::shop::{Shop, refusal, sold_out};
 
 /// More due work than the engine records in ten batches.
@@ -42,15 +43,11 @@ async fn fill(node: &Node, drop_id: DropId, many: usize) -> Vec<HoldId> {
     sent.iter().map(hold_of).collect()
 }
 
-async fn submit_all(
-    node: &Node,
-    many: usize,
-    request: impl Fn(usize) -> Request,
-) -> Vec<engine::Answer> {
+async fn submit_all(node: &Node, many: usize, request: impl Fn(usize) -> Request) -> Vec<Answer> {
     let sent: Vec<_> = (0..many)
         .map(|n| {
             let (handle, request) = (node.handle.clone(), request(n));
-            tokio::spawn(async move { handle.submit(request).await })
+            tokio::spawn(async move { submit(&handle, request).await })
         })
         .collect();
     let mut answers = vec![];

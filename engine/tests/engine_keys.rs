@@ -6,9 +6,9 @@ mod support;
 
 use domain::Refusal;
 use domain::values::{HoldId, KeyDigest};
-use engine::Request;
 use support::build::{buyer, hold, key, quantity};
 use support::node::{Node, hold_of};
+use support::request::{Answer, Request};
 use support::shop::{Shop, refusal};
 
 /// A key in one buyer's scope, as the API digests it.
@@ -44,7 +44,7 @@ async fn placed(node: &Node, request: Request) -> HoldId {
 }
 
 #[track_caller]
-fn assert_replayed(answer: &engine::Answer, hold_id: HoldId) {
+fn assert_replayed(answer: &Answer, hold_id: HoldId) {
     assert!(answer.is_replay());
     assert_eq!(hold_of(answer), hold_id);
 }

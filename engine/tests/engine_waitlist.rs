@@ -9,13 +9,14 @@ use domain::decide::Subject;
 use domain::terms::TermsPatch;
 use domain::values::{DropId, HoldId, Pseudonym, WaitlistId};
 use domain::{DropCommand, DropEvent, Refusal};
-use engine::{Answer, Clock, CommandError, Request, VirtualClock};
+use engine::{Clock, CommandError, VirtualClock};
 use infrastructure::log::memory::MemoryLog;
 use support::build::{
     adjust, aggregate, decoded, hold, hold_as, join, kinds, new_year, purchase, quantity, release,
     schedule, stock_event, stock_program,
 };
 use support::node::{Node, hold_of, pass, settle};
+use support::request::{Answer, Request};
 use uuid::Uuid;
 
 /// One unit, held by `ann` for a minute, and waitlist entries of `bob` and `cid` for it.
