@@ -13,12 +13,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::decide::Subject;
 use domain::event::StockAdjusted;
 use domain::status::DropStatus;
 use domain::stock::Stock;
 use domain::values::{AdjustmentId, DropId, Entered, Position, Reason, StockCount, Timestamp};
-use engine::Request;
+use engine::{AdjustStock, CancelDrop, RescheduleDrop, ScheduleDrop};
 use infrastructure::quarantine::RefusedEvent;
 use projections::drop_body::{DropBody, PurchaserBody, waitlist_length};
 use projections::views::{AdjustmentView, DropView, NoSuchDrop, PurchaserOrder};
@@ -50,12 +49,12 @@ pub(crate) async fn create(
 ) -> Result<Response, Problem> {
     let key = Some(key.within(&app.key_scope(b"drops"))?);
     let (terms, total_stock) = new.into_terms()?;
-    let request = Request::ScheduleDrop {
+    let request = ScheduleDrop {
         key,
         terms: Box::new(terms),
         total_stock,
     };
-    let answer = app.engine.submit(request).await?;
+    let answer = app.engine.schedule_drop(request).await?;
     let mut response = drop_now(&app, StatusCode::CREATED, answer.drop_id)?;
     insert(
         &mut response,
@@ -234,7 +233,7 @@ pub(crate) async fn edit(
     let expected_version = expected_version(&app, drop_id, &headers)?;
     let patch = Box::new(edited.into_patch()?);
     app.engine
-        .submit(Request::RescheduleDrop {
+        .reschedule_drop(RescheduleDrop {
             drop_id,
             expected_version,
             patch,
@@ -284,7 +283,7 @@ pub(crate) async fn cancel(
     DropPath(drop_id): DropPath,
     OptionalBody(Cancellation {}): OptionalBody<Cancellation>,
 ) -> Result<Response, Problem> {
-    let answer = app.engine.submit(Request::CancelDrop { drop_id }).await?;
+    let answer = app.engine.cancel_drop(CancelDrop { drop_id }).await?;
     Ok(replayed(drop_now(&app, StatusCode::OK, drop_id)?, &answer))
 }
 
@@ -341,25 +340,18 @@ pub(crate) async fn adjust(
     Body(new): Body<NewAdjustment>,
 ) -> Result<Response, Problem> {
     let key = Some(key.within(&app.key_scope(drop_id.0.as_bytes()))?);
-    let request = Request::AdjustStock {
+    let request = AdjustStock {
         drop_id,
         key,
         expected_total: expected_total(&app, drop_id, &headers),
         delta: new.delta,
         reason: new.reason.0,
     };
-    let answer = app.engine.submit(request).await?;
-    let Subject::Adjustment(id) = answer.subject else {
-        return Err(Problem::internal(&std::io::Error::other(
-            "the engine returned something else than an adjustment",
-        )));
-    };
-    let adjustment = app.views.adjustment(id).ok_or_else(|| {
-        Problem::internal(&std::io::Error::other(
-            "an adjustment is missing from the views",
-        ))
-    })?;
-    let body = AdjustmentBody::new(adjustment, &find(&app, drop_id)?, app.now());
+    let answer = app.engine.adjust_stock(request).await?;
+    let drop = find(&app, drop_id)?;
+    let adjustment = app.views.adjustment(answer.subject);
+    let adjustment = adjustment.ok_or_else(Problem::declared_void)?;
+    let body = AdjustmentBody::new(adjustment, &drop, app.now());
     Ok(replayed(
         (StatusCode::CREATED, Json(body)).into_response(),
         &answer,

@@ -4,10 +4,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::decide::Subject;
 use domain::values::{BuyerId, DisplayName, Entered, HoldId, PaymentReference, Quantity};
 use domain::{DropEvent, Refusal};
-use engine::{Answer, CommandError, Request};
+use engine::{Accepted, CommandError, ConfirmPurchase, PlaceHold, ReleaseHold};
 use projections::buyers::BuyerRow;
 use projections::holds::HoldRow;
 use projections::views::HoldView;
@@ -54,7 +53,7 @@ pub(crate) async fn place(
     let keys = key.of_buyer(&app, &caller, drop_id, &buyer_id)?;
     let one = || Quantity::new(1).map_err(|error| Problem::invalid("/quantity", error.to_string()));
     let quantity = new.quantity.map_or_else(one, Ok)?;
-    let request = Request::PlaceHold {
+    let request = PlaceHold {
         drop_id,
         key: Some(keys.key),
         other_key: Some(keys.other_key),
@@ -65,7 +64,7 @@ pub(crate) async fn place(
     let admission = app
         .limiter
         .admit(&app, origin, drop_id, RequestKind::Hold, keys)?;
-    let answer = app.engine.submit(request).await;
+    let answer = app.engine.place_hold(request).await;
     admission.settle(&answer);
     let answer = answer.map_err(|error| app.refused.problem(drop_id, error))?;
     let buyer = BuyerRow {
@@ -74,7 +73,7 @@ pub(crate) async fn place(
     };
     let hold = match newly_placed(&app, &answer, buyer) {
         Some(hold) => hold,
-        None => find(&app, hold_of(&answer.subject)?)?,
+        None => find(&app, answer.subject)?,
     };
     let location = format!("/v1/holds/{}", hold.hold_id);
     let mut response = (StatusCode::CREATED, Json(HoldBody::new(hold, app.now()))).into_response();
@@ -85,7 +84,7 @@ pub(crate) async fn place(
 /// Builds the hold from its event, without a lookup in the views, which the engine updates all the
 /// time. Only possible if its event introduces the buyer: otherwise the drop stores an earlier
 /// spelling of the buyer's id.
-fn newly_placed(app: &App, answer: &Answer, buyer: BuyerRow) -> Option<HoldView> {
+fn newly_placed(app: &App, answer: &Accepted<HoldId>, buyer: BuyerRow) -> Option<HoldView> {
     let placed = answer.events().first()?;
     let DropEvent::HoldPlaced(event) = &placed.event else {
         return None;
@@ -124,7 +123,7 @@ pub(crate) async fn release(
     origin: Origin,
 ) -> Result<Response, Problem> {
     let attempt = must_own(&app, &caller, origin, hold_id).await?;
-    let answer = app.engine.submit(Request::ReleaseHold { hold_id }).await;
+    let answer = app.engine.release_hold(ReleaseHold { hold_id }).await;
     let answer = found(attempt, answer)?;
     // A response without a body has its position in a header.
     let position = [("holdfast-position", answer.position().to_string())];
@@ -148,19 +147,15 @@ pub(crate) async fn purchase(
     OptionalBody(payment): OptionalBody<Payment>,
 ) -> Result<Response, Problem> {
     let attempt = must_own(&app, &caller, origin, hold_id).await?;
-    let request = Request::ConfirmPurchase {
+    let request = ConfirmPurchase {
         hold_id,
         payment_reference: payment
             .payment_reference
             .map(|Entered(reference)| reference),
     };
-    let answer = found(attempt, app.engine.submit(request).await);
+    let answer = found(attempt, app.engine.confirm_purchase(request).await);
     let answer = answer.map_err(|error| with_purchase(&app, hold_id, error))?;
-    let purchase = PurchaseBody::new(find(&app, hold_id)?).ok_or_else(|| {
-        Problem::internal(&std::io::Error::other(
-            "a purchase is missing from the views",
-        ))
-    })?;
+    let purchase = find_purchase(&app, hold_id)?;
     let status = if answer.is_replay() {
         StatusCode::OK
     } else {
@@ -182,11 +177,8 @@ fn with_purchase(app: &App, hold_id: HoldId, error: CommandError) -> Problem {
     if !is_conflict {
         return problem;
     }
-    match find(app, hold_id).map(|hold| hold.row.purchase) {
-        Ok(Some(purchase)) => problem.with("id", purchase.id.to_string()),
-        Ok(None) => Problem::internal(&std::io::Error::other(
-            "a purchase is missing from the views",
-        )),
+    match find_purchase(app, hold_id) {
+        Ok(purchase) => problem.with("id", purchase.id().to_string()),
         Err(problem) => problem,
     }
 }
@@ -214,8 +206,8 @@ async fn must_own(
 /// Settles the attempt, which has failed if the engine does not know the hold either.
 fn found(
     attempt: Option<Attempt>,
-    answer: Result<Answer, CommandError>,
-) -> Result<Answer, CommandError> {
+    answer: Result<Accepted, CommandError>,
+) -> Result<Accepted, CommandError> {
     let refusal = Refusal::HoldNotFound;
     let is_unknown =
         matches!(&answer, Err(CommandError::Refused { refusal: found, .. }) if *found == refusal);
@@ -249,17 +241,11 @@ fn find(app: &App, hold_id: HoldId) -> Result<HoldView, Problem> {
     })
 }
 
-fn hold_not_found() -> Problem {
-    Problem::new(Code::HoldNotFound, "No hold has this id.")
+/// Finds the purchase of a hold that was purchased according to the engine.
+fn find_purchase(app: &App, hold_id: HoldId) -> Result<PurchaseBody, Problem> {
+    PurchaseBody::new(find(app, hold_id)?).ok_or_else(Problem::declared_void)
 }
 
-fn hold_of(subject: &Subject) -> Result<HoldId, Problem> {
-    match subject {
-        Subject::Hold(hold_id) | Subject::Purchase(hold_id) => Ok(*hold_id),
-        Subject::Drop | Subject::Adjustment(_) | Subject::Waitlist(_) | Subject::Buyer(_) => {
-            Err(Problem::internal(&std::io::Error::other(
-                "the engine returned something else than a hold",
-            )))
-        }
-    }
+fn hold_not_found() -> Problem {
+    Problem::new(Code::HoldNotFound, "No hold has this id.")
 }

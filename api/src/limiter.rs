@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::HeaderMap;
 use domain::values::{DropId, KeyDigest};
-use engine::{Answer, Clock, CommandError, Observer, SystemClock};
+use engine::{Accepted, Clock, CommandError, Observer, SystemClock};
 use infrastructure::codec::RecordedEvent;
 use infrastructure::feed::{Committed, Readmitted};
 
@@ -332,12 +332,12 @@ struct Admitted {
 
 impl Admission {
     /// Records the outcome. A retry of a recorded request is refunded.
-    pub(crate) fn settle(mut self, outcome: &Result<Answer, CommandError>) {
+    pub(crate) fn settle<S>(mut self, outcome: &Result<Accepted<S>, CommandError>) {
         let Some(admitted) = self.0.take() else {
             return;
         };
         let is_known = !matches!(outcome, Err(CommandError::Undecided));
-        let is_replay = outcome.as_ref().is_ok_and(Answer::is_replay);
+        let is_replay = outcome.as_ref().is_ok_and(Accepted::is_replay);
         let now = admitted.limiter.now();
         let mut state = admitted.limiter.state();
         state

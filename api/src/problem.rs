@@ -230,6 +230,15 @@ impl Problem {
             .header(header::RETRY_AFTER, RETRY_AFTER.as_secs().to_string())
     }
 
+    /// 503 for a recorded outcome that the views do not have: an operator has declared its event
+    /// void since the engine's response. A repeated request is decided anew.
+    pub fn declared_void() -> Self {
+        Self::unavailable(
+            "The event that recorded this request was declared void a moment ago. Send the same \
+             request again.",
+        )
+    }
+
     /// 503 for a drop in quarantine: its event at `position` cannot be applied on this node.
     /// `detail` describes the effect on the caller.
     pub fn quarantined(drop_id: DropId, position: Position, detail: &str) -> Self {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use domain::drop::HoldStatus;
 use domain::status::DropStatus;
 use domain::values::{BuyerId, DropId, HoldId, Money, Position, PurchaseId, Quantity, Timestamp};
-use engine::Answer;
+use engine::Accepted;
 use projections::views::HoldView;
 use schemars::JsonSchema;
 use serde::de::IntoDeserializer;
@@ -302,8 +302,8 @@ fn digest_but(bytes: &[u8], now: Option<Timestamp>) -> String {
 }
 
 /// Marks the response to a retry of a recorded request.
-pub(crate) fn replayed(mut response: Response, answer: &Answer) -> Response {
-    if answer.is_replay() {
+pub(crate) fn replayed<S>(mut response: Response, accepted: &Accepted<S>) -> Response {
+    if accepted.is_replay() {
         response
             .headers_mut()
             .insert("idempotent-replayed", HeaderValue::from_static("true"));

@@ -10,13 +10,12 @@ use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use domain::decide::Subject;
 use domain::drop::HoldStatus;
 use domain::drop::waitlist::EntryStatus;
 use domain::values::{
     BuyerId, DisplayName, DropId, Entered, HoldId, Money, Position, Quantity, Timestamp, WaitlistId,
 };
-use engine::Request;
+use engine::{JoinWaitlist, LeaveWaitlist};
 use projections::views::{EntryView, Views};
 use projections::waitlist::Block;
 use schemars::JsonSchema;
@@ -198,7 +197,7 @@ pub(crate) async fn join(
     caller.must_be(&buyer_id)?;
     let keys = key.of_buyer(&app, &caller, drop_id, &buyer_id)?;
     let one = || Quantity::new(1).map_err(|error| Problem::invalid("/quantity", error.to_string()));
-    let request = Request::JoinWaitlist {
+    let request = JoinWaitlist {
         drop_id,
         key: Some(keys.key),
         other_key: Some(keys.other_key),
@@ -209,13 +208,10 @@ pub(crate) async fn join(
     let admission = app
         .limiter
         .admit(&app, origin, drop_id, RequestKind::Entry, keys)?;
-    let answer = app.engine.submit(request).await;
+    let answer = app.engine.join_waitlist(request).await;
     admission.settle(&answer);
     let answer = answer.map_err(|error| app.refused.problem(drop_id, error))?;
-    let Subject::Waitlist(entry_id) = answer.subject else {
-        let defect = std::io::Error::other("the engine returned something else than an entry");
-        return Err(Problem::internal(&defect));
-    };
+    let entry_id = answer.subject;
     let entry = app.views.entry(entry_id).ok_or_else(entry_not_found)?;
     let body = Json(WaitlistEntryBody::new(&app, entry));
     let mut response = (StatusCode::CREATED, body).into_response();
@@ -252,7 +248,7 @@ pub(crate) async fn leave(
     }
     let answer = app
         .engine
-        .submit(Request::LeaveWaitlist { entry_id })
+        .leave_waitlist(LeaveWaitlist { entry_id })
         .await?;
     let position = [("holdfast-position", answer.position().to_string())];
     let response = (StatusCode::NO_CONTENT, position).into_response();

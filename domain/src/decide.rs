@@ -25,12 +25,16 @@ use crate::values::{AdjustmentId, HoldId, Pseudonym, Quantity, StockCount, Times
 
 /// The result of an accepted command: its subject and the events to record. No events means that
 /// history already contains the result.
+///
+/// The method of each command has the subject that only history knows, such as the id of a hold
+/// that an earlier command with the same key has placed; [`DropAggregate::decide`] has a
+/// [`Subject`], for every command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
+pub struct Decision<S = Subject> {
     /// The events to record, in this order.
     pub events: Vec<DropEvent>,
     /// The object of the command.
-    pub subject: Subject,
+    pub subject: S,
 }
 
 /// The object of an accepted command.
@@ -44,17 +48,19 @@ pub enum Subject {
     Adjustment(AdjustmentId),
     /// A waitlist entry.
     Waitlist(WaitlistId),
-    /// A buyer's standing, which was only read.
-    Buyer(Box<Standing>),
 }
 
-impl Decision {
-    pub(crate) fn new(subject: Subject, events: Vec<DropEvent>) -> Self {
+impl<S> Decision<S> {
+    pub(crate) fn new(subject: S, events: Vec<DropEvent>) -> Self {
         Self { events, subject }
     }
 
-    pub(crate) fn one(subject: Subject, event: DropEvent) -> Self {
+    pub(crate) fn one(subject: S, event: DropEvent) -> Self {
         Self::new(subject, vec![event])
+    }
+
+    fn about(self, subject: impl FnOnce(S) -> Subject) -> Decision {
+        Decision::new(subject(self.subject), self.events)
     }
 
     #[must_use]
@@ -89,23 +95,41 @@ impl DropAggregate {
     /// # Errors
     /// A [`Refusal`]; then nothing must be recorded.
     pub fn decide(&self, command: &DropCommand) -> Result<Decision, Refusal> {
-        match command {
-            DropCommand::ScheduleDrop(command) => self.schedule(command),
-            DropCommand::RescheduleDrop(command) => self.reschedule(command),
-            DropCommand::CancelDrop(command) => self.cancel(command),
-            DropCommand::AdjustStock(command) => self.adjust_stock(command),
-            DropCommand::PlaceHold(command) => self.place_hold(command),
-            DropCommand::ReleaseHold(command) => self.release_hold(command),
-            DropCommand::ConfirmPurchase(command) => self.confirm_purchase(command),
-            DropCommand::ExpireHold(command) => self.expire_hold(command),
-            DropCommand::JoinWaitlist(command) => self.join_waitlist(command),
-            DropCommand::LeaveWaitlist(command) => self.leave_waitlist(command),
-            DropCommand::ServeWaitlist(command) => self.serve_waitlist(command),
-            DropCommand::SettleCancelled => self.settle_cancelled(),
-        }
+        let drop = |()| Subject::Drop;
+        let decision = match command {
+            DropCommand::ScheduleDrop(command) => self.schedule(command)?.about(drop),
+            DropCommand::RescheduleDrop(command) => self.reschedule(command)?.about(drop),
+            DropCommand::CancelDrop(command) => self.cancel(command)?.about(drop),
+            DropCommand::AdjustStock(command) => {
+                self.adjust_stock(command)?.about(Subject::Adjustment)
+            }
+            DropCommand::PlaceHold(command) => self.place_hold(command)?.about(Subject::Hold),
+            DropCommand::ReleaseHold(command) => self
+                .release_hold(command)?
+                .about(|()| Subject::Hold(command.hold_id)),
+            DropCommand::ConfirmPurchase(command) => self
+                .confirm_purchase(command)?
+                .about(|()| Subject::Purchase(command.hold_id)),
+            DropCommand::ExpireHold(command) => self
+                .expire_hold(command)?
+                .about(|()| Subject::Hold(command.hold_id)),
+            DropCommand::JoinWaitlist(command) => {
+                self.join_waitlist(command)?.about(Subject::Waitlist)
+            }
+            DropCommand::LeaveWaitlist(command) => self
+                .leave_waitlist(command)?
+                .about(|()| Subject::Waitlist(command.entry_id)),
+            DropCommand::ServeWaitlist(command) => self.serve_waitlist(command)?.about(drop),
+            DropCommand::SettleCancelled => self.settle_cancelled()?.about(drop),
+        };
+        Ok(decision)
     }
 
-    fn schedule(&self, command: &ScheduleDrop) -> Result<Decision, Refusal> {
+    /// Decides the command that creates the drop.
+    ///
+    /// # Errors
+    /// A [`Refusal`]; then nothing must be recorded.
+    pub fn schedule(&self, command: &ScheduleDrop) -> Result<Decision<()>, Refusal> {
         if let Some(origin) = self.origin() {
             if command.key.is_none() || command.key != origin.key {
                 return Err(Refusal::AlreadyScheduled);
@@ -113,12 +137,12 @@ impl DropAggregate {
             let same =
                 self.matches_first_terms(command) && origin.total == command.total_stock.get();
             return same
-                .then(|| Decision::new(Subject::Drop, vec![]))
+                .then(|| Decision::new((), vec![]))
                 .ok_or(Refusal::IdempotencyKeyReused);
         }
         check_schedule(&command.terms)?;
         Ok(Decision::one(
-            Subject::Drop,
+            (),
             DropEvent::DropScheduled(DropScheduled {
                 key: command.key,
                 terms: command.terms.clone(),
@@ -148,7 +172,11 @@ impl DropAggregate {
         *first == terms
     }
 
-    fn reschedule(&self, command: &RescheduleDrop) -> Result<Decision, Refusal> {
+    /// Decides an edit of the terms.
+    ///
+    /// # Errors
+    /// A [`Refusal`]; then nothing must be recorded.
+    pub fn reschedule(&self, command: &RescheduleDrop) -> Result<Decision<()>, Refusal> {
         let terms = self.existing_terms()?;
         let current = self.terms_version();
         if command
@@ -160,11 +188,11 @@ impl DropAggregate {
         self.refuse_if_cancelled()?;
         let edited = command.patch.clone().apply(terms);
         if edited == *terms {
-            return Ok(Decision::new(Subject::Drop, vec![]));
+            return Ok(Decision::new((), vec![]));
         }
         check_schedule(&edited)?;
         Ok(Decision::one(
-            Subject::Drop,
+            (),
             DropEvent::DropRescheduled(DropRescheduled {
                 terms: edited,
                 rescheduled_at: command.at,
@@ -172,25 +200,32 @@ impl DropAggregate {
         ))
     }
 
-    fn cancel(&self, command: &CancelDrop) -> Result<Decision, Refusal> {
+    /// Decides a cancellation.
+    ///
+    /// # Errors
+    /// A [`Refusal`]; then nothing must be recorded.
+    pub fn cancel(&self, command: &CancelDrop) -> Result<Decision<()>, Refusal> {
         self.existing_terms()?;
         if self.cancelled_at().is_some() {
-            return Ok(Decision::new(Subject::Drop, vec![]));
+            return Ok(Decision::new((), vec![]));
         }
         Ok(Decision::one(
-            Subject::Drop,
+            (),
             DropEvent::DropCancelled(DropCancelled {
                 cancelled_at: command.at,
             }),
         ))
     }
 
-    /// Returns the next consequence of a cancellation. Its time is that of the cancellation,
+    /// Decides the next consequence of a cancellation. Its time is that of the cancellation,
     /// however late it is recorded.
-    fn settle_cancelled(&self) -> Result<Decision, Refusal> {
+    ///
+    /// # Errors
+    /// [`Refusal::DropNotFound`] when the drop was never scheduled.
+    pub fn settle_cancelled(&self) -> Result<Decision<()>, Refusal> {
         self.existing_terms()?;
         let Some(at) = self.cancelled_at() else {
-            return Ok(Decision::new(Subject::Drop, vec![]));
+            return Ok(Decision::new((), vec![]));
         };
         let hold = self.first_held().map(|hold| match hold.expires_at <= at {
             // The hold was over at its deadline; cancelling does not extend it.
@@ -200,10 +235,14 @@ impl DropAggregate {
         let entry = || self.waitlist().first_waiting();
         let event =
             hold.or_else(|| entry().map(|entry| self.leave(entry, at, LeaveCause::DropCancelled)));
-        Ok(Decision::new(Subject::Drop, event.into_iter().collect()))
+        Ok(Decision::new((), event.into_iter().collect()))
     }
 
-    fn adjust_stock(&self, command: &AdjustStock) -> Result<Decision, Refusal> {
+    /// Decides a stock adjustment. The subject of a retry is the earlier adjustment.
+    ///
+    /// # Errors
+    /// A [`Refusal`]; then nothing must be recorded.
+    pub fn adjust_stock(&self, command: &AdjustStock) -> Result<Decision<AdjustmentId>, Refusal> {
         self.existing_terms()?;
         let earlier = match command.key.filter(|&key| self.knows_key(key)) {
             Some(key) => Some(
@@ -217,7 +256,7 @@ impl DropAggregate {
                 && made.delta == command.delta
                 && made.reason == command.reason;
             return same
-                .then(|| Decision::new(Subject::Adjustment(made.id), vec![]))
+                .then(|| Decision::new(made.id, vec![]))
                 .ok_or(Refusal::IdempotencyKeyReused);
         }
         self.refuse_if_cancelled()?;
@@ -246,7 +285,7 @@ impl DropAggregate {
         }
         stock.adjust(command.delta);
         Ok(Decision::one(
-            Subject::Adjustment(command.adjustment_id),
+            command.adjustment_id,
             DropEvent::StockAdjusted(StockAdjusted {
                 adjustment_id: command.adjustment_id,
                 key: command.key,
@@ -258,7 +297,11 @@ impl DropAggregate {
         ))
     }
 
-    fn place_hold(&self, command: &PlaceHold) -> Result<Decision, Refusal> {
+    /// Decides a direct hold. The subject of a retry is the earlier hold.
+    ///
+    /// # Errors
+    /// A [`Refusal`]; then nothing must be recorded.
+    pub fn place_hold(&self, command: &PlaceHold) -> Result<Decision<HoldId>, Refusal> {
         let terms = self.existing_terms()?;
         // The caller chose the key, so this is a retry, and history already contains the result. An
         // id works the same way: an existing hold is returned, never placed twice.
@@ -271,7 +314,7 @@ impl DropAggregate {
                 && self.buyer_of(&hold) == command.buyer
                 && hold.quantity == command.quantity;
             return same
-                .then(|| Decision::new(Subject::Hold(hold.id), vec![]))
+                .then(|| Decision::new(hold.id, vec![]))
                 .ok_or(Refusal::IdempotencyKeyReused);
         }
         self.refuse_outside_sale(command.at)?;
@@ -288,7 +331,7 @@ impl DropAggregate {
             });
         }
         Ok(Decision::one(
-            Subject::Hold(command.hold_id),
+            command.hold_id,
             DropEvent::HoldPlaced(HoldPlaced {
                 hold_id: command.hold_id,
                 key: command.key,
@@ -302,28 +345,34 @@ impl DropAggregate {
         ))
     }
 
-    fn release_hold(&self, command: &ReleaseHold) -> Result<Decision, Refusal> {
+    /// Decides the release of a hold.
+    ///
+    /// # Errors
+    /// A [`Refusal`]; then nothing must be recorded.
+    pub fn release_hold(&self, command: &ReleaseHold) -> Result<Decision<()>, Refusal> {
         let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
-        let subject = Subject::Hold(hold.id);
         match self.outcome_of(&hold) {
             (HoldStatus::Purchased, purchased_at) => Err(Refusal::HoldPurchased { purchased_at }),
             (HoldStatus::Expired, _) => Err(Refusal::HoldExpired {
                 expired_at: hold.expires_at,
             }),
-            (HoldStatus::Released, _) => Ok(Decision::new(subject, vec![])),
+            (HoldStatus::Released, _) => Ok(Decision::new((), vec![])),
             (HoldStatus::Held, _) if command.at >= hold.expires_at => Err(Refusal::HoldExpired {
                 expired_at: hold.expires_at,
             }),
             (HoldStatus::Held, _) => Ok(Decision::one(
-                subject,
+                (),
                 self.release(&hold, command.at, ReleaseCause::Buyer),
             )),
         }
     }
 
-    fn confirm_purchase(&self, command: &ConfirmPurchase) -> Result<Decision, Refusal> {
+    /// Decides the purchase of a hold.
+    ///
+    /// # Errors
+    /// A [`Refusal`]; then nothing must be recorded.
+    pub fn confirm_purchase(&self, command: &ConfirmPurchase) -> Result<Decision<()>, Refusal> {
         let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
-        let subject = Subject::Purchase(hold.id);
         match self.outcome_of(&hold) {
             // A different payment for a purchased hold. Returning the purchase as a replay would
             // hide it.
@@ -332,7 +381,7 @@ impl DropAggregate {
             {
                 Err(Refusal::PaymentReferenceConflict { purchased_at })
             }
-            (HoldStatus::Purchased, _) => Ok(Decision::new(subject, vec![])),
+            (HoldStatus::Purchased, _) => Ok(Decision::new((), vec![])),
             (HoldStatus::Expired, _) => Err(Refusal::HoldExpired {
                 expired_at: hold.expires_at,
             }),
@@ -341,7 +390,7 @@ impl DropAggregate {
                 expired_at: hold.expires_at,
             }),
             (HoldStatus::Held, _) => Ok(Decision::one(
-                subject,
+                (),
                 DropEvent::PurchaseConfirmed(PurchaseConfirmed {
                     purchase_id: command.purchase_id,
                     hold_id: hold.id,
@@ -355,15 +404,18 @@ impl DropAggregate {
         }
     }
 
-    fn expire_hold(&self, command: &ExpireHold) -> Result<Decision, Refusal> {
+    /// Decides the expiry of a hold: no event if it is resolved, or not over yet.
+    ///
+    /// # Errors
+    /// A [`Refusal`]; then nothing must be recorded.
+    pub fn expire_hold(&self, command: &ExpireHold) -> Result<Decision<()>, Refusal> {
         let hold = self.hold(command.hold_id).ok_or(Refusal::HoldNotFound)?;
-        let subject = Subject::Hold(hold.id);
         // A hold that a cancellation has resolved does not expire as well.
         let is_held = self.outcome_of(&hold).0 == HoldStatus::Held;
         if !is_held || command.at < hold.expires_at {
-            return Ok(Decision::new(subject, vec![]));
+            return Ok(Decision::new((), vec![]));
         }
-        Ok(Decision::one(subject, self.expire(&hold)))
+        Ok(Decision::one((), self.expire(&hold)))
     }
 
     fn expire(&self, hold: &Hold) -> DropEvent {

@@ -11,15 +11,19 @@
 //! 0029-consequences-are-due-work.md.
 
 use crate::command::{JoinWaitlist, LeaveWaitlist, ServeWaitlist};
-use crate::decide::{Decision, Subject};
+use crate::decide::Decision;
 use crate::drop::DropAggregate;
 use crate::drop::waitlist::{EntryStatus, WaitlistEntry};
 use crate::event::{DropEvent, HoldPlaced, LeaveCause, WaitlistJoined, WaitlistLeft};
 use crate::refusal::Refusal;
-use crate::values::Timestamp;
+use crate::values::{Timestamp, WaitlistId};
 
 impl DropAggregate {
-    pub(crate) fn join_waitlist(&self, command: &JoinWaitlist) -> Result<Decision, Refusal> {
+    /// Decides a request to join. The subject of a retry is the earlier entry.
+    ///
+    /// # Errors
+    /// A [`Refusal`]; then nothing must be recorded.
+    pub fn join_waitlist(&self, command: &JoinWaitlist) -> Result<Decision<WaitlistId>, Refusal> {
         self.existing_terms()?;
         let earlier = match command.key.filter(|&key| self.knows_key(key)) {
             Some(key) => Some(
@@ -33,7 +37,7 @@ impl DropAggregate {
                 && self.buyer_of_entry(entry).id == command.buyer
                 && entry.quantity == command.quantity;
             return same
-                .then(|| Decision::new(Subject::Waitlist(entry.id), vec![]))
+                .then(|| Decision::new(entry.id, vec![]))
                 .ok_or(Refusal::IdempotencyKeyReused);
         }
         self.refuse_outside_sale(command.at)?;
@@ -60,7 +64,7 @@ impl DropAggregate {
             return Err(Refusal::WaitlistFull { limit });
         }
         Ok(Decision::one(
-            Subject::Waitlist(command.entry_id),
+            command.entry_id,
             DropEvent::WaitlistJoined(WaitlistJoined {
                 entry_id: command.entry_id,
                 hold_id: command.hold_id,
@@ -73,28 +77,33 @@ impl DropAggregate {
         ))
     }
 
-    pub(crate) fn leave_waitlist(&self, command: &LeaveWaitlist) -> Result<Decision, Refusal> {
+    /// Decides a request to leave.
+    ///
+    /// # Errors
+    /// A [`Refusal`]; then nothing must be recorded.
+    pub fn leave_waitlist(&self, command: &LeaveWaitlist) -> Result<Decision<()>, Refusal> {
         let entry = self
             .entry(command.entry_id)
             .ok_or(Refusal::WaitlistEntryNotFound)?;
-        let subject = Subject::Waitlist(entry.id);
         match entry.status {
-            EntryStatus::Left => Ok(Decision::new(subject, vec![])),
+            EntryStatus::Left => Ok(Decision::new((), vec![])),
             EntryStatus::Offered => Err(Refusal::AlreadyOffered {
                 hold_id: entry.hold_id,
             }),
             // A cancellation has removed it, recorded or not.
-            EntryStatus::Waiting if self.cancelled_at().is_some() => {
-                Ok(Decision::new(subject, vec![]))
-            }
+            EntryStatus::Waiting if self.cancelled_at().is_some() => Ok(Decision::new((), vec![])),
             EntryStatus::Waiting => Ok(Decision::one(
-                subject,
+                (),
                 self.leave(entry, command.at, LeaveCause::Buyer),
             )),
         }
     }
 
-    pub(crate) fn serve_waitlist(&self, command: &ServeWaitlist) -> Result<Decision, Refusal> {
+    /// Decides the next offer: no event if no entry can be served.
+    ///
+    /// # Errors
+    /// A [`Refusal`]; then nothing must be recorded.
+    pub fn serve_waitlist(&self, command: &ServeWaitlist) -> Result<Decision<()>, Refusal> {
         let terms = self.existing_terms()?;
         let expires_at = command.at.plus_seconds(terms.hold_seconds.get());
         let offer = self.next_entry_to_offer(command.at).map(|entry| {
@@ -109,7 +118,7 @@ impl DropAggregate {
                 waitlist_entry: Some(entry.id),
             })
         });
-        Ok(Decision::new(Subject::Drop, offer.into_iter().collect()))
+        Ok(Decision::new((), offer.into_iter().collect()))
     }
 
     pub(crate) fn leave(

@@ -15,21 +15,19 @@ mod due;
 use std::ops::Range;
 use std::sync::Arc;
 
-use domain::decide::{Decision, Subject};
+use domain::DropEvent;
 use domain::private::Private;
 use domain::values::{DropId, Position, Salt, Sequence, Timestamp};
-use domain::{DropEvent, Refusal};
 use infrastructure::codec::{RecordedEvent, encode};
 use infrastructure::feed::Committed;
 use infrastructure::log::{Batch, Head, MOST_BATCH_BYTES, StoredEvent};
 use infrastructure::ports::Ids;
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use self::command::decide;
-use super::handle::Submission;
-use super::request::{Answer, CommandError, Request};
+pub(super) use self::command::Context;
+use super::request::CommandError;
 use super::state::{State, Undo};
+use super::submission::{AnyRequest, Submission};
 
 /// Maximum requests per batch.
 pub(super) const MOST_REQUESTS: usize = 1_024;
@@ -47,9 +45,8 @@ const LONGEST_WAIT_MS: i64 = 10_000;
 /// several times.
 #[derive(Debug)]
 pub(super) struct Entry {
-    request: Request,
+    request: AnyRequest,
     ids: CandidateIds,
-    reply: oneshot::Sender<Result<Answer, CommandError>>,
     arrived: Timestamp,
 }
 
@@ -80,32 +77,17 @@ struct CandidateIds {
 
 impl Entry {
     pub(super) fn new(submission: Submission, ids: &mut impl Ids) -> Self {
-        let Submission {
-            request,
-            reply,
-            arrived,
-        } = submission;
+        let Submission { request, arrived } = submission;
+        let is_offered = matches!(request, AnyRequest::JoinWaitlist(_));
         let ids = CandidateIds {
             subject: ids.uuid(),
             buyer: ids.uuid(),
             salt: ids.salt(),
-            offer: match request {
-                Request::JoinWaitlist { .. } => ids.uuid(),
-                Request::ScheduleDrop { .. }
-                | Request::RescheduleDrop { .. }
-                | Request::CancelDrop { .. }
-                | Request::AdjustStock { .. }
-                | Request::PlaceHold { .. }
-                | Request::LookUpBuyer { .. }
-                | Request::ReleaseHold { .. }
-                | Request::ConfirmPurchase { .. }
-                | Request::LeaveWaitlist { .. } => Uuid::nil(),
-            },
+            offer: if is_offered { ids.uuid() } else { Uuid::nil() },
         };
         Self {
             request,
             ids,
-            reply,
             arrived,
         }
     }
@@ -119,19 +101,18 @@ impl Entry {
     /// Reports whether the caller has stopped waiting. Nothing has been recorded for it, so it can
     /// be skipped.
     pub(super) fn is_abandoned(&self) -> bool {
-        self.reply.is_closed()
+        self.request.is_abandoned()
     }
 
-    /// Sends the outcome. A caller that has gone away is not an error.
-    pub(super) fn answer(self, answer: Result<Answer, CommandError>) {
-        let _gone = self.reply.send(answer);
+    /// Sends an error: nothing is recorded for this request.
+    pub(super) fn reject(self, error: CommandError) {
+        self.request.reject(error);
     }
 }
 
 #[derive(Debug)]
 struct Decided {
     entry: Entry,
-    outcome: Result<(DropId, Subject), Refusal>,
     at: Timestamp,
     events: Range<usize>,
 }
@@ -204,41 +185,33 @@ impl Draft {
     pub(super) fn decide(
         &mut self,
         state: &mut State,
-        entry: Entry,
+        mut entry: Entry,
         now: Timestamp,
         bounds: Bounds,
     ) {
         if let Some(quarantined) = state.quarantined(&entry.request) {
             // Decided by the known log, so the response needs no commit.
-            return entry.answer(Err(quarantined));
+            return entry.reject(quarantined);
         }
         let arrived = entry.arrived(now);
         let times = Times { now, arrived };
         self.expire_for(state, &entry.request, times);
         let start = self.pending.len();
-        let (drop_id, decision, private) = match decide(state, &entry, times, bounds.max_waitlist) {
-            Ok(decided) => decided,
-            Err(refusal) => return self.keep(entry, Err(refusal), now, start),
+        let context = Context {
+            state,
+            ids: entry.ids,
+            times,
+            max_waiting: bounds.max_waitlist,
         };
-        let subject = decision.subject.clone();
-        if !decision.is_replay() {
-            self.apply(state, drop_id, decision, private, now);
-            self.follow_up(state, drop_id, now, bounds.due_events);
+        if let Some(new) = entry.request.decide(&context)
+            && !new.events.is_empty()
+        {
+            self.apply(state, new.drop_id, new.events, new.private, now);
+            self.follow_up(state, new.drop_id, now, bounds.due_events);
         }
-        self.keep(entry, Ok((drop_id, subject)), now, start);
-    }
-
-    fn keep(
-        &mut self,
-        entry: Entry,
-        outcome: Result<(DropId, Subject), Refusal>,
-        at: Timestamp,
-        start: usize,
-    ) {
         self.decided.push(Decided {
             entry,
-            outcome,
-            at,
+            at: now,
             events: start..self.pending.len(),
         });
     }
@@ -247,11 +220,11 @@ impl Draft {
         &mut self,
         state: &mut State,
         drop_id: DropId,
-        decision: Decision,
+        events: Vec<DropEvent>,
         mut private: Option<Private>,
         at: Timestamp,
     ) {
-        for event in decision.events {
+        for event in events {
             // Only the event that commits to the personal data carries it.
             let private = event.commitment().and_then(|_| private.take());
             let undo = state.apply(drop_id, &event, private.as_ref());
@@ -347,20 +320,8 @@ pub(super) struct Responses {
 impl Responses {
     pub(super) fn send(self) {
         for decided in self.decided {
-            let answer = match decided.outcome {
-                Ok((drop_id, subject)) => Ok(Answer::new(
-                    drop_id,
-                    subject,
-                    decided.at,
-                    Arc::clone(&self.committed),
-                    decided.events,
-                )),
-                Err(refusal) => Err(CommandError::Refused {
-                    refusal,
-                    at: decided.at,
-                }),
-            };
-            decided.entry.answer(answer);
+            let Decided { entry, at, events } = decided;
+            entry.request.respond(at, &self.committed, events);
         }
     }
 }

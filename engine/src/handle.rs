@@ -6,13 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use domain::values::{Position, Timestamp};
+use domain::decide::Standing;
+use domain::values::{AdjustmentId, HoldId, Position, Timestamp, WaitlistId};
 use infrastructure::ports::Clock;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 
-use super::request::{Answer, CommandError, Request};
+use super::request::{
+    Accepted, AdjustStock, CancelDrop, CommandError, ConfirmPurchase, JoinWaitlist, LeaveWaitlist,
+    LookUpBuyer, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
+};
 use super::skew::{ClockFault, ClockSkew};
+use super::submission::{AnyRequest, Request, Submission, Submitted};
 
 /// The engine's ability to record events.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,14 +59,6 @@ impl Health {
     }
 }
 
-#[derive(Debug)]
-pub(super) struct Submission {
-    pub(super) request: Request,
-    pub(super) reply: oneshot::Sender<Result<Answer, CommandError>>,
-    /// The arrival time, which decides if the request has to wait.
-    pub(super) arrived: Timestamp,
-}
-
 /// Stamps arriving requests with the engine's clock, but never earlier than the latest decision.
 #[derive(Clone)]
 pub(super) struct Stamp {
@@ -99,6 +96,11 @@ impl fmt::Debug for Stamp {
 }
 
 /// Hands requests to the engine. Clones share it.
+///
+/// Each kind of request has a method, which returns once the outcome is in the log. Its error is
+/// `Refused` by the rules; `Overloaded`, `Unavailable`, `ClockFault`, `LogRefused` or `Quarantined`
+/// immediately, with nothing recorded; or `Undecided` when the outcome is not known within
+/// [`super::EngineConfig::response_timeout`].
 #[derive(Debug, Clone)]
 pub struct EngineHandle {
     pub(super) queue: mpsc::Sender<Submission>,
@@ -113,23 +115,129 @@ pub struct EngineHandle {
 }
 
 impl EngineHandle {
-    /// Submits `request` and returns once its outcome is in the log.
+    /// Schedules a drop; the outcome has its id.
     ///
     /// # Errors
-    /// [`CommandError`]: `Refused` by the rules. `Overloaded`, `Unavailable`, `ClockFault`,
-    /// `LogRefused` and `Quarantined` are returned immediately, with nothing recorded. `Undecided`
-    /// when the outcome is not known within [`super::EngineConfig::response_timeout`].
-    pub async fn submit(&self, request: Request) -> Result<Answer, CommandError> {
+    /// See [`EngineHandle`].
+    pub fn schedule_drop(
+        &self,
+        request: ScheduleDrop,
+    ) -> impl Future<Output = Result<Accepted, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Edits a drop's terms.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn reschedule_drop(
+        &self,
+        request: RescheduleDrop,
+    ) -> impl Future<Output = Result<Accepted, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Cancels a drop.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn cancel_drop(
+        &self,
+        request: CancelDrop,
+    ) -> impl Future<Output = Result<Accepted, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Adds or removes units.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn adjust_stock(
+        &self,
+        request: AdjustStock,
+    ) -> impl Future<Output = Result<Accepted<AdjustmentId>, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Places a hold.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn place_hold(
+        &self,
+        request: PlaceHold,
+    ) -> impl Future<Output = Result<Accepted<HoldId>, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Releases a hold.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn release_hold(
+        &self,
+        request: ReleaseHold,
+    ) -> impl Future<Output = Result<Accepted, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Purchases a hold.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn confirm_purchase(
+        &self,
+        request: ConfirmPurchase,
+    ) -> impl Future<Output = Result<Accepted, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Joins the waitlist.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn join_waitlist(
+        &self,
+        request: JoinWaitlist,
+    ) -> impl Future<Output = Result<Accepted<WaitlistId>, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Leaves the waitlist.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn leave_waitlist(
+        &self,
+        request: LeaveWaitlist,
+    ) -> impl Future<Output = Result<Accepted, CommandError>> {
+        self.submit(request)
+    }
+
+    /// Returns a buyer's holds and remaining limits.
+    ///
+    /// # Errors
+    /// See [`EngineHandle`].
+    pub fn look_up_buyer(
+        &self,
+        request: LookUpBuyer,
+    ) -> impl Future<Output = Result<Accepted<Standing>, CommandError>> {
+        self.submit(request)
+    }
+
+    async fn submit<R: Request>(&self, request: R) -> Result<Accepted<R::Subject>, CommandError>
+    where
+        AnyRequest: From<Submitted<R>>,
+    {
         {
             let health = self.health.borrow();
             if *health != Health::Live {
                 return Err(health.command_error());
             }
         }
-        let (reply, answer) = oneshot::channel();
+        let (submitted, reply) = Submitted::new(request);
         let submission = Submission {
-            request,
-            reply,
+            request: submitted.into(),
             arrived: self.stamp.now(),
         };
         self.queue
@@ -141,8 +249,8 @@ impl EngineHandle {
         if self.queued().is_multiple_of(self.wake_every) {
             self.many_queued.notify_one();
         }
-        match timeout(self.response_timeout, answer).await {
-            Ok(Ok(answer)) => answer,
+        match timeout(self.response_timeout, reply).await {
+            Ok(Ok(outcome)) => outcome,
             // An engine that stopped in between may have recorded it.
             Ok(Err(_)) | Err(_) => Err(CommandError::Undecided),
         }

@@ -19,11 +19,11 @@ mod deadlines;
 mod draft;
 mod due_work;
 mod handle;
-
 mod quarantine;
 mod request;
 mod skew;
 mod state;
+mod submission;
 mod task;
 mod thread;
 
@@ -35,7 +35,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::handle::Stamp;
 pub use self::handle::{EngineHandle, Health};
-pub use self::request::{Answer, CommandError, NewTerms, Request};
+pub use self::request::{
+    Accepted, AdjustStock, CancelDrop, CommandError, ConfirmPurchase, JoinWaitlist, LeaveWaitlist,
+    LookUpBuyer, NewTerms, PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
+};
 pub use self::skew::{ClockFault, ClockSkew};
 pub use self::task::{Engine, EngineError};
 pub use self::thread::{EnginePanicked, EngineThread};

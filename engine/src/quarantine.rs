@@ -15,8 +15,9 @@ use infrastructure::codec::RecordedEvent;
 use infrastructure::quarantine::{Fault, RefusedEvent};
 
 use super::buyer_index::BuyerIndex;
-use super::request::{CommandError, Request};
+use super::request::CommandError;
 use super::state::{DropSlot, State};
+use super::submission::AnyRequest;
 
 impl State {
     pub(super) fn is_quarantined(&self, drop_id: DropId) -> bool {
@@ -152,36 +153,43 @@ impl State {
     }
 
     /// The error for a request about a quarantined drop; `None` for all other requests.
-    pub(super) fn quarantined(&self, request: &Request) -> Option<CommandError> {
+    pub(super) fn quarantined(&self, request: &AnyRequest) -> Option<CommandError> {
         if self.quarantined.is_empty() {
             return None;
         }
         let drop_id = match request {
-            Request::ScheduleDrop { key, .. } => self.scheduled_with((*key)?)?,
-            Request::RescheduleDrop { drop_id, .. }
-            | Request::CancelDrop { drop_id }
-            | Request::AdjustStock { drop_id, .. }
-            | Request::PlaceHold { drop_id, .. }
-            | Request::LookUpBuyer { drop_id, .. }
-            | Request::JoinWaitlist { drop_id, .. } => *drop_id,
-            Request::ReleaseHold { hold_id } | Request::ConfirmPurchase { hold_id, .. } => {
-                if self.owner_of_hold(*hold_id).is_some() {
-                    return None;
-                }
-                self.likely(hold_id.prefix(), self.strays.get(hold_id))?
-            }
-            Request::LeaveWaitlist { entry_id } => {
-                if self.owner_of_entry(*entry_id).is_some() {
-                    return None;
-                }
-                self.likely(entry_id.prefix(), self.stray_entries.get(entry_id))?
-            }
+            AnyRequest::ScheduleDrop(submitted) => self.scheduled_with(submitted.request.key?)?,
+            AnyRequest::RescheduleDrop(submitted) => submitted.request.drop_id,
+            AnyRequest::CancelDrop(submitted) => submitted.request.drop_id,
+            AnyRequest::AdjustStock(submitted) => submitted.request.drop_id,
+            AnyRequest::PlaceHold(submitted) => submitted.request.drop_id,
+            AnyRequest::LookUpBuyer(submitted) => submitted.request.drop_id,
+            AnyRequest::JoinWaitlist(submitted) => submitted.request.drop_id,
+            AnyRequest::ReleaseHold(submitted) => self.stray_hold(submitted.request.hold_id)?,
+            AnyRequest::ConfirmPurchase(submitted) => self.stray_hold(submitted.request.hold_id)?,
+            AnyRequest::LeaveWaitlist(submitted) => self.stray_entry(submitted.request.entry_id)?,
         };
         let refused = self.quarantined.get(&drop_id)?;
         Some(CommandError::Quarantined {
             drop_id,
             position: refused.position,
         })
+    }
+
+    /// The quarantined drop that an unknown hold may belong to.
+    fn stray_hold(&self, hold_id: HoldId) -> Option<DropId> {
+        if self.owner_of_hold(hold_id).is_some() {
+            return None;
+        }
+        self.likely(hold_id.prefix(), self.strays.get(&hold_id))
+    }
+
+    /// The quarantined drop that an unknown waitlist entry may belong to.
+    fn stray_entry(&self, entry_id: WaitlistId) -> Option<DropId> {
+        if self.owner_of_entry(entry_id).is_some() {
+            return None;
+        }
+        self.likely(entry_id.prefix(), self.stray_entries.get(&entry_id))
     }
 
     /// The quarantined drop that an id belongs to: by a known slot, or by the prefix that the id

@@ -1,10 +1,10 @@
-//! Requests to the engine and their outcomes.
+//! Requests to the engine, in the shop's terms, and their outcomes. The engine adds time, ids and
+//! pseudonyms.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use domain::Refusal;
-use domain::decide::Subject;
 use domain::terms::{DropTerms, TermsPatch};
 use domain::values::{
     BuyerId, DisplayName, DropId, HoldId, KeyDigest, PaymentReference, Position, Quantity, Reason,
@@ -15,81 +15,111 @@ use infrastructure::feed::Committed;
 
 use super::skew::ClockFault;
 
-/// A request in the shop's terms. The engine adds time, ids and pseudonyms.
+/// Schedules a drop.
 #[derive(Debug, Clone)]
-pub enum Request {
-    /// Schedules a drop.
-    ScheduleDrop {
-        /// Idempotency key, unique among all drops.
-        key: Option<KeyDigest>,
-        /// The offer; with `starts_now`, the engine's clock sets `starts_at`.
-        terms: Box<NewTerms>,
-        total_stock: StockCount,
-    },
-    /// Edits a drop's terms.
-    RescheduleDrop {
-        drop_id: DropId,
-        /// The version of the terms that the caller has seen.
-        expected_version: Option<u32>,
-        patch: Box<TermsPatch>,
-    },
-    /// Cancels a drop.
-    CancelDrop { drop_id: DropId },
-    /// Adds or removes units.
-    AdjustStock {
-        drop_id: DropId,
-        /// Idempotency key, unique within the drop.
-        key: Option<KeyDigest>,
-        /// The total that the caller has seen; `None` accepts any.
-        expected_total: Option<u32>,
-        /// Units to add, or to remove if negative.
-        delta: i32,
-        reason: Reason,
-    },
-    /// Places a hold.
-    PlaceHold {
-        drop_id: DropId,
-        /// Idempotency key, unique within the drop.
-        key: Option<KeyDigest>,
-        /// The same key in its other scope. A retry is recognised by it as well, if this buyer has
-        /// used it.
-        other_key: Option<KeyDigest>,
-        /// The shop's id of the buyer.
-        buyer_id: BuyerId,
-        /// The name that the buyer agreed to show.
-        display_name: Option<DisplayName>,
-        quantity: Quantity,
-    },
-    /// Returns a buyer's holds and remaining limits. Changes nothing.
-    LookUpBuyer {
-        drop_id: DropId,
-        /// The shop's id of the buyer.
-        buyer_id: BuyerId,
-    },
-    /// Releases a hold.
-    ReleaseHold { hold_id: HoldId },
-    /// Purchases a hold.
-    ConfirmPurchase {
-        hold_id: HoldId,
-        /// The payment system's identifier of the payment.
-        payment_reference: Option<PaymentReference>,
-    },
-    /// Joins the waitlist.
-    JoinWaitlist {
-        drop_id: DropId,
-        /// Idempotency key, unique within the drop.
-        key: Option<KeyDigest>,
-        /// The same key in its other scope. A retry is recognised by it as well, if this buyer has
-        /// used it.
-        other_key: Option<KeyDigest>,
-        /// The shop's id of the buyer.
-        buyer_id: BuyerId,
-        /// The name that the buyer agreed to show.
-        display_name: Option<DisplayName>,
-        quantity: Quantity,
-    },
-    /// Leaves the waitlist.
-    LeaveWaitlist { entry_id: WaitlistId },
+pub struct ScheduleDrop {
+    /// Idempotency key, unique among all drops.
+    pub key: Option<KeyDigest>,
+    /// The offer; with `starts_now`, the engine's clock sets `starts_at`.
+    pub terms: Box<NewTerms>,
+    pub total_stock: StockCount,
+}
+
+/// Edits a drop's terms.
+#[derive(Debug, Clone)]
+pub struct RescheduleDrop {
+    pub drop_id: DropId,
+    /// The version of the terms that the caller has seen; `None` accepts any.
+    pub expected_version: Option<u32>,
+    pub patch: Box<TermsPatch>,
+}
+
+/// Cancels a drop.
+#[derive(Debug, Clone)]
+pub struct CancelDrop {
+    pub drop_id: DropId,
+}
+
+/// Adds or removes units.
+#[derive(Debug, Clone)]
+pub struct AdjustStock {
+    pub drop_id: DropId,
+    /// Idempotency key, unique within the drop.
+    pub key: Option<KeyDigest>,
+    /// The total that the caller has seen; `None` accepts any.
+    pub expected_total: Option<u32>,
+    /// Units to add, or to remove if negative.
+    pub delta: i32,
+    pub reason: Reason,
+}
+
+/// Places a hold.
+#[derive(Debug, Clone)]
+pub struct PlaceHold {
+    pub drop_id: DropId,
+    /// Idempotency key, unique within the drop.
+    pub key: Option<KeyDigest>,
+    /// The same key in its other scope. A retry is recognised by it as well, if this buyer has used
+    /// it.
+    pub other_key: Option<KeyDigest>,
+    /// The shop's id of the buyer.
+    pub buyer_id: BuyerId,
+    /// The name that the buyer agreed to show.
+    pub display_name: Option<DisplayName>,
+    pub quantity: Quantity,
+}
+
+/// Releases a hold.
+#[derive(Debug, Clone)]
+pub struct ReleaseHold {
+    pub hold_id: HoldId,
+}
+
+/// Purchases a hold.
+#[derive(Debug, Clone)]
+pub struct ConfirmPurchase {
+    pub hold_id: HoldId,
+    /// The payment system's identifier of the payment.
+    pub payment_reference: Option<PaymentReference>,
+}
+
+/// Joins the waitlist.
+#[derive(Debug, Clone)]
+pub struct JoinWaitlist {
+    pub drop_id: DropId,
+    /// Idempotency key, unique within the drop.
+    pub key: Option<KeyDigest>,
+    /// The same key in its other scope. A retry is recognised by it as well, if this buyer has used
+    /// it.
+    pub other_key: Option<KeyDigest>,
+    /// The shop's id of the buyer.
+    pub buyer_id: BuyerId,
+    /// The name that the buyer agreed to show.
+    pub display_name: Option<DisplayName>,
+    pub quantity: Quantity,
+}
+
+/// Leaves the waitlist.
+#[derive(Debug, Clone)]
+pub struct LeaveWaitlist {
+    pub entry_id: WaitlistId,
+}
+
+/// Returns a buyer's holds and remaining limits. A query, but it goes through the queue of the
+/// commands, for three reasons:
+///
+/// - The engine's state has decisions that are not committed yet and may be rolled back. The
+///   response has to wait for them, and for the confirmation that no other node has appended since.
+///   A batch does both for all of its requests together, even if it has no events.
+/// - A hold that is over counts towards the limits until its expiry is recorded, so the look-up may
+///   have to record expiries, which only the queue's order permits.
+/// - The views cannot replace the engine: they do not recognise a buyer by the shop's id, and they
+///   have no throttle.
+#[derive(Debug, Clone)]
+pub struct LookUpBuyer {
+    pub drop_id: DropId,
+    /// The shop's id of the buyer.
+    pub buyer_id: BuyerId,
 }
 
 /// Terms of a drop that is not scheduled yet; its start may be the time of scheduling.
@@ -103,30 +133,27 @@ pub struct NewTerms {
 
 /// An accepted request and the recorded events that it produced.
 #[derive(Debug, Clone)]
-pub struct Answer {
+pub struct Accepted<S = ()> {
     pub drop_id: DropId,
-    /// The hold, entry or drop that the request was about.
-    pub subject: Subject,
+    /// The id that the request itself does not have: of the hold, waitlist entry or adjustment that
+    /// it produced. For a look-up, the buyer's standing.
+    pub subject: S,
     /// When it was decided.
     pub at: Timestamp,
-    committed: Arc<Committed>,
-    events: Range<usize>,
+    pub(super) committed: Arc<Committed>,
+    pub(super) events: Range<usize>,
 }
 
-impl Answer {
-    pub(super) fn new(
-        drop_id: DropId,
-        subject: Subject,
-        at: Timestamp,
-        committed: Arc<Committed>,
-        events: Range<usize>,
-    ) -> Self {
-        Self {
-            drop_id,
-            subject,
-            at,
-            committed,
-            events,
+impl<S> Accepted<S> {
+    /// Replaces the subject.
+    #[must_use]
+    pub fn map<T>(self, of: impl FnOnce(S) -> T) -> Accepted<T> {
+        Accepted {
+            drop_id: self.drop_id,
+            subject: of(self.subject),
+            at: self.at,
+            committed: self.committed,
+            events: self.events,
         }
     }
 

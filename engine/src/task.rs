@@ -27,10 +27,11 @@ use self::clock::{Compared, Comparing};
 use self::proof::HeldBack;
 use super::EngineConfig;
 use super::draft::{Draft, Entry};
-use super::handle::{Health, Stamp, Submission};
+use super::handle::{Health, Stamp};
 use super::request::CommandError;
 use super::skew::{ClockSkew, ClockWatch, Comparison};
 use super::state::State;
+use super::submission::Submission;
 
 /// After a conflict, this many appends in a row are made in turn; if no other node appended
 /// meanwhile, the engine appends without turns again.
@@ -367,7 +368,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         );
         self.set_draft_aside();
         for entry in refused.roll_back(&mut self.state) {
-            entry.answer(Err(CommandError::TooLarge));
+            entry.reject(CommandError::TooLarge);
         }
     }
 

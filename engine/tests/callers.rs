@@ -14,6 +14,7 @@ use crate::support::build::{
 };
 use crate::support::counted::Counted;
 use crate::support::node::{Node, SetClock, hold_of, pass, settle};
+use crate::support::request::submit;
 use crate::support::shop::{Shop, refusal, sold_out};
 
 // Responses.
@@ -107,7 +108,7 @@ async fn five_thousand_simultaneous_expiries_are_recorded_once_each() {
     let mut sent = vec![];
     for n in 0..5_000 {
         let (handle, request) = (shop.node.handle.clone(), shop.hold(&format!("k{n}"), 1));
-        sent.push(tokio::spawn(async move { handle.submit(request).await }));
+        sent.push(tokio::spawn(async move { submit(&handle, request).await }));
     }
     let mut last = Timestamp::default();
     for task in sent {
@@ -279,7 +280,7 @@ async fn requests_queued_behind_a_conflict_get_a_response() {
     // As many as fit into one batch: with the first, one more than can be decided in one turn.
     for n in 0..1_024 {
         let (handle, request) = (shop.node.handle.clone(), shop.hold(&format!("k{n}"), 1));
-        sent.push(tokio::spawn(async move { handle.submit(request).await }));
+        sent.push(tokio::spawn(async move { submit(&handle, request).await }));
     }
     settle().await;
     shop.stock_adjusts(1);
@@ -304,7 +305,7 @@ async fn engines_under_contention_all_get_a_turn() {
     for n in 0..300 {
         let handle = nodes[n % 2].handle.clone();
         let request = shop.hold(&format!("k{n}"), 1);
-        sent.push(tokio::spawn(async move { handle.submit(request).await }));
+        sent.push(tokio::spawn(async move { submit(&handle, request).await }));
         pass(1).await;
     }
     for task in sent {

@@ -4,18 +4,18 @@
 
 use std::time::Duration;
 
+use crate::support::build::{all, hold, key, kinds, new_year, purchase, sample, schedule, terms};
+use crate::support::database::fresh_database;
+use crate::support::node::{Node, SetClock, pass};
+use crate::support::request::Request;
+use crate::support::shop::refusal;
 use domain::values::{DropId, Position, Sequence, StockCount, Timestamp};
-use engine::{Clock, ClockFault, CommandError, EngineConfig, Health, NewTerms, Request};
+use engine::{Clock, ClockFault, CommandError, EngineConfig, Health, NewTerms};
 use infrastructure::error::AppendError;
 use infrastructure::log::memory::{Faults, MemoryLog};
 use infrastructure::log::postgres::PostgresLog;
 use infrastructure::log::{Batch, EventLog, Head, StoredEvent, Turn};
 use sqlx::PgPool;
-
-use crate::support::build::{all, hold, key, kinds, new_year, purchase, sample, schedule, terms};
-use crate::support::database::fresh_database;
-use crate::support::node::{Node, SetClock, pass};
-use crate::support::shop::refusal;
 
 const TEN_MINUTES_MS: i64 = 600_000;
 /// The limit of the database, and of an engine by default.

@@ -7,7 +7,7 @@ use domain::decide::Subject;
 use domain::drop::HoldStatus;
 use domain::values::{DropId, HoldId, Timestamp};
 use domain::{DropEvent, Refusal};
-use engine::{Clock, CommandError, EngineConfig, Request, VirtualClock};
+use engine::{Clock, CommandError, EngineConfig, VirtualClock};
 use infrastructure::codec::RecordedEvent;
 use infrastructure::log::EventLog;
 use infrastructure::log::memory::{Faults, MemoryLog};
@@ -16,6 +16,7 @@ use crate::support::build::{
     adjust, aggregate, assert_is_chain, decoded, hold, join, new_year, purchase, release, schedule,
 };
 use crate::support::node::{Node, hold_of, pass, settle};
+use crate::support::request::{Answer, Request, submit};
 use crate::support::shop::{Shop, refusal, sold_out};
 
 /// More due work than the engine records in ten batches.
@@ -39,15 +40,11 @@ async fn fill(node: &Node, drop_id: DropId, many: usize) -> Vec<HoldId> {
     sent.iter().map(hold_of).collect()
 }
 
-async fn submit_all(
-    node: &Node,
-    many: usize,
-    request: impl Fn(usize) -> Request,
-) -> Vec<engine::Answer> {
+async fn submit_all(node: &Node, many: usize, request: impl Fn(usize) -> Request) -> Vec<Answer> {
     let sent: Vec<_> = (0..many)
         .map(|n| {
             let (handle, request) = (node.handle.clone(), request(n));
-            tokio::spawn(async move { handle.submit(request).await })
+            tokio::spawn(async move { submit(&handle, request).await })
         })
         .collect();
     let mut answers = vec![];

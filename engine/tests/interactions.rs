@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use crate::support::build::{hold, new_year, sample, schedule};
+use crate::support::node::{Node, SetClock, pass, settle};
+use crate::support::request::{Answer, Request, submit};
 use domain::DropEvent;
 use domain::values::{DropId, Position, Timestamp};
-use engine::{
-    Answer, Clock, CommandError, EngineConfig, EngineThread, Health, RandomIds, Request, load,
-};
+use engine::{Clock, CommandError, EngineConfig, EngineThread, Health, RandomIds, load};
 use infrastructure::feed::Feed;
 use infrastructure::log::memory::{Faults, MemoryLog, MemoryTurn};
 use infrastructure::log::{EventLog, Hash};
@@ -60,8 +61,7 @@ async fn due_work_during_a_batch_between_turns_does_not_spin() {
     .await
     .unwrap();
     let _thread = EngineThread::start(engine).unwrap();
-    let drop_id = handle
-        .submit(schedule("drop", 10_000, 60))
+    let drop_id = submit(&handle, schedule("drop", 10_000, 60))
         .await
         .unwrap()
         .drop_id;
@@ -69,17 +69,13 @@ async fn due_work_during_a_batch_between_turns_does_not_spin() {
     // decisions.
     for readings in 1..=24 {
         log.set_faults(Faults::default());
-        let first = handle
-            .submit(named(drop_id, &format!("{readings}-a")))
-            .await;
-        let second = handle
-            .submit(named(drop_id, &format!("{readings}-b")))
-            .await;
+        let first = submit(&handle, named(drop_id, &format!("{readings}-a"))).await;
+        let second = submit(&handle, named(drop_id, &format!("{readings}-b"))).await;
         second.unwrap();
         // Another node appends first, so the engine takes turns for a while.
         let turn = log.take_turn().await.unwrap();
         let (raced, lost) = (handle.clone(), named(drop_id, &format!("{readings}-c")));
-        let raced = tokio::spawn(async move { raced.submit(lost).await });
+        let raced = tokio::spawn(async move { submit(&raced, lost).await });
         pass(5).await;
         log.append_stock(sample("elsewhere", readings));
         log.set_faults(Faults {

@@ -1,12 +1,11 @@
 //! Scopes of idempotency keys: a buyer's own, and the scope shared by trusted callers.
 
-use domain::Refusal;
-use domain::values::{HoldId, KeyDigest};
-use engine::Request;
-
 use crate::support::build::{buyer, hold, key, quantity};
 use crate::support::node::{Node, hold_of};
+use crate::support::request::{Answer, Request};
 use crate::support::shop::{Shop, refusal};
+use domain::Refusal;
+use domain::values::{HoldId, KeyDigest};
 
 /// A key in one buyer's scope, as the API digests it.
 fn own(buyer_name: &str, text: &str) -> KeyDigest {
@@ -41,7 +40,7 @@ async fn placed(node: &Node, request: Request) -> HoldId {
 }
 
 #[track_caller]
-fn assert_replayed(answer: &engine::Answer, hold_id: HoldId) {
+fn assert_replayed(answer: &Answer, hold_id: HoldId) {
     assert!(answer.is_replay());
     assert_eq!(hold_of(answer), hold_id);
 }

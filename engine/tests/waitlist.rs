@@ -5,7 +5,7 @@ use domain::decide::Subject;
 use domain::terms::TermsPatch;
 use domain::values::{DropId, HoldId, Pseudonym, WaitlistId};
 use domain::{DropCommand, DropEvent, Refusal};
-use engine::{Answer, Clock, CommandError, Request, VirtualClock};
+use engine::{Clock, CommandError, VirtualClock};
 use infrastructure::log::memory::MemoryLog;
 use uuid::Uuid;
 
@@ -14,6 +14,8 @@ use crate::support::build::{
     schedule, stock_event, stock_program,
 };
 use crate::support::node::{Node, hold_of, pass, settle};
+use crate::support::request::{Answer, Request};
+use uuid::Uuid;
 
 /// One unit, held by `ann` for a minute, and waitlist entries of `bob` and `cid` for it.
 struct Queue {

@@ -3,10 +3,10 @@
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use domain::decide::{Standing, Subject};
+use domain::decide::Standing;
 use domain::drop::HoldStatus;
 use domain::values::{BuyerId, Timestamp};
-use engine::Request;
+use engine::LookUpBuyer;
 use projections::views::PurchaserOrder;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -101,15 +101,15 @@ pub(crate) async fn standing(
 ) -> Result<Response, Problem> {
     caller.must_be(&buyer_id)?;
     let may_see_ids = visitor.is_admin || matches!(caller, Caller::Buyer(_));
-    let request = Request::LookUpBuyer {
+    let request = LookUpBuyer {
         drop_id,
         buyer_id: buyer_id.clone(),
     };
-    let answer = app.engine.submit(request).await.map_err(unanswered)?;
-    let Subject::Buyer(standing) = answer.subject else {
-        let defect = std::io::Error::other("the engine returned something else than a buyer");
-        return Err(Problem::internal(&defect));
-    };
+    let answer = app
+        .engine
+        .look_up_buyer(request)
+        .await
+        .map_err(unanswered)?;
     let Standing {
         held,
         purchased,
@@ -117,7 +117,7 @@ pub(crate) async fn standing(
         next_hold_at,
         holds,
         entry,
-    } = *standing;
+    } = answer.subject;
     let server_time = answer.at;
     // The views have applied everything that the engine's response is based on.
     let live = |hold_id| {

@@ -1,192 +1,215 @@
 //! Turns a request into a command: finds the buyer's pseudonym in the drop, adds new ids, and sets
 //! the time that the command is decided at.
 
-use domain::command::{
-    AdjustStock, CancelDrop, ConfirmPurchase, JoinWaitlist, LeaveWaitlist, PlaceHold, ReleaseHold,
-    RescheduleDrop, ScheduleDrop,
-};
-use domain::decide::{Decision, Subject};
+use domain::command;
+use domain::decide::{Decision, Standing};
 use domain::private::Private;
 use domain::values::{
     AdjustmentId, BuyerId, DisplayName, DropId, HoldId, KeyDigest, Pseudonym, PurchaseId,
     Timestamp, WaitlistId,
 };
-use domain::{DropCommand, Refusal};
+use domain::{DropAggregate, Refusal};
 
-use super::{CandidateIds, Entry, Times};
-use crate::request::{NewTerms, Request};
+use super::{CandidateIds, Times};
+use crate::request::{
+    AdjustStock, CancelDrop, ConfirmPurchase, JoinWaitlist, LeaveWaitlist, LookUpBuyer, NewTerms,
+    PlaceHold, ReleaseHold, RescheduleDrop, ScheduleDrop,
+};
 use crate::state::{DropState, State};
+use crate::submission::{DecisionResult, Request};
 
-pub(super) type DecisionResult = Result<(DropId, Decision, Option<Private>), Refusal>;
-
-/// Turns a request into a command of its drop and decides it.
+/// The inputs of a decision, apart from the request.
 ///
 /// A purchase and a release count from their arrival, even when they are decided later, because the
 /// buyer was shown `expires_at`. Everything else is decided at `now`.
-pub(super) fn decide(
-    state: &State,
-    entry: &Entry,
-    times: Times,
-    max_waiting: u32,
-) -> DecisionResult {
-    let ids = entry.ids;
-    let at = times.now;
-    match &entry.request {
-        Request::ScheduleDrop {
-            key,
-            terms,
-            total_stock,
-        } => {
-            let drop_id = key
-                .and_then(|key| state.scheduled_with(key))
-                .unwrap_or(DropId(ids.subject));
-            let terms = starting(terms, at);
-            let command = ScheduleDrop {
-                key: *key,
-                terms,
-                total_stock: *total_stock,
-                at,
-            };
-            let unscheduled = domain::DropAggregate::default();
-            let aggregate = state
-                .drop(drop_id)
-                .map_or(&unscheduled, |drop| &drop.aggregate);
-            Ok((
-                drop_id,
-                aggregate.decide(&DropCommand::ScheduleDrop(command))?,
-                None,
-            ))
-        }
-        Request::RescheduleDrop {
-            drop_id,
-            expected_version,
-            patch,
-        } => {
-            let command = RescheduleDrop {
-                expected_version: *expected_version,
-                patch: patch.as_ref().clone(),
-                at,
-            };
-            about(
-                find(state, *drop_id)?,
-                &DropCommand::RescheduleDrop(command),
-                None,
-            )
-        }
-        Request::CancelDrop { drop_id } => about(
-            find(state, *drop_id)?,
-            &DropCommand::CancelDrop(CancelDrop { at }),
+#[derive(Debug)]
+pub(crate) struct Context<'a> {
+    pub(super) state: &'a State,
+    pub(super) ids: CandidateIds,
+    pub(super) times: Times,
+    /// See [`crate::EngineConfig::max_waitlist`].
+    pub(super) max_waiting: u32,
+}
+
+impl Request for ScheduleDrop {
+    type Subject = ();
+
+    fn decide(&self, context: &Context<'_>) -> DecisionResult<()> {
+        let state = context.state;
+        let drop_id = self
+            .key
+            .and_then(|key| state.scheduled_with(key))
+            .unwrap_or(DropId(context.ids.subject));
+        let at = context.times.now;
+        let command = command::ScheduleDrop {
+            key: self.key,
+            terms: starting(&self.terms, at),
+            total_stock: self.total_stock,
+            at,
+        };
+        let unscheduled = DropAggregate::default();
+        let aggregate = state
+            .drop(drop_id)
+            .map_or(&unscheduled, |drop| &drop.aggregate);
+        Ok((drop_id, aggregate.schedule(&command)?, None))
+    }
+}
+
+impl Request for RescheduleDrop {
+    type Subject = ();
+
+    fn decide(&self, context: &Context<'_>) -> DecisionResult<()> {
+        let drop = context.find(self.drop_id)?;
+        let decision = drop.aggregate.reschedule(&command::RescheduleDrop {
+            expected_version: self.expected_version,
+            patch: self.patch.as_ref().clone(),
+            at: context.times.now,
+        })?;
+        Ok((drop.id, decision, None))
+    }
+}
+
+impl Request for CancelDrop {
+    type Subject = ();
+
+    fn decide(&self, context: &Context<'_>) -> DecisionResult<()> {
+        let drop = context.find(self.drop_id)?;
+        let at = context.times.now;
+        Ok((
+            drop.id,
+            drop.aggregate.cancel(&command::CancelDrop { at })?,
             None,
-        ),
-        Request::AdjustStock {
-            drop_id,
-            key,
-            expected_total,
-            delta,
-            reason,
-        } => {
-            let command = AdjustStock {
-                adjustment_id: AdjustmentId(ids.subject),
-                key: *key,
-                expected_total: *expected_total,
-                delta: *delta,
-                reason: reason.clone(),
-                at,
-            };
-            about(
-                find(state, *drop_id)?,
-                &DropCommand::AdjustStock(command),
-                None,
-            )
-        }
-        Request::PlaceHold {
-            drop_id,
-            key,
-            other_key,
-            buyer_id,
-            display_name,
-            quantity,
-        } => {
-            let drop = find(state, *drop_id)?;
-            let (buyer, private) = identify(drop, ids, buyer_id, display_name.as_ref());
-            let command = PlaceHold {
-                hold_id: HoldId::for_drop(*drop_id, ids.subject),
-                key: key_used(drop, buyer, [*key, *other_key]),
-                buyer,
-                quantity: *quantity,
-                commitment: private.as_ref().map(Private::commitment),
-                at,
-            };
-            about(drop, &DropCommand::PlaceHold(command), private)
-        }
-        Request::LookUpBuyer { drop_id, buyer_id } => {
-            let drop = find(state, *drop_id)?;
-            let (buyer, _) = identify(drop, ids, buyer_id, None);
-            let subject = Subject::Buyer(Box::new(drop.aggregate.standing(buyer, at)?));
-            let events = vec![];
-            Ok((*drop_id, Decision { events, subject }, None))
-        }
-        Request::ReleaseHold { hold_id } => {
-            let drop = state.drop_of(*hold_id).ok_or(Refusal::HoldNotFound)?;
-            let command = ReleaseHold {
-                hold_id: *hold_id,
-                at: times.of_arrival(drop, *hold_id),
-            };
-            about(drop, &DropCommand::ReleaseHold(command), None)
-        }
-        Request::ConfirmPurchase {
+        ))
+    }
+}
+
+impl Request for AdjustStock {
+    type Subject = AdjustmentId;
+
+    fn decide(&self, context: &Context<'_>) -> DecisionResult<AdjustmentId> {
+        let drop = context.find(self.drop_id)?;
+        let decision = drop.aggregate.adjust_stock(&command::AdjustStock {
+            adjustment_id: AdjustmentId(context.ids.subject),
+            key: self.key,
+            expected_total: self.expected_total,
+            delta: self.delta,
+            reason: self.reason.clone(),
+            at: context.times.now,
+        })?;
+        Ok((drop.id, decision, None))
+    }
+}
+
+impl Request for PlaceHold {
+    type Subject = HoldId;
+
+    fn decide(&self, context: &Context<'_>) -> DecisionResult<HoldId> {
+        let drop = context.find(self.drop_id)?;
+        let ids = context.ids;
+        let (buyer, private) = identify(drop, ids, &self.buyer_id, self.display_name.as_ref());
+        let decision = drop.aggregate.place_hold(&command::PlaceHold {
+            hold_id: HoldId::for_drop(self.drop_id, ids.subject),
+            key: key_used(drop, buyer, [self.key, self.other_key]),
+            buyer,
+            quantity: self.quantity,
+            commitment: private.as_ref().map(Private::commitment),
+            at: context.times.now,
+        })?;
+        Ok((drop.id, decision, private))
+    }
+}
+
+impl Request for LookUpBuyer {
+    type Subject = Standing;
+
+    fn decide(&self, context: &Context<'_>) -> DecisionResult<Standing> {
+        let drop = context.find(self.drop_id)?;
+        let (buyer, _) = identify(drop, context.ids, &self.buyer_id, None);
+        let decision = Decision {
+            events: vec![],
+            subject: drop.aggregate.standing(buyer, context.times.now)?,
+        };
+        Ok((drop.id, decision, None))
+    }
+}
+
+impl Request for ReleaseHold {
+    type Subject = ();
+
+    fn decide(&self, context: &Context<'_>) -> DecisionResult<()> {
+        let hold_id = self.hold_id;
+        let drop = context.state.drop_of(hold_id);
+        let drop = drop.ok_or(Refusal::HoldNotFound)?;
+        let at = context.times.of_arrival(drop, hold_id);
+        let command = command::ReleaseHold { hold_id, at };
+        Ok((drop.id, drop.aggregate.release_hold(&command)?, None))
+    }
+}
+
+impl Request for ConfirmPurchase {
+    type Subject = ();
+
+    fn decide(&self, context: &Context<'_>) -> DecisionResult<()> {
+        let Self {
             hold_id,
             payment_reference,
-        } => {
-            let drop = state.drop_of(*hold_id).ok_or(Refusal::HoldNotFound)?;
-            let is_recorded = payment_reference
-                .as_ref()
-                .is_some_and(|reference| drop.was_paid_by(*hold_id, reference));
-            let private = payment_reference
-                .clone()
-                .map(|reference| Private::payment(ids.salt, reference));
-            let command = ConfirmPurchase {
-                purchase_id: PurchaseId(ids.subject),
-                hold_id: *hold_id,
-                commitment: private.as_ref().map(Private::commitment),
-                is_recorded,
-                at: times.of_arrival(drop, *hold_id),
-            };
-            about(drop, &DropCommand::ConfirmPurchase(command), private)
-        }
-        Request::JoinWaitlist {
-            drop_id,
-            key,
-            other_key,
-            buyer_id,
-            display_name,
-            quantity,
-        } => {
-            let drop = find(state, *drop_id)?;
-            let (buyer, private) = identify(drop, ids, buyer_id, display_name.as_ref());
-            let command = JoinWaitlist {
-                entry_id: WaitlistId::for_drop(*drop_id, ids.subject),
-                hold_id: HoldId::for_drop(*drop_id, ids.offer),
-                key: key_used(drop, buyer, [*key, *other_key]),
-                buyer,
-                quantity: *quantity,
-                commitment: private.as_ref().map(Private::commitment),
-                max_waiting,
-                at,
-            };
-            about(drop, &DropCommand::JoinWaitlist(command), private)
-        }
-        Request::LeaveWaitlist { entry_id } => {
-            let drop = state
-                .drop_of_entry(*entry_id)
-                .ok_or(Refusal::WaitlistEntryNotFound)?;
-            let entry_id = *entry_id;
-            about(
-                drop,
-                &DropCommand::LeaveWaitlist(LeaveWaitlist { entry_id, at }),
-                None,
-            )
-        }
+        } = self;
+        let drop = context.state.drop_of(*hold_id);
+        let drop = drop.ok_or(Refusal::HoldNotFound)?;
+        let is_recorded = payment_reference
+            .as_ref()
+            .is_some_and(|reference| drop.was_paid_by(*hold_id, reference));
+        let private = payment_reference
+            .clone()
+            .map(|reference| Private::payment(context.ids.salt, reference));
+        let decision = drop.aggregate.confirm_purchase(&command::ConfirmPurchase {
+            purchase_id: PurchaseId(context.ids.subject),
+            hold_id: *hold_id,
+            commitment: private.as_ref().map(Private::commitment),
+            is_recorded,
+            at: context.times.of_arrival(drop, *hold_id),
+        })?;
+        Ok((drop.id, decision, private))
+    }
+}
+
+impl Request for JoinWaitlist {
+    type Subject = WaitlistId;
+
+    fn decide(&self, context: &Context<'_>) -> DecisionResult<WaitlistId> {
+        let drop = context.find(self.drop_id)?;
+        let ids = context.ids;
+        let (buyer, private) = identify(drop, ids, &self.buyer_id, self.display_name.as_ref());
+        let decision = drop.aggregate.join_waitlist(&command::JoinWaitlist {
+            entry_id: WaitlistId::for_drop(self.drop_id, ids.subject),
+            hold_id: HoldId::for_drop(self.drop_id, ids.offer),
+            key: key_used(drop, buyer, [self.key, self.other_key]),
+            buyer,
+            quantity: self.quantity,
+            commitment: private.as_ref().map(Private::commitment),
+            max_waiting: context.max_waiting,
+            at: context.times.now,
+        })?;
+        Ok((drop.id, decision, private))
+    }
+}
+
+impl Request for LeaveWaitlist {
+    type Subject = ();
+
+    fn decide(&self, context: &Context<'_>) -> DecisionResult<()> {
+        let entry_id = self.entry_id;
+        let drop = context.state.drop_of_entry(entry_id);
+        let drop = drop.ok_or(Refusal::WaitlistEntryNotFound)?;
+        let at = context.times.now;
+        let command = command::LeaveWaitlist { entry_id, at };
+        Ok((drop.id, drop.aggregate.leave_waitlist(&command)?, None))
+    }
+}
+
+impl Context<'_> {
+    fn find(&self, drop_id: DropId) -> Result<&DropState, Refusal> {
+        self.state.drop(drop_id).ok_or(Refusal::DropNotFound)
     }
 }
 
@@ -197,14 +220,6 @@ impl Times {
         let placed_at = drop.aggregate.hold(hold_id).map(|hold| hold.placed_at);
         self.arrived.max(placed_at.unwrap_or_default())
     }
-}
-
-fn find(state: &State, drop_id: DropId) -> Result<&DropState, Refusal> {
-    state.drop(drop_id).ok_or(Refusal::DropNotFound)
-}
-
-fn about(drop: &DropState, command: &DropCommand, private: Option<Private>) -> DecisionResult {
-    Ok((drop.id, drop.aggregate.decide(command)?, private))
 }
 
 /// The key to decide with: the one that `buyer` has already used, otherwise the first.

@@ -9,14 +9,16 @@
 //!
 //! Source: docs/decisions/0029-consequences-are-due-work.md.
 
-use domain::DropCommand;
 use domain::command::{ExpireHold, ServeWaitlist};
 use domain::drop::HoldStatus;
 use domain::values::{BuyerId, DropId, HoldId, Timestamp};
 
 use super::{Draft, Times};
-use crate::request::Request;
+use crate::request::{
+    AdjustStock, ConfirmPurchase, JoinWaitlist, LookUpBuyer, PlaceHold, ReleaseHold,
+};
 use crate::state::{DropState, Due, State};
+use crate::submission::{AnyRequest, Submitted};
 
 /// Maximum expiries that are recorded ahead of their turn for one request.
 const MOST_EXPIRED: usize = 512;
@@ -61,50 +63,67 @@ impl Draft {
 
     /// Records those expiries of a drop that would cause `request` to be refused: they were due
     /// when it arrived and have not had their turn yet.
-    pub(super) fn expire_for(&mut self, state: &mut State, request: &Request, times: Times) {
+    pub(super) fn expire_for(&mut self, state: &mut State, request: &AnyRequest, times: Times) {
         match request {
-            Request::PlaceHold {
-                drop_id,
-                buyer_id,
-                quantity,
+            AnyRequest::PlaceHold(Submitted { request, .. }) => {
+                self.expire_for_hold(state, request, times);
+            }
+            AnyRequest::AdjustStock(Submitted { request, .. }) => {
+                self.expire_for_adjustment(state, request, times);
+            }
+            AnyRequest::JoinWaitlist(Submitted {
+                request: JoinWaitlist {
+                    drop_id, buyer_id, ..
+                },
                 ..
-            } if state.may_be_overdue(*drop_id, times.arrived) => {
-                self.expire_of_buyer(state, *drop_id, buyer_id, times);
-                let units = quantity.get();
-                let lacks = |drop: &DropState| {
-                    drop.aggregate.available_for_direct_holds(times.now) < units
-                        && drop.aggregate.waitlist().wanted() <= SHORT_WAITLIST
-                };
-                self.expire_while(state, *drop_id, times, lacks);
-            }
-            Request::AdjustStock { drop_id, delta, .. }
-                if *delta < 0 && state.may_be_overdue(*drop_id, times.arrived) =>
-            {
-                let units = delta.unsigned_abs();
-                let lacks = |drop: &DropState| drop.aggregate.stock().available < units;
-                self.expire_while(state, *drop_id, times, lacks);
-            }
-            Request::JoinWaitlist {
-                drop_id, buyer_id, ..
-            }
-            | Request::LookUpBuyer { drop_id, buyer_id }
-                if state.may_be_overdue(*drop_id, times.arrived) =>
-            {
-                self.expire_of_buyer(state, *drop_id, buyer_id, times);
+            })
+            | AnyRequest::LookUpBuyer(Submitted {
+                request: LookUpBuyer { drop_id, buyer_id },
+                ..
+            }) => {
+                if state.may_be_overdue(*drop_id, times.arrived) {
+                    self.expire_of_buyer(state, *drop_id, buyer_id, times);
+                }
             }
             // A refusal because a hold has expired must rest on a recorded expiry: otherwise
             // another node, with a clock behind ours, could still sell the hold.
-            Request::ReleaseHold { hold_id } | Request::ConfirmPurchase { hold_id, .. } => {
+            AnyRequest::ReleaseHold(Submitted {
+                request: ReleaseHold { hold_id },
+                ..
+            })
+            | AnyRequest::ConfirmPurchase(Submitted {
+                request: ConfirmPurchase { hold_id, .. },
+                ..
+            }) => {
                 self.expire_hold(state, *hold_id, times);
             }
-            Request::PlaceHold { .. }
-            | Request::AdjustStock { .. }
-            | Request::JoinWaitlist { .. }
-            | Request::LookUpBuyer { .. }
-            | Request::ScheduleDrop { .. }
-            | Request::RescheduleDrop { .. }
-            | Request::CancelDrop { .. }
-            | Request::LeaveWaitlist { .. } => {}
+            AnyRequest::ScheduleDrop(_)
+            | AnyRequest::RescheduleDrop(_)
+            | AnyRequest::CancelDrop(_)
+            | AnyRequest::LeaveWaitlist(_) => {}
+        }
+    }
+
+    fn expire_for_hold(&mut self, state: &mut State, request: &PlaceHold, times: Times) {
+        let drop_id = request.drop_id;
+        if !state.may_be_overdue(drop_id, times.arrived) {
+            return;
+        }
+        self.expire_of_buyer(state, drop_id, &request.buyer_id, times);
+        let units = request.quantity.get();
+        let lacks = |drop: &DropState| {
+            drop.aggregate.available_for_direct_holds(times.now) < units
+                && drop.aggregate.waitlist().wanted() <= SHORT_WAITLIST
+        };
+        self.expire_while(state, drop_id, times, lacks);
+    }
+
+    fn expire_for_adjustment(&mut self, state: &mut State, request: &AdjustStock, times: Times) {
+        let AdjustStock { drop_id, delta, .. } = *request;
+        if delta < 0 && state.may_be_overdue(drop_id, times.arrived) {
+            let units = delta.unsigned_abs();
+            let lacks = |drop: &DropState| drop.aggregate.stock().available < units;
+            self.expire_while(state, drop_id, times, lacks);
         }
     }
 
@@ -166,22 +185,20 @@ impl Draft {
     }
 
     fn record(&mut self, state: &mut State, due: Due, until: Timestamp, now: Timestamp) {
-        let (drop_id, command) = match due {
-            Due::Expiry(drop_id, hold_id) => {
-                let at = until;
-                (drop_id, DropCommand::ExpireHold(ExpireHold { hold_id, at }))
-            }
-            Due::Offer(drop_id) => (
-                drop_id,
-                DropCommand::ServeWaitlist(ServeWaitlist { at: now }),
-            ),
-            Due::Closing(drop_id) => (drop_id, DropCommand::SettleCancelled),
+        let (Due::Expiry(drop_id, _) | Due::Offer(drop_id) | Due::Closing(drop_id)) = due;
+        let Some(DropState { aggregate, .. }) = state.drop(drop_id) else {
+            return;
         };
-        let decision = state
-            .drop(drop_id)
-            .map(|drop| drop.aggregate.decide(&command));
-        if let Some(Ok(decision)) = decision {
-            self.apply(state, drop_id, decision, None, now);
+        let decision = match due {
+            Due::Expiry(_, hold_id) => {
+                let at = until;
+                aggregate.expire_hold(&ExpireHold { hold_id, at })
+            }
+            Due::Offer(_) => aggregate.serve_waitlist(&ServeWaitlist { at: now }),
+            Due::Closing(_) => aggregate.settle_cancelled(),
+        };
+        if let Ok(decision) = decision {
+            self.apply(state, drop_id, decision.events, None, now);
         }
     }
 }

@@ -9,7 +9,7 @@
 
 use super::{Engine, EventLog};
 use crate::draft::{Bounds, Entry, MOST_REQUESTS};
-use crate::handle::Submission;
+use crate::submission::Submission;
 use infrastructure::log::Head;
 use infrastructure::ports::{Clock, Ids, Observer};
 
@@ -22,8 +22,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         if !self.is_live() {
             // It was submitted just before the change of health became visible.
             let error = self.channels.health.borrow().command_error();
-            let _gone = submission.reply.send(Err(error));
-            return;
+            return submission.request.reject(error);
         }
         self.backlog
             .push_back(Entry::new(submission, &mut self.ids));

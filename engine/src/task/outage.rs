@@ -177,10 +177,10 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         self.set_draft_aside();
         let error = self.channels.health.borrow().command_error();
         for entry in self.backlog.drain(..) {
-            entry.answer(Err(error.clone()));
+            entry.reject(error.clone());
         }
         while let Ok(submission) = self.channels.requests.try_recv() {
-            let _gone = submission.reply.send(Err(error.clone()));
+            submission.request.reject(error.clone());
         }
     }
 

@@ -11,7 +11,7 @@ use domain::values::{
     Timestamp, WaitlistId,
 };
 use domain::{DropAggregate, DropEvent, Refusal};
-use engine::{CommandError, Request};
+use engine::CommandError;
 use infrastructure::codec::RecordedEvent;
 use infrastructure::log::StoredEvent;
 
@@ -21,6 +21,7 @@ use super::fleet::Life;
 use super::tally::Tally;
 use super::waitlist::Waitlists;
 use crate::support::build::{assert_is_chain, decoded};
+use crate::support::request::Request;
 
 /// Panics at the first broken invariant of this log.
 pub fn everything(world: &World, stored: &[StoredEvent], lives: &[Life]) {
@@ -379,7 +380,6 @@ fn keyless_request(request: &Request) -> Option<KeylessRequest> {
         | Request::ScheduleDrop { .. }
         | Request::RescheduleDrop { .. }
         | Request::AdjustStock { .. }
-        | Request::LookUpBuyer { .. }
         | Request::PlaceHold { .. } => None,
     }
 }
@@ -393,7 +393,6 @@ fn key_of(request: &Request) -> Option<(Option<DropId>, KeyDigest)> {
         Request::LeaveWaitlist { .. }
         | Request::RescheduleDrop { .. }
         | Request::CancelDrop { .. }
-        | Request::LookUpBuyer { .. }
         | Request::ReleaseHold { .. }
         | Request::ConfirmPurchase { .. } => None,
     }
@@ -430,7 +429,7 @@ fn response_is_in_the_log(sent: &SentRequest, ledger: &Ledger, events: &[Recorde
         );
     }
     match answer.subject {
-        Subject::Drop | Subject::Adjustment(_) | Subject::Buyer(_) => {}
+        Subject::Drop | Subject::Adjustment(_) => {}
         Subject::Hold(hold_id) | Subject::Purchase(hold_id) => {
             let row = ledger.holds.get(&hold_id).expect("a hold in the log");
             assert!(row.placed <= answer.position());

@@ -8,7 +8,7 @@ use domain::terms::TermsPatch;
 use domain::values::{
     DropId, HoldId, HoldSeconds, PaymentReference, Position, Timestamp, WaitlistId,
 };
-use engine::{Answer, Clock, CommandError, Request};
+use engine::{Clock, CommandError};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::task::JoinHandle;
@@ -16,6 +16,7 @@ use tokio::time::sleep;
 
 use super::World;
 use crate::support::build::{adjust, hold_as, join, release, schedule};
+use crate::support::request::{self, Answer, Request};
 
 /// One request and its outcome.
 #[derive(Debug, Clone)]
@@ -193,7 +194,7 @@ impl Client {
         let (handle, feed) = self.world.fleet.at(index)?;
         let from = self.world.log.log.peek().position;
         let sent_at = self.world.clock.now();
-        let outcome = handle.submit(request.clone()).await;
+        let outcome = request::submit(&handle, request.clone()).await;
         let times = (sent_at, self.world.clock.now());
         let to = self.world.log.log.peek().position;
         if let Ok(answer) = &outcome {

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use engine::{EngineConfig, EngineHandle, Health, Request};
+use engine::{EngineConfig, EngineHandle, Health};
 use infrastructure::feed::Feed;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -13,6 +13,7 @@ use tokio::time::sleep;
 use super::{SETTLING, World};
 use crate::support::build::schedule;
 use crate::support::node::{Node, Seen, SetClock};
+use crate::support::request::{Request, submit};
 
 /// Far enough that every hold would have expired, or none.
 const FAR_OFF_MS: i64 = 600_000;
@@ -158,7 +159,7 @@ pub async fn assert_all_work(world: &World) {
     for index in 0..world.fleet.len() {
         let (handle, _) = world.fleet.at(index).expect("every engine is running");
         assert_eq!(handle.health(), Health::Live);
-        let answer = handle.submit(last_request()).await;
+        let answer = submit(&handle, last_request()).await;
         assert!(answer.is_ok(), "{answer:?}");
     }
     sleep(Duration::from_secs(1)).await;

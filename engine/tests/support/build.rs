@@ -10,13 +10,14 @@ use domain::values::{
     Pseudonym, Reason, StockCount, Timestamp,
 };
 use domain::{DropAggregate, DropCommand, DropEvent};
-use engine::{NewTerms, Request};
+use engine::NewTerms;
 use infrastructure::codec::encode;
 use infrastructure::log::StoredEvent;
 use infrastructure::log::memory::MemoryLog;
 use uuid::Uuid;
 
 pub use self::events::*;
+use super::request::Request;
 
 /// Event types only.
 pub fn kinds(events: &[StoredEvent]) -> Vec<String> {

@@ -7,4 +7,5 @@ pub mod counted;
 #[path = "../../../infrastructure/tests/support/database.rs"]
 pub mod database;
 pub mod node;
+pub mod request;
 pub mod shop;

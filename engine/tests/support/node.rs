@@ -7,14 +7,16 @@ use std::time::Duration;
 use domain::decide::Subject;
 use domain::values::{DropId, HoldId, Timestamp};
 use engine::{
-    Answer, Clock, CommandError, EngineConfig, EngineError, EngineHandle, Observer, RandomIds,
-    Request, VirtualClock, load,
+    Clock, CommandError, EngineConfig, EngineError, EngineHandle, Observer, RandomIds,
+    VirtualClock, load,
 };
 use infrastructure::error::LogError;
 use infrastructure::feed::{Committed, Feed};
 use infrastructure::log::EventLog;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+use super::request::{Answer, Request, submit};
 
 /// The runtime's clock plus an offset that can be changed, backwards too.
 #[derive(Debug, Clone)]
@@ -119,14 +121,14 @@ impl Node {
     }
 
     pub async fn submit(&self, request: Request) -> Result<Answer, CommandError> {
-        self.handle.submit(request).await
+        submit(&self.handle, request).await
     }
 
     /// Submits a request without waiting for the outcome, and returns once the engine has done all
     /// that it can do now.
     pub async fn begin(&self, request: Request) -> JoinHandle<Result<Answer, CommandError>> {
         let handle = self.handle.clone();
-        let sent = tokio::spawn(async move { handle.submit(request).await });
+        let sent = tokio::spawn(async move { submit(&handle, request).await });
         settle().await;
         sent
     }
@@ -171,10 +173,7 @@ impl Node {
 pub fn hold_of(answer: &Answer) -> HoldId {
     match &answer.subject {
         Subject::Hold(hold_id) | Subject::Purchase(hold_id) => *hold_id,
-        other @ (Subject::Drop
-        | Subject::Waitlist(_)
-        | Subject::Adjustment(_)
-        | Subject::Buyer(_)) => {
+        other @ (Subject::Drop | Subject::Waitlist(_) | Subject::Adjustment(_)) => {
             panic!("about {other:?}, not a hold")
         }
     }

@@ -2,10 +2,11 @@
 
 use super::build::{hold, kinds, new_year, schedule, stock_adjust, stock_program};
 use super::node::Node;
+use super::request::Request;
 use domain::command::CancelDrop;
 use domain::values::DropId;
 use domain::{DropCommand, Refusal};
-use engine::{Clock, CommandError, Request, VirtualClock};
+use engine::{Clock, CommandError, VirtualClock};
 use infrastructure::log::memory::MemoryLog;
 
 /// One drop, one engine, one log.
