@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::PgConnectOptions;
 
 use super::timeout::within;
+use crate::sqlstate::is_of_connection;
 
 /// The last failure of one database. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -66,23 +67,6 @@ impl LastFailure {
         if is_of_connection(error) {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         }
-    }
-}
-
-/// Reports whether `error` is about the connection and not about the request. Servers report
-/// classes 08 (connection) and 57P (shutting down or starting) while they stop or start, and 25006
-/// (read-only) when they are not the primary any more.
-pub(super) fn is_of_connection(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
-    match code {
-        Some(code) => code.starts_with("08") || code.starts_with("57P") || code == "25006",
-        None => matches!(
-            error,
-            sqlx::Error::Io(_)
-                | sqlx::Error::Tls(_)
-                | sqlx::Error::Protocol(_)
-                | sqlx::Error::PoolTimedOut
-        ),
     }
 }
 

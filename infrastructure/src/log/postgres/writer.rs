@@ -18,7 +18,8 @@ use uuid::Uuid;
 
 use super::connect::notice_lost_clients;
 use super::notices::Notices;
-use crate::log::failures::{LastFailure, is_of_connection};
+use crate::log::failures::LastFailure;
+use crate::sqlstate::is_of_connection;
 
 /// Ends remaining sessions of a writer.
 const END_SESSIONS: &str = "
