@@ -335,12 +335,7 @@ fn write_file(path: &Path, text: &str) -> Result<(), BenchError> {
 
 /// Ten thousand watchers need as many sockets at both ends; children inherit the limit.
 fn allow_open_files() -> Result<(), BenchError> {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).doing("read the limit of open files")?;
-    let wanted = OPEN_FILES.min(hard);
-    if soft < wanted {
-        setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).doing("raise the limit of open files")?;
-    }
+    rlimit::increase_nofile_limit(OPEN_FILES).doing("raise the limit of open files")?;
     Ok(())
 }
 

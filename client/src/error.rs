@@ -50,7 +50,7 @@ pub enum ClientError {
     )]
     OpenFiles {
         needed: u64,
-        /// The hard limit.
+        /// The highest limit that could be set.
         allowed: u64,
     },
     /// The server could not be reached, or closed the connection before it responded.

@@ -20,7 +20,6 @@ use engine::{EngineConfig, EngineError, EnginePanicked, EngineThread, RandomIds,
 use infrastructure::error::LogError;
 use infrastructure::feed::Feed;
 use infrastructure::log::postgres::PostgresLog;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use projections::live_stock::LiveStock;
 use projections::runner::{Progress, Runner};
 use projections::sales_timeline::SalesTimeline;
@@ -283,15 +282,10 @@ fn listen(address: SocketAddr, idle: Duration) -> std::io::Result<TcpListener> {
 /// Open files that are not client connections: the database's, and a reserve.
 const OTHER_FILES: u64 = 256;
 
-/// Raises the limit of open files as far as the system allows, because every buyer and every
-/// watcher is an open file. Returns the number of connections that this permits.
+/// Returns the number of connections that the limit of open files permits, because every buyer and
+/// every watcher is an open file. The program raises the limit when it starts.
 fn connections_allowed() -> u32 {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
-    if let Err(error) = raised {
-        warn!(%error, "cannot raise the number of open files; connections are limited to fewer");
-    }
-    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(files, _)| files);
+    let files = rlimit::Resource::NOFILE.get_soft().unwrap_or(1024);
     u32::try_from(files.saturating_sub(OTHER_FILES).max(1)).unwrap_or(u32::MAX)
 }
 
