@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use crate::contenders::{Contender, ServeRival, Store, holdfast, serve_rival};
-use crate::error::{BenchError, Doing, one_line, within};
+use crate::error::{BenchError, Doing, within};
 use crate::generator::paced::{Pacing, pace};
 use crate::generator::{Load, generate};
 use crate::process::reap;
@@ -181,7 +181,7 @@ fn bench(options: &Options) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bench: {}", one_line(&error));
+            eprintln!("bench: {}", terminal::text::one_line(&error));
             ExitCode::FAILURE
         }
     }

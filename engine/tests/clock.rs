@@ -92,7 +92,7 @@ fn skew_of(node: &Node) -> Option<i64> {
         | Health::Live
         | Health::Away { .. }
         | Health::Refused { .. }
-        | Health::Stopped { .. } => None,
+        | Health::Stopped => None,
     }
 }
 
