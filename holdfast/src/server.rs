@@ -26,6 +26,7 @@ use projections::sales_timeline::SalesTimeline;
 use projections::table::Table;
 use projections::top_purchasers::TopPurchasers;
 use projections::views::Views;
+use sqlx::PgPool;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -156,7 +157,7 @@ impl Server {
         );
 
         let mut followers = JoinSet::new();
-        let runner = Runner::new(database.pool.clone(), log.clone(), feed);
+        let runner = Runner::new(PgPool::clone(&database.pool), log.clone(), feed);
         let projections = run_projections(&runner, &mut followers, &stopping);
         let interval = Duration::from_millis(u64::from(settings.stream_interval_ms));
         hub.follow_clock(handle.clone());
@@ -168,7 +169,7 @@ impl Server {
 
         let refused = Refused::default();
         let saved = refused.clone();
-        followers.spawn(saved.keep(database.pool.clone(), stopping.clone()));
+        followers.spawn(saved.keep(PgPool::clone(&database.pool), stopping.clone()));
         let streams_of_address =
             AddressLimit::of_streams(settings.edge.max_streams_per_address, exemptions(settings));
 
