@@ -265,7 +265,7 @@ fn engine_line(app: &App) -> EngineLine {
         Health::Away { .. } => "away",
         Health::Refused { .. } => "refused",
         Health::ClockFault(_) => "clock_fault",
-        Health::Stopped { .. } => "stopped",
+        Health::Stopped => "stopped",
     };
     EngineLine {
         state,

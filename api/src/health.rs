@@ -116,7 +116,7 @@ pub(crate) async fn ready(State(app): State<App>) -> Response {
             fault,
             "Writes are rejected; reads are served from the state at `position`.",
         )),
-        Health::Stopped { .. } => Some(Problem::unavailable(
+        Health::Stopped => Some(Problem::unavailable(
             "The engine has stopped. See the server's log, and restart the server.",
         )),
     };

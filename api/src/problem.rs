@@ -310,6 +310,8 @@ pub(crate) fn sent_counts() -> impl Iterator<Item = (Code, u64)> {
     Code::ALL.iter().copied().zip(counts)
 }
 
+/// Global, because [`IntoResponse`] has no argument that could carry the counters. One process runs
+/// one server.
 static SENT: [AtomicU64; Code::ALL.len()] = [const { AtomicU64::new(0) }; Code::ALL.len()];
 
 impl IntoResponse for Problem {

@@ -18,6 +18,7 @@ use infrastructure::log::ahead::in_order;
 use infrastructure::log::copy::{self, Selection};
 use infrastructure::log::postgres;
 use infrastructure::quarantine::Voids;
+use infrastructure::sqlstate::SqlState;
 use projections::checked::{CheckedTable, Comparison, Mismatch, checked_tables, hold_tables};
 use projections::error::{ReplayError, SnapshotError};
 use serde_json::{Value, json};
@@ -324,10 +325,9 @@ fn damage(error: AuditError) -> Result<Violation, AuditError> {
     Err(error)
 }
 
-/// The codes for a missing table or column.
+/// Reports whether a table or a column does not exist.
 fn is_missing(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| ["42P01", "42703"].contains(&code.as_ref()))
+    SqlState::of(error).is_some_and(|code| code.is_missing_name())
 }
 
 /// The log's head and every table, read in one snapshot.

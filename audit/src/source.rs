@@ -144,7 +144,7 @@ impl Source {
     pub async fn voids(&self) -> Result<Voids, AuditError> {
         match self {
             Self::Database(database) => {
-                let voided = postgres::voided(&database.pool).await?;
+                let voided = postgres::voided(&*database.pool).await?;
                 Ok(voided.into_iter().collect())
             }
             Self::File(path) => voids_in(path),
@@ -160,7 +160,7 @@ impl Source {
             Self::Database(database) => {
                 let hash: Option<Vec<u8>> =
                     sqlx::query_scalar("SELECT hash FROM events WHERE position = 1")
-                        .fetch_optional(&database.pool)
+                        .fetch_optional(&*database.pool)
                         .await?;
                 let hash = hash.and_then(|hash| hash.try_into().ok());
                 Ok(hash.map(Hash))

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use crate::contenders::{Contender, ServeRival, Store, holdfast, serve_rival};
-use crate::error::{BenchError, Doing, one_line, within};
+use crate::error::{BenchError, Doing, within};
 use crate::generator::paced::{Pacing, pace};
 use crate::generator::{Load, generate};
 use crate::process::reap;
@@ -181,7 +181,7 @@ fn bench(options: &Options) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bench: {}", one_line(&error));
+            eprintln!("bench: {}", terminal::text::one_line(&error));
             ExitCode::FAILURE
         }
     }
@@ -335,12 +335,7 @@ fn write_file(path: &Path, text: &str) -> Result<(), BenchError> {
 
 /// Ten thousand watchers need as many sockets at both ends; children inherit the limit.
 fn allow_open_files() -> Result<(), BenchError> {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).doing("read the limit of open files")?;
-    let wanted = OPEN_FILES.min(hard);
-    if soft < wanted {
-        setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).doing("raise the limit of open files")?;
-    }
+    rlimit::increase_nofile_limit(OPEN_FILES).doing("raise the limit of open files")?;
     Ok(())
 }
 

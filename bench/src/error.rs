@@ -50,13 +50,6 @@ impl<T, E: Into<Box<dyn Error + Send + Sync>>> Doing<T> for Result<T, E> {
     }
 }
 
-/// Formats an error and its causes on one line.
-pub fn one_line(error: &(dyn Error + 'static)) -> String {
-    let causes = std::iter::successors(Some(error), |&error| error.source());
-    let parts: Vec<String> = causes.map(ToString::to_string).collect();
-    parts.join(": ")
-}
-
 /// Waits for `work`, at most for `limit`.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy, sink};
+use tokio::io::{AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::task::{LocalSet, spawn_local};
@@ -21,6 +21,7 @@ use uuid::Uuid;
 
 use crate::error::{BenchError, Doing};
 use crate::process::{Process, Reaper, lines_of_stdin};
+use crate::wire::open_stream;
 
 const CONNECTING: Duration = Duration::from_secs(60);
 const CHUNK: usize = 64 * 1024;
@@ -115,7 +116,7 @@ async fn run(flood: &Flood) -> std::io::Result<()> {
 
 async fn client(flood: Flood, tally: Rc<RefCell<Flooded>>) {
     loop {
-        if let Ok(stream) = open(&flood).await {
+        if let Ok(stream) = open_stream(flood.address, flood.drop_id).await {
             let opened = {
                 let mut tally = tally.borrow_mut();
                 tally.opened += 1;
@@ -129,25 +130,6 @@ async fn client(flood: Flood, tally: Rc<RefCell<Flooded>>) {
         }
         sleep(PAUSE).await;
     }
-}
-
-/// Opens a stream and reads up to the status of the response.
-async fn open(flood: &Flood) -> std::io::Result<TcpStream> {
-    let Flood {
-        address, drop_id, ..
-    } = flood;
-    let mut stream = TcpStream::connect(address).await?;
-    let request = format!(
-        "GET /v1/stream?drops={drop_id} HTTP/1.1\r\nhost: {address}\r\naccept: text/event-stream\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await?;
-    let mut head = [0; 12];
-    stream.read_exact(&mut head).await?;
-    if &head[9..] != b"200" {
-        let status = String::from_utf8_lossy(&head).into_owned();
-        return Err(std::io::Error::other(status));
-    }
-    Ok(stream)
 }
 
 async fn send_until_gone(stream: TcpStream, tally: &RefCell<Flooded>) {

@@ -65,74 +65,25 @@ impl Judgement {
 
 /// Compares the report with every target.
 pub fn judge(report: &Report) -> Vec<Judgement> {
-    let ratio = |scenario: &str, clients: Option<usize>, numerator: &str, denominator: &str| {
-        let section = report.section(scenario, clients)?;
-        Some(section.ratio(numerator, denominator)?.median)
-    };
-    let hot = |clients, denominator| ratio("hot", Some(clients), "holdfast", denominator);
+    let parts = [
+        judge_holds(report),
+        judge_other_rates(report),
+        judge_server(report),
+        judge_audit(report),
+        judge_stream(report),
+        judge_pages(report),
+        judge_disturbances(&report.disturbances),
+    ];
+    parts.into_iter().flatten().collect()
+}
+
+fn judge_holds(report: &Report) -> Vec<Judgement> {
+    let hot = |clients, rival| ratio(report, "hot", Some(clients), "holdfast", rival);
     let p99 = || {
         let row = report.section("hot", Some(256))?.row("holdfast")?;
         Some(row.median(|figures| figures.outcome.p99_ms))
     };
-    let figure = |name: &str| {
-        let found = report.figures.iter().find(|figure| figure.name == name)?;
-        Some(found.value)
-    };
-    // The name contains the number of events, also of a log that is shorter than the target's.
-    let mut names = report.figures.iter().map(|figure| figure.name.as_str());
-    let restart = names.find(|name| name.starts_with(FIRST_ANSWER));
-    let restart = restart.unwrap_or(FIRST_ANSWER);
-    // The same for the number of watchers.
-    let of_stream = |prefix: &str, unit: &str, target, stretch| {
-        let found = |figure: &&Figure| figure.name.starts_with(prefix);
-        let found = report.figures.iter().find(found);
-        let name = found.map_or_else(|| format!("{prefix}10000"), |figure| figure.name.clone());
-        Judgement {
-            name: format!("{name}, {unit}"),
-            better: Better::Less,
-            target,
-            stretch,
-            measured: found.map(|figure| figure.value),
-        }
-    };
-    let labels = |scenario: &str| -> Vec<String> {
-        let section = report.section(scenario, None);
-        let rows = section.iter().flat_map(|section| &section.rows);
-        rows.map(|row| row.label.clone()).collect()
-    };
-    let long_log = labels("long-log")
-        .into_iter()
-        .find(|label| label != empty_log_label());
-    let long_log_name = long_log
-        .clone()
-        .unwrap_or_else(|| long_log_label(10_000_000));
-    let more = |name: &str, target, stretch, measured| Judgement {
-        name: name.to_owned(),
-        better: Better::More,
-        target,
-        stretch,
-        measured,
-    };
-    let less = |name: &str, target, stretch, measured| Judgement {
-        better: Better::Less,
-        ..more(name, target, stretch, measured)
-    };
-    // The name contains the number of events, as with every figure of a long log.
-    let audit = |ratio: &str, target, stretch| {
-        let mut figures = report.figures.iter();
-        let found = figures.find(|figure| figure.name.starts_with(ratio));
-        let name = found.map_or(ratio, |figure| figure.name.as_str());
-        less(name, target, stretch, found.map(|figure| figure.value))
-    };
-    let page = |name: &str| {
-        let mut figures = report.figures.iter();
-        let is_ratio = |figure: &&Figure| figure.name.starts_with(name) && figure.unit == "×";
-        let found = figures.find(is_ratio);
-        let name = found.map_or_else(|| ratio_name(name, 10_000), |figure| figure.name.clone());
-        less(&name, 3.0, 1.5, found.map(|figure| figure.value))
-    };
-    let [verify, rebuild, export] = AUDIT_RATIOS;
-    let mut all = vec![
+    vec![
         more("holds ÷ no-op, 256 clients", 0.60, 0.80, hot(256, "no-op")),
         less("p99 of holds in ms, 256 clients", 15.0, 8.0, p99()),
         more("holds ÷ no-op, 64 clients", 0.45, 0.55, hot(64, "no-op")),
@@ -145,37 +96,65 @@ pub fn judge(report: &Report) -> Vec<Judgement> {
         ),
         more("holds ÷ stock cqrs-es", 300.0, 600.0, hot(256, "cqrs-es")),
         more("holds ÷ Redis always", 1.0, 1.3, hot(256, "redis-always")),
+    ]
+}
+
+/// Compares the rates of refusals and reads, and of holds in a larger shop.
+fn judge_other_rates(report: &Report) -> Vec<Judgement> {
+    let against = |scenario, ours: &str, base: &str| ratio(report, scenario, None, ours, base);
+    let long_log = report.section("long-log", None).and_then(|section| {
+        let mut labels = section.rows.iter().map(|row| row.label.clone());
+        labels.find(|label| label != empty_log_label())
+    });
+    let long_log_name = long_log
+        .clone()
+        .unwrap_or_else(|| long_log_label(10_000_000));
+    vec![
         more(
             "sold-out refusals ÷ no-op",
             0.85,
             0.95,
-            ratio("sold-out", None, "holdfast", "no-op"),
+            against("sold-out", "holdfast", "no-op"),
         ),
         more(
             "reads ÷ no-op GET",
             0.90,
             0.98,
-            ratio("read", None, "holdfast", "no-op"),
+            against("read", "holdfast", "no-op"),
         ),
         more(
-            &format!("{long_log_name} ÷ empty log"),
+            format!("{long_log_name} ÷ empty log"),
             0.90,
             0.98,
-            long_log.and_then(|label| ratio("long-log", None, &label, empty_log_label())),
+            long_log.and_then(|label| against("long-log", &label, empty_log_label())),
         ),
         more(
             "200 watchers ÷ alone",
             0.85,
             0.95,
-            ratio("watchers", None, &watched_label(200), "holdfast"),
+            against("watchers", &watched_label(200), "holdfast"),
         ),
         more(
             "100 drops ÷ one drop",
             0.90,
             1.0,
-            ratio("drops", None, &hundred_drops_label(), "holdfast"),
+            against("drops", &hundred_drops_label(), "holdfast"),
         ),
-        less(&format!("{restart}, s"), 2.0, 0.5, figure(restart)),
+    ]
+}
+
+/// Compares the figures of a server's start, memory and delays.
+fn judge_server(report: &Report) -> Vec<Judgement> {
+    let figure = |name| value(report, name);
+    let restart = figure_named(report, FIRST_ANSWER);
+    let restart_name = restart.map_or(FIRST_ANSWER, |figure| &figure.name);
+    vec![
+        less(
+            format!("{restart_name}, s"),
+            2.0,
+            0.5,
+            restart.map(|figure| figure.value),
+        ),
         less(
             "memory per live hold, B",
             400.0,
@@ -200,31 +179,96 @@ pub fn judge(report: &Report) -> Vec<Judgement> {
             100.0,
             figure("projection lag, last third less first"),
         ),
+    ]
+}
+
+fn judge_audit(report: &Report) -> Vec<Judgement> {
+    let [verify, rebuild, export] = AUDIT_RATIOS;
+    let audit = |ratio: &str, target, stretch| {
+        let found = figure_named(report, ratio);
+        let name = found.map_or(ratio, |figure| &figure.name);
+        less(name, target, stretch, found.map(|figure| figure.value))
+    };
+    vec![
         audit(verify, 3.0, 2.0),
         audit(rebuild, 4.0, 2.5),
         audit(export, 2.0, 1.3),
-        of_stream(LATENCY[0], "ms", 100.0, 50.0),
-        of_stream(LATENCY[1], "ms", 50.0, 50.0),
-        less(&format!("{IDLE}, ms"), 10.0, 10.0, figure(IDLE)),
-        of_stream(MEMORY, "KiB", 32.0, 16.0),
+    ]
+}
+
+fn judge_stream(report: &Report) -> Vec<Judgement> {
+    let of_watchers = |prefix: &str, unit: &str, target, stretch| {
+        let found = figure_named(report, prefix);
+        let name = found.map_or_else(|| format!("{prefix}10000"), |figure| figure.name.clone());
+        let measured = found.map(|figure| figure.value);
+        less(format!("{name}, {unit}"), target, stretch, measured)
+    };
+    let figure = |name| value(report, name);
+    vec![
+        of_watchers(LATENCY[0], "ms", 100.0, 50.0),
+        of_watchers(LATENCY[1], "ms", 50.0, 50.0),
+        less(format!("{IDLE}, ms"), 10.0, 10.0, figure(IDLE)),
+        of_watchers(MEMORY, "KiB", 32.0, 16.0),
         less(WRONG, 0.0, 0.0, figure(WRONG)),
-        page(FIRST_CARD),
-        page(PRESS),
-    ];
-    all.extend(judge_disturbances(&report.disturbances));
-    all
+    ]
+}
+
+fn judge_pages(report: &Report) -> Vec<Judgement> {
+    let page = |prefix: &str| {
+        let is_ratio = |figure: &&Figure| figure.name.starts_with(prefix) && figure.unit == "×";
+        let found = report.figures.iter().find(is_ratio);
+        let name = found.map_or_else(|| ratio_name(prefix, 10_000), |figure| figure.name.clone());
+        less(name, 3.0, 1.5, found.map(|figure| figure.value))
+    };
+    vec![page(FIRST_CARD), page(PRESS)]
+}
+
+fn more(name: impl Into<String>, target: f64, stretch: f64, measured: Option<f64>) -> Judgement {
+    Judgement {
+        name: name.into(),
+        better: Better::More,
+        target,
+        stretch,
+        measured,
+    }
+}
+
+fn less(name: impl Into<String>, target: f64, stretch: f64, measured: Option<f64>) -> Judgement {
+    Judgement {
+        better: Better::Less,
+        ..more(name, target, stretch, measured)
+    }
+}
+
+/// The median ratio of two rows of a scenario.
+fn ratio(
+    report: &Report,
+    scenario: &str,
+    clients: Option<usize>,
+    numerator: &str,
+    denominator: &str,
+) -> Option<f64> {
+    let section = report.section(scenario, clients)?;
+    Some(section.ratio(numerator, denominator)?.median)
+}
+
+/// The first figure whose name begins with `prefix`. The rest of a name is the number of events or
+/// watchers, which may differ from the target's.
+fn figure_named<'a>(report: &'a Report, prefix: &str) -> Option<&'a Figure> {
+    let mut figures = report.figures.iter();
+    figures.find(|figure| figure.name.starts_with(prefix))
+}
+
+/// The value of the figure with exactly this name.
+fn value(report: &Report, name: &str) -> Option<f64> {
+    let mut figures = report.figures.iter();
+    let found = figures.find(|figure| figure.name == name)?;
+    Some(found.value)
 }
 
 /// Compares the holds on other drops during each disturbance, and the purchases in time, with their
 /// targets.
 fn judge_disturbances(all: &[Disturbance]) -> Vec<Judgement> {
-    let less = |name: String, target, stretch, measured| Judgement {
-        name,
-        better: Better::Less,
-        target,
-        stretch,
-        measured,
-    };
     let played = |name: &str| {
         let ours = all
             .iter()
@@ -246,12 +290,7 @@ fn judge_disturbances(all: &[Disturbance]) -> Vec<Judgement> {
         .into_iter()
         .filter_map(|one| one.purchases.as_ref());
     let worst = purchases.map(Purchases::expired_percent).reduce(f64::max);
-    judgements.push(less(
-        "purchases in time answered 410, %".into(),
-        0.0,
-        0.0,
-        worst,
-    ));
+    judgements.push(less("purchases in time answered 410, %", 0.0, 0.0, worst));
     judgements
 }
 

@@ -20,7 +20,6 @@ use chrono::Utc;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgPool;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::Command;
 use tokio::task::LocalSet;
@@ -31,6 +30,7 @@ pub use self::receipts::Latency;
 use self::receipts::{Receipt, Receipts, latencies, recorded};
 use crate::error::{BenchError, Doing};
 use crate::process::{Process, Reaper};
+use crate::wire::open_stream;
 
 const CONNECTING: Duration = Duration::from_secs(120);
 const ANSWERING: Duration = Duration::from_secs(60);
@@ -180,7 +180,7 @@ async fn run(watch: &Watch) -> std::io::Result<()> {
         buffer: vec![0; 64 * 1024],
     }));
     for index in 0..watch.watchers {
-        let stream = open(watch).await?;
+        let stream = open_stream(watch.address, watch.drop_id).await?;
         tokio::task::spawn_local(follow(stream, Rc::clone(&tally), index));
     }
     println!("connected");
@@ -231,25 +231,6 @@ async fn next_line() -> std::io::Result<String> {
     tokio::task::spawn_blocking(read)
         .await
         .map_err(std::io::Error::other)?
-}
-
-/// Connects and reads up to the status of the response.
-async fn open(watch: &Watch) -> std::io::Result<TcpStream> {
-    let Watch {
-        address, drop_id, ..
-    } = watch;
-    let mut stream = TcpStream::connect(address).await?;
-    let request = format!(
-        "GET /v1/stream?drops={drop_id} HTTP/1.1\r\nhost: {address}\r\naccept: text/event-stream\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await?;
-    let mut head = [0; 12];
-    stream.read_exact(&mut head).await?;
-    if &head[9..] != b"200" {
-        let response = String::from_utf8_lossy(&head).into_owned();
-        return Err(std::io::Error::other(format!("refused: {response}")));
-    }
-    Ok(stream)
 }
 
 async fn follow(stream: TcpStream, tally: Rc<RefCell<Tally>>, index: usize) {

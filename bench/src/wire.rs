@@ -1,7 +1,11 @@
 //! A minimal HTTP/1.1 client for benchmarks: writes a request, reads a whole response.
 //!
-//! Limit: responses must have a length (`content-length`, or no body); chunked bodies are rejected,
-//! so live streams are read elsewhere ([`crate::watchers`]).
+//! Why not the crate `client`: the load generator shares the machine with the server that it
+//! measures, so a request must cost little (docs/PERFORMANCE.md has its share). It writes bytes
+//! that were prepared before and parses only the head of a response. Calls between the measurements
+//! use the same parser.
+//! Limit: responses must have a length (`content-length`, or no body); chunked bodies are rejected.
+//! The owner of a live stream reads it ([`open_stream`]).
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use uuid::Uuid;
 
 use crate::error::{BenchError, Doing, within};
 
@@ -84,6 +89,25 @@ pub async fn read_response(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> std:
             return Ok(head);
         }
     }
+}
+
+/// Opens the live stream of a drop, and reads up to the status of the response.
+///
+/// # Errors
+/// [`std::io::Error`] if the connection fails or the server refuses the stream.
+pub async fn open_stream(address: SocketAddr, drop_id: Uuid) -> std::io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = format!(
+        "GET /v1/stream?drops={drop_id} HTTP/1.1\r\nhost: {address}\r\naccept: text/event-stream\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await?;
+    if &head[9..] != b"200" {
+        let response = String::from_utf8_lossy(&head).into_owned();
+        return Err(std::io::Error::other(format!("refused: {response}")));
+    }
+    Ok(stream)
 }
 
 #[derive(Debug)]

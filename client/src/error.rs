@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::address::ServerAddress;
+
 /// Why a call returned no usable response.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -50,7 +52,7 @@ pub enum ClientError {
     )]
     OpenFiles {
         needed: u64,
-        /// The hard limit.
+        /// The highest limit that could be set.
         allowed: u64,
     },
     /// The server could not be reached, or closed the connection before it responded.
@@ -104,6 +106,16 @@ impl std::fmt::Display for Problem {
 }
 
 impl ClientError {
+    pub(super) fn connection(
+        server: &ServerAddress,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self::Connection {
+            server: server.to_string(),
+            source: source.into(),
+        }
+    }
+
     /// The problem that the server returned, if it returned one.
     #[must_use]
     pub const fn problem(&self) -> Option<&Problem> {

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::values::{DropId, HoldId, Position};
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper::Request;
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::header::AUTHORIZATION;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -25,7 +25,7 @@ use super::calls::{
 };
 use super::error::ClientError;
 use super::tls;
-use super::wire::{Call, IDEMPOTENCY_KEY, Reply};
+use super::wire::{Call, Reply};
 
 /// The longest wait for one response.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -105,25 +105,15 @@ impl Client {
     }
 
     async fn exchange(&self, call: &Call) -> Result<Reply, ClientError> {
-        let mut request = Request::builder()
-            .method(call.method.clone())
+        let request = Request::builder()
             .uri(self.server.url(&call.path))
             .header(AUTHORIZATION, self.key.bearer());
-        if let Some(key) = &call.key {
-            request = request.header(IDEMPOTENCY_KEY, key);
-        }
-        if call.body.is_some() {
-            request = request.header(CONTENT_TYPE, "application/json");
-        }
-        let request = request
-            .body(Full::new(call.body.clone().unwrap_or_default()))
-            .map_err(|error| connection(&self.server, error))?;
+        let request = call.complete(request);
+        let request = request.map_err(|error| ClientError::connection(&self.server, error))?;
         let response = self.http.request(request).await;
-        let response = response.map_err(|error| connection(&self.server, error))?;
-        let (head, body) = response.into_parts();
-        let body = body.collect().await;
-        let body = body.map_err(|error| connection(&self.server, error))?;
-        Ok(Reply::new(head.status, &head.headers, body.to_bytes()))
+        let response = response.map_err(|error| ClientError::connection(&self.server, error))?;
+        let reply = Reply::read_from(response).await;
+        reply.map_err(|error| ClientError::connection(&self.server, error))
     }
 
     /// Creates a drop, or returns the one that was created under this key.
@@ -236,15 +226,5 @@ impl Client {
         self.send(&calls::log_page(after, limit))
             .await?
             .read("a page of the log")
-    }
-}
-
-fn connection(
-    server: &ServerAddress,
-    error: impl std::error::Error + Send + Sync + 'static,
-) -> ClientError {
-    ClientError::Connection {
-        server: server.to_string(),
-        source: Box::new(error),
     }
 }

@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper::Request;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -29,7 +29,7 @@ use tokio_rustls::TlsConnector;
 use super::access::AccessKey;
 use super::address::ServerAddress;
 use super::error::ClientError;
-use super::wire::{Call, IDEMPOTENCY_KEY, Reply};
+use super::wire::{Call, Reply};
 
 /// The data that every socket to one server needs; resolved once and shared.
 pub struct Target {
@@ -72,7 +72,7 @@ impl Target {
             false => None,
         };
         let host = HeaderValue::from_str(&server.authority())
-            .map_err(|error| failed(&server, error.into()))?;
+            .map_err(|error| ClientError::connection(&server, error))?;
         let mut bearer =
             HeaderValue::from_str(&key.bearer()).map_err(|_| ClientError::InvalidKey)?;
         bearer.set_sensitive(true);
@@ -87,20 +87,12 @@ impl Target {
     }
 
     fn request(&self, call: &Call) -> Result<Request<Full<Bytes>>, ClientError> {
-        let mut request = Request::builder()
-            .method(call.method.clone())
+        let request = Request::builder()
             .uri(self.server.request_target(&call.path))
             .header(HOST, &self.host)
             .header(AUTHORIZATION, &self.bearer);
-        if let Some(key) = &call.key {
-            request = request.header(IDEMPOTENCY_KEY, key);
-        }
-        if call.body.is_some() {
-            request = request.header(CONTENT_TYPE, "application/json");
-        }
-        request
-            .body(Full::new(call.body.clone().unwrap_or_default()))
-            .map_err(|error| failed(&self.server, error.into()))
+        let request = call.complete(request);
+        request.map_err(|error| ClientError::connection(&self.server, error))
     }
 
     async fn within<T>(
@@ -144,29 +136,27 @@ impl Socket {
     }
 
     async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<Reply, ClientError> {
-        let lost = |error: hyper::Error| failed(&self.target.server, error.into());
+        let lost = |error| ClientError::connection(&self.target.server, error);
         self.sender.ready().await.map_err(lost)?;
         let response = self.sender.send_request(request).await.map_err(lost)?;
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.map_err(lost)?.to_bytes();
-        Ok(Reply::new(head.status, &head.headers, body))
+        Reply::read_from(response).await.map_err(lost)
     }
 }
 
 async fn connect(target: &Target) -> Result<SendRequest<Full<Bytes>>, ClientError> {
     let stream = TcpStream::connect(target.resolved)
         .await
-        .map_err(|error| failed(&target.server, error.into()))?;
+        .map_err(|error| ClientError::connection(&target.server, error))?;
     stream
         .set_nodelay(true)
-        .map_err(|error| failed(&target.server, error.into()))?;
+        .map_err(|error| ClientError::connection(&target.server, error))?;
     let Some((connector, name)) = &target.tls else {
         return handshake(target, stream).await;
     };
     let stream = connector
         .connect(name.clone(), stream)
         .await
-        .map_err(|error| failed(&target.server, error.into()))?;
+        .map_err(|error| ClientError::connection(&target.server, error))?;
     handshake(target, stream).await
 }
 
@@ -176,18 +166,11 @@ async fn handshake(
 ) -> Result<SendRequest<Full<Bytes>>, ClientError> {
     let (sender, connection) = http1::handshake(TokioIo::new(stream))
         .await
-        .map_err(|error| failed(&target.server, error.into()))?;
+        .map_err(|error| ClientError::connection(&target.server, error))?;
     // Ends when the sender is dropped or the server closes the connection; the sender's user gets
     // the error.
     tokio::spawn(connection);
     Ok(sender)
-}
-
-fn failed(server: &ServerAddress, source: Box<dyn std::error::Error + Send + Sync>) -> ClientError {
-    ClientError::Connection {
-        server: server.to_string(),
-        source,
-    }
 }
 
 #[cfg(test)]

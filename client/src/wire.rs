@@ -7,8 +7,11 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::header::{HeaderMap, RETRY_AFTER};
-use hyper::{Method, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use hyper::http::request::Builder;
+use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -59,6 +62,22 @@ impl Call {
         }
     }
 
+    /// Completes `request`, which has the address and the access key, with everything that does not
+    /// depend on the transport.
+    pub(super) fn complete(
+        &self,
+        request: Builder,
+    ) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+        let mut request = request.method(self.method.clone());
+        if let Some(key) = &self.key {
+            request = request.header(IDEMPOTENCY_KEY, key);
+        }
+        if self.body.is_some() {
+            request = request.header(CONTENT_TYPE, "application/json");
+        }
+        request.body(Full::new(self.body.clone().unwrap_or_default()))
+    }
+
     const fn bare(method: Method, path: String) -> Self {
         Self {
             method,
@@ -81,6 +100,13 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// Reads the body of `response`.
+    pub(super) async fn read_from(response: Response<Incoming>) -> Result<Self, hyper::Error> {
+        let (head, body) = response.into_parts();
+        let body = body.collect().await?.to_bytes();
+        Ok(Self::new(head.status, &head.headers, body))
+    }
+
     /// Builds a reply from the parts of an HTTP response.
     #[must_use]
     pub fn new(status: StatusCode, headers: &HeaderMap, body: Bytes) -> Self {

@@ -4,11 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use infrastructure::log::postgres::{
-    POOLER, connect, connect_as_is, connect_to_primary, is_from_pooler,
-};
+use infrastructure::log::postgres::{LogPool, POOLER, connect, connect_as_is, is_from_pooler};
 use private_postgres::{ClusterConfig, ClusterError, PostgresCluster, Source};
-use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 
 /// The engine runs one read at a time; the second connection covers the time while one is replaced.
@@ -60,7 +57,7 @@ pub enum DatabaseError {
 #[derive(Debug)]
 pub struct Database {
     /// For reads and projections.
-    pub pool: PgPool,
+    pub pool: LogPool,
     cluster: Option<PostgresCluster>,
 }
 
@@ -107,11 +104,9 @@ impl Database {
     ///
     /// # Errors
     /// [`DatabaseError::Connect`].
-    pub async fn engine_pool(&self) -> Result<PgPool, DatabaseError> {
-        let options = self.pool.connect_options().as_ref().clone();
-        connect_to_primary(options, ENGINE_READERS)
-            .await
-            .map_err(DatabaseError::Connect)
+    pub async fn engine_pool(&self) -> Result<LogPool, DatabaseError> {
+        let opened = self.pool.open_separate(ENGINE_READERS).await;
+        opened.map_err(DatabaseError::Connect)
     }
 
     /// A description for people.

@@ -39,10 +39,8 @@ pub enum Health {
     /// The log is reachable, but this node's clock, or the log's last time, is wrong: nothing is
     /// decided meanwhile.
     ClockFault(ClockFault),
-    Stopped {
-        /// For people.
-        reason: String,
-    },
+    /// The engine has ended. The server's log has the reason.
+    Stopped,
 }
 
 impl Health {
@@ -54,7 +52,7 @@ impl Health {
                 position: *position,
             },
             Self::ClockFault(fault) => CommandError::ClockFault(*fault),
-            Self::Live | Self::Away { .. } | Self::Stopped { .. } => CommandError::Unavailable,
+            Self::Live | Self::Away { .. } | Self::Stopped => CommandError::Unavailable,
         }
     }
 }

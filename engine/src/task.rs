@@ -161,10 +161,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
                 error = stopped as &dyn std::error::Error,
                 "the engine stopped"
             );
-            let reason = with_causes(stopped);
-            self.channels
-                .health
-                .send_replace(Health::Stopped { reason });
+            self.channels.health.send_replace(Health::Stopped);
         }
         outcome
     }
@@ -441,20 +438,13 @@ impl<L, C, I, O> Drop for Engine<L, C, I, O> {
     /// Marks the engine as stopped however it ends: by shutdown, by a panic, or with its runtime.
     fn drop(&mut self) {
         self.channels.health.send_if_modified(|health| {
-            let is_news = !matches!(health, Health::Stopped { .. });
+            let is_news = !matches!(health, Health::Stopped);
             if is_news {
-                let reason = "the engine has ended".to_owned();
-                *health = Health::Stopped { reason };
+                *health = Health::Stopped;
             }
             is_news
         });
     }
-}
-
-/// An error and its causes on one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }
 
 async fn landed(in_flight: &mut Option<InFlight>) -> Result<(), AppendError> {

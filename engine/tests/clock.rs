@@ -89,7 +89,7 @@ fn skew_of(node: &Node) -> Option<i64> {
         | Health::Live
         | Health::Away { .. }
         | Health::Refused { .. }
-        | Health::Stopped { .. } => None,
+        | Health::Stopped => None,
     }
 }
 
@@ -201,7 +201,7 @@ async fn no_event_is_later_than_a_head_moved_by_hand() {
 async fn head_moved_into_the_future_by_hand_is_rejected() {
     let pool = fresh_database().await;
     let moved = "UPDATE log_head SET position = position + 1, recorded_at = clock_timestamp() + interval '3 seconds'";
-    let refused = sqlx::query(moved).execute(&pool).await.unwrap_err();
+    let refused = sqlx::query(moved).execute(&*pool).await.unwrap_err();
     let code = refused
         .as_database_error()
         .unwrap()
@@ -362,7 +362,7 @@ async fn log_that_ends_in_the_future_stops_decisions_unless_tolerated() {
         "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
          VALUES ('Sample', 'stock', 1, 'Sampled', '1.0', '{}', '{}')",
     )
-    .execute(&pool)
+    .execute(&*pool)
     .await
     .unwrap();
     assert_eq!(log.head().await.unwrap().recorded_at, head.recorded_at);

@@ -15,7 +15,6 @@ use crate::support::build::{
 };
 use crate::support::node::{Node, hold_of, pass, settle};
 use crate::support::request::{Answer, Request};
-use uuid::Uuid;
 
 /// One unit, held by `ann` for a minute, and waitlist entries of `bob` and `cid` for it.
 struct Queue {

@@ -119,10 +119,7 @@ fn log_filter() -> EnvFilter {
 /// Every connection is an open file. The usual soft limit of 1,024 exists for programs that use
 /// `select`, which this one does not.
 fn raise_open_files() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-    if let Err(error) = raised {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(%error, "cannot raise the limit of open files");
     }
 }

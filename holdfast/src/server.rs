@@ -10,23 +10,26 @@ use std::time::Duration;
 use api::app::{App, Parts};
 use api::connections::{self, AddressLimit, Bounds, Exemptions, Timeouts};
 use api::lateness::ReleaseLateness;
+use api::limiter::Limiter;
 use api::metrics::{MeasuredLog, Metrics};
 use api::refused::Refused;
 use api::router::router;
 use api::session::Sessions;
-use api::stream;
+use api::stream::{self, StreamHub, StreamShard};
 use database::{Database, DatabaseError};
-use engine::{EngineConfig, EngineError, EnginePanicked, EngineThread, RandomIds, SystemClock};
+use engine::{
+    EngineConfig, EngineError, EnginePanicked, EngineThread, Observer, RandomIds, SystemClock,
+};
 use infrastructure::error::LogError;
 use infrastructure::feed::Feed;
 use infrastructure::log::postgres::PostgresLog;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use projections::live_stock::LiveStock;
 use projections::runner::{Progress, Runner};
 use projections::sales_timeline::SalesTimeline;
 use projections::table::Table;
 use projections::top_purchasers::TopPurchasers;
 use projections::views::Views;
+use sqlx::PgPool;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -94,100 +97,57 @@ impl Server {
     /// # Errors
     /// [`ServerError`]; everything that was started has been stopped by then.
     pub async fn start(settings: &Settings, stop: &CancellationToken) -> Result<Self, ServerError> {
-        let address = settings.listen;
-        let keys = load_keys(&settings.keys, &settings.database.data_dir, address)?;
+        let keys = load_keys(&settings.keys, &settings.database.data_dir, settings.listen)?;
         let buyer_tokens = buyer_tokens(settings)?;
         let bounds = bounds(settings);
-        let idle = bounds.timeouts.idle;
-        let listener =
-            listen(address, idle).map_err(|source| ServerError::Listen { address, source })?;
-        let address = listener.local_addr().unwrap_or(address);
+        let (listener, address) = listen(settings.listen, bounds.timeouts.idle)?;
         let database = tokio::select! {
             opened = Database::open(&settings.database) => opened?,
             () = stop.cancelled() => return Err(ServerError::Stopped),
         };
         let log = PostgresLog::new(database.pool.clone());
-        let metrics = Metrics::default();
         let appended = PostgresLog::new(database.engine_pool().await?);
-        let engine_log = MeasuredLog::new(appended.clone(), metrics.appends());
         let key_secret = log.secret().await.map_err(ServerError::Load)?;
         let (closing, stopping) = (CancellationToken::new(), CancellationToken::new());
 
-        let (views, feed) = (Views::default(), Feed::default());
-        let (hub, shards) = stream::open(&views, settings.max_watchers, stream_shard_count());
-        let lateness = ReleaseLateness::default();
-        let limiter = settings.edge.limiter();
-        let observer = (
-            (feed.clone(), limiter.clone()),
-            (
-                views.clone(),
-                (hub.clone(), (lateness.clone(), metrics.events())),
-            ),
-        );
-        let config = EngineConfig {
-            queue: settings.queue as usize,
-            max_waitlist: settings.max_waitlist,
-            max_clock_skew: Duration::from_millis(u64::from(settings.max_clock_skew_ms)),
-            ..EngineConfig::default()
-        };
+        let (observers, shards) = Observers::open(settings);
+        let engine_log = MeasuredLog::new(appended.clone(), observers.metrics.appends());
         let loading = engine::load(
             engine_log,
             SystemClock,
             RandomIds::from_os(),
-            observer,
-            config,
+            observers.as_one(),
+            engine_config(settings),
             stopping.clone(),
         );
-        let (engine, handle) = tokio::select! {
-            loaded = loading => loaded.map_err(|error| match error {
-                corrupt @ LogError::Corrupt { .. } => ServerError::Refused(corrupt),
-                unavailable @ LogError::Unavailable(_) => ServerError::Load(unavailable),
-            })?,
-            () = stop.cancelled() => {
-                // A commit that waits for a standby would stay on the database server, one for each
-                // start.
-                appended.end_sessions().await;
-                return Err(ServerError::Stopped);
-            }
-        };
+        let (engine, handle) = loaded(loading, &appended, stop).await?;
         info!(
-            position = views.position().0,
+            position = observers.views.position().0,
             "read the event log up to position {}",
-            views.position()
+            observers.views.position()
         );
-
-        let mut followers = JoinSet::new();
-        let runner = Runner::new(database.pool.clone(), log.clone(), feed);
-        let projections = run_projections(&runner, &mut followers, &stopping);
-        let interval = Duration::from_millis(u64::from(settings.stream_interval_ms));
-        hub.follow_clock(handle.clone());
-        followers.spawn(hub.clone().publish(views.clone(), stopping.clone()));
-        let streams = TaskTracker::new();
-        for shard in shards {
-            streams.spawn(shard.run(interval, closing.clone()));
-        }
-
-        let refused = Refused::default();
-        let saved = refused.clone();
-        followers.spawn(saved.keep(database.pool.clone(), stopping.clone()));
-        let streams_of_address =
-            AddressLimit::of_streams(settings.edge.max_streams_per_address, exemptions(settings));
+        observers.hub.follow_clock(handle.clone());
+        let streams = run_shards(shards, settings, &closing);
+        let followers = Followers::start(&observers, &database, &log, &stopping);
 
         let app = App::new(Parts {
             engine: handle,
-            views,
+            views: observers.views,
             log,
-            hub,
-            streams: streams_of_address,
+            hub: observers.hub,
+            streams: AddressLimit::of_streams(
+                settings.edge.max_streams_per_address,
+                exemptions(settings),
+            ),
             sessions: Sessions::new(&keys.admin, &key_secret),
             keys,
             key_secret,
             buyer_tokens,
-            projections,
-            refused,
-            metrics,
-            limiter,
-            lateness,
+            projections: followers.projections,
+            refused: followers.refused,
+            metrics: observers.metrics,
+            limiter: observers.limiter,
+            lateness: observers.lateness,
             stop: closing.clone(),
         });
         Ok(Self {
@@ -198,7 +158,7 @@ impl Server {
             appended,
             closing,
             stopping,
-            followers,
+            followers: followers.tasks,
         })
     }
 
@@ -264,11 +224,132 @@ impl Server {
     }
 }
 
+/// Everything that follows the engine's events in memory.
+struct Observers {
+    feed: Feed,
+    limiter: Limiter,
+    views: Views,
+    hub: StreamHub,
+    lateness: ReleaseLateness,
+    metrics: Metrics,
+}
+
+impl Observers {
+    /// Returns them with the shards of the stream, which do not run yet.
+    fn open(settings: &Settings) -> (Self, Vec<StreamShard>) {
+        let views = Views::default();
+        let (hub, shards) = stream::open(&views, settings.max_watchers, stream_shard_count());
+        let observers = Self {
+            feed: Feed::default(),
+            limiter: settings.edge.limiter(),
+            views,
+            hub,
+            lateness: ReleaseLateness::default(),
+            metrics: Metrics::default(),
+        };
+        (observers, shards)
+    }
+
+    /// Returns one observer for all, which passes events on in this order.
+    fn as_one(&self) -> impl Observer + use<> {
+        (
+            (self.feed.clone(), self.limiter.clone()),
+            (
+                self.views.clone(),
+                (
+                    self.hub.clone(),
+                    (self.lateness.clone(), self.metrics.events()),
+                ),
+            ),
+        )
+    }
+}
+
+/// The tasks that follow the engine, and what the API reads of them.
+struct Followers {
+    tasks: JoinSet<()>,
+    projections: Watched,
+    refused: Refused,
+}
+
+impl Followers {
+    fn start(
+        observers: &Observers,
+        database: &Database,
+        log: &PostgresLog,
+        stopping: &CancellationToken,
+    ) -> Self {
+        let mut tasks = JoinSet::new();
+        let pool = PgPool::clone(&database.pool);
+        let runner = Runner::new(pool.clone(), log.clone(), observers.feed.clone());
+        let projections = run_projections(&runner, &mut tasks, stopping);
+        let (hub, views) = (observers.hub.clone(), observers.views.clone());
+        tasks.spawn(hub.publish(views, stopping.clone()));
+        let refused = Refused::default();
+        tasks.spawn(refused.clone().keep(pool, stopping.clone()));
+        Self {
+            tasks,
+            projections,
+            refused,
+        }
+    }
+}
+
+fn engine_config(settings: &Settings) -> EngineConfig {
+    EngineConfig {
+        queue: settings.queue as usize,
+        max_waitlist: settings.max_waitlist,
+        max_clock_skew: Duration::from_millis(u64::from(settings.max_clock_skew_ms)),
+        ..EngineConfig::default()
+    }
+}
+
+/// Returns what `loading` loads from the log, unless `stop` interrupts it.
+async fn loaded<T>(
+    loading: impl Future<Output = Result<T, LogError>>,
+    appended: &PostgresLog,
+    stop: &CancellationToken,
+) -> Result<T, ServerError> {
+    tokio::select! {
+        loaded = loading => loaded.map_err(|error| match error {
+            corrupt @ LogError::Corrupt { .. } => ServerError::Refused(corrupt),
+            unavailable @ LogError::Unavailable(_) => ServerError::Load(unavailable),
+        }),
+        () = stop.cancelled() => {
+            // A commit that waits for a standby would stay on the database server, one for each
+            // start.
+            appended.end_sessions().await;
+            Err(ServerError::Stopped)
+        }
+    }
+}
+
+fn run_shards(
+    shards: Vec<StreamShard>,
+    settings: &Settings,
+    closing: &CancellationToken,
+) -> TaskTracker {
+    let interval = Duration::from_millis(u64::from(settings.stream_interval_ms));
+    let streams = TaskTracker::new();
+    for shard in shards {
+        streams.spawn(shard.run(interval, closing.clone()));
+    }
+    streams
+}
+
 /// Connections that may wait to be accepted, because a stampede arrives all at the same moment. The
 /// system caps it at its own limit (`net.core.somaxconn`).
 const LISTEN_BACKLOG: u32 = 65_535;
 
-fn listen(address: SocketAddr, idle: Duration) -> std::io::Result<TcpListener> {
+/// Returns the listener and its address, which has a port even if `address` leaves the choice to
+/// the system.
+fn listen(address: SocketAddr, idle: Duration) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let listener = bind(address, idle).map_err(|source| ServerError::Listen { address, source })?;
+    let address = listener.local_addr().unwrap_or(address);
+    Ok((listener, address))
+}
+
+fn bind(address: SocketAddr, idle: Duration) -> std::io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -283,15 +364,10 @@ fn listen(address: SocketAddr, idle: Duration) -> std::io::Result<TcpListener> {
 /// Open files that are not client connections: the database's, and a reserve.
 const OTHER_FILES: u64 = 256;
 
-/// Raises the limit of open files as far as the system allows, because every buyer and every
-/// watcher is an open file. Returns the number of connections that this permits.
+/// Returns the number of connections that the limit of open files permits, because every buyer and
+/// every watcher is an open file. The program raises the limit when it starts.
 fn connections_allowed() -> u32 {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE)
-        .and_then(|(_, most)| setrlimit(Resource::RLIMIT_NOFILE, most, most));
-    if let Err(error) = raised {
-        warn!(%error, "cannot raise the number of open files; connections are limited to fewer");
-    }
-    let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(files, _)| files);
+    let files = rlimit::Resource::NOFILE.get_soft().unwrap_or(1024);
     u32::try_from(files.saturating_sub(OTHER_FILES).max(1)).unwrap_or(u32::MAX)
 }
 

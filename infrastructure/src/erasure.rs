@@ -18,7 +18,7 @@ use serde_json::Value;
 use sqlx::{PgConnection, PgPool, Row};
 
 use crate::error::LogError;
-use crate::log::postgres::PostgresLog;
+use crate::log::postgres::{LogPool, PostgresLog};
 use crate::log::{EventLog, Turn};
 
 /// Positions per statement of the search, so that a long search does not block vacuum.
@@ -52,7 +52,7 @@ pub struct Erasure {
 /// # Errors
 /// [`LogError::Unavailable`]. Nothing is erased then, unless only the response to the commit was
 /// lost; erasing again finds out.
-pub async fn erase(pool: &PgPool, buyer_id: &BuyerId) -> Result<Option<Erasure>, LogError> {
+pub async fn erase(pool: &LogPool, buyer_id: &BuyerId) -> Result<Option<Erasure>, LogError> {
     let log = PostgresLog::new(pool.clone());
     let comparable = buyer_id.comparable();
     let erasing = tokio::spawn(async move {

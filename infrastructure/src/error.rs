@@ -2,6 +2,8 @@
 
 use domain::values::Position;
 
+use crate::sqlstate::is_temporary;
+
 /// Why reading from the log failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
@@ -23,32 +25,9 @@ impl LogError {
     #[must_use]
     pub fn is_away(&self) -> bool {
         match self {
-            Self::Unavailable(source) => source.downcast_ref().is_none_or(is_away),
+            Self::Unavailable(source) => source.downcast_ref().is_none_or(is_temporary),
             Self::Corrupt { .. } => false,
         }
-    }
-}
-
-/// SQLSTATE classes of a server that is temporarily unable to respond: connection (08), read-only
-/// or transaction ended (25), not set up for this user yet (28, 3D), rolled back because of others
-/// (40), out of resources (53), object not in the required state (55), shutting down (57), file
-/// errors (58). A failover causes all of them.
-const TEMPORARY: [&str; 9] = ["08", "25", "28", "3D", "40", "53", "55", "57", "58"];
-
-fn is_away(error: &sqlx::Error) -> bool {
-    match error.as_database_error() {
-        Some(said) => said
-            .code()
-            .is_some_and(|code| TEMPORARY.iter().any(|class| code.starts_with(class))),
-        None => matches!(
-            error,
-            sqlx::Error::Io(_)
-                | sqlx::Error::Tls(_)
-                | sqlx::Error::Protocol(_)
-                | sqlx::Error::PoolTimedOut
-                | sqlx::Error::PoolClosed
-                | sqlx::Error::WorkerCrashed
-        ),
     }
 }
 

@@ -14,4 +14,5 @@ pub mod payments;
 pub mod ports;
 pub mod quarantine;
 pub mod sorted_runs;
+pub mod sqlstate;
 pub mod upcasters;

@@ -38,7 +38,7 @@ async fn insert(
 async fn database_and_program_know_the_same_pairs() {
     let pool = fresh_database().await;
     let mut in_sql: Vec<String> = sqlx::query_scalar("SELECT unnest(known_event_types())")
-        .fetch_all(&pool)
+        .fetch_all(&*pool)
         .await
         .unwrap();
     let pairs = known_pairs().into_iter();

@@ -4,7 +4,7 @@
 
 use domain::values::Position;
 use infrastructure::error::{AppendError, LogError};
-use infrastructure::log::postgres::{PostgresLog, connect};
+use infrastructure::log::postgres::{LogPool, PostgresLog, connect};
 use infrastructure::log::{Batch, EventLog, Head, Turn, append_or_confirm};
 use private_postgres::testing::url_for;
 use sqlx::postgres::{PgConnection, PgPool};
@@ -38,7 +38,7 @@ async fn insert_as_stock(
 }
 
 /// A log with two events, the first with private data.
-async fn log_of_two(pool: &PgPool) -> PostgresLog {
+async fn log_of_two(pool: &LogPool) -> PostgresLog {
     let log = PostgresLog::new(pool.clone());
     let mut introduced = sample("a", 1);
     introduced.private = Some(r#"{"name":"Zoë"}"#.to_owned());
@@ -227,7 +227,7 @@ async fn conflicting_stock_insert_leaves_no_gap() {
 async fn stock_inserts_and_batch_writers_make_one_dense_chain() {
     let pool = fresh_database().await;
     let stock: Vec<_> = (0..4)
-        .map(|n| tokio::spawn(insert_many(pool.clone(), format!("stock-{n}"), 40)))
+        .map(|n| tokio::spawn(insert_many(PgPool::clone(&pool), format!("stock-{n}"), 40)))
         .collect();
     let writers: Vec<_> = (0..2)
         .map(|n| {
@@ -283,7 +283,7 @@ async fn append_many(log: PostgresLog, stream: String, batches: u64) {
 async fn writer_waits_for_the_disk_despite_database_settings() {
     let pool = fresh_database().await;
     let name: String = sqlx::query_scalar("SELECT current_database()")
-        .fetch_one(&pool)
+        .fetch_one(&*pool)
         .await
         .unwrap();
     pool.execute(format!("ALTER DATABASE {name} SET synchronous_commit = off").as_str())
@@ -310,7 +310,7 @@ async fn writer_waits_for_the_disk_despite_database_settings() {
     let batch = one(turn.head(), "a", 2);
     turn.append(&batch).await.unwrap();
     let recorded: Vec<String> = sqlx::query_scalar("SELECT setting FROM witness")
-        .fetch_all(&pool)
+        .fetch_all(&*pool)
         .await
         .unwrap();
     assert_eq!(recorded, ["on", "on"]);
@@ -414,7 +414,7 @@ async fn turn_of_a_dead_holder_passes_on() {
         "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
           WHERE datname = current_database() AND state = 'idle in transaction'",
     )
-    .fetch_all(&pool)
+    .fetch_all(&*pool)
     .await
     .unwrap();
     assert_eq!(holders, [true]);
@@ -502,7 +502,7 @@ async fn event_beyond_the_head_is_rejected_and_the_log_continues() {
              VALUES ('Sample', 'a', 99, 'T', '1.0', '{}', '{}', $1, now(), '\x00')",
         )
         .bind(position)
-        .execute(&pool)
+        .execute(&*pool)
         .await;
         assert!(outcome.is_err(), "position {position}");
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use domain::values::BuyerId;
 use infrastructure::erasure::erase;
 use infrastructure::error::{AppendError, LogError};
-use infrastructure::log::postgres::{PostgresLog, connect, connect_to_primary};
+use infrastructure::log::postgres::{LogPool, PostgresLog, connect, connect_to_primary};
 use infrastructure::log::{Batch, EventLog, Head, Turn, append_or_confirm};
 use private_postgres::testing::replication::{Pair, count, until_count, waiting_for_standby};
 use sqlx::postgres::{PgConnection, PgPool};
@@ -110,7 +110,7 @@ async fn abandoned_writer_session_is_ended_before_it_is_replaced() {
 }
 
 /// The pair, a log on it with one event, and an observing connection that needs no standby.
-async fn pair() -> (Pair, PgPool, PgConnection) {
+async fn pair() -> (Pair, LogPool, PgConnection) {
     let pair = Pair::start().await;
     let database = pair.fresh_database().await;
     let pool = connect(database.url.parse().unwrap(), 8).await.unwrap();
@@ -206,11 +206,11 @@ async fn cancelled_wait_for_the_standby_is_not_a_success() {
     append_or_confirm(&log, &batch).await.unwrap();
     let database = pair.on_standby(&private_postgres::testing::TestDatabase {
         url: url_of(&pool),
-        pool: pool.clone(),
+        pool: PgPool::clone(&pool),
     });
     pair.kill_primary();
     pair.promote().await;
-    let found = all(&PostgresLog::new(database.pool)).await;
+    let found = all(&PostgresLog::new(database.pool.into())).await;
     assert_eq!(found.len(), 3, "durable events are missing");
 }
 
@@ -250,6 +250,7 @@ async fn erasure_results_are_returned_only_once_replicated() {
     let pool = PgPool::connect_with(pool.connect_options().as_ref().clone())
         .await
         .unwrap();
+    let pool = LogPool::from(pool);
     for _ in 0..2 {
         let erasing = tokio::spawn({
             let pool = pool.clone();
@@ -276,13 +277,13 @@ async fn standby_counts_as_unreachable_and_is_not_read() {
     let (pair, pool, _) = pair().await;
     let database = pair.on_standby(&private_postgres::testing::TestDatabase {
         url: url_of(&pool),
-        pool: pool.clone(),
+        pool: PgPool::clone(&pool),
     });
     pair.until_replayed().await;
     let options: sqlx::postgres::PgConnectOptions = database.url.parse().unwrap();
     let refused = connect_to_primary(options.clone(), 2).await.unwrap_err();
     assert!(refused.to_string().contains("standby"), "{refused}");
-    let log = PostgresLog::with_timeout(database.pool.clone(), TIMEOUT);
+    let log = PostgresLog::with_timeout(database.pool.clone().into(), TIMEOUT);
     assert_unknown(&log.append(&one(Head::default(), "a", 1)).await);
     assert_away(&log.take_turn().await);
     assert_away(&log.barrier().await);
@@ -323,7 +324,7 @@ async fn stronger_synchronous_commit_is_kept() {
     let batch = one(turn.head(), "a", 2);
     turn.append(&batch).await.unwrap();
     let recorded: Vec<String> = sqlx::query_scalar("SELECT setting FROM witness")
-        .fetch_all(&pool)
+        .fetch_all(&*pool)
         .await
         .unwrap();
     assert_eq!(recorded, ["remote_apply", "remote_apply"]);

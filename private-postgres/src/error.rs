@@ -239,6 +239,14 @@ impl ClusterError {
     }
 }
 
+/// An error and its cause on one line. Errors of this crate have one cause at most. Programs print
+/// them by `terminal::text::one_line`, but this crate uses no other one of the workspace.
+pub(crate) fn with_cause(error: &dyn std::error::Error) -> String {
+    error
+        .source()
+        .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+}
+
 fn listed(tried: &[String]) -> String {
     if tried.is_empty() {
         "found none".to_owned()

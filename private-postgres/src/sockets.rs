@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use super::account::Account;
-use super::error::ClusterError;
+use super::error::{ClusterError, with_cause};
 use super::place::{Location, short_hash};
 
 /// The port is only part of the socket's name. Fixed, so that `PGPORT` in the environment does not
@@ -54,7 +54,7 @@ fn usable(directory: &Path, account: &Account) -> Result<(), String> {
     if fs::symlink_metadata(directory).is_err() {
         account
             .create_private_dir(directory)
-            .map_err(|e| with_cause(&e))?;
+            .map_err(|error| with_cause(&error))?;
     }
     if !is_private(directory, account) {
         return Err(format!(
@@ -75,12 +75,6 @@ fn is_private(directory: &Path, account: &Account) -> bool {
     fs::symlink_metadata(directory).is_ok_and(|found| {
         found.is_dir() && found.uid() == account.uid() && found.mode() & 0o777 == 0o700
     })
-}
-
-fn with_cause(error: &dyn std::error::Error) -> String {
-    error
-        .source()
-        .map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
 pub(super) fn socket(directory: &Path) -> PathBuf {

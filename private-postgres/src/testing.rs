@@ -19,6 +19,7 @@ use sqlx::{ConnectOptions, Connection};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
 
+use crate::error::with_cause;
 use crate::{ClusterConfig, PostgresCluster};
 
 /// Names a server to use instead of a private one. Its user must be allowed to create databases.
@@ -132,9 +133,8 @@ async fn start_private() -> Private {
     let mut config = ClusterConfig::new(&directory);
     config.max_connections = CONNECTIONS;
     let cluster = PostgresCluster::start(config).await.unwrap_or_else(|e| {
-        let cause =
-            std::error::Error::source(&e).map_or_else(String::new, |cause| format!(": {cause}"));
-        panic!("cannot start a PostgreSQL for the tests: {e}{cause}")
+        let error = with_cause(&e);
+        panic!("cannot start a PostgreSQL for the tests: {error}")
     });
     Private {
         cluster,

@@ -24,7 +24,7 @@ use infrastructure::codec::{RecordedEvent, read};
 use infrastructure::error::LogError;
 use infrastructure::log::ahead::in_order;
 use infrastructure::log::copy::{self, Block, Selection};
-use infrastructure::log::postgres::PostgresLog;
+use infrastructure::log::postgres::{LogPool, PostgresLog};
 use infrastructure::log::{EventLog, EventRef, StoredEvent};
 use infrastructure::quarantine::{RefusedEvent, Voids, voided_by};
 use sqlx::PgPool;
@@ -69,7 +69,7 @@ pub struct Rebuilt {
 }
 
 pub struct Rebuild {
-    pool: PgPool,
+    pool: LogPool,
     tables: Vec<Box<dyn Rebuilding>>,
     voids: Voids,
     /// The position up to which all tables are saved or being saved.
@@ -286,7 +286,7 @@ impl Rebuild {
     ///
     /// # Errors
     /// [`ProjectionError::Tables`].
-    pub async fn start(pool: PgPool, names: &[&str]) -> Result<Self, ProjectionError> {
+    pub async fn start(pool: LogPool, names: &[&str]) -> Result<Self, ProjectionError> {
         let all = [
             one::<LiveStock>(),
             one::<TopPurchasers>(),
@@ -423,7 +423,7 @@ impl Rebuild {
         self.end_saving().await?;
         let parts: Vec<_> = self.tables.iter_mut().map(|table| table.take()).collect();
         self.saved = self.reached();
-        let saving = tokio::spawn(save(self.pool.clone(), parts));
+        let saving = tokio::spawn(save(PgPool::clone(&self.pool), parts));
         self.saving = Some(AbortOnDropHandle::new(saving));
         Ok(())
     }
@@ -463,7 +463,7 @@ impl Rebuild {
 /// # Errors
 /// [`ProjectionError`].
 pub async fn rebuild(
-    pool: &PgPool,
+    pool: &LogPool,
     names: &[&str],
     mut progress: impl FnMut(Position, Position),
 ) -> Result<Vec<Rebuilt>, ProjectionError> {

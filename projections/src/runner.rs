@@ -17,6 +17,7 @@ use domain::values::{DropId, Position};
 use infrastructure::error::LogError;
 use infrastructure::feed::{Committed, Feed};
 use infrastructure::log::{EventLog, Head};
+use infrastructure::sqlstate::SqlState;
 use sqlx::{Executor, PgConnection, PgPool};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -367,9 +368,7 @@ async fn wait(next: Next, head: &mut watch::Receiver<Head>) {
 /// A row that its table rejects stops a projection, like an event that cannot be applied. The event
 /// is somewhere after `checkpoint`.
 fn unwritable<F: Table>(checkpoint: Position, error: sqlx::Error) -> ProjectionError {
-    let code = error.as_database_error().and_then(|error| error.code());
-    let code = code.filter(|code| code.starts_with("22") || code.starts_with("23"));
-    let Some(code) = code else {
+    let Some(code) = SqlState::of(&error).filter(SqlState::rejects_row) else {
         return ProjectionError::Tables {
             name: F::NAME,
             source: error,

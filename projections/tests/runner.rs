@@ -12,7 +12,7 @@ use domain::testing::*;
 use domain::values::{Position, Sequence, Timestamp};
 use infrastructure::codec::{decode, encode};
 use infrastructure::feed::{Committed, Feed};
-use infrastructure::log::postgres::{PostgresLog, connect};
+use infrastructure::log::postgres::{LogPool, PostgresLog, connect};
 use infrastructure::log::{Batch, EventLog};
 use infrastructure::quarantine::{Fault, RefusedEvent};
 use private_postgres::testing::fresh_database;
@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 struct World {
-    pool: PgPool,
+    pool: LogPool,
     log: PostgresLog,
     feed: Feed,
     sequence: u64,
@@ -75,7 +75,11 @@ impl World {
     fn run<F: Table + Clone>(&self) -> (watch::Receiver<Progress>, CancellationToken) {
         let (sender, progress) = watch::channel(Progress::default());
         let stop = CancellationToken::new();
-        let runner = Runner::new(self.pool.clone(), self.log.clone(), self.feed.clone());
+        let runner = Runner::new(
+            PgPool::clone(&self.pool),
+            self.log.clone(),
+            self.feed.clone(),
+        );
         tokio::spawn(runner.run::<F>(sender, stop.clone()));
         (progress, stop)
     }
@@ -100,7 +104,7 @@ impl World {
     async fn marks(&self, name: &str) -> Vec<i64> {
         sqlx::query_scalar("SELECT position FROM projection_quarantines WHERE name = $1")
             .bind(name)
-            .fetch_all(&self.pool)
+            .fetch_all(&*self.pool)
             .await
             .unwrap()
     }
@@ -159,7 +163,11 @@ async fn repeatedly_killed_runner_applies_every_event_once() {
         world.record(&sales(number)).await;
         if number % 10 == 0 {
             let (sender, _progress) = watch::channel(Progress::default());
-            let runner = Runner::new(world.pool.clone(), world.log.clone(), world.feed.clone());
+            let runner = Runner::new(
+                PgPool::clone(&world.pool),
+                world.log.clone(),
+                world.feed.clone(),
+            );
             let task = tokio::spawn(runner.run::<TopPurchasers>(sender, CancellationToken::new()));
             for _ in 0..number {
                 tokio::task::yield_now().await;
@@ -228,7 +236,7 @@ async fn event_that_cannot_be_applied_stops_only_its_projection() {
     let noted: (i64, Option<String>) = sqlx::query_as(
         "SELECT position, stopped FROM projection_checkpoints WHERE name = 'live_stock'",
     )
-    .fetch_one(&world.pool)
+    .fetch_one(&*world.pool)
     .await
     .unwrap();
     assert_eq!(noted, (2, Some(reason.to_owned())));

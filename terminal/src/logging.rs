@@ -26,6 +26,7 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 /// The pause between two attempts to queue a flush.
 const FULL_QUEUE_PAUSE: Duration = Duration::from_millis(1);
 
+/// Global, as standard error is: the panic hook and [`flush`] must find the queue from anywhere.
 static LINES: OnceLock<LogLines> = OnceLock::new();
 
 /// Queues lines for the thread that writes them. Clones share the queue.

@@ -1,4 +1,8 @@
 //! The HTTP API as a client uses it. Clones share connections.
+//!
+//! Why not the crate `client`: it is a part of the product, so an error in the code that it shares
+//! with the server would be on both sides of a test. Tests also send requests that a typed client
+//! cannot express. [`crate::Raw`] is for those that a library cannot express either.
 
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};

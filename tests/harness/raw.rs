@@ -5,7 +5,6 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use bytes::Bytes;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -229,8 +228,7 @@ pub async fn concurrent_holds(address: &str, drop: &str, buyers: usize) -> Vec<R
 /// # Panics
 /// If the limit cannot be raised.
 pub fn allow_open_files() {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("the limit can be read");
-    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("the limit can be raised");
+    rlimit::increase_nofile_limit(u64::MAX).expect("the limit can be raised");
 }
 
 fn hold_request(drop: &str, buyer: &str) -> String {

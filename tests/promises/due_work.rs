@@ -19,7 +19,7 @@ const MANY: usize = 20_000;
 /// Places [`MANY`] holds of one unit without a server, as a program on stock `cqrs-es` may; returns
 /// the last one.
 async fn fill(app: App, drop: &str, hold_seconds: u32) -> (Launch, HoldId) {
-    let log = PostgresLog::new(app.pool().clone());
+    let log = PostgresLog::new(app.pool().clone().into());
     let launch = app.stop().await;
     let drop_id: DropId = drop.parse().unwrap();
     let placed_at = Timestamp::from(chrono::Utc::now());

@@ -282,7 +282,9 @@ async fn interrupted_rebuild_resumes_from_its_saved_rows() {
             .unwrap()
             .unwrap()
     };
-    let mut rebuild = Rebuild::start(database.pool.clone(), &NAMES).await.unwrap();
+    let mut rebuild = Rebuild::start(database.pool.clone().into(), &NAMES)
+        .await
+        .unwrap();
     assert_eq!(rebuild.reached(), Position(0));
     rebuild.add(&page(Position(0), half).await).await.unwrap();
     rebuild.save().await.unwrap();
@@ -293,7 +295,9 @@ async fn interrupted_rebuild_resumes_from_its_saved_rows() {
         .unwrap();
     drop(rebuild);
 
-    let rebuild = Rebuild::start(database.pool.clone(), &NAMES).await.unwrap();
+    let rebuild = Rebuild::start(database.pool.clone().into(), &NAMES)
+        .await
+        .unwrap();
     assert_eq!(rebuild.reached(), half);
     drop(rebuild);
     let launch = Launch::on(database);
@@ -318,7 +322,7 @@ async fn half_a_rebuild(sample: &SampleLog, pool: &sqlx::PgPool) {
         drop: None,
         private: false,
     };
-    let mut rebuild = Rebuild::start(pool.clone(), &NAMES).await.unwrap();
+    let mut rebuild = Rebuild::start(pool.clone().into(), &NAMES).await.unwrap();
     let mut pages = copy::pages(pool.clone(), selection);
     rebuild
         .add(&pages.recv().await.unwrap().unwrap())
@@ -410,7 +414,9 @@ async fn rebuild_does_not_save_into_a_table_restarted_by_another() {
     let sample = SampleLog::create().await;
     let database = sample.altered("SELECT 1").await;
     half_a_rebuild(&sample, &database.pool).await;
-    let one = Rebuild::start(database.pool.clone(), &NAMES).await.unwrap();
+    let one = Rebuild::start(database.pool.clone().into(), &NAMES)
+        .await
+        .unwrap();
     let begun_anew = "DELETE FROM top_purchasers_rebuild; DELETE FROM sales_timeline_rebuild; DELETE FROM live_stock_rebuild;
                       UPDATE projection_checkpoints SET position = 0 WHERE name LIKE '%_rebuild'";
     sqlx::raw_sql(begun_anew)
@@ -520,7 +526,9 @@ async fn rebuild_that_saves_after_every_event_gives_the_same_tables() {
         private: false,
     };
     let mut pages = copy::pages(database.pool.clone(), selection);
-    let mut rebuild = Rebuild::start(database.pool.clone(), &NAMES).await.unwrap();
+    let mut rebuild = Rebuild::start(database.pool.clone().into(), &NAMES)
+        .await
+        .unwrap();
     while let Some(page) = pages.recv().await {
         for event in page.unwrap().chunks(1) {
             rebuild.add(event).await.unwrap();

@@ -15,7 +15,7 @@ async fn database() -> [PgPool; 2] {
     let options = fresh_database().await.url.parse().unwrap();
     let pool = connect(options, 2).await.unwrap();
     let again = PgPool::connect_with((*pool.connect_options()).clone());
-    [pool.clone(), again.await.unwrap()]
+    [PgPool::clone(&pool), again.await.unwrap()]
 }
 
 async fn in_table(pool: &PgPool) -> i64 {

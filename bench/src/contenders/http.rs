@@ -261,6 +261,6 @@ fn drop_body(id: Uuid, stock: Stock) -> Response {
 fn failed(error: &(dyn Error + 'static)) -> Response {
     static PRINTED: std::sync::Once = std::sync::Once::new();
     // The generator counts every 503; its cause is printed once.
-    PRINTED.call_once(|| eprintln!("responding with 503: {}", crate::error::one_line(error)));
+    PRINTED.call_once(|| eprintln!("responding with 503: {}", terminal::text::one_line(error)));
     StatusCode::SERVICE_UNAVAILABLE.into_response()
 }

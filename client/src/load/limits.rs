@@ -3,7 +3,7 @@
 //! Promise: a load test that cannot open its sockets fails before it begins.
 //! Limit: the hard limit is the machine's and stays.
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rlimit::{Resource, increase_nofile_limit};
 
 use crate::error::ClientError;
 
@@ -16,20 +16,11 @@ const OTHER_FILES: u64 = 64;
 /// [`ClientError::OpenFiles`] when the hard limit is too low.
 pub fn ensure_open_files(sockets: u32) -> Result<(), ClientError> {
     let needed = u64::from(sockets) + OTHER_FILES;
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return Ok(()); // If the limit is unknown, continue: opening too many sockets fails later.
-    };
-    if soft >= needed {
-        return Ok(());
+    match increase_nofile_limit(needed).or_else(|_| Resource::NOFILE.get_soft()) {
+        Ok(allowed) if allowed < needed => Err(ClientError::OpenFiles { needed, allowed }),
+        // If the limit is unknown, continue: opening too many sockets fails later.
+        Ok(_) | Err(_) => Ok(()),
     }
-    let refused = ClientError::OpenFiles {
-        needed,
-        allowed: hard,
-    };
-    if hard < needed {
-        return Err(refused);
-    }
-    setrlimit(Resource::RLIMIT_NOFILE, needed, hard).map_err(|_| refused)
 }
 
 #[cfg(test)]
@@ -39,7 +30,7 @@ mod tests {
     #[test]
     fn too_many_sockets_are_reported_before_the_start() {
         assert!(ensure_open_files(1).is_ok());
-        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        let (_, hard) = Resource::NOFILE.get().unwrap();
         if hard < u64::from(u32::MAX) {
             let error = ensure_open_files(u32::MAX).unwrap_err().to_string();
             assert!(error.contains("ulimit -n"), "{error}");

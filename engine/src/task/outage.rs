@@ -205,7 +205,7 @@ impl<L: EventLog, C: Clock, I: Ids, O: Observer> Engine<L, C, I, O> {
         match before {
             Health::Live => return,
             Health::ClockFault(_) => info!("the clocks agree again: deciding requests again"),
-            Health::Away { .. } | Health::Refused { .. } | Health::Stopped { .. } => {
+            Health::Away { .. } | Health::Refused { .. } | Health::Stopped => {
                 info!("the event log is reachable again and continues the known history");
             }
         }

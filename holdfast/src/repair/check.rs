@@ -15,7 +15,7 @@ use engine::{EngineConfig, Observer, RandomIds, SystemClock, load};
 use infrastructure::error::LogError;
 use infrastructure::feed::Committed;
 use infrastructure::log::copy::{Selection, blocks};
-use infrastructure::log::postgres::PostgresLog;
+use infrastructure::log::postgres::{LogPool, PostgresLog};
 use infrastructure::log::{EventLog, Hash, Head, chain};
 use infrastructure::quarantine::{Fault, RefusedEvent};
 use serde_json::json;
@@ -153,7 +153,7 @@ impl Observer for Collector {
 }
 
 /// Reads the log as a server does.
-pub(super) async fn check(pool: &PgPool) -> Result<Report, RepairError> {
+pub(super) async fn check(pool: &LogPool) -> Result<Report, RepairError> {
     let log = PostgresLog::new(pool.clone());
     let head = log.head().await;
     let head = match head {
@@ -167,7 +167,7 @@ pub(super) async fn check(pool: &PgPool) -> Result<Report, RepairError> {
         Err(error) => return Err(error.into()),
     };
     let admitted: Vec<String> = sqlx::query_scalar("SELECT unnest(known_event_types())")
-        .fetch_all(pool)
+        .fetch_all(&**pool)
         .await?;
     let mut report = Report {
         head,

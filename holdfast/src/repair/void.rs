@@ -11,8 +11,9 @@ use database::Database;
 use domain::incident::{LogEvent, PositionVoided};
 use domain::values::Position;
 use engine::{Clock, SystemClock};
+use infrastructure::log::postgres::LogPool;
 use infrastructure::quarantine::RefusedEvent;
-use sqlx::{Acquire, PgPool};
+use sqlx::Acquire;
 
 use super::check::{Report, check, describe};
 use super::{RepairArgs, RepairError, commit_durably, must_own, record, say};
@@ -44,7 +45,7 @@ pub(super) async fn run(args: &VoidArgs) -> Result<ExitCode, RepairError> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn void(pool: &PgPool, args: &VoidArgs) -> Result<Vec<String>, RepairError> {
+async fn void(pool: &LogPool, args: &VoidArgs) -> Result<Vec<String>, RepairError> {
     let mut connection = pool.acquire().await?;
     must_own(&mut connection).await?;
     let position = Position(args.position);

@@ -3,49 +3,21 @@
 //! Promise: a connection that was idle while its database failed is not used again: a network
 //! failure may have left it open at our end only, and a request on it would wait forever. Without
 //! failures no round trips are added.
-//! Limit: all users of one database in one process share this record, so they reconnect slightly
+//! Limit: the users of a [`super::postgres::LogPool`] share its record, so they reconnect slightly
 //! too often.
 
-use std::collections::HashMap;
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::PgConnectOptions;
-
 use super::timeout::within;
+use crate::sqlstate::is_of_connection;
 
 /// The last failure of one database. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LastFailure(Arc<Mutex<Option<Instant>>>);
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Address {
-    host: String,
-    socket: Option<PathBuf>,
-    port: u16,
-    database: Option<String>,
-}
-
-/// A pool and the log that reads through it are created separately, and have only the address of
-/// the database in common.
-static LAST_FAILURES: Mutex<Option<HashMap<Address, LastFailure>>> = Mutex::new(None);
-
 impl LastFailure {
-    /// The record of the database that `options` lead to.
-    pub(super) fn about(options: &PgConnectOptions) -> Self {
-        let address = Address {
-            host: options.get_host().to_owned(),
-            socket: options.get_socket().cloned(),
-            port: options.get_port(),
-            database: options.get_database().map(str::to_owned),
-        };
-        let mut failures = LAST_FAILURES.lock().unwrap_or_else(PoisonError::into_inner);
-        let failures = failures.get_or_insert_default();
-        failures.entry(address).or_default().clone()
-    }
-
     /// Gives up after `limit`, and records failures.
     pub(super) async fn within<T>(
         &self,
@@ -62,27 +34,10 @@ impl LastFailure {
         failed.is_some_and(|failed| failed >= instant)
     }
 
-    fn note(&self, error: &sqlx::Error) {
+    pub(super) fn note(&self, error: &sqlx::Error) {
         if is_of_connection(error) {
             *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         }
-    }
-}
-
-/// Reports whether `error` is about the connection and not about the request. Servers report
-/// classes 08 (connection) and 57P (shutting down or starting) while they stop or start, and 25006
-/// (read-only) when they are not the primary any more.
-pub(super) fn is_of_connection(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|error| error.code());
-    match code {
-        Some(code) => code.starts_with("08") || code.starts_with("57P") || code == "25006",
-        None => matches!(
-            error,
-            sqlx::Error::Io(_)
-                | sqlx::Error::Tls(_)
-                | sqlx::Error::Protocol(_)
-                | sqlx::Error::PoolTimedOut
-        ),
     }
 }
 
@@ -111,20 +66,5 @@ mod tests {
         );
         assert!(last_failure.is_after(before));
         assert!(!last_failure.is_after(Instant::now() + second));
-    }
-
-    #[test]
-    fn failures_are_shared_by_all_users_of_one_database() {
-        let of = |url: &str| LastFailure::about(&url.parse().unwrap());
-        let start = Instant::now();
-        of("postgres://me@host:5433/one").note(&lost());
-        assert!(of("postgres://other@host:5433/one?sslmode=disable").is_after(start));
-        for other in [
-            "postgres://me@host:5433/two",
-            "postgres://me@host/one",
-            "postgres://me@there:5433/one",
-        ] {
-            assert!(!of(other).is_after(start), "{other}");
-        }
     }
 }

@@ -24,7 +24,7 @@ use sqlx::postgres::{PgConnection, PgPool, PgRow};
 use sqlx::{Executor, Postgres};
 use tokio::sync::OwnedMutexGuard;
 
-pub use self::connect::{connect, connect_as_is, connect_to_primary};
+pub use self::connect::{LogPool, connect, connect_as_is, connect_to_primary};
 pub(super) use self::faults::no_head;
 use self::faults::{append_error, corrupt, is_lock_timeout, unavailable};
 pub use self::pooler::{POOLER, is_from_pooler};
@@ -91,26 +91,23 @@ SELECT aggregate_type, aggregate_id, sequence, event_type, event_version, payloa
 /// An [`EventLog`] in Postgres. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct PostgresLog {
-    readers: PgPool,
+    readers: LogPool,
     writer: Writer,
-    last_failure: LastFailure,
 }
 
 impl PostgresLog {
     /// A log that reads through `readers` and appends on its own connection to the same database.
     #[must_use]
-    pub fn new(readers: PgPool) -> Self {
+    pub fn new(readers: LogPool) -> Self {
         Self::with_timeout(readers, APPEND_TIMEOUT)
     }
 
     /// As [`Self::new`], with a timeout for each response of the server.
     #[must_use]
-    pub fn with_timeout(readers: PgPool, timeout: Duration) -> Self {
-        let last_failure = LastFailure::about(&readers.connect_options());
+    pub fn with_timeout(readers: LogPool, timeout: Duration) -> Self {
         Self {
-            writer: Writer::new(readers.clone(), last_failure.clone(), timeout),
+            writer: Writer::new(readers.clone(), timeout),
             readers,
-            last_failure,
         }
     }
 
@@ -120,7 +117,7 @@ impl PostgresLog {
     /// [`LogError::Unavailable`].
     pub async fn secret(&self) -> Result<Vec<u8>, LogError> {
         sqlx::query_scalar("SELECT secret FROM log_secret")
-            .fetch_one(&self.readers)
+            .fetch_one(&*self.readers)
             .await
             .map_err(unavailable)
     }
@@ -130,7 +127,8 @@ impl PostgresLog {
         &self,
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, sqlx::Error> {
-        self.last_failure.within(self.writer.timeout, work).await
+        let last_failure = &self.readers.last_failure;
+        last_failure.within(self.writer.timeout, work).await
     }
 
     async fn reader(&self) -> Result<PoolConnection<Postgres>, LogError> {
@@ -158,7 +156,7 @@ impl PostgresLog {
 
     /// The pool that it reads through.
     #[must_use]
-    pub const fn pool(&self) -> &PgPool {
+    pub const fn pool(&self) -> &LogPool {
         &self.readers
     }
 }
@@ -213,7 +211,7 @@ impl EventLog for PostgresLog {
             drop: None,
             private: true,
         };
-        parts::decoded(copy::blocks(self.readers.clone(), all), after)
+        parts::decoded(copy::blocks(PgPool::clone(&self.readers), all), after)
     }
 
     async fn erased(&self, positions: &[Position]) -> Result<Vec<Erased>, LogError> {
@@ -223,7 +221,7 @@ impl EventLog for PostgresLog {
     }
 
     async fn voided(&self) -> Result<Vec<Voided>, LogError> {
-        self.in_time(streams::voided(&self.readers))
+        self.in_time(streams::voided(&*self.readers))
             .await
             .map_err(unavailable)
     }
@@ -247,7 +245,7 @@ impl EventLog for PostgresLog {
     async fn append(&self, batch: &Batch) -> Result<(), AppendError> {
         batch.within(MOST_BATCH_BYTES)?;
         let mut slot = self.writer.slot.lock().await;
-        let mut connection = match slot.take(&self.last_failure) {
+        let mut connection = match slot.take(&self.readers.last_failure) {
             Some(connection) => connection,
             None => self.writer.open(&mut slot).await.map_err(append_error)?,
         };
@@ -269,7 +267,7 @@ impl EventLog for PostgresLog {
 
     async fn take_turn(&self) -> Result<PostgresTurn, LogError> {
         let mut slot = Arc::clone(&self.writer.slot).lock_owned().await;
-        let locked = match slot.take(&self.last_failure) {
+        let locked = match slot.take(&self.readers.last_failure) {
             Some(kept) => match self.lock_head(kept).await {
                 Err(error) if is_lock_timeout(&error) => return Err(unavailable(error)),
                 locked => locked.ok(),
@@ -289,7 +287,7 @@ impl EventLog for PostgresLog {
             head: head_from(&row)?,
             clock: clock_from(&row)?,
             connection,
-            last_failure: self.last_failure.clone(),
+            last_failure: self.readers.last_failure.clone(),
             writer: self.writer.clone(),
             slot,
         })

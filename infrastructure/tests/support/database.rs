@@ -1,11 +1,10 @@
 //! A separate database with the current schema.
 
-use infrastructure::log::postgres::connect;
+use infrastructure::log::postgres::{LogPool, connect};
 use private_postgres::testing;
-use sqlx::postgres::PgPool;
 
 /// An empty, migrated database for one test.
-pub async fn fresh_database() -> PgPool {
+pub async fn fresh_database() -> LogPool {
     let database = testing::fresh_database().await;
     connect(database.url.parse().unwrap(), 12).await.unwrap()
 }

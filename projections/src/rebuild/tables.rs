@@ -5,7 +5,7 @@ use std::pin::pin;
 use domain::values::Position;
 use futures::StreamExt;
 use infrastructure::log::EventLog;
-use infrastructure::log::postgres::PostgresLog;
+use infrastructure::log::postgres::{LogPool, PostgresLog};
 use infrastructure::quarantine::Voids;
 use sqlx::{PgConnection, PgPool};
 
@@ -122,7 +122,7 @@ impl From<sqlx::Error> for SwapError {
 
 /// The runner waits for the lock on its checkpoint meanwhile; readers wait only for the renaming.
 pub(super) async fn swap(
-    pool: &PgPool,
+    pool: &LogPool,
     table: &mut dyn Rebuilding,
     voids: &Voids,
 ) -> Result<Rebuilt, SwapError> {
@@ -188,7 +188,7 @@ pub(super) async fn swap(
 }
 
 async fn catch_up(
-    pool: &PgPool,
+    pool: &LogPool,
     table: &mut dyn Rebuilding,
     voids: &Voids,
     until: Position,
@@ -217,7 +217,7 @@ async fn catch_up(
 
 /// Excludes the drops of positions that were declared void after this rebuild had read them.
 async fn leave_out_late(
-    pool: &PgPool,
+    pool: &LogPool,
     table: &mut dyn Rebuilding,
     voids: &Voids,
 ) -> Result<(), SwapError> {

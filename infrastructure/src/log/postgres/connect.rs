@@ -5,6 +5,7 @@
 //! not wait for a lock longer than their caller waits for them, and do not outlive a lost client
 //! (from PostgreSQL 14 on, where the platform can detect that).
 
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
@@ -29,12 +30,52 @@ const LOCK_TIMEOUT: &str = "SET lock_timeout = '4s'";
 const NOTICE_LOST_CLIENTS: &str = "
 SELECT set_config(name, '1s', false) FROM pg_settings WHERE name = 'client_connection_check_interval'";
 
+/// Connections to the database of a log, and a record of its last failure. Clones share both, and
+/// so do the logs that read through the pool: a failure that one of them meets makes all discard
+/// connections that were idle at that time.
+#[derive(Debug, Clone)]
+pub struct LogPool {
+    connections: PgPool,
+    pub(super) last_failure: LastFailure,
+}
+
+impl LogPool {
+    /// Opens a separate pool of `connections` to the primary of the same database, which shares the
+    /// record of failures.
+    ///
+    /// # Errors
+    /// As for [`connect_to_primary`].
+    pub async fn open_separate(&self, connections: u32) -> Result<Self, sqlx::Error> {
+        let options = self.connect_options().as_ref().clone();
+        primary(options, connections, self.last_failure.clone()).await
+    }
+}
+
+impl Deref for LogPool {
+    type Target = PgPool;
+
+    fn deref(&self) -> &PgPool {
+        &self.connections
+    }
+}
+
+impl From<PgPool> for LogPool {
+    /// Adds a record of failures that `connections` themselves do not use: for a pool that was
+    /// opened elsewhere.
+    fn from(connections: PgPool) -> Self {
+        Self {
+            connections,
+            last_failure: LastFailure::default(),
+        }
+    }
+}
+
 /// Opens a pool for reading and projecting, and migrates the schema.
 ///
 /// # Errors
 /// [`sqlx::Error`] when the database cannot be reached, is a standby or behind a pooler that does
 /// not keep a session, cannot store every character, or a migration does not apply.
-pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPool, sqlx::Error> {
+pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<LogPool, sqlx::Error> {
     // Before the migrations, which take a session-level lock.
     look_for_pooler(&options).await?;
     // A migration may wait for locks, for example of another process that migrates.
@@ -42,7 +83,7 @@ pub async fn connect(options: PgConnectOptions, connections: u32) -> Result<PgPo
     require_every_character(&first).await?;
     migrate(&first).await?;
     let pool = connect_to_primary(options, connections).await?;
-    let fsync: String = sqlx::query_scalar("SHOW fsync").fetch_one(&pool).await?;
+    let fsync: String = sqlx::query_scalar("SHOW fsync").fetch_one(&*pool).await?;
     if fsync != "on" {
         warn!(
             "this Postgres runs with fsync = {fsync}: an acknowledged hold may be lost in a power cut"
@@ -102,15 +143,18 @@ async fn migrate_on(pool: &PgPool) -> Result<(), sqlx::Error> {
 pub async fn connect_as_is(
     options: PgConnectOptions,
     connections: u32,
-) -> Result<PgPool, sqlx::Error> {
+) -> Result<LogPool, sqlx::Error> {
     // A pool retries and then reports only a timeout; a single connection reports the cause.
     within(APPEND_TIMEOUT, PgConnection::connect_with(&options))
         .await?
         .close()
         .await?;
-    pool_options(&options, connections)
-        .connect_with(options)
-        .await
+    let last_failure = LastFailure::default();
+    let opened = pool_options(connections, &last_failure).connect_with(options);
+    Ok(LogPool {
+        connections: opened.await?,
+        last_failure,
+    })
 }
 
 /// Opens a pool for a process that writes: each connection leads to a primary, and its waits are
@@ -126,18 +170,29 @@ pub async fn connect_as_is(
 pub async fn connect_to_primary(
     options: PgConnectOptions,
     connections: u32,
-) -> Result<PgPool, sqlx::Error> {
+) -> Result<LogPool, sqlx::Error> {
+    primary(options, connections, LastFailure::default()).await
+}
+
+async fn primary(
+    options: PgConnectOptions,
+    connections: u32,
+    last_failure: LastFailure,
+) -> Result<LogPool, sqlx::Error> {
     let mut first = within(APPEND_TIMEOUT, PgConnection::connect_with(&options)).await?;
     within(APPEND_TIMEOUT, prepare(&mut first)).await?;
     first.close().await?;
-    pool_options(&options, connections)
+    let opened = pool_options(connections, &last_failure)
         .after_connect(|connection, _| Box::pin(prepare(connection)))
-        .connect_with(options)
-        .await
+        .connect_with(options);
+    Ok(LogPool {
+        connections: opened.await?,
+        last_failure,
+    })
 }
 
-fn pool_options(options: &PgConnectOptions, connections: u32) -> PgPoolOptions {
-    let last_failure = LastFailure::about(options);
+fn pool_options(connections: u32, last_failure: &LastFailure) -> PgPoolOptions {
+    let last_failure = last_failure.clone();
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(APPEND_TIMEOUT)
@@ -180,4 +235,28 @@ async fn is_alive(
     }
     let answered = last_failure.within(PING_TIMEOUT, connection.ping()).await;
     Ok(answered.is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::postgres::PostgresLog;
+
+    fn opened() -> LogPool {
+        let options = "postgres://me@localhost/one".parse().unwrap();
+        PgPool::connect_lazy_with(options).into()
+    }
+
+    #[tokio::test]
+    async fn failures_are_shared_by_a_pool_and_the_logs_that_use_it() {
+        let (pool, other) = (opened(), opened());
+        let start = Instant::now();
+        let log = PostgresLog::new(pool.clone());
+        let lost = sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into());
+        log.pool().last_failure.note(&lost);
+        assert!(pool.last_failure.is_after(start));
+        let second = PostgresLog::new(pool);
+        assert!(second.pool().last_failure.is_after(start));
+        assert!(!other.last_failure.is_after(start), "another pool");
+    }
 }

@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::{APPEND_TIMEOUT, writer};
 use crate::log::timeout::within;
+use crate::sqlstate::SqlState;
 
 /// Advice about a pooler, which replaces the library's error message.
 pub const POOLER: &str = "DATABASE_URL leads to a connection pooler, such as PgBouncer, that does not \
@@ -75,22 +76,15 @@ pub fn is_from_pooler(error: &(dyn Error + 'static)) -> bool {
     let causes = successors(Some(error), |error| (*error).source());
     causes
         .filter_map(|error| error.downcast_ref::<sqlx::Error>())
-        .filter_map(sqlx::Error::as_database_error)
-        .any(|said| {
-            said.code()
-                .is_some_and(|code| is_of_pooler(&code, said.message()))
-        })
+        .filter_map(|error| Some((SqlState::of(error)?, error.as_database_error()?.message())))
+        .any(|(code, message)| is_of_pooler(&code, message))
 }
 
-/// A prepared statement of another session, which is missing (26000) or already exists (42P05); or
-/// a setting that every server accepts at the start of a session, rejected (08P01) as PgBouncer
-/// does.
-fn is_of_pooler(code: &str, message: &str) -> bool {
-    match code {
-        "26000" | "42P05" => true,
-        "08P01" => message.starts_with("unsupported startup parameter"),
-        _ => false,
-    }
+/// A prepared statement of another session; or a setting that every server accepts at the start of
+/// a session, rejected as PgBouncer does.
+fn is_of_pooler(code: &SqlState<'_>, message: &str) -> bool {
+    let rejects_setting = || message.starts_with("unsupported startup parameter");
+    code.is_of_other_session() || (code.is_protocol_violation() && rejects_setting())
 }
 
 #[cfg(test)]
@@ -110,14 +104,14 @@ mod tests {
                 "unsupported startup parameter in options: plan_cache_mode",
             ),
         ] {
-            assert!(is_of_pooler(code, message), "{code} {message}");
+            assert!(is_of_pooler(&code.into(), message), "{code} {message}");
         }
         for (code, message) in [
             ("08P01", "invalid message format"),
             ("28P01", "password authentication failed"),
             ("42P01", "relation \"events\" does not exist"),
         ] {
-            assert!(!is_of_pooler(code, message), "{code} {message}");
+            assert!(!is_of_pooler(&code.into(), message), "{code} {message}");
         }
     }
 }

@@ -10,15 +10,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{Connection, Executor};
 use tokio::sync::Mutex;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::connect::notice_lost_clients;
+use super::connect::{LogPool, notice_lost_clients};
 use super::notices::Notices;
-use crate::log::failures::{LastFailure, is_of_connection};
+use crate::log::failures::LastFailure;
+use crate::sqlstate::is_of_connection;
 
 /// Ends remaining sessions of a writer.
 const END_SESSIONS: &str = "
@@ -39,12 +40,12 @@ SELECT set_config('synchronous_commit',
 /// Opens, keeps and replaces the session. Clones share it.
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
-    /// For ending stuck sessions; opening one more session could exceed the server's limit.
-    readers: PgPool,
+    /// For ending stuck sessions, because opening one more session could exceed the server's limit;
+    /// with the record of failures.
+    readers: LogPool,
     options: PgConnectOptions,
     /// The name of its sessions in `pg_stat_activity`; unique to this writer.
     name: Arc<str>,
-    last_failure: LastFailure,
     /// Timeout of one response of the server.
     pub(super) timeout: Duration,
     pub(super) slot: Arc<Mutex<Slot>>,
@@ -82,7 +83,7 @@ pub(super) const SETTINGS: [(&str, &str); 1] = [
 ];
 
 impl Writer {
-    pub(super) fn new(readers: PgPool, last_failure: LastFailure, timeout: Duration) -> Self {
+    pub(super) fn new(readers: LogPool, timeout: Duration) -> Self {
         let options = readers.connect_options().as_ref().clone();
         let name = format!("holdfast writer {}", Uuid::new_v4().simple());
         let options = options.application_name(&name).options(SETTINGS);
@@ -90,7 +91,6 @@ impl Writer {
             readers,
             options,
             name: name.into(),
-            last_failure,
             timeout,
             slot: Arc::default(),
             notices: Notices::default(),
@@ -113,7 +113,10 @@ impl Writer {
             notice_lost_clients(&mut connection).await;
             Ok(connection)
         };
-        self.last_failure.within(self.timeout, opening).await
+        self.readers
+            .last_failure
+            .within(self.timeout, opening)
+            .await
     }
 
     /// Ends every session of this writer on the server, even one that waits. Ending one that
@@ -131,7 +134,7 @@ impl Writer {
             }
             ended
         };
-        match self.last_failure.within(self.timeout, ending).await {
+        match self.readers.last_failure.within(self.timeout, ending).await {
             Ok(0_i64) => Ok(()),
             Ok(ended) => {
                 warn!(
@@ -153,7 +156,7 @@ impl Writer {
     /// before is flushed, and replicated to the synchronous standbys.
     pub(super) async fn pass_barrier(&self) -> Result<(), sqlx::Error> {
         let mut slot = self.slot.lock().await;
-        if let Some(mut kept) = slot.take(&self.last_failure) {
+        if let Some(mut kept) = slot.take(&self.readers.last_failure) {
             match self.commit_barrier(&mut kept).await {
                 Ok(()) => {
                     slot.put(kept);
@@ -172,7 +175,7 @@ impl Writer {
     async fn commit_barrier(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         // Executed, not fetched: CommandComplete follows the commit, the row may not.
         let commit = self.notices.unwarned(connection.execute(BARRIER));
-        let done = self.last_failure.within(self.timeout, commit).await;
+        let done = self.readers.last_failure.within(self.timeout, commit).await;
         let done = done.map_err(|error| {
             if is_timeout(&error) {
                 let why = "no synchronous commit within the time limit; is the synchronous standby attached?";
