@@ -87,10 +87,12 @@ test("amounts have the decimals of ISO 4217 everywhere, independent of Intl", as
   await within.addInitScript(() => {
     // Simulates a browser with different decimals for every currency.
     const Original = Intl.NumberFormat;
-    Intl.NumberFormat = function (locale, options = {}) {
-      const isMoney = options.style === "currency";
-      const own = { minimumFractionDigits: 1, maximumFractionDigits: 1, ...options };
-      return new Original(locale, isMoney ? own : options);
+    Intl.NumberFormat = class extends Original {
+      constructor(locale, options = {}) {
+        const isMoney = options.style === "currency";
+        const own = { minimumFractionDigits: 1, maximumFractionDigits: 1, ...options };
+        super(locale, isMoney ? own : options);
+      }
     };
   });
   for (const [amount, currency, each, both] of [

@@ -84,7 +84,7 @@ test("reloading the page restores a hold, which can be purchased", async (t) => 
 test("reloading the page before the response finds the same hold, and places no second one", async (t) => {
   const drop = await createDrop({ hold_seconds: 600 });
   const page = await openLive(t, `/drops/${drop.id}`);
-  let keys = [];
+  const keys = [];
   await page.route("**/holds", async (route) => {
     keys.push(route.request().headers()["idempotency-key"]);
     if (keys.length > 1) return route.continue();
@@ -195,8 +195,8 @@ test("changing numbers cause no layout shift", async (t) => {
   await card(page, drop).waitFor();
   await page.evaluate(() => document.fonts.ready);
   await page.evaluate(() => {
-    const seen = (globalThis.shifts = []);
-    new PerformanceObserver((list) => list.getEntries().forEach((entry) => seen.push(entry.value))).observe({ type: "layout-shift" });
+    globalThis.shifts = [];
+    new PerformanceObserver((list) => list.getEntries().forEach((entry) => globalThis.shifts.push(entry.value))).observe({ type: "layout-shift" });
   });
   const heights = () => page.evaluate(() => [...document.querySelectorAll("drop-card")].map((element) => element.getBoundingClientRect().height));
   const before = await heights();

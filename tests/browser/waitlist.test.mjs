@@ -4,7 +4,7 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, test } from "node:test";
-import { BASE, api, card, close, context, createDrop, edit, eventually, expectText, launch, open, openDashboard, openLive, remembered } from "./lib.mjs";
+import { BASE, api, card, close, context, createDrop, edit, eventually, expectText, launch, openDashboard, openLive, remembered } from "./lib.mjs";
 
 before(launch);
 after(close);
