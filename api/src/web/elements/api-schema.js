@@ -5,7 +5,8 @@ import { h } from "../lib/dom.js";
 /**
  * @typedef {import("../lib/openapi.js").Description} Description
  * @typedef {import("../lib/openapi.js").Schema} Schema
- * @typedef {{name: string, schema: Schema, required: boolean, words?: string, location?: string}} Member
+ * @typedef {{name: string, schema: Schema, required: boolean, words?: string, location?: string}}
+ *   Member
  */
 
 /**

@@ -14,7 +14,8 @@ import { toast } from "./toast-list.js";
  * @typedef {import("../lib/api.js").Drop} Drop
  * @typedef {import("../lib/api.js").DropLine} DropLine
  * @typedef {import("./form-dialog.js").Control} Control
- * @typedef {import("./form-dialog.js").Field & {read: (value: string) => unknown, show: (drop: Drop) => string}} Term
+ * @typedef {import("./form-dialog.js").Field & {read: (value: string) => unknown,
+ *   show: (drop: Drop) => string}} Term
  */
 
 const number = (/** @type {string} */ value) => (value === "" ? null : Number(value));
@@ -232,7 +233,8 @@ export function openNewDrop() {
 }
 
 /**
- * @typedef {{drop: Drop, etag: string}} Version a drop, and the entity tag of the version that an edit or an adjustment is based on
+ * @typedef {{drop: Drop, etag: string}} Version a drop, and the entity tag of the version that an
+ *   edit or an adjustment is based on
  */
 
 /** @param {string} id @returns {Promise<Version>} */

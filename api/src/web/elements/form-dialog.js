@@ -10,9 +10,13 @@ import { toast } from "./toast-list.js";
 /**
  * @typedef {HTMLInputElement | HTMLTextAreaElement} Control
  * @typedef {{name: string, detail: string}} Fault
- * @typedef {{words: string, kind: string, keep: string}} End the label and class of the submit button, and the label of the button that closes the dialog
- * @typedef {{words: string, next?: string, act?: () => Promise<string>}} Resolution a description of the problem, and optionally the label and the action of a button; the action returns a message
- * @typedef {{name: string, words: string, hint?: string, type?: string, whole?: boolean, attributes?: import("../lib/dom.js").Attributes}} Field
+ * @typedef {{words: string, kind: string, keep: string}} End the label and class of the submit
+ *   button, and the label of the button that closes the dialog
+ * @typedef {{words: string, next?: string, act?: () => Promise<string>}} Resolution a description
+ *   of the problem, and optionally the label and the action of a button; the action returns a
+ *   message
+ * @typedef {{name: string, words: string, hint?: string, type?: string, whole?: boolean,
+ *   attributes?: import("../lib/dom.js").Attributes}} Field
  */
 
 /**

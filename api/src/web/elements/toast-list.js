@@ -6,7 +6,8 @@ import { everyTick } from "../lib/clock.js";
 import { h } from "../lib/dom.js";
 
 /**
- * @typedef {{kind?: "news" | "refusal", link?: {href: string, words: string}, stays?: () => boolean}} Manner `stays`: returns whether the message must remain visible
+ * @typedef {{kind?: "news" | "refusal", link?: {href: string, words: string},
+ *   stays?: () => boolean}} Manner `stays`: returns whether the message must remain visible
  */
 
 const STAYS_MS = 7000;

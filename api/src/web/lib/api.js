@@ -11,31 +11,43 @@ import { learn } from "./clock.js";
  * @typedef {{total: number, available: number, held: number, sold: number}} Stock
  * @typedef {"scheduled" | "live" | "sold_out" | "ended" | "cancelled"} DropStatus
  * @typedef {{buyer: string, quantity: number, last_purchased_at: string}} Purchaser
- * @typedef {{id: string, name: string, description: string | null, image_url: string | null, price: Money, status: DropStatus,
- *   starts_at: string, ends_at: string | null, hold_seconds: number, max_per_hold: number, max_per_buyer: number | null,
- *   throttle: {holds: number, window_seconds: number} | null, stock: Stock, waitlist_length: number, position: number,
+ * @typedef {{id: string, name: string, description: string | null, image_url: string | null, price:
+ *   Money, status: DropStatus, starts_at: string, ends_at: string | null, hold_seconds: number,
+ *   max_per_hold: number, max_per_buyer: number | null, throttle: {holds: number,
+ *   window_seconds: number} | null, stock: Stock, waitlist_length: number, position: number,
  *   created_at: string, server_time: string, top_purchasers?: Purchaser[]}} Drop
  * @typedef {{id: string, drop_id: string, buyer_id: string | null, quantity: number, price?: Money,
- *   status: "held" | "purchased" | "expired" | "released", placed_at: string, expires_at: string, purchased_at: string | null,
- *   position: number, server_time: string}} Hold
- * @typedef {{id: string, hold_id: string, drop_id: string, quantity: number, total: Money, purchased_at: string, position: number}} Purchase
- * @typedef {{buyer_id: string, held: number, purchased: number, allowance: number, next_hold_at: string | null, server_time: string}} Standing
- * @typedef {"max_per_hold" | "max_per_buyer" | "total_stock"} Block the reason why no number of returned units can serve a waitlist entry
- * @typedef {{id: string, drop_id: string, quantity: number, place: number | null, blocked_by: Block | null, hold_id: string | null,
- *   offered_at: string | null, price: Money | null, expires_at: string | null, joined_at: string, position: number,
- *   status: "waiting" | "offered" | "purchased" | "expired" | "released" | "left" | "closed"}} Waiting
- * @typedef {{id: string, name: string, status: DropStatus, total: number, available: number, held: number, sold: number, expired: number}} DropLine
+ *   status: "held" | "purchased" | "expired" | "released", placed_at: string, expires_at: string,
+ *   purchased_at: string | null, position: number, server_time: string}} Hold
+ * @typedef {{id: string, hold_id: string, drop_id: string, quantity: number, total: Money,
+ *   purchased_at: string, position: number}} Purchase
+ * @typedef {{buyer_id: string, held: number, purchased: number, allowance: number,
+ *   next_hold_at: string | null, server_time: string}} Standing
+ * @typedef {"max_per_hold" | "max_per_buyer" | "total_stock"} Block the reason why no number of
+ *   returned units can serve a waitlist entry
+ * @typedef {{id: string, drop_id: string, quantity: number, place: number | null,
+ *   blocked_by: Block | null, hold_id: string | null, offered_at: string | null, price: Money
+ *   | null, expires_at: string | null, joined_at: string, position: number,
+ *   status: "waiting" | "offered" | "purchased" | "expired" | "released" | "left" | "closed"}}
+ *   Waiting
+ * @typedef {{id: string, name: string, status: DropStatus, total: number, available: number,
+ *   held: number, sold: number, expired: number}} DropLine
  * @typedef {{start: string, held: number, sold: number, expired: number, released?: number}} Bucket
- * @typedef {{holds_placed: number, holds_expired: number, holds_released: number, purchases_confirmed: number,
- *   units_held: number, units_sold: number, units_expired: number, units_released: number,
- *   oversell_attempts_blocked: number, throttle_blocks: number, drops: DropLine[], has_more: boolean, timeline: Bucket[], position: number,
+ * @typedef {{holds_placed: number, holds_expired: number, holds_released: number,
+ *   purchases_confirmed: number, units_held: number, units_sold: number, units_expired: number,
+ *   units_released: number, oversell_attempts_blocked: number, throttle_blocks: number, drops:
+ *   DropLine[], has_more: boolean, timeline: Bucket[], position: number,
  *   release_lateness: {count: number, p50_ms: number, p99_ms: number, max_ms: number} | null,
- *   engine: {state: "live" | "away" | "refused" | "clock_fault" | "stopped", queued: number}, watchers: number,
- *   quarantined: {drop_id: string | null, position: number, reason: string}[],
- *   projections: {name: string, checkpoint: number, lag: number, stopped: string | null}[]}} Metrics
- * @typedef {{position: number, aggregate_id: string, event_type: string, recorded_at: string, payload: Record<string, any>}} LogEvent
- * @typedef {{data: Drop[], has_more: boolean, position: number}} DropPage `position`: the log position that the page reflects
- * @typedef {{method?: string, body?: unknown, key?: string, headers?: Record<string, string>}} Options
+ *   engine: {state: "live" | "away" | "refused" | "clock_fault" | "stopped", queued: number},
+ *   watchers: number, quarantined: {drop_id: string | null, position: number, reason: string}[],
+ *   projections: {name: string, checkpoint: number, lag: number, stopped: string | null}[]}}
+ *   Metrics
+ * @typedef {{position: number, aggregate_id: string, event_type: string, recorded_at: string,
+ *   payload: Record<string, any>}} LogEvent
+ * @typedef {{data: Drop[], has_more: boolean, position: number}} DropPage `position`: the log
+ *   position that the page reflects
+ * @typedef {{method?: string, body?: unknown, key?: string, headers?: Record<string, string>}}
+ *   Options
  */
 
 /**

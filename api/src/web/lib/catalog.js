@@ -10,7 +10,8 @@ import { statusOf } from "./drop.js";
 /**
  * @typedef {import("./api.js").Drop} Drop
  * @typedef {import("./api.js").DropStatus} DropStatus
- * @typedef {{status: DropStatus, last: Drop | undefined, hasMore: boolean}} Part `last`: the last drop that was returned
+ * @typedef {{status: DropStatus, last: Drop | undefined, hasMore: boolean}} Part `last`: the last
+ *   drop that was returned
  */
 
 /** The number of drops on one page. */

@@ -23,10 +23,14 @@ import { SILENCE_MS, Stream } from "./stream.js";
 
 /**
  * @typedef {import("./api.js").Drop} Drop
- * @typedef {{state: "connecting" | "live"} | {state: "lost", since: number}} Connection since: when the state was last known to be current
- * @typedef {{kind: "who"} | {kind: "want", tab: string, query: string, since: number, entries: string[]} | {kind: "gone", tab: string} | {kind: "hurry"} | {kind: "heard"} | {kind: "connection", connection: Connection}
- *   | {kind: "drop", drop: Drop, id: string, isNew: boolean} | {kind: "entry", news: Waiting} | {kind: "entries", ids: string[]}} Message
- *   `isNew`: the server has just sent it; `entries`: ids of waitlist entries; as a message of its own, those that the stream carries
+ * @typedef {{state: "connecting" | "live"} | {state: "lost", since: number}} Connection since: when
+ *   the state was last known to be current
+ * @typedef {{kind: "who"} | {kind: "want", tab: string, query: string, since: number,
+ *   entries: string[]} | {kind: "gone", tab: string} | {kind: "hurry"} | {kind: "heard"}
+ *   | {kind: "connection", connection: Connection} | {kind: "drop", drop: Drop, id: string,
+ *   isNew: boolean} | {kind: "entry", news: Waiting} | {kind: "entries", ids: string[]}} Message
+ *   `isNew`: the server has just sent it; `entries`: ids of waitlist entries; as a message of its
+ *   own, those that the stream carries
  * @typedef {import("./api.js").Waiting} Waiting
  */
 
@@ -218,7 +222,8 @@ export class Live extends EventTarget {
       (query, index) =>
         new Stream(query, index === 0 ? this.#lastId : "", {
           onDrop: (drop, id) => {
-            // Only the first stream carries new drops, so only its position is the one to resume from.
+            // Only the first stream carries new drops, so only its position is the one to resume
+            // from.
             const lastId = index === 0 ? id : this.#lastId;
             this.#post({ kind: "drop", drop, id: lastId, isNew: true });
             this.#show(drop, lastId, true);

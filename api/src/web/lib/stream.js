@@ -7,9 +7,10 @@
 /**
  * @typedef {import("./api.js").Drop} Drop
  * @typedef {import("./api.js").Waiting} Waiting
- * @typedef {{onDrop: (drop: Drop, id: string) => void, onEntry?: (news: Waiting) => void, onHeard?: () => void, onLost?: () => void,
- *   onRefused?: (code: string, drop: string) => void}} Listener `onHeard`: data was received; `onRefused`: the server
- *   returned a problem; `drop`: the drop in quarantine that caused it, if any
+ * @typedef {{onDrop: (drop: Drop, id: string) => void, onEntry?: (news: Waiting) => void, onHeard?:
+ *   () => void, onLost?: () => void, onRefused?: (code: string, drop: string) => void}} Listener
+ *   `onHeard`: data was received; `onRefused`: the server returned a problem; `drop`: the drop in
+ *   quarantine that caused it, if any
  */
 
 const FIRST_PAUSE_MS = 500;

@@ -12,11 +12,14 @@ import { uuid } from "./api.js";
  * @typedef {import("./api.js").Drop} Drop
  * @typedef {import("./api.js").Hold} Hold
  * @typedef {import("./api.js").Money} Money
- * @typedef {"asking" | "unanswered" | "held" | "buying" | "releasing" | "checking" | "purchased" | "expired" | "released"
- *   | "joining" | "waiting" | "leaving" | "closed"} Stage `unanswered`: the outcome of the request is unknown; `closed`: the waitlist is closed
- * @typedef {{key: string, drop_id: string, drop_name: string, price: Money, quantity: number, asked_at: number, stage: Stage, since: number,
- *   asks: "holds" | "waitlist", again?: boolean, hold?: Hold, total?: Money, waiting?: {id: string, place: number | null, blocked_by?: import("./api.js").Block | null},
- *   called_off?: boolean, dismissed?: boolean}} Entry `again`: the request is being retried; `called_off`: the drop was cancelled
+ * @typedef {"asking" | "unanswered" | "held" | "buying" | "releasing" | "checking" | "purchased"
+ *   | "expired" | "released" | "joining" | "waiting" | "leaving" | "closed"} Stage `unanswered`:
+ *   the outcome of the request is unknown; `closed`: the waitlist is closed
+ * @typedef {{key: string, drop_id: string, drop_name: string, price: Money, quantity: number,
+ *   asked_at: number, stage: Stage, since: number, asks: "holds" | "waitlist", again?: boolean,
+ *   hold?: Hold, total?: Money, waiting?: {id: string, place: number | null,
+ *   blocked_by?: import("./api.js").Block | null}, called_off?: boolean, dismissed?: boolean}}
+ *   Entry `again`: the request is being retried; `called_off`: the drop was cancelled
  */
 
 const NAME = "holdfast.yours";
